@@ -1,0 +1,240 @@
+//! One chunk at a time, by index, without state.
+
+use super::layout::{
+    CHUNK_LEN, COMMITMENT_LEN, MAX_CHUNKS, PREFIX_LEN, SALT_LEN, SEALED_CHUNK_LEN, TAG_LEN,
+};
+use crate::crypto::aead::{AnyAead, NONCE_LEN, Nonce};
+use crate::crypto::{compare, kdf};
+use crate::error::Error;
+use crate::format::Suite;
+use core::fmt;
+use zeroize::{Zeroize, Zeroizing};
+
+const LABEL: &[u8] = b"c2sp.org/chunked-encryption@v1+";
+
+/// Longest output of the key derivation: key, base nonce, commitment.
+const MAX_DERIVED_LEN: usize = 32 + NONCE_LEN + COMMITMENT_LEN;
+
+/// Key and base nonce of one body.
+struct ChunkCipher {
+    aead: AnyAead,
+    base_nonce: Zeroizing<Nonce>,
+}
+
+impl ChunkCipher {
+    /// Derives key, base nonce and commitment (SPEC B-KDF). The context is given in pieces.
+    fn derive(
+        suite: Suite,
+        input_key: &[u8],
+        salt: &[u8; SALT_LEN],
+        context: [&[u8]; 2],
+    ) -> Result<(Self, [u8; COMMITMENT_LEN]), Error> {
+        let algorithm = suite.aead();
+        let needed = algorithm.key_len();
+        let key_length = Error::KeyLength { len: input_key.len(), needed };
+        if input_key.len() != needed {
+            return Err(key_length);
+        }
+        let name = algorithm.iana_name().as_bytes();
+        let [core, aad] = context;
+        let info = [LABEL, name, &[0], salt, core, aad];
+        let mut derived = Zeroizing::new([0; MAX_DERIVED_LEN]);
+        let derived_len = needed.saturating_add(NONCE_LEN).saturating_add(COMMITMENT_LEN);
+        let derived = derived.get_mut(..derived_len).unwrap_or_default();
+        kdf::expand_sha512(input_key, &info, derived).map_err(|_| key_length.clone())?;
+
+        let (key, rest) = derived.split_at_checked(needed).ok_or(key_length.clone())?;
+        let (base_nonce, commitment) = rest.split_first_chunk().ok_or(key_length.clone())?;
+        let commitment = *commitment.first_chunk().ok_or(key_length.clone())?;
+        let aead = AnyAead::new(algorithm, key).map_err(|_| key_length)?;
+        Ok((ChunkCipher { aead, base_nonce: Zeroizing::new(*base_nonce) }, commitment))
+    }
+
+    /// Base nonce XOR chunk number, big-endian, as wide as the nonce (SPEC B-NONCE).
+    fn nonce(&self, index: u64) -> Nonce {
+        let mut nonce = *self.base_nonce;
+        let counter = index.to_be_bytes();
+        let low_end = nonce.iter_mut().rev().zip(counter.iter().rev());
+        low_end.for_each(|(byte, counter)| *byte ^= counter);
+        nonce
+    }
+}
+
+/// A chunk index and plaintext length that a message can have (SPEC B-MAX, B-LAST).
+fn check_chunk(index: u64, len: usize) -> Result<(), Error> {
+    if index < MAX_CHUNKS && len <= CHUNK_LEN {
+        Ok(())
+    } else {
+        Err(Error::Chunk { index, len })
+    }
+}
+
+/// A chunk index and a length with its tag that a message can have.
+fn check_sealed_chunk(index: u64, len: usize) -> Result<(), Error> {
+    if index < MAX_CHUNKS && (TAG_LEN..=SEALED_CHUNK_LEN).contains(&len) {
+        Ok(())
+    } else {
+        Err(Error::Chunk { index, len })
+    }
+}
+
+/// Encrypts the chunks of one body, in any order, each once.
+///
+/// A chunk of 16,384 bytes is never the last; a shorter one always is. Encrypting two different
+/// chunks of one index breaks the cipher: a change means a new salt (SPEC B-SALT).
+pub struct ChunkEncryptor {
+    cipher: ChunkCipher,
+    prefix: [u8; PREFIX_LEN],
+}
+
+impl ChunkEncryptor {
+    pub(crate) fn new(
+        suite: Suite,
+        input_key: &[u8],
+        salt: &[u8; SALT_LEN],
+        context: [&[u8]; 2],
+    ) -> Result<Self, Error> {
+        let (cipher, commitment) = ChunkCipher::derive(suite, input_key, salt, context)?;
+        let mut prefix = [0; PREFIX_LEN];
+        let fields = salt.iter().chain(&commitment);
+        prefix.iter_mut().zip(fields).for_each(|(to, from)| *to = *from);
+        Ok(ChunkEncryptor { cipher, prefix })
+    }
+
+    /// Salt and commitment: the first 56 bytes of the body.
+    pub fn prefix(&self) -> &[u8; PREFIX_LEN] {
+        &self.prefix
+    }
+
+    /// Encrypts chunk `index`, 0 to 16,384 bytes, in place and returns its tag.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Chunk`] if the chunk is longer or its index 2^38 or more; it is then untouched.
+    pub fn encrypt_in_place(&self, index: u64, chunk: &mut [u8]) -> Result<[u8; TAG_LEN], Error> {
+        let len = chunk.len();
+        check_chunk(index, len)?;
+        let nonce = self.cipher.nonce(index);
+        // SPEC B-NOAAD: the context is bound by the key derivation.
+        let tag = self.cipher.aead.as_aead().encrypt_in_place(&nonce, &[], chunk);
+        tag.map_err(|_| Error::Chunk { index, len })
+    }
+
+    /// Encrypts chunk `index` from `plaintext` into `sealed`, which is 16 bytes longer.
+    ///
+    /// # Errors
+    ///
+    /// As [`encrypt_in_place`](Self::encrypt_in_place); [`Error::BufferLength`] if `sealed` has
+    /// another length.
+    pub fn encrypt_into(
+        &self,
+        index: u64,
+        plaintext: &[u8],
+        sealed: &mut [u8],
+    ) -> Result<(), Error> {
+        let len = plaintext.len();
+        check_chunk(index, len)?;
+        let needed = len.saturating_add(TAG_LEN);
+        let buffer_length = Error::BufferLength { len: sealed.len(), needed };
+        if sealed.len() != needed {
+            return Err(buffer_length);
+        }
+        let (ciphertext, tag_out) = sealed.split_at_mut_checked(len).ok_or(buffer_length)?;
+        let nonce = self.cipher.nonce(index);
+        let aead = self.cipher.aead.as_aead();
+        let tag = aead
+            .encrypt_into(&nonce, &[], plaintext, ciphertext)
+            .map_err(|_| Error::Chunk { index, len })?;
+        tag_out.copy_from_slice(&tag);
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ChunkEncryptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChunkEncryptor").finish_non_exhaustive()
+    }
+}
+
+/// Decrypts the chunks of one body, in any order. Its existence proves the commitment.
+///
+/// A verified chunk is authentic and at its place. That the message ends with it is known only
+/// of a chunk shorter than 16,384 bytes.
+pub struct ChunkDecryptor {
+    cipher: ChunkCipher,
+}
+
+impl ChunkDecryptor {
+    pub(crate) fn new(
+        suite: Suite,
+        input_key: &[u8],
+        prefix: &[u8; PREFIX_LEN],
+        context: [&[u8]; 2],
+    ) -> Result<Self, Error> {
+        let (salt, commitment) = prefix.split_first_chunk().ok_or(Error::Authentication)?;
+        let (cipher, derived) = ChunkCipher::derive(suite, input_key, salt, context)?;
+        // SPEC B-COMMIT: before any chunk, and in constant time.
+        if compare::equal(&derived, commitment) {
+            Ok(ChunkDecryptor { cipher })
+        } else {
+            Err(Error::Authentication)
+        }
+    }
+
+    /// Verifies and decrypts chunk `index` with its tag, 16 to 16,400 bytes, in place, and
+    /// returns its plaintext.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Authentication`] if the tag does not verify, and [`Error::Chunk`] if no message
+    /// has such a chunk. No plaintext is left in `sealed`.
+    pub fn decrypt_in_place<'s>(
+        &self,
+        index: u64,
+        sealed: &'s mut [u8],
+    ) -> Result<&'s mut [u8], Error> {
+        check_sealed_chunk(index, sealed.len())?;
+        let (chunk, tag) = sealed.split_last_chunk_mut().ok_or(Error::Authentication)?;
+        let nonce = self.cipher.nonce(index);
+        let aead = self.cipher.aead.as_aead();
+        match aead.decrypt_in_place(&nonce, &[], chunk, tag) {
+            Ok(()) => Ok(chunk),
+            Err(_) => {
+                chunk.zeroize();
+                Err(Error::Authentication)
+            }
+        }
+    }
+
+    /// Verifies and decrypts chunk `index` with its tag from `sealed` into `plaintext`, which is
+    /// 16 bytes shorter.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt_in_place`](Self::decrypt_in_place), with `plaintext` wiped;
+    /// [`Error::BufferLength`] if it has another length.
+    pub fn decrypt_into(
+        &self,
+        index: u64,
+        sealed: &[u8],
+        plaintext: &mut [u8],
+    ) -> Result<(), Error> {
+        check_sealed_chunk(index, sealed.len())?;
+        let (chunk, tag) = sealed.split_last_chunk().ok_or(Error::Authentication)?;
+        if plaintext.len() != chunk.len() {
+            return Err(Error::BufferLength { len: plaintext.len(), needed: chunk.len() });
+        }
+        let nonce = self.cipher.nonce(index);
+        let aead = self.cipher.aead.as_aead();
+        aead.decrypt_into(&nonce, &[], chunk, plaintext, tag).map_err(|_| {
+            plaintext.zeroize();
+            Error::Authentication
+        })
+    }
+}
+
+impl fmt::Debug for ChunkDecryptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChunkDecryptor").finish_non_exhaustive()
+    }
+}

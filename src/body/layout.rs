@@ -1,0 +1,91 @@
+//! Where everything stands in a body: pure arithmetic on lengths and offsets.
+//!
+//! ```text
+//! salt (24) | commitment (32) | chunk 0 (16,384 + 16) | chunk 1 | ... | last chunk (0..16,383 + 16)
+//! ```
+//!
+//! Source: <https://c2sp.org/chunked-encryption>, "Message chunking".
+
+use crate::crypto::aead;
+use crate::error::{Error, Part};
+
+/// Plaintext bytes of every chunk but the last, which always has fewer (SPEC B-LAST).
+pub const CHUNK_LEN: usize = 16_384;
+
+/// Length of the tag behind each chunk, in bytes.
+pub const TAG_LEN: usize = aead::TAG_LEN;
+
+/// Length of a chunk with its tag, in bytes.
+pub const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
+
+/// Length of the salt, in bytes.
+pub const SALT_LEN: usize = 24;
+
+/// Length of the commitment, in bytes.
+pub const COMMITMENT_LEN: usize = 32;
+
+/// Length of salt and commitment: the offset of chunk 0.
+pub const PREFIX_LEN: usize = SALT_LEN + COMMITMENT_LEN;
+
+/// A message has fewer than this many chunks, plus one (SPEC B-MAX): 2^38.
+pub const MAX_CHUNKS: u64 = 1 << 38;
+
+/// Longest plaintext in bytes: 4 PiB - 1.
+pub const MAX_PLAINTEXT_LEN: u64 = MAX_CHUNKS * CHUNK_LEN as u64 - 1;
+
+/// Number of chunks for a plaintext of this length: at least one, since the last may be empty.
+///
+/// # Errors
+///
+/// [`Error::MessageTooLong`] beyond [`MAX_PLAINTEXT_LEN`].
+pub fn chunk_count(plaintext_len: u64) -> Result<u64, Error> {
+    if plaintext_len > MAX_PLAINTEXT_LEN {
+        return Err(Error::MessageTooLong);
+    }
+    Ok((plaintext_len / CHUNK_LEN as u64).saturating_add(1))
+}
+
+/// Length of the body for a plaintext of this length: 56 bytes more, and 16 for each chunk.
+///
+/// # Errors
+///
+/// [`Error::MessageTooLong`] beyond [`MAX_PLAINTEXT_LEN`].
+pub fn body_len(plaintext_len: u64) -> Result<u64, Error> {
+    let tags = chunk_count(plaintext_len)?.saturating_mul(TAG_LEN as u64);
+    Ok(plaintext_len.saturating_add(tags).saturating_add(PREFIX_LEN as u64))
+}
+
+/// Length of the plaintext for a body of this length. Nothing vouches for a body's length until
+/// its last chunk is verified.
+///
+/// # Errors
+///
+/// [`Error::Truncated`] if no body has this length: it ends before the first chunk's tag, at the
+/// end of a full chunk, or within a tag (SPEC B-LENGTH). [`Error::MessageTooLong`] if it is
+/// longer than any.
+pub fn plaintext_len(body_len: u64) -> Result<u64, Error> {
+    let chunks_len = body_len.saturating_sub(PREFIX_LEN as u64);
+    let full = chunks_len / SEALED_CHUNK_LEN as u64;
+    let last = chunks_len % SEALED_CHUNK_LEN as u64;
+    if body_len < (PREFIX_LEN + TAG_LEN) as u64 || last < TAG_LEN as u64 {
+        let needed = full.saturating_mul(SEALED_CHUNK_LEN as u64);
+        let needed = needed.saturating_add((PREFIX_LEN + TAG_LEN) as u64);
+        return Err(Error::Truncated { part: Part::Body, len: body_len, needed });
+    }
+    if full >= MAX_CHUNKS {
+        return Err(Error::MessageTooLong);
+    }
+    Ok(full.saturating_mul(CHUNK_LEN as u64).saturating_add(last.saturating_sub(TAG_LEN as u64)))
+}
+
+/// Offset in the body of chunk `index`.
+///
+/// # Errors
+///
+/// [`Error::MessageTooLong`] from chunk 2^38 on.
+pub fn chunk_offset(index: u64) -> Result<u64, Error> {
+    if index >= MAX_CHUNKS {
+        return Err(Error::MessageTooLong);
+    }
+    Ok(index.saturating_mul(SEALED_CHUNK_LEN as u64).saturating_add(PREFIX_LEN as u64))
+}

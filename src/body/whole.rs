@@ -1,0 +1,121 @@
+//! A whole body in memory, chunk by chunk.
+
+use super::cipher::{ChunkDecryptor, ChunkEncryptor};
+use super::layout::{self, CHUNK_LEN, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+use crate::error::Error;
+use core::ops::Range;
+use zeroize::Zeroize;
+
+/// Encrypts `plaintext` into `body`, which must have exactly the length of the body.
+pub(crate) fn encrypt_into(
+    encryptor: &ChunkEncryptor,
+    plaintext: &[u8],
+    body: &mut [u8],
+) -> Result<(), Error> {
+    let needed = to_usize(layout::body_len(plaintext.len() as u64)?)?;
+    let wrong_length = Error::BufferLength { len: body.len(), needed };
+    if body.len() != needed {
+        return Err(wrong_length);
+    }
+    let (prefix, sealed) = body.split_first_chunk_mut().ok_or(wrong_length)?;
+    *prefix = *encryptor.prefix();
+    // The body always has a short last chunk; where it is empty, the plaintext has no such piece.
+    let chunks = plaintext.chunks(CHUNK_LEN).chain(core::iter::repeat(&[][..]));
+    for (index, (sealed, chunk)) in (0..).zip(sealed.chunks_mut(SEALED_CHUNK_LEN).zip(chunks)) {
+        encryptor.encrypt_into(index, chunk, sealed)?;
+    }
+    Ok(())
+}
+
+/// Encrypts in place: the plaintext stands in `body` from byte 56 on, and `body` has exactly the
+/// length of the body.
+pub(crate) fn encrypt_in_place(encryptor: &ChunkEncryptor, body: &mut [u8]) -> Result<(), Error> {
+    let len = layout::plaintext_len(body.len() as u64)?;
+    // From the last chunk back, each moves behind the tags of those before it.
+    for index in (0..layout::chunk_count(len)?).rev() {
+        let (sealed, plain) = chunk_ranges(index, body.len())?;
+        let start = sealed.start;
+        if plain.start != start {
+            body.copy_within(plain, start);
+        }
+        let sealed = body.get_mut(sealed).unwrap_or_default();
+        let wrong_length = Error::Chunk { index, len: sealed.len() };
+        let (chunk, tag) = sealed.split_last_chunk_mut().ok_or(wrong_length)?;
+        *tag = encryptor.encrypt_in_place(index, chunk)?;
+    }
+    if let Some(prefix) = body.first_chunk_mut() {
+        *prefix = *encryptor.prefix();
+    }
+    Ok(())
+}
+
+/// Decrypts `body` into `plaintext`, which must have exactly the plaintext's length. On failure
+/// `plaintext` is wiped.
+pub(crate) fn decrypt_into(
+    decryptor: &ChunkDecryptor,
+    body: &[u8],
+    plaintext: &mut [u8],
+) -> Result<(), Error> {
+    let needed = to_usize(layout::plaintext_len(body.len() as u64)?)?;
+    if plaintext.len() != needed {
+        return Err(Error::BufferLength { len: plaintext.len(), needed });
+    }
+    let sealed = body.get(PREFIX_LEN..).unwrap_or_default();
+    let mut rest = &mut *plaintext;
+    for (index, sealed) in (0..).zip(sealed.chunks(SEALED_CHUNK_LEN)) {
+        let len = sealed.len().saturating_sub(TAG_LEN).min(rest.len());
+        let (chunk, after) = rest.split_at_mut(len);
+        if let Err(error) = decryptor.decrypt_into(index, sealed, chunk) {
+            plaintext.zeroize();
+            return Err(error);
+        }
+        rest = after;
+    }
+    Ok(())
+}
+
+/// Decrypts in place and returns where in `body` the plaintext stands: from byte 56 on. On
+/// failure all of `body` is wiped.
+pub(crate) fn decrypt_in_place(
+    decryptor: &ChunkDecryptor,
+    body: &mut [u8],
+) -> Result<Range<usize>, Error> {
+    let decrypted = decrypt_chunks_in_place(decryptor, body);
+    if decrypted.is_err() {
+        body.zeroize();
+    }
+    decrypted
+}
+
+fn decrypt_chunks_in_place(
+    decryptor: &ChunkDecryptor,
+    body: &mut [u8],
+) -> Result<Range<usize>, Error> {
+    let len = layout::plaintext_len(body.len() as u64)?;
+    for index in 0..layout::chunk_count(len)? {
+        let (sealed, plain) = chunk_ranges(index, body.len())?;
+        let start = sealed.start;
+        decryptor.decrypt_in_place(index, body.get_mut(sealed).unwrap_or_default())?;
+        if plain.start != start {
+            let chunk = start..start.saturating_add(plain.len());
+            body.copy_within(chunk, plain.start);
+        }
+    }
+    let end = PREFIX_LEN.saturating_add(to_usize(len)?);
+    Ok(PREFIX_LEN..end)
+}
+
+/// Where chunk `index` stands in a body of this length: with its tag, and as plaintext that
+/// starts at byte 56 and has no gaps.
+fn chunk_ranges(index: u64, body_len: usize) -> Result<(Range<usize>, Range<usize>), Error> {
+    let start = to_usize(layout::chunk_offset(index)?)?;
+    let end = start.saturating_add(SEALED_CHUNK_LEN).min(body_len);
+    let tags_before = to_usize(index.saturating_mul(TAG_LEN as u64))?;
+    let plain_start = start.saturating_sub(tags_before);
+    let len = end.saturating_sub(start).saturating_sub(TAG_LEN);
+    Ok((start..end, plain_start..plain_start.saturating_add(len)))
+}
+
+fn to_usize(len: u64) -> Result<usize, Error> {
+    usize::try_from(len).map_err(|_| Error::MessageTooLong)
+}

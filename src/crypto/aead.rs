@@ -1,0 +1,104 @@
+//! The AEAD seam: what the body needs of a cipher, and the value that stands for one.
+
+use super::{CryptoError, rustcrypto};
+
+/// Length of every nonce, in bytes.
+pub(crate) const NONCE_LEN: usize = 12;
+
+/// Length of every tag, in bytes.
+pub(crate) const TAG_LEN: usize = 16;
+
+pub(crate) type Nonce = [u8; NONCE_LEN];
+pub(crate) type Tag = [u8; TAG_LEN];
+
+/// An AEAD with its key set up.
+///
+/// `_into` methods take two buffers of one length. A decryption that fails has written nothing
+/// but the ciphertext to its output, or nothing at all.
+pub(crate) trait Aead {
+    fn encrypt_in_place(&self, nonce: &Nonce, aad: &[u8], buffer: &mut [u8])
+    -> Result<Tag, CryptoError>;
+
+    fn encrypt_into(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        plaintext: &[u8],
+        ciphertext: &mut [u8],
+    ) -> Result<Tag, CryptoError>;
+
+    fn decrypt_in_place(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        buffer: &mut [u8],
+        tag: &Tag,
+    ) -> Result<(), CryptoError>;
+
+    fn decrypt_into(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        ciphertext: &[u8],
+        plaintext: &mut [u8],
+        tag: &Tag,
+    ) -> Result<(), CryptoError>;
+}
+
+/// The AEADs of the format, by their IANA registry names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AeadAlgorithm {
+    Aes256Gcm,
+    Aes128Gcm,
+    ChaCha20Poly1305,
+}
+
+impl AeadAlgorithm {
+    /// Name in the IANA AEAD registry.
+    pub(crate) const fn iana_name(self) -> &'static str {
+        match self {
+            AeadAlgorithm::Aes256Gcm => "AEAD_AES_256_GCM",
+            AeadAlgorithm::Aes128Gcm => "AEAD_AES_128_GCM",
+            AeadAlgorithm::ChaCha20Poly1305 => "AEAD_CHACHA20_POLY1305",
+        }
+    }
+
+    /// Key length in bytes.
+    pub(crate) const fn key_len(self) -> usize {
+        match self {
+            AeadAlgorithm::Aes256Gcm | AeadAlgorithm::ChaCha20Poly1305 => 32,
+            AeadAlgorithm::Aes128Gcm => 16,
+        }
+    }
+}
+
+/// One of the compiled-in AEADs, by value: no allocation, no registry.
+pub(crate) enum AnyAead {
+    Aes256Gcm(rustcrypto::Aes256Gcm),
+    Aes128Gcm(rustcrypto::Aes128Gcm),
+    ChaCha20Poly1305(rustcrypto::ChaCha20Poly1305),
+}
+
+impl AnyAead {
+    /// Sets up `key` for `algorithm`.
+    ///
+    /// # Errors
+    ///
+    /// The key has another length than the algorithm's.
+    pub(crate) fn new(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self, CryptoError> {
+        Ok(match algorithm {
+            AeadAlgorithm::Aes256Gcm => AnyAead::Aes256Gcm(rustcrypto::set_up(key)?),
+            AeadAlgorithm::Aes128Gcm => AnyAead::Aes128Gcm(rustcrypto::set_up(key)?),
+            AeadAlgorithm::ChaCha20Poly1305 => AnyAead::ChaCha20Poly1305(rustcrypto::set_up(key)?),
+        })
+    }
+
+    /// The cipher behind the value.
+    pub(crate) fn as_aead(&self) -> &dyn Aead {
+        match self {
+            AnyAead::Aes256Gcm(aead) => aead,
+            AnyAead::Aes128Gcm(aead) => aead,
+            AnyAead::ChaCha20Poly1305(aead) => aead,
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Primitives: the AEAD seam and its providers, HKDF-Expand, XAES-256-GCM, secret types.
+//!
+//! The lowest layer. It knows nothing of messages, headers or keyrings, and nothing above it
+//! names a cipher crate.
+
+pub(crate) mod aead;
+pub(crate) mod compare;
+pub(crate) mod kdf;
+mod rustcrypto;
+pub(crate) mod secret;
+pub(crate) mod xaes;
+
+#[cfg(test)]
+mod vectors;
+
+/// A primitive refused: a tag that does not verify, or a length it cannot process.
+///
+/// Deliberately empty: what failed is of no use to anyone but an attacker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CryptoError;

@@ -1,0 +1,107 @@
+//! Entry points that can break a message's security if they are used wrongly.
+//!
+//! They exist for test vectors, for fuzzers, and for whoever must open a body with a data key in
+//! hand. An application needs none of them.
+
+pub use crate::body::{ChunkDecryptor, ChunkEncryptor, layout};
+
+use crate::body;
+use crate::crypto::kdf;
+use crate::error::Error;
+use crate::format::Suite;
+use alloc::vec;
+use alloc::vec::Vec;
+
+/// Sets up the encryption of one body under `input_key`, chunk by chunk.
+///
+/// # Security
+///
+/// A salt must never serve twice under one key, and every chunk must be encrypted once: see
+/// [`ChunkEncryptor`]. `context` is the immutable core of a message, then the associated data.
+///
+/// # Errors
+///
+/// [`Error::KeyLength`] if the key has another length than the suite's.
+pub fn chunk_encryptor(
+    suite: Suite,
+    input_key: &[u8],
+    salt: &[u8; layout::SALT_LEN],
+    context: &[u8],
+) -> Result<ChunkEncryptor, Error> {
+    ChunkEncryptor::new(suite, input_key, salt, [context, &[]])
+}
+
+/// Sets up the decryption of one body under `input_key`, chunk by chunk. `prefix` is the body's
+/// first 56 bytes, whose commitment is verified.
+///
+/// # Security
+///
+/// Chunks are authentic one by one; that a message is whole is known only once its last chunk,
+/// shorter than 16,384 bytes, was verified at the index that the body's length says.
+///
+/// # Errors
+///
+/// [`Error::KeyLength`]; [`Error::Authentication`] if the commitment is another's.
+pub fn chunk_decryptor(
+    suite: Suite,
+    input_key: &[u8],
+    prefix: &[u8; layout::PREFIX_LEN],
+    context: &[u8],
+) -> Result<ChunkDecryptor, Error> {
+    ChunkDecryptor::new(suite, input_key, prefix, [context, &[]])
+}
+
+/// Encrypts a whole body under an explicit key and salt.
+///
+/// # Security
+///
+/// As [`chunk_encryptor`].
+///
+/// # Errors
+///
+/// [`Error::KeyLength`]; [`Error::MessageTooLong`].
+pub fn encrypt_body(
+    suite: Suite,
+    input_key: &[u8],
+    salt: &[u8; layout::SALT_LEN],
+    context: &[u8],
+    plaintext: &[u8],
+) -> Result<Vec<u8>, Error> {
+    let encryptor = chunk_encryptor(suite, input_key, salt, context)?;
+    let mut sealed = vec![0; crate::body_len(plaintext.len())?];
+    body::encrypt_into(&encryptor, plaintext, &mut sealed)?;
+    Ok(sealed)
+}
+
+/// Decrypts a whole body with a data key in hand: any message of
+/// <https://c2sp.org/chunked-encryption> of the suite.
+///
+/// # Errors
+///
+/// [`Error::KeyLength`]; [`Error::Truncated`]; [`Error::MessageTooLong`];
+/// [`Error::Authentication`].
+pub fn decrypt_body(
+    suite: Suite,
+    input_key: &[u8],
+    context: &[u8],
+    sealed: &[u8],
+) -> Result<Vec<u8>, Error> {
+    let len = layout::plaintext_len(sealed.len() as u64)?;
+    let len = usize::try_from(len).map_err(|_| Error::MessageTooLong)?;
+    let prefix = sealed.first_chunk().ok_or(Error::Authentication)?;
+    let decryptor = chunk_decryptor(suite, input_key, prefix, context)?;
+    let mut plaintext = vec![0; len];
+    body::decrypt_into(&decryptor, sealed, &mut plaintext)?;
+    Ok(plaintext)
+}
+
+/// HKDF-Expand with SHA-512 (RFC 5869, section 2.3) into `okm`; `key` may be shorter than the
+/// hash.
+///
+/// # Errors
+///
+/// [`Error::KeyLength`] if `okm` is longer than 255 x 64 bytes.
+pub fn hkdf_expand_sha512(key: &[u8], info: &[u8], okm: &mut [u8]) -> Result<(), Error> {
+    let len = okm.len();
+    kdf::expand_sha512(key, &[info], okm).map_err(|_| Error::KeyLength { len, needed: 255 * 64 })
+}

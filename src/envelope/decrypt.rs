@@ -1,0 +1,228 @@
+//! Decryption: the first slot that opens, then the body.
+
+use super::Envelope;
+use super::length::plaintext_len_of_body;
+use crate::aad::Aad;
+use crate::body::{self, ChunkDecryptor, layout};
+use crate::crypto::secret::DataKey;
+use crate::error::{Error, Part};
+use crate::format::{Header, Slot};
+use crate::keyring::{Keyring, KeyringError, WrapContext};
+use alloc::vec;
+use alloc::vec::Vec;
+
+impl<K: Keyring> Envelope<K> {
+    /// Decrypts a message to a new buffer.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::NotEnvelock`], [`Error::Header`], [`Error::Truncated`],
+    ///   [`Error::MessageTooLong`]: the bytes are not a message.
+    /// - [`Error::Unavailable`], [`Error::Refused`], [`Error::NoKey`]: no slot opened.
+    /// - [`Error::Authentication`]: wrong key, wrong associated data, or changed bytes.
+    pub fn decrypt(&self, message: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
+        let header = Header::parse(message)?;
+        self.decrypt_body(&header, message.get(header.len()..).unwrap_or_default(), aad)
+    }
+
+    /// Decrypts a message into `plaintext`, which has exactly the length that
+    /// [`plaintext_len`](crate::plaintext_len) says. Allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt`](Self::decrypt), and [`Error::BufferLength`]. `plaintext` then holds what
+    /// it held before, or zeroes; never anything unverified.
+    pub fn decrypt_into(
+        &self,
+        message: &[u8],
+        aad: Aad<'_>,
+        plaintext: &mut [u8],
+    ) -> Result<(), Error> {
+        let header = Header::parse(message)?;
+        let body = message.get(header.len()..).unwrap_or_default();
+        self.decrypt_body_into(&header, body, aad, plaintext)
+    }
+
+    /// Decrypts a message in place and returns the plaintext, which stands behind the header and
+    /// 56 bytes. Allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt`](Self::decrypt). If a chunk does not verify, everything behind the header
+    /// is wiped, since chunks before it were decrypted already; on every other error the message
+    /// is as it was.
+    pub fn decrypt_in_place<'m>(
+        &self,
+        message: &'m mut [u8],
+        aad: Aad<'_>,
+    ) -> Result<&'m mut [u8], Error> {
+        let header_len = Header::parse(message)?.len();
+        let truncated = Error::Truncated { part: Part::Body, len: 0, needed: 0 };
+        let (header, body) = message.split_at_mut_checked(header_len).ok_or(truncated)?;
+        self.decrypt_detached_in_place(header, body, aad)
+    }
+
+    /// As [`decrypt`](Self::decrypt), of a header and a body that are kept apart.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::DetachedHeaderLength`] if anything follows the header.
+    pub fn decrypt_detached(
+        &self,
+        header: &[u8],
+        body: &[u8],
+        aad: Aad<'_>,
+    ) -> Result<Vec<u8>, Error> {
+        self.decrypt_body(&Header::parse_detached(header)?, body, aad)
+    }
+
+    /// As [`decrypt_into`](Self::decrypt_into), of a header and a body that are kept apart.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::DetachedHeaderLength`].
+    pub fn decrypt_detached_into(
+        &self,
+        header: &[u8],
+        body: &[u8],
+        aad: Aad<'_>,
+        plaintext: &mut [u8],
+    ) -> Result<(), Error> {
+        self.decrypt_body_into(&Header::parse_detached(header)?, body, aad, plaintext)
+    }
+
+    /// As [`decrypt_in_place`](Self::decrypt_in_place), of a header and a body that are kept
+    /// apart: the plaintext stands in `body` from byte 56 on.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::DetachedHeaderLength`].
+    pub fn decrypt_detached_in_place<'b>(
+        &self,
+        header: &[u8],
+        body: &'b mut [u8],
+        aad: Aad<'_>,
+    ) -> Result<&'b mut [u8], Error> {
+        let header = Header::parse_detached(header)?;
+        let decryptor = self.begin_decrypt(&header, body, aad)?;
+        let range = body::decrypt_in_place(&decryptor, body)?;
+        Ok(body.get_mut(range).unwrap_or_default())
+    }
+
+    fn decrypt_body(
+        &self,
+        header: &Header<'_>,
+        body: &[u8],
+        aad: Aad<'_>,
+    ) -> Result<Vec<u8>, Error> {
+        let decryptor = self.begin_decrypt(header, body, aad)?;
+        let mut plaintext = vec![0; plaintext_len_of_body(body.len())?];
+        body::decrypt_into(&decryptor, body, &mut plaintext)?;
+        Ok(plaintext)
+    }
+
+    fn decrypt_body_into(
+        &self,
+        header: &Header<'_>,
+        body: &[u8],
+        aad: Aad<'_>,
+        plaintext: &mut [u8],
+    ) -> Result<(), Error> {
+        let needed = plaintext_len_of_body(body.len())?;
+        if plaintext.len() != needed {
+            return Err(Error::BufferLength { len: plaintext.len(), needed });
+        }
+        let decryptor = self.begin_decrypt(header, body, aad)?;
+        body::decrypt_into(&decryptor, body, plaintext)
+    }
+
+    /// Opens a slot and verifies the commitment. Lengths are checked first: a truncated message
+    /// costs no call to a backend.
+    fn begin_decrypt(
+        &self,
+        header: &Header<'_>,
+        body: &[u8],
+        aad: Aad<'_>,
+    ) -> Result<ChunkDecryptor, Error> {
+        plaintext_len_of_body(body.len())?;
+        let truncated = Error::Truncated { part: Part::Body, len: 0, needed: 0 };
+        let prefix = body.first_chunk::<{ layout::PREFIX_LEN }>().ok_or(truncated)?;
+        let mut data_key = DataKey::empty();
+        self.open(header, &mut data_key)?;
+        let context = [&header.core().as_bytes()[..], aad.as_bytes()];
+        ChunkDecryptor::new(header.suite(), data_key.expose(), prefix, context)
+    }
+
+    /// Unwraps the first slot that opens (SPEC O-ORDER).
+    fn open(&self, header: &Header<'_>, data_key: &mut DataKey) -> Result<(), Error> {
+        let context = WrapContext::new(header.core());
+        let mut failures = Failures::default();
+        for slot in header.slots() {
+            match unwrap_verified(&self.keyring, &slot, &context, data_key) {
+                Ok(()) => return Ok(()),
+                Err(error) => failures.add(&slot, error),
+            }
+        }
+        Err(failures.into_error(header))
+    }
+}
+
+/// Unwraps `slot` and checks that the key is the message's, whatever the keyring says
+/// (SPEC K-CHECK).
+pub(super) fn unwrap_verified<K: Keyring + ?Sized>(
+    keyring: &K,
+    slot: &Slot<'_>,
+    context: &WrapContext<'_>,
+    data_key: &mut DataKey,
+) -> Result<(), KeyringError> {
+    keyring.unwrap(slot, context, data_key)?;
+    context.verify(data_key)
+}
+
+/// Why no slot opened so far: the first of each kind.
+#[derive(Default)]
+pub(super) struct Failures {
+    unavailable: Option<Error>,
+    refused: Option<Error>,
+    authentication: bool,
+}
+
+impl Failures {
+    pub(super) fn add(&mut self, slot: &Slot<'_>, error: KeyringError) {
+        match error {
+            KeyringError::NotMine => {}
+            KeyringError::Refused(refusal) => {
+                let key = || slot.label.name.as_str().into();
+                let version = slot.label.version;
+                self.refused.get_or_insert_with(|| Error::Refused { key: key(), version, refusal });
+            }
+            KeyringError::Authentication => self.authentication = true,
+            other => {
+                self.unavailable.get_or_insert_with(|| Error::from_wrap(other));
+            }
+        }
+    }
+
+    /// Whether a slot was the keyring's at all.
+    pub(super) fn any(&self) -> bool {
+        self.authentication || self.refused.is_some() || self.unavailable.is_some()
+    }
+
+    /// The first of: unavailable, refused, authentication failed, no key (SPEC O-PRECEDENCE).
+    pub(super) fn into_error(self, header: &Header<'_>) -> Error {
+        let authentication = self.authentication.then_some(Error::Authentication);
+        let found = self.unavailable.or(self.refused).or(authentication);
+        found.unwrap_or_else(|| no_key(header))
+    }
+}
+
+fn no_key(header: &Header<'_>) -> Error {
+    match header.slots().next() {
+        Some(Slot { label, .. }) => Error::NoKey {
+            key: label.name.as_str().into(),
+            version: label.version,
+            slots: header.slots().len(),
+        },
+        None => Error::Authentication,
+    }
+}

@@ -1,0 +1,159 @@
+//! Encryption: a fresh data key, its wraps, and the body under it.
+
+use super::length::{body_len, plaintext_len_of_body};
+use super::{Envelope, WithRng};
+use crate::aad::Aad;
+use crate::body::{self, ChunkEncryptor, layout};
+use crate::crypto::secret::DataKey;
+use crate::error::Error;
+use crate::format::{ImmutableCore, write_header};
+use crate::keyring::{Keyring, WrapContext};
+use crate::random::RandomPool;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ops::Range;
+use rand_core::{TryCryptoRng, TryRng};
+
+impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
+    /// See [`Envelope::encrypt`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn encrypt(&mut self, plaintext: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
+        let header_len = self.envelope.header_len()?;
+        let len = header_len.checked_add(body_len(plaintext.len())?).ok_or(Error::MessageTooLong)?;
+        let mut message = vec![0; len];
+        let (header, body) = split_header(&mut message, header_len)?;
+        self.encrypt_detached_into(plaintext, aad, header, body)?;
+        Ok(message)
+    }
+
+    /// See [`Envelope::encrypt_into`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn encrypt_into(
+        &mut self,
+        plaintext: &[u8],
+        aad: Aad<'_>,
+        message: &mut [u8],
+    ) -> Result<(), Error> {
+        let header_len = self.envelope.header_len()?;
+        let body_len = body_len(plaintext.len())?;
+        let needed = header_len.checked_add(body_len).ok_or(Error::MessageTooLong)?;
+        if message.len() != needed {
+            return Err(Error::BufferLength { len: message.len(), needed });
+        }
+        let (header, body) = split_header(message, header_len)?;
+        self.encrypt_detached_into(plaintext, aad, header, body)
+    }
+
+    /// See [`Envelope::encrypt_in_place`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn encrypt_in_place(&mut self, message: &mut [u8], aad: Aad<'_>) -> Result<(), Error> {
+        let (header, body) = split_header(message, self.envelope.header_len()?)?;
+        self.encrypt_detached_in_place(header, body, aad)
+    }
+
+    /// See [`Envelope::encrypt_detached`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn encrypt_detached(
+        &mut self,
+        plaintext: &[u8],
+        aad: Aad<'_>,
+    ) -> Result<(Vec<u8>, Vec<u8>), Error> {
+        let mut header = vec![0; self.envelope.header_len()?];
+        let mut body = vec![0; body_len(plaintext.len())?];
+        self.encrypt_detached_into(plaintext, aad, &mut header, &mut body)?;
+        Ok((header, body))
+    }
+
+    /// See [`Envelope::encrypt_detached_into`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn encrypt_detached_into(
+        &mut self,
+        plaintext: &[u8],
+        aad: Aad<'_>,
+        header: &mut [u8],
+        body: &mut [u8],
+    ) -> Result<(), Error> {
+        let needed = body_len(plaintext.len())?;
+        if body.len() != needed {
+            return Err(Error::BufferLength { len: body.len(), needed });
+        }
+        let encryptor = self.begin(header, aad)?;
+        body::encrypt_into(&encryptor, plaintext, body)
+    }
+
+    /// See [`Envelope::encrypt_detached_in_place`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn encrypt_detached_in_place(
+        &mut self,
+        header: &mut [u8],
+        body: &mut [u8],
+        aad: Aad<'_>,
+    ) -> Result<(), Error> {
+        plaintext_len_of_body(body.len())?;
+        let encryptor = self.begin(header, aad)?;
+        body::encrypt_in_place(&encryptor, body)
+    }
+
+    /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption.
+    fn begin(&mut self, header: &mut [u8], aad: Aad<'_>) -> Result<ChunkEncryptor, Error> {
+        let suite = self.envelope.suite;
+        let mut pool = RandomPool::for_message(self.rng)?;
+        let mut data_key = DataKey::empty();
+        let needed = suite.data_key_len();
+        let key_length = Error::KeyLength { len: 0, needed };
+        pool.try_fill_bytes(data_key.space(needed).ok_or(key_length.clone())?)?;
+        let mut id_random = [0; 8];
+        pool.try_fill_bytes(&mut id_random)?;
+        let mut salt = [0; layout::SALT_LEN];
+        pool.try_fill_bytes(&mut salt)?;
+
+        let core = ImmutableCore::generate(suite, id_random, &data_key).map_err(|_| key_length)?;
+        let context = WrapContext::new(&core);
+        write_header(header, &core, |slots| {
+            self.envelope.keyring.wrap(&data_key, &context, slots, &mut pool)
+        })?;
+        ChunkEncryptor::new(suite, data_key.expose(), &salt, [core.as_bytes(), aad.as_bytes()])
+    }
+}
+
+impl<K: Keyring> Envelope<K> {
+    /// Where the plaintext stands in the buffer that [`encrypt_in_place`](Self::encrypt_in_place)
+    /// takes, and where [`decrypt_in_place`](Self::decrypt_in_place) leaves it: behind the
+    /// header and 56 bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`message_len`](Self::message_len).
+    pub fn plaintext_range(&self, plaintext_len: usize) -> Result<Range<usize>, Error> {
+        let start = self.header_len()?.saturating_add(layout::PREFIX_LEN);
+        let end = start.checked_add(plaintext_len).ok_or(Error::MessageTooLong)?;
+        Ok(start..end)
+    }
+}
+
+fn split_header(message: &mut [u8], header_len: usize) -> Result<(&mut [u8], &mut [u8]), Error> {
+    let needed = header_len.saturating_add(layout::PREFIX_LEN).saturating_add(layout::TAG_LEN);
+    let len = message.len();
+    if len < needed {
+        return Err(Error::BufferLength { len, needed });
+    }
+    message.split_at_mut_checked(header_len).ok_or(Error::BufferLength { len, needed })
+}

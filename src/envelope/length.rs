@@ -1,0 +1,66 @@
+//! Exact lengths, so that callers can own every buffer.
+
+use super::Envelope;
+use crate::body::layout;
+use crate::error::Error;
+use crate::format::{Header, MAX_HEADER_LEN, offset, slot_len};
+use crate::keyring::Keyring;
+
+impl<K: Keyring> Envelope<K> {
+    /// Length in bytes of the header of a message encrypted now: 25, each slot, and the reserved
+    /// room. A rotation to another kind of key can change it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoPrimary`], [`Error::Unavailable`]; [`Error::HeaderRoom`] beyond 65,535.
+    pub fn header_len(&self) -> Result<usize, Error> {
+        let mut len = offset::SLOTS.saturating_add(self.reserved);
+        let primary = self.keyring.primary(&mut |primary| {
+            let exact = primary.label.algorithm.wrapped_key_len(self.suite);
+            let wrapped_len = exact.or(primary.max_wrapped_key_len).unwrap_or_default();
+            len = len.saturating_add(slot_len(primary.label.name, wrapped_len));
+        });
+        primary.map_err(Error::from_wrap)?;
+        if len > MAX_HEADER_LEN {
+            return Err(Error::HeaderRoom { needed: len, available: MAX_HEADER_LEN });
+        }
+        Ok(len)
+    }
+
+    /// Length in bytes of the message for a plaintext of this length, encrypted now.
+    ///
+    /// # Errors
+    ///
+    /// As [`header_len`](Self::header_len); [`Error::MessageTooLong`].
+    pub fn message_len(&self, plaintext_len: usize) -> Result<usize, Error> {
+        let body_len = body_len(plaintext_len)?;
+        self.header_len()?.checked_add(body_len).ok_or(Error::MessageTooLong)
+    }
+}
+
+/// Length in bytes of the body of a plaintext of this length: 56 more, and 16 for each chunk.
+///
+/// # Errors
+///
+/// [`Error::MessageTooLong`].
+pub fn body_len(plaintext_len: usize) -> Result<usize, Error> {
+    let len = layout::body_len(plaintext_len as u64)?;
+    usize::try_from(len).map_err(|_| Error::MessageTooLong)
+}
+
+/// Length in bytes of the plaintext of a message, going by its header's length and its own.
+/// Unverified until it is decrypted.
+///
+/// # Errors
+///
+/// What is wrong with the header; [`Error::Truncated`] if no body has the length of the rest.
+pub fn plaintext_len(message: &[u8]) -> Result<usize, Error> {
+    let header_len = Header::parse(message)?.len();
+    plaintext_len_of_body(message.len().saturating_sub(header_len))
+}
+
+/// Length in bytes of the plaintext of a body of this length.
+pub(super) fn plaintext_len_of_body(body_len: usize) -> Result<usize, Error> {
+    let len = layout::plaintext_len(body_len as u64)?;
+    usize::try_from(len).map_err(|_| Error::MessageTooLong)
+}

@@ -1,0 +1,135 @@
+//! The front: encrypt, decrypt, rewrap and inspect messages with a keyring.
+
+mod decrypt;
+mod encrypt;
+mod length;
+#[cfg(feature = "std")]
+mod os;
+mod rewrap;
+mod scratch;
+
+pub use length::{body_len, plaintext_len};
+pub use rewrap::{Rewrap, RewrapOptions};
+
+use crate::error::Error;
+use crate::format::{Header, Suite};
+use crate::keyring::{Freshness, Keyring};
+use core::fmt;
+
+/// Encrypts, decrypts and rewraps messages with a keyring.
+///
+/// Holds no secret and no state but its settings; share it by reference, or make one wherever it
+/// is needed. `K` may be a keyring, a reference to one, a `Box` or an `Arc`, also of
+/// `dyn Keyring`.
+///
+/// Every form of encryption takes its random bytes from the operating system in one call
+/// (feature `std`), or from any generator through [`with_rng`](Self::with_rng).
+///
+/// | | allocates | writes to | detached header |
+/// |---|---|---|---|
+/// | [`encrypt`](Self::encrypt), [`decrypt`](Self::decrypt) | the result | a new `Vec` | [`encrypt_detached`](Self::encrypt_detached), [`decrypt_detached`](Self::decrypt_detached) |
+/// | [`encrypt_into`](Self::encrypt_into), [`decrypt_into`](Self::decrypt_into) | nothing | the caller's buffer | [`encrypt_detached_into`](Self::encrypt_detached_into), [`decrypt_detached_into`](Self::decrypt_detached_into) |
+/// | [`encrypt_in_place`](Self::encrypt_in_place), [`decrypt_in_place`](Self::decrypt_in_place) | nothing | over its input | [`encrypt_detached_in_place`](Self::encrypt_detached_in_place), [`decrypt_detached_in_place`](Self::decrypt_detached_in_place) |
+pub struct Envelope<K> {
+    keyring: K,
+    suite: Suite,
+    reserved: usize,
+}
+
+impl<K: Keyring> Envelope<K> {
+    /// An envelope with the default suite and no reserved room.
+    pub fn new(keyring: K) -> Self {
+        Envelope { keyring, suite: Suite::default(), reserved: 0 }
+    }
+
+    /// Encrypts with another suite. Decryption takes whatever suite the message names.
+    #[must_use]
+    pub fn with_suite(mut self, suite: Suite) -> Self {
+        self.suite = suite;
+        self
+    }
+
+    /// Reserves `bytes` of padding behind the slots of new headers, so that a later, larger slot
+    /// (a longer key name does not count: names do not change) still fits in place.
+    ///
+    /// 8 bytes let a software key's slot give way to a token's of any kind.
+    #[must_use]
+    pub fn with_reserved(mut self, bytes: usize) -> Self {
+        self.reserved = bytes;
+        self
+    }
+
+    /// The keyring.
+    pub fn keyring(&self) -> &K {
+        &self.keyring
+    }
+
+    /// The suite of new messages.
+    pub fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    /// The same operations with random bytes from `rng`.
+    ///
+    /// One message draws 88 bytes in one call: data key, data key id, salt and wrap nonce, in
+    /// that order. A generator that repeats itself gives up everything.
+    pub fn with_rng<'e, R: ?Sized>(&'e self, rng: &'e mut R) -> WithRng<'e, K, R> {
+        WithRng { envelope: self, rng }
+    }
+
+    /// Whether a rewrap would put a slot of this keyring under another version: the primary.
+    ///
+    /// `message` is a message, or its header alone. The answer goes by the labels of the header,
+    /// which are unverified. A version is stale if it is not the primary, never by being lower.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the header; [`Error::Unavailable`], [`Error::NoPrimary`].
+    pub fn needs_rewrap(&self, message: &[u8]) -> Result<bool, Error> {
+        for slot in Header::parse(message)?.slots() {
+            let freshness = self.keyring.freshness(&slot.label).map_err(Error::from_wrap)?;
+            if freshness == Freshness::Stale {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl<K: fmt::Debug> fmt::Debug for Envelope<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope")
+            .field("keyring", &self.keyring)
+            .field("suite", &self.suite)
+            .field("reserved", &self.reserved)
+            .finish()
+    }
+}
+
+/// An [`Envelope`] with a random generator of the caller's; made by [`Envelope::with_rng`].
+pub struct WithRng<'e, K, R: ?Sized> {
+    envelope: &'e Envelope<K>,
+    rng: &'e mut R,
+}
+
+impl<K, R: ?Sized> fmt::Debug for WithRng<'_, K, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WithRng").finish_non_exhaustive()
+    }
+}
+
+/// Reads the header of a message without any key. **The answer is unverified.**
+///
+/// `message` is a message, its header alone, or its first bytes: 4 KiB hold every header of up
+/// to eleven software slots with the longest names, and all 16 with names of up to 160 bytes.
+///
+/// # Errors
+///
+/// [`Error::NotEnvelock`] with a guess of what it is instead; [`Error::Truncated`] with the
+/// header's length if `message` ends within it; [`Error::Header`] with the offset of the first
+/// thing that is wrong.
+#[doc(alias = "peek")]
+#[doc(alias = "parse")]
+pub fn inspect(message: &[u8]) -> Result<Header<'_>, Error> {
+    Header::parse(message)
+}

@@ -1,0 +1,150 @@
+//! The encrypting and rewrapping operations with randomness of the operating system.
+
+use super::{Envelope, Rewrap, RewrapOptions};
+use crate::OsRandom;
+use crate::aad::Aad;
+use crate::error::Error;
+use crate::keyring::Keyring;
+use alloc::vec::Vec;
+
+impl<K: Keyring> Envelope<K> {
+    /// Encrypts `plaintext` under a fresh data key and returns header and body in one.
+    ///
+    /// `aad` must be given again at decryption; it is authenticated and not stored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoPrimary`], [`Error::Unavailable`], [`Error::Randomness`], [`Error::Slot`] from
+    /// the keyring; [`Error::MessageTooLong`]; [`Error::HeaderRoom`] beyond 65,535 bytes.
+    pub fn encrypt(&self, plaintext: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
+        self.with_rng(&mut OsRandom).encrypt(plaintext, aad)
+    }
+
+    /// Encrypts `plaintext` into `message`, which has exactly
+    /// [`message_len`](Self::message_len) bytes. Allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`encrypt`](Self::encrypt), and [`Error::BufferLength`].
+    pub fn encrypt_into(
+        &self,
+        plaintext: &[u8],
+        aad: Aad<'_>,
+        message: &mut [u8],
+    ) -> Result<(), Error> {
+        self.with_rng(&mut OsRandom).encrypt_into(plaintext, aad, message)
+    }
+
+    /// Encrypts in place: `message` has exactly [`message_len`](Self::message_len) bytes, and
+    /// the plaintext stands at [`plaintext_range`](Self::plaintext_range). Allocates nothing.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), envelock::Error> {
+    /// use envelock::{Aad, Envelope, MemoryKeyring};
+    ///
+    /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
+    /// let plaintext = b"four score";
+    /// let mut message = vec![0; envelope.message_len(plaintext.len())?];
+    /// message[envelope.plaintext_range(plaintext.len())?].copy_from_slice(plaintext);
+    /// envelope.encrypt_in_place(&mut message, Aad::none())?;
+    /// assert_eq!(envelope.decrypt_in_place(&mut message, Aad::none())?, plaintext);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`encrypt_into`](Self::encrypt_into). The plaintext is then untouched.
+    pub fn encrypt_in_place(&self, message: &mut [u8], aad: Aad<'_>) -> Result<(), Error> {
+        self.with_rng(&mut OsRandom).encrypt_in_place(message, aad)
+    }
+
+    /// Encrypts to a header and a body that are kept apart. Their bytes are those of a message
+    /// in one.
+    ///
+    /// # Errors
+    ///
+    /// As [`encrypt`](Self::encrypt).
+    pub fn encrypt_detached(
+        &self,
+        plaintext: &[u8],
+        aad: Aad<'_>,
+    ) -> Result<(Vec<u8>, Vec<u8>), Error> {
+        self.with_rng(&mut OsRandom).encrypt_detached(plaintext, aad)
+    }
+
+    /// Encrypts `plaintext` into `body`, of exactly [`body_len`](crate::body_len) bytes, and
+    /// into `header`, of [`header_len`](Self::header_len) bytes or more: all of it becomes the
+    /// header, what the slots do not fill its padding. Allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`encrypt`](Self::encrypt), and [`Error::BufferLength`]. `header` is then wiped or
+    /// untouched.
+    pub fn encrypt_detached_into(
+        &self,
+        plaintext: &[u8],
+        aad: Aad<'_>,
+        header: &mut [u8],
+        body: &mut [u8],
+    ) -> Result<(), Error> {
+        self.with_rng(&mut OsRandom).encrypt_detached_into(plaintext, aad, header, body)
+    }
+
+    /// Encrypts in place: the plaintext stands in `body` from byte 56 on, and `body` has exactly
+    /// [`body_len`](crate::body_len) bytes. For `header` see
+    /// [`encrypt_detached_into`](Self::encrypt_detached_into). Allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// As there. The plaintext is then untouched.
+    pub fn encrypt_detached_in_place(
+        &self,
+        header: &mut [u8],
+        body: &mut [u8],
+        aad: Aad<'_>,
+    ) -> Result<(), Error> {
+        self.with_rng(&mut OsRandom).encrypt_detached_in_place(header, body, aad)
+    }
+
+    /// Wraps the data key anew under the primary version and returns the new header.
+    ///
+    /// `message` is a message or its header alone: neither the body nor the associated data is
+    /// needed, and no byte of the body changes. The header keeps its length unless its slots
+    /// outgrow it. To store it, compare and swap: write it only if the old one is still there.
+    ///
+    /// - A slot is rewrapped only to the same key name, in its place; slots of other keyrings
+    ///   stay byte for byte, in order.
+    /// - Every slot of the name that opens gives way to the new one, as do those that the
+    ///   keyring knows and that do not verify or are refused by their state.
+    /// - A slot of an unknown version stays.
+    /// - The new slot is unwrapped and verified before this returns.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the header; if no slot of a name of this keyring opens, why, as
+    /// [`decrypt`](Self::decrypt) says it; from the keyring as [`encrypt`](Self::encrypt).
+    #[doc(alias = "re-encrypt")]
+    #[doc(alias = "rekey")]
+    pub fn rewrap(&self, message: &[u8], options: RewrapOptions) -> Result<Rewrap, Error> {
+        self.with_rng(&mut OsRandom).rewrap(message, options)
+    }
+
+    /// As [`rewrap`](Self::rewrap), over the header of `message`, which keeps its length. Returns
+    /// whether anything changed. Allocates nothing for headers of up to 1 KiB.
+    ///
+    /// The header is written by one copy at the very end. A crash within a write to disk can
+    /// tear it: use this where the medium replaces atomically, or behind a journal.
+    ///
+    /// # Errors
+    ///
+    /// As [`rewrap`](Self::rewrap), and [`Error::HeaderRoom`] if the new slots do not fit.
+    /// Nothing is then changed.
+    pub fn rewrap_in_place(
+        &self,
+        message: &mut [u8],
+        options: RewrapOptions,
+    ) -> Result<bool, Error> {
+        self.with_rng(&mut OsRandom).rewrap_in_place(message, options)
+    }
+}

@@ -1,0 +1,290 @@
+//! The one error of every operation.
+//!
+//! What an attacker can read in the bytes anyway is said exactly; what only a key could tell is
+//! one silent variant. No variant holds a secret, so every error can be logged.
+
+use crate::format::{HeaderFault, InvalidKeyName, KeyVersion, LooksLike, SlotFault};
+use crate::keyring::{KeyringError, Refusal};
+use crate::keyset::{Operation, VersionState};
+use crate::random::RandomnessUnavailable;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+
+/// Why an operation failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The input does not start with envelock's magic.
+    #[error("not an envelock message: {looks_like}")]
+    NotEnvelock {
+        /// What it looks like instead.
+        looks_like: LooksLike,
+    },
+
+    /// The input ends early. Whoever reads a header first can fetch `needed` bytes and try again.
+    #[error("{part} is truncated: {len} bytes are there, at least {needed} needed")]
+    Truncated {
+        /// Which part of the message ends early.
+        part: Part,
+        /// Bytes there are of that part.
+        len: u64,
+        /// The least number of bytes that the part needs, going by what is there.
+        needed: u64,
+    },
+
+    /// The header breaks a rule of the format.
+    #[error("header is malformed at byte {offset}: {fault}")]
+    Header {
+        /// Offset of the first field, or byte of a name or of padding, that is wrong.
+        offset: usize,
+        /// The rule.
+        fault: HeaderFault,
+    },
+
+    /// A detached header came with bytes behind it, or was given another header's length.
+    #[error("detached header declares {declared} bytes and has {len}")]
+    DetachedHeaderLength {
+        /// The length that the header declares.
+        declared: usize,
+        /// The length of the input.
+        len: usize,
+    },
+
+    /// A slot that the reader demands is not in the header.
+    #[error("header has no slot of key {key}")]
+    MissingSlot {
+        /// The key name.
+        key: String,
+    },
+
+    /// No slot of the message is under a master key of this keyring.
+    #[error("no key for this message: its first of {slots} slots is of key {key} version {version}")]
+    NoKey {
+        /// The key name of the first slot.
+        key: String,
+        /// The key version of the first slot.
+        version: KeyVersion,
+        /// How many slots the header has.
+        slots: usize,
+    },
+
+    /// The keyring knows the master key version and refuses to use it.
+    #[error("key {key} version {version} is refused: {refusal}")]
+    Refused {
+        /// The key name.
+        key: String,
+        /// The key version.
+        version: KeyVersion,
+        /// Why.
+        refusal: Refusal,
+    },
+
+    /// Authentication failed: wrong key, wrong associated data, or changed bytes. Nothing more
+    /// is said, and nothing of the plaintext is left in the output.
+    #[error("authentication failed")]
+    Authentication,
+
+    /// The keyring's backend did not answer. Try again later.
+    #[error("keyring is unavailable")]
+    Unavailable {
+        /// What the backend said.
+        source: Arc<dyn core::error::Error + Send + Sync>,
+    },
+
+    /// The keyring has no primary version to wrap with.
+    #[error("keyring has no primary key version")]
+    NoPrimary,
+
+    /// The random generator failed.
+    #[error("randomness is unavailable")]
+    Randomness(#[source] RandomnessUnavailable),
+
+    /// A keyring offered a slot that cannot stand in a header.
+    #[error("keyring offered a slot that cannot be used")]
+    Slot(#[source] SlotFault),
+
+    /// The slots do not fit in the header's room. Nothing was changed; a rewrap to a new header,
+    /// or more reserved room, holds them.
+    #[error("header needs {needed} bytes, {available} are there")]
+    HeaderRoom {
+        /// Length of the header that would hold the slots.
+        needed: usize,
+        /// Length there is.
+        available: usize,
+    },
+
+    /// A buffer of the caller has the wrong length. Nothing was written.
+    #[error("buffer has {len} bytes, {needed} needed")]
+    BufferLength {
+        /// The length of the buffer.
+        len: usize,
+        /// The length needed.
+        needed: usize,
+    },
+
+    /// The plaintext is longer than 4 PiB - 1 byte, or than this machine can address.
+    #[error("message is too long")]
+    MessageTooLong,
+
+    /// A key has another length than the suite's.
+    #[error("key has {len} bytes, {needed} needed")]
+    KeyLength {
+        /// The length of the key.
+        len: usize,
+        /// The suite's.
+        needed: usize,
+    },
+
+    /// A chunk was addressed that the format does not have, or has another length than 16 KiB
+    /// where it is not the last.
+    #[error("chunk {index} of {len} bytes is not a chunk of a message")]
+    Chunk {
+        /// The index.
+        index: u64,
+        /// The length in bytes.
+        len: usize,
+    },
+
+    /// A rewrap was asked to make sure that an old version no longer opens the header, and it
+    /// still does.
+    #[error("key {key} version {version} still opens the header")]
+    OldVersionStillOpens {
+        /// The key name.
+        key: String,
+        /// The version.
+        version: KeyVersion,
+    },
+
+    /// A key name has a form that names may not have.
+    #[error("key name is invalid")]
+    KeyName(#[source] InvalidKeyName),
+
+    /// Key material was refused: all zero, or there already under another version.
+    #[error("key material is all zero or there already")]
+    KeyMaterial,
+
+    /// A keyset has no such version.
+    #[error("key {key} has no version {version}")]
+    UnknownVersion {
+        /// The key name.
+        key: String,
+        /// The version.
+        version: KeyVersion,
+    },
+
+    /// A version of a keyset is in a state that does not allow the operation.
+    #[error("key {key} version {version} is {state}: cannot {operation}")]
+    VersionState {
+        /// The key name.
+        key: String,
+        /// The version.
+        version: KeyVersion,
+        /// The state it is in, `primary` included.
+        state: VersionState,
+        /// The operation asked for.
+        operation: Operation,
+    },
+
+    /// A version number was used before, or all 2^32 - 1 were: numbers grow and are never reused.
+    #[error("key {key} cannot take another version after {last}")]
+    VersionNumber {
+        /// The key name.
+        key: String,
+        /// The highest version there is.
+        last: KeyVersion,
+    },
+
+    /// A name-value pair of associated data repeats a name, or has an empty or too long one.
+    #[error("associated data pair {name:?} cannot be added: {fault}")]
+    AadPair {
+        /// The name.
+        name: String,
+        /// What is wrong.
+        fault: AadFault,
+    },
+
+    /// Bytes are not the canonical form of named associated data.
+    #[error("not canonical associated data at byte {offset}")]
+    AadEncoding {
+        /// Offset of the first byte that is wrong.
+        offset: usize,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later without any change by the caller.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Error::Unavailable { .. } | Error::Randomness(_) => true,
+            Error::Refused { refusal, .. } => refusal.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// The error of an operation whose wrap failed.
+    pub(crate) fn from_wrap(error: KeyringError) -> Self {
+        match error {
+            KeyringError::Unavailable { source } => Error::Unavailable { source },
+            KeyringError::Randomness(source) => Error::Randomness(source),
+            KeyringError::Slot(fault) => Error::Slot(fault),
+            KeyringError::Authentication => Error::Authentication,
+            KeyringError::NoPrimary | KeyringError::NotMine | KeyringError::Refused(_) => {
+                Error::NoPrimary
+            }
+        }
+    }
+}
+
+impl From<InvalidKeyName> for Error {
+    fn from(error: InvalidKeyName) -> Self {
+        Error::KeyName(error)
+    }
+}
+
+impl From<RandomnessUnavailable> for Error {
+    fn from(error: RandomnessUnavailable) -> Self {
+        Error::Randomness(error)
+    }
+}
+
+/// A part of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// The header.
+    Header,
+    /// The body.
+    Body,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Part::Header => "header",
+            Part::Body => "body",
+        })
+    }
+}
+
+/// What is wrong with a pair of named associated data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AadFault {
+    /// The name is empty.
+    EmptyName,
+    /// The name is there already.
+    Duplicate,
+    /// The name or the value is 4 GiB or longer, or there are that many pairs.
+    TooLong,
+}
+
+impl fmt::Display for AadFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AadFault::EmptyName => "the name is empty",
+            AadFault::Duplicate => "the name is there already",
+            AadFault::TooLong => "it is too long",
+        })
+    }
+}

@@ -1,0 +1,328 @@
+//! Reading a header: canonical, bounded, and exact about the first thing that is wrong.
+//!
+//! An offset offends if no valid header has the same bytes up to and including the field that
+//! starts there (SPEC H-FIRST). So each length is checked against the room that is left after
+//! all that must still follow, and the first error met is the one with the lowest offset.
+
+use super::{
+    DataKeyId, FORMAT_VERSION, HeaderFault, ImmutableCore, InvalidKeyName, KeyName, KeyVersion,
+    LooksLike, MAGIC, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MIN_SLOT_LEN, MasterKeyId, SLOT_FIXED_LEN,
+    Slot, SlotLabel, Suite, WrapAlgorithm, offset,
+};
+use crate::error::{Error, Part};
+use core::fmt;
+
+/// A parsed header. **Unverified**: it says what the bytes claim, and anyone who can write the
+/// message can change the claim. Only a decryption proves it.
+#[doc(alias = "parse")]
+#[doc(alias = "peek")]
+#[derive(Clone, Copy)]
+pub struct Header<'a> {
+    bytes: &'a [u8],
+    core: ImmutableCore,
+    slot_count: u8,
+    slots_end: usize,
+}
+
+impl<'a> Header<'a> {
+    /// Parses the header at the start of `input`, which may go on with a body or be cut after
+    /// the header.
+    pub(crate) fn parse(input: &'a [u8]) -> Result<Self, Error> {
+        let mut reader = Reader { input, position: 0, header_len: None };
+        let core = reader.read_core()?;
+        let header_len = reader.read_header_len()?;
+        let slot_count = reader.read_slot_count(header_len)?;
+        for read in 0..slot_count {
+            let following = usize::from(slot_count.saturating_sub(read).saturating_sub(1));
+            let end = header_len.saturating_sub(following.saturating_mul(MIN_SLOT_LEN));
+            let earlier = input.get(offset::SLOTS..reader.position).unwrap_or_default();
+            reader.read_slot(end, core.suite(), Slots::new(earlier, read))?;
+        }
+        let slots_end = reader.position;
+        reader.read_padding(header_len)?;
+        let bytes = input.get(..header_len).unwrap_or_default();
+        Ok(Header { bytes, core, slot_count, slots_end })
+    }
+
+    /// Parses a header that is kept apart from its body: nothing may follow it.
+    pub(crate) fn parse_detached(input: &'a [u8]) -> Result<Self, Error> {
+        let header = Header::parse(input)?;
+        if header.len() == input.len() {
+            Ok(header)
+        } else {
+            // SPEC H-DETACHED
+            Err(Error::DetachedHeaderLength { declared: header.len(), len: input.len() })
+        }
+    }
+
+    /// The header's bytes, padding included.
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Length of the header in bytes, padding included: the offset of the body.
+    #[expect(clippy::len_without_is_empty, reason = "a header is never empty")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Bytes of padding: room for a later, larger slot.
+    pub fn padding_len(&self) -> usize {
+        self.len().saturating_sub(self.slots_end)
+    }
+
+    /// The suite that the body is encrypted with.
+    pub fn suite(&self) -> Suite {
+        self.core.suite()
+    }
+
+    /// The data key id, which a rewrap does not change.
+    pub fn data_key_id(&self) -> DataKeyId {
+        self.core.data_key_id()
+    }
+
+    /// The slots, in order: 1 to 16.
+    pub fn slots(&self) -> Slots<'a> {
+        let bytes = self.bytes.get(offset::SLOTS..self.slots_end).unwrap_or_default();
+        Slots::new(bytes, self.slot_count)
+    }
+
+    /// Demands that the header has a slot for each of `names`.
+    ///
+    /// A slot that no reader opens can be stripped without the body noticing (SPEC 6); a reader
+    /// that relies on, say, an escrow slot asks for it here. Presence is all this shows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MissingSlot`] with the first name that has none.
+    pub fn require_slots(&self, names: &[&str]) -> Result<(), Error> {
+        for name in names {
+            if !self.slots().any(|slot| slot.label.name.as_str() == *name) {
+                return Err(Error::MissingSlot { key: (*name).into() });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn core(&self) -> &ImmutableCore {
+        &self.core
+    }
+}
+
+impl fmt::Debug for Header<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Header")
+            .field("suite", &self.suite())
+            .field("data_key_id", &self.data_key_id())
+            .field("len", &self.len())
+            .field("padding_len", &self.padding_len())
+            .field("slots", &self.slots())
+            .finish()
+    }
+}
+
+impl fmt::Display for Header<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "unverified header: {}, data key {}", self.suite(), self.data_key_id())?;
+        for slot in self.slots() {
+            let SlotLabel { name, version, master_key_id, algorithm } = slot.label;
+            write!(f, "; {name} version {version} ({algorithm}, master key {master_key_id})")?;
+        }
+        Ok(())
+    }
+}
+
+/// The slots of a header, in order.
+#[derive(Clone)]
+pub struct Slots<'a> {
+    rest: &'a [u8],
+    left: u8,
+}
+
+impl<'a> Slots<'a> {
+    /// `count` slots that are known to stand in `bytes`.
+    pub(crate) fn new(bytes: &'a [u8], count: u8) -> Self {
+        Slots { rest: bytes, left: count }
+    }
+}
+
+impl<'a> Iterator for Slots<'a> {
+    type Item = Slot<'a>;
+
+    fn next(&mut self) -> Option<Slot<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let (version, rest) = self.rest.split_first_chunk()?;
+        let (master_key_id, rest) = rest.split_first_chunk()?;
+        let (&[algorithm, name_len], rest) = rest.split_first_chunk()?;
+        let (wrapped_len, rest) = rest.split_first_chunk()?;
+        let (name, rest) = rest.split_at_checked(usize::from(name_len))?;
+        let wrapped_len = usize::from(u16::from_be_bytes(*wrapped_len));
+        let (wrapped_key, rest) = rest.split_at_checked(wrapped_len)?;
+        self.rest = rest;
+        let label = SlotLabel {
+            name: KeyName::from_bytes(name).ok()?,
+            version: KeyVersion::new(u32::from_be_bytes(*version))?,
+            master_key_id: MasterKeyId(*master_key_id),
+            algorithm: WrapAlgorithm::new(algorithm)?,
+        };
+        Some(Slot { label, wrapped_key })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (usize::from(self.left), Some(usize::from(self.left)))
+    }
+}
+
+impl ExactSizeIterator for Slots<'_> {}
+
+impl fmt::Debug for Slots<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.clone().map(|slot| slot.label)).finish()
+    }
+}
+
+/// Reads fields in order and knows where it stands.
+struct Reader<'a> {
+    input: &'a [u8],
+    position: usize,
+    header_len: Option<usize>,
+}
+
+impl<'a> Reader<'a> {
+    fn read_core(&mut self) -> Result<ImmutableCore, Error> {
+        let magic = self.input.get(..MAGIC.len()).unwrap_or(self.input);
+        if !MAGIC.starts_with(magic) || magic.is_empty() {
+            // SPEC H-MAGIC
+            return Err(Error::NotEnvelock { looks_like: LooksLike::guess(self.input) });
+        }
+        self.take::<4>()?;
+        let [format] = *self.take()?;
+        if format != FORMAT_VERSION {
+            return Err(fault(offset::FORMAT, HeaderFault::UnknownFormat(format)));
+        }
+        let [suite_id] = *self.take()?;
+        let suite = Suite::from_id(suite_id)
+            .ok_or(fault(offset::SUITE, HeaderFault::UnknownSuite(suite_id)))?;
+        Ok(ImmutableCore::from_parts(suite, DataKeyId(*self.take()?)))
+    }
+
+    fn read_header_len(&mut self) -> Result<usize, Error> {
+        let header_len = u16::from_be_bytes(*self.take()?);
+        if usize::from(header_len) < offset::SLOTS.saturating_add(MIN_SLOT_LEN) {
+            let fault_kind = HeaderFault::HeaderLength(header_len);
+            return Err(fault(offset::HEADER_LEN, fault_kind));
+        }
+        self.header_len = Some(usize::from(header_len));
+        Ok(usize::from(header_len))
+    }
+
+    fn read_slot_count(&mut self, header_len: usize) -> Result<u8, Error> {
+        let [slot_count] = *self.take()?;
+        let slots_len = usize::from(slot_count).saturating_mul(MIN_SLOT_LEN);
+        let in_range = (1..=MAX_SLOTS).contains(&usize::from(slot_count));
+        if in_range && offset::SLOTS.saturating_add(slots_len) <= header_len {
+            Ok(slot_count)
+        } else {
+            Err(fault(offset::SLOT_COUNT, HeaderFault::SlotCount(slot_count)))
+        }
+    }
+
+    /// Reads one slot that must end by `end` and repeat none of `earlier`.
+    fn read_slot(&mut self, end: usize, suite: Suite, mut earlier: Slots<'_>) -> Result<(), Error> {
+        let fixed_end = self.position.saturating_add(SLOT_FIXED_LEN);
+        let fits = |name_len: usize, wrapped_len: usize| {
+            fixed_end.saturating_add(name_len).saturating_add(wrapped_len) <= end
+        };
+
+        let at = self.position;
+        let version = KeyVersion::new(u32::from_be_bytes(*self.take()?))
+            .ok_or(fault(at, HeaderFault::ZeroVersion))?;
+        let master_key_id = MasterKeyId(*self.take()?);
+
+        let at = self.position;
+        let [id] = *self.take()?;
+        let algorithm = WrapAlgorithm::new(id).ok_or(fault(at, HeaderFault::ZeroAlgorithm))?;
+        let exact_len = algorithm.wrapped_key_len(suite);
+        let least_len = exact_len.unwrap_or(1);
+        if !fits(1, least_len) {
+            return Err(fault(at, HeaderFault::AlgorithmRoom(id)));
+        }
+
+        let at = self.position;
+        let [name_len] = *self.take()?;
+        if name_len == 0 || !fits(usize::from(name_len), least_len) {
+            return Err(fault(at, HeaderFault::KeyNameLength(name_len)));
+        }
+
+        let at = self.position;
+        let wrapped_len = u16::from_be_bytes(*self.take()?);
+        let wrapped = usize::from(wrapped_len);
+        let in_range = (1..=MAX_WRAPPED_KEY_LEN).contains(&wrapped);
+        let exact = exact_len.is_none_or(|exact| exact == wrapped);
+        if !in_range || !exact || !fits(usize::from(name_len), wrapped) {
+            return Err(fault(at, HeaderFault::WrappedKeyLength(wrapped_len)));
+        }
+
+        let at = self.position;
+        let name = self.take_name(usize::from(name_len), at)?;
+        let label = SlotLabel { name, version, master_key_id, algorithm };
+        if earlier.any(|slot| slot.label.same_key(&label)) {
+            // SPEC H-DUPLICATE: told at the name, the last of the three to be read.
+            return Err(fault(at, HeaderFault::DuplicateSlot));
+        }
+        self.take_slice(wrapped).map(|_| ())
+    }
+
+    /// Reads a name; a bad byte is told even if the input ends within the name.
+    fn take_name(&mut self, len: usize, at: usize) -> Result<KeyName<'a>, Error> {
+        let there = self.input.get(at..).unwrap_or_default();
+        let there = there.get(..len).unwrap_or(there);
+        if let (Err(InvalidKeyName { offset }), false) = (KeyName::from_bytes(there), there.is_empty())
+        {
+            let byte = there.get(offset).copied().unwrap_or_default();
+            return Err(fault(at.saturating_add(offset), HeaderFault::KeyNameByte(byte)));
+        }
+        let bytes = self.take_slice(len)?;
+        KeyName::from_bytes(bytes).map_err(|_| fault(at, HeaderFault::KeyNameByte(0)))
+    }
+
+    fn read_padding(&mut self, header_len: usize) -> Result<(), Error> {
+        let at = self.position;
+        let there = self.input.get(at..).unwrap_or_default();
+        let len = header_len.saturating_sub(at);
+        let there = there.get(..len).unwrap_or(there);
+        if let Some(offset) = there.iter().position(|byte| *byte != 0) {
+            return Err(fault(at.saturating_add(offset), HeaderFault::Padding));
+        }
+        self.take_slice(len).map(|_| ())
+    }
+
+    fn take<const N: usize>(&mut self) -> Result<&'a [u8; N], Error> {
+        let rest = self.input.get(self.position..).unwrap_or_default();
+        let Some(field) = rest.first_chunk() else { return Err(self.truncated(N)) };
+        self.position = self.position.saturating_add(N);
+        Ok(field)
+    }
+
+    fn take_slice(&mut self, len: usize) -> Result<&'a [u8], Error> {
+        let rest = self.input.get(self.position..).unwrap_or_default();
+        let Some(field) = rest.get(..len) else { return Err(self.truncated(len)) };
+        self.position = self.position.saturating_add(len);
+        Ok(field)
+    }
+
+    /// The input ends where `len` more bytes were due.
+    fn truncated(&self, len: usize) -> Error {
+        let least = offset::SLOTS.saturating_add(MIN_SLOT_LEN);
+        let due = self.position.saturating_add(len).max(least);
+        Error::Truncated {
+            part: Part::Header,
+            len: self.input.len() as u64,
+            needed: self.header_len.unwrap_or(due) as u64,
+        }
+    }
+}
+
+fn fault(offset: usize, fault: HeaderFault) -> Error {
+    Error::Header { offset, fault }
+}

@@ -1,0 +1,224 @@
+//! Writing a header: a new one, or new slots into an old one.
+
+use super::slot::slot_len;
+use super::{
+    Header, ImmutableCore, KeyName, MAX_HEADER_LEN, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, Slot,
+    SlotFault, SlotLabel, Slots, Suite, offset,
+};
+use crate::error::Error;
+use crate::keyring::KeyringError;
+use core::fmt;
+
+/// Where a keyring puts the slots it makes.
+///
+/// Each slot is checked as it comes, so that no keyring can write a header that does not parse.
+pub struct SlotWriter<'a> {
+    room: &'a mut [u8],
+    used: usize,
+    count: u8,
+    suite: Suite,
+    only: Option<KeyName<'a>>,
+    needed: usize,
+}
+
+impl<'a> SlotWriter<'a> {
+    /// A writer into `room`, for data keys of `suite`; with `only`, no other name is accepted.
+    pub(crate) fn new(room: &'a mut [u8], suite: Suite, only: Option<KeyName<'a>>) -> Self {
+        SlotWriter { room, used: 0, count: 0, suite, only, needed: 0 }
+    }
+
+    /// Adds a slot: one wrapped key under one master key version.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError::Slot`] says what is wrong with it; the header is then as before. A
+    /// keyring passes the error on.
+    pub fn push(&mut self, label: &SlotLabel<'_>, wrapped_key: &[u8]) -> Result<(), KeyringError> {
+        self.check(label, wrapped_key)?;
+        self.needed = self.needed.saturating_add(slot_len(label.name, wrapped_key.len()));
+        let available = self.room.len();
+        let slot = Slot { label: *label, wrapped_key };
+        let room = self.room.get_mut(self.used..).unwrap_or_default();
+        match encode_slot(room, &slot) {
+            Some(len) => {
+                self.used = self.used.saturating_add(len);
+                self.count = self.count.saturating_add(1);
+                Ok(())
+            }
+            None => Err(SlotFault::Room { needed: self.needed, available }.into()),
+        }
+    }
+
+    /// The slots written so far.
+    pub(crate) fn slots(&self) -> Slots<'_> {
+        Slots::new(self.room.get(..self.used).unwrap_or_default(), self.count)
+    }
+
+    /// Ends the writing; at least one slot must have come.
+    fn finish(&self) -> Result<u8, KeyringError> {
+        if self.count == 0 { Err(SlotFault::None.into()) } else { Ok(self.count) }
+    }
+
+    fn check(&self, label: &SlotLabel<'_>, wrapped_key: &[u8]) -> Result<(), SlotFault> {
+        let name = label.name;
+        if self.only.is_some_and(|only| only != name) {
+            return Err(SlotFault::OtherName { name: name.as_str().into() });
+        }
+        if usize::from(self.count) >= MAX_SLOTS {
+            return Err(SlotFault::TooMany);
+        }
+        let len = wrapped_key.len();
+        let exact = label.algorithm.wrapped_key_len(self.suite);
+        let in_range = (1..=MAX_WRAPPED_KEY_LEN).contains(&len);
+        if !in_range || exact.is_some_and(|exact| exact != len) {
+            return Err(SlotFault::WrappedKeyLength { algorithm: label.algorithm, len });
+        }
+        if self.slots().any(|slot| slot.label.same_key(label)) {
+            let version = label.version;
+            return Err(SlotFault::Duplicate { name: name.as_str().into(), version });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SlotWriter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SlotWriter").field("slots", &self.slots()).finish()
+    }
+}
+
+/// Writes a header that fills `out`: the core, the slots that `wrap` pushes, then padding.
+///
+/// On failure `out` is wiped.
+pub(crate) fn write_header(
+    out: &mut [u8],
+    core: &ImmutableCore,
+    wrap: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
+) -> Result<(), Error> {
+    out.fill(0);
+    let written = fill_header(out, core, wrap);
+    if written.is_err() {
+        out.fill(0);
+    }
+    written
+}
+
+fn fill_header(
+    out: &mut [u8],
+    core: &ImmutableCore,
+    wrap: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
+) -> Result<(), Error> {
+    let available = out.len();
+    let header_len = header_len_field(available)?;
+    let room = out.get_mut(offset::SLOTS..).unwrap_or_default();
+    let mut slots = SlotWriter::new(room, core.suite(), None);
+    let written = wrap(&mut slots).and_then(|()| slots.finish());
+    let count = written.map_err(|error| match error {
+        KeyringError::Slot(SlotFault::Room { needed, .. }) => {
+            Error::HeaderRoom { needed: needed.saturating_add(offset::SLOTS), available }
+        }
+        other => Error::from_wrap(other),
+    })?;
+    write_fixed(out, core, header_len, count);
+    Ok(())
+}
+
+/// Writes `old` into `out` without the slots of `replaced`, and with `new` in the place of the
+/// first of them. All of `out` becomes the header.
+///
+/// # Errors
+///
+/// [`Error::HeaderRoom`] if the slots do not fit in `out`, which is then as it was.
+pub(crate) fn replace_slots(
+    old: &Header<'_>,
+    new: &Slot<'_>,
+    replaced: SlotSet,
+    out: &mut [u8],
+) -> Result<(), Error> {
+    let mut first = replaced.first();
+    let slots = || old.slots().enumerate().filter(|(index, _)| !replaced.contains(*index));
+    let slots_len = slots().map(|(_, slot)| slot.encoded_len());
+    let slots_len = slots_len.fold(new.encoded_len(), usize::saturating_add);
+    let needed = offset::SLOTS.saturating_add(slots_len);
+    let available = out.len();
+    if needed > available {
+        return Err(Error::HeaderRoom { needed, available });
+    }
+    let header_len = header_len_field(available)?;
+    out.fill(0);
+    let mut position = offset::SLOTS;
+    let mut count = 0_u8;
+    let mut put = |slot: &Slot<'_>| {
+        let room = out.get_mut(position..).unwrap_or_default();
+        position = position.saturating_add(encode_slot(room, slot).unwrap_or_default());
+        count = count.saturating_add(1);
+    };
+    for (index, slot) in old.slots().enumerate() {
+        if first == Some(index) {
+            first = None;
+            put(new);
+        }
+        if !replaced.contains(index) {
+            put(&slot);
+        }
+    }
+    write_fixed(out, old.core(), header_len, count);
+    Ok(())
+}
+
+/// Some slots of a header, by index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct SlotSet(u16);
+
+impl SlotSet {
+    pub(crate) fn insert(&mut self, index: usize) {
+        self.0 |= SlotSet::bit(index);
+    }
+
+    pub(crate) fn contains(self, index: usize) -> bool {
+        self.0 & SlotSet::bit(index) != 0
+    }
+
+    pub(crate) fn len(self) -> usize {
+        self.0.count_ones() as usize
+    }
+
+    fn first(self) -> Option<usize> {
+        (0..MAX_SLOTS).find(|index| self.contains(*index))
+    }
+
+    fn bit(index: usize) -> u16 {
+        u32::try_from(index).ok().and_then(|index| 1_u16.checked_shl(index)).unwrap_or_default()
+    }
+}
+
+/// Writes what stands before the slots.
+fn write_fixed(out: &mut [u8], core: &ImmutableCore, header_len: [u8; 2], count: u8) {
+    let fields = core.as_bytes().iter().chain(&header_len).chain(core::slice::from_ref(&count));
+    out.iter_mut().zip(fields).for_each(|(to, from)| *to = *from);
+}
+
+fn header_len_field(len: usize) -> Result<[u8; 2], Error> {
+    let too_long = |_| Error::HeaderRoom { needed: len, available: MAX_HEADER_LEN };
+    u16::try_from(len).map(u16::to_be_bytes).map_err(too_long)
+}
+
+/// Writes one slot at the start of `room` and returns its length, or `None` if it does not fit.
+pub(crate) fn encode_slot(room: &mut [u8], slot: &Slot<'_>) -> Option<usize> {
+    let SlotLabel { name, version, master_key_id, algorithm } = slot.label;
+    let name_len = u8::try_from(name.len()).ok()?;
+    let wrapped_len = u16::try_from(slot.wrapped_key.len()).ok()?;
+    let len = slot.encoded_len();
+    let room = room.get_mut(..len)?;
+    let fields: [&[u8]; 6] = [
+        &version.number().to_be_bytes(),
+        &master_key_id.0,
+        &[algorithm.id(), name_len],
+        &wrapped_len.to_be_bytes(),
+        name.as_str().as_bytes(),
+        slot.wrapped_key,
+    ];
+    let bytes = fields.into_iter().flatten();
+    room.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    Some(len)
+}

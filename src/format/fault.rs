@@ -1,0 +1,91 @@
+//! What can be wrong with a header that is read, and with a slot that is written.
+
+use super::{KeyVersion, WrapAlgorithm};
+use alloc::string::String;
+
+/// What is wrong with a header at the offset that the error names.
+///
+/// Everything here is readable by anyone who has the bytes, so it is said exactly.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HeaderFault {
+    /// The format version is not 1.
+    #[error("format version {0} is not supported")]
+    UnknownFormat(u8),
+    /// The suite id is not assigned.
+    #[error("suite {0} is unknown")]
+    UnknownSuite(u8),
+    /// The header length is too short for any slot.
+    #[error("header length {0} cannot hold a slot")]
+    HeaderLength(u16),
+    /// The slot count is zero, more than 16, or more than fit in the header length.
+    #[error("slot count {0} is not 1 to 16 or does not fit in the header")]
+    SlotCount(u8),
+    /// A key version is zero.
+    #[error("key version is zero")]
+    ZeroVersion,
+    /// A wrap algorithm is zero.
+    #[error("wrap algorithm is zero")]
+    ZeroAlgorithm,
+    /// A wrap algorithm fixes a length for the wrapped key that does not fit in the header.
+    #[error("a slot with wrap algorithm {0} does not fit in the header")]
+    AlgorithmRoom(u8),
+    /// A key name is empty or does not fit in the header.
+    #[error("key name length {0} is zero or does not fit in the header")]
+    KeyNameLength(u8),
+    /// A wrapped key length is out of range, not the algorithm's, or does not fit.
+    #[error("wrapped key length {0} is out of range, not its algorithm's, or does not fit")]
+    WrappedKeyLength(u16),
+    /// A key name has a byte that names may not have.
+    #[error("byte {0:#04x} is not allowed in a key name")]
+    KeyNameByte(u8),
+    /// Two slots have the same key name, version and master key id.
+    #[error("slot repeats the key name, version and master key id of an earlier slot")]
+    DuplicateSlot,
+    /// The padding has a byte that is not zero.
+    #[error("padding is not zero")]
+    Padding,
+}
+
+/// A slot that a keyring offered and that cannot stand in a header.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SlotFault {
+    /// The header already holds 16 slots.
+    #[error("a header holds at most 16 slots")]
+    TooMany,
+    /// The header already holds a slot of this name, version and master key id.
+    #[error("slot {name} version {version} is there already")]
+    Duplicate {
+        /// The key name.
+        name: String,
+        /// The key version.
+        version: KeyVersion,
+    },
+    /// The wrapped key is empty, longer than 32,768 bytes, or not the length that its algorithm
+    /// fixes for the suite.
+    #[error("a wrapped key of {len} bytes cannot stand for {algorithm}")]
+    WrappedKeyLength {
+        /// The algorithm.
+        algorithm: WrapAlgorithm,
+        /// The length offered.
+        len: usize,
+    },
+    /// A rewrap of one name produced a slot of another: that would grant another's authority.
+    #[error("rewrap of another key name produced a slot of {name}")]
+    OtherName {
+        /// The name offered.
+        name: String,
+    },
+    /// The slots need more room than there is.
+    #[error("slots need {needed} bytes, {available} are there")]
+    Room {
+        /// Bytes needed so far.
+        needed: usize,
+        /// Bytes there are.
+        available: usize,
+    },
+    /// The keyring reported success and wrote no slot.
+    #[error("keyring wrote no slot")]
+    None,
+}

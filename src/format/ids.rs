@@ -1,0 +1,138 @@
+//! The small identifiers of a header: versions, ids, algorithms.
+
+use super::suite::Suite;
+use core::fmt;
+use core::num::{NonZeroU8, NonZeroU32};
+
+/// Version of a master key: non-zero, grows, is never reused.
+#[doc(alias = "generation")]
+#[doc(alias = "epoch")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyVersion(NonZeroU32);
+
+impl KeyVersion {
+    /// The first version of a keyset.
+    pub const FIRST: KeyVersion = KeyVersion(NonZeroU32::MIN);
+
+    /// The version of a number, or `None` for zero.
+    pub const fn new(number: u32) -> Option<Self> {
+        match NonZeroU32::new(number) {
+            Some(number) => Some(KeyVersion(number)),
+            None => None,
+        }
+    }
+
+    /// The number.
+    pub const fn number(self) -> u32 {
+        self.0.get()
+    }
+
+    /// The next version, or `None` after the last of 2^32 - 1.
+    pub const fn next(self) -> Option<Self> {
+        match self.0.checked_add(1) {
+            Some(number) => Some(KeyVersion(number)),
+            None => None,
+        }
+    }
+}
+
+impl fmt::Display for KeyVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}
+
+/// Names the material of a master key version, whatever label it goes by (SPEC 4.3).
+///
+/// Eight bytes; public. Two keys of one name and version differ here, so that a restored backup
+/// that grew a second "version 5" is told apart from the first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MasterKeyId(pub [u8; 8]);
+
+impl fmt::Debug for MasterKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MasterKeyId({self})")
+    }
+}
+
+impl fmt::Display for MasterKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+/// Names the data key of a message: eight random bytes, then eight that only this key produces.
+///
+/// Public, and the same for the life of the message; messages that share a data key share it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DataKeyId(pub [u8; 16]);
+
+impl fmt::Debug for DataKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "DataKeyId({self})")
+    }
+}
+
+impl fmt::Display for DataKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+/// How a slot's data key is wrapped (SPEC 4.5). One key version has one algorithm for life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct WrapAlgorithm(NonZeroU8);
+
+impl WrapAlgorithm {
+    /// Algorithm 1: XAES-256-GCM under a software master key.
+    pub const XAES_256_GCM: WrapAlgorithm = WrapAlgorithm(NonZeroU8::MIN);
+    /// Algorithm 2: AES-256-GCM inside a token.
+    pub const TOKEN_AES_256_GCM: WrapAlgorithm = match WrapAlgorithm::new(2) {
+        Some(algorithm) => algorithm,
+        None => WrapAlgorithm::XAES_256_GCM,
+    };
+    /// Algorithm 3: AES-256-CBC then HMAC-SHA-256 inside a token.
+    pub const TOKEN_AES_256_CBC_HMAC: WrapAlgorithm = match WrapAlgorithm::new(3) {
+        Some(algorithm) => algorithm,
+        None => WrapAlgorithm::XAES_256_GCM,
+    };
+
+    /// The algorithm of an id, or `None` for zero. 128 to 255 are for keyrings of other crates.
+    pub const fn new(id: u8) -> Option<Self> {
+        match NonZeroU8::new(id) {
+            Some(id) => Some(WrapAlgorithm(id)),
+            None => None,
+        }
+    }
+
+    /// The id on the wire.
+    pub const fn id(self) -> u8 {
+        self.0.get()
+    }
+
+    /// Exact length of a wrapped key in bytes, where the format fixes it (algorithms 1 to 3).
+    pub const fn wrapped_key_len(self, suite: Suite) -> Option<usize> {
+        let overhead = match self.0.get() {
+            1 => 40,
+            2 => 28,
+            3 => 48,
+            _ => return None,
+        };
+        Some(suite.data_key_len().saturating_add(overhead))
+    }
+}
+
+impl fmt::Display for WrapAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.get() {
+            1 => f.write_str("XAES-256-GCM"),
+            2 => f.write_str("AES-256-GCM in a token"),
+            3 => f.write_str("AES-256-CBC and HMAC-SHA-256 in a token"),
+            id => write!(f, "wrap algorithm {id}"),
+        }
+    }
+}

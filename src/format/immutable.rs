@@ -1,0 +1,76 @@
+//! The immutable core, bytes 0..22 of a header: it never changes for the life of a message.
+
+use super::{DataKeyId, FORMAT_VERSION, MAGIC, Suite, offset};
+use crate::crypto::{CryptoError, compare, kdf, secret::DataKey};
+
+/// Length of the immutable core, in bytes.
+pub(crate) const CORE_LEN: usize = offset::HEADER_LEN;
+
+/// Length of the random half of a data key id.
+pub(crate) const RANDOM_LEN: usize = 8;
+
+const CHECK_LABEL: &[u8] = b"envelock data key id v1";
+
+/// Magic, format version, suite and data key id, as bytes.
+#[derive(Clone, Copy)]
+pub(crate) struct ImmutableCore {
+    bytes: [u8; CORE_LEN],
+    suite: Suite,
+}
+
+impl ImmutableCore {
+    /// Makes the core of a new message: its id is `random`, then the check of `data_key`.
+    pub(crate) fn generate(
+        suite: Suite,
+        random: [u8; RANDOM_LEN],
+        data_key: &DataKey,
+    ) -> Result<Self, CryptoError> {
+        let check = data_key_check(suite, &random, data_key)?;
+        let mut id = [0; 16];
+        id.iter_mut().zip(random.iter().chain(&check)).for_each(|(to, from)| *to = *from);
+        Ok(ImmutableCore::from_parts(suite, DataKeyId(id)))
+    }
+
+    /// The core with this suite and this data key id.
+    pub(crate) fn from_parts(suite: Suite, id: DataKeyId) -> Self {
+        let mut bytes = [0; CORE_LEN];
+        let ids = [FORMAT_VERSION, suite.id()];
+        let fields = MAGIC.iter().chain(&ids).chain(&id.0);
+        bytes.iter_mut().zip(fields).for_each(|(to, from)| *to = *from);
+        ImmutableCore { bytes, suite }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8; CORE_LEN] {
+        &self.bytes
+    }
+
+    pub(crate) fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    pub(crate) fn data_key_id(&self) -> DataKeyId {
+        DataKeyId(*self.bytes.last_chunk().unwrap_or(&[0; 16]))
+    }
+
+    /// Whether `data_key` is the one this core names: its length and, in constant time, its
+    /// check (SPEC K-CHECK).
+    pub(crate) fn names(&self, data_key: &DataKey) -> bool {
+        let DataKeyId(id) = self.data_key_id();
+        let Some((random, check)) = id.split_first_chunk::<RANDOM_LEN>() else { return false };
+        data_key.len() == self.suite.data_key_len()
+            && data_key_check(self.suite, random, data_key)
+                .is_ok_and(|derived| compare::equal(&derived, check))
+    }
+}
+
+/// First 8 bytes of HKDF-Expand-SHA-256 over the data key (SPEC 4.2).
+fn data_key_check(
+    suite: Suite,
+    random: &[u8; RANDOM_LEN],
+    data_key: &DataKey,
+) -> Result<[u8; 8], CryptoError> {
+    let mut check = [0; 8];
+    let info: [&[u8]; 3] = [CHECK_LABEL, &[FORMAT_VERSION, suite.id()], random];
+    kdf::expand_sha256(data_key.expose(), &info, &mut check)?;
+    Ok(check)
+}

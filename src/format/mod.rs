@@ -1,0 +1,59 @@
+//! Message format, version 1: the header's bytes and what is bound to what.
+//!
+//! `SPEC.md` beside this file is normative; its rule ids (`H-LEN`, `K-CHECK`, ...) stand beside
+//! the lines that carry them out.
+
+mod decode;
+mod encode;
+mod fault;
+mod ids;
+mod immutable;
+mod looks_like;
+mod name;
+mod slot;
+mod suite;
+
+pub use decode::{Header, Slots};
+pub use encode::SlotWriter;
+pub(crate) use encode::{SlotSet, encode_slot, replace_slots, write_header};
+pub(crate) use slot::slot_len;
+pub use fault::{HeaderFault, SlotFault};
+pub use ids::{DataKeyId, KeyVersion, MasterKeyId, WrapAlgorithm};
+pub(crate) use immutable::ImmutableCore;
+pub use looks_like::LooksLike;
+pub use name::{InvalidKeyName, KeyName};
+pub use slot::{Slot, SlotLabel};
+pub use suite::Suite;
+
+/// First four bytes of every header.
+pub const MAGIC: [u8; 4] = [0xE5, 0x4E, 0x56, 0x4C];
+
+/// The only format version there is.
+pub const FORMAT_VERSION: u8 = 1;
+
+/// Most slots a header can hold.
+pub const MAX_SLOTS: usize = 16;
+
+/// Longest header, padding included, in bytes.
+pub const MAX_HEADER_LEN: usize = 65_535;
+
+/// Longest key name, in bytes.
+pub const MAX_KEY_NAME_LEN: usize = 255;
+
+/// Longest wrapped key, in bytes.
+pub const MAX_WRAPPED_KEY_LEN: usize = 32_768;
+
+/// Offsets of the header's fields, from its first byte.
+pub(crate) mod offset {
+    pub(crate) const FORMAT: usize = 4;
+    pub(crate) const SUITE: usize = 5;
+    pub(crate) const HEADER_LEN: usize = 22;
+    pub(crate) const SLOT_COUNT: usize = 24;
+    pub(crate) const SLOTS: usize = 25;
+}
+
+/// Bytes of a slot before its key name.
+pub(crate) const SLOT_FIXED_LEN: usize = 16;
+
+/// The shortest slot there can be: a one-byte name and a one-byte wrapped key.
+pub(crate) const MIN_SLOT_LEN: usize = SLOT_FIXED_LEN + 2;

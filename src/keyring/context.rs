@@ -1,0 +1,103 @@
+//! What a wrap is bound to.
+
+use super::KeyringError;
+use crate::crypto::secret::DataKey;
+use crate::format::{DataKeyId, ImmutableCore, MAX_KEY_NAME_LEN, SlotLabel, Suite};
+use core::fmt;
+use core::ops::Deref;
+
+const LABEL: &[u8] = b"envelock wrap v1";
+
+/// Label, immutable core, algorithm, version, master key id, name length, name.
+const MAX_LEN: usize = LABEL.len() + 22 + 1 + 4 + 8 + 1 + MAX_KEY_NAME_LEN;
+
+/// The message that a data key belongs to, as far as a wrap is bound to it: its immutable core.
+#[derive(Clone, Copy)]
+pub struct WrapContext<'a> {
+    core: &'a ImmutableCore,
+}
+
+impl<'a> WrapContext<'a> {
+    pub(crate) fn new(core: &'a ImmutableCore) -> Self {
+        WrapContext { core }
+    }
+
+    /// The suite, which fixes the data key's length.
+    pub fn suite(&self) -> Suite {
+        self.core.suite()
+    }
+
+    /// The data key id. It is in the clear in the header: never a nonce, never a cache key by
+    /// itself.
+    pub fn data_key_id(&self) -> DataKeyId {
+        self.core.data_key_id()
+    }
+
+    /// The bytes that a wrap under `label` authenticates besides the data key (SPEC K-AAD).
+    ///
+    /// Algorithms 128 to 255 use these, or bytes that bind at least as much.
+    pub fn wrap_aad(&self, label: &SlotLabel<'_>) -> WrapAad {
+        let name = label.name.as_str().as_bytes();
+        let name_len = u8::try_from(name.len()).unwrap_or(u8::MAX);
+        let fields: [&[u8]; 7] = [
+            LABEL,
+            self.core.as_bytes(),
+            &[label.algorithm.id()],
+            &label.version.number().to_be_bytes(),
+            &label.master_key_id.0,
+            &[name_len],
+            name,
+        ];
+        let mut aad = WrapAad { bytes: [0; MAX_LEN], len: 0 };
+        for field in fields {
+            let room = aad.bytes.get_mut(aad.len..).unwrap_or_default();
+            if let Some(room) = room.get_mut(..field.len()) {
+                room.copy_from_slice(field);
+                aad.len = aad.len.saturating_add(field.len());
+            }
+        }
+        aad
+    }
+
+    /// Checks that `data_key` is this message's: its length, and in constant time its check.
+    ///
+    /// The core does so after every unwrap. A keyring needs it only between an unwrap and a
+    /// wrap of its own, so that a rewrap cannot launder another key.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError::Authentication`].
+    pub fn verify(&self, data_key: &DataKey) -> Result<(), KeyringError> {
+        if self.core.names(data_key) { Ok(()) } else { Err(KeyringError::Authentication) }
+    }
+}
+
+impl fmt::Debug for WrapContext<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WrapContext")
+            .field("suite", &self.suite())
+            .field("data_key_id", &self.data_key_id())
+            .finish()
+    }
+}
+
+/// Associated data of a wrap, 52 to 307 bytes, on the stack. Public: it repeats the header.
+#[derive(Clone)]
+pub struct WrapAad {
+    bytes: [u8; MAX_LEN],
+    len: usize,
+}
+
+impl Deref for WrapAad {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for WrapAad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WrapAad({} bytes)", self.len)
+    }
+}

@@ -1,0 +1,207 @@
+//! Keyrings: what wraps and unwraps data keys under named, versioned master keys.
+
+mod context;
+mod error;
+mod memory;
+mod software;
+mod sync;
+
+pub use context::{WrapAad, WrapContext};
+pub use error::{KeyringError, Refusal};
+pub use memory::MemoryKeyring;
+
+use crate::crypto::secret::DataKey;
+use crate::format::{Slot, SlotLabel, SlotWriter};
+use crate::random::KeyringRng;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+/// Wraps and unwraps data keys. The one trait that a backend implements.
+///
+/// # Contract
+///
+/// - A keyring knows its master keys by name, version and id together. A slot of which any of
+///   the three is another's is [`KeyringError::NotMine`], except that a version unknown to a
+///   keyring which knows the name is [`Refusal::UnknownVersion`]. A version that is missing is
+///   never replaced by the primary.
+/// - A wrap is bound to [`WrapContext::wrap_aad`] of its label. A keyring that leaves this out
+///   can be made to unwrap a slot that was moved or relabelled; the core's check of the data key
+///   then still refuses a key that is not the message's.
+/// - The core verifies every data key that `unwrap` fills in (its length, and in constant time
+///   its check) before it is used, so a keyring need not know whose it is.
+/// - Methods may block and are called from many threads at once. The core calls them outside of
+///   any lock and never holds a borrow of a keyring's state across a call.
+/// - What is secret stays in the arguments: no error, log or panic message repeats it.
+///
+/// `&K`, `Box<K>` and `Arc<K>` are keyrings too. `examples/custom_keyring.rs` implements the
+/// trait over a table of its own in some 60 lines.
+#[doc(alias = "key ring")]
+#[doc(alias = "provider")]
+pub trait Keyring: Send + Sync {
+    /// Tells the core which slots [`wrap`](Self::wrap) would write now, one `visit` for each.
+    ///
+    /// Called once for each message that is encrypted with an inline header, for lengths, and by
+    /// `needs_rewrap`; so it should be cheap, from memory. A wrong
+    /// [`max_wrapped_key_len`](PrimaryKey::max_wrapped_key_len) costs an [`Error::HeaderRoom`] or some
+    /// padding, a wrong version makes `needs_rewrap` lie; neither loses data.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError::NoPrimary`] if nothing can wrap; [`KeyringError::Unavailable`].
+    ///
+    /// [`Error::HeaderRoom`]: crate::Error::HeaderRoom
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError>;
+
+    /// Wraps `data_key` under the primary version and pushes the slot; a keyring that wraps
+    /// under several master keys pushes one slot for each.
+    ///
+    /// Called once for each message that is encrypted. A slot that does not unwrap to the same
+    /// key loses the message: a backend that cannot be trusted unwraps and compares before it
+    /// pushes.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError::NoPrimary`], [`KeyringError::Unavailable`], what `slots.push` and `rng`
+    /// answer. Nothing is then encrypted.
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError>;
+
+    /// Unwraps `slot` into `data_key`, or says why not.
+    ///
+    /// Called for the slots of a message in order until one opens. Only a slot that is this
+    /// keyring's may cost a call to a backend: names come from whoever wrote the message.
+    ///
+    /// # Errors
+    ///
+    /// | answer | means | the core |
+    /// |---|---|---|
+    /// | [`NotMine`](KeyringError::NotMine) | another's name, material or algorithm | tries the next slot |
+    /// | [`Refused`](KeyringError::Refused) | mine, but not to be used | tries the next; reports key, version and reason if none opens |
+    /// | [`Authentication`](KeyringError::Authentication) | mine, and it does not verify | tries the next slot |
+    /// | [`Unavailable`](KeyringError::Unavailable) | no answer now | tries the next; reports a retryable error if none opens |
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError>;
+
+    /// Wraps the data key of `slot` anew under the primary version of the *same* key name, and
+    /// pushes that one slot.
+    ///
+    /// Called by a rewrap, after `slot` was unwrapped and verified; the core unwraps and
+    /// verifies what comes out as well. The provided method unwraps, verifies and wraps. A
+    /// backend that can re-encrypt on its own side overrides it, and a keyring that wraps under
+    /// several names must, since a slot of another name is refused here.
+    ///
+    /// # Errors
+    ///
+    /// As [`unwrap`](Self::unwrap) and [`wrap`](Self::wrap).
+    fn rewrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let mut data_key = DataKey::empty();
+        self.unwrap(slot, context, &mut data_key)?;
+        context.verify(&data_key)?;
+        self.wrap(&data_key, context, slots, rng)
+    }
+
+    /// Says from its label alone whether `slot` is this keyring's, and under the primary.
+    ///
+    /// Called by `needs_rewrap` and by a rewrap. The provided method compares with
+    /// [`primary`](Self::primary) and takes every other slot of the same name for stale; a
+    /// keyring overrides it if it holds names that it does not wrap under, or can tell foreign
+    /// material by its id.
+    ///
+    /// # Errors
+    ///
+    /// As [`primary`](Self::primary).
+    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        let mut freshness = Freshness::NotMine;
+        self.primary(&mut |primary| {
+            if primary.label.same_key(slot) {
+                freshness = Freshness::Primary;
+            } else if primary.label.name == slot.name && freshness == Freshness::NotMine {
+                freshness = Freshness::Stale;
+            }
+        })?;
+        Ok(freshness)
+    }
+}
+
+/// What [`Keyring::wrap`] would write now.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "keyrings of other crates make it")]
+pub struct PrimaryKey<'a> {
+    /// The label of the slot.
+    pub label: SlotLabel<'a>,
+    /// The most bytes that the wrapped key can have; what is not used becomes padding. `None`
+    /// where the algorithm fixes the length (1 to 3).
+    pub max_wrapped_key_len: Option<usize>,
+}
+
+/// How a slot stands to a keyring, going by its label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "three answers, settled with the trait")]
+pub enum Freshness {
+    /// Another keyring's.
+    NotMine,
+    /// Under the primary version.
+    Primary,
+    /// Under a version that is not the primary; older or newer, since a rollback goes back.
+    Stale,
+}
+
+macro_rules! forward_keyring {
+    ($($pointer:ty),*) => {$(
+        impl<K: Keyring + ?Sized> Keyring for $pointer {
+            fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+                (**self).primary(visit)
+            }
+
+            fn wrap(
+                &self,
+                data_key: &DataKey,
+                context: &WrapContext<'_>,
+                slots: &mut SlotWriter<'_>,
+                rng: &mut KeyringRng<'_>,
+            ) -> Result<(), KeyringError> {
+                (**self).wrap(data_key, context, slots, rng)
+            }
+
+            fn unwrap(
+                &self,
+                slot: &Slot<'_>,
+                context: &WrapContext<'_>,
+                data_key: &mut DataKey,
+            ) -> Result<(), KeyringError> {
+                (**self).unwrap(slot, context, data_key)
+            }
+
+            fn rewrap(
+                &self,
+                slot: &Slot<'_>,
+                context: &WrapContext<'_>,
+                slots: &mut SlotWriter<'_>,
+                rng: &mut KeyringRng<'_>,
+            ) -> Result<(), KeyringError> {
+                (**self).rewrap(slot, context, slots, rng)
+            }
+
+            fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+                (**self).freshness(slot)
+            }
+        }
+    )*};
+}
+
+forward_keyring!(&K, Box<K>, Arc<K>);

@@ -1,0 +1,96 @@
+//! Wrap algorithm 1: XAES-256-GCM under a master key that this process holds.
+
+use super::{KeyringError, WrapContext};
+use crate::crypto::secret::{DataKey, MASTER_KEY_LEN, MasterKey};
+use crate::crypto::{CryptoError, kdf, xaes};
+use crate::format::{MasterKeyId, Slot, SlotLabel, SlotWriter};
+use crate::random::KeyringRng;
+use crate::crypto::secret::MAX_DATA_KEY_LEN;
+use alloc::boxed::Box;
+
+const ID_LABEL: &[u8] = b"envelock master key id v1";
+
+/// Nonce, data key, tag.
+const MAX_WRAPPED_LEN: usize = xaes::NONCE_LEN + MAX_DATA_KEY_LEN + xaes::TAG_LEN;
+
+/// A master key set up to wrap and unwrap. Boxed, so that its key schedule stays in one place
+/// until it is wiped.
+pub(super) struct SoftwareKey {
+    cipher: Box<xaes::Xaes>,
+    id: MasterKeyId,
+}
+
+impl SoftwareKey {
+    /// Sets up `key` and derives its id (SPEC K-MASTER).
+    ///
+    /// # Errors
+    ///
+    /// Returns `None` for an all-zero key: it is no key but a variable nobody filled.
+    pub(super) fn new(key: &MasterKey) -> Option<Self> {
+        if crate::crypto::compare::equal(key.expose(), &[0; MASTER_KEY_LEN]) {
+            return None;
+        }
+        let mut id = [0; 8];
+        kdf::expand_sha256(key.expose(), &[ID_LABEL], &mut id).ok()?;
+        Some(SoftwareKey { cipher: Box::new(xaes::Xaes::new(key)), id: MasterKeyId(id) })
+    }
+
+    pub(super) fn id(&self) -> MasterKeyId {
+        self.id
+    }
+
+    /// Wraps `data_key` under `label` and pushes the slot (SPEC W-XAES).
+    pub(super) fn wrap(
+        &self,
+        data_key: &DataKey,
+        label: &SlotLabel<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let mut wrapped = [0; MAX_WRAPPED_LEN];
+        let key = data_key.expose();
+        let len = xaes::NONCE_LEN.saturating_add(key.len()).saturating_add(xaes::TAG_LEN);
+        let wrapped = wrapped.get_mut(..len).ok_or(KeyringError::Authentication)?;
+        seal(&self.cipher, key, &context.wrap_aad(label), wrapped, rng)?;
+        slots.push(label, wrapped)
+    }
+
+    /// Unwraps `slot`, whose label is this key's, into `data_key`.
+    pub(super) fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        let opened = open(&self.cipher, slot, context, data_key);
+        opened.map_err(|_| KeyringError::Authentication)
+    }
+}
+
+fn seal(
+    cipher: &xaes::Xaes,
+    key: &[u8],
+    aad: &[u8],
+    wrapped: &mut [u8],
+    rng: &mut KeyringRng<'_>,
+) -> Result<(), KeyringError> {
+    let no_room = KeyringError::Authentication;
+    let (nonce, rest) = wrapped.split_first_chunk_mut().ok_or(no_room.clone())?;
+    let (ciphertext, tag) = rest.split_last_chunk_mut().ok_or(no_room.clone())?;
+    rng.try_fill_bytes(nonce)?;
+    *tag = cipher.encrypt(nonce, aad, key, ciphertext).map_err(|_| no_room)?;
+    Ok(())
+}
+
+fn open(
+    cipher: &xaes::Xaes,
+    slot: &Slot<'_>,
+    context: &WrapContext<'_>,
+    data_key: &mut DataKey,
+) -> Result<(), CryptoError> {
+    let (nonce, rest) = slot.wrapped_key.split_first_chunk().ok_or(CryptoError)?;
+    let (ciphertext, tag) = rest.split_last_chunk().ok_or(CryptoError)?;
+    let space = data_key.space(ciphertext.len()).ok_or(CryptoError)?;
+    cipher.decrypt(nonce, &context.wrap_aad(&slot.label), ciphertext, space, tag)
+}

@@ -1,0 +1,49 @@
+//! Envelope encryption with named, versioned master keys.
+#![no_std]
+#![forbid(unsafe_code)]
+#![deny(missing_docs, rustdoc::broken_intra_doc_links)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
+
+mod aad;
+mod body;
+mod crypto;
+pub mod danger;
+mod envelope;
+mod error;
+mod format;
+mod keyring;
+mod keyset;
+#[cfg(feature = "std")]
+mod os_random;
+mod random;
+
+pub use aad::{Aad, AadPairs};
+pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
+pub use envelope::{Envelope, Rewrap, RewrapOptions, WithRng, body_len, inspect, plaintext_len};
+pub use error::{AadFault, Error, Part};
+pub use format::{
+    DataKeyId, FORMAT_VERSION, Header, HeaderFault, InvalidKeyName, KeyName, KeyVersion, LooksLike,
+    MAGIC, MAX_HEADER_LEN, MAX_KEY_NAME_LEN, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MasterKeyId, Slot,
+    SlotFault, SlotLabel, SlotWriter, Slots, Suite, WrapAlgorithm,
+};
+pub use keyring::{
+    Freshness, Keyring, KeyringError, MemoryKeyring, PrimaryKey, Refusal, WrapAad, WrapContext,
+};
+pub use keyset::{Keyset, MAX_KEYSET_NAME_LEN, Operation, VersionRecord, VersionState};
+#[cfg(feature = "std")]
+pub use os_random::OsRandom;
+pub use rand_core;
+pub use random::{KeyringRng, RandomnessUnavailable};

@@ -1,0 +1,29 @@
+//! The operating system's generator (feature `std`): one system call a message, no state.
+
+use crate::random::RandomnessUnavailable;
+use rand_core::{TryCryptoRng, TryRng};
+
+/// The operating system's random generator.
+///
+/// Without state, so that neither `fork` nor the clone of a value repeats a byte.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct OsRandom;
+
+impl TryRng for OsRandom {
+    type Error = RandomnessUnavailable;
+
+    fn try_next_u32(&mut self) -> Result<u32, RandomnessUnavailable> {
+        getrandom::u32().map_err(|_| RandomnessUnavailable)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, RandomnessUnavailable> {
+        getrandom::u64().map_err(|_| RandomnessUnavailable)
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), RandomnessUnavailable> {
+        getrandom::fill(out).map_err(|_| RandomnessUnavailable)
+    }
+}
+
+impl TryCryptoRng for OsRandom {}

@@ -1,0 +1,85 @@
+//! Randomness as an argument: the generator that keyrings see, drawn from the caller's in one go.
+
+use core::fmt;
+use rand_core::{TryCryptoRng, TryRng};
+use zeroize::Zeroize;
+
+/// The random generator failed. Nothing was encrypted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("random generator failed")]
+pub struct RandomnessUnavailable;
+
+/// The generator handed to a keyring: any `rand_core` generator, its error made ours.
+///
+/// A keyring calls `rng.try_fill_bytes(&mut nonce)?`.
+pub type KeyringRng<'a> = dyn TryCryptoRng<Error = RandomnessUnavailable> + 'a;
+
+/// What one message needs: data key, its id, the salt, and the nonce of one wrap.
+const MESSAGE_LEN: usize = 32 + 8 + 24 + 24;
+
+/// Random bytes of one operation, drawn from the source in one call, wiped as they go and on
+/// drop. Once used up, it asks the source again.
+pub(crate) struct RandomPool<'r, R: ?Sized> {
+    source: &'r mut R,
+    bytes: [u8; MESSAGE_LEN],
+    left: usize,
+}
+
+impl<'r, R: TryCryptoRng + ?Sized> RandomPool<'r, R> {
+    /// Draws what encrypting one message under one slot takes.
+    pub(crate) fn for_message(source: &'r mut R) -> Result<Self, RandomnessUnavailable> {
+        let mut pool = RandomPool { source, bytes: [0; MESSAGE_LEN], left: 0 };
+        pool.source.try_fill_bytes(&mut pool.bytes).map_err(|_| RandomnessUnavailable)?;
+        pool.left = MESSAGE_LEN;
+        Ok(pool)
+    }
+
+    /// Draws nothing ahead.
+    pub(crate) fn for_rewrap(source: &'r mut R) -> Self {
+        RandomPool { source, bytes: [0; MESSAGE_LEN], left: 0 }
+    }
+}
+
+impl<R: TryCryptoRng + ?Sized> TryRng for RandomPool<'_, R> {
+    type Error = RandomnessUnavailable;
+
+    fn try_next_u32(&mut self) -> Result<u32, RandomnessUnavailable> {
+        let mut bytes = [0; 4];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, RandomnessUnavailable> {
+        let mut bytes = [0; 8];
+        self.try_fill_bytes(&mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), RandomnessUnavailable> {
+        let start = MESSAGE_LEN.saturating_sub(self.left);
+        match self.bytes.get_mut(start..).and_then(|left| left.get_mut(..out.len())) {
+            Some(drawn) => {
+                out.copy_from_slice(drawn);
+                drawn.zeroize();
+                self.left = self.left.saturating_sub(out.len());
+                Ok(())
+            }
+            // Never split a request: what is left of the pool stays for a smaller one.
+            None => self.source.try_fill_bytes(out).map_err(|_| RandomnessUnavailable),
+        }
+    }
+}
+
+impl<R: TryCryptoRng + ?Sized> TryCryptoRng for RandomPool<'_, R> {}
+
+impl<R: ?Sized> Drop for RandomPool<'_, R> {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+impl<R: ?Sized> fmt::Debug for RandomPool<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RandomPool").finish_non_exhaustive()
+    }
+}
