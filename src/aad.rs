@@ -114,9 +114,8 @@ impl AadPairs {
     /// u32), sorted by name.
     pub fn to_bytes(&self) -> Vec<u8> {
         let part = |len: usize| len.saturating_add(4);
-        let parts_len = self.iter().map(|(name, value)| {
-            part(name.len()).saturating_add(part(value.len()))
-        });
+        let parts_len =
+            self.iter().map(|(name, value)| part(name.len()).saturating_add(part(value.len())));
         let len = parts_len.fold(part(PAIRS_LABEL.len()), usize::saturating_add);
         let mut bytes = Vec::with_capacity(len);
         bytes.extend_from_slice(PAIRS_LABEL);

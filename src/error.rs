@@ -59,7 +59,9 @@ pub enum Error {
     },
 
     /// No slot of the message is under a master key of this keyring.
-    #[error("no key for this message: its first of {slots} slots is of key {key} version {version}")]
+    #[error(
+        "no key for this message: its first of {slots} slots is of key {key} version {version}"
+    )]
     NoKey {
         /// The key name of the first slot.
         key: String,

@@ -19,6 +19,7 @@ extern crate std;
 
 mod aad;
 mod body;
+mod bytes;
 mod crypto;
 pub mod danger;
 mod envelope;

@@ -31,9 +31,9 @@ impl ChunkCipher {
     ) -> Result<(Self, [u8; COMMITMENT_LEN]), Error> {
         let algorithm = suite.aead();
         let needed = algorithm.key_len();
-        let key_length = Error::KeyLength { len: input_key.len(), needed };
+        let key_length = || Error::KeyLength { len: input_key.len(), needed };
         if input_key.len() != needed {
-            return Err(key_length);
+            return Err(key_length());
         }
         let name = algorithm.iana_name().as_bytes();
         let [core, aad] = context;
@@ -41,12 +41,12 @@ impl ChunkCipher {
         let mut derived = Zeroizing::new([0; MAX_DERIVED_LEN]);
         let derived_len = needed.saturating_add(NONCE_LEN).saturating_add(COMMITMENT_LEN);
         let derived = derived.get_mut(..derived_len).unwrap_or_default();
-        kdf::expand_sha512(input_key, &info, derived).map_err(|_| key_length.clone())?;
+        kdf::expand_sha512(input_key, &info, derived).map_err(|_| key_length())?;
 
-        let (key, rest) = derived.split_at_checked(needed).ok_or(key_length.clone())?;
-        let (base_nonce, commitment) = rest.split_first_chunk().ok_or(key_length.clone())?;
-        let commitment = *commitment.first_chunk().ok_or(key_length.clone())?;
-        let aead = AnyAead::new(algorithm, key).map_err(|_| key_length)?;
+        let (key, rest) = derived.split_at_checked(needed).ok_or_else(key_length)?;
+        let (base_nonce, commitment) = rest.split_first_chunk().ok_or_else(key_length)?;
+        let commitment = *commitment.first_chunk().ok_or_else(key_length)?;
+        let aead = AnyAead::new(algorithm, key).map_err(|_| key_length())?;
         Ok((ChunkCipher { aead, base_nonce: Zeroizing::new(*base_nonce) }, commitment))
     }
 
@@ -62,11 +62,7 @@ impl ChunkCipher {
 
 /// A chunk index and plaintext length that a message can have (SPEC B-MAX, B-LAST).
 fn check_chunk(index: u64, len: usize) -> Result<(), Error> {
-    if index < MAX_CHUNKS && len <= CHUNK_LEN {
-        Ok(())
-    } else {
-        Err(Error::Chunk { index, len })
-    }
+    if index < MAX_CHUNKS && len <= CHUNK_LEN { Ok(()) } else { Err(Error::Chunk { index, len }) }
 }
 
 /// A chunk index and a length with its tag that a message can have.
@@ -96,8 +92,9 @@ impl ChunkEncryptor {
     ) -> Result<Self, Error> {
         let (cipher, commitment) = ChunkCipher::derive(suite, input_key, salt, context)?;
         let mut prefix = [0; PREFIX_LEN];
-        let fields = salt.iter().chain(&commitment);
-        prefix.iter_mut().zip(fields).for_each(|(to, from)| *to = *from);
+        let (salt_room, commitment_room) = prefix.split_at_mut(SALT_LEN);
+        salt_room.copy_from_slice(salt);
+        commitment_room.copy_from_slice(&commitment);
         Ok(ChunkEncryptor { cipher, prefix })
     }
 
@@ -135,11 +132,10 @@ impl ChunkEncryptor {
         let len = plaintext.len();
         check_chunk(index, len)?;
         let needed = len.saturating_add(TAG_LEN);
-        let buffer_length = Error::BufferLength { len: sealed.len(), needed };
         if sealed.len() != needed {
-            return Err(buffer_length);
+            return Err(Error::BufferLength { len: sealed.len(), needed });
         }
-        let (ciphertext, tag_out) = sealed.split_at_mut_checked(len).ok_or(buffer_length)?;
+        let (ciphertext, tag_out) = sealed.split_at_mut(len);
         let nonce = self.cipher.nonce(index);
         let aead = self.cipher.aead.as_aead();
         let tag = aead

@@ -18,6 +18,9 @@ pub const TAG_LEN: usize = aead::TAG_LEN;
 /// Length of a chunk with its tag, in bytes.
 pub const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
 
+const CHUNK: u64 = CHUNK_LEN as u64;
+const SEALED_CHUNK: u64 = SEALED_CHUNK_LEN as u64;
+
 /// Length of the salt, in bytes.
 pub const SALT_LEN: usize = 24;
 
@@ -31,7 +34,7 @@ pub const PREFIX_LEN: usize = SALT_LEN + COMMITMENT_LEN;
 pub const MAX_CHUNKS: u64 = 1 << 38;
 
 /// Longest plaintext in bytes: 4 PiB - 1.
-pub const MAX_PLAINTEXT_LEN: u64 = MAX_CHUNKS * CHUNK_LEN as u64 - 1;
+pub const MAX_PLAINTEXT_LEN: u64 = MAX_CHUNKS * CHUNK - 1;
 
 /// Number of chunks for a plaintext of this length: at least one, since the last may be empty.
 ///
@@ -42,7 +45,7 @@ pub fn chunk_count(plaintext_len: u64) -> Result<u64, Error> {
     if plaintext_len > MAX_PLAINTEXT_LEN {
         return Err(Error::MessageTooLong);
     }
-    Ok((plaintext_len / CHUNK_LEN as u64).saturating_add(1))
+    Ok((plaintext_len / CHUNK).saturating_add(1))
 }
 
 /// Length of the body for a plaintext of this length: 56 bytes more, and 16 for each chunk.
@@ -65,17 +68,17 @@ pub fn body_len(plaintext_len: u64) -> Result<u64, Error> {
 /// longer than any.
 pub fn plaintext_len(body_len: u64) -> Result<u64, Error> {
     let chunks_len = body_len.saturating_sub(PREFIX_LEN as u64);
-    let full = chunks_len / SEALED_CHUNK_LEN as u64;
-    let last = chunks_len % SEALED_CHUNK_LEN as u64;
+    let full = chunks_len / SEALED_CHUNK;
+    let last = chunks_len % SEALED_CHUNK;
     if body_len < (PREFIX_LEN + TAG_LEN) as u64 || last < TAG_LEN as u64 {
-        let needed = full.saturating_mul(SEALED_CHUNK_LEN as u64);
+        let needed = full.saturating_mul(SEALED_CHUNK);
         let needed = needed.saturating_add((PREFIX_LEN + TAG_LEN) as u64);
         return Err(Error::Truncated { part: Part::Body, len: body_len, needed });
     }
     if full >= MAX_CHUNKS {
         return Err(Error::MessageTooLong);
     }
-    Ok(full.saturating_mul(CHUNK_LEN as u64).saturating_add(last.saturating_sub(TAG_LEN as u64)))
+    Ok(full.saturating_mul(CHUNK).saturating_add(last.saturating_sub(TAG_LEN as u64)))
 }
 
 /// Offset in the body of chunk `index`.
@@ -87,5 +90,5 @@ pub fn chunk_offset(index: u64) -> Result<u64, Error> {
     if index >= MAX_CHUNKS {
         return Err(Error::MessageTooLong);
     }
-    Ok(index.saturating_mul(SEALED_CHUNK_LEN as u64).saturating_add(PREFIX_LEN as u64))
+    Ok(index.saturating_mul(SEALED_CHUNK).saturating_add(PREFIX_LEN as u64))
 }

@@ -16,8 +16,12 @@ pub(crate) type Tag = [u8; TAG_LEN];
 /// `_into` methods take two buffers of one length. A decryption that fails has written nothing
 /// but the ciphertext to its output, or nothing at all.
 pub(crate) trait Aead {
-    fn encrypt_in_place(&self, nonce: &Nonce, aad: &[u8], buffer: &mut [u8])
-    -> Result<Tag, CryptoError>;
+    fn encrypt_in_place(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        buffer: &mut [u8],
+    ) -> Result<Tag, CryptoError>;
 
     fn encrypt_into(
         &self,

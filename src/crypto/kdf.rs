@@ -35,7 +35,8 @@ fn expand<D: EagerHash>(key: &[u8], info: &[&[u8]], okm: &mut [u8]) -> Result<()
         mac.update(&[counter]);
         previous.zeroize();
         previous = mac.finalize().into_bytes();
-        block.iter_mut().zip(&previous).for_each(|(out, byte)| *out = *byte);
+        let output = previous.get(..block.len()).unwrap_or_default();
+        block.copy_from_slice(output);
     }
     previous.zeroize();
     Ok(())

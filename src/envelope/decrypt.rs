@@ -203,6 +203,13 @@ impl Failures {
         }
     }
 
+    /// The failure of one slot.
+    pub(super) fn of(slot: &Slot<'_>, error: KeyringError) -> Self {
+        let mut failures = Failures::default();
+        failures.add(slot, error);
+        failures
+    }
+
     /// Whether a slot was the keyring's at all.
     pub(super) fn any(&self) -> bool {
         self.authentication || self.refused.is_some() || self.unavailable.is_some()

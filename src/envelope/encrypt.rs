@@ -22,7 +22,8 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     /// As there.
     pub fn encrypt(&mut self, plaintext: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
         let header_len = self.envelope.header_len()?;
-        let len = header_len.checked_add(body_len(plaintext.len())?).ok_or(Error::MessageTooLong)?;
+        let len =
+            header_len.checked_add(body_len(plaintext.len())?).ok_or(Error::MessageTooLong)?;
         let mut message = vec![0; len];
         let (header, body) = split_header(&mut message, header_len)?;
         self.encrypt_detached_into(plaintext, aad, header, body)?;
@@ -118,14 +119,15 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         let mut pool = RandomPool::for_message(self.rng)?;
         let mut data_key = DataKey::empty();
         let needed = suite.data_key_len();
-        let key_length = Error::KeyLength { len: 0, needed };
-        pool.try_fill_bytes(data_key.space(needed).ok_or(key_length.clone())?)?;
+        let key_length = || Error::KeyLength { len: 0, needed };
+        pool.try_fill_bytes(data_key.space(needed).ok_or_else(key_length)?)?;
         let mut id_random = [0; 8];
         pool.try_fill_bytes(&mut id_random)?;
         let mut salt = [0; layout::SALT_LEN];
         pool.try_fill_bytes(&mut salt)?;
 
-        let core = ImmutableCore::generate(suite, id_random, &data_key).map_err(|_| key_length)?;
+        let core =
+            ImmutableCore::generate(suite, id_random, &data_key).map_err(|_| key_length())?;
         let context = WrapContext::new(&core);
         write_header(header, &core, |slots| {
             self.envelope.keyring.wrap(&data_key, &context, slots, &mut pool)

@@ -6,7 +6,6 @@ mod length;
 #[cfg(feature = "std")]
 mod os;
 mod rewrap;
-mod scratch;
 
 pub use length::{body_len, plaintext_len};
 pub use rewrap::{Rewrap, RewrapOptions};

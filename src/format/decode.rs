@@ -277,7 +277,8 @@ impl<'a> Reader<'a> {
     fn take_name(&mut self, len: usize, at: usize) -> Result<KeyName<'a>, Error> {
         let there = self.input.get(at..).unwrap_or_default();
         let there = there.get(..len).unwrap_or(there);
-        if let (Err(InvalidKeyName { offset }), false) = (KeyName::from_bytes(there), there.is_empty())
+        if let (Err(InvalidKeyName { offset }), false) =
+            (KeyName::from_bytes(there), there.is_empty())
         {
             let byte = there.get(offset).copied().unwrap_or_default();
             return Err(fault(at.saturating_add(offset), HeaderFault::KeyNameByte(byte)));

@@ -5,6 +5,7 @@ use super::{
     Header, ImmutableCore, KeyName, MAX_HEADER_LEN, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, Slot,
     SlotFault, SlotLabel, Slots, Suite, offset,
 };
+use crate::bytes;
 use crate::error::Error;
 use crate::keyring::KeyringError;
 use core::fmt;
@@ -194,8 +195,8 @@ impl SlotSet {
 
 /// Writes what stands before the slots.
 fn write_fixed(out: &mut [u8], core: &ImmutableCore, header_len: [u8; 2], count: u8) {
-    let fields = core.as_bytes().iter().chain(&header_len).chain(core::slice::from_ref(&count));
-    out.iter_mut().zip(fields).for_each(|(to, from)| *to = *from);
+    // Every caller has made sure that the slots fit behind these 25 bytes.
+    let _ = bytes::concat(out, &[core.as_bytes(), &header_len, &[count]]);
 }
 
 fn header_len_field(len: usize) -> Result<[u8; 2], Error> {
@@ -208,8 +209,6 @@ pub(crate) fn encode_slot(room: &mut [u8], slot: &Slot<'_>) -> Option<usize> {
     let SlotLabel { name, version, master_key_id, algorithm } = slot.label;
     let name_len = u8::try_from(name.len()).ok()?;
     let wrapped_len = u16::try_from(slot.wrapped_key.len()).ok()?;
-    let len = slot.encoded_len();
-    let room = room.get_mut(..len)?;
     let fields: [&[u8]; 6] = [
         &version.number().to_be_bytes(),
         &master_key_id.0,
@@ -218,7 +217,5 @@ pub(crate) fn encode_slot(room: &mut [u8], slot: &Slot<'_>) -> Option<usize> {
         name.as_str().as_bytes(),
         slot.wrapped_key,
     ];
-    let bytes = fields.into_iter().flatten();
-    room.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-    Some(len)
+    bytes::concat(room, &fields)
 }

@@ -85,6 +85,9 @@ pub enum SlotFault {
         /// Bytes there are.
         available: usize,
     },
+    /// A slot that a rewrap made does not unwrap to the message's data key.
+    #[error("new slot does not unwrap to the same data key")]
+    Unproven,
     /// The keyring reported success and wrote no slot.
     #[error("keyring wrote no slot")]
     None,

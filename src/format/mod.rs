@@ -16,12 +16,12 @@ mod suite;
 pub use decode::{Header, Slots};
 pub use encode::SlotWriter;
 pub(crate) use encode::{SlotSet, encode_slot, replace_slots, write_header};
-pub(crate) use slot::slot_len;
 pub use fault::{HeaderFault, SlotFault};
 pub use ids::{DataKeyId, KeyVersion, MasterKeyId, WrapAlgorithm};
 pub(crate) use immutable::ImmutableCore;
 pub use looks_like::LooksLike;
 pub use name::{InvalidKeyName, KeyName};
+pub(crate) use slot::slot_len;
 pub use slot::{Slot, SlotLabel};
 pub use suite::Suite;
 

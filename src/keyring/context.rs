@@ -1,6 +1,7 @@
 //! What a wrap is bound to.
 
 use super::KeyringError;
+use crate::bytes;
 use crate::crypto::secret::DataKey;
 use crate::format::{DataKeyId, ImmutableCore, MAX_KEY_NAME_LEN, SlotLabel, Suite};
 use core::fmt;
@@ -48,15 +49,10 @@ impl<'a> WrapContext<'a> {
             &[name_len],
             name,
         ];
-        let mut aad = WrapAad { bytes: [0; MAX_LEN], len: 0 };
-        for field in fields {
-            let room = aad.bytes.get_mut(aad.len..).unwrap_or_default();
-            if let Some(room) = room.get_mut(..field.len()) {
-                room.copy_from_slice(field);
-                aad.len = aad.len.saturating_add(field.len());
-            }
-        }
-        aad
+        let mut bytes = [0; MAX_LEN];
+        // A name has at most 255 bytes: it fits.
+        let len = bytes::concat(&mut bytes, &fields).unwrap_or_default();
+        WrapAad { bytes, len }
     }
 
     /// Checks that `data_key` is this message's: its length, and in constant time its check.

@@ -94,10 +94,11 @@ pub trait Keyring: Send + Sync {
     /// Wraps the data key of `slot` anew under the primary version of the *same* key name, and
     /// pushes that one slot.
     ///
-    /// Called by a rewrap, after `slot` was unwrapped and verified; the core unwraps and
-    /// verifies what comes out as well. The provided method unwraps, verifies and wraps. A
-    /// backend that can re-encrypt on its own side overrides it, and a keyring that wraps under
-    /// several names must, since a slot of another name is refused here.
+    /// Called once by a rewrap; the core then unwraps and verifies what comes out, unless its
+    /// caller trusts the backend with that. The provided method unwraps, verifies and wraps. A
+    /// backend that can re-encrypt on its own side overrides it, and then the data key need
+    /// never leave it; a keyring that wraps under several names must override it, since a slot
+    /// of another name is refused here.
     ///
     /// # Errors
     ///

@@ -1,11 +1,11 @@
 //! Wrap algorithm 1: XAES-256-GCM under a master key that this process holds.
 
 use super::{KeyringError, WrapContext};
+use crate::crypto::secret::MAX_DATA_KEY_LEN;
 use crate::crypto::secret::{DataKey, MASTER_KEY_LEN, MasterKey};
 use crate::crypto::{CryptoError, kdf, xaes};
 use crate::format::{MasterKeyId, Slot, SlotLabel, SlotWriter};
 use crate::random::KeyringRng;
-use crate::crypto::secret::MAX_DATA_KEY_LEN;
 use alloc::boxed::Box;
 
 const ID_LABEL: &[u8] = b"envelock master key id v1";
@@ -75,11 +75,11 @@ fn seal(
     wrapped: &mut [u8],
     rng: &mut KeyringRng<'_>,
 ) -> Result<(), KeyringError> {
-    let no_room = KeyringError::Authentication;
-    let (nonce, rest) = wrapped.split_first_chunk_mut().ok_or(no_room.clone())?;
-    let (ciphertext, tag) = rest.split_last_chunk_mut().ok_or(no_room.clone())?;
+    let no_room = || KeyringError::Authentication;
+    let (nonce, rest) = wrapped.split_first_chunk_mut().ok_or_else(no_room)?;
+    let (ciphertext, tag) = rest.split_last_chunk_mut().ok_or_else(no_room)?;
     rng.try_fill_bytes(nonce)?;
-    *tag = cipher.encrypt(nonce, aad, key, ciphertext).map_err(|_| no_room)?;
+    *tag = cipher.encrypt(nonce, aad, key, ciphertext).map_err(|_| no_room())?;
     Ok(())
 }
 

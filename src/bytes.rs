@@ -1,0 +1,15 @@
+//! Byte strings put together without allocation.
+
+/// Writes `fields` one behind the other to the start of `out` and returns their total length, or
+/// `None`, with `out` partly written, if they do not fit.
+pub(crate) fn concat(out: &mut [u8], fields: &[&[u8]]) -> Option<usize> {
+    let mut len = 0_usize;
+    let mut rest = out;
+    for field in fields {
+        let (room, after) = rest.split_at_mut_checked(field.len())?;
+        room.copy_from_slice(field);
+        len = len.saturating_add(field.len());
+        rest = after;
+    }
+    Some(len)
+}

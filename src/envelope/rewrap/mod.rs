@@ -1,0 +1,233 @@
+//! Rewrap: the same data key under the primary version; the body is not touched.
+
+mod name;
+mod scratch;
+
+use super::WithRng;
+use super::decrypt::{Failures, unwrap_verified};
+use crate::crypto::secret::DataKey;
+use crate::error::Error;
+use crate::format::{Header, KeyVersion, Slot, SlotFault, SlotSet, replace_slots};
+use crate::keyring::{Freshness, Keyring, WrapContext};
+use crate::random::RandomPool;
+use alloc::vec::Vec;
+use core::fmt;
+use name::{NameJob, Outcome};
+use rand_core::TryCryptoRng;
+use scratch::Scratch;
+
+/// What a rewrap is asked to make sure of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RewrapOptions {
+    retiring: Option<KeyVersion>,
+    trust_backend: bool,
+}
+
+impl RewrapOptions {
+    /// The usual: verify the old slot and the new one.
+    pub const fn new() -> Self {
+        RewrapOptions { retiring: None, trust_backend: false }
+    }
+
+    /// Refuses with [`Error::OldVersionStillOpens`] if `version` of a key of this keyring would
+    /// still open the new header: because it is still the primary, because another slot is under
+    /// it, or because the keyring takes the new slot for one of `version` as well.
+    #[must_use]
+    pub const fn retiring(mut self, version: KeyVersion) -> Self {
+        self.retiring = Some(version);
+        self
+    }
+
+    /// Leaves all verification to a backend that re-encrypts on its own side, so that the data
+    /// key never enters this process; for processes that may rewrap and not decrypt.
+    ///
+    /// # Security
+    ///
+    /// If the backend wraps another key, the message is lost, and nobody notices before it is
+    /// read. It has an effect only with a keyring that overrides [`Keyring::rewrap`].
+    #[must_use]
+    pub const fn trusting_backend(mut self) -> Self {
+        self.trust_backend = true;
+        self
+    }
+}
+
+/// The outcome of a rewrap.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Rewrap {
+    header: Vec<u8>,
+    changed: bool,
+}
+
+impl Rewrap {
+    /// The header now; byte for byte the old one if nothing changed.
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// The header now, by value.
+    pub fn into_header(self) -> Vec<u8> {
+        self.header
+    }
+
+    /// Whether the header differs from the old one.
+    pub fn is_changed(&self) -> bool {
+        self.changed
+    }
+}
+
+impl fmt::Debug for Rewrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rewrap")
+            .field("header_len", &self.header.len())
+            .field("changed", &self.changed)
+            .finish()
+    }
+}
+
+impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
+    /// See [`Envelope::rewrap`](crate::Envelope::rewrap).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn rewrap(&mut self, message: &[u8], options: RewrapOptions) -> Result<Rewrap, Error> {
+        let old = Header::parse(message)?;
+        let (header, changed) = match self.new_header(&old, options, Growth::Allowed)? {
+            Some(new) => (new.as_bytes().to_vec(), true),
+            None => (old.as_bytes().to_vec(), false),
+        };
+        Ok(Rewrap { header, changed })
+    }
+
+    /// See [`Envelope::rewrap_in_place`](crate::Envelope::rewrap_in_place).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn rewrap_in_place(
+        &mut self,
+        message: &mut [u8],
+        options: RewrapOptions,
+    ) -> Result<bool, Error> {
+        let old = Header::parse(message)?;
+        let len = old.len();
+        let Some(new) = self.new_header(&old, options, Growth::Refused)? else { return Ok(false) };
+        let room = message.get_mut(..len).unwrap_or_default();
+        room.copy_from_slice(new.as_bytes());
+        Ok(true)
+    }
+
+    /// Builds the new header beside the old one, or returns `None` if nothing changes. Whatever
+    /// fails, the old one is whole.
+    fn new_header(
+        &mut self,
+        old: &Header<'_>,
+        options: RewrapOptions,
+        growth: Growth,
+    ) -> Result<Option<Scratch>, Error> {
+        let keyring = &self.envelope.keyring;
+        let mut pool = RandomPool::for_rewrap(self.rng);
+        let mut current: Option<Scratch> = None;
+        let mut opened = false;
+        for (index, slot) in old.slots().enumerate() {
+            let name = slot.label.name;
+            if old.slots().take(index).any(|earlier| earlier.label.name == name) {
+                continue;
+            }
+            let header = match &current {
+                Some(current) => Header::parse_detached(current.as_bytes())?,
+                None => *old,
+            };
+            let job = NameJob { keyring, header: &header, name, options };
+            match job.run(&mut pool)? {
+                Outcome::NotMine => {}
+                Outcome::Current => opened = true,
+                Outcome::Replace { slot, replaced } => {
+                    opened = true;
+                    let next = rebuild(&header, &slot, replaced, growth)?;
+                    current = Some(next);
+                }
+            }
+        }
+        if !opened {
+            return Err(Failures::default().into_error(old));
+        }
+        if let Some(version) = options.retiring {
+            let new = match &current {
+                Some(current) => Header::parse_detached(current.as_bytes())?,
+                None => *old,
+            };
+            let opener = Opener { keyring, header: &new, options };
+            opener.check_retired(old, version)?;
+        }
+        Ok(current)
+    }
+}
+
+/// Whether the new header may be longer than the old one.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Growth {
+    Allowed,
+    Refused,
+}
+
+/// The new header: as long as the old one, so that it can take its place, or as long as needed.
+fn rebuild(
+    header: &Header<'_>,
+    slot: &Scratch,
+    replaced: SlotSet,
+    growth: Growth,
+) -> Result<Scratch, Error> {
+    let slot = slot.slot().ok_or(Error::Slot(SlotFault::None))?;
+    let mut out = Scratch::zeroed(header.len());
+    match replace_slots(header, &slot, replaced, out.as_mut_bytes()) {
+        Err(Error::HeaderRoom { needed, .. }) if growth == Growth::Allowed => {
+            out = Scratch::zeroed(needed);
+            replace_slots(header, &slot, replaced, out.as_mut_bytes())?;
+        }
+        other => other?,
+    }
+    Ok(out)
+}
+
+/// Tries slots on the data key of a new header.
+struct Opener<'a, K> {
+    keyring: &'a K,
+    header: &'a Header<'a>,
+    options: RewrapOptions,
+}
+
+impl<K: Keyring> Opener<'_, K> {
+    fn opens(&self, slot: &Slot<'_>) -> bool {
+        if self.options.trust_backend {
+            let freshness = self.keyring.freshness(&slot.label);
+            return freshness.is_ok_and(|freshness| freshness != Freshness::NotMine);
+        }
+        let mut data_key = DataKey::empty();
+        let context = WrapContext::new(self.header.core());
+        unwrap_verified(self.keyring, slot, &context, &mut data_key).is_ok()
+    }
+
+    /// Makes sure that `version` of no key of this keyring opens the new header.
+    fn check_retired(&self, old: &Header<'_>, version: KeyVersion) -> Result<(), Error> {
+        let retired = |slot: &Slot<'_>| slot.label.version == version;
+        let mut found = self.header.slots().filter(retired).find(|slot| self.opens(slot));
+        if found.is_none() && !self.options.trust_backend {
+            // A keyring that ignores the wrap AAD takes the new wrap for one of the old version.
+            found = old.slots().filter(retired).find(|retired| {
+                let renewed =
+                    self.header.slots().filter(|new| new.label.name == retired.label.name);
+                let mut wrapped = renewed.map(|new| new.wrapped_key);
+                wrapped.any(|wrapped_key| self.opens(&Slot { label: retired.label, wrapped_key }))
+            });
+        }
+        match found {
+            Some(slot) => {
+                let key = slot.label.name.as_str().into();
+                Err(Error::OldVersionStillOpens { key, version })
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The rewrap of one key name's slots.
+
+use super::RewrapOptions;
+use super::scratch::Scratch;
+use crate::crypto::secret::DataKey;
+use crate::envelope::decrypt::{Failures, unwrap_verified};
+use crate::error::Error;
+use crate::format::{Header, KeyName, Slot, SlotFault, SlotSet, SlotWriter};
+use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
+use crate::random::RandomPool;
+use rand_core::TryCryptoRng;
+
+/// The rewrap of the slots of one key name.
+pub(super) struct NameJob<'a, K> {
+    pub(super) keyring: &'a K,
+    pub(super) header: &'a Header<'a>,
+    pub(super) name: KeyName<'a>,
+    pub(super) options: RewrapOptions,
+}
+
+/// What is to be done about the slots of one key name.
+#[expect(clippy::large_enum_variant, reason = "short-lived, and a box would allocate")]
+pub(super) enum Outcome {
+    /// None is this keyring's.
+    NotMine,
+    /// The only one is under the primary, and verified.
+    Current,
+    /// `slot`, one encoded slot, takes the place of all in `replaced`.
+    Replace { slot: Scratch, replaced: SlotSet },
+}
+
+impl<K: Keyring> NameJob<'_, K> {
+    /// Wraps the data key anew where a slot is not under the primary.
+    pub(super) fn run<R>(&self, pool: &mut RandomPool<'_, R>) -> Result<Outcome, Error>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
+        let Some((source, replaced)) = self.find_source()? else { return Ok(Outcome::NotMine) };
+        let slot = match self.freshness(&source)? {
+            Freshness::Primary if replaced.len() == 1 => return Ok(Outcome::Current),
+            Freshness::Primary => Scratch::of_slot(&source),
+            _ => match self.wrap_anew(&source, pool) {
+                Ok(slot) => slot,
+                Err(KeyringError::NotMine) => return Ok(Outcome::NotMine),
+                Err(error) => return Err(Failures::of(&source, error).into_error(self.header)),
+            },
+        };
+        Ok(Outcome::Replace { slot, replaced })
+    }
+
+    /// Finds a slot that opens, under the primary if there is one, and the set of slots that the
+    /// new one makes superfluous.
+    fn find_source(&self) -> Result<Option<(Slot<'_>, SlotSet)>, Error> {
+        let mut source: Option<(Slot<'_>, bool)> = None;
+        let mut replaced = SlotSet::default();
+        let mut failures = Failures::default();
+        let named = || {
+            let slots = self.header.slots().enumerate();
+            slots.filter(|(_, slot)| slot.label.name == self.name)
+        };
+        let only = named().count() == 1;
+        for (index, slot) in named() {
+            match self.verify(&slot, only) {
+                Ok(fresh) => {
+                    replaced.insert(index);
+                    if source.is_none_or(|(_, found_fresh)| fresh && !found_fresh) {
+                        source = Some((slot, fresh));
+                    }
+                }
+                // Another's: it stays byte for byte.
+                Err(KeyringError::NotMine) => {}
+                // Perhaps a newer one, by a process that knows more.
+                Err(error @ KeyringError::Refused(Refusal::UnknownVersion)) => {
+                    failures.add(&slot, error);
+                }
+                Err(error @ (KeyringError::Refused(_) | KeyringError::Authentication)) => {
+                    replaced.insert(index);
+                    failures.add(&slot, error);
+                }
+                // It may well open later: nothing is decided without it.
+                Err(error) => return Err(Error::from_wrap(error)),
+            }
+        }
+        match source {
+            Some((slot, _)) => Ok(Some((slot, replaced))),
+            None if failures.any() => Err(failures.into_error(self.header)),
+            None => Ok(None),
+        }
+    }
+
+    /// Verifies that a slot opens, and says whether it is under the primary.
+    ///
+    /// A stale slot that is the only one of its name is left to [`Keyring::rewrap`], which opens
+    /// it anyway; and every slot is where the backend is trusted.
+    fn verify(&self, slot: &Slot<'_>, only: bool) -> Result<bool, KeyringError> {
+        let freshness = self.keyring.freshness(&slot.label)?;
+        match freshness {
+            Freshness::NotMine => return Err(KeyringError::NotMine),
+            Freshness::Stale if only => {}
+            _ if self.options.trust_backend => {}
+            _ => self.unwrap_verified(slot)?,
+        }
+        Ok(freshness == Freshness::Primary)
+    }
+
+    fn freshness(&self, slot: &Slot<'_>) -> Result<Freshness, Error> {
+        self.keyring.freshness(&slot.label).map_err(Error::from_wrap)
+    }
+
+    /// Has the keyring wrap the data key of `source` anew, and verifies what comes out.
+    fn wrap_anew<R>(
+        &self,
+        source: &Slot<'_>,
+        pool: &mut RandomPool<'_, R>,
+    ) -> Result<Scratch, KeyringError>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
+        let mut out = Scratch::for_slot();
+        match self.rewrap_into(source, &mut out, pool) {
+            Err(KeyringError::Slot(SlotFault::Room { needed, .. })) => {
+                out = Scratch::zeroed(needed);
+                self.rewrap_into(source, &mut out, pool)?;
+            }
+            other => other?,
+        }
+        let slot = out.slot().ok_or(SlotFault::None)?;
+        if !self.options.trust_backend {
+            // SPEC R-PROOF
+            self.unwrap_verified(&slot).map_err(|error| match error {
+                KeyringError::Unavailable { source } => KeyringError::Unavailable { source },
+                _ => SlotFault::Unproven.into(),
+            })?;
+        }
+        Ok(out)
+    }
+
+    fn rewrap_into<R>(
+        &self,
+        source: &Slot<'_>,
+        out: &mut Scratch,
+        pool: &mut RandomPool<'_, R>,
+    ) -> Result<(), KeyringError>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
+        let context = WrapContext::new(self.header.core());
+        let suite = self.header.suite();
+        // SPEC R-NAME: no other name is accepted.
+        let mut writer = SlotWriter::new(out.as_mut_bytes(), suite, Some(self.name));
+        self.keyring.rewrap(source, &context, &mut writer, pool)?;
+        match writer.slots().len() {
+            0 => Err(SlotFault::None.into()),
+            1 => Ok(()),
+            _ => Err(SlotFault::TooMany.into()),
+        }
+    }
+
+    fn unwrap_verified(&self, slot: &Slot<'_>) -> Result<(), KeyringError> {
+        let mut data_key = DataKey::empty();
+        let context = WrapContext::new(self.header.core());
+        unwrap_verified(self.keyring, slot, &context, &mut data_key)
+    }
+}
