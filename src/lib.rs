@@ -1,4 +1,4 @@
-//! Envelope encryption with named, versioned master keys.
+#![doc = include_str!("lib.md")]
 #![no_std]
 #![forbid(unsafe_code)]
 #![deny(missing_docs, rustdoc::broken_intra_doc_links)]
@@ -30,6 +30,9 @@ mod keyset;
 #[cfg(feature = "std")]
 mod os_random;
 mod random;
+
+#[doc = include_str!("format/SPEC.md")]
+pub mod spec {}
 
 pub use aad::{Aad, AadPairs};
 pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};

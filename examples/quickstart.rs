@@ -1,0 +1,227 @@
+//! Encrypts every file of a directory, rotates the master key, rewraps, decrypts and compares.
+//!
+//! ```text
+//! cargo run --release --example quickstart [DIRECTORY]
+//! ```
+//!
+//! Without an argument it takes this project's own tree. Nothing is written but a directory of
+//! its own under the system's temporary one, which it removes.
+
+use envelock::{
+    Aad, AadPairs, Envelope, Header, KeyVersion, MemoryKeyring, RewrapOptions, inspect,
+};
+use std::error::Error;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Enough for the header of every message here; `inspect` says how much it needs if it is not.
+const HEADER_READ: u64 = 4096;
+
+fn main() -> Result<()> {
+    let source = std::env::args_os()
+        .nth(1)
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let files = list_files(&source)?;
+    if files.is_empty() {
+        return Err(format!("{} has no files", source.display()).into());
+    }
+    let store = Store::create()?;
+
+    let keyring = MemoryKeyring::create("quickstart")?;
+    let envelope = Envelope::new(&keyring);
+    let old = keyring.primary_version().ok_or("a new keyring has a primary")?;
+
+    // 1. Encrypt each file, bound to its path.
+    let (bytes, encrypt_time) = encrypt_all(&envelope, &source, &files, &store)?;
+    let before = store.versions()?;
+
+    // 2. Rotate: new messages use the new version, old ones keep opening.
+    let new = keyring.rotate()?;
+    let stale = count_stale(&envelope, &store)?;
+    println!("rotated from version {old} to {new}: {stale} messages name a version that is stale");
+
+    // 3. Rewrap each header in place; no body is read, no associated data needed.
+    let (rewrapped, rewrap_time) = rewrap_all(&envelope, &store, old)?;
+    let after = store.versions()?;
+
+    // 4. Nothing needs the old version any more: disable it, and prove it by reading everything.
+    keyring.disable(old)?;
+    let compared = decrypt_and_compare(&envelope, &source, &files, &store)?;
+
+    println!();
+    println!("files            {:>12}", files.len());
+    println!("bytes            {bytes:>12}");
+    println!("versions before  {:>12}", describe(&before));
+    println!("versions after   {:>12}", describe(&after));
+    println!("time to encrypt  {:>12}", millis(encrypt_time));
+    println!("time to rewrap   {:>12}  ({rewrapped} headers)", millis(rewrap_time));
+    println!("decrypted and compared with version {old} disabled: {compared} files, all equal");
+    store.remove()
+}
+
+fn encrypt_all(
+    envelope: &Envelope<&MemoryKeyring>,
+    source: &Path,
+    files: &[PathBuf],
+    store: &Store,
+) -> Result<(u64, Duration)> {
+    let mut bytes = 0;
+    let mut time = Duration::ZERO;
+    for (index, file) in files.iter().enumerate() {
+        let plaintext = fs::read(source.join(file)).map_err(at(file))?;
+        let context = path_context(file)?;
+        let start = Instant::now();
+        let message = envelope.encrypt(&plaintext, Aad::new(&context))?;
+        time += start.elapsed();
+        bytes += plaintext.len() as u64;
+        fs::write(store.path(index), message).map_err(at(file))?;
+    }
+    Ok((bytes, time))
+}
+
+fn count_stale(envelope: &Envelope<&MemoryKeyring>, store: &Store) -> Result<usize> {
+    let mut stale = 0;
+    for path in store.messages()? {
+        stale += usize::from(envelope.needs_rewrap(&read_header(&path)?)?);
+    }
+    Ok(stale)
+}
+
+/// Rewraps every header in its place in the file.
+///
+/// A crash within the write could tear a header, so a program that keeps its data writes the new
+/// header to a journal first, or replaces the object atomically.
+fn rewrap_all(
+    envelope: &Envelope<&MemoryKeyring>,
+    store: &Store,
+    old: KeyVersion,
+) -> Result<(usize, Duration)> {
+    let start = Instant::now();
+    let mut rewrapped = 0;
+    for path in store.messages()? {
+        let mut header = read_header(&path)?;
+        if envelope.rewrap_in_place(&mut header, RewrapOptions::new().retiring(old))? {
+            let mut file = OpenOptions::new().write(true).open(&path).map_err(at(&path))?;
+            file.seek(SeekFrom::Start(0)).map_err(at(&path))?;
+            file.write_all(&header).map_err(at(&path))?;
+            rewrapped += 1;
+        }
+    }
+    Ok((rewrapped, start.elapsed()))
+}
+
+fn decrypt_and_compare(
+    envelope: &Envelope<&MemoryKeyring>,
+    source: &Path,
+    files: &[PathBuf],
+    store: &Store,
+) -> Result<usize> {
+    for (index, file) in files.iter().enumerate() {
+        let message = fs::read(store.path(index)).map_err(at(file))?;
+        let plaintext = envelope.decrypt(&message, Aad::new(&path_context(file)?))?;
+        if plaintext != fs::read(source.join(file)).map_err(at(file))? {
+            return Err(format!("{} differs", file.display()).into());
+        }
+    }
+    Ok(files.len())
+}
+
+/// The path as associated data: a message that is moved to another path does not open there.
+fn path_context(file: &Path) -> Result<Vec<u8>> {
+    let path = file.as_os_str().as_encoded_bytes();
+    Ok(AadPairs::new().with("application", "quickstart")?.with("path", path)?.to_bytes())
+}
+
+/// The header of a message on disk, and nothing of its body.
+fn read_header(path: &Path) -> Result<Vec<u8>> {
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(at(path))?;
+    file.take(HEADER_READ).read_to_end(&mut start).map_err(at(path))?;
+    let len = inspect(&start)?.len();
+    start.truncate(len);
+    Ok(start)
+}
+
+/// Every regular file below `root`, as paths relative to it, sorted; no build output, no
+/// symbolic links.
+fn list_files(root: &Path) -> Result<Vec<PathBuf>> {
+    const SKIPPED: [&str; 3] = ["target", ".git", ".venv"];
+    let mut files = Vec::new();
+    let mut directories = vec![PathBuf::new()];
+    while let Some(directory) = directories.pop() {
+        let path = root.join(&directory);
+        for entry in fs::read_dir(&path).map_err(at(&path))? {
+            let entry = entry.map_err(at(&path))?;
+            let kind = entry.file_type().map_err(at(&path))?;
+            let relative = directory.join(entry.file_name());
+            if kind.is_file() {
+                files.push(relative);
+            } else if kind.is_dir() && !SKIPPED.iter().any(|name| entry.file_name() == *name) {
+                directories.push(relative);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// A directory of messages.
+struct Store(PathBuf);
+
+impl Store {
+    fn create() -> Result<Self> {
+        let directory = format!("envelock-quickstart-{}", std::process::id());
+        let path = std::env::temp_dir().join(directory);
+        fs::create_dir(&path).map_err(at(&path))?;
+        Ok(Store(path))
+    }
+
+    fn path(&self, index: usize) -> PathBuf {
+        self.0.join(format!("{index:06}.envelock"))
+    }
+
+    fn messages(&self) -> Result<Vec<PathBuf>> {
+        let entries = fs::read_dir(&self.0).map_err(at(&self.0))?;
+        entries.map(|entry| Ok(entry.map_err(at(&self.0))?.path())).collect()
+    }
+
+    /// Key versions that the headers name, each with the number of messages.
+    fn versions(&self) -> Result<Vec<(KeyVersion, usize)>> {
+        let mut versions: Vec<(KeyVersion, usize)> = Vec::new();
+        for path in self.messages()? {
+            let header = read_header(&path)?;
+            let header: Header<'_> = inspect(&header)?;
+            for slot in header.slots() {
+                match versions.iter_mut().find(|(version, _)| *version == slot.label.version) {
+                    Some((_, count)) => *count += 1,
+                    None => versions.push((slot.label.version, 1)),
+                }
+            }
+        }
+        versions.sort();
+        Ok(versions)
+    }
+
+    fn remove(self) -> Result<()> {
+        fs::remove_dir_all(&self.0).map_err(at(&self.0))?;
+        Ok(())
+    }
+}
+
+fn describe(versions: &[(KeyVersion, usize)]) -> String {
+    let each = versions.iter().map(|(version, count)| format!("{version} (x{count})"));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+}
+
+/// Names the file that an I/O error is about.
+fn at(path: &Path) -> impl Fn(std::io::Error) -> String {
+    move |error| format!("{}: {error}", path.display())
+}
