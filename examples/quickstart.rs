@@ -41,8 +41,11 @@ fn main() -> Result<()> {
 
     // 2. Rotate: new messages use the new version, old ones keep opening.
     let new = keyring.rotate()?;
-    let stale = count_stale(&envelope, &store)?;
-    println!("rotated from version {old} to {new}: {stale} messages name a version that is stale");
+    let stale = find_stale(&envelope, &files, &store)?;
+    println!(
+        "rotated from version {old} to {new}; under a stale version are {}",
+        name_some(&stale)
+    );
 
     // 3. Rewrap each header in place; no body is read, no associated data needed.
     let (rewrapped, rewrap_time) = rewrap_all(&envelope, &store, old)?;
@@ -83,10 +86,17 @@ fn encrypt_all(
     Ok((bytes, time))
 }
 
-fn count_stale(envelope: &Envelope<&MemoryKeyring>, store: &Store) -> Result<usize> {
-    let mut stale = 0;
-    for path in store.messages()? {
-        stale += usize::from(envelope.needs_rewrap(&read_header(&path)?)?);
+/// The files whose messages still name another version than the primary, going by their headers.
+fn find_stale<'f>(
+    envelope: &Envelope<&MemoryKeyring>,
+    files: &'f [PathBuf],
+    store: &Store,
+) -> Result<Vec<&'f Path>> {
+    let mut stale = Vec::new();
+    for (index, file) in files.iter().enumerate() {
+        if envelope.needs_rewrap(&read_header(&store.path(index))?)? {
+            stale.push(file.as_path());
+        }
     }
     Ok(stale)
 }
@@ -210,6 +220,13 @@ impl Store {
         fs::remove_dir_all(&self.0).map_err(at(&self.0))?;
         Ok(())
     }
+}
+
+fn name_some(files: &[&Path]) -> String {
+    const NAMED: usize = 3;
+    let named = files.iter().take(NAMED).map(|file| file.display().to_string());
+    let named = named.collect::<Vec<_>>().join(", ");
+    format!("{} messages: {named}{}", files.len(), if files.len() > NAMED { ", ..." } else { "" })
 }
 
 fn describe(versions: &[(KeyVersion, usize)]) -> String {

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// First bytes of the canonical form of named pairs (SPEC 5).
+/// First bytes of the canonical form of named pairs (SPEC A-LABEL).
 const PAIRS_LABEL: &[u8] = b"envelock aad v1\0";
 
 /// Associated data of a message: bytes that must be the same at decryption, and are not stored.
@@ -49,7 +49,7 @@ impl fmt::Debug for Aad<'_> {
     }
 }
 
-/// Named pairs of associated data in one canonical form (SPEC 5).
+/// Named pairs of associated data in one canonical form (SPEC A-CANON).
 ///
 /// Sorted by name, every part with its length: two sets of pairs have the same bytes only if
 /// they are the same set, in whatever order they were added. Names are compared byte by byte;
@@ -95,6 +95,7 @@ impl AadPairs {
         let fault = if name.is_empty() {
             AadFault::EmptyName
         } else if self.0.contains_key(name) {
+            // SPEC A-UNIQUE
             AadFault::Duplicate
         } else if fits(name.len()) && fits(value.len()) && fits(self.0.len().saturating_add(1)) {
             self.0.insert(name.into(), value.into());
@@ -155,6 +156,7 @@ impl AadPairs {
             pairs.0.insert(text.into(), value.into());
             last = name;
         }
+        // SPEC A-LEN
         match rest {
             [] => Ok(pairs),
             _ => Err(offset_of(bytes, rest)),

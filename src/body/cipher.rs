@@ -22,7 +22,8 @@ struct ChunkCipher {
 }
 
 impl ChunkCipher {
-    /// Derives key, base nonce and commitment (SPEC B-KDF). The context is given in pieces.
+    /// Derives key, base nonce and commitment (SPEC B-KDF). The context comes in two pieces: core
+    /// and associated data (SPEC B-CONTEXT).
     fn derive(
         suite: Suite,
         input_key: &[u8],

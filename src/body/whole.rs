@@ -50,7 +50,7 @@ pub(crate) fn encrypt_in_place(encryptor: &ChunkEncryptor, body: &mut [u8]) -> R
 }
 
 /// Decrypts `body` into `plaintext`, which must have exactly the plaintext's length. On failure
-/// `plaintext` is wiped.
+/// `plaintext` is wiped (SPEC B-RELEASE).
 pub(crate) fn decrypt_into(
     decryptor: &ChunkDecryptor,
     body: &[u8],

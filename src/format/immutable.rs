@@ -63,7 +63,7 @@ impl ImmutableCore {
     }
 }
 
-/// First 8 bytes of HKDF-Expand-SHA-256 over the data key (SPEC 4.2).
+/// First 8 bytes of HKDF-Expand-SHA-256 over the data key (SPEC 4.1).
 fn data_key_check(
     suite: Suite,
     random: &[u8; RANDOM_LEN],

@@ -64,9 +64,11 @@ impl State {
 
     /// The key of a slot, or why it is not to be used.
     fn key_for(&self, label: &SlotLabel<'_>) -> Result<&SoftwareKey, KeyringError> {
+        // SPEC W-ONE: of another algorithm is another's, even under a version that is ours.
         if label.name != self.keyset.name() || label.algorithm != WrapAlgorithm::XAES_256_GCM {
             return Err(KeyringError::NotMine);
         }
+        // SPEC O-NOFALLBACK
         let unknown = KeyringError::Refused(Refusal::UnknownVersion);
         let record = self.keyset.version(label.version).ok_or(unknown)?;
         if record.master_key_id != label.master_key_id {

@@ -118,8 +118,8 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         Ok(true)
     }
 
-    /// Builds the new header beside the old one, or returns `None` if nothing changes. Whatever
-    /// fails, the old one is whole.
+    /// Builds the new header beside the old one, or returns `None` if nothing changes (SPEC
+    /// R-IDEMPOTENT). Whatever fails, the old one is whole (SPEC R-WHOLE).
     fn new_header(
         &mut self,
         old: &Header<'_>,
