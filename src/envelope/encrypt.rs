@@ -21,13 +21,15 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     ///
     /// As there.
     pub fn encrypt(&mut self, plaintext: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
-        let header_len = self.envelope.header_len()?;
-        let len =
-            header_len.checked_add(body_len(plaintext.len())?).ok_or(Error::MessageTooLong)?;
-        let mut message = vec![0; len];
-        let (header, body) = split_header(&mut message, header_len)?;
-        self.encrypt_detached_into(plaintext, aad, header, body)?;
-        Ok(message)
+        retry_once(|| {
+            let header_len = self.envelope.header_len()?;
+            let body_len = body_len(plaintext.len())?;
+            let len = header_len.checked_add(body_len).ok_or(Error::MessageTooLong)?;
+            let mut message = vec![0; len];
+            let (header, body) = split_header(&mut message, header_len)?;
+            self.encrypt_detached_into(plaintext, aad, header, body)?;
+            Ok(message)
+        })
     }
 
     /// See [`Envelope::encrypt_into`].
@@ -71,10 +73,12 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         plaintext: &[u8],
         aad: Aad<'_>,
     ) -> Result<(Vec<u8>, Vec<u8>), Error> {
-        let mut header = vec![0; self.envelope.header_len()?];
-        let mut body = vec![0; body_len(plaintext.len())?];
-        self.encrypt_detached_into(plaintext, aad, &mut header, &mut body)?;
-        Ok((header, body))
+        retry_once(|| {
+            let mut header = vec![0; self.envelope.header_len()?];
+            let mut body = vec![0; body_len(plaintext.len())?];
+            self.encrypt_detached_into(plaintext, aad, &mut header, &mut body)?;
+            Ok((header, body))
+        })
     }
 
     /// See [`Envelope::encrypt_detached_into`].
@@ -149,6 +153,15 @@ impl<K: Keyring> Envelope<K> {
         let start = self.header_len()?.saturating_add(layout::PREFIX_LEN);
         let end = start.checked_add(plaintext_len).ok_or(Error::MessageTooLong)?;
         Ok(start..end)
+    }
+}
+
+/// Runs `encrypt` again if the header did not fit: a rotation to another kind of key came between
+/// asking for its length and the wrap.
+fn retry_once<T>(mut encrypt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    match encrypt() {
+        Err(Error::HeaderRoom { .. }) => encrypt(),
+        other => other,
     }
 }
 
