@@ -188,6 +188,9 @@ fn rebuild(
         }
         other => other?,
     }
+    // Whatever a keyring or a hostile header led to, no message is given a header that cannot be
+    // read again.
+    Header::parse_detached(out.as_bytes())?;
     Ok(out)
 }
 

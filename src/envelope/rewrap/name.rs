@@ -35,7 +35,7 @@ impl<K: Keyring> NameJob<'_, K> {
     where
         R: TryCryptoRng + ?Sized,
     {
-        let Some((source, replaced)) = self.find_source()? else { return Ok(Outcome::NotMine) };
+        let Some((source, mut replaced)) = self.find_source()? else { return Ok(Outcome::NotMine) };
         let slot = match self.freshness(&source)? {
             Freshness::Primary if replaced.len() == 1 => return Ok(Outcome::Current),
             Freshness::Primary => Scratch::of_slot(&source),
@@ -45,7 +45,19 @@ impl<K: Keyring> NameJob<'_, K> {
                 Err(error) => return Err(Failures::of(&source, error).into_error(self.header)),
             },
         };
+        self.add_collisions(&slot, &mut replaced);
         Ok(Outcome::Replace { slot, replaced })
+    }
+
+    /// Adds the slots that the new one would duplicate (SPEC H-DUPLICATE): one of the same key
+    /// version under an algorithm that is not its own, which nobody's keyring made (SPEC W-ONE).
+    fn add_collisions(&self, new: &Scratch, replaced: &mut SlotSet) {
+        let Some(new) = new.slot() else { return };
+        for (index, slot) in self.header.slots().enumerate() {
+            if slot.label.same_key(&new.label) {
+                replaced.insert(index);
+            }
+        }
     }
 
     /// Finds a slot that opens, under the primary if there is one, and the set of slots that the
