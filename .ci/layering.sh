@@ -1,0 +1,145 @@
+#!/usr/bin/env bash
+# Proves the arrow rim -> core -> crypto, and the house rules that a search can see, from the
+# text of src/. `layering.sh [ROOT]` reads ROOT/src (default: this repository).
+#
+#   crypto  src/crypto/: uses nothing of the crate but itself; alone in naming cipher crates
+#   core    everything else: no std, file, socket, clock, environment, thread, hidden randomness
+#   rim     what ALLOWED lists, each with its reason; that it stands behind feature `std` is
+#           proved by the build in no_std.sh
+set -euo pipefail
+root=$(cd "${1:-$(dirname "$0")/..}" && pwd)
+cd "$root"
+
+LONGEST_FILE=400
+
+# rule | file | what the line must match | reason
+ALLOWED='
+std       | src/lib.rs            | ^extern crate std;$            | the one door to std, behind its feature
+std       | src/keyring/sync.rs   | std::sync::                    | a lock that parks; spin takes its place without std
+feature   | src/lib.rs            | .                              | declares the rim
+feature   | src/envelope/mod.rs   | .                              | declares envelope/os.rs, part of the rim
+feature   | src/keyring/sync.rs   | .                              | chooses the lock
+feature   | src/keyring/memory.rs | .                              | conveniences that fill in the generator of the rim
+os-random | src/lib.rs            | ^(mod os_random|pub use os_random::OsRandom);$ | declares the rim
+os-random | src/os_random.rs      | .                              | the rim: one system call a message
+os-random | src/envelope/os.rs    | .                              | the rim: every operation with OS randomness filled in
+os-random | src/keyring/memory.rs | &mut crate::OsRandom           | conveniences behind feature std
+unsafe    | src/lib.rs            | ^#!\[forbid\(unsafe_code\)\]$  | the word that forbids it
+'
+
+failures=0
+
+fail() {
+    failures=$((failures + 1))
+    printf 'layering: %s\n' "$1" >&2
+    sed 's/^/    /' >&2
+}
+
+# Files of src/ that are compiled for tests only: those declared by `#[cfg(test)] mod name;`.
+test_files() {
+    grep -rn -A1 --include='*.rs' -E '^\s*#\[cfg\(test\)\]' src |
+        sed -nE 's#^(src/.*)-[0-9]+-\s*(pub )?mod ([a-z_0-9]+);.*#\1 \3#p' |
+        while read -r parent name; do
+            folder=$(dirname "$parent")
+            case $(basename "$parent") in
+                mod.rs | lib.rs) ;;
+                *) folder=${parent%.rs} ;;
+            esac
+            find "$folder/$name" "$folder/$name.rs" -name '*.rs' 2>/dev/null || true
+        done
+}
+
+# Every line of code as `file:number:text`, without comments and without inline test modules.
+code_lines() {
+    local tests
+    tests=$(test_files)
+    find src -name '*.rs' | sort | while read -r file; do
+        grep -qxF "$file" <<<"$tests" && continue
+        awk -v file="$file" '
+            /^[[:space:]]*#\[cfg\(test\)\]/ { pending = 1; next }
+            pending && /^[[:space:]]*mod [a-z_0-9]+ \{/ { skipping = 1; pending = 0; next }
+            pending { pending = 0; next }
+            skipping { if (/^\}/) skipping = 0; next }
+            /^[[:space:]]*\/\// { next }
+            { sub(/[[:space:]]\/\/ .*$/, ""); print file ":" FNR ":" $0 }' "$file"
+    done
+}
+
+# Reads `file:number:text`; drops the lines that ALLOWED has for the rule.
+without_allowed() {
+    local rule=$1 line file text entry allowed_rule allowed_file pattern
+    while IFS= read -r line; do
+        file=${line%%:*}
+        text=${line#*:*:}
+        text=$(sed -E 's/^\s+//' <<<"$text")
+        local found=''
+        while IFS= read -r entry; do
+            [ -n "$entry" ] || continue
+            allowed_rule=$(cut -d'|' -f1 <<<"$entry" | tr -d ' ')
+            allowed_file=$(cut -d'|' -f2 <<<"$entry" | tr -d ' ')
+            pattern=$(sed -E 's/^[^|]*\|[^|]*\|\s*(.*[^ ])\s+\|[^|]*$/\1/' <<<"$entry")
+            if [ "$allowed_rule" = "$rule" ] && [ "$allowed_file" = "$file" ] &&
+                grep -qE -- "$pattern" <<<"$text"; then
+                found=yes
+                printf '%s\n' "$entry" >>"$used"
+            fi
+        done <<<"$ALLOWED"
+        [ -n "$found" ] || printf '%s\n' "$line"
+    done
+}
+
+# check RULE MESSAGE PATTERN [FILE_PATTERN]: no line of code matches but what is allowed. Patterns
+# are applied to the text and to the file name.
+check() {
+    local rule=$1 message=$2 pattern=$3 files=${4:-.} found
+    found=$(awk -F: -v files="$files" '$1 ~ files' "$code" |
+        grep -E -- "^[^:]+:[0-9]+:.*($pattern)" | without_allowed "$rule" || true)
+    if [ -n "$found" ]; then
+        fail "$message" <<<"$found"
+    fi
+}
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+code=$scratch/code
+used=$scratch/used
+: >"$used"
+code_lines >"$code"
+[ -s "$code" ] || { echo "layering: no code under $root/src" >&2; exit 1; }
+
+check crypto 'crypto uses a layer above it' \
+    '(crate::\{|crate::[a-bd-z]|crate::c[a-qs-z]|super::super|\benvelock::)' '^src/crypto/'
+check ciphers 'a cipher crate is named outside of src/crypto/' \
+    '\b(aes|aes_gcm|chacha20poly1305|xaes_256_gcm|hmac|hkdf|sha2|subtle)::' '^src/[^c]|^src/c[^r]'
+check ciphers 'a cipher crate is imported outside of src/crypto/' \
+    '\b(use|extern crate) +(aes|aes_gcm|chacha20poly1305|xaes_256_gcm|hmac|hkdf|sha2|subtle)\b' \
+    '^src/[^c]|^src/c[^r]'
+check std 'std outside of the rim' '\bstd::|extern crate +std\b|\buse +std\b'
+check feature 'feature `std` decides outside of the rim' 'feature *= *"std"'
+check os-random 'hidden randomness outside of the rim' \
+    '\b(OsRandom|os_random|getrandom|OsRng|SysRng|thread_rng)\b'
+check io 'a file, socket, clock, environment or thread, which no part of the crate has yet' \
+    '\b(std|core|alloc)::(fs|net|time|env|thread|process|io|path|os)\b|\b(Instant|SystemTime|File|TcpStream|UdpSocket)\b|\benv!|\bthread::|\bprintln!|\beprintln!|\bdbg!'
+check unsafe 'unsafe code' '\bunsafe(_code)?\b'
+check panic 'a panic in waiting' \
+    '\.unwrap\(\)|\.expect\(|\.unwrap_err\(|\.expect_err\(|\b(panic|todo|unimplemented|unreachable|assert|assert_eq|assert_ne)!'
+
+find src -name '*.rs' | sort | xargs wc -l | grep -v ' total$' | sort -rn >"$scratch/lengths"
+awk -v most=$LONGEST_FILE '$1 > most' "$scratch/lengths" >"$scratch/long"
+if [ -s "$scratch/long" ]; then
+    fail "files of more than $LONGEST_FILE lines" <"$scratch/long"
+fi
+
+# An allowance that nothing uses hides the next violation.
+while IFS= read -r entry; do
+    [ -n "$entry" ] || continue
+    grep -qxF -- "$entry" "$used" || fail 'an allowance is not used' <<<"$entry"
+done <<<"$ALLOWED"
+
+echo "layering: $(wc -l <"$code") lines of code in $(cut -d: -f1 "$code" | sort -u | wc -l) files; the longest:"
+head -5 "$scratch/lengths"
+if [ "$failures" -ne 0 ]; then
+    echo "layering: $failures rules broken" >&2
+    exit 1
+fi
+echo 'layering: rim -> core -> crypto holds'

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Proves that the specification, the code and the tests know the same rules. `spec_rules.sh [ROOT]`
+#
+# A rule is defined by a line of src/format/SPEC.md that starts with its id in bold (`**H-LEN**`,
+# a list marker before it or not), and cited as `SPEC H-LEN`, also in a list: `SPEC H-LEN, H-COUNT`.
+# Every rule must be cited by code and by a test; every citation must be of a rule, and every
+# `SPEC 4.2` of a heading.
+set -euo pipefail
+root=$(cd "${1:-$(dirname "$0")/..}" && pwd)
+cd "$root"
+
+SPEC=src/format/SPEC.md
+
+# Rules that no line of code can carry out, each with its reason.
+NO_CODE='
+'
+
+[ -f "$SPEC" ] || { echo "spec rules: $root/$SPEC is missing" >&2; exit 1; }
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+failures=0
+
+# Prints what a list of ids holds under a message, and counts it as a failure.
+report() {
+    [ -n "$2" ] || return 0
+    failures=$((failures + 1))
+    printf 'spec rules: %s\n' "$1" >&2
+    sed 's/^/    /' <<<"$2" >&2
+}
+
+# The text of a file on one line, so that a list of ids may wrap within a comment.
+flattened() {
+    tr '\n' ' ' <"$1" | sed -E 's#[[:space:]]+(//[/!]?|\#)[[:space:]]+# #g'
+}
+
+# `id file` for every citation in the files named on standard input.
+citations() {
+    while read -r file; do
+        flattened "$file" |
+            { grep -oE '\bSPEC [A-Z]-[A-Z]+((,| and| or|, and)? [A-Z]-[A-Z]+)*' || true; } |
+            { grep -oE '[A-Z]-[A-Z]+' || true; } | sort -u | sed "s#\$# $file#"
+    done
+}
+
+# Files that are compiled for tests only: declared by `#[cfg(test)] mod name;`.
+test_files() {
+    find tests -type f \( -name '*.rs' -o -name '*.py' -o -name '*.sh' \) 2>/dev/null || true
+    { grep -rn -A1 --include='*.rs' -E '^\s*#\[cfg\(test\)\]' src || true; } |
+        sed -nE 's#^(src/.*)-[0-9]+-\s*(pub )?mod ([a-z_0-9]+);.*#\1 \3#p' |
+        while read -r parent name; do
+            folder=$(dirname "$parent")
+            case $(basename "$parent") in
+                mod.rs | lib.rs) ;;
+                *) folder=${parent%.rs} ;;
+            esac
+            find "$folder/$name" "$folder/$name.rs" -name '*.rs' 2>/dev/null || true
+        done
+}
+
+test_files | sort -u >"$scratch/test_files"
+find src -name '*.rs' | sort | grep -vxFf "$scratch/test_files" >"$scratch/code_files" || true
+sed -nE 's/^([-*|] *)?\*\*([A-Z]-[A-Z]+)\*\*.*/\2/p' "$SPEC" >"$scratch/defined_all"
+sort -u "$scratch/defined_all" >"$scratch/defined"
+citations <"$scratch/test_files" >"$scratch/test_citations"
+citations <"$scratch/code_files" >"$scratch/code_citations"
+find fuzz/src fuzz/fuzz_targets examples benches README.md SECURITY.md -type f \
+    \( -name '*.rs' -o -name '*.md' \) 2>/dev/null >"$scratch/other_files" || true
+citations <"$scratch/other_files" >"$scratch/other_citations"
+cut -d' ' -f1 "$scratch/test_citations" | sort -u >"$scratch/tested"
+cut -d' ' -f1 "$scratch/code_citations" | sort -u >"$scratch/coded"
+{ grep -oE '^[A-Z]-[A-Z]+' <<<"$NO_CODE" || true; } | sort -u >"$scratch/no_code"
+
+[ -s "$scratch/defined" ] || report 'no rule is defined' "$SPEC"
+report 'a rule is defined twice' "$(sort "$scratch/defined_all" | uniq -d)"
+report 'no test cites the rule' "$(comm -23 "$scratch/defined" "$scratch/tested")"
+report 'no code cites the rule, and it is not excused' \
+    "$(comm -23 "$scratch/defined" "$scratch/coded" | comm -23 - "$scratch/no_code")"
+report 'excused from code, and cited there or not defined' \
+    "$(comm -12 "$scratch/no_code" "$scratch/coded"; comm -23 "$scratch/no_code" "$scratch/defined")"
+report 'cited and not defined' "$(
+    sort -u "$scratch"/{test,code,other}_citations | grep -vwFf "$scratch/defined" || true
+)"
+
+# Sections.
+sed -nE 's/^#+ ([0-9]+(\.[0-9]+)*)\.?( .*)?$/\1/p' "$SPEC" | sort -u >"$scratch/headings"
+cat "$scratch"/{test,code,other}_files | while read -r file; do
+    flattened "$file" | { grep -oE '\bSPEC [0-9]+(\.[0-9]+)*' || true; } |
+        sed -E 's/^SPEC //' | sort -u | grep -vxFf "$scratch/headings" | sed "s#\$# $file#" || true
+done >"$scratch/no_heading"
+report 'a section is cited that the specification does not have' "$(cat "$scratch/no_heading")"
+
+rules=$(wc -l <"$scratch/defined")
+if [ "$failures" -ne 0 ]; then
+    echo "spec rules: $rules rules, $failures kinds of fault" >&2
+    exit 1
+fi
+echo "spec rules: $rules rules, each cited by code ($(wc -l <"$scratch/code_citations") places)" \
+    "and by a test ($(wc -l <"$scratch/test_citations") places)"

@@ -1,0 +1,98 @@
+//! What envelock is measured against: the same ciphers of the same crates, without envelock.
+//!
+//! Shared by every benchmark; none of them uses all of it.
+#![allow(dead_code)]
+
+pub mod hand_rolled;
+pub mod primitives;
+
+use aes_gcm::aead::array::Array;
+use aes_gcm::aead::consts::{U12, U16};
+use aes_gcm::aead::{AeadCore, AeadInOut, KeyInit};
+use aes_gcm::{Aes128Gcm, Aes256Gcm};
+use chacha20poly1305::ChaCha20Poly1305;
+use envelock::Suite;
+use envelock::danger::layout::CHUNK_LEN;
+
+/// Sizes of plaintext that the issue asks for, in bytes.
+pub const SIZES: [usize; 7] = [0, 64, 1 << 10, 16 << 10, 64 << 10, 1 << 20, 16 << 20];
+
+/// Associated data of every benchmark: what names one record.
+pub const AAD: &[u8] = b"invoices/2026/0042";
+
+pub type Tag = [u8; 16];
+
+/// A raw AEAD, its key set up once: neither key derivation nor header nor commitment.
+pub trait Raw {
+    /// In place, in calls of 16 KiB: the floor of every operation on a body.
+    fn encrypt_chunks(&self, buffer: &mut [u8], tags: &mut Vec<Tag>);
+    fn decrypt_chunks(&self, buffer: &mut [u8], tags: &[Tag]);
+
+    /// In place, in one call.
+    fn encrypt_whole(&self, buffer: &mut [u8]) -> Tag;
+    fn decrypt_whole(&self, buffer: &mut [u8], tag: &Tag);
+}
+
+struct RawAead<C>(C);
+
+impl<C> Raw for RawAead<C>
+where
+    C: AeadCore<NonceSize = U12, TagSize = U16> + AeadInOut,
+{
+    fn encrypt_chunks(&self, buffer: &mut [u8], tags: &mut Vec<Tag>) {
+        tags.clear();
+        for (index, chunk) in (0..).zip(buffer.chunks_mut(CHUNK_LEN)) {
+            let tag = self.0.encrypt_inout_detached(&nonce(index), &[], chunk.into());
+            tags.push(tag.expect("shorter than 64 GiB").into());
+        }
+    }
+
+    fn decrypt_chunks(&self, buffer: &mut [u8], tags: &[Tag]) {
+        for ((index, chunk), tag) in (0..).zip(buffer.chunks_mut(CHUNK_LEN)).zip(tags) {
+            let opened =
+                self.0.decrypt_inout_detached(&nonce(index), &[], chunk.into(), tag.into());
+            opened.expect("encrypted by encrypt_chunks");
+        }
+    }
+
+    fn encrypt_whole(&self, buffer: &mut [u8]) -> Tag {
+        let tag = self.0.encrypt_inout_detached(&nonce(0), &[], buffer.into());
+        tag.expect("shorter than 64 GiB").into()
+    }
+
+    fn decrypt_whole(&self, buffer: &mut [u8], tag: &Tag) {
+        let opened = self.0.decrypt_inout_detached(&nonce(0), &[], buffer.into(), tag.into());
+        opened.expect("encrypted by encrypt_whole");
+    }
+}
+
+fn nonce(index: u32) -> Array<u8, U12> {
+    let mut nonce = Array::default();
+    nonce[8..].copy_from_slice(&index.to_be_bytes());
+    nonce
+}
+
+/// The AEAD of `suite`, from the crate that envelock takes it from.
+pub fn raw(suite: Suite) -> Box<dyn Raw> {
+    match suite {
+        Suite::Cobblestone256 => Box::new(RawAead(Aes256Gcm::new(&[7; 32].into()))),
+        Suite::Cobblestone128 => Box::new(RawAead(Aes128Gcm::new(&[7; 16].into()))),
+        _ => Box::new(RawAead(ChaCha20Poly1305::new(&[7; 32].into()))),
+    }
+}
+
+pub fn suite_name(suite: Suite) -> &'static str {
+    match suite {
+        Suite::Cobblestone256 => "AES-256-GCM",
+        Suite::Cobblestone128 => "AES-128-GCM",
+        _ => "ChaCha20-Poly1305",
+    }
+}
+
+pub fn size_name(size: usize) -> String {
+    match size {
+        0..1024 => format!("{size} B"),
+        1024..1_048_576 => format!("{} KiB", size >> 10),
+        _ => format!("{} MiB", size >> 20),
+    }
+}

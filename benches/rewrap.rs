@@ -1,0 +1,86 @@
+//! What touches the header only: rewrap, needs_rewrap, inspect. None may depend on the body.
+
+mod floor;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use envelock::rand_core::{SeedableRng, TryCryptoRng};
+use envelock::{Aad, Envelope, MemoryKeyring, OsRandom, RewrapOptions, inspect};
+use floor::primitives::{self, Wrap};
+use floor::size_name;
+use rand_chacha::ChaCha20Rng;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+const SIZES: [usize; 2] = [64, 16 << 20];
+
+fn header_only(c: &mut Criterion) {
+    let keyring = MemoryKeyring::create("invoices").expect("a name of 8 bytes");
+    keyring.rotate().expect("OS randomness");
+    let envelope = Envelope::new(&keyring);
+    for size in SIZES {
+        let message = envelope.encrypt(&vec![1; size], Aad::none()).expect("a primary");
+        let size = size_name(size);
+        bench_rewrap(c, &format!("rewrap/os_random/{size}"), &envelope, &message, &mut OsRandom);
+        let mut seeded = ChaCha20Rng::from_seed([1; 32]);
+        bench_rewrap(c, &format!("rewrap/seeded/{size}"), &envelope, &message, &mut seeded);
+        c.bench_function(&format!("needs_rewrap/{size}"), |b| {
+            b.iter(|| envelope.needs_rewrap(black_box(&message)).expect("its own"));
+        });
+        c.bench_function(&format!("inspect/{size}"), |b| {
+            b.iter(|| inspect(black_box(&message)).expect("canonical").len());
+        });
+    }
+    let wrap = Wrap::new();
+    c.bench_function("rewrap/primitives/os_random", |b| {
+        b.iter(|| primitives::rewrap_all(&wrap, &primitives::os_random()));
+    });
+    c.bench_function("rewrap/primitives/no_random", |b| {
+        b.iter(|| primitives::rewrap_all(&wrap, black_box(&[5; 24])));
+    });
+}
+
+/// Rewraps one message to and fro between two versions; the promotions are not in the time,
+/// two readings of the clock (some 40 ns) are.
+fn bench_rewrap<R: TryCryptoRng>(
+    c: &mut Criterion,
+    name: &str,
+    envelope: &Envelope<&MemoryKeyring>,
+    message: &[u8],
+    rng: &mut R,
+) {
+    let mut message = message.to_vec();
+    c.bench_function(name, |b| {
+        b.iter_custom(|iterations| {
+            let mut elapsed = Duration::ZERO;
+            for _ in 0..iterations {
+                turn(envelope.keyring());
+                let start = Instant::now();
+                let changed =
+                    envelope.with_rng(rng).rewrap_in_place(&mut message, RewrapOptions::new());
+                elapsed += start.elapsed();
+                assert!(changed.expect("its own"), "it was under the other version");
+            }
+            elapsed
+        });
+    });
+}
+
+/// Promotes the version that is not the primary.
+fn turn(keyring: &MemoryKeyring) {
+    let primary = keyring.primary_version();
+    let versions = keyring.versions();
+    let next = versions.iter().find(|record| Some(record.version) != primary);
+    keyring.promote(next.expect("two versions").version).expect("enabled");
+}
+
+fn short() -> Criterion {
+    Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
+        .nresamples(1000)
+        .without_plots()
+}
+
+criterion_group! { name = benches; config = short(); targets = header_only }
+criterion_main!(benches);

@@ -1,0 +1,94 @@
+//! Where each nanosecond of a 64-byte message goes: its primitives one by one.
+
+mod floor;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use envelock::rand_core::SeedableRng;
+use envelock::{Aad, Envelope, MemoryKeyring, danger};
+use floor::AAD;
+use floor::primitives::{self, Wrap};
+use rand_chacha::ChaCha20Rng;
+use std::hint::black_box;
+use std::time::Duration;
+
+fn whole_messages(c: &mut Criterion) {
+    let keyring = MemoryKeyring::create("invoices").expect("a name of 8 bytes");
+    let envelope = Envelope::new(&keyring);
+    let mut plaintext = [1; 64];
+    let mut message = envelope.encrypt(&plaintext, Aad::new(AAD)).expect("a primary");
+    let mut rng = ChaCha20Rng::from_seed([1; 32]);
+    c.bench_function("64 B/encrypt_into/os_random", |b| {
+        b.iter(|| envelope.encrypt_into(&plaintext, Aad::new(AAD), &mut message).expect("exact"));
+    });
+    c.bench_function("64 B/encrypt_into/seeded", |b| {
+        b.iter(|| {
+            let mut envelope = envelope.with_rng(&mut rng);
+            envelope.encrypt_into(&plaintext, Aad::new(AAD), &mut message).expect("exact");
+        });
+    });
+    c.bench_function("64 B/decrypt_into", |b| {
+        b.iter(|| envelope.decrypt_into(&message, Aad::new(AAD), &mut plaintext).expect("own"));
+    });
+}
+
+fn primitives_together(c: &mut Criterion) {
+    let wrap = Wrap::new();
+    let cipher = primitives::set_up(&[7; 32]);
+    let mut buffer = [1; 64];
+    c.bench_function("primitives/encrypt, all", |b| {
+        b.iter(|| primitives::encrypt_all(&wrap, &mut buffer, AAD));
+    });
+    let tag = primitives::aead_encrypt(&cipher, &mut buffer);
+    c.bench_function("primitives/decrypt, all", |b| {
+        b.iter(|| primitives::decrypt_all(&wrap, &cipher, &mut black_box(buffer), &tag));
+    });
+}
+
+fn primitives_alone(c: &mut Criterion) {
+    let wrap = Wrap::new();
+    let key = [7; 32];
+    let cipher = primitives::set_up(&key);
+    let mut buffer = [1; 64];
+    c.bench_function("primitives/OS random, 88 bytes", |b| {
+        b.iter(primitives::os_random::<{ primitives::RANDOM_LEN }>);
+    });
+    c.bench_function("primitives/XAES-256-GCM wrap", |b| {
+        b.iter(|| wrap.wrap(black_box(&key), &[4; 24]));
+    });
+    c.bench_function("primitives/XAES-256-GCM unwrap", |b| b.iter(|| wrap.unwrap()));
+    c.bench_function("primitives/check, HKDF-SHA-256", |b| {
+        b.iter(|| primitives::check(black_box(&key)));
+    });
+    c.bench_function("primitives/derivation, HKDF-SHA-512", |b| {
+        b.iter(|| primitives::derive(black_box(&key), AAD));
+    });
+    c.bench_function("envelock/derivation, HKDF-SHA-512", |b| {
+        let mut derived = [0; 76];
+        // The same lengths as the primitive: 94 bytes of info before the associated data.
+        let info = [1; 94 + AAD.len()];
+        b.iter(|| danger::hkdf_expand_sha512(black_box(&key), &info, &mut derived).expect("76"));
+    });
+    c.bench_function("primitives/AEAD key set-up", |b| {
+        b.iter(|| primitives::set_up(black_box(&key)));
+    });
+    c.bench_function("primitives/AEAD, 64 bytes", |b| {
+        b.iter(|| primitives::aead_encrypt(&cipher, black_box(&mut buffer)));
+    });
+    c.bench_function("primitives/allocation of a message", |b| b.iter(|| vec![0_u8; 257]));
+}
+
+fn short() -> Criterion {
+    Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
+        .nresamples(1000)
+        .without_plots()
+}
+
+criterion_group! {
+    name = benches;
+    config = short();
+    targets = whole_messages, primitives_together, primitives_alone
+}
+criterion_main!(benches);

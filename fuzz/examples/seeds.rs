@@ -1,0 +1,67 @@
+//! Writes the seed corpora: `cargo run --manifest-path fuzz/Cargo.toml --example seeds`.
+//!
+//! They are valid messages of every suite and shape, and one change of each kind, so that the
+//! fuzzer starts behind the magic and the tags.
+
+use envelock::AadPairs;
+use envelock_fuzz::fixture::BASES;
+use std::path::Path;
+
+/// Longer messages are named by number instead: their bytes say nothing new.
+const LONGEST_RAW: usize = 4096;
+
+fn main() -> std::io::Result<()> {
+    for (index, base) in BASES.iter().enumerate() {
+        let raw = [&[0, 0][..], &base.message].concat();
+        if raw.len() <= LONGEST_RAW {
+            write("header", &format!("message-{index}"), &base.message)?;
+            write("header", &format!("alone-{index}"), &base.header.write())?;
+            write("decrypt", &format!("message-{index}"), &raw)?;
+            write("rewrap", &format!("message-{index}"), &raw)?;
+        }
+        let named = [0, index as u8 + 1];
+        write("decrypt", &format!("base-{index}"), &named)?;
+        write("rewrap", &format!("base-{index}"), &named)?;
+    }
+    for change in 0..16 {
+        let seed = [0, change * 2 + 1, change, change, 0, 0, change, 1, 0, 0, 9, 9, 9, 9];
+        write("decrypt", &format!("change-{change}"), &seed)?;
+        write("rewrap", &format!("change-{change}"), &[&[change], &seed[1..]].concat())?;
+    }
+    for suite in 0..3 {
+        for chunks in 0..4 {
+            for kind in 0..6 {
+                let seed = [suite, 1, 4, b'n', b'a', b'm', b'e', chunks, 32, kind, kind, 0, 0, 60];
+                write("chunk", &format!("body-{suite}-{chunks}-{kind}"), &seed)?;
+            }
+        }
+    }
+    aad()
+}
+
+fn aad() -> std::io::Result<()> {
+    let sets: [&[(&str, &[u8])]; 5] = [
+        &[],
+        &[("tenant", b"acme")],
+        &[("tenant", b"acme"), ("row", &[0, 0, 0, 42])],
+        &[("a", b""), ("a:b", b"c"), ("\u{fc}", b"\0")],
+        &[("table", b"invoices"), ("tenant", b""), ("tenant\0", b"acme"), ("z", &[0xFF; 40])],
+    ];
+    for (index, set) in sets.iter().enumerate() {
+        let mut pairs = AadPairs::new();
+        for (name, value) in *set {
+            pairs.insert(name, value).map_err(std::io::Error::other)?;
+        }
+        let bytes = pairs.to_bytes();
+        write("aad", &format!("pairs-{index}"), &bytes)?;
+        write("aad", &format!("unlabelled-{index}"), &bytes[16..])?;
+    }
+    let alike = [2, 1, b'a', 1, b'b', 1, b'c', 0, 2, 1, b'c', 0, 1, b'a', 1, b'b'];
+    write("aad", "alike", &alike)
+}
+
+fn write(target: &str, name: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join(name), bytes)
+}

@@ -1,0 +1,124 @@
+//! Rewrap of a changed message: on success nothing but the slots of our name differs and a
+//! second rewrap changes nothing; on failure nothing differs at all.
+#![no_main]
+
+use envelock::{Aad, Error, RewrapOptions, VersionRecord, inspect};
+use envelock_fuzz::allocator::{self, BEFORE_AUTHENTICATION, Counting};
+use envelock_fuzz::fixture::{AAD, BASES, NAME, READER, rng, version};
+use envelock_fuzz::model::{CORE_LEN, Model, ModelSlot};
+use envelock_fuzz::{Input, change};
+use libfuzzer_sys::fuzz_target;
+use std::sync::LazyLock;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fuzz_target!(|data: &[u8]| {
+    LazyLock::force(&BASES);
+    LazyLock::force(&READER);
+    let mut input = Input(data);
+    let retiring = match input.byte() % 8 {
+        number @ 1..=4 => Some(u32::from(number)),
+        _ => None,
+    };
+    let message = change::message(&mut input);
+    let options = retiring
+        .map_or(RewrapOptions::new(), |number| RewrapOptions::new().retiring(version(number)));
+
+    let mut copy = message.clone();
+    let call = || READER.with_rng(&mut rng(1)).rewrap_in_place(&mut copy, options);
+    let in_place = allocator::limit(BEFORE_AUTHENTICATION, call);
+    let call = || READER.with_rng(&mut rng(1)).rewrap(&message, options);
+    match allocator::limit(BEFORE_AUTHENTICATION, call) {
+        Ok(rewrapped) => {
+            let header = rewrapped.header();
+            match in_place {
+                Ok(changed) => {
+                    assert_eq!(changed, rewrapped.is_changed());
+                    assert_eq!(&copy[..header.len()], header);
+                }
+                Err(Error::HeaderRoom { needed, .. }) => {
+                    assert_eq!(needed, header.len());
+                    assert_eq!(copy, message);
+                }
+                Err(error) => panic!("a rewrap in place alone fails: {error}"),
+            }
+            succeeded(&message, header, rewrapped.is_changed(), retiring);
+        }
+        Err(error) => {
+            assert_eq!(in_place.err().map(|error| error.to_string()), Some(error.to_string()));
+            // SPEC R-WHOLE
+            assert_eq!(copy, message);
+            let opens = READER.decrypt(&message, Aad::new(AAD)).is_ok();
+            let refused = matches!(error, Error::OldVersionStillOpens { .. });
+            assert!(!opens || refused, "what opens rewraps: {error}");
+        }
+    }
+});
+
+fn succeeded(message: &[u8], header: &[u8], changed: bool, retiring: Option<u32>) {
+    let old = Model::read(message).expect("what rewraps is valid");
+    let new = Model::read(header).expect("a rewrap is valid");
+    let body = &message[old.len()..];
+    assert_eq!(changed, message[..old.len()] != *header);
+    // SPEC R-CORE
+    assert_eq!(header[..CORE_LEN], message[..CORE_LEN]);
+    assert!(new.len() >= old.len());
+    kept_in_order(&old, &new);
+
+    let rewrapped = [header, body].concat();
+    let before = READER.decrypt(message, Aad::new(AAD));
+    let after = READER.decrypt(&rewrapped, Aad::new(AAD));
+    assert_eq!(before.ok(), after.ok());
+    assert!(new.slots.iter().any(|slot| is_ours(slot) && slot.version == 2));
+
+    // SPEC R-IDEMPOTENT, whatever the generator says the second time.
+    let mut again = rewrapped.clone();
+    let second = READER.with_rng(&mut rng(2)).rewrap_in_place(&mut again, RewrapOptions::new());
+    assert!(matches!(second, Ok(false)));
+    assert_eq!(again, rewrapped);
+
+    let stale = READER.needs_rewrap(header).expect("a rewrap is valid");
+    let unknown = |slot: &ModelSlot| is_ours(slot) && !(1..=3).contains(&slot.version);
+    assert!(!stale || new.slots.iter().any(unknown), "a rewrap leaves a stale slot");
+    if let Some(number) = retiring {
+        retired(&new, body, number);
+    }
+}
+
+fn is_ours(slot: &ModelSlot) -> bool {
+    slot.name == NAME.as_bytes()
+}
+
+/// Whether the keyring knows the slot's name, version and material.
+fn is_known(slot: &ModelSlot) -> bool {
+    let of = |record: &VersionRecord| {
+        record.version.number() == slot.version && record.master_key_id.0 == slot.id
+    };
+    is_ours(slot) && slot.algorithm == 1 && READER.keyring().versions().iter().any(of)
+}
+
+/// SPEC R-KEEP: all other slots stay byte for byte, in order, and exactly one is the new one.
+fn kept_in_order(old: &Model, new: &Model) {
+    let foreign = |model: &Model| -> Vec<ModelSlot> {
+        model.slots.iter().filter(|slot| !is_known(slot)).cloned().collect()
+    };
+    // Under the key of the new slot, another algorithm cannot be genuine (SPEC W-ONE), and both
+    // in one header would be duplicates.
+    let mut kept = foreign(old);
+    kept.retain(|slot| !new.slots.iter().any(|new| is_known(new) && new.same_key(slot)));
+    assert_eq!(kept, foreign(new));
+    assert_eq!(new.slots.iter().filter(|slot| is_known(slot)).count(), 1);
+}
+
+/// No slot of a retired version opens alone.
+fn retired(new: &Model, body: &[u8], number: u32) {
+    let of = |slot: &&ModelSlot| is_ours(slot) && slot.version == number;
+    for slot in new.slots.iter().filter(of) {
+        let mut alone = new.clone();
+        alone.slots = vec![slot.clone()];
+        let message = [&alone.write()[..], body].concat();
+        assert!(inspect(&message).is_ok());
+        assert!(READER.decrypt(&message, Aad::new(AAD)).is_err());
+    }
+}

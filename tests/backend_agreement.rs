@@ -1,0 +1,193 @@
+//! Judges that every CPU back end makes the same bytes: one digest over all that the body layer
+//! and the envelope produce, a constant in this file (THREATS 45, figure G21).
+//!
+//! `tests/backend_agreement.sh` runs it under each back end. `ENVELOCK_AGREEMENT=full` takes all
+//! 64 alignments of each length and a million random cases instead of a sample.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use envelock::rand_core::{Rng, SeedableRng};
+use envelock::{Aad, Envelope, KeyVersion, MasterKey, MemoryKeyring, RewrapOptions, Suite, danger};
+use rand_chacha::ChaCha20Rng;
+use sha2::{Digest, Sha512};
+
+const SAMPLE: &str = "22c52c7657373f008beff988ebf44ae42f3f6904898b1687670e9a4d6ac9e649f4c6510de99921c96aaf91c4b495a9f6a287efe3ddc5451d978bbc3201d8f596";
+const FULL: &str = "";
+
+/// Longest length that is taken with each alignment.
+const MAX_LEN: usize = 4096;
+const ALIGNMENTS: usize = 64;
+
+/// A buffer whose start can be put at any offset from a multiple of 64.
+struct Misaligned {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl Misaligned {
+    fn new(capacity: usize) -> Self {
+        let bytes = vec![0; capacity + 2 * ALIGNMENTS];
+        let start = bytes.as_ptr().align_offset(ALIGNMENTS);
+        Misaligned { bytes, start }
+    }
+
+    fn at(&mut self, offset: usize, len: usize) -> &mut [u8] {
+        &mut self.bytes[self.start + offset..][..len]
+    }
+}
+
+/// Everything one case writes to.
+struct Bench {
+    digest: Sha512,
+    rng: ChaCha20Rng,
+    plaintext: Vec<u8>,
+    source: Misaligned,
+    target: Misaligned,
+    cases: usize,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut rng = ChaCha20Rng::from_seed([45; 32]);
+        let mut plaintext = vec![0; 3 * 16_384 + 16];
+        rng.fill_bytes(&mut plaintext);
+        let len = plaintext.len() + 16;
+        let (source, target) = (Misaligned::new(len), Misaligned::new(len));
+        Bench { digest: Sha512::new(), rng, plaintext, source, target, cases: 0 }
+    }
+
+    /// One chunk from buffer to buffer and in place, there and back, at these alignments.
+    fn chunk(&mut self, keyed: &Keyed, index: u64, len: usize, from: usize, to: usize) {
+        let plaintext = &self.plaintext[..len];
+        let source = self.source.at(from, len);
+        source.copy_from_slice(plaintext);
+        let sealed = self.target.at(to, len + 16);
+        keyed.encryptor.encrypt_into(index, source, sealed).unwrap();
+        self.digest.update(&*sealed);
+
+        let tag = keyed.encryptor.encrypt_in_place(index, source).unwrap();
+        assert!(*source == sealed[..len] && tag == sealed[len..], "in place differs at {len}");
+        keyed.decryptor.decrypt_into(index, sealed, source).unwrap();
+        assert!(source == plaintext, "decryption differs at {len}");
+        assert!(keyed.decryptor.decrypt_in_place(index, sealed).unwrap() == plaintext);
+        self.cases += 1;
+    }
+
+    fn every_length(&mut self, keyed: &Keyed, full: bool) {
+        let boundaries = [16_368, 16_369, 16_383, 16_384];
+        for len in (0..=MAX_LEN).chain(boundaries) {
+            // The target's offset runs against the source's, so that each pair of offsets that
+            // matters to a vector of 64 bytes comes up over the lengths.
+            let first = len * 7 % ALIGNMENTS;
+            let offsets = if full { 0..ALIGNMENTS } else { first..first + 1 };
+            for from in offsets {
+                let to = (len + 5 * from) % ALIGNMENTS;
+                let index = [0, 1, 0xFF, (1 << 38) - 1][len % 4];
+                self.chunk(keyed, index, len, from, to);
+            }
+        }
+    }
+
+    /// Bodies of several chunks through the layer that knows their layout.
+    fn whole_bodies(&mut self, suite: Suite) {
+        for len in [0, 1, 16_383, 16_384, 16_385, 32_768, 49_151, 49_152, 49_153] {
+            let key: [u8; 32] = self.random();
+            let salt: [u8; 24] = self.random();
+            let key = &key[..suite.data_key_len()];
+            let context = &self.plaintext[..len % 70];
+            let plaintext = &self.plaintext[..len];
+            let body = danger::encrypt_body(suite, key, &salt, context, plaintext).unwrap();
+            assert!(danger::decrypt_body(suite, key, context, &body).unwrap() == plaintext);
+            self.digest.update(&body);
+            self.cases += 1;
+        }
+    }
+
+    /// Whole messages: data key check, wrap, rewrap and every form of the body.
+    fn messages(&mut self, suite: Suite) {
+        let key = MasterKey::from_bytes(&self.random());
+        let keyring = MemoryKeyring::import("agreement", KeyVersion::FIRST, &key).unwrap();
+        let envelope = Envelope::new(&keyring).with_suite(suite);
+        for len in (0..1100).step_by(11).chain([16_383, 16_384, 49_152]) {
+            let aad = Aad::new(&self.plaintext[..len % 300]);
+            let plaintext = &self.plaintext[..len];
+            let mut rng = self.rng.clone();
+            let message = envelope.with_rng(&mut rng).encrypt(plaintext, aad).unwrap();
+            let mut in_place = vec![0; message.len()];
+            in_place[envelope.plaintext_range(len).unwrap()].copy_from_slice(plaintext);
+            envelope.with_rng(&mut self.rng).encrypt_in_place(&mut in_place, aad).unwrap();
+            assert!(message == in_place, "in place differs at {len}");
+            assert!(envelope.decrypt_in_place(&mut in_place, aad).unwrap() == plaintext);
+            self.digest.update(&message);
+            self.cases += 1;
+            if len % 110 == 0 {
+                self.digest.update(rewrapped(&envelope, &message, &mut self.rng));
+            }
+        }
+    }
+
+    fn random_cases(&mut self, suite: Suite, count: usize) {
+        for _ in 0..count {
+            let keyed = Keyed::random(suite, &mut self.rng);
+            let draw = self.rng.next_u64();
+            let len = draw as usize % 512;
+            let (from, to) = ((draw >> 16) as usize % 64, (draw >> 32) as usize % 64);
+            self.chunk(&keyed, draw >> 26, len, from, to);
+        }
+    }
+
+    fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+}
+
+/// The header of `message` under the next version of its key.
+fn rewrapped(
+    envelope: &Envelope<&MemoryKeyring>,
+    message: &[u8],
+    rng: &mut ChaCha20Rng,
+) -> Vec<u8> {
+    envelope.keyring().rotate_with_rng(rng).unwrap();
+    let rewrap = envelope.with_rng(rng).rewrap(message, RewrapOptions::new()).unwrap();
+    assert!(rewrap.is_changed());
+    rewrap.into_header()
+}
+
+/// Both directions under one key.
+struct Keyed {
+    encryptor: danger::ChunkEncryptor,
+    decryptor: danger::ChunkDecryptor,
+}
+
+impl Keyed {
+    fn random(suite: Suite, rng: &mut ChaCha20Rng) -> Self {
+        let (mut key, mut salt, mut context) = ([0; 32], [0; 24], [0; 33]);
+        rng.fill_bytes(&mut key);
+        rng.fill_bytes(&mut salt);
+        rng.fill_bytes(&mut context);
+        let key = &key[..suite.data_key_len()];
+        let encryptor = danger::chunk_encryptor(suite, key, &salt, &context).unwrap();
+        let decryptor = danger::chunk_decryptor(suite, key, encryptor.prefix(), &context).unwrap();
+        Keyed { encryptor, decryptor }
+    }
+}
+
+/// SPEC B-KDF, SPEC B-NONCE, SPEC K-MASTER: the bytes do not depend on the machine.
+#[test]
+fn every_back_end_makes_the_same_bytes() {
+    let full = std::env::var("ENVELOCK_AGREEMENT").is_ok_and(|value| value == "full");
+    let mut bench = Bench::new();
+    for suite in Suite::ALL {
+        let keyed = Keyed::random(suite, &mut bench.rng);
+        bench.every_length(&keyed, full);
+        bench.whole_bodies(suite);
+        bench.messages(suite);
+        bench.random_cases(suite, if full { 333_334 } else { 1_000 });
+    }
+    let digest = bench.digest.finalize();
+    let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    println!("agreement: {} cases, digest {digest}", bench.cases);
+    assert_eq!(digest, if full { FULL } else { SAMPLE });
+}

@@ -1,0 +1,194 @@
+//! What every entry point must answer, worked out from the bytes and the original message
+//! without any cryptography.
+
+use super::reference::{self, RefHeader, RefSlot, Refused};
+use super::shapes::Shape;
+use envelock::{Error, HeaderFault, Part, Refusal, VersionState};
+
+/// An answer, without what only text says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Opens,
+    NotEnvelock,
+    Truncated { part: Part, len: u64, needed: u64 },
+    Fault { offset: usize, fault: HeaderFault },
+    DetachedLength { declared: usize, len: usize },
+    NoKey { key: String, version: u32, slots: usize },
+    Refused { key: String, version: u32, refusal: Refusal },
+    Authentication,
+    Other(String),
+}
+
+impl Answer {
+    pub fn of<T>(result: &Result<T, Error>) -> Answer {
+        let Err(error) = result else { return Answer::Opens };
+        match error.clone() {
+            Error::NotEnvelock { .. } => Answer::NotEnvelock,
+            Error::Truncated { part, len, needed } => Answer::Truncated { part, len, needed },
+            Error::Header { offset, fault } => Answer::Fault { offset, fault },
+            Error::DetachedHeaderLength { declared, len } => {
+                Answer::DetachedLength { declared, len }
+            }
+            Error::NoKey { key, version, slots } => {
+                Answer::NoKey { key, version: version.number(), slots }
+            }
+            Error::Refused { key, version, refusal } => {
+                Answer::Refused { key, version: version.number(), refusal }
+            }
+            Error::Authentication => Answer::Authentication,
+            other => Answer::Other(other.to_string()),
+        }
+    }
+}
+
+impl From<Refused> for Answer {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotEnvelock => Answer::NotEnvelock,
+            Refused::Truncated { len, needed } => {
+                Answer::Truncated { part: Part::Header, len, needed }
+            }
+            Refused::Fault { offset, fault } => Answer::Fault { offset, fault },
+        }
+    }
+}
+
+/// The answer of a decryption, and whether it got as far as the chunks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decrypted {
+    pub answer: Answer,
+    pub reached_chunks: bool,
+}
+
+impl From<Answer> for Decrypted {
+    fn from(answer: Answer) -> Self {
+        Decrypted { answer, reached_chunks: false }
+    }
+}
+
+/// Length of the plaintext of a body of this length, or the next length that a body has
+/// (SPEC B-LENGTH).
+pub fn plaintext_len(body_len: usize) -> Result<usize, usize> {
+    let is_length = |len: usize| len >= 72 && (len - 56) % 16_400 >= 16;
+    if !is_length(body_len) {
+        return Err((body_len..).find(|len| is_length(*len)).unwrap());
+    }
+    let chunks = (body_len - 56).div_ceil(16_400);
+    Ok(body_len - 56 - 16 * chunks)
+}
+
+/// How a slot stands to the keyring of a shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    NotMine,
+    Refused(Refusal),
+    Authentication,
+    Opens { fresh: bool },
+}
+
+fn standing(shape: &Shape, core: &[u8; 22], slot: &RefSlot) -> Standing {
+    let primary_name = reader_name(shape);
+    if slot.name() != primary_name || slot.algorithm != 1 {
+        return Standing::NotMine;
+    }
+    let versions = shape.reader.versions();
+    let Some(record) = versions.iter().find(|record| record.version.number() == slot.version)
+    else {
+        // SPEC O-NOFALLBACK
+        return Standing::Refused(Refusal::UnknownVersion);
+    };
+    if record.master_key_id.0 != slot.master_key_id {
+        return Standing::NotMine;
+    }
+    if record.state == VersionState::Disabled {
+        return Standing::Refused(Refusal::Disabled);
+    }
+    // SPEC K-AAD: a wrap is bound to the core and to its whole label.
+    if *core == shape.header.core && shape.header.slots.contains(slot) {
+        Standing::Opens { fresh: record.state == VersionState::Primary }
+    } else {
+        Standing::Authentication
+    }
+}
+
+/// The name of the shape's keyset: every reader is one keyset, and a slot of it stands in the
+/// original header.
+fn reader_name(shape: &Shape) -> &str {
+    let versions = shape.reader.versions();
+    let known = |slot: &&RefSlot| {
+        versions.iter().any(|record| record.master_key_id.0 == slot.master_key_id)
+    };
+    shape.header.slots.iter().find(known).unwrap().name()
+}
+
+/// The first of refused, authentication failed, no key (SPEC O-PRECEDENCE).
+fn no_slot_opened(shape: &Shape, header: &RefHeader) -> Answer {
+    let standings = header.slots.iter().map(|slot| (slot, standing(shape, &header.core, slot)));
+    for (slot, standing) in standings.clone() {
+        if let Standing::Refused(refusal) = standing {
+            return Answer::Refused { key: slot.name().into(), version: slot.version, refusal };
+        }
+    }
+    if standings.clone().any(|(_, standing)| standing == Standing::Authentication) {
+        return Answer::Authentication;
+    }
+    let first = &header.slots[0];
+    Answer::NoKey { key: first.name().into(), version: first.version, slots: header.slots.len() }
+}
+
+/// What a decryption of `message` must answer.
+pub fn decrypt(shape: &Shape, message: &[u8]) -> Decrypted {
+    match reference::parse(message) {
+        Ok(header) => decrypt_parts(shape, &header, &message[header.len()..]),
+        Err(refused) => Answer::from(refused).into(),
+    }
+}
+
+/// What a decryption of a detached header and its body must answer.
+pub fn decrypt_detached(shape: &Shape, header: &[u8], body: &[u8]) -> Decrypted {
+    match reference::parse(header) {
+        Ok(parsed) if parsed.len() == header.len() => decrypt_parts(shape, &parsed, body),
+        Ok(parsed) => Answer::DetachedLength { declared: parsed.len(), len: header.len() }.into(),
+        Err(refused) => Answer::from(refused).into(),
+    }
+}
+
+fn decrypt_parts(shape: &Shape, header: &RefHeader, body: &[u8]) -> Decrypted {
+    if let Err(needed) = plaintext_len(body.len()) {
+        let (len, needed) = (body.len() as u64, needed as u64);
+        return Answer::Truncated { part: Part::Body, len, needed }.into();
+    }
+    let opens =
+        |slot: &RefSlot| matches!(standing(shape, &header.core, slot), Standing::Opens { .. });
+    if !header.slots.iter().any(opens) {
+        return no_slot_opened(shape, header).into();
+    }
+    // SPEC O-FINAL: a slot opened, so the core is the original's, and the body decides.
+    let reached_chunks = body[..56] == shape.body()[..56];
+    let answer = if body == shape.body() { Answer::Opens } else { Answer::Authentication };
+    Decrypted { answer, reached_chunks }
+}
+
+/// What a rewrap must answer: its error, or whether the header changes.
+pub fn rewrap(shape: &Shape, message: &[u8]) -> Result<bool, Answer> {
+    let header = reference::parse(message)?;
+    let standings = || header.slots.iter().map(|slot| standing(shape, &header.core, slot));
+    let opens = |standing: &Standing| matches!(standing, Standing::Opens { .. });
+    if !standings().any(|standing| opens(&standing)) {
+        return Err(no_slot_opened(shape, &header));
+    }
+    // What does not stay gives way to one fresh slot.
+    let rest: Vec<Standing> = standings().filter(|standing| !stays(*standing)).collect();
+    Ok(rest != [Standing::Opens { fresh: true }])
+}
+
+/// What a rewrap keeps byte for byte: another's slots, and those of unknown versions.
+fn stays(standing: Standing) -> bool {
+    matches!(standing, Standing::NotMine | Standing::Refused(Refusal::UnknownVersion))
+}
+
+/// The slots of `header` that a rewrap keeps, in order (SPEC R-KEEP).
+pub fn kept(shape: &Shape, header: &RefHeader) -> Vec<RefSlot> {
+    let slots = header.slots.iter();
+    slots.filter(|slot| stays(standing(shape, &header.core, slot))).cloned().collect()
+}

@@ -1,0 +1,44 @@
+//! An allocator that remembers its large blocks, so that a key schedule which its owner never
+//! shows can be marked secret.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Key schedules are larger; everything else that a keyring keeps is smaller.
+const LARGE: usize = 400;
+
+static ADDRESS: AtomicUsize = AtomicUsize::new(0);
+static LEN: AtomicUsize = AtomicUsize::new(0);
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+struct Remembering;
+
+// SAFETY: every call is passed on to the system's allocator with the arguments it came with.
+unsafe impl GlobalAlloc for Remembering {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps the contract of `alloc`.
+        let block = unsafe { System.alloc(layout) };
+        if layout.size() > LARGE {
+            ADDRESS.store(block as usize, Relaxed);
+            LEN.store(layout.size(), Relaxed);
+            COUNT.fetch_add(1, Relaxed);
+        }
+        block
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Remembering = Remembering;
+
+/// Runs `make`, which allocates one large block, and returns that block's address and length.
+pub fn large_block_of<T>(make: impl FnOnce() -> T) -> (T, usize, usize) {
+    COUNT.store(0, Relaxed);
+    let made = make();
+    assert_eq!(COUNT.load(Relaxed), 1, "one key schedule is expected");
+    (made, ADDRESS.load(Relaxed), LEN.load(Relaxed))
+}

@@ -1,0 +1,246 @@
+//! Errors can be logged, matched, retried and sent: one style of text, sources not repeated, no
+//! text of an attacker's but names of the key alphabet.
+
+use envelock::*;
+use std::collections::BTreeSet;
+use std::error::Error as _;
+
+fn version(number: u32) -> KeyVersion {
+    KeyVersion::new(number).unwrap()
+}
+
+fn slot_faults() -> Vec<SlotFault> {
+    let (name, version, algorithm) = ("orders".to_owned(), version(2), WrapAlgorithm::XAES_256_GCM);
+    vec![
+        SlotFault::TooMany,
+        SlotFault::Duplicate { name: name.clone(), version },
+        SlotFault::WrappedKeyLength { algorithm, len: 3 },
+        SlotFault::OtherName { name },
+        SlotFault::Room { needed: 9, available: 8 },
+        SlotFault::Unproven,
+        SlotFault::None,
+    ]
+}
+
+fn header_faults() -> [HeaderFault; 12] {
+    [
+        HeaderFault::UnknownFormat(2),
+        HeaderFault::UnknownSuite(9),
+        HeaderFault::HeaderLength(3),
+        HeaderFault::SlotCount(17),
+        HeaderFault::ZeroVersion,
+        HeaderFault::ZeroAlgorithm,
+        HeaderFault::AlgorithmRoom(1),
+        HeaderFault::KeyNameLength(0),
+        HeaderFault::WrappedKeyLength(1),
+        HeaderFault::KeyNameByte(b'\n'),
+        HeaderFault::DuplicateSlot,
+        HeaderFault::Padding,
+    ]
+}
+
+const REFUSALS: [Refusal; 5] = [
+    Refusal::UnknownVersion,
+    Refusal::Disabled,
+    Refusal::Compromised,
+    Refusal::DestroyScheduled,
+    Refusal::Destroyed,
+];
+
+const GUESSES: [LooksLike; 17] = [
+    LooksLike::Empty,
+    LooksLike::Zeroes,
+    LooksLike::Base64,
+    LooksLike::Hex,
+    LooksLike::TextConversion,
+    LooksLike::LeadingText,
+    LooksLike::Age,
+    LooksLike::Pgp,
+    LooksLike::Pem,
+    LooksLike::VaultTransit,
+    LooksLike::Json,
+    LooksLike::Jose,
+    LooksLike::AwsEncryptionSdk,
+    LooksLike::OpensslEnc,
+    LooksLike::Compressed,
+    LooksLike::Text,
+    LooksLike::Unknown,
+];
+
+/// Every variant, each with every reason there is in it; and whether a retry may help.
+fn every_error() -> Vec<(Error, bool)> {
+    let key = || "orders".to_owned();
+    let version = version(2);
+    let unavailable = std::io::Error::other("connection refused");
+    let name = KeyName::new("a b").unwrap_err();
+    let mut errors = vec![
+        (Error::Truncated { part: Part::Header, len: 3, needed: 43 }, false),
+        (Error::Truncated { part: Part::Body, len: 3, needed: 72 }, false),
+        (Error::DetachedHeaderLength { declared: 121, len: 122 }, false),
+        (Error::MissingSlot { key: key() }, false),
+        (Error::NoKey { key: key(), version, slots: 1 }, false),
+        (Error::Authentication, false),
+        (Error::Unavailable { source: std::sync::Arc::new(unavailable) }, true),
+        (Error::NoPrimary, false),
+        (Error::Randomness(RandomnessUnavailable), true),
+        (Error::HeaderRoom { needed: 122, available: 121 }, false),
+        (Error::BufferLength { len: 1, needed: 2 }, false),
+        (Error::MessageTooLong, false),
+        (Error::KeyLength { len: 16, needed: 32 }, false),
+        (Error::Chunk { index: 1 << 38, len: 0 }, false),
+        (Error::OldVersionStillOpens { key: key(), version }, false),
+        (Error::KeyName(name), false),
+        (Error::KeyMaterial, false),
+        (Error::UnknownVersion { key: key(), version }, false),
+        (Error::VersionNumber { key: key(), last: version }, false),
+        (Error::AadEncoding { offset: 16 }, false),
+    ];
+    let mut add = |error, retryable| errors.push((error, retryable));
+    for looks_like in GUESSES {
+        add(Error::NotEnvelock { looks_like }, false);
+    }
+    for fault in header_faults() {
+        add(Error::Header { offset: 41, fault }, false);
+    }
+    for refusal in REFUSALS {
+        let retryable = refusal == Refusal::UnknownVersion;
+        assert_eq!(refusal.is_retryable(), retryable);
+        add(Error::Refused { key: key(), version, refusal }, retryable);
+    }
+    for fault in slot_faults() {
+        add(Error::Slot(fault), false);
+    }
+    for state in [
+        VersionState::Pending,
+        VersionState::Primary,
+        VersionState::Enabled,
+        VersionState::Disabled,
+    ] {
+        for operation in [Operation::Promote, Operation::Enable, Operation::Disable] {
+            add(Error::VersionState { key: key(), version, state, operation }, false);
+        }
+    }
+    for fault in [AadFault::EmptyName, AadFault::Duplicate, AadFault::TooLong] {
+        add(Error::AadPair { name: "tenant".into(), fault }, false);
+    }
+    errors
+}
+
+fn check_text(text: &str) {
+    assert!(!text.ends_with(['.', ' ', '\n']), "{text}");
+    assert!(!text.starts_with(|first: char| !first.is_ascii_lowercase()), "{text}");
+    assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text}");
+}
+
+#[test]
+fn every_text_is_lower_case_without_full_stop_and_one_of_a_kind() {
+    let mut texts = BTreeSet::new();
+    for (error, _) in every_error() {
+        check_text(&error.to_string());
+        let chain = error.source().map(ToString::to_string).unwrap_or_default();
+        assert!(texts.insert(format!("{error}: {chain}")), "two errors say {error}");
+    }
+    for fault in slot_faults() {
+        check_text(&fault.to_string());
+        check_text(&KeyringError::from(fault).to_string());
+    }
+    for refusal in REFUSALS {
+        check_text(&KeyringError::Refused(refusal).to_string());
+    }
+}
+
+#[test]
+fn no_text_repeats_its_source() {
+    let mut sources = 0;
+    for (error, _) in every_error() {
+        if let Some(source) = error.source() {
+            assert!(!error.to_string().contains(&source.to_string()), "{error}");
+            assert!(source.source().is_none());
+            sources += 1;
+        }
+    }
+    // Unavailable, Randomness, KeyName, and Slot with each of its faults.
+    assert_eq!(sources, 3 + slot_faults().len());
+    let down = KeyringError::unavailable(std::io::Error::other("connection refused"));
+    assert_eq!(down.source().unwrap().to_string(), "connection refused");
+    assert!(!down.to_string().contains("refused"));
+}
+
+#[test]
+fn only_what_may_pass_by_itself_is_retryable() {
+    for (error, retryable) in every_error() {
+        assert_eq!(error.is_retryable(), retryable, "{error}");
+    }
+}
+
+#[test]
+fn errors_can_be_cloned_and_sent_between_threads() {
+    fn is_shareable<T: std::error::Error + Send + Sync + Clone + 'static>() {}
+    is_shareable::<Error>();
+    is_shareable::<KeyringError>();
+    is_shareable::<SlotFault>();
+    is_shareable::<HeaderFault>();
+    is_shareable::<InvalidKeyName>();
+    is_shareable::<RandomnessUnavailable>();
+    for (error, _) in every_error() {
+        assert_eq!(error.clone().to_string(), error.to_string());
+        let boxed: Box<dyn std::error::Error + Send + Sync> = error.into();
+        assert!(boxed.downcast_ref::<Error>().is_some());
+    }
+}
+
+#[test]
+fn a_message_of_another_key_is_told_by_key_and_version() {
+    let message = {
+        let keyring = MemoryKeyring::create("orders").unwrap();
+        Envelope::new(&keyring).encrypt(b"", Aad::none()).unwrap()
+    };
+    let other = MemoryKeyring::create("invoices").unwrap();
+    let error = Envelope::new(&other).decrypt(&message, Aad::none()).unwrap_err();
+    let expected = "no key for this message: its first of 1 slots is of key orders version 1";
+    assert_eq!(error.to_string(), expected);
+}
+
+/// SPEC H-NAME; THREATS rows 39 and 72: a byte out of the alphabet never gets into a name that
+/// an error could repeat, so no error forges a line of a log.
+#[test]
+fn names_of_a_message_bring_no_control_characters_into_a_log() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let message = Envelope::new(&keyring).encrypt(b"", Aad::none()).unwrap();
+    let other = MemoryKeyring::create("invoices").unwrap();
+    let mut refused = 0;
+    for index in 0..6 {
+        for byte in 0..=255_u8 {
+            let mut changed = message.clone();
+            changed[41 + index] = byte;
+            let error = Envelope::new(&other).decrypt(&changed, Aad::none()).unwrap_err();
+            check_text(&error.to_string());
+            let first = byte.is_ascii_alphanumeric();
+            let allowed = first || (index > 0 && b"._:/@+=-".contains(&byte));
+            match error {
+                Error::NoKey { key, .. } => {
+                    assert!(allowed);
+                    assert_eq!(key.as_bytes()[index], byte);
+                }
+                Error::Header { offset, fault } => {
+                    assert!(!allowed);
+                    let expected = (41 + index, HeaderFault::KeyNameByte(byte));
+                    assert_eq!((offset, fault), expected);
+                    refused += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(refused, 6 * 256 - 62 - 5 * 70);
+    for name in ["", "a\nb", "a\u{1b}[31m", "../x", "/etc/x", "a\0b", "ü", "a b", &"a".repeat(65)]
+    {
+        let error = MemoryKeyring::create(name).unwrap_err();
+        assert!(matches!(error, Error::KeyName(_)), "{name:?}");
+        check_text(&error.to_string());
+        check_text(&error.source().unwrap().to_string());
+    }
+    // What a caller gave is escaped.
+    let error = AadPairs::new().with("a\nb", b"").unwrap().with("a\nb", b"").unwrap_err();
+    check_text(&error.to_string());
+}

@@ -1,0 +1,607 @@
+//! A keyring that misbehaves never gets a wrong key into use and never costs a message: whatever
+//! it answers, the core says exactly why it stops, and the message stays byte for byte.
+
+#[path = "hostile_keyrings/careless.rs"]
+mod careless;
+#[path = "hostile_keyrings/hostile.rs"]
+mod hostile;
+
+use careless::Careless;
+use envelock::rand_core::{TryCryptoRng, TryRng};
+use envelock::{
+    Aad, DataKey, Envelope, Error, Freshness, KeyName, KeyVersion, Keyring, KeyringError,
+    MasterKeyId, MemoryKeyring, PrimaryKey, RandomnessUnavailable, Refusal, RewrapOptions,
+    SlotFault, SlotLabel, SlotWriter, Suite, WrapAlgorithm, inspect,
+};
+use hostile::{Answer, Hostile, Primary, Unwrap, seeded, stale};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Rewraps in both forms, which must fail alike and change nothing (SPEC R-WHOLE).
+fn rewrap_error(keyring: &impl Keyring, message: &[u8], options: RewrapOptions) -> Error {
+    let envelope = Envelope::new(keyring);
+    let error = envelope.with_rng(&mut seeded(2)).rewrap(message, options).unwrap_err();
+    let mut copy = message.to_vec();
+    let again = envelope.with_rng(&mut seeded(2)).rewrap_in_place(&mut copy, options).unwrap_err();
+    assert_eq!(copy, message, "a failed rewrap wrote something: {error:?}");
+    assert_eq!(format!("{error:?}"), format!("{again:?}"));
+    error
+}
+
+/// Decrypts in all six forms, which must fail alike and leave nothing in their outputs.
+fn decrypt_error(keyring: &impl Keyring, message: &[u8]) -> Error {
+    let envelope = Envelope::new(keyring);
+    let aad = Aad::new(b"row");
+    let (header, body) = message.split_at(inspect(message).unwrap().len());
+    let (mut whole, mut part) = (message.to_vec(), body.to_vec());
+    let (mut out, mut out_of_parts) = ([0xA5; 7], [0xA5; 7]);
+    let error = envelope.decrypt(message, aad).unwrap_err();
+    let others = [
+        envelope.decrypt_into(message, aad, &mut out).unwrap_err(),
+        envelope.decrypt_in_place(&mut whole, aad).map(|_| ()).unwrap_err(),
+        envelope.decrypt_detached(header, body, aad).unwrap_err(),
+        envelope.decrypt_detached_into(header, body, aad, &mut out_of_parts).unwrap_err(),
+        envelope.decrypt_detached_in_place(header, &mut part, aad).map(|_| ()).unwrap_err(),
+    ];
+    for other in &others {
+        assert_eq!(format!("{error:?}"), format!("{other:?}"));
+    }
+    assert_eq!((out, out_of_parts), ([0xA5; 7], [0xA5; 7]));
+    assert_eq!((&whole[..], &part[..]), (message, body));
+    error
+}
+
+fn fault(error: &Error) -> &SlotFault {
+    match error {
+        Error::Slot(fault) => fault,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn unwraps_to(key: Vec<u8>) -> Box<Unwrap> {
+    Box::new(move |_, _, _, data_key| {
+        assert!(data_key.set(&key));
+        Ok(())
+    })
+}
+
+/// SPEC K-CHECK: a key of any length that is not the message's is refused, whoever says Ok.
+#[test]
+fn a_keyring_that_unwraps_to_another_key_opens_nothing() {
+    for suite in Suite::ALL {
+        let (mut keyring, message) = stale(suite);
+        for len in [0, 1, 15, 16, 17, 24, 31, 32] {
+            for byte in [0, 0x5C] {
+                keyring.unwrap = Some(unwraps_to(vec![byte; len]));
+                assert!(matches!(decrypt_error(&keyring, &message), Error::Authentication));
+                let error = rewrap_error(&keyring, &message, RewrapOptions::new());
+                assert!(matches!(error, Error::Authentication), "{suite} {len}: {error:?}");
+            }
+        }
+        keyring.unwrap = Some(Box::new(|_, _, _, data_key| {
+            assert!(!data_key.set(&[1; 33]) && data_key.is_empty());
+            Ok(())
+        }));
+        assert!(matches!(decrypt_error(&keyring, &message), Error::Authentication));
+    }
+}
+
+/// HMAC pads short keys with zeroes, so these keys have the right check; the length decides.
+/// SPEC K-CHECK.
+#[test]
+fn a_key_of_another_length_with_the_same_check_is_refused() {
+    struct Zeroes;
+    impl TryRng for Zeroes {
+        type Error = std::convert::Infallible;
+        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+            Ok(0)
+        }
+        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+            Ok(0)
+        }
+        fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
+            out.fill(0);
+            Ok(())
+        }
+    }
+    impl TryCryptoRng for Zeroes {}
+
+    for suite in Suite::ALL {
+        let mut keyring = stale(suite).0;
+        let envelope = Envelope::new(&keyring.honest).with_suite(suite);
+        // The data key itself is all zero.
+        let message = envelope.with_rng(&mut Zeroes).encrypt(b"payload", Aad::new(b"row")).unwrap();
+        assert_eq!(envelope.decrypt(&message, Aad::new(b"row")).unwrap(), b"payload");
+        for len in (0..=32).filter(|len| *len != suite.data_key_len()) {
+            keyring.unwrap = Some(unwraps_to(vec![0; len]));
+            assert!(matches!(decrypt_error(&keyring, &message), Error::Authentication), "{len}");
+        }
+    }
+}
+
+fn careless_message(keyring: &Careless, seed: u64) -> Vec<u8> {
+    let envelope = Envelope::new(keyring);
+    envelope.with_rng(&mut seeded(seed)).encrypt(b"payload", Aad::new(b"row")).unwrap()
+}
+
+/// SPEC K-CHECK: what the keyring does not bind, the check does.
+#[test]
+fn a_wrap_that_opens_under_two_master_keys_opens_one_message_under_one_of_them() {
+    let first = Careless { masks: vec![[1; 32]], name: "orders", blind: false };
+    let other = Careless { masks: vec![[2; 32]], name: "orders", blind: false };
+    let message = careless_message(&first, 3);
+    assert_eq!(Envelope::new(&first).decrypt(&message, Aad::new(b"row")).unwrap(), b"payload");
+    // The blob unwraps under both, to two data keys.
+    assert!(matches!(decrypt_error(&other, &message), Error::Authentication));
+    let rotated = Careless { masks: vec![[2; 32], [3; 32]], name: "orders", blind: false };
+    let error = rewrap_error(&rotated, &message, RewrapOptions::new());
+    assert!(matches!(error, Error::Authentication));
+}
+
+/// SPEC K-CHECK: the core's check is the second lock behind the wrap AAD.
+#[test]
+fn a_keyring_that_ignores_the_wrap_aad_opens_no_slot_that_was_moved_or_relabelled() {
+    let keyring = Careless { masks: vec![[1; 32], [2; 32]], name: "orders", blind: false };
+    let (one, two) = (careless_message(&keyring, 4), careless_message(&keyring, 5));
+    let header_len = inspect(&one).unwrap().len();
+    let wrapped = header_len - 32..header_len;
+
+    let mut moved = one.clone();
+    moved[wrapped.clone()].copy_from_slice(&two[wrapped]);
+    assert!(matches!(decrypt_error(&keyring, &moved), Error::Authentication));
+
+    let mut relabelled = one.clone();
+    relabelled[28] = 1;
+    assert!(matches!(decrypt_error(&keyring, &relabelled), Error::Authentication));
+    let error = rewrap_error(&keyring, &relabelled, RewrapOptions::new());
+    assert!(matches!(error, Error::Authentication));
+
+    let mut other_suite = one.clone();
+    other_suite[5] = 3;
+    assert!(matches!(decrypt_error(&keyring, &other_suite), Error::Authentication));
+
+    let mut other_id = one;
+    other_id[6] ^= 1;
+    assert!(matches!(decrypt_error(&keyring, &other_id), Error::Authentication));
+}
+
+#[test]
+fn a_retired_version_that_a_keyring_takes_for_the_new_one_is_found_out() {
+    let one = Careless { masks: vec![[1; 32]], name: "orders", blind: true };
+    let message = careless_message(&one, 6);
+    let two = Careless { masks: vec![[1; 32], [2; 32]], name: "orders", blind: true };
+    let options = RewrapOptions::new().retiring(KeyVersion::FIRST);
+    match rewrap_error(&two, &message, options) {
+        Error::OldVersionStillOpens { key, version } => {
+            assert_eq!((&*key, version), ("orders", KeyVersion::FIRST));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// SPEC R-PROOF: nothing takes a slot's place that was not seen to open to the same key.
+#[test]
+fn a_rewrap_to_another_key_is_refused_and_overwrites_nothing() {
+    let (mut keyring, message) = stale(Suite::Cobblestone256);
+    let other_key = |key: &DataKey| {
+        let mut other = DataKey::empty();
+        let changed: Vec<u8> = key.expose().iter().map(|byte| byte ^ 1).collect();
+        assert!(other.set(&changed));
+        other
+    };
+    keyring.wrap = Some(Box::new(move |honest, key, context, slots, rng| {
+        honest.wrap(&other_key(key), context, slots, rng)
+    }));
+    let error = rewrap_error(&keyring, &message, RewrapOptions::new());
+    assert_eq!(*fault(&error), SlotFault::Unproven);
+    assert!(!error.is_retryable());
+    assert_eq!(
+        Envelope::new(&keyring).decrypt(&message, Aad::new(b"row")).unwrap(),
+        b"payload",
+        "the old slot still opens"
+    );
+
+    keyring.rewrap = Some(Box::new(|honest, _, _, slots, _| {
+        let mut pushed = Ok(());
+        honest.primary(&mut |primary| pushed = slots.push(&primary.label, &[7; 72]))?;
+        pushed
+    }));
+    let error = rewrap_error(&keyring, &message, RewrapOptions::new());
+    assert_eq!(*fault(&error), SlotFault::Unproven);
+
+    // A slot of the right name that the keyring itself then calls another's.
+    keyring.rewrap = Some(Box::new(|_, slot, _, slots, _| {
+        slots
+            .push(&SlotLabel { master_key_id: MasterKeyId([9; 8]), ..slot.label }, slot.wrapped_key)
+    }));
+    let error = rewrap_error(&keyring, &message, RewrapOptions::new());
+    assert_eq!(*fault(&error), SlotFault::Unproven);
+}
+
+#[test]
+fn a_backend_that_goes_away_before_the_proof_is_a_retryable_error() {
+    let (mut keyring, message) = stale(Suite::Cobblestone256);
+    keyring.unwrap =
+        Some(Box::new(|honest, slot, context, data_key| match slot.label.version.number() {
+            1 => honest.unwrap(slot, context, data_key),
+            _ => Err(KeyringError::unavailable(std::io::Error::other("timed out"))),
+        }));
+    let error = rewrap_error(&keyring, &message, RewrapOptions::new());
+    assert!(matches!(error, Error::Unavailable { .. }) && error.is_retryable());
+    let source = std::error::Error::source(&error).unwrap();
+    assert_eq!(source.to_string(), "timed out");
+}
+
+/// Pushes slots, given name and label of the stale one.
+type Pushes = fn(&SlotLabel<'_>, &mut SlotWriter<'_>) -> Answer;
+
+fn numbered<'a>(label: &SlotLabel<'a>, version: u32) -> SlotLabel<'a> {
+    SlotLabel {
+        version: KeyVersion::new(version).unwrap(),
+        algorithm: WrapAlgorithm::new(200).unwrap(),
+        ..*label
+    }
+}
+
+fn wrong_length(algorithm: u8, len: usize) -> SlotFault {
+    SlotFault::WrappedKeyLength { algorithm: WrapAlgorithm::new(algorithm).unwrap(), len }
+}
+
+/// What no header can hold, whether a wrap or a rewrap offers it.
+fn impossible_slots() -> Vec<(Pushes, SlotFault)> {
+    let duplicate =
+        SlotFault::Duplicate { name: "orders".into(), version: KeyVersion::new(5).unwrap() };
+    vec![
+        (|_, _| Ok(()), SlotFault::None),
+        (
+            |label, slots| {
+                slots.push(&numbered(label, 5), &[1])?;
+                slots
+                    .push(&SlotLabel { algorithm: label.algorithm, ..numbered(label, 5) }, &[2; 72])
+            },
+            duplicate,
+        ),
+        (|label, slots| slots.push(label, &[1; 71]), wrong_length(1, 71)),
+        (|label, slots| slots.push(label, &[1; 73]), wrong_length(1, 73)),
+        (|label, slots| slots.push(label, &[1; 56]), wrong_length(1, 56)),
+        (|label, slots| slots.push(&numbered(label, 5), &[]), wrong_length(200, 0)),
+        (|label, slots| slots.push(&numbered(label, 5), &[0; 32_769]), wrong_length(200, 32_769)),
+        // The error of a push is swallowed: then nothing was pushed.
+        (
+            |label, slots| {
+                let _ = slots.push(label, &[1; 71]);
+                Ok(())
+            },
+            SlotFault::None,
+        ),
+    ]
+}
+
+/// SPEC R-NAME, R-WHOLE: a rewrap takes exactly one slot, of the same name, that a header can hold.
+#[test]
+fn a_rewrap_takes_exactly_one_slot_of_the_same_name() {
+    let (mut keyring, message) = stale(Suite::Cobblestone256);
+    let mut cases = impossible_slots();
+    cases.push((
+        |label, slots| {
+            let name = KeyName::new("mallory").unwrap();
+            slots.push(&SlotLabel { name, ..*label }, &[1; 72])
+        },
+        SlotFault::OtherName { name: "mallory".into() },
+    ));
+    cases.push((
+        |label, slots| {
+            slots.push(&numbered(label, 5), &[1])?;
+            slots.push(&numbered(label, 6), &[1])
+        },
+        SlotFault::TooMany,
+    ));
+    cases.push((
+        |label, slots| (5..22).try_for_each(|number| slots.push(&numbered(label, number), &[1])),
+        SlotFault::TooMany,
+    ));
+    for (pushes, expected) in cases {
+        keyring.rewrap = Some(Box::new(move |_, slot, _, slots, _| pushes(&slot.label, slots)));
+        let error = rewrap_error(&keyring, &message, RewrapOptions::new());
+        assert_eq!(*fault(&error), expected);
+        // Trust in the backend does not go that far.
+        let error = rewrap_error(&keyring, &message, RewrapOptions::new().trusting_backend());
+        assert_eq!(*fault(&error), expected);
+    }
+}
+
+#[test]
+fn an_encryption_takes_no_slots_that_a_header_cannot_hold() {
+    let (mut keyring, _) = stale(Suite::Cobblestone256);
+    let mut cases = impossible_slots();
+    cases.push((
+        |label, slots| (1..=17).try_for_each(|number| slots.push(&numbered(label, number), &[1])),
+        SlotFault::TooMany,
+    ));
+    for (pushes, expected) in cases {
+        keyring.wrap = Some(Box::new(move |honest, _, _, slots, _| {
+            let mut pushed = Ok(());
+            honest.primary(&mut |primary| pushed = pushes(&primary.label, slots))?;
+            pushed
+        }));
+        let envelope = Envelope::new(&keyring).with_reserved(40_000);
+        let (mut header, body) = (vec![0xA5; 41_000], b"plaintext");
+        let mut room = [0xA5; 72 + 9];
+        let error =
+            envelope.encrypt_detached_into(body, Aad::none(), &mut header, &mut room).unwrap_err();
+        assert_eq!(*fault(&error), expected);
+        assert!(header.iter().all(|byte| *byte == 0), "the header is wiped");
+        assert_eq!(room, [0xA5; 72 + 9], "the body is untouched");
+        assert_eq!(*fault(&envelope.encrypt(body, Aad::none()).unwrap_err()), expected);
+    }
+}
+
+#[test]
+fn sixteen_slots_are_written_and_the_right_one_opens() {
+    let (mut keyring, _) = stale(Suite::Cobblestone256);
+    keyring.primary = Some(Box::new(|honest, visit| {
+        honest.primary(&mut |primary| {
+            for number in 100..115 {
+                let label = numbered(&primary.label, number);
+                visit(&PrimaryKey { label, max_wrapped_key_len: Some(1) });
+            }
+            visit(primary);
+        })
+    }));
+    keyring.wrap = Some(Box::new(|honest, key, context, slots, rng| {
+        let mut pushed = Ok(());
+        honest.primary(&mut |primary| {
+            let mut labels = (100..115).map(|number| numbered(&primary.label, number));
+            pushed = labels.try_for_each(|label| slots.push(&label, &[1]));
+        })?;
+        pushed?;
+        honest.wrap(key, context, slots, rng)
+    }));
+    let message = Envelope::new(&keyring).encrypt(b"payload", Aad::none()).unwrap();
+    assert_eq!(inspect(&message).unwrap().slots().len(), 16);
+    assert_eq!(inspect(&message).unwrap().padding_len(), 0);
+    keyring.counts();
+    assert_eq!(Envelope::new(&keyring).decrypt(&message, Aad::none()).unwrap(), b"payload");
+    assert_eq!(keyring.counts(), (0, 16), "one unwrap a slot");
+    assert!(!Envelope::new(&keyring).rewrap(&message, RewrapOptions::new()).unwrap().is_changed());
+}
+
+#[test]
+fn wrong_lengths_of_a_primary_cost_room_and_no_data() {
+    let (mut keyring, _) = stale(Suite::Cobblestone256);
+    let visits = |len: Option<usize>| -> Box<Primary> {
+        Box::new(move |honest, visit| {
+            honest.primary(&mut |primary| {
+                let label = numbered(&primary.label, 5);
+                visit(&PrimaryKey { label, max_wrapped_key_len: len });
+            })
+        })
+    };
+    // Larger than the 72 bytes that come: the rest is padding.
+    keyring.primary = Some(visits(Some(100)));
+    let message = Envelope::new(&keyring).encrypt(b"payload", Aad::none()).unwrap();
+    assert_eq!(inspect(&message).unwrap().padding_len(), 28);
+    assert_eq!(Envelope::new(&keyring).decrypt(&message, Aad::none()).unwrap(), b"payload");
+    for (len, available) in [(Some(71), 118), (None, 47), (Some(0), 47)] {
+        keyring.primary = Some(visits(len));
+        let error = Envelope::new(&keyring).encrypt(b"payload", Aad::none()).unwrap_err();
+        let Error::HeaderRoom { needed: 119, available: there } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(there, available);
+    }
+    // SPEC H-BOUND: no claim of a length is believed to the point of allocating it.
+    for len in [65_536, usize::MAX] {
+        keyring.primary = Some(visits(Some(len)));
+        let error = Envelope::new(&keyring).encrypt(b"payload", Aad::none()).unwrap_err();
+        assert!(matches!(error, Error::HeaderRoom { available: 65_535, .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn wrong_claims_of_freshness_lose_no_data() {
+    let (mut keyring, message) = stale(Suite::Cobblestone256);
+    let options = RewrapOptions::new();
+    let opens = |keyring: &Hostile, message: &[u8]| {
+        let plaintext = Envelope::new(&keyring.honest).decrypt(message, Aad::new(b"row")).unwrap();
+        assert_eq!(plaintext, b"payload");
+    };
+    keyring.freshness = Some(Box::new(|_, _| Ok(Freshness::Primary)));
+    assert!(!Envelope::new(&keyring).needs_rewrap(&message).unwrap());
+    assert!(!Envelope::new(&keyring).rewrap(&message, options).unwrap().is_changed());
+
+    keyring.freshness = Some(Box::new(|_, _| Ok(Freshness::NotMine)));
+    assert!(!Envelope::new(&keyring).needs_rewrap(&message).unwrap());
+    assert!(matches!(rewrap_error(&keyring, &message, options), Error::NoKey { .. }));
+
+    keyring.freshness = Some(Box::new(|_, _| Ok(Freshness::Stale)));
+    let mut rewrapped = message.clone();
+    for _ in 0..3 {
+        assert!(Envelope::new(&keyring).needs_rewrap(&rewrapped).unwrap());
+        assert!(Envelope::new(&keyring).rewrap_in_place(&mut rewrapped, options).unwrap());
+        opens(&keyring, &rewrapped);
+    }
+    opens(&keyring, &message);
+}
+
+/// The kinds of error a keyring has, and what each becomes.
+fn kinds() -> [(KeyringError, &'static str); 7] {
+    [
+        (KeyringError::NotMine, "NotMine"),
+        (KeyringError::Refused(Refusal::Destroyed), "Refused"),
+        (KeyringError::Authentication, "Authentication"),
+        (KeyringError::unavailable(std::io::Error::other("down")), "Unavailable"),
+        (KeyringError::NoPrimary, "NoPrimary"),
+        (KeyringError::Randomness(RandomnessUnavailable), "Randomness"),
+        (KeyringError::Slot(SlotFault::None), "Slot"),
+    ]
+}
+
+fn variant(error: &Error) -> String {
+    let debug = format!("{error:?}");
+    debug.split([' ', '(', '{']).next().unwrap_or_default().into()
+}
+
+/// Of an operation that wraps: there is no slot that an answer could be about.
+fn of_wrapping(kind: &str) -> &str {
+    match kind {
+        "NotMine" | "Refused" => "NoPrimary",
+        other => other,
+    }
+}
+
+fn of_opening(kind: &str) -> &str {
+    if kind == "NotMine" { "NoKey" } else { kind }
+}
+
+#[test]
+fn every_error_of_every_method_comes_out_as_its_own() {
+    let options = RewrapOptions::new();
+    for (answer, kind) in kinds() {
+        let (keyring, message) = stale(Suite::Cobblestone256);
+
+        let (mut primary, error) = (Hostile::new(clone_of(&keyring)), answer.clone());
+        primary.primary = Some(Box::new(move |_, _| Err(error.clone())));
+        let envelope = Envelope::new(&primary);
+        for error in [
+            envelope.encrypt(b"", Aad::none()).unwrap_err(),
+            envelope.header_len().unwrap_err(),
+            envelope.message_len(0).unwrap_err(),
+            envelope.plaintext_range(0).unwrap_err(),
+            envelope.encrypt_detached(b"", Aad::none()).unwrap_err(),
+            envelope.encrypt_in_place(&mut [0; 200], Aad::none()).unwrap_err(),
+        ] {
+            assert_eq!(variant(&error), of_wrapping(kind));
+        }
+
+        let (mut wrap, error) = (Hostile::new(clone_of(&keyring)), answer.clone());
+        wrap.wrap = Some(Box::new(move |_, _, _, _, _| Err(error.clone())));
+        let error = Envelope::new(&wrap).encrypt(b"", Aad::none()).unwrap_err();
+        assert_eq!(variant(&error), of_wrapping(kind), "wrap");
+
+        let (mut unwrap, error) = (Hostile::new(clone_of(&keyring)), answer.clone());
+        unwrap.unwrap = Some(Box::new(move |_, _, _, _| Err(error.clone())));
+        assert_eq!(variant(&decrypt_error(&unwrap, &message)), of_opening(kind), "unwrap");
+        assert_eq!(variant(&rewrap_error(&unwrap, &message, options)), of_opening(kind));
+
+        let (mut rewrap, error) = (Hostile::new(clone_of(&keyring)), answer.clone());
+        rewrap.rewrap = Some(Box::new(move |_, _, _, _, _| Err(error.clone())));
+        assert_eq!(variant(&rewrap_error(&rewrap, &message, options)), of_opening(kind), "rewrap");
+
+        let (mut fresh, error) = (Hostile::new(clone_of(&keyring)), answer);
+        fresh.freshness = Some(Box::new(move |_, _| Err(error.clone())));
+        assert_eq!(variant(&rewrap_error(&fresh, &message, options)), of_opening(kind), "fresh");
+        let error = Envelope::new(&fresh).needs_rewrap(&message).unwrap_err();
+        assert_eq!(variant(&error), of_wrapping(kind), "needs_rewrap");
+    }
+}
+
+/// The same keys again: `stale` makes them from a fixed seed.
+fn clone_of(_: &Hostile) -> MemoryKeyring {
+    stale(Suite::Cobblestone256).0.honest
+}
+
+/// THREATS rows 8 and 36: what a header names decides over no more calls than it has slots.
+#[test]
+fn calls_to_a_backend_are_few_and_none_is_made_in_vain() {
+    let (keyring, message) = stale(Suite::Cobblestone256);
+    let envelope = Envelope::new(&keyring);
+    let aad = Aad::new(b"row");
+    envelope.decrypt(&message, aad).unwrap();
+    assert_eq!(keyring.counts(), (0, 1));
+    assert!(envelope.decrypt(&message, Aad::none()).is_err());
+    assert_eq!(keyring.counts(), (0, 1), "a body that fails is final");
+    assert!(envelope.decrypt(&message[..message.len() - 8], aad).is_err());
+    assert!(envelope.decrypt_into(&message, aad, &mut [0; 6]).is_err());
+    assert!(envelope.decrypt(&message[..100], aad).is_err());
+    let mut many = message.clone();
+    many[24] = 17;
+    assert!(envelope.decrypt(&many, aad).is_err());
+    assert!(envelope.rewrap(&many, RewrapOptions::new()).is_err());
+    envelope.needs_rewrap(&message).unwrap();
+    envelope.message_len(0).unwrap();
+    assert_eq!(keyring.counts(), (0, 0), "lengths and headers are checked first");
+
+    let rewrapped = envelope.rewrap(&message, RewrapOptions::new()).unwrap();
+    assert_eq!(keyring.counts(), (1, 2), "open, wrap, prove");
+    envelope.rewrap(rewrapped.header(), RewrapOptions::new()).unwrap();
+    assert_eq!(keyring.counts(), (0, 1), "a current slot is verified and left");
+    envelope.encrypt(b"", Aad::none()).unwrap();
+    assert_eq!(keyring.counts(), (1, 0));
+}
+
+/// `stale` with one more slot behind the first, of the primary's key under another algorithm.
+fn with_opaque_twin_of_the_primary() -> (Hostile, Vec<u8>) {
+    let (keyring, message) = stale(Suite::Cobblestone256);
+    let header_len = inspect(&message).unwrap().len();
+    let mut twin = Vec::new();
+    let label = |primary: &PrimaryKey<'_>| {
+        twin.extend_from_slice(&primary.label.version.number().to_be_bytes());
+        twin.extend_from_slice(&primary.label.master_key_id.0);
+    };
+    keyring.honest.primary(&mut { label }).unwrap();
+    twin.extend_from_slice(&[200, 6, 0, 1]);
+    twin.extend_from_slice(b"orders!");
+    let mut crafted = [&message[..header_len], &twin[..], &message[header_len..]].concat();
+    let len = u16::try_from(header_len + twin.len()).unwrap();
+    crafted[22..24].copy_from_slice(&len.to_be_bytes());
+    crafted[24] = 2;
+    (keyring, crafted)
+}
+
+/// Whoever can write a header could otherwise have the next rewrap make it unreadable.
+/// SPEC H-DUPLICATE, W-ONE, R-WHOLE.
+#[test]
+#[ignore = "open: replace_slots writes a duplicate slot"]
+fn a_rewrap_next_to_an_opaque_twin_of_the_primary_writes_no_duplicate() {
+    let (keyring, message) = with_opaque_twin_of_the_primary();
+    let aad = Aad::new(b"row");
+    assert_eq!(Envelope::new(&keyring).decrypt(&message, aad).unwrap(), b"payload");
+    let error = rewrap_error(&keyring, &message, RewrapOptions::new());
+    let version = KeyVersion::new(2).unwrap();
+    assert_eq!(*fault(&error), SlotFault::Duplicate { name: "orders".into(), version });
+}
+
+/// SPEC H-BOUND: a length that a keyring claims is no reason to allocate it.
+#[test]
+#[ignore = "open: Scratch::zeroed believes SlotFault::Room"]
+fn a_claim_of_endless_room_is_an_error_and_no_allocation() {
+    let (mut keyring, message) = stale(Suite::Cobblestone256);
+    for needed in [65_536, 1 << 40, usize::MAX] {
+        keyring.rewrap = Some(Box::new(move |_, _, _, _, _| {
+            Err(SlotFault::Room { needed, available: 0 }.into())
+        }));
+        rewrap_error(&keyring, &message, RewrapOptions::new());
+    }
+}
+
+#[test]
+#[ignore = "open: Opener::opens takes unavailable for no"]
+fn a_backend_that_goes_away_has_not_retired_a_version() {
+    let (mut keyring, _) = stale(Suite::Cobblestone256);
+    let message = Envelope::new(&keyring.honest).encrypt(b"", Aad::none()).unwrap();
+    let calls = AtomicUsize::new(0);
+    keyring.unwrap =
+        Some(Box::new(move |honest, slot, context, data_key| match calls.fetch_add(1, Relaxed) {
+            0 => honest.unwrap(slot, context, data_key),
+            _ => Err(KeyringError::unavailable(std::io::Error::other("timed out"))),
+        }));
+    // Version 2 is the primary and opens the header; the second look finds nobody in.
+    let options = RewrapOptions::new().retiring(KeyVersion::new(2).unwrap());
+    let error = Envelope::new(&keyring).rewrap(&message, options).unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+}
+
+/// SPEC O-ORDER: what a slot that did not open left behind is no answer to the next.
+#[test]
+#[ignore = "open: open() does not wipe the data key between slots"]
+fn a_key_left_by_a_refused_slot_does_not_open_the_next() {
+    let (mut keyring, message) = with_opaque_twin_of_the_primary();
+    keyring.unwrap = Some(Box::new(|honest, slot, context, data_key| {
+        if slot.label.algorithm != WrapAlgorithm::XAES_256_GCM {
+            return Ok(());
+        }
+        honest.unwrap(slot, context, data_key)?;
+        Err(KeyringError::Refused(Refusal::Compromised))
+    }));
+    assert!(matches!(decrypt_error(&keyring, &message), Error::Refused { .. }));
+}

@@ -1,0 +1,62 @@
+#!/bin/sh
+# An independent decoder and encoder in Python judge this crate, both ways:
+#
+#     tests/python.sh [SEED]
+#
+# The first run makes a virtual environment in .venv (or $ENVELOCK_VENV) and installs
+# tests/python/requirements.txt into it. Whatever is missing is a failure that says what to do.
+set -eu
+cd "$(dirname "$0")/.."
+
+fail() {
+    echo "tests/python.sh: $*" >&2
+    exit 1
+}
+
+venv=${ENVELOCK_VENV:-.venv}
+seed=${1:-1}
+python=$venv/bin/python
+requirements=tests/python/requirements.txt
+export PYTHONDONTWRITEBYTECODE=1
+
+command -v cargo >/dev/null || fail "cargo is missing; install Rust from https://rustup.rs"
+if [ ! -x "$python" ]; then
+    command -v python3 >/dev/null ||
+        fail "python3 is missing; install Python 3.9 or later (Debian: apt-get install python3 python3-venv)"
+    python3 -m venv "$venv" ||
+        fail "cannot make $venv; install the venv module (Debian: apt-get install python3-venv)"
+fi
+if ! cmp -s "$requirements" "$venv/installed-requirements.txt"; then
+    "$python" -m pip install --quiet --disable-pip-version-check -r "$requirements" ||
+        fail "cannot install $requirements; pip needs the network once, or run: $python -m pip install -r $requirements"
+    cp "$requirements" "$venv/installed-requirements.txt"
+fi
+"$python" -c 'import cryptography.cobblestone' ||
+    fail "$venv has no cryptography.cobblestone; remove $venv and run this again"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export ENVELOCK_PYTHON_DIR="$work"
+
+judge() {
+    "$python" tests/python/judge.py "$@" || fail "judge.py $1 failed (seed $seed)"
+}
+
+# The filter must match: a renamed test would otherwise be no test, and pass.
+rust() {
+    cargo test --quiet --test python_messages -- --ignored --exact "$1" >"$work/log" 2>&1 ||
+        { cat "$work/log"; fail "$1 failed (seed $seed)"; }
+    grep -q ' 1 passed' "$work/log" || { cat "$work/log"; fail "$1 did not run"; }
+    echo "rust: $1"
+}
+
+judge vectors
+judge examples /tmp/brief/worked_examples.md
+judge read tests/golden/v1
+rust writes_messages_that_python_opens
+judge read "$work/from-rust"
+judge write "$work/from-python" "$seed"
+rust messages_made_in_python_open_and_those_made_wrong_do_not
+judge mutants tests/golden/v1 "$work/mutants" "$seed"
+rust changed_messages_get_the_same_verdict_as_in_python
+echo "tests/python.sh: all passed"
