@@ -89,6 +89,15 @@ cat "$scratch"/{test,code,other}_files | while read -r file; do
 done >"$scratch/no_heading"
 report 'a section is cited that the specification does not have' "$(cat "$scratch/no_heading")"
 
+# The table of threats and tests names files that are there.
+if [ -f tests/README.md ]; then
+    { grep -oE '`[A-Za-z0-9_./]+(\.rs|\.sh|/)`' tests/README.md || true; } | tr -d '\`' | sort -u |
+        while read -r path; do
+            [ -e "$path" ] || [ -e "tests/$path" ] || echo "$path"
+        done >"$scratch/no_file"
+    report 'tests/README.md names a file that is not there' "$(cat "$scratch/no_file")"
+fi
+
 rules=$(wc -l <"$scratch/defined")
 if [ "$failures" -ne 0 ]; then
     echo "spec rules: $rules rules, $failures kinds of fault" >&2

@@ -6,12 +6,17 @@
 mod floor;
 
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
+};
 use envelock::{Aad, Envelope, MemoryKeyring, Suite};
 use floor::hand_rolled::HandRolled;
 use floor::{AAD, SIZES, raw, size_name, suite_name};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+
+/// Measuring time where one operation takes tens of milliseconds.
+const LARGE_TIME: Duration = Duration::from_millis(800);
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
@@ -22,6 +27,9 @@ fn bodies(c: &mut Criterion) {
         for size in SIZES {
             let mut group = c.benchmark_group(format!("{}/{}", suite_name(suite), size_name(size)));
             group.throughput(Throughput::Bytes(size as u64));
+            if size >= 16 << 20 {
+                group.sampling_mode(SamplingMode::Flat).measurement_time(LARGE_TIME);
+            }
             raw_floors(&mut group, suite, size);
             if suite == Suite::default() {
                 hand_rolled(&mut group, size);

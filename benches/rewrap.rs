@@ -20,7 +20,13 @@ fn header_only(c: &mut Criterion) {
     for size in SIZES {
         let message = envelope.encrypt(&vec![1; size], Aad::none()).expect("a primary");
         let size = size_name(size);
-        bench_rewrap(c, &format!("rewrap/os_random/{size}"), &envelope, &message, &mut OsRandom);
+        bench_rewrap(
+            c,
+            &format!("rewrap/os_random/{size}"),
+            &envelope,
+            &message,
+            &mut OsRandom::default(),
+        );
         let mut seeded = ChaCha20Rng::from_seed([1; 32]);
         bench_rewrap(c, &format!("rewrap/seeded/{size}"), &envelope, &message, &mut seeded);
         c.bench_function(&format!("needs_rewrap/{size}"), |b| {
@@ -49,6 +55,9 @@ fn bench_rewrap<R: TryCryptoRng>(
     rng: &mut R,
 ) {
     let mut message = message.to_vec();
+    // The benchmark before this one may have left either version as the primary.
+    let current = envelope.rewrap_in_place(&mut message, RewrapOptions::new());
+    current.expect("its own");
     c.bench_function(name, |b| {
         b.iter_custom(|iterations| {
             let mut elapsed = Duration::ZERO;

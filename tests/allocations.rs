@@ -257,11 +257,11 @@ fn hostile_message(rng: &mut ChaCha20Rng, valid: &[u8]) -> Vec<u8> {
         let field = fields[rng.next_u32() as usize % fields.len()];
         message[field] = extremes[rng.next_u32() as usize % extremes.len()];
     }
-    if rng.next_u32() % 2 == 0 {
+    if rng.next_u32().is_multiple_of(2) {
         // What is declared may even be there: zero bytes up to the longest header and beyond.
         message.resize(rng.next_u32() as usize % 80_000, 0);
     }
-    if rng.next_u32() % 4 == 0 {
+    if rng.next_u32().is_multiple_of(4) {
         message.truncate(rng.next_u32() as usize % message.len().max(1));
     }
     message

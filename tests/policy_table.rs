@@ -7,13 +7,14 @@ use envelock::{
 
 type Outcome = Result<Vec<u8>, Error>;
 type Read = fn(&Envelope<&MemoryKeyring>, &[u8]) -> Outcome;
+type Write = fn(&Envelope<&MemoryKeyring>) -> Outcome;
 
 const PLAINTEXT: &[u8] = b"payload";
 const ROW: Aad<'static> = Aad::new(b"row");
 
-fn split(message: &[u8]) -> (&[u8], Vec<u8>) {
-    let (header, body) = message.split_at(inspect(message).unwrap().len());
-    (header, body.to_vec())
+fn split(message: &[u8]) -> Result<(&[u8], Vec<u8>), Error> {
+    let (header, body) = message.split_at(inspect(message)?.len());
+    Ok((header, body.to_vec()))
 }
 
 /// Every operation that opens a slot; each leaves the plaintext, to show that it opened.
@@ -30,22 +31,22 @@ fn readers() -> [(&'static str, Read); 10] {
             opened.inspect_err(|_| assert_eq!(copy, message))
         }),
         ("decrypt_detached", |envelope, message| {
-            let (header, body) = split(message);
+            let (header, body) = split(message)?;
             envelope.decrypt_detached(header, &body, ROW)
         }),
         ("decrypt_detached_into", |envelope, message| {
-            let (header, body) = split(message);
+            let (header, body) = split(message)?;
             let mut out = vec![0; PLAINTEXT.len()];
             envelope.decrypt_detached_into(header, &body, ROW, &mut out).map(|()| out)
         }),
         ("decrypt_detached_in_place", |envelope, message| {
-            let (header, mut body) = split(message);
+            let (header, mut body) = split(message)?;
             let opened = envelope.decrypt_detached_in_place(header, &mut body, ROW);
             opened.map(|plain| plain.to_vec())
         }),
         ("rewrap", |envelope, message| {
             let rewrapped = envelope.rewrap(message, RewrapOptions::new())?;
-            let (_, body) = split(message);
+            let (_, body) = split(message)?;
             envelope.decrypt_detached(rewrapped.header(), &body, ROW)
         }),
         ("rewrap_in_place", |envelope, message| {
@@ -59,21 +60,21 @@ fn readers() -> [(&'static str, Read); 10] {
             }
         }),
         ("rewrap of a header alone", |envelope, message| {
-            let (header, body) = split(message);
+            let (header, body) = split(message)?;
             let rewrapped = envelope.rewrap(header, RewrapOptions::new())?;
             envelope.decrypt_detached(rewrapped.header(), &body, ROW)
         }),
         // Trust in the backend is no way around its own refusal.
         ("rewrap, trusting", |envelope, message| {
             let rewrapped = envelope.rewrap(message, RewrapOptions::new().trusting_backend())?;
-            let (_, body) = split(message);
+            let (_, body) = split(message)?;
             envelope.decrypt_detached(rewrapped.header(), &body, ROW)
         }),
     ]
 }
 
 /// Every operation that wraps; each returns the message.
-fn writers() -> [(&'static str, fn(&Envelope<&MemoryKeyring>) -> Outcome); 6] {
+fn writers() -> [(&'static str, Write); 6] {
     fn buffer(envelope: &Envelope<&MemoryKeyring>) -> Result<Vec<u8>, Error> {
         let mut message = vec![0; envelope.message_len(PLAINTEXT.len())?];
         message[envelope.plaintext_range(PLAINTEXT.len())?].copy_from_slice(PLAINTEXT);
@@ -198,4 +199,21 @@ fn the_suite_of_the_writer_decides_and_no_reader_changes_it() {
             }
         }
     }
+}
+
+/// THREATS row 4: whoever adds an operation adds its cells.
+#[test]
+fn every_operation_has_its_row() {
+    let sources =
+        concat!(include_str!("../src/envelope/os.rs"), include_str!("../src/envelope/decrypt.rs"));
+    let written = writers().map(|(name, _)| name);
+    let read = readers().map(|(name, _)| name);
+    let mut operations = 0;
+    for (at, _) in sources.match_indices("    pub fn ") {
+        let operation = sources[at..].trim_start_matches("    pub fn ");
+        let operation = operation.split(['(', '<']).next().unwrap();
+        assert!(written.contains(&operation) || read.contains(&operation), "{operation}");
+        operations += 1;
+    }
+    assert_eq!(operations, 14);
 }

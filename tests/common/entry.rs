@@ -4,7 +4,9 @@ use super::model::{self, Answer, Decrypted};
 use super::reference;
 use super::rng;
 use super::shapes::Shape;
-use envelock::{Aad, Envelope, Error, Keyring, MemoryKeyring, RewrapOptions, inspect};
+use envelock::{
+    Aad, Envelope, Error, Keyring, MemoryKeyring, RewrapOptions, inspect, plaintext_len,
+};
 
 /// What output buffers hold before a call.
 const FILLING: u8 = 0xA5;
@@ -50,14 +52,23 @@ impl Case<'_> {
         assert_eq!(answer, expected.answer, "{entry}, {}", self.text());
     }
 
+    /// What needs no key: `inspect`, `needs_rewrap`, `plaintext_len`.
     fn inspect(&self, changed: &[u8]) {
-        match (inspect(changed), reference::parse(changed)) {
+        let reference = reference::parse(changed);
+        let expected = reference.clone().map_or_else(Answer::from, |_| Answer::Opens);
+        let needs_rewrap = self.envelope.needs_rewrap(changed);
+        assert_eq!(Answer::of(&needs_rewrap), expected, "needs_rewrap, {}", self.text());
+        let len = plaintext_len(changed);
+        match reference.as_ref().map(|header| model::plaintext_len(changed.len() - header.len())) {
+            Ok(Ok(expected)) => assert_eq!(len.ok(), Some(expected), "{}", self.text()),
+            _ => assert!(len.is_err(), "plaintext_len, {}", self.text()),
+        }
+        match (inspect(changed), reference) {
             // SPEC H-CANON
             (Ok(header), Ok(reference)) => {
                 assert_eq!(header.as_bytes(), reference.encode(), "inspect, {}", self.text());
             }
-            (inspected, reference) => {
-                let expected = reference.map_or_else(Answer::from, |_| Answer::Opens);
+            (inspected, _) => {
                 assert_eq!(Answer::of(&inspected), expected, "inspect, {}", self.text());
             }
         }

@@ -139,3 +139,34 @@ impl<K: Keyring> Keyring for Spy<K> {
         self.ring.unwrap(slot, context, data_key)
     }
 }
+
+/// A keyring that must take every slot of its own for good: what refuses a message that is opened
+/// with it lies behind the unwrap.
+pub struct Convinced(pub MemoryKeyring);
+
+impl Keyring for Convinced {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.0.primary(visit)
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.0.wrap(data_key, context, slots, rng)
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        let answer = self.0.unwrap(slot, context, data_key);
+        assert!(matches!(answer, Ok(()) | Err(KeyringError::NotMine)), "{answer:?}");
+        answer
+    }
+}

@@ -16,10 +16,9 @@
 //!   `primary`, `enabled` or `pending`
 //! - `slot = NAME VERSION MASTER-KEY-ID ALGORITHM WRAPPED-KEY-LENGTH`, in the header's order
 
-use envelock::{KeyVersion, MasterKey, MemoryKeyring, Suite};
+use envelock::{KeyVersion, MasterKey, MemoryKeyring};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
-use std::path::Path;
 
 /// One message and what is known of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -55,14 +54,6 @@ impl Entry {
         hex::decode(self.text(field)).unwrap()
     }
 
-    pub fn number(&self, field: &str) -> usize {
-        self.text(field).parse().unwrap()
-    }
-
-    pub fn suite(&self) -> Suite {
-        Suite::from_id(self.text("suite").parse().unwrap()).unwrap()
-    }
-
     pub fn plaintext(&self) -> Vec<u8> {
         let value = self.text("plaintext");
         // An empty value has lost the space behind its kind.
@@ -71,19 +62,6 @@ impl Entry {
             ("hex", bytes) => hex::decode(bytes).unwrap(),
             (other, _) => panic!("{}: plaintext by {other}", self.name),
         }
-    }
-
-    /// Header and body, read from `directory` where they are not inline.
-    pub fn header_and_body(&self, directory: &Path) -> (Vec<u8>, Vec<u8>) {
-        let read = |field| std::fs::read(directory.join(self.text(field))).unwrap();
-        if self.find("header").is_some() {
-            return (read("header"), read("body"));
-        }
-        let inline = self.find("hex").map(|bytes| hex::decode(bytes).unwrap());
-        let mut header = inline.unwrap_or_else(|| read("file"));
-        let header_len = usize::from(u16::from_be_bytes([header[22], header[23]]));
-        let body = header.split_off(header_len);
-        (header, body)
     }
 
     /// A keyring for each key name, with its versions in their states.

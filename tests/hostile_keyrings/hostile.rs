@@ -3,7 +3,7 @@
 use envelock::rand_core::SeedableRng;
 use envelock::{
     Aad, DataKey, Envelope, Freshness, Keyring, KeyringError, KeyringRng, MemoryKeyring,
-    PrimaryKey, Slot, SlotLabel, SlotWriter, Suite, WrapContext,
+    PrimaryKey, Slot, SlotLabel, SlotWriter, Suite, WrapContext, inspect,
 };
 use rand_chacha::ChaCha20Rng;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -124,4 +124,23 @@ pub fn stale(suite: Suite) -> (Hostile, Vec<u8>) {
     let message = envelope.with_rng(&mut rng).encrypt(b"payload", Aad::new(b"row")).unwrap();
     honest.rotate_with_rng(&mut rng).unwrap();
     (Hostile::new(honest), message)
+}
+
+/// `stale` with one more slot behind the first, of the primary's key under another algorithm.
+pub fn with_opaque_twin_of_the_primary() -> (Hostile, Vec<u8>) {
+    let (keyring, message) = stale(Suite::Cobblestone256);
+    let header_len = inspect(&message).unwrap().len();
+    let mut twin = Vec::new();
+    let label = |primary: &PrimaryKey<'_>| {
+        twin.extend_from_slice(&primary.label.version.number().to_be_bytes());
+        twin.extend_from_slice(&primary.label.master_key_id.0);
+    };
+    keyring.honest.primary(&mut { label }).unwrap();
+    twin.extend_from_slice(&[200, 6, 0, 1]);
+    twin.extend_from_slice(b"orders!");
+    let mut crafted = [&message[..header_len], &twin[..], &message[header_len..]].concat();
+    let len = u16::try_from(header_len + twin.len()).unwrap();
+    crafted[22..24].copy_from_slice(&len.to_be_bytes());
+    crafted[24] = 2;
+    (keyring, crafted)
 }

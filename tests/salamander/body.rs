@@ -4,7 +4,7 @@ use crate::ciphers;
 use crate::common::entry::{assert_opens, try_all};
 use crate::common::kdf::{BodyKeys, body_keys};
 use crate::common::model::Answer;
-use crate::common::rings::{Member, Several, ring};
+use crate::common::rings::{Convinced, Member, Several, ring};
 use crate::common::rng;
 use crate::gcm::{self, Gcm};
 use crate::poly1305::{self, ChaCha};
@@ -213,12 +213,12 @@ fn two_readers_never_read_two_texts_from_one_message() {
             let [for_alice, _] = salamander.plaintexts();
             // Committed to alice's key, which the header names: hers, and nobody else's.
             salamander.opened(alice(), 0, &for_alice);
-            salamander.refused(bob(), 0);
+            salamander.refused(Convinced(bob()), 0);
             // SPEC O-ORDER: bob's slot fails its check, wherever it stands, and alice's opens.
             salamander.opened(both(), 0, &for_alice);
             // Committed to bob's key, which the header does not name: nobody's.
-            salamander.refused(alice(), 1);
-            salamander.refused(bob(), 1);
+            salamander.refused(Convinced(alice()), 1);
+            salamander.refused(Convinced(bob()), 1);
             // SPEC O-FINAL: alice's slot passes its check and ends the search.
             salamander.refused(both(), 1);
         }

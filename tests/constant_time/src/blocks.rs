@@ -5,7 +5,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Key schedules are larger; everything else that a keyring keeps is smaller.
-const LARGE: usize = 400;
+const LARGE: usize = 150;
 
 static ADDRESS: AtomicUsize = AtomicUsize::new(0);
 static LEN: AtomicUsize = AtomicUsize::new(0);

@@ -4,7 +4,7 @@ use crate::{Entry, blocks, memcheck};
 use envelock::danger::{chunk_decryptor, chunk_encryptor, decrypt_body, encrypt_body, layout};
 use envelock::rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
 use envelock::{
-    Aad, DataKey, Envelope, Error, Keyring, KeyringError, KeyringRng, KeyVersion, MasterKey,
+    Aad, DataKey, Envelope, Error, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKey,
     MemoryKeyring, PrimaryKey, RewrapOptions, Slot, SlotWriter, Suite, WrapContext, danger,
 };
 use rand_chacha::ChaCha20Rng;

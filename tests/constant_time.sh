@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Judges that no branch and no address depends on a secret, by valgrind's memcheck with secrets
+# marked undefined: debug and release builds, soft and AES-NI back ends (THREATS 41, 42, 43; G18).
+#
+# Where a comparison's `Choice` becomes a `bool`, the verdict becomes public: copies of `subtle`
+# and `ctutils` say so to valgrind there. Nothing is suppressed.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/constant_time/workspace.sh"
+
+need valgrind "apt-get install valgrind"
+[[ $(uname -m) == x86_64 ]] || fail "the client requests of this harness are for x86_64"
+
+prepare
+declassify="$root/tests/constant_time/declassify.rs"
+changed_copy subtle src/lib.rs '
+    /fn from(source: Choice) -> bool {/a let source = declassified(source);
+    $r '"$declassify"
+changed_copy ctutils src/choice.rs '
+    s/^        choice\.to_bool()$/        declassified(choice).to_bool()/
+    $r '"$declassify"
+sed -i '/^#!\[forbid(unsafe_code/d' "$work/ctutils/src/lib.rs"
+
+cd "$work/constant_time"
+judge() {
+    local backend=$1 profile=$2 flags=$3 dir=$target/$1
+    local program=$dir/$profile/constant_time log=$target/$backend-$profile.log
+    local options=() run
+    [[ $profile == debug ]] || options+=("--$profile")
+    RUSTFLAGS=$flags CARGO_TARGET_DIR=$dir cargo build --quiet "${options[@]}" --bin constant_time \
+        --bin cpu
+    run=(valgrind --quiet --num-callers=30 --log-file="$log")
+    local cpu
+    cpu=$("${run[@]}" "$dir/$profile/cpu")
+    if [[ $backend == aes-ni && $cpu != "aes=true vaes=false clmul=true"* ]]; then
+        fail "this CPU has no AES-NI under valgrind: $cpu"
+    fi
+    local out=$target/$backend-$profile.out
+    if ! "${run[@]}" "$program" >"$out"; then
+        cat "$out"
+        sed 's/^==[0-9]*== //' "$log" | head -n 100
+        fail "$backend $profile: not constant time, or the run broke off; full log in $log"
+    fi
+    echo "$backend, $profile: $(tail -n 1 "$out"), 0 reports"
+    "${run[@]}" "$program" --leak >"$out" || {
+        cat "$out"
+        fail "$backend $profile: a leak on purpose was not reported"
+    }
+    echo "$backend, $profile: $(tail -n 1 "$out"), each leak on purpose reported"
+}
+
+for backend in aes-ni soft; do
+    flags=${RUSTFLAGS:-}
+    [[ $backend == aes-ni ]] || flags+=" $SOFT"
+    for profile in debug release; do
+        judge "$backend" "$profile" "$flags"
+    done
+done

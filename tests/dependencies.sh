@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Judges what the crate is built of: `zeroize` is on wherever keys are kept, whatever features
+# are chosen, nothing unwanted comes with them, and `src` has no unsafe code (THREATS 46; G26).
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+
+# Runtime dependencies of the default build, build-time ones (proc macros) included.
+CEILING=40
+
+fail() {
+    echo "dependencies.sh: $*" >&2
+    exit 1
+}
+command -v cargo >/dev/null || fail "cargo is missing: see https://rustup.rs"
+
+# What must never come in: C code, another runtime, secrets that can be serialised.
+UNWANTED='openssl|openssl-sys|ring|aws-lc-sys|tokio|async-std|serde|serde_json|rand|cc|bindgen'
+
+# Each crate that holds key material, and the feature that has it wipe what it held.
+WIPED=(
+    aes:zeroize aes-gcm:zeroize block-buffer:zeroize chacha20:zeroize chacha20poly1305:zeroize
+    digest:zeroize ghash:zeroize hmac:zeroize polyval:zeroize sha2:zeroize xaes-256-gcm:zeroize
+)
+
+# Crates whose users do not turn theirs on: the one-time key of Poly1305, and the counter block of
+# CTR (base nonce and counter, no key stream), stay on the stack. Listed, so that a change shows.
+NOT_WIPED=(poly1305:zeroize ctr:zeroize cipher:zeroize)
+
+# Every public feature in the manifest, one a line.
+features() {
+    sed -n '/^\[features\]/,/^\[/s/^\([a-z0-9_-]*\) *=.*/\1/p' Cargo.toml | grep -v '^default$'
+}
+
+# tree OPTION...: the crates and features of the normal dependencies.
+tree() {
+    cargo tree --locked --edges normal,features --prefix none "$@"
+}
+
+check_wiping() {
+    local all have crate feature
+    all=$(tree --target all "$@")
+    for pair in "${WIPED[@]}" "${NOT_WIPED[@]}"; do
+        crate=${pair%%:*}
+        feature=${pair#*:}
+        grep -q "^$crate v\|^$crate feature" <<<"$all" ||
+            fail "$crate is gone: take it off its list (with ${*:-the defaults})"
+        have=$(grep -c "^$crate feature \"$feature\"" <<<"$all" || true)
+        if [[ " ${NOT_WIPED[*]} " == *" $pair "* ]]; then
+            ((have == 0)) || fail "$crate is now built with $feature: move it to WIPED"
+        else
+            ((have > 0)) || fail "$crate is built without $feature (with ${*:-the defaults})"
+        fi
+        checks=$((checks + 1))
+    done
+}
+
+check_unwanted() {
+    local found
+    found=$(cargo tree --locked --edges normal,build --prefix none "$@" |
+        grep -E "^($UNWANTED) v" || true)
+    [[ -z $found ]] || fail "unwanted dependency (with ${*:-the defaults}): $found"
+    checks=$((checks + 1))
+}
+
+checks=0
+combinations=("--no-default-features" "" "--all-features")
+while read -r feature; do
+    combinations+=("--no-default-features --features $feature")
+done < <(features)
+for combination in "${combinations[@]}"; do
+    # shellcheck disable=SC2086 # options, to be split
+    check_wiping $combination
+done
+for combination in "--no-default-features" ""; do
+    # shellcheck disable=SC2086
+    check_unwanted $combination
+done
+
+grep -q '^#!\[forbid(unsafe_code)\]' src/lib.rs || fail "src/lib.rs does not forbid unsafe code"
+unsafe=$(grep -rnE '\bunsafe\b *(\{|fn|impl|extern|trait)' src --include '*.rs' || true)
+[[ -z $unsafe ]] || fail "unsafe code in src: $unsafe"
+equality=$(grep -rnE 'derive\([^)]*(Clone|Debug|PartialEq|Hash)' -A 6 src/crypto/secret.rs |
+    grep -E 'struct (DataKey|MasterKey)' || true)
+[[ -z $equality ]] || fail "a secret derives what it must not: $equality"
+
+count=$(cargo tree --locked --edges normal,build --prefix none | sed 's/ (\*)$//' | sort -u |
+    grep -vc '^envelock v')
+((count <= CEILING)) || fail "$count runtime dependencies, $CEILING are allowed"
+
+echo "${#combinations[@]} feature combinations, ${#WIPED[@]} crates that wipe, $checks checks;" \
+    "no unsafe in src; $count dependencies (ceiling $CEILING)"

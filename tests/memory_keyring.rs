@@ -1,0 +1,376 @@
+//! The memory keyring: what each state allows, that numbers and material are never used twice,
+//! and that no rotation loses a message, whatever happens at the same time.
+
+use envelock::{
+    Aad, Envelope, Error, Freshness, KeyVersion, Keyring, MasterKey, MemoryKeyring, Operation,
+    Refusal, RewrapOptions, VersionState, WrapAlgorithm, inspect,
+};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread;
+
+const ROW: Aad<'static> = Aad::new(b"row");
+
+fn version(number: u32) -> KeyVersion {
+    KeyVersion::new(number).unwrap()
+}
+
+fn master_key(byte: u8) -> MasterKey {
+    MasterKey::from_bytes(&[byte; 32])
+}
+
+fn state(keyring: &MemoryKeyring, number: u32) -> VersionState {
+    let versions = keyring.versions();
+    versions.iter().find(|record| record.version == version(number)).unwrap().state
+}
+
+fn written_under(message: &[u8]) -> u32 {
+    inspect(message).unwrap().slots().next().unwrap().label.version.number()
+}
+
+/// A keyring with version 1 in `wanted` and version 2, the primary unless 1 is, and a message
+/// under each.
+fn with_first_in(wanted: VersionState) -> (MemoryKeyring, Vec<u8>, Vec<u8>) {
+    let keyring = MemoryKeyring::import("orders", version(1), &master_key(1)).unwrap();
+    let first = Envelope::new(&keyring).encrypt(b"first", ROW).unwrap();
+    keyring.import_version(version(2), &master_key(2)).unwrap();
+    keyring.promote(version(2)).unwrap();
+    let second = Envelope::new(&keyring).encrypt(b"second", ROW).unwrap();
+    match wanted {
+        VersionState::Primary => keyring.promote(version(1)).unwrap(),
+        VersionState::Disabled => keyring.disable(version(1)).unwrap(),
+        _ => {}
+    }
+    assert_eq!(state(&keyring, 1), wanted);
+    (keyring, first, second)
+}
+
+fn apply(keyring: &MemoryKeyring, number: u32, operation: Operation) -> Result<(), Error> {
+    match operation {
+        Operation::Promote => keyring.promote(version(number)),
+        Operation::Enable => keyring.enable(version(number)),
+        Operation::Disable => keyring.disable(version(number)),
+        other => panic!("{other}: a new operation needs its cells here"),
+    }
+}
+
+const OPERATIONS: [Operation; 3] = [Operation::Promote, Operation::Enable, Operation::Disable];
+
+/// DESIGN 5, cell by cell: the state before, the operation, the state after if it is allowed.
+const TABLE: [(VersionState, [Option<VersionState>; 3]); 4] = {
+    use VersionState::{Disabled, Enabled, Pending, Primary};
+    [
+        (Pending, [Some(Primary), None, Some(Disabled)]),
+        (Primary, [Some(Primary), None, None]),
+        (Enabled, [Some(Primary), None, Some(Disabled)]),
+        (Disabled, [None, Some(Enabled), None]),
+    ]
+};
+
+#[test]
+fn every_state_takes_exactly_the_operations_of_the_table() {
+    for (before, row) in TABLE {
+        for (operation, after) in OPERATIONS.into_iter().zip(row) {
+            assert_eq!(before.after(operation), after);
+            // Version 3 is the one that can be pending.
+            let (keyring, number) = match before {
+                VersionState::Pending => {
+                    let (keyring, ..) = with_first_in(VersionState::Enabled);
+                    keyring.import_version(version(3), &master_key(3)).unwrap();
+                    (keyring, 3)
+                }
+                _ => (with_first_in(before).0, 1),
+            };
+            let records = keyring.versions();
+            match (apply(&keyring, number, operation), after) {
+                (Ok(()), Some(after)) => assert_eq!(state(&keyring, number), after),
+                (Err(error), None) => {
+                    let Error::VersionState { key, version: told, state, operation: asked } = error
+                    else {
+                        panic!("{error:?}")
+                    };
+                    assert_eq!((&*key, told.number(), state), ("orders", number, before));
+                    assert_eq!(asked, operation);
+                    assert_eq!(keyring.versions(), records, "a refusal changes nothing");
+                }
+                (result, _) => panic!("{before} {operation}: {result:?}"),
+            }
+            let primaries = keyring.versions().into_iter();
+            let primaries = primaries.filter(|record| record.state == VersionState::Primary);
+            assert_eq!(primaries.count(), 1, "{before} {operation}");
+        }
+    }
+}
+
+#[test]
+fn every_state_wraps_and_unwraps_as_the_table_says() {
+    for (wanted, wraps) in [
+        (VersionState::Primary, true),
+        (VersionState::Enabled, false),
+        (VersionState::Disabled, false),
+    ] {
+        let (keyring, first, second) = with_first_in(wanted);
+        let envelope = Envelope::new(&keyring);
+        let now = envelope.encrypt(b"now", ROW).unwrap();
+        assert_eq!(written_under(&now), if wraps { 1 } else { 2 });
+        assert_eq!(envelope.decrypt(&second, ROW).unwrap(), b"second");
+        let opened = envelope.decrypt(&first, ROW);
+        match wanted.unwrap_refusal() {
+            None => assert_eq!(opened.unwrap(), b"first"),
+            Some(expected) => {
+                let error = opened.unwrap_err();
+                let Error::Refused { version: told, refusal, .. } = error else {
+                    panic!("{error:?}")
+                };
+                assert_eq!((told, refusal, expected), (version(1), Refusal::Disabled, refusal));
+            }
+        }
+        assert_eq!(envelope.needs_rewrap(&first).unwrap(), !wraps);
+    }
+}
+
+#[test]
+fn a_pending_version_unwraps_before_it_wraps() {
+    let here = MemoryKeyring::import("orders", version(1), &master_key(1)).unwrap();
+    let there = MemoryKeyring::import("orders", version(1), &master_key(1)).unwrap();
+    for keyring in [&here, &there] {
+        keyring.import_version(version(2), &master_key(2)).unwrap();
+        assert_eq!(state(keyring, 2), VersionState::Pending);
+        assert_eq!(keyring.primary_version(), Some(version(1)));
+    }
+    assert_eq!(written_under(&Envelope::new(&here).encrypt(b"", ROW).unwrap()), 1);
+    there.promote(version(2)).unwrap();
+    let ahead = Envelope::new(&there).encrypt(b"ahead", ROW).unwrap();
+    assert_eq!(Envelope::new(&here).decrypt(&ahead, ROW).unwrap(), b"ahead");
+}
+
+#[test]
+fn operations_on_a_version_that_is_not_there_say_so() {
+    let (keyring, ..) = with_first_in(VersionState::Enabled);
+    for operation in OPERATIONS {
+        match apply(&keyring, 7, operation).unwrap_err() {
+            Error::UnknownVersion { key, version: told } => {
+                assert_eq!((&*key, told.number()), ("orders", 7));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn versions_grow_and_are_never_used_again() {
+    let keyring = MemoryKeyring::import("orders", version(5), &master_key(5)).unwrap();
+    let refused = |result: Result<(), Error>, expected: u32| match result.unwrap_err() {
+        Error::VersionNumber { key, last } => {
+            assert_eq!((&*key, last.number()), ("orders", expected));
+        }
+        other => panic!("{other:?}"),
+    };
+    for number in [1, 4, 5] {
+        refused(keyring.import_version(version(number), &master_key(9)), 5);
+    }
+    assert_eq!(keyring.add_version().unwrap(), version(6));
+    assert_eq!(keyring.rotate().unwrap(), version(7));
+    keyring.disable(version(6)).unwrap();
+    refused(keyring.import_version(version(6), &master_key(9)), 7);
+    keyring.import_version(version(u32::MAX - 1), &master_key(9)).unwrap();
+    assert_eq!(keyring.rotate().unwrap(), version(u32::MAX));
+    let records = keyring.versions();
+    refused(keyring.rotate().map(|_| ()), u32::MAX);
+    refused(keyring.add_version().map(|_| ()), u32::MAX);
+    assert_eq!(keyring.versions(), records);
+    assert!(records.is_sorted_by(|one, two| one.version < two.version));
+    assert!(records.iter().all(|record| record.algorithm == WrapAlgorithm::XAES_256_GCM));
+}
+
+#[test]
+fn material_that_is_zero_or_there_already_is_refused() {
+    let zero = MemoryKeyring::import("orders", version(1), &master_key(0));
+    assert!(matches!(zero.unwrap_err(), Error::KeyMaterial));
+    let keyring = MemoryKeyring::import("orders", version(1), &master_key(1)).unwrap();
+    keyring.import_version(version(2), &master_key(2)).unwrap();
+    keyring.disable(version(2)).unwrap();
+    for byte in [0, 1, 2] {
+        let error = keyring.import_version(version(3), &master_key(byte)).unwrap_err();
+        assert!(matches!(error, Error::KeyMaterial), "{byte}: {error:?}");
+    }
+    assert_eq!(keyring.versions().len(), 2);
+    keyring.import_version(version(3), &master_key(3)).unwrap();
+}
+
+#[test]
+fn names_of_keysets_have_at_most_64_bytes_of_the_alphabet() {
+    let longest = "a".repeat(64);
+    for name in ["a", "A-1._:/@+=-", "0", &longest] {
+        let keyring = MemoryKeyring::create(name).unwrap();
+        let message = Envelope::new(&keyring).encrypt(b"", ROW).unwrap();
+        let label = inspect(&message).unwrap().slots().next().unwrap().label;
+        assert_eq!(label.name.as_str(), name);
+    }
+    let too_long = "a".repeat(65);
+    for (name, offset) in [("", 0), ("-a", 0), (".", 0), ("a b", 1), ("aé", 1), (&too_long, 64)] {
+        let Err(Error::KeyName(error)) = MemoryKeyring::create(name) else { panic!("{name}") };
+        assert_eq!(error.offset, offset, "{name:?}");
+        assert!(MemoryKeyring::import(name, version(1), &master_key(1)).is_err());
+    }
+}
+
+#[test]
+fn messages_of_every_version_open_after_100_rotations() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let mut messages = Vec::new();
+    for number in 1..=100_u32 {
+        let message = envelope.encrypt(&number.to_be_bytes(), ROW).unwrap();
+        assert_eq!(written_under(&message), number);
+        messages.push(message);
+        assert_eq!(keyring.rotate().unwrap(), version(number + 1));
+    }
+    for (number, message) in (1..=100_u32).zip(&mut messages) {
+        assert_eq!(envelope.decrypt(message, ROW).unwrap(), number.to_be_bytes());
+        assert!(envelope.rewrap_in_place(message, RewrapOptions::new()).unwrap());
+        assert_eq!(written_under(message), 101);
+    }
+    (1..=100).for_each(|number| keyring.disable(version(number)).unwrap());
+    for (number, message) in (1..=100_u32).zip(&messages) {
+        assert_eq!(envelope.decrypt(message, ROW).unwrap(), number.to_be_bytes());
+    }
+}
+
+/// SPEC K-MASTER: a restored backup that grew a second "version 2" is told apart by the id.
+#[test]
+fn a_version_of_the_same_name_and_number_and_other_material_is_no_key() {
+    let [original, restored] = [2, 3].map(|second| {
+        let keyring = MemoryKeyring::import("orders", version(1), &master_key(1)).unwrap();
+        keyring.import_version(version(2), &master_key(second)).unwrap();
+        keyring.promote(version(2)).unwrap();
+        keyring
+    });
+    let message = Envelope::new(&original).encrypt(b"payload", ROW).unwrap();
+    let envelope = Envelope::new(&restored);
+    match envelope.decrypt(&message, ROW).unwrap_err() {
+        Error::NoKey { key, version: told, slots: 1 } => {
+            assert_eq!((&*key, told), ("orders", version(2)));
+        }
+        other => panic!("{other:?}"),
+    }
+    let label = inspect(&message).unwrap().slots().next().unwrap().label;
+    assert_eq!(restored.freshness(&label).unwrap(), Freshness::NotMine);
+    assert!(!envelope.needs_rewrap(&message).unwrap());
+    let error = envelope.rewrap(&message, RewrapOptions::new()).unwrap_err();
+    assert!(matches!(error, Error::NoKey { .. }));
+    // What both have, both open.
+    original.promote(version(1)).unwrap();
+    let shared = Envelope::new(&original).encrypt(b"payload", ROW).unwrap();
+    assert_eq!(envelope.decrypt(&shared, ROW).unwrap(), b"payload");
+}
+
+/// SPEC W-ONE.
+#[test]
+fn a_slot_of_another_algorithm_is_not_the_version_s() {
+    let (keyring, message, _) = with_first_in(VersionState::Enabled);
+    let mut other = message;
+    // Another crate's algorithm may have wrapped keys of 72 bytes too.
+    other[37] = 200;
+    let envelope = Envelope::new(&keyring);
+    assert!(matches!(envelope.decrypt(&other, ROW), Err(Error::NoKey { .. })));
+    let error = envelope.rewrap(&other, RewrapOptions::new()).unwrap_err();
+    assert!(matches!(error, Error::NoKey { .. }));
+    assert!(!envelope.needs_rewrap(&other).unwrap());
+}
+
+#[test]
+fn eight_threads_write_and_read_through_200_rotations() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let rotating = AtomicBool::new(true);
+    let written = AtomicUsize::new(0);
+    let kept: Vec<(u32, Vec<u8>)> = thread::scope(|scope| {
+        let writers: Vec<_> = (0..8_u32)
+            .map(|writer| {
+                let (envelope, rotating, written) = (&envelope, &rotating, &written);
+                scope.spawn(move || {
+                    let mut kept = Vec::new();
+                    let mut last = 0;
+                    while rotating.load(Relaxed) || kept.is_empty() {
+                        let mut message = envelope.encrypt(&writer.to_be_bytes(), ROW).unwrap();
+                        let under = written_under(&message);
+                        assert!(under >= last, "version {under} wraps after {last}");
+                        last = under;
+                        let opened = envelope.decrypt(&message, ROW).unwrap();
+                        assert_eq!(opened, writer.to_be_bytes());
+                        envelope.rewrap_in_place(&mut message, RewrapOptions::new()).unwrap();
+                        assert!(written_under(&message) >= under);
+                        written.fetch_add(1, Relaxed);
+                        kept.push((writer, message));
+                    }
+                    kept
+                })
+            })
+            .collect();
+        for _ in 0..200 {
+            let before = written.load(Relaxed);
+            keyring.rotate().unwrap();
+            // A writer that is done has failed.
+            while written.load(Relaxed) == before && !writers.iter().any(|one| one.is_finished()) {
+                thread::yield_now();
+            }
+        }
+        rotating.store(false, Relaxed);
+        writers.into_iter().flat_map(|writer| writer.join().unwrap()).collect()
+    });
+    assert_eq!(keyring.primary_version(), Some(version(201)));
+    assert!(kept.len() >= 200);
+    for (writer, message) in kept {
+        assert_eq!(envelope.decrypt(&message, ROW).unwrap(), writer.to_be_bytes());
+    }
+}
+
+#[test]
+fn a_version_that_comes_and_goes_is_open_or_exactly_disabled() {
+    let (keyring, first, _) = with_first_in(VersionState::Enabled);
+    let envelope = Envelope::new(&keyring);
+    let toggling = AtomicBool::new(true);
+    let [opened, refused, rewrapped] = [const { AtomicUsize::new(0) }; 3];
+    thread::scope(|scope| {
+        let readers = [(); 8].map(|()| {
+            scope.spawn(|| {
+                while toggling.load(Relaxed) {
+                    match envelope.decrypt(&first, ROW) {
+                        Ok(plaintext) => {
+                            assert_eq!(plaintext, b"first");
+                            opened.fetch_add(1, Relaxed);
+                        }
+                        Err(Error::Refused {
+                            version: told, refusal: Refusal::Disabled, ..
+                        }) => {
+                            assert_eq!(told, version(1));
+                            refused.fetch_add(1, Relaxed);
+                        }
+                        Err(other) => panic!("{other:?}"),
+                    }
+                    let mut copy = first.clone();
+                    match envelope.rewrap_in_place(&mut copy, RewrapOptions::new()) {
+                        Ok(changed) => {
+                            assert!(changed && written_under(&copy) == 2);
+                            rewrapped.fetch_add(1, Relaxed);
+                        }
+                        Err(Error::Refused { refusal: Refusal::Disabled, .. }) => {
+                            assert_eq!(copy, first);
+                        }
+                        Err(other) => panic!("{other:?}"),
+                    }
+                }
+            })
+        });
+        // Until each outcome was seen often enough; a reader that is done has failed.
+        while [&opened, &refused, &rewrapped].iter().any(|count| count.load(Relaxed) < 200)
+            && !readers.iter().any(|one| one.is_finished())
+        {
+            keyring.disable(version(1)).unwrap();
+            thread::yield_now();
+            keyring.enable(version(1)).unwrap();
+            thread::yield_now();
+        }
+        toggling.store(false, Relaxed);
+    });
+}

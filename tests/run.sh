@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# Passes every test. Works from any directory, asks nothing, and installs what it needs: Python
+# packages into .venv, and as root the Debian packages named below.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+cd "$root"
+exec </dev/null
+
+step=''
+begin() {
+    step=$1
+    started=$SECONDS
+    printf '\n== %s\n' "$step"
+}
+end() { printf -- '-- %s: %d s\n' "$step" $((SECONDS - started)); }
+trap 'status=$?; [ $status -eq 0 ] || printf "\ntests/run.sh: FAILED in step: %s\n" "$step" >&2' EXIT
+
+# need COMMAND PACKAGE: makes sure that a command is there, or says how to get it.
+need() {
+    command -v "$1" >/dev/null && return
+    install_package "$2"
+    command -v "$1" >/dev/null || { echo "$1 is missing: apt-get install $2" >&2; exit 1; }
+}
+install_package() {
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        { apt-get update && apt-get install -y --no-install-recommends "$1"; } >/dev/null
+    fi
+}
+
+begin 'tools'
+command -v cargo >/dev/null || { echo 'cargo is missing: https://rustup.rs' >&2; exit 1; }
+need cc gcc
+need python3 python3
+need valgrind valgrind
+# The module exists without the part that makes environments work where Debian split it off.
+if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
+    install_package python3-venv
+    python3 -c 'import venv, ensurepip' ||
+        { echo 'python3 has no venv: apt-get install python3-venv' >&2; exit 1; }
+fi
+end
+
+begin 'cargo test: units, properties, sweeps, vectors, golden files'
+cargo test --locked --quiet --lib --bins --tests --examples
+end
+
+begin 'cargo test: documentation'
+cargo test --locked --quiet --doc
+end
+
+begin 'cargo test without std: units and documentation of the core'
+cargo test --locked --quiet --no-default-features --lib
+cargo test --locked --quiet --no-default-features --doc
+end
+
+# A part that is missing is a failure, not a pass.
+for part in python backend_agreement constant_time dependencies; do
+    begin "tests/$part.sh"
+    [ -f "tests/$part.sh" ] || { echo "tests/$part.sh is missing" >&2; exit 1; }
+    bash "tests/$part.sh"
+    end
+done
+
+begin 'cargo run --release --example quickstart'
+cargo run --locked --quiet --release --example quickstart
+end
+
+printf '\ntests/run.sh: every test passed in %d s\n' "$SECONDS"

@@ -1,0 +1,215 @@
+//! Slots are tried in order until one opens; which error comes out when none does depends on no
+//! order: SPEC O-ORDER, O-FINAL, O-PRECEDENCE, O-NOFALLBACK, over every order of every outcome.
+
+use envelock::{
+    Aad, DataKey, Envelope, Error, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng,
+    MasterKeyId, MemoryKeyring, PrimaryKey, Refusal, Slot, SlotLabel, SlotWriter, WrapAlgorithm,
+    WrapContext, inspect,
+};
+use std::sync::Mutex;
+
+type Answer = Result<(), KeyringError>;
+
+/// What a slot does when it is unwrapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Script {
+    Opens = 1,
+    NotMine,
+    Refused,
+    Authentication,
+    Unavailable,
+    WrongCheck,
+}
+
+use Script::{Authentication, NotMine, Opens, Refused, Unavailable, WrongCheck};
+
+const ALL: [Script; 6] = [Opens, NotMine, Refused, Authentication, Unavailable, WrongCheck];
+
+/// Wraps into one slot for each part of the script, which then acts as its first byte says.
+struct Scripted {
+    script: Vec<Script>,
+    tried: Mutex<Vec<u32>>,
+}
+
+impl Scripted {
+    fn new(script: &[Script]) -> Self {
+        Scripted { script: script.to_vec(), tried: Mutex::default() }
+    }
+
+    fn label(index: usize) -> SlotLabel<'static> {
+        SlotLabel {
+            name: KeyName::new("orders").unwrap(),
+            version: KeyVersion::new(index as u32 + 1).unwrap(),
+            master_key_id: MasterKeyId([7; 8]),
+            algorithm: WrapAlgorithm::new(200).unwrap(),
+        }
+    }
+}
+
+impl Keyring for Scripted {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Answer {
+        for index in 0..self.script.len() {
+            let label = Scripted::label(index);
+            visit(&PrimaryKey { label, max_wrapped_key_len: Some(33) });
+        }
+        Ok(())
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        _: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        _: &mut KeyringRng<'_>,
+    ) -> Answer {
+        let mut labels = self.script.iter().enumerate();
+        labels.try_for_each(|(index, script)| {
+            let wrapped = [&[*script as u8][..], data_key.expose()].concat();
+            slots.push(&Scripted::label(index), &wrapped)
+        })
+    }
+
+    fn unwrap(&self, slot: &Slot<'_>, _: &WrapContext<'_>, data_key: &mut DataKey) -> Answer {
+        let version = slot.label.version.number();
+        self.tried.lock().unwrap().push(version);
+        let script = ALL[usize::from(slot.wrapped_key[0]) - 1];
+        match script {
+            Opens => assert!(data_key.set(&slot.wrapped_key[1..])),
+            WrongCheck => assert!(data_key.set(&[version as u8; 32])),
+            NotMine => return Err(KeyringError::NotMine),
+            Refused => return Err(KeyringError::Refused(Refusal::DestroyScheduled)),
+            Authentication => return Err(KeyringError::Authentication),
+            Unavailable => {
+                let source = std::io::Error::other(format!("slot {version}"));
+                return Err(KeyringError::unavailable(source));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All orders of all selections of up to `most` outcomes, with repetitions.
+fn scripts(most: u32) -> Vec<Vec<Script>> {
+    let of_len = |len: u32| {
+        (0..6_usize.pow(len))
+            .map(move |number| (0..len).map(|place| ALL[number / 6_usize.pow(place) % 6]).collect())
+    };
+    (1..=most).flat_map(of_len).collect()
+}
+
+/// What SPEC 5 says, in its own words: the outcome, and how many slots were tried.
+fn expected(script: &[Script]) -> (String, usize) {
+    let first = |kinds: &[Script]| script.iter().position(|outcome| kinds.contains(outcome));
+    if let Some(index) = first(&[Opens]) {
+        return ("payload".into(), index + 1);
+    }
+    let outcome = if let Some(index) = first(&[Unavailable]) {
+        format!("unavailable: slot {}", index + 1)
+    } else if let Some(index) = first(&[Refused]) {
+        format!("key orders version {} is refused: DestroyScheduled", index + 1)
+    } else if first(&[Authentication, WrongCheck]).is_some() {
+        "authentication".into()
+    } else {
+        format!("no key: orders version 1 of {}", script.len())
+    };
+    (outcome, script.len())
+}
+
+fn outcome(result: Result<&[u8], Error>) -> String {
+    match result {
+        Ok(plaintext) => String::from_utf8(plaintext.to_vec()).unwrap(),
+        Err(Error::Unavailable { source }) => format!("unavailable: {source}"),
+        Err(Error::Refused { key, version, refusal }) => {
+            format!("key {key} version {version} is refused: {refusal:?}")
+        }
+        Err(Error::Authentication) => "authentication".into(),
+        Err(Error::NoKey { key, version, slots }) => {
+            format!("no key: {key} version {version} of {slots}")
+        }
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+/// SPEC O-ORDER, O-PRECEDENCE: 6 + 36 + 216 + 1,296 + 7,776 headers.
+#[test]
+fn every_order_of_outcomes_gives_the_answer_of_the_specification() {
+    let scripts = scripts(5);
+    assert_eq!(scripts.len(), 9_330);
+    for script in scripts {
+        let keyring = Scripted::new(&script);
+        let envelope = Envelope::new(&keyring);
+        let mut message = envelope.encrypt(b"payload", Aad::none()).unwrap();
+        let (answer, tried) = expected(&script);
+        let in_order: Vec<u32> = (1..=tried as u32).collect();
+
+        let plaintext = envelope.decrypt(&message, Aad::none());
+        assert_eq!(outcome(plaintext.as_deref().map_err(Clone::clone)), answer, "{script:?}");
+        assert_eq!(keyring.tried.lock().unwrap().split_off(0), in_order, "{script:?}");
+
+        let plaintext = envelope.decrypt_in_place(&mut message, Aad::none());
+        assert_eq!(outcome(plaintext.map(|plaintext| &*plaintext)), answer, "{script:?}");
+        assert_eq!(keyring.tried.lock().unwrap().split_off(0), in_order, "{script:?}");
+    }
+}
+
+/// SPEC O-FINAL: behind a slot that opened, no other is asked about a body that fails.
+#[test]
+fn a_body_that_fails_after_a_slot_opened_is_final() {
+    for script in scripts(4).into_iter().filter(|script| script.contains(&Opens)) {
+        let keyring = Scripted::new(&script);
+        let envelope = Envelope::new(&keyring);
+        let message = envelope.encrypt(b"payload", Aad::none()).unwrap();
+        let (_, tried) = expected(&script);
+        let body = inspect(&message).unwrap().len();
+        // Salt, commitment, ciphertext, tag.
+        for changed in [body, body + 24, body + 56, message.len() - 1] {
+            let mut message = message.clone();
+            message[changed] ^= 1;
+            let error = envelope.decrypt(&message, Aad::none()).unwrap_err();
+            assert!(matches!(error, Error::Authentication), "{script:?}");
+            assert_eq!(keyring.tried.lock().unwrap().split_off(0).len(), tried);
+        }
+        let error = envelope.decrypt(&message, Aad::new(b"other")).unwrap_err();
+        assert!(matches!(error, Error::Authentication), "{script:?}");
+        assert_eq!(keyring.tried.lock().unwrap().split_off(0).len(), tried);
+    }
+}
+
+#[test]
+fn the_last_of_sixteen_slots_opens_behind_fifteen_that_fail() {
+    for failure in [NotMine, Refused, Authentication, Unavailable, WrongCheck] {
+        let mut script = vec![failure; 15];
+        script.push(Opens);
+        let keyring = Scripted::new(&script);
+        let envelope = Envelope::new(&keyring);
+        let message = envelope.encrypt(b"payload", Aad::none()).unwrap();
+        assert_eq!(envelope.decrypt(&message, Aad::none()).unwrap(), b"payload");
+        assert_eq!(keyring.tried.lock().unwrap().len(), 16);
+    }
+}
+
+/// SPEC O-NOFALLBACK: whatever a label says but the version, the primary does not step in.
+#[test]
+fn a_missing_version_is_told_and_never_replaced_by_the_primary() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let message = envelope.encrypt(b"payload", Aad::none()).unwrap();
+    for number in [2, 3, 0x100, 0x0100_0000, u32::MAX] {
+        let mut relabelled = message.clone();
+        relabelled[25..29].copy_from_slice(&number.to_be_bytes());
+        match envelope.decrypt(&relabelled, Aad::none()).unwrap_err() {
+            Error::Refused { key, version, refusal: Refusal::UnknownVersion } => {
+                assert_eq!((&*key, version.number()), ("orders", number));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    // The same version of other material, and another name, are another's: no fallback either.
+    for index in [29, 41] {
+        let mut relabelled = message.clone();
+        relabelled[index] ^= 1;
+        let error = envelope.decrypt(&relabelled, Aad::none()).unwrap_err();
+        assert!(matches!(error, Error::NoKey { slots: 1, .. }), "{error:?}");
+    }
+}
