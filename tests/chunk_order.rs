@@ -16,6 +16,8 @@ use envelock::{Aad, Envelope, MemoryKeyring, Part, Suite, danger};
 const AAD: &[u8] = b"row 42";
 const CHUNK: usize = 16_384;
 const SEALED: usize = CHUNK + 16;
+/// One more than the highest chunk index, by the specification.
+const MAX_CHUNKS: u64 = 1 << 38;
 const SALT: [u8; 24] = [0x5A; 24];
 
 /// A header, the data key it wraps, and bodies made with that key.
@@ -230,7 +232,7 @@ fn a_chunk_opens_at_its_own_index_only_and_releases_nothing_elsewhere() {
         let key = vec![9; suite.data_key_len()];
         let encryptor = danger::chunk_encryptor(suite, &key, &SALT, b"").unwrap();
         let decryptor = danger::chunk_decryptor(suite, &key, encryptor.prefix(), b"").unwrap();
-        let last = danger::layout::MAX_CHUNKS - 1;
+        let last = MAX_CHUNKS - 1;
         let indices = [0, 1, 2, 255, 256, 257, 65_536, 1 << 32, 1 << 37, last];
         for index in indices {
             let mut sealed = vec![0; 100 + 16];
@@ -260,7 +262,7 @@ fn chunks_that_no_message_has_are_refused_by_index_and_length() {
         let key = vec![9; suite.data_key_len()];
         let encryptor = danger::chunk_encryptor(suite, &key, &SALT, b"").unwrap();
         let decryptor = danger::chunk_decryptor(suite, &key, encryptor.prefix(), b"").unwrap();
-        let max = danger::layout::MAX_CHUNKS;
+        let max = MAX_CHUNKS;
         let lengths = (0..16).map(|len| (0, len)).chain([(0, SEALED + 1)]);
         for (index, len) in lengths.chain([(max, 100), (max + 1, 16), (u64::MAX, 16)]) {
             let mut sealed = vec![7; len];

@@ -29,7 +29,7 @@ const OPERATIONS: usize = 20;
 const STACK_CEILING: usize = 60;
 
 /// Most pieces that moves of a `ChunkEncryptor` may carry from the stack into its padding.
-const PADDING_CEILING: usize = 20;
+const PADDING_CEILING: usize = 60;
 
 /// A generator whose state does not hold what it gave out, unlike that of a buffered cipher.
 #[derive(Clone)]

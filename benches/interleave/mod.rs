@@ -4,6 +4,8 @@
 //! Whatever slows the machine for longer than a round slows every lane of it alike, so a ratio
 //! holds where a time does not.
 
+pub mod lanes;
+
 use std::time::{Duration, Instant};
 
 /// Nanoseconds for one operation: there (encrypt) and back (decrypt).
@@ -30,10 +32,13 @@ impl Rounds {
         median(rounds.map(|(lane, floor)| floor[way] / lane[way]))
     }
 
-    /// Median of what `of` makes of each round's times.
-    pub fn median_of(&self, of: impl Fn(&dyn Fn(usize, usize) -> f64) -> f64) -> f64 {
-        let rounds = 0..self.0[0].len();
-        median(rounds.map(|round| of(&|lane, way| self.0[lane][round][way])))
+    /// Median of what is left of one lane's time without that of `parts`, in nanoseconds.
+    pub fn difference(&self, lane: usize, parts: &[usize], way: usize) -> f64 {
+        let rounds = self.0[lane].iter().enumerate();
+        median(rounds.map(|(round, sample)| {
+            let parts = parts.iter().map(|part| self.0[*part][round][way]);
+            sample[way] - parts.sum::<f64>()
+        }))
     }
 }
 

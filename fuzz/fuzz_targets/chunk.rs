@@ -28,6 +28,8 @@ fuzz_target!(|data: &[u8]| {
     );
 
     let changed = change(&mut body, &mut input);
+    let len = body.len() as u64;
+    assert_eq!(layout::plaintext_len(len).ok(), cobblestone::plaintext_size(len).ok());
     let ours = danger::decrypt_body(suite, key, context, &body).ok();
     assert_eq!(theirs(suite, context, &body).unwrap_or(ours.clone()), ours);
     assert_eq!(ours, (!changed).then_some(plaintext));

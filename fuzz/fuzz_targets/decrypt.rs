@@ -4,8 +4,8 @@
 
 use envelock::{Aad, Error, inspect};
 use envelock_fuzz::allocator::{self, BEFORE_AUTHENTICATION, Counting};
-use envelock_fuzz::fixture::{AAD, BASES, READER};
-use envelock_fuzz::model::{CORE_LEN, Model};
+use envelock_fuzz::fixture::{AAD, BASES, Base, READER};
+use envelock_fuzz::model::{self, CORE_LEN, Model};
 use envelock_fuzz::{Input, change};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
@@ -103,10 +103,19 @@ fn detached(message: &[u8], aad: &[u8], answer: &Answer) {
 
     // A byte that moves over the cut makes another header (SPEC H-DETACHED).
     if let (Ok(_), Some((first, rest))) = (answer, body.split_first()) {
-        let longer = [header, &[*first]].concat();
-        assert!(READER.decrypt_detached(&longer, rest, aad).is_err());
-        assert!(READER.decrypt_detached(&header[..header.len() - 1], body, aad).is_err());
+        detached_is_refused(&[header, &[*first]].concat(), rest, aad);
+        detached_is_refused(&[header, &[*first]].concat(), body, aad);
+        detached_is_refused(&header[..header.len() - 1], body, aad);
     }
+}
+
+fn detached_is_refused(header: &[u8], body: &[u8], aad: Aad<'_>) {
+    assert!(READER.decrypt_detached(header, body, aad).is_err());
+    let mut out = vec![CANARY; model::plaintext_len(body.len()).unwrap_or(64)];
+    assert!(READER.decrypt_detached_into(header, body, aad, &mut out).is_err());
+    assert!(untouched_or_wiped(&out));
+    let mut copy = body.to_vec();
+    assert!(READER.decrypt_detached_in_place(header, &mut copy, aad).is_err());
 }
 
 /// What was opened is a message of ours with the same core, body and associated data, and one of
@@ -115,9 +124,7 @@ fn permitted(message: &[u8], aad: &[u8], plaintext: &[u8]) {
     assert_eq!(aad, AAD);
     let header = Model::read(message).expect("what opens is valid");
     let body = &message[header.len()..];
-    let of = |base: &&envelock_fuzz::fixture::Base| {
-        base.message[..CORE_LEN] == message[..CORE_LEN] && base.body() == body
-    };
+    let of = |base: &&Base| base.message[..CORE_LEN] == message[..CORE_LEN] && base.body() == body;
     let known: Vec<_> = BASES.iter().filter(of).collect();
     assert!(!known.is_empty(), "a forged message opens");
     assert!(known.iter().all(|base| base.plaintext == plaintext));

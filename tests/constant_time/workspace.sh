@@ -5,7 +5,7 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}/constant-time
-work=$target/work
+work=$target/work-$(basename "$0" .sh)
 
 fail() {
     echo "$(basename "$0"): $*" >&2

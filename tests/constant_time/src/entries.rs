@@ -123,11 +123,14 @@ impl Keyring for Handing {
     }
 }
 
+/// One entry point, for every suite.
+type Operation = fn(Suite);
+
 pub fn all() -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut add = |name: String, run: Box<dyn Fn()>| entries.push(Entry { name, run });
     for suite in Suite::ALL {
-        let operations: [(&str, fn(Suite)); 12] = [
+        let operations: [(&str, Operation); 12] = [
             ("key derivation and chunk encryption", encrypt_a_body),
             ("commitment and chunks, right key", open_a_body),
             ("commitment, wrong key", open_a_body_with_another_key),
