@@ -7,7 +7,7 @@ use rand_core::{TryCryptoRng, TryRng};
 ///
 /// Without state, so that neither `fork` nor the clone of a value repeats a byte.
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
+#[expect(clippy::exhaustive_structs, reason = "it has no state, and callers write its name")]
 pub struct OsRandom;
 
 impl TryRng for OsRandom {

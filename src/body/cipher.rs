@@ -8,7 +8,7 @@ use crate::crypto::{compare, kdf};
 use crate::error::Error;
 use crate::format::Suite;
 use core::fmt;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 const LABEL: &[u8] = b"c2sp.org/chunked-encryption@v1+";
 
@@ -147,6 +147,9 @@ impl ChunkEncryptor {
     }
 }
 
+/// Cipher and base nonce wipe themselves; the prefix is public.
+impl ZeroizeOnDrop for ChunkEncryptor {}
+
 impl fmt::Debug for ChunkEncryptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ChunkEncryptor").finish_non_exhaustive()
@@ -229,6 +232,9 @@ impl ChunkDecryptor {
         })
     }
 }
+
+/// Cipher and base nonce wipe themselves.
+impl ZeroizeOnDrop for ChunkDecryptor {}
 
 impl fmt::Debug for ChunkDecryptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
