@@ -20,13 +20,7 @@ fn header_only(c: &mut Criterion) {
     for size in SIZES {
         let message = envelope.encrypt(&vec![1; size], Aad::none()).expect("a primary");
         let size = size_name(size);
-        bench_rewrap(
-            c,
-            &format!("rewrap/os_random/{size}"),
-            &envelope,
-            &message,
-            &mut OsRandom::default(),
-        );
+        bench_rewrap(c, &format!("rewrap/os_random/{size}"), &envelope, &message, &mut OsRandom);
         let mut seeded = ChaCha20Rng::from_seed([1; 32]);
         bench_rewrap(c, &format!("rewrap/seeded/{size}"), &envelope, &message, &mut seeded);
         c.bench_function(&format!("needs_rewrap/{size}"), |b| {

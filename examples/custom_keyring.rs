@@ -44,7 +44,7 @@ impl TableKeyring {
 
     fn rotate(&self) -> Result<(), Box<dyn Error>> {
         let (mut key, mut id) = ([0; 32], [0; 8]);
-        let mut rng = OsRandom::default();
+        let mut rng = OsRandom;
         rng.try_fill_bytes(&mut key)?;
         // Random, and kept with the key: it names this material and no other.
         rng.try_fill_bytes(&mut id)?;

@@ -52,7 +52,7 @@ pub enum Error {
     },
 
     /// A slot that the reader demands is not in the header.
-    #[error("header has no slot of key {key}")]
+    #[error("header has no slot of key {key:?}")]
     MissingSlot {
         /// The key name.
         key: String,

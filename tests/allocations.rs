@@ -350,6 +350,6 @@ fn a_name_of_any_bytes_is_refused_without_memory() {
         assert_eq!(allocations, 0);
         assert!(!result || (1..=MAX_KEY_NAME_LEN).contains(&len));
     }
-    let mut os = OsRandom::default();
+    let mut os = OsRandom;
     assert!(MemoryKeyring::create_with_rng(&"x".repeat(65), &mut os).is_err());
 }

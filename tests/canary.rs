@@ -221,7 +221,7 @@ fn texts_of_values() -> Texts {
     texts.display(slot.label.name);
     texts.debug(inner.versions());
     texts.debug(Keyset::new("orders").unwrap());
-    texts.debug(OsRandom::default());
+    texts.debug(OsRandom);
     inner.rotate().unwrap();
     texts.debug(RewrapOptions::new().retiring(KeyVersion::FIRST));
     texts.debug(envelope.rewrap(&message, RewrapOptions::new()).unwrap());

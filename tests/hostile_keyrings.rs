@@ -364,7 +364,6 @@ fn calls_to_a_backend_are_few_and_none_is_made_in_vain() {
 
 /// SPEC H-BOUND: a length that a keyring claims is no reason to allocate it.
 #[test]
-#[ignore = "open: Scratch::zeroed believes SlotFault::Room"]
 fn a_claim_of_endless_room_is_an_error_and_no_allocation() {
     let (mut keyring, message) = stale(Suite::Cobblestone256);
     for needed in [65_536, 1 << 40, usize::MAX] {
@@ -376,7 +375,6 @@ fn a_claim_of_endless_room_is_an_error_and_no_allocation() {
 }
 
 #[test]
-#[ignore = "open: Opener::opens takes unavailable for no"]
 fn a_backend_that_goes_away_has_not_retired_a_version() {
     let (mut keyring, _) = stale(Suite::Cobblestone256);
     let message = Envelope::new(&keyring.honest).encrypt(b"", Aad::none()).unwrap();
@@ -394,7 +392,6 @@ fn a_backend_that_goes_away_has_not_retired_a_version() {
 
 /// SPEC O-ORDER: what a slot that did not open left behind is no answer to the next.
 #[test]
-#[ignore = "open: open() does not wipe the data key between slots"]
 fn a_key_left_by_a_refused_slot_does_not_open_the_next() {
     let (mut keyring, message) = with_opaque_twin_of_the_primary();
     keyring.unwrap = Some(Box::new(|honest, slot, context, data_key| {

@@ -62,7 +62,7 @@ fn cases() -> Vec<(LooksLike, Vec<Vec<u8>>)> {
         (LooksLike::Pem, vec![text("-----BEGIN PRIVATE KEY-----\n"), text("\n-----BEGIN X-----")]),
         (LooksLike::VaultTransit, vec![text("vault:v1:8SDd3WHDOjf7mq69CyCqYjBXAiQQAVZRkFM13ok=")]),
         (LooksLike::Jose, vec![text("eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..x.y.z")]),
-        (LooksLike::Json, vec![text(r#"{"ciphertext":""}"#), text("  [1, 2]")]),
+        (LooksLike::Json, vec![text(r#"{"ciphertext":""}"#), text("  [{}, {}]")]),
         (LooksLike::OpensslEnc, vec![text("Salted__\u{1}\u{2}\u{3}\u{4}")]),
         (
             LooksLike::AwsEncryptionSdk,

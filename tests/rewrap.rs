@@ -330,7 +330,6 @@ fn a_trusted_backend_rewraps_without_giving_a_key_away() {
 
 /// The primary's label over a damaged wrap, beside a slot that opens.
 #[test]
-#[ignore = "open: under trust an unverified slot of the primary displaces one that opens"]
 fn a_damaged_slot_of_the_primary_displaces_no_good_one_under_trust() {
     let keyring = keyring("orders", 2);
     let (message, slots) = slots_by_version(&keyring, Suite::default(), b"payload", ROW);
@@ -347,7 +346,6 @@ fn a_damaged_slot_of_the_primary_displaces_no_good_one_under_trust() {
 
 /// "A slot of an unknown version stays": so does it under trust.
 #[test]
-#[ignore = "open: under trust a slot of an unknown version is taken for stale"]
 fn a_slot_of_an_unknown_version_stays_under_trust() {
     let keyring = keyring("orders", 2);
     let (message, slots) = slots_by_version(&keyring, Suite::default(), b"payload", ROW);
@@ -362,7 +360,6 @@ fn a_slot_of_an_unknown_version_stays_under_trust() {
 
 /// `needs_rewrap` promises what a rewrap would do.
 #[test]
-#[ignore = "open: needs_rewrap calls a slot stale that a rewrap leaves"]
 fn a_slot_of_an_unknown_version_beside_the_primary_needs_no_rewrap() {
     let keyring = keyring("orders", 2);
     let (message, slots) = slots_by_version(&keyring, Suite::default(), b"payload", ROW);

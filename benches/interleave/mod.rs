@@ -42,12 +42,12 @@ impl Rounds {
     }
 }
 
-/// Measures `lanes` in turn until `budget` is spent; the first round only warms up.
+/// Measures `lanes` in turn until `budget` is spent.
+///
+/// At its turn a lane runs twice, and the second run counts: the first brings its buffers back
+/// to the cache that the other lanes have filled with theirs.
 pub fn interleave(lanes: &mut [Lane<'_>], budget: Duration) -> Rounds {
     let mut rounds = vec![Vec::new(); lanes.len()];
-    for lane in &mut *lanes {
-        lane();
-    }
     let start = Instant::now();
     for round in 0.. {
         if round >= MIN_ROUNDS && start.elapsed() > budget {
@@ -55,6 +55,7 @@ pub fn interleave(lanes: &mut [Lane<'_>], budget: Duration) -> Rounds {
         }
         for turn in 0..lanes.len() {
             let lane = (round + turn) % lanes.len();
+            lanes[lane]();
             rounds[lane].push(lanes[lane]());
         }
     }

@@ -81,7 +81,8 @@ impl DataKey {
         Some(space)
     }
 
-    fn wipe(&mut self) {
+    /// Makes it empty again.
+    pub(crate) fn wipe(&mut self) {
         self.bytes.zeroize();
         self.len = 0;
     }

@@ -176,6 +176,8 @@ pub(super) fn unwrap_verified<K: Keyring + ?Sized>(
     context: &WrapContext<'_>,
     data_key: &mut DataKey,
 ) -> Result<(), KeyringError> {
+    // What an earlier slot left must not stand in for this one's.
+    data_key.wipe();
     keyring.unwrap(slot, context, data_key)?;
     context.verify(data_key)
 }

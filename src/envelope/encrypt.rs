@@ -112,7 +112,13 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         body: &mut [u8],
         aad: Aad<'_>,
     ) -> Result<(), Error> {
-        plaintext_len_of_body(body.len())?;
+        plaintext_len_of_body(body.len()).map_err(|error| match error {
+            Error::Truncated { needed, .. } => {
+                let needed = usize::try_from(needed).unwrap_or(usize::MAX);
+                Error::BufferLength { len: body.len(), needed }
+            }
+            other => other,
+        })?;
         let encryptor = self.begin(header, aad)?;
         body::encrypt_in_place(&encryptor, body)
     }

@@ -11,7 +11,7 @@ pub use length::{body_len, plaintext_len};
 pub use rewrap::{Rewrap, RewrapOptions};
 
 use crate::error::Error;
-use crate::format::{Header, Suite};
+use crate::format::{Header, KeyName, SlotLabel, Suite};
 use crate::keyring::{Freshness, Keyring};
 use core::fmt;
 
@@ -85,13 +85,30 @@ impl<K: Keyring> Envelope<K> {
     ///
     /// What is wrong with the header; [`Error::Unavailable`], [`Error::NoPrimary`].
     pub fn needs_rewrap(&self, message: &[u8]) -> Result<bool, Error> {
-        for slot in Header::parse(message)?.slots() {
-            let freshness = self.keyring.freshness(&slot.label).map_err(Error::from_wrap)?;
-            if freshness == Freshness::Stale {
+        let header = Header::parse(message)?;
+        for slot in header.slots() {
+            match self.freshness(&slot.label)? {
+                Freshness::NotMine | Freshness::Primary => {}
+                Freshness::Stale => return Ok(true),
+                // A rewrap leaves it where it is, beside a slot under the primary.
+                Freshness::UnknownVersion if self.has_primary(&header, slot.label.name)? => {}
+                Freshness::UnknownVersion => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn has_primary(&self, header: &Header<'_>, name: KeyName<'_>) -> Result<bool, Error> {
+        for slot in header.slots().filter(|slot| slot.label.name == name) {
+            if self.freshness(&slot.label)? == Freshness::Primary {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    fn freshness(&self, label: &SlotLabel<'_>) -> Result<Freshness, Error> {
+        self.keyring.freshness(label).map_err(Error::from_wrap)
     }
 }
 

@@ -118,6 +118,7 @@ impl<K: Keyring> Envelope<K> {
     /// - Every slot of the name that opens gives way to the new one, as do those that the
     ///   keyring knows and that do not verify or are refused by their state.
     /// - A slot of an unknown version stays.
+    /// - If the slots of one key name of this keyring cannot be rewrapped, nothing is, for any.
     /// - The new slot is unwrapped and verified before this returns.
     ///
     /// # Errors

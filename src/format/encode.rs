@@ -19,13 +19,12 @@ pub struct SlotWriter<'a> {
     count: u8,
     suite: Suite,
     only: Option<KeyName<'a>>,
-    needed: usize,
 }
 
 impl<'a> SlotWriter<'a> {
     /// A writer into `room`, for data keys of `suite`; with `only`, no other name is accepted.
     pub(crate) fn new(room: &'a mut [u8], suite: Suite, only: Option<KeyName<'a>>) -> Self {
-        SlotWriter { room, used: 0, count: 0, suite, only, needed: 0 }
+        SlotWriter { room, used: 0, count: 0, suite, only }
     }
 
     /// Adds a slot: one wrapped key under one master key version.
@@ -36,7 +35,7 @@ impl<'a> SlotWriter<'a> {
     /// keyring passes the error on.
     pub fn push(&mut self, label: &SlotLabel<'_>, wrapped_key: &[u8]) -> Result<(), KeyringError> {
         self.check(label, wrapped_key)?;
-        self.needed = self.needed.saturating_add(slot_len(label.name, wrapped_key.len()));
+        let needed = self.used.saturating_add(slot_len(label.name, wrapped_key.len()));
         let available = self.room.len();
         let slot = Slot { label: *label, wrapped_key };
         let room = self.room.get_mut(self.used..).unwrap_or_default();
@@ -46,7 +45,7 @@ impl<'a> SlotWriter<'a> {
                 self.count = self.count.saturating_add(1);
                 Ok(())
             }
-            None => Err(SlotFault::Room { needed: self.needed, available }.into()),
+            None => Err(SlotFault::Room { needed, available }.into()),
         }
     }
 

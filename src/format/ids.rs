@@ -46,6 +46,10 @@ impl fmt::Display for KeyVersion {
 ///
 /// Eight bytes; public. Two keys of one name and version differ here, so that a restored backup
 /// that grew a second "version 5" is told apart from the first.
+///
+/// A keyring of software keys derives it from the key (SPEC K-MASTER); one of a token or a service
+/// draws it at random when the key is made and keeps it, or takes the first 8 bytes of SHA-256 of
+/// the native key id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MasterKeyId(pub [u8; 8]);
 

@@ -52,7 +52,7 @@ impl LooksLike {
     pub(super) fn guess(input: &[u8]) -> Self {
         let sample = input.get(..SAMPLE_LEN).unwrap_or(input);
         let text = sample.trim_ascii_start();
-        let by_prefix: [(&[u8], LooksLike); 17] = [
+        let by_prefix: [(&[u8], LooksLike); 18] = [
             // base64 of the magic and format version: E5 4E 56 4C 01.
             (b"5U5WTA", LooksLike::Base64),
             (b"e54e564c", LooksLike::Hex),
@@ -70,7 +70,8 @@ impl LooksLike {
             (b"eyJ", LooksLike::Jose),
             (b"Salted__", LooksLike::OpensslEnc),
             (b"{", LooksLike::Json),
-            (b"[", LooksLike::Json),
+            (b"[{", LooksLike::Json),
+            (b"[\"", LooksLike::Json),
         ];
         let by_bytes: [(&[u8], LooksLike); 6] = [
             (&[0x02, 0x04, 0x78], LooksLike::AwsEncryptionSdk),

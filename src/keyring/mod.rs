@@ -61,8 +61,9 @@ pub trait Keyring: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`KeyringError::NoPrimary`], [`KeyringError::Unavailable`], what `slots.push` and `rng`
-    /// answer. Nothing is then encrypted.
+    /// [`KeyringError::NoPrimary`] if no version may wrap; [`KeyringError::Unavailable`] for any
+    /// failure of the backend or of a cipher of its own; what `slots.push` and `rng` answer.
+    /// Nothing is then encrypted.
     fn wrap(
         &self,
         data_key: &DataKey,
@@ -152,7 +153,7 @@ pub struct PrimaryKey<'a> {
 
 /// How a slot stands to a keyring, going by its label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "three answers, settled with the trait")]
+#[expect(clippy::exhaustive_enums, reason = "its answers are settled with the trait")]
 pub enum Freshness {
     /// Another keyring's.
     NotMine,
@@ -160,6 +161,8 @@ pub enum Freshness {
     Primary,
     /// Under a version that is not the primary; older or newer, since a rollback goes back.
     Stale,
+    /// Under a name of this keyring and a version that it does not know.
+    UnknownVersion,
 }
 
 macro_rules! forward_keyring {

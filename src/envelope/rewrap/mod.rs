@@ -8,7 +8,7 @@ use super::decrypt::{Failures, unwrap_verified};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{Header, KeyVersion, Slot, SlotFault, SlotSet, replace_slots};
-use crate::keyring::{Freshness, Keyring, WrapContext};
+use crate::keyring::{Freshness, Keyring, KeyringError, WrapContext};
 use crate::random::RandomPool;
 use alloc::vec::Vec;
 use core::fmt;
@@ -44,7 +44,9 @@ impl RewrapOptions {
     /// # Security
     ///
     /// If the backend wraps another key, the message is lost, and nobody notices before it is
-    /// read. It has an effect only with a keyring that overrides [`Keyring::rewrap`].
+    /// read. It makes sense only with a keyring that overrides [`Keyring::rewrap`]; that method
+    /// is then also what decides whether a slot opens. [`retiring`](Self::retiring) goes by
+    /// labels alone.
     #[must_use]
     pub const fn trusting_backend(mut self) -> Self {
         self.trust_backend = true;
@@ -202,35 +204,47 @@ struct Opener<'a, K> {
 }
 
 impl<K: Keyring> Opener<'_, K> {
-    fn opens(&self, slot: &Slot<'_>) -> bool {
+    /// Whether `slot` opens; an error if the keyring could not tell.
+    fn opens(&self, slot: &Slot<'_>) -> Result<bool, Error> {
         if self.options.trust_backend {
-            let freshness = self.keyring.freshness(&slot.label);
-            return freshness.is_ok_and(|freshness| freshness != Freshness::NotMine);
+            let freshness = self.keyring.freshness(&slot.label).map_err(Error::from_wrap)?;
+            return Ok(freshness != Freshness::NotMine);
         }
         let mut data_key = DataKey::empty();
         let context = WrapContext::new(self.header.core());
-        unwrap_verified(self.keyring, slot, &context, &mut data_key).is_ok()
+        match unwrap_verified(self.keyring, slot, &context, &mut data_key) {
+            Ok(()) => Ok(true),
+            Err(
+                KeyringError::NotMine | KeyringError::Refused(_) | KeyringError::Authentication,
+            ) => Ok(false),
+            Err(error) => Err(Error::from_wrap(error)),
+        }
     }
 
     /// Makes sure that `version` of no key of this keyring opens the new header.
     fn check_retired(&self, old: &Header<'_>, version: KeyVersion) -> Result<(), Error> {
         let retired = |slot: &Slot<'_>| slot.label.version == version;
-        let mut found = self.header.slots().filter(retired).find(|slot| self.opens(slot));
-        if found.is_none() && !self.options.trust_backend {
-            // A keyring that ignores the wrap AAD takes the new wrap for one of the old version.
-            found = old.slots().filter(retired).find(|retired| {
-                let renewed =
-                    self.header.slots().filter(|new| new.label.name == retired.label.name);
-                let mut wrapped = renewed.map(|new| new.wrapped_key);
-                wrapped.any(|wrapped_key| self.opens(&Slot { label: retired.label, wrapped_key }))
-            });
-        }
-        match found {
-            Some(slot) => {
-                let key = slot.label.name.as_str().into();
-                Err(Error::OldVersionStillOpens { key, version })
+        let refuse = |slot: &Slot<'_>| {
+            let key = slot.label.name.as_str().into();
+            Err(Error::OldVersionStillOpens { key, version })
+        };
+        for slot in self.header.slots().filter(retired) {
+            if self.opens(&slot)? {
+                return refuse(&slot);
             }
-            None => Ok(()),
         }
+        if self.options.trust_backend {
+            return Ok(());
+        }
+        // A keyring that ignores the wrap AAD takes the new wrap for one of the old version.
+        for retired in old.slots().filter(retired) {
+            let same_name = |new: &Slot<'_>| new.label.name == retired.label.name;
+            for new in self.header.slots().filter(same_name) {
+                if self.opens(&Slot { label: retired.label, wrapped_key: new.wrapped_key })? {
+                    return refuse(&retired);
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use super::scratch::Scratch;
 use crate::crypto::secret::DataKey;
 use crate::envelope::decrypt::{Failures, unwrap_verified};
 use crate::error::Error;
-use crate::format::{Header, KeyName, Slot, SlotFault, SlotSet, SlotWriter};
+use crate::format::{Header, KeyName, MAX_HEADER_LEN, Slot, SlotFault, SlotSet, SlotWriter};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
 use crate::random::RandomPool;
 use rand_core::TryCryptoRng;
@@ -29,41 +29,49 @@ pub(super) enum Outcome {
     Replace { slot: Scratch, replaced: SlotSet },
 }
 
+/// A slot that opens, and what it stands for.
+struct Source<'h> {
+    slot: Slot<'h>,
+    /// Whether it is under the primary.
+    fresh: bool,
+}
+
 impl<K: Keyring> NameJob<'_, K> {
     /// Wraps the data key anew where a slot is not under the primary.
     pub(super) fn run<R>(&self, pool: &mut RandomPool<'_, R>) -> Result<Outcome, Error>
     where
         R: TryCryptoRng + ?Sized,
     {
-        let Some((source, mut replaced)) = self.find_source()? else { return Ok(Outcome::NotMine) };
-        let slot = match self.freshness(&source)? {
-            Freshness::Primary if replaced.len() == 1 => return Ok(Outcome::Current),
-            Freshness::Primary => Scratch::of_slot(&source),
-            _ => match self.wrap_anew(&source, pool) {
-                Ok(slot) => slot,
-                Err(KeyringError::NotMine) => return Ok(Outcome::NotMine),
-                Err(error) => return Err(Failures::of(&source, error).into_error(self.header)),
-            },
+        let Some((source, mut replaced)) = self.find_source(pool)? else {
+            return Ok(Outcome::NotMine);
+        };
+        if source.fresh && replaced.len() == 1 {
+            return Ok(Outcome::Current);
+        }
+        let new = if source.fresh {
+            Ok(Scratch::of_slot(&source.slot))
+        } else {
+            self.wrap_anew(&source.slot, pool)
+        };
+        let slot = match new {
+            Ok(slot) => slot,
+            Err(KeyringError::NotMine) => return Ok(Outcome::NotMine),
+            Err(error) => return Err(Failures::of(&source.slot, error).into_error(self.header)),
         };
         self.add_collisions(&slot, &mut replaced);
         Ok(Outcome::Replace { slot, replaced })
     }
 
-    /// Adds the slots that the new one would duplicate (SPEC H-DUPLICATE): one of the same key
-    /// version under an algorithm that is not its own, which nobody's keyring made (SPEC W-ONE).
-    fn add_collisions(&self, new: &Scratch, replaced: &mut SlotSet) {
-        let Some(new) = new.slot() else { return };
-        for (index, slot) in self.header.slots().enumerate() {
-            if slot.label.same_key(&new.label) {
-                replaced.insert(index);
-            }
-        }
-    }
-
     /// Finds a slot that opens, under the primary if there is one, and the set of slots that the
     /// new one makes superfluous.
-    fn find_source(&self) -> Result<Option<(Slot<'_>, SlotSet)>, Error> {
-        let mut source: Option<(Slot<'_>, bool)> = None;
+    fn find_source<R>(
+        &self,
+        pool: &mut RandomPool<'_, R>,
+    ) -> Result<Option<(Source<'_>, SlotSet)>, Error>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
+        let mut source: Option<Source<'_>> = None;
         let mut replaced = SlotSet::default();
         let mut failures = Failures::default();
         let named = || {
@@ -72,11 +80,11 @@ impl<K: Keyring> NameJob<'_, K> {
         };
         let only = named().count() == 1;
         for (index, slot) in named() {
-            match self.verify(&slot, only) {
+            match self.verify(&slot, only, pool) {
                 Ok(fresh) => {
                     replaced.insert(index);
-                    if source.is_none_or(|(_, found_fresh)| fresh && !found_fresh) {
-                        source = Some((slot, fresh));
+                    if source.as_ref().is_none_or(|found| fresh && !found.fresh) {
+                        source = Some(Source { slot, fresh });
                     }
                 }
                 // Another's: it stays byte for byte.
@@ -94,7 +102,7 @@ impl<K: Keyring> NameJob<'_, K> {
             }
         }
         match source {
-            Some((slot, _)) => Ok(Some((slot, replaced))),
+            Some(source) => Ok(Some((source, replaced))),
             None if failures.any() => Err(failures.into_error(self.header)),
             None => Ok(None),
         }
@@ -102,21 +110,37 @@ impl<K: Keyring> NameJob<'_, K> {
 
     /// Verifies that a slot opens, and says whether it is under the primary.
     ///
-    /// A stale slot that is the only one of its name is left to [`Keyring::rewrap`], which opens
-    /// it anyway; and every slot is where the backend is trusted.
-    fn verify(&self, slot: &Slot<'_>, only: bool) -> Result<bool, KeyringError> {
+    /// A slot that is the only one of its name and not under the primary is left to
+    /// [`Keyring::rewrap`], which opens it anyway. Where the backend is trusted, it is asked to
+    /// rewrap the slot, and what it makes is dropped.
+    fn verify<R>(
+        &self,
+        slot: &Slot<'_>,
+        only: bool,
+        pool: &mut RandomPool<'_, R>,
+    ) -> Result<bool, KeyringError>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
         let freshness = self.keyring.freshness(&slot.label)?;
         match freshness {
             Freshness::NotMine => return Err(KeyringError::NotMine),
-            Freshness::Stale if only => {}
-            _ if self.options.trust_backend => {}
+            Freshness::Stale | Freshness::UnknownVersion if only => {}
+            _ if self.options.trust_backend => self.wrap_anew(slot, pool).map(|_| ())?,
             _ => self.unwrap_verified(slot)?,
         }
         Ok(freshness == Freshness::Primary)
     }
 
-    fn freshness(&self, slot: &Slot<'_>) -> Result<Freshness, Error> {
-        self.keyring.freshness(&slot.label).map_err(Error::from_wrap)
+    /// Adds the slots that the new one would duplicate (SPEC H-DUPLICATE): one of the same key
+    /// version under an algorithm that is not its own, which nobody's keyring made (SPEC W-ONE).
+    fn add_collisions(&self, new: &Scratch, replaced: &mut SlotSet) {
+        let Some(new) = new.slot() else { return };
+        for (index, slot) in self.header.slots().enumerate() {
+            if slot.label.same_key(&new.label) {
+                replaced.insert(index);
+            }
+        }
     }
 
     /// Has the keyring wrap the data key of `source` anew, and verifies what comes out.
@@ -130,7 +154,8 @@ impl<K: Keyring> NameJob<'_, K> {
     {
         let mut out = Scratch::for_slot();
         match self.rewrap_into(source, &mut out, pool) {
-            Err(KeyringError::Slot(SlotFault::Room { needed, .. })) => {
+            // SPEC H-BOUND: what a keyring claims to need is a claim.
+            Err(KeyringError::Slot(SlotFault::Room { needed, .. })) if needed <= MAX_HEADER_LEN => {
                 out = Scratch::zeroed(needed);
                 self.rewrap_into(source, &mut out, pool)?;
             }
