@@ -166,12 +166,7 @@ impl MemoryKeyring {
     where
         R: TryCryptoRng + ?Sized,
     {
-        // Made outside of the lock: the generator may block.
-        let key = MasterKey::generate(rng).map_err(|_| RandomnessUnavailable)?;
-        let mut state = self.state.write();
-        let version = state.keyset.next_version()?;
-        state.add(version, &key)?;
-        Ok(version)
+        self.add_fresh(rng, |_, _| Ok(()))
     }
 
     /// Makes `version` the primary: it wraps from now on. An older enabled version may come
@@ -203,11 +198,23 @@ impl MemoryKeyring {
     where
         R: TryCryptoRng + ?Sized,
     {
+        self.add_fresh(rng, Keyset::promote)
+    }
+
+    fn add_fresh<R>(
+        &self,
+        rng: &mut R,
+        then: fn(&mut Keyset, KeyVersion) -> Result<(), Error>,
+    ) -> Result<KeyVersion, Error>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
+        // Made outside of the lock: the generator may block.
         let key = MasterKey::generate(rng).map_err(|_| RandomnessUnavailable)?;
         let mut state = self.state.write();
         let version = state.keyset.next_version()?;
         state.add(version, &key)?;
-        state.keyset.promote(version)?;
+        then(&mut state.keyset, version)?;
         Ok(version)
     }
 
