@@ -114,7 +114,10 @@ fn in_place(group: &mut Group<'_>, envelope: &Envelope<&MemoryKeyring>, size: us
         group,
         "in_place",
         &mut vec![1; len],
-        |message| envelope.encrypt_in_place(message, Aad::new(AAD)).expect("exact length"),
+        |message| {
+            let range = envelope.plaintext_range(size).expect("a version is the primary");
+            envelope.encrypt_in_place(message, range, Aad::new(AAD)).expect("exact length");
+        },
         |message| {
             black_box(envelope.decrypt_in_place(message, Aad::new(AAD)).expect("authentic"));
         },

@@ -95,16 +95,16 @@ impl Keyring for TableKeyring {
         let (label, record) = self.newest(&records).ok_or(KeyringError::NoPrimary)?;
         let mut nonce = [0; 12];
         rng.try_fill_bytes(&mut nonce)?;
-        let mut sealed = data_key.expose().to_vec();
+        let mut wrapped = data_key.expose().to_vec();
         // Binds the wrap to this message and this label: the slot opens nowhere else.
         let aad = context.wrap_aad(&label);
         let tag = record.cipher.encrypt_inout_detached(
             &Nonce::from(nonce),
             &aad,
-            sealed.as_mut_slice().into(),
+            wrapped.as_mut_slice().into(),
         );
-        let tag = tag.map_err(|_| KeyringError::Authentication)?;
-        slots.push(&label, &[&nonce[..], &sealed, &tag].concat())
+        let tag = tag.map_err(KeyringError::unavailable)?;
+        slots.push(&label, &[&nonce[..], &wrapped, &tag].concat())
     }
 
     fn unwrap(
@@ -130,10 +130,10 @@ impl Keyring for TableKeyring {
         }
         let failed = || KeyringError::Authentication;
         let (nonce, rest) = slot.wrapped_key.split_first_chunk::<12>().ok_or_else(failed)?;
-        let (sealed, tag) = rest.split_last_chunk::<16>().ok_or_else(failed)?;
+        let (wrapped, tag) = rest.split_last_chunk::<16>().ok_or_else(failed)?;
         // Decrypted where the core keeps the key: no copy is left behind.
-        let space = data_key.space(sealed.len()).ok_or_else(failed)?;
-        space.copy_from_slice(sealed);
+        let space = data_key.space(wrapped.len()).ok_or_else(failed)?;
+        space.copy_from_slice(wrapped);
         let (nonce, tag) = (Nonce::from(*nonce), Tag::from(*tag));
         let aad = context.wrap_aad(label);
         let opened = record.cipher.decrypt_inout_detached(&nonce, &aad, space.into(), &tag);
@@ -159,7 +159,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("rotated: needs a rewrap    {}", envelope.needs_rewrap(&message)?);
 
     // Version 1 is to go: make sure that nothing opens under it any more.
-    let options = RewrapOptions::new().retiring(KeyVersion::FIRST);
+    let options = RewrapOptions::new().retiring("projects/shop/keys/orders", KeyVersion::FIRST);
     envelope.rewrap_in_place(&mut message, options)?;
     print("rewrapped to", &inspect(&message)?);
 

@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
+/// Name of the master key.
+const KEY: &str = "quickstart";
+
 /// Enough for the header of every message here; `inspect` says how much it needs if it is not.
 const HEADER_READ: u64 = 4096;
 
@@ -31,7 +34,7 @@ fn main() -> Result<()> {
     }
     let store = Store::create()?;
 
-    let keyring = MemoryKeyring::create("quickstart")?;
+    let keyring = MemoryKeyring::create(KEY)?;
     let envelope = Envelope::new(&keyring);
     let old = keyring.primary_version().ok_or("a new keyring has a primary")?;
 
@@ -114,7 +117,7 @@ fn rewrap_all(
     let mut rewrapped = 0;
     for path in store.messages()? {
         let mut header = read_header(&path)?;
-        if envelope.rewrap_in_place(&mut header, RewrapOptions::new().retiring(old))? {
+        if envelope.rewrap_in_place(&mut header, RewrapOptions::new().retiring(KEY, old))? {
             let mut file = OpenOptions::new().write(true).open(&path).map_err(at(&path))?;
             file.seek(SeekFrom::Start(0)).map_err(at(&path))?;
             file.write_all(&header).map_err(at(&path))?;

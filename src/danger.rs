@@ -68,9 +68,9 @@ pub fn encrypt_body(
     plaintext: &[u8],
 ) -> Result<Vec<u8>, Error> {
     let encryptor = chunk_encryptor(suite, input_key, salt, context)?;
-    let mut sealed = vec![0; crate::body_len(plaintext.len())?];
-    body::encrypt_into(&encryptor, plaintext, &mut sealed)?;
-    Ok(sealed)
+    let mut encrypted = vec![0; crate::body_len(plaintext.len())?];
+    body::encrypt_into(&encryptor, plaintext, &mut encrypted)?;
+    Ok(encrypted)
 }
 
 /// Decrypts a whole body with a data key in hand: any message of
@@ -84,14 +84,14 @@ pub fn decrypt_body(
     suite: Suite,
     input_key: &[u8],
     context: &[u8],
-    sealed: &[u8],
+    encrypted: &[u8],
 ) -> Result<Vec<u8>, Error> {
-    let len = layout::plaintext_len(sealed.len() as u64)?;
+    let len = layout::plaintext_len(encrypted.len() as u64)?;
     let len = usize::try_from(len).map_err(|_| Error::MessageTooLong)?;
-    let prefix = sealed.first_chunk().ok_or(Error::Authentication)?;
+    let prefix = encrypted.first_chunk().ok_or(Error::Authentication)?;
     let decryptor = chunk_decryptor(suite, input_key, prefix, context)?;
     let mut plaintext = vec![0; len];
-    body::decrypt_into(&decryptor, sealed, &mut plaintext)?;
+    body::decrypt_into(&decryptor, encrypted, &mut plaintext)?;
     Ok(plaintext)
 }
 

@@ -114,16 +114,19 @@ struct Buffers {
 
 fn with_os_random(envelope: &Envelope<&MemoryKeyring>, buffers: &mut Buffers) {
     let Buffers { plaintext, message, header, body } = buffers;
-    allocates_nothing("encrypt_in_place", || envelope.encrypt_in_place(message, AAD));
+    let range = envelope.plaintext_range(plaintext.len()).unwrap();
+    allocates_nothing("encrypt_in_place", || {
+        envelope.encrypt_in_place(message, range.clone(), AAD)
+    });
     allocates_nothing("encrypt_into", || envelope.encrypt_into(plaintext, AAD, message));
     allocates_nothing("encrypt_detached_in_place", || {
-        envelope.encrypt_detached_in_place(header, body, AAD)
+        envelope.encrypt_detached_in_place(header, body, plaintext.len(), AAD)
     });
     allocates_nothing("encrypt_detached_into", || {
         envelope.encrypt_detached_into(plaintext, AAD, header, body)
     });
     envelope.keyring().rotate().unwrap();
-    let options = RewrapOptions::new().retiring(envelope.keyring().versions()[0].version);
+    let options = RewrapOptions::new().retiring("orders", envelope.keyring().versions()[0].version);
     let rewrapped =
         allocates_nothing("rewrap_in_place", || envelope.rewrap_in_place(message, options));
     assert!(rewrapped);
@@ -133,10 +136,13 @@ fn with_callers_rng(envelope: &Envelope<&MemoryKeyring>, buffers: &mut Buffers) 
     let mut rng = ChaCha20Rng::from_seed([7; 32]);
     let Buffers { plaintext, message, header, body } = buffers;
     let mut envelope_rng = envelope.with_rng(&mut rng);
-    allocates_nothing("encrypt_in_place", || envelope_rng.encrypt_in_place(message, AAD));
+    let range = envelope.plaintext_range(plaintext.len()).unwrap();
+    allocates_nothing("encrypt_in_place", || {
+        envelope_rng.encrypt_in_place(message, range.clone(), AAD)
+    });
     allocates_nothing("encrypt_into", || envelope_rng.encrypt_into(plaintext, AAD, message));
     allocates_nothing("encrypt_detached_in_place", || {
-        envelope_rng.encrypt_detached_in_place(header, body, AAD)
+        envelope_rng.encrypt_detached_in_place(header, body, plaintext.len(), AAD)
     });
     allocates_nothing("encrypt_detached_into", || {
         envelope_rng.encrypt_detached_into(plaintext, AAD, header, body)
@@ -229,7 +235,7 @@ fn feed(envelope: &Envelope<&MemoryKeyring>, input: &mut [u8], cut: usize) -> us
     let mut room = [0; 64];
     let room = &mut room[..input.len().saturating_sub(191).min(64)];
     let (header, body) = input.split_at(cut.min(input.len()));
-    let options = RewrapOptions::new().retiring(envelope.keyring().versions()[0].version);
+    let options = RewrapOptions::new().retiring("orders", envelope.keyring().versions()[0].version);
     let accepted = [
         ok(inspect(input)),
         ok(plaintext_len(input)),

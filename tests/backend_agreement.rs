@@ -114,8 +114,9 @@ impl Bench {
             let mut rng = self.rng.clone();
             let message = envelope.with_rng(&mut rng).encrypt(plaintext, aad).unwrap();
             let mut in_place = vec![0; message.len()];
-            in_place[envelope.plaintext_range(len).unwrap()].copy_from_slice(plaintext);
-            envelope.with_rng(&mut self.rng).encrypt_in_place(&mut in_place, aad).unwrap();
+            let range = envelope.plaintext_range(len).unwrap();
+            in_place[range.clone()].copy_from_slice(plaintext);
+            envelope.with_rng(&mut self.rng).encrypt_in_place(&mut in_place, range, aad).unwrap();
             assert!(message == in_place, "in place differs at {len}");
             assert!(envelope.decrypt_in_place(&mut in_place, aad).unwrap() == plaintext);
             self.digest.update(&message);

@@ -223,7 +223,7 @@ fn texts_of_values() -> Texts {
     texts.debug(Keyset::new("orders").unwrap());
     texts.debug(OsRandom);
     inner.rotate().unwrap();
-    texts.debug(RewrapOptions::new().retiring(KeyVersion::FIRST));
+    texts.debug(RewrapOptions::new().retiring("orders", KeyVersion::FIRST));
     texts.debug(envelope.rewrap(&message, RewrapOptions::new()).unwrap());
 
     let mut data_key = [0; 32];
@@ -283,7 +283,7 @@ fn texts_of_errors() -> Texts {
     texts.failure(AadPairs::from_bytes(PLAINTEXT));
     texts.failure(AadPairs::new().with("", AAD));
     texts.failure(AadPairs::new().with("row", AAD).unwrap().with("row", PLAINTEXT));
-    let stale = RewrapOptions::new().retiring(KeyVersion::FIRST);
+    let stale = RewrapOptions::new().retiring("orders", KeyVersion::FIRST);
     texts.failure(envelope.rewrap(&message, stale));
     texts.failure(Envelope::new(&ring).with_reserved(70_000).encrypt(PLAINTEXT, aad));
     texts_of_key_errors(&mut texts, &ring, &message);

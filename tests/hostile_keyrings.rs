@@ -171,7 +171,7 @@ fn a_retired_version_that_a_keyring_takes_for_the_new_one_is_found_out() {
     let one = Careless { masks: vec![[1; 32]], name: "orders", blind: true };
     let message = careless_message(&one, 6);
     let two = Careless { masks: vec![[1; 32], [2; 32]], name: "orders", blind: true };
-    let options = RewrapOptions::new().retiring(KeyVersion::FIRST);
+    let options = RewrapOptions::new().retiring("orders", KeyVersion::FIRST);
     match rewrap_error(&two, &message, options) {
         Error::OldVersionStillOpens { key, version } => {
             assert_eq!((&*key, version), ("orders", KeyVersion::FIRST));
@@ -306,7 +306,7 @@ fn every_error_of_every_method_comes_out_as_its_own() {
             envelope.message_len(0).unwrap_err(),
             envelope.plaintext_range(0).unwrap_err(),
             envelope.encrypt_detached(b"", Aad::none()).unwrap_err(),
-            envelope.encrypt_in_place(&mut [0; 200], Aad::none()).unwrap_err(),
+            envelope.encrypt_into(b"", Aad::none(), &mut [0; 200]).unwrap_err(),
         ] {
             assert_eq!(variant(&error), of_wrapping(kind));
         }
@@ -385,7 +385,7 @@ fn a_backend_that_goes_away_has_not_retired_a_version() {
             _ => Err(KeyringError::unavailable(std::io::Error::other("timed out"))),
         }));
     // Version 2 is the primary and opens the header; the second look finds nobody in.
-    let options = RewrapOptions::new().retiring(KeyVersion::new(2).unwrap());
+    let options = RewrapOptions::new().retiring("orders", KeyVersion::new(2).unwrap());
     let error = Envelope::new(&keyring).rewrap(&message, options).unwrap_err();
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
 }

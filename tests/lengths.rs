@@ -1,7 +1,9 @@
 //! Every length is exact: what the functions say is what the operations write and ask for, and
 //! the limits hold to the byte without a buffer of that size.
 
-use envelock::danger::layout::{self, CHUNK_LEN, MAX_CHUNKS, MAX_PLAINTEXT_LEN, SEALED_CHUNK_LEN};
+use envelock::danger::layout::{
+    self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, MAX_PLAINTEXT_LEN,
+};
 use envelock::danger::{chunk_decryptor, chunk_encryptor};
 use envelock::{
     Aad, Envelope, Error, MemoryKeyring, Part, Suite, body_len, inspect, plaintext_len,
@@ -69,7 +71,7 @@ fn a_message_of_one_chunk_under_a_name_of_eight_bytes_has_193_bytes_more() {
 /// SPEC B-LENGTH: of all body lengths of up to four chunks, exactly those that a plaintext has.
 #[test]
 fn a_body_length_is_one_of_a_plaintext_or_truncated() {
-    let last = 4 * SEALED_CHUNK_LEN;
+    let last = 4 * ENCRYPTED_CHUNK_LEN;
     let mut exist = vec![None; last + 1];
     for len in 0..4 * CHUNK_LEN {
         if let Some(there) = exist.get_mut(body_len(len).unwrap()) {
@@ -120,7 +122,7 @@ fn a_message_has_at_most_2_to_the_38_chunks() {
         assert!(layout::plaintext_len(body_len).is_err());
     }
     assert_eq!(layout::chunk_offset(0).unwrap(), 56);
-    let last = 56 + (MAX_CHUNKS - 1) * SEALED_CHUNK_LEN as u64;
+    let last = 56 + (MAX_CHUNKS - 1) * ENCRYPTED_CHUNK_LEN as u64;
     assert_eq!(layout::chunk_offset(MAX_CHUNKS - 1).unwrap(), last);
     assert_eq!(last + CHUNK_LEN as u64 - 1 + 16, longest_body);
     for index in [MAX_CHUNKS, MAX_CHUNKS + 1, u64::MAX] {
@@ -152,8 +154,8 @@ fn a_chunk_beyond_the_limits_is_neither_encrypted_nor_decrypted() {
         let mut full = vec![0; CHUNK_LEN + 1];
         assert!(encryptor.encrypt_in_place(0, &mut full).is_err());
         assert!(encryptor.encrypt_in_place(0, &mut full[1..]).is_ok());
-        let mut full = vec![0; SEALED_CHUNK_LEN + 1];
-        for len in [0, 1, 15, SEALED_CHUNK_LEN + 1] {
+        let mut full = vec![0; ENCRYPTED_CHUNK_LEN + 1];
+        for len in [0, 1, 15, ENCRYPTED_CHUNK_LEN + 1] {
             let error = decryptor.decrypt_in_place(0, &mut full[..len]).unwrap_err();
             assert!(matches!(error, Error::Chunk { .. }), "{len}: {error:?}");
         }
@@ -219,15 +221,58 @@ fn an_in_place_buffer_that_is_no_message_is_refused_and_untouched() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
     let header_len = envelope.header_len().unwrap();
-    // Too short for any body, at the end of a full chunk, and within a tag.
-    for body_len in [0, 55, 71, 56 + SEALED_CHUNK_LEN, 56 + SEALED_CHUNK_LEN + 15] {
-        let mut message = vec![0xA5; header_len + body_len];
-        envelope.encrypt_in_place(&mut message, Aad::none()).unwrap_err();
-        let (header, body) = message.split_at_mut(header_len);
-        envelope.encrypt_detached_in_place(header, body, Aad::none()).unwrap_err();
-        assert!(message.iter().all(|byte| *byte == 0xA5));
+    for (len, body_len) in [(0, 72), (5, 77), (16_384, 56 + 16_400 + 16)] {
+        let range = envelope.plaintext_range(len).unwrap();
+        // Off by one, empty, and stale bytes behind the last tag.
+        for wrong_len in [0, 71, body_len - 1, body_len + 1, body_len + 3] {
+            let mut message = vec![0xA5; header_len + wrong_len];
+            let error = envelope.encrypt_in_place(&mut message, range.clone(), Aad::none());
+            assert_eq!(buffer_error(error), (wrong_len, body_len));
+            let (header, body) = message.split_at_mut(header_len);
+            let error = envelope.encrypt_detached_in_place(header, body, len, Aad::none());
+            assert_eq!(buffer_error(error), (wrong_len, body_len));
+            assert!(message.iter().all(|byte| *byte == 0xA5));
+        }
     }
-    assert_eq!(buffer_error(envelope.encrypt_in_place(&mut [0; 3], Aad::none())).0, 3);
+    for range in [0..0, 55..60, 900..901, usize::MAX - 1..usize::MAX] {
+        let mut message = [0xA5; 300];
+        envelope.encrypt_in_place(&mut message, range, Aad::none()).unwrap_err();
+        assert_eq!(message, [0xA5; 300]);
+    }
+}
+
+/// The plaintext is where the caller says, whatever header the keyring would have now.
+#[test]
+fn a_header_that_changes_its_length_does_not_shift_the_plaintext_in_place() {
+    let short = MemoryKeyring::create("orders").unwrap();
+    let long = MemoryKeyring::create("orders-of-the-other-shop").unwrap();
+    let plaintext = b"not a byte of this may go";
+    let place = |asked: &MemoryKeyring, reserved| {
+        let envelope = Envelope::new(asked).with_reserved(reserved);
+        let mut message = vec![0; envelope.message_len(plaintext.len()).unwrap()];
+        let range = envelope.plaintext_range(plaintext.len()).unwrap();
+        message[range.clone()].copy_from_slice(plaintext);
+        (message, range)
+    };
+    // Longer than what was asked for: refused, and the plaintext is where it was.
+    let (mut message, range) = place(&short, 0);
+    let before = message.clone();
+    let error = Envelope::new(&long).encrypt_in_place(&mut message, range.clone(), Aad::none());
+    assert!(matches!(error, Err(Error::HeaderRoom { .. })), "{error:?}");
+    assert_eq!(message[range.clone()], before[range]);
+    // Shorter: padding takes up the rest.
+    for (asked, reserved) in [(&long, 0), (&short, 9)] {
+        let (mut message, range) = place(asked, reserved);
+        let envelope = Envelope::new(&short);
+        envelope.encrypt_in_place(&mut message, range, Aad::none()).unwrap();
+        assert!(inspect(&message).unwrap().padding_len() >= 9);
+        assert_eq!(envelope.decrypt(&message, Aad::none()).unwrap(), plaintext);
+        let all = message.len();
+        let decrypted = envelope.decrypt_in_place(&mut message, Aad::none()).unwrap().len();
+        assert_eq!(decrypted, plaintext.len());
+        // No copy of it is left behind what is returned.
+        assert!(message[all - 16..].iter().all(|byte| *byte == 0));
+    }
 }
 
 /// SPEC H-LEN, H-BOUND.

@@ -88,7 +88,8 @@ fn writers() -> [(&'static str, Write); 6] {
         }),
         ("encrypt_in_place", |envelope| {
             let mut message = buffer(envelope)?;
-            envelope.encrypt_in_place(&mut message, ROW).map(|()| message)
+            let range = envelope.plaintext_range(PLAINTEXT.len())?;
+            envelope.encrypt_in_place(&mut message, range, ROW).map(|()| message)
         }),
         ("encrypt_detached", |envelope| {
             envelope.encrypt_detached(PLAINTEXT, ROW).map(|(header, body)| [header, body].concat())
@@ -101,7 +102,7 @@ fn writers() -> [(&'static str, Write); 6] {
         ("encrypt_detached_in_place", |envelope| {
             let mut message = buffer(envelope)?;
             let (header, body) = message.split_at_mut(envelope.header_len()?);
-            envelope.encrypt_detached_in_place(header, body, ROW).map(|()| message)
+            envelope.encrypt_detached_in_place(header, body, PLAINTEXT.len(), ROW).map(|()| message)
         }),
     ]
 }

@@ -170,7 +170,8 @@ impl Life<'_> {
             }
             _ => {
                 let mut message = vec![0; envelope.message_len(plaintext_len).unwrap()];
-                envelope_rng.encrypt_in_place(&mut message, Aad::new(AAD)).unwrap();
+                let range = envelope.plaintext_range(plaintext_len).unwrap();
+                envelope_rng.encrypt_in_place(&mut message, range, Aad::new(AAD)).unwrap();
                 message
             }
         };

@@ -10,8 +10,9 @@ mod table;
 use compose::{compose, keyring, slots_by_version, slots_of};
 use envelock::rand_core::SeedableRng;
 use envelock::{
-    Aad, DataKeyId, Envelope, Error, KeyVersion, Keyring, MemoryKeyring, RewrapOptions, Suite,
-    inspect,
+    Aad, DataKey, DataKeyId, Envelope, Error, Freshness, KeyVersion, Keyring, KeyringError,
+    KeyringRng, MemoryKeyring, PrimaryKey, Refusal, RewrapOptions, Slot, SlotLabel, SlotWriter,
+    Suite, WrapContext, inspect,
 };
 use rand_chacha::ChaCha20Rng;
 use services::Services;
@@ -247,7 +248,7 @@ fn a_rollback_makes_the_newer_version_stale() {
     assert!(!envelope.needs_rewrap(&message).unwrap());
     keyring.promote(version(1)).unwrap();
     assert!(envelope.needs_rewrap(&message).unwrap());
-    let header = rewrap(&keyring, &message, USUAL.retiring(version(2))).unwrap();
+    let header = rewrap(&keyring, &message, USUAL.retiring("orders", version(2))).unwrap();
     assert_eq!(versions_of(&header), [1]);
     keyring.disable(version(2)).unwrap();
     let body = &message[header.len()..];
@@ -266,24 +267,24 @@ fn a_version_is_retired_only_where_no_slot_opens_under_it() {
     let keyring = keyring("orders", 1);
     let message = Envelope::new(&keyring).encrypt(b"payload", ROW).unwrap();
     // It is still the primary.
-    let error = rewrap(&keyring, &message, USUAL.retiring(version(1))).unwrap_err();
+    let error = rewrap(&keyring, &message, USUAL.retiring("orders", version(1))).unwrap_err();
     assert_eq!(still_opens(&error), ("orders", 1));
     keyring.rotate().unwrap();
     // It is the new one.
-    let error = rewrap(&keyring, &message, USUAL.retiring(version(2))).unwrap_err();
+    let error = rewrap(&keyring, &message, USUAL.retiring("orders", version(2))).unwrap_err();
     assert_eq!(still_opens(&error), ("orders", 2));
-    let header = rewrap(&keyring, &message, USUAL.retiring(version(1))).unwrap();
+    let header = rewrap(&keyring, &message, USUAL.retiring("orders", version(1))).unwrap();
     assert_eq!(versions_of(&header), [2]);
     // Nothing to do, and nothing under it; or it never was.
     for number in [1, 9] {
-        let options = USUAL.retiring(version(number));
+        let options = USUAL.retiring("orders", version(number));
         assert_eq!(rewrap(&keyring, &header, options).unwrap(), header);
     }
     // Another keyring's slot of that version is not this keyring's to judge.
     let mut foreign = slots_of(&message).remove(0);
     foreign[16] = b'O';
     let both = compose(&message, &[foreign, slots_of(&message).remove(0)], 0);
-    let header = rewrap(&keyring, &both, USUAL.retiring(version(1))).unwrap();
+    let header = rewrap(&keyring, &both, USUAL.retiring("orders", version(1))).unwrap();
     assert_eq!(versions_of(&header), [1, 2]);
 }
 
@@ -293,12 +294,14 @@ fn a_version_of_another_name_of_the_keyring_is_not_retired_yet() {
     let message = Envelope::new(&keyring).encrypt(b"payload", ROW).unwrap();
     keyring.services[0].primary = 2;
     for options in [USUAL, USUAL.trusting_backend()] {
-        let error = rewrap(&keyring, &message, options.retiring(version(1))).unwrap_err();
+        let error = rewrap(&keyring, &message, options.retiring("b", version(1))).unwrap_err();
         assert_eq!(still_opens(&error), ("b", 1));
+        let header = rewrap(&keyring, &message, options.retiring("a", version(1))).unwrap();
+        assert_eq!(versions_of(&header), [2, 1]);
     }
     keyring.services[1].primary = 2;
     for options in [USUAL, USUAL.trusting_backend()] {
-        let header = rewrap(&keyring, &message, options.retiring(version(1))).unwrap();
+        let header = rewrap(&keyring, &message, options.retiring("b", version(1))).unwrap();
         assert_eq!(versions_of(&header), [2, 2]);
     }
 }
@@ -314,7 +317,7 @@ fn a_trusted_backend_rewraps_without_giving_a_key_away() {
     assert!(!error.is_retryable());
     keyring.asked.store(0, Relaxed);
     let trusting = USUAL.trusting_backend();
-    let header = rewrap(&keyring, &message, trusting.retiring(version(1))).unwrap();
+    let header = rewrap(&keyring, &message, trusting.retiring("a", version(1))).unwrap();
     assert_eq!(rewrap(&keyring, &header, trusting).unwrap(), header);
     assert_eq!(keyring.asked.load(Relaxed), 0, "no data key was asked for");
     keyring.exports = true;
@@ -368,4 +371,95 @@ fn a_slot_of_an_unknown_version_beside_the_primary_needs_no_rewrap() {
     let header = compose(&message, &[slots[1].clone(), unknown], 0);
     assert_eq!(rewrap(&keyring, &header, USUAL).unwrap(), header);
     assert!(!Envelope::new(&keyring).needs_rewrap(&header).unwrap());
+}
+
+/// Two master keys of one name, as two environments may have: each wraps a slot of its own.
+struct Two(MemoryKeyring, MemoryKeyring);
+
+impl Keyring for Two {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.0.primary(visit)?;
+        self.1.primary(visit)
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.0.wrap(data_key, context, slots, rng)?;
+        self.1.wrap(data_key, context, slots, rng)
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        match self.0.unwrap(slot, context, data_key) {
+            Err(KeyringError::NotMine) => self.1.unwrap(slot, context, data_key),
+            answer => answer,
+        }
+    }
+
+    fn rewrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        match self.0.rewrap(slot, context, slots, rng) {
+            Err(KeyringError::NotMine) => self.1.rewrap(slot, context, slots, rng),
+            answer => answer,
+        }
+    }
+
+    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        match self.0.freshness(slot)? {
+            Freshness::NotMine => self.1.freshness(slot),
+            answer => Ok(answer),
+        }
+    }
+}
+
+/// SPEC R-KEEP, R-IDEMPOTENT: no slot gives way to another master key's.
+#[test]
+fn two_master_keys_of_one_name_keep_a_slot_each() {
+    let orders = || MemoryKeyring::create("orders").unwrap();
+    let two = Two(orders(), orders());
+    let message = Envelope::new(&two).encrypt(b"payload", ROW).unwrap();
+    let opens_with_each = |header: &[u8]| {
+        let body = &message[inspect(&message).unwrap().len()..];
+        [&two.0, &two.1].into_iter().all(|keyring| {
+            Envelope::new(keyring)
+                .decrypt_detached(header, body, ROW)
+                .is_ok_and(|p| p == b"payload")
+        })
+    };
+    let header = rewrap(&two, &message, USUAL).unwrap();
+    assert_eq!(header, message[..header.len()], "all is under a primary");
+    assert!(opens_with_each(&header));
+    for (keyring, versions) in [(&two.0, [2, 1]), (&two.1, [2, 2])] {
+        keyring.rotate().unwrap();
+        let header = rewrap(&two, &message, USUAL).unwrap();
+        assert_eq!(versions_of(&header), versions);
+        assert!(opens_with_each(&header));
+    }
+}
+
+/// Whoever destroys a version on the strength of `retiring` must not be told what nobody knows.
+#[test]
+fn a_version_that_is_unknown_here_is_not_retired() {
+    let writer = keyring("orders", 2);
+    let (message, slots) = slots_by_version(&writer, Suite::default(), b"payload", ROW);
+    let mut unknown = slots[1].clone();
+    unknown[3] = 9;
+    let header = compose(&message, &[slots[1].clone(), unknown], 0);
+    assert_eq!(rewrap(&writer, &header, USUAL).unwrap(), header);
+    let error = rewrap(&writer, &header, USUAL.retiring("orders", version(9))).unwrap_err();
+    assert!(matches!(error, Error::Refused { refusal: Refusal::UnknownVersion, .. }), "{error:?}");
 }

@@ -120,7 +120,7 @@ proptest! {
         let other = envelope.decrypt(&in_place, Aad::new(&longer)).unwrap_err();
         prop_assert!(matches!(other, Error::Authentication));
 
-        let second = envelope.rewrap(&in_place, USUAL.retiring(KeyVersion::FIRST)).unwrap();
+        let second = envelope.rewrap(&in_place, USUAL.retiring("orders", KeyVersion::FIRST)).unwrap();
         prop_assert!(!second.is_changed());
         prop_assert_eq!(second.header(), new);
         prop_assert_eq!(envelope.needs_rewrap(&whole).unwrap(), mine & 3 != 0);
@@ -150,7 +150,7 @@ proptest! {
         }
         let mut options = USUAL;
         if let Some(version) = KeyVersion::new(retiring) {
-            options = options.retiring(version);
+            options = options.retiring("orders", version);
         }
         let envelope = Envelope::new(&keyring);
         let opened = envelope.decrypt(&changed, Aad::none()).is_ok();

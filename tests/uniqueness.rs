@@ -227,9 +227,9 @@ fn a_generator_that_fails_is_an_error_and_writes_nothing() {
     randomness(envelope.with_rng(&mut rng).encrypt_detached(b"", Aad::none()).unwrap_err());
     let mut message = vec![0xA5; envelope.message_len(7).unwrap()];
     let untouched = message.clone();
-    randomness(
-        envelope.with_rng(&mut rng).encrypt_in_place(&mut message, Aad::none()).unwrap_err(),
-    );
+    let range = envelope.plaintext_range(7).unwrap();
+    let in_place = envelope.with_rng(&mut rng).encrypt_in_place(&mut message, range, Aad::none());
+    randomness(in_place.unwrap_err());
     let into = envelope.with_rng(&mut rng).encrypt_into(b"payload", Aad::none(), &mut message);
     randomness(into.unwrap_err());
     assert_eq!(message, untouched);

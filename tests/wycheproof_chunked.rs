@@ -4,7 +4,9 @@
 //! SPEC B-KDF, B-NONCE, B-NOAAD, B-COMMIT, B-LAST, B-LENGTH: an implementation that breaks one of
 //! them decrypts no valid vector, or accepts an invalid one.
 
-use envelock::danger::layout::{self, CHUNK_LEN, PREFIX_LEN, SALT_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+use envelock::danger::layout::{
+    self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, SALT_LEN, TAG_LEN,
+};
 use envelock::danger::{self, ChunkDecryptor};
 use envelock::{Error, Suite};
 use sha2::{Digest, Sha512};
@@ -188,7 +190,7 @@ fn read_chunks(vector: &Vector, decryptor: &ChunkDecryptor) -> (Vec<u8>, bool) {
     let mut message = Vec::new();
     let mut rest = &vector.body[PREFIX_LEN..];
     for index in 0.. {
-        let (sealed, after) = rest.split_at(rest.len().min(SEALED_CHUNK_LEN));
+        let (sealed, after) = rest.split_at(rest.len().min(ENCRYPTED_CHUNK_LEN));
         let mut buffer = sealed.to_vec();
         let mut apart = vec![0xA5; sealed.len().saturating_sub(TAG_LEN)];
         let Ok(chunk) = decryptor.decrypt_in_place(index, &mut buffer) else {

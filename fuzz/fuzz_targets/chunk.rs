@@ -59,7 +59,7 @@ fn change(body: &mut Vec<u8>, input: &mut Input<'_>) -> bool {
         3 => body.rotate_left(at),
         4 => {
             let chunk = body.split_off(body.len().min(56));
-            let chunks: Vec<&[u8]> = chunk.chunks(layout::SEALED_CHUNK_LEN).rev().collect();
+            let chunks: Vec<&[u8]> = chunk.chunks(layout::ENCRYPTED_CHUNK_LEN).rev().collect();
             body.extend(chunks.concat());
         }
         _ => {}

@@ -1,7 +1,7 @@
 //! One chunk at a time, by index, without state.
 
 use super::layout::{
-    CHUNK_LEN, COMMITMENT_LEN, MAX_CHUNKS, PREFIX_LEN, SALT_LEN, SEALED_CHUNK_LEN, TAG_LEN,
+    CHUNK_LEN, COMMITMENT_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, PREFIX_LEN, SALT_LEN, TAG_LEN,
 };
 use crate::crypto::aead::{AnyAead, NONCE_LEN, Nonce};
 use crate::crypto::{compare, kdf};
@@ -67,8 +67,8 @@ fn check_chunk(index: u64, len: usize) -> Result<(), Error> {
 }
 
 /// A chunk index and a length with its tag that a message can have.
-fn check_sealed_chunk(index: u64, len: usize) -> Result<(), Error> {
-    if index < MAX_CHUNKS && (TAG_LEN..=SEALED_CHUNK_LEN).contains(&len) {
+fn check_encrypted_chunk(index: u64, len: usize) -> Result<(), Error> {
+    if index < MAX_CHUNKS && (TAG_LEN..=ENCRYPTED_CHUNK_LEN).contains(&len) {
         Ok(())
     } else {
         Err(Error::Chunk { index, len })
@@ -118,25 +118,25 @@ impl ChunkEncryptor {
         tag.map_err(|_| Error::Chunk { index, len })
     }
 
-    /// Encrypts chunk `index` from `plaintext` into `sealed`, which is 16 bytes longer.
+    /// Encrypts chunk `index` from `plaintext` into `encrypted`, which is 16 bytes longer.
     ///
     /// # Errors
     ///
-    /// As [`encrypt_in_place`](Self::encrypt_in_place); [`Error::BufferLength`] if `sealed` has
+    /// As [`encrypt_in_place`](Self::encrypt_in_place); [`Error::BufferLength`] if `encrypted` has
     /// another length.
     pub fn encrypt_into(
         &self,
         index: u64,
         plaintext: &[u8],
-        sealed: &mut [u8],
+        encrypted: &mut [u8],
     ) -> Result<(), Error> {
         let len = plaintext.len();
         check_chunk(index, len)?;
         let needed = len.saturating_add(TAG_LEN);
-        if sealed.len() != needed {
-            return Err(Error::BufferLength { len: sealed.len(), needed });
+        if encrypted.len() != needed {
+            return Err(Error::BufferLength { len: encrypted.len(), needed });
         }
-        let (ciphertext, tag_out) = sealed.split_at_mut(len);
+        let (ciphertext, tag_out) = encrypted.split_at_mut(len);
         let nonce = self.cipher.nonce(index);
         let aead = self.cipher.aead.as_aead();
         let tag = aead
@@ -187,14 +187,14 @@ impl ChunkDecryptor {
     /// # Errors
     ///
     /// [`Error::Authentication`] if the tag does not verify, and [`Error::Chunk`] if no message
-    /// has such a chunk. No plaintext is left in `sealed`.
+    /// has such a chunk. No plaintext is left in `encrypted`.
     pub fn decrypt_in_place<'s>(
         &self,
         index: u64,
-        sealed: &'s mut [u8],
+        encrypted: &'s mut [u8],
     ) -> Result<&'s mut [u8], Error> {
-        check_sealed_chunk(index, sealed.len())?;
-        let (chunk, tag) = sealed.split_last_chunk_mut().ok_or(Error::Authentication)?;
+        check_encrypted_chunk(index, encrypted.len())?;
+        let (chunk, tag) = encrypted.split_last_chunk_mut().ok_or(Error::Authentication)?;
         let nonce = self.cipher.nonce(index);
         let aead = self.cipher.aead.as_aead();
         match aead.decrypt_in_place(&nonce, &[], chunk, tag) {
@@ -206,7 +206,7 @@ impl ChunkDecryptor {
         }
     }
 
-    /// Verifies and decrypts chunk `index` with its tag from `sealed` into `plaintext`, which is
+    /// Verifies and decrypts chunk `index` with its tag from `encrypted` into `plaintext`, which is
     /// 16 bytes shorter.
     ///
     /// # Errors
@@ -216,11 +216,11 @@ impl ChunkDecryptor {
     pub fn decrypt_into(
         &self,
         index: u64,
-        sealed: &[u8],
+        encrypted: &[u8],
         plaintext: &mut [u8],
     ) -> Result<(), Error> {
-        check_sealed_chunk(index, sealed.len())?;
-        let (chunk, tag) = sealed.split_last_chunk().ok_or(Error::Authentication)?;
+        check_encrypted_chunk(index, encrypted.len())?;
+        let (chunk, tag) = encrypted.split_last_chunk().ok_or(Error::Authentication)?;
         if plaintext.len() != chunk.len() {
             return Err(Error::BufferLength { len: plaintext.len(), needed: chunk.len() });
         }

@@ -16,10 +16,10 @@ pub const CHUNK_LEN: usize = 16_384;
 pub const TAG_LEN: usize = aead::TAG_LEN;
 
 /// Length of a chunk with its tag, in bytes.
-pub const SEALED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
+pub const ENCRYPTED_CHUNK_LEN: usize = CHUNK_LEN + TAG_LEN;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
-const SEALED_CHUNK: u64 = SEALED_CHUNK_LEN as u64;
+const ENCRYPTED_CHUNK: u64 = ENCRYPTED_CHUNK_LEN as u64;
 
 /// Length of the salt, in bytes.
 pub const SALT_LEN: usize = 24;
@@ -30,7 +30,7 @@ pub const COMMITMENT_LEN: usize = 32;
 /// Length of salt and commitment: the offset of chunk 0.
 pub const PREFIX_LEN: usize = SALT_LEN + COMMITMENT_LEN;
 
-/// A message has fewer than this many chunks, plus one (SPEC B-MAX): 2^38.
+/// Most chunks of a message (SPEC B-MAX): 2^38.
 pub const MAX_CHUNKS: u64 = 1 << 38;
 
 /// Longest plaintext in bytes: 4 PiB - 1.
@@ -68,10 +68,10 @@ pub fn body_len(plaintext_len: u64) -> Result<u64, Error> {
 /// longer than any.
 pub fn plaintext_len(body_len: u64) -> Result<u64, Error> {
     let chunks_len = body_len.saturating_sub(PREFIX_LEN as u64);
-    let full = chunks_len / SEALED_CHUNK;
-    let last = chunks_len % SEALED_CHUNK;
+    let full = chunks_len / ENCRYPTED_CHUNK;
+    let last = chunks_len % ENCRYPTED_CHUNK;
     if body_len < (PREFIX_LEN + TAG_LEN) as u64 || last < TAG_LEN as u64 {
-        let needed = full.saturating_mul(SEALED_CHUNK);
+        let needed = full.saturating_mul(ENCRYPTED_CHUNK);
         let needed = needed.saturating_add((PREFIX_LEN + TAG_LEN) as u64);
         return Err(Error::Truncated { part: Part::Body, len: body_len, needed });
     }
@@ -90,5 +90,5 @@ pub fn chunk_offset(index: u64) -> Result<u64, Error> {
     if index >= MAX_CHUNKS {
         return Err(Error::MessageTooLong);
     }
-    Ok(index.saturating_mul(SEALED_CHUNK).saturating_add(PREFIX_LEN as u64))
+    Ok(index.saturating_mul(ENCRYPTED_CHUNK).saturating_add(PREFIX_LEN as u64))
 }

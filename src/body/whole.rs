@@ -1,7 +1,7 @@
 //! A whole body in memory, chunk by chunk.
 
 use super::cipher::{ChunkDecryptor, ChunkEncryptor};
-use super::layout::{self, CHUNK_LEN, PREFIX_LEN, SEALED_CHUNK_LEN, TAG_LEN};
+use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
 use crate::error::Error;
 use core::ops::Range;
 use zeroize::Zeroize;
@@ -17,12 +17,14 @@ pub(crate) fn encrypt_into(
     if body.len() != needed {
         return Err(wrong_length);
     }
-    let (prefix, sealed) = body.split_first_chunk_mut().ok_or(wrong_length)?;
+    let (prefix, encrypted) = body.split_first_chunk_mut().ok_or(wrong_length)?;
     *prefix = *encryptor.prefix();
     // The body always has a short last chunk; where it is empty, the plaintext has no such piece.
     let chunks = plaintext.chunks(CHUNK_LEN).chain(core::iter::repeat(&[][..]));
-    for (index, (sealed, chunk)) in (0..).zip(sealed.chunks_mut(SEALED_CHUNK_LEN).zip(chunks)) {
-        encryptor.encrypt_into(index, chunk, sealed)?;
+    for (index, (encrypted, chunk)) in
+        (0..).zip(encrypted.chunks_mut(ENCRYPTED_CHUNK_LEN).zip(chunks))
+    {
+        encryptor.encrypt_into(index, chunk, encrypted)?;
     }
     Ok(())
 }
@@ -33,15 +35,16 @@ pub(crate) fn encrypt_in_place(encryptor: &ChunkEncryptor, body: &mut [u8]) -> R
     let len = layout::plaintext_len(body.len() as u64)?;
     // From the last chunk back, each moves behind the tags of those before it.
     for index in (0..layout::chunk_count(len)?).rev() {
-        let (sealed, plain) = chunk_ranges(index, body.len())?;
-        let start = sealed.start;
-        if plain.start != start {
-            body.copy_within(plain, start);
+        let (encrypted, plain) = chunk_ranges(index, body.len())?;
+        // Encrypted first and moved then, while it is in the cache.
+        let chunk = body.get_mut(plain.clone()).unwrap_or_default();
+        let tag = encryptor.encrypt_in_place(index, chunk)?;
+        if plain.start != encrypted.start {
+            body.copy_within(plain, encrypted.start);
         }
-        let sealed = body.get_mut(sealed).unwrap_or_default();
-        let wrong_length = Error::Chunk { index, len: sealed.len() };
-        let (chunk, tag) = sealed.split_last_chunk_mut().ok_or(wrong_length)?;
-        *tag = encryptor.encrypt_in_place(index, chunk)?;
+        let encrypted = body.get_mut(encrypted).unwrap_or_default();
+        let wrong_length = Error::Chunk { index, len: encrypted.len() };
+        *encrypted.last_chunk_mut().ok_or(wrong_length)? = tag;
     }
     if let Some(prefix) = body.first_chunk_mut() {
         *prefix = *encryptor.prefix();
@@ -60,12 +63,12 @@ pub(crate) fn decrypt_into(
     if plaintext.len() != needed {
         return Err(Error::BufferLength { len: plaintext.len(), needed });
     }
-    let sealed = body.get(PREFIX_LEN..).unwrap_or_default();
+    let encrypted = body.get(PREFIX_LEN..).unwrap_or_default();
     let mut rest = &mut *plaintext;
-    for (index, sealed) in (0..).zip(sealed.chunks(SEALED_CHUNK_LEN)) {
-        let len = sealed.len().saturating_sub(TAG_LEN).min(rest.len());
+    for (index, encrypted) in (0..).zip(encrypted.chunks(ENCRYPTED_CHUNK_LEN)) {
+        let len = encrypted.len().saturating_sub(TAG_LEN).min(rest.len());
         let (chunk, after) = rest.split_at_mut(len);
-        if let Err(error) = decryptor.decrypt_into(index, sealed, chunk) {
+        if let Err(error) = decryptor.decrypt_into(index, encrypted, chunk) {
             plaintext.zeroize();
             return Err(error);
         }
@@ -93,15 +96,17 @@ fn decrypt_chunks_in_place(
 ) -> Result<Range<usize>, Error> {
     let len = layout::plaintext_len(body.len() as u64)?;
     for index in 0..layout::chunk_count(len)? {
-        let (sealed, plain) = chunk_ranges(index, body.len())?;
-        let start = sealed.start;
-        decryptor.decrypt_in_place(index, body.get_mut(sealed).unwrap_or_default())?;
+        let (encrypted, plain) = chunk_ranges(index, body.len())?;
+        let start = encrypted.start;
+        decryptor.decrypt_in_place(index, body.get_mut(encrypted).unwrap_or_default())?;
         if plain.start != start {
             let chunk = start..start.saturating_add(plain.len());
             body.copy_within(chunk, plain.start);
         }
     }
     let end = PREFIX_LEN.saturating_add(to_usize(len)?);
+    // Chunks that moved left their last bytes behind.
+    body.get_mut(end..).unwrap_or_default().zeroize();
     Ok(PREFIX_LEN..end)
 }
 
@@ -109,7 +114,7 @@ fn decrypt_chunks_in_place(
 /// starts at byte 56 and has no gaps.
 fn chunk_ranges(index: u64, body_len: usize) -> Result<(Range<usize>, Range<usize>), Error> {
     let start = to_usize(layout::chunk_offset(index)?)?;
-    let end = start.saturating_add(SEALED_CHUNK_LEN).min(body_len);
+    let end = start.saturating_add(ENCRYPTED_CHUNK_LEN).min(body_len);
     let tags_before = to_usize(index.saturating_mul(TAG_LEN as u64))?;
     let plain_start = start.saturating_sub(tags_before);
     let len = end.saturating_sub(start).saturating_sub(TAG_LEN);

@@ -6,8 +6,8 @@ use crate::aad::Aad;
 use crate::body::{self, ChunkDecryptor, layout};
 use crate::crypto::secret::DataKey;
 use crate::error::{Error, Part};
-use crate::format::{Header, Slot};
-use crate::keyring::{Keyring, KeyringError, WrapContext};
+use crate::format::{Header, Slot, SlotLabel};
+use crate::keyring::{Keyring, KeyringError, Refusal, WrapContext};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -148,13 +148,13 @@ impl<K: Keyring> Envelope<K> {
         let truncated = Error::Truncated { part: Part::Body, len: 0, needed: 0 };
         let prefix = body.first_chunk::<{ layout::PREFIX_LEN }>().ok_or(truncated)?;
         let mut data_key = DataKey::empty();
-        self.open(header, &mut data_key)?;
+        self.unwrap_first(header, &mut data_key)?;
         let context = [&header.core().as_bytes()[..], aad.as_bytes()];
         ChunkDecryptor::new(header.suite(), data_key.expose(), prefix, context)
     }
 
     /// Unwraps the first slot that opens (SPEC O-ORDER).
-    fn open(&self, header: &Header<'_>, data_key: &mut DataKey) -> Result<(), Error> {
+    fn unwrap_first(&self, header: &Header<'_>, data_key: &mut DataKey) -> Result<(), Error> {
         let context = WrapContext::new(header.core());
         let mut failures = Failures::default();
         for slot in header.slots() {
@@ -182,32 +182,30 @@ pub(super) fn unwrap_verified<K: Keyring + ?Sized>(
     context.verify(data_key)
 }
 
-/// Why no slot opened so far: the first of each kind.
+/// Why no slot opened so far: the first of each kind. Allocates nothing before it is an error.
 #[derive(Default)]
-pub(super) struct Failures {
-    unavailable: Option<Error>,
-    refused: Option<Error>,
+pub(super) struct Failures<'h> {
+    unavailable: Option<KeyringError>,
+    refused: Option<(SlotLabel<'h>, Refusal)>,
     authentication: bool,
 }
 
-impl Failures {
-    pub(super) fn add(&mut self, slot: &Slot<'_>, error: KeyringError) {
+impl<'h> Failures<'h> {
+    pub(super) fn add(&mut self, slot: &Slot<'h>, error: KeyringError) {
         match error {
             KeyringError::NotMine => {}
             KeyringError::Refused(refusal) => {
-                let key = || slot.label.name.as_str().into();
-                let version = slot.label.version;
-                self.refused.get_or_insert_with(|| Error::Refused { key: key(), version, refusal });
+                self.refused.get_or_insert((slot.label, refusal));
             }
             KeyringError::Authentication => self.authentication = true,
             other => {
-                self.unavailable.get_or_insert_with(|| Error::from_wrap(other));
+                self.unavailable.get_or_insert(other);
             }
         }
     }
 
     /// The failure of one slot.
-    pub(super) fn of(slot: &Slot<'_>, error: KeyringError) -> Self {
+    pub(super) fn of(slot: &Slot<'h>, error: KeyringError) -> Self {
         let mut failures = Failures::default();
         failures.add(slot, error);
         failures
@@ -220,19 +218,20 @@ impl Failures {
 
     /// The first of: unavailable, refused, authentication failed, no key (SPEC O-PRECEDENCE).
     pub(super) fn into_error(self, header: &Header<'_>) -> Error {
-        let authentication = self.authentication.then_some(Error::Authentication);
-        let found = self.unavailable.or(self.refused).or(authentication);
-        found.unwrap_or_else(|| no_key(header))
-    }
-}
-
-fn no_key(header: &Header<'_>) -> Error {
-    match header.slots().next() {
-        Some(Slot { label, .. }) => Error::NoKey {
-            key: label.name.as_str().into(),
-            version: label.version,
-            slots: header.slots().len(),
-        },
-        None => Error::Authentication,
+        if let Some(error) = self.unavailable {
+            return Error::from_wrap(error);
+        }
+        if let Some((label, refusal)) = self.refused {
+            let key = label.name.as_str().into();
+            return Error::Refused { key, version: label.version, refusal };
+        }
+        match header.slots().next() {
+            Some(Slot { label, .. }) if !self.authentication => Error::NoKey {
+                key: label.name.as_str().into(),
+                version: label.version,
+                slots: header.slots().len(),
+            },
+            _ => Error::Authentication,
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! Encryption: a fresh data key, its wraps, and the body under it.
 
-use super::length::{body_len, plaintext_len_of_body};
+use super::length::body_len;
 use super::{Envelope, WithRng};
 use crate::aad::Aad;
 use crate::body::{self, ChunkEncryptor, layout};
@@ -46,9 +46,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         let header_len = self.envelope.header_len()?;
         let body_len = body_len(plaintext.len())?;
         let needed = header_len.checked_add(body_len).ok_or(Error::MessageTooLong)?;
-        if message.len() != needed {
-            return Err(Error::BufferLength { len: message.len(), needed });
-        }
+        check_len(message, needed)?;
         let (header, body) = split_header(message, header_len)?;
         self.encrypt_detached_into(plaintext, aad, header, body)
     }
@@ -58,9 +56,19 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     /// # Errors
     ///
     /// As there.
-    pub fn encrypt_in_place(&mut self, message: &mut [u8], aad: Aad<'_>) -> Result<(), Error> {
-        let (header, body) = split_header(message, self.envelope.header_len()?)?;
-        self.encrypt_detached_in_place(header, body, aad)
+    pub fn encrypt_in_place(
+        &mut self,
+        message: &mut [u8],
+        plaintext: Range<usize>,
+        aad: Aad<'_>,
+    ) -> Result<(), Error> {
+        // The caller's range, not the keyring's present header length, says where the body is: a
+        // rotation in between must not shift the plaintext.
+        let too_short = Error::BufferLength { len: message.len(), needed: plaintext.end };
+        let header_len = plaintext.start.checked_sub(layout::PREFIX_LEN);
+        let parts = header_len.and_then(|len| message.split_at_mut_checked(len));
+        let (header, body) = parts.ok_or(too_short)?;
+        self.encrypt_detached_in_place(header, body, plaintext.len(), aad)
     }
 
     /// See [`Envelope::encrypt_detached`].
@@ -93,10 +101,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         header: &mut [u8],
         body: &mut [u8],
     ) -> Result<(), Error> {
-        let needed = body_len(plaintext.len())?;
-        if body.len() != needed {
-            return Err(Error::BufferLength { len: body.len(), needed });
-        }
+        check_len(body, body_len(plaintext.len())?)?;
         let encryptor = self.begin(header, aad)?;
         body::encrypt_into(&encryptor, plaintext, body)
     }
@@ -110,15 +115,10 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         &mut self,
         header: &mut [u8],
         body: &mut [u8],
+        plaintext_len: usize,
         aad: Aad<'_>,
     ) -> Result<(), Error> {
-        plaintext_len_of_body(body.len()).map_err(|error| match error {
-            Error::Truncated { needed, .. } => {
-                let needed = usize::try_from(needed).unwrap_or(usize::MAX);
-                Error::BufferLength { len: body.len(), needed }
-            }
-            other => other,
-        })?;
+        check_len(body, body_len(plaintext_len)?)?;
         let encryptor = self.begin(header, aad)?;
         body::encrypt_in_place(&encryptor, body)
     }
@@ -149,8 +149,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
 
 impl<K: Keyring> Envelope<K> {
     /// Where the plaintext stands in the buffer that [`encrypt_in_place`](Self::encrypt_in_place)
-    /// takes, and where [`decrypt_in_place`](Self::decrypt_in_place) leaves it: behind the
-    /// header and 56 bytes.
+    /// takes: behind the header that would be written now, and 56 bytes.
     ///
     /// # Errors
     ///
@@ -169,6 +168,11 @@ fn retry_once<T>(mut encrypt: impl FnMut() -> Result<T, Error>) -> Result<T, Err
         Err(Error::HeaderRoom { .. }) => encrypt(),
         other => other,
     }
+}
+
+fn check_len(buffer: &[u8], needed: usize) -> Result<(), Error> {
+    let len = buffer.len();
+    if len == needed { Ok(()) } else { Err(Error::BufferLength { len, needed }) }
 }
 
 fn split_header(message: &mut [u8], header_len: usize) -> Result<(&mut [u8], &mut [u8]), Error> {

@@ -91,8 +91,8 @@ impl<K: Keyring> Envelope<K> {
                 Freshness::NotMine | Freshness::Primary => {}
                 Freshness::Stale => return Ok(true),
                 // A rewrap leaves it where it is, beside a slot under the primary.
-                Freshness::UnknownVersion if self.has_primary(&header, slot.label.name)? => {}
-                Freshness::UnknownVersion => return Ok(true),
+                Freshness::Refused(_) if self.has_primary(&header, slot.label.name)? => {}
+                Freshness::Refused(_) => return Ok(true),
             }
         }
         Ok(false)

@@ -6,6 +6,7 @@ use crate::aad::Aad;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 impl<K: Keyring> Envelope<K> {
     /// Encrypts `plaintext` under a fresh data key and returns header and body in one.
@@ -36,7 +37,8 @@ impl<K: Keyring> Envelope<K> {
     }
 
     /// Encrypts in place: `message` has exactly [`message_len`](Self::message_len) bytes, and
-    /// the plaintext stands at [`plaintext_range`](Self::plaintext_range). Allocates nothing.
+    /// the plaintext stands at [`plaintext_range`](Self::plaintext_range), which is given again.
+    /// What the slots do not fill in front of it becomes padding. Allocates nothing.
     ///
     /// ```
     /// # fn main() -> Result<(), envelock::Error> {
@@ -45,8 +47,9 @@ impl<K: Keyring> Envelope<K> {
     /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
     /// let plaintext = b"four score";
     /// let mut message = vec![0; envelope.message_len(plaintext.len())?];
-    /// message[envelope.plaintext_range(plaintext.len())?].copy_from_slice(plaintext);
-    /// envelope.encrypt_in_place(&mut message, Aad::none())?;
+    /// let range = envelope.plaintext_range(plaintext.len())?;
+    /// message[range.clone()].copy_from_slice(plaintext);
+    /// envelope.encrypt_in_place(&mut message, range, Aad::none())?;
     /// assert_eq!(envelope.decrypt_in_place(&mut message, Aad::none())?, plaintext);
     /// # Ok(())
     /// # }
@@ -54,9 +57,15 @@ impl<K: Keyring> Envelope<K> {
     ///
     /// # Errors
     ///
-    /// As [`encrypt_into`](Self::encrypt_into). The plaintext is then untouched.
-    pub fn encrypt_in_place(&self, message: &mut [u8], aad: Aad<'_>) -> Result<(), Error> {
-        self.with_rng(&mut OsRandom).encrypt_in_place(message, aad)
+    /// As [`encrypt_into`](Self::encrypt_into); [`Error::HeaderRoom`] if a rotation since has made
+    /// the header longer. The plaintext is then untouched.
+    pub fn encrypt_in_place(
+        &self,
+        message: &mut [u8],
+        plaintext: Range<usize>,
+        aad: Aad<'_>,
+    ) -> Result<(), Error> {
+        self.with_rng(&mut OsRandom).encrypt_in_place(message, plaintext, aad)
     }
 
     /// Encrypts to a header and a body that are kept apart. Their bytes are those of a message
@@ -91,8 +100,8 @@ impl<K: Keyring> Envelope<K> {
         self.with_rng(&mut OsRandom).encrypt_detached_into(plaintext, aad, header, body)
     }
 
-    /// Encrypts in place: the plaintext stands in `body` from byte 56 on, and `body` has exactly
-    /// [`body_len`](crate::body_len) bytes. For `header` see
+    /// Encrypts in place: `plaintext_len` bytes of plaintext stand in `body` from byte 56 on, and
+    /// `body` has exactly [`body_len`](crate::body_len) bytes. For `header` see
     /// [`encrypt_detached_into`](Self::encrypt_detached_into). Allocates nothing.
     ///
     /// # Errors
@@ -102,9 +111,10 @@ impl<K: Keyring> Envelope<K> {
         &self,
         header: &mut [u8],
         body: &mut [u8],
+        plaintext_len: usize,
         aad: Aad<'_>,
     ) -> Result<(), Error> {
-        self.with_rng(&mut OsRandom).encrypt_detached_in_place(header, body, aad)
+        self.with_rng(&mut OsRandom).encrypt_detached_in_place(header, body, plaintext_len, aad)
     }
 
     /// Wraps the data key anew under the primary version and returns the new header.
@@ -113,21 +123,21 @@ impl<K: Keyring> Envelope<K> {
     /// needed, and no byte of the body changes. The header keeps its length unless its slots
     /// outgrow it. To store it, compare and swap: write it only if the old one is still there.
     ///
-    /// - A slot is rewrapped only to the same key name, in its place; slots of other keyrings
-    ///   stay byte for byte, in order.
-    /// - Every slot of the name that opens gives way to the new one, as do those that the
-    ///   keyring knows and that do not verify or are refused by their state.
-    /// - A slot of an unknown version stays.
+    /// - A slot that opens and is not under the primary gives way to a new one of the same key
+    ///   name, in its place; two that would become the same are one.
+    /// - Every other slot stays byte for byte, in order: other keyrings', and those that do not
+    ///   open (of an unknown or disabled version, damaged).
     /// - If the slots of one key name of this keyring cannot be rewrapped, nothing is, for any.
     /// - The new slot is unwrapped and verified before this returns.
     ///
     /// # Errors
     ///
     /// What is wrong with the header; if no slot of a name of this keyring opens, why, as
-    /// [`decrypt`](Self::decrypt) says it; from the keyring as [`encrypt`](Self::encrypt).
+    /// [`decrypt`](Self::decrypt) says it; from the keyring as [`encrypt`](Self::encrypt);
+    /// [`Error::OldVersionStillOpens`] by [`RewrapOptions::retiring`].
     #[doc(alias = "re-encrypt")]
     #[doc(alias = "rekey")]
-    pub fn rewrap(&self, message: &[u8], options: RewrapOptions) -> Result<Rewrap, Error> {
+    pub fn rewrap(&self, message: &[u8], options: RewrapOptions<'_>) -> Result<Rewrap, Error> {
         self.with_rng(&mut OsRandom).rewrap(message, options)
     }
 
@@ -144,7 +154,7 @@ impl<K: Keyring> Envelope<K> {
     pub fn rewrap_in_place(
         &self,
         message: &mut [u8],
-        options: RewrapOptions,
+        options: RewrapOptions<'_>,
     ) -> Result<bool, Error> {
         self.with_rng(&mut OsRandom).rewrap_in_place(message, options)
     }

@@ -161,7 +161,8 @@ impl<'a> Iterator for Slots<'a> {
         let (wrapped_key, rest) = rest.split_at_checked(wrapped_len)?;
         self.rest = rest;
         let label = SlotLabel {
-            name: KeyName::from_bytes(name).ok()?,
+            // The bytes were parsed before, or written by us.
+            name: KeyName::checked(core::str::from_utf8(name).ok()?),
             version: KeyVersion::new(u32::from_be_bytes(*version))?,
             master_key_id: MasterKeyId(*master_key_id),
             algorithm: WrapAlgorithm::new(algorithm)?,

@@ -180,10 +180,6 @@ impl SlotSet {
         self.0 & SlotSet::bit(index) != 0
     }
 
-    pub(crate) fn len(self) -> usize {
-        self.0.count_ones() as usize
-    }
-
     fn first(self) -> Option<usize> {
         (0..MAX_SLOTS).find(|index| self.contains(*index))
     }
@@ -205,7 +201,7 @@ fn header_len_field(len: usize) -> Result<[u8; 2], Error> {
 }
 
 /// Writes one slot at the start of `room` and returns its length, or `None` if it does not fit.
-pub(crate) fn encode_slot(room: &mut [u8], slot: &Slot<'_>) -> Option<usize> {
+fn encode_slot(room: &mut [u8], slot: &Slot<'_>) -> Option<usize> {
     let SlotLabel { name, version, master_key_id, algorithm } = slot.label;
     let name_len = u8::try_from(name.len()).ok()?;
     let wrapped_len = u16::try_from(slot.wrapped_key.len()).ok()?;

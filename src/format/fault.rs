@@ -88,6 +88,9 @@ pub enum SlotFault {
     /// A slot that a rewrap made does not unwrap to the message's data key.
     #[error("new slot does not unwrap to the same data key")]
     Unproven,
+    /// A rewrap of one slot pushed more than one.
+    #[error("rewrap of a slot made more than one")]
+    NotOne,
     /// The keyring reported success and wrote no slot.
     #[error("keyring wrote no slot")]
     None,

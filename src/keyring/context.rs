@@ -36,7 +36,9 @@ impl<'a> WrapContext<'a> {
 
     /// The bytes that a wrap under `label` authenticates besides the data key (SPEC K-AAD).
     ///
-    /// Algorithms 128 to 255 use these, or bytes that bind at least as much.
+    /// Other algorithms than 1 to 3 use these, or bytes of their own that bind at least the
+    /// core, the algorithm and the name; a backend that tells the version only in its answer
+    /// compares that with the slot's.
     pub fn wrap_aad(&self, label: &SlotLabel<'_>) -> WrapAad {
         let name = label.name.as_str().as_bytes();
         let name_len = u8::try_from(name.len()).unwrap_or(u8::MAX);
@@ -53,6 +55,11 @@ impl<'a> WrapContext<'a> {
         // A name has at most 255 bytes: it fits.
         let len = bytes::concat(&mut bytes, &fields).unwrap_or_default();
         WrapAad { bytes, len }
+    }
+
+    /// The immutable core: bytes 0..22 of the header.
+    pub fn core_bytes(&self) -> &'a [u8; 22] {
+        self.core.as_bytes()
     }
 
     /// Checks that `data_key` is this message's: its length, and in constant time its check.

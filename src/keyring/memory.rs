@@ -283,7 +283,7 @@ impl Keyring for MemoryKeyring {
         let (primary, _) = state.primary()?;
         Ok(match state.key_for(slot) {
             Err(KeyringError::NotMine) => Freshness::NotMine,
-            Err(KeyringError::Refused(Refusal::UnknownVersion)) => Freshness::UnknownVersion,
+            Err(KeyringError::Refused(refusal)) => Freshness::Refused(refusal),
             _ if primary.same_key(slot) => Freshness::Primary,
             _ => Freshness::Stale,
         })

@@ -85,6 +85,8 @@ pub trait Keyring: Send + Sync {
     /// | [`Refused`](KeyringError::Refused) | mine, but not to be used | tries the next; reports key, version and reason if none opens |
     /// | [`Authentication`](KeyringError::Authentication) | mine, and it does not verify | tries the next slot |
     /// | [`Unavailable`](KeyringError::Unavailable) | no answer now | tries the next; reports a retryable error if none opens |
+    ///
+    /// A rewrap leaves every slot that does not open where it is.
     fn unwrap(
         &self,
         slot: &Slot<'_>,
@@ -95,7 +97,8 @@ pub trait Keyring: Send + Sync {
     /// Wraps the data key of `slot` anew under the primary version of the *same* key name, and
     /// pushes that one slot.
     ///
-    /// Called once by a rewrap; the core then unwraps and verifies what comes out, unless its
+    /// Called by a rewrap for each slot that is not under the primary, and once more if the new
+    /// slot needs more room than is usual; the core then unwraps and verifies what comes out, unless its
     /// caller trusts the backend with that. The provided method unwraps, verifies and wraps. A
     /// backend that can re-encrypt on its own side overrides it, and then the data key need
     /// never leave it; a keyring that wraps under several names must override it, since a slot
@@ -120,9 +123,11 @@ pub trait Keyring: Send + Sync {
     /// Says from its label alone whether `slot` is this keyring's, and under the primary.
     ///
     /// Called by `needs_rewrap` and by a rewrap. The provided method compares with
-    /// [`primary`](Self::primary) and takes every other slot of the same name for stale; a
-    /// keyring overrides it if it holds names that it does not wrap under, or can tell foreign
-    /// material by its id.
+    /// [`primary`](Self::primary) and takes every other slot of the same name for stale. A
+    /// keyring overrides it if it holds names that it does not wrap under, can tell foreign
+    /// material by its id, or refuses or does not know some versions: a slot that is called
+    /// stale and does not open is reported by `needs_rewrap` for ever. A slot that is wrongly
+    /// called [`Primary`](Freshness::Primary) is never rewrapped.
     ///
     /// # Errors
     ///
@@ -153,7 +158,7 @@ pub struct PrimaryKey<'a> {
 
 /// How a slot stands to a keyring, going by its label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::exhaustive_enums, reason = "its answers are settled with the trait")]
+#[non_exhaustive]
 pub enum Freshness {
     /// Another keyring's.
     NotMine,
@@ -161,8 +166,8 @@ pub enum Freshness {
     Primary,
     /// Under a version that is not the primary; older or newer, since a rollback goes back.
     Stale,
-    /// Under a name of this keyring and a version that it does not know.
-    UnknownVersion,
+    /// Under a version of this keyring that it refuses to use, or does not know.
+    Refused(Refusal),
 }
 
 macro_rules! forward_keyring {

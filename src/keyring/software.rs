@@ -1,8 +1,8 @@
 //! Wrap algorithm 1: XAES-256-GCM under a master key that this process holds.
 
 use super::{KeyringError, WrapContext};
-use crate::crypto::secret::MAX_DATA_KEY_LEN;
-use crate::crypto::secret::{DataKey, MASTER_KEY_LEN, MasterKey};
+
+use crate::crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 use crate::crypto::{CryptoError, kdf, xaes};
 use crate::format::{MasterKeyId, Slot, SlotLabel, SlotWriter};
 use crate::random::KeyringRng;
@@ -52,7 +52,7 @@ impl SoftwareKey {
         let key = data_key.expose();
         let len = xaes::NONCE_LEN.saturating_add(key.len()).saturating_add(xaes::TAG_LEN);
         let wrapped = wrapped.get_mut(..len).ok_or(KeyringError::Authentication)?;
-        seal(&self.cipher, key, &context.wrap_aad(label), wrapped, rng)?;
+        encrypt(&self.cipher, key, &context.wrap_aad(label), wrapped, rng)?;
         slots.push(label, wrapped)
     }
 
@@ -63,12 +63,12 @@ impl SoftwareKey {
         context: &WrapContext<'_>,
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
-        let opened = open(&self.cipher, slot, context, data_key);
-        opened.map_err(|_| KeyringError::Authentication)
+        let decrypted = decrypt(&self.cipher, slot, context, data_key);
+        decrypted.map_err(|_| KeyringError::Authentication)
     }
 }
 
-fn seal(
+fn encrypt(
     cipher: &xaes::Xaes,
     key: &[u8],
     aad: &[u8],
@@ -83,7 +83,7 @@ fn seal(
     Ok(())
 }
 
-fn open(
+fn decrypt(
     cipher: &xaes::Xaes,
     slot: &Slot<'_>,
     context: &WrapContext<'_>,

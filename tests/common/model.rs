@@ -182,9 +182,9 @@ pub fn rewrap(shape: &Shape, message: &[u8]) -> Result<bool, Answer> {
     Ok(rest != [Standing::Opens { fresh: true }])
 }
 
-/// What a rewrap keeps byte for byte: another's slots, and those of unknown versions.
+/// What a rewrap keeps byte for byte: whatever does not open.
 fn stays(standing: Standing) -> bool {
-    matches!(standing, Standing::NotMine | Standing::Refused(Refusal::UnknownVersion))
+    !matches!(standing, Standing::Opens { .. })
 }
 
 /// The slots of `header` that a rewrap keeps, in order (SPEC R-KEEP).

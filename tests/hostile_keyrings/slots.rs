@@ -71,7 +71,7 @@ fn a_rewrap_takes_exactly_one_slot_of_the_same_name() {
             slots.push(&numbered(label, 5), &[1])?;
             slots.push(&numbered(label, 6), &[1])
         },
-        SlotFault::TooMany,
+        SlotFault::NotOne,
     ));
     cases.push((
         |label, slots| (5..22).try_for_each(|number| slots.push(&numbered(label, number), &[1])),

@@ -29,11 +29,6 @@ impl Kind {
     fn opens(self) -> bool {
         matches!(self, Primary | Stale | OtherStale)
     }
-
-    /// Gives way to the new slot.
-    fn gives_way(self) -> bool {
-        self.opens() || matches!(self, Disabled | Damaged)
-    }
 }
 
 /// What the documentation of `Envelope::rewrap` says: the new header's slots, `None` standing for
@@ -48,11 +43,11 @@ fn expected(kinds: &[Kind]) -> Result<Vec<Option<Kind>>, &'static str> {
             None => "no key",
         });
     }
-    let first = kinds.iter().position(|kind| kind.gives_way());
+    let first = kinds.iter().position(|kind| kind.opens());
     let new = kinds.contains(&Primary).then_some(Primary);
     let slots = kinds.iter().enumerate().filter_map(|(index, kind)| match kind {
         _ if Some(index) == first => Some(new),
-        kind if kind.gives_way() => None,
+        kind if kind.opens() => None,
         kind => Some(Some(*kind)),
     });
     Ok(slots.collect())

@@ -7,8 +7,8 @@ use super::WithRng;
 use super::decrypt::{Failures, unwrap_verified};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{Header, KeyVersion, Slot, SlotFault, SlotSet, replace_slots};
-use crate::keyring::{Freshness, Keyring, KeyringError, WrapContext};
+use crate::format::{Header, KeyVersion, Slot};
+use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
 use crate::random::RandomPool;
 use alloc::vec::Vec;
 use core::fmt;
@@ -18,23 +18,26 @@ use scratch::Scratch;
 
 /// What a rewrap is asked to make sure of.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RewrapOptions {
-    retiring: Option<KeyVersion>,
+pub struct RewrapOptions<'a> {
+    retiring: Option<(&'a str, KeyVersion)>,
     trust_backend: bool,
 }
 
-impl RewrapOptions {
+impl<'a> RewrapOptions<'a> {
     /// The usual: verify the old slot and the new one.
     pub const fn new() -> Self {
         RewrapOptions { retiring: None, trust_backend: false }
     }
 
-    /// Refuses with [`Error::OldVersionStillOpens`] if `version` of a key of this keyring would
-    /// still open the new header: because it is still the primary, because another slot is under
-    /// it, or because the keyring takes the new slot for one of `version` as well.
+    /// Refuses with [`Error::OldVersionStillOpens`] if `version` of the key `name` would still
+    /// open the new header: because it is still the primary, because another slot is under it, or
+    /// because the keyring takes the new slot for one of `version` as well.
+    ///
+    /// A slot of that version that this keyring does not know, or cannot ask about now, is an
+    /// error too: nobody here can tell. One that the keyring refuses by its state does not open.
     #[must_use]
-    pub const fn retiring(mut self, version: KeyVersion) -> Self {
-        self.retiring = Some(version);
+    pub const fn retiring(mut self, name: &'a str, version: KeyVersion) -> Self {
+        self.retiring = Some((name, version));
         self
     }
 
@@ -93,7 +96,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     /// # Errors
     ///
     /// As there.
-    pub fn rewrap(&mut self, message: &[u8], options: RewrapOptions) -> Result<Rewrap, Error> {
+    pub fn rewrap(&mut self, message: &[u8], options: RewrapOptions<'_>) -> Result<Rewrap, Error> {
         let old = Header::parse(message)?;
         let (header, changed) = match self.new_header(&old, options, Growth::Allowed)? {
             Some(new) => (new.as_bytes().to_vec(), true),
@@ -110,7 +113,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     pub fn rewrap_in_place(
         &mut self,
         message: &mut [u8],
-        options: RewrapOptions,
+        options: RewrapOptions<'_>,
     ) -> Result<bool, Error> {
         let old = Header::parse(message)?;
         let len = old.len();
@@ -125,7 +128,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     fn new_header(
         &mut self,
         old: &Header<'_>,
-        options: RewrapOptions,
+        options: RewrapOptions<'_>,
         growth: Growth,
     ) -> Result<Option<Scratch>, Error> {
         let keyring = &self.envelope.keyring;
@@ -141,27 +144,26 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
                 Some(current) => Header::parse_detached(current.as_bytes())?,
                 None => *old,
             };
-            let job = NameJob { keyring, header: &header, name, options };
-            match job.run(&mut pool)? {
+            let job = NameJob { keyring, name, options, growth };
+            match job.run(&header, &mut pool)? {
                 Outcome::NotMine => {}
                 Outcome::Current => opened = true,
-                Outcome::Replace { slot, replaced } => {
+                Outcome::Changed(new) => {
                     opened = true;
-                    let next = rebuild(&header, &slot, replaced, growth)?;
-                    current = Some(next);
+                    current = Some(new);
                 }
             }
         }
         if !opened {
             return Err(Failures::default().into_error(old));
         }
-        if let Some(version) = options.retiring {
+        if let Some((name, version)) = options.retiring {
             let new = match &current {
                 Some(current) => Header::parse_detached(current.as_bytes())?,
                 None => *old,
             };
             let opener = Opener { keyring, header: &new, options };
-            opener.check_retired(old, version)?;
+            opener.check_retired(old, name, version)?;
         }
         Ok(current)
     }
@@ -174,37 +176,15 @@ enum Growth {
     Refused,
 }
 
-/// The new header: as long as the old one, so that it can take its place, or as long as needed.
-fn rebuild(
-    header: &Header<'_>,
-    slot: &Scratch,
-    replaced: SlotSet,
-    growth: Growth,
-) -> Result<Scratch, Error> {
-    let slot = slot.slot().ok_or(Error::Slot(SlotFault::None))?;
-    let mut out = Scratch::zeroed(header.len());
-    match replace_slots(header, &slot, replaced, out.as_mut_bytes()) {
-        Err(Error::HeaderRoom { needed, .. }) if growth == Growth::Allowed => {
-            out = Scratch::zeroed(needed);
-            replace_slots(header, &slot, replaced, out.as_mut_bytes())?;
-        }
-        other => other?,
-    }
-    // Whatever a keyring or a hostile header led to, no message is given a header that cannot be
-    // read again.
-    Header::parse_detached(out.as_bytes())?;
-    Ok(out)
-}
-
 /// Tries slots on the data key of a new header.
 struct Opener<'a, K> {
     keyring: &'a K,
     header: &'a Header<'a>,
-    options: RewrapOptions,
+    options: RewrapOptions<'a>,
 }
 
 impl<K: Keyring> Opener<'_, K> {
-    /// Whether `slot` opens; an error if the keyring could not tell.
+    /// Whether `slot` opens; an error if the keyring cannot tell.
     fn opens(&self, slot: &Slot<'_>) -> Result<bool, Error> {
         if self.options.trust_backend {
             let freshness = self.keyring.freshness(&slot.label).map_err(Error::from_wrap)?;
@@ -214,6 +194,9 @@ impl<K: Keyring> Opener<'_, K> {
         let context = WrapContext::new(self.header.core());
         match unwrap_verified(self.keyring, slot, &context, &mut data_key) {
             Ok(()) => Ok(true),
+            Err(error @ KeyringError::Refused(Refusal::UnknownVersion)) => {
+                Err(Failures::of(slot, error).into_error(self.header))
+            }
             Err(
                 KeyringError::NotMine | KeyringError::Refused(_) | KeyringError::Authentication,
             ) => Ok(false),
@@ -221,16 +204,19 @@ impl<K: Keyring> Opener<'_, K> {
         }
     }
 
-    /// Makes sure that `version` of no key of this keyring opens the new header.
-    fn check_retired(&self, old: &Header<'_>, version: KeyVersion) -> Result<(), Error> {
-        let retired = |slot: &Slot<'_>| slot.label.version == version;
-        let refuse = |slot: &Slot<'_>| {
-            let key = slot.label.name.as_str().into();
-            Err(Error::OldVersionStillOpens { key, version })
-        };
+    /// Makes sure that `version` of the key `name` does not open the new header.
+    fn check_retired(
+        &self,
+        old: &Header<'_>,
+        name: &str,
+        version: KeyVersion,
+    ) -> Result<(), Error> {
+        let named = |slot: &Slot<'_>| slot.label.name.as_str() == name;
+        let retired = |slot: &Slot<'_>| named(slot) && slot.label.version == version;
+        let still_opens = || Error::OldVersionStillOpens { key: name.into(), version };
         for slot in self.header.slots().filter(retired) {
             if self.opens(&slot)? {
-                return refuse(&slot);
+                return Err(still_opens());
             }
         }
         if self.options.trust_backend {
@@ -238,10 +224,12 @@ impl<K: Keyring> Opener<'_, K> {
         }
         // A keyring that ignores the wrap AAD takes the new wrap for one of the old version.
         for retired in old.slots().filter(retired) {
-            let same_name = |new: &Slot<'_>| new.label.name == retired.label.name;
-            for new in self.header.slots().filter(same_name) {
+            let same_kind = |new: &Slot<'_>| {
+                named(new) && new.label.algorithm == retired.label.algorithm && *new != retired
+            };
+            for new in self.header.slots().filter(same_kind) {
                 if self.opens(&Slot { label: retired.label, wrapped_key: new.wrapped_key })? {
-                    return refuse(&retired);
+                    return Err(still_opens());
                 }
             }
         }

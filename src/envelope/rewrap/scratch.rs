@@ -1,7 +1,7 @@
 //! Room for a header or a slot while a rewrap builds it: on the stack, or where that is too
 //! small, on the heap. Holds nothing secret.
 
-use crate::format::{Slot, Slots, encode_slot};
+use crate::format::{Slot, Slots};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -27,13 +27,6 @@ impl Scratch {
     /// Room for one slot of the usual size.
     pub(super) fn for_slot() -> Self {
         Scratch::zeroed(SLOT_LEN)
-    }
-
-    /// A copy of one slot.
-    pub(super) fn of_slot(slot: &Slot<'_>) -> Self {
-        let mut copy = Scratch::zeroed(slot.encoded_len());
-        encode_slot(copy.as_mut_bytes(), slot);
-        copy
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
