@@ -80,6 +80,8 @@ impl<K: Keyring> Envelope<K> {
     ///
     /// `message` is a message, or its header alone. The answer goes by the labels of the header,
     /// which are unverified. A version is stale if it is not the primary, never by being lower.
+    /// It stays `true` after a rewrap that left a slot where it was because it does not open: a
+    /// job over many messages goes through them once, and does not wait for the last `true`.
     ///
     /// # Errors
     ///
@@ -137,7 +139,8 @@ impl<K, R: ?Sized> fmt::Debug for WithRng<'_, K, R> {
 /// Reads the header of a message without any key. **The answer is unverified.**
 ///
 /// `message` is a message, its header alone, or its first bytes: 4 KiB hold every header of up
-/// to eleven software slots with the longest names, and all 16 with names of up to 160 bytes.
+/// to eleven software slots with the longest names, and all 16 with names of up to 160 bytes,
+/// unless much room was reserved; the error then says how many bytes it takes.
 ///
 /// # Errors
 ///
