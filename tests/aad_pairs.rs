@@ -251,3 +251,13 @@ fn no_value_is_shown_by_debug() {
     assert_eq!(format!("{:?}", Aad::new(b"acme")), "Aad(4 bytes)");
     assert_eq!(Aad::none(), Aad::new(b""));
 }
+
+/// SPEC A-LABEL, A-SORT, A-LEN: the example of section 7, which was written by hand.
+#[test]
+fn the_example_of_the_specification_is_right() {
+    let pairs = AadPairs::new().with("tenant", "acme").unwrap().with("row", "42").unwrap();
+    let example = hex::encode(pairs.to_bytes());
+    let (first, second) = example.split_at(64);
+    let specification = include_str!("../src/format/SPEC.md");
+    assert!(specification.contains(&format!("\n{first}\n{second}\n")), "{example}");
+}
