@@ -34,15 +34,6 @@ pub(super) enum Outcome {
     Changed(Scratch),
 }
 
-/// What is to become of one slot that opens.
-#[expect(clippy::large_enum_variant, reason = "short-lived, and a box would allocate")]
-enum Renewal {
-    /// It is under the primary.
-    Kept,
-    /// It gives way to this one, encoded.
-    New(Scratch),
-}
-
 impl<K: Keyring> NameJob<'_, K> {
     /// Wraps the data key anew for every slot in `old` that is not under the primary.
     pub(super) fn run<R>(
@@ -53,23 +44,25 @@ impl<K: Keyring> NameJob<'_, K> {
     where
         R: TryCryptoRng + ?Sized,
     {
-        let mut current: Option<Scratch> = None;
+        // Not an `Option`: optimised code looks at its length before it asks whether there is one,
+        // and memcheck, which judges what depends on secrets, reports that.
+        let mut current = Scratch::zeroed(0);
+        let mut changed = false;
         let mut opened = false;
         let mut failures = Failures::default();
         for slot in old.slots().filter(|slot| slot.label.name == self.name) {
-            let header = match &current {
-                Some(current) => Header::parse_detached(current.as_bytes())?,
-                None => *old,
-            };
+            let header = if changed { Header::parse_detached(current.as_bytes())? } else { *old };
             let Some(index) = header.slots().position(|other| other == slot) else {
                 // It gave way to a new slot of the same key version.
                 continue;
             };
             match self.renew(&header, &slot, pool) {
-                Ok(Renewal::Kept) => opened = true,
-                Ok(Renewal::New(new)) => {
+                Ok(new) => {
                     opened = true;
-                    current = Some(self.rebuild(&header, index, &new)?);
+                    if let Some(new) = new {
+                        current = self.rebuild(&header, index, &new)?;
+                        changed = true;
+                    }
                 }
                 // Another's, or one that does not open: it stays byte for byte (SPEC R-KEEP).
                 Err(KeyringError::NotMine) => {}
@@ -80,21 +73,21 @@ impl<K: Keyring> NameJob<'_, K> {
                 Err(error) => return Err(Error::from_wrap(error)),
             }
         }
-        match current {
-            _ if !opened && failures.any() => Err(failures.into_error(old)),
-            _ if !opened => Ok(Outcome::NotMine),
-            Some(new) => Ok(Outcome::Changed(new)),
-            None => Ok(Outcome::Current),
+        if !opened {
+            let none = if failures.any() { Err(failures.into_error(old)) } else { Ok(()) };
+            return none.map(|()| Outcome::NotMine);
         }
+        Ok(if changed { Outcome::Changed(current) } else { Outcome::Current })
     }
 
-    /// Verifies a slot under the primary, or wraps its data key anew.
+    /// Verifies a slot under the primary, or wraps its data key anew and returns the slot that
+    /// it gives way to.
     fn renew<R>(
         &self,
         header: &Header<'_>,
         slot: &Slot<'_>,
         pool: &mut RandomPool<'_, R>,
-    ) -> Result<Renewal, KeyringError>
+    ) -> Result<Option<Scratch>, KeyringError>
     where
         R: TryCryptoRng + ?Sized,
     {
@@ -102,11 +95,11 @@ impl<K: Keyring> NameJob<'_, K> {
             Freshness::NotMine => Err(KeyringError::NotMine),
             // Where the backend is trusted, it shows that the slot opens by rewrapping it.
             Freshness::Primary if self.options.trust_backend => {
-                self.wrap_anew(header, slot, pool).map(|_| Renewal::Kept)
+                self.wrap_anew(header, slot, pool).map(|_| None)
             }
-            Freshness::Primary => self.verify(header, slot).map(|()| Renewal::Kept),
+            Freshness::Primary => self.verify(header, slot).map(|()| None),
             Freshness::Stale | Freshness::Refused(_) => {
-                self.wrap_anew(header, slot, pool).map(Renewal::New)
+                self.wrap_anew(header, slot, pool).map(Some)
             }
         }
     }
