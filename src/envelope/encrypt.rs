@@ -26,7 +26,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
             let body_len = body_len(plaintext.len())?;
             let len = header_len.checked_add(body_len).ok_or(Error::MessageTooLong)?;
             let mut message = vec![0; len];
-            let (header, body) = split_header(&mut message, header_len)?;
+            let (header, body) = message.split_at_mut(header_len);
             self.encrypt_detached_into(plaintext, aad, header, body)?;
             Ok(message)
         })
@@ -47,7 +47,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         let body_len = body_len(plaintext.len())?;
         let needed = header_len.checked_add(body_len).ok_or(Error::MessageTooLong)?;
         check_len(message, needed)?;
-        let (header, body) = split_header(message, header_len)?;
+        let (header, body) = message.split_at_mut(header_len);
         self.encrypt_detached_into(plaintext, aad, header, body)
     }
 
@@ -173,13 +173,4 @@ fn retry_once<T>(mut encrypt: impl FnMut() -> Result<T, Error>) -> Result<T, Err
 fn check_len(buffer: &[u8], needed: usize) -> Result<(), Error> {
     let len = buffer.len();
     if len == needed { Ok(()) } else { Err(Error::BufferLength { len, needed }) }
-}
-
-fn split_header(message: &mut [u8], header_len: usize) -> Result<(&mut [u8], &mut [u8]), Error> {
-    let needed = header_len.saturating_add(layout::PREFIX_LEN).saturating_add(layout::TAG_LEN);
-    let len = message.len();
-    if len < needed {
-        return Err(Error::BufferLength { len, needed });
-    }
-    message.split_at_mut_checked(header_len).ok_or(Error::BufferLength { len, needed })
 }

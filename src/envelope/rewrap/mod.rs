@@ -140,10 +140,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
             if old.slots().take(index).any(|earlier| earlier.label.name == name) {
                 continue;
             }
-            let header = match &current {
-                Some(current) => Header::parse_detached(current.as_bytes())?,
-                None => *old,
-            };
+            let header = latest(&current, old)?;
             let job = NameJob { keyring, name, options, growth };
             match job.run(&header, &mut pool)? {
                 Outcome::NotMine => {}
@@ -158,15 +155,30 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
             return Err(Failures::default().into_error(old));
         }
         if let Some((name, version)) = options.retiring {
-            let new = match &current {
-                Some(current) => Header::parse_detached(current.as_bytes())?,
-                None => *old,
-            };
+            let new = latest(&current, old)?;
             let opener = Opener { keyring, header: &new, options };
             opener.check_retired(old, name, version)?;
         }
         Ok(current)
     }
+}
+
+/// The header as it stands: the one under construction, or the old one.
+fn latest<'h>(current: &'h Option<Scratch>, old: &Header<'h>) -> Result<Header<'h>, Error> {
+    match current {
+        Some(current) => Header::parse_detached(current.as_bytes()),
+        None => Ok(*old),
+    }
+}
+
+/// Unwraps a slot of `header` and checks the data key, which is then wiped.
+fn verify_slot<K: Keyring>(
+    keyring: &K,
+    header: &Header<'_>,
+    slot: &Slot<'_>,
+) -> Result<(), KeyringError> {
+    let mut data_key = DataKey::empty();
+    unwrap_verified(keyring, slot, &WrapContext::new(header.core()), &mut data_key)
 }
 
 /// Whether the new header may be longer than the old one.
@@ -190,9 +202,7 @@ impl<K: Keyring> Opener<'_, K> {
             let freshness = self.keyring.freshness(&slot.label).map_err(Error::from_wrap)?;
             return Ok(freshness != Freshness::NotMine);
         }
-        let mut data_key = DataKey::empty();
-        let context = WrapContext::new(self.header.core());
-        match unwrap_verified(self.keyring, slot, &context, &mut data_key) {
+        match verify_slot(self.keyring, self.header, slot) {
             Ok(()) => Ok(true),
             Err(error @ KeyringError::Refused(Refusal::UnknownVersion)) => {
                 Err(Failures::of(slot, error).into_error(self.header))

@@ -4,9 +4,8 @@
 //! open stays. So no slot is lost that somebody could still need.
 
 use super::scratch::Scratch;
-use super::{Growth, RewrapOptions};
-use crate::crypto::secret::DataKey;
-use crate::envelope::decrypt::{Failures, unwrap_verified};
+use super::{Growth, RewrapOptions, verify_slot};
+use crate::envelope::decrypt::Failures;
 use crate::error::Error;
 use crate::format::{
     Header, KeyName, MAX_HEADER_LEN, Slot, SlotFault, SlotSet, SlotWriter, replace_slots,
@@ -74,8 +73,10 @@ impl<K: Keyring> NameJob<'_, K> {
             }
         }
         if !opened {
-            let none = if failures.any() { Err(failures.into_error(old)) } else { Ok(()) };
-            return none.map(|()| Outcome::NotMine);
+            return match failures.any() {
+                true => Err(failures.into_error(old)),
+                false => Ok(Outcome::NotMine),
+            };
         }
         Ok(if changed { Outcome::Changed(current) } else { Outcome::Current })
     }
@@ -112,8 +113,9 @@ impl<K: Keyring> NameJob<'_, K> {
         replaced.insert(index);
         // SPEC H-DUPLICATE: one slot of a key version. If the one that is there opens, it will
         // do; if not, it was damaged, or of an algorithm that is not its version's (SPEC W-ONE).
-        let twin = header.slots().position(|other| other.label.same_key(&slot.label));
-        if let Some((twin, old)) = twin.and_then(|twin| Some((twin, header.slots().nth(twin)?))) {
+        let is_twin = |(_, other): &(usize, Slot<'_>)| other.label.same_key(&slot.label);
+        let twin = header.slots().enumerate().find(is_twin);
+        if let Some((twin, old)) = twin {
             replaced.insert(twin);
             if !self.options.trust_backend && self.verify(header, &old).is_ok() {
                 slot = old;
@@ -186,7 +188,6 @@ impl<K: Keyring> NameJob<'_, K> {
     }
 
     fn verify(&self, header: &Header<'_>, slot: &Slot<'_>) -> Result<(), KeyringError> {
-        let mut data_key = DataKey::empty();
-        unwrap_verified(self.keyring, slot, &WrapContext::new(header.core()), &mut data_key)
+        verify_slot(self.keyring, header, slot)
     }
 }
