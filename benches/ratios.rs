@@ -5,7 +5,7 @@
 mod floor;
 mod interleave;
 
-use envelock::{Aad, Envelope, MemoryKeyring, RewrapOptions, Suite, inspect};
+use envelock::{Aad, Envelope, Lifecycle, MemoryKeyring, RewrapOptions, Suite, inspect};
 use floor::primitives::{self, Wrap};
 use floor::{AAD, SIZES, size_name, suite_name};
 use interleave::lanes::{allocating, hand_rolled, in_place, into, raw_chunks, raw_whole, repeat};

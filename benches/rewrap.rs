@@ -4,7 +4,7 @@ mod floor;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use envelock::rand_core::{SeedableRng, TryCryptoRng};
-use envelock::{Aad, Envelope, MemoryKeyring, OsRandom, RewrapOptions, inspect};
+use envelock::{Aad, Envelope, Lifecycle, MemoryKeyring, OsRandom, RewrapOptions, inspect};
 use floor::primitives::{self, Wrap};
 use floor::size_name;
 use rand_chacha::ChaCha20Rng;

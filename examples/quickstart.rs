@@ -8,7 +8,7 @@
 //! its own under the system's temporary one, which it removes.
 
 use envelock::{
-    Aad, AadPairs, Envelope, Header, KeyVersion, MemoryKeyring, RewrapOptions, inspect,
+    Aad, AadPairs, Envelope, Header, KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, inspect,
 };
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};

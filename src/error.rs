@@ -5,11 +5,13 @@
 
 use crate::format::{HeaderFault, InvalidKeyName, KeyVersion, LooksLike, SlotFault};
 use crate::keyring::{KeyringError, Refusal};
-use crate::keyset::{Operation, VersionState};
+use crate::keyset::{LabelFault, Operation, VersionState};
 use crate::random::RandomnessUnavailable;
+use crate::time::Timestamp;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
+use core::time::Duration;
 
 /// Why an operation failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -195,6 +197,56 @@ pub enum Error {
         key: String,
         /// The highest version there is.
         last: KeyVersion,
+    },
+
+    /// A keyring has no master key and no alias of a name.
+    #[error("there is no key {key}")]
+    UnknownKey {
+        /// The name.
+        key: String,
+    },
+
+    /// A name is a master key's or an alias already.
+    #[error("the name {name} is taken")]
+    NameTaken {
+        /// The name.
+        name: String,
+    },
+
+    /// The time between scheduling a destruction and the destruction is not 7 to 30 days.
+    #[error("destruction in {} seconds is not within 7 to 30 days", delay.as_secs())]
+    DestructionDelay {
+        /// The time asked for.
+        delay: Duration,
+    },
+
+    /// The destruction of a version is not due yet; it can still be cancelled.
+    #[error("destruction of key {key} version {version} is not due before {due}")]
+    DestructionNotDue {
+        /// The key name.
+        key: String,
+        /// The version.
+        version: KeyVersion,
+        /// When it is due.
+        due: Timestamp,
+    },
+
+    /// Somebody else changed the keyring since the caller looked: look again.
+    #[error("keyring was changed at revision {found}, after revision {expected}")]
+    Conflict {
+        /// The revision that the caller knows.
+        expected: u64,
+        /// The revision of the last change.
+        found: u64,
+    },
+
+    /// A label cannot be set.
+    #[error("label {name:?} cannot be set: {fault}")]
+    Label {
+        /// The name of the label.
+        name: String,
+        /// What is wrong.
+        fault: LabelFault,
     },
 
     /// A name-value pair of associated data repeats a name, or has an empty or too long one.

@@ -33,6 +33,7 @@ mod keyset;
 #[cfg(feature = "std")]
 mod os_random;
 mod random;
+mod time;
 
 #[doc = include_str!("format/SPEC.md")]
 pub mod spec {}
@@ -47,10 +48,17 @@ pub use format::{
     SlotFault, SlotLabel, SlotWriter, Slots, Suite, WrapAlgorithm,
 };
 pub use keyring::{
-    Freshness, Keyring, KeyringError, MemoryKeyring, PrimaryKey, Refusal, WrapAad, WrapContext,
+    Freshness, Keyring, KeyringError, Lifecycle, MemoryKeyring, PrimaryKey, Refusal, WrapAad,
+    WrapContext,
 };
-pub use keyset::{Keyset, MAX_KEYSET_NAME_LEN, Operation, VersionRecord, VersionState};
+pub use keyset::{
+    Change, Changed, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,
+    MAX_KEYSET_NAME_LEN, MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS,
+    MIN_DESTRUCTION_DELAY, Material, NewMaterial, NewMaterialFn, Operation, Origin, Terms,
+    Transition, Usage, VersionRecord, VersionState,
+};
 #[cfg(feature = "std")]
 pub use os_random::OsRandom;
 pub use rand_core;
 pub use random::{KeyringRng, RandomnessUnavailable};
+pub use time::Timestamp;

@@ -6,8 +6,8 @@
 
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    Aad, AadPairs, Envelope, Error, KeyName, MAGIC, MAX_KEY_NAME_LEN, MemoryKeyring, OsRandom,
-    RewrapOptions, Suite, body_len, danger, inspect, plaintext_len,
+    Aad, AadPairs, Envelope, Error, KeyName, Lifecycle, MAGIC, MAX_KEY_NAME_LEN, MemoryKeyring,
+    OsRandom, RewrapOptions, Suite, body_len, danger, inspect, plaintext_len,
 };
 use rand_chacha::ChaCha20Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -357,5 +357,8 @@ fn a_name_of_any_bytes_is_refused_without_memory() {
         assert!(!result || (1..=MAX_KEY_NAME_LEN).contains(&len));
     }
     let mut os = OsRandom;
-    assert!(MemoryKeyring::create_with_rng(&"x".repeat(65), &mut os).is_err());
+    assert!(
+        MemoryKeyring::create_with_rng(&"x".repeat(65), envelock::Timestamp::UNIX_EPOCH, &mut os)
+            .is_err()
+    );
 }

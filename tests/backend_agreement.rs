@@ -150,7 +150,7 @@ fn rewrapped(
     message: &[u8],
     rng: &mut ChaCha20Rng,
 ) -> Vec<u8> {
-    envelope.keyring().rotate_with_rng(rng).unwrap();
+    envelope.keyring().rotate_with_rng(envelock::Timestamp::UNIX_EPOCH, rng).unwrap();
     let rewrap = envelope.with_rng(rng).rewrap(message, RewrapOptions::new()).unwrap();
     assert!(rewrap.is_changed());
     rewrap.into_header()

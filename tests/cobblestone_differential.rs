@@ -111,7 +111,9 @@ fn the_body_of_a_message_opens_under_its_core_and_associated_data() {
     let mut rng = ChaCha20Rng::from_seed([3; 32]);
     let mut opened = 0;
     for suite in [Suite::Cobblestone256, Suite::Cobblestone128] {
-        let keyring = MemoryKeyring::create_with_rng("orders", &mut rng).unwrap();
+        let keyring =
+            MemoryKeyring::create_with_rng("orders", envelock::Timestamp::UNIX_EPOCH, &mut rng)
+                .unwrap();
         let keyring = Watched { keyring, data_key: Mutex::default() };
         let envelope = Envelope::new(&keyring).with_suite(suite).with_reserved(8);
         for size in sizes().filter(|size| *size < 1 << 20) {

@@ -2,8 +2,8 @@
 //! and that no rotation loses a message, whatever happens at the same time.
 
 use envelock::{
-    Aad, Envelope, Error, Freshness, KeyVersion, Keyring, MasterKey, MemoryKeyring, Operation,
-    Refusal, RewrapOptions, VersionState, WrapAlgorithm, inspect,
+    Aad, Envelope, Error, Freshness, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring,
+    Operation, Refusal, RewrapOptions, VersionState, WrapAlgorithm, inspect,
 };
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;

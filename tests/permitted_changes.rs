@@ -12,7 +12,7 @@ use common::reference::{self, RefHeader, RefSlot};
 use common::rings::{Member, Several, Spy, ring, version};
 use common::rng;
 use envelock::{
-    Aad, Envelope, Error, MemoryKeyring, Refusal, RewrapOptions, Suite, danger, inspect,
+    Aad, Envelope, Error, Lifecycle, MemoryKeyring, Refusal, RewrapOptions, Suite, danger, inspect,
 };
 
 const AAD: &[u8] = b"row 42";

@@ -2,7 +2,8 @@
 //! cell of state, suite and operation has its answer here, and a new operation needs a new cell.
 
 use envelock::{
-    Aad, Envelope, Error, KeyVersion, MemoryKeyring, Refusal, RewrapOptions, Suite, inspect,
+    Aad, Envelope, Error, KeyVersion, Lifecycle, MemoryKeyring, Refusal, RewrapOptions, Suite,
+    inspect,
 };
 
 type Outcome = Result<Vec<u8>, Error>;

@@ -11,8 +11,8 @@ use compose::{compose, keyring, slots_by_version, slots_of};
 use envelock::rand_core::SeedableRng;
 use envelock::{
     Aad, DataKey, DataKeyId, Envelope, Error, Freshness, KeyVersion, Keyring, KeyringError,
-    KeyringRng, MemoryKeyring, PrimaryKey, Refusal, RewrapOptions, Slot, SlotLabel, SlotWriter,
-    Suite, WrapContext, inspect,
+    KeyringRng, Lifecycle, MemoryKeyring, PrimaryKey, Refusal, RewrapOptions, Slot, SlotLabel,
+    SlotWriter, Suite, WrapContext, inspect,
 };
 use rand_chacha::ChaCha20Rng;
 use services::Services;

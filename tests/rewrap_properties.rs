@@ -6,7 +6,9 @@ mod compose;
 
 use compose::{compose, keyring, slots_by_version, slots_of};
 use envelock::rand_core::SeedableRng;
-use envelock::{Aad, Envelope, Error, KeyVersion, Refusal, RewrapOptions, Suite, inspect};
+use envelock::{
+    Aad, Envelope, Error, KeyVersion, Lifecycle, Refusal, RewrapOptions, Suite, inspect,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};

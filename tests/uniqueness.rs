@@ -2,7 +2,7 @@
 //! from the generator in one call; a generator that fails costs nothing but an error.
 
 use envelock::rand_core::{SeedableRng, TryCryptoRng, TryRng};
-use envelock::{Aad, Envelope, Error, MemoryKeyring, RewrapOptions, Suite, inspect};
+use envelock::{Aad, Envelope, Error, Lifecycle, MemoryKeyring, RewrapOptions, Suite, inspect};
 use rand_chacha::ChaCha20Rng;
 use std::collections::HashSet;
 use std::process::Command;
@@ -162,7 +162,7 @@ fn a_message_takes_88_bytes_in_one_call_and_a_rewrap_24() {
             envelope.needs_rewrap(&message).unwrap();
             envelope.with_rng(&mut rng).rewrap(&message, RewrapOptions::new()).unwrap();
             assert_eq!(rng.calls, [0; 0], "nothing to wrap, nothing drawn");
-            keyring.rotate_with_rng(&mut rng).unwrap();
+            keyring.rotate_with_rng(envelock::Timestamp::UNIX_EPOCH, &mut rng).unwrap();
             assert_eq!(std::mem::take(&mut rng.calls), [32]);
             envelope.with_rng(&mut rng).rewrap(&message, RewrapOptions::new()).unwrap();
             assert_eq!(std::mem::take(&mut rng.calls), [24]);
@@ -242,8 +242,10 @@ fn a_generator_that_fails_is_an_error_and_writes_nothing() {
     randomness(envelope.with_rng(&mut rng).rewrap(&message, options).unwrap_err());
     randomness(envelope.with_rng(&mut rng).rewrap_in_place(&mut message, options).unwrap_err());
     assert_eq!(message, before);
-    randomness(keyring.rotate_with_rng(&mut rng).unwrap_err());
-    randomness(keyring.add_version_with_rng(&mut rng).unwrap_err());
+    randomness(keyring.rotate_with_rng(envelock::Timestamp::UNIX_EPOCH, &mut rng).unwrap_err());
     assert_eq!(keyring.versions(), records);
-    randomness(MemoryKeyring::create_with_rng("orders", &mut rng).unwrap_err());
+    randomness(
+        MemoryKeyring::create_with_rng("orders", envelock::Timestamp::UNIX_EPOCH, &mut rng)
+            .unwrap_err(),
+    );
 }

@@ -3,8 +3,9 @@
 use crate::model::{Model, ModelSlot};
 use envelock::rand_core::SeedableRng;
 use envelock::{
-    Aad, DataKey, Envelope, Freshness, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKey,
-    MemoryKeyring, PrimaryKey, RewrapOptions, Slot, SlotLabel, SlotWriter, Suite, WrapContext,
+    Aad, DataKey, Envelope, Freshness, KeyVersion, Keyring, KeyringError, KeyringRng, Lifecycle,
+    MasterKey, MemoryKeyring, PrimaryKey, RewrapOptions, Slot, SlotLabel, SlotWriter, Suite,
+    WrapContext,
 };
 use rand_chacha::ChaCha20Rng;
 use std::sync::LazyLock;

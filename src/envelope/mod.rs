@@ -91,7 +91,7 @@ impl<K: Keyring> Envelope<K> {
         for slot in header.slots() {
             match self.freshness(&slot.label)? {
                 Freshness::NotMine | Freshness::Primary => {}
-                Freshness::Stale => return Ok(true),
+                Freshness::Stale | Freshness::Compromised => return Ok(true),
                 // A rewrap leaves it where it is, beside a slot under the primary.
                 Freshness::Refused(_) if self.has_primary(&header, slot.label.name)? => {}
                 Freshness::Refused(_) => return Ok(true),

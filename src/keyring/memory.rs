@@ -1,29 +1,33 @@
 //! Master keys in this process's memory.
 
-use super::software::SoftwareKey;
+use super::lifecycle::Lifecycle;
+use super::software_keys::{Selection, SoftwareKeys};
 use super::sync::RwLock;
-use super::{Freshness, Keyring, KeyringError, PrimaryKey, Refusal, WrapContext};
+use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
-use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter, WrapAlgorithm};
-use crate::keyset::{Keyset, VersionRecord};
-use crate::random::{KeyringRng, RandomnessUnavailable};
+use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
+use crate::keyset::{Change, Changed, Keysets, Material, Terms, VersionRecord};
+use crate::random::{KeyringRng, RandomPool};
+use crate::time::Timestamp;
+use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use rand_core::TryCryptoRng;
 
-/// A keyring in memory: one named master key with versions, wrapped by XAES-256-GCM.
+/// A keyring in memory: named master keys with versions, wrapping by XAES-256-GCM.
 ///
 /// For tests, for keys that arrive from elsewhere (an environment, a secret store), and as the
 /// model of every other keyring. When the process ends the keys are gone, and so is everything
 /// encrypted under keys that were not imported.
 ///
 /// Shared by reference among threads: a rotation waits for wraps under way and the next one uses
-/// the new version.
+/// the new version. [`Lifecycle`] has the operations on versions.
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Aad, Envelope, MemoryKeyring};
+/// use envelock::{Aad, Envelope, Lifecycle, MemoryKeyring};
 ///
 /// let keyring = MemoryKeyring::create("orders")?;
 /// let envelope = Envelope::new(&keyring);
@@ -35,61 +39,8 @@ use rand_core::TryCryptoRng;
 /// # #[cfg(not(feature = "std"))] fn main() {}
 /// ```
 pub struct MemoryKeyring {
-    state: RwLock<State>,
-}
-
-/// The versions' records, and their keys in the same order.
-struct State {
-    keyset: Keyset,
-    keys: Vec<(KeyVersion, SoftwareKey)>,
-}
-
-impl State {
-    fn key(&self, version: KeyVersion) -> Option<&SoftwareKey> {
-        self.keys.iter().find(|(number, _)| *number == version).map(|(_, key)| key)
-    }
-
-    /// Label and key that wrap now.
-    fn primary(&self) -> Result<(SlotLabel<'_>, &SoftwareKey), KeyringError> {
-        let version = self.keyset.primary().ok_or(KeyringError::NoPrimary)?;
-        let key = self.key(version).ok_or(KeyringError::NoPrimary)?;
-        let label = SlotLabel {
-            name: self.keyset.name(),
-            version,
-            master_key_id: key.id(),
-            algorithm: WrapAlgorithm::XAES_256_GCM,
-        };
-        Ok((label, key))
-    }
-
-    /// The key of a slot, or why it is not to be used.
-    fn key_for(&self, label: &SlotLabel<'_>) -> Result<&SoftwareKey, KeyringError> {
-        // SPEC W-ONE: of another algorithm is another's, even under a version that is ours.
-        if label.name != self.keyset.name() || label.algorithm != WrapAlgorithm::XAES_256_GCM {
-            return Err(KeyringError::NotMine);
-        }
-        // SPEC O-NOFALLBACK
-        let unknown = KeyringError::Refused(Refusal::UnknownVersion);
-        let record = self.keyset.version(label.version).ok_or(unknown)?;
-        if record.master_key_id != label.master_key_id {
-            // Same label, other material: another environment's, or a restored backup's.
-            return Err(KeyringError::NotMine);
-        }
-        if let Some(refusal) = record.state.unwrap_refusal() {
-            return Err(KeyringError::Refused(refusal));
-        }
-        self.key(label.version).ok_or(KeyringError::Refused(Refusal::Destroyed))
-    }
-
-    fn add(&mut self, version: KeyVersion, key: &MasterKey) -> Result<(), Error> {
-        let key = SoftwareKey::new(key).ok_or(Error::KeyMaterial)?;
-        if self.keys.iter().any(|(_, other)| other.id() == key.id()) {
-            return Err(Error::KeyMaterial);
-        }
-        self.keyset.add(version, key.id(), WrapAlgorithm::XAES_256_GCM)?;
-        self.keys.push((version, key));
-        Ok(())
-    }
+    keys: Arc<RwLock<Arc<SoftwareKeys>>>,
+    selection: Selection,
 }
 
 impl MemoryKeyring {
@@ -100,163 +51,147 @@ impl MemoryKeyring {
     /// [`Error::KeyName`] if the name is invalid or longer than 64 bytes; [`Error::Randomness`].
     #[cfg(feature = "std")]
     pub fn create(name: &str) -> Result<Self, Error> {
-        MemoryKeyring::create_with_rng(name, &mut crate::OsRandom)
+        MemoryKeyring::create_with_rng(name, Timestamp::now(), &mut crate::OsRandom)
     }
 
-    /// As [`create`](Self::create), from a generator of the caller's.
+    /// As [`create`](Self::create), with a time and a generator of the caller's.
     ///
     /// # Errors
     ///
     /// As [`create`](Self::create).
-    pub fn create_with_rng<R>(name: &str, rng: &mut R) -> Result<Self, Error>
+    pub fn create_with_rng<R>(name: &str, now: Timestamp, rng: &mut R) -> Result<Self, Error>
     where
         R: TryCryptoRng + ?Sized,
     {
-        let keyset = Keyset::new(name)?;
-        let key = MasterKey::generate(rng).map_err(|_| RandomnessUnavailable)?;
-        MemoryKeyring::with_first(keyset, KeyVersion::FIRST, &key)
+        let (version, material) = (KeyVersion::FIRST, Material::Fresh);
+        MemoryKeyring::with_first(Change::CreateKey { key: name, version, material }, now, rng)
     }
 
     /// Makes a keyring of key material from elsewhere: `version`, its only one, is the primary.
     ///
-    /// More versions come with [`import_version`](Self::import_version).
+    /// More versions come with [`Lifecycle::import_version`].
     ///
     /// # Errors
     ///
     /// [`Error::KeyName`] if the name is invalid or longer than 64 bytes; [`Error::KeyMaterial`]
     /// if the key is all zero.
+    #[cfg(feature = "std")]
     pub fn import(name: &str, version: KeyVersion, key: &MasterKey) -> Result<Self, Error> {
-        MemoryKeyring::with_first(Keyset::new(name)?, version, key)
+        MemoryKeyring::import_at(name, version, key, Timestamp::now())
     }
 
-    fn with_first(keyset: Keyset, version: KeyVersion, key: &MasterKey) -> Result<Self, Error> {
-        let mut state = State { keyset, keys: Vec::new() };
-        state.add(version, key)?;
-        state.keyset.promote(version)?;
-        Ok(MemoryKeyring { state: RwLock::new(state) })
-    }
-
-    /// Adds a version of key material from elsewhere, pending: it unwraps and does not wrap.
+    /// As [`import`](Self::import), with a time of the caller's.
     ///
     /// # Errors
     ///
-    /// [`Error::VersionNumber`] if `version` is not above every version there is;
-    /// [`Error::KeyMaterial`] if the key is all zero or another version's.
-    pub fn import_version(&self, version: KeyVersion, key: &MasterKey) -> Result<(), Error> {
-        self.state.write().add(version, key)
+    /// As [`import`](Self::import).
+    pub fn import_at(
+        name: &str,
+        version: KeyVersion,
+        key: &MasterKey,
+        now: Timestamp,
+    ) -> Result<Self, Error> {
+        let material = Material::Imported(key);
+        let change = Change::CreateKey { key: name, version, material };
+        MemoryKeyring::with_first(change, now, &mut NoRandomness)
     }
 
-    /// Adds a fresh version, pending: it unwraps and does not wrap, so that it can be handed to
-    /// every process before the first message needs it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Randomness`]; [`Error::VersionNumber`] after 2^32 - 1 versions.
-    #[cfg(feature = "std")]
-    pub fn add_version(&self) -> Result<KeyVersion, Error> {
-        self.add_version_with_rng(&mut crate::OsRandom)
-    }
-
-    /// As [`add_version`](Self::add_version), from a generator of the caller's.
-    ///
-    /// # Errors
-    ///
-    /// As [`add_version`](Self::add_version).
-    pub fn add_version_with_rng<R>(&self, rng: &mut R) -> Result<KeyVersion, Error>
+    fn with_first<R>(change: Change<'_>, now: Timestamp, rng: &mut R) -> Result<Self, Error>
     where
         R: TryCryptoRng + ?Sized,
     {
-        self.add_fresh(rng, |_, _| Ok(()))
+        let Change::CreateKey { key: name, .. } = change else { return Err(Error::NoPrimary) };
+        let keys = Arc::new(RwLock::new(Arc::new(SoftwareKeys::default())));
+        let keyring = MemoryKeyring { keys, selection: Selection::of(name) };
+        keyring.change_with_rng(&[change], &Terms::at(now), rng)?;
+        Ok(keyring)
     }
 
-    /// Makes `version` the primary: it wraps from now on. An older enabled version may come
-    /// back, to undo a rotation.
+    /// The same keys, wrapping under the master key `name`, or whichever an alias `name` stands
+    /// for at the time.
+    ///
+    /// Unwraps under every master key, as this one does: once an alias stands for another key,
+    /// messages under the former one keep opening.
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownVersion`]; [`Error::VersionState`] if it is disabled.
-    pub fn promote(&self, version: KeyVersion) -> Result<(), Error> {
-        self.state.write().keyset.promote(version)
+    /// [`Error::UnknownKey`].
+    pub fn with_key(&self, name: &str) -> Result<Self, Error> {
+        self.select(Selection { key: name.into(), ..self.selection.clone() })
     }
 
-    /// Adds a fresh version and promotes it. Messages of older versions keep opening.
+    /// The same keys, wrapping and unwrapping under the master key `name` alone: messages of any
+    /// other are another keyring's. For tenants that must not open each other's messages.
     ///
     /// # Errors
     ///
-    /// As [`add_version`](Self::add_version).
-    #[cfg(feature = "std")]
-    pub fn rotate(&self) -> Result<KeyVersion, Error> {
-        self.rotate_with_rng(&mut crate::OsRandom)
+    /// [`Error::UnknownKey`].
+    pub fn only_key(&self, name: &str) -> Result<Self, Error> {
+        self.select(Selection { key: name.into(), only: true, ..self.selection.clone() })
     }
 
-    /// As [`rotate`](Self::rotate), from a generator of the caller's.
+    /// The same keys, and versions that are marked compromised are refused.
+    #[must_use]
+    pub fn refusing_compromised(&self) -> Self {
+        let selection = Selection { strict: true, ..self.selection.clone() };
+        MemoryKeyring { keys: self.keys.clone(), selection }
+    }
+
+    fn select(&self, selection: Selection) -> Result<Self, Error> {
+        self.keys.read().keysets.resolve(&selection.key)?;
+        Ok(MemoryKeyring { keys: self.keys.clone(), selection })
+    }
+
+    /// As [`Lifecycle::change`], from a generator of the caller's.
     ///
     /// # Errors
     ///
-    /// As [`add_version`](Self::add_version).
-    pub fn rotate_with_rng<R>(&self, rng: &mut R) -> Result<KeyVersion, Error>
-    where
-        R: TryCryptoRng + ?Sized,
-    {
-        self.add_fresh(rng, Keyset::promote)
-    }
-
-    fn add_fresh<R>(
+    /// As there.
+    pub fn change_with_rng<R>(
         &self,
+        changes: &[Change<'_>],
+        terms: &Terms,
         rng: &mut R,
-        then: fn(&mut Keyset, KeyVersion) -> Result<(), Error>,
-    ) -> Result<KeyVersion, Error>
+    ) -> Result<Changed, Error>
     where
         R: TryCryptoRng + ?Sized,
     {
-        // Made outside of the lock: the generator may block.
-        let key = MasterKey::generate(rng).map_err(|_| RandomnessUnavailable)?;
-        let mut state = self.state.write();
-        let version = state.keyset.next_version()?;
-        state.add(version, &key)?;
-        then(&mut state.keyset, version)?;
-        Ok(version)
+        self.change(changes, terms, &mut RandomPool::for_rewrap(rng))
     }
 
-    /// Lets a disabled version unwrap again.
+    /// As [`Lifecycle::rotate`], with a time and a generator of the caller's.
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownVersion`]; [`Error::VersionState`] if it is not disabled.
-    pub fn enable(&self, version: KeyVersion) -> Result<(), Error> {
-        self.state.write().keyset.enable(version)
+    /// As [`Lifecycle::change`].
+    pub fn rotate_with_rng<R>(&self, now: Timestamp, rng: &mut R) -> Result<KeyVersion, Error>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
+        let change = Change::Rotate { key: &self.selection.key };
+        let changed = self.change_with_rng(&[change], &Terms::at(now), rng)?;
+        changed.added().ok_or(Error::NoPrimary)
     }
 
-    /// Stops a version from unwrapping; [`enable`](Self::enable) takes it back. The way to find
-    /// out what still needs a version before it is destroyed.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::UnknownVersion`]; [`Error::VersionState`] if it is the primary, or disabled
-    /// already.
-    pub fn disable(&self, version: KeyVersion) -> Result<(), Error> {
-        self.state.write().keyset.disable(version)
-    }
-
-    /// The primary version.
+    /// The primary version of this keyring's master key.
     pub fn primary_version(&self) -> Option<KeyVersion> {
-        self.state.read().keyset.primary()
+        self.keys.read().keysets.resolve(&self.selection.key).ok()?.primary()
     }
 
-    /// Every version's record, lowest first.
+    /// The record of every version of this keyring's master key, lowest first.
     pub fn versions(&self) -> Vec<VersionRecord> {
-        self.state.read().keyset.versions().to_vec()
+        let keysets = self.keys.read().keysets_with_usage();
+        let keyset = keysets.resolve(&self.selection.key);
+        keyset.map(|keyset| keyset.versions().to_vec()).unwrap_or_default()
     }
 }
 
 impl Keyring for MemoryKeyring {
     fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        let state = self.state.read();
-        let (label, _) = state.primary()?;
-        visit(&PrimaryKey { label, max_wrapped_key_len: None });
-        Ok(())
+        self.keys.read().visit_primary(&self.selection, visit)
     }
 
+    // The lock is held until the slot is written, so that no version is destroyed under way.
     fn wrap(
         &self,
         data_key: &DataKey,
@@ -264,9 +199,7 @@ impl Keyring for MemoryKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        let state = self.state.read();
-        let (label, key) = state.primary()?;
-        key.wrap(data_key, &label, context, slots, rng)
+        self.keys.read().wrap(&self.selection, data_key, context, slots, rng)
     }
 
     fn unwrap(
@@ -275,23 +208,80 @@ impl Keyring for MemoryKeyring {
         context: &WrapContext<'_>,
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
-        self.state.read().key_for(&slot.label)?.unwrap(slot, context, data_key)
+        self.keys.read().unwrap(&self.selection, slot, context, data_key)
+    }
+
+    fn rewrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.keys.read().rewrap(&self.selection, slot, context, slots, rng)
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        let state = self.state.read();
-        let (primary, _) = state.primary()?;
-        Ok(match state.key_for(slot) {
-            Err(KeyringError::NotMine) => Freshness::NotMine,
-            Err(KeyringError::Refused(refusal)) => Freshness::Refused(refusal),
-            _ if primary.same_key(slot) => Freshness::Primary,
-            _ => Freshness::Stale,
-        })
+        self.keys.read().freshness(&self.selection, slot)
+    }
+}
+
+impl Lifecycle for MemoryKeyring {
+    fn key(&self) -> &str {
+        &self.selection.key
+    }
+
+    fn keysets(&self) -> Result<Keysets, Error> {
+        Ok(self.keys.read().keysets_with_usage())
+    }
+
+    fn change(
+        &self,
+        changes: &[Change<'_>],
+        terms: &Terms,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Changed, Error> {
+        loop {
+            let before = self.keys.read().clone();
+            // Made outside of the lock: the generator may block.
+            let (after, changed, _) = before.with_changes(changes, terms, rng)?;
+            let mut keys = self.keys.write();
+            if keys.keysets.revision() == before.keysets.revision() {
+                *keys = Arc::new(after);
+                return Ok(changed);
+            }
+            // Another change came first: once more, on top of it.
+        }
     }
 }
 
 impl fmt::Debug for MemoryKeyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryKeyring").field("keyset", &self.state.read().keyset).finish()
+        let key: &String = &self.selection.key;
+        f.debug_struct("MemoryKeyring")
+            .field("key", key)
+            .field("keysets", &self.keys.read().keysets)
+            .finish()
     }
 }
+
+/// Where none is drawn.
+struct NoRandomness;
+
+impl rand_core::TryRng for NoRandomness {
+    type Error = crate::random::RandomnessUnavailable;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        Err(crate::random::RandomnessUnavailable)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        Err(crate::random::RandomnessUnavailable)
+    }
+
+    fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Self::Error> {
+        Err(crate::random::RandomnessUnavailable)
+    }
+}
+
+impl TryCryptoRng for NoRandomness {}

@@ -1,13 +1,17 @@
 //! Keyrings: what wraps and unwraps data keys under named, versioned master keys.
 
 mod context;
+mod counter;
 mod error;
+mod lifecycle;
 mod memory;
 mod software;
+mod software_keys;
 mod sync;
 
 pub use context::{WrapAad, WrapContext};
 pub use error::{KeyringError, Refusal};
+pub use lifecycle::Lifecycle;
 pub use memory::MemoryKeyring;
 
 use crate::crypto::secret::DataKey;
@@ -166,6 +170,8 @@ pub enum Freshness {
     Primary,
     /// Under a version that is not the primary; older or newer, since a rollback goes back.
     Stale,
+    /// Under a version that is marked compromised and still unwraps.
+    Compromised,
     /// Under a version of this keyring that it refuses to use, or does not know.
     Refused(Refusal),
 }

@@ -1,10 +1,11 @@
 //! Wrap algorithm 1: XAES-256-GCM under a master key that this process holds.
 
+use super::counter::Counter;
 use super::{KeyringError, WrapContext};
-
 use crate::crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 use crate::crypto::{CryptoError, kdf, xaes};
 use crate::format::{MasterKeyId, Slot, SlotLabel, SlotWriter};
+use crate::keyset::Usage;
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 
@@ -18,6 +19,10 @@ const MAX_WRAPPED_LEN: usize = xaes::NONCE_LEN + MAX_DATA_KEY_LEN + xaes::TAG_LE
 pub(super) struct SoftwareKey {
     cipher: Box<xaes::Xaes>,
     id: MasterKeyId,
+    /// Wraps since it was set up.
+    wraps: Counter,
+    /// Plaintext bytes under those wraps.
+    bytes: Counter,
 }
 
 impl SoftwareKey {
@@ -32,7 +37,14 @@ impl SoftwareKey {
         }
         let mut id = [0; 8];
         kdf::expand_sha256(key.expose(), &[ID_LABEL], &mut id).ok()?;
-        Some(SoftwareKey { cipher: Box::new(xaes::Xaes::new(key)), id: MasterKeyId(id) })
+        let cipher = Box::new(xaes::Xaes::new(key));
+        let (wraps, bytes) = (Counter::default(), Counter::default());
+        Some(SoftwareKey { cipher, id: MasterKeyId(id), wraps, bytes })
+    }
+
+    /// How much was protected under it since it was set up.
+    pub(super) fn usage(&self) -> Usage {
+        Usage { wraps: self.wraps.get(), bytes: self.bytes.get() }
     }
 
     pub(super) fn id(&self) -> MasterKeyId {
@@ -52,6 +64,7 @@ impl SoftwareKey {
         let key = data_key.expose();
         let len = xaes::NONCE_LEN.saturating_add(key.len()).saturating_add(xaes::TAG_LEN);
         let wrapped = wrapped.get_mut(..len).ok_or(KeyringError::Authentication)?;
+        self.wraps.add(1);
         encrypt(&self.cipher, key, &context.wrap_aad(label), wrapped, rng)?;
         slots.push(label, wrapped)
     }

@@ -1,39 +1,45 @@
-//! The versions of one master key: a pure state machine, without key material, clock or I/O.
+//! The versions of master keys: a pure state machine, without key material, clock or I/O.
 
+mod change;
+mod keysets;
+mod labels;
+mod record;
 mod state;
 
+pub use change::{Change, Changed, Material, Terms, Transition};
+pub use keysets::{Keysets, NewMaterialFn};
+pub use labels::{LabelFault, Labels, MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS};
+pub use record::{NewMaterial, Origin, Usage, VersionRecord};
 pub use state::{Operation, VersionState};
 
 use crate::error::Error;
-use crate::format::{InvalidKeyName, KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
+use crate::format::{InvalidKeyName, KeyName, KeyVersion};
+use crate::time::Timestamp;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::time::Duration;
 
 /// Longest name that a keyset of this crate takes, in bytes. Headers take 255, for the names of
 /// cloud keys.
 pub const MAX_KEYSET_NAME_LEN: usize = 64;
 
-/// What is known of one version of a master key. Nothing here is secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct VersionRecord {
-    /// The version.
-    pub version: KeyVersion,
-    /// Its state. The primary is [`VersionState::Primary`].
-    pub state: VersionState,
-    /// Names its key material.
-    pub master_key_id: MasterKeyId,
-    /// How it wraps, for life.
-    pub algorithm: WrapAlgorithm,
-}
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Shortest time between scheduling a destruction and the destruction.
+pub const MIN_DESTRUCTION_DELAY: Duration = DAY.saturating_mul(7);
+
+/// Longest time between scheduling a destruction and the destruction, and the default.
+pub const MAX_DESTRUCTION_DELAY: Duration = DAY.saturating_mul(30);
 
 /// The versions of one master key, their states, and which one is the primary.
 ///
-/// Every keyring with a lifecycle keeps one; it decides what a version may do, and the keyring
-/// does it.
-#[derive(Clone, Debug)]
+/// Every keyring with a lifecycle keeps one for each master key; it decides what a version may
+/// do, and the keyring does it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyset {
     name: String,
+    /// The highest version number that was ever taken; zero before the first.
+    taken: u32,
     /// Sorted by version: numbers only grow.
     versions: Vec<VersionRecord>,
 }
@@ -45,11 +51,31 @@ impl Keyset {
     ///
     /// [`Error::KeyName`] if the name is invalid or longer than 64 bytes.
     pub fn new(name: &str) -> Result<Self, Error> {
-        KeyName::new(name)?;
-        if name.len() > MAX_KEYSET_NAME_LEN {
-            return Err(InvalidKeyName { offset: MAX_KEYSET_NAME_LEN }.into());
+        Keyset::restore(name, 0, Vec::new())
+    }
+
+    /// A keyset of records that were stored; `taken` is the highest version number that was ever
+    /// taken, which may be that of a record that is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyName`] as for [`new`](Self::new); [`Error::VersionNumber`] if the versions do
+    /// not grow strictly or go beyond `taken`, or if two are the primary.
+    pub fn restore(name: &str, taken: u32, versions: Vec<VersionRecord>) -> Result<Self, Error> {
+        check_name(name)?;
+        let keyset = Keyset { name: name.into(), taken, versions };
+        let mut last = 0;
+        let mut primary = false;
+        for record in &keyset.versions {
+            let number = record.version.number();
+            let second = primary && record.state == VersionState::Primary;
+            if number <= last || number > taken || second {
+                return Err(keyset.spent(record.version));
+            }
+            last = number;
+            primary |= record.state == VersionState::Primary;
         }
-        Ok(Keyset { name: name.into(), versions: Vec::new() })
+        Ok(keyset)
     }
 
     /// The name of the master key.
@@ -59,11 +85,16 @@ impl Keyset {
 
     /// The version that wraps, if one was promoted.
     pub fn primary(&self) -> Option<KeyVersion> {
-        let primary = self.versions.iter().find(|record| record.state == VersionState::Primary);
-        primary.map(|record| record.version)
+        self.primary_record().map(|record| record.version)
     }
 
-    /// Every version's record, lowest first.
+    /// The record of the version that wraps.
+    pub fn primary_record(&self) -> Option<&VersionRecord> {
+        // The newest as a rule.
+        self.versions.iter().rev().find(|record| record.state == VersionState::Primary)
+    }
+
+    /// Every version's record, lowest first; destroyed ones too.
     pub fn versions(&self) -> &[VersionRecord] {
         &self.versions
     }
@@ -74,15 +105,29 @@ impl Keyset {
         self.versions.get(found.ok()?)
     }
 
+    pub(crate) fn version_mut(&mut self, version: KeyVersion) -> Option<&mut VersionRecord> {
+        let found = self.versions.binary_search_by_key(&version, |record| record.version);
+        self.versions.get_mut(found.ok()?)
+    }
+
+    pub(crate) fn versions_mut(&mut self) -> impl Iterator<Item = &mut VersionRecord> {
+        self.versions.iter_mut()
+    }
+
+    /// The highest version number that was ever taken, or zero.
+    pub fn taken(&self) -> u32 {
+        self.taken
+    }
+
     /// The number that the next version takes: above every one there was.
     ///
     /// # Errors
     ///
     /// [`Error::VersionNumber`] if 2^32 - 1 is taken.
     pub fn next_version(&self) -> Result<KeyVersion, Error> {
-        match self.versions.last() {
+        match KeyVersion::new(self.taken) {
             None => Ok(KeyVersion::FIRST),
-            Some(last) => last.version.next().ok_or_else(|| self.spent(last.version)),
+            Some(last) => last.next().ok_or_else(|| self.spent(last)),
         }
     }
 
@@ -90,75 +135,114 @@ impl Keyset {
     ///
     /// # Errors
     ///
-    /// [`Error::VersionNumber`] if it is not above every version there is.
+    /// [`Error::VersionNumber`] if it is not above every version there was.
     pub fn add(
         &mut self,
         version: KeyVersion,
-        master_key_id: MasterKeyId,
-        algorithm: WrapAlgorithm,
+        material: NewMaterial,
+        now: Timestamp,
     ) -> Result<(), Error> {
-        if let Some(last) = self.versions.last().filter(|last| last.version >= version) {
-            return Err(self.spent(last.version));
+        if let Some(last) = KeyVersion::new(self.taken).filter(|last| *last >= version) {
+            return Err(self.spent(last));
         }
-        let state = VersionState::Pending;
-        self.versions.push(VersionRecord { version, state, master_key_id, algorithm });
+        self.taken = version.number();
+        self.versions.push(VersionRecord::new(version, material, now));
         Ok(())
     }
 
-    /// Makes `version` the primary; the former primary stays enabled.
+    /// Applies `operation` to `version`.
+    ///
+    /// A promotion leaves the former primary enabled. After a destruction the caller wipes the
+    /// key material.
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownVersion`]; [`Error::VersionState`] by [`VersionState::after`].
-    pub fn promote(&mut self, version: KeyVersion) -> Result<(), Error> {
-        self.check(version, Operation::Promote)?;
-        for record in &mut self.versions {
-            if record.version == version {
-                record.state = VersionState::Primary;
-            } else if record.state == VersionState::Primary {
-                record.state = VersionState::Enabled;
+    /// [`Error::UnknownVersion`]; [`Error::VersionState`] by [`VersionState::after`];
+    /// [`Error::DestructionDelay`] if the time is not 7 to 30 days; [`Error::DestructionNotDue`]
+    /// if the date has not come. Nothing has changed then.
+    pub fn apply(
+        &mut self,
+        version: KeyVersion,
+        operation: Operation,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let after = self.check(version, operation, now)?;
+        if operation == Operation::Promote {
+            let former = self.primary().filter(|former| *former != version);
+            if let Some(former) = former.and_then(|former| self.version_mut(former)) {
+                former.enter(VersionState::Enabled, now);
             }
         }
-        Ok(())
-    }
-
-    /// Lets a disabled version unwrap again.
-    ///
-    /// # Errors
-    ///
-    /// As [`promote`](Self::promote).
-    pub fn enable(&mut self, version: KeyVersion) -> Result<(), Error> {
-        self.apply(version, Operation::Enable)
-    }
-
-    /// Stops a version from unwrapping.
-    ///
-    /// # Errors
-    ///
-    /// As [`promote`](Self::promote).
-    pub fn disable(&mut self, version: KeyVersion) -> Result<(), Error> {
-        self.apply(version, Operation::Disable)
-    }
-
-    fn apply(&mut self, version: KeyVersion, operation: Operation) -> Result<(), Error> {
-        let state = self.check(version, operation)?;
-        if let Some(record) = self.versions.iter_mut().find(|record| record.version == version) {
-            record.state = state;
+        if let Some(record) = self.version_mut(version) {
+            record.note(operation, now);
+            record.enter(after, now);
         }
         Ok(())
     }
 
     /// The state that `operation` takes `version` to.
-    fn check(&self, version: KeyVersion, operation: Operation) -> Result<VersionState, Error> {
+    fn check(
+        &self,
+        version: KeyVersion,
+        operation: Operation,
+        now: Timestamp,
+    ) -> Result<VersionState, Error> {
         let key = || self.name.clone();
         let record = self.version(version);
         let record = record.ok_or_else(|| Error::UnknownVersion { key: key(), version })?;
         let state = record.state;
         let refused = || Error::VersionState { key: key(), version, state, operation };
-        state.after(operation).ok_or_else(refused)
+        let after = state.after(operation).ok_or_else(refused)?;
+        match operation {
+            Operation::Enable if record.compromised.is_some() => Ok(VersionState::Compromised),
+            // It would move the date on which others learnt of it.
+            Operation::MarkCompromised if record.compromised.is_some() => Err(refused()),
+            Operation::ScheduleDestruction { after: delay }
+                if !(MIN_DESTRUCTION_DELAY..=MAX_DESTRUCTION_DELAY).contains(&delay) =>
+            {
+                Err(Error::DestructionDelay { delay })
+            }
+            Operation::Destroy => match record.destroy_at.filter(|due| *due > now) {
+                Some(due) => Err(Error::DestructionNotDue { key: key(), version, due }),
+                None => Ok(after),
+            },
+            _ => Ok(after),
+        }
     }
 
     fn spent(&self, last: KeyVersion) -> Error {
         Error::VersionNumber { key: self.name.clone(), last }
     }
+}
+
+impl VersionRecord {
+    /// Notes the dates that `operation` brings.
+    fn note(&mut self, operation: Operation, now: Timestamp) {
+        match operation {
+            Operation::Promote => {
+                self.promoted.get_or_insert(now);
+            }
+            Operation::MarkCompromised => self.compromised = Some(now),
+            Operation::ScheduleDestruction { after } => self.destroy_at = Some(now.plus(after)),
+            Operation::CancelDestruction | Operation::Destroy | Operation::DestroyImmediately => {
+                self.destroy_at = None;
+            }
+            Operation::Enable | Operation::Disable => {}
+        }
+    }
+
+    fn enter(&mut self, state: VersionState, now: Timestamp) {
+        if self.state != state {
+            self.state = state;
+            self.state_since = now;
+        }
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    KeyName::new(name)?;
+    if name.len() > MAX_KEYSET_NAME_LEN {
+        return Err(InvalidKeyName { offset: MAX_KEYSET_NAME_LEN }.into());
+    }
+    Ok(())
 }

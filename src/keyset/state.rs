@@ -2,15 +2,21 @@
 
 use crate::keyring::Refusal;
 use core::fmt;
+use core::time::Duration;
 
 /// State of one version of a master key.
 ///
-/// | state | wraps | unwraps |
-/// |---|---|---|
-/// | pending | no | yes |
-/// | primary | yes | yes |
-/// | enabled | no | yes |
-/// | disabled | no | no |
+/// What each state does, and what each operation makes of it; an empty cell is refused with
+/// [`Error::VersionState`](crate::Error::VersionState):
+///
+#[doc = include_str!("states.md")]
+///
+/// - A version that was marked compromised stays so for good: enabling it takes it back to
+///   compromised, not to enabled.
+/// - The primary is never disabled or destroyed: promote another first. Once it is marked
+///   compromised there is no primary, and nothing is encrypted until a version is promoted;
+///   where messages must go on, rotate first and mark the former primary afterwards.
+/// - Destroyed is final. The record stays, and the number is never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum VersionState {
@@ -22,6 +28,13 @@ pub enum VersionState {
     Enabled,
     /// Refuses to unwrap until it is enabled again.
     Disabled,
+    /// Known to others. Unwraps, so that messages can be encrypted anew; a strict keyring
+    /// refuses it.
+    Compromised,
+    /// Refuses to unwrap, and is destroyed once its date has come; can be cancelled.
+    DestroyScheduled,
+    /// Its key material is gone.
+    Destroyed,
 }
 
 /// An operation on one version.
@@ -34,28 +47,85 @@ pub enum Operation {
     Enable,
     /// Stop it from unwrapping.
     Disable,
+    /// Note that others know it. Cannot be taken back.
+    MarkCompromised,
+    /// Have it destroyed once some time has passed.
+    ScheduleDestruction {
+        /// The time to pass: 7 to 30 days.
+        after: Duration,
+    },
+    /// Take back the scheduled destruction; the version is disabled.
+    CancelDestruction,
+    /// Wipe the key material of a version whose date has come.
+    Destroy,
+    /// Wipe the key material now, whatever the date. What was encrypted under the version and
+    /// not rewrapped is lost for good.
+    DestroyImmediately,
 }
 
 impl VersionState {
+    /// Every state, in the order of the table.
+    pub const ALL: [VersionState; 7] = [
+        VersionState::Pending,
+        VersionState::Primary,
+        VersionState::Enabled,
+        VersionState::Disabled,
+        VersionState::Compromised,
+        VersionState::DestroyScheduled,
+        VersionState::Destroyed,
+    ];
+
     /// The state that `operation` takes a version to, or `None` if it is not allowed.
+    ///
+    /// A [`Keyset`](crate::Keyset) asks besides whether a destruction is due, and enables a
+    /// version that was marked compromised to that state.
     pub const fn after(self, operation: Operation) -> Option<VersionState> {
-        use VersionState::{Disabled, Enabled, Pending, Primary};
+        use Operation as O;
+        use VersionState::*;
         match (self, operation) {
-            (Pending | Primary | Enabled, Operation::Promote) => Some(Primary),
-            (Disabled, Operation::Enable) => Some(Enabled),
-            (Pending | Enabled, Operation::Disable) => Some(Disabled),
-            // The primary cannot be disabled: promote another first.
-            (Disabled, Operation::Promote | Operation::Disable)
-            | (Pending | Primary | Enabled, Operation::Enable)
-            | (Primary, Operation::Disable) => None,
+            (Pending | Primary | Enabled, O::Promote) => Some(Primary),
+            (Disabled, O::Enable) => Some(Enabled),
+            (Pending | Enabled | Compromised, O::Disable) => Some(Disabled),
+            (Primary | Enabled, O::MarkCompromised) => Some(Compromised),
+            (Disabled, O::MarkCompromised) => Some(Disabled),
+            (Disabled, O::ScheduleDestruction { .. }) => Some(DestroyScheduled),
+            (DestroyScheduled, O::CancelDestruction) => Some(Disabled),
+            (DestroyScheduled, O::Destroy) => Some(Destroyed),
+            (Disabled | DestroyScheduled, O::DestroyImmediately) => Some(Destroyed),
+            _ => None,
         }
     }
 
+    /// Whether a version in this state wraps.
+    pub const fn wraps(self) -> bool {
+        matches!(self, VersionState::Primary)
+    }
+
     /// Why a version in this state does not unwrap, or `None` if it does.
+    ///
+    /// A compromised one does; a keyring that was told to be strict refuses it all the same.
     pub const fn unwrap_refusal(self) -> Option<Refusal> {
         match self {
-            VersionState::Pending | VersionState::Primary | VersionState::Enabled => None,
+            VersionState::Pending
+            | VersionState::Primary
+            | VersionState::Enabled
+            | VersionState::Compromised => None,
             VersionState::Disabled => Some(Refusal::Disabled),
+            VersionState::DestroyScheduled => Some(Refusal::DestroyScheduled),
+            VersionState::Destroyed => Some(Refusal::Destroyed),
+        }
+    }
+
+    /// The name of the state, as key files have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            VersionState::Pending => "pending",
+            VersionState::Primary => "primary",
+            VersionState::Enabled => "enabled",
+            VersionState::Disabled => "disabled",
+            VersionState::Compromised => "compromised",
+            VersionState::DestroyScheduled => "destroy scheduled",
+            VersionState::Destroyed => "destroyed",
         }
     }
 }
@@ -63,10 +133,8 @@ impl VersionState {
 impl fmt::Display for VersionState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            VersionState::Pending => "pending",
             VersionState::Primary => "the primary",
-            VersionState::Enabled => "enabled",
-            VersionState::Disabled => "disabled",
+            other => other.name(),
         })
     }
 }
@@ -77,6 +145,11 @@ impl fmt::Display for Operation {
             Operation::Promote => "promote it",
             Operation::Enable => "enable it",
             Operation::Disable => "disable it",
+            Operation::MarkCompromised => "mark it compromised",
+            Operation::ScheduleDestruction { .. } => "schedule its destruction",
+            Operation::CancelDestruction => "cancel its destruction",
+            Operation::Destroy => "destroy it",
+            Operation::DestroyImmediately => "destroy it immediately",
         })
     }
 }

@@ -1,8 +1,9 @@
 //! Keyrings for tests: in memory from fixed keys, several at once, and one that lies.
 
 use envelock::{
-    DataKey, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKey, MasterKeyId,
-    MemoryKeyring, PrimaryKey, Slot, SlotLabel, SlotWriter, WrapAlgorithm, WrapContext,
+    DataKey, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng, Lifecycle, MasterKey,
+    MasterKeyId, MemoryKeyring, PrimaryKey, Slot, SlotLabel, SlotWriter, WrapAlgorithm,
+    WrapContext,
 };
 use std::sync::Mutex;
 

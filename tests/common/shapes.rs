@@ -3,7 +3,7 @@
 use super::reference::{self, RefHeader};
 use super::rings::{Member, Several, ring};
 use super::{below, rng};
-use envelock::{Aad, Envelope, KeyVersion, MemoryKeyring, RewrapOptions, Suite};
+use envelock::{Aad, Envelope, KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, Suite};
 
 /// One message, the keyring that reads it, and what it must decrypt to.
 pub struct Shape {

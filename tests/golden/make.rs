@@ -4,8 +4,8 @@ use super::manifest::{Entry, rule};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
     Aad, AadPairs, DataKey, Envelope, Freshness, KeyName, KeyVersion, Keyring, KeyringError,
-    KeyringRng, MasterKey, MasterKeyId, MemoryKeyring, PrimaryKey, RewrapOptions, Slot, SlotLabel,
-    SlotWriter, Suite, WrapAlgorithm, WrapContext, inspect,
+    KeyringRng, Lifecycle, MasterKey, MasterKeyId, MemoryKeyring, PrimaryKey, RewrapOptions, Slot,
+    SlotLabel, SlotWriter, Suite, WrapAlgorithm, WrapContext, inspect,
 };
 use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha256};

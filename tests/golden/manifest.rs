@@ -16,7 +16,7 @@
 //!   `primary`, `enabled` or `pending`
 //! - `slot = NAME VERSION MASTER-KEY-ID ALGORITHM WRAPPED-KEY-LENGTH`, in the header's order
 
-use envelock::{KeyVersion, MasterKey, MemoryKeyring};
+use envelock::{KeyVersion, Lifecycle, MasterKey, MemoryKeyring};
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
 

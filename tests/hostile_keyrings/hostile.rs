@@ -119,10 +119,12 @@ pub fn seeded(seed: u64) -> ChaCha20Rng {
 /// A message under version 1 of a keyring whose primary is version 2.
 pub fn stale(suite: Suite) -> (Hostile, Vec<u8>) {
     let mut rng = seeded(1);
-    let honest = MemoryKeyring::create_with_rng("orders", &mut rng).unwrap();
+    let honest =
+        MemoryKeyring::create_with_rng("orders", envelock::Timestamp::UNIX_EPOCH, &mut rng)
+            .unwrap();
     let envelope = Envelope::new(&honest).with_suite(suite);
     let message = envelope.with_rng(&mut rng).encrypt(b"payload", Aad::new(b"row")).unwrap();
-    honest.rotate_with_rng(&mut rng).unwrap();
+    honest.rotate_with_rng(envelock::Timestamp::UNIX_EPOCH, &mut rng).unwrap();
     (Hostile::new(honest), message)
 }
 

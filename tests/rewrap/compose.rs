@@ -1,7 +1,7 @@
 //! Headers put together from slots, byte by byte.
 
 use envelock::{
-    Aad, Envelope, KeyVersion, MasterKey, MemoryKeyring, RewrapOptions, Suite, inspect,
+    Aad, Envelope, KeyVersion, Lifecycle, MasterKey, MemoryKeyring, RewrapOptions, Suite, inspect,
 };
 
 /// The slots of a header, as bytes.

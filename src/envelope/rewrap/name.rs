@@ -99,7 +99,7 @@ impl<K: Keyring> NameJob<'_, K> {
                 self.wrap_anew(header, slot, pool).map(|_| None)
             }
             Freshness::Primary => self.verify(header, slot).map(|()| None),
-            Freshness::Stale | Freshness::Refused(_) => {
+            Freshness::Stale | Freshness::Compromised | Freshness::Refused(_) => {
                 self.wrap_anew(header, slot, pool).map(Some)
             }
         }

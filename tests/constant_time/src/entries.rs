@@ -3,7 +3,7 @@
 use crate::{Entry, blocks, memcheck};
 use envelock::danger::{chunk_decryptor, chunk_encryptor, decrypt_body, encrypt_body, layout};
 use envelock::rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
-use envelock::{
+use envelock::{Lifecycle, 
     Aad, DataKey, Envelope, Error, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKey,
     MemoryKeyring, PrimaryKey, RewrapOptions, Slot, SlotWriter, Suite, WrapContext, danger,
 };

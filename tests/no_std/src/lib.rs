@@ -14,7 +14,7 @@ use core::cell::UnsafeCell;
 use core::convert::Infallible;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use envelock::rand_core::{TryCryptoRng, TryRng};
-use envelock::{Aad, AadPairs, Envelope, Error, KeyVersion, MemoryKeyring, RewrapOptions, Suite};
+use envelock::{Lifecycle, Aad, AadPairs, Envelope, Error, KeyVersion, MemoryKeyring, RewrapOptions, Suite};
 
 const HEAP_LEN: usize = 1 << 20;
 
@@ -99,13 +99,13 @@ fn works(suite: Suite) -> bool {
 
 fn run(suite: Suite, plaintext: &[u8]) -> Result<bool, Error> {
     let mut rng = Counter(7);
-    let keyring = MemoryKeyring::create_with_rng("firmware", &mut rng)?;
+    let keyring = MemoryKeyring::create_with_rng("firmware", envelock::Timestamp::UNIX_EPOCH, &mut rng)?;
     let envelope = Envelope::new(&keyring).with_suite(suite);
     let aad = AadPairs::new().with("device", "42")?.to_bytes();
     let aad = Aad::new(&aad);
 
     let mut message = envelope.with_rng(&mut rng).encrypt(plaintext, aad)?;
-    keyring.rotate_with_rng(&mut rng)?;
+    keyring.rotate_with_rng(envelock::Timestamp::UNIX_EPOCH, &mut rng)?;
     let stale = envelope.needs_rewrap(&message)?;
     envelope.with_rng(&mut rng).rewrap_in_place(&mut message, RewrapOptions::new())?;
     keyring.disable(KeyVersion::FIRST)?;

@@ -1,0 +1,259 @@
+//! The second trait of a keyring: what an operator does to its master keys.
+
+use super::Keyring;
+use crate::error::Error;
+use crate::keyset::{Change, Changed, Keyset, Keysets, Terms};
+#[cfg(feature = "std")]
+use crate::keyset::{Material, Operation};
+use crate::random::KeyringRng;
+#[cfg(feature = "std")]
+use crate::{
+    OsRandom, crypto::secret::MasterKey, format::KeyVersion, random::RandomPool, time::Timestamp,
+};
+#[cfg(feature = "std")]
+use core::time::Duration;
+
+/// Lists and changes the master keys of a keyring: the operator's side.
+///
+/// An implementor keeps [`Keysets`], which decides what may be done, and does two things:
+/// tell them, and make changes. The rest is provided, with the system's clock and randomness.
+///
+/// # Contract
+///
+/// - [`change`](Self::change) is atomic and durable: when it returns, every process that uses the
+///   same keys has all of the changes or is about to, and a crash does not take them back. On
+///   an error nothing has changed, unless the error says that nobody can know.
+/// - Whoever wraps at the same time wraps under a version that can be unwrapped: a destroyed
+///   version's material goes when no wrap under it is under way.
+/// - Destroyed material is wiped, also where it was stored.
+///
+/// # Two ways to rotate
+///
+/// [`rotate`](Self::rotate) adds a version and promotes it at once. In a fleet where processes
+/// get their keys at different times, [`add_version`](Self::add_version) first, wait until every
+/// process has it (it unwraps already), then [`promote`](Self::promote).
+pub trait Lifecycle: Keyring {
+    /// The name or alias of the master key that this keyring wraps under, and that the provided
+    /// methods change.
+    fn key(&self) -> &str;
+
+    /// Every master key with its versions, as they are now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`], or the keyring's own.
+    fn keysets(&self) -> Result<Keysets, Error>;
+
+    /// Makes all of `changes`, or none.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Keysets::with_changes`]; [`Error::Randomness`]; the keyring's own.
+    fn change(
+        &self,
+        changes: &[Change<'_>],
+        terms: &Terms,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Changed, Error>;
+
+    /// The versions of this keyring's master key.
+    ///
+    /// # Errors
+    ///
+    /// As [`keysets`](Self::keysets); [`Error::UnknownKey`].
+    fn keyset(&self) -> Result<Keyset, Error> {
+        Ok(self.keysets()?.resolve(self.key())?.clone())
+    }
+
+    /// Makes one change, now.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change).
+    #[cfg(feature = "std")]
+    fn change_now(&self, change: Change<'_>) -> Result<Changed, Error> {
+        let mut rng = OsRandom;
+        self.change(&[change], &Terms::at(Timestamp::now()), &mut RandomPool::for_rewrap(&mut rng))
+    }
+
+    /// Adds a fresh version and promotes it: new messages use it, old ones keep opening.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change).
+    #[cfg(feature = "std")]
+    fn rotate(&self) -> Result<KeyVersion, Error> {
+        added(self.change_now(Change::Rotate { key: self.key() })?)
+    }
+
+    /// Adds a fresh version, pending.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change).
+    #[cfg(feature = "std")]
+    fn add_version(&self) -> Result<KeyVersion, Error> {
+        let change =
+            Change::AddVersion { key: self.key(), version: None, material: Material::Fresh };
+        added(self.change_now(change)?)
+    }
+
+    /// Adds a version of key material from elsewhere, pending.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change): [`Error::VersionNumber`] if `version` is not above every
+    /// version there was, [`Error::KeyMaterial`] if the key is all zero or there already.
+    #[cfg(feature = "std")]
+    fn import_version(&self, version: KeyVersion, key: &MasterKey) -> Result<(), Error> {
+        let (version, material) = (Some(version), Material::Imported(key));
+        self.change_now(Change::AddVersion { key: self.key(), version, material }).map(drop)
+    }
+
+    /// Applies `operation` to a version.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change).
+    #[cfg(feature = "std")]
+    fn operate(&self, version: KeyVersion, operation: Operation) -> Result<(), Error> {
+        self.change_now(Change::Version { key: self.key(), version, operation }).map(drop)
+    }
+
+    /// Makes `version` the primary; the former one stays enabled. It may be an older one: that
+    /// rolls a bad rotation back.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change).
+    #[cfg(feature = "std")]
+    fn promote(&self, version: KeyVersion) -> Result<(), Error> {
+        self.operate(version, Operation::Promote)
+    }
+
+    /// Lets a disabled version unwrap again.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change).
+    #[cfg(feature = "std")]
+    fn enable(&self, version: KeyVersion) -> Result<(), Error> {
+        self.operate(version, Operation::Enable)
+    }
+
+    /// Stops a version from unwrapping; [`enable`](Self::enable) takes it back. The way to find
+    /// out what still needs a version before it is destroyed.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change).
+    #[cfg(feature = "std")]
+    fn disable(&self, version: KeyVersion) -> Result<(), Error> {
+        self.operate(version, Operation::Disable)
+    }
+
+    /// Notes that others know a version. If it was the primary, nothing wraps until another
+    /// is promoted.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change).
+    #[cfg(feature = "std")]
+    fn mark_compromised(&self, version: KeyVersion) -> Result<(), Error> {
+        self.operate(version, Operation::MarkCompromised)
+    }
+
+    /// Has a disabled version destroyed once `after` has passed, 7 to 30 days; then
+    /// [`destroy`](Self::destroy) does it, or a policy.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change); [`Error::DestructionDelay`].
+    #[cfg(feature = "std")]
+    fn schedule_destruction(&self, version: KeyVersion, after: Duration) -> Result<(), Error> {
+        self.operate(version, Operation::ScheduleDestruction { after })
+    }
+
+    /// Takes a scheduled destruction back; the version is disabled.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change).
+    #[cfg(feature = "std")]
+    fn cancel_destruction(&self, version: KeyVersion) -> Result<(), Error> {
+        self.operate(version, Operation::CancelDestruction)
+    }
+
+    /// Wipes the key material of a version whose destruction is due. Final.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change); [`Error::DestructionNotDue`].
+    #[cfg(feature = "std")]
+    fn destroy(&self, version: KeyVersion) -> Result<(), Error> {
+        self.operate(version, Operation::Destroy)
+    }
+
+    /// Wipes the key material of a disabled version now, whatever the date. Final: what was
+    /// encrypted under it and not rewrapped is lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change).
+    #[cfg(feature = "std")]
+    fn destroy_immediately(&self, version: KeyVersion) -> Result<(), Error> {
+        self.operate(version, Operation::DestroyImmediately)
+    }
+
+    /// Makes another master key of that name, with a fresh version 1 as its primary.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change): [`Error::NameTaken`], [`Error::KeyName`].
+    #[cfg(feature = "std")]
+    fn create_key(&self, name: &str) -> Result<(), Error> {
+        let (version, material) = (KeyVersion::FIRST, Material::Fresh);
+        self.change_now(Change::CreateKey { key: name, version, material }).map(drop)
+    }
+
+    /// Has `alias` stand for the master key `key` from now on, in one step for everybody.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change): [`Error::NameTaken`], [`Error::UnknownKey`].
+    #[cfg(feature = "std")]
+    fn set_alias(&self, alias: &str, key: &str) -> Result<(), Error> {
+        self.change_now(Change::SetAlias { alias, key }).map(drop)
+    }
+}
+
+#[cfg(feature = "std")]
+fn added(changed: Changed) -> Result<KeyVersion, Error> {
+    // A keyring that adds nothing and reports success is at fault.
+    changed.added().ok_or(Error::NoPrimary)
+}
+
+macro_rules! forward_lifecycle {
+    ($($pointer:ty),*) => {$(
+        impl<K: Lifecycle + ?Sized> Lifecycle for $pointer {
+            fn key(&self) -> &str {
+                (**self).key()
+            }
+
+            fn keysets(&self) -> Result<Keysets, Error> {
+                (**self).keysets()
+            }
+
+            fn change(
+                &self,
+                changes: &[Change<'_>],
+                terms: &Terms,
+                rng: &mut KeyringRng<'_>,
+            ) -> Result<Changed, Error> {
+                (**self).change(changes, terms, rng)
+            }
+        }
+    )*};
+}
+
+forward_lifecycle!(&K, alloc::boxed::Box<K>, alloc::sync::Arc<K>);

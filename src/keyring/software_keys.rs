@@ -1,0 +1,246 @@
+//! Several software master keys with their versions: what the memory and the file keyring share.
+
+use super::software::SoftwareKey;
+use super::{Freshness, KeyringError, PrimaryKey, Refusal, WrapContext};
+use crate::crypto::secret::{DataKey, MasterKey};
+use crate::error::Error;
+use crate::format::{KeyName, MasterKeyId, Slot, SlotLabel, SlotWriter, WrapAlgorithm};
+use crate::keyset::{
+    Change, Changed, Keyset, Keysets, Material, NewMaterial, Origin, Terms, VersionRecord,
+    VersionState,
+};
+use crate::random::{KeyringRng, RandomnessUnavailable};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Which of the master keys a keyring uses, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Selection {
+    /// Name or alias of the master key that wraps.
+    pub(super) key: String,
+    /// Whether it is the only one that unwraps.
+    pub(super) only: bool,
+    /// Whether compromised versions are refused.
+    pub(super) strict: bool,
+}
+
+impl Selection {
+    pub(super) fn of(key: &str) -> Self {
+        Selection { key: key.into(), only: false, strict: false }
+    }
+}
+
+/// The records of the master keys, and the keys of those versions that are not destroyed.
+#[derive(Clone, Default)]
+pub(super) struct SoftwareKeys {
+    pub(super) keysets: Keysets,
+    /// By id: no two versions of a keyring have the same material.
+    keys: BTreeMap<MasterKeyId, Arc<SoftwareKey>>,
+}
+
+/// Key material that a change brought, to be stored.
+pub(super) type NewKeys = Vec<(MasterKeyId, MasterKey)>;
+
+impl SoftwareKeys {
+    /// Keys that were stored. A record whose material is not among `keys` is refused as
+    /// destroyed.
+    #[cfg(feature = "file")]
+    #[allow(dead_code)] // The file keyring comes.
+    pub(super) fn restore(keysets: Keysets, keys: BTreeMap<MasterKeyId, Arc<SoftwareKey>>) -> Self {
+        SoftwareKeys { keysets, keys }
+    }
+
+    /// The set-up key of an id.
+    pub(super) fn key(&self, id: MasterKeyId) -> Option<&Arc<SoftwareKey>> {
+        self.keys.get(&id)
+    }
+
+    /// The keysets, with what was protected since the keys were set up.
+    pub(super) fn keysets_with_usage(&self) -> Keysets {
+        let mut keysets = self.keysets.clone();
+        for record in keysets.iter_mut().flat_map(Keyset::versions_mut) {
+            if let Some(key) = self.key(record.master_key_id) {
+                record.usage = record.usage.plus(key.usage());
+            }
+        }
+        keysets
+    }
+
+    /// The keyset that wraps.
+    fn selected(&self, selection: &Selection) -> Result<&Keyset, KeyringError> {
+        self.keysets.resolve(&selection.key).map_err(|_| KeyringError::NoPrimary)
+    }
+
+    /// Label and key that `keyset` wraps under.
+    fn primary_of<'k>(
+        &'k self,
+        keyset: &'k Keyset,
+    ) -> Result<(SlotLabel<'k>, &'k Arc<SoftwareKey>), KeyringError> {
+        let record = keyset.primary_record().ok_or(KeyringError::NoPrimary)?;
+        let key = self.key(record.master_key_id).ok_or(KeyringError::NoPrimary)?;
+        let label = SlotLabel {
+            name: keyset.name(),
+            version: record.version,
+            master_key_id: record.master_key_id,
+            algorithm: WrapAlgorithm::XAES_256_GCM,
+        };
+        Ok((label, key))
+    }
+
+    /// Label and key that wrap for `selection`.
+    pub(super) fn primary(
+        &self,
+        selection: &Selection,
+    ) -> Result<(SlotLabel<'_>, &Arc<SoftwareKey>), KeyringError> {
+        self.primary_of(self.selected(selection)?)
+    }
+
+    /// Label and key that a rewrap of a slot of the key `name` wraps under.
+    pub(super) fn primary_named(
+        &self,
+        name: KeyName<'_>,
+    ) -> Result<(SlotLabel<'_>, &Arc<SoftwareKey>), KeyringError> {
+        self.primary_of(self.keysets.keyset(name.as_str()).ok_or(KeyringError::NotMine)?)
+    }
+
+    /// The record of a slot, or why there is none to be used.
+    pub(super) fn record(
+        &self,
+        label: &SlotLabel<'_>,
+        selection: &Selection,
+    ) -> Result<&VersionRecord, KeyringError> {
+        // SPEC W-ONE: of another algorithm is another's, even under a version that is ours.
+        if label.algorithm != WrapAlgorithm::XAES_256_GCM {
+            return Err(KeyringError::NotMine);
+        }
+        let keyset = self.keysets.keyset(label.name.as_str()).ok_or(KeyringError::NotMine)?;
+        if selection.only && self.selected(selection)?.name() != label.name {
+            return Err(KeyringError::NotMine);
+        }
+        // SPEC O-NOFALLBACK
+        let unknown = KeyringError::Refused(Refusal::UnknownVersion);
+        let record = keyset.version(label.version).ok_or(unknown)?;
+        if record.master_key_id != label.master_key_id {
+            // Same label, other material: another environment's, or a restored backup's.
+            return Err(KeyringError::NotMine);
+        }
+        if let Some(refusal) = record.state.unwrap_refusal() {
+            return Err(KeyringError::Refused(refusal));
+        }
+        if selection.strict && record.state == VersionState::Compromised {
+            return Err(KeyringError::Refused(Refusal::Compromised));
+        }
+        Ok(record)
+    }
+
+    /// See [`Keyring::primary`](super::Keyring::primary).
+    pub(super) fn visit_primary(
+        &self,
+        selection: &Selection,
+        visit: &mut dyn FnMut(&PrimaryKey<'_>),
+    ) -> Result<(), KeyringError> {
+        let (label, _) = self.primary(selection)?;
+        visit(&PrimaryKey { label, max_wrapped_key_len: None });
+        Ok(())
+    }
+
+    /// See [`Keyring::wrap`](super::Keyring::wrap).
+    pub(super) fn wrap(
+        &self,
+        selection: &Selection,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let (label, key) = self.primary(selection)?;
+        key.wrap(data_key, &label, context, slots, rng)
+    }
+
+    /// See [`Keyring::unwrap`](super::Keyring::unwrap).
+    pub(super) fn unwrap(
+        &self,
+        selection: &Selection,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        let record = self.record(&slot.label, selection)?;
+        let lost = KeyringError::Refused(Refusal::Destroyed);
+        self.key(record.master_key_id).ok_or(lost)?.unwrap(slot, context, data_key)
+    }
+
+    /// See [`Keyring::rewrap`](super::Keyring::rewrap).
+    pub(super) fn rewrap(
+        &self,
+        selection: &Selection,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let mut data_key = DataKey::empty();
+        self.unwrap(selection, slot, context, &mut data_key)?;
+        context.verify(&data_key)?;
+        // SPEC R-NAME: whichever key wraps new messages.
+        let (label, key) = self.primary_named(slot.label.name)?;
+        key.wrap(&data_key, &label, context, slots, rng)
+    }
+
+    /// See [`Keyring::freshness`](super::Keyring::freshness).
+    pub(super) fn freshness(
+        &self,
+        selection: &Selection,
+        slot: &SlotLabel<'_>,
+    ) -> Result<Freshness, KeyringError> {
+        match self.record(slot, selection) {
+            Ok(record) => Ok(match record.state {
+                VersionState::Primary => Freshness::Primary,
+                VersionState::Compromised => Freshness::Compromised,
+                _ => Freshness::Stale,
+            }),
+            Err(KeyringError::NotMine) => Ok(Freshness::NotMine),
+            Err(KeyringError::Refused(refusal)) => Ok(Freshness::Refused(refusal)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The keys with all of `changes`, and the material that they bring.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Keysets::with_changes`]; [`Error::KeyMaterial`] for an all-zero key;
+    /// [`Error::Randomness`].
+    pub(super) fn with_changes(
+        &self,
+        changes: &[Change<'_>],
+        terms: &Terms,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(SoftwareKeys, Changed, NewKeys), Error> {
+        let mut new = NewKeys::new();
+        let mut keys = self.keys.clone();
+        let mut material = |_: KeyName<'_>, _, source: Material<'_>| {
+            let (key, origin) = match source {
+                Material::Fresh => {
+                    let key = MasterKey::generate(&mut *rng).map_err(|_| RandomnessUnavailable)?;
+                    (key, Origin::Generated)
+                }
+                Material::Imported(key) => (MasterKey::from_bytes(key.expose()), Origin::Imported),
+            };
+            let software = SoftwareKey::new(&key).ok_or(Error::KeyMaterial)?;
+            let master_key_id = software.id();
+            keys.entry(master_key_id).or_insert_with(|| Arc::new(software));
+            new.push((master_key_id, key));
+            Ok(NewMaterial { master_key_id, algorithm: WrapAlgorithm::XAES_256_GCM, origin })
+        };
+        let (keysets, changed) = self.keysets.with_changes(changes, terms, &mut material)?;
+        let records = keysets.iter().flat_map(Keyset::versions);
+        for record in records.filter(|record| record.state == VersionState::Destroyed) {
+            keys.remove(&record.master_key_id);
+            new.retain(|(id, _)| *id != record.master_key_id);
+        }
+        Ok((SoftwareKeys { keysets, keys }, changed, new))
+    }
+}

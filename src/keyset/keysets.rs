@@ -1,0 +1,283 @@
+//! Several named master keys, and the aliases that stand for them.
+
+use super::{Change, Changed, Keyset, Material, NewMaterial, Operation, Terms, Transition};
+use super::{VersionState, check_name};
+use crate::error::Error;
+use crate::format::{KeyName, KeyVersion};
+use crate::time::Timestamp;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// The master keys of one keyring: a [`Keyset`] for each name, and aliases.
+///
+/// The revision grows with every change; whoever holds an older one can have a change refused
+/// if another came in between ([`Terms::if_unchanged_since`]).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keysets {
+    revision: u64,
+    changed_at: u64,
+    /// Sorted by name.
+    keysets: Vec<Keyset>,
+    aliases: BTreeMap<String, String>,
+}
+
+/// Tells what a keyring says of the key material that a change brings: draws or takes it, and
+/// keeps it until the change is made.
+pub type NewMaterialFn<'a> =
+    dyn FnMut(KeyName<'_>, KeyVersion, Material<'_>) -> Result<NewMaterial, Error> + 'a;
+
+impl Keysets {
+    /// No master key, revision 0.
+    pub const fn new() -> Self {
+        Keysets { revision: 0, changed_at: 0, keysets: Vec::new(), aliases: BTreeMap::new() }
+    }
+
+    /// The master keys that were stored with a revision, and the revision of the last change.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NameTaken`] if two have one name, or an alias is a key's name;
+    /// [`Error::UnknownKey`] if an alias stands for no key; [`Error::KeyName`].
+    pub fn restore(
+        revision: u64,
+        changed_at: u64,
+        mut keysets: Vec<Keyset>,
+        aliases: BTreeMap<String, String>,
+    ) -> Result<Self, Error> {
+        keysets.sort_by(|a, b| a.name.cmp(&b.name));
+        let twins = keysets.windows(2).find_map(|pair| match pair {
+            [a, b] if a.name == b.name => Some(a.name.clone()),
+            _ => None,
+        });
+        if let Some(name) = twins {
+            return Err(Error::NameTaken { name });
+        }
+        let restored = Keysets { revision, changed_at, keysets, aliases };
+        for (alias, key) in &restored.aliases {
+            check_name(alias)?;
+            if restored.position(alias).is_some() {
+                return Err(Error::NameTaken { name: alias.clone() });
+            }
+            restored.position(key).ok_or_else(|| Error::UnknownKey { key: key.clone() })?;
+        }
+        Ok(restored)
+    }
+
+    /// Grows with every change, and with every write of a keyring that stores it.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The revision of the last change; later ones counted usage alone.
+    pub fn changed_at(&self) -> u64 {
+        self.changed_at
+    }
+
+    /// Every keyset, by name.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Keyset> {
+        self.keysets.iter()
+    }
+
+    /// Every alias with the name of the key that it stands for.
+    pub fn aliases(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.aliases.iter().map(|(alias, key)| (alias.as_str(), key.as_str()))
+    }
+
+    /// The keyset of a key name.
+    pub fn keyset(&self, name: &str) -> Option<&Keyset> {
+        self.keysets.get(self.position(name)?)
+    }
+
+    /// The keyset of a key name or an alias.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownKey`].
+    pub fn resolve(&self, name: &str) -> Result<&Keyset, Error> {
+        let position = self.resolve_position(name)?;
+        self.keysets.get(position).ok_or_else(|| Error::UnknownKey { key: name.into() })
+    }
+
+    fn position(&self, name: &str) -> Option<usize> {
+        self.keysets.binary_search_by(|keyset| keyset.name.as_str().cmp(name)).ok()
+    }
+
+    fn resolve_position(&self, name: &str) -> Result<usize, Error> {
+        let found = self.position(name).or_else(|| self.position(self.aliases.get(name)?));
+        found.ok_or_else(|| Error::UnknownKey { key: name.into() })
+    }
+
+    fn resolve_mut(&mut self, name: &str) -> Result<&mut Keyset, Error> {
+        let position = self.resolve_position(name)?;
+        self.keysets.get_mut(position).ok_or_else(|| Error::UnknownKey { key: name.into() })
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Keyset> {
+        self.keysets.iter_mut()
+    }
+
+    /// The next revision, which counts usage or the like and is no change.
+    pub(crate) fn touch(&mut self) {
+        self.revision = self.revision.saturating_add(1);
+    }
+
+    /// Makes all of `changes`, or none: what they come to, and the keysets that have them.
+    ///
+    /// `material` is asked for the key material of each new version.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] if somebody else made a change meanwhile; [`Error::UnknownKey`],
+    /// [`Error::NameTaken`], [`Error::KeyName`], [`Error::Label`]; [`Error::KeyMaterial`] if
+    /// material is there already; those of [`Keyset::add`] and [`Keyset::apply`], and of
+    /// `material`.
+    pub fn with_changes(
+        &self,
+        changes: &[Change<'_>],
+        terms: &Terms,
+        material: &mut NewMaterialFn<'_>,
+    ) -> Result<(Keysets, Changed), Error> {
+        if let Some(expected) = terms.unchanged_since().filter(|since| *since < self.changed_at) {
+            return Err(Error::Conflict { expected, found: self.changed_at });
+        }
+        let mut work = Work { keysets: self.clone(), transitions: Vec::new(), now: terms.now() };
+        for change in changes {
+            work.make(change, material)?;
+        }
+        let Work { mut keysets, transitions, .. } = work;
+        keysets.touch();
+        keysets.changed_at = keysets.revision;
+        let changed = Changed::new(keysets.revision, transitions);
+        Ok((keysets, changed))
+    }
+}
+
+/// Changes under way, on a copy.
+struct Work {
+    keysets: Keysets,
+    transitions: Vec<Transition>,
+    now: Timestamp,
+}
+
+impl Work {
+    fn make(&mut self, change: &Change<'_>, material: &mut NewMaterialFn<'_>) -> Result<(), Error> {
+        match *change {
+            Change::CreateKey { key, version, material: source } => {
+                self.create(key)?;
+                self.add(key, Some(version), source, material)?;
+                self.apply(key, version, Operation::Promote)
+            }
+            Change::AddVersion { key, version, material: source } => {
+                self.add(key, version, source, material).map(|_| ())
+            }
+            Change::Rotate { key } => {
+                let version = self.add(key, None, Material::Fresh, material)?;
+                self.apply(key, version, Operation::Promote)
+            }
+            Change::Version { key, version, operation } => self.apply(key, version, operation),
+            Change::SetAlias { alias, key } => self.set_alias(alias, key),
+            Change::RemoveAlias { alias } => self.remove_alias(alias),
+            Change::SetLabel { key, version, name, value } => {
+                self.set_label(key, version, name, value)
+            }
+        }
+    }
+
+    fn create(&mut self, key: &str) -> Result<(), Error> {
+        let keyset = Keyset::new(key)?;
+        if self.keysets.resolve_position(key).is_ok() {
+            return Err(Error::NameTaken { name: key.into() });
+        }
+        let keysets = &mut self.keysets.keysets;
+        let place = keysets.partition_point(|other| other.name.as_str() < key);
+        keysets.insert(place, keyset);
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        key: &str,
+        version: Option<KeyVersion>,
+        source: Material<'_>,
+        material: &mut NewMaterialFn<'_>,
+    ) -> Result<KeyVersion, Error> {
+        let keyset = self.keysets.resolve(key)?;
+        let version = match version {
+            Some(version) => version,
+            None => keyset.next_version()?,
+        };
+        let new = material(keyset.name(), version, source)?;
+        let mut records = self.keysets.keysets.iter().flat_map(Keyset::versions);
+        // Those of destroyed versions too: what was destroyed does not come back under another
+        // number.
+        if records.any(|record| record.master_key_id == new.master_key_id) {
+            return Err(Error::KeyMaterial);
+        }
+        let now = self.now;
+        let keyset = self.keysets.resolve_mut(key)?;
+        keyset.add(version, new, now)?;
+        let key = keyset.name.clone();
+        self.transitions.push(Transition::Added { key, version });
+        Ok(version)
+    }
+
+    fn apply(&mut self, key: &str, version: KeyVersion, operation: Operation) -> Result<(), Error> {
+        let now = self.now;
+        let keyset = self.keysets.resolve_mut(key)?;
+        let state = |keyset: &Keyset, version| keyset.version(version).map(|found| found.state);
+        let before = [keyset.primary().filter(|former| *former != version), Some(version)];
+        let before = before.map(|version| Some((version?, state(keyset, version?)?)));
+        keyset.apply(version, operation, now)?;
+        let states = before.into_iter().flatten();
+        for (version, from) in states {
+            let to = state(keyset, version).unwrap_or(VersionState::Destroyed);
+            if from != to {
+                let key = keyset.name.clone();
+                self.transitions.push(Transition::State { key, version, from, to });
+            }
+        }
+        Ok(())
+    }
+
+    fn set_alias(&mut self, alias: &str, key: &str) -> Result<(), Error> {
+        check_name(alias)?;
+        if self.keysets.position(alias).is_some() {
+            return Err(Error::NameTaken { name: alias.into() });
+        }
+        let key = self.keysets.resolve(key)?.name.clone();
+        let from = self.keysets.aliases.insert(alias.into(), key.clone());
+        self.transitions.push(Transition::Alias { alias: alias.into(), from, to: Some(key) });
+        Ok(())
+    }
+
+    fn remove_alias(&mut self, alias: &str) -> Result<(), Error> {
+        let from = self.keysets.aliases.remove(alias);
+        let from = from.ok_or_else(|| Error::UnknownKey { key: alias.into() })?;
+        self.transitions.push(Transition::Alias {
+            alias: alias.into(),
+            from: Some(from),
+            to: None,
+        });
+        Ok(())
+    }
+
+    fn set_label(
+        &mut self,
+        key: &str,
+        version: KeyVersion,
+        name: &str,
+        value: Option<&str>,
+    ) -> Result<(), Error> {
+        let keyset = self.keysets.resolve_mut(key)?;
+        let key = keyset.name.clone();
+        let record = keyset.version_mut(version);
+        let record = record.ok_or_else(|| Error::UnknownVersion { key: key.clone(), version })?;
+        record
+            .labels
+            .set(name, value)
+            .map_err(|fault| Error::Label { name: name.into(), fault })?;
+        self.transitions.push(Transition::Label { key, version });
+        Ok(())
+    }
+}

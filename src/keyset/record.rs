@@ -1,0 +1,123 @@
+//! What is known of one version, none of it secret.
+
+use super::VersionState;
+use super::labels::Labels;
+use crate::format::{KeyVersion, MasterKeyId, WrapAlgorithm};
+use crate::time::Timestamp;
+use core::fmt;
+
+/// What is known of one version of a master key. Nothing here is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VersionRecord {
+    /// The version.
+    pub version: KeyVersion,
+    /// Names its key material.
+    pub master_key_id: MasterKeyId,
+    /// How it wraps, for life.
+    pub algorithm: WrapAlgorithm,
+    /// Where its key material came from.
+    pub origin: Origin,
+    /// Its state. The primary is [`VersionState::Primary`].
+    pub state: VersionState,
+    /// Since when it is in that state.
+    pub state_since: Timestamp,
+    /// When it was added.
+    pub created: Timestamp,
+    /// When it was first promoted. Kept through a rollback and back: age counts from here.
+    pub promoted: Option<Timestamp>,
+    /// When it was marked compromised, whatever its state has been since.
+    pub compromised: Option<Timestamp>,
+    /// When its destruction is due, while that is scheduled.
+    pub destroy_at: Option<Timestamp>,
+    /// How much was protected under it.
+    pub usage: Usage,
+    /// The operator's own notes.
+    pub labels: Labels,
+}
+
+impl VersionRecord {
+    /// The record of a version that was added at `now`: pending, unused, without labels.
+    pub fn new(version: KeyVersion, material: NewMaterial, now: Timestamp) -> Self {
+        let NewMaterial { master_key_id, algorithm, origin } = material;
+        VersionRecord {
+            version,
+            master_key_id,
+            algorithm,
+            origin,
+            state: VersionState::Pending,
+            state_since: now,
+            created: now,
+            promoted: None,
+            compromised: None,
+            destroy_at: None,
+            usage: Usage::default(),
+            labels: Labels::default(),
+        }
+    }
+}
+
+/// What a keyring says of the key material of a version that it adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "keyrings of other crates make it")]
+pub struct NewMaterial {
+    /// Names the material.
+    pub master_key_id: MasterKeyId,
+    /// How it wraps, for life.
+    pub algorithm: WrapAlgorithm,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+/// Where key material came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Origin {
+    /// Drawn from a random generator by the keyring.
+    Generated,
+    /// Handed in: others may have a copy.
+    Imported,
+    /// Made inside a token, and never outside of it.
+    Token,
+}
+
+impl Origin {
+    /// The name of the origin, as key files have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Origin::Generated => "generated",
+            Origin::Imported => "imported",
+            Origin::Token => "token",
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How much was protected under a version: never less than what was, and at times more.
+///
+/// A keyring that outlives its process reserves ahead in blocks, so that no wrap costs a write;
+/// what a process reserved and did not use counts as used once it ends without giving it back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "two counters")]
+pub struct Usage {
+    /// Data keys wrapped, rewraps included.
+    pub wraps: u64,
+    /// Plaintext bytes encrypted under those data keys, where the length was known at the wrap.
+    pub bytes: u64,
+}
+
+impl Usage {
+    /// The sum of both, saturating.
+    #[must_use]
+    pub const fn plus(self, other: Usage) -> Self {
+        Usage {
+            wraps: self.wraps.saturating_add(other.wraps),
+            bytes: self.bytes.saturating_add(other.bytes),
+        }
+    }
+}

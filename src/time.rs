@@ -1,0 +1,138 @@
+//! Time as an argument: seconds since 1970, in UTC. The core has no clock.
+
+use core::fmt;
+use core::time::Duration;
+
+const SECONDS_PER_DAY: u64 = 86_400;
+
+/// The last second of the year 9999: RFC 3339 has no room for more.
+const MAX_SECONDS: u64 = 253_402_300_799;
+
+/// A point in time: whole seconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+///
+/// Shown in the form of RFC 3339, `2026-11-21T15:44:52Z`. Arithmetic saturates at both ends, the
+/// years 1970 and 9999.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
+
+impl Timestamp {
+    /// 1970-01-01T00:00:00Z.
+    pub const UNIX_EPOCH: Timestamp = Timestamp(0);
+
+    /// The time `seconds` after 1970-01-01T00:00:00Z.
+    pub const fn from_unix_seconds(seconds: u64) -> Self {
+        Timestamp(if seconds > MAX_SECONDS { MAX_SECONDS } else { seconds })
+    }
+
+    /// The present time of the system's clock; 1970 if the clock is set to before that.
+    #[cfg(feature = "std")]
+    pub fn now() -> Self {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        Timestamp::from_unix_seconds(since.unwrap_or_default().as_secs())
+    }
+
+    /// Seconds since 1970-01-01T00:00:00Z.
+    pub const fn unix_seconds(self) -> u64 {
+        self.0
+    }
+
+    /// This time and `duration`, whose fraction of a second is dropped.
+    #[must_use]
+    pub const fn plus(self, duration: Duration) -> Self {
+        Timestamp::from_unix_seconds(self.0.saturating_add(duration.as_secs()))
+    }
+
+    /// How long ago `earlier` was, or zero if it is later: clocks go back at times.
+    pub const fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_secs(self.0.saturating_sub(earlier.0))
+    }
+
+    /// Reads the form that [`Display`](fmt::Display) writes, and no other.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bytes = text.as_bytes();
+        let field = |start: usize, end: usize| {
+            let digits = bytes.get(start..end)?;
+            digits.iter().try_fold(0_u64, |number, digit| {
+                digit.is_ascii_digit().then_some(())?;
+                number.checked_mul(10)?.checked_add(u64::from(digit.checked_sub(b'0')?))
+            })
+        };
+        let days = days_from_civil(field(0, 4)?, field(5, 7)?, field(8, 10)?)?;
+        let (hour, minute, second) = (field(11, 13)?, field(14, 16)?, field(17, 19)?);
+        let minutes = hour.checked_mul(60)?.checked_add(minute)?;
+        let seconds = minutes.checked_mul(60)?.checked_add(second)?;
+        let time = Timestamp(days.checked_mul(SECONDS_PER_DAY)?.checked_add(seconds)?);
+        // The one canonical form: what is shown must be what was read.
+        let mut same = Same { rest: text };
+        fmt::write(&mut same, format_args!("{time}")).ok()?;
+        same.rest.is_empty().then_some(time)
+    }
+}
+
+/// A writer that fails as soon as it is given anything but `rest`.
+struct Same<'a> {
+    rest: &'a str,
+}
+
+impl fmt::Write for Same<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.rest = self.rest.strip_prefix(text).ok_or(fmt::Error)?;
+        Ok(())
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, second) = (self.0 / SECONDS_PER_DAY, self.0 % SECONDS_PER_DAY);
+        let (year, month, day) = civil_from_days(days);
+        let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+}
+
+const fn is_leap(year: u64) -> bool {
+    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
+}
+
+const fn days_of_year(year: u64) -> u64 {
+    if is_leap(year) { 366 } else { 365 }
+}
+
+fn days_of_months(year: u64) -> [u64; 12] {
+    let february = if is_leap(year) { 29 } else { 28 };
+    [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+}
+
+/// Days from 1970-01-01 to the start of `year`, of the Gregorian calendar.
+fn days_before_year(year: u64) -> Option<u64> {
+    let full = year.checked_sub(1)?;
+    let leap = (full / 4).checked_sub(full / 100)?.checked_add(full / 400)?;
+    // 719,162 days from 0001-01-01 to 1970-01-01.
+    full.checked_mul(365)?.checked_add(leap)?.checked_sub(719_162)
+}
+
+fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
+    let before = usize::try_from(month.checked_sub(1)?).ok()?;
+    let months = days_of_months(year);
+    let before = months.get(..before)?.iter().sum::<u64>();
+    days_before_year(year)?.checked_add(before)?.checked_add(day.checked_sub(1)?)
+}
+
+fn civil_from_days(days: u64) -> (u64, u64, u64) {
+    // A guess that is at most one year too early, since a year has at most 366 days.
+    let mut year = (days / 366).saturating_add(1970);
+    let mut rest = days.saturating_sub(days_before_year(year).unwrap_or_default());
+    while rest >= days_of_year(year) {
+        rest = rest.saturating_sub(days_of_year(year));
+        year = year.saturating_add(1);
+    }
+    let mut month = 1_u64;
+    for len in days_of_months(year) {
+        if rest < len {
+            break;
+        }
+        rest = rest.saturating_sub(len);
+        month = month.saturating_add(1);
+    }
+    (year, month, rest.saturating_add(1))
+}
