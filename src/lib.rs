@@ -32,6 +32,7 @@ mod keyring;
 mod keyset;
 #[cfg(feature = "std")]
 mod os_random;
+mod policy;
 mod random;
 mod time;
 
@@ -59,6 +60,7 @@ pub use keyset::{
 };
 #[cfg(feature = "std")]
 pub use os_random::OsRandom;
+pub use policy::{Action, Applied, Due, Plan, Reason, RotationPolicy};
 pub use rand_core;
 pub use random::{KeyringRng, RandomnessUnavailable};
 pub use time::Timestamp;

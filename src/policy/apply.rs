@@ -1,0 +1,63 @@
+//! Carrying a plan out: one of many processes does it, the others see that it is done.
+
+use super::Plan;
+use crate::error::Error;
+use crate::keyring::Lifecycle;
+use crate::keyset::{Changed, Terms};
+use crate::random::KeyringRng;
+use crate::time::Timestamp;
+
+/// What became of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Applied {
+    /// Nothing was due.
+    Nothing,
+    /// The plan was carried out, as a whole.
+    Done(Changed),
+    /// Somebody else made a change since the plan was made, most likely the same plan's. Nothing
+    /// was done; a new plan tells what is still due.
+    Superseded {
+        /// The revision of that change.
+        revision: u64,
+    },
+}
+
+impl Plan {
+    /// Carries the plan out, now: all that is due in one change, if the keyring has not been
+    /// changed since the plan was made.
+    ///
+    /// Of many processes that apply a plan made of the same revision exactly one does it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lifecycle::change`], but for a conflict, which is [`Applied::Superseded`].
+    #[cfg(feature = "std")]
+    pub fn apply<K: Lifecycle + ?Sized>(&self, keyring: &K) -> Result<Applied, Error> {
+        let mut rng = crate::OsRandom;
+        let mut pool = crate::random::RandomPool::for_rewrap(&mut rng);
+        self.apply_at(keyring, Timestamp::now(), &mut pool)
+    }
+
+    /// As [`apply`](Self::apply), with a time and a generator of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    pub fn apply_at<K: Lifecycle + ?Sized>(
+        &self,
+        keyring: &K,
+        now: Timestamp,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Applied, Error> {
+        if self.is_empty() {
+            return Ok(Applied::Nothing);
+        }
+        let terms = Terms::at(now).if_unchanged_since(self.revision);
+        match keyring.change(&self.changes(), &terms, rng) {
+            Ok(changed) => Ok(Applied::Done(changed)),
+            Err(Error::Conflict { found, .. }) => Ok(Applied::Superseded { revision: found }),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Rotation policy: data, and a pure function that tells what is due. Nothing runs on a timer.
+
+mod apply;
+mod plan;
+
+pub use apply::Applied;
+pub use plan::{Action, Due, Plan, Reason};
+
+use crate::keyset::{MAX_DESTRUCTION_DELAY, MIN_DESTRUCTION_DELAY};
+use core::time::Duration;
+
+const DAY: Duration = Duration::from_secs(86_400);
+const YEAR: Duration = DAY.saturating_mul(365);
+
+/// When to rotate a master key, and what becomes of its former versions.
+///
+/// A policy is data. [`plan`](Self::plan) compares it with a keyset and tells what is due now and
+/// why, and when the next thing will be; [`Plan::apply`] does it. The program decides when it
+/// asks: at its start, once an hour, by an operator's hand.
+///
+/// The presets fill in dates from their source; every one can be changed. A preset destroys
+/// nothing: [`schedule_destruction_after`](Self::schedule_destruction_after) is a decision about
+/// data that only its owner can take. A destruction that somebody scheduled is carried out once
+/// it is due, unless [`keep_scheduled`](Self::keep_scheduled) says otherwise.
+///
+/// ```
+/// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
+/// use envelock::{Action, Lifecycle, MemoryKeyring, RotationPolicy, Timestamp};
+/// use std::time::Duration;
+///
+/// let keyring = MemoryKeyring::create("orders")?;
+/// let policy = RotationPolicy::every_90_days().rotate_after_wraps(1 << 32);
+/// let in_a_year = Timestamp::now().plus(Duration::from_secs(365 * 86_400));
+/// let plan = policy.plan(&keyring.keysets()?, "orders", in_a_year)?;
+/// assert_eq!(plan.due()[0].action, Action::Rotate);
+/// println!("{plan}"); // what, why, and what comes next
+/// plan.apply(&keyring)?;
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "std"))] fn main() {}
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RotationPolicy {
+    rotate_after: Option<Duration>,
+    rotate_after_wraps: Option<u64>,
+    rotate_after_bytes: Option<u64>,
+    distribute_for: Option<Duration>,
+    disable_after: Option<Duration>,
+    disable_compromised_after: Option<Duration>,
+    schedule_destruction_after: Option<Duration>,
+    destruction_delay: Duration,
+    keep_scheduled: bool,
+}
+
+impl RotationPolicy {
+    /// Rotates for one reason alone: the primary was compromised, or there is none.
+    pub const fn on_compromise() -> Self {
+        RotationPolicy {
+            rotate_after: None,
+            rotate_after_wraps: None,
+            rotate_after_bytes: None,
+            distribute_for: None,
+            disable_after: None,
+            disable_compromised_after: None,
+            schedule_destruction_after: None,
+            destruction_delay: MAX_DESTRUCTION_DELAY,
+            keep_scheduled: false,
+        }
+    }
+
+    /// Rotates every 365 days.
+    ///
+    /// PCI DSS 4.0.1, requirement 3.7.4, wants keys changed at the end of a defined
+    /// cryptoperiod and leaves its length to the operator; a year is what assessors expect of a
+    /// key-encrypting key.
+    pub const fn pci_dss_yearly() -> Self {
+        RotationPolicy::on_compromise().rotate_after(YEAR)
+    }
+
+    /// Rotates after two years, and disables a version three years after that.
+    ///
+    /// NIST SP 800-57 part 1 revision 5, section 5.3.6, table 1, of a symmetric key-wrapping
+    /// key: an originator-usage period of up to 2 years, and a recipient-usage period of up to
+    /// the originator-usage period and 3 years.
+    pub const fn nist_sp_800_57() -> Self {
+        let policy = RotationPolicy::on_compromise().rotate_after(YEAR.saturating_mul(2));
+        policy.disable_after(YEAR.saturating_mul(3))
+    }
+
+    /// Rotates every 90 days, as the CIS Google Cloud Platform Foundation Benchmark (section
+    /// 1.10) and Google's own documentation of Cloud KMS recommend.
+    pub const fn every_90_days() -> Self {
+        RotationPolicy::on_compromise().rotate_after(DAY.saturating_mul(90))
+    }
+
+    /// Rotates once the primary is this old, counted from its first promotion.
+    #[must_use]
+    pub const fn rotate_after(mut self, age: Duration) -> Self {
+        self.rotate_after = Some(age);
+        self
+    }
+
+    /// Rotates once the primary has wrapped this many data keys.
+    ///
+    /// Software keys have no practical limit (XAES-256-GCM has random 24-byte nonces); a token's
+    /// AES-GCM has 2^32 (NIST SP 800-38D, section 8.3).
+    #[must_use]
+    pub const fn rotate_after_wraps(mut self, wraps: u64) -> Self {
+        self.rotate_after_wraps = Some(wraps);
+        self
+    }
+
+    /// Rotates once this many plaintext bytes are under the primary, as far as their number was
+    /// known when their data key was wrapped.
+    #[must_use]
+    pub const fn rotate_after_bytes(mut self, bytes: u64) -> Self {
+        self.rotate_after_bytes = Some(bytes);
+        self
+    }
+
+    /// Rotates in two phases: the next version is added this long before it is promoted, so that
+    /// every process has it by then.
+    #[must_use]
+    pub const fn distribute_for(mut self, time: Duration) -> Self {
+        self.distribute_for = Some(time);
+        self
+    }
+
+    /// Disables a version this long after it stopped being the primary: the grace period in which
+    /// its messages are rewrapped.
+    #[must_use]
+    pub const fn disable_after(mut self, grace: Duration) -> Self {
+        self.disable_after = Some(grace);
+        self
+    }
+
+    /// Disables a version this long after it was marked compromised: the time in which its
+    /// messages are encrypted anew.
+    #[must_use]
+    pub const fn disable_compromised_after(mut self, grace: Duration) -> Self {
+        self.disable_compromised_after = Some(grace);
+        self
+    }
+
+    /// Schedules the destruction of a version this long after it was disabled.
+    #[must_use]
+    pub const fn schedule_destruction_after(mut self, time: Duration) -> Self {
+        self.schedule_destruction_after = Some(time);
+        self
+    }
+
+    /// How long a destruction that this policy schedules can still be cancelled: 7 to 30 days,
+    /// and what is outside of that is taken for the nearest. The default is 30.
+    #[must_use]
+    pub const fn destruction_delay(mut self, delay: Duration) -> Self {
+        self.destruction_delay = if delay.as_secs() < MIN_DESTRUCTION_DELAY.as_secs() {
+            MIN_DESTRUCTION_DELAY
+        } else if delay.as_secs() >= MAX_DESTRUCTION_DELAY.as_secs() {
+            MAX_DESTRUCTION_DELAY
+        } else {
+            delay
+        };
+        self
+    }
+
+    /// Leaves destructions that are due to an operator.
+    #[must_use]
+    pub const fn keep_scheduled(mut self) -> Self {
+        self.keep_scheduled = true;
+        self
+    }
+}
