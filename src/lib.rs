@@ -34,6 +34,8 @@ mod keyset;
 mod os_random;
 mod policy;
 mod random;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 mod time;
 
 #[doc = include_str!("format/SPEC.md")]

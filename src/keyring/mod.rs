@@ -3,6 +3,8 @@
 mod context;
 mod counter;
 mod error;
+#[cfg(all(feature = "file", unix))]
+pub(crate) mod file;
 mod lifecycle;
 mod memory;
 mod software;

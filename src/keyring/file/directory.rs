@@ -1,0 +1,195 @@
+//! The seam between the store and the operating system: one directory, one system call a method.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+
+/// One directory, held open, in which a store keeps its files.
+///
+/// # Contract
+///
+/// - Every method but [`path`](Self::path) and [`effective_uid`](Self::effective_uid) is one
+///   system call (listing may take several), is not retried on `EINTR`, and answers the error of
+///   the system as it is: the store decides what each means, and a simulator can record, fail
+///   and crash at each.
+/// - Names are plain file names, relative to the directory that was opened; neither the working
+///   directory of the process nor a later rename of the directory changes what they mean.
+/// - No method follows a symbolic link in the last place.
+pub trait Directory: Send + Sync {
+    /// The path it was opened by, for messages only.
+    fn path(&self) -> &Path;
+
+    /// The user that the process acts as.
+    fn effective_uid(&self) -> u32;
+
+    /// Opens a file for reading, without waiting for the other end of a FIFO.
+    ///
+    /// # Errors
+    ///
+    /// Those of `openat`: `ENOENT` if there is none, `ELOOP` if it is a symbolic link.
+    fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>>;
+
+    /// Creates a file for writing, with mode 0600 from its first byte on.
+    ///
+    /// # Errors
+    ///
+    /// Those of `openat`: `EEXIST` if anything has that name, a dangling link included.
+    fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>>;
+
+    /// Opens a file to lock it, and creates it with mode 0600 if there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of `openat`: `ELOOP` if it is a symbolic link, `EISDIR` if a directory.
+    fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>>;
+
+    /// What the name stands for, a symbolic link for itself.
+    ///
+    /// # Errors
+    ///
+    /// Those of `fstatat`.
+    fn stat(&self, name: &OsStr) -> io::Result<FileStat>;
+
+    /// Lists the names in the directory, without `.` and `..`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `getdents`.
+    fn list(&self) -> io::Result<Vec<OsString>>;
+
+    /// Renames a file, and puts it atomically in the place of what `to` stood for.
+    ///
+    /// # Errors
+    ///
+    /// Those of `renameat`.
+    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()>;
+
+    /// Removes a name that is not of a directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of `unlinkat`.
+    fn unlink(&self, name: &OsStr) -> io::Result<()>;
+
+    /// Waits until every name created, renamed or removed so far is on the medium.
+    ///
+    /// # Errors
+    ///
+    /// Those of `fsync`. After one, a second call can answer success for what was lost.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// One open file of a [`Directory`], closed on drop.
+pub trait DirectoryFile: Send + Sync {
+    /// What the descriptor stands for.
+    ///
+    /// # Errors
+    ///
+    /// Those of `fstat`.
+    fn stat(&self) -> io::Result<FileStat>;
+
+    /// Reads up to `out.len()` bytes where the last read ended; 0 at the end of the file.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`.
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes a part of `bytes` behind what was written before; answers how much.
+    ///
+    /// # Errors
+    ///
+    /// Those of `write`.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Waits until the bytes of the file are on the medium. Its name need not be.
+    ///
+    /// # Errors
+    ///
+    /// Those of `fsync`. After one, a second call can answer success for what was lost.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Takes the exclusive lock of this open file, unless another open file has it.
+    ///
+    /// # Errors
+    ///
+    /// Those of `flock`: `EWOULDBLOCK` if another has it.
+    fn try_lock(&self) -> io::Result<()>;
+
+    /// Gives the lock back.
+    ///
+    /// # Errors
+    ///
+    /// Those of `flock`.
+    fn unlock(&self) -> io::Result<()>;
+}
+
+/// What a store needs to know of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileStat {
+    /// What it is.
+    pub kind: FileKind,
+    /// Its permission bits, `0o7777` at most.
+    pub mode: u32,
+    /// Its owner.
+    pub uid: u32,
+    /// How many names it has.
+    pub links: u64,
+    /// Its length in bytes.
+    pub len: u64,
+    /// The device it is on.
+    pub device: u64,
+    /// Its number on that device.
+    pub inode: u64,
+    /// When its bytes last changed.
+    pub modified: FileTime,
+    /// When its bytes, names, owner or mode last changed.
+    pub changed: FileTime,
+}
+
+impl FileStat {
+    /// Whether both are of one file.
+    pub(crate) fn is_same_file(&self, other: &FileStat) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+/// A time that a file system keeps: seconds since 1970, and nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileTime {
+    /// Seconds since 1970, negative before.
+    pub seconds: i64,
+    /// Nanoseconds, 999,999,999 at most.
+    pub nanoseconds: u32,
+}
+
+/// What a name of a directory can stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileKind {
+    /// A regular file.
+    Regular,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A FIFO.
+    Fifo,
+    /// A socket, a device, or what this version does not know.
+    Other,
+}
+
+impl fmt::Display for FileKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FileKind::Regular => "a regular file",
+            FileKind::Directory => "a directory",
+            FileKind::Symlink => "a symbolic link",
+            FileKind::Fifo => "a FIFO",
+            FileKind::Other => "a device or a socket",
+        })
+    }
+}

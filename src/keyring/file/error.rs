@@ -1,0 +1,230 @@
+//! Why a key file could not be read or written.
+
+use super::directory::FileKind;
+use crate::random::RandomnessUnavailable;
+use alloc::sync::Arc;
+use core::fmt;
+use core::time::Duration;
+use std::io;
+use std::path::PathBuf;
+
+/// Why a key file could not be read or written.
+///
+/// A path is that of the key file, or of the lock or temporary file beside it.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyFileError {
+    // Storage: files and the system beneath them.
+    /// The operating system refused. What the key file held before, it holds still.
+    #[error("cannot {action} {path:?}")]
+    Io {
+        /// What was to be done.
+        action: FileAction,
+        /// With which file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+
+    /// The path does not end in a plain name of at most 233 bytes.
+    #[error("{path:?} does not name a file, or its name is longer than 233 bytes")]
+    FileName {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// There is no such key file.
+    #[error("there is no file {path:?}")]
+    NotFound {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// A new key file was to be created, and something has that name.
+    #[error("{path:?} exists already")]
+    Exists {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// The name stands for something else than a regular file. A link is not followed: give the
+    /// path that it leads to.
+    #[error("{path:?} is {kind}, not a regular file")]
+    NotRegular {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        kind: FileKind,
+    },
+
+    /// The file belongs to somebody who is neither this process's user nor root.
+    #[error("{path:?} belongs to user {owner}, not to {user}")]
+    Owner {
+        /// The path.
+        path: PathBuf,
+        /// Whose it is.
+        owner: u32,
+        /// The effective user of this process.
+        user: u32,
+    },
+
+    /// Others than the owner may read or write the file.
+    #[error("{path:?} has mode {mode:04o}: others than its owner may read or write it")]
+    Permissions {
+        /// The path.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+
+    /// A new file came to be without its owner's right to read and write: a umask took it.
+    #[error("{path:?} was created with mode {mode:04o}, which keeps its owner out")]
+    Umask {
+        /// The path.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+
+    /// The file has another name besides, so that who holds that one holds the file.
+    #[error("{path:?} has {links} hard links")]
+    HardLinks {
+        /// The path.
+        path: PathBuf,
+        /// How many names it has.
+        links: u64,
+    },
+
+    /// The file, or what was to be written, is too large.
+    #[error("{path:?} has {len} bytes, {most} at most can be read")]
+    TooLarge {
+        /// The path.
+        path: PathBuf,
+        /// Its length in bytes.
+        len: u64,
+        /// The most there may be.
+        most: u64,
+    },
+
+    /// Somebody writes into the file while it is read, instead of replacing it. Try again.
+    #[error("{path:?} changes while it is read")]
+    Changing {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// Another process or thread writes. Try again.
+    #[error("{path:?} is locked by another writer, waited {waited:?}")]
+    Locked {
+        /// The path of the lock file.
+        path: PathBuf,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+
+    /// The new content is there, but a crash may bring the old one back: its directory could not
+    /// be synced.
+    #[error("{path:?} was replaced, but a crash may undo it: its directory cannot be synced")]
+    NotDurable {
+        /// The path.
+        path: PathBuf,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+
+    /// A sync failed earlier, so that nothing more can be promised through this handle. Once the
+    /// medium is in order, open the file anew.
+    #[error("a sync of {path:?} or of its directory failed earlier")]
+    Poisoned {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// No name could be drawn for a temporary file.
+    #[error("randomness is unavailable")]
+    Randomness(#[source] RandomnessUnavailable),
+}
+
+impl KeyFileError {
+    /// Whether the same call may succeed later without any change by the caller.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            KeyFileError::Locked { .. }
+            | KeyFileError::Changing { .. }
+            | KeyFileError::Randomness(_) => true,
+            // A failed sync is final: the handle answers `Poisoned` from then on.
+            KeyFileError::Io { action, source, .. } => !action.is_sync() && may_pass(source),
+            _ => false,
+        }
+    }
+}
+
+/// Whether the cause may go away by itself: space, descriptors, memory, a signal, a network.
+fn may_pass(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::OutOfMemory
+            | io::ErrorKind::StaleNetworkFileHandle
+    ) || error.raw_os_error().is_some_and(|code| {
+        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
+            .iter()
+            .any(|e| e.raw_os_error() == code)
+    })
+}
+
+/// What was to be done when the operating system refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileAction {
+    /// Open the directory.
+    OpenDirectory,
+    /// Open the key file.
+    Open,
+    /// Look at a file's owner, mode and length.
+    Inspect,
+    /// Read the key file.
+    Read,
+    /// Create the temporary file.
+    Create,
+    /// Write the temporary file.
+    Write,
+    /// Sync the temporary file.
+    Sync,
+    /// Put the temporary file in the place of the key file.
+    Rename,
+    /// Sync the directory.
+    SyncDirectory,
+    /// Open or create the lock file.
+    OpenLock,
+    /// Lock the lock file.
+    Lock,
+}
+
+impl FileAction {
+    fn is_sync(self) -> bool {
+        matches!(self, FileAction::Sync | FileAction::SyncDirectory)
+    }
+}
+
+impl fmt::Display for FileAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FileAction::OpenDirectory => "open directory",
+            FileAction::Open => "open",
+            FileAction::Inspect => "inspect",
+            FileAction::Read => "read",
+            FileAction::Create => "create",
+            FileAction::Write => "write",
+            FileAction::Sync => "sync",
+            FileAction::Rename => "put a new file in place as",
+            FileAction::SyncDirectory => "sync directory",
+            FileAction::OpenLock => "open lock file",
+            FileAction::Lock => "lock",
+        })
+    }
+}

@@ -1,0 +1,187 @@
+//! The real directory, over `rustix`.
+
+use super::directory::{Directory, DirectoryFile, FileKind, FileStat, FileTime};
+use super::error::{FileAction, KeyFileError};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// What every open file has: no link followed, no inheritance, no waiting for a FIFO's other end.
+const ALWAYS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
+
+/// Read and write for the owner, nothing for anybody else.
+const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// A directory of the operating system, held open by its descriptor.
+#[derive(Debug)]
+pub struct OsDirectory {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl OsDirectory {
+    /// Opens the directory that `path` lies in, and splits off the name of the file.
+    ///
+    /// Links on the way to the directory are followed; the file itself is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError::FileName`] if the path ends in `..`, `/` or nothing;
+    /// [`KeyFileError::Io`] if the directory cannot be opened for reading.
+    pub fn of_file(path: &Path) -> Result<(Self, OsString), KeyFileError> {
+        let invalid = || KeyFileError::FileName { path: path.to_path_buf() };
+        let name = path.file_name().ok_or_else(invalid)?;
+        // `file_name` overlooks a slash or `/.` at the end, which only a directory can have.
+        if !path.as_os_str().as_bytes().ends_with(name.as_bytes()) {
+            return Err(invalid());
+        }
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        Ok((OsDirectory::open_at(parent)?, name.to_os_string()))
+    }
+
+    fn open_at(path: &Path) -> Result<Self, KeyFileError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = loop {
+            match rustix::fs::open(path, flags, Mode::empty()) {
+                Err(rustix::io::Errno::INTR) => {}
+                answer => break answer,
+            }
+        };
+        let fd = fd.map_err(|error| KeyFileError::Io {
+            action: FileAction::OpenDirectory,
+            path: path.to_path_buf(),
+            source: Arc::new(error.into()),
+        })?;
+        Ok(OsDirectory { fd, path: path.to_path_buf() })
+    }
+
+    fn openat(&self, name: &OsStr, flags: OFlags) -> io::Result<Box<dyn DirectoryFile>> {
+        let fd = rustix::fs::openat(&self.fd, name, flags | ALWAYS, OWNER_ONLY)?;
+        Ok(Box::new(OsFile { fd }))
+    }
+}
+
+impl Directory for OsDirectory {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn effective_uid(&self) -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
+    fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.openat(name, OFlags::RDONLY)
+    }
+
+    fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.openat(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
+    }
+
+    // Writable although nothing is written: NFS grants an exclusive lock to writers only.
+    fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.openat(name, OFlags::RDWR | OFlags::CREATE)
+    }
+
+    fn stat(&self, name: &OsStr) -> io::Result<FileStat> {
+        Ok(file_stat(&rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    fn list(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&self.fd)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                names.push(OsStr::from_bytes(name).to_os_string());
+            }
+        }
+        Ok(names)
+    }
+
+    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::renameat(&self.fd, from, &self.fd, to)?)
+    }
+
+    fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        sync(&self.fd)
+    }
+}
+
+/// An open file of the operating system.
+struct OsFile {
+    fd: OwnedFd,
+}
+
+impl DirectoryFile for OsFile {
+    fn stat(&self) -> io::Result<FileStat> {
+        Ok(file_stat(&rustix::fs::fstat(&self.fd)?))
+    }
+
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(&self.fd, out)?)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::io::write(&self.fd, bytes)?)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        sync(&self.fd)
+    }
+
+    fn try_lock(&self) -> io::Result<()> {
+        Ok(rustix::fs::flock(&self.fd, FlockOperation::NonBlockingLockExclusive)?)
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        Ok(rustix::fs::flock(&self.fd, FlockOperation::Unlock)?)
+    }
+}
+
+fn sync(fd: impl AsFd) -> io::Result<()> {
+    // There `fsync` hands the bytes to the drive and does not wait for it.
+    #[cfg(target_vendor = "apple")]
+    return Ok(rustix::fs::fcntl_fullfsync(fd)?);
+    #[cfg(not(target_vendor = "apple"))]
+    Ok(rustix::fs::fsync(fd)?)
+}
+
+// The fields have another width and sign on each system; none of them loses a bit here.
+#[allow(clippy::unnecessary_cast)]
+fn file_stat(stat: &Stat) -> FileStat {
+    FileStat {
+        kind: match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => FileKind::Regular,
+            FileType::Directory => FileKind::Directory,
+            FileType::Symlink => FileKind::Symlink,
+            FileType::Fifo => FileKind::Fifo,
+            _ => FileKind::Other,
+        },
+        mode: stat.st_mode as u32 & 0o7777,
+        uid: stat.st_uid as u32,
+        links: stat.st_nlink as u64,
+        len: u64::try_from(stat.st_size).unwrap_or(u64::MAX),
+        device: stat.st_dev as u64,
+        inode: stat.st_ino as u64,
+        modified: file_time(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        changed: file_time(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+    }
+}
+
+fn file_time(seconds: i64, nanoseconds: i64) -> FileTime {
+    FileTime { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or(0) }
+}

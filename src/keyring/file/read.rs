@@ -1,0 +1,99 @@
+//! Reading the whole of a file that others may be replacing.
+
+use super::check::{open_refused, refused, uninterrupted};
+use super::directory::{DirectoryFile, FileStat};
+use super::error::{FileAction, KeyFileError};
+use super::stamp::Stamp;
+use super::store::Store;
+use super::writer::is_leftover;
+use alloc::vec::Vec;
+use core::fmt;
+use std::io;
+use zeroize::Zeroize;
+
+/// What a file held, wiped on drop: under no protection it is key material.
+pub struct Loaded {
+    bytes: Vec<u8>,
+    stamp: Stamp,
+}
+
+impl Loaded {
+    /// The whole content.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What the file can be known again by.
+    pub fn stamp(&self) -> Stamp {
+        self.stamp
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        self.bytes.zeroize();
+    }
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded").field("len", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// How many names of leftovers stand for the same file.
+    pub(super) fn leftovers_of(&self, stat: &FileStat) -> u64 {
+        let names = uninterrupted(|| self.directory.list()).unwrap_or_default();
+        let leftovers = names.iter().filter(|name| is_leftover(name, &self.name));
+        let same = leftovers.filter(|name| {
+            uninterrupted(|| self.directory.stat(name)).is_ok_and(|other| other.is_same_file(stat))
+        });
+        u64::try_from(same.count()).unwrap_or(u64::MAX)
+    }
+
+    /// Opens, checks and reads the file; `None` if it changed meanwhile.
+    pub(super) fn read(&self) -> Result<Option<Loaded>, KeyFileError> {
+        let mut file = match uninterrupted(|| self.directory.open(&self.name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(KeyFileError::NotFound { path: self.path().to_path_buf() });
+            }
+            Err(error) => return Err(open_refused(FileAction::Open, self.path())(error)),
+        };
+        let before = self.stat_of(&*file)?;
+        self.check(&before)?;
+        let loaded =
+            Loaded { bytes: self.read_all(&mut *file, before.len)?, stamp: Stamp::of(&before) };
+        let after = self.stat_of(&*file)?;
+        // Not `changed`: a replacement takes the name away, and what was read stays whole.
+        let is_same = loaded.bytes.len() as u64 == before.len
+            && (before.len, before.modified) == (after.len, after.modified);
+        Ok(is_same.then_some(loaded))
+    }
+
+    fn stat_of(&self, file: &dyn DirectoryFile) -> Result<FileStat, KeyFileError> {
+        uninterrupted(|| file.stat()).map_err(refused(FileAction::Inspect, self.path()))
+    }
+
+    /// Reads up to one byte more than `len`, by which a file that grows gives itself away.
+    fn read_all(&self, file: &mut dyn DirectoryFile, len: u64) -> Result<Vec<u8>, KeyFileError> {
+        // `len` has been checked against the limit. Allocated once: no copy of key material is
+        // left behind by growing.
+        let mut bytes =
+            alloc::vec![0; usize::try_from(len).unwrap_or(usize::MAX).saturating_add(1)];
+        let mut filled: usize = 0;
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match uninterrupted(|| file.read(rest)) {
+                Ok(0) => break,
+                Ok(read) => filled = filled.saturating_add(read),
+                Err(error) => {
+                    bytes.zeroize();
+                    return Err(refused(FileAction::Read, self.path())(error));
+                }
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+}
