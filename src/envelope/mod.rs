@@ -82,6 +82,8 @@ impl<K: Keyring> Envelope<K> {
     /// which are unverified. A version is stale if it is not the primary, never by being lower.
     /// It stays `true` after a rewrap that left a slot where it was because it does not open: a
     /// job over many messages goes through them once, and does not wait for the last `true`.
+    /// It is `true`, too, under a version that is marked compromised, which a rewrap then refuses
+    /// unless it is named: [`RewrapOptions::from_compromised`].
     ///
     /// # Errors
     ///

@@ -128,13 +128,16 @@ impl<K: Keyring> Envelope<K> {
     /// - Every other slot stays byte for byte, in order: other keyrings', and those that do not
     ///   open (of an unknown or disabled version, damaged).
     /// - If the slots of one key name of this keyring cannot be rewrapped, nothing is, for any.
+    /// - Nothing is either if a slot is under a version that is marked compromised and not named
+    ///   by [`RewrapOptions::from_compromised`].
     /// - The new slot is unwrapped and verified before this returns.
     ///
     /// # Errors
     ///
     /// What is wrong with the header; if no slot of a name of this keyring opens, why, as
     /// [`decrypt`](Self::decrypt) says it; from the keyring as [`encrypt`](Self::encrypt);
-    /// [`Error::OldVersionStillOpens`] by [`RewrapOptions::retiring`].
+    /// [`Error::OldVersionStillOpens`] by [`RewrapOptions::retiring`]; [`Error::Refused`] with
+    /// [`Refusal::Compromised`](crate::Refusal::Compromised) and the version to be named.
     #[doc(alias = "re-encrypt")]
     #[doc(alias = "rekey")]
     pub fn rewrap(&self, message: &[u8], options: RewrapOptions<'_>) -> Result<Rewrap, Error> {

@@ -172,7 +172,13 @@ pub enum Freshness {
     Primary,
     /// Under a version that is not the primary; older or newer, since a rollback goes back.
     Stale,
-    /// Under a version that is marked compromised and still unwraps.
+    /// Under a version that is not the primary, still unwraps, and is marked compromised. A
+    /// rewrap touches it only where [`RewrapOptions::from_compromised`] names it.
+    ///
+    /// A keyring that was told to refuse compromised versions answers
+    /// `Refused(Refusal::Compromised)` instead.
+    ///
+    /// [`RewrapOptions::from_compromised`]: crate::RewrapOptions::from_compromised
     Compromised,
     /// Under a version of this keyring that it refuses to use, or does not know.
     Refused(Refusal),

@@ -7,7 +7,7 @@ use super::WithRng;
 use super::decrypt::{Failures, unwrap_verified};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{Header, KeyVersion, Slot};
+use crate::format::{Header, KeyVersion, MAX_SLOTS, Slot, SlotLabel};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
 use crate::random::RandomPool;
 use alloc::vec::Vec;
@@ -20,13 +20,14 @@ use scratch::Scratch;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RewrapOptions<'a> {
     retiring: Option<(&'a str, KeyVersion)>,
+    compromised: [Option<(&'a str, KeyVersion)>; MAX_SLOTS],
     trust_backend: bool,
 }
 
 impl<'a> RewrapOptions<'a> {
     /// The usual: verify the old slot and the new one.
     pub const fn new() -> Self {
-        RewrapOptions { retiring: None, trust_backend: false }
+        RewrapOptions { retiring: None, compromised: [None; MAX_SLOTS], trust_backend: false }
     }
 
     /// Refuses with [`Error::OldVersionStillOpens`] if `version` of the key `name` would still
@@ -39,6 +40,33 @@ impl<'a> RewrapOptions<'a> {
     pub const fn retiring(mut self, name: &'a str, version: KeyVersion) -> Self {
         self.retiring = Some((name, version));
         self
+    }
+
+    /// Rewraps slots under `version` of the key `name` although it is marked compromised.
+    ///
+    /// Without this the whole rewrap fails with [`Error::Refused`] and nothing is written, even
+    /// if other slots would open: nobody must believe that a rewrap has mended the message.
+    /// Several versions are named by several calls, as many as a header has slots (16); what is
+    /// named beyond that stays refused. A version that is not compromised is rewrapped anyway.
+    ///
+    /// # Security
+    ///
+    /// Whoever holds the compromised key has, or can have, the data key of every message that was
+    /// ever under it. A rewrap restores nothing there: it only lets the version go. Decrypting
+    /// and encrypting anew restores the secrecy of what is not read yet. Nothing restores
+    /// authenticity: the message may have been made by whoever holds the key.
+    #[must_use]
+    pub fn from_compromised(mut self, name: &'a str, version: KeyVersion) -> Self {
+        let free = self.compromised.iter_mut().find(|named| named.is_none());
+        if let Some(free) = free {
+            *free = Some((name, version));
+        }
+        self
+    }
+
+    /// Whether a slot with this label may be rewrapped although its version is compromised.
+    fn names_compromised(&self, label: &SlotLabel<'_>) -> bool {
+        self.compromised.contains(&Some((label.name.as_str(), label.version)))
     }
 
     /// Leaves all verification to a backend that re-encrypts on its own side, so that the data

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::format::{
     Header, KeyName, MAX_HEADER_LEN, Slot, SlotFault, SlotSet, SlotWriter, replace_slots,
 };
-use crate::keyring::{Freshness, Keyring, KeyringError, WrapContext};
+use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
 use crate::random::RandomPool;
 use rand_core::TryCryptoRng;
 
@@ -55,7 +55,15 @@ impl<K: Keyring> NameJob<'_, K> {
                 // It gave way to a new slot of the same key version.
                 continue;
             };
-            match self.renew(&header, &slot, pool) {
+            let freshness = self.keyring.freshness(&slot.label);
+            if matches!(freshness, Ok(Freshness::Compromised))
+                && !self.options.names_compromised(&slot.label)
+            {
+                // SPEC R-COMPROMISED: whatever else opens, the operator is told.
+                let error = KeyringError::Refused(Refusal::Compromised);
+                return Err(Failures::of(&slot, error).into_error(old));
+            }
+            match freshness.and_then(|freshness| self.renew(&header, &slot, freshness, pool)) {
                 Ok(new) => {
                     opened = true;
                     if let Some(new) = new {
@@ -87,12 +95,13 @@ impl<K: Keyring> NameJob<'_, K> {
         &self,
         header: &Header<'_>,
         slot: &Slot<'_>,
+        freshness: Freshness,
         pool: &mut RandomPool<'_, R>,
     ) -> Result<Option<Scratch>, KeyringError>
     where
         R: TryCryptoRng + ?Sized,
     {
-        match self.keyring.freshness(&slot.label)? {
+        match freshness {
             Freshness::NotMine => Err(KeyringError::NotMine),
             // Where the backend is trusted, it shows that the slot opens by rewrapping it.
             Freshness::Primary if self.options.trust_backend => {
