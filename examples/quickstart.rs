@@ -8,7 +8,8 @@
 //! its own under the system's temporary one, which it removes.
 
 use envelock::{
-    Aad, AadPairs, Envelope, Header, KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, inspect,
+    Aad, AadPairs, Envelope, FileKeyring, Header, KeyVersion, Lifecycle, Protection, RewrapOptions,
+    RotationPolicy, Timestamp, inspect,
 };
 use std::error::Error;
 use std::fs::{self, File, OpenOptions};
@@ -20,6 +21,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Name of the master key.
 const KEY: &str = "quickstart";
+
+/// Seconds in a day.
+const DAY: u64 = 86_400;
 
 /// Enough for the header of every message here; `inspect` says how much it needs if it is not.
 const HEADER_READ: u64 = 4096;
@@ -34,30 +38,47 @@ fn main() -> Result<()> {
     }
     let store = Store::create()?;
 
-    let keyring = MemoryKeyring::create(KEY)?;
+    // 1. A key file under a passphrase, and each file encrypted, bound to its path.
+    let passphrase = Protection::passphrase("correct horse battery staple");
+    let keyring = FileKeyring::create(store.key_file(), KEY, &passphrase)?;
     let envelope = Envelope::new(&keyring);
     let old = keyring.primary_version().ok_or("a new keyring has a primary")?;
-
-    // 1. Encrypt each file, bound to its path.
     let (bytes, encrypt_time) = encrypt_all(&envelope, &source, &files, &store)?;
     let before = store.versions()?;
 
-    // 2. Rotate: new messages use the new version, old ones keep opening.
-    let new = keyring.rotate()?;
+    // 2. What the policy will want in 90 days is done today: new messages use the new version,
+    // old ones keep opening.
+    let policy = RotationPolicy::every_90_days();
+    let in_90_days = Timestamp::now().plus(Duration::from_secs(90 * DAY));
+    let plan = policy.plan(&keyring.keysets()?, KEY, in_90_days)?;
+    println!("in 90 days: {plan}");
+    plan.apply(&keyring)?;
     let stale = find_stale(&envelope, &files, &store)?;
-    println!(
-        "rotated from version {old} to {new}; under a stale version are {}",
-        name_some(&stale)
-    );
+    println!("rotated; under a stale version are {}", name_some(&stale));
 
     // 3. Rewrap each header in place; no body is read, no associated data needed.
     let (rewrapped, rewrap_time) = rewrap_all(&envelope, &store, old)?;
     let after = store.versions()?;
 
-    // 4. Nothing needs the old version any more: disable it, and prove it by reading everything.
+    // 4. Nothing needs the old version any more: disable it, and have it destroyed in 30 days.
     keyring.disable(old)?;
-    let compared = decrypt_and_compare(&envelope, &source, &files, &store)?;
+    keyring.schedule_destruction(old, Duration::from_secs(30 * DAY))?;
+    match keyring.destroy(old) {
+        Err(refused @ envelock::Error::DestructionNotDue { .. }) => println!("guard: {refused}"),
+        other => return Err(format!("an early destruction came to {other:?}").into()),
+    }
 
+    // 5. As another process would, days later: open the key file and read everything.
+    let open_start = Instant::now();
+    let keyring = FileKeyring::open(store.key_file(), &passphrase)?;
+    let open_time = open_start.elapsed();
+    let compared = decrypt_and_compare(&Envelope::new(&keyring), &source, &files, &store)?;
+
+    println!();
+    for record in keyring.versions() {
+        let since = record.state_since;
+        println!("{KEY} version {}: {}, since {since}", record.version, record.state);
+    }
     println!();
     println!("files            {:>12}", files.len());
     println!("bytes            {bytes:>12}");
@@ -65,12 +86,13 @@ fn main() -> Result<()> {
     println!("versions after   {:>12}", describe(&after));
     println!("time to encrypt  {:>12}", millis(encrypt_time));
     println!("time to rewrap   {:>12}  ({rewrapped} headers)", millis(rewrap_time));
-    println!("decrypted and compared with version {old} disabled: {compared} files, all equal");
+    println!("time to open     {:>12}  (the key file: Argon2id)", millis(open_time));
+    println!("decrypted and compared, version {old} being refused: {compared} files, all equal");
     store.remove()
 }
 
 fn encrypt_all(
-    envelope: &Envelope<&MemoryKeyring>,
+    envelope: &Envelope<&FileKeyring>,
     source: &Path,
     files: &[PathBuf],
     store: &Store,
@@ -91,7 +113,7 @@ fn encrypt_all(
 
 /// The files whose messages still name another version than the primary, going by their headers.
 fn find_stale<'f>(
-    envelope: &Envelope<&MemoryKeyring>,
+    envelope: &Envelope<&FileKeyring>,
     files: &'f [PathBuf],
     store: &Store,
 ) -> Result<Vec<&'f Path>> {
@@ -109,7 +131,7 @@ fn find_stale<'f>(
 /// A crash within the write could tear a header, so a program that keeps its data writes the new
 /// header to a journal first, or replaces the object atomically.
 fn rewrap_all(
-    envelope: &Envelope<&MemoryKeyring>,
+    envelope: &Envelope<&FileKeyring>,
     store: &Store,
     old: KeyVersion,
 ) -> Result<(usize, Duration)> {
@@ -128,7 +150,7 @@ fn rewrap_all(
 }
 
 fn decrypt_and_compare(
-    envelope: &Envelope<&MemoryKeyring>,
+    envelope: &Envelope<&FileKeyring>,
     source: &Path,
     files: &[PathBuf],
     store: &Store,
@@ -193,13 +215,24 @@ impl Store {
         Ok(Store(path))
     }
 
+    fn key_file(&self) -> PathBuf {
+        self.0.join("quickstart.keys")
+    }
+
     fn path(&self, index: usize) -> PathBuf {
         self.0.join(format!("{index:06}.envelock"))
     }
 
     fn messages(&self) -> Result<Vec<PathBuf>> {
         let entries = fs::read_dir(&self.0).map_err(at(&self.0))?;
-        entries.map(|entry| Ok(entry.map_err(at(&self.0))?.path())).collect()
+        let mut messages = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(at(&self.0))?.path();
+            if path.extension().is_some_and(|extension| extension == "envelock") {
+                messages.push(path);
+            }
+        }
+        Ok(messages)
     }
 
     /// Key versions that the headers name, each with the number of messages.

@@ -199,6 +199,11 @@ pub enum Error {
         last: KeyVersion,
     },
 
+    /// A key file could not be read or written.
+    #[cfg(all(feature = "file", unix))]
+    #[error("key file failed")]
+    KeyFile(#[source] crate::keyring::KeyFileError),
+
     /// A keyring has no master key and no alias of a name.
     #[error("there is no key {key}")]
     UnknownKey {
@@ -272,6 +277,8 @@ impl Error {
         match self {
             Error::Unavailable { .. } | Error::Randomness(_) => true,
             Error::Refused { refusal, .. } => refusal.is_retryable(),
+            #[cfg(all(feature = "file", unix))]
+            Error::KeyFile(error) => error.is_retryable(),
             _ => false,
         }
     }
@@ -287,6 +294,13 @@ impl Error {
                 Error::NoPrimary
             }
         }
+    }
+}
+
+#[cfg(all(feature = "file", unix))]
+impl From<crate::keyring::KeyFileError> for Error {
+    fn from(error: crate::keyring::KeyFileError) -> Self {
+        Error::KeyFile(error)
     }
 }
 

@@ -3,8 +3,8 @@
 
 use envelock::{
     Aad, DataKey, Envelope, Error, Freshness, KeyVersion, Keyring, KeyringError, KeyringRng,
-    MasterKey, MemoryKeyring, PrimaryKey, Refusal, RewrapOptions, Slot, SlotLabel, SlotWriter,
-    Suite, WrapContext, inspect,
+    Lifecycle, MasterKey, MemoryKeyring, PrimaryKey, Refusal, RewrapOptions, Slot, SlotLabel,
+    SlotWriter, Suite, WrapContext, inspect,
 };
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};

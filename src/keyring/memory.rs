@@ -199,7 +199,7 @@ impl Keyring for MemoryKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.keys.read().wrap(&self.selection, data_key, context, slots, rng)
+        self.keys.read().wrap(&self.selection, data_key, context, slots, rng).map(drop)
     }
 
     fn unwrap(
@@ -218,7 +218,7 @@ impl Keyring for MemoryKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.keys.read().rewrap(&self.selection, slot, context, slots, rng)
+        self.keys.read().rewrap(&self.selection, slot, context, slots, rng).map(drop)
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {

@@ -47,7 +47,6 @@ impl SoftwareKeys {
     /// Keys that were stored. A record whose material is not among `keys` is refused as
     /// destroyed.
     #[cfg(feature = "file")]
-    #[allow(dead_code)] // The file keyring comes.
     pub(super) fn restore(keysets: Keysets, keys: BTreeMap<MasterKeyId, Arc<SoftwareKey>>) -> Self {
         SoftwareKeys { keysets, keys }
     }
@@ -146,7 +145,7 @@ impl SoftwareKeys {
         Ok(())
     }
 
-    /// See [`Keyring::wrap`](super::Keyring::wrap).
+    /// See [`Keyring::wrap`](super::Keyring::wrap). Returns the key that wrapped.
     pub(super) fn wrap(
         &self,
         selection: &Selection,
@@ -154,9 +153,10 @@ impl SoftwareKeys {
         context: &WrapContext<'_>,
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
+    ) -> Result<&Arc<SoftwareKey>, KeyringError> {
         let (label, key) = self.primary(selection)?;
-        key.wrap(data_key, &label, context, slots, rng)
+        key.wrap(data_key, &label, context, slots, rng)?;
+        Ok(key)
     }
 
     /// See [`Keyring::unwrap`](super::Keyring::unwrap).
@@ -172,7 +172,7 @@ impl SoftwareKeys {
         self.key(record.master_key_id).ok_or(lost)?.unwrap(slot, context, data_key)
     }
 
-    /// See [`Keyring::rewrap`](super::Keyring::rewrap).
+    /// See [`Keyring::rewrap`](super::Keyring::rewrap). Returns the key that wrapped.
     pub(super) fn rewrap(
         &self,
         selection: &Selection,
@@ -180,13 +180,14 @@ impl SoftwareKeys {
         context: &WrapContext<'_>,
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
+    ) -> Result<&Arc<SoftwareKey>, KeyringError> {
         let mut data_key = DataKey::empty();
         self.unwrap(selection, slot, context, &mut data_key)?;
         context.verify(&data_key)?;
         // SPEC R-NAME: whichever key wraps new messages.
         let (label, key) = self.primary_named(slot.label.name)?;
-        key.wrap(&data_key, &label, context, slots, rng)
+        key.wrap(&data_key, &label, context, slots, rng)?;
+        Ok(key)
     }
 
     /// See [`Keyring::freshness`](super::Keyring::freshness).

@@ -120,4 +120,13 @@ impl Usage {
             bytes: self.bytes.saturating_add(other.bytes),
         }
     }
+
+    /// This less `other`, and no less than zero.
+    #[must_use]
+    pub const fn minus(self, other: Usage) -> Self {
+        Usage {
+            wraps: self.wraps.saturating_sub(other.wraps),
+            bytes: self.bytes.saturating_sub(other.bytes),
+        }
+    }
 }

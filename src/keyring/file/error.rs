@@ -1,7 +1,10 @@
 //! Why a key file could not be read or written.
 
 use super::directory::FileKind;
+use super::format::KeyFileFault;
+use crate::format::KeyVersion;
 use crate::random::RandomnessUnavailable;
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
@@ -140,6 +143,46 @@ pub enum KeyFileError {
         path: PathBuf,
     },
 
+    /// The content of the file is damaged, or does not open.
+    #[error("{path:?} cannot be used")]
+    Content {
+        /// The path.
+        path: PathBuf,
+        /// What is wrong with it, to the record.
+        #[source]
+        fault: KeyFileFault,
+    },
+
+    /// The file is older than one that was seen before: an old copy was put back.
+    #[error("{path:?} has revision {found}, after revision {known} was seen")]
+    RolledBack {
+        /// The path.
+        path: PathBuf,
+        /// The file's revision.
+        found: u64,
+        /// The revision that was seen, or that the caller demands.
+        known: u64,
+    },
+
+    /// The file does not go on from the one that was loaded: a version is missing, has other
+    /// key material, or came back after its destruction. An old copy was put back and changed.
+    #[error("{path:?} is of another history: key {key} version {version} differs")]
+    Diverged {
+        /// The path.
+        path: PathBuf,
+        /// The name of the first key that differs.
+        key: String,
+        /// The first version of it that differs.
+        version: KeyVersion,
+    },
+
+    /// The file was opened read-only.
+    #[error("{path:?} was opened read-only")]
+    ReadOnly {
+        /// The path.
+        path: PathBuf,
+    },
+
     /// No name could be drawn for a temporary file.
     #[error("randomness is unavailable")]
     Randomness(#[source] RandomnessUnavailable),
@@ -153,6 +196,7 @@ impl KeyFileError {
             | KeyFileError::Changing { .. }
             | KeyFileError::Randomness(_) => true,
             // A failed sync is final: the handle answers `Poisoned` from then on.
+            KeyFileError::Content { fault, .. } => fault.is_retryable(),
             KeyFileError::Io { action, source, .. } => !action.is_sync() && may_pass(source),
             _ => false,
         }

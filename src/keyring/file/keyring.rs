@@ -1,0 +1,338 @@
+//! The file keyring: what a program holds.
+
+use super::error::KeyFileError;
+use super::options::FileKeyringOptions;
+use super::protection::Protection;
+use super::shared::Shared;
+use super::state::State;
+use super::store::Store;
+use crate::OsRandom;
+use crate::crypto::secret::DataKey;
+use crate::error::Error;
+use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
+use crate::keyring::software_keys::Selection;
+use crate::keyring::{
+    Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, Refusal, WrapContext,
+};
+use crate::keyset::{Change, Changed, Keysets, Terms, VersionRecord};
+use crate::random::{KeyringRng, RandomPool};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use std::path::Path;
+
+/// Master keys in one file: authenticated, sealed, replaced as a whole, for years and for several
+/// processes at once.
+///
+/// The file is text that can be looked at: names, versions, states, dates and labels are in the
+/// clear, key material is sealed under a [`Protection`] that is chosen at creation and can be
+/// changed ([`change_protection`](Self::change_protection)) without any master key changing. Its
+/// form is written down in [`spec::key_file`](crate::spec::key_file).
+///
+/// ```
+/// # fn main() -> Result<(), envelock::Error> {
+/// use envelock::{Aad, Envelope, FileKeyring, Lifecycle, Protection};
+///
+/// # let directory = std::env::temp_dir().join(format!("envelock-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&directory).unwrap();
+/// # let path = directory.join("orders.keys");
+/// # let passphrase = Protection::passphrase("correct horse battery staple")
+/// #     .with_cost(envelock::Argon2Cost::MINIMUM)?;
+/// # #[cfg(any())]
+/// let passphrase = Protection::passphrase("correct horse battery staple");
+/// let keyring = FileKeyring::create(&path, "orders", &passphrase)?;
+/// let message = Envelope::new(&keyring).encrypt(b"hello", Aad::none())?;
+///
+/// // Another process, another day.
+/// let keyring = FileKeyring::open(&path, &passphrase)?;
+/// keyring.rotate()?;
+/// assert_eq!(Envelope::new(&keyring).decrypt(&message, Aad::none())?, b"hello");
+/// # std::fs::remove_dir_all(&directory).unwrap();
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Several processes
+///
+/// Any number of processes, and of keyrings in one process, may use a file. Writers take turns
+/// under a lock; readers never wait for them and never see half a file. A change that another
+/// process made is noticed within [`refresh_after`](FileKeyringOptions::refresh_after), one
+/// second by default, and a version that is unknown here is looked for in the file before that
+/// is said. Until then a process can still wrap under the former primary; so disable a version
+/// some seconds after the rotation, and never destroy one right after disabling it.
+///
+/// # When the file cannot be read any more
+///
+/// If the file is gone, damaged, older than before or from another history, what was loaded
+/// keeps unwrapping, and nothing is wrapped: a message under a key that exists only in this
+/// process's memory would be lost with it. The error says what is wrong, and once the file is in
+/// order again wraps go on.
+///
+/// # Usage
+///
+/// Wraps and bytes are counted for each version in blocks: a process takes 256 wraps at first,
+/// then twice as many each time, up to 2^20, with one write of the file for each block, and gives
+/// back what is left when the last handle is dropped. After a crash the count is too high by at
+/// most one block; it is never too low.
+pub struct FileKeyring {
+    shared: Arc<Shared>,
+    selection: Selection,
+}
+
+impl FileKeyring {
+    /// Makes a key file with one master key `key`, whose fresh version 1 is the primary.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyName`]; [`Error::Randomness`]; [`Error::KeyFile`]:
+    /// [`KeyFileError::Exists`] if anything has that name, and whatever the operating system
+    /// refuses.
+    pub fn create(
+        path: impl AsRef<Path>,
+        key: &str,
+        protection: &Protection,
+    ) -> Result<Self, Error> {
+        FileKeyringOptions::new().create(path, key, protection)
+    }
+
+    /// Opens a key file. It wraps under the first master key, by name; see
+    /// [`with_key`](Self::with_key).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyFile`]: what the operating system refuses, what is wrong with owner or
+    /// permissions, and which record of the file is damaged. A wrong passphrase cannot be told
+    /// from a damaged first line.
+    pub fn open(path: impl AsRef<Path>, protection: &Protection) -> Result<Self, Error> {
+        FileKeyringOptions::new().open(path, protection)
+    }
+
+    pub(crate) fn create_in(
+        store: Store,
+        options: FileKeyringOptions,
+        key: &str,
+        protection: &Protection,
+    ) -> Result<Self, Error> {
+        let selection = Selection::of(key);
+        let shared = Arc::new(Shared::create(store, options, key, protection)?);
+        Ok(FileKeyring { shared, selection })
+    }
+
+    pub(crate) fn open_in(
+        store: Store,
+        options: FileKeyringOptions,
+        protection: &Protection,
+    ) -> Result<Self, Error> {
+        let shared = Arc::new(Shared::open(store, options, protection)?);
+        let keysets = shared.keysets();
+        let first = keysets.iter().next().map(|keyset| keyset.name().as_str());
+        let selection = Selection::of(first.unwrap_or_default());
+        Ok(FileKeyring { shared, selection })
+    }
+
+    /// The same file, wrapping under the master key `name`, or whichever an alias `name` stands
+    /// for at the time.
+    ///
+    /// Unwraps under every master key of the file: once an alias stands for another key, messages
+    /// under the former one keep opening.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownKey`].
+    pub fn with_key(&self, name: &str) -> Result<Self, Error> {
+        self.select(Selection { key: name.into(), ..self.selection.clone() })
+    }
+
+    /// The same file, wrapping and unwrapping under the master key `name` alone: messages of any
+    /// other are another keyring's. For tenants that must not open each other's messages.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownKey`].
+    pub fn only_key(&self, name: &str) -> Result<Self, Error> {
+        self.select(Selection { key: name.into(), only: true, ..self.selection.clone() })
+    }
+
+    /// The same file, and versions that are marked compromised are refused.
+    #[must_use]
+    pub fn refusing_compromised(&self) -> Self {
+        let selection = Selection { strict: true, ..self.selection.clone() };
+        FileKeyring { shared: self.shared.clone(), selection }
+    }
+
+    fn select(&self, selection: Selection) -> Result<Self, Error> {
+        if self.shared.keysets().resolve(&selection.key).is_err() {
+            self.shared.reload()?;
+            self.shared.keysets().resolve(&selection.key)?;
+        }
+        Ok(FileKeyring { shared: self.shared.clone(), selection })
+    }
+
+    /// Looks whether the file was changed, and loads it if so.
+    ///
+    /// Returns the revision that is loaded now. Not needed in general: see
+    /// [`FileKeyringOptions::refresh_after`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyFile`]; what was loaded before stays in use for unwrapping.
+    pub fn reload(&self) -> Result<u64, Error> {
+        self.shared.reload()?;
+        Ok(self.revision())
+    }
+
+    /// The revision that is loaded: an anchor for
+    /// [`at_least_revision`](FileKeyringOptions::at_least_revision).
+    pub fn revision(&self) -> u64 {
+        self.shared.keysets().revision()
+    }
+
+    /// Why the file could not be loaded when it was last looked at, if it could not.
+    pub fn last_error(&self) -> Option<KeyFileError> {
+        self.shared.last_error()
+    }
+
+    /// The path of the file, as it was given.
+    pub fn path(&self) -> &Path {
+        self.shared.path()
+    }
+
+    /// Puts the file under another protection, or under the same kind with a new passphrase or
+    /// key; master keys and messages stay as they are.
+    ///
+    /// Other processes that have the file open cannot follow: they keep unwrapping, stop
+    /// wrapping, and have to open it anew ([`KeyFileError::ProtectionChanged`]).
+    ///
+    /// A copy of the file from before still opens as it did then. If that matters, rotate every
+    /// master key, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Lifecycle::change`].
+    pub fn change_protection(&self, protection: &Protection) -> Result<(), Error> {
+        let mut rng = OsRandom;
+        self.shared.change_protection(protection, &mut RandomPool::for_rewrap(&mut rng))
+    }
+
+    /// The primary version of this keyring's master key.
+    pub fn primary_version(&self) -> Option<KeyVersion> {
+        self.shared.keysets().resolve(&self.selection.key).ok()?.primary()
+    }
+
+    /// The record of every version of this keyring's master key, lowest first.
+    pub fn versions(&self) -> Vec<VersionRecord> {
+        let keysets = self.shared.keysets();
+        let keyset = keysets.resolve(&self.selection.key);
+        keyset.map(|keyset| keyset.versions().to_vec()).unwrap_or_default()
+    }
+
+    /// Runs `operation` on the state, and once more on a fresh one if a version is unknown:
+    /// another process may have added it a moment ago.
+    fn with_state<T>(
+        &self,
+        mut operation: impl FnMut(&State) -> Result<T, KeyringError>,
+        is_unknown: impl Fn(&Result<T, KeyringError>) -> bool,
+    ) -> Result<T, KeyringError> {
+        self.shared.refresh_if_due();
+        let first = operation(&self.shared.state());
+        if !is_unknown(&first) {
+            return first;
+        }
+        let known = self.shared.keysets().revision();
+        self.shared.reload().map_err(KeyringError::unavailable)?;
+        if self.shared.keysets().revision() == known {
+            return first;
+        }
+        operation(&self.shared.state())
+    }
+}
+
+fn is_unknown<T>(answer: &Result<T, KeyringError>) -> bool {
+    matches!(answer, Err(KeyringError::Refused(Refusal::UnknownVersion)))
+}
+
+impl Keyring for FileKeyring {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.shared.refresh_if_due();
+        self.shared.state().keys.visit_primary(&self.selection, visit)
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.shared.ready_to_wrap()?;
+        let key = {
+            // Held until the slot is written, so that no change of this process's comes between.
+            let state = self.shared.state();
+            state.keys.wrap(&self.selection, data_key, context, slots, rng)?.clone()
+        };
+        self.shared.account(&key)
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        let unwrap = |state: &State| state.keys.unwrap(&self.selection, slot, context, data_key);
+        self.with_state(unwrap, is_unknown)
+    }
+
+    fn rewrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.shared.ready_to_wrap()?;
+        let rewrap = |state: &State| {
+            let key = state.keys.rewrap(&self.selection, slot, context, slots, rng);
+            key.cloned()
+        };
+        let key = self.with_state(rewrap, is_unknown)?;
+        self.shared.account(&key)
+    }
+
+    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        let freshness = |state: &State| state.keys.freshness(&self.selection, slot);
+        self.with_state(freshness, |answer| {
+            matches!(answer, Ok(Freshness::Refused(Refusal::UnknownVersion)))
+        })
+    }
+}
+
+impl Lifecycle for FileKeyring {
+    fn key(&self) -> &str {
+        &self.selection.key
+    }
+
+    fn keysets(&self) -> Result<Keysets, Error> {
+        self.shared.reload()?;
+        Ok(self.shared.keysets().clone())
+    }
+
+    fn change(
+        &self,
+        changes: &[Change<'_>],
+        terms: &Terms,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Changed, Error> {
+        self.shared.change(changes, terms, rng)
+    }
+}
+
+impl fmt::Debug for FileKeyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileKeyring")
+            .field("path", &self.path())
+            .field("key", &self.selection.key)
+            .field("revision", &self.revision())
+            .finish_non_exhaustive()
+    }
+}

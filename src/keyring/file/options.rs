@@ -1,0 +1,152 @@
+//! How a key file is opened.
+
+use super::error::KeyFileError;
+use super::keyring::FileKeyring;
+use super::protection::Protection;
+use super::store::Store;
+use crate::error::Error;
+use crate::observe::Observer;
+use alloc::sync::Arc;
+use core::fmt;
+use core::time::Duration;
+use std::path::Path;
+
+/// How a key file is created or opened, where [`FileKeyring::create`] and
+/// [`FileKeyring::open`] do not fit.
+#[derive(Clone)]
+pub struct FileKeyringOptions {
+    pub(super) refresh: Duration,
+    pub(super) lock_wait: Duration,
+    pub(super) anchor: u64,
+    pub(super) allow_permissions: bool,
+    pub(super) read_only: bool,
+    pub(super) count_usage: bool,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+}
+
+impl Default for FileKeyringOptions {
+    fn default() -> Self {
+        FileKeyringOptions::new()
+    }
+}
+
+impl FileKeyringOptions {
+    /// The defaults.
+    pub const fn new() -> Self {
+        FileKeyringOptions {
+            refresh: Duration::from_secs(1),
+            lock_wait: Duration::from_secs(10),
+            anchor: 0,
+            allow_permissions: false,
+            read_only: false,
+            count_usage: true,
+            observer: None,
+        }
+    }
+
+    /// The longest time for which a change that another process made can go unnoticed while
+    /// this one wraps and unwraps. The default is one second.
+    ///
+    /// Noticing costs one `stat` in each such time; with zero, one for each wrap and unwrap. A
+    /// version that is not known here is looked for at once, whatever this says.
+    #[must_use]
+    pub const fn refresh_after(mut self, time: Duration) -> Self {
+        self.refresh = time;
+        self
+    }
+
+    /// How long a change waits for another writer. The default is ten seconds.
+    #[must_use]
+    pub const fn lock_wait(mut self, wait: Duration) -> Self {
+        self.lock_wait = wait;
+        self
+    }
+
+    /// Refuses a file whose revision is below `revision`, with
+    /// [`KeyFileError::RolledBack`](crate::KeyFileError::RolledBack).
+    ///
+    /// Whoever can write the file can put an older one of it back, which nothing in the file can
+    /// tell. The caller can, by keeping [`FileKeyring::revision`] somewhere else.
+    #[must_use]
+    pub const fn at_least_revision(mut self, revision: u64) -> Self {
+        self.anchor = revision;
+        self
+    }
+
+    /// Accepts a file that others than its owner may read or write; what is written has mode 0600
+    /// all the same.
+    #[must_use]
+    pub const fn allow_permissions(mut self) -> Self {
+        self.allow_permissions = true;
+        self
+    }
+
+    /// Never writes: for a file on a medium that is mounted read-only. Changes are refused, and
+    /// wraps are not counted.
+    #[must_use]
+    pub const fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
+    /// Does not count wraps and bytes, which saves the few writes that the count costs. A policy
+    /// then goes by age alone.
+    #[must_use]
+    pub const fn without_usage(mut self) -> Self {
+        self.count_usage = false;
+        self
+    }
+
+    /// Tells `observer` of reloads and of changes that are made through this keyring. For wraps
+    /// and unwraps see [`ObservedKeyring`](crate::ObservedKeyring).
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// As [`FileKeyring::create`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn create(
+        &self,
+        path: impl AsRef<Path>,
+        key: &str,
+        protection: &Protection,
+    ) -> Result<FileKeyring, Error> {
+        FileKeyring::create_in(self.store(path.as_ref())?, self.clone(), key, protection)
+    }
+
+    /// As [`FileKeyring::open`].
+    ///
+    /// # Errors
+    ///
+    /// As there; [`KeyFileError::RolledBack`].
+    pub fn open(
+        &self,
+        path: impl AsRef<Path>,
+        protection: &Protection,
+    ) -> Result<FileKeyring, Error> {
+        FileKeyring::open_in(self.store(path.as_ref())?, self.clone(), protection)
+    }
+
+    fn store(&self, path: &Path) -> Result<Store, KeyFileError> {
+        let store = Store::open(path)?;
+        Ok(if self.allow_permissions { store.allow_permissions() } else { store })
+    }
+}
+
+impl fmt::Debug for FileKeyringOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileKeyringOptions")
+            .field("refresh", &self.refresh)
+            .field("lock_wait", &self.lock_wait)
+            .field("anchor", &self.anchor)
+            .field("allow_permissions", &self.allow_permissions)
+            .field("read_only", &self.read_only)
+            .field("count_usage", &self.count_usage)
+            .finish_non_exhaustive()
+    }
+}
