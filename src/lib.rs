@@ -30,6 +30,7 @@ mod error;
 mod format;
 mod keyring;
 mod keyset;
+mod observe;
 #[cfg(feature = "std")]
 mod os_random;
 mod policy;
@@ -60,6 +61,11 @@ pub use keyset::{
     MIN_DESTRUCTION_DELAY, Material, NewMaterial, NewMaterialFn, Operation, Origin, Terms,
     Transition, Usage, VersionRecord, VersionState,
 };
+#[cfg(feature = "metrics")]
+pub use observe::MetricsObserver;
+#[cfg(feature = "tracing")]
+pub use observe::TracingObserver;
+pub use observe::{Event, FnObserver, ObservedKeyring, Observer};
 #[cfg(feature = "std")]
 pub use os_random::OsRandom;
 pub use policy::{Action, Applied, Due, Plan, Reason, RotationPolicy};

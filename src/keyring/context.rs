@@ -16,11 +16,22 @@ const MAX_LEN: usize = LABEL.len() + 22 + 1 + 4 + 8 + 1 + MAX_KEY_NAME_LEN;
 #[derive(Clone, Copy)]
 pub struct WrapContext<'a> {
     core: &'a ImmutableCore,
+    probe: bool,
 }
 
 impl<'a> WrapContext<'a> {
     pub(crate) fn new(core: &'a ImmutableCore) -> Self {
-        WrapContext { core }
+        WrapContext { core, probe: false }
+    }
+
+    /// For a slot that stands in no header, and is offered to see whether a keyring takes it.
+    pub(crate) fn probing(core: &'a ImmutableCore) -> Self {
+        WrapContext { core, probe: true }
+    }
+
+    /// Whether the slot stands in no header. Not for keyrings: they answer as ever.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.probe
     }
 
     /// The suite, which fixes the data key's length.

@@ -199,14 +199,14 @@ fn latest<'h>(current: &'h Option<Scratch>, old: &Header<'h>) -> Result<Header<'
     }
 }
 
-/// Unwraps a slot of `header` and checks the data key, which is then wiped.
+/// Unwraps a slot and checks the data key, which is then wiped.
 fn verify_slot<K: Keyring>(
     keyring: &K,
-    header: &Header<'_>,
+    context: &WrapContext<'_>,
     slot: &Slot<'_>,
 ) -> Result<(), KeyringError> {
     let mut data_key = DataKey::empty();
-    unwrap_verified(keyring, slot, &WrapContext::new(header.core()), &mut data_key)
+    unwrap_verified(keyring, slot, context, &mut data_key)
 }
 
 /// Whether the new header may be longer than the old one.
@@ -225,12 +225,12 @@ struct Opener<'a, K> {
 
 impl<K: Keyring> Opener<'_, K> {
     /// Whether `slot` opens; an error if the keyring cannot tell.
-    fn opens(&self, slot: &Slot<'_>) -> Result<bool, Error> {
+    fn opens(&self, slot: &Slot<'_>, context: &WrapContext<'_>) -> Result<bool, Error> {
         if self.options.trust_backend {
             let freshness = self.keyring.freshness(&slot.label).map_err(Error::from_wrap)?;
             return Ok(freshness != Freshness::NotMine);
         }
-        match verify_slot(self.keyring, self.header, slot) {
+        match verify_slot(self.keyring, context, slot) {
             Ok(()) => Ok(true),
             Err(error @ KeyringError::Refused(Refusal::UnknownVersion)) => {
                 Err(Failures::of(slot, error).into_error(self.header))
@@ -252,21 +252,24 @@ impl<K: Keyring> Opener<'_, K> {
         let named = |slot: &Slot<'_>| slot.label.name.as_str() == name;
         let retired = |slot: &Slot<'_>| named(slot) && slot.label.version == version;
         let still_opens = || Error::OldVersionStillOpens { key: name.into(), version };
+        let context = WrapContext::new(self.header.core());
         for slot in self.header.slots().filter(retired) {
-            if self.opens(&slot)? {
+            if self.opens(&slot, &context)? {
                 return Err(still_opens());
             }
         }
         if self.options.trust_backend {
             return Ok(());
         }
+        let probing = WrapContext::probing(self.header.core());
         // A keyring that ignores the wrap AAD takes the new wrap for one of the old version.
         for retired in old.slots().filter(retired) {
             let same_kind = |new: &Slot<'_>| {
                 named(new) && new.label.algorithm == retired.label.algorithm && *new != retired
             };
             for new in self.header.slots().filter(same_kind) {
-                if self.opens(&Slot { label: retired.label, wrapped_key: new.wrapped_key })? {
+                let slot = Slot { label: retired.label, wrapped_key: new.wrapped_key };
+                if self.opens(&slot, &probing)? {
                     return Err(still_opens());
                 }
             }

@@ -197,6 +197,6 @@ impl<K: Keyring> NameJob<'_, K> {
     }
 
     fn verify(&self, header: &Header<'_>, slot: &Slot<'_>) -> Result<(), KeyringError> {
-        verify_slot(self.keyring, header, slot)
+        verify_slot(self.keyring, &WrapContext::new(header.core()), slot)
     }
 }

@@ -1,0 +1,189 @@
+//! A keyring that tells an observer what it does.
+
+use super::{Event, Observer};
+use crate::crypto::secret::DataKey;
+use crate::error::Error;
+use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
+use crate::keyring::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, WrapContext};
+use crate::keyset::{Change, Changed, Keysets, Terms, Transition, VersionState};
+use crate::random::KeyringRng;
+
+/// A keyring around another, which tells an [`Observer`] what that one answers and changes no
+/// answer.
+///
+/// It is a [`Lifecycle`] if the keyring within is. What is no event:
+///
+/// - [`NotMine`](KeyringError::NotMine), by which several keyrings share a header.
+/// - [`KeyringError::Slot`]: too little room is an ordinary answer, upon which a rewrap asks
+///   again; the other faults reach the caller.
+/// - A change that fails: whoever asked for it has the error. What others changed is seen by the
+///   keyring that loads it.
+/// - The question that a rewrap with [`RewrapOptions::retiring`] asks to prove that a retired version
+///   is of no more use, by offering a slot that is in no header.
+///
+/// Around a `MultiKeyring` or a cache it sees what they answer; around their members it sees which
+/// one answered, and how often a backend was asked.
+///
+/// [`RewrapOptions::retiring`]: crate::RewrapOptions::retiring
+#[derive(Clone, Debug)]
+pub struct ObservedKeyring<K, O> {
+    keyring: K,
+    observer: O,
+}
+
+impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
+    /// Has `observer` told of what `keyring` does.
+    pub const fn new(keyring: K, observer: O) -> Self {
+        ObservedKeyring { keyring, observer }
+    }
+
+    /// The keyring within. What is done to it directly, nobody is told.
+    pub fn keyring(&self) -> &K {
+        &self.keyring
+    }
+
+    /// The observer.
+    pub fn observer(&self) -> &O {
+        &self.observer
+    }
+
+    fn tell(&self, event: Event<'_>) {
+        self.observer.event(&event);
+    }
+
+    /// Tells of a failure that concerns no one slot.
+    fn failed(&self, error: &KeyringError) {
+        match error {
+            KeyringError::Unavailable { .. } | KeyringError::Randomness(_) => {
+                self.tell(Event::Unavailable { error });
+            }
+            KeyringError::NoPrimary => self.tell(Event::NoPrimary),
+            KeyringError::NotMine
+            | KeyringError::Refused(_)
+            | KeyringError::Authentication
+            | KeyringError::Slot(_) => {}
+        }
+    }
+
+    /// Tells why the slot under `label` was not unwrapped.
+    fn slot_failed(&self, label: SlotLabel<'_>, error: &KeyringError) {
+        match error {
+            KeyringError::Refused(refusal) => {
+                self.tell(Event::Refused { label, refusal: *refusal })
+            }
+            KeyringError::Authentication => self.tell(Event::NotVerified { label }),
+            other => self.failed(other),
+        }
+    }
+
+    fn unwrapped(&self, label: SlotLabel<'_>) {
+        let compromised = self.keyring.freshness(&label).ok() == Some(Freshness::Compromised);
+        self.tell(Event::Unwrapped { label, compromised });
+    }
+
+    /// Tells of the slots that were pushed after the first `before`.
+    fn wrapped(&self, slots: &SlotWriter<'_>, before: usize) {
+        for slot in slots.slots().skip(before) {
+            self.tell(Event::Wrapped { label: slot.label });
+        }
+    }
+}
+
+impl<K: Keyring, O: Observer> Keyring for ObservedKeyring<K, O> {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.keyring.primary(visit).inspect_err(|error| self.failed(error))
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let before = slots.slots().len();
+        let wrapped = self.keyring.wrap(data_key, context, slots, rng);
+        wrapped.inspect_err(|error| self.failed(error))?;
+        self.wrapped(slots, before);
+        Ok(())
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        let unwrapped = self.keyring.unwrap(slot, context, data_key);
+        if context.is_probe() {
+            return unwrapped;
+        }
+        // What a careless keyring lets pass the core does not: no event says that it was opened.
+        match unwrapped.as_ref().map(|()| context.verify(data_key)) {
+            Ok(Ok(())) => self.unwrapped(slot.label),
+            Ok(Err(error)) => self.slot_failed(slot.label, &error),
+            Err(error) => self.slot_failed(slot.label, error),
+        }
+        unwrapped
+    }
+
+    fn rewrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let before = slots.slots().len();
+        let rewrapped = self.keyring.rewrap(slot, context, slots, rng);
+        rewrapped.inspect_err(|error| self.slot_failed(slot.label, error))?;
+        self.unwrapped(slot.label);
+        self.wrapped(slots, before);
+        Ok(())
+    }
+
+    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        self.keyring.freshness(slot).inspect_err(|error| self.failed(error))
+    }
+}
+
+impl<K: Lifecycle, O: Observer> Lifecycle for ObservedKeyring<K, O> {
+    fn key(&self) -> &str {
+        self.keyring.key()
+    }
+
+    fn keysets(&self) -> Result<Keysets, Error> {
+        self.keyring.keysets()
+    }
+
+    fn change(
+        &self,
+        changes: &[Change<'_>],
+        terms: &Terms,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Changed, Error> {
+        let changed = self.keyring.change(changes, terms, rng)?;
+        let Changed { revision, transitions } = &changed;
+        let revision = *revision;
+        for (index, transition) in transitions.iter().enumerate() {
+            self.tell(Event::Changed { transition, revision });
+            if let Transition::State { key, version, to: VersionState::Primary, .. } = transition {
+                let from = former_primary(transitions.get(..index).unwrap_or_default(), key);
+                self.tell(Event::Rotated { key, from, to: *version, revision });
+            }
+        }
+        Ok(changed)
+    }
+}
+
+/// The version of `key` that was the primary last, going by what changed before a promotion.
+fn former_primary(earlier: &[Transition], key: &str) -> Option<KeyVersion> {
+    earlier.iter().rev().find_map(|transition| match transition {
+        Transition::State { key: other, version, from: VersionState::Primary, .. }
+            if other == key =>
+        {
+            Some(*version)
+        }
+        _ => None,
+    })
+}

@@ -1,0 +1,211 @@
+//! Counters for the `metrics` facade.
+
+use super::{Event, Observer};
+use crate::keyring::Refusal;
+use crate::keyset::{Transition, VersionState};
+use ::metrics::{Label, counter, gauge};
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
+use alloc::string::String;
+use alloc::vec::Vec;
+use std::sync::{PoisonError, RwLock};
+
+const WRAPS: &str = "envelock_wraps_total";
+const UNWRAPS: &str = "envelock_unwraps_total";
+const REFUSALS: &str = "envelock_refusals_total";
+const AUTHENTICATION_FAILURES: &str = "envelock_authentication_failures_total";
+const UNAVAILABLE: &str = "envelock_unavailable_total";
+const CHANGES: &str = "envelock_changes_total";
+const ROTATIONS: &str = "envelock_rotations_total";
+const RELOADS: &str = "envelock_reloads_total";
+const PRIMARY_VERSION: &str = "envelock_primary_version";
+
+/// Stands for every key name that has no series of its own.
+const OTHER: &str = "other";
+
+/// Counts [`Event`]s with the `metrics` facade (feature `metrics`).
+///
+/// Names, labels and their values are stable: they change with a major version only.
+///
+#[doc = include_str!("metrics.md")]
+///
+/// # How many series there are
+///
+/// At most [`with_max_keys`](Self::with_max_keys) key names get series of their own, the first
+/// ones seen; the rest share `other`, which has no `envelock_primary_version`. A name is taken in
+/// when it was named by [`with_key`](Self::with_key), or once something was wrapped, unwrapped or
+/// changed under it. A refused or damaged slot takes in none: whoever wrote the message chose
+/// its name. A key name `other` of your own shares the series of the rest.
+///
+/// Versions are never a label, since they have no bound; the log has them (feature `tracing`).
+///
+/// # The gauge
+///
+/// It is set by every change of the primary and by every wrap, so that it is right in a process
+/// that did not make the change, as soon as it encrypts. A wrap that was under way during a
+/// rotation can set it back until the next one.
+#[derive(Debug)]
+pub struct MetricsObserver {
+    keys: RwLock<BTreeSet<String>>,
+    max_keys: usize,
+}
+
+impl MetricsObserver {
+    /// Key names that get series of their own if nothing else is said: many for one application,
+    /// few for whoever stores the series.
+    pub const DEFAULT_MAX_KEYS: usize = 100;
+
+    /// An observer that counts with whichever recorder there is at the time.
+    pub const fn new() -> Self {
+        let keys = RwLock::new(BTreeSet::new());
+        MetricsObserver { keys, max_keys: MetricsObserver::DEFAULT_MAX_KEYS }
+    }
+
+    /// Has at most `max_keys` key names with series of their own.
+    #[must_use]
+    pub const fn with_max_keys(mut self, max_keys: usize) -> Self {
+        self.max_keys = max_keys;
+        self
+    }
+
+    /// Gives the key `name` series of its own from the start: for a process that may see nothing
+    /// but refusals under it. Beyond the greatest number of names it has no effect.
+    #[must_use]
+    pub fn with_key(self, name: &str) -> Self {
+        self.admit(name);
+        self
+    }
+
+    /// Describes each metric to the recorder that is installed now.
+    pub fn describe() {
+        let counters = [
+            (WRAPS, "data keys wrapped, by encryptions and rewraps"),
+            (UNWRAPS, "slots unwrapped and verified"),
+            (REFUSALS, "slots refused for the state of their version"),
+            (AUTHENTICATION_FAILURES, "slots that did not verify"),
+            (UNAVAILABLE, "calls that got no answer, or had no version to wrap with"),
+            (CHANGES, "versions, states, aliases and labels changed"),
+            (ROTATIONS, "times that the primary moved"),
+            (RELOADS, "loads of keys that another process changed"),
+        ];
+        for (name, what) in counters {
+            ::metrics::describe_counter!(name, what);
+        }
+        ::metrics::describe_gauge!(PRIMARY_VERSION, "the version that wraps, 0 if there is none");
+    }
+
+    /// Whether `name` has series of its own.
+    fn knows(&self, name: &str) -> bool {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+
+    /// Gives `name` series of its own, if there is room; whether it has.
+    fn admit(&self, name: &str) -> bool {
+        if name == OTHER {
+            return false;
+        }
+        if self.knows(name) {
+            return true;
+        }
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        if keys.len() < self.max_keys {
+            keys.insert(name.into());
+        }
+        keys.contains(name)
+    }
+
+    /// The label of a key under which something was done.
+    fn proven(&self, name: &str) -> Label {
+        Label::new("key", if self.admit(name) { name.to_owned() } else { OTHER.to_owned() })
+    }
+
+    /// The label of a key that a header names.
+    fn claimed(&self, name: &str) -> Label {
+        Label::new("key", if self.knows(name) { name.to_owned() } else { OTHER.to_owned() })
+    }
+
+    fn set_primary(&self, name: &str, version: u32) {
+        if self.admit(name) {
+            let label = Label::new("key", name.to_owned());
+            gauge!(PRIMARY_VERSION, Vec::from([label])).set(version);
+        }
+    }
+
+    fn changed(&self, transition: &Transition) {
+        let (key, change) = match transition {
+            Transition::Added { key, .. } => (key, "added"),
+            Transition::State { key, version: _, from, to } => {
+                // A promotion says itself what comes after.
+                if *from == VersionState::Primary && *to != VersionState::Enabled {
+                    self.set_primary(key, 0);
+                }
+                (key, "state")
+            }
+            Transition::Alias { alias, from, to } => {
+                (to.as_ref().or(from.as_ref()).unwrap_or(alias), "alias")
+            }
+            Transition::Label { key, .. } => (key, "label"),
+        };
+        count(CHANGES, [self.proven(key), Label::from_static_parts("change", change)]);
+    }
+}
+
+impl Default for MetricsObserver {
+    fn default() -> Self {
+        MetricsObserver::new()
+    }
+}
+
+impl Observer for MetricsObserver {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Wrapped { label } => {
+                count(WRAPS, [self.proven(label.name.as_str())]);
+                self.set_primary(label.name.as_str(), label.version.number());
+            }
+            Event::Unwrapped { label, compromised } => {
+                let flag = if *compromised { "true" } else { "false" };
+                let flag = Label::from_static_parts("compromised", flag);
+                count(UNWRAPS, [self.proven(label.name.as_str()), flag]);
+            }
+            Event::Refused { label, refusal } => {
+                let reason = Label::from_static_parts("reason", reason(*refusal));
+                count(REFUSALS, [self.claimed(label.name.as_str()), reason]);
+            }
+            Event::NotVerified { label } => {
+                count(AUTHENTICATION_FAILURES, [self.claimed(label.name.as_str())]);
+            }
+            Event::Unavailable { .. } => {
+                count(UNAVAILABLE, [Label::from_static_parts("reason", "backend")]);
+            }
+            Event::NoPrimary => {
+                count(UNAVAILABLE, [Label::from_static_parts("reason", "no_primary")]);
+            }
+            Event::Changed { transition, .. } => self.changed(transition),
+            Event::Rotated { key, to, .. } => {
+                count(ROTATIONS, [self.proven(key)]);
+                self.set_primary(key, to.number());
+            }
+            Event::Reloaded { .. } => {
+                count(RELOADS, [Label::from_static_parts("outcome", "loaded")]);
+            }
+            Event::ReloadFailed { .. } => {
+                count(RELOADS, [Label::from_static_parts("outcome", "failed")]);
+            }
+        }
+    }
+}
+
+fn count<const N: usize>(name: &'static str, labels: [Label; N]) {
+    counter!(name, Vec::from(labels)).increment(1);
+}
+
+fn reason(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::UnknownVersion => "unknown_version",
+        Refusal::Disabled => "disabled",
+        Refusal::Compromised => "compromised",
+        Refusal::DestroyScheduled => "destroy_scheduled",
+        Refusal::Destroyed => "destroyed",
+    }
+}

@@ -1,0 +1,130 @@
+//! Events for the `tracing` facade.
+
+use super::text::{Causes, Name};
+use super::{Event, Observer};
+use crate::format::{KeyVersion, SlotLabel};
+use crate::keyset::Transition;
+use ::tracing::field::display as text;
+
+/// Makes [`Event`]s events of the `tracing` facade (feature `tracing`).
+///
+/// Names, levels and fields are stable: they change with a major version only.
+///
+#[doc = include_str!("tracing.md")]
+///
+/// `version`, `revision`, and `from` and `to` of `rotated` are numbers, the rest is text.
+///
+/// Nothing of a single message is in an event, its data key id included. Whatever text comes from
+/// others, such as a backend's error, has its control characters escaped. Whoever can hand in
+/// messages can cause a few warnings with each, so a subscriber that keeps them should limit
+/// their rate.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct TracingObserver {}
+
+impl TracingObserver {
+    /// An observer that emits to whichever subscriber there is at the time.
+    pub const fn new() -> Self {
+        TracingObserver {}
+    }
+}
+
+macro_rules! emit {
+    ($level:ident, $name:literal $(, $field:ident = $value:expr)* $(,)?) => {
+        ::tracing::event!(
+            name: $name,
+            target: "envelock",
+            ::tracing::Level::$level,
+            message = $name
+            $(, $field = $value)*
+        )
+    };
+}
+
+/// Emits with the fields of a label first.
+macro_rules! emit_label {
+    ($level:ident, $name:literal, $label:expr $(, $field:ident = $value:expr)*) => {{
+        let label: &SlotLabel<'_> = $label;
+        emit!(
+            $level, $name,
+            key = label.name.as_str(),
+            version = label.version.number(),
+            master_key_id = text(label.master_key_id),
+            algorithm = text(label.algorithm)
+            $(, $field = $value)*
+        )
+    }};
+}
+
+impl Observer for TracingObserver {
+    fn event(&self, event: &Event<'_>) {
+        match event {
+            Event::Wrapped { label } => emit_label!(DEBUG, "wrapped", label),
+            Event::Unwrapped { label, compromised: false } => {
+                emit_label!(DEBUG, "unwrapped", label);
+            }
+            Event::Unwrapped { label, compromised: true } => {
+                emit_label!(WARN, "unwrapped_compromised", label);
+            }
+            Event::Refused { label, refusal } => {
+                emit_label!(WARN, "refused", label, reason = text(refusal));
+            }
+            Event::NotVerified { label } => emit_label!(WARN, "not_verified", label),
+            Event::Unavailable { error } => {
+                emit!(ERROR, "unavailable", error = text(Causes(*error)));
+            }
+            Event::NoPrimary => emit!(ERROR, "no_primary"),
+            Event::Changed { transition, revision } => changed(transition, *revision),
+            Event::Rotated { key, from, to, revision } => emit!(
+                INFO,
+                "rotated",
+                key = text(Name(key)),
+                from = from.map(KeyVersion::number),
+                to = to.number(),
+                revision = *revision,
+            ),
+            Event::Reloaded { revision, from_revision } => {
+                emit!(INFO, "reloaded", revision = *revision, from_revision = *from_revision);
+            }
+            Event::ReloadFailed { error } => {
+                emit!(ERROR, "reload_failed", error = text(Causes(*error)));
+            }
+        }
+    }
+}
+
+fn changed(transition: &Transition, revision: u64) {
+    match transition {
+        Transition::Added { key, version } => emit!(
+            INFO,
+            "version_added",
+            key = text(Name(key)),
+            version = version.number(),
+            revision = revision,
+        ),
+        Transition::State { key, version, from, to } => emit!(
+            INFO,
+            "state_changed",
+            key = text(Name(key)),
+            version = version.number(),
+            from = from.name(),
+            to = to.name(),
+            revision = revision,
+        ),
+        Transition::Alias { alias, from, to } => emit!(
+            INFO,
+            "alias_changed",
+            alias = text(Name(alias)),
+            from = from.as_deref().map(Name).map(text),
+            to = to.as_deref().map(Name).map(text),
+            revision = revision,
+        ),
+        Transition::Label { key, version } => emit!(
+            INFO,
+            "label_changed",
+            key = text(Name(key)),
+            version = version.number(),
+            revision = revision,
+        ),
+    }
+}
