@@ -55,6 +55,11 @@ pub use keyring::{
     Freshness, Keyring, KeyringError, Lifecycle, MemoryKeyring, PrimaryKey, Refusal, WrapAad,
     WrapContext,
 };
+#[cfg(all(feature = "file", unix))]
+pub use keyring::{
+    Argon2Cost, CostFault, FileAction, FileKeyring, FileKeyringOptions, KeyFileError, KeyFileFault,
+    Protection, ProtectionKind, RecordFault, RecordName,
+};
 pub use keyset::{
     Change, Changed, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,
     MAX_KEYSET_NAME_LEN, MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS,

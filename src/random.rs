@@ -83,3 +83,24 @@ impl<R: ?Sized> fmt::Debug for RandomPool<'_, R> {
         f.debug_struct("RandomPool").finish_non_exhaustive()
     }
 }
+
+/// Where none is drawn.
+pub(crate) struct NoRandomness;
+
+impl TryRng for NoRandomness {
+    type Error = RandomnessUnavailable;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        Err(RandomnessUnavailable)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        Err(RandomnessUnavailable)
+    }
+
+    fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Self::Error> {
+        Err(RandomnessUnavailable)
+    }
+}
+
+impl TryCryptoRng for NoRandomness {}

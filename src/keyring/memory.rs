@@ -8,7 +8,7 @@ use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
 use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
 use crate::keyset::{Change, Changed, Keysets, Material, Terms, VersionRecord};
-use crate::random::{KeyringRng, RandomPool};
+use crate::random::{KeyringRng, NoRandomness, RandomPool};
 use crate::time::Timestamp;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -264,24 +264,3 @@ impl fmt::Debug for MemoryKeyring {
             .finish()
     }
 }
-
-/// Where none is drawn.
-struct NoRandomness;
-
-impl rand_core::TryRng for NoRandomness {
-    type Error = crate::random::RandomnessUnavailable;
-
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        Err(crate::random::RandomnessUnavailable)
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        Err(crate::random::RandomnessUnavailable)
-    }
-
-    fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Self::Error> {
-        Err(crate::random::RandomnessUnavailable)
-    }
-}
-
-impl TryCryptoRng for NoRandomness {}

@@ -13,6 +13,11 @@ mod sync;
 
 pub use context::{WrapAad, WrapContext};
 pub use error::{KeyringError, Refusal};
+#[cfg(all(feature = "file", unix))]
+pub use file::{
+    Argon2Cost, CostFault, FileAction, FileKeyring, FileKeyringOptions, KeyFileError, KeyFileFault,
+    Protection, ProtectionKind, RecordFault, RecordName,
+};
 pub use lifecycle::Lifecycle;
 pub use memory::MemoryKeyring;
 

@@ -46,9 +46,15 @@ pub(super) type NewKeys = Vec<(MasterKeyId, MasterKey)>;
 impl SoftwareKeys {
     /// Keys that were stored. A record whose material is not among `keys` is refused as
     /// destroyed.
-    #[cfg(feature = "file")]
+    #[cfg(all(feature = "file", unix))]
     pub(super) fn restore(keysets: Keysets, keys: BTreeMap<MasterKeyId, Arc<SoftwareKey>>) -> Self {
         SoftwareKeys { keysets, keys }
+    }
+
+    /// Every set-up key, by id.
+    #[cfg(all(feature = "file", unix))]
+    pub(super) fn all(&self) -> &BTreeMap<MasterKeyId, Arc<SoftwareKey>> {
+        &self.keys
     }
 
     /// The set-up key of an id.

@@ -6,10 +6,25 @@
 pub(crate) mod check;
 pub(crate) mod directory;
 pub(crate) mod error;
+pub(crate) mod format;
+mod keyring;
 pub(crate) mod lock;
+mod options;
 pub(crate) mod os;
+mod protection;
 pub(crate) mod read;
+mod shared;
 pub(crate) mod stamp;
+mod state;
 pub(crate) mod store;
+mod successor;
 pub(crate) mod trust;
+mod usage;
+mod write;
 pub(crate) mod writer;
+
+pub use error::{FileAction, KeyFileError};
+pub use format::{KeyFileFault, RecordFault, RecordName};
+pub use keyring::FileKeyring;
+pub use options::FileKeyringOptions;
+pub use protection::{Argon2Cost, CostFault, Protection, ProtectionKind};

@@ -1,5 +1,7 @@
 //! How a key file is opened.
 
+#[cfg(feature = "test-util")]
+use super::directory::Directory;
 use super::error::KeyFileError;
 use super::keyring::FileKeyring;
 use super::protection::Protection;
@@ -9,6 +11,8 @@ use crate::observe::Observer;
 use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
+#[cfg(feature = "test-util")]
+use std::ffi::OsStr;
 use std::path::Path;
 
 /// How a key file is created or opened, where [`FileKeyring::create`] and
@@ -97,8 +101,8 @@ impl FileKeyringOptions {
         self
     }
 
-    /// Tells `observer` of reloads and of changes that are made through this keyring. For wraps
-    /// and unwraps see [`ObservedKeyring`](crate::ObservedKeyring).
+    /// Tells `observer` when the file was loaded again, and when that failed. Everything else is
+    /// told by an [`ObservedKeyring`](crate::ObservedKeyring) around this keyring.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
@@ -132,9 +136,45 @@ impl FileKeyringOptions {
         FileKeyring::open_in(self.store(path.as_ref())?, self.clone(), protection)
     }
 
+    /// As [`create`](Self::create), of the file `name` in a directory of a judge's.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[cfg(feature = "test-util")]
+    pub fn create_in(
+        &self,
+        directory: Arc<dyn Directory>,
+        name: &OsStr,
+        key: &str,
+        protection: &Protection,
+    ) -> Result<FileKeyring, Error> {
+        let store = self.allowing(Store::in_directory(directory, name)?);
+        FileKeyring::create_in(store, self.clone(), key, protection)
+    }
+
+    /// As [`open`](Self::open), of the file `name` in a directory of a judge's.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[cfg(feature = "test-util")]
+    pub fn open_in(
+        &self,
+        directory: Arc<dyn Directory>,
+        name: &OsStr,
+        protection: &Protection,
+    ) -> Result<FileKeyring, Error> {
+        let store = self.allowing(Store::in_directory(directory, name)?);
+        FileKeyring::open_in(store, self.clone(), protection)
+    }
+
     fn store(&self, path: &Path) -> Result<Store, KeyFileError> {
-        let store = Store::open(path)?;
-        Ok(if self.allow_permissions { store.allow_permissions() } else { store })
+        Ok(self.allowing(Store::open(path)?))
+    }
+
+    fn allowing(&self, store: Store) -> Store {
+        if self.allow_permissions { store.allow_permissions() } else { store }
     }
 }
 

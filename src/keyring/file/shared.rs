@@ -4,55 +4,60 @@ use super::error::KeyFileError;
 use super::options::FileKeyringOptions;
 use super::protection::Protection;
 use super::stamp::Stamp;
-use super::state::State;
+use super::state::{State, at};
 use super::store::Store;
 use super::successor::check_successor;
 use super::usage::Allowances;
-use super::writer::Writer;
 use crate::OsRandom;
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::KeyringError;
-use crate::keyring::software::SoftwareKey;
 use crate::keyring::software_keys::SoftwareKeys;
-use crate::keyset::{Change, Changed, Keyset, Keysets, Material, Terms};
+use crate::keyset::{Change, Keysets, Material, Terms};
 use crate::observe::Event;
-use crate::random::{KeyringRng, RandomPool};
+use crate::random::RandomPool;
 use crate::time::Timestamp;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Instant, SystemTime};
-
-/// How long the last handle waits for another writer when it gives back what it did not use.
-const LAST_WAIT: Duration = Duration::from_millis(200);
+use zeroize::Zeroizing;
 
 /// One key file, open.
 pub(super) struct Shared {
-    store: Store,
-    options: FileKeyringOptions,
+    pub(super) store: Store,
+    pub(super) options: FileKeyringOptions,
     state: RwLock<Arc<State>>,
     /// What the file was when it was last loaded; held while one thread looks.
-    seen: Mutex<Seen>,
+    pub(super) seen: Mutex<Seen>,
     /// Nanoseconds from `started` to the last look.
     looked: AtomicU64,
     started: Instant,
     /// Whether the last look failed, and why.
     failed: AtomicBool,
     failure: Mutex<Option<KeyFileError>>,
-    allowances: Allowances,
+    pub(super) allowances: Allowances,
     /// One thread takes a block.
-    taking: Mutex<()>,
+    pub(super) taking: Mutex<()>,
+    /// What the observer is told once no lock is held.
+    news: Mutex<Vec<News>>,
+}
+
+/// What happened to the state.
+enum News {
+    Reloaded { revision: u64, from_revision: u64 },
+    Failed(KeyFileError),
 }
 
 /// What a file is known again by.
-struct Seen {
-    stamp: Stamp,
+pub(super) struct Seen {
+    pub(super) stamp: Stamp,
     /// Whether every later state of the file has another stamp.
-    settled: bool,
+    pub(super) settled: bool,
 }
 
 /// The keysets of the state that is loaded.
@@ -83,8 +88,9 @@ impl Shared {
         let change = Change::CreateKey { key, version, material };
         let none = SoftwareKeys::default();
         let (keys, _, new) = none.with_changes(&[change], &Terms::at(now), &mut rng)?;
-        let state = State::create(keys, &new, protection, now, &mut rng, store.path())?;
-        let bytes = state.encode(store.path())?;
+        let created = State::create(keys, &new, protection, &mut rng);
+        let state = created.map_err(at(store.path()))?;
+        let bytes = Zeroizing::new(state.encode(None).map_err(at(store.path()))?);
         let stamp = {
             let mut writer = store.lock(options.lock_wait)?;
             writer.create(&bytes)?;
@@ -100,7 +106,7 @@ impl Shared {
     ) -> Result<Self, Error> {
         let read_at = SystemTime::now();
         let loaded = store.load()?;
-        let state = State::open(loaded.bytes(), protection, store.path())?;
+        let state = State::open(loaded.bytes(), protection).map_err(at(store.path()))?;
         let (found, known) = (state.keys.keysets.revision(), options.anchor);
         if found < known {
             let path = store.path().to_path_buf();
@@ -123,6 +129,7 @@ impl Shared {
             failure: Mutex::new(None),
             allowances: Allowances::default(),
             taking: Mutex::new(()),
+            news: Mutex::new(Vec::new()),
         }
     }
 
@@ -152,15 +159,18 @@ impl Shared {
         if since < nanoseconds(self.options.refresh) {
             return;
         }
-        if let Ok(mut seen) = self.seen.try_lock() {
-            // What is wrong stops wraps, is told to the observer, and can be asked for.
-            drop(self.look(&mut seen));
-        }
+        let Ok(mut seen) = self.seen.try_lock() else { return };
+        // What is wrong stops wraps, is told to the observer, and can be asked for.
+        drop(self.look(&mut seen));
+        drop(seen);
+        self.publish();
     }
 
     /// Looks at the file now.
     pub(super) fn reload(&self) -> Result<(), KeyFileError> {
-        self.look(&mut lock(&self.seen))
+        let outcome = self.look(&mut lock(&self.seen));
+        self.publish();
+        outcome
     }
 
     /// Refuses if the file could not be read when it was last looked at, after another look.
@@ -193,9 +203,9 @@ impl Shared {
     }
 
     /// Makes what a file holds the state, if it goes on from the state there is.
-    fn adopt(&self, bytes: &[u8]) -> Result<Arc<State>, KeyFileError> {
+    pub(super) fn adopt(&self, bytes: &[u8]) -> Result<Arc<State>, KeyFileError> {
         let known = self.state().clone();
-        let new = known.follow(bytes, self.path())?;
+        let new = known.follow(bytes).map_err(at(self.path()))?;
         check_successor(&known.keys.keysets, &new.keys.keysets, self.path())?;
         let (from, to) = (known.keys.keysets.revision(), new.keys.keysets.revision());
         if from == to {
@@ -203,12 +213,12 @@ impl Shared {
         }
         let new = Arc::new(new);
         self.install(new.clone());
-        self.tell(&Event::Reloaded { revision: to, from_revision: from });
+        self.report(News::Reloaded { revision: to, from_revision: from });
         Ok(new)
     }
 
     /// Swaps the state, unless a later one came first.
-    fn install(&self, new: Arc<State>) {
+    pub(super) fn install(&self, new: Arc<State>) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if state.keys.keysets.revision() < new.keys.keysets.revision() {
             *state = new;
@@ -222,139 +232,32 @@ impl Shared {
         *failure = outcome.as_ref().err().cloned();
         drop(failure);
         self.failed.store(outcome.is_err(), Ordering::Release);
-        if let Err(error) = outcome.as_ref().map_err(|error| error as &dyn core::error::Error)
+        if let Err(error) = outcome.as_ref()
             && is_new
         {
-            self.tell(&Event::ReloadFailed { error });
+            self.report(News::Failed(error.clone()));
         }
         outcome
     }
 
-    fn tell(&self, event: &Event<'_>) {
-        if let Some(observer) = &self.options.observer {
-            observer.event(event);
+    fn report(&self, news: News) {
+        if self.options.observer.is_some() {
+            lock(&self.news).push(news);
         }
     }
 
-    /// Makes all of `changes`, or none.
-    pub(super) fn change(
-        &self,
-        changes: &[Change<'_>],
-        terms: &Terms,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<Changed, Error> {
-        // In this order: whoever waits for another process holds up no thread that looks.
-        let mut writer = self.writer(self.options.lock_wait)?;
-        let mut seen = lock(&self.seen);
-        let state = self.latest(&writer)?;
-        let (keys, changed, new) = state.keys.with_changes(changes, terms, rng)?;
-        let file = state.file_with(&keys, &new, terms.now(), rng)?;
-        self.write(&mut writer, &mut seen, state.with_file(keys, file))?;
-        Ok(changed)
-    }
-
-    /// Puts the file under another protection.
-    pub(super) fn change_protection(
-        &self,
-        protection: &Protection,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), Error> {
-        // In this order: whoever waits for another process holds up no thread that looks.
-        let mut writer = self.writer(self.options.lock_wait)?;
-        let mut seen = lock(&self.seen);
-        let state = self.latest(&writer)?;
-        let new = state.protected_anew(protection, Timestamp::now(), rng, self.path())?;
-        self.write(&mut writer, &mut seen, new)?;
-        Ok(())
-    }
-
-    /// Makes sure that what `key` was used for is counted in the file.
-    pub(super) fn account(&self, key: &SoftwareKey) -> Result<(), KeyringError> {
-        let counts = self.options.count_usage && !self.options.read_only;
-        if !counts || self.allowances.missing(key).is_none() {
-            return Ok(());
+    /// Tells the observer; no lock is held.
+    pub(super) fn publish(&self) {
+        let Some(observer) = &self.options.observer else { return };
+        let news = core::mem::take(&mut *lock(&self.news));
+        for news in &news {
+            observer.event(&match news {
+                News::Reloaded { revision, from_revision } => {
+                    Event::Reloaded { revision: *revision, from_revision: *from_revision }
+                }
+                News::Failed(error) => Event::ReloadFailed { error },
+            });
         }
-        self.take_block(key).map_err(KeyringError::unavailable)
-    }
-
-    fn take_block(&self, key: &SoftwareKey) -> Result<(), KeyFileError> {
-        let _taking = lock(&self.taking);
-        // Another thread may have taken one meanwhile.
-        let Some(block) = self.allowances.missing(key) else { return Ok(()) };
-        // In this order: whoever waits for another process holds up no thread that looks.
-        let mut writer = self.writer(self.options.lock_wait)?;
-        let mut seen = lock(&self.seen);
-        let state = self.latest(&writer)?;
-        let mut keys = state.keys.clone();
-        let mut records = keys.keysets.iter_mut().flat_map(Keyset::versions_mut);
-        if let Some(record) = records.find(|record| record.master_key_id == key.id()) {
-            record.usage = record.usage.plus(block);
-        }
-        drop(records);
-        self.write_usage(&mut writer, &mut seen, &state, keys)?;
-        self.allowances.take(key.id(), block);
-        Ok(())
-    }
-
-    fn write_usage(
-        &self,
-        writer: &mut Writer<'_>,
-        seen: &mut Seen,
-        state: &State,
-        mut keys: SoftwareKeys,
-    ) -> Result<(), KeyFileError> {
-        keys.keysets.touch();
-        let file = state.file_with_usage(&keys, Timestamp::now());
-        self.write(writer, seen, state.with_file(keys, file))
-    }
-
-    fn writer(&self, wait: Duration) -> Result<Writer<'_>, KeyFileError> {
-        if self.options.read_only {
-            return Err(KeyFileError::ReadOnly { path: self.path().to_path_buf() });
-        }
-        self.store.lock(wait)
-    }
-
-    /// The state of the file, which stays so while `writer` lives.
-    fn latest(&self, writer: &Writer<'_>) -> Result<Arc<State>, KeyFileError> {
-        let loaded = writer.load()?;
-        self.adopt(loaded.bytes())
-    }
-
-    /// Writes `new` and makes it the state.
-    fn write(
-        &self,
-        writer: &mut Writer<'_>,
-        seen: &mut Seen,
-        new: State,
-    ) -> Result<(), KeyFileError> {
-        let bytes = new.encode(self.path())?;
-        writer.replace(&bytes)?;
-        // The lock is held: it is the file that was written, and the next look reads it again.
-        if let Ok(stamp) = self.store.stamp() {
-            *seen = Seen { stamp, settled: false };
-        }
-        self.install(Arc::new(new));
-        Ok(())
-    }
-
-    /// Gives back what this process took for counting and did not use.
-    fn give_back(&self) -> Result<(), KeyFileError> {
-        let state = self.state().clone();
-        let unused = self.allowances.give_back(|id| state.keys.key(id));
-        if unused.is_empty() {
-            return Ok(());
-        }
-        let mut writer = self.writer(LAST_WAIT)?;
-        let mut seen = lock(&self.seen);
-        let state = self.latest(&writer)?;
-        let mut keys = state.keys.clone();
-        for record in keys.keysets.iter_mut().flat_map(Keyset::versions_mut) {
-            if let Some(unused) = unused.get(&record.master_key_id) {
-                record.usage = record.usage.minus(*unused);
-            }
-        }
-        self.write_usage(&mut writer, &mut seen, &state, keys)
     }
 }
 
@@ -365,7 +268,7 @@ impl Drop for Shared {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -1,0 +1,107 @@
+//! One state of a key file, decoded: what is read from it and what is written next.
+
+use super::error::KeyFileError;
+use super::format::{FileKey, KeyFile, KeyFileFault};
+use super::protection::Protection;
+use crate::format::MasterKeyId;
+use crate::keyring::software_keys::{NewKeys, SoftwareKeys};
+use crate::random::KeyringRng;
+use crate::time::Timestamp;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use std::path::Path;
+
+/// A state of a key file. Shared by reference, and never changed.
+pub(super) struct State {
+    /// The keys, set up.
+    pub(super) keys: SoftwareKeys,
+    file: KeyFile,
+    key: Arc<FileKey>,
+}
+
+impl State {
+    /// The first state of a new file.
+    pub(super) fn create(
+        keys: SoftwareKeys,
+        new: &NewKeys,
+        protection: &Protection,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Self, KeyFileFault> {
+        let (mut file, key) = KeyFile::create(protection, rng)?;
+        file.update(keys.keysets.clone(), new, &key, rng)?;
+        Ok(State { keys, file, key: Arc::new(key) })
+    }
+
+    /// The state that a file holds.
+    pub(super) fn open(bytes: &[u8], protection: &Protection) -> Result<Self, KeyFileFault> {
+        let (file, key) = KeyFile::open(bytes, protection)?;
+        let keys = file.keys(&key, &BTreeMap::new())?;
+        let keys = SoftwareKeys::restore(file.keysets().clone(), keys);
+        Ok(State { keys, file, key: Arc::new(key) })
+    }
+
+    /// A later state of the same file. Keys that are set up already are taken over.
+    pub(super) fn follow(&self, bytes: &[u8]) -> Result<Self, KeyFileFault> {
+        let file = KeyFile::reload(bytes, &self.key)?;
+        let keys = file.keys(&self.key, self.keys.all())?;
+        let keys = SoftwareKeys::restore(file.keysets().clone(), keys);
+        Ok(State { keys, file, key: self.key.clone() })
+    }
+
+    /// This file with other keysets, and the material that came with them.
+    pub(super) fn with_keys(
+        &self,
+        keys: SoftwareKeys,
+        new: &NewKeys,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Self, KeyFileFault> {
+        let mut file = self.file.clone();
+        file.update(keys.keysets.clone(), new, &self.key, rng)?;
+        Ok(State { keys, file, key: self.key.clone() })
+    }
+
+    /// This file under another protection, one revision later.
+    pub(super) fn protected_anew(
+        &self,
+        protection: &Protection,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Self, KeyFileFault> {
+        let (mut file, key) = self.file.protect(&self.key, protection, rng)?;
+        let mut keys = self.keys.clone();
+        keys.keysets.touch();
+        file.update(keys.keysets.clone(), &NewKeys::new(), &key, rng)?;
+        Ok(State { keys, file, key: Arc::new(key) })
+    }
+
+    /// Whether this library may write the file.
+    pub(super) fn is_writable(&self) -> bool {
+        self.file.unknown_critical().is_none()
+    }
+
+    /// The bytes of the file, read back before they are given out: `unproven` is opened anew, and
+    /// `None` stands for the material of every version.
+    pub(super) fn encode(&self, unproven: Option<&NewKeys>) -> Result<Vec<u8>, KeyFileFault> {
+        let bytes = self.file.encode(&self.key, Timestamp::now())?;
+        let read_back = KeyFile::reload(&bytes, &self.key)?;
+        let mut proven = self.keys.all().clone();
+        match unproven {
+            Some(new) => proven.retain(|id, _| !contains(new, *id)),
+            None => proven.clear(),
+        }
+        read_back.keys(&self.key, &proven)?;
+        if read_back.keysets() == self.file.keysets() {
+            return Ok(bytes);
+        }
+        Err(KeyFileFault::ReadBack)
+    }
+}
+
+fn contains(new: &NewKeys, id: MasterKeyId) -> bool {
+    new.iter().any(|(new, _)| *new == id)
+}
+
+/// Names the file that a fault is in.
+pub(super) fn at(path: &Path) -> impl Fn(KeyFileFault) -> KeyFileError + '_ {
+    |fault| KeyFileError::Content { path: path.to_path_buf(), fault }
+}
