@@ -40,7 +40,11 @@ pub mod test_util;
 mod time;
 
 #[doc = include_str!("format/SPEC.md")]
-pub mod spec {}
+pub mod spec {
+    #[cfg(all(feature = "file", unix))]
+    #[doc = include_str!("keyring/file/format/FORMAT.md")]
+    pub mod key_file {}
+}
 
 pub use aad::{Aad, AadPairs};
 pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};

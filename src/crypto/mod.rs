@@ -4,8 +4,12 @@
 //! names a cipher crate.
 
 pub(crate) mod aead;
+#[cfg(feature = "file")]
+pub(crate) mod argon2id;
 pub(crate) mod compare;
 pub(crate) mod kdf;
+#[cfg(feature = "file")]
+pub(crate) mod mac;
 mod rustcrypto;
 pub(crate) mod secret;
 pub(crate) mod xaes;

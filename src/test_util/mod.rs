@@ -2,3 +2,5 @@
 
 #[cfg(all(feature = "file", unix))]
 pub mod key_file;
+#[cfg(all(feature = "file", unix))]
+pub mod key_file_format;

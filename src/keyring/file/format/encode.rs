@@ -1,0 +1,95 @@
+//! A key file to bytes.
+
+use super::fault::{KeyFileFault, RecordFault};
+use super::json::Extra;
+use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINE_LEN, MAX_LINES};
+use super::record::{self, Header};
+use super::seal::FileKey;
+use super::{KeyFile, material_fault};
+use crate::crypto::mac::Mac;
+use crate::time::Timestamp;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+static NO_EXTRA: Extra = Extra::new();
+
+/// See [`KeyFile::encode`].
+pub(super) fn encode(
+    file: &KeyFile,
+    key: &FileKey,
+    now: Timestamp,
+) -> Result<Vec<u8>, KeyFileFault> {
+    if let Some(name) = file.unknown_critical() {
+        return Err(KeyFileFault::UnknownCritical { name: name.into() });
+    }
+    if file.id != key.id {
+        return Err(KeyFileFault::ProtectionChanged);
+    }
+    let header = Header {
+        id: file.id,
+        critical: file.unknown.critical.clone(),
+        revision: file.keysets.revision(),
+        changed_at: file.keysets.changed_at(),
+        written: now,
+        protection: key.protection.clone(),
+        extra: file.unknown.header.clone(),
+    };
+    let header = header.write();
+    let mut out = Encoder { key, out: Vec::new(), lines: 0, whole: key.whole() };
+    out.push(&header)?;
+    records(file, &mut out)?;
+    let lines = u64::try_from(out.lines.saturating_add(1)).unwrap_or(u64::MAX);
+    let whole = out.whole.clone().tag();
+    out.push(&record::write_end(lines, &whole, &header, &file.unknown.end))?;
+    Ok(out.out)
+}
+
+fn records(file: &KeyFile, out: &mut Encoder<'_>) -> Result<(), KeyFileFault> {
+    for keyset in file.keysets.iter() {
+        let name = keyset.name();
+        let extra = of(&file.unknown.keys, name.as_str());
+        out.push(&record::write_key(name, keyset.taken(), extra))?;
+        for version in keyset.versions() {
+            let sealed = file.sealed.get(&version.master_key_id);
+            let extra = file.unknown.versions.get(&version.master_key_id).unwrap_or(&NO_EXTRA);
+            let text = record::write_version(name, version, sealed, extra);
+            out.push(&text.ok_or_else(|| material_fault(keyset, version))?)?;
+        }
+    }
+    for (alias, key) in file.keysets.aliases() {
+        out.push(&record::write_alias(alias, key, of(&file.unknown.aliases, alias)))?;
+    }
+    file.unknown.records.iter().try_for_each(|record| out.push(record))
+}
+
+fn of<'a>(all: &'a BTreeMap<String, Extra>, name: &str) -> &'a Extra {
+    all.get(name).unwrap_or(&NO_EXTRA)
+}
+
+struct Encoder<'a> {
+    key: &'a FileKey,
+    out: Vec<u8>,
+    lines: usize,
+    whole: Mac,
+}
+
+impl Encoder<'_> {
+    /// Appends a line; none that could not be read again.
+    fn push(&mut self, record: &str) -> Result<(), KeyFileFault> {
+        let start = self.out.len();
+        let mac = self.key.mac(record);
+        Line { record, mac }.write(&mut self.out);
+        self.whole.update(&mac);
+        self.lines = self.lines.saturating_add(1);
+        if self.out.len().saturating_sub(start) > MAX_LINE_LEN {
+            let name = lines::name_of(record).unwrap_or(super::RecordName::Unknown);
+            let (line, what) = (self.lines, RecordFault::LineTooLong);
+            return Err(KeyFileFault::Record { line, record: name, what });
+        }
+        if self.out.len() > MAX_FILE_LEN || self.lines > MAX_LINES {
+            return Err(KeyFileFault::TooLong);
+        }
+        Ok(())
+    }
+}

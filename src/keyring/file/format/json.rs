@@ -1,0 +1,271 @@
+//! JSON objects as ordered fields, so that what is not known survives byte for byte.
+
+use super::fault::RecordFault;
+use crate::time::Timestamp;
+use alloc::borrow::{Cow, ToOwned};
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt::{self, Write};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+/// Most fields of one object: bounds the search for duplicates.
+const MAX_FIELDS: usize = 256;
+
+/// Fields that are not known, with their JSON text, in order.
+pub(super) type Extra = Vec<(String, String)>;
+
+/// The fields of an object that were not taken yet, in order, with their JSON text.
+pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'a> Fields<'a> {
+    /// Reads an object with distinct field names.
+    pub(super) fn parse(text: &'a str) -> Result<Self, RecordFault> {
+        serde_json::from_str(text).map_err(|_| RecordFault::Json)
+    }
+
+    /// Takes a field's JSON text.
+    pub(super) fn optional(&mut self, field: &str) -> Option<&'a str> {
+        let position = self.0.iter().position(|(name, _)| name == field)?;
+        Some(self.0.remove(position).1.get())
+    }
+
+    pub(super) fn raw(&mut self, field: &'static str) -> Result<&'a str, RecordFault> {
+        self.optional(field).ok_or(RecordFault::Missing { field })
+    }
+
+    pub(super) fn string(&mut self, field: &'static str) -> Result<String, RecordFault> {
+        let text = self.raw(field)?;
+        serde_json::from_str(text).map_err(|_| RecordFault::Value { field })
+    }
+
+    pub(super) fn strings(&mut self, field: &'static str) -> Result<Vec<String>, RecordFault> {
+        let text = self.raw(field)?;
+        serde_json::from_str(text).map_err(|_| RecordFault::Value { field })
+    }
+
+    pub(super) fn number(&mut self, field: &'static str) -> Result<u64, RecordFault> {
+        let text = self.raw(field)?;
+        serde_json::from_str(text).map_err(|_| RecordFault::Value { field })
+    }
+
+    pub(super) fn small(&mut self, field: &'static str) -> Result<u32, RecordFault> {
+        u32::try_from(self.number(field)?).map_err(|_| RecordFault::Value { field })
+    }
+
+    pub(super) fn hex<const N: usize>(
+        &mut self,
+        field: &'static str,
+    ) -> Result<[u8; N], RecordFault> {
+        from_hex(self.raw_text(field)?.as_bytes()).ok_or(RecordFault::Value { field })
+    }
+
+    pub(super) fn bytes(&mut self, field: &'static str) -> Result<Vec<u8>, RecordFault> {
+        let text = self.raw_text(field)?.as_bytes();
+        let pairs = text.chunks(2).map(|pair| from_hex::<1>(pair).map(|[byte]| byte));
+        pairs.collect::<Option<_>>().ok_or(RecordFault::Value { field })
+    }
+
+    pub(super) fn time(&mut self, field: &'static str) -> Result<Timestamp, RecordFault> {
+        Timestamp::parse(self.raw_text(field)?).ok_or(RecordFault::Value { field })
+    }
+
+    pub(super) fn optional_time(
+        &mut self,
+        field: &'static str,
+    ) -> Result<Option<Timestamp>, RecordFault> {
+        match self.0.iter().any(|(name, _)| name == field) {
+            true => self.time(field).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// A string of which no character needs an escape; any escape is refused.
+    fn raw_text(&mut self, field: &'static str) -> Result<&'a str, RecordFault> {
+        let text = self.raw(field)?.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+        text.ok_or(RecordFault::Value { field })
+    }
+
+    /// Every field with a string for its value, taken.
+    pub(super) fn into_strings(self) -> Option<Vec<(String, String)>> {
+        let pair = |(name, value): (Cow<'_, str>, &RawValue)| {
+            Some((name.into_owned(), serde_json::from_str(value.get()).ok()?))
+        };
+        self.0.into_iter().map(pair).collect()
+    }
+
+    /// What was not taken.
+    pub(super) fn into_extra(self) -> Extra {
+        let owned =
+            |(name, value): (Cow<'_, str>, &RawValue)| (name.into_owned(), value.get().to_owned());
+        self.0.into_iter().map(owned).collect()
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor).map(Fields)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Vec<(Cow<'de, str>, &'de RawValue)>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object of distinct fields")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Self::Value::with_capacity(16);
+        while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+            if fields.len() >= MAX_FIELDS || fields.iter().any(|(other, _)| *other == name) {
+                return Err(A::Error::custom("a field twice, or too many"));
+            }
+            fields.push((name, value));
+        }
+        Ok(fields)
+    }
+}
+
+/// A field name, borrowed where it has no escape.
+struct Name<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Name<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl<'de> Visitor<'de> for NameVisitor {
+    type Value = Name<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a field name")
+    }
+
+    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Borrowed(name)))
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Name<'de>, E> {
+        Ok(Name(Cow::Owned(name.to_owned())))
+    }
+}
+
+/// The text of an object, field by field.
+pub(super) struct Object(String);
+
+impl Object {
+    /// An object of `kind`, the first field of every record and of every protection.
+    pub(super) fn of_kind(kind: &str) -> Self {
+        Object(String::from("{")).string("kind", kind)
+    }
+
+    /// An object without a kind.
+    pub(super) fn new() -> Self {
+        Object(String::from("{"))
+    }
+
+    pub(super) fn raw(mut self, name: &str, json: &str) -> Self {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+        push_string(&mut self.0, name);
+        self.0.push(':');
+        self.0.push_str(json);
+        self
+    }
+
+    pub(super) fn string(self, name: &str, value: &str) -> Self {
+        let mut json = String::with_capacity(value.len().saturating_add(2));
+        push_string(&mut json, value);
+        self.raw(name, &json)
+    }
+
+    pub(super) fn strings(self, name: &str, values: &[String]) -> Self {
+        let mut json = String::from("[");
+        for (index, value) in values.iter().enumerate() {
+            if index > 0 {
+                json.push(',');
+            }
+            push_string(&mut json, value);
+        }
+        json.push(']');
+        self.raw(name, &json)
+    }
+
+    pub(super) fn number(self, name: &str, value: u64) -> Self {
+        self.raw(name, &value.to_string())
+    }
+
+    pub(super) fn time(self, name: &str, value: Timestamp) -> Self {
+        self.string(name, &value.to_string())
+    }
+
+    pub(super) fn optional_time(self, name: &str, value: Option<Timestamp>) -> Self {
+        match value {
+            Some(value) => self.time(name, value),
+            None => self,
+        }
+    }
+
+    pub(super) fn hex(self, name: &str, bytes: &[u8]) -> Self {
+        self.string(name, &to_hex(bytes))
+    }
+
+    pub(super) fn extra(self, extra: &Extra) -> Self {
+        extra.iter().fold(self, |object, (name, json)| object.raw(name, json))
+    }
+
+    pub(super) fn end(mut self) -> String {
+        self.0.push('}');
+        self.0
+    }
+}
+
+/// Pushes `text` as a JSON string.
+fn push_string(out: &mut String, text: &str) {
+    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::Value::from(text).to_string());
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(super) fn to_hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        // Writing to a string does not fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+/// Reads exactly `2 * N` lower-case hexadecimal digits.
+pub(super) fn from_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let (pairs, rest) = text.as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
+}
+
+fn digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => digit.checked_sub(b'0'),
+        b'a'..=b'f' => digit.checked_sub(b'a')?.checked_add(10),
+        _ => None,
+    }
+}

@@ -1,0 +1,126 @@
+//! Lines of a key file: a fixed frame around the bytes of a record and their MAC.
+
+use super::fault::{KeyFileFault, RecordFault, RecordName};
+use super::json::{Fields, from_hex, to_hex};
+use crate::crypto::mac::MAC_LEN;
+use crate::format::{KeyName, KeyVersion};
+use alloc::vec::Vec;
+
+/// Most bytes of a key file (FORMAT F-BOUNDS).
+pub(super) const MAX_FILE_LEN: usize = 64 << 20;
+
+/// Most lines of a key file.
+pub(super) const MAX_LINES: usize = 1_000_000;
+
+/// Most bytes of a line, without its line end.
+pub(super) const MAX_LINE_LEN: usize = 64 << 10;
+
+pub(super) const PREFIX: &[u8] = b"{\"record\":";
+const MAC_PREFIX: &[u8] = b",\"mac\":\"";
+const SUFFIX: &[u8] = b"\"}";
+
+/// A line taken apart; nothing is verified.
+#[derive(Clone, Copy)]
+pub(super) struct Line<'a> {
+    pub(super) record: &'a str,
+    pub(super) mac: [u8; MAC_LEN],
+}
+
+impl<'a> Line<'a> {
+    /// Strips the frame (FORMAT F-LINE).
+    pub(super) fn parse(line: &'a [u8]) -> Result<Self, RecordFault> {
+        if line.len() > MAX_LINE_LEN {
+            return Err(RecordFault::LineTooLong);
+        }
+        let parts = || {
+            let rest = line.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
+            let (rest, mac) = rest.split_last_chunk::<{ 2 * MAC_LEN }>()?;
+            let record = core::str::from_utf8(rest.strip_suffix(MAC_PREFIX)?).ok()?;
+            Some(Line { record, mac: from_hex(mac)? })
+        };
+        parts().ok_or(RecordFault::Frame)
+    }
+
+    /// Appends a line.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        for part in [PREFIX, self.record.as_bytes(), MAC_PREFIX, to_hex(&self.mac).as_bytes()] {
+            out.extend_from_slice(part);
+        }
+        out.extend_from_slice(SUFFIX);
+        out.push(b'\n');
+    }
+}
+
+/// The lines of a file with their numbers from 1. What stands behind the last line end, if
+/// anything does, is the last.
+pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    whole.split(|byte| *byte == b'\n').enumerate().map(|(index, line)| {
+        let number = index.saturating_add(1);
+        (number, line)
+    })
+}
+
+/// The last line.
+pub(super) fn last(bytes: &[u8]) -> &[u8] {
+    let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    whole.rsplit(|byte| *byte == b'\n').next().unwrap_or_default()
+}
+
+/// The fault of a line, which is named by what it says itself.
+pub(super) fn fault(line: usize, bytes: &[u8], what: RecordFault) -> KeyFileFault {
+    KeyFileFault::Record { line, record: name(bytes), what }
+}
+
+/// Which record a line is, going by what can be read of it.
+pub(super) fn name(line: &[u8]) -> RecordName {
+    let text = |line: Line<'_>| name_of(line.record);
+    let whole = Line::parse(line).ok().and_then(text);
+    whole.or_else(|| pieces(line)).unwrap_or(RecordName::Unknown)
+}
+
+/// The name of a record.
+pub(super) fn name_of(record: &str) -> Option<RecordName> {
+    let mut fields = Fields::parse(record).ok()?;
+    let mut valid = |field| {
+        let name = fields.string(field).ok()?;
+        KeyName::new(&name).is_ok().then_some(name)
+    };
+    Some(match valid("kind")?.as_str() {
+        "header" => RecordName::Header,
+        "key" => RecordName::Key { name: valid("name")? },
+        "version" => {
+            let key = valid("key")?;
+            RecordName::Version { key, version: KeyVersion::new(fields.small("version").ok()?)? }
+        }
+        "alias" => RecordName::Alias { name: valid("name")? },
+        "end" => RecordName::End,
+        _ => RecordName::Unknown,
+    })
+}
+
+/// The name of a record whose line is broken: the start of it as this library writes it.
+fn pieces(line: &[u8]) -> Option<RecordName> {
+    let text = |start: &'static str, end: u8, bytes: &[u8]| {
+        let at = bytes.windows(start.len()).position(|window| window == start.as_bytes())?;
+        let rest = bytes.get(at.checked_add(start.len())?..)?;
+        let end = rest.iter().position(|byte| *byte == end)?;
+        Some(Vec::from(rest.get(..end)?))
+    };
+    let name = |start| {
+        let name = alloc::string::String::from_utf8(text(start, b'"', line)?).ok()?;
+        KeyName::new(&name).is_ok().then_some(name)
+    };
+    Some(match name("\"kind\":\"")?.as_str() {
+        "header" => RecordName::Header,
+        "key" => RecordName::Key { name: name("\"name\":\"")? },
+        "version" => {
+            let number = text("\"version\":", b',', line)?;
+            let number = core::str::from_utf8(&number).ok()?.parse().ok()?;
+            RecordName::Version { key: name("\"key\":\"")?, version: KeyVersion::new(number)? }
+        }
+        "alias" => RecordName::Alias { name: name("\"name\":\"")? },
+        "end" => RecordName::End,
+        _ => RecordName::Unknown,
+    })
+}

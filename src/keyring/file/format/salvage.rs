@@ -1,0 +1,341 @@
+//! What can be had of a damaged key file.
+
+use super::decode::{self, keep};
+use super::fault::{KeyFileFault, RecordFault, RecordName};
+use super::json::Extra;
+use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINES, PREFIX};
+use super::record::{Header, Record};
+use super::seal::{FileKey, Sealed};
+use super::{KeyFile, Unknown};
+use crate::format::{KeyVersion, MasterKeyId};
+use crate::keyring::file::Protection;
+use crate::keyset::{Keyset, Keysets, VersionRecord, VersionState};
+use crate::time::Timestamp;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// What was recovered of a damaged key file, and what was not.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Salvaged {
+    /// The intact records. Write it under a fresh file key ([`KeyFile::protect`]), so that no
+    /// line of the damaged file is one of the new file.
+    pub file: KeyFile,
+    /// The file key of the damaged file.
+    pub key: FileKey,
+    /// Every version that was recovered.
+    pub intact: Vec<(String, KeyVersion)>,
+    /// Every line that was not used as it stands, and why.
+    pub damaged: Vec<Damaged>,
+    /// The revision of the damaged file; `None`, and 0 in `file`, if neither header nor end
+    /// record is intact. The new file must have a higher one than any that was seen.
+    pub revision: Option<u64>,
+}
+
+/// A line that was not used as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Damaged {
+    /// The line, from 1.
+    pub line: usize,
+    /// The record, going by the line's own words.
+    pub record: RecordName,
+    /// What is wrong.
+    pub what: RecordFault,
+}
+
+/// Recovers what is intact of a key file: the records whose own MAC verifies, wherever they stand.
+///
+/// One good copy of the protection is needed, in the header or in the end record. A primary that
+/// is lost is not replaced: promote another version. An alias whose key is lost is dropped.
+/// Of lines of several states of one file, the later one of a record is taken, and what was
+/// destroyed stays so.
+///
+/// # Errors
+///
+/// [`KeyFileFault`] if the file key does not open.
+pub fn salvage(bytes: &[u8], protection: &Protection) -> Result<Salvaged, KeyFileFault> {
+    if bytes.len() > MAX_FILE_LEN {
+        return Err(KeyFileFault::TooLong);
+    }
+    let key = open_any(bytes, protection)?;
+    let mut finds = Finds::default();
+    for (number, line) in lines::lines(bytes).take(MAX_LINES) {
+        for piece in pieces(line) {
+            finds.line(number, piece, &key);
+        }
+    }
+    if let (true, Err(fault)) = (finds.damaged.is_empty(), decode::decode(bytes, &key)) {
+        // Every line is intact, and together they are not a file.
+        let (line, what) = match fault {
+            KeyFileFault::Record { line, what, .. } => (line, what),
+            _ => (1, RecordFault::Whole),
+        };
+        finds.damaged.push(Damaged { line, record: RecordName::End, what });
+    }
+    Ok(finds.into_salvaged(key))
+}
+
+/// Opens the file key by the header or by its copy in the end record: ids and protections of
+/// both, since each may be damaged in one of them.
+fn open_any(bytes: &[u8], protection: &Protection) -> Result<FileKey, KeyFileFault> {
+    let record = |piece| Some(Line::parse(piece).ok()?.record);
+    let first = lines::lines(bytes).next().map(|(_, line)| line).unwrap_or_default();
+    let header = pieces(first).into_iter().filter_map(record);
+    let header = header.filter_map(|text| Header::parse(text).ok()).next();
+    let last = pieces(lines::last(bytes)).into_iter().filter_map(decode::copy);
+    let last = last.filter_map(|text| Header::parse(&text).ok()).next();
+    let headers: Vec<_> = header.into_iter().chain(last).collect();
+
+    let mut fault = None;
+    let mut tried = Vec::new();
+    let pairs = |turn: bool| {
+        let all = headers.iter().flat_map(|one| headers.iter().map(move |other| (one, other)));
+        all.filter(move |(one, other)| core::ptr::eq(*one, *other) != turn)
+    };
+    for (one, other) in pairs(false).chain(pairs(true)) {
+        let attempt = (one.id, other.protection.as_str());
+        if tried.contains(&attempt) {
+            continue;
+        }
+        tried.push(attempt);
+        match FileKey::open(one.id, &other.protection, protection) {
+            Ok(key) => return Ok(key),
+            Err(error) => fault.get_or_insert(error),
+        };
+    }
+    // Without a header that can be read, whatever reading it says.
+    let unread = || decode::header(bytes).err().unwrap_or(KeyFileFault::NotKeyFile);
+    Err(fault.unwrap_or_else(unread))
+}
+
+/// The lines in a line: one, or several where a line end was damaged.
+fn pieces(line: &[u8]) -> Vec<&[u8]> {
+    let starts = line.windows(PREFIX.len()).enumerate().filter(|(_, window)| *window == PREFIX);
+    let starts: Vec<usize> = starts.map(|(start, _)| start).filter(|start| *start > 0).collect();
+    if starts.is_empty() || Line::parse(line).is_ok_and(|it| lines::name_of(it.record).is_some()) {
+        return Vec::from([line]);
+    }
+    let mut rest = line;
+    let mut pieces = Vec::new();
+    for start in starts.into_iter().rev() {
+        let Some((before, piece)) = rest.split_at_checked(start) else { continue };
+        pieces.push(piece);
+        rest = before;
+    }
+    pieces.push(rest);
+    pieces.reverse();
+    let whole = |piece: &[u8]| Line::parse(piece).is_ok();
+    let trimmed = pieces.into_iter().map(|piece| match piece.split_last() {
+        // What was the line end.
+        Some((_, without)) if !whole(piece) && whole(without) => without,
+        _ => piece,
+    });
+    trimmed.collect()
+}
+
+/// An intact version, and the line that it is on.
+struct Version {
+    line: usize,
+    record: VersionRecord,
+    sealed: Option<Sealed>,
+    extra: Extra,
+}
+
+/// What was found so far.
+#[derive(Default)]
+struct Finds {
+    header: Option<Header>,
+    end: Extra,
+    /// Highest number taken, by name.
+    keys: BTreeMap<String, (u32, Extra)>,
+    versions: BTreeMap<(String, KeyVersion), Version>,
+    aliases: BTreeMap<String, (usize, String, Extra)>,
+    records: Vec<String>,
+    damaged: Vec<Damaged>,
+}
+
+impl Finds {
+    fn damaged(&mut self, line: usize, record: RecordName, what: RecordFault) {
+        self.damaged.push(Damaged { line, record, what });
+    }
+
+    fn line(&mut self, number: usize, bytes: &[u8], key: &FileKey) {
+        let found = Line::parse(bytes).and_then(|line| {
+            key.verifies(line.record, &line.mac).then_some(line.record).ok_or(RecordFault::Mac)
+        });
+        let kept = found.and_then(|text| self.record(number, text, key));
+        if let Err(what) = kept {
+            self.damaged(number, lines::name(bytes), what);
+        }
+    }
+
+    /// Takes an intact record.
+    fn record(&mut self, line: usize, text: &str, key: &FileKey) -> Result<(), RecordFault> {
+        match Record::parse(text)? {
+            Record::Header => self.header(text),
+            Record::End { header, extra, .. } => {
+                self.end = extra;
+                self.header(&header)
+            }
+            Record::Key { name, taken, extra } => {
+                match self.keys.get_mut(&name) {
+                    // Numbers of a later state are taken in every case.
+                    Some((before, _)) => {
+                        *before = taken.max(*before);
+                        return Err(RecordFault::Superseded);
+                    }
+                    None => self.keys.insert(name, (taken, extra)),
+                };
+                Ok(())
+            }
+            Record::Version { key: name, record, sealed, extra } => {
+                self.version(name, Version { line, record, sealed, extra }, key)
+            }
+            Record::Alias { name, key, extra } => {
+                if self.aliases.contains_key(&name) {
+                    return Err(RecordFault::Superseded);
+                }
+                self.aliases.insert(name, (line, key, extra));
+                Ok(())
+            }
+            Record::Other => {
+                self.records.push(text.into());
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes the header, or its copy, of the latest state.
+    fn header(&mut self, text: &str) -> Result<(), RecordFault> {
+        let header = Header::parse(text).map_err(|_| RecordFault::Misplaced)?;
+        if self.header.as_ref().is_none_or(|before| before.revision < header.revision) {
+            self.header = Some(header);
+        }
+        Ok(())
+    }
+
+    fn version(&mut self, name: String, new: Version, key: &FileKey) -> Result<(), RecordFault> {
+        let keyset = Keyset::new(&name).map_err(|_| RecordFault::Value { field: "key" })?;
+        if let Some(sealed) = &new.sealed {
+            let material = key.unseal(super::label(&keyset, &new.record), sealed);
+            let software = material.and_then(|it| crate::keyring::software::SoftwareKey::new(&it));
+            if software.is_none_or(|it| it.id() != new.record.master_key_id) {
+                return Err(RecordFault::Material);
+            }
+        }
+        let version = new.record.version;
+        let rank =
+            |it: &Version| (it.record.state == VersionState::Destroyed, it.record.state_since);
+        match self.versions.get(&(name.clone(), version)) {
+            Some(before) if rank(before) >= rank(&new) => Err(RecordFault::Superseded),
+            Some(before) => {
+                let (line, what) = (before.line, RecordFault::Superseded);
+                let record = RecordName::Version { key: name.clone(), version };
+                self.damaged(line, record, what);
+                self.versions.insert((name, version), new);
+                Ok(())
+            }
+            None => {
+                self.versions.insert((name, version), new);
+                Ok(())
+            }
+        }
+    }
+
+    /// Of several primaries, of several states of the file, the last one promoted stays.
+    fn leave_one_primary(&mut self) {
+        let mut last: BTreeMap<String, (Timestamp, KeyVersion)> = BTreeMap::new();
+        let primary = |it: &Version| it.record.state == VersionState::Primary;
+        for ((key, version), found) in &self.versions {
+            if primary(found) {
+                let rank = (found.record.state_since, *version);
+                let entry = last.entry(key.clone()).or_insert(rank);
+                *entry = rank.max(*entry);
+            }
+        }
+        for ((key, version), found) in &mut self.versions {
+            if primary(found) && last.get(key).is_some_and(|(_, last)| last != version) {
+                found.record.state = VersionState::Enabled;
+                let record = RecordName::Version { key: key.clone(), version: *version };
+                let what = RecordFault::Superseded;
+                self.damaged.push(Damaged { line: found.line, record, what });
+            }
+        }
+    }
+
+    fn into_salvaged(mut self, key: FileKey) -> Salvaged {
+        self.leave_one_primary();
+        let lost = u32::try_from(self.damaged.len()).unwrap_or(u32::MAX);
+        let mut unknown = Unknown { end: self.end, records: self.records, ..Unknown::default() };
+        let mut material = BTreeMap::new();
+        let mut intact = Vec::new();
+        let mut versions: BTreeMap<String, Vec<VersionRecord>> = BTreeMap::new();
+        let mut ids: BTreeMap<MasterKeyId, ()> = BTreeMap::new();
+        for ((name, version), found) in self.versions {
+            let id = found.record.master_key_id;
+            if ids.insert(id, ()).is_some() {
+                let record = RecordName::Version { key: name, version };
+                let (line, what) = (found.line, RecordFault::DuplicateId);
+                self.damaged.push(Damaged { line, record, what });
+                continue;
+            }
+            keep(&mut unknown.versions, &id, found.extra);
+            material.extend(found.sealed.map(|sealed| (id, sealed)));
+            intact.push((name.clone(), version));
+            versions.entry(name).or_default().push(found.record);
+        }
+        for name in self.keys.keys() {
+            versions.entry(name.clone()).or_default();
+        }
+        let mut keysets = Vec::new();
+        for (name, versions) in versions {
+            let highest = versions.last().map_or(0, |last| last.version.number());
+            let (taken, extra) = match self.keys.remove(&name) {
+                Some((taken, extra)) => (taken.max(highest), extra),
+                // Each line that is lost may have been a version of it.
+                None => (highest.saturating_add(lost), Extra::new()),
+            };
+            keep(&mut unknown.keys, &name, extra);
+            // Sorted, below `taken`, and with one primary.
+            keysets.extend(Keyset::restore(&name, taken, versions));
+        }
+        let aliases = aliases(self.aliases, &keysets, &mut unknown, &mut self.damaged);
+        let revision = self.header.as_ref().map(|header| header.revision);
+        let (mut changed_at, mut written) = (0, Timestamp::UNIX_EPOCH);
+        if let Some(header) = self.header {
+            (changed_at, written) = (header.changed_at, header.written);
+            (unknown.critical, unknown.header) = (header.critical, header.extra);
+        }
+        let restored = Keysets::restore(revision.unwrap_or(0), changed_at, keysets, aliases);
+        let keysets = restored.unwrap_or_default();
+        let file = KeyFile { id: key.id, written, keysets, sealed: material, unknown };
+        self.damaged.sort_by_key(|damaged| damaged.line);
+        Salvaged { file, key, intact, damaged: self.damaged, revision }
+    }
+}
+
+/// The aliases whose key is there.
+fn aliases(
+    found: BTreeMap<String, (usize, String, Extra)>,
+    keysets: &[Keyset],
+    unknown: &mut Unknown,
+    damaged: &mut Vec<Damaged>,
+) -> BTreeMap<String, String> {
+    let is_key = |name: &str| keysets.iter().any(|keyset| keyset.name().as_str() == name);
+    let mut aliases = BTreeMap::new();
+    for (name, (line, key, extra)) in found {
+        let what = match () {
+            () if is_key(&name) => RecordFault::Misplaced,
+            () if !is_key(&key) => RecordFault::UnknownKey,
+            () => {
+                keep(&mut unknown.aliases, &name, extra);
+                aliases.insert(name, key);
+                continue;
+            }
+        };
+        damaged.push(Damaged { line, record: RecordName::Alias { name }, what });
+    }
+    aliases
+}

@@ -1,0 +1,189 @@
+//! The file key, and what is sealed and authenticated under it.
+
+use super::fault::KeyFileFault;
+use super::json;
+use super::wrap;
+use crate::crypto::mac::{MAC_LEN, Mac};
+use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};
+use crate::crypto::{CryptoError, kdf, xaes};
+use crate::format::{KeyName, KeyVersion, MasterKeyId};
+use crate::keyring::file::{Protection, ProtectionKind};
+use crate::random::{KeyringRng, RandomnessUnavailable};
+use alloc::boxed::Box;
+use alloc::string::String;
+use core::fmt;
+use zeroize::Zeroizing;
+
+const MAC_KEY_LABEL: &[u8] = b"envelock key file mac v1";
+const SEAL_KEY_LABEL: &[u8] = b"envelock key file seal v1";
+const RECORD_LABEL: &[u8] = b"envelock key file record v1";
+const WHOLE_LABEL: &[u8] = b"envelock key file whole v1";
+const MASTER_KEY_LABEL: &[u8] = b"envelock key file master key v1";
+
+/// Length of sealed key material: nonce, ciphertext, tag.
+pub(super) const SEALED_LEN: usize = xaes::NONCE_LEN + MASTER_KEY_LEN + xaes::TAG_LEN;
+
+/// Key material under a file key.
+pub(super) type Sealed = [u8; SEALED_LEN];
+
+/// Names a key file: drawn when it is made, and the same for its life.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileId(pub [u8; 16]);
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&json::to_hex(&self.0))
+    }
+}
+
+impl fmt::Debug for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FileId({self})")
+    }
+}
+
+/// The opened key of a key file, and the protection that it was opened with.
+///
+/// Kept, it reads and writes the file without asking for the secret again, until the protection
+/// is changed.
+pub struct FileKey {
+    pub(super) id: FileId,
+    /// The protection object, byte for byte as the file has it.
+    pub(super) protection: String,
+    kind: ProtectionKind,
+    record: Mac,
+    whole: Mac,
+    seal: Box<xaes::Xaes>,
+}
+
+impl FileKey {
+    /// A fresh file key under `protection`.
+    pub(super) fn generate(
+        id: FileId,
+        protection: &Protection,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Self, KeyFileFault> {
+        let key = MasterKey::generate(rng).map_err(|_| RandomnessUnavailable)?;
+        let text = wrap::wrap(&key, id, protection, rng)?;
+        FileKey::set_up(&key, id, text, protection.kind())
+    }
+
+    /// Opens the file key that `text`, a protection object, keeps.
+    pub(super) fn open(
+        id: FileId,
+        text: &str,
+        protection: &Protection,
+    ) -> Result<Self, KeyFileFault> {
+        let key = wrap::unwrap(text, id, protection)?;
+        FileKey::set_up(&key, id, text.into(), protection.kind())
+    }
+
+    fn set_up(
+        key: &MasterKey,
+        id: FileId,
+        protection: String,
+        kind: ProtectionKind,
+    ) -> Result<Self, KeyFileFault> {
+        // Neither derivation nor HMAC has a length to refuse here.
+        let derived = || {
+            let mut okm = Zeroizing::new([0; MASTER_KEY_LEN]);
+            kdf::expand_sha256(key.expose(), &[MAC_KEY_LABEL], okm.as_mut_slice())?;
+            let mac = Mac::new(okm.as_slice())?;
+            kdf::expand_sha256(key.expose(), &[SEAL_KEY_LABEL], okm.as_mut_slice())?;
+            Ok((mac, Box::new(xaes::Xaes::new(&MasterKey::from_bytes(&okm)))))
+        };
+        let (mac, seal) = derived().map_err(|CryptoError| KeyFileFault::Authentication)?;
+        let record = mac.clone().with(RECORD_LABEL).with(&id.0);
+        let whole = mac.with(WHOLE_LABEL).with(&id.0);
+        Ok(FileKey { id, protection, kind, record, whole, seal })
+    }
+
+    /// The id of the file.
+    pub fn file_id(&self) -> FileId {
+        self.id
+    }
+
+    /// How the file is protected.
+    pub fn kind(&self) -> ProtectionKind {
+        self.kind
+    }
+
+    /// The MAC of a record (FORMAT F-MAC).
+    pub(super) fn mac(&self, record: &str) -> [u8; MAC_LEN] {
+        self.record.clone().with(record.as_bytes()).tag()
+    }
+
+    pub(super) fn verifies(&self, record: &str, mac: &[u8; MAC_LEN]) -> bool {
+        self.record.clone().with(record.as_bytes()).verifies(mac)
+    }
+
+    /// What the MACs of all lines before the end record are put in, for its own field.
+    pub(super) fn whole(&self) -> Mac {
+        self.whole.clone()
+    }
+
+    /// Seals key material (FORMAT F-SEAL).
+    pub(super) fn seal(
+        &self,
+        label: MaterialLabel<'_>,
+        key: &MasterKey,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Sealed, KeyFileFault> {
+        let aad = label.aad(self.id);
+        let sealed = seal(&self.seal, &aad, key, rng)?;
+        sealed.ok_or(KeyFileFault::Authentication)
+    }
+
+    /// Opens key material.
+    pub(super) fn unseal(&self, label: MaterialLabel<'_>, sealed: &Sealed) -> Option<MasterKey> {
+        unseal(&self.seal, &label.aad(self.id), sealed)
+    }
+}
+
+impl fmt::Debug for FileKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FileKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The version that sealed key material is of.
+#[derive(Clone, Copy)]
+pub(super) struct MaterialLabel<'a> {
+    pub(super) name: KeyName<'a>,
+    pub(super) version: KeyVersion,
+    pub(super) id: MasterKeyId,
+}
+
+impl MaterialLabel<'_> {
+    fn aad(&self, file: FileId) -> alloc::vec::Vec<u8> {
+        let name = self.name.as_str().as_bytes();
+        let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
+        let version = self.version.number().to_be_bytes();
+        [MASTER_KEY_LABEL, &file.0, &[len], name, &version, &self.id.0].concat()
+    }
+}
+
+/// Seals 32 bytes under a random nonce; `None` does not happen.
+pub(super) fn seal(
+    cipher: &xaes::Xaes,
+    aad: &[u8],
+    key: &MasterKey,
+    rng: &mut KeyringRng<'_>,
+) -> Result<Option<Sealed>, RandomnessUnavailable> {
+    let mut sealed = [0; SEALED_LEN];
+    let Some((nonce, rest)) = sealed.split_first_chunk_mut() else { return Ok(None) };
+    let Some((ciphertext, tag)) = rest.split_last_chunk_mut() else { return Ok(None) };
+    rng.try_fill_bytes(nonce).map_err(|_| RandomnessUnavailable)?;
+    let Ok(made) = cipher.encrypt(nonce, aad, key.expose(), ciphertext) else { return Ok(None) };
+    *tag = made;
+    Ok(Some(sealed))
+}
+
+/// Opens 32 bytes.
+pub(super) fn unseal(cipher: &xaes::Xaes, aad: &[u8], sealed: &Sealed) -> Option<MasterKey> {
+    let (nonce, rest) = sealed.split_first_chunk()?;
+    let (ciphertext, tag) = rest.split_last_chunk()?;
+    let mut key = Zeroizing::new([0; MASTER_KEY_LEN]);
+    cipher.decrypt(nonce, aad, ciphertext, key.as_mut_slice(), tag).ok()?;
+    Some(MasterKey::from_bytes(&key))
+}
