@@ -55,14 +55,14 @@ pub use format::{
     MAGIC, MAX_HEADER_LEN, MAX_KEY_NAME_LEN, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MasterKeyId, Slot,
     SlotFault, SlotLabel, SlotWriter, Slots, Suite, WrapAlgorithm,
 };
+#[cfg(all(feature = "file", unix))]
+pub use keyring::{
+    Argon2Cost, CostFault, Damaged, FileAction, FileKeyring, FileKeyringOptions, KeyFileError,
+    KeyFileFault, Protection, ProtectionKind, RecordFault, RecordName, Salvage,
+};
 pub use keyring::{
     Freshness, Keyring, KeyringError, Lifecycle, MemoryKeyring, PrimaryKey, Refusal, WrapAad,
     WrapContext,
-};
-#[cfg(all(feature = "file", unix))]
-pub use keyring::{
-    Argon2Cost, CostFault, FileAction, FileKeyring, FileKeyringOptions, KeyFileError, KeyFileFault,
-    Protection, ProtectionKind, RecordFault, RecordName,
 };
 pub use keyset::{
     Change, Changed, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,

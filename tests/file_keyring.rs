@@ -7,8 +7,9 @@ mod directory;
 use directory::TestDirectory;
 use envelock::{
     Aad, Applied, Change, Envelope, Error, Event, FileKeyring, FileKeyringOptions, FnObserver,
-    KeyFileError, KeyFileFault, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring, Operation,
-    Protection, Refusal, RewrapOptions, RotationPolicy, Timestamp, VersionState, inspect,
+    KeyFileError, KeyFileFault, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring,
+    Operation, Protection, Refusal, RewrapOptions, RotationPolicy, Salvage, Timestamp,
+    VersionState, inspect,
 };
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -389,12 +390,12 @@ fn of_many_keyrings_that_apply_one_plan_exactly_one_rotates() {
             })
             .collect();
         let barrier = Barrier::new(PROCESSES);
+        let apply = |(keyring, plan): (&FileKeyring, &envelock::Plan)| {
+            barrier.wait();
+            matches!(plan.apply(keyring).unwrap(), Applied::Done(_))
+        };
+        let apply = &apply;
         let done: usize = thread::scope(|scope| {
-            let apply = |(keyring, plan): (&FileKeyring, &envelock::Plan)| {
-                barrier.wait();
-                matches!(plan.apply(keyring).unwrap(), Applied::Done(_))
-            };
-            let apply = &apply;
             let pairs = keyrings.iter().zip(&plans);
             let threads: Vec<_> = pairs.map(|pair| scope.spawn(move || apply(pair))).collect();
             threads.into_iter().map(|thread| usize::from(thread.join().unwrap())).sum()
@@ -455,11 +456,8 @@ fn a_destroyed_version_leaves_its_record_and_no_material() {
         }
     }
     // What was destroyed does not come back in a process that saw it go.
-    let change = Change::Version {
-        key: "orders",
-        version: version(1),
-        operation: Operation::Enable,
-    };
+    let change =
+        Change::Version { key: "orders", version: version(1), operation: Operation::Enable };
     assert!(matches!(keyring.change_now(change), Err(Error::VersionState { .. })));
 }
 
@@ -511,6 +509,50 @@ fn reloads_are_observed_and_an_observer_may_use_the_keyring() {
     assert_eq!(events.len(), 2, "{events:?}");
     assert_eq!(events[0], "reloaded 2 from 1");
     assert!(events[1].starts_with("failed: there is no file"), "{}", events[1]);
+}
+
+#[test]
+fn what_is_intact_of_a_damaged_file_goes_on_in_a_new_one() {
+    let directory = TestDirectory::new();
+    let path = directory.join("orders.keys");
+    let keyring = create(&path);
+    let mut messages = Vec::new();
+    for number in 1..=20 {
+        messages.push(encrypt(&keyring, &format!("under {number}")));
+        keyring.rotate().unwrap();
+    }
+    let anchor = keyring.revision();
+    drop(keyring);
+    let mut bytes = fs::read(&path).unwrap();
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let seventh = text.lines().find(|line| line.contains("\"version\":7,")).unwrap();
+    let offset = text.find(seventh).unwrap() + seventh.len() / 2;
+    bytes[offset] ^= 4;
+    overwrite(&path, &bytes);
+
+    let error = file_error(&FileKeyring::open(&path, &raw()).unwrap_err());
+    let KeyFileError::Content { fault: KeyFileFault::Record { record, .. }, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(record.to_string(), "key orders version 7");
+    let salvage = Salvage::read(&path, &raw()).unwrap();
+    assert_eq!((salvage.intact().len(), salvage.damaged().len()), (20, 1));
+    assert_eq!(salvage.damaged()[0].record, *record);
+    let fresh = directory.join("salvaged.keys");
+    let options = FileKeyringOptions::new();
+    let keyring = salvage.create(&fresh, &raw(), &options).unwrap();
+    assert!(keyring.revision() > anchor);
+    let keyring = options.at_least_revision(anchor).open(&fresh, &raw()).unwrap();
+    for (number, message) in (1_u32..).zip(&messages) {
+        match decrypt(&keyring, message) {
+            Ok(plaintext) => assert_eq!(plaintext, format!("under {number}").as_bytes()),
+            Err(Error::Refused { version: lost, refusal: Refusal::UnknownVersion, .. }) => {
+                assert_eq!((number, lost), (7, version(7)));
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    assert_eq!(keyring.rotate().unwrap(), version(22));
 }
 
 #[test]

@@ -15,8 +15,8 @@ pub use context::{WrapAad, WrapContext};
 pub use error::{KeyringError, Refusal};
 #[cfg(all(feature = "file", unix))]
 pub use file::{
-    Argon2Cost, CostFault, FileAction, FileKeyring, FileKeyringOptions, KeyFileError, KeyFileFault,
-    Protection, ProtectionKind, RecordFault, RecordName,
+    Argon2Cost, CostFault, Damaged, FileAction, FileKeyring, FileKeyringOptions, KeyFileError,
+    KeyFileFault, Protection, ProtectionKind, RecordFault, RecordName, Salvage,
 };
 pub use lifecycle::Lifecycle;
 pub use memory::MemoryKeyring;

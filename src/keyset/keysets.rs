@@ -117,6 +117,13 @@ impl Keysets {
         self.keysets.iter_mut()
     }
 
+    /// Another revision, at which everything has changed.
+    #[cfg(all(feature = "file", unix))]
+    pub(crate) fn set_revision(&mut self, revision: u64) {
+        self.revision = revision;
+        self.changed_at = revision;
+    }
+
     /// The next revision, which counts usage or the like and is no change.
     pub(crate) fn touch(&mut self) {
         self.revision = self.revision.saturating_add(1);

@@ -123,11 +123,15 @@ impl FileKeyring {
         options: FileKeyringOptions,
         protection: &Protection,
     ) -> Result<Self, Error> {
-        let shared = Arc::new(Shared::open(store, options, protection)?);
+        Ok(FileKeyring::of(Shared::open(store, options, protection)?))
+    }
+
+    /// A keyring that wraps under the first master key.
+    pub(super) fn of(shared: Shared) -> Self {
         let keysets = shared.keysets();
         let first = keysets.iter().next().map(|keyset| keyset.name().as_str());
         let selection = Selection::of(first.unwrap_or_default());
-        Ok(FileKeyring { shared, selection })
+        FileKeyring { shared: Arc::new(shared), selection }
     }
 
     /// The same file, wrapping under the master key `name`, or whichever an alias `name` stands

@@ -13,6 +13,7 @@ mod options;
 pub(crate) mod os;
 mod protection;
 pub(crate) mod read;
+mod salvage;
 mod shared;
 pub(crate) mod stamp;
 mod state;
@@ -24,7 +25,8 @@ mod write;
 pub(crate) mod writer;
 
 pub use error::{FileAction, KeyFileError};
-pub use format::{KeyFileFault, RecordFault, RecordName};
+pub use format::{Damaged, KeyFileFault, RecordFault, RecordName};
 pub use keyring::FileKeyring;
 pub use options::FileKeyringOptions;
 pub use protection::{Argon2Cost, CostFault, Protection, ProtectionKind};
+pub use salvage::Salvage;

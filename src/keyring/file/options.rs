@@ -169,7 +169,7 @@ impl FileKeyringOptions {
         FileKeyring::open_in(store, self.clone(), protection)
     }
 
-    fn store(&self, path: &Path) -> Result<Store, KeyFileError> {
+    pub(super) fn store(&self, path: &Path) -> Result<Store, KeyFileError> {
         Ok(self.allowing(Store::open(path)?))
     }
 

@@ -90,6 +90,15 @@ impl Shared {
         let (keys, _, new) = none.with_changes(&[change], &Terms::at(now), &mut rng)?;
         let created = State::create(keys, &new, protection, &mut rng);
         let state = created.map_err(at(store.path()))?;
+        Ok(Shared::create_of(store, options, state)?)
+    }
+
+    /// Writes `state` to a new file.
+    pub(super) fn create_of(
+        store: Store,
+        options: FileKeyringOptions,
+        state: State,
+    ) -> Result<Self, KeyFileError> {
         let bytes = Zeroizing::new(state.encode(None).map_err(at(store.path()))?);
         let stamp = {
             let mut writer = store.lock(options.lock_wait)?;
@@ -275,4 +284,3 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
-

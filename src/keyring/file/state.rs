@@ -1,7 +1,7 @@
 //! One state of a key file, decoded: what is read from it and what is written next.
 
 use super::error::KeyFileError;
-use super::format::{FileKey, KeyFile, KeyFileFault};
+use super::format::{FileKey, KeyFile, KeyFileFault, Salvaged};
 use super::protection::Protection;
 use crate::format::MasterKeyId;
 use crate::keyring::software_keys::{NewKeys, SoftwareKeys};
@@ -71,6 +71,20 @@ impl State {
         let mut keys = self.keys.clone();
         keys.keysets.touch();
         file.update(keys.keysets.clone(), &NewKeys::new(), &key, rng)?;
+        Ok(State { keys, file, key: Arc::new(key) })
+    }
+
+    /// The first state of a file that goes on from a damaged one, under a fresh file key.
+    pub(super) fn salvaged(
+        salvaged: &Salvaged,
+        revision: u64,
+        protection: &Protection,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Self, KeyFileFault> {
+        let (mut file, key) = salvaged.file.protect(&salvaged.key, protection, rng)?;
+        file.set_revision(revision);
+        let keys = file.keys(&key, &BTreeMap::new())?;
+        let keys = SoftwareKeys::restore(file.keysets().clone(), keys);
         Ok(State { keys, file, key: Arc::new(key) })
     }
 

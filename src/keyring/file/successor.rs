@@ -51,8 +51,7 @@ fn first_difference(old: &Keyset, new: Option<&Keyset>) -> Option<KeyVersion> {
         let (Some(old), Some(new)) = (old.version(*version), new?.version(*version)) else {
             return Some(());
         };
-        let revived =
-            old.state == VersionState::Destroyed && new.state != VersionState::Destroyed;
+        let revived = old.state == VersionState::Destroyed && new.state != VersionState::Destroyed;
         (old.master_key_id != new.master_key_id || revived).then_some(())
     };
     let mut versions = old.versions().iter().map(|record| record.version);

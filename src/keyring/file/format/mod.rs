@@ -163,6 +163,11 @@ impl KeyFile {
         Ok(())
     }
 
+    /// Sets the revision, where keysets go on in another file.
+    pub(in crate::keyring) fn set_revision(&mut self, revision: u64) {
+        self.keysets.set_revision(revision);
+    }
+
     /// The master keys.
     pub fn keysets(&self) -> &Keysets {
         &self.keysets

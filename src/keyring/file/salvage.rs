@@ -1,0 +1,92 @@
+//! Going on from a damaged key file: what is intact, in a new file.
+
+use super::error::KeyFileError;
+use super::format::{Damaged, Salvaged, salvage};
+use super::keyring::FileKeyring;
+use super::options::FileKeyringOptions;
+use super::protection::Protection;
+use super::shared::Shared;
+use super::state::{State, at};
+use crate::OsRandom;
+use crate::error::Error;
+use crate::format::KeyVersion;
+use crate::random::RandomPool;
+use alloc::string::String;
+use core::fmt;
+use std::path::Path;
+
+/// What is intact of a key file that does not open any more.
+///
+/// The damaged file is only read. [`create`](Self::create) makes a new one of what was found;
+/// look at [`damaged`](Self::damaged) first, since messages under a version that is lost stay
+/// unreadable, and a copy of the file may still have it.
+///
+/// # Security
+///
+/// A file as a whole vouches for what belongs together; salvage goes by single records, each of
+/// which is authentic. Whoever could write to the file could leave out records, or put back
+/// those of an earlier state of the same file.
+pub struct Salvage {
+    salvaged: Salvaged,
+}
+
+impl Salvage {
+    /// Reads what is intact of the file `path`. Works on intact files, too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyFile`] if the file cannot be read, or if `protection` opens neither its header
+    /// nor the copy of it at the end.
+    pub fn read(path: impl AsRef<Path>, protection: &Protection) -> Result<Self, Error> {
+        let store = FileKeyringOptions::new().store(path.as_ref())?.allow_permissions();
+        let loaded = store.load()?;
+        let salvaged = salvage(loaded.bytes(), protection).map_err(at(store.path()))?;
+        Ok(Salvage { salvaged })
+    }
+
+    /// Every version that is intact, with the name of its master key.
+    pub fn intact(&self) -> &[(String, KeyVersion)] {
+        &self.salvaged.intact
+    }
+
+    /// Every line of the file that is of no use, and why.
+    pub fn damaged(&self) -> &[Damaged] {
+        &self.salvaged.damaged
+    }
+
+    /// Writes what is intact to a new file `path`, and opens it.
+    ///
+    /// Its revision is above that of the damaged file, or the one that `options` demand if that
+    /// is higher. A primary that was lost is not replaced: promote another version, or rotate.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileKeyring::create`].
+    pub fn create(
+        &self,
+        path: impl AsRef<Path>,
+        protection: &Protection,
+        options: &FileKeyringOptions,
+    ) -> Result<FileKeyring, Error> {
+        let store = options.store(path.as_ref())?;
+        if options.read_only {
+            return Err(KeyFileError::ReadOnly { path: store.path().to_path_buf() }.into());
+        }
+        let seen = self.salvaged.revision.unwrap_or_default().max(options.anchor);
+        let mut os = OsRandom;
+        let mut rng = RandomPool::for_rewrap(&mut os);
+        let revision = seen.saturating_add(1);
+        let state = State::salvaged(&self.salvaged, revision, protection, &mut rng);
+        let state = state.map_err(at(store.path()))?;
+        Ok(FileKeyring::of(Shared::create_of(store, options.clone(), state)?))
+    }
+}
+
+impl fmt::Debug for Salvage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Salvage")
+            .field("intact", &self.intact())
+            .field("damaged", &self.damaged())
+            .finish_non_exhaustive()
+    }
+}
