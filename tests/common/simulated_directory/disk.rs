@@ -1,0 +1,209 @@
+//! What a directory holds, what of it is on the medium, and what a crash can leave of it.
+//!
+//! The model is adversarial, as in ALICE (OSDI 2014). Of bytes that were not synced, any prefix
+//! may be there, with or without zeros or garbage up to the length that the file had, or the end
+//! without the beginning. Each name may have any value it had since the last sync of the
+//! directory, whatever the other names have: so a rename may persist before the data of its file,
+//! or one half of it without the other. A sync of a file does not make its name durable.
+
+use envelock::test_util::key_file::FileKind;
+use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::ffi::{OsStr, OsString};
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+/// Torn at every byte up to here, and at every sector behind.
+const TORN_BYTEWISE: usize = 256;
+const SECTOR: usize = 512;
+
+/// Bytes that know their hash, so that counting distinct images is cheap.
+#[derive(Clone)]
+pub struct Content {
+    bytes: Arc<Vec<u8>>,
+    hash: u64,
+}
+
+impl Content {
+    pub fn new(bytes: Vec<u8>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        bytes.hash(&mut hasher);
+        Content { bytes: Arc::new(bytes), hash: hasher.finish() }
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// A file, or what else a name can stand for.
+#[derive(Clone)]
+pub struct Inode {
+    pub kind: FileKind,
+    pub mode: u32,
+    pub uid: u32,
+    pub visible: Content,
+    pub durable: Content,
+    /// Nanoseconds since 1970.
+    pub modified: u64,
+    pub changed: u64,
+}
+
+/// Names and files.
+#[derive(Clone, Default)]
+pub struct Disk {
+    pub inodes: BTreeMap<u64, Inode>,
+    /// What each name stands for on the medium, then after each change since the last sync.
+    names: BTreeMap<OsString, Vec<Option<u64>>>,
+}
+
+impl Disk {
+    /// What the name stands for now.
+    pub fn lookup(&self, name: &OsStr) -> Option<u64> {
+        self.names.get(name).and_then(|values| *values.last().unwrap())
+    }
+
+    pub fn list(&self) -> Vec<OsString> {
+        self.names.keys().filter(|name| self.lookup(name).is_some()).cloned().collect()
+    }
+
+    pub fn links(&self, inode: u64) -> u64 {
+        self.names.values().filter(|values| *values.last().unwrap() == Some(inode)).count() as u64
+    }
+
+    pub fn set_name(&mut self, name: &OsStr, inode: Option<u64>) {
+        self.names.entry(name.to_os_string()).or_insert_with(|| vec![None]).push(inode);
+    }
+
+    pub fn sync_file(&mut self, inode: u64) {
+        let inode = self.inodes.get_mut(&inode).unwrap();
+        inode.durable = inode.visible.clone();
+    }
+
+    pub fn sync_names(&mut self) {
+        self.names.retain(|_, values| {
+            values.drain(..values.len() - 1);
+            values[0].is_some()
+        });
+    }
+
+    /// The bytes behind a name, now.
+    pub fn bytes(&self, name: &OsStr) -> Option<&[u8]> {
+        self.lookup(name).map(|inode| self.inodes[&inode].visible.bytes())
+    }
+
+    /// Visits every disk that a crash at this moment can leave; all of it is durable.
+    pub fn crash(&self, visit: &mut dyn FnMut(Disk)) {
+        let mut names: Vec<(&OsString, Vec<Option<u64>>)> = Vec::new();
+        for (name, values) in &self.names {
+            let mut distinct = values.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            names.push((name, distinct));
+        }
+        let torn: BTreeMap<u64, Vec<Content>> = self
+            .inodes
+            .iter()
+            .filter(|(_, inode)| inode.visible.hash != inode.durable.hash)
+            .map(|(&number, inode)| (number, torn(inode)))
+            .collect();
+        let mut image = Disk { inodes: self.inodes.clone(), names: BTreeMap::new() };
+        choose_names(&mut image, &names, &torn, visit);
+    }
+
+    /// The same number for disks that differ in nothing but inode numbers, times and the random
+    /// part of temporary names.
+    pub fn fingerprint(&self) -> u64 {
+        self.hash_of_files(|_, file| file.visible.hash)
+    }
+
+    /// The same number for disks that moreover differ in what temporary files hold only.
+    pub fn shape(&self) -> u64 {
+        self.hash_of_files(|is_temporary, file| match is_temporary {
+            true => u64::from(file.visible.bytes().is_empty()),
+            false => file.visible.hash,
+        })
+    }
+
+    fn hash_of_files(&self, content: impl Fn(bool, &Inode) -> u64) -> u64 {
+        let mut entries = Vec::new();
+        for name in self.list() {
+            let inode = self.lookup(&name).unwrap();
+            let file = &self.inodes[&inode];
+            let is_temporary = name.to_string_lossy().ends_with(".tmp");
+            let name = if is_temporary { OsString::from("temporary") } else { name };
+            entries.push((name, content(is_temporary, file), file.mode, self.links(inode)));
+        }
+        entries.sort();
+        let mut hasher = DefaultHasher::new();
+        entries.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// Gives each name one of its values, then each file that has a name one of its contents.
+fn choose_names(
+    image: &mut Disk,
+    names: &[(&OsString, Vec<Option<u64>>)],
+    torn: &BTreeMap<u64, Vec<Content>>,
+    visit: &mut dyn FnMut(Disk),
+) {
+    let Some(((name, values), rest)) = names.split_first() else {
+        let named: Vec<u64> =
+            torn.keys().copied().filter(|&inode| image.links(inode) > 0).collect();
+        return choose_contents(image, &named, torn, visit);
+    };
+    for value in values {
+        match value {
+            Some(_) => image.names.insert((*name).clone(), vec![*value]),
+            None => image.names.remove(*name),
+        };
+        choose_names(image, rest, torn, visit);
+    }
+    image.names.remove(*name);
+}
+
+fn choose_contents(
+    image: &mut Disk,
+    inodes: &[u64],
+    torn: &BTreeMap<u64, Vec<Content>>,
+    visit: &mut dyn FnMut(Disk),
+) {
+    let Some((inode, rest)) = inodes.split_first() else {
+        let mut image = image.clone();
+        let named: Vec<u64> = image.names.values().filter_map(|values| values[0]).collect();
+        image.inodes.retain(|inode, _| named.contains(inode));
+        return visit(image);
+    };
+    for content in &torn[inode] {
+        let file = image.inodes.get_mut(inode).unwrap();
+        file.visible = content.clone();
+        file.durable = content.clone();
+        choose_contents(image, rest, torn, visit);
+    }
+}
+
+/// What can be left of a file whose bytes were not synced.
+fn torn(inode: &Inode) -> Vec<Content> {
+    let (durable, visible) = (inode.durable.bytes(), inode.visible.bytes());
+    assert!(visible.starts_with(durable), "the model knows appending only");
+    let bytewise = durable.len()..visible.len().min(durable.len() + TORN_BYTEWISE);
+    let sectors = (durable.len()..visible.len()).filter(|at| at % SECTOR == 0);
+    let mut found: BTreeMap<u64, Content> = BTreeMap::new();
+    for cut in bytewise.chain(sectors).chain([visible.len()]) {
+        let (head, tail) = visible.split_at(cut);
+        let garbage = (0..tail.len()).map(|i| (i as u8).wrapping_mul(29) ^ 0xA7);
+        let mut without_head = visible.to_vec();
+        without_head[durable.len()..cut].fill(0);
+        for bytes in [
+            head.to_vec(),
+            head.iter().copied().chain(std::iter::repeat_n(0, tail.len())).collect(),
+            head.iter().copied().chain(garbage).collect(),
+            without_head,
+        ] {
+            let content = Content::new(bytes);
+            found.insert(content.hash, content);
+        }
+    }
+    found.into_values().collect()
+}

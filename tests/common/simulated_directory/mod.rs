@@ -1,0 +1,473 @@
+//! A directory in memory that records every system call, fails and interrupts at each, and knows
+//! what a crash at each can leave.
+
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
+pub mod disk;
+pub mod schedule;
+
+use disk::{Content, Disk, Inode};
+use envelock::test_util::key_file::{Directory, DirectoryFile, FileKind, FileStat, FileTime};
+use schedule::Schedule;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+pub const EPERM: i32 = 1;
+pub const ENOENT: i32 = 2;
+pub const EINTR: i32 = 4;
+pub const EIO: i32 = 5;
+pub const EAGAIN: i32 = 11;
+pub const EACCES: i32 = 13;
+pub const EEXIST: i32 = 17;
+pub const EISDIR: i32 = 21;
+pub const EINVAL: i32 = 22;
+pub const ENOSPC: i32 = 28;
+pub const EROFS: i32 = 30;
+/// Linux; the tests that compare it run there.
+pub const ELOOP: i32 = 40;
+pub const EDQUOT: i32 = 122;
+
+/// The user that the process is.
+pub const USER: u32 = 1000;
+
+/// Where simulated time starts: 2026, in nanoseconds since 1970.
+pub const START: u64 = 1_770_000_000_123_456_789;
+
+/// A system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Open,
+    Create,
+    OpenLock,
+    StatName,
+    List,
+    Rename,
+    Unlink,
+    SyncDirectory,
+    StatFile,
+    Read,
+    Write,
+    SyncFile,
+    TryLock,
+    Unlock,
+}
+
+/// What happens instead of a call, or to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails and does nothing.
+    Error(i32),
+    /// It does what it does and fails, as if the answer of a server were lost.
+    ErrorAfter(i32),
+    /// It moves so many bytes at most.
+    Short(usize),
+}
+
+/// One call that was made.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub kind: Kind,
+    /// The file, for calls on an open one.
+    pub inode: Option<u64>,
+    /// The name, for calls on one; the old one of a rename.
+    pub name: Option<OsString>,
+    /// The role of the thread, under a schedule.
+    pub role: usize,
+    pub failed: bool,
+}
+
+/// What a call is on.
+#[derive(Clone, Copy)]
+enum Of<'a> {
+    Name(&'a OsStr),
+    File(u64),
+    Directory,
+}
+
+/// What the simulator is told to do.
+#[derive(Default)]
+pub struct Plan {
+    /// By the index of the call.
+    pub faults: BTreeMap<usize, Fault>,
+    /// Syncs that answer success and make nothing durable, by their number among all syncs.
+    pub ignored_syncs: BTreeSet<usize>,
+    /// Before the call of that index, somebody writes into a file in place.
+    pub edits: BTreeMap<usize, (OsString, Vec<u8>)>,
+    /// The most that one read or write moves.
+    pub most_at_once: Option<usize>,
+    /// Whether the number of a file is given out anew as soon as its last name is gone.
+    pub reuse_inodes: bool,
+    /// Whether time stands still.
+    pub is_frozen: bool,
+    /// Whether the disk is kept before each call.
+    pub record_disks: bool,
+}
+
+#[derive(Default)]
+struct State {
+    disk: Disk,
+    plan: Plan,
+    calls: Vec<Call>,
+    disks: Vec<Disk>,
+    syncs: usize,
+    now: u64,
+    open: BTreeMap<u64, u64>,
+    next_handle: u64,
+    locks: BTreeMap<u64, u64>,
+    schedule: Option<Arc<Schedule>>,
+}
+
+/// See the module.
+#[derive(Clone, Default)]
+pub struct SimulatedDirectory {
+    state: Arc<Mutex<State>>,
+}
+
+impl SimulatedDirectory {
+    pub fn new() -> Self {
+        SimulatedDirectory::from_disk(Disk::default())
+    }
+
+    /// What a machine finds after a crash.
+    pub fn from_disk(disk: Disk) -> Self {
+        let state = State { disk, now: START, ..State::default() };
+        SimulatedDirectory { state: Arc::new(Mutex::new(state)) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn disk(&self) -> Disk {
+        self.state().disk.clone()
+    }
+
+    pub fn calls(&self) -> Vec<Call> {
+        self.state().calls.clone()
+    }
+
+    /// The disk before each call since recording began, and the disk now.
+    pub fn recorded_disks(&self) -> Vec<Disk> {
+        let state = self.state();
+        state.disks.iter().cloned().chain([state.disk.clone()]).collect()
+    }
+
+    /// Sets what is to happen from now on; calls are counted from 0 again.
+    pub fn plan(&self, plan: Plan) {
+        let mut state = self.state();
+        state.plan = plan;
+        state.calls.clear();
+        state.disks.clear();
+        state.syncs = 0;
+    }
+
+    pub fn set_now(&self, now: u64) {
+        self.state().now = now;
+    }
+
+    pub fn set_schedule(&self, schedule: Option<Arc<Schedule>>) {
+        self.state().schedule = schedule;
+    }
+
+    /// Puts something durable there, without a call.
+    pub fn plant(&self, name: &str, kind: FileKind, bytes: &[u8], mode: u32, uid: u32) {
+        let mut state = self.state();
+        let inode = state.add(kind, mode, uid);
+        let content = Content::new(bytes.to_vec());
+        let file = state.disk.inodes.get_mut(&inode).unwrap();
+        (file.visible, file.durable) = (content.clone(), content);
+        state.disk.set_name(OsStr::new(name), Some(inode));
+        state.disk.sync_names();
+    }
+
+    /// Gives a file another name, durably.
+    pub fn link(&self, from: &str, to: &str) {
+        let mut state = self.state();
+        let inode = state.disk.lookup(OsStr::new(from));
+        state.disk.set_name(OsStr::new(to), inode);
+        state.disk.sync_names();
+    }
+
+    /// One call: waits for its turn, is recorded, fails or does `effect`.
+    fn call<T>(
+        &self,
+        kind: Kind,
+        of: Of<'_>,
+        effect: impl FnOnce(&mut State, usize) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let schedule = self.state().schedule.clone();
+        let _turn = schedule.as_ref().map(|schedule| schedule.turn());
+        let mut state = self.state();
+        let index = state.calls.len();
+        if state.plan.record_disks {
+            let disk = state.disk.clone();
+            state.disks.push(disk);
+        }
+        if !state.plan.is_frozen {
+            state.now += 1_000_000;
+        }
+        if let Some((name, bytes)) = state.plan.edits.remove(&index) {
+            let file = state.disk.lookup(&name).unwrap();
+            state.overwrite(file, bytes);
+        }
+        let fault = state.plan.faults.get(&index).copied();
+        let most = match fault {
+            Some(Fault::Short(most)) => most,
+            _ => state.plan.most_at_once.unwrap_or(usize::MAX),
+        };
+        let answer = match fault {
+            Some(Fault::Error(code)) => Err(io::Error::from_raw_os_error(code)),
+            _ => effect(&mut state, most),
+        };
+        let (name, inode) = match of {
+            Of::Name(name) => (Some(name.to_os_string()), None),
+            Of::File(inode) => (None, Some(inode)),
+            Of::Directory => (None, None),
+        };
+        let is_lost = matches!(fault, Some(Fault::ErrorAfter(_)));
+        let failed = answer.is_err() || is_lost;
+        state.calls.push(Call { kind, inode, name, role: schedule::role(), failed });
+        // An answer that gets lost can be an open file, which locks the state when it closes.
+        drop(state);
+        match fault {
+            Some(Fault::ErrorAfter(code)) => answer.and(Err(io::Error::from_raw_os_error(code))),
+            _ => answer,
+        }
+    }
+
+    fn handle(&self, state: &mut State, inode: u64) -> Box<dyn DirectoryFile> {
+        state.next_handle += 1;
+        let id = state.next_handle;
+        state.open.insert(id, inode);
+        Box::new(SimulatedFile { directory: self.clone(), id, inode, offset: 0 })
+    }
+}
+
+impl State {
+    fn add(&mut self, kind: FileKind, mode: u32, uid: u32) -> u64 {
+        let is_used = |inode: &u64| {
+            !self.plan.reuse_inodes
+                || self.disk.links(*inode) > 0
+                || self.open.values().any(|open| open == inode)
+        };
+        let highest = self.disk.inodes.keys().last().copied().unwrap_or(10);
+        let inode = self.disk.inodes.keys().copied().find(|i| !is_used(i)).unwrap_or(highest + 1);
+        let (visible, durable) = (Content::new(Vec::new()), Content::new(Vec::new()));
+        let (modified, changed) = (self.now, self.now);
+        let file = Inode { kind, mode, uid, visible, durable, modified, changed };
+        self.disk.inodes.insert(inode, file);
+        inode
+    }
+
+    fn overwrite(&mut self, inode: u64, bytes: Vec<u8>) {
+        let now = self.now;
+        let file = self.disk.inodes.get_mut(&inode).unwrap();
+        file.visible = Content::new(bytes);
+        (file.modified, file.changed) = (now, now);
+    }
+
+    fn find(&self, name: &OsStr) -> io::Result<u64> {
+        self.disk.lookup(name).ok_or_else(|| io::Error::from_raw_os_error(ENOENT))
+    }
+
+    fn file_stat(&self, inode: u64) -> FileStat {
+        let file = &self.disk.inodes[&inode];
+        let time = |nanoseconds: u64| FileTime {
+            seconds: (nanoseconds / 1_000_000_000) as i64,
+            nanoseconds: (nanoseconds % 1_000_000_000) as u32,
+        };
+        FileStat {
+            kind: file.kind,
+            mode: file.mode,
+            uid: file.uid,
+            links: self.disk.links(inode),
+            len: file.visible.bytes().len() as u64,
+            device: 1,
+            inode,
+            modified: time(file.modified),
+            changed: time(file.changed),
+        }
+    }
+
+    /// Counts a sync, and tells whether it makes anything durable.
+    fn is_effective_sync(&mut self) -> bool {
+        let number = self.syncs;
+        self.syncs += 1;
+        !self.plan.ignored_syncs.contains(&number)
+    }
+
+    fn touch(&mut self, inode: u64) {
+        let now = self.now;
+        self.disk.inodes.get_mut(&inode).unwrap().changed = now;
+    }
+}
+
+impl Directory for SimulatedDirectory {
+    fn path(&self) -> &Path {
+        Path::new("/simulated")
+    }
+
+    fn effective_uid(&self) -> u32 {
+        USER
+    }
+
+    fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.call(Kind::Open, Of::Name(name), |state, _| {
+            let inode = state.find(name)?;
+            match state.disk.inodes[&inode].kind {
+                FileKind::Symlink => Err(io::Error::from_raw_os_error(ELOOP)),
+                _ => Ok(self.handle(state, inode)),
+            }
+        })
+    }
+
+    fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.call(Kind::Create, Of::Name(name), |state, _| {
+            if state.disk.lookup(name).is_some() {
+                return Err(io::Error::from_raw_os_error(EEXIST));
+            }
+            let inode = state.add(FileKind::Regular, 0o600, USER);
+            state.disk.set_name(name, Some(inode));
+            Ok(self.handle(state, inode))
+        })
+    }
+
+    fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.call(Kind::OpenLock, Of::Name(name), |state, _| {
+            let inode = match state.disk.lookup(name) {
+                Some(inode) => inode,
+                None => {
+                    let inode = state.add(FileKind::Regular, 0o600, USER);
+                    state.disk.set_name(name, Some(inode));
+                    inode
+                }
+            };
+            match state.disk.inodes[&inode].kind {
+                FileKind::Symlink => Err(io::Error::from_raw_os_error(ELOOP)),
+                FileKind::Directory => Err(io::Error::from_raw_os_error(EISDIR)),
+                _ => Ok(self.handle(state, inode)),
+            }
+        })
+    }
+
+    fn stat(&self, name: &OsStr) -> io::Result<FileStat> {
+        self.call(Kind::StatName, Of::Name(name), |state, _| Ok(state.file_stat(state.find(name)?)))
+    }
+
+    fn list(&self) -> io::Result<Vec<OsString>> {
+        self.call(Kind::List, Of::Directory, |state, _| Ok(state.disk.list()))
+    }
+
+    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.call(Kind::Rename, Of::Name(from), |state, _| {
+            let inode = state.find(from)?;
+            if let Some(replaced) = state.disk.lookup(to) {
+                state.touch(replaced);
+            }
+            state.touch(inode);
+            state.disk.set_name(to, Some(inode));
+            state.disk.set_name(from, None);
+            Ok(())
+        })
+    }
+
+    fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        self.call(Kind::Unlink, Of::Name(name), |state, _| {
+            let inode = state.find(name)?;
+            if state.disk.inodes[&inode].kind == FileKind::Directory {
+                return Err(io::Error::from_raw_os_error(EISDIR));
+            }
+            state.touch(inode);
+            state.disk.set_name(name, None);
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.call(Kind::SyncDirectory, Of::Directory, |state, _| {
+            if state.is_effective_sync() {
+                state.disk.sync_names();
+            }
+            Ok(())
+        })
+    }
+}
+
+struct SimulatedFile {
+    directory: SimulatedDirectory,
+    id: u64,
+    inode: u64,
+    offset: usize,
+}
+
+impl DirectoryFile for SimulatedFile {
+    fn stat(&self) -> io::Result<FileStat> {
+        let inode = self.inode;
+        self.directory.call(Kind::StatFile, Of::File(inode), |state, _| Ok(state.file_stat(inode)))
+    }
+
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let (inode, offset) = (self.inode, &mut self.offset);
+        self.directory.call(Kind::Read, Of::File(inode), |state, most| {
+            let bytes = state.disk.inodes[&inode].visible.bytes();
+            let rest = &bytes[(*offset).min(bytes.len())..];
+            let len = rest.len().min(out.len()).min(most);
+            out[..len].copy_from_slice(&rest[..len]);
+            *offset += len;
+            Ok(len)
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let inode = self.inode;
+        self.directory.call(Kind::Write, Of::File(inode), |state, most| {
+            let len = bytes.len().min(most);
+            let mut content = state.disk.inodes[&inode].visible.bytes().to_vec();
+            content.extend_from_slice(&bytes[..len]);
+            state.overwrite(inode, content);
+            Ok(len)
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let inode = self.inode;
+        self.directory.call(Kind::SyncFile, Of::File(inode), |state, _| {
+            if state.is_effective_sync() {
+                state.disk.sync_file(inode);
+            }
+            Ok(())
+        })
+    }
+
+    fn try_lock(&self) -> io::Result<()> {
+        let (inode, id) = (self.inode, self.id);
+        self.directory.call(Kind::TryLock, Of::File(inode), |state, _| {
+            match *state.locks.entry(inode).or_insert(id) == id {
+                true => Ok(()),
+                false => Err(io::Error::from_raw_os_error(EAGAIN)),
+            }
+        })
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        let (inode, id) = (self.inode, self.id);
+        self.directory.call(Kind::Unlock, Of::File(inode), |state, _| {
+            if state.locks.get(&inode) == Some(&id) {
+                state.locks.remove(&inode);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Drop for SimulatedFile {
+    fn drop(&mut self) {
+        let mut state = self.directory.state();
+        state.open.remove(&self.id);
+        state.locks.retain(|_, holder| *holder != self.id);
+    }
+}

@@ -1,0 +1,66 @@
+//! Two threads whose system calls are made in a given order.
+
+use std::cell::Cell;
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+thread_local! {
+    static ROLE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The role of the calling thread.
+pub fn role() -> usize {
+    ROLE.get()
+}
+
+/// Which of two threads makes the next call. A thread that has ended leaves the rest to the other.
+pub struct Schedule {
+    state: Mutex<State>,
+    advanced: Condvar,
+}
+
+struct State {
+    turns: Vec<usize>,
+    next: usize,
+    has_ended: [bool; 2],
+}
+
+/// The right to make one call.
+pub struct Turn<'a>(&'a Schedule);
+
+impl Schedule {
+    pub fn new(turns: Vec<usize>) -> Self {
+        let state = Mutex::new(State { turns, next: 0, has_ended: [false; 2] });
+        Schedule { state, advanced: Condvar::new() }
+    }
+
+    /// Runs `body` as thread `role`, 0 or 1.
+    pub fn run<T>(&self, role: usize, body: impl FnOnce() -> T) -> T {
+        ROLE.set(role);
+        let answer = body();
+        self.lock().has_ended[role] = true;
+        self.advanced.notify_all();
+        answer
+    }
+
+    /// Waits until it is the calling thread's turn.
+    pub fn turn(&self) -> Turn<'_> {
+        let role = ROLE.get();
+        let waits = |state: &mut State| {
+            !state.has_ended[1 - role]
+                && state.turns.get(state.next).is_some_and(|&turn| turn != role)
+        };
+        drop(self.advanced.wait_while(self.lock(), waits).unwrap());
+        Turn(self)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.lock().next += 1;
+        self.0.advanced.notify_all();
+    }
+}

@@ -1,0 +1,179 @@
+//! What a reader has seen survives, in whatever order its calls and a writer's are made.
+
+use crate::simulated_directory::schedule::Schedule;
+use crate::simulated_directory::{Kind, Plan, SimulatedDirectory, USER};
+use crate::world::{self, LOCK, NAME, content};
+use envelock::test_util::key_file::{
+    Directory, DirectoryFile, FileKind, FileStat, KeyFileError, Store,
+};
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+const WRITER: usize = 0;
+const READER: usize = 1;
+
+/// A directory whose sync does nothing.
+struct Unsynced(SimulatedDirectory);
+
+impl Directory for Unsynced {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+    fn effective_uid(&self) -> u32 {
+        self.0.effective_uid()
+    }
+    fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.0.open(name)
+    }
+    fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.0.create_new(name)
+    }
+    fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.0.open_lock(name)
+    }
+    fn stat(&self, name: &OsStr) -> io::Result<FileStat> {
+        self.0.stat(name)
+    }
+    fn list(&self) -> io::Result<Vec<OsString>> {
+        self.0.list()
+    }
+    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        self.0.unlink(name)
+    }
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Every order of `writer` calls of the one and `reader` calls of the other.
+fn interleavings(writer: usize, reader: usize) -> Vec<Vec<usize>> {
+    if writer == 0 || reader == 0 {
+        return vec![[vec![WRITER; writer], vec![READER; reader]].concat()];
+    }
+    let mut all = Vec::new();
+    for (first, rest) in
+        [(WRITER, interleavings(writer - 1, reader)), (READER, interleavings(writer, reader - 1))]
+    {
+        all.extend(rest.into_iter().map(|mut turns| {
+            turns.insert(0, first);
+            turns
+        }));
+    }
+    all
+}
+
+struct Outcome {
+    orders: usize,
+    saw_new: usize,
+    lost: usize,
+}
+
+/// Runs a writer and a reader in every order, and crashes at every moment after the reader
+/// returned the new content.
+fn run(is_new: bool, with_sync: bool) -> Outcome {
+    let (old, new) = ((!is_new).then(|| content(1, 9)), content(2, 9));
+    let fresh = || {
+        let directory = SimulatedDirectory::new();
+        directory.plant(LOCK, FileKind::Regular, b"", 0o600, USER);
+        if let Some(old) = &old {
+            directory.plant(NAME, FileKind::Regular, old, 0o600, USER);
+        }
+        directory.plan(Plan { record_disks: true, ..Plan::default() });
+        directory
+    };
+    let count = |work: &dyn Fn(&SimulatedDirectory)| {
+        let directory = fresh();
+        work(&directory);
+        directory.calls().len()
+    };
+    let writer_calls = count(&|d| world::write(&world::store(d), is_new, &new).unwrap());
+    // A reader that finds nothing is done sooner; this is the longest it takes.
+    let reader_calls = 6;
+    let mut outcome = Outcome { orders: 0, saw_new: 0, lost: 0 };
+    let mut verdicts: HashMap<(usize, Option<usize>), usize> = HashMap::new();
+    for turns in interleavings(writer_calls, reader_calls) {
+        outcome.orders += 1;
+        let directory = fresh();
+        let found = run_in_order(&directory, turns, is_new, &new, with_sync);
+        assert!(found == old || found.as_ref() == Some(&new), "the reader saw neither");
+        if found.as_ref() != Some(&new) {
+            continue;
+        }
+        outcome.saw_new += 1;
+        let calls = directory.calls();
+        let returned = calls.iter().rposition(|call| call.role == READER).unwrap() + 1;
+        let done_before = |end: usize| calls[..end].iter().filter(|c| c.role == WRITER).count();
+        let synced = calls
+            .iter()
+            .position(|call| call.role == READER && call.kind == Kind::SyncDirectory)
+            .map(done_before);
+        for (index, disk) in directory.recorded_disks().iter().enumerate().skip(returned) {
+            // How far the writer was at the crash and at the reader's sync decides what is left.
+            outcome.lost += *verdicts.entry((done_before(index), synced)).or_insert_with(|| {
+                let mut lost = 0;
+                disk.crash(&mut |image| {
+                    let found = world::load(&SimulatedDirectory::from_disk(image)).unwrap();
+                    lost += usize::from(found.as_ref() != Some(&new));
+                });
+                lost
+            });
+        }
+    }
+    outcome
+}
+
+fn run_in_order(
+    directory: &SimulatedDirectory,
+    turns: Vec<usize>,
+    is_new: bool,
+    new: &[u8],
+    with_sync: bool,
+) -> Option<Vec<u8>> {
+    let schedule = Arc::new(Schedule::new(turns));
+    directory.set_schedule(Some(schedule.clone()));
+    let found = thread::scope(|scope| {
+        scope.spawn(|| {
+            let write = || world::write(&world::store(directory), is_new, new);
+            schedule.run(WRITER, write).unwrap();
+        });
+        schedule.run(READER, || {
+            let seen: Arc<dyn Directory> = match with_sync {
+                true => Arc::new(directory.clone()),
+                false => Arc::new(Unsynced(directory.clone())),
+            };
+            match Store::in_directory(seen, OsStr::new(NAME)).unwrap().load() {
+                Ok(loaded) => Some(loaded.bytes().to_vec()),
+                Err(KeyFileError::NotFound { .. }) => None,
+                Err(error) => panic!("{error}"),
+            }
+        })
+    });
+    directory.set_schedule(None);
+    found
+}
+
+#[test]
+fn what_a_reader_has_seen_survives_every_crash_after() {
+    for is_new in [true, false] {
+        let outcome = run(is_new, true);
+        println!("new {is_new}: {} orders, {} saw the new", outcome.orders, outcome.saw_new);
+        assert!(outcome.orders > 10_000 && outcome.saw_new > 20);
+        assert_eq!(outcome.lost, 0);
+    }
+}
+
+#[test]
+fn without_the_readers_sync_a_crash_takes_back_what_it_saw() {
+    for is_new in [true, false] {
+        let outcome = run(is_new, false);
+        println!("new {is_new}: {} losses in {} orders", outcome.lost, outcome.orders);
+        assert!(outcome.lost > 0);
+    }
+}
