@@ -6,7 +6,7 @@ use crate::world::{self, content};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// What one write moves at once, so that a file of 40 KiB is torn between writes too.
-const WRITE_LEN: usize = 4096;
+const WRITE_LEN: usize = 16 << 10;
 
 /// Least number of distinct images of each operation (figure G11).
 const LEAST_IMAGES: usize = 10_000;

@@ -234,7 +234,10 @@ impl SimulatedDirectory {
         // An answer that gets lost can be an open file, which locks the state when it closes.
         drop(state);
         match fault {
-            Some(Fault::ErrorAfter(code)) => answer.and(Err(io::Error::from_raw_os_error(code))),
+            Some(Fault::ErrorAfter(code)) => {
+                drop(answer);
+                Err(io::Error::from_raw_os_error(code))
+            }
             _ => answer,
         }
     }
