@@ -24,6 +24,27 @@ os-random | src/lib.rs            | ^(mod os_random|pub use os_random::OsRandom)
 os-random | src/os_random.rs      | .                              | the rim: one system call a message
 os-random | src/envelope/os.rs    | .                              | the rim: every operation with OS randomness filled in
 os-random | src/keyring/memory.rs | &mut crate::OsRandom           | conveniences behind feature std
+std       | src/keyring/file/check.rs       | ^use std::                     | the rim: says which files are ours
+io        | src/keyring/file/check.rs       | ^use (std|core)::              | the rim: says which files are ours
+std       | src/keyring/file/directory.rs   | ^use std::                     | the rim: the seam to the operating system
+io        | src/keyring/file/directory.rs   | ^use (std|core)::              | the rim: the seam to the operating system
+std       | src/keyring/file/error.rs       | ^use std::                     | the rim: names files
+io        | src/keyring/file/error.rs       | ^use (std|core)::              | the rim: names files
+std       | src/keyring/file/lock.rs        | ^use std::                     | the rim: waits for other writers
+io        | src/keyring/file/lock.rs        | .                              | the rim: waits for other writers
+std       | src/keyring/file/os.rs          | ^use std::                     | the rim: the one door to files
+io        | src/keyring/file/os.rs          | ^use (std|core)::              | the rim: the one door to files
+std       | src/keyring/file/read.rs        | ^use std::                     | the rim: reads files
+io        | src/keyring/file/read.rs        | ^use (std|core)::              | the rim: reads files
+std       | src/keyring/file/stamp.rs       | ^use std::                     | the rim: times of files
+io        | src/keyring/file/stamp.rs       | .                              | the rim: times of files
+std       | src/keyring/file/store.rs       | ^use std::                     | the rim: one file in a directory
+io        | src/keyring/file/store.rs       | ^use (std|core)::              | the rim: one file in a directory
+std       | src/keyring/file/trust.rs       | ^use std::                     | the rim: shared by the threads of a store
+io        | src/keyring/file/trust.rs       | ^use (std|core)::              | the rim: shared by the threads of a store
+std       | src/keyring/file/writer.rs      | ^use std::                     | the rim: replaces files
+io        | src/keyring/file/writer.rs      | ^use (std|core)::              | the rim: replaces files
+os-random | src/keyring/file/writer.rs      | crate::OsRandom                | the rim: names that nobody foresees
 unsafe    | src/lib.rs            | ^#!\[forbid\(unsafe_code\)\]$  | the word that forbids it
 '
 
