@@ -120,9 +120,8 @@ fn foreign_owners_are_refused_and_root_is_not() {
     }
 }
 
-/// A lock file that somebody removed and another writer made anew locks nobody out.
 #[test]
-fn the_lock_of_a_removed_file_is_not_believed() {
+fn a_lock_is_given_back_on_drop() {
     let directory = world::directory(Some(b"old"));
     let store = world::store(&directory);
     let first = store.lock(Duration::ZERO).unwrap();
