@@ -16,6 +16,15 @@ LONGEST_FILE=400
 ALLOWED='
 std       | src/lib.rs            | ^extern crate std;$            | the one door to std, behind its feature
 std       | src/keyring/sync.rs   | std::sync::                    | a lock that parks; spin takes its place without std
+std       | src/keyring/caching/clock.rs  | std::time::Instant     | the rim: how long a data key has been cached
+std       | src/keyring/caching/flight.rs | std::sync::            | the rim: threads wait for one call
+std       | src/keyring/caching/mod.rs    | std::sync::            | the rim: the cache that they share
+io        | src/keyring/caching/clock.rs  | .                      | the rim: the one clock of the cache
+io        | src/keyring/caching/batch.rs   | core::time::Duration | ages: numbers, no clock
+io        | src/keyring/caching/mod.rs     | core::time::Duration | ages: numbers, no clock
+io        | src/keyring/caching/options.rs | core::time::Duration | ages: numbers, no clock
+io        | src/keyring/caching/store.rs   | core::time::Duration | ages: numbers, no clock
+feature   | src/keyring/mod.rs    | .                              | declares the caching keyring, part of the rim
 feature   | src/lib.rs            | .                              | declares the rim
 feature   | src/envelope/mod.rs   | .                              | declares envelope/os.rs, part of the rim
 feature   | src/keyring/sync.rs   | .                              | chooses the lock

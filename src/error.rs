@@ -190,6 +190,13 @@ pub enum Error {
         operation: Operation,
     },
 
+    /// A combined keyring has as many members as it can take: 16, as a header has slots.
+    #[error("keyring has {most} members already")]
+    TooManyMembers {
+        /// The most members there can be.
+        most: usize,
+    },
+
     /// A version number was used before, or all 2^32 - 1 were: numbers grow and are never reused.
     #[error("key {key} cannot take another version after {last}")]
     VersionNumber {

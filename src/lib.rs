@@ -60,9 +60,11 @@ pub use keyring::{
     Argon2Cost, CostFault, Damaged, FileAction, FileKeyring, FileKeyringOptions, KeyFileError,
     KeyFileFault, Protection, ProtectionKind, RecordFault, RecordName, Salvage,
 };
+#[cfg(feature = "std")]
+pub use keyring::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};
 pub use keyring::{
-    Freshness, Keyring, KeyringError, Lifecycle, MemoryKeyring, PrimaryKey, Refusal, WrapAad,
-    WrapContext,
+    FallbackKeyring, Freshness, Keyring, KeyringError, Lifecycle, MAX_MEMBERS, MemoryKeyring,
+    MultiKeyring, PrimaryKey, Refusal, WrapAad, WrapContext,
 };
 pub use keyset::{
     Change, Changed, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,

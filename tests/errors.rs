@@ -94,6 +94,7 @@ fn every_error() -> Vec<(Error, bool)> {
         (Error::UnknownVersion { key: key(), version }, false),
         (Error::VersionNumber { key: key(), last: version }, false),
         (Error::AadEncoding { offset: 16 }, false),
+        (Error::TooManyMembers { most: 16 }, false),
     ];
     let mut add = |error, retryable| errors.push((error, retryable));
     for looks_like in GUESSES {

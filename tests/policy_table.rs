@@ -1,17 +1,77 @@
 //! What the state of a version forbids is forbidden at every entry point (THREATS row 4): each
-//! cell of state, suite and operation has its answer here, and a new operation needs a new cell.
+//! cell of state, suite, operation and way to the keyring (itself, behind several others, behind
+//! a cache that is cold or warm) has its answer here, and a new operation needs a new cell.
 
+mod combine;
+
+use combine::{PLAINTEXT, ROW, Scripted, ring, version};
 use envelock::{
-    Aad, Envelope, Error, KeyVersion, Lifecycle, MemoryKeyring, Refusal, RewrapOptions, Suite,
-    inspect,
+    CachingKeyring, CachingOptions, Envelope, Error, FallbackKeyring, KeyVersion, Keyring,
+    Lifecycle, MemoryKeyring, MultiKeyring, Refusal, RewrapOptions, Suite, inspect,
 };
+use std::sync::Arc;
+use std::time::Duration;
 
 type Outcome = Result<Vec<u8>, Error>;
-type Read = fn(&Envelope<&MemoryKeyring>, &[u8]) -> Outcome;
-type Write = fn(&Envelope<&MemoryKeyring>) -> Outcome;
+type Read = fn(&Envelope<&dyn Keyring>, &[u8]) -> Outcome;
+type Write = fn(&Envelope<&dyn Keyring>) -> Outcome;
+type Ways = Vec<(&'static str, Box<dyn Keyring>)>;
 
-const PLAINTEXT: &[u8] = b"payload";
-const ROW: Aad<'static> = Aad::new(b"row");
+/// Keyrings that lead to `own`; those that cache are cold. Beside it stand others: of another
+/// name, and of the same name with other material.
+fn ways(own: &Arc<Scripted>) -> Ways {
+    let own = || own.clone();
+    let backup = || ring("backup", 101);
+    let namesake = || ring("orders", 102);
+    let day = Duration::from_secs(86_400);
+    let options = CachingOptions::new().max_age(day).reuse(1 << 20, 1 << 40, day);
+    let cached = || CachingKeyring::with_options(own(), options);
+    let multi = || MultiKeyring::new(own()).with(backup()).unwrap();
+    let moving = || FallbackKeyring::new(namesake()).with(own()).unwrap();
+    vec![
+        ("plain", Box::new(own())),
+        ("multi, first", Box::new(multi())),
+        ("multi, last", Box::new(MultiKeyring::new(namesake()).with(own()).unwrap())),
+        ("fallback, first", Box::new(FallbackKeyring::new(own()).with(namesake()).unwrap())),
+        ("fallback, last", Box::new(moving())),
+        ("cached", Box::new(cached())),
+        ("cached twice", Box::new(CachingKeyring::with_options(cached(), options))),
+        ("cached multi", Box::new(CachingKeyring::with_options(multi(), options))),
+        ("cached fallback", Box::new(CachingKeyring::with_options(moving(), options))),
+        ("multi of cached", Box::new(MultiKeyring::new(backup()).with(cached()).unwrap())),
+        ("fallback, first cached", Box::new(FallbackKeyring::new(cached()))),
+    ]
+}
+
+fn backend() -> Arc<Scripted> {
+    Scripted::new(MemoryKeyring::create("orders").unwrap())
+}
+
+/// Asserts that every reader, by every way, is refused the message with `expected`.
+fn assert_refused(ways: &Ways, message: &[u8], expected: (u32, Refusal), case: &str) {
+    for (way, keyring) in ways {
+        let envelope = Envelope::new(&**keyring);
+        for (name, read) in readers() {
+            // Twice: a refusal, too, must not be learnt.
+            for _ in 0..2 {
+                let error = read(&envelope, message).unwrap_err();
+                assert_eq!(refused(&error), Some(expected), "{case} {way} {name}: {error:?}");
+            }
+        }
+    }
+}
+
+/// Asserts that every reader, by every way, opens the message; so the caches are warm.
+fn assert_opens(ways: &Ways, message: &[u8], case: &str) {
+    for (way, keyring) in ways {
+        let envelope = Envelope::new(&**keyring);
+        for (name, read) in readers() {
+            for _ in 0..2 {
+                assert_eq!(read(&envelope, message).unwrap(), PLAINTEXT, "{case} {way} {name}");
+            }
+        }
+    }
+}
 
 fn split(message: &[u8]) -> Result<(&[u8], Vec<u8>), Error> {
     let (header, body) = message.split_at(inspect(message)?.len());
@@ -76,7 +136,7 @@ fn readers() -> [(&'static str, Read); 10] {
 
 /// Every operation that wraps; each returns the message.
 fn writers() -> [(&'static str, Write); 6] {
-    fn buffer(envelope: &Envelope<&MemoryKeyring>) -> Result<Vec<u8>, Error> {
+    fn buffer(envelope: &Envelope<&dyn Keyring>) -> Result<Vec<u8>, Error> {
         let mut message = vec![0; envelope.message_len(PLAINTEXT.len())?];
         message[envelope.plaintext_range(PLAINTEXT.len())?].copy_from_slice(PLAINTEXT);
         Ok(message)
@@ -121,22 +181,48 @@ fn refused(error: &Error) -> Option<(u32, Refusal)> {
 #[test]
 fn a_disabled_version_opens_nothing_at_any_entry_point() {
     for suite in Suite::ALL {
-        let keyring = MemoryKeyring::create("orders").unwrap();
-        let envelope = Envelope::new(&keyring).with_suite(suite);
-        let old = envelope.encrypt(PLAINTEXT, ROW).unwrap();
-        keyring.rotate().unwrap();
-        for (name, read) in readers() {
-            assert_eq!(read(&envelope, &old).unwrap(), PLAINTEXT, "{suite} {name}: enabled");
+        let backend = backend();
+        let ring = &backend.ring;
+        let old = Envelope::new(ring).with_suite(suite).encrypt(PLAINTEXT, ROW).unwrap();
+        ring.rotate().unwrap();
+        let warm = ways(&backend);
+        assert_opens(&warm, &old, &format!("{suite} enabled"));
+        ring.disable(KeyVersion::FIRST).unwrap();
+        let disabled = (1, Refusal::Disabled);
+        assert_refused(&warm, &old, disabled, &format!("{suite} warm"));
+        assert_refused(&ways(&backend), &old, disabled, &format!("{suite} cold"));
+        ring.enable(KeyVersion::FIRST).unwrap();
+        assert_opens(&warm, &old, &format!("{suite} enabled again"));
+    }
+}
+
+/// SPEC R-COMPROMISED: it opens; it is rewrapped by nobody who does not name it; a strict keyring
+/// refuses it.
+#[test]
+fn a_compromised_version_is_refused_by_a_strict_keyring_at_every_entry_point() {
+    for suite in Suite::ALL {
+        let backend = backend();
+        let old = Envelope::new(&backend.ring).with_suite(suite).encrypt(PLAINTEXT, ROW).unwrap();
+        backend.ring.rotate().unwrap();
+        let warm = ways(&backend);
+        assert_opens(&warm, &old, &format!("{suite} before"));
+        backend.set(|script| script.compromised = Some(1));
+        let compromised = (1, Refusal::Compromised);
+        for (way, keyring) in warm.iter().chain(&ways(&backend)) {
+            let envelope = Envelope::new(&**keyring);
+            for (name, read) in readers() {
+                match (name.starts_with("rewrap"), read(&envelope, &old)) {
+                    (false, opened) => assert_eq!(opened.unwrap(), PLAINTEXT, "{way} {name}"),
+                    (true, Err(error)) => assert_eq!(refused(&error), Some(compromised), "{way}"),
+                    (true, Ok(_)) => panic!("{suite} {way} {name}: rewrapped unnamed"),
+                }
+            }
+            let named = RewrapOptions::new().from_compromised("orders", version(1));
+            assert!(envelope.rewrap(&old, named).unwrap().is_changed(), "{suite} {way}");
         }
-        keyring.disable(KeyVersion::FIRST).unwrap();
-        for (name, read) in readers() {
-            let error = read(&envelope, &old).unwrap_err();
-            assert_eq!(refused(&error), Some((1, Refusal::Disabled)), "{suite} {name}: {error:?}");
-        }
-        keyring.enable(KeyVersion::FIRST).unwrap();
-        for (name, read) in readers() {
-            assert_eq!(read(&envelope, &old).unwrap(), PLAINTEXT, "{suite} {name}: enabled again");
-        }
+        backend.set(|script| script.strict = true);
+        assert_refused(&warm, &old, compromised, &format!("{suite} warm"));
+        assert_refused(&ways(&backend), &old, compromised, &format!("{suite} cold"));
     }
 }
 
@@ -144,16 +230,82 @@ fn a_disabled_version_opens_nothing_at_any_entry_point() {
 #[test]
 fn an_unknown_version_is_replaced_by_no_other_at_any_entry_point() {
     for suite in Suite::ALL {
-        let keyring = MemoryKeyring::create("orders").unwrap();
-        let envelope = Envelope::new(&keyring).with_suite(suite);
+        let backend = backend();
+        let ways = ways(&backend);
+        let envelope = Envelope::new(&backend.ring).with_suite(suite);
         let mut message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
+        assert_opens(&ways, &message, "known");
         // The label says version 9 of the very same key material.
         message[28] = 9;
-        for (name, read) in readers() {
-            let error = read(&envelope, &message).unwrap_err();
-            let expected = Some((9, Refusal::UnknownVersion));
-            assert_eq!(refused(&error), expected, "{suite} {name}: {error:?}");
-            assert!(error.is_retryable());
+        assert_refused(&ways, &message, (9, Refusal::UnknownVersion), &format!("{suite}"));
+        let error = Envelope::new(&*ways[0].1).decrypt(&message, ROW).unwrap_err();
+        assert!(error.is_retryable());
+    }
+}
+
+/// SPEC W-ONE: the algorithm is the version's for life, and no cache answers for another.
+#[test]
+fn a_slot_of_another_algorithm_opens_at_no_entry_point() {
+    for suite in Suite::ALL {
+        let backend = backend();
+        let ways = ways(&backend);
+        let envelope = Envelope::new(&backend.ring).with_suite(suite);
+        let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
+        assert_opens(&ways, &message, "its own algorithm");
+        for algorithm in [4, 127, 128, 255] {
+            let mut message = message.clone();
+            message[37] = algorithm;
+            for (way, keyring) in &ways {
+                for (name, read) in readers() {
+                    let error = read(&Envelope::new(&**keyring), &message).unwrap_err();
+                    assert!(matches!(error, Error::NoKey { .. }), "{way} {name}: {error:?}");
+                }
+            }
+        }
+    }
+}
+
+/// What encrypts goes on with no batch whose version has been rotated away, disabled or marked.
+#[test]
+fn a_version_that_is_no_longer_the_primary_wraps_nothing_at_any_entry_point() {
+    type Change = fn(&Scripted);
+    let changes: [(&str, Change); 3] = [
+        ("rotated", |_| ()),
+        ("disabled", |backend| backend.ring.disable(version(1)).unwrap()),
+        ("compromised", |backend| {
+            backend.set(|script| (script.compromised, script.strict) = (Some(1), true));
+        }),
+    ];
+    for suite in Suite::ALL {
+        for (change_name, change) in changes {
+            for (at, (writer, write)) in writers().into_iter().enumerate() {
+                let backend = backend();
+                let ways = ways(&backend);
+                let before: Vec<_> = ways
+                    .iter()
+                    .map(|(_, keyring)| {
+                        let envelope = Envelope::new(&**keyring).with_suite(suite);
+                        // Some other writer begins the batch.
+                        writers()[(at + 1) % 6].1(&envelope).unwrap();
+                        write(&envelope).unwrap()
+                    })
+                    .collect();
+                backend.ring.rotate().unwrap();
+                change(&backend);
+                for ((way, keyring), before) in ways.iter().zip(before) {
+                    let after = write(&Envelope::new(&**keyring).with_suite(suite)).unwrap();
+                    let case = format!("{suite} {change_name} {writer} {way}");
+                    let id = |message: &[u8]| inspect(message).unwrap().data_key_id();
+                    for slot in inspect(&after).unwrap().slots() {
+                        let own = backend.ring.versions();
+                        let own =
+                            own.iter().any(|own| own.master_key_id == slot.label.master_key_id);
+                        assert!(!own || slot.label.version == version(2), "{case}");
+                        // Those that wrap elsewhere may go on.
+                        assert!(!own || id(&before) != id(&after), "{case}");
+                    }
+                }
+            }
         }
     }
 }
@@ -161,43 +313,46 @@ fn an_unknown_version_is_replaced_by_no_other_at_any_entry_point() {
 #[test]
 fn a_pending_version_opens_and_wraps_nothing_at_any_entry_point() {
     for suite in Suite::ALL {
-        let keyring = MemoryKeyring::create("orders").unwrap();
-        let envelope = Envelope::new(&keyring).with_suite(suite);
+        let backend = backend();
+        let keyring = &backend.ring;
+        let envelope = Envelope::new(keyring as &dyn Keyring).with_suite(suite);
         let pending = keyring.add_version().unwrap();
+        let ways = ways(&backend);
         for (name, write) in writers() {
             let message = write(&envelope).unwrap();
             let header = inspect(&message).unwrap();
             let label = header.slots().next().unwrap().label;
             assert_eq!((header.suite(), label.version), (suite, KeyVersion::FIRST), "{name}");
-            for (name, read) in readers() {
-                assert_eq!(read(&envelope, &message).unwrap(), PLAINTEXT, "{suite} {name}");
-            }
+            assert_opens(&ways, &message, name);
         }
         // After a rollback it is enabled, and its messages open as if it were pending.
         keyring.promote(pending).unwrap();
         let ahead = envelope.encrypt(PLAINTEXT, ROW).unwrap();
         keyring.promote(KeyVersion::FIRST).unwrap();
-        for (name, read) in readers() {
-            assert_eq!(read(&envelope, &ahead).unwrap(), PLAINTEXT, "{suite} {name}");
-        }
+        assert_opens(&ways, &ahead, "ahead");
     }
 }
 
 /// The suite is in the message: an envelope that writes another reads it all the same.
 #[test]
 fn the_suite_of_the_writer_decides_and_no_reader_changes_it() {
-    let keyring = MemoryKeyring::create("orders").unwrap();
-    for written in Suite::ALL {
-        let message = Envelope::new(&keyring).with_suite(written).encrypt(PLAINTEXT, ROW).unwrap();
-        for other in Suite::ALL {
-            let envelope = Envelope::new(&keyring).with_suite(other);
-            for (name, read) in readers() {
-                assert_eq!(read(&envelope, &message).unwrap(), PLAINTEXT, "{written} {name}");
-            }
-            let mut changed = message.clone();
-            changed[5] = other.id();
-            for (name, read) in readers().into_iter().filter(|_| other != written) {
-                assert!(read(&envelope, &changed).is_err(), "{written} as {other}: {name}");
+    let backend = backend();
+    for (way, keyring) in &ways(&backend) {
+        for written in Suite::ALL {
+            let writer = Envelope::new(&backend.ring).with_suite(written);
+            let message = writer.encrypt(PLAINTEXT, ROW).unwrap();
+            for other in Suite::ALL {
+                let envelope = Envelope::new(&**keyring).with_suite(other);
+                for (name, read) in readers() {
+                    let opened = read(&envelope, &message).unwrap();
+                    assert_eq!(opened, PLAINTEXT, "{written} {way} {name}");
+                }
+                let mut changed = message.clone();
+                changed[5] = other.id();
+                for (name, read) in readers().into_iter().filter(|_| other != written) {
+                    let answer = read(&envelope, &changed);
+                    assert!(answer.is_err(), "{written} as {other}: {way} {name}");
+                }
             }
         }
     }

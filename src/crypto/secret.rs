@@ -10,7 +10,7 @@ pub const MAX_DATA_KEY_LEN: usize = 32;
 /// Length of a software master key, in bytes.
 pub const MASTER_KEY_LEN: usize = 32;
 
-/// The key of one message, wiped on drop.
+/// The key of one message (or one bounded batch of messages), wiped on drop.
 ///
 /// A keyring reads it with [`expose`](Self::expose) when it wraps and fills it with
 /// [`set`](Self::set) or [`space`](Self::space) when it unwraps. It lives where the core put it

@@ -1,4 +1,4 @@
-//! Encryption: a fresh data key, its wraps, and the body under it.
+//! Encryption: a data key, fresh unless the keyring reuses one, its wraps, and the body under it.
 
 use super::length::body_len;
 use super::{Envelope, WithRng};
@@ -6,7 +6,7 @@ use crate::aad::Aad;
 use crate::body::{self, ChunkEncryptor, layout};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{ImmutableCore, write_header};
+use crate::format::{ImmutableCore, Suite, write_header};
 use crate::keyring::{Keyring, WrapContext};
 use crate::random::RandomPool;
 use alloc::vec;
@@ -102,7 +102,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         body: &mut [u8],
     ) -> Result<(), Error> {
         check_len(body, body_len(plaintext.len())?)?;
-        let encryptor = self.begin(header, aad)?;
+        let encryptor = self.begin(header, plaintext.len(), aad)?;
         body::encrypt_into(&encryptor, plaintext, body)
     }
 
@@ -119,30 +119,73 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         aad: Aad<'_>,
     ) -> Result<(), Error> {
         check_len(body, body_len(plaintext_len)?)?;
-        let encryptor = self.begin(header, aad)?;
+        let encryptor = self.begin(header, plaintext_len, aad)?;
         body::encrypt_in_place(&encryptor, body)
     }
 
-    /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption.
-    fn begin(&mut self, header: &mut [u8], aad: Aad<'_>) -> Result<ChunkEncryptor, Error> {
-        // SPEC K-RANDOM, B-SALT: all of it anew for each message.
-        let suite = self.envelope.suite;
+    /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption; or
+    /// does so with a data key that the keyring has wrapped before.
+    fn begin(
+        &mut self,
+        header: &mut [u8],
+        plaintext_len: usize,
+        aad: Aad<'_>,
+    ) -> Result<ChunkEncryptor, Error> {
+        let Envelope { keyring, suite, .. } = self.envelope;
+        let suite = *suite;
+        let plaintext_len = u64::try_from(plaintext_len).map_err(|_| Error::MessageTooLong)?;
         let mut pool = RandomPool::for_message(self.rng)?;
         let mut data_key = DataKey::empty();
+        let reused = keyring.reuse_data_key(suite, plaintext_len, &mut data_key);
+        if let Some(id_random) = reused.map_err(Error::from_wrap)? {
+            let message =
+                Begun { suite, id_random, data_key: &data_key, plaintext_len, reused: true };
+            // Its batch may have ended since, or its version been disabled: a fresh key will do.
+            if let Ok(encryptor) = message.write(keyring, header, aad, &mut pool) {
+                return Ok(encryptor);
+            }
+        }
+        // SPEC K-RANDOM: all of it anew.
         let needed = suite.data_key_len();
-        let key_length = || Error::KeyLength { len: 0, needed };
-        pool.try_fill_bytes(data_key.space(needed).ok_or_else(key_length)?)?;
+        let space = data_key.space(needed).ok_or(Error::KeyLength { len: 0, needed })?;
+        pool.try_fill_bytes(space)?;
         let mut id_random = [0; 8];
         pool.try_fill_bytes(&mut id_random)?;
+        let message = Begun { suite, id_random, data_key: &data_key, plaintext_len, reused: false };
+        message.write(keyring, header, aad, &mut pool)
+    }
+}
+
+/// A message whose data key is chosen.
+struct Begun<'k> {
+    suite: Suite,
+    id_random: [u8; 8],
+    data_key: &'k DataKey,
+    plaintext_len: u64,
+    reused: bool,
+}
+
+impl Begun<'_> {
+    /// Has the data key wrapped into `header`, and sets up the body's encryption.
+    fn write<K: Keyring, R: TryCryptoRng + ?Sized>(
+        &self,
+        keyring: &K,
+        header: &mut [u8],
+        aad: Aad<'_>,
+        pool: &mut RandomPool<'_, R>,
+    ) -> Result<ChunkEncryptor, Error> {
+        let Begun { suite, data_key, .. } = *self;
+        let (len, needed) = (data_key.len(), suite.data_key_len());
+        if len != needed {
+            return Err(Error::KeyLength { len, needed });
+        }
+        // SPEC B-SALT: anew for every body, also under a data key that has served before.
         let mut salt = [0; layout::SALT_LEN];
         pool.try_fill_bytes(&mut salt)?;
-
-        let core =
-            ImmutableCore::generate(suite, id_random, &data_key).map_err(|_| key_length())?;
-        let context = WrapContext::new(&core);
-        write_header(header, &core, |slots| {
-            self.envelope.keyring.wrap(&data_key, &context, slots, &mut pool)
-        })?;
+        let core = ImmutableCore::generate(suite, self.id_random, data_key)
+            .map_err(|_| Error::KeyLength { len, needed })?;
+        let context = WrapContext::for_message(&core, self.plaintext_len, self.reused);
+        write_header(header, &core, |slots| keyring.wrap(data_key, &context, slots, pool))?;
         ChunkEncryptor::new(suite, data_key.expose(), &salt, [core.as_bytes(), aad.as_bytes()])
     }
 }

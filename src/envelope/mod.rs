@@ -71,7 +71,9 @@ impl<K: Keyring> Envelope<K> {
     /// The same operations with random bytes from `rng`.
     ///
     /// One message draws 88 bytes in one call: data key, data key id, salt and wrap nonce, in
-    /// that order. A generator that repeats itself gives up everything.
+    /// that order. A generator that repeats itself gives up everything. Where the keyring reuses a
+    /// data key ([`Keyring::reuse_data_key`]), the first 24 bytes are the salt and the rest is
+    /// not used.
     pub fn with_rng<'e, R: ?Sized>(&'e self, rng: &'e mut R) -> WithRng<'e, K, R> {
         WithRng { envelope: self, rng }
     }

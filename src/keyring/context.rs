@@ -16,17 +16,30 @@ const MAX_LEN: usize = LABEL.len() + 22 + 1 + 4 + 8 + 1 + MAX_KEY_NAME_LEN;
 #[derive(Clone, Copy)]
 pub struct WrapContext<'a> {
     core: &'a ImmutableCore,
+    plaintext_len: Option<u64>,
+    reuses_data_key: bool,
     probe: bool,
 }
 
 impl<'a> WrapContext<'a> {
+    /// The context of an unwrap or a rewrap.
     pub(crate) fn new(core: &'a ImmutableCore) -> Self {
-        WrapContext { core, probe: false }
+        WrapContext { core, plaintext_len: None, reuses_data_key: false, probe: false }
     }
 
     /// For a slot that stands in no header, and is offered to see whether a keyring takes it.
     pub(crate) fn probing(core: &'a ImmutableCore) -> Self {
-        WrapContext { core, probe: true }
+        WrapContext { probe: true, ..WrapContext::new(core) }
+    }
+
+    /// The context of a message that is being encrypted.
+    pub(crate) fn for_message(
+        core: &'a ImmutableCore,
+        plaintext_len: u64,
+        reuses_data_key: bool,
+    ) -> Self {
+        let plaintext_len = Some(plaintext_len);
+        WrapContext { plaintext_len, reuses_data_key, ..WrapContext::new(core) }
     }
 
     /// Whether the slot stands in no header. Not for keyrings: they answer as ever.
@@ -43,6 +56,24 @@ impl<'a> WrapContext<'a> {
     /// itself.
     pub fn data_key_id(&self) -> DataKeyId {
         self.core.data_key_id()
+    }
+
+    /// Length in bytes of the plaintext that the data key is about to protect: known while a
+    /// message is encrypted, `None` while one is decrypted or rewrapped.
+    ///
+    /// For keyrings that count what a key version protects. It is not bound to the wrap.
+    pub fn plaintext_len(&self) -> Option<u64> {
+        self.plaintext_len
+    }
+
+    /// Whether the data key came from [`Keyring::reuse_data_key`] and has served before.
+    ///
+    /// A keyring that handed it out pushes the slots of its earlier wrap, or answers
+    /// [`KeyringError::NotMine`] if it has dropped them since: the core then draws a fresh key.
+    ///
+    /// [`Keyring::reuse_data_key`]: crate::Keyring::reuse_data_key
+    pub fn reuses_data_key(&self) -> bool {
+        self.reuses_data_key
     }
 
     /// The bytes that a wrap under `label` authenticates besides the data key (SPEC K-AAD).

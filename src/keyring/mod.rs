@@ -1,28 +1,38 @@
 //! Keyrings: what wraps and unwraps data keys under named, versioned master keys.
 
+#[cfg(feature = "std")]
+mod caching;
 mod context;
 mod counter;
 mod error;
+mod fallback;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
 mod lifecycle;
+mod members;
 mod memory;
+mod multi;
 mod software;
 mod software_keys;
 mod sync;
 
+#[cfg(feature = "std")]
+pub use caching::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};
 pub use context::{WrapAad, WrapContext};
 pub use error::{KeyringError, Refusal};
+pub use fallback::FallbackKeyring;
 #[cfg(all(feature = "file", unix))]
 pub use file::{
     Argon2Cost, CostFault, Damaged, FileAction, FileKeyring, FileKeyringOptions, KeyFileError,
     KeyFileFault, Protection, ProtectionKind, RecordFault, RecordName, Salvage,
 };
 pub use lifecycle::Lifecycle;
+pub use members::MAX_MEMBERS;
 pub use memory::MemoryKeyring;
+pub use multi::MultiKeyring;
 
 use crate::crypto::secret::DataKey;
-use crate::format::{Slot, SlotLabel, SlotWriter};
+use crate::format::{Slot, SlotLabel, SlotWriter, Suite};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -44,8 +54,9 @@ use alloc::sync::Arc;
 ///   any lock and never holds a borrow of a keyring's state across a call.
 /// - What is secret stays in the arguments: no error, log or panic message repeats it.
 ///
-/// `&K`, `Box<K>` and `Arc<K>` are keyrings too. `examples/custom_keyring.rs` implements the
-/// trait over a table of its own in some 60 lines.
+/// `&K`, `Box<K>` and `Arc<K>` are keyrings too. [`MultiKeyring`] and [`FallbackKeyring`] are
+/// made of several, `CachingKeyring` (feature `std`) of one whose calls cost something.
+/// `examples/custom_keyring.rs` implements the trait over a table of its own in some 60 lines.
 #[doc(alias = "key ring")]
 #[doc(alias = "provider")]
 pub trait Keyring: Send + Sync {
@@ -66,9 +77,10 @@ pub trait Keyring: Send + Sync {
     /// Wraps `data_key` under the primary version and pushes the slot; a keyring that wraps
     /// under several master keys pushes one slot for each.
     ///
-    /// Called once for each message that is encrypted. A slot that does not unwrap to the same
-    /// key loses the message: a backend that cannot be trusted unwraps and compares before it
-    /// pushes.
+    /// Called once for each message that is encrypted, and once more if a data key that
+    /// [`reuse_data_key`](Self::reuse_data_key) gave could not be wrapped. A slot that does not
+    /// unwrap to the same key loses the message: a backend that cannot be trusted unwraps and
+    /// compares before it pushes. [`WrapContext::plaintext_len`] says how much it will protect.
     ///
     /// # Errors
     ///
@@ -129,6 +141,34 @@ pub trait Keyring: Send + Sync {
         self.unwrap(slot, context, &mut data_key)?;
         context.verify(&data_key)?;
         self.wrap(&data_key, context, slots, rng)
+    }
+
+    /// Fills in a data key that this keyring wrapped before, and returns the random half of its
+    /// data key id; `None`, the provided answer, has the core draw a fresh one.
+    ///
+    /// Called once for each message that is encrypted, before [`wrap`](Self::wrap), which follows
+    /// at once with the same key and [`WrapContext::reuses_data_key`]. Only a keyring that bounds
+    /// how much one data key protects answers otherwise: [`CachingKeyring`]. The salt of each
+    /// body is fresh all the same, so a reused key costs no security of the cipher; whoever gets
+    /// it reads the whole batch, and bodies of a batch with equal associated data are
+    /// interchangeable. A wrong answer (a key under which nobody wrapped) loses the message.
+    ///
+    /// If the wrap of a reused key then fails, whatever the error, a fresh one is drawn.
+    ///
+    /// # Errors
+    ///
+    /// As [`wrap`](Self::wrap). Nothing is then encrypted; where a fresh key would do, the
+    /// answer is `None`.
+    ///
+    /// [`CachingKeyring`]: crate::CachingKeyring
+    fn reuse_data_key(
+        &self,
+        suite: Suite,
+        plaintext_len: u64,
+        data_key: &mut DataKey,
+    ) -> Result<Option<[u8; 8]>, KeyringError> {
+        let _ = (suite, plaintext_len, data_key);
+        Ok(None)
     }
 
     /// Says from its label alone whether `slot` is this keyring's, and under the primary.
@@ -223,6 +263,15 @@ macro_rules! forward_keyring {
                 rng: &mut KeyringRng<'_>,
             ) -> Result<(), KeyringError> {
                 (**self).rewrap(slot, context, slots, rng)
+            }
+
+            fn reuse_data_key(
+                &self,
+                suite: Suite,
+                plaintext_len: u64,
+                data_key: &mut DataKey,
+            ) -> Result<Option<[u8; 8]>, KeyringError> {
+                (**self).reuse_data_key(suite, plaintext_len, data_key)
             }
 
             fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {

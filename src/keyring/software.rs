@@ -65,6 +65,7 @@ impl SoftwareKey {
         let len = xaes::NONCE_LEN.saturating_add(key.len()).saturating_add(xaes::TAG_LEN);
         let wrapped = wrapped.get_mut(..len).ok_or(KeyringError::Authentication)?;
         self.wraps.add(1);
+        self.bytes.add(context.plaintext_len().unwrap_or(0));
         encrypt(&self.cipher, key, &context.wrap_aad(label), wrapped, rng)?;
         slots.push(label, wrapped)
     }

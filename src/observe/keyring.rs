@@ -3,7 +3,7 @@
 use super::{Event, Observer};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter, Suite};
 use crate::keyring::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, WrapContext};
 use crate::keyset::{Change, Changed, Keysets, Terms, Transition, VersionState};
 use crate::random::KeyringRng;
@@ -140,6 +140,15 @@ impl<K: Keyring, O: Observer> Keyring for ObservedKeyring<K, O> {
         self.unwrapped(slot.label);
         self.wrapped(slots, before);
         Ok(())
+    }
+
+    fn reuse_data_key(
+        &self,
+        suite: Suite,
+        plaintext_len: u64,
+        data_key: &mut DataKey,
+    ) -> Result<Option<[u8; 8]>, KeyringError> {
+        self.keyring.reuse_data_key(suite, plaintext_len, data_key)
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {

@@ -1,0 +1,91 @@
+//! The bounds of a cache, and what it counts.
+
+use core::time::Duration;
+
+/// How much a [`CachingKeyring`](crate::CachingKeyring) keeps, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct CachingOptions {
+    pub(super) capacity: usize,
+    pub(super) max_age: Duration,
+    pub(super) reuse: Option<Reuse>,
+}
+
+/// The bounds of one data key on the encrypting side.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reuse {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+    pub(super) age: Duration,
+}
+
+impl CachingOptions {
+    /// Up to 1,000 unwrapped data keys, for up to 60 seconds each; no reuse.
+    pub const fn new() -> Self {
+        CachingOptions { capacity: 1000, max_age: Duration::from_secs(60), reuse: None }
+    }
+
+    /// Keeps at most `capacity` unwrapped data keys; the least recently used gives way. 0 keeps
+    /// none, and still makes one call for threads that want the same key at once.
+    ///
+    /// An entry takes some 300 bytes with software keys, and as much more as the wrapped key of a
+    /// service is longer than 72 bytes.
+    #[must_use]
+    pub const fn capacity(mut self, capacity: usize) -> Self {
+        self.capacity = capacity;
+        self
+    }
+
+    /// Serves an unwrapped data key for less than `max_age`, counted from before the call that
+    /// unwrapped it; hits do not prolong it.
+    ///
+    /// It bounds how long a cached key outlives a disable that the inner keyring's `freshness`
+    /// does not see. Longer saves calls; shorter takes a right away sooner. 0 keeps none.
+    #[must_use]
+    pub const fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = max_age;
+        self
+    }
+
+    /// Lets one data key serve for `messages` messages of `bytes` bytes of plaintext in all,
+    /// within less than `age` of its wrap: whichever bound comes first ends the batch. 0 or 1
+    /// messages are no reuse.
+    ///
+    /// A message longer than what is left of `bytes` gets a fresh key, and the batch goes on with
+    /// whichever of the two keys has more left.
+    ///
+    /// # Security
+    ///
+    /// Bodies stay apart: each has a salt, and so a key, of its own. What a batch shares is
+    /// its data key and the data key id in its headers: who is given the data key of one message
+    /// reads all, and the id shows that they belong together. Bodies of one batch with equal
+    /// associated data can be exchanged, so associated data must name the record.
+    #[must_use]
+    pub const fn reuse(mut self, messages: u64, bytes: u64, age: Duration) -> Self {
+        self.reuse = Some(Reuse { messages, bytes, age });
+        self
+    }
+}
+
+impl Default for CachingOptions {
+    fn default() -> Self {
+        CachingOptions::new()
+    }
+}
+
+/// What a [`CachingKeyring`](crate::CachingKeyring) has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CachingStats {
+    /// Data keys served without a call of the inner keyring, those of [`waits`](Self::waits) that
+    /// succeeded included.
+    pub hits: u64,
+    /// Calls of the inner keyring, failed ones included, for keys that were not there. What the
+    /// inner keyring refuses or disowns by its label is not counted.
+    pub misses: u64,
+    /// Data keys that gave way to others for want of room.
+    pub evictions: u64,
+    /// Messages encrypted under a data key that had served before.
+    pub reused: u64,
+    /// Times a thread came to wait for another's call.
+    pub waits: u64,
+}

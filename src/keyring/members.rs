@@ -1,0 +1,169 @@
+//! The members of a combined keyring, and one answer from all of theirs.
+
+use super::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
+use crate::crypto::secret::DataKey;
+use crate::error::Error;
+use crate::format::{MAX_SLOTS, Slot};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Most members of a combined keyring: as many as a header has slots.
+pub const MAX_MEMBERS: usize = MAX_SLOTS;
+
+/// One keyring or more, in order.
+pub(super) struct Members {
+    first: Box<dyn Keyring>,
+    rest: Vec<Box<dyn Keyring>>,
+}
+
+impl Members {
+    pub(super) fn new(first: Box<dyn Keyring>) -> Self {
+        Members { first, rest: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, member: Box<dyn Keyring>) -> Result<(), Error> {
+        if self.len() >= MAX_MEMBERS {
+            return Err(Error::TooManyMembers { most: MAX_MEMBERS });
+        }
+        self.rest.push(member);
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rest.len().saturating_add(1)
+    }
+
+    pub(super) fn first(&self) -> &dyn Keyring {
+        &*self.first
+    }
+
+    /// All but the first.
+    pub(super) fn rest(&self) -> impl Iterator<Item = &dyn Keyring> {
+        self.rest.iter().map(|member| &**member)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &dyn Keyring> {
+        core::iter::once(self.first()).chain(self.rest())
+    }
+
+    /// Unwraps with the first member that opens the slot.
+    pub(super) fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        let mut answers = Answers::default();
+        for member in self.iter() {
+            match unwrap_verified(member, slot, context, data_key) {
+                Ok(()) => return Ok(()),
+                Err(error) => answers.add(error),
+            }
+        }
+        Err(answers.into_error())
+    }
+}
+
+impl fmt::Debug for Members {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} members", self.len())
+    }
+}
+
+/// Unwraps `slot`, and checks that the key is the message's: a member that answers with another
+/// must not hide one that opens.
+pub(super) fn unwrap_verified(
+    member: &dyn Keyring,
+    slot: &Slot<'_>,
+    context: &WrapContext<'_>,
+    data_key: &mut DataKey,
+) -> Result<(), KeyringError> {
+    data_key.wipe();
+    let opened = member.unwrap(slot, context, data_key).and_then(|()| context.verify(data_key));
+    if opened.is_err() {
+        data_key.wipe();
+    }
+    opened
+}
+
+/// Why no member opened a slot: the answer that tells most.
+#[derive(Default)]
+pub(super) struct Answers(Option<KeyringError>);
+
+impl Answers {
+    /// The first of several that tell as much is kept.
+    pub(super) fn add(&mut self, error: KeyringError) {
+        if self.0.as_ref().is_none_or(|known| rank(&error) > rank(known)) {
+            self.0 = Some(error);
+        }
+    }
+
+    pub(super) fn into_error(self) -> KeyringError {
+        self.0.unwrap_or(KeyringError::NotMine)
+    }
+}
+
+/// Unavailable, refused by a state, authentication failed, refused as unknown, not mine. A member
+/// that has the version knows more of the slot than one that does not.
+fn rank(error: &KeyringError) -> u8 {
+    match error {
+        KeyringError::NotMine => 0,
+        KeyringError::Refused(Refusal::UnknownVersion) => 1,
+        KeyringError::Authentication => 2,
+        KeyringError::Refused(_) => 3,
+        // It may well open later.
+        _ => 4,
+    }
+}
+
+/// Whether another member may open or rewrap a slot of which one says this.
+pub(super) fn concerns_slot(error: &KeyringError) -> bool {
+    matches!(error, KeyringError::NotMine | KeyringError::Refused(_) | KeyringError::Authentication)
+}
+
+/// How a slot stands to several keyrings, going by what each says of it.
+pub(super) struct Standing {
+    best: Freshness,
+    failure: Option<KeyringError>,
+}
+
+impl Standing {
+    pub(super) fn new() -> Self {
+        Standing { best: Freshness::NotMine, failure: None }
+    }
+
+    pub(super) fn add(&mut self, answer: Result<Freshness, KeyringError>) {
+        match answer {
+            Ok(freshness) if freshness_rank(freshness) > freshness_rank(self.best) => {
+                self.best = freshness;
+            }
+            Ok(_) => {}
+            Err(error) => {
+                self.failure.get_or_insert(error);
+            }
+        }
+    }
+
+    /// The best answer; where no member has the slot in use, one that did not answer might.
+    pub(super) fn into_freshness(self) -> Result<Freshness, KeyringError> {
+        match self.failure {
+            Some(error) if freshness_rank(self.best) < freshness_rank(Freshness::Stale) => {
+                Err(error)
+            }
+            _ => Ok(self.best),
+        }
+    }
+}
+
+/// Where one member's material is marked compromised, another's word does not make it good.
+fn freshness_rank(freshness: Freshness) -> u8 {
+    match freshness {
+        Freshness::NotMine => 0,
+        Freshness::Refused(Refusal::UnknownVersion) => 1,
+        Freshness::Refused(_) => 2,
+        Freshness::Stale => 3,
+        Freshness::Primary => 4,
+        Freshness::Compromised => 5,
+    }
+}

@@ -1,0 +1,118 @@
+//! Several keyrings at once: any one of them can decrypt.
+
+use super::members::{Answers, Members, Standing};
+use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
+use crate::crypto::secret::DataKey;
+use crate::error::Error;
+use crate::format::{Slot, SlotLabel, SlotWriter};
+use crate::random::KeyringRng;
+use alloc::boxed::Box;
+
+/// A keyring of several: wraps with every member, so that any one of them can decrypt later.
+///
+/// For a second region, a recovery key, two departments. Each member adds a slot to the header;
+/// there can be at most 16 in all ([`MAX_MEMBERS`](crate::MAX_MEMBERS)).
+///
+/// ```
+/// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
+/// use envelock::{Aad, Envelope, MemoryKeyring, MultiKeyring};
+/// use std::sync::Arc;
+///
+/// let orders = Arc::new(MemoryKeyring::create("orders")?);
+/// let recovery = Arc::new(MemoryKeyring::create("recovery")?);
+/// let both = MultiKeyring::new(orders).with(recovery.clone())?;
+/// let message = Envelope::new(both).encrypt(b"hello", Aad::none())?;
+/// assert_eq!(Envelope::new(recovery).decrypt(&message, Aad::none())?, b"hello");
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "std"))] fn main() {}
+/// ```
+///
+/// # Contract
+///
+/// - **Encryption needs every member.** If one cannot wrap, nothing is encrypted: a message that
+///   this member cannot open later would be a loss that nobody notices. Two members that would
+///   write a slot of the same name, version and master key id give [`Error::Slot`].
+/// - **Decryption needs one.** Members are asked in order until one opens the slot with the
+///   message's key; a member that does not answer hides none behind it. If none opens, the answer
+///   is the first of: unavailable, refused by a state, authentication failed, refused as unknown,
+///   not mine.
+/// - **A rewrap stays with the owner**: each slot goes to the primary of the member that opens
+///   it, under the same name. A member that was added later gets no slot in old messages; that
+///   takes a new encryption.
+/// - A slot stands to this keyring as to the member that knows most of it. A version that any
+///   member has marked compromised is compromised.
+/// - It never reuses a data key. To do that, cache around it: `CachingKeyring<MultiKeyring>`.
+#[derive(Debug)]
+pub struct MultiKeyring {
+    members: Members,
+}
+
+impl MultiKeyring {
+    /// A keyring with one member. An `Arc` of a keyring is one too: its other handles can go on
+    /// administering it.
+    pub fn new(first: impl Keyring + 'static) -> Self {
+        MultiKeyring { members: Members::new(Box::new(first)) }
+    }
+
+    /// Adds a member, the last to be asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyMembers`] for the 17th.
+    pub fn with(mut self, member: impl Keyring + 'static) -> Result<Self, Error> {
+        self.members.add(Box::new(member))?;
+        Ok(self)
+    }
+}
+
+impl Keyring for MultiKeyring {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.members.iter().try_for_each(|member| member.primary(visit))
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.members.iter().try_for_each(|member| member.wrap(data_key, context, slots, rng))
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        self.members.unwrap(slot, context, data_key)
+    }
+
+    fn rewrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let mut answers = Answers::default();
+        for member in self.members.iter() {
+            match member.rewrap(slot, context, slots, rng) {
+                // What the core must see at once: it makes more room.
+                answer @ (Ok(()) | Err(KeyringError::Slot(_) | KeyringError::Randomness(_))) => {
+                    return answer;
+                }
+                Err(error) => answers.add(error),
+            }
+        }
+        Err(answers.into_error())
+    }
+
+    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        let mut standing = Standing::new();
+        self.members.iter().for_each(|member| standing.add(member.freshness(slot)));
+        standing.into_freshness()
+    }
+}

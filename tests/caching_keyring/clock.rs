@@ -1,0 +1,66 @@
+//! Time that passes when it is told to.
+
+use super::combine::Scripted;
+use envelock::{
+    CacheClock, DataKey, Freshness, Keyring, KeyringError, KeyringRng, PrimaryKey, Slot, SlotLabel,
+    SlotWriter, WrapContext,
+};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+#[derive(Default)]
+pub struct FakeClock(Mutex<Duration>);
+
+impl FakeClock {
+    pub fn advance(&self, by: Duration) {
+        *self.0.lock().unwrap() += by;
+    }
+
+    pub fn set(&self, to: Duration) {
+        *self.0.lock().unwrap() = to;
+    }
+}
+
+impl CacheClock for FakeClock {
+    fn now(&self) -> Duration {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// A backend whose calls take time.
+pub struct Slow<'c> {
+    pub inner: Arc<Scripted>,
+    pub clock: &'c FakeClock,
+    pub takes: Duration,
+}
+
+impl Keyring for Slow<'_> {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.inner.primary(visit)
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.clock.advance(self.takes);
+        self.inner.wrap(data_key, context, slots, rng)
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        self.clock.advance(self.takes);
+        self.inner.unwrap(slot, context, data_key)
+    }
+
+    fn freshness(&self, label: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        self.inner.freshness(label)
+    }
+}

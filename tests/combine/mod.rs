@@ -1,0 +1,218 @@
+//! A keyring for tests of combined ones: a real one, of which each answer can be replaced and each
+//! call is counted.
+
+#![allow(dead_code, reason = "each test file uses what it needs")]
+
+use envelock::{
+    Aad, DataKey, Error, Freshness, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKey,
+    MemoryKeyring, PrimaryKey, Refusal, Slot, SlotLabel, SlotWriter, WrapContext, inspect,
+};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+pub const ROW: Aad<'static> = Aad::new(b"row");
+pub const PLAINTEXT: &[u8] = b"payload";
+
+pub fn version(number: u32) -> KeyVersion {
+    KeyVersion::new(number).unwrap()
+}
+
+/// A keyring of `name` whose version 1 is made of `byte`.
+pub fn ring(name: &str, byte: u8) -> MemoryKeyring {
+    MemoryKeyring::import(name, KeyVersion::FIRST, &MasterKey::from_bytes(&[byte; 32])).unwrap()
+}
+
+/// Name and version of each slot.
+pub fn labels(header: &[u8]) -> Vec<(String, u32)> {
+    let label = |slot: Slot<'_>| (slot.label.name.as_str().into(), slot.label.version.number());
+    inspect(header).unwrap().slots().map(label).collect()
+}
+
+pub fn label(name: &str, version: u32) -> (String, u32) {
+    (name.into(), version)
+}
+
+pub fn down() -> KeyringError {
+    KeyringError::unavailable(std::io::Error::other("connection refused"))
+}
+
+/// What a replaced method does.
+#[derive(Clone, Default)]
+pub struct Script {
+    /// Every call: the backend does not answer.
+    pub down: bool,
+    /// `unwrap` answers this, whatever the slot.
+    pub unwrap: Option<KeyringError>,
+    /// `unwrap` succeeds with another key.
+    pub careless: bool,
+    /// `freshness` answers this, whatever the slot.
+    pub freshness: Option<Freshness>,
+    /// `freshness` does not answer.
+    pub freshness_down: bool,
+    /// This version is marked compromised; refused if `strict`.
+    pub compromised: Option<u32>,
+    pub strict: bool,
+}
+
+/// How often each method was called.
+#[derive(Default)]
+pub struct Counts {
+    pub primary: AtomicUsize,
+    pub wrap: AtomicUsize,
+    pub unwrap: AtomicUsize,
+    pub rewrap: AtomicUsize,
+    pub freshness: AtomicUsize,
+}
+
+pub struct Scripted {
+    pub ring: MemoryKeyring,
+    pub script: Mutex<Script>,
+    pub counts: Counts,
+}
+
+impl Scripted {
+    pub fn new(ring: MemoryKeyring) -> Arc<Self> {
+        let (script, counts) = Default::default();
+        Arc::new(Scripted { ring, script, counts })
+    }
+
+    pub fn set(&self, change: impl FnOnce(&mut Script)) {
+        change(&mut self.script.lock().unwrap());
+    }
+
+    /// Wraps and unwraps since the last time.
+    pub fn calls(&self) -> (usize, usize) {
+        (self.counts.wrap.swap(0, Relaxed), self.counts.unwrap.swap(0, Relaxed))
+    }
+
+    fn script(&self, count: &AtomicUsize) -> Result<Script, KeyringError> {
+        count.fetch_add(1, Relaxed);
+        let script = self.script.lock().unwrap().clone();
+        if script.down { Err(down()) } else { Ok(script) }
+    }
+}
+
+impl Keyring for Scripted {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.script(&self.counts.primary)?;
+        self.ring.primary(visit)
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.script(&self.counts.wrap)?;
+        self.ring.wrap(data_key, context, slots, rng)
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        let script = self.script(&self.counts.unwrap)?;
+        if script.careless {
+            assert!(data_key.set(&[0x5A; 32]));
+            return Ok(());
+        }
+        let refused = script.strict && script.compromised == Some(slot.label.version.number());
+        match script.unwrap {
+            Some(error) => Err(error),
+            None if refused => Err(KeyringError::Refused(Refusal::Compromised)),
+            None => self.ring.unwrap(slot, context, data_key),
+        }
+    }
+
+    fn rewrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.script(&self.counts.rewrap)?;
+        let mut data_key = DataKey::empty();
+        self.unwrap(slot, context, &mut data_key)?;
+        context.verify(&data_key)?;
+        self.wrap(&data_key, context, slots, rng)
+    }
+
+    fn freshness(&self, label: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        let script = self.script(&self.counts.freshness)?;
+        if script.freshness_down {
+            return Err(down());
+        }
+        if let Some(freshness) = script.freshness {
+            return Ok(freshness);
+        }
+        Ok(match self.ring.freshness(label)? {
+            Freshness::Stale | Freshness::Primary
+                if script.compromised == Some(label.version.number()) =>
+            {
+                match script.strict {
+                    true => Freshness::Refused(Refusal::Compromised),
+                    false => Freshness::Compromised,
+                }
+            }
+            other => other,
+        })
+    }
+}
+
+/// An answer of a keyring, or an error of an envelope, in one comparable form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    NotMine,
+    Refused(Refusal),
+    Authentication,
+    Unavailable,
+}
+
+impl Said {
+    pub const ALL: [Said; 8] = [
+        Said::NotMine,
+        Said::Refused(Refusal::UnknownVersion),
+        Said::Refused(Refusal::Disabled),
+        Said::Refused(Refusal::Compromised),
+        Said::Refused(Refusal::DestroyScheduled),
+        Said::Refused(Refusal::Destroyed),
+        Said::Authentication,
+        Said::Unavailable,
+    ];
+
+    pub fn error(self) -> KeyringError {
+        match self {
+            Said::NotMine => KeyringError::NotMine,
+            Said::Refused(refusal) => KeyringError::Refused(refusal),
+            Said::Authentication => KeyringError::Authentication,
+            Said::Unavailable => down(),
+        }
+    }
+
+    pub fn of(error: &Error) -> Self {
+        match error {
+            Error::NoKey { .. } => Said::NotMine,
+            Error::Refused { refusal, .. } => Said::Refused(*refusal),
+            Error::Authentication => Said::Authentication,
+            Error::Unavailable { .. } => Said::Unavailable,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What two members' answers are together: the higher rank, the first of equals.
+    pub fn and(self, second: Said) -> Said {
+        let rank = |said| match said {
+            Said::NotMine => 0,
+            Said::Refused(Refusal::UnknownVersion) => 1,
+            Said::Authentication => 2,
+            Said::Refused(_) => 3,
+            Said::Unavailable => 4,
+        };
+        if rank(second) > rank(self) { second } else { self }
+    }
+}
