@@ -4,6 +4,7 @@
 #
 #   crypto  src/crypto/: uses nothing of the crate but itself; alone in naming cipher crates
 #   core    everything else: no std, file, socket, clock, environment, thread, hidden randomness
+#   facade  `tracing` and `metrics` are named in src/observe/ alone
 #   rim     what ALLOWED lists, each with its reason; that it stands behind feature `std` is
 #           proved by the build in no_std.sh
 set -euo pipefail
@@ -25,6 +26,7 @@ io        | src/keyring/caching/mod.rs     | core::time::Duration | ages: number
 io        | src/keyring/caching/options.rs | core::time::Duration | ages: numbers, no clock
 io        | src/keyring/caching/store.rs   | core::time::Duration | ages: numbers, no clock
 feature   | src/keyring/mod.rs    | .                              | declares the caching keyring, part of the rim
+std       | src/observe/metrics.rs | std::sync::                   | the rim: the names that have series, behind feature metrics
 feature   | src/lib.rs            | .                              | declares the rim
 feature   | src/envelope/mod.rs   | .                              | declares envelope/os.rs, part of the rim
 feature   | src/keyring/sync.rs   | .                              | chooses the lock
@@ -150,6 +152,9 @@ check os-random 'hidden randomness outside of the rim' \
     '\b(OsRandom|os_random|getrandom|OsRng|SysRng|thread_rng)\b'
 check io 'a file, socket, clock, environment or thread, which no part of the crate has yet' \
     '\b(std|core|alloc)::(fs|net|time|env|thread|process|io|path|os)\b|\b(Instant|SystemTime|File|TcpStream|UdpSocket)\b|\benv!|\bthread::|\bprintln!|\beprintln!|\bdbg!'
+check facade 'a facade for logs or metrics is named outside of src/observe/' \
+    '(^|[^:a-z_])(tracing|metrics)(::|!)|\b(use|extern crate) +(::)?(tracing|metrics)\b' \
+    '^src/[^o]|^src/o[^b]'
 check unsafe 'unsafe code' '\bunsafe(_code)?\b'
 check panic 'a panic in waiting' \
     '\.unwrap\(\)|\.expect\(|\.unwrap_err\(|\.expect_err\(|\b(panic|todo|unimplemented|unreachable|assert|assert_eq|assert_ne)!'

@@ -44,6 +44,10 @@ begin 'cargo test: units, properties, sweeps, vectors, golden files'
 cargo test --locked --quiet --lib --bins --tests --examples
 end
 
+begin 'cargo test: observers of the tracing and metrics facades'
+cargo test --locked --quiet --all-features --test observe_features
+end
+
 begin 'cargo test: documentation'
 cargo test --locked --quiet --doc
 end
