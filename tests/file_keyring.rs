@@ -492,6 +492,10 @@ fn reloads_are_observed_and_an_observer_may_use_the_keyring() {
             Event::Reloaded { revision, from_revision } => {
                 format!("reloaded {revision} from {from_revision}")
             }
+            Event::Rotated { key, from, to, revision } => {
+                let from = from.map(KeyVersion::number);
+                format!("{key} rotated from {from:?} to {to}, revision {revision}")
+            }
             Event::ReloadFailed { error } => format!("failed: {error}"),
             other => format!("{other:?}"),
         };
@@ -506,9 +510,10 @@ fn reloads_are_observed_and_an_observer_may_use_the_keyring() {
         Envelope::new(&keyring).encrypt(b"lost", ROW).unwrap_err();
     }
     let events = events.lock().unwrap();
-    assert_eq!(events.len(), 2, "{events:?}");
+    assert_eq!(events.len(), 3, "{events:?}");
     assert_eq!(events[0], "reloaded 2 from 1");
-    assert!(events[1].starts_with("failed: there is no file"), "{}", events[1]);
+    assert_eq!(events[1], "orders rotated from Some(1) to 2, revision 2");
+    assert!(events[2].starts_with("failed: there is no file"), "{}", events[2]);
 }
 
 #[test]

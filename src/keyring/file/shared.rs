@@ -13,10 +13,11 @@ use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::KeyringError;
 use crate::keyring::software_keys::SoftwareKeys;
-use crate::keyset::{Change, Keysets, Material, Terms};
+use crate::keyset::{Change, Keyset, Keysets, Material, Terms};
 use crate::observe::Event;
 use crate::random::RandomPool;
 use crate::time::Timestamp;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Deref;
@@ -50,6 +51,7 @@ pub(super) struct Shared {
 /// What happened to the state.
 enum News {
     Reloaded { revision: u64, from_revision: u64 },
+    Rotated { key: String, from: Option<KeyVersion>, to: KeyVersion, revision: u64 },
     Failed(KeyFileError),
 }
 
@@ -223,6 +225,7 @@ impl Shared {
         let new = Arc::new(new);
         self.install(new.clone());
         self.report(News::Reloaded { revision: to, from_revision: from });
+        self.report_rotations(&known.keys.keysets, &new.keys.keysets);
         Ok(new)
     }
 
@@ -255,6 +258,21 @@ impl Shared {
         }
     }
 
+    /// Reports each key whose primary is another than before.
+    fn report_rotations(&self, before: &Keysets, after: &Keysets) {
+        if self.options.observer.is_none() {
+            return;
+        }
+        for keyset in after.iter() {
+            let key = keyset.name().as_str();
+            let from = before.keyset(key).and_then(Keyset::primary);
+            if let Some(to) = keyset.primary().filter(|to| Some(*to) != from) {
+                let revision = after.revision();
+                self.report(News::Rotated { key: key.into(), from, to, revision });
+            }
+        }
+    }
+
     /// Tells the observer; no lock is held.
     pub(super) fn publish(&self) {
         let Some(observer) = &self.options.observer else { return };
@@ -263,6 +281,9 @@ impl Shared {
             observer.event(&match news {
                 News::Reloaded { revision, from_revision } => {
                     Event::Reloaded { revision: *revision, from_revision: *from_revision }
+                }
+                News::Rotated { key, from, to, revision } => {
+                    Event::Rotated { key, from: *from, to: *to, revision: *revision }
                 }
                 News::Failed(error) => Event::ReloadFailed { error },
             });
