@@ -67,22 +67,26 @@ fn a_hit_calls_no_backend() {
 /// of these, or spare the backend a question that it must be asked.
 #[test]
 fn every_bit_of_core_and_slot_is_part_of_what_an_entry_is_found_by() {
-    let (backend, clock) = (backend(), FakeClock::default());
-    let cache = cache(&backend, CachingOptions::new(), &clock);
-    let message = &messages(&backend, 1)[0];
-    let header_len = inspect(message).unwrap().len();
-    let (cached, uncached) = (Envelope::new(&cache), Envelope::new(&backend.ring));
-    for bit in 0..header_len * 8 {
-        assert_eq!(cached.decrypt(message, ROW).unwrap(), PLAINTEXT, "warm");
-        let mut changed = message.clone();
-        changed[bit / 8] ^= 1 << (bit % 8);
-        let expected = uncached.decrypt(&changed, ROW).unwrap_err();
-        for _ in 0..2 {
-            let error = cached.decrypt(&changed, ROW).unwrap_err();
-            assert_eq!(format!("{error:?}"), format!("{expected:?}"), "bit {bit}");
+    // Also beneath it a keyring whose freshness knows nothing, and takes every slot for its own.
+    for freshness in [None, Some(Freshness::Stale)] {
+        let (backend, clock) = (backend(), FakeClock::default());
+        backend.set(|script| script.freshness = freshness);
+        let cache = cache(&backend, CachingOptions::new(), &clock);
+        let message = &messages(&backend, 1)[0];
+        let header_len = inspect(message).unwrap().len();
+        let (cached, uncached) = (Envelope::new(&cache), Envelope::new(&backend.ring));
+        for bit in 0..header_len * 8 {
+            assert_eq!(cached.decrypt(message, ROW).unwrap(), PLAINTEXT, "warm");
+            let mut changed = message.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            let expected = uncached.decrypt(&changed, ROW).unwrap_err();
+            for _ in 0..2 {
+                let error = cached.decrypt(&changed, ROW).unwrap_err();
+                assert_eq!(format!("{error:?}"), format!("{expected:?}"), "bit {bit}");
+            }
         }
+        assert_eq!(cache.len(), 1, "something else is cached");
     }
-    assert_eq!(cache.len(), 1, "something else is cached");
 }
 
 #[test]

@@ -204,6 +204,8 @@ fn what_is_not_under_the_firsts_primary_is_stale() {
         }
         let members = moving();
         members[0].set(|script| script.freshness_down = true);
+        // Stale there, it might be under the first's primary all the same.
+        members[1].set(|script| script.freshness = Some(Stale));
         let answer = fallback(&members).freshness(&label);
         assert!(matches!(answer, Err(KeyringError::Unavailable { .. })));
     }

@@ -11,6 +11,7 @@ use envelock::{
 };
 use rand_chacha::ChaCha20Rng;
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -179,6 +180,22 @@ fn a_message_of_a_reused_key_draws_its_salt_first() {
     assert_eq!((&first[..24], &second[..24]), (&drawn[40..64], &drawn[..24]));
 }
 
+/// Nothing takes the place of a batch that has ended, and it does not come back.
+#[test]
+fn a_batch_that_ended_does_not_come_back() {
+    let (backend, clock) = (backend(), FakeClock::default());
+    let cache = cache(&backend, reuse(1000, 100), &clock);
+    let envelope = Envelope::new(&cache);
+    let first = envelope.encrypt(PLAINTEXT, ROW).unwrap();
+    backend.set(|script| script.compromised = Some(1));
+    // It fits, and ends the batch; it leaves less than the batch had.
+    let ends = envelope.encrypt(&[0; 93], ROW).unwrap();
+    backend.set(|script| *script = Default::default());
+    let last = envelope.encrypt(PLAINTEXT, ROW).unwrap();
+    assert!(id(&first) != id(&ends) && id(&first) != id(&last));
+    assert_eq!(id(&ends), id(&last));
+}
+
 /// What ends a batch, at once; each returns the version that wraps then.
 #[test]
 fn a_rotation_a_disable_and_a_compromise_end_a_batch_at_once() {
@@ -205,7 +222,7 @@ fn a_rotation_a_disable_and_a_compromise_end_a_batch_at_once() {
     ];
     for (name, end) in ends {
         let (backend, clock) = (backend(), FakeClock::default());
-        let cache = cache(&backend, reuse(1000, 1 << 20), &clock);
+        let cache = cache(&backend, reuse(1000, 100), &clock);
         let envelope = Envelope::new(&cache);
         let before = [(); 2].map(|()| envelope.encrypt(PLAINTEXT, ROW).unwrap());
         assert_eq!(id(&before[0]), id(&before[1]));
@@ -259,6 +276,51 @@ fn a_batch_of_several_slots_ends_with_any_of_them() {
         let rewrapped = envelope.rewrap(&before[0], Default::default()).unwrap();
         assert_eq!(labels(rewrapped.header())[rotated].1, 2);
     }
+}
+
+/// A keyring that begins to wrap under another master key as well: its slots are still good, and
+/// there are too few of them.
+#[test]
+fn a_batch_ends_where_another_slot_would_be_written() {
+    struct Growing(Arc<Scripted>, Arc<Scripted>, AtomicBool);
+    impl Growing {
+        fn members(&self) -> impl Iterator<Item = &Arc<Scripted>> {
+            [&self.0, &self.1].into_iter().take(1 + usize::from(self.2.load(Relaxed)))
+        }
+    }
+    impl Keyring for Growing {
+        fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+            self.members().try_for_each(|member| member.primary(visit))
+        }
+        fn wrap(
+            &self,
+            data_key: &DataKey,
+            context: &WrapContext<'_>,
+            slots: &mut SlotWriter<'_>,
+            rng: &mut KeyringRng<'_>,
+        ) -> Result<(), KeyringError> {
+            self.members().try_for_each(|member| member.wrap(data_key, context, slots, rng))
+        }
+        fn unwrap(
+            &self,
+            slot: &Slot<'_>,
+            context: &WrapContext<'_>,
+            data_key: &mut DataKey,
+        ) -> Result<(), KeyringError> {
+            self.0.unwrap(slot, context, data_key)
+        }
+    }
+    let growing = Growing(backend(), Scripted::new(ring("backup", 2)), AtomicBool::new(false));
+    let cache = CachingKeyring::with_options(growing, reuse(1000, 1 << 20));
+    let envelope = Envelope::new(&cache);
+    let first = [(); 2].map(|()| envelope.encrypt(PLAINTEXT, ROW).unwrap());
+    cache.inner().2.store(true, Relaxed);
+    let both = [(); 2].map(|()| envelope.encrypt(PLAINTEXT, ROW).unwrap());
+    cache.inner().2.store(false, Relaxed);
+    let last = envelope.encrypt(PLAINTEXT, ROW).unwrap();
+    let slots = [&first[1], &both[0], &both[1], &last].map(|message| labels(message).len());
+    assert_eq!(slots, [1, 2, 2, 1]);
+    assert_eq!((id(&first[0]) == id(&first[1]), id(&both[0]) == id(&both[1])), (true, true));
 }
 
 /// Threads share a batch and keep to its bounds together.
