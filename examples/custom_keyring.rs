@@ -168,3 +168,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("version 1 disabled; reads  {}", String::from_utf8_lossy(&plaintext));
     Ok(())
 }
+
+/// What proves a keyring sound: `cargo test --example custom_keyring`.
+#[test]
+fn conforms() {
+    envelock::test_util::conformance::keyring(|| TableKeyring::create("shop/orders").unwrap());
+}

@@ -119,7 +119,7 @@ fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
 }
 
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    // A guess that is at most one year too early, since a year has at most 366 days.
+    // A guess that is never too late, since a year has at most 366 days; in 9999, 16 too early.
     let mut year = (days / 366).saturating_add(1970);
     let mut rest = days.saturating_sub(days_before_year(year).unwrap_or_default());
     while rest >= days_of_year(year) {

@@ -1,9 +1,9 @@
-//! The memory keyring: what each state allows, that numbers and material are never used twice,
-//! and that no rotation loses a message, whatever happens at the same time.
+//! The memory keyring: numbers and material are never used twice, and no rotation loses a message,
+//! whatever happens at the same time. The state table is judged by `lifecycle_table.rs`.
 
 use envelock::{
     Aad, Envelope, Error, Freshness, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring,
-    Operation, Refusal, RewrapOptions, VersionState, WrapAlgorithm, inspect,
+    Refusal, RewrapOptions, VersionState, WrapAlgorithm, inspect,
 };
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;
@@ -27,105 +27,13 @@ fn written_under(message: &[u8]) -> u32 {
     inspect(message).unwrap().slots().next().unwrap().label.version.number()
 }
 
-/// A keyring with version 1 in `wanted` and version 2, the primary unless 1 is, and a message
-/// under each.
-fn with_first_in(wanted: VersionState) -> (MemoryKeyring, Vec<u8>, Vec<u8>) {
+/// A keyring with version 1 enabled and version 2 the primary, and a message under version 1.
+fn rotated() -> (MemoryKeyring, Vec<u8>) {
     let keyring = MemoryKeyring::import("orders", version(1), &master_key(1)).unwrap();
     let first = Envelope::new(&keyring).encrypt(b"first", ROW).unwrap();
     keyring.import_version(version(2), &master_key(2)).unwrap();
     keyring.promote(version(2)).unwrap();
-    let second = Envelope::new(&keyring).encrypt(b"second", ROW).unwrap();
-    match wanted {
-        VersionState::Primary => keyring.promote(version(1)).unwrap(),
-        VersionState::Disabled => keyring.disable(version(1)).unwrap(),
-        _ => {}
-    }
-    assert_eq!(state(&keyring, 1), wanted);
-    (keyring, first, second)
-}
-
-fn apply(keyring: &MemoryKeyring, number: u32, operation: Operation) -> Result<(), Error> {
-    match operation {
-        Operation::Promote => keyring.promote(version(number)),
-        Operation::Enable => keyring.enable(version(number)),
-        Operation::Disable => keyring.disable(version(number)),
-        other => panic!("{other}: a new operation needs its cells here"),
-    }
-}
-
-const OPERATIONS: [Operation; 3] = [Operation::Promote, Operation::Enable, Operation::Disable];
-
-/// DESIGN 5, cell by cell: the state before, the operation, the state after if it is allowed.
-const TABLE: [(VersionState, [Option<VersionState>; 3]); 4] = {
-    use VersionState::{Disabled, Enabled, Pending, Primary};
-    [
-        (Pending, [Some(Primary), None, Some(Disabled)]),
-        (Primary, [Some(Primary), None, None]),
-        (Enabled, [Some(Primary), None, Some(Disabled)]),
-        (Disabled, [None, Some(Enabled), None]),
-    ]
-};
-
-#[test]
-fn every_state_takes_exactly_the_operations_of_the_table() {
-    for (before, row) in TABLE {
-        for (operation, after) in OPERATIONS.into_iter().zip(row) {
-            assert_eq!(before.after(operation), after);
-            // Version 3 is the one that can be pending.
-            let (keyring, number) = match before {
-                VersionState::Pending => {
-                    let (keyring, ..) = with_first_in(VersionState::Enabled);
-                    keyring.import_version(version(3), &master_key(3)).unwrap();
-                    (keyring, 3)
-                }
-                _ => (with_first_in(before).0, 1),
-            };
-            let records = keyring.versions();
-            match (apply(&keyring, number, operation), after) {
-                (Ok(()), Some(after)) => assert_eq!(state(&keyring, number), after),
-                (Err(error), None) => {
-                    let Error::VersionState { key, version: told, state, operation: asked } = error
-                    else {
-                        panic!("{error:?}")
-                    };
-                    assert_eq!((&*key, told.number(), state), ("orders", number, before));
-                    assert_eq!(asked, operation);
-                    assert_eq!(keyring.versions(), records, "a refusal changes nothing");
-                }
-                (result, _) => panic!("{before} {operation}: {result:?}"),
-            }
-            let primaries = keyring.versions().into_iter();
-            let primaries = primaries.filter(|record| record.state == VersionState::Primary);
-            assert_eq!(primaries.count(), 1, "{before} {operation}");
-        }
-    }
-}
-
-#[test]
-fn every_state_wraps_and_unwraps_as_the_table_says() {
-    for (wanted, wraps) in [
-        (VersionState::Primary, true),
-        (VersionState::Enabled, false),
-        (VersionState::Disabled, false),
-    ] {
-        let (keyring, first, second) = with_first_in(wanted);
-        let envelope = Envelope::new(&keyring);
-        let now = envelope.encrypt(b"now", ROW).unwrap();
-        assert_eq!(written_under(&now), if wraps { 1 } else { 2 });
-        assert_eq!(envelope.decrypt(&second, ROW).unwrap(), b"second");
-        let opened = envelope.decrypt(&first, ROW);
-        match wanted.unwrap_refusal() {
-            None => assert_eq!(opened.unwrap(), b"first"),
-            Some(expected) => {
-                let error = opened.unwrap_err();
-                let Error::Refused { version: told, refusal, .. } = error else {
-                    panic!("{error:?}")
-                };
-                assert_eq!((told, refusal, expected), (version(1), Refusal::Disabled, refusal));
-            }
-        }
-        assert_eq!(envelope.needs_rewrap(&first).unwrap(), !wraps);
-    }
+    (keyring, first)
 }
 
 #[test]
@@ -141,19 +49,6 @@ fn a_pending_version_unwraps_before_it_wraps() {
     there.promote(version(2)).unwrap();
     let ahead = Envelope::new(&there).encrypt(b"ahead", ROW).unwrap();
     assert_eq!(Envelope::new(&here).decrypt(&ahead, ROW).unwrap(), b"ahead");
-}
-
-#[test]
-fn operations_on_a_version_that_is_not_there_say_so() {
-    let (keyring, ..) = with_first_in(VersionState::Enabled);
-    for operation in OPERATIONS {
-        match apply(&keyring, 7, operation).unwrap_err() {
-            Error::UnknownVersion { key, version: told } => {
-                assert_eq!((&*key, told.number()), ("orders", 7));
-            }
-            other => panic!("{other:?}"),
-        }
-    }
 }
 
 #[test]
@@ -267,7 +162,7 @@ fn a_version_of_the_same_name_and_number_and_other_material_is_no_key() {
 /// SPEC W-ONE.
 #[test]
 fn a_slot_of_another_algorithm_is_not_the_version_s() {
-    let (keyring, message, _) = with_first_in(VersionState::Enabled);
+    let (keyring, message) = rotated();
     let mut other = message;
     // Another crate's algorithm may have wrapped keys of 72 bytes too.
     other[37] = 200;
@@ -327,7 +222,7 @@ fn eight_threads_write_and_read_through_200_rotations() {
 
 #[test]
 fn a_version_that_comes_and_goes_is_open_or_exactly_disabled() {
-    let (keyring, first, _) = with_first_in(VersionState::Enabled);
+    let (keyring, first) = rotated();
     let envelope = Envelope::new(&keyring);
     let toggling = AtomicBool::new(true);
     let [opened, refused, rewrapped] = [const { AtomicUsize::new(0) }; 3];

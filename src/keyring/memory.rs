@@ -244,9 +244,10 @@ impl Lifecycle for MemoryKeyring {
         loop {
             let before = self.keys.read().clone();
             // Made outside of the lock: the generator may block.
-            let (after, changed, _) = before.with_changes(changes, terms, rng)?;
+            let (mut after, changed, _) = before.with_changes(changes, terms, rng)?;
             let mut keys = self.keys.write();
             if keys.keysets.revision() == before.keysets.revision() {
+                after.keep_usage_of_destroyed(&before);
                 *keys = Arc::new(after);
                 return Ok(changed);
             }

@@ -73,6 +73,18 @@ impl SoftwareKeys {
         keysets
     }
 
+    /// Keeps on record what versions protected whose counters went with their keys since
+    /// `before`; for a keyring that records usage nowhere else.
+    pub(super) fn keep_usage_of_destroyed(&mut self, before: &SoftwareKeys) {
+        let keys = &self.keys;
+        for record in self.keysets.iter_mut().flat_map(Keyset::versions_mut) {
+            let id = record.master_key_id;
+            if let Some(key) = before.key(id).filter(|_| !keys.contains_key(&id)) {
+                record.usage = record.usage.plus(key.usage());
+            }
+        }
+    }
+
     /// The keyset that wraps.
     fn selected(&self, selection: &Selection) -> Result<&Keyset, KeyringError> {
         self.keysets.resolve(&selection.key).map_err(|_| KeyringError::NoPrimary)
@@ -121,7 +133,8 @@ impl SoftwareKeys {
             return Err(KeyringError::NotMine);
         }
         let keyset = self.keysets.keyset(label.name.as_str()).ok_or(KeyringError::NotMine)?;
-        if selection.only && self.selected(selection)?.name() != label.name {
+        let selected = |keyset: &Keyset| keyset.name() == label.name;
+        if selection.only && !self.selected(selection).is_ok_and(selected) {
             return Err(KeyringError::NotMine);
         }
         // SPEC O-NOFALLBACK

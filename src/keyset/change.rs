@@ -11,7 +11,7 @@ use core::fmt;
 /// One change to the master keys of a keyring.
 ///
 /// Wherever a key is named its alias does as well.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Change<'a> {
     /// Makes a new master key, whose first version is its primary at once.

@@ -10,6 +10,7 @@ pub mod model;
 pub mod reference;
 pub mod rings;
 pub mod shapes;
+pub mod states;
 
 use envelock::rand_core::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;

@@ -1,0 +1,175 @@
+//! What a keyring does with its own slots, and when something fails.
+
+use super::Rule;
+use super::probe::{Expected, Probe, show};
+use crate::format::{MAX_WRAPPED_KEY_LEN, SlotFault, Suite};
+use crate::keyring::{Freshness, Keyring, KeyringError, Refusal};
+use crate::test_util::{TestRng, TestSlot};
+use crate::{Aad, Envelope, RewrapOptions};
+use std::format;
+use std::vec::Vec;
+
+/// Wraps twice, and unwraps every slot twice. Returns the slots of the last wrap.
+pub(super) fn judge<K: Keyring>(probe: &Probe<'_, K>) -> Vec<TestSlot> {
+    let mut slots = Vec::new();
+    for _ in 0..2 {
+        let visited = probe.primary();
+        Rule::Primary.check(!visited.is_empty(), "primary of a keyring that can wrap visits none");
+        slots = probe.wrap();
+        let (told, pushed) = (visited.len(), slots.len());
+        let same = || format!("primary visits {told} slots, wrap pushes {pushed}");
+        Rule::Primary.check(told == pushed, same());
+        for ((primary, max_len), slot) in visited.iter().zip(&slots) {
+            judge_slot(probe, primary, *max_len, slot);
+        }
+    }
+    slots
+}
+
+fn judge_slot<K: Keyring>(
+    probe: &Probe<'_, K>,
+    primary: &TestSlot,
+    max_len: Option<usize>,
+    slot: &TestSlot,
+) {
+    let shown = show(&slot.label());
+    let told = show(&primary.label());
+    Rule::Primary.check(
+        primary.label() == slot.label(),
+        format!("primary tells a {told}, wrap pushes a {shown}"),
+    );
+    let exact = slot.algorithm.wrapped_key_len(probe.message.context().suite());
+    let len = slot.wrapped_key.len();
+    let room = exact.or(max_len).unwrap_or_default();
+    let fits = len <= room && room <= MAX_WRAPPED_KEY_LEN;
+    Rule::Primary
+        .check(fits, format!("{len} bytes are wrapped, primary told {max_len:?}: {shown}"));
+    for _ in 0..2 {
+        probe.expect(slot, Expected::Opens, "the slot it pushed");
+    }
+    let freshness = freshness(probe.keyring, slot);
+    Rule::Freshness.check(
+        freshness == Freshness::Primary,
+        format!("a slot that was wrapped just now is {freshness:?}: {shown}"),
+    );
+}
+
+pub(super) fn freshness<K: Keyring + ?Sized>(keyring: &K, slot: &TestSlot) -> Freshness {
+    match keyring.freshness(&slot.label()) {
+        Ok(freshness) => freshness,
+        Err(error) => Rule::Freshness.broken(format!("{error:?} of {}", show(&slot.label()))),
+    }
+}
+
+/// Rewraps every slot, and what must not be rewrapped.
+pub(super) fn judge_rewraps<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]) {
+    for slot in slots {
+        let shown = show(&slot.label());
+        let (answer, new) = probe.rewrap(slot);
+        let one = answer.is_ok() && new.len() == 1;
+        let pushed = new.len();
+        Rule::Rewrap.check(one, format!("{answer:?} and {pushed} slots, from a {shown}"));
+        let new_shown = show(&new[0].label());
+        let primary = probe.primary();
+        let is_primary = primary.iter().any(|(primary, _)| primary.label() == new[0].label());
+        Rule::Rewrap.check(
+            new[0].name == slot.name && is_primary,
+            format!("a {new_shown}, which is not the primary of that name, from a {shown}"),
+        );
+        probe.expect(&new[0], Expected::Opens, "the slot that a rewrap pushed");
+
+        let mut stranger = slot.clone();
+        stranger.name.push('x');
+        expect_no_rewrap(probe, &stranger, Expected::NotMine);
+        let mut unknown = slot.clone();
+        unknown.version = super::binding::unknown_version(slots);
+        expect_no_rewrap(probe, &unknown, Expected::Refused(Refusal::UnknownVersion));
+        let mut changed = slot.clone();
+        *changed.wrapped_key.last_mut().expect("no slot is empty") ^= 1;
+        expect_no_rewrap(probe, &changed, Expected::Authentication);
+    }
+}
+
+pub(super) fn expect_no_rewrap<K: Keyring>(
+    probe: &Probe<'_, K>,
+    slot: &TestSlot,
+    expected: Expected,
+) {
+    let (answer, new) = probe.rewrap(slot);
+    let shown = show(&slot.label());
+    let same = matches!(
+        (expected, &answer),
+        (Expected::NotMine, Err(KeyringError::NotMine))
+            | (Expected::Authentication, Err(KeyringError::Authentication))
+    ) || matches!((expected, &answer),
+        (Expected::Refused(expected), Err(KeyringError::Refused(told))) if expected == *told);
+    Rule::Rewrap.check(
+        same && new.is_empty(),
+        format!("{answer:?} and {} slots, expected {expected:?}, from a {shown}", new.len()),
+    );
+}
+
+/// A generator that fails at its first, second, ... request; a header without room.
+pub(super) fn judge_failures<K: Keyring>(probe: &Probe<'_, K>, slots: usize) {
+    for requests in 0.. {
+        let mut rng = TestRng::failing_after(requests);
+        let (answer, pushed) = probe.message.wrap(probe.keyring, &mut rng);
+        let failed = rng.asked() > requests;
+        match answer {
+            Err(KeyringError::Randomness(_)) if failed && pushed.len() < slots => {}
+            Ok(()) if !failed => break,
+            answer => Rule::Randomness.broken(format!(
+                "{answer:?} and {} slots; the generator was asked {} times and fails after \
+                 {requests}",
+                pushed.len(),
+                rng.asked(),
+            )),
+        }
+    }
+    for room in [0, 1, 40] {
+        let mut rng = TestRng::seeded(3);
+        let (answer, pushed) = probe.message.wrap_into(probe.keyring, &mut rng, room);
+        if let Err(error) = &answer {
+            probe.check_error(error);
+        }
+        let told = matches!(answer, Err(KeyringError::Slot(SlotFault::Room { .. })));
+        Rule::Room.check(
+            told && pushed.is_empty(),
+            format!("{answer:?} and {} slots in {room} bytes", pushed.len()),
+        );
+    }
+}
+
+/// Another keyring takes the slots for its own and is right, or does not open them.
+pub(super) fn judge_strangers<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot], other: &K) {
+    for slot in slots {
+        let mut data_key = crate::DataKey::empty();
+        let answer = probe.message.unwrap_over(other, slot, &mut data_key);
+        let told = match &answer {
+            Ok(()) => probe.message.is_data_key(&data_key),
+            Err(error) => matches!(
+                error,
+                KeyringError::NotMine
+                    | KeyringError::Authentication
+                    | KeyringError::Refused(Refusal::UnknownVersion)
+            ),
+        };
+        let shown = show(&slot.label());
+        Rule::NotMine.check(told, format!("another keyring's {shown}: {answer:?}"));
+    }
+}
+
+/// The core and the keyring get along.
+pub(super) fn judge_messages<K: Keyring>(keyring: &K, suite: Suite) {
+    let envelope = Envelope::new(keyring).with_suite(suite);
+    let aad = Aad::new(b"conformance");
+    let mut rng = TestRng::seeded(5);
+    let judged = envelope.with_rng(&mut rng).encrypt(b"text", aad).and_then(|message| {
+        let text = envelope.decrypt(&message, aad)?;
+        let stale = envelope.needs_rewrap(&message)?;
+        let rewrap = envelope.with_rng(&mut rng).rewrap(&message, RewrapOptions::new())?;
+        Ok(text == b"text" && !stale && !rewrap.is_changed())
+    });
+    let fresh = matches!(judged, Ok(true));
+    Rule::RoundTrip.check(fresh, format!("a message of {suite:?}: {judged:?}"));
+}

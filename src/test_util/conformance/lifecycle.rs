@@ -1,0 +1,294 @@
+//! Changes: guards, dates, numbers, names, batches.
+
+use super::Rule;
+use super::probe::{Expected, Probe, shows};
+use super::states::{NOW, Subject, change, listed, picture};
+use crate::crypto::secret::MasterKey;
+use crate::error::Error;
+use crate::format::{KeyVersion, Suite};
+use crate::keyring::{Keyring, KeyringError, Lifecycle, MemoryKeyring};
+use crate::keyset::{
+    Change, Changed, MAX_DESTRUCTION_DELAY, MIN_DESTRUCTION_DELAY, Material, Operation, Terms,
+    VersionState,
+};
+use crate::test_util::TestRng;
+use core::time::Duration;
+use std::format;
+use std::vec;
+use std::vec::Vec;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+pub(super) fn judge<K: Lifecycle>(factory: &impl Fn() -> K) {
+    judge_unknown(&Subject::new(factory()));
+    judge_destruction(&Subject::new(factory()));
+    judge_batches(&Subject::new(factory()));
+    judge_compare_and_swap(&Subject::new(factory()));
+    judge_numbers(&Subject::new(factory()));
+    judge_material(&Subject::new(factory()));
+    judge_aliases(&Subject::new(factory()));
+    judge_other_keys(&Subject::new(factory()));
+    judge_randomness(&Subject::new(factory()));
+}
+
+/// A change that must fail, or `rule` is broken: the error, and nothing else changed.
+#[track_caller]
+fn refused<K: Lifecycle>(
+    rule: Rule,
+    subject: &Subject<K>,
+    changes: &[Change<'_>],
+    terms: Terms,
+) -> Error {
+    let before = picture(&listed(&subject.keyring).0);
+    let result = change(&subject.keyring, changes, terms);
+    let after = picture(&listed(&subject.keyring).0);
+    match result {
+        Err(error) => {
+            let kept = before == after;
+            Rule::AllOrNothing.check(kept, format!("{changes:?}: {error:?}, and a change"));
+            error
+        }
+        Ok(_) => rule.broken(format!("made, and should be refused: {changes:?}")),
+    }
+}
+
+#[track_caller]
+fn made<K: Lifecycle>(rule: Rule, subject: &Subject<K>, changes: &[Change<'_>]) -> Changed {
+    let result = change(&subject.keyring, changes, Terms::at(NOW));
+    result.unwrap_or_else(|error| rule.broken(format!("{changes:?}: {error:?}")))
+}
+
+fn judge_unknown<K: Lifecycle>(subject: &Subject<K>) {
+    let version = KeyVersion::new(u32::MAX).unwrap_or(KeyVersion::FIRST);
+    let operation = Operation::Disable;
+    let known = Change::Version { key: &subject.name, version, operation };
+    let error = refused(Rule::States, subject, &[known], Terms::at(NOW));
+    let told = matches!(&error, Error::UnknownVersion { key, version: told }
+        if *key == subject.name && *told == version);
+    Rule::States.check(told, format!("an unknown version: {error:?}"));
+    let nobody = Change::Version { key: "conformance-nobody", version, operation };
+    let error = refused(Rule::States, subject, &[nobody], Terms::at(NOW));
+    let told = matches!(&error, Error::UnknownKey { key } if key == "conformance-nobody");
+    Rule::States.check(told, format!("an unknown key: {error:?}"));
+}
+
+/// 7 to 30 days, and not a second early.
+fn judge_destruction<K: Lifecycle>(subject: &Subject<K>) {
+    let version = subject.version;
+    subject.must(version, Operation::Disable);
+    let schedule = |after| Change::Version {
+        key: &subject.name,
+        version,
+        operation: Operation::ScheduleDestruction { after },
+    };
+    for delay in [MIN_DESTRUCTION_DELAY - SECOND, MAX_DESTRUCTION_DELAY + SECOND] {
+        let error = refused(Rule::States, subject, &[schedule(delay)], Terms::at(NOW));
+        let told = matches!(error, Error::DestructionDelay { delay: told } if told == delay);
+        Rule::States.check(told, format!("a destruction in {delay:?}: {error:?}"));
+    }
+    made(Rule::States, subject, &[schedule(MAX_DESTRUCTION_DELAY)]);
+    let destroy = Change::Version { key: &subject.name, version, operation: Operation::Destroy };
+    let due = NOW.plus(MAX_DESTRUCTION_DELAY);
+    let early = NOW.plus(MAX_DESTRUCTION_DELAY - SECOND);
+    let error = refused(Rule::States, subject, &[destroy], Terms::at(early));
+    let told = matches!(error, Error::DestructionNotDue { due: told, .. } if told == due);
+    Rule::States.check(told, format!("a destruction a second early: {error:?}"));
+    if let Err(error) = change(&subject.keyring, &[destroy], Terms::at(due)) {
+        Rule::States.broken(format!("a destruction that is due: {error:?}"));
+    }
+}
+
+/// Three changes, of which the last fails.
+fn judge_batches<K: Lifecycle>(subject: &Subject<K>) {
+    let key = &*subject.name;
+    let version = subject.version;
+    let operate = |version, operation| Change::Version { key, version, operation };
+    let add = Change::AddVersion { key, version: None, material: Material::Fresh };
+    let alias = Change::SetAlias { alias: "conformance-alias", key };
+    let label = Change::SetLabel { key, version, name: "conformance", value: Some("1") };
+    let promote = operate(version, Operation::Promote);
+    let failing = Change::Rotate { key: "conformance-nobody" };
+    let probe = Probe::new(&subject.keyring, Suite::ALL[0], 1);
+    let slots = probe.wrap();
+    for batch in [
+        vec![add, promote, failing],
+        vec![alias, label, failing],
+        vec![promote, operate(subject.first, Operation::Disable), failing],
+        vec![Change::Rotate { key }, Change::Rotate { key }, operate(version, Operation::Enable)],
+    ] {
+        refused(Rule::AllOrNothing, subject, &batch, Terms::at(NOW));
+        for slot in &slots {
+            probe.expect(slot, Expected::Opens, "a slot, after changes that failed");
+        }
+    }
+    // A later change sees the earlier ones, and they are one revision.
+    let disable = operate(subject.first, Operation::Disable);
+    let destroy = operate(subject.first, Operation::DestroyImmediately);
+    let changed = made(Rule::AllOrNothing, subject, &[promote, disable, destroy, label]);
+    let (keysets, keyset) = listed(&subject.keyring);
+    let states = [subject.first, version].map(|one| keyset.version(one).map(|one| one.state));
+    let expected = [Some(VersionState::Destroyed), Some(VersionState::Primary)];
+    let told = states == expected && keysets.changed_at() == changed.revision;
+    Rule::AllOrNothing.check(told, format!("four changes at once came to {states:?}"));
+    let labels = keyset.version(version).and_then(|record| record.labels.get("conformance"));
+    Rule::AllOrNothing.check(labels == Some("1"), format!("a label is {labels:?}"));
+}
+
+fn judge_compare_and_swap<K: Lifecycle>(subject: &Subject<K>) {
+    let rotate = Change::Rotate { key: &subject.name };
+    let seen = listed(&subject.keyring).0.changed_at();
+    let terms = Terms::at(NOW).if_unchanged_since(seen);
+    Probe::new(&subject.keyring, Suite::ALL[0], 1).wrap();
+    let first = change(&subject.keyring, &[rotate], terms);
+    let found = match first {
+        Ok(changed) => changed.revision,
+        Err(error) => Rule::CompareAndSwap.broken(format!("nothing was changed: {error:?}")),
+    };
+    let error = refused(Rule::CompareAndSwap, subject, &[rotate], terms);
+    let told = matches!(error, Error::Conflict { expected, found: told }
+        if expected == seen && told == found);
+    Rule::CompareAndSwap.check(told, format!("after revision {seen} came {found}: {error:?}"));
+    made(Rule::CompareAndSwap, subject, &[rotate]);
+}
+
+fn judge_numbers<K: Lifecycle>(subject: &Subject<K>) {
+    let key = &*subject.name;
+    let add = |version| Change::AddVersion { key, version, material: Material::Fresh };
+    let operate = |operation| Change::Version { key, version: subject.version, operation };
+    let remove = [operate(Operation::Disable), operate(Operation::DestroyImmediately)];
+    made(Rule::States, subject, &remove);
+    for version in [subject.first, subject.version] {
+        let error = refused(Rule::Numbers, subject, &[add(Some(version))], Terms::at(NOW));
+        let told = matches!(error, Error::VersionNumber { last, .. } if last == subject.version);
+        Rule::Numbers.check(told, format!("version {version} again: {error:?}"));
+    }
+    let added = made(Rule::Numbers, subject, &[add(None)]).added();
+    let next = added.is_some_and(|added| added > subject.version);
+    Rule::Numbers.check(next, format!("after a destroyed version comes {added:?}"));
+    let (_, keyset) = listed(&subject.keyring);
+    let kept = keyset.version(subject.version).map(|record| record.state);
+    let kept = kept == Some(VersionState::Destroyed);
+    Rule::Numbers.check(kept, "the record of a destroyed version is gone");
+}
+
+/// Zero material, and such as is there, also that of a destroyed version.
+fn judge_material<K: Lifecycle>(subject: &Subject<K>) {
+    let key = &*subject.name;
+    let bytes = core::array::from_fn(|index| 0x91_u8.wrapping_mul(index as u8 + 1));
+    let (zero, material) = (MasterKey::from_bytes(&[0; 32]), MasterKey::from_bytes(&bytes));
+    let add = |material| Change::AddVersion {
+        key,
+        version: None,
+        material: Material::Imported(material),
+    };
+    let error = refused(Rule::Material, subject, &[add(&zero)], Terms::at(NOW));
+    let Ok(changed) = change(&subject.keyring, &[add(&material)], Terms::at(NOW)) else {
+        // It takes no key material at all.
+        return;
+    };
+    let told = matches!(error, Error::KeyMaterial);
+    Rule::Material.check(told, format!("an all-zero key: {error:?}"));
+    let Some(version) = changed.added() else {
+        Rule::Material.broken("an import tells no version");
+    };
+    let operate = |operation| Change::Version { key, version, operation };
+    for operation in [None, Some(Operation::Disable), Some(Operation::DestroyImmediately)] {
+        if let Some(operation) = operation {
+            made(Rule::States, subject, &[operate(operation)]);
+        }
+        let error = refused(Rule::Material, subject, &[add(&material)], Terms::at(NOW));
+        let told = matches!(error, Error::KeyMaterial);
+        Rule::Material.check(told, format!("material twice, after {operation:?}: {error:?}"));
+        Rule::Secret.check(!shows(&error, &bytes), "an error shows bytes of a master key");
+    }
+}
+
+fn judge_aliases<K: Lifecycle>(subject: &Subject<K>) {
+    let key = &*subject.name;
+    let (version, material) = (KeyVersion::FIRST, Material::Fresh);
+    let create = |key| Change::CreateKey { key, version, material };
+    let alias = |alias, key| Change::SetAlias { alias, key };
+    made(Rule::Names, subject, &[create("conformance-b"), alias("conformance-a", key)]);
+    for taken in [key, "conformance-b", "conformance-a"] {
+        let error = refused(Rule::Names, subject, &[create(taken)], Terms::at(NOW));
+        let told = matches!(&error, Error::NameTaken { name } if name == taken);
+        Rule::Names.check(told, format!("a key of a name that is taken: {error:?}"));
+    }
+    for taken in [key, "conformance-b"] {
+        let error = refused(Rule::Names, subject, &[alias(taken, "conformance-b")], Terms::at(NOW));
+        let told = matches!(&error, Error::NameTaken { name } if name == taken);
+        Rule::Names.check(told, format!("an alias of a key's name: {error:?}"));
+    }
+    let resolves = |expected: &str| {
+        let (keysets, _) = listed(&subject.keyring);
+        let resolved =
+            keysets.resolve("conformance-a").map(|keyset| keyset.name().as_str() == expected);
+        Rule::Names.check(matches!(resolved, Ok(true)), format!("the alias is not {expected}"));
+    };
+    resolves(key);
+    made(Rule::Names, subject, &[alias("conformance-a", "conformance-b")]);
+    resolves("conformance-b");
+    made(Rule::Names, subject, &[alias("conformance-a", key)]);
+    resolves(key);
+    made(Rule::Names, subject, &[Change::Rotate { key: "conformance-a" }]);
+    let promoted = listed(&subject.keyring).1.primary() > Some(subject.version);
+    Rule::Names.check(promoted, "a rotation by an alias does not reach the key");
+    made(Rule::Names, subject, &[Change::RemoveAlias { alias: "conformance-a" }]);
+    let error =
+        refused(Rule::Names, subject, &[Change::Rotate { key: "conformance-a" }], Terms::at(NOW));
+    let told = matches!(&error, Error::UnknownKey { .. });
+    Rule::Names.check(told, format!("an alias that was removed: {error:?}"));
+}
+
+/// Slots under a key that this keyring does not wrap under stay under that key.
+fn judge_other_keys<K: Lifecycle>(subject: &Subject<K>) {
+    let material = MasterKey::from_bytes(&[0xC1; 32]);
+    let (key, version) = ("conformance-other", KeyVersion::FIRST);
+    let create = Change::CreateKey { key, version, material: Material::Imported(&material) };
+    if change(&subject.keyring, &[create], Terms::at(NOW)).is_err() {
+        return;
+    }
+    let Ok(twin) = MemoryKeyring::import_at(key, version, &material, NOW) else { return };
+    let probe = Probe::new(&subject.keyring, Suite::ALL[0], 1);
+    let slots = Probe::new(&twin, Suite::ALL[0], 1).wrap();
+    made(Rule::Names, subject, &[Change::Rotate { key }]);
+    for slot in slots {
+        let mut data_key = crate::DataKey::empty();
+        let answer = probe.message.unwrap_over(&subject.keyring, &slot, &mut data_key);
+        // Either it opens every key that it has, or it keeps to its own.
+        if matches!(answer, Err(KeyringError::NotMine)) {
+            continue;
+        }
+        probe.expect(&slot, Expected::Opens, "a slot under another of its keys");
+        let (answer, new) = probe.rewrap(&slot);
+        let same = |new: &crate::test_util::TestSlot| new.name == key && new.version > version;
+        let told = answer.is_ok() && new.len() == 1 && new.iter().all(same);
+        Rule::Rewrap.check(told, format!("{answer:?}: a slot of another key came to {new:?}"));
+    }
+}
+
+/// A generator that fails: no half of a version is left.
+fn judge_randomness<K: Lifecycle>(subject: &Subject<K>) {
+    let key = &*subject.name;
+    let add = Change::AddVersion { key, version: None, material: Material::Fresh };
+    for changes in [vec![Change::Rotate { key }], vec![add], vec![add, Change::Rotate { key }]] {
+        for requests in 0..changes.len() {
+            let before = picture(&listed(&subject.keyring).0);
+            let mut rng = TestRng::failing_after(requests);
+            let result = subject.keyring.change(&changes, &Terms::at(NOW), &mut rng);
+            if rng.asked() <= requests {
+                continue;
+            }
+            let told = matches!(result, Err(Error::Randomness(_)));
+            Rule::Randomness.check(told, format!("{changes:?}: {:?}", result.map(drop)));
+            let kept = picture(&listed(&subject.keyring).0) == before;
+            Rule::AllOrNothing.check(kept, "a generator failed, and something changed");
+        }
+    }
+}
+
+/// Labels of what `keyring` would wrap now.
+pub(super) fn primaries<K: Keyring>(keyring: &K) -> Vec<KeyVersion> {
+    let primary = Probe::new(keyring, Suite::ALL[0], 1).primary();
+    primary.into_iter().map(|(slot, _)| slot.version).collect()
+}

@@ -1,0 +1,51 @@
+//! Eight threads at once.
+
+use super::Rule;
+use super::probe::{Expected, Probe};
+use crate::format::Suite;
+use crate::keyring::Keyring;
+use std::format;
+use std::sync::Barrier;
+use std::vec::Vec;
+
+const THREADS: u64 = 8;
+const ROUNDS: u64 = 40;
+
+/// Each thread wraps and unwraps its own data keys, and all of them one that is shared.
+pub(super) fn judge<K: Keyring>(keyring: &K) {
+    let shared = Probe::new(keyring, Suite::ALL[0], 1_000).wrap();
+    let start = Barrier::new(usize::try_from(THREADS).unwrap_or_default());
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (shared, start) = (&shared, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    work(keyring, thread, shared);
+                })
+            })
+            .collect();
+        workers.into_iter().map(|worker| worker.join()).collect()
+    });
+    for result in results {
+        if let Err(panic) = result {
+            let text = panic.downcast_ref::<std::string::String>();
+            let text = text.map_or("a panic in the keyring", |text| text);
+            Rule::Threads.broken(format!("of eight threads one failed: {text}"));
+        }
+    }
+}
+
+fn work<K: Keyring>(keyring: &K, thread: u64, shared: &[crate::test_util::TestSlot]) {
+    for round in 0..ROUNDS {
+        let index = usize::try_from(round).unwrap_or_default() % Suite::ALL.len();
+        let probe = Probe::new(keyring, Suite::ALL[index], thread * ROUNDS + round);
+        for slot in probe.wrap() {
+            probe.expect(&slot, Expected::Opens, "a slot wrapped by this thread");
+        }
+        let probe = Probe::new(keyring, Suite::ALL[0], 1_000);
+        for slot in shared {
+            probe.expect(slot, Expected::Opens, "a slot that all threads unwrap");
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! A keyring that fails or lies on demand.
+
+use crate::crypto::secret::DataKey;
+use crate::error::Error;
+use crate::format::{Slot, SlotLabel, SlotWriter};
+use crate::keyring::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, WrapContext};
+use crate::keyset::{Change, Changed, Keysets, Terms};
+use crate::random::KeyringRng;
+use core::fmt;
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A method of [`Keyring`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_enums, reason = "the methods of the trait")]
+pub enum Method {
+    /// [`Keyring::primary`].
+    Primary,
+    /// [`Keyring::wrap`].
+    Wrap,
+    /// [`Keyring::unwrap`].
+    Unwrap,
+    /// [`Keyring::rewrap`].
+    Rewrap,
+    /// [`Keyring::freshness`].
+    Freshness,
+}
+
+/// What goes wrong with a call.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The call is not made; this is the answer.
+    Answer(KeyringError),
+    /// The call is made, and this is the answer all the same: a reply was lost.
+    AnswerAfter(KeyringError),
+    /// `wrap` and `unwrap`: done, for another key of the same length. `rewrap`: for another key,
+    /// under the primary of the keyring.
+    WrongKey,
+    /// `unwrap`: done, and the key is left as it was.
+    NoKey,
+    /// `unwrap`: done, with a key of this length.
+    KeyLength(usize),
+    /// `wrap`, `rewrap`: done, and no slot is pushed. `primary`: no slot is visited.
+    NoSlot,
+    /// `wrap`, `rewrap`, `primary`: everything twice.
+    Twice,
+    /// `freshness`: this.
+    Freshness(Freshness),
+}
+
+/// Forwards to a keyring, counts calls, and has them fail or lie as it was told.
+///
+/// A fault that says nothing of a method lets the call pass.
+///
+/// ```
+/// use envelock::test_util::{Fault, FaultyKeyring, Method};
+/// use envelock::{Aad, Envelope, Error, KeyringError, MemoryKeyring};
+///
+/// # fn main() -> Result<(), Error> {
+/// let envelope = Envelope::new(FaultyKeyring::new(MemoryKeyring::create("orders")?));
+/// let message = envelope.encrypt(b"hello", Aad::none())?;
+/// let down = KeyringError::unavailable(std::io::Error::other("down"));
+/// envelope.keyring().next(Method::Unwrap, [Some(Fault::Answer(down)), None]);
+/// let error = envelope.decrypt(&message, Aad::none()).unwrap_err();
+/// assert!(error.is_retryable());
+/// assert_eq!(envelope.decrypt(&message, Aad::none())?, b"hello");
+/// assert_eq!(envelope.keyring().calls(Method::Unwrap), 2);
+/// # Ok(())
+/// # }
+/// ```
+pub struct FaultyKeyring<K> {
+    keyring: K,
+    plans: Mutex<[Plan; 5]>,
+}
+
+/// What becomes of the calls of one method.
+#[derive(Clone, Debug, Default)]
+struct Plan {
+    calls: usize,
+    /// Come first, one for each call.
+    script: VecDeque<Option<Fault>>,
+    /// Then every so many calls, counted from when it was set.
+    every: Option<(usize, usize, Fault)>,
+}
+
+impl<K> FaultyKeyring<K> {
+    /// A keyring without faults.
+    pub fn new(keyring: K) -> Self {
+        FaultyKeyring { keyring, plans: Mutex::default() }
+    }
+
+    /// The keyring beneath.
+    pub fn inner(&self) -> &K {
+        &self.keyring
+    }
+
+    /// How often a method was called.
+    pub fn calls(&self, method: Method) -> usize {
+        self.plans()[method as usize].calls
+    }
+
+    /// Has every call of `method` go wrong from now on.
+    pub fn always(&self, method: Method, fault: Fault) {
+        self.every(method, 1, fault);
+    }
+
+    /// Has the `n`th call of `method` from now go wrong, and every `n`th after it.
+    ///
+    /// # Panics
+    ///
+    /// If `n` is zero.
+    pub fn every(&self, method: Method, n: usize, fault: Fault) {
+        assert!(n > 0, "every 0th call is none");
+        self.plans()[method as usize].every = Some((n, 0, fault));
+    }
+
+    /// Has the next calls of `method` go as `script` says, `None` being well; what was said
+    /// before of all calls holds from then on.
+    pub fn next(&self, method: Method, script: impl IntoIterator<Item = Option<Fault>>) {
+        self.plans()[method as usize].script.extend(script);
+    }
+
+    /// Has every method go well again. The counts stay.
+    pub fn heal(&self) {
+        for plan in self.plans().iter_mut() {
+            *plan = Plan { calls: plan.calls, ..Plan::default() };
+        }
+    }
+
+    fn plans(&self) -> MutexGuard<'_, [Plan; 5]> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a call and says what goes wrong with it.
+    fn fault(&self, method: Method) -> Option<Fault> {
+        let plan = &mut self.plans()[method as usize];
+        plan.calls += 1;
+        if let Some(fault) = plan.script.pop_front() {
+            return fault;
+        }
+        let (n, since, fault) = plan.every.as_mut()?;
+        *since += 1;
+        since.is_multiple_of(*n).then(|| fault.clone())
+    }
+}
+
+/// A key of the same length that is not this one.
+fn other_key(data_key: &DataKey) -> DataKey {
+    let mut bytes = [0; 32];
+    let len = data_key.len();
+    bytes[..len].copy_from_slice(data_key.expose());
+    bytes[..len].iter_mut().for_each(|byte| *byte ^= 0x5A);
+    let mut other = DataKey::empty();
+    assert!(other.set(&bytes[..len]), "it has the length of a data key");
+    other
+}
+
+impl<K: Keyring> Keyring for FaultyKeyring<K> {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        match self.fault(Method::Primary) {
+            Some(Fault::Answer(error)) => return Err(error),
+            Some(Fault::NoSlot) => return Ok(()),
+            Some(Fault::AnswerAfter(error)) => {
+                self.keyring.primary(visit)?;
+                return Err(error);
+            }
+            Some(Fault::Twice) => self.keyring.primary(visit)?,
+            _ => {}
+        }
+        self.keyring.primary(visit)
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        match self.fault(Method::Wrap) {
+            Some(Fault::Answer(error)) => return Err(error),
+            Some(Fault::NoSlot) => return Ok(()),
+            Some(Fault::AnswerAfter(error)) => {
+                self.keyring.wrap(data_key, context, slots, rng)?;
+                return Err(error);
+            }
+            Some(Fault::WrongKey) => {
+                return self.keyring.wrap(&other_key(data_key), context, slots, rng);
+            }
+            Some(Fault::Twice) => self.keyring.wrap(data_key, context, slots, rng)?,
+            _ => {}
+        }
+        self.keyring.wrap(data_key, context, slots, rng)
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        let fault = self.fault(Method::Unwrap);
+        match fault {
+            Some(Fault::Answer(error)) => return Err(error),
+            Some(Fault::NoKey) => return Ok(()),
+            _ => {}
+        }
+        self.keyring.unwrap(slot, context, data_key)?;
+        match fault {
+            Some(Fault::AnswerAfter(error)) => return Err(error),
+            Some(Fault::WrongKey) => *data_key = other_key(data_key),
+            Some(Fault::KeyLength(len)) => {
+                let space = data_key.space(len).ok_or(KeyringError::Authentication)?;
+                space.fill(0x5A);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn rewrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        match self.fault(Method::Rewrap) {
+            Some(Fault::Answer(error)) => return Err(error),
+            Some(Fault::NoSlot) => return Ok(()),
+            Some(Fault::AnswerAfter(error)) => {
+                self.keyring.rewrap(slot, context, slots, rng)?;
+                return Err(error);
+            }
+            Some(Fault::WrongKey) => {
+                let mut data_key = DataKey::empty();
+                self.keyring.unwrap(slot, context, &mut data_key)?;
+                return self.keyring.wrap(&other_key(&data_key), context, slots, rng);
+            }
+            Some(Fault::Twice) => self.keyring.rewrap(slot, context, slots, rng)?,
+            _ => {}
+        }
+        self.keyring.rewrap(slot, context, slots, rng)
+    }
+
+    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        match self.fault(Method::Freshness) {
+            Some(Fault::Answer(error) | Fault::AnswerAfter(error)) => Err(error),
+            Some(Fault::Freshness(freshness)) => Ok(freshness),
+            _ => self.keyring.freshness(slot),
+        }
+    }
+}
+
+impl<K: Lifecycle> Lifecycle for FaultyKeyring<K> {
+    fn key(&self) -> &str {
+        self.keyring.key()
+    }
+
+    fn keysets(&self) -> Result<Keysets, Error> {
+        self.keyring.keysets()
+    }
+
+    fn change(
+        &self,
+        changes: &[Change<'_>],
+        terms: &Terms,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Changed, Error> {
+        self.keyring.change(changes, terms, rng)
+    }
+}
+
+impl<K> fmt::Debug for FaultyKeyring<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FaultyKeyring").field("plans", &*self.plans()).finish_non_exhaustive()
+    }
+}

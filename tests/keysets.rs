@@ -1,0 +1,292 @@
+//! Keysets as pure data: the dates that a record keeps, when a destruction may be, numbers and
+//! material that are never used twice, and labels. Changes to several are judged by `keyset_changes.rs`.
+
+use envelock::{
+    Error, KeyVersion, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,
+    MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS, MIN_DESTRUCTION_DELAY, MasterKeyId,
+    NewMaterial, Operation, Origin, Timestamp, Usage, VersionRecord, VersionState, WrapAlgorithm,
+};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn at(second: u64) -> Timestamp {
+    Timestamp::from_unix_seconds(1_800_000_000 + second)
+}
+
+fn version(number: u32) -> KeyVersion {
+    KeyVersion::new(number).unwrap()
+}
+
+fn material(id: u8) -> NewMaterial {
+    NewMaterial {
+        master_key_id: MasterKeyId([id; 8]),
+        algorithm: WrapAlgorithm::XAES_256_GCM,
+        origin: Origin::Generated,
+    }
+}
+
+/// A keyset with version 1 enabled since second 2 and version 2 the primary.
+fn rotated() -> Keyset {
+    let mut keyset = Keyset::new("orders").unwrap();
+    for number in [1, 2] {
+        keyset.add(version(number), material(number as u8), at(0)).unwrap();
+        keyset.apply(version(number), Operation::Promote, at(u64::from(number))).unwrap();
+    }
+    keyset
+}
+
+fn schedule(after: Duration) -> Operation {
+    Operation::ScheduleDestruction { after }
+}
+
+#[test]
+fn a_record_keeps_when_it_was_created_promoted_changed_and_marked() {
+    use Operation::*;
+    let mut keyset = Keyset::new("orders").unwrap();
+    keyset.add(version(1), material(1), at(10)).unwrap();
+    let mut check = |operation: Option<(u32, Operation)>, now, expected| {
+        if let Some((number, operation)) = operation {
+            if keyset.version(version(number)).is_none() {
+                keyset.add(version(number), material(number as u8), at(now)).unwrap();
+            }
+            keyset.apply(version(number), operation, at(now)).unwrap();
+        }
+        let one = keyset.version(version(1)).unwrap();
+        assert_eq!(one.created, at(10));
+        let relative = |time: Option<Timestamp>| time.map(|time| time.since(at(0)).as_secs());
+        let seen =
+            [relative(Some(one.state_since)), relative(one.promoted), relative(one.compromised)];
+        assert_eq!((one.state, seen), expected, "{operation:?}");
+        assert_eq!(one.destroy_at.is_some(), one.state == VersionState::DestroyScheduled);
+    };
+    check(None, 0, (VersionState::Pending, [Some(10), None, None]));
+    check(Some((1, Promote)), 20, (VersionState::Primary, [Some(20), Some(20), None]));
+    // What changes nothing moves no date.
+    check(Some((1, Promote)), 25, (VersionState::Primary, [Some(20), Some(20), None]));
+    check(Some((2, Promote)), 30, (VersionState::Enabled, [Some(30), Some(20), None]));
+    // Rolled back: its age still counts from its first promotion.
+    check(Some((1, Promote)), 40, (VersionState::Primary, [Some(40), Some(20), None]));
+    check(Some((2, Promote)), 50, (VersionState::Enabled, [Some(50), Some(20), None]));
+    check(Some((1, Disable)), 60, (VersionState::Disabled, [Some(60), Some(20), None]));
+    check(Some((1, MarkCompromised)), 70, (VersionState::Disabled, [Some(60), Some(20), Some(70)]));
+    check(Some((1, Enable)), 80, (VersionState::Compromised, [Some(80), Some(20), Some(70)]));
+    check(Some((1, Disable)), 90, (VersionState::Disabled, [Some(90), Some(20), Some(70)]));
+    let scheduled = VersionState::DestroyScheduled;
+    check(
+        Some((1, schedule(MAX_DESTRUCTION_DELAY))),
+        100,
+        (scheduled, [Some(100), Some(20), Some(70)]),
+    );
+    check(
+        Some((1, CancelDestruction)),
+        110,
+        (VersionState::Disabled, [Some(110), Some(20), Some(70)]),
+    );
+    check(
+        Some((1, DestroyImmediately)),
+        120,
+        (VersionState::Destroyed, [Some(120), Some(20), Some(70)]),
+    );
+}
+
+#[test]
+fn clocks_that_go_back_do_no_harm() {
+    let mut keyset = rotated();
+    keyset.apply(version(1), Operation::Disable, Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(keyset.version(version(1)).unwrap().state_since, Timestamp::UNIX_EPOCH);
+    keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), at(0)).unwrap();
+    let early = keyset.apply(version(1), Operation::Destroy, Timestamp::UNIX_EPOCH);
+    assert!(matches!(early, Err(Error::DestructionNotDue { .. })));
+}
+
+#[test]
+fn a_destruction_is_scheduled_7_to_30_days_ahead() {
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    let nanosecond = Duration::from_nanos(1);
+    for (delay, allowed) in [
+        (Duration::ZERO, false),
+        (days(7) - SECOND, false),
+        (days(7) - nanosecond, false),
+        (days(7), true),
+        (days(7) + SECOND, true),
+        (days(30) - SECOND, true),
+        (days(30), true),
+        (days(30) + nanosecond, false),
+        (days(30) + SECOND, false),
+        (Duration::MAX, false),
+    ] {
+        let mut keyset = rotated();
+        keyset.apply(version(1), Operation::Disable, at(5)).unwrap();
+        let before = keyset.clone();
+        match keyset.apply(version(1), schedule(delay), at(9)) {
+            Ok(()) => {
+                assert!(allowed, "{delay:?}");
+                let due = keyset.version(version(1)).unwrap().destroy_at;
+                assert_eq!(due, Some(at(9).plus(delay)));
+            }
+            Err(Error::DestructionDelay { delay: told }) => {
+                assert!(!allowed && told == delay, "{delay:?}");
+                assert_eq!(keyset, before);
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_destruction_is_due_on_its_second() {
+    for (early, due) in [(SECOND, false), (Duration::ZERO, true)] {
+        let mut keyset = rotated();
+        keyset.apply(version(1), Operation::Disable, at(5)).unwrap();
+        keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), at(9)).unwrap();
+        let date = at(9).plus(MIN_DESTRUCTION_DELAY);
+        let before = keyset.clone();
+        let now = Timestamp::from_unix_seconds(date.unix_seconds() - early.as_secs());
+        match keyset.apply(version(1), Operation::Destroy, now) {
+            Ok(()) => assert!(due),
+            Err(Error::DestructionNotDue { key, version: told, due: day }) => {
+                assert!(!due);
+                assert_eq!((&*key, told, day), ("orders", version(1), date));
+                assert_eq!(keyset, before);
+                keyset.apply(version(1), Operation::DestroyImmediately, now).unwrap();
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+        let record = keyset.version(version(1)).unwrap();
+        assert_eq!((record.state, record.destroy_at), (VersionState::Destroyed, None));
+        assert_eq!(record.state_since, now);
+    }
+}
+
+#[test]
+fn a_cancelled_destruction_starts_anew() {
+    let mut keyset = rotated();
+    keyset.apply(version(1), Operation::Disable, at(5)).unwrap();
+    keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), at(9)).unwrap();
+    keyset.apply(version(1), Operation::CancelDestruction, at(10)).unwrap();
+    let due = at(9).plus(MIN_DESTRUCTION_DELAY);
+    let destroyed = keyset.apply(version(1), Operation::Destroy, due);
+    assert!(matches!(destroyed, Err(Error::VersionState { .. })));
+    keyset.apply(version(1), schedule(MAX_DESTRUCTION_DELAY), due).unwrap();
+    let destroyed = keyset.apply(version(1), Operation::Destroy, due.plus(MIN_DESTRUCTION_DELAY));
+    assert!(matches!(destroyed, Err(Error::DestructionNotDue { .. })));
+}
+
+#[test]
+fn numbers_are_never_reused() {
+    let mut keyset = Keyset::new("orders").unwrap();
+    assert_eq!((keyset.next_version().unwrap(), keyset.taken()), (version(1), 0));
+    keyset.add(version(5), material(1), at(0)).unwrap();
+    for number in [1, 4, 5] {
+        let before = keyset.clone();
+        match keyset.add(version(number), material(2), at(0)).unwrap_err() {
+            Error::VersionNumber { key, last } => assert_eq!((&*key, last), ("orders", version(5))),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(keyset, before);
+    }
+    assert_eq!(keyset.next_version().unwrap(), version(6));
+    keyset.apply(version(5), Operation::Disable, at(0)).unwrap();
+    keyset.apply(version(5), Operation::DestroyImmediately, at(0)).unwrap();
+    assert_eq!(keyset.next_version().unwrap(), version(6));
+    // The record of version 9 is lost, its number is not.
+    let records = keyset.versions().to_vec();
+    let mut restored = Keyset::restore("orders", 9, records.clone()).unwrap();
+    assert_eq!((restored.taken(), restored.next_version().unwrap()), (9, version(10)));
+    let reused = restored.add(version(9), material(3), at(0));
+    assert!(matches!(reused, Err(Error::VersionNumber { last, .. }) if last == version(9)));
+    restored.add(version(u32::MAX), material(3), at(0)).unwrap();
+    let spent = restored.next_version();
+    assert!(matches!(spent, Err(Error::VersionNumber { last, .. }) if last == version(u32::MAX)));
+}
+
+#[test]
+fn a_keyset_that_cannot_have_been_is_not_restored() {
+    let record = |number: u32, state| {
+        let mut record = VersionRecord::new(version(number), material(number as u8), at(0));
+        record.state = state;
+        record
+    };
+    let (primary, enabled) = (VersionState::Primary, VersionState::Enabled);
+    for (taken, records, wrong) in [
+        (1, vec![record(1, primary)], None),
+        (0, vec![], None),
+        (7, vec![], None),
+        (3, vec![record(1, enabled), record(3, primary)], None),
+        (2, vec![record(1, enabled), record(3, primary)], Some(3)),
+        (3, vec![record(3, enabled), record(1, primary)], Some(1)),
+        (3, vec![record(3, enabled), record(3, enabled)], Some(3)),
+        (3, vec![record(1, primary), record(3, primary)], Some(3)),
+    ] {
+        match (Keyset::restore("orders", taken, records), wrong) {
+            (Ok(_), None) => {}
+            (Err(Error::VersionNumber { last, .. }), Some(wrong)) => {
+                assert_eq!(last, version(wrong));
+            }
+            (result, _) => panic!("{wrong:?}: {result:?}"),
+        }
+    }
+    let named = |name: &str| Keyset::restore(name, 0, vec![]);
+    assert!(matches!(named(&"a".repeat(65)), Err(Error::KeyName(error)) if error.offset == 64));
+    let keysets = |names: &[&str], aliases: &[(&str, &str)]| {
+        let keysets = names.iter().map(|name| named(name).unwrap()).collect();
+        let aliases = aliases.iter().map(|(a, b)| (a.to_string(), b.to_string()));
+        Keysets::restore(7, 5, keysets, aliases.collect::<BTreeMap<_, _>>())
+    };
+    let good = keysets(&["b", "a"], &[("c", "a")]).unwrap();
+    assert_eq!((good.revision(), good.changed_at()), (7, 5));
+    assert!(good.iter().map(|keyset| keyset.name().as_str()).eq(["a", "b"]));
+    assert!(matches!(keysets(&["a", "a"], &[]), Err(Error::NameTaken { name }) if name == "a"));
+    let taken = keysets(&["a", "b"], &[("b", "a")]);
+    assert!(matches!(taken, Err(Error::NameTaken { name }) if name == "b"));
+    let dangling = keysets(&["a"], &[("b", "c")]);
+    assert!(matches!(dangling, Err(Error::UnknownKey { key }) if key == "c"));
+    assert!(matches!(keysets(&["a"], &[("", "a")]), Err(Error::KeyName(_))));
+}
+
+#[test]
+fn labels_are_bounded_and_forge_no_line() {
+    let mut labels = Labels::default();
+    let name = |len: usize| "n".repeat(len);
+    for (len, fits) in [(0, false), (1, true), (63, true), (64, true), (65, false)] {
+        let result = labels.set(&name(len), Some("value"));
+        assert_eq!(result, if fits { Ok(()) } else { Err(LabelFault::Name) }, "{len}");
+    }
+    assert_eq!((MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS), (64, 256, 16));
+    for wrong in ["-a", "a b", "a\n", "é"] {
+        assert_eq!(labels.set(wrong, Some("value")), Err(LabelFault::Name), "{wrong:?}");
+    }
+    for (len, fits) in [(0, true), (255, true), (256, true), (257, false)] {
+        let result = labels.set("len", Some(&"v".repeat(len)));
+        assert_eq!(result, if fits { Ok(()) } else { Err(LabelFault::Value) }, "{len}");
+    }
+    // Bytes count, not characters.
+    assert_eq!(labels.set("len", Some(&"é".repeat(128))), Ok(()));
+    assert_eq!(labels.set("len", Some(&"é".repeat(129))), Err(LabelFault::Value));
+    for control in ('\0'..=' ').chain('\u{7f}'..='\u{a0}') {
+        let result = labels.set("control", Some(&format!("a{control}b")));
+        assert_eq!(result.is_err(), control.is_control(), "{control:?}");
+    }
+    let mut full = Labels::default();
+    for number in 0..MAX_LABELS {
+        assert_eq!(full.set(&format!("l{number}"), Some("1")), Ok(()));
+    }
+    let before = full.clone();
+    assert_eq!(full.set("more", Some("1")), Err(LabelFault::TooMany));
+    assert_eq!(full.set("more", None), Ok(()));
+    assert_eq!(full, before);
+    assert_eq!(full.set("l3", Some("2")), Ok(()));
+    assert_eq!((full.get("l3"), full.get("l4"), full.get("more")), (Some("2"), Some("1"), None));
+    assert_eq!(full.set("l3", None), Ok(()));
+    assert_eq!(full.set("more", Some("1")), Ok(()));
+    assert_eq!(full.iter().count(), MAX_LABELS);
+    assert!(!full.is_empty() && Labels::default().is_empty());
+}
+
+#[test]
+fn counters_of_usage_do_not_wrap() {
+    let most = Usage { wraps: u64::MAX, bytes: 1 };
+    assert_eq!(most.plus(most), Usage { wraps: u64::MAX, bytes: 2 });
+}
