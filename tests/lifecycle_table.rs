@@ -205,7 +205,13 @@ fn check_use(keyring: &MemoryKeyring, state: VersionState, cell: &str) {
     }
     assert_eq!(primary == Some(subject()), state.wraps(), "{cell}");
     let opened = envelope.decrypt(&message, ROW);
-    let rewrapped = envelope.rewrap(&message, RewrapOptions::new());
+    let named = RewrapOptions::new().from_compromised("orders", subject());
+    let unnamed = envelope.rewrap(&message, RewrapOptions::new());
+    let rewrapped = envelope.rewrap(&message, named);
+    if state == VersionState::Compromised {
+        let told = matches!(unnamed, Err(Error::Refused { refusal: Refusal::Compromised, .. }));
+        assert!(told, "{cell}: {unnamed:?}");
+    }
     let needed = envelope.needs_rewrap(&message).unwrap();
     let freshness = keyring.freshness(&label).unwrap();
     assert_eq!(needed, state != VersionState::Primary, "{cell}");
@@ -249,11 +255,12 @@ fn a_compromised_primary_leaves_no_primary_until_another_is_promoted() {
     let envelope = Envelope::new(&keyring);
     assert_eq!(keyring.primary_version(), None);
     assert!(matches!(envelope.encrypt(b"", ROW), Err(Error::NoPrimary)));
-    assert!(matches!(envelope.rewrap(&message(), RewrapOptions::new()), Err(Error::NoPrimary)));
+    let named = RewrapOptions::new().from_compromised("orders", subject());
+    assert!(matches!(envelope.rewrap(&message(), named), Err(Error::NoPrimary)));
     assert_eq!(envelope.decrypt(&message(), ROW).unwrap(), b"text");
     apply(&keyring, version(1), Operation::Promote, START).unwrap();
     assert_eq!(written_under(&envelope.encrypt(b"", ROW).unwrap()), version(1));
-    let rewrapped = envelope.rewrap(&message(), RewrapOptions::new()).unwrap();
+    let rewrapped = envelope.rewrap(&message(), named).unwrap();
     assert_eq!(written_under(rewrapped.header()), version(1));
 }
 
