@@ -14,6 +14,8 @@ shift $(($# > 0 ? 1 : 0))
 
 # Longest input of a target in bytes, where it is not this.
 MAX_LEN=4096
+# Longest input of a target that reads whole key files.
+KEY_FILE_LEN=16384
 
 # Seconds that one input may take: a parser that makes no progress fails here.
 INPUT_SECONDS=1
@@ -39,10 +41,11 @@ logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 
 run_target() {
-    local name=$1 corpus=${KEEP:-$logs/corpus}/$1
+    local name=$1 corpus=${KEEP:-$logs/corpus}/$1 max_len=$MAX_LEN
+    [ "$name" != key_file ] || max_len=$KEY_FILE_LEN
     mkdir -p "$corpus" "fuzz/artifacts/$name"
     "$target_dir/$host/release/$name" "$corpus" "fuzz/corpus/$name" -fork=0 \
-        -max_total_time="$seconds" -timeout="$INPUT_SECONDS" -max_len="$MAX_LEN" \
+        -max_total_time="$seconds" -timeout="$INPUT_SECONDS" -max_len="$max_len" \
         -artifact_prefix="fuzz/artifacts/$name/" -print_final_stats=1 \
         </dev/null >"$logs/$name" 2>&1
 }

@@ -2,8 +2,22 @@
 //! the rest can be salvaged (THREATS rows 3, 37, 57 to 59, 61).
 #![cfg(feature = "file")]
 
+#[path = "key_file_format/craft.rs"]
+mod craft;
+#[path = "key_file_format/flips.rs"]
+mod flips;
+#[path = "key_file_format/golden.rs"]
+mod golden;
 #[path = "key_file_format/make.rs"]
 mod make;
+#[path = "key_file_format/order.rs"]
+mod order;
+#[path = "key_file_format/properties.rs"]
+mod properties;
+#[path = "key_file_format/protections.rs"]
+mod protections;
+#[path = "key_file_format/unknown.rs"]
+mod unknown;
 
 use envelock::test_util::key_file_format::KeyFile;
 use make::{NOW, raw_key, twenty};
@@ -17,5 +31,4 @@ fn what_is_written_is_read_again() {
     assert_eq!(again.verify_material(&key).unwrap(), 19);
     assert_eq!(again.written(), NOW);
     assert!(again.encode(&key, NOW).unwrap() == bytes);
-    println!("{}", String::from_utf8(bytes).unwrap());
 }

@@ -57,6 +57,7 @@ rust writes_messages_that_python_opens
 judge read "$work/from-rust"
 judge write "$work/from-python" "$seed"
 rust messages_made_in_python_open_and_those_made_wrong_do_not
+"$python" tests/python/keyfile.py tests/golden/keyfile || fail "keyfile.py failed"
 judge mutants tests/golden/v1 "$work/mutants" "$seed"
 rust changed_messages_get_the_same_verdict_as_in_python
 echo "tests/python.sh: all passed"

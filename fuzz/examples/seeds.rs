@@ -36,7 +36,24 @@ fn main() -> std::io::Result<()> {
             }
         }
     }
+    key_file()?;
     aad()
+}
+
+/// Whole files, and changes to one: see `envelock_fuzz::key_file`.
+fn key_file() -> std::io::Result<()> {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/keyfile");
+    for name in ["unprotected", "raw-key"] {
+        let bytes = std::fs::read(golden.join(format!("{name}.keys")))?;
+        write("key_file", name, &bytes)?;
+    }
+    for kind in 0..8 {
+        for at in [0, 1, 2, 8, 9, 23] {
+            let seed = [kind, at, at + 1, 20, 1, 4, b'"', b'a', b'"', b':', b'1', b'7'];
+            write("key_file", &format!("change-{kind}-{at}"), &seed)?;
+        }
+    }
+    write("key_file", "empty", b"")
 }
 
 fn aad() -> std::io::Result<()> {

@@ -5,6 +5,7 @@ pub mod allocator;
 pub mod change;
 pub mod complete;
 pub mod fixture;
+pub mod key_file;
 pub mod model;
 
 /// Fuzzer input read piece by piece; zeroes once it is used up.

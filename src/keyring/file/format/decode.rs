@@ -2,6 +2,7 @@
 
 use super::fault::{KeyFileFault, RecordFault, RecordName};
 use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINES, fault};
+use super::naming::{self, Before};
 use super::record::{Header, Record};
 use super::seal::{FileKey, Sealed};
 use super::{KeyFile, Unknown};
@@ -62,9 +63,13 @@ pub(super) fn decode(bytes: &[u8], key: &FileKey) -> Result<KeyFile, KeyFileFaul
             return Err(KeyFileFault::TooLong);
         }
         let named = |what| fault(number, line, what);
-        let Line { record, mac } = Line::parse(line).map_err(named)?;
+        let damaged = |decoder: &Decoder<'_>, what| {
+            let record = naming::name(number, bytes, &decoder.before(), key);
+            KeyFileFault::Record { line: number, record, what }
+        };
+        let Line { record, mac } = Line::parse(line).map_err(|what| damaged(&decoder, what))?;
         if !key.verifies(record, &mac) {
-            return Err(named(RecordFault::Mac));
+            return Err(damaged(&decoder, RecordFault::Mac));
         }
         if number == 1 {
             decoder.header(record).map_err(|fault| fault.on(number, line))?;
@@ -117,6 +122,12 @@ impl<'a> Decoder<'a> {
             unknown: Unknown::default(),
             end: None,
         }
+    }
+
+    fn before(&self) -> Before<'_> {
+        let last = self.keysets.last();
+        let number = |keyset: &Reading| keyset.versions.last().map_or(0, |it| it.version.number());
+        Before { key: last.map(|it| (it.name.as_str(), it.taken, number(it))) }
     }
 
     fn header(&mut self, text: &'a str) -> Result<(), super::record::HeaderFault> {
@@ -209,7 +220,7 @@ impl<'a> Decoder<'a> {
         // Each was checked on its line.
         let wrong = |what| fault(line, lines::last(bytes), what);
         let (header, _) = self.header.ok_or_else(|| wrong(RecordFault::Misplaced))?;
-        let Header { id, critical, revision, changed_at, written, extra, .. } = header;
+        let Header { id, critical, revision, changed_at, written, protection, extra } = header;
         let restore =
             |keyset: Reading| Keyset::restore(&keyset.name, keyset.taken, keyset.versions);
         let keysets: Result<Vec<_>, _> = self.keysets.into_iter().map(restore).collect();
@@ -217,7 +228,7 @@ impl<'a> Decoder<'a> {
             .and_then(|keysets| Keysets::restore(revision, changed_at, keysets, self.aliases))
             .map_err(|_| wrong(RecordFault::Misplaced))?;
         let unknown = Unknown { critical, header: extra, ..self.unknown };
-        Ok(KeyFile { id, written, keysets, sealed: self.sealed, unknown })
+        Ok(KeyFile { id, protection, written, keysets, sealed: self.sealed, unknown })
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn encode(
     if let Some(name) = file.unknown_critical() {
         return Err(KeyFileFault::UnknownCritical { name: name.into() });
     }
-    if file.id != key.id {
+    if file.id != key.id || file.protection != key.protection {
         return Err(KeyFileFault::ProtectionChanged);
     }
     let header = Header {
@@ -82,7 +82,9 @@ impl Encoder<'_> {
         Line { record, mac }.write(&mut self.out);
         self.whole.update(&mac);
         self.lines = self.lines.saturating_add(1);
-        if self.out.len().saturating_sub(start) > MAX_LINE_LEN {
+        let len = self.out.len().saturating_sub(start);
+        // The line end does not count.
+        if len.saturating_sub(1) > MAX_LINE_LEN {
             let name = lines::name_of(record).unwrap_or(super::RecordName::Unknown);
             let (line, what) = (self.lines, RecordFault::LineTooLong);
             return Err(KeyFileFault::Record { line, record: name, what });

@@ -35,7 +35,7 @@ pub enum KeyFileFault {
     Record {
         /// The line, from 1.
         line: usize,
-        /// The record on it, going by its own, unverified words.
+        /// The record on it, going by its own words and by the verified lines around it.
         record: RecordName,
         /// What is wrong.
         what: RecordFault,

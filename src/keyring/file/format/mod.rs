@@ -5,6 +5,7 @@ mod encode;
 mod fault;
 mod json;
 mod lines;
+mod naming;
 mod record;
 mod salvage;
 mod seal;
@@ -36,6 +37,8 @@ use seal::{MaterialLabel, Sealed};
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyFile {
     id: FileId,
+    /// The protection object of the file key that the material is sealed under.
+    protection: String,
     written: Timestamp,
     keysets: Keysets,
     sealed: BTreeMap<MasterKeyId, Sealed>,
@@ -70,6 +73,7 @@ impl KeyFile {
         let key = FileKey::generate(id, protection, rng)?;
         let file = KeyFile {
             id,
+            protection: key.protection.clone(),
             written: Timestamp::UNIX_EPOCH,
             keysets: Keysets::new(),
             sealed: BTreeMap::new(),
@@ -109,7 +113,7 @@ impl KeyFile {
     /// # Errors
     ///
     /// [`KeyFileFault::UnknownCritical`]; [`KeyFileFault::Material`] if a version has no material;
-    /// [`KeyFileFault::ProtectionChanged`] if `key` is another file's; [`KeyFileFault::TooLong`],
+    /// [`KeyFileFault::ProtectionChanged`] if `key` is not that of the file as it is; [`KeyFileFault::TooLong`],
     /// or [`RecordFault::LineTooLong`]: what could not be read again is not written.
     pub fn encode(&self, key: &FileKey, now: Timestamp) -> Result<Vec<u8>, KeyFileFault> {
         encode::encode(self, key, now)
@@ -127,7 +131,7 @@ impl KeyFile {
         rng: &mut KeyringRng<'_>,
     ) -> Result<(Self, FileKey), KeyFileFault> {
         let new = FileKey::generate(self.id, protection, rng)?;
-        let mut file = self.clone();
+        let mut file = KeyFile { protection: new.protection.clone(), ..self.clone() };
         for (keyset, record) in undestroyed(&self.keysets) {
             let material = self.material(key, keyset, record)?.1;
             let sealed = new.seal(label(keyset, record), &material, rng)?;

@@ -310,7 +310,8 @@ impl Finds {
         }
         let restored = Keysets::restore(revision.unwrap_or(0), changed_at, keysets, aliases);
         let keysets = restored.unwrap_or_default();
-        let file = KeyFile { id: key.id, written, keysets, sealed: material, unknown };
+        let protection = key.protection.clone();
+        let file = KeyFile { id: key.id, protection, written, keysets, sealed: material, unknown };
         self.damaged.sort_by_key(|damaged| damaged.line);
         Salvaged { file, key, intact, damaged: self.damaged, revision }
     }

@@ -1,0 +1,107 @@
+//! Key files of version 1 open for ever, under every protection (THREATS row 59).
+//!
+//! `tests/golden/keyfile` never changes. A new one is added to [`made`] and written with
+//! `ENVELOCK_GOLDEN_DIR=tests/golden/keyfile cargo test --test key_file_format -- --ignored`,
+//! which refuses to overwrite a file with other bytes. `tests/python/keyfile.py` reads them too.
+
+use super::make::{NOW, create_key, twenty};
+use super::protections;
+use envelock::test_util::key_file_format::{KeyFile, salvage};
+use envelock::{Change, Keysets};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+const SEED: u8 = 21;
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/keyfile")
+}
+
+/// Name, version, id, state and usage of every version, one on each line, and the aliases.
+fn listing(keysets: &Keysets) -> String {
+    let mut text = String::new();
+    for keyset in keysets.iter() {
+        writeln!(text, "{} taken {}", keyset.name(), keyset.taken()).unwrap();
+        for it in keyset.versions() {
+            let (version, id, state) = (it.version, it.master_key_id, it.state.name());
+            writeln!(text, "{} {version} {id} {state}", keyset.name()).unwrap();
+        }
+    }
+    for (alias, key) in keysets.aliases() {
+        writeln!(text, "{alias} -> {key}").unwrap();
+    }
+    text
+}
+
+/// Every file that the generators make, and what is in each of them.
+fn made() -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut listed = String::new();
+    for (name, protection, _) in protections::all() {
+        let (file, key) = twenty(&protection, SEED);
+        files.push((format!("{name}.keys"), file.encode(&key, NOW).unwrap()));
+        writeln!(listed, "# {name}").unwrap();
+        listed.push_str(&listing(file.keysets()));
+    }
+    files.push(("listing.txt".into(), listed.into_bytes()));
+    files
+}
+
+#[test]
+fn every_golden_key_file_opens_and_is_salvaged() {
+    let listed = std::fs::read_to_string(directory().join("listing.txt")).unwrap();
+    for (name, protection, _) in protections::all() {
+        let bytes = std::fs::read(directory().join(format!("{name}.keys"))).unwrap();
+        let (file, key) = KeyFile::open(&bytes, &protection).unwrap();
+        assert_eq!(file.verify_material(&key).unwrap(), 19, "{name}");
+        assert!(listed.contains(&format!("# {name}\n{}", listing(file.keysets()))), "{name}");
+        assert!(file.encode(&key, NOW).unwrap() == bytes, "{name}");
+        let salvaged = salvage(&bytes, &protection).unwrap();
+        assert!(salvaged.damaged.is_empty() && salvaged.file == file, "{name}");
+    }
+}
+
+#[test]
+fn the_seeded_generators_still_make_the_same_files() {
+    for (name, bytes) in made() {
+        let stored = std::fs::read(directory().join(&name)).unwrap_or_default();
+        assert!(stored == bytes, "{name} is not what the generator makes");
+    }
+}
+
+#[test]
+#[ignore = "writes golden files to ENVELOCK_GOLDEN_DIR"]
+fn writes_golden_key_files_that_are_not_there_yet() {
+    let directory = std::env::var_os("ENVELOCK_GOLDEN_DIR").expect("ENVELOCK_GOLDEN_DIR is set");
+    std::fs::create_dir_all(&directory).unwrap();
+    for (name, bytes) in made() {
+        let path = Path::new(&directory).join(&name);
+        match std::fs::read(&path) {
+            Ok(stored) => assert!(stored == bytes, "{name} would change"),
+            Err(_) => std::fs::write(path, bytes).unwrap(),
+        }
+    }
+}
+
+/// 10,000 versions are read in well under 200 ms by a release build.
+#[test]
+fn ten_thousand_versions_are_read_in_time() {
+    let mut rng = super::make::Seeded::new(6);
+    let (mut file, key) = KeyFile::create(&super::make::raw_key(), &mut rng).unwrap();
+    let names: Vec<String> = (0..100).map(|it| format!("tenant-{it}")).collect();
+    for name in &names {
+        let mut changes = vec![create_key(name)];
+        changes.extend(vec![Change::Rotate { key: name }; 99]);
+        super::make::change(&mut file, &key, &changes, NOW, &mut rng).unwrap();
+    }
+    let bytes = file.encode(&key, NOW).unwrap();
+    let start = std::time::Instant::now();
+    let (again, key) = KeyFile::open(&bytes, &super::make::raw_key()).unwrap();
+    let read = start.elapsed();
+    assert_eq!(again.verify_material(&key).unwrap(), 10_000);
+    let all = start.elapsed();
+    println!("10,000 versions, {} bytes: read in {read:?}, with keys in {all:?}", bytes.len());
+    assert_eq!(again.keysets(), file.keysets());
+    let most = if cfg!(debug_assertions) { 5_000 } else { 400 };
+    assert!(all.as_millis() < most, "{all:?}");
+}

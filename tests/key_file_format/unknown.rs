@@ -1,0 +1,111 @@
+//! What a newer library wrote survives a change by this one (THREATS row 57).
+
+use super::craft::{records, unprotected};
+use super::make::{NOW, Seeded, change, operate};
+use envelock::test_util::key_file_format::{KeyFile, salvage};
+use envelock::{Change, KeyFileFault, Operation, Protection};
+
+/// Numbers, escapes, nesting and space that a parse and a write again would not keep.
+const FIELDS: [&str; 3] = [
+    r#""quota":{"per \u0064ay": [1e400, 12345678901234567890123, -0.0, 1.10 ],"a":{"b":{"c":null}}}"#,
+    r#""\u006eote":"\u00fc\/ü\ud83d\ude00""#,
+    r#""flag" : true"#,
+];
+
+const RECORD: &str = r#"{ "kind" :"policy", "rotate": {"days":90.0, "kind":"x"},"kind2":[]}"#;
+
+fn extended() -> (Vec<String>, Vec<u8>) {
+    let (mut records, crafter) = unprotected();
+    for record in &mut records {
+        let at = record.len() - 1;
+        record.replace_range(at.., &format!(",{}}}", FIELDS.join(",")));
+    }
+    records.insert(2, RECORD.into());
+    records.push(RECORD.replace("90.0", "91.0"));
+    let bytes = crafter.file_with_end(&records, &format!(",{}", FIELDS[0]));
+    (records, bytes)
+}
+
+/// A field as this library writes it: the name anew, the value byte for byte.
+fn kept(record: &str) -> bool {
+    let value = |field: &str| field.split_once(':').unwrap().1.trim_start().to_owned();
+    let names = ["quota", "note", "flag"];
+    names
+        .iter()
+        .zip(FIELDS)
+        .all(|(name, field)| record.contains(&format!("\"{name}\":{}", value(field))))
+}
+
+/// FORMAT F-EXTRA
+#[test]
+fn unknown_fields_and_records_survive_a_change() {
+    let protection = Protection::unprotected_plaintext();
+    let (before, bytes) = extended();
+    let (mut file, key) = KeyFile::open(&bytes, &protection).unwrap();
+    let changes = [
+        Change::Rotate { key: "orders" },
+        operate("orders", 2, Operation::Disable),
+        Change::SetAlias { alias: "other", key: "orders" },
+    ];
+    change(&mut file, &key, &changes, NOW, &mut Seeded::new(8)).unwrap();
+    let bytes = file.encode(&key, NOW).unwrap();
+    let after = records(&bytes);
+    assert_eq!(after.len(), before.len() + 2);
+    let with = after.iter().filter(|record| kept(record)).count();
+    assert_eq!(with, before.len() - 2, "a record lost a field");
+    for number in ["90.0", "91.0"] {
+        assert!(after.contains(&RECORD.replace("90.0", number)));
+    }
+    let end = String::from_utf8(bytes.clone()).unwrap().lines().last().unwrap().to_owned();
+    assert!(end.contains(&format!(",\"quota\":{}}},\"mac\"", &FIELDS[0]["\"quota\":".len()..])));
+    // Once more, and nothing else changes.
+    let (again, key) = KeyFile::open(&bytes, &protection).unwrap();
+    assert!(again == file || again.written() != file.written());
+    assert!(again.encode(&key, NOW).unwrap() == bytes);
+}
+
+#[test]
+fn unknown_fields_and_records_survive_salvage_and_another_protection() {
+    let protection = Protection::unprotected_plaintext();
+    let (before, mut bytes) = extended();
+    let at = bytes.windows(16).position(|it| it == b"\"kind\":\"version\"").unwrap();
+    bytes[at + 12] ^= 1;
+    let salvaged = salvage(&bytes, &protection).unwrap();
+    assert_eq!(salvaged.intact.len(), 19);
+    let (file, key) =
+        salvaged.file.protect(&salvaged.key, &super::make::raw_key(), &mut Seeded::new(4)).unwrap();
+    let after = records(&file.encode(&key, NOW).unwrap());
+    assert_eq!(after.len(), before.len() - 1);
+    assert_eq!(after.iter().filter(|record| kept(record)).count(), before.len() - 3);
+    assert!(after.contains(&RECORD.to_owned()));
+}
+
+/// FORMAT F-CRITICAL
+#[test]
+fn an_unknown_critical_name_lets_the_file_be_read_and_not_written() {
+    let protection = Protection::unprotected_plaintext();
+    let (records, crafter) = unprotected();
+    let cases = [
+        (r#"["policy"]"#, Some("policy")),
+        (r#"["version","version.quota"]"#, Some("version.quota")),
+        (r#"["version.sealed","header.critical","alias","end.whole"]"#, None),
+        (r#"["version."]"#, Some("version.")),
+        (r#"[""]"#, Some("")),
+        ("[]", None),
+    ];
+    for (critical, unknown) in cases {
+        let mut records = records.clone();
+        records[0] = records[0].replace(r#""critical":[]"#, &format!(r#""critical":{critical}"#));
+        let bytes = crafter.file(&records);
+        let (file, key) = KeyFile::open(&bytes, &protection).unwrap();
+        assert_eq!(file.unknown_critical(), unknown, "{critical}");
+        assert_eq!(file.verify_material(&key).unwrap(), 19);
+        match (file.encode(&key, NOW), unknown) {
+            (Ok(written), None) => assert!(written == bytes, "{critical}"),
+            (Err(KeyFileFault::UnknownCritical { name }), Some(unknown)) => {
+                assert_eq!(name, unknown);
+            }
+            (other, _) => panic!("{critical}: {:?}", other.map(|_| "written")),
+        }
+    }
+}
