@@ -58,7 +58,7 @@ cargo test --locked --quiet --no-default-features --doc
 end
 
 # A part that is missing is a failure, not a pass.
-for part in python backend_agreement constant_time dependencies; do
+for part in python backend_agreement constant_time interleavings dependencies; do
     begin "tests/$part.sh"
     [ -f "tests/$part.sh" ] || { echo "tests/$part.sh is missing" >&2; exit 1; }
     bash "tests/$part.sh"

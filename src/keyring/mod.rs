@@ -8,6 +8,9 @@ mod error;
 mod fallback;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
+#[cfg(all(test, envelock_shuttle))]
+#[path = "../../tests/interleavings/models.rs"]
+mod interleavings;
 mod lifecycle;
 mod members;
 mod memory;

@@ -8,6 +8,7 @@ use crate::format::{
     SlotWriter, Suite, WrapAlgorithm,
 };
 use crate::keyring::{Keyring, KeyringError, WrapContext};
+use crate::random::KeyringRng;
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 use alloc::vec;
@@ -65,7 +66,7 @@ impl TestMessage {
     pub fn wrap<K: Keyring + ?Sized>(
         &self,
         keyring: &K,
-        rng: &mut TestRng,
+        rng: &mut KeyringRng<'_>,
     ) -> (Result<(), KeyringError>, Vec<TestSlot>) {
         self.write(MAX_HEADER_LEN, |slots| {
             keyring.wrap(&self.data_key, &self.context(), slots, rng)
@@ -76,7 +77,7 @@ impl TestMessage {
     pub fn wrap_into<K: Keyring + ?Sized>(
         &self,
         keyring: &K,
-        rng: &mut TestRng,
+        rng: &mut KeyringRng<'_>,
         room: usize,
     ) -> (Result<(), KeyringError>, Vec<TestSlot>) {
         self.write(room, |slots| keyring.wrap(&self.data_key, &self.context(), slots, rng))
@@ -87,7 +88,7 @@ impl TestMessage {
         &self,
         keyring: &K,
         slot: &TestSlot,
-        rng: &mut TestRng,
+        rng: &mut KeyringRng<'_>,
     ) -> (Result<(), KeyringError>, Vec<TestSlot>) {
         self.write(MAX_HEADER_LEN, |slots| {
             keyring.rewrap(&slot.slot(), &self.context(), slots, rng)

@@ -78,7 +78,7 @@ impl<'k, K: Keyring + ?Sized> Probe<'k, K> {
 
     /// Wraps, which must succeed.
     pub(super) fn wrap(&self) -> Vec<TestSlot> {
-        let (answer, slots) = self.message.wrap(self.keyring, &mut self.rng.borrow_mut());
+        let (answer, slots) = self.message.wrap(self.keyring, &mut *self.rng.borrow_mut());
         if let Err(error) = answer {
             self.check_error(&error);
             Rule::RoundTrip.broken(format!("wrap of a keyring that can wrap: {error:?}"));
@@ -87,7 +87,7 @@ impl<'k, K: Keyring + ?Sized> Probe<'k, K> {
     }
 
     pub(super) fn rewrap(&self, slot: &TestSlot) -> (Result<(), KeyringError>, Vec<TestSlot>) {
-        let rng = &mut self.rng.borrow_mut();
+        let rng = &mut *self.rng.borrow_mut();
         let (answer, slots) = self.message.rewrap(self.keyring, slot, rng);
         if let Err(error) = &answer {
             self.check_error(error);
