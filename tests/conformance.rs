@@ -1,17 +1,25 @@
 //! The conformance suite passes the keyrings of this crate, and catches broken ones.
 
+#[path = "common/directory.rs"]
+mod directory;
 #[path = "conformance/flawed.rs"]
 mod flawed;
 #[path = "conformance/meddled.rs"]
 mod meddled;
 
+use directory::TestDirectory;
 use envelock::test_util::conformance::{self, Rule};
 use envelock::test_util::{Fault, FaultyKeyring, Method};
-use envelock::{KeyVersion, KeyringError, Lifecycle, MasterKey, MemoryKeyring, Refusal};
+use envelock::{
+    CachingKeyring, CachingOptions, FallbackKeyring, FileKeyring, KeyVersion, KeyringError,
+    Lifecycle, MasterKey, MemoryKeyring, MultiKeyring, ObservedKeyring, Protection, Refusal,
+};
 use flawed::{Flaw, Flawed};
 use meddled::{Meddled, Meddling};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Duration;
 
 fn memory() -> MemoryKeyring {
     MemoryKeyring::create("orders").unwrap()
@@ -52,6 +60,76 @@ fn pointers_to_a_keyring_conform() {
     conformance::lifecycle(|| Box::new(memory()));
     conformance::lifecycle(|| Arc::new(memory()));
     conformance::lifecycle(|| -> Box<dyn Lifecycle> { Box::new(memory()) });
+}
+
+/// Makes key files in one directory.
+struct Files {
+    directory: TestDirectory,
+    made: AtomicU32,
+}
+
+impl Files {
+    fn new() -> Self {
+        Files { directory: TestDirectory::new(), made: AtomicU32::new(0) }
+    }
+
+    fn create(&self, key: &str) -> FileKeyring {
+        let number = self.made.fetch_add(1, Relaxed);
+        let protection = Protection::raw_key(MasterKey::from_bytes(&[7; 32]));
+        let path = self.directory.join(&format!("{number}.keys"));
+        FileKeyring::create(path, key, &protection).unwrap()
+    }
+}
+
+#[test]
+fn the_file_keyring_conforms() {
+    let files = Files::new();
+    conformance::lifecycle(|| files.create("orders"));
+}
+
+#[test]
+fn views_of_a_file_keyring_conform() {
+    let files = Files::new();
+    conformance::keyring(|| {
+        let keyring = files.create("orders");
+        keyring.create_key("second").unwrap();
+        keyring.set_alias("now", "second").unwrap();
+        keyring.with_key("now").unwrap()
+    });
+    conformance::keyring(|| {
+        let keyring = files.create("orders");
+        keyring.create_key("second").unwrap();
+        keyring.only_key("second").unwrap().refusing_compromised()
+    });
+}
+
+#[test]
+fn an_observed_keyring_conforms() {
+    conformance::lifecycle(|| ObservedKeyring::new(memory(), ()));
+}
+
+#[test]
+fn combined_keyrings_conform() {
+    let backup = || MemoryKeyring::create("backup").unwrap();
+    let files = Files::new();
+    conformance::keyring(|| MultiKeyring::new(memory()));
+    conformance::keyring(|| MultiKeyring::new(memory()).with(backup()).unwrap());
+    conformance::keyring(|| FallbackKeyring::new(memory()));
+    conformance::keyring(|| FallbackKeyring::new(memory()).with(backup()).unwrap());
+    // Moving from a file to memory: one name, other material.
+    conformance::keyring(|| FallbackKeyring::new(memory()).with(files.create("orders")).unwrap());
+}
+
+#[test]
+fn a_caching_keyring_conforms() {
+    let minute = Duration::from_secs(60);
+    let files = Files::new();
+    let reusing = CachingOptions::new().reuse(100, 1 << 20, minute);
+    conformance::keyring(|| CachingKeyring::new(memory()));
+    conformance::keyring(|| CachingKeyring::with_options(memory(), reusing));
+    conformance::keyring(|| CachingKeyring::new(files.create("orders")));
+    let members = || MultiKeyring::new(memory()).with(MemoryKeyring::create("b").unwrap());
+    conformance::keyring(|| CachingKeyring::with_options(members().unwrap(), reusing));
 }
 
 #[test]
