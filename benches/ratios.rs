@@ -4,6 +4,7 @@
 
 mod floor;
 mod interleave;
+mod keyrings;
 
 use envelock::{Aad, Envelope, Lifecycle, MemoryKeyring, RewrapOptions, Suite, inspect};
 use floor::primitives::{self, Wrap};
@@ -30,6 +31,7 @@ fn main() {
     for suite in Suite::ALL {
         bodies(suite);
     }
+    keyrings::print(SMALL_BUDGET, time_name);
     println!("\nmeasured in {:.0} s", start.elapsed().as_secs_f64());
 }
 

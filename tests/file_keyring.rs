@@ -81,6 +81,8 @@ fn a_file_opens_under_the_protection_it_was_given_and_no_other() {
         let path = directory.join(name);
         let keyring = FileKeyring::create(&path, "orders", &protection(&outer, cheap)).unwrap();
         let message = encrypt(&keyring, name);
+        let kind = FileKeyring::protection_kind(&path).unwrap();
+        assert_eq!(kind, protection(&outer, cheap).kind());
         for (other, offered) in protections {
             let opened = FileKeyring::open(&path, &offered(&outer, cheap));
             if name == other {

@@ -1,10 +1,11 @@
 //! The file keyring: what a program holds.
 
 use super::error::KeyFileError;
+use super::format::protection_kind;
 use super::options::FileKeyringOptions;
-use super::protection::Protection;
+use super::protection::{Protection, ProtectionKind};
 use super::shared::Shared;
-use super::state::State;
+use super::state::{State, at};
 use super::store::Store;
 use crate::OsRandom;
 use crate::crypto::secret::DataKey;
@@ -105,6 +106,18 @@ impl FileKeyring {
     /// from a damaged first line.
     pub fn open(path: impl AsRef<Path>, protection: &Protection) -> Result<Self, Error> {
         FileKeyringOptions::new().open(path, protection)
+    }
+
+    /// The kind of protection that a file says it has, so that a program can ask for the right
+    /// secret. **Unverified**: whoever can write the file can change it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyFile`] if the file cannot be read, or its first line is damaged.
+    pub fn protection_kind(path: impl AsRef<Path>) -> Result<ProtectionKind, Error> {
+        let store = Store::open(path.as_ref())?;
+        let loaded = store.load()?;
+        Ok(protection_kind(loaded.bytes()).map_err(at(store.path()))?)
     }
 
     pub(crate) fn create_in(
