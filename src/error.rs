@@ -244,7 +244,7 @@ pub enum Error {
     },
 
     /// Somebody else changed the keyring since the caller looked: look again.
-    #[error("keyring was changed at revision {found}, after revision {expected}")]
+    #[error("keyring was last changed at revision {found}, the caller knows revision {expected}")]
     Conflict {
         /// The revision that the caller knows.
         expected: u64,

@@ -145,7 +145,9 @@ impl Keysets {
         terms: &Terms,
         material: &mut NewMaterialFn<'_>,
     ) -> Result<(Keysets, Changed), Error> {
-        if let Some(expected) = terms.unchanged_since().filter(|since| *since < self.changed_at) {
+        // A revision that is yet to come is none of this history's.
+        let seen = self.changed_at..=self.revision;
+        if let Some(expected) = terms.unchanged_since().filter(|since| !seen.contains(since)) {
             return Err(Error::Conflict { expected, found: self.changed_at });
         }
         let mut work = Work { keysets: self.clone(), transitions: Vec::new(), now: terms.now() };

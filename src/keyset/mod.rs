@@ -202,9 +202,11 @@ impl Keyset {
             {
                 Err(Error::DestructionDelay { delay })
             }
-            Operation::Destroy => match record.destroy_at.filter(|due| *due > now) {
+            Operation::Destroy => match record.destroy_at {
+                Some(due) if due <= now => Ok(after),
                 Some(due) => Err(Error::DestructionNotDue { key: key(), version, due }),
-                None => Ok(after),
+                // Of a stored record that has lost its date.
+                None => Err(refused()),
             },
             _ => Ok(after),
         }
