@@ -258,3 +258,20 @@ fn copy_and_end(good: &[String], crafter: &Crafter) {
     }
     assert_eq!(records(&bytes), good);
 }
+
+/// FORMAT F-SALVAGE: whatever the other line says of its time.
+#[test]
+fn what_was_destroyed_stays_so_in_salvage() {
+    let (mut records, crafter) = unprotected();
+    let start = r#"{"kind":"version","key":"orders","version":2,"#;
+    let record = records.iter().find(|it| it.starts_with(start)).unwrap();
+    let (front, _) = record.split_once(r#","labels""#).unwrap();
+    let destroyed = front.replace(r#""state":"enabled""#, r#""state":"destroyed""#);
+    records.push(format!("{}}}", destroyed.replace("2026-11-21", "2020-11-21")));
+    let protection = Protection::unprotected_plaintext();
+    let salvaged = salvage(&crafter.file(&records), &protection).unwrap();
+    let orders = salvaged.file.keysets().keyset("orders").unwrap();
+    let second = orders.version(super::make::version(2)).unwrap();
+    assert_eq!(second.state, VersionState::Destroyed);
+    assert_eq!((salvaged.intact.len(), salvaged.damaged.len()), (20, 1));
+}

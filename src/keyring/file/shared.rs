@@ -55,11 +55,18 @@ enum News {
     Failed(KeyFileError),
 }
 
-/// What a file is known again by.
-pub(super) struct Seen {
-    pub(super) stamp: Stamp,
-    /// Whether every later state of the file has another stamp.
-    pub(super) settled: bool,
+/// What a file is known again by: its stamp, if every later state of it has another.
+pub(super) struct Seen(Option<Stamp>);
+
+impl Seen {
+    /// Nothing: the next look reads the file. So it is after a write, when no stamp is settled,
+    /// and a look that failed would make an error of a success.
+    pub(super) const NOTHING: Seen = Seen(None);
+
+    /// What was loaded; reading began at `read_at`.
+    fn of(stamp: Stamp, read_at: SystemTime) -> Self {
+        Seen(stamp.is_settled(read_at).then_some(stamp))
+    }
 }
 
 /// The keysets of the state that is loaded.
@@ -102,12 +109,8 @@ impl Shared {
         state: State,
     ) -> Result<Self, KeyFileError> {
         let bytes = Zeroizing::new(state.encode(None).map_err(at(store.path()))?);
-        let stamp = {
-            let mut writer = store.lock(options.lock_wait)?;
-            writer.create(&bytes)?;
-            store.stamp()?
-        };
-        Ok(Shared::new(store, options, state, Seen { stamp, settled: false }))
+        store.lock(options.lock_wait)?.create(&bytes)?;
+        Ok(Shared::new(store, options, state, Seen::NOTHING))
     }
 
     pub(super) fn open(
@@ -123,8 +126,7 @@ impl Shared {
             let path = store.path().to_path_buf();
             return Err(KeyFileError::RolledBack { path, found, known }.into());
         }
-        let stamp = loaded.stamp();
-        let seen = Seen { stamp, settled: stamp.is_settled(read_at) };
+        let seen = Seen::of(loaded.stamp(), read_at);
         Ok(Shared::new(store, options, state, seen))
     }
 
@@ -202,14 +204,15 @@ impl Shared {
 
     /// Loads the file if it is not the one that was seen.
     fn follow(&self, seen: &mut Seen) -> Result<(), KeyFileError> {
-        if seen.settled && self.store.stamp()? == seen.stamp {
+        if let Some(stamp) = seen.0
+            && self.store.stamp()? == stamp
+        {
             return Ok(());
         }
         let read_at = SystemTime::now();
         let loaded = self.store.load()?;
         self.adopt(loaded.bytes())?;
-        let stamp = loaded.stamp();
-        *seen = Seen { stamp, settled: stamp.is_settled(read_at) };
+        *seen = Seen::of(loaded.stamp(), read_at);
         Ok(())
     }
 

@@ -130,10 +130,7 @@ impl Shared {
         // Without a protection it is key material.
         let bytes = Zeroizing::new(new.encode(unproven).map_err(at(self.path()))?);
         writer.replace(&bytes)?;
-        // The lock is held: it is the file that was written, and the next look reads it again.
-        if let Ok(stamp) = self.store.stamp() {
-            *seen = Seen { stamp, settled: false };
-        }
+        *seen = Seen::NOTHING;
         self.install(Arc::new(new));
         Ok(())
     }

@@ -4,16 +4,17 @@
 // Each test file uses a part of it.
 #![allow(dead_code)]
 
+mod calls;
 pub mod disk;
 pub mod schedule;
 
+use calls::SimulatedFile;
 use disk::{Content, Disk, Inode};
-use envelock::test_util::key_file::{Directory, DirectoryFile, FileKind, FileStat, FileTime};
+use envelock::test_util::key_file::{DirectoryFile, FileKind, FileStat, FileTime};
 use schedule::Schedule;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 pub const EPERM: i32 = 1;
@@ -93,8 +94,17 @@ enum Of<'a> {
 pub struct Plan {
     /// By the index of the call.
     pub faults: BTreeMap<usize, Fault>,
+    /// To the next call of a kind, whichever it is.
+    pub next_faults: BTreeMap<Kind, Fault>,
     /// Syncs that answer success and make nothing durable, by their number among all syncs.
     pub ignored_syncs: BTreeSet<usize>,
+    /// Syncs of threads in these roles answer success and make nothing durable.
+    pub unsynced_roles: BTreeSet<usize>,
+    /// Once a sync of the directory or of a file has failed, later ones answer success and make
+    /// nothing durable: the kernel forgets what it could not write.
+    pub forgets_failed_syncs: bool,
+    /// Before the call of that index, somebody removes a name.
+    pub removals: BTreeMap<usize, OsString>,
     /// Before the call of that index, somebody writes into a file in place.
     pub edits: BTreeMap<usize, (OsString, Vec<u8>)>,
     /// The most that one read or write moves.
@@ -114,6 +124,7 @@ struct State {
     calls: Vec<Call>,
     disks: Vec<Disk>,
     syncs: usize,
+    has_failed_sync: bool,
     now: u64,
     open: BTreeMap<u64, u64>,
     next_handle: u64,
@@ -163,6 +174,7 @@ impl SimulatedDirectory {
         state.calls.clear();
         state.disks.clear();
         state.syncs = 0;
+        state.has_failed_sync = false;
     }
 
     pub fn set_now(&self, now: u64) {
@@ -210,11 +222,15 @@ impl SimulatedDirectory {
         if !state.plan.is_frozen {
             state.now += 1_000_000;
         }
+        if let Some(name) = state.plan.removals.remove(&index) {
+            state.disk.set_name(&name, None);
+        }
         if let Some((name, bytes)) = state.plan.edits.remove(&index) {
             let file = state.disk.lookup(&name).unwrap();
             state.overwrite(file, bytes);
         }
-        let fault = state.plan.faults.get(&index).copied();
+        let next = state.plan.next_faults.remove(&kind);
+        let fault = state.plan.faults.get(&index).copied().or(next);
         let most = match fault {
             Some(Fault::Short(most)) => most,
             _ => state.plan.most_at_once.unwrap_or(usize::MAX),
@@ -230,6 +246,9 @@ impl SimulatedDirectory {
         };
         let is_lost = matches!(fault, Some(Fault::ErrorAfter(_)));
         let failed = answer.is_err() || is_lost;
+        if failed && matches!(kind, Kind::SyncFile | Kind::SyncDirectory) {
+            state.has_failed_sync = true;
+        }
         state.calls.push(Call { kind, inode, name, role: schedule::role(), failed });
         // An answer that gets lost can be an open file, which locks the state when it closes.
         drop(state);
@@ -300,177 +319,13 @@ impl State {
     fn is_effective_sync(&mut self) -> bool {
         let number = self.syncs;
         self.syncs += 1;
-        !self.plan.ignored_syncs.contains(&number)
+        let is_forgotten = self.plan.forgets_failed_syncs && self.has_failed_sync;
+        let is_deaf = self.plan.unsynced_roles.contains(&schedule::role());
+        !is_forgotten && !is_deaf && !self.plan.ignored_syncs.contains(&number)
     }
 
     fn touch(&mut self, inode: u64) {
         let now = self.now;
         self.disk.inodes.get_mut(&inode).unwrap().changed = now;
-    }
-}
-
-impl Directory for SimulatedDirectory {
-    fn path(&self) -> &Path {
-        Path::new("/simulated")
-    }
-
-    fn effective_uid(&self) -> u32 {
-        USER
-    }
-
-    fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
-        self.call(Kind::Open, Of::Name(name), |state, _| {
-            let inode = state.find(name)?;
-            match state.disk.inodes[&inode].kind {
-                FileKind::Symlink => Err(io::Error::from_raw_os_error(ELOOP)),
-                _ => Ok(self.handle(state, inode)),
-            }
-        })
-    }
-
-    fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
-        self.call(Kind::Create, Of::Name(name), |state, _| {
-            if state.disk.lookup(name).is_some() {
-                return Err(io::Error::from_raw_os_error(EEXIST));
-            }
-            let inode = state.add(FileKind::Regular, 0o600, USER);
-            state.disk.set_name(name, Some(inode));
-            Ok(self.handle(state, inode))
-        })
-    }
-
-    fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
-        self.call(Kind::OpenLock, Of::Name(name), |state, _| {
-            let inode = match state.disk.lookup(name) {
-                Some(inode) => inode,
-                None => {
-                    let inode = state.add(FileKind::Regular, 0o600, USER);
-                    state.disk.set_name(name, Some(inode));
-                    inode
-                }
-            };
-            match state.disk.inodes[&inode].kind {
-                FileKind::Symlink => Err(io::Error::from_raw_os_error(ELOOP)),
-                FileKind::Directory => Err(io::Error::from_raw_os_error(EISDIR)),
-                _ => Ok(self.handle(state, inode)),
-            }
-        })
-    }
-
-    fn stat(&self, name: &OsStr) -> io::Result<FileStat> {
-        self.call(Kind::StatName, Of::Name(name), |state, _| Ok(state.file_stat(state.find(name)?)))
-    }
-
-    fn list(&self) -> io::Result<Vec<OsString>> {
-        self.call(Kind::List, Of::Directory, |state, _| Ok(state.disk.list()))
-    }
-
-    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
-        self.call(Kind::Rename, Of::Name(from), |state, _| {
-            let inode = state.find(from)?;
-            if let Some(replaced) = state.disk.lookup(to) {
-                state.touch(replaced);
-            }
-            state.touch(inode);
-            state.disk.set_name(to, Some(inode));
-            state.disk.set_name(from, None);
-            Ok(())
-        })
-    }
-
-    fn unlink(&self, name: &OsStr) -> io::Result<()> {
-        self.call(Kind::Unlink, Of::Name(name), |state, _| {
-            let inode = state.find(name)?;
-            if state.disk.inodes[&inode].kind == FileKind::Directory {
-                return Err(io::Error::from_raw_os_error(EISDIR));
-            }
-            state.touch(inode);
-            state.disk.set_name(name, None);
-            Ok(())
-        })
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.call(Kind::SyncDirectory, Of::Directory, |state, _| {
-            if state.is_effective_sync() {
-                state.disk.sync_names();
-            }
-            Ok(())
-        })
-    }
-}
-
-struct SimulatedFile {
-    directory: SimulatedDirectory,
-    id: u64,
-    inode: u64,
-    offset: usize,
-}
-
-impl DirectoryFile for SimulatedFile {
-    fn stat(&self) -> io::Result<FileStat> {
-        let inode = self.inode;
-        self.directory.call(Kind::StatFile, Of::File(inode), |state, _| Ok(state.file_stat(inode)))
-    }
-
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let (inode, offset) = (self.inode, &mut self.offset);
-        self.directory.call(Kind::Read, Of::File(inode), |state, most| {
-            let bytes = state.disk.inodes[&inode].visible.bytes();
-            let rest = &bytes[(*offset).min(bytes.len())..];
-            let len = rest.len().min(out.len()).min(most);
-            out[..len].copy_from_slice(&rest[..len]);
-            *offset += len;
-            Ok(len)
-        })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let inode = self.inode;
-        self.directory.call(Kind::Write, Of::File(inode), |state, most| {
-            let len = bytes.len().min(most);
-            let mut content = state.disk.inodes[&inode].visible.bytes().to_vec();
-            content.extend_from_slice(&bytes[..len]);
-            state.overwrite(inode, content);
-            Ok(len)
-        })
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let inode = self.inode;
-        self.directory.call(Kind::SyncFile, Of::File(inode), |state, _| {
-            if state.is_effective_sync() {
-                state.disk.sync_file(inode);
-            }
-            Ok(())
-        })
-    }
-
-    fn try_lock(&self) -> io::Result<()> {
-        let (inode, id) = (self.inode, self.id);
-        self.directory.call(Kind::TryLock, Of::File(inode), |state, _| {
-            match *state.locks.entry(inode).or_insert(id) == id {
-                true => Ok(()),
-                false => Err(io::Error::from_raw_os_error(EAGAIN)),
-            }
-        })
-    }
-
-    fn unlock(&self) -> io::Result<()> {
-        let (inode, id) = (self.inode, self.id);
-        self.directory.call(Kind::Unlock, Of::File(inode), |state, _| {
-            if state.locks.get(&inode) == Some(&id) {
-                state.locks.remove(&inode);
-            }
-            Ok(())
-        })
-    }
-}
-
-impl Drop for SimulatedFile {
-    fn drop(&mut self) {
-        let mut state = self.directory.state();
-        state.open.remove(&self.id);
-        state.locks.retain(|_, holder| *holder != self.id);
     }
 }

@@ -1,0 +1,174 @@
+//! What each system call does to the simulated directory.
+
+use super::{EAGAIN, EEXIST, EISDIR, ELOOP, Kind, Of, SimulatedDirectory, USER};
+use envelock::test_util::key_file::{Directory, DirectoryFile, FileKind, FileStat};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+
+impl Directory for SimulatedDirectory {
+    fn path(&self) -> &Path {
+        Path::new("/simulated")
+    }
+
+    fn effective_uid(&self) -> u32 {
+        USER
+    }
+
+    fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.call(Kind::Open, Of::Name(name), |state, _| {
+            let inode = state.find(name)?;
+            match state.disk.inodes[&inode].kind {
+                FileKind::Symlink => Err(io::Error::from_raw_os_error(ELOOP)),
+                _ => Ok(self.handle(state, inode)),
+            }
+        })
+    }
+
+    fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.call(Kind::Create, Of::Name(name), |state, _| {
+            if state.disk.lookup(name).is_some() {
+                return Err(io::Error::from_raw_os_error(EEXIST));
+            }
+            let inode = state.add(FileKind::Regular, 0o600, USER);
+            state.disk.set_name(name, Some(inode));
+            Ok(self.handle(state, inode))
+        })
+    }
+
+    fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.call(Kind::OpenLock, Of::Name(name), |state, _| {
+            let inode = match state.disk.lookup(name) {
+                Some(inode) => inode,
+                None => {
+                    let inode = state.add(FileKind::Regular, 0o600, USER);
+                    state.disk.set_name(name, Some(inode));
+                    inode
+                }
+            };
+            match state.disk.inodes[&inode].kind {
+                FileKind::Symlink => Err(io::Error::from_raw_os_error(ELOOP)),
+                FileKind::Directory => Err(io::Error::from_raw_os_error(EISDIR)),
+                _ => Ok(self.handle(state, inode)),
+            }
+        })
+    }
+
+    fn stat(&self, name: &OsStr) -> io::Result<FileStat> {
+        self.call(Kind::StatName, Of::Name(name), |state, _| Ok(state.file_stat(state.find(name)?)))
+    }
+
+    fn list(&self) -> io::Result<Vec<OsString>> {
+        self.call(Kind::List, Of::Directory, |state, _| Ok(state.disk.list()))
+    }
+
+    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.call(Kind::Rename, Of::Name(from), |state, _| {
+            let inode = state.find(from)?;
+            if let Some(replaced) = state.disk.lookup(to) {
+                state.touch(replaced);
+            }
+            state.touch(inode);
+            state.disk.set_name(to, Some(inode));
+            state.disk.set_name(from, None);
+            Ok(())
+        })
+    }
+
+    fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        self.call(Kind::Unlink, Of::Name(name), |state, _| {
+            let inode = state.find(name)?;
+            if state.disk.inodes[&inode].kind == FileKind::Directory {
+                return Err(io::Error::from_raw_os_error(EISDIR));
+            }
+            state.touch(inode);
+            state.disk.set_name(name, None);
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.call(Kind::SyncDirectory, Of::Directory, |state, _| {
+            if state.is_effective_sync() {
+                state.disk.sync_names();
+            }
+            Ok(())
+        })
+    }
+}
+
+/// One open file.
+pub struct SimulatedFile {
+    pub directory: SimulatedDirectory,
+    pub id: u64,
+    pub inode: u64,
+    pub offset: usize,
+}
+
+impl DirectoryFile for SimulatedFile {
+    fn stat(&self) -> io::Result<FileStat> {
+        let inode = self.inode;
+        self.directory.call(Kind::StatFile, Of::File(inode), |state, _| Ok(state.file_stat(inode)))
+    }
+
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let (inode, offset) = (self.inode, &mut self.offset);
+        self.directory.call(Kind::Read, Of::File(inode), |state, most| {
+            let bytes = state.disk.inodes[&inode].visible.bytes();
+            let rest = &bytes[(*offset).min(bytes.len())..];
+            let len = rest.len().min(out.len()).min(most);
+            out[..len].copy_from_slice(&rest[..len]);
+            *offset += len;
+            Ok(len)
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let inode = self.inode;
+        self.directory.call(Kind::Write, Of::File(inode), |state, most| {
+            let len = bytes.len().min(most);
+            let mut content = state.disk.inodes[&inode].visible.bytes().to_vec();
+            content.extend_from_slice(&bytes[..len]);
+            state.overwrite(inode, content);
+            Ok(len)
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let inode = self.inode;
+        self.directory.call(Kind::SyncFile, Of::File(inode), |state, _| {
+            if state.is_effective_sync() {
+                state.disk.sync_file(inode);
+            }
+            Ok(())
+        })
+    }
+
+    fn try_lock(&self) -> io::Result<()> {
+        let (inode, id) = (self.inode, self.id);
+        self.directory.call(Kind::TryLock, Of::File(inode), |state, _| {
+            match *state.locks.entry(inode).or_insert(id) == id {
+                true => Ok(()),
+                false => Err(io::Error::from_raw_os_error(EAGAIN)),
+            }
+        })
+    }
+
+    fn unlock(&self) -> io::Result<()> {
+        let (inode, id) = (self.inode, self.id);
+        self.directory.call(Kind::Unlock, Of::File(inode), |state, _| {
+            if state.locks.get(&inode) == Some(&id) {
+                state.locks.remove(&inode);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Drop for SimulatedFile {
+    fn drop(&mut self) {
+        let mut state = self.directory.state();
+        state.open.remove(&self.id);
+        state.locks.retain(|_, holder| *holder != self.id);
+    }
+}
