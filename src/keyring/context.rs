@@ -42,6 +42,12 @@ impl<'a> WrapContext<'a> {
         WrapContext { plaintext_len, reuses_data_key, ..WrapContext::new(core) }
     }
 
+    /// The same for more plaintext than this message's: that of a batch.
+    #[cfg(feature = "std")]
+    pub(crate) fn with_plaintext_len(&self, plaintext_len: u64) -> Self {
+        WrapContext { plaintext_len: Some(plaintext_len), ..*self }
+    }
+
     /// Whether the slot stands in no header. Not for keyrings: they answer as ever.
     pub(crate) fn is_probe(&self) -> bool {
         self.probe

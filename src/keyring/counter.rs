@@ -5,7 +5,7 @@ use super::sync::RwLock;
 #[cfg(target_has_atomic = "64")]
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Counts up, saturating in 584 years at one a nanosecond.
+/// Counts up to 2^64 - 1: 584 years of one a nanosecond, 16 EiB.
 #[derive(Default)]
 pub(super) struct Counter {
     #[cfg(target_has_atomic = "64")]

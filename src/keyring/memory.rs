@@ -188,7 +188,9 @@ impl MemoryKeyring {
 
 impl Keyring for MemoryKeyring {
     fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.keys.read().visit_primary(&self.selection, visit)
+        // Not under the lock: the visitor is the caller's.
+        let keys = self.keys.read().clone();
+        keys.visit_primary(&self.selection, visit)
     }
 
     // The lock is held until the slot is written, so that no version is destroyed under way.
@@ -199,7 +201,9 @@ impl Keyring for MemoryKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.keys.read().wrap(&self.selection, data_key, context, slots, rng).map(drop)
+        let keys = self.keys.read();
+        keys.primary(&self.selection)?.1.count(context);
+        keys.wrap(&self.selection, data_key, context, slots, rng)
     }
 
     fn unwrap(
@@ -218,7 +222,10 @@ impl Keyring for MemoryKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.keys.read().rewrap(&self.selection, slot, context, slots, rng).map(drop)
+        let keys = self.keys.read();
+        keys.rewrap(&self.selection, slot, context, slots, rng)?;
+        keys.primary_named(slot.label.name)?.1.count(context);
+        Ok(())
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {

@@ -41,7 +41,7 @@ use alloc::boxed::Box;
 ///   it, under the same name. A member that was added later gets no slot in old messages; that
 ///   takes a new encryption.
 /// - A slot stands to this keyring as to the member that knows most of it. A version that any
-///   member has marked compromised is compromised.
+///   member which answers has marked compromised is compromised.
 /// - It never reuses a data key. To do that, cache around it: `CachingKeyring<MultiKeyring>`.
 #[derive(Debug)]
 pub struct MultiKeyring {

@@ -51,7 +51,13 @@ impl SoftwareKey {
         self.id
     }
 
-    /// Wraps `data_key` under `label` and pushes the slot (SPEC W-XAES).
+    /// Counts a wrap that is about to be made; one that then fails counts too.
+    pub(super) fn count(&self, context: &WrapContext<'_>) {
+        self.wraps.add(1);
+        self.bytes.add(context.plaintext_len().unwrap_or(0));
+    }
+
+    /// Wraps `data_key` under `label` and pushes the slot (SPEC W-XAES). The caller counts.
     pub(super) fn wrap(
         &self,
         data_key: &DataKey,
@@ -64,8 +70,6 @@ impl SoftwareKey {
         let key = data_key.expose();
         let len = xaes::NONCE_LEN.saturating_add(key.len()).saturating_add(xaes::TAG_LEN);
         let wrapped = wrapped.get_mut(..len).ok_or(KeyringError::Authentication)?;
-        self.wraps.add(1);
-        self.bytes.add(context.plaintext_len().unwrap_or(0));
         encrypt(&self.cipher, key, &context.wrap_aad(label), wrapped, rng)?;
         slots.push(label, wrapped)
     }

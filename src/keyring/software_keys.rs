@@ -164,7 +164,7 @@ impl SoftwareKeys {
         Ok(())
     }
 
-    /// See [`Keyring::wrap`](super::Keyring::wrap). Returns the key that wrapped.
+    /// See [`Keyring::wrap`](super::Keyring::wrap). The caller counts.
     pub(super) fn wrap(
         &self,
         selection: &Selection,
@@ -172,10 +172,9 @@ impl SoftwareKeys {
         context: &WrapContext<'_>,
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<&Arc<SoftwareKey>, KeyringError> {
+    ) -> Result<(), KeyringError> {
         let (label, key) = self.primary(selection)?;
-        key.wrap(data_key, &label, context, slots, rng)?;
-        Ok(key)
+        key.wrap(data_key, &label, context, slots, rng)
     }
 
     /// See [`Keyring::unwrap`](super::Keyring::unwrap).
@@ -191,7 +190,7 @@ impl SoftwareKeys {
         self.key(record.master_key_id).ok_or(lost)?.unwrap(slot, context, data_key)
     }
 
-    /// See [`Keyring::rewrap`](super::Keyring::rewrap). Returns the key that wrapped.
+    /// See [`Keyring::rewrap`](super::Keyring::rewrap). The caller counts.
     pub(super) fn rewrap(
         &self,
         selection: &Selection,
@@ -199,14 +198,13 @@ impl SoftwareKeys {
         context: &WrapContext<'_>,
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<&Arc<SoftwareKey>, KeyringError> {
+    ) -> Result<(), KeyringError> {
         let mut data_key = DataKey::empty();
         self.unwrap(selection, slot, context, &mut data_key)?;
         context.verify(&data_key)?;
         // SPEC R-NAME: whichever key wraps new messages.
         let (label, key) = self.primary_named(slot.label.name)?;
-        key.wrap(&data_key, &label, context, slots, rng)?;
-        Ok(key)
+        key.wrap(&data_key, &label, context, slots, rng)
     }
 
     /// See [`Keyring::freshness`](super::Keyring::freshness).

@@ -173,8 +173,12 @@ impl Keyset {
                 former.enter(VersionState::Enabled, now);
             }
         }
+        // A clock that is behind, at a boot or by a mistake, must not shorten the time in which a
+        // destruction can be cancelled: it counts from the newest date on record.
+        let newest = self.versions.iter().map(|record| record.state_since.max(record.created));
+        let latest = newest.max().unwrap_or(now).max(now);
         if let Some(record) = self.version_mut(version) {
-            record.note(operation, now);
+            record.note(operation, now, latest);
             record.enter(after, now);
         }
         Ok(())
@@ -218,14 +222,14 @@ impl Keyset {
 }
 
 impl VersionRecord {
-    /// Notes the dates that `operation` brings.
-    fn note(&mut self, operation: Operation, now: Timestamp) {
+    /// Notes the dates that `operation` brings at `now`; no date on record is after `latest`.
+    fn note(&mut self, operation: Operation, now: Timestamp, latest: Timestamp) {
         match operation {
             Operation::Promote => {
                 self.promoted.get_or_insert(now);
             }
             Operation::MarkCompromised => self.compromised = Some(now),
-            Operation::ScheduleDestruction { after } => self.destroy_at = Some(now.plus(after)),
+            Operation::ScheduleDestruction { after } => self.destroy_at = Some(latest.plus(after)),
             Operation::CancelDestruction | Operation::Destroy | Operation::DestroyImmediately => {
                 self.destroy_at = None;
             }

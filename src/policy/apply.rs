@@ -25,7 +25,7 @@ pub enum Applied {
 
 impl Plan {
     /// Carries the plan out, now: all that is due in one change, if the keyring has not been
-    /// changed since the plan was made.
+    /// changed since the plan was made. What a plan for a later time has not due yet is left.
     ///
     /// Of many processes that apply a plan made of the same revision exactly one does it.
     ///
@@ -50,11 +50,12 @@ impl Plan {
         now: Timestamp,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Applied, Error> {
-        if self.is_empty() {
+        let changes = self.changes(now);
+        if changes.is_empty() {
             return Ok(Applied::Nothing);
         }
         let terms = Terms::at(now).if_unchanged_since(self.revision);
-        match keyring.change(&self.changes(), &terms, rng) {
+        match keyring.change(&changes, &terms, rng) {
             Ok(changed) => Ok(Applied::Done(changed)),
             Err(Error::Conflict { found, .. }) => Ok(Applied::Superseded { revision: found }),
             Err(error) => Err(error),

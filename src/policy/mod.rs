@@ -25,16 +25,20 @@ const YEAR: Duration = DAY.saturating_mul(365);
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Action, Lifecycle, MemoryKeyring, RotationPolicy, Timestamp};
+/// use envelock::{Action, Applied, Lifecycle, MemoryKeyring, RotationPolicy, Timestamp};
 /// use std::time::Duration;
 ///
 /// let keyring = MemoryKeyring::create("orders")?;
 /// let policy = RotationPolicy::every_90_days().rotate_after_wraps(1 << 32);
+/// let plan = policy.plan(&keyring.keysets()?, "orders", Timestamp::now())?;
+/// println!("{plan}"); // what is due, why, and what comes next
+/// plan.apply(&keyring)?;
+///
+/// // What will be due in a year can be asked for, and is not done before its time.
 /// let in_a_year = Timestamp::now().plus(Duration::from_secs(365 * 86_400));
 /// let plan = policy.plan(&keyring.keysets()?, "orders", in_a_year)?;
 /// assert_eq!(plan.due()[0].action, Action::Rotate);
-/// println!("{plan}"); // what, why, and what comes next
-/// plan.apply(&keyring)?;
+/// assert_eq!(plan.apply(&keyring)?, Applied::Nothing);
 /// # Ok(())
 /// # }
 /// # #[cfg(not(feature = "std"))] fn main() {}

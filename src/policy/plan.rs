@@ -138,9 +138,11 @@ impl RotationPolicy {
             }
             (Some(time), None) if !stopped => {
                 let ahead = at.unix_seconds().saturating_sub(time.as_secs());
-                let early = Timestamp::from_unix_seconds(ahead);
-                let reason = if at > now { Reason::Distribution } else { reason };
-                Due { action: Action::AddVersion, reason, at: early }
+                let (reason, at) = match at > now {
+                    true => (Reason::Distribution, Timestamp::from_unix_seconds(ahead)),
+                    false => (reason, at),
+                };
+                Due { action: Action::AddVersion, reason, at }
             }
             _ => Due { action: Action::Rotate, reason, at },
         };
@@ -150,13 +152,12 @@ impl RotationPolicy {
     /// Why and when a rotation is due: the earliest of the reasons.
     fn rotation(&self, keyset: &Keyset, now: Timestamp) -> Option<(Reason, Timestamp)> {
         let Some(primary) = keyset.primary_record() else {
-            let is_compromised = |record: &&VersionRecord| record.compromised.is_some();
-            let last = keyset.versions().iter().rev().find(is_compromised);
-            return Some(match last {
-                Some(record) => {
-                    let version = record.version;
-                    (Reason::Compromised { version }, record.compromised.unwrap_or(now))
-                }
+            // The one that was the primary last, as far as the records say.
+            let promoted = keyset.versions().iter().filter(|record| record.promoted.is_some());
+            let last = promoted.max_by_key(|record| (record.promoted, record.version));
+            let compromised = last.and_then(|record| Some((record.version, record.compromised?)));
+            return Some(match compromised {
+                Some((version, at)) => (Reason::Compromised { version }, at),
                 None => (Reason::NoPrimary, now),
             });
         };
@@ -232,8 +233,8 @@ impl Plan {
         self.next.as_ref()
     }
 
-    /// The changes that the plan comes to.
-    pub fn changes(&self) -> Vec<Change<'_>> {
+    /// The changes that the plan comes to at `now`: what was planned for a later time is left out.
+    pub fn changes(&self, now: Timestamp) -> Vec<Change<'_>> {
         let key = self.key.as_str();
         let operate = |version, operation| Change::Version { key, version, operation };
         let change = |due: &Due| match due.action {
@@ -248,7 +249,7 @@ impl Plan {
             }
             Action::Destroy(version) => operate(version, Operation::Destroy),
         };
-        self.due.iter().map(change).collect()
+        self.due.iter().filter(|due| due.at <= now).map(change).collect()
     }
 }
 

@@ -227,7 +227,9 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
         let from = slots.slots().len();
         let born = self.clock.now();
         let epoch = lock(&self.state).epoch;
-        self.inner.wrap(data_key, context, slots, rng)?;
+        // Beneath, the whole batch counts from its start: never too little.
+        let ahead = context.with_plaintext_len(reuse.bytes.max(first_len));
+        self.inner.wrap(data_key, &ahead, slots, rng)?;
         let wrapped = Wrapped::new(*context.core_bytes(), slots, from);
         let mut copy = Box::new(DataKey::empty());
         if copy.set(data_key.expose()) {
@@ -275,9 +277,15 @@ impl<K: Keyring, C: CacheClock> Keyring for CachingKeyring<K, C> {
         if !context.reuses_data_key() {
             return self.wrap_first(reuse, (data_key, context, plaintext_len), slots, rng);
         }
-        let mut state = lock(&self.state);
-        let wrapped = state.batches.find(context.core_bytes()).ok_or(KeyringError::NotMine)?;
+        let wrapped = lock(&self.state).batches.find(context.core_bytes());
+        let wrapped = wrapped.ok_or(KeyringError::NotMine)?;
+        // Asked again: much can have happened since the key was handed out.
+        if !wrapped.is_current(&self.inner)? {
+            lock(&self.state).batches.end(&wrapped);
+            return Err(KeyringError::NotMine);
+        }
         wrapped.push(slots)?;
+        let mut state = lock(&self.state);
         state.stats.reused = state.stats.reused.saturating_add(1);
         Ok(())
     }

@@ -11,7 +11,8 @@ use std::path::Path;
 ///
 /// # Contract
 ///
-/// - Every method but [`path`](Self::path) and [`effective_uid`](Self::effective_uid) is one
+/// - Every method but [`path`](Self::path), [`is_moved`](Self::is_moved) and
+///   [`effective_uid`](Self::effective_uid) is one
 ///   system call (listing may take several), is not retried on `EINTR`, and answers the error of
 ///   the system as it is: the store decides what each means, and a simulator can record, fail
 ///   and crash at each.
@@ -21,6 +22,15 @@ use std::path::Path;
 pub trait Directory: Send + Sync {
     /// The path it was opened by, for messages only.
     fn path(&self) -> &Path;
+
+    /// Whether the path it was opened by leads to another directory by now, or to none.
+    ///
+    /// # Errors
+    ///
+    /// Those of `stat`, but for `ENOENT` and `ENOTDIR`, which are answers.
+    fn is_moved(&self) -> io::Result<bool> {
+        Ok(false)
+    }
 
     /// The user that the process acts as.
     fn effective_uid(&self) -> u32;
@@ -66,6 +76,14 @@ pub trait Directory: Send + Sync {
     ///
     /// Those of `renameat`.
     fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()>;
+
+    /// Renames a file to a name that stands for nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of `renameat2` with `RENAME_NOREPLACE`: `EEXIST` if anything has the name; `EINVAL`
+    /// or `ENOSYS` where there is no such call.
+    fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()>;
 
     /// Removes a name that is not of a directory.
     ///

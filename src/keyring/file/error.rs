@@ -109,8 +109,17 @@ pub enum KeyFileError {
         most: u64,
     },
 
-    /// Somebody writes into the file while it is read, instead of replacing it. Try again.
-    #[error("{path:?} changes while it is read")]
+    /// The directory of the file was renamed or removed, and its path leads elsewhere: open the
+    /// file anew.
+    #[error("{path:?} is another directory than when the key file was opened")]
+    Moved {
+        /// The path of the directory.
+        path: PathBuf,
+    },
+
+    /// The file changed while it was read, or while a change to it was prepared, by somebody who
+    /// does not heed the lock. Nothing was written. Try again.
+    #[error("{path:?} changed meanwhile")]
     Changing {
         /// The path.
         path: PathBuf,

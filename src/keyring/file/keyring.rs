@@ -11,6 +11,7 @@ use crate::OsRandom;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
+use crate::keyring::software::SoftwareKey;
 use crate::keyring::software_keys::Selection;
 use crate::keyring::{
     Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, Refusal, WrapContext,
@@ -20,7 +21,14 @@ use crate::random::{KeyringRng, RandomPool};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 use std::path::Path;
+
+/// For how long the file is not looked at again because of an unknown key name.
+const NAME_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How often a wrap starts anew because the primary changed under it.
+const WRAP_ATTEMPTS: usize = 8;
 
 /// Master keys in one file: authenticated, sealed, replaced as a whole, for years and for several
 /// processes at once.
@@ -73,8 +81,12 @@ use std::path::Path;
 ///
 /// Wraps and bytes are counted for each version in blocks: a process takes 256 wraps at first,
 /// then twice as many each time, up to 2^20, with one write of the file for each block, and gives
-/// back what is left when the last handle is dropped. After a crash the count is too high by at
-/// most one block; it is never too low.
+/// back what is left when the last handle is dropped: dropping it may write the file, and waits
+/// for other writers for at most 200 ms. After a crash the count is too high by at most one
+/// block; it is never too low. Not counted are wraps of a keyring that was opened
+/// [`read_only`](FileKeyringOptions::read_only) or
+/// [`without_usage`](FileKeyringOptions::without_usage), or of a file that this version of the
+/// library may not write. A process that forks opens the file anew in the child.
 pub struct FileKeyring {
     shared: Arc<Shared>,
     selection: Selection,
@@ -96,8 +108,9 @@ impl FileKeyring {
         FileKeyringOptions::new().create(path, key, protection)
     }
 
-    /// Opens a key file. It wraps under the first master key, by name; see
-    /// [`with_key`](Self::with_key).
+    /// Opens a key file. It wraps under its master key if that is the only one; of several,
+    /// [`with_key`](Self::with_key) picks one, and until then nothing wraps
+    /// ([`Error::NoPrimary`]), so that no key that somebody adds takes the place of another.
     ///
     /// # Errors
     ///
@@ -139,11 +152,12 @@ impl FileKeyring {
         Ok(FileKeyring::of(Shared::open(store, options, protection)?))
     }
 
-    /// A keyring that wraps under the first master key.
+    /// A keyring that wraps under the only master key, or under none.
     pub(super) fn of(shared: Shared) -> Self {
         let keysets = shared.keysets();
-        let first = keysets.iter().next().map(|keyset| keyset.name().as_str());
-        let selection = Selection::of(first.unwrap_or_default());
+        let only = if keysets.iter().len() == 1 { keysets.iter().next() } else { None };
+        let only = only.map(|keyset| keyset.name().as_str());
+        let selection = Selection::of(only.unwrap_or_default());
         FileKeyring { shared: Arc::new(shared), selection }
     }
 
@@ -218,7 +232,8 @@ impl FileKeyring {
     /// key; master keys and messages stay as they are.
     ///
     /// Other processes that have the file open cannot follow: they keep unwrapping, stop
-    /// wrapping, and have to open it anew ([`KeyFileError::ProtectionChanged`]).
+    /// wrapping, and have to open it anew
+    /// ([`KeyFileFault::ProtectionChanged`](crate::KeyFileFault::ProtectionChanged)).
     ///
     /// A copy of the file from before still opens as it did then. If that matters, rotate every
     /// master key, too.
@@ -250,28 +265,67 @@ impl FileKeyring {
         mut operation: impl FnMut(&State) -> Result<T, KeyringError>,
         is_unknown: impl Fn(&Result<T, KeyringError>) -> bool,
     ) -> Result<T, KeyringError> {
+        let asked = self.shared.elapsed();
         self.shared.refresh_if_due();
-        let first = operation(&self.shared.state());
+        let (first, known) = {
+            let state = self.shared.state();
+            (operation(&state), state.keys.keysets.revision())
+        };
         if !is_unknown(&first) {
             return first;
         }
-        let known = self.shared.keysets().revision();
-        self.shared.reload().map_err(KeyringError::unavailable)?;
-        if self.shared.keysets().revision() == known {
-            return first;
-        }
-        operation(&self.shared.state())
+        self.shared.reload_since(asked).map_err(KeyringError::unavailable)?;
+        let state = self.shared.state();
+        if state.keys.keysets.revision() == known { first } else { operation(&state) }
     }
-}
 
-fn is_unknown<T>(answer: &Result<T, KeyringError>) -> bool {
-    matches!(answer, Err(KeyringError::Refused(Refusal::UnknownVersion)))
+    /// Whether the answer may be another once the file has been looked at.
+    fn is_unknown<T>(&self, answer: &Result<T, KeyringError>, label: &SlotLabel<'_>) -> bool {
+        match answer {
+            Err(KeyringError::Refused(refusal)) => *refusal == Refusal::UnknownVersion,
+            Err(KeyringError::NotMine) => self.is_unknown_name(label),
+            _ => false,
+        }
+    }
+
+    /// Whether no master key has the name, and another process may have added it. Names are
+    /// what whoever writes messages likes, and beside other keyrings most are foreign: so that
+    /// costs a look in every tenth of a second only.
+    fn is_unknown_name(&self, label: &SlotLabel<'_>) -> bool {
+        self.shared.keysets().keyset(label.name.as_str()).is_none()
+            && self.shared.since_look() > NAME_PATIENCE
+    }
+
+    /// Runs `wrap` on a state in which `pick` picks a key that has been counted for it: never
+    /// under one that another process has disabled by the time of the counting.
+    fn counted(
+        &self,
+        context: &WrapContext<'_>,
+        pick: impl Fn(&State) -> Result<Arc<SoftwareKey>, KeyringError>,
+        mut wrap: impl FnMut(&State) -> Result<(), KeyringError>,
+    ) -> Result<(), KeyringError> {
+        for _ in 0..WRAP_ATTEMPTS {
+            let key = pick(&self.shared.state())?;
+            key.count(context);
+            // May load the file anew.
+            self.shared.account(&key)?;
+            // Held until the slot is written, so that no change of this process's comes between.
+            let state = self.shared.state();
+            if pick(&state)?.id() == key.id() {
+                return wrap(&state);
+            }
+        }
+        let path = self.path().to_path_buf();
+        Err(KeyringError::unavailable(KeyFileError::Changing { path }))
+    }
 }
 
 impl Keyring for FileKeyring {
     fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         self.shared.refresh_if_due();
-        self.shared.state().keys.visit_primary(&self.selection, visit)
+        // Not under the lock: the visitor is the caller's.
+        let state = self.shared.state().clone();
+        state.keys.visit_primary(&self.selection, visit)
     }
 
     fn wrap(
@@ -282,12 +336,9 @@ impl Keyring for FileKeyring {
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
         self.shared.ready_to_wrap()?;
-        let key = {
-            // Held until the slot is written, so that no change of this process's comes between.
-            let state = self.shared.state();
-            state.keys.wrap(&self.selection, data_key, context, slots, rng)?.clone()
-        };
-        self.shared.account(&key)
+        let pick = |state: &State| Ok(state.keys.primary(&self.selection)?.1.clone());
+        let wrap = |state: &State| state.keys.wrap(&self.selection, data_key, context, slots, rng);
+        self.counted(context, pick, wrap)
     }
 
     fn unwrap(
@@ -297,7 +348,7 @@ impl Keyring for FileKeyring {
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
         let unwrap = |state: &State| state.keys.unwrap(&self.selection, slot, context, data_key);
-        self.with_state(unwrap, is_unknown)
+        self.with_state(unwrap, |answer| self.is_unknown(answer, &slot.label))
     }
 
     fn rewrap(
@@ -308,18 +359,19 @@ impl Keyring for FileKeyring {
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
         self.shared.ready_to_wrap()?;
-        let rewrap = |state: &State| {
-            let key = state.keys.rewrap(&self.selection, slot, context, slots, rng);
-            key.cloned()
-        };
-        let key = self.with_state(rewrap, is_unknown)?;
-        self.shared.account(&key)
+        let known = |state: &State| state.keys.record(&slot.label, &self.selection).map(drop);
+        self.with_state(known, |answer| self.is_unknown(answer, &slot.label))?;
+        let pick = |state: &State| Ok(state.keys.primary_named(slot.label.name)?.1.clone());
+        let rewrap = |state: &State| state.keys.rewrap(&self.selection, slot, context, slots, rng);
+        self.counted(context, pick, rewrap)
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
         let freshness = |state: &State| state.keys.freshness(&self.selection, slot);
-        self.with_state(freshness, |answer| {
-            matches!(answer, Ok(Freshness::Refused(Refusal::UnknownVersion)))
+        self.with_state(freshness, |answer| match answer {
+            Ok(Freshness::NotMine) => self.is_unknown_name(slot),
+            Ok(freshness) => *freshness == Freshness::Refused(Refusal::UnknownVersion),
+            Err(_) => false,
         })
     }
 }

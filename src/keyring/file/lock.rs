@@ -81,6 +81,26 @@ fn attempt(
     }
 }
 
+impl Lock {
+    /// Whether the lock file of `name` is still the one that is locked: whoever removes it lets
+    /// another writer in.
+    pub(crate) fn is_named(
+        &self,
+        directory: &dyn Directory,
+        name: &OsStr,
+    ) -> Result<bool, KeyFileError> {
+        let name = lock_name(name);
+        let path = directory.path().join(&name);
+        let held =
+            uninterrupted(|| self.file.stat()).map_err(refused(FileAction::Inspect, &path))?;
+        match uninterrupted(|| directory.stat(&name)) {
+            Ok(named) => Ok(named.is_same_file(&held)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(refused(FileAction::Inspect, &path)(error)),
+        }
+    }
+}
+
 impl Drop for Lock {
     fn drop(&mut self) {
         // The close that follows releases it too, unless a child process that was forked a moment

@@ -77,8 +77,11 @@ impl FileKeyringOptions {
         self
     }
 
-    /// Accepts a file that others than its owner may read or write; what is written has mode 0600
-    /// all the same.
+    /// Accepts a file that others than its owner may read or write.
+    ///
+    /// What is written has mode 0600 and the writer's owner all the same, so the first change, or
+    /// the first wrap that is counted, keeps everybody else out: for files that this process only
+    /// reads, [`read_only`](Self::read_only) belongs to it.
     #[must_use]
     pub const fn allow_permissions(mut self) -> Self {
         self.allow_permissions = true;

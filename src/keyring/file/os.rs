@@ -23,6 +23,8 @@ const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
 pub struct OsDirectory {
     fd: OwnedFd,
     path: PathBuf,
+    /// The same, wherever the process goes.
+    absolute: PathBuf,
 }
 
 impl OsDirectory {
@@ -61,7 +63,8 @@ impl OsDirectory {
             path: path.to_path_buf(),
             source: Arc::new(error.into()),
         })?;
-        Ok(OsDirectory { fd, path: path.to_path_buf() })
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        Ok(OsDirectory { fd, path: path.to_path_buf(), absolute })
     }
 
     fn openat(&self, name: &OsStr, flags: OFlags) -> io::Result<Box<dyn DirectoryFile>> {
@@ -73,6 +76,16 @@ impl OsDirectory {
 impl Directory for OsDirectory {
     fn path(&self) -> &Path {
         &self.path
+    }
+
+    fn is_moved(&self) -> io::Result<bool> {
+        use rustix::io::Errno;
+        let held = rustix::fs::fstat(&self.fd)?;
+        match rustix::fs::stat(&self.absolute) {
+            Ok(there) => Ok((held.st_dev, held.st_ino) != (there.st_dev, there.st_ino)),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn effective_uid(&self) -> u32 {
@@ -110,6 +123,17 @@ impl Directory for OsDirectory {
 
     fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::renameat(&self.fd, from, &self.fd, to)?)
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        let flags = rustix::fs::RenameFlags::NOREPLACE;
+        Ok(rustix::fs::renameat_with(&self.fd, from, &self.fd, to, flags)?)
+    }
+
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    fn rename_new(&self, _: &OsStr, _: &OsStr) -> io::Result<()> {
+        Err(rustix::io::Errno::NOSYS.into())
     }
 
     fn unlink(&self, name: &OsStr) -> io::Result<()> {

@@ -15,6 +15,12 @@ use alloc::string::String;
 use core::fmt;
 use std::path::Path;
 
+/// The revision of a file whose own is lost.
+const BEYOND_ANY: u64 = 1 << 40;
+
+/// The highest revision that a salvaged file begins with, so that there is room for more.
+const MOST: u64 = 1 << 62;
+
 /// What is intact of a key file that does not open any more.
 ///
 /// The damaged file is only read. [`create`](Self::create) makes a new one of what was found;
@@ -54,10 +60,15 @@ impl Salvage {
         &self.salvaged.damaged
     }
 
+    /// The revision of the damaged file; `None` if it is lost.
+    pub fn revision(&self) -> Option<u64> {
+        self.salvaged.revision
+    }
+
     /// Writes what is intact to a new file `path`, and opens it.
     ///
     /// Its revision is above that of the damaged file, or the one that `options` demand if that
-    /// is higher. A primary that was lost is not replaced: promote another version, or rotate.
+    /// is higher; where it is lost, above any that a file can have come to by single changes. A primary that was lost is not replaced: promote another version, or rotate.
     ///
     /// # Errors
     ///
@@ -72,10 +83,10 @@ impl Salvage {
         if options.read_only {
             return Err(KeyFileError::ReadOnly { path: store.path().to_path_buf() }.into());
         }
-        let seen = self.salvaged.revision.unwrap_or_default().max(options.anchor);
+        let seen = self.salvaged.revision.unwrap_or(BEYOND_ANY).max(options.anchor);
         let mut os = OsRandom;
         let mut rng = RandomPool::for_rewrap(&mut os);
-        let revision = seen.saturating_add(1);
+        let revision = seen.saturating_add(1).min(MOST);
         let state = State::salvaged(&self.salvaged, revision, protection, &mut rng);
         let state = state.map_err(at(store.path()))?;
         Ok(FileKeyring::of(Shared::create_of(store, options.clone(), state)?))

@@ -34,7 +34,8 @@ pub(super) struct Shared {
     pub(super) options: FileKeyringOptions,
     state: RwLock<Arc<State>>,
     /// What the file was when it was last loaded; held while one thread looks.
-    pub(super) seen: Mutex<Seen>,
+    /// `None` after a write: the next look reads the file.
+    pub(super) seen: Mutex<Option<Seen>>,
     /// Nanoseconds from `started` to the last look.
     looked: AtomicU64,
     started: Instant,
@@ -42,8 +43,10 @@ pub(super) struct Shared {
     failed: AtomicBool,
     failure: Mutex<Option<KeyFileError>>,
     pub(super) allowances: Allowances,
-    /// One thread takes a block.
-    pub(super) taking: Mutex<()>,
+    /// One thread takes a block; when it last could not, and why.
+    pub(super) taking: Mutex<Option<(Instant, KeyFileError)>>,
+    /// The process that opened the file.
+    pub(super) process: u32,
     /// What the observer is told once no lock is held.
     news: Mutex<Vec<News>>,
 }
@@ -55,17 +58,27 @@ enum News {
     Failed(KeyFileError),
 }
 
-/// What a file is known again by: its stamp, if every later state of it has another.
-pub(super) struct Seen(Option<Stamp>);
+/// For how long a file with one stamp has to be there until the stamp is trusted, whatever the
+/// clock of its file system says.
+const LONG_SEEN: Duration = Duration::from_secs(3);
+
+/// What a file is known again by.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    stamp: Stamp,
+    /// Since when.
+    since: Instant,
+    /// Whether every later state of the file has another stamp.
+    is_settled: bool,
+}
 
 impl Seen {
-    /// Nothing: the next look reads the file. So it is after a write, when no stamp is settled,
-    /// and a look that failed would make an error of a success.
-    pub(super) const NOTHING: Seen = Seen(None);
-
-    /// What was loaded; reading began at `read_at`.
-    fn of(stamp: Stamp, read_at: SystemTime) -> Self {
-        Seen(stamp.is_settled(read_at).then_some(stamp))
+    /// What was loaded; reading began at `read_at`, and `now` by the clock of this process.
+    fn of(stamp: Stamp, read_at: SystemTime, now: Instant, before: Option<Seen>) -> Self {
+        let same = before.filter(|before| before.stamp == stamp);
+        let since = same.map_or(now, |before| before.since);
+        let is_long = now.saturating_duration_since(since) >= LONG_SEEN;
+        Seen { stamp, since, is_settled: is_long || stamp.is_settled(read_at) }
     }
 }
 
@@ -96,7 +109,10 @@ impl Shared {
         let (version, material) = (KeyVersion::FIRST, Material::Fresh);
         let change = Change::CreateKey { key, version, material };
         let none = SoftwareKeys::default();
-        let (keys, _, new) = none.with_changes(&[change], &Terms::at(now), &mut rng)?;
+        let (mut keys, _, new) = none.with_changes(&[change], &Terms::at(now), &mut rng)?;
+        if options.anchor > keys.keysets.revision() {
+            keys.keysets.set_revision(options.anchor);
+        }
         let created = State::create(keys, &new, protection, &mut rng);
         let state = created.map_err(at(store.path()))?;
         Ok(Shared::create_of(store, options, state)?)
@@ -110,7 +126,7 @@ impl Shared {
     ) -> Result<Self, KeyFileError> {
         let bytes = Zeroizing::new(state.encode(None).map_err(at(store.path()))?);
         store.lock(options.lock_wait)?.create(&bytes)?;
-        Ok(Shared::new(store, options, state, Seen::NOTHING))
+        Ok(Shared::new(store, options, state, None))
     }
 
     pub(super) fn open(
@@ -126,11 +142,11 @@ impl Shared {
             let path = store.path().to_path_buf();
             return Err(KeyFileError::RolledBack { path, found, known }.into());
         }
-        let seen = Seen::of(loaded.stamp(), read_at);
-        Ok(Shared::new(store, options, state, seen))
+        let seen = Seen::of(loaded.stamp(), read_at, Instant::now(), None);
+        Ok(Shared::new(store, options, state, Some(seen)))
     }
 
-    fn new(store: Store, options: FileKeyringOptions, state: State, seen: Seen) -> Self {
+    fn new(store: Store, options: FileKeyringOptions, state: State, seen: Option<Seen>) -> Self {
         Shared {
             store,
             options,
@@ -141,7 +157,8 @@ impl Shared {
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
             allowances: Allowances::default(),
-            taking: Mutex::new(()),
+            taking: Mutex::new(None),
+            process: std::process::id(),
             news: Mutex::new(Vec::new()),
         }
     }
@@ -165,18 +182,50 @@ impl Shared {
     }
 
     /// Looks at the file if that was last done longer ago than the options allow. Another thread
-    /// that looks at this moment is not waited for.
+    /// that looks at this moment is waited for once it takes longer than that.
     pub(super) fn refresh_if_due(&self) {
-        let now = nanoseconds(self.started.elapsed());
-        let since = now.saturating_sub(self.looked.load(Ordering::Relaxed));
-        if since < nanoseconds(self.options.refresh) {
+        let asked = self.elapsed();
+        let refresh = nanoseconds(self.options.refresh);
+        let since = asked.saturating_sub(self.looked.load(Ordering::Acquire));
+        if since < refresh {
             return;
         }
-        let Ok(mut seen) = self.seen.try_lock() else { return };
-        // What is wrong stops wraps, is told to the observer, and can be asked for.
-        drop(self.look(&mut seen));
+        let mut seen = match self.seen.try_lock() {
+            Ok(seen) => seen,
+            Err(_) if since < refresh.saturating_mul(2) => return,
+            // Nobody has looked for too long: that one is waited for.
+            Err(_) => lock(&self.seen),
+        };
+        if self.looked.load(Ordering::Acquire) < asked {
+            // What is wrong stops wraps, is told to the observer, and can be asked for.
+            drop(self.look(&mut seen));
+        }
         drop(seen);
         self.publish();
+    }
+
+    /// Nanoseconds since the file was opened.
+    pub(super) fn elapsed(&self) -> u64 {
+        nanoseconds(self.started.elapsed())
+    }
+
+    /// How long ago the last look began.
+    pub(super) fn since_look(&self) -> Duration {
+        let looked = self.looked.load(Ordering::Acquire);
+        Duration::from_nanos(self.elapsed().saturating_sub(looked))
+    }
+
+    /// Looks at the file, unless that was done since `asked`.
+    pub(super) fn reload_since(&self, asked: u64) -> Result<(), KeyFileError> {
+        let mut seen = lock(&self.seen);
+        let outcome = if self.looked.load(Ordering::Acquire) > asked {
+            self.last_error().map_or(Ok(()), Err)
+        } else {
+            self.look(&mut seen)
+        };
+        drop(seen);
+        self.publish();
+        outcome
     }
 
     /// Looks at the file now.
@@ -195,24 +244,25 @@ impl Shared {
         Ok(())
     }
 
-    fn look(&self, seen: &mut Seen) -> Result<(), KeyFileError> {
-        let now = nanoseconds(self.started.elapsed());
-        let outcome = self.follow(seen);
-        self.looked.store(now, Ordering::Relaxed);
-        self.note(outcome)
+    fn look(&self, seen: &mut Option<Seen>) -> Result<(), KeyFileError> {
+        let began = self.elapsed();
+        let outcome = self.note(self.follow(seen));
+        self.looked.store(began, Ordering::Release);
+        outcome
     }
 
     /// Loads the file if it is not the one that was seen.
-    fn follow(&self, seen: &mut Seen) -> Result<(), KeyFileError> {
-        if let Some(stamp) = seen.0
-            && self.store.stamp()? == stamp
+    fn follow(&self, seen: &mut Option<Seen>) -> Result<(), KeyFileError> {
+        self.store.check_place()?;
+        if let Some(known) = seen.filter(|known| known.is_settled)
+            && self.store.stamp()? == known.stamp
         {
             return Ok(());
         }
-        let read_at = SystemTime::now();
+        let (read_at, now) = (SystemTime::now(), Instant::now());
         let loaded = self.store.load()?;
         self.adopt(loaded.bytes())?;
-        *seen = Seen::of(loaded.stamp(), read_at);
+        *seen = Some(Seen::of(loaded.stamp(), read_at, now, *seen));
         Ok(())
     }
 

@@ -38,6 +38,11 @@ impl Stamp {
         }
     }
 
+    /// Whether both are of one content: names, owner and mode may have changed in between.
+    pub(crate) fn is_same_content(&self, other: &Stamp) -> bool {
+        Stamp { changed: other.changed, ..*self } == *other
+    }
+
     /// Whether every later state of the file has another stamp, given that it was read at
     /// `read_at`: the time just *before* the load, by the clock of the file system's machine.
     ///

@@ -120,6 +120,21 @@ impl Store {
         Err(KeyFileError::Changing { path: self.path.clone() })
     }
 
+    /// Refuses once the path leads to another directory than the one that is held open: what is
+    /// read and written here is then no longer what others see under that path.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError::Moved`], [`KeyFileError::Io`].
+    pub fn check_place(&self) -> Result<(), KeyFileError> {
+        let path = self.directory.path();
+        match uninterrupted(|| self.directory.is_moved()) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(KeyFileError::Moved { path: path.to_path_buf() }),
+            Err(error) => Err(refused(FileAction::OpenDirectory, path)(error)),
+        }
+    }
+
     /// What tells whether the file is still the one that was loaded: one `stat`.
     ///
     /// # Errors

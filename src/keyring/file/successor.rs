@@ -52,11 +52,16 @@ fn first_difference(old: &Keyset, new: Option<&Keyset>) -> Option<KeyVersion> {
             return Some(());
         };
         let revived = old.state == VersionState::Destroyed && new.state != VersionState::Destroyed;
-        (old.master_key_id != new.master_key_id || revived).then_some(())
+        // These dates are written once.
+        let forgotten = old.compromised.is_some() && old.compromised != new.compromised
+            || old.promoted.is_some() && old.promoted != new.promoted;
+        (old.master_key_id != new.master_key_id || revived || forgotten).then_some(())
     };
     let mut versions = old.versions().iter().map(|record| record.version);
     match new {
         None => versions.next(),
+        // Numbers were given out that this history does not know.
+        Some(new) if new.taken() < old.taken() => KeyVersion::new(old.taken()),
         Some(_) => versions.find(|version| differs(version).is_some()),
     }
 }

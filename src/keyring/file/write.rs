@@ -9,10 +9,11 @@ use crate::error::Error;
 use crate::keyring::KeyringError;
 use crate::keyring::software::SoftwareKey;
 use crate::keyring::software_keys::{NewKeys, SoftwareKeys};
-use crate::keyset::{Change, Changed, Keyset, Terms};
+use crate::keyset::{Change, Changed, Keyset, Terms, Usage};
 use crate::random::{KeyringRng, NoRandomness};
 use alloc::sync::Arc;
 use core::time::Duration;
+use std::time::Instant;
 use zeroize::Zeroizing;
 
 /// How long the last handle waits for another writer when it gives back what it did not use.
@@ -40,7 +41,7 @@ impl Shared {
         // In this order: whoever waits for another process holds up no thread that looks.
         let mut writer = self.writer(self.options.lock_wait)?;
         let mut seen = lock(&self.seen);
-        let state = self.latest(&writer)?;
+        let state = self.latest(&mut writer)?;
         let (keys, changed, new) = state.keys.with_changes(changes, terms, rng)?;
         let next = state.with_keys(keys, &new, rng).map_err(at(self.path()))?;
         self.write(&mut writer, &mut seen, next, Some(&new))?;
@@ -56,7 +57,7 @@ impl Shared {
         // In this order: whoever waits for another process holds up no thread that looks.
         let mut writer = self.writer(self.options.lock_wait)?;
         let mut seen = lock(&self.seen);
-        let state = self.latest(&writer)?;
+        let state = self.latest(&mut writer)?;
         let next = state.protected_anew(protection, rng).map_err(at(self.path()))?;
         self.write(&mut writer, &mut seen, next, None)?;
         Ok(())
@@ -74,13 +75,23 @@ impl Shared {
     }
 
     fn take_block(&self, key: &SoftwareKey) -> Result<(), KeyFileError> {
-        let _taking = lock(&self.taking);
-        // Another thread may have taken one meanwhile.
+        let asked = Instant::now();
+        let mut taking = lock(&self.taking);
+        // Another thread may have taken one meanwhile, or waited for all of us in vain.
         let Some(block) = self.allowances.missing(key) else { return Ok(()) };
+        if let Some((_, error)) = taking.as_ref().filter(|(failed, _)| *failed >= asked) {
+            return Err(error.clone());
+        }
+        let outcome = self.take(key, block);
+        *taking = outcome.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        outcome
+    }
+
+    fn take(&self, key: &SoftwareKey, block: Usage) -> Result<(), KeyFileError> {
         // In this order: whoever waits for another process holds up no thread that looks.
         let mut writer = self.writer(self.options.lock_wait)?;
         let mut seen = lock(&self.seen);
-        let state = self.latest(&writer)?;
+        let state = self.latest(&mut writer)?;
         let mut keys = state.keys.clone();
         let mut records = keys.keysets.iter_mut().flat_map(Keyset::versions_mut);
         if let Some(record) = records.find(|record| record.master_key_id == key.id()) {
@@ -95,7 +106,7 @@ impl Shared {
     fn write_usage(
         &self,
         writer: &mut Writer<'_>,
-        seen: &mut Seen,
+        seen: &mut Option<Seen>,
         state: &State,
         mut keys: SoftwareKeys,
     ) -> Result<(), KeyFileError> {
@@ -114,7 +125,8 @@ impl Shared {
     }
 
     /// The state of the file, which stays so while `writer` lives.
-    fn latest(&self, writer: &Writer<'_>) -> Result<Arc<State>, KeyFileError> {
+    fn latest(&self, writer: &mut Writer<'_>) -> Result<Arc<State>, KeyFileError> {
+        self.store.check_place()?;
         let loaded = writer.load()?;
         self.adopt(loaded.bytes())
     }
@@ -123,20 +135,24 @@ impl Shared {
     fn write(
         &self,
         writer: &mut Writer<'_>,
-        seen: &mut Seen,
+        seen: &mut Option<Seen>,
         new: State,
         unproven: Option<&NewKeys>,
     ) -> Result<(), KeyFileError> {
         // Without a protection it is key material.
         let bytes = Zeroizing::new(new.encode(unproven).map_err(at(self.path()))?);
         writer.replace(&bytes)?;
-        *seen = Seen::NOTHING;
+        *seen = None;
         self.install(Arc::new(new));
         Ok(())
     }
 
     /// Gives back what this process took for counting and did not use.
     pub(super) fn give_back(&self) -> Result<(), KeyFileError> {
+        if self.process != std::process::id() {
+            // A copy of the process by `fork`: what is left is the other's.
+            return Ok(());
+        }
         let state = self.state().clone();
         let unused = self.allowances.give_back(|id| state.keys.key(id));
         if unused.is_empty() {
@@ -144,7 +160,7 @@ impl Shared {
         }
         let mut writer = self.writer(LAST_WAIT)?;
         let mut seen = lock(&self.seen);
-        let state = self.latest(&writer)?;
+        let state = self.latest(&mut writer)?;
         let mut keys = state.keys.clone();
         for record in keys.keysets.iter_mut().flat_map(Keyset::versions_mut) {
             if let Some(unused) = unused.get(&record.master_key_id) {

@@ -5,6 +5,7 @@ use super::directory::{DirectoryFile, FileKind, FileStat};
 use super::error::{FileAction, KeyFileError};
 use super::lock::Lock;
 use super::read::Loaded;
+use super::stamp::Stamp;
 use super::store::Store;
 use crate::random::RandomnessUnavailable;
 use alloc::boxed::Box;
@@ -30,21 +31,26 @@ const DIGITS: usize = 16;
 /// [`KeyFileError::NotDurable`] leaves the old content in place.
 pub struct Writer<'a> {
     store: &'a Store,
-    _lock: Lock,
+    lock: Lock,
+    /// The content that the change is made to, once it is known.
+    basis: Option<Stamp>,
 }
 
 impl<'a> Writer<'a> {
     pub(crate) fn new(store: &'a Store, lock: Lock) -> Self {
-        Writer { store, _lock: lock }
+        Writer { store, lock, basis: None }
     }
 
-    /// Reads the file, which no other writer replaces before this one is dropped.
+    /// Reads the file, which no other writer replaces before this one is dropped. If somebody who
+    /// does not heed the lock does so, [`replace`](Self::replace) refuses.
     ///
     /// # Errors
     ///
     /// Those of [`Store::load`].
-    pub fn load(&self) -> Result<Loaded, KeyFileError> {
-        self.store.load()
+    pub fn load(&mut self) -> Result<Loaded, KeyFileError> {
+        let loaded = self.store.load()?;
+        self.basis = Some(loaded.stamp());
+        Ok(loaded)
     }
 
     /// Writes a new file.
@@ -56,7 +62,7 @@ impl<'a> Writer<'a> {
     pub fn create(&mut self, bytes: &[u8]) -> Result<(), KeyFileError> {
         match self.store.stat() {
             Ok(_) => Err(KeyFileError::Exists { path: self.store.path().to_path_buf() }),
-            Err(KeyFileError::NotFound { .. }) => self.write(bytes),
+            Err(KeyFileError::NotFound { .. }) => self.write(bytes, Place::Free),
             Err(error) => Err(error),
         }
     }
@@ -67,14 +73,17 @@ impl<'a> Writer<'a> {
     ///
     /// [`KeyFileError::NotFound`]; what is wrong with the file that is there, as in
     /// [`Store::load`]; [`KeyFileError::TooLarge`]; [`KeyFileError::Io`];
-    /// [`KeyFileError::Poisoned`]. After all of them the old content is in place.
+    /// [`KeyFileError::Poisoned`]; [`KeyFileError::Changing`] if the file is no longer the one
+    /// that was loaded, or the lock was taken away. After all of them the old content is in place.
     /// [`KeyFileError::NotDurable`]: it is not, or that is not known.
     pub fn replace(&mut self, bytes: &[u8]) -> Result<(), KeyFileError> {
-        self.store.check(&self.store.stat()?)?;
-        self.write(bytes)
+        let stat = self.store.stat()?;
+        self.store.check(&stat)?;
+        let basis = *self.basis.get_or_insert(Stamp::of(&stat));
+        self.write(bytes, Place::Of(basis))
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), KeyFileError> {
+    fn write(&mut self, bytes: &[u8], place: Place) -> Result<(), KeyFileError> {
         let store = self.store;
         store.check_len(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
         store.trust.demand_writing(store.path())?;
@@ -83,10 +92,12 @@ impl<'a> Writer<'a> {
         let path = store.directory.path().join(&name);
         let moved = self
             .fill(file, bytes, &path)
-            .and_then(|written| self.rename(&name, &written))
+            .and_then(|written| self.check_basis(place).map(|()| written))
+            .and_then(|written| self.rename(&name, &written, place))
             // A leftover does no harm, and the next writer tries again.
             .inspect_err(|_| drop(uninterrupted(|| store.directory.unlink(&name))));
         moved?;
+        self.basis = None;
         store.trust.sync_for_writer(&*store.directory).map_err(|error| self.not_durable(error))
     }
 
@@ -146,11 +157,33 @@ impl<'a> Writer<'a> {
         Ok(stat)
     }
 
+    /// Refuses if somebody who does not heed the lock was at work: a lock file that was removed,
+    /// or a file system whose locks do not reach everybody.
+    fn check_basis(&self, place: Place) -> Result<(), KeyFileError> {
+        let store = self.store;
+        let changing = || KeyFileError::Changing { path: store.path().to_path_buf() };
+        if !self.lock.is_named(&*store.directory, &store.name)? {
+            return Err(changing());
+        }
+        match place {
+            Place::Free => Ok(()),
+            Place::Of(basis) if store.stamp()?.is_same_content(&basis) => Ok(()),
+            Place::Of(_) => Err(changing()),
+        }
+    }
+
     /// Moves the temporary file, of which `written` is the `stat`, into place.
-    fn rename(&self, from: &OsStr, written: &FileStat) -> Result<(), KeyFileError> {
+    fn rename(&self, from: &OsStr, written: &FileStat, place: Place) -> Result<(), KeyFileError> {
         let store = self.store;
         loop {
-            let Err(error) = store.directory.rename(from, &store.name) else { return Ok(()) };
+            let renamed = match place {
+                Place::Free => self.rename_new(from),
+                Place::Of(_) => store.directory.rename(from, &store.name),
+            };
+            let Err(error) = renamed else { return Ok(()) };
+            if matches!(place, Place::Free) && error.kind() == io::ErrorKind::AlreadyExists {
+                return Err(KeyFileError::Exists { path: store.path().to_path_buf() });
+            }
             // Over a network, the answer of a rename that was done can get lost.
             match self.store.stat() {
                 Ok(stat) if stat.is_same_file(written) => return Ok(()),
@@ -166,9 +199,39 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Moves the temporary file to where nothing is, as far as the file system can promise that.
+    fn rename_new(&self, from: &OsStr) -> io::Result<()> {
+        let store = self.store;
+        match store.directory.rename_new(from, &store.name) {
+            Err(error) if is_unsupported(&error) => match store.directory.stat(&store.name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    store.directory.rename(from, &store.name)
+                }
+                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+                Err(error) => Err(error),
+            },
+            answer => answer,
+        }
+    }
+
     fn not_durable(&self, error: io::Error) -> KeyFileError {
         KeyFileError::NotDurable { path: self.store.path().to_path_buf(), source: Arc::new(error) }
     }
+}
+
+/// What the new content takes the place of.
+#[derive(Clone, Copy)]
+enum Place {
+    /// Nothing.
+    Free,
+    /// The content with this stamp.
+    Of(Stamp),
+}
+
+/// Whether there is no such call there.
+fn is_unsupported(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
 }
 
 /// A name that nobody can foresee, so that nobody can have put anything there.

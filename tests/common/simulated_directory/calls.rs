@@ -75,6 +75,19 @@ impl Directory for SimulatedDirectory {
         })
     }
 
+    fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.call(Kind::Rename, Of::Name(from), |state, _| {
+            let inode = state.find(from)?;
+            if state.disk.lookup(to).is_some() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            state.touch(inode);
+            state.disk.set_name(to, Some(inode));
+            state.disk.set_name(from, None);
+            Ok(())
+        })
+    }
+
     fn unlink(&self, name: &OsStr) -> io::Result<()> {
         self.call(Kind::Unlink, Of::Name(name), |state, _| {
             let inode = state.find(name)?;

@@ -36,7 +36,13 @@ pub(super) fn encode(
         extra: file.unknown.header.clone(),
     };
     let header = header.write();
-    let mut out = Encoder { key, out: Vec::new(), lines: 0, whole: key.whole() };
+    // In one piece: without a protection it is key material, which growing would leave behind.
+    let versions = file.keysets.iter().map(|keyset| keyset.versions().len()).sum::<usize>();
+    let others = file.unknown.records.iter().map(|record| record.len().saturating_add(128));
+    let estimate = versions.saturating_mul(1024).saturating_add(others.sum());
+    let estimate = estimate.saturating_add(header.len().saturating_mul(4)).saturating_add(4096);
+    let room = Vec::with_capacity(estimate.min(MAX_FILE_LEN));
+    let mut out = Encoder { key, out: room, lines: 0, whole: key.whole() };
     out.push(&header)?;
     records(file, &mut out)?;
     let lines = u64::try_from(out.lines.saturating_add(1)).unwrap_or(u64::MAX);

@@ -110,11 +110,27 @@ fn open_any(bytes: &[u8], protection: &Protection) -> Result<FileKey, KeyFileFau
     Err(fault.unwrap_or_else(unread))
 }
 
+/// Most pieces that a line is taken apart into.
+const MAX_PIECES: usize = 1_000;
+
+/// Most damaged lines that are told of one by one.
+const MAX_DAMAGED: usize = 10_000;
+
+/// Length of the shortest line of a version, in bytes, and less.
+const SHORT_VERSION_LINE: usize = 200;
+
+/// How many numbers are left out where a tail of unknown length is lost.
+const LOST_TAIL: u32 = 10_000;
+
 /// The lines in a line: one, or several where a line end was damaged.
 fn pieces(line: &[u8]) -> Vec<&[u8]> {
     let starts = line.windows(PREFIX.len()).enumerate().filter(|(_, window)| *window == PREFIX);
     let starts: Vec<usize> = starts.map(|(start, _)| start).filter(|start| *start > 0).collect();
-    if starts.is_empty() || Line::parse(line).is_ok_and(|it| lines::name_of(it.record).is_some()) {
+    // No damage to line ends makes so many out of one; and each would cost memory.
+    if starts.is_empty()
+        || starts.len() > MAX_PIECES
+        || Line::parse(line).is_ok_and(|it| lines::name_of(it.record).is_some())
+    {
         return Vec::from([line]);
     }
     let mut rest = line;
@@ -154,11 +170,17 @@ struct Finds {
     aliases: BTreeMap<String, (usize, String, Extra)>,
     records: Vec<String>,
     damaged: Vec<Damaged>,
+    /// How many versions the damaged lines can have held, at most.
+    lost: u32,
+    /// Whether an end record is there.
+    has_end: bool,
 }
 
 impl Finds {
     fn damaged(&mut self, line: usize, record: RecordName, what: RecordFault) {
-        self.damaged.push(Damaged { line, record, what });
+        if self.damaged.len() < MAX_DAMAGED {
+            self.damaged.push(Damaged { line, record, what });
+        }
     }
 
     fn line(&mut self, number: usize, bytes: &[u8], key: &FileKey) {
@@ -167,6 +189,8 @@ impl Finds {
         });
         let kept = found.and_then(|text| self.record(number, text, key));
         if let Err(what) = kept {
+            let lines = (bytes.len() / SHORT_VERSION_LINE).saturating_add(1);
+            self.lost = self.lost.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
             self.damaged(number, lines::name(bytes), what);
         }
     }
@@ -177,6 +201,7 @@ impl Finds {
             Record::Header => self.header(text),
             Record::End { header, extra, .. } => {
                 self.end = extra;
+                self.has_end = true;
                 self.header(&header)
             }
             Record::Key { name, taken, extra } => {
@@ -226,15 +251,18 @@ impl Finds {
             }
         }
         let version = new.record.version;
-        let rank =
-            |it: &Version| (it.record.state == VersionState::Destroyed, it.record.state_since);
-        match self.versions.get(&(name.clone(), version)) {
-            Some(before) if rank(before) >= rank(&new) => Err(RecordFault::Superseded),
+        match self.versions.get_mut(&(name.clone(), version)) {
+            Some(before) if rank(&before.record) >= rank(&new.record) => {
+                before.record.keep_noted(&new.record);
+                Err(RecordFault::Superseded)
+            }
             Some(before) => {
                 let (line, what) = (before.line, RecordFault::Superseded);
-                let record = RecordName::Version { key: name.clone(), version };
+                let mut new = new;
+                new.record.keep_noted(&before.record);
+                *before = new;
+                let record = RecordName::Version { key: name, version };
                 self.damaged(line, record, what);
-                self.versions.insert((name, version), new);
                 Ok(())
             }
             None => {
@@ -267,7 +295,8 @@ impl Finds {
 
     fn into_salvaged(mut self, key: FileKey) -> Salvaged {
         self.leave_one_primary();
-        let lost = u32::try_from(self.damaged.len()).unwrap_or(u32::MAX);
+        let tail = if self.has_end { 0 } else { LOST_TAIL };
+        let lost = self.lost.saturating_add(tail);
         let mut unknown = Unknown { end: self.end, records: self.records, ..Unknown::default() };
         let mut material = BTreeMap::new();
         let mut intact = Vec::new();
@@ -294,7 +323,7 @@ impl Finds {
             let highest = versions.last().map_or(0, |last| last.version.number());
             let (taken, extra) = match self.keys.remove(&name) {
                 Some((taken, extra)) => (taken.max(highest), extra),
-                // Each line that is lost may have been a version of it.
+                // What is lost may have been versions of it.
                 None => (highest.saturating_add(lost), Extra::new()),
             };
             keep(&mut unknown.keys, &name, extra);
@@ -314,6 +343,38 @@ impl Finds {
         let file = KeyFile { id: key.id, protection, written, keysets, sealed: material, unknown };
         self.damaged.sort_by_key(|damaged| damaged.line);
         Salvaged { file, key, intact, damaged: self.damaged, revision }
+    }
+}
+
+/// Which of two records of a version is the later one: whole seconds do not tell, so of two of one
+/// second the one that allows less.
+fn rank(record: &VersionRecord) -> (bool, Timestamp, u8) {
+    let allows_less = match record.state {
+        VersionState::Primary => 0,
+        VersionState::Pending => 1,
+        VersionState::Enabled => 2,
+        VersionState::Compromised => 3,
+        VersionState::Disabled => 4,
+        VersionState::DestroyScheduled => 5,
+        VersionState::Destroyed => 6,
+    };
+    (record.state == VersionState::Destroyed, record.state_since, allows_less)
+}
+
+impl VersionRecord {
+    /// Keeps what another record of the version noted for good.
+    fn keep_noted(&mut self, other: &VersionRecord) {
+        self.compromised = match (self.compromised, other.compromised) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.promoted = self.promoted.or(other.promoted);
+        self.usage.wraps = self.usage.wraps.max(other.usage.wraps);
+        self.usage.bytes = self.usage.bytes.max(other.usage.bytes);
+        let unwraps = matches!(self.state, VersionState::Primary | VersionState::Enabled);
+        if unwraps && self.compromised.is_some() {
+            self.state = VersionState::Compromised;
+        }
     }
 }
 
