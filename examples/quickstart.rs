@@ -46,13 +46,13 @@ fn main() -> Result<()> {
     let (bytes, encrypt_time) = encrypt_all(&envelope, &source, &files, &store)?;
     let before = store.versions()?;
 
-    // 2. What the policy will want in 90 days is done today: new messages use the new version,
-    // old ones keep opening.
-    let policy = RotationPolicy::every_90_days();
-    let in_90_days = Timestamp::now().plus(Duration::from_secs(90 * DAY));
-    let plan = policy.plan(&keyring.keysets()?, KEY, in_90_days)?;
-    println!("in 90 days: {plan}");
+    // 2. A policy says that a rotation is due, and why. New messages then use the new version, old
+    // ones keep opening.
+    let policy = RotationPolicy::every_90_days().rotate_after_wraps(files.len() as u64);
+    let plan = policy.plan(&keyring.keysets()?, KEY, Timestamp::now())?;
+    println!("policy: {plan}");
     plan.apply(&keyring)?;
+    println!("policy: {}", policy.plan(&keyring.keysets()?, KEY, Timestamp::now())?);
     let stale = find_stale(&envelope, &files, &store)?;
     println!("rotated; under a stale version are {}", name_some(&stale));
 

@@ -1,6 +1,6 @@
 //! Time as an argument: seconds since 1970, in UTC. The core has no clock.
 
-use core::fmt;
+use core::fmt::{self, Write as _};
 use core::time::Duration;
 
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -86,8 +86,26 @@ impl fmt::Display for Timestamp {
         let (days, second) = (self.0 / SECONDS_PER_DAY, self.0 % SECONDS_PER_DAY);
         let (year, month, day) = civil_from_days(days);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+        two_digits(f, year / 100)?;
+        two_digits(f, year % 100)?;
+        for (before, number) in
+            [('-', month), ('-', day), ('T', hour), (':', minute), (':', second)]
+        {
+            f.write_char(before)?;
+            two_digits(f, number)?;
+        }
+        f.write_char('Z')
     }
+}
+
+/// Writes a number below 100. Key files have two dates or more for each version, which are
+/// compared with what was read, too: formatting with a width takes several times as long.
+fn two_digits(f: &mut fmt::Formatter<'_>, number: u64) -> fmt::Result {
+    for digit in [number / 10, number % 10] {
+        let digit = u32::try_from(digit).ok().and_then(|digit| char::from_digit(digit, 10));
+        f.write_char(digit.ok_or(fmt::Error)?)?;
+    }
+    Ok(())
 }
 
 const fn is_leap(year: u64) -> bool {

@@ -17,7 +17,8 @@ use envelock::test_util::key_file::{FileAction, KeyFileError};
 use envelock::{Error, FileKeyring, Keysets, Lifecycle};
 use judge::{Judge, is_tidy};
 use operations::{
-    Message, NAME, Operation, Scene, World, decrypt, encrypt, file_error, open_any, raw,
+    KEY, Message, NAME, Operation, PRIMARY, Scene, World, decrypt, encrypt, file_error, open_any,
+    raw,
 };
 use simulated_directory::{
     Call, EACCES, EDQUOT, EINTR, EIO, ENOSPC, EROFS, Fault, Kind, Plan, SimulatedDirectory,
@@ -279,7 +280,7 @@ impl Case {
                 Err(error) => panic!("version {}: {error:?}", message.version),
             }
         }
-        let primary = self.scene.messages.get(operations::PRIMARY as usize - 1);
+        let primary = self.scene.messages.get(PRIMARY as usize - 1);
         assert!(primary.is_none_or(|message| decrypt(keyring, &message.bytes).is_ok()));
     }
 
@@ -300,7 +301,10 @@ impl Case {
             let key_file = image.bytes(OsStr::new(NAME)).map(<[u8]>::to_vec);
             if last != Some(key_file.clone()) {
                 last = Some(key_file);
-                assert!(judge.found(&image).unwrap().is_some());
+                let found = judge.found(&image).unwrap().expect("a file");
+                let primary = found.keyset(KEY).unwrap().primary_record().unwrap();
+                let counts = self.scene.operation.counts();
+                assert!(!counts || primary.usage.wraps > 0, "counted too low");
             }
         });
         1

@@ -32,6 +32,11 @@ command -v cargo >/dev/null || { echo 'cargo is missing: https://rustup.rs' >&2;
 need cc gcc
 need python3 python3
 need valgrind valgrind
+# Who is root has to fill up and kill on file systems of the tests' own; others cannot mount any.
+if [ "$(id -u)" -eq 0 ]; then
+    need mount mount
+    need mkfs.ext4 e2fsprogs
+fi
 # The module exists without the part that makes environments work where Debian split it off.
 if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
     install_package python3-venv

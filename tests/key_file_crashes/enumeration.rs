@@ -98,6 +98,7 @@ fn enumerate(world: &World, operation: Operation, ignored_syncs: BTreeSet<usize>
         enumeration.first += 1;
         let found = judge.found(&image);
         enumeration.note(&recording, &found, old_allowed);
+        assert!(is_ablated || enumeration.neither.is_empty(), "{:?}", enumeration.neither);
         // What leftovers hold makes no difference to a recovery that removes them: for a second
         // crash, one leftover of each kind will do.
         if let Ok(found) = found
@@ -140,7 +141,7 @@ fn recover(image: Disk, found: &Found, judge: &mut Judge, enumeration: &mut Enum
         enumeration.second += 1;
         match judge.found(&image) {
             Ok(found) if again.allows(&found, old_allowed) => {}
-            found => enumeration.neither.push(format!("second crash: {:?}", found.map(drop))),
+            found => panic!("after a second crash: {found:?}"),
         }
     });
 }

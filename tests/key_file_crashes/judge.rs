@@ -17,7 +17,7 @@ pub type Found = Option<Arc<Keysets>>;
 pub struct Judge {
     protections: Vec<Protection>,
     messages: Vec<Message>,
-    known: HashMap<Vec<u8>, Result<Arc<Keysets>, String>>,
+    known: HashMap<Vec<u8>, Arc<Keysets>>,
 }
 
 impl Judge {
@@ -29,7 +29,7 @@ impl Judge {
         &self.protections
     }
 
-    /// How many different files were opened.
+    /// How many different files opened.
     pub fn contents(&self) -> usize {
         self.known.len()
     }
@@ -43,11 +43,12 @@ impl Judge {
             Err(KeyFileError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(format!("{error:?}")),
         };
-        if !self.known.contains_key(loaded.bytes()) {
-            let judged = self.open(image).map(Arc::new);
-            self.known.insert(loaded.bytes().to_vec(), judged);
+        if let Some(known) = self.known.get(loaded.bytes()) {
+            return Ok(Some(known.clone()));
         }
-        self.known[loaded.bytes()].clone().map(Some)
+        let opened = Arc::new(self.open(image)?);
+        self.known.insert(loaded.bytes().to_vec(), opened.clone());
+        Ok(Some(opened))
     }
 
     /// Opens the file, and every message under every version that is not destroyed.

@@ -67,7 +67,7 @@ impl Operation {
     }
 
     /// Whether it is about the count of what was protected.
-    fn counts(self) -> bool {
+    pub fn counts(self) -> bool {
         matches!(self, Operation::FirstWrap | Operation::GiveBack)
     }
 

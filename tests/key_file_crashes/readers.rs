@@ -108,7 +108,10 @@ impl Readers {
                 let (mut images, mut lost) = (0, 0);
                 disk.crash(&mut |image| {
                     images += 1;
-                    lost += usize::from(!matches!(judge.found(&image), Ok(Some(_))));
+                    let found = judge.found(&image);
+                    let is_lost = !matches!(found, Ok(Some(_)));
+                    assert!(!is_lost || !self.unsynced_roles.is_empty(), "{found:?}");
+                    lost += usize::from(is_lost);
                 });
                 (images, lost)
             });

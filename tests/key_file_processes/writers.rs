@@ -16,9 +16,12 @@ const READERS: usize = 2;
 /// Short enough that some of 16 writers give up now and then, and have to try again.
 const LOCK_WAIT: Duration = Duration::from_millis(300);
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// A child: rotates, encrypts a message after each rotation, and tells both.
 pub fn rotate(path: &str, number: u32) {
-    let mut options = FileKeyringOptions::new().lock_wait(LOCK_WAIT);
+    // What it rotated to is loaded: looking before each wrap would only take time.
+    let mut options = FileKeyringOptions::new().lock_wait(LOCK_WAIT).refresh_after(MINUTE);
     if !counts_usage(number) {
         options = options.without_usage();
     }

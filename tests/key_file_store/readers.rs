@@ -44,6 +44,9 @@ impl Directory for Unsynced {
     fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         self.0.rename(from, to)
     }
+    fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.0.rename_new(from, to)
+    }
     fn unlink(&self, name: &OsStr) -> io::Result<()> {
         self.0.unlink(name)
     }

@@ -119,3 +119,37 @@ fn contains(new: &NewKeys, id: MasterKeyId) -> bool {
 pub(super) fn at(path: &Path) -> impl Fn(KeyFileFault) -> KeyFileError + '_ {
     |fault| KeyFileError::Content { path: path.to_path_buf(), fault }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::OsRandom;
+    use crate::format::KeyVersion;
+    use crate::keyset::{Change, Material, Terms};
+
+    /// Whatever went wrong on the way, a file whose keys do not open is not given out.
+    #[test]
+    fn what_cannot_be_read_back_is_not_written() {
+        let (version, material) = (KeyVersion::FIRST, Material::Fresh);
+        let changes =
+            [Change::CreateKey { key: "a", version, material }, Change::Rotate { key: "a" }];
+        let terms = Terms::at(Timestamp::now());
+        let made = SoftwareKeys::default().with_changes(&changes, &terms, &mut OsRandom);
+        let (keys, _, mut new) = made.unwrap();
+        let none = Protection::unprotected_plaintext();
+        let state = State::create(keys.clone(), &new, &none, &mut OsRandom).unwrap();
+        state.encode(None).unwrap();
+        state.encode(Some(&new)).unwrap();
+
+        // The material of one version under the id of the other.
+        let [first, second] = new.as_mut_slice() else { panic!("two versions") };
+        core::mem::swap(&mut first.0, &mut second.0);
+        let state = State::create(keys, &new, &none, &mut OsRandom).unwrap();
+        for unproven in [None, Some(&new)] {
+            let fault = state.encode(unproven).unwrap_err();
+            assert!(
+                matches!(fault, KeyFileFault::Material { version, .. } if version.number() == 1)
+            );
+        }
+    }
+}
