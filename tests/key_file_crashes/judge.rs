@@ -1,5 +1,8 @@
 //! What is found on a disk after a crash, down to each message.
 
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
 use crate::operations::{LOCK, Message, NAME, TEXT, decrypt, open_any};
 use crate::simulated_directory::SimulatedDirectory;
 use crate::simulated_directory::disk::Disk;

@@ -1,5 +1,8 @@
 //! What is done to a key file while it crashes or fails, and the file that it is done to.
 
+// Each test file uses a part of it.
+#![allow(dead_code)]
+
 use crate::simulated_directory::disk::Disk;
 use crate::simulated_directory::{SimulatedDirectory, USER};
 use envelock::test_util::key_file::{FileKind, KeyFileError};
