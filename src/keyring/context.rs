@@ -42,9 +42,10 @@ impl<'a> WrapContext<'a> {
         WrapContext { plaintext_len, reuses_data_key, ..WrapContext::new(core) }
     }
 
-    /// The same for more plaintext than this message's: that of a batch.
-    #[cfg(feature = "std")]
-    pub(crate) fn with_plaintext_len(&self, plaintext_len: u64) -> Self {
+    /// The same for another length of plaintext: for a keyring that has a batch of messages wrapped
+    /// under one data key, and counted beneath.
+    #[must_use]
+    pub fn with_plaintext_len(&self, plaintext_len: u64) -> Self {
         WrapContext { plaintext_len: Some(plaintext_len), ..*self }
     }
 

@@ -179,10 +179,7 @@ impl World {
         messages.push(Message::of(encrypt(&keyring).unwrap()));
         keyring.disable(version(TO_DESTROY_NOW)).unwrap();
         keyring.disable(version(DUE)).unwrap();
-        let days_ago = Timestamp::from_unix_seconds(Timestamp::now().unix_seconds() - 8 * 86_400);
-        let operation = envelock::Operation::ScheduleDestruction { after: 7 * DAY };
-        let change = Change::Version { key: KEY, version: version(DUE), operation };
-        keyring.change(&[change], &Terms::at(days_ago), &mut OsRandom).unwrap();
+        keyring.schedule_destruction(version(DUE), 7 * DAY).unwrap();
         World { disk: directory.disk(), messages }
     }
 
@@ -255,7 +252,12 @@ impl Scene {
             Operation::DestroyNow => {
                 keyring.unwrap().destroy_immediately(version(TO_DESTROY_NOW))?;
             }
-            Operation::DestroyDue => keyring.unwrap().destroy(version(DUE))?,
+            Operation::DestroyDue => {
+                let operation = envelock::Operation::Destroy;
+                let change = Change::Version { key: KEY, version: version(DUE), operation };
+                let in_8_days = Terms::at(Timestamp::now().plus(8 * DAY));
+                keyring.unwrap().change(&[change], &in_8_days, &mut OsRandom)?;
+            }
             Operation::RawKey => keyring.unwrap().change_protection(&raw(8))?,
             Operation::Passphrase => keyring.unwrap().change_protection(&passphrase())?,
             Operation::FirstWrap => {

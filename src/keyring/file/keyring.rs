@@ -11,7 +11,6 @@ use crate::OsRandom;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
-use crate::keyring::software::SoftwareKey;
 use crate::keyring::software_keys::Selection;
 use crate::keyring::{
     Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, Refusal, WrapContext,
@@ -21,14 +20,7 @@ use crate::random::{KeyringRng, RandomPool};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::time::Duration;
 use std::path::Path;
-
-/// For how long the file is not looked at again because of an unknown key name.
-const NAME_PATIENCE: Duration = Duration::from_millis(100);
-
-/// How often a wrap starts anew because the primary changed under it.
-const WRAP_ATTEMPTS: usize = 8;
 
 /// Master keys in one file: authenticated, sealed, replaced as a whole, for years and for several
 /// processes at once.
@@ -88,8 +80,8 @@ const WRAP_ATTEMPTS: usize = 8;
 /// [`without_usage`](FileKeyringOptions::without_usage), or of a file that this version of the
 /// library may not write. A process that forks opens the file anew in the child.
 pub struct FileKeyring {
-    shared: Arc<Shared>,
-    selection: Selection,
+    pub(super) shared: Arc<Shared>,
+    pub(super) selection: Selection,
 }
 
 impl FileKeyring {
@@ -256,67 +248,6 @@ impl FileKeyring {
         let keysets = self.shared.keysets();
         let keyset = keysets.resolve(&self.selection.key);
         keyset.map(|keyset| keyset.versions().to_vec()).unwrap_or_default()
-    }
-
-    /// Runs `operation` on the state, and once more on a fresh one if a version is unknown:
-    /// another process may have added it a moment ago.
-    fn with_state<T>(
-        &self,
-        mut operation: impl FnMut(&State) -> Result<T, KeyringError>,
-        is_unknown: impl Fn(&Result<T, KeyringError>) -> bool,
-    ) -> Result<T, KeyringError> {
-        let asked = self.shared.elapsed();
-        self.shared.refresh_if_due();
-        let (first, known) = {
-            let state = self.shared.state();
-            (operation(&state), state.keys.keysets.revision())
-        };
-        if !is_unknown(&first) {
-            return first;
-        }
-        self.shared.reload_since(asked).map_err(KeyringError::unavailable)?;
-        let state = self.shared.state();
-        if state.keys.keysets.revision() == known { first } else { operation(&state) }
-    }
-
-    /// Whether the answer may be another once the file has been looked at.
-    fn is_unknown<T>(&self, answer: &Result<T, KeyringError>, label: &SlotLabel<'_>) -> bool {
-        match answer {
-            Err(KeyringError::Refused(refusal)) => *refusal == Refusal::UnknownVersion,
-            Err(KeyringError::NotMine) => self.is_unknown_name(label),
-            _ => false,
-        }
-    }
-
-    /// Whether no master key has the name, and another process may have added it. Names are
-    /// what whoever writes messages likes, and beside other keyrings most are foreign: so that
-    /// costs a look in every tenth of a second only.
-    fn is_unknown_name(&self, label: &SlotLabel<'_>) -> bool {
-        self.shared.keysets().keyset(label.name.as_str()).is_none()
-            && self.shared.since_look() > NAME_PATIENCE
-    }
-
-    /// Runs `wrap` on a state in which `pick` picks a key that has been counted for it: never
-    /// under one that another process has disabled by the time of the counting.
-    fn counted(
-        &self,
-        context: &WrapContext<'_>,
-        pick: impl Fn(&State) -> Result<Arc<SoftwareKey>, KeyringError>,
-        mut wrap: impl FnMut(&State) -> Result<(), KeyringError>,
-    ) -> Result<(), KeyringError> {
-        for _ in 0..WRAP_ATTEMPTS {
-            let key = pick(&self.shared.state())?;
-            key.count(context);
-            // May load the file anew.
-            self.shared.account(&key)?;
-            // Held until the slot is written, so that no change of this process's comes between.
-            let state = self.shared.state();
-            if pick(&state)?.id() == key.id() {
-                return wrap(&state);
-            }
-        }
-        let path = self.path().to_path_buf();
-        Err(KeyringError::unavailable(KeyFileError::Changing { path }))
     }
 }
 

@@ -3,6 +3,7 @@
 //! `directory` is the seam to the operating system, one system call a method; `os` is its real
 //! side. `store` keeps one file of bytes durably above it and knows nothing of keys.
 
+mod attempts;
 pub(crate) mod check;
 pub(crate) mod directory;
 pub(crate) mod error;

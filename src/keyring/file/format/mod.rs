@@ -5,6 +5,7 @@ mod encode;
 mod fault;
 mod json;
 mod lines;
+mod merge;
 mod naming;
 mod record;
 mod salvage;

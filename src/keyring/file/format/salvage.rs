@@ -4,6 +4,7 @@ use super::decode::{self, keep};
 use super::fault::{KeyFileFault, RecordFault, RecordName};
 use super::json::Extra;
 use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINES, PREFIX};
+use super::merge::rank;
 use super::record::{Header, Record};
 use super::seal::{FileKey, Sealed};
 use super::{KeyFile, Unknown};
@@ -343,38 +344,6 @@ impl Finds {
         let file = KeyFile { id: key.id, protection, written, keysets, sealed: material, unknown };
         self.damaged.sort_by_key(|damaged| damaged.line);
         Salvaged { file, key, intact, damaged: self.damaged, revision }
-    }
-}
-
-/// Which of two records of a version is the later one: whole seconds do not tell, so of two of one
-/// second the one that allows less.
-fn rank(record: &VersionRecord) -> (bool, Timestamp, u8) {
-    let allows_less = match record.state {
-        VersionState::Primary => 0,
-        VersionState::Pending => 1,
-        VersionState::Enabled => 2,
-        VersionState::Compromised => 3,
-        VersionState::Disabled => 4,
-        VersionState::DestroyScheduled => 5,
-        VersionState::Destroyed => 6,
-    };
-    (record.state == VersionState::Destroyed, record.state_since, allows_less)
-}
-
-impl VersionRecord {
-    /// Keeps what another record of the version noted for good.
-    fn keep_noted(&mut self, other: &VersionRecord) {
-        self.compromised = match (self.compromised, other.compromised) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        self.promoted = self.promoted.or(other.promoted);
-        self.usage.wraps = self.usage.wraps.max(other.usage.wraps);
-        self.usage.bytes = self.usage.bytes.max(other.usage.bytes);
-        let unwraps = matches!(self.state, VersionState::Primary | VersionState::Enabled);
-        if unwraps && self.compromised.is_some() {
-            self.state = VersionState::Compromised;
-        }
     }
 }
 
