@@ -89,6 +89,18 @@ cat "$scratch"/{test,code,other}_files | while read -r file; do
 done >"$scratch/no_heading"
 report 'a section is cited that the specification does not have' "$(cat "$scratch/no_heading")"
 
+# The rules of the key file, cited as `FORMAT F-LINE`.
+FORMAT=src/keyring/file/format/FORMAT.md
+sed -nE 's/^([-*] )?\*\*(F-[A-Z]+)\*\*.*/\2/p' "$FORMAT" | sort -u >"$scratch/format_rules"
+[ -s "$scratch/format_rules" ] || { echo "spec rules: no rules in $FORMAT" >&2; exit 1; }
+for where in src tests; do
+    { grep -rhoE --include='*.rs' --include='*.py' '\bF-[A-Z]+\b' "$where" || true; } | sort -u >"$scratch/cited"
+    report "rules of the key file that nothing in $where cites" \
+        "$(comm -23 "$scratch/format_rules" "$scratch/cited")"
+    report "cited in $where, and not a rule of the key file" \
+        "$(comm -13 "$scratch/format_rules" "$scratch/cited")"
+done
+
 # The table of threats and tests names files that are there.
 if [ -f tests/README.md ]; then
     { grep -oE '`[A-Za-z0-9_./]+(\.rs|\.sh|/)`' tests/README.md || true; } | tr -d '\`' | sort -u |
@@ -103,5 +115,6 @@ if [ "$failures" -ne 0 ]; then
     echo "spec rules: $rules rules, $failures kinds of fault" >&2
     exit 1
 fi
+echo "spec rules: $(wc -l <"$scratch/format_rules") rules of the key file, each cited by code and a test"
 echo "spec rules: $rules rules, each cited by code ($(wc -l <"$scratch/code_citations") places)" \
     "and by a test ($(wc -l <"$scratch/test_citations") places)"

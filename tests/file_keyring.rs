@@ -71,7 +71,8 @@ fn a_file_opens_under_the_protection_it_was_given_and_no_other() {
     let directory = TestDirectory::new();
     let outer = Arc::new(MemoryKeyring::create("outer").unwrap());
     let cheap = envelock::Argon2Cost { memory_kib: 7 * 1024, passes: 5, lanes: 1 };
-    let protections: [(&str, fn(&Arc<MemoryKeyring>, envelock::Argon2Cost) -> Protection); 4] = [
+    type Make = fn(&Arc<MemoryKeyring>, envelock::Argon2Cost) -> Protection;
+    let protections: [(&str, Make); 4] = [
         ("passphrase", |_, cost| Protection::passphrase_with_cost("open sesame", cost)),
         ("keyring", |outer, _| Protection::keyring(outer.clone())),
         ("raw", |_, _| raw()),
@@ -83,6 +84,7 @@ fn a_file_opens_under_the_protection_it_was_given_and_no_other() {
         let message = encrypt(&keyring, name);
         let kind = FileKeyring::protection_kind(&path).unwrap();
         assert_eq!(kind, protection(&outer, cheap).kind());
+        assert_eq!(keyring.protection(), kind);
         for (other, offered) in protections {
             let opened = FileKeyring::open(&path, &offered(&outer, cheap));
             if name == other {

@@ -105,12 +105,10 @@ fn fill(path: &Path) {
     let mut file = File::create_new(path).unwrap();
     for len in [1 << 16, 1 << 12, 1] {
         loop {
-            match file.write(&vec![0; len]) {
-                Ok(_) => {}
-                Err(error) => {
-                    assert_eq!(error.kind(), ErrorKind::StorageFull);
-                    break;
-                }
+            // What a last, short write leaves is for the smaller ones.
+            if let Err(error) = file.write_all(&vec![0; len]) {
+                assert_eq!(error.kind(), ErrorKind::StorageFull);
+                break;
             }
         }
     }

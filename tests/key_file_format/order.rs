@@ -252,6 +252,7 @@ fn copy_and_end(good: &[String], crafter: &Crafter) {
         let fault = KeyFile::open(&crafter.file(&records), &protection).map(drop).unwrap_err();
         let expected = match to {
             "age" => matches!(fault, KeyFileFault::NotKeyFile),
+            // FORMAT F-FORMAT
             _ => matches!(fault, KeyFileFault::FormatVersion { version: 2 }),
         };
         assert!(expected, "{fault}");

@@ -297,6 +297,7 @@ fn bounds_hold_for_writers_and_readers() {
         }
     }
     let fault = KeyFile::open(&vec![b'\n'; (64 << 20) + 1], &protection).map(drop).unwrap_err();
+    // FORMAT F-BOUNDS
     assert!(matches!(fault, KeyFileFault::TooLong), "{fault}");
     let fields: String = (0..256).map(|it| format!(r#","f{it}":0"#)).collect();
     for kind in ["kind", "other"] {

@@ -39,14 +39,14 @@ pub fn work(path: &str, key: u8, protect: bool, seed: u64) {
 }
 
 fn choose(keyring: &FileKeyring, key: u8, protect: bool, rng: &mut ChaCha20Rng) -> String {
-    let name = if rng.next_u32() % 2 == 0 { GROWS } else { CHANGES };
+    let name = if rng.next_u32().is_multiple_of(2) { GROWS } else { CHANGES };
     let random = rng.next_u32();
     match random % 12 {
         0..3 => format!("rotate {name}"),
         3 => format!("label {name} 1 {random}"),
         4 | 5 if protect => format!("protect {}", 15 - key),
         4..7 => {
-            let count = if random / 12 % 4 == 0 { BURST } else { 1 };
+            let count = if (random / 12).is_multiple_of(4) { BURST } else { 1 };
             format!("encrypt {name} {count} {random}")
         }
         _ => {

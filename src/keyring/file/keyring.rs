@@ -220,6 +220,11 @@ impl FileKeyring {
         self.shared.path()
     }
 
+    /// How the file is protected.
+    pub fn protection(&self) -> ProtectionKind {
+        self.shared.state().protection()
+    }
+
     /// Puts the file under another protection, or under the same kind with a new passphrase or
     /// key; master keys and messages stay as they are.
     ///

@@ -2,7 +2,7 @@
 
 use super::error::KeyFileError;
 use super::format::{FileKey, KeyFile, KeyFileFault, Salvaged};
-use super::protection::Protection;
+use super::protection::{Protection, ProtectionKind};
 use crate::format::MasterKeyId;
 use crate::keyring::software_keys::{NewKeys, SoftwareKeys};
 use crate::random::KeyringRng;
@@ -86,6 +86,11 @@ impl State {
         let keys = file.keys(&key, &BTreeMap::new())?;
         let keys = SoftwareKeys::restore(file.keysets().clone(), keys);
         Ok(State { keys, file, key: Arc::new(key) })
+    }
+
+    /// How the file is protected.
+    pub(super) fn protection(&self) -> ProtectionKind {
+        self.key.kind()
     }
 
     /// Whether this library may write the file.

@@ -3,7 +3,7 @@
 use super::check::{Rules, check_links, refused, uninterrupted};
 use super::directory::{Directory, FileStat};
 use super::error::{FileAction, KeyFileError};
-use super::lock::{Lock, lock_name};
+use super::lock::Lock;
 use super::os::OsDirectory;
 use super::read::Loaded;
 use super::stamp::Stamp;
@@ -164,8 +164,9 @@ impl Store {
     }
 
     /// The path of the lock file.
+    #[cfg(any(test, feature = "test-util"))]
     pub fn lock_path(&self) -> PathBuf {
-        self.directory.path().join(lock_name(&self.name))
+        self.directory.path().join(super::lock::lock_name(&self.name))
     }
 
     pub(crate) fn rules(&self) -> Rules {

@@ -210,6 +210,7 @@ impl<'a> Decoder<'a> {
             return Err(RecordFault::Whole);
         }
         if self.header.as_ref().map(|(_, text)| *text) != Some(header) {
+            // FORMAT F-COPY
             return Err(RecordFault::HeaderCopy);
         }
         self.end = Some(());

@@ -20,6 +20,7 @@ pub(super) fn encode(
     key: &FileKey,
     now: Timestamp,
 ) -> Result<Vec<u8>, KeyFileFault> {
+    // FORMAT F-CRITICAL
     if let Some(name) = file.unknown_critical() {
         return Err(KeyFileFault::UnknownCritical { name: name.into() });
     }

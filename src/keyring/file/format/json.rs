@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 const MAX_FIELDS: usize = 256;
 
 /// Fields that are not known, with their JSON text, in order.
+// FORMAT F-EXTRA
 pub(super) type Extra = Vec<(String, String)>;
 
 /// The fields of an object that were not taken yet, in order, with their JSON text.
@@ -21,6 +22,7 @@ pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 impl<'a> Fields<'a> {
     /// Reads an object with distinct field names.
     pub(super) fn parse(text: &'a str) -> Result<Self, RecordFault> {
+        // FORMAT F-JSON
         serde_json::from_str(text).map_err(|_| RecordFault::Json)
     }
 

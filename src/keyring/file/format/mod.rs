@@ -179,11 +179,13 @@ impl KeyFile {
     }
 
     /// The id of the file.
+    #[cfg(any(test, feature = "test-util"))]
     pub fn id(&self) -> FileId {
         self.id
     }
 
     /// When it was written.
+    #[cfg(any(test, feature = "test-util"))]
     pub fn written(&self) -> Timestamp {
         self.written
     }
@@ -198,6 +200,7 @@ impl KeyFile {
     /// # Errors
     ///
     /// [`KeyFileFault::Material`].
+    #[cfg(any(test, feature = "test-util"))]
     pub fn verify_material(&self, key: &FileKey) -> Result<usize, KeyFileFault> {
         self.keys(key, &BTreeMap::new()).map(|keys| keys.len())
     }
@@ -236,6 +239,7 @@ impl KeyFile {
             let sealed = self.sealed.get(&record.master_key_id)?;
             let material = key.unseal(label(keyset, record), sealed)?;
             let software = SoftwareKey::new(&material)?;
+            // FORMAT F-ID
             (software.id() == record.master_key_id).then_some((software, material))
         };
         open().ok_or_else(|| material_fault(keyset, record))

@@ -46,7 +46,8 @@ pub struct Damaged {
     pub what: RecordFault,
 }
 
-/// Recovers what is intact of a key file: the records whose own MAC verifies, wherever they stand.
+/// Recovers what is intact of a key file: the records whose own MAC verifies, wherever they stand
+/// (FORMAT F-SALVAGE).
 ///
 /// One good copy of the protection is needed, in the header or in the end record. A primary that
 /// is lost is not replaced: promote another version. An alias whose key is lost is dropped.

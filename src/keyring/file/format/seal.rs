@@ -98,11 +98,6 @@ impl FileKey {
         Ok(FileKey { id, protection, kind, record, whole, seal })
     }
 
-    /// The id of the file.
-    pub fn file_id(&self) -> FileId {
-        self.id
-    }
-
     /// How the file is protected.
     pub fn kind(&self) -> ProtectionKind {
         self.kind
