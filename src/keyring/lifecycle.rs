@@ -197,6 +197,10 @@ pub trait Lifecycle: Keyring {
     /// Wipes the key material of a disabled version now, whatever the date. Final: what was
     /// encrypted under it and not rewrapped is lost.
     ///
+    /// A process that has not seen yet that the version is disabled can still wrap under it, and
+    /// those messages are lost too: disable it, and wait for as long as every process may take to
+    /// see that.
+    ///
     /// # Errors
     ///
     /// As [`change`](Self::change).
