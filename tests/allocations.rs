@@ -6,8 +6,8 @@
 
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    Aad, AadPairs, Envelope, Error, KeyName, Lifecycle, MAGIC, MAX_KEY_NAME_LEN, MemoryKeyring,
-    OsRandom, RewrapOptions, Suite, body_len, danger, inspect, plaintext_len,
+    Aad, AadPairs, Envelope, Error, KeyName, KeyVersion, Lifecycle, MAGIC, MAX_KEY_NAME_LEN,
+    MemoryKeyring, OsRandom, RewrapOptions, Suite, body_len, danger, inspect, plaintext_len,
 };
 use rand_chacha::ChaCha20Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -126,7 +126,7 @@ fn with_os_random(envelope: &Envelope<&MemoryKeyring>, buffers: &mut Buffers) {
         envelope.encrypt_detached_into(plaintext, AAD, header, body)
     });
     envelope.keyring().rotate().unwrap();
-    let options = RewrapOptions::new().retiring("orders", envelope.keyring().versions()[0].version);
+    let options = RewrapOptions::new().retiring("orders", KeyVersion::FIRST);
     let rewrapped =
         allocates_nothing("rewrap_in_place", || envelope.rewrap_in_place(message, options));
     assert!(rewrapped);
@@ -235,7 +235,7 @@ fn feed(envelope: &Envelope<&MemoryKeyring>, input: &mut [u8], cut: usize) -> us
     let mut room = [0; 64];
     let room = &mut room[..input.len().saturating_sub(191).min(64)];
     let (header, body) = input.split_at(cut.min(input.len()));
-    let options = RewrapOptions::new().retiring("orders", envelope.keyring().versions()[0].version);
+    let options = RewrapOptions::new().retiring("orders", KeyVersion::FIRST);
     let accepted = [
         ok(inspect(input)),
         ok(plaintext_len(input)),

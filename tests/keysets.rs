@@ -290,3 +290,18 @@ fn counters_of_usage_do_not_wrap() {
     let most = Usage { wraps: u64::MAX, bytes: 1 };
     assert_eq!(most.plus(most), Usage { wraps: u64::MAX, bytes: 2 });
 }
+
+#[test]
+fn key_material_of_another_length_is_no_key() {
+    for len in 0..100 {
+        let key = envelock::MasterKey::from_slice(&vec![7; len]);
+        assert_eq!(key.is_some(), len == 32);
+        let Some(key) = key else { continue };
+        let same = envelock::MasterKey::from_bytes(&[7; 32]);
+        let ids = [key, same].map(|key| {
+            let keyring = MemoryKeyring::import("a", KeyVersion::FIRST, &key).unwrap();
+            keyring.versions()[0].master_key_id
+        });
+        assert_eq!(ids[0], ids[1]);
+    }
+}

@@ -133,6 +133,14 @@ impl MasterKey {
         key
     }
 
+    /// Copies key material of a length that is not known before, from a file or an environment.
+    ///
+    /// Returns `None` if it is not exactly 32 bytes. As for [`from_bytes`](Self::from_bytes), it
+    /// must be uniformly random, and the caller wipes its own copy.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(MasterKey::from_bytes)
+    }
+
     pub(crate) fn expose(&self) -> &[u8; MASTER_KEY_LEN] {
         &self.0
     }

@@ -14,7 +14,9 @@ use core::cell::UnsafeCell;
 use core::convert::Infallible;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use envelock::rand_core::{TryCryptoRng, TryRng};
-use envelock::{Lifecycle, Aad, AadPairs, Envelope, Error, KeyVersion, MemoryKeyring, RewrapOptions, Suite};
+use envelock::{
+    Aad, AadPairs, Envelope, Error, KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, Suite,
+};
 
 const HEAP_LEN: usize = 1 << 20;
 
@@ -99,7 +101,8 @@ fn works(suite: Suite) -> bool {
 
 fn run(suite: Suite, plaintext: &[u8]) -> Result<bool, Error> {
     let mut rng = Counter(7);
-    let keyring = MemoryKeyring::create_with_rng("firmware", envelock::Timestamp::UNIX_EPOCH, &mut rng)?;
+    let keyring =
+        MemoryKeyring::create_with_rng("firmware", envelock::Timestamp::UNIX_EPOCH, &mut rng)?;
     let envelope = Envelope::new(&keyring).with_suite(suite);
     let aad = AadPairs::new().with("device", "42")?.to_bytes();
     let aad = Aad::new(&aad);
