@@ -299,7 +299,7 @@ fn key_material_of_another_length_is_no_key() {
         let Some(key) = key else { continue };
         let same = envelock::MasterKey::from_bytes(&[7; 32]);
         let ids = [key, same].map(|key| {
-            let keyring = MemoryKeyring::import("a", KeyVersion::FIRST, &key).unwrap();
+            let keyring = envelock::MemoryKeyring::import("a", KeyVersion::FIRST, &key).unwrap();
             keyring.versions()[0].master_key_id
         });
         assert_eq!(ids[0], ids[1]);
