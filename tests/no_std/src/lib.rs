@@ -15,7 +15,8 @@ use core::convert::Infallible;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use envelock::rand_core::{TryCryptoRng, TryRng};
 use envelock::{
-    Aad, AadPairs, Envelope, Error, KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, Suite,
+    Aad, AadPairs, Change, Envelope, Error, KeyVersion, MemoryKeyring, Operation, RewrapOptions,
+    Suite, Terms, Timestamp,
 };
 
 const HEAP_LEN: usize = 1 << 20;
@@ -101,17 +102,18 @@ fn works(suite: Suite) -> bool {
 
 fn run(suite: Suite, plaintext: &[u8]) -> Result<bool, Error> {
     let mut rng = Counter(7);
-    let keyring =
-        MemoryKeyring::create_with_rng("firmware", envelock::Timestamp::UNIX_EPOCH, &mut rng)?;
+    let keyring = MemoryKeyring::create_with_rng("firmware", Timestamp::UNIX_EPOCH, &mut rng)?;
     let envelope = Envelope::new(&keyring).with_suite(suite);
     let aad = AadPairs::new().with("device", "42")?.to_bytes();
     let aad = Aad::new(&aad);
 
     let mut message = envelope.with_rng(&mut rng).encrypt(plaintext, aad)?;
-    keyring.rotate_with_rng(envelock::Timestamp::UNIX_EPOCH, &mut rng)?;
+    keyring.rotate_with_rng(Timestamp::UNIX_EPOCH, &mut rng)?;
     let stale = envelope.needs_rewrap(&message)?;
     envelope.with_rng(&mut rng).rewrap_in_place(&mut message, RewrapOptions::new())?;
-    keyring.disable(KeyVersion::FIRST)?;
+    let (version, operation) = (KeyVersion::FIRST, Operation::Disable);
+    let disable = Change::Version { key: "firmware", version, operation };
+    keyring.change_with_rng(&[disable], &Terms::at(Timestamp::UNIX_EPOCH), &mut rng)?;
     let opened: Vec<u8> = envelope.decrypt(&message, aad)?;
     let moved = envelope.decrypt(&message, Aad::none()).is_err();
     Ok(stale && moved && opened == plaintext && !envelope.needs_rewrap(&message)?)
