@@ -37,9 +37,6 @@ use std::path::Path;
 /// # let directory = std::env::temp_dir().join(format!("envelock-doc-{}", std::process::id()));
 /// # std::fs::create_dir_all(&directory).unwrap();
 /// # let path = directory.join("orders.keys");
-/// # let passphrase = Protection::passphrase("correct horse battery staple")
-/// #     .with_cost(envelock::Argon2Cost::MINIMUM)?;
-/// # #[cfg(any())]
 /// let passphrase = Protection::passphrase("correct horse battery staple");
 /// let keyring = FileKeyring::create(&path, "orders", &passphrase)?;
 /// let message = Envelope::new(&keyring).encrypt(b"hello", Aad::none())?;
