@@ -3,10 +3,9 @@
 
 use crate::floor::AAD;
 use crate::interleave::{Lane, interleave, time};
-use envelock::rand_core::TryRng;
 use envelock::{
     Aad, CachingKeyring, CachingOptions, Change, Envelope, FileKeyring, Freshness, Keyring,
-    KeyringError, KeyringRng, Lifecycle, MasterKey, Material, MemoryKeyring, PrimaryKey,
+    KeyringError, KeyringRng, Lifecycle, MasterKey, Material, MemoryKeyring, OsRandom, PrimaryKey,
     Protection, Slot, SlotLabel, SlotWriter, Terms, Timestamp, WrapContext,
 };
 use std::hint::black_box;
@@ -88,8 +87,7 @@ fn openings(directory: &Directory, time_name: fn(f64) -> String) {
         let material = Material::Fresh;
         let add = Change::AddVersion { key: "invoices", version: None, material };
         let changes = vec![add; versions as usize - 1];
-        let mut rng = Os;
-        keyring.change(&changes, &Terms::at(Timestamp::now()), &mut rng).expect("a free lock");
+        keyring.change(&changes, &Terms::at(Timestamp::now()), &mut OsRandom).expect("a free lock");
         let bytes = std::fs::metadata(&path).expect("it was written").len();
         let open = median_of(|| FileKeyring::open(&path, &protection()).expect("it is intact"));
         let rotate = median_of(|| keyring.rotate().expect("a free lock"));
@@ -123,27 +121,6 @@ fn memory() -> MemoryKeyring {
 fn protection() -> Protection {
     Protection::raw_key(MasterKey::from_bytes(&[7; 32]))
 }
-
-/// The system's generator, as keyrings take it.
-struct Os;
-
-impl TryRng for Os {
-    type Error = envelock::RandomnessUnavailable;
-
-    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        envelock::OsRandom.try_next_u32().map_err(|_| envelock::RandomnessUnavailable)
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        envelock::OsRandom.try_next_u64().map_err(|_| envelock::RandomnessUnavailable)
-    }
-
-    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
-        envelock::OsRandom.try_fill_bytes(out).map_err(|_| envelock::RandomnessUnavailable)
-    }
-}
-
-impl envelock::rand_core::TryCryptoRng for Os {}
 
 /// A keyring whose wraps and unwraps take as long as a call over a network or to a token.
 struct Remote(MemoryKeyring);

@@ -3,7 +3,7 @@
 use crate::directory::TestDirectory;
 use crate::key_files::{raw, text};
 use crate::process::{Process, listen, tell};
-use envelock::{Applied, FileKeyring, Lifecycle, RotationPolicy, Timestamp};
+use envelock::{Applied, FileKeyring, Lifecycle, OsRandom, RotationPolicy, Timestamp};
 use std::time::Duration;
 
 const PROCESSES: usize = 16;
@@ -18,7 +18,7 @@ pub fn apply(path: &str) {
         let plan = RotationPolicy::every_90_days().plan(&keysets, "orders", now).unwrap();
         tell(&keysets.revision().to_string());
         listen().unwrap();
-        tell(match plan.apply(&keyring).unwrap() {
+        tell(match plan.apply_at(&keyring, now, &mut OsRandom).unwrap() {
             Applied::Done(_) => "done",
             Applied::Superseded { .. } => "superseded",
             other => panic!("{other:?}"),
