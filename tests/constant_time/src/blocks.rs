@@ -1,11 +1,11 @@
-//! An allocator that remembers its large blocks, so that a key schedule which its owner never
+//! An allocator that remembers the blocks of key schedules, so that one which its owner never
 //! shows can be marked secret.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Key schedules are larger; everything else that a keyring keeps is smaller.
-const LARGE: usize = 150;
+/// What a keyring boxes for each master key; nothing else that it keeps has this layout.
+const KEY_SCHEDULE: Layout = Layout::new::<xaes_256_gcm::Xaes256Gcm>();
 
 static ADDRESS: AtomicUsize = AtomicUsize::new(0);
 static LEN: AtomicUsize = AtomicUsize::new(0);
@@ -18,7 +18,7 @@ unsafe impl GlobalAlloc for Remembering {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract of `alloc`.
         let block = unsafe { System.alloc(layout) };
-        if layout.size() > LARGE {
+        if layout == KEY_SCHEDULE {
             ADDRESS.store(block as usize, Relaxed);
             LEN.store(layout.size(), Relaxed);
             COUNT.fetch_add(1, Relaxed);
@@ -35,8 +35,8 @@ unsafe impl GlobalAlloc for Remembering {
 #[global_allocator]
 static ALLOCATOR: Remembering = Remembering;
 
-/// Runs `make`, which allocates one large block, and returns that block's address and length.
-pub fn large_block_of<T>(make: impl FnOnce() -> T) -> (T, usize, usize) {
+/// Runs `make`, which sets up one key, and returns its block's address and length.
+pub fn key_schedule_of<T>(make: impl FnOnce() -> T) -> (T, usize, usize) {
     COUNT.store(0, Relaxed);
     let made = make();
     assert_eq!(COUNT.load(Relaxed), 1, "one key schedule is expected");

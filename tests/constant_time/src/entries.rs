@@ -69,7 +69,7 @@ impl TryCryptoRng for SecretRng {}
 fn secret_keyring() -> MemoryKeyring {
     let key = MasterKey::from_bytes(&[0x5C; 32]);
     let make = || MemoryKeyring::import("orders", KeyVersion::FIRST, &key);
-    let (keyring, address, len) = blocks::large_block_of(make);
+    let (keyring, address, len) = blocks::key_schedule_of(make);
     memcheck::secret_block(address, len);
     keyring.unwrap()
 }
@@ -240,7 +240,7 @@ fn rewrap_a_message(suite: Suite) {
     let second = MasterKey::from_bytes(&[0x3A; 32]);
     let version = KeyVersion::new(2).unwrap();
     let add = || keyring.import_version(version, &second);
-    let (added, address, len) = blocks::large_block_of(add);
+    let (added, address, len) = blocks::key_schedule_of(add);
     memcheck::secret_block(address, len);
     added.and_then(|()| keyring.promote(version)).unwrap();
     let envelope = Envelope::new(&keyring);
