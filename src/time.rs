@@ -1,6 +1,7 @@
 //! Time as an argument: seconds since 1970, in UTC. The core has no clock.
 
 use core::fmt::{self, Write as _};
+use core::num::NonZeroU64;
 use core::time::Duration;
 
 const SECONDS_PER_DAY: u64 = 86_400;
@@ -12,16 +13,21 @@ const MAX_SECONDS: u64 = 253_402_300_799;
 ///
 /// Shown in the form of RFC 3339, `2026-11-21T15:44:52Z`. Arithmetic saturates at both ends, the
 /// years 1970 and 9999.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(u64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp {
+    /// One more than the seconds: so an optional time that is none has no bytes of its own, which
+    /// would carry what happened to stand there, a piece of a key perhaps, to the heap.
+    after: NonZeroU64,
+}
 
 impl Timestamp {
     /// 1970-01-01T00:00:00Z.
-    pub const UNIX_EPOCH: Timestamp = Timestamp(0);
+    pub const UNIX_EPOCH: Timestamp = Timestamp { after: NonZeroU64::MIN };
 
     /// The time `seconds` after 1970-01-01T00:00:00Z.
     pub const fn from_unix_seconds(seconds: u64) -> Self {
-        Timestamp(if seconds > MAX_SECONDS { MAX_SECONDS } else { seconds })
+        let seconds = if seconds > MAX_SECONDS { MAX_SECONDS } else { seconds };
+        Timestamp { after: NonZeroU64::MIN.saturating_add(seconds) }
     }
 
     /// The present time of the system's clock; 1970 if the clock is set to before that.
@@ -33,18 +39,18 @@ impl Timestamp {
 
     /// Seconds since 1970-01-01T00:00:00Z.
     pub const fn unix_seconds(self) -> u64 {
-        self.0
+        self.after.get().saturating_sub(1)
     }
 
     /// This time and `duration`, whose fraction of a second is dropped.
     #[must_use]
     pub const fn plus(self, duration: Duration) -> Self {
-        Timestamp::from_unix_seconds(self.0.saturating_add(duration.as_secs()))
+        Timestamp::from_unix_seconds(self.unix_seconds().saturating_add(duration.as_secs()))
     }
 
     /// How long ago `earlier` was, or zero if it is later: clocks go back at times.
     pub const fn since(self, earlier: Timestamp) -> Duration {
-        Duration::from_secs(self.0.saturating_sub(earlier.0))
+        Duration::from_secs(self.unix_seconds().saturating_sub(earlier.unix_seconds()))
     }
 
     /// Reads the form that [`Display`](fmt::Display) writes, and no other.
@@ -61,7 +67,8 @@ impl Timestamp {
         let (hour, minute, second) = (field(11, 13)?, field(14, 16)?, field(17, 19)?);
         let minutes = hour.checked_mul(60)?.checked_add(minute)?;
         let seconds = minutes.checked_mul(60)?.checked_add(second)?;
-        let time = Timestamp(days.checked_mul(SECONDS_PER_DAY)?.checked_add(seconds)?);
+        let seconds = days.checked_mul(SECONDS_PER_DAY)?.checked_add(seconds)?;
+        let time = Timestamp::from_unix_seconds(seconds);
         // The one canonical form: what is shown must be what was read.
         let mut same = Same { rest: text };
         fmt::write(&mut same, format_args!("{time}")).ok()?;
@@ -81,9 +88,23 @@ impl fmt::Write for Same<'_> {
     }
 }
 
+/// 1970-01-01T00:00:00Z.
+impl Default for Timestamp {
+    fn default() -> Self {
+        Timestamp::UNIX_EPOCH
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Timestamp({self})")
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, second) = (self.0 / SECONDS_PER_DAY, self.0 % SECONDS_PER_DAY);
+        let seconds = self.unix_seconds();
+        let (days, second) = (seconds / SECONDS_PER_DAY, seconds % SECONDS_PER_DAY);
         let (year, month, day) = civil_from_days(days);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
         two_digits(f, year / 100)?;

@@ -155,7 +155,8 @@ fn every_use_of_a_compromised_version_is_told() {
     keyring.observer().take();
     decrypt(&keyring, &message).unwrap();
     saw(&keyring, &["unwrapped compromised orders 1"]);
-    Envelope::new(&keyring).rewrap(&message, RewrapOptions::new()).unwrap();
+    let named = RewrapOptions::new().from_compromised("orders", version(1));
+    Envelope::new(&keyring).rewrap(&message, named).unwrap();
     saw(&keyring, &["unwrapped compromised orders 1", "wrapped orders 2", "unwrapped orders 2"]);
 }
 
@@ -332,7 +333,9 @@ fn no_event_holds_a_secret() {
     keyring.mark_compromised(version(1)).unwrap();
     envelope.decrypt(&message, aad).unwrap();
     let older = message.clone();
-    envelope.rewrap_in_place(&mut message, RewrapOptions::new()).unwrap();
+    let name = inspect(&older).unwrap().slots().next().unwrap().label.name;
+    let named = RewrapOptions::new().from_compromised(name.as_str(), version(1));
+    envelope.rewrap_in_place(&mut message, named).unwrap();
     keyring.disable(version(1)).unwrap();
     envelope.decrypt(&older, aad).unwrap_err();
     message[25 + 16 + 6] ^= 1;

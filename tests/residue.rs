@@ -15,8 +15,8 @@ mod spy;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use envelock::rand_core::{SeedableRng, TryCryptoRng, TryRng};
 use envelock::{
-    Aad, Envelope, KeyVersion, Lifecycle, MasterKey, MemoryKeyring, RewrapOptions, Suite, danger,
-    inspect,
+    Aad, Change, Envelope, KeyVersion, Lifecycle, MasterKey, Material, MemoryKeyring,
+    RewrapOptions, Suite, Terms, Timestamp, danger, inspect,
 };
 use rand_chacha::ChaCha20Rng;
 use std::convert::Infallible;
@@ -232,11 +232,13 @@ impl Life<'_> {
     fn rotate(&mut self) {
         self.source.register_next_master_key();
         if self.choose(2) == 0 {
-            self.keyring
-                .rotate_with_rng(envelock::Timestamp::UNIX_EPOCH, &mut self.source)
-                .unwrap();
+            self.keyring.rotate_with_rng(Timestamp::UNIX_EPOCH, &mut self.source).unwrap();
         } else {
-            let version = self.keyring.add_version().unwrap();
+            let key = self.keyring.key();
+            let add = Change::AddVersion { key, version: None, material: Material::Fresh };
+            let terms = Terms::at(Timestamp::UNIX_EPOCH);
+            let changed = self.keyring.change_with_rng(&[add], &terms, &mut self.source);
+            let version = changed.unwrap().added().unwrap();
             // The same material again: refused, and wiped.
             let mut copy = MasterKey::generate(&mut self.source.clone()).unwrap();
             self.source.register_next_master_key();
@@ -305,8 +307,7 @@ fn live(sequence: usize) {
     let mut source = Source(sequence as u64 ^ 0x0A5E_ED00_0000_0000);
     source.register_next_master_key();
     let keyring = if sequence.is_multiple_of(2) {
-        MemoryKeyring::create_with_rng("orders", envelock::Timestamp::UNIX_EPOCH, &mut source)
-            .unwrap()
+        MemoryKeyring::create_with_rng("orders", Timestamp::UNIX_EPOCH, &mut source).unwrap()
     } else {
         let mut bytes = [0; 32];
         let _ = source.try_fill_bytes(&mut bytes);

@@ -3,7 +3,7 @@
 use crate::directory::TestDirectory;
 use crate::key_files::{raw, text};
 use crate::process::{Process, listen, tell};
-use envelock::{Applied, FileKeyring, Lifecycle, OsRandom, RotationPolicy, Timestamp};
+use envelock::{Applied, FileKeyring, Lifecycle, OsRandom, RotationPolicy};
 use std::time::Duration;
 
 const PROCESSES: usize = 16;
@@ -13,8 +13,9 @@ const ROUNDS: u32 = 5;
 pub fn apply(path: &str) {
     let keyring = FileKeyring::open(path, &raw(7)).unwrap();
     while listen().is_some() {
-        let now = Timestamp::now().plus(Duration::from_secs(91 * 86_400));
         let keysets = keyring.keysets().unwrap();
+        let primary = keysets.keyset("orders").unwrap().primary_record().unwrap();
+        let now = primary.promoted.unwrap().plus(Duration::from_secs(91 * 86_400));
         let plan = RotationPolicy::every_90_days().plan(&keysets, "orders", now).unwrap();
         tell(&keysets.revision().to_string());
         listen().unwrap();
