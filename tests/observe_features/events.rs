@@ -98,7 +98,8 @@ pub fn live(observer: impl Observer) -> DataKeyId {
     keyring.mark_compromised(version(1)).unwrap();
     envelope.decrypt(&message, aad).unwrap();
     let older = message.clone();
-    envelope.rewrap_in_place(&mut message, RewrapOptions::new()).unwrap();
+    let named = RewrapOptions::new().from_compromised("orders", version(1));
+    envelope.rewrap_in_place(&mut message, named).unwrap();
     keyring.disable(version(1)).unwrap();
     envelope.decrypt(&older, aad).unwrap_err();
     message[25 + 16 + 6] ^= 1;
