@@ -39,7 +39,7 @@ io        | src/time.rs           | std::time::                    | the same
 feature   | src/time.rs           | .                              | declares it
 os-random | src/keyring/lifecycle.rs | .                           | conveniences that fill in time and generator, behind feature std
 feature   | src/keyring/lifecycle.rs | .                           | the same
-os-random | src/policy/apply.rs   | = crate::OsRandom               | the same
+os-random | src/policy/apply.rs   | &mut crate::OsRandom            | the same
 feature   | src/policy/apply.rs   | .                              | the same
 panic     | src/test_util/        | .                              | a harness tells of a broken rule by a panic
 std       | src/test_util/        | .                              | runs in tests alone, behind features test-util and std

@@ -1,6 +1,7 @@
 //! Rotation policy: what is due at which second and for which reason, what comes next, and that of
 //! many who apply one plan exactly one does it.
 
+use envelock::test_util::TestRng;
 use envelock::{
     Action, Applied, Change, Due, Error, KeyVersion, Keysets, Lifecycle, MemoryKeyring, Operation,
     Plan, Reason, RotationPolicy, Terms, Timestamp, Transition, VersionState,
@@ -151,21 +152,7 @@ fn two_phases_distribute_before_they_promote() {
 }
 
 fn apply(plan: &Plan, keyring: &MemoryKeyring, now: Timestamp) -> Applied {
-    struct Adapter(ChaCha20Rng);
-    impl envelock::rand_core::TryRng for Adapter {
-        type Error = envelock::RandomnessUnavailable;
-        fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-            self.0.try_next_u32().map_err(|never| match never {})
-        }
-        fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-            self.0.try_next_u64().map_err(|never| match never {})
-        }
-        fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Self::Error> {
-            self.0.try_fill_bytes(out).map_err(|never| match never {})
-        }
-    }
-    impl envelock::rand_core::TryCryptoRng for Adapter {}
-    let mut rng = Adapter(ChaCha20Rng::seed_from_u64(now.unix_seconds()));
+    let mut rng = TestRng::seeded(now.unix_seconds());
     plan.apply_at(keyring, now, &mut rng).unwrap()
 }
 

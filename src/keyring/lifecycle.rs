@@ -7,9 +7,7 @@ use crate::keyset::{Change, Changed, Keyset, Keysets, Terms};
 use crate::keyset::{Material, Operation};
 use crate::random::KeyringRng;
 #[cfg(feature = "std")]
-use crate::{
-    OsRandom, crypto::secret::MasterKey, format::KeyVersion, random::RandomPool, time::Timestamp,
-};
+use crate::{OsRandom, crypto::secret::MasterKey, format::KeyVersion, time::Timestamp};
 #[cfg(feature = "std")]
 use core::time::Duration;
 
@@ -72,8 +70,7 @@ pub trait Lifecycle: Keyring {
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
     fn change_now(&self, change: Change<'_>) -> Result<Changed, Error> {
-        let mut rng = OsRandom;
-        self.change(&[change], &Terms::at(Timestamp::now()), &mut RandomPool::for_rewrap(&mut rng))
+        self.change(&[change], &Terms::at(Timestamp::now()), &mut OsRandom)
     }
 
     /// Adds a fresh version and promotes it: new messages use it, old ones keep opening.

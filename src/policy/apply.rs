@@ -34,9 +34,7 @@ impl Plan {
     /// As [`Lifecycle::change`], but for a conflict, which is [`Applied::Superseded`].
     #[cfg(feature = "std")]
     pub fn apply<K: Lifecycle + ?Sized>(&self, keyring: &K) -> Result<Applied, Error> {
-        let mut rng = crate::OsRandom;
-        let mut pool = crate::random::RandomPool::for_rewrap(&mut rng);
-        self.apply_at(keyring, Timestamp::now(), &mut pool)
+        self.apply_at(keyring, Timestamp::now(), &mut crate::OsRandom)
     }
 
     /// As [`apply`](Self::apply), with a time and a generator of the caller's.

@@ -16,7 +16,7 @@ use crate::keyring::{
     Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, Refusal, WrapContext,
 };
 use crate::keyset::{Change, Changed, Keysets, Terms, VersionRecord};
-use crate::random::{KeyringRng, RandomPool};
+use crate::random::KeyringRng;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -236,8 +236,7 @@ impl FileKeyring {
     ///
     /// As [`Lifecycle::change`].
     pub fn change_protection(&self, protection: &Protection) -> Result<(), Error> {
-        let mut rng = OsRandom;
-        self.shared.change_protection(protection, &mut RandomPool::for_rewrap(&mut rng))
+        self.shared.change_protection(protection, &mut OsRandom)
     }
 
     /// The primary version of this keyring's master key.

@@ -10,7 +10,6 @@ use super::state::{State, at};
 use crate::OsRandom;
 use crate::error::Error;
 use crate::format::KeyVersion;
-use crate::random::RandomPool;
 use alloc::string::String;
 use core::fmt;
 use std::path::Path;
@@ -84,10 +83,8 @@ impl Salvage {
             return Err(KeyFileError::ReadOnly { path: store.path().to_path_buf() }.into());
         }
         let seen = self.salvaged.revision.unwrap_or(BEYOND_ANY).max(options.anchor);
-        let mut os = OsRandom;
-        let mut rng = RandomPool::for_rewrap(&mut os);
         let revision = seen.saturating_add(1).min(MOST);
-        let state = State::salvaged(&self.salvaged, revision, protection, &mut rng);
+        let state = State::salvaged(&self.salvaged, revision, protection, &mut OsRandom);
         let state = state.map_err(at(store.path()))?;
         Ok(FileKeyring::of(Shared::create_of(store, options.clone(), state)?))
     }

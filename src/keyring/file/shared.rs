@@ -15,7 +15,6 @@ use crate::keyring::KeyringError;
 use crate::keyring::software_keys::SoftwareKeys;
 use crate::keyset::{Change, Keyset, Keysets, Material, Terms};
 use crate::observe::Event;
-use crate::random::RandomPool;
 use crate::time::Timestamp;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -100,8 +99,6 @@ impl Shared {
         key: &str,
         protection: &Protection,
     ) -> Result<Self, Error> {
-        let mut os = OsRandom;
-        let mut rng = RandomPool::for_rewrap(&mut os);
         let now = Timestamp::now();
         if options.read_only {
             return Err(KeyFileError::ReadOnly { path: store.path().to_path_buf() }.into());
@@ -109,11 +106,11 @@ impl Shared {
         let (version, material) = (KeyVersion::FIRST, Material::Fresh);
         let change = Change::CreateKey { key, version, material };
         let none = SoftwareKeys::default();
-        let (mut keys, _, new) = none.with_changes(&[change], &Terms::at(now), &mut rng)?;
+        let (mut keys, _, new) = none.with_changes(&[change], &Terms::at(now), &mut OsRandom)?;
         if options.anchor > keys.keysets.revision() {
             keys.keysets.set_revision(options.anchor);
         }
-        let created = State::create(keys, &new, protection, &mut rng);
+        let created = State::create(keys, &new, protection, &mut OsRandom);
         let state = created.map_err(at(store.path()))?;
         Ok(Shared::create_of(store, options, state)?)
     }
