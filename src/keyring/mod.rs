@@ -17,7 +17,7 @@ mod memory;
 mod multi;
 mod software;
 mod software_keys;
-mod sync;
+pub(crate) mod sync;
 
 #[cfg(feature = "std")]
 pub use caching::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};

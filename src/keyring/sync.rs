@@ -1,4 +1,4 @@
-//! The lock of the memory keyring: `std`'s where there is one.
+//! The locks of the crate, without poisoning: `std`'s where there is one.
 
 // Under this flag another scheduler decides who comes first: see tests/interleavings.sh.
 #[cfg(all(test, envelock_shuttle))]
@@ -9,12 +9,20 @@ use spin::{RwLockReadGuard, RwLockWriteGuard};
 use std::sync as locks;
 
 #[cfg(feature = "std")]
-use locks::{RwLockReadGuard, RwLockWriteGuard};
+pub(crate) use locks::RwLockReadGuard;
 #[cfg(feature = "std")]
-use std::sync::PoisonError;
+use locks::RwLockWriteGuard;
+#[cfg(feature = "std")]
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks a mutex whose holders cannot panic half-way: each builds first, then stores.
+#[cfg(feature = "std")]
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A readers-writer lock without poisoning.
-pub(super) struct RwLock<T> {
+pub(crate) struct RwLock<T> {
     #[cfg(feature = "std")]
     inner: locks::RwLock<T>,
     #[cfg(not(feature = "std"))]
@@ -23,31 +31,31 @@ pub(super) struct RwLock<T> {
 
 #[cfg(feature = "std")]
 impl<T> RwLock<T> {
-    pub(super) fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         RwLock { inner: locks::RwLock::new(value) }
     }
 
     // No writer of ours can panic half-way: each builds first, then stores.
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, T> {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn write(&self) -> RwLockWriteGuard<'_, T> {
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
         self.inner.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(not(feature = "std"))]
 impl<T> RwLock<T> {
-    pub(super) fn new(value: T) -> Self {
+    pub(crate) fn new(value: T) -> Self {
         RwLock { inner: spin::RwLock::new(value) }
     }
 
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, T> {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
         self.inner.read()
     }
 
-    pub(super) fn write(&self) -> RwLockWriteGuard<'_, T> {
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
         self.inner.write()
     }
 }

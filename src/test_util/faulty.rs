@@ -3,12 +3,13 @@
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{Slot, SlotLabel, SlotWriter};
+use crate::keyring::sync::lock;
 use crate::keyring::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, WrapContext};
 use crate::keyset::{Change, Changed, Keysets, Terms};
 use crate::random::KeyringRng;
 use core::fmt;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 /// A method of [`Keyring`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +130,7 @@ impl<K> FaultyKeyring<K> {
     }
 
     fn plans(&self) -> MutexGuard<'_, [Plan; 5]> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.plans)
     }
 
     /// Counts a call and says what goes wrong with it.

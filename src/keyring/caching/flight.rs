@@ -3,16 +3,12 @@
 use super::store::EntryKey;
 use crate::crypto::secret::DataKey;
 use crate::keyring::KeyringError;
+use crate::keyring::sync::lock;
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-
-/// Locks without poisoning: no holder of these locks calls anything that is not ours.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
+use std::sync::{Condvar, Mutex, PoisonError};
 
 /// What came of a call.
 pub(super) type Landing = Result<Arc<DataKey>, KeyringError>;

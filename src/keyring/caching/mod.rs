@@ -9,6 +9,7 @@ mod store;
 pub use clock::{CacheClock, InstantClock};
 pub use options::{CachingOptions, CachingStats};
 
+use super::sync::lock;
 use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
 use crate::crypto::secret::DataKey;
 use crate::format::{Slot, SlotLabel, SlotWriter, Suite};
@@ -18,7 +19,7 @@ use alloc::sync::Arc;
 use batch::{Batches, Start, Wrapped};
 use core::fmt;
 use core::time::Duration;
-use flight::{Boarding, Flights, Leader, lock};
+use flight::{Boarding, Flights, Leader};
 use options::Reuse;
 use std::sync::{Mutex, MutexGuard};
 use store::{EntryKey, Store, entry_key};

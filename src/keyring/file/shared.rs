@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::KeyringError;
 use crate::keyring::software_keys::SoftwareKeys;
+use crate::keyring::sync::{RwLock, RwLockReadGuard, lock};
 use crate::keyset::{Change, Keyset, Keysets, Material, Terms};
 use crate::observe::Event;
 use crate::time::Timestamp;
@@ -23,7 +24,7 @@ use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::Mutex;
 use std::time::{Instant, SystemTime};
 use zeroize::Zeroizing;
 
@@ -166,8 +167,7 @@ impl Shared {
 
     /// The state that is loaded, which stays so while it is held.
     pub(super) fn state(&self) -> RwLockReadGuard<'_, Arc<State>> {
-        // No writer of it can panic half-way: it is swapped as a whole.
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read()
     }
 
     pub(super) fn keysets(&self) -> LoadedKeysets {
@@ -281,7 +281,7 @@ impl Shared {
 
     /// Swaps the state, unless a later one came first.
     pub(super) fn install(&self, new: Arc<State>) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write();
         if state.keys.keysets.revision() < new.keys.keysets.revision() {
             *state = new;
         }
@@ -346,10 +346,6 @@ impl Drop for Shared {
         // At the worst, the count is too high.
         drop(self.give_back());
     }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn nanoseconds(duration: Duration) -> u64 {

@@ -3,10 +3,11 @@
 use super::check::refused;
 use super::directory::Directory;
 use super::error::{FileAction, KeyFileError};
+use crate::keyring::sync::lock;
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 /// Which syncs have not yet failed. Only ever sinks.
 #[derive(Default)]
@@ -79,8 +80,7 @@ impl Trust {
     }
 
     fn level(&self) -> MutexGuard<'_, Level> {
-        // Nothing under this lock can panic half-way.
-        self.level.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.level)
     }
 }
 

@@ -5,10 +5,11 @@
 
 use crate::format::MasterKeyId;
 use crate::keyring::software::SoftwareKey;
+use crate::keyring::sync::lock;
 use crate::keyset::Usage;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 /// The first block; each further one is twice as large, so that short-lived processes count
 /// little too much and long-lived ones write seldom.
@@ -37,14 +38,10 @@ impl Default for Allowance {
 }
 
 impl Allowances {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<MasterKeyId, Allowance>> {
-        self.by_key.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What is missing for what `key` has been used for, and the block to be taken, if any is.
     pub(super) fn missing(&self, key: &SoftwareKey) -> Option<Usage> {
         let used = key.usage();
-        let allowance = self.lock().get(&key.id()).copied().unwrap_or_default();
+        let allowance = lock(&self.by_key).get(&key.id()).copied().unwrap_or_default();
         let wraps = used.wraps.saturating_sub(allowance.taken.wraps);
         let bytes = used.bytes.saturating_sub(allowance.taken.bytes);
         if (wraps, bytes) == (0, 0) {
@@ -56,7 +53,7 @@ impl Allowances {
 
     /// Notes that `block` was written to the file.
     pub(super) fn take(&self, id: MasterKeyId, block: Usage) {
-        let mut by_key = self.lock();
+        let mut by_key = lock(&self.by_key);
         let allowance = by_key.entry(id).or_default();
         allowance.taken = allowance.taken.plus(block);
         let next = allowance.next_block.plus(allowance.next_block);
@@ -71,7 +68,7 @@ impl Allowances {
         &self,
         key: impl Fn(MasterKeyId) -> Option<&'k Arc<SoftwareKey>>,
     ) -> BTreeMap<MasterKeyId, Usage> {
-        let mut by_key = self.lock();
+        let mut by_key = lock(&self.by_key);
         let unused = |(id, allowance): (&MasterKeyId, &mut Allowance)| {
             let used = key(*id)?.usage();
             let wraps = allowance.taken.wraps.saturating_sub(used.wraps);

@@ -2,13 +2,14 @@
 
 use super::error::KeyFileError;
 use super::protection::Protection;
-use super::shared::{Seen, Shared, lock};
+use super::shared::{Seen, Shared};
 use super::state::{State, at};
 use super::writer::Writer;
 use crate::error::Error;
 use crate::keyring::KeyringError;
 use crate::keyring::software::SoftwareKey;
 use crate::keyring::software_keys::{NewKeys, SoftwareKeys};
+use crate::keyring::sync::lock;
 use crate::keyset::{Change, Changed, Keyset, Terms, Usage};
 use crate::random::{KeyringRng, NoRandomness};
 use alloc::sync::Arc;
