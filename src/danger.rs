@@ -69,7 +69,7 @@ pub fn encrypt_body(
 ) -> Result<Vec<u8>, Error> {
     let encryptor = chunk_encryptor(suite, input_key, salt, context)?;
     let mut encrypted = vec![0; crate::body_len(plaintext.len())?];
-    body::encrypt_into(&encryptor, plaintext, &mut encrypted)?;
+    body::encrypt_into(&encryptor, plaintext, &mut encrypted, None)?;
     Ok(encrypted)
 }
 
@@ -91,7 +91,7 @@ pub fn decrypt_body(
     let prefix = encrypted.first_chunk().ok_or(Error::Authentication)?;
     let decryptor = chunk_decryptor(suite, input_key, prefix, context)?;
     let mut plaintext = vec![0; len];
-    body::decrypt_into(&decryptor, encrypted, &mut plaintext)?;
+    body::decrypt_into(&decryptor, encrypted, &mut plaintext, None)?;
     Ok(plaintext)
 }
 

@@ -150,6 +150,18 @@ pub enum Error {
         len: usize,
     },
 
+    /// A stream was fed after it had been ended.
+    #[error("stream was ended already")]
+    Ended,
+
+    /// A reader or writer failed that a stream reads from or writes to.
+    #[cfg(feature = "std")]
+    #[error("input or output failed")]
+    Io {
+        /// What it said.
+        source: Arc<std::io::Error>,
+    },
+
     /// A rewrap was asked to make sure that an old version no longer opens the header, and it
     /// still does.
     #[error("key {key} version {version} still opens the header")]

@@ -28,16 +28,22 @@ pub mod danger;
 mod envelope;
 mod error;
 mod format;
+#[cfg(feature = "std")]
+mod io;
 mod keyring;
 mod keyset;
 mod observe;
 #[cfg(feature = "std")]
 mod os_random;
+#[cfg(feature = "parallel")]
+mod parallel;
 mod policy;
 mod random;
+mod stream;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod time;
+mod workers;
 
 #[doc = include_str!("format/SPEC.md")]
 pub mod spec {
@@ -54,6 +60,10 @@ pub use format::{
     DataKeyId, FORMAT_VERSION, Header, HeaderFault, InvalidKeyName, KeyName, KeyVersion, LooksLike,
     MAGIC, MAX_HEADER_LEN, MAX_KEY_NAME_LEN, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MasterKeyId, Slot,
     SlotFault, SlotLabel, SlotWriter, Slots, Suite, WrapAlgorithm,
+};
+#[cfg(feature = "std")]
+pub use io::{
+    DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader, SeekSource,
 };
 #[cfg(all(feature = "file", unix))]
 pub use keyring::{
@@ -79,7 +89,13 @@ pub use observe::TracingObserver;
 pub use observe::{Event, FnObserver, ObservedKeyring, Observer};
 #[cfg(feature = "std")]
 pub use os_random::OsRandom;
+#[cfg(feature = "parallel")]
+pub use parallel::RayonWorkers;
 pub use policy::{Action, Applied, Due, Plan, Reason, RotationPolicy};
 pub use rand_core;
 pub use random::{KeyringRng, RandomnessUnavailable};
+pub use stream::{
+    MessageStart, Progress, RangeDecryptor, RangePlan, StreamDecryptor, StreamEncryptor,
+};
 pub use time::Timestamp;
+pub use workers::Workers;

@@ -30,6 +30,9 @@ pub const COMMITMENT_LEN: usize = 32;
 /// Length of salt and commitment: the offset of chunk 0.
 pub const PREFIX_LEN: usize = SALT_LEN + COMMITMENT_LEN;
 
+/// Length of the shortest body, that of an empty plaintext: 72 bytes.
+pub const MIN_BODY_LEN: u64 = (PREFIX_LEN + TAG_LEN) as u64;
+
 /// Most chunks of a message (SPEC B-MAX): 2^38.
 pub const MAX_CHUNKS: u64 = 1 << 38;
 
@@ -70,9 +73,9 @@ pub fn plaintext_len(body_len: u64) -> Result<u64, Error> {
     let chunks_len = body_len.saturating_sub(PREFIX_LEN as u64);
     let full = chunks_len / ENCRYPTED_CHUNK;
     let last = chunks_len % ENCRYPTED_CHUNK;
-    if body_len < (PREFIX_LEN + TAG_LEN) as u64 || last < TAG_LEN as u64 {
+    if body_len < MIN_BODY_LEN || last < TAG_LEN as u64 {
         let needed = full.saturating_mul(ENCRYPTED_CHUNK);
-        let needed = needed.saturating_add((PREFIX_LEN + TAG_LEN) as u64);
+        let needed = needed.saturating_add(MIN_BODY_LEN);
         return Err(Error::Truncated { part: Part::Body, len: body_len, needed });
     }
     if full >= MAX_CHUNKS {

@@ -1,10 +1,11 @@
 //! The body: C2SP chunked-encryption, unchanged, as a stateless layer addressed by chunk index.
 //!
-//! `cipher` encrypts or decrypts one chunk, `layout` knows where it stands, `whole` runs over a
-//! body in memory. Whatever streams, seeks or runs in parallel is built on the first two.
+//! `cipher` encrypts or decrypts one chunk, `layout` knows where it stands, `run` takes neighbouring
+//! ones by one thread or several, `whole` runs over a body in memory.
 
 mod cipher;
 pub mod layout;
+pub(crate) mod run;
 mod whole;
 
 pub use cipher::{ChunkDecryptor, ChunkEncryptor};

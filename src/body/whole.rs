@@ -1,8 +1,10 @@
 //! A whole body in memory, chunk by chunk.
 
 use super::cipher::{ChunkDecryptor, ChunkEncryptor};
-use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
+use super::layout::{self, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
+use super::run;
 use crate::error::Error;
+use crate::workers::Workers;
 use core::ops::Range;
 use zeroize::Zeroize;
 
@@ -11,6 +13,7 @@ pub(crate) fn encrypt_into(
     encryptor: &ChunkEncryptor,
     plaintext: &[u8],
     body: &mut [u8],
+    workers: Option<&dyn Workers>,
 ) -> Result<(), Error> {
     let needed = to_usize(layout::body_len(plaintext.len() as u64)?)?;
     let wrong_length = Error::BufferLength { len: body.len(), needed };
@@ -19,14 +22,7 @@ pub(crate) fn encrypt_into(
     }
     let (prefix, encrypted) = body.split_first_chunk_mut().ok_or(wrong_length)?;
     *prefix = *encryptor.prefix();
-    // The body always has a short last chunk; where it is empty, the plaintext has no such piece.
-    let chunks = plaintext.chunks(CHUNK_LEN).chain(core::iter::repeat(&[][..]));
-    for (index, (encrypted, chunk)) in
-        (0..).zip(encrypted.chunks_mut(ENCRYPTED_CHUNK_LEN).zip(chunks))
-    {
-        encryptor.encrypt_into(index, chunk, encrypted)?;
-    }
-    Ok(())
+    run::encrypt_into(encryptor, 0, plaintext, encrypted, workers)
 }
 
 /// Encrypts in place: the plaintext stands in `body` from byte 56 on, and `body` has exactly the
@@ -58,23 +54,20 @@ pub(crate) fn decrypt_into(
     decryptor: &ChunkDecryptor,
     body: &[u8],
     plaintext: &mut [u8],
+    workers: Option<&dyn Workers>,
 ) -> Result<(), Error> {
     let needed = to_usize(layout::plaintext_len(body.len() as u64)?)?;
     if plaintext.len() != needed {
         return Err(Error::BufferLength { len: plaintext.len(), needed });
     }
     let encrypted = body.get(PREFIX_LEN..).unwrap_or_default();
-    let mut rest = &mut *plaintext;
-    for (index, encrypted) in (0..).zip(encrypted.chunks(ENCRYPTED_CHUNK_LEN)) {
-        let len = encrypted.len().saturating_sub(TAG_LEN).min(rest.len());
-        let (chunk, after) = rest.split_at_mut(len);
-        if let Err(error) = decryptor.decrypt_into(index, encrypted, chunk) {
+    match run::decrypt_into(decryptor, 0, encrypted, plaintext, workers).failure {
+        Some(error) => {
             plaintext.zeroize();
-            return Err(error);
+            Err(error)
         }
-        rest = after;
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Decrypts in place and returns where in `body` the plaintext stands: from byte 56 on. On

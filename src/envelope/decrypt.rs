@@ -117,7 +117,7 @@ impl<K: Keyring> Envelope<K> {
     ) -> Result<Vec<u8>, Error> {
         let decryptor = self.begin_decrypt(header, body, aad)?;
         let mut plaintext = vec![0; plaintext_len_of_body(body.len())?];
-        body::decrypt_into(&decryptor, body, &mut plaintext)?;
+        body::decrypt_into(&decryptor, body, &mut plaintext, self.workers.as_deref())?;
         Ok(plaintext)
     }
 
@@ -133,7 +133,7 @@ impl<K: Keyring> Envelope<K> {
             return Err(Error::BufferLength { len: plaintext.len(), needed });
         }
         let decryptor = self.begin_decrypt(header, body, aad)?;
-        body::decrypt_into(&decryptor, body, plaintext)
+        body::decrypt_into(&decryptor, body, plaintext, self.workers.as_deref())
     }
 
     /// Opens a slot and verifies the commitment. Lengths are checked first: a truncated message
@@ -146,7 +146,17 @@ impl<K: Keyring> Envelope<K> {
     ) -> Result<ChunkDecryptor, Error> {
         plaintext_len_of_body(body.len())?;
         let truncated = Error::Truncated { part: Part::Body, len: 0, needed: 0 };
-        let prefix = body.first_chunk::<{ layout::PREFIX_LEN }>().ok_or(truncated)?;
+        let prefix = body.first_chunk().ok_or(truncated)?;
+        self.begin_decrypt_at(header, prefix, aad)
+    }
+
+    /// Opens a slot and verifies the commitment.
+    pub(super) fn begin_decrypt_at(
+        &self,
+        header: &Header<'_>,
+        prefix: &[u8; layout::PREFIX_LEN],
+        aad: Aad<'_>,
+    ) -> Result<ChunkDecryptor, Error> {
         let mut data_key = DataKey::empty();
         self.unwrap_first(header, &mut data_key)?;
         let context = [&header.core().as_bytes()[..], aad.as_bytes()];

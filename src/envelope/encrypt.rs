@@ -102,8 +102,8 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         body: &mut [u8],
     ) -> Result<(), Error> {
         check_len(body, body_len(plaintext.len())?)?;
-        let encryptor = self.begin(header, plaintext.len(), aad)?;
-        body::encrypt_into(&encryptor, plaintext, body)
+        let encryptor = self.begin(header, to_u64(plaintext.len())?, aad)?;
+        body::encrypt_into(&encryptor, plaintext, body, self.envelope.workers.as_deref())
     }
 
     /// See [`Envelope::encrypt_detached_in_place`].
@@ -119,24 +119,27 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         aad: Aad<'_>,
     ) -> Result<(), Error> {
         check_len(body, body_len(plaintext_len)?)?;
-        let encryptor = self.begin(header, plaintext_len, aad)?;
+        let encryptor = self.begin(header, to_u64(plaintext_len)?, aad)?;
         body::encrypt_in_place(&encryptor, body)
     }
 
     /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption; or
-    /// does so with a data key that the keyring has wrapped before.
-    fn begin(
+    /// does so with a data key that the keyring has wrapped before. One of unknown length has a data
+    /// key of its own: nobody could count its bytes.
+    pub(super) fn begin(
         &mut self,
         header: &mut [u8],
-        plaintext_len: usize,
+        plaintext_len: Option<u64>,
         aad: Aad<'_>,
     ) -> Result<ChunkEncryptor, Error> {
         let Envelope { keyring, suite, .. } = self.envelope;
         let suite = *suite;
-        let plaintext_len = u64::try_from(plaintext_len).map_err(|_| Error::MessageTooLong)?;
         let mut pool = RandomPool::for_message(self.rng)?;
         let mut data_key = DataKey::empty();
-        let reused = keyring.reuse_data_key(suite, plaintext_len, &mut data_key);
+        let reused = match plaintext_len {
+            Some(len) => keyring.reuse_data_key(suite, len, &mut data_key),
+            None => Ok(None),
+        };
         if let Some(id_random) = reused.map_err(Error::from_wrap)? {
             let message =
                 Begun { suite, id_random, data_key: &data_key, plaintext_len, reused: true };
@@ -161,7 +164,7 @@ struct Begun<'k> {
     suite: Suite,
     id_random: [u8; 8],
     data_key: &'k DataKey,
-    plaintext_len: u64,
+    plaintext_len: Option<u64>,
     reused: bool,
 }
 
@@ -206,11 +209,15 @@ impl<K: Keyring> Envelope<K> {
 
 /// Runs `encrypt` again if the header did not fit: a rotation to another kind of key came between
 /// asking for its length and the wrap.
-fn retry_once<T>(mut encrypt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+pub(super) fn retry_once<T>(mut encrypt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     match encrypt() {
         Err(Error::HeaderRoom { .. }) => encrypt(),
         other => other,
     }
+}
+
+fn to_u64(len: usize) -> Result<Option<u64>, Error> {
+    u64::try_from(len).map(Some).map_err(|_| Error::MessageTooLong)
 }
 
 fn check_len(buffer: &[u8], needed: usize) -> Result<(), Error> {

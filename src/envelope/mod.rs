@@ -6,6 +6,7 @@ mod length;
 #[cfg(feature = "std")]
 mod os;
 mod rewrap;
+mod stream;
 
 pub use length::{body_len, plaintext_len};
 pub use rewrap::{Rewrap, RewrapOptions};
@@ -13,6 +14,8 @@ pub use rewrap::{Rewrap, RewrapOptions};
 use crate::error::Error;
 use crate::format::{Header, KeyName, SlotLabel, Suite};
 use crate::keyring::{Freshness, Keyring};
+use crate::workers::Workers;
+use alloc::sync::Arc;
 use core::fmt;
 
 /// Encrypts, decrypts and rewraps messages with a keyring.
@@ -29,16 +32,22 @@ use core::fmt;
 /// | [`encrypt`](Self::encrypt), [`decrypt`](Self::decrypt) | the result | a new `Vec` | [`encrypt_detached`](Self::encrypt_detached), [`decrypt_detached`](Self::decrypt_detached) |
 /// | [`encrypt_into`](Self::encrypt_into), [`decrypt_into`](Self::decrypt_into) | nothing | the caller's buffer | [`encrypt_detached_into`](Self::encrypt_detached_into), [`decrypt_detached_into`](Self::decrypt_detached_into) |
 /// | [`encrypt_in_place`](Self::encrypt_in_place), [`decrypt_in_place`](Self::decrypt_in_place) | nothing | over its input | [`encrypt_detached_in_place`](Self::encrypt_detached_in_place), [`decrypt_detached_in_place`](Self::decrypt_detached_in_place) |
+/// | [`stream_encryptor`](Self::stream_encryptor), [`stream_decryptor`](Self::stream_decryptor) | one chunk | the caller's buffers, piece by piece | [`stream_encryptor_detached`](Self::stream_encryptor_detached), [`MessageStart::detached`](crate::MessageStart::detached) |
+/// | [`range_decryptor`](Self::range_decryptor) | nothing, or one chunk | the caller's buffer, any part | [`MessageStart::detached`](crate::MessageStart::detached) |
+///
+/// Streams of `std` (`Read`, `Write`, `Seek`) are made by `encrypt_writer`, `encrypt_reader`,
+/// `decrypt_reader`, `range_reader` and `seek_reader`.
 pub struct Envelope<K> {
     keyring: K,
     suite: Suite,
     reserved: usize,
+    workers: Option<Arc<dyn Workers>>,
 }
 
 impl<K: Keyring> Envelope<K> {
     /// An envelope with the default suite and no reserved room.
     pub fn new(keyring: K) -> Self {
-        Envelope { keyring, suite: Suite::default(), reserved: 0 }
+        Envelope { keyring, suite: Suite::default(), reserved: 0, workers: None }
     }
 
     /// Encrypts with another suite. Decryption takes whatever suite the message names.
@@ -55,6 +64,16 @@ impl<K: Keyring> Envelope<K> {
     #[must_use]
     pub fn with_reserved(mut self, bytes: usize) -> Self {
         self.reserved = bytes;
+        self
+    }
+
+    /// Has `workers` share the work on bodies of 256 KiB and more, in memory and streamed. The
+    /// bytes are the same.
+    ///
+    /// With feature `parallel`, `in_parallel` does so with the threads of rayon.
+    #[must_use]
+    pub fn with_workers(mut self, workers: Arc<dyn Workers>) -> Self {
+        self.workers = Some(workers);
         self
     }
 

@@ -5,6 +5,7 @@ use crate::OsRandom;
 use crate::aad::Aad;
 use crate::error::Error;
 use crate::keyring::Keyring;
+use crate::stream::StreamEncryptor;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -115,6 +116,30 @@ impl<K: Keyring> Envelope<K> {
         aad: Aad<'_>,
     ) -> Result<(), Error> {
         self.with_rng(&mut OsRandom).encrypt_detached_in_place(header, body, plaintext_len, aad)
+    }
+
+    /// Encrypts a message piece by piece: header first, then the body. Without any I/O; for
+    /// `Read` and `Write` see `encrypt_reader` and `encrypt_writer`.
+    ///
+    /// A stream has a data key of its own, also where the keyring reuses some.
+    ///
+    /// # Errors
+    ///
+    /// As [`encrypt`](Self::encrypt).
+    pub fn stream_encryptor(&self, aad: Aad<'_>) -> Result<StreamEncryptor, Error> {
+        self.with_rng(&mut OsRandom).stream_encryptor(aad)
+    }
+
+    /// As [`stream_encryptor`](Self::stream_encryptor), with the header apart.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn stream_encryptor_detached(
+        &self,
+        aad: Aad<'_>,
+    ) -> Result<(Vec<u8>, StreamEncryptor), Error> {
+        self.with_rng(&mut OsRandom).stream_encryptor_detached(aad)
     }
 
     /// Wraps the data key anew under the primary version and returns the new header.

@@ -7,8 +7,8 @@
 
 use super::{
     DataKeyId, FORMAT_VERSION, HeaderFault, ImmutableCore, InvalidKeyName, KeyName, KeyVersion,
-    LooksLike, MAGIC, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MIN_SLOT_LEN, MasterKeyId, SLOT_FIXED_LEN,
-    Slot, SlotLabel, Suite, WrapAlgorithm, offset,
+    LooksLike, MAGIC, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MIN_HEADER_LEN, MIN_SLOT_LEN, MasterKeyId,
+    SLOT_FIXED_LEN, Slot, SlotLabel, Suite, WrapAlgorithm, offset,
 };
 use crate::error::{Error, Part};
 use core::fmt;
@@ -213,7 +213,7 @@ impl<'a> Reader<'a> {
     fn read_header_len(&mut self) -> Result<usize, Error> {
         let header_len = u16::from_be_bytes(*self.take()?);
         // SPEC H-LEN
-        if usize::from(header_len) < offset::SLOTS.saturating_add(MIN_SLOT_LEN) {
+        if usize::from(header_len) < MIN_HEADER_LEN {
             let fault_kind = HeaderFault::HeaderLength(header_len);
             return Err(fault(offset::HEADER_LEN, fault_kind));
         }
@@ -325,8 +325,7 @@ impl<'a> Reader<'a> {
 
     /// The input ends where `len` more bytes were due.
     fn truncated(&self, len: usize) -> Error {
-        let least = offset::SLOTS.saturating_add(MIN_SLOT_LEN);
-        let due = self.position.saturating_add(len).max(least);
+        let due = self.position.saturating_add(len).max(MIN_HEADER_LEN);
         Error::Truncated {
             part: Part::Header,
             len: self.input.len() as u64,

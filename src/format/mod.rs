@@ -55,5 +55,8 @@ pub(crate) mod offset {
 /// Bytes of a slot before its key name.
 pub(crate) const SLOT_FIXED_LEN: usize = 16;
 
+/// Length of the shortest header.
+pub(crate) const MIN_HEADER_LEN: usize = offset::SLOTS + MIN_SLOT_LEN;
+
 /// The shortest slot there can be: a one-byte name and a one-byte wrapped key.
 pub(crate) const MIN_SLOT_LEN: usize = SLOT_FIXED_LEN + 2;

@@ -35,10 +35,9 @@ impl<'a> WrapContext<'a> {
     /// The context of a message that is being encrypted.
     pub(crate) fn for_message(
         core: &'a ImmutableCore,
-        plaintext_len: u64,
+        plaintext_len: Option<u64>,
         reuses_data_key: bool,
     ) -> Self {
-        let plaintext_len = Some(plaintext_len);
         WrapContext { plaintext_len, reuses_data_key, ..WrapContext::new(core) }
     }
 
@@ -66,7 +65,7 @@ impl<'a> WrapContext<'a> {
     }
 
     /// Length in bytes of the plaintext that the data key is about to protect: known while a
-    /// message is encrypted, `None` while one is decrypted or rewrapped.
+    /// message in memory is encrypted, `None` while one is streamed, decrypted or rewrapped.
     ///
     /// For keyrings that count what a key version protects. It is not bound to the wrap.
     pub fn plaintext_len(&self) -> Option<u64> {

@@ -1,0 +1,107 @@
+//! A run of neighbouring chunks in memory, by one thread or by several.
+
+use super::cipher::{ChunkDecryptor, ChunkEncryptor};
+use super::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
+use crate::error::Error;
+use crate::workers::{self, Workers};
+use zeroize::Zeroize;
+
+/// Runs of fewer chunks than this are not worth waking another thread for.
+const PARALLEL_FROM: usize = 16;
+
+/// The fewest chunks that one thread works on at a time.
+const GRAIN: usize = 8;
+
+/// Encrypts chunks from number `first` on. All but the last piece of `plaintext` are full chunks;
+/// `encrypted` has 16 bytes more for each chunk, and decides how many there are.
+pub(crate) fn encrypt_into(
+    encryptor: &ChunkEncryptor,
+    first: u64,
+    plaintext: &[u8],
+    encrypted: &mut [u8],
+    workers: Option<&dyn Workers>,
+) -> Result<(), Error> {
+    if let Some((workers, half)) = halves(workers, encrypted.len()) {
+        let (plain_one, plain_other) = split(plaintext, half.saturating_mul(CHUNK_LEN));
+        let (one, other) = split_mut(encrypted, half.saturating_mul(ENCRYPTED_CHUNK_LEN));
+        let second = first.saturating_add(half as u64);
+        let (one, other) = workers::join(
+            workers,
+            || encrypt_into(encryptor, first, plain_one, one, Some(workers)),
+            || encrypt_into(encryptor, second, plain_other, other, Some(workers)),
+        );
+        return one.and(other);
+    }
+    // The body always has a short last chunk; where it is empty, the plaintext has no such piece.
+    let chunks = plaintext.chunks(CHUNK_LEN).chain(core::iter::repeat(&[][..]));
+    for (index, (encrypted, chunk)) in
+        (first..).zip(encrypted.chunks_mut(ENCRYPTED_CHUNK_LEN).zip(chunks))
+    {
+        encryptor.encrypt_into(index, chunk, encrypted)?;
+    }
+    Ok(())
+}
+
+/// How far the decryption of a run came.
+pub(crate) struct Decrypted {
+    /// Bytes of plaintext that are verified: all before the first chunk that failed.
+    pub(crate) len: usize,
+    /// Why that chunk failed. From there on the output is wiped.
+    pub(crate) failure: Option<Error>,
+}
+
+/// Decrypts chunks from number `first` on. `plaintext` has 16 bytes less for each chunk.
+pub(crate) fn decrypt_into(
+    decryptor: &ChunkDecryptor,
+    first: u64,
+    encrypted: &[u8],
+    plaintext: &mut [u8],
+    workers: Option<&dyn Workers>,
+) -> Decrypted {
+    if let Some((workers, half)) = halves(workers, encrypted.len()) {
+        let (encrypted_one, encrypted_other) =
+            split(encrypted, half.saturating_mul(ENCRYPTED_CHUNK_LEN));
+        let (one, other) = split_mut(plaintext, half.saturating_mul(CHUNK_LEN));
+        let one_len = one.len();
+        let second = first.saturating_add(half as u64);
+        let (done, beyond) = workers::join(
+            workers,
+            || decrypt_into(decryptor, first, encrypted_one, one, Some(workers)),
+            || decrypt_into(decryptor, second, encrypted_other, other, Some(workers)),
+        );
+        if done.failure.is_some() {
+            // SPEC B-RELEASE: in order, whoever was faster.
+            plaintext.get_mut(one_len..).unwrap_or_default().zeroize();
+            return done;
+        }
+        return Decrypted { len: one_len.saturating_add(beyond.len), failure: beyond.failure };
+    }
+    let mut len = 0_usize;
+    for (index, encrypted) in (first..).zip(encrypted.chunks(ENCRYPTED_CHUNK_LEN)) {
+        let rest = plaintext.get_mut(len..).unwrap_or_default();
+        let chunk_len = encrypted.len().saturating_sub(TAG_LEN).min(rest.len());
+        let chunk = rest.get_mut(..chunk_len).unwrap_or_default();
+        if let Err(error) = decryptor.decrypt_into(index, encrypted, chunk) {
+            rest.zeroize();
+            return Decrypted { len, failure: Some(error) };
+        }
+        len = len.saturating_add(chunk_len);
+    }
+    Decrypted { len, failure: None }
+}
+
+/// Whom to share the work with, and how many of the chunks are the first half.
+fn halves(workers: Option<&dyn Workers>, encrypted_len: usize) -> Option<(&dyn Workers, usize)> {
+    let chunks = encrypted_len.div_ceil(ENCRYPTED_CHUNK_LEN);
+    let half = chunks.div_ceil(2);
+    workers.filter(|_| chunks >= PARALLEL_FROM && half >= GRAIN).map(|workers| (workers, half))
+}
+
+fn split(slice: &[u8], at: usize) -> (&[u8], &[u8]) {
+    slice.split_at_checked(at).unwrap_or((slice, &[]))
+}
+
+fn split_mut(slice: &mut [u8], at: usize) -> (&mut [u8], &mut [u8]) {
+    let at = at.min(slice.len());
+    slice.split_at_mut(at)
+}

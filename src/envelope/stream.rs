@@ -1,0 +1,100 @@
+//! Streams and ranges: what must be done once per message before its chunks.
+
+use super::encrypt::retry_once;
+use super::{Envelope, WithRng};
+use crate::aad::Aad;
+use crate::body::{ChunkEncryptor, layout};
+use crate::error::Error;
+use crate::keyring::Keyring;
+use crate::stream::{MessageStart, RangeDecryptor, StreamDecryptor, StreamEncryptor};
+#[cfg(feature = "std")]
+use crate::workers::Workers;
+#[cfg(feature = "std")]
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use rand_core::TryCryptoRng;
+
+impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
+    /// See [`Envelope::stream_encryptor`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn stream_encryptor(&mut self, aad: Aad<'_>) -> Result<StreamEncryptor, Error> {
+        let (header, encryptor) = self.begin_stream(aad)?;
+        Ok(self.stream(header, encryptor))
+    }
+
+    /// See [`Envelope::stream_encryptor_detached`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn stream_encryptor_detached(
+        &mut self,
+        aad: Aad<'_>,
+    ) -> Result<(Vec<u8>, StreamEncryptor), Error> {
+        let (header, encryptor) = self.begin_stream(aad)?;
+        Ok((header, self.stream(Vec::new(), encryptor)))
+    }
+
+    /// Who shares the work.
+    #[cfg(feature = "std")]
+    pub(crate) fn workers(&self) -> Option<Arc<dyn Workers>> {
+        self.envelope.workers.clone()
+    }
+
+    fn begin_stream(&mut self, aad: Aad<'_>) -> Result<(Vec<u8>, ChunkEncryptor), Error> {
+        retry_once(|| {
+            let mut header = vec![0; self.envelope.header_len()?];
+            let encryptor = self.begin(&mut header, None, aad)?;
+            Ok((header, encryptor))
+        })
+    }
+
+    /// A stream of `start`, the body's prefix, and the chunks.
+    fn stream(&self, mut start: Vec<u8>, encryptor: ChunkEncryptor) -> StreamEncryptor {
+        start.extend_from_slice(encryptor.prefix());
+        StreamEncryptor::new(encryptor, start, self.envelope.workers.clone())
+    }
+}
+
+impl<K: Keyring> Envelope<K> {
+    /// Decrypts a message piece by piece, from the bytes behind `start` on.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt`](Self::decrypt); [`Error::Truncated`] if the start is not complete.
+    pub fn stream_decryptor(
+        &self,
+        start: &MessageStart,
+        aad: Aad<'_>,
+    ) -> Result<StreamDecryptor, Error> {
+        let header = start.header()?;
+        let decryptor = self.begin_decrypt_at(&header, start.prefix(&header)?, aad)?;
+        Ok(StreamDecryptor::new(decryptor, self.workers.clone()))
+    }
+
+    /// Decrypts any part of a message without the rest. `len` is the length in bytes of the
+    /// message, or of the body if the header is kept apart.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt`](Self::decrypt); [`Error::Truncated`] if the start is not complete, or if no
+    /// message has this length.
+    pub fn range_decryptor(
+        &self,
+        start: &MessageStart,
+        len: u64,
+        aad: Aad<'_>,
+    ) -> Result<RangeDecryptor, Error> {
+        let header = start.header()?;
+        let body_offset = start.body_offset(&header);
+        let body_len = len.saturating_sub(body_offset);
+        // SPEC B-LENGTH: a message that cannot be whole costs no call to a backend.
+        layout::plaintext_len(body_len)?;
+        let decryptor = self.begin_decrypt_at(&header, start.prefix(&header)?, aad)?;
+        RangeDecryptor::new(decryptor, self.workers.clone(), body_offset, body_len)
+    }
+}

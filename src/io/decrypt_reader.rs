@@ -1,0 +1,73 @@
+//! A message from a reader, as plaintext.
+
+use super::pump::Pump;
+use crate::body::ChunkDecryptor;
+use crate::error::Error;
+use crate::stream::StreamDecryptor;
+use core::fmt;
+use std::io::{self, BufRead, Read};
+
+/// Reads a message and gives out its plaintext; made by
+/// [`Envelope::decrypt_reader`](crate::Envelope::decrypt_reader).
+///
+/// Every byte that is read was verified. `Ok(0)`, the end, is answered only once the last chunk was
+/// verified and the source has nothing behind it: **what was read before that is the authentic
+/// beginning of a message whose end may be missing.** [`finish`](Self::finish) makes sure of the
+/// end; call it where you do not read up to `Ok(0)`, and act on what you read only in ways that can
+/// be taken back until then.
+///
+/// # Errors
+///
+/// An error of the message, for ever, of kind `UnexpectedEof` if it is truncated and `InvalidData`
+/// if anything is changed: `Error::from(io_error)` gives the exact one. An error of the source, as
+/// it is, for ever; but `WouldBlock` and `TimedOut` only say "not yet" and lose nothing.
+/// `Interrupted` is not passed on.
+///
+/// Needs no `BufReader` on either side.
+#[must_use = "a message is known to be whole only at its end: read up to it, or call `finish`"]
+pub struct DecryptReader<R> {
+    pump: Pump<R, ChunkDecryptor>,
+}
+
+impl<R: Read> DecryptReader<R> {
+    pub(super) fn new(source: R, stream: StreamDecryptor, ahead: &[u8]) -> Self {
+        DecryptReader { pump: Pump::new(source, stream.into_chunks(), ahead) }
+    }
+
+    /// The source, which is read ahead of what was given out.
+    pub fn get_ref(&self) -> &R {
+        self.pump.source()
+    }
+
+    /// Reads and drops what was not read yet, makes sure that the message is whole, and gives the
+    /// source back.
+    ///
+    /// # Errors
+    ///
+    /// As reading does: [`Error::Truncated`], [`Error::Authentication`], [`Error::Io`].
+    pub fn finish(self) -> Result<R, Error> {
+        Ok(self.pump.finish()?)
+    }
+}
+
+impl<R: Read> Read for DecryptReader<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.pump.read(out)
+    }
+}
+
+impl<R: Read> BufRead for DecryptReader<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.pump.fill()
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.pump.consume(len);
+    }
+}
+
+impl<R> fmt::Debug for DecryptReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DecryptReader").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,53 @@
+//! Plaintext from a reader, as a message.
+
+use super::pump::Pump;
+use crate::body::ChunkEncryptor;
+use crate::stream::StreamEncryptor;
+use core::fmt;
+use std::io::{self, BufRead, Read};
+
+/// Reads plaintext and gives out the message, for whoever takes a reader: an upload, a compressor.
+/// Made by [`Envelope::encrypt_reader`](crate::Envelope::encrypt_reader).
+///
+/// The message is whole once `Ok(0)` was answered; what was read before that is refused by every
+/// reader as truncated. Errors of the source are passed on, for ever; but `WouldBlock` and
+/// `TimedOut` only say "not yet" and lose nothing, and `Interrupted` is not passed on.
+///
+/// Needs no `BufReader` on either side.
+#[must_use = "a message is whole only when it was read up to its end"]
+pub struct EncryptReader<R> {
+    pump: Pump<R, ChunkEncryptor>,
+}
+
+impl<R: Read> EncryptReader<R> {
+    pub(super) fn new(source: R, stream: StreamEncryptor) -> Self {
+        EncryptReader { pump: Pump::new(source, stream.into_chunks(), &[]) }
+    }
+
+    /// The source, which is read ahead of what was given out.
+    pub fn get_ref(&self) -> &R {
+        self.pump.source()
+    }
+}
+
+impl<R: Read> Read for EncryptReader<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.pump.read(out)
+    }
+}
+
+impl<R: Read> BufRead for EncryptReader<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.pump.fill()
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.pump.consume(len);
+    }
+}
+
+impl<R> fmt::Debug for EncryptReader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncryptReader").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,261 @@
+//! Plaintext to a writer, as a message.
+
+use super::batch;
+use super::error::{Latch, is_transient, uninterrupted};
+use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
+use crate::error::Error;
+use crate::stream::StreamEncryptor;
+use crate::workers::Workers;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use std::io::{self, Write};
+use zeroize::Zeroizing;
+
+/// Encrypts what is written to it and writes the message to a sink; made by
+/// [`Envelope::encrypt_writer`](crate::Envelope::encrypt_writer).
+///
+/// **Call [`finish`](Self::finish).** A writer that is dropped before, on an error or a panic,
+/// leaves a message that every reader refuses as truncated: that is on purpose, so `drop` does not
+/// finish it.
+///
+/// `flush` hands on what is whole, and never ends a chunk: up to 16,383 bytes stay behind.
+///
+/// # Errors
+///
+/// An error of the sink is passed on, and every later call fails with it again; but `WouldBlock`
+/// and `TimedOut` only say "not yet" and lose nothing. `Interrupted` is not passed on.
+///
+/// Needs no `BufWriter` on either side.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use envelock::{Aad, Envelope, MemoryKeyring};
+/// use std::io::{Read, Write};
+///
+/// let envelope = Envelope::new(MemoryKeyring::create("logs")?);
+/// let mut writer = envelope.encrypt_writer(Vec::new(), Aad::none())?;
+/// writer.write_all(b"four score")?;
+/// let message = writer.finish()?;
+///
+/// let mut plaintext = String::new();
+/// envelope.decrypt_reader(&message[..], Aad::none())?.read_to_string(&mut plaintext)?;
+/// assert_eq!(plaintext, "four score");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a message is whole only once `finish` was called"]
+pub struct EncryptWriter<W> {
+    sink: W,
+    stream: StreamEncryptor,
+    workers: Option<Arc<dyn Workers>>,
+    /// Plaintext that waits for a full batch, where several threads share the work.
+    gathered: Zeroizing<Vec<u8>>,
+    /// What goes to the sink, and what comes behind it.
+    outgoing: Outgoing,
+    following: Outgoing,
+    latch: Latch,
+}
+
+/// Encrypted bytes of which those from `start` to `end` are still to be written.
+#[derive(Default)]
+struct Outgoing {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Outgoing {
+    fn is_empty(&self) -> bool {
+        self.start >= self.end
+    }
+
+    /// Makes room for `len` bytes and hands it out; what is in it counts up to [`Self::end`].
+    fn room(&mut self, len: usize) -> &mut [u8] {
+        if self.bytes.len() < len {
+            self.bytes = vec![0; len];
+        }
+        (self.start, self.end) = (0, 0);
+        &mut self.bytes
+    }
+
+    /// Writes all of it. What was written is not written again, whatever happens.
+    fn write_to(&mut self, sink: &mut impl Write) -> io::Result<()> {
+        while !self.is_empty() {
+            let rest = self.bytes.get(self.start..self.end).unwrap_or_default();
+            match uninterrupted(|| sink.write(rest))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                len => self.start = self.start.saturating_add(len),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> EncryptWriter<W> {
+    pub(super) fn new(
+        sink: W,
+        mut stream: StreamEncryptor,
+        workers: Option<Arc<dyn Workers>>,
+    ) -> Self {
+        let gathered = Zeroizing::new(Vec::new());
+        let start = stream.take_start();
+        let outgoing = Outgoing { start: 0, end: start.len(), bytes: start };
+        let following = Outgoing::default();
+        EncryptWriter {
+            sink,
+            stream,
+            workers,
+            gathered,
+            outgoing,
+            following,
+            latch: Latch::default(),
+        }
+    }
+
+    /// The sink, which lags behind what was written here.
+    pub fn get_ref(&self) -> &W {
+        &self.sink
+    }
+
+    /// Ends the message, writes the rest of it, flushes the sink and gives it back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], which is retryable only by [`try_finish`](Self::try_finish).
+    pub fn finish(mut self) -> Result<W, Error> {
+        self.try_finish()?;
+        Ok(self.sink)
+    }
+
+    /// As [`finish`](Self::finish), for sinks that do not wait: after `WouldBlock`, call it again.
+    /// Nothing more can be written.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_finish(&mut self) -> Result<(), Error> {
+        Ok(self.latched(|writer| {
+            writer.encrypt_gathered()?;
+            loop {
+                writer.drain()?;
+                let room = writer.outgoing.room(ENCRYPTED_CHUNK_LEN);
+                let len = writer.stream.finish(room)?;
+                if len == 0 {
+                    return uninterrupted(|| writer.sink.flush());
+                }
+                writer.outgoing.end = len;
+            }
+        })?)
+    }
+
+    fn latched<T>(&mut self, step: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        self.latch.check()?;
+        let answer = step(self);
+        self.latch.keep(answer)
+    }
+
+    /// Writes what is encrypted to the sink.
+    fn drain(&mut self) -> io::Result<()> {
+        self.outgoing.write_to(&mut self.sink)?;
+        self.following.write_to(&mut self.sink)
+    }
+
+    /// Takes from `plaintext`, at least a byte.
+    fn take(&mut self, plaintext: &[u8]) -> io::Result<usize> {
+        let Some(workers) = self.workers.clone() else { return self.encrypt(plaintext) };
+        let batch = batch(Some(&*workers)).saturating_mul(CHUNK_LEN);
+        if self.gathered.is_empty() && plaintext.len() >= batch {
+            let plaintext = plaintext.get(..batch).unwrap_or_default();
+            self.encrypt_batch(&*workers, plaintext)?;
+            return Ok(batch);
+        }
+        if self.gathered.len() >= batch {
+            self.encrypt_gathered()?;
+        }
+        // Never grown: no copy of plaintext stays behind.
+        let room = batch.saturating_sub(self.gathered.len());
+        self.gathered.reserve_exact(room);
+        let piece = plaintext.get(..room).unwrap_or(plaintext);
+        self.gathered.extend_from_slice(piece);
+        Ok(piece.len())
+    }
+
+    /// Encrypts from `plaintext`, at least a byte, on this thread.
+    fn encrypt(&mut self, plaintext: &[u8]) -> io::Result<usize> {
+        loop {
+            self.drain()?;
+            let chunks = plaintext.len().div_ceil(CHUNK_LEN).min(batch(None));
+            let room = self.outgoing.room(chunks.saturating_mul(ENCRYPTED_CHUNK_LEN));
+            let progress = self.stream.update(plaintext, room)?;
+            self.outgoing.end = progress.produced;
+            if progress.consumed > 0 {
+                return Ok(progress.consumed);
+            }
+        }
+    }
+
+    fn encrypt_gathered(&mut self) -> io::Result<()> {
+        let Some(workers) = self.workers.clone().filter(|_| !self.gathered.is_empty()) else {
+            return Ok(());
+        };
+        let gathered = core::mem::take(&mut self.gathered);
+        let encrypted = self.encrypt_batch(&*workers, &gathered);
+        self.gathered = gathered;
+        // If it was not yet possible it comes again.
+        encrypted?;
+        self.gathered.clear();
+        Ok(())
+    }
+
+    /// Encrypts all of `plaintext` while what came before goes to the sink. If that is not yet
+    /// possible, the plaintext was taken all the same, unless more than one batch waits.
+    fn encrypt_batch(&mut self, workers: &dyn Workers, plaintext: &[u8]) -> io::Result<()> {
+        if !self.following.is_empty() {
+            self.drain()?;
+        }
+        // A chunk that a flush left half full, and the one that is half full then.
+        let chunks = plaintext.len().div_ceil(CHUNK_LEN).saturating_add(1);
+        let EncryptWriter { sink, stream, outgoing, following, .. } = self;
+        let room = following.room(chunks.saturating_mul(ENCRYPTED_CHUNK_LEN));
+        let (mut written, mut encrypted) = (Ok(()), None);
+        workers.overlap(&mut || written = outgoing.write_to(sink), &mut || {
+            encrypted.get_or_insert_with(|| stream.update(plaintext, room));
+        });
+        let progress = match encrypted {
+            Some(encrypted) => encrypted?,
+            None => stream.update(plaintext, room)?,
+        };
+        following.end = progress.produced;
+        if progress.consumed != plaintext.len() {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        match written {
+            Err(error) if !is_transient(&error) => return Err(error),
+            _ if outgoing.is_empty() => core::mem::swap(outgoing, following),
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for EncryptWriter<W> {
+    fn write(&mut self, plaintext: &[u8]) -> io::Result<usize> {
+        self.latched(|writer| if plaintext.is_empty() { Ok(0) } else { writer.take(plaintext) })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.latched(|writer| {
+            writer.encrypt_gathered()?;
+            writer.drain()?;
+            uninterrupted(|| writer.sink.flush())
+        })
+    }
+}
+
+impl<W> fmt::Debug for EncryptWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EncryptWriter").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,241 @@
+//! The streams of `std` that an envelope makes.
+
+use super::{
+    DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader, SeekSource,
+    error::uninterrupted,
+};
+use crate::aad::Aad;
+use crate::envelope::{Envelope, WithRng};
+use crate::error::Error;
+use crate::keyring::Keyring;
+use crate::stream::MessageStart;
+use alloc::vec;
+use alloc::vec::Vec;
+use rand_core::TryCryptoRng;
+use std::io::{Read, Seek, Write};
+
+/// What is read first: it holds nearly every header.
+const FIRST_LEN: usize = 4096;
+
+impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
+    /// See [`Envelope::encrypt_writer`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn encrypt_writer<W: Write>(
+        &mut self,
+        sink: W,
+        aad: Aad<'_>,
+    ) -> Result<EncryptWriter<W>, Error> {
+        let stream = self.stream_encryptor(aad)?;
+        Ok(EncryptWriter::new(sink, stream, self.workers()))
+    }
+
+    /// See [`Envelope::encrypt_writer_detached`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn encrypt_writer_detached<W: Write>(
+        &mut self,
+        sink: W,
+        aad: Aad<'_>,
+    ) -> Result<(Vec<u8>, EncryptWriter<W>), Error> {
+        let (header, stream) = self.stream_encryptor_detached(aad)?;
+        Ok((header, EncryptWriter::new(sink, stream, self.workers())))
+    }
+
+    /// See [`Envelope::encrypt_reader`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn encrypt_reader<S: Read>(
+        &mut self,
+        source: S,
+        aad: Aad<'_>,
+    ) -> Result<EncryptReader<S>, Error> {
+        Ok(EncryptReader::new(source, self.stream_encryptor(aad)?))
+    }
+
+    /// See [`Envelope::encrypt_reader_detached`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn encrypt_reader_detached<S: Read>(
+        &mut self,
+        source: S,
+        aad: Aad<'_>,
+    ) -> Result<(Vec<u8>, EncryptReader<S>), Error> {
+        let (header, stream) = self.stream_encryptor_detached(aad)?;
+        Ok((header, EncryptReader::new(source, stream)))
+    }
+}
+
+impl<K: Keyring> Envelope<K> {
+    /// Encrypts what is written to the writer that this returns, and writes the message to `sink`:
+    /// the header with the first chunks, the end with [`EncryptWriter::finish`].
+    ///
+    /// # Errors
+    ///
+    /// As [`encrypt`](Self::encrypt).
+    pub fn encrypt_writer<W: Write>(
+        &self,
+        sink: W,
+        aad: Aad<'_>,
+    ) -> Result<EncryptWriter<W>, Error> {
+        self.with_rng(&mut crate::OsRandom).encrypt_writer(sink, aad)
+    }
+
+    /// As [`encrypt_writer`](Self::encrypt_writer), with the header apart.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn encrypt_writer_detached<W: Write>(
+        &self,
+        sink: W,
+        aad: Aad<'_>,
+    ) -> Result<(Vec<u8>, EncryptWriter<W>), Error> {
+        self.with_rng(&mut crate::OsRandom).encrypt_writer_detached(sink, aad)
+    }
+
+    /// Encrypts what `source` gives: the message is read from the reader that this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`encrypt`](Self::encrypt).
+    pub fn encrypt_reader<S: Read>(
+        &self,
+        source: S,
+        aad: Aad<'_>,
+    ) -> Result<EncryptReader<S>, Error> {
+        self.with_rng(&mut crate::OsRandom).encrypt_reader(source, aad)
+    }
+
+    /// As [`encrypt_reader`](Self::encrypt_reader), with the header apart.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn encrypt_reader_detached<S: Read>(
+        &self,
+        source: S,
+        aad: Aad<'_>,
+    ) -> Result<(Vec<u8>, EncryptReader<S>), Error> {
+        self.with_rng(&mut crate::OsRandom).encrypt_reader_detached(source, aad)
+    }
+
+    /// Decrypts a message that goes up to the end of `source`, whose header is read at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt`](Self::decrypt) for all that the header and the body's first 56 bytes tell;
+    /// [`Error::Io`].
+    pub fn decrypt_reader<S: Read>(
+        &self,
+        source: S,
+        aad: Aad<'_>,
+    ) -> Result<DecryptReader<S>, Error> {
+        self.decrypt_behind(MessageStart::new(), source, aad)
+    }
+
+    /// As [`decrypt_reader`](Self::decrypt_reader), of a body whose header is kept apart.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::DetachedHeaderLength`].
+    pub fn decrypt_reader_detached<S: Read>(
+        &self,
+        header: &[u8],
+        source: S,
+        aad: Aad<'_>,
+    ) -> Result<DecryptReader<S>, Error> {
+        self.decrypt_behind(MessageStart::detached(header)?, source, aad)
+    }
+
+    fn decrypt_behind<S: Read>(
+        &self,
+        mut start: MessageStart,
+        mut source: S,
+        aad: Aad<'_>,
+    ) -> Result<DecryptReader<S>, Error> {
+        let mut buffer = vec![0; FIRST_LEN];
+        let (mut taken, mut len) = (0, 0);
+        while taken == len && start.missing() > 0 {
+            len = uninterrupted(|| source.read(&mut buffer))?.min(FIRST_LEN);
+            if len == 0 {
+                break;
+            }
+            taken = start.update(buffer.get(..len).unwrap_or_default())?;
+        }
+        let stream = self.stream_decryptor(&start, aad)?;
+        let ahead = buffer.get(taken..len).unwrap_or_default();
+        Ok(DecryptReader::new(source, stream, ahead))
+    }
+
+    /// Decrypts any part of a message in `source`, without the rest.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt_reader`](Self::decrypt_reader).
+    pub fn range_reader<S: ReadAt>(
+        &self,
+        source: S,
+        aad: Aad<'_>,
+    ) -> Result<RangeReader<S>, Error> {
+        self.ranges_behind(MessageStart::new(), source, aad)
+    }
+
+    /// As [`range_reader`](Self::range_reader), of a body whose header is kept apart.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::DetachedHeaderLength`].
+    pub fn range_reader_detached<S: ReadAt>(
+        &self,
+        header: &[u8],
+        source: S,
+        aad: Aad<'_>,
+    ) -> Result<RangeReader<S>, Error> {
+        self.ranges_behind(MessageStart::detached(header)?, source, aad)
+    }
+
+    fn ranges_behind<S: ReadAt>(
+        &self,
+        mut start: MessageStart,
+        source: S,
+        aad: Aad<'_>,
+    ) -> Result<RangeReader<S>, Error> {
+        let len = source.size()?;
+        let mut buffer = vec![0; FIRST_LEN];
+        let mut offset = 0_u64;
+        while start.missing() > 0 {
+            let wanted = start.missing().min(FIRST_LEN);
+            let room = buffer.get_mut(..wanted).unwrap_or_default();
+            let read = uninterrupted(|| source.read_at(room, offset))?.min(wanted);
+            if read == 0 {
+                break;
+            }
+            start.update(room.get(..read).unwrap_or_default())?;
+            offset = offset.saturating_add(read as u64);
+        }
+        Ok(RangeReader::new(source, self.range_decryptor(&start, len, aad)?))
+    }
+
+    /// Decrypts a message in `source`, which begins at its first byte, as something to be read
+    /// from and sought in.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt_reader`](Self::decrypt_reader).
+    pub fn seek_reader<S: Read + Seek>(
+        &self,
+        source: S,
+        aad: Aad<'_>,
+    ) -> Result<SeekReader<SeekSource<S>>, Error> {
+        Ok(self.range_reader(SeekSource::new(source), aad)?.into_seek_reader())
+    }
+}

@@ -1,0 +1,89 @@
+//! Between the errors of streams and those of `std::io`, without loss both ways.
+
+use crate::error::Error;
+use alloc::sync::Arc;
+use std::io;
+
+impl From<Error> for io::Error {
+    /// The error itself if it came from a reader or writer, else one that holds ours: ask for it
+    /// with `Error::from`.
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Io { source } => again(&source),
+            error => io::Error::new(kind(&error), error),
+        }
+    }
+}
+
+impl From<io::Error> for Error {
+    /// Ours if that is what it holds, else [`Error::Io`].
+    fn from(error: io::Error) -> Self {
+        match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(error) => Error::Io { source: Arc::new(error) },
+        }
+    }
+}
+
+fn kind(error: &Error) -> io::ErrorKind {
+    match error {
+        Error::Truncated { .. } => io::ErrorKind::UnexpectedEof,
+        Error::NotEnvelock { .. }
+        | Error::Header { .. }
+        | Error::DetachedHeaderLength { .. }
+        | Error::Authentication => io::ErrorKind::InvalidData,
+        Error::Ended | Error::MessageTooLong | Error::BufferLength { .. } => {
+            io::ErrorKind::InvalidInput
+        }
+        _ => io::ErrorKind::Other,
+    }
+}
+
+/// The same error once more.
+fn again(error: &Arc<io::Error>) -> io::Error {
+    match (error.raw_os_error(), error.get_ref()) {
+        (Some(code), _) => io::Error::from_raw_os_error(code),
+        (None, None) => io::Error::from(error.kind()),
+        (None, Some(_)) => io::Error::new(error.kind(), Error::Io { source: error.clone() }),
+    }
+}
+
+/// Keeps the first failure for ever, so that every later call fails with it again.
+#[derive(Default)]
+pub(super) struct Latch {
+    failure: Option<Error>,
+}
+
+impl Latch {
+    /// The failure there was.
+    pub(super) fn check(&self) -> io::Result<()> {
+        self.failure.clone().map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    /// Keeps the failure of `answer`, but not one that only says "not yet".
+    pub(super) fn keep<T>(&mut self, answer: io::Result<T>) -> io::Result<T> {
+        answer.map_err(|error| {
+            if is_transient(&error) {
+                return error;
+            }
+            let error = Error::from(error);
+            self.failure = Some(error.clone());
+            error.into()
+        })
+    }
+}
+
+/// Whether the call can be made again as if it had not been made.
+pub(super) fn is_transient(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+/// Calls again until no signal interrupts.
+pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer,
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! `Read`, `Write` and `Seek` over the streams: thin layers that hold buffers and no rules.
+
+mod decrypt_reader;
+mod encrypt_reader;
+mod encrypt_writer;
+mod envelope;
+mod error;
+mod pump;
+mod range_reader;
+mod read_at;
+mod seek_reader;
+
+pub use decrypt_reader::DecryptReader;
+pub use encrypt_reader::EncryptReader;
+pub use encrypt_writer::EncryptWriter;
+pub use range_reader::RangeReader;
+pub use read_at::{ReadAt, SeekSource};
+pub use seek_reader::SeekReader;
+
+use crate::workers::Workers;
+
+/// Chunks that a buffer holds: enough that system calls and cache lines do not show.
+const CHUNKS: usize = 8;
+
+/// Chunks of a buffer for each thread that shares the work.
+const CHUNKS_PER_THREAD: usize = 16;
+
+/// The most that a buffer holds, 4 MiB, however many threads there are.
+const MAX_CHUNKS: usize = 256;
+
+/// How many chunks are turned at a time.
+fn batch(workers: Option<&dyn Workers>) -> usize {
+    workers.map_or(CHUNKS, |workers| {
+        workers.threads().saturating_mul(CHUNKS_PER_THREAD).clamp(CHUNKS, MAX_CHUNKS)
+    })
+}

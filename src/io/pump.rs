@@ -1,0 +1,260 @@
+//! From a reader through the chunks: what both readers are made of.
+
+use super::batch;
+use super::error::{Latch, uninterrupted};
+use crate::stream::{ChunkStream, Direction};
+use crate::workers::Workers;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use std::io::{self, Read};
+use zeroize::Zeroizing;
+
+/// The first buffer, so that a short message does not cost a long one.
+const FIRST_LEN: usize = 4096;
+
+/// The shortest buffer for what is given out.
+const MIN_OUTPUT_LEN: usize = 512;
+
+/// Bytes of which those from `start` to `end` count. Wiped on drop, and never grown in place.
+#[derive(Default)]
+struct Buffer {
+    bytes: Zeroizing<Vec<u8>>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    fn filled(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    /// What can be turned without gathering: whole chunks, or at the end all of it.
+    fn ready<D: Direction>(&self, at_end: bool) -> &[u8] {
+        let filled = self.filled();
+        let part = if at_end { 0 } else { filled.len().checked_rem(D::IN).unwrap_or_default() };
+        filled.get(..filled.len().saturating_sub(part)).unwrap_or_default()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.start >= self.end
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.start = self.start.saturating_add(len).min(self.end);
+    }
+
+    /// Makes it `len` bytes long, with `filled` at its start.
+    fn refill(&mut self, len: usize, filled: &[u8]) {
+        if self.bytes.len() < len {
+            self.bytes = Zeroizing::new(vec![0; len]);
+        }
+        if let Some(room) = self.bytes.get_mut(..filled.len()) {
+            room.copy_from_slice(filled);
+        }
+        (self.start, self.end) = (0, filled.len());
+    }
+
+    fn room(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.end..).unwrap_or_default()
+    }
+}
+
+/// Reads from `source`, turns chunks, and gives them out.
+pub(super) struct Pump<R, D> {
+    source: R,
+    stream: ChunkStream<D>,
+    /// What was read and is not turned yet.
+    input: Buffer,
+    /// Takes turns with `input`: filled while the other is worked on.
+    ahead: Buffer,
+    /// What is turned and not given out yet.
+    output: Buffer,
+    /// How much is read at a time: more once the source has shown that it has more.
+    target: usize,
+    /// The source has nothing more.
+    at_end: bool,
+    latch: Latch,
+}
+
+impl<R: Read, D: Direction> Pump<R, D> {
+    /// Goes on behind what was read `ahead` of the chunks.
+    pub(super) fn new(source: R, stream: ChunkStream<D>, ahead: &[u8]) -> Self {
+        let mut input = Buffer::default();
+        input.refill(ahead.len(), ahead);
+        let (ahead, output, target) = (Buffer::default(), Buffer::default(), FIRST_LEN);
+        Pump {
+            source,
+            stream,
+            input,
+            ahead,
+            output,
+            target,
+            at_end: false,
+            latch: Latch::default(),
+        }
+    }
+
+    pub(super) fn source(&self) -> &R {
+        &self.source
+    }
+
+    /// Everything: 0 bytes only at the proven end.
+    pub(super) fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if out.is_empty() {
+            return self.latch.check().map(|()| 0);
+        }
+        // Whole chunks need no stop on the way.
+        if self.output.is_empty() && out.len() >= D::OUT && self.stream.workers().is_none() {
+            return self.latched(|pump| pump.turn(out));
+        }
+        let ready = self.fill()?;
+        let len = ready.len().min(out.len());
+        if let (Some(out), Some(ready)) = (out.get_mut(..len), ready.get(..len)) {
+            out.copy_from_slice(ready);
+        }
+        self.consume(len);
+        Ok(len)
+    }
+
+    /// What can be given out: nothing only at the proven end.
+    pub(super) fn fill(&mut self) -> io::Result<&[u8]> {
+        if self.output.is_empty() {
+            self.latched(|pump| pump.turn_batch())?;
+        }
+        Ok(self.output.filled())
+    }
+
+    pub(super) fn consume(&mut self, len: usize) {
+        self.output.consume(len);
+    }
+
+    /// Reads what is left, proves the end, and gives the source back.
+    pub(super) fn finish(mut self) -> io::Result<R> {
+        loop {
+            let len = self.fill()?.len();
+            if len == 0 {
+                return Ok(self.source);
+            }
+            self.consume(len);
+        }
+    }
+
+    fn latched<T>(&mut self, step: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
+        self.latch.check()?;
+        let answer = step(self);
+        self.latch.keep(answer)
+    }
+
+    /// Turns chunks straight into `out`.
+    fn turn(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.at_end && self.input.is_empty() {
+                return Ok(self.stream.finish(out)?);
+            }
+            let ready = self.input.ready::<D>(self.at_end);
+            let progress = self.stream.update(ready, out)?;
+            self.input.consume(progress.consumed);
+            if progress.produced > 0 {
+                return Ok(progress.produced);
+            }
+            if self.ready().is_empty() && !self.at_end {
+                self.refill()?;
+            }
+        }
+    }
+
+    /// Turns as many chunks as there are into the output, and reads ahead meanwhile if others do
+    /// the work.
+    fn turn_batch(&mut self) -> io::Result<()> {
+        if self.ready().is_empty() && !self.at_end {
+            self.refill()?;
+        }
+        let full = self.batch_len();
+        let filled = self.input.filled().len();
+        let tags = filled.div_ceil(D::IN).saturating_mul(D::IN.abs_diff(D::OUT));
+        let mut output = core::mem::take(&mut self.output);
+        output.refill(filled.saturating_add(tags).max(MIN_OUTPUT_LEN), &[]);
+        let workers = self.stream.workers().cloned();
+        let turned = match workers {
+            Some(workers) if self.ready().len() >= full && !self.at_end => {
+                self.turn_beside_reading(&*workers, output.room())
+            }
+            _ => self.turn(output.room()),
+        };
+        self.output = output;
+        self.output.end = turned?;
+        Ok(())
+    }
+
+    fn turn_beside_reading(&mut self, workers: &dyn Workers, out: &mut [u8]) -> io::Result<usize> {
+        let ready = self.ready().len();
+        let filled = self.input.filled();
+        let (whole, tail) = filled.split_at(ready.min(filled.len()));
+        self.ahead.refill(batch_len::<D>(Some(workers)), tail);
+        let (stream, source, ahead) = (&mut self.stream, &mut self.source, &mut self.ahead);
+        let mut turned = None;
+        let mut read = Ok(false);
+        workers.overlap(&mut || read = fill_up(source, ahead), &mut || {
+            turned.get_or_insert_with(|| stream.update(whole, out));
+        });
+        let progress = match turned {
+            Some(turned) => turned,
+            None => stream.update(whole, out),
+        };
+        core::mem::swap(&mut self.input, &mut self.ahead);
+        match read {
+            Ok(at_end) => self.at_end = at_end,
+            // Told once what came before it has been given out.
+            Err(error) => drop(self.latch.keep::<()>(Err(error))),
+        }
+        Ok(progress?.produced)
+    }
+
+    /// What the stream can turn now.
+    fn ready(&self) -> &[u8] {
+        self.input.ready::<D>(self.at_end)
+    }
+
+    /// Reads once.
+    fn refill(&mut self) -> io::Result<()> {
+        if self.input.start > 0 || self.input.room().is_empty() {
+            self.ahead.refill(self.target, self.input.filled());
+            core::mem::swap(&mut self.input, &mut self.ahead);
+        }
+        let room = self.input.room();
+        let most = room.len();
+        let len = uninterrupted(|| self.source.read(room))?.min(most);
+        self.at_end = len == 0;
+        self.input.end = self.input.end.saturating_add(len);
+        if len == most {
+            self.target = self.target.saturating_mul(4).min(self.batch_len());
+        }
+        Ok(())
+    }
+
+    /// A full buffer: it ends where a chunk does.
+    fn batch_len(&self) -> usize {
+        batch_len::<D>(self.stream.workers().map(Arc::as_ref))
+    }
+}
+
+fn batch_len<D: Direction>(workers: Option<&dyn Workers>) -> usize {
+    batch(workers).saturating_mul(D::IN)
+}
+
+/// Reads until the buffer is full; answers whether the source has nothing more.
+fn fill_up(source: &mut impl Read, buffer: &mut Buffer) -> io::Result<bool> {
+    loop {
+        let room = buffer.room();
+        let most = room.len();
+        if most == 0 {
+            return Ok(false);
+        }
+        let len = uninterrupted(|| source.read(room))?.min(most);
+        if len == 0 {
+            return Ok(true);
+        }
+        buffer.end = buffer.end.saturating_add(len);
+    }
+}

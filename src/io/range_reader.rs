@@ -1,0 +1,153 @@
+//! Any part of a message that can be read anywhere.
+
+use super::error::uninterrupted;
+use super::{ReadAt, SeekReader, batch};
+use crate::body::layout::CHUNK_LEN;
+use crate::error::{Error, Part};
+use crate::stream::{RangeDecryptor, RangePlan};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
+use zeroize::Zeroize;
+
+/// Decrypts any part of a message without the rest; made by
+/// [`Envelope::range_reader`](crate::Envelope::range_reader). For several threads at once.
+///
+/// Reads and decrypts only the chunks that a range touches. Each is verified with its place; the
+/// end of the message is believed only once its last chunk was verified where the length of the
+/// source says that it is. So every answer is that of the whole message, or an error; parts that
+/// are sound can be read although others are damaged.
+pub struct RangeReader<S> {
+    source: S,
+    message: RangeDecryptor,
+    workers: usize,
+    len_verified: AtomicBool,
+}
+
+impl<S: ReadAt> RangeReader<S> {
+    pub(super) fn new(source: S, message: RangeDecryptor) -> Self {
+        let workers = batch(message.workers());
+        RangeReader { source, message, workers, len_verified: AtomicBool::new(false) }
+    }
+
+    /// Length in bytes of the plaintext. The first call verifies the last chunk.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Authentication`] if the message does not end where the source does;
+    /// [`Error::Truncated`] if the source has fewer bytes by now; [`Error::Io`].
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> Result<u64, Error> {
+        if !self.len_verified.load(Ordering::Relaxed) {
+            let plan = self.message.plan_end();
+            self.read_plan(&plan, &mut [], &mut Vec::new())?;
+        }
+        Ok(self.message.unverified_len())
+    }
+
+    /// Reads the plaintext at `offset` until `out` is full or the message ends, which is verified
+    /// then. Answers how many bytes there were.
+    ///
+    /// # Errors
+    ///
+    /// As [`len`](Self::len). Nothing is then left in `out`.
+    pub fn read_at(&self, out: &mut [u8], offset: u64) -> Result<usize, Error> {
+        let read = self.read_pieces(out, offset);
+        if read.is_err() {
+            out.zeroize();
+        }
+        read
+    }
+
+    /// As [`read_at`](Self::read_at), and an error if the message ends before `out` is full.
+    ///
+    /// # Errors
+    ///
+    /// As there; [`Error::Io`] of kind `UnexpectedEof` beyond the proven end.
+    pub fn read_exact_at(&self, out: &mut [u8], offset: u64) -> Result<(), Error> {
+        if self.read_at(out, offset)? == out.len() {
+            return Ok(());
+        }
+        out.zeroize();
+        Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())
+    }
+
+    /// The same message as something to be read from and sought in.
+    pub fn into_seek_reader(self) -> SeekReader<S> {
+        SeekReader::new(self)
+    }
+
+    /// The source.
+    pub fn get_ref(&self) -> &S {
+        &self.source
+    }
+
+    /// The source.
+    pub fn into_inner(self) -> S {
+        self.source
+    }
+
+    fn read_pieces(&self, out: &mut [u8], offset: u64) -> Result<usize, Error> {
+        let mut encrypted = Vec::new();
+        let mut done = 0_usize;
+        loop {
+            let rest = out.get_mut(done..).unwrap_or_default();
+            if rest.is_empty() {
+                return Ok(done);
+            }
+            let start = offset.saturating_add(done as u64);
+            // Up to the end of a chunk, so that none is decrypted twice.
+            let into_chunk = start.checked_rem(CHUNK_LEN as u64).unwrap_or_default();
+            let piece = self.workers.saturating_mul(CHUNK_LEN);
+            let piece = (piece as u64).saturating_sub(into_chunk).min(rest.len() as u64);
+            let plan = self.message.plan(start..start.saturating_add(piece));
+            let len = usize::try_from(plan.plaintext_len()).unwrap_or(usize::MAX);
+            self.read_plan(&plan, rest.get_mut(..len).unwrap_or_default(), &mut encrypted)?;
+            done = done.saturating_add(len);
+            if (len as u64) < piece {
+                return Ok(done);
+            }
+        }
+    }
+
+    fn read_plan(
+        &self,
+        plan: &RangePlan,
+        out: &mut [u8],
+        encrypted: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let len = usize::try_from(plan.encrypted_len()).map_err(|_| Error::MessageTooLong)?;
+        if encrypted.len() < len {
+            *encrypted = vec![0; len];
+        }
+        let encrypted = encrypted.get_mut(..len).unwrap_or_default();
+        self.fetch(encrypted, plan.encrypted().start)?;
+        self.message.decrypt_into(plan, encrypted, out)?;
+        if self.message.proves_len(plan) {
+            self.len_verified.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, out: &mut [u8], offset: u64) -> Result<(), Error> {
+        let mut done = 0_usize;
+        while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
+            let at = offset.saturating_add(done as u64);
+            let most = rest.len();
+            let len = uninterrupted(|| self.source.read_at(rest, at))?.min(most);
+            if len == 0 {
+                let needed = offset.saturating_add(out.len() as u64);
+                return Err(Error::Truncated { part: Part::Body, len: at, needed });
+            }
+            done = done.saturating_add(len);
+        }
+        Ok(())
+    }
+}
+
+impl<S> fmt::Debug for RangeReader<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RangeReader").field("message", &self.message).finish_non_exhaustive()
+    }
+}

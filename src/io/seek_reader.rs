@@ -1,0 +1,108 @@
+//! A message that can be read anywhere, as `Read` and `Seek`.
+
+use super::{RangeReader, ReadAt};
+use crate::body::layout::CHUNK_LEN;
+use crate::error::Error;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use zeroize::Zeroizing;
+
+const CHUNK: u64 = CHUNK_LEN as u64;
+
+/// Reads and seeks in the plaintext of a message; made by
+/// [`Envelope::seek_reader`](crate::Envelope::seek_reader) or
+/// [`RangeReader::into_seek_reader`].
+///
+/// Decrypts only the chunks that are read, and keeps the last one. `SeekFrom::End` verifies the last
+/// chunk of the message before it answers, and so does `Ok(0)`. Otherwise as [`RangeReader`]: after
+/// an error the position is where it was, and other parts can still be read.
+pub struct SeekReader<S> {
+    message: RangeReader<S>,
+    position: u64,
+    /// The plaintext of one chunk, and which.
+    chunk: Zeroizing<Vec<u8>>,
+    chunk_len: usize,
+    chunk_index: Option<u64>,
+}
+
+impl<S: ReadAt> SeekReader<S> {
+    pub(super) fn new(message: RangeReader<S>) -> Self {
+        let chunk = Zeroizing::new(Vec::new());
+        SeekReader { message, position: 0, chunk, chunk_len: 0, chunk_index: None }
+    }
+
+    /// Length in bytes of the plaintext. The first call verifies the last chunk.
+    ///
+    /// # Errors
+    ///
+    /// As [`RangeReader::len`].
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> Result<u64, Error> {
+        self.message.len()
+    }
+
+    /// The message under it.
+    pub fn get_ref(&self) -> &RangeReader<S> {
+        &self.message
+    }
+
+    /// The message under it.
+    pub fn into_inner(self) -> RangeReader<S> {
+        self.message
+    }
+}
+
+impl<S: ReadAt> BufRead for SeekReader<S> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        let index = self.position.checked_div(CHUNK).unwrap_or_default();
+        if self.chunk_index != Some(index) {
+            self.chunk_index = None;
+            if self.chunk.is_empty() {
+                self.chunk = Zeroizing::new(vec![0; CHUNK_LEN]);
+            }
+            let offset = index.saturating_mul(CHUNK);
+            self.chunk_len = self.message.read_at(&mut self.chunk, offset)?;
+            self.chunk_index = Some(index);
+        }
+        let start = self.position.checked_rem(CHUNK).unwrap_or_default();
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        Ok(self.chunk.get(start..self.chunk_len).unwrap_or_default())
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.position = self.position.saturating_add(len as u64);
+    }
+}
+
+impl<S: ReadAt> Read for SeekReader<S> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        // Whole chunks need no stop on the way.
+        let len = if out.len() >= CHUNK_LEN {
+            self.message.read_at(out, self.position)?
+        } else {
+            self.fill_buf()?.read(out)?
+        };
+        self.consume(len);
+        Ok(len)
+    }
+}
+
+impl<S: ReadAt> Seek for SeekReader<S> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+            SeekFrom::End(by) => self.message.len()?.checked_add_signed(by),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+impl<S> fmt::Debug for SeekReader<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SeekReader").field("position", &self.position).finish_non_exhaustive()
+    }
+}

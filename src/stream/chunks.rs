@@ -1,0 +1,232 @@
+//! Bytes in, chunks through, bytes out: one machine for both directions.
+
+use super::Progress;
+use crate::body::layout::{ENCRYPTED_CHUNK_LEN, MAX_CHUNKS};
+use crate::error::Error;
+use crate::workers::Workers;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ops::Deref;
+use zeroize::Zeroizing;
+
+/// One direction: what a full chunk is before and after, and how it becomes so.
+pub(crate) trait Direction: Send + Sync {
+    /// Length in bytes of a full chunk that comes in.
+    const IN: usize;
+    /// Length in bytes of what goes out for it.
+    const OUT: usize;
+    /// Whether what comes in is plaintext, of which no copy may stay behind.
+    const SECRET_INPUT: bool;
+
+    /// Turns full chunks, from number `first` on, into `out`. Answers how many bytes of `out` hold
+    /// good, and why the chunk behind them failed.
+    fn run(
+        &self,
+        first: u64,
+        input: &[u8],
+        out: &mut [u8],
+        workers: Option<&dyn Workers>,
+    ) -> (usize, Option<Error>);
+
+    /// Turns chunk `index` in place.
+    fn chunk(&self, index: u64, buffer: &mut Vec<u8>) -> Result<(), Error>;
+
+    /// Whether what is in `buffer` can be the last chunk.
+    fn check_last(&self, index: u64, buffer: &[u8]) -> Result<(), Error>;
+}
+
+/// Where the one buffer of a stream stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// It gathers a chunk.
+    Gathering,
+    /// It gives out what is behind the first `given` bytes.
+    Giving { given: usize },
+}
+
+/// The chunks of one body, one after the other.
+pub(crate) struct ChunkStream<D> {
+    direction: D,
+    workers: Option<Arc<dyn Workers>>,
+    /// The number of the chunk that is gathered, or comes next.
+    next: u64,
+    buffer: Zeroizing<Vec<u8>>,
+    phase: Phase,
+    ended: bool,
+    failure: Option<Error>,
+}
+
+impl<D: Direction> ChunkStream<D> {
+    /// A stream that gives out `start`, then chunks from number 0 on.
+    pub(crate) fn new(direction: D, start: Vec<u8>, workers: Option<Arc<dyn Workers>>) -> Self {
+        let phase = Phase::Giving { given: 0 };
+        let buffer = Zeroizing::new(start);
+        ChunkStream { direction, workers, next: 0, buffer, phase, ended: false, failure: None }
+    }
+
+    /// The threads that share the work.
+    #[cfg(feature = "std")]
+    pub(crate) fn workers(&self) -> Option<&Arc<dyn Workers>> {
+        self.workers.as_ref()
+    }
+
+    /// What is to be given out before anything was.
+    #[cfg(feature = "std")]
+    pub(crate) fn take_start(&mut self) -> Vec<u8> {
+        if self.phase != (Phase::Giving { given: 0 }) || self.next > 0 {
+            return Vec::new();
+        }
+        self.phase = Phase::Gathering;
+        core::mem::take(&mut self.buffer)
+    }
+
+    /// Whether all was given out after the end.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.ended && self.phase == Phase::Gathering && self.failure.is_none()
+    }
+
+    /// Takes from `input` and gives to `out` as much as there is and fits.
+    pub(crate) fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<Progress, Error> {
+        self.check()?;
+        if self.ended {
+            return Err(Error::Ended);
+        }
+        let mut progress = Progress::default();
+        while self.failure.is_none() {
+            let room = out.get_mut(progress.produced..).unwrap_or_default();
+            let given = self.give(room);
+            progress.produced = progress.produced.saturating_add(given);
+            let room = out.get_mut(progress.produced..).unwrap_or_default();
+            let rest = input.get(progress.consumed..).unwrap_or_default();
+            if self.phase != Phase::Gathering || rest.is_empty() {
+                break;
+            }
+            let step = match self.whole_chunks(rest.len(), room.len()) {
+                0 => self.gather(rest),
+                chunks => self.run(chunks, rest, room),
+            };
+            progress.consumed = progress.consumed.saturating_add(step.consumed);
+            progress.produced = progress.produced.saturating_add(step.produced);
+        }
+        // What came before the failure is good; the next call tells of it.
+        if progress.produced == 0 {
+            self.check()?
+        }
+        Ok(progress)
+    }
+
+    /// Ends the input, and gives out what is left. Answers 0 once nothing is.
+    pub(crate) fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+        self.check()?;
+        let mut produced = self.give(out);
+        if self.phase == Phase::Gathering && !self.ended {
+            self.ended = true;
+            let last = self.direction.check_last(self.next, &self.buffer);
+            match last.and_then(|()| self.turn_chunk()) {
+                Ok(()) => {
+                    let room = out.get_mut(produced..).unwrap_or_default();
+                    let given = self.give(room);
+                    produced = produced.saturating_add(given);
+                }
+                Err(error) => self.fail(error),
+            }
+        }
+        if produced == 0 {
+            self.check()?
+        }
+        Ok(produced)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        self.failure.clone().map_or(Ok(()), Err)
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.buffer.clear();
+        self.failure = Some(error);
+    }
+
+    fn give(&mut self, out: &mut [u8]) -> usize {
+        let Phase::Giving { given } = self.phase else { return 0 };
+        let rest = self.buffer.get(given..).unwrap_or_default();
+        let len = rest.len().min(out.len());
+        if let (Some(out), Some(rest)) = (out.get_mut(..len), rest.get(..len)) {
+            out.copy_from_slice(rest);
+        }
+        let given = given.saturating_add(len);
+        self.phase = Phase::Giving { given };
+        if given >= self.buffer.len() {
+            self.buffer.clear();
+            self.phase = Phase::Gathering;
+        }
+        len
+    }
+
+    /// How many chunks can go straight from input to output.
+    fn whole_chunks(&self, input_len: usize, room: usize) -> usize {
+        let Some(chunks) = input_len.checked_div(D::IN).filter(|_| self.buffer.is_empty()) else {
+            return 0;
+        };
+        let most = usize::try_from(full_chunks_left(self.next)).unwrap_or(usize::MAX);
+        chunks.min(room.checked_div(D::OUT).unwrap_or_default()).min(most)
+    }
+
+    fn run(&mut self, chunks: usize, input: &[u8], out: &mut [u8]) -> Progress {
+        let consumed = chunks.saturating_mul(D::IN);
+        let input = input.get(..consumed).unwrap_or_default();
+        let out = out.get_mut(..chunks.saturating_mul(D::OUT)).unwrap_or_default();
+        let workers = self.workers.as_deref();
+        let (produced, failure) = self.direction.run(self.next, input, out, workers);
+        self.next = self.next.saturating_add(chunks as u64);
+        if let Some(error) = failure {
+            self.fail(error);
+        }
+        Progress { consumed, produced }
+    }
+
+    fn gather(&mut self, input: &[u8]) -> Progress {
+        let missing = D::IN.saturating_sub(self.buffer.len());
+        let piece = input.get(..missing).unwrap_or(input);
+        self.make_room(piece.len());
+        self.buffer.extend_from_slice(piece);
+        if self.buffer.len() == D::IN {
+            let full = if full_chunks_left(self.next) == 0 {
+                Err(Error::MessageTooLong)
+            } else {
+                self.turn_chunk()
+            };
+            if let Err(error) = full {
+                self.fail(error);
+            }
+        }
+        Progress { consumed: piece.len(), produced: 0 }
+    }
+
+    /// A short message does not cost a long buffer, and plaintext is never moved by growing.
+    fn make_room(&mut self, more: usize) {
+        let needed = self.buffer.len().saturating_add(more);
+        if self.buffer.capacity()
+            < needed.max(if D::SECRET_INPUT { ENCRYPTED_CHUNK_LEN } else { 0 })
+        {
+            let wanted = if D::SECRET_INPUT { ENCRYPTED_CHUNK_LEN } else { needed };
+            let capacity = wanted.next_power_of_two().clamp(MIN_BUFFER_LEN, ENCRYPTED_CHUNK_LEN);
+            let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+            larger.extend_from_slice(self.buffer.deref());
+            self.buffer = larger;
+        }
+    }
+
+    fn turn_chunk(&mut self) -> Result<(), Error> {
+        self.direction.chunk(self.next, &mut self.buffer)?;
+        self.next = self.next.saturating_add(1);
+        self.phase = Phase::Giving { given: 0 };
+        Ok(())
+    }
+}
+
+const MIN_BUFFER_LEN: usize = 256;
+
+/// How many full chunks may still come: a shorter one must follow (SPEC B-MAX, B-LAST).
+fn full_chunks_left(next: u64) -> u64 {
+    MAX_CHUNKS.saturating_sub(1).saturating_sub(next)
+}

@@ -1,0 +1,99 @@
+//! The chunks of a message in, plaintext out.
+
+use super::Progress;
+use super::chunks::{ChunkStream, Direction};
+use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
+use crate::body::{ChunkDecryptor, run};
+use crate::error::Error;
+use crate::workers::Workers;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Decrypts a message piece by piece, without any I/O; made by
+/// [`Envelope::stream_decryptor`](crate::Envelope::stream_decryptor) from the message's first bytes
+/// ([`MessageStart`](crate::MessageStart)). Fed with all that follows them.
+///
+/// Nothing comes out before the chunk it stands in is verified, with its place in the message.
+/// **That the message is whole is known only once [`finish`](Self::finish) has answered 0**: what
+/// came out before then is the authentic beginning of a message whose end may be missing. Act on
+/// it only in ways that can be taken back.
+///
+/// After an error nothing more comes out, and every call fails with it again.
+#[must_use = "a message is known to be whole only once `finish` has answered 0"]
+pub struct StreamDecryptor {
+    chunks: ChunkStream<ChunkDecryptor>,
+}
+
+impl StreamDecryptor {
+    pub(crate) fn new(decryptor: ChunkDecryptor, workers: Option<Arc<dyn Workers>>) -> Self {
+        StreamDecryptor { chunks: ChunkStream::new(decryptor, Vec::new(), workers) }
+    }
+
+    /// Decrypts from `encrypted` to `out` as much as there is and fits. If neither is empty,
+    /// something is consumed or produced.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Authentication`] if a chunk does not verify: all that came out before was verified.
+    /// [`Error::MessageTooLong`] beyond 4 PiB; [`Error::Ended`] after [`finish`](Self::finish).
+    pub fn update(&mut self, encrypted: &[u8], out: &mut [u8]) -> Result<Progress, Error> {
+        self.chunks.update(encrypted, out)
+    }
+
+    /// Ends the message, verifies its last chunk and writes the rest of the plaintext to `out`:
+    /// call it until it answers 0, with room for at least one byte.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Truncated`] or [`Error::Authentication`] if the message does not end here; what
+    /// [`update`](Self::update) failed with before.
+    pub fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+        self.chunks.finish(out)
+    }
+
+    /// Whether the message is whole, and all of its plaintext was given out.
+    pub fn is_finished(&self) -> bool {
+        self.chunks.is_finished()
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn into_chunks(self) -> ChunkStream<ChunkDecryptor> {
+        self.chunks
+    }
+}
+
+impl Direction for ChunkDecryptor {
+    const IN: usize = ENCRYPTED_CHUNK_LEN;
+    const OUT: usize = CHUNK_LEN;
+    const SECRET_INPUT: bool = false;
+
+    fn run(
+        &self,
+        first: u64,
+        input: &[u8],
+        out: &mut [u8],
+        workers: Option<&dyn Workers>,
+    ) -> (usize, Option<Error>) {
+        let run::Decrypted { len, failure } = run::decrypt_into(self, first, input, out, workers);
+        (len, failure)
+    }
+
+    fn chunk(&self, index: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
+        let len = self.decrypt_in_place(index, buffer)?.len();
+        buffer.truncate(len);
+        Ok(())
+    }
+
+    /// The same error as of the whole message, had it been in memory (SPEC B-LENGTH).
+    fn check_last(&self, index: u64, buffer: &[u8]) -> Result<(), Error> {
+        let body_len = layout::chunk_offset(index)?.saturating_add(buffer.len() as u64);
+        layout::plaintext_len(body_len).map(|_| ())
+    }
+}
+
+impl fmt::Debug for StreamDecryptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamDecryptor").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,134 @@
+//! Plaintext in, message out.
+
+use super::Progress;
+use super::chunks::{ChunkStream, Direction};
+use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
+use crate::body::{ChunkEncryptor, run};
+use crate::error::Error;
+use crate::workers::Workers;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// Encrypts a message piece by piece, without any I/O; made by
+/// [`Envelope::stream_encryptor`](crate::Envelope::stream_encryptor).
+///
+/// Pieces may have any length, and so may the buffers for what comes out: the message is the same.
+/// Whole chunks go straight from input to output, so that pieces and buffers of several chunks
+/// (16,384 and 16,400 bytes) are fastest. Holds one chunk.
+///
+/// **The message is whole only once [`finish`](Self::finish) has answered 0.** One that is left
+/// before that is refused by every reader as truncated.
+///
+/// ```
+/// # fn main() -> Result<(), envelock::Error> {
+/// use envelock::{Aad, Envelope, MemoryKeyring};
+///
+/// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
+/// let mut stream = envelope.stream_encryptor(Aad::none())?;
+/// let (mut message, mut out) = (Vec::new(), [0; 20_000]);
+/// for piece in [&b"four score"[..], b" and seven"] {
+///     let mut rest = piece;
+///     while !rest.is_empty() {
+///         let progress = stream.update(rest, &mut out)?;
+///         rest = &rest[progress.consumed..];
+///         message.extend_from_slice(&out[..progress.produced]);
+///     }
+/// }
+/// loop {
+///     match stream.finish(&mut out)? {
+///         0 => break,
+///         len => message.extend_from_slice(&out[..len]),
+///     }
+/// }
+/// assert_eq!(envelope.decrypt(&message, Aad::none())?, b"four score and seven");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a message is whole only once `finish` has answered 0"]
+pub struct StreamEncryptor {
+    chunks: ChunkStream<ChunkEncryptor>,
+}
+
+impl StreamEncryptor {
+    /// A stream of `start`, which ends with the body's prefix, and the chunks.
+    pub(crate) fn new(
+        encryptor: ChunkEncryptor,
+        start: Vec<u8>,
+        workers: Option<Arc<dyn Workers>>,
+    ) -> Self {
+        StreamEncryptor { chunks: ChunkStream::new(encryptor, start, workers) }
+    }
+
+    /// Encrypts from `plaintext` to `out` as much as there is and fits. If neither is empty,
+    /// something is consumed or produced.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MessageTooLong`] at 4 PiB, from then on for ever; [`Error::Ended`] after
+    /// [`finish`](Self::finish).
+    pub fn update(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<Progress, Error> {
+        self.chunks.update(plaintext, out)
+    }
+
+    /// Ends the plaintext and writes the rest of the message to `out`: call it until it answers 0,
+    /// with room for at least one byte.
+    ///
+    /// # Errors
+    ///
+    /// What [`update`](Self::update) failed with before.
+    pub fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+        self.chunks.finish(out)
+    }
+
+    /// Whether the whole message was given out.
+    pub fn is_finished(&self) -> bool {
+        self.chunks.is_finished()
+    }
+
+    /// What goes out before the first chunk, if none of it has gone yet.
+    #[cfg(feature = "std")]
+    pub(crate) fn take_start(&mut self) -> Vec<u8> {
+        self.chunks.take_start()
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn into_chunks(self) -> ChunkStream<ChunkEncryptor> {
+        self.chunks
+    }
+}
+
+impl Direction for ChunkEncryptor {
+    const IN: usize = CHUNK_LEN;
+    const OUT: usize = ENCRYPTED_CHUNK_LEN;
+    const SECRET_INPUT: bool = true;
+
+    fn run(
+        &self,
+        first: u64,
+        input: &[u8],
+        out: &mut [u8],
+        workers: Option<&dyn Workers>,
+    ) -> (usize, Option<Error>) {
+        match run::encrypt_into(self, first, input, out, workers) {
+            Ok(()) => (out.len(), None),
+            Err(error) => (0, Some(error)),
+        }
+    }
+
+    fn chunk(&self, index: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
+        let tag = self.encrypt_in_place(index, buffer)?;
+        buffer.extend_from_slice(&tag);
+        Ok(())
+    }
+
+    fn check_last(&self, _: u64, _: &[u8]) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for StreamEncryptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamEncryptor").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,280 @@
+//! Any part of a message alone: which bytes hold it, and what they say.
+
+use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
+use crate::body::{ChunkDecryptor, run};
+use crate::error::Error;
+use crate::workers::Workers;
+use alloc::sync::Arc;
+use alloc::vec;
+use core::fmt;
+use core::ops::Range;
+use zeroize::{Zeroize, Zeroizing};
+
+const CHUNK: u64 = CHUNK_LEN as u64;
+
+/// Decrypts any part of a message without the rest, and without any I/O: plan, fetch, decrypt.
+/// Made by [`Envelope::range_decryptor`](crate::Envelope::range_decryptor).
+///
+/// For object stores with ranged requests:
+///
+/// ```
+/// # fn main() -> Result<(), envelock::Error> {
+/// use envelock::{Aad, Envelope, MemoryKeyring, MessageStart};
+///
+/// let envelope = Envelope::new(MemoryKeyring::create("videos")?);
+/// let object = envelope.encrypt(&vec![7; 100_000], Aad::none())?;
+/// let get = |range: std::ops::Range<u64>| object[range.start as usize..range.end as usize].to_vec();
+///
+/// let mut start = MessageStart::new(); // 4 KiB hold nearly every start
+/// start.update(&get(0..4096))?;
+/// let total = object.len() as u64; // as the answer to that request says
+/// let message = envelope.range_decryptor(&start, total, Aad::none())?;
+///
+/// let plan = message.plan(70_000..70_010);
+/// let mut bytes = get(plan.encrypted());
+/// assert_eq!(message.decrypt_in_place(&plan, &mut bytes)?, [7; 10]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # How long is it?
+///
+/// Each chunk is verified with its place. The length of the message is another matter: until its
+/// last chunk has been verified at the place that the length says, that length is a claim of
+/// whoever stores it. So [`unverified_len`](Self::unverified_len) is named so, a plan that reaches
+/// beyond the end contains the last chunk, and what a plan yields is authentic, whatever the rest
+/// of the message is.
+pub struct RangeDecryptor {
+    decryptor: ChunkDecryptor,
+    workers: Option<Arc<dyn Workers>>,
+    body_offset: u64,
+    body_len: u64,
+    plaintext_len: u64,
+}
+
+/// Which bytes of a message hold a range of its plaintext; made by [`RangeDecryptor::plan`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RangePlan {
+    /// The plaintext asked for, as far as the message has any.
+    plaintext: Range<u64>,
+    /// The chunks it stands in.
+    chunks: Range<u64>,
+    /// Where they are.
+    encrypted: Range<u64>,
+}
+
+impl RangePlan {
+    /// The bytes to fetch: offsets in the message, or in the body if the header is kept apart.
+    pub fn encrypted(&self) -> Range<u64> {
+        self.encrypted.clone()
+    }
+
+    /// Length in bytes of what is to be fetched.
+    pub fn encrypted_len(&self) -> u64 {
+        self.encrypted.end.saturating_sub(self.encrypted.start)
+    }
+
+    /// The plaintext that they hold. It is shorter than what was asked for only if the message ends
+    /// before; that is proven by decrypting this plan.
+    pub fn plaintext(&self) -> Range<u64> {
+        self.plaintext.clone()
+    }
+
+    /// Length in bytes of that plaintext.
+    pub fn plaintext_len(&self) -> u64 {
+        self.plaintext.end.saturating_sub(self.plaintext.start)
+    }
+}
+
+impl RangeDecryptor {
+    pub(crate) fn new(
+        decryptor: ChunkDecryptor,
+        workers: Option<Arc<dyn Workers>>,
+        body_offset: u64,
+        body_len: u64,
+    ) -> Result<Self, Error> {
+        let plaintext_len = layout::plaintext_len(body_len)?;
+        Ok(RangeDecryptor { decryptor, workers, body_offset, body_len, plaintext_len })
+    }
+
+    /// Length in bytes of the plaintext, going by the length that was given for the message.
+    ///
+    /// It is true once [`plan_end`](Self::plan_end), or any plan that contains the last chunk, was
+    /// decrypted.
+    pub fn unverified_len(&self) -> u64 {
+        self.plaintext_len
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn workers(&self) -> Option<&dyn Workers> {
+        self.workers.as_deref()
+    }
+
+    /// Whether decrypting `plan` proves the length.
+    pub fn proves_len(&self, plan: &RangePlan) -> bool {
+        plan.chunks.end > self.last_chunk()
+    }
+
+    /// Plans for a range of the plaintext: the chunks it touches. A range that goes beyond the end
+    /// is cut there, and its plan has the last chunk as well, which proves that the end is there.
+    pub fn plan(&self, plaintext: Range<u64>) -> RangePlan {
+        let beyond = plaintext.end > self.plaintext_len && !plaintext.is_empty();
+        let end = plaintext.end.min(self.plaintext_len);
+        let start = plaintext.start.min(end);
+        let last = self.last_chunk();
+        let first = start.checked_div(CHUNK).unwrap_or_default();
+        let chunks = if beyond {
+            first..last.saturating_add(1)
+        } else if start == end {
+            first..first
+        } else {
+            first..end.div_ceil(CHUNK)
+        };
+        let encrypted = self.offset(chunks.start)..self.offset(chunks.end);
+        RangePlan { plaintext: start..end, chunks, encrypted }
+    }
+
+    /// Plans for the last chunk alone, and none of its plaintext: decrypting it proves the length.
+    pub fn plan_end(&self) -> RangePlan {
+        let last = self.last_chunk();
+        let encrypted = self.offset(last)..self.offset(last.saturating_add(1));
+        let end = self.plaintext_len;
+        RangePlan { plaintext: end..end, chunks: last..last.saturating_add(1), encrypted }
+    }
+
+    /// Verifies and decrypts what was fetched for `plan`, and returns the plaintext, which is moved
+    /// to the start of `encrypted`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BufferLength`] if `encrypted` has another length than the plan's;
+    /// [`Error::Authentication`] if a chunk does not verify. All of `encrypted` is then wiped.
+    pub fn decrypt_in_place<'b>(
+        &self,
+        plan: &RangePlan,
+        encrypted: &'b mut [u8],
+    ) -> Result<&'b mut [u8], Error> {
+        check_len(encrypted, plan.encrypted_len())?;
+        let mut end = 0_usize;
+        for (index, start) in plan.chunks.clone().zip((0_usize..).step_by(ENCRYPTED_CHUNK_LEN)) {
+            let stop = encrypted.len().min(start.saturating_add(ENCRYPTED_CHUNK_LEN));
+            let chunk = encrypted.get_mut(start..stop).unwrap_or_default();
+            let len = match self.decryptor.decrypt_in_place(index, chunk) {
+                Ok(plaintext) => plaintext.len(),
+                Err(error) => {
+                    encrypted.zeroize();
+                    return Err(error);
+                }
+            };
+            if end != start {
+                encrypted.copy_within(start..start.saturating_add(len), end);
+            }
+            end = end.saturating_add(len);
+        }
+        // Chunks that moved left their last bytes behind.
+        encrypted.get_mut(end..).unwrap_or_default().zeroize();
+        let skip = self.skip(plan);
+        let len = usize::try_from(plan.plaintext_len()).unwrap_or(usize::MAX);
+        Ok(encrypted.get_mut(skip..skip.saturating_add(len)).unwrap_or_default())
+    }
+
+    /// Verifies and decrypts what was fetched for `plan` into `out`, which has exactly the length
+    /// of its plaintext.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt_in_place`](Self::decrypt_in_place), for either buffer; `out` is then wiped.
+    pub fn decrypt_into(
+        &self,
+        plan: &RangePlan,
+        encrypted: &[u8],
+        out: &mut [u8],
+    ) -> Result<(), Error> {
+        check_len(encrypted, plan.encrypted_len())?;
+        check_len(out, plan.plaintext_len())?;
+        let decrypted = self.decrypt_pieces(plan, encrypted, out);
+        if decrypted.is_err() {
+            out.zeroize();
+        }
+        decrypted
+    }
+
+    /// Chunks that are wanted whole go straight to `out`; of the others a part is copied.
+    fn decrypt_pieces(
+        &self,
+        plan: &RangePlan,
+        mut encrypted: &[u8],
+        mut out: &mut [u8],
+    ) -> Result<(), Error> {
+        let mut index = plan.chunks.start;
+        let mut skip = self.skip(plan);
+        while !encrypted.is_empty() {
+            let whole = if skip == 0 { whole_chunks(encrypted.len(), out.len()) } else { 0 };
+            let chunks = whole.max(1);
+            let taken = chunks.saturating_mul(ENCRYPTED_CHUNK_LEN).min(encrypted.len());
+            let (run, encrypted_rest) = encrypted.split_at(taken);
+            if whole > 0 {
+                let (room, rest) = out.split_at_mut(plain_len(run.len(), chunks).min(out.len()));
+                let workers = self.workers.as_deref();
+                let decrypted = run::decrypt_into(&self.decryptor, index, run, room, workers);
+                decrypted.failure.map_or(Ok(()), Err)?;
+                out = rest;
+            } else {
+                let mut chunk = Zeroizing::new(vec![0; plain_len(run.len(), 1)]);
+                self.decryptor.decrypt_into(index, run, &mut chunk)?;
+                let wanted = chunk.get(skip..).unwrap_or_default();
+                let (room, rest) = out.split_at_mut(wanted.len().min(out.len()));
+                room.copy_from_slice(wanted.get(..room.len()).unwrap_or_default());
+                skip = 0;
+                out = rest;
+            }
+            encrypted = encrypted_rest;
+            index = index.saturating_add(chunks as u64);
+        }
+        Ok(())
+    }
+
+    /// How much of the first chunk of a plan stands before what is wanted.
+    fn skip(&self, plan: &RangePlan) -> usize {
+        let first = plan.chunks.start.saturating_mul(CHUNK);
+        usize::try_from(plan.plaintext.start.saturating_sub(first)).unwrap_or(usize::MAX)
+    }
+
+    fn last_chunk(&self) -> u64 {
+        self.plaintext_len.checked_div(CHUNK).unwrap_or_default()
+    }
+
+    /// Offset of chunk `index` in what is fetched from; of the one behind the last, the end.
+    fn offset(&self, index: u64) -> u64 {
+        let offset = layout::chunk_offset(index).unwrap_or(u64::MAX).min(self.body_len);
+        self.body_offset.saturating_add(offset)
+    }
+}
+
+/// How many chunks at the start of `encrypted_len` bytes are wanted whole. The last chunk of a
+/// message, shorter than the others, is one of them if there is room for all of it.
+fn whole_chunks(encrypted_len: usize, room: usize) -> usize {
+    let chunks = encrypted_len.div_ceil(ENCRYPTED_CHUNK_LEN);
+    if plain_len(encrypted_len, chunks) <= room {
+        return chunks;
+    }
+    room.checked_div(CHUNK_LEN).unwrap_or_default().min(chunks)
+}
+
+fn plain_len(encrypted_len: usize, chunks: usize) -> usize {
+    encrypted_len.saturating_sub(chunks.saturating_mul(TAG_LEN))
+}
+
+fn check_len(buffer: &[u8], needed: u64) -> Result<(), Error> {
+    let needed = usize::try_from(needed).map_err(|_| Error::MessageTooLong)?;
+    let len = buffer.len();
+    if len == needed { Ok(()) } else { Err(Error::BufferLength { len, needed }) }
+}
+
+impl fmt::Debug for RangeDecryptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RangeDecryptor")
+            .field("unverified_len", &self.plaintext_len)
+            .finish_non_exhaustive()
+    }
+}

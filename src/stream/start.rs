@@ -1,0 +1,141 @@
+//! What must be known of a message before its first chunk: the header and 56 bytes.
+
+use crate::body::layout::{MIN_BODY_LEN, PREFIX_LEN};
+use crate::error::{Error, Part};
+use crate::format::{Header, MIN_HEADER_LEN};
+use alloc::vec::Vec;
+
+/// The first bytes of a message, gathered piece by piece: its header, and of its body salt and
+/// commitment.
+///
+/// Takes memory for what came, never for what a header declares.
+///
+/// ```
+/// # fn main() -> Result<(), envelock::Error> {
+/// use envelock::{Aad, Envelope, MemoryKeyring, MessageStart};
+///
+/// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
+/// let message = envelope.encrypt(b"four score", Aad::none())?;
+///
+/// let mut start = MessageStart::new();
+/// let taken = start.update(&message)?; // or in as many pieces as there are
+/// let mut stream = envelope.stream_decryptor(&start, Aad::none())?;
+/// let mut plaintext = [0; 100];
+/// let _ = stream.update(&message[taken..], &mut plaintext)?;
+/// let len = stream.finish(&mut plaintext)?;
+/// assert_eq!(plaintext[..len], *b"four score");
+/// assert_eq!(stream.finish(&mut plaintext)?, 0); // now it is known that nothing is missing
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct MessageStart {
+    bytes: Vec<u8>,
+    /// Length of the header, once all of it is there and parses.
+    header_len: Option<usize>,
+    /// How many bytes there must be before it is worth looking again.
+    needed: usize,
+    detached: bool,
+}
+
+impl MessageStart {
+    /// For a message that begins with its header.
+    pub fn new() -> Self {
+        MessageStart {
+            bytes: Vec::new(),
+            header_len: None,
+            needed: MIN_HEADER_LEN,
+            detached: false,
+        }
+    }
+
+    /// For a body whose header is kept apart.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the header; [`Error::DetachedHeaderLength`] if anything follows it.
+    pub fn detached(header: &[u8]) -> Result<Self, Error> {
+        let header = Header::parse_detached(header)?;
+        let needed = header.len().saturating_add(PREFIX_LEN);
+        let bytes = header.as_bytes().to_vec();
+        Ok(MessageStart { bytes, header_len: Some(header.len()), needed, detached: true })
+    }
+
+    /// Takes what belongs to the start of the message from `bytes`, and answers how much that is;
+    /// what is behind it belongs to the chunks.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the header.
+    pub fn update(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        let mut taken = 0_usize;
+        loop {
+            let rest = bytes.get(taken..).unwrap_or_default();
+            let piece = rest.get(..self.missing()).unwrap_or(rest);
+            if piece.is_empty() {
+                return Ok(taken);
+            }
+            self.bytes.extend_from_slice(piece);
+            taken = taken.saturating_add(piece.len());
+            self.look()?;
+        }
+    }
+
+    /// How many bytes are missing for sure: 0 once the start is complete. Before the header's
+    /// length is known, more may be missing afterwards.
+    pub fn missing(&self) -> usize {
+        self.needed.saturating_sub(self.bytes.len())
+    }
+
+    /// Length in bytes of the header, once it is known.
+    pub fn header_len(&self) -> Option<usize> {
+        self.header_len
+    }
+
+    /// The header, once all of it is there. **Unverified.**
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it; [`Error::Truncated`] if a part is missing.
+    pub fn header(&self) -> Result<Header<'_>, Error> {
+        Header::parse(&self.bytes)
+    }
+
+    /// Offset of the body in the message.
+    pub(crate) fn body_offset(&self, header: &Header<'_>) -> u64 {
+        if self.detached { 0 } else { header.len() as u64 }
+    }
+
+    /// Salt and commitment.
+    pub(crate) fn prefix(&self, header: &Header<'_>) -> Result<&[u8; PREFIX_LEN], Error> {
+        let there = self.bytes.get(header.len()..).unwrap_or_default();
+        let len = there.len() as u64;
+        there.first_chunk().ok_or(Error::Truncated { part: Part::Body, len, needed: MIN_BODY_LEN })
+    }
+
+    /// Looks for the header's length once there are enough bytes for it.
+    fn look(&mut self) -> Result<(), Error> {
+        if self.header_len.is_some() || self.missing() > 0 {
+            return Ok(());
+        }
+        match Header::parse(&self.bytes) {
+            Ok(header) => {
+                let len = header.len();
+                self.header_len = Some(len);
+                self.needed = len.saturating_add(PREFIX_LEN);
+                Ok(())
+            }
+            Err(Error::Truncated { needed, .. }) => {
+                self.needed = usize::try_from(needed).unwrap_or(usize::MAX);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Default for MessageStart {
+    fn default() -> Self {
+        MessageStart::new()
+    }
+}

@@ -1,0 +1,44 @@
+//! Who works on the chunks of a body: the calling thread, or several.
+
+/// Threads that share the work on one body; given by [`Envelope::with_workers`].
+///
+/// With feature `parallel`, `Envelope::in_parallel` brings rayon's. For another pool, implement
+/// this: it is all that envelock asks of one.
+///
+/// [`Envelope::with_workers`]: crate::Envelope::with_workers
+pub trait Workers: Send + Sync {
+    /// Runs both, at the same time if it can, and returns when both have returned.
+    ///
+    /// What was not run when this returns is run by the caller. Either may call this again.
+    fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send));
+
+    /// Runs `here` on the calling thread and `elsewhere` meanwhile on another, if it can.
+    ///
+    /// For input and output beside the work. By default one runs after the other.
+    fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
+        elsewhere();
+        here();
+    }
+
+    /// How many threads there are, as far as is known: buffers are sized by it.
+    fn threads(&self) -> usize {
+        2
+    }
+}
+
+/// Runs both closures by `workers`, and returns what both returned.
+pub(crate) fn join<A: Send, B: Send>(
+    workers: &dyn Workers,
+    mut one: impl FnMut() -> A + Send,
+    mut other: impl FnMut() -> B + Send,
+) -> (A, B) {
+    let (mut a, mut b) = (None, None);
+    let mut run_one = || {
+        let _ = a.get_or_insert_with(&mut one);
+    };
+    let mut run_other = || {
+        let _ = b.get_or_insert_with(&mut other);
+    };
+    workers.join(&mut run_one, &mut run_other);
+    (a.unwrap_or_else(one), b.unwrap_or_else(other))
+}
