@@ -37,6 +37,7 @@ mod observe;
 mod os_random;
 #[cfg(feature = "parallel")]
 mod parallel;
+mod plain_buffer;
 mod policy;
 mod random;
 mod stream;

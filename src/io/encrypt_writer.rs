@@ -4,6 +4,7 @@ use super::batch;
 use super::error::{Latch, is_transient, uninterrupted};
 use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::error::Error;
+use crate::plain_buffer::PlainBuffer;
 use crate::stream::StreamEncryptor;
 use crate::workers::Workers;
 use alloc::sync::Arc;
@@ -11,7 +12,6 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use std::io::{self, Write};
-use zeroize::Zeroizing;
 
 /// Encrypts what is written to it and writes the message to a sink; made by
 /// [`Envelope::encrypt_writer`](crate::Envelope::encrypt_writer).
@@ -51,7 +51,7 @@ pub struct EncryptWriter<W> {
     stream: StreamEncryptor,
     workers: Option<Arc<dyn Workers>>,
     /// Plaintext that waits for a full batch, where several threads share the work.
-    gathered: Zeroizing<Vec<u8>>,
+    gathered: PlainBuffer,
     /// What goes to the sink, and what comes behind it.
     outgoing: Outgoing,
     following: Outgoing,
@@ -99,7 +99,7 @@ impl<W: Write> EncryptWriter<W> {
         mut stream: StreamEncryptor,
         workers: Option<Arc<dyn Workers>>,
     ) -> Self {
-        let gathered = Zeroizing::new(Vec::new());
+        let gathered = PlainBuffer::default();
         let start = stream.take_start();
         let outgoing = Outgoing { start: 0, end: start.len(), bytes: start };
         let following = Outgoing::default();

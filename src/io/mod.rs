@@ -20,7 +20,7 @@ pub use seek_reader::SeekReader;
 use crate::workers::Workers;
 
 /// Chunks that a buffer holds: enough that system calls and cache lines do not show.
-const CHUNKS: usize = 8;
+const CHUNKS: usize = 4;
 
 /// Chunks of a buffer for each thread that shares the work.
 const CHUNKS_PER_THREAD: usize = 16;

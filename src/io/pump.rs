@@ -2,13 +2,11 @@
 
 use super::batch;
 use super::error::{Latch, uninterrupted};
+use crate::plain_buffer::PlainBuffer;
 use crate::stream::{ChunkStream, Direction};
 use crate::workers::Workers;
 use alloc::sync::Arc;
-use alloc::vec;
-use alloc::vec::Vec;
 use std::io::{self, Read};
-use zeroize::Zeroizing;
 
 /// The first buffer, so that a short message does not cost a long one.
 const FIRST_LEN: usize = 4096;
@@ -19,7 +17,7 @@ const MIN_OUTPUT_LEN: usize = 512;
 /// Bytes of which those from `start` to `end` count. Wiped on drop, and never grown in place.
 #[derive(Default)]
 struct Buffer {
-    bytes: Zeroizing<Vec<u8>>,
+    bytes: PlainBuffer,
     start: usize,
     end: usize,
 }
@@ -47,7 +45,7 @@ impl Buffer {
     /// Makes it `len` bytes long, with `filled` at its start.
     fn refill(&mut self, len: usize, filled: &[u8]) {
         if self.bytes.len() < len {
-            self.bytes = Zeroizing::new(vec![0; len]);
+            self.bytes = PlainBuffer::zeros(len);
         }
         if let Some(room) = self.bytes.get_mut(..filled.len()) {
             room.copy_from_slice(filled);

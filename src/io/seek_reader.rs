@@ -3,11 +3,9 @@
 use super::{RangeReader, ReadAt};
 use crate::body::layout::CHUNK_LEN;
 use crate::error::Error;
-use alloc::vec;
-use alloc::vec::Vec;
+use crate::plain_buffer::PlainBuffer;
 use core::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
-use zeroize::Zeroizing;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 
@@ -22,14 +20,14 @@ pub struct SeekReader<S> {
     message: RangeReader<S>,
     position: u64,
     /// The plaintext of one chunk, and which.
-    chunk: Zeroizing<Vec<u8>>,
+    chunk: PlainBuffer,
     chunk_len: usize,
     chunk_index: Option<u64>,
 }
 
 impl<S: ReadAt> SeekReader<S> {
     pub(super) fn new(message: RangeReader<S>) -> Self {
-        let chunk = Zeroizing::new(Vec::new());
+        let chunk = PlainBuffer::default();
         SeekReader { message, position: 0, chunk, chunk_len: 0, chunk_index: None }
     }
 
@@ -60,7 +58,7 @@ impl<S: ReadAt> BufRead for SeekReader<S> {
         if self.chunk_index != Some(index) {
             self.chunk_index = None;
             if self.chunk.is_empty() {
-                self.chunk = Zeroizing::new(vec![0; CHUNK_LEN]);
+                self.chunk = PlainBuffer::zeros(CHUNK_LEN);
             }
             let offset = index.saturating_mul(CHUNK);
             self.chunk_len = self.message.read_at(&mut self.chunk, offset)?;

@@ -3,11 +3,11 @@
 use super::Progress;
 use crate::body::layout::{ENCRYPTED_CHUNK_LEN, MAX_CHUNKS};
 use crate::error::Error;
+use crate::plain_buffer::PlainBuffer;
 use crate::workers::Workers;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Deref;
-use zeroize::Zeroizing;
 
 /// One direction: what a full chunk is before and after, and how it becomes so.
 pub(crate) trait Direction: Send + Sync {
@@ -50,7 +50,7 @@ pub(crate) struct ChunkStream<D> {
     workers: Option<Arc<dyn Workers>>,
     /// The number of the chunk that is gathered, or comes next.
     next: u64,
-    buffer: Zeroizing<Vec<u8>>,
+    buffer: PlainBuffer,
     phase: Phase,
     ended: bool,
     failure: Option<Error>,
@@ -60,7 +60,7 @@ impl<D: Direction> ChunkStream<D> {
     /// A stream that gives out `start`, then chunks from number 0 on.
     pub(crate) fn new(direction: D, start: Vec<u8>, workers: Option<Arc<dyn Workers>>) -> Self {
         let phase = Phase::Giving { given: 0 };
-        let buffer = Zeroizing::new(start);
+        let buffer = PlainBuffer::from(start);
         ChunkStream { direction, workers, next: 0, buffer, phase, ended: false, failure: None }
     }
 
@@ -210,7 +210,7 @@ impl<D: Direction> ChunkStream<D> {
         {
             let wanted = if D::SECRET_INPUT { ENCRYPTED_CHUNK_LEN } else { needed };
             let capacity = wanted.next_power_of_two().clamp(MIN_BUFFER_LEN, ENCRYPTED_CHUNK_LEN);
-            let mut larger = Zeroizing::new(Vec::with_capacity(capacity));
+            let mut larger = PlainBuffer::with_capacity(capacity);
             larger.extend_from_slice(self.buffer.deref());
             self.buffer = larger;
         }

@@ -3,12 +3,12 @@
 use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
 use crate::body::{ChunkDecryptor, run};
 use crate::error::Error;
+use crate::plain_buffer::PlainBuffer;
 use crate::workers::Workers;
 use alloc::sync::Arc;
-use alloc::vec;
 use core::fmt;
 use core::ops::Range;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 
@@ -220,7 +220,7 @@ impl RangeDecryptor {
                 decrypted.failure.map_or(Ok(()), Err)?;
                 out = rest;
             } else {
-                let mut chunk = Zeroizing::new(vec![0; plain_len(run.len(), 1)]);
+                let mut chunk = PlainBuffer::zeros(plain_len(run.len(), 1));
                 self.decryptor.decrypt_into(index, run, &mut chunk)?;
                 let wanted = chunk.get(skip..).unwrap_or_default();
                 let (room, rest) = out.split_at_mut(wanted.len().min(out.len()));

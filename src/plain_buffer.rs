@@ -1,0 +1,52 @@
+//! A buffer that may hold plaintext, wiped on drop.
+
+use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
+
+/// Bytes that are wiped on drop, what stands behind the length included. As fast as a fill, where
+/// `Zeroize` goes byte by byte: a stream of a megabyte would spend a tenth of its time there.
+///
+/// Grow it by [`with_capacity`](Self::with_capacity) and a copy: `Vec` itself would leave the old
+/// bytes behind.
+#[derive(Default)]
+pub(crate) struct PlainBuffer(Vec<u8>);
+
+impl PlainBuffer {
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        PlainBuffer(Vec::with_capacity(capacity))
+    }
+
+    /// `len` zero bytes.
+    pub(crate) fn zeros(len: usize) -> Self {
+        PlainBuffer(alloc::vec![0; len])
+    }
+}
+
+impl From<Vec<u8>> for PlainBuffer {
+    fn from(bytes: Vec<u8>) -> Self {
+        PlainBuffer(bytes)
+    }
+}
+
+impl Deref for PlainBuffer {
+    type Target = Vec<u8>;
+
+    fn deref(&self) -> &Vec<u8> {
+        &self.0
+    }
+}
+
+impl DerefMut for PlainBuffer {
+    fn deref_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+}
+
+impl Drop for PlainBuffer {
+    fn drop(&mut self) {
+        self.0.clear();
+        // Up to the capacity: nothing is allocated.
+        self.0.resize(self.0.capacity(), 0);
+        zeroize::optimization_barrier(self.0.as_slice());
+    }
+}
