@@ -118,6 +118,7 @@ impl RangeDecryptor {
     /// Plans for a range of the plaintext: the chunks it touches. A range that goes beyond the end
     /// is cut there, and its plan has the last chunk as well, which proves that the end is there.
     pub fn plan(&self, plaintext: Range<u64>) -> RangePlan {
+        // SPEC B-PART
         let beyond = plaintext.end > self.plaintext_len && !plaintext.is_empty();
         let end = plaintext.end.min(self.plaintext_len);
         let start = plaintext.start.min(end);
