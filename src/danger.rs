@@ -7,6 +7,7 @@ pub use crate::body::{ChunkDecryptor, ChunkEncryptor, layout};
 
 use crate::body;
 use crate::crypto::kdf;
+use crate::crypto::provider::Provider;
 use crate::error::Error;
 use crate::format::Suite;
 use alloc::vec;
@@ -28,7 +29,26 @@ pub fn chunk_encryptor(
     salt: &[u8; layout::SALT_LEN],
     context: &[u8],
 ) -> Result<ChunkEncryptor, Error> {
-    ChunkEncryptor::new(suite, input_key, salt, [context, &[]])
+    chunk_encryptor_with_provider(Provider::default(), suite, input_key, salt, context)
+}
+
+/// [`chunk_encryptor`] with the AEADs of `provider`, to compare providers.
+///
+/// # Security
+///
+/// As [`chunk_encryptor`].
+///
+/// # Errors
+///
+/// As [`chunk_encryptor`].
+pub fn chunk_encryptor_with_provider(
+    provider: Provider,
+    suite: Suite,
+    input_key: &[u8],
+    salt: &[u8; layout::SALT_LEN],
+    context: &[u8],
+) -> Result<ChunkEncryptor, Error> {
+    ChunkEncryptor::new(provider, suite, input_key, salt, [context, &[]])
 }
 
 /// Sets up the decryption of one body under `input_key`, chunk by chunk. `prefix` is the body's
@@ -48,7 +68,26 @@ pub fn chunk_decryptor(
     prefix: &[u8; layout::PREFIX_LEN],
     context: &[u8],
 ) -> Result<ChunkDecryptor, Error> {
-    ChunkDecryptor::new(suite, input_key, prefix, [context, &[]])
+    chunk_decryptor_with_provider(Provider::default(), suite, input_key, prefix, context)
+}
+
+/// [`chunk_decryptor`] with the AEADs of `provider`, to compare providers.
+///
+/// # Security
+///
+/// As [`chunk_decryptor`].
+///
+/// # Errors
+///
+/// As [`chunk_decryptor`].
+pub fn chunk_decryptor_with_provider(
+    provider: Provider,
+    suite: Suite,
+    input_key: &[u8],
+    prefix: &[u8; layout::PREFIX_LEN],
+    context: &[u8],
+) -> Result<ChunkDecryptor, Error> {
+    ChunkDecryptor::new(provider, suite, input_key, prefix, [context, &[]])
 }
 
 /// Encrypts a whole body under an explicit key and salt.

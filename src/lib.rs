@@ -54,6 +54,7 @@ pub mod spec {
 }
 
 pub use aad::{Aad, AadPairs};
+pub use crypto::provider::Provider;
 pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 pub use envelope::{Envelope, Rewrap, RewrapOptions, WithRng, body_len, inspect, plaintext_len};
 pub use error::{AadFault, Error, Part};

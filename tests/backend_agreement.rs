@@ -1,13 +1,16 @@
 //! Judges that every CPU back end makes the same bytes: one digest over all that the body layer
 //! and the envelope produce, a constant in this file (THREATS 45, figure G21).
 //!
-//! `tests/backend_agreement.sh` runs it under each back end. `ENVELOCK_AGREEMENT=full` takes all
-//! 64 alignments of each length and a million random cases instead of a sample.
+//! `tests/backend_agreement.sh` runs it under each back end of each provider of the AEADs.
+//! `ENVELOCK_AGREEMENT=full` takes all 64 alignments of each length and a million random cases
+//! instead of a sample.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use envelock::rand_core::{Rng, SeedableRng};
-use envelock::{Aad, Envelope, KeyVersion, MasterKey, MemoryKeyring, RewrapOptions, Suite, danger};
+use envelock::{
+    Aad, Envelope, KeyVersion, MasterKey, MemoryKeyring, Provider, RewrapOptions, Suite, danger,
+};
 use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha512};
 
@@ -189,6 +192,7 @@ fn every_back_end_makes_the_same_bytes() {
     }
     let digest = bench.digest.finalize();
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    println!("agreement: {} cases, digest {digest}", bench.cases);
+    let provider = Provider::default();
+    println!("agreement: {provider}, {} cases, digest {digest}", bench.cases);
     assert_eq!(digest, if full { FULL } else { SAMPLE });
 }

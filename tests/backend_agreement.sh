@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Judges that every CPU back end makes the same bytes: runs tests/backend_agreement.rs, whose
-# digest is a constant, with what this CPU offers, with AES-NI and no VAES, and with the portable
-# code (THREATS 45; G21). `sample` as its argument takes a sample of the cases.
+# Judges that every CPU back end of every provider makes the same bytes: runs
+# tests/backend_agreement.rs, whose digest is a constant, with what this CPU offers, with AES-NI
+# and no VAES, and with the portable code, then the same of AWS-LC (THREATS 45; G21). `sample` as
+# its argument takes a sample of the cases. AWS-LC without AES instructions is sampled always: all
+# cases take it two minutes, most of them in code that does not know how its buffers are aligned.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/constant_time/workspace.sh"
 
@@ -36,4 +38,35 @@ prepare
 changed_copy cpufeatures src/x86.rs 's/("vaes", "zmm", 1, ecx, 9)/("vaes", "zmm", 0, ecx, 16)/'
 judge aes-ni-without-vaes "$flags" "aes=true vaes=false*"
 ((ran >= 2)) || fail "only $ran back end ran"
-echo "$ran back ends, one digest"
+
+# aws_lc MODE NAME OPENSSL_IA32CAP: AWS-LC, the features of the CPU that the variable masks hidden from
+# it. All runs are of one binary. The variable must not be empty: AWS-LC takes that for a number.
+aws_lc() {
+    local mode=$1 name=$2 mask=$3 out
+    if ! out=$(OPENSSL_ia32cap=$mask ENVELOCK_AGREEMENT=$mode "$aws_lc_test" --nocapture 2>&1); then
+        echo "$out"
+        fail "aws-lc-rs, $name, makes other bytes"
+    fi
+    grep -q 'agreement: aws-lc-rs, ' <<<"$out" || fail "aws-lc-rs was not what ran: $out"
+    echo "aws-lc-rs, $name: $(grep -o 'agreement: .*' <<<"$out" | cut -c 1-71)"
+    ran=$((ran + 1))
+}
+
+prepare
+cd "$work/constant_time"
+export RUSTFLAGS=$flags CARGO_TARGET_DIR=$target/aws-lc-rs
+aws_lc_test=$(cargo test --quiet --release --features aws-lc-rs --test backend_agreement --no-run \
+    --message-format json | sed -nE 's/.*"executable":"([^"]*backend_agreement[^"]*)".*/\1/p')
+[[ -x $aws_lc_test ]] || fail "no test was built with aws-lc-rs"
+aws_lc $mode detected '~0x0'
+if [[ $(uname -m) == x86_64 ]]; then
+    # Bits of CPUID as AWS-LC has them in two words of 64 bits: leaf 1 (EDX, ECX), then leaf 7
+    # (EBX, ECX). It dies of a feature asked for that the CPU has not, which shows that it reads
+    # the variable.
+    ! (OPENSSL_ia32cap=0xffffffffffffffff "$aws_lc_test"; exit $?) >/dev/null 2>&1 ||
+        fail "AWS-LC does not read OPENSSL_ia32cap any more: no back end of it can be forced"
+    aws_lc $mode 'AES-NI without VAES and AVX-512' ':~0x60000010000'
+    aws_lc sample 'SSSE3 without AES-NI and AVX2' '~0x1200000200000000:~0x60000010020'
+    aws_lc sample portable '~0x1208020200000000:~0x60000010020'
+fi
+echo "$ran back ends of two providers, one digest"

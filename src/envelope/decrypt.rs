@@ -160,7 +160,7 @@ impl<K: Keyring> Envelope<K> {
         let mut data_key = DataKey::empty();
         self.unwrap_first(header, &mut data_key)?;
         let context = [&header.core().as_bytes()[..], aad.as_bytes()];
-        ChunkDecryptor::new(header.suite(), data_key.expose(), prefix, context)
+        ChunkDecryptor::new(self.provider, header.suite(), data_key.expose(), prefix, context)
     }
 
     /// Unwraps the first slot that opens (SPEC O-ORDER).

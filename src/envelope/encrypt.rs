@@ -144,7 +144,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
             let message =
                 Begun { suite, id_random, data_key: &data_key, plaintext_len, reused: true };
             // Its batch may have ended since, or its version been disabled: a fresh key will do.
-            if let Ok(encryptor) = message.write(keyring, header, aad, &mut pool) {
+            if let Ok(encryptor) = message.write(self.envelope, header, aad, &mut pool) {
                 return Ok(encryptor);
             }
         }
@@ -155,7 +155,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         let mut id_random = [0; 8];
         pool.try_fill_bytes(&mut id_random)?;
         let message = Begun { suite, id_random, data_key: &data_key, plaintext_len, reused: false };
-        message.write(keyring, header, aad, &mut pool)
+        message.write(self.envelope, header, aad, &mut pool)
     }
 }
 
@@ -172,7 +172,7 @@ impl Begun<'_> {
     /// Has the data key wrapped into `header`, and sets up the body's encryption.
     fn write<K: Keyring, R: TryCryptoRng + ?Sized>(
         &self,
-        keyring: &K,
+        envelope: &Envelope<K>,
         header: &mut [u8],
         aad: Aad<'_>,
         pool: &mut RandomPool<'_, R>,
@@ -188,8 +188,11 @@ impl Begun<'_> {
         let core = ImmutableCore::generate(suite, self.id_random, data_key)
             .map_err(|_| Error::KeyLength { len, needed })?;
         let context = WrapContext::for_message(&core, self.plaintext_len, self.reused);
-        write_header(header, &core, |slots| keyring.wrap(data_key, &context, slots, pool))?;
-        ChunkEncryptor::new(suite, data_key.expose(), &salt, [core.as_bytes(), aad.as_bytes()])
+        write_header(header, &core, |slots| {
+            envelope.keyring.wrap(data_key, &context, slots, pool)
+        })?;
+        let context = [core.as_bytes(), aad.as_bytes()];
+        ChunkEncryptor::new(envelope.provider, suite, data_key.expose(), &salt, context)
     }
 }
 

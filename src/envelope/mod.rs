@@ -11,6 +11,7 @@ mod stream;
 pub use length::{body_len, plaintext_len};
 pub use rewrap::{Rewrap, RewrapOptions};
 
+use crate::crypto::provider::Provider;
 use crate::error::Error;
 use crate::format::{Header, KeyName, SlotLabel, Suite};
 use crate::keyring::{Freshness, Keyring};
@@ -41,13 +42,20 @@ pub struct Envelope<K> {
     keyring: K,
     suite: Suite,
     reserved: usize,
+    provider: Provider,
     workers: Option<Arc<dyn Workers>>,
 }
 
 impl<K: Keyring> Envelope<K> {
-    /// An envelope with the default suite and no reserved room.
+    /// An envelope with the default suite and provider, and no reserved room.
     pub fn new(keyring: K) -> Self {
-        Envelope { keyring, suite: Suite::default(), reserved: 0, workers: None }
+        Envelope {
+            keyring,
+            suite: Suite::default(),
+            reserved: 0,
+            provider: Provider::default(),
+            workers: None,
+        }
     }
 
     /// Encrypts with another suite. Decryption takes whatever suite the message names.
@@ -64,6 +72,14 @@ impl<K: Keyring> Envelope<K> {
     #[must_use]
     pub fn with_reserved(mut self, bytes: usize) -> Self {
         self.reserved = bytes;
+        self
+    }
+
+    /// Encrypts and decrypts bodies with another implementation than the fastest one compiled in.
+    /// The bytes are the same.
+    #[must_use]
+    pub fn with_provider(mut self, provider: Provider) -> Self {
+        self.provider = provider;
         self
     }
 
@@ -85,6 +101,11 @@ impl<K: Keyring> Envelope<K> {
     /// The suite of new messages.
     pub fn suite(&self) -> Suite {
         self.suite
+    }
+
+    /// Whose AEADs encrypt and decrypt bodies.
+    pub fn provider(&self) -> Provider {
+        self.provider
     }
 
     /// The same operations with random bytes from `rng`.
@@ -143,6 +164,7 @@ impl<K: fmt::Debug> fmt::Debug for Envelope<K> {
             .field("keyring", &self.keyring)
             .field("suite", &self.suite)
             .field("reserved", &self.reserved)
+            .field("provider", &self.provider)
             .finish()
     }
 }

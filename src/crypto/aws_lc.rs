@@ -1,0 +1,105 @@
+//! The fastest provider: AWS-LC, through `aws-lc-rs` (feature `aws-lc-rs`).
+//!
+//! Wiping is AWS-LC's: `OPENSSL_free` cleanses the whole block that it gives back, and the key
+//! schedule lives in one such block, where moves of the Rust value do not copy it. What a call
+//! derives from the key on the stack (the GHASH key and the first counter block) it leaves there.
+
+use super::CryptoError;
+use super::aead::{Aead, AeadAlgorithm, Nonce, Tag};
+use super::rustcrypto;
+use aws_lc_rs::aead::{self, LessSafeKey, UnboundKey};
+
+/// What [`AwsLc`] lacks to be as large as the largest AEAD that it shares an enum with.
+const FILLER_LEN: usize =
+    size_of::<rustcrypto::Aes256Gcm>().saturating_sub(size_of::<LessSafeKey>());
+
+/// An AEAD of AWS-LC with its key set up.
+pub(crate) struct AwsLc {
+    key: LessSafeKey,
+    /// Zeros: a move copies an enum at its full size, and would carry what lies on the stack, keys
+    /// too, in the room that a small variant leaves.
+    _filler: [u8; FILLER_LEN],
+}
+
+impl AwsLc {
+    /// Sets up a cipher from a key of exactly its length.
+    pub(super) fn set_up(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self, CryptoError> {
+        let algorithm = match algorithm {
+            AeadAlgorithm::Aes256Gcm => &aead::AES_256_GCM,
+            AeadAlgorithm::Aes128Gcm => &aead::AES_128_GCM,
+            AeadAlgorithm::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
+        };
+        let key = UnboundKey::new(algorithm, key).map_err(|_| CryptoError)?;
+        Ok(AwsLc { key: LessSafeKey::new(key), _filler: [0; FILLER_LEN] })
+    }
+}
+
+/// The body layer derives each nonce from the index of a chunk: they are unique there.
+fn unique(nonce: &Nonce) -> aead::Nonce {
+    aead::Nonce::assume_unique_for_key(*nonce)
+}
+
+/// AWS-LC decrypts before it has compared the tag, and then fills its output with zeros if it
+/// differs (`EVP_AEAD_CTX_open_gather`). That this holds is tested, not assumed: `refusals.rs`.
+impl Aead for AwsLc {
+    fn encrypt_in_place(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        buffer: &mut [u8],
+    ) -> Result<Tag, CryptoError> {
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(unique(nonce), aead::Aad::from(aad), buffer)
+            .map_err(|_| CryptoError)?;
+        tag.as_ref().try_into().map_err(|_| CryptoError)
+    }
+
+    fn encrypt_into(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        plaintext: &[u8],
+        ciphertext: &mut [u8],
+    ) -> Result<Tag, CryptoError> {
+        let mut tag = Tag::default();
+        // Not as the "extra" input, whose ChaCha20 goes block by block.
+        self.key
+            .seal_out_of_place_scatter(
+                unique(nonce),
+                aead::Aad::from(aad),
+                plaintext,
+                ciphertext,
+                &[],
+                &mut tag,
+            )
+            .map_err(|_| CryptoError)?;
+        Ok(tag)
+    }
+
+    fn decrypt_in_place(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        buffer: &mut [u8],
+        tag: &Tag,
+    ) -> Result<(), CryptoError> {
+        self.key
+            .open_in_place_separate_tag(unique(nonce), aead::Aad::from(aad), tag, buffer)
+            .map(|_| ())
+            .map_err(|_| CryptoError)
+    }
+
+    fn decrypt_into(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        ciphertext: &[u8],
+        plaintext: &mut [u8],
+        tag: &Tag,
+    ) -> Result<(), CryptoError> {
+        self.key
+            .open_separate_gather(unique(nonce), aead::Aad::from(aad), ciphertext, tag, plaintext)
+            .map_err(|_| CryptoError)
+    }
+}
