@@ -6,7 +6,7 @@ mod floor;
 mod interleave;
 mod keyrings;
 
-use envelock::{Aad, Envelope, Lifecycle, MemoryKeyring, RewrapOptions, Suite, inspect};
+use envelock::{Aad, Envelope, Lifecycle, MemoryKeyring, RewrapOptions, Suite, danger, inspect};
 use floor::primitives::{self, Wrap};
 use floor::{AAD, SIZES, size_name, suite_name};
 use interleave::lanes::{allocating, hand_rolled, in_place, into, raw_chunks, raw_whole, repeat};
@@ -27,6 +27,10 @@ fn main() {
         return;
     }
     small_messages();
+    // `-- small` prints the table of 64-byte messages alone.
+    if std::env::args().any(|arg| arg == "small") {
+        return;
+    }
     rewraps();
     for suite in Suite::ALL {
         bodies(suite);
@@ -78,34 +82,53 @@ fn print_body(rounds: &Rounds, lane: usize, way: usize, size: usize, operation: 
     );
 }
 
-/// Where the time of a 64-byte message goes, and what is left to envelock.
+/// Where the time of a 64-byte message goes: each part alone, their sum, and what is left to
+/// envelock's own work on header, keyring, bounds and errors.
 fn small_messages() {
     let keyring = keyring();
     let envelope = Envelope::new(&keyring);
-    let mut names = vec!["envelock in place", "envelock, allocating"];
+    let mut names = vec!["encrypt, decrypt in place", "the same, allocating"];
     let mut lanes = vec![in_place(&envelope, 64), allocating(&envelope, 64)];
     for (name, lane) in primitive_lanes() {
         names.push(name);
         lanes.push(lane);
     }
+    let message = envelope.encrypt(&[1; 64], Aad::new(AAD)).expect("a primary");
+    names.push("header: read and check its form (decryption)");
+    lanes.push(repeat(|| (), move || inspect(black_box(&message)).is_ok()));
     let rounds = interleave(&mut lanes, SMALL_BUDGET);
 
     println!("### 64 bytes, {}\n", suite_name(Suite::default()));
-    println!("| | encrypt | decrypt |\n|---|---:|---:|");
+    println!("| | encrypt | part | decrypt | part |\n|---|---:|---:|---:|---:|");
+    let whole = [0, 1].map(|way| rounds.time(0, way));
     let print = |name: &str, times: [f64; 2]| {
-        let [there, back] = times.map(time_name);
-        println!("| {name} | {there} | {back} |");
+        let [there, back] = times.map(|time| if time < 2.0 { "".into() } else { time_name(time) });
+        let [of_there, of_back] =
+            [0, 1].map(|way| format!("{:.0} %", 100.0 * times[way] / whole[way]));
+        println!("| {name} | {there} | {of_there} | {back} | {of_back} |");
     };
-    for (lane, name) in names.iter().enumerate() {
-        print(name, [0, 1].map(|way| rounds.time(lane, way)));
+    let row = |lane: usize| [0, 1].map(|way| rounds.time(lane, way));
+    print(names[0], row(0));
+    for lane in [OS_RANDOM, CHECK, WRAP, DERIVATION] {
+        print(names[lane], row(lane));
     }
+    let set_up = [0, 1].map(|way| rounds.difference(CHUNK_CIPHER, &[DERIVATION], way));
+    print("- AEAD key set-up", set_up);
+    let header = names.len() - 1;
+    print(names[AEAD], row(AEAD));
+    print(names[header], row(header));
+    let parts = [OS_RANDOM, CHECK, WRAP, CHUNK_CIPHER, AEAD, header];
+    let rest = [0, 1].map(|way| rounds.difference(0, &parts, way));
+    let sum = |way| parts.iter().map(|part| rounds.time(*part, way)).sum();
+    print("**sum of these**", [0, 1].map(sum));
+    print("**everything else**", rest);
+    print(names[1], row(1));
+    print("- of it more than in place", [0, 1].map(|way| rounds.difference(1, &[0], way)));
+    print(names[ALLOCATION], row(ALLOCATION));
+    print(names[ALL_PRIMITIVES], row(ALL_PRIMITIVES));
     print(
-        "**in place without OS random and derivation (aim 1 us)**",
+        "in place without OS random and derivation (aim 1 us)",
         [0, 1].map(|way| rounds.difference(0, &[OS_RANDOM, DERIVATION], way)),
-    );
-    print(
-        "**in place beyond its primitives**",
-        [0, 1].map(|way| rounds.difference(0, &[ALL_PRIMITIVES], way)),
     );
 }
 
@@ -113,6 +136,11 @@ fn small_messages() {
 const ALL_PRIMITIVES: usize = 2;
 const OS_RANDOM: usize = 3;
 const DERIVATION: usize = 4;
+const CHECK: usize = 5;
+const WRAP: usize = 6;
+const CHUNK_CIPHER: usize = 7;
+const AEAD: usize = 8;
+const ALLOCATION: usize = 9;
 
 /// The primitives of a 64-byte message, together and one by one.
 fn primitive_lanes() -> Vec<(&'static str, Lane<'static>)> {
@@ -122,38 +150,47 @@ fn primitive_lanes() -> Vec<(&'static str, Lane<'static>)> {
     let tag = primitives::aead_encrypt(&cipher, &mut ciphertext);
 
     let wrap = Wrap::new();
-    let all_cipher = primitives::set_up(&key);
     let encrypt_wrap = Wrap::new();
     let together = repeat(
         move || primitives::encrypt_all(&encrypt_wrap, &mut black_box([1; 64]), AAD),
-        move || primitives::decrypt_all(&wrap, &all_cipher, &mut black_box(ciphertext), &tag),
+        move || primitives::decrypt_all(&wrap, &cipher, &mut black_box(ciphertext), &tag),
     );
     let derive = move || primitives::derive(black_box(&key), AAD);
     let check = move || primitives::check(black_box(&key));
-    let set_up = move || primitives::set_up(black_box(&key));
     let (wrap, unwrap) = (Wrap::new(), Wrap::new());
-    let decrypt_cipher = cipher.clone();
+    let suite = Suite::default();
+    // As long as the 22 bytes of the core with the associated data behind them.
+    let context = [[1; 22].as_slice(), AAD].concat();
+    let chunk_cipher = move || {
+        danger::chunk_encryptor(suite, black_box(&key), &[5; 24], &context).expect("its length")
+    };
+    let encryptor = danger::chunk_encryptor(suite, &key, &[5; 24], &[]).expect("its length");
+    let prefix = encryptor.prefix();
+    let decryptor = danger::chunk_decryptor(suite, &key, prefix, &[]).expect("its own");
+    let mut chunk = [1; 80];
+    let (plain, chunk_tag) = chunk.split_last_chunk_mut().expect("80 bytes");
+    *chunk_tag = encryptor.encrypt_in_place(0, plain).expect("64 bytes");
     vec![
-        ("the same primitives back to back", together),
-        ("- OS random, 88 bytes", repeat(primitives::os_random::<88>, || ())),
+        ("all primitives back to back, of the crates", together),
+        (
+            "- OS random: data key, ids, salt, nonce: 88 bytes",
+            repeat(primitives::os_random::<88>, || ()),
+        ),
         ("- key derivation, HKDF-SHA-512", repeat(derive, derive)),
         ("- data key check, HKDF-SHA-256", repeat(check, check)),
         (
             "- wrap or unwrap, XAES-256-GCM",
             repeat(move || wrap.wrap(black_box(&key), &[4; 24]), move || unwrap.unwrap()),
         ),
-        ("- AEAD key set-up", repeat(set_up, set_up)),
+        ("key derivation and AEAD key set-up", repeat(chunk_cipher.clone(), chunk_cipher)),
         (
             "- AEAD, 64 bytes",
             repeat(
-                move || primitives::aead_encrypt(&cipher, &mut black_box([1; 64])),
-                move || primitives::aead_decrypt(&decrypt_cipher, &mut black_box(ciphertext), &tag),
+                move || encryptor.encrypt_in_place(0, &mut black_box([1; 64])).expect("64 bytes"),
+                move || decryptor.decrypt_in_place(0, &mut black_box(chunk)).is_ok(),
             ),
         ),
-        (
-            "- allocation, of the allocating form only",
-            repeat(|| vec![0_u8; 257], || vec![0_u8; 64]),
-        ),
+        ("- allocation of one buffer", repeat(|| vec![0_u8; 257], || vec![0_u8; 64])),
     ]
 }
 
