@@ -53,6 +53,15 @@ impl Buffer {
         (self.start, self.end) = (0, filled.len());
     }
 
+    /// Moves what counts to the start.
+    fn compact(&mut self) {
+        let filled = self.start..self.end;
+        (self.start, self.end) = (0, filled.len());
+        if filled.start > 0 {
+            self.bytes.copy_within(filled, 0);
+        }
+    }
+
     fn room(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.end..).unwrap_or_default()
     }
@@ -165,15 +174,17 @@ impl<R: Read, D: Direction> Pump<R, D> {
     /// Turns as many chunks as there are into the output, and reads ahead meanwhile if others do
     /// the work.
     fn turn_batch(&mut self) -> io::Result<()> {
-        if self.ready().is_empty() && !self.at_end {
+        while self.ready().is_empty() && !self.at_end {
             self.refill()?;
         }
         let full = self.batch_len();
         let filled = self.input.filled().len();
         let tags = filled.div_ceil(D::IN).saturating_mul(D::IN.abs_diff(D::OUT));
-        let mut output = core::mem::take(&mut self.output);
-        output.refill(filled.saturating_add(tags).max(MIN_OUTPUT_LEN), &[]);
         let workers = self.stream.workers().cloned();
+        // One thread takes chunk after chunk, while it is in the cache.
+        let most = if workers.is_some() { usize::MAX } else { D::OUT };
+        let mut output = core::mem::take(&mut self.output);
+        output.refill(filled.saturating_add(tags).clamp(MIN_OUTPUT_LEN, most), &[]);
         let turned = match workers {
             Some(workers) if self.ready().len() >= full && !self.at_end => {
                 self.turn_beside_reading(&*workers, output.room())
@@ -216,9 +227,12 @@ impl<R: Read, D: Direction> Pump<R, D> {
 
     /// Reads once.
     fn refill(&mut self) -> io::Result<()> {
-        if self.input.start > 0 || self.input.room().is_empty() {
-            self.ahead.refill(self.target, self.input.filled());
-            core::mem::swap(&mut self.input, &mut self.ahead);
+        if self.input.bytes.len() < self.target {
+            let mut larger = Buffer::default();
+            larger.refill(self.target, self.input.filled());
+            self.input = larger;
+        } else {
+            self.input.compact();
         }
         let room = self.input.room();
         let most = room.len();

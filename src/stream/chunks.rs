@@ -101,6 +101,11 @@ impl<D: Direction> ChunkStream<D> {
             if self.phase != Phase::Gathering || rest.is_empty() {
                 break;
             }
+            // A whole chunk that no longer fits goes straight through the next time.
+            let waits = self.buffer.is_empty() && rest.len() >= D::IN && room.len() < D::OUT;
+            if waits && progress.produced > 0 {
+                break;
+            }
             let step = match self.whole_chunks(rest.len(), room.len()) {
                 0 => self.gather(rest),
                 chunks => self.run(chunks, rest, room),
