@@ -31,6 +31,10 @@ os-random | src/lib.rs            | ^(mod os_random|pub use os_random::OsRandom)
 os-random | src/os_random.rs      | .                              | the rim: one system call a message
 os-random | src/envelope/os.rs    | .                              | the rim: every operation with OS randomness filled in
 os-random | src/keyring/memory.rs | &mut crate::OsRandom           | conveniences behind feature std
+std       | src/files/           | .                              | the rim: messages in files, and who works on one at a time
+io        | src/files/           | .                              | the rim: the same
+std       | src/fs/              | .                              | the rim: the one door to the file system
+io        | src/fs/              | .                              | the rim: the same
 std       | src/keyring/file/*    | .                              | the rim: files, locks and the threads that share them; format/ below it is bytes to bytes
 io        | src/keyring/file/*    | .                              | the rim: the same
 os-random | src/keyring/file/*    | .                              | the rim: names that nobody foresees, fresh keys
@@ -52,6 +56,7 @@ feature   | src/envelope/stream.rs | .                             | the same
 panic     | src/test_util/        | .                              | a harness tells of a broken rule by a panic
 std       | src/test_util/        | .                              | runs in tests alone, behind features test-util and std
 io        | src/test_util/        | thread::                       | judges keyrings from eight threads at once
+io        | src/test_util/message_file.rs | std::(io::Read|path::Path);$ | what stands in for a file that is encrypted
 feature   | src/test_util/mod.rs  | .                              | what needs threads stands behind std
 unsafe    | src/lib.rs            | ^#!\[forbid\(unsafe_code\)\]$  | the word that forbids it
 '

@@ -223,6 +223,11 @@ pub enum Error {
     #[error("key file failed")]
     KeyFile(#[source] crate::keyring::KeyFileError),
 
+    /// A message in a file could not be read, written or rewrapped.
+    #[cfg(all(feature = "file", unix))]
+    #[error("message file failed")]
+    MessageFile(#[source] crate::files::MessageFileError),
+
     /// A keyring has no master key and no alias of a name.
     #[error("there is no key {key}")]
     UnknownKey {
@@ -298,6 +303,8 @@ impl Error {
             Error::Refused { refusal, .. } => refusal.is_retryable(),
             #[cfg(all(feature = "file", unix))]
             Error::KeyFile(error) => error.is_retryable(),
+            #[cfg(all(feature = "file", unix))]
+            Error::MessageFile(error) => error.is_retryable(),
             _ => false,
         }
     }
@@ -320,6 +327,13 @@ impl Error {
 impl From<crate::keyring::KeyFileError> for Error {
     fn from(error: crate::keyring::KeyFileError) -> Self {
         Error::KeyFile(error)
+    }
+}
+
+#[cfg(all(feature = "file", unix))]
+impl From<crate::files::MessageFileError> for Error {
+    fn from(error: crate::files::MessageFileError) -> Self {
+        Error::MessageFile(error)
     }
 }
 

@@ -27,7 +27,11 @@ mod crypto;
 pub mod danger;
 mod envelope;
 mod error;
+#[cfg(all(feature = "file", unix))]
+mod files;
 mod format;
+#[cfg(all(feature = "file", unix))]
+mod fs;
 #[cfg(feature = "std")]
 mod io;
 mod keyring;
@@ -58,19 +62,23 @@ pub use crypto::provider::Provider;
 pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 pub use envelope::{Envelope, Rewrap, RewrapOptions, WithRng, body_len, inspect, plaintext_len};
 pub use error::{AadFault, Error, Part};
+#[cfg(all(feature = "file", unix))]
+pub use files::{FileRewrap, MessageFile, MessageFileError};
 pub use format::{
     DataKeyId, FORMAT_VERSION, Header, HeaderFault, InvalidKeyName, KeyName, KeyVersion, LooksLike,
     MAGIC, MAX_HEADER_LEN, MAX_KEY_NAME_LEN, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MasterKeyId, Slot,
     SlotFault, SlotLabel, SlotWriter, Slots, Suite, WrapAlgorithm,
 };
+#[cfg(all(feature = "file", unix))]
+pub use fs::FileAction;
 #[cfg(feature = "std")]
 pub use io::{
     DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader, SeekSource,
 };
 #[cfg(all(feature = "file", unix))]
 pub use keyring::{
-    Argon2Cost, CostFault, Damaged, FileAction, FileKeyring, FileKeyringOptions, KeyFileError,
-    KeyFileFault, Protection, ProtectionKind, RecordFault, RecordName, Salvage,
+    Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions, KeyFileError, KeyFileFault,
+    Protection, ProtectionKind, RecordFault, RecordName, Salvage,
 };
 #[cfg(feature = "std")]
 pub use keyring::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};

@@ -91,6 +91,7 @@ fn expected(operation: Operation, calls: &[Call], index: usize, fault: Fault) ->
         Kind::Write => Expected::Io(FileAction::Write),
         Kind::Rename => Expected::Io(FileAction::Rename),
         Kind::TryLock => Expected::Io(FileAction::Lock),
+        other => panic!("no key file makes a call {other:?}"),
     })
 }
 

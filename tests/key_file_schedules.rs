@@ -124,6 +124,9 @@ impl Directory for Crowded {
     fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
         self.directory.open(name)
     }
+    fn open_write(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.directory.open_write(name)
+    }
     fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
         if !self.is_done.swap(true, Relaxed) {
             overwrite(&self.directory.path().join(&self.name), b"restored");

@@ -26,8 +26,8 @@ pub use error::{KeyringError, Refusal};
 pub use fallback::FallbackKeyring;
 #[cfg(all(feature = "file", unix))]
 pub use file::{
-    Argon2Cost, CostFault, Damaged, FileAction, FileKeyring, FileKeyringOptions, KeyFileError,
-    KeyFileFault, Protection, ProtectionKind, RecordFault, RecordName, Salvage,
+    Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions, KeyFileError, KeyFileFault,
+    Protection, ProtectionKind, RecordFault, RecordName, Salvage,
 };
 pub use lifecycle::Lifecycle;
 pub use members::MAX_MEMBERS;

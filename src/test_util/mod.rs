@@ -25,6 +25,8 @@ pub mod key_file;
 #[cfg(all(feature = "file", unix))]
 pub mod key_file_format;
 mod message;
+#[cfg(all(feature = "file", unix))]
+pub mod message_file;
 mod rng;
 
 #[cfg(feature = "std")]

@@ -84,6 +84,7 @@ fn expected(operation: Operation, call: &Call, fault: Fault) -> Option<Expected>
         Kind::Write => Expected::Io(FileAction::Write),
         Kind::Rename => Expected::Io(FileAction::Rename),
         Kind::TryLock => Expected::Io(FileAction::Lock),
+        other => panic!("no store makes a call {other:?}"),
     })
 }
 

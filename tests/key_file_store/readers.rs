@@ -29,6 +29,9 @@ impl Directory for Unsynced {
     fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
         self.0.open(name)
     }
+    fn open_write(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.0.open_write(name)
+    }
     fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
         self.0.create_new(name)
     }

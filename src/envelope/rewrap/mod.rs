@@ -191,6 +191,23 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     }
 }
 
+#[cfg(all(feature = "file", unix))]
+impl<K: Keyring> super::Envelope<K> {
+    /// Makes sure that a slot of `header` opens.
+    pub(crate) fn check_opens(&self, header: &[u8]) -> Result<(), Error> {
+        let header = Header::parse_detached(header)?;
+        let context = WrapContext::new(header.core());
+        let mut failures = Failures::default();
+        for slot in header.slots() {
+            match verify_slot(&self.keyring, &context, &slot) {
+                Ok(()) => return Ok(()),
+                Err(error) => failures.add(&slot, error),
+            }
+        }
+        Err(failures.into_error(&header))
+    }
+}
+
 /// The header as it stands: the one under construction, or the old one.
 fn latest<'h>(current: &'h Option<Scratch>, old: &Header<'h>) -> Result<Header<'h>, Error> {
     match current {

@@ -1,9 +1,8 @@
 //! Which files are read, locked or replaced at all: regular ones of our own, private to us.
 
-use super::directory::{FileKind, FileStat};
-use super::error::{FileAction, KeyFileError};
+use super::error::KeyFileError;
+use crate::fs::{FileAction, FileKind, FileStat, kind_in_the_way};
 use alloc::sync::Arc;
-use rustix::io::Errno;
 use std::io;
 use std::path::Path;
 
@@ -59,16 +58,6 @@ pub(crate) fn check_links(stat: &FileStat, known: u64, path: &Path) -> Result<()
     Ok(())
 }
 
-/// Calls again until no signal interrupts. Not for syncs, whose failure is final.
-pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            answer => return answer,
-        }
-    }
-}
-
 /// The error of a call that the operating system refused.
 pub(crate) fn refused(
     action: FileAction,
@@ -82,14 +71,8 @@ pub(crate) fn open_refused(
     action: FileAction,
     path: &Path,
 ) -> impl FnOnce(io::Error) -> KeyFileError + '_ {
-    move |error| {
-        let kind = match Errno::from_io_error(&error) {
-            // FreeBSD answers EMLINK for a link that is not to be followed.
-            Some(Errno::LOOP | Errno::MLINK) => FileKind::Symlink,
-            Some(Errno::ISDIR) => FileKind::Directory,
-            Some(Errno::NXIO) => FileKind::Other,
-            _ => return refused(action, path)(error),
-        };
-        KeyFileError::NotRegular { path: path.to_path_buf(), kind }
+    move |error| match kind_in_the_way(&error) {
+        Some(kind) => KeyFileError::NotRegular { path: path.to_path_buf(), kind },
+        None => refused(action, path)(error),
     }
 }

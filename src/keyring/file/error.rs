@@ -1,12 +1,11 @@
 //! Why a key file could not be read or written.
 
-use super::directory::FileKind;
 use super::format::KeyFileFault;
 use crate::format::KeyVersion;
+use crate::fs::{FileAction, FileKind, may_pass};
 use crate::random::RandomnessUnavailable;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::fmt;
 use core::time::Duration;
 use std::io;
 use std::path::PathBuf;
@@ -209,75 +208,5 @@ impl KeyFileError {
             KeyFileError::Io { action, source, .. } => !action.is_sync() && may_pass(source),
             _ => false,
         }
-    }
-}
-
-/// Whether the cause may go away by itself: space, descriptors, memory, a signal, a network.
-fn may_pass(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::Interrupted
-            | io::ErrorKind::WouldBlock
-            | io::ErrorKind::TimedOut
-            | io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::OutOfMemory
-            | io::ErrorKind::StaleNetworkFileHandle
-    ) || error.raw_os_error().is_some_and(|code| {
-        [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE]
-            .iter()
-            .any(|e| e.raw_os_error() == code)
-    })
-}
-
-/// What was to be done when the operating system refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum FileAction {
-    /// Open the directory.
-    OpenDirectory,
-    /// Open the key file.
-    Open,
-    /// Look at a file's owner, mode and length.
-    Inspect,
-    /// Read the key file.
-    Read,
-    /// Create the temporary file.
-    Create,
-    /// Write the temporary file.
-    Write,
-    /// Sync the temporary file.
-    Sync,
-    /// Put the temporary file in the place of the key file.
-    Rename,
-    /// Sync the directory.
-    SyncDirectory,
-    /// Open or create the lock file.
-    OpenLock,
-    /// Lock the lock file.
-    Lock,
-}
-
-impl FileAction {
-    fn is_sync(self) -> bool {
-        matches!(self, FileAction::Sync | FileAction::SyncDirectory)
-    }
-}
-
-impl fmt::Display for FileAction {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FileAction::OpenDirectory => "open directory",
-            FileAction::Open => "open",
-            FileAction::Inspect => "inspect",
-            FileAction::Read => "read",
-            FileAction::Create => "create",
-            FileAction::Write => "write",
-            FileAction::Sync => "sync",
-            FileAction::Rename => "put a new file in place as",
-            FileAction::SyncDirectory => "sync directory",
-            FileAction::OpenLock => "open lock file",
-            FileAction::Lock => "lock",
-        })
     }
 }

@@ -1,8 +1,8 @@
 //! The lock that makes one writer of many.
 
-use super::check::{Rules, check_links, open_refused, refused, uninterrupted};
-use super::directory::{Directory, DirectoryFile};
-use super::error::{FileAction, KeyFileError};
+use super::check::{Rules, check_links, open_refused, refused};
+use super::error::KeyFileError;
+use crate::fs::{Directory, DirectoryFile, FileAction, uninterrupted};
 use alloc::boxed::Box;
 use core::time::Duration;
 use rustix::io::Errno;

@@ -1,17 +1,14 @@
 //! The file keyring: master keys in one file that outlives crashes, writers and disk errors.
 //!
-//! `directory` is the seam to the operating system, one system call a method; `os` is its real
-//! side. `store` keeps one file of bytes durably above it and knows nothing of keys.
+//! `store` keeps one file of bytes durably above [`crate::fs`] and knows nothing of keys.
 
 mod attempts;
 pub(crate) mod check;
-pub(crate) mod directory;
 pub(crate) mod error;
 pub(crate) mod format;
 mod keyring;
 pub(crate) mod lock;
 mod options;
-pub(crate) mod os;
 mod protection;
 pub(crate) mod read;
 mod salvage;
@@ -25,7 +22,7 @@ mod usage;
 mod write;
 pub(crate) mod writer;
 
-pub use error::{FileAction, KeyFileError};
+pub use error::KeyFileError;
 pub use format::{Damaged, KeyFileFault, RecordFault, RecordName};
 pub use keyring::FileKeyring;
 pub use options::FileKeyringOptions;

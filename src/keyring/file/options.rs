@@ -1,12 +1,12 @@
 //! How a key file is opened.
 
-#[cfg(feature = "test-util")]
-use super::directory::Directory;
 use super::error::KeyFileError;
 use super::keyring::FileKeyring;
 use super::protection::Protection;
 use super::store::Store;
 use crate::error::Error;
+#[cfg(feature = "test-util")]
+use crate::fs::Directory;
 use crate::observe::Observer;
 use alloc::sync::Arc;
 use core::fmt;

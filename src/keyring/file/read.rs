@@ -1,11 +1,11 @@
 //! Reading the whole of a file that others may be replacing.
 
-use super::check::{open_refused, refused, uninterrupted};
-use super::directory::{DirectoryFile, FileStat};
-use super::error::{FileAction, KeyFileError};
+use super::check::{open_refused, refused};
+use super::error::KeyFileError;
 use super::stamp::Stamp;
 use super::store::Store;
 use super::writer::is_leftover;
+use crate::fs::{DirectoryFile, FileAction, FileStat, uninterrupted};
 use alloc::vec::Vec;
 use core::fmt;
 use std::io;

@@ -1,6 +1,6 @@
 //! Noticing that a file was changed, at the price of one `stat`.
 
-use super::directory::{FileStat, FileTime};
+use crate::fs::{FileStat, FileTime};
 use core::time::Duration;
 use std::time::SystemTime;
 

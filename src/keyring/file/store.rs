@@ -1,14 +1,13 @@
 //! One file of bytes, read so that what was read cannot vanish in a crash.
 
-use super::check::{Rules, check_links, refused, uninterrupted};
-use super::directory::{Directory, FileStat};
-use super::error::{FileAction, KeyFileError};
+use super::check::{Rules, check_links, refused};
+use super::error::KeyFileError;
 use super::lock::Lock;
-use super::os::OsDirectory;
 use super::read::Loaded;
 use super::stamp::Stamp;
 use super::trust::Trust;
 use super::writer::Writer;
+use crate::fs::{Directory, FileAction, FileStat, OsDirectory, PathFault, uninterrupted};
 use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
@@ -52,7 +51,12 @@ impl Store {
     /// [`KeyFileError::FileName`] if the path does not end in the name of a file,
     /// [`KeyFileError::Io`] if the directory cannot be opened.
     pub fn open(path: &Path) -> Result<Self, KeyFileError> {
-        let (directory, name) = OsDirectory::of_file(path)?;
+        let (directory, name) = OsDirectory::of_file(path).map_err(|fault| match fault {
+            PathFault::Name => KeyFileError::FileName { path: path.to_path_buf() },
+            PathFault::Directory { path, error } => {
+                refused(FileAction::OpenDirectory, &path)(error)
+            }
+        })?;
         Store::in_directory(Arc::new(directory), &name)
     }
 

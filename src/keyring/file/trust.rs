@@ -1,8 +1,8 @@
 //! What can still be promised of a file, given the syncs that failed.
 
 use super::check::refused;
-use super::directory::Directory;
-use super::error::{FileAction, KeyFileError};
+use super::error::KeyFileError;
+use crate::fs::{Directory, FileAction};
 use crate::keyring::sync::lock;
 use rustix::io::Errno;
 use std::io;

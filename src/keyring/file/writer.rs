@@ -1,12 +1,12 @@
 //! Replacing a file as a whole: at every moment its name stands for the old content or the new.
 
-use super::check::{open_refused, refused, uninterrupted};
-use super::directory::{DirectoryFile, FileKind, FileStat};
-use super::error::{FileAction, KeyFileError};
+use super::check::{open_refused, refused};
+use super::error::KeyFileError;
 use super::lock::Lock;
 use super::read::Loaded;
 use super::stamp::Stamp;
 use super::store::Store;
+use crate::fs::{DirectoryFile, FileAction, FileKind, FileStat, rename_new, uninterrupted};
 use crate::random::RandomnessUnavailable;
 use alloc::boxed::Box;
 use alloc::format;
@@ -177,7 +177,7 @@ impl<'a> Writer<'a> {
         let store = self.store;
         loop {
             let renamed = match place {
-                Place::Free => self.rename_new(from),
+                Place::Free => rename_new(&*store.directory, from, &store.name),
                 Place::Of(_) => store.directory.rename(from, &store.name),
             };
             let Err(error) = renamed else { return Ok(()) };
@@ -199,21 +199,6 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Moves the temporary file to where nothing is, as far as the file system can promise that.
-    fn rename_new(&self, from: &OsStr) -> io::Result<()> {
-        let store = self.store;
-        match store.directory.rename_new(from, &store.name) {
-            Err(error) if is_unsupported(&error) => match store.directory.stat(&store.name) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    store.directory.rename(from, &store.name)
-                }
-                Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-                Err(error) => Err(error),
-            },
-            answer => answer,
-        }
-    }
-
     fn not_durable(&self, error: io::Error) -> KeyFileError {
         KeyFileError::NotDurable { path: self.store.path().to_path_buf(), source: Arc::new(error) }
     }
@@ -226,12 +211,6 @@ enum Place {
     Free,
     /// The content with this stamp.
     Of(Stamp),
-}
-
-/// Whether there is no such call there.
-fn is_unsupported(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
 }
 
 /// A name that nobody can foresee, so that nobody can have put anything there.

@@ -25,6 +25,17 @@ impl Directory for SimulatedDirectory {
         })
     }
 
+    fn open_write(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.call(Kind::OpenWrite, Of::Name(name), |state, _| {
+            let inode = state.find(name)?;
+            match state.disk.inodes[&inode].kind {
+                FileKind::Symlink => Err(io::Error::from_raw_os_error(ELOOP)),
+                FileKind::Directory => Err(io::Error::from_raw_os_error(EISDIR)),
+                _ => Ok(self.handle(state, inode)),
+            }
+        })
+    }
+
     fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
         self.call(Kind::Create, Of::Name(name), |state, _| {
             if state.disk.lookup(name).is_some() {
@@ -144,6 +155,47 @@ impl DirectoryFile for SimulatedFile {
             content.extend_from_slice(&bytes[..len]);
             state.overwrite(inode, content);
             Ok(len)
+        })
+    }
+
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        let range = (offset, out.len());
+        self.directory.call(Kind::ReadAt, Of::Range(self.inode, range), |state, most| {
+            let bytes = state.disk.inodes[&self.inode].visible.bytes();
+            let rest = &bytes[(offset as usize).min(bytes.len())..];
+            let len = rest.len().min(out.len()).min(most);
+            out[..len].copy_from_slice(&rest[..len]);
+            Ok(len)
+        })
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        let range = (offset, bytes.len());
+        self.directory.call(Kind::WriteAt, Of::Range(self.inode, range), |state, most| {
+            let (len, offset) = (bytes.len().min(most), offset as usize);
+            let mut content = state.disk.inodes[&self.inode].visible.bytes().to_vec();
+            content[offset..][..len].copy_from_slice(&bytes[..len]);
+            state.overwrite(self.inode, content);
+            Ok(len)
+        })
+    }
+
+    fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
+        let inode = self.inode;
+        self.directory.call(Kind::SetOwner, Of::File(inode), |state, _| {
+            let file = state.disk.inodes.get_mut(&inode).unwrap();
+            (file.uid, file.gid) = (uid, gid);
+            state.touch(inode);
+            Ok(())
+        })
+    }
+
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        let inode = self.inode;
+        self.directory.call(Kind::SetMode, Of::File(inode), |state, _| {
+            state.disk.inodes.get_mut(&inode).unwrap().mode = mode;
+            state.touch(inode);
+            Ok(())
         })
     }
 

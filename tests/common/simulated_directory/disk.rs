@@ -2,7 +2,8 @@
 //!
 //! The model is adversarial, as in ALICE (OSDI 2014). Of bytes that were not synced, any prefix
 //! may be there, with or without zeros or garbage up to the length that the file had, or the end
-//! without the beginning. Each name may have any value it had since the last sync of the
+//! without the beginning. Of bytes that were overwritten, each sector is the old or the new one,
+//! and any one of them is torn at every byte, in either order or alternately. Each name may have any value it had since the last sync of the
 //! directory, whatever the other names have: so a rename may persist before the data of its file,
 //! or one half of it without the other. A sync of a file does not make its name durable.
 
@@ -42,11 +43,27 @@ pub struct Inode {
     pub kind: FileKind,
     pub mode: u32,
     pub uid: u32,
+    pub gid: u32,
     pub visible: Content,
     pub durable: Content,
+    /// What it held since the last sync, the last appending only where it was appended to.
+    pub pending: Vec<Content>,
+    /// Whether the system takes it for synced although it is not.
+    pub is_clean: bool,
     /// Nanoseconds since 1970.
     pub modified: u64,
     pub changed: u64,
+}
+
+impl Inode {
+    pub fn write(&mut self, content: Content) {
+        if self.pending.last().is_some_and(|last| content.bytes().starts_with(last.bytes())) {
+            self.pending.pop();
+        }
+        self.pending.push(content.clone());
+        self.visible = content;
+        self.is_clean = false;
+    }
 }
 
 /// Names and files.
@@ -77,7 +94,10 @@ impl Disk {
 
     pub fn sync_file(&mut self, inode: u64) {
         let inode = self.inodes.get_mut(&inode).unwrap();
-        inode.durable = inode.visible.clone();
+        if !inode.is_clean {
+            inode.durable = inode.visible.clone();
+            inode.pending.clear();
+        }
     }
 
     pub fn sync_names(&mut self) {
@@ -104,7 +124,7 @@ impl Disk {
         let torn: BTreeMap<u64, Vec<Content>> = self
             .inodes
             .iter()
-            .filter(|(_, inode)| inode.visible.hash != inode.durable.hash)
+            .filter(|(_, inode)| !inode.pending.is_empty())
             .map(|(&number, inode)| (number, torn(inode)))
             .collect();
         let mut image = Disk { inodes: self.inodes.clone(), names: BTreeMap::new() };
@@ -179,31 +199,76 @@ fn choose_contents(
         let file = image.inodes.get_mut(inode).unwrap();
         file.visible = content.clone();
         file.durable = content.clone();
+        file.pending.clear();
+        file.is_clean = false;
         choose_contents(image, rest, torn, visit);
     }
 }
 
 /// What can be left of a file whose bytes were not synced.
 fn torn(inode: &Inode) -> Vec<Content> {
-    let (durable, visible) = (inode.durable.bytes(), inode.visible.bytes());
-    assert!(visible.starts_with(durable), "the model knows appending only");
+    let mut found: BTreeMap<u64, Content> = BTreeMap::new();
+    let mut find = |bytes: Vec<u8>| {
+        let content = Content::new(bytes);
+        found.insert(content.hash, content);
+    };
+    let durable = inode.durable.bytes();
+    find(durable.to_vec());
+    for pending in inode.pending.iter().map(Content::bytes) {
+        if pending.starts_with(durable) {
+            torn_append(durable, pending, &mut find);
+        } else {
+            assert_eq!(durable.len(), pending.len(), "the model knows no truncation");
+            torn_overwrite(durable, pending, &mut find);
+        }
+    }
+    found.into_values().collect()
+}
+
+fn torn_append(durable: &[u8], visible: &[u8], find: &mut dyn FnMut(Vec<u8>)) {
     let bytewise = durable.len()..visible.len().min(durable.len() + TORN_BYTEWISE);
     let sectors = (durable.len()..visible.len()).filter(|at| at % SECTOR == 0);
-    let mut found: BTreeMap<u64, Content> = BTreeMap::new();
     for cut in bytewise.chain(sectors).chain([visible.len()]) {
         let (head, tail) = visible.split_at(cut);
         let garbage = (0..tail.len()).map(|i| (i as u8).wrapping_mul(29) ^ 0xA7);
         let mut without_head = visible.to_vec();
         without_head[durable.len()..cut].fill(0);
-        for bytes in [
-            head.to_vec(),
-            head.iter().copied().chain(std::iter::repeat_n(0, tail.len())).collect(),
-            head.iter().copied().chain(garbage).collect(),
-            without_head,
-        ] {
-            let content = Content::new(bytes);
-            found.insert(content.hash, content);
-        }
+        find(head.to_vec());
+        find(head.iter().copied().chain(std::iter::repeat_n(0, tail.len())).collect());
+        find(head.iter().copied().chain(garbage).collect());
+        find(without_head);
     }
-    found.into_values().collect()
+}
+
+fn torn_overwrite(old: &[u8], new: &[u8], find: &mut dyn FnMut(Vec<u8>)) {
+    let ranges = (0..old.len()).step_by(SECTOR).map(|at| at..old.len().min(at + SECTOR));
+    let sectors: Vec<_> = ranges.filter(|range| old[range.clone()] != new[range.clone()]).collect();
+    assert!(sectors.len() <= 8, "too many sectors to try every set of them");
+    for set in 0..1_u32 << sectors.len() {
+        let mut whole = old.to_vec();
+        for (_, range) in sectors.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1) {
+            whole[range.clone()].copy_from_slice(&new[range.clone()]);
+        }
+        for range in &sectors {
+            let differs = |at: &usize| old[*at] != new[*at];
+            let first = range.clone().find(differs).unwrap();
+            let last = range.clone().rev().find(differs).unwrap();
+            // A cut elsewhere leaves what one of these leaves.
+            for cut in first..=last + 1 {
+                let mut torn = whole.clone();
+                torn[range.start..cut].copy_from_slice(&new[range.start..cut]);
+                torn[cut..range.end].copy_from_slice(&old[cut..range.end]);
+                find(torn.clone());
+                torn[range.start..cut].copy_from_slice(&old[range.start..cut]);
+                torn[cut..range.end].copy_from_slice(&new[cut..range.end]);
+                find(torn);
+            }
+            let mut alternate = whole.clone();
+            for at in range.clone() {
+                alternate[at] = if at % 2 == 0 { new[at] } else { old[at] };
+            }
+            find(alternate);
+        }
+        find(whole);
+    }
 }

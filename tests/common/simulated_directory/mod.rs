@@ -42,6 +42,7 @@ pub const START: u64 = 1_770_000_000_123_456_789;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     Open,
+    OpenWrite,
     Create,
     OpenLock,
     StatName,
@@ -51,7 +52,11 @@ pub enum Kind {
     SyncDirectory,
     StatFile,
     Read,
+    ReadAt,
     Write,
+    WriteAt,
+    SetOwner,
+    SetMode,
     SyncFile,
     TryLock,
     Unlock,
@@ -74,6 +79,8 @@ pub struct Call {
     pub kind: Kind,
     /// The file, for calls on an open one.
     pub inode: Option<u64>,
+    /// Where in the file and how much, at most, for calls at an offset.
+    pub range: Option<(u64, usize)>,
     /// The name, for calls on one; the old one of a rename.
     pub name: Option<OsString>,
     /// The role of the thread, under a schedule.
@@ -86,6 +93,7 @@ pub struct Call {
 enum Of<'a> {
     Name(&'a OsStr),
     File(u64),
+    Range(u64, (u64, usize)),
     Directory,
 }
 
@@ -103,6 +111,8 @@ pub struct Plan {
     /// Once a sync of the directory or of a file has failed, later ones answer success and make
     /// nothing durable: the kernel forgets what it could not write.
     pub forgets_failed_syncs: bool,
+    /// The same of a file alone, and only for what is not written again.
+    pub cleans_failed_syncs: bool,
     /// Before the call of that index, somebody removes a name.
     pub removals: BTreeMap<usize, OsString>,
     /// Before the call of that index, somebody writes into a file in place.
@@ -239,17 +249,22 @@ impl SimulatedDirectory {
             Some(Fault::Error(code)) => Err(io::Error::from_raw_os_error(code)),
             _ => effect(&mut state, most),
         };
-        let (name, inode) = match of {
-            Of::Name(name) => (Some(name.to_os_string()), None),
-            Of::File(inode) => (None, Some(inode)),
-            Of::Directory => (None, None),
+        let (name, inode, range) = match of {
+            Of::Name(name) => (Some(name.to_os_string()), None, None),
+            Of::File(inode) => (None, Some(inode), None),
+            Of::Range(inode, range) => (None, Some(inode), Some(range)),
+            Of::Directory => (None, None, None),
         };
         let is_lost = matches!(fault, Some(Fault::ErrorAfter(_)));
         let failed = answer.is_err() || is_lost;
         if failed && matches!(kind, Kind::SyncFile | Kind::SyncDirectory) {
             state.has_failed_sync = true;
+            // What could not be written is clean all the same, until it is written again.
+            if let Some(inode) = inode.filter(|_| state.plan.cleans_failed_syncs) {
+                state.disk.inodes.get_mut(&inode).unwrap().is_clean = true;
+            }
         }
-        state.calls.push(Call { kind, inode, name, role: schedule::role(), failed });
+        state.calls.push(Call { kind, inode, range, name, role: schedule::role(), failed });
         // An answer that gets lost can be an open file, which locks the state when it closes.
         drop(state);
         match fault {
@@ -280,7 +295,9 @@ impl State {
         let inode = self.disk.inodes.keys().copied().find(|i| !is_used(i)).unwrap_or(highest + 1);
         let (visible, durable) = (Content::new(Vec::new()), Content::new(Vec::new()));
         let (modified, changed) = (self.now, self.now);
-        let file = Inode { kind, mode, uid, visible, durable, modified, changed };
+        let (pending, is_clean, gid) = (Vec::new(), false, uid);
+        let file =
+            Inode { kind, mode, uid, gid, visible, durable, pending, is_clean, modified, changed };
         self.disk.inodes.insert(inode, file);
         inode
     }
@@ -288,7 +305,7 @@ impl State {
     fn overwrite(&mut self, inode: u64, bytes: Vec<u8>) {
         let now = self.now;
         let file = self.disk.inodes.get_mut(&inode).unwrap();
-        file.visible = Content::new(bytes);
+        file.write(Content::new(bytes));
         (file.modified, file.changed) = (now, now);
     }
 
@@ -306,6 +323,7 @@ impl State {
             kind: file.kind,
             mode: file.mode,
             uid: file.uid,
+            gid: file.gid,
             links: self.disk.links(inode),
             len: file.visible.bytes().len() as u64,
             device: 1,

@@ -1,11 +1,10 @@
 //! The real directory, over `rustix`.
 
+use super::call::uninterrupted;
 use super::directory::{Directory, DirectoryFile, FileKind, FileStat, FileTime};
-use super::error::{FileAction, KeyFileError};
 use alloc::boxed::Box;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,6 +26,20 @@ pub struct OsDirectory {
     absolute: PathBuf,
 }
 
+/// Why a path does not lead to a file of a directory.
+#[derive(Debug)]
+pub enum PathFault {
+    /// It does not end in the name of a file.
+    Name,
+    /// Its directory cannot be opened.
+    Directory {
+        /// The path of the directory.
+        path: PathBuf,
+        /// What the operating system said.
+        error: io::Error,
+    },
+}
+
 impl OsDirectory {
     /// Opens the directory that `path` lies in, and splits off the name of the file.
     ///
@@ -34,14 +47,13 @@ impl OsDirectory {
     ///
     /// # Errors
     ///
-    /// [`KeyFileError::FileName`] if the path ends in `..`, `/` or nothing;
-    /// [`KeyFileError::Io`] if the directory cannot be opened for reading.
-    pub fn of_file(path: &Path) -> Result<(Self, OsString), KeyFileError> {
-        let invalid = || KeyFileError::FileName { path: path.to_path_buf() };
-        let name = path.file_name().ok_or_else(invalid)?;
+    /// [`PathFault::Name`] if the path ends in `..`, `/` or nothing; [`PathFault::Directory`] if
+    /// the directory cannot be opened for reading.
+    pub fn of_file(path: &Path) -> Result<(Self, OsString), PathFault> {
+        let name = path.file_name().ok_or(PathFault::Name)?;
         // `file_name` overlooks a slash or `/.` at the end, which only a directory can have.
         if !path.as_os_str().as_bytes().ends_with(name.as_bytes()) {
-            return Err(invalid());
+            return Err(PathFault::Name);
         }
         let parent = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -50,19 +62,11 @@ impl OsDirectory {
         Ok((OsDirectory::open_at(parent)?, name.to_os_string()))
     }
 
-    fn open_at(path: &Path) -> Result<Self, KeyFileError> {
+    fn open_at(path: &Path) -> Result<Self, PathFault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = loop {
-            match rustix::fs::open(path, flags, Mode::empty()) {
-                Err(rustix::io::Errno::INTR) => {}
-                answer => break answer,
-            }
-        };
-        let fd = fd.map_err(|error| KeyFileError::Io {
-            action: FileAction::OpenDirectory,
-            path: path.to_path_buf(),
-            source: Arc::new(error.into()),
-        })?;
+        let open = || Ok(rustix::fs::open(path, flags, Mode::empty())?);
+        let fd = uninterrupted(open)
+            .map_err(|error| PathFault::Directory { path: path.to_path_buf(), error })?;
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         Ok(OsDirectory { fd, path: path.to_path_buf(), absolute })
     }
@@ -94,6 +98,10 @@ impl Directory for OsDirectory {
 
     fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
         self.openat(name, OFlags::RDONLY)
+    }
+
+    fn open_write(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.openat(name, OFlags::RDWR)
     }
 
     fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
@@ -163,6 +171,24 @@ impl DirectoryFile for OsFile {
         Ok(rustix::io::write(&self.fd, bytes)?)
     }
 
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pread(&self.fd, out, offset)?)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwrite(&self.fd, bytes, offset)?)
+    }
+
+    fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
+        Ok(rustix::fs::fchown(&self.fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?)
+    }
+
+    // The type is narrower on some systems; 12 bits fit everywhere.
+    #[allow(clippy::unnecessary_cast)]
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        Ok(rustix::fs::fchmod(&self.fd, Mode::from_raw_mode((mode & 0o7777) as _))?)
+    }
+
     fn sync(&self) -> io::Result<()> {
         sync(&self.fd)
     }
@@ -197,6 +223,7 @@ fn file_stat(stat: &Stat) -> FileStat {
         },
         mode: stat.st_mode as u32 & 0o7777,
         uid: stat.st_uid as u32,
+        gid: stat.st_gid as u32,
         links: stat.st_nlink as u64,
         len: u64::try_from(stat.st_size).unwrap_or(u64::MAX),
         device: stat.st_dev as u64,

@@ -1,4 +1,4 @@
-//! The seam between the store and the operating system: one directory, one system call a method.
+//! The seam to the operating system: one directory, one system call a method.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -7,14 +7,14 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
-/// One directory, held open, in which a store keeps its files.
+/// One directory, held open.
 ///
 /// # Contract
 ///
 /// - Every method but [`path`](Self::path), [`is_moved`](Self::is_moved) and
 ///   [`effective_uid`](Self::effective_uid) is one
 ///   system call (listing may take several), is not retried on `EINTR`, and answers the error of
-///   the system as it is: the store decides what each means, and a simulator can record, fail
+///   the system as it is: the caller decides what each means, and a simulator can record, fail
 ///   and crash at each.
 /// - Names are plain file names, relative to the directory that was opened; neither the working
 ///   directory of the process nor a later rename of the directory changes what they mean.
@@ -41,6 +41,14 @@ pub trait Directory: Send + Sync {
     ///
     /// Those of `openat`: `ENOENT` if there is none, `ELOOP` if it is a symbolic link.
     fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>>;
+
+    /// Opens a file for reading and writing, without waiting for the other end of a FIFO.
+    ///
+    /// # Errors
+    ///
+    /// Those of `openat`: `ENOENT` if there is none, `ELOOP` if it is a symbolic link, `EISDIR` if
+    /// a directory.
+    fn open_write(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>>;
 
     /// Creates a file for writing, with mode 0600 from its first byte on.
     ///
@@ -123,6 +131,36 @@ pub trait DirectoryFile: Send + Sync {
     /// Those of `write`.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
+    /// Reads up to `out.len()` bytes from `offset` on; 0 at the end of the file. Where
+    /// [`read`](Self::read) goes on stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// Those of `pread`.
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes a part of `bytes` over what is at `offset`; answers how much. Where
+    /// [`write`](Self::write) goes on stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// Those of `pwrite`.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Gives the file to another user and group.
+    ///
+    /// # Errors
+    ///
+    /// Those of `fchown`: `EPERM` for who may not.
+    fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()>;
+
+    /// Sets the permission bits, of which `mode` has `0o7777` at most.
+    ///
+    /// # Errors
+    ///
+    /// Those of `fchmod`.
+    fn set_mode(&self, mode: u32) -> io::Result<()>;
+
     /// Waits until the bytes of the file are on the medium. Its name need not be.
     ///
     /// # Errors
@@ -145,7 +183,7 @@ pub trait DirectoryFile: Send + Sync {
     fn unlock(&self) -> io::Result<()>;
 }
 
-/// What a store needs to know of a file.
+/// What the system knows of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStat {
     /// What it is.
@@ -154,6 +192,8 @@ pub struct FileStat {
     pub mode: u32,
     /// Its owner.
     pub uid: u32,
+    /// Its group.
+    pub gid: u32,
     /// How many names it has.
     pub links: u64,
     /// Its length in bytes.

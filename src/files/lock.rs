@@ -1,0 +1,85 @@
+//! The message file, locked: of all who heed the lock, one changes it at a time.
+
+use super::error::{MessageFileError, open_refused, refused};
+use super::place::{Name, Place, stat_regular};
+use crate::fs::{DirectoryFile, FileAction, FileStat, uninterrupted};
+use alloc::boxed::Box;
+use core::time::Duration;
+use rustix::io::Errno;
+use std::thread;
+use std::time::Instant;
+
+/// How long another writer is waited for.
+pub(super) const WAIT: Duration = Duration::from_secs(10);
+
+/// The first and the longest pause between two attempts.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// A file under its own lock, given back on drop. The kernel gives it back when the process dies.
+pub(super) struct Locked {
+    pub(super) file: Box<dyn DirectoryFile>,
+    pub(super) stat: FileStat,
+}
+
+impl Locked {
+    /// Opens and locks the message.
+    pub(super) fn message(place: &Place, wait: Duration) -> Result<Self, MessageFileError> {
+        let Name { name, path } = &place.message;
+        until_unlocked(path, wait, || {
+            let file =
+                uninterrupted(|| place.directory.open_write(name)).map_err(open_refused(path))?;
+            // Before the lock: what is no file of ours is not locked either.
+            stat_regular(&*file, path)?;
+            Locked::lock(place, &place.message, file)
+        })
+    }
+
+    /// Locks an open file; `None` if another has the lock, or the name stands for another file by
+    /// now: a whole new one took its place, and that is the one to lock.
+    pub(super) fn lock(
+        place: &Place,
+        name: &Name,
+        file: Box<dyn DirectoryFile>,
+    ) -> Result<Option<Self>, MessageFileError> {
+        match uninterrupted(|| file.try_lock()) {
+            Ok(()) => {}
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::WOULDBLOCK) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(refused(FileAction::Lock, &name.path)(error)),
+        }
+        let stat = stat_regular(&*file, &name.path)?;
+        let locked = Locked { file, stat };
+        Ok(place.is_named(name, &locked.stat)?.then_some(locked))
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // The close that follows releases it too, unless a child process that was forked a moment
+        // ago holds a copy of the descriptor still.
+        drop(self.file.unlock());
+    }
+}
+
+/// Tries again until there is something, for at most `wait`.
+pub(super) fn until_unlocked<T>(
+    path: &std::path::Path,
+    wait: Duration,
+    mut attempt: impl FnMut() -> Result<Option<T>, MessageFileError>,
+) -> Result<T, MessageFileError> {
+    let started = Instant::now();
+    let mut pause = FIRST_PAUSE;
+    loop {
+        if let Some(found) = attempt()? {
+            return Ok(found);
+        }
+        let waited = started.elapsed();
+        let Some(left) = wait.checked_sub(waited).filter(|left| !left.is_zero()) else {
+            return Err(MessageFileError::Locked { path: path.to_path_buf(), waited });
+        };
+        thread::sleep(pause.min(left));
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+    }
+}

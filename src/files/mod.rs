@@ -1,0 +1,135 @@
+//! Messages in files: rewrapped in place so that no crash costs one, read whatever a crash left,
+//! written and decrypted to files that appear whole or not at all.
+
+mod bytes;
+mod copy;
+mod error;
+mod journal;
+mod lock;
+mod message;
+mod owner;
+mod partial;
+pub(crate) mod place;
+pub(crate) mod rewrap;
+pub(crate) mod whole;
+
+pub use error::MessageFileError;
+pub use message::MessageFile;
+pub use rewrap::FileRewrap;
+
+use crate::aad::Aad;
+use crate::envelope::{Envelope, RewrapOptions};
+use crate::error::Error;
+use crate::keyring::Keyring;
+use place::Place;
+use std::path::Path;
+
+impl<K: Keyring> Envelope<K> {
+    /// Rewraps the message in the file at `path`: as [`rewrap`](Self::rewrap), durably, and so
+    /// that the message opens with its old header or its new one wherever a crash interrupts.
+    ///
+    /// If the new header fits in the room of the old one, which is the rule after a rotation, it
+    /// is overwritten, whatever the length of the file, and the body is neither read nor written.
+    /// A journal of both headers, `.<name>.rewrap`, stands beside the file from before until
+    /// after. If it is left behind by a power failure, [`MessageFile`] and
+    /// [`decrypt_file`](Self::decrypt_file) read the message all the same, and the next
+    /// `rewrap_file` mends it. **A file that is moved or backed up takes its journal with it**, if
+    /// there is one.
+    ///
+    /// If the new header does not fit, the message is copied to `.<name>.partial` and renamed
+    /// into place; owner, group and mode stay, access control lists and extended attributes do
+    /// not. Room for later slots is reserved by [`with_reserved`](Self::with_reserved).
+    ///
+    /// Once this returns without an error, the header is on the medium, also where nothing was to
+    /// be changed: the old version can be let go.
+    ///
+    /// The file is locked by `flock`, and one who has the lock is waited for, for at most ten
+    /// seconds. Readers do not wait. The file can be a message, or a detached header alone.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use envelock::{Aad, Envelope, FileRewrap, Lifecycle, MemoryKeyring, RewrapOptions};
+    ///
+    /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
+    /// # let path = std::env::temp_dir().join(format!("envelock-rewrap-{}.message", std::process::id()));
+    /// std::fs::write(&path, envelope.encrypt(b"hello", Aad::none())?)?;
+    /// envelope.keyring().rotate()?;
+    /// assert_eq!(envelope.rewrap_file(&path, RewrapOptions::new())?, FileRewrap::InPlace);
+    /// assert_eq!(envelope.rewrap_file(&path, RewrapOptions::new())?, FileRewrap::Unchanged);
+    /// # std::fs::remove_file(&path)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`rewrap`](Self::rewrap); [`Error::MessageFile`]. The message opens as before, or with
+    /// its new header, whatever the error.
+    pub fn rewrap_file(
+        &self,
+        path: impl AsRef<Path>,
+        options: RewrapOptions<'_>,
+    ) -> Result<FileRewrap, Error> {
+        rewrap::rewrap_file(self, &Place::of(path.as_ref())?, options)
+    }
+
+    /// Encrypts the file `from` to a new file `to`; answers the length of the message in bytes.
+    ///
+    /// Goes through in constant memory. The message is written to `.<name>.partial` beside `to`,
+    /// synced, and gets its name at the end, so that `to` is there as a whole or not at all,
+    /// whenever a crash comes. It has mode 0600. What a process that was killed left unfinished,
+    /// the next one for the same `to` removes. `from` stays.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use envelock::{Aad, Envelope, MemoryKeyring};
+    ///
+    /// # let path = std::env::temp_dir().join(format!("envelock-whole-{}", std::process::id()));
+    /// # std::fs::create_dir(&path)?;
+    /// # let (plain, message, back) = (path.join("plain"), path.join("message"), path.join("back"));
+    /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
+    /// std::fs::write(&plain, b"hello")?;
+    /// envelope.encrypt_file(&plain, &message, Aad::none())?;
+    /// assert_eq!(envelope.decrypt_file(&message, &back, Aad::none())?, 5);
+    /// assert_eq!(std::fs::read(&back)?, b"hello");
+    /// # std::fs::remove_dir_all(&path)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`encrypt`](Self::encrypt); [`Error::MessageFile`], with
+    /// [`MessageFileError::Exists`] if anything has the name `to`.
+    pub fn encrypt_file(
+        &self,
+        from: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+        aad: Aad<'_>,
+    ) -> Result<u64, Error> {
+        let from = from.as_ref();
+        let to = Place::of(to.as_ref())?;
+        whole::encrypt(self, whole::open_plaintext(from)?, from, &to, aad)
+    }
+
+    /// Decrypts the message in the file `from` to a new file `to`; answers the length of the
+    /// plaintext in bytes.
+    ///
+    /// As [`encrypt_file`](Self::encrypt_file): `to` is there only once the last byte of the
+    /// message was verified. What was decrypted until then stands in `.<name>.partial`, readable
+    /// for its owner alone, and is removed on an error. The message is read as [`MessageFile`]
+    /// reads it.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt`](Self::decrypt); [`Error::MessageFile`], with [`MessageFileError::Exists`] if
+    /// anything has the name `to`.
+    pub fn decrypt_file(
+        &self,
+        from: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+        aad: Aad<'_>,
+    ) -> Result<u64, Error> {
+        whole::decrypt(self, &Place::of(from.as_ref())?, &Place::of(to.as_ref())?, aad)
+    }
+}

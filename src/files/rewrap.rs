@@ -1,0 +1,143 @@
+//! The rewrap of a message in a file.
+//!
+//! In place, in this order: the journal with both headers, its sync, that of the directory; the
+//! new header over the old one, its sync; the journal's removal. So whenever the header can be
+//! torn, a durable journal is there that mends it; and it is removed only once the header is
+//! durable. That removal need not be: a journal that comes back finds the new header whole.
+
+use super::bytes::{read_header, write_at_start};
+use super::copy;
+use super::error::{MessageFileError, not_durable, refused};
+use super::journal::{Found, Journal, Verdict};
+use super::lock::{Locked, WAIT};
+use super::partial;
+use super::place::Place;
+use crate::envelope::{Envelope, RewrapOptions};
+use crate::error::Error;
+use crate::fs::{FileAction, uninterrupted};
+use crate::keyring::Keyring;
+use alloc::vec::Vec;
+
+/// What a rewrap did to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileRewrap {
+    /// Nothing: every slot that opens was under its primary version.
+    Unchanged,
+    /// The header was overwritten; the body was neither read nor written.
+    InPlace,
+    /// The new header did not fit in the room of the old one: the file was copied.
+    Copied,
+}
+
+pub(crate) fn rewrap_file<K: Keyring>(
+    envelope: &Envelope<K>,
+    place: &Place,
+    options: RewrapOptions<'_>,
+) -> Result<FileRewrap, Error> {
+    let job = Job { place, message: Locked::message(place, WAIT)? };
+    // What cannot be cleared away shows itself once it is in the way.
+    drop(partial::clear(place));
+    job.check_links()?;
+    let Settled { header: old, is_mended } = job.settle(envelope)?;
+    let mut new = old.clone();
+    match envelope.rewrap_in_place(&mut new, options) {
+        Ok(true) => job.overwrite(&old, &new).map(|()| FileRewrap::InPlace),
+        Ok(false) if is_mended => Ok(FileRewrap::InPlace),
+        Ok(false) => job.confirm().map(|()| FileRewrap::Unchanged),
+        Err(Error::HeaderRoom { .. }) => {
+            let new = envelope.rewrap(&old, options)?;
+            copy::copy(place, &job.message, &old, new.header())?;
+            Ok(FileRewrap::Copied)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A header that is in the file, beside no journal.
+struct Settled {
+    header: Vec<u8>,
+    /// Whether it was torn before.
+    is_mended: bool,
+}
+
+struct Job<'a> {
+    place: &'a Place,
+    message: Locked,
+}
+
+impl Job<'_> {
+    fn check_links(&self) -> Result<(), Error> {
+        let path = &self.place.message.path;
+        let inspected = uninterrupted(|| self.message.file.stat())
+            .map_err(refused(FileAction::Inspect, path))?;
+        if inspected.links > 1 {
+            let (path, links) = (path.clone(), inspected.links);
+            return Err(MessageFileError::HardLinks { path, links }.into());
+        }
+        Ok(())
+    }
+
+    fn header(&self) -> Result<Vec<u8>, MessageFileError> {
+        read_header(&*self.message.file)
+            .map_err(refused(FileAction::Read, &self.place.message.path))
+    }
+
+    /// Finishes what another process began.
+    fn settle<K: Keyring>(&self, envelope: &Envelope<K>) -> Result<Settled, Error> {
+        let header = self.header()?;
+        let journal = match self.place.read_journal(&self.message.stat)? {
+            Found::Nothing => return Ok(Settled { header, is_mended: false }),
+            Found::Invalid => None,
+            Found::Journal(journal) => Some(journal),
+        };
+        let verdict = journal.as_ref().map_or(Verdict::Other, |journal| journal.verdict(&header));
+        let is_mended = verdict == Verdict::Torn;
+        let header = match journal {
+            Some(Journal { new, .. }) if is_mended => new,
+            _ => header,
+        };
+        // The journal is the last trace of a header until the one that stays has opened.
+        envelope.check_opens(&header)?;
+        if verdict != Verdict::Other {
+            // Even where nothing differs: what was read can be what a failed sync left in memory
+            // alone, and only what is written anew is what the next sync is about.
+            self.write_header(&header)?;
+        }
+        self.place.remove(&self.place.journal)?;
+        Ok(Settled { header, is_mended })
+    }
+
+    /// Puts `new` in the place of `old`, of the same length.
+    fn overwrite(&self, old: &[u8], new: &[u8]) -> Result<(), Error> {
+        let place = self.place;
+        place.write_journal(&self.message.stat, old, new)?;
+        if let Err(error) = copy::check_basis(place, &self.message, old) {
+            drop(place.remove(&place.journal));
+            return Err(error.into());
+        }
+        self.write_header(new).inspect_err(|error| {
+            // A copy-on-write medium can be full. For readers that know nothing of journals the
+            // old header is put back if that is possible; the journal stays in any case.
+            if matches!(error, MessageFileError::Io { .. }) {
+                drop(write_at_start(&*self.message.file, old));
+            }
+        })?;
+        // The rewrap is done. A journal that cannot be removed finds its header whole.
+        drop(place.remove(&place.journal));
+        Ok(())
+    }
+
+    fn write_header(&self, header: &[u8]) -> Result<(), MessageFileError> {
+        let path = &self.place.message.path;
+        write_at_start(&*self.message.file, header).map_err(refused(FileAction::Write, path))?;
+        self.message.file.sync().map_err(not_durable(path))
+    }
+
+    /// Makes durable what was found: whoever wrote it can have been killed before that, and the
+    /// caller may destroy the old version once this returns.
+    fn confirm(&self) -> Result<(), Error> {
+        self.message.file.sync().map_err(not_durable(&self.place.message.path))?;
+        Ok(self.place.sync_names()?)
+    }
+}

@@ -1,0 +1,88 @@
+//! Files that are encrypted or decrypted as a whole, and appear once they are.
+
+use super::error::{MessageFileError, refused};
+use super::message::MessageFile;
+use super::partial::{self, Partial};
+use super::place::Place;
+use crate::aad::Aad;
+use crate::envelope::Envelope;
+use crate::error::Error;
+use crate::fs::FileAction;
+use crate::keyring::Keyring;
+use std::io::Read;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// How much goes from the one file to the other at once.
+const BUFFER_LEN: usize = 128 * 1024;
+
+/// Encrypts what `source` holds, which is at `path`.
+pub(crate) fn encrypt<K: Keyring>(
+    envelope: &Envelope<K>,
+    source: impl Read,
+    path: &Path,
+    to: &Place,
+    aad: Aad<'_>,
+) -> Result<u64, Error> {
+    write(to, path, || envelope.encrypt_reader(source, aad))
+}
+
+/// Decrypts the message at `from`.
+pub(crate) fn decrypt<K: Keyring>(
+    envelope: &Envelope<K>,
+    from: &Place,
+    to: &Place,
+    aad: Aad<'_>,
+) -> Result<u64, Error> {
+    let mut message = MessageFile::at(from)?;
+    // Whose slots are torn opens by what it was before, where this keyring does not know yet what
+    // it was to become.
+    if message.is_torn() && envelope.check_opens(message.header()).is_err() {
+        message.step_back();
+    }
+    write(to, &from.message.path, || envelope.decrypt_reader(message, aad))
+}
+
+/// Writes all that `open` gives to read to a file that is not there yet; answers its length.
+fn write<R: Read>(
+    to: &Place,
+    from: &Path,
+    open: impl FnOnce() -> Result<R, Error>,
+) -> Result<u64, Error> {
+    // What a crash in the last rename left has both names.
+    drop(partial::clear(to));
+    if to.stat(&to.message)?.is_some() {
+        return Err(MessageFileError::Exists { path: to.message.path.clone() }.into());
+    }
+    let read_from = |error| match error {
+        Error::Io { source } => {
+            MessageFileError::Io { action: FileAction::Read, path: from.to_path_buf(), source }
+                .into()
+        }
+        error => error,
+    };
+    let mut reader = open().map_err(read_from)?;
+    let mut file = Partial::create(to)?;
+    let mut buffer = Zeroizing::new(alloc::vec![0; BUFFER_LEN]);
+    let mut len: u64 = 0;
+    loop {
+        // The end is answered only once it is verified.
+        let read = reader.read(&mut buffer).map_err(|error| read_from(error.into()))?;
+        if read == 0 {
+            break;
+        }
+        file.write(buffer.get(..read).unwrap_or_default())?;
+        len = len.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+    }
+    file.sync()?;
+    file.appear()?;
+    Ok(len)
+}
+
+/// Opens a file of plaintext, whatever kind it is of, by links too.
+pub(crate) fn open_plaintext(path: &Path) -> Result<std::fs::File, MessageFileError> {
+    std::fs::File::open(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => MessageFileError::NotFound { path: path.to_path_buf() },
+        _ => refused(FileAction::Open, path)(error),
+    })
+}

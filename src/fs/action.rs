@@ -1,0 +1,61 @@
+//! Naming what was to be done when the operating system refused.
+
+use core::fmt;
+
+/// What was to be done when the operating system refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileAction {
+    /// Open the directory.
+    OpenDirectory,
+    /// Open the file.
+    Open,
+    /// Look at a file's owner, mode and length.
+    Inspect,
+    /// Read the file.
+    Read,
+    /// Create the temporary file.
+    Create,
+    /// Write the temporary file.
+    Write,
+    /// Sync the temporary file.
+    Sync,
+    /// Put the temporary file in the place of the file.
+    Rename,
+    /// Sync the directory.
+    SyncDirectory,
+    /// Open or create the lock file.
+    OpenLock,
+    /// Lock the file.
+    Lock,
+    /// Give the file the owner, group and mode of the one that it stands for.
+    SetOwner,
+    /// Remove the file.
+    Remove,
+}
+
+impl FileAction {
+    pub(crate) fn is_sync(self) -> bool {
+        matches!(self, FileAction::Sync | FileAction::SyncDirectory)
+    }
+}
+
+impl fmt::Display for FileAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            FileAction::OpenDirectory => "open directory",
+            FileAction::Open => "open",
+            FileAction::Inspect => "inspect",
+            FileAction::Read => "read",
+            FileAction::Create => "create",
+            FileAction::Write => "write",
+            FileAction::Sync => "sync",
+            FileAction::Rename => "put a new file in place as",
+            FileAction::SyncDirectory => "sync directory",
+            FileAction::OpenLock => "open lock file",
+            FileAction::Lock => "lock",
+            FileAction::SetOwner => "set owner and mode of",
+            FileAction::Remove => "remove",
+        })
+    }
+}

@@ -1,0 +1,60 @@
+//! What every caller of the operating system does alike.
+
+use super::directory::{Directory, FileKind};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::io;
+
+/// Calls again until no signal interrupts. Not for syncs, whose failure is final.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// What stands in the way of an open, where the error says so.
+pub(crate) fn kind_in_the_way(error: &io::Error) -> Option<FileKind> {
+    match Errno::from_io_error(error) {
+        // FreeBSD answers EMLINK for a link that is not to be followed.
+        Some(Errno::LOOP | Errno::MLINK) => Some(FileKind::Symlink),
+        Some(Errno::ISDIR) => Some(FileKind::Directory),
+        Some(Errno::NXIO) => Some(FileKind::Other),
+        _ => None,
+    }
+}
+
+/// Moves a file to where nothing is, as far as the file system can promise that. One attempt.
+pub(crate) fn rename_new(directory: &dyn Directory, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    match directory.rename_new(from, to) {
+        Err(error) if is_unsupported(&error) => match directory.stat(to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => directory.rename(from, to),
+            Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            Err(error) => Err(error),
+        },
+        answer => answer,
+    }
+}
+
+/// Whether there is no such call there.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
+}
+
+/// Whether the cause may go away by itself: space, descriptors, memory, a signal, a network.
+pub(crate) fn may_pass(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted
+            | io::ErrorKind::WouldBlock
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::OutOfMemory
+            | io::ErrorKind::StaleNetworkFileHandle
+    ) || error
+        .raw_os_error()
+        .is_some_and(|code| [Errno::MFILE, Errno::NFILE].iter().any(|e| e.raw_os_error() == code))
+}

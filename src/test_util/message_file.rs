@@ -1,0 +1,70 @@
+//! Messages in the files of a directory that a simulator can stand for.
+
+pub use crate::files::{FileRewrap, MessageFile, MessageFileError};
+
+use super::key_file::Directory;
+use crate::aad::Aad;
+use crate::envelope::{Envelope, RewrapOptions};
+use crate::error::Error;
+use crate::files::place::Place;
+use crate::files::{rewrap, whole};
+use crate::keyring::Keyring;
+use alloc::sync::Arc;
+use std::ffi::OsStr;
+use std::io::Read;
+use std::path::Path;
+
+/// See [`Envelope::rewrap_file`].
+///
+/// # Errors
+///
+/// As there.
+pub fn rewrap_file_in<K: Keyring>(
+    envelope: &Envelope<K>,
+    directory: Arc<dyn Directory>,
+    name: &OsStr,
+    options: RewrapOptions<'_>,
+) -> Result<FileRewrap, Error> {
+    rewrap::rewrap_file(envelope, &Place::in_directory(directory, name)?, options)
+}
+
+/// See [`MessageFile::open`].
+///
+/// # Errors
+///
+/// As there.
+pub fn open_in(directory: Arc<dyn Directory>, name: &OsStr) -> Result<MessageFile, Error> {
+    MessageFile::at(&Place::in_directory(directory, name)?)
+}
+
+/// See [`Envelope::encrypt_file`].
+///
+/// # Errors
+///
+/// As there.
+pub fn encrypt_file_in<K: Keyring>(
+    envelope: &Envelope<K>,
+    source: impl Read,
+    directory: Arc<dyn Directory>,
+    to: &OsStr,
+    aad: Aad<'_>,
+) -> Result<u64, Error> {
+    let to = Place::in_directory(directory, to)?;
+    whole::encrypt(envelope, source, Path::new("source"), &to, aad)
+}
+
+/// See [`Envelope::decrypt_file`].
+///
+/// # Errors
+///
+/// As there.
+pub fn decrypt_file_in<K: Keyring>(
+    envelope: &Envelope<K>,
+    directory: &Arc<dyn Directory>,
+    from: &OsStr,
+    to: &OsStr,
+    aad: Aad<'_>,
+) -> Result<u64, Error> {
+    let place = |name| Place::in_directory(directory.clone(), name);
+    whole::decrypt(envelope, &place(from)?, &place(to)?, aad)
+}

@@ -1,0 +1,196 @@
+//! Journals that were left, damaged, moved or planted.
+
+use super::*;
+use crate::simulated_directory::{Kind, Plan, SimulatedDirectory, USER};
+use envelock::test_util::key_file::FileKind;
+use envelock::test_util::message_file::rewrap_file_in;
+use envelock::{FileRewrap, MemoryKeyring, RewrapOptions};
+use std::ffi::OsStr;
+use std::os::unix::fs::{chown, symlink};
+use std::sync::Arc;
+
+const USUAL: RewrapOptions<'static> = RewrapOptions::new();
+
+/// Leaves a message whose header was torn, with its journal, as a power failure does; answers the
+/// bytes of the file.
+pub fn torn(stored: &Stored) -> Vec<u8> {
+    let directory = SimulatedDirectory::new();
+    directory.plant("message", FileKind::Regular, &stored.message, 0o600, USER);
+    directory.plan(Plan { record_disks: true, most_at_once: Some(60), ..Plan::default() });
+    let shared = Arc::new(directory.clone());
+    rewrap_file_in(&stored.envelope, shared, OsStr::new("message"), USUAL).unwrap();
+    let calls = directory.calls();
+    let write = calls.iter().position(|call| call.kind == Kind::WriteAt).unwrap();
+    let disk = &directory.recorded_disks()[write + 1];
+    let torn = disk.bytes(OsStr::new("message")).unwrap().to_vec();
+    assert!(stored.envelope.decrypt(&torn, ROW).is_err());
+    fs::write(stored.path(), &torn).unwrap();
+    fs::write(stored.journal(), disk.bytes(OsStr::new(".message.rewrap")).unwrap()).unwrap();
+    torn
+}
+
+/// The message that is torn opens for a reader, and for everybody after a rewrap.
+fn is_mended(stored: &Stored) {
+    let before = stored.read();
+    let file = MessageFile::open(stored.path()).unwrap();
+    assert!(file.is_torn());
+    let message = read_message(&stored.path());
+    assert_eq!((version(&message), version(file.header())), (2, 2));
+    assert_eq!(stored.envelope.decrypt(&message, ROW).unwrap(), text(200));
+    assert_eq!(stored.read(), before, "a reader writes nothing");
+    stored.envelope.decrypt_file(stored.path(), stored.place.join("text"), ROW).unwrap();
+    assert_eq!(fs::read(stored.place.join("text")).unwrap(), text(200));
+    fs::remove_file(stored.place.join("text")).unwrap();
+    assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+    assert_eq!(names(stored.place.path()), ["message"]);
+    assert_eq!(stored.envelope.decrypt(&stored.read(), ROW).unwrap(), text(200));
+    assert_eq!(version(&stored.read()), 2);
+}
+
+/// The rewrap is refused, and both files are as they were.
+fn is_kept(stored: &Stored, envelope: &Envelope<impl envelock::Keyring>) -> Error {
+    let read = || (stored.read(), fs::read(stored.journal()).ok());
+    let (before, names_before) = (read(), names(stored.place.path()));
+    let error = envelope.rewrap_file(stored.path(), USUAL).unwrap_err();
+    assert_eq!(read(), before);
+    assert_eq!(names(stored.place.path()), names_before);
+    error
+}
+
+#[test]
+fn a_torn_header_is_mended_and_read_before_that() {
+    let stored = Stored::new(200, 0);
+    torn(&stored);
+    is_mended(&stored);
+}
+
+#[test]
+fn a_journal_that_does_not_open_here_is_left_for_who_can_open_it() {
+    let stored = Stored::new(200, 0);
+    torn(&stored);
+    let stranger = Envelope::new(MemoryKeyring::create("orders").unwrap());
+    let error = is_kept(&stored, &stranger);
+    assert!(matches!(error, Error::NoKey { .. }), "{error:?}");
+    is_mended(&stored);
+}
+
+#[test]
+fn a_damaged_journal_is_none_and_is_kept_while_it_is_all_there_is() {
+    let stored = Stored::new(200, 0);
+    let torn = torn(&stored);
+    let journal = fs::read(stored.journal()).unwrap();
+    let cuts = (0..journal.len()).step_by(7).map(|len| journal[..len].to_vec());
+    let flips = (0..journal.len()).map(|at| {
+        let mut flipped = journal.clone();
+        flipped[at] ^= 1 << (at % 8);
+        flipped
+    });
+    let longer = [[&journal[..], &[0]].concat(), vec![0; journal.len()]];
+    let mut cases = 0;
+    for damaged in cuts.chain(flips).chain(longer) {
+        fs::write(stored.journal(), &damaged).unwrap();
+        // With the message torn nothing opens, and nothing is thrown away.
+        let error = stored.envelope.decrypt(&read_message(&stored.path()), ROW).unwrap_err();
+        assert!(matches!(error, Error::Authentication), "{error:?}");
+        let error = is_kept(&stored, &stored.envelope);
+        assert!(matches!(error, Error::Authentication), "{error:?}");
+        // With the message whole it is in nobody's way.
+        fs::write(stored.path(), &stored.message).unwrap();
+        assert_eq!(read_message(&stored.path()), stored.message);
+        let done = stored.envelope.rewrap_file(stored.path(), USUAL).unwrap();
+        assert_eq!(
+            (done, names(stored.place.path())),
+            (FileRewrap::InPlace, vec!["message".into()])
+        );
+        fs::write(stored.path(), &torn).unwrap();
+        cases += 1;
+    }
+    println!("{cases} damaged journals");
+    fs::write(stored.journal(), &journal).unwrap();
+    is_mended(&stored);
+}
+
+#[test]
+fn a_journal_tells_nothing_of_another_message() {
+    let stored = Stored::new(200, 0);
+    torn(&stored);
+    let journal = fs::read(stored.journal()).unwrap();
+    let envelope = &stored.envelope;
+    envelope.keyring().promote(1);
+    let other = envelope.encrypt(b"another", ROW).unwrap();
+    envelope.keyring().promote(2);
+    // Old, and restored; new, and finished by somebody else; another, in its place; one that goes
+    // on from the journal's new header.
+    let next = {
+        let mut next = stored.message.clone();
+        envelope.keyring().promote(3);
+        assert!(envelope.rewrap_in_place(&mut next, USUAL).unwrap());
+        envelope.keyring().promote(2);
+        next
+    };
+    for (message, plaintext) in
+        [(&stored.message, text(200)), (&other, b"another".to_vec()), (&next, text(200))]
+    {
+        fs::write(stored.path(), message).unwrap();
+        fs::write(stored.journal(), &journal).unwrap();
+        let file = MessageFile::open(stored.path()).unwrap();
+        assert!(!file.is_torn());
+        assert_eq!(read_message(&stored.path()), *message);
+        assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+        assert_eq!(names(stored.place.path()), ["message"]);
+        assert_eq!(envelope.decrypt(&stored.read(), ROW).unwrap(), plaintext);
+        assert_eq!(version(&stored.read()), 2);
+    }
+    // One that opens here with no slot keeps both files as they are.
+    let stranger = Envelope::new(MemoryKeyring::create("orders").unwrap());
+    fs::write(stored.path(), stranger.encrypt(b"a stranger's", ROW).unwrap()).unwrap();
+    fs::write(stored.journal(), &journal).unwrap();
+    assert!(matches!(is_kept(&stored, &stored.envelope), Error::NoKey { .. }));
+    assert_eq!(stranger.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::Unchanged);
+    assert_eq!(names(stored.place.path()), ["message"]);
+}
+
+#[test]
+fn what_somebody_else_planted_as_a_journal_is_not_touched() {
+    let stored = Stored::new(200, 0);
+    let torn = torn(&stored);
+    let is_foreign = |error| {
+        let error = file_error(error);
+        let MessageFileError::ForeignJournal { path } = &error else { panic!("{error:?}") };
+        assert_eq!(*path, stored.journal());
+    };
+    if rustix::process::geteuid().is_root() {
+        chown(stored.journal(), Some(4_321), None).unwrap();
+        is_foreign(is_kept(&stored, &stored.envelope));
+        assert_eq!(read_message(&stored.path()), torn);
+        // Of the owner of the message it counts.
+        chown(stored.path(), Some(4_321), None).unwrap();
+        is_mended(&stored);
+    }
+    fs::write(stored.path(), &stored.message).unwrap();
+    drop(fs::remove_file(stored.journal()));
+    let plant: [&dyn Fn(); 3] = [
+        &|| fs::create_dir(stored.journal()).unwrap(),
+        &|| symlink(stored.path(), stored.journal()).unwrap(),
+        &|| {
+            let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+            rustix::fs::mknodat(rustix::fs::CWD, stored.journal(), fifo, mode, 0).unwrap();
+        },
+    ];
+    for plant in plant {
+        plant();
+        is_foreign(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap_err());
+        assert_eq!(read_message(&stored.path()), stored.message);
+        assert_eq!(stored.read(), stored.message);
+        drop(fs::remove_dir(stored.journal()).or_else(|_| fs::remove_file(stored.journal())));
+    }
+    // A file that is larger than any journal, and a name for a file of somebody's.
+    let precious = stored.place.join("precious");
+    fs::write(&precious, b"precious").unwrap();
+    fs::hard_link(&precious, stored.journal()).unwrap();
+    assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+    assert_eq!(fs::read(&precious).unwrap(), b"precious");
+    fs::File::create_new(stored.journal()).unwrap().set_len(1 << 40).unwrap();
+    assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::Unchanged);
+    assert_eq!(names(stored.place.path()), ["message", "precious"]);
+}

@@ -1,0 +1,99 @@
+//! Which files are worked on at all.
+
+use super::*;
+use envelock::test_util::key_file::FileKind;
+use envelock::{FileAction, RewrapOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::symlink;
+
+const USUAL: RewrapOptions<'static> = RewrapOptions::new();
+
+fn refused(stored: &Stored, path: &Path) -> MessageFileError {
+    let error = file_error(stored.envelope.rewrap_file(path, USUAL).unwrap_err());
+    assert_eq!(stored.read(), stored.message);
+    error
+}
+
+#[test]
+fn links_directories_and_fifos_are_refused() {
+    let stored = Stored::new(200, 0);
+    let link = stored.place.join("link");
+    symlink(stored.path(), &link).unwrap();
+    let directory = stored.place.join("directory");
+    fs::create_dir(&directory).unwrap();
+    let fifo = stored.place.join("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    for (path, expected) in
+        [(&link, FileKind::Symlink), (&directory, FileKind::Directory), (&fifo, FileKind::Fifo)]
+    {
+        let errors = [refused(&stored, path), file_error(MessageFile::open(path).unwrap_err())];
+        for error in errors {
+            let MessageFileError::NotRegular { kind, path: found } = &error else {
+                panic!("{error:?}")
+            };
+            assert_eq!((*kind, found), (expected, path));
+        }
+    }
+    // Under two names a journal stands beside one only; to read it does no harm.
+    fs::hard_link(stored.path(), stored.place.join("other")).unwrap();
+    let error = refused(&stored, &stored.path());
+    assert!(matches!(error, MessageFileError::HardLinks { links: 2, .. }), "{error:?}");
+    assert_eq!(read_message(&stored.path()), stored.message);
+}
+
+#[test]
+fn a_path_has_to_name_a_file() {
+    let stored = Stored::new(200, 0);
+    let missing = stored.place.join("missing");
+    assert!(
+        matches!(refused(&stored, &missing), MessageFileError::NotFound { path } if path == missing)
+    );
+    let error = refused(&stored, &missing.join("message"));
+    let MessageFileError::Io { action: FileAction::OpenDirectory, source, .. } = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(source.kind(), ErrorKind::NotFound);
+    for path in ["..", "/", "", "message/", "message/."] {
+        let error = refused(&stored, &stored.place.join(path));
+        let is_expected = matches!(error, MessageFileError::FileName { .. })
+            || (path.is_empty() && matches!(error, MessageFileError::NotRegular { .. }));
+        assert!(is_expected, "{path:?}: {error:?}");
+    }
+    for (len, is_fine) in [(245, true), (246, true), (247, false)] {
+        let path = stored.place.join(&"m".repeat(len));
+        fs::copy(stored.path(), &path).unwrap();
+        match stored.envelope.rewrap_file(&path, USUAL) {
+            Ok(_) => assert!(is_fine),
+            Err(error) => {
+                assert!(!is_fine);
+                assert!(matches!(file_error(error), MessageFileError::FileName { .. }));
+            }
+        }
+    }
+}
+
+/// Mounted for reading, a message is read, torn or not, and nothing is written.
+#[test]
+fn a_torn_message_is_read_on_a_medium_that_cannot_be_written() {
+    let place = TestDirectory::new();
+    let Some(mount) = mount::Mount::tmpfs(place.path(), "size=1m") else { return };
+    let stored = Stored::new(200, 0);
+    let torn = journals::torn(&stored);
+    fs::copy(stored.path(), mount.join("message")).unwrap();
+    fs::copy(stored.journal(), mount.join(".message.rewrap")).unwrap();
+    mount.remount("ro");
+    assert_eq!(fs::read(mount.join("message")).unwrap(), torn);
+    let message = read_message(&mount.join("message"));
+    assert_eq!(stored.envelope.decrypt(&message, ROW).unwrap(), text(200));
+    let error = stored.envelope.rewrap_file(mount.join("message"), USUAL).unwrap_err();
+    let MessageFileError::Io { action: FileAction::Open, source, .. } = file_error(error) else {
+        panic!()
+    };
+    assert_eq!(source.kind(), ErrorKind::ReadOnlyFilesystem);
+    mount.remount("rw");
+    stored.envelope.rewrap_file(mount.join("message"), USUAL).unwrap();
+    assert_eq!(names(mount.path()), ["message"]);
+    let message = fs::read(mount.join("message")).unwrap();
+    assert_eq!(stored.envelope.decrypt(&message, ROW).unwrap(), text(200));
+}

@@ -1,0 +1,142 @@
+//! What a rewrap leaves: the header that a rewrap in memory makes, and everything else as it was.
+
+use super::*;
+use envelock::{
+    FileRewrap, KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, Suite, body_len, inspect,
+};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
+
+const USUAL: RewrapOptions<'static> = RewrapOptions::new();
+
+#[test]
+fn the_file_is_what_a_rewrap_in_memory_makes_but_for_the_nonce() {
+    for suite in [Suite::Cobblestone256, Suite::Cobblestone128, Suite::ChunkedChaCha20Poly1305] {
+        for (len, reserved) in [(0, 0), (1, 7), (16_384, 500), (100_000, 5_000)] {
+            let place = TestDirectory::new();
+            let path = place.join("message");
+            let envelope = Envelope::new(MemoryKeyring::create("orders").unwrap());
+            let envelope = envelope.with_suite(suite).with_reserved(reserved);
+            let message = envelope.encrypt(&text(len), ROW).unwrap();
+            fs::write(&path, &message).unwrap();
+            assert_eq!(envelope.rewrap_file(&path, USUAL).unwrap(), FileRewrap::Unchanged);
+            assert_eq!(fs::read(&path).unwrap(), message);
+            envelope.keyring().rotate().unwrap();
+            let inode = fs::metadata(&path).unwrap().ino();
+            assert_eq!(envelope.rewrap_file(&path, USUAL).unwrap(), FileRewrap::InPlace);
+            assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+            assert_eq!(names(place.path()), ["message"]);
+
+            let found = fs::read(&path).unwrap();
+            let header_len = inspect(&message).unwrap().len();
+            assert_eq!(found[header_len..], message[header_len..]);
+            assert_eq!(found.len(), header_len + body_len(len).unwrap());
+            let in_memory = envelope.rewrap(&message, USUAL).unwrap();
+            let (found, expected) =
+                (inspect(&found).unwrap(), inspect(in_memory.header()).unwrap());
+            let slots = |header: &envelock::Header<'_>| {
+                header.slots().map(|s| (s.label.version, s.wrapped_key.len())).collect::<Vec<_>>()
+            };
+            assert_eq!(slots(&found), slots(&expected));
+            assert_eq!(found.data_key_id(), expected.data_key_id());
+            assert_eq!(found.padding_len(), expected.padding_len());
+            let message = read_message(&path);
+            assert_eq!(message, fs::read(&path).unwrap());
+            assert_eq!(envelope.decrypt(&message, ROW).unwrap(), text(len));
+        }
+    }
+}
+
+#[test]
+fn a_header_that_does_not_fit_is_copied_with_mode_and_owner() {
+    for len in [0, 200, 700_000] {
+        let stored = Stored::new(len, 24);
+        fs::set_permissions(stored.path(), fs::Permissions::from_mode(0o640)).unwrap();
+        let is_root = rustix::process::geteuid().is_root();
+        if is_root {
+            chown(stored.path(), Some(4_321), Some(8_765)).unwrap();
+        }
+        let before = fs::metadata(stored.path()).unwrap();
+        let envelope = &stored.envelope;
+        assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::Copied);
+        let after = fs::metadata(stored.path()).unwrap();
+        assert_ne!(after.ino(), before.ino());
+        assert_eq!((after.mode(), after.uid()), (before.mode(), before.uid()));
+        assert_eq!(after.gid(), before.gid());
+        assert_eq!(after.len(), before.len() + 24);
+        let (found, header_len) = (stored.read(), inspect(&stored.message).unwrap().len());
+        assert_eq!(found[header_len + 24..], stored.message[header_len..]);
+        assert_eq!(envelope.decrypt(&found, ROW).unwrap(), text(len));
+        assert_eq!(names(stored.place.path()), ["message"]);
+        // Next time it fits: the version before needs less.
+        envelope.keyring().promote(1);
+        assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+        assert_eq!(envelope.decrypt(&stored.read(), ROW).unwrap(), text(len));
+    }
+}
+
+#[test]
+fn a_detached_header_is_a_file_too() {
+    let stored = Stored::new(200, 0);
+    let (header, body) = stored.message.split_at(inspect(&stored.message).unwrap().len());
+    fs::write(stored.path(), header).unwrap();
+    assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+    let header = stored.read();
+    assert_eq!(version(&header), 2);
+    assert_eq!(stored.envelope.decrypt_detached(&header, body, ROW).unwrap(), text(200));
+}
+
+#[test]
+fn what_is_no_message_or_does_not_open_is_left_as_it_is() {
+    let stored = Stored::new(200, 0);
+    let message = &stored.message;
+    let changed = |at: usize| {
+        let mut changed = message.clone();
+        changed[at] ^= 1;
+        changed
+    };
+    let cases: Vec<(Vec<u8>, &str)> = vec![
+        (Vec::new(), "NotEnvelock"),
+        (b"plain text".to_vec(), "NotEnvelock"),
+        (message[..10].to_vec(), "Truncated"),
+        (message[..24].to_vec(), "Truncated"),
+        (message[..100].to_vec(), "Truncated"),
+        (changed(4), "Header"),
+        (changed(8), "Authentication"),
+        (changed(26), "Refused"),
+        (changed(60), "Authentication"),
+    ];
+    for (bytes, expected) in cases {
+        fs::write(stored.path(), &bytes).unwrap();
+        let error = stored.envelope.rewrap_file(stored.path(), USUAL).unwrap_err();
+        let is_expected = format!("{error:?}").starts_with(expected)
+            || (expected == "Refused" && matches!(error, Error::Authentication));
+        assert!(is_expected, "{expected}: {error:?}");
+        assert_eq!(stored.read(), bytes);
+        assert_eq!(names(stored.place.path()), ["message"]);
+    }
+    // A rewrap that is refused is none.
+    fs::write(stored.path(), message).unwrap();
+    let retiring = USUAL.retiring("elastic", KeyVersion::new(2).unwrap());
+    let error = stored.envelope.rewrap_file(stored.path(), retiring).unwrap_err();
+    assert!(matches!(error, Error::OldVersionStillOpens { .. }), "{error:?}");
+    assert_eq!(stored.read(), *message);
+}
+
+#[test]
+fn a_file_beyond_4_gib_is_rewrapped_as_fast_as_any() {
+    let stored = Stored::new(0, 0);
+    let file = fs::OpenOptions::new().write(true).open(stored.path()).unwrap();
+    let len = (5 << 30) + 7;
+    // Sparse: no body that opens, but one that must not be touched.
+    file.set_len(len).unwrap();
+    file.write_at(b"the end", len - 7).unwrap();
+    let blocks = file.metadata().unwrap().blocks();
+    assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+    let after = file.metadata().unwrap();
+    assert_eq!((after.len(), after.blocks()), (len, blocks));
+    let message = MessageFile::open(stored.path()).unwrap();
+    let mut end = [0; 100];
+    assert_eq!(message.read_at(&mut end, len - 7).unwrap(), 7);
+    assert_eq!(&end[..7], b"the end");
+    assert_eq!(message.len(), len);
+}

@@ -1,0 +1,80 @@
+//! Sixteen threads rewrap one file, and two read it.
+
+use super::*;
+use envelock::{FileRewrap, RewrapOptions};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::thread;
+
+const THREADS: usize = 16;
+
+fn many_at_once(growth: usize, rounds: u32) {
+    let stored = Stored::new(40_000, growth);
+    let (is_over, next) = (AtomicBool::new(false), AtomicU32::new(3));
+    let (mut counts, mut reads) = ([0_u32; 3], 0_u32);
+    thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut reads = 0_u32;
+                    while !is_over.load(Relaxed) {
+                        let message = read_message(&stored.path());
+                        assert_eq!(stored.envelope.decrypt(&message, ROW).unwrap(), text(40_000));
+                        reads += 1;
+                    }
+                    reads
+                })
+            })
+            .collect();
+        let writers: Vec<_> = (0..THREADS)
+            .map(|_| {
+                scope.spawn(|| {
+                    // Its own: a primary that moves while a slot is made is another test.
+                    let envelope = Envelope::new(Elastic::new(72, growth));
+                    let mut counts = [0_u32; 3];
+                    for _ in 0..rounds {
+                        envelope.keyring().promote(next.fetch_add(1, Relaxed));
+                        // On a busy machine one of 16 can wait for longer than it is let.
+                        let done = loop {
+                            match envelope.rewrap_file(stored.path(), RewrapOptions::new()) {
+                                Err(error) if error.is_retryable() => {}
+                                done => break done,
+                            }
+                        };
+                        counts[match done.unwrap() {
+                            FileRewrap::Unchanged => 0,
+                            FileRewrap::InPlace => 1,
+                            FileRewrap::Copied => 2,
+                            other => panic!("{other:?}"),
+                        }] += 1;
+                    }
+                    counts
+                })
+            })
+            .collect();
+        let outcomes: Vec<_> = writers.into_iter().map(|writer| writer.join()).collect();
+        // Whatever failed, the readers have to hear of the end.
+        is_over.store(true, Relaxed);
+        for outcome in outcomes {
+            let found = outcome.unwrap();
+            counts.iter_mut().zip(found).for_each(|(count, found)| *count += found);
+        }
+        reads = readers.into_iter().map(|reader| reader.join().unwrap()).sum();
+    });
+    println!("unchanged, in place, copied: {counts:?}; {reads} reads beside");
+    assert_eq!(counts.iter().sum::<u32>(), THREADS as u32 * rounds);
+    assert!(counts[if growth > 0 { 2 } else { 1 }] >= rounds && reads > 0);
+    stored.envelope.keyring().promote(next.into_inner());
+    stored.envelope.rewrap_file(stored.path(), RewrapOptions::new()).unwrap();
+    assert_eq!(names(stored.place.path()), ["message"]);
+    assert_eq!(stored.envelope.decrypt(&stored.read(), ROW).unwrap(), text(40_000));
+}
+
+#[test]
+fn sixteen_threads_rewrap_in_place_and_readers_never_fail() {
+    many_at_once(0, 20);
+}
+
+#[test]
+fn sixteen_threads_rewrap_by_copies_and_readers_never_fail() {
+    many_at_once(24, 20);
+}

@@ -1,0 +1,183 @@
+//! Files that are encrypted and decrypted: there as a whole, or not at all.
+
+use super::*;
+use crate::mount::Mount;
+use envelock::FileAction;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, symlink};
+
+struct Files {
+    place: TestDirectory,
+    envelope: Envelope<Elastic>,
+}
+
+impl Files {
+    fn new() -> Self {
+        Files { place: TestDirectory::new(), envelope: Envelope::new(Elastic::new(72, 0)) }
+    }
+
+    fn decrypt(&self, message: &[u8]) -> Result<u64, Error> {
+        fs::write(self.place.join("message"), message).unwrap();
+        self.envelope.decrypt_file(self.place.join("message"), self.place.join("text"), ROW)
+    }
+}
+
+#[test]
+fn files_of_every_length_there_and_back() {
+    let files = Files::new();
+    let path = |name| files.place.join(name);
+    for len in [0, 1, 16_383, 16_384, 16_385, 131_072, 1_000_003] {
+        fs::write(path("plain"), text(len)).unwrap();
+        let message_len = files.envelope.encrypt_file(path("plain"), path("message"), ROW).unwrap();
+        let message = fs::read(path("message")).unwrap();
+        assert_eq!(message_len, message.len() as u64);
+        assert_eq!(files.envelope.decrypt(&message, ROW).unwrap(), text(len));
+        let text_len = files.envelope.decrypt_file(path("message"), path("text"), ROW).unwrap();
+        assert_eq!((text_len, fs::read(path("text")).unwrap()), (len as u64, text(len)));
+        for name in ["message", "text"] {
+            assert_eq!(fs::metadata(path(name)).unwrap().mode() & 0o7777, 0o600);
+        }
+        assert_eq!(names(files.place.path()), ["message", "plain", "text"]);
+        fs::remove_file(path("message")).unwrap();
+        fs::remove_file(path("text")).unwrap();
+    }
+}
+
+#[test]
+fn what_is_there_is_never_replaced() {
+    let files = Files::new();
+    let path = |name| files.place.join(name);
+    fs::write(path("plain"), b"plain").unwrap();
+    files.envelope.encrypt_file(path("plain"), path("message"), ROW).unwrap();
+    fs::write(path("file"), b"precious").unwrap();
+    fs::create_dir(path("directory")).unwrap();
+    symlink("nowhere", path("dangling")).unwrap();
+    let before = names(files.place.path());
+    for name in ["file", "directory", "dangling", "message"] {
+        for error in [
+            files.envelope.encrypt_file(path("plain"), path(name), ROW).unwrap_err(),
+            files.envelope.decrypt_file(path("message"), path(name), ROW).unwrap_err(),
+        ] {
+            let error = file_error(error);
+            assert!(matches!(&error, MessageFileError::Exists { path: p } if *p == path(name)));
+        }
+    }
+    assert_eq!(fs::read(path("file")).unwrap(), b"precious");
+    assert_eq!(names(files.place.path()), before);
+    for error in [
+        files.envelope.encrypt_file(path("missing"), path("new"), ROW).unwrap_err(),
+        files.envelope.decrypt_file(path("missing"), path("new"), ROW).unwrap_err(),
+    ] {
+        assert!(matches!(file_error(error), MessageFileError::NotFound { .. }));
+    }
+    let error = files.envelope.encrypt_file(path("directory"), path("new"), ROW).unwrap_err();
+    assert!(matches!(file_error(error), MessageFileError::Io { action: FileAction::Read, .. }));
+    assert_eq!(names(files.place.path()), before);
+}
+
+#[test]
+fn no_file_comes_of_a_message_that_is_truncated_or_changed() {
+    let files = Files::new();
+    let message = files.envelope.encrypt(&text(40_000), ROW).unwrap();
+    let header_len = envelock::inspect(&message).unwrap().len();
+    let edges = [header_len, header_len + 56, header_len + 56 + 16_400, header_len + 56 + 32_800];
+    let mut lens: Vec<usize> = (0..message.len()).step_by(97).collect();
+    lens.extend(edges.iter().flat_map(|edge| [edge - 1, *edge, edge + 1]));
+    lens.push(message.len() - 1);
+    let flips = (0..message.len()).step_by(89).map(|at| {
+        let mut flipped = message.clone();
+        flipped[at] ^= 1 << (at % 8);
+        flipped
+    });
+    let chunk = |i: usize| header_len + 56 + i * 16_400..header_len + 56 + (i + 1) * 16_400;
+    let mut swapped = message.clone();
+    swapped.copy_within(chunk(1), chunk(0).start);
+    let others = [
+        [&message[..], &[0]].concat(),
+        [&message[..], &message[..]].concat(),
+        swapped,
+        [&message[..chunk(0).start], &message[chunk(1).start..]].concat(),
+        Vec::new(),
+        b"plain text".to_vec(),
+    ];
+    let cut = lens.into_iter().map(|len| message[..len].to_vec());
+    let mut cases = 0;
+    for bad in cut.chain(flips).chain(others) {
+        let expected = files.envelope.decrypt(&bad, ROW).unwrap_err();
+        let error = files.decrypt(&bad).unwrap_err();
+        // One that is read in order meets the change before it can miss the end.
+        let is_alike = std::mem::discriminant(&error) == std::mem::discriminant(&expected)
+            || matches!(error, Error::Authentication | Error::Truncated { .. });
+        assert!(is_alike, "{error:?}, {expected:?}");
+        assert_eq!(names(files.place.path()), ["message"]);
+        cases += 1;
+    }
+    println!("{cases} bad messages");
+    assert!(
+        files
+            .envelope
+            .decrypt_file(files.place.join("message"), files.place.join("text"), Aad::none())
+            .is_err()
+    );
+    assert_eq!(names(files.place.path()), ["message"]);
+    assert_eq!(files.decrypt(&message).unwrap(), 40_000);
+}
+
+#[test]
+fn what_a_killed_process_left_unfinished_is_cleared_away_and_what_is_planted_is_not() {
+    let files = Files::new();
+    let path = |name| files.place.join(name);
+    fs::write(path("plain"), text(1_000)).unwrap();
+    fs::write(path(".message.partial"), vec![1; 5_000]).unwrap();
+    files.envelope.encrypt_file(path("plain"), path("message"), ROW).unwrap();
+    assert_eq!(names(files.place.path()), ["message", "plain"]);
+    // Half of a rename, undone by a crash.
+    fs::hard_link(path("message"), path(".message.partial")).unwrap();
+    files.envelope.keyring().promote(2);
+    files.envelope.rewrap_file(path("message"), Default::default()).unwrap();
+    assert_eq!(names(files.place.path()), ["message", "plain"]);
+    for planted in ["plain", "nowhere"] {
+        symlink(path(planted), path(".text.partial")).unwrap();
+        let error = files.envelope.decrypt_file(path("message"), path("text"), ROW).unwrap_err();
+        assert!(matches!(file_error(error), MessageFileError::NotRegular { .. }));
+        assert_eq!(fs::read(path("plain")).unwrap(), text(1_000));
+        fs::remove_file(path(".text.partial")).unwrap();
+    }
+}
+
+#[test]
+fn a_full_medium_leaves_nothing_of_a_file_and_all_of_a_message() {
+    let place = TestDirectory::new();
+    let Some(mount) = Mount::tmpfs(place.path(), "size=1m") else { return };
+    let files = Files::new();
+    let message = files.envelope.encrypt(&text(600_000), ROW).unwrap();
+    fs::write(mount.join("message"), &message).unwrap();
+    fs::write(files.place.join("plain"), text(600_000)).unwrap();
+    let mut errors = vec![
+        files.envelope.decrypt_file(mount.join("message"), mount.join("text"), ROW).unwrap_err(),
+        files
+            .envelope
+            .encrypt_file(files.place.join("plain"), mount.join("other"), ROW)
+            .unwrap_err(),
+    ];
+    // No room for a journal either.
+    let mut ballast = fs::File::create_new(mount.join("ballast")).unwrap();
+    while ballast.write_all(&[0; 512]).is_ok() {}
+    files.envelope.keyring().promote(2);
+    errors.push(files.envelope.rewrap_file(mount.join("message"), Default::default()).unwrap_err());
+    for error in errors {
+        let error = file_error(error);
+        let MessageFileError::Io { action: FileAction::Write, source, .. } = &error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(source.kind(), ErrorKind::StorageFull);
+        assert!(error.is_retryable());
+    }
+    assert_eq!(names(mount.path()), ["ballast", "message"]);
+    assert_eq!(fs::read(mount.join("message")).unwrap(), message);
+    drop(ballast);
+    fs::remove_file(mount.join("ballast")).unwrap();
+    files.envelope.rewrap_file(mount.join("message"), Default::default()).unwrap();
+    let found = fs::read(mount.join("message")).unwrap();
+    assert_eq!(files.envelope.decrypt(&found, ROW).unwrap(), text(600_000));
+}
