@@ -71,6 +71,8 @@ pub use format::{
 };
 #[cfg(all(feature = "file", unix))]
 pub use fs::FileAction;
+#[cfg(feature = "tokio")]
+pub use io::{AsyncDecryptReader, AsyncEncryptWriter};
 #[cfg(feature = "std")]
 pub use io::{
     DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader, SeekSource,

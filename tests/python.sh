@@ -44,20 +44,28 @@ judge() {
 
 # The filter must match: a renamed test would otherwise be no test, and pass.
 rust() {
-    cargo test --quiet --test python_messages -- --ignored --exact "$1" >"$work/log" 2>&1 ||
-        { cat "$work/log"; fail "$1 failed (seed $seed)"; }
-    grep -q ' 1 passed' "$work/log" || { cat "$work/log"; fail "$1 did not run"; }
-    echo "rust: $1"
+    cargo test --quiet --test "$1" -- --ignored --exact "$2" >"$work/log" 2>&1 ||
+        { cat "$work/log"; fail "$2 failed (seed $seed)"; }
+    grep -q ' 1 passed' "$work/log" || { cat "$work/log"; fail "$2 did not run"; }
+    echo "rust: $2"
+}
+
+stream() {
+    "$python" tests/python/stream.py "$@" || fail "stream.py $1 failed (seed $seed)"
 }
 
 judge vectors
 judge examples src/format/SPEC.md
 judge read tests/golden/v1
-rust writes_messages_that_python_opens
+rust python_messages writes_messages_that_python_opens
 judge read "$work/from-rust"
 judge write "$work/from-python" "$seed"
-rust messages_made_in_python_open_and_those_made_wrong_do_not
+rust python_messages messages_made_in_python_open_and_those_made_wrong_do_not
 "$python" tests/python/keyfile.py tests/golden/keyfile || fail "keyfile.py failed"
 judge mutants tests/golden/v1 "$work/mutants" "$seed"
-rust changed_messages_get_the_same_verdict_as_in_python
+rust python_messages changed_messages_get_the_same_verdict_as_in_python
+rust python_streams writes_a_stream_that_python_opens
+stream read "$work/stream-from-rust"
+stream write "$work/stream-from-python" "$seed"
+rust python_streams a_stream_made_in_python_opens
 echo "tests/python.sh: all passed"

@@ -36,8 +36,48 @@ fn main() -> std::io::Result<()> {
             }
         }
     }
+    streams()?;
     key_file()?;
     aad()
+}
+
+/// Lengths of pieces (see `envelock_fuzz::pieces`): long, by the byte, around a chunk's end.
+const PIECES: [&[u8]; 6] = [
+    &[],
+    &[255, 255, 255, 255],
+    &[1, 2, 0, 8, 1, 40, 99, 2],
+    &[124, 125, 126, 127, 0, 125, 125],
+    &[174, 175, 176, 0, 175, 126, 1, 175],
+    &[250, 210, 3, 220, 150, 200, 1, 0],
+];
+
+fn streams() -> std::io::Result<()> {
+    for (number, pieces) in PIECES.iter().enumerate() {
+        let whim = number as u8 * 0x31;
+        let head = [&[0, whim, pieces.len() as u8][..], pieces].concat();
+        write("stream", &format!("long-{number}"), &[&head[..], &[255]].concat())?;
+        for base in (number..BASES.len()).step_by(PIECES.len()) {
+            let named = [0, base as u8 + 1];
+            write("stream", &format!("base-{base}"), &[&head[..], &named].concat())?;
+        }
+        for kind in (number as u8..16).step_by(PIECES.len()) {
+            let change = [kind, kind, 1, 0, 20, 1, kind, 0, 0, 9, 9];
+            let long = [&head[..], &[255], &change].concat();
+            write("stream", &format!("long-change-{kind}"), &long)?;
+            let short = [&head[..], &[0, 4], &change].concat();
+            write("stream", &format!("change-{kind}"), &short)?;
+        }
+        for suite in 0..3 {
+            for chunks in [0, 1, 2, 250] {
+                let start = [suite, whim, chunks, 32, number as u8];
+                let calls: Vec<u8> =
+                    pieces.iter().flat_map(|len| [0, *len, 0, 0, 3, *len]).collect();
+                let seed = [&start[..], &calls, &[250, 7], &calls].concat();
+                write("push", &format!("calls-{suite}-{chunks}-{number}"), &seed)?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whole files, and changes to one: see `envelock_fuzz::key_file`.

@@ -15,7 +15,11 @@ pub fn message(input: &mut Input<'_>) -> Vec<u8> {
         return input.take(usize::MAX).to_vec();
     }
     let base = &BASES[usize::from(choice - 1) % BASES.len()];
-    let mut message = base.message.clone();
+    changed(base.message.clone(), input)
+}
+
+/// `message` after a few changes.
+pub fn changed(mut message: Vec<u8>, input: &mut Input<'_>) -> Vec<u8> {
     for _ in 0..MAX_CHANGES {
         if input.is_empty() {
             break;

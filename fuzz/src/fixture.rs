@@ -1,6 +1,6 @@
 //! Valid messages of every suite and shape, the same in every run.
 
-use crate::model::{Model, ModelSlot};
+use crate::model::{CORE_LEN, Model, ModelSlot};
 use envelock::rand_core::SeedableRng;
 use envelock::{
     Aad, DataKey, Envelope, Freshness, KeyVersion, Keyring, KeyringError, KeyringRng, Lifecycle,
@@ -42,6 +42,19 @@ pub static BASES: LazyLock<Vec<Base>> = LazyLock::new(|| {
     let mut rng = rng(7);
     Suite::ALL.into_iter().flat_map(|suite| shapes(suite, &mut rng)).collect()
 });
+
+/// A message that several threads would share: twenty chunks and a short one.
+pub static LONG: LazyLock<Base> = LazyLock::new(|| {
+    let envelope = Envelope::new(versions(NAME, 1, 1));
+    encrypt(envelope, 20 * 16_384 + 5, &mut rng(8))
+});
+
+/// The plaintext of the message that `message` is, or was made of by changes.
+pub fn true_plaintext(message: &[u8]) -> Option<&'static [u8]> {
+    let core = message.get(..CORE_LEN)?;
+    let bases = BASES.iter().chain([&*LONG]);
+    bases.filter(|base| base.message[..CORE_LEN] == *core).map(|base| &base.plaintext[..]).next()
+}
 
 pub fn rng(seed: u8) -> ChaCha20Rng {
     ChaCha20Rng::from_seed([seed; 32])

@@ -1,5 +1,5 @@
 //! What the fuzz targets share: a second header codec, valid messages, changes to them, and a
-//! counting allocator.
+//! counting allocator, and streams that are cut anywhere.
 
 pub mod allocator;
 pub mod change;
@@ -7,6 +7,7 @@ pub mod complete;
 pub mod fixture;
 pub mod key_file;
 pub mod model;
+pub mod pieces;
 
 /// Fuzzer input read piece by piece; zeroes once it is used up.
 #[derive(Clone, Copy)]

@@ -5,6 +5,8 @@ mod encrypt_reader;
 mod encrypt_writer;
 mod envelope;
 mod error;
+#[cfg(feature = "tokio")]
+mod poll;
 mod pump;
 mod range_reader;
 mod read_at;
@@ -13,6 +15,8 @@ mod seek_reader;
 pub use decrypt_reader::DecryptReader;
 pub use encrypt_reader::EncryptReader;
 pub use encrypt_writer::EncryptWriter;
+#[cfg(feature = "tokio")]
+pub use poll::{AsyncDecryptReader, AsyncEncryptWriter};
 pub use range_reader::RangeReader;
 pub use read_at::{ReadAt, SeekSource};
 pub use seek_reader::SeekReader;

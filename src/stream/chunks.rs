@@ -52,7 +52,10 @@ pub(crate) struct ChunkStream<D> {
     next: u64,
     buffer: PlainBuffer,
     phase: Phase,
+    /// No more comes in.
     ended: bool,
+    /// The last chunk is turned.
+    last_turned: bool,
     failure: Option<Error>,
 }
 
@@ -61,7 +64,16 @@ impl<D: Direction> ChunkStream<D> {
     pub(crate) fn new(direction: D, start: Vec<u8>, workers: Option<Arc<dyn Workers>>) -> Self {
         let phase = Phase::Giving { given: 0 };
         let buffer = PlainBuffer::from(start);
-        ChunkStream { direction, workers, next: 0, buffer, phase, ended: false, failure: None }
+        ChunkStream {
+            direction,
+            workers,
+            next: 0,
+            buffer,
+            phase,
+            ended: false,
+            last_turned: false,
+            failure: None,
+        }
     }
 
     /// The threads that share the work.
@@ -82,7 +94,7 @@ impl<D: Direction> ChunkStream<D> {
 
     /// Whether all was given out after the end.
     pub(crate) fn is_finished(&self) -> bool {
-        self.ended && self.phase == Phase::Gathering && self.failure.is_none()
+        self.last_turned && self.phase == Phase::Gathering && self.failure.is_none()
     }
 
     /// Takes from `input` and gives to `out` as much as there is and fits.
@@ -123,9 +135,10 @@ impl<D: Direction> ChunkStream<D> {
     /// Ends the input, and gives out what is left. Answers 0 once nothing is.
     pub(crate) fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.check()?;
+        self.ended = true;
         let mut produced = self.give(out);
-        if self.phase == Phase::Gathering && !self.ended {
-            self.ended = true;
+        if self.phase == Phase::Gathering && !self.last_turned {
+            self.last_turned = true;
             let last = self.direction.check_last(self.next, &self.buffer);
             match last.and_then(|()| self.turn_chunk()) {
                 Ok(()) => {
@@ -137,7 +150,12 @@ impl<D: Direction> ChunkStream<D> {
             }
         }
         if produced == 0 {
-            self.check()?
+            self.check()?;
+            // 0 says that nothing is left, not that there was no room for it.
+            if let Phase::Giving { given } = self.phase {
+                let needed = self.buffer.len().saturating_sub(given);
+                return Err(Error::BufferLength { len: out.len(), needed });
+            }
         }
         Ok(produced)
     }

@@ -47,7 +47,8 @@ impl StreamDecryptor {
     /// # Errors
     ///
     /// [`Error::Truncated`] or [`Error::Authentication`] if the message does not end here; what
-    /// [`update`](Self::update) failed with before.
+    /// [`update`](Self::update) failed with before; [`Error::BufferLength`] if something is left
+    /// and `out` is empty.
     pub fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.chunks.finish(out)
     }

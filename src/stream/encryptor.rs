@@ -76,7 +76,8 @@ impl StreamEncryptor {
     ///
     /// # Errors
     ///
-    /// What [`update`](Self::update) failed with before.
+    /// What [`update`](Self::update) failed with before; [`Error::BufferLength`] if something is
+    /// left and `out` is empty.
     pub fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.chunks.finish(out)
     }

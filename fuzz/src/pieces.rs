@@ -1,0 +1,116 @@
+//! Streams cut anywhere: lengths of pieces by fuzzer input, a source that gives so much at a time,
+//! workers that do less than they are asked to, and buffers that tell what was put into them.
+
+use crate::Input;
+use envelock::Workers;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+/// What a buffer holds before a call.
+pub const CANARY: u8 = 0xA5;
+
+/// Nothing but what was there before a call, or nothing at all (SPEC B-RELEASE).
+pub fn only_canary(out: &[u8]) -> bool {
+    let (canaries, zeroes) = ([CANARY; 4096], [0; 4096]);
+    // As a whole where it is one or the other: byte by byte is slow under a sanitizer.
+    out.chunks(4096).all(|piece| {
+        piece == &canaries[..piece.len()]
+            || piece == &zeroes[..piece.len()]
+            || piece.iter().all(|byte| *byte == CANARY || *byte == 0)
+    })
+}
+
+/// Lengths of pieces, one after the other; long ones once the input is used up.
+#[derive(Clone, Copy)]
+pub struct Pieces<'a>(pub Input<'a>);
+
+impl Pieces<'_> {
+    /// The next length: none, a few bytes, around a chunk's end, or several chunks.
+    pub fn next_len(&mut self) -> usize {
+        match usize::from(self.0.byte()) {
+            0 => 40_000,
+            255 => 400_000,
+            few @ 1..100 => few - 1,
+            plain @ 100..150 => 16_384 - 25 + (plain - 100),
+            encrypted @ 150..200 => 16_400 - 25 + (encrypted - 150),
+            many => (many - 199) * 2000,
+        }
+    }
+
+    /// A length that is not zero.
+    pub fn next_some(&mut self) -> usize {
+        self.next_len().max(1)
+    }
+}
+
+/// Bytes that come in such pieces, and signals in between.
+pub struct Source<'a> {
+    pub bytes: io::Cursor<&'a [u8]>,
+    pub pieces: Pieces<'a>,
+}
+
+impl<'a> Source<'a> {
+    pub fn new(bytes: &'a [u8], pieces: Pieces<'a>) -> Self {
+        Source { bytes: io::Cursor::new(bytes), pieces }
+    }
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let len = match self.pieces.next_len() {
+            0 => return Err(io::ErrorKind::Interrupted.into()),
+            len => len.min(out.len()),
+        };
+        self.bytes.read(&mut out[..len])
+    }
+}
+
+impl Seek for Source<'_> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.bytes.seek(to)
+    }
+}
+
+/// Workers on this thread, that run either part first, and leave out what they need not run.
+pub struct Lazy(AtomicU8);
+
+impl Lazy {
+    pub fn new(whim: u8) -> Self {
+        Lazy(AtomicU8::new(whim))
+    }
+
+    fn whim(&self) -> u8 {
+        self.0.fetch_add(0x35, Relaxed) >> 4
+    }
+}
+
+impl Workers for Lazy {
+    fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
+        let whim = self.whim();
+        if whim & 1 != 0 {
+            other();
+        }
+        if whim & 2 != 0 {
+            one();
+        }
+        // A second run must not do it again.
+        if whim & 4 != 0 {
+            other();
+        }
+    }
+
+    fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
+        let whim = self.whim();
+        if whim & 1 != 0 {
+            elsewhere();
+        }
+        here();
+        if whim & 2 != 0 {
+            elsewhere();
+        }
+    }
+
+    fn threads(&self) -> usize {
+        1
+    }
+}

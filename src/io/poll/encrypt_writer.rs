@@ -1,0 +1,204 @@
+//! Plaintext to an asynchronous writer, as a message.
+
+use super::{CHUNKS, Pace, uninterrupted};
+use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
+use crate::error::Error;
+use crate::stream::StreamEncryptor;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use std::io;
+use tokio::io::AsyncWrite;
+
+/// Encrypts what is written to it and writes the message to an asynchronous sink; made by
+/// [`Envelope::encrypt_async_writer`](crate::Envelope::encrypt_async_writer), or by
+/// [`new`](Self::new).
+///
+/// **Call [`finish`](Self::finish), or shut it down.** A writer that is dropped before, as when its
+/// task is cancelled, leaves a message that every reader refuses as truncated.
+///
+/// Shutting it down ends the message and then shuts the sink down; `finish` ends the message and
+/// gives the sink back. Flushing hands on what is whole, and never ends a chunk: up to 16,383
+/// bytes stay behind.
+///
+/// Never blocks. A poll encrypts 64 KiB at most, on the polling thread, and after 128 KiB in a row
+/// other tasks have their turn. Dropping a future of `write`, `flush` or `shutdown` between polls
+/// loses nothing: what was not answered was not taken.
+///
+/// # Errors
+///
+/// As [`EncryptWriter`](crate::EncryptWriter): an error of the sink is passed on, and every later
+/// call fails with it again.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// use envelock::{Aad, Envelope, MemoryKeyring};
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// let envelope = Envelope::new(MemoryKeyring::create("logs")?);
+/// let mut writer = envelope.encrypt_async_writer(Vec::new(), Aad::none())?;
+/// writer.write_all(b"four score").await?;
+/// let message = writer.finish().await?;
+///
+/// let mut plaintext = String::new();
+/// let mut reader = envelope.decrypt_async_reader(&message[..], Aad::none()).await?;
+/// reader.read_to_string(&mut plaintext).await?;
+/// assert_eq!(plaintext, "four score");
+/// # Ok(()) })
+/// # }
+/// ```
+#[must_use = "a message is whole only once `finish` was awaited or the writer shut down"]
+pub struct AsyncEncryptWriter<W> {
+    sink: W,
+    stream: StreamEncryptor,
+    /// Encrypted bytes of which those from `start` to `end` are still to be written.
+    outgoing: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// The sink was shut down.
+    shut: bool,
+    pace: Pace,
+}
+
+impl<W: AsyncWrite + Unpin> AsyncEncryptWriter<W> {
+    /// Writes what `stream` makes to `sink`: for a header that is kept apart, and for keyrings that
+    /// block, which can make the stream on a thread for that.
+    pub fn new(sink: W, mut stream: StreamEncryptor) -> Self {
+        let outgoing = stream.take_start();
+        let (start, end) = (0, outgoing.len());
+        AsyncEncryptWriter {
+            sink,
+            stream,
+            outgoing,
+            start,
+            end,
+            shut: false,
+            pace: Pace::default(),
+        }
+    }
+
+    /// The sink, which lags behind what was written here.
+    pub fn get_ref(&self) -> &W {
+        &self.sink
+    }
+
+    /// Ends the message, writes the rest of it, flushes the sink and gives it back. Dropping the
+    /// future leaves the message unfinished.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub async fn finish(mut self) -> Result<W, Error> {
+        poll_fn(|cx| {
+            self.latched(|writer| {
+                ready!(writer.poll_end(cx))?;
+                writer.poll_flush_sink(cx)
+            })
+        })
+        .await?;
+        Ok(self.sink)
+    }
+
+    fn latched<T>(
+        &mut self,
+        step: impl FnOnce(&mut Self) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        self.pace.check()?;
+        let answer = step(self);
+        self.pace.keep(answer)
+    }
+
+    /// Writes what is encrypted to the sink. What was written is not written again.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.start < self.end {
+            let rest = self.outgoing.get(self.start..self.end).unwrap_or_default();
+            let sink = &mut self.sink;
+            match ready!(uninterrupted(|| Pin::new(&mut *sink).poll_write(cx, rest)))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                len => self.start = self.start.saturating_add(len),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Encrypts from `plaintext`, at least a byte.
+    fn poll_encrypt(&mut self, cx: &mut Context<'_>, plaintext: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_drain(cx))?;
+            ready!(self.pace.poll_turn(cx));
+            let chunks = plaintext.len().div_ceil(CHUNK_LEN).min(CHUNKS);
+            let room = room(&mut self.outgoing, chunks.saturating_mul(ENCRYPTED_CHUNK_LEN));
+            let progress = self.stream.update(plaintext, room)?;
+            (self.start, self.end) = (0, progress.produced);
+            self.pace.worked(progress.consumed);
+            if progress.consumed > 0 {
+                return Poll::Ready(Ok(progress.consumed));
+            }
+        }
+    }
+
+    /// Ends the message and writes the rest of it.
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_drain(cx))?;
+            let room = room(&mut self.outgoing, ENCRYPTED_CHUNK_LEN);
+            match self.stream.finish(room)? {
+                0 => return Poll::Ready(Ok(())),
+                len => (self.start, self.end) = (0, len),
+            }
+        }
+    }
+
+    fn poll_flush_sink(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        uninterrupted(|| Pin::new(&mut self.sink).poll_flush(cx))
+    }
+}
+
+/// Makes `bytes` at least `len` long.
+fn room(bytes: &mut Vec<u8>, len: usize) -> &mut [u8] {
+    if bytes.len() < len {
+        *bytes = vec![0; len];
+    }
+    bytes
+}
+
+impl<W: AsyncWrite + Unpin> AsyncWrite for AsyncEncryptWriter<W> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        plaintext: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().latched(|writer| match plaintext {
+            [] => Poll::Ready(Ok(0)),
+            _ => writer.poll_encrypt(cx, plaintext),
+        })
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().latched(|writer| {
+            ready!(writer.poll_drain(cx))?;
+            writer.poll_flush_sink(cx)
+        })
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().latched(|writer| {
+            if !writer.shut {
+                ready!(writer.poll_end(cx))?;
+                ready!(uninterrupted(|| Pin::new(&mut writer.sink).poll_shutdown(cx)))?;
+                writer.shut = true;
+            }
+            Poll::Ready(Ok(()))
+        })
+    }
+}
+
+impl<W> fmt::Debug for AsyncEncryptWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncEncryptWriter").finish_non_exhaustive()
+    }
+}

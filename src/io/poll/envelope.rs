@@ -1,0 +1,69 @@
+//! The asynchronous streams that an envelope makes.
+
+use super::{AsyncDecryptReader, AsyncEncryptWriter, uninterrupted};
+use crate::aad::Aad;
+use crate::envelope::Envelope;
+use crate::error::Error;
+use crate::keyring::Keyring;
+use crate::stream::MessageStart;
+use alloc::vec;
+use core::future::poll_fn;
+use core::pin::Pin;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What is read first: it holds nearly every header.
+const FIRST_LEN: usize = 4096;
+
+impl<K: Keyring> Envelope<K> {
+    /// Encrypts what is written to the writer that this returns, and writes the message to `sink`.
+    ///
+    /// Asks the keyring at once, on this thread: for one that blocks see
+    /// [`AsyncEncryptWriter::new`].
+    ///
+    /// # Errors
+    ///
+    /// As [`encrypt`](Self::encrypt).
+    pub fn encrypt_async_writer<W: AsyncWrite + Unpin>(
+        &self,
+        sink: W,
+        aad: Aad<'_>,
+    ) -> Result<AsyncEncryptWriter<W>, Error> {
+        Ok(AsyncEncryptWriter::new(sink, self.stream_encryptor(aad)?))
+    }
+
+    /// Decrypts a message that goes up to the end of `source`, whose header is read first.
+    ///
+    /// Then asks the keyring, on the polling thread: for one that blocks see
+    /// [`AsyncDecryptReader::new`]. Dropping the future loses what it has read of the source.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt`](Self::decrypt) for all that the header and the body's first 56 bytes tell;
+    /// [`Error::Io`].
+    pub async fn decrypt_async_reader<S: AsyncRead + Unpin>(
+        &self,
+        mut source: S,
+        aad: Aad<'_>,
+    ) -> Result<AsyncDecryptReader<S>, Error> {
+        let mut start = MessageStart::new();
+        let mut buffer = vec![0; FIRST_LEN];
+        let (mut taken, mut len) = (0, 0);
+        while taken == len && start.missing() > 0 {
+            len = poll_fn(|cx| {
+                uninterrupted(|| {
+                    let mut room = ReadBuf::new(&mut buffer);
+                    let polled = Pin::new(&mut source).poll_read(cx, &mut room);
+                    polled.map_ok(|()| room.filled().len().min(FIRST_LEN))
+                })
+            })
+            .await?;
+            if len == 0 {
+                break;
+            }
+            taken = start.update(buffer.get(..len).unwrap_or_default())?;
+        }
+        let stream = self.stream_decryptor(&start, aad)?;
+        let ahead = buffer.get(taken..len).unwrap_or_default();
+        Ok(AsyncDecryptReader::behind(source, stream, ahead))
+    }
+}
