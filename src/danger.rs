@@ -10,6 +10,7 @@ use crate::crypto::kdf;
 use crate::crypto::provider::Provider;
 use crate::error::Error;
 use crate::format::Suite;
+use crate::stream::{RangeDecryptor, StreamDecryptor, StreamEncryptor};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -132,6 +133,69 @@ pub fn decrypt_body(
     let mut plaintext = vec![0; len];
     body::decrypt_into(&decryptor, encrypted, &mut plaintext, None)?;
     Ok(plaintext)
+}
+
+/// Encrypts one body piece by piece under `input_key`: its 56-byte prefix, then its chunks.
+///
+/// # Security
+///
+/// As [`chunk_encryptor`]: a salt must never serve twice under one key.
+///
+/// # Errors
+///
+/// [`Error::KeyLength`].
+pub fn stream_encryptor(
+    suite: Suite,
+    input_key: &[u8],
+    salt: &[u8; layout::SALT_LEN],
+    context: &[u8],
+) -> Result<StreamEncryptor, Error> {
+    let encryptor = chunk_encryptor(suite, input_key, salt, context)?;
+    let start = encryptor.prefix().to_vec();
+    Ok(StreamEncryptor::new(encryptor, start, None))
+}
+
+/// Decrypts one body piece by piece under `input_key`, from the bytes behind its first 56 on,
+/// which are `prefix`.
+///
+/// # Security
+///
+/// What comes out is authentic; that it is whole is known only once
+/// [`finish`](StreamDecryptor::finish) has answered 0.
+///
+/// # Errors
+///
+/// As [`chunk_decryptor`].
+pub fn stream_decryptor(
+    suite: Suite,
+    input_key: &[u8],
+    prefix: &[u8; layout::PREFIX_LEN],
+    context: &[u8],
+) -> Result<StreamDecryptor, Error> {
+    Ok(StreamDecryptor::new(chunk_decryptor(suite, input_key, prefix, context)?, None))
+}
+
+/// Decrypts any part of one body of `body_len` bytes under `input_key`; its first 56 bytes are
+/// `prefix`. Offsets of plans are those of the body.
+///
+/// # Security
+///
+/// `body_len` is believed only once a plan that proves it was decrypted: see [`RangeDecryptor`].
+///
+/// # Errors
+///
+/// As [`chunk_decryptor`]; [`Error::Truncated`] and [`Error::MessageTooLong`] if no body has this
+/// length.
+pub fn range_decryptor(
+    suite: Suite,
+    input_key: &[u8],
+    prefix: &[u8; layout::PREFIX_LEN],
+    context: &[u8],
+    body_len: u64,
+) -> Result<RangeDecryptor, Error> {
+    layout::plaintext_len(body_len)?;
+    let decryptor = chunk_decryptor(suite, input_key, prefix, context)?;
+    RangeDecryptor::new(decryptor, None, 0, body_len)
 }
 
 /// HKDF-Expand with SHA-512 (RFC 5869, section 2.3) into `okm`; `key` may be shorter than the

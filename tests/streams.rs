@@ -1,93 +1,225 @@
-//! Streams of every kind against the one-shot calls.
+//! Streams of every kind make and read the same bytes as the one-shot calls; and every example
+//! ends its streams (THREATS 30).
+
 #![cfg(feature = "std")]
 
-use envelock::{Aad, Envelope, MemoryKeyring, MessageStart, Workers};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::sync::Arc;
+mod readers;
 
-struct Threads;
+use envelock::{Aad, Envelope, MemoryKeyring, Suite};
+use readers::expect::Whole;
+use readers::subject::Subject;
+use readers::table::BROAD;
+use readers::{CHUNK, PREFIX, plaintext, pools, rng};
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
-impl Workers for Threads {
-    fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
-        std::thread::scope(|scope| {
-            scope.spawn(|| one());
-            other();
-        });
-    }
+const AAD: &[u8] = b"a";
 
-    fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
-        std::thread::scope(|scope| {
-            scope.spawn(|| elsewhere());
-            here();
-        });
+/// Lengths up to more than a batch of every pool here.
+const LENGTHS: [usize; 8] = [0, 1, 100, CHUNK - 1, CHUNK, CHUNK + 1, 300_000, 2_000_001];
+
+#[test]
+fn every_writer_makes_the_bytes_of_the_one_shot_call() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    for (pool, workers) in pools() {
+        for suite in Suite::ALL {
+            let envelope = Envelope::new(&keyring).with_suite(suite);
+            let envelope = match workers.clone() {
+                Some(workers) => envelope.with_workers(workers),
+                None => envelope,
+            };
+            for len in LENGTHS {
+                let text = plaintext(len as u64, len);
+                let message = envelope.with_rng(&mut rng(1)).encrypt(&text, Aad::new(AAD)).unwrap();
+                for step in [7, 8192, CHUNK, 50_000, 3 << 20] {
+                    if step < 100 && len > 50_000 {
+                        continue;
+                    }
+                    let what = format!("{pool} {suite} {len} in pieces of {step}");
+                    let mut random = rng(1);
+                    let mut with_rng = envelope.with_rng(&mut random);
+                    let mut writer = with_rng.encrypt_writer(Vec::new(), Aad::new(AAD)).unwrap();
+                    text.chunks(step).for_each(|piece| writer.write_all(piece).unwrap());
+                    assert!(writer.finish().unwrap() == message, "writer: {what}");
+                    let mut random = rng(1);
+                    let mut with_rng = envelope.with_rng(&mut random);
+                    let mut reader = with_rng.encrypt_reader(&text[..], Aad::new(AAD)).unwrap();
+                    let (mut read, mut piece) = (Vec::new(), vec![0; step]);
+                    loop {
+                        match reader.read(&mut piece).unwrap() {
+                            0 => break,
+                            len => read.extend_from_slice(&piece[..len]),
+                        }
+                    }
+                    assert!(read == message, "reader: {what}");
+                }
+                let mut random = rng(1);
+                let mut with_rng = envelope.with_rng(&mut random);
+                let (mut whole, mut writer) =
+                    with_rng.encrypt_writer_detached(Vec::new(), Aad::new(AAD)).unwrap();
+                writer.write_all(&text).unwrap();
+                whole.extend(writer.finish().unwrap());
+                assert!(whole == message, "detached: {pool} {suite} {len}");
+                let mut random = rng(1);
+                let mut with_rng = envelope.with_rng(&mut random);
+                let (mut whole, mut reader) =
+                    with_rng.encrypt_reader_detached(&text[..], Aad::new(AAD)).unwrap();
+                reader.read_to_end(&mut whole).unwrap();
+                assert!(whole == message, "detached reader: {pool} {suite} {len}");
+            }
+        }
     }
 }
 
 #[test]
-fn what_a_writer_wrote_every_reader_reads() {
+fn every_reader_reads_the_plaintext_whoever_works() {
     let keyring = MemoryKeyring::create("orders").unwrap();
-    let serial = Envelope::new(&keyring);
-    let parallel = Envelope::new(&keyring).with_workers(Arc::new(Threads));
-    for len in [0, 1, 100, 16_383, 16_384, 16_385, 40_000, 300_000, 2_000_001] {
-        let plaintext: Vec<u8> =
-            (0..len).map(|i: u32| (i.wrapping_mul(0x9E37_79B9) >> 13) as u8).collect();
-        for envelope in [&serial, &parallel] {
-            for step in [1usize, 7, 8192, 16_384, 50_000, 1 << 20, 3 << 20] {
-                if step < 100 && len > 50_000 {
-                    continue;
-                }
-                let mut writer = envelope.encrypt_writer(Vec::new(), Aad::new(b"a")).unwrap();
-                plaintext.chunks(step).for_each(|piece| writer.write_all(piece).unwrap());
-                let message = writer.finish().unwrap();
-                assert_eq!(message.len(), envelope.message_len(len as usize).unwrap());
-                assert!(
-                    envelope.decrypt(&message, Aad::new(b"a")).unwrap() == plaintext,
-                    "{len} {step}"
-                );
-                let mut reader = envelope.encrypt_reader(&plaintext[..], Aad::new(b"a")).unwrap();
-                let mut message = Vec::new();
-                let mut piece = vec![0; step];
-                loop {
-                    let n = reader.read(&mut piece).unwrap();
-                    if n == 0 {
-                        break;
-                    }
-                    message.extend_from_slice(&piece[..n]);
-                }
-                for envelope in [&serial, &parallel] {
-                    let mut reader = envelope.decrypt_reader(&message[..], Aad::new(b"a")).unwrap();
-                    let mut out = Vec::new();
-                    loop {
-                        let n = reader.read(&mut piece).unwrap();
-                        if n == 0 {
-                            break;
-                        }
-                        out.extend_from_slice(&piece[..n]);
-                    }
-                    assert!(out == plaintext, "{len} {step}");
-                    reader.finish().unwrap();
-                    let mut out = Vec::new();
-                    let mut reader = envelope.decrypt_reader(&message[..], Aad::new(b"a")).unwrap();
-                    reader.read_to_end(&mut out).unwrap();
-                    assert!(out == plaintext);
-                    let mut seek = envelope
-                        .seek_reader(std::io::Cursor::new(&message), Aad::new(b"a"))
-                        .unwrap();
-                    out.clear();
-                    seek.read_to_end(&mut out).unwrap();
-                    assert!(out == plaintext);
-                    assert_eq!(seek.seek(SeekFrom::End(0)).unwrap(), len as u64);
-                    let ranges = seek.into_inner();
-                    let mut piece = vec![0; step];
-                    let n = ranges.read_at(&mut piece, len as u64 / 3).unwrap();
-                    assert!(
-                        piece[..n]
-                            == plaintext
-                                [len as usize / 3..(len as usize / 3 + step).min(len as usize)]
-                    );
+    for (_, workers) in pools() {
+        // The room of the header goes beyond what is read at first.
+        for reserved in [0, 9000] {
+            let envelope = Envelope::new(&keyring).with_reserved(reserved);
+            let envelope = match workers.clone() {
+                Some(workers) => envelope.with_workers(workers),
+                None => envelope,
+            };
+            for len in LENGTHS {
+                let text = plaintext(len as u64, len);
+                let message = envelope.encrypt(&text, Aad::new(AAD)).unwrap();
+                let header_len = envelope.header_len().unwrap();
+                let (header, body) = message.split_at(header_len);
+                for (subject, bytes) in [
+                    (Subject::Whole(&envelope, AAD), &message[..]),
+                    (Subject::Detached(&envelope, header, AAD), body),
+                ] {
+                    let chunks_at = bytes.len() - body.len() + PREFIX;
+                    let whole = Whole { subject, chunks_at, bytes, plaintext: &text };
+                    BROAD.iter().for_each(|reader| whole.opens(*reader));
                 }
             }
         }
     }
-    let _ = MessageStart::new();
+}
+
+/// The code of one example: where it stands, and its text.
+struct Snippet {
+    place: String,
+    code: String,
+}
+
+/// Every file below `root` with one of these endings.
+fn files(root: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, endings, found);
+        } else if path.extension().is_some_and(|end| endings.iter().any(|wanted| end == *wanted)) {
+            found.push(path);
+        }
+    }
+}
+
+/// Blocks between fences, in Markdown or in doc comments.
+fn blocks(place: &str, text: &str, is_rust: bool) -> Vec<Snippet> {
+    let (mut snippets, mut open): (Vec<Snippet>, Option<String>) = (Vec::new(), None);
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim_start();
+        let line = match (is_rust, line.strip_prefix("///").or(line.strip_prefix("//!"))) {
+            (true, Some(doc)) => doc,
+            (true, None) => {
+                open = None;
+                continue;
+            }
+            (false, _) => line,
+        };
+        if line.trim_start().starts_with("```") {
+            match open.take() {
+                Some(code) => snippets.push(Snippet { place: format!("{place}:{number}"), code }),
+                None => open = Some(String::new()),
+            }
+        } else if let Some(code) = &mut open {
+            code.push_str(line);
+            code.push('\n');
+        }
+    }
+    snippets
+}
+
+/// What makes a stream, and what ends one: one of these must be there as often.
+const ENDS: [(&[&str], &[&str]); 4] = [
+    (&["encrypt_writer(", "encrypt_writer_detached("], &[".finish()", ".try_finish()"]),
+    (
+        &[
+            "decrypt_reader(",
+            "decrypt_reader_detached(",
+            "encrypt_reader(",
+            "encrypt_reader_detached(",
+        ],
+        &[".finish()", "read_to_end(", "read_to_string(", "io::copy(", "read_line(", ".lines()"],
+    ),
+    (&[".stream_encryptor(", ".stream_encryptor_detached("], &[".finish("]),
+    (&[".stream_decryptor("], &[".finish("]),
+];
+
+/// What is wrong with a snippet; and how many streams it makes.
+fn judge(code: &str) -> (usize, Option<String>) {
+    let count = |words: &[&str]| words.iter().map(|word| code.matches(word).count()).sum::<usize>();
+    let mut made = 0;
+    for (makes, ends) in ENDS {
+        let streams = count(makes);
+        made += streams;
+        if count(ends) < streams {
+            return (
+                made,
+                Some(format!("{streams} of {makes:?}, but {} of {ends:?}", count(ends))),
+            );
+        }
+    }
+    (made, None)
+}
+
+#[test]
+fn every_example_ends_its_streams() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut snippets = Vec::new();
+    let mut paths = Vec::new();
+    for folder in ["src", "examples", "benches"] {
+        files(&root.join(folder), &["rs", "md"], &mut paths);
+    }
+    paths.push(root.join("README.md"));
+    for path in paths {
+        let place = path.strip_prefix(root).unwrap().display().to_string();
+        let text = fs::read_to_string(&path).unwrap();
+        let is_rust = path.extension().is_some_and(|end| end == "rs");
+        snippets.extend(blocks(&place, &text, is_rust));
+        if place.starts_with("examples") {
+            snippets.push(Snippet { place, code: text });
+        }
+    }
+    let mut streams = 0;
+    for Snippet { place, code } in &snippets {
+        let (made, wrong) = judge(code);
+        assert_eq!(wrong, None, "{place}");
+        streams += made;
+    }
+    println!("{streams} streams in {} snippets", snippets.len());
+    assert!(streams >= 4 && snippets.len() >= 20);
+}
+
+/// The judge itself sees what it is there for.
+#[test]
+fn an_example_without_an_end_is_seen() {
+    for code in [
+        "let mut w = envelope.encrypt_writer(file, aad)?; w.write_all(b\"x\")?;",
+        "let mut r = envelope.decrypt_reader(file, aad)?; r.read(&mut buffer)?;",
+        "let mut w = envelope.encrypt_writer(a, aad)?; envelope.encrypt_writer(b, aad)?; w.finish()?;",
+        "let mut s = envelope.stream_decryptor(&start, aad)?; s.update(&bytes, &mut out)?;",
+    ] {
+        assert!(judge(code).1.is_some(), "{code}");
+    }
+    let doc =
+        "/// ```\n/// envelope.encrypt_writer(a)?;\n/// ```\nfn f() {}\n/// ```\n/// b\n/// ```";
+    let found = blocks("x", doc, true);
+    assert_eq!(found.len(), 2);
+    assert!(judge(&found[0].code).1.is_some() && judge(&found[1].code).1.is_none());
 }

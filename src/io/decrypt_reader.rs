@@ -30,6 +30,12 @@ pub struct DecryptReader<R> {
 }
 
 impl<R: Read> DecryptReader<R> {
+    /// Decrypts what `source` gives from here on by `stream`, of which `source` has the rest: where
+    /// the start of the message was read before, or comes from elsewhere.
+    pub fn from_stream(source: R, stream: StreamDecryptor) -> Self {
+        DecryptReader::new(source, stream, &[])
+    }
+
     pub(super) fn new(source: R, stream: StreamDecryptor, ahead: &[u8]) -> Self {
         DecryptReader { pump: Pump::new(source, stream.into_chunks(), ahead) }
     }

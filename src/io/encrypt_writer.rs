@@ -55,6 +55,8 @@ pub struct EncryptWriter<W> {
     /// What goes to the sink, and what comes behind it.
     outgoing: Outgoing,
     following: Outgoing,
+    /// Nothing more can be written.
+    ended: bool,
     latch: Latch,
 }
 
@@ -110,6 +112,7 @@ impl<W: Write> EncryptWriter<W> {
             gathered,
             outgoing,
             following,
+            ended: false,
             latch: Latch::default(),
         }
     }
@@ -137,6 +140,7 @@ impl<W: Write> EncryptWriter<W> {
     /// As there.
     pub fn try_finish(&mut self) -> Result<(), Error> {
         Ok(self.latched(|writer| {
+            writer.ended = true;
             writer.encrypt_gathered()?;
             loop {
                 writer.drain()?;
@@ -160,6 +164,22 @@ impl<W: Write> EncryptWriter<W> {
     fn drain(&mut self) -> io::Result<()> {
         self.outgoing.write_to(&mut self.sink)?;
         self.following.write_to(&mut self.sink)
+    }
+
+    /// Writes the whole chunks that the stream holds.
+    fn drain_stream(&mut self) -> io::Result<()> {
+        loop {
+            self.drain()?;
+            if self.ended {
+                return Ok(());
+            }
+            let room = self.outgoing.room(ENCRYPTED_CHUNK_LEN);
+            let progress = self.stream.update(&[], room)?;
+            self.outgoing.end = progress.produced;
+            if progress.produced == 0 {
+                return Ok(());
+            }
+        }
     }
 
     /// Takes from `plaintext`, at least a byte.
@@ -242,13 +262,21 @@ impl<W: Write> EncryptWriter<W> {
 
 impl<W: Write> Write for EncryptWriter<W> {
     fn write(&mut self, plaintext: &[u8]) -> io::Result<usize> {
-        self.latched(|writer| if plaintext.is_empty() { Ok(0) } else { writer.take(plaintext) })
+        self.latch.check()?;
+        if plaintext.is_empty() {
+            return Ok(0);
+        }
+        // Not kept as a failure: the message, complete as it is, can still go out.
+        if self.ended {
+            return Err(Error::Ended.into());
+        }
+        self.latched(|writer| writer.take(plaintext))
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.latched(|writer| {
             writer.encrypt_gathered()?;
-            writer.drain()?;
+            writer.drain_stream()?;
             uninterrupted(|| writer.sink.flush())
         })
     }

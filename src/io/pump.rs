@@ -109,7 +109,8 @@ impl<R: Read, D: Direction> Pump<R, D> {
     /// Everything: 0 bytes only at the proven end.
     pub(super) fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if out.is_empty() {
-            return self.latch.check().map(|()| 0);
+            // A failure is told once what came before it has been given out.
+            return if self.output.is_empty() { self.latch.check().map(|()| 0) } else { Ok(0) };
         }
         // Whole chunks need no stop on the way.
         if self.output.is_empty() && out.len() >= D::OUT && self.stream.workers().is_none() {

@@ -2,7 +2,7 @@
 
 use super::error::uninterrupted;
 use super::{ReadAt, SeekReader, batch};
-use crate::body::layout::CHUNK_LEN;
+use crate::body::layout::{CHUNK_LEN, MAX_PLAINTEXT_LEN};
 use crate::error::{Error, Part};
 use crate::stream::{RangeDecryptor, RangePlan};
 use alloc::vec;
@@ -26,6 +26,12 @@ pub struct RangeReader<S> {
 }
 
 impl<S: ReadAt> RangeReader<S> {
+    /// Fetches from `source` what `message` plans: where the start of the message was read before,
+    /// or comes from elsewhere.
+    pub fn from_decryptor(source: S, message: RangeDecryptor) -> Self {
+        RangeReader::new(source, message)
+    }
+
     pub(super) fn new(source: S, message: RangeDecryptor) -> Self {
         let workers = batch(message.workers());
         RangeReader { source, message, workers, len_verified: AtomicBool::new(false) }
@@ -73,6 +79,11 @@ impl<S: ReadAt> RangeReader<S> {
         Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())
     }
 
+    /// Length in bytes of the plaintext, going by the size of the source.
+    pub(super) fn unverified_len(&self) -> u64 {
+        self.message.unverified_len()
+    }
+
     /// The same message as something to be read from and sought in.
     pub fn into_seek_reader(self) -> SeekReader<S> {
         SeekReader::new(self)
@@ -96,7 +107,8 @@ impl<S: ReadAt> RangeReader<S> {
             if rest.is_empty() {
                 return Ok(done);
             }
-            let start = offset.saturating_add(done as u64);
+            // No message goes beyond it, and a range from there on is never empty: its end is proven.
+            let start = offset.saturating_add(done as u64).min(MAX_PLAINTEXT_LEN);
             // Up to the end of a chunk, so that none is decrypted twice.
             let into_chunk = start.checked_rem(CHUNK_LEN as u64).unwrap_or_default();
             let piece = self.workers.saturating_mul(CHUNK_LEN);

@@ -58,7 +58,10 @@ impl<S: ReadAt> BufRead for SeekReader<S> {
         if self.chunk_index != Some(index) {
             self.chunk_index = None;
             if self.chunk.is_empty() {
-                self.chunk = PlainBuffer::zeros(CHUNK_LEN);
+                // One byte more than there is: a read that is not full proves the end.
+                let len = self.message.unverified_len().saturating_add(1).min(CHUNK);
+                let len = usize::try_from(len).unwrap_or(CHUNK_LEN);
+                self.chunk = PlainBuffer::zeros(len);
             }
             let offset = index.saturating_mul(CHUNK);
             self.chunk_len = self.message.read_at(&mut self.chunk, offset)?;

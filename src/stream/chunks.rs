@@ -9,6 +9,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Deref;
 
+#[cfg(test)]
+mod limits;
+
 /// One direction: what a full chunk is before and after, and how it becomes so.
 pub(crate) trait Direction: Send + Sync {
     /// Length in bytes of a full chunk that comes in.
