@@ -1,6 +1,6 @@
 //! Random access: no length and no end is believed before the last chunk is verified at the index
 //! that the length says, whatever the source claims; every read is the model's; and no chunk is
-//! fetched that is not touched (THREATS 28).
+//! fetched that is not touched (SPEC B-PART, THREATS 28).
 
 #![cfg(feature = "std")]
 

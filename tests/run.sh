@@ -45,16 +45,19 @@ if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
 fi
 end
 
-begin 'cargo test: units, properties, sweeps, vectors, golden files'
-cargo test --locked --quiet --lib --bins --tests --examples
+begin 'cargo test: units, properties, sweeps, vectors, golden files, threads of rayon'
+cargo test --locked --quiet --features parallel --lib --bins --tests --examples
 end
 
-begin 'cargo test: observers of the tracing and metrics facades'
-cargo test --locked --quiet --all-features --test observe_features
+# All features: AWS-LC is the default provider, and its C is built.
+begin 'cargo test: providers, asynchronous streams, observers of the facades'
+cargo test --locked --quiet --all-features --lib --test observe_features --test async_streams \
+    --test providers --test wycheproof_chunked --test stream_vectors --test streams \
+    --test random_access --test residue --test allocations --test golden
 end
 
 begin 'cargo test: documentation'
-cargo test --locked --quiet --doc
+cargo test --locked --quiet --all-features --doc
 end
 
 begin 'cargo test without std: units and documentation of the core'
@@ -72,6 +75,10 @@ done
 
 begin 'cargo run --release --example quickstart'
 cargo run --locked --quiet --release --example quickstart
+end
+
+begin 'cargo run --release --example async_tokio'
+cargo run --locked --quiet --release --example async_tokio
 end
 
 printf '\ntests/run.sh: every test passed in %d s\n' "$SECONDS"

@@ -1,5 +1,6 @@
 //! Every reader on every prefix of a message: an error, always, and the same as of one-shot
-//! decryption; nothing but true plaintext before it; no source is asked for ever (THREATS 24, 29).
+//! decryption; nothing but true plaintext before it; no source is asked for ever (SPEC B-STREAM,
+//! THREATS 24, 29).
 
 #![cfg(feature = "std")]
 
