@@ -1,12 +1,13 @@
 //! The body: C2SP chunked-encryption, unchanged, as a stateless layer addressed by chunk index.
 //!
 //! `cipher` encrypts or decrypts one chunk, `layout` knows where it stands, `run` takes neighbouring
-//! ones by one thread or several, `whole` runs over a body in memory.
+//! ones by one thread or several, `whole` and `in_place` run over a body in memory.
 
 mod cipher;
+pub(crate) mod in_place;
 pub mod layout;
 pub(crate) mod run;
 mod whole;
 
 pub use cipher::{ChunkDecryptor, ChunkEncryptor};
-pub(crate) use whole::{decrypt_in_place, decrypt_into, encrypt_in_place, encrypt_into};
+pub(crate) use whole::{decrypt_into, encrypt_into};

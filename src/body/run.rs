@@ -91,7 +91,10 @@ pub(crate) fn decrypt_into(
 }
 
 /// Whom to share the work with, and how many of the chunks are the first half.
-fn halves(workers: Option<&dyn Workers>, encrypted_len: usize) -> Option<(&dyn Workers, usize)> {
+pub(super) fn halves(
+    workers: Option<&dyn Workers>,
+    encrypted_len: usize,
+) -> Option<(&dyn Workers, usize)> {
     let chunks = encrypted_len.div_ceil(ENCRYPTED_CHUNK_LEN);
     let half = chunks.div_ceil(2);
     workers.filter(|_| chunks >= PARALLEL_FROM && half >= GRAIN).map(|workers| (workers, half))

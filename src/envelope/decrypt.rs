@@ -105,7 +105,7 @@ impl<K: Keyring> Envelope<K> {
     ) -> Result<&'b mut [u8], Error> {
         let header = Header::parse_detached(header)?;
         let decryptor = self.begin_decrypt(&header, body, aad)?;
-        let range = body::decrypt_in_place(&decryptor, body)?;
+        let range = body::in_place::decrypt(&decryptor, body, self.workers.as_deref())?;
         Ok(body.get_mut(range).unwrap_or_default())
     }
 

@@ -120,7 +120,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     ) -> Result<(), Error> {
         check_len(body, body_len(plaintext_len)?)?;
         let encryptor = self.begin(header, to_u64(plaintext_len)?, aad)?;
-        body::encrypt_in_place(&encryptor, body)
+        body::in_place::encrypt(&encryptor, body, self.envelope.workers.as_deref())
     }
 
     /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption; or
