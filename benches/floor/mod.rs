@@ -3,6 +3,8 @@
 //! Shared by every benchmark; none of them uses all of it.
 #![allow(dead_code)]
 
+#[cfg(feature = "aws-lc-rs")]
+pub mod aws_lc;
 pub mod hand_rolled;
 pub mod primitives;
 
