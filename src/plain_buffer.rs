@@ -6,14 +6,27 @@ use core::ops::{Deref, DerefMut};
 /// Bytes that are wiped on drop, what stands behind the length included. As fast as a fill, where
 /// `Zeroize` goes byte by byte: a stream of a megabyte would spend a tenth of its time there.
 ///
-/// Grow it by [`with_capacity`](Self::with_capacity) and a copy: `Vec` itself would leave the old
-/// bytes behind.
+/// Grow it by [`push_slice`](Self::push_slice): `Vec` itself would leave the old bytes behind.
 #[derive(Default)]
 pub(crate) struct PlainBuffer(Vec<u8>);
 
 impl PlainBuffer {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
         PlainBuffer(Vec::with_capacity(capacity))
+    }
+
+    /// Adds `bytes`. A buffer grows by doubling, to `most` bytes at last, and leaves nothing behind.
+    pub(crate) fn push_slice(&mut self, bytes: &[u8], most: usize) {
+        let needed = self.0.len().saturating_add(bytes.len());
+        if self.0.capacity() < needed {
+            let doubled = needed.next_power_of_two();
+            let is_last = doubled > most.saturating_sub(doubled);
+            let capacity = if is_last { most.max(needed) } else { doubled };
+            let mut larger = PlainBuffer::with_capacity(capacity);
+            larger.0.extend_from_slice(&self.0);
+            *self = larger;
+        }
+        self.0.extend_from_slice(bytes);
     }
 
     /// `len` zero bytes.

@@ -1,7 +1,7 @@
 //! Plaintext to a writer, as a message.
 
-use super::batch;
 use super::error::{Latch, is_transient, uninterrupted};
+use super::{CHUNKS, batch};
 use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
@@ -50,6 +50,8 @@ pub struct EncryptWriter<W> {
     sink: W,
     stream: StreamEncryptor,
     workers: Option<Arc<dyn Workers>>,
+    /// How many bytes several threads share.
+    batch: usize,
     /// Plaintext that waits for a full batch, where several threads share the work.
     gathered: PlainBuffer,
     /// What goes to the sink, and what comes behind it.
@@ -105,10 +107,12 @@ impl<W: Write> EncryptWriter<W> {
         let start = stream.take_start();
         let outgoing = Outgoing { start: 0, end: start.len(), bytes: start };
         let following = Outgoing::default();
+        let batch = batch(workers.as_deref()).saturating_mul(CHUNK_LEN);
         EncryptWriter {
             sink,
             stream,
             workers,
+            batch,
             gathered,
             outgoing,
             following,
@@ -185,20 +189,17 @@ impl<W: Write> EncryptWriter<W> {
     /// Takes from `plaintext`, at least a byte.
     fn take(&mut self, plaintext: &[u8]) -> io::Result<usize> {
         let Some(workers) = self.workers.clone() else { return self.encrypt(plaintext) };
-        let batch = batch(Some(&*workers)).saturating_mul(CHUNK_LEN);
-        if self.gathered.is_empty() && plaintext.len() >= batch {
-            let plaintext = plaintext.get(..batch).unwrap_or_default();
+        if self.gathered.is_empty() && plaintext.len() >= self.batch {
+            let plaintext = plaintext.get(..self.batch).unwrap_or_default();
             self.encrypt_batch(&*workers, plaintext)?;
-            return Ok(batch);
+            return Ok(plaintext.len());
         }
-        if self.gathered.len() >= batch {
+        if self.gathered.len() >= self.batch {
             self.encrypt_gathered()?;
         }
-        // Never grown: no copy of plaintext stays behind.
-        let room = batch.saturating_sub(self.gathered.len());
-        self.gathered.reserve_exact(room);
+        let room = self.batch.saturating_sub(self.gathered.len());
         let piece = plaintext.get(..room).unwrap_or(plaintext);
-        self.gathered.extend_from_slice(piece);
+        self.gathered.push_slice(piece, self.batch);
         Ok(piece.len())
     }
 
@@ -206,7 +207,7 @@ impl<W: Write> EncryptWriter<W> {
     fn encrypt(&mut self, plaintext: &[u8]) -> io::Result<usize> {
         loop {
             self.drain()?;
-            let chunks = plaintext.len().div_ceil(CHUNK_LEN).min(batch(None));
+            let chunks = plaintext.len().div_ceil(CHUNK_LEN).min(CHUNKS);
             let room = self.outgoing.room(chunks.saturating_mul(ENCRYPTED_CHUNK_LEN));
             let progress = self.stream.update(plaintext, room)?;
             self.outgoing.end = progress.produced;
@@ -240,9 +241,17 @@ impl<W: Write> EncryptWriter<W> {
         let EncryptWriter { sink, stream, outgoing, following, .. } = self;
         let room = following.room(chunks.saturating_mul(ENCRYPTED_CHUNK_LEN));
         let (mut written, mut encrypted) = (Ok(()), None);
-        workers.overlap(&mut || written = outgoing.write_to(sink), &mut || {
+        let mut write = || written = outgoing.write_to(sink);
+        let mut encrypt = || {
             encrypted.get_or_insert_with(|| stream.update(plaintext, room));
-        });
+        };
+        if plaintext.len() < self.batch {
+            // Not worth waking another thread.
+            write();
+            encrypt();
+        } else {
+            workers.overlap(&mut write, &mut encrypt);
+        }
         let progress = match encrypted {
             Some(encrypted) => encrypted?,
             None => stream.update(plaintext, room)?,

@@ -7,7 +7,6 @@ use crate::plain_buffer::PlainBuffer;
 use crate::workers::Workers;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::ops::Deref;
 
 #[cfg(test)]
 mod limits;
@@ -18,8 +17,6 @@ pub(crate) trait Direction: Send + Sync {
     const IN: usize;
     /// Length in bytes of what goes out for it.
     const OUT: usize;
-    /// Whether what comes in is plaintext, of which no copy may stay behind.
-    const SECRET_INPUT: bool;
 
     /// Turns full chunks, from number `first` on, into `out`. Answers how many bytes of `out` hold
     /// good, and why the chunk behind them failed.
@@ -213,8 +210,8 @@ impl<D: Direction> ChunkStream<D> {
     fn gather(&mut self, input: &[u8]) -> Progress {
         let missing = D::IN.saturating_sub(self.buffer.len());
         let piece = input.get(..missing).unwrap_or(input);
-        self.make_room(piece.len());
-        self.buffer.extend_from_slice(piece);
+        // A short message does not cost a long buffer.
+        self.buffer.push_slice(piece, ENCRYPTED_CHUNK_LEN);
         if self.buffer.len() == D::IN {
             let full = if full_chunks_left(self.next) == 0 {
                 Err(Error::MessageTooLong)
@@ -228,20 +225,6 @@ impl<D: Direction> ChunkStream<D> {
         Progress { consumed: piece.len(), produced: 0 }
     }
 
-    /// A short message does not cost a long buffer, and plaintext is never moved by growing.
-    fn make_room(&mut self, more: usize) {
-        let needed = self.buffer.len().saturating_add(more);
-        if self.buffer.capacity()
-            < needed.max(if D::SECRET_INPUT { ENCRYPTED_CHUNK_LEN } else { 0 })
-        {
-            let wanted = if D::SECRET_INPUT { ENCRYPTED_CHUNK_LEN } else { needed };
-            let capacity = wanted.next_power_of_two().clamp(MIN_BUFFER_LEN, ENCRYPTED_CHUNK_LEN);
-            let mut larger = PlainBuffer::with_capacity(capacity);
-            larger.extend_from_slice(self.buffer.deref());
-            self.buffer = larger;
-        }
-    }
-
     fn turn_chunk(&mut self) -> Result<(), Error> {
         self.direction.chunk(self.next, &mut self.buffer)?;
         self.next = self.next.saturating_add(1);
@@ -249,8 +232,6 @@ impl<D: Direction> ChunkStream<D> {
         Ok(())
     }
 }
-
-const MIN_BUFFER_LEN: usize = 256;
 
 /// How many full chunks may still come: a shorter one must follow (SPEC B-MAX, B-LAST).
 fn full_chunks_left(next: u64) -> u64 {

@@ -67,7 +67,6 @@ impl StreamDecryptor {
 impl Direction for ChunkDecryptor {
     const IN: usize = ENCRYPTED_CHUNK_LEN;
     const OUT: usize = CHUNK_LEN;
-    const SECRET_INPUT: bool = false;
 
     fn run(
         &self,

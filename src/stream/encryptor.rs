@@ -102,7 +102,6 @@ impl StreamEncryptor {
 impl Direction for ChunkEncryptor {
     const IN: usize = CHUNK_LEN;
     const OUT: usize = ENCRYPTED_CHUNK_LEN;
-    const SECRET_INPUT: bool = true;
 
     fn run(
         &self,

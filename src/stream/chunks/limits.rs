@@ -26,7 +26,6 @@ impl Counting {
 impl Direction for Counting {
     const IN: usize = 4;
     const OUT: usize = 5;
-    const SECRET_INPUT: bool = true;
 
     fn run(
         &self,
