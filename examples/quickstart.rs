@@ -8,12 +8,12 @@
 //! its own under the system's temporary one, which it removes.
 
 use envelock::{
-    Aad, AadPairs, Envelope, FileKeyring, Header, KeyVersion, Lifecycle, Protection, RewrapOptions,
-    RotationPolicy, Timestamp, inspect,
+    Aad, AadPairs, Envelope, FileKeyring, FileRewrap, Header, KeyVersion, Lifecycle, MessageFile,
+    Protection, RewrapOptions, RotationPolicy, Timestamp, inspect,
 };
 use std::error::Error;
-use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -98,17 +98,14 @@ fn encrypt_all(
     store: &Store,
 ) -> Result<(u64, Duration)> {
     let mut bytes = 0;
-    let mut time = Duration::ZERO;
+    let start = Instant::now();
     for (index, file) in files.iter().enumerate() {
-        let plaintext = fs::read(source.join(file)).map_err(at(file))?;
+        // In constant memory, however long; the message appears whole and synced, or not at all.
         let context = path_context(file)?;
-        let start = Instant::now();
-        let message = envelope.encrypt(&plaintext, Aad::new(&context))?;
-        time += start.elapsed();
-        bytes += plaintext.len() as u64;
-        fs::write(store.path(index), message).map_err(at(file))?;
+        envelope.encrypt_file(source.join(file), store.path(index), Aad::new(&context))?;
+        bytes += fs::metadata(source.join(file)).map_err(at(file))?.len();
     }
-    Ok((bytes, time))
+    Ok((bytes, start.elapsed()))
 }
 
 /// The files whose messages still name another version than the primary, going by their headers.
@@ -126,10 +123,7 @@ fn find_stale<'f>(
     Ok(stale)
 }
 
-/// Rewraps every header in its place in the file.
-///
-/// A crash within the write could tear a header, so a program that keeps its data writes the new
-/// header to a journal first, or replaces the object atomically.
+/// Rewraps every header in its place, behind a journal, so that no crash costs a message.
 fn rewrap_all(
     envelope: &Envelope<&FileKeyring>,
     store: &Store,
@@ -138,13 +132,8 @@ fn rewrap_all(
     let start = Instant::now();
     let mut rewrapped = 0;
     for path in store.messages()? {
-        let mut header = read_header(&path)?;
-        if envelope.rewrap_in_place(&mut header, RewrapOptions::new().retiring(KEY, old))? {
-            let mut file = OpenOptions::new().write(true).open(&path).map_err(at(&path))?;
-            file.seek(SeekFrom::Start(0)).map_err(at(&path))?;
-            file.write_all(&header).map_err(at(&path))?;
-            rewrapped += 1;
-        }
+        let done = envelope.rewrap_file(&path, RewrapOptions::new().retiring(KEY, old))?;
+        rewrapped += usize::from(done != FileRewrap::Unchanged);
     }
     Ok((rewrapped, start.elapsed()))
 }
@@ -156,10 +145,22 @@ fn decrypt_and_compare(
     store: &Store,
 ) -> Result<usize> {
     for (index, file) in files.iter().enumerate() {
-        let message = fs::read(store.path(index)).map_err(at(file))?;
-        let plaintext = envelope.decrypt(&message, Aad::new(&path_context(file)?))?;
-        if plaintext != fs::read(source.join(file)).map_err(at(file))? {
-            return Err(format!("{} differs", file.display()).into());
+        let message = MessageFile::open(store.path(index))?;
+        let context = path_context(file)?;
+        let mut decrypted = envelope.decrypt_reader(message, Aad::new(&context))?;
+        let original = File::open(source.join(file)).map_err(at(file))?;
+        let mut original = BufReader::new(original);
+        loop {
+            let (there, here) = (decrypted.fill_buf()?, original.fill_buf().map_err(at(file))?);
+            let len = there.len().min(here.len());
+            if there[..len] != here[..len] || there.is_empty() != here.is_empty() {
+                return Err(format!("{} differs", file.display()).into());
+            }
+            if len == 0 {
+                break; // the end of both; that of the message was verified
+            }
+            decrypted.consume(len);
+            original.consume(len);
         }
     }
     Ok(files.len())
