@@ -130,6 +130,9 @@ impl<K: Keyring> Envelope<K> {
 
     /// Decrypts a message that goes up to the end of `source`, whose header is read at once.
     ///
+    /// For a source that answers `WouldBlock`, gather a [`MessageStart`] first and go on with
+    /// [`DecryptReader::from_stream`]: what this has read of a header is lost with its error.
+    ///
     /// # Errors
     ///
     /// As [`decrypt`](Self::decrypt) for all that the header and the body's first 56 bytes tell;

@@ -149,8 +149,10 @@ impl<S: ReadAt> RangeReader<S> {
             let most = rest.len();
             let len = uninterrupted(|| self.source.read_at(rest, at))?.min(most);
             if len == 0 {
-                let needed = offset.saturating_add(out.len() as u64);
-                return Err(Error::Truncated { part: Part::Body, len: at, needed });
+                let body = self.message.body_offset();
+                let needed = offset.saturating_add(out.len() as u64).saturating_sub(body);
+                let len = at.saturating_sub(body);
+                return Err(Error::Truncated { part: Part::Body, len, needed });
             }
             done = done.saturating_add(len);
         }

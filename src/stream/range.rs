@@ -105,6 +105,12 @@ impl RangeDecryptor {
         self.plaintext_len
     }
 
+    /// Offset of the body in what is fetched from.
+    #[cfg(feature = "std")]
+    pub(crate) fn body_offset(&self) -> u64 {
+        self.body_offset
+    }
+
     #[cfg(feature = "std")]
     pub(crate) fn workers(&self) -> Option<&dyn Workers> {
         self.workers.as_deref()
@@ -143,8 +149,8 @@ impl RangeDecryptor {
         RangePlan { plaintext: end..end, chunks: last..last.saturating_add(1), encrypted }
     }
 
-    /// Verifies and decrypts what was fetched for `plan`, and returns the plaintext, which is moved
-    /// to the start of `encrypted`.
+    /// Verifies and decrypts what was fetched for `plan`, and returns the plaintext, a part of
+    /// `encrypted`.
     ///
     /// # Errors
     ///
