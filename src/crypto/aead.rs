@@ -83,13 +83,35 @@ impl AeadAlgorithm {
     }
 }
 
+/// An AEAD as large as the largest, so that no variant of an enum leaves room.
+///
+/// A move copies an enum at its full size: what lies on the stack, keys too, would come along in
+/// the room that a small variant leaves, and stay where nothing wipes it.
+pub(crate) struct Filled<C, const N: usize> {
+    cipher: C,
+    _zeros: [u8; N],
+}
+
+impl<C, const N: usize> Filled<C, N> {
+    fn new(cipher: C) -> Self {
+        Filled { cipher, _zeros: [0; N] }
+    }
+}
+
+/// How much an AEAD lacks to be as large as the largest.
+const fn filler<C>() -> usize {
+    size_of::<rustcrypto::Aes256Gcm>().saturating_sub(size_of::<C>())
+}
+
 /// One of the compiled-in AEADs, by value: no registry, and no allocation of ours.
 pub(crate) enum AnyAead {
     Aes256Gcm(rustcrypto::Aes256Gcm),
-    Aes128Gcm(rustcrypto::Aes128Gcm),
-    ChaCha20Poly1305(rustcrypto::ChaCha20Poly1305),
+    Aes128Gcm(Filled<rustcrypto::Aes128Gcm, { filler::<rustcrypto::Aes128Gcm>() }>),
+    ChaCha20Poly1305(
+        Filled<rustcrypto::ChaCha20Poly1305, { filler::<rustcrypto::ChaCha20Poly1305>() }>,
+    ),
     #[cfg(feature = "aws-lc-rs")]
-    AwsLc(aws_lc::AwsLc),
+    AwsLc(Filled<aws_lc::AwsLc, { filler::<aws_lc::AwsLc>() }>),
 }
 
 impl AnyAead {
@@ -106,15 +128,19 @@ impl AnyAead {
         match provider {
             Provider::RustCrypto => Self::rustcrypto(algorithm, key),
             #[cfg(feature = "aws-lc-rs")]
-            Provider::AwsLcRs => aws_lc::AwsLc::set_up(algorithm, key).map(AnyAead::AwsLc),
+            Provider::AwsLcRs => {
+                aws_lc::AwsLc::set_up(algorithm, key).map(Filled::new).map(AnyAead::AwsLc)
+            }
         }
     }
 
     fn rustcrypto(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self, CryptoError> {
         Ok(match algorithm {
             AeadAlgorithm::Aes256Gcm => AnyAead::Aes256Gcm(rustcrypto::set_up(key)?),
-            AeadAlgorithm::Aes128Gcm => AnyAead::Aes128Gcm(rustcrypto::set_up(key)?),
-            AeadAlgorithm::ChaCha20Poly1305 => AnyAead::ChaCha20Poly1305(rustcrypto::set_up(key)?),
+            AeadAlgorithm::Aes128Gcm => AnyAead::Aes128Gcm(Filled::new(rustcrypto::set_up(key)?)),
+            AeadAlgorithm::ChaCha20Poly1305 => {
+                AnyAead::ChaCha20Poly1305(Filled::new(rustcrypto::set_up(key)?))
+            }
         })
     }
 
@@ -122,10 +148,10 @@ impl AnyAead {
     pub(crate) fn as_aead(&self) -> &dyn Aead {
         match self {
             AnyAead::Aes256Gcm(aead) => aead,
-            AnyAead::Aes128Gcm(aead) => aead,
-            AnyAead::ChaCha20Poly1305(aead) => aead,
+            AnyAead::Aes128Gcm(aead) => &aead.cipher,
+            AnyAead::ChaCha20Poly1305(aead) => &aead.cipher,
             #[cfg(feature = "aws-lc-rs")]
-            AnyAead::AwsLc(aead) => aead,
+            AnyAead::AwsLc(aead) => &aead.cipher,
         }
     }
 }

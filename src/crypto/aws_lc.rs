@@ -6,19 +6,11 @@
 
 use super::CryptoError;
 use super::aead::{Aead, AeadAlgorithm, Nonce, Tag};
-use super::rustcrypto;
 use aws_lc_rs::aead::{self, LessSafeKey, UnboundKey};
-
-/// What [`AwsLc`] lacks to be as large as the largest AEAD that it shares an enum with.
-const FILLER_LEN: usize =
-    size_of::<rustcrypto::Aes256Gcm>().saturating_sub(size_of::<LessSafeKey>());
 
 /// An AEAD of AWS-LC with its key set up.
 pub(crate) struct AwsLc {
     key: LessSafeKey,
-    /// Zeros: a move copies an enum at its full size, and would carry what lies on the stack, keys
-    /// too, in the room that a small variant leaves.
-    _filler: [u8; FILLER_LEN],
 }
 
 impl AwsLc {
@@ -30,7 +22,7 @@ impl AwsLc {
             AeadAlgorithm::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
         };
         let key = UnboundKey::new(algorithm, key).map_err(|_| CryptoError)?;
-        Ok(AwsLc { key: LessSafeKey::new(key), _filler: [0; FILLER_LEN] })
+        Ok(AwsLc { key: LessSafeKey::new(key) })
     }
 }
 
