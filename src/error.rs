@@ -156,7 +156,7 @@ pub enum Error {
 
     /// A reader or writer failed that a stream reads from or writes to.
     #[cfg(feature = "std")]
-    #[error("input or output failed")]
+    #[error(transparent)]
     Io {
         /// What it said.
         source: Arc<std::io::Error>,
@@ -301,6 +301,8 @@ impl Error {
         match self {
             Error::Unavailable { .. } | Error::Randomness(_) => true,
             Error::Refused { refusal, .. } => refusal.is_retryable(),
+            #[cfg(feature = "std")]
+            Error::Io { source } => crate::io::may_pass(source),
             #[cfg(all(feature = "file", unix))]
             Error::KeyFile(error) => error.is_retryable(),
             #[cfg(all(feature = "file", unix))]

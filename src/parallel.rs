@@ -5,8 +5,40 @@ use crate::keyring::Keyring;
 use crate::workers::Workers;
 use alloc::sync::Arc;
 
-/// The threads of the rayon pool that the caller runs in: the global one, unless the call is made
-/// within `ThreadPool::install` of another.
+/// The threads of the rayon pool that a call is made in: the global one, or that in whose `install`
+/// it is made. What reads and writes looks for it at every call.
+///
+/// For a pool of your own wherever the calls are made, implement [`Workers`] for it:
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use envelock::{Aad, Envelope, MemoryKeyring, Workers};
+///
+/// struct Pool(rayon::ThreadPool);
+///
+/// impl Workers for Pool {
+///     fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
+///         self.0.join(one, other);
+///     }
+///     fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
+///         self.0.in_place_scope(|scope| {
+///             scope.spawn(|_| elsewhere());
+///             here();
+///         });
+///     }
+///     fn threads(&self) -> usize {
+///         self.0.current_num_threads()
+///     }
+/// }
+///
+/// let pool = Pool(rayon::ThreadPoolBuilder::new().num_threads(2).build()?);
+/// let keyring = MemoryKeyring::create("videos")?;
+/// let envelope = Envelope::new(keyring).with_workers(std::sync::Arc::new(pool));
+/// let message = envelope.encrypt(&vec![7; 1_000_000], Aad::none())?;
+/// assert_eq!(envelope.decrypt(&message, Aad::none())?, vec![7; 1_000_000]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RayonWorkers;
 
@@ -29,11 +61,17 @@ impl Workers for RayonWorkers {
 
 impl<K: Keyring> Envelope<K> {
     /// Has the threads of rayon share the work: of the global pool, or of the one in whose
-    /// `install` the call is made.
+    /// `install` a call is made ([`RayonWorkers`]).
     ///
-    /// Bodies of 256 KiB and more are split, in memory and streamed; readers and writers go on
-    /// reading and writing meanwhile, and hold 1 MiB for each two threads. The bytes are the same.
-    /// What takes less time than waking a thread stays on the calling one.
+    /// Bodies of 256 KiB and more are split, in memory and streamed; what is shorter stays on the
+    /// calling thread. The bytes are the same. Readers and writers go on reading and writing
+    /// meanwhile, and hold 1.5 MiB for two threads. **A reader gathers 256 KiB before it gives
+    /// anything out, and reads ahead of what it has given**: for files and bulk transfers, not for
+    /// a peer that waits for an answer first.
+    ///
+    /// As with rayon everywhere: no thread of the pool may wait for something that needs the pool, a
+    /// full pipe or a lock for instance, and while a thread of the pool waits for others it may
+    /// run other tasks of the same pool.
     ///
     /// ```
     /// # fn main() -> Result<(), envelock::Error> {

@@ -29,6 +29,17 @@ impl PlainBuffer {
         self.0.extend_from_slice(bytes);
     }
 
+    /// Keeps the first `len` bytes. What is behind them is wiped with the rest.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.0.truncate(len);
+    }
+
+    /// Hands out bytes that are no plaintext.
+    #[cfg(feature = "std")]
+    pub(crate) fn take_public(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.0)
+    }
+
     /// `len` zero bytes.
     pub(crate) fn zeros(len: usize) -> Self {
         PlainBuffer(alloc::vec![0; len])
@@ -41,16 +52,17 @@ impl From<Vec<u8>> for PlainBuffer {
     }
 }
 
+/// As a slice only: what grows a `Vec` leaves bytes behind.
 impl Deref for PlainBuffer {
-    type Target = Vec<u8>;
+    type Target = [u8];
 
-    fn deref(&self) -> &Vec<u8> {
+    fn deref(&self) -> &[u8] {
         &self.0
     }
 }
 
 impl DerefMut for PlainBuffer {
-    fn deref_mut(&mut self) -> &mut Vec<u8> {
+    fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
 }

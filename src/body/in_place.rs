@@ -146,9 +146,9 @@ fn decrypt_chunks(
 fn gather(one: &[u8], other: &[u8], range: Range<usize>) -> PlainBuffer {
     let mut gathered = PlainBuffer::with_capacity(range.len());
     let in_one = range.start.min(one.len())..range.end.min(one.len());
-    gathered.extend_from_slice(one.get(in_one).unwrap_or_default());
+    gathered.push_slice(one.get(in_one).unwrap_or_default(), range.len());
     let in_other = range.start.saturating_sub(one.len())..range.end.saturating_sub(one.len());
-    gathered.extend_from_slice(other.get(in_other).unwrap_or_default());
+    gathered.push_slice(other.get(in_other).unwrap_or_default(), range.len());
     gathered
 }
 

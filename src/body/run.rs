@@ -6,11 +6,8 @@ use crate::error::Error;
 use crate::workers::{self, Workers};
 use zeroize::Zeroize;
 
-/// Runs of fewer chunks than this are not worth waking another thread for.
-const PARALLEL_FROM: usize = 16;
-
-/// The fewest chunks that one thread works on at a time.
-const GRAIN: usize = 8;
+/// Runs of fewer chunks than this, 256 KiB, are not worth waking another thread for.
+const SHARED_FROM: usize = 16;
 
 /// Encrypts chunks from number `first` on. All but the last piece of `plaintext` are full chunks;
 /// `encrypted` has 16 bytes more for each chunk, and decides how many there are.
@@ -97,7 +94,7 @@ pub(super) fn halves(
 ) -> Option<(&dyn Workers, usize)> {
     let chunks = encrypted_len.div_ceil(ENCRYPTED_CHUNK_LEN);
     let half = chunks.div_ceil(2);
-    workers.filter(|_| chunks >= PARALLEL_FROM && half >= GRAIN).map(|workers| (workers, half))
+    workers.filter(|_| chunks >= SHARED_FROM).map(|workers| (workers, half))
 }
 
 fn split(slice: &[u8], at: usize) -> (&[u8], &[u8]) {

@@ -19,8 +19,8 @@ use std::io::{self, BufRead, Read};
 /// # Errors
 ///
 /// An error of the message, for ever, of kind `UnexpectedEof` if it is truncated and `InvalidData`
-/// if anything is changed: `Error::from(io_error)` gives the exact one. An error of the source, as
-/// it is, for ever; but `WouldBlock` and `TimedOut` only say "not yet" and lose nothing.
+/// if anything is changed: `Error::from(io_error)` gives the exact one. An error of the source, with
+/// its kind, text and number, for ever; but `WouldBlock` and `TimedOut` only say "not yet" and lose nothing.
 /// `Interrupted` is not passed on.
 ///
 /// Needs no `BufReader` on either side.

@@ -20,7 +20,8 @@ pub struct EncryptReader<R> {
 }
 
 impl<R: Read> EncryptReader<R> {
-    pub(super) fn new(source: R, stream: StreamEncryptor) -> Self {
+    /// Gives out what `stream` makes of the source.
+    pub fn from_stream(source: R, stream: StreamEncryptor) -> Self {
         EncryptReader { pump: Pump::new(source, stream.into_chunks(), &[]) }
     }
 

@@ -98,6 +98,11 @@ impl Outgoing {
 }
 
 impl<W: Write> EncryptWriter<W> {
+    /// Writes what `stream` makes, which nothing was taken from yet, on this thread.
+    pub fn from_stream(sink: W, stream: StreamEncryptor) -> Self {
+        EncryptWriter::new(sink, stream, None)
+    }
+
     pub(super) fn new(
         sink: W,
         mut stream: StreamEncryptor,
@@ -226,7 +231,7 @@ impl<W: Write> EncryptWriter<W> {
         self.gathered = gathered;
         // If it was not yet possible it comes again.
         encrypted?;
-        self.gathered.clear();
+        self.gathered.truncate(0);
         Ok(())
     }
 

@@ -56,7 +56,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         source: S,
         aad: Aad<'_>,
     ) -> Result<EncryptReader<S>, Error> {
-        Ok(EncryptReader::new(source, self.stream_encryptor(aad)?))
+        Ok(EncryptReader::from_stream(source, self.stream_encryptor(aad)?))
     }
 
     /// See [`Envelope::encrypt_reader_detached`].
@@ -70,13 +70,16 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         aad: Aad<'_>,
     ) -> Result<(Vec<u8>, EncryptReader<S>), Error> {
         let (header, stream) = self.stream_encryptor_detached(aad)?;
-        Ok((header, EncryptReader::new(source, stream)))
+        Ok((header, EncryptReader::from_stream(source, stream)))
     }
 }
 
 impl<K: Keyring> Envelope<K> {
     /// Encrypts what is written to the writer that this returns, and writes the message to `sink`:
     /// the header with the first chunks, the end with [`EncryptWriter::finish`].
+    ///
+    /// The length is not known when the data key is wrapped: for a
+    /// [`RotationPolicy`](crate::RotationPolicy) a stream counts as a wrap, and not by its bytes.
     ///
     /// # Errors
     ///
@@ -225,7 +228,7 @@ impl<K: Keyring> Envelope<K> {
             start.update(room.get(..read).unwrap_or_default())?;
             offset = offset.saturating_add(read as u64);
         }
-        Ok(RangeReader::new(source, self.range_decryptor(&start, len, aad)?))
+        Ok(RangeReader::from_decryptor(source, self.range_decryptor(&start, len, aad)?))
     }
 
     /// Decrypts a message in `source`, which begins at its first byte, as something to be read

@@ -5,8 +5,8 @@ use alloc::sync::Arc;
 use std::io;
 
 impl From<Error> for io::Error {
-    /// The error itself if it came from a reader or writer, else one that holds ours: ask for it
-    /// with `Error::from`.
+    /// An error of a reader or writer with its kind, its text and its number, else one that holds
+    /// ours: ask for it with `Error::from`.
     fn from(error: Error) -> Self {
         match error {
             Error::Io { source } => again(&source),
@@ -43,8 +43,7 @@ fn kind(error: &Error) -> io::ErrorKind {
 fn again(error: &Arc<io::Error>) -> io::Error {
     match (error.raw_os_error(), error.get_ref()) {
         (Some(code), _) => io::Error::from_raw_os_error(code),
-        (None, None) => io::Error::from(error.kind()),
-        (None, Some(_)) => io::Error::new(error.kind(), Error::Io { source: error.clone() }),
+        (None, _) => io::Error::new(error.kind(), Error::Io { source: error.clone() }),
     }
 }
 
@@ -71,6 +70,11 @@ impl Latch {
             error.into()
         })
     }
+}
+
+/// Whether the same call may succeed later.
+pub(crate) fn may_pass(error: &io::Error) -> bool {
+    is_transient(error) || error.kind() == io::ErrorKind::Interrupted
 }
 
 /// Whether the call can be made again as if it had not been made.

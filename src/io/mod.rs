@@ -15,6 +15,7 @@ mod seek_reader;
 pub use decrypt_reader::DecryptReader;
 pub use encrypt_reader::EncryptReader;
 pub use encrypt_writer::EncryptWriter;
+pub(crate) use error::may_pass;
 #[cfg(feature = "tokio")]
 pub use poll::{AsyncDecryptReader, AsyncEncryptWriter};
 pub use range_reader::RangeReader;

@@ -11,6 +11,9 @@ use std::io::{self, Read};
 /// The first buffer, so that a short message does not cost a long one.
 const FIRST_LEN: usize = 4096;
 
+/// How many chunks are worth sharing among threads: 256 KiB.
+const SHARED_CHUNKS: usize = 16;
+
 /// The shortest buffer for what is given out.
 const MIN_OUTPUT_LEN: usize = 512;
 
@@ -62,6 +65,11 @@ impl Buffer {
         }
     }
 
+    /// Counts `len` bytes more, as far as there are so many.
+    fn add(&mut self, len: usize) {
+        self.end = self.end.saturating_add(len).min(self.bytes.len());
+    }
+
     fn room(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.end..).unwrap_or_default()
     }
@@ -81,6 +89,8 @@ pub(super) struct Pump<R, D> {
     target: usize,
     /// The source has nothing more.
     at_end: bool,
+    /// What the source failed with while others worked: told when it would be asked again.
+    pending: Option<io::Error>,
     latch: Latch,
 }
 
@@ -98,6 +108,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
             output,
             target,
             at_end: false,
+            pending: None,
             latch: Latch::default(),
         }
     }
@@ -175,25 +186,40 @@ impl<R: Read, D: Direction> Pump<R, D> {
     /// Turns as many chunks as there are into the output, and reads ahead meanwhile if others do
     /// the work.
     fn turn_batch(&mut self) -> io::Result<()> {
-        while self.ready().is_empty() && !self.at_end {
-            self.refill()?;
-        }
-        let full = self.batch_len();
+        self.gather()?;
         let filled = self.input.filled().len();
         let tags = filled.div_ceil(D::IN).saturating_mul(D::IN.abs_diff(D::OUT));
         let workers = self.stream.workers().cloned();
         // One thread takes chunk after chunk, while it is in the cache.
         let most = if workers.is_some() { usize::MAX } else { D::OUT };
         let mut output = core::mem::take(&mut self.output);
-        output.refill(filled.saturating_add(tags).clamp(MIN_OUTPUT_LEN, most), &[]);
+        let expected = filled.saturating_add(tags).saturating_add(self.stream.pending_len());
+        output.refill(expected.clamp(MIN_OUTPUT_LEN, most), &[]);
         let turned = match workers {
-            Some(workers) if self.ready().len() >= full && !self.at_end => {
+            Some(workers) if self.ready().len() >= self.shared_len() && !self.at_end => {
                 self.turn_beside_reading(&*workers, output.room())
             }
             _ => self.turn(output.room()),
         };
         self.output = output;
         self.output.end = turned?;
+        Ok(())
+    }
+
+    /// Reads until there is a chunk, or what several threads share; less at the end, or if the
+    /// source has nothing more for now.
+    fn gather(&mut self) -> io::Result<()> {
+        let wanted = if self.stream.workers().is_some() { self.shared_len() } else { 1 };
+        while self.ready().len() < wanted && !self.at_end {
+            if let Err(error) = self.refill() {
+                if self.ready().is_empty() {
+                    return Err(error);
+                }
+                // What was read before it comes first.
+                self.pending = Some(error);
+                break;
+            }
+        }
         Ok(())
     }
 
@@ -204,21 +230,34 @@ impl<R: Read, D: Direction> Pump<R, D> {
         self.ahead.refill(batch_len::<D>(Some(workers)), tail);
         let (stream, source, ahead) = (&mut self.stream, &mut self.source, &mut self.ahead);
         let mut turned = None;
-        let mut read = Ok(false);
-        workers.overlap(&mut || read = fill_up(source, ahead), &mut || {
+        let mut read = None;
+        let mut read_once = || {
+            read.get_or_insert_with(|| uninterrupted(|| source.read(ahead.room())));
+        };
+        let mut turn = || {
             turned.get_or_insert_with(|| stream.update(whole, out));
-        });
+        };
+        if self.pending.is_none() {
+            workers.overlap(&mut read_once, &mut turn);
+        }
         let progress = match turned {
             Some(turned) => turned,
             None => stream.update(whole, out),
-        };
+        }?;
+        if progress.consumed != whole.len() {
+            // There was room for all of it. What is not taken here is lost.
+            return Err(io::ErrorKind::WriteZero.into());
+        }
         core::mem::swap(&mut self.input, &mut self.ahead);
         match read {
-            Ok(at_end) => self.at_end = at_end,
-            // Told once what came before it has been given out.
-            Err(error) => drop(self.latch.keep::<()>(Err(error))),
+            Some(Ok(len)) => {
+                self.at_end = len == 0;
+                self.input.add(len);
+            }
+            Some(Err(error)) => self.pending = Some(error),
+            None => {}
         }
-        Ok(progress?.produced)
+        Ok(progress.produced)
     }
 
     /// What the stream can turn now.
@@ -235,15 +274,27 @@ impl<R: Read, D: Direction> Pump<R, D> {
         } else {
             self.input.compact();
         }
+        if let Some(error) = self.pending.take() {
+            return Err(error);
+        }
         let room = self.input.room();
         let most = room.len();
-        let len = uninterrupted(|| self.source.read(room))?.min(most);
+        if most == 0 {
+            // Nothing read into no room would be taken for the end.
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        let len = uninterrupted(|| self.source.read(room))?;
         self.at_end = len == 0;
-        self.input.end = self.input.end.saturating_add(len);
-        if len == most {
+        self.input.add(len);
+        if len >= most {
             self.target = self.target.saturating_mul(4).min(self.batch_len());
         }
         Ok(())
+    }
+
+    /// What is worth sharing among threads. A full buffer holds as much.
+    fn shared_len(&self) -> usize {
+        SHARED_CHUNKS.saturating_mul(D::IN).min(self.batch_len())
     }
 
     /// A full buffer: it ends where a chunk does.
@@ -254,20 +305,4 @@ impl<R: Read, D: Direction> Pump<R, D> {
 
 fn batch_len<D: Direction>(workers: Option<&dyn Workers>) -> usize {
     batch(workers).saturating_mul(D::IN)
-}
-
-/// Reads until the buffer is full; answers whether the source has nothing more.
-fn fill_up(source: &mut impl Read, buffer: &mut Buffer) -> io::Result<bool> {
-    loop {
-        let room = buffer.room();
-        let most = room.len();
-        if most == 0 {
-            return Ok(false);
-        }
-        let len = uninterrupted(|| source.read(room))?.min(most);
-        if len == 0 {
-            return Ok(true);
-        }
-        buffer.end = buffer.end.saturating_add(len);
-    }
 }

@@ -21,7 +21,8 @@ use zeroize::Zeroize;
 pub struct RangeReader<S> {
     source: S,
     message: RangeDecryptor,
-    workers: usize,
+    /// How many chunks are read at a time.
+    batch: usize,
     len_verified: AtomicBool,
 }
 
@@ -29,12 +30,8 @@ impl<S: ReadAt> RangeReader<S> {
     /// Fetches from `source` what `message` plans: where the start of the message was read before,
     /// or comes from elsewhere.
     pub fn from_decryptor(source: S, message: RangeDecryptor) -> Self {
-        RangeReader::new(source, message)
-    }
-
-    pub(super) fn new(source: S, message: RangeDecryptor) -> Self {
-        let workers = batch(message.workers());
-        RangeReader { source, message, workers, len_verified: AtomicBool::new(false) }
+        let batch = batch(message.workers());
+        RangeReader { source, message, batch, len_verified: AtomicBool::new(false) }
     }
 
     /// Length in bytes of the plaintext. The first call verifies the last chunk.
@@ -111,7 +108,7 @@ impl<S: ReadAt> RangeReader<S> {
             let start = offset.saturating_add(done as u64).min(MAX_PLAINTEXT_LEN);
             // Up to the end of a chunk, so that none is decrypted twice.
             let into_chunk = start.checked_rem(CHUNK_LEN as u64).unwrap_or_default();
-            let piece = self.workers.saturating_mul(CHUNK_LEN);
+            let piece = self.batch.saturating_mul(CHUNK_LEN);
             let piece = (piece as u64).saturating_sub(into_chunk).min(rest.len() as u64);
             let plan = self.message.plan(start..start.saturating_add(piece));
             let len = usize::try_from(plan.plaintext_len()).unwrap_or(usize::MAX);

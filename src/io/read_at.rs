@@ -7,8 +7,8 @@ use core::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Mutex;
 
-/// Bytes that can be read at any offset, from several threads: a file, a slice, an object in a
-/// store.
+/// Bytes that can be read at any offset, without a position: a file, a slice, an object in a store.
+/// From several threads, if it is `Sync`.
 ///
 /// `std::fs::File` is one on Unix and Windows; [`SeekSource`] makes one of whatever can be sought in.
 pub trait ReadAt {

@@ -80,7 +80,8 @@ impl<S: ReadAt> BufRead for SeekReader<S> {
 impl<S: ReadAt> Read for SeekReader<S> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         // Whole chunks need no stop on the way.
-        let len = if out.len() >= CHUNK_LEN {
+        let is_aligned = self.position.checked_rem(CHUNK) == Some(0);
+        let len = if is_aligned && out.len() >= CHUNK_LEN {
             self.message.read_at(out, self.position)?
         } else {
             self.fill_buf()?.read(out)?

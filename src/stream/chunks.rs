@@ -29,7 +29,7 @@ pub(crate) trait Direction: Send + Sync {
     ) -> (usize, Option<Error>);
 
     /// Turns chunk `index` in place.
-    fn chunk(&self, index: u64, buffer: &mut Vec<u8>) -> Result<(), Error>;
+    fn chunk(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error>;
 
     /// Whether what is in `buffer` can be the last chunk.
     fn check_last(&self, index: u64, buffer: &[u8]) -> Result<(), Error>;
@@ -89,7 +89,16 @@ impl<D: Direction> ChunkStream<D> {
             return Vec::new();
         }
         self.phase = Phase::Gathering;
-        core::mem::take(&mut self.buffer)
+        self.buffer.take_public()
+    }
+
+    /// Bytes that wait for room to be given out.
+    #[cfg(feature = "std")]
+    pub(crate) fn pending_len(&self) -> usize {
+        match self.phase {
+            Phase::Gathering => 0,
+            Phase::Giving { given } => self.buffer.len().saturating_sub(given),
+        }
     }
 
     /// Whether all was given out after the end.
@@ -165,7 +174,7 @@ impl<D: Direction> ChunkStream<D> {
     }
 
     fn fail(&mut self, error: Error) {
-        self.buffer.clear();
+        self.buffer.truncate(0);
         self.failure = Some(error);
     }
 
@@ -179,7 +188,7 @@ impl<D: Direction> ChunkStream<D> {
         let given = given.saturating_add(len);
         self.phase = Phase::Giving { given };
         if given >= self.buffer.len() {
-            self.buffer.clear();
+            self.buffer.truncate(0);
             self.phase = Phase::Gathering;
         }
         len

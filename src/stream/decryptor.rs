@@ -5,6 +5,7 @@ use super::chunks::{ChunkStream, Direction};
 use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::body::{ChunkDecryptor, run};
 use crate::error::Error;
+use crate::plain_buffer::PlainBuffer;
 use crate::workers::Workers;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -79,7 +80,7 @@ impl Direction for ChunkDecryptor {
         (len, failure)
     }
 
-    fn chunk(&self, index: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
+    fn chunk(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error> {
         let len = self.decrypt_in_place(index, buffer)?.len();
         buffer.truncate(len);
         Ok(())

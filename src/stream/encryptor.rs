@@ -5,6 +5,7 @@ use super::chunks::{ChunkStream, Direction};
 use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::body::{ChunkEncryptor, run};
 use crate::error::Error;
+use crate::plain_buffer::PlainBuffer;
 use crate::workers::Workers;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -116,9 +117,9 @@ impl Direction for ChunkEncryptor {
         }
     }
 
-    fn chunk(&self, index: u64, buffer: &mut Vec<u8>) -> Result<(), Error> {
+    fn chunk(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error> {
         let tag = self.encrypt_in_place(index, buffer)?;
-        buffer.extend_from_slice(&tag);
+        buffer.push_slice(&tag, ENCRYPTED_CHUNK_LEN);
         Ok(())
     }
 

@@ -61,6 +61,8 @@ pub struct RangePlan {
     chunks: Range<u64>,
     /// Where they are.
     encrypted: Range<u64>,
+    /// Where the body is that they are of.
+    body: Range<u64>,
 }
 
 impl RangePlan {
@@ -118,7 +120,7 @@ impl RangeDecryptor {
 
     /// Whether decrypting `plan` proves the length.
     pub fn proves_len(&self, plan: &RangePlan) -> bool {
-        plan.chunks.end > self.last_chunk()
+        plan.body == self.body() && plan.chunks.end > self.last_chunk()
     }
 
     /// Plans for a range of the plaintext: the chunks it touches. A range that goes beyond the end
@@ -138,7 +140,7 @@ impl RangeDecryptor {
             first..end.div_ceil(CHUNK)
         };
         let encrypted = self.offset(chunks.start)..self.offset(chunks.end);
-        RangePlan { plaintext: start..end, chunks, encrypted }
+        RangePlan { plaintext: start..end, chunks, encrypted, body: self.body() }
     }
 
     /// Plans for the last chunk alone, and none of its plaintext: decrypting it proves the length.
@@ -146,7 +148,12 @@ impl RangeDecryptor {
         let last = self.last_chunk();
         let encrypted = self.offset(last)..self.offset(last.saturating_add(1));
         let end = self.plaintext_len;
-        RangePlan { plaintext: end..end, chunks: last..last.saturating_add(1), encrypted }
+        RangePlan {
+            plaintext: end..end,
+            chunks: last..last.saturating_add(1),
+            encrypted,
+            body: self.body(),
+        }
     }
 
     /// Verifies and decrypts what was fetched for `plan`, and returns the plaintext, a part of
@@ -155,12 +162,14 @@ impl RangeDecryptor {
     /// # Errors
     ///
     /// [`Error::BufferLength`] if `encrypted` has another length than the plan's;
-    /// [`Error::Authentication`] if a chunk does not verify. All of `encrypted` is then wiped.
+    /// [`Error::Chunk`] if the plan is of a message of another length. [`Error::Authentication`] if a
+    /// chunk does not verify; all of `encrypted` is then wiped.
     pub fn decrypt_in_place<'b>(
         &self,
         plan: &RangePlan,
         encrypted: &'b mut [u8],
     ) -> Result<&'b mut [u8], Error> {
+        self.check_plan(plan)?;
         check_len(encrypted, plan.encrypted_len())?;
         let mut end = 0_usize;
         for (index, start) in plan.chunks.clone().zip((0_usize..).step_by(ENCRYPTED_CHUNK_LEN)) {
@@ -197,6 +206,7 @@ impl RangeDecryptor {
         encrypted: &[u8],
         out: &mut [u8],
     ) -> Result<(), Error> {
+        self.check_plan(plan)?;
         check_len(encrypted, plan.encrypted_len())?;
         check_len(out, plan.plaintext_len())?;
         let decrypted = self.decrypt_pieces(plan, encrypted, out);
@@ -239,6 +249,20 @@ impl RangeDecryptor {
             index = index.saturating_add(chunks as u64);
         }
         Ok(())
+    }
+
+    /// Where the body is in what is fetched from.
+    fn body(&self) -> Range<u64> {
+        self.body_offset..self.body_offset.saturating_add(self.body_len)
+    }
+
+    /// Refuses a plan that another message was planned with.
+    fn check_plan(&self, plan: &RangePlan) -> Result<(), Error> {
+        if plan.body == self.body() {
+            return Ok(());
+        }
+        let len = usize::try_from(plan.encrypted_len()).unwrap_or(usize::MAX);
+        Err(Error::Chunk { index: plan.chunks.start, len })
     }
 
     /// How much of the first chunk of a plan stands before what is wanted.

@@ -36,6 +36,7 @@ pub struct MessageStart {
     /// How many bytes there must be before it is worth looking again.
     needed: usize,
     detached: bool,
+    failure: Option<Error>,
 }
 
 impl MessageStart {
@@ -46,6 +47,7 @@ impl MessageStart {
             header_len: None,
             needed: MIN_HEADER_LEN,
             detached: false,
+            failure: None,
         }
     }
 
@@ -58,7 +60,13 @@ impl MessageStart {
         let header = Header::parse_detached(header)?;
         let needed = header.len().saturating_add(PREFIX_LEN);
         let bytes = header.as_bytes().to_vec();
-        Ok(MessageStart { bytes, header_len: Some(header.len()), needed, detached: true })
+        Ok(MessageStart {
+            bytes,
+            header_len: Some(header.len()),
+            needed,
+            detached: true,
+            failure: None,
+        })
     }
 
     /// Takes what belongs to the start of the message from `bytes`, and answers how much that is;
@@ -66,10 +74,13 @@ impl MessageStart {
     ///
     /// # Errors
     ///
-    /// What is wrong with the header.
+    /// What is wrong with the header, from then on for ever.
     pub fn update(&mut self, bytes: &[u8]) -> Result<usize, Error> {
         let mut taken = 0_usize;
         loop {
+            if let Some(error) = &self.failure {
+                return Err(error.clone());
+            }
             let rest = bytes.get(taken..).unwrap_or_default();
             let piece = rest.get(..self.missing()).unwrap_or(rest);
             if piece.is_empty() {
@@ -77,7 +88,7 @@ impl MessageStart {
             }
             self.bytes.extend_from_slice(piece);
             taken = taken.saturating_add(piece.len());
-            self.look()?;
+            self.failure = self.look().err();
         }
     }
 
