@@ -16,7 +16,7 @@ LONGEST_FILE=400
 # rule | file, or a folder with a slash behind it | what the line must match | reason
 ALLOWED='
 std       | src/lib.rs            | ^extern crate std;$            | the one door to std, behind its feature
-std       | src/keyring/sync.rs   | std::sync                      | a lock that parks; spin takes its place without std
+std       | src/sync.rs           | std::sync                      | a lock that parks; spin takes its place without std
 std       | src/keyring/caching/clock.rs  | std::time::Instant     | the rim: how long a data key has been cached
 std       | src/keyring/caching/flight.rs | std::sync::            | the rim: threads wait for one call
 std       | src/keyring/caching/mod.rs    | std::sync::            | the rim: the cache that they share
@@ -25,7 +25,7 @@ feature   | src/keyring/mod.rs    | .                              | declares th
 std       | src/observe/metrics.rs | std::sync::                   | the rim: the names that have series, behind feature metrics
 feature   | src/lib.rs            | .                              | declares the rim
 feature   | src/envelope/mod.rs   | .                              | declares envelope/os.rs, part of the rim
-feature   | src/keyring/sync.rs   | .                              | chooses the lock
+feature   | src/sync.rs           | .                              | chooses the lock
 feature   | src/keyring/memory.rs | .                              | conveniences that fill in the generator of the rim
 os-random | src/lib.rs            | ^(mod os_random|pub use os_random::OsRandom);$ | declares the rim
 os-random | src/os_random.rs      | .                              | the rim: one system call a message
@@ -52,6 +52,7 @@ io        | src/error.rs          | std::io::Error                 | the same
 feature   | src/error.rs          | .                              | the same
 os-random | src/io/envelope.rs    | &mut crate::OsRandom           | conveniences that fill in the generator
 feature   | src/stream/           | .                              | what the adapters alone ask of a stream
+feature   | src/plain_buffer.rs   | .                              | the same
 feature   | src/envelope/stream.rs | .                             | the same
 panic     | src/test_util/        | .                              | a harness tells of a broken rule by a panic
 std       | src/test_util/        | .                              | runs in tests alone, behind features test-util and std

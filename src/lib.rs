@@ -45,6 +45,7 @@ mod plain_buffer;
 mod policy;
 mod random;
 mod stream;
+mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod time;

@@ -101,13 +101,13 @@ impl<S: Read + Seek> SeekSource<S> {
 impl<S: Read + Seek> ReadAt for SeekSource<S> {
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
         // Where a holder that panicked left the position does not matter.
-        let mut source = crate::keyring::sync::lock(&self.source);
+        let mut source = crate::sync::lock(&self.source);
         source.seek(SeekFrom::Start(offset))?;
         source.read(out)
     }
 
     fn size(&self) -> io::Result<u64> {
-        crate::keyring::sync::lock(&self.source).seek(SeekFrom::End(0))
+        crate::sync::lock(&self.source).seek(SeekFrom::End(0))
     }
 }
 

@@ -1,7 +1,7 @@
 //! A counter that many threads add to, on machines with and without 64-bit atomics.
 
 #[cfg(not(target_has_atomic = "64"))]
-use super::sync::RwLock;
+use crate::sync::RwLock;
 #[cfg(target_has_atomic = "64")]
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

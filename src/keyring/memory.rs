@@ -2,13 +2,13 @@
 
 use super::lifecycle::Lifecycle;
 use super::software_keys::{Selection, SoftwareKeys};
-use super::sync::RwLock;
 use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
 use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
 use crate::keyset::{Change, Changed, Keysets, Material, Terms, VersionRecord};
 use crate::random::{KeyringRng, NoRandomness, RandomPool};
+use crate::sync::RwLock;
 use crate::time::Timestamp;
 use alloc::string::String;
 use alloc::sync::Arc;

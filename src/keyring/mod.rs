@@ -17,7 +17,6 @@ mod memory;
 mod multi;
 mod software;
 mod software_keys;
-pub(crate) mod sync;
 
 #[cfg(feature = "std")]
 pub use caching::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};

@@ -3,10 +3,10 @@
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{Slot, SlotLabel, SlotWriter};
-use crate::keyring::sync::lock;
 use crate::keyring::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, WrapContext};
 use crate::keyset::{Change, Changed, Keysets, Terms};
 use crate::random::KeyringRng;
+use crate::sync::lock;
 use core::fmt;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};

@@ -3,7 +3,7 @@
 use super::store::EntryKey;
 use crate::crypto::secret::DataKey;
 use crate::keyring::KeyringError;
-use crate::keyring::sync::lock;
+use crate::sync::lock;
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;

@@ -9,11 +9,11 @@ mod store;
 pub use clock::{CacheClock, InstantClock};
 pub use options::{CachingOptions, CachingStats};
 
-use super::sync::lock;
 use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
 use crate::crypto::secret::DataKey;
 use crate::format::{Slot, SlotLabel, SlotWriter, Suite};
 use crate::random::KeyringRng;
+use crate::sync::lock;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use batch::{Batches, Start, Wrapped};

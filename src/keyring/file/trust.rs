@@ -3,7 +3,7 @@
 use super::check::refused;
 use super::error::KeyFileError;
 use crate::fs::{Directory, FileAction};
-use crate::keyring::sync::lock;
+use crate::sync::lock;
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;

@@ -5,8 +5,8 @@
 
 use crate::format::MasterKeyId;
 use crate::keyring::software::SoftwareKey;
-use crate::keyring::sync::lock;
 use crate::keyset::Usage;
+use crate::sync::lock;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use std::sync::Mutex;
