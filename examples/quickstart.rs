@@ -157,11 +157,13 @@ fn decrypt_and_compare(
                 return Err(format!("{} differs", file.display()).into());
             }
             if len == 0 {
-                break; // the end of both; that of the message was verified
+                break;
             }
             decrypted.consume(len);
             original.consume(len);
         }
+        // The end is verified already; whoever stops earlier has to do this.
+        decrypted.finish()?;
     }
     Ok(files.len())
 }

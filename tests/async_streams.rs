@@ -177,7 +177,7 @@ fn writer(
     sink: Fickle,
 ) -> AsyncEncryptWriter<Fickle> {
     let stream = envelope.with_rng(&mut seeded(seed)).stream_encryptor(AAD).unwrap();
-    AsyncEncryptWriter::new(sink, stream)
+    AsyncEncryptWriter::from_stream(sink, stream)
 }
 
 /// What a reader gave before its end or its error.
@@ -445,6 +445,34 @@ fn shutting_down_ends_the_message_once() {
     });
 }
 
+/// It is not the writer's failure, whatever it comes between.
+#[test]
+fn a_write_after_the_end_keeps_nothing_from_going_out() {
+    let envelope = envelope();
+    let expected = envelope.with_rng(&mut seeded(1)).encrypt(b"four score", AAD).unwrap();
+    let mut between = 0;
+    for seed in 0..50 {
+        let mut writer = writer(&envelope, 1, Fickle::sink(seed));
+        run(writer.write_all(b"four score")).unwrap();
+        loop {
+            let is_shut = poll_once(writer.shutdown()).map(Result::unwrap).is_some();
+            let error = poll_once(writer.write(b" and seven")).unwrap().unwrap_err();
+            assert_eq!(told(error), told(Error::Ended));
+            assert_eq!(run(writer.write(b"")).unwrap(), 0);
+            if is_shut {
+                break;
+            }
+            between += 1;
+        }
+        run(writer.flush()).unwrap();
+        run(writer.shutdown()).unwrap();
+        let sink = run(writer.finish()).unwrap();
+        assert!(sink.bytes == expected, "seed {seed}");
+        assert_eq!((sink.flushed, sink.shutdowns), (expected.len(), 1));
+    }
+    assert!(between > 10);
+}
+
 /// On purpose: a task that is cancelled must not leave what looks whole.
 #[test]
 fn what_was_not_finished_is_refused() {
@@ -597,7 +625,7 @@ fn a_header_kept_apart_and_a_stream_made_elsewhere() {
     let envelope = envelope();
     let (header, stream) = envelope.stream_encryptor_detached(AAD).unwrap();
     let plaintext = plaintext(CHUNK + 1);
-    let mut writer = AsyncEncryptWriter::new(Vec::new(), stream);
+    let mut writer = AsyncEncryptWriter::from_stream(Vec::new(), stream);
     run(writer.write_all(&plaintext)).unwrap();
     let body = run(writer.finish()).unwrap();
     assert!(envelope.decrypt_detached(&header, &body, AAD).unwrap() == plaintext);
@@ -605,10 +633,38 @@ fn a_header_kept_apart_and_a_stream_made_elsewhere() {
     let mut start = MessageStart::detached(&header).unwrap();
     let taken = start.update(&body).unwrap();
     let stream = envelope.stream_decryptor(&start, AAD).unwrap();
-    let mut reader = AsyncDecryptReader::new(&body[taken..], stream);
+    let mut reader = AsyncDecryptReader::from_stream(&body[taken..], stream);
     let mut read = Vec::new();
     run(reader.read_to_end(&mut read)).unwrap();
     assert!(read == plaintext);
+}
+
+/// A stream that was fed before holds what had no room: a chunk, and what goes before it.
+#[test]
+fn a_flush_hands_on_what_the_stream_held_before() {
+    let envelope = envelope();
+    let plaintext = plaintext(2 * CHUNK);
+    for (seed, room) in [(1, 1), (2, 40), (3, 200), (4, 500)] {
+        let expected = envelope.with_rng(&mut seeded(seed)).encrypt(&plaintext, AAD).unwrap();
+        let mut stream = envelope.with_rng(&mut seeded(seed)).stream_encryptor(AAD).unwrap();
+        let (mut message, mut at, mut out) = (Vec::new(), 0, vec![0; room]);
+        while at < CHUNK {
+            let progress = stream.update(&plaintext[at..CHUNK], &mut out).unwrap();
+            message.extend_from_slice(&out[..progress.produced]);
+            at += progress.consumed;
+        }
+        let mut writer = AsyncEncryptWriter::from_stream(Fickle::sink(seed), stream);
+        run(writer.flush()).unwrap();
+        message.extend_from_slice(&writer.get_ref().bytes);
+        assert!(expected.starts_with(&message));
+        assert_eq!(message.len(), expected.len() - CHUNK - 2 * 16, "room for {room}");
+        assert_eq!(writer.get_ref().flushed, writer.get_ref().bytes.len());
+
+        let flushed = writer.get_ref().bytes.len();
+        run(writer.write_all(&plaintext[CHUNK..])).unwrap();
+        message.extend_from_slice(&run(writer.finish()).unwrap().bytes[flushed..]);
+        assert!(message == expected);
+    }
 }
 
 /// A reader that is asked for nothing is not at its end, and does nothing.

@@ -58,7 +58,7 @@ impl Stored {
     }
 
     fn journal(&self) -> PathBuf {
-        self.place.join(".message.rewrap")
+        self.place.join(".message.envelock-rewrap")
     }
 
     fn read(&self) -> Vec<u8> {

@@ -158,7 +158,7 @@ const ENDS: [(&[&str], &[&str]); 4] = [
         &[".finish()", "read_to_end(", "read_to_string(", "io::copy(", "read_line(", ".lines()"],
     ),
     (&[".stream_encryptor(", ".stream_encryptor_detached("], &[".finish("]),
-    (&[".stream_decryptor("], &[".finish("]),
+    (&[".stream_decryptor("], &[".finish(", "read_to_end("]),
 ];
 
 /// What is wrong with a snippet; and how many streams it makes.

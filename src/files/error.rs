@@ -25,8 +25,10 @@ pub enum MessageFileError {
         source: Arc<io::Error>,
     },
 
-    /// The path does not end in a plain name of at most 246 bytes.
-    #[error("{path:?} does not name a file, or its name is longer than 246 bytes")]
+    /// The path does not end in a plain name of at most 237 bytes; or a file that is to be written
+    /// would have a name of ours, `.<name>.envelock-partial` or `.<name>.envelock-rewrap`, and be taken
+    /// for a leftover.
+    #[error("{path:?} does not name a file, or its name is longer than 237 bytes, or one of ours")]
     FileName {
         /// The path.
         path: PathBuf,
@@ -39,10 +41,22 @@ pub enum MessageFileError {
         path: PathBuf,
     },
 
-    /// A new file was to be written, and something has its name. It was not touched.
+    /// A new file was to be written, and something has its name, or that of the unfinished file
+    /// beside it and was not left by an earlier call: it has another name besides, or belongs
+    /// neither to the owner of the message, nor to this process's user, nor to root. It was not
+    /// touched.
     #[error("{path:?} exists already")]
     Exists {
         /// The path.
+        path: PathBuf,
+    },
+
+    /// The file that was to be read has a name that is needed for the unfinished file, or the
+    /// journal, beside the one to be written, and would be taken for a leftover. Nothing was touched:
+    /// give one of the two another name.
+    #[error("{path:?} is the file to be read, and its name is needed beside the one to be written")]
+    SourceInTheWay {
+        /// The path of the unfinished file, or of the journal.
         path: PathBuf,
     },
 

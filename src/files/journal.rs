@@ -7,6 +7,12 @@
 //! The check tells a journal that was written to its end from one that was not. It keeps nobody
 //! from making one: what a journal says counts only as far as [`Journal::verdict`] finds the
 //! file to be made of the two headers, byte by byte.
+//!
+//! That is also the assumption on the medium: each byte of a write that was cut off is the old one
+//! or the new one. A sector of zeros or garbage is [`Verdict::Other`], as is any file that somebody
+//! else has written meanwhile: which of the two it is cannot be told, so nothing is overwritten, the
+//! journal stays while the file does not open, and both headers are in it for a mend by hand (see
+//! [`Envelope::rewrap_file`](crate::Envelope::rewrap_file)).
 
 use super::bytes::{read_at, write};
 use super::error::{MessageFileError, open_refused, refused};

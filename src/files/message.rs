@@ -6,7 +6,7 @@ use super::journal::{Found, Journal, Verdict};
 use super::place::Place;
 use crate::error::Error;
 use crate::format::Header;
-use crate::fs::{DirectoryFile, FileAction, FileStat};
+use crate::fs::{DirectoryFile, FileAction, FileId, FileStat};
 use crate::io::ReadAt;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -46,7 +46,7 @@ const ATTEMPTS: usize = 16;
 pub struct MessageFile {
     file: Box<dyn DirectoryFile>,
     path: PathBuf,
-    len: u64,
+    stat: FileStat,
     headers: Headers,
     position: u64,
 }
@@ -73,8 +73,8 @@ impl MessageFile {
         for _ in 0..ATTEMPTS {
             if let Some(headers) = Headers::read(place, &*file, &stat)? {
                 Header::parse(&headers.current)?;
-                let (path, len) = (place.message.path.clone(), stat.len);
-                return Ok(MessageFile { file, path, len, headers, position: 0 });
+                let path = place.message.path.clone();
+                return Ok(MessageFile { file, path, stat, headers, position: 0 });
             }
         }
         Err(MessageFileError::Changed { path: place.message.path.clone() }.into())
@@ -89,12 +89,30 @@ impl MessageFile {
     /// The length of the message in bytes, header included.
     #[expect(clippy::len_without_is_empty, reason = "a message is never empty")]
     pub fn len(&self) -> u64 {
-        self.len
+        self.stat.len
+    }
+
+    /// Which file it is.
+    pub(super) fn id(&self) -> FileId {
+        self.stat.id()
     }
 
     /// Whether the file's own header is torn, so that this one is the journal's.
     pub fn is_torn(&self) -> bool {
         self.headers.before.is_some()
+    }
+
+    /// The header from before the rewrap that was cut off, if the file's own is torn.
+    ///
+    /// As long as [`header`](Self::header), and of the same message: the body behind either is the
+    /// same. The message opens with the one or the other, and only a keyring tells which, where the
+    /// version that the rewrap went to is not known, or was disabled, since: then
+    /// [`decrypt_detached`](crate::Envelope::decrypt_detached) takes this one with the body, and for a
+    /// reader a copy of it is chained with the file, which is sought to `header().len()` before.
+    /// [`decrypt_file`](crate::Envelope::decrypt_file) and
+    /// [`rewrap_file`](crate::Envelope::rewrap_file) choose by themselves.
+    pub fn former_header(&self) -> Option<&[u8]> {
+        self.headers.before.as_deref()
     }
 
     /// The path, as it was given.
@@ -187,7 +205,7 @@ impl ReadAt for MessageFile {
     }
 
     fn size(&self) -> io::Result<u64> {
-        Ok(self.len)
+        Ok(self.stat.len)
     }
 }
 
@@ -195,7 +213,7 @@ impl Seek for MessageFile {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(offset) => Some(offset),
-            SeekFrom::End(offset) => self.len.checked_add_signed(offset),
+            SeekFrom::End(offset) => self.stat.len.checked_add_signed(offset),
             SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
         };
         self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
@@ -207,7 +225,7 @@ impl fmt::Debug for MessageFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessageFile")
             .field("path", &self.path)
-            .field("len", &self.len)
+            .field("len", &self.stat.len)
             .field("header_len", &self.header().len())
             .field("is_torn", &self.is_torn())
             .finish_non_exhaustive()

@@ -30,14 +30,14 @@ impl<K: Keyring> Envelope<K> {
     ///
     /// If the new header fits in the room of the old one, which is the rule after a rotation, it
     /// is overwritten, whatever the length of the file, and the body is neither read nor written.
-    /// A journal of both headers, `.<name>.rewrap`, stands beside the file from before until
-    /// after. If it is left behind by a power failure, [`MessageFile`] and
+    /// A journal of both headers, `.<name>.envelock-rewrap`, stands beside the file from before
+    /// until after. If it is left behind by a power failure, [`MessageFile`] and
     /// [`decrypt_file`](Self::decrypt_file) read the message all the same, and the next
-    /// `rewrap_file` mends it. **A file that is moved or backed up takes its journal with it**, if
+    /// `rewrap_file` mends it, with the new header, or with the old one if only that opens. **A file that is moved or backed up takes its journal with it**, if
     /// there is one.
     ///
-    /// If the new header does not fit, the message is copied to `.<name>.partial` and renamed
-    /// into place; owner, group and mode stay, access control lists and extended attributes do
+    /// If the new header does not fit, the message is copied to `.<name>.envelock-partial` and
+    /// renamed into place; owner, group and mode stay, access control lists and extended attributes do
     /// not. Room for later slots is reserved by [`with_reserved`](Self::with_reserved).
     ///
     /// Once this returns without an error, the header is on the medium, also where nothing was to
@@ -65,6 +65,22 @@ impl<K: Keyring> Envelope<K> {
     ///
     /// As [`rewrap`](Self::rewrap); [`Error::MessageFile`]. The message opens as before, or with
     /// its new header, whatever the error.
+    ///
+    /// The journal, as the copy, is given the owner, group and mode of the message before anything
+    /// is overwritten, since one in other hands would not be believed. Who may write the message and
+    /// may not give a file away to its owner and group, such as another member of its group, gets
+    /// [`FileAction::SetOwner`](crate::FileAction::SetOwner) with `PermissionDenied`, and nothing is
+    /// changed: the rewrap is for the owner, as a member of the file's group, and for root.
+    ///
+    /// # What is asked of the medium
+    ///
+    /// That each byte of a write that was cut off is the old one or the new one, in any mixture, and
+    /// that what was synced stays. A sector that reads as zeros, or as neither header has it, is not
+    /// guessed at: nothing is overwritten, and the journal is kept as long as no slot opens. It
+    /// holds both headers whole: 24 bytes of magic, the length L of a header (2 bytes, big-endian),
+    /// the old header (L), the new one (L), a check (32). Mend such a file by hand, in a copy: put
+    /// the new header, or if that does not open the old one, over its first L bytes, and see that it
+    /// decrypts; then rewrap it again.
     pub fn rewrap_file(
         &self,
         path: impl AsRef<Path>,
@@ -75,10 +91,11 @@ impl<K: Keyring> Envelope<K> {
 
     /// Encrypts the file `from` to a new file `to`; answers the length of the message in bytes.
     ///
-    /// Goes through in constant memory. The message is written to `.<name>.partial` beside `to`,
+    /// Goes through in constant memory. The message is written to `.<name>.envelock-partial` beside `to`,
     /// synced, and gets its name at the end, so that `to` is there as a whole or not at all,
     /// whenever a crash comes. It has mode 0600. What a process that was killed left unfinished,
-    /// the next one for the same `to` removes. `from` stays.
+    /// the next one for the same `to` removes; so files of yours must not have names of that form.
+    /// `from` stays.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -100,30 +117,30 @@ impl<K: Keyring> Envelope<K> {
     /// # Errors
     ///
     /// As [`encrypt`](Self::encrypt); [`Error::MessageFile`], with
-    /// [`MessageFileError::Exists`] if anything has the name `to`.
+    /// [`MessageFileError::Exists`] if anything has the name `to`, and
+    /// [`MessageFileError::SourceInTheWay`] if `from` is what has the unfinished file's name.
     pub fn encrypt_file(
         &self,
         from: impl AsRef<Path>,
         to: impl AsRef<Path>,
         aad: Aad<'_>,
     ) -> Result<u64, Error> {
-        let from = from.as_ref();
-        let to = Place::of(to.as_ref())?;
-        whole::encrypt(self, whole::open_plaintext(from)?, from, &to, aad)
+        whole::encrypt_file(self, from.as_ref(), &Place::of(to.as_ref())?, aad)
     }
 
     /// Decrypts the message in the file `from` to a new file `to`; answers the length of the
     /// plaintext in bytes.
     ///
     /// As [`encrypt_file`](Self::encrypt_file): `to` is there only once the last byte of the
-    /// message was verified. What was decrypted until then stands in `.<name>.partial`, readable
+    /// message was verified. What was decrypted until then stands in `.<name>.envelock-partial`, readable
     /// for its owner alone, and is removed on an error. The message is read as [`MessageFile`]
     /// reads it.
     ///
     /// # Errors
     ///
     /// As [`decrypt`](Self::decrypt); [`Error::MessageFile`], with [`MessageFileError::Exists`] if
-    /// anything has the name `to`.
+    /// anything has the name `to`, and [`MessageFileError::SourceInTheWay`] if `from` is what has the
+    /// unfinished file's name.
     pub fn decrypt_file(
         &self,
         from: impl AsRef<Path>,

@@ -7,7 +7,7 @@ use super::bytes;
 use super::error::{MessageFileError, not_durable, refused};
 use super::lock::{Locked, WAIT, until_unlocked};
 use super::place::{Name, Place};
-use crate::fs::{FileAction, rename_new, uninterrupted};
+use crate::fs::{FileAction, FileStat, rename_new, uninterrupted};
 use std::io;
 
 /// The unfinished file, locked from its first moment on; removed on drop unless it was put in
@@ -93,7 +93,8 @@ impl Drop for Partial<'_> {
     }
 }
 
-/// Removes what a process left that was killed, or a power failure; never what somebody works on.
+/// Removes what a process left that was killed, or a power failure; never what somebody works on,
+/// and nothing that cannot be such a leftover.
 pub(super) fn clear(place: &Place) -> Result<(), MessageFileError> {
     let Some(partial) = place.stat(&place.partial)? else { return Ok(()) };
     // A crash can undo one half of a rename, so that the name stands for the message too.
@@ -107,7 +108,16 @@ pub(super) fn clear(place: &Place) -> Result<(), MessageFileError> {
     };
     super::place::stat_regular(&*file, path)?;
     match Locked::lock(place, &place.partial, file)? {
-        Some(_dead) => place.remove(&place.partial),
+        Some(dead) if is_leftover(place, &dead.stat)? => place.remove(&place.partial),
+        Some(_) => Err(MessageFileError::Exists { path: path.clone() }),
         None => Ok(()),
     }
+}
+
+/// Whether a [`Partial`] can be what this is of: that has one name only, and belongs to who made
+/// it, or already to the owner of the message.
+fn is_leftover(place: &Place, partial: &FileStat) -> Result<bool, MessageFileError> {
+    let message = place.stat(&place.message)?.map(|message| message.uid);
+    let owners = [Some(0), Some(place.directory.effective_uid()), message];
+    Ok(partial.links == 1 && owners.contains(&Some(partial.uid)))
 }

@@ -2,7 +2,8 @@
 
 use super::error::{MessageFileError, not_durable, open_refused, refused};
 use crate::fs::{
-    Directory, DirectoryFile, FileAction, FileKind, FileStat, OsDirectory, PathFault, uninterrupted,
+    Directory, DirectoryFile, FileAction, FileId, FileKind, FileStat, OsDirectory, PathFault,
+    uninterrupted,
 };
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -11,16 +12,21 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The longest name: `.<name>.partial` must be a name too, of at most 255.
-const MAX_NAME_LEN: usize = 255 - 9;
+/// What is ours ends in one of these: names that nobody gives to a file of his own, since what has
+/// one can be cleared away.
+const JOURNAL: &str = ".envelock-rewrap";
+const PARTIAL: &str = ".envelock-partial";
+
+/// The longest name: `.<name>.envelock-partial` must be a name too, of at most 255.
+const MAX_NAME_LEN: usize = 255 - 1 - PARTIAL.len();
 
 /// A file of a directory, that need not exist.
 pub(crate) struct Place {
     pub(super) directory: Arc<dyn Directory>,
     pub(super) message: Name,
-    /// `.<name>.rewrap`: what the header of the message is being replaced by.
+    /// `.<name>.envelock-rewrap`: what the header of the message is being replaced by.
     pub(super) journal: Name,
-    /// `.<name>.partial`: a whole new file that is not finished.
+    /// `.<name>.envelock-partial`: a whole new file that is not finished.
     pub(super) partial: Name,
 }
 
@@ -59,9 +65,30 @@ impl Place {
             whole.push(after);
             Name { path: directory.path().join(&whole), name: whole }
         };
-        let (message, journal) = (named("", ""), named(".", ".rewrap"));
-        let partial = named(".", ".partial");
+        let (message, journal) = (named("", ""), named(".", JOURNAL));
+        let partial = named(".", PARTIAL);
         Ok(Place { directory, message, journal, partial })
+    }
+
+    /// Refuses to write a file that `sources` is read for, if one of those is what stands, for as
+    /// long as that is written, under a name beside it: it would be taken for a leftover.
+    pub(super) fn check_apart(&self, sources: &[FileId]) -> Result<(), MessageFileError> {
+        for name in [&self.partial, &self.journal] {
+            if self.stat(name)?.is_some_and(|stat| sources.contains(&stat.id())) {
+                return Err(MessageFileError::SourceInTheWay { path: name.path.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses to write a file that would itself be taken for what a rewrap or a crash left.
+    pub(super) fn check_not_ours(&self) -> Result<(), MessageFileError> {
+        let Name { name, path } = &self.message;
+        let is_ours = |end: &&str| name.as_bytes().ends_with(end.as_bytes());
+        if name.as_bytes().starts_with(b".") && [JOURNAL, PARTIAL].iter().any(is_ours) {
+            return Err(MessageFileError::FileName { path: path.clone() });
+        }
+        Ok(())
     }
 
     /// Opens the message for reading.

@@ -36,12 +36,13 @@ pub(crate) fn rewrap_file<K: Keyring>(
     options: RewrapOptions<'_>,
 ) -> Result<FileRewrap, Error> {
     let job = Job { place, message: Locked::message(place, WAIT)? };
-    // What cannot be cleared away shows itself once it is in the way.
-    drop(partial::clear(place));
-    job.check_links()?;
     let Settled { header: old, is_mended } = job.settle(envelope)?;
     let mut new = old.clone();
-    match envelope.rewrap_in_place(&mut new, options) {
+    let rewrapped = envelope.rewrap_in_place(&mut new, options);
+    if let Ok(_) | Err(Error::HeaderRoom { .. }) = rewrapped {
+        job.tidy()?;
+    }
+    match rewrapped {
         Ok(true) => job.overwrite(&old, &new).map(|()| FileRewrap::InPlace),
         Ok(false) if is_mended => Ok(FileRewrap::InPlace),
         Ok(false) => job.confirm().map(|()| FileRewrap::Unchanged),
@@ -51,6 +52,18 @@ pub(crate) fn rewrap_file<K: Keyring>(
             Ok(FileRewrap::Copied)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// The header that a torn one is mended with: the new one, or the old one if only that opens, as
+/// after a rotation that was taken back.
+fn either<K: Keyring>(envelope: &Envelope<K>, journal: Journal) -> Result<Vec<u8>, Error> {
+    let Journal { old, new } = journal;
+    match envelope.check_opens(&new) {
+        Ok(()) => Ok(new),
+        // What may open later is not given up.
+        Err(error) if error.is_retryable() || envelope.check_opens(&old).is_err() => Err(error),
+        Err(_) => Ok(old),
     }
 }
 
@@ -67,7 +80,11 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    fn check_links(&self) -> Result<(), Error> {
+    /// Clears away what was left, and makes sure that the message has one name. Only once it is
+    /// known to be a message, and one that opens here: nothing is touched beside any other file.
+    fn tidy(&self) -> Result<(), Error> {
+        // What cannot be cleared away shows itself once it is in the way.
+        drop(partial::clear(self.place));
         let path = &self.place.message.path;
         let inspected = uninterrupted(|| self.message.file.stat())
             .map_err(refused(FileAction::Inspect, path))?;
@@ -93,12 +110,12 @@ impl Job<'_> {
         };
         let verdict = journal.as_ref().map_or(Verdict::Other, |journal| journal.verdict(&header));
         let is_mended = verdict == Verdict::Torn;
-        let header = match journal {
-            Some(Journal { new, .. }) if is_mended => new,
-            _ => header,
-        };
         // The journal is the last trace of a header until the one that stays has opened.
-        envelope.check_opens(&header)?;
+        let header = match journal {
+            Some(journal) if is_mended => either(envelope, journal)?,
+            _ => envelope.check_opens(&header).map(|()| header)?,
+        };
+        self.tidy()?;
         if verdict != Verdict::Other {
             // Even where nothing differs: what was read can be what a failed sync left in memory
             // alone, and only what is written anew is what the next sync is about.

@@ -9,12 +9,32 @@ use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::fs::FileAction;
 use crate::keyring::Keyring;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use zeroize::Zeroizing;
 
 /// How much goes from the one file to the other at once.
 const BUFFER_LEN: usize = 128 * 1024;
+
+/// Encrypts the file at `from`, whatever kind it is of, by links too.
+pub(crate) fn encrypt_file<K: Keyring>(
+    envelope: &Envelope<K>,
+    from: &Path,
+    to: &Place,
+    aad: Aad<'_>,
+) -> Result<u64, Error> {
+    let unread = |action| move |error| refused(action, from)(error);
+    let source = std::fs::File::open(from).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => MessageFileError::NotFound { path: from.to_path_buf() },
+        _ => unread(FileAction::Open)(error),
+    })?;
+    // By what it is, and by what its name stands for, which can be a link.
+    let opened = source.metadata().map_err(unread(FileAction::Inspect))?;
+    let named = from.symlink_metadata().map_err(unread(FileAction::Inspect))?;
+    to.check_apart(&[(opened.dev(), opened.ino()), (named.dev(), named.ino())])?;
+    encrypt(envelope, source, from, to, aad)
+}
 
 /// Encrypts what `source` holds, which is at `path`.
 pub(crate) fn encrypt<K: Keyring>(
@@ -35,6 +55,7 @@ pub(crate) fn decrypt<K: Keyring>(
     aad: Aad<'_>,
 ) -> Result<u64, Error> {
     let mut message = MessageFile::at(from)?;
+    to.check_apart(&[message.id()])?;
     // Whose slots are torn opens by what it was before, where this keyring does not know yet what
     // it was to become.
     if message.is_torn() && envelope.check_opens(message.header()).is_err() {
@@ -49,6 +70,7 @@ fn write<R: Read>(
     from: &Path,
     open: impl FnOnce() -> Result<R, Error>,
 ) -> Result<u64, Error> {
+    to.check_not_ours()?;
     // What a crash in the last rename left has both names.
     drop(partial::clear(to));
     if to.stat(&to.message)?.is_some() {
@@ -77,12 +99,4 @@ fn write<R: Read>(
     file.sync()?;
     file.appear()?;
     Ok(len)
-}
-
-/// Opens a file of plaintext, whatever kind it is of, by links too.
-pub(crate) fn open_plaintext(path: &Path) -> Result<std::fs::File, MessageFileError> {
-    std::fs::File::open(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => MessageFileError::NotFound { path: path.to_path_buf() },
-        _ => refused(FileAction::Open, path)(error),
-    })
 }

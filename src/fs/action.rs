@@ -14,13 +14,14 @@ pub enum FileAction {
     Inspect,
     /// Read the file.
     Read,
-    /// Create the temporary file.
+    /// Create a new file: the temporary or unfinished one, or the journal.
     Create,
-    /// Write the temporary file.
+    /// Write what is new: the temporary or unfinished file, the journal, or the header of a message
+    /// in place.
     Write,
-    /// Sync the temporary file.
+    /// Sync what was written: the temporary or unfinished file, the journal, or the message itself.
     Sync,
-    /// Put the temporary file in the place of the file.
+    /// Put the temporary or unfinished file in the place of the file.
     Rename,
     /// Sync the directory.
     SyncDirectory,
@@ -28,7 +29,8 @@ pub enum FileAction {
     OpenLock,
     /// Lock the file.
     Lock,
-    /// Give the file the owner, group and mode of the one that it stands for.
+    /// Give a new file the owner, group and mode of the one that it stands for, or beside which it
+    /// stands as a journal.
     SetOwner,
     /// Remove the file.
     Remove,

@@ -209,11 +209,19 @@ pub struct FileStat {
 }
 
 impl FileStat {
+    /// Which file it is of.
+    pub(crate) fn id(&self) -> FileId {
+        (self.device, self.inode)
+    }
+
     /// Whether both are of one file.
     pub(crate) fn is_same_file(&self, other: &FileStat) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
+        self.id() == other.id()
     }
 }
+
+/// The device and the number of a file on it: by both a file is known under all its names.
+pub(crate) type FileId = (u64, u64);
 
 /// A time that a file system keeps: seconds since 1970, and nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

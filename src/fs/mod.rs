@@ -8,5 +8,6 @@ mod os;
 
 pub use action::FileAction;
 pub(crate) use call::{kind_in_the_way, may_pass, rename_new, uninterrupted};
+pub(crate) use directory::FileId;
 pub use directory::{Directory, DirectoryFile, FileKind, FileStat, FileTime};
 pub use os::{OsDirectory, PathFault};

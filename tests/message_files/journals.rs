@@ -4,8 +4,12 @@ use super::*;
 use crate::simulated_directory::{Kind, Plan, SimulatedDirectory, USER};
 use envelock::test_util::key_file::FileKind;
 use envelock::test_util::message_file::rewrap_file_in;
-use envelock::{FileRewrap, MemoryKeyring, RewrapOptions};
+use envelock::{
+    DataKey, FileRewrap, Keyring, KeyringError, KeyringRng, MemoryKeyring, PrimaryKey,
+    RewrapOptions, Slot, SlotWriter, WrapContext,
+};
 use std::ffi::OsStr;
+use std::io::{Cursor, Seek, SeekFrom};
 use std::os::unix::fs::{chown, symlink};
 use std::sync::Arc;
 
@@ -25,7 +29,8 @@ pub fn torn(stored: &Stored) -> Vec<u8> {
     let torn = disk.bytes(OsStr::new("message")).unwrap().to_vec();
     assert!(stored.envelope.decrypt(&torn, ROW).is_err());
     fs::write(stored.path(), &torn).unwrap();
-    fs::write(stored.journal(), disk.bytes(OsStr::new(".message.rewrap")).unwrap()).unwrap();
+    fs::write(stored.journal(), disk.bytes(OsStr::new(".message.envelock-rewrap")).unwrap())
+        .unwrap();
     torn
 }
 
@@ -72,6 +77,96 @@ fn a_journal_that_does_not_open_here_is_left_for_who_can_open_it() {
     let error = is_kept(&stored, &stranger);
     assert!(matches!(error, Error::NoKey { .. }), "{error:?}");
     is_mended(&stored);
+}
+
+/// Of a rotation that was taken back: version 2 does not open, and why.
+struct TakenBack<'a>(&'a Elastic, fn() -> KeyringError);
+
+impl Keyring for TakenBack<'_> {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        Keyring::primary(self.0, visit)
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.0.wrap(data_key, context, slots, rng)
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        match slot.label.version.number() {
+            2 => Err(self.1()),
+            _ => self.0.unwrap(slot, context, data_key),
+        }
+    }
+}
+
+#[test]
+fn a_torn_header_whose_new_one_does_not_open_is_mended_with_the_old_one() {
+    let stored = Stored::new(200, 0);
+    let torn = torn(&stored);
+    stored.envelope.keyring().promote(1);
+    // What may open later is not given up.
+    let unreachable = || KeyringError::unavailable(std::io::Error::other("no network"));
+    let envelope = Envelope::new(TakenBack(stored.envelope.keyring(), unreachable));
+    assert!(is_kept(&stored, &envelope).is_retryable());
+    assert_eq!(stored.read(), torn);
+
+    let envelope = Envelope::new(TakenBack(stored.envelope.keyring(), || KeyringError::NotMine));
+    let mut file = MessageFile::open(stored.path()).unwrap();
+    let former = file.former_header().unwrap().to_vec();
+    assert_eq!((version(file.header()), version(&former)), (2, 1));
+    assert_eq!((former.len(), file.is_torn()), (file.header().len(), true));
+    assert_eq!(former, stored.message[..former.len()]);
+    file.seek(SeekFrom::Start(former.len() as u64)).unwrap();
+    let mut plaintext = Vec::new();
+    let message = Cursor::new(former).chain(file);
+    envelope.decrypt_reader(message, ROW).unwrap().read_to_end(&mut plaintext).unwrap();
+    assert_eq!(plaintext, text(200));
+    envelope.decrypt_file(stored.path(), stored.place.join("text"), ROW).unwrap();
+    assert_eq!(fs::read(stored.place.join("text")).unwrap(), text(200));
+    fs::remove_file(stored.place.join("text")).unwrap();
+
+    assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+    assert_eq!(stored.read(), stored.message);
+    assert_eq!(names(stored.place.path()), ["message"]);
+    assert_eq!(MessageFile::open(stored.path()).unwrap().former_header(), None);
+    assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::Unchanged);
+}
+
+/// What neither header can have left is not guessed at; both are kept for a mend by hand.
+#[test]
+fn a_sector_of_zeros_or_garbage_is_left_with_its_journal() {
+    let stored = Stored::new(200, 0);
+    let mut garbled = torn(&stored);
+    let len = envelock::inspect(&stored.message).unwrap().len();
+    for byte in [0, 0xee] {
+        garbled[len - 60..len].fill(byte);
+        fs::write(stored.path(), &garbled).unwrap();
+        assert!(matches!(is_kept(&stored, &stored.envelope), Error::Authentication));
+        assert!(!MessageFile::open(stored.path()).unwrap().is_torn());
+    }
+    // As the documentation of `rewrap_file` has it.
+    let journal = fs::read(stored.journal()).unwrap();
+    assert_eq!(usize::from(u16::from_be_bytes([journal[24], journal[25]])), len);
+    assert_eq!(journal.len(), 24 + 2 + 2 * len + 32);
+    for (at, number) in [(26, 1), (26 + len, 2)] {
+        garbled[..len].copy_from_slice(&journal[at..at + len]);
+        assert_eq!(version(&garbled), number);
+        assert_eq!(stored.envelope.decrypt(&garbled, ROW).unwrap(), text(200));
+    }
+    fs::write(stored.path(), &garbled).unwrap();
+    assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::Unchanged);
+    assert_eq!(names(stored.place.path()), ["message"]);
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn a_path_has_to_name_a_file() {
             || (path.is_empty() && matches!(error, MessageFileError::NotRegular { .. }));
         assert!(is_expected, "{path:?}: {error:?}");
     }
-    for (len, is_fine) in [(245, true), (246, true), (247, false)] {
+    for (len, is_fine) in [(236, true), (237, true), (238, false)] {
         let path = stored.place.join(&"m".repeat(len));
         fs::copy(stored.path(), &path).unwrap();
         match stored.envelope.rewrap_file(&path, USUAL) {
@@ -81,7 +81,7 @@ fn a_torn_message_is_read_on_a_medium_that_cannot_be_written() {
     let stored = Stored::new(200, 0);
     let torn = journals::torn(&stored);
     fs::copy(stored.path(), mount.join("message")).unwrap();
-    fs::copy(stored.journal(), mount.join(".message.rewrap")).unwrap();
+    fs::copy(stored.journal(), mount.join(".message.envelock-rewrap")).unwrap();
     mount.remount("ro");
     assert_eq!(fs::read(mount.join("message")).unwrap(), torn);
     let message = read_message(&mount.join("message"));

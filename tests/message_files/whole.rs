@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::mount::Mount;
-use envelock::FileAction;
+use envelock::{FileAction, MemoryKeyring};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::fs::{MetadataExt, chown, symlink};
 
 struct Files {
     place: TestDirectory,
@@ -128,21 +128,147 @@ fn what_a_killed_process_left_unfinished_is_cleared_away_and_what_is_planted_is_
     let files = Files::new();
     let path = |name| files.place.join(name);
     fs::write(path("plain"), text(1_000)).unwrap();
-    fs::write(path(".message.partial"), vec![1; 5_000]).unwrap();
+    fs::write(path(".message.envelock-partial"), vec![1; 5_000]).unwrap();
     files.envelope.encrypt_file(path("plain"), path("message"), ROW).unwrap();
     assert_eq!(names(files.place.path()), ["message", "plain"]);
     // Half of a rename, undone by a crash.
-    fs::hard_link(path("message"), path(".message.partial")).unwrap();
+    fs::hard_link(path("message"), path(".message.envelock-partial")).unwrap();
     files.envelope.keyring().promote(2);
     files.envelope.rewrap_file(path("message"), Default::default()).unwrap();
     assert_eq!(names(files.place.path()), ["message", "plain"]);
     for planted in ["plain", "nowhere"] {
-        symlink(path(planted), path(".text.partial")).unwrap();
+        symlink(path(planted), path(".text.envelock-partial")).unwrap();
         let error = files.envelope.decrypt_file(path("message"), path("text"), ROW).unwrap_err();
         assert!(matches!(file_error(error), MessageFileError::NotRegular { .. }));
         assert_eq!(fs::read(path("plain")).unwrap(), text(1_000));
-        fs::remove_file(path(".text.partial")).unwrap();
+        fs::remove_file(path(".text.envelock-partial")).unwrap();
     }
+}
+
+/// A file that is to be read, under a name that the one to be written needs.
+#[test]
+fn what_is_to_be_read_is_never_taken_for_a_leftover() {
+    for ours in [".new.envelock-partial", ".new.envelock-rewrap"] {
+        let files = Files::new();
+        let path = |name: &str| files.place.join(name);
+        let is_refused = |error: Error, before: &[String]| {
+            let error = file_error(error);
+            let MessageFileError::SourceInTheWay { path: found } = &error else {
+                panic!("{error:?}")
+            };
+            assert_eq!((found, error.is_retryable()), (&path(ours), false));
+            assert_eq!(names(files.place.path()), before);
+        };
+        fs::write(path(ours), text(1_000)).unwrap();
+        fs::hard_link(path(ours), path("other")).unwrap();
+        symlink(path(ours), path("link")).unwrap();
+        let before = names(files.place.path());
+        for from in [ours, "other", "link", &format!("./{ours}")] {
+            is_refused(
+                files.envelope.encrypt_file(path(from), path("new"), ROW).unwrap_err(),
+                &before,
+            );
+        }
+        fs::remove_file(path("other")).unwrap();
+        let before = names(files.place.path());
+        is_refused(files.envelope.encrypt_file(path(ours), path("new"), ROW).unwrap_err(), &before);
+        assert_eq!(fs::read(path(ours)).unwrap(), text(1_000));
+
+        let mut message = files.envelope.encrypt(&text(1_000), ROW).unwrap();
+        for _ in 0..2 {
+            fs::write(path(ours), &message).unwrap();
+            is_refused(
+                files.envelope.decrypt_file(path(ours), path("new"), ROW).unwrap_err(),
+                &before,
+            );
+            assert_eq!(fs::read(path(ours)).unwrap(), message);
+            // The same for one that does not decrypt.
+            message.pop();
+        }
+        // A link of that name to what is to be read.
+        fs::rename(path(ours), path("plain")).unwrap();
+        symlink("plain", path(ours)).unwrap();
+        let before = names(files.place.path());
+        is_refused(files.envelope.encrypt_file(path(ours), path("new"), ROW).unwrap_err(), &before);
+    }
+}
+
+/// Names that mean something to others mean nothing here.
+#[test]
+fn files_of_others_beside_a_message_are_read_written_and_kept() {
+    let files = Files::new();
+    let path = |name: &str| files.place.join(name);
+    for name in [".video.partial", ".video.rewrap", "video.envelock-partial"] {
+        fs::write(path(name), text(1_000)).unwrap();
+        files.envelope.encrypt_file(path(name), path("video"), ROW).unwrap();
+        files.envelope.keyring().promote(2);
+        files.envelope.rewrap_file(path("video"), Default::default()).unwrap();
+        files.envelope.keyring().promote(1);
+        assert_eq!(names(files.place.path()).len(), 2);
+        assert_eq!(fs::read(path(name)).unwrap(), text(1_000));
+        fs::remove_file(path(name)).unwrap();
+        fs::remove_file(path("video")).unwrap();
+    }
+    // Whoever rewraps `video` would take it for a leftover.
+    fs::write(path("plain"), text(1_000)).unwrap();
+    files.envelope.encrypt_file(path("plain"), path("message"), ROW).unwrap();
+    for name in [".video.envelock-partial", ".video.envelock-rewrap"] {
+        for error in [
+            files.envelope.encrypt_file(path("plain"), path(name), ROW).unwrap_err(),
+            files.envelope.decrypt_file(path("message"), path(name), ROW).unwrap_err(),
+        ] {
+            assert!(matches!(file_error(error), MessageFileError::FileName { .. }));
+        }
+    }
+    assert_eq!(names(files.place.path()), ["message", "plain"]);
+}
+
+#[test]
+fn what_cannot_be_a_leftover_is_not_cleared_away() {
+    let files = Files::new();
+    let path = |name: &str| files.place.join(name);
+    fs::write(path("plain"), text(1_000)).unwrap();
+    fs::write(path(".message.envelock-partial"), b"precious").unwrap();
+    let is_kept = || {
+        let before = names(files.place.path());
+        let error = files.envelope.encrypt_file(path("plain"), path("message"), ROW).unwrap_err();
+        let error = file_error(error);
+        let MessageFileError::Exists { path: found } = &error else { panic!("{error:?}") };
+        assert_eq!(*found, path(".message.envelock-partial"));
+        assert_eq!(names(files.place.path()), before);
+        assert_eq!(fs::read(found).unwrap(), b"precious");
+    };
+    fs::hard_link(path(".message.envelock-partial"), path("other")).unwrap();
+    is_kept();
+    fs::remove_file(path("other")).unwrap();
+    if rustix::process::geteuid().is_root() {
+        chown(path(".message.envelock-partial"), Some(4_321), None).unwrap();
+        is_kept();
+        chown(path(".message.envelock-partial"), Some(0), None).unwrap();
+    }
+    // As a leftover has it.
+    files.envelope.encrypt_file(path("plain"), path("message"), ROW).unwrap();
+    assert_eq!(names(files.place.path()), ["message", "plain"]);
+}
+
+/// Only beside a message that opens is anything ours.
+#[test]
+fn a_rewrap_of_what_is_no_message_touches_nothing_beside_it() {
+    let files = Files::new();
+    let path = |name: &str| files.place.join(name);
+    let message = files.envelope.encrypt(b"four score", ROW).unwrap();
+    let stranger = Envelope::new(MemoryKeyring::create("orders").unwrap());
+    let foreign = stranger.encrypt(b"four score", ROW).unwrap();
+    fs::write(path(".foo.envelock-partial"), b"precious").unwrap();
+    for bytes in [b"plain text", &message[..50], &foreign[..]] {
+        fs::write(path("foo"), bytes).unwrap();
+        files.envelope.rewrap_file(path("foo"), Default::default()).unwrap_err();
+        assert_eq!(fs::read(path(".foo.envelock-partial")).unwrap(), b"precious");
+        assert_eq!(fs::read(path("foo")).unwrap(), bytes);
+    }
+    fs::write(path("foo"), message).unwrap();
+    files.envelope.rewrap_file(path("foo"), Default::default()).unwrap();
+    assert_eq!(names(files.place.path()), ["foo"]);
 }
 
 #[test]

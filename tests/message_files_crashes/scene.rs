@@ -11,7 +11,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 pub const NAME: &str = "order.message";
-pub const JOURNAL: &str = ".order.message.rewrap";
+pub const JOURNAL: &str = ".order.message.envelock-rewrap";
 pub const TEXT: [u8; 200] = [0x5a; 200];
 const ROW: Aad<'static> = Aad::new(b"row");
 

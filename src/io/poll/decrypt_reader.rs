@@ -22,7 +22,7 @@ const BATCH_LEN: usize = CHUNKS * ENCRYPTED_CHUNK_LEN;
 
 /// Reads a message and gives out its plaintext, asynchronously; made by
 /// [`Envelope::decrypt_async_reader`](crate::Envelope::decrypt_async_reader), or by
-/// [`new`](Self::new).
+/// [`from_stream`](Self::from_stream).
 ///
 /// Every byte that is read was verified. The end, a read of nothing, is answered only once the last
 /// chunk was verified and the source has nothing behind it: **what was read before that is the
@@ -78,12 +78,12 @@ impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
     /// }
     /// let stream = spawn_blocking(move || envelope.stream_decryptor(&start, Aad::none())).await??;
     /// let mut plaintext = Vec::new();
-    /// AsyncDecryptReader::new(source, stream).read_to_end(&mut plaintext).await?;
+    /// AsyncDecryptReader::from_stream(source, stream).read_to_end(&mut plaintext).await?;
     /// assert_eq!(plaintext, b"four score");
     /// # Ok(()) })
     /// # }
     /// ```
-    pub fn new(source: R, stream: StreamDecryptor) -> Self {
+    pub fn from_stream(source: R, stream: StreamDecryptor) -> Self {
         AsyncDecryptReader::behind(source, stream, &[])
     }
 

@@ -15,13 +15,13 @@ use tokio::io::AsyncWrite;
 
 /// Encrypts what is written to it and writes the message to an asynchronous sink; made by
 /// [`Envelope::encrypt_async_writer`](crate::Envelope::encrypt_async_writer), or by
-/// [`new`](Self::new).
+/// [`from_stream`](Self::from_stream).
 ///
 /// **Call [`finish`](Self::finish), or shut it down.** A writer that is dropped before, as when its
 /// task is cancelled, leaves a message that every reader refuses as truncated.
 ///
 /// Shutting it down ends the message and then shuts the sink down; `finish` ends the message and
-/// gives the sink back. Flushing hands on what is whole, and never ends a chunk: up to 16,383
+/// gives the sink back. From the first poll of either on nothing more can be written. Flushing hands on what is whole, and never ends a chunk: up to 16,383
 /// bytes stay behind.
 ///
 /// Never blocks. A poll encrypts 64 KiB at most, on the polling thread, and after 128 KiB in a row
@@ -59,6 +59,8 @@ pub struct AsyncEncryptWriter<W> {
     outgoing: Vec<u8>,
     start: usize,
     end: usize,
+    /// Nothing more can be written.
+    ended: bool,
     /// The sink was shut down.
     shut: bool,
     pace: Pace,
@@ -67,7 +69,7 @@ pub struct AsyncEncryptWriter<W> {
 impl<W: AsyncWrite + Unpin> AsyncEncryptWriter<W> {
     /// Writes what `stream` makes to `sink`: for a header that is kept apart, and for keyrings that
     /// block, which can make the stream on a thread for that.
-    pub fn new(sink: W, mut stream: StreamEncryptor) -> Self {
+    pub fn from_stream(sink: W, mut stream: StreamEncryptor) -> Self {
         let outgoing = stream.take_start();
         let (start, end) = (0, outgoing.len());
         AsyncEncryptWriter {
@@ -76,6 +78,7 @@ impl<W: AsyncWrite + Unpin> AsyncEncryptWriter<W> {
             outgoing,
             start,
             end,
+            ended: false,
             shut: false,
             pace: Pace::default(),
         }
@@ -125,6 +128,22 @@ impl<W: AsyncWrite + Unpin> AsyncEncryptWriter<W> {
         Poll::Ready(Ok(()))
     }
 
+    /// Writes the whole chunks that the stream holds.
+    fn poll_drain_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.poll_drain(cx))?;
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            let room = room(&mut self.outgoing, ENCRYPTED_CHUNK_LEN);
+            let progress = self.stream.update(&[], room)?;
+            (self.start, self.end) = (0, progress.produced);
+            if progress.produced == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
     /// Encrypts from `plaintext`, at least a byte.
     fn poll_encrypt(&mut self, cx: &mut Context<'_>, plaintext: &[u8]) -> Poll<io::Result<usize>> {
         loop {
@@ -143,6 +162,7 @@ impl<W: AsyncWrite + Unpin> AsyncEncryptWriter<W> {
 
     /// Ends the message and writes the rest of it.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ended = true;
         loop {
             ready!(self.poll_drain(cx))?;
             let room = room(&mut self.outgoing, ENCRYPTED_CHUNK_LEN);
@@ -172,15 +192,21 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for AsyncEncryptWriter<W> {
         cx: &mut Context<'_>,
         plaintext: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.get_mut().latched(|writer| match plaintext {
-            [] => Poll::Ready(Ok(0)),
-            _ => writer.poll_encrypt(cx, plaintext),
-        })
+        let writer = self.get_mut();
+        writer.pace.check()?;
+        if plaintext.is_empty() {
+            return Poll::Ready(Ok(0));
+        }
+        // Not kept as a failure: the message, complete as it is, can still go out.
+        if writer.ended {
+            return Poll::Ready(Err(Error::Ended.into()));
+        }
+        writer.latched(|writer| writer.poll_encrypt(cx, plaintext))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().latched(|writer| {
-            ready!(writer.poll_drain(cx))?;
+            ready!(writer.poll_drain_stream(cx))?;
             writer.poll_flush_sink(cx)
         })
     }

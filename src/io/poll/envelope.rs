@@ -18,7 +18,7 @@ impl<K: Keyring> Envelope<K> {
     /// Encrypts what is written to the writer that this returns, and writes the message to `sink`.
     ///
     /// Asks the keyring at once, on this thread: for one that blocks see
-    /// [`AsyncEncryptWriter::new`].
+    /// [`AsyncEncryptWriter::from_stream`].
     ///
     /// # Errors
     ///
@@ -28,13 +28,13 @@ impl<K: Keyring> Envelope<K> {
         sink: W,
         aad: Aad<'_>,
     ) -> Result<AsyncEncryptWriter<W>, Error> {
-        Ok(AsyncEncryptWriter::new(sink, self.stream_encryptor(aad)?))
+        Ok(AsyncEncryptWriter::from_stream(sink, self.stream_encryptor(aad)?))
     }
 
     /// Decrypts a message that goes up to the end of `source`, whose header is read first.
     ///
     /// Then asks the keyring, on the polling thread: for one that blocks see
-    /// [`AsyncDecryptReader::new`]. Dropping the future loses what it has read of the source.
+    /// [`AsyncDecryptReader::from_stream`]. Dropping the future loses what it has read of the source.
     ///
     /// # Errors
     ///
