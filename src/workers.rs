@@ -20,14 +20,52 @@ pub trait Workers: Send + Sync {
         here();
     }
 
-    /// How many threads there are, as far as is known: buffers are sized by it.
+    /// How many threads there are, as far as is known: work is split, and buffers are sized by it.
     fn threads(&self) -> usize {
         2
+    }
+
+    /// Fewest bytes that are worth sharing: what is shorter stays on the calling thread. By default
+    /// 256 KiB; more where it takes long to wake a thread.
+    fn least_len(&self) -> usize {
+        256 << 10
+    }
+}
+
+/// Workers, and among how many of them what is left is to be split.
+#[derive(Clone, Copy)]
+pub(crate) struct Share<'w> {
+    workers: &'w dyn Workers,
+    threads: usize,
+}
+
+impl<'w> Share<'w> {
+    /// `None` if `len` bytes are not worth sharing.
+    pub(crate) fn of(workers: Option<&'w dyn Workers>, len: usize) -> Option<Self> {
+        let workers = workers.filter(|workers| len >= workers.least_len())?;
+        Some(Share { workers, threads: workers.threads() })
+    }
+
+    /// A share for either half, if there are threads for both.
+    pub(crate) fn halves(self) -> Option<(Self, Self)> {
+        let half = self.threads.div_ceil(2);
+        let rest = self.threads.saturating_sub(half);
+        let of = |threads| Share { threads, ..self };
+        (rest > 0).then(|| (of(half), of(rest)))
+    }
+
+    /// Runs both by the workers, and returns what both returned.
+    pub(crate) fn join<A: Send, B: Send>(
+        self,
+        one: impl FnMut() -> A + Send,
+        other: impl FnMut() -> B + Send,
+    ) -> (A, B) {
+        join(self.workers, one, other)
     }
 }
 
 /// Runs both closures by `workers`, and returns what both returned.
-pub(crate) fn join<A: Send, B: Send>(
+fn join<A: Send, B: Send>(
     workers: &dyn Workers,
     mut one: impl FnMut() -> A + Send,
     mut other: impl FnMut() -> B + Send,

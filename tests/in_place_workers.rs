@@ -16,6 +16,10 @@ struct Turns {
 }
 
 impl Workers for Turns {
+    fn threads(&self) -> usize {
+        13
+    }
+
     fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
         if self.other_first {
             other();
@@ -33,6 +37,10 @@ struct Careless {
 }
 
 impl Workers for Careless {
+    fn threads(&self) -> usize {
+        4
+    }
+
     fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
         (0..self.times).for_each(|_| {
             one();

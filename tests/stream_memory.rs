@@ -223,8 +223,8 @@ fn memory_is_the_same_for_8_and_for_64_mib() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let serial = Envelope::new(&keyring);
     let parallel = Envelope::new(&keyring).with_workers(Arc::new(Pair));
-    // 8 and 32 chunks to a batch; reading holds input, output and what is read ahead of two streams.
-    for (name, envelope, most) in [("serial", &serial, 1 << 20), ("parallel", &parallel, 4 << 20)] {
+    // 4 and 64 chunks to a batch; reading holds input, output and what is read ahead of two streams.
+    for (name, envelope, most) in [("serial", &serial, 1 << 20), ("parallel", &parallel, 8 << 20)] {
         for piece in [5000, 1 << 20] {
             let short = through(envelope, 8 << 20, piece);
             let long = through(envelope, 64 << 20, piece);

@@ -85,6 +85,11 @@ impl Lazy {
 }
 
 impl Workers for Lazy {
+    // Whatever is short is shared too: it is what is judged here.
+    fn least_len(&self) -> usize {
+        1
+    }
+
     fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
         let whim = self.whim();
         if whim & 1 != 0 {

@@ -9,7 +9,7 @@ use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
 use super::run::halves;
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
-use crate::workers::{self, Workers};
+use crate::workers::{Share, Workers};
 use core::ops::Range;
 use zeroize::Zeroize;
 
@@ -23,7 +23,8 @@ pub(crate) fn encrypt(
     layout::plaintext_len(body.len() as u64)?;
     let wrong_length = Error::BufferLength { len: body.len(), needed: PREFIX_LEN };
     let (prefix, chunks) = body.split_first_chunk_mut().ok_or(wrong_length)?;
-    encrypt_chunks(encryptor, 0, &[], chunks, workers)?;
+    let share = Share::of(workers, chunks.len());
+    encrypt_chunks(encryptor, 0, &[], chunks, share)?;
     *prefix = *encryptor.prefix();
     Ok(())
 }
@@ -35,19 +36,18 @@ fn encrypt_chunks(
     first: u64,
     aside: &[u8],
     region: &mut [u8],
-    workers: Option<&dyn Workers>,
+    share: Option<Share<'_>>,
 ) -> Result<(), Error> {
     let worth = |half: usize| aside.len() <= half.saturating_mul(CHUNK_LEN);
-    if let Some((workers, half)) = halves(workers, region.len()).filter(|(_, half)| worth(*half)) {
+    if let Some((shares, half)) = halves(share, region.len()).filter(|(_, half)| worth(*half)) {
         let start = half.saturating_mul(CHUNK_LEN);
         let overwritten = half.saturating_mul(TAG_LEN).saturating_add(aside.len());
         let other_aside = gather(aside, region, start..start.saturating_add(overwritten));
         let (one, other) = split(region, half.saturating_mul(ENCRYPTED_CHUNK_LEN));
         let second = first.saturating_add(half as u64);
-        let (one, other) = workers::join(
-            workers,
-            || encrypt_chunks(encryptor, first, aside, one, Some(workers)),
-            || encrypt_chunks(encryptor, second, &other_aside, other, Some(workers)),
+        let (one, other) = shares.0.join(
+            || encrypt_chunks(encryptor, first, aside, one, Some(shares.0)),
+            || encrypt_chunks(encryptor, second, &other_aside, other, Some(shares.1)),
         );
         return one.and(other);
     }
@@ -87,7 +87,8 @@ pub(crate) fn decrypt(
     let len = layout::plaintext_len(body.len() as u64)?;
     let len = usize::try_from(len).map_err(|_| Error::MessageTooLong)?;
     let region = body.get_mut(PREFIX_LEN..).unwrap_or_default();
-    if let Err(error) = decrypt_chunks(decryptor, 0, region, 0, &[], workers) {
+    let share = Share::of(workers, region.len());
+    if let Err(error) = decrypt_chunks(decryptor, 0, region, 0, &[], share) {
         body.zeroize();
         return Err(error);
     }
@@ -104,22 +105,21 @@ fn decrypt_chunks(
     region: &mut [u8],
     skip: usize,
     aside: &[u8],
-    workers: Option<&dyn Workers>,
+    share: Option<Share<'_>>,
 ) -> Result<(), Error> {
     let end = region.len().saturating_add(aside.len());
     let worth =
         |half: usize| skip.saturating_add(half.saturating_mul(ENCRYPTED_CHUNK_LEN)) <= region.len();
-    let split_at = halves(workers, end.saturating_sub(skip)).filter(|(_, half)| worth(*half));
-    if let Some((workers, half)) = split_at {
+    let split_at = halves(share, end.saturating_sub(skip)).filter(|(_, half)| worth(*half));
+    if let Some((shares, half)) = split_at {
         let border = half.saturating_mul(CHUNK_LEN);
         let overwritten = half.saturating_mul(TAG_LEN).saturating_add(skip);
         let one_aside = gather(&[], region, border..border.saturating_add(overwritten));
         let (one, other) = split(region, border);
         let second = first.saturating_add(half as u64);
-        let (one, other) = workers::join(
-            workers,
-            || decrypt_chunks(decryptor, first, one, skip, &one_aside, Some(workers)),
-            || decrypt_chunks(decryptor, second, other, overwritten, aside, Some(workers)),
+        let (one, other) = shares.0.join(
+            || decrypt_chunks(decryptor, first, one, skip, &one_aside, Some(shares.0)),
+            || decrypt_chunks(decryptor, second, other, overwritten, aside, Some(shares.1)),
         );
         return one.and(other);
     }

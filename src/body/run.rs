@@ -3,11 +3,8 @@
 use super::cipher::{ChunkDecryptor, ChunkEncryptor};
 use super::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
 use crate::error::Error;
-use crate::workers::{self, Workers};
+use crate::workers::{Share, Workers};
 use zeroize::Zeroize;
-
-/// Runs of fewer chunks than this, 256 KiB, are not worth waking another thread for.
-const SHARED_FROM: usize = 16;
 
 /// Encrypts chunks from number `first` on. All but the last piece of `plaintext` are full chunks;
 /// `encrypted` has 16 bytes more for each chunk, and decides how many there are.
@@ -18,14 +15,24 @@ pub(crate) fn encrypt_into(
     encrypted: &mut [u8],
     workers: Option<&dyn Workers>,
 ) -> Result<(), Error> {
-    if let Some((workers, half)) = halves(workers, encrypted.len()) {
+    let share = Share::of(workers, encrypted.len());
+    encrypt_shared(encryptor, first, plaintext, encrypted, share)
+}
+
+fn encrypt_shared(
+    encryptor: &ChunkEncryptor,
+    first: u64,
+    plaintext: &[u8],
+    encrypted: &mut [u8],
+    share: Option<Share<'_>>,
+) -> Result<(), Error> {
+    if let Some((shares, half)) = halves(share, encrypted.len()) {
         let (plain_one, plain_other) = split(plaintext, half.saturating_mul(CHUNK_LEN));
         let (one, other) = split_mut(encrypted, half.saturating_mul(ENCRYPTED_CHUNK_LEN));
         let second = first.saturating_add(half as u64);
-        let (one, other) = workers::join(
-            workers,
-            || encrypt_into(encryptor, first, plain_one, one, Some(workers)),
-            || encrypt_into(encryptor, second, plain_other, other, Some(workers)),
+        let (one, other) = shares.0.join(
+            || encrypt_shared(encryptor, first, plain_one, one, Some(shares.0)),
+            || encrypt_shared(encryptor, second, plain_other, other, Some(shares.1)),
         );
         return one.and(other);
     }
@@ -55,16 +62,26 @@ pub(crate) fn decrypt_into(
     plaintext: &mut [u8],
     workers: Option<&dyn Workers>,
 ) -> Decrypted {
-    if let Some((workers, half)) = halves(workers, encrypted.len()) {
+    let share = Share::of(workers, encrypted.len());
+    decrypt_shared(decryptor, first, encrypted, plaintext, share)
+}
+
+fn decrypt_shared(
+    decryptor: &ChunkDecryptor,
+    first: u64,
+    encrypted: &[u8],
+    plaintext: &mut [u8],
+    share: Option<Share<'_>>,
+) -> Decrypted {
+    if let Some((shares, half)) = halves(share, encrypted.len()) {
         let (encrypted_one, encrypted_other) =
             split(encrypted, half.saturating_mul(ENCRYPTED_CHUNK_LEN));
         let (one, other) = split_mut(plaintext, half.saturating_mul(CHUNK_LEN));
         let one_len = one.len();
         let second = first.saturating_add(half as u64);
-        let (done, beyond) = workers::join(
-            workers,
-            || decrypt_into(decryptor, first, encrypted_one, one, Some(workers)),
-            || decrypt_into(decryptor, second, encrypted_other, other, Some(workers)),
+        let (done, beyond) = shares.0.join(
+            || decrypt_shared(decryptor, first, encrypted_one, one, Some(shares.0)),
+            || decrypt_shared(decryptor, second, encrypted_other, other, Some(shares.1)),
         );
         if done.failure.is_some() {
             // SPEC B-RELEASE: in order, whoever was faster.
@@ -88,13 +105,13 @@ pub(crate) fn decrypt_into(
 }
 
 /// Whom to share the work with, and how many of the chunks are the first half.
-pub(super) fn halves(
-    workers: Option<&dyn Workers>,
+pub(super) fn halves<'w>(
+    share: Option<Share<'w>>,
     encrypted_len: usize,
-) -> Option<(&dyn Workers, usize)> {
+) -> Option<((Share<'w>, Share<'w>), usize)> {
     let chunks = encrypted_len.div_ceil(ENCRYPTED_CHUNK_LEN);
-    let half = chunks.div_ceil(2);
-    workers.filter(|_| chunks >= SHARED_FROM).map(|workers| (workers, half))
+    let shares = share.filter(|_| chunks > 1)?.halves()?;
+    Some((shares, chunks.div_ceil(2)))
 }
 
 fn split(slice: &[u8], at: usize) -> (&[u8], &[u8]) {

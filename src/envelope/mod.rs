@@ -83,9 +83,9 @@ impl<K: Keyring> Envelope<K> {
         self
     }
 
-    /// Has `workers` share the work on bodies of 256 KiB and more, in memory and streamed. The
-    /// bytes are the same. In place some bytes are then set aside in allocated memory: 16 for each
-    /// chunk before the places where the body is split.
+    /// Has `workers` share the work on bodies of [`Workers::least_len`] and more, in memory and
+    /// streamed. The bytes are the same. In place some bytes are then set aside in allocated
+    /// memory: 16 for each chunk before the places where the body is split.
     ///
     /// With feature `parallel`, `in_parallel` does so with the threads of rayon.
     #[must_use]

@@ -1,7 +1,7 @@
 //! Plaintext to a writer, as a message.
 
 use super::error::{Latch, is_transient, uninterrupted};
-use super::{CHUNKS, batch};
+use super::{CHUNKS, alone, batch};
 use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
@@ -52,6 +52,8 @@ pub struct EncryptWriter<W> {
     workers: Option<Arc<dyn Workers>>,
     /// How many bytes several threads share.
     batch: usize,
+    /// How many are to go through before it is worth sharing the next.
+    alone: u64,
     /// Plaintext that waits for a full batch, where several threads share the work.
     gathered: PlainBuffer,
     /// What goes to the sink, and what comes behind it.
@@ -116,6 +118,7 @@ impl<W: Write> EncryptWriter<W> {
         EncryptWriter {
             sink,
             stream,
+            alone: alone(workers.as_deref()),
             workers,
             batch,
             gathered,
@@ -193,7 +196,11 @@ impl<W: Write> EncryptWriter<W> {
 
     /// Takes from `plaintext`, at least a byte.
     fn take(&mut self, plaintext: &[u8]) -> io::Result<usize> {
-        let Some(workers) = self.workers.clone() else { return self.encrypt(plaintext) };
+        let Some(workers) = self.workers.clone().filter(|_| self.alone == 0) else {
+            let taken = self.encrypt(plaintext)?;
+            self.alone = self.alone.saturating_sub(taken as u64);
+            return Ok(taken);
+        };
         if self.gathered.is_empty() && plaintext.len() >= self.batch {
             let plaintext = plaintext.get(..self.batch).unwrap_or_default();
             self.encrypt_batch(&*workers, plaintext)?;

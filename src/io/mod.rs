@@ -28,10 +28,16 @@ use crate::workers::Workers;
 const CHUNKS: usize = 4;
 
 /// Chunks of a buffer for each thread that shares the work.
-const CHUNKS_PER_THREAD: usize = 16;
+const CHUNKS_PER_THREAD: usize = 32;
 
 /// The most that a buffer holds, 4 MiB, however many threads there are.
 const MAX_CHUNKS: usize = 256;
+
+/// How many bytes of a stream go through on one thread before several share the rest: buffers for
+/// all of them are worth it for long messages only.
+fn alone(workers: Option<&dyn Workers>) -> u64 {
+    workers.map_or(0, |workers| (workers.least_len() as u64).saturating_mul(4))
+}
 
 /// How many chunks are turned at a time.
 fn batch(workers: Option<&dyn Workers>) -> usize {

@@ -1,7 +1,7 @@
 //! From a reader through the chunks: what both readers are made of.
 
-use super::batch;
 use super::error::{Latch, uninterrupted};
+use super::{alone, batch};
 use crate::plain_buffer::PlainBuffer;
 use crate::stream::{ChunkStream, Direction};
 use crate::workers::Workers;
@@ -10,9 +10,6 @@ use std::io::{self, Read};
 
 /// The first buffer, so that a short message does not cost a long one.
 const FIRST_LEN: usize = 4096;
-
-/// How many chunks are worth sharing among threads: 256 KiB.
-const SHARED_CHUNKS: usize = 16;
 
 /// The shortest buffer for what is given out.
 const MIN_OUTPUT_LEN: usize = 512;
@@ -87,6 +84,8 @@ pub(super) struct Pump<R, D> {
     output: Buffer,
     /// How much is read at a time: more once the source has shown that it has more.
     target: usize,
+    /// How many bytes are to go through before it is worth sharing the next.
+    alone: u64,
     /// The source has nothing more.
     at_end: bool,
     /// What the source failed with while others worked: told when it would be asked again.
@@ -100,6 +99,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
         let mut input = Buffer::default();
         input.refill(ahead.len(), ahead);
         let (ahead, output, target) = (Buffer::default(), Buffer::default(), FIRST_LEN);
+        let alone = alone(stream.workers().map(Arc::as_ref));
         Pump {
             source,
             stream,
@@ -107,6 +107,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
             ahead,
             output,
             target,
+            alone,
             at_end: false,
             pending: None,
             latch: Latch::default(),
@@ -124,7 +125,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
             return if self.output.is_empty() { self.latch.check().map(|()| 0) } else { Ok(0) };
         }
         // Whole chunks need no stop on the way.
-        if self.output.is_empty() && out.len() >= D::OUT && self.stream.workers().is_none() {
+        if self.output.is_empty() && out.len() >= D::OUT && self.workers().is_none() {
             return self.latched(|pump| pump.turn(out));
         }
         let ready = self.fill()?;
@@ -174,6 +175,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
             let ready = self.input.ready::<D>(self.at_end);
             let progress = self.stream.update(ready, out)?;
             self.input.consume(progress.consumed);
+            self.alone = self.alone.saturating_sub(progress.produced as u64);
             if progress.produced > 0 {
                 return Ok(progress.produced);
             }
@@ -189,7 +191,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
         self.gather()?;
         let filled = self.input.filled().len();
         let tags = filled.div_ceil(D::IN).saturating_mul(D::IN.abs_diff(D::OUT));
-        let workers = self.stream.workers().cloned();
+        let workers = self.workers().cloned();
         // One thread takes chunk after chunk, while it is in the cache.
         let most = if workers.is_some() { usize::MAX } else { D::OUT };
         let mut output = core::mem::take(&mut self.output);
@@ -209,7 +211,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
     /// Reads until there is a chunk, or what several threads share; less at the end, or if the
     /// source has nothing more for now.
     fn gather(&mut self) -> io::Result<()> {
-        let wanted = if self.stream.workers().is_some() { self.shared_len() } else { 1 };
+        let wanted = if self.workers().is_some() { self.shared_len() } else { 1 };
         while self.ready().len() < wanted && !self.at_end {
             if let Err(error) = self.refill() {
                 if self.ready().is_empty() {
@@ -260,6 +262,11 @@ impl<R: Read, D: Direction> Pump<R, D> {
         Ok(progress.produced)
     }
 
+    /// Who shares the work, once that is worth it.
+    fn workers(&self) -> Option<&Arc<dyn Workers>> {
+        self.stream.workers().filter(|_| self.alone == 0)
+    }
+
     /// What the stream can turn now.
     fn ready(&self) -> &[u8] {
         self.input.ready::<D>(self.at_end)
@@ -267,6 +274,9 @@ impl<R: Read, D: Direction> Pump<R, D> {
 
     /// Reads once.
     fn refill(&mut self) -> io::Result<()> {
+        if self.input.filled().len() >= self.target {
+            self.target = self.target.saturating_mul(4).min(self.batch_len());
+        }
         if self.input.bytes.len() < self.target {
             let mut larger = Buffer::default();
             larger.refill(self.target, self.input.filled());
@@ -294,12 +304,13 @@ impl<R: Read, D: Direction> Pump<R, D> {
 
     /// What is worth sharing among threads. A full buffer holds as much.
     fn shared_len(&self) -> usize {
-        SHARED_CHUNKS.saturating_mul(D::IN).min(self.batch_len())
+        let least = self.workers().map_or(0, |workers| workers.least_len());
+        least.div_ceil(D::IN).max(1).saturating_mul(D::IN).min(self.batch_len())
     }
 
     /// A full buffer: it ends where a chunk does.
     fn batch_len(&self) -> usize {
-        batch_len::<D>(self.stream.workers().map(Arc::as_ref))
+        batch_len::<D>(self.workers().map(Arc::as_ref))
     }
 }
 
