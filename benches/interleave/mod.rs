@@ -50,10 +50,15 @@ impl Rounds {
 /// At its turn a lane runs twice, and the second run counts: the first brings its buffers back
 /// to the cache that the other lanes have filled with theirs.
 pub fn interleave(lanes: &mut [Lane<'_>], budget: Duration) -> Rounds {
+    at_least(MIN_ROUNDS, lanes, budget)
+}
+
+/// The same for fewer rounds, of operations that take seconds.
+pub fn at_least(fewest: usize, lanes: &mut [Lane<'_>], budget: Duration) -> Rounds {
     let mut rounds = vec![Vec::new(); lanes.len()];
     let start = Instant::now();
     for round in 0.. {
-        if round >= MIN_ROUNDS && start.elapsed() > budget {
+        if round >= fewest && start.elapsed() > budget {
             break;
         }
         for turn in 0..lanes.len() {
