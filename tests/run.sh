@@ -53,7 +53,7 @@ end
 begin 'cargo test: providers, asynchronous streams, observers of the facades'
 cargo test --locked --quiet --all-features --lib --test observe_features --test async_streams \
     --test providers --test wycheproof_chunked --test stream_vectors --test streams \
-    --test random_access --test residue --test allocations --test golden
+    --test random_access --test allocations --test golden
 end
 
 begin 'cargo test: documentation'
