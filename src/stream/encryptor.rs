@@ -22,7 +22,7 @@ use core::fmt;
 /// before that is refused by every reader as truncated.
 ///
 /// ```
-/// # fn main() -> Result<(), envelock::Error> {
+/// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
 /// use envelock::{Aad, Envelope, MemoryKeyring};
 ///
 /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
@@ -45,6 +45,7 @@ use core::fmt;
 /// assert_eq!(envelope.decrypt(&message, Aad::none())?, b"four score and seven");
 /// # Ok(())
 /// # }
+/// # #[cfg(not(feature = "std"))] fn main() {}
 /// ```
 #[must_use = "a message is whole only once `finish` has answered 0"]
 pub struct StreamEncryptor {

@@ -18,7 +18,7 @@ const CHUNK: u64 = CHUNK_LEN as u64;
 /// For object stores with ranged requests:
 ///
 /// ```
-/// # fn main() -> Result<(), envelock::Error> {
+/// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
 /// use envelock::{Aad, Envelope, MemoryKeyring, MessageStart};
 ///
 /// let envelope = Envelope::new(MemoryKeyring::create("videos")?);
@@ -35,6 +35,7 @@ const CHUNK: u64 = CHUNK_LEN as u64;
 /// assert_eq!(message.decrypt_in_place(&plan, &mut bytes)?, [7; 10]);
 /// # Ok(())
 /// # }
+/// # #[cfg(not(feature = "std"))] fn main() {}
 /// ```
 ///
 /// # How long is it?

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 /// Takes memory for what came, never for what a header declares.
 ///
 /// ```
-/// # fn main() -> Result<(), envelock::Error> {
+/// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
 /// use envelock::{Aad, Envelope, MemoryKeyring, MessageStart};
 ///
 /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
@@ -27,6 +27,7 @@ use alloc::vec::Vec;
 /// assert_eq!(stream.finish(&mut plaintext)?, 0); // now it is known that nothing is missing
 /// # Ok(())
 /// # }
+/// # #[cfg(not(feature = "std"))] fn main() {}
 /// ```
 #[derive(Clone, Debug)]
 pub struct MessageStart {
