@@ -46,13 +46,10 @@ impl Workers for RayonWorkers {
     fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
         if rayon::current_thread_index().is_some() {
             rayon::join(one, other);
-            return;
+        } else {
+            // From outside of the pool this thread takes its part too, and one is woken less.
+            self.overlap(one, other);
         }
-        // From outside of the pool this thread takes its part too, and one is woken less.
-        rayon::in_place_scope(|scope| {
-            scope.spawn(|_| other());
-            one();
-        });
     }
 
     fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {

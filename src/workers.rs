@@ -57,26 +57,17 @@ impl<'w> Share<'w> {
     /// Runs both by the workers, and returns what both returned.
     pub(crate) fn join<A: Send, B: Send>(
         self,
-        one: impl FnMut() -> A + Send,
-        other: impl FnMut() -> B + Send,
+        mut one: impl FnMut() -> A + Send,
+        mut other: impl FnMut() -> B + Send,
     ) -> (A, B) {
-        join(self.workers, one, other)
+        let (mut a, mut b) = (None, None);
+        let mut run_one = || {
+            let _ = a.get_or_insert_with(&mut one);
+        };
+        let mut run_other = || {
+            let _ = b.get_or_insert_with(&mut other);
+        };
+        self.workers.join(&mut run_one, &mut run_other);
+        (a.unwrap_or_else(one), b.unwrap_or_else(other))
     }
-}
-
-/// Runs both closures by `workers`, and returns what both returned.
-fn join<A: Send, B: Send>(
-    workers: &dyn Workers,
-    mut one: impl FnMut() -> A + Send,
-    mut other: impl FnMut() -> B + Send,
-) -> (A, B) {
-    let (mut a, mut b) = (None, None);
-    let mut run_one = || {
-        let _ = a.get_or_insert_with(&mut one);
-    };
-    let mut run_other = || {
-        let _ = b.get_or_insert_with(&mut other);
-    };
-    workers.join(&mut run_one, &mut run_other);
-    (a.unwrap_or_else(one), b.unwrap_or_else(other))
 }

@@ -6,7 +6,7 @@
 
 use super::cipher::{ChunkDecryptor, ChunkEncryptor};
 use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
-use super::run::halves;
+use super::run::{halves, split_mut};
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
 use crate::workers::{Share, Workers};
@@ -43,7 +43,7 @@ fn encrypt_chunks(
         let start = half.saturating_mul(CHUNK_LEN);
         let overwritten = half.saturating_mul(TAG_LEN).saturating_add(aside.len());
         let other_aside = gather(aside, region, start..start.saturating_add(overwritten));
-        let (one, other) = split(region, half.saturating_mul(ENCRYPTED_CHUNK_LEN));
+        let (one, other) = split_mut(region, half.saturating_mul(ENCRYPTED_CHUNK_LEN));
         let second = first.saturating_add(half as u64);
         let (one, other) = shares.0.join(
             || encrypt_chunks(encryptor, first, aside, one, Some(shares.0)),
@@ -115,7 +115,7 @@ fn decrypt_chunks(
         let border = half.saturating_mul(CHUNK_LEN);
         let overwritten = half.saturating_mul(TAG_LEN).saturating_add(skip);
         let one_aside = gather(&[], region, border..border.saturating_add(overwritten));
-        let (one, other) = split(region, border);
+        let (one, other) = split_mut(region, border);
         let second = first.saturating_add(half as u64);
         let (one, other) = shares.0.join(
             || decrypt_chunks(decryptor, first, one, skip, &one_aside, Some(shares.0)),
@@ -154,9 +154,4 @@ fn gather(one: &[u8], other: &[u8], range: Range<usize>) -> PlainBuffer {
 
 fn part(bytes: &mut [u8], range: Range<usize>) -> &mut [u8] {
     bytes.get_mut(range).unwrap_or_default()
-}
-
-fn split(bytes: &mut [u8], at: usize) -> (&mut [u8], &mut [u8]) {
-    let at = at.min(bytes.len());
-    bytes.split_at_mut(at)
 }

@@ -118,7 +118,7 @@ fn split(slice: &[u8], at: usize) -> (&[u8], &[u8]) {
     slice.split_at_checked(at).unwrap_or((slice, &[]))
 }
 
-fn split_mut(slice: &mut [u8], at: usize) -> (&mut [u8], &mut [u8]) {
+pub(super) fn split_mut(slice: &mut [u8], at: usize) -> (&mut [u8], &mut [u8]) {
     let at = at.min(slice.len());
     slice.split_at_mut(at)
 }
