@@ -8,14 +8,18 @@
 //! ```
 #![cfg(feature = "std")]
 
+#[path = "common/threads.rs"]
+mod threads;
+
 use envelock::danger::{self, layout};
 use envelock::rand_core::{Rng, SeedableRng};
-use envelock::{Aad, Envelope, Error, MemoryKeyring, ReadAt, Suite, Workers};
+use envelock::{Aad, Envelope, Error, MemoryKeyring, ReadAt, Suite};
 use rand_chacha::ChaCha20Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
+use threads::Threads;
 
 const AAD: Aad<'static> = Aad::new(b"long");
 
@@ -71,30 +75,6 @@ impl Heap {
         let resident = status.lines().find(|line| line.starts_with("VmHWM"));
         println!("{what}: at most {} KiB of heap; {}", peak >> 10, resident.unwrap_or("VmHWM: ?"));
         assert!(peak <= HEAP_LIMIT, "{what}: {peak} bytes of heap");
-    }
-}
-
-/// Two threads.
-struct Threads;
-
-impl Workers for Threads {
-    // Whatever is short is shared too: it is what is judged here.
-    fn least_len(&self) -> usize {
-        1
-    }
-
-    fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
-        std::thread::scope(|scope| {
-            scope.spawn(one);
-            other();
-        });
-    }
-
-    fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
-        std::thread::scope(|scope| {
-            scope.spawn(elsewhere);
-            here();
-        });
     }
 }
 
@@ -162,7 +142,7 @@ fn a_quarter_of_a_gibibyte_goes_through_in_little_memory() {
 
 #[test]
 fn shared_by_threads_it_does_too() {
-    let envelope = envelope().with_workers(Arc::new(Threads));
+    let envelope = envelope().with_workers(Arc::new(Threads(2)));
     through_a_pipe(&envelope, (256 << 20) + 1, "256 MiB on two threads");
 }
 
@@ -170,7 +150,7 @@ fn shared_by_threads_it_does_too() {
 #[ignore = "4 GiB and a byte: see the head of this file"]
 fn four_gibibytes_and_a_byte_go_through() {
     through_a_pipe(&envelope(), (4 << 30) + 1, "4 GiB");
-    let envelope = envelope().with_workers(Arc::new(Threads));
+    let envelope = envelope().with_workers(Arc::new(Threads(2)));
     through_a_pipe(&envelope, (4 << 30) + 1, "4 GiB on two threads");
 }
 

@@ -6,9 +6,11 @@
 #[allow(dead_code)]
 #[path = "golden/manifest.rs"]
 mod manifest;
+#[path = "common/threads.rs"]
+mod threads;
 
 use envelock::rand_core::{Rng, SeedableRng};
-use envelock::{Aad, Envelope, KeyVersion, MasterKey, MemoryKeyring, Workers};
+use envelock::{Aad, Envelope, KeyVersion, MasterKey, MemoryKeyring};
 use manifest::Entry;
 use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha256};
@@ -16,6 +18,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
+use threads::Threads;
 
 const LENGTH: usize = 64 << 20;
 
@@ -25,30 +28,6 @@ const PIECES: [usize; 6] = [1, 7, 16_383, 16_401, 100_003, (1 << 20) + 1];
 fn directory(name: &str) -> PathBuf {
     let root = std::env::var_os("ENVELOCK_PYTHON_DIR").expect("tests/python.sh runs this test");
     PathBuf::from(root).join(name)
-}
-
-/// Two threads.
-struct Threads;
-
-impl Workers for Threads {
-    // Whatever is short is shared too: it is what is judged here.
-    fn least_len(&self) -> usize {
-        1
-    }
-
-    fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
-        std::thread::scope(|scope| {
-            scope.spawn(one);
-            other();
-        });
-    }
-
-    fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
-        std::thread::scope(|scope| {
-            scope.spawn(elsewhere);
-            here();
-        });
-    }
 }
 
 #[test]
@@ -100,7 +79,7 @@ fn a_stream_made_in_python_opens() {
     let (_, keyring) = entry.keyrings().pop_first().unwrap();
 
     let serial = Envelope::new(&keyring);
-    let shared = Envelope::new(&keyring).with_workers(Arc::new(Threads));
+    let shared = Envelope::new(&keyring).with_workers(Arc::new(Threads(2)));
     let mut whole = Vec::new();
     for envelope in [&serial, &shared] {
         whole = read(envelope.decrypt_reader(file(), aad).unwrap());

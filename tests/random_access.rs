@@ -10,7 +10,7 @@ use envelock::rand_core::Rng;
 use envelock::{Aad, Envelope, Error, MemoryKeyring, RangeReader, ReadAt, SeekSource};
 use readers::sources::Counting;
 use readers::table::assert_clean;
-use readers::{CHUNK, PREFIX, SEALED, below, plaintext, pools, rng};
+use readers::{CHUNK, PREFIX, SEALED, below, plaintext, pools, rng, shared};
 use std::io::{self, BufRead, Cursor, Read, Seek, SeekFrom};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -275,11 +275,7 @@ fn random_reads_are_the_models_and_touch_their_chunks_alone() {
     let keyring = keyring();
     let mut steps = 0;
     for (pool, workers) in pools() {
-        let envelope = Envelope::new(&keyring);
-        let envelope = match workers {
-            Some(workers) => envelope.with_workers(workers),
-            None => envelope,
-        };
+        let envelope = shared(&keyring, workers);
         for len in [0, 1, 200, CHUNK - 1, CHUNK, 2 * CHUNK + 1, 20 * CHUNK, 37 * CHUNK + 777] {
             let (bytes, text, header_len) = message(&envelope, len);
             let chunks_at = header_len + PREFIX;

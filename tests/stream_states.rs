@@ -13,7 +13,7 @@ use proptest::test_runner::RngSeed;
 use readers::sources::{Scripted, Step};
 use readers::subject::Subject;
 use readers::table::{BROAD, FINE};
-use readers::{CHUNK, PREFIX, SEALED, plaintext, pools, rng};
+use readers::{CHUNK, PREFIX, SEALED, plaintext, pools, rng, shared};
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 
 const AAD: Aad<'static> = Aad::new(b"row 31");
@@ -154,11 +154,7 @@ proptest! {
         let keyring = keyring();
         let plaintext = plaintext(31, len);
         for (pool, workers) in pools() {
-            let envelope = Envelope::new(&keyring);
-            let envelope = match workers {
-                Some(workers) => envelope.with_workers(workers),
-                None => envelope,
-            };
+            let envelope = shared(&keyring, workers);
             let message = one_shot(&envelope, &plaintext);
 
             let mut random = rng(31);
@@ -206,11 +202,7 @@ fn a_broken_sink_is_never_forgotten() {
     let plaintext = plaintext(32, 34 * CHUNK + 5);
     let mut broken = 0;
     for (pool, workers) in pools() {
-        let envelope = Envelope::new(&keyring);
-        let envelope = match workers {
-            Some(workers) => envelope.with_workers(workers),
-            None => envelope,
-        };
+        let envelope = shared(&keyring, workers);
         for (call, piece) in (0..40).flat_map(|call| [(call, 17_000), (call, 300_000)]) {
             let sink = Scripted::sink(breaking(call, piece));
             let mut writer = envelope.encrypt_writer(sink, AAD).unwrap();
@@ -279,11 +271,7 @@ fn a_broken_source_is_never_forgotten() {
     let plaintext = plaintext(32, 34 * CHUNK + 5);
     let (mut broken, mut sound) = (0, 0);
     for (pool, workers) in pools() {
-        let envelope = Envelope::new(&keyring);
-        let envelope = match workers {
-            Some(workers) => envelope.with_workers(workers),
-            None => envelope,
-        };
+        let envelope = shared(&keyring, workers);
         let message = one_shot(&envelope, &plaintext);
         for (call, piece, out) in (0..40).flat_map(|call| {
             [(call, 17_000, 5000), (call, 17_000, 70_000), (call, 300_000, 1 << 20)]
@@ -333,11 +321,7 @@ fn an_empty_read_does_not_fail_before_a_full_one() {
     let keyring = keyring();
     let plaintext = plaintext(33, 40 * CHUNK);
     for (pool, workers) in pools() {
-        let envelope = Envelope::new(&keyring);
-        let envelope = match workers {
-            Some(workers) => envelope.with_workers(workers),
-            None => envelope,
-        };
+        let envelope = shared(&keyring, workers);
         let message = one_shot(&envelope, &plaintext);
         for call in 1..12 {
             let source = Scripted::source(&message, breaking(call, usize::MAX));
@@ -486,11 +470,7 @@ fn a_writer_that_is_dropped_leaves_a_truncated_message() {
     let mut dropped = 0;
     for (pool, workers) in pools() {
         let serial = Envelope::new(&keyring);
-        let envelope = Envelope::new(&keyring);
-        let envelope = match workers {
-            Some(workers) => envelope.with_workers(workers),
-            None => envelope,
-        };
+        let envelope = shared(&keyring, workers);
         let header_len = envelope.header_len().unwrap();
         for (len, flush) in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 20 * CHUNK]
             .into_iter()
@@ -539,11 +519,7 @@ fn a_flush_hands_on_every_whole_chunk() {
     let keyring = keyring();
     let text = plaintext(35, 80 * CHUNK);
     for (pool, workers) in pools() {
-        let envelope = Envelope::new(&keyring);
-        let envelope = match workers {
-            Some(workers) => envelope.with_workers(workers),
-            None => envelope,
-        };
+        let envelope = shared(&keyring, workers);
         let start = envelope.header_len().unwrap() + PREFIX;
         for first in [0, 1, 10, CHUNK - 1] {
             for chunks in [1, 7, 8, 9, 10, 17, 33, 70] {
@@ -563,11 +539,7 @@ fn a_flush_hands_on_every_whole_chunk() {
 fn nothing_can_be_written_behind_the_end() {
     let keyring = keyring();
     for (pool, workers) in pools() {
-        let envelope = Envelope::new(&keyring);
-        let envelope = match workers {
-            Some(workers) => envelope.with_workers(workers),
-            None => envelope,
-        };
+        let envelope = shared(&keyring, workers);
         for len in [0, 5, CHUNK, 40 * CHUNK] {
             let text = plaintext(36, len);
             let mut writer = envelope.encrypt_writer(Vec::new(), AAD).unwrap();

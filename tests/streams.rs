@@ -9,7 +9,7 @@ use envelock::{Aad, Envelope, MemoryKeyring, Suite};
 use readers::expect::Whole;
 use readers::subject::Subject;
 use readers::table::BROAD;
-use readers::{CHUNK, PREFIX, plaintext, pools, rng};
+use readers::{CHUNK, PREFIX, plaintext, pools, rng, shared};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -24,11 +24,7 @@ fn every_writer_makes_the_bytes_of_the_one_shot_call() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     for (pool, workers) in pools() {
         for suite in Suite::ALL {
-            let envelope = Envelope::new(&keyring).with_suite(suite);
-            let envelope = match workers.clone() {
-                Some(workers) => envelope.with_workers(workers),
-                None => envelope,
-            };
+            let envelope = shared(&keyring, workers.clone()).with_suite(suite);
             for len in LENGTHS {
                 let text = plaintext(len as u64, len);
                 let message = envelope.with_rng(&mut rng(1)).encrypt(&text, Aad::new(AAD)).unwrap();
@@ -78,11 +74,7 @@ fn every_reader_reads_the_plaintext_whoever_works() {
     for (_, workers) in pools() {
         // The room of the header goes beyond what is read at first.
         for reserved in [0, 9000] {
-            let envelope = Envelope::new(&keyring).with_reserved(reserved);
-            let envelope = match workers.clone() {
-                Some(workers) => envelope.with_workers(workers),
-                None => envelope,
-            };
+            let envelope = shared(&keyring, workers.clone()).with_reserved(reserved);
             for len in LENGTHS {
                 let text = plaintext(len as u64, len);
                 let message = envelope.encrypt(&text, Aad::new(AAD)).unwrap();

@@ -8,9 +8,12 @@ pub mod expect;
 pub mod sources;
 pub mod subject;
 pub mod table;
+#[path = "../common/threads.rs"]
+mod threads;
 
-use envelock::{Workers, rand_core::Rng};
+use envelock::{Envelope, Keyring, Workers, rand_core::Rng};
 use std::sync::Arc;
+use threads::Threads;
 
 /// Plaintext bytes of a full chunk, by the specification.
 pub const CHUNK: usize = 16_384;
@@ -21,37 +24,8 @@ pub const PREFIX: usize = 56;
 /// What output buffers hold before a call.
 pub const FILLING: u8 = 0xA5;
 
-/// Threads of one scope each, as the smallest pool there is.
-pub struct Threads;
-
-impl Workers for Threads {
-    // Whatever is short is shared too: it is what is judged here.
-    fn least_len(&self) -> usize {
-        1
-    }
-
-    fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
-        std::thread::scope(|scope| {
-            scope.spawn(one);
-            other();
-        });
-    }
-
-    fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
-        std::thread::scope(|scope| {
-            scope.spawn(elsewhere);
-            here();
-        });
-    }
-
-    /// Batches of 16 chunks: the smallest that are shared.
-    fn threads(&self) -> usize {
-        1
-    }
-}
-
-/// A pool that is asked in vain: whoever calls it has to do the work.
-pub struct Idle;
+/// A pool of so many threads that is asked in vain: whoever calls it has to do the work.
+pub struct Idle(pub usize);
 
 impl Workers for Idle {
     // Whatever is short is shared too: it is what is judged here.
@@ -64,19 +38,31 @@ impl Workers for Idle {
     fn overlap(&self, _: &mut dyn FnMut(), _: &mut (dyn FnMut() + Send)) {}
 
     fn threads(&self) -> usize {
-        1
+        self.0
     }
 }
 
-/// Everybody that may share the work.
+/// Everybody that may share the work. With one thread batches are small, and go beside input and
+/// output also in short messages; with four they are split.
 pub fn pools() -> Vec<(&'static str, Option<Arc<dyn Workers>>)> {
     vec![
         ("serial", None),
-        ("threads", Some(Arc::new(Threads))),
-        ("idle pool", Some(Arc::new(Idle))),
+        ("a thread", Some(Arc::new(Threads(1)))),
+        ("four threads", Some(Arc::new(Threads(4)))),
+        ("idle pool", Some(Arc::new(Idle(1)))),
+        ("idle pool of four", Some(Arc::new(Idle(4)))),
         #[cfg(feature = "parallel")]
         ("rayon", Some(Arc::new(envelock::RayonWorkers))),
     ]
+}
+
+/// An envelope whose work is shared by `workers`, if there are any.
+pub fn shared<K: Keyring>(keyring: K, workers: Option<Arc<dyn Workers>>) -> Envelope<K> {
+    let envelope = Envelope::new(keyring);
+    match workers {
+        Some(workers) => envelope.with_workers(workers),
+        None => envelope,
+    }
 }
 
 /// Plaintext without a zero and without [`FILLING`]: what leaks is told apart from both.
