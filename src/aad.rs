@@ -1,6 +1,6 @@
 //! Associated data: the caller's bytes, authenticated and not stored.
 
-use crate::error::{AadFault, Error};
+use crate::error::Error;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -187,4 +187,26 @@ fn take_part<'a>(bytes: &[u8], rest: &mut &'a [u8]) -> Result<&'a [u8], Error> {
     let (part, after) = rest.split_at_checked(len).ok_or(at)?;
     *rest = after;
     Ok(part)
+}
+
+/// What is wrong with a pair of named associated data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AadFault {
+    /// The name is empty.
+    EmptyName,
+    /// The name is there already.
+    Duplicate,
+    /// The name or the value is 4 GiB or longer, or there are that many pairs.
+    TooLong,
+}
+
+impl fmt::Display for AadFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            AadFault::EmptyName => "the name is empty",
+            AadFault::Duplicate => "the name is there already",
+            AadFault::TooLong => "it is too long",
+        })
+    }
 }

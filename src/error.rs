@@ -3,11 +3,13 @@
 //! What an attacker can read in the bytes anyway is said exactly; what only a key could tell is
 //! one silent variant. No variant holds a secret, so every error can be logged.
 
+use crate::aad::AadFault;
 use crate::format::{HeaderFault, InvalidKeyName, KeyVersion, LooksLike, SlotFault};
 use crate::keyring::{KeyringError, Refusal};
 use crate::keyset::{LabelFault, Operation, VersionState};
 use crate::random::RandomnessUnavailable;
 use crate::time::Timestamp;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
@@ -100,6 +102,18 @@ pub enum Error {
     #[error("keyring has no primary key version")]
     NoPrimary,
 
+    /// The primary version has wrapped as many data keys as is safe, or as many as this process
+    /// may wrap where they are not counted for all: rotate.
+    #[error("key {key} version {version} may wrap no more than {limit} data keys: rotate")]
+    WrapLimit {
+        /// The key name.
+        key: String,
+        /// The version.
+        version: KeyVersion,
+        /// How many it may wrap.
+        limit: u64,
+    },
+
     /// The random generator failed.
     #[error("randomness is unavailable")]
     Randomness(#[source] RandomnessUnavailable),
@@ -179,6 +193,18 @@ pub enum Error {
     /// Key material was refused: all zero, or there already under another version.
     #[error("key material is all zero or there already")]
     KeyMaterial,
+
+    /// Key material from elsewhere was offered to a keyring that takes none.
+    #[error("key material cannot be imported: this keyring makes its own")]
+    ImportRefused,
+
+    /// The changes are made and on record, and the key material of a version that is destroyed on
+    /// record is still where it was held. The next change tries again, one of nothing too.
+    #[error("changes are made, but key material of a destroyed version is still there")]
+    NotDestroyed {
+        /// Why it could not be destroyed.
+        source: Box<Error>,
+    },
 
     /// A keyset has no such version.
     #[error("key {key} has no version {version}")]
@@ -316,6 +342,9 @@ impl Error {
         match error {
             KeyringError::Unavailable { source } => Error::Unavailable { source },
             KeyringError::Randomness(source) => Error::Randomness(source),
+            KeyringError::WrapLimit { key, version, limit } => {
+                Error::WrapLimit { key, version, limit }
+            }
             KeyringError::Slot(fault) => Error::Slot(fault),
             KeyringError::Authentication => Error::Authentication,
             KeyringError::NoPrimary | KeyringError::NotMine | KeyringError::Refused(_) => {
@@ -366,28 +395,6 @@ impl fmt::Display for Part {
         f.write_str(match self {
             Part::Header => "header",
             Part::Body => "body",
-        })
-    }
-}
-
-/// What is wrong with a pair of named associated data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AadFault {
-    /// The name is empty.
-    EmptyName,
-    /// The name is there already.
-    Duplicate,
-    /// The name or the value is 4 GiB or longer, or there are that many pairs.
-    TooLong,
-}
-
-impl fmt::Display for AadFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            AadFault::EmptyName => "the name is empty",
-            AadFault::Duplicate => "the name is there already",
-            AadFault::TooLong => "it is too long",
         })
     }
 }

@@ -58,11 +58,11 @@ pub mod spec {
     pub mod key_file {}
 }
 
-pub use aad::{Aad, AadPairs};
+pub use aad::{Aad, AadFault, AadPairs};
 pub use crypto::provider::Provider;
 pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 pub use envelope::{Envelope, Rewrap, RewrapOptions, WithRng, body_len, inspect, plaintext_len};
-pub use error::{AadFault, Error, Part};
+pub use error::{Error, Part};
 #[cfg(all(feature = "file", unix))]
 pub use files::{FileRewrap, MessageFile, MessageFileError};
 pub use format::{

@@ -23,6 +23,12 @@ impl Counter {
         before.saturating_add(by)
     }
 
+    /// Takes back `by`, which was added before.
+    #[cfg(all(feature = "file", unix))]
+    pub(super) fn take_back(&self, by: u64) {
+        self.count.fetch_sub(by, Relaxed);
+    }
+
     pub(super) fn get(&self) -> u64 {
         self.count.load(Relaxed)
     }
@@ -35,6 +41,13 @@ impl Counter {
         let mut count = self.count.write();
         *count = count.saturating_add(by);
         *count
+    }
+
+    /// Takes back `by`, which was added before.
+    #[cfg(all(feature = "file", unix))]
+    pub(super) fn take_back(&self, by: u64) {
+        let mut count = self.count.write();
+        *count = count.saturating_sub(by);
     }
 
     pub(super) fn get(&self) -> u64 {

@@ -1,7 +1,8 @@
 //! What a keyring answers when it does not wrap or unwrap.
 
-use crate::format::SlotFault;
+use crate::format::{KeyVersion, SlotFault};
 use crate::random::RandomnessUnavailable;
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 
@@ -28,6 +29,16 @@ pub enum KeyringError {
     /// There is no version to wrap with.
     #[error("keyring has no primary key version")]
     NoPrimary,
+    /// The primary has wrapped as many data keys as it may: nothing is wrapped before a rotation.
+    #[error("key {key} version {version} may wrap no more than {limit} data keys: rotate")]
+    WrapLimit {
+        /// The key name.
+        key: String,
+        /// The version.
+        version: KeyVersion,
+        /// How many it may wrap.
+        limit: u64,
+    },
     /// The random generator failed.
     #[error("randomness is unavailable")]
     Randomness(#[source] RandomnessUnavailable),

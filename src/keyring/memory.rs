@@ -1,7 +1,8 @@
 //! Master keys in this process's memory.
 
 use super::lifecycle::Lifecycle;
-use super::software_keys::{Selection, SoftwareKeys};
+use super::master_keys::{MasterKeys, Selection};
+use super::software::SoftwareSource;
 use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
@@ -39,7 +40,7 @@ use rand_core::TryCryptoRng;
 /// # #[cfg(not(feature = "std"))] fn main() {}
 /// ```
 pub struct MemoryKeyring {
-    keys: Arc<RwLock<Arc<SoftwareKeys>>>,
+    keys: Arc<RwLock<Arc<MasterKeys>>>,
     selection: Selection,
 }
 
@@ -101,7 +102,7 @@ impl MemoryKeyring {
         R: TryCryptoRng + ?Sized,
     {
         let Change::CreateKey { key: name, .. } = change else { return Err(Error::NoPrimary) };
-        let keys = Arc::new(RwLock::new(Arc::new(SoftwareKeys::default())));
+        let keys = Arc::new(RwLock::new(Arc::new(MasterKeys::new(Arc::new(SoftwareSource)))));
         let keyring = MemoryKeyring { keys, selection: Selection::of(name) };
         keyring.change_with_rng(&[change], &Terms::at(now), rng)?;
         Ok(keyring)
@@ -251,14 +252,16 @@ impl Lifecycle for MemoryKeyring {
         loop {
             let before = self.keys.read().clone();
             // Made outside of the lock: the generator may block.
-            let (mut after, changed, _) = before.with_changes(changes, terms, rng)?;
+            let (mut after, changed, new) = before.with_changes(changes, terms, rng)?;
             let mut keys = self.keys.write();
             if keys.keysets.revision() == before.keysets.revision() {
                 after.keep_usage_of_destroyed(&before);
                 *keys = Arc::new(after);
                 return Ok(changed);
             }
+            drop(keys);
             // Another change came first: once more, on top of it.
+            before.discard(&new);
         }
     }
 }

@@ -8,15 +8,16 @@ mod error;
 mod fallback;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
+mod held;
 #[cfg(all(test, envelock_shuttle))]
 #[path = "../../tests/interleavings/models.rs"]
 mod interleavings;
 mod lifecycle;
+mod master_keys;
 mod members;
 mod memory;
 mod multi;
 mod software;
-mod software_keys;
 
 #[cfg(feature = "std")]
 pub use caching::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};

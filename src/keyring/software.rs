@@ -1,13 +1,16 @@
 //! Wrap algorithm 1: XAES-256-GCM under a master key that this process holds.
 
 use super::counter::Counter;
+use super::held::{HeldKey, KeySource, Made};
 use super::{KeyringError, WrapContext};
 use crate::crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 use crate::crypto::{CryptoError, kdf, xaes};
-use crate::format::{MasterKeyId, Slot, SlotLabel, SlotWriter};
-use crate::keyset::Usage;
-use crate::random::KeyringRng;
+use crate::error::Error;
+use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter, WrapAlgorithm};
+use crate::keyset::{Material, NewMaterial, Origin, Usage};
+use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 
 const ID_LABEL: &[u8] = b"envelock master key id v1";
 
@@ -41,24 +44,40 @@ impl SoftwareKey {
         let (wraps, bytes) = (Counter::default(), Counter::default());
         Some(SoftwareKey { cipher, id: MasterKeyId(id), wraps, bytes })
     }
+}
 
-    /// How much was protected under it since it was set up.
-    pub(super) fn usage(&self) -> Usage {
-        Usage { wraps: self.wraps.get(), bytes: self.bytes.get() }
-    }
-
-    pub(super) fn id(&self) -> MasterKeyId {
+impl HeldKey for SoftwareKey {
+    fn id(&self) -> MasterKeyId {
         self.id
     }
 
-    /// Counts a wrap that is about to be made; one that then fails counts too.
-    pub(super) fn count(&self, context: &WrapContext<'_>) {
+    #[cfg(all(feature = "file", unix))]
+    fn algorithm(&self) -> WrapAlgorithm {
+        WrapAlgorithm::XAES_256_GCM
+    }
+
+    #[cfg(all(feature = "file", unix))]
+    fn wrap_limit(&self) -> Option<u64> {
+        None
+    }
+
+    fn usage(&self) -> Usage {
+        Usage { wraps: self.wraps.get(), bytes: self.bytes.get() }
+    }
+
+    fn count(&self, context: &WrapContext<'_>) {
         self.wraps.add(1);
         self.bytes.add(context.plaintext_len().unwrap_or(0));
     }
 
-    /// Wraps `data_key` under `label` and pushes the slot (SPEC W-XAES). The caller counts.
-    pub(super) fn wrap(
+    #[cfg(all(feature = "file", unix))]
+    fn uncount(&self, context: &WrapContext<'_>) {
+        self.wraps.take_back(1);
+        self.bytes.take_back(context.plaintext_len().unwrap_or(0));
+    }
+
+    /// SPEC W-XAES
+    fn wrap(
         &self,
         data_key: &DataKey,
         label: &SlotLabel<'_>,
@@ -74,8 +93,7 @@ impl SoftwareKey {
         slots.push(label, wrapped)
     }
 
-    /// Unwraps `slot`, whose label is this key's, into `data_key`.
-    pub(super) fn unwrap(
+    fn unwrap(
         &self,
         slot: &Slot<'_>,
         context: &WrapContext<'_>,
@@ -83,6 +101,31 @@ impl SoftwareKey {
     ) -> Result<(), KeyringError> {
         let decrypted = decrypt(&self.cipher, slot, context, data_key);
         decrypted.map_err(|_| KeyringError::Authentication)
+    }
+}
+
+/// Makes software keys, or takes them from elsewhere; gives all of them out to be stored.
+pub(crate) struct SoftwareSource;
+
+impl KeySource for SoftwareSource {
+    fn make(
+        &self,
+        _: KeyName<'_>,
+        _: KeyVersion,
+        source: Material<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Made, Error> {
+        let (key, origin) = match source {
+            Material::Fresh => {
+                let key = MasterKey::generate(rng).map_err(|_| RandomnessUnavailable)?;
+                (key, Origin::Generated)
+            }
+            Material::Imported(key) => (MasterKey::from_bytes(key.expose()), Origin::Imported),
+        };
+        let software = SoftwareKey::new(&key).ok_or(Error::KeyMaterial)?;
+        let algorithm = WrapAlgorithm::XAES_256_GCM;
+        let material = NewMaterial { master_key_id: software.id(), algorithm, origin };
+        Ok(Made { key: Arc::new(software), material, stored: Some(key) })
     }
 }
 

@@ -54,7 +54,9 @@ impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
     /// Tells of a failure that concerns no one slot.
     fn failed(&self, error: &KeyringError) {
         match error {
-            KeyringError::Unavailable { .. } | KeyringError::Randomness(_) => {
+            KeyringError::Unavailable { .. }
+            | KeyringError::Randomness(_)
+            | KeyringError::WrapLimit { .. } => {
                 self.tell(Event::Unavailable { error });
             }
             KeyringError::NoPrimary => self.tell(Event::NoPrimary),

@@ -89,7 +89,8 @@ pub enum Event<'a> {
         /// The slot's label; not proven.
         label: SlotLabel<'a>,
     },
-    /// The backend, or the random generator, did not answer.
+    /// The backend, or the random generator, did not answer; or the primary has come to the end of
+    /// its [wrap limit](KeyringError::WrapLimit).
     Unavailable {
         /// The answer, with what the backend said as its source.
         error: &'a KeyringError,

@@ -4,7 +4,7 @@ use super::error::KeyFileError;
 use super::keyring::FileKeyring;
 use super::state::State;
 use crate::format::SlotLabel;
-use crate::keyring::software::SoftwareKey;
+use crate::keyring::held::HeldKey;
 use crate::keyring::{KeyringError, Refusal, WrapContext};
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -63,14 +63,14 @@ impl FileKeyring {
     pub(super) fn counted(
         &self,
         context: &WrapContext<'_>,
-        pick: impl Fn(&State) -> Result<Arc<SoftwareKey>, KeyringError>,
+        pick: impl Fn(&State) -> Result<Arc<dyn HeldKey>, KeyringError>,
         mut wrap: impl FnMut(&State) -> Result<(), KeyringError>,
     ) -> Result<(), KeyringError> {
         for _ in 0..WRAP_ATTEMPTS {
             let key = pick(&self.shared.state())?;
             key.count(context);
             // May load the file anew.
-            self.shared.account(&key)?;
+            self.shared.account(&*key)?;
             // Held until the slot is written, so that no change of this process's comes between.
             let state = self.shared.state();
             if pick(&state)?.id() == key.id() {

@@ -11,7 +11,8 @@ use crate::OsRandom;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
-use crate::keyring::software_keys::Selection;
+use crate::keyring::held::KeySource;
+use crate::keyring::master_keys::Selection;
 use crate::keyring::{
     Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, Refusal, WrapContext,
 };
@@ -127,9 +128,10 @@ impl FileKeyring {
         options: FileKeyringOptions,
         key: &str,
         protection: &Protection,
+        source: Arc<dyn KeySource>,
     ) -> Result<Self, Error> {
         let selection = Selection::of(key);
-        let shared = Arc::new(Shared::create(store, options, key, protection)?);
+        let shared = Arc::new(Shared::create(store, options, key, protection, source)?);
         Ok(FileKeyring { shared, selection })
     }
 
@@ -137,8 +139,9 @@ impl FileKeyring {
         store: Store,
         options: FileKeyringOptions,
         protection: &Protection,
+        source: &Arc<dyn KeySource>,
     ) -> Result<Self, Error> {
-        Ok(FileKeyring::of(Shared::open(store, options, protection)?))
+        Ok(FileKeyring::of(Shared::open(store, options, protection, source)?))
     }
 
     /// A keyring that wraps under the only master key, or under none.

@@ -7,6 +7,8 @@ use super::store::Store;
 use crate::error::Error;
 #[cfg(feature = "test-util")]
 use crate::fs::Directory;
+use crate::keyring::held::KeySource;
+use crate::keyring::software::SoftwareSource;
 use crate::observe::Observer;
 use alloc::sync::Arc;
 use core::fmt;
@@ -123,7 +125,7 @@ impl FileKeyringOptions {
         key: &str,
         protection: &Protection,
     ) -> Result<FileKeyring, Error> {
-        FileKeyring::create_in(self.store(path.as_ref())?, self.clone(), key, protection)
+        self.create_with(path.as_ref(), key, protection, software())
     }
 
     /// As [`FileKeyring::open`].
@@ -136,7 +138,36 @@ impl FileKeyringOptions {
         path: impl AsRef<Path>,
         protection: &Protection,
     ) -> Result<FileKeyring, Error> {
-        FileKeyring::open_in(self.store(path.as_ref())?, self.clone(), protection)
+        self.open_with(path.as_ref(), protection, &software())
+    }
+
+    /// As [`create`](Self::create), of a file whose key material `source` makes.
+    ///
+    /// # Errors
+    ///
+    /// As there, and those of the source.
+    pub(crate) fn create_with(
+        &self,
+        path: &Path,
+        key: &str,
+        protection: &Protection,
+        source: Arc<dyn KeySource>,
+    ) -> Result<FileKeyring, Error> {
+        FileKeyring::create_in(self.store(path)?, self.clone(), key, protection, source)
+    }
+
+    /// As [`open`](Self::open), of a file whose versions may be those of `source`.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) fn open_with(
+        &self,
+        path: &Path,
+        protection: &Protection,
+        source: &Arc<dyn KeySource>,
+    ) -> Result<FileKeyring, Error> {
+        FileKeyring::open_in(self.store(path)?, self.clone(), protection, source)
     }
 
     /// As [`create`](Self::create), of the file `name` in a directory of a judge's.
@@ -153,7 +184,7 @@ impl FileKeyringOptions {
         protection: &Protection,
     ) -> Result<FileKeyring, Error> {
         let store = self.allowing(Store::in_directory(directory, name)?);
-        FileKeyring::create_in(store, self.clone(), key, protection)
+        FileKeyring::create_in(store, self.clone(), key, protection, software())
     }
 
     /// As [`open`](Self::open), of the file `name` in a directory of a judge's.
@@ -169,7 +200,7 @@ impl FileKeyringOptions {
         protection: &Protection,
     ) -> Result<FileKeyring, Error> {
         let store = self.allowing(Store::in_directory(directory, name)?);
-        FileKeyring::open_in(store, self.clone(), protection)
+        FileKeyring::open_in(store, self.clone(), protection, &software())
     }
 
     pub(super) fn store(&self, path: &Path) -> Result<Store, KeyFileError> {
@@ -179,6 +210,11 @@ impl FileKeyringOptions {
     fn allowing(&self, store: Store) -> Store {
         if self.allow_permissions { store.allow_permissions() } else { store }
     }
+}
+
+/// The source of a file whose key material is all in it.
+pub(super) fn software() -> Arc<dyn KeySource> {
+    Arc::new(SoftwareSource)
 }
 
 impl fmt::Debug for FileKeyringOptions {

@@ -3,14 +3,16 @@
 use super::error::KeyFileError;
 use super::format::{Damaged, Salvaged, salvage};
 use super::keyring::FileKeyring;
-use super::options::FileKeyringOptions;
+use super::options::{FileKeyringOptions, software};
 use super::protection::Protection;
 use super::shared::Shared;
 use super::state::{State, at};
 use crate::OsRandom;
 use crate::error::Error;
 use crate::format::KeyVersion;
+use crate::keyring::held::KeySource;
 use alloc::string::String;
+use alloc::sync::Arc;
 use core::fmt;
 use std::path::Path;
 
@@ -71,20 +73,38 @@ impl Salvage {
     ///
     /// # Errors
     ///
-    /// As [`FileKeyring::create`].
+    /// As [`FileKeyring::create`]; [`KeyFileFault::TokenVersion`] if a version is on a token:
+    /// nothing was written.
+    ///
+    /// [`KeyFileFault::TokenVersion`]: crate::KeyFileFault::TokenVersion
     pub fn create(
         &self,
         path: impl AsRef<Path>,
         protection: &Protection,
         options: &FileKeyringOptions,
     ) -> Result<FileKeyring, Error> {
-        let store = options.store(path.as_ref())?;
+        self.create_with(path.as_ref(), protection, options, &software())
+    }
+
+    /// As [`create`](Self::create), for a file whose versions are those of `source`.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub(crate) fn create_with(
+        &self,
+        path: &Path,
+        protection: &Protection,
+        options: &FileKeyringOptions,
+        source: &Arc<dyn KeySource>,
+    ) -> Result<FileKeyring, Error> {
+        let store = options.store(path)?;
         if options.read_only {
             return Err(KeyFileError::ReadOnly { path: store.path().to_path_buf() }.into());
         }
         let seen = self.salvaged.revision.unwrap_or(BEYOND_ANY).max(options.anchor);
         let revision = seen.saturating_add(1).min(MOST);
-        let state = State::salvaged(&self.salvaged, revision, protection, &mut OsRandom);
+        let state = State::salvaged(&self.salvaged, revision, protection, source, &mut OsRandom);
         let state = state.map_err(at(store.path()))?;
         Ok(FileKeyring::of(Shared::create_of(store, options.clone(), state)?))
     }

@@ -12,7 +12,8 @@ use crate::OsRandom;
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::KeyringError;
-use crate::keyring::software_keys::SoftwareKeys;
+use crate::keyring::held::KeySource;
+use crate::keyring::master_keys::MasterKeys;
 use crate::keyset::{Change, Keyset, Keysets, Material, Terms};
 use crate::observe::Event;
 use crate::sync::{RwLock, RwLockReadGuard, lock};
@@ -99,6 +100,7 @@ impl Shared {
         options: FileKeyringOptions,
         key: &str,
         protection: &Protection,
+        source: Arc<dyn KeySource>,
     ) -> Result<Self, Error> {
         let now = Timestamp::now();
         if options.read_only {
@@ -106,14 +108,15 @@ impl Shared {
         }
         let (version, material) = (KeyVersion::FIRST, Material::Fresh);
         let change = Change::CreateKey { key, version, material };
-        let none = SoftwareKeys::default();
+        let none = MasterKeys::new(source);
         let (mut keys, _, new) = none.with_changes(&[change], &Terms::at(now), &mut OsRandom)?;
         if options.anchor > keys.keysets.revision() {
             keys.keysets.set_revision(options.anchor);
         }
         let created = State::create(keys, &new, protection, &mut OsRandom);
-        let state = created.map_err(at(store.path()))?;
-        Ok(Shared::create_of(store, options, state)?)
+        let created = created.map_err(at(store.path()));
+        let created = created.and_then(|state| Shared::create_of(store, options, state));
+        Ok(created.inspect_err(|error| none.discard_after(&new, error))?)
     }
 
     /// Writes `state` to a new file.
@@ -131,10 +134,11 @@ impl Shared {
         store: Store,
         options: FileKeyringOptions,
         protection: &Protection,
+        source: &Arc<dyn KeySource>,
     ) -> Result<Self, Error> {
         let read_at = SystemTime::now();
         let loaded = store.load()?;
-        let state = State::open(loaded.bytes(), protection).map_err(at(store.path()))?;
+        let state = State::open(loaded.bytes(), protection, source).map_err(at(store.path()))?;
         let (found, known) = (state.keys.keysets.revision(), options.anchor);
         if found < known {
             let path = store.path().to_path_buf();

@@ -3,11 +3,10 @@
 use super::error::KeyFileError;
 use super::format::{FileKey, KeyFile, KeyFileFault, Salvaged};
 use super::protection::{Protection, ProtectionKind};
-use crate::format::MasterKeyId;
-use crate::keyring::software_keys::{NewKeys, SoftwareKeys};
+use crate::keyring::held::KeySource;
+use crate::keyring::master_keys::{HeldKeys, MasterKeys, NewKeys};
 use crate::random::KeyringRng;
 use crate::time::Timestamp;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::path::Path;
@@ -15,7 +14,7 @@ use std::path::Path;
 /// A state of a key file. Shared by reference, and never changed.
 pub(super) struct State {
     /// The keys, set up.
-    pub(super) keys: SoftwareKeys,
+    pub(super) keys: MasterKeys,
     file: KeyFile,
     key: Arc<FileKey>,
 }
@@ -23,41 +22,54 @@ pub(super) struct State {
 impl State {
     /// The first state of a new file.
     pub(super) fn create(
-        keys: SoftwareKeys,
+        keys: MasterKeys,
         new: &NewKeys,
         protection: &Protection,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Self, KeyFileFault> {
         let (mut file, key) = KeyFile::create(protection, rng)?;
-        file.update(keys.keysets.clone(), new, &key, rng)?;
+        file.update(keys.keysets.clone(), &new.stored, &key, rng)?;
         Ok(State { keys, file, key: Arc::new(key) })
     }
 
-    /// The state that a file holds.
-    pub(super) fn open(bytes: &[u8], protection: &Protection) -> Result<Self, KeyFileFault> {
+    /// The state that a file holds; keys whose material is not in it are those of `source`.
+    pub(super) fn open(
+        bytes: &[u8],
+        protection: &Protection,
+        source: &Arc<dyn KeySource>,
+    ) -> Result<Self, KeyFileFault> {
         let (file, key) = KeyFile::open(bytes, protection)?;
-        let keys = file.keys(&key, &BTreeMap::new())?;
-        let keys = SoftwareKeys::restore(file.keysets().clone(), keys);
-        Ok(State { keys, file, key: Arc::new(key) })
+        State::of(file, Arc::new(key), &HeldKeys::new(), source)
     }
 
     /// A later state of the same file. Keys that are set up already are taken over.
     pub(super) fn follow(&self, bytes: &[u8]) -> Result<Self, KeyFileFault> {
         let file = KeyFile::reload(bytes, &self.key)?;
-        let keys = file.keys(&self.key, self.keys.all())?;
-        let keys = SoftwareKeys::restore(file.keysets().clone(), keys);
-        Ok(State { keys, file, key: self.key.clone() })
+        State::of(file, self.key.clone(), self.keys.all(), self.keys.source())
+    }
+
+    /// Sets up the keys of `file`, so far as they are not set up already.
+    fn of(
+        file: KeyFile,
+        key: Arc<FileKey>,
+        earlier: &HeldKeys,
+        source: &Arc<dyn KeySource>,
+    ) -> Result<Self, KeyFileFault> {
+        let mut keys = file.sealed_keys(&key, earlier)?;
+        keys.extend(file.token_keys(earlier, |name, record| source.set_up(name, record))?);
+        let keys = MasterKeys::restore(file.keysets().clone(), keys, source.clone());
+        Ok(State { keys, file, key })
     }
 
     /// This file with other keysets, and the material that came with them.
     pub(super) fn with_keys(
         &self,
-        keys: SoftwareKeys,
+        keys: MasterKeys,
         new: &NewKeys,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Self, KeyFileFault> {
         let mut file = self.file.clone();
-        file.update(keys.keysets.clone(), new, &self.key, rng)?;
+        file.update(keys.keysets.clone(), &new.stored, &self.key, rng)?;
         Ok(State { keys, file, key: self.key.clone() })
     }
 
@@ -70,7 +82,7 @@ impl State {
         let (mut file, key) = self.file.protect(&self.key, protection, rng)?;
         let mut keys = self.keys.clone();
         keys.keysets.touch();
-        file.update(keys.keysets.clone(), &NewKeys::new(), &key, rng)?;
+        file.update(keys.keysets.clone(), &[], &key, rng)?;
         Ok(State { keys, file, key: Arc::new(key) })
     }
 
@@ -79,13 +91,12 @@ impl State {
         salvaged: &Salvaged,
         revision: u64,
         protection: &Protection,
+        source: &Arc<dyn KeySource>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Self, KeyFileFault> {
         let (mut file, key) = salvaged.file.protect(&salvaged.key, protection, rng)?;
         file.set_revision(revision);
-        let keys = file.keys(&key, &BTreeMap::new())?;
-        let keys = SoftwareKeys::restore(file.keysets().clone(), keys);
-        Ok(State { keys, file, key: Arc::new(key) })
+        State::of(file, Arc::new(key), &HeldKeys::new(), source)
     }
 
     /// How the file is protected.
@@ -98,26 +109,22 @@ impl State {
         self.file.unknown_critical().is_none()
     }
 
-    /// The bytes of the file, read back before they are given out: `unproven` is opened anew, and
-    /// `None` stands for the material of every version.
+    /// The bytes of the file, read back before they are given out: sealed material that is
+    /// `unproven` is opened anew, and `None` stands for that of every version.
     pub(super) fn encode(&self, unproven: Option<&NewKeys>) -> Result<Vec<u8>, KeyFileFault> {
         let bytes = self.file.encode(&self.key, Timestamp::now())?;
         let read_back = KeyFile::reload(&bytes, &self.key)?;
         let mut proven = self.keys.all().clone();
         match unproven {
-            Some(new) => proven.retain(|id, _| !contains(new, *id)),
+            Some(new) => proven.retain(|id, _| !new.stored.iter().any(|(new, _)| new == id)),
             None => proven.clear(),
         }
-        read_back.keys(&self.key, &proven)?;
+        read_back.sealed_keys(&self.key, &proven)?;
         if read_back.keysets() == self.file.keysets() {
             return Ok(bytes);
         }
         Err(KeyFileFault::ReadBack)
     }
-}
-
-fn contains(new: &NewKeys, id: MasterKeyId) -> bool {
-    new.iter().any(|(new, _)| *new == id)
 }
 
 /// Names the file that a fault is in.
@@ -130,6 +137,7 @@ mod tests {
     use super::*;
     use crate::OsRandom;
     use crate::format::KeyVersion;
+    use crate::keyring::software::SoftwareSource;
     use crate::keyset::{Change, Material, Terms};
 
     /// Whatever went wrong on the way, a file whose keys do not open is not given out.
@@ -139,7 +147,8 @@ mod tests {
         let changes =
             [Change::CreateKey { key: "a", version, material }, Change::Rotate { key: "a" }];
         let terms = Terms::at(Timestamp::now());
-        let made = SoftwareKeys::default().with_changes(&changes, &terms, &mut OsRandom);
+        let made =
+            MasterKeys::new(Arc::new(SoftwareSource)).with_changes(&changes, &terms, &mut OsRandom);
         let (keys, _, mut new) = made.unwrap();
         let none = Protection::unprotected_plaintext();
         let state = State::create(keys.clone(), &new, &none, &mut OsRandom).unwrap();
@@ -147,7 +156,7 @@ mod tests {
         state.encode(Some(&new)).unwrap();
 
         // The material of one version under the id of the other.
-        let [first, second] = new.as_mut_slice() else { panic!("two versions") };
+        let [first, second] = new.stored.as_mut_slice() else { panic!("two versions") };
         core::mem::swap(&mut first.0, &mut second.0);
         let state = State::create(keys, &new, &none, &mut OsRandom).unwrap();
         for unproven in [None, Some(&new)] {

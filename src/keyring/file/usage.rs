@@ -4,7 +4,7 @@
 //! durable. What a process took and did not use is given back when it ends in an orderly way.
 
 use crate::format::MasterKeyId;
-use crate::keyring::software::SoftwareKey;
+use crate::keyring::held::HeldKey;
 use crate::keyset::Usage;
 use crate::sync::lock;
 use alloc::collections::BTreeMap;
@@ -39,7 +39,7 @@ impl Default for Allowance {
 
 impl Allowances {
     /// What is missing for what `key` has been used for, and the block to be taken, if any is.
-    pub(super) fn missing(&self, key: &SoftwareKey) -> Option<Usage> {
+    pub(super) fn missing(&self, key: &dyn HeldKey) -> Option<Usage> {
         let used = key.usage();
         let allowance = lock(&self.by_key).get(&key.id()).copied().unwrap_or_default();
         let wraps = used.wraps.saturating_sub(allowance.taken.wraps);
@@ -66,7 +66,7 @@ impl Allowances {
     /// What was taken and not used, by key version; it is taken no longer.
     pub(super) fn give_back<'k>(
         &self,
-        key: impl Fn(MasterKeyId) -> Option<&'k Arc<SoftwareKey>>,
+        key: impl Fn(MasterKeyId) -> Option<&'k Arc<dyn HeldKey>>,
     ) -> BTreeMap<MasterKeyId, Usage> {
         let mut by_key = lock(&self.by_key);
         let unused = |(id, allowance): (&MasterKeyId, &mut Allowance)| {

@@ -7,8 +7,8 @@ use super::state::{State, at};
 use super::writer::Writer;
 use crate::error::Error;
 use crate::keyring::KeyringError;
-use crate::keyring::software::SoftwareKey;
-use crate::keyring::software_keys::{NewKeys, SoftwareKeys};
+use crate::keyring::held::HeldKey;
+use crate::keyring::master_keys::{MasterKeys, NewKeys};
 use crate::keyset::{Change, Changed, Keyset, Terms, Usage};
 use crate::random::{KeyringRng, NoRandomness};
 use crate::sync::lock;
@@ -44,8 +44,11 @@ impl Shared {
         let mut seen = lock(&self.seen);
         let state = self.latest(&mut writer)?;
         let (keys, changed, new) = state.keys.with_changes(changes, terms, rng)?;
-        let next = state.with_keys(keys, &new, rng).map_err(at(self.path()))?;
-        self.write(&mut writer, &mut seen, next, Some(&new))?;
+        let next = state.with_keys(keys, &new, rng).map_err(at(self.path()));
+        let written = next.and_then(|it| self.write(&mut writer, &mut seen, it, Some(&new)));
+        written.inspect_err(|error| state.keys.discard_after(&new, error))?;
+        // Still under the lock: no other process's change comes between.
+        self.state().clone().keys.destroy_material()?;
         Ok(changed)
     }
 
@@ -65,7 +68,7 @@ impl Shared {
     }
 
     /// Makes sure that what `key` was used for is counted in the file.
-    pub(super) fn account(&self, key: &SoftwareKey) -> Result<(), KeyringError> {
+    pub(super) fn account(&self, key: &dyn HeldKey) -> Result<(), KeyringError> {
         let counts = self.options.count_usage && !self.options.read_only;
         if !counts || !self.state().is_writable() || self.allowances.missing(key).is_none() {
             return Ok(());
@@ -75,7 +78,7 @@ impl Shared {
         outcome.map_err(KeyringError::unavailable)
     }
 
-    fn take_block(&self, key: &SoftwareKey) -> Result<(), KeyFileError> {
+    fn take_block(&self, key: &dyn HeldKey) -> Result<(), KeyFileError> {
         let asked = Instant::now();
         let mut taking = lock(&self.taking);
         // Another thread may have taken one meanwhile, or waited for all of us in vain.
@@ -88,7 +91,7 @@ impl Shared {
         outcome
     }
 
-    fn take(&self, key: &SoftwareKey, block: Usage) -> Result<(), KeyFileError> {
+    fn take(&self, key: &dyn HeldKey, block: Usage) -> Result<(), KeyFileError> {
         // In this order: whoever waits for another process holds up no thread that looks.
         let mut writer = self.writer(self.options.lock_wait)?;
         let mut seen = lock(&self.seen);
@@ -109,10 +112,10 @@ impl Shared {
         writer: &mut Writer<'_>,
         seen: &mut Option<Seen>,
         state: &State,
-        mut keys: SoftwareKeys,
+        mut keys: MasterKeys,
     ) -> Result<(), KeyFileError> {
         keys.keysets.touch();
-        let none = NewKeys::new();
+        let none = NewKeys::default();
         let mut rng = NoRandomness;
         let next = state.with_keys(keys, &none, &mut rng).map_err(at(self.path()))?;
         self.write(writer, seen, next, Some(&none))

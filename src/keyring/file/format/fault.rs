@@ -50,6 +50,16 @@ pub enum KeyFileFault {
         version: KeyVersion,
     },
 
+    /// The key material of a version is not in the file but on a token, and the file was opened
+    /// without it: open it with the keyring of that token.
+    #[error("key file: material of key {key} version {version} is on a token that is not given")]
+    TokenVersion {
+        /// The master key.
+        key: String,
+        /// The version.
+        version: KeyVersion,
+    },
+
     /// The file has another kind of protection than the one offered.
     #[error("key file is protected by a {found}, and a {offered} was given")]
     ProtectionKind {

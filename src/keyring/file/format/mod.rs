@@ -17,8 +17,10 @@ pub use salvage::{Damaged, Salvaged, salvage};
 pub use seal::{FileId, FileKey};
 
 use crate::crypto::secret::MasterKey;
-use crate::format::MasterKeyId;
+use crate::format::{KeyName, MasterKeyId, WrapAlgorithm};
 use crate::keyring::file::{Protection, ProtectionKind};
+use crate::keyring::held::HeldKey;
+use crate::keyring::master_keys::HeldKeys;
 use crate::keyring::software::SoftwareKey;
 use crate::keyset::{Keyset, Keysets, VersionRecord, VersionState};
 use crate::random::{KeyringRng, RandomnessUnavailable};
@@ -133,7 +135,7 @@ impl KeyFile {
     ) -> Result<(Self, FileKey), KeyFileFault> {
         let new = FileKey::generate(self.id, protection, rng)?;
         let mut file = KeyFile { protection: new.protection.clone(), ..self.clone() };
-        for (keyset, record) in undestroyed(&self.keysets) {
+        for (keyset, record) in sealed_versions(&self.keysets) {
             let material = self.material(key, keyset, record)?.1;
             let sealed = new.seal(label(keyset, record), &material, rng)?;
             file.sealed.insert(record.master_key_id, sealed);
@@ -141,8 +143,8 @@ impl KeyFile {
         Ok((file, new))
     }
 
-    /// Takes over changed keysets, and seals the material of the versions that came. That of
-    /// destroyed ones goes.
+    /// Takes over changed keysets, and seals the material of the versions that came, unless it is on
+    /// a token. That of destroyed ones goes.
     ///
     /// # Errors
     ///
@@ -155,7 +157,7 @@ impl KeyFile {
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyFileFault> {
         let mut sealed = BTreeMap::new();
-        for (keyset, record) in undestroyed(&keysets) {
+        for (keyset, record) in sealed_versions(&keysets) {
             let id = record.master_key_id;
             if let Some((_, material)) = new.iter().find(|(new_id, _)| *new_id == id) {
                 sealed.insert(id, key.seal(label(keyset, record), material, rng)?);
@@ -195,37 +197,56 @@ impl KeyFile {
         Header::unknown_critical(&self.unknown.critical)
     }
 
-    /// Checks that the material of every version opens and is that of its id.
+    /// Checks that the sealed material of every version opens and is that of its id.
     ///
     /// # Errors
     ///
     /// [`KeyFileFault::Material`].
     #[cfg(any(test, feature = "test-util"))]
     pub fn verify_material(&self, key: &FileKey) -> Result<usize, KeyFileFault> {
-        self.keys(key, &BTreeMap::new()).map(|keys| keys.len())
+        self.sealed_keys(key, &HeldKeys::new()).map(|keys| keys.len())
     }
 
-    /// Sets up the keys of all versions that are not destroyed; those in `earlier` are taken from
-    /// there.
+    /// Sets up the keys of all versions whose material is sealed in the file; those in `earlier`
+    /// are taken from there.
     ///
     /// # Errors
     ///
     /// [`KeyFileFault::Material`].
-    pub(in crate::keyring) fn keys(
+    pub(in crate::keyring) fn sealed_keys(
         &self,
         key: &FileKey,
-        earlier: &BTreeMap<MasterKeyId, Arc<SoftwareKey>>,
-    ) -> Result<BTreeMap<MasterKeyId, Arc<SoftwareKey>>, KeyFileFault> {
+        earlier: &HeldKeys,
+    ) -> Result<HeldKeys, KeyFileFault> {
         let set_up = |(keyset, record): (&Keyset, &VersionRecord)| {
             let id = record.master_key_id;
-            let known = earlier.get(&id).cloned();
-            let software = match known {
+            let software: Arc<dyn HeldKey> = match known(earlier, record) {
                 Some(software) => software,
                 None => Arc::new(self.material(key, keyset, record)?.0),
             };
             Ok((id, software))
         };
-        undestroyed(&self.keysets).map(set_up).collect()
+        sealed_versions(&self.keysets).map(set_up).collect()
+    }
+
+    /// Sets up the keys of the other versions that are not destroyed, by `set_up`; those in
+    /// `earlier` are taken from there.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileFault::TokenVersion`].
+    pub(in crate::keyring) fn token_keys(
+        &self,
+        earlier: &HeldKeys,
+        set_up: impl Fn(KeyName<'_>, &VersionRecord) -> Option<Arc<dyn HeldKey>>,
+    ) -> Result<HeldKeys, KeyFileFault> {
+        let set_up = |(keyset, record): (&Keyset, &VersionRecord)| {
+            let (name, version) = (keyset.name(), record.version);
+            let held = known(earlier, record).or_else(|| set_up(name, record));
+            let absent = || KeyFileFault::TokenVersion { key: name.as_str().into(), version };
+            Ok((record.master_key_id, held.ok_or_else(absent)?))
+        };
+        undestroyed(&self.keysets).filter(|(_, record)| !is_sealed(record)).map(set_up).collect()
     }
 
     /// Opens the material of a version, and checks that it is that of its id (SPEC K-MASTER).
@@ -244,6 +265,22 @@ impl KeyFile {
         };
         open().ok_or_else(|| material_fault(keyset, record))
     }
+}
+
+/// The key that is set up already for a version.
+fn known(earlier: &HeldKeys, record: &VersionRecord) -> Option<Arc<dyn HeldKey>> {
+    let known = earlier.get(&record.master_key_id)?;
+    (known.algorithm() == record.algorithm).then(|| known.clone())
+}
+
+/// The versions whose key material is in the file.
+fn sealed_versions(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
+    undestroyed(keysets).filter(|(_, record)| is_sealed(record))
+}
+
+/// Whether the key material of a version is in the file while there is any (FORMAT F-TOKEN).
+fn is_sealed(record: &VersionRecord) -> bool {
+    record.algorithm == WrapAlgorithm::XAES_256_GCM
 }
 
 /// The versions that have key material.

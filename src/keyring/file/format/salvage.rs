@@ -10,6 +10,8 @@ use super::seal::{FileKey, Sealed};
 use super::{KeyFile, Unknown};
 use crate::format::{KeyVersion, MasterKeyId};
 use crate::keyring::file::Protection;
+use crate::keyring::held::HeldKey;
+use crate::keyring::software::SoftwareKey;
 use crate::keyset::{Keyset, Keysets, VersionRecord, VersionState};
 use crate::time::Timestamp;
 use alloc::collections::BTreeMap;
@@ -247,7 +249,7 @@ impl Finds {
         let keyset = Keyset::new(&name).map_err(|_| RecordFault::Value { field: "key" })?;
         if let Some(sealed) = &new.sealed {
             let material = key.unseal(super::label(&keyset, &new.record), sealed);
-            let software = material.and_then(|it| crate::keyring::software::SoftwareKey::new(&it));
+            let software = material.and_then(|it| SoftwareKey::new(&it));
             if software.is_none_or(|it| it.id() != new.record.master_key_id) {
                 return Err(RecordFault::Material);
             }

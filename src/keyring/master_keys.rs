@@ -1,15 +1,20 @@
-//! Several software master keys with their versions: what the memory and the file keyring share.
+//! Several master keys with their versions, held wherever: what keyrings with records share.
 
-use super::software::SoftwareKey;
+#[cfg(all(feature = "file", unix))]
+use super::KeyFileError;
+use super::held::{HeldKey, KeySource, Made, MadeVersion};
 use super::{Freshness, KeyringError, PrimaryKey, Refusal, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
-use crate::format::{KeyName, MasterKeyId, Slot, SlotLabel, SlotWriter, WrapAlgorithm};
+#[cfg(all(feature = "file", unix))]
+use crate::format::WrapAlgorithm;
+use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter};
 use crate::keyset::{
-    Change, Changed, Keyset, Keysets, Material, NewMaterial, Origin, Terms, VersionRecord,
-    VersionState,
+    Change, Changed, Keyset, Keysets, Material, Terms, VersionRecord, VersionState,
 };
-use crate::random::{KeyringRng, RandomnessUnavailable};
+use crate::random::KeyringRng;
+#[cfg(all(feature = "file", unix))]
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -32,33 +37,54 @@ impl Selection {
     }
 }
 
-/// The records of the master keys, and the keys of those versions that are not destroyed.
-#[derive(Clone, Default)]
-pub(super) struct SoftwareKeys {
+/// Set-up keys by id: no two versions of a keyring have the same material.
+pub(super) type HeldKeys = BTreeMap<MasterKeyId, Arc<dyn HeldKey>>;
+
+/// The records of the master keys, the keys of those versions that are not destroyed, and where
+/// their material comes from.
+#[derive(Clone)]
+pub(super) struct MasterKeys {
     pub(super) keysets: Keysets,
-    /// By id: no two versions of a keyring have the same material.
-    keys: BTreeMap<MasterKeyId, Arc<SoftwareKey>>,
+    keys: HeldKeys,
+    source: Arc<dyn KeySource>,
 }
 
-/// Key material that a change brought, to be stored.
-pub(super) type NewKeys = Vec<(MasterKeyId, MasterKey)>;
+/// What a change brought.
+#[derive(Default)]
+pub(super) struct NewKeys {
+    /// Every version whose material was made, for [`MasterKeys::discard`].
+    pub(super) made: Vec<MadeVersion>,
+    /// The material that is to be stored.
+    pub(super) stored: Vec<(MasterKeyId, MasterKey)>,
+}
 
-impl SoftwareKeys {
+impl MasterKeys {
+    /// No master key yet.
+    pub(super) fn new(source: Arc<dyn KeySource>) -> Self {
+        MasterKeys { keysets: Keysets::new(), keys: HeldKeys::new(), source }
+    }
+
     /// Keys that were stored. A record whose material is not among `keys` is refused as
     /// destroyed.
     #[cfg(all(feature = "file", unix))]
-    pub(super) fn restore(keysets: Keysets, keys: BTreeMap<MasterKeyId, Arc<SoftwareKey>>) -> Self {
-        SoftwareKeys { keysets, keys }
+    pub(super) fn restore(keysets: Keysets, keys: HeldKeys, source: Arc<dyn KeySource>) -> Self {
+        MasterKeys { keysets, keys, source }
     }
 
     /// Every set-up key, by id.
     #[cfg(all(feature = "file", unix))]
-    pub(super) fn all(&self) -> &BTreeMap<MasterKeyId, Arc<SoftwareKey>> {
+    pub(super) fn all(&self) -> &HeldKeys {
         &self.keys
     }
 
+    /// Where the material comes from.
+    #[cfg(all(feature = "file", unix))]
+    pub(super) fn source(&self) -> &Arc<dyn KeySource> {
+        &self.source
+    }
+
     /// The set-up key of an id.
-    pub(super) fn key(&self, id: MasterKeyId) -> Option<&Arc<SoftwareKey>> {
+    pub(super) fn key(&self, id: MasterKeyId) -> Option<&Arc<dyn HeldKey>> {
         self.keys.get(&id)
     }
 
@@ -75,7 +101,7 @@ impl SoftwareKeys {
 
     /// Keeps on record what versions protected whose counters went with their keys since
     /// `before`; for a keyring that records usage nowhere else.
-    pub(super) fn keep_usage_of_destroyed(&mut self, before: &SoftwareKeys) {
+    pub(super) fn keep_usage_of_destroyed(&mut self, before: &MasterKeys) {
         let keys = &self.keys;
         for record in self.keysets.iter_mut().flat_map(Keyset::versions_mut) {
             let id = record.master_key_id;
@@ -94,14 +120,14 @@ impl SoftwareKeys {
     fn primary_of<'k>(
         &'k self,
         keyset: &'k Keyset,
-    ) -> Result<(SlotLabel<'k>, &'k Arc<SoftwareKey>), KeyringError> {
+    ) -> Result<(SlotLabel<'k>, &'k Arc<dyn HeldKey>), KeyringError> {
         let record = keyset.primary_record().ok_or(KeyringError::NoPrimary)?;
         let key = self.key(record.master_key_id).ok_or(KeyringError::NoPrimary)?;
         let label = SlotLabel {
             name: keyset.name(),
             version: record.version,
             master_key_id: record.master_key_id,
-            algorithm: WrapAlgorithm::XAES_256_GCM,
+            algorithm: record.algorithm,
         };
         Ok((label, key))
     }
@@ -110,7 +136,7 @@ impl SoftwareKeys {
     pub(super) fn primary(
         &self,
         selection: &Selection,
-    ) -> Result<(SlotLabel<'_>, &Arc<SoftwareKey>), KeyringError> {
+    ) -> Result<(SlotLabel<'_>, &Arc<dyn HeldKey>), KeyringError> {
         self.primary_of(self.selected(selection)?)
     }
 
@@ -118,7 +144,7 @@ impl SoftwareKeys {
     pub(super) fn primary_named(
         &self,
         name: KeyName<'_>,
-    ) -> Result<(SlotLabel<'_>, &Arc<SoftwareKey>), KeyringError> {
+    ) -> Result<(SlotLabel<'_>, &Arc<dyn HeldKey>), KeyringError> {
         self.primary_of(self.keysets.keyset(name.as_str()).ok_or(KeyringError::NotMine)?)
     }
 
@@ -128,20 +154,20 @@ impl SoftwareKeys {
         label: &SlotLabel<'_>,
         selection: &Selection,
     ) -> Result<&VersionRecord, KeyringError> {
-        // SPEC W-ONE: of another algorithm is another's, even under a version that is ours.
-        if label.algorithm != WrapAlgorithm::XAES_256_GCM {
-            return Err(KeyringError::NotMine);
-        }
         let keyset = self.keysets.keyset(label.name.as_str()).ok_or(KeyringError::NotMine)?;
         let selected = |keyset: &Keyset| keyset.name() == label.name;
         if selection.only && !self.selected(selection).is_ok_and(selected) {
             return Err(KeyringError::NotMine);
         }
-        // SPEC O-NOFALLBACK
-        let unknown = KeyringError::Refused(Refusal::UnknownVersion);
-        let record = keyset.version(label.version).ok_or(unknown)?;
-        if record.master_key_id != label.master_key_id {
-            // Same label, other material: another environment's, or a restored backup's.
+        let Some(record) = keyset.version(label.version) else {
+            // SPEC O-NOFALLBACK
+            let is_ours = self.source.makes(label.algorithm);
+            let unknown = KeyringError::Refused(Refusal::UnknownVersion);
+            return Err(if is_ours { unknown } else { KeyringError::NotMine });
+        };
+        // SPEC W-ONE: of another algorithm is another's, even under a version that is ours.
+        // Same label, other material: another environment's, or a restored backup's.
+        if (record.algorithm, record.master_key_id) != (label.algorithm, label.master_key_id) {
             return Err(KeyringError::NotMine);
         }
         if let Some(refusal) = record.state.unwrap_refusal() {
@@ -225,40 +251,83 @@ impl SoftwareKeys {
         }
     }
 
-    /// The keys with all of `changes`, and the material that they bring.
+    /// The keys with all of `changes`, and what they bring. If the change is not made in the end,
+    /// that is for [`discard`](Self::discard).
     ///
     /// # Errors
     ///
-    /// Those of [`Keysets::with_changes`]; [`Error::KeyMaterial`] for an all-zero key;
-    /// [`Error::Randomness`].
+    /// Those of [`Keysets::with_changes`] and [`KeySource::make`]. What was made for the changes
+    /// before is discarded.
     pub(super) fn with_changes(
         &self,
         changes: &[Change<'_>],
         terms: &Terms,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<(SoftwareKeys, Changed, NewKeys), Error> {
-        let mut new = NewKeys::new();
+    ) -> Result<(MasterKeys, Changed, NewKeys), Error> {
+        let mut new = NewKeys::default();
         let mut keys = self.keys.clone();
-        let mut material = |_: KeyName<'_>, _, source: Material<'_>| {
-            let (key, origin) = match source {
-                Material::Fresh => {
-                    let key = MasterKey::generate(&mut *rng).map_err(|_| RandomnessUnavailable)?;
-                    (key, Origin::Generated)
-                }
-                Material::Imported(key) => (MasterKey::from_bytes(key.expose()), Origin::Imported),
-            };
-            let software = SoftwareKey::new(&key).ok_or(Error::KeyMaterial)?;
-            let master_key_id = software.id();
-            keys.entry(master_key_id).or_insert_with(|| Arc::new(software));
-            new.push((master_key_id, key));
-            Ok(NewMaterial { master_key_id, algorithm: WrapAlgorithm::XAES_256_GCM, origin })
+        let mut make = |name: KeyName<'_>, version: KeyVersion, material: Material<'_>| {
+            let Made { key, material, stored } =
+                self.source.make(name, version, material, &mut *rng)?;
+            let id = material.master_key_id;
+            // Material that is on record already is another version's too: it is never discarded.
+            if !self.is_on_record(id) {
+                new.made.push(MadeVersion { name: name.as_str().into(), version, material });
+            }
+            keys.entry(id).or_insert(key);
+            new.stored.extend(stored.map(|stored| (id, stored)));
+            Ok(material)
         };
-        let (keysets, changed) = self.keysets.with_changes(changes, terms, &mut material)?;
+        let changed = self.keysets.with_changes(changes, terms, &mut make);
+        let (keysets, changed) = changed.inspect_err(|_| self.discard(&new))?;
         let records = keysets.iter().flat_map(Keyset::versions);
         for record in records.filter(|record| record.state == VersionState::Destroyed) {
             keys.remove(&record.master_key_id);
-            new.retain(|(id, _)| *id != record.master_key_id);
+            new.stored.retain(|(id, _)| *id != record.master_key_id);
         }
-        Ok((SoftwareKeys { keysets, keys }, changed, new))
+        Ok((MasterKeys { keysets, keys, source: self.source.clone() }, changed, new))
+    }
+
+    fn is_on_record(&self, id: MasterKeyId) -> bool {
+        self.keysets.iter().flat_map(Keyset::versions).any(|record| record.master_key_id == id)
+    }
+
+    /// Has the source forget what was made for a change to these keys that is not made.
+    pub(super) fn discard(&self, new: &NewKeys) {
+        if !new.made.is_empty() {
+            self.source.discard(&new.made);
+        }
+    }
+
+    /// As [`discard`](Self::discard) once a file was not written because of `error`, unless it
+    /// may have been written all the same.
+    #[cfg(all(feature = "file", unix))]
+    pub(super) fn discard_after(&self, new: &NewKeys, error: &KeyFileError) {
+        if !matches!(error, KeyFileError::NotDurable { .. }) {
+            self.discard(new);
+        }
+    }
+
+    /// Has the source destroy the material of all versions that are destroyed on record, where it
+    /// is not stored.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotDestroyed`].
+    #[cfg(all(feature = "file", unix))]
+    pub(super) fn destroy_material(&self) -> Result<(), Error> {
+        let is_due = |record: &&VersionRecord| {
+            record.state == VersionState::Destroyed
+                && record.algorithm != WrapAlgorithm::XAES_256_GCM
+        };
+        let mut records = self.keysets.iter().flat_map(|keyset| {
+            keyset.versions().iter().filter(is_due).map(|record| (keyset.name(), record))
+        });
+        let mut records = records.by_ref().peekable();
+        if records.peek().is_none() {
+            return Ok(());
+        }
+        let destroyed = self.source.destroy(&mut records);
+        destroyed.map_err(|error| Error::NotDestroyed { source: Box::new(error) })
     }
 }
