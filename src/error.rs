@@ -249,6 +249,11 @@ pub enum Error {
     #[error("key file failed")]
     KeyFile(#[source] crate::keyring::KeyFileError),
 
+    /// A PKCS#11 token did not do what was asked.
+    #[cfg(all(feature = "pkcs11", unix))]
+    #[error("token failed")]
+    Token(#[source] crate::keyring::Pkcs11Error),
+
     /// A message in a file could not be read, written or rewrapped.
     #[cfg(all(feature = "file", unix))]
     #[error("message file failed")]
@@ -325,16 +330,25 @@ impl Error {
     /// Whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Error::Unavailable { .. } | Error::Randomness(_) => true,
+            Error::Unavailable { source } => may_come_back(&**source),
+            Error::Randomness(_) => true,
             Error::Refused { refusal, .. } => refusal.is_retryable(),
             #[cfg(feature = "std")]
             Error::Io { source } => crate::io::may_pass(source),
             #[cfg(all(feature = "file", unix))]
             Error::KeyFile(error) => error.is_retryable(),
+            #[cfg(all(feature = "pkcs11", unix))]
+            Error::Token(error) => error.is_retryable(),
             #[cfg(all(feature = "file", unix))]
             Error::MessageFile(error) => error.is_retryable(),
             _ => false,
         }
+    }
+
+    /// Whether what was to be written may have been written all the same.
+    #[cfg(all(feature = "pkcs11", unix))]
+    pub(crate) fn may_be_written(&self) -> bool {
+        matches!(self, Error::KeyFile(crate::keyring::KeyFileError::NotDurable { .. }))
     }
 
     /// The error of an operation whose wrap failed.
@@ -354,10 +368,27 @@ impl Error {
     }
 }
 
+/// Whether what a backend said may pass: those of this crate know, others are given a chance.
+fn may_come_back(source: &(dyn core::error::Error + Send + Sync + 'static)) -> bool {
+    #[cfg(all(feature = "pkcs11", unix))]
+    if let Some(error) = source.downcast_ref::<crate::keyring::Pkcs11Error>() {
+        return error.is_retryable();
+    }
+    let _ = source;
+    true
+}
+
 #[cfg(all(feature = "file", unix))]
 impl From<crate::keyring::KeyFileError> for Error {
     fn from(error: crate::keyring::KeyFileError) -> Self {
         Error::KeyFile(error)
+    }
+}
+
+#[cfg(all(feature = "pkcs11", unix))]
+impl From<crate::keyring::Pkcs11Error> for Error {
+    fn from(error: crate::keyring::Pkcs11Error) -> Self {
+        Error::Token(error)
     }
 }
 

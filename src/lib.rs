@@ -1,6 +1,8 @@
 #![doc = include_str!("lib.md")]
 #![no_std]
-#![forbid(unsafe_code)]
+// Feature `pkcs11` calls into C, in one module.
+#![cfg_attr(not(all(feature = "pkcs11", unix)), forbid(unsafe_code))]
+#![cfg_attr(all(feature = "pkcs11", unix), deny(unsafe_code))]
 #![deny(missing_docs)]
 // Without `std` the operations that docs link to have no method without a generator.
 #![cfg_attr(feature = "std", deny(rustdoc::broken_intra_doc_links))]
@@ -88,6 +90,12 @@ pub use keyring::{CacheClock, CachingKeyring, CachingOptions, CachingStats, Inst
 pub use keyring::{
     FallbackKeyring, Freshness, Keyring, KeyringError, Lifecycle, MAX_MEMBERS, MemoryKeyring,
     MultiKeyring, PrimaryKey, Refusal, WrapAad, WrapContext,
+};
+#[cfg(all(feature = "pkcs11", unix))]
+pub use keyring::{
+    Pin, PinError, PinFault, Pkcs11AlgorithmReport, Pkcs11Error, Pkcs11ExternalKeyring,
+    Pkcs11ExternalKeys, Pkcs11KeyRef, Pkcs11Keyring, Pkcs11Options, Pkcs11Report, Pkcs11Token,
+    TokenCallFailure, TokenKeyFault, WrongTokenAnswer,
 };
 pub use keyset::{
     Change, Changed, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,

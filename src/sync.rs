@@ -9,9 +9,7 @@ use spin::{RwLockReadGuard, RwLockWriteGuard};
 use std::sync as locks;
 
 #[cfg(feature = "std")]
-pub(crate) use locks::RwLockReadGuard;
-#[cfg(feature = "std")]
-use locks::RwLockWriteGuard;
+pub(crate) use locks::{RwLockReadGuard, RwLockWriteGuard};
 #[cfg(feature = "std")]
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -9,6 +9,8 @@ pub(crate) mod argon2id;
 #[cfg(feature = "aws-lc-rs")]
 mod aws_lc;
 pub(crate) mod compare;
+#[cfg(feature = "pkcs11")]
+pub(crate) mod hash;
 pub(crate) mod kdf;
 #[cfg(feature = "file")]
 pub(crate) mod mac;

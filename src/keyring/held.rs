@@ -141,6 +141,11 @@ pub(crate) trait KeySource: Send + Sync {
     }
 }
 
+/// How many data keys one process wraps under a version that has a limit, where nobody counts those
+/// of other processes (DESIGN 4.3).
+#[cfg(all(feature = "file", unix))]
+pub(crate) const PROCESS_WRAP_LIMIT: u64 = 1 << 28;
+
 /// The material of a new version, made.
 pub(crate) struct Made {
     /// Set up.

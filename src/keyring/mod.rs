@@ -17,6 +17,8 @@ mod master_keys;
 mod members;
 mod memory;
 mod multi;
+#[cfg(all(feature = "pkcs11", unix))]
+mod pkcs11;
 mod software;
 
 #[cfg(feature = "std")]
@@ -33,6 +35,12 @@ pub use lifecycle::Lifecycle;
 pub use members::MAX_MEMBERS;
 pub use memory::MemoryKeyring;
 pub use multi::MultiKeyring;
+#[cfg(all(feature = "pkcs11", unix))]
+pub use pkcs11::{
+    Pin, PinError, PinFault, Pkcs11AlgorithmReport, Pkcs11Error, Pkcs11ExternalKeyring,
+    Pkcs11ExternalKeys, Pkcs11KeyRef, Pkcs11Keyring, Pkcs11Options, Pkcs11Report, Pkcs11Token,
+    TokenCallFailure, TokenKeyFault, WrongTokenAnswer,
+};
 
 use crate::crypto::secret::DataKey;
 use crate::format::{Slot, SlotLabel, SlotWriter, Suite};

@@ -18,6 +18,7 @@ const UNAVAILABLE: &str = "envelock_unavailable_total";
 const CHANGES: &str = "envelock_changes_total";
 const ROTATIONS: &str = "envelock_rotations_total";
 const RELOADS: &str = "envelock_reloads_total";
+const TOKEN_EVENTS: &str = "envelock_token_events_total";
 const PRIMARY_VERSION: &str = "envelock_primary_version";
 
 /// Stands for every key name that has no series of its own.
@@ -87,6 +88,7 @@ impl MetricsObserver {
             (CHANGES, "versions, states, aliases and labels changed"),
             (ROTATIONS, "times that the primary moved"),
             (RELOADS, "loads of keys that another process changed"),
+            (TOKEN_EVENTS, "connections, set-ups and logins of PKCS#11 tokens"),
         ];
         for (name, what) in counters {
             ::metrics::describe_counter!(name, what);
@@ -191,6 +193,16 @@ impl Observer for MetricsObserver {
             }
             Event::ReloadFailed { .. } => {
                 count(RELOADS, [Label::from_static_parts("outcome", "failed")]);
+            }
+            Event::TokenReconnected { restarted, .. } => {
+                let what = if *restarted { "restarted" } else { "reconnected" };
+                count(TOKEN_EVENTS, [Label::from_static_parts("event", what)]);
+            }
+            Event::TokenLogin { .. } => {
+                count(TOKEN_EVENTS, [Label::from_static_parts("event", "login")]);
+            }
+            Event::TokenLoginRefused { .. } => {
+                count(TOKEN_EVENTS, [Label::from_static_parts("event", "login_refused")]);
             }
         }
     }

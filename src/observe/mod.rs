@@ -123,6 +123,25 @@ pub enum Event<'a> {
         /// The revision before.
         from_revision: u64,
     },
+    /// A token is connected again after its sessions were lost.
+    TokenReconnected {
+        /// The token, by what it was asked for.
+        token: &'a str,
+        /// Whether the library had to be set up anew.
+        restarted: bool,
+    },
+    /// The user was logged in to a token.
+    TokenLogin {
+        /// The token, by what it was asked for.
+        token: &'a str,
+    },
+    /// Nobody could be logged in to a token: nothing tries the same PIN again.
+    TokenLoginRefused {
+        /// The token, by what it was asked for.
+        token: &'a str,
+        /// Why.
+        error: &'a (dyn Error + 'static),
+    },
     /// A keyring could not load its keys; it goes on with those it has.
     ReloadFailed {
         /// Why.

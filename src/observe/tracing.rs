@@ -89,6 +89,14 @@ impl Observer for TracingObserver {
             Event::ReloadFailed { error } => {
                 emit!(ERROR, "reload_failed", error = text(Causes(*error)));
             }
+            Event::TokenReconnected { token, restarted } => {
+                emit!(WARN, "token_reconnected", token = text(Name(token)), restarted = *restarted);
+            }
+            Event::TokenLogin { token } => emit!(INFO, "token_login", token = text(Name(token))),
+            Event::TokenLoginRefused { token, error } => {
+                let error = text(Causes(*error));
+                emit!(ERROR, "token_login_refused", token = text(Name(token)), error = error);
+            }
         }
     }
 }

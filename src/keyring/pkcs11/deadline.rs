@@ -1,0 +1,190 @@
+//! Calls that their callers do not wait for beyond a deadline: no call into a library can be cut
+//! off, but nobody has to wait for it.
+
+use super::error::Pkcs11Error;
+use crate::sync::lock;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// Threads that make calls, if there is a deadline.
+pub(super) struct Workers {
+    deadline: Option<Duration>,
+    most: usize,
+    pool: Arc<Pool>,
+}
+
+#[derive(Default)]
+struct Pool {
+    state: Mutex<State>,
+    freed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Sender<Job>>,
+    /// Threads there are, with those that are at work.
+    threads: usize,
+    /// Threads whose caller has gone.
+    hanging: usize,
+}
+
+impl Workers {
+    pub(super) fn new(deadline: Option<Duration>, most: usize) -> Self {
+        Workers { deadline, most, pool: Arc::new(Pool::default()) }
+    }
+
+    /// Whether calls have a deadline, and so have to own what they work with.
+    pub(super) fn has_deadline(&self) -> bool {
+        self.deadline.is_some()
+    }
+
+    /// Has `work` done, and waits for it until the deadline.
+    pub(super) fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Pkcs11Error> {
+        let Some(deadline) = self.deadline else { return Ok(work()) };
+        let started = Instant::now();
+        let thread = self.thread(started, deadline)?;
+        let (answer, answered) = mpsc::sync_channel(1);
+        // Whoever comes first says so: the caller that leaves, or the call that is done.
+        let left = Arc::new(Mutex::new(Call::UnderWay));
+        let (pool, back, shared) = (self.pool.clone(), thread.clone(), left.clone());
+        let job = Box::new(move || {
+            let result = work();
+            let was = core::mem::replace(&mut *lock(&shared), Call::Done);
+            pool.free(back, was == Call::Left);
+            // A caller that has gone takes nothing.
+            drop(answer.send(result));
+        });
+        if thread.send(job).is_err() {
+            self.pool.lose();
+            return Err(Pkcs11Error::Hanging { calls: self.pool.hanging() });
+        }
+        let rest = deadline.saturating_sub(started.elapsed());
+        answered.recv_timeout(rest).map_err(|_| {
+            let mut call = lock(&left);
+            if *call == Call::UnderWay {
+                *call = Call::Left;
+                self.pool.leave();
+            }
+            Pkcs11Error::Deadline { after: deadline }
+        })
+    }
+
+    /// A thread that has nothing to do.
+    fn thread(&self, started: Instant, deadline: Duration) -> Result<Sender<Job>, Pkcs11Error> {
+        let mut state = lock(&self.pool.state);
+        loop {
+            if let Some(thread) = state.idle.pop() {
+                return Ok(thread);
+            }
+            if state.threads < self.most {
+                let (thread, jobs) = mpsc::channel::<Job>();
+                let run = move || jobs.into_iter().for_each(|job| job());
+                let name = thread::Builder::new().name("envelock token".into());
+                if name.spawn(run).is_ok() {
+                    state.threads = state.threads.saturating_add(1);
+                    return Ok(thread);
+                }
+            }
+            let left = deadline.saturating_sub(started.elapsed());
+            if left.is_zero() || state.hanging >= self.most {
+                return Err(Pkcs11Error::Hanging { calls: state.hanging });
+            }
+            let waited = self.pool.freed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Call {
+    UnderWay,
+    Done,
+    /// Its caller has gone.
+    Left,
+}
+
+impl Pool {
+    fn free(&self, thread: Sender<Job>, was_left: bool) {
+        let mut state = lock(&self.state);
+        state.idle.push(thread);
+        if was_left {
+            state.hanging = state.hanging.saturating_sub(1);
+        }
+        drop(state);
+        self.freed.notify_one();
+    }
+
+    fn leave(&self) {
+        let mut state = lock(&self.state);
+        state.hanging = state.hanging.saturating_add(1);
+    }
+
+    fn lose(&self) {
+        let mut state = lock(&self.state);
+        state.threads = state.threads.saturating_sub(1);
+    }
+
+    fn hanging(&self) -> usize {
+        lock(&self.state).hanging
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        // Threads end once nobody can hand them anything.
+        lock(&self.pool.state).idle.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_call_that_hangs_is_left_and_counted_until_it_comes_back() {
+        let workers = Workers::new(Some(Duration::from_millis(50)), 2);
+        assert_eq!(workers.call(|| 7).unwrap(), 7);
+        let mut releases = Vec::new();
+        for _ in 0..2 {
+            let (release, wait) = channel::<()>();
+            releases.push(release);
+            let left = workers.call(move || drop(wait.recv()));
+            assert!(matches!(left, Err(Pkcs11Error::Deadline { .. })), "{left:?}");
+        }
+        let started = Instant::now();
+        let hanging = workers.call(|| 7);
+        assert!(matches!(hanging, Err(Pkcs11Error::Hanging { calls: 2 })), "{hanging:?}");
+        assert!(started.elapsed() < Duration::from_millis(40), "told at once");
+        drop(releases);
+        let mut answers = core::iter::repeat_with(|| workers.call(|| 8));
+        assert!(answers.by_ref().take(100).any(|answer| answer.is_ok()));
+        assert_eq!(workers.pool.hanging(), 0);
+    }
+
+    #[test]
+    fn many_callers_share_few_threads() {
+        let workers = Workers::new(Some(Duration::from_secs(20)), 3);
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for number in 0..200 {
+                        assert_eq!(workers.call(move || number).unwrap(), number);
+                    }
+                });
+            }
+        });
+        assert!(lock(&workers.pool.state).threads <= 3);
+    }
+}

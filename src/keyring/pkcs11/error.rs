@@ -1,0 +1,282 @@
+//! What can go wrong between a keyring and its token.
+
+use super::failure::Failure;
+use super::ffi::{LoadError, TokenCallFailure};
+use crate::format::KeyVersion;
+use crate::random::RandomnessUnavailable;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+use core::time::Duration;
+use std::path::PathBuf;
+
+/// Why a token did not do what was asked.
+///
+/// No variant holds a PIN or a key. What a call answered is given by the names of the standard.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Pkcs11Error {
+    /// The library could not be loaded, or is none of PKCS#11.
+    #[error("cannot load PKCS#11 library {}: {what}", path.display())]
+    Library {
+        /// Its path.
+        path: PathBuf,
+        /// What the dynamic linker said.
+        what: String,
+    },
+
+    /// The process is a child, by `fork`, of the one that opened the token. Open it anew here.
+    #[error("token was opened by the parent process: open it anew in this one")]
+    Forked,
+
+    /// No slot has the token that was asked for.
+    #[error("there is no token with {wanted} among {slots} in slots")]
+    TokenNotFound {
+        /// Label or serial number that were asked for.
+        wanted: String,
+        /// How many tokens there are.
+        slots: usize,
+    },
+
+    /// More than one token has the label: ask for the serial number.
+    #[error("more than one token has {wanted}: name its serial number")]
+    TokenNotUnique {
+        /// What was asked for.
+        wanted: String,
+    },
+
+    /// Logging in failed. Nothing tries the same PIN again, so that the token does not lock.
+    #[error("cannot log in to the token: {fault}")]
+    Login {
+        /// Why.
+        fault: PinFault,
+    },
+
+    /// A call failed, and going over it again did not help.
+    #[error("token failed: {failure}")]
+    Call {
+        /// Which call, and how.
+        failure: TokenCallFailure,
+    },
+
+    /// A key that should be on the token is not there. A token of several machines may not have it
+    /// everywhere yet.
+    #[error("key {key} version {version} is not on the token")]
+    KeyNotFound {
+        /// The key name.
+        key: String,
+        /// The version.
+        version: KeyVersion,
+    },
+
+    /// More than one object of the token is named like the key.
+    #[error("key {key} version {version} is on the token more than once")]
+    KeyNotUnique {
+        /// The key name.
+        key: String,
+        /// The version.
+        version: KeyVersion,
+    },
+
+    /// The key on the token may be used in a way that gives it away or weakens it.
+    #[error("key {key} version {version} on the token is not to be trusted: {fault}")]
+    WeakKey {
+        /// The key name.
+        key: String,
+        /// The version.
+        version: KeyVersion,
+        /// What is wrong with it.
+        fault: TokenKeyFault,
+    },
+
+    /// The token can do neither of the wrap algorithms, or not the one that was asked for.
+    #[error("token cannot wrap: {what}")]
+    Algorithm {
+        /// What was tried, and what came of it.
+        what: String,
+    },
+
+    /// The token answered, and the answer is wrong.
+    #[error("token answered wrongly: {fault}")]
+    Wrong {
+        /// How.
+        fault: WrongTokenAnswer,
+    },
+
+    /// The token took longer than the deadline. The call may still be under way.
+    #[error("token did not answer within {} ms", after.as_millis())]
+    Deadline {
+        /// The deadline.
+        after: Duration,
+    },
+
+    /// Earlier calls are still under way beyond their deadline, so nothing more was asked.
+    #[error("token hangs: {calls} calls are still under way")]
+    Hanging {
+        /// How many.
+        calls: usize,
+    },
+
+    /// Every session of the token was in use for too long.
+    #[error("no session of the token was free")]
+    NoSession,
+
+    /// The random generator failed.
+    #[error("randomness is unavailable")]
+    Randomness(#[source] RandomnessUnavailable),
+
+    /// A key was destroyed on record, and is still on the token. The next change tries again.
+    #[error("destroyed keys are still on the token: {count}")]
+    NotDestroyed {
+        /// How many objects.
+        count: usize,
+    },
+}
+
+impl Pkcs11Error {
+    /// Whether the same call may succeed later without anybody's doing.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Pkcs11Error::Call { .. }
+            | Pkcs11Error::TokenNotFound { .. }
+            | Pkcs11Error::KeyNotFound { .. }
+            | Pkcs11Error::Wrong { .. }
+            | Pkcs11Error::Deadline { .. }
+            | Pkcs11Error::Hanging { .. }
+            | Pkcs11Error::NoSession
+            | Pkcs11Error::Randomness(_)
+            | Pkcs11Error::NotDestroyed { .. } => true,
+            Pkcs11Error::Login { fault } => matches!(fault, PinFault::Source { .. }),
+            Pkcs11Error::Library { .. }
+            | Pkcs11Error::Forked
+            | Pkcs11Error::TokenNotUnique { .. }
+            | Pkcs11Error::KeyNotUnique { .. }
+            | Pkcs11Error::WeakKey { .. }
+            | Pkcs11Error::Algorithm { .. } => false,
+        }
+    }
+
+    /// The error of a failure that has to do with no one key.
+    pub(super) fn from_failure(failure: Failure) -> Self {
+        match failure {
+            Failure::Call(failure) | Failure::Ambiguous(failure) => Pkcs11Error::Call { failure },
+            // Of what was sound a moment ago.
+            Failure::Authentication | Failure::KeyMissing | Failure::KeyNotUnique => {
+                Pkcs11Error::Wrong { fault: WrongTokenAnswer::DoesNotUnwrap }
+            }
+            Failure::WeakKey(_) => Pkcs11Error::Wrong { fault: WrongTokenAnswer::Generated },
+            Failure::Wrong(fault) => Pkcs11Error::Wrong { fault },
+            Failure::Login(fault) => Pkcs11Error::Login { fault },
+            Failure::Error(error) => error,
+        }
+    }
+
+    pub(super) fn library(path: PathBuf, error: LoadError) -> Self {
+        let what = match error {
+            LoadError::Linker(what) => what,
+            LoadError::NotPkcs11 => "it has no function list of PKCS#11".into(),
+        };
+        Pkcs11Error::Library { path, what }
+    }
+}
+
+/// Why a login failed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PinFault {
+    /// The token says that the PIN is wrong.
+    Rejected,
+    /// The PIN is locked: the token's security officer has to unlock it.
+    Locked,
+    /// The PIN has to be changed.
+    Expired,
+    /// The token has no user PIN yet.
+    NotInitialized,
+    /// One more wrong PIN would lock the token, and that was not allowed.
+    FinalTry,
+    /// Another user, the security officer, is logged in by another part of this process.
+    OtherUser,
+    /// The login was answered with success, and nobody is logged in.
+    Ignored,
+    /// The PIN could not be had.
+    Source {
+        /// What its source said.
+        source: Arc<dyn core::error::Error + Send + Sync>,
+    },
+    /// Others than its owner may read the file with the PIN.
+    FilePermissions {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+}
+
+impl fmt::Display for PinFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PinFault::Rejected => f.write_str("the PIN is wrong"),
+            PinFault::Locked => f.write_str("the PIN is locked"),
+            PinFault::Expired => f.write_str("the PIN has expired"),
+            PinFault::NotInitialized => f.write_str("the token has no user PIN"),
+            PinFault::FinalTry => f.write_str("another wrong PIN would lock the token"),
+            PinFault::OtherUser => f.write_str("another user is logged in in this process"),
+            PinFault::Ignored => f.write_str("the token says yes and logs nobody in"),
+            PinFault::Source { source } => write!(f, "the PIN could not be had: {source}"),
+            PinFault::FilePermissions { path, mode } => {
+                write!(f, "others may read {}: mode {mode:04o}", path.display())
+            }
+        }
+    }
+}
+
+/// What is wrong with a key on a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenKeyFault {
+    /// Its value can be read: it is not sensitive.
+    NotSensitive,
+    /// It can be wrapped out of the token.
+    Extractable,
+    /// It can wrap other keys, or unwrap them, beside decrypting and encrypting: whoever may use
+    /// the token can read keys by it.
+    WrapsAndDecrypts,
+    /// It is no AES key of 256 bits, or no secret for a MAC of at least 256.
+    Type,
+}
+
+impl fmt::Display for TokenKeyFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TokenKeyFault::NotSensitive => "its value can be read",
+            TokenKeyFault::Extractable => "it can be extracted",
+            TokenKeyFault::WrapsAndDecrypts => "it wraps or unwraps keys besides",
+            TokenKeyFault::Type => "it is of another type or length",
+        })
+    }
+}
+
+/// How a token's answer was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WrongTokenAnswer {
+    /// What it wrapped does not unwrap to the same.
+    DoesNotUnwrap,
+    /// It encrypted under the same IV twice, or under an IV of zeros.
+    IvIgnored,
+    /// A known answer is another one here: the mechanism is not what it is called.
+    KnownAnswer,
+    /// It generated a key other than it was told to.
+    Generated,
+}
+
+impl fmt::Display for WrongTokenAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            WrongTokenAnswer::DoesNotUnwrap => "what it wrapped does not unwrap",
+            WrongTokenAnswer::IvIgnored => "it ignores the initialisation vector",
+            WrongTokenAnswer::KnownAnswer => "a known answer is another one here",
+            WrongTokenAnswer::Generated => "a new key has not the attributes asked for",
+        })
+    }
+}

@@ -1,0 +1,148 @@
+//! What the failure of a call means (the error map of PKCS#11, which has no one meaning per code).
+
+use super::error::{PinFault, Pkcs11Error, TokenKeyFault, WrongTokenAnswer};
+use super::ffi::{CallFault, Function, TokenCallFailure, ck};
+
+/// Why an attempt did not succeed.
+#[derive(Clone, Debug)]
+pub(super) enum Failure {
+    /// A call failed.
+    Call(TokenCallFailure),
+    /// A decryption was refused by a code that may mean a forged input or a sick device.
+    Ambiguous(TokenCallFailure),
+    /// The input does not authenticate.
+    Authentication,
+    /// The key is not there, though somebody is logged in.
+    KeyMissing,
+    /// There is more than one.
+    KeyNotUnique,
+    /// The key must not be used.
+    WeakKey(TokenKeyFault),
+    /// An answer was wrong.
+    Wrong(WrongTokenAnswer),
+    /// Somebody has to be logged in.
+    Login(PinFault),
+    /// Anything that another attempt does not change, or that has its words already.
+    Error(Pkcs11Error),
+}
+
+/// What to do about a failed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rung {
+    /// The session is of no use: take another.
+    Session,
+    /// The object is not known by this number any more, or nobody is logged in.
+    Stale,
+    /// The device, or anything: find out by asking it.
+    Device,
+    /// The library is not set up.
+    Restart,
+    /// The same call will fail in the same way.
+    Permanent,
+}
+
+impl From<TokenCallFailure> for Failure {
+    fn from(failure: TokenCallFailure) -> Self {
+        Failure::Call(failure)
+    }
+}
+
+impl From<Pkcs11Error> for Failure {
+    fn from(error: Pkcs11Error) -> Self {
+        Failure::Error(error)
+    }
+}
+
+/// The rung that a failed call begins at.
+pub(super) fn rung(failure: &TokenCallFailure) -> Rung {
+    let code = match failure.fault {
+        CallFault::Code(rv) => rv.0,
+        CallFault::Length | CallFault::Handle => return Rung::Session,
+        CallFault::Missing => return Rung::Permanent,
+    };
+    match code {
+        ck::CKR_SESSION_HANDLE_INVALID
+        | ck::CKR_SESSION_CLOSED
+        | ck::CKR_OPERATION_ACTIVE
+        | ck::CKR_OPERATION_NOT_INITIALIZED
+        | ck::CKR_BUFFER_TOO_SMALL
+        | ck::CKR_SESSION_COUNT => Rung::Session,
+        ck::CKR_OBJECT_HANDLE_INVALID | ck::CKR_KEY_HANDLE_INVALID | ck::CKR_USER_NOT_LOGGED_IN => {
+            Rung::Stale
+        }
+        ck::CKR_CRYPTOKI_NOT_INITIALIZED => Rung::Restart,
+        ck::CKR_MECHANISM_INVALID
+        | ck::CKR_MECHANISM_PARAM_INVALID
+        | ck::CKR_ARGUMENTS_BAD
+        | ck::CKR_ATTRIBUTE_READ_ONLY
+        | ck::CKR_ATTRIBUTE_SENSITIVE
+        | ck::CKR_ATTRIBUTE_TYPE_INVALID
+        | ck::CKR_ATTRIBUTE_VALUE_INVALID
+        | ck::CKR_TEMPLATE_INCOMPLETE
+        | ck::CKR_TEMPLATE_INCONSISTENT
+        | ck::CKR_TOKEN_WRITE_PROTECTED
+        | ck::CKR_SESSION_READ_ONLY
+        | ck::CKR_ACTION_PROHIBITED
+        | ck::CKR_KEY_SIZE_RANGE
+        | ck::CKR_KEY_FUNCTION_NOT_PERMITTED
+        | ck::CKR_KEY_TYPE_INCONSISTENT
+        | ck::CKR_FUNCTION_NOT_SUPPORTED => Rung::Permanent,
+        _ => Rung::Device,
+    }
+}
+
+/// Whether the token has disabled the key for this use, by either of two codes.
+pub(super) fn is_disabled(failure: &TokenCallFailure) -> bool {
+    let init = matches!(
+        failure.function,
+        Function::C_EncryptInit | Function::C_DecryptInit | Function::C_SignInit
+    );
+    let codes = [ck::CKR_KEY_FUNCTION_NOT_PERMITTED, ck::CKR_KEY_TYPE_INCONSISTENT];
+    init && failure.code().is_some_and(|code| codes.contains(&code))
+}
+
+/// Whether the mechanism or its parameter is not to the token's liking.
+pub(super) fn is_mechanism(failure: &TokenCallFailure) -> bool {
+    let codes = [
+        ck::CKR_MECHANISM_INVALID,
+        ck::CKR_MECHANISM_PARAM_INVALID,
+        ck::CKR_ARGUMENTS_BAD,
+        ck::CKR_FUNCTION_NOT_SUPPORTED,
+        ck::CKR_KEY_TYPE_INCONSISTENT,
+    ];
+    failure.fault == CallFault::Missing || failure.code().is_some_and(|code| codes.contains(&code))
+}
+
+/// What a refused authenticated decryption means: some tokens have a code for a wrong tag, others
+/// answer that something is wrong with them.
+pub(super) fn of_decryption(failure: TokenCallFailure) -> Failure {
+    if failure.function != Function::C_Decrypt {
+        return Failure::Call(failure);
+    }
+    match failure.code() {
+        Some(
+            ck::CKR_ENCRYPTED_DATA_INVALID
+            | ck::CKR_ENCRYPTED_DATA_LEN_RANGE
+            | ck::CKR_DATA_INVALID
+            | ck::CKR_DATA_LEN_RANGE
+            | ck::CKR_SIGNATURE_INVALID
+            | ck::CKR_AEAD_DECRYPT_FAILED,
+        ) => Failure::Authentication,
+        Some(ck::CKR_GENERAL_ERROR | ck::CKR_FUNCTION_FAILED | ck::CKR_DEVICE_ERROR) => {
+            Failure::Ambiguous(failure)
+        }
+        Some(code) if code >= ck::CKR_VENDOR_DEFINED => Failure::Ambiguous(failure),
+        _ => Failure::Call(failure),
+    }
+}
+
+/// Whether the session itself is gone, so that its number may be another's by now.
+pub(super) fn is_session_gone(failure: &TokenCallFailure) -> bool {
+    let codes = [
+        ck::CKR_SESSION_HANDLE_INVALID,
+        ck::CKR_SESSION_CLOSED,
+        ck::CKR_CRYPTOKI_NOT_INITIALIZED,
+        ck::CKR_DEVICE_REMOVED,
+    ];
+    failure.code().is_some_and(|code| codes.contains(&code))
+}

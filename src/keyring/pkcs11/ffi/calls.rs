@@ -1,0 +1,376 @@
+//! The library, its slots, sessions and objects.
+
+#![allow(unsafe_code)]
+
+use super::failure::{CallFault, Function, TokenCallFailure};
+use super::library::{Module, call};
+use super::template::{Attribute, raw, ulong};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::ffi::CStr;
+use core::{mem, ptr};
+use cryptoki_sys as ck;
+
+/// A slot: where a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::keyring::pkcs11) struct SlotId(ck::CK_SLOT_ID);
+
+/// A session with a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::keyring::pkcs11) struct Session(pub(super) ck::CK_SESSION_HANDLE);
+
+/// An object of a token, as one connection knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::keyring::pkcs11) struct Object(pub(super) ck::CK_OBJECT_HANDLE);
+
+/// Flags of a token, as the standard numbers them.
+pub(in crate::keyring::pkcs11) type InfoFlags = ck::CK_FLAGS;
+
+/// What a token says of itself. Its fields may hold anything; only these are looked at.
+pub(in crate::keyring::pkcs11) struct TokenInfo {
+    /// Without the blanks (or zeros) behind it.
+    pub(in crate::keyring::pkcs11) label: Vec<u8>,
+    /// Likewise.
+    pub(in crate::keyring::pkcs11) serial: Vec<u8>,
+    pub(in crate::keyring::pkcs11) manufacturer: Vec<u8>,
+    pub(in crate::keyring::pkcs11) model: Vec<u8>,
+    pub(in crate::keyring::pkcs11) flags: InfoFlags,
+    /// How many sessions there may be at once; `None` without a limit that is known.
+    pub(in crate::keyring::pkcs11) max_sessions: Option<usize>,
+}
+
+/// The most entries of a list of slots or mechanisms that are believed.
+const MOST_ENTRIES: ck::CK_ULONG = 65_536;
+
+/// How often a list that grew between two calls is asked for again.
+const LIST_ATTEMPTS: usize = 4;
+
+/// The arguments of C_Initialize with room behind them: NSS reads a word more.
+#[repr(C)]
+struct InitializeArgs {
+    args: ck::CK_C_INITIALIZE_ARGS,
+    room: [usize; 4],
+}
+
+impl Module {
+    /// Sets the library up, to lock by the operating system's means.
+    pub(in crate::keyring::pkcs11) fn initialize(
+        &self,
+        reserved: Option<&CStr>,
+    ) -> Result<(), TokenCallFailure> {
+        let reserved = reserved.map_or(ptr::null(), CStr::as_ptr);
+        let mut args = InitializeArgs {
+            args: ck::CK_C_INITIALIZE_ARGS {
+                CreateMutex: None,
+                DestroyMutex: None,
+                LockMutex: None,
+                UnlockMutex: None,
+                flags: ck::CKF_OS_LOCKING_OK,
+                pReserved: reserved.cast_mut().cast(),
+            },
+            room: [0; 4],
+        };
+        // Arguments: a structure and a string that outlive the call. What the string says is the
+        // library's own business, which takes it for read-only.
+        call!(self, C_Initialize((&raw mut args).cast()))
+    }
+
+    pub(in crate::keyring::pkcs11) fn finalize(&self) -> Result<(), TokenCallFailure> {
+        // Argument: null, as the standard asks.
+        call!(self, C_Finalize(ptr::null_mut()))
+    }
+
+    /// The slots that have a token.
+    pub(in crate::keyring::pkcs11) fn slots(&self) -> Result<Vec<SlotId>, TokenCallFailure> {
+        let list = list(Function::C_GetSlotList, |pointer, count| {
+            // Arguments: no buffer, or one of `count` entries.
+            call!(self, C_GetSlotList(ck::CK_TRUE, pointer, count))
+        })?;
+        Ok(list.into_iter().map(SlotId).collect())
+    }
+
+    pub(in crate::keyring::pkcs11) fn token_info(
+        &self,
+        slot: SlotId,
+    ) -> Result<TokenInfo, TokenCallFailure> {
+        let mut info = mem::MaybeUninit::<ck::CK_TOKEN_INFO>::zeroed();
+        // Arguments: room for the structure.
+        call!(self, C_GetTokenInfo(slot.0, info.as_mut_ptr()))?;
+        // SAFETY: it is integers and arrays of bytes, for which zeros and whatever the library
+        // wrote there are values.
+        let info = unsafe { info.assume_init() };
+        let max_sessions = match info.ulMaxRwSessionCount {
+            ck::CK_EFFECTIVELY_INFINITE | ck::CK_UNAVAILABLE_INFORMATION => None,
+            most => usize::try_from(most).ok(),
+        };
+        Ok(TokenInfo {
+            label: trimmed(&info.label),
+            serial: trimmed(&info.serialNumber),
+            manufacturer: trimmed(&info.manufacturerID),
+            model: trimmed(&info.model),
+            flags: info.flags,
+            max_sessions,
+        })
+    }
+
+    pub(in crate::keyring::pkcs11) fn mechanisms(
+        &self,
+        slot: SlotId,
+    ) -> Result<Vec<ck::CK_MECHANISM_TYPE>, TokenCallFailure> {
+        list(Function::C_GetMechanismList, |pointer, count| {
+            // Arguments: no buffer, or one of `count` entries.
+            call!(self, C_GetMechanismList(slot.0, pointer, count))
+        })
+    }
+
+    pub(in crate::keyring::pkcs11) fn mechanism_flags(
+        &self,
+        slot: SlotId,
+        mechanism: ck::CK_MECHANISM_TYPE,
+    ) -> Result<InfoFlags, TokenCallFailure> {
+        let mut info = ck::CK_MECHANISM_INFO { ulMinKeySize: 0, ulMaxKeySize: 0, flags: 0 };
+        // Arguments: room for the structure.
+        call!(self, C_GetMechanismInfo(slot.0, mechanism, &raw mut info))?;
+        Ok(info.flags)
+    }
+
+    /// Opens a session for reading and writing: some tokens have no others.
+    pub(in crate::keyring::pkcs11) fn open_session(
+        &self,
+        slot: SlotId,
+    ) -> Result<Session, TokenCallFailure> {
+        let flags = ck::CKF_SERIAL_SESSION | ck::CKF_RW_SESSION;
+        let mut session = ck::CK_INVALID_HANDLE;
+        // Arguments: no callback, and room for a handle.
+        call!(self, C_OpenSession(slot.0, flags, ptr::null_mut(), None, &raw mut session))?;
+        handle(Function::C_OpenSession, session).map(Session)
+    }
+
+    pub(in crate::keyring::pkcs11) fn close_session(
+        &self,
+        session: Session,
+    ) -> Result<(), TokenCallFailure> {
+        call!(self, C_CloseSession(session.0))
+    }
+
+    /// Whether a session is a user's who is logged in.
+    pub(in crate::keyring::pkcs11) fn is_logged_in(
+        &self,
+        session: Session,
+    ) -> Result<bool, TokenCallFailure> {
+        let mut info = ck::CK_SESSION_INFO { slotID: 0, state: 0, flags: 0, ulDeviceError: 0 };
+        // Arguments: room for the structure.
+        call!(self, C_GetSessionInfo(session.0, &raw mut info))?;
+        Ok([ck::CKS_RW_USER_FUNCTIONS, ck::CKS_RO_USER_FUNCTIONS].contains(&info.state))
+    }
+
+    /// Logs the user in; without a PIN where the token asks for it by itself.
+    pub(in crate::keyring::pkcs11) fn login(
+        &self,
+        session: Session,
+        pin: Option<&[u8]>,
+    ) -> Result<(), TokenCallFailure> {
+        let (pointer, len) = pin.map_or((ptr::null(), 0), |pin| (pin.as_ptr(), ulong(pin.len())));
+        // Arguments: a PIN with its length, which is only read.
+        call!(self, C_Login(session.0, ck::CKU_USER, pointer.cast_mut(), len))
+    }
+
+    /// The objects that have all of `attributes`: at most `most`.
+    pub(in crate::keyring::pkcs11) fn find(
+        &self,
+        session: Session,
+        attributes: &[Attribute<'_>],
+        most: usize,
+    ) -> Result<Vec<Object>, TokenCallFailure> {
+        let mut template = raw(attributes);
+        let count = ulong(template.len());
+        // Arguments: `count` attributes, whose values outlive the call and are only read.
+        call!(self, C_FindObjectsInit(session.0, template.as_mut_ptr(), count))?;
+        let found = self.find_more(session, most);
+        // Ends the search whatever came of it.
+        let ended = call!(self, C_FindObjectsFinal(session.0));
+        let found = found?;
+        ended.map(|()| found)
+    }
+
+    fn find_more(&self, session: Session, most: usize) -> Result<Vec<Object>, TokenCallFailure> {
+        const BATCH: usize = 64;
+        let mut found = Vec::new();
+        while found.len() < most {
+            let mut batch = [ck::CK_INVALID_HANDLE; BATCH];
+            let mut count = 0;
+            // Arguments: room for so many handles as is said, and for their number.
+            call!(
+                self,
+                C_FindObjects(session.0, batch.as_mut_ptr(), ulong(BATCH), &raw mut count)
+            )?;
+            let count = usize::try_from(count).unwrap_or(usize::MAX);
+            let batch = batch.get(..count);
+            let batch = batch.ok_or(TokenCallFailure::length(Function::C_FindObjects))?;
+            if batch.is_empty() {
+                break;
+            }
+            for object in batch {
+                found.push(Object(handle(Function::C_FindObjects, *object)?));
+            }
+        }
+        found.truncate(most);
+        Ok(found)
+    }
+
+    /// An attribute that is a boolean; `None` if the object does not say.
+    pub(in crate::keyring::pkcs11) fn bool_attribute(
+        &self,
+        session: Session,
+        object: Object,
+        kind: ck::CK_ATTRIBUTE_TYPE,
+    ) -> Result<Option<bool>, TokenCallFailure> {
+        let mut value = [0; 1];
+        let len = self.attribute(session, object, kind, &mut value)?;
+        Ok((len == Some(1)).then_some(value != [ck::CK_FALSE]))
+    }
+
+    /// An attribute that is a number; `None` if the object does not say.
+    pub(in crate::keyring::pkcs11) fn number_attribute(
+        &self,
+        session: Session,
+        object: Object,
+        kind: ck::CK_ATTRIBUTE_TYPE,
+    ) -> Result<Option<ck::CK_ULONG>, TokenCallFailure> {
+        let mut value = [0; mem::size_of::<ck::CK_ULONG>()];
+        let len = self.attribute(session, object, kind, &mut value)?;
+        Ok((len == Some(value.len())).then(|| ck::CK_ULONG::from_ne_bytes(value)))
+    }
+
+    /// An attribute that is bytes, at most `most`; `None` if the object does not say, or says more.
+    pub(in crate::keyring::pkcs11) fn bytes_attribute(
+        &self,
+        session: Session,
+        object: Object,
+        kind: ck::CK_ATTRIBUTE_TYPE,
+        most: usize,
+    ) -> Result<Option<Vec<u8>>, TokenCallFailure> {
+        let mut value = vec![0; most];
+        let len = self.attribute(session, object, kind, &mut value)?;
+        Ok(len.map(|len| {
+            value.truncate(len);
+            value
+        }))
+    }
+
+    /// Fills in an attribute and tells its length; `None` if the object does not have it, keeps
+    /// it for itself, or has more than fits.
+    fn attribute(
+        &self,
+        session: Session,
+        object: Object,
+        kind: ck::CK_ATTRIBUTE_TYPE,
+        value: &mut [u8],
+    ) -> Result<Option<usize>, TokenCallFailure> {
+        let mut template = ck::CK_ATTRIBUTE {
+            type_: kind,
+            pValue: value.as_mut_ptr().cast(),
+            ulValueLen: ulong(value.len()),
+        };
+        // Arguments: one attribute with room of the length it says.
+        let answer = call!(self, C_GetAttributeValue(session.0, object.0, &raw mut template, 1));
+        match answer.map_err(|failure| (failure.code(), failure)) {
+            Ok(()) => {}
+            Err((
+                Some(
+                    ck::CKR_ATTRIBUTE_TYPE_INVALID
+                    | ck::CKR_ATTRIBUTE_SENSITIVE
+                    | ck::CKR_BUFFER_TOO_SMALL,
+                ),
+                _,
+            )) => return Ok(None),
+            Err((_, failure)) => return Err(failure),
+        }
+        if template.ulValueLen == ck::CK_UNAVAILABLE_INFORMATION {
+            return Ok(None);
+        }
+        let len = usize::try_from(template.ulValueLen).ok().filter(|len| *len <= value.len());
+        len.map(Some).ok_or(TokenCallFailure::length(Function::C_GetAttributeValue))
+    }
+
+    pub(in crate::keyring::pkcs11) fn generate_key(
+        &self,
+        session: Session,
+        mechanism: ck::CK_MECHANISM_TYPE,
+        attributes: &[Attribute<'_>],
+    ) -> Result<Object, TokenCallFailure> {
+        let mut mechanism =
+            ck::CK_MECHANISM { mechanism, pParameter: ptr::null_mut(), ulParameterLen: 0 };
+        let mut template = raw(attributes);
+        let (count, mut key) = (ulong(template.len()), ck::CK_INVALID_HANDLE);
+        let template = template.as_mut_ptr();
+        // Arguments: a mechanism without parameter, `count` attributes that are only read, and
+        // room for a handle.
+        call!(self, C_GenerateKey(session.0, &raw mut mechanism, template, count, &raw mut key))?;
+        handle(Function::C_GenerateKey, key).map(Object)
+    }
+
+    pub(in crate::keyring::pkcs11) fn create_object(
+        &self,
+        session: Session,
+        attributes: &[Attribute<'_>],
+    ) -> Result<Object, TokenCallFailure> {
+        let mut template = raw(attributes);
+        let (count, mut object) = (ulong(template.len()), ck::CK_INVALID_HANDLE);
+        // Arguments: `count` attributes that are only read, and room for a handle.
+        call!(self, C_CreateObject(session.0, template.as_mut_ptr(), count, &raw mut object))?;
+        handle(Function::C_CreateObject, object).map(Object)
+    }
+
+    pub(in crate::keyring::pkcs11) fn destroy_object(
+        &self,
+        session: Session,
+        object: Object,
+    ) -> Result<(), TokenCallFailure> {
+        call!(self, C_DestroyObject(session.0, object.0))
+    }
+}
+
+/// A list that is asked for twice: for its length, and for itself.
+fn list(
+    function: Function,
+    mut call: impl FnMut(*mut ck::CK_ULONG, *mut ck::CK_ULONG) -> Result<(), TokenCallFailure>,
+) -> Result<Vec<ck::CK_ULONG>, TokenCallFailure> {
+    let mut attempts = LIST_ATTEMPTS;
+    loop {
+        attempts = attempts.saturating_sub(1);
+        let mut count = 0;
+        call(ptr::null_mut(), &raw mut count)?;
+        if count > MOST_ENTRIES {
+            return Err(TokenCallFailure::length(function));
+        }
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let room = usize::try_from(count).unwrap_or_default();
+        let mut list = vec![0; room];
+        match call(list.as_mut_ptr(), &raw mut count) {
+            Ok(()) => {
+                let count = usize::try_from(count).ok().filter(|count| *count <= room);
+                list.truncate(count.ok_or(TokenCallFailure::length(function))?);
+                return Ok(list);
+            }
+            Err(failure) if failure.code() == Some(ck::CKR_BUFFER_TOO_SMALL) && attempts > 0 => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+fn handle(function: Function, handle: ck::CK_ULONG) -> Result<ck::CK_ULONG, TokenCallFailure> {
+    match handle {
+        ck::CK_INVALID_HANDLE => Err(TokenCallFailure { function, fault: CallFault::Handle }),
+        handle => Ok(handle),
+    }
+}
+
+/// A field of fixed length, without what fills it up: blanks, but zeros on some tokens.
+fn trimmed(field: &[u8]) -> Vec<u8> {
+    let end = field.iter().rposition(|byte| !matches!(byte, b' ' | 0));
+    let end = end.map_or(0, |last| last.saturating_add(1));
+    field.get(..end).unwrap_or_default().to_vec()
+}

@@ -1,0 +1,145 @@
+//! Encryption, decryption and MACs: each in one call after its set-up, without asking for a length
+//! first, since the answers to that question lie on some tokens.
+
+#![allow(unsafe_code)]
+
+use super::calls::{Object, Session};
+use super::failure::{Function, TokenCallFailure};
+use super::library::{Module, call};
+use super::template::ulong;
+use core::{mem, ptr};
+use cryptoki_sys as ck;
+
+/// The IV of AES-GCM.
+pub(in crate::keyring::pkcs11) enum GcmIv<'a> {
+    /// Handed in. The token may write another one there, which it then used.
+    Given(&'a mut [u8; 12]),
+    /// Left to the token, which tells it in its output.
+    Absent,
+}
+
+/// A mechanism with its parameter.
+pub(in crate::keyring::pkcs11) enum Mechanism<'a> {
+    /// AES-GCM, `CKM_AES_GCM` or a vendor's number for it, with a tag of 128 bits.
+    Gcm { number: ck::CK_MECHANISM_TYPE, iv: GcmIv<'a>, aad: &'a [u8] },
+    /// AES-CBC without padding. The token may write to the IV as well.
+    Cbc { iv: &'a mut [u8; 16] },
+    /// HMAC-SHA-256.
+    Hmac,
+}
+
+/// Which operation is set up.
+#[derive(Clone, Copy)]
+enum Operation {
+    Encrypt,
+    Decrypt,
+    Sign,
+}
+
+impl Module {
+    /// Encrypts `input` to the start of `output`, and tells how many bytes came.
+    pub(in crate::keyring::pkcs11) fn encrypt(
+        &self,
+        session: Session,
+        mechanism: Mechanism<'_>,
+        key: Object,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, TokenCallFailure> {
+        self.crypt(Operation::Encrypt, session, mechanism, key, input, output)
+    }
+
+    /// Decrypts likewise.
+    pub(in crate::keyring::pkcs11) fn decrypt(
+        &self,
+        session: Session,
+        mechanism: Mechanism<'_>,
+        key: Object,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, TokenCallFailure> {
+        self.crypt(Operation::Decrypt, session, mechanism, key, input, output)
+    }
+
+    /// The MAC of `input`, likewise.
+    pub(in crate::keyring::pkcs11) fn sign(
+        &self,
+        session: Session,
+        key: Object,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, TokenCallFailure> {
+        self.crypt(Operation::Sign, session, Mechanism::Hmac, key, input, output)
+    }
+
+    fn crypt(
+        &self,
+        operation: Operation,
+        session: Session,
+        mechanism: Mechanism<'_>,
+        key: Object,
+        input: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, TokenCallFailure> {
+        // Some libraries keep the pointers of the set-up until the operation, so the parameter
+        // lives until both are done.
+        let mut gcm;
+        let mut mechanism = match mechanism {
+            Mechanism::Gcm { number, iv, aad } => {
+                let (pointer, len) = match iv {
+                    GcmIv::Given(iv) => (iv.as_mut_ptr(), iv.len()),
+                    GcmIv::Absent => (ptr::null_mut(), 0),
+                };
+                let aad_pointer = if aad.is_empty() { ptr::null() } else { aad.as_ptr() };
+                gcm = ck::CK_GCM_PARAMS {
+                    pIv: pointer,
+                    ulIvLen: ulong(len),
+                    // Not zero: NSS and Luna refuse that.
+                    ulIvBits: ulong(len.saturating_mul(8)),
+                    pAAD: aad_pointer.cast_mut(),
+                    ulAADLen: ulong(aad.len()),
+                    ulTagBits: 128,
+                };
+                ck::CK_MECHANISM {
+                    mechanism: number,
+                    pParameter: (&raw mut gcm).cast(),
+                    ulParameterLen: ulong(mem::size_of::<ck::CK_GCM_PARAMS>()),
+                }
+            }
+            Mechanism::Cbc { iv } => ck::CK_MECHANISM {
+                mechanism: ck::CKM_AES_CBC,
+                pParameter: iv.as_mut_ptr().cast(),
+                ulParameterLen: ulong(iv.len()),
+            },
+            Mechanism::Hmac => ck::CK_MECHANISM {
+                mechanism: ck::CKM_SHA256_HMAC,
+                pParameter: ptr::null_mut(),
+                ulParameterLen: 0,
+            },
+        };
+        let (session, mechanism, key) = (session.0, &raw mut mechanism, key.0);
+        let (from, from_len) = (input.as_ptr().cast_mut(), ulong(input.len()));
+        let (to, mut len) = (output.as_mut_ptr(), ulong(output.len()));
+        // Arguments of all six: a mechanism whose parameter lives until the operation is done, an
+        // input that is only read, and an output of the length that `len` says.
+        let function = match operation {
+            Operation::Encrypt => {
+                call!(self, C_EncryptInit(session, mechanism, key))?;
+                call!(self, C_Encrypt(session, from, from_len, to, &raw mut len))?;
+                Function::C_Encrypt
+            }
+            Operation::Decrypt => {
+                call!(self, C_DecryptInit(session, mechanism, key))?;
+                call!(self, C_Decrypt(session, from, from_len, to, &raw mut len))?;
+                Function::C_Decrypt
+            }
+            Operation::Sign => {
+                call!(self, C_SignInit(session, mechanism, key))?;
+                call!(self, C_Sign(session, from, from_len, to, &raw mut len))?;
+                Function::C_Sign
+            }
+        };
+        let len = usize::try_from(len).ok().filter(|len| *len <= output.len());
+        len.ok_or(TokenCallFailure::length(function))
+    }
+}

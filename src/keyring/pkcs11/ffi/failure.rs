@@ -1,0 +1,203 @@
+//! What a call answered instead of success.
+
+use core::fmt;
+use cryptoki_sys as ck;
+
+/// A return value (`CK_RV`) other than `CKR_OK`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::keyring::pkcs11) struct Rv(pub(in crate::keyring::pkcs11) ck::CK_RV);
+
+/// Values with a name, for people to read.
+macro_rules! names {
+    ($($name:ident),* $(,)?) => {
+        const NAMES: &[(ck::CK_RV, &str)] = &[$((ck::$name, stringify!($name))),*];
+    };
+}
+
+names!(
+    CKR_HOST_MEMORY,
+    CKR_SLOT_ID_INVALID,
+    CKR_GENERAL_ERROR,
+    CKR_FUNCTION_FAILED,
+    CKR_ARGUMENTS_BAD,
+    CKR_CANT_LOCK,
+    CKR_ATTRIBUTE_READ_ONLY,
+    CKR_ATTRIBUTE_SENSITIVE,
+    CKR_ATTRIBUTE_TYPE_INVALID,
+    CKR_ATTRIBUTE_VALUE_INVALID,
+    CKR_ACTION_PROHIBITED,
+    CKR_DATA_INVALID,
+    CKR_DATA_LEN_RANGE,
+    CKR_DEVICE_ERROR,
+    CKR_DEVICE_MEMORY,
+    CKR_DEVICE_REMOVED,
+    CKR_ENCRYPTED_DATA_INVALID,
+    CKR_ENCRYPTED_DATA_LEN_RANGE,
+    CKR_AEAD_DECRYPT_FAILED,
+    CKR_FUNCTION_CANCELED,
+    CKR_FUNCTION_NOT_SUPPORTED,
+    CKR_KEY_HANDLE_INVALID,
+    CKR_KEY_SIZE_RANGE,
+    CKR_KEY_TYPE_INCONSISTENT,
+    CKR_KEY_FUNCTION_NOT_PERMITTED,
+    CKR_MECHANISM_INVALID,
+    CKR_MECHANISM_PARAM_INVALID,
+    CKR_OBJECT_HANDLE_INVALID,
+    CKR_OPERATION_ACTIVE,
+    CKR_OPERATION_NOT_INITIALIZED,
+    CKR_PIN_INCORRECT,
+    CKR_PIN_INVALID,
+    CKR_PIN_LEN_RANGE,
+    CKR_PIN_EXPIRED,
+    CKR_PIN_LOCKED,
+    CKR_SESSION_CLOSED,
+    CKR_SESSION_COUNT,
+    CKR_SESSION_HANDLE_INVALID,
+    CKR_SESSION_READ_ONLY,
+    CKR_SIGNATURE_INVALID,
+    CKR_SIGNATURE_LEN_RANGE,
+    CKR_TEMPLATE_INCOMPLETE,
+    CKR_TEMPLATE_INCONSISTENT,
+    CKR_TOKEN_NOT_PRESENT,
+    CKR_TOKEN_NOT_RECOGNIZED,
+    CKR_TOKEN_WRITE_PROTECTED,
+    CKR_USER_ALREADY_LOGGED_IN,
+    CKR_USER_NOT_LOGGED_IN,
+    CKR_USER_PIN_NOT_INITIALIZED,
+    CKR_USER_TYPE_INVALID,
+    CKR_USER_ANOTHER_ALREADY_LOGGED_IN,
+    CKR_USER_TOO_MANY_TYPES,
+    CKR_RANDOM_NO_RNG,
+    CKR_BUFFER_TOO_SMALL,
+    CKR_CRYPTOKI_NOT_INITIALIZED,
+    CKR_CRYPTOKI_ALREADY_INITIALIZED,
+);
+
+impl fmt::Display for Rv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NAMES.iter().find(|(value, _)| *value == self.0) {
+            Some((_, name)) => f.write_str(name),
+            None if self.0 >= ck::CKR_VENDOR_DEFINED => write!(f, "vendor code {:#x}", self.0),
+            None => write!(f, "code {:#x}", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Rv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+macro_rules! functions {
+    ($($name:ident),* $(,)?) => {
+        /// A function of the interface, by its name in the standard.
+        #[expect(non_camel_case_types, clippy::enum_variant_names, reason = "the names of the standard")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(in crate::keyring::pkcs11) enum Function {
+            $($name),*
+        }
+
+        impl Function {
+            const fn name(self) -> &'static str {
+                match self {
+                    $(Function::$name => stringify!($name)),*
+                }
+            }
+        }
+
+        impl fmt::Display for Function {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+    };
+}
+
+functions!(
+    C_Initialize,
+    C_Finalize,
+    C_GetSlotList,
+    C_GetTokenInfo,
+    C_GetMechanismList,
+    C_GetMechanismInfo,
+    C_OpenSession,
+    C_CloseSession,
+    C_GetSessionInfo,
+    C_Login,
+    C_CreateObject,
+    C_DestroyObject,
+    C_GetAttributeValue,
+    C_FindObjectsInit,
+    C_FindObjects,
+    C_FindObjectsFinal,
+    C_EncryptInit,
+    C_Encrypt,
+    C_DecryptInit,
+    C_Decrypt,
+    C_SignInit,
+    C_Sign,
+    C_GenerateKey,
+);
+
+/// What was wrong with an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::keyring::pkcs11) enum CallFault {
+    /// It was not `CKR_OK`.
+    Code(Rv),
+    /// A length that cannot be: beyond the buffer, or another than the operation has.
+    Length,
+    /// A handle that is none.
+    Handle,
+    /// The library does not have the function.
+    Missing,
+}
+
+/// A call to a PKCS#11 library that did not do what was asked. Its text has the names of the
+/// standard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenCallFailure {
+    pub(in crate::keyring::pkcs11) function: Function,
+    pub(in crate::keyring::pkcs11) fault: CallFault,
+}
+
+impl TokenCallFailure {
+    /// The function, by its name in the standard.
+    pub const fn function(&self) -> &'static str {
+        self.function.name()
+    }
+
+    /// The return value (`CKR_...`); `None` if that was success and the rest of the answer was
+    /// wrong, or there is no such function.
+    pub fn return_value(&self) -> Option<core::ffi::c_ulong> {
+        self.code()
+    }
+
+    /// The code, if it answered one.
+    pub(in crate::keyring::pkcs11) fn code(&self) -> Option<ck::CK_RV> {
+        match self.fault {
+            CallFault::Code(rv) => Some(rv.0),
+            _ => None,
+        }
+    }
+
+    pub(super) fn missing(function: Function) -> Self {
+        TokenCallFailure { function, fault: CallFault::Missing }
+    }
+
+    pub(in crate::keyring::pkcs11) fn length(function: Function) -> Self {
+        TokenCallFailure { function, fault: CallFault::Length }
+    }
+}
+
+impl fmt::Display for TokenCallFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let function = self.function;
+        match self.fault {
+            CallFault::Code(rv) => write!(f, "{function} answered {rv}"),
+            CallFault::Length => write!(f, "{function} answered a length that cannot be"),
+            CallFault::Handle => write!(f, "{function} answered a handle that is none"),
+            CallFault::Missing => write!(f, "{function} is not there"),
+        }
+    }
+}

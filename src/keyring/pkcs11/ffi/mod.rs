@@ -1,0 +1,20 @@
+//! The one unsafe module of the crate: calls into a PKCS#11 library.
+//!
+//! What goes in are slices and values, what comes out are values whose lengths were checked. Which
+//! calls make sense, and what a failure means, is decided above. Names are those of the standard:
+//! PKCS#11 (OASIS, Cryptographic Token Interface Base Specification, version 2.40 and 3.0).
+
+mod calls;
+mod crypt;
+mod failure;
+mod library;
+mod template;
+
+pub(super) use calls::{Object, Session, SlotId, TokenInfo};
+pub(super) use crypt::{GcmIv, Mechanism};
+pub use failure::TokenCallFailure;
+pub(super) use failure::{CallFault, Function, Rv};
+pub(super) use library::{LoadError, Module as Functions};
+pub(super) use template::{Attribute, Value};
+
+pub(super) use cryptoki_sys as ck;

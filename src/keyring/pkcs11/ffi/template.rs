@@ -1,0 +1,50 @@
+//! Attributes of objects, and their form in memory.
+
+use alloc::vec::Vec;
+use core::ffi::c_void;
+use core::{mem, ptr};
+use cryptoki_sys as ck;
+
+/// The value of an attribute.
+#[derive(Clone, Copy)]
+pub(in crate::keyring::pkcs11) enum Value<'a> {
+    Bool(bool),
+    Number(ck::CK_ULONG),
+    Bytes(&'a [u8]),
+}
+
+/// An attribute that an object has or is to have.
+#[derive(Clone, Copy)]
+pub(in crate::keyring::pkcs11) struct Attribute<'a> {
+    pub(in crate::keyring::pkcs11) kind: ck::CK_ATTRIBUTE_TYPE,
+    pub(in crate::keyring::pkcs11) value: Value<'a>,
+}
+
+static TRUE: ck::CK_BBOOL = ck::CK_TRUE;
+static FALSE: ck::CK_BBOOL = ck::CK_FALSE;
+
+/// The attributes as the interface wants them. The pointers are into `attributes` and what those
+/// borrow, and are read only.
+pub(super) fn raw(attributes: &[Attribute<'_>]) -> Vec<ck::CK_ATTRIBUTE> {
+    let raw = |attribute: &Attribute<'_>| {
+        let (pointer, len): (*const c_void, usize) = match &attribute.value {
+            Value::Bool(value) => {
+                let value = if *value { &TRUE } else { &FALSE };
+                (ptr::from_ref(value).cast(), mem::size_of::<ck::CK_BBOOL>())
+            }
+            Value::Number(value) => (ptr::from_ref(value).cast(), mem::size_of::<ck::CK_ULONG>()),
+            Value::Bytes(bytes) => (bytes.as_ptr().cast(), bytes.len()),
+        };
+        ck::CK_ATTRIBUTE {
+            type_: attribute.kind,
+            pValue: pointer.cast_mut(),
+            ulValueLen: ulong(len),
+        }
+    };
+    attributes.iter().map(raw).collect()
+}
+
+/// A length as the interface counts. None of ours is beyond its range.
+pub(super) fn ulong(len: usize) -> ck::CK_ULONG {
+    ck::CK_ULONG::try_from(len).unwrap_or(ck::CK_ULONG::MAX)
+}

@@ -1,0 +1,226 @@
+//! Master keys on a token, with their records in a key file.
+
+use super::seal::SealKeyring;
+use super::source::TokenSource;
+use super::token::Pkcs11Token;
+use crate::OsRandom;
+use crate::crypto::secret::DataKey;
+use crate::error::Error;
+use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
+use crate::keyring::held::KeySource;
+use crate::keyring::{
+    FileKeyring, FileKeyringOptions, Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey,
+    Protection, WrapContext,
+};
+use crate::keyset::{Change, Changed, Keysets, Terms, VersionRecord};
+use crate::random::KeyringRng;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use std::path::Path;
+
+/// Master keys that never leave a PKCS#11 token, with their records in a key file.
+///
+/// The token generates and holds the key material, and wraps and unwraps data keys: by AES-256-GCM
+/// where it can (wrap algorithm 2), else by AES-256-CBC and HMAC-SHA-256 (3). Names, versions,
+/// states, dates and usage stand in a key file, the *catalogue*, as those of a [`FileKeyring`] do;
+/// all that is said there of several processes, crashes and backups holds. The catalogue holds no
+/// key material; it is authenticated under a key of the token, so that only who may use the token
+/// can read it whole, or change it.
+///
+/// ```no_run
+/// # fn main() -> Result<(), envelock::Error> {
+/// use envelock::{Aad, Envelope, Lifecycle, Pkcs11Keyring, Pkcs11Options};
+///
+/// let token = Pkcs11Options::new("/usr/lib/softhsm/libsofthsm2.so")
+///     .token_label("orders")
+///     .pin_file("/run/secrets/orders.pin")
+///     .token()?;
+/// let keyring = Pkcs11Keyring::create("orders.keys", "orders", &token)?; // then: open
+/// let envelope = Envelope::new(&keyring);
+/// let message = envelope.encrypt(b"hello", Aad::none())?;
+/// keyring.rotate()?;
+/// assert_eq!(envelope.decrypt(&message, Aad::none())?, b"hello");
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # A token that fails
+///
+/// Sessions, the login, the connection and the library are made anew as needed, for as long as
+/// [`Pkcs11Options::patience`](crate::Pkcs11Options::patience) says, and callers see nothing of it.
+/// What does not come back is [`Error::Unavailable`] with a [`Pkcs11Error`](crate::Pkcs11Error) as
+/// its source. Each wrap is unwrapped and compared before it is given out, and a refused unwrap is
+/// taken for a forgery only once the token has proven that it is well.
+///
+/// # Destruction
+///
+/// A version is destroyed on record first and on the token then. If that fails, the error says so,
+/// and the next change tries it again.
+///
+/// # Limits
+///
+/// Under wrap algorithm 2 a version wraps at most 2^32 data keys, counted in the catalogue over all
+/// processes; then [`Error::WrapLimit`] asks for a rotation. Key material cannot be imported
+/// ([`Error::ImportRefused`]); keys that are on the token already are for a
+/// [`Pkcs11ExternalKeyring`](crate::Pkcs11ExternalKeyring).
+#[derive(Debug)]
+pub struct Pkcs11Keyring(FileKeyring);
+
+impl Pkcs11Keyring {
+    /// Makes a catalogue with one master key `key`, whose version 1 the token generates.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileKeyring::create`]; [`Error::Token`].
+    pub fn create(path: impl AsRef<Path>, key: &str, token: &Pkcs11Token) -> Result<Self, Error> {
+        FileKeyringOptions::new().create_on_token(path, key, token)
+    }
+
+    /// Opens a catalogue. Which key it wraps under: as [`FileKeyring::open`].
+    ///
+    /// The token has to be there: it proves that the catalogue is authentic.
+    ///
+    /// # Errors
+    ///
+    /// As [`FileKeyring::open`].
+    pub fn open(path: impl AsRef<Path>, token: &Pkcs11Token) -> Result<Self, Error> {
+        FileKeyringOptions::new().open_on_token(path, token)
+    }
+
+    /// As [`FileKeyring::with_key`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownKey`].
+    pub fn with_key(&self, name: &str) -> Result<Self, Error> {
+        self.0.with_key(name).map(Pkcs11Keyring)
+    }
+
+    /// As [`FileKeyring::only_key`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownKey`].
+    pub fn only_key(&self, name: &str) -> Result<Self, Error> {
+        self.0.only_key(name).map(Pkcs11Keyring)
+    }
+
+    /// As [`FileKeyring::refusing_compromised`].
+    #[must_use]
+    pub fn refusing_compromised(&self) -> Self {
+        Pkcs11Keyring(self.0.refusing_compromised())
+    }
+
+    /// The catalogue: its path, revision and errors, and how it is protected.
+    pub fn catalogue(&self) -> &FileKeyring {
+        &self.0
+    }
+
+    /// The primary version of this keyring's master key.
+    pub fn primary_version(&self) -> Option<KeyVersion> {
+        self.0.primary_version()
+    }
+
+    /// The record of every version of this keyring's master key, lowest first.
+    pub fn versions(&self) -> Vec<VersionRecord> {
+        self.0.versions()
+    }
+}
+
+impl FileKeyringOptions {
+    /// As [`Pkcs11Keyring::create`], with these options for the catalogue.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn create_on_token(
+        &self,
+        path: impl AsRef<Path>,
+        key: &str,
+        token: &Pkcs11Token,
+    ) -> Result<Pkcs11Keyring, Error> {
+        let seal = Arc::new(SealKeyring::make(token.0.clone(), &mut OsRandom)?);
+        let protection = Protection::keyring(seal.clone());
+        let created = self.create_with(path.as_ref(), key, &protection, source(token));
+        if created.as_ref().is_err_and(|error| !error.may_be_written()) {
+            seal.discard();
+        }
+        created.map(Pkcs11Keyring)
+    }
+
+    /// As [`Pkcs11Keyring::open`], with these options for the catalogue.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_on_token(
+        &self,
+        path: impl AsRef<Path>,
+        token: &Pkcs11Token,
+    ) -> Result<Pkcs11Keyring, Error> {
+        let protection = Protection::keyring(Arc::new(SealKeyring::open(token.0.clone())));
+        self.open_with(path.as_ref(), &protection, &source(token)).map(Pkcs11Keyring)
+    }
+}
+
+fn source(token: &Pkcs11Token) -> Arc<dyn KeySource> {
+    Arc::new(TokenSource(token.0.clone()))
+}
+
+impl Keyring for Pkcs11Keyring {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.0.primary(visit)
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.0.wrap(data_key, context, slots, rng)
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        self.0.unwrap(slot, context, data_key)
+    }
+
+    fn rewrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.0.rewrap(slot, context, slots, rng)
+    }
+
+    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        self.0.freshness(slot)
+    }
+}
+
+impl Lifecycle for Pkcs11Keyring {
+    fn key(&self) -> &str {
+        self.0.key()
+    }
+
+    fn keysets(&self) -> Result<Keysets, Error> {
+        self.0.keysets()
+    }
+
+    fn change(
+        &self,
+        changes: &[Change<'_>],
+        terms: &Terms,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Changed, Error> {
+        self.0.change(changes, terms, rng)
+    }
+}

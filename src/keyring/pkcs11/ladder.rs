@@ -1,0 +1,142 @@
+//! The way back to a working token, rung by rung: another session, another login, another
+//! connection, the library set up anew.
+
+use super::error::{PinFault, Pkcs11Error};
+use super::failure::{self, Failure, Rung};
+use super::ffi::ck;
+use super::module::Inside;
+use super::token::Token;
+use core::time::Duration;
+use std::time::Instant;
+
+/// The most attempts of one call.
+const MOST_ATTEMPTS: u32 = 10;
+
+/// How many attempts follow each other at once.
+const EAGER_ATTEMPTS: u32 = 4;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often a wrong answer is taken for a slip.
+const MOST_SLIPS: u32 = 2;
+
+/// How far one call has come.
+pub(super) struct Ladder {
+    started: Instant,
+    patience: Duration,
+    attempts: u32,
+    /// Failures of the device rather than of a session.
+    device: u32,
+    slips: u32,
+    missing: u32,
+}
+
+/// What comes next.
+pub(super) enum Step {
+    Again,
+    /// Set the library up anew; what it is for, in case that cannot be done.
+    Restart(Failure),
+}
+
+impl Ladder {
+    pub(super) fn new(patience: Duration) -> Self {
+        let started = Instant::now();
+        Ladder { started, patience, attempts: 1, device: 0, slips: 0, missing: 0 }
+    }
+
+    /// Another attempt, if there may be one.
+    pub(super) fn again(&mut self, failure: Failure) -> Result<Step, Failure> {
+        if self.attempts >= MOST_ATTEMPTS || self.started.elapsed() >= self.patience {
+            return Err(failure);
+        }
+        self.attempts = self.attempts.saturating_add(1);
+        Ok(Step::Again)
+    }
+
+    /// Waits before a later attempt, holding nothing.
+    pub(super) fn pause(&self) {
+        let Some(late) = self.attempts.checked_sub(EAGER_ATTEMPTS.saturating_add(1)) else {
+            return;
+        };
+        let pause = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(late).unwrap_or(u32::MAX));
+        let left = self.patience.saturating_sub(self.started.elapsed());
+        std::thread::sleep(pause.min(LONGEST_PAUSE).min(left));
+    }
+
+    /// Counts a failure of the device, and tells whether it is more than a slip.
+    fn device_failed(&mut self) -> bool {
+        self.device = self.device.saturating_add(1);
+        self.device > 1
+    }
+}
+
+impl Token {
+    /// Finds out what is wrong, mends what can be mended from inside, and says what comes next;
+    /// or gives the failure back.
+    pub(super) fn next_step(
+        &self,
+        inside: &Inside<'_>,
+        failure: Failure,
+        ladder: &mut Ladder,
+    ) -> Result<Step, Failure> {
+        let rung = match &failure {
+            Failure::Call(call) => failure::rung(call),
+            Failure::Login(PinFault::Ignored) => Rung::Stale,
+            Failure::Error(Pkcs11Error::TokenNotFound { .. }) => Rung::Device,
+            Failure::Wrong(_) if ladder.slips < MOST_SLIPS => {
+                ladder.slips = ladder.slips.saturating_add(1);
+                Rung::Session
+            }
+            Failure::KeyMissing if ladder.missing == 0 => {
+                ladder.missing = 1;
+                Rung::Stale
+            }
+            _ => Rung::Permanent,
+        };
+        if rung == Rung::Permanent {
+            return Err(failure);
+        }
+        let step = ladder.again(failure.clone())?;
+        let Some(connection) = self.connection(inside) else {
+            // It could not be made.
+            let restart = rung == Rung::Restart || (rung == Rung::Device && ladder.device_failed());
+            return Ok(if restart { Step::Restart(failure) } else { step });
+        };
+        match connection.is_logged_in(inside, &self.options) {
+            Ok(true) => {
+                if rung != Rung::Session {
+                    connection.forget_objects();
+                }
+                // The token says that it is well.
+                if matches!(rung, Rung::Device | Rung::Restart) && ladder.device_failed() {
+                    self.disconnect(inside, &connection, false);
+                }
+                Ok(step)
+            }
+            Ok(false) => match connection.log_in(inside, &self.options) {
+                Ok(logged_in) => {
+                    connection.forget_objects();
+                    if logged_in {
+                        self.news.logged_in();
+                    }
+                    Ok(step)
+                }
+                Err(Failure::Login(fault)) if !matches!(fault, PinFault::Ignored) => {
+                    self.news.login_refused(&fault);
+                    Err(Failure::Login(fault))
+                }
+                Err(_) => {
+                    self.disconnect(inside, &connection, true);
+                    Ok(if ladder.device_failed() { Step::Restart(failure) } else { step })
+                }
+            },
+            Err(lost) => {
+                self.disconnect(inside, &connection, true);
+                let restart = lost.code() == Some(ck::CKR_CRYPTOKI_NOT_INITIALIZED)
+                    || (!failure::is_session_gone(&lost) && ladder.device_failed());
+                Ok(if restart { Step::Restart(failure) } else { step })
+            }
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! Keys on a PKCS#11 token.
+//!
+//! From below: `ffi` calls the library; `module` says who is inside of it; `connection` has its
+//! sessions; `token` and `ladder` do work there until it succeeds; `operations` wraps and unwraps by
+//! `gcm` or `etm`; `key` is one version of a master key, `source` makes and destroys them, and
+//! `keyring` puts them under the records of a key file.
+
+mod connection;
+mod deadline;
+mod error;
+mod etm;
+mod external;
+mod failure;
+mod ffi;
+mod gcm;
+mod key;
+mod keyring;
+mod ladder;
+mod module;
+mod news;
+mod object;
+mod operations;
+mod options;
+mod pin;
+mod probe;
+mod report;
+mod scratch;
+mod seal;
+mod source;
+mod token;
+
+pub use error::{PinFault, Pkcs11Error, TokenKeyFault, WrongTokenAnswer};
+pub use external::{Pkcs11ExternalKeyring, Pkcs11ExternalKeys, Pkcs11KeyRef};
+pub use ffi::TokenCallFailure;
+pub use keyring::Pkcs11Keyring;
+pub use options::Pkcs11Options;
+pub use pin::{Pin, PinError};
+pub use report::{Pkcs11AlgorithmReport, Pkcs11Report};
+pub use token::Pkcs11Token;

@@ -1,0 +1,220 @@
+//! Objects of a token: how they are named, made, and judged.
+
+use super::error::{TokenKeyFault, WrongTokenAnswer};
+use super::failure::Failure;
+use super::ffi::{Attribute, Functions, Object, Session, Value, ck};
+use crate::crypto::hash::sha256;
+use crate::format::{KeyName, KeyVersion, MasterKeyId};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// What a key on a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Role {
+    /// AES-256: encrypts data keys.
+    Encrypt,
+    /// A secret of 32 bytes: authenticates them under wrap algorithm 3.
+    Mac,
+}
+
+/// How an object is found: everything that is named has to be the object's.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ObjectName {
+    pub(super) role: Role,
+    /// `CKA_ID`
+    pub(super) id: Option<Vec<u8>>,
+    /// `CKA_LABEL`
+    pub(super) label: Option<String>,
+}
+
+impl ObjectName {
+    /// The name of a key of ours (SPEC W-TOKEN-ID): it follows from the slot alone.
+    pub(super) fn ours(
+        name: KeyName<'_>,
+        version: KeyVersion,
+        id: MasterKeyId,
+        role: Role,
+    ) -> Self {
+        let number = version.number().to_be_bytes();
+        let hash = sha256(&[&id.0, &number, name.as_str().as_bytes()]);
+        let (tail, role_byte) = (hash.get(..8).unwrap_or_default(), role.byte());
+        let id = [&id.0, tail, &[role_byte]].concat();
+        ObjectName { role, id: Some(id), label: None }
+    }
+
+    /// Every key of ours under a master key id, whichever its role.
+    pub(super) fn both(name: KeyName<'_>, version: KeyVersion, id: MasterKeyId) -> [Self; 2] {
+        [Role::Encrypt, Role::Mac].map(|role| ObjectName::ours(name, version, id, role))
+    }
+
+    /// The objects with this name, at most `most`.
+    pub(super) fn find(
+        &self,
+        functions: &Functions,
+        session: Session,
+        most: usize,
+    ) -> Result<Vec<Object>, Failure> {
+        let mut template = alloc::vec![class()];
+        if let Some(id) = &self.id {
+            template.push(bytes(ck::CKA_ID, id));
+        }
+        if let Some(label) = &self.label {
+            template.push(bytes(ck::CKA_LABEL, label.as_bytes()));
+        }
+        Ok(functions.find(session, &template, most)?)
+    }
+
+    /// Generates the key on the token. What was left there of an earlier attempt goes.
+    pub(super) fn generate(
+        &self,
+        functions: &Functions,
+        session: Session,
+        label: &str,
+    ) -> Result<Object, Failure> {
+        self.destroy(functions, session)?;
+        self.generate_with(functions, session, label, true)
+    }
+
+    /// Generates a key that is gone with its session.
+    pub(super) fn generate_for_session(
+        &self,
+        functions: &Functions,
+        session: Session,
+    ) -> Result<Object, Failure> {
+        self.generate_with(functions, session, "envelock probe", false)
+    }
+
+    fn generate_with(
+        &self,
+        functions: &Functions,
+        session: Session,
+        label: &str,
+        lasts: bool,
+    ) -> Result<Object, Failure> {
+        let id = self.id.as_deref().unwrap_or_default();
+        let encrypts = self.role == Role::Encrypt;
+        // Every usage is stated: some tokens take what is not for allowed.
+        let template = [
+            class(),
+            Attribute { kind: ck::CKA_KEY_TYPE, value: Value::Number(self.role.key_type()) },
+            Attribute { kind: ck::CKA_VALUE_LEN, value: Value::Number(KEY_LEN) },
+            flag(ck::CKA_TOKEN, lasts),
+            flag(ck::CKA_PRIVATE, true),
+            flag(ck::CKA_SENSITIVE, true),
+            flag(ck::CKA_EXTRACTABLE, false),
+            flag(ck::CKA_ENCRYPT, encrypts),
+            flag(ck::CKA_DECRYPT, encrypts),
+            flag(ck::CKA_SIGN, !encrypts),
+            flag(ck::CKA_VERIFY, !encrypts),
+            flag(ck::CKA_WRAP, false),
+            flag(ck::CKA_UNWRAP, false),
+            flag(ck::CKA_DERIVE, false),
+            bytes(ck::CKA_LABEL, label.as_bytes()),
+            bytes(ck::CKA_ID, id),
+        ];
+        let key = functions.generate_key(session, self.role.mechanism(), &template)?;
+        match self.judge(functions, session, key)? {
+            None => Ok(key),
+            Some(_) => {
+                functions.destroy_object(session, key)?;
+                Err(Failure::Wrong(WrongTokenAnswer::Generated))
+            }
+        }
+    }
+
+    /// Destroys every object of this name, and tells how many are there all the same.
+    pub(super) fn destroy(
+        &self,
+        functions: &Functions,
+        session: Session,
+    ) -> Result<usize, Failure> {
+        const MOST: usize = 64;
+        for object in self.find(functions, session, MOST)? {
+            functions.destroy_object(session, object)?;
+        }
+        Ok(self.find(functions, session, MOST)?.len())
+    }
+
+    /// What is wrong with a key, if anything is (THREATS row 62).
+    pub(super) fn judge(
+        &self,
+        functions: &Functions,
+        session: Session,
+        key: Object,
+    ) -> Result<Option<TokenKeyFault>, Failure> {
+        let flag = |kind| functions.bool_attribute(session, key, kind);
+        let number = |kind| functions.number_attribute(session, key, kind);
+        if !self.role.accepts(number(ck::CKA_KEY_TYPE)?, number(ck::CKA_VALUE_LEN)?) {
+            return Ok(Some(TokenKeyFault::Type));
+        }
+        if flag(ck::CKA_SENSITIVE)? != Some(true) {
+            return Ok(Some(TokenKeyFault::NotSensitive));
+        }
+        if flag(ck::CKA_EXTRACTABLE)? != Some(false) {
+            return Ok(Some(TokenKeyFault::Extractable));
+        }
+        let both =
+            |one: Option<bool>, other: Option<bool>| one == Some(true) && other == Some(true);
+        let weak = both(flag(ck::CKA_WRAP)?, flag(ck::CKA_DECRYPT)?)
+            || both(flag(ck::CKA_UNWRAP)?, flag(ck::CKA_ENCRYPT)?);
+        Ok(weak.then_some(TokenKeyFault::WrapsAndDecrypts))
+    }
+}
+
+/// Length of either key, in bytes.
+const KEY_LEN: ck::CK_ULONG = 32;
+
+impl Role {
+    fn byte(self) -> u8 {
+        match self {
+            Role::Encrypt => 1,
+            Role::Mac => 2,
+        }
+    }
+
+    fn key_type(self) -> ck::CK_ULONG {
+        match self {
+            Role::Encrypt => ck::CKK_AES,
+            Role::Mac => ck::CKK_GENERIC_SECRET,
+        }
+    }
+
+    fn mechanism(self) -> ck::CK_MECHANISM_TYPE {
+        match self {
+            Role::Encrypt => ck::CKM_AES_KEY_GEN,
+            Role::Mac => ck::CKM_GENERIC_SECRET_KEY_GEN,
+        }
+    }
+
+    /// Whether a key of this type and length does; some tokens do not tell the length.
+    fn accepts(self, key_type: Option<ck::CK_ULONG>, len: Option<ck::CK_ULONG>) -> bool {
+        match self {
+            Role::Encrypt => key_type == Some(ck::CKK_AES) && len.is_none_or(|len| len == KEY_LEN),
+            Role::Mac => {
+                let kinds = [Some(ck::CKK_GENERIC_SECRET), Some(ck::CKK_SHA256_HMAC)];
+                kinds.contains(&key_type) && len.is_none_or(|len| len >= KEY_LEN)
+            }
+        }
+    }
+}
+
+/// What people see in the tools of their token.
+pub(super) fn label(name: KeyName<'_>, version: KeyVersion, role: Role) -> String {
+    match role {
+        Role::Encrypt => format!("{name}/v{version}"),
+        Role::Mac => format!("{name}/v{version}/mac"),
+    }
+}
+
+pub(super) fn class() -> Attribute<'static> {
+    Attribute { kind: ck::CKA_CLASS, value: Value::Number(ck::CKO_SECRET_KEY) }
+}
+
+pub(super) fn flag(kind: ck::CK_ATTRIBUTE_TYPE, value: bool) -> Attribute<'static> {
+    Attribute { kind, value: Value::Bool(value) }
+}
+
+pub(super) fn bytes(kind: ck::CK_ATTRIBUTE_TYPE, value: &[u8]) -> Attribute<'_> {
+    Attribute { kind, value: Value::Bytes(value) }
+}

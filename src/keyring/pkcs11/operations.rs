@@ -1,0 +1,301 @@
+//! Wrapping and unwrapping under a key of a token, proven before it is believed.
+
+use super::error::{Pkcs11Error, WrongTokenAnswer};
+use super::etm::Etm;
+use super::failure::{self, Failure};
+use super::ffi::ck;
+use super::gcm::{Gcm, IvMode};
+use super::key::TokenKeyName;
+use super::module::Access;
+use super::object::ObjectName;
+use super::scratch::Scratch;
+use super::token::{Token, Work};
+use crate::OsRandom;
+use crate::crypto::compare;
+use crate::format::WrapAlgorithm;
+use crate::sync::lock;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use rand_core::TryRng;
+
+/// The longest IV of any algorithm.
+pub(super) const MAX_IV_LEN: usize = 16;
+
+/// Random bytes for the IV of one wrap.
+pub(super) type IvBytes = [u8; MAX_IV_LEN];
+
+/// Associated data of what tries a key out: no wrap has it.
+const SELF_TEST: &[u8] = b"envelock token self-test v1";
+
+/// How many messages a trial encrypts, which count as wraps.
+pub(super) const TRIAL_WRAPS: usize = 2;
+
+/// How often a decryption has to be refused by a token that is well in between, before that is
+/// taken for a forged input.
+const REFUSALS: u32 = 3;
+
+/// A key that was tried out.
+pub(super) struct Tested {
+    cipher: Tried,
+    /// Encrypted in the trial, to find out later whether the token is well.
+    canary: Vec<u8>,
+}
+
+/// How a key encrypts.
+#[derive(Clone, Copy)]
+enum Tried {
+    Gcm(Gcm),
+    Etm,
+}
+
+impl Tested {
+    /// Where the IV comes from, if there is a choice.
+    pub(super) fn iv_mode(&self) -> Option<IvMode> {
+        match self.cipher {
+            Tried::Gcm(gcm) => Some(gcm.iv),
+            Tried::Etm => None,
+        }
+    }
+}
+
+/// What a trial encrypts.
+const CANARY: [u8; 32] = *b"envelock canary in a golden cage";
+
+/// Bytes in a scratch, wiped on drop.
+pub(super) struct Output {
+    scratch: Scratch,
+    len: usize,
+}
+
+impl Output {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.scratch.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl Token {
+    /// Wraps `key` under `name`, unwraps it again and compares. `iv` is random.
+    pub(super) fn wrap(
+        &self,
+        name: &TokenKeyName,
+        aad: &[u8],
+        key: &[u8],
+        iv: IvBytes,
+    ) -> Result<Output, Failure> {
+        let tested = self.tested(name)?;
+        self.run(Access::Shared, |work| {
+            // The same IV for each attempt is the same message: nothing is told by it.
+            let blob = encrypt(work, name, tested.cipher, aad, key, iv)?;
+            prove(work, name, tested.cipher, aad, key, &blob)?;
+            Ok(blob)
+        })
+    }
+
+    /// Unwraps `blob`.
+    pub(super) fn unwrap(
+        &self,
+        name: &TokenKeyName,
+        aad: &[u8],
+        blob: &[u8],
+    ) -> Result<Output, Failure> {
+        let cipher = self.cipher(name);
+        let mut refused = 0_u32;
+        loop {
+            let unwrapped = self.run(Access::Shared, |work| decrypt(work, name, cipher, aad, blob));
+            let Err(Failure::Ambiguous(failure)) = unwrapped else { return unwrapped };
+            // Forged, or the token is not well: its answer is the same. So it is asked for what it
+            // must know.
+            self.is_well(name).map_err(|sick| match sick {
+                Failure::Ambiguous(_) | Failure::Authentication => Failure::Call(failure),
+                sick => sick,
+            })?;
+            refused = refused.saturating_add(1);
+            if refused >= REFUSALS {
+                return Err(Failure::Authentication);
+            }
+        }
+    }
+
+    /// Whether the token can decrypt under this key.
+    fn is_well(&self, name: &TokenKeyName) -> Result<(), Failure> {
+        let tested = match self.tested(name) {
+            Ok(tested) => tested,
+            // A key that may not encrypt has no canary: then a session that is alive has to do.
+            Err(Failure::Call(failure)) if failure::is_disabled(&failure) => {
+                return self.run(Access::Shared, |work| work.object(&name.encrypt).map(drop));
+            }
+            Err(failure) => return Err(failure),
+        };
+        self.run(Access::Shared, |work| {
+            let decrypted = decrypt(work, name, tested.cipher, SELF_TEST, &tested.canary);
+            let decrypted = decrypted.map_err(never_forged)?;
+            same(decrypted.bytes(), &CANARY)
+        })
+    }
+
+    /// How the key decrypts: that needs no trial.
+    fn cipher(&self, name: &TokenKeyName) -> Tried {
+        if name.algorithm == WrapAlgorithm::TOKEN_AES_256_GCM {
+            Tried::Gcm(Gcm { number: self.gcm_number(), iv: IvMode::Host })
+        } else {
+            Tried::Etm
+        }
+    }
+
+    pub(super) fn gcm_number(&self) -> ck::CK_MECHANISM_TYPE {
+        let number = self.options.gcm_mechanism;
+        number.unwrap_or(ck::CKM_AES_GCM)
+    }
+
+    /// The trial of a key, which is made at its first use in this process.
+    pub(super) fn tested(&self, name: &TokenKeyName) -> Result<Arc<Tested>, Failure> {
+        if let Some(tested) = lock(&self.tested).get(&name.encrypt) {
+            return Ok(tested.clone());
+        }
+        // Drawn once, so that attempts repeat the same messages: TRIAL_WRAPS counts them.
+        let ivs = [random_iv()?, random_iv()?];
+        let tested = Arc::new(self.run(Access::Shared, |work| self.try_out(work, name, ivs))?);
+        lock(&self.tested).insert(name.encrypt.clone(), tested.clone());
+        Ok(tested)
+    }
+
+    /// Forgets the trial of a key that is to be destroyed.
+    pub(super) fn forget(&self, name: &ObjectName) {
+        lock(&self.tested).remove(name);
+    }
+
+    pub(super) fn try_out(
+        &self,
+        work: &Work<'_>,
+        name: &TokenKeyName,
+        ivs: [IvBytes; TRIAL_WRAPS],
+    ) -> Result<Tested, Failure> {
+        if name.algorithm != WrapAlgorithm::TOKEN_AES_256_GCM {
+            return try_cipher(work, name, Tried::Etm, ivs);
+        }
+        let mut first = None;
+        for iv in IvMode::ALL {
+            let gcm = Gcm { number: self.gcm_number(), iv };
+            match try_cipher(work, name, Tried::Gcm(gcm), ivs) {
+                // Not the way of this token: perhaps the next one is.
+                Err(failure) if is_of_mode(&failure) => first = first.or(Some(failure)),
+                outcome => return outcome,
+            }
+        }
+        Err(first.unwrap_or(Failure::Wrong(WrongTokenAnswer::IvIgnored)))
+    }
+}
+
+/// Whether a trial failed by what another way with the IV may do better. That a token ignores an
+/// IV that it was given is not mended by giving it none.
+fn is_of_mode(failure: &Failure) -> bool {
+    match failure {
+        Failure::Call(call) => {
+            failure::is_mechanism(call)
+                || *call == super::ffi::TokenCallFailure::length(call.function)
+        }
+        Failure::Wrong(WrongTokenAnswer::IvIgnored) => true,
+        _ => false,
+    }
+}
+
+/// Encrypts the canary twice and decrypts it: the round trip on the very key.
+fn try_cipher(
+    work: &Work<'_>,
+    name: &TokenKeyName,
+    cipher: Tried,
+    [one, other]: [IvBytes; TRIAL_WRAPS],
+) -> Result<Tested, Failure> {
+    let first = encrypt(work, name, cipher, SELF_TEST, &CANARY, one)?;
+    let second = encrypt(work, name, cipher, SELF_TEST, &CANARY, other)?;
+    // Behind the IVs, which differ: the same bytes would be one key stream for all messages.
+    let ciphertext = |output: &Output| -> Vec<u8> {
+        output.bytes().get(name.iv_len()..).unwrap_or_default().to_vec()
+    };
+    if ciphertext(&first) == ciphertext(&second) {
+        return Err(Failure::Wrong(WrongTokenAnswer::IvIgnored));
+    }
+    for blob in [&first, &second] {
+        prove(work, name, cipher, SELF_TEST, &CANARY, blob)?;
+    }
+    Ok(Tested { cipher, canary: first.bytes().to_vec() })
+}
+
+pub(super) fn random_iv() -> Result<IvBytes, Failure> {
+    let mut iv = [0; MAX_IV_LEN];
+    OsRandom.try_fill_bytes(&mut iv).map_err(Pkcs11Error::Randomness)?;
+    Ok(iv)
+}
+
+fn encrypt(
+    work: &Work<'_>,
+    name: &TokenKeyName,
+    cipher: Tried,
+    aad: &[u8],
+    key: &[u8],
+    iv: IvBytes,
+) -> Result<Output, Failure> {
+    let mut scratch = Scratch::new();
+    let len = match cipher {
+        Tried::Gcm(gcm) => {
+            let iv = iv.first_chunk().copied().unwrap_or_default();
+            let object = work.object(&name.encrypt)?;
+            gcm.encrypt(work, object, iv, aad, key, &mut scratch)?
+        }
+        Tried::Etm => etm(work, name)?.encrypt(work, iv, aad, key, &mut scratch)?,
+    };
+    Ok(Output { scratch, len })
+}
+
+fn decrypt(
+    work: &Work<'_>,
+    name: &TokenKeyName,
+    cipher: Tried,
+    aad: &[u8],
+    blob: &[u8],
+) -> Result<Output, Failure> {
+    let mut scratch = Scratch::new();
+    let len = match cipher {
+        Tried::Gcm(gcm) => {
+            let object = work.object(&name.encrypt)?;
+            gcm.decrypt(work, object, aad, blob, &mut scratch)?
+        }
+        Tried::Etm => etm(work, name)?.decrypt(work, aad, blob, &mut scratch)?,
+    };
+    Ok(Output { scratch, len })
+}
+
+fn etm(work: &Work<'_>, name: &TokenKeyName) -> Result<Etm, Failure> {
+    let mac = name.mac.as_ref().ok_or(Failure::KeyMissing)?;
+    Ok(Etm { encrypt: work.object(&name.encrypt)?, mac: work.object(mac)? })
+}
+
+/// Decrypts what was encrypted a moment ago, and compares.
+fn prove(
+    work: &Work<'_>,
+    name: &TokenKeyName,
+    cipher: Tried,
+    aad: &[u8],
+    key: &[u8],
+    blob: &Output,
+) -> Result<(), Failure> {
+    let decrypted = decrypt(work, name, cipher, aad, blob.bytes()).map_err(never_forged)?;
+    same(decrypted.bytes(), key)
+}
+
+/// What a refusal means of something that is sound: not that it is forged.
+fn never_forged(failure: Failure) -> Failure {
+    match failure {
+        Failure::Authentication => Failure::Wrong(WrongTokenAnswer::DoesNotUnwrap),
+        Failure::Ambiguous(call) => Failure::Call(call),
+        failure => failure,
+    }
+}
+
+fn same(found: &[u8], key: &[u8]) -> Result<(), Failure> {
+    if compare::equal(found, key) {
+        Ok(())
+    } else {
+        Err(Failure::Wrong(WrongTokenAnswer::DoesNotUnwrap))
+    }
+}

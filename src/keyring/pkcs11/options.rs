@@ -1,0 +1,240 @@
+//! Which token, how to log in, and how patient to be.
+
+use super::error::Pkcs11Error;
+use super::ffi::TokenInfo;
+use super::pin::{Pin, PinError, PinSource};
+use super::token::Pkcs11Token;
+use crate::format::WrapAlgorithm;
+use crate::observe::Observer;
+use alloc::ffi::CString;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use core::fmt;
+use core::time::Duration;
+use std::path::{Path, PathBuf};
+
+/// How a token is opened: its library, its label or serial number, its PIN.
+///
+/// ```no_run
+/// # fn main() -> Result<(), envelock::Error> {
+/// use envelock::{Pkcs11Keyring, Pkcs11Options};
+///
+/// let token = Pkcs11Options::new("/usr/lib/softhsm/libsofthsm2.so")
+///     .token_label("orders")
+///     .pin_file("/run/secrets/orders.pin")
+///     .token()?;
+/// let keyring = Pkcs11Keyring::open("orders.keys", &token)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Security
+///
+/// The library is code that runs in this process: its path belongs to the administrator's
+/// configuration, and is never taken from a message or a key file.
+#[derive(Clone)]
+pub struct Pkcs11Options {
+    pub(super) library: PathBuf,
+    pub(super) reserved: Option<String>,
+    pub(super) label: Option<String>,
+    pub(super) serial: Option<String>,
+    pub(super) pin: PinSource,
+    pub(super) algorithm: Option<WrapAlgorithm>,
+    pub(super) gcm_mechanism: Option<core::ffi::c_ulong>,
+    pub(super) max_sessions: usize,
+    pub(super) patience: Duration,
+    pub(super) deadline: Option<Duration>,
+    pub(super) allow_final_try: bool,
+    pub(super) allow_weak_keys: bool,
+    pub(super) observer: Option<Arc<dyn Observer>>,
+}
+
+impl Pkcs11Options {
+    /// The library at the absolute path `library`, and the defaults. Nothing is loaded yet.
+    pub fn new(library: impl AsRef<Path>) -> Self {
+        Pkcs11Options {
+            library: library.as_ref().to_path_buf(),
+            reserved: None,
+            label: None,
+            serial: None,
+            pin: PinSource::None,
+            algorithm: None,
+            gcm_mechanism: None,
+            max_sessions: 16,
+            patience: Duration::from_secs(10),
+            deadline: None,
+            allow_final_try: false,
+            allow_weak_keys: false,
+            observer: None,
+        }
+    }
+
+    /// The token of this label. Numbers of slots change, so there is no way to ask for one.
+    #[must_use]
+    pub fn token_label(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    /// The token of this serial number; together with a label, both have to be the token's.
+    #[must_use]
+    pub fn token_serial(mut self, serial: impl Into<String>) -> Self {
+        self.serial = Some(serial.into());
+        self
+    }
+
+    /// Asks `callback` for the PIN, at each login: at the first use, and after the token lost it.
+    ///
+    /// It runs in the thread that uses the keyring, and must not use the token itself.
+    #[must_use]
+    pub fn pin_from(
+        mut self,
+        callback: impl Fn() -> Result<Pin, PinError> + Send + Sync + 'static,
+    ) -> Self {
+        self.pin = PinSource::Callback(Arc::new(callback));
+        self
+    }
+
+    /// Reads the PIN from a file at each login: its content without a line end. Others than its
+    /// owner must not be able to read or write it (mode 0600 or 0400).
+    #[must_use]
+    pub fn pin_file(mut self, path: impl AsRef<Path>) -> Self {
+        self.pin = PinSource::File(path.as_ref().to_path_buf());
+        self
+    }
+
+    /// The token asks for the PIN by itself, on a pad of its own.
+    #[must_use]
+    pub fn protected_authentication(mut self) -> Self {
+        self.pin = PinSource::Protected;
+        self
+    }
+
+    /// What the library wants to be told when it is set up (`pReserved`): NSS has its
+    /// configuration there. It counts where a library is first used in a process.
+    #[must_use]
+    pub fn reserved(mut self, reserved: impl Into<String>) -> Self {
+        self.reserved = Some(reserved.into());
+        self
+    }
+
+    /// Makes new keys for this wrap algorithm, 2 or 3, instead of the best one that the token
+    /// turns out to have. Keys there are keep theirs.
+    #[must_use]
+    pub fn algorithm(mut self, algorithm: WrapAlgorithm) -> Self {
+        self.algorithm = Some(algorithm);
+        self
+    }
+
+    /// The number under which the token has AES-GCM, if that is a vendor's and not `CKM_AES_GCM`.
+    #[must_use]
+    pub fn gcm_mechanism(mut self, number: core::ffi::c_ulong) -> Self {
+        self.gcm_mechanism = Some(number);
+        self
+    }
+
+    /// The most sessions at once, one for each thread that is in the token. The default is 16, and
+    /// never more than the token says it can have.
+    #[must_use]
+    pub fn max_sessions(mut self, most: usize) -> Self {
+        self.max_sessions = most.max(1);
+        self
+    }
+
+    /// For how long a call goes on trying to recover a token that lost its sessions or its login,
+    /// or was restarted. The default is ten seconds. One call to the library may take longer, and
+    /// cannot be cut off: see [`deadline`](Self::deadline).
+    #[must_use]
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
+    /// How long a caller waits at the most, whatever the library does. There is no such limit by
+    /// default.
+    ///
+    /// Calls are then made in threads of their own, which costs some 10 to 20 us each. One that
+    /// hangs keeps its thread until it comes back; once so many hang as there may be sessions,
+    /// callers are told at once. Changes of keys are made without a deadline.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// Logs in although the token says that one more wrong PIN locks it.
+    #[must_use]
+    pub fn allow_final_try(mut self) -> Self {
+        self.allow_final_try = true;
+        self
+    }
+
+    /// Uses keys of the token that can be read out, or that may wrap other keys beside decrypting:
+    /// whoever may use the token can then get them.
+    #[must_use]
+    pub fn allow_weak_keys(mut self) -> Self {
+        self.allow_weak_keys = true;
+        self
+    }
+
+    /// Tells `observer` of reconnects and logins, and of logins that were refused.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Loads the library. The token itself is looked for when it is first needed.
+    ///
+    /// # Errors
+    ///
+    /// [`Pkcs11Error::Library`], in [`Error::Token`](crate::Error::Token).
+    pub fn token(&self) -> Result<Pkcs11Token, crate::Error> {
+        Ok(Pkcs11Token::new(self.clone())?)
+    }
+
+    /// What C_Initialize is told.
+    pub(super) fn reserved_string(&self) -> Result<Option<CString>, Pkcs11Error> {
+        let bytes = self.reserved.clone().map(CString::new).transpose();
+        let what = "what it is to be told has a zero byte in it".into();
+        bytes.map_err(|_| Pkcs11Error::Library { path: self.library.clone(), what })
+    }
+
+    pub(super) fn logs_in(&self) -> bool {
+        !matches!(self.pin, PinSource::None)
+    }
+
+    pub(super) fn wants(&self, info: &TokenInfo) -> bool {
+        let same = |wanted: &Option<String>, found: &[u8]| {
+            wanted.as_ref().is_none_or(|wanted| wanted.as_bytes() == found)
+        };
+        same(&self.label, &info.label) && same(&self.serial, &info.serial)
+    }
+
+    /// What was asked for, in words.
+    pub(super) fn wanted(&self) -> String {
+        match (&self.label, &self.serial) {
+            (Some(label), Some(serial)) => format!("label {label:?} and serial {serial:?}"),
+            (Some(label), None) => format!("label {label:?}"),
+            (None, Some(serial)) => format!("serial {serial:?}"),
+            (None, None) => "any label".into(),
+        }
+    }
+}
+
+impl fmt::Debug for Pkcs11Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pkcs11Options")
+            .field("library", &self.library)
+            .field("label", &self.label)
+            .field("serial", &self.serial)
+            .field("pin", &self.pin)
+            .field("algorithm", &self.algorithm)
+            .field("max_sessions", &self.max_sessions)
+            .field("patience", &self.patience)
+            .field("deadline", &self.deadline)
+            .field("allow_weak_keys", &self.allow_weak_keys)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,190 @@
+//! PINs: where they come from, and which were refused.
+
+use super::error::PinFault;
+use crate::OsRandom;
+use crate::crypto::mac::{MAC_LEN, Mac};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use rand_core::TryRng;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// The longest PIN that is read from a file, in bytes.
+const MAX_PIN_LEN: u64 = 4096;
+
+/// A PIN: bytes, wiped on drop. Some devices want `user:password` or the like.
+pub struct Pin(Zeroizing<Box<[u8]>>);
+
+impl Pin {
+    /// Copies a PIN. The caller wipes its own copy.
+    pub fn new(pin: impl AsRef<[u8]>) -> Self {
+        Pin(Zeroizing::new(Box::from(pin.as_ref())))
+    }
+
+    pub(super) fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// What a callback that cannot give a PIN answers.
+pub type PinError = Box<dyn core::error::Error + Send + Sync>;
+
+/// Where the PIN comes from. Asked at each login, so that a new PIN needs no new process.
+#[derive(Clone)]
+pub(super) enum PinSource {
+    /// No login: for tokens whose keys need none.
+    None,
+    /// The token asks by itself (a pad, a finger).
+    Protected,
+    Callback(Arc<dyn Fn() -> Result<Pin, PinError> + Send + Sync>),
+    File(PathBuf),
+}
+
+impl PinSource {
+    /// The PIN, or `None` where the token asks for it by itself.
+    pub(super) fn pin(&self) -> Result<Option<Pin>, PinFault> {
+        match self {
+            PinSource::None | PinSource::Protected => Ok(None),
+            PinSource::Callback(callback) => {
+                callback().map(Some).map_err(|error| PinFault::Source { source: error.into() })
+            }
+            PinSource::File(path) => read(path).map(Some),
+        }
+    }
+}
+
+impl fmt::Debug for PinSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PinSource::None => f.write_str("none"),
+            PinSource::Protected => f.write_str("asked by the token"),
+            PinSource::Callback(_) => f.write_str("callback"),
+            PinSource::File(path) => write!(f, "file {}", path.display()),
+        }
+    }
+}
+
+/// Reads a PIN from a file that nobody but its owner may read, without a line end behind it.
+fn read(path: &Path) -> Result<Pin, PinFault> {
+    let failed = |source: std::io::Error| PinFault::Source { source: Arc::new(source) };
+    let file = File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(PinFault::FilePermissions { path: path.to_path_buf(), mode });
+    }
+    // Room for all of it at once, so that no part is left behind when it grows.
+    let room = usize::try_from(MAX_PIN_LEN).unwrap_or_default().saturating_add(1);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    file.take(MAX_PIN_LEN).read_to_end(&mut bytes).map_err(failed)?;
+    let pin = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    Ok(Pin::new(pin.strip_suffix(b"\r").unwrap_or(pin)))
+}
+
+/// The PINs that tokens of one library refused in this process: none is offered twice, since
+/// tokens lock after few wrong ones.
+///
+/// Kept as MACs under a key of this process, for the memory to hold no PIN.
+pub(super) struct RefusedPins {
+    mac: Option<Mac>,
+    refused: Vec<Refused>,
+}
+
+struct Refused {
+    serial: Vec<u8>,
+    pin: [u8; MAC_LEN],
+    fault: PinFault,
+}
+
+impl RefusedPins {
+    pub(super) fn new() -> Self {
+        RefusedPins { mac: None, refused: Vec::new() }
+    }
+
+    /// What the token answered to this PIN before, if it refused it.
+    pub(super) fn fault(&self, serial: &[u8], pin: &Pin) -> Option<PinFault> {
+        let pin = self.fingerprint(pin)?;
+        let same = |refused: &&Refused| refused.serial == serial && refused.pin == pin;
+        self.refused.iter().find(same).map(|refused| refused.fault.clone())
+    }
+
+    pub(super) fn note(&mut self, serial: &[u8], pin: &Pin, fault: PinFault) {
+        if self.mac.is_none() {
+            let mut key = Zeroizing::new([0; MAC_LEN]);
+            if OsRandom.try_fill_bytes(key.as_mut_slice()).is_ok() {
+                self.mac = Mac::new(key.as_slice()).ok();
+            }
+        }
+        if let Some(pin) = self.fingerprint(pin) {
+            self.refused.push(Refused { serial: serial.to_vec(), pin, fault });
+        }
+    }
+
+    pub(super) fn forget(&mut self) {
+        self.refused.clear();
+    }
+
+    fn fingerprint(&self, pin: &Pin) -> Option<[u8; MAC_LEN]> {
+        Some(self.mac.clone()?.with(pin.expose()).tag())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::string::String;
+
+    fn directory() -> PathBuf {
+        let mut name = [0; 8];
+        OsRandom.try_fill_bytes(&mut name).unwrap();
+        let path = std::env::temp_dir().join(alloc::format!("envelock-pin-{name:02x?}"));
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_file_gives_its_first_line_and_must_be_private() {
+        let directory = directory();
+        let path = directory.join("pin");
+        for (text, pin) in [("1234", "1234"), ("1234\n", "1234"), ("a b\r\n", "a b"), ("", "")] {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            assert_eq!(read(&path).ok().unwrap().expose(), pin.as_bytes());
+        }
+        for mode in [0o640, 0o604, 0o620, 0o601] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let fault = read(&path).err().unwrap();
+            assert!(
+                matches!(&fault, PinFault::FilePermissions { mode: found, .. } if *found == mode)
+            );
+        }
+        let missing = read(&directory.join("none")).err().unwrap();
+        assert!(matches!(missing, PinFault::Source { .. }));
+        fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[test]
+    fn a_refused_pin_is_known_again_and_others_are_not() {
+        let mut refused = RefusedPins::new();
+        assert!(refused.fault(b"1", &Pin::new("1234")).is_none());
+        refused.note(b"1", &Pin::new("1234"), PinFault::Rejected);
+        assert!(matches!(refused.fault(b"1", &Pin::new("1234")), Some(PinFault::Rejected)));
+        assert!(refused.fault(b"1", &Pin::new("1235")).is_none());
+        assert!(refused.fault(b"2", &Pin::new("1234")).is_none());
+        refused.forget();
+        assert!(refused.fault(b"1", &Pin::new("1234")).is_none());
+    }
+
+    #[test]
+    fn a_source_shows_no_pin() {
+        let source = PinSource::Callback(Arc::new(|| Ok(Pin::new("87654321"))));
+        let text: String = alloc::format!("{source:?}");
+        assert!(!text.contains("8765"));
+    }
+}

@@ -1,0 +1,154 @@
+//! What a token says it can do, and what it turns out to do: for people who are to choose.
+
+use super::error::Pkcs11Error;
+use super::failure::Failure;
+use super::gcm::IvMode;
+use super::key::TokenKeyName;
+use super::module::Access;
+use super::operations::random_iv;
+use super::probe::KnownAnswer;
+use super::source::ALGORITHMS;
+use super::token::{Pkcs11Token, Token};
+use crate::error::Error;
+use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// What a token turned out to be able to do.
+///
+/// Printed, it is a page for people; `examples/hsm_probe.rs` does that.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Pkcs11Report {
+    /// The label of the token.
+    pub label: String,
+    /// Its serial number.
+    pub serial: String,
+    /// Who made it, and as what.
+    pub model: String,
+    /// How many mechanisms it lists.
+    pub mechanisms: usize,
+    /// Each wrap algorithm, best first.
+    pub algorithms: Vec<Pkcs11AlgorithmReport>,
+}
+
+/// What a token makes of a wrap algorithm.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Pkcs11AlgorithmReport {
+    /// The algorithm.
+    pub algorithm: WrapAlgorithm,
+    /// Whether known answers were right; `None` if the token takes no keys from outside.
+    pub known_answer: Option<bool>,
+    /// Where the initialisation vector comes from, where the algorithm leaves a choice.
+    pub iv: Option<&'static str>,
+    /// Why new keys cannot be of it, if they cannot.
+    pub error: Option<Pkcs11Error>,
+}
+
+impl Pkcs11Report {
+    /// The algorithm that new keys get, unless
+    /// [`Pkcs11Options::algorithm`](crate::Pkcs11Options::algorithm) says otherwise.
+    pub fn chosen(&self) -> Option<WrapAlgorithm> {
+        self.algorithms.iter().find(|it| it.error.is_none()).map(|it| it.algorithm)
+    }
+}
+
+impl Pkcs11Token {
+    /// Finds out what the token can do, by trying it with keys that last for a session.
+    ///
+    /// Nothing is left on the token.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Token`] if it cannot be reached. What it cannot do stands in the report.
+    pub fn probe(&self) -> Result<Pkcs11Report, Error> {
+        let token = &self.0;
+        let (info, mechanisms) = token
+            .run(Access::Shared, |work| {
+                let slot = work.connection.slot;
+                Ok((work.inside.token_info(slot)?, work.inside.mechanisms(slot)?.len()))
+            })
+            .map_err(Pkcs11Error::from_failure)?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Ok(Pkcs11Report {
+            label: text(&info.label),
+            serial: text(&info.serial),
+            model: alloc::format!("{} {}", text(&info.manufacturer), text(&info.model)),
+            mechanisms,
+            algorithms: ALGORITHMS.map(|algorithm| token.report(algorithm)).to_vec(),
+        })
+    }
+}
+
+impl Token {
+    fn report(&self, algorithm: WrapAlgorithm) -> Pkcs11AlgorithmReport {
+        let mut report =
+            Pkcs11AlgorithmReport { algorithm, known_answer: None, iv: None, error: None };
+        let outcome = self.check_algorithm(algorithm).and_then(|known| {
+            report.known_answer = (known == KnownAnswer::Right).then_some(true);
+            self.try_for_a_session(algorithm)
+        });
+        match outcome {
+            Ok(iv) => report.iv = iv.map(IvMode::words),
+            Err(failure) => {
+                if matches!(failure, Failure::Wrong(super::error::WrongTokenAnswer::KnownAnswer)) {
+                    report.known_answer = Some(false);
+                }
+                report.error = Some(Pkcs11Error::from_failure(failure));
+            }
+        }
+        report
+    }
+
+    /// Tries an algorithm with keys that are gone with their session.
+    fn try_for_a_session(&self, algorithm: WrapAlgorithm) -> Result<Option<IvMode>, Failure> {
+        let name = KeyName::new("envelock.probe");
+        let name =
+            name.map_err(|error| Pkcs11Error::Algorithm { what: alloc::format!("{error}") })?;
+        let [id, iv, other_iv] = [random_iv()?, random_iv()?, random_iv()?];
+        let id = MasterKeyId(id.first_chunk().copied().unwrap_or_default());
+        let key = TokenKeyName::ours(name, KeyVersion::FIRST, id, algorithm);
+        self.run(Access::Alone, |work| {
+            let objects = [Some(&key.encrypt), key.mac.as_ref()].into_iter().flatten();
+            for object in objects.clone() {
+                object.generate_for_session(work.inside, work.session)?;
+            }
+            let tested = self.try_out(work, &key, [iv, other_iv]);
+            for object in objects {
+                object.destroy(work.inside, work.session)?;
+            }
+            work.connection.forget_objects();
+            Ok(tested?.iv_mode())
+        })
+    }
+}
+
+impl fmt::Display for Pkcs11Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "token      {} (serial {})", self.label, self.serial)?;
+        writeln!(f, "model      {}", self.model)?;
+        writeln!(f, "mechanisms {}", self.mechanisms)?;
+        for it in &self.algorithms {
+            writeln!(f, "\nwrap algorithm {}: {}", it.algorithm.id(), it.algorithm)?;
+            let known = match it.known_answer {
+                Some(true) => "right",
+                Some(false) => "WRONG",
+                None => "not asked: the token takes no keys from outside",
+            };
+            writeln!(f, "  known answers  {known}")?;
+            if let Some(iv) = it.iv {
+                writeln!(f, "  IV             {iv}")?;
+            }
+            match &it.error {
+                None => writeln!(f, "  round trip     right")?,
+                Some(error) => writeln!(f, "  cannot be used {error}")?,
+            }
+        }
+        match self.chosen() {
+            Some(chosen) => write!(f, "\nnew keys get wrap algorithm {}", chosen.id()),
+            None => write!(f, "\nno keys can be made here"),
+        }
+    }
+}

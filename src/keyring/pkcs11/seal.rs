@@ -1,0 +1,88 @@
+//! The protection of a key file by a token: its file key is a message under a key of its own there.
+
+use super::key::{TokenKey, TokenKeyName};
+use super::token::Token;
+use crate::crypto::secret::DataKey;
+use crate::error::Error;
+use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter, WrapAlgorithm};
+use crate::keyring::held::HeldKey;
+use crate::keyring::{Keyring, KeyringError, PrimaryKey, WrapContext};
+use crate::random::KeyringRng;
+use alloc::sync::Arc;
+
+/// The name of the keys that protect key files. No other key opens one: else whoever may have data
+/// keys wrapped under another key of the token could make a file of his own.
+const NAME: &str = "envelock.key-file";
+
+/// A keyring with one version: to make a file, its own key; to open one, whichever key of the name
+/// the file says it is under.
+pub(super) struct SealKeyring {
+    token: Arc<Token>,
+    made: Option<(TokenKey, MasterKeyId)>,
+}
+
+fn name() -> Result<KeyName<'static>, KeyringError> {
+    KeyName::new(NAME).map_err(|_| KeyringError::NoPrimary)
+}
+
+impl SealKeyring {
+    /// For a new file: makes its key.
+    pub(super) fn make(token: Arc<Token>, rng: &mut KeyringRng<'_>) -> Result<Self, Error> {
+        let made = token.generate(KeyName::new(NAME)?, KeyVersion::FIRST, rng)?;
+        Ok(SealKeyring { token, made: Some(made) })
+    }
+
+    /// For a file there is.
+    pub(super) fn open(token: Arc<Token>) -> Self {
+        SealKeyring { token, made: None }
+    }
+
+    /// Destroys the key that was made, since there is no file.
+    pub(super) fn discard(&self) {
+        if let (Some((_, id)), Ok(name)) = (&self.made, name()) {
+            drop(self.token.destroy_keys(name, KeyVersion::FIRST, *id));
+        }
+    }
+
+    fn primary(&self) -> Result<(&TokenKey, SlotLabel<'static>), KeyringError> {
+        let (key, id) = self.made.as_ref().ok_or(KeyringError::NoPrimary)?;
+        let algorithm = key.algorithm();
+        let (name, version) = (name()?, KeyVersion::FIRST);
+        Ok((key, SlotLabel { name, version, master_key_id: *id, algorithm }))
+    }
+}
+
+impl Keyring for SealKeyring {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        let (_, label) = self.primary()?;
+        visit(&PrimaryKey { label, max_wrapped_key_len: None });
+        Ok(())
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let (key, label) = self.primary()?;
+        key.wrap(data_key, &label, context, slots, rng)
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        let SlotLabel { name, version, master_key_id, algorithm } = slot.label;
+        let ours = [WrapAlgorithm::TOKEN_AES_256_GCM, WrapAlgorithm::TOKEN_AES_256_CBC_HMAC];
+        if name.as_str() != NAME || !ours.contains(&algorithm) {
+            return Err(KeyringError::NotMine);
+        }
+        let name = TokenKeyName::ours(name, version, master_key_id, algorithm);
+        let key = TokenKey::new(self.token.clone(), name, master_key_id);
+        key.unwrap(slot, context, data_key)
+    }
+}

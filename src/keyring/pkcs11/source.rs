@@ -1,0 +1,202 @@
+//! Master key versions that are made on a token, and destroyed there.
+
+use super::error::{Pkcs11Error, WrongTokenAnswer};
+use super::failure::{self, Failure};
+use super::key::{TokenKey, TokenKeyName};
+use super::module::Access;
+use super::object::{self, ObjectName, Role};
+use super::token::{Token, Work};
+use crate::error::Error;
+use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
+use crate::keyring::held::{HeldKey, KeySource, Made, MadeVersion};
+use crate::keyset::{Material, NewMaterial, Origin, VersionRecord};
+use crate::random::{KeyringRng, RandomnessUnavailable};
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// What a token is asked for, best first.
+pub(super) const ALGORITHMS: [WrapAlgorithm; 2] =
+    [WrapAlgorithm::TOKEN_AES_256_GCM, WrapAlgorithm::TOKEN_AES_256_CBC_HMAC];
+
+/// How many keys of one token are looked through.
+const MOST_KEYS: usize = 1 << 20;
+
+/// See the module.
+pub(super) struct TokenSource(pub(super) Arc<Token>);
+
+impl KeySource for TokenSource {
+    fn make(
+        &self,
+        name: KeyName<'_>,
+        version: KeyVersion,
+        source: Material<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Made, Error> {
+        match source {
+            Material::Fresh => {}
+            Material::Imported(_) => return Err(Error::ImportRefused),
+        }
+        let (key, master_key_id) = self.0.generate(name, version, rng)?;
+        let material =
+            NewMaterial { master_key_id, algorithm: key.algorithm(), origin: Origin::Token };
+        Ok(Made { key: Arc::new(key), material, stored: None })
+    }
+
+    fn makes(&self, algorithm: WrapAlgorithm) -> bool {
+        ALGORITHMS.contains(&algorithm)
+    }
+
+    fn set_up(&self, name: KeyName<'_>, record: &VersionRecord) -> Option<Arc<dyn HeldKey>> {
+        let id = record.master_key_id;
+        self.makes(record.algorithm).then(|| {
+            let name = TokenKeyName::ours(name, record.version, id, record.algorithm);
+            Arc::new(TokenKey::new(self.0.clone(), name, id)) as Arc<dyn HeldKey>
+        })
+    }
+
+    fn discard(&self, made: &[MadeVersion]) {
+        for MadeVersion { name, version, material } in made {
+            let Ok(name) = KeyName::new(name) else { continue };
+            // What cannot be destroyed stays as rubbish that no record names.
+            drop(self.0.destroy_keys(name, *version, material.master_key_id));
+        }
+    }
+
+    fn destroy<'k>(
+        &self,
+        records: &mut dyn Iterator<Item = (KeyName<'k>, &'k VersionRecord)>,
+    ) -> Result<(), Error> {
+        // One look at all there are, since most of the records are of keys that are gone.
+        let there = self.0.key_ids().map_err(unnamed)?;
+        let mut outcome = Ok(());
+        let mut left = 0_usize;
+        for (name, record) in records {
+            let (version, id) = (record.version, record.master_key_id);
+            let is_there = |object: &ObjectName| {
+                object.id.as_ref().is_some_and(|id| there.contains(id.as_slice()))
+            };
+            if !ObjectName::both(name, version, id).iter().any(is_there) {
+                continue;
+            }
+            match self.0.destroy_keys(name, version, id) {
+                Ok(count) => left = left.saturating_add(count),
+                Err(failure) => outcome = Err(unnamed(failure)),
+            }
+        }
+        outcome?;
+        if left > 0 { Err(Pkcs11Error::NotDestroyed { count: left }.into()) } else { Ok(()) }
+    }
+}
+
+fn unnamed(failure: Failure) -> Error {
+    Pkcs11Error::from_failure(failure).into()
+}
+
+impl Token {
+    /// Makes the keys of a version, by the best algorithm that the token turns out to have.
+    pub(super) fn generate(
+        self: &Arc<Self>,
+        name: KeyName<'_>,
+        version: KeyVersion,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(TokenKey, MasterKeyId), Error> {
+        let wanted = self.options.algorithm;
+        let mut reasons = Vec::<String>::new();
+        for algorithm in ALGORITHMS {
+            if wanted.is_some_and(|wanted| wanted != algorithm) {
+                continue;
+            }
+            // Fresh for each: what one attempt left behind is not another's.
+            let mut id = MasterKeyId([0; 8]);
+            rng.try_fill_bytes(&mut id.0).map_err(|_| RandomnessUnavailable)?;
+            let key_name = TokenKeyName::ours(name, version, id, algorithm);
+            match self.generate_by(name, &key_name) {
+                Ok(()) => return Ok((TokenKey::new(self.clone(), key_name, id), id)),
+                Err(failure) => {
+                    drop(self.destroy_keys(name, version, id));
+                    let is_of_algorithm = is_of_algorithm(&failure);
+                    let error = key_name.error(failure);
+                    if !is_of_algorithm {
+                        return Err(error.into());
+                    }
+                    reasons.push(match error {
+                        Pkcs11Error::Algorithm { what } => what,
+                        error => format!("{algorithm}: {error}"),
+                    });
+                }
+            }
+        }
+        if reasons.is_empty() {
+            reasons.push("the wrap algorithm asked for is none of a token".into());
+        }
+        Err(Pkcs11Error::Algorithm { what: reasons.join("; ") }.into())
+    }
+
+    fn generate_by(&self, name: KeyName<'_>, key: &TokenKeyName) -> Result<(), Failure> {
+        self.check_algorithm(key.algorithm)?;
+        let objects = [Some(&key.encrypt), key.mac.as_ref()];
+        self.run(Access::Alone, |work| {
+            for object in objects.into_iter().flatten() {
+                let label = object::label(name, key.version, object.role);
+                object.generate(work.inside, work.session, &label)?;
+            }
+            Ok(())
+        })?;
+        // The round trip on the very key.
+        self.tested(key).map(drop)
+    }
+
+    /// Destroys the keys of a version, and tells how many objects are left all the same.
+    pub(super) fn destroy_keys(
+        &self,
+        name: KeyName<'_>,
+        version: KeyVersion,
+        id: MasterKeyId,
+    ) -> Result<usize, Failure> {
+        let [one, other] = &ObjectName::both(name, version, id);
+        let left = self.run(Access::Alone, |work| {
+            let destroy = |object: &ObjectName| object.destroy(work.inside, work.session);
+            let left = destroy(one)?.saturating_add(destroy(other)?);
+            // Their numbers may be given to others.
+            work.connection.forget_objects();
+            Ok(left)
+        })?;
+        self.forget(one);
+        Ok(left)
+    }
+
+    /// The `CKA_ID` of every secret key that can be read.
+    fn key_ids(&self) -> Result<BTreeSet<Vec<u8>>, Failure> {
+        self.run(Access::Shared, |work| {
+            let any = ObjectName { role: Role::Encrypt, id: None, label: None };
+            let keys = any.find(work.inside, work.session, MOST_KEYS)?;
+            keys.into_iter().filter_map(|key| id_of(work, key).transpose()).collect()
+        })
+    }
+}
+
+/// The id of an object; `None` of one whose attributes cannot be read, as what a crash left behind.
+fn id_of(work: &Work<'_>, key: super::ffi::Object) -> Result<Option<Vec<u8>>, Failure> {
+    const MOST: usize = 256;
+    let id = work.inside.bytes_attribute(work.session, key, super::ffi::ck::CKA_ID, MOST);
+    match id {
+        Ok(id) => Ok(id),
+        Err(failure) if failure::rung(&failure) == failure::Rung::Device => Ok(None),
+        Err(failure) => Err(failure.into()),
+    }
+}
+
+/// Whether another algorithm may do: the token does not know this one, or does it wrongly.
+fn is_of_algorithm(failure: &Failure) -> bool {
+    match failure {
+        Failure::Call(call) => {
+            failure::is_mechanism(call) || failure::rung(call) == failure::Rung::Permanent
+        }
+        Failure::Wrong(WrongTokenAnswer::Generated) => false,
+        Failure::Wrong(_) | Failure::Error(Pkcs11Error::Algorithm { .. }) => true,
+        _ => false,
+    }
+}
