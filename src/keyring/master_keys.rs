@@ -88,6 +88,13 @@ impl MasterKeys {
         self.keys.get(&id)
     }
 
+    /// The version that has an id, with its keyset.
+    #[cfg(all(feature = "file", unix))]
+    pub(super) fn find(&self, id: MasterKeyId) -> Option<(&Keyset, &VersionRecord)> {
+        let of_id = |record: &&VersionRecord| record.master_key_id == id;
+        self.keysets.iter().find_map(|it| Some((it, it.versions().iter().find(of_id)?)))
+    }
+
     /// The keysets, with what was protected since the keys were set up.
     pub(super) fn keysets_with_usage(&self) -> Keysets {
         let mut keysets = self.keysets.clone();

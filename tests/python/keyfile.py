@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 import decoder
 
 PREFIX, MIDDLE, SUFFIX = b'{"record":', b',"mac":"', b'"}'
+TOKEN_ALGORITHMS = ("token AES-256-GCM", "token AES-256-CBC HMAC-SHA-256")
 SECRETS = {
     "passphrase": b"correct horse",
     "keyring": {b"outer": {3: bytes([9]) * 32}},
@@ -103,8 +104,12 @@ def read(data, secret):
         elif record["kind"] == "version":
             words = (record["key"], record["version"], record["id"], record["state"])
             listing.append("%s %d %s %s" % words)
-            assert ("sealed" in record) == (record["state"] != "destroyed")  # F-DESTROYED
-            if "sealed" in record:
+            on_token = record["algorithm"] in TOKEN_ALGORITHMS
+            assert on_token or record["algorithm"] == "XAES-256-GCM"  # F-NAMES
+            assert on_token == (record["origin"] == "token")  # F-TOKEN
+            has_sealed = record["state"] != "destroyed" and not on_token
+            assert ("sealed" in record) == has_sealed  # F-DESTROYED, F-TOKEN
+            if has_sealed:
                 opened.add(material(record, seal_key, file_id))
         elif record["kind"] == "alias":
             listing.append(f"{record['name']} -> {record['key']}")

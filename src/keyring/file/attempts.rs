@@ -70,11 +70,16 @@ impl FileKeyring {
             let key = pick(&self.shared.state())?;
             key.count(context);
             // May load the file anew.
-            self.shared.account(&*key)?;
+            let accounted = self.shared.account(&*key, context);
             // Held until the slot is written, so that no change of this process's comes between.
             let state = self.shared.state();
-            if pick(&state)?.id() == key.id() {
-                return wrap(&state);
+            let is_picked = pick(&state)?.id() == key.id();
+            match accounted {
+                Ok(()) if is_picked => return wrap(&state),
+                Ok(()) => key.uncount(context),
+                // Another process has rotated.
+                Err(KeyringError::WrapLimit { .. }) if !is_picked => {}
+                Err(error) => return Err(error),
             }
         }
         let path = self.path().to_path_buf();

@@ -2,6 +2,7 @@
 //!
 //! `store` keeps one file of bytes durably above [`crate::fs`] and knows nothing of keys.
 
+mod account;
 mod attempts;
 pub(crate) mod check;
 pub(crate) mod error;

@@ -55,7 +55,8 @@ fn first_difference(old: &Keyset, new: Option<&Keyset>) -> Option<KeyVersion> {
         // These dates are written once.
         let forgotten = old.compromised.is_some() && old.compromised != new.compromised
             || old.promoted.is_some() && old.promoted != new.promoted;
-        (old.master_key_id != new.master_key_id || revived || forgotten).then_some(())
+        let other = old.master_key_id != new.master_key_id || old.algorithm != new.algorithm;
+        (other || revived || forgotten).then_some(())
     };
     let mut versions = old.versions().iter().map(|record| record.version);
     match new {

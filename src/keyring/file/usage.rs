@@ -1,7 +1,9 @@
 //! Counting what a process protects without a write for each wrap: allowances taken in blocks.
 //!
 //! What the file says was used is never too low, since a wrap waits until an allowance for it is
-//! durable. What a process took and did not use is given back when it ends in an orderly way.
+//! durable. What a process took and did not use is given back when it ends in an orderly way. So
+//! a version whose wraps are limited is never used beyond that by all processes together, however
+//! many of them crash: what is taken for it never goes beyond its limit.
 
 use crate::format::MasterKeyId;
 use crate::keyring::held::HeldKey;
@@ -31,6 +33,29 @@ struct Allowance {
     next_block: Usage,
 }
 
+/// What a key was used for beyond what this process took for it.
+#[derive(Clone, Copy)]
+pub(super) struct Missing {
+    needed: Usage,
+    /// What would be taken for it.
+    block: Usage,
+}
+
+impl Missing {
+    /// The block to be taken for a version that has `on_record`: smaller if it may wrap no more
+    /// than `limit`, and `None` if that leaves less than is needed.
+    pub(super) fn block(&self, on_record: Usage, limit: Option<u64>) -> Option<Usage> {
+        let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(on_record.wraps));
+        let wraps = self.block.wraps.min(room);
+        (self.needed.wraps <= wraps).then_some(Usage { wraps, ..self.block })
+    }
+
+    /// Whether there is nothing left of `limit` that could be taken.
+    pub(super) fn is_hopeless(&self, on_record: Usage, limit: u64) -> bool {
+        self.needed.wraps > 0 && on_record.wraps >= limit
+    }
+}
+
 impl Default for Allowance {
     fn default() -> Self {
         Allowance { taken: Usage::default(), next_block: FIRST_BLOCK }
@@ -38,17 +63,17 @@ impl Default for Allowance {
 }
 
 impl Allowances {
-    /// What is missing for what `key` has been used for, and the block to be taken, if any is.
-    pub(super) fn missing(&self, key: &dyn HeldKey) -> Option<Usage> {
+    /// What is missing for what `key` has been used for, if anything is.
+    pub(super) fn missing(&self, key: &dyn HeldKey) -> Option<Missing> {
         let used = key.usage();
         let allowance = lock(&self.by_key).get(&key.id()).copied().unwrap_or_default();
-        let wraps = used.wraps.saturating_sub(allowance.taken.wraps);
-        let bytes = used.bytes.saturating_sub(allowance.taken.bytes);
-        if (wraps, bytes) == (0, 0) {
+        let needed = used.minus(allowance.taken);
+        if (needed.wraps, needed.bytes) == (0, 0) {
             return None;
         }
         let block = allowance.next_block;
-        Some(Usage { wraps: wraps.max(block.wraps), bytes: bytes.max(block.bytes) })
+        let (wraps, bytes) = (needed.wraps.max(block.wraps), needed.bytes.max(block.bytes));
+        Some(Missing { needed, block: Usage { wraps, bytes } })
     }
 
     /// Notes that `block` was written to the file.

@@ -17,7 +17,7 @@ pub use salvage::{Damaged, Salvaged, salvage};
 pub use seal::{FileId, FileKey};
 
 use crate::crypto::secret::MasterKey;
-use crate::format::{KeyName, MasterKeyId, WrapAlgorithm};
+use crate::format::{KeyName, MasterKeyId};
 use crate::keyring::file::{Protection, ProtectionKind};
 use crate::keyring::held::HeldKey;
 use crate::keyring::master_keys::HeldKeys;
@@ -229,7 +229,7 @@ impl KeyFile {
         sealed_versions(&self.keysets).map(set_up).collect()
     }
 
-    /// Sets up the keys of the other versions that are not destroyed, by `set_up`; those in
+    /// Sets up the keys of all versions whose material is on a token, by `set_up`; those in
     /// `earlier` are taken from there.
     ///
     /// # Errors
@@ -246,7 +246,7 @@ impl KeyFile {
             let absent = || KeyFileFault::TokenVersion { key: name.as_str().into(), version };
             Ok((record.master_key_id, held.ok_or_else(absent)?))
         };
-        undestroyed(&self.keysets).filter(|(_, record)| !is_sealed(record)).map(set_up).collect()
+        token_versions(&self.keysets).map(set_up).collect()
     }
 
     /// Opens the material of a version, and checks that it is that of its id (SPEC K-MASTER).
@@ -275,20 +275,17 @@ fn known(earlier: &HeldKeys, record: &VersionRecord) -> Option<Arc<dyn HeldKey>>
 
 /// The versions whose key material is in the file.
 fn sealed_versions(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
-    undestroyed(keysets).filter(|(_, record)| is_sealed(record))
+    versions(keysets).filter(|(_, record)| record::has_sealed(record))
 }
 
-/// Whether the key material of a version is in the file while there is any (FORMAT F-TOKEN).
-fn is_sealed(record: &VersionRecord) -> bool {
-    record.algorithm == WrapAlgorithm::XAES_256_GCM
+/// The versions whose key material is on a token.
+fn token_versions(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
+    let kept = |record: &VersionRecord| record.state != VersionState::Destroyed;
+    versions(keysets).filter(move |(_, record)| kept(record) && !record::has_sealed(record))
 }
 
-/// The versions that have key material.
-fn undestroyed(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
-    keysets.iter().flat_map(|keyset| {
-        let kept = |record: &&VersionRecord| record.state != VersionState::Destroyed;
-        keyset.versions().iter().filter(kept).map(move |record| (keyset, record))
-    })
+fn versions(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
+    keysets.iter().flat_map(|keyset| keyset.versions().iter().map(move |record| (keyset, record)))
 }
 
 /// The kind of protection that a file says it has, unverified.

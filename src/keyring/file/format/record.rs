@@ -11,7 +11,13 @@ use alloc::vec::Vec;
 
 const FORMAT: &str = "envelock key file";
 const VERSION: u64 = 1;
-const XAES: &str = "XAES-256-GCM";
+
+/// The names of wrap algorithms.
+const ALGORITHMS: [(WrapAlgorithm, &str); 3] = [
+    (WrapAlgorithm::XAES_256_GCM, "XAES-256-GCM"),
+    (WrapAlgorithm::TOKEN_AES_256_GCM, "token AES-256-GCM"),
+    (WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, "token AES-256-CBC HMAC-SHA-256"),
+];
 
 /// Records, with their fields, that a writer of this version understands, for `critical`.
 const KNOWN: [(&str, &str); 5] = [
@@ -189,7 +195,7 @@ fn version(mut fields: Fields<'_>) -> Result<Record, RecordFault> {
     let record = VersionRecord {
         version: number.ok_or(RecordFault::Value { field: "version" })?,
         master_key_id: MasterKeyId(fields.hex("id")?),
-        algorithm: named(&mut fields, "algorithm", &[WrapAlgorithm::XAES_256_GCM], |_| XAES)?,
+        algorithm: named(&mut fields, "algorithm", &ALGORITHMS, |(_, name)| name)?.0,
         origin: named(&mut fields, "origin", &ORIGINS, Origin::name)?,
         state: named(&mut fields, "state", &VersionState::ALL, VersionState::name)?,
         state_since: fields.time("state_since")?,
@@ -200,15 +206,28 @@ fn version(mut fields: Fields<'_>) -> Result<Record, RecordFault> {
         usage: Usage { wraps: fields.number("wraps")?, bytes: fields.number("bytes")? },
         labels: labels(&mut fields)?,
     };
-    // FORMAT F-DESTROYED
-    let sealed = match record.state {
-        VersionState::Destroyed if fields.optional("sealed").is_some() => {
+    if !has_origin(&record) {
+        return Err(RecordFault::Value { field: "origin" });
+    }
+    let sealed = match has_sealed(&record) {
+        true => Some(fields.hex("sealed")?),
+        false if fields.optional("sealed").is_some() => {
             return Err(RecordFault::Value { field: "sealed" });
         }
-        VersionState::Destroyed => None,
-        _ => Some(fields.hex("sealed")?),
+        false => None,
     };
     Ok(Record::Version { key, record, sealed, extra: fields.into_extra() })
+}
+
+/// Whether the key material of a version is in the file (FORMAT F-DESTROYED, F-TOKEN).
+pub(super) fn has_sealed(record: &VersionRecord) -> bool {
+    record.state != VersionState::Destroyed && record.algorithm == WrapAlgorithm::XAES_256_GCM
+}
+
+/// Whether the origin of a version is one that its algorithm allows (FORMAT F-TOKEN).
+fn has_origin(record: &VersionRecord) -> bool {
+    let in_file = record.algorithm == WrapAlgorithm::XAES_256_GCM;
+    in_file != (record.origin == Origin::Token)
 }
 
 const ORIGINS: [Origin; 3] = [Origin::Generated, Origin::Imported, Origin::Token];
@@ -247,14 +266,16 @@ pub(super) fn write_version(
     sealed: Option<&Sealed>,
     extra: &Extra,
 ) -> Option<String> {
-    if record.algorithm != WrapAlgorithm::XAES_256_GCM {
+    let mut algorithms = ALGORITHMS.iter();
+    let (_, algorithm) = algorithms.find(|(algorithm, _)| *algorithm == record.algorithm)?;
+    if !has_origin(record) {
         return None;
     }
     let mut object = Object::of_kind("version")
         .string("key", key.as_str())
         .number("version", record.version.number().into())
         .hex("id", &record.master_key_id.0)
-        .string("algorithm", XAES)
+        .string("algorithm", algorithm)
         .string("origin", record.origin.name())
         .string("state", record.state.name())
         .time("state_since", record.state_since)
@@ -269,11 +290,9 @@ pub(super) fn write_version(
         let labels = labels.fold(Object::new(), |all, (name, value)| all.string(name, value));
         object = object.raw("labels", &labels.end());
     }
-    object = match (record.state, sealed) {
-        (VersionState::Destroyed, _) => object,
-        (_, Some(sealed)) => object.hex("sealed", sealed),
-        (_, None) => return None,
-    };
+    if has_sealed(record) {
+        object = object.hex("sealed", sealed?);
+    }
     Some(object.extra(extra).end())
 }
 
