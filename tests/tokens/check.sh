@@ -27,9 +27,9 @@ set_up() {
     shift
     mkdir -p "$place/token"
     echo "$token" >"$place/name"
-    # A daemon that held the output would keep this waiting for ever.
-    timeout 900 bash "$here/$token.sh" "$place/token" "$@" >"$place/variables" ||
-        fail 'the set-up fails'
+    # By a pipe, as `$(...)` has it: a daemon that held on to its output would keep the reader waiting.
+    bash "$here/$token.sh" "$place/token" "$@" | timeout 600 cat >"$place/variables" ||
+        fail 'the set-up fails, or its output has no end'
     if grep -vE "^export [A-Z0-9_]+='.*'\$" "$place/variables"; then fail 'it prints more than variables'; fi
 }
 

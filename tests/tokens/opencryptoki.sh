@@ -4,8 +4,11 @@
 # One daemon serves the machine, and where tokens lie is built into the library. So our daemon is
 # started with a configuration of its own, seen by it alone, that has a few slots, each with a
 # directory in /var/lib/opencryptoki. A token takes a slot that is free, its directory becomes a link
-# into DIR, and `--stop` gives the slot back; with the last one the daemon ends. A slot whose DIR
-# has gone is free: after a run that was killed nothing has to be cleared up by hand.
+# into DIR, and `--stop` gives the slot back; with the last one the daemon ends. A slot whose DIR has
+# gone, or that was taken a day ago, is free: what a killed run leaves need not be cleared up by hand.
+#
+# Labels are `envelock-SLOT`. All tokens have the serial number 123. A process sees a token that was
+# set up after its C_Initialize only once it has called C_Finalize and C_Initialize again.
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 module=$libdir/pkcs11/libopencryptoki.so
 conf=/etc/opencryptoki/opencryptoki.conf
@@ -32,11 +35,11 @@ forget() {
     rm -rf "$data/envelock-$1" "/dev/shm/var.lib.opencryptoki.envelock-$1" "$state/slot-$1"
 }
 
-# free SLOT: whether no token is there, or one of a directory that has gone.
+# free SLOT: whether no token is there, or one that nobody can be using any more.
 free() {
-    local owner
-    owner=$(cat "$state/slot-$1" 2>/dev/null) || return 0
-    [ ! -d "$owner" ]
+    local record=$state/slot-$1
+    [ -f "$record" ] || return 0
+    [ ! -d "$(<"$record")" ] || [ -n "$(find "$record" -mmin +1440)" ]
 }
 
 write_conf() {
@@ -114,7 +117,7 @@ for n in $(seq 0 $((slots - 1))); do
         break
     fi
 done
-[ -n "$slot" ] || fail "all $slots slots are in use, see $state"
+[ -n "$slot" ] || fail "all $slots slots are in use, by the directories in $state/slot-*"
 echo "$dir" >"$state/slot-$slot"
 
 # The lock on tokens is one for all of them, and others of the group `pkcs11` may have to enter.
