@@ -27,10 +27,12 @@ set_up() {
     shift
     mkdir -p "$place/token"
     echo "$token" >"$place/name"
-    # By a pipe, as `$(...)` has it: a daemon that held on to its output would keep the reader waiting.
+    # By a pipe, as `$(...)` has it: a daemon that held on to its output would keep us waiting.
     bash "$here/$token.sh" "$place/token" "$@" | timeout 600 cat >"$place/variables" ||
         fail 'the set-up fails, or its output has no end'
-    if grep -vE "^export [A-Z0-9_]+='.*'\$" "$place/variables"; then fail 'it prints more than variables'; fi
+    if grep -vE "^export [A-Z0-9_]+='.*'\$" "$place/variables"; then
+        fail 'it prints more than variables'
+    fi
 }
 
 # on PLACE COMMAND...: with the variables of that token.
@@ -67,7 +69,9 @@ two_tokens() {
         counts "$token-b" 0
     fi
     checked "$token-b"
-    if bash "$here/$token.sh" "$work/$token-a/token" >/dev/null 2>&1; then fail 'a directory in use is taken'; fi
+    if bash "$here/$token.sh" "$work/$token-a/token" >/dev/null 2>&1; then
+        fail 'a directory in use is taken'
+    fi
 }
 
 # The end of one of two tokens is not that of the other, and can be asked for twice.
@@ -86,7 +90,8 @@ ends() {
 of_softhsm() {
     set_up softhsm-three 3
     for label in envelock envelock-2 envelock-3; do
-        on softhsm-three env ENVELOCK_P11_LABEL="$label" "$work/probe" login || fail "no login to $label"
+        on softhsm-three env ENVELOCK_P11_LABEL="$label" "$work/probe" login ||
+            fail "no login to $label"
     done
 }
 

@@ -20,7 +20,8 @@ need cc=gcc pkg-config=pkg-config pkcs11-tool=opensc \
 
 # A test that sets up a second token must not wait for a build because its own compiler is another
 # one, and flags that are meant for the crate under test are not for this one.
-if [ -z "$(find "$module" -newer "$crate/Cargo.toml" -newer "$crate/Cargo.lock" -newer "$crate/src/lib.rs")" ]; then
+if ! [[ $module -nt $crate/Cargo.toml && $module -nt $crate/Cargo.lock &&
+    $module -nt $crate/src/lib.rs ]]; then
     env -u RUSTFLAGS -u CARGO_ENCODED_RUSTFLAGS -u CARGO_BUILD_TARGET \
         cargo build --locked --release --manifest-path "$crate/Cargo.toml" --target-dir "$target" ||
         fail 'kryoptic cannot be built; cargo needs the network once'

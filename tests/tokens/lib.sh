@@ -2,8 +2,10 @@
 #
 # Each script is called as `NAME.sh DIR`, with an empty directory of the caller's. It installs what
 # is missing, makes a fresh token under DIR, and prints nothing but lines `export NAME='value'`. All
-# else goes to DIR/setup.log, shown if the set-up fails. `NAME.sh --stop DIR` ends what runs for that
-# token; it is safe to call for tokens without daemons, twice, and after a set-up that failed.
+# else goes to DIR/setup.log, whose end is shown if the set-up fails. `NAME.sh --stop DIR` ends what
+# runs for that token; it may be called for tokens without daemons, twice, and after a failure.
+#
+# A caller must not lose the status of a set-up: variables=$(NAME.sh DIR) first, then eval.
 # shellcheck shell=bash
 set -euo pipefail
 exec </dev/null
@@ -29,8 +31,8 @@ fail() {
     exit 1
 }
 
-# begin DIR: from here on all output is logged, and a failure shows the log. `begin --stop DIR` calls
-# `stop`, where the script has it, and is the end.
+# begin DIR: from here on all output is logged, and a failure shows the log. `begin --stop DIR`
+# calls `stop`, where the script has it, and is the end.
 begin() {
     if [ "${1:-}" = --stop ]; then
         dir=$(realpath -m "${2:?give the directory of the token to stop}")
@@ -42,7 +44,7 @@ begin() {
     [ -d "${1:-}" ] || fail 'give an empty directory to set the token up in'
     dir=$(cd "$1" && pwd)
     # It lands in configuration files of five syntaxes, none of which can quote.
-    [[ $dir =~ ^[A-Za-z0-9/._-]+$ ]] || fail "$dir: only letters, digits and /._- may be in the path"
+    [[ $dir =~ ^[A-Za-z0-9/._-]+$ ]] || fail "$dir: a path of letters, digits and /._- is needed"
     [ -z "$(ls -A "$dir")" ] || fail "$dir is not empty"
     log=$dir/setup.log
     exec >>"$log" 2>&1

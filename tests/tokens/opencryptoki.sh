@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# opencryptoki's software token: `opencryptoki.sh DIR`, and `opencryptoki.sh --stop DIR`, see lib.sh.
+# opencryptoki's software token: `opencryptoki.sh DIR`, `opencryptoki.sh --stop DIR`, see lib.sh.
 #
 # One daemon serves the machine, and where tokens lie is built into the library. So our daemon is
 # started with a configuration of its own, seen by it alone, that has a few slots, each with a
-# directory in /var/lib/opencryptoki. A token takes a slot that is free, its directory becomes a link
-# into DIR, and `--stop` gives the slot back; with the last one the daemon ends. A slot whose DIR has
-# gone, or that was taken a day ago, is free: what a killed run leaves need not be cleared up by hand.
+# directory in /var/lib/opencryptoki. A token takes a free slot, whose directory becomes a link into
+# DIR, and `--stop` gives it back; with the last one the daemon ends. A slot whose DIR has gone, or
+# that was taken a day ago, is free: what a killed run leaves need not be cleared up by hand.
 #
 # Labels are `envelock-SLOT`. All tokens have the serial number 123. A process sees a token that was
 # set up after its C_Initialize only once it has called C_Finalize and C_Initialize again.
@@ -27,7 +27,10 @@ daemon_pid() {
     pid=$(cat /run/pkcsslotd.pid 2>/dev/null) || return 1
     runs "$pid" pkcsslotd && echo "$pid"
 }
-daemon_is_ours() { [ -n "$(daemon_pid)" ] && [ "$(daemon_pid)" = "$(cat "$state/pid" 2>/dev/null)" ]; }
+daemon_is_ours() {
+    local pid
+    pid=$(daemon_pid) && [ "$pid" = "$(cat "$state/pid" 2>/dev/null)" ]
+}
 listens() { [ -S /run/pkcsslotd.socket ] && daemon_pid >/dev/null; }
 
 # forget SLOT: nothing of a token is left, on disk or in shared memory.
@@ -107,7 +110,7 @@ exec 9>"$state.lock"
 flock 9
 mkdir -p "$state"
 if ! daemon_is_ours; then
-    ! daemon_pid || fail 'pkcsslotd runs for tokens of others: stop it first (systemctl stop pkcsslotd)'
+    ! daemon_pid || fail 'pkcsslotd serves tokens of others: systemctl stop pkcsslotd'
     start_daemon
 fi
 slot=

@@ -2,9 +2,9 @@
  *
  *     probe COMMAND        with the variables that the set-up scripts print
  *
- * COMMAND is `login`, or `make`: an AES key on the token, or `count`: prints how many secret keys are
- * on it, or `destroy`: one of them, or `wrong`: the PIN must be refused. NSS needs an argument to
- * C_Initialize that the usual tools cannot give. */
+ * COMMAND is `login`, or `make`: an AES key on the token, or `count`: prints how many secret keys
+ * are on it, or `destroy`: one of them, or `wrong`: another PIN must be refused. NSS needs an
+ * argument to C_Initialize that the usual tools cannot give. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
