@@ -1,0 +1,142 @@
+# What the set-up scripts of the tokens share; sourced, not run.
+#
+# Each script is called as `NAME.sh DIR`, with an empty directory of the caller's. It installs what
+# is missing, makes a fresh token under DIR, and prints nothing but lines `export NAME='value'`. All
+# else goes to DIR/setup.log, whose end is shown if the set-up fails. `NAME.sh --stop DIR` ends what
+# runs for that token; it may be called for tokens without daemons, twice, and after a failure.
+#
+# A caller must not lose the status of a set-up: variables=$(NAME.sh DIR) first, then eval.
+# shellcheck shell=bash
+set -euo pipefail
+exec </dev/null
+umask 077
+# Tools are scripted by what they print and ask.
+export LC_ALL=C
+
+token=$(basename "$0" .sh)
+# shellcheck disable=SC2034 # Used by the scripts, as the next two.
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck disable=SC2034
+libdir=/usr/lib/$(uname -m)-linux-gnu
+# shellcheck disable=SC2034
+readonly so_pin=87654321
+
+# Where answers and complaints go while everything else is logged.
+exec 3>&1 4>&2
+
+fail() {
+    complaint="tests/tokens/$token.sh: $*"
+    # Once there is a log, the complaint comes behind it.
+    [ "${log:-/dev/null}" != /dev/null ] || echo "$complaint" >&4
+    exit 1
+}
+
+# begin DIR: from here on all output is logged, and a failure shows the log. `begin --stop DIR`
+# calls `stop`, where the script has it, and is the end.
+begin() {
+    if [ "${1:-}" = --stop ]; then
+        dir=$(realpath -m "${2:?give the directory of the token to stop}")
+        log=/dev/null
+        exec >/dev/null 2>&1
+        [ "$(type -t stop)" != function ] || stop
+        exit 0
+    fi
+    [ -d "${1:-}" ] || fail 'give an empty directory to set the token up in'
+    dir=$(cd "$1" && pwd)
+    # It lands in configuration files of five syntaxes, none of which can quote.
+    [[ $dir =~ ^[A-Za-z0-9/._-]+$ ]] || fail "$dir: a path of letters, digits and /._- is needed"
+    [ -z "$(ls -A "$dir")" ] || fail "$dir is not empty"
+    log=$dir/setup.log
+    exec >>"$log" 2>&1
+    trap '[ $? -eq 0 ] || abandon' EXIT
+    set -x
+}
+
+abandon() {
+    set +x
+    tail -n 40 "$log" >&4
+    echo "${complaint:-tests/tokens/$token.sh: the last command above failed}" >&4
+    [ "$(type -t stop)" != function ] || stop || true
+}
+
+# daemon COMMAND...: runs it behind our back, in a process group of its own that can be killed as a
+# whole. It must hold none of our outputs: who waits for the end of them would wait for its end.
+daemon() {
+    setsid "$@" </dev/null >>"$log" 2>&1 3>&- 4>&- &
+    echo $! >"$dir/$(basename "$1").pid"
+}
+
+# runs PID NAME: whether the process is that one: a number may have been given to another since. One
+# that is dead and only not yet collected has no command line.
+runs() { grep -qsF "$2" "/proc/$1/cmdline"; }
+
+# end_daemon NAME [SIGNAL]: ends what `daemon` started under that name, if it still runs.
+end_daemon() {
+    local file=$dir/$1.pid signal=${2:-TERM} pid
+    [ -s "$file" ] || return 0
+    pid=$(<"$file")
+    rm -f "$file"
+    runs "$pid" "$1" || return 0
+    kill "-$signal" -- "-$pid" || return 0
+    for _ in $(seq 100); do
+        runs "$pid" "$1" || return 0
+        sleep 0.05
+    done
+    kill -KILL -- "-$pid" || true
+}
+
+# wait_for SECONDS WHAT COMMAND...: until the command succeeds.
+wait_for() {
+    local deadline=$((SECONDS + $1)) what=$2
+    shift 2
+    until "$@"; do
+        [ $SECONDS -lt $deadline ] || fail "$what does not start, see $log"
+        sleep 0.05
+    done
+}
+
+# present THING: whether a command, or a file of a pattern, is there.
+present() {
+    case $1 in
+    /*) compgen -G "$1" >/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+    esac
+}
+
+# need THING=PACKAGE...: installs the packages whose things are missing, or says how to.
+need() {
+    local pair missing=()
+    for pair; do
+        present "${pair%=*}" || missing+=("${pair#*=}")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+        # Lists of packages are fetched only if those that are here do not do.
+        apt_install "${missing[@]}" || { apt-get update && apt_install "${missing[@]}"; } || true
+    fi
+    hash -r
+    for pair; do
+        present "${pair%=*}" || fail "${pair%=*} is missing: apt-get install ${missing[*]}"
+    done
+}
+apt_install() {
+    # Another run may be installing right now.
+    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
+        install -y --no-install-recommends "$@"
+}
+
+# answer NAME VALUE: one line for the caller to evaluate, unless there is no such value.
+answer() {
+    [ -n "$2" ] || return 0
+    printf "export %s='%s'\n" "$1" "${2//\'/\'\\\'\'}" >&3
+}
+
+# answer_token MODULE LABEL PIN [SO_PIN [RESERVED]]: what a test needs to open any token.
+answer_token() {
+    answer ENVELOCK_TOKEN "$token"
+    answer ENVELOCK_P11_MODULE "$1"
+    answer ENVELOCK_P11_LABEL "$2"
+    answer ENVELOCK_P11_PIN "$3"
+    answer ENVELOCK_P11_SO_PIN "${4:-}"
+    answer ENVELOCK_P11_RESERVED "${5:-}"
+}

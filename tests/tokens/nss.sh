@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# NSS softokn, the token inside Firefox: `nss.sh DIR`, see lib.sh.
+#
+# The label is NSS's own and cannot be chosen; where the token lies is told to C_Initialize alone.
+source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+module=$libdir/libsoftokn3.so
+pin=12345678
+
+begin "$@"
+need certutil=libnss3-tools "$module=libnss3"
+
+mkdir "$dir/nss"
+printf %s "$pin" >"$dir/pin"
+certutil -N -d "sql:$dir/nss" -f "$dir/pin"
+
+answer_token "$module" 'NSS Certificate DB' "$pin" '' \
+    "configdir='sql:$dir/nss' certPrefix='' keyPrefix='' secmod='secmod.db'"
