@@ -29,6 +29,12 @@ else
     command+=(-- --test-threads=1)
 fi
 
+# Tokens and catalogues sync each change: nobody waits for a disk here, since what lasts after a
+# crash is judged elsewhere.
+if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ]; then
+    export TMPDIR=/dev/shm
+fi
+
 # In a sub-shell: the variables of one token are none of the next one's, and its end is the end of
 # the token, also if it is killed. Each step is asked for its outcome, because bash does not stop at
 # a failure in what is asked for its outcome as a whole.

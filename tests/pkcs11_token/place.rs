@@ -1,0 +1,79 @@
+//! The token that the environment names, and a directory for catalogues.
+
+use envelock::{Pin, Pkcs11Keyring, Pkcs11Options, Pkcs11Token, WrapAlgorithm};
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A variable that `tests/tokens/*.sh` export.
+pub fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/pkcs11.sh"))
+}
+
+/// Which token it is.
+pub fn name() -> String {
+    variable("ENVELOCK_TOKEN")
+}
+
+pub fn options() -> Pkcs11Options {
+    let pin = variable("ENVELOCK_P11_PIN");
+    let options = Pkcs11Options::new(variable("ENVELOCK_P11_MODULE"))
+        .token_label(variable("ENVELOCK_P11_LABEL"))
+        .pin_from(move || Ok(Pin::new(&pin)));
+    match env::var("ENVELOCK_P11_RESERVED") {
+        Ok(reserved) => options.reserved(reserved),
+        Err(_) => options,
+    }
+}
+
+pub fn token() -> Pkcs11Token {
+    options().token().unwrap()
+}
+
+/// The wrap algorithm that the token gets by itself.
+pub fn best() -> WrapAlgorithm {
+    match name().as_str() {
+        "opencryptoki" | "tpm2" => WrapAlgorithm::TOKEN_AES_256_CBC_HMAC,
+        _ => WrapAlgorithm::TOKEN_AES_256_GCM,
+    }
+}
+
+/// Both algorithms, as far as the token has them.
+pub fn algorithms() -> Vec<WrapAlgorithm> {
+    let mut algorithms = vec![best(), WrapAlgorithm::TOKEN_AES_256_CBC_HMAC];
+    algorithms.dedup();
+    algorithms
+}
+
+/// A directory that goes with its value.
+pub struct Place(PathBuf);
+
+impl Place {
+    pub fn new() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = env::temp_dir().join(format!("envelock-token-{}-{number}", std::process::id()));
+        std::fs::create_dir(&path).unwrap();
+        Place(path)
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub fn create(&self, key: &str, token: &Pkcs11Token) -> Pkcs11Keyring {
+        Pkcs11Keyring::create(self.path("catalogue"), key, token).unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+impl AsRef<Path> for Place {
+    fn as_ref(&self) -> &Path {
+        &self.0
+    }
+}
