@@ -83,7 +83,8 @@ pub(crate) enum Next {
     Strike(Fault, Source),
 }
 
-/// The next fault on this call among those that need to know no more of it than its function.
+/// The next fault on this call among those that need to know no more of it than its function;
+/// whoever carries it out notes it, or gives it back.
 pub(crate) fn next(function: Function) -> Next {
     let mut stage = stage();
     if let Some(code) = stage.dead
@@ -105,14 +106,12 @@ pub(crate) fn next(function: Function) -> Next {
     if let Fault::Dead(code) = fault {
         stage.dead = Some(code);
     }
-    note(function, &fault);
     Next::Strike(fault, source)
 }
 
 /// Takes back a fault that found nothing to harm: it waits for the next call.
 pub(crate) fn refund(source: Source) {
     let mut stage = stage();
-    INJECTED.fetch_sub(1, Ordering::Relaxed);
     match source {
         Source::Storm => stage.storm.iter_mut().for_each(Storm::refund),
         // Spent orders stay in the list, so it is there unless the test has cleared it since.
@@ -161,7 +160,7 @@ pub(crate) fn sleep(function: Function) {
 }
 
 /// Counts a fault, and tells of it where the environment asks for that.
-fn note(function: Function, fault: &Fault) {
+pub(crate) fn note(function: Function, fault: &Fault) {
     INJECTED.fetch_add(1, Ordering::Relaxed);
     if std::env::var_os("HOSTILE_TRACE").is_some() {
         eprintln!("hostile: {}: {fault:x?}", function.name());

@@ -45,19 +45,23 @@ fn befall(function: Function, call: impl FnOnce(&'static CK_FUNCTION_LIST) -> CK
         stage::Next::Strike(fault, source) => (fault, source),
     };
     let struck = match fault {
-        Fault::Fail(code) | Fault::Dead(code) => return code,
-        Fault::Answer(code) => {
-            call(real);
-            return code;
-        }
         Fault::LoseSessions => forward::alone(|| lose_sessions(real)),
         Fault::Logout => forward::alone(|| log_out(real)),
-        Fault::Delay(_) | Fault::Lie(..) => false,
+        _ => true,
     };
-    if !struck {
+    if struck {
+        stage::note(function, &fault);
+    } else {
         stage::refund(source);
     }
-    call(real)
+    match fault {
+        Fault::Fail(code) | Fault::Dead(code) => code,
+        Fault::Answer(code) => {
+            call(real);
+            code
+        }
+        _ => call(real),
+    }
 }
 
 /// Really closes every session of every token in use; says whether there was one.
@@ -75,8 +79,18 @@ fn lose_sessions(real: &CK_FUNCTION_LIST) -> bool {
 fn log_out(real: &CK_FUNCTION_LIST) -> bool {
     let mut any = false;
     for (_, session) in sessions::one_of_each_slot() {
-        // SAFETY: a plain number goes in, and the gate keeps everybody else out.
-        any |= unsafe { ask!(real, C_Logout(session)) } == CKR_OK;
+        let mut info = CK_SESSION_INFO::default();
+        // SAFETY: a plain number and a place of ours go in.
+        let known = unsafe { ask!(real, C_GetSessionInfo(session, &mut info)) };
+        // SoftHSM logs out whom nobody has logged in, so the state has to say it.
+        let logged_in = matches!(
+            info.state,
+            CKS_RO_USER_FUNCTIONS | CKS_RW_USER_FUNCTIONS | CKS_RW_SO_FUNCTIONS
+        );
+        if known == CKR_OK && logged_in {
+            // SAFETY: a plain number goes in, and the gate keeps everybody else out.
+            any |= unsafe { ask!(real, C_Logout(session)) } == CKR_OK;
+        }
     }
     any
 }
