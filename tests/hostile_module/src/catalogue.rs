@@ -44,6 +44,8 @@ lies! {
         "Luna in FIPS mode: an IV of its own, appended to ciphertext and tag; pIv untouched"
     GcmVendorPrepends "gcm-vendor-prepends" [C_EncryptInit C_DecryptInit C_GetMechanismList C_GetMechanismInfo]
         "offers CKM_CLOUDHSM_AES_GCM (0x80001087): pIv NULL, the IV stands before the ciphertext"
+    GcmAadIgnored "gcm-aad-ignored" [C_EncryptInit C_DecryptInit]
+        "AES-GCM that leaves the associated data out: round trips succeed under any"
     GcmRefused "gcm-refused" [C_EncryptInit C_DecryptInit]
         "AES-GCM is listed, but MECHANISM_INVALID when used"
     CbcIvIgnored "cbc-iv-ignored" [C_EncryptInit C_DecryptInit]

@@ -38,7 +38,9 @@ pub(crate) unsafe fn read(
             Lie::AttributeNotSensitive => put(attribute, &[CK_FALSE]),
             Lie::AttributeKeyType => put(attribute, &CKK_DES3.to_ne_bytes()),
             Lie::AttributeValueLen => put(attribute, &(16 as CK_ULONG).to_ne_bytes()),
-            Lie::AttributeLengthGarbage => attribute.ulValueLen += FAR_BEYOND,
+            Lie::AttributeLengthGarbage => {
+                attribute.ulValueLen = attribute.ulValueLen.saturating_add(FAR_BEYOND)
+            }
             _ => attribute.ulValueLen = CK_UNAVAILABLE_INFORMATION,
         }
     }

@@ -35,6 +35,7 @@ pub(crate) unsafe fn encrypt(
     let mut out = IvOut::Nowhere;
     let code = match (kind, lie) {
         (_, Some(Lie::GcmRefused)) => CKR_MECHANISM_INVALID,
+        (Kind::Gcm(params), Some(Lie::GcmAadIgnored)) => iv::without_aad(params, call),
         (Kind::Gcm(params), Some(lie)) => {
             let caller = iv::of_caller(&params);
             let own = match lie {
@@ -104,6 +105,7 @@ pub(crate) unsafe fn decrypt(
     let mut put_off = None;
     let code = match (kind, lie) {
         (_, Some(Lie::GcmRefused)) => CKR_MECHANISM_INVALID,
+        (Kind::Gcm(params), Some(Lie::GcmAadIgnored)) => iv::without_aad(params, call),
         (Kind::Gcm(params), Some(_)) => iv::with_gcm(params, &[0; GCM_IV], call),
         (Kind::Cbc(number, _), Some(_)) => iv::with_cbc(number, &[0; CBC_IV], call),
         (Kind::VendorGcm(params), Some(_)) if params.pIv.is_null() => {
@@ -136,6 +138,7 @@ fn suits(lie: Lie, kind: &Kind) -> bool {
         (Lie::GcmRefused | Lie::GcmLuna | Lie::GcmIvIgnored | Lie::GcmIvAltered, Kind::Gcm(_)) => {
             true
         }
+        (Lie::GcmAadIgnored, Kind::Gcm(params)) => params.ulAADLen > 0,
         (Lie::GcmIvWritten | Lie::GcmIvWrittenLate | Lie::GcmCloudHsm, Kind::Gcm(params)) => {
             iv::of_caller(params).len > 0
         }

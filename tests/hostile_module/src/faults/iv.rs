@@ -90,12 +90,24 @@ pub(crate) fn with_gcm(
     call: impl FnOnce(*mut CK_MECHANISM) -> CK_RV,
 ) -> CK_RV {
     let mut iv = *iv;
-    let mut params = CK_GCM_PARAMS {
+    let params = CK_GCM_PARAMS {
         pIv: iv.as_mut_ptr(),
         ulIvLen: GCM_IV as CK_ULONG,
         ulIvBits: 8 * GCM_IV as CK_ULONG,
         ..params
     };
+    with_params(params, call)
+}
+
+/// Calls with AES-GCM without the associated data.
+pub(crate) fn without_aad(
+    params: CK_GCM_PARAMS,
+    call: impl FnOnce(*mut CK_MECHANISM) -> CK_RV,
+) -> CK_RV {
+    with_params(CK_GCM_PARAMS { pAAD: std::ptr::null_mut(), ulAADLen: 0, ..params }, call)
+}
+
+fn with_params(mut params: CK_GCM_PARAMS, call: impl FnOnce(*mut CK_MECHANISM) -> CK_RV) -> CK_RV {
     call(&mut CK_MECHANISM {
         mechanism: CKM_AES_GCM,
         pParameter: (&raw mut params).cast(),

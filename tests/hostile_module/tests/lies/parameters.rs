@@ -17,6 +17,7 @@ pub const CHECKS: &[Check] = &[
     ("gcm-cloudhsm", gcm_cloudhsm),
     ("gcm-luna", gcm_luna),
     ("gcm-vendor-prepends", gcm_vendor_prepends),
+    ("gcm-aad-ignored", gcm_aad_ignored),
     ("gcm-refused", gcm_refused),
     ("cbc-iv-ignored", cbc_iv_ignored),
     ("cbc-iv-altered", cbc_iv_altered),
@@ -147,6 +148,18 @@ fn gcm_vendor_prepends(t: &mut Token, command: &str) {
         t.decrypt_init(vendor(&mut [])).expect("OK");
         assert!(t.deliver(Deliver::Decrypt, forged, ROOMY).is_err());
     }
+}
+
+fn gcm_aad_ignored(t: &mut Token, command: &str) {
+    let honest = t.encrypt(IV, &DATA).expect("OK");
+    t.arm(&format!("{command} always"));
+    let sealed = t.encrypt(IV, &DATA).expect("OK");
+    assert_eq!(sealed.bytes()[..32], honest.bytes()[..32]);
+    assert_ne!(sealed.bytes()[32..], honest.bytes()[32..], "the tag of no associated data");
+    assert_eq!(t.decrypt(IV, sealed.bytes()).expect("a round trip").bytes(), DATA);
+    assert!(t.decrypt(IV, honest.bytes()).is_err());
+    t.arm("clear");
+    assert!(t.decrypt(IV, sealed.bytes()).is_err());
 }
 
 fn gcm_refused(t: &mut Token, command: &str) {
