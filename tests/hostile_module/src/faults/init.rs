@@ -37,26 +37,12 @@ pub(crate) unsafe fn encrypt(
         (_, Some(Lie::GcmRefused)) => CKR_MECHANISM_INVALID,
         (Kind::Gcm(params), Some(Lie::GcmAadIgnored)) => iv::without_aad(params, call),
         (Kind::Gcm(params), Some(lie)) => {
-            let caller = iv::of_caller(&params);
             let own = match lie {
                 Lie::GcmIvIgnored => [0; GCM_IV],
                 _ => iv::own(real, session),
             };
-            // SAFETY: the caller's IV, alive during its call.
-            if lie == Lie::GcmCloudHsm && !unsafe { caller.is_zero() } {
-                return CKR_MECHANISM_PARAM_INVALID;
-            }
-            let code = iv::with_gcm(params, &own, call);
-            match lie {
-                Lie::GcmLuna => out = IvOut::Appended(own),
-                Lie::GcmIvWrittenLate => out = IvOut::Written(caller, own),
-                Lie::GcmIvWritten | Lie::GcmCloudHsm if code == CKR_OK => {
-                    // SAFETY: the caller's IV, alive during its call.
-                    unsafe { iv::write_back(caller, &own) };
-                }
-                _ => {}
-            }
-            code
+            // SAFETY: the caller's parameters, alive during its call.
+            unsafe { encrypt_gcm(lie, params, own, &mut out, call) }
         }
         (Kind::VendorGcm(params), Some(_)) if params.pIv.is_null() => {
             let own = iv::own(real, session);
@@ -80,6 +66,35 @@ pub(crate) unsafe fn encrypt(
     };
     if code == CKR_OK {
         sessions::set_encrypting(session, Encrypting { tag: kind.tag(), iv: out });
+    }
+    code
+}
+
+/// Begins AES-GCM under an IV of the token's own, and decides where that is left.
+///
+/// # Safety
+/// The IV in `params` is alive.
+unsafe fn encrypt_gcm(
+    lie: Lie,
+    params: CK_GCM_PARAMS,
+    own: [u8; GCM_IV],
+    out: &mut IvOut,
+    call: impl FnOnce(*mut CK_MECHANISM) -> CK_RV,
+) -> CK_RV {
+    let caller = iv::of_caller(&params);
+    // SAFETY: the caller's promise.
+    if lie == Lie::GcmCloudHsm && !unsafe { caller.is_zero() } {
+        return CKR_MECHANISM_PARAM_INVALID;
+    }
+    let code = iv::with_gcm(params, &own, call);
+    match lie {
+        Lie::GcmLuna => *out = IvOut::Appended(own),
+        Lie::GcmIvWrittenLate => *out = IvOut::Written(caller, own),
+        Lie::GcmIvWritten | Lie::GcmCloudHsm if code == CKR_OK => {
+            // SAFETY: the caller's promise.
+            unsafe { iv::write_back(caller, &own) };
+        }
+        _ => {}
     }
     code
 }

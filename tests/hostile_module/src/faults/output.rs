@@ -9,7 +9,7 @@ use crate::catalogue::Lie;
 use crate::faults::iv::{self, GCM_IV};
 use crate::forward::ask;
 use crate::functions::Function::{self, C_Decrypt, C_Encrypt, C_Sign};
-use crate::sessions::{self, Decrypting, Encrypting, IvOut};
+use crate::sessions::{self, Decrypting, Encrypting, IvOut, PutOff};
 use crate::stage;
 
 /// What any mechanism may write more than it reads: padding, tags, signatures.
@@ -103,40 +103,14 @@ pub(crate) unsafe fn decrypt(
     output: Output,
 ) -> CK_RV {
     let Decrypting { tag, put_off } = sessions::decrypting(session);
-    let mut input = input;
-    if let Some(put_off) = put_off {
-        // SAFETY: the caller's place for the length, or NULL.
-        let Some(len) = (unsafe { output.len.as_mut() }) else { return CKR_ARGUMENTS_BAD };
-        let Some(least) = (input.len as usize).checked_sub(GCM_IV + tag) else {
-            sessions::set_decrypting(session, Decrypting::default());
-            return CKR_ENCRYPTED_DATA_LEN_RANGE;
-        };
-        if output.start.is_null() || (*len as usize) < least {
-            *len = least as CK_ULONG;
-            return if output.start.is_null() { CKR_OK } else { CKR_BUFFER_TOO_SMALL };
-        }
-        sessions::set_decrypting(session, Decrypting { tag, put_off: None });
-        // SAFETY: the input is longer than an IV.
-        let iv = unsafe { input.start.cast::<[u8; GCM_IV]>().read() };
-        // SAFETY: as before.
-        input = unsafe {
-            Input { start: input.start.add(GCM_IV), len: input.len - GCM_IV as CK_ULONG }
-        };
-        let mut aad = put_off.aad;
-        let params = CK_GCM_PARAMS {
-            pAAD: aad.as_mut_ptr(),
-            ulAADLen: aad.len() as CK_ULONG,
-            ulTagBits: put_off.tag_bits,
-            ..CK_GCM_PARAMS::default()
-        };
-        let code = iv::with_gcm(params, &iv, |mechanism| {
-            // SAFETY: a mechanism of ours, whose pointers are alive.
-            unsafe { ask!(real, C_DecryptInit(session, mechanism, put_off.key)) }
-        });
-        if code != CKR_OK {
-            return code;
-        }
-    }
+    let input = match put_off {
+        None => input,
+        // SAFETY: the caller's promise.
+        Some(put_off) => match unsafe { begin_now(real, session, put_off, input, output) } {
+            Ok(rest) => rest,
+            Err(code) => return code,
+        },
+    };
     let job = Job { function: C_Decrypt, session, input, tag, around: 0 };
     let call = |start, len| {
         // SAFETY: the caller's input; the output is the caller's or of ours, with its length.
@@ -144,6 +118,52 @@ pub(crate) unsafe fn decrypt(
     };
     // SAFETY: the caller's promise.
     unsafe { deliver(job, output, call, |_| {}) }
+}
+
+/// Begins the decryption of a ciphertext that starts with its IV, and answers what follows that.
+/// A query, or a buffer too small, is answered without beginning.
+///
+/// # Safety
+/// Arguments as the standard has them.
+unsafe fn begin_now(
+    real: &CK_FUNCTION_LIST,
+    session: CK_SESSION_HANDLE,
+    put_off: PutOff,
+    input: Input,
+    output: Output,
+) -> Result<Input, CK_RV> {
+    // SAFETY: the caller's place for the length, or NULL.
+    let Some(len) = (unsafe { output.len.as_mut() }) else { return Err(CKR_ARGUMENTS_BAD) };
+    let tag = put_off.tag_bits as usize / 8;
+    let Some(least) = (input.len as usize).checked_sub(GCM_IV + tag) else {
+        sessions::set_decrypting(session, Decrypting::default());
+        return Err(CKR_ENCRYPTED_DATA_LEN_RANGE);
+    };
+    let is_query = output.start.is_null();
+    if is_query || (*len as usize) < least {
+        *len = least as CK_ULONG;
+        return Err(if is_query { CKR_OK } else { CKR_BUFFER_TOO_SMALL });
+    }
+    sessions::set_decrypting(session, Decrypting { tag, put_off: None });
+    // SAFETY: the input is longer than an IV.
+    let iv = unsafe { input.start.cast::<[u8; GCM_IV]>().read() };
+    let mut aad = put_off.aad;
+    let params = CK_GCM_PARAMS {
+        pAAD: aad.as_mut_ptr(),
+        ulAADLen: aad.len() as CK_ULONG,
+        ulTagBits: put_off.tag_bits,
+        ..CK_GCM_PARAMS::default()
+    };
+    let code = iv::with_gcm(params, &iv, |mechanism| {
+        // SAFETY: a mechanism of ours, whose pointers are alive.
+        unsafe { ask!(real, C_DecryptInit(session, mechanism, put_off.key)) }
+    });
+    if code != CKR_OK {
+        return Err(code);
+    }
+    // SAFETY: the input is longer than an IV.
+    let start = unsafe { input.start.add(GCM_IV) };
+    Ok(Input { start, len: input.len - GCM_IV as CK_ULONG })
 }
 
 /// # Safety
@@ -177,49 +197,30 @@ unsafe fn deliver(
         return query(&job, len, call);
     }
     let capacity = *len as usize;
-    let lie = stage::lie(job.function, |lie| {
-        matches!(lie, Lie::BufferTooSmall | Lie::Stuck | Lie::OutputEcho)
-    })
-    .map(|(lie, _)| lie);
-    if lie == Some(Lie::BufferTooSmall) {
-        *len = len.saturating_add(1);
-        return CKR_BUFFER_TOO_SMALL;
-    }
-    if lie == Some(Lie::Stuck) {
-        sessions::stick(job.session);
-        return CKR_GENERAL_ERROR;
-    }
     let read = job.input.len as usize;
-    if job.around > 0 && capacity < read + job.tag + job.around {
-        *len = (read + job.tag + job.around) as CK_ULONG;
-        return CKR_BUFFER_TOO_SMALL;
-    }
+    let lie = match before(&job, capacity, len) {
+        Before::Answer(code) => return code,
+        Before::Go(lie) => lie,
+    };
     let mut bytes = Scratch(vec![0; capacity.min(read.saturating_add(ROOM))]);
     let given = bytes.0.len() as CK_ULONG;
     let mut written = given;
     let code = call(bytes.0.as_mut_ptr(), &mut written);
     bytes.0.truncate(written as usize);
-    let honest = if lie == Some(Lie::OutputEcho) && code != CKR_BUFFER_TOO_SMALL {
+    let code = if lie == Some(Lie::OutputEcho) && code != CKR_BUFFER_TOO_SMALL {
         // SAFETY: the caller's input.
         bytes.0 = echo(&job, unsafe { job.input.to_vec() });
         CKR_OK
     } else if is_refusal(job.function, code) {
-        match stage::lie(job.function, |l| matches!(l, Lie::BadTagSays | Lie::BadTagAccepted)) {
-            Some((Lie::BadTagSays, other)) => return other,
-            Some(_) => {
-                bytes.0 = vec![0x5a; read.saturating_sub(job.tag)];
-                CKR_OK
-            }
-            None => code,
-        }
+        judge_anew(&job, code, &mut bytes.0)
     } else {
         code
     };
-    if honest != CKR_OK {
+    if code != CKR_OK {
         if written != given {
             *len = written;
         }
-        return honest;
+        return code;
     }
     finish(&mut bytes.0);
     let lie = stage::lie(job.function, |lie| match lie {
@@ -236,6 +237,47 @@ unsafe fn deliver(
     unsafe { output.start.copy_from_nonoverlapping(bytes.0.as_ptr(), copied) };
     *len = told.said;
     CKR_OK
+}
+
+enum Before {
+    Answer(CK_RV),
+    Go(Option<Lie>),
+}
+
+/// What is said without asking the real module.
+fn before(job: &Job, capacity: usize, len: &mut CK_ULONG) -> Before {
+    let lie = stage::lie(job.function, |lie| {
+        matches!(lie, Lie::BufferTooSmall | Lie::Stuck | Lie::OutputEcho)
+    });
+    match lie {
+        Some((Lie::BufferTooSmall, _)) => {
+            *len = len.saturating_add(1);
+            return Before::Answer(CKR_BUFFER_TOO_SMALL);
+        }
+        Some((Lie::Stuck, _)) => {
+            sessions::stick(job.session);
+            return Before::Answer(CKR_GENERAL_ERROR);
+        }
+        _ => {}
+    }
+    let least = job.input.len as usize + job.tag + job.around;
+    if job.around > 0 && capacity < least {
+        *len = least as CK_ULONG;
+        return Before::Answer(CKR_BUFFER_TOO_SMALL);
+    }
+    Before::Go(lie.map(|(lie, _)| lie))
+}
+
+/// The verdict on a ciphertext that the real module has refused.
+fn judge_anew(job: &Job, code: CK_RV, bytes: &mut Vec<u8>) -> CK_RV {
+    match stage::lie(job.function, |lie| matches!(lie, Lie::BadTagSays | Lie::BadTagAccepted)) {
+        Some((Lie::BadTagSays, other)) => other,
+        Some(_) => {
+            *bytes = vec![0x5a; (job.input.len as usize).saturating_sub(job.tag)];
+            CKR_OK
+        }
+        None => code,
+    }
 }
 
 /// Answers a length query.
