@@ -10,7 +10,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 /// The most attempts of one call.
-const MOST_ATTEMPTS: u32 = 10;
+const MOST_ATTEMPTS: u32 = 16;
 
 /// How many attempts follow each other at once.
 const EAGER_ATTEMPTS: u32 = 4;
@@ -35,8 +35,13 @@ pub(super) struct Ladder {
 /// What comes next.
 pub(super) enum Step {
     Again,
-    /// Set the library up anew; what it is for, in case that cannot be done.
-    Restart(Failure),
+    /// Set the library up anew.
+    Restart {
+        /// What it is for, in case that cannot be done.
+        failure: Failure,
+        /// Whether the library says that it is not set up.
+        is_down: bool,
+    },
 }
 
 impl Ladder {
@@ -100,8 +105,9 @@ impl Token {
         let step = ladder.again(failure.clone())?;
         let Some(connection) = self.connection(inside) else {
             // It could not be made.
-            let restart = rung == Rung::Restart || (rung == Rung::Device && ladder.device_failed());
-            return Ok(if restart { Step::Restart(failure) } else { step });
+            let is_down = rung == Rung::Restart;
+            let restart = is_down || (rung == Rung::Device && ladder.device_failed());
+            return Ok(if restart { Step::Restart { failure, is_down } } else { step });
         };
         match connection.is_logged_in(inside, &self.options) {
             Ok(true) => {
@@ -128,14 +134,17 @@ impl Token {
                 }
                 Err(_) => {
                     self.disconnect(inside, &connection, true);
-                    Ok(if ladder.device_failed() { Step::Restart(failure) } else { step })
+                    let is_down = false;
+                    let restart = ladder.device_failed();
+                    Ok(if restart { Step::Restart { failure, is_down } } else { step })
                 }
             },
             Err(lost) => {
                 self.disconnect(inside, &connection, true);
-                let restart = lost.code() == Some(ck::CKR_CRYPTOKI_NOT_INITIALIZED)
-                    || (!failure::is_session_gone(&lost) && ladder.device_failed());
-                Ok(if restart { Step::Restart(failure) } else { step })
+                let is_down = lost.code() == Some(ck::CKR_CRYPTOKI_NOT_INITIALIZED);
+                let restart =
+                    is_down || (!failure::is_session_gone(&lost) && ladder.device_failed());
+                Ok(if restart { Step::Restart { failure, is_down } } else { step })
             }
         }
     }

@@ -125,9 +125,9 @@ impl Token {
                 Err(error) => return Err(error.into()),
             };
             ladder.pause();
-            if let (Step::Restart(failure), epoch) = step {
+            if let (Step::Restart { failure, is_down }, epoch) = step {
                 // Nobody is inside any more, this thread not either.
-                match self.module.restart(epoch) {
+                match self.module.restart(epoch, is_down) {
                     Ok(true) => self.news.restarted(),
                     // Not ours to set up anew: a new connection has to do.
                     Ok(false) => self.disconnect_epoch(epoch),
