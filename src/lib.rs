@@ -1,5 +1,5 @@
 #![doc = include_str!("lib.md")]
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 // Without `std` the operations that docs link to have no method without a generator.
@@ -17,6 +17,9 @@
 )]
 
 extern crate alloc;
+// What integration tests and unit tests share names the crate as its users do.
+#[cfg(test)]
+extern crate self as envelock;
 #[cfg(feature = "std")]
 extern crate std;
 

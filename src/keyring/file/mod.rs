@@ -7,6 +7,9 @@ mod attempts;
 pub(crate) mod check;
 pub(crate) mod error;
 pub(crate) mod format;
+#[cfg(all(test, not(envelock_shuttle)))]
+#[path = "../../../tests/held_keys/mod.rs"]
+mod held_keys;
 mod keyring;
 pub(crate) mod lock;
 mod options;
