@@ -4,7 +4,7 @@
 //! one silent variant. No variant holds a secret, so every error can be logged.
 
 use crate::aad::AadFault;
-use crate::format::{HeaderFault, InvalidKeyName, KeyVersion, LooksLike, SlotFault};
+use crate::format::{HeaderFault, InvalidKeyName, KeyVersion, LooksLike, Part, SlotFault};
 use crate::keyring::{KeyringError, Refusal};
 use crate::keyset::{LabelFault, Operation, VersionState};
 use crate::random::RandomnessUnavailable;
@@ -12,7 +12,6 @@ use crate::time::Timestamp;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::fmt;
 use core::time::Duration;
 
 /// Why an operation failed.
@@ -377,24 +376,5 @@ impl From<InvalidKeyName> for Error {
 impl From<RandomnessUnavailable> for Error {
     fn from(error: RandomnessUnavailable) -> Self {
         Error::Randomness(error)
-    }
-}
-
-/// A part of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Part {
-    /// The header.
-    Header,
-    /// The body.
-    Body,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Part::Header => "header",
-            Part::Body => "body",
-        })
     }
 }
