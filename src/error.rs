@@ -6,7 +6,7 @@
 use crate::aad::AadFault;
 use crate::format::{HeaderFault, InvalidKeyName, KeyVersion, LooksLike, Part, SlotFault};
 use crate::keyring::{KeyringError, Refusal};
-use crate::keyset::{LabelFault, Operation, VersionState};
+use crate::keyset::{Changed, LabelFault, Operation, VersionState};
 use crate::random::RandomnessUnavailable;
 use crate::time::Timestamp;
 use alloc::boxed::Box;
@@ -198,9 +198,12 @@ pub enum Error {
     ImportRefused,
 
     /// The changes are made and on record, and the key material of a version that is destroyed on
-    /// record is still where it was held. The next change tries again, one of nothing too.
-    #[error("changes are made, but key material of a destroyed version is still there")]
+    /// record, by these or by earlier ones, is still on its token. The next change tries again,
+    /// one of nothing too.
+    #[error("changes are made, but key material of a destroyed version is still on its token")]
     NotDestroyed {
+        /// The changes: they are not to be made again.
+        changed: Box<Changed>,
         /// Why it could not be destroyed.
         source: Box<Error>,
     },

@@ -130,12 +130,23 @@ fn a_destruction_that_was_cut_off_is_finished_by_the_next_change() {
     token.deeds();
     token.set_gone(true);
     let told = keyring.destroy_immediately(version(1)).unwrap_err();
-    assert!(matches!(&told, Error::NotDestroyed { source }
-        if matches!(**source, Error::Unavailable { .. })));
+    let transition = crate::Transition::State {
+        key: "orders".into(),
+        version: version(1),
+        from: VersionState::Disabled,
+        to: VersionState::Destroyed,
+    };
+    assert!(
+        matches!(&told, Error::NotDestroyed { changed, source }
+            if matches!(**source, Error::Unavailable { .. })
+                && changed.revision == keyring.revision()
+                && changed.transitions == [transition]),
+        "{told:?}"
+    );
     assert!(!told.is_retryable());
     assert_eq!(
         format!("{told}"),
-        "changes are made, but key material of a destroyed version is still there"
+        "changes are made, but key material of a destroyed version is still on its token"
     );
     // It is on record all the same.
     assert_eq!(keyring.versions()[0].state, VersionState::Destroyed);

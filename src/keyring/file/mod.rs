@@ -5,6 +5,7 @@
 mod account;
 mod attempts;
 pub(crate) mod check;
+mod elsewhere;
 pub(crate) mod error;
 pub(crate) mod format;
 #[cfg(all(test, not(envelock_shuttle)))]
