@@ -3,7 +3,7 @@
 use super::simulated_directory::SimulatedDirectory;
 use super::token::{Deed, Token};
 use super::{create, decrypt, encrypt, open, operate, raw, version};
-use crate::test_util::conformance;
+use crate::test_util::{TestRng, conformance};
 use crate::{
     Change, Envelope, Error, FileKeyringOptions, KeyFileError, KeyFileFault, Lifecycle, MasterKey,
     Material, Operation, Origin, RewrapOptions, Salvage, Terms, Timestamp, VersionState,
@@ -191,6 +191,23 @@ fn a_source_that_makes_its_own_keys_takes_none_and_leaves_nothing_behind() {
     assert!(matches!(refused, Error::VersionNumber { .. }));
     assert!(token.deeds().is_empty());
     assert_eq!(token.versions(), [1]);
+}
+
+/// Whatever a source answers, the key of another version is not discarded.
+#[test]
+fn an_id_that_is_on_record_is_refused_and_not_discarded() {
+    let directory = SimulatedDirectory::new();
+    let token = Token::new();
+    let keyring = create(&directory, &token.source()).unwrap();
+    let rotate = [Change::Rotate { key: "orders" }];
+    let terms = Terms::at(Timestamp::now());
+    keyring.change(&rotate, &terms, &mut TestRng::seeded(1)).unwrap();
+    let message = encrypt(&keyring).unwrap();
+    token.deeds();
+    let refused = keyring.change(&rotate, &terms, &mut TestRng::seeded(1)).unwrap_err();
+    assert!(matches!(refused, Error::KeyMaterial), "{refused:?}");
+    assert_eq!(token.deeds(), [(Deed::Made, 3)]);
+    assert_eq!(decrypt(&keyring, &message).unwrap(), b"text");
 }
 
 #[test]
