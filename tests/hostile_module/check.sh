@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Builds the hostile module and shows for each of its faults that it does what it says, on a fresh
+# SoftHSM token (THREATS 20, 64, 66).
+#
+#   check.sh           check.sh asan      under AddressSanitizer, by a stable compiler
+set -euo pipefail
+crate=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd "$crate/../.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}/hostile_module
+options=()
+
+if ! command -v softhsm2-util >/dev/null; then
+    [ "$(id -u)" -ne 0 ] || { apt-get update && apt-get install -y --no-install-recommends softhsm2; } >/dev/null
+    command -v softhsm2-util >/dev/null ||
+        { echo 'softhsm2-util is missing: apt-get install softhsm2' >&2; exit 1; }
+fi
+
+case ${1:-} in
+    '') ;;
+    asan)
+        host=$(rustc -vV | sed -n 's/^host: //p')
+        options=(--target "$host")
+        target+=_asan
+        export RUSTC_BOOTSTRAP=1
+        # The module takes the sanitizer's runtime from the program that loads it.
+        export RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=address -Clink-arg=-Wl,--export-dynamic"
+        # SoftHSM throws exceptions, which the runtime follows only if it met libstdc++ first.
+        runner=${host^^}
+        export "CARGO_TARGET_${runner//-/_}_RUNNER=env LD_PRELOAD=libstdc++.so.6"
+        ;;
+    *)
+        echo "check.sh: ${1} is not known: check.sh [asan]" >&2
+        exit 1
+        ;;
+esac
+
+# The tests' own directories, tokens and all, go with this one.
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export TMPDIR=$scratch
+
+for command in build test; do
+    cargo "$command" --quiet --locked --manifest-path "$crate/Cargo.toml" --target-dir "$target" \
+        "${options[@]}" </dev/null
+done
+echo "hostile module: $target${options[1]:+/${options[1]}}/debug/libhostile_module.so"

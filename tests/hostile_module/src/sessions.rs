@@ -1,0 +1,137 @@
+//! The sessions that are open, and what a lie has left behind in each.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG};
+
+/// What C_Encrypt has to do on top, decided by C_EncryptInit.
+#[derive(Clone, Default)]
+pub(crate) struct Encrypting {
+    /// Bytes of the tag behind a ciphertext; 0 without one.
+    pub(crate) tag: usize,
+    pub(crate) iv: IvOut,
+}
+
+/// Where C_Encrypt leaves the IV that the token chose.
+#[derive(Clone, Default)]
+pub(crate) enum IvOut {
+    #[default]
+    Nowhere,
+    /// In the caller's parameters.
+    Written(CallerBytes, [u8; 12]),
+    Appended([u8; 12]),
+    Prepended([u8; 12]),
+}
+
+/// What C_Decrypt has to do on top, decided by C_DecryptInit.
+#[derive(Clone, Default)]
+pub(crate) struct Decrypting {
+    pub(crate) tag: usize,
+    /// An initialisation put off until the ciphertext, which holds the IV, is there.
+    pub(crate) put_off: Option<PutOff>,
+}
+
+#[derive(Clone)]
+pub(crate) struct PutOff {
+    pub(crate) key: CK_OBJECT_HANDLE,
+    pub(crate) aad: Vec<u8>,
+    pub(crate) tag_bits: CK_ULONG,
+}
+
+/// Bytes of the caller's that are written to later.
+#[derive(Clone, Copy)]
+pub(crate) struct CallerBytes {
+    pub(crate) start: *mut u8,
+    pub(crate) len: usize,
+}
+
+// SAFETY: a pointer may be sent; whoever writes through it answers for its being alive.
+unsafe impl Send for CallerBytes {}
+
+#[derive(Clone, Default)]
+struct Session {
+    slot: CK_SLOT_ID,
+    stuck: bool,
+    encrypting: Encrypting,
+    decrypting: Decrypting,
+}
+
+type Sessions = BTreeMap<CK_SESSION_HANDLE, Session>;
+
+static SESSIONS: Mutex<Sessions> = Mutex::new(BTreeMap::new());
+
+fn sessions() -> MutexGuard<'static, Sessions> {
+    SESSIONS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub(crate) fn opened(session: CK_SESSION_HANDLE, slot: CK_SLOT_ID) {
+    sessions().insert(session, Session { slot, ..Session::default() });
+}
+
+pub(crate) fn closed(session: CK_SESSION_HANDLE) {
+    sessions().remove(&session);
+}
+
+pub(crate) fn all_closed(slot: CK_SLOT_ID) {
+    sessions().retain(|_, session| session.slot != slot);
+}
+
+pub(crate) fn forget() {
+    sessions().clear();
+}
+
+/// Forgets what lies have left behind, not which sessions there are.
+pub(crate) fn forget_operations() {
+    for session in sessions().values_mut() {
+        *session = Session { slot: session.slot, ..Session::default() };
+    }
+}
+
+/// One open session of each slot.
+pub(crate) fn one_of_each_slot() -> Vec<(CK_SLOT_ID, CK_SESSION_HANDLE)> {
+    let slots: BTreeMap<_, _> = sessions().iter().map(|(handle, s)| (s.slot, *handle)).collect();
+    slots.into_iter().collect()
+}
+
+/// Some open session.
+pub(crate) fn any_of(slot: CK_SLOT_ID) -> Option<CK_SESSION_HANDLE> {
+    sessions().iter().find(|(_, session)| session.slot == slot).map(|(handle, _)| *handle)
+}
+
+pub(crate) fn slot_of(session: CK_SESSION_HANDLE) -> Option<CK_SLOT_ID> {
+    sessions().get(&session).map(|session| session.slot)
+}
+
+pub(crate) fn stick(session: CK_SESSION_HANDLE) {
+    sessions().entry(session).and_modify(|session| session.stuck = true);
+}
+
+pub(crate) fn is_stuck(session: CK_SESSION_HANDLE) -> bool {
+    sessions().get(&session).is_some_and(|session| session.stuck)
+}
+
+pub(crate) fn set_encrypting(session: CK_SESSION_HANDLE, encrypting: Encrypting) {
+    sessions().entry(session).and_modify(|session| session.encrypting = encrypting);
+}
+
+pub(crate) fn encrypting(session: CK_SESSION_HANDLE) -> Encrypting {
+    sessions().get(&session).map(|session| session.encrypting.clone()).unwrap_or_default()
+}
+
+pub(crate) fn set_decrypting(session: CK_SESSION_HANDLE, decrypting: Decrypting) {
+    sessions().entry(session).and_modify(|session| session.decrypting = decrypting);
+}
+
+pub(crate) fn decrypting(session: CK_SESSION_HANDLE) -> Decrypting {
+    sessions().get(&session).map(|session| session.decrypting.clone()).unwrap_or_default()
+}
+
+impl CallerBytes {
+    /// # Safety
+    /// The memory is alive.
+    pub(crate) unsafe fn is_zero(&self) -> bool {
+        // SAFETY: the caller's promise, byte by byte within the length.
+        (0..self.len).all(|at| unsafe { self.start.add(at).read() } == 0)
+    }
+}

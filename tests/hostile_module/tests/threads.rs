@@ -1,0 +1,171 @@
+//! Faults under threads: nothing crashes, hangs or gives a wrong answer.
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{PoisonError, RwLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use cryptoki_sys::*;
+
+use common::token::{Answer, Client, DATA, IV, Token, p11};
+
+const THREADS: usize = 4;
+
+/// Long enough for any machine, short enough to tell a hang.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection that threads share, and how often it has been replaced.
+struct Connection {
+    client: Client,
+    epoch: u64,
+}
+
+fn round_trip(client: &Client, data: &[u8]) -> Answer<Vec<u8>> {
+    let sealed = client.encrypt(IV, data)?;
+    Ok(client.decrypt(IV, sealed.bytes())?.bytes().to_vec())
+}
+
+/// A session of the caller's own on the connection, good for one round trip.
+fn once(connection: &Connection) -> Answer<Vec<u8>> {
+    let session = connection.client.open()?;
+    let client = connection.client.with(session);
+    let answer = round_trip(&client, &DATA);
+    let _ = p11!(client, C_CloseSession(session));
+    answer
+}
+
+/// The crudest recovery there is: everything anew, until it works.
+fn reconnect(shared: &RwLock<Connection>, seen: u64) {
+    let mut connection = shared.write().unwrap_or_else(PoisonError::into_inner);
+    if connection.epoch != seen {
+        return;
+    }
+    connection.epoch += 1;
+    for _ in 0..100 {
+        let _ = connection.client.finalize();
+        let _ = connection.client.initialize();
+        if connection.client.connect().is_ok() {
+            return;
+        }
+    }
+    panic!("it never comes back");
+}
+
+/// Whoever recovers gets every answer right, through a hundred faults.
+#[test]
+fn four_threads_come_through_a_storm() {
+    let token = Token::fresh();
+    token.arm("storm 42 50 100");
+    let shared = RwLock::new(Connection { client: *token, epoch: 0 });
+    let started = Instant::now();
+    let failures = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while token.hostile.injected() < 100 {
+                    assert!(started.elapsed() < PATIENCE, "{}", token.hostile.injected());
+                    let connection = shared.read().unwrap_or_else(PoisonError::into_inner);
+                    let (answer, epoch) = (once(&connection), connection.epoch);
+                    drop(connection);
+                    match answer {
+                        Ok(opened) => assert_eq!(opened, DATA),
+                        Err(_) => {
+                            failures.fetch_add(1, Ordering::Relaxed);
+                            reconnect(&shared, epoch);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    assert!(failures.into_inner() >= 50);
+    assert_eq!(token.hostile.injected(), 100);
+}
+
+/// Sessions closed, users logged out and the library finalised under running calls: SoftHSM
+/// crashes unless these are alone.
+#[test]
+fn what_ends_sessions_is_alone() {
+    let token = Token::fresh();
+    let stop = AtomicBool::new(false);
+    let good = AtomicU64::new(0);
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let mut client = *token;
+                while !stop.load(Ordering::Relaxed) {
+                    let Ok(session) = client.open() else { continue };
+                    client.session = session;
+                    // The owner's key, under the handle that it has by now.
+                    let Ok((1.., keys)) = client.find(1) else { continue };
+                    client.aes = keys[0];
+                    for _ in 0..20 {
+                        if let Ok(opened) = round_trip(&client, &DATA) {
+                            assert_eq!(opened, DATA);
+                            good.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+        let mut owner = *token;
+        for round in 0..200 {
+            let fault = if round % 2 == 0 { "lose-sessions" } else { "logout" };
+            token.arm(fault);
+            thread::sleep(Duration::from_millis(1));
+            if round % 20 == 0 {
+                let _ = owner.finalize();
+                let _ = owner.initialize();
+            }
+            let _ = owner.connect();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert!(token.hostile.injected() > 100, "{}", token.hostile.injected());
+    assert!(good.into_inner() > 100, "calls did run meanwhile");
+}
+
+#[test]
+fn a_hung_call_hangs_alone_until_woken() {
+    let token = Token::fresh();
+    token.arm("delay C_GetTokenInfo 3600000 always");
+    let (send, receive) = channel();
+    thread::scope(|scope| {
+        scope.spawn(|| send.send(token.token_info(token.slot).is_ok()).expect("a receiver"));
+        while token.hostile.injected() == 0 {
+            thread::yield_now();
+        }
+        assert_eq!(round_trip(&token, &DATA).expect("not concerned"), DATA);
+        token.finalize().expect("not even this waits");
+        token.initialize().expect("C_Initialize");
+        assert!(receive.try_recv().is_err(), "still asleep");
+        token.arm("clear");
+        assert_eq!(receive.recv_timeout(PATIENCE), Ok(true));
+    });
+}
+
+#[test]
+fn commands_that_make_no_sense_change_nothing() {
+    let token = Token::fresh();
+    assert_eq!(token.hostile.try_command("fail C_Encrypt 5 always; nonsense"), -1);
+    assert_eq!(token.hostile.try_command("flip-first on C_Login"), -1);
+    assert_eq!(round_trip(&token, &DATA).expect("nothing armed"), DATA);
+    assert_eq!(token.hostile.injected(), 0);
+    assert_eq!(token.hostile.calls("C_Encrypt"), 1);
+    assert_eq!(token.hostile.calls("C_Nothing"), u64::MAX);
+    token.arm("reset");
+    assert_eq!(token.hostile.calls("C_Encrypt"), 0);
+}
+
+/// Orders count on their own; two that are due on one call strike one after the other.
+#[test]
+fn orders_strike_in_turn() {
+    let token = Token::fresh();
+    token.arm("fail C_GetSessionInfo DEVICE_ERROR after 3\nfail C_GetSessionInfo 0x32 after 3");
+    let codes: Vec<_> = (0..6).map(|_| token.session_info().map(drop)).collect();
+    let struck = [Err(CKR_DEVICE_ERROR), Err(CKR_DEVICE_REMOVED), Ok(())];
+    assert_eq!(codes, [[Ok(()); 3], struck].concat());
+}
