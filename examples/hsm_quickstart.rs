@@ -7,8 +7,9 @@
 //! ```
 //!
 //! On another token, set `ENVELOCK_P11_MODULE` (the path of its library), `ENVELOCK_P11_LABEL`,
-//! `ENVELOCK_P11_PIN_FILE` (mode 0600), `ENVELOCK_P11_CATALOGUE` (where the records of the keys are to
-//! be) and, for NSS, `ENVELOCK_P11_RESERVED`. Each run adds a version, and the token keeps its keys.
+//! `ENVELOCK_P11_PIN_FILE` (mode 0600), `ENVELOCK_P11_CATALOGUE` (where the records of the keys are
+//! to be) and, for NSS, `ENVELOCK_P11_RESERVED`. Each run adds a version, and the token keeps its
+//! keys.
 
 #[path = "common/tour.rs"]
 mod tour;

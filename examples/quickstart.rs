@@ -5,8 +5,8 @@
 //! cargo run --release --example quickstart [DIRECTORY]
 //! ```
 //!
-//! What it does stands in `examples/common/tour.rs`, which is the same for `hsm_quickstart`: there the
-//! master keys are on a token. Nothing is left behind.
+//! What it does stands in `examples/common/tour.rs`, which is the same for `hsm_quickstart`: there
+//! the master keys are on a token. Nothing is left behind.
 
 #[path = "common/tour.rs"]
 mod tour;

@@ -1,8 +1,8 @@
 //! What `quickstart` and `hsm_quickstart` have in common: everything but the constructor.
 //!
 //! Encrypts every file of a directory, rotates the master key, rewraps, decrypts and compares.
-//! Without an argument the directory is this project's own tree. Messages are written to a directory
-//! below the system's temporary one, which is removed at the end.
+//! Without an argument the directory is this project's own tree. Messages are written to a
+//! directory below the system's temporary one, which is removed at the end.
 
 use envelock::{
     Aad, AadPairs, Envelope, FileRewrap, Header, KeyVersion, Keyring, Lifecycle, MessageFile,

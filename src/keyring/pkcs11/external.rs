@@ -89,20 +89,22 @@ impl Pkcs11ExternalKeys {
         self.with(version, key, Some(mac))
     }
 
-    /// The version that wraps new messages. There is none by default.
+    /// The version that wraps new messages. There is none by default, and none if that version is
+    /// disabled or compromised.
     #[must_use]
     pub fn primary(mut self, version: KeyVersion) -> Self {
         self.primary = Some(version);
         self
     }
 
-    /// A version that must not unwrap.
+    /// Has `version`, which was added before, neither wrap nor unwrap.
     #[must_use]
     pub fn disabled(self, version: KeyVersion) -> Self {
         self.in_state(version, VersionState::Disabled)
     }
 
-    /// A version that others may know.
+    /// Marks `version`, which was added before, as one whose key others may have: it unwraps, wraps
+    /// nothing, and a rewrap from it has to name it.
     #[must_use]
     pub fn compromised(self, version: KeyVersion) -> Self {
         self.in_state(version, VersionState::Compromised)
