@@ -4,6 +4,7 @@
 #
 #   crypto  src/crypto/: uses nothing of the crate but itself; alone in naming cipher crates
 #   core    everything else: no std, file, socket, clock, environment, thread, hidden randomness
+#   unsafe  src/keyring/pkcs11/ffi/ alone, and each block there says why it is sound
 #   facade  `tracing` and `metrics` are named in src/observe/ alone
 #   rim     what ALLOWED lists, each with its reason; that it stands behind feature `std` is
 #           proved by the build in no_std.sh
@@ -59,7 +60,26 @@ std       | src/test_util/        | .                              | runs in tes
 io        | src/test_util/        | thread::                       | judges keyrings from eight threads at once
 io        | src/test_util/message_file.rs | std::(io::Read|path::Path);$ | what stands in for a file that is encrypted
 feature   | src/test_util/mod.rs  | .                              | what needs threads stands behind std
-unsafe    | src/lib.rs            | ^#!\[forbid\(unsafe_code\)\]$  | the word that forbids it
+std       | src/keyring/pkcs11/connection.rs | ^use std::(sync::|time::Instant)  | the rim: threads share sessions, and wait for one so long
+std       | src/keyring/pkcs11/deadline.rs | ^use std::(sync::|thread;|time::Instant) | the rim: threads that make calls, for callers who leave
+std       | src/keyring/pkcs11/error.rs   | ^use std::path::PathBuf;$ | the rim: the path of a library, of a PIN
+std       | src/keyring/pkcs11/ffi/library.rs | ^use std::path::Path;$ | the same
+std       | src/keyring/pkcs11/keyring.rs | ^use std::path::Path;$ | the rim: the path of a catalogue
+std       | src/keyring/pkcs11/ladder.rs  | std::(time::Instant|thread::sleep) | the rim: how long a token is given to come back
+std       | src/keyring/pkcs11/module.rs  | std::(path|sync|process)::   | the rim: one library, shared by threads, not with a child process
+std       | src/keyring/pkcs11/news.rs    | ^use std::sync::Mutex;$ | the rim: what threads have to tell
+std       | src/keyring/pkcs11/options.rs | ^use std::path::     | the rim: the path of a library, of a PIN
+std       | src/keyring/pkcs11/pin.rs     | std::(fs|io|os::unix::fs|path):: | the rim: a PIN in a file
+std       | src/keyring/pkcs11/token.rs   | ^use std::sync::Mutex;$ | the rim: threads share a token
+io        | src/keyring/pkcs11/*          | \b(Instant|Path|PathBuf|File|thread|process|std::io|std::fs|unix::fs|sleep)\b | the same
+io        | src/keyring/pkcs11/ffi/library.rs | ^use std::path::Path;$ | the same
+os-random | src/keyring/pkcs11/keyring.rs | \bOsRandom\b        | the rim: randomness for the key of a catalogue
+os-random | src/keyring/pkcs11/operations.rs | \bOsRandom\b     | the rim: IVs of trials, which nobody asks for
+os-random | src/keyring/pkcs11/pin.rs     | \bOsRandom\b        | the rim: the key under which refused PINs are remembered
+unsafe    | src/lib.rs            | ^#!\[cfg_attr\(not\(all\(feature = "pkcs11", unix\)\), forbid\(unsafe_code\)\)\]$ | the word that forbids it
+unsafe    | src/lib.rs            | ^#!\[cfg_attr\(all\(feature = "pkcs11", unix\), deny\(unsafe_code\)\)\]$ | the word that forbids it but where it is allowed
+unsafe    | src/keyring/pkcs11/ffi/ | (^#!\[allow\(unsafe_code\)\]$|unsafe \{) | the one unsafe module: blocks, each with its reason
+binding   | src/keyring/pkcs11/ffi/ | \bcryptoki_sys\b             | the one module that calls into C
 '
 
 failures=0
@@ -171,9 +191,20 @@ check io 'a file, socket, clock, environment or thread outside of the rim' \
 check facade 'a facade for logs or metrics is named outside of src/observe/' \
     '(^|[^:a-z_])(tracing|metrics)(::|!)|\b(use|extern crate) +(::)?(tracing|metrics)\b' \
     '^src/[^o]|^src/o[^b]'
-check unsafe 'unsafe code' '\bunsafe(_code)?\b'
+check unsafe 'unsafe code outside of its module' '\bunsafe(_code)?\b'
+check binding 'the binding to C is named outside of its module' '\b(cryptoki_sys|libloading)\b'
 check panic 'a panic in waiting' \
     '\.unwrap\(\)|\.expect\(|\.unwrap_err\(|\.expect_err\(|\b(panic|todo|unimplemented|unreachable|assert|assert_eq|assert_ne)!'
+
+# The comment right above an unsafe block.
+find src -name '*.rs' | sort | xargs awk '
+    FNR == 1 { reason = 0 }
+    /^[[:space:]]*\/\// { if (/SAFETY: /) reason = 1; next }
+    /unsafe \{/ && !reason { print FILENAME ":" FNR ":" $0 }
+    { reason = 0 }' >"$scratch/no_reason"
+if [ -s "$scratch/no_reason" ]; then
+    fail 'an unsafe block without its reason' <"$scratch/no_reason"
+fi
 
 find src -name '*.rs' | sort | xargs wc -l | grep -v ' total$' | sort -rn >"$scratch/lengths"
 awk -v most=$LONGEST_FILE '$1 > most' "$scratch/lengths" >"$scratch/long"

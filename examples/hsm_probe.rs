@@ -58,6 +58,9 @@ fn probe(module: &str, label: Option<&str>, pin_file: Option<&str>) -> Result<()
         println!("\nlet token = Pkcs11Options::new({module:?})");
         println!("    .token_label({:?})", report.label);
         println!("    .token_serial({:?})", report.serial);
+        if let Ok(reserved) = env::var("ENVELOCK_P11_RESERVED") {
+            println!("    .reserved({reserved:?})");
+        }
         println!("    .pin_file({:?})", pin_file.unwrap_or("/path/to/a/file/of/mode/0600"));
         println!("    .token()?;");
     }

@@ -19,6 +19,7 @@ if [ ! -f "$dir/env" ]; then
     {
         grep -v ENVELOCK_P11_SO_PIN <<<"$variables"
         printf "export ENVELOCK_P11_PIN_FILE='%s'\n" "$dir/pin"
+        printf "export ENVELOCK_P11_CATALOGUE='%s'\n" "$dir/quickstart.keys"
     } >"$dir/env.new"
     mv "$dir/env.new" "$dir/env"
 fi
@@ -27,5 +28,5 @@ cat <<EOF
 A SoftHSM2 token is ready in $dir. To run the example on it:
 
     source $dir/env
-    cargo run --features pkcs11 --example hsm_quickstart
+    cargo run --release --features pkcs11 --example hsm_quickstart
 EOF

@@ -3,6 +3,8 @@
 //! What an attacker can read in the bytes anyway is said exactly; what only a key could tell is
 //! one silent variant. No variant holds a secret, so every error can be logged.
 
+mod conversions;
+
 use crate::aad::AadFault;
 use crate::format::{HeaderFault, InvalidKeyName, KeyVersion, LooksLike, Part, SlotFault};
 use crate::keyring::{KeyringError, Refusal};
@@ -378,37 +380,4 @@ fn may_come_back(source: &(dyn core::error::Error + Send + Sync + 'static)) -> b
     }
     let _ = source;
     true
-}
-
-#[cfg(all(feature = "file", unix))]
-impl From<crate::keyring::KeyFileError> for Error {
-    fn from(error: crate::keyring::KeyFileError) -> Self {
-        Error::KeyFile(error)
-    }
-}
-
-#[cfg(all(feature = "pkcs11", unix))]
-impl From<crate::keyring::Pkcs11Error> for Error {
-    fn from(error: crate::keyring::Pkcs11Error) -> Self {
-        Error::Token(error)
-    }
-}
-
-#[cfg(all(feature = "file", unix))]
-impl From<crate::files::MessageFileError> for Error {
-    fn from(error: crate::files::MessageFileError) -> Self {
-        Error::MessageFile(error)
-    }
-}
-
-impl From<InvalidKeyName> for Error {
-    fn from(error: InvalidKeyName) -> Self {
-        Error::KeyName(error)
-    }
-}
-
-impl From<RandomnessUnavailable> for Error {
-    fn from(error: RandomnessUnavailable) -> Self {
-        Error::Randomness(error)
-    }
 }

@@ -54,8 +54,14 @@ stream() {
     "$python" tests/python/stream.py "$@" || fail "stream.py $1 failed (seed $seed)"
 }
 
+tokens() {
+    "$python" tests/python/token_answers.py "$@" || fail "token_answers.py $1 failed"
+}
+
 judge vectors
 judge examples src/format/SPEC.md
+tokens examples src/format/SPEC.md
+tokens probe src/keyring/pkcs11/probe.rs
 judge read tests/golden/v1
 rust python_messages writes_messages_that_python_opens
 judge read "$work/from-rust"

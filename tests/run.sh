@@ -66,7 +66,7 @@ cargo test --locked --quiet --no-default-features --doc
 end
 
 # A part that is missing is a failure, not a pass.
-for part in python backend_agreement constant_time interleavings dependencies; do
+for part in python backend_agreement constant_time interleavings dependencies pkcs11; do
     begin "tests/$part.sh"
     [ -f "tests/$part.sh" ] || { echo "tests/$part.sh is missing" >&2; exit 1; }
     bash "tests/$part.sh"
@@ -75,6 +75,18 @@ done
 
 begin 'cargo run --release --example quickstart'
 cargo run --locked --quiet --release --example quickstart
+end
+
+begin 'cargo run --release --features pkcs11 --example hsm_quickstart'
+# As a reader would, on a token of its own.
+hsm=$(mktemp -d)
+(
+    trap 'rm -rf "$hsm"' EXIT
+    bash examples/hsm_setup.sh "$hsm/token"
+    # shellcheck disable=SC1091 # Just written.
+    source "$hsm/token/env"
+    cargo run --locked --quiet --release --features pkcs11 --example hsm_quickstart src
+)
 end
 
 begin 'cargo run --release --example async_tokio'

@@ -1,24 +1,26 @@
 //! The worked examples of `src/format/SPEC.md`, every intermediate value of them, computed anew
 //! from the specification's formulas over bare primitives, then by this crate.
 //!
-//! SPEC K-MASTER, K-CHECK, K-AAD, W-XAES, B-KDF, B-CONTEXT, B-NONCE, B-NOAAD, B-COMMIT, B-LAST:
+//! SPEC K-MASTER, K-NATIVE, K-CHECK, K-AAD, W-XAES, W-GCM, W-CBC, W-TOKEN, B-KDF, B-CONTEXT, B-NONCE, B-NOAAD, B-COMMIT, B-LAST:
 //! whoever changes one of them changes a value here.
 
 #[path = "spec_examples/formulas.rs"]
 mod formulas;
+#[path = "spec_examples/tokens.rs"]
+mod tokens;
 
 use envelock::rand_core::{TryCryptoRng, TryRng};
 use envelock::{
-    Aad, DataKey, Envelope, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKey,
-    MasterKeyId, MemoryKeyring, PrimaryKey, Slot, SlotLabel, SlotWriter, Suite, WrapAlgorithm,
-    WrapContext, danger,
+    Aad, DataKey, Envelope, Error, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng,
+    MasterKey, MasterKeyId, MemoryKeyring, PrimaryKey, Slot, SlotLabel, SlotWriter, Suite,
+    WrapAlgorithm, WrapContext, danger,
 };
 use formulas::{EXAMPLE_A, EXAMPLE_B, Foreign, Inputs, KEY_NAME, Values, compute};
 use std::convert::Infallible;
 use std::path::Path;
 
-/// The file with the examples, in blocks fenced as `text` whose first line is `example A` or
-/// `example B`: lines `name = hex`, continued by indented lines of hex.
+/// The file with the examples, in blocks fenced as `text` whose first line is `example` and a
+/// letter: lines `name = hex`, continued by indented lines of hex.
 const SOURCE: &str = "src/format/SPEC.md";
 
 /// Gives the randomness of the examples, in order, and nothing after it.
@@ -140,6 +142,42 @@ fn envelock_makes_and_opens_both_examples() {
     check_with_envelock(&EXAMPLE_B);
 }
 
+/// SPEC W-GCM, W-CBC, K-AAD: with the slots of the examples a message opens, and with any bit of the
+/// wrapped key changed it does not.
+#[test]
+fn envelock_makes_and_opens_the_slots_of_tokens() {
+    for inputs in [&tokens::EXAMPLE_C, &tokens::EXAMPLE_D] {
+        let values = tokens::compute(inputs);
+        let [core, slot, blob] = ["core", "slot 0", "wrapped key"].map(|name| value(&values, name));
+        let envelope = Envelope::new(tokens::SoftToken(inputs));
+        let mut rng = Scripted(inputs.randomness());
+        let mut message = envelope.with_rng(&mut rng).encrypt(b"dawn", Aad::none()).unwrap();
+        assert!(rng.0.is_empty(), "not all of the randomness was drawn");
+        assert_eq!(message[..22], *core);
+        let end = 25 + slot.len();
+        assert_eq!(message[25..end], *slot);
+        assert_eq!(envelope.decrypt(&message, Aad::none()).unwrap(), b"dawn");
+        for at in end - blob.len()..end {
+            for bit in 0..8 {
+                message[at] ^= 1 << bit;
+                let opened = envelope.decrypt(&message, Aad::none());
+                assert!(matches!(opened, Err(Error::Authentication)), "bit {bit} of byte {at}");
+                message[at] ^= 1 << bit;
+            }
+        }
+    }
+}
+
+/// The examples, with what computes them.
+fn computed() -> [(&'static str, Values); 4] {
+    [
+        ("example A", compute(&EXAMPLE_A)),
+        ("example B", compute(&EXAMPLE_B)),
+        ("example C", tokens::compute(&tokens::EXAMPLE_C)),
+        ("example D", tokens::compute(&tokens::EXAMPLE_D)),
+    ]
+}
+
 /// The examples in `text`: title, then names with values.
 fn parse(text: &str) -> Vec<(&str, Vec<(&str, String)>)> {
     let mut examples: Vec<(&str, Vec<(&str, String)>)> = Vec::new();
@@ -162,25 +200,25 @@ fn parse(text: &str) -> Vec<(&str, Vec<(&str, String)>)> {
     examples
 }
 
-/// SPEC B-KDF, B-CONTEXT, B-NONCE, K-CHECK, K-MASTER, K-AAD, W-XAES: the written values are those
-/// that the formulas give, none is missing and none is there that is not computed.
+/// SPEC B-KDF, B-CONTEXT, B-NONCE, K-CHECK, K-MASTER, K-NATIVE, K-AAD, W-XAES, W-GCM, W-CBC, W-TOKEN:
+/// the written values are those that the formulas give, none is missing and none is there that is
+/// not computed.
 #[test]
 fn the_examples_in_the_specification_have_every_value_right() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(SOURCE);
     let text = std::fs::read_to_string(path).unwrap();
-    let computed = [("example A", compute(&EXAMPLE_A)), ("example B", compute(&EXAMPLE_B))];
     let hex = |values: Values| -> Vec<_> {
         values.into_iter().map(|(name, value)| (name, hex::encode(value))).collect()
     };
-    assert_eq!(parse(&text), computed.map(|(title, values)| (title, hex(values))));
+    assert_eq!(parse(&text), computed().map(|(title, values)| (title, hex(values))));
 }
 
 #[test]
 #[ignore = "prints the examples as they stand in the specification"]
 fn prints_the_examples() {
-    for (title, inputs) in [("example A", &EXAMPLE_A), ("example B", &EXAMPLE_B)] {
+    for (title, values) in computed() {
         println!("```text\n{title}");
-        for (name, value) in compute(inputs) {
+        for (name, value) in values {
             let hex = hex::encode(value);
             let lines: Vec<_> = hex.as_bytes().chunks(64).map(String::from_utf8_lossy).collect();
             println!(

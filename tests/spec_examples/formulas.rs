@@ -62,7 +62,7 @@ pub const EXAMPLE_B: Inputs = Inputs {
 };
 
 /// `N` bytes that count up, so that a value is recognised wherever it turns up.
-fn counting<const N: usize>(first: u8) -> [u8; N] {
+pub fn counting<const N: usize>(first: u8) -> [u8; N] {
     std::array::from_fn(|at| first + u8::try_from(at).unwrap())
 }
 
@@ -80,7 +80,7 @@ impl Inputs {
 }
 
 /// RFC 5869, section 2.3.
-fn hkdf_expand<D: EagerHash>(key: &[u8], info: &[u8], len: usize) -> Vec<u8> {
+pub fn hkdf_expand<D: EagerHash>(key: &[u8], info: &[u8], len: usize) -> Vec<u8> {
     let mut okm = Vec::new();
     let mut block = Vec::new();
     for counter in 1.. {
@@ -99,7 +99,12 @@ fn hkdf_expand<D: EagerHash>(key: &[u8], info: &[u8], len: usize) -> Vec<u8> {
 }
 
 /// Ciphertext and tag.
-fn seal<C: AeadInOut + KeyInit>(key: &[u8], nonce: &[u8], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {
+pub fn seal<C: AeadInOut + KeyInit>(
+    key: &[u8],
+    nonce: &[u8],
+    aad: &[u8],
+    plaintext: &[u8],
+) -> Vec<u8> {
     let mut sealed = plaintext.to_vec();
     let nonce = aead::Nonce::<C>::try_from(nonce).unwrap();
     let cipher = C::new_from_slice(key).unwrap();
@@ -125,7 +130,13 @@ fn xaes_subkey(key: &[u8; 32], nonce: &[u8; 24]) -> Vec<u8> {
     [half(1), half(2)].concat()
 }
 
-fn encode_slot(version: u32, id: &[u8], algorithm: u8, name: &str, wrapped_key: &[u8]) -> Vec<u8> {
+pub fn encode_slot(
+    version: u32,
+    id: &[u8],
+    algorithm: u8,
+    name: &str,
+    wrapped_key: &[u8],
+) -> Vec<u8> {
     let [_, name_len] = u16::try_from(name.len()).unwrap().to_be_bytes();
     let wrapped_len = u16::try_from(wrapped_key.len()).unwrap().to_be_bytes();
     let version = version.to_be_bytes();

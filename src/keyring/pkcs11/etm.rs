@@ -1,5 +1,6 @@
-//! Wrap algorithm 3: AES-256-CBC without padding in a token (NIST SP 800-38A), then HMAC-SHA-256
-//! (RFC 2104) in the token under a key of its own, which is verified before anything is decrypted.
+//! Wrap algorithm 3 (SPEC W-CBC): AES-256-CBC without padding in a token (NIST SP 800-38A), then
+//! HMAC-SHA-256 (RFC 2104) in the token under a key of its own, which is verified before anything
+//! is decrypted.
 
 use super::error::WrongTokenAnswer;
 use super::failure::Failure;

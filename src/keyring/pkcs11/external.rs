@@ -44,7 +44,7 @@ impl Pkcs11KeyRef {
         ObjectName { role, id: self.id.clone(), label: self.label.clone() }
     }
 
-    /// DESIGN of ids for what others made: the first 8 bytes of SHA-256 of the native id.
+    /// SPEC K-MASTER, K-NATIVE
     fn master_key_id(&self) -> MasterKeyId {
         let native = self.id.as_deref().or(self.label.as_ref().map(String::as_bytes));
         let hash = sha256(&[native.unwrap_or_default()]);
@@ -89,20 +89,22 @@ impl Pkcs11ExternalKeys {
         self.with(version, key, Some(mac))
     }
 
-    /// The version that wraps new messages. There is none by default.
+    /// The version that wraps new messages. There is none by default, and none if that version is
+    /// disabled or compromised.
     #[must_use]
     pub fn primary(mut self, version: KeyVersion) -> Self {
         self.primary = Some(version);
         self
     }
 
-    /// A version that must not unwrap.
+    /// Has `version`, which was added before, neither wrap nor unwrap.
     #[must_use]
     pub fn disabled(self, version: KeyVersion) -> Self {
         self.in_state(version, VersionState::Disabled)
     }
 
-    /// A version that others may know.
+    /// Marks `version`, which was added before, as one whose key others may have: it unwraps, wraps
+    /// nothing, and a rewrap from it has to name it.
     #[must_use]
     pub fn compromised(self, version: KeyVersion) -> Self {
         self.in_state(version, VersionState::Compromised)
@@ -274,5 +276,31 @@ impl fmt::Debug for Pkcs11ExternalKeyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keysets = &self.keys.keysets;
         f.debug_struct("Pkcs11ExternalKeyring").field("keysets", keysets).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Example C of the specification, and the same bytes as an id. By Python's `hashlib`.
+    #[test]
+    fn a_master_key_id_follows_from_the_name_on_the_token() {
+        let expected = MasterKeyId([0x8d, 0xd0, 0x00, 0x6d, 0xfd, 0xb7, 0xeb, 0xb1]);
+        assert_eq!(Pkcs11KeyRef::label("orders-2026").master_key_id(), expected);
+        assert_eq!(Pkcs11KeyRef::id(*b"orders-2026").master_key_id(), expected);
+        assert_ne!(Pkcs11KeyRef::label("orders-2027").master_key_id(), expected);
+    }
+
+    #[test]
+    fn versions_of_one_key_and_a_primary_that_is_none_are_refused() {
+        let [one, two] = [1, 2].map(|number| KeyVersion::new(number).unwrap());
+        let label = Pkcs11KeyRef::label;
+        let keys = Pkcs11ExternalKeys::new("orders").gcm(one, label("a")).primary(one);
+        assert_eq!(keys.keyset().unwrap().primary(), Some(one));
+        let twice = keys.clone().cbc_hmac(two, label("a"), label("b"));
+        assert!(matches!(twice.keyset(), Err(Error::KeyMaterial)));
+        let unknown = keys.primary(two).keyset();
+        assert!(matches!(unknown, Err(Error::UnknownVersion { version, .. }) if version == two));
     }
 }

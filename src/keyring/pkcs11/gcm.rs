@@ -1,4 +1,5 @@
-//! Wrap algorithm 2: AES-256-GCM in a token (NIST SP 800-38D), by C_Encrypt and C_Decrypt.
+//! Wrap algorithm 2 (SPEC W-GCM): AES-256-GCM in a token (NIST SP 800-38D), by C_Encrypt and
+//! C_Decrypt.
 
 use super::error::WrongTokenAnswer;
 use super::failure::{self, Failure};

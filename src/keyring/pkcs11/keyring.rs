@@ -24,8 +24,8 @@ use std::path::Path;
 /// where it can (wrap algorithm 2), else by AES-256-CBC and HMAC-SHA-256 (3). Names, versions,
 /// states, dates and usage stand in a key file, the *catalogue*, as those of a [`FileKeyring`] do;
 /// all that is said there of several processes, crashes and backups holds. The catalogue holds no
-/// key material; it is authenticated under a key of the token, so that only who may use the token
-/// can read it whole, or change it.
+/// key material, so that anyone may read it; it is authenticated under a key of the token, so that
+/// only who may use the token can change it.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), envelock::Error> {

@@ -1,9 +1,10 @@
 //! Keys on a PKCS#11 token.
 //!
 //! From below: `ffi` calls the library; `module` says who is inside of it; `connection` has its
-//! sessions; `token` and `ladder` do work there until it succeeds; `operations` wraps and unwraps by
-//! `gcm` or `etm`; `key` is one version of a master key, `source` makes and destroys them, and
-//! `keyring` puts them under the records of a key file.
+//! sessions; `token` and `ladder` do work there until it succeeds; `operations` wraps and unwraps
+//! by `gcm` or `etm`; `key` is one version of a master key, `source` makes and destroys them, and
+//! `keyring` puts them under the records of a key file, which `seal` protects; `external` has keys
+//! of others.
 
 mod connection;
 mod deadline;

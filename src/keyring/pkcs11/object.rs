@@ -29,7 +29,7 @@ pub(super) struct ObjectName {
 }
 
 impl ObjectName {
-    /// The name of a key of ours (SPEC W-TOKEN-ID): it follows from the slot alone.
+    /// The name of a key of ours (SPEC W-TOKEN): it follows from the slot alone.
     pub(super) fn ours(
         name: KeyName<'_>,
         version: KeyVersion,
@@ -241,4 +241,27 @@ pub(super) fn flag(kind: ck::CK_ATTRIBUTE_TYPE, value: bool) -> Attribute<'stati
 
 pub(super) fn bytes(kind: ck::CK_ATTRIBUTE_TYPE, value: &[u8]) -> Attribute<'_> {
     Attribute { kind, value: Value::Bytes(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Example D of the specification, by Python's `hashlib`.
+    #[test]
+    fn the_id_on_the_token_follows_from_the_slot() {
+        let name = KeyName::new("orders").unwrap();
+        let version = KeyVersion::new(0x0102_0304).unwrap();
+        let id = MasterKeyId([0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7]);
+        let [encrypt, mac] = ObjectName::both(name, version, id).map(|object| object.id.unwrap());
+        let tail = [0x3a, 0x8f, 0x8c, 0xdd, 0xb9, 0x49, 0x76, 0x3f];
+        assert_eq!(encrypt, [&id.0[..], &tail, &[1]].concat());
+        assert_eq!(mac, [&id.0[..], &tail, &[2]].concat());
+        let others = [
+            ObjectName::ours(KeyName::new("orderS").unwrap(), version, id, Role::Encrypt),
+            ObjectName::ours(name, KeyVersion::FIRST, id, Role::Encrypt),
+            ObjectName::ours(name, version, MasterKeyId([0; 8]), Role::Encrypt),
+        ];
+        assert!(others.iter().all(|other| other.id.as_ref() != Some(&encrypt)));
+    }
 }

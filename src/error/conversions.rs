@@ -1,0 +1,38 @@
+//! Errors of parts of the crate as errors of an operation.
+
+use super::Error;
+use crate::format::InvalidKeyName;
+use crate::random::RandomnessUnavailable;
+
+#[cfg(all(feature = "file", unix))]
+impl From<crate::keyring::KeyFileError> for Error {
+    fn from(error: crate::keyring::KeyFileError) -> Self {
+        Error::KeyFile(error)
+    }
+}
+
+#[cfg(all(feature = "pkcs11", unix))]
+impl From<crate::keyring::Pkcs11Error> for Error {
+    fn from(error: crate::keyring::Pkcs11Error) -> Self {
+        Error::Token(error)
+    }
+}
+
+#[cfg(all(feature = "file", unix))]
+impl From<crate::files::MessageFileError> for Error {
+    fn from(error: crate::files::MessageFileError) -> Self {
+        Error::MessageFile(error)
+    }
+}
+
+impl From<InvalidKeyName> for Error {
+    fn from(error: InvalidKeyName) -> Self {
+        Error::KeyName(error)
+    }
+}
+
+impl From<RandomnessUnavailable> for Error {
+    fn from(error: RandomnessUnavailable) -> Self {
+        Error::Randomness(error)
+    }
+}
