@@ -251,22 +251,24 @@ fn find_token(
 ) -> Result<(SlotId, TokenInfo), Failure> {
     let slots = inside.slots()?;
     let count = slots.len();
-    let mut found = None;
+    let mut found = Vec::new();
     let mut failed = None;
     for slot in slots {
         // A token that is not asked for may be broken.
-        let info = match inside.token_info(slot) {
-            Ok(info) => info,
-            Err(failure) => {
-                failed = Some(failure);
-                continue;
-            }
-        };
-        if options.wants(&info) && found.replace((slot, info)).is_some() {
-            return Err(Pkcs11Error::TokenNotUnique { wanted: options.wanted() }.into());
+        match inside.token_info(slot) {
+            Ok(info) if options.wants(&info) => found.push((slot, info)),
+            Ok(_) => {}
+            Err(failure) => failed = Some(failure),
         }
     }
-    match (found, failed) {
+    if found.len() > 1 {
+        // SoftHSM always has one more, which nobody has set up yet.
+        found.retain(|(_, info)| info.flags & ck::CKF_TOKEN_INITIALIZED != 0);
+    }
+    match (found.pop(), failed) {
+        (Some(_), _) if !found.is_empty() => {
+            Err(Pkcs11Error::TokenNotUnique { wanted: options.wanted() }.into())
+        }
         (Some(found), _) => Ok(found),
         (None, Some(failure)) => Err(failure.into()),
         (None, None) => {

@@ -35,13 +35,8 @@ pub(super) struct Ladder {
 /// What comes next.
 pub(super) enum Step {
     Again,
-    /// Set the library up anew.
-    Restart {
-        /// What it is for, in case that cannot be done.
-        failure: Failure,
-        /// Whether the library says that it is not set up.
-        is_down: bool,
-    },
+    /// Set the library up anew; what it is for, in case that cannot be done.
+    Restart(Failure),
 }
 
 impl Ladder {
@@ -105,9 +100,8 @@ impl Token {
         let step = ladder.again(failure.clone())?;
         let Some(connection) = self.connection(inside) else {
             // It could not be made.
-            let is_down = rung == Rung::Restart;
-            let restart = is_down || (rung == Rung::Device && ladder.device_failed());
-            return Ok(if restart { Step::Restart { failure, is_down } } else { step });
+            let restart = rung == Rung::Restart || (rung == Rung::Device && ladder.device_failed());
+            return Ok(if restart { Step::Restart(failure) } else { step });
         };
         match connection.is_logged_in(inside, &self.options) {
             Ok(true) => {
@@ -134,9 +128,7 @@ impl Token {
                 }
                 Err(_) => {
                     self.disconnect(inside, &connection, true);
-                    let is_down = false;
-                    let restart = ladder.device_failed();
-                    Ok(if restart { Step::Restart { failure, is_down } } else { step })
+                    Ok(if ladder.device_failed() { Step::Restart(failure) } else { step })
                 }
             },
             Err(lost) => {
@@ -144,7 +136,7 @@ impl Token {
                 let is_down = lost.code() == Some(ck::CKR_CRYPTOKI_NOT_INITIALIZED);
                 let restart =
                     is_down || (!failure::is_session_gone(&lost) && ladder.device_failed());
-                Ok(if restart { Step::Restart { failure, is_down } } else { step })
+                Ok(if restart { Step::Restart(failure) } else { step })
             }
         }
     }

@@ -139,19 +139,23 @@ impl Module {
     }
 
     /// Sets the library up anew, unless that was done since `epoch`: the only way back from a
-    /// device that was lost. What others set up is only set up again once it is not any more, as
-    /// `is_down` says.
-    pub(super) fn restart(&self, epoch: u64, is_down: bool) -> Result<bool, Pkcs11Error> {
+    /// device that was lost. What others set up is left to them, unless they have ended it: then
+    /// nobody is disturbed.
+    pub(super) fn restart(&self, epoch: u64) -> Result<bool, Pkcs11Error> {
         let mut state = self.state.write();
         if self.epoch.load(Ordering::Acquire) != epoch {
             return Ok(true);
         }
-        match *state {
-            State::ByOthers if !is_down => return Ok(false),
-            State::ByOthers | State::No => {}
-            // Whatever it answers: a library that is not set up says so.
-            State::ByUs => drop(self.functions.finalize()),
+        if matches!(*state, State::ByOthers) {
+            *state = self.initialize()?;
+            if matches!(*state, State::ByOthers) {
+                return Ok(false);
+            }
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+            return Ok(true);
         }
+        // Whatever it answers: a library that is not set up says so.
+        drop(self.functions.finalize());
         *state = State::No;
         self.epoch.fetch_add(1, Ordering::AcqRel);
         *state = self.initialize()?;

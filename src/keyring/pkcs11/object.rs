@@ -211,8 +211,10 @@ impl Role {
         }
     }
 
-    /// Whether a key of this type and length does; some tokens do not tell the length.
+    /// Whether a key of this type and length does; some tokens do not tell the length, or say zero
+    /// of keys that were imported.
     fn accepts(self, key_type: Option<ck::CK_ULONG>, len: Option<ck::CK_ULONG>) -> bool {
+        let len = len.filter(|len| *len != 0);
         match self {
             Role::Encrypt => key_type == Some(ck::CKK_AES) && len.is_none_or(|len| len == KEY_LEN),
             Role::Mac => {

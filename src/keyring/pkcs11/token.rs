@@ -93,6 +93,12 @@ impl Work<'_> {
 }
 
 impl Token {
+    /// Before any lock and any thread of ours: a child of a fork has copies of locks that nobody
+    /// gives back, and none of the threads.
+    pub(super) fn check_process(&self) -> Result<(), Pkcs11Error> {
+        if self.module.is_ours() { Ok(()) } else { Err(Pkcs11Error::Forked) }
+    }
+
     /// Does `operation`, as often as it takes: it has to be such that doing it again does no harm.
     pub(super) fn run<T>(
         &self,
@@ -125,9 +131,9 @@ impl Token {
                 Err(error) => return Err(error.into()),
             };
             ladder.pause();
-            if let (Step::Restart { failure, is_down }, epoch) = step {
+            if let (Step::Restart(failure), epoch) = step {
                 // Nobody is inside any more, this thread not either.
-                match self.module.restart(epoch, is_down) {
+                match self.module.restart(epoch) {
                     Ok(true) => self.news.restarted(),
                     // Not ours to set up anew: a new connection has to do.
                     Ok(false) => self.disconnect_epoch(epoch),
