@@ -239,6 +239,79 @@ impl RawSession {
     }
 }
 
+/// Operations that succeed.
+impl RawSession {
+    pub fn crypt_gcm(
+        &self,
+        encrypt: bool,
+        key: Object,
+        iv: &[u8],
+        aad: &[u8],
+        data: &[u8],
+    ) -> Vec<u8> {
+        let mut parameters = ck::CK_GCM_PARAMS {
+            pIv: iv.as_ptr().cast_mut(),
+            ulIvLen: iv.len() as ck::CK_ULONG,
+            ulIvBits: 96,
+            pAAD: aad.as_ptr().cast_mut(),
+            ulAADLen: aad.len() as ck::CK_ULONG,
+            ulTagBits: 128,
+        };
+        let mechanism = ck::CK_MECHANISM {
+            mechanism: ck::CKM_AES_GCM,
+            pParameter: (&raw mut parameters).cast(),
+            ulParameterLen: size_of::<ck::CK_GCM_PARAMS>() as ck::CK_ULONG,
+        };
+        self.crypt(encrypt, mechanism, key, data)
+    }
+
+    pub fn crypt_cbc(&self, encrypt: bool, key: Object, iv: &[u8; 16], data: &[u8]) -> Vec<u8> {
+        let mechanism = ck::CK_MECHANISM {
+            mechanism: ck::CKM_AES_CBC,
+            pParameter: iv.as_ptr().cast_mut().cast(),
+            ulParameterLen: 16,
+        };
+        self.crypt(encrypt, mechanism, key, data)
+    }
+
+    pub fn hmac(&self, key: Object, data: &[u8]) -> Vec<u8> {
+        let mut mechanism = ck::CK_MECHANISM {
+            mechanism: ck::CKM_SHA256_HMAC,
+            pParameter: ptr::null_mut(),
+            ulParameterLen: 0,
+        };
+        let rv = call!(self.library, C_SignInit(self.handle, &raw mut mechanism, key));
+        assert_eq!(rv, ck::CKR_OK);
+        let (mut output, mut len) = ([0; 64], 64);
+        let (from, from_len) = (data.as_ptr().cast_mut(), data.len() as ck::CK_ULONG);
+        let to = output.as_mut_ptr();
+        let rv = call!(self.library, C_Sign(self.handle, from, from_len, to, &raw mut len));
+        assert_eq!(rv, ck::CKR_OK);
+        output[..len as usize].to_vec()
+    }
+
+    fn crypt(
+        &self,
+        encrypt: bool,
+        mut mechanism: ck::CK_MECHANISM,
+        key: Object,
+        data: &[u8],
+    ) -> Vec<u8> {
+        let (mut output, mut len) = ([0; 128], 128);
+        let (from, from_len) = (data.as_ptr().cast_mut(), data.len() as ck::CK_ULONG);
+        let (to, mechanism) = (output.as_mut_ptr(), &raw mut mechanism);
+        let rv = if encrypt {
+            assert_eq!(call!(self.library, C_EncryptInit(self.handle, mechanism, key)), ck::CKR_OK);
+            call!(self.library, C_Encrypt(self.handle, from, from_len, to, &raw mut len))
+        } else {
+            assert_eq!(call!(self.library, C_DecryptInit(self.handle, mechanism, key)), ck::CKR_OK);
+            call!(self.library, C_Decrypt(self.handle, from, from_len, to, &raw mut len))
+        };
+        assert_eq!(rv, ck::CKR_OK);
+        output[..len as usize].to_vec()
+    }
+}
+
 /// What is encrypted.
 pub struct Gcm<'a> {
     pub iv: [u8; 12],
