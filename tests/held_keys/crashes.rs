@@ -83,7 +83,8 @@ fn a_new_file_that_was_not_written_leaves_no_key() {
 fn after_a_crash_no_version_on_record_lacks_its_key() {
     let terms = Terms::at(Timestamp::now());
     let destroy = [operate(1, Operation::Disable), operate(1, Operation::DestroyImmediately)];
-    let changes: [Box<dyn Fn(&FileKeyring)>; 2] = [
+    type Make<'a> = Box<dyn Fn(&FileKeyring) + 'a>;
+    let changes: [Make<'_>; 2] = [
         Box::new(|keyring| assert_eq!(keyring.rotate().unwrap(), version(3))),
         Box::new(|keyring| {
             drop(keyring.change(&destroy, &terms, &mut crate::OsRandom).unwrap());
