@@ -7,7 +7,6 @@ use super::{create, decrypt, encrypt, open, operate, version};
 use crate::{
     Change, Error, FileKeyring, KeyFileError, Lifecycle, Operation, Terms, Timestamp, VersionState,
 };
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use std::format;
 
@@ -78,44 +77,54 @@ fn a_new_file_that_was_not_written_leaves_no_key() {
     decrypt(&keyring, &encrypt(&keyring).unwrap()).unwrap();
 }
 
-/// The machine crashes at each system call of a rotation, and of a destruction.
-#[test]
-fn after_a_crash_no_version_on_record_lacks_its_key() {
-    let terms = Terms::at(Timestamp::now());
-    let destroy = [operate(1, Operation::Disable), operate(1, Operation::DestroyImmediately)];
-    let changes: [Box<dyn Fn(&FileKeyring)>; 2] = [
-        Box::new(|keyring| assert_eq!(keyring.rotate().unwrap(), version(3))),
-        Box::new(|keyring| {
-            drop(keyring.change(&destroy, &terms, &mut crate::OsRandom).unwrap());
-        }),
-    ];
-    let mut images = 0;
-    for change in changes {
-        let directory = SimulatedDirectory::new();
-        let token = Token::new();
-        let keyring = create(&directory, &token.source()).unwrap();
-        keyring.rotate().unwrap();
-        let before = token.copy();
-        directory.plan(Plan { record_disks: true, ..Plan::default() });
-        change(&keyring);
-        core::mem::forget(keyring);
-        let disks = directory.recorded_disks();
-        let last = disks.len() - 1;
-        for (at, disk) in disks.iter().enumerate() {
-            disk.crash(&mut |image| {
-                images += 1;
-                let directory = SimulatedDirectory::from_disk(image);
-                let keyring = open(&directory, &token.source()).unwrap();
-                let on_record = kept(&keyring);
-                // Keys are made before the file is written, and destroyed once that is durable:
-                // of this change nothing has gone if the file is the old one.
-                let has = |token: &Token| on_record.iter().all(|it| token.versions().contains(it));
-                let is_old = keyring.versions().len() == 2 && on_record == [1, 2];
-                assert!(has(&token) || is_old && has(&before) && at < last, "call {at}");
-            });
-        }
+/// What each crash leaves of the file while `change` is made to one with versions 1 and 2: the
+/// time, and the versions on record that are not destroyed.
+fn crash_images(token: &Token, change: impl Fn(&FileKeyring)) -> Vec<(usize, Vec<u32>)> {
+    let directory = SimulatedDirectory::new();
+    let keyring = create(&directory, &token.source()).unwrap();
+    keyring.rotate().unwrap();
+    token.set_clock(&directory);
+    directory.plan(Plan { record_disks: true, ..Plan::default() });
+    change(&keyring);
+    core::mem::forget(keyring);
+    let mut images = Vec::new();
+    for (time, disk) in directory.recorded_disks().iter().enumerate() {
+        disk.crash(&mut |image| {
+            let directory = SimulatedDirectory::from_disk(image);
+            images.push((time, kept(&open(&directory, &token.source()).unwrap())));
+        });
     }
-    assert!(images > 20, "only {images}");
+    images
+}
+
+/// The machine crashes at each system call of a rotation.
+#[test]
+fn no_version_is_on_record_before_its_key_is_made() {
+    let token = Token::new();
+    let images = crash_images(&token, |keyring| assert_eq!(keyring.rotate().unwrap(), version(3)));
+    let made = token.time_of(Deed::Made).unwrap();
+    for (time, versions) in &images {
+        assert!(*versions == [1, 2] || *versions == [1, 2, 3] && *time > made, "{time}");
+    }
+    assert!(images.iter().any(|(time, versions)| *versions == [1, 2] && *time > made));
+    assert_eq!(images.last().unwrap().1, [1, 2, 3]);
+}
+
+/// The machine crashes at each system call of a destruction.
+#[test]
+fn no_key_is_destroyed_before_that_is_on_record_for_good() {
+    let token = Token::new();
+    let destroy = [operate(1, Operation::Disable), operate(1, Operation::DestroyImmediately)];
+    let terms = Terms::at(Timestamp::now());
+    let images = crash_images(&token, |keyring| {
+        keyring.change(&destroy, &terms, &mut crate::OsRandom).map(drop).unwrap();
+    });
+    let destroyed = token.time_of(Deed::Destroyed).unwrap();
+    for (time, versions) in &images {
+        assert!(*versions == [2] || *versions == [1, 2] && *time < destroyed, "{time}");
+    }
+    assert!(images.iter().any(|(time, versions)| *versions == [2] && *time < destroyed));
+    assert_eq!(images.first().unwrap().1, [1, 2]);
 }
 
 /// What was destroyed on record and not on the token goes with the next change, by whomever.

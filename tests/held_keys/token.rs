@@ -1,5 +1,6 @@
 //! A token in a table. It tells what it was asked for.
 
+use super::simulated_directory::SimulatedDirectory;
 use crate::keyring::held::{HeldKey, KeySource, Made, MadeVersion};
 use crate::keyring::software::SoftwareSource;
 use crate::{
@@ -36,6 +37,9 @@ struct Inner {
     limit: Option<u64>,
     keys: Mutex<BTreeMap<Place, [u8; 32]>>,
     deeds: Mutex<Vec<(Deed, Place)>>,
+    /// Whose calls are the clock, and the time of each deed by it.
+    clock: Mutex<Option<SimulatedDirectory>>,
+    times: Mutex<Vec<(Deed, usize)>>,
     /// The usage that keys begin with when they are set up.
     used: AtomicU64,
     is_gone: AtomicBool,
@@ -50,6 +54,8 @@ impl Token {
             limit,
             keys: Mutex::default(),
             deeds: Mutex::default(),
+            clock: Mutex::default(),
+            times: Mutex::default(),
             used: AtomicU64::new(0),
             is_gone: AtomicBool::new(false),
             takes_imports,
@@ -100,16 +106,27 @@ impl Token {
         self.0.keys.lock().unwrap().keys().map(|(_, version, _)| version.number()).collect()
     }
 
-    /// The same keys in another token.
-    pub fn copy(&self) -> Self {
-        let copy = Token::with(self.0.algorithm, self.0.limit, self.0.takes_imports);
-        copy.0.keys.lock().unwrap().clone_from(&self.0.keys.lock().unwrap());
-        copy
+    /// From now on the time of a deed is the number of calls that `directory` has seen.
+    pub fn set_clock(&self, directory: &SimulatedDirectory) {
+        *self.0.clock.lock().unwrap() = Some(directory.clone());
+    }
+
+    /// When the token was asked for a deed, by the clock.
+    pub fn time_of(&self, deed: Deed) -> Option<usize> {
+        let times = self.0.times.lock().unwrap();
+        times.iter().find(|(of, _)| *of == deed).map(|(_, time)| *time)
+    }
+
+    fn note(&self, deed: Deed, place: Place) {
+        self.0.deeds.lock().unwrap().push((deed, place));
+        if let Some(directory) = &*self.0.clock.lock().unwrap() {
+            self.0.times.lock().unwrap().push((deed, directory.calls().len()));
+        }
     }
 
     fn remove(&self, deed: Deed, place: Place) {
         if self.0.keys.lock().unwrap().remove(&place).is_some() || deed == Deed::Discarded {
-            self.0.deeds.lock().unwrap().push((deed, place));
+            self.note(deed, place);
         }
     }
 
@@ -146,7 +163,7 @@ impl KeySource for Token {
         let (master_key_id, algorithm) = (MasterKeyId(*id), self.0.algorithm);
         let place = (name.as_str().into(), version, master_key_id);
         self.0.keys.lock().unwrap().insert(place.clone(), key.try_into().unwrap());
-        self.0.deeds.lock().unwrap().push((Deed::Made, place.clone()));
+        self.note(Deed::Made, place.clone());
         let material = NewMaterial { master_key_id, algorithm, origin: Origin::Token };
         Ok(Made { key: self.held(place, algorithm), material, stored: None })
     }
