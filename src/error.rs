@@ -6,15 +6,14 @@
 mod conversions;
 
 use crate::aad::AadFault;
-use crate::format::{HeaderFault, InvalidKeyName, KeyVersion, LooksLike, SlotFault};
+use crate::format::{HeaderFault, InvalidKeyName, KeyVersion, LooksLike, Part, SlotFault};
 use crate::keyring::{KeyringError, Refusal};
-use crate::keyset::{LabelFault, Operation, VersionState};
+use crate::keyset::{Changed, LabelFault, Operation, VersionState};
 use crate::random::RandomnessUnavailable;
 use crate::time::Timestamp;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::fmt;
 use core::time::Duration;
 
 /// Why an operation failed.
@@ -201,9 +200,12 @@ pub enum Error {
     ImportRefused,
 
     /// The changes are made and on record, and the key material of a version that is destroyed on
-    /// record is still where it was held. The next change tries again, one of nothing too.
-    #[error("changes are made, but key material of a destroyed version is still there")]
+    /// record, by these or by earlier ones, is still on its token. The next change tries again,
+    /// one of nothing too.
+    #[error("changes are made, but key material of a destroyed version is still on its token")]
     NotDestroyed {
+        /// The changes: they are not to be made again.
+        changed: Box<Changed>,
         /// Why it could not be destroyed.
         source: Box<Error>,
     },
@@ -378,23 +380,4 @@ fn may_come_back(source: &(dyn core::error::Error + Send + Sync + 'static)) -> b
     }
     let _ = source;
     true
-}
-
-/// A part of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Part {
-    /// The header.
-    Header,
-    /// The body.
-    Body,
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Part::Header => "header",
-            Part::Body => "body",
-        })
-    }
 }

@@ -1,5 +1,5 @@
 #![doc = include_str!("lib.md")]
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 // Feature `pkcs11` calls into C, in one module.
 #![cfg_attr(not(all(feature = "pkcs11", unix)), forbid(unsafe_code))]
 #![cfg_attr(all(feature = "pkcs11", unix), deny(unsafe_code))]
@@ -19,6 +19,9 @@
 )]
 
 extern crate alloc;
+// What integration tests and unit tests share names the crate as its users do.
+#[cfg(test)]
+extern crate self as envelock;
 #[cfg(feature = "std")]
 extern crate std;
 
@@ -64,13 +67,13 @@ pub use aad::{Aad, AadFault, AadPairs};
 pub use crypto::provider::Provider;
 pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 pub use envelope::{Envelope, Rewrap, RewrapOptions, WithRng, body_len, inspect, plaintext_len};
-pub use error::{Error, Part};
+pub use error::Error;
 #[cfg(all(feature = "file", unix))]
 pub use files::{FileRewrap, MessageFile, MessageFileError};
 pub use format::{
     DataKeyId, FORMAT_VERSION, Header, HeaderFault, InvalidKeyName, KeyName, KeyVersion, LooksLike,
-    MAGIC, MAX_HEADER_LEN, MAX_KEY_NAME_LEN, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MasterKeyId, Slot,
-    SlotFault, SlotLabel, SlotWriter, Slots, Suite, WrapAlgorithm,
+    MAGIC, MAX_HEADER_LEN, MAX_KEY_NAME_LEN, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MasterKeyId, Part,
+    Slot, SlotFault, SlotLabel, SlotWriter, Slots, Suite, WrapAlgorithm,
 };
 #[cfg(all(feature = "file", unix))]
 pub use fs::FileAction;

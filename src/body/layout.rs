@@ -7,7 +7,8 @@
 //! Source: <https://c2sp.org/chunked-encryption>, "Message chunking".
 
 use crate::crypto::aead;
-use crate::error::{Error, Part};
+use crate::error::Error;
+use crate::format::Part;
 
 /// Plaintext bytes of every chunk but the last, which always has fewer (SPEC B-LAST).
 pub const CHUNK_LEN: usize = 16_384;

@@ -8,9 +8,9 @@
 use super::{
     DataKeyId, FORMAT_VERSION, HeaderFault, ImmutableCore, InvalidKeyName, KeyName, KeyVersion,
     LooksLike, MAGIC, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MIN_HEADER_LEN, MIN_SLOT_LEN, MasterKeyId,
-    SLOT_FIXED_LEN, Slot, SlotLabel, Suite, WrapAlgorithm, offset,
+    Part, SLOT_FIXED_LEN, Slot, SlotLabel, Suite, WrapAlgorithm, offset,
 };
-use crate::error::{Error, Part};
+use crate::error::Error;
 use core::fmt;
 
 /// A parsed header. **Unverified**: it says what the bytes claim, and anyone who can write the

@@ -2,6 +2,7 @@
 
 use super::{KeyVersion, WrapAlgorithm};
 use alloc::string::String;
+use core::fmt;
 
 /// What is wrong with a header at the offset that the error names.
 ///
@@ -94,4 +95,23 @@ pub enum SlotFault {
     /// The keyring reported success and wrote no slot.
     #[error("keyring wrote no slot")]
     None,
+}
+
+/// A part of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Part {
+    /// The header.
+    Header,
+    /// The body.
+    Body,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Part::Header => "header",
+            Part::Body => "body",
+        })
+    }
 }

@@ -16,7 +16,7 @@ mod suite;
 pub use decode::{Header, Slots};
 pub use encode::SlotWriter;
 pub(crate) use encode::{SlotSet, replace_slots, write_header};
-pub use fault::{HeaderFault, SlotFault};
+pub use fault::{HeaderFault, Part, SlotFault};
 pub use ids::{DataKeyId, KeyVersion, MasterKeyId, WrapAlgorithm};
 pub(crate) use immutable::ImmutableCore;
 pub use looks_like::LooksLike;

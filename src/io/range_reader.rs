@@ -3,7 +3,8 @@
 use super::error::uninterrupted;
 use super::{ReadAt, SeekReader, batch};
 use crate::body::layout::{CHUNK_LEN, MAX_PLAINTEXT_LEN};
-use crate::error::{Error, Part};
+use crate::error::Error;
+use crate::format::Part;
 use crate::stream::{RangeDecryptor, RangePlan};
 use alloc::vec;
 use alloc::vec::Vec;

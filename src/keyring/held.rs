@@ -129,8 +129,8 @@ pub(crate) trait KeySource: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Its own, once every record has been tried. The change is told to be made all the same, by
-    /// [`Error::NotDestroyed`].
+    /// Its own, once every record has been tried. The caller of the change learns of it by
+    /// [`Error::NotDestroyed`], and that the change is made all the same.
     #[cfg(all(feature = "file", unix))]
     fn destroy<'k>(
         &self,

@@ -20,7 +20,8 @@ use core::time::Duration;
 ///
 /// - [`change`](Self::change) is atomic and durable: when it returns, every process that uses the
 ///   same keys has all of the changes or is about to, and a crash does not take them back. On
-///   an error nothing has changed, unless the error says that nobody can know.
+///   an error nothing has changed, unless the error says that nobody can know, or that
+///   everything has and only a token did not follow ([`Error::NotDestroyed`]).
 /// - Whoever wraps at the same time wraps under a version that can be unwrapped: a destroyed
 ///   version's material goes when no wrap under it is under way.
 /// - Destroyed material is wiped, also where it was stored.
@@ -46,7 +47,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// Those of [`Keysets::with_changes`]; [`Error::Randomness`]; the keyring's own.
+    /// Those of [`Keysets::with_changes`]; [`Error::Randomness`]; [`Error::NotDestroyed`]; the
+    /// keyring's own.
     fn change(
         &self,
         changes: &[Change<'_>],
@@ -185,7 +187,9 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change); [`Error::DestructionNotDue`].
+    /// As [`change`](Self::change); [`Error::DestructionNotDue`]; [`Error::NotDestroyed`] if the
+    /// material is on a token that did not destroy it: the version is destroyed all the same,
+    /// and the next change finishes that.
     #[cfg(feature = "std")]
     fn destroy(&self, version: KeyVersion) -> Result<(), Error> {
         self.operate(version, Operation::Destroy)

@@ -1,20 +1,14 @@
 //! Several master keys with their versions, held wherever: what keyrings with records share.
 
-#[cfg(all(feature = "file", unix))]
-use super::KeyFileError;
 use super::held::{HeldKey, KeySource, Made, MadeVersion};
 use super::{Freshness, KeyringError, PrimaryKey, Refusal, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
-#[cfg(all(feature = "file", unix))]
-use crate::format::WrapAlgorithm;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter};
 use crate::keyset::{
     Change, Changed, Keyset, Keysets, Material, Terms, VersionRecord, VersionState,
 };
 use crate::random::KeyringRng;
-#[cfg(all(feature = "file", unix))]
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -86,13 +80,6 @@ impl MasterKeys {
     /// The set-up key of an id.
     pub(super) fn key(&self, id: MasterKeyId) -> Option<&Arc<dyn HeldKey>> {
         self.keys.get(&id)
-    }
-
-    /// The version that has an id, with its keyset.
-    #[cfg(all(feature = "file", unix))]
-    pub(super) fn find(&self, id: MasterKeyId) -> Option<(&Keyset, &VersionRecord)> {
-        let of_id = |record: &&VersionRecord| record.master_key_id == id;
-        self.keysets.iter().find_map(|it| Some((it, it.versions().iter().find(of_id)?)))
     }
 
     /// The keysets, with what was protected since the keys were set up.
@@ -304,37 +291,5 @@ impl MasterKeys {
         if !new.made.is_empty() {
             self.source.discard(&new.made);
         }
-    }
-
-    /// As [`discard`](Self::discard) once a file was not written because of `error`, unless it
-    /// may have been written all the same.
-    #[cfg(all(feature = "file", unix))]
-    pub(super) fn discard_after(&self, new: &NewKeys, error: &KeyFileError) {
-        if !matches!(error, KeyFileError::NotDurable { .. }) {
-            self.discard(new);
-        }
-    }
-
-    /// Has the source destroy the material of all versions that are destroyed on record, where it
-    /// is not stored.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NotDestroyed`].
-    #[cfg(all(feature = "file", unix))]
-    pub(super) fn destroy_material(&self) -> Result<(), Error> {
-        let is_due = |record: &&VersionRecord| {
-            record.state == VersionState::Destroyed
-                && record.algorithm != WrapAlgorithm::XAES_256_GCM
-        };
-        let mut records = self.keysets.iter().flat_map(|keyset| {
-            keyset.versions().iter().filter(is_due).map(|record| (keyset.name(), record))
-        });
-        let mut records = records.by_ref().peekable();
-        if records.peek().is_none() {
-            return Ok(());
-        }
-        let destroyed = self.source.destroy(&mut records);
-        destroyed.map_err(|error| Error::NotDestroyed { source: Box::new(error) })
     }
 }

@@ -95,9 +95,9 @@ pub trait Keyring: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`KeyringError::NoPrimary`] if no version may wrap; [`KeyringError::Unavailable`] for any
-    /// failure of the backend or of a cipher of its own; what `slots.push` and `rng` answer.
-    /// Nothing is then encrypted.
+    /// [`KeyringError::NoPrimary`] if no version may wrap; [`KeyringError::WrapLimit`] if the
+    /// primary may wrap no more; [`KeyringError::Unavailable`] for any failure of the backend or of
+    /// a cipher of its own; what `slots.push` and `rng` answer. Nothing is then encrypted.
     fn wrap(
         &self,
         data_key: &DataKey,

@@ -216,6 +216,8 @@ impl Work {
             Some(version) => version,
             None => keyset.next_version()?,
         };
+        // Before any material is made for it.
+        keyset.check_free(version)?;
         let new = material(keyset.name(), version, source)?;
         let mut records = self.keysets.keysets.iter().flat_map(Keyset::versions);
         // Those of destroyed versions too: what was destroyed does not come back under another

@@ -142,12 +142,18 @@ impl Keyset {
         material: NewMaterial,
         now: Timestamp,
     ) -> Result<(), Error> {
-        if let Some(last) = KeyVersion::new(self.taken).filter(|last| *last >= version) {
-            return Err(self.spent(last));
-        }
+        self.check_free(version)?;
         self.taken = version.number();
         self.versions.push(VersionRecord::new(version, material, now));
         Ok(())
+    }
+
+    /// Refuses a number that is not above every version there was.
+    fn check_free(&self, version: KeyVersion) -> Result<(), Error> {
+        match KeyVersion::new(self.taken).filter(|last| *last >= version) {
+            Some(last) => Err(self.spent(last)),
+            None => Ok(()),
+        }
     }
 
     /// Applies `operation` to `version`.

@@ -51,6 +51,19 @@ impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
         self.observer.event(&event);
     }
 
+    /// Tells of changes that were made.
+    fn changed(&self, changed: &Changed) {
+        let Changed { revision, transitions } = changed;
+        let revision = *revision;
+        for (index, transition) in transitions.iter().enumerate() {
+            self.tell(Event::Changed { transition, revision });
+            if let Transition::State { key, version, to: VersionState::Primary, .. } = transition {
+                let from = former_primary(transitions.get(..index).unwrap_or_default(), key);
+                self.tell(Event::Rotated { key, from, to: *version, revision });
+            }
+        }
+    }
+
     /// Tells of a failure that concerns no one slot.
     fn failed(&self, error: &KeyringError) {
         match error {
@@ -173,17 +186,14 @@ impl<K: Lifecycle, O: Observer> Lifecycle for ObservedKeyring<K, O> {
         terms: &Terms,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Changed, Error> {
-        let changed = self.keyring.change(changes, terms, rng)?;
-        let Changed { revision, transitions } = &changed;
-        let revision = *revision;
-        for (index, transition) in transitions.iter().enumerate() {
-            self.tell(Event::Changed { transition, revision });
-            if let Transition::State { key, version, to: VersionState::Primary, .. } = transition {
-                let from = former_primary(transitions.get(..index).unwrap_or_default(), key);
-                self.tell(Event::Rotated { key, from, to: *version, revision });
-            }
+        let outcome = self.keyring.change(changes, terms, rng);
+        match &outcome {
+            Ok(changed) => self.changed(changed),
+            // They are made; what was not done is not theirs.
+            Err(Error::NotDestroyed { changed, .. }) => self.changed(changed),
+            Err(_) => {}
         }
-        Ok(changed)
+        outcome
     }
 }
 

@@ -1,8 +1,8 @@
 //! What must be known of a message before its first chunk: the header and 56 bytes.
 
 use crate::body::layout::{MIN_BODY_LEN, PREFIX_LEN};
-use crate::error::{Error, Part};
-use crate::format::{Header, MIN_HEADER_LEN};
+use crate::error::Error;
+use crate::format::{Header, MIN_HEADER_LEN, Part};
 use alloc::vec::Vec;
 
 /// The first bytes of a message, gathered piece by piece: its header, and of its body salt and

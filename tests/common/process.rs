@@ -24,11 +24,17 @@ pub struct Process {
 
 impl Process {
     pub fn start(role: &str, arguments: &[&str]) -> Self {
+        Process::start_with(role, arguments, &[])
+    }
+
+    /// The same, with some variables of its environment set.
+    pub fn start_with(role: &str, arguments: &[&str], variables: &[(String, String)]) -> Self {
         let between = BETWEEN.to_string();
         let role = [&[role], arguments].concat().join(&between);
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "child_entry", "--nocapture", "--quiet"])
             .env(ROLE, role)
+            .envs(variables.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -5,7 +5,7 @@
 //! which refuses to overwrite a file with other bytes. `tests/python/keyfile.py` reads them too.
 
 use super::make::{NOW, create_key, twenty};
-use super::protections;
+use super::{protections, token};
 use envelock::test_util::key_file_format::{KeyFile, salvage};
 use envelock::{Change, Keysets};
 use std::fmt::Write;
@@ -44,6 +44,9 @@ fn made() -> Vec<(String, Vec<u8>)> {
         listed.push_str(&listing(file.keysets()));
     }
     files.push(("listing.txt".into(), listed.into_bytes()));
+    let (file, key) = token::mixed(SEED);
+    files.push(("token.keys".into(), file.encode(&key, NOW).unwrap()));
+    files.push(("token.txt".into(), listing(file.keysets()).into_bytes()));
     files
 }
 
@@ -59,6 +62,24 @@ fn every_golden_key_file_opens_and_is_salvaged() {
         let salvaged = salvage(&bytes, &protection).unwrap();
         assert!(salvaged.damaged.is_empty() && salvaged.file == file, "{name}");
     }
+}
+
+/// FORMAT F-TOKEN
+#[test]
+fn the_golden_key_file_with_versions_on_a_token_opens_and_is_salvaged() {
+    let bytes = std::fs::read(directory().join("token.keys")).unwrap();
+    let (file, key) = KeyFile::open(&bytes, &super::make::raw_key()).unwrap();
+    let listed = std::fs::read_to_string(directory().join("token.txt")).unwrap();
+    assert_eq!(listing(file.keysets()), listed);
+    assert!(file.encode(&key, NOW).unwrap() == bytes);
+    let salvaged = salvage(&bytes, &super::make::raw_key()).unwrap();
+    assert!(salvaged.damaged.is_empty() && salvaged.file == file);
+    let versions = file.keysets().keyset("orders").unwrap().versions();
+    let kinds: std::collections::BTreeSet<_> = versions
+        .iter()
+        .map(|it| (it.algorithm.id(), it.state == envelock::VersionState::Destroyed))
+        .collect();
+    assert_eq!(kinds.len(), 6, "every algorithm, destroyed and not: {kinds:?}");
 }
 
 #[test]

@@ -1,9 +1,15 @@
 //! The token that the environment names, and a directory for catalogues.
 
-use envelock::{Pin, Pkcs11Keyring, Pkcs11Options, Pkcs11Token, WrapAlgorithm};
+use crate::raw_token::{RawLibrary, RawSession, Slot};
+use cryptoki_sys as ck;
+use envelock::{
+    Error, KeyFileError, KeyFileFault, Pin, Pkcs11Error, Pkcs11Keyring, Pkcs11Options, Pkcs11Token,
+    WrapAlgorithm,
+};
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A variable that `tests/tokens/*.sh` export.
 pub fn variable(name: &str) -> String {
@@ -28,6 +34,41 @@ pub fn options() -> Pkcs11Options {
 
 pub fn token() -> Pkcs11Token {
     options().token().unwrap()
+}
+
+/// The library without the crate, which has set it up before.
+pub fn library() -> RawLibrary {
+    let patience = Duration::ZERO;
+    let none = options().token_label("no token has this label").patience(patience).token().unwrap();
+    none.probe().unwrap_err();
+    RawLibrary::load(&variable("ENVELOCK_P11_MODULE"))
+}
+
+pub fn slot() -> Slot {
+    library().slot(&variable("ENVELOCK_P11_LABEL"))
+}
+
+/// A session without the crate, whose user is logged in.
+pub fn session() -> RawSession {
+    let session = library().open(slot());
+    let rv = session.login(&variable("ENVELOCK_P11_PIN"));
+    assert!([ck::CKR_OK, ck::CKR_USER_ALREADY_LOGGED_IN].contains(&rv), "{rv:#x}");
+    session
+}
+
+/// What the token said, under an error of any kind.
+pub fn pkcs11_error(error: &Error) -> &Pkcs11Error {
+    match error {
+        Error::Token(error) => error,
+        Error::Unavailable { source } => {
+            source.downcast_ref().unwrap_or_else(|| panic!("not of a token: {source:?}"))
+        }
+        Error::KeyFile(KeyFileError::Content {
+            fault: KeyFileFault::OuterKeyring(source), ..
+        }) => pkcs11_error(source),
+        Error::NotDestroyed { source } => pkcs11_error(source),
+        error => panic!("not of a token: {error:?}"),
+    }
 }
 
 /// The wrap algorithm that the token gets by itself.

@@ -3,7 +3,7 @@
     keyfile.py DIRECTORY
 
 reads the golden key files there under the secrets of the tests, opens all key material, and
-compares what it finds with listing.txt. Rule ids in comments are those of FORMAT.md.
+compares what it finds with listing.txt and token.txt. Rule ids in comments are those of FORMAT.md.
 """
 
 import hashlib
@@ -124,7 +124,9 @@ def main(directory):
         count += opened
     expected = (directory / "listing.txt").read_text().splitlines()
     assert found == expected, "not what listing.txt says"
-    print(f"keyfile: {len(SECRETS)} key files, {count} master keys opened")
+    listing, opened = read((directory / "token.keys").read_bytes(), SECRETS["raw-key"])
+    assert listing == (directory / "token.txt").read_text().splitlines(), "not what token.txt says"
+    print(f"keyfile: {len(SECRETS) + 1} key files, {count + opened} master keys opened")
 
 
 if __name__ == "__main__":

@@ -77,6 +77,13 @@ use std::path::Path;
 /// [`read_only`](FileKeyringOptions::read_only) or
 /// [`without_usage`](FileKeyringOptions::without_usage), or of a file that this version of the
 /// library may not write. A process that forks opens the file anew in the child.
+///
+/// # Versions on a token
+///
+/// A key file can be the catalogue of master keys on a token: it then has names, versions, states,
+/// dates and usage of them, authenticated as everything in it, and none of their material. Such
+/// a file is opened by the keyring of the token alone; this one answers
+/// [`KeyFileFault::TokenVersion`](crate::KeyFileFault::TokenVersion).
 pub struct FileKeyring {
     pub(super) shared: Arc<Shared>,
     pub(super) selection: Selection,
@@ -105,8 +112,8 @@ impl FileKeyring {
     /// # Errors
     ///
     /// [`Error::KeyFile`]: what the operating system refuses, what is wrong with owner or
-    /// permissions, and which record of the file is damaged. A wrong passphrase cannot be told
-    /// from a damaged first line.
+    /// permissions, which record of the file is damaged, and which version is on a token. A wrong
+    /// passphrase cannot be told from a damaged first line.
     pub fn open(path: impl AsRef<Path>, protection: &Protection) -> Result<Self, Error> {
         FileKeyringOptions::new().open(path, protection)
     }

@@ -5,8 +5,12 @@
 mod account;
 mod attempts;
 pub(crate) mod check;
+mod elsewhere;
 pub(crate) mod error;
 pub(crate) mod format;
+#[cfg(all(test, not(envelock_shuttle)))]
+#[path = "../../../tests/held_keys/mod.rs"]
+mod held_keys;
 mod keyring;
 pub(crate) mod lock;
 mod options;

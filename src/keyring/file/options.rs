@@ -91,7 +91,8 @@ impl FileKeyringOptions {
     }
 
     /// Never writes: for a file on a medium that is mounted read-only. Changes are refused, and
-    /// wraps are not counted.
+    /// wraps are not counted. A version on a token whose wraps are limited then wraps 2^28 data keys
+    /// through one keyring at most ([`Error::WrapLimit`]).
     #[must_use]
     pub const fn read_only(mut self) -> Self {
         self.read_only = true;
@@ -99,7 +100,7 @@ impl FileKeyringOptions {
     }
 
     /// Does not count wraps and bytes, which saves the few writes that the count costs. A policy
-    /// then goes by age alone.
+    /// then goes by age alone, and limits are kept as in [`read_only`](Self::read_only).
     #[must_use]
     pub const fn without_usage(mut self) -> Self {
         self.count_usage = false;

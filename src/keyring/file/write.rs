@@ -48,8 +48,7 @@ impl Shared {
         written.inspect_err(|error| state.keys.discard_after(&new, error))?;
         // Still under the lock of the file, and of nothing else.
         let state = self.state().clone();
-        state.keys.destroy_material()?;
-        Ok(changed)
+        state.keys.destroy_elsewhere(changed)
     }
 
     /// Puts the file under another protection.

@@ -1,14 +1,14 @@
 //! A connection to one token: its slot, the session that holds the login, sessions to work in, and
 //! the objects that are known. It is replaced as a whole when it is of no use any more.
 
-use super::error::{PinFault, Pkcs11Error};
+use super::error::{PinFault, Pkcs11Error, WrongTokenAnswer};
 use super::failure::{self, Failure};
 use super::ffi::{Object, Session, SlotId, TokenCallFailure, TokenInfo, ck};
 use super::module::Inside;
 use super::object::ObjectName;
 use super::options::Pkcs11Options;
 use crate::sync::lock;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
@@ -23,6 +23,8 @@ pub(super) struct Connection {
     pool: Mutex<Pool>,
     given_back: Condvar,
     objects: Mutex<BTreeMap<ObjectName, Object>>,
+    /// Keys that have decrypted here what they encrypted when they were tried out.
+    proven: Mutex<BTreeSet<ObjectName>>,
 }
 
 /// Sessions that nobody works in.
@@ -56,6 +58,7 @@ impl Connection {
             pool: Mutex::new(pool),
             given_back: Condvar::new(),
             objects: Mutex::new(BTreeMap::new()),
+            proven: Mutex::new(BTreeSet::new()),
         };
         match connection.log_in(inside, options) {
             Ok(_) => Ok(connection),
@@ -206,6 +209,9 @@ impl Connection {
             [object] => *object,
             _ => return Err(Failure::KeyNotUnique),
         };
+        if !name.is_named(inside, session, object)? {
+            return Err(Failure::Wrong(WrongTokenAnswer::OtherObject));
+        }
         if let Some(fault) = name.judge(inside, session, object)?
             && !options.allow_weak_keys
         {
@@ -224,6 +230,14 @@ impl Connection {
         }
     }
 
+    pub(super) fn is_proven(&self, key: &ObjectName) -> bool {
+        lock(&self.proven).contains(key)
+    }
+
+    pub(super) fn note_proven(&self, key: &ObjectName) {
+        lock(&self.proven).insert(key.clone());
+    }
+
     /// Forgets the numbers of all objects: they change with a login on some tokens.
     pub(super) fn forget_objects(&self) {
         lock(&self.objects).clear();
@@ -237,22 +251,24 @@ fn find_token(
 ) -> Result<(SlotId, TokenInfo), Failure> {
     let slots = inside.slots()?;
     let count = slots.len();
-    let mut found = None;
+    let mut found = Vec::new();
     let mut failed = None;
     for slot in slots {
         // A token that is not asked for may be broken.
-        let info = match inside.token_info(slot) {
-            Ok(info) => info,
-            Err(failure) => {
-                failed = Some(failure);
-                continue;
-            }
-        };
-        if options.wants(&info) && found.replace((slot, info)).is_some() {
-            return Err(Pkcs11Error::TokenNotUnique { wanted: options.wanted() }.into());
+        match inside.token_info(slot) {
+            Ok(info) if options.wants(&info) => found.push((slot, info)),
+            Ok(_) => {}
+            Err(failure) => failed = Some(failure),
         }
     }
-    match (found, failed) {
+    if found.len() > 1 {
+        // SoftHSM always has one more, which nobody has set up yet.
+        found.retain(|(_, info)| info.flags & ck::CKF_TOKEN_INITIALIZED != 0);
+    }
+    match (found.pop(), failed) {
+        (Some(_), _) if !found.is_empty() => {
+            Err(Pkcs11Error::TokenNotUnique { wanted: options.wanted() }.into())
+        }
         (Some(found), _) => Ok(found),
         (None, Some(failure)) => Err(failure.into()),
         (None, None) => {

@@ -264,6 +264,12 @@ pub enum WrongTokenAnswer {
     DoesNotUnwrap,
     /// It encrypted under the same IV twice, or under an IV of zeros.
     IvIgnored,
+    /// It found another object than it was asked for.
+    OtherObject,
+    /// It left the associated data out.
+    AadIgnored,
+    /// It gave back what it was to encrypt.
+    NotEncrypted,
     /// A known answer is another one here: the mechanism is not what it is called.
     KnownAnswer,
     /// It generated a key other than it was told to.
@@ -275,6 +281,9 @@ impl fmt::Display for WrongTokenAnswer {
         f.write_str(match self {
             WrongTokenAnswer::DoesNotUnwrap => "what it wrapped does not unwrap",
             WrongTokenAnswer::IvIgnored => "it ignores the initialisation vector",
+            WrongTokenAnswer::OtherObject => "it found another object",
+            WrongTokenAnswer::AadIgnored => "it ignores associated data",
+            WrongTokenAnswer::NotEncrypted => "it does not encrypt",
             WrongTokenAnswer::KnownAnswer => "a known answer is another one here",
             WrongTokenAnswer::Generated => "a new key has not the attributes asked for",
         })

@@ -91,6 +91,7 @@ impl TokenKey {
     }
 
     fn wrapped(&self, aad: &[u8], key: &[u8], iv: IvBytes) -> Result<Output, Failure> {
+        self.token.check_process()?;
         if !self.token.workers.has_deadline() {
             return self.token.wrap(&self.name, aad, key, iv);
         }
@@ -100,6 +101,7 @@ impl TokenKey {
     }
 
     fn unwrapped(&self, aad: &[u8], blob: &[u8]) -> Result<Output, Failure> {
+        self.token.check_process()?;
         if !self.token.workers.has_deadline() {
             return self.token.unwrap(&self.name, aad, blob);
         }

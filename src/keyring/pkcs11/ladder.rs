@@ -10,7 +10,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 /// The most attempts of one call.
-const MOST_ATTEMPTS: u32 = 10;
+const MOST_ATTEMPTS: u32 = 16;
 
 /// How many attempts follow each other at once.
 const EAGER_ATTEMPTS: u32 = 4;
@@ -133,8 +133,9 @@ impl Token {
             },
             Err(lost) => {
                 self.disconnect(inside, &connection, true);
-                let restart = lost.code() == Some(ck::CKR_CRYPTOKI_NOT_INITIALIZED)
-                    || (!failure::is_session_gone(&lost) && ladder.device_failed());
+                let is_down = lost.code() == Some(ck::CKR_CRYPTOKI_NOT_INITIALIZED);
+                let restart =
+                    is_down || (!failure::is_session_gone(&lost) && ladder.device_failed());
                 Ok(if restart { Step::Restart(failure) } else { step })
             }
         }

@@ -139,14 +139,20 @@ impl Module {
     }
 
     /// Sets the library up anew, unless that was done since `epoch`: the only way back from a
-    /// device that was lost. Only what we set up ourselves.
+    /// device that was lost. What others set up is left to them, unless they have ended it: then
+    /// nobody is disturbed.
     pub(super) fn restart(&self, epoch: u64) -> Result<bool, Pkcs11Error> {
         let mut state = self.state.write();
         if self.epoch.load(Ordering::Acquire) != epoch {
             return Ok(true);
         }
         if matches!(*state, State::ByOthers) {
-            return Ok(false);
+            *state = self.initialize()?;
+            if matches!(*state, State::ByOthers) {
+                return Ok(false);
+            }
+            self.epoch.fetch_add(1, Ordering::AcqRel);
+            return Ok(true);
         }
         // Whatever it answers: a library that is not set up says so.
         drop(self.functions.finalize());

@@ -141,6 +141,22 @@ impl ObjectName {
         Ok(self.find(functions, session, MOST)?.len())
     }
 
+    /// Whether an object says itself that it is the one that was asked for.
+    pub(super) fn is_named(
+        &self,
+        functions: &Functions,
+        session: Session,
+        key: Object,
+    ) -> Result<bool, Failure> {
+        let says = |kind, wanted: Option<&[u8]>| -> Result<bool, Failure> {
+            let Some(wanted) = wanted else { return Ok(true) };
+            let found = functions.bytes_attribute(session, key, kind, MOST_NAME_LEN)?;
+            Ok(found.is_none_or(|found| found == wanted))
+        };
+        Ok(says(ck::CKA_ID, self.id.as_deref())?
+            && says(ck::CKA_LABEL, self.label.as_ref().map(String::as_bytes))?)
+    }
+
     /// What is wrong with a key, if anything is (THREATS row 62).
     pub(super) fn judge(
         &self,
@@ -167,6 +183,9 @@ impl ObjectName {
     }
 }
 
+/// The longest id or label that is read.
+const MOST_NAME_LEN: usize = 4096;
+
 /// Length of either key, in bytes.
 const KEY_LEN: ck::CK_ULONG = 32;
 
@@ -192,8 +211,10 @@ impl Role {
         }
     }
 
-    /// Whether a key of this type and length does; some tokens do not tell the length.
+    /// Whether a key of this type and length does; some tokens do not tell the length, or say zero
+    /// of keys that were imported.
     fn accepts(self, key_type: Option<ck::CK_ULONG>, len: Option<ck::CK_ULONG>) -> bool {
+        let len = len.filter(|len| *len != 0);
         match self {
             Role::Encrypt => key_type == Some(ck::CKK_AES) && len.is_none_or(|len| len == KEY_LEN),
             Role::Mac => {

@@ -3,7 +3,7 @@
 use super::error::{Pkcs11Error, WrongTokenAnswer};
 use super::etm::Etm;
 use super::failure::{self, Failure};
-use super::ffi::ck;
+use super::ffi::{CallFault, ck};
 use super::gcm::{Gcm, IvMode};
 use super::key::TokenKeyName;
 use super::module::Access;
@@ -26,6 +26,7 @@ pub(super) type IvBytes = [u8; MAX_IV_LEN];
 
 /// Associated data of what tries a key out: no wrap has it.
 const SELF_TEST: &[u8] = b"envelock token self-test v1";
+const OTHER_TEST: &[u8] = b"envelock token self-test v2";
 
 /// How many messages a trial encrypts, which count as wraps.
 pub(super) const TRIAL_WRAPS: usize = 2;
@@ -83,7 +84,34 @@ impl Token {
         iv: IvBytes,
     ) -> Result<Output, Failure> {
         let tested = self.tested(name)?;
+        let wrapped = self.wrap_by(&tested, name, aad, key, iv);
+        match &wrapped {
+            // The token is not what it was when the key was tried out: perhaps another machine
+            // has taken its place, with ways of its own.
+            Err(failure) if is_of_mode(failure) || matches!(failure, Failure::Wrong(_)) => {
+                self.forget(&name.encrypt);
+                let tested = self.tested(name)?;
+                self.wrap_by(&tested, name, aad, key, iv)
+            }
+            _ => wrapped,
+        }
+    }
+
+    fn wrap_by(
+        &self,
+        tested: &Tested,
+        name: &TokenKeyName,
+        aad: &[u8],
+        key: &[u8],
+        iv: IvBytes,
+    ) -> Result<Output, Failure> {
         self.run(Access::Shared, |work| {
+            // Behind a new connection there may be another machine: one that ignores IVs would
+            // pass the proof below, and not this one.
+            if !work.connection.is_proven(&name.encrypt) {
+                check_canary(work, name, tested)?;
+                work.connection.note_proven(&name.encrypt);
+            }
             // The same IV for each attempt is the same message: nothing is told by it.
             let blob = encrypt(work, name, tested.cipher, aad, key, iv)?;
             prove(work, name, tested.cipher, aad, key, &blob)?;
@@ -126,11 +154,7 @@ impl Token {
             }
             Err(failure) => return Err(failure),
         };
-        self.run(Access::Shared, |work| {
-            let decrypted = decrypt(work, name, tested.cipher, SELF_TEST, &tested.canary);
-            let decrypted = decrypted.map_err(never_forged)?;
-            same(decrypted.bytes(), &CANARY)
-        })
+        self.run(Access::Shared, |work| check_canary(work, name, &tested))
     }
 
     /// How the key decrypts: that needs no trial.
@@ -191,8 +215,8 @@ impl Token {
 fn is_of_mode(failure: &Failure) -> bool {
     match failure {
         Failure::Call(call) => {
-            failure::is_mechanism(call)
-                || *call == super::ffi::TokenCallFailure::length(call.function)
+            let is_missing = call.fault == CallFault::Missing;
+            (failure::is_mechanism(call) && !is_missing) || call.fault == CallFault::Length
         }
         Failure::Wrong(WrongTokenAnswer::IvIgnored) => true,
         _ => false,
@@ -208,17 +232,18 @@ fn try_cipher(
 ) -> Result<Tested, Failure> {
     let first = encrypt(work, name, cipher, SELF_TEST, &CANARY, one)?;
     let second = encrypt(work, name, cipher, SELF_TEST, &CANARY, other)?;
-    // Behind the IVs, which differ: the same bytes would be one key stream for all messages.
-    let ciphertext = |output: &Output| -> Vec<u8> {
-        output.bytes().get(name.iv_len()..).unwrap_or_default().to_vec()
-    };
-    if ciphertext(&first) == ciphertext(&second) {
+    // Between IVs and tags, which differ: the same bytes would be one key stream for all messages.
+    if ciphertext(name, &first, CANARY.len()) == ciphertext(name, &second, CANARY.len()) {
         return Err(Failure::Wrong(WrongTokenAnswer::IvIgnored));
     }
     for blob in [&first, &second] {
         prove(work, name, cipher, SELF_TEST, &CANARY, blob)?;
     }
-    Ok(Tested { cipher, canary: first.bytes().to_vec() })
+    // Whatever code refuses it, it has to be refused.
+    match decrypt(work, name, cipher, OTHER_TEST, first.bytes()) {
+        Ok(_) => Err(Failure::Wrong(WrongTokenAnswer::AadIgnored)),
+        Err(_) => Ok(Tested { cipher, canary: first.bytes().to_vec() }),
+    }
 }
 
 pub(super) fn random_iv() -> Result<IvBytes, Failure> {
@@ -270,6 +295,12 @@ fn etm(work: &Work<'_>, name: &TokenKeyName) -> Result<Etm, Failure> {
     Ok(Etm { encrypt: work.object(&name.encrypt)?, mac: work.object(mac)? })
 }
 
+/// Decrypts what the key encrypted when it was tried out.
+fn check_canary(work: &Work<'_>, name: &TokenKeyName, tested: &Tested) -> Result<(), Failure> {
+    let decrypted = decrypt(work, name, tested.cipher, SELF_TEST, &tested.canary);
+    same(decrypted.map_err(never_forged)?.bytes(), &CANARY)
+}
+
 /// Decrypts what was encrypted a moment ago, and compares.
 fn prove(
     work: &Work<'_>,
@@ -279,8 +310,17 @@ fn prove(
     key: &[u8],
     blob: &Output,
 ) -> Result<(), Failure> {
+    // A token that copies passes every round trip.
+    if compare::equal(ciphertext(name, blob, key.len()), key) {
+        return Err(Failure::Wrong(WrongTokenAnswer::NotEncrypted));
+    }
     let decrypted = decrypt(work, name, cipher, aad, blob.bytes()).map_err(never_forged)?;
     same(decrypted.bytes(), key)
+}
+
+/// The part of a blob between IV and tag, for a key of `len` bytes.
+fn ciphertext<'b>(name: &TokenKeyName, blob: &'b Output, len: usize) -> &'b [u8] {
+    blob.bytes().get(name.iv_len()..).and_then(|it| it.get(..len)).unwrap_or_default()
 }
 
 /// What a refusal means of something that is sound: not that it is forged.

@@ -111,6 +111,8 @@ impl Token {
         let id = MasterKeyId(id.first_chunk().copied().unwrap_or_default());
         let key = TokenKeyName::ours(name, KeyVersion::FIRST, id, algorithm);
         self.run(Access::Alone, |work| {
+            // Those of an earlier attempt went with its session.
+            work.connection.forget_objects();
             let objects = [Some(&key.encrypt), key.mac.as_ref()].into_iter().flatten();
             for object in objects.clone() {
                 object.generate_for_session(work.inside, work.session)?;

@@ -93,6 +93,12 @@ impl Work<'_> {
 }
 
 impl Token {
+    /// Before any lock and any thread of ours: a child of a fork has copies of locks that nobody
+    /// gives back, and none of the threads.
+    pub(super) fn check_process(&self) -> Result<(), Pkcs11Error> {
+        if self.module.is_ours() { Ok(()) } else { Err(Pkcs11Error::Forked) }
+    }
+
     /// Does `operation`, as often as it takes: it has to be such that doing it again does no harm.
     pub(super) fn run<T>(
         &self,

@@ -1,0 +1,201 @@
+//! No change of a file is atomic with one of a token: whatever fails or crashes in between, no
+//! version on record has lost its key, and what was destroyed on record goes in the end.
+
+use super::simulated_directory::{EIO, Fault, Plan, SimulatedDirectory};
+use super::token::{Deed, Token};
+use super::{create, decrypt, encrypt, open, operate, version};
+use crate::{
+    Change, Error, FileKeyring, KeyFileError, Lifecycle, Operation, Terms, Timestamp, VersionState,
+};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use std::format;
+
+/// Versions on record that are not destroyed.
+fn kept(keyring: &FileKeyring) -> Vec<u32> {
+    let versions = keyring.versions();
+    let kept = versions.iter().filter(|record| record.state != VersionState::Destroyed);
+    kept.map(|record| record.version.number()).collect()
+}
+
+fn is_undecided(error: &Error) -> bool {
+    matches!(error, Error::KeyFile(KeyFileError::NotDurable { .. }))
+}
+
+/// Each system call of a rotation fails in turn.
+#[test]
+fn what_was_made_is_discarded_exactly_when_the_file_was_not_written() {
+    let (mut discarded, mut undecided) = (0, 0);
+    for at in 0.. {
+        for fault in [Fault::Error(EIO), Fault::ErrorAfter(EIO)] {
+            let directory = SimulatedDirectory::new();
+            let token = Token::new();
+            let keyring = create(&directory, &token.source()).unwrap();
+            token.deeds();
+            directory.plan(Plan { faults: [(at, fault)].into(), ..Plan::default() });
+            let outcome = keyring.rotate();
+            let calls = directory.calls().len();
+            let deeds = token.deeds();
+            match &outcome {
+                Ok(_) => assert_eq!(deeds, [(Deed::Made, 2)], "call {at}"),
+                Err(error) if is_undecided(error) => {
+                    undecided += 1;
+                    assert_eq!(deeds, [(Deed::Made, 2)], "call {at}");
+                }
+                // The file could not be loaded, and nothing was made.
+                Err(_) if deeds.is_empty() => {}
+                Err(_) => {
+                    discarded += 1;
+                    assert_eq!(deeds, [(Deed::Made, 2), (Deed::Discarded, 2)], "call {at}");
+                }
+            }
+            drop(keyring);
+            directory.plan(Plan::default());
+            let keyring = open(&directory, &token.source()).unwrap();
+            let is_there = keyring.versions().len() == 2;
+            if !outcome.as_ref().is_err_and(is_undecided) {
+                assert_eq!(is_there, outcome.is_ok(), "call {at}: {outcome:?}");
+            }
+            decrypt(&keyring, &encrypt(&keyring).unwrap()).unwrap();
+            if at >= calls {
+                assert!(discarded > 10 && undecided > 0, "{discarded}, {undecided}");
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_new_file_that_was_not_written_leaves_no_key() {
+    let directory = SimulatedDirectory::new();
+    let token = Token::new();
+    let keyring = create(&directory, &token.source()).unwrap();
+    token.deeds();
+    let refused = create(&directory, &token.source()).unwrap_err();
+    assert!(matches!(refused, Error::KeyFile(KeyFileError::Exists { .. })));
+    assert_eq!(token.deeds(), [(Deed::Made, 1), (Deed::Discarded, 1)]);
+    assert_eq!(token.versions(), [1]);
+    decrypt(&keyring, &encrypt(&keyring).unwrap()).unwrap();
+}
+
+/// The machine crashes at each system call of a rotation, and of a destruction.
+#[test]
+fn after_a_crash_no_version_on_record_lacks_its_key() {
+    let terms = Terms::at(Timestamp::now());
+    let destroy = [operate(1, Operation::Disable), operate(1, Operation::DestroyImmediately)];
+    let changes: [Box<dyn Fn(&FileKeyring)>; 2] = [
+        Box::new(|keyring| assert_eq!(keyring.rotate().unwrap(), version(3))),
+        Box::new(|keyring| {
+            drop(keyring.change(&destroy, &terms, &mut crate::OsRandom).unwrap());
+        }),
+    ];
+    let mut images = 0;
+    for change in changes {
+        let directory = SimulatedDirectory::new();
+        let token = Token::new();
+        let keyring = create(&directory, &token.source()).unwrap();
+        keyring.rotate().unwrap();
+        let before = token.copy();
+        directory.plan(Plan { record_disks: true, ..Plan::default() });
+        change(&keyring);
+        core::mem::forget(keyring);
+        let disks = directory.recorded_disks();
+        let last = disks.len() - 1;
+        for (at, disk) in disks.iter().enumerate() {
+            disk.crash(&mut |image| {
+                images += 1;
+                let directory = SimulatedDirectory::from_disk(image);
+                let keyring = open(&directory, &token.source()).unwrap();
+                let on_record = kept(&keyring);
+                // Keys are made before the file is written, and destroyed once that is durable:
+                // of this change nothing has gone if the file is the old one.
+                let has = |token: &Token| on_record.iter().all(|it| token.versions().contains(it));
+                let is_old = keyring.versions().len() == 2 && on_record == [1, 2];
+                assert!(has(&token) || is_old && has(&before) && at < last, "call {at}");
+            });
+        }
+    }
+    assert!(images > 20, "only {images}");
+}
+
+/// What was destroyed on record and not on the token goes with the next change, by whomever.
+#[test]
+fn a_destruction_that_was_cut_off_is_finished_by_the_next_change() {
+    let directory = SimulatedDirectory::new();
+    let token = Token::new();
+    let keyring = create(&directory, &token.source()).unwrap();
+    let message = encrypt(&keyring).unwrap();
+    keyring.rotate().unwrap();
+    keyring.disable(version(1)).unwrap();
+    token.deeds();
+    token.set_gone(true);
+    let told = keyring.destroy_immediately(version(1)).unwrap_err();
+    let transition = crate::Transition::State {
+        key: "orders".into(),
+        version: version(1),
+        from: VersionState::Disabled,
+        to: VersionState::Destroyed,
+    };
+    assert!(
+        matches!(&told, Error::NotDestroyed { changed, source }
+            if matches!(**source, Error::Unavailable { .. })
+                && changed.revision == keyring.revision()
+                && changed.transitions == [transition]),
+        "{told:?}"
+    );
+    assert!(!told.is_retryable());
+    assert_eq!(
+        format!("{told}"),
+        "changes are made, but key material of a destroyed version is still on its token"
+    );
+    // It is on record all the same.
+    assert_eq!(keyring.versions()[0].state, VersionState::Destroyed);
+    assert!(matches!(decrypt(&keyring, &message), Err(Error::Refused { .. })));
+    assert_eq!(token.versions(), [1, 2]);
+    drop(keyring);
+
+    // The file opens without an answer of the token, and counting is no change.
+    let keyring = open(&directory, &token.source()).unwrap();
+    token.set_gone(false);
+    encrypt(&keyring).unwrap();
+    assert_eq!(token.versions(), [1, 2]);
+    let nothing: [Change<'_>; 0] = [];
+    keyring.change(&nothing, &Terms::at(Timestamp::now()), &mut crate::OsRandom).unwrap();
+    assert_eq!(token.deeds(), [(Deed::Destroyed, 1)]);
+    assert_eq!(token.versions(), [2]);
+    keyring.rotate().unwrap();
+    assert_eq!(token.deeds(), [(Deed::Made, 3)]);
+}
+
+/// Nothing is destroyed for a change that may not last.
+#[test]
+fn a_destruction_that_is_not_durable_is_not_carried_out() {
+    let directory = SimulatedDirectory::new();
+    let token = Token::new();
+    let keyring = create(&directory, &token.source()).unwrap();
+    keyring.rotate().unwrap();
+    keyring.disable(version(1)).unwrap();
+    token.deeds();
+    for at in 0.. {
+        directory.plan(Plan { faults: [(at, Fault::Error(EIO))].into(), ..Plan::default() });
+        let keyring = match open(&directory, &token.source()) {
+            Ok(keyring) => keyring,
+            Err(_) => continue,
+        };
+        let outcome = keyring.destroy_immediately(version(1));
+        core::mem::forget(keyring);
+        if outcome.is_ok() {
+            assert_eq!(token.deeds(), [(Deed::Destroyed, 1)]);
+            return;
+        }
+        assert!(token.deeds().is_empty() && token.versions() == [1, 2], "call {at}: {outcome:?}");
+        if outcome.is_err_and(|error| is_undecided(&error)) {
+            // The next change finds it destroyed.
+            directory.plan(Plan::default());
+            let keyring = open(&directory, &token.source()).unwrap();
+            keyring.rotate().unwrap();
+            assert_eq!(token.deeds(), [(Deed::Made, 3), (Deed::Destroyed, 1)]);
+            return;
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Versions that may wrap so many data keys and no more, in all processes together.
+
+use super::simulated_directory::{EIO, Fault, Kind, Plan, SimulatedDirectory};
+use super::token::Token;
+use super::{create, decrypt, encrypt, open, open_as, version};
+use crate::{
+    Error, FileKeyring, FileKeyringOptions, Lifecycle, RewrapOptions, Timestamp, VersionState,
+};
+use core::time::Duration;
+use std::{format, thread};
+
+/// What is on record of version 1.
+fn on_record(keyring: &FileKeyring) -> u64 {
+    keyring.reload().unwrap();
+    keyring.versions()[0].usage.wraps
+}
+
+#[track_caller]
+fn expect_limit(keyring: &FileKeyring, most: u64) {
+    let refused = encrypt(keyring).unwrap_err();
+    let told = matches!(&refused, Error::WrapLimit { key, version: told, limit }
+        if key == "orders" && *told == version(1) && *limit == most);
+    assert!(told && !refused.is_retryable(), "{refused:?}");
+}
+
+#[test]
+fn the_last_wrap_is_made_and_the_next_refused() {
+    for limit in [1, 2, 255, 256, 257, 300, 1000] {
+        let directory = SimulatedDirectory::new();
+        let token = Token::limited(limit);
+        let keyring = create(&directory, &token.source()).unwrap();
+        let mut message = encrypt(&keyring).unwrap();
+        for made in 2..=limit {
+            message = encrypt(&keyring).unwrap_or_else(|error| panic!("{made}: {error}"));
+        }
+        for _ in 0..3 {
+            expect_limit(&keyring, limit);
+        }
+        assert_eq!(on_record(&keyring), limit);
+        // What is there stays readable, and a rotation ends it.
+        assert_eq!(decrypt(&keyring, &message).unwrap(), b"text");
+        keyring.rotate().unwrap();
+        encrypt(&keyring).unwrap();
+    }
+}
+
+#[test]
+fn a_refusal_names_the_version_and_what_to_do() {
+    let directory = SimulatedDirectory::new();
+    let keyring = create(&directory, &Token::limited(1).source()).unwrap();
+    let message = encrypt(&keyring).unwrap();
+    let refused = encrypt(&keyring).unwrap_err();
+    assert_eq!(
+        format!("{refused}"),
+        "key orders version 1 may wrap no more than 1 data keys: rotate"
+    );
+    // A rewrap to the primary is a wrap as well.
+    keyring.rotate().unwrap();
+    let envelope = crate::Envelope::new(&keyring);
+    envelope.rewrap(&message, RewrapOptions::new()).unwrap();
+    let refused = envelope.rewrap(&message, RewrapOptions::new()).map(drop).unwrap_err();
+    assert!(matches!(refused, Error::WrapLimit { limit: 1, .. }), "{refused:?}");
+}
+
+/// Several keyrings of one file, some of which never give back what they took.
+#[test]
+fn all_processes_together_keep_to_the_limit() {
+    const LIMIT: u64 = 2000;
+    let directory = SimulatedDirectory::new();
+    let token = Token::limited(LIMIT);
+    let mut last = 0;
+    drop(create(&directory, &token.source()).unwrap());
+    let mut made = 0;
+    for round in 0.. {
+        let keyring = open(&directory, &token.source()).unwrap();
+        let mut wraps = 0;
+        while wraps < 100 && encrypt(&keyring).is_ok() {
+            wraps += 1;
+        }
+        made += wraps;
+        let now = on_record(&keyring);
+        assert!((made..=LIMIT).contains(&now), "{made} made, {now} on record");
+        if round % 3 == 0 {
+            // A crash: what was taken counts as used.
+            core::mem::forget(keyring);
+            assert!(now >= last, "{last} went down to {now}");
+        } else {
+            drop(keyring);
+        }
+        last = on_record(&open(&directory, &token.source()).unwrap());
+        if wraps < 100 {
+            break;
+        }
+    }
+    assert!(made > LIMIT / 4, "only {made}");
+    assert_eq!(last, LIMIT);
+    expect_limit(&open(&directory, &token.source()).unwrap(), LIMIT);
+}
+
+#[test]
+fn what_another_process_gives_back_can_be_used() {
+    let directory = SimulatedDirectory::new();
+    let token = Token::limited(256);
+    let one = create(&directory, &token.source()).unwrap();
+    let other = open(&directory, &token.source()).unwrap();
+    // The whole of the limit is the first block.
+    encrypt(&one).unwrap();
+    expect_limit(&other, 256);
+    drop(one);
+    for _ in 0..255 {
+        encrypt(&other).unwrap();
+    }
+    expect_limit(&other, 256);
+}
+
+/// A keyring that has not seen the rotation yet does not refuse: it looks first.
+#[test]
+fn a_rotation_by_another_process_is_found_at_the_limit() {
+    let directory = SimulatedDirectory::new();
+    let token = Token::limited(1);
+    let lazy = FileKeyringOptions::new().refresh_after(Duration::from_secs(1 << 30));
+    let one = create(&directory, &token.source()).unwrap();
+    let other = open_as(&directory, lazy, &token.source()).unwrap();
+    encrypt(&other).unwrap();
+    one.rotate().unwrap();
+    encrypt(&other).unwrap();
+    assert_eq!(other.primary_version(), Some(version(2)));
+}
+
+#[test]
+fn threads_share_what_is_left() {
+    const LIMIT: u64 = 1000;
+    let directory = SimulatedDirectory::new();
+    let keyring = create(&directory, &Token::limited(LIMIT).source()).unwrap();
+    let made: u64 = thread::scope(|scope| {
+        let threads = [0; 4].map(|_| {
+            scope.spawn(|| {
+                let (mut made, mut refused) = (0, 0);
+                while refused < 3 {
+                    match encrypt(&keyring) {
+                        Ok(_) => made += 1,
+                        Err(Error::WrapLimit { .. }) => refused += 1,
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+                made
+            })
+        });
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(made, LIMIT);
+}
+
+/// A file that cannot be written takes nothing of the limit.
+#[test]
+fn wraps_that_could_not_be_counted_are_not() {
+    let directory = SimulatedDirectory::new();
+    let keyring = create(&directory, &Token::limited(10).source()).unwrap();
+    for _ in 0..50 {
+        let next_faults = [(Kind::Create, Fault::Error(EIO))].into_iter().collect();
+        directory.plan(Plan { next_faults, ..Plan::default() });
+        let refused = encrypt(&keyring).unwrap_err();
+        assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
+    }
+    directory.plan(Plan::default());
+    for _ in 0..10 {
+        encrypt(&keyring).unwrap();
+    }
+    expect_limit(&keyring, 10);
+}
+
+/// Where the file is not written, one keyring wraps 2^28 times at most (DESIGN 4.3).
+#[test]
+fn where_nobody_counts_a_keyring_has_a_limit_of_its_own() {
+    const MOST: u64 = 1 << 28;
+    let directory = SimulatedDirectory::new();
+    let token = Token::limited(1 << 32);
+    drop(create(&directory, &token.source()).unwrap());
+    let uncounted =
+        [FileKeyringOptions::new().read_only(), FileKeyringOptions::new().without_usage()];
+    for options in uncounted {
+        token.begin_with(MOST - 2);
+        let keyring = open_as(&directory, options.clone(), &token.source()).unwrap();
+        encrypt(&keyring).unwrap();
+        encrypt(&keyring).unwrap();
+        expect_limit(&keyring, MOST);
+        expect_limit(&keyring, MOST);
+        // Another keyring begins anew.
+        token.begin_with(0);
+        encrypt(&open_as(&directory, options, &token.source()).unwrap()).unwrap();
+    }
+}
+
+#[test]
+fn what_is_on_record_bounds_those_that_do_not_count_too() {
+    let directory = SimulatedDirectory::new();
+    let token = Token::limited(300);
+    let keyring = create(&directory, &token.source()).unwrap();
+    encrypt(&keyring).unwrap();
+    core::mem::forget(keyring);
+    let options = FileKeyringOptions::new().read_only();
+    let keyring = open_as(&directory, options, &token.source()).unwrap();
+    for _ in 0..44 {
+        encrypt(&keyring).unwrap();
+    }
+    expect_limit(&keyring, 300);
+}
+
+/// The limit is each version's own, and a version keeps its count through a rollback.
+#[test]
+fn a_rollback_to_a_version_at_its_limit_is_refused() {
+    let directory = SimulatedDirectory::new();
+    let keyring = create(&directory, &Token::limited(2).source()).unwrap();
+    encrypt(&keyring).unwrap();
+    encrypt(&keyring).unwrap();
+    keyring.rotate().unwrap();
+    encrypt(&keyring).unwrap();
+    keyring.promote(version(1)).unwrap();
+    expect_limit(&keyring, 2);
+    keyring.promote(version(2)).unwrap();
+    encrypt(&keyring).unwrap();
+    let states =
+        keyring.versions().iter().map(|record| record.state).collect::<alloc::vec::Vec<_>>();
+    assert_eq!(states, [VersionState::Enabled, VersionState::Primary]);
+    assert!(keyring.versions()[0].created <= Timestamp::now());
+}

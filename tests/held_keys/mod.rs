@@ -1,0 +1,72 @@
+//! A key file as the catalogue of keys that are held elsewhere: a token in a table, without the
+//! PKCS#11 around it. Part of the crate's unit tests, since no such source is public.
+
+mod crashes;
+mod files;
+mod limits;
+#[path = "../common/simulated_directory/mod.rs"]
+mod simulated_directory;
+mod token;
+
+use crate::keyring::file::store::Store;
+use crate::keyring::held::KeySource;
+use crate::{
+    Aad, Envelope, Error, FileKeyring, FileKeyringOptions, KeyVersion, MasterKey, Operation,
+    Protection,
+};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+use simulated_directory::SimulatedDirectory;
+use std::ffi::OsStr;
+
+const NAME: &str = "orders.keys";
+const ROW: Aad<'static> = Aad::new(b"row");
+
+fn raw() -> Protection {
+    Protection::raw_key(MasterKey::from_bytes(&[7; 32]))
+}
+
+fn version(number: u32) -> KeyVersion {
+    KeyVersion::new(number).unwrap()
+}
+
+fn store(directory: &SimulatedDirectory) -> Store {
+    Store::in_directory(Arc::new(directory.clone()), OsStr::new(NAME)).unwrap()
+}
+
+/// Looks at the file at each use.
+fn eager() -> FileKeyringOptions {
+    FileKeyringOptions::new().refresh_after(Duration::ZERO)
+}
+
+fn create(
+    directory: &SimulatedDirectory,
+    source: &Arc<dyn KeySource>,
+) -> Result<FileKeyring, Error> {
+    FileKeyring::create_in(store(directory), eager(), "orders", &raw(), source.clone())
+}
+
+fn open_as(
+    directory: &SimulatedDirectory,
+    options: FileKeyringOptions,
+    source: &Arc<dyn KeySource>,
+) -> Result<FileKeyring, Error> {
+    FileKeyring::open_in(store(directory), options, &raw(), source)
+}
+
+fn open(directory: &SimulatedDirectory, source: &Arc<dyn KeySource>) -> Result<FileKeyring, Error> {
+    open_as(directory, eager(), source)
+}
+
+fn encrypt(keyring: &FileKeyring) -> Result<Vec<u8>, Error> {
+    Envelope::new(keyring).encrypt(b"text", ROW)
+}
+
+fn decrypt(keyring: &FileKeyring, message: &[u8]) -> Result<Vec<u8>, Error> {
+    Envelope::new(keyring).decrypt(message, ROW)
+}
+
+fn operate(number: u32, operation: Operation) -> crate::Change<'static> {
+    crate::Change::Version { key: "orders", version: version(number), operation }
+}

@@ -1,0 +1,273 @@
+//! A token in a table. It tells what it was asked for.
+
+use crate::keyring::held::{HeldKey, KeySource, Made, MadeVersion};
+use crate::keyring::software::SoftwareSource;
+use crate::{
+    DataKey, Error, KeyName, KeyVersion, KeyringError, KeyringRng, MasterKeyId, Material,
+    NewMaterial, Origin, RandomnessUnavailable, Slot, SlotLabel, SlotWriter, Usage, VersionRecord,
+    WrapAlgorithm, WrapContext,
+};
+use aes_gcm::Aes256Gcm;
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::Mutex;
+
+/// What a key is found by.
+pub type Place = (String, KeyVersion, MasterKeyId);
+
+/// What the token was asked to do to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    Made,
+    Discarded,
+    Destroyed,
+}
+
+/// See the module. Clones are handles of one token.
+#[derive(Clone)]
+pub struct Token(Arc<Inner>);
+
+struct Inner {
+    algorithm: WrapAlgorithm,
+    limit: Option<u64>,
+    keys: Mutex<BTreeMap<Place, [u8; 32]>>,
+    deeds: Mutex<Vec<(Deed, Place)>>,
+    /// The usage that keys begin with when they are set up.
+    used: AtomicU64,
+    is_gone: AtomicBool,
+    /// Whether imported keys are handed on to software.
+    takes_imports: bool,
+}
+
+impl Token {
+    fn with(algorithm: WrapAlgorithm, limit: Option<u64>, takes_imports: bool) -> Self {
+        Token(Arc::new(Inner {
+            algorithm,
+            limit,
+            keys: Mutex::default(),
+            deeds: Mutex::default(),
+            used: AtomicU64::new(0),
+            is_gone: AtomicBool::new(false),
+            takes_imports,
+        }))
+    }
+
+    /// Wrap algorithm 2, no limit.
+    pub fn new() -> Self {
+        Token::with(WrapAlgorithm::TOKEN_AES_256_GCM, None, false)
+    }
+
+    pub fn of(algorithm: WrapAlgorithm) -> Self {
+        Token::with(algorithm, None, false)
+    }
+
+    /// Each version wraps so many data keys.
+    pub fn limited(limit: u64) -> Self {
+        Token::with(WrapAlgorithm::TOKEN_AES_256_GCM, Some(limit), false)
+    }
+
+    /// Imported keys become software keys beside those on the token.
+    pub fn mixed() -> Self {
+        Token::with(WrapAlgorithm::TOKEN_AES_256_GCM, None, true)
+    }
+
+    pub fn source(&self) -> Arc<dyn KeySource> {
+        Arc::new(self.clone())
+    }
+
+    /// Keys that are set up from now on have wrapped so often already.
+    pub fn begin_with(&self, used: u64) {
+        self.0.used.store(used, SeqCst);
+    }
+
+    /// Whether the token answers no more.
+    pub fn set_gone(&self, is_gone: bool) {
+        self.0.is_gone.store(is_gone, SeqCst);
+    }
+
+    /// What it was asked since the last call of this.
+    pub fn deeds(&self) -> Vec<(Deed, u32)> {
+        let deeds = core::mem::take(&mut *self.0.deeds.lock().unwrap());
+        deeds.into_iter().map(|(deed, (_, version, _))| (deed, version.number())).collect()
+    }
+
+    /// The versions that it has keys of.
+    pub fn versions(&self) -> Vec<u32> {
+        self.0.keys.lock().unwrap().keys().map(|(_, version, _)| version.number()).collect()
+    }
+
+    /// The same keys in another token.
+    pub fn copy(&self) -> Self {
+        let copy = Token::with(self.0.algorithm, self.0.limit, self.0.takes_imports);
+        copy.0.keys.lock().unwrap().clone_from(&self.0.keys.lock().unwrap());
+        copy
+    }
+
+    fn remove(&self, deed: Deed, place: Place) {
+        if self.0.keys.lock().unwrap().remove(&place).is_some() || deed == Deed::Discarded {
+            self.0.deeds.lock().unwrap().push((deed, place));
+        }
+    }
+
+    fn held(&self, place: Place, algorithm: WrapAlgorithm) -> Arc<dyn HeldKey> {
+        let wraps = AtomicU64::new(self.0.used.load(SeqCst));
+        Arc::new(Key { token: self.clone(), place, algorithm, wraps, bytes: AtomicU64::new(0) })
+    }
+
+    fn answer(&self) -> Result<(), KeyringError> {
+        let no_answer = || KeyringError::unavailable(RandomnessUnavailable);
+        (!self.0.is_gone.load(SeqCst)).then_some(()).ok_or_else(no_answer)
+    }
+}
+
+impl KeySource for Token {
+    fn make(
+        &self,
+        name: KeyName<'_>,
+        version: KeyVersion,
+        source: Material<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Made, Error> {
+        match source {
+            Material::Imported(_) if self.0.takes_imports => {
+                return SoftwareSource.make(name, version, source, rng);
+            }
+            Material::Imported(_) => return Err(Error::ImportRefused),
+            Material::Fresh => {}
+        }
+        self.answer().map_err(Error::from_wrap)?;
+        let mut bytes = [0; 40];
+        rng.try_fill_bytes(&mut bytes).map_err(|_| RandomnessUnavailable)?;
+        let (id, key) = bytes.split_first_chunk().unwrap();
+        let (master_key_id, algorithm) = (MasterKeyId(*id), self.0.algorithm);
+        let place = (name.as_str().into(), version, master_key_id);
+        self.0.keys.lock().unwrap().insert(place.clone(), key.try_into().unwrap());
+        self.0.deeds.lock().unwrap().push((Deed::Made, place.clone()));
+        let material = NewMaterial { master_key_id, algorithm, origin: Origin::Token };
+        Ok(Made { key: self.held(place, algorithm), material, stored: None })
+    }
+
+    fn makes(&self, algorithm: WrapAlgorithm) -> bool {
+        algorithm == self.0.algorithm || SoftwareSource.makes(algorithm)
+    }
+
+    fn set_up(&self, name: KeyName<'_>, record: &VersionRecord) -> Option<Arc<dyn HeldKey>> {
+        let place = (name.as_str().into(), record.version, record.master_key_id);
+        (record.algorithm == self.0.algorithm).then(|| self.held(place, record.algorithm))
+    }
+
+    fn discard(&self, made: &[MadeVersion]) {
+        for MadeVersion { name, version, material } in made {
+            self.remove(Deed::Discarded, (name.clone(), *version, material.master_key_id));
+        }
+    }
+
+    fn destroy<'k>(
+        &self,
+        records: &mut dyn Iterator<Item = (KeyName<'k>, &'k VersionRecord)>,
+    ) -> Result<(), Error> {
+        self.answer().map_err(Error::from_wrap)?;
+        for (name, record) in records {
+            let place = (name.as_str().into(), record.version, record.master_key_id);
+            self.remove(Deed::Destroyed, place);
+        }
+        Ok(())
+    }
+}
+
+/// A key of the token.
+struct Key {
+    token: Token,
+    place: Place,
+    algorithm: WrapAlgorithm,
+    wraps: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Key {
+    fn cipher(&self) -> Result<Aes256Gcm, KeyringError> {
+        self.token.answer()?;
+        let keys = self.token.0.keys.lock().unwrap();
+        let no_key = || KeyringError::unavailable(RandomnessUnavailable);
+        Ok(Aes256Gcm::new(keys.get(&self.place).ok_or_else(no_key)?.into()))
+    }
+
+    /// Bytes of zero behind the initialisation vector and behind the tag: the lengths of
+    /// algorithm 3 without its ciphers.
+    fn padding(&self) -> (usize, usize) {
+        if self.algorithm == WrapAlgorithm::TOKEN_AES_256_GCM { (0, 0) } else { (4, 16) }
+    }
+}
+
+impl HeldKey for Key {
+    fn id(&self) -> MasterKeyId {
+        self.place.2
+    }
+
+    fn algorithm(&self) -> WrapAlgorithm {
+        self.algorithm
+    }
+
+    fn wrap_limit(&self) -> Option<u64> {
+        self.token.0.limit
+    }
+
+    fn usage(&self) -> Usage {
+        Usage { wraps: self.wraps.load(SeqCst), bytes: self.bytes.load(SeqCst) }
+    }
+
+    fn count(&self, context: &WrapContext<'_>) {
+        self.wraps.fetch_add(1, SeqCst);
+        self.bytes.fetch_add(context.plaintext_len().unwrap_or(0), SeqCst);
+    }
+
+    fn uncount(&self, context: &WrapContext<'_>) {
+        self.wraps.fetch_sub(1, SeqCst);
+        self.bytes.fetch_sub(context.plaintext_len().unwrap_or(0), SeqCst);
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        label: &SlotLabel<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let cipher = self.cipher()?;
+        let mut nonce = [0; 12];
+        rng.try_fill_bytes(&mut nonce)?;
+        let mut key = data_key.expose().to_vec();
+        let aad = context.wrap_aad(label);
+        let tag = cipher.encrypt_inout_detached(&nonce.into(), &aad, key.as_mut_slice().into());
+        let (behind, end) = self.padding();
+        let parts: [&[u8]; 5] = [&nonce, &[0; 4][..behind], &key, &tag.unwrap(), &[0; 16][..end]];
+        slots.push(label, &parts.concat())
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        let cipher = self.cipher()?;
+        let (behind, end) = self.padding();
+        let mut open = || {
+            let (nonce, rest) = slot.wrapped_key.split_first_chunk::<12>()?;
+            let (zeros, rest) = rest.split_at_checked(behind)?;
+            let (rest, more) = rest.split_at_checked(rest.len().checked_sub(end)?)?;
+            let (key, tag) = rest.split_last_chunk::<16>()?;
+            let (mut key, aad) = (key.to_vec(), context.wrap_aad(&slot.label));
+            let buffer = key.as_mut_slice().into();
+            cipher.decrypt_inout_detached(nonce.into(), &aad, buffer, tag.into()).ok()?;
+            let is_padded = zeros.iter().chain(more).all(|byte| *byte == 0);
+            (is_padded && data_key.set(&key)).then_some(())
+        };
+        open().ok_or(KeyringError::Authentication)
+    }
+}

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# The PKCS#11 keyring on a token that lies: builds the hostile module, sets up a fresh SoftHSM token
+# behind it, and runs the tests.
+#
+#     tests/pkcs11_hostile.sh [-- COMMAND...]
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+target=${CARGO_TARGET_DIR:-$root/target}/hostile_module
+cargo build --quiet --locked --manifest-path tests/hostile_module/Cargo.toml --target-dir "$target"
+export ENVELOCK_HOSTILE=$target/debug/libhostile_module.so
+if [ "${1:-}" != -- ]; then
+    command=(cargo test --locked --quiet --features 'pkcs11,test-util' --test pkcs11_hostile)
+    "${command[@]}" --no-run
+    # A lie is told to the whole process.
+    set -- -- "${command[@]}" -- --test-threads=1
+fi
+shift
+# The real module is the one behind.
+# shellcheck disable=SC2016 # The inner shell expands it.
+exec tests/pkcs11.sh softhsm -- bash -c '
+    export HOSTILE_FORWARD=$ENVELOCK_P11_MODULE ENVELOCK_P11_MODULE=$ENVELOCK_HOSTILE
+    exec "$@"' hostile "$@"

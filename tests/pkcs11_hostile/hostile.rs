@@ -1,0 +1,206 @@
+//! The controls of the hostile module, and a scene on its token.
+
+use crate::place::{Place, options, variable};
+use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CKR_OK};
+use envelock::{
+    Aad, Envelope, Error, KeyFileError, KeyFileFault, Pkcs11Error, Pkcs11Keyring, Pkcs11Options,
+    Pkcs11Token, WrapAlgorithm,
+};
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub const ROW: Aad<'static> = Aad::new(b"row");
+
+/// The functions of the module beside those of the standard.
+pub struct Hostile {
+    command: unsafe extern "C" fn(*const c_char) -> c_int,
+    calls: unsafe extern "C" fn(*const c_char) -> u64,
+    injected: unsafe extern "C" fn() -> u64,
+    list: unsafe extern "C" fn(*mut c_char, usize) -> usize,
+    finalize: unsafe extern "C" fn(*mut c_void) -> CK_RV,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Hostile {
+    /// Takes the turn, and forgets every lie.
+    pub fn new() -> Self {
+        static TURN: Mutex<()> = Mutex::new(());
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: the module of this repository, whose initialisers do nothing, and whose functions
+        // have these types (tests/hostile_module/README.md). It stays loaded.
+        let hostile = unsafe {
+            let library = libloading::Library::new(variable("ENVELOCK_P11_MODULE")).unwrap();
+            let library: &'static libloading::Library = Box::leak(Box::new(library));
+            Hostile {
+                command: *library.get(b"hostile_command\0").unwrap(),
+                calls: *library.get(b"hostile_calls\0").unwrap(),
+                injected: *library.get(b"hostile_injected\0").unwrap(),
+                list: *library.get(b"hostile_list\0").unwrap(),
+                finalize: finalize(library),
+                _turn: turn,
+            }
+        };
+        hostile.tell("reset");
+        hostile
+    }
+
+    pub fn tell(&self, command: &str) {
+        let text = CString::new(command).unwrap();
+        // SAFETY: a string that outlives the call.
+        let answer = unsafe { (self.command)(text.as_ptr()) };
+        assert_eq!(answer, 0, "{command}");
+    }
+
+    /// Ends the use of the library behind the keyring's back: sessions and login are gone.
+    pub fn finalize(&self) {
+        // SAFETY: the argument that the standard asks for. Nobody is inside: tests take turns.
+        unsafe { (self.finalize)(std::ptr::null_mut()) };
+    }
+
+    /// How often a function was called since the last reset.
+    pub fn calls(&self, function: &str) -> u64 {
+        let text = CString::new(function).unwrap();
+        // SAFETY: a string that outlives the call.
+        unsafe { (self.calls)(text.as_ptr()) }
+    }
+
+    /// How many faults struck since the last reset.
+    pub fn injected(&self) -> u64 {
+        // SAFETY: it takes nothing.
+        unsafe { (self.injected)() }
+    }
+
+    /// Every lie that can be sent as it is.
+    pub fn lies(&self) -> Vec<String> {
+        // SAFETY: no buffer, then one of the length that is said.
+        let text = unsafe {
+            let len = (self.list)(std::ptr::null_mut(), 0);
+            let mut text = vec![0_u8; len + 1];
+            (self.list)(text.as_mut_ptr().cast(), text.len());
+            text.truncate(len);
+            String::from_utf8(text).unwrap()
+        };
+        text.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
+    }
+}
+
+/// C_Finalize of the module's own list.
+///
+/// # Safety
+///
+/// `library` is a PKCS#11 library.
+unsafe fn finalize(library: &libloading::Library) -> unsafe extern "C" fn(*mut c_void) -> CK_RV {
+    type GetFunctionList = unsafe extern "C" fn(*mut *mut CK_FUNCTION_LIST) -> CK_RV;
+    let mut list = std::ptr::null_mut();
+    // SAFETY: the function has this type in every library, and gives a list that stays.
+    unsafe {
+        let get: libloading::Symbol<'_, GetFunctionList> =
+            library.get(b"C_GetFunctionList\0").unwrap();
+        assert_eq!(get(&raw mut list), CKR_OK);
+        (*list).C_Finalize.unwrap()
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        self.tell("reset");
+    }
+}
+
+/// A catalogue on the token, with a message from before any lie.
+pub struct Scene {
+    place: Place,
+    algorithm: WrapAlgorithm,
+    pub message: Vec<u8>,
+}
+
+pub const PLAINTEXT: &[u8] = b"what nobody may lose";
+
+impl Scene {
+    pub fn new(algorithm: WrapAlgorithm) -> Self {
+        let place = Place::new();
+        let token = quick(algorithm).token().unwrap();
+        let keyring = place.create("orders", &token);
+        let message = Envelope::new(&keyring).encrypt(PLAINTEXT, ROW).unwrap();
+        Scene { place, algorithm, message }
+    }
+
+    /// Opened by a token that has met nothing of it in this process.
+    pub fn open(&self) -> Result<Pkcs11Keyring, Error> {
+        self.open_by(&quick(self.algorithm).token().unwrap())
+    }
+
+    pub fn open_by(&self, token: &Pkcs11Token) -> Result<Pkcs11Keyring, Error> {
+        Pkcs11Keyring::open(self.place.path("catalogue"), token)
+    }
+
+    pub fn forget_refused_pins(&self) {
+        quick(self.algorithm).token().unwrap().forget_refused_pins();
+    }
+
+    /// Everything is as it was: old and new messages open.
+    pub fn check(&self, what: &str) {
+        let keyring = self.open().unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        let envelope = Envelope::new(&keyring);
+        let opened = envelope.decrypt(&self.message, ROW);
+        assert_eq!(opened.unwrap_or_else(|error| panic!("{what}: {error:?}")), PLAINTEXT);
+        let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
+        assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT, "{what}");
+    }
+
+    /// Whether a message that was made under a lie opens without one.
+    pub fn opens(&self, message: &[u8]) -> bool {
+        let keyring = self.open().unwrap();
+        Envelope::new(&keyring).decrypt(message, ROW).is_ok_and(|opened| opened == PLAINTEXT)
+    }
+}
+
+/// Little patience, so that what fails for ever fails soon.
+pub fn quick(algorithm: WrapAlgorithm) -> Pkcs11Options {
+    options().algorithm(algorithm).patience(Duration::from_millis(150))
+}
+
+/// What an operation on a token answered, in a word or two.
+pub fn verdict<T>(outcome: &Result<T, Error>) -> String {
+    match outcome {
+        Ok(_) => "ok".into(),
+        Err(error) => of_error(error),
+    }
+}
+
+fn of_error(error: &Error) -> String {
+    match error {
+        Error::Token(error) => of_token(error),
+        Error::Unavailable { source } => {
+            let source: &(dyn std::error::Error + 'static) = &**source;
+            of_token(source.downcast_ref().unwrap_or_else(|| panic!("{source:?}")))
+        }
+        Error::NotDestroyed { source } => of_error(source),
+        Error::KeyFile(KeyFileError::Content {
+            fault: KeyFileFault::OuterKeyring(error), ..
+        }) => of_error(error),
+        Error::KeyFile(KeyFileError::Content { fault: KeyFileFault::Authentication, .. }) => {
+            "authentication".into()
+        }
+        Error::Refused { refusal, .. } => format!("refused: {refusal}"),
+        Error::Authentication => "authentication".into(),
+        other => format!("other: {other:?}"),
+    }
+}
+
+fn of_token(error: &Pkcs11Error) -> String {
+    match error {
+        Pkcs11Error::Call { failure } => failure.to_string(),
+        Pkcs11Error::Wrong { fault } => fault.to_string(),
+        Pkcs11Error::Login { fault } => fault.to_string(),
+        Pkcs11Error::WeakKey { fault, .. } => fault.to_string(),
+        Pkcs11Error::KeyNotFound { .. } => "key not found".into(),
+        Pkcs11Error::KeyNotUnique { .. } => "key not unique".into(),
+        Pkcs11Error::TokenNotFound { .. } => "token not found".into(),
+        Pkcs11Error::Algorithm { .. } => "no algorithm".into(),
+        Pkcs11Error::Deadline { .. } => "deadline".into(),
+        Pkcs11Error::Hanging { .. } => "hanging".into(),
+        other => format!("other: {other:?}"),
+    }
+}

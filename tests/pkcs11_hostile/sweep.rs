@@ -1,0 +1,139 @@
+//! Every lie that the module knows, on every operation, once and for ever: none ends in a wrong
+//! answer, a panic or a token that is of no use afterwards, and each ends as `verdicts.txt` says.
+
+use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, verdict};
+use envelock::{Envelope, Error, KeyVersion, Lifecycle, Pkcs11Keyring, WrapAlgorithm};
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+/// Every lie as it is told once and for ever, with its order.
+fn orders(hostile: &Hostile) -> Vec<(String, bool)> {
+    let mut orders = Vec::new();
+    for lie in hostile.lies() {
+        match lie.split(' ').next() {
+            // Orders of their own, judged elsewhere.
+            Some("storm" | "delay") => {}
+            Some(list) if list.starts_with("list-") => {}
+            // Once they have struck there is nothing left to lose.
+            Some("lose-sessions" | "logout") => orders.push((lie, false)),
+            _ => {
+                orders.push((format!("{lie} times 1"), false));
+                orders.push((format!("{lie} always"), true));
+            }
+        }
+    }
+    orders
+}
+
+/// Does something under a lie, and forgets the lie.
+fn under<T>(hostile: &Hostile, order: &str, work: impl FnOnce() -> T) -> T {
+    hostile.tell(order);
+    let result = work();
+    hostile.tell("reset");
+    result
+}
+
+/// A decryption under a lie: the right plaintext or an error.
+fn decrypt(keyring: &Pkcs11Keyring, scene: &Scene, order: &str) -> String {
+    let opened = Envelope::new(keyring).decrypt(&scene.message, ROW);
+    if let Ok(opened) = &opened {
+        assert_eq!(opened, PLAINTEXT, "{order}");
+    }
+    verdict(&opened)
+}
+
+/// What a lie comes to: for who opens the catalogue, tries a key out, encrypts, decrypts.
+fn verdicts(hostile: &Hostile, scene: &Scene, order: &str, always: bool) -> [String; 4] {
+    let open = || scene.open().unwrap_or_else(|error| panic!("around {order}: {error:?}"));
+    let cold = under(hostile, order, || {
+        // From setting the library up to the login, everything is asked under the lie.
+        hostile.finalize();
+        match scene.open() {
+            Ok(keyring) => decrypt(&keyring, scene, order),
+            Err(error) => verdict::<()>(&Err(error)),
+        }
+    });
+    scene.forget_refused_pins();
+
+    let keyring = open();
+    let envelope = Envelope::new(&keyring);
+    let untried = under(hostile, order, || envelope.encrypt(PLAINTEXT, ROW));
+    if let Ok(message) = &untried {
+        assert!(scene.opens(message), "{order}: what was encrypted does not open");
+    }
+
+    let before = envelope.encrypt(PLAINTEXT, ROW);
+    assert!(before.is_ok(), "after {order}: {before:?}");
+    let tried = under(hostile, order, || envelope.encrypt(PLAINTEXT, ROW));
+    // One that honoured IV and associated data when the key was tried out and when it was
+    // connected, and does no more, gets by until it is connected anew.
+    let turned = always && order.contains("-ignored");
+    if let (Ok(message), false) = (&tried, turned) {
+        assert!(scene.opens(message), "{order}: what was encrypted does not open");
+    }
+    let warm = under(hostile, order, || decrypt(&keyring, scene, order));
+    [cold, verdict(&untried), verdict(&tried), warm]
+}
+
+fn sweep(algorithm: WrapAlgorithm, file: &str) {
+    let hostile = Hostile::new();
+    let scene = Scene::new(algorithm);
+    let mut table = String::from(
+        "# lie | catalogue opened, message decrypted | key tried out, message encrypted | encrypted \
+         | decrypted\n",
+    );
+    for (order, always) in orders(&hostile) {
+        let verdicts = verdicts(&hostile, &scene, &order, always);
+        for verdict in &verdicts {
+            assert!(!verdict.starts_with("other"), "{order}: {verdict}");
+        }
+        writeln!(table, "{order} | {}", verdicts.join(" | ")).unwrap();
+    }
+    scene.check("at the end");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pkcs11_hostile").join(file);
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, &table).unwrap();
+    }
+    let expected = fs::read_to_string(&path).unwrap();
+    for (expected, found) in expected.lines().zip(table.lines()) {
+        assert_eq!(found, expected, "in {file}; UPDATE=1 writes it anew");
+    }
+    assert_eq!(table.lines().count(), expected.lines().count());
+}
+
+#[test]
+fn each_lie_about_gcm_comes_to_what_the_table_says() {
+    sweep(WrapAlgorithm::TOKEN_AES_256_GCM, "verdicts_gcm.txt");
+}
+
+#[test]
+fn each_lie_about_cbc_and_hmac_comes_to_what_the_table_says() {
+    sweep(WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, "verdicts_cbc_hmac.txt");
+}
+
+/// Lies while keys are made and destroyed: a version that is on record works.
+#[test]
+fn no_lie_makes_a_version_that_does_not_work() {
+    let hostile = Hostile::new();
+    let mut made = 0;
+    for (order, _) in orders(&hostile) {
+        let scene = Scene::new(WrapAlgorithm::TOKEN_AES_256_GCM);
+        let keyring = scene.open().unwrap();
+        let rotated = under(&hostile, &order, || keyring.rotate());
+        scene.check(&order);
+        let Ok(version) = rotated else { continue };
+        made += 1;
+        assert_eq!(scene.open().unwrap().primary_version(), Some(version), "{order}");
+
+        // The former version is destroyed under the lie; in the end it is.
+        let former = KeyVersion::FIRST;
+        keyring.disable(former).unwrap();
+        if under(&hostile, &order, || keyring.destroy_immediately(former)).is_err() {
+            keyring.rotate().unwrap_or_else(|error| panic!("{order}: {error:?}"));
+        }
+        let refused = Envelope::new(&keyring).decrypt(&scene.message, ROW);
+        assert!(matches!(refused, Err(Error::Refused { .. })), "{order}: {refused:?}");
+    }
+    assert!(made > 50, "{made}");
+}

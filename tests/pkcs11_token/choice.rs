@@ -1,0 +1,150 @@
+//! Which library and which token: each mistake has its exact error.
+
+use crate::place::{Place, library, name, options, pkcs11_error, slot, token, variable};
+use crate::raw_token::{Slot, text};
+use cryptoki_sys as ck;
+use envelock::{Aad, Envelope, Error, Pkcs11Error, Pkcs11Keyring, Pkcs11Options, Pkcs11Token};
+use std::path::PathBuf;
+use std::time::Duration;
+
+fn probe(options: &Pkcs11Options) -> Error {
+    options.token().and_then(|token| token.probe()).unwrap_err()
+}
+
+fn serial() -> String {
+    text(&library().token_info(slot()).serialNumber).to_owned()
+}
+
+#[test]
+fn a_label_that_no_token_has_is_told_with_how_many_there_are() {
+    let slots = library().slots().len();
+    let options = options().token_label("nobody").patience(Duration::from_millis(50));
+    let error = probe(&options);
+    let Error::Token(Pkcs11Error::TokenNotFound { wanted, slots: found }) = &error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((&**wanted, *found), ("label \"nobody\"", slots));
+    // Somebody may put it in.
+    assert!(error.is_retryable());
+}
+
+#[test]
+fn a_serial_number_has_to_be_the_tokens_as_well() {
+    let serial = serial();
+    let token = options().token_serial(&serial).token().unwrap();
+    assert_eq!(token.probe().unwrap().serial, serial);
+    let wrong = options().token_serial(format!("{serial}x")).patience(Duration::ZERO);
+    let error = probe(&wrong);
+    let Error::Token(Pkcs11Error::TokenNotFound { wanted, .. }) = &error else {
+        panic!("{error:?}")
+    };
+    let label = variable("ENVELOCK_P11_LABEL");
+    assert_eq!(*wanted, format!("label {label:?} and serial \"{serial}x\""));
+}
+
+/// A prefix is another label.
+#[test]
+fn a_label_is_compared_as_a_whole() {
+    let label = variable("ENVELOCK_P11_LABEL");
+    for wrong in [&label[..label.len() - 1], &format!("{label}x"), &label.to_uppercase()] {
+        let error = probe(&options().token_label(wrong).patience(Duration::ZERO));
+        assert!(matches!(error, Error::Token(Pkcs11Error::TokenNotFound { .. })), "{error:?}");
+    }
+}
+
+/// Whoever asks for any token means the only one: SoftHSM and opencryptoki show slots beside that
+/// nobody has set up, NSS a token of its own.
+#[test]
+fn no_label_at_all_has_to_mean_one_token() {
+    let module = variable("ENVELOCK_P11_MODULE");
+    let mut any = Pkcs11Options::new(module).patience(Duration::ZERO);
+    if let Ok(reserved) = std::env::var("ENVELOCK_P11_RESERVED") {
+        any = any.reserved(reserved);
+    }
+    let library = library();
+    let is_set_up = |slot: &Slot| library.token_info(*slot).flags & ck::CKF_TOKEN_INITIALIZED != 0;
+    let set_up = library.slots().into_iter().filter(is_set_up).count();
+    assert!(name() != "softhsm" || library.slots().len() == set_up + 1);
+    let connected = any.token().unwrap().probe();
+    if set_up == 1 {
+        assert_eq!(connected.unwrap().label, variable("ENVELOCK_P11_LABEL"));
+        return;
+    }
+    let error = connected.unwrap_err();
+    println!("{} tokens that are set up: {error:?}", set_up);
+    let Error::Token(Pkcs11Error::TokenNotUnique { wanted }) = &error else { panic!("{error:?}") };
+    assert_eq!(&**wanted, "any label");
+    assert!(!error.is_retryable());
+}
+
+fn load(path: &str) -> Result<Pkcs11Token, Error> {
+    Pkcs11Options::new(path).token()
+}
+
+#[test]
+fn a_library_that_cannot_be_is_named_and_nothing_is_loaded() {
+    let directory = Place::new();
+    let garbage = directory.path("garbage.so");
+    std::fs::write(&garbage, b"\x7fELF and nothing more").unwrap();
+    let other = std::fs::read_dir("/lib/x86_64-linux-gnu").or(std::fs::read_dir("/lib")).unwrap();
+    let is_libm = |path: &PathBuf| path.file_name().is_some_and(|name| name == "libm.so.6");
+    let libm = other.filter_map(|entry| Some(entry.ok()?.path())).find(is_libm);
+    let cases = [
+        ("libsofthsm2.so", Some("the path has to be absolute")),
+        ("./lib.so", Some("the path has to be absolute")),
+        ("", Some("the path has to be absolute")),
+        ("/nonexistent/libp11.so", None),
+        ("/", None),
+        (garbage.to_str().unwrap(), None),
+        (
+            libm.as_ref().map_or("/nonexistent", |path| path.to_str().unwrap()),
+            libm.as_ref().map(|_| "it has no function list of PKCS#11"),
+        ),
+    ];
+    for (path, expected) in cases {
+        let error = load(path).unwrap_err();
+        let Error::Token(Pkcs11Error::Library { path: found, what }) = &error else {
+            panic!("{error:?}")
+        };
+        let same = found.to_str() == Some(path) || found.starts_with("/");
+        assert!(same, "{found:?}");
+        assert!(expected.is_none_or(|expected| what == expected), "{path}: {what}");
+        assert!(!what.is_empty() && !error.is_retryable());
+    }
+}
+
+/// A link to the library is the library: one context in a process.
+#[test]
+fn a_link_to_the_library_is_the_same_library() {
+    let place = Place::new();
+    let link = place.path("link.so");
+    std::os::unix::fs::symlink(variable("ENVELOCK_P11_MODULE"), &link).unwrap();
+    let keyring = place.create("orders", &token());
+    let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
+    let pin = variable("ENVELOCK_P11_PIN");
+    let token = Pkcs11Options::new(&link)
+        .token_label(variable("ENVELOCK_P11_LABEL"))
+        .pin_from(move || Ok(envelock::Pin::new(&pin)))
+        .token()
+        .unwrap();
+    let second = Pkcs11Keyring::open(place.path("catalogue"), &token).unwrap();
+    assert_eq!(Envelope::new(&second).decrypt(&message, Aad::none()).unwrap(), b"row");
+}
+
+/// An algorithm that is none of a token's: said where a key is made, and nothing else is.
+#[test]
+fn an_algorithm_that_the_token_has_not_is_refused_by_name() {
+    let place = Place::new();
+    let mut cases = vec![envelock::WrapAlgorithm::XAES_256_GCM];
+    if name() == "opencryptoki" {
+        cases.push(envelock::WrapAlgorithm::TOKEN_AES_256_GCM);
+    }
+    for algorithm in cases {
+        let token = options().algorithm(algorithm).token().unwrap();
+        let created = Pkcs11Keyring::create(place.path("catalogue"), "orders", &token);
+        let error = created.unwrap_err();
+        let Pkcs11Error::Algorithm { what } = pkcs11_error(&error) else { panic!("{error:?}") };
+        assert!(!what.is_empty() && !error.is_retryable());
+        assert!(!place.path("catalogue").exists());
+    }
+}

@@ -1,0 +1,123 @@
+//! What is destroyed on record goes from the token, at once or with the next change; what others
+//! destroyed there is said to be missing.
+
+use crate::independent::{Bound, object_id};
+use crate::keys::{VALUE, aes, of_id, with};
+use crate::place::{Place, algorithms, options, pkcs11_error, session, token};
+use crate::raw_token::bytes;
+use cryptoki_sys as ck;
+use envelock::{
+    Aad, Envelope, Error, KeyVersion, Lifecycle, Pkcs11Error, Pkcs11Keyring, Refusal, VersionState,
+    WrapAlgorithm,
+};
+
+fn encrypt(keyring: &Pkcs11Keyring) -> Vec<u8> {
+    Envelope::new(keyring).encrypt(b"row", Aad::none()).unwrap()
+}
+
+/// The ids of both objects that a message's version may have.
+fn ids(message: &[u8]) -> [Vec<u8>; 2] {
+    let bound = Bound::of(message);
+    [1, 2].map(|role| object_id(bound.master_key_id, bound.version, "orders", role))
+}
+
+/// Disables the first version, and destroys it.
+fn destroy_first(keyring: &Pkcs11Keyring) {
+    keyring.disable(KeyVersion::FIRST).unwrap();
+    keyring.destroy_immediately(KeyVersion::FIRST).unwrap();
+}
+
+#[test]
+fn a_destroyed_version_is_gone_from_the_token_and_no_other_is() {
+    for algorithm in algorithms() {
+        let place = Place::new();
+        let keyring = place.create("orders", &options().algorithm(algorithm).token().unwrap());
+        let old = encrypt(&keyring);
+        keyring.rotate().unwrap();
+        let new = encrypt(&keyring);
+        let session = session();
+        let count = |message: &[u8]| -> usize {
+            ids(message).iter().map(|id| of_id(&session, id).len()).sum()
+        };
+        let each = if algorithm == WrapAlgorithm::TOKEN_AES_256_GCM { 1 } else { 2 };
+        assert_eq!([count(&old), count(&new)], [each, each]);
+        destroy_first(&keyring);
+        assert_eq!([count(&old), count(&new)], [0, each]);
+        let envelope = Envelope::new(&keyring);
+        let error = envelope.decrypt(&old, Aad::none()).unwrap_err();
+        let refusal = Refusal::Destroyed;
+        assert!(matches!(error, Error::Refused { refusal: found, .. } if found == refusal));
+        assert_eq!(envelope.decrypt(&new, Aad::none()).unwrap(), b"row");
+    }
+}
+
+/// A key that is gone behind our back, known by its number here already: for this keyring, and for
+/// one that never used it.
+#[test]
+fn a_key_that_others_destroyed_is_not_found() {
+    let place = Place::new();
+    let token = token();
+    let keyring = place.create("orders", &token);
+    let old = encrypt(&keyring);
+    keyring.rotate().unwrap();
+    let new = encrypt(&keyring);
+    let session = session();
+    for object in of_id(&session, &ids(&old)[0]) {
+        assert_eq!(session.destroy(object), ck::CKR_OK);
+    }
+    let anew = Pkcs11Keyring::open(place.path("catalogue"), &options().token().unwrap()).unwrap();
+    for keyring in [&keyring, &anew] {
+        let error = Envelope::new(keyring).decrypt(&old, Aad::none()).unwrap_err();
+        let found = pkcs11_error(&error);
+        let Pkcs11Error::KeyNotFound { key, version } = found else { panic!("{found:?}") };
+        assert_eq!((&**key, *version), ("orders", KeyVersion::FIRST));
+        assert!(matches!(error, Error::Unavailable { .. }) && error.is_retryable());
+        assert_eq!(Envelope::new(keyring).decrypt(&new, Aad::none()).unwrap(), b"row");
+    }
+    keyring.promote(KeyVersion::FIRST).unwrap();
+    let error = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap_err();
+    assert!(matches!(pkcs11_error(&error), Pkcs11Error::KeyNotFound { .. }), "{error:?}");
+}
+
+/// As after a crash between the record and the token.
+#[test]
+fn what_is_left_of_a_destroyed_version_goes_with_the_next_change() {
+    let place = Place::new();
+    let keyring = place.create("orders", &token());
+    let old = encrypt(&keyring);
+    keyring.rotate().unwrap();
+    destroy_first(&keyring);
+    assert_eq!(keyring.versions()[0].state, VersionState::Destroyed);
+    let session = session();
+    for id in ids(&old) {
+        let left = with(aes("left", &VALUE), bytes(ck::CKA_ID, &id));
+        session.create(&left).unwrap();
+        assert_eq!(of_id(&session, &id).len(), 1);
+    }
+    // Of another keyring's id: nobody's business.
+    let foreign = crate::keys::fresh("foreign");
+    session.create(&aes(&foreign, &VALUE)).unwrap();
+    let anew = Pkcs11Keyring::open(place.path("catalogue"), &token()).unwrap();
+    assert_eq!(of_id(&session, &ids(&old)[0]).len(), 1, "opening changes nothing");
+    anew.rotate().unwrap();
+    for id in ids(&old) {
+        assert!(of_id(&session, &id).is_empty());
+    }
+    assert_eq!(of_id(&session, foreign.as_bytes()).len(), 1);
+}
+
+/// NSS keeps one of them, other tokens keep all.
+#[test]
+fn a_version_with_several_objects_of_its_id_loses_them_all() {
+    let place = Place::new();
+    let keyring = place.create("orders", &token());
+    let old = encrypt(&keyring);
+    keyring.rotate().unwrap();
+    let (session, id) = (session(), ids(&old)[0].clone());
+    for _ in 0..3 {
+        session.create(&with(aes("double", &VALUE), bytes(ck::CKA_ID, &id))).unwrap();
+    }
+    assert!(!of_id(&session, &id).is_empty());
+    destroy_first(&keyring);
+    assert!(of_id(&session, &id).is_empty());
+}

@@ -1,0 +1,106 @@
+//! A known key on the token, and independent code beside it: each opens what the other wrapped.
+
+use crate::independent::{Bound, Material, check, master_key_id, wrapped};
+use crate::keys::{MAC_VALUE, VALUE, aes, fresh, keys, put, secret};
+use crate::place::{algorithms, session, token};
+use envelock::{Aad, Envelope, Pkcs11ExternalKeyring, Suite, WrapAlgorithm, inspect};
+
+const ROW: Aad<'static> = Aad::new(b"row 7");
+const PLAINTEXT: &[u8] = b"what is under the data key";
+
+#[test]
+fn what_the_token_wraps_independent_code_unwraps() {
+    let session = session();
+    for algorithm in algorithms() {
+        let (material, keys) = put(&session, algorithm);
+        let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+        for suite in Suite::ALL {
+            let envelope = Envelope::new(&keyring).with_suite(suite);
+            let mut seen = Vec::new();
+            for _ in 0..20 {
+                let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
+                let (bound, blob) = (Bound::of(&message), &message[wrapped(&message)]);
+                assert_eq!(bound.algorithm, algorithm.id());
+                let key = material.unwrap(&bound.aad(), blob).expect("it authenticates");
+                assert_eq!(check(&bound.core, &key), bound.core[14..22]);
+                seen.push(blob[..material.iv_len()].to_vec());
+            }
+            seen.sort();
+            seen.dedup();
+            assert_eq!(seen.len(), 20, "an IV came twice");
+        }
+    }
+}
+
+#[test]
+fn what_independent_code_wraps_the_token_unwraps() {
+    let session = session();
+    for algorithm in algorithms() {
+        let (material, keys) = put(&session, algorithm);
+        let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+        for suite in Suite::ALL {
+            let envelope = Envelope::new(&keyring).with_suite(suite);
+            let mut message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
+            let (aad, place) = (Bound::of(&message).aad(), wrapped(&message));
+            let key = material.unwrap(&aad, &message[place.clone()]).unwrap();
+            for byte in 1..20 {
+                let blob = material.wrap(&aad, [byte; 16], &key);
+                assert_ne!(blob, message[place.clone()]);
+                message[place.clone()].copy_from_slice(&blob);
+                assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT);
+            }
+        }
+    }
+}
+
+/// The test's own code says no where it should.
+#[test]
+fn another_key_opens_nothing() {
+    let session = session();
+    for algorithm in algorithms() {
+        let (material, keys) = put(&session, algorithm);
+        let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+        let message = Envelope::new(&keyring).encrypt(PLAINTEXT, ROW).unwrap();
+        let (aad, blob) = (Bound::of(&message).aad(), &message[wrapped(&message)]);
+        let wrong = Material { algorithm, encrypt: MAC_VALUE, mac: VALUE };
+        assert_eq!(wrong.unwrap(&aad, blob), None);
+        assert!(material.unwrap(&aad, blob).is_some());
+    }
+}
+
+#[test]
+fn blobs_have_the_length_and_the_order_of_the_design() {
+    let session = session();
+    for algorithm in algorithms() {
+        let (_, keys) = put(&session, algorithm);
+        let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+        for suite in Suite::ALL {
+            let message =
+                Envelope::new(&keyring).with_suite(suite).encrypt(PLAINTEXT, ROW).unwrap();
+            let expected = match (algorithm, suite) {
+                (WrapAlgorithm::TOKEN_AES_256_GCM, Suite::Cobblestone128) => 44,
+                (WrapAlgorithm::TOKEN_AES_256_GCM, _) => 60,
+                (_, Suite::Cobblestone128) => 64,
+                _ => 80,
+            };
+            assert_eq!(wrapped(&message).len(), expected);
+            assert_eq!(inspect(&message).unwrap().len(), 25 + 16 + "orders".len() + expected);
+        }
+    }
+}
+
+#[test]
+fn the_id_in_the_header_follows_from_the_name_on_the_token() {
+    let session = session();
+    for algorithm in algorithms() {
+        let (name, mac_name) = (fresh("named"), fresh("named-mac"));
+        session.create(&aes(&name, &VALUE)).unwrap();
+        session.create(&secret(&mac_name, &MAC_VALUE)).unwrap();
+        let keys = keys(algorithm, &name, &mac_name);
+        let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+        let message = Envelope::new(&keyring).encrypt(PLAINTEXT, ROW).unwrap();
+        let bound = Bound::of(&message);
+        assert_eq!(bound.master_key_id, master_key_id(name.as_bytes()));
+        assert_eq!((bound.version, &*bound.name), (3, &b"orders"[..]));
+    }
+}

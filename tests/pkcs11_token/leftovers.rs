@@ -1,0 +1,61 @@
+//! Keys of changes that were not made are not left on the token.
+
+use crate::mount::Mount;
+use crate::place::{Place, algorithms, options, session};
+use crate::raw_token::RawSession;
+use envelock::{
+    Aad, Envelope, Error, FileAction, FileKeyringOptions, KeyFileError, Lifecycle, Pkcs11Keyring,
+};
+use std::fs;
+
+fn count(session: &RawSession) -> usize {
+    session.keys().len()
+}
+
+#[test]
+fn a_create_that_fails_leaves_no_key_of_either_kind() {
+    let session = session();
+    for algorithm in algorithms() {
+        let token = options().algorithm(algorithm).token().unwrap();
+        let place = Place::new();
+        let before = count(&session);
+        for (path, key) in [("missing/catalogue", "orders"), ("catalogue", "no name at all!")] {
+            let created = Pkcs11Keyring::create(place.path(path), key, &token);
+            created.expect_err("it cannot be made");
+            assert_eq!(count(&session), before, "{path} {key}");
+        }
+        let keyring = place.create("orders", &token);
+        let before = count(&session);
+        let again = Pkcs11Keyring::create(place.path("catalogue"), "orders", &token);
+        again.expect_err("it is there already");
+        assert_eq!(count(&session), before);
+        Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
+    }
+}
+
+/// A change whose key is on the token by the time that the disk turns out to be full.
+#[test]
+fn a_rotation_that_cannot_be_written_leaves_no_key() {
+    let session = session();
+    for algorithm in algorithms() {
+        let token = options().algorithm(algorithm).token().unwrap();
+        let place = Place::new();
+        let Some(mount) = Mount::tmpfs(place.as_ref(), "size=64k") else { return };
+        let path = mount.join("catalogue");
+        let options = FileKeyringOptions::new().without_usage();
+        let keyring = options.create_on_token(&path, "orders", &token).unwrap();
+        let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
+        let before = count(&session);
+        // Until nothing goes.
+        let filling = mount.join("filling");
+        fs::write(&filling, vec![0; 1 << 17]).expect_err("it is full");
+        let error = keyring.rotate().unwrap_err();
+        let Error::KeyFile(KeyFileError::Io { action, .. }) = &error else { panic!("{error:?}") };
+        assert!(matches!(action, FileAction::Write | FileAction::Create), "{error:?}");
+        assert_eq!(count(&session), before);
+        assert_eq!(Envelope::new(&keyring).decrypt(&message, Aad::none()).unwrap(), b"row");
+        fs::remove_file(filling).unwrap();
+        keyring.rotate().unwrap();
+        assert!(count(&session) > before);
+    }
+}

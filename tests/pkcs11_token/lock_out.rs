@@ -1,0 +1,95 @@
+//! A PIN that is locked by others' wrong ones, on tokens of their own that may be ruined.
+
+use crate::logins::fault;
+use crate::place::{Place, library, name, options, slot, variable};
+use crate::process::{Process, tell};
+use cryptoki_sys as ck;
+use envelock::{Pin, PinFault, Pkcs11Options};
+use std::path::PathBuf;
+use std::process::Command;
+
+/// A fresh token beside that of the environment, ended on drop.
+pub struct Second {
+    place: Place,
+    pub variables: Vec<(String, String)>,
+}
+
+fn script() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("tests/tokens/{}.sh", name()))
+}
+
+impl Second {
+    pub fn new(arguments: &[&str]) -> Self {
+        let place = Place::new();
+        let set_up =
+            Command::new("bash").arg(script()).arg(place.as_ref()).args(arguments).output();
+        let set_up = set_up.unwrap();
+        assert!(set_up.status.success(), "{}", String::from_utf8_lossy(&set_up.stderr));
+        let output = String::from_utf8(set_up.stdout).unwrap();
+        let variables = output.lines().map(|line| {
+            let (name, value) = line.strip_prefix("export ").unwrap().split_once('=').unwrap();
+            let value = value.strip_prefix('\'').and_then(|value| value.strip_suffix('\''));
+            (name.to_owned(), value.unwrap().replace("'\\''", "'"))
+        });
+        let variables = variables.collect();
+        Second { place, variables }
+    }
+}
+
+impl Drop for Second {
+    fn drop(&mut self) {
+        let mut stop = Command::new("bash");
+        stop.arg(script()).arg("--stop").arg(self.place.as_ref());
+        assert!(stop.status().is_ok_and(|status| status.success()) || std::thread::panicking());
+    }
+}
+
+fn attempt(options: Pkcs11Options, pin: &str) -> PinFault {
+    let pin = pin.to_owned();
+    let token = options.pin_from(move || Ok(Pin::new(&pin))).token().unwrap();
+    fault(token.probe().map(drop))
+}
+
+/// Says what each wrong PIN brings, and then the right one.
+pub fn child(allow: &str) {
+    let options = || if allow == "allow" { options().allow_final_try() } else { options() };
+    for number in 0..12 {
+        tell(&format!("{:?}", attempt(options(), &format!("0000000{number:x}"))));
+    }
+    tell(&format!("{:?}", attempt(options(), &variable("ENVELOCK_P11_PIN"))));
+    let locked = library().token_info(slot()).flags & ck::CKF_USER_PIN_LOCKED != 0;
+    tell(if locked { "locked" } else { "open" });
+}
+
+fn faults(allow: &str, expected: &[(&str, usize)], end: &str) {
+    let second = Second::new(&[]);
+    let mut child = Process::start_with("lock out", &[allow], &second.variables);
+    let mut said: Vec<_> = (0..14).map(|_| child.must_hear()).collect();
+    assert_eq!(said.pop().unwrap(), end);
+    let mut grouped: Vec<(&str, usize)> = Vec::new();
+    for fault in &said {
+        match grouped.last_mut() {
+            Some((last, count)) if last == fault => *count += 1,
+            _ => grouped.push((fault, 1)),
+        }
+    }
+    assert_eq!(grouped, expected);
+    child.end();
+}
+
+/// Twelve wrong PINs, all different, and the right one.
+#[test]
+fn a_token_that_locks_says_so_and_is_spared_its_last_try() {
+    match &*name() {
+        "opencryptoki" => {
+            faults("spare", &[("Rejected", 2), ("FinalTry", 11)], "open");
+            faults("allow", &[("Rejected", 3), ("Locked", 10)], "locked");
+        }
+        "kryoptic" => {
+            faults("spare", &[("Rejected", 9), ("FinalTry", 4)], "open");
+            faults("allow", &[("Rejected", 9), ("Locked", 4)], "locked");
+        }
+        // They lock nothing.
+        _ => {}
+    }
+}

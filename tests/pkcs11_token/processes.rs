@@ -1,0 +1,68 @@
+//! Two processes on one token and one catalogue.
+
+use crate::independent::Bound;
+use crate::place::{Place, token};
+use crate::process::{Process, listen, tell};
+use envelock::{Aad, Envelope, KeyVersion, Lifecycle, Pkcs11Keyring};
+
+const ROW: Aad<'static> = Aad::new(b"row 7");
+
+/// A child: does what it is told, and says what came of it.
+pub fn child(catalogue: &str) {
+    let keyring = Pkcs11Keyring::open(catalogue, &token()).unwrap();
+    tell("ready");
+    while let Some(line) = listen() {
+        let envelope = Envelope::new(&keyring);
+        match line.split_once(' ') {
+            None if line == "rotate" => tell(&keyring.rotate().unwrap().number().to_string()),
+            None if line == "destroy" => {
+                keyring.disable(KeyVersion::FIRST).unwrap();
+                keyring.destroy_immediately(KeyVersion::FIRST).unwrap();
+                tell("destroyed");
+            }
+            None => tell(&hex::encode(envelope.encrypt(line.as_bytes(), ROW).unwrap())),
+            Some((_, message)) => {
+                let message = hex::decode(message).unwrap();
+                let plain = envelope.decrypt(&message, ROW);
+                tell(&plain.map_or("refused".into(), |plain| String::from_utf8(plain).unwrap()));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_rotation_in_one_process_reaches_the_other() {
+    let place = Place::new();
+    let keyring = place.create("orders", &token());
+    let envelope = Envelope::new(&keyring);
+    let first = envelope.encrypt(b"first", ROW).unwrap();
+    let path = place.path("catalogue");
+    let mut child = Process::start("processes", &[path.to_str().unwrap()]);
+    child.expect("ready");
+    child.say(&format!("decrypt {}", hex::encode(&first)));
+    child.expect("first");
+    for version in 2..=4_u32 {
+        child.say("rotate");
+        child.expect(&version.to_string());
+        child.say("theirs");
+        let message = hex::decode(child.must_hear()).unwrap();
+        assert_eq!(Bound::of(&message).version, version);
+        // Its key came to be after this process had connected.
+        assert_eq!(envelope.decrypt(&message, ROW).unwrap(), b"theirs");
+        assert_eq!(keyring.primary_version(), KeyVersion::new(version));
+        let ours = envelope.encrypt(b"ours", ROW).unwrap();
+        assert_eq!(Bound::of(&ours).version, version);
+        child.say(&format!("decrypt {}", hex::encode(&ours)));
+        child.expect("ours");
+    }
+    keyring.rotate().unwrap();
+    let newest = envelope.encrypt(b"newest", ROW).unwrap();
+    child.say(&format!("decrypt {}", hex::encode(&newest)));
+    child.expect("newest");
+    child.say("destroy");
+    child.expect("destroyed");
+    keyring.catalogue().reload().unwrap();
+    envelope.decrypt(&first, ROW).unwrap_err();
+    assert_eq!(envelope.decrypt(&newest, ROW).unwrap(), b"newest");
+    assert!(child.end().is_empty());
+}

@@ -1,0 +1,179 @@
+//! Keys of others that give themselves away are refused, unless their owner says that it is well
+//! (THREATS row 62); so are names that mean more than one.
+
+use crate::keys::{MAC_VALUE, VALUE, aes, fresh, keys, secret, with};
+use crate::place::{algorithms, name, options, pkcs11_error, session};
+use crate::raw_token::{Attribute, RawSession, bytes, flag, number};
+use cryptoki_sys as ck;
+use envelock::{
+    Aad, Envelope, Error, KeyVersion, Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11ExternalKeys,
+    Pkcs11KeyRef, TokenKeyFault, WrapAlgorithm,
+};
+
+/// Puts the two keys there, and asks for a wrap under them with and without allowance.
+struct Try {
+    strict: Result<Vec<u8>, Error>,
+    allowed: Result<Vec<u8>, Error>,
+}
+
+fn attempt(
+    session: &RawSession,
+    algorithm: WrapAlgorithm,
+    key: impl Fn(Vec<Attribute>) -> Vec<Attribute>,
+    mac: impl Fn(Vec<Attribute>) -> Vec<Attribute>,
+) -> Option<Try> {
+    let (label, mac_label) = (fresh("weak"), fresh("weak-mac"));
+    // A token may refuse to make such a key: then there is none to judge.
+    session.create(&key(aes(&label, &VALUE))).ok()?;
+    session.create(&mac(secret(&mac_label, &MAC_VALUE))).ok()?;
+    let keys = keys(algorithm, &label, &mac_label);
+    let wrap = |options: envelock::Pkcs11Options| {
+        let keyring = Pkcs11ExternalKeyring::new(&options.token().unwrap(), &keys).unwrap();
+        let envelope = Envelope::new(keyring);
+        let message = envelope.encrypt(b"row", Aad::none())?;
+        assert_eq!(envelope.decrypt(&message, Aad::none()).unwrap(), b"row");
+        Ok(message)
+    };
+    Some(Try { strict: wrap(options()), allowed: wrap(options().allow_weak_keys()) })
+}
+
+fn assert_fault(result: &Result<Vec<u8>, Error>, expected: TokenKeyFault, what: &str) {
+    let error = result.as_ref().expect_err(what);
+    let Pkcs11Error::WeakKey { key, version, fault } = pkcs11_error(error) else {
+        panic!("{what}: {error:?}")
+    };
+    assert_eq!((&**key, version.number(), *fault), ("orders", 3, expected), "{what}");
+    assert!(!error.is_retryable());
+}
+
+/// NSS makes every secret of a token sensitive, whatever it is told.
+fn is_ignored(attribute: &Attribute) -> bool {
+    name() == "nss" && attribute.0 == ck::CKA_SENSITIVE
+}
+
+fn same(template: Vec<Attribute>) -> Vec<Attribute> {
+    template
+}
+
+#[test]
+fn a_key_that_can_leave_the_token_is_refused_and_works_where_it_is_allowed() {
+    let session = session();
+    let cases = [
+        ("extractable", flag(ck::CKA_EXTRACTABLE, true), TokenKeyFault::Extractable),
+        ("readable", flag(ck::CKA_SENSITIVE, false), TokenKeyFault::NotSensitive),
+        ("wraps", flag(ck::CKA_WRAP, true), TokenKeyFault::WrapsAndDecrypts),
+        ("unwraps", flag(ck::CKA_UNWRAP, true), TokenKeyFault::WrapsAndDecrypts),
+    ];
+    for algorithm in algorithms() {
+        for (what, attribute, fault) in &cases {
+            let key = |template| with(template, attribute.clone());
+            let tried = attempt(&session, algorithm, key, same).expect(what);
+            if is_ignored(attribute) {
+                tried.strict.unwrap();
+                continue;
+            }
+            assert_fault(&tried.strict, *fault, what);
+            tried.allowed.unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        }
+    }
+}
+
+#[test]
+fn the_key_of_the_mac_is_judged_as_well() {
+    let session = session();
+    for (attribute, fault) in [
+        (flag(ck::CKA_EXTRACTABLE, true), TokenKeyFault::Extractable),
+        (flag(ck::CKA_SENSITIVE, false), TokenKeyFault::NotSensitive),
+    ] {
+        let mac = |template| with(template, attribute.clone());
+        let algorithm = WrapAlgorithm::TOKEN_AES_256_CBC_HMAC;
+        let tried = attempt(&session, algorithm, same, mac).unwrap();
+        if is_ignored(&attribute) {
+            tried.strict.unwrap();
+            continue;
+        }
+        assert_fault(&tried.strict, fault, "mac");
+        tried.allowed.unwrap();
+    }
+}
+
+/// Where the token tells the length of a key; opencryptoki does not, of keys from outside.
+#[test]
+fn a_key_of_128_bits_is_none_where_the_token_tells() {
+    let session = session();
+    let tells = name() != "opencryptoki";
+    for algorithm in algorithms() {
+        let key = |template| with(template, bytes(ck::CKA_VALUE, &VALUE[..16]));
+        let tried = attempt(&session, algorithm, key, same).unwrap();
+        if tells {
+            assert_fault(&tried.strict, TokenKeyFault::Type, "AES-128");
+        } else {
+            tried.strict.unwrap();
+        }
+        tried.allowed.unwrap();
+    }
+    let mac = |template| with(template, bytes(ck::CKA_VALUE, &MAC_VALUE[..16]));
+    let tried = attempt(&session, WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, same, mac).unwrap();
+    if tells {
+        assert_fault(&tried.strict, TokenKeyFault::Type, "a short secret");
+    } else {
+        tried.strict.unwrap();
+    }
+}
+
+#[test]
+fn a_key_of_another_type_is_refused() {
+    let session = session();
+    for algorithm in algorithms() {
+        let key = |template: Vec<Attribute>| {
+            let template = with(template, number(ck::CKA_KEY_TYPE, ck::CKK_GENERIC_SECRET));
+            let template = with(template, flag(ck::CKA_ENCRYPT, false));
+            with(template, flag(ck::CKA_DECRYPT, false))
+        };
+        let tried = attempt(&session, algorithm, key, same).unwrap();
+        assert_fault(&tried.strict, TokenKeyFault::Type, "no AES key");
+        // It cannot work: what says so is the token.
+        let error = tried.allowed.unwrap_err();
+        assert!(matches!(pkcs11_error(&error), Pkcs11Error::Call { .. }), "{error:?}");
+    }
+    let mac = |template: Vec<Attribute>| {
+        let template = with(template, number(ck::CKA_KEY_TYPE, ck::CKK_AES));
+        with(template, flag(ck::CKA_ENCRYPT, true))
+    };
+    if let Some(tried) = attempt(&session, WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, same, mac) {
+        assert_fault(&tried.strict, TokenKeyFault::Type, "an AES key as a secret");
+    }
+}
+
+/// By label everywhere; by id where a token has two objects of one, which NSS has not.
+#[test]
+fn a_name_that_two_keys_have_is_refused() {
+    let session = session();
+    let name = fresh("double");
+    let twice = |id: &str| with(aes(&name, &VALUE), bytes(ck::CKA_ID, id));
+    for id in [format!("{name}-1"), format!("{name}-2")] {
+        session.create(&twice(&id)).unwrap();
+    }
+    let refused = |key: Pkcs11KeyRef, mac: Pkcs11KeyRef| {
+        let version = KeyVersion::FIRST;
+        let keys = Pkcs11ExternalKeys::new("orders").cbc_hmac(version, key, mac).primary(version);
+        let keyring = Pkcs11ExternalKeyring::new(&options().token().unwrap(), &keys).unwrap();
+        let error = Envelope::new(keyring).encrypt(b"row", Aad::none()).unwrap_err();
+        let found = pkcs11_error(&error).clone();
+        assert!(!error.is_retryable(), "{found:?}");
+        found
+    };
+    let mac = fresh("single-mac");
+    session.create(&secret(&mac, &MAC_VALUE)).unwrap();
+    let found = refused(Pkcs11KeyRef::label(&name), Pkcs11KeyRef::label(&mac));
+    let Pkcs11Error::KeyNotUnique { key, version } = &found else { panic!("{found:?}") };
+    assert_eq!((&**key, *version), ("orders", KeyVersion::FIRST));
+    if crate::place::name() != "nss" {
+        let id = fresh("one-id");
+        for label in ["one", "other"] {
+            session.create(&with(aes(label, &VALUE), bytes(ck::CKA_ID, &id))).unwrap();
+        }
+        let found = refused(Pkcs11KeyRef::id(id), Pkcs11KeyRef::label(&mac));
+        assert!(matches!(found, Pkcs11Error::KeyNotUnique { .. }), "{found:?}");
+    }
+}
