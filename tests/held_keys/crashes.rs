@@ -78,12 +78,14 @@ fn a_new_file_that_was_not_written_leaves_no_key() {
     decrypt(&keyring, &encrypt(&keyring).unwrap()).unwrap();
 }
 
+type ChangeOf<'a> = Box<dyn Fn(&FileKeyring) + 'a>;
+
 /// The machine crashes at each system call of a rotation, and of a destruction.
 #[test]
 fn after_a_crash_no_version_on_record_lacks_its_key() {
     let terms = Terms::at(Timestamp::now());
     let destroy = [operate(1, Operation::Disable), operate(1, Operation::DestroyImmediately)];
-    let changes: [Box<dyn Fn(&FileKeyring)>; 2] = [
+    let changes: [ChangeOf<'_>; 2] = [
         Box::new(|keyring| assert_eq!(keyring.rotate().unwrap(), version(3))),
         Box::new(|keyring| {
             drop(keyring.change(&destroy, &terms, &mut crate::OsRandom).unwrap());
