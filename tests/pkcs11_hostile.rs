@@ -14,6 +14,8 @@ mod news;
 #[path = "pkcs11_token/place.rs"]
 #[allow(dead_code)] // What other tokens need.
 mod place;
+#[path = "common/raw_token.rs"]
+mod raw_token;
 #[path = "pkcs11_hostile/storms.rs"]
 mod storms;
 #[path = "pkcs11_hostile/sweep.rs"]

@@ -142,7 +142,7 @@ pub(crate) trait KeySource: Send + Sync {
 }
 
 /// How many data keys one process wraps under a version that has a limit, where nobody counts those
-/// of other processes (DESIGN 4.3).
+/// of other processes (DESIGN 4.3): 16 of them then stay within an AES-GCM key's 2^32.
 #[cfg(all(feature = "file", unix))]
 pub(crate) const PROCESS_WRAP_LIMIT: u64 = 1 << 28;
 

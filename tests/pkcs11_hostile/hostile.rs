@@ -176,7 +176,7 @@ fn of_error(error: &Error) -> String {
             let source: &(dyn std::error::Error + 'static) = &**source;
             of_token(source.downcast_ref().unwrap_or_else(|| panic!("{source:?}")))
         }
-        Error::NotDestroyed { source } => of_error(source),
+        Error::NotDestroyed { source, .. } => of_error(source),
         Error::KeyFile(KeyFileError::Content {
             fault: KeyFileFault::OuterKeyring(error), ..
         }) => of_error(error),

@@ -66,7 +66,7 @@ pub fn pkcs11_error(error: &Error) -> &Pkcs11Error {
         Error::KeyFile(KeyFileError::Content {
             fault: KeyFileFault::OuterKeyring(source), ..
         }) => pkcs11_error(source),
-        Error::NotDestroyed { source } => pkcs11_error(source),
+        Error::NotDestroyed { source, .. } => pkcs11_error(source),
         error => panic!("not of a token: {error:?}"),
     }
 }

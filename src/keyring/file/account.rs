@@ -3,7 +3,7 @@
 use super::error::KeyFileError;
 use super::shared::Shared;
 use super::usage::Missing;
-use crate::keyring::held::HeldKey;
+use crate::keyring::held::{HeldKey, PROCESS_WRAP_LIMIT};
 use crate::keyring::{KeyringError, WrapContext};
 use crate::keyset::{Keyset, Usage};
 use crate::sync::lock;
@@ -12,10 +12,6 @@ use std::time::Instant;
 
 /// How long the last handle waits for another writer when it gives back what it did not use.
 const LAST_WAIT: Duration = Duration::from_millis(200);
-
-/// How many data keys a version whose wraps are limited wraps through one keyring where nobody
-/// counts for all of them: 16 processes then stay within an AES-GCM key's 2^32.
-const MOST_UNCOUNTED: u64 = 1 << 28;
 
 impl Shared {
     /// Makes sure that the wrap that was counted with `key` is counted in the file. On an error it
@@ -47,7 +43,7 @@ impl Shared {
         let Some(limit) = key.wrap_limit() else { return Ok(()) };
         let room = limit.saturating_sub(self.on_record(key).wraps);
         match key.usage().wraps {
-            used if used > MOST_UNCOUNTED => Err(self.limit_reached(key, MOST_UNCOUNTED)),
+            used if used > PROCESS_WRAP_LIMIT => Err(self.limit_reached(key, PROCESS_WRAP_LIMIT)),
             used if used > room => Err(self.limit_reached(key, limit)),
             _ => Ok(()),
         }
