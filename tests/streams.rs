@@ -5,7 +5,7 @@
 
 mod readers;
 
-use envelock::{Aad, Envelope, MemoryKeyring, Suite};
+use envelock::{Aad, MemoryKeyring, Suite};
 use readers::expect::Whole;
 use readers::subject::Subject;
 use readers::table::BROAD;
