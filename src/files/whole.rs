@@ -14,8 +14,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// How much goes from the one file to the other at once.
-const BUFFER_LEN: usize = 128 * 1024;
+/// How much goes from the one file to the other at once: whole pages, which a write in two parts
+/// would cut.
+const BUFFER_LEN: usize = 256 * 1024;
 
 /// Encrypts the file at `from`, whatever kind it is of, by links too.
 pub(crate) fn encrypt_file<K: Keyring>(
@@ -88,8 +89,7 @@ fn write<R: Read>(
     let mut buffer = Zeroizing::new(alloc::vec![0; BUFFER_LEN]);
     let mut len: u64 = 0;
     loop {
-        // The end is answered only once it is verified.
-        let read = reader.read(&mut buffer).map_err(|error| read_from(error.into()))?;
+        let read = fill(&mut reader, &mut buffer).map_err(|error| read_from(error.into()))?;
         if read == 0 {
             break;
         }
@@ -99,4 +99,17 @@ fn write<R: Read>(
     file.sync()?;
     file.appear()?;
     Ok(len)
+}
+
+/// Reads until `out` is full, or the end; answers how much there was. The end is answered by the
+/// reader only once it is verified.
+fn fill(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0_usize;
+    while let Some(rest) = out.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match reader.read(rest)? {
+            0 => break,
+            read => filled = filled.saturating_add(read),
+        }
+    }
+    Ok(filled)
 }

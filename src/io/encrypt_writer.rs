@@ -1,15 +1,14 @@
 //! Plaintext to a writer, as a message.
 
 use super::error::{Latch, is_transient, uninterrupted};
-use super::{CHUNKS, alone, batch};
-use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
+use super::outgoing::Outgoing;
+use super::{alone, batch};
+use crate::body::layout::CHUNK_LEN;
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
 use crate::stream::StreamEncryptor;
 use crate::workers::Workers;
 use alloc::sync::Arc;
-use alloc::vec;
-use alloc::vec::Vec;
 use core::fmt;
 use std::io::{self, Write};
 
@@ -20,7 +19,8 @@ use std::io::{self, Write};
 /// leaves a message that every reader refuses as truncated: that is on purpose, so `drop` does not
 /// finish it.
 ///
-/// `flush` hands on what is whole, and never ends a chunk: up to 16,383 bytes stay behind.
+/// Four chunks wait to be written in one piece, and sixteen once a mebibyte has gone through.
+/// `flush` hands on all that is whole, and never ends a chunk: up to 16,383 bytes stay behind.
 ///
 /// # Errors
 ///
@@ -64,41 +64,6 @@ pub struct EncryptWriter<W> {
     latch: Latch,
 }
 
-/// Encrypted bytes of which those from `start` to `end` are still to be written.
-#[derive(Default)]
-struct Outgoing {
-    bytes: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-impl Outgoing {
-    fn is_empty(&self) -> bool {
-        self.start >= self.end
-    }
-
-    /// Makes room for `len` bytes and hands it out; what is in it counts up to [`Self::end`].
-    fn room(&mut self, len: usize) -> &mut [u8] {
-        if self.bytes.len() < len {
-            self.bytes = vec![0; len];
-        }
-        (self.start, self.end) = (0, 0);
-        &mut self.bytes
-    }
-
-    /// Writes all of it. What was written is not written again, whatever happens.
-    fn write_to(&mut self, sink: &mut impl Write) -> io::Result<()> {
-        while !self.is_empty() {
-            let rest = self.bytes.get(self.start..self.end).unwrap_or_default();
-            match uninterrupted(|| sink.write(rest))? {
-                0 => return Err(io::ErrorKind::WriteZero.into()),
-                len => self.start = self.start.saturating_add(len),
-            }
-        }
-        Ok(())
-    }
-}
-
 impl<W: Write> EncryptWriter<W> {
     /// Writes what `stream` makes, which nothing was taken from yet, on this thread.
     pub fn from_stream(sink: W, stream: StreamEncryptor) -> Self {
@@ -112,7 +77,7 @@ impl<W: Write> EncryptWriter<W> {
     ) -> Self {
         let gathered = PlainBuffer::default();
         let start = stream.take_start();
-        let outgoing = Outgoing { start: 0, end: start.len(), bytes: start };
+        let outgoing = Outgoing::from(start);
         let following = Outgoing::default();
         let batch = batch(workers.as_deref()).saturating_mul(CHUNK_LEN);
         EncryptWriter {
@@ -155,13 +120,14 @@ impl<W: Write> EncryptWriter<W> {
             writer.ended = true;
             writer.encrypt_gathered()?;
             loop {
-                writer.drain()?;
-                let room = writer.outgoing.room(ENCRYPTED_CHUNK_LEN);
+                writer.drain_full()?;
+                let room = writer.outgoing.room(1);
                 let len = writer.stream.finish(room)?;
+                writer.outgoing.add(len);
                 if len == 0 {
+                    writer.drain()?;
                     return uninterrupted(|| writer.sink.flush());
                 }
-                writer.outgoing.end = len;
             }
         })?)
     }
@@ -178,6 +144,14 @@ impl<W: Write> EncryptWriter<W> {
         self.following.write_to(&mut self.sink)
     }
 
+    /// Makes room for a chunk: writes what is enough to be written in one piece.
+    fn drain_full(&mut self) -> io::Result<()> {
+        if !self.following.is_empty() {
+            return self.drain();
+        }
+        self.outgoing.write_full_to(&mut self.sink)
+    }
+
     /// Writes the whole chunks that the stream holds.
     fn drain_stream(&mut self) -> io::Result<()> {
         loop {
@@ -185,9 +159,9 @@ impl<W: Write> EncryptWriter<W> {
             if self.ended {
                 return Ok(());
             }
-            let room = self.outgoing.room(ENCRYPTED_CHUNK_LEN);
+            let room = self.outgoing.room(1);
             let progress = self.stream.update(&[], room)?;
-            self.outgoing.end = progress.produced;
+            self.outgoing.add(progress.produced);
             if progress.produced == 0 {
                 return Ok(());
             }
@@ -218,11 +192,10 @@ impl<W: Write> EncryptWriter<W> {
     /// Encrypts from `plaintext`, at least a byte, on this thread.
     fn encrypt(&mut self, plaintext: &[u8]) -> io::Result<usize> {
         loop {
-            self.drain()?;
-            let chunks = plaintext.len().div_ceil(CHUNK_LEN).min(CHUNKS);
-            let room = self.outgoing.room(chunks.saturating_mul(ENCRYPTED_CHUNK_LEN));
+            self.drain_full()?;
+            let room = self.outgoing.room(plaintext.len().div_ceil(CHUNK_LEN));
             let progress = self.stream.update(plaintext, room)?;
-            self.outgoing.end = progress.produced;
+            self.outgoing.add(progress.produced);
             if progress.consumed > 0 {
                 return Ok(progress.consumed);
             }
@@ -251,7 +224,7 @@ impl<W: Write> EncryptWriter<W> {
         // A chunk that a flush left half full, and the one that is half full then.
         let chunks = plaintext.len().div_ceil(CHUNK_LEN).saturating_add(1);
         let EncryptWriter { sink, stream, outgoing, following, .. } = self;
-        let room = following.room(chunks.saturating_mul(ENCRYPTED_CHUNK_LEN));
+        let room = following.room_for_all(chunks);
         let (mut written, mut encrypted) = (Ok(()), None);
         let mut write = || written = outgoing.write_to(sink);
         let mut encrypt = || {
@@ -268,7 +241,7 @@ impl<W: Write> EncryptWriter<W> {
             Some(encrypted) => encrypted?,
             None => stream.update(plaintext, room)?,
         };
-        following.end = progress.produced;
+        following.add(progress.produced);
         if progress.consumed != plaintext.len() {
             return Err(io::ErrorKind::WriteZero.into());
         }

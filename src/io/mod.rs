@@ -5,6 +5,7 @@ mod encrypt_reader;
 mod encrypt_writer;
 mod envelope;
 mod error;
+mod outgoing;
 #[cfg(feature = "tokio")]
 mod poll;
 mod pump;
@@ -26,6 +27,12 @@ use crate::workers::Workers;
 
 /// Chunks that a buffer holds: enough that system calls and cache lines do not show.
 const CHUNKS: usize = 4;
+
+/// Chunks that a buffer holds once [`LONG_LEN`] bytes have gone through, when its first touch no
+/// longer shows: then what goes to a file and comes from it does so in large pieces.
+const LONG_CHUNKS: usize = 16;
+
+const LONG_LEN: u64 = 1 << 20;
 
 /// Chunks of a buffer for each thread that shares the work.
 const CHUNKS_PER_THREAD: usize = 32;

@@ -1,7 +1,7 @@
 //! From a reader through the chunks: what both readers are made of.
 
 use super::error::{Latch, uninterrupted};
-use super::{alone, batch};
+use super::{LONG_CHUNKS, LONG_LEN, alone, batch};
 use crate::plain_buffer::PlainBuffer;
 use crate::stream::{ChunkStream, Direction};
 use crate::workers::Workers;
@@ -10,6 +10,10 @@ use std::io::{self, Read};
 
 /// The first buffer, so that a short message does not cost a long one.
 const FIRST_LEN: usize = 4096;
+
+/// Chunks that are read at a time, before the message has shown that it is long: what a source in
+/// memory gives is then still in the innermost cache when it is turned.
+const READ_CHUNKS: usize = 2;
 
 /// The shortest buffer for what is given out.
 const MIN_OUTPUT_LEN: usize = 512;
@@ -84,7 +88,8 @@ pub(super) struct Pump<R, D> {
     output: Buffer,
     /// How much is read at a time: more once the source has shown that it has more.
     target: usize,
-    /// How many bytes are to go through before it is worth sharing the next.
+    /// How many bytes one thread has turned, and from how many on others share the work.
+    turned: u64,
     alone: u64,
     /// The source has nothing more.
     at_end: bool,
@@ -107,6 +112,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
             ahead,
             output,
             target,
+            turned: 0,
             alone,
             at_end: false,
             pending: None,
@@ -175,7 +181,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
             let ready = self.input.ready::<D>(self.at_end);
             let progress = self.stream.update(ready, out)?;
             self.input.consume(progress.consumed);
-            self.alone = self.alone.saturating_sub(progress.produced as u64);
+            self.turned = self.turned.saturating_add(progress.produced as u64);
             if progress.produced > 0 {
                 return Ok(progress.produced);
             }
@@ -229,7 +235,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
         let ready = self.ready().len();
         let filled = self.input.filled();
         let (whole, tail) = filled.split_at(ready.min(filled.len()));
-        self.ahead.refill(batch_len::<D>(Some(workers)), tail);
+        self.ahead.refill(batch(Some(workers)).saturating_mul(D::IN), tail);
         let (stream, source, ahead) = (&mut self.stream, &mut self.source, &mut self.ahead);
         let mut turned = None;
         let mut read = None;
@@ -264,7 +270,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
 
     /// Who shares the work, once that is worth it.
     fn workers(&self) -> Option<&Arc<dyn Workers>> {
-        self.stream.workers().filter(|_| self.alone == 0)
+        self.stream.workers().filter(|_| self.turned >= self.alone)
     }
 
     /// What the stream can turn now.
@@ -275,7 +281,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
     /// Reads once.
     fn refill(&mut self) -> io::Result<()> {
         if self.input.filled().len() >= self.target {
-            self.target = self.target.saturating_mul(4).min(self.batch_len());
+            self.target = self.batch_len();
         }
         if self.input.bytes.len() < self.target {
             let mut larger = Buffer::default();
@@ -297,7 +303,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
         self.at_end = len == 0;
         self.input.add(len);
         if len >= most {
-            self.target = self.target.saturating_mul(4).min(self.batch_len());
+            self.target = self.batch_len();
         }
         Ok(())
     }
@@ -310,10 +316,11 @@ impl<R: Read, D: Direction> Pump<R, D> {
 
     /// A full buffer: it ends where a chunk does.
     fn batch_len(&self) -> usize {
-        batch_len::<D>(self.workers().map(Arc::as_ref))
+        let chunks = match self.workers() {
+            Some(workers) => batch(Some(&**workers)),
+            None if self.turned < LONG_LEN => READ_CHUNKS,
+            None => LONG_CHUNKS,
+        };
+        chunks.saturating_mul(D::IN)
     }
-}
-
-fn batch_len<D: Direction>(workers: Option<&dyn Workers>) -> usize {
-    batch(workers).saturating_mul(D::IN)
 }

@@ -5,6 +5,7 @@ use super::{ReadAt, SeekReader, batch};
 use crate::body::layout::{CHUNK_LEN, MAX_PLAINTEXT_LEN};
 use crate::error::Error;
 use crate::format::Part;
+use crate::plain_buffer::PlainBuffer;
 use crate::stream::{RangeDecryptor, RangePlan};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -128,16 +129,28 @@ impl<S: ReadAt> RangeReader<S> {
         encrypted: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let len = usize::try_from(plan.encrypted_len()).map_err(|_| Error::MessageTooLong)?;
+        if out.len() < CHUNK_LEN {
+            // No chunk is wanted whole: decrypted where it was read to, and a part copied.
+            let mut chunks = PlainBuffer::zeros(len);
+            self.fetch(&mut chunks, plan.encrypted().start)?;
+            out.copy_from_slice(self.message.decrypt_in_place(plan, &mut chunks)?);
+            self.note_proof(plan);
+            return Ok(());
+        }
         if encrypted.len() < len {
             *encrypted = vec![0; len];
         }
         let encrypted = encrypted.get_mut(..len).unwrap_or_default();
         self.fetch(encrypted, plan.encrypted().start)?;
         self.message.decrypt_into(plan, encrypted, out)?;
+        self.note_proof(plan);
+        Ok(())
+    }
+
+    fn note_proof(&self, plan: &RangePlan) {
         if self.message.proves_len(plan) {
             self.len_verified.store(true, Ordering::Relaxed);
         }
-        Ok(())
     }
 
     fn fetch(&self, out: &mut [u8], offset: u64) -> Result<(), Error> {

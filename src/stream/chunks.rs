@@ -128,7 +128,7 @@ impl<D: Direction> ChunkStream<D> {
                 break;
             }
             let step = match self.whole_chunks(rest.len(), room.len()) {
-                0 => self.gather(rest),
+                0 => self.gather(rest, room),
                 chunks => self.run(chunks, rest, room),
             };
             progress.consumed = progress.consumed.saturating_add(step.consumed);
@@ -216,22 +216,32 @@ impl<D: Direction> ChunkStream<D> {
         Progress { consumed, produced }
     }
 
-    fn gather(&mut self, input: &[u8]) -> Progress {
+    fn gather(&mut self, input: &[u8], out: &mut [u8]) -> Progress {
         let missing = D::IN.saturating_sub(self.buffer.len());
         let piece = input.get(..missing).unwrap_or(input);
         // A short message does not cost a long buffer.
         self.buffer.push_slice(piece, ENCRYPTED_CHUNK_LEN);
+        let mut progress = Progress { consumed: piece.len(), produced: 0 };
         if self.buffer.len() == D::IN {
-            let full = if full_chunks_left(self.next) == 0 {
-                Err(Error::MessageTooLong)
-            } else {
-                self.turn_chunk()
-            };
-            if let Err(error) = full {
-                self.fail(error);
+            match self.turn_full(out) {
+                Ok(produced) => progress.produced = produced,
+                Err(error) => self.fail(error),
             }
         }
-        Progress { consumed: piece.len(), produced: 0 }
+        progress
+    }
+
+    /// Turns the chunk that is gathered, straight into `out` if it fits there.
+    fn turn_full(&mut self, out: &mut [u8]) -> Result<usize, Error> {
+        if full_chunks_left(self.next) == 0 {
+            return Err(Error::MessageTooLong);
+        }
+        let Some(out) = out.get_mut(..D::OUT) else { return self.turn_chunk().map(|()| 0) };
+        let (produced, failure) = self.direction.run(self.next, &self.buffer, out, None);
+        failure.map_or(Ok(()), Err)?;
+        self.next = self.next.saturating_add(1);
+        self.buffer.truncate(0);
+        Ok(produced)
     }
 
     fn turn_chunk(&mut self) -> Result<(), Error> {

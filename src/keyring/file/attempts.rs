@@ -25,15 +25,15 @@ impl FileKeyring {
     ) -> Result<T, KeyringError> {
         let asked = self.shared.elapsed();
         self.shared.refresh_if_due();
-        let (first, known) = {
-            let state = self.shared.state();
-            (operation(&state), state.keys.keysets.revision())
-        };
+        // Not under the lock: a token may take its time, and a change need not wait for that.
+        let state = self.shared.state().clone();
+        let first = operation(&state);
         if !is_unknown(&first) {
             return first;
         }
         self.shared.reload_since(asked).map_err(KeyringError::unavailable)?;
-        let state = self.shared.state();
+        let known = state.keys.keysets.revision();
+        let state = self.shared.state().clone();
         if state.keys.keysets.revision() == known { first } else { operation(&state) }
     }
 

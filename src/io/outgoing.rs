@@ -1,0 +1,95 @@
+//! Encrypted bytes on their way to a sink, many chunks at a time.
+//!
+//! Always whole chunks: of a message that is never finished, every reader says that it is truncated,
+//! and not that a chunk of it was changed.
+
+use super::error::uninterrupted;
+use super::{CHUNKS, LONG_CHUNKS, LONG_LEN};
+use crate::body::layout::ENCRYPTED_CHUNK_LEN;
+use alloc::vec;
+use alloc::vec::Vec;
+use std::io::{self, Write};
+
+/// Encrypted bytes of which those from `start` to `end` are still to be written.
+#[derive(Default)]
+pub(super) struct Outgoing {
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// How many were written.
+    written: u64,
+}
+
+impl Outgoing {
+    pub(super) fn is_empty(&self) -> bool {
+        self.start >= self.end
+    }
+
+    /// Makes room for that many chunks, or for as many as are written at a time, behind what is
+    /// still to be written, and hands it out; what is put there counts after [`Self::add`].
+    ///
+    /// There is always room for one after [`Self::write_full_to`].
+    pub(super) fn room(&mut self, chunks: usize) -> &mut [u8] {
+        if self.start > 0 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end.saturating_sub(self.start));
+        }
+        // One more: so much can wait beside a full piece.
+        let most = self.piece_chunks().saturating_add(1).saturating_mul(ENCRYPTED_CHUNK_LEN);
+        let len = self.end.saturating_add(chunks.saturating_mul(ENCRYPTED_CHUNK_LEN)).min(most);
+        if self.bytes.len() < len {
+            // A short message does not cost a long buffer, and a long one only one move.
+            let is_first = self.bytes.len() < ENCRYPTED_CHUNK_LEN;
+            self.bytes.resize(if is_first { len } else { most }, 0);
+        }
+        self.bytes.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Makes room for that many chunks where nothing waits.
+    pub(super) fn room_for_all(&mut self, chunks: usize) -> &mut [u8] {
+        let len = chunks.saturating_mul(ENCRYPTED_CHUNK_LEN);
+        if self.bytes.len() < len {
+            self.bytes = vec![0; len];
+        }
+        (self.start, self.end) = (0, 0);
+        &mut self.bytes
+    }
+
+    /// Counts `len` bytes more.
+    pub(super) fn add(&mut self, len: usize) {
+        self.end = self.end.saturating_add(len).min(self.bytes.len());
+    }
+
+    /// Writes all of it once that is worth a write.
+    pub(super) fn write_full_to(&mut self, sink: &mut impl Write) -> io::Result<()> {
+        let len = self.end.saturating_sub(self.start);
+        if len / ENCRYPTED_CHUNK_LEN < self.piece_chunks() { Ok(()) } else { self.write_to(sink) }
+    }
+
+    /// Writes all of it. What was written is not written again, whatever happens.
+    pub(super) fn write_to(&mut self, sink: &mut impl Write) -> io::Result<()> {
+        while !self.is_empty() {
+            let rest = self.bytes.get(self.start..self.end).unwrap_or_default();
+            match uninterrupted(|| sink.write(rest))? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                len => {
+                    self.start = self.start.saturating_add(len).min(self.end);
+                    self.written = self.written.saturating_add(len as u64);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How many chunks are worth a write.
+    fn piece_chunks(&self) -> usize {
+        if self.written < LONG_LEN { CHUNKS } else { LONG_CHUNKS }
+    }
+}
+
+/// All of it is to be written.
+impl From<Vec<u8>> for Outgoing {
+    fn from(bytes: Vec<u8>) -> Self {
+        Outgoing { start: 0, end: bytes.len(), bytes, written: 0 }
+    }
+}
