@@ -276,3 +276,89 @@ impl fmt::Debug for Pkcs11ExternalKeyring {
         f.debug_struct("Pkcs11ExternalKeyring").field("keysets", keysets).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keyring::held::HeldKey;
+    use crate::keyring::software::SoftwareSource;
+    use crate::keyset::Usage;
+    use crate::{Aad, Envelope};
+    use core::sync::atomic::{AtomicU64, Ordering};
+
+    /// A key that has wrapped as many data keys as it says.
+    struct Worn(AtomicU64);
+
+    const ID: MasterKeyId = MasterKeyId([7; 8]);
+
+    impl HeldKey for Worn {
+        fn id(&self) -> MasterKeyId {
+            ID
+        }
+
+        fn algorithm(&self) -> WrapAlgorithm {
+            WrapAlgorithm::TOKEN_AES_256_GCM
+        }
+
+        fn wrap_limit(&self) -> Option<u64> {
+            Some(1 << 32)
+        }
+
+        fn usage(&self) -> Usage {
+            Usage { wraps: self.0.load(Ordering::Relaxed), bytes: 0 }
+        }
+
+        fn count(&self, _: &WrapContext<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn uncount(&self, _: &WrapContext<'_>) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+
+        fn wrap(
+            &self,
+            _: &DataKey,
+            label: &SlotLabel<'_>,
+            _: &WrapContext<'_>,
+            slots: &mut SlotWriter<'_>,
+            _: &mut KeyringRng<'_>,
+        ) -> Result<(), KeyringError> {
+            slots.push(label, &[1; 60])
+        }
+
+        fn unwrap(
+            &self,
+            _: &Slot<'_>,
+            _: &WrapContext<'_>,
+            _: &mut DataKey,
+        ) -> Result<(), KeyringError> {
+            Err(KeyringError::Authentication)
+        }
+    }
+
+    #[test]
+    fn a_process_wraps_no_more_than_its_share_where_nobody_counts() {
+        let (label, version) = (Pkcs11KeyRef::label("any"), KeyVersion::FIRST);
+        let keys = Pkcs11ExternalKeys::new("orders").gcm(version, label).primary(version);
+        let mut keyset = keys.keyset().unwrap();
+        keyset.versions_mut().for_each(|record| record.master_key_id = ID);
+        let worn = Arc::new(Worn(AtomicU64::new(PROCESS_WRAP_LIMIT - 2)));
+        let held = HeldKeys::from([(ID, worn.clone() as Arc<dyn HeldKey>)]);
+        let keysets = Keysets::restore(0, 0, alloc::vec![keyset], BTreeMap::new()).unwrap();
+        let keys = MasterKeys::restore(keysets, held, Arc::new(SoftwareSource));
+        let keyring = Pkcs11ExternalKeyring { keys, selection: Selection::of("orders") };
+        let envelope = Envelope::new(&keyring);
+        for _ in 0..2 {
+            envelope.encrypt(b"row", Aad::none()).unwrap();
+        }
+        for _ in 0..3 {
+            let error = envelope.encrypt(b"row", Aad::none()).unwrap_err();
+            let Error::WrapLimit { key, version, limit } = &error else { panic!("{error:?}") };
+            let expected = ("orders", KeyVersion::FIRST, 1 << 28);
+            assert_eq!((key.as_str(), *version, *limit), expected);
+            assert!(!error.is_retryable());
+            assert_eq!(worn.usage().wraps, PROCESS_WRAP_LIMIT, "what was refused is not counted");
+        }
+    }
+}
