@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::deadline::Workers;
-use super::error::Pkcs11Error;
+use super::error::{PinFault, Pkcs11Error};
 use super::failure::Failure;
 use super::ffi::{Object, Session};
 use super::ladder::{Ladder, Step};
@@ -89,6 +89,15 @@ impl Work<'_> {
     /// The object of a name.
     pub(super) fn object(&self, name: &ObjectName) -> Result<Object, Failure> {
         self.connection.object(self.inside, self.options, self.session, name)
+    }
+
+    /// Fails if nobody is logged in: then keys are hidden, and that none was found means nothing.
+    pub(super) fn check_login(&self) -> Result<(), Failure> {
+        if self.connection.is_logged_in(self.inside, self.options)? {
+            Ok(())
+        } else {
+            Err(Failure::Login(PinFault::Ignored))
+        }
     }
 }
 
