@@ -1,6 +1,7 @@
 //! Keys that somebody else put on a token.
 
 use super::key::{TokenKey, TokenKeyName};
+use super::news::News;
 use super::object::{ObjectName, Role};
 use super::token::Pkcs11Token;
 use crate::crypto::hash::sha256;
@@ -180,6 +181,7 @@ impl Version {
 pub struct Pkcs11ExternalKeyring {
     keys: MasterKeys,
     selection: Selection,
+    news: Arc<News>,
 }
 
 impl Pkcs11ExternalKeyring {
@@ -202,14 +204,14 @@ impl Pkcs11ExternalKeyring {
         let keys = MasterKeys::restore(keysets, held, source);
         let selection =
             Selection::of(keys.keysets.iter().next().map_or("", |it| it.name().as_str()));
-        Ok(Pkcs11ExternalKeyring { keys, selection })
+        Ok(Pkcs11ExternalKeyring { keys, selection, news: token.0.news.clone() })
     }
 
     /// The same keys, and versions that are marked compromised are refused.
     #[must_use]
     pub fn refusing_compromised(&self) -> Self {
         let selection = Selection { strict: true, ..self.selection.clone() };
-        Pkcs11ExternalKeyring { keys: self.keys.clone(), selection }
+        Pkcs11ExternalKeyring { keys: self.keys.clone(), selection, news: self.news.clone() }
     }
 
     /// Counts a wrap, if it may be made.
@@ -241,7 +243,9 @@ impl Keyring for Pkcs11ExternalKeyring {
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
         self.count(context)?;
-        self.keys.wrap(&self.selection, data_key, context, slots, rng)
+        let wrapped = self.keys.wrap(&self.selection, data_key, context, slots, rng);
+        self.news.publish();
+        wrapped
     }
 
     fn unwrap(
@@ -250,7 +254,9 @@ impl Keyring for Pkcs11ExternalKeyring {
         context: &WrapContext<'_>,
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
-        self.keys.unwrap(&self.selection, slot, context, data_key)
+        let unwrapped = self.keys.unwrap(&self.selection, slot, context, data_key);
+        self.news.publish();
+        unwrapped
     }
 
     fn rewrap(
@@ -262,7 +268,9 @@ impl Keyring for Pkcs11ExternalKeyring {
     ) -> Result<(), KeyringError> {
         self.keys.record(&slot.label, &self.selection)?;
         self.count(context)?;
-        self.keys.rewrap(&self.selection, slot, context, slots, rng)
+        let rewrapped = self.keys.rewrap(&self.selection, slot, context, slots, rng);
+        self.news.publish();
+        rewrapped
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
@@ -347,7 +355,8 @@ mod tests {
         let held = HeldKeys::from([(ID, worn.clone() as Arc<dyn HeldKey>)]);
         let keysets = Keysets::restore(0, 0, alloc::vec![keyset], BTreeMap::new()).unwrap();
         let keys = MasterKeys::restore(keysets, held, Arc::new(SoftwareSource));
-        let keyring = Pkcs11ExternalKeyring { keys, selection: Selection::of("orders") };
+        let news = Arc::new(News::new("any".into(), None));
+        let keyring = Pkcs11ExternalKeyring { keys, selection: Selection::of("orders"), news };
         let envelope = Envelope::new(&keyring);
         for _ in 0..2 {
             envelope.encrypt(b"row", Aad::none()).unwrap();

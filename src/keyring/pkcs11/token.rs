@@ -47,7 +47,7 @@ pub(super) struct Token {
     /// What the token turned out to do.
     pub(super) probed: Mutex<Probed>,
     pub(super) workers: Workers,
-    pub(super) news: News,
+    pub(super) news: Arc<News>,
 }
 
 impl Pkcs11Token {
@@ -58,7 +58,7 @@ impl Pkcs11Token {
         }
         let module = Module::load(&options.library, options.reserved_string()?)?;
         let workers = Workers::new(options.deadline, options.max_sessions);
-        let news = News::new(options.wanted(), options.observer.clone());
+        let news = Arc::new(News::new(options.wanted(), options.observer.clone()));
         Ok(Pkcs11Token(Arc::new(Token {
             options,
             module,
@@ -109,26 +109,17 @@ impl Token {
     }
 
     /// Does `operation`, as often as it takes: it has to be such that doing it again does no harm.
+    /// The observer is told by who called from outside, once no lock is held.
     pub(super) fn run<T>(
         &self,
         access: Access,
         mut operation: impl FnMut(&Work<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let outcome = self.climb(access, &mut operation);
-        self.news.publish();
-        outcome
-    }
-
-    fn climb<T>(
-        &self,
-        access: Access,
-        operation: &mut dyn FnMut(&Work<'_>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
         let mut ladder = Ladder::new(self.options.patience);
         loop {
             let step = match self.module.enter(access) {
                 Ok(inside) => {
-                    let failure = match self.attempt(&inside, operation) {
+                    let failure = match self.attempt(&inside, &mut operation) {
                         Ok(result) => return Ok(result),
                         Err(failure) => failure,
                     };
