@@ -45,6 +45,8 @@ mod many_threads;
 mod moving;
 #[path = "pkcs11_token/objects.rs"]
 mod objects;
+#[path = "pkcs11_token/observers.rs"]
+mod observers;
 #[path = "pkcs11_token/place.rs"]
 mod place;
 #[path = "pkcs11_token/probe_example.rs"]
