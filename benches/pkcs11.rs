@@ -3,7 +3,6 @@
 //!
 //! `benches/pkcs11.sh [TOKEN...]` sets fresh tokens up and runs this. See `benches/README.md`.
 
-#[allow(dead_code)]
 mod floor;
 mod interleave;
 #[path = "token/raw.rs"]

@@ -121,3 +121,20 @@ fn a_version_with_several_objects_of_its_id_loses_them_all() {
     destroy_first(&keyring);
     assert!(of_id(&session, &id).is_empty());
 }
+
+/// Who is not logged in sees no keys: that is no proof that they are gone.
+#[test]
+fn a_version_is_destroyed_though_others_logged_out() {
+    let place = Place::new();
+    let keyring = place.create("orders", &token());
+    let old = encrypt(&keyring);
+    keyring.rotate().unwrap();
+    keyring.disable(KeyVersion::FIRST).unwrap();
+    let session = session();
+    assert_eq!(session.logout(), ck::CKR_OK);
+    keyring.destroy_immediately(KeyVersion::FIRST).unwrap();
+    assert!(session.is_logged_in());
+    for id in ids(&old) {
+        assert!(of_id(&session, &id).is_empty());
+    }
+}

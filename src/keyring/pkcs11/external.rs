@@ -1,6 +1,7 @@
 //! Keys that somebody else put on a token.
 
 use super::key::{TokenKey, TokenKeyName};
+use super::news::News;
 use super::object::{ObjectName, Role};
 use super::token::Pkcs11Token;
 use crate::crypto::hash::sha256;
@@ -182,6 +183,7 @@ impl Version {
 pub struct Pkcs11ExternalKeyring {
     keys: MasterKeys,
     selection: Selection,
+    news: Arc<News>,
 }
 
 impl Pkcs11ExternalKeyring {
@@ -204,14 +206,14 @@ impl Pkcs11ExternalKeyring {
         let keys = MasterKeys::restore(keysets, held, source);
         let selection =
             Selection::of(keys.keysets.iter().next().map_or("", |it| it.name().as_str()));
-        Ok(Pkcs11ExternalKeyring { keys, selection })
+        Ok(Pkcs11ExternalKeyring { keys, selection, news: token.0.news.clone() })
     }
 
     /// The same keys, and versions that are marked compromised are refused.
     #[must_use]
     pub fn refusing_compromised(&self) -> Self {
         let selection = Selection { strict: true, ..self.selection.clone() };
-        Pkcs11ExternalKeyring { keys: self.keys.clone(), selection }
+        Pkcs11ExternalKeyring { keys: self.keys.clone(), selection, news: self.news.clone() }
     }
 
     /// Counts a wrap, if it may be made.
@@ -243,7 +245,9 @@ impl Keyring for Pkcs11ExternalKeyring {
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
         self.count(context)?;
-        self.keys.wrap(&self.selection, data_key, context, slots, rng)
+        let wrapped = self.keys.wrap(&self.selection, data_key, context, slots, rng);
+        self.news.publish();
+        wrapped
     }
 
     fn unwrap(
@@ -252,7 +256,9 @@ impl Keyring for Pkcs11ExternalKeyring {
         context: &WrapContext<'_>,
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
-        self.keys.unwrap(&self.selection, slot, context, data_key)
+        let unwrapped = self.keys.unwrap(&self.selection, slot, context, data_key);
+        self.news.publish();
+        unwrapped
     }
 
     fn rewrap(
@@ -264,7 +270,9 @@ impl Keyring for Pkcs11ExternalKeyring {
     ) -> Result<(), KeyringError> {
         self.keys.record(&slot.label, &self.selection)?;
         self.count(context)?;
-        self.keys.rewrap(&self.selection, slot, context, slots, rng)
+        let rewrapped = self.keys.rewrap(&self.selection, slot, context, slots, rng);
+        self.news.publish();
+        rewrapped
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
@@ -282,6 +290,11 @@ impl fmt::Debug for Pkcs11ExternalKeyring {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyring::held::HeldKey;
+    use crate::keyring::software::SoftwareSource;
+    use crate::keyset::Usage;
+    use crate::{Aad, Envelope};
+    use core::sync::atomic::{AtomicU64, Ordering};
 
     /// Example C of the specification, and the same bytes as an id. By Python's `hashlib`.
     #[test]
@@ -302,5 +315,82 @@ mod tests {
         assert!(matches!(twice.keyset(), Err(Error::KeyMaterial)));
         let unknown = keys.primary(two).keyset();
         assert!(matches!(unknown, Err(Error::UnknownVersion { version, .. }) if version == two));
+    }
+
+    /// A key that has wrapped as many data keys as it says.
+    struct Worn(AtomicU64);
+
+    const ID: MasterKeyId = MasterKeyId([7; 8]);
+
+    impl HeldKey for Worn {
+        fn id(&self) -> MasterKeyId {
+            ID
+        }
+
+        fn algorithm(&self) -> WrapAlgorithm {
+            WrapAlgorithm::TOKEN_AES_256_GCM
+        }
+
+        fn wrap_limit(&self) -> Option<u64> {
+            Some(1 << 32)
+        }
+
+        fn usage(&self) -> Usage {
+            Usage { wraps: self.0.load(Ordering::Relaxed), bytes: 0 }
+        }
+
+        fn count(&self, _: &WrapContext<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn uncount(&self, _: &WrapContext<'_>) {
+            self.0.fetch_sub(1, Ordering::Relaxed);
+        }
+
+        fn wrap(
+            &self,
+            _: &DataKey,
+            label: &SlotLabel<'_>,
+            _: &WrapContext<'_>,
+            slots: &mut SlotWriter<'_>,
+            _: &mut KeyringRng<'_>,
+        ) -> Result<(), KeyringError> {
+            slots.push(label, &[1; 60])
+        }
+
+        fn unwrap(
+            &self,
+            _: &Slot<'_>,
+            _: &WrapContext<'_>,
+            _: &mut DataKey,
+        ) -> Result<(), KeyringError> {
+            Err(KeyringError::Authentication)
+        }
+    }
+
+    #[test]
+    fn a_process_wraps_no_more_than_its_share_where_nobody_counts() {
+        let (label, version) = (Pkcs11KeyRef::label("any"), KeyVersion::FIRST);
+        let keys = Pkcs11ExternalKeys::new("orders").gcm(version, label).primary(version);
+        let mut keyset = keys.keyset().unwrap();
+        keyset.versions_mut().for_each(|record| record.master_key_id = ID);
+        let worn = Arc::new(Worn(AtomicU64::new(PROCESS_WRAP_LIMIT - 2)));
+        let held = HeldKeys::from([(ID, worn.clone() as Arc<dyn HeldKey>)]);
+        let keysets = Keysets::restore(0, 0, alloc::vec![keyset], BTreeMap::new()).unwrap();
+        let keys = MasterKeys::restore(keysets, held, Arc::new(SoftwareSource));
+        let news = Arc::new(News::new("any".into(), None));
+        let keyring = Pkcs11ExternalKeyring { keys, selection: Selection::of("orders"), news };
+        let envelope = Envelope::new(&keyring);
+        for _ in 0..2 {
+            envelope.encrypt(b"row", Aad::none()).unwrap();
+        }
+        for _ in 0..3 {
+            let error = envelope.encrypt(b"row", Aad::none()).unwrap_err();
+            let Error::WrapLimit { key, version, limit } = &error else { panic!("{error:?}") };
+            let expected = ("orders", KeyVersion::FIRST, 1 << 28);
+            assert_eq!((key.as_str(), *version, *limit), expected);
+            assert!(!error.is_retryable());
+            assert_eq!(worn.usage().wraps, PROCESS_WRAP_LIMIT, "what was refused is not counted");
+        }
     }
 }

@@ -64,7 +64,10 @@ use std::path::Path;
 /// ([`Error::ImportRefused`]); keys that are on the token already are for a
 /// [`Pkcs11ExternalKeyring`](crate::Pkcs11ExternalKeyring).
 #[derive(Debug)]
-pub struct Pkcs11Keyring(FileKeyring);
+pub struct Pkcs11Keyring {
+    catalogue: FileKeyring,
+    token: Pkcs11Token,
+}
 
 impl Pkcs11Keyring {
     /// Makes a catalogue with one master key `key`, whose version 1 the token generates.
@@ -93,7 +96,7 @@ impl Pkcs11Keyring {
     ///
     /// [`Error::UnknownKey`].
     pub fn with_key(&self, name: &str) -> Result<Self, Error> {
-        self.0.with_key(name).map(Pkcs11Keyring)
+        self.catalogue.with_key(name).map(|catalogue| self.with_catalogue(catalogue))
     }
 
     /// As [`FileKeyring::only_key`].
@@ -102,28 +105,39 @@ impl Pkcs11Keyring {
     ///
     /// [`Error::UnknownKey`].
     pub fn only_key(&self, name: &str) -> Result<Self, Error> {
-        self.0.only_key(name).map(Pkcs11Keyring)
+        self.catalogue.only_key(name).map(|catalogue| self.with_catalogue(catalogue))
     }
 
     /// As [`FileKeyring::refusing_compromised`].
     #[must_use]
     pub fn refusing_compromised(&self) -> Self {
-        Pkcs11Keyring(self.0.refusing_compromised())
+        self.with_catalogue(self.catalogue.refusing_compromised())
     }
 
     /// The catalogue: its path, revision and errors, and how it is protected.
     pub fn catalogue(&self) -> &FileKeyring {
-        &self.0
+        &self.catalogue
     }
 
     /// The primary version of this keyring's master key.
     pub fn primary_version(&self) -> Option<KeyVersion> {
-        self.0.primary_version()
+        self.catalogue.primary_version()
     }
 
     /// The record of every version of this keyring's master key, lowest first.
     pub fn versions(&self) -> Vec<VersionRecord> {
-        self.0.versions()
+        self.catalogue.versions()
+    }
+
+    fn with_catalogue(&self, catalogue: FileKeyring) -> Self {
+        Pkcs11Keyring { catalogue, token: self.token.clone() }
+    }
+
+    /// Has the catalogue do something, and the observer hear of it once no lock is held.
+    fn told<T>(&self, work: impl FnOnce(&FileKeyring) -> T) -> T {
+        let outcome = work(&self.catalogue);
+        self.token.0.news.publish();
+        outcome
     }
 }
 
@@ -139,13 +153,17 @@ impl FileKeyringOptions {
         key: &str,
         token: &Pkcs11Token,
     ) -> Result<Pkcs11Keyring, Error> {
-        let seal = Arc::new(SealKeyring::make(token.0.clone(), &mut OsRandom)?);
-        let protection = Protection::keyring(seal.clone());
-        let created = self.create_with(path.as_ref(), key, &protection, source(token));
-        if created.as_ref().is_err_and(|error| !error.may_be_written()) {
-            seal.discard();
-        }
-        created.map(Pkcs11Keyring)
+        let created = SealKeyring::make(token.0.clone(), &mut OsRandom).and_then(|seal| {
+            let seal = Arc::new(seal);
+            let protection = Protection::keyring(seal.clone());
+            let created = self.create_with(path.as_ref(), key, &protection, source(token));
+            if created.as_ref().is_err_and(|error| !error.may_be_written()) {
+                seal.discard();
+            }
+            created
+        });
+        token.0.news.publish();
+        created.map(|catalogue| Pkcs11Keyring { catalogue, token: token.clone() })
     }
 
     /// As [`Pkcs11Keyring::open`], with these options for the catalogue.
@@ -159,7 +177,9 @@ impl FileKeyringOptions {
         token: &Pkcs11Token,
     ) -> Result<Pkcs11Keyring, Error> {
         let protection = Protection::keyring(Arc::new(SealKeyring::open(token.0.clone())));
-        self.open_with(path.as_ref(), &protection, &source(token)).map(Pkcs11Keyring)
+        let opened = self.open_with(path.as_ref(), &protection, &source(token));
+        token.0.news.publish();
+        opened.map(|catalogue| Pkcs11Keyring { catalogue, token: token.clone() })
     }
 }
 
@@ -169,7 +189,7 @@ fn source(token: &Pkcs11Token) -> Arc<dyn KeySource> {
 
 impl Keyring for Pkcs11Keyring {
     fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.0.primary(visit)
+        self.catalogue.primary(visit)
     }
 
     fn wrap(
@@ -179,7 +199,7 @@ impl Keyring for Pkcs11Keyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.0.wrap(data_key, context, slots, rng)
+        self.told(|catalogue| catalogue.wrap(data_key, context, slots, rng))
     }
 
     fn unwrap(
@@ -188,7 +208,7 @@ impl Keyring for Pkcs11Keyring {
         context: &WrapContext<'_>,
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
-        self.0.unwrap(slot, context, data_key)
+        self.told(|catalogue| catalogue.unwrap(slot, context, data_key))
     }
 
     fn rewrap(
@@ -198,21 +218,21 @@ impl Keyring for Pkcs11Keyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.0.rewrap(slot, context, slots, rng)
+        self.told(|catalogue| catalogue.rewrap(slot, context, slots, rng))
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        self.0.freshness(slot)
+        self.catalogue.freshness(slot)
     }
 }
 
 impl Lifecycle for Pkcs11Keyring {
     fn key(&self) -> &str {
-        self.0.key()
+        self.catalogue.key()
     }
 
     fn keysets(&self) -> Result<Keysets, Error> {
-        self.0.keysets()
+        self.catalogue.keysets()
     }
 
     fn change(
@@ -221,6 +241,6 @@ impl Lifecycle for Pkcs11Keyring {
         terms: &Terms,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Changed, Error> {
-        self.0.change(changes, terms, rng)
+        self.told(|catalogue| catalogue.change(changes, terms, rng))
     }
 }

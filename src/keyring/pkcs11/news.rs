@@ -55,6 +55,8 @@ impl News {
         }
     }
 
+    /// Tells the observer what was noted. To be called where no lock is held, of a keyring neither:
+    /// it may use the keyring that it hears of.
     pub(super) fn publish(&self) {
         let Some(observer) = &self.observer else { return };
         let items = core::mem::take(&mut *lock(&self.items));

@@ -64,6 +64,12 @@ impl Pkcs11Token {
     ///
     /// [`Error::Token`] if it cannot be reached. What it cannot do stands in the report.
     pub fn probe(&self) -> Result<Pkcs11Report, Error> {
+        let report = self.report();
+        self.0.news.publish();
+        report
+    }
+
+    fn report(&self) -> Result<Pkcs11Report, Error> {
         let token = &self.0;
         let (info, mechanisms) = token
             .run(Access::Shared, |work| {

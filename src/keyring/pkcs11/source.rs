@@ -160,6 +160,7 @@ impl Token {
         let left = self.run(Access::Alone, |work| {
             let destroy = |object: &ObjectName| object.destroy(work.inside, work.session);
             let left = destroy(one)?.saturating_add(destroy(other)?);
+            work.check_login()?;
             // Their numbers may be given to others.
             work.connection.forget_objects();
             Ok(left)
@@ -172,7 +173,9 @@ impl Token {
     fn key_ids(&self) -> Result<BTreeSet<Vec<u8>>, Failure> {
         self.run(Access::Shared, |work| {
             let any = ObjectName { role: Role::Encrypt, id: None, label: None };
+            work.check_login()?;
             let keys = any.find(work.inside, work.session, MOST_KEYS)?;
+            work.check_login()?;
             keys.into_iter().filter_map(|key| id_of(work, key).transpose()).collect()
         })
     }

@@ -2,7 +2,7 @@
 
 use super::connection::Connection;
 use super::deadline::Workers;
-use super::error::Pkcs11Error;
+use super::error::{PinFault, Pkcs11Error};
 use super::failure::Failure;
 use super::ffi::{Object, Session};
 use super::ladder::{Ladder, Step};
@@ -47,7 +47,7 @@ pub(super) struct Token {
     /// What the token turned out to do.
     pub(super) probed: Mutex<Probed>,
     pub(super) workers: Workers,
-    pub(super) news: News,
+    pub(super) news: Arc<News>,
 }
 
 impl Pkcs11Token {
@@ -58,7 +58,7 @@ impl Pkcs11Token {
         }
         let module = Module::load(&options.library, options.reserved_string()?)?;
         let workers = Workers::new(options.deadline, options.max_sessions);
-        let news = News::new(options.wanted(), options.observer.clone());
+        let news = Arc::new(News::new(options.wanted(), options.observer.clone()));
         Ok(Pkcs11Token(Arc::new(Token {
             options,
             module,
@@ -90,6 +90,15 @@ impl Work<'_> {
     pub(super) fn object(&self, name: &ObjectName) -> Result<Object, Failure> {
         self.connection.object(self.inside, self.options, self.session, name)
     }
+
+    /// Fails if nobody is logged in: then keys are hidden, and that none was found means nothing.
+    pub(super) fn check_login(&self) -> Result<(), Failure> {
+        if self.connection.is_logged_in(self.inside, self.options)? {
+            Ok(())
+        } else {
+            Err(Failure::Login(PinFault::Ignored))
+        }
+    }
 }
 
 impl Token {
@@ -100,26 +109,17 @@ impl Token {
     }
 
     /// Does `operation`, as often as it takes: it has to be such that doing it again does no harm.
+    /// The observer is told by who called from outside, once no lock is held.
     pub(super) fn run<T>(
         &self,
         access: Access,
         mut operation: impl FnMut(&Work<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let outcome = self.climb(access, &mut operation);
-        self.news.publish();
-        outcome
-    }
-
-    fn climb<T>(
-        &self,
-        access: Access,
-        operation: &mut dyn FnMut(&Work<'_>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
         let mut ladder = Ladder::new(self.options.patience);
         loop {
             let step = match self.module.enter(access) {
                 Ok(inside) => {
-                    let failure = match self.attempt(&inside, operation) {
+                    let failure = match self.attempt(&inside, &mut operation) {
                         Ok(result) => return Ok(result),
                         Err(failure) => failure,
                     };

@@ -1,0 +1,196 @@
+//! Others in the same process end our sessions, log us out, set the library up anew: callers see
+//! nothing of it (THREATS row 66), and the observer hears of it under no lock.
+
+use crate::keys::put;
+use crate::logins::fault;
+use crate::place::{Place, algorithms, best, library, name, options, session, slot, variable};
+use crate::process::{Process, tell};
+use crate::raw_token::RawLibrary;
+use cryptoki_sys as ck;
+use envelock::{
+    Aad, Envelope, Event, FnObserver, Lifecycle, Observer, Pin, PinFault, Pkcs11Error,
+    Pkcs11ExternalKeyring, Pkcs11Options, WrapAlgorithm,
+};
+use std::sync::{Arc, Mutex, OnceLock};
+
+const ROW: Aad<'static> = Aad::new(b"row 7");
+
+/// What the observer heard, in words.
+type Heard = Arc<Mutex<Vec<String>>>;
+
+/// A keyring with a warm key, and what its observer hears.
+struct Stage {
+    keyring: Arc<Pkcs11ExternalKeyring>,
+    message: Vec<u8>,
+    heard: Heard,
+}
+
+fn word(event: &Event<'_>) -> Option<String> {
+    Some(match event {
+        Event::TokenReconnected { restarted, .. } => format!("reconnected {restarted}"),
+        Event::TokenLogin { .. } => "login".into(),
+        Event::TokenLoginRefused { error, .. } => format!("refused: {error}"),
+        _ => return None,
+    })
+}
+
+/// With an observer that uses the keyring itself, once there is one.
+fn stage(options: Pkcs11Options, algorithm: WrapAlgorithm) -> Stage {
+    let (_, keys) = put(&session(), algorithm);
+    let heard = Heard::default();
+    let used: Arc<OnceLock<(Arc<Pkcs11ExternalKeyring>, Vec<u8>)>> = Arc::default();
+    let (hears, uses) = (heard.clone(), used.clone());
+    let observer = FnObserver::new(move |event: &Event<'_>| {
+        let Some(word) = word(event) else { return };
+        // A use that is refused tells the observer in turn, which would use it again.
+        let is_refused = word.starts_with("refused");
+        hears.lock().unwrap().push(word);
+        if let Some((keyring, message)) = uses.get().filter(|_| !is_refused) {
+            let keyring: &Pkcs11ExternalKeyring = keyring;
+            assert_eq!(Envelope::new(keyring).decrypt(message, ROW).unwrap(), b"row");
+        }
+    });
+    let observer: Arc<dyn Observer> = Arc::new(observer);
+    let token = options.observer(observer).token().unwrap();
+    let keyring = Arc::new(Pkcs11ExternalKeyring::new(&token, &keys).unwrap());
+    let message = Envelope::new(&keyring).encrypt(b"row", ROW).unwrap();
+    assert!(used.set((keyring.clone(), message.clone())).is_ok());
+    Stage { keyring, message, heard }
+}
+
+impl Stage {
+    /// What the observer heard since the last time, each once and in the order of coming.
+    fn heard(&self) -> Vec<String> {
+        std::mem::take(&mut *self.heard.lock().unwrap())
+    }
+
+    fn unwraps(&self) {
+        let envelope = Envelope::new(&self.keyring);
+        assert_eq!(envelope.decrypt(&self.message, ROW).unwrap(), b"row");
+    }
+
+    fn wraps(&self) {
+        let message = Envelope::new(&self.keyring).encrypt(b"other", ROW).unwrap();
+        assert_eq!(Envelope::new(&self.keyring).decrypt(&message, ROW).unwrap(), b"other");
+    }
+}
+
+/// One thing that others do, and what the observer hears of it.
+type Deed = (&'static str, fn(), &'static [&'static str]);
+
+const SESSIONS: Deed = (
+    "C_CloseAllSessions",
+    || assert_eq!(library().close_all(slot()), ck::CKR_OK),
+    &["reconnected false", "login"],
+);
+const LOGOUT: Deed = ("C_Logout", || assert_eq!(session().logout(), ck::CKR_OK), &["login"]);
+
+/// NSS follows a null pointer in C_SignInit where an HMAC key is known and nobody is logged in:
+/// nothing that was called before it could have kept it from that.
+pub fn crashes_logged_out(algorithm: WrapAlgorithm) -> bool {
+    name() == "nss" && algorithm == WrapAlgorithm::TOKEN_AES_256_CBC_HMAC
+}
+
+#[test]
+fn a_session_or_a_login_that_others_end_is_made_anew() {
+    for algorithm in algorithms() {
+        let stage = stage(options(), algorithm);
+        assert_eq!(stage.heard(), ["login"], "the first login");
+        for (what, deed, heard) in [SESSIONS, LOGOUT] {
+            if crashes_logged_out(algorithm) && what == LOGOUT.0 {
+                continue;
+            }
+            for _ in 0..3 {
+                deed();
+                stage.unwraps();
+                assert_eq!(stage.heard(), heard, "{what}, before an unwrap");
+                deed();
+                stage.wraps();
+                assert_eq!(stage.heard(), heard, "{what}, before a wrap");
+                stage.wraps();
+                assert!(stage.heard().is_empty(), "{what}: all is well since");
+            }
+        }
+    }
+}
+
+/// A change of keys goes the same way.
+#[test]
+fn a_rotation_survives_what_others_do() {
+    let place = Place::new();
+    let keyring = place.create("orders", &options().token().unwrap());
+    for (_, deed, _) in [SESSIONS, LOGOUT] {
+        deed();
+        let version = keyring.rotate().unwrap();
+        deed();
+        keyring.disable(version).unwrap_err();
+        deed();
+        assert_eq!(keyring.rotate().unwrap().number(), version.number() + 1);
+        deed();
+        keyring.disable(version).unwrap();
+        keyring.destroy_immediately(version).unwrap();
+    }
+}
+
+pub fn child(label: &str) {
+    // The crate sets the library up; then others end that, and set it up themselves.
+    let heard_of = |first_by_us: bool| {
+        if !first_by_us {
+            initialize(&RawLibrary::load(&variable("ENVELOCK_P11_MODULE")));
+        }
+        let stage = stage(options(), best());
+        assert_eq!(stage.heard(), ["login"]);
+        let library = RawLibrary::load(&variable("ENVELOCK_P11_MODULE"));
+        for again in [true, false, true] {
+            assert_eq!(library.finalize(), ck::CKR_OK);
+            if again {
+                initialize(&library);
+            }
+            stage.unwraps();
+            let heard = stage.heard();
+            assert!(heard.iter().any(|word| word.starts_with("reconnected")), "{heard:?}");
+            stage.wraps();
+        }
+    };
+    heard_of(label == "ours");
+    tell("done");
+}
+
+fn initialize(library: &RawLibrary) {
+    let reserved = std::env::var("ENVELOCK_P11_RESERVED").ok();
+    assert_eq!(library.initialize(reserved.as_deref()), ck::CKR_OK);
+}
+
+/// Whoever set it up first; in a process of its own, since it stays the others' afterwards.
+#[test]
+fn a_library_that_others_set_up_anew_is_used_again() {
+    for who in ["ours", "theirs"] {
+        let mut child = Process::start("behind our back", &[who]);
+        child.expect("done");
+        assert!(child.end().is_empty());
+    }
+}
+
+/// Once the PIN is not the token's any more, a lost login cannot be made anew: both are told.
+#[test]
+fn a_login_that_is_refused_is_told() {
+    let (pin, wrong) = (Arc::new(Mutex::new(variable("ENVELOCK_P11_PIN"))), "00000003");
+    let given = pin.clone();
+    let options = options().pin_from(move || Ok(Pin::new(&*given.lock().unwrap())));
+    let stage = stage(options, best());
+    stage.heard();
+    *pin.lock().unwrap() = wrong.into();
+    assert_eq!(session().logout(), ck::CKR_OK);
+    for _ in 0..3 {
+        let refused = Envelope::new(&stage.keyring).decrypt(&stage.message, ROW);
+        let fault = fault(refused.map(drop));
+        assert!(matches!(fault, PinFault::Rejected), "{fault:?}");
+    }
+    let heard = stage.heard();
+    let fault = PinFault::Rejected;
+    let expected = format!("refused: {}", Pkcs11Error::Login { fault });
+    assert_eq!(heard, [expected.clone(), expected.clone(), expected]);
+    *pin.lock().unwrap() = variable("ENVELOCK_P11_PIN");
+    stage.unwraps();
+    assert_eq!(stage.heard(), ["login"]);
+}

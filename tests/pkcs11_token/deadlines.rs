@@ -1,0 +1,57 @@
+//! A deadline changes nothing for a token that answers. Those that hang are the hostile library's.
+
+use crate::keys::put;
+use crate::place::{Place, algorithms, best, name, options, session};
+use envelock::{Aad, Envelope, Error, Lifecycle, Pkcs11ExternalKeyring, Pkcs11Keyring};
+use std::time::Duration;
+
+#[test]
+fn everything_works_under_a_deadline() {
+    for algorithm in algorithms() {
+        let options = || options().algorithm(algorithm).deadline(Duration::from_secs(30));
+        let place = Place::new();
+        let keyring = place.create("orders", &options().token().unwrap());
+        let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
+        keyring.rotate().unwrap();
+        // NSS takes 10 ms for a MAC.
+        let calls = if name() == "nss" { 1 } else { 5 };
+        std::thread::scope(|scope| {
+            for _ in 0..24 {
+                scope.spawn(|| {
+                    let envelope = Envelope::new(&keyring);
+                    for _ in 0..calls {
+                        let new = envelope.encrypt(b"new", Aad::none()).unwrap();
+                        assert_eq!(envelope.decrypt(&new, Aad::none()).unwrap(), b"new");
+                        assert_eq!(envelope.decrypt(&message, Aad::none()).unwrap(), b"row");
+                    }
+                });
+            }
+        });
+        let mut forged = message.clone();
+        let last = crate::independent::wrapped(&message).end - 1;
+        forged[last] ^= 1;
+        let error = Envelope::new(&keyring).decrypt(&forged, Aad::none()).unwrap_err();
+        assert!(matches!(error, Error::Authentication), "{error:?}");
+        let token = options().token().unwrap();
+        let anew = Pkcs11Keyring::open(place.path("catalogue"), &token).unwrap();
+        assert_eq!(Envelope::new(&anew).decrypt(&message, Aad::none()).unwrap(), b"row");
+    }
+}
+
+/// Threads of a token end with it: many short-lived tokens leave none behind.
+#[test]
+fn the_threads_of_a_token_end_with_it() {
+    let (_, keys) = put(&session(), best());
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let before = threads();
+    for _ in 0..20 {
+        let token = options().deadline(Duration::from_secs(30)).token().unwrap();
+        let keyring = Pkcs11ExternalKeyring::new(&token, &keys).unwrap();
+        Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
+    }
+    let settled = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(10));
+        threads() <= before + 1
+    });
+    assert!(settled, "{before} threads became {}", threads());
+}

@@ -1,0 +1,155 @@
+//! Keys that somebody else put on the token: versions are configuration, and nothing is asked of
+//! the token before it is needed.
+
+use crate::independent::{Bound, master_key_id};
+use crate::keys::{MAC_VALUE, VALUE, aes, fresh, secret, with};
+use crate::place::{best, options, pkcs11_error, session, token};
+use crate::raw_token::bytes;
+use cryptoki_sys as ck;
+use envelock::{
+    Aad, Envelope, Error, KeyVersion, Keyring, Pin, Pkcs11Error, Pkcs11ExternalKeyring,
+    Pkcs11ExternalKeys, Pkcs11KeyRef, Refusal, RewrapOptions, WrapAlgorithm,
+};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+const ROW: Aad<'static> = Aad::new(b"row 7");
+
+fn version(number: u32) -> KeyVersion {
+    KeyVersion::new(number).unwrap()
+}
+
+/// Adds a version by the best algorithm of the token.
+fn with_version(keys: Pkcs11ExternalKeys, number: u32, key: Pkcs11KeyRef) -> Pkcs11ExternalKeys {
+    if best() == WrapAlgorithm::TOKEN_AES_256_GCM {
+        return keys.gcm(version(number), key);
+    }
+    let mac = fresh("mac");
+    session().create(&secret(&mac, &MAC_VALUE)).unwrap();
+    keys.cbc_hmac(version(number), key, Pkcs11KeyRef::label(mac))
+}
+
+/// A key on the token, by a label and an id of its own.
+fn key() -> (Pkcs11KeyRef, Pkcs11KeyRef) {
+    let (label, id) = (fresh("label"), fresh("id"));
+    session().create(&with(aes(&label, &VALUE), bytes(ck::CKA_ID, &id))).unwrap();
+    (Pkcs11KeyRef::label(label), Pkcs11KeyRef::id(id))
+}
+
+fn ring(keys: &Pkcs11ExternalKeys) -> Pkcs11ExternalKeyring {
+    Pkcs11ExternalKeyring::new(&token(), keys).unwrap()
+}
+
+fn refusal(keyring: impl Keyring, message: &[u8]) -> Refusal {
+    match Envelope::new(keyring).decrypt(message, ROW).unwrap_err() {
+        Error::Refused { key, refusal, .. } if key == "orders" => refusal,
+        error => panic!("{error:?}"),
+    }
+}
+
+#[test]
+fn nothing_is_asked_of_the_token_before_it_is_needed() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = asked.clone();
+    let absent = options().token_label("not there").patience(std::time::Duration::ZERO);
+    let absent = absent.pin_from(move || {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Ok(Pin::new("00000001"))
+    });
+    let keys = with_version(Pkcs11ExternalKeys::new("orders"), 1, Pkcs11KeyRef::label("none"));
+    let keys = keys.primary(version(1));
+    let keyring = Pkcs11ExternalKeyring::new(&absent.token().unwrap(), &keys).unwrap();
+    let mut primaries = 0;
+    keyring.primary(&mut |_| primaries += 1).unwrap();
+    assert_eq!((primaries, asked.load(Ordering::Relaxed)), (1, 0));
+    let envelope = Envelope::new(&keyring);
+    assert!(envelope.message_len(100).unwrap() > 100);
+    let error = envelope.encrypt(b"row", ROW).unwrap_err();
+    assert!(matches!(pkcs11_error(&error), Pkcs11Error::TokenNotFound { .. }), "{error:?}");
+    let missing = ring(&keys);
+    let error = Envelope::new(&missing).encrypt(b"row", ROW).unwrap_err();
+    assert!(matches!(pkcs11_error(&error), Pkcs11Error::KeyNotFound { .. }), "{error:?}");
+}
+
+#[test]
+fn a_key_is_found_by_label_and_by_id_and_is_another_key_each_time() {
+    let (label, id) = key();
+    let by = |reference: &Pkcs11KeyRef| {
+        let keys = with_version(Pkcs11ExternalKeys::new("orders"), 1, reference.clone());
+        Envelope::new(ring(&keys.primary(version(1)))).encrypt(b"row", ROW).unwrap()
+    };
+    let (one, other) = (by(&label), by(&id));
+    assert_ne!(Bound::of(&one).master_key_id, Bound::of(&other).master_key_id);
+    let keys = with_version(Pkcs11ExternalKeys::new("orders"), 1, id).primary(version(1));
+    let by_id = Envelope::new(ring(&keys));
+    assert!(matches!(by_id.decrypt(&one, ROW), Err(Error::NoKey { .. })));
+    // A second secret for the MAC stands there under algorithm 3: what is found is the first.
+    if best() == WrapAlgorithm::TOKEN_AES_256_GCM {
+        assert_eq!(by_id.decrypt(&other, ROW).unwrap(), b"row");
+    }
+    let native = fresh("native");
+    session().create(&with(aes("any", &VALUE), bytes(ck::CKA_ID, &native))).unwrap();
+    let keys = Pkcs11ExternalKeys::new("orders");
+    let keys = with_version(keys, 1, Pkcs11KeyRef::id(native.clone())).primary(version(1));
+    let message = Envelope::new(ring(&keys)).encrypt(b"row", ROW).unwrap();
+    assert_eq!(Bound::of(&message).master_key_id, master_key_id(native.as_bytes()));
+}
+
+/// A rotation by configuration: first without, then with being the primary.
+#[test]
+fn versions_are_rotated_by_configuration() {
+    let (first, second) = (key().0, key().0);
+    let one = with_version(Pkcs11ExternalKeys::new("orders"), 1, first);
+    let both = with_version(one.clone(), 2, second);
+    let old = ring(&both.clone().primary(version(1)));
+    let message = Envelope::new(&old).encrypt(b"row", ROW).unwrap();
+    let new = ring(&both.clone().primary(version(2)));
+    let envelope = Envelope::new(&new);
+    assert_eq!(envelope.decrypt(&message, ROW).unwrap(), b"row");
+    assert!(envelope.needs_rewrap(&message).unwrap());
+    let rewrapped = envelope.rewrap(&message, RewrapOptions::new()).unwrap();
+    assert_eq!(Bound::of(rewrapped.header()).version, 2);
+    let ahead = Envelope::new(&new).encrypt(b"ahead", ROW).unwrap();
+    assert_eq!(Envelope::new(&old).decrypt(&ahead, ROW).unwrap(), b"ahead");
+    // One that does not have it yet.
+    let behind = ring(&one.primary(version(1)));
+    assert_eq!(refusal(&behind, &ahead), Refusal::UnknownVersion);
+}
+
+#[test]
+fn states_are_configuration() {
+    let keys = with_version(Pkcs11ExternalKeys::new("orders"), 1, key().0);
+    let message = Envelope::new(ring(&keys.clone().primary(version(1)))).encrypt(b"row", ROW);
+    let message = message.unwrap();
+    assert_eq!(refusal(ring(&keys.clone().disabled(version(1))), &message), Refusal::Disabled);
+    let marked = ring(&keys.clone().compromised(version(1)));
+    assert_eq!(Envelope::new(&marked).decrypt(&message, ROW).unwrap(), b"row");
+    assert_eq!(refusal(marked.refusing_compromised(), &message), Refusal::Compromised);
+    for without in [
+        keys.clone(),
+        keys.clone().disabled(version(1)).primary(version(1)),
+        keys.clone().primary(version(1)).compromised(version(1)),
+        Pkcs11ExternalKeys::new("orders"),
+    ] {
+        let error = Envelope::new(ring(&without)).encrypt(b"row", ROW).unwrap_err();
+        assert!(matches!(error, Error::NoPrimary), "{error:?}");
+    }
+}
+
+#[test]
+fn configurations_that_cannot_be_are_refused() {
+    let reference = Pkcs11KeyRef::label("one");
+    let keys = || with_version(Pkcs11ExternalKeys::new("orders"), 1, reference.clone());
+    let error = |keys| Pkcs11ExternalKeyring::new(&token(), &keys).unwrap_err();
+    let twice = with_version(keys(), 2, reference.clone());
+    assert!(matches!(error(twice), Error::KeyMaterial));
+    // As a label and as an id it would have one master key id, too.
+    let same = with_version(keys(), 2, Pkcs11KeyRef::id("one"));
+    assert!(matches!(error(same), Error::KeyMaterial));
+    let unknown = error(keys().primary(version(7)));
+    assert!(matches!(unknown, Error::UnknownVersion { version: found, .. } if found == version(7)));
+    for name in ["", "no name at all!", &"x".repeat(300)] {
+        let keys = with_version(Pkcs11ExternalKeys::new(name), 1, reference.clone());
+        assert!(matches!(error(keys), Error::KeyName(_)), "{name}");
+    }
+}

@@ -1,0 +1,131 @@
+//! An observer of a token may use the keyring that it hears of, whatever that is doing.
+
+use crate::place::{Place, options, session};
+use cryptoki_sys as ck;
+use envelock::{
+    Aad, Envelope, Event, FnObserver, Lifecycle, Observer, Pin, Pkcs11ExternalKeyring,
+    Pkcs11Keyring, Pkcs11Token,
+};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, mpsc};
+use std::time::Duration;
+
+const ROW: Aad<'static> = Aad::new(b"row 7");
+
+/// Ends the process if `work` takes too long: a deadlock ends nothing by itself.
+fn watched(work: impl FnOnce()) {
+    let (done, ended) = mpsc::channel::<()>();
+    let dog = std::thread::spawn(move || {
+        if ended.recv_timeout(Duration::from_secs(20)) == Err(mpsc::RecvTimeoutError::Timeout) {
+            eprintln!("an observer that uses its keyring is never done");
+            std::process::abort();
+        }
+    });
+    work();
+    drop(done);
+    dog.join().unwrap();
+}
+
+#[test]
+fn an_observer_may_use_the_keyring_in_the_middle_of_anything() {
+    let place = Place::new();
+    let used: Arc<OnceLock<(Pkcs11Keyring, Vec<u8>)>> = Arc::default();
+    let heard = Arc::new(AtomicUsize::new(0));
+    let (uses, hears) = (used.clone(), heard.clone());
+    let observer = FnObserver::new(move |event: &Event<'_>| {
+        if !matches!(event, Event::TokenLogin { .. } | Event::TokenReconnected { .. }) {
+            return;
+        }
+        hears.fetch_add(1, Ordering::Relaxed);
+        if let Some((keyring, message)) = uses.get() {
+            assert_eq!(Envelope::new(keyring).decrypt(message, ROW).unwrap(), b"row");
+        }
+    });
+    let observer: Arc<dyn Observer> = Arc::new(observer);
+    let token = options().observer(observer).token().unwrap();
+    let keyring = place.create("orders", &token);
+    let message = Envelope::new(&keyring).encrypt(b"row", ROW).unwrap();
+    let second = keyring.with_key("orders").unwrap();
+    assert!(used.set((second, message.clone())).is_ok());
+    let before = heard.load(Ordering::Relaxed);
+    let log_out = || assert_eq!(session().logout(), ck::CKR_OK);
+    watched(|| {
+        log_out();
+        assert_eq!(Envelope::new(&keyring).decrypt(&message, ROW).unwrap(), b"row");
+        log_out();
+        Envelope::new(&keyring).encrypt(b"row", ROW).unwrap();
+        log_out();
+        keyring.rotate().unwrap();
+        let version = keyring.add_version().unwrap();
+        keyring.disable(version).unwrap();
+        log_out();
+        keyring.destroy_immediately(version).unwrap();
+    });
+    assert!(heard.load(Ordering::Relaxed) >= before + 4);
+}
+
+/// Beside a thread that waits to change the keys, which others must not wait behind.
+#[test]
+fn an_observer_may_use_the_keyring_while_another_thread_changes_it() {
+    let place = Place::new();
+    let used: Arc<OnceLock<(Pkcs11Keyring, Vec<u8>)>> = Arc::default();
+    let uses = used.clone();
+    let observer = FnObserver::new(move |event: &Event<'_>| {
+        if let (Event::TokenLogin { .. }, Some((keyring, message))) = (event, uses.get()) {
+            std::thread::sleep(Duration::from_millis(50));
+            assert_eq!(Envelope::new(keyring).decrypt(message, ROW).unwrap(), b"row");
+        }
+    });
+    let observer: Arc<dyn Observer> = Arc::new(observer);
+    let token = options().observer(observer).token().unwrap();
+    let keyring = place.create("orders", &token);
+    let message = Envelope::new(&keyring).encrypt(b"row", ROW).unwrap();
+    let second = keyring.with_key("orders").unwrap();
+    assert!(used.set((second, message.clone())).is_ok());
+    let done = AtomicBool::new(false);
+    watched(|| {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    keyring.add_version().unwrap();
+                }
+            });
+            for _ in 0..5 {
+                assert_eq!(session().logout(), ck::CKR_OK);
+                assert_eq!(Envelope::new(&keyring).decrypt(&message, ROW).unwrap(), b"row");
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    });
+}
+
+/// Whatever the token was first needed for.
+#[test]
+fn an_observer_hears_of_a_refused_login_whoever_wanted_it() {
+    let place = Place::new();
+    drop(place.create("orders", &options().token().unwrap()));
+    let wants: [fn(&Pkcs11Token, &Place) -> bool; 4] = [
+        |token, _| token.probe().is_err(),
+        |token, place| Pkcs11Keyring::create(place.path("new"), "orders", token).is_err(),
+        |token, place| Pkcs11Keyring::open(place.path("catalogue"), token).is_err(),
+        |token, _| {
+            let keys = crate::keys::keys(crate::place::best(), "none", "none");
+            let keyring = Pkcs11ExternalKeyring::new(token, &keys).unwrap();
+            Envelope::new(keyring).encrypt(b"row", ROW).is_err()
+        },
+    ];
+    for want in wants {
+        let heard = Arc::new(AtomicUsize::new(0));
+        let hears = heard.clone();
+        let observer = FnObserver::new(move |event: &Event<'_>| {
+            if matches!(event, Event::TokenLoginRefused { .. }) {
+                hears.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let observer: Arc<dyn Observer> = Arc::new(observer);
+        let wrong = options().pin_from(|| Ok(Pin::new("00000004"))).observer(observer);
+        assert!(want(&wrong.token().unwrap(), &place));
+        // A create tries to clear up as well.
+        assert!([1, 2].contains(&heard.load(Ordering::Relaxed)));
+    }
+}

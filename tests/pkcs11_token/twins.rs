@@ -1,0 +1,47 @@
+//! Two tokens with one label, as SoftHSM allows: the serial number decides.
+
+use crate::lock_out::Second;
+use crate::place::{library, name, options, variable};
+use crate::process::{Process, tell};
+use crate::raw_token::text;
+use envelock::{Error, Pkcs11Error};
+use std::collections::BTreeSet;
+use std::process::Command;
+
+pub fn child() {
+    let error = options().token().unwrap().probe().unwrap_err();
+    let Error::Token(Pkcs11Error::TokenNotUnique { wanted }) = &error else { panic!("{error:?}") };
+    assert_eq!(*wanted, format!("label {:?}", variable("ENVELOCK_P11_LABEL")));
+    assert!(!error.is_retryable());
+    let library = library();
+    let infos = library.slots().into_iter().map(|slot| library.token_info(slot));
+    let label = variable("ENVELOCK_P11_LABEL");
+    let serials: BTreeSet<String> = infos
+        .filter(|info| text(&info.label) == label)
+        .map(|info| text(&info.serialNumber).to_owned())
+        .collect();
+    assert_eq!(serials.len(), 2);
+    for serial in serials {
+        let token = options().token_serial(&serial).token().unwrap();
+        assert_eq!(token.probe().unwrap().serial, serial);
+    }
+    tell("done");
+}
+
+#[test]
+fn of_two_tokens_with_one_label_the_serial_number_decides() {
+    if name() != "softhsm" {
+        return;
+    }
+    let second = Second::new(&[]);
+    let again = Command::new("softhsm2-util")
+        .args(["--init-token", "--free", "--label", "envelock"])
+        .args(["--so-pin", "87654321", "--pin", "12345678"])
+        .envs(second.variables.iter().cloned())
+        .output()
+        .unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    let mut child = Process::start_with("twins", &[], &second.variables);
+    child.expect("done");
+    assert!(child.end().is_empty());
+}
