@@ -7,8 +7,11 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 target=${CARGO_TARGET_DIR:-$root/target}/hostile_module
-cargo build --quiet --locked --manifest-path tests/hostile_module/Cargo.toml --target-dir "$target"
-export ENVELOCK_HOSTILE=$target/debug/libhostile_module.so
+if [ -z "${ENVELOCK_HOSTILE:-}" ]; then
+    cargo build --quiet --locked --manifest-path tests/hostile_module/Cargo.toml \
+        --target-dir "$target"
+    export ENVELOCK_HOSTILE=$target/debug/libhostile_module.so
+fi
 if [ "${1:-}" != -- ]; then
     command=(cargo test --locked --quiet --features 'pkcs11,test-util' --test pkcs11_hostile)
     "${command[@]}" --no-run

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# The unsafe code of the crate, which is all in src/keyring/pkcs11/ffi/, under AddressSanitizer and with
+# a token that lies about lengths, handles and buffers (THREATS row 64). The compiler is the stable
+# one, told to take an unstable option.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$root"
+host=$(rustc -vV | sed -n 's/^host: //p')
+case $host in
+    x86_64-unknown-linux-gnu | aarch64-unknown-linux-gnu) ;;
+    *) echo "pkcs11_asan.sh: no AddressSanitizer for $host" >&2; exit 1 ;;
+esac
+target=${CARGO_TARGET_DIR:-$root/target}/asan
+
+# The module takes the sanitizer's runtime from the program that loads it, and SoftHSM, which
+# throws exceptions, needs that runtime to have met libstdc++ first.
+run() {
+    env RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address -Clink-arg=-Wl,--export-dynamic' \
+        "CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$host")_RUNNER=env LD_PRELOAD=libstdc++.so.6" \
+        cargo "$@" --locked --quiet --target "$host" --target-dir "$target"
+}
+run build --manifest-path tests/hostile_module/Cargo.toml
+run test --manifest-path tests/asan/Cargo.toml --no-run
+export ENVELOCK_HOSTILE=$target/$host/debug/libhostile_module.so
+export -f run
+export host target
+# What libraries keep until the process ends is no leak of ours.
+export ASAN_OPTIONS=detect_leaks=0
+exec tests/pkcs11_hostile.sh -- bash -c 'run test --manifest-path tests/asan/Cargo.toml -- --test-threads=1'
