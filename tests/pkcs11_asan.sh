@@ -17,7 +17,7 @@ target=${CARGO_TARGET_DIR:-$root/target}/asan
 run() {
     env RUSTC_BOOTSTRAP=1 RUSTFLAGS='-Zsanitizer=address -Clink-arg=-Wl,--export-dynamic' \
         "CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$host")_RUNNER=env LD_PRELOAD=libstdc++.so.6" \
-        cargo "$@" --locked --quiet --target "$host" --target-dir "$target"
+        cargo "$1" --locked --quiet --target "$host" --target-dir "$target" "${@:2}"
 }
 run build --manifest-path tests/hostile_module/Cargo.toml
 run test --manifest-path tests/asan/Cargo.toml --no-run

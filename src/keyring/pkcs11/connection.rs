@@ -40,7 +40,11 @@ struct Pool {
 
 impl Connection {
     /// Finds the token, and opens the session that holds the login.
-    pub(super) fn open(inside: &Inside<'_>, options: &Pkcs11Options) -> Result<Self, Failure> {
+    /// Tells besides whether a login was needed.
+    pub(super) fn open(
+        inside: &Inside<'_>,
+        options: &Pkcs11Options,
+    ) -> Result<(Self, bool), Failure> {
         let (slot, info) = find_token(inside, options)?;
         let anchor = inside.open_session(slot)?;
         // One is the anchor.
@@ -61,7 +65,7 @@ impl Connection {
             proven: Mutex::new(BTreeSet::new()),
         };
         match connection.log_in(inside, options) {
-            Ok(_) => Ok(connection),
+            Ok(logged_in) => Ok((connection, logged_in)),
             Err(failure) => {
                 drop(inside.close_session(anchor));
                 Err(failure)
@@ -236,6 +240,10 @@ impl Connection {
 
     pub(super) fn note_proven(&self, key: &ObjectName) {
         lock(&self.proven).insert(key.clone());
+    }
+
+    pub(super) fn forget_proven(&self) {
+        lock(&self.proven).clear();
     }
 
     /// Forgets the numbers of all objects: they change with a login on some tokens.

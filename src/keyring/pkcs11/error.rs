@@ -30,7 +30,7 @@ pub enum Pkcs11Error {
     Forked,
 
     /// No slot has the token that was asked for.
-    #[error("there is no token with {wanted} among {slots} in slots")]
+    #[error("no token has {wanted}: {slots} are there")]
     TokenNotFound {
         /// Label or serial number that were asked for.
         wanted: String,
@@ -53,7 +53,7 @@ pub enum Pkcs11Error {
     },
 
     /// A call failed, and going over it again did not help.
-    #[error("token failed: {failure}")]
+    #[error("{failure}")]
     Call {
         /// Which call, and how.
         failure: TokenCallFailure,

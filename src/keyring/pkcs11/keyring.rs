@@ -177,7 +177,23 @@ impl FileKeyringOptions {
         token: &Pkcs11Token,
     ) -> Result<Pkcs11Keyring, Error> {
         let protection = Protection::keyring(Arc::new(SealKeyring::open(token.0.clone())));
-        let opened = self.open_with(path.as_ref(), &protection, &source(token));
+        self.open_on_token_with(path, token, &protection)
+    }
+
+    /// As [`open_on_token`](Self::open_on_token), of a catalogue that was put under another
+    /// protection ([`FileKeyring::change_protection`]): the key material is on the token all the
+    /// same.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_on_token_with(
+        &self,
+        path: impl AsRef<Path>,
+        token: &Pkcs11Token,
+        protection: &Protection,
+    ) -> Result<Pkcs11Keyring, Error> {
+        let opened = self.open_with(path.as_ref(), protection, &source(token));
         token.0.news.publish();
         opened.map(|catalogue| Pkcs11Keyring { catalogue, token: token.clone() })
     }

@@ -83,7 +83,10 @@ impl Token {
         let rung = match &failure {
             Failure::Call(call) => failure::rung(call),
             Failure::Login(PinFault::Ignored) => Rung::Stale,
-            Failure::Error(Pkcs11Error::TokenNotFound { .. }) => Rung::Device,
+            // One that was there may come back; another name will not.
+            Failure::Error(Pkcs11Error::TokenNotFound { .. }) if self.news.was_connected() => {
+                Rung::Device
+            }
             Failure::Wrong(_) if ladder.slips < MOST_SLIPS => {
                 ladder.slips = ladder.slips.saturating_add(1);
                 Rung::Session

@@ -11,6 +11,7 @@ mod deadline;
 mod error;
 mod etm;
 mod external;
+mod external_keys;
 mod failure;
 mod ffi;
 mod gcm;
@@ -31,7 +32,8 @@ mod source;
 mod token;
 
 pub use error::{PinFault, Pkcs11Error, TokenKeyFault, WrongTokenAnswer};
-pub use external::{Pkcs11ExternalKeyring, Pkcs11ExternalKeys, Pkcs11KeyRef};
+pub use external::Pkcs11ExternalKeyring;
+pub use external_keys::{Pkcs11ExternalKeys, Pkcs11KeyRef};
 pub use ffi::TokenCallFailure;
 pub use keyring::Pkcs11Keyring;
 pub use options::Pkcs11Options;

@@ -30,11 +30,18 @@ impl News {
     }
 
     /// There is a new connection; the first one is none to tell of but for its login.
-    pub(super) fn connected(&self) {
+    pub(super) fn connected(&self, logged_in: bool) {
         if self.connected_before.swap(true, Ordering::Relaxed) {
             self.note(Item::Reconnected { restarted: false });
         }
-        self.note(Item::LoggedIn);
+        if logged_in {
+            self.note(Item::LoggedIn);
+        }
+    }
+
+    /// Whether the token was there before.
+    pub(super) fn was_connected(&self) -> bool {
+        self.connected_before.load(Ordering::Relaxed)
     }
 
     pub(super) fn restarted(&self) {

@@ -65,14 +65,13 @@ impl ObjectName {
         Ok(functions.find(session, &template, most)?)
     }
 
-    /// Generates the key on the token. What was left there of an earlier attempt goes.
+    /// Generates the key on the token.
     pub(super) fn generate(
         &self,
         functions: &Functions,
         session: Session,
         label: &str,
     ) -> Result<Object, Failure> {
-        self.destroy(functions, session)?;
         self.generate_with(functions, session, label, true)
     }
 

@@ -93,7 +93,11 @@ impl Token {
                 let tested = self.tested(name)?;
                 self.wrap_by(&tested, name, aad, key, iv)
             }
-            _ => wrapped,
+            Err(_) => {
+                self.forget(&name.encrypt);
+                wrapped
+            }
+            Ok(_) => wrapped,
         }
     }
 

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use rand_core::TryRng;
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -71,7 +71,7 @@ impl fmt::Debug for PinSource {
 
 /// Reads a PIN from a file that nobody but its owner may read, without a line end behind it.
 fn read(path: &Path) -> Result<Pin, PinFault> {
-    let failed = |source: std::io::Error| PinFault::Source { source: Arc::new(source) };
+    let failed = |source: io::Error| PinFault::Source { source: Arc::new(source) };
     let file = File::open(path).map_err(failed)?;
     let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -80,9 +80,20 @@ fn read(path: &Path) -> Result<Pin, PinFault> {
     // Room for all of it at once, so that no part is left behind when it grows.
     let room = usize::try_from(MAX_PIN_LEN).unwrap_or_default().saturating_add(1);
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    file.take(MAX_PIN_LEN).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(MAX_PIN_LEN.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     let pin = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    Ok(Pin::new(pin.strip_suffix(b"\r").unwrap_or(pin)))
+    let pin = pin.strip_suffix(b"\r").unwrap_or(pin);
+    // Neither is offered to a token: each wrong PIN counts.
+    if bytes.len() >= room {
+        return Err(failed(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is longer than 4096 bytes",
+        )));
+    }
+    if pin.is_empty() {
+        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it is empty")));
+    }
+    Ok(Pin::new(pin))
 }
 
 /// The PINs that tokens of one library refused in this process: none is offered twice, since
@@ -152,7 +163,7 @@ mod tests {
     fn a_file_gives_its_first_line_and_must_be_private() {
         let directory = directory();
         let path = directory.join("pin");
-        for (text, pin) in [("1234", "1234"), ("1234\n", "1234"), ("a b\r\n", "a b"), ("", "")] {
+        for (text, pin) in [("1234", "1234"), ("1234\n", "1234"), ("a b\r\n", "a b")] {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
             assert_eq!(read(&path).ok().unwrap().expose(), pin.as_bytes());
@@ -163,6 +174,13 @@ mod tests {
             assert!(
                 matches!(&fault, PinFault::FilePermissions { mode: found, .. } if *found == mode)
             );
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        for (text, is_right) in
+            [("", false), ("\n", false), (&*"1".repeat(4096), true), (&*"1".repeat(4097), false)]
+        {
+            fs::write(&path, text).unwrap();
+            assert_eq!(read(&path).is_ok(), is_right, "{} bytes", text.len());
         }
         let missing = read(&directory.join("none")).err().unwrap();
         assert!(matches!(missing, PinFault::Source { .. }));

@@ -21,6 +21,9 @@ use alloc::vec::Vec;
 pub(super) const ALGORITHMS: [WrapAlgorithm; 2] =
     [WrapAlgorithm::TOKEN_AES_256_GCM, WrapAlgorithm::TOKEN_AES_256_CBC_HMAC];
 
+/// How many ids are drawn before one is believed to be taken.
+const ID_ATTEMPTS: usize = 8;
+
 /// How many keys of one token are looked through.
 const MOST_KEYS: usize = 1 << 20;
 
@@ -109,24 +112,10 @@ impl Token {
             if wanted.is_some_and(|wanted| wanted != algorithm) {
                 continue;
             }
-            // Fresh for each: what one attempt left behind is not another's.
-            let mut id = MasterKeyId([0; 8]);
-            rng.try_fill_bytes(&mut id.0).map_err(|_| RandomnessUnavailable)?;
-            let key_name = TokenKeyName::ours(name, version, id, algorithm);
-            match self.generate_by(name, &key_name) {
-                Ok(()) => return Ok((TokenKey::new(self.clone(), key_name, id), id)),
-                Err(failure) => {
-                    drop(self.destroy_keys(name, version, id));
-                    let is_of_algorithm = is_of_algorithm(&failure);
-                    let error = key_name.error(failure);
-                    if !is_of_algorithm {
-                        return Err(error.into());
-                    }
-                    reasons.push(match error {
-                        Pkcs11Error::Algorithm { what } => what,
-                        error => format!("{algorithm}: {error}"),
-                    });
-                }
+            match self.generate_of(name, version, algorithm, rng) {
+                Ok(made) => return Ok(made),
+                Err(Error::Token(Pkcs11Error::Algorithm { what })) => reasons.push(what),
+                Err(error) => return Err(error),
             }
         }
         if reasons.is_empty() {
@@ -135,18 +124,72 @@ impl Token {
         Err(Pkcs11Error::Algorithm { what: reasons.join("; ") }.into())
     }
 
-    fn generate_by(&self, name: KeyName<'_>, key: &TokenKeyName) -> Result<(), Failure> {
+    /// Makes the keys of a version by one algorithm. [`Pkcs11Error::Algorithm`] if another may do.
+    fn generate_of(
+        self: &Arc<Self>,
+        name: KeyName<'_>,
+        version: KeyVersion,
+        algorithm: WrapAlgorithm,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(TokenKey, MasterKeyId), Error> {
+        let mut attempts = ID_ATTEMPTS;
+        loop {
+            attempts = attempts.saturating_sub(1);
+            let mut id = MasterKeyId([0; 8]);
+            rng.try_fill_bytes(&mut id.0).map_err(|_| RandomnessUnavailable)?;
+            let key = TokenKeyName::ours(name, version, id, algorithm);
+            match self.generate_by(name, &key, id) {
+                Ok(()) => return Ok((TokenKey::new(self.clone(), key, id), id)),
+                // A generator that repeats itself, as that of a machine that was cloned.
+                Err(Failure::KeyNotUnique) if attempts > 0 => {}
+                Err(failure) if is_of_algorithm(&failure) => {
+                    let what = match key.error(failure) {
+                        Pkcs11Error::Algorithm { what } => what,
+                        error => format!("{algorithm}: {error}"),
+                    };
+                    return Err(Pkcs11Error::Algorithm { what }.into());
+                }
+                Err(failure) => return Err(key.error(failure).into()),
+            }
+        }
+    }
+
+    /// On an error nothing is left behind, and nothing is touched that was there before.
+    fn generate_by(
+        &self,
+        name: KeyName<'_>,
+        key: &TokenKeyName,
+        id: MasterKeyId,
+    ) -> Result<(), Failure> {
         self.check_algorithm(key.algorithm)?;
+        // Whatever its role: one version has one algorithm.
+        let taken = ObjectName::both(name, key.version, id);
         let objects = [Some(&key.encrypt), key.mac.as_ref()];
-        self.run(Access::Alone, |work| {
+        let mut begun = false;
+        let made = self.run(Access::Alone, |work| {
+            for object in &taken {
+                if begun {
+                    // Of an attempt whose answer was lost: the id was nobody's before.
+                    object.destroy(work.inside, work.session)?;
+                } else if !object.find(work.inside, work.session, 1)?.is_empty() {
+                    return Err(Failure::KeyNotUnique);
+                }
+            }
+            // That nothing was found means something only to who is logged in.
+            work.check_login()?;
+            begun = true;
             for object in objects.into_iter().flatten() {
                 let label = object::label(name, key.version, object.role);
                 object.generate(work.inside, work.session, &label)?;
             }
             Ok(())
-        })?;
+        });
         // The round trip on the very key.
-        self.tested(key).map(drop)
+        let tested = made.and_then(|()| self.tested(key).map(drop));
+        if tested.is_err() && begun {
+            drop(self.destroy_keys(name, key.version, id));
+        }
+        tested
     }
 
     /// Destroys the keys of a version, and tells how many objects are left all the same.
@@ -161,8 +204,9 @@ impl Token {
             let destroy = |object: &ObjectName| object.destroy(work.inside, work.session);
             let left = destroy(one)?.saturating_add(destroy(other)?);
             work.check_login()?;
-            // Their numbers may be given to others.
+            // Their numbers, and even their names, may be given to others.
             work.connection.forget_objects();
+            work.connection.forget_proven();
             Ok(left)
         })?;
         self.forget(one);

@@ -173,14 +173,15 @@ impl Token {
         if let Some(connection) = current.as_ref().filter(|it| it.epoch == inside.epoch) {
             return Ok(connection.clone());
         }
-        let connection =
-            Arc::new(Connection::open(inside, &self.options).inspect_err(|failure| {
-                if let Failure::Login(fault) = failure {
-                    self.news.login_refused(fault);
-                }
-            })?);
+        let opened = Connection::open(inside, &self.options).inspect_err(|failure| {
+            if let Failure::Login(fault) = failure {
+                self.news.login_refused(fault);
+            }
+        });
+        let (connection, logged_in) = opened?;
+        let connection = Arc::new(connection);
         *current = Some(connection.clone());
-        self.news.connected();
+        self.news.connected(logged_in);
         Ok(connection)
     }
 
