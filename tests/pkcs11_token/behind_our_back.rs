@@ -95,7 +95,8 @@ pub fn crashes_logged_out(algorithm: WrapAlgorithm) -> bool {
 fn a_session_or_a_login_that_others_end_is_made_anew() {
     for algorithm in algorithms() {
         let stage = stage(options(), algorithm);
-        assert_eq!(stage.heard(), ["login"], "the first login");
+        // Others of this process may be logged in already.
+        assert!(stage.heard().iter().all(|heard| heard == "login"));
         for (what, deed, heard) in [SESSIONS, LOGOUT] {
             if crashes_logged_out(algorithm) && what == LOGOUT.0 {
                 continue;

@@ -71,5 +71,5 @@ fn the_probe_says_what_is_wrong() {
     assert!(text.contains("others may read") && text.contains("mode 0644"), "{text}");
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
     let text = said(run(None, &pin));
-    assert!(text.contains("there is no token with label \"nobody\""), "{text}");
+    assert!(text.contains("no token has label \"nobody\""), "{text}");
 }

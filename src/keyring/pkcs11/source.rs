@@ -6,6 +6,7 @@ use super::key::{TokenKey, TokenKeyName};
 use super::module::Access;
 use super::object::{self, ObjectName, Role};
 use super::token::{Token, Work};
+use crate::OsRandom;
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::keyring::held::{HeldKey, KeySource, Made, MadeVersion};
@@ -16,6 +17,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use rand_core::TryRng;
 
 /// What a token is asked for, best first.
 pub(super) const ALGORITHMS: [WrapAlgorithm; 2] =
@@ -133,15 +135,15 @@ impl Token {
         rng: &mut KeyringRng<'_>,
     ) -> Result<(TokenKey, MasterKeyId), Error> {
         let mut attempts = ID_ATTEMPTS;
+        let mut id = MasterKeyId([0; 8]);
+        rng.try_fill_bytes(&mut id.0).map_err(|_| RandomnessUnavailable)?;
         loop {
             attempts = attempts.saturating_sub(1);
-            let mut id = MasterKeyId([0; 8]);
-            rng.try_fill_bytes(&mut id.0).map_err(|_| RandomnessUnavailable)?;
             let key = TokenKeyName::ours(name, version, id, algorithm);
             match self.generate_by(name, &key, id) {
                 Ok(()) => return Ok((TokenKey::new(self.clone(), key, id), id)),
-                // A generator that repeats itself, as that of a machine that was cloned.
-                Err(Failure::KeyNotUnique) if attempts > 0 => {}
+                // The caller's generator repeats itself.
+                Err(Failure::KeyNotUnique) if attempts > 0 => OsRandom.try_fill_bytes(&mut id.0)?,
                 Err(failure) if is_of_algorithm(&failure) => {
                     let what = match key.error(failure) {
                         Pkcs11Error::Algorithm { what } => what,
