@@ -66,7 +66,8 @@ cargo test --locked --quiet --no-default-features --doc
 end
 
 # A part that is missing is a failure, not a pass.
-for part in python backend_agreement constant_time interleavings dependencies pkcs11; do
+for part in python backend_agreement constant_time interleavings dependencies pkcs11 pkcs11_hostile \
+    pkcs11_asan; do
     begin "tests/$part.sh"
     [ -f "tests/$part.sh" ] || { echo "tests/$part.sh is missing" >&2; exit 1; }
     bash "tests/$part.sh"

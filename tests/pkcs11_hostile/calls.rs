@@ -31,8 +31,12 @@ fn no_search_is_made_for_a_key_that_is_known() {
             }
             for (function, times) in ["C_Encrypt", "C_Decrypt", "C_Sign"].into_iter().zip(expected)
             {
-                assert_eq!(hostile.calls(function), 100 * times, "{algorithm} {work} {function}");
-                assert_eq!(hostile.calls(&format!("{function}Init")), 100 * times);
+                let calls = hostile.calls(function);
+                // Now and then a key has to prove that it is still the one.
+                let proofs = if work == "wrap" && times > 0 { 5 } else { 0 };
+                let expected = 100 * times..=100 * times + proofs;
+                assert!(expected.contains(&calls), "{algorithm} {work} {function}: {calls}");
+                assert_eq!(hostile.calls(&format!("{function}Init")), calls);
             }
             for function in [
                 "C_FindObjectsInit",

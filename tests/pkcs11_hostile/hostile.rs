@@ -158,7 +158,7 @@ impl Scene {
 
 /// Little patience, so that what fails for ever fails soon.
 pub fn quick(algorithm: WrapAlgorithm) -> Pkcs11Options {
-    options().algorithm(algorithm).patience(Duration::from_millis(150))
+    options().algorithm(algorithm).patience(Duration::from_millis(60))
 }
 
 /// What an operation on a token answered, in a word or two.

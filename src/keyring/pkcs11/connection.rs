@@ -8,10 +8,16 @@ use super::module::Inside;
 use super::object::ObjectName;
 use super::options::Pkcs11Options;
 use crate::sync::lock;
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
+
+/// For how long it is believed that a number is still that of the key. Somebody else in the process
+/// who logs out and in again may change that unseen.
+const PROOF_LASTS: Duration = Duration::from_millis(100);
 
 /// See the module.
 pub(super) struct Connection {
@@ -23,8 +29,11 @@ pub(super) struct Connection {
     pool: Mutex<Pool>,
     given_back: Condvar,
     objects: Mutex<BTreeMap<ObjectName, Object>>,
-    /// Keys that have decrypted here what they encrypted when they were tried out.
-    proven: Mutex<BTreeSet<ObjectName>>,
+    /// When keys last decrypted here what they encrypted when they were tried out.
+    proven: Mutex<BTreeMap<ObjectName, Instant>>,
+    /// Grows with each login of ours. Tokens number objects anew then, and give old numbers to
+    /// others: what was done meanwhile may have been done under another key.
+    logins: AtomicU64,
 }
 
 /// Sessions that nobody works in.
@@ -36,6 +45,10 @@ struct Pool {
     most: usize,
     /// Whether this connection was replaced: what comes back is closed.
     retired: bool,
+    /// Who waits for a session, longest first: those who have just given one back are not
+    /// before them.
+    waiting: VecDeque<u64>,
+    next_ticket: u64,
 }
 
 impl Connection {
@@ -54,6 +67,8 @@ impl Connection {
             open: 0,
             most: options.max_sessions.min(allowed),
             retired: false,
+            waiting: VecDeque::new(),
+            next_ticket: 0,
         };
         let connection = Connection {
             epoch: inside.epoch,
@@ -62,7 +77,8 @@ impl Connection {
             pool: Mutex::new(pool),
             given_back: Condvar::new(),
             objects: Mutex::new(BTreeMap::new()),
-            proven: Mutex::new(BTreeSet::new()),
+            proven: Mutex::new(BTreeMap::new()),
+            logins: AtomicU64::new(0),
         };
         match connection.log_in(inside, options) {
             Ok(logged_in) => Ok((connection, logged_in)),
@@ -103,6 +119,7 @@ impl Connection {
         if let Some(fault) = known.or_else(|| warned(&info, options)) {
             return Err(Failure::Login(fault));
         }
+        self.logins.fetch_add(1, Ordering::AcqRel);
         match inside.login(self.anchor, pin.as_ref().map(super::pin::Pin::expose)) {
             Ok(()) => {}
             Err(failure) if failure.code() == Some(ck::CKR_USER_ALREADY_LOGGED_IN) => {}
@@ -115,6 +132,7 @@ impl Connection {
             }
         }
         drop(refused);
+        self.forget_objects();
         if self.is_logged_in(inside, options)? {
             return Ok(true);
         }
@@ -129,31 +147,58 @@ impl Connection {
     ) -> Result<Session, Failure> {
         let started = Instant::now();
         let mut pool = lock(&self.pool);
+        let mut ticket = None;
         loop {
-            if let Some(session) = pool.idle.pop() {
-                return Ok(session);
-            }
-            if pool.open < pool.most {
-                match inside.open_session(self.slot) {
-                    Ok(session) => {
-                        pool.open = pool.open.saturating_add(1);
-                        return Ok(session);
-                    }
-                    // Others use the token as well: less has to do.
-                    Err(failure)
-                        if failure.code() == Some(ck::CKR_SESSION_COUNT) && pool.open > 0 =>
-                    {
-                        pool.most = pool.open;
-                    }
-                    Err(failure) => return Err(failure.into()),
+            if pool.waiting.front().is_none_or(|first| Some(*first) == ticket) {
+                let taken = self.take_from(&mut pool, inside);
+                if !matches!(taken, Ok(None)) {
+                    self.leave(&mut pool, ticket);
+                    return taken.and_then(|taken| taken.ok_or(Pkcs11Error::NoSession.into()));
                 }
             }
             let left = options.patience.saturating_sub(started.elapsed());
             if left.is_zero() {
+                self.leave(&mut pool, ticket);
                 return Err(Pkcs11Error::NoSession.into());
+            }
+            if ticket.is_none() {
+                ticket = Some(pool.next_ticket);
+                let mine = pool.next_ticket;
+                pool.waiting.push_back(mine);
+                pool.next_ticket = mine.wrapping_add(1);
             }
             let waited = self.given_back.wait_timeout(pool, left);
             pool = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// A session that is there, or a new one; `None` if there may be no more.
+    fn take_from(&self, pool: &mut Pool, inside: &Inside<'_>) -> Result<Option<Session>, Failure> {
+        if let Some(session) = pool.idle.pop() {
+            return Ok(Some(session));
+        }
+        if pool.open >= pool.most {
+            return Ok(None);
+        }
+        match inside.open_session(self.slot) {
+            Ok(session) => {
+                pool.open = pool.open.saturating_add(1);
+                Ok(Some(session))
+            }
+            // Others use the token as well: less has to do.
+            Err(failure) if failure.code() == Some(ck::CKR_SESSION_COUNT) && pool.open > 0 => {
+                pool.most = pool.open;
+                Ok(None)
+            }
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Leaves the queue, in which another is first now.
+    fn leave(&self, pool: &mut Pool, ticket: Option<u64>) {
+        if let Some(ticket) = ticket {
+            pool.waiting.retain(|waiting| *waiting != ticket);
+            self.given_back.notify_all();
         }
     }
 
@@ -167,7 +212,7 @@ impl Connection {
         }
         pool.idle.push(session);
         drop(pool);
-        self.given_back.notify_one();
+        self.given_back.notify_all();
     }
 
     /// Closes a session in which something went wrong; if it is gone, its number is not ours.
@@ -179,7 +224,7 @@ impl Connection {
         let mut pool = lock(&self.pool);
         pool.open = pool.open.saturating_sub(1);
         drop(pool);
-        self.given_back.notify_one();
+        self.given_back.notify_all();
     }
 
     /// Ends the use of this connection. Its sessions are closed unless they are `gone`.
@@ -235,11 +280,16 @@ impl Connection {
     }
 
     pub(super) fn is_proven(&self, key: &ObjectName) -> bool {
-        lock(&self.proven).contains(key)
+        lock(&self.proven).get(key).is_some_and(|proven| proven.elapsed() < PROOF_LASTS)
     }
 
     pub(super) fn note_proven(&self, key: &ObjectName) {
-        lock(&self.proven).insert(key.clone());
+        lock(&self.proven).insert(key.clone(), Instant::now());
+    }
+
+    /// How often we logged in here.
+    pub(super) fn logins(&self) -> u64 {
+        self.logins.load(Ordering::Acquire)
     }
 
     pub(super) fn forget_proven(&self) {
@@ -249,6 +299,7 @@ impl Connection {
     /// Forgets the numbers of all objects: they change with a login on some tokens.
     pub(super) fn forget_objects(&self) {
         lock(&self.objects).clear();
+        self.forget_proven();
     }
 }
 

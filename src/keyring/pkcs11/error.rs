@@ -160,6 +160,7 @@ impl Pkcs11Error {
     pub(super) fn from_failure(failure: Failure) -> Self {
         match failure {
             Failure::Call(failure) | Failure::Ambiguous(failure) => Pkcs11Error::Call { failure },
+            Failure::Superseded => Pkcs11Error::Login { fault: PinFault::Ignored },
             // Of what was sound a moment ago.
             Failure::Authentication | Failure::KeyMissing | Failure::KeyNotUnique => {
                 Pkcs11Error::Wrong { fault: WrongTokenAnswer::DoesNotUnwrap }

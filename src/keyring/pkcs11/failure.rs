@@ -10,6 +10,8 @@ pub(super) enum Failure {
     Call(TokenCallFailure),
     /// A decryption was refused by a code that may mean a forged input or a sick device.
     Ambiguous(TokenCallFailure),
+    /// Somebody logged in meanwhile.
+    Superseded,
     /// The input does not authenticate.
     Authentication,
     /// The key is not there, though somebody is logged in.

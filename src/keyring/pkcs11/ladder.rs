@@ -81,7 +81,13 @@ impl Token {
         ladder: &mut Ladder,
     ) -> Result<Step, Failure> {
         let rung = match &failure {
+            // Perhaps the number is another key's by now.
+            Failure::Call(call) if failure::is_disabled(call) && ladder.missing == 0 => {
+                ladder.missing = 1;
+                Rung::Stale
+            }
             Failure::Call(call) => failure::rung(call),
+            Failure::Superseded => Rung::Session,
             Failure::Login(PinFault::Ignored) => Rung::Stale,
             // One that was there may come back; another name will not.
             Failure::Error(Pkcs11Error::TokenNotFound { .. }) if self.news.was_connected() => {

@@ -155,7 +155,13 @@ impl Token {
         let connection = self.connect(inside)?;
         let session = connection.take(inside, options)?;
         let work = Work { inside, connection: &connection, session, options };
-        match operation(&work) {
+        let logins = connection.logins();
+        let mut outcome = operation(&work);
+        if connection.logins() != logins {
+            // Objects may have changed their numbers under it: neither success nor failure counts.
+            outcome = Err(Failure::Superseded);
+        }
+        match outcome {
             Ok(result) => {
                 connection.give_back(inside, session);
                 Ok(result)
