@@ -1,6 +1,6 @@
 //! The suite that every keyring of this crate passes.
 
-use crate::place::{Place, algorithms, options, token};
+use crate::place::{Place, algorithms, clear, options, token};
 use envelock::test_util::conformance;
 use envelock::{Pkcs11Keyring, WrapAlgorithm};
 use std::cell::RefCell;
@@ -21,6 +21,7 @@ fn judge(lifecycle: bool, algorithm: WrapAlgorithm) {
     } else {
         conformance::keyring(factory);
     }
+    clear();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Figure G28: 32 threads with 1,000 calls each, every answer verified, no error and no crash,
 //! while versions come and go beside (THREATS row 65).
 
-use crate::place::{Place, algorithms, best, name, options, token};
+use crate::place::{Place, algorithms, best, clear, name, options, token};
 use envelock::{Aad, Envelope, Lifecycle, Pkcs11Keyring, WrapAlgorithm};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -39,6 +39,7 @@ fn change(keyring: &Pkcs11Keyring, is_done: impl Fn() -> bool) -> u32 {
 
 #[test]
 fn thirty_two_threads_get_right_answers_while_keys_come_and_go() {
+    clear();
     for algorithm in algorithms() {
         let place = Place::new();
         let keyring = place.create("orders", &options().algorithm(algorithm).token().unwrap());

@@ -56,6 +56,15 @@ pub fn session() -> RawSession {
     session
 }
 
+/// Destroys every key on the token: opencryptoki takes the longer for each search and each change
+/// the more there are, so whoever made many or is about to ask for much clears up.
+pub fn clear() {
+    let session = session();
+    for key in session.keys() {
+        assert_eq!(session.destroy(key), ck::CKR_OK);
+    }
+}
+
 /// What the token said, under an error of any kind.
 pub fn pkcs11_error(error: &Error) -> &Pkcs11Error {
     match error {
