@@ -38,9 +38,9 @@ pub fn child(algorithm: &str, label: &str, mac: &str) {
     }
     assert_eq!(calls("C_FindObjectsInit"), searches);
     assert_eq!(calls("C_GetAttributeValue") % objects, 0);
-    // A wrap is proven, by one decryption more.
+    // A wrap is proven by one decryption more, and ten times a second the key by another.
     assert_eq!(calls("C_Encrypt") - encrypts, 10);
-    assert_eq!(calls("C_Decrypt") - decrypts, 20);
+    assert!((20..=30).contains(&(calls("C_Decrypt") - decrypts)));
     assert_eq!(calls("C_OpenSession"), 2, "one holds the login, one works");
     assert_eq!((calls("C_Login"), calls("C_Initialize")), (1, 1));
     assert_eq!((calls("C_WrapKey"), calls("C_UnwrapKey")), (0, 0), "DESIGN 4.3");

@@ -3,12 +3,13 @@
 use crate::raw_token::{RawLibrary, RawSession, Slot};
 use cryptoki_sys as ck;
 use envelock::{
-    Error, KeyFileError, KeyFileFault, Pin, Pkcs11Error, Pkcs11Keyring, Pkcs11Options, Pkcs11Token,
-    WrapAlgorithm,
+    Error, FileKeyringOptions, KeyFileError, KeyFileFault, Pin, Pkcs11Error, Pkcs11Keyring,
+    Pkcs11Options, Pkcs11Token, WrapAlgorithm,
 };
 use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 use std::time::Duration;
 
 /// A variable that `tests/tokens/*.sh` export.
@@ -112,7 +113,9 @@ impl Place {
     }
 
     pub fn create(&self, key: &str, token: &Pkcs11Token) -> Pkcs11Keyring {
-        Pkcs11Keyring::create(self.path("catalogue"), key, token).unwrap()
+        // Slow tokens and a busy machine: whoever waits for another writer waits longer.
+        let options = FileKeyringOptions::new().lock_wait(Duration::from_secs(60));
+        options.create_on_token(self.path("catalogue"), key, token).unwrap()
     }
 }
 
