@@ -10,7 +10,6 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use std::time::Duration;
 
 /// A variable that `tests/tokens/*.sh` export.
 pub fn variable(name: &str) -> String {
