@@ -9,6 +9,8 @@ mod calls;
 mod hanging;
 #[path = "pkcs11_hostile/hostile.rs"]
 mod hostile;
+#[path = "pkcs11_hostile/iv_modes.rs"]
+mod iv_modes;
 #[path = "pkcs11_hostile/news.rs"]
 mod news;
 #[path = "pkcs11_token/place.rs"]

@@ -27,7 +27,8 @@ pub(super) enum IvMode {
     WrittenBack,
     /// The token does, and puts it behind the tag (Thales Luna in FIPS mode).
     Appended,
-    /// The token does, and puts it before the ciphertext (`CKM_CLOUDHSM_AES_GCM`).
+    /// The token does, and puts it before the ciphertext, where it wants it for a decryption as well
+    /// (`CKM_CLOUDHSM_AES_GCM`).
     Prepended,
 }
 
@@ -108,7 +109,14 @@ impl Gcm {
         let len = sealed.len().checked_sub(TAG_LEN).filter(|len| *len <= MAX_KEY_LEN);
         let len = len.ok_or(Failure::Authentication)?;
         let mut iv: [u8; IV_LEN] = *iv;
-        let mechanism = Mechanism::Gcm { number: self.number, iv: GcmIv::Given(&mut iv), aad };
+        let (iv, sealed) = match self.iv {
+            // Which is how the blob has it.
+            IvMode::Prepended => (GcmIv::Absent, blob),
+            IvMode::Host | IvMode::WrittenBack | IvMode::Appended => {
+                (GcmIv::Given(&mut iv), sealed)
+            }
+        };
+        let mechanism = Mechanism::Gcm { number: self.number, iv, aad };
         let decrypted = work.inside.decrypt(work.session, mechanism, object, sealed, key.space());
         match decrypted.map_err(failure::of_decryption)? {
             found if found == len => Ok(len),

@@ -130,7 +130,7 @@ impl Token {
         aad: &[u8],
         blob: &[u8],
     ) -> Result<Output, Failure> {
-        let cipher = self.cipher(name);
+        let cipher = self.cipher(name)?;
         let mut refused = 0_u32;
         loop {
             let unwrapped = self.run(Access::Shared, |work| decrypt(work, name, cipher, aad, blob));
@@ -161,13 +161,15 @@ impl Token {
         self.run(Access::Shared, |work| check_canary(work, name, &tested))
     }
 
-    /// How the key decrypts: that needs no trial.
-    fn cipher(&self, name: &TokenKeyName) -> Tried {
-        if name.algorithm == WrapAlgorithm::TOKEN_AES_256_GCM {
-            Tried::Gcm(Gcm { number: self.gcm_number(), iv: IvMode::Host })
-        } else {
-            Tried::Etm
+    /// How the key decrypts. By the standard's own number that needs no trial.
+    fn cipher(&self, name: &TokenKeyName) -> Result<Tried, Failure> {
+        if name.algorithm != WrapAlgorithm::TOKEN_AES_256_GCM {
+            return Ok(Tried::Etm);
         }
+        if self.gcm_number() != ck::CKM_AES_GCM {
+            return Ok(self.tested(name)?.cipher);
+        }
+        Ok(Tried::Gcm(Gcm { number: self.gcm_number(), iv: IvMode::Host }))
     }
 
     pub(super) fn gcm_number(&self) -> ck::CK_MECHANISM_TYPE {

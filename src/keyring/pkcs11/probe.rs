@@ -107,12 +107,18 @@ impl Token {
 
     fn ask_gcm(&self, work: &Work<'_>) -> Result<(), Failure> {
         let key = import(work, ck::CKK_AES, [ck::CKA_ENCRYPT, ck::CKA_DECRYPT])?;
-        let decrypt = |aad: &[u8]| {
-            let (mut iv, mut output) = (GCM_IV, Scratch::new());
-            let iv = GcmIv::Given(&mut iv);
+        let decrypt_by = |iv: GcmIv<'_>, sealed: &[u8], aad: &[u8]| {
+            let mut output = Scratch::new();
             let mechanism = Mechanism::Gcm { number: self.gcm_number(), iv, aad };
-            let len = work.inside.decrypt(work.session, mechanism, key, &GCM, output.space())?;
+            let len = work.inside.decrypt(work.session, mechanism, key, sealed, output.space())?;
             right(output.get(..len), &PLAINTEXT)
+        };
+        let decrypt = |aad: &[u8]| match decrypt_by(GcmIv::Given(&mut GCM_IV.clone()), &GCM, aad) {
+            // A vendor's mechanism that wants the IV before the ciphertext.
+            Err(Failure::Call(call)) if failure::is_mechanism(&call) => {
+                decrypt_by(GcmIv::Absent, &[&GCM_IV[..], &GCM].concat(), aad)
+            }
+            answer => answer,
         };
         let answer = decrypt(AAD);
         // That associated data counts: what refuses it is no matter here.
