@@ -6,6 +6,7 @@ use envelock::{
     Aad, Envelope, Error, KeyFileError, KeyFileFault, Pkcs11Error, Pkcs11Keyring, Pkcs11Options,
     Pkcs11Token, WrapAlgorithm,
 };
+use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -113,6 +114,8 @@ pub struct Scene {
     place: Place,
     algorithm: WrapAlgorithm,
     pub message: Vec<u8>,
+    /// For how long tokens that are opened here try to recover.
+    pub patience: Cell<Duration>,
 }
 
 pub const PLAINTEXT: &[u8] = b"what nobody may lose";
@@ -120,15 +123,16 @@ pub const PLAINTEXT: &[u8] = b"what nobody may lose";
 impl Scene {
     pub fn new(algorithm: WrapAlgorithm) -> Self {
         let place = Place::new();
-        let token = quick(algorithm).token().unwrap();
+        let token = options().algorithm(algorithm).token().unwrap();
         let keyring = place.create("orders", &token);
         let message = Envelope::new(&keyring).encrypt(PLAINTEXT, ROW).unwrap();
-        Scene { place, algorithm, message }
+        Scene { place, algorithm, message, patience: Cell::new(Duration::from_secs(10)) }
     }
 
     /// Opened by a token that has met nothing of it in this process.
     pub fn open(&self) -> Result<Pkcs11Keyring, Error> {
-        self.open_by(&quick(self.algorithm).token().unwrap())
+        let options = options().algorithm(self.algorithm).patience(self.patience.get());
+        self.open_by(&options.token().unwrap())
     }
 
     pub fn open_by(&self, token: &Pkcs11Token) -> Result<Pkcs11Keyring, Error> {
@@ -156,9 +160,9 @@ impl Scene {
     }
 }
 
-/// Little patience, so that what fails for ever fails soon.
+/// Some patience: what is lied to once comes back, what fails for ever fails soon enough.
 pub fn quick(algorithm: WrapAlgorithm) -> Pkcs11Options {
-    options().algorithm(algorithm).patience(Duration::from_millis(60))
+    options().algorithm(algorithm).patience(Duration::from_secs(2))
 }
 
 /// What an operation on a token answered, in a word or two.

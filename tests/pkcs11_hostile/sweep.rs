@@ -6,6 +6,7 @@ use envelock::{Envelope, Error, KeyVersion, Lifecycle, Pkcs11Keyring, WrapAlgori
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 /// Every lie as it is told once and for ever, with its order.
 fn orders(hostile: &Hostile) -> Vec<(String, bool)> {
@@ -24,6 +25,13 @@ fn orders(hostile: &Hostile) -> Vec<(String, bool)> {
         }
     }
     orders
+}
+
+/// Whoever is lied to once comes back however slow the machine is; whoever is lied to for ever
+/// need not try for long.
+fn set_patience(scene: &Scene, always: bool) {
+    let patience = if always { Duration::from_millis(60) } else { Duration::from_secs(10) };
+    scene.patience.set(patience);
 }
 
 /// Does something under a lie, and forgets the lie.
@@ -45,6 +53,7 @@ fn decrypt(keyring: &Pkcs11Keyring, scene: &Scene, order: &str) -> String {
 
 /// What a lie comes to: for who opens the catalogue, tries a key out, encrypts, decrypts.
 fn verdicts(hostile: &Hostile, scene: &Scene, order: &str, always: bool) -> [String; 4] {
+    set_patience(scene, always);
     let open = || scene.open().unwrap_or_else(|error| panic!("around {order}: {error:?}"));
     let cold = under(hostile, order, || {
         // From setting the library up to the login, everything is asked under the lie.
@@ -90,7 +99,12 @@ fn sweep(algorithm: WrapAlgorithm, file: &str, expected: &str) {
         }
         writeln!(table, "{order} | {}", verdicts.join(" | ")).unwrap();
     }
+    set_patience(&scene, false);
     scene.check("at the end");
+    // Under a sanitizer everything is slow: what a lie comes to then is not the point.
+    if std::env::var_os("ENVELOCK_ANY_VERDICT").is_some() {
+        return;
+    }
     if std::env::var_os("UPDATE").is_some() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pkcs11_hostile").join(file);
         fs::write(path, &table).unwrap();
@@ -119,8 +133,9 @@ fn each_lie_about_cbc_and_hmac_comes_to_what_the_table_says() {
 fn no_lie_makes_a_version_that_does_not_work() {
     let hostile = Hostile::new();
     let mut made = 0;
-    for (order, _) in orders(&hostile) {
+    for (order, always) in orders(&hostile) {
         let scene = Scene::new(WrapAlgorithm::TOKEN_AES_256_GCM);
+        set_patience(&scene, always);
         let keyring = scene.open().unwrap();
         let rotated = under(&hostile, &order, || keyring.rotate());
         scene.check(&order);
