@@ -10,9 +10,8 @@ use super::options::Pkcs11Options;
 use crate::sync::lock;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// For how long it is believed that a number is still that of the key. Somebody else in the process
@@ -28,12 +27,17 @@ pub(super) struct Connection {
     anchor: Session,
     pool: Mutex<Pool>,
     given_back: Condvar,
-    objects: Mutex<BTreeMap<ObjectName, Object>>,
+    known: Mutex<Known>,
+}
+
+/// What is known of the objects of a token.
+#[derive(Default)]
+struct Known {
+    /// The logins there had been: what was known before another one is void.
+    logins: u64,
+    objects: BTreeMap<ObjectName, Object>,
     /// When keys last decrypted here what they encrypted when they were tried out.
-    proven: Mutex<BTreeMap<ObjectName, Instant>>,
-    /// Grows with each login of ours. Tokens number objects anew then, and give old numbers to
-    /// others: what was done meanwhile may have been done under another key.
-    logins: AtomicU64,
+    proven: BTreeMap<ObjectName, Instant>,
 }
 
 /// Sessions that nobody works in.
@@ -52,8 +56,8 @@ struct Pool {
 }
 
 impl Connection {
-    /// Finds the token, and opens the session that holds the login.
-    /// Tells besides whether a login was needed.
+    /// Finds the token, opens the session that holds the login, and logs in; tells besides whether
+    /// that was needed.
     pub(super) fn open(
         inside: &Inside<'_>,
         options: &Pkcs11Options,
@@ -76,9 +80,7 @@ impl Connection {
             anchor,
             pool: Mutex::new(pool),
             given_back: Condvar::new(),
-            objects: Mutex::new(BTreeMap::new()),
-            proven: Mutex::new(BTreeMap::new()),
-            logins: AtomicU64::new(0),
+            known: Mutex::new(Known::default()),
         };
         match connection.log_in(inside, options) {
             Ok(logged_in) => Ok((connection, logged_in)),
@@ -119,7 +121,7 @@ impl Connection {
         if let Some(fault) = known.or_else(|| warned(&info, options)) {
             return Err(Failure::Login(fault));
         }
-        self.logins.fetch_add(1, Ordering::AcqRel);
+        inside.note_login();
         match inside.login(self.anchor, pin.as_ref().map(super::pin::Pin::expose)) {
             Ok(()) => {}
             Err(failure) if failure.code() == Some(ck::CKR_USER_ALREADY_LOGGED_IN) => {}
@@ -132,7 +134,6 @@ impl Connection {
             }
         }
         drop(refused);
-        self.forget_objects();
         if self.is_logged_in(inside, options)? {
             return Ok(true);
         }
@@ -149,6 +150,10 @@ impl Connection {
         let mut pool = lock(&self.pool);
         let mut ticket = None;
         loop {
+            if pool.retired {
+                self.leave(&mut pool, ticket);
+                return Err(Failure::Superseded);
+            }
             if pool.waiting.front().is_none_or(|first| Some(*first) == ticket) {
                 let taken = self.take_from(&mut pool, inside);
                 if !matches!(taken, Ok(None)) {
@@ -242,16 +247,19 @@ impl Connection {
         }
     }
 
-    /// The object of a name. It is looked for once: a search takes long on a full token.
+    /// The object of a name, for who began after so many logins. It is looked for once: a search
+    /// takes long on a full token.
     pub(super) fn object(
         &self,
         inside: &Inside<'_>,
         options: &Pkcs11Options,
         session: Session,
+        logins: u64,
         name: &ObjectName,
     ) -> Result<Object, Failure> {
-        if let Some(object) = lock(&self.objects).get(name) {
-            return Ok(*object);
+        let known = self.known(logins).and_then(|known| known.objects.get(name).copied());
+        if let Some(object) = known {
+            return Ok(object);
         }
         let object = match name.find(inside, session, 2)?.as_slice() {
             [] => return Err(self.missing(inside, options)),
@@ -266,7 +274,9 @@ impl Connection {
         {
             return Err(Failure::WeakKey(fault));
         }
-        lock(&self.objects).insert(name.clone(), object);
+        if let Some(mut known) = self.known(logins) {
+            known.objects.insert(name.clone(), object);
+        }
         Ok(object)
     }
 
@@ -279,27 +289,31 @@ impl Connection {
         }
     }
 
-    pub(super) fn is_proven(&self, key: &ObjectName) -> bool {
-        lock(&self.proven).get(key).is_some_and(|proven| proven.elapsed() < PROOF_LASTS)
+    /// Whether a key has proven here, a moment ago, that it is the one that was tried out.
+    pub(super) fn is_proven(&self, logins: u64, key: &ObjectName) -> bool {
+        let proven = self.known(logins).and_then(|known| known.proven.get(key).copied());
+        proven.is_some_and(|proven| proven.elapsed() < PROOF_LASTS)
     }
 
-    pub(super) fn note_proven(&self, key: &ObjectName) {
-        lock(&self.proven).insert(key.clone(), Instant::now());
+    pub(super) fn note_proven(&self, logins: u64, key: &ObjectName) {
+        if let Some(mut known) = self.known(logins) {
+            known.proven.insert(key.clone(), Instant::now());
+        }
     }
 
-    /// How often we logged in here.
-    pub(super) fn logins(&self) -> u64 {
-        self.logins.load(Ordering::Acquire)
+    /// What is known since so many logins; `None` to who began before the last one.
+    fn known(&self, logins: u64) -> Option<MutexGuard<'_, Known>> {
+        let mut known = lock(&self.known);
+        if known.logins < logins {
+            *known = Known { logins, ..Known::default() };
+        }
+        (known.logins == logins).then_some(known)
     }
 
-    pub(super) fn forget_proven(&self) {
-        lock(&self.proven).clear();
-    }
-
-    /// Forgets the numbers of all objects: they change with a login on some tokens.
+    /// Forgets the numbers of all objects.
     pub(super) fn forget_objects(&self) {
-        lock(&self.objects).clear();
-        self.forget_proven();
+        let mut known = lock(&self.known);
+        *known = Known { logins: known.logins, ..Known::default() };
     }
 }
 

@@ -30,6 +30,9 @@ pub(super) struct Module {
     /// Grows when the library is set up anew. What has to do with an earlier epoch is void:
     /// numbers of sessions and objects are given out again.
     epoch: AtomicU64,
+    /// Grows with each login of ours, whichever keyring's. Tokens number objects anew then, and
+    /// give old numbers to others: what was done meanwhile may have been done under another key.
+    logins: AtomicU64,
     /// Held during a login.
     pub(super) refused_pins: Mutex<RefusedPins>,
 }
@@ -88,6 +91,7 @@ impl Module {
             process,
             state: RwLock::new(State::No),
             epoch: AtomicU64::new(0),
+            logins: AtomicU64::new(0),
             refused_pins: Mutex::new(RefusedPins::new()),
         });
         modules.push(module.clone());
@@ -175,6 +179,16 @@ fn not_initialized() -> TokenCallFailure {
 }
 
 impl Inside<'_> {
+    /// How often anybody of ours has logged in, or has begun to.
+    pub(super) fn logins(&self) -> u64 {
+        self.module.logins.load(Ordering::Acquire)
+    }
+
+    /// Notes a login that is about to be tried.
+    pub(super) fn note_login(&self) {
+        self.module.logins.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Where PINs that were refused are remembered.
     pub(super) fn refused_pins(&self) -> &Mutex<RefusedPins> {
         &self.module.refused_pins

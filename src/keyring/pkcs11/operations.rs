@@ -110,11 +110,11 @@ impl Token {
         iv: IvBytes,
     ) -> Result<Output, Failure> {
         self.run(Access::Shared, |work| {
-            // Behind a new connection there may be another machine: one that ignores IVs would
-            // pass the proof below, and not this one.
-            if !work.connection.is_proven(&name.encrypt) {
+            // Behind a new connection there may be another machine, and behind a number another
+            // key: one that ignores IVs, or is not ours, would pass the proof below, and not this.
+            if !work.connection.is_proven(work.logins, &name.encrypt) {
                 check_canary(work, name, tested)?;
-                work.connection.note_proven(&name.encrypt);
+                work.connection.note_proven(work.logins, &name.encrypt);
             }
             // The same IV for each attempt is the same message: nothing is told by it.
             let blob = encrypt(work, name, tested.cipher, aad, key, iv)?;

@@ -208,7 +208,6 @@ impl Token {
             work.check_login()?;
             // Their numbers, and even their names, may be given to others.
             work.connection.forget_objects();
-            work.connection.forget_proven();
             Ok(left)
         })?;
         self.forget(one);

@@ -82,13 +82,15 @@ pub(super) struct Work<'a> {
     pub(super) inside: &'a Inside<'a>,
     pub(super) connection: &'a Connection,
     pub(super) session: Session,
+    /// How often anybody had logged in when it began.
+    pub(super) logins: u64,
     options: &'a Pkcs11Options,
 }
 
 impl Work<'_> {
     /// The object of a name.
     pub(super) fn object(&self, name: &ObjectName) -> Result<Object, Failure> {
-        self.connection.object(self.inside, self.options, self.session, name)
+        self.connection.object(self.inside, self.options, self.session, self.logins, name)
     }
 
     /// Fails if nobody is logged in: then keys are hidden, and that none was found means nothing.
@@ -154,10 +156,10 @@ impl Token {
         let options = &self.options;
         let connection = self.connect(inside)?;
         let session = connection.take(inside, options)?;
-        let work = Work { inside, connection: &connection, session, options };
-        let logins = connection.logins();
+        let logins = inside.logins();
+        let work = Work { inside, connection: &connection, session, logins, options };
         let mut outcome = operation(&work);
-        if connection.logins() != logins {
+        if inside.logins() != logins {
             // Objects may have changed their numbers under it: neither success nor failure counts.
             outcome = Err(Failure::Superseded);
         }
