@@ -5,7 +5,6 @@
 #[allow(dead_code)] // What other tokens need.
 #[path = "pkcs11_token/place.rs"]
 mod place;
-#[allow(dead_code)]
 #[path = "common/raw_token.rs"]
 mod raw_token;
 

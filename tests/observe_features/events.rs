@@ -81,6 +81,11 @@ pub fn tell_all(observer: &dyn Observer, name: &str, key: &str) {
     }
     observer.event(&Event::Reloaded { revision: 12, from_revision: 9 });
     observer.event(&Event::ReloadFailed { error: &backend_error() });
+    for restarted in [false, true] {
+        observer.event(&Event::TokenReconnected { token: key, restarted });
+    }
+    observer.event(&Event::TokenLogin { token: key });
+    observer.event(&Event::TokenLoginRefused { token: key, error: &backend_error() });
 }
 
 /// Encrypts, decrypts, rotates, rewraps and is refused, under keys that are known to be secret.

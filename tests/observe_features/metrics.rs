@@ -262,8 +262,9 @@ fn so_many_keys_have_series_and_the_rest_share_one() {
         assert!(seen.primary("other").is_empty());
         assert_eq!(seen.series().keys().filter(|(_, kind, _)| *kind == Kind::Gauge).count(), named);
         // For each key: wraps, two unwraps, five refusals, failures, four changes, rotations,
-        // gauge. The others lack the gauge; three series have no key and four reasons or outcomes.
-        assert_eq!(seen.series().len(), named * 15 + 14 + 4);
+        // gauge. The others lack the gauge; eight series have no key: reasons, outcomes, events of
+        // tokens.
+        assert_eq!(seen.series().len(), named * 15 + 14 + 8);
         // No label holds a version.
         let mut labels = seen.series().into_keys().flat_map(|(_, _, labels)| labels);
         assert!(labels.all(|(label, _)| label != "version"));
