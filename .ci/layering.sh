@@ -76,6 +76,7 @@ io        | src/keyring/pkcs11/ffi/library.rs | ^use std::path::Path;$ | the sam
 os-random | src/keyring/pkcs11/keyring.rs | \bOsRandom\b        | the rim: randomness for the key of a catalogue
 os-random | src/keyring/pkcs11/operations.rs | \bOsRandom\b     | the rim: IVs of trials, which nobody asks for
 os-random | src/keyring/pkcs11/pin.rs     | \bOsRandom\b        | the rim: the key under which refused PINs are remembered
+os-random | src/keyring/pkcs11/source.rs  | \bOsRandom\b        | the rim: another id, where the generator of the caller repeats itself
 unsafe    | src/lib.rs            | ^#!\[cfg_attr\(not\(all\(feature = "pkcs11", unix\)\), forbid\(unsafe_code\)\)\]$ | the word that forbids it
 unsafe    | src/lib.rs            | ^#!\[cfg_attr\(all\(feature = "pkcs11", unix\), deny\(unsafe_code\)\)\]$ | the word that forbids it but where it is allowed
 unsafe    | src/keyring/pkcs11/ffi/ | (^#!\[allow\(unsafe_code\)\]$|unsafe \{) | the one unsafe module: blocks, each with its reason
