@@ -1,7 +1,7 @@
 //! A connection to one token: its slot, the session that holds the login, sessions to work in, and
 //! the objects that are known. It is replaced as a whole when it is of no use any more.
 
-use super::error::{PinFault, Pkcs11Error, WrongTokenAnswer};
+use super::error::{PinFault, Pkcs11Error, TokenKeyFault, WrongTokenAnswer};
 use super::failure::{self, Failure};
 use super::ffi::{Object, Session, SlotId, TokenCallFailure, TokenInfo, ck};
 use super::module::Inside;
@@ -109,7 +109,7 @@ impl Connection {
         if self.is_logged_in(inside, options)? {
             return Ok(false);
         }
-        // The caller's code: under no lock of ours but the shared one of the library.
+        // The caller's code, inside of the library: it must not go in a second time.
         let pin = options.pin.pin().map_err(Failure::Login)?;
         let mut refused = lock(inside.refused_pins());
         // Another thread may have done it meanwhile.
@@ -122,12 +122,17 @@ impl Connection {
             return Err(Failure::Login(fault));
         }
         inside.note_login();
-        match inside.login(self.anchor, pin.as_ref().map(super::pin::Pin::expose)) {
+        let answer = inside.login(self.anchor, pin.as_ref().map(super::pin::Pin::expose));
+        // And for who began while it was under way.
+        inside.note_login();
+        match answer {
             Ok(()) => {}
             Err(failure) if failure.code() == Some(ck::CKR_USER_ALREADY_LOGGED_IN) => {}
             Err(failure) => {
                 let Some(fault) = pin_fault(&failure) else { return Err(failure.into()) };
-                if let Some(pin) = &pin {
+                // Neither has to do with the PIN.
+                let is_of_pin = !matches!(fault, PinFault::OtherUser | PinFault::NotInitialized);
+                if let Some(pin) = pin.as_ref().filter(|_| is_of_pin) {
                     refused.note(&info.serial, pin, fault.clone());
                 }
                 return Err(Failure::Login(fault));
@@ -270,7 +275,7 @@ impl Connection {
             return Err(Failure::Wrong(WrongTokenAnswer::OtherObject));
         }
         if let Some(fault) = name.judge(inside, session, object)?
-            && !options.allow_weak_keys
+            && (fault == TokenKeyFault::Type || !options.allow_weak_keys)
         {
             return Err(Failure::WeakKey(fault));
         }

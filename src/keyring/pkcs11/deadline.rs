@@ -7,7 +7,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
-use std::sync::mpsc::{self, Sender};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
@@ -59,6 +59,7 @@ impl Workers {
         let left = Arc::new(Mutex::new(Call::UnderWay));
         let (pool, back, shared) = (self.pool.clone(), thread.clone(), left.clone());
         let job = Box::new(move || {
+            let _lost = LostThread(pool.clone());
             let result = work();
             let was = core::mem::replace(&mut *lock(&shared), Call::Done);
             pool.free(back, was == Call::Left);
@@ -70,9 +71,10 @@ impl Workers {
             return Err(Pkcs11Error::Hanging { calls: self.pool.hanging() });
         }
         let rest = deadline.saturating_sub(started.elapsed());
-        answered.recv_timeout(rest).map_err(|_| {
+        answered.recv_timeout(rest).map_err(|error| {
             let mut call = lock(&left);
-            if *call == Call::UnderWay {
+            // A call that panicked, in the callback for a PIN, hangs no longer.
+            if *call == Call::UnderWay && error == RecvTimeoutError::Timeout {
                 *call = Call::Left;
                 self.pool.leave();
             }
@@ -140,6 +142,18 @@ impl Pool {
     }
 }
 
+/// A thread whose call panics is one less.
+struct LostThread(Arc<Pool>);
+
+impl Drop for LostThread {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.lose();
+            self.0.freed.notify_one();
+        }
+    }
+}
+
 impl Drop for Workers {
     fn drop(&mut self) {
         // Threads end once nobody can hand them anything.
@@ -175,6 +189,15 @@ mod tests {
         });
         let is_well = |answer: Result<_, _>| answer.is_ok() && workers.pool.hanging() == 0;
         assert!(answers.by_ref().take(5_000).any(is_well));
+    }
+
+    #[test]
+    fn a_call_that_panics_costs_no_thread() {
+        let workers = Workers::new(Some(Duration::from_secs(20)), 2);
+        for _ in 0..4 {
+            assert!(workers.call(|| -> u8 { panic!("on purpose") }).is_err());
+        }
+        assert_eq!(workers.call(|| 9).unwrap(), 9);
     }
 
     #[test]

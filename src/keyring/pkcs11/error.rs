@@ -1,6 +1,6 @@
 //! What can go wrong between a keyring and its token.
 
-use super::failure::Failure;
+use super::failure::{Failure, Rung, rung};
 use super::ffi::{LoadError, TokenCallFailure};
 use crate::format::KeyVersion;
 use crate::random::RandomnessUnavailable;
@@ -137,8 +137,8 @@ impl Pkcs11Error {
     /// Whether the same call may succeed later without anybody's doing.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Pkcs11Error::Call { .. }
-            | Pkcs11Error::TokenNotFound { .. }
+            Pkcs11Error::Call { failure } => rung(failure) != Rung::Permanent,
+            Pkcs11Error::TokenNotFound { .. }
             | Pkcs11Error::KeyNotFound { .. }
             | Pkcs11Error::Wrong { .. }
             | Pkcs11Error::Deadline { .. }
@@ -146,7 +146,9 @@ impl Pkcs11Error {
             | Pkcs11Error::NoSession
             | Pkcs11Error::Randomness(_)
             | Pkcs11Error::NotDestroyed { .. } => true,
-            Pkcs11Error::Login { fault } => matches!(fault, PinFault::Source { .. }),
+            Pkcs11Error::Login { fault } => {
+                matches!(fault, PinFault::Source { .. } | PinFault::Ignored | PinFault::OtherUser)
+            }
             Pkcs11Error::Library { .. }
             | Pkcs11Error::Forked
             | Pkcs11Error::TokenNotUnique { .. }

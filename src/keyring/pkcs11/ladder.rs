@@ -95,7 +95,8 @@ impl Token {
             }
             Failure::Wrong(_) if ladder.slips < MOST_SLIPS => {
                 ladder.slips = ladder.slips.saturating_add(1);
-                Rung::Session
+                // Perhaps the number is another key's by now.
+                Rung::Stale
             }
             Failure::KeyMissing if ladder.missing == 0 => {
                 ladder.missing = 1;
@@ -136,12 +137,12 @@ impl Token {
                     Err(Failure::Login(fault))
                 }
                 Err(_) => {
-                    self.disconnect(inside, &connection, true);
+                    self.disconnect(inside, &connection, false);
                     Ok(if ladder.device_failed() { Step::Restart(failure) } else { step })
                 }
             },
             Err(lost) => {
-                self.disconnect(inside, &connection, true);
+                self.disconnect(inside, &connection, failure::is_session_gone(&lost));
                 let is_down = lost.code() == Some(ck::CKR_CRYPTOKI_NOT_INITIALIZED);
                 let restart =
                     is_down || (!failure::is_session_gone(&lost) && ladder.device_failed());

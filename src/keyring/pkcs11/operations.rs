@@ -2,7 +2,7 @@
 
 use super::error::{Pkcs11Error, WrongTokenAnswer};
 use super::etm::Etm;
-use super::failure::{self, Failure};
+use super::failure::{self, Failure, Rung};
 use super::ffi::{CallFault, ck};
 use super::gcm::{Gcm, IvMode};
 use super::key::TokenKeyName;
@@ -89,15 +89,16 @@ impl Token {
             // The token is not what it was when the key was tried out: perhaps another machine
             // has taken its place, with ways of its own.
             Err(failure) if is_of_mode(failure) || matches!(failure, Failure::Wrong(_)) => {
-                self.forget(&name.encrypt);
-                let tested = self.tested(name)?;
-                self.wrap_by(&tested, name, aad, key, iv)
+                let fresh = self.try_anew(name)?;
+                // With ways of its own, but not with another key.
+                self.run(Access::Shared, |work| {
+                    let decrypted = decrypt(work, name, fresh.cipher, SELF_TEST, &tested.canary);
+                    same(decrypted.map_err(never_forged)?.bytes(), &CANARY)
+                })?;
+                lock(&self.tested).insert(name.encrypt.clone(), fresh.clone());
+                self.wrap_by(&fresh, name, aad, key, iv)
             }
-            Err(_) => {
-                self.forget(&name.encrypt);
-                wrapped
-            }
-            Ok(_) => wrapped,
+            _ => wrapped,
         }
     }
 
@@ -131,10 +132,23 @@ impl Token {
         blob: &[u8],
     ) -> Result<Output, Failure> {
         let cipher = self.cipher(name)?;
-        let mut refused = 0_u32;
+        let (mut refused, mut asked) = (0_u32, false);
         loop {
-            let unwrapped = self.run(Access::Shared, |work| decrypt(work, name, cipher, aad, blob));
-            let Err(Failure::Ambiguous(failure)) = unwrapped else { return unwrapped };
+            let mut is_proven = false;
+            let unwrapped = self.run(Access::Shared, |work| {
+                is_proven = work.connection.is_proven(work.logins, &name.encrypt);
+                decrypt(work, name, cipher, aad, blob)
+            });
+            let failure = match unwrapped {
+                // Forged, or not decrypted under our key: its number may be another's by now.
+                Err(Failure::Authentication) if !is_proven && !asked => {
+                    asked = true;
+                    self.is_well(name)?;
+                    continue;
+                }
+                Err(Failure::Ambiguous(failure)) => failure,
+                unwrapped => return unwrapped,
+            };
             // Forged, or the token is not well: its answer is the same. So it is asked for what it
             // must know.
             self.is_well(name).map_err(|sick| match sick {
@@ -158,7 +172,11 @@ impl Token {
             }
             Err(failure) => return Err(failure),
         };
-        self.run(Access::Shared, |work| check_canary(work, name, &tested))
+        self.run(Access::Shared, |work| {
+            check_canary(work, name, &tested)?;
+            work.connection.note_proven(work.logins, &name.encrypt);
+            Ok(())
+        })
     }
 
     /// How the key decrypts. By the standard's own number that needs no trial.
@@ -182,11 +200,15 @@ impl Token {
         if let Some(tested) = lock(&self.tested).get(&name.encrypt) {
             return Ok(tested.clone());
         }
-        // Drawn once, so that attempts repeat the same messages: TRIAL_WRAPS counts them.
-        let ivs = [random_iv()?, random_iv()?];
-        let tested = Arc::new(self.run(Access::Shared, |work| self.try_out(work, name, ivs))?);
+        let tested = self.try_anew(name)?;
         lock(&self.tested).insert(name.encrypt.clone(), tested.clone());
         Ok(tested)
+    }
+
+    fn try_anew(&self, name: &TokenKeyName) -> Result<Arc<Tested>, Failure> {
+        // Drawn once, so that attempts repeat the same messages: TRIAL_WRAPS counts them.
+        let ivs = [random_iv()?, random_iv()?];
+        Ok(Arc::new(self.run(Access::Shared, |work| self.try_out(work, name, ivs))?))
     }
 
     /// Forgets the trial of a key that is to be destroyed.
@@ -216,8 +238,8 @@ impl Token {
     }
 }
 
-/// Whether a trial failed by what another way with the IV may do better. That a token ignores an
-/// IV that it was given is not mended by giving it none.
+/// Whether a trial failed by what another way with the IV may do better. A token that ignores every
+/// IV fails in all of them.
 fn is_of_mode(failure: &Failure) -> bool {
     match failure {
         Failure::Call(call) => {
@@ -248,6 +270,10 @@ fn try_cipher(
     // Whatever code refuses it, it has to be refused.
     match decrypt(work, name, cipher, OTHER_TEST, first.bytes()) {
         Ok(_) => Err(Failure::Wrong(WrongTokenAnswer::AadIgnored)),
+        // But not because there was no session to refuse it in.
+        Err(Failure::Call(call)) if failure::rung(&call) != Rung::Device => {
+            Err(Failure::Call(call))
+        }
         Err(_) => Ok(Tested { cipher, canary: first.bytes().to_vec() }),
     }
 }

@@ -86,7 +86,8 @@ impl Pkcs11Options {
 
     /// Asks `callback` for the PIN, at each login: at the first use, and after the token lost it.
     ///
-    /// It runs in the thread that uses the keyring, and must not use the token itself.
+    /// It runs in the thread that uses the keyring, and must not use a token of the same
+    /// library itself.
     #[must_use]
     pub fn pin_from(
         mut self,

@@ -1,5 +1,6 @@
 //! Room for what goes to a token and comes from it, wiped on drop.
 
+use alloc::boxed::Box;
 use zeroize::Zeroize;
 
 /// The longest data key, in bytes.
@@ -8,17 +9,17 @@ pub(super) const MAX_KEY_LEN: usize = crate::crypto::secret::MAX_DATA_KEY_LEN;
 /// More than any answer needs: some tokens refuse a buffer that is just long enough.
 const ROOM: usize = 128;
 
-/// See the module.
-pub(super) struct Scratch([u8; ROOM]);
+/// See the module. Boxed, so that moves leave no copies.
+pub(super) struct Scratch(Box<[u8; ROOM]>);
 
 impl Scratch {
     pub(super) fn new() -> Self {
-        Scratch([0; ROOM])
+        Scratch(Box::new([0; ROOM]))
     }
 
     /// All of it, for a token to write to.
     pub(super) fn space(&mut self) -> &mut [u8] {
-        &mut self.0
+        self.0.as_mut_slice()
     }
 
     pub(super) fn get(&self, range: core::ops::RangeTo<usize>) -> Option<&[u8]> {
@@ -27,7 +28,7 @@ impl Scratch {
 
     /// Writes `pieces`, one behind the other, and tells their length; they fit.
     pub(super) fn fill(&mut self, pieces: &[&[u8]]) -> usize {
-        crate::bytes::concat(&mut self.0, pieces).unwrap_or_default()
+        crate::bytes::concat(self.0.as_mut_slice(), pieces).unwrap_or_default()
     }
 }
 

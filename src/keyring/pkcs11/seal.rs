@@ -12,7 +12,7 @@ use alloc::sync::Arc;
 
 /// The name of the keys that protect key files. No other key opens one: else whoever may have data
 /// keys wrapped under another key of the token could make a file of his own.
-const NAME: &str = "envelock.key-file";
+pub(super) const NAME: &str = "envelock.key-file";
 
 /// A keyring with one version: to make a file, its own key; to open one, whichever key of the name
 /// the file says it is under.

@@ -1,11 +1,12 @@
 //! Master key versions that are made on a token, and destroyed there.
 
 use super::error::{Pkcs11Error, WrongTokenAnswer};
-use super::failure::{self, Failure};
+use super::failure::{self, Failure, Rung};
+use super::ffi::ck;
 use super::key::{TokenKey, TokenKeyName};
 use super::module::Access;
 use super::object::{self, ObjectName, Role};
-use super::token::{Token, Work};
+use super::token::Token;
 use crate::OsRandom;
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
@@ -26,6 +27,9 @@ pub(super) const ALGORITHMS: [WrapAlgorithm; 2] =
 /// How many ids are drawn before one is believed to be taken.
 const ID_ATTEMPTS: usize = 8;
 
+/// The longest id that is read: ours have 17 bytes.
+const MOST_ID_LEN: usize = 256;
+
 /// How many keys of one token are looked through.
 const MOST_KEYS: usize = 1 << 20;
 
@@ -41,6 +45,10 @@ impl KeySource for TokenSource {
         rng: &mut KeyringRng<'_>,
     ) -> Result<Made, Error> {
         match source {
+            // Whoever could have data keys wrapped under such a key could make a catalogue.
+            Material::Fresh if name.as_str() == super::seal::NAME => {
+                return Err(Error::NameTaken { name: name.as_str().into() });
+            }
             Material::Fresh => {}
             Material::Imported(_) => return Err(Error::ImportRefused),
         }
@@ -75,7 +83,7 @@ impl KeySource for TokenSource {
         records: &mut dyn Iterator<Item = (KeyName<'k>, &'k VersionRecord)>,
     ) -> Result<(), Error> {
         // One look at all there are, since most of the records are of keys that are gone.
-        let there = self.0.key_ids().map_err(unnamed)?;
+        let (there, is_complete) = self.0.key_ids().map_err(unnamed)?;
         let mut outcome = Ok(());
         let mut left = 0_usize;
         for (name, record) in records {
@@ -83,7 +91,7 @@ impl KeySource for TokenSource {
             let is_there = |object: &ObjectName| {
                 object.id.as_ref().is_some_and(|id| there.contains(id.as_slice()))
             };
-            if !ObjectName::both(name, version, id).iter().any(is_there) {
+            if is_complete && !ObjectName::both(name, version, id).iter().any(is_there) {
                 continue;
             }
             match self.0.destroy_keys(name, version, id) {
@@ -214,26 +222,25 @@ impl Token {
         Ok(left)
     }
 
-    /// The `CKA_ID` of every secret key that can be read.
-    fn key_ids(&self) -> Result<BTreeSet<Vec<u8>>, Failure> {
+    /// The `CKA_ID` of every secret key, and whether those are all there are: what a crash left
+    /// behind cannot be read on some tokens.
+    fn key_ids(&self) -> Result<(BTreeSet<Vec<u8>>, bool), Failure> {
         self.run(Access::Shared, |work| {
             let any = ObjectName { role: Role::Encrypt, id: None, label: None };
             work.check_login()?;
             let keys = any.find(work.inside, work.session, MOST_KEYS)?;
             work.check_login()?;
-            keys.into_iter().filter_map(|key| id_of(work, key).transpose()).collect()
+            let (mut ids, mut is_complete) = (BTreeSet::new(), keys.len() < MOST_KEYS);
+            for key in keys {
+                match work.inside.bytes_attribute(work.session, key, ck::CKA_ID, MOST_ID_LEN) {
+                    // Without an id, or with a longer one, it is none of ours.
+                    Ok(id) => ids.extend(id),
+                    Err(failure) if failure::rung(&failure) == Rung::Device => is_complete = false,
+                    Err(failure) => return Err(failure.into()),
+                }
+            }
+            Ok((ids, is_complete))
         })
-    }
-}
-
-/// The id of an object; `None` of one whose attributes cannot be read, as what a crash left behind.
-fn id_of(work: &Work<'_>, key: super::ffi::Object) -> Result<Option<Vec<u8>>, Failure> {
-    const MOST: usize = 256;
-    let id = work.inside.bytes_attribute(work.session, key, super::ffi::ck::CKA_ID, MOST);
-    match id {
-        Ok(id) => Ok(id),
-        Err(failure) if failure::rung(&failure) == failure::Rung::Device => Ok(None),
-        Err(failure) => Err(failure.into()),
     }
 }
 
@@ -241,7 +248,7 @@ fn id_of(work: &Work<'_>, key: super::ffi::Object) -> Result<Option<Vec<u8>>, Fa
 fn is_of_algorithm(failure: &Failure) -> bool {
     match failure {
         Failure::Call(call) => {
-            failure::is_mechanism(call) || failure::rung(call) == failure::Rung::Permanent
+            failure::is_mechanism(call) || failure::rung(call) == Rung::Permanent
         }
         Failure::Wrong(WrongTokenAnswer::Generated) => false,
         Failure::Wrong(_) | Failure::Error(Pkcs11Error::Algorithm { .. }) => true,

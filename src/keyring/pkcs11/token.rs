@@ -137,8 +137,8 @@ impl Token {
                 // Nobody is inside any more, this thread not either.
                 match self.module.restart(epoch) {
                     Ok(true) => self.news.restarted(),
-                    // Not ours to set up anew: a new connection has to do.
-                    Ok(false) => self.disconnect_epoch(epoch),
+                    // Not ours to set up anew: a new connection has to do, which comes by itself.
+                    Ok(false) => {}
                     Err(Pkcs11Error::Call { failure }) => {
                         ladder.again(Failure::Call(failure)).map(drop)?;
                     }
@@ -205,13 +205,6 @@ impl Token {
             *current = None;
             drop(current);
             old.retire(inside, gone);
-        }
-    }
-
-    fn disconnect_epoch(&self, epoch: u64) {
-        let mut current = lock(&self.connection);
-        if current.as_ref().is_some_and(|connection| connection.epoch == epoch) {
-            *current = None;
         }
     }
 }
