@@ -134,14 +134,10 @@ impl Token {
         let cipher = self.cipher(name)?;
         let (mut refused, mut asked) = (0_u32, false);
         loop {
-            let mut is_proven = false;
-            let unwrapped = self.run(Access::Shared, |work| {
-                is_proven = work.connection.is_proven(work.logins, &name.encrypt);
-                decrypt(work, name, cipher, aad, blob)
-            });
+            let unwrapped = self.run(Access::Shared, |work| decrypt(work, name, cipher, aad, blob));
             let failure = match unwrapped {
                 // Forged, or not decrypted under our key: its number may be another's by now.
-                Err(Failure::Authentication) if !is_proven && !asked => {
+                Err(Failure::Authentication) if !asked => {
                     asked = true;
                     self.is_well(name)?;
                     continue;
