@@ -68,7 +68,8 @@ impl Pkcs11ExternalKeys {
 
     /// A version that wraps by AES-256-GCM under the AES key `key` (wrap algorithm 2).
     ///
-    /// At most 2^28 data keys are wrapped under it by one process, since nobody counts the others.
+    /// At most 2^28 data keys are wrapped under it by one keyring, since nobody counts those of others:
+    /// open it once in a process.
     #[must_use]
     pub fn gcm(self, version: KeyVersion, key: Pkcs11KeyRef) -> Self {
         self.with(version, key, None)
