@@ -101,7 +101,7 @@ impl Module {
     /// Goes in; the library is set up if it is not.
     pub(super) fn enter(&self, access: Access) -> Result<Inside<'_>, Pkcs11Error> {
         // Before any lock: a copy of the process may hold it for ever.
-        if self.process != std::process::id() {
+        if !self.is_ours() {
             return Err(Pkcs11Error::Forked);
         }
         if access == Access::Shared {

@@ -92,8 +92,7 @@ impl Token {
                 let fresh = self.try_anew(name)?;
                 // With ways of its own, but not with another key.
                 self.run(Access::Shared, |work| {
-                    let decrypted = decrypt(work, name, fresh.cipher, SELF_TEST, &tested.canary);
-                    same(decrypted.map_err(never_forged)?.bytes(), &CANARY)
+                    check_canary(work, name, fresh.cipher, &tested.canary)
                 })?;
                 lock(&self.tested).insert(name.encrypt.clone(), fresh.clone());
                 self.wrap_by(&fresh, name, aad, key, iv)
@@ -114,7 +113,7 @@ impl Token {
             // Behind a new connection there may be another machine, and behind a number another
             // key: one that ignores IVs, or is not ours, would pass the proof below, and not this.
             if !work.connection.is_proven(work.logins, &name.encrypt) {
-                check_canary(work, name, tested)?;
+                check_canary(work, name, tested.cipher, &tested.canary)?;
                 work.connection.note_proven(work.logins, &name.encrypt);
             }
             // The same IV for each attempt is the same message: nothing is told by it.
@@ -169,7 +168,7 @@ impl Token {
             Err(failure) => return Err(failure),
         };
         self.run(Access::Shared, |work| {
-            check_canary(work, name, &tested)?;
+            check_canary(work, name, tested.cipher, &tested.canary)?;
             work.connection.note_proven(work.logins, &name.encrypt);
             Ok(())
         })
@@ -324,9 +323,14 @@ fn etm(work: &Work<'_>, name: &TokenKeyName) -> Result<Etm, Failure> {
 }
 
 /// Decrypts what the key encrypted when it was tried out.
-fn check_canary(work: &Work<'_>, name: &TokenKeyName, tested: &Tested) -> Result<(), Failure> {
-    let decrypted = decrypt(work, name, tested.cipher, SELF_TEST, &tested.canary);
-    same(decrypted.map_err(never_forged)?.bytes(), &CANARY)
+fn check_canary(
+    work: &Work<'_>,
+    name: &TokenKeyName,
+    cipher: Tried,
+    canary: &[u8],
+) -> Result<(), Failure> {
+    let decrypted = decrypt(work, name, cipher, SELF_TEST, canary).map_err(never_forged)?;
+    same(decrypted.bytes(), &CANARY)
 }
 
 /// Decrypts what was encrypted a moment ago, and compares.

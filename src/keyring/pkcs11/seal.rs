@@ -1,10 +1,11 @@
 //! The protection of a key file by a token: its file key is a message under a key of its own there.
 
 use super::key::{TokenKey, TokenKeyName};
+use super::source::ALGORITHMS;
 use super::token::Token;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter, WrapAlgorithm};
+use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter};
 use crate::keyring::held::HeldKey;
 use crate::keyring::{Keyring, KeyringError, PrimaryKey, WrapContext};
 use crate::random::KeyringRng;
@@ -77,8 +78,7 @@ impl Keyring for SealKeyring {
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
         let SlotLabel { name, version, master_key_id, algorithm } = slot.label;
-        let ours = [WrapAlgorithm::TOKEN_AES_256_GCM, WrapAlgorithm::TOKEN_AES_256_CBC_HMAC];
-        if name.as_str() != NAME || !ours.contains(&algorithm) {
+        if name.as_str() != NAME || !ALGORITHMS.contains(&algorithm) {
             return Err(KeyringError::NotMine);
         }
         let name = TokenKeyName::ours(name, version, master_key_id, algorithm);
