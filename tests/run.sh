@@ -5,6 +5,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
 exec </dev/null
+source tests/lanes.sh
 
 step=''
 begin() {
@@ -46,12 +47,12 @@ fi
 end
 
 begin 'cargo test: units, properties, sweeps, vectors, golden files, threads of rayon'
-cargo test --locked --quiet --features parallel --lib --bins --tests --examples
+bash tests/cargo_test.sh --features parallel --lib --bins --tests --examples
 end
 
 # All features: AWS-LC is the default provider, and its C is built.
 begin 'cargo test: providers, asynchronous streams, observers of the facades'
-cargo test --locked --quiet --all-features --lib --test observe_features --test async_streams \
+bash tests/cargo_test.sh --all-features --lib --test observe_features --test async_streams \
     --test providers --test wycheproof_chunked --test stream_vectors --test streams \
     --test random_access --test allocations --test golden
 end
@@ -65,14 +66,18 @@ cargo test --locked --quiet --no-default-features --lib
 cargo test --locked --quiet --no-default-features --doc
 end
 
-# A part that is missing is a failure, not a pass.
-for part in python backend_agreement constant_time interleavings dependencies pkcs11 pkcs11_hostile \
-    pkcs11_asan; do
-    begin "tests/$part.sh"
-    [ -f "tests/$part.sh" ] || { echo "tests/$part.sh is missing" >&2; exit 1; }
-    bash "tests/$part.sh"
-    end
-done
+# A part that is missing is a failure, not a pass. The longest come first.
+part() {
+    local started=$SECONDS
+    printf '\n== tests/%s.sh\n' "$1"
+    [ -f "tests/$1.sh" ] || { echo "tests/$1.sh is missing" >&2; exit 1; }
+    bash "tests/$1.sh"
+    printf -- '-- tests/%s.sh: %d s\n' "$1" $((SECONDS - started))
+}
+begin 'parts with a script of their own, two at a time'
+two_at_a_time part backend_agreement pkcs11 interleavings pkcs11_asan constant_time pkcs11_hostile \
+    python dependencies
+end
 
 begin 'cargo run --release --example quickstart'
 cargo run --locked --quiet --release --example quickstart
