@@ -3,6 +3,7 @@
 use crate::envelope::Envelope;
 use crate::keyring::Keyring;
 use crate::workers::Workers;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 /// The threads of the rayon pool that a call is made in: the global one, or that in whose `install`
@@ -20,11 +21,8 @@ use alloc::sync::Arc;
 ///     fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
 ///         self.0.join(one, other);
 ///     }
-///     fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
-///         self.0.in_place_scope(|scope| {
-///             scope.spawn(|_| elsewhere());
-///             here();
-///         });
+///     fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
+///         self.0.spawn(job);
 ///     }
 ///     fn threads(&self) -> usize {
 ///         self.0.current_num_threads()
@@ -48,15 +46,15 @@ impl Workers for RayonWorkers {
             rayon::join(one, other);
         } else {
             // From outside of the pool this thread takes its part too, and one is woken less.
-            self.overlap(one, other);
+            rayon::in_place_scope(|scope| {
+                scope.spawn(|_| other());
+                one();
+            });
         }
     }
 
-    fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
-        rayon::in_place_scope(|scope| {
-            scope.spawn(|_| elsewhere());
-            here();
-        });
+    fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
+        rayon::spawn(job);
     }
 
     fn threads(&self) -> usize {

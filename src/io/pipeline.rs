@@ -1,0 +1,275 @@
+//! Pieces of a stream on their way through several threads, given out in their order.
+//!
+//! A piece is some whole chunks, with buffers of its own for what comes in and what goes out. It
+//! waits, until a job in the pool or the calling thread takes it out and turns it, then it waits to
+//! be given out. The calling thread turns what waits rather than wait itself: it waits only for
+//! what another thread is at work on. So nothing depends on a pool that is busy, drops its jobs, or
+//! is the one that calls.
+//!
+//! Jobs know the line of pieces only as long as there is one: they do nothing after the stream.
+
+use super::buffer::Buffer;
+use crate::body::layout::CHUNK_LEN;
+use crate::error::Error;
+use crate::stream::Direction;
+use crate::sync::lock;
+use crate::workers::Workers;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::{Arc, Weak};
+use alloc::vec::Vec;
+use std::sync::{Condvar, Mutex, PoisonError};
+
+/// The most chunks of a piece: 256 KiB in, as much out, which the caches of one core hold.
+const PIECE_CHUNKS: usize = 16;
+
+/// The most pieces there are, 12 MiB, however many threads.
+const MAX_PIECES: usize = 24;
+
+/// Pieces that one job turns at the most: then it is others' turn in the pool.
+const PIECES_PER_JOB: usize = 16;
+
+/// How many chunks are turned at a time: fewer where `workers` find less worth sharing.
+pub(super) fn piece_chunks(workers: &dyn Workers) -> usize {
+    workers.least_len().div_ceil(CHUNK_LEN).clamp(1, PIECE_CHUNKS)
+}
+
+/// Whole chunks, from number `first` on.
+#[derive(Default)]
+struct Piece {
+    first: u64,
+    input: Buffer,
+    output: Buffer,
+    is_turned: bool,
+    /// Why a chunk failed: behind what is in the output.
+    failure: Option<Error>,
+}
+
+/// Where a piece stands in the line.
+enum Place {
+    Here(Piece),
+    /// With a thread that turns it.
+    Away {
+        first: u64,
+    },
+}
+
+impl Place {
+    fn waits(&self) -> bool {
+        matches!(self, Place::Here(piece) if !piece.is_turned)
+    }
+}
+
+/// What the threads share.
+struct Line<D> {
+    direction: Arc<D>,
+    state: Mutex<State>,
+    /// A piece came back.
+    returned: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    places: VecDeque<Place>,
+    /// Jobs that are with the pool.
+    jobs: usize,
+}
+
+impl State {
+    /// Takes out the first piece that waits.
+    fn claim(&mut self) -> Option<Piece> {
+        let place = self.places.iter_mut().find(|place| place.waits())?;
+        let Place::Here(piece) = place else { return None };
+        let piece = core::mem::take(piece);
+        *place = Place::Away { first: piece.first };
+        Some(piece)
+    }
+
+    /// Puts a piece back where it was; drops it if the stream is gone, and its place with it.
+    fn put_back(&mut self, piece: Piece) {
+        let is_its =
+            |place: &&mut Place| matches!(place, Place::Away { first } if *first == piece.first);
+        if let Some(place) = self.places.iter_mut().find(is_its) {
+            *place = Place::Here(piece);
+        }
+    }
+}
+
+/// A piece that a thread turns. It is put back when this is dropped: after a panic as it was, for
+/// whoever comes next.
+struct Claim<'l, D> {
+    line: &'l Line<D>,
+    piece: Piece,
+}
+
+impl<D: Direction> Claim<'_, D> {
+    fn turn(&mut self) {
+        let Piece { first, input, output, is_turned, failure } = &mut self.piece;
+        let chunks = input.filled().len().checked_div(D::IN).unwrap_or_default();
+        output.refill(chunks.saturating_mul(D::OUT), &[]);
+        let room = output.room().get_mut(..chunks.saturating_mul(D::OUT)).unwrap_or_default();
+        let (len, why) = self.line.direction.run(*first, input.filled(), room, None);
+        output.add(len);
+        (*is_turned, *failure) = (true, why);
+    }
+}
+
+impl<D> Drop for Claim<'_, D> {
+    fn drop(&mut self) {
+        lock(&self.line.state).put_back(core::mem::take(&mut self.piece));
+        self.line.returned.notify_one();
+    }
+}
+
+impl<D: Direction> Line<D> {
+    fn new(direction: Arc<D>) -> Self {
+        Line { direction, state: Mutex::default(), returned: Condvar::new() }
+    }
+
+    /// Turns a piece; `false` if none waits.
+    fn turn(&self) -> bool {
+        let Some(piece) = lock(&self.state).claim() else { return false };
+        Claim { line: self, piece }.turn();
+        true
+    }
+
+    /// The first piece of all, turned; `None` if there is none.
+    fn take(&self) -> Option<Piece> {
+        loop {
+            let mut state = lock(&self.state);
+            match state.places.pop_front()? {
+                Place::Here(piece) if piece.is_turned => return Some(piece),
+                place => state.places.push_front(place),
+            }
+            if state.places.iter().any(Place::waits) {
+                drop(state);
+                self.turn();
+            } else {
+                drop(self.returned.wait(state).unwrap_or_else(PoisonError::into_inner));
+            }
+        }
+    }
+}
+
+/// A job of the pool, which counts until it is dropped, run or not.
+struct Job<D>(Weak<Line<D>>);
+
+impl<D: Direction> Job<D> {
+    fn run(self) {
+        for _ in 0..PIECES_PER_JOB {
+            if !self.0.upgrade().is_some_and(|line| line.turn()) {
+                break;
+            }
+        }
+    }
+}
+
+impl<D> Drop for Job<D> {
+    fn drop(&mut self) {
+        if let Some(line) = self.0.upgrade() {
+            let mut state = lock(&line.state);
+            state.jobs = state.jobs.saturating_sub(1);
+        }
+    }
+}
+
+/// A piece that was turned.
+pub(super) struct Turned {
+    /// What was made of it, up to the chunk that failed.
+    pub(super) output: Buffer,
+    pub(super) failure: Option<Error>,
+}
+
+/// The pieces of one stream.
+pub(super) struct Pipeline<D> {
+    /// Made for the first piece: a short message has none.
+    line: Option<Arc<Line<D>>>,
+    /// How many pieces are on their way.
+    len: usize,
+    /// Buffers that were used, for the pieces to come.
+    inputs: Vec<Buffer>,
+    outputs: Vec<Buffer>,
+}
+
+impl<D: Direction> Pipeline<D> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether one more piece may be on its way.
+    pub(super) fn has_room(&self, workers: &dyn Workers) -> bool {
+        let most = workers.threads().saturating_mul(2).saturating_add(1).min(MAX_PIECES);
+        self.len < most
+    }
+
+    /// An empty buffer for the input of a piece, with `filled` at its start.
+    pub(super) fn buffer(&mut self, workers: &dyn Workers, filled: &[u8]) -> Buffer {
+        let mut buffer = self.inputs.pop().unwrap_or_default();
+        let len = piece_chunks(workers).saturating_mul(D::IN);
+        buffer.refill(len.max(filled.len()), filled);
+        buffer
+    }
+
+    /// Sends whole chunks on their way, as they were reserved: from number `first` on, through
+    /// `direction`.
+    pub(super) fn send(
+        &mut self,
+        workers: &dyn Workers,
+        (first, direction): (u64, Arc<D>),
+        input: Buffer,
+    ) {
+        let output = self.outputs.pop().unwrap_or_default();
+        let piece = Piece { first, input, output, ..Piece::default() };
+        let line = self.line.get_or_insert_with(|| Arc::new(Line::new(direction)));
+        // This thread takes its part, too.
+        let most = workers.threads().saturating_sub(1).max(1);
+        let is_job_wanted = {
+            let mut state = lock(&line.state);
+            state.places.push_back(Place::Here(piece));
+            let is_wanted = state.jobs < most;
+            state.jobs = state.jobs.saturating_add(usize::from(is_wanted));
+            is_wanted
+        };
+        self.len = self.len.saturating_add(1);
+        if is_job_wanted {
+            let job = Job(Arc::downgrade(line));
+            workers.spawn(Box::new(move || job.run()));
+        }
+    }
+
+    /// What has been longest on its way, once it is turned; `None` if nothing is on its way.
+    pub(super) fn take(&mut self) -> Option<Turned> {
+        let Piece { input, output, failure, .. } = self.line.as_ref()?.take()?;
+        self.len = self.len.saturating_sub(1);
+        self.inputs.push(input);
+        Some(Turned { output, failure })
+    }
+
+    /// Takes a buffer back that was given out.
+    pub(super) fn recycle(&mut self, output: Buffer) {
+        self.outputs.push(output);
+    }
+}
+
+impl<D> Pipeline<D> {
+    /// Drops all that is on its way, but a piece that a thread is at work on: with that.
+    pub(super) fn clear(&mut self) {
+        self.len = 0;
+        if let Some(line) = &self.line {
+            let places = core::mem::take(&mut lock(&line.state).places);
+            drop(places);
+        }
+    }
+}
+
+impl<D> Default for Pipeline<D> {
+    fn default() -> Self {
+        Pipeline { line: None, len: 0, inputs: Vec::new(), outputs: Vec::new() }
+    }
+}
+
+impl<D> Drop for Pipeline<D> {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
