@@ -4,7 +4,7 @@ use super::alone;
 use super::buffer::Buffer;
 use super::error::{Latch, uninterrupted};
 use super::outgoing::Outgoing;
-use super::pipeline::Pipeline;
+use super::pipeline::{Pipeline, piece_chunks};
 use crate::body::ChunkEncryptor;
 use crate::body::layout::CHUNK_LEN;
 use crate::error::Error;
@@ -165,18 +165,47 @@ impl<W: Write> EncryptWriter<W> {
             return self.encrypt(plaintext.get(..missing).unwrap_or(plaintext));
         }
         if self.gathered.is_empty() {
-            self.gathered = self.pipeline.buffer(workers, &[]);
-        } else if self.gathered.room().is_empty() {
-            while !self.pipeline.has_room(workers) {
-                self.take_piece()?;
+            if let Some(taken) = self.encrypt_piece(workers, plaintext)? {
+                return Ok(taken);
             }
+        } else if self.gathered.room().is_empty() {
+            self.make_room(workers)?;
             self.send(workers)?;
+        }
+        if self.gathered.room().is_empty() {
+            self.gathered = self.pipeline.buffer(workers, &[]);
         }
         let taken = self.gathered.push(plaintext);
         if self.gathered.room().is_empty() && self.pipeline.has_room(workers) {
             self.send(workers)?;
         }
         Ok(taken)
+    }
+
+    fn make_room(&mut self, workers: &dyn Workers) -> io::Result<()> {
+        while !self.pipeline.has_room(workers) {
+            self.take_piece()?;
+        }
+        Ok(())
+    }
+
+    /// Encrypts a piece on this thread, without a copy, while the others are busy.
+    fn encrypt_piece(
+        &mut self,
+        workers: &dyn Workers,
+        plaintext: &[u8],
+    ) -> io::Result<Option<usize>> {
+        let chunks = piece_chunks(workers);
+        let Some(piece) = plaintext.get(..chunks.saturating_mul(CHUNK_LEN)) else {
+            return Ok(None);
+        };
+        self.make_room(workers)?;
+        if !self.pipeline.has_enough(workers) {
+            return Ok(None);
+        }
+        let Some(reserved) = self.stream.reserve(chunks) else { return Ok(None) };
+        self.pipeline.turn(reserved, piece);
+        Ok(Some(piece.len()))
     }
 
     /// Has several threads encrypt what is gathered.
@@ -227,6 +256,7 @@ impl<W: Write> EncryptWriter<W> {
             self.gathered = gathered;
             self.gathered.consume(encrypted?);
         }
+        self.gathered.compact();
         Ok(())
     }
 }

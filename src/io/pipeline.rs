@@ -20,6 +20,9 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use std::sync::{Condvar, Mutex, PoisonError};
 
+#[cfg(test)]
+mod tests;
+
 /// The most chunks of a piece: 256 KiB in, as much out, which the caches of one core hold.
 const PIECE_CHUNKS: usize = 16;
 
@@ -58,6 +61,13 @@ impl Place {
     fn waits(&self) -> bool {
         matches!(self, Place::Here(piece) if !piece.is_turned)
     }
+
+    fn claim(&mut self) -> Option<Piece> {
+        let Place::Here(piece) = self else { return None };
+        let piece = core::mem::take(piece);
+        *self = Place::Away { first: piece.first };
+        Some(piece)
+    }
 }
 
 /// What the threads share.
@@ -73,16 +83,27 @@ struct State {
     places: VecDeque<Place>,
     /// Jobs that are with the pool.
     jobs: usize,
+    /// The calling thread waits for a piece.
+    is_awaited: bool,
 }
 
 impl State {
-    /// Takes out the first piece that waits.
+    /// Takes out the first piece that waits, for a job.
     fn claim(&mut self) -> Option<Piece> {
-        let place = self.places.iter_mut().find(|place| place.waits())?;
-        let Place::Here(piece) = place else { return None };
-        let piece = core::mem::take(piece);
-        *place = Place::Away { first: piece.first };
-        Some(piece)
+        self.places.iter_mut().find(|place| place.waits())?.claim()
+    }
+
+    /// Takes out a piece that waits, for the calling thread: the first of all, else the last, which
+    /// is still in the cache of that thread.
+    fn claim_here(&mut self) -> Option<Piece> {
+        if let Some(first) = self.places.front_mut().filter(|place| place.waits()) {
+            return first.claim();
+        }
+        self.places.iter_mut().rfind(|place| place.waits())?.claim()
+    }
+
+    fn waiting(&self) -> usize {
+        self.places.iter().filter(|place| place.waits()).count()
     }
 
     /// Puts a piece back where it was; drops it if the stream is gone, and its place with it.
@@ -95,6 +116,22 @@ impl State {
     }
 }
 
+/// Turns whole chunks, and answers why one failed.
+fn turn<D: Direction>(
+    direction: &D,
+    first: u64,
+    input: &[u8],
+    output: &mut Buffer,
+) -> Option<Error> {
+    let chunks = input.len().checked_div(D::IN).unwrap_or_default();
+    let len = chunks.saturating_mul(D::OUT);
+    output.refill(len, &[]);
+    let room = output.room().get_mut(..len).unwrap_or_default();
+    let (len, failure) = direction.run(first, input, room, None);
+    output.add(len);
+    failure
+}
+
 /// A piece that a thread turns. It is put back when this is dropped: after a panic as it was, for
 /// whoever comes next.
 struct Claim<'l, D> {
@@ -105,32 +142,24 @@ struct Claim<'l, D> {
 impl<D: Direction> Claim<'_, D> {
     fn turn(&mut self) {
         let Piece { first, input, output, is_turned, failure } = &mut self.piece;
-        let chunks = input.filled().len().checked_div(D::IN).unwrap_or_default();
-        output.refill(chunks.saturating_mul(D::OUT), &[]);
-        let room = output.room().get_mut(..chunks.saturating_mul(D::OUT)).unwrap_or_default();
-        let (len, why) = self.line.direction.run(*first, input.filled(), room, None);
-        output.add(len);
-        (*is_turned, *failure) = (true, why);
+        *failure = turn(&*self.line.direction, *first, input.filled(), output);
+        *is_turned = true;
     }
 }
 
 impl<D> Drop for Claim<'_, D> {
     fn drop(&mut self) {
-        lock(&self.line.state).put_back(core::mem::take(&mut self.piece));
-        self.line.returned.notify_one();
+        let mut state = lock(&self.line.state);
+        state.put_back(core::mem::take(&mut self.piece));
+        if state.is_awaited {
+            self.line.returned.notify_one();
+        }
     }
 }
 
 impl<D: Direction> Line<D> {
     fn new(direction: Arc<D>) -> Self {
         Line { direction, state: Mutex::default(), returned: Condvar::new() }
-    }
-
-    /// Turns a piece; `false` if none waits.
-    fn turn(&self) -> bool {
-        let Some(piece) = lock(&self.state).claim() else { return false };
-        Claim { line: self, piece }.turn();
-        true
     }
 
     /// The first piece of all, turned; `None` if there is none.
@@ -141,11 +170,13 @@ impl<D: Direction> Line<D> {
                 Place::Here(piece) if piece.is_turned => return Some(piece),
                 place => state.places.push_front(place),
             }
-            if state.places.iter().any(Place::waits) {
+            if let Some(piece) = state.claim_here() {
                 drop(state);
-                self.turn();
+                Claim { line: self, piece }.turn();
             } else {
-                drop(self.returned.wait(state).unwrap_or_else(PoisonError::into_inner));
+                state.is_awaited = true;
+                state = self.returned.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.is_awaited = false;
             }
         }
     }
@@ -157,9 +188,9 @@ struct Job<D>(Weak<Line<D>>);
 impl<D: Direction> Job<D> {
     fn run(self) {
         for _ in 0..PIECES_PER_JOB {
-            if !self.0.upgrade().is_some_and(|line| line.turn()) {
-                break;
-            }
+            let Some(line) = self.0.upgrade() else { return };
+            let Some(piece) = lock(&line.state).claim() else { return };
+            Claim { line: &line, piece }.turn();
         }
     }
 }
@@ -237,11 +268,29 @@ impl<D: Direction> Pipeline<D> {
         }
     }
 
+    /// Whether the other threads have enough to do, so that this one need not copy for them.
+    pub(super) fn has_enough(&self, workers: &dyn Workers) -> bool {
+        let waiting = self.line.as_ref().map_or(0, |line| lock(&line.state).waiting());
+        waiting >= workers.threads().saturating_sub(1).max(1)
+    }
+
+    /// Turns whole chunks at once, which need not be copied then.
+    pub(super) fn turn(&mut self, (first, direction): (u64, Arc<D>), input: &[u8]) {
+        let mut output = self.outputs.pop().unwrap_or_default();
+        let failure = turn(&*direction, first, input, &mut output);
+        let piece = Piece { first, output, is_turned: true, failure, ..Piece::default() };
+        let line = self.line.get_or_insert_with(|| Arc::new(Line::new(direction)));
+        lock(&line.state).places.push_back(Place::Here(piece));
+        self.len = self.len.saturating_add(1);
+    }
+
     /// What has been longest on its way, once it is turned; `None` if nothing is on its way.
     pub(super) fn take(&mut self) -> Option<Turned> {
         let Piece { input, output, failure, .. } = self.line.as_ref()?.take()?;
         self.len = self.len.saturating_sub(1);
-        self.inputs.push(input);
+        if input.capacity() > 0 {
+            self.inputs.push(input);
+        }
         Some(Turned { output, failure })
     }
 

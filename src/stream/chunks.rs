@@ -106,7 +106,7 @@ impl<D: Direction> ChunkStream<D> {
     #[cfg(feature = "std")]
     pub(crate) fn missing_len(&self) -> usize {
         match self.phase {
-            Phase::Gathering if self.buffer.is_empty() => 0,
+            _ if self.buffer.is_empty() => 0,
             Phase::Gathering => D::IN.saturating_sub(self.buffer.len()),
             Phase::Giving { .. } => D::IN,
         }
