@@ -23,18 +23,30 @@ use std::sync::{Condvar, Mutex, PoisonError};
 #[cfg(test)]
 mod tests;
 
-/// The most chunks of a piece: 256 KiB in, as much out, which the caches of one core hold.
-const PIECE_CHUNKS: usize = 16;
+/// The most chunks of a piece: 64 KiB in, as much out. All pieces for two threads stay in the
+/// cache of a core, also when the other one does not come.
+const PIECE_CHUNKS: usize = 4;
 
-/// The most pieces there are, 12 MiB, however many threads.
-const MAX_PIECES: usize = 24;
+/// Pieces for each thread: what the others have to do while this one reads or writes.
+const PIECES_PER_THREAD: usize = 4;
 
-/// Pieces that one job turns at the most: then it is others' turn in the pool.
-const PIECES_PER_JOB: usize = 16;
+/// The most pieces there are, 8 MiB, however many threads.
+const MAX_PIECES: usize = 64;
+
+/// Pieces that wait for each other thread before this one takes its part without a copy.
+const ENOUGH_PER_THREAD: usize = 2;
+
+/// Pieces that one job turns at the most, 4 MiB: then it is others' turn in the pool.
+const PIECES_PER_JOB: usize = 64;
 
 /// How many chunks are turned at a time: fewer where `workers` find less worth sharing.
 pub(super) fn piece_chunks(workers: &dyn Workers) -> usize {
     workers.least_len().div_ceil(CHUNK_LEN).clamp(1, PIECE_CHUNKS)
+}
+
+/// How many threads there are besides the calling one, which takes its part, too.
+fn others(workers: &dyn Workers) -> usize {
+    workers.threads().saturating_sub(1).max(1)
 }
 
 /// Whole chunks, from number `first` on.
@@ -229,7 +241,7 @@ impl<D: Direction> Pipeline<D> {
 
     /// Whether one more piece may be on its way.
     pub(super) fn has_room(&self, workers: &dyn Workers) -> bool {
-        let most = workers.threads().saturating_mul(2).saturating_add(1).min(MAX_PIECES);
+        let most = workers.threads().max(1).saturating_mul(PIECES_PER_THREAD).min(MAX_PIECES);
         self.len < most
     }
 
@@ -252,8 +264,7 @@ impl<D: Direction> Pipeline<D> {
         let output = self.outputs.pop().unwrap_or_default();
         let piece = Piece { first, input, output, ..Piece::default() };
         let line = self.line.get_or_insert_with(|| Arc::new(Line::new(direction)));
-        // This thread takes its part, too.
-        let most = workers.threads().saturating_sub(1).max(1);
+        let most = others(workers);
         let is_job_wanted = {
             let mut state = lock(&line.state);
             state.places.push_back(Place::Here(piece));
@@ -271,7 +282,7 @@ impl<D: Direction> Pipeline<D> {
     /// Whether the other threads have enough to do, so that this one need not copy for them.
     pub(super) fn has_enough(&self, workers: &dyn Workers) -> bool {
         let waiting = self.line.as_ref().map_or(0, |line| lock(&line.state).waiting());
-        waiting >= workers.threads().saturating_sub(1).max(1)
+        waiting >= others(workers).saturating_mul(ENOUGH_PER_THREAD)
     }
 
     /// Turns whole chunks at once, which need not be copied then.

@@ -197,7 +197,8 @@ fn there_is_room_for_some_pieces_for_each_thread() {
         }
     }
 
-    for (threads, most) in [(0, 1), (1, 3), (2, 5), (8, 17), (100, 24), (usize::MAX, 24)] {
+    for (threads, most) in [(0, 4), (1, 4), (2, 8), (15, 60), (16, 64), (17, 64), (usize::MAX, 64)]
+    {
         let (pool, direction) = (Kept::default(), breaking(9, 0));
         let mut pipeline = Pipeline::default();
         let mut len = 0;
