@@ -21,7 +21,8 @@ use std::io::{self, Write};
 /// leaves a message that every reader refuses as truncated: that is on purpose, so `drop` does not
 /// finish it.
 ///
-/// Four chunks wait to be written in one piece, and sixteen once a mebibyte has gone through.
+/// Four chunks wait to be written in one piece, and sixteen once a mebibyte has gone through. Where
+/// several threads share the work ([`Workers`]), pieces of theirs wait too, some for each thread.
 /// `flush` hands on all that is whole, and never ends a chunk: up to 16,383 bytes stay behind.
 ///
 /// # Errors

@@ -151,10 +151,10 @@ impl<R: Read, D: Direction> Pump<R, D> {
     fn turn_batch(&mut self) -> io::Result<()> {
         self.stream.check()?;
         let workers = self.workers().cloned();
-        if let Some(workers) = &workers {
-            if self.turn_shared(&**workers)? {
-                return Ok(());
-            }
+        if let Some(workers) = &workers
+            && self.turn_shared(&**workers)?
+        {
+            return Ok(());
         }
         self.gather()?;
         let filled = self.input.filled().len();
