@@ -3,6 +3,7 @@
 use crate::envelope::Envelope;
 use crate::keyring::Keyring;
 use crate::workers::Workers;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 
 /// The threads of the rayon pool that a call is made in: the global one, or that in whose `install`
@@ -20,11 +21,8 @@ use alloc::sync::Arc;
 ///     fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
 ///         self.0.join(one, other);
 ///     }
-///     fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
-///         self.0.in_place_scope(|scope| {
-///             scope.spawn(|_| elsewhere());
-///             here();
-///         });
+///     fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
+///         self.0.spawn(job);
 ///     }
 ///     fn threads(&self) -> usize {
 ///         self.0.current_num_threads()
@@ -48,15 +46,15 @@ impl Workers for RayonWorkers {
             rayon::join(one, other);
         } else {
             // From outside of the pool this thread takes its part too, and one is woken less.
-            self.overlap(one, other);
+            rayon::in_place_scope(|scope| {
+                scope.spawn(|_| other());
+                one();
+            });
         }
     }
 
-    fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
-        rayon::in_place_scope(|scope| {
-            scope.spawn(|_| elsewhere());
-            here();
-        });
+    fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
+        rayon::spawn(job);
     }
 
     fn threads(&self) -> usize {
@@ -73,15 +71,17 @@ impl<K: Keyring> Envelope<K> {
     /// Has the threads of rayon share the work: of the global pool, or of the one in whose
     /// `install` a call is made ([`RayonWorkers`]).
     ///
-    /// Bodies of a mebibyte and more are split, in memory and streamed; what is shorter stays on the
-    /// calling thread. The bytes are the same. Readers and writers go on reading and writing
-    /// meanwhile, and hold 3 MiB for two threads. **A reader gathers a mebibyte before it gives
-    /// anything out, and reads ahead of what it has given**: for files and bulk transfers, not for
-    /// a peer that waits for an answer first.
+    /// Bodies of a mebibyte and more are split in memory, and shared in streams from the fifth
+    /// mebibyte on; what is shorter stays on the calling thread. The bytes are the same. Readers and
+    /// writers go on reading and writing meanwhile, and hold some 1.5 MiB for two threads. **A reader
+    /// gathers half a mebibyte for two threads, and more for more, before it gives anything out,
+    /// and reads ahead of what it has given**; if its source fails or would block, it first gives
+    /// out what it has. For files and bulk transfers, not for a peer that waits for an answer.
     ///
-    /// As with rayon everywhere: no thread of the pool may wait for something that needs the pool, a
-    /// full pipe or a lock for instance, and while a thread of the pool waits for others it may
-    /// run other tasks of the same pool.
+    /// As with rayon everywhere: while a thread of the pool waits for others in a call on a body in
+    /// memory, it may run other tasks of the same pool. Streams read, write and wait on the calling
+    /// thread alone, and wait only for what another thread is at work on: where the pool is busy,
+    /// the calling thread does the work itself.
     ///
     /// ```
     /// # fn main() -> Result<(), envelock::Error> {

@@ -1,5 +1,7 @@
 //! Who works on the chunks of a body: the calling thread, or several.
 
+use alloc::boxed::Box;
+
 /// Threads that share the work on one body; given by [`Envelope::with_workers`].
 ///
 /// With feature `parallel`, `Envelope::in_parallel` brings rayon's. For another pool, implement
@@ -12,12 +14,13 @@ pub trait Workers: Send + Sync {
     /// What was not run when this returns is run by the caller. Either may call this again.
     fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send));
 
-    /// Runs `here` on the calling thread and `elsewhere` meanwhile on another, if it can.
+    /// Runs `job` at some time, on another thread, or drops it; returns without waiting for it.
     ///
-    /// For input and output beside the work. By default one runs after the other.
-    fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
-        elsewhere();
-        here();
+    /// For what is read or written in streams. A job computes, for some milliseconds at most, and
+    /// waits for nothing. Nobody waits for a job that has not begun: what no other thread has
+    /// taken up when it is needed, the calling thread does itself. By default every job is dropped.
+    fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
+        drop(job);
     }
 
     /// How many threads there are, as far as is known: work is split, and buffers are sized by it.

@@ -104,14 +104,9 @@ impl Workers for Lazy {
         }
     }
 
-    fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
-        let whim = self.whim();
-        if whim & 1 != 0 {
-            elsewhere();
-        }
-        here();
-        if whim & 2 != 0 {
-            elsewhere();
+    fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
+        if self.whim() & 1 != 0 {
+            job();
         }
     }
 

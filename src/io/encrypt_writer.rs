@@ -1,12 +1,14 @@
 //! Plaintext to a writer, as a message.
 
-use super::error::{Latch, is_transient, uninterrupted};
+use super::alone;
+use super::buffer::Buffer;
+use super::error::{Latch, uninterrupted};
 use super::outgoing::Outgoing;
-use super::{alone, batch};
+use super::pipeline::{Pipeline, piece_chunks};
+use crate::body::ChunkEncryptor;
 use crate::body::layout::CHUNK_LEN;
 use crate::error::Error;
-use crate::plain_buffer::PlainBuffer;
-use crate::stream::StreamEncryptor;
+use crate::stream::{ChunkStream, StreamEncryptor};
 use crate::workers::Workers;
 use alloc::sync::Arc;
 use core::fmt;
@@ -19,7 +21,8 @@ use std::io::{self, Write};
 /// leaves a message that every reader refuses as truncated: that is on purpose, so `drop` does not
 /// finish it.
 ///
-/// Four chunks wait to be written in one piece, and sixteen once a mebibyte has gone through.
+/// Four chunks wait to be written in one piece, and sixteen once a mebibyte has gone through. Where
+/// several threads share the work ([`Workers`]), pieces of theirs wait too, some for each thread.
 /// `flush` hands on all that is whole, and never ends a chunk: up to 16,383 bytes stay behind.
 ///
 /// # Errors
@@ -48,17 +51,15 @@ use std::io::{self, Write};
 #[must_use = "a message is whole only once `finish` was called"]
 pub struct EncryptWriter<W> {
     sink: W,
-    stream: StreamEncryptor,
+    stream: ChunkStream<ChunkEncryptor>,
     workers: Option<Arc<dyn Workers>>,
-    /// How many bytes several threads share.
-    batch: usize,
-    /// How many are to go through before it is worth sharing the next.
+    /// How many bytes are to go through on this thread before several share the rest.
     alone: u64,
-    /// Plaintext that waits for a full batch, where several threads share the work.
-    gathered: PlainBuffer,
-    /// What goes to the sink, and what comes behind it.
+    /// Plaintext that becomes a piece for them, and what they encrypt.
+    gathered: Buffer,
+    pipeline: Pipeline<ChunkEncryptor>,
+    /// What goes to the sink before that: a piece of theirs, or what this thread has encrypted.
     outgoing: Outgoing,
-    following: Outgoing,
     /// Nothing more can be written.
     ended: bool,
     latch: Latch,
@@ -70,25 +71,17 @@ impl<W: Write> EncryptWriter<W> {
         EncryptWriter::new(sink, stream, None)
     }
 
-    pub(super) fn new(
-        sink: W,
-        mut stream: StreamEncryptor,
-        workers: Option<Arc<dyn Workers>>,
-    ) -> Self {
-        let gathered = PlainBuffer::default();
-        let start = stream.take_start();
-        let outgoing = Outgoing::from(start);
-        let following = Outgoing::default();
-        let batch = batch(workers.as_deref()).saturating_mul(CHUNK_LEN);
+    pub(super) fn new(sink: W, stream: StreamEncryptor, workers: Option<Arc<dyn Workers>>) -> Self {
+        let mut stream = stream.into_chunks();
+        let outgoing = Outgoing::from(stream.take_start());
         EncryptWriter {
             sink,
             stream,
             alone: alone(workers.as_deref()),
             workers,
-            batch,
-            gathered,
+            gathered: Buffer::default(),
+            pipeline: Pipeline::default(),
             outgoing,
-            following,
             ended: false,
             latch: Latch::default(),
         }
@@ -120,7 +113,7 @@ impl<W: Write> EncryptWriter<W> {
             writer.ended = true;
             writer.encrypt_gathered()?;
             loop {
-                writer.drain_full()?;
+                writer.outgoing.write_full_to(&mut writer.sink)?;
                 let room = writer.outgoing.room(1);
                 let len = writer.stream.finish(room)?;
                 writer.outgoing.add(len);
@@ -140,16 +133,7 @@ impl<W: Write> EncryptWriter<W> {
 
     /// Writes what is encrypted to the sink.
     fn drain(&mut self) -> io::Result<()> {
-        self.outgoing.write_to(&mut self.sink)?;
-        self.following.write_to(&mut self.sink)
-    }
-
-    /// Makes room for a chunk: writes what is enough to be written in one piece.
-    fn drain_full(&mut self) -> io::Result<()> {
-        if !self.following.is_empty() {
-            return self.drain();
-        }
-        self.outgoing.write_full_to(&mut self.sink)
+        self.outgoing.write_to(&mut self.sink)
     }
 
     /// Writes the whole chunks that the stream holds.
@@ -175,24 +159,83 @@ impl<W: Write> EncryptWriter<W> {
             self.alone = self.alone.saturating_sub(taken as u64);
             return Ok(taken);
         };
-        if self.gathered.is_empty() && plaintext.len() >= self.batch {
-            let plaintext = plaintext.get(..self.batch).unwrap_or_default();
-            self.encrypt_batch(&*workers, plaintext)?;
-            return Ok(plaintext.len());
+        let workers = &*workers;
+        let missing = self.stream.missing_len();
+        if missing > 0 && self.gathered.is_empty() {
+            // What a flush has left behind becomes a whole chunk first.
+            return self.encrypt(plaintext.get(..missing).unwrap_or(plaintext));
         }
-        if self.gathered.len() >= self.batch {
-            self.encrypt_gathered()?;
+        if self.gathered.is_empty() {
+            if let Some(taken) = self.encrypt_piece(workers, plaintext)? {
+                return Ok(taken);
+            }
+        } else if self.gathered.room().is_empty() {
+            self.make_room(workers)?;
+            self.send(workers)?;
         }
-        let room = self.batch.saturating_sub(self.gathered.len());
-        let piece = plaintext.get(..room).unwrap_or(plaintext);
-        self.gathered.push_slice(piece, self.batch);
-        Ok(piece.len())
+        if self.gathered.room().is_empty() {
+            self.gathered = self.pipeline.buffer(workers, &[]);
+        }
+        let taken = self.gathered.push(plaintext);
+        if self.gathered.room().is_empty() && self.pipeline.has_room(workers) {
+            self.send(workers)?;
+        }
+        Ok(taken)
+    }
+
+    fn make_room(&mut self, workers: &dyn Workers) -> io::Result<()> {
+        while !self.pipeline.has_room(workers) {
+            self.take_piece()?;
+        }
+        Ok(())
+    }
+
+    /// Encrypts a piece on this thread, without a copy, while the others are busy.
+    fn encrypt_piece(
+        &mut self,
+        workers: &dyn Workers,
+        plaintext: &[u8],
+    ) -> io::Result<Option<usize>> {
+        let chunks = piece_chunks(workers);
+        let Some(piece) = plaintext.get(..chunks.saturating_mul(CHUNK_LEN)) else {
+            return Ok(None);
+        };
+        self.make_room(workers)?;
+        if !self.pipeline.has_enough(workers) {
+            return Ok(None);
+        }
+        let Some(reserved) = self.stream.reserve(chunks) else { return Ok(None) };
+        self.pipeline.turn(reserved, piece);
+        Ok(Some(piece.len()))
+    }
+
+    /// Has several threads encrypt what is gathered.
+    fn send(&mut self, workers: &dyn Workers) -> io::Result<()> {
+        let chunks = self.gathered.filled().len() / CHUNK_LEN;
+        let Some(reserved) = self.stream.reserve(chunks) else { return self.encrypt_gathered() };
+        let next = self.pipeline.buffer(workers, &[]);
+        let gathered = core::mem::replace(&mut self.gathered, next);
+        self.pipeline.send(workers, reserved, gathered);
+        Ok(())
+    }
+
+    /// Writes what is encrypted, and takes the piece that goes to the sink next; `false` if there
+    /// is none.
+    fn take_piece(&mut self) -> io::Result<bool> {
+        self.drain()?;
+        let Some(turned) = self.pipeline.take() else { return Ok(false) };
+        if let Some(error) = turned.failure {
+            self.stream.fail(error.clone());
+            return Err(error.into());
+        }
+        self.pipeline.recycle(self.outgoing.replace(turned.output));
+        Ok(true)
     }
 
     /// Encrypts from `plaintext`, at least a byte, on this thread.
     fn encrypt(&mut self, plaintext: &[u8]) -> io::Result<usize> {
         loop {
-            self.drain_full()?;
+            self.outgoing.write_full_to(&mut self.sink)?;
             let room = self.outgoing.room(plaintext.len().div_ceil(CHUNK_LEN));
             let progress = self.stream.update(plaintext, room)?;
             self.outgoing.add(progress.produced);
@@ -202,54 +245,19 @@ impl<W: Write> EncryptWriter<W> {
         }
     }
 
+    /// Writes what several threads have encrypted, and encrypts what is left of the plaintext on
+    /// this one. If that is not yet possible it comes again.
     fn encrypt_gathered(&mut self) -> io::Result<()> {
-        let Some(workers) = self.workers.clone().filter(|_| !self.gathered.is_empty()) else {
-            return Ok(());
-        };
-        let gathered = core::mem::take(&mut self.gathered);
-        let encrypted = self.encrypt_batch(&*workers, &gathered);
-        self.gathered = gathered;
-        // If it was not yet possible it comes again.
-        encrypted?;
-        self.gathered.truncate(0);
-        Ok(())
-    }
-
-    /// Encrypts all of `plaintext` while what came before goes to the sink. If that is not yet
-    /// possible, the plaintext was taken all the same, unless more than one batch waits.
-    fn encrypt_batch(&mut self, workers: &dyn Workers, plaintext: &[u8]) -> io::Result<()> {
-        if !self.following.is_empty() {
-            self.drain()?;
+        while !self.pipeline.is_empty() {
+            self.take_piece()?;
         }
-        // A chunk that a flush left half full, and the one that is half full then.
-        let chunks = plaintext.len().div_ceil(CHUNK_LEN).saturating_add(1);
-        let EncryptWriter { sink, stream, outgoing, following, .. } = self;
-        let room = following.room_for_all(chunks);
-        let (mut written, mut encrypted) = (Ok(()), None);
-        let mut write = || written = outgoing.write_to(sink);
-        let mut encrypt = || {
-            encrypted.get_or_insert_with(|| stream.update(plaintext, room));
-        };
-        if plaintext.len() < self.batch {
-            // Not worth waking another thread.
-            write();
-            encrypt();
-        } else {
-            workers.overlap(&mut write, &mut encrypt);
+        while !self.gathered.is_empty() {
+            let gathered = core::mem::take(&mut self.gathered);
+            let encrypted = self.encrypt(gathered.filled());
+            self.gathered = gathered;
+            self.gathered.consume(encrypted?);
         }
-        let progress = match encrypted {
-            Some(encrypted) => encrypted?,
-            None => stream.update(plaintext, room)?,
-        };
-        following.add(progress.produced);
-        if progress.consumed != plaintext.len() {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        match written {
-            Err(error) if !is_transient(&error) => return Err(error),
-            _ if outgoing.is_empty() => core::mem::swap(outgoing, following),
-            _ => {}
-        }
+        self.gathered.compact();
         Ok(())
     }
 }

@@ -1,11 +1,13 @@
 //! `Read`, `Write` and `Seek` over the streams: thin layers that hold buffers and no rules.
 
+mod buffer;
 mod decrypt_reader;
 mod encrypt_reader;
 mod encrypt_writer;
 mod envelope;
 mod error;
 mod outgoing;
+mod pipeline;
 #[cfg(feature = "tokio")]
 mod poll;
 mod pump;
@@ -34,10 +36,10 @@ const LONG_CHUNKS: usize = 16;
 
 const LONG_LEN: u64 = 1 << 20;
 
-/// Chunks of a buffer for each thread that shares the work.
+/// Chunks of a buffer for each thread that shares the work on a part of a message.
 const CHUNKS_PER_THREAD: usize = 32;
 
-/// The most that a buffer holds, 4 MiB, however many threads there are.
+/// The most that such a buffer holds, 4 MiB, however many threads there are.
 const MAX_CHUNKS: usize = 256;
 
 /// How many bytes of a stream go through on one thread before several share the rest: buffers for
@@ -46,7 +48,7 @@ fn alone(workers: Option<&dyn Workers>) -> u64 {
     workers.map_or(0, |workers| (workers.least_len() as u64).saturating_mul(4))
 }
 
-/// How many chunks are turned at a time.
+/// How many chunks of a part are turned at a time.
 fn batch(workers: Option<&dyn Workers>) -> usize {
     workers.map_or(CHUNKS, |workers| {
         workers.threads().saturating_mul(CHUNKS_PER_THREAD).clamp(CHUNKS, MAX_CHUNKS)

@@ -3,10 +3,10 @@
 //! Always whole chunks: of a message that is never finished, every reader says that it is truncated,
 //! and not that a chunk of it was changed.
 
+use super::buffer::Buffer;
 use super::error::uninterrupted;
 use super::{CHUNKS, LONG_CHUNKS, LONG_LEN};
 use crate::body::layout::ENCRYPTED_CHUNK_LEN;
-use alloc::vec;
 use alloc::vec::Vec;
 use std::io::{self, Write};
 
@@ -45,14 +45,10 @@ impl Outgoing {
         self.bytes.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// Makes room for that many chunks where nothing waits.
-    pub(super) fn room_for_all(&mut self, chunks: usize) -> &mut [u8] {
-        let len = chunks.saturating_mul(ENCRYPTED_CHUNK_LEN);
-        if self.bytes.len() < len {
-            self.bytes = vec![0; len];
-        }
-        (self.start, self.end) = (0, 0);
-        &mut self.bytes
+    /// Takes `piece` where nothing waits, and hands out the buffer that was used.
+    pub(super) fn replace(&mut self, mut piece: Buffer) -> Buffer {
+        (self.start, self.end) = (0, piece.filled().len());
+        Buffer::from(core::mem::replace(&mut self.bytes, piece.take_public()))
     }
 
     /// Counts `len` bytes more.

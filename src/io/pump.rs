@@ -1,8 +1,9 @@
 //! From a reader through the chunks: what both readers are made of.
 
+use super::buffer::Buffer;
 use super::error::{Latch, uninterrupted};
-use super::{LONG_CHUNKS, LONG_LEN, alone, batch};
-use crate::plain_buffer::PlainBuffer;
+use super::pipeline::{Pipeline, piece_chunks};
+use super::{LONG_CHUNKS, LONG_LEN, alone};
 use crate::stream::{ChunkStream, Direction};
 use crate::workers::Workers;
 use alloc::sync::Arc;
@@ -18,62 +19,11 @@ const READ_CHUNKS: usize = 2;
 /// The shortest buffer for what is given out.
 const MIN_OUTPUT_LEN: usize = 512;
 
-/// Bytes of which those from `start` to `end` count. Wiped on drop, and never grown in place.
-#[derive(Default)]
-struct Buffer {
-    bytes: PlainBuffer,
-    start: usize,
-    end: usize,
-}
-
-impl Buffer {
-    fn filled(&self) -> &[u8] {
-        self.bytes.get(self.start..self.end).unwrap_or_default()
-    }
-
-    /// What can be turned without gathering: whole chunks, or at the end all of it.
-    fn ready<D: Direction>(&self, at_end: bool) -> &[u8] {
-        let filled = self.filled();
-        let part = if at_end { 0 } else { filled.len().checked_rem(D::IN).unwrap_or_default() };
-        filled.get(..filled.len().saturating_sub(part)).unwrap_or_default()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start >= self.end
-    }
-
-    fn consume(&mut self, len: usize) {
-        self.start = self.start.saturating_add(len).min(self.end);
-    }
-
-    /// Makes it `len` bytes long, with `filled` at its start.
-    fn refill(&mut self, len: usize, filled: &[u8]) {
-        if self.bytes.len() < len {
-            self.bytes = PlainBuffer::zeros(len);
-        }
-        if let Some(room) = self.bytes.get_mut(..filled.len()) {
-            room.copy_from_slice(filled);
-        }
-        (self.start, self.end) = (0, filled.len());
-    }
-
-    /// Moves what counts to the start.
-    fn compact(&mut self) {
-        let filled = self.start..self.end;
-        (self.start, self.end) = (0, filled.len());
-        if filled.start > 0 {
-            self.bytes.copy_within(filled, 0);
-        }
-    }
-
-    /// Counts `len` bytes more, as far as there are so many.
-    fn add(&mut self, len: usize) {
-        self.end = self.end.saturating_add(len).min(self.bytes.len());
-    }
-
-    fn room(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.end..).unwrap_or_default()
-    }
+/// What of `buffer` can be turned without gathering: whole chunks, or at the end all of it.
+fn ready<D: Direction>(buffer: &Buffer, at_end: bool) -> &[u8] {
+    let filled = buffer.filled();
+    let part = if at_end { 0 } else { filled.len().checked_rem(D::IN).unwrap_or_default() };
+    filled.get(..filled.len().saturating_sub(part)).unwrap_or_default()
 }
 
 /// Reads from `source`, turns chunks, and gives them out.
@@ -82,8 +32,8 @@ pub(super) struct Pump<R, D> {
     stream: ChunkStream<D>,
     /// What was read and is not turned yet.
     input: Buffer,
-    /// Takes turns with `input`: filled while the other is worked on.
-    ahead: Buffer,
+    /// What several threads turn.
+    pipeline: Pipeline<D>,
     /// What is turned and not given out yet.
     output: Buffer,
     /// How much is read at a time: more once the source has shown that it has more.
@@ -93,7 +43,7 @@ pub(super) struct Pump<R, D> {
     alone: u64,
     /// The source has nothing more.
     at_end: bool,
-    /// What the source failed with while others worked: told when it would be asked again.
+    /// What the source failed with behind what it gave: told when it would be asked again.
     pending: Option<io::Error>,
     latch: Latch,
 }
@@ -103,13 +53,13 @@ impl<R: Read, D: Direction> Pump<R, D> {
     pub(super) fn new(source: R, stream: ChunkStream<D>, ahead: &[u8]) -> Self {
         let mut input = Buffer::default();
         input.refill(ahead.len(), ahead);
-        let (ahead, output, target) = (Buffer::default(), Buffer::default(), FIRST_LEN);
+        let (output, target) = (Buffer::default(), FIRST_LEN);
         let alone = alone(stream.workers().map(Arc::as_ref));
         Pump {
             source,
             stream,
             input,
-            ahead,
+            pipeline: Pipeline::default(),
             output,
             target,
             turned: 0,
@@ -178,7 +128,13 @@ impl<R: Read, D: Direction> Pump<R, D> {
             if self.at_end && self.input.is_empty() {
                 return Ok(self.stream.finish(out)?);
             }
-            let ready = self.input.ready::<D>(self.at_end);
+            // Behind a chunk that was begun elsewhere, several threads go on with whole ones.
+            let most = match self.stream.missing_len() {
+                missing @ 1.. if self.workers().is_some() => missing,
+                _ => usize::MAX,
+            };
+            let ready = ready::<D>(&self.input, self.at_end);
+            let ready = ready.get(..most).unwrap_or(ready);
             let progress = self.stream.update(ready, out)?;
             self.input.consume(progress.consumed);
             self.turned = self.turned.saturating_add(progress.produced as u64);
@@ -191,81 +147,75 @@ impl<R: Read, D: Direction> Pump<R, D> {
         }
     }
 
-    /// Turns as many chunks as there are into the output, and reads ahead meanwhile if others do
-    /// the work.
+    /// Turns as many chunks as there are into the output, or has others do it.
     fn turn_batch(&mut self) -> io::Result<()> {
+        self.stream.check()?;
+        let workers = self.workers().cloned();
+        if let Some(workers) = &workers
+            && self.turn_shared(&**workers)?
+        {
+            return Ok(());
+        }
         self.gather()?;
         let filled = self.input.filled().len();
         let tags = filled.div_ceil(D::IN).saturating_mul(D::IN.abs_diff(D::OUT));
-        let workers = self.workers().cloned();
         // One thread takes chunk after chunk, while it is in the cache.
         let most = if workers.is_some() { usize::MAX } else { D::OUT };
         let mut output = core::mem::take(&mut self.output);
         let expected = filled.saturating_add(tags).saturating_add(self.stream.pending_len());
         output.refill(expected.clamp(MIN_OUTPUT_LEN, most), &[]);
-        let turned = match workers {
-            Some(workers) if self.ready().len() >= self.shared_len() && !self.at_end => {
-                self.turn_beside_reading(&*workers, output.room())
-            }
-            _ => self.turn(output.room()),
-        };
+        let turned = self.turn(output.room());
         self.output = output;
-        self.output.end = turned?;
+        self.output.add(turned?);
         Ok(())
     }
 
-    /// Reads until there is a chunk, or what several threads share; less at the end, or if the
-    /// source has nothing more for now.
+    /// Reads until there is a chunk; less at the end.
     fn gather(&mut self) -> io::Result<()> {
-        let wanted = if self.workers().is_some() { self.shared_len() } else { 1 };
-        while self.ready().len() < wanted && !self.at_end {
-            if let Err(error) = self.refill() {
-                if self.ready().is_empty() {
-                    return Err(error);
-                }
-                // What was read before it comes first.
-                self.pending = Some(error);
-                break;
-            }
+        while self.ready().is_empty() && !self.at_end {
+            self.refill()?;
         }
         Ok(())
     }
 
-    fn turn_beside_reading(&mut self, workers: &dyn Workers, out: &mut [u8]) -> io::Result<usize> {
-        let ready = self.ready().len();
-        let filled = self.input.filled();
-        let (whole, tail) = filled.split_at(ready.min(filled.len()));
-        self.ahead.refill(batch(Some(workers)).saturating_mul(D::IN), tail);
-        let (stream, source, ahead) = (&mut self.stream, &mut self.source, &mut self.ahead);
-        let mut turned = None;
-        let mut read = None;
-        let mut read_once = || {
-            read.get_or_insert_with(|| uninterrupted(|| source.read(ahead.room())));
-        };
-        let mut turn = || {
-            turned.get_or_insert_with(|| stream.update(whole, out));
-        };
-        if self.pending.is_none() {
-            workers.overlap(&mut read_once, &mut turn);
+    /// Keeps as many pieces on their way as there may be, and takes the first for the output;
+    /// `false` if none is on its way, since the end is near, or the source has no whole piece.
+    fn turn_shared(&mut self, workers: &dyn Workers) -> io::Result<bool> {
+        self.pipeline.recycle(core::mem::take(&mut self.output));
+        self.feed(workers);
+        let Some(turned) = self.pipeline.take() else { return Ok(false) };
+        self.output = turned.output;
+        if let Some(error) = turned.failure {
+            self.pipeline.clear();
+            self.stream.fail(error);
         }
-        let progress = match turned {
-            Some(turned) => turned,
-            None => stream.update(whole, out),
-        }?;
-        if progress.consumed != whole.len() {
-            // There was room for all of it. What is not taken here is lost.
-            return Err(io::ErrorKind::WriteZero.into());
+        // What came before the failure is good; the next call tells of it.
+        if self.output.is_empty() {
+            self.stream.check()?;
         }
-        core::mem::swap(&mut self.input, &mut self.ahead);
-        match read {
-            Some(Ok(len)) => {
-                self.at_end = len == 0;
-                self.input.add(len);
+        Ok(true)
+    }
+
+    fn feed(&mut self, workers: &dyn Workers) {
+        let wanted = piece_chunks(workers).saturating_mul(D::IN);
+        while !self.at_end && self.pipeline.has_room(workers) {
+            let ready = self.ready().len();
+            if ready < wanted {
+                if let Err(error) = self.refill() {
+                    // What was read before it comes first.
+                    self.pending = Some(error);
+                    return;
+                }
+                continue;
             }
-            Some(Err(error)) => self.pending = Some(error),
-            None => {}
+            let chunks = ready.checked_div(D::IN).unwrap_or_default();
+            let Some(reserved) = self.stream.reserve(chunks) else { return };
+            let tail = self.input.filled().get(ready..).unwrap_or_default();
+            let next = self.pipeline.buffer(workers, tail);
+            let mut input = core::mem::replace(&mut self.input, next);
+            input.truncate(ready);
+            self.pipeline.send(workers, reserved, input);
         }
-        Ok(progress.produced)
     }
 
     /// Who shares the work, once that is worth it.
@@ -275,7 +225,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
 
     /// What the stream can turn now.
     fn ready(&self) -> &[u8] {
-        self.input.ready::<D>(self.at_end)
+        ready::<D>(&self.input, self.at_end)
     }
 
     /// Reads once.
@@ -283,7 +233,7 @@ impl<R: Read, D: Direction> Pump<R, D> {
         if self.input.filled().len() >= self.target {
             self.target = self.batch_len();
         }
-        if self.input.bytes.len() < self.target {
+        if self.input.capacity() < self.target {
             let mut larger = Buffer::default();
             larger.refill(self.target, self.input.filled());
             self.input = larger;
@@ -308,16 +258,10 @@ impl<R: Read, D: Direction> Pump<R, D> {
         Ok(())
     }
 
-    /// What is worth sharing among threads. A full buffer holds as much.
-    fn shared_len(&self) -> usize {
-        let least = self.workers().map_or(0, |workers| workers.least_len());
-        least.div_ceil(D::IN).max(1).saturating_mul(D::IN).min(self.batch_len())
-    }
-
     /// A full buffer: it ends where a chunk does.
     fn batch_len(&self) -> usize {
         let chunks = match self.workers() {
-            Some(workers) => batch(Some(&**workers)),
+            Some(workers) => piece_chunks(&**workers),
             None if self.turned < LONG_LEN => READ_CHUNKS,
             None => LONG_CHUNKS,
         };

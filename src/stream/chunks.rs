@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 mod limits;
 
 /// One direction: what a full chunk is before and after, and how it becomes so.
-pub(crate) trait Direction: Send + Sync {
+pub(crate) trait Direction: Send + Sync + 'static {
     /// Length in bytes of a full chunk that comes in.
     const IN: usize;
     /// Length in bytes of what goes out for it.
@@ -46,7 +46,8 @@ enum Phase {
 
 /// The chunks of one body, one after the other.
 pub(crate) struct ChunkStream<D> {
-    direction: D,
+    /// Shared with those who turn chunks elsewhere.
+    direction: Arc<D>,
     workers: Option<Arc<dyn Workers>>,
     /// The number of the chunk that is gathered, or comes next.
     next: u64,
@@ -65,7 +66,7 @@ impl<D: Direction> ChunkStream<D> {
         let phase = Phase::Giving { given: 0 };
         let buffer = PlainBuffer::from(start);
         ChunkStream {
-            direction,
+            direction: Arc::new(direction),
             workers,
             next: 0,
             buffer,
@@ -99,6 +100,30 @@ impl<D: Direction> ChunkStream<D> {
             Phase::Gathering => 0,
             Phase::Giving { given } => self.buffer.len().saturating_sub(given),
         }
+    }
+
+    /// Bytes up to the next end of a chunk, if one was begun or waits to be given out.
+    #[cfg(feature = "std")]
+    pub(crate) fn missing_len(&self) -> usize {
+        match self.phase {
+            _ if self.buffer.is_empty() => 0,
+            Phase::Gathering => D::IN.saturating_sub(self.buffer.len()),
+            Phase::Giving { .. } => D::IN,
+        }
+    }
+
+    /// Takes the numbers of the next `chunks` full chunks for whoever turns them elsewhere: the
+    /// first of them, and what turns them. `None` if the stream itself must go on: it holds
+    /// something, it has ended or failed, or so many may not come.
+    #[cfg(feature = "std")]
+    pub(crate) fn reserve(&mut self, chunks: usize) -> Option<(u64, Arc<D>)> {
+        let first = self.next;
+        let is_free = self.missing_len() == 0 && !self.ended && self.failure.is_none();
+        if !is_free || chunks as u64 > full_chunks_left(first) {
+            return None;
+        }
+        self.next = first.saturating_add(chunks as u64);
+        Some((first, self.direction.clone()))
     }
 
     /// Whether all was given out after the end.
@@ -169,11 +194,13 @@ impl<D: Direction> ChunkStream<D> {
         Ok(produced)
     }
 
-    fn check(&self) -> Result<(), Error> {
+    /// What it failed with.
+    pub(crate) fn check(&self) -> Result<(), Error> {
         self.failure.clone().map_or(Ok(()), Err)
     }
 
-    fn fail(&mut self, error: Error) {
+    /// Fails with `error` from now on: also where a chunk did that was turned elsewhere.
+    pub(crate) fn fail(&mut self, error: Error) {
         self.buffer.truncate(0);
         self.failure = Some(error);
     }

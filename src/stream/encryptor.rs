@@ -90,7 +90,7 @@ impl StreamEncryptor {
     }
 
     /// What goes out before the first chunk, if none of it has gone yet.
-    #[cfg(feature = "std")]
+    #[cfg(feature = "tokio")]
     pub(crate) fn take_start(&mut self) -> Vec<u8> {
         self.chunks.take_start()
     }

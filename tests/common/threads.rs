@@ -1,4 +1,4 @@
-//! The smallest pool there is: a thread of its own for each call.
+//! The smallest pool there is: a thread of its own for each call and each job.
 
 use envelock::Workers;
 
@@ -13,11 +13,8 @@ impl Workers for Threads {
         });
     }
 
-    fn overlap(&self, here: &mut dyn FnMut(), elsewhere: &mut (dyn FnMut() + Send)) {
-        std::thread::scope(|scope| {
-            scope.spawn(elsewhere);
-            here();
-        });
+    fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
+        std::thread::spawn(job);
     }
 
     fn threads(&self) -> usize {

@@ -12,7 +12,7 @@ pub mod table;
 mod threads;
 
 use envelock::{Envelope, Keyring, Workers, rand_core::Rng};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use threads::Threads;
 
 /// Plaintext bytes of a full chunk, by the specification.
@@ -35,15 +35,86 @@ impl Workers for Idle {
 
     fn join(&self, _: &mut (dyn FnMut() + Send), _: &mut (dyn FnMut() + Send)) {}
 
-    fn overlap(&self, _: &mut dyn FnMut(), _: &mut (dyn FnMut() + Send)) {}
+    fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
+        // It is never run, and never dropped either: nobody may wait for it.
+        std::mem::forget(job);
+    }
 
     fn threads(&self) -> usize {
         self.0
     }
 }
 
-/// Everybody that may share the work. With one thread batches are small, and go beside input and
-/// output also in short messages; with four they are split.
+/// A pool for the jobs of streams, of so many threads, that does with a job what it likes.
+pub struct Jobs {
+    pub threads: usize,
+    pub spawn: fn(&Jobs, Box<dyn FnOnce() + Send>),
+    /// Jobs that are run later.
+    pub late: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Jobs {
+    pub fn new(threads: usize, spawn: fn(&Jobs, Box<dyn FnOnce() + Send>)) -> Arc<Self> {
+        Arc::new(Jobs { threads, spawn, late: Mutex::default() })
+    }
+
+    /// Drops every job.
+    pub fn dropping() -> Arc<Self> {
+        Jobs::new(4, |_, job| drop(job))
+    }
+
+    /// Runs every job at once, on the calling thread.
+    pub fn at_once() -> Arc<Self> {
+        Jobs::new(4, |_, job| job())
+    }
+
+    /// Runs a job only when the next ones come, on a thread of its own: some pieces are turned by
+    /// the caller before, some after.
+    pub fn late() -> Arc<Self> {
+        Jobs::new(3, |pool, job| {
+            let mut late = pool.late.lock().unwrap();
+            late.push(job);
+            if late.len() > 1 {
+                let job = late.remove(0);
+                std::thread::spawn(job);
+            }
+        })
+    }
+
+    /// Keeps every job until [`Self::run_late`].
+    pub fn keeping(threads: usize) -> Arc<Self> {
+        Jobs::new(threads, |pool, job| pool.late.lock().unwrap().push(job))
+    }
+
+    pub fn run_late(&self) -> usize {
+        let late = std::mem::take(&mut *self.late.lock().unwrap());
+        let count = late.len();
+        late.into_iter().for_each(|job| job());
+        count
+    }
+}
+
+impl Workers for Jobs {
+    fn least_len(&self) -> usize {
+        1
+    }
+
+    fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
+        one();
+        other();
+    }
+
+    fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
+        (self.spawn)(self, job);
+    }
+
+    fn threads(&self) -> usize {
+        self.threads
+    }
+}
+
+/// Everybody that may share the work. Pieces are small, and go from thread to thread also in short
+/// messages.
 pub fn pools() -> Vec<(&'static str, Option<Arc<dyn Workers>>)> {
     vec![
         ("serial", None),
@@ -51,6 +122,9 @@ pub fn pools() -> Vec<(&'static str, Option<Arc<dyn Workers>>)> {
         ("four threads", Some(Arc::new(Threads(4)))),
         ("idle pool", Some(Arc::new(Idle(1)))),
         ("idle pool of four", Some(Arc::new(Idle(4)))),
+        ("dropped jobs", Some(Jobs::dropping())),
+        ("jobs at once", Some(Jobs::at_once())),
+        ("late jobs", Some(Jobs::late())),
         #[cfg(feature = "parallel")]
         ("rayon", Some(Arc::new(envelock::RayonWorkers))),
     ]

@@ -1,0 +1,90 @@
+//! Bytes between a source and what is made of them.
+
+use crate::plain_buffer::PlainBuffer;
+use alloc::vec::Vec;
+
+/// Bytes of which those from `start` to `end` count. Wiped on drop, and never grown in place.
+#[derive(Default)]
+pub(super) struct Buffer {
+    bytes: PlainBuffer,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    pub(super) fn filled(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.start >= self.end
+    }
+
+    /// How much it holds at the most.
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn consume(&mut self, len: usize) {
+        self.start = self.start.saturating_add(len).min(self.end);
+    }
+
+    /// Keeps the first `len` bytes of those that count.
+    pub(super) fn truncate(&mut self, len: usize) {
+        self.end = self.start.saturating_add(len).min(self.end);
+    }
+
+    /// Makes it `len` bytes long, with `filled` at its start.
+    pub(super) fn refill(&mut self, len: usize, filled: &[u8]) {
+        if self.bytes.len() < len {
+            self.bytes = PlainBuffer::zeros(len);
+        }
+        if let Some(room) = self.bytes.get_mut(..filled.len()) {
+            room.copy_from_slice(filled);
+        }
+        (self.start, self.end) = (0, filled.len());
+    }
+
+    /// Moves what counts to the start.
+    pub(super) fn compact(&mut self) {
+        let filled = self.start..self.end;
+        (self.start, self.end) = (0, filled.len());
+        if filled.start > 0 {
+            self.bytes.copy_within(filled, 0);
+        }
+    }
+
+    /// Counts `len` bytes more, as far as there are so many.
+    pub(super) fn add(&mut self, len: usize) {
+        self.end = self.end.saturating_add(len).min(self.bytes.len());
+    }
+
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Copies from `bytes` what fits, and answers how much that is.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> usize {
+        let room = self.room();
+        let len = bytes.len().min(room.len());
+        if let (Some(room), Some(bytes)) = (room.get_mut(..len), bytes.get(..len)) {
+            room.copy_from_slice(bytes);
+        }
+        self.add(len);
+        len
+    }
+
+    /// Hands out bytes that are no plaintext, those in front that count and the room behind them.
+    pub(super) fn take_public(&mut self) -> Vec<u8> {
+        self.compact();
+        (self.start, self.end) = (0, 0);
+        self.bytes.take_public()
+    }
+}
+
+/// Room of which nothing counts.
+impl From<Vec<u8>> for Buffer {
+    fn from(bytes: Vec<u8>) -> Self {
+        Buffer { bytes: PlainBuffer::from(bytes), start: 0, end: 0 }
+    }
+}
