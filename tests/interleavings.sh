@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Explores how threads that wrap, rewrap, rotate, disable, destroy and switch aliases can
-# interleave: 120,000 schedules, half at random, half by priorities (THREATS 73; G27). The models are
+# interleave: 100,000 schedules, half at random, half by priorities (THREATS 73; G27). The models are
 # in tests/interleavings/models.rs; they need another lock, and so a build of their own.
 set -euo pipefail
 

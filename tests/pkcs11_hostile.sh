@@ -13,7 +13,7 @@ if [ -z "${ENVELOCK_HOSTILE:-}" ]; then
     export ENVELOCK_HOSTILE=$target/debug/libhostile_module.so
 fi
 if [ "${1:-}" != -- ]; then
-    command=(cargo test --locked --quiet --features 'pkcs11,test-util' --test pkcs11_hostile)
+    command=(cargo test --locked --quiet --all-features --test pkcs11_hostile)
     "${command[@]}" --no-run
     # A lie is told to the whole process.
     set -- -- "${command[@]}" -- --test-threads=1

@@ -25,7 +25,7 @@ use std::{println, vec};
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
 /// Schedules of each model and scheduler.
-const SCHEDULES: usize = 12_000;
+const SCHEDULES: usize = 10_000;
 
 /// Priority changes of a schedule: enough for every order of three events.
 const DEPTH: usize = 3;

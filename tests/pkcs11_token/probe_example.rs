@@ -15,7 +15,7 @@ fn example() -> PathBuf {
         other => other.unwrap(),
     };
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "--quiet", "--features", "pkcs11,test-util"])
+        .args(["build", "--locked", "--quiet", "--all-features"])
         .args(["--example", "hsm_probe", "--profile", profile, "--target-dir"])
         .arg(built.parent().unwrap())
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -22,7 +22,8 @@ if [ $# -gt 1 ]; then
     shift
     command=("$@")
 else
-    command=(cargo test --locked --quiet --features 'pkcs11,test-util' --test "${test:-pkcs11_token}")
+    # With the features that tests/run.sh has built the crate with.
+    command=(cargo test --locked --quiet --all-features --test "${test:-pkcs11_token}")
     # Built before the clock of the first token runs.
     "${command[@]}" --no-run
     # A login is one for the whole process.

