@@ -181,10 +181,11 @@ impl<R: Read, D: Direction> Pump<R, D> {
     /// Keeps as many pieces on their way as there may be, and takes the first for the output;
     /// `false` if none is on its way, since the end is near, or the source has no whole piece.
     fn turn_shared(&mut self, workers: &dyn Workers) -> io::Result<bool> {
-        self.pipeline.recycle(core::mem::take(&mut self.output));
         self.feed(workers);
         let Some(turned) = self.pipeline.take() else { return Ok(false) };
-        self.output = turned.output;
+        // One for one: what comes piece by piece must not leave buffers here.
+        let used = core::mem::replace(&mut self.output, turned.output);
+        self.pipeline.recycle(used);
         if let Some(error) = turned.failure {
             self.pipeline.clear();
             self.stream.fail(error);
