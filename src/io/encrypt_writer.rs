@@ -219,17 +219,16 @@ impl<W: Write> EncryptWriter<W> {
         Ok(())
     }
 
-    /// Writes what is encrypted, and takes the piece that goes to the sink next; `false` if there
-    /// is none.
-    fn take_piece(&mut self) -> io::Result<bool> {
+    /// Writes what is encrypted, and takes the piece that goes to the sink next, if there is one.
+    fn take_piece(&mut self) -> io::Result<()> {
         self.drain()?;
-        let Some(turned) = self.pipeline.take() else { return Ok(false) };
+        let Some(turned) = self.pipeline.take() else { return Ok(()) };
         if let Some(error) = turned.failure {
             self.stream.fail(error.clone());
             return Err(error.into());
         }
         self.pipeline.recycle(self.outgoing.replace(turned.output));
-        Ok(true)
+        Ok(())
     }
 
     /// Encrypts from `plaintext`, at least a byte, on this thread.

@@ -227,22 +227,25 @@ pub(super) struct Turned {
 pub(super) struct Pipeline<D> {
     /// Made for the first piece: a short message has none.
     line: Option<Arc<Line<D>>>,
-    /// How many pieces are on their way.
-    len: usize,
     /// Buffers that were used, for the pieces to come.
     inputs: Vec<Buffer>,
     outputs: Vec<Buffer>,
 }
 
 impl<D: Direction> Pipeline<D> {
+    /// How many pieces are on their way.
+    fn len(&self) -> usize {
+        self.line.as_ref().map_or(0, |line| lock(&line.state).places.len())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// Whether one more piece may be on its way.
     pub(super) fn has_room(&self, workers: &dyn Workers) -> bool {
         let most = workers.threads().max(1).saturating_mul(PIECES_PER_THREAD).min(MAX_PIECES);
-        self.len < most
+        self.len() < most
     }
 
     /// An empty buffer for the input of a piece, with `filled` at its start.
@@ -272,7 +275,6 @@ impl<D: Direction> Pipeline<D> {
             state.jobs = state.jobs.saturating_add(usize::from(is_wanted));
             is_wanted
         };
-        self.len = self.len.saturating_add(1);
         if is_job_wanted {
             let job = Job(Arc::downgrade(line));
             workers.spawn(Box::new(move || job.run()));
@@ -292,13 +294,11 @@ impl<D: Direction> Pipeline<D> {
         let piece = Piece { first, output, is_turned: true, failure, ..Piece::default() };
         let line = self.line.get_or_insert_with(|| Arc::new(Line::new(direction)));
         lock(&line.state).places.push_back(Place::Here(piece));
-        self.len = self.len.saturating_add(1);
     }
 
     /// What has been longest on its way, once it is turned; `None` if nothing is on its way.
     pub(super) fn take(&mut self) -> Option<Turned> {
         let Piece { input, output, failure, .. } = self.line.as_ref()?.take()?;
-        self.len = self.len.saturating_sub(1);
         if input.capacity() > 0 {
             self.inputs.push(input);
         }
@@ -314,7 +314,6 @@ impl<D: Direction> Pipeline<D> {
 impl<D> Pipeline<D> {
     /// Drops all that is on its way, but a piece that a thread is at work on: with that.
     pub(super) fn clear(&mut self) {
-        self.len = 0;
         if let Some(line) = &self.line {
             let places = core::mem::take(&mut lock(&line.state).places);
             drop(places);
@@ -324,7 +323,7 @@ impl<D> Pipeline<D> {
 
 impl<D> Default for Pipeline<D> {
     fn default() -> Self {
-        Pipeline { line: None, len: 0, inputs: Vec::new(), outputs: Vec::new() }
+        Pipeline { line: None, inputs: Vec::new(), outputs: Vec::new() }
     }
 }
 

@@ -2,19 +2,35 @@
 
 use super::*;
 use crate::plain_buffer::PlainBuffer;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Turns chunks of 4 bytes into chunks of 5. Panics so often, at the chunk of that number.
-struct Breaking {
-    at: u64,
-    times: AtomicUsize,
+/// Turns chunks of 4 bytes into chunks of 5, if what comes before it does not break.
+struct Turning<F> {
+    before: F,
+    turned: AtomicUsize,
 }
 
-fn breaking(at: u64, times: usize) -> Arc<Breaking> {
-    Arc::new(Breaking { at, times: AtomicUsize::new(times) })
+fn turning<F: Fn(u64)>(before: F) -> Arc<Turning<F>> {
+    Arc::new(Turning { before, turned: AtomicUsize::new(0) })
 }
 
-impl Direction for Breaking {
+/// Panics so often, at the chunk of that number.
+fn breaking(at: u64, times: usize) -> Arc<Turning<impl Fn(u64) + Send + Sync>> {
+    let left = AtomicUsize::new(times);
+    turning(move |first| {
+        if first == at && left.load(Ordering::Relaxed) > 0 {
+            left.fetch_sub(1, Ordering::Relaxed);
+            std::panic::resume_unwind(Box::new("broken"));
+        }
+    })
+}
+
+fn unbroken() -> Arc<Turning<fn(u64)>> {
+    turning(|_| {})
+}
+
+impl<F: Fn(u64) + Send + Sync + 'static> Direction for Turning<F> {
     const IN: usize = 4;
     const OUT: usize = 5;
 
@@ -25,11 +41,8 @@ impl Direction for Breaking {
         out: &mut [u8],
         _: Option<&dyn Workers>,
     ) -> (usize, Option<Error>) {
-        let left = self.times.load(Ordering::Relaxed);
-        if first == self.at && left > 0 {
-            self.times.store(left - 1, Ordering::Relaxed);
-            std::panic::resume_unwind(Box::new("broken"));
-        }
+        (self.before)(first);
+        self.turned.fetch_add(1, Ordering::Relaxed);
         for (input, out) in input.chunks(4).zip(out.chunks_mut(5)) {
             out[..4].copy_from_slice(input);
             out[4] = first as u8;
@@ -68,7 +81,7 @@ impl Workers for Kept {
     }
 }
 
-fn send(pipeline: &mut Pipeline<Breaking>, pool: &Kept, direction: &Arc<Breaking>, first: u64) {
+fn send<D: Direction>(pipeline: &mut Pipeline<D>, pool: &Kept, direction: &Arc<D>, first: u64) {
     let mut input = Buffer::default();
     input.refill(4, &[first as u8; 4]);
     pipeline.send(pool, (first, direction.clone()), input);
@@ -110,47 +123,22 @@ fn a_panic_of_the_calling_thread_is_passed_on() {
 /// A thread that breaks while the caller waits for it wakes it.
 #[test]
 fn a_caller_that_waits_is_told_of_a_panic() {
-    struct Slow(std::sync::Barrier);
-
-    impl Direction for Slow {
-        const IN: usize = 4;
-        const OUT: usize = 5;
-
-        fn run(
-            &self,
-            _: u64,
-            _: &[u8],
-            out: &mut [u8],
-            _: Option<&dyn Workers>,
-        ) -> (usize, Option<Error>) {
+    for _ in 0..200 {
+        let (pool, met) = (Kept::default(), Arc::new(Barrier::new(2)));
+        let at_work = met.clone();
+        let direction = turning(move |_| {
             if std::thread::current().name() == Some("job") {
-                self.0.wait();
+                at_work.wait();
                 std::thread::yield_now();
                 std::panic::resume_unwind(Box::new("broken"));
             }
-            (out.len(), None)
-        }
-
-        fn chunk(&self, _: u64, _: &mut PlainBuffer) -> Result<(), Error> {
-            Ok(())
-        }
-
-        fn check_last(&self, _: u64, _: &[u8]) -> Result<(), Error> {
-            Ok(())
-        }
-    }
-
-    for _ in 0..200 {
-        let pool = Kept::default();
-        let direction = Arc::new(Slow(std::sync::Barrier::new(2)));
+        });
         let mut pipeline = Pipeline::default();
-        let mut input = Buffer::default();
-        input.refill(4, &[7; 4]);
-        pipeline.send(&pool, (0, direction.clone()), input);
+        send(&mut pipeline, &pool, &direction, 7);
         let job = pool.take().remove(0);
         let job = std::thread::Builder::new().name("job".into()).spawn(job).unwrap();
-        direction.0.wait();
-        assert_eq!(pipeline.take().unwrap().output.filled().len(), 5);
+        met.wait();
+        assert_eq!(pipeline.take().unwrap().output.filled(), [7; 5]);
         assert!(job.join().is_err());
     }
 }
@@ -158,20 +146,20 @@ fn a_caller_that_waits_is_told_of_a_panic() {
 /// What is left half-way is let go of, by those, too, who have not begun.
 #[test]
 fn a_job_keeps_nothing_of_a_stream_that_is_gone() {
-    let (pool, direction) = (Kept::default(), breaking(9, 0));
+    let (pool, direction) = (Kept::default(), unbroken());
     let mut pipeline = Pipeline::default();
     (0..6).for_each(|first| send(&mut pipeline, &pool, &direction, first));
     assert_eq!(lock(&pool.0).len(), 2, "a job for each other thread");
     drop(pipeline);
     assert_eq!(Arc::strong_count(&direction), 1, "keys are held");
     pool.take().into_iter().for_each(|job| job());
-    assert_eq!(direction.times.load(Ordering::Relaxed), 0);
+    assert_eq!(direction.turned.load(Ordering::Relaxed), 0);
 }
 
 /// Jobs count until they are dropped, run or not: there is always one more if there is none.
 #[test]
 fn jobs_that_were_dropped_are_sent_again() {
-    let (pool, direction) = (Kept::default(), breaking(9, 0));
+    let (pool, direction) = (Kept::default(), unbroken());
     let mut pipeline = Pipeline::default();
     for first in 0..6 {
         send(&mut pipeline, &pool, &direction, first);
@@ -199,7 +187,7 @@ fn there_is_room_for_some_pieces_for_each_thread() {
 
     for (threads, most) in [(0, 4), (1, 4), (2, 8), (15, 60), (16, 64), (17, 64), (usize::MAX, 64)]
     {
-        let (pool, direction) = (Kept::default(), breaking(9, 0));
+        let (pool, direction) = (Kept::default(), unbroken());
         let mut pipeline = Pipeline::default();
         let mut len = 0;
         while pipeline.has_room(&Threads(threads)) {
