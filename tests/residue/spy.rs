@@ -1,7 +1,7 @@
 //! The allocator that searches what is freed, and the masked pieces of key it searches for.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// Pieces are kept under this mask, so that the table does not find itself.
 const MASK: u64 = 0xC3A5_C85C_97CB_3127;
@@ -19,8 +19,6 @@ static BLOCKS: AtomicUsize = AtomicUsize::new(0);
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 static PADDED_SIZE: AtomicUsize = AtomicUsize::new(usize::MAX);
 static PADDING_HITS: AtomicUsize = AtomicUsize::new(0);
-static STRAYS_APART: AtomicBool = AtomicBool::new(false);
-static STRAYS: AtomicUsize = AtomicUsize::new(0);
 static HITS: AtomicUsize = AtomicUsize::new(0);
 static HIT_SIZES: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
 
@@ -97,17 +95,6 @@ pub fn padding_hits() -> usize {
     PADDING_HITS.load(Relaxed)
 }
 
-/// Counts apart from now on a piece that stands alone in a block: where a part of a value is absent,
-/// as in `None`, a move copies its bytes all the same, with what lay on the stack there, and safe
-/// code cannot wipe them. Every key is at least two pieces.
-pub fn count_strays_apart() {
-    STRAYS_APART.store(true, Relaxed);
-}
-
-pub fn strays() -> usize {
-    STRAYS.load(Relaxed)
-}
-
 struct Spy;
 
 // SAFETY: every call is passed on to the system's allocator, with the layout it came with.
@@ -128,9 +115,7 @@ unsafe impl GlobalAlloc for Spy {
         PADDING_HITS.fetch_add(all - hits, Relaxed);
         BLOCKS.fetch_add(1, Relaxed);
         BYTES.fetch_add(layout.size(), Relaxed);
-        if hits == 1 && !padded && STRAYS_APART.load(Relaxed) {
-            STRAYS.fetch_add(1, Relaxed);
-        } else if hits > 0 {
+        if hits > 0 {
             let hit = HITS.fetch_add(1, Relaxed);
             HIT_SIZES[hit % HIT_SIZES.len()].store(layout.size(), Relaxed);
         }
