@@ -18,6 +18,6 @@ fn main() -> Result<()> {
     let passphrase = Protection::passphrase("correct horse battery staple");
     tour::run(
         |path| Ok(FileKeyring::create(path, KEY, &passphrase)?),
-        |path| Ok(FileKeyring::open(path, &passphrase)?),
+        |path| Ok(FileKeyring::open(path, KEY, &passphrase)?),
     )
 }

@@ -79,7 +79,7 @@ fn next_answer(answers: &mut BufReader<ChildStdout>) -> Result<()> {
 
 /// The second process: decrypts what comes, with the key file that it opened at its start.
 fn decrypt(path: &Path) -> Result<()> {
-    let keyring = FileKeyring::open(path, &protection())?;
+    let keyring = FileKeyring::open(path, "orders", &protection())?;
     let envelope = Envelope::new(&keyring);
     println!("opened the key file at revision {}", keyring.revision());
     let mut input = std::io::stdin().lock();

@@ -86,7 +86,7 @@ fn a_file_opens_under_the_protection_it_was_given_and_no_other() {
         assert_eq!(kind, protection(&outer, cheap).kind());
         assert_eq!(keyring.protection(), kind);
         for (other, offered) in protections {
-            let opened = FileKeyring::open(&path, &offered(&outer, cheap));
+            let opened = FileKeyring::open_any(&path, &offered(&outer, cheap));
             if name == other {
                 assert_eq!(decrypt(&opened.unwrap(), &message).unwrap(), name.as_bytes());
                 continue;
@@ -97,7 +97,8 @@ fn a_file_opens_under_the_protection_it_was_given_and_no_other() {
         }
     }
     let wrong = Protection::passphrase_with_cost("open sesam", cheap);
-    let error = file_error(&FileKeyring::open(directory.join("passphrase"), &wrong).unwrap_err());
+    let error =
+        file_error(&FileKeyring::open_any(directory.join("passphrase"), &wrong).unwrap_err());
     let KeyFileError::Content { fault: KeyFileFault::Authentication, .. } = error else {
         panic!("{error}");
     };
@@ -111,8 +112,8 @@ fn creating_never_replaces_what_is_there() {
     let message = encrypt(&keyring, "kept");
     let error = file_error(&FileKeyring::create(&path, "orders", &raw()).unwrap_err());
     assert!(matches!(error, KeyFileError::Exists { .. }), "{error}");
-    assert_eq!(decrypt(&FileKeyring::open(&path, &raw()).unwrap(), &message).unwrap(), b"kept");
-    let missing = FileKeyring::open(directory.join("other.keys"), &raw()).unwrap_err();
+    assert_eq!(decrypt(&FileKeyring::open_any(&path, &raw()).unwrap(), &message).unwrap(), b"kept");
+    let missing = FileKeyring::open_any(directory.join("other.keys"), &raw()).unwrap_err();
     assert!(matches!(file_error(&missing), KeyFileError::NotFound { .. }));
 }
 
@@ -121,7 +122,7 @@ fn an_unknown_version_is_looked_for_in_the_file_before_that_is_said() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let first = create(&path);
-    let second = lazy().open(&path, &raw()).unwrap();
+    let second = lazy().open_any(&path, &raw()).unwrap();
     for round in 2..10 {
         first.rotate().unwrap();
         let message = encrypt(&first, "new");
@@ -147,8 +148,8 @@ fn a_change_is_noticed_within_the_bound_and_at_once_where_that_is_zero() {
     let first = create(&path);
     let message = encrypt(&first, "old");
     // Counting a wrap would look at the file.
-    let lazy = lazy().without_usage().open(&path, &raw()).unwrap();
-    let eager = eager().open(&path, &raw()).unwrap();
+    let lazy = lazy().without_usage().open_any(&path, &raw()).unwrap();
+    let eager = eager().open_any(&path, &raw()).unwrap();
     first.rotate().unwrap();
     first.disable(version(1)).unwrap();
     let refused = |error: Error| match error {
@@ -163,7 +164,7 @@ fn a_change_is_noticed_within_the_bound_and_at_once_where_that_is_zero() {
     assert_eq!(refused(decrypt(&lazy, &message).unwrap_err()), Refusal::Disabled);
 
     // The default is a second.
-    let default = FileKeyring::open(&path, &raw()).unwrap();
+    let default = FileKeyring::open_any(&path, &raw()).unwrap();
     first.enable(version(1)).unwrap();
     thread::sleep(Duration::from_millis(1_100));
     assert_eq!(decrypt(&default, &message).unwrap(), b"old");
@@ -181,13 +182,13 @@ fn an_old_file_is_refused_given_an_anchor_or_a_process_that_saw_more() {
     let anchor = keyring.revision();
     overwrite(&path, &old);
 
-    let opened = FileKeyringOptions::new().at_least_revision(anchor).open(&path, &raw());
+    let opened = FileKeyringOptions::new().at_least_revision(anchor).open_any(&path, &raw());
     match file_error(&opened.unwrap_err()) {
         KeyFileError::RolledBack { found, known, .. } => assert_eq!((found, known), (1, anchor)),
         other => panic!("{other}"),
     }
     // Without one it cannot be told.
-    assert_eq!(FileKeyring::open(&path, &raw()).unwrap().primary_version(), Some(version(1)));
+    assert_eq!(FileKeyring::open_any(&path, &raw()).unwrap().primary_version(), Some(version(1)));
 
     // A process that saw more keeps reading, and stops writing.
     assert_eq!(decrypt(&keyring, &message).unwrap(), b"under version 2");
@@ -219,7 +220,7 @@ fn a_file_of_another_history_is_refused_even_where_it_is_newer() {
 
     // Somebody restores the backup and goes on from there: another version 2.
     overwrite(&path, &backup);
-    let other = FileKeyring::open(&path, &raw()).unwrap();
+    let other = FileKeyring::open_any(&path, &raw()).unwrap();
     for _ in 0..5 {
         other.rotate().unwrap();
     }
@@ -269,7 +270,7 @@ fn a_keyring_that_may_not_write_wraps_and_changes_nothing() {
     let path = directory.join("orders.keys");
     drop(create(&path));
     let before = fs::read(&path).unwrap();
-    let keyring = FileKeyringOptions::new().read_only().open(&path, &raw()).unwrap();
+    let keyring = FileKeyringOptions::new().read_only().open_any(&path, &raw()).unwrap();
     let message = encrypt(&keyring, "read-only");
     assert_eq!(decrypt(&keyring, &message).unwrap(), b"read-only");
     let error = keyring.rotate().unwrap_err();
@@ -286,7 +287,7 @@ fn usage_is_exact_after_an_orderly_end_and_never_too_low_after_a_crash() {
     let path = directory.join("orders.keys");
     let wraps = |path: &Path| {
         let options = FileKeyringOptions::new().read_only();
-        options.open(path, &raw()).unwrap().versions()[0].usage
+        options.open_any(path, &raw()).unwrap().versions()[0].usage
     };
     let keyring = create(&path);
     let mut written = 0;
@@ -307,7 +308,7 @@ fn usage_is_exact_after_an_orderly_end_and_never_too_low_after_a_crash() {
     // As a crash leaves it: nothing is given back.
     let mut done = 2_000;
     for crash in 1..=20 {
-        let keyring = FileKeyring::open(&path, &raw()).unwrap();
+        let keyring = FileKeyring::open_any(&path, &raw()).unwrap();
         for _ in 0..crash * 40 {
             encrypt(&keyring, "ten bytes!");
             done += 1;
@@ -316,7 +317,7 @@ fn usage_is_exact_after_an_orderly_end_and_never_too_low_after_a_crash() {
         std::mem::forget(keyring);
         assert!(wraps(&path).wraps >= done);
     }
-    let without = FileKeyringOptions::new().without_usage().open(&path, &raw()).unwrap();
+    let without = FileKeyringOptions::new().without_usage().open_any(&path, &raw()).unwrap();
     let before = wraps(&path);
     encrypt(&without, "uncounted");
     drop(without);
@@ -328,7 +329,7 @@ fn threads_and_handles_share_one_count() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     drop(create(&path));
-    let keyrings: Vec<_> = (0..4).map(|_| FileKeyring::open(&path, &raw()).unwrap()).collect();
+    let keyrings: Vec<_> = (0..4).map(|_| FileKeyring::open_any(&path, &raw()).unwrap()).collect();
     thread::scope(|scope| {
         for keyring in &keyrings {
             for _ in 0..2 {
@@ -337,7 +338,7 @@ fn threads_and_handles_share_one_count() {
         }
     });
     drop(keyrings);
-    let keyring = FileKeyring::open(&path, &raw()).unwrap();
+    let keyring = FileKeyring::open_any(&path, &raw()).unwrap();
     assert_eq!(keyring.versions()[0].usage.wraps, 4_000);
 }
 
@@ -353,17 +354,17 @@ fn another_protection_changes_no_master_key() {
         keyring.versions().iter().map(|record| (record.master_key_id, record.state)).collect()
     };
     let before = ids(&keyring);
-    let other = eager().open(&path, &raw()).unwrap();
+    let other = eager().open_any(&path, &raw()).unwrap();
 
     let new = || Protection::raw_key(MasterKey::from_bytes(&[8; 32]));
     keyring.change_protection(&new()).unwrap();
     assert_eq!(ids(&keyring), before);
     assert_eq!(decrypt(&keyring, &message).unwrap(), b"kept");
     encrypt(&keyring, "goes on");
-    let opened = FileKeyring::open(&path, &new()).unwrap();
+    let opened = FileKeyring::open_any(&path, &new()).unwrap();
     assert_eq!((ids(&opened), decrypt(&opened, &message).unwrap()), (before, b"kept".to_vec()));
 
-    let error = file_error(&FileKeyring::open(&path, &raw()).unwrap_err());
+    let error = file_error(&FileKeyring::open_any(&path, &raw()).unwrap_err());
     let KeyFileError::Content { fault: KeyFileFault::Authentication, .. } = error else {
         panic!("{error}");
     };
@@ -383,7 +384,7 @@ fn of_many_keyrings_that_apply_one_plan_exactly_one_rotates() {
     let path = directory.join("orders.keys");
     drop(create(&path));
     let keyrings: Vec<_> =
-        (0..PROCESSES).map(|_| FileKeyring::open(&path, &raw()).unwrap()).collect();
+        (0..PROCESSES).map(|_| FileKeyring::open_any(&path, &raw()).unwrap()).collect();
     let policy = RotationPolicy::on_compromise().rotate_after_wraps(1);
     for round in 1..=5 {
         let now = Timestamp::now();
@@ -419,7 +420,7 @@ fn several_keys_and_an_alias_switch_for_everyone_at_once() {
     let keyring = eager().create(&path, "blue", &raw()).unwrap();
     keyring.create_key("green").unwrap();
     keyring.set_alias("current", "blue").unwrap();
-    let other = eager().open(&path, &raw()).unwrap().with_key("current").unwrap();
+    let other = eager().open_any(&path, &raw()).unwrap().with_key("current").unwrap();
     let blue = encrypt(&other, "blue");
     keyring.set_alias("current", "green").unwrap();
     let green = encrypt(&other, "green");
@@ -453,7 +454,7 @@ fn a_destroyed_version_leaves_its_record_and_no_material() {
     let before = sealed_lines();
     keyring.destroy_immediately(version(1)).unwrap();
     assert_eq!(sealed_lines(), before - 1);
-    for keyring in [&keyring, &FileKeyring::open(&path, keyring_protection()).unwrap()] {
+    for keyring in [&keyring, &FileKeyring::open_any(&path, keyring_protection()).unwrap()] {
         let record = &keyring.versions()[0];
         assert_eq!((record.state, record.usage.wraps >= 1), (VersionState::Destroyed, true));
         match decrypt(keyring, &message).unwrap_err() {
@@ -480,11 +481,11 @@ fn others_rights_on_the_file_are_refused_unless_they_are_allowed() {
     let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode(), 0o600);
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    let error = file_error(&FileKeyring::open(&path, &raw()).unwrap_err());
+    let error = file_error(&FileKeyring::open_any(&path, &raw()).unwrap_err());
     assert!(matches!(error, KeyFileError::Permissions { mode: 0o640, .. }), "{error}");
-    let keyring = FileKeyringOptions::new().allow_permissions().open(&path, &raw()).unwrap();
+    let keyring = FileKeyringOptions::new().allow_permissions().open_any(&path, &raw()).unwrap();
     keyring.rotate().unwrap();
-    assert_eq!(mode(), 0o600);
+    assert_eq!(mode(), 0o640);
 }
 
 #[test]
@@ -508,7 +509,7 @@ fn reloads_are_observed_and_an_observer_may_use_the_keyring() {
         seen.lock().unwrap().push(text);
     });
     let keyring = eager().observer(Arc::new(observer)).create(&path, "orders", &raw()).unwrap();
-    let other = FileKeyring::open(&path, &raw()).unwrap();
+    let other = FileKeyring::open_any(&path, &raw()).unwrap();
     other.rotate().unwrap();
     encrypt(&keyring, "x");
     fs::rename(&path, directory.join("moved")).unwrap();
@@ -541,7 +542,7 @@ fn what_is_intact_of_a_damaged_file_goes_on_in_a_new_one() {
     bytes[offset] ^= 4;
     overwrite(&path, &bytes);
 
-    let error = file_error(&FileKeyring::open(&path, &raw()).unwrap_err());
+    let error = file_error(&FileKeyring::open_any(&path, &raw()).unwrap_err());
     let KeyFileError::Content { fault: KeyFileFault::Record { record, .. }, .. } = &error else {
         panic!("{error}");
     };
@@ -553,7 +554,7 @@ fn what_is_intact_of_a_damaged_file_goes_on_in_a_new_one() {
     let options = FileKeyringOptions::new();
     let keyring = salvage.create(&fresh, &raw(), &options).unwrap();
     assert!(keyring.revision() > anchor);
-    let keyring = options.at_least_revision(anchor).open(&fresh, &raw()).unwrap();
+    let keyring = options.at_least_revision(anchor).open_any(&fresh, &raw()).unwrap();
     for (number, message) in (1_u32..).zip(&messages) {
         match decrypt(&keyring, message) {
             Ok(plaintext) => assert_eq!(plaintext, format!("under {number}").as_bytes()),

@@ -63,7 +63,7 @@ fn a_wrap_that_has_to_be_counted_is_not_made_under_what_the_count_found_destroye
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let stale = lazy().create(&path, "orders", &raw()).unwrap();
-    let other = FileKeyring::open(&path, &raw()).unwrap();
+    let other = FileKeyring::open_any(&path, &raw()).unwrap();
     other.rotate().unwrap();
     other.disable(version(1)).unwrap();
     other.destroy_immediately(version(1)).unwrap();
@@ -177,7 +177,7 @@ fn of_several_keys_none_is_chosen_by_its_name() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     FileKeyring::create(&path, "orders", &raw()).unwrap().create_key("acme").unwrap();
-    let keyring = FileKeyring::open(&path, &raw()).unwrap();
+    let keyring = FileKeyring::open_any(&path, &raw()).unwrap();
     let encrypted = Envelope::new(&keyring).encrypt(b"text", Aad::none());
     assert!(matches!(encrypted, Err(Error::NoPrimary)));
     assert!(matches!(keyring.rotate(), Err(Error::UnknownKey { .. })));
@@ -243,7 +243,7 @@ fn a_compromise_is_not_forgotten_with_a_restored_file() {
     let backup = fs::read(&path).unwrap();
     keyring.mark_compromised(version(1)).unwrap();
     overwrite(&path, &backup);
-    let other = FileKeyring::open(&path, &raw()).unwrap();
+    let other = FileKeyring::open_any(&path, &raw()).unwrap();
     for value in ["a", "b", "c"] {
         let (key, name) = ("orders", "note");
         let change = Change::SetLabel { key, version: version(2), name, value: Some(value) };
@@ -277,7 +277,7 @@ fn salvage_does_not_forget_a_compromise() {
                 false => format!("{base}{extra}"),
             };
             overwrite(&path, mixed.as_bytes());
-            FileKeyring::open(&path, &raw()).unwrap_err();
+            FileKeyring::open_any(&path, &raw()).unwrap_err();
             let salvage = Salvage::read(&path, &raw()).unwrap();
             let fresh = directory.join("fresh");
             let keyring = salvage.create(&fresh, &raw(), &FileKeyringOptions::new()).unwrap();
@@ -358,7 +358,7 @@ fn a_key_of_another_process_is_found() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = lazy().create(&path, "orders", &raw()).unwrap();
-    let other = FileKeyring::open(&path, &raw()).unwrap();
+    let other = FileKeyring::open_any(&path, &raw()).unwrap();
     other.create_key("acme").unwrap();
     let message = encrypt(&other.with_key("acme").unwrap());
     thread::sleep(Duration::from_millis(150));

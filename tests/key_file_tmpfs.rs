@@ -49,7 +49,7 @@ impl Keys {
 
     /// Every message opens, with the keyring that is open and with a new one.
     fn assert_all_open(&self) {
-        for keyring in [&self.keyring, &FileKeyring::open(&self.path, &raw(7)).unwrap()] {
+        for keyring in [&self.keyring, &FileKeyring::open_any(&self.path, &raw(7)).unwrap()] {
             for (number, message) in self.messages.iter().enumerate() {
                 let plaintext = Envelope::new(keyring).decrypt(message, ROW).unwrap();
                 assert_eq!(plaintext, format!("message {number}").as_bytes());
@@ -69,7 +69,7 @@ impl Keys {
         };
         for _ in 0..3 {
             is_expected(self.keyring.rotate().unwrap_err());
-            let open = FileKeyring::open(&self.path, &raw(7)).unwrap();
+            let open = FileKeyring::open_any(&self.path, &raw(7)).unwrap();
             is_expected(open.rotate().unwrap_err());
             is_expected(open.change_protection(&raw(8)).unwrap_err());
             // No block can be taken for a wrap that would need one.
@@ -172,7 +172,8 @@ fn survives_a_read_only(mount: &Mount) {
     for _ in 0..3 {
         mount.remount("ro");
         keys.assert_refused(FileAction::OpenLock, ErrorKind::ReadOnlyFilesystem);
-        let read_only = FileKeyringOptions::new().read_only().open(&keys.path, &raw(7)).unwrap();
+        let read_only =
+            FileKeyringOptions::new().read_only().open_any(&keys.path, &raw(7)).unwrap();
         let error = file_error(&read_only.rotate().unwrap_err());
         assert!(matches!(error, KeyFileError::ReadOnly { .. }), "{error}");
         // It wraps, since it does not count.

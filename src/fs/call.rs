@@ -38,9 +38,11 @@ pub(crate) fn rename_new(directory: &dyn Directory, from: &OsStr, to: &OsStr) ->
     }
 }
 
-/// Whether there is no such call there.
-fn is_unsupported(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP))
+/// Whether there is no such call there, for that kind of file.
+pub(crate) fn is_unsupported(error: &io::Error) -> bool {
+    // The last two are one number on Linux and two elsewhere.
+    let codes = [Errno::INVAL, Errno::NOSYS, Errno::NOTTY, Errno::OPNOTSUPP, Errno::NOTSUP];
+    Errno::from_io_error(error).is_some_and(|code| codes.contains(&code))
 }
 
 /// Whether the cause may go away by itself: space, descriptors, memory, a signal, a network.

@@ -161,6 +161,27 @@ pub trait DirectoryFile: Send + Sync {
     /// Those of `fchmod`.
     fn set_mode(&self, mode: u32) -> io::Result<()>;
 
+    /// Returns the access control list of the file as the system keeps it, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// Those of `fgetxattr`. `None`, and no error, where there are no such lists.
+    fn acl(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(None)
+    }
+
+    /// Sets or removes the access control list of the file, and with it the group bits of its mode.
+    ///
+    /// # Errors
+    ///
+    /// Those of `fsetxattr` and `fremovexattr`.
+    fn set_acl(&self, acl: Option<&[u8]>) -> io::Result<()> {
+        match acl {
+            Some(_) => Err(io::ErrorKind::Unsupported.into()),
+            None => Ok(()),
+        }
+    }
+
     /// Waits until the bytes of the file are on the medium. Its name need not be.
     ///
     /// # Errors

@@ -1,13 +1,15 @@
 //! The file system: one directory, one system call a method, so that a simulator can take the
 //! place of the operating system. The key file stands on it, and so do messages in files.
 
+mod access;
 mod action;
 mod call;
 mod directory;
 mod os;
 
+pub(crate) use access::Access;
 pub use action::FileAction;
-pub(crate) use call::{kind_in_the_way, may_pass, rename_new, uninterrupted};
+pub(crate) use call::{is_unsupported, kind_in_the_way, may_pass, rename_new, uninterrupted};
 pub(crate) use directory::FileId;
 pub use directory::{Directory, DirectoryFile, FileKind, FileStat, FileTime};
 pub use os::{OsDirectory, PathFault};

@@ -1,5 +1,7 @@
 //! The real directory, over `rustix`.
 
+#[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+use super::call::is_unsupported;
 use super::call::uninterrupted;
 use super::directory::{Directory, DirectoryFile, FileKind, FileStat, FileTime};
 use alloc::boxed::Box;
@@ -16,6 +18,12 @@ const ALWAYS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NON
 
 /// Read and write for the owner, nothing for anybody else.
 const OWNER_ONLY: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// The extended attribute that an access control list is, and the most bytes of any.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const ACL: &str = "system.posix_acl_access";
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const MAX_ACL_LEN: usize = 64 << 10;
 
 /// A directory of the operating system, held open by its descriptor.
 #[derive(Debug)]
@@ -189,6 +197,32 @@ impl DirectoryFile for OsFile {
         Ok(rustix::fs::fchmod(&self.fd, Mode::from_raw_mode((mode & 0o7777) as _))?)
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn acl(&self) -> io::Result<Option<Vec<u8>>> {
+        let mut acl = alloc::vec![0; MAX_ACL_LEN];
+        match rustix::fs::fgetxattr(&self.fd, ACL, &mut acl) {
+            Ok(len) => {
+                acl.truncate(len);
+                Ok(Some(acl))
+            }
+            Err(rustix::io::Errno::NODATA) => Ok(None),
+            Err(error) => {
+                let error = error.into();
+                if is_unsupported(&error) { Ok(None) } else { Err(error) }
+            }
+        }
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn set_acl(&self, acl: Option<&[u8]>) -> io::Result<()> {
+        Ok(match acl {
+            Some(acl) => {
+                rustix::fs::fsetxattr(&self.fd, ACL, acl, rustix::fs::XattrFlags::empty())?;
+            }
+            None => rustix::fs::fremovexattr(&self.fd, ACL)?,
+        })
+    }
+
     fn sync(&self) -> io::Result<()> {
         sync(&self.fd)
     }
@@ -203,10 +237,13 @@ impl DirectoryFile for OsFile {
 }
 
 fn sync(fd: impl AsFd) -> io::Result<()> {
-    // There `fsync` hands the bytes to the drive and does not wait for it.
+    // There `fsync` hands the bytes to the drive and does not wait for it; network and FAT drivers
+    // know nothing else.
     #[cfg(target_vendor = "apple")]
-    return Ok(rustix::fs::fcntl_fullfsync(fd)?);
-    #[cfg(not(target_vendor = "apple"))]
+    match rustix::fs::fcntl_fullfsync(&fd).map_err(io::Error::from) {
+        Err(error) if is_unsupported(&error) => {}
+        answer => return answer,
+    }
     Ok(rustix::fs::fsync(fd)?)
 }
 

@@ -76,7 +76,7 @@ pub fn leftovers(path: &Path) -> Vec<OsString> {
 /// the file.
 pub fn read_until_the_end(path: &str, refresh: Duration, rest: Duration) {
     let options = FileKeyringOptions::new().refresh_after(refresh);
-    let keyring = options.open(path, &raw(7)).unwrap();
+    let keyring = options.open_any(path, &raw(7)).unwrap();
     tell("opened");
     let (sender, receiver) = channel();
     thread::spawn(move || {

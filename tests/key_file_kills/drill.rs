@@ -174,7 +174,7 @@ impl Drill {
     /// Opens the file under the one protection that it has.
     fn open(&mut self, under_way: Option<&str>) -> FileKeyring {
         let options = FileKeyringOptions::new().lock_wait(Duration::ZERO);
-        let open = |key| options.open(&self.path, &raw(key));
+        let open = |key| options.open_any(&self.path, &raw(key));
         let [known, other] = if self.model.key == KEYS[0] { KEYS } else { [KEYS[1], KEYS[0]] };
         let (keyring, key) = match open(known) {
             Ok(keyring) => (keyring, known),
@@ -197,7 +197,7 @@ impl Drill {
     /// The next process works at once: no lock is left, and what is left over goes.
     fn go_on(&mut self) {
         let options = FileKeyringOptions::new().lock_wait(Duration::ZERO);
-        let keyring = options.open(&self.path, &raw(self.model.key)).unwrap();
+        let keyring = options.open_any(&self.path, &raw(self.model.key)).unwrap();
         if self.report.kills.is_multiple_of(4) {
             keyring.change_now(Change::Rotate { key: GROWS }).unwrap();
         } else {
@@ -216,7 +216,7 @@ impl Drill {
         // The wrap took a block: another revision, and giving back what is left is one, too.
         drop((grows, keyring));
         let options = FileKeyringOptions::new().read_only();
-        self.model.take_over(&options.open(&self.path, &raw(self.model.key)).unwrap());
+        self.model.take_over(&options.open_any(&self.path, &raw(self.model.key)).unwrap());
     }
 }
 

@@ -24,7 +24,7 @@ const WEEK: Duration = Duration::from_secs(7 * 86_400);
 pub fn work(path: &str, key: u8, protect: bool, seed: u64) {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
     let options = FileKeyringOptions::new().refresh_after(Duration::ZERO);
-    let keyring = options.open(path, &raw(key)).unwrap();
+    let keyring = options.open_any(path, &raw(key)).unwrap();
     let mut key = key;
     loop {
         let step = choose(&keyring, key, protect, &mut rng);

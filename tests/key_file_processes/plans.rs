@@ -11,7 +11,7 @@ const ROUNDS: u32 = 5;
 
 /// A child: makes the plan, tells its revision, and applies it when told to.
 pub fn apply(path: &str) {
-    let keyring = FileKeyring::open(path, &raw(7)).unwrap();
+    let keyring = FileKeyring::open_any(path, &raw(7)).unwrap();
     while listen().is_some() {
         let keysets = keyring.keysets().unwrap();
         let primary = keysets.keyset("orders").unwrap().primary_record().unwrap();

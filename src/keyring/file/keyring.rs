@@ -43,7 +43,7 @@ use std::path::Path;
 /// let message = Envelope::new(&keyring).encrypt(b"hello", Aad::none())?;
 ///
 /// // Another process, another day.
-/// let keyring = FileKeyring::open(&path, &passphrase)?;
+/// let keyring = FileKeyring::open(&path, "orders", &passphrase)?;
 /// keyring.rotate()?;
 /// assert_eq!(Envelope::new(&keyring).decrypt(&message, Aad::none())?, b"hello");
 /// # std::fs::remove_dir_all(&directory).unwrap();
@@ -105,17 +105,45 @@ impl FileKeyring {
         FileKeyringOptions::new().create(path, key, protection)
     }
 
-    /// Opens a key file. It wraps under its master key if that is the only one; of several,
-    /// [`with_key`](Self::with_key) picks one, and until then nothing wraps
-    /// ([`Error::NoPrimary`]), so that no key that somebody adds takes the place of another.
+    /// Opens a key file, to wrap under its master key `key`, or whichever an alias `key` stands
+    /// for at the time. Unwraps under every master key of the file.
     ///
     /// # Errors
     ///
-    /// [`Error::KeyFile`]: what the operating system refuses, what is wrong with owner or
-    /// permissions, which record of the file is damaged, and which version is on a token. A wrong
-    /// passphrase cannot be told from a damaged first line.
-    pub fn open(path: impl AsRef<Path>, protection: &Protection) -> Result<Self, Error> {
-        FileKeyringOptions::new().open(path, protection)
+    /// [`Error::UnknownKey`] if the file has no key nor alias of that name; [`Error::KeyFile`]:
+    /// what the operating system refuses, what is wrong with owner or permissions, which record of
+    /// the file is damaged, and which version is on a token. A wrong passphrase cannot be told
+    /// from a damaged first line.
+    pub fn open(path: impl AsRef<Path>, key: &str, protection: &Protection) -> Result<Self, Error> {
+        FileKeyringOptions::new().open(path, key, protection)
+    }
+
+    /// Opens a key file whatever keys it has, for tools. It wraps under its master key if that is
+    /// the only one; of several, [`with_key`](Self::with_key) picks one, and until then nothing
+    /// wraps, so that no key that somebody adds takes the place of another.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn open_any(path: impl AsRef<Path>, protection: &Protection) -> Result<Self, Error> {
+        FileKeyringOptions::new().open_any(path, protection)
+    }
+
+    /// Opens a key file as [`open`](Self::open) does, or makes it as [`create`](Self::create) does
+    /// if there is none. Of many processes that do so at once one makes it, and all open it.
+    ///
+    /// A directory that is not mounted yet holds no file either: where the keys are needed to read
+    /// what is there already, `open` says so and this makes another file.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open) and [`create`](Self::create).
+    pub fn open_or_create(
+        path: impl AsRef<Path>,
+        key: &str,
+        protection: &Protection,
+    ) -> Result<Self, Error> {
+        FileKeyringOptions::new().open_or_create(path, key, protection)
     }
 
     /// The kind of protection that a file says it has, so that a program can ask for the right

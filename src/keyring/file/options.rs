@@ -81,9 +81,8 @@ impl FileKeyringOptions {
 
     /// Accepts a file that others than its owner may read or write.
     ///
-    /// What is written has mode 0600 and the writer's owner all the same, so the first change, or
-    /// the first wrap that is counted, keeps everybody else out: for files that this process only
-    /// reads, [`read_only`](Self::read_only) belongs to it.
+    /// The lock file beside it is accepted by the same rule. A change keeps owner, group, mode and
+    /// access control list of the file, and is refused where this process may not set them.
     #[must_use]
     pub const fn allow_permissions(mut self) -> Self {
         self.allow_permissions = true;
@@ -137,9 +136,46 @@ impl FileKeyringOptions {
     pub fn open(
         &self,
         path: impl AsRef<Path>,
+        key: &str,
+        protection: &Protection,
+    ) -> Result<FileKeyring, Error> {
+        self.open_any(path, protection)?.with_key(key)
+    }
+
+    /// As [`FileKeyring::open_any`].
+    ///
+    /// # Errors
+    ///
+    /// As there; [`KeyFileError::RolledBack`].
+    pub fn open_any(
+        &self,
+        path: impl AsRef<Path>,
         protection: &Protection,
     ) -> Result<FileKeyring, Error> {
         self.open_with(path.as_ref(), protection, &software())
+    }
+
+    /// As [`FileKeyring::open_or_create`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_or_create(
+        &self,
+        path: impl AsRef<Path>,
+        key: &str,
+        protection: &Protection,
+    ) -> Result<FileKeyring, Error> {
+        let path = path.as_ref();
+        match self.open(path, key, protection) {
+            Err(Error::KeyFile(KeyFileError::NotFound { .. })) => {}
+            answer => return answer,
+        }
+        match self.create(path, key, protection) {
+            // Another process was faster, and its file is whole.
+            Err(Error::KeyFile(KeyFileError::Exists { .. })) => self.open(path, key, protection),
+            answer => answer,
+        }
     }
 
     /// As [`create`](Self::create), of a file whose key material `source` makes.
@@ -157,7 +193,7 @@ impl FileKeyringOptions {
         FileKeyring::create_in(self.store(path)?, self.clone(), key, protection, source)
     }
 
-    /// As [`open`](Self::open), of a file whose versions may be those of `source`.
+    /// As [`open_any`](Self::open_any), of a file whose versions may be those of `source`.
     ///
     /// # Errors
     ///
@@ -188,7 +224,7 @@ impl FileKeyringOptions {
         FileKeyring::create_in(store, self.clone(), key, protection, software())
     }
 
-    /// As [`open`](Self::open), of the file `name` in a directory of a judge's.
+    /// As [`open_any`](Self::open_any), of the file `name` in a directory of a judge's.
     ///
     /// # Errors
     ///

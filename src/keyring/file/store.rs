@@ -78,8 +78,8 @@ impl Store {
         Ok(Store { directory, name, path, allow_permissions: false, trust: Trust::default() })
     }
 
-    /// Accepts files on which others than the owner have rights. What this store writes has mode
-    /// 0600 all the same.
+    /// Accepts files on which others than the owner have rights. A file that this store makes has
+    /// mode 0600, and one that it replaces keeps its own.
     ///
     /// For media that keep no modes, and for platforms that hand out files by group. Whoever may
     /// read the file has what its protection leaves to read; whoever may write it can at least

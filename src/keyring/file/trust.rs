@@ -2,7 +2,7 @@
 
 use super::check::refused;
 use super::error::KeyFileError;
-use crate::fs::{Directory, FileAction};
+use crate::fs::{self, Directory, FileAction};
 use crate::sync::lock;
 use rustix::io::Errno;
 use std::io;
@@ -93,8 +93,5 @@ fn demand(level: Level, most: Level, path: &Path) -> Result<(), KeyFileError> {
 
 /// Whether the answer to a sync says that there is no such thing for directories there.
 fn is_unsupported(error: &io::Error) -> bool {
-    matches!(
-        Errno::from_io_error(error),
-        Some(Errno::INVAL | Errno::BADF | Errno::OPNOTSUPP | Errno::NOSYS)
-    )
+    fs::is_unsupported(error) || Errno::from_io_error(error) == Some(Errno::BADF)
 }

@@ -6,7 +6,7 @@ use super::lock::Lock;
 use super::read::Loaded;
 use super::stamp::Stamp;
 use super::store::Store;
-use crate::fs::{DirectoryFile, FileAction, FileKind, FileStat, rename_new, uninterrupted};
+use crate::fs::{Access, DirectoryFile, FileAction, FileKind, FileStat, rename_new, uninterrupted};
 use crate::random::RandomnessUnavailable;
 use alloc::boxed::Box;
 use alloc::format;
@@ -28,7 +28,8 @@ const DIGITS: usize = 16;
 ///
 /// What it writes goes to a temporary file beside, is synced, and takes the place of the file by a
 /// rename, after which the directory is synced. So every error but
-/// [`KeyFileError::NotDurable`] leaves the old content in place.
+/// [`KeyFileError::NotDurable`] leaves the old content in place. Owner, group, mode and access
+/// control list stay as they were; where the process may not set them, nothing is replaced.
 pub struct Writer<'a> {
     store: &'a Store,
     lock: Lock,
@@ -87,11 +88,15 @@ impl<'a> Writer<'a> {
         let store = self.store;
         store.check_len(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
         store.trust.demand_writing(store.path())?;
+        let access = match place {
+            Place::Free => None,
+            Place::Of(_) => Some(self.access()?),
+        };
         self.remove_leftovers();
         let (name, file) = self.create_temporary()?;
         let path = store.directory.path().join(&name);
         let moved = self
-            .fill(file, bytes, &path)
+            .fill(file, bytes, access.as_ref(), &path)
             .and_then(|written| self.check_basis(place).map(|()| written))
             .and_then(|written| self.rename(&name, &written, place))
             // A leftover does no harm, and the next writer tries again.
@@ -131,15 +136,28 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Returns who may do what with the file that is there.
+    fn access(&self) -> Result<Access, KeyFileError> {
+        let (store, path) = (self.store, self.store.path());
+        let file = uninterrupted(|| store.directory.open(&store.name))
+            .map_err(open_refused(FileAction::Open, path))?;
+        Access::of(&*file).map_err(refused(FileAction::Inspect, path))
+    }
+
     /// Writes and syncs the temporary file, and closes it.
     fn fill(
         &self,
         mut file: Box<dyn DirectoryFile>,
         bytes: &[u8],
+        access: Option<&Access>,
         path: &Path,
     ) -> Result<FileStat, KeyFileError> {
         let stat = uninterrupted(|| file.stat()).map_err(refused(FileAction::Inspect, path))?;
         self.store.rules().check_new(&stat, path)?;
+        if let Some(access) = access {
+            let now = Access::of(&*file).map_err(refused(FileAction::Inspect, path))?;
+            access.give_to(&*file, &now).map_err(refused(FileAction::SetOwner, path))?;
+        }
         let mut rest = bytes;
         while !rest.is_empty() {
             let written = uninterrupted(|| file.write(rest))

@@ -79,13 +79,13 @@ impl Pkcs11Keyring {
         FileKeyringOptions::new().create_on_token(path, key, token)
     }
 
-    /// Opens a catalogue. Which key it wraps under: as [`FileKeyring::open`].
+    /// Opens a catalogue. Which key it wraps under: as [`FileKeyring::open_any`].
     ///
     /// The token has to be there: it proves that the catalogue is authentic.
     ///
     /// # Errors
     ///
-    /// As [`FileKeyring::open`].
+    /// As [`FileKeyring::open_any`].
     pub fn open(path: impl AsRef<Path>, token: &Pkcs11Token) -> Result<Self, Error> {
         FileKeyringOptions::new().open_on_token(path, token)
     }

@@ -65,7 +65,8 @@ fn what_others_may_read_or_write_is_refused_unless_that_is_allowed() {
     }
     set_mode(&scratch.key_file(), 0o644);
     world::write(&lenient, false, b"new").unwrap();
-    assert_eq!(mode(&scratch.key_file()), 0o600);
+    assert_eq!(mode(&scratch.key_file()), 0o644);
+    set_mode(&scratch.key_file(), 0o600);
     set_mode(&store.lock_path(), 0o666);
     let error = world::write(&store, false, b"newer").unwrap_err();
     assert!(matches!(error, KeyFileError::Permissions { mode: 0o666, .. }), "{error}");
@@ -94,4 +95,81 @@ fn foreign_owners_are_refused() {
         matches!(&error, KeyFileError::Owner { path, .. } if *path == store.lock_path()),
         "{error}"
     );
+}
+
+const ACL: &str = "system.posix_acl_access";
+
+/// Owner and group nothing, user 4321 and the mask read and write.
+fn named_user_acl() -> Vec<u8> {
+    let entry = |tag: u16, rights: u16, id: u32| {
+        [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+    };
+    let entries = [
+        entry(0x01, 6, u32::MAX),
+        entry(0x02, 6, 4321),
+        entry(0x04, 0, u32::MAX),
+        entry(0x10, 6, u32::MAX),
+        entry(0x20, 0, u32::MAX),
+    ];
+    [&2_u32.to_le_bytes()[..], &entries.concat()].concat()
+}
+
+fn acl(path: &Path) -> Option<Vec<u8>> {
+    let mut acl = vec![0; 1 << 12];
+    let len = rustix::fs::getxattr(path, ACL, &mut acl).ok()?;
+    acl.truncate(len);
+    Some(acl)
+}
+
+fn set_acl(path: &Path, name: &str) -> bool {
+    let set = rustix::fs::setxattr(path, name, &named_user_acl(), rustix::fs::XattrFlags::empty());
+    if let Err(error) = &set {
+        assert_eq!(*error, rustix::io::Errno::OPNOTSUPP);
+        println!("SKIPPED: no access control lists on {}", path.display());
+    }
+    set.is_ok()
+}
+
+#[test]
+fn a_replaced_file_with_an_access_control_list_keeps_it() {
+    let scratch = Scratch::new();
+    let store = scratch.store().allow_permissions();
+    world::write(&store, true, b"old").unwrap();
+    if !set_acl(&scratch.key_file(), ACL) {
+        return;
+    }
+    assert_eq!(mode(&scratch.key_file()), 0o660);
+    world::write(&store, false, b"new").unwrap();
+    assert_eq!(acl(&scratch.key_file()), Some(named_user_acl()));
+    assert_eq!(mode(&scratch.key_file()), 0o660);
+}
+
+/// The default list of the directory is for new files. The one that is replaced had none.
+#[test]
+fn a_replaced_file_without_an_access_control_list_gets_none() {
+    let scratch = Scratch::new();
+    let store = scratch.store().allow_permissions();
+    world::write(&store, true, b"old").unwrap();
+    set_mode(&scratch.key_file(), 0o640);
+    if !set_acl(scratch.path(), "system.posix_acl_default") {
+        return;
+    }
+    world::write(&store, false, b"new").unwrap();
+    assert_eq!((acl(&scratch.key_file()), mode(&scratch.key_file())), (None, 0o640));
+}
+
+#[test]
+fn a_replaced_file_of_another_owner_keeps_owner_and_group() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: only root gives files away; run this test as root");
+        return;
+    }
+    let scratch = Scratch::new();
+    let store = scratch.store().allow_permissions();
+    world::write(&store, true, b"old").unwrap();
+    std::os::unix::fs::chown(scratch.key_file(), Some(0), Some(4321)).unwrap();
+    set_mode(&scratch.key_file(), 0o640);
+    world::write(&store, false, b"new").unwrap();
+    let stat = fs::metadata(scratch.key_file()).unwrap();
+    assert_eq!((stat.uid(), stat.gid(), stat.mode() & 0o7777), (0, 4321, 0o640));
 }
