@@ -128,7 +128,7 @@ pub fn decrypt_body(
 ) -> Result<Vec<u8>, Error> {
     let len = layout::plaintext_len(encrypted.len() as u64)?;
     let len = usize::try_from(len).map_err(|_| Error::MessageTooLong)?;
-    let prefix = encrypted.first_chunk().ok_or(Error::Authentication)?;
+    let prefix = encrypted.first_chunk().ok_or(Error::BODY_START)?;
     let decryptor = chunk_decryptor(suite, input_key, prefix, context)?;
     let mut plaintext = vec![0; len];
     body::decrypt_into(&decryptor, encrypted, &mut plaintext, None)?;

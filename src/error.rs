@@ -1,9 +1,12 @@
 //! The one error of every operation.
 //!
-//! What an attacker can read in the bytes anyway is said exactly; what only a key could tell is
-//! one silent variant. No variant holds a secret, so every error can be logged.
+//! What an attacker can read in the bytes anyway is said exactly; of what only a key could tell,
+//! which public part did not verify. No variant holds a secret, so every error can be logged.
 
 mod conversions;
+mod unverified;
+
+pub use unverified::Unverified;
 
 use crate::aad::AadFault;
 use crate::format::{HeaderFault, InvalidKeyName, KeyVersion, LooksLike, Part, SlotFault};
@@ -87,10 +90,13 @@ pub enum Error {
         refusal: Refusal,
     },
 
-    /// Authentication failed: wrong key, wrong associated data, or changed bytes. Nothing more
-    /// is said, and nothing of the plaintext is left in the output.
-    #[error("authentication failed")]
-    Authentication,
+    /// Authentication failed: wrong key, wrong associated data, or changed bytes. Nothing that did
+    /// not verify is left in the output.
+    #[error("authentication failed: {part}")]
+    Authentication {
+        /// Which public part did not verify. Nothing more is said.
+        part: Unverified,
+    },
 
     /// The keyring's backend did not answer. Try again later.
     #[error("keyring is unavailable")]
@@ -331,6 +337,12 @@ pub enum Error {
 }
 
 impl Error {
+    /// A wrapped key does not verify.
+    pub(crate) const WRAPPED_KEY: Self = Error::Authentication { part: Unverified::WrappedKey };
+
+    /// The commitment of a body does not verify.
+    pub(crate) const BODY_START: Self = Error::Authentication { part: Unverified::AadOrBodyStart };
+
     /// Whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self {
@@ -364,7 +376,7 @@ impl Error {
                 Error::WrapLimit { key, version, limit }
             }
             KeyringError::Slot(fault) => Error::Slot(fault),
-            KeyringError::Authentication => Error::Authentication,
+            KeyringError::Authentication => Error::WRAPPED_KEY,
             KeyringError::NoPrimary | KeyringError::NotMine | KeyringError::Refused(_) => {
                 Error::NoPrimary
             }

@@ -67,7 +67,7 @@ pub use aad::{Aad, AadFault, AadPairs};
 pub use crypto::provider::Provider;
 pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 pub use envelope::{Envelope, Rewrap, RewrapOptions, WithRng, body_len, inspect, plaintext_len};
-pub use error::Error;
+pub use error::{Error, Unverified};
 #[cfg(all(feature = "file", unix))]
 pub use files::{FileRewrap, MessageFile, MessageFileError};
 pub use format::{

@@ -240,7 +240,7 @@ fn a_message_opens_under_the_same_pairs_in_any_order_and_no_others() {
         Vec::new(),
     ] {
         let error = envelope.decrypt(&message, Aad::new(&other)).unwrap_err();
-        assert!(matches!(error, Error::Authentication));
+        assert!(matches!(error, Error::Authentication { .. }));
     }
 }
 

@@ -54,7 +54,7 @@ fn a_hit_calls_no_backend() {
         assert_eq!([(); 5].map(|()| calls(&cache, &message)), [1, 0, 0, 0, 0]);
         // A cache of a data key is none of a message.
         let other = Envelope::new(&cache).decrypt(&message, envelock::Aad::none());
-        assert!(matches!(other, Err(Error::Authentication)));
+        assert!(matches!(other, Err(Error::Authentication { .. })));
     }
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses, stats.evictions), (15, 3, 0));
@@ -101,7 +101,7 @@ fn a_slot_before_another_core_goes_to_the_backend() {
         let spliced = [&core[..22], &slot[22..]].concat();
         backend.calls();
         let answer = Envelope::new(&cache).decrypt(&spliced, ROW);
-        assert!(matches!(answer, Err(Error::Authentication)));
+        assert!(matches!(answer, Err(Error::Authentication { .. })));
         assert_eq!(backend.calls(), (0, 1));
     }
 }
@@ -292,7 +292,7 @@ fn no_failure_is_cached() {
     let message = &messages(&backend, 1)[0];
     backend.set(|script| script.careless = true);
     let answer = Envelope::new(&cache).decrypt(message, ROW);
-    assert!(matches!(answer, Err(Error::Authentication)));
+    assert!(matches!(answer, Err(Error::Authentication { .. })));
     backend.set(|script| script.careless = false);
     assert_eq!([(); 2].map(|()| calls(&cache, message)), [1, 0]);
 }

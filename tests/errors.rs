@@ -79,7 +79,6 @@ fn every_error() -> Vec<(Error, bool)> {
         (Error::DetachedHeaderLength { declared: 121, len: 122 }, false),
         (Error::MissingSlot { key: key() }, false),
         (Error::NoKey { key: key(), version, slots: 1 }, false),
-        (Error::Authentication, false),
         (Error::Unavailable { source: std::sync::Arc::new(unavailable) }, true),
         (Error::NoPrimary, false),
         (Error::Randomness(RandomnessUnavailable), true),
@@ -107,6 +106,14 @@ fn every_error() -> Vec<(Error, bool)> {
         let retryable = refusal == Refusal::UnknownVersion;
         assert_eq!(refusal.is_retryable(), retryable);
         add(Error::Refused { key: key(), version, refusal }, retryable);
+    }
+    for part in [
+        Unverified::WrappedKey,
+        Unverified::AadOrBodyStart,
+        Unverified::Chunk { index: 7 },
+        Unverified::End { index: 7, len: 5000 },
+    ] {
+        add(Error::Authentication { part }, false);
     }
     for fault in slot_faults() {
         add(Error::Slot(fault), false);
@@ -244,4 +251,88 @@ fn names_of_a_message_bring_no_control_characters_into_a_log() {
     // What a caller gave is escaped.
     let error = AadPairs::new().with("a\nb", b"").unwrap().with("a\nb", b"").unwrap_err();
     check_text(&error.to_string());
+}
+
+/// What decryption says of a changed message: in memory, and by a reader.
+fn refused(envelope: &Envelope<&MemoryKeyring>, message: &[u8], aad: &[u8]) -> Unverified {
+    let aad = Aad::new(aad);
+    let in_memory = envelope.decrypt(message, aad).unwrap_err();
+    let mut in_place = message.to_vec();
+    let in_place = envelope.decrypt_in_place(&mut in_place, aad).unwrap_err();
+    let read = envelope.decrypt_reader(message, aad).and_then(|reader| reader.finish());
+    match (in_memory, in_place, read.unwrap_err()) {
+        (
+            Error::Authentication { part },
+            Error::Authentication { part: second },
+            Error::Authentication { part: third },
+        ) if part == second && part == third => part,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// SPEC B-WHAT.
+#[test]
+fn authentication_error_names_the_part_that_did_not_verify() {
+    const CHUNK: usize = 16_384;
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let message = envelope.encrypt(&vec![7; 2 * CHUNK + 1000], Aad::new(b"a")).unwrap();
+    let body = envelope.header_len().unwrap();
+    let chunk = |index: usize| body + 56 + index * (CHUNK + 16);
+    let changed = |at: usize| {
+        let mut message = message.clone();
+        message[at] ^= 1;
+        refused(&envelope, &message, b"a")
+    };
+    assert_eq!(refused(&envelope, &message, b"b"), Unverified::AadOrBodyStart);
+    assert_eq!(changed(body - 1), Unverified::WrappedKey);
+    for at in [body, body + 23, body + 24, body + 55] {
+        assert_eq!(changed(at), Unverified::AadOrBodyStart);
+    }
+    for index in 0..2 {
+        for at in [chunk(index), chunk(index + 1) - 1] {
+            assert_eq!(changed(at), Unverified::Chunk { index: index as u64 });
+        }
+    }
+    let end = |len| Unverified::End { index: 2, len };
+    for at in [chunk(2), message.len() - 1] {
+        assert_eq!(changed(at), end(1016));
+    }
+    // Cut off or continued within a chunk.
+    for len in [16, 17, 1015, 1017, 5000, CHUNK + 15] {
+        let mut message = message.clone();
+        message.resize(chunk(2) + len, 0);
+        assert_eq!(refused(&envelope, &message, b"a"), end(len));
+    }
+}
+
+#[test]
+fn cut_is_unexpected_eof_only_where_it_is_surely_a_cut() {
+    const CHUNK: usize = 16_384;
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let message = envelope.encrypt(&vec![7; 2 * CHUNK + 1000], Aad::none()).unwrap();
+    let body = envelope.header_len().unwrap();
+    let mut sure = 0;
+    for len in (body + 56..message.len()).filter(|len| len % 64 == 0 || (len - body) % 16_400 < 80)
+    {
+        let mut reader = envelope.decrypt_reader(&message[..len], Aad::none()).unwrap();
+        let error = std::io::copy(&mut reader, &mut std::io::sink()).unwrap_err();
+        let is_surely_cut = (len - body - 56) % 16_400 < 16;
+        let kind = if is_surely_cut {
+            std::io::ErrorKind::UnexpectedEof
+        } else {
+            std::io::ErrorKind::InvalidData
+        };
+        sure += usize::from(is_surely_cut);
+        assert_eq!(error.kind(), kind, "cut at {len}");
+        let error = Error::from(error);
+        assert!(
+            matches!(error, Error::Truncated { .. }) == is_surely_cut
+                && (is_surely_cut
+                    || matches!(error, Error::Authentication { part: Unverified::End { .. } })),
+            "cut at {len}: {error}"
+        );
+    }
+    assert!(sure >= 32);
 }

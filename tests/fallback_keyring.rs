@@ -218,9 +218,9 @@ fn a_careless_old_member_hands_over_nothing() {
     let message = message_of(&old);
     old.set(|script| script.careless = true);
     let envelope = Envelope::new(fallback(&[new.clone(), old]));
-    assert!(matches!(envelope.rewrap(&message, USUAL), Err(Error::Authentication)));
+    assert!(matches!(envelope.rewrap(&message, USUAL), Err(Error::Authentication { .. })));
     let trusting = USUAL.trusting_backend();
-    assert!(matches!(envelope.rewrap(&message, trusting), Err(Error::Authentication)));
+    assert!(matches!(envelope.rewrap(&message, trusting), Err(Error::Authentication { .. })));
     assert_eq!(new.counts.wrap.load(Relaxed), 0);
 }
 

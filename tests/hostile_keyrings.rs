@@ -74,16 +74,16 @@ fn a_keyring_that_unwraps_to_another_key_opens_nothing() {
         for len in [0, 1, 15, 16, 17, 24, 31, 32] {
             for byte in [0, 0x5C] {
                 keyring.unwrap = Some(unwraps_to(vec![byte; len]));
-                assert!(matches!(decrypt_error(&keyring, &message), Error::Authentication));
+                assert!(matches!(decrypt_error(&keyring, &message), Error::Authentication { .. }));
                 let error = rewrap_error(&keyring, &message, RewrapOptions::new());
-                assert!(matches!(error, Error::Authentication), "{suite} {len}: {error:?}");
+                assert!(matches!(error, Error::Authentication { .. }), "{suite} {len}: {error:?}");
             }
         }
         keyring.unwrap = Some(Box::new(|_, _, _, data_key| {
             assert!(!data_key.set(&[1; 33]) && data_key.is_empty());
             Ok(())
         }));
-        assert!(matches!(decrypt_error(&keyring, &message), Error::Authentication));
+        assert!(matches!(decrypt_error(&keyring, &message), Error::Authentication { .. }));
     }
 }
 
@@ -115,7 +115,10 @@ fn a_key_of_another_length_with_the_same_check_is_refused() {
         assert_eq!(envelope.decrypt(&message, Aad::new(b"row")).unwrap(), b"payload");
         for len in (0..=32).filter(|len| *len != suite.data_key_len()) {
             keyring.unwrap = Some(unwraps_to(vec![0; len]));
-            assert!(matches!(decrypt_error(&keyring, &message), Error::Authentication), "{len}");
+            assert!(
+                matches!(decrypt_error(&keyring, &message), Error::Authentication { .. }),
+                "{len}"
+            );
         }
     }
 }
@@ -133,10 +136,10 @@ fn a_wrap_that_opens_under_two_master_keys_opens_one_message_under_one_of_them()
     let message = careless_message(&first, 3);
     assert_eq!(Envelope::new(&first).decrypt(&message, Aad::new(b"row")).unwrap(), b"payload");
     // The blob unwraps under both, to two data keys.
-    assert!(matches!(decrypt_error(&other, &message), Error::Authentication));
+    assert!(matches!(decrypt_error(&other, &message), Error::Authentication { .. }));
     let rotated = Careless { masks: vec![[2; 32], [3; 32]], name: "orders", blind: false };
     let error = rewrap_error(&rotated, &message, RewrapOptions::new());
-    assert!(matches!(error, Error::Authentication));
+    assert!(matches!(error, Error::Authentication { .. }));
 }
 
 /// SPEC K-CHECK: the core's check is the second lock behind the wrap AAD.
@@ -149,21 +152,21 @@ fn a_keyring_that_ignores_the_wrap_aad_opens_no_slot_that_was_moved_or_relabelle
 
     let mut moved = one.clone();
     moved[wrapped.clone()].copy_from_slice(&two[wrapped]);
-    assert!(matches!(decrypt_error(&keyring, &moved), Error::Authentication));
+    assert!(matches!(decrypt_error(&keyring, &moved), Error::Authentication { .. }));
 
     let mut relabelled = one.clone();
     relabelled[28] = 1;
-    assert!(matches!(decrypt_error(&keyring, &relabelled), Error::Authentication));
+    assert!(matches!(decrypt_error(&keyring, &relabelled), Error::Authentication { .. }));
     let error = rewrap_error(&keyring, &relabelled, RewrapOptions::new());
-    assert!(matches!(error, Error::Authentication));
+    assert!(matches!(error, Error::Authentication { .. }));
 
     let mut other_suite = one.clone();
     other_suite[5] = 3;
-    assert!(matches!(decrypt_error(&keyring, &other_suite), Error::Authentication));
+    assert!(matches!(decrypt_error(&keyring, &other_suite), Error::Authentication { .. }));
 
     let mut other_id = one;
     other_id[6] ^= 1;
-    assert!(matches!(decrypt_error(&keyring, &other_id), Error::Authentication));
+    assert!(matches!(decrypt_error(&keyring, &other_id), Error::Authentication { .. }));
 }
 
 #[test]

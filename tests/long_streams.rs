@@ -247,7 +247,7 @@ fn any_part_of_messages_up_to_the_longest_can_be_read() {
             let longer = Virtual { plaintext_len: len + 16_384, ..Virtual::new(&envelope, len) };
             let claimed = Claimed { message, len: longer.size().unwrap() };
             let reader = envelope.range_reader(claimed, AAD).unwrap();
-            assert!(matches!(reader.len(), Err(Error::Authentication)));
+            assert!(matches!(reader.len(), Err(Error::Authentication { .. })));
         }
     }
     heap.judge("ranges of up to 4 PiB");

@@ -42,7 +42,10 @@ fn any_member_alone_opens_what_all_have_wrapped() {
             let alone = Envelope::new(member.clone());
             assert_eq!(alone.decrypt(&message, ROW).unwrap(), PLAINTEXT);
         }
-        assert!(matches!(envelope.decrypt(&message, Aad::none()), Err(Error::Authentication)));
+        assert!(matches!(
+            envelope.decrypt(&message, Aad::none()),
+            Err(Error::Authentication { .. })
+        ));
     }
 }
 
@@ -124,7 +127,7 @@ fn no_answer_of_a_member_hides_another_that_opens() {
     let envelope = Envelope::new(multi(&[careless.clone(), opens]));
     assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT);
     let alone = Envelope::new(multi(&[careless]));
-    assert!(matches!(alone.decrypt(&message, ROW), Err(Error::Authentication)));
+    assert!(matches!(alone.decrypt(&message, ROW), Err(Error::Authentication { .. })));
 }
 
 /// 64 pairs of answers, and what they are together.

@@ -58,7 +58,7 @@ fn a_message_is_wrapped_once_and_unwrapped_once() {
     // A body that does not verify concerns no key: the slot was opened.
     let mut changed = message.clone();
     *changed.last_mut().unwrap() ^= 1;
-    assert!(matches!(decrypt(&keyring, &changed), Err(Error::Authentication)));
+    assert!(matches!(decrypt(&keyring, &changed), Err(Error::Authentication { .. })));
     saw(&keyring, &["unwrapped orders 1"]);
     // What needs no key is no event.
     inspect(&message).unwrap();
@@ -167,7 +167,7 @@ fn a_slot_that_does_not_verify_is_told_and_one_of_anothers_is_not() {
     keyring.observer().take();
     let mut changed = message.clone();
     changed[25 + 16 + 6] ^= 1;
-    assert!(matches!(decrypt(&keyring, &changed), Err(Error::Authentication)));
+    assert!(matches!(decrypt(&keyring, &changed), Err(Error::Authentication { .. })));
     saw(&keyring, &["not verified orders 1"]);
     Envelope::new(&keyring).rewrap(&changed, RewrapOptions::new()).unwrap_err();
     // The slot is under the primary: it is verified, and not wrapped anew.

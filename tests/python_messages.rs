@@ -36,7 +36,7 @@ fn verdict(entry: &Entry, message: &[u8]) -> String {
         Err(Error::Header { offset, .. }) => format!("header:{offset}"),
         Err(Error::Truncated { .. }) => "truncated".into(),
         Err(Error::Refused { key, version, .. }) => format!("refused:{key}:{version}"),
-        Err(Error::Authentication) => "authentication".into(),
+        Err(Error::Authentication { .. }) => "authentication".into(),
         Err(Error::NoKey { .. }) => "no-key".into(),
         Err(other) => panic!("{}: {other}", entry.name),
     }

@@ -29,7 +29,7 @@ fn message(envelope: &Envelope<&MemoryKeyring>, len: usize) -> (Vec<u8>, Vec<u8>
 }
 
 fn is_authentication(error: io::Error) -> bool {
-    matches!(Error::from(error), Error::Authentication)
+    matches!(Error::from(error), Error::Authentication { .. })
 }
 
 /// What no reader may say of `source`, whose plaintext is, if anything, the start of `text`: a

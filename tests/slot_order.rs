@@ -123,7 +123,7 @@ fn outcome(result: Result<&[u8], Error>) -> String {
         Err(Error::Refused { key, version, refusal }) => {
             format!("key {key} version {version} is refused: {refusal:?}")
         }
-        Err(Error::Authentication) => "authentication".into(),
+        Err(Error::Authentication { .. }) => "authentication".into(),
         Err(Error::NoKey { key, version, slots }) => {
             format!("no key: {key} version {version} of {slots}")
         }
@@ -167,11 +167,11 @@ fn a_body_that_fails_after_a_slot_opened_is_final() {
             let mut message = message.clone();
             message[changed] ^= 1;
             let error = envelope.decrypt(&message, Aad::none()).unwrap_err();
-            assert!(matches!(error, Error::Authentication), "{script:?}");
+            assert!(matches!(error, Error::Authentication { .. }), "{script:?}");
             assert_eq!(keyring.tried.lock().unwrap().split_off(0).len(), tried);
         }
         let error = envelope.decrypt(&message, Aad::new(b"other")).unwrap_err();
-        assert!(matches!(error, Error::Authentication), "{script:?}");
+        assert!(matches!(error, Error::Authentication { .. }), "{script:?}");
         assert_eq!(keyring.tried.lock().unwrap().split_off(0).len(), tried);
     }
 }

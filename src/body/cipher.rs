@@ -6,7 +6,7 @@ use super::layout::{
 use crate::crypto::aead::{AnyAead, NONCE_LEN, Nonce};
 use crate::crypto::provider::Provider;
 use crate::crypto::{compare, kdf};
-use crate::error::Error;
+use crate::error::{Error, Unverified};
 use crate::format::Suite;
 use core::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
@@ -75,6 +75,17 @@ fn check_encrypted_chunk(index: u64, len: usize) -> Result<(), Error> {
     } else {
         Err(Error::Chunk { index, len })
     }
+}
+
+/// Chunk `index` of `len` bytes with its tag does not verify. A short chunk is the end of a message
+/// (SPEC B-LAST), so that one may as well have been cut off (SPEC B-WHAT).
+fn unverified(index: u64, len: usize) -> Error {
+    let part = if len == ENCRYPTED_CHUNK_LEN {
+        Unverified::Chunk { index }
+    } else {
+        Unverified::End { index, len }
+    };
+    Error::Authentication { part }
 }
 
 /// Encrypts the chunks of one body, in any order, each once.
@@ -175,13 +186,13 @@ impl ChunkDecryptor {
         prefix: &[u8; PREFIX_LEN],
         context: [&[u8]; 2],
     ) -> Result<Self, Error> {
-        let (salt, commitment) = prefix.split_first_chunk().ok_or(Error::Authentication)?;
+        let (salt, commitment) = prefix.split_first_chunk().ok_or(Error::BODY_START)?;
         let (cipher, derived) = ChunkCipher::derive(provider, suite, input_key, salt, context)?;
         // SPEC B-COMMIT: before any chunk, and in constant time.
         if compare::equal(&derived, commitment) {
             Ok(ChunkDecryptor { cipher })
         } else {
-            Err(Error::Authentication)
+            Err(Error::BODY_START)
         }
     }
 
@@ -198,14 +209,16 @@ impl ChunkDecryptor {
         encrypted: &'s mut [u8],
     ) -> Result<&'s mut [u8], Error> {
         check_encrypted_chunk(index, encrypted.len())?;
-        let (chunk, tag) = encrypted.split_last_chunk_mut().ok_or(Error::Authentication)?;
+        let len = encrypted.len();
+        let (chunk, tag) =
+            encrypted.split_last_chunk_mut().ok_or_else(|| unverified(index, len))?;
         let nonce = self.cipher.nonce(index);
         let aead = self.cipher.aead.as_aead();
         match aead.decrypt_in_place(&nonce, &[], chunk, tag) {
             Ok(()) => Ok(chunk),
             Err(_) => {
                 chunk.zeroize();
-                Err(Error::Authentication)
+                Err(unverified(index, len))
             }
         }
     }
@@ -224,7 +237,8 @@ impl ChunkDecryptor {
         plaintext: &mut [u8],
     ) -> Result<(), Error> {
         check_encrypted_chunk(index, encrypted.len())?;
-        let (chunk, tag) = encrypted.split_last_chunk().ok_or(Error::Authentication)?;
+        let len = encrypted.len();
+        let (chunk, tag) = encrypted.split_last_chunk().ok_or_else(|| unverified(index, len))?;
         if plaintext.len() != chunk.len() {
             return Err(Error::BufferLength { len: plaintext.len(), needed: chunk.len() });
         }
@@ -232,7 +246,7 @@ impl ChunkDecryptor {
         let aead = self.cipher.aead.as_aead();
         aead.decrypt_into(&nonce, &[], chunk, plaintext, tag).map_err(|_| {
             plaintext.zeroize();
-            Error::Authentication
+            unverified(index, len)
         })
     }
 }

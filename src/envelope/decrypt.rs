@@ -19,7 +19,8 @@ impl<K: Keyring> Envelope<K> {
     /// - [`Error::NotEnvelock`], [`Error::Header`], [`Error::Truncated`],
     ///   [`Error::MessageTooLong`]: the bytes are not a message.
     /// - [`Error::Unavailable`], [`Error::Refused`], [`Error::NoKey`]: no slot opened.
-    /// - [`Error::Authentication`]: wrong key, wrong associated data, or changed bytes.
+    /// - [`Error::Authentication`]: wrong key, wrong associated data, or changed bytes, and which
+    ///   part of the message did not verify.
     pub fn decrypt(&self, message: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
         let header = Header::parse(message)?;
         self.decrypt_body(&header, message.get(header.len()..).unwrap_or_default(), aad)
@@ -241,7 +242,7 @@ impl<'h> Failures<'h> {
                 version: label.version,
                 slots: header.slots().len(),
             },
-            _ => Error::Authentication,
+            _ => Error::WRAPPED_KEY,
         }
     }
 }

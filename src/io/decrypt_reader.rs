@@ -18,8 +18,10 @@ use std::io::{self, BufRead, Read};
 ///
 /// # Errors
 ///
-/// An error of the message, for ever, of kind `UnexpectedEof` if it is truncated and `InvalidData`
-/// if anything is changed: `Error::from(io_error)` gives the exact one. An error of the source, with
+/// An error of the message, for ever: `Error::from(io_error)` gives the exact one. It is of kind
+/// `UnexpectedEof` where the message is surely cut off: at the end of a chunk, or within its first
+/// 15 bytes. Otherwise it is of kind `InvalidData`: what is cut within a chunk cannot be told from what
+/// is changed there, and [`Unverified::End`](crate::Unverified::End) says so. An error of the source, with
 /// its kind, text and number, for ever; but `WouldBlock` and `TimedOut` only say "not yet" and lose nothing.
 /// `Interrupted` is not passed on.
 ///

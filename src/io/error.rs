@@ -31,7 +31,7 @@ fn kind(error: &Error) -> io::ErrorKind {
         Error::NotEnvelock { .. }
         | Error::Header { .. }
         | Error::DetachedHeaderLength { .. }
-        | Error::Authentication => io::ErrorKind::InvalidData,
+        | Error::Authentication { .. } => io::ErrorKind::InvalidData,
         Error::Ended | Error::MessageTooLong | Error::BufferLength { .. } => {
             io::ErrorKind::InvalidInput
         }

@@ -198,7 +198,7 @@ impl Said {
         match error {
             Error::NoKey { .. } => Said::NotMine,
             Error::Refused { refusal, .. } => Said::Refused(*refusal),
-            Error::Authentication => Said::Authentication,
+            Error::Authentication { .. } => Said::Authentication,
             Error::Unavailable { .. } => Said::Unavailable,
             other => panic!("{other:?}"),
         }

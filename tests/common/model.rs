@@ -35,7 +35,7 @@ impl Answer {
             Error::Refused { key, version, refusal } => {
                 Answer::Refused { key, version: version.number(), refusal }
             }
-            Error::Authentication => Answer::Authentication,
+            Error::Authentication { .. } => Answer::Authentication,
             other => Answer::Other(other.to_string()),
         }
     }

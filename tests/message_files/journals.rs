@@ -152,7 +152,7 @@ fn a_sector_of_zeros_or_garbage_is_left_with_its_journal() {
     for byte in [0, 0xee] {
         garbled[len - 60..len].fill(byte);
         fs::write(stored.path(), &garbled).unwrap();
-        assert!(matches!(is_kept(&stored, &stored.envelope), Error::Authentication));
+        assert!(matches!(is_kept(&stored, &stored.envelope), Error::Authentication { .. }));
         assert!(!MessageFile::open(stored.path()).unwrap().is_torn());
     }
     // As the documentation of `rewrap_file` has it.
@@ -186,9 +186,9 @@ fn a_damaged_journal_is_none_and_is_kept_while_it_is_all_there_is() {
         fs::write(stored.journal(), &damaged).unwrap();
         // With the message torn nothing opens, and nothing is thrown away.
         let error = stored.envelope.decrypt(&read_message(&stored.path()), ROW).unwrap_err();
-        assert!(matches!(error, Error::Authentication), "{error:?}");
+        assert!(matches!(error, Error::Authentication { .. }), "{error:?}");
         let error = is_kept(&stored, &stored.envelope);
-        assert!(matches!(error, Error::Authentication), "{error:?}");
+        assert!(matches!(error, Error::Authentication { .. }), "{error:?}");
         // With the message whole it is in nobody's way.
         fs::write(stored.path(), &stored.message).unwrap();
         assert_eq!(read_message(&stored.path()), stored.message);

@@ -109,7 +109,7 @@ fn what_is_no_message_or_does_not_open_is_left_as_it_is() {
         fs::write(stored.path(), &bytes).unwrap();
         let error = stored.envelope.rewrap_file(stored.path(), USUAL).unwrap_err();
         let is_expected = format!("{error:?}").starts_with(expected)
-            || (expected == "Refused" && matches!(error, Error::Authentication));
+            || (expected == "Refused" && matches!(error, Error::Authentication { .. }));
         assert!(is_expected, "{expected}: {error:?}");
         assert_eq!(stored.read(), bytes);
         assert_eq!(names(stored.place.path()), ["message"]);

@@ -16,7 +16,7 @@ fn another_data_key_is_told_as_not_verified() {
         ObservedKeyring::new(Toy { careless: true, ..Toy::new("orders") }, Recorder::default());
     let message = encrypt(&keyring).unwrap();
     saw(&keyring, &["wrapped orders 1"]);
-    assert!(matches!(decrypt(&keyring, &message), Err(Error::Authentication)));
+    assert!(matches!(decrypt(&keyring, &message), Err(Error::Authentication { .. })));
     saw(&keyring, &["not verified orders 1"]);
 }
 

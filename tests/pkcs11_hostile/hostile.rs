@@ -188,7 +188,7 @@ fn of_error(error: &Error) -> String {
             "authentication".into()
         }
         Error::Refused { refusal, .. } => format!("refused: {refusal}"),
-        Error::Authentication => "authentication".into(),
+        Error::Authentication { .. } => "authentication".into(),
         other => format!("other: {other:?}"),
     }
 }

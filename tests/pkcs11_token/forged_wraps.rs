@@ -37,7 +37,7 @@ impl Stage {
 
     fn assert_refused(&self, message: &[u8], what: &str) {
         let error = Envelope::new(&self.keyring).decrypt(message, ROW).unwrap_err();
-        assert!(matches!(error, Error::Authentication), "{what}: {error:?}");
+        assert!(matches!(error, Error::Authentication { .. }), "{what}: {error:?}");
     }
 }
 

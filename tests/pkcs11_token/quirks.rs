@@ -117,13 +117,13 @@ fn a_wrong_tag_is_a_forgery_and_not_an_outage() {
         forged[last] ^= 1;
         for _ in 0..10 {
             let error = envelope.decrypt(&forged, ROW).unwrap_err();
-            assert!(matches!(error, Error::Authentication), "{error:?}");
+            assert!(matches!(error, Error::Authentication { .. }), "{error:?}");
             assert_eq!(envelope.decrypt(&message, ROW).unwrap(), b"row");
         }
         // Also the very first call of a process that never used the key.
         let keyring = Pkcs11ExternalKeyring::new(&options().token().unwrap(), &keys).unwrap();
         let error = Envelope::new(&keyring).decrypt(&forged, ROW).unwrap_err();
-        assert!(matches!(error, Error::Authentication), "{error:?}");
+        assert!(matches!(error, Error::Authentication { .. }), "{error:?}");
     }
 }
 
@@ -143,7 +143,7 @@ fn a_forgery_is_told_from_a_lost_login() {
         for _ in 0..5 {
             assert_eq!(session().logout(), ck::CKR_OK);
             let error = envelope.decrypt(&forged, ROW).unwrap_err();
-            assert!(matches!(error, Error::Authentication), "{error:?}");
+            assert!(matches!(error, Error::Authentication { .. }), "{error:?}");
             assert_eq!(session().logout(), ck::CKR_OK);
             assert_eq!(envelope.decrypt(&message, ROW).unwrap(), b"row");
         }

@@ -3,7 +3,7 @@
 use super::subject::Subject;
 use super::table::Reader;
 use super::{CHUNK, SEALED};
-use envelock::Error;
+use envelock::{Error, Unverified};
 
 /// A message, and where its first chunk stands in the bytes.
 pub struct Whole<'a> {
@@ -57,7 +57,7 @@ impl Whole<'_> {
         let (good, bad_full) = self.good_chunks(changed);
         let expected = match refused {
             Err(Error::Truncated { .. }) if bad_full && !reader.knows_len() => {
-                Err(Error::Authentication)
+                Err(Error::Authentication { part: Unverified::Chunk { index: good as u64 } })
             }
             other => other.clone(),
         };

@@ -63,7 +63,7 @@ fn error_kind(error: &Error) -> &'static str {
             assert_eq!(version.number(), 9);
             "unknown"
         }
-        Error::Authentication => "authentication",
+        Error::Authentication { .. } => "authentication",
         Error::NoKey { .. } => "no key",
         other => panic!("{other:?}"),
     }

@@ -142,7 +142,7 @@ fn unwrap_message(
 
 fn outer(error: Error) -> KeyFileFault {
     match error {
-        Error::Authentication | Error::BufferLength { .. } => KeyFileFault::Authentication,
+        Error::Authentication { .. } | Error::BufferLength { .. } => KeyFileFault::Authentication,
         Error::Randomness(error) => KeyFileFault::Randomness(error),
         error => KeyFileFault::OuterKeyring(Box::new(error)),
     }
