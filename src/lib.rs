@@ -54,6 +54,8 @@ mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 mod time;
+#[cfg(not(unix))]
+mod unsupported;
 mod workers;
 
 #[doc = include_str!("format/SPEC.md")]
@@ -70,6 +72,7 @@ pub use envelope::{Envelope, Rewrap, RewrapOptions, WithRng, body_len, inspect, 
 pub use error::{Error, Unverified};
 #[cfg(all(feature = "file", unix))]
 pub use files::{FileRewrap, MessageFile, MessageFileError};
+// The names say at compile time why they have nothing on other targets.
 pub use format::{
     DataKeyId, FORMAT_VERSION, Header, HeaderFault, InvalidKeyName, KeyName, KeyVersion, LooksLike,
     MAGIC, MAX_HEADER_LEN, MAX_KEY_NAME_LEN, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MasterKeyId, Part,
@@ -122,4 +125,10 @@ pub use stream::{
     MessageStart, Progress, RangeDecryptor, RangePlan, StreamDecryptor, StreamEncryptor,
 };
 pub use time::Timestamp;
+#[cfg(all(feature = "pkcs11", not(unix)))]
+#[expect(deprecated, reason = "so that the note reaches who uses it")]
+pub use unsupported::Pkcs11Keyring;
+#[cfg(all(feature = "file", not(unix)))]
+#[expect(deprecated, reason = "so that the note reaches who uses them")]
+pub use unsupported::{FileKeyring, MessageFile};
 pub use workers::Workers;

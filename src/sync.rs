@@ -20,6 +20,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A readers-writer lock without poisoning.
+#[derive(Default)]
 pub(crate) struct RwLock<T> {
     #[cfg(feature = "std")]
     inner: locks::RwLock<T>,

@@ -8,7 +8,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 
 # Runtime dependencies of the default build, build-time ones (proc macros) included.
-CEILING=56
+CEILING=55
 
 fail() {
     echo "dependencies.sh: $*" >&2

@@ -4,15 +4,15 @@
 //! names a cipher crate.
 
 pub(crate) mod aead;
-#[cfg(feature = "file")]
+#[cfg(all(feature = "file", unix))]
 pub(crate) mod argon2id;
 #[cfg(feature = "aws-lc-rs")]
 mod aws_lc;
 pub(crate) mod compare;
-#[cfg(feature = "pkcs11")]
+#[cfg(all(feature = "pkcs11", unix))]
 pub(crate) mod hash;
 pub(crate) mod kdf;
-#[cfg(feature = "file")]
+#[cfg(all(feature = "file", unix))]
 pub(crate) mod mac;
 pub(crate) mod provider;
 mod rustcrypto;
