@@ -149,10 +149,10 @@ pub fn stream_encryptor(
     input_key: &[u8],
     salt: &[u8; layout::SALT_LEN],
     context: &[u8],
-) -> Result<StreamEncryptor, Error> {
+) -> Result<StreamEncryptor<'static>, Error> {
     let encryptor = chunk_encryptor(suite, input_key, salt, context)?;
     let start = encryptor.prefix().to_vec();
-    Ok(StreamEncryptor::new(encryptor, start, None))
+    Ok(StreamEncryptor::new(encryptor, start, None, None))
 }
 
 /// Decrypts one body piece by piece under `input_key`, from the bytes behind its first 56 on,

@@ -90,6 +90,19 @@ pub enum Error {
         refusal: Refusal,
     },
 
+    /// A stream cannot be ended: a version that its data key is wrapped under was disabled,
+    /// compromised or destroyed since it began, or its key is gone from the keyring. The message
+    /// stays unfinished, and no rewrap mends it: encrypt it again, under the primary of now.
+    #[error("key {key} version {version} is refused since the stream began: {refusal}")]
+    StreamRefused {
+        /// The key name.
+        key: String,
+        /// The key version.
+        version: KeyVersion,
+        /// Why.
+        refusal: Refusal,
+    },
+
     /// Authentication failed: wrong key, wrong associated data, or changed bytes. Nothing that did
     /// not verify is left in the output.
     #[error("authentication failed: {part}")]

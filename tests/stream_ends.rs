@@ -1,6 +1,9 @@
 //! The end of a push stream: nothing goes in behind it, and 0 never stands for "no room".
 #![cfg(feature = "std")]
 
+#[path = "stream_ends/versions.rs"]
+mod versions;
+
 use envelock::{Aad, Envelope, Error, MemoryKeyring, MessageStart};
 
 fn message(envelope: &Envelope<MemoryKeyring>) -> (Vec<u8>, MessageStart, usize) {

@@ -39,7 +39,8 @@ use core::fmt;
 /// Streams of `std` (`Read`, `Write`, `Seek`) are made by `encrypt_writer`, `encrypt_reader`,
 /// `decrypt_reader`, `range_reader` and `seek_reader`.
 pub struct Envelope<K> {
-    keyring: K,
+    /// Shared with the streams it makes.
+    keyring: Arc<K>,
     suite: Suite,
     reserved: usize,
     provider: Provider,
@@ -50,7 +51,7 @@ impl<K: Keyring> Envelope<K> {
     /// An envelope with the default suite and provider, and no reserved room.
     pub fn new(keyring: K) -> Self {
         Envelope {
-            keyring,
+            keyring: Arc::new(keyring),
             suite: Suite::default(),
             reserved: 0,
             provider: Provider::default(),

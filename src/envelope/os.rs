@@ -126,7 +126,10 @@ impl<K: Keyring> Envelope<K> {
     /// # Errors
     ///
     /// As [`encrypt`](Self::encrypt).
-    pub fn stream_encryptor(&self, aad: Aad<'_>) -> Result<StreamEncryptor, Error> {
+    pub fn stream_encryptor<'k>(&self, aad: Aad<'_>) -> Result<StreamEncryptor<'k>, Error>
+    where
+        K: 'k,
+    {
         self.with_rng(&mut OsRandom).stream_encryptor(aad)
     }
 
@@ -135,10 +138,13 @@ impl<K: Keyring> Envelope<K> {
     /// # Errors
     ///
     /// As there.
-    pub fn stream_encryptor_detached(
+    pub fn stream_encryptor_detached<'k>(
         &self,
         aad: Aad<'_>,
-    ) -> Result<(Vec<u8>, StreamEncryptor), Error> {
+    ) -> Result<(Vec<u8>, StreamEncryptor<'k>), Error>
+    where
+        K: 'k,
+    {
         self.with_rng(&mut OsRandom).stream_encryptor_detached(aad)
     }
 

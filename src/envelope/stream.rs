@@ -6,7 +6,7 @@ use crate::aad::Aad;
 use crate::body::{ChunkEncryptor, layout};
 use crate::error::Error;
 use crate::keyring::Keyring;
-use crate::stream::{MessageStart, RangeDecryptor, StreamDecryptor, StreamEncryptor};
+use crate::stream::{MessageStart, RangeDecryptor, StreamDecryptor, StreamEncryptor, StreamSlots};
 #[cfg(feature = "std")]
 use crate::workers::Workers;
 #[cfg(feature = "std")]
@@ -21,9 +21,12 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     /// # Errors
     ///
     /// As there.
-    pub fn stream_encryptor(&mut self, aad: Aad<'_>) -> Result<StreamEncryptor, Error> {
+    pub fn stream_encryptor<'k>(&mut self, aad: Aad<'_>) -> Result<StreamEncryptor<'k>, Error>
+    where
+        K: 'k,
+    {
         let (header, encryptor) = self.begin_stream(aad)?;
-        Ok(self.stream(header, encryptor))
+        Ok(self.stream(&header, header.clone(), encryptor))
     }
 
     /// See [`Envelope::stream_encryptor_detached`].
@@ -31,12 +34,16 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     /// # Errors
     ///
     /// As there.
-    pub fn stream_encryptor_detached(
+    pub fn stream_encryptor_detached<'k>(
         &mut self,
         aad: Aad<'_>,
-    ) -> Result<(Vec<u8>, StreamEncryptor), Error> {
+    ) -> Result<(Vec<u8>, StreamEncryptor<'k>), Error>
+    where
+        K: 'k,
+    {
         let (header, encryptor) = self.begin_stream(aad)?;
-        Ok((header, self.stream(Vec::new(), encryptor)))
+        let stream = self.stream(&header, Vec::new(), encryptor);
+        Ok((header, stream))
     }
 
     /// Who shares the work.
@@ -53,10 +60,19 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         })
     }
 
-    /// A stream of `start`, the body's prefix, and the chunks.
-    fn stream(&self, mut start: Vec<u8>, encryptor: ChunkEncryptor) -> StreamEncryptor {
+    /// A stream of `start`, the body's prefix, and the chunks, under the slots of `header`.
+    fn stream<'k>(
+        &self,
+        header: &[u8],
+        mut start: Vec<u8>,
+        encryptor: ChunkEncryptor,
+    ) -> StreamEncryptor<'k>
+    where
+        K: 'k,
+    {
         start.extend_from_slice(encryptor.prefix());
-        StreamEncryptor::new(encryptor, start, self.envelope.workers.clone())
+        let slots = StreamSlots::new(self.envelope.keyring.clone(), header);
+        StreamEncryptor::new(encryptor, start, self.envelope.workers.clone(), Some(slots))
     }
 }
 

@@ -28,7 +28,7 @@ use std::io::{self, BufRead, Read};
 /// Needs no `BufReader` on either side.
 #[must_use = "a message is known to be whole only at its end: read up to it, or call `finish`"]
 pub struct DecryptReader<R> {
-    pump: Pump<R, ChunkDecryptor>,
+    pump: Pump<'static, R, ChunkDecryptor>,
 }
 
 impl<R: Read> DecryptReader<R> {

@@ -10,18 +10,19 @@ use std::io::{self, BufRead, Read};
 /// Made by [`Envelope::encrypt_reader`](crate::Envelope::encrypt_reader).
 ///
 /// The message is whole once `Ok(0)` was answered; what was read before that is refused by every
-/// reader as truncated. Errors of the source are passed on, for ever; but `WouldBlock` and
+/// reader as truncated. If a version that it is wrapped under was disabled, compromised or destroyed
+/// meanwhile, the end is [`Error::StreamRefused`](crate::Error::StreamRefused) within. Errors of the source are passed on, for ever; but `WouldBlock` and
 /// `TimedOut` only say "not yet" and lose nothing, and `Interrupted` is not passed on.
 ///
 /// Needs no `BufReader` on either side.
 #[must_use = "a message is whole only when it was read up to its end"]
-pub struct EncryptReader<R> {
-    pump: Pump<R, ChunkEncryptor>,
+pub struct EncryptReader<'k, R> {
+    pump: Pump<'k, R, ChunkEncryptor>,
 }
 
-impl<R: Read> EncryptReader<R> {
+impl<'k, R: Read> EncryptReader<'k, R> {
     /// Gives out what `stream` makes of the source.
-    pub fn from_stream(source: R, stream: StreamEncryptor) -> Self {
+    pub fn from_stream(source: R, stream: StreamEncryptor<'k>) -> Self {
         EncryptReader { pump: Pump::new(source, stream.into_chunks(), &[]) }
     }
 
@@ -31,13 +32,13 @@ impl<R: Read> EncryptReader<R> {
     }
 }
 
-impl<R: Read> Read for EncryptReader<R> {
+impl<R: Read> Read for EncryptReader<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         self.pump.read(out)
     }
 }
 
-impl<R: Read> BufRead for EncryptReader<R> {
+impl<R: Read> BufRead for EncryptReader<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.pump.fill()
     }
@@ -47,7 +48,7 @@ impl<R: Read> BufRead for EncryptReader<R> {
     }
 }
 
-impl<R> fmt::Debug for EncryptReader<R> {
+impl<R> fmt::Debug for EncryptReader<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EncryptReader").finish_non_exhaustive()
     }

@@ -49,9 +49,9 @@ use std::io::{self, Write};
 /// # }
 /// ```
 #[must_use = "a message is whole only once `finish` was called"]
-pub struct EncryptWriter<W> {
+pub struct EncryptWriter<'k, W> {
     sink: W,
-    stream: ChunkStream<ChunkEncryptor>,
+    stream: ChunkStream<'k, ChunkEncryptor>,
     workers: Option<Arc<dyn Workers>>,
     /// How many bytes are to go through on this thread before several share the rest.
     alone: u64,
@@ -65,13 +65,17 @@ pub struct EncryptWriter<W> {
     latch: Latch,
 }
 
-impl<W: Write> EncryptWriter<W> {
+impl<'k, W: Write> EncryptWriter<'k, W> {
     /// Writes what `stream` makes, which nothing was taken from yet, on this thread.
-    pub fn from_stream(sink: W, stream: StreamEncryptor) -> Self {
+    pub fn from_stream(sink: W, stream: StreamEncryptor<'k>) -> Self {
         EncryptWriter::new(sink, stream, None)
     }
 
-    pub(super) fn new(sink: W, stream: StreamEncryptor, workers: Option<Arc<dyn Workers>>) -> Self {
+    pub(super) fn new(
+        sink: W,
+        stream: StreamEncryptor<'k>,
+        workers: Option<Arc<dyn Workers>>,
+    ) -> Self {
         let mut stream = stream.into_chunks();
         let outgoing = Outgoing::from(stream.take_start());
         EncryptWriter {
@@ -95,6 +99,11 @@ impl<W: Write> EncryptWriter<W> {
     /// Ends the message, writes the rest of it, flushes the sink and gives it back.
     ///
     /// # Errors
+    ///
+    /// [`Error::StreamRefused`] if a version that the message is wrapped under was disabled,
+    /// compromised or destroyed meanwhile: encrypt it again. [`Error::Unavailable`] if the keyring
+    /// cannot tell now; [`try_finish`](Self::try_finish) can be called
+    /// again.
     ///
     /// [`Error::Io`], which is retryable only by [`try_finish`](Self::try_finish).
     pub fn finish(mut self) -> Result<W, Error> {
@@ -261,7 +270,7 @@ impl<W: Write> EncryptWriter<W> {
     }
 }
 
-impl<W: Write> Write for EncryptWriter<W> {
+impl<W: Write> Write for EncryptWriter<'_, W> {
     fn write(&mut self, plaintext: &[u8]) -> io::Result<usize> {
         self.latch.check()?;
         if plaintext.is_empty() {
@@ -283,7 +292,7 @@ impl<W: Write> Write for EncryptWriter<W> {
     }
 }
 
-impl<W> fmt::Debug for EncryptWriter<W> {
+impl<W> fmt::Debug for EncryptWriter<'_, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EncryptWriter").finish_non_exhaustive()
     }

@@ -23,11 +23,14 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     /// # Errors
     ///
     /// As there.
-    pub fn encrypt_writer<W: Write>(
+    pub fn encrypt_writer<'k, W: Write>(
         &mut self,
         sink: W,
         aad: Aad<'_>,
-    ) -> Result<EncryptWriter<W>, Error> {
+    ) -> Result<EncryptWriter<'k, W>, Error>
+    where
+        K: 'k,
+    {
         let stream = self.stream_encryptor(aad)?;
         Ok(EncryptWriter::new(sink, stream, self.workers()))
     }
@@ -37,11 +40,14 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     /// # Errors
     ///
     /// As there.
-    pub fn encrypt_writer_detached<W: Write>(
+    pub fn encrypt_writer_detached<'k, W: Write>(
         &mut self,
         sink: W,
         aad: Aad<'_>,
-    ) -> Result<(Vec<u8>, EncryptWriter<W>), Error> {
+    ) -> Result<(Vec<u8>, EncryptWriter<'k, W>), Error>
+    where
+        K: 'k,
+    {
         let (header, stream) = self.stream_encryptor_detached(aad)?;
         Ok((header, EncryptWriter::new(sink, stream, self.workers())))
     }
@@ -51,11 +57,14 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     /// # Errors
     ///
     /// As there.
-    pub fn encrypt_reader<S: Read>(
+    pub fn encrypt_reader<'k, S: Read>(
         &mut self,
         source: S,
         aad: Aad<'_>,
-    ) -> Result<EncryptReader<S>, Error> {
+    ) -> Result<EncryptReader<'k, S>, Error>
+    where
+        K: 'k,
+    {
         Ok(EncryptReader::from_stream(source, self.stream_encryptor(aad)?))
     }
 
@@ -64,11 +73,14 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     /// # Errors
     ///
     /// As there.
-    pub fn encrypt_reader_detached<S: Read>(
+    pub fn encrypt_reader_detached<'k, S: Read>(
         &mut self,
         source: S,
         aad: Aad<'_>,
-    ) -> Result<(Vec<u8>, EncryptReader<S>), Error> {
+    ) -> Result<(Vec<u8>, EncryptReader<'k, S>), Error>
+    where
+        K: 'k,
+    {
         let (header, stream) = self.stream_encryptor_detached(aad)?;
         Ok((header, EncryptReader::from_stream(source, stream)))
     }
@@ -84,11 +96,14 @@ impl<K: Keyring> Envelope<K> {
     /// # Errors
     ///
     /// As [`encrypt`](Self::encrypt).
-    pub fn encrypt_writer<W: Write>(
+    pub fn encrypt_writer<'k, W: Write>(
         &self,
         sink: W,
         aad: Aad<'_>,
-    ) -> Result<EncryptWriter<W>, Error> {
+    ) -> Result<EncryptWriter<'k, W>, Error>
+    where
+        K: 'k,
+    {
         self.with_rng(&mut crate::OsRandom).encrypt_writer(sink, aad)
     }
 
@@ -97,11 +112,14 @@ impl<K: Keyring> Envelope<K> {
     /// # Errors
     ///
     /// As there.
-    pub fn encrypt_writer_detached<W: Write>(
+    pub fn encrypt_writer_detached<'k, W: Write>(
         &self,
         sink: W,
         aad: Aad<'_>,
-    ) -> Result<(Vec<u8>, EncryptWriter<W>), Error> {
+    ) -> Result<(Vec<u8>, EncryptWriter<'k, W>), Error>
+    where
+        K: 'k,
+    {
         self.with_rng(&mut crate::OsRandom).encrypt_writer_detached(sink, aad)
     }
 
@@ -110,11 +128,14 @@ impl<K: Keyring> Envelope<K> {
     /// # Errors
     ///
     /// As [`encrypt`](Self::encrypt).
-    pub fn encrypt_reader<S: Read>(
+    pub fn encrypt_reader<'k, S: Read>(
         &self,
         source: S,
         aad: Aad<'_>,
-    ) -> Result<EncryptReader<S>, Error> {
+    ) -> Result<EncryptReader<'k, S>, Error>
+    where
+        K: 'k,
+    {
         self.with_rng(&mut crate::OsRandom).encrypt_reader(source, aad)
     }
 
@@ -123,11 +144,14 @@ impl<K: Keyring> Envelope<K> {
     /// # Errors
     ///
     /// As there.
-    pub fn encrypt_reader_detached<S: Read>(
+    pub fn encrypt_reader_detached<'k, S: Read>(
         &self,
         source: S,
         aad: Aad<'_>,
-    ) -> Result<(Vec<u8>, EncryptReader<S>), Error> {
+    ) -> Result<(Vec<u8>, EncryptReader<'k, S>), Error>
+    where
+        K: 'k,
+    {
         self.with_rng(&mut crate::OsRandom).encrypt_reader_detached(source, aad)
     }
 

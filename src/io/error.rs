@@ -59,14 +59,17 @@ impl Latch {
         self.failure.clone().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Keeps the failure of `answer`, but not one that only says "not yet".
+    /// Keeps the failure of `answer`, but not one that only says "not yet", nor that of a keyring
+    /// that cannot tell now whether the message will open: its end can be asked for again.
     pub(super) fn keep<T>(&mut self, answer: io::Result<T>) -> io::Result<T> {
         answer.map_err(|error| {
             if is_transient(&error) {
                 return error;
             }
             let error = Error::from(error);
-            self.failure = Some(error.clone());
+            if !matches!(error, Error::Unavailable { .. }) {
+                self.failure = Some(error.clone());
+            }
             error.into()
         })
     }

@@ -27,9 +27,9 @@ fn ready<D: Direction>(buffer: &Buffer, at_end: bool) -> &[u8] {
 }
 
 /// Reads from `source`, turns chunks, and gives them out.
-pub(super) struct Pump<R, D> {
+pub(super) struct Pump<'k, R, D> {
     source: R,
-    stream: ChunkStream<D>,
+    stream: ChunkStream<'k, D>,
     /// What was read and is not turned yet.
     input: Buffer,
     /// What several threads turn.
@@ -48,9 +48,9 @@ pub(super) struct Pump<R, D> {
     latch: Latch,
 }
 
-impl<R: Read, D: Direction> Pump<R, D> {
+impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
     /// Goes on behind what was read `ahead` of the chunks.
-    pub(super) fn new(source: R, stream: ChunkStream<D>, ahead: &[u8]) -> Self {
+    pub(super) fn new(source: R, stream: ChunkStream<'k, D>, ahead: &[u8]) -> Self {
         let mut input = Buffer::default();
         input.refill(ahead.len(), ahead);
         let (output, target) = (Buffer::default(), FIRST_LEN);

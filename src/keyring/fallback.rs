@@ -190,13 +190,12 @@ impl Keyring for FallbackKeyring {
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
         let mut standing = Standing::new();
         standing.add(Ok(self.members.first().freshness(slot)?));
-        let has_name = self.names(slot.name)?.has;
         for member in self.members.rest() {
-            standing.add(member.freshness(slot).map(|freshness| match freshness {
-                // Its owner's primary, and not the first's.
-                Freshness::Primary if has_name => Freshness::Stale,
-                other => other,
-            }));
+            let freshness = member.freshness(slot);
+            // Its owner's primary, and not the first's.
+            let is_former =
+                matches!(freshness, Ok(Freshness::Primary)) && self.names(slot.name)?.has;
+            standing.add(if is_former { Ok(Freshness::Stale) } else { freshness });
         }
         standing.into_freshness()
     }

@@ -143,6 +143,10 @@ pub trait Lifecycle: Keyring {
     /// Stops a version from unwrapping; [`enable`](Self::enable) takes it back. The way to find
     /// out what still needs a version before it is destroyed.
     ///
+    /// A stream that was begun under the version fails at its end with [`Error::StreamRefused`]
+    /// and has to be encrypted again: after a rotation, wait for as long as the longest stream
+    /// takes before the former version is disabled.
+    ///
     /// # Errors
     ///
     /// As [`change`](Self::change).
@@ -183,7 +187,8 @@ pub trait Lifecycle: Keyring {
         self.operate(version, Operation::CancelDestruction)
     }
 
-    /// Wipes the key material of a version whose destruction is due. Final.
+    /// Wipes the key material of a version whose destruction is due. Final. Streams that are still
+    /// written under it fail at their end, as at [`disable`](Self::disable).
     ///
     /// # Errors
     ///
@@ -200,7 +205,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// A process that has not seen yet that the version is disabled can still wrap under it, and
     /// those messages are lost too: disable it, and wait for as long as every process may take to
-    /// see that.
+    /// see that, and the longest stream that was begun under it may take to end.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 //! Bytes in, chunks through, bytes out: one machine for both directions.
 
-use super::Progress;
+use super::{Progress, slots::StreamSlots};
 use crate::body::layout::{ENCRYPTED_CHUNK_LEN, MAX_CHUNKS};
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
@@ -45,7 +45,7 @@ enum Phase {
 }
 
 /// The chunks of one body, one after the other.
-pub(crate) struct ChunkStream<D> {
+pub(crate) struct ChunkStream<'k, D> {
     /// Shared with those who turn chunks elsewhere.
     direction: Arc<D>,
     workers: Option<Arc<dyn Workers>>,
@@ -58,9 +58,11 @@ pub(crate) struct ChunkStream<D> {
     /// The last chunk is turned.
     last_turned: bool,
     failure: Option<Error>,
+    /// What must still be usable at the end.
+    slots: Option<StreamSlots<'k>>,
 }
 
-impl<D: Direction> ChunkStream<D> {
+impl<'k, D: Direction> ChunkStream<'k, D> {
     /// A stream that gives out `start`, then chunks from number 0 on.
     pub(crate) fn new(direction: D, start: Vec<u8>, workers: Option<Arc<dyn Workers>>) -> Self {
         let phase = Phase::Giving { given: 0 };
@@ -74,7 +76,13 @@ impl<D: Direction> ChunkStream<D> {
             ended: false,
             last_turned: false,
             failure: None,
+            slots: None,
         }
+    }
+
+    /// The same stream, which does not end unless its slots can still be used.
+    pub(crate) fn with_slots(self, slots: Option<StreamSlots<'k>>) -> Self {
+        ChunkStream { slots, ..self }
     }
 
     /// The threads that share the work.
@@ -169,6 +177,7 @@ impl<D: Direction> ChunkStream<D> {
     /// Ends the input, and gives out what is left. Answers 0 once nothing is.
     pub(crate) fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.check()?;
+        self.check_slots()?;
         self.ended = true;
         let mut produced = self.give(out);
         if self.phase == Phase::Gathering && !self.last_turned {
@@ -203,6 +212,19 @@ impl<D: Direction> ChunkStream<D> {
     pub(crate) fn fail(&mut self, error: Error) {
         self.buffer.truncate(0);
         self.failure = Some(error);
+    }
+
+    /// Makes sure that the message will open, before its last chunk is made. What the keyring
+    /// cannot tell now can be asked again.
+    fn check_slots(&mut self) -> Result<(), Error> {
+        let Some(slots) = self.slots.as_ref().filter(|_| !self.last_turned) else { return Ok(()) };
+        match slots.check() {
+            Err(error) if !error.is_retryable() => {
+                self.fail(error.clone());
+                Err(error)
+            }
+            answer => answer,
+        }
     }
 
     fn give(&mut self, out: &mut [u8]) -> usize {

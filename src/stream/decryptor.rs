@@ -23,7 +23,7 @@ use core::fmt;
 /// After an error nothing more comes out, and every call fails with it again.
 #[must_use = "a message is known to be whole only once `finish` has answered 0"]
 pub struct StreamDecryptor {
-    chunks: ChunkStream<ChunkDecryptor>,
+    chunks: ChunkStream<'static, ChunkDecryptor>,
 }
 
 impl StreamDecryptor {
@@ -60,7 +60,7 @@ impl StreamDecryptor {
     }
 
     #[cfg(feature = "std")]
-    pub(crate) fn into_chunks(self) -> ChunkStream<ChunkDecryptor> {
+    pub(crate) fn into_chunks(self) -> ChunkStream<'static, ChunkDecryptor> {
         self.chunks
     }
 }

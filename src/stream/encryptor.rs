@@ -2,6 +2,7 @@
 
 use super::Progress;
 use super::chunks::{ChunkStream, Direction};
+use super::slots::StreamSlots;
 use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::body::{ChunkEncryptor, run};
 use crate::error::Error;
@@ -48,18 +49,20 @@ use core::fmt;
 /// # #[cfg(not(feature = "std"))] fn main() {}
 /// ```
 #[must_use = "a message is whole only once `finish` has answered 0"]
-pub struct StreamEncryptor {
-    chunks: ChunkStream<ChunkEncryptor>,
+pub struct StreamEncryptor<'k> {
+    chunks: ChunkStream<'k, ChunkEncryptor>,
 }
 
-impl StreamEncryptor {
+impl<'k> StreamEncryptor<'k> {
     /// A stream of `start`, which ends with the body's prefix, and the chunks.
     pub(crate) fn new(
         encryptor: ChunkEncryptor,
         start: Vec<u8>,
         workers: Option<Arc<dyn Workers>>,
+        slots: Option<StreamSlots<'k>>,
     ) -> Self {
-        StreamEncryptor { chunks: ChunkStream::new(encryptor, start, workers) }
+        let chunks = ChunkStream::new(encryptor, start, workers).with_slots(slots);
+        StreamEncryptor { chunks }
     }
 
     /// Encrypts from `plaintext` to `out` as much as there is and fits. If neither is empty,
@@ -76,7 +79,14 @@ impl StreamEncryptor {
     /// Ends the plaintext and writes the rest of the message to `out`: call it until it answers 0,
     /// with room for at least one byte.
     ///
+    /// First asks the keyring, by [`Keyring::freshness`](crate::Keyring::freshness), whether the
+    /// versions that the message is wrapped under are still in use.
+    ///
     /// # Errors
+    ///
+    /// [`Error::StreamRefused`] if a version that the message is wrapped under was disabled,
+    /// compromised or destroyed meanwhile: encrypt it again. [`Error::Unavailable`] if the keyring
+    /// cannot tell now; call it again.
     ///
     /// What [`update`](Self::update) failed with before; [`Error::BufferLength`] if something is
     /// left and `out` is empty.
@@ -96,7 +106,7 @@ impl StreamEncryptor {
     }
 
     #[cfg(feature = "std")]
-    pub(crate) fn into_chunks(self) -> ChunkStream<ChunkEncryptor> {
+    pub(crate) fn into_chunks(self) -> ChunkStream<'k, ChunkEncryptor> {
         self.chunks
     }
 }
@@ -129,7 +139,7 @@ impl Direction for ChunkEncryptor {
     }
 }
 
-impl fmt::Debug for StreamEncryptor {
+impl fmt::Debug for StreamEncryptor<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamEncryptor").finish_non_exhaustive()
     }

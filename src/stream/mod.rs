@@ -9,6 +9,7 @@ mod chunks;
 mod decryptor;
 mod encryptor;
 mod range;
+mod slots;
 mod start;
 
 #[cfg(feature = "std")]
@@ -16,6 +17,7 @@ pub(crate) use chunks::{ChunkStream, Direction};
 pub use decryptor::StreamDecryptor;
 pub use encryptor::StreamEncryptor;
 pub use range::{RangeDecryptor, RangePlan};
+pub(crate) use slots::StreamSlots;
 pub use start::MessageStart;
 
 /// How far one call of a stream came.

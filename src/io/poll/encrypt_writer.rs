@@ -52,9 +52,9 @@ use tokio::io::AsyncWrite;
 /// # }
 /// ```
 #[must_use = "a message is whole only once `finish` was awaited or the writer shut down"]
-pub struct AsyncEncryptWriter<W> {
+pub struct AsyncEncryptWriter<'k, W> {
     sink: W,
-    stream: StreamEncryptor,
+    stream: StreamEncryptor<'k>,
     /// Encrypted bytes of which those from `start` to `end` are still to be written.
     outgoing: Vec<u8>,
     start: usize,
@@ -66,10 +66,10 @@ pub struct AsyncEncryptWriter<W> {
     pace: Pace,
 }
 
-impl<W: AsyncWrite + Unpin> AsyncEncryptWriter<W> {
+impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
     /// Writes what `stream` makes to `sink`: for a header that is kept apart, and for keyrings that
     /// block, which can make the stream on a thread for that.
-    pub fn from_stream(sink: W, mut stream: StreamEncryptor) -> Self {
+    pub fn from_stream(sink: W, mut stream: StreamEncryptor<'k>) -> Self {
         let outgoing = stream.take_start();
         let (start, end) = (0, outgoing.len());
         AsyncEncryptWriter {
@@ -94,7 +94,9 @@ impl<W: AsyncWrite + Unpin> AsyncEncryptWriter<W> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`].
+    /// [`Error::StreamRefused`], [`Error::Unavailable`] as
+    /// [`EncryptWriter::finish`](crate::EncryptWriter::finish), on the polling thread, of the
+    /// keyring's [`freshness`](crate::Keyring::freshness) alone; [`Error::Io`].
     pub async fn finish(mut self) -> Result<W, Error> {
         poll_fn(|cx| {
             self.latched(|writer| {
@@ -186,7 +188,7 @@ fn room(bytes: &mut Vec<u8>, len: usize) -> &mut [u8] {
     bytes
 }
 
-impl<W: AsyncWrite + Unpin> AsyncWrite for AsyncEncryptWriter<W> {
+impl<W: AsyncWrite + Unpin> AsyncWrite for AsyncEncryptWriter<'_, W> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -223,7 +225,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for AsyncEncryptWriter<W> {
     }
 }
 
-impl<W> fmt::Debug for AsyncEncryptWriter<W> {
+impl<W> fmt::Debug for AsyncEncryptWriter<'_, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsyncEncryptWriter").finish_non_exhaustive()
     }

@@ -23,11 +23,14 @@ impl<K: Keyring> Envelope<K> {
     /// # Errors
     ///
     /// As [`encrypt`](Self::encrypt).
-    pub fn encrypt_async_writer<W: AsyncWrite + Unpin>(
+    pub fn encrypt_async_writer<'k, W: AsyncWrite + Unpin>(
         &self,
         sink: W,
         aad: Aad<'_>,
-    ) -> Result<AsyncEncryptWriter<W>, Error> {
+    ) -> Result<AsyncEncryptWriter<'k, W>, Error>
+    where
+        K: 'k,
+    {
         Ok(AsyncEncryptWriter::from_stream(sink, self.stream_encryptor(aad)?))
     }
 

@@ -57,7 +57,7 @@ impl Direction for Counting {
 }
 
 /// A stream that `left` more chunks fit in.
-fn with_chunks_left(left: u64) -> ChunkStream<Counting> {
+fn with_chunks_left(left: u64) -> ChunkStream<'static, Counting> {
     let next = MAX_CHUNKS - left;
     let direction = Counting { expected: AtomicU64::new(next), turned: AtomicU64::new(0) };
     let mut stream = ChunkStream::new(direction, Vec::new(), None);
@@ -67,7 +67,7 @@ fn with_chunks_left(left: u64) -> ChunkStream<Counting> {
 
 /// Feeds `len` bytes in pieces, ends, and answers how many bytes came out and how it ended.
 fn feed(
-    stream: &mut ChunkStream<Counting>,
+    stream: &mut ChunkStream<'static, Counting>,
     len: usize,
     piece: usize,
     room: usize,
