@@ -315,11 +315,11 @@ pub enum Error {
     },
 
     /// Somebody else changed the keyring since the caller looked: look again.
-    #[error("keyring was last changed at revision {found}, the caller knows revision {expected}")]
+    #[error("keyring is at change {found}, the caller knows change {expected}")]
     Conflict {
-        /// The revision that the caller knows.
+        /// The change number that the caller knows.
         expected: u64,
-        /// The revision of the last change.
+        /// The number of the last change.
         found: u64,
     },
 

@@ -88,8 +88,9 @@ pub use io::{
 };
 #[cfg(all(feature = "file", unix))]
 pub use keyring::{
-    Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions, KeyFileError, KeyFileFault,
-    Protection, ProtectionKind, RecordFault, RecordName, Salvage,
+    AddedProtection, Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions, KeyFileError,
+    KeyFileFault, OuterKey, Protection, ProtectionId, ProtectionKind, ProtectionRecord,
+    ProtectionsFault, RecordFault, RecordName, Salvage,
 };
 #[cfg(feature = "std")]
 pub use keyring::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};

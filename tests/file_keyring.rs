@@ -82,9 +82,9 @@ fn a_file_opens_under_the_protection_it_was_given_and_no_other() {
         let path = directory.join(name);
         let keyring = FileKeyring::create(&path, "orders", &protection(&outer, cheap)).unwrap();
         let message = encrypt(&keyring, name);
-        let kind = FileKeyring::protection_kind(&path).unwrap();
-        assert_eq!(kind, protection(&outer, cheap).kind());
-        assert_eq!(keyring.protection(), kind);
+        let read = FileKeyring::read_protections(&path).unwrap();
+        assert_eq!(read[0].kind, Some(protection(&outer, cheap).kind()));
+        assert_eq!(keyring.protections(), read);
         for (other, offered) in protections {
             let opened = FileKeyring::open_any(&path, &offered(&outer, cheap));
             if name == other {
@@ -275,7 +275,7 @@ fn a_keyring_that_may_not_write_wraps_and_changes_nothing() {
     assert_eq!(decrypt(&keyring, &message).unwrap(), b"read-only");
     let error = keyring.rotate().unwrap_err();
     assert!(matches!(file_error(&error), KeyFileError::ReadOnly { .. }));
-    let error = keyring.change_protection(&Protection::unprotected_plaintext()).unwrap_err();
+    let error = keyring.replace_file_key(&[&Protection::unprotected_plaintext()]).unwrap_err();
     assert!(matches!(file_error(&error), KeyFileError::ReadOnly { .. }));
     drop(keyring);
     assert_eq!(fs::read(&path).unwrap(), before);
@@ -357,7 +357,7 @@ fn another_protection_changes_no_master_key() {
     let other = eager().open_any(&path, &raw()).unwrap();
 
     let new = || Protection::raw_key(MasterKey::from_bytes(&[8; 32]));
-    keyring.change_protection(&new()).unwrap();
+    keyring.replace_file_key(&[&new()]).unwrap();
     assert_eq!(ids(&keyring), before);
     assert_eq!(decrypt(&keyring, &message).unwrap(), b"kept");
     encrypt(&keyring, "goes on");
@@ -371,7 +371,7 @@ fn another_protection_changes_no_master_key() {
     // Who has the file open reads on, and is told to open it anew.
     assert_eq!(decrypt(&other, &message).unwrap(), b"kept");
     let error = Envelope::new(&other).encrypt(b"lost", ROW).unwrap_err();
-    let KeyFileError::Content { fault: KeyFileFault::ProtectionChanged, .. } = file_error(&error)
+    let KeyFileError::Content { fault: KeyFileFault::FileKeyReplaced, .. } = file_error(&error)
     else {
         panic!("{error}");
     };

@@ -244,7 +244,7 @@ impl Case {
             let error = file_error(&rotated.unwrap_err());
             assert!(matches!(error, KeyFileError::Poisoned { .. }), "{error:?}");
             assert_eq!(self.scene.directory.calls().len(), before, "no call after a failed sync");
-            let error = keyring.change_protection(&raw(9)).unwrap_err();
+            let error = keyring.replace_file_key(&[&raw(9)]).unwrap_err();
             assert!(matches!(file_error(&error), KeyFileError::Poisoned { .. }));
             // A file that is still the one that was loaded needs no promise.
             let reloaded = keyring.reload();

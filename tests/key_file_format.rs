@@ -16,6 +16,8 @@ mod order;
 mod properties;
 #[path = "key_file_format/protections.rs"]
 mod protections;
+#[path = "key_file_format/several.rs"]
+mod several;
 #[path = "key_file_format/token.rs"]
 mod token;
 #[path = "key_file_format/unknown.rs"]

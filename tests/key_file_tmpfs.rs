@@ -71,7 +71,7 @@ impl Keys {
             is_expected(self.keyring.rotate().unwrap_err());
             let open = FileKeyring::open_any(&self.path, &raw(7)).unwrap();
             is_expected(open.rotate().unwrap_err());
-            is_expected(open.change_protection(&raw(8)).unwrap_err());
+            is_expected(open.replace_file_key(&[&raw(8)]).unwrap_err());
             // No block can be taken for a wrap that would need one.
             is_expected(Envelope::new(&open).encrypt(b"lost", ROW).unwrap_err());
             // Where one was taken it lasts.

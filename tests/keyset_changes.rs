@@ -85,26 +85,26 @@ fn changes_are_made_together_or_not_at_all() {
 #[test]
 fn a_change_upon_another_is_refused_if_the_caller_did_not_see_that() {
     let keyring = keyring();
-    let seen = keyring.keysets().unwrap().changed_at();
+    let seen = keyring.keysets().unwrap().change();
     let terms = Terms::at(at(1)).if_unchanged_since(seen);
     let changed = change(&keyring, &[ROTATE], terms).unwrap();
-    assert_eq!(changed.revision, seen + 1);
+    assert_eq!(changed.change, seen + 1);
     let before = keyring.keysets().unwrap();
     match change(&keyring, &[ROTATE], terms).unwrap_err() {
         Error::Conflict { expected, found } => {
-            assert_eq!((expected, found), (seen, changed.revision));
+            assert_eq!((expected, found), (seen, changed.change));
         }
         other => panic!("{other:?}"),
     }
     assert_eq!(keyring.keysets().unwrap(), before);
     // Whoever does not ask is not refused; a wrap is no change.
     Envelope::new(&keyring).encrypt(b"", Aad::none()).unwrap();
-    let terms = Terms::at(at(1)).if_unchanged_since(changed.revision);
+    let terms = Terms::at(at(1)).if_unchanged_since(changed.change);
     change(&keyring, &[ROTATE], terms).unwrap();
     change(&keyring, &[ROTATE], Terms::at(at(1))).unwrap();
     assert_eq!(keyring.primary_version(), Some(version(4)));
     // A refusal spends no revision, and a failed change is no change.
-    let seen = keyring.keysets().unwrap().changed_at();
+    let seen = keyring.keysets().unwrap().change();
     let failed = change(&keyring, &[Change::RemoveAlias { alias: "no" }], Terms::at(at(1)));
     assert!(matches!(failed, Err(Error::UnknownKey { .. })));
     change(&keyring, &[ROTATE], Terms::at(at(2)).if_unchanged_since(seen)).unwrap();

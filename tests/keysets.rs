@@ -236,7 +236,7 @@ fn a_keyset_that_cannot_have_been_is_not_restored() {
         Keysets::restore(7, 5, keysets, aliases.collect::<BTreeMap<_, _>>())
     };
     let good = keysets(&["b", "a"], &[("c", "a")]).unwrap();
-    assert_eq!((good.revision(), good.changed_at()), (7, 5));
+    assert_eq!((good.revision(), good.change()), (7, 5));
     assert!(good.iter().map(|keyset| keyset.name().as_str()).eq(["a", "b"]));
     assert!(matches!(keysets(&["a", "a"], &[]), Err(Error::NameTaken { name }) if name == "a"));
     let taken = keysets(&["a", "b"], &[("b", "a")]);

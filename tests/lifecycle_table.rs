@@ -162,7 +162,7 @@ fn check_cell(
         (Ok(changed), Some(after)) => {
             assert_eq!(state(keyring, subject()), after, "{cell}");
             assert_eq!(changed.revision, before.revision() + 1, "{cell}");
-            assert_eq!(keyring.keysets().unwrap().changed_at(), changed.revision, "{cell}");
+            assert_eq!(keyring.keysets().unwrap().change(), changed.change, "{cell}");
         }
         (Err(Error::VersionState { key, version, state, operation: asked }), None) => {
             assert_eq!((&*key, version, state), ("orders", subject(), row.state), "{cell}");

@@ -238,8 +238,8 @@ fn of_many_who_apply_one_plan_exactly_one_does_it() {
                     changed.transitions[0],
                     Transition::Added { ref key, .. } if key == "orders"
                 )),
-                Applied::Superseded { revision } => {
-                    assert_eq!(*revision, keysets(&keyring).revision());
+                Applied::Superseded { change } => {
+                    assert_eq!(*change, keysets(&keyring).change());
                 }
                 other => panic!("{other:?}"),
             }

@@ -28,8 +28,9 @@ pub use error::{KeyringError, Refusal};
 pub use fallback::FallbackKeyring;
 #[cfg(all(feature = "file", unix))]
 pub use file::{
-    Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions, KeyFileError, KeyFileFault,
-    Protection, ProtectionKind, RecordFault, RecordName, Salvage,
+    AddedProtection, Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions, KeyFileError,
+    KeyFileFault, OuterKey, Protection, ProtectionId, ProtectionKind, ProtectionRecord,
+    ProtectionsFault, RecordFault, RecordName, Salvage,
 };
 pub use lifecycle::Lifecycle;
 pub use members::MAX_MEMBERS;

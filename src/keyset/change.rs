@@ -104,12 +104,11 @@ impl Terms {
         Terms { now, unchanged_since: None }
     }
 
-    /// Makes the changes only if nobody else has made one since `revision`: compare-and-swap.
-    ///
-    /// What counts usage alone is no change in this sense.
+    /// Makes the changes only if nobody else has made one since that of the number `change`
+    /// ([`Keysets::change`](crate::Keysets::change)): compare-and-swap.
     #[must_use]
-    pub const fn if_unchanged_since(mut self, revision: u64) -> Self {
-        self.unchanged_since = Some(revision);
+    pub const fn if_unchanged_since(mut self, change: u64) -> Self {
+        self.unchanged_since = Some(change);
         self
     }
 
@@ -118,7 +117,7 @@ impl Terms {
         self.now
     }
 
-    /// The revision since which there must have been no change.
+    /// The number of the change since which there must have been none.
     pub const fn unchanged_since(&self) -> Option<u64> {
         self.unchanged_since
     }
@@ -128,7 +127,9 @@ impl Terms {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Changed {
-    /// The revision that has them.
+    /// The number of this change.
+    pub change: u64,
+    /// The revision that has it.
     pub revision: u64,
     /// What they came to, in order.
     pub transitions: Vec<Transition>,
@@ -136,8 +137,8 @@ pub struct Changed {
 
 impl Changed {
     /// Changes that came to `transitions`.
-    pub const fn new(revision: u64, transitions: Vec<Transition>) -> Self {
-        Changed { revision, transitions }
+    pub const fn new(change: u64, revision: u64, transitions: Vec<Transition>) -> Self {
+        Changed { change, revision, transitions }
     }
 
     /// The first version that was added, if one was.

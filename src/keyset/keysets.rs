@@ -11,15 +11,17 @@ use alloc::vec::Vec;
 
 /// The master keys of one keyring: a [`Keyset`] for each name, and aliases.
 ///
-/// The revision grows with every change; whoever holds an older one can have a change refused
-/// if another came in between ([`Terms::if_unchanged_since`]).
+/// Each change takes the next *change number*; whoever holds an older one can have a change
+/// refused if another came in between ([`Terms::if_unchanged_since`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keysets {
     revision: u64,
-    changed_at: u64,
+    change: u64,
     /// Sorted by name.
     keysets: Vec<Keyset>,
     aliases: BTreeMap<String, String>,
+    /// The change number of each alias, where it is known.
+    aliases_changed: BTreeMap<String, u64>,
 }
 
 /// Tells what a keyring says of the key material that a change brings: draws or takes it, and
@@ -30,10 +32,16 @@ pub type NewMaterialFn<'a> =
 impl Keysets {
     /// No master key, revision 0.
     pub const fn new() -> Self {
-        Keysets { revision: 0, changed_at: 0, keysets: Vec::new(), aliases: BTreeMap::new() }
+        Keysets {
+            revision: 0,
+            change: 0,
+            keysets: Vec::new(),
+            aliases: BTreeMap::new(),
+            aliases_changed: BTreeMap::new(),
+        }
     }
 
-    /// The master keys that were stored with a revision, and the revision of the last change.
+    /// The master keys that were stored with a revision, and the number of the last change.
     ///
     /// # Errors
     ///
@@ -41,7 +49,7 @@ impl Keysets {
     /// [`Error::UnknownKey`] if an alias stands for no key; [`Error::KeyName`].
     pub fn restore(
         revision: u64,
-        changed_at: u64,
+        change: u64,
         mut keysets: Vec<Keyset>,
         aliases: BTreeMap<String, String>,
     ) -> Result<Self, Error> {
@@ -53,7 +61,8 @@ impl Keysets {
         if let Some(name) = twins {
             return Err(Error::NameTaken { name });
         }
-        let restored = Keysets { revision, changed_at, keysets, aliases };
+        let aliases_changed = BTreeMap::new();
+        let restored = Keysets { revision, change, keysets, aliases, aliases_changed };
         for (alias, key) in &restored.aliases {
             check_name(alias)?;
             if restored.position(alias).is_some() {
@@ -69,9 +78,10 @@ impl Keysets {
         self.revision
     }
 
-    /// The revision of the last change; later ones counted usage alone.
-    pub fn changed_at(&self) -> u64 {
-        self.changed_at
+    /// The change number: grows by one with every change of keys, states, names and protections,
+    /// and never with usage.
+    pub fn change(&self) -> u64 {
+        self.change
     }
 
     /// Every keyset, by name.
@@ -82,6 +92,17 @@ impl Keysets {
     /// Every alias with the name of the key that it stands for.
     pub fn aliases(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.aliases.iter().map(|(alias, key)| (alias.as_str(), key.as_str()))
+    }
+
+    /// The number of the last change of `alias`; 0 if that is not known.
+    pub fn alias_changed(&self, alias: &str) -> u64 {
+        self.aliases_changed.get(alias).copied().unwrap_or(0)
+    }
+
+    /// Sets the numbers of the last change of aliases that were stored.
+    #[cfg(all(feature = "file", unix))]
+    pub(crate) fn set_aliases_changed(&mut self, changed: BTreeMap<String, u64>) {
+        self.aliases_changed = changed;
     }
 
     /// The keyset of a key name.
@@ -117,11 +138,18 @@ impl Keysets {
         self.keysets.iter_mut()
     }
 
-    /// Another revision, at which everything has changed.
+    /// Another revision, and a change number that no history before can have come to.
     #[cfg(all(feature = "file", unix))]
     pub(crate) fn set_revision(&mut self, revision: u64) {
         self.revision = revision;
-        self.changed_at = revision;
+        self.change = revision;
+    }
+
+    /// The next revision, which is a change of something beside the keysets.
+    #[cfg(all(feature = "file", unix))]
+    pub(crate) fn count_change(&mut self) {
+        self.touch();
+        self.change = self.change.saturating_add(1);
     }
 
     /// The next revision, which counts usage or the like and is no change.
@@ -145,10 +173,9 @@ impl Keysets {
         terms: &Terms,
         material: &mut NewMaterialFn<'_>,
     ) -> Result<(Keysets, Changed), Error> {
-        // A revision that is yet to come is none of this history's.
-        let seen = self.changed_at..=self.revision;
-        if let Some(expected) = terms.unchanged_since().filter(|since| !seen.contains(since)) {
-            return Err(Error::Conflict { expected, found: self.changed_at });
+        // A change that is yet to come is none of this history's.
+        if let Some(expected) = terms.unchanged_since().filter(|since| *since != self.change) {
+            return Err(Error::Conflict { expected, found: self.change });
         }
         let mut work = Work { keysets: self.clone(), transitions: Vec::new(), now: terms.now() };
         for change in changes {
@@ -156,9 +183,25 @@ impl Keysets {
         }
         let Work { mut keysets, transitions, .. } = work;
         keysets.touch();
-        keysets.changed_at = keysets.revision;
-        let changed = Changed::new(keysets.revision, transitions);
+        keysets.change = keysets.change.saturating_add(1);
+        keysets.note_changed(self);
+        let changed = Changed::new(keysets.change, keysets.revision, transitions);
         Ok((keysets, changed))
+    }
+
+    /// Notes the change number on each record that differs from that of `before`.
+    fn note_changed(&mut self, before: &Keysets) {
+        let change = self.change;
+        for keyset in &mut self.keysets {
+            keyset.note_changed(before.keyset(&keyset.name), change);
+        }
+        let Keysets { aliases, aliases_changed, .. } = self;
+        aliases_changed.retain(|alias, _| aliases.contains_key(alias));
+        for (alias, key) in aliases.iter() {
+            if before.aliases.get(alias) != Some(key) {
+                aliases_changed.insert(alias.clone(), change);
+            }
+        }
     }
 }
 

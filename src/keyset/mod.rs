@@ -40,6 +40,10 @@ pub struct Keyset {
     name: String,
     /// The highest version number that was ever taken; zero before the first.
     taken: u32,
+    /// Versions below were removed.
+    floor: u32,
+    /// The number of the last change of the key itself.
+    changed: u64,
     /// Sorted by version: numbers only grow.
     versions: Vec<VersionRecord>,
 }
@@ -63,7 +67,7 @@ impl Keyset {
     /// not grow strictly or go beyond `taken`, or if two are the primary.
     pub fn restore(name: &str, taken: u32, versions: Vec<VersionRecord>) -> Result<Self, Error> {
         check_name(name)?;
-        let keyset = Keyset { name: name.into(), taken, versions };
+        let keyset = Keyset { name: name.into(), taken, floor: 0, changed: 0, versions };
         let mut last = 0;
         let mut primary = false;
         for record in &keyset.versions {
@@ -117,6 +121,36 @@ impl Keyset {
     /// The highest version number that was ever taken, or zero.
     pub fn taken(&self) -> u32 {
         self.taken
+    }
+
+    /// The records of all versions below this number were removed, long after their destruction.
+    pub fn floor(&self) -> u32 {
+        self.floor
+    }
+
+    /// The number of the last change of the key itself, its versions aside: 0 if that is not
+    /// known, as in a key file that was not changed since format version 1.
+    pub fn changed(&self) -> u64 {
+        self.changed
+    }
+
+    /// What was stored of the key itself.
+    #[cfg(all(feature = "file", unix))]
+    pub(crate) fn with_stored(self, floor: u32, changed: u64) -> Self {
+        Keyset { floor, changed, ..self }
+    }
+
+    /// Notes the number `change` on each record that differs from that of `before`.
+    fn note_changed(&mut self, before: Option<&Keyset>, change: u64) {
+        let key = |keyset: &Keyset| (keyset.taken, keyset.floor);
+        if before.is_none_or(|before| key(before) != key(self)) {
+            self.changed = change;
+        }
+        for record in &mut self.versions {
+            if before.and_then(|before| before.version(record.version)) != Some(record) {
+                record.changed = change;
+            }
+        }
     }
 
     /// The number that the next version takes: above every one there was.

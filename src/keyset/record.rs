@@ -34,6 +34,9 @@ pub struct VersionRecord {
     pub usage: Usage,
     /// The operator's own notes.
     pub labels: Labels,
+    /// The number of the last change of this record, which usage is not: 0 if that is not known,
+    /// as in a key file that was not changed since format version 1.
+    pub changed: u64,
 }
 
 impl VersionRecord {
@@ -53,6 +56,7 @@ impl VersionRecord {
             destroy_at: None,
             usage: Usage::default(),
             labels: Labels::default(),
+            changed: 0,
         }
     }
 }

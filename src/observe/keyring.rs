@@ -53,7 +53,7 @@ impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
 
     /// Tells of changes that were made.
     fn changed(&self, changed: &Changed) {
-        let Changed { revision, transitions } = changed;
+        let Changed { revision, transitions, .. } = changed;
         let revision = *revision;
         for (index, transition) in transitions.iter().enumerate() {
             self.tell(Event::Changed { transition, revision });

@@ -18,8 +18,8 @@ pub enum Applied {
     /// Somebody else made a change since the plan was made, most likely the same plan's. Nothing
     /// was done; a new plan tells what is still due.
     Superseded {
-        /// The revision of that change.
-        revision: u64,
+        /// The number of the last change.
+        change: u64,
     },
 }
 
@@ -27,7 +27,7 @@ impl Plan {
     /// Carries the plan out, now: all that is due in one change, if the keyring has not been
     /// changed since the plan was made. What a plan for a later time has not due yet is left.
     ///
-    /// Of many processes that apply a plan made of the same revision exactly one does it.
+    /// Of many processes that apply a plan made of the same keysets exactly one does it.
     ///
     /// # Errors
     ///
@@ -52,10 +52,10 @@ impl Plan {
         if changes.is_empty() {
             return Ok(Applied::Nothing);
         }
-        let terms = Terms::at(now).if_unchanged_since(self.revision);
+        let terms = Terms::at(now).if_unchanged_since(self.change);
         match keyring.change(&changes, &terms, rng) {
             Ok(changed) => Ok(Applied::Done(changed)),
-            Err(Error::Conflict { found, .. }) => Ok(Applied::Superseded { revision: found }),
+            Err(Error::Conflict { found, .. }) => Ok(Applied::Superseded { change: found }),
             Err(error) => Err(error),
         }
     }

@@ -17,7 +17,7 @@ use core::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     pub(super) key: String,
-    pub(super) revision: u64,
+    pub(super) change: u64,
     due: Vec<Due>,
     next: Option<Due>,
 }
@@ -116,7 +116,7 @@ impl RotationPolicy {
         let next = wanted.iter().filter(|due| !is_due(due)).min_by_key(|due| due.at).copied();
         wanted.retain(is_due);
         let key = keyset.name().as_str().into();
-        Ok(Plan { key, revision: keysets.revision(), due: wanted, next })
+        Ok(Plan { key, change: keysets.change(), due: wanted, next })
     }
 
     /// The next step of a rotation, due or to come.
@@ -213,9 +213,9 @@ impl Plan {
         &self.key
     }
 
-    /// The revision of the keysets that the plan was made of.
-    pub fn revision(&self) -> u64 {
-        self.revision
+    /// The change number of the keysets that the plan was made of.
+    pub fn change(&self) -> u64 {
+        self.change
     }
 
     /// What is due.

@@ -124,7 +124,7 @@ impl Lifecycle for Meddled {
         });
         let kept = kept.collect::<Result<_, _>>()?;
         let aliases = keysets.aliases().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
-        Keysets::restore(keysets.revision(), keysets.changed_at(), kept, aliases)
+        Keysets::restore(keysets.revision(), keysets.change(), kept, aliases)
     }
 
     fn change(
@@ -140,6 +140,7 @@ impl Lifecycle for Meddled {
                 for change in rest {
                     let next = self.0.change(&[*change], &Terms::at(terms.now()), rng)?;
                     changed.revision = next.revision;
+                    changed.change = next.change;
                     changed.transitions.extend(next.transitions);
                 }
                 Ok(changed)
@@ -148,7 +149,7 @@ impl Lifecycle for Meddled {
                 self.0.change(changes, &Terms::at(terms.now()), rng)
             }
             (Meddling::CheckThenSwap, changes) => {
-                let found = self.0.keysets()?.changed_at();
+                let found = self.0.keysets()?.change();
                 match terms.unchanged_since() {
                     Some(expected) if expected < found => {
                         return Err(Error::Conflict { expected, found });
@@ -166,6 +167,7 @@ impl Lifecycle for Meddled {
             (Meddling::WrongRevision, changes) => {
                 let mut changed = self.0.change(changes, terms, rng)?;
                 changed.revision -= 1;
+                changed.change -= 1;
                 Ok(changed)
             }
             (Meddling::TellsNoAddition, changes) => {

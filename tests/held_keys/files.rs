@@ -112,7 +112,7 @@ fn versions_in_the_file_and_on_the_token_stand_side_by_side() {
     let algorithms: Vec<_> = keyring.versions().iter().map(|it| it.algorithm.id()).collect();
     assert_eq!(algorithms, [1, 2, 1, 2]);
     assert_eq!(token.versions(), [2, 4]);
-    keyring.change_protection(&raw()).unwrap();
+    keyring.replace_file_key(&[&raw()]).unwrap();
 
     let keyring = open(&directory, &token.source()).unwrap();
     for message in [&first, &second, &third] {

@@ -280,7 +280,7 @@ fn observers_see_all_of_a_change_or_nothing() {
 fn one_of_those_who_swap_upon_one_revision_wins() {
     explore("compare and swap", || {
         let keyring = keyring();
-        let seen = keyring.keysets().unwrap().changed_at();
+        let seen = keyring.keysets().unwrap().change();
         let swappers = [1, 2, 3].map(|seed| {
             let keyring = keyring.clone();
             thread::spawn(move || {

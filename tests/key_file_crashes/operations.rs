@@ -258,8 +258,8 @@ impl Scene {
                 let in_8_days = Terms::at(Timestamp::now().plus(8 * DAY));
                 keyring.unwrap().change(&[change], &in_8_days, &mut OsRandom)?;
             }
-            Operation::RawKey => keyring.unwrap().change_protection(&raw(8))?,
-            Operation::Passphrase => keyring.unwrap().change_protection(&passphrase())?,
+            Operation::RawKey => drop(keyring.unwrap().replace_file_key(&[&raw(8)])?),
+            Operation::Passphrase => drop(keyring.unwrap().replace_file_key(&[&passphrase()])?),
             Operation::FirstWrap => {
                 let message = encrypt(keyring.unwrap())?;
                 self.messages.push(Message::of(message));

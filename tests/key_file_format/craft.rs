@@ -1,7 +1,8 @@
 //! Key files written by another hand, from FORMAT.md: whatever records a test wants, with right MACs.
 
-use super::make::{NOW, twenty};
+use super::make::{NOW, Seeded, twenty};
 use envelock::Protection;
+use envelock::rand_core::TryRng;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -22,9 +23,21 @@ impl Crafter {
     pub fn of(header: &str) -> Self {
         let header: serde_json::Value = serde_json::from_str(header).unwrap();
         let text = |value: &serde_json::Value| hex::decode(value.as_str().unwrap()).unwrap();
-        let file_key = text(&header["protection"]["file_key"]);
-        let mac_key = hmac(&file_key, &[b"envelock key file mac v1", &[1]]);
-        Crafter { mac_key, id: text(&header["id"]).try_into().unwrap() }
+        let file_key = text(&header["protections"][0]["file_key"]);
+        Crafter::with_key(&file_key, text(&header["id"]).try_into().unwrap())
+    }
+
+    /// Of the file key that a new file of this seed draws: after its id.
+    pub fn drawn(seed: u8) -> Self {
+        let mut rng = Seeded::new(seed);
+        let (mut id, mut file_key) = ([0; 16], [0; 32]);
+        rng.try_fill_bytes(&mut id).unwrap();
+        rng.try_fill_bytes(&mut file_key).unwrap();
+        Crafter::with_key(&file_key, id)
+    }
+
+    fn with_key(file_key: &[u8], id: [u8; 16]) -> Self {
+        Crafter { mac_key: hmac(file_key, &[b"envelock key file mac v1", &[1]]), id }
     }
 
     fn mac(&self, record: &str) -> [u8; 32] {

@@ -168,7 +168,8 @@ fn consistent(salvaged: &Salvaged, file: &KeyFile, lost: Option<(String, KeyVers
 
 fn stored_again(salvaged: &Salvaged) {
     let mut rng = Seeded::new(9);
-    let (file, key) = salvaged.file.protect(&salvaged.key, &raw_key(), &mut rng).unwrap();
+    let (file, key) =
+        salvaged.file.replace_file_key(&salvaged.key, &[&raw_key()], &mut rng).unwrap();
     let bytes = file.encode(&key, NOW).unwrap();
     let (again, key) = KeyFile::open(&bytes, &raw_key()).unwrap();
     assert_eq!(again.keysets(), salvaged.file.keysets());

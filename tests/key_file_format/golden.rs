@@ -1,20 +1,24 @@
-//! Key files of version 1 open for ever, under every protection (THREATS row 59).
+//! Key files of versions 1 and 2 open for ever, under every protection (THREATS row 59).
 //!
-//! `tests/golden/keyfile` never changes. A new one is added to [`made`] and written with
-//! `ENVELOCK_GOLDEN_DIR=tests/golden/keyfile cargo test --test key_file_format -- --ignored`,
+//! `tests/golden/keyfile` (version 1) and `tests/golden/keyfile2` never change. A new one is added
+//! to [`made`] and written with
+//! `ENVELOCK_GOLDEN_DIR=tests/golden/keyfile2 cargo test --test key_file_format -- --ignored`,
 //! which refuses to overwrite a file with other bytes. `tests/python/keyfile.py` reads them too.
 
-use super::make::{NOW, create_key, twenty};
+use super::craft::Crafter;
+use super::make::{NOW, Seeded, create_key, twenty};
 use super::{protections, token};
 use envelock::test_util::key_file_format::{KeyFile, salvage};
-use envelock::{Change, Keysets};
+use envelock::{Change, Keysets, Protection};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 const SEED: u8 = 21;
 
-fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/keyfile")
+const DIRECTORIES: [&str; 2] = ["keyfile", "keyfile2"];
+
+fn directory(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
 /// Name, version, id, state and usage of every version, one on each line, and the aliases.
@@ -44,17 +48,64 @@ fn made() -> Vec<(String, Vec<u8>)> {
         listed.push_str(&listing(file.keysets()));
     }
     files.push(("listing.txt".into(), listed.into_bytes()));
-    let (file, key) = token::mixed(SEED);
+    let (file, key) = token::mixed(22);
     files.push(("token.keys".into(), file.encode(&key, NOW).unwrap()));
     files.push(("token.txt".into(), listing(file.keysets()).into_bytes()));
+    let (several, all) = several();
+    files.push(("several.keys".into(), several));
+    files.push(("several.txt".into(), all.into_bytes()));
     files
+}
+
+/// A file with a protection of each kind that can stand beside others, and with all that later
+/// versions of this library are known to write (FORMAT F-RESERVED, F-FLOOR), by the second writer.
+fn several() -> (Vec<u8>, String) {
+    let mut rng = Seeded::new(SEED + 1);
+    let (mut file, key) = twenty(&super::make::raw_key().named("application"), SEED);
+    let people = [protections::passphrase("correct horse"), protections::passphrase("battery")];
+    for (protection, name) in people.into_iter().zip(["operator", "recovery"]) {
+        file.add_protection(&key, &protection.named(name), &mut rng).unwrap();
+    }
+    let outer = Protection::keyring(protections::outer());
+    file.add_protection(&key, &outer, &mut rng).unwrap();
+    let crafter = Crafter::drawn(SEED);
+    let mut records = super::craft::records(&file.encode(&key, NOW).unwrap());
+    let root = "5a".repeat(32);
+    append(
+        &mut records,
+        r#"{"kind":"header""#,
+        &format!(r#""audit":{{"size":41,"root":"{root}"}}"#),
+    );
+    let hold = r#""hold":{"since":"2026-11-21T16:04:52Z","reason":"case 7 \u00fc"}"#;
+    append(&mut records, r#"{"kind":"version","key":"orders","version":6"#, hold);
+    append(&mut records, r#"{"kind":"key","name":"orders""#, &format!(r#""evidence":true,{hold}"#));
+    let of = |start: &str, records: &[String]| {
+        records.iter().position(|it| it.starts_with(start)).unwrap()
+    };
+    let first = of(r#"{"kind":"version","key":"orders","version":1,"#, &records);
+    records.remove(first);
+    let key_record = of(r#"{"kind":"key","name":"orders""#, &records);
+    records[key_record] = records[key_record].replace(r#""taken":20"#, r#""taken":20,"floor":2"#);
+    let bytes = crafter.file(&records);
+    let (file, _) = KeyFile::open(&bytes, &super::make::raw_key()).unwrap();
+    (bytes, listing(file.keysets()))
+}
+
+fn append(records: &mut [String], start: &str, field: &str) {
+    let record = records.iter_mut().find(|record| record.starts_with(start)).unwrap();
+    record.pop();
+    record.push_str(&format!(",{field}}}"));
 }
 
 #[test]
 fn every_golden_key_file_opens_and_is_salvaged() {
-    let listed = std::fs::read_to_string(directory().join("listing.txt")).unwrap();
+    DIRECTORIES.iter().for_each(|directory| every_one_opens(directory));
+}
+
+fn every_one_opens(of: &str) {
+    let listed = std::fs::read_to_string(directory(of).join("listing.txt")).unwrap();
     for (name, protection, _) in protections::all() {
-        let bytes = std::fs::read(directory().join(format!("{name}.keys"))).unwrap();
+        let bytes = std::fs::read(directory(of).join(format!("{name}.keys"))).unwrap();
         let (file, key) = KeyFile::open(&bytes, &protection).unwrap();
         assert_eq!(file.verify_material(&key).unwrap(), 19, "{name}");
         assert!(listed.contains(&format!("# {name}\n{}", listing(file.keysets()))), "{name}");
@@ -66,10 +117,14 @@ fn every_golden_key_file_opens_and_is_salvaged() {
 
 /// FORMAT F-TOKEN
 #[test]
-fn the_golden_key_file_with_versions_on_a_token_opens_and_is_salvaged() {
-    let bytes = std::fs::read(directory().join("token.keys")).unwrap();
+fn the_golden_key_files_with_versions_on_a_token_open_and_are_salvaged() {
+    DIRECTORIES.iter().for_each(|directory| the_one_of_a_token_opens(directory));
+}
+
+fn the_one_of_a_token_opens(of: &str) {
+    let bytes = std::fs::read(directory(of).join("token.keys")).unwrap();
     let (file, key) = KeyFile::open(&bytes, &super::make::raw_key()).unwrap();
-    let listed = std::fs::read_to_string(directory().join("token.txt")).unwrap();
+    let listed = std::fs::read_to_string(directory(of).join("token.txt")).unwrap();
     assert_eq!(listing(file.keysets()), listed);
     assert!(file.encode(&key, NOW).unwrap() == bytes);
     let salvaged = salvage(&bytes, &super::make::raw_key()).unwrap();
@@ -82,10 +137,36 @@ fn the_golden_key_file_with_versions_on_a_token_opens_and_is_salvaged() {
     assert_eq!(kinds.len(), 6, "every algorithm, destroyed and not: {kinds:?}");
 }
 
+/// FORMAT F-OPEN, F-RESERVED
+#[test]
+fn the_golden_key_file_of_several_protections_opens_with_each() {
+    let bytes = std::fs::read(directory("keyfile2").join("several.keys")).unwrap();
+    let listed = std::fs::read_to_string(directory("keyfile2").join("several.txt")).unwrap();
+    let each = [
+        super::make::raw_key(),
+        protections::passphrase("correct horse"),
+        protections::passphrase("battery"),
+        Protection::keyring(protections::outer()),
+    ];
+    for protection in &each {
+        let (file, key) = KeyFile::open(&bytes, protection).unwrap();
+        assert_eq!(listing(file.keysets()), listed);
+        assert_eq!(file.verify_material(&key).unwrap(), 19);
+        assert!(file.encode(&key, NOW).unwrap() == bytes);
+        let salvaged = salvage(&bytes, protection).unwrap();
+        assert!(salvaged.damaged.is_empty() && salvaged.file == file);
+    }
+    let (file, _) = KeyFile::open(&bytes, &each[0]).unwrap();
+    let names: Vec<_> = file.protections().iter().map(|it| it.name.clone()).collect();
+    let expected = [Some("application"), Some("operator"), Some("recovery"), None];
+    assert_eq!(names, expected.map(|name| name.map(String::from)));
+    assert_eq!(file.keysets().keyset("orders").unwrap().floor(), 2);
+}
+
 #[test]
 fn the_seeded_generators_still_make_the_same_files() {
     for (name, bytes) in made() {
-        let stored = std::fs::read(directory().join(&name)).unwrap_or_default();
+        let stored = std::fs::read(directory("keyfile2").join(&name)).unwrap_or_default();
         assert!(stored == bytes, "{name} is not what the generator makes");
     }
 }

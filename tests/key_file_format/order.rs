@@ -113,9 +113,13 @@ fn lines_of_an_older_revision_are_found() {
             mixed += 1;
             let bytes = lines.concat();
             let (line, what) = fault_of(&bytes);
-            // Two primaries are told where the second is, everything else at the end.
-            let second = what == RecordFault::Value { field: "state" };
-            assert!(second || (what, line) == (RecordFault::Whole, new.len()), "line {line}");
+            // Two primaries are told where the second is, and a change that is yet to come where it
+            // is; everything else at the end.
+            let there = ["state", "changed"].map(|field| RecordFault::Value { field });
+            assert!(
+                there.contains(&what) || (what, line) == (RecordFault::Whole, new.len()),
+                "line {line}"
+            );
             // What was destroyed does not come back when both lines are there.
             let both = [&bytes[..], &new.concat(), &old.concat()].concat();
             let salvaged = salvage(&both, &raw_key()).unwrap();
@@ -144,7 +148,7 @@ fn a_line_of_another_file_is_found() {
     }
 }
 
-/// FORMAT F-ORDER, F-NAMES, F-DESTROYED, F-JSON, F-COPY: with every MAC right.
+/// FORMAT F-ORDER, F-NAMES, F-DESTROYED, F-JSON, F-COPY, F-CHANGE: with every MAC right.
 #[test]
 fn records_that_break_a_rule_are_refused_with_their_line() {
     let (good, crafter) = unprotected();
@@ -156,6 +160,16 @@ fn records_that_break_a_rule_are_refused_with_their_line() {
     let alias = line(r#"{"kind":"alias""#);
     let value = |field| RecordFault::Value { field };
     let unknown = |field, name: &str| RecordFault::UnknownName { field, name: name.into() };
+    let missing = |field| RecordFault::Missing { field };
+    let hold = |fields: &str| format!(r#""changed":1,"hold":{{{fields}}},"#);
+    let since = |reason: &str| format!(r#""since":"2026-11-21T16:04:52Z","reason":"{reason}""#);
+    let holds = [
+        r#""reason":"x""#,
+        r#""since":"2026-11-21","reason":"x""#,
+        &since(&"x".repeat(257)),
+        &since("a\\nb"),
+    ];
+    let holds = holds.map(hold);
     let cases: Vec<(usize, &str, &str, RecordFault)> = vec![
         (of(2), r#""state":"enabled""#, r#""state":"frozen""#, unknown("state", "frozen")),
         (of(2), r#""origin":"generated""#, r#""origin":"found""#, unknown("origin", "found")),
@@ -185,16 +199,35 @@ fn records_that_break_a_rule_are_refused_with_their_line() {
         (of(2), r#""wraps":0"#, r#""wraps":-1"#, value("wraps")),
         (of(2), r#""wraps":0"#, r#""wraps":0,"wraps":0"#, RecordFault::Json),
         (of(2), r#""wraps":0,"#, "", RecordFault::Missing { field: "wraps" }),
-        (of(2), r#""labels":{"#, r#""labels":{"":"","#, value("labels")),
-        (of(2), r#""labels":{"#, r#""labels":{"a":1,"#, value("labels")),
-        (of(2), r#"{"kind":"version""#, r#"["kind","version""#, RecordFault::Json),
+        (of(2), r#""labels":{"#, r#""labels":{"ticket":"","#, RecordFault::Json),
+        (of(2), r#""changed":1,"#, "", RecordFault::Missing { field: "changed" }),
+        (of(2), r#""changed":1,"#, r#""changed":3,"#, value("changed")),
+        (of(2), r#""changed":1,"#, r#""changed":1,"hold":true,"#, value("hold")),
+        (of(2), r#""changed":1,"#, &holds[0], value("hold")),
+        (of(2), r#""changed":1,"#, &holds[1], value("hold")),
+        (of(2), r#""changed":1,"#, &holds[2], value("hold")),
+        (of(2), r#""changed":1,"#, &holds[3], value("hold")),
+        (of(2), r#"{"kind":"version""#, r#"["kind","version""#, RecordFault::Frame),
         (of(2), r#"{"kind":"version""#, r#"{"kind":7"#, value("kind")),
         (key("orders"), r#""taken":20"#, r#""taken":4294967296"#, value("taken")),
+        (key("orders"), r#","changed":1"#, "", RecordFault::Missing { field: "changed" }),
+        (key("orders"), r#""taken":20"#, r#""taken":20,"floor":22"#, value("floor")),
+        (key("orders"), r#""taken":20"#, r#""taken":20,"floor":-1"#, value("floor")),
+        (key("orders"), r#""taken":20"#, r#""taken":20,"evidence":false"#, value("evidence")),
+        (key("orders"), r#""taken":20"#, r#""taken":20,"hold":{}"#, value("hold")),
+        (alias, r#","changed":1"#, "", RecordFault::Missing { field: "changed" }),
+        (alias, r#""changed":1"#, r#""changed":3"#, value("changed")),
         (key("orders"), r#""name":"orders""#, r#""name":"eu/invoices""#, RecordFault::Misplaced),
         (alias, r#""key":"orders""#, r#""key":"order""#, RecordFault::UnknownKey),
         (alias, r#""name":"current""#, r#""name":"orders""#, RecordFault::Misplaced),
         (alias, r#"{"kind":"alias""#, r#"{"kind":"header""#, RecordFault::Misplaced),
-        (0, r#""changed_at":2"#, r#""changed_at":3"#, value("changed_at")),
+        (0, r#""change":2"#, r#""change":3"#, value("change")),
+        (0, r#""change":2"#, r#""changed_at":2"#, RecordFault::Missing { field: "change" }),
+        (0, r#""change":2"#, r#""change":2,"audit":{"size":1,"root":"5a"}"#, value("audit")),
+        (0, r#""change":2"#, r#""change":2,"audit":7"#, value("audit")),
+        (0, r#""protections":[{"#, r#""protection":[{"#, missing("protections")),
+        (0, r#""protections":[{"#, r#""protections":[1,{"#, RecordFault::Json),
+        (0, r#""protections":[{"#, r#""protections":[{"name":"a b","#, value("name")),
         (0, r#""critical":[]"#, r#""critical":{}"#, value("critical")),
         (
             0,
@@ -232,8 +265,9 @@ fn copy_and_end(good: &[String], crafter: &Crafter) {
     let end = lines(&bytes).last().unwrap().to_vec();
     let end = std::str::from_utf8(&end).unwrap();
     let record = &end["{\"record\":".len()..end.len() - 75];
-    let other =
-        record.replace(r#""revision":2"#, r#""revision":1"#).replace(r#"_at":2"#, r#"_at":1"#);
+    let other = record
+        .replace(r#""revision":2"#, r#""revision":1"#)
+        .replace(r#""change":2"#, r#""change":1"#);
     let body = &bytes[..bytes.len() - end.len()];
     let changed = [body, crafter.line(&other).as_bytes()].concat();
     let fault = KeyFile::open(&changed, &protection).map(drop).unwrap_err();
@@ -246,14 +280,14 @@ fn copy_and_end(good: &[String], crafter: &Crafter) {
         let fault = KeyFile::open(&longer, &protection).map(drop).unwrap_err();
         assert_eq!(fault.line(), Some(good.len() + 2), "{junk:?}: {fault}");
     }
-    for (from, to) in [("\"version\":1", "\"version\":2"), ("envelock key file", "age")] {
+    for (from, to) in [("\"version\":2", "\"version\":3"), ("envelock key file", "age")] {
         let mut records = good.to_vec();
         records[0] = records[0].replacen(from, to, 1);
         let fault = KeyFile::open(&crafter.file(&records), &protection).map(drop).unwrap_err();
         let expected = match to {
             "age" => matches!(fault, KeyFileFault::NotKeyFile),
             // FORMAT F-FORMAT
-            _ => matches!(fault, KeyFileFault::FormatVersion { version: 2 }),
+            _ => matches!(fault, KeyFileFault::FormatVersion { version: 3 }),
         };
         assert!(expected, "{fault}");
     }

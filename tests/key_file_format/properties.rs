@@ -104,7 +104,7 @@ fn random_keysets_survive() {
                 file = check(&file, &key, &protection, seed);
             }
             if step % 31 == 30 {
-                (file, key) = file.protect(&key, &protection, &mut rng).unwrap();
+                (file, key) = file.replace_file_key(&key, &[&protection], &mut rng).unwrap();
             }
         }
         check(&file, &key, &protection, seed);

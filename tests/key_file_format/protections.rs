@@ -46,7 +46,7 @@ fn a_file_opens_with_its_own_protection_only() {
     for (name, protection, wrong) in all() {
         let (file, key) = twenty(&protection, 1);
         let bytes = file.encode(&key, NOW).unwrap();
-        assert_eq!(key.kind(), protection.kind());
+        assert_eq!(file.protections()[0].kind, Some(protection.kind()));
         let (again, again_key) = KeyFile::open(&bytes, &protection).unwrap();
         assert_eq!(again.verify_material(&again_key).unwrap(), 19, "{name}");
         if let Some(wrong) = wrong {
@@ -61,7 +61,7 @@ fn a_file_opens_with_its_own_protection_only() {
             }
             match KeyFile::open(&bytes, &other).map(drop) {
                 Err(KeyFileFault::ProtectionKind { found, offered }) => {
-                    assert_eq!((found, offered), (protection.kind(), other.kind()));
+                    assert_eq!((found, offered), (vec![protection.kind()], other.kind()));
                 }
                 result => panic!("{name}: {result:?}"),
             }
@@ -76,12 +76,12 @@ fn another_protection_changes_no_master_key_and_is_noticed() {
     let bytes = file.encode(&key, NOW).unwrap();
     assert_eq!(KeyFile::reload(&bytes, &key).unwrap().keysets(), file.keysets());
     for (name, protection, _) in all() {
-        let (anew, new_key) = file.protect(&key, &protection, &mut rng).unwrap();
+        let (anew, new_key) = file.replace_file_key(&key, &[&protection], &mut rng).unwrap();
         assert_eq!(anew.keysets(), file.keysets());
         assert_eq!(anew.id(), file.id());
         let bytes = anew.encode(&new_key, NOW).unwrap();
         let fault = KeyFile::reload(&bytes, &key).unwrap_err();
-        assert!(matches!(fault, KeyFileFault::ProtectionChanged), "{name}: {fault}");
+        assert!(matches!(fault, KeyFileFault::FileKeyReplaced), "{name}: {fault}");
         let start = Instant::now();
         for _ in 0..10 {
             let again = KeyFile::reload(&bytes, &new_key).unwrap();
@@ -90,7 +90,7 @@ fn another_protection_changes_no_master_key_and_is_noticed() {
         assert!(start.elapsed() < Duration::from_secs(2), "{name}: a reload stretches");
         // The old file key would write material that nobody can open.
         let fault = anew.encode(&key, NOW).unwrap_err();
-        assert!(matches!(fault, KeyFileFault::ProtectionChanged), "{name}: {fault}");
+        assert!(matches!(fault, KeyFileFault::FileKeyReplaced), "{name}: {fault}");
         assert!(file.encode(&new_key, NOW).is_err(), "{name}");
     }
 }
@@ -104,7 +104,7 @@ fn the_outer_keyring_may_rotate() {
     assert!(String::from_utf8_lossy(&bytes).contains(r#""keys":["outer version 3"]"#));
     outer.rotate_with_rng(NOW, &mut rng).unwrap();
     KeyFile::open(&bytes, &protection).unwrap();
-    let (file, key) = file.protect(&key, &protection, &mut rng).unwrap();
+    let (file, key) = file.replace_file_key(&key, &[&protection], &mut rng).unwrap();
     let bytes = file.encode(&key, NOW).unwrap();
     assert!(String::from_utf8_lossy(&bytes).contains(r#""keys":["outer version 4"]"#));
     outer.disable(version(3)).unwrap();

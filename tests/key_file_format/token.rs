@@ -17,8 +17,8 @@ const ALGORITHMS: [WrapAlgorithm; 3] = [
 ];
 
 /// Two versions, written by hand.
-const ENABLED: &str = r#"{"kind":"version","key":"orders","version":2,"id":"0102030405060708","algorithm":"token AES-256-GCM","origin":"token","state":"enabled","state_since":"2026-11-21T16:04:52Z","created":"2026-11-21T16:04:52Z","promoted":"2026-11-21T16:04:52Z","wraps":7,"bytes":9}"#;
-const DESTROYED: &str = r#"{"kind":"version","key":"orders","version":3,"id":"1112131415161718","algorithm":"token AES-256-CBC HMAC-SHA-256","origin":"token","state":"destroyed","state_since":"2026-11-22T16:04:52Z","created":"2026-11-21T16:04:52Z","wraps":4294967296,"bytes":0,"labels":{"slot":"left"}}"#;
+const ENABLED: &str = r#"{"kind":"version","key":"orders","version":2,"id":"0102030405060708","algorithm":"token AES-256-GCM","origin":"token","state":"enabled","state_since":"2026-11-21T16:04:52Z","created":"2026-11-21T16:04:52Z","promoted":"2026-11-21T16:04:52Z","wraps":7,"bytes":9,"changed":2}"#;
+const DESTROYED: &str = r#"{"kind":"version","key":"orders","version":3,"id":"1112131415161718","algorithm":"token AES-256-CBC HMAC-SHA-256","origin":"token","state":"destroyed","state_since":"2026-11-22T16:04:52Z","created":"2026-11-21T16:04:52Z","wraps":4294967296,"bytes":0,"labels":{"slot":"left"},"changed":2}"#;
 
 fn place(records: &[String], number: u32) -> usize {
     let start = format!(r#"{{"kind":"version","key":"orders","version":{number},"#);
@@ -53,7 +53,7 @@ fn lines_written_by_hand_are_read_and_written_the_same() {
     assert_eq!(file.verify_material(&key).unwrap(), 17);
     assert!(file.encode(&key, NOW).unwrap() == bytes);
     // Under another protection too.
-    let (file, key) = file.protect(&key, &raw_key(), &mut Seeded::new(3)).unwrap();
+    let (file, key) = file.replace_file_key(&key, &[&raw_key()], &mut Seeded::new(3)).unwrap();
     let again = super::craft::records(&file.encode(&key, NOW).unwrap());
     assert_eq!((&*again[place(&again, 2)], &*again[place(&again, 3)]), (ENABLED, DESTROYED));
 }
@@ -63,7 +63,7 @@ fn lines_written_by_hand_are_read_and_written_the_same() {
 fn lines_that_break_a_rule_are_refused() {
     let (good, crafter) = by_hand();
     let sealed = format!(r#","sealed":"{}"}}"#, "ab".repeat(72));
-    let labelled = format!(r#""left"}}{sealed}"#);
+    let labelled = format!(r#""left"}},"changed":2{sealed}"#);
     let sealed_software = {
         let software = &good[place(&good, 6)];
         software[software.find(r#","sealed""#).unwrap()..].to_owned()
@@ -76,7 +76,7 @@ fn lines_that_break_a_rule_are_refused() {
         (2, "}", &sealed, value("sealed")),
         (2, "}", &sealed_software, value("sealed")),
         (2, "}", r#","sealed":null}"#, value("sealed")),
-        (3, r#""left"}}"#, &labelled, value("sealed")),
+        (3, r#""left"},"changed":2}"#, &labelled, value("sealed")),
         // What is on a token came from there, and nothing else did.
         (2, r#""origin":"token""#, r#""origin":"generated""#, value("origin")),
         (2, r#""origin":"token""#, r#""origin":"imported""#, value("origin")),
@@ -201,7 +201,7 @@ fn random_mixed_keysets_survive() {
             let one = any_change(&mut rng);
             change(&mut file, &key, &[one], now, &mut rng);
             if step % 20 == 19 {
-                (file, key) = file.protect(&key, &raw_key(), &mut rng).unwrap();
+                (file, key) = file.replace_file_key(&key, &[&raw_key()], &mut rng).unwrap();
             }
         }
         let bytes = file.encode(&key, NOW).unwrap();

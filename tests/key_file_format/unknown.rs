@@ -72,8 +72,10 @@ fn unknown_fields_and_records_survive_salvage_and_another_protection() {
     bytes[at + 12] ^= 1;
     let salvaged = salvage(&bytes, &protection).unwrap();
     assert_eq!(salvaged.intact.len(), 19);
-    let (file, key) =
-        salvaged.file.protect(&salvaged.key, &super::make::raw_key(), &mut Seeded::new(4)).unwrap();
+    let (file, key) = salvaged
+        .file
+        .replace_file_key(&salvaged.key, &[&super::make::raw_key()], &mut Seeded::new(4))
+        .unwrap();
     let after = records(&file.encode(&key, NOW).unwrap());
     assert_eq!(after.len(), before.len() - 1);
     assert_eq!(after.iter().filter(|record| kept(record)).count(), before.len() - 3);

@@ -92,7 +92,7 @@ fn carry_out(keyring: &FileKeyring, words: &[&str]) -> String {
             String::new()
         }
         ["protect", key] => {
-            keyring.change_protection(&raw(key.parse().unwrap())).unwrap();
+            keyring.replace_file_key(&[&raw(key.parse().unwrap())]).unwrap();
             String::new()
         }
         ["operate", version, operation] => {

@@ -69,7 +69,7 @@ pub fn create_under(path: &str, mask: &str) {
             for _ in 0..ROTATIONS {
                 keyring.rotate().unwrap();
             }
-            keyring.change_protection(&raw(8)).unwrap();
+            keyring.replace_file_key(&[&raw(8)]).unwrap();
             tell("created");
         }
         Err(error) => match file_error(&error) {

@@ -16,7 +16,7 @@ const ROW: Aad<'static> = Aad::new(b"row 7");
 fn seal(place: &Place, outer: Arc<dyn Keyring>, again: Arc<dyn Keyring>) {
     let path = place.path("file");
     let file = FileKeyring::create(&path, "orders", &Protection::keyring(outer)).unwrap();
-    assert_eq!(file.protection(), ProtectionKind::Keyring);
+    assert_eq!(file.protections()[0].kind, Some(ProtectionKind::Keyring));
     let message = Envelope::new(&file).encrypt(b"row", ROW).unwrap();
     assert_eq!(Bound::of(&message).algorithm, WrapAlgorithm::XAES_256_GCM.id());
     file.rotate().unwrap();

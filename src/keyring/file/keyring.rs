@@ -1,11 +1,12 @@
 //! The file keyring: what a program holds.
 
 use super::error::KeyFileError;
-use super::format::protection_kind;
+use super::format::{ProtectionId, protections};
 use super::options::FileKeyringOptions;
-use super::protection::{Protection, ProtectionKind};
+use super::protection::Protection;
+use super::protections::{AddedProtection, ProtectionRecord};
 use super::shared::Shared;
-use super::state::{State, at};
+use super::state::{ProtectionChange, State, at};
 use super::store::Store;
 use crate::OsRandom;
 use crate::crypto::secret::DataKey;
@@ -27,9 +28,10 @@ use std::path::Path;
 /// processes at once.
 ///
 /// The file is text that can be looked at: names, versions, states, dates and labels are in the
-/// clear, key material is sealed under a [`Protection`] that is chosen at creation and can be
-/// changed ([`change_protection`](Self::change_protection)) without any master key changing. Its
-/// form is written down in [`spec::key_file`](crate::spec::key_file).
+/// clear, key material is sealed under a file key that one or several [`Protection`]s keep; they
+/// are added and removed ([`add_protection`](Self::add_protection)) without any master key
+/// changing, while other processes go on. Its form is written down in
+/// [`spec::key_file`](crate::spec::key_file).
 ///
 /// ```
 /// # fn main() -> Result<(), envelock::Error> {
@@ -146,16 +148,17 @@ impl FileKeyring {
         FileKeyringOptions::new().open_or_create(path, key, protection)
     }
 
-    /// The kind of protection that a file says it has, so that a program can ask for the right
-    /// secret. **Unverified**: whoever can write the file can change it.
+    /// The protections that a file says it has, read without any secret: to ask for the right one,
+    /// and to find the key files that need a version of an outer key. **Unverified**: whoever can
+    /// write the file can change it.
     ///
     /// # Errors
     ///
     /// [`Error::KeyFile`] if the file cannot be read, or its first line is damaged.
-    pub fn protection_kind(path: impl AsRef<Path>) -> Result<ProtectionKind, Error> {
+    pub fn read_protections(path: impl AsRef<Path>) -> Result<Vec<ProtectionRecord>, Error> {
         let store = Store::open(path.as_ref())?;
         let loaded = store.load()?;
-        Ok(protection_kind(loaded.bytes()).map_err(at(store.path()))?)
+        Ok(protections(loaded.bytes()).map_err(at(store.path()))?)
     }
 
     pub(crate) fn create_in(
@@ -255,26 +258,75 @@ impl FileKeyring {
         self.shared.path()
     }
 
-    /// How the file is protected.
-    pub fn protection(&self) -> ProtectionKind {
-        self.shared.state().protection()
+    /// How the file is protected, as it was last loaded: by which outer keys, too.
+    pub fn protections(&self) -> Vec<ProtectionRecord> {
+        self.shared.state().protections()
     }
 
-    /// Puts the file under another protection, or under the same kind with a new passphrase or
-    /// key; master keys and messages stay as they are.
+    /// Lets `protection` open the file as well, from now on. Master keys and messages stay as they
+    /// are, and other processes that have the file open follow.
     ///
-    /// Other processes that have the file open cannot follow: they keep unwrapping, stop
-    /// wrapping, and have to open it anew
-    /// ([`KeyFileFault::ProtectionChanged`](crate::KeyFileFault::ProtectionChanged)).
-    ///
-    /// A copy of the file from before still opens as it did then. If that matters, rotate every
-    /// master key, too.
+    /// A file has at most 8 protections, 4 of them passphrases.
     ///
     /// # Errors
     ///
-    /// As [`Lifecycle::change`].
-    pub fn change_protection(&self, protection: &Protection) -> Result<(), Error> {
-        self.shared.change_protection(protection, &mut OsRandom)
+    /// As [`Lifecycle::change`];
+    /// [`KeyFileFault::Protections`](crate::KeyFileFault::Protections).
+    pub fn add_protection(&self, protection: &Protection) -> Result<AddedProtection, Error> {
+        self.shared.change_protection(&ProtectionChange::Add(protection), &mut OsRandom)
+    }
+
+    /// Puts `protection` in the place of the one of `id`, which keeps id and name: the same outer
+    /// keyring after its rotation, or another passphrase. Returns the number of the change.
+    ///
+    /// As [`remove_protection`](Self::remove_protection), it revokes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_protection`](Self::add_protection).
+    pub fn rewrap_protection(
+        &self,
+        id: ProtectionId,
+        protection: &Protection,
+    ) -> Result<u64, Error> {
+        let change = ProtectionChange::Rewrap(id, protection);
+        Ok(self.shared.change_protection(&change, &mut OsRandom)?.change)
+    }
+
+    /// Removes the protection of `id`, unless it is the only one. Returns the number of the change.
+    ///
+    /// # Security
+    ///
+    /// **This revokes nothing.** Who could open the file may have kept the file key, or a copy of
+    /// the file from before, and opens later states of the file with it. After an incident,
+    /// [`replace_file_key`](Self::replace_file_key), and rotate the master keys.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_protection`](Self::add_protection).
+    pub fn remove_protection(&self, id: ProtectionId) -> Result<u64, Error> {
+        let change = ProtectionChange::Remove(id);
+        Ok(self.shared.change_protection(&change, &mut OsRandom)?.change)
+    }
+
+    /// Draws a fresh file key, which `protections` keep and nothing else does, and seals every
+    /// master key under it anew. Returns the number of the change.
+    ///
+    /// Other processes that have the file open cannot follow: they keep unwrapping, stop wrapping,
+    /// and have to open it anew
+    /// ([`KeyFileFault::FileKeyReplaced`](crate::KeyFileFault::FileKeyReplaced)).
+    ///
+    /// # Security
+    ///
+    /// Who had the former file key cannot read what is written to the file from now on. A copy of
+    /// the file from before still opens as it did then, and has every master key of that time: if
+    /// others may have one, rotate the master keys, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_protection`](Self::add_protection).
+    pub fn replace_file_key(&self, protections: &[&Protection]) -> Result<u64, Error> {
+        self.shared.replace_file_key(protections, &mut OsRandom)
     }
 
     /// The primary version of this keyring's master key.

@@ -15,6 +15,7 @@ mod keyring;
 pub(crate) mod lock;
 mod options;
 mod protection;
+mod protections;
 pub(crate) mod read;
 mod salvage;
 mod shared;
@@ -28,8 +29,9 @@ mod write;
 pub(crate) mod writer;
 
 pub use error::KeyFileError;
-pub use format::{Damaged, KeyFileFault, RecordFault, RecordName};
+pub use format::{Damaged, KeyFileFault, ProtectionId, ProtectionsFault, RecordFault, RecordName};
 pub use keyring::FileKeyring;
 pub use options::FileKeyringOptions;
 pub use protection::{Argon2Cost, CostFault, Protection, ProtectionKind};
+pub use protections::{AddedProtection, OuterKey, ProtectionRecord};
 pub use salvage::Salvage;

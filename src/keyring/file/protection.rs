@@ -3,6 +3,7 @@
 use crate::crypto::secret::MasterKey;
 use crate::keyring::Keyring;
 use alloc::boxed::Box;
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
 use zeroize::Zeroizing;
@@ -10,7 +11,8 @@ use zeroize::Zeroizing;
 /// What protects a key file, to make one and to open it.
 ///
 /// The master keys of the file are sealed, and all of it is authenticated, under a *file key* of
-/// its own; this says how that is kept. Changing it changes no master key.
+/// its own; this says how that is kept. A file can have several, each of which opens it: a
+/// passphrase, a token, a service, a recovery key. Changing them changes no master key.
 ///
 /// | | keeps the file key | who reads the file and not this |
 /// |---|---|---|
@@ -20,7 +22,10 @@ use zeroize::Zeroizing;
 /// | [`unprotected_plaintext`](Self::unprotected_plaintext) | in the clear | **has every key** |
 ///
 /// The secret is wiped on drop, and is not shown by `Debug`.
-pub struct Protection(pub(super) Secret);
+pub struct Protection {
+    pub(super) secret: Secret,
+    pub(super) name: Option<String>,
+}
 
 pub(super) enum Secret {
     Passphrase { passphrase: Zeroizing<Box<[u8]>>, cost: Argon2Cost },
@@ -42,21 +47,21 @@ impl Protection {
     /// is opened has its own.
     pub fn passphrase_with_cost(passphrase: impl AsRef<[u8]>, cost: Argon2Cost) -> Self {
         let passphrase = Zeroizing::new(Box::from(passphrase.as_ref()));
-        Protection(Secret::Passphrase { passphrase, cost })
+        Protection::of(Secret::Passphrase { passphrase, cost })
     }
 
     /// Another keyring: the file key is a message under its primary.
     ///
     /// After a rotation of that keyring, protect the file anew before the old version goes.
     pub fn keyring(keyring: Arc<dyn Keyring>) -> Self {
-        Protection(Secret::Keyring(keyring))
+        Protection::of(Secret::Keyring(keyring))
     }
 
     /// Key material of the application: 32 uniformly random bytes, used for nothing else.
     ///
     /// A new file refuses an all-zero key.
     pub fn raw_key(key: MasterKey) -> Self {
-        Protection(Secret::RawKey(key))
+        Protection::of(Secret::RawKey(key))
     }
 
     /// None: **whoever can read the file has every master key in it.** The file key stands in
@@ -64,12 +69,26 @@ impl Protection {
     ///
     /// For tests, and where something else keeps the file from everyone (a sealed volume).
     pub fn unprotected_plaintext() -> Self {
-        Protection(Secret::Unprotected)
+        Protection::of(Secret::Unprotected)
+    }
+
+    fn of(secret: Secret) -> Self {
+        Protection { secret, name: None }
+    }
+
+    /// The same, and a name for people that the file has in the clear: `recovery`,
+    /// `hsm-frankfurt`. Opening takes no notice of it.
+    ///
+    /// It has the form of a key name, of at most 64 bytes; a write refuses another
+    /// ([`ProtectionsFault::Name`](crate::ProtectionsFault::Name)).
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Protection { name: Some(name.into()), ..self }
     }
 
     /// Which kind it is.
     pub fn kind(&self) -> ProtectionKind {
-        match &self.0 {
+        match &self.secret {
             Secret::Passphrase { .. } => ProtectionKind::Passphrase,
             Secret::Keyring(_) => ProtectionKind::Keyring,
             Secret::RawKey(_) => ProtectionKind::RawKey,
@@ -107,6 +126,20 @@ impl ProtectionKind {
             ProtectionKind::RawKey => "raw key",
             ProtectionKind::Unprotected => "unprotected plaintext",
         }
+    }
+}
+
+impl ProtectionKind {
+    const ALL: [ProtectionKind; 4] = [
+        ProtectionKind::Passphrase,
+        ProtectionKind::Keyring,
+        ProtectionKind::RawKey,
+        ProtectionKind::Unprotected,
+    ];
+
+    /// The kind of a name in a key file.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
@@ -167,6 +200,15 @@ impl Argon2Cost {
             return Err(CostFault::Invalid);
         }
         Ok(())
+    }
+
+    /// What is left of `budget`, memory times passes, once this was computed.
+    ///
+    /// # Errors
+    ///
+    /// [`CostFault::TooCostly`] if it is more.
+    pub(super) fn paid_from(&self, budget: u64) -> Result<u64, CostFault> {
+        budget.checked_sub(self.memory_passes()).ok_or(CostFault::TooCostly)
     }
 
     /// Checks besides that it is not too weak to be written.

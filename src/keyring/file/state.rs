@@ -1,8 +1,9 @@
 //! One state of a key file, decoded: what is read from it and what is written next.
 
 use super::error::KeyFileError;
-use super::format::{FileKey, KeyFile, KeyFileFault, Salvaged};
-use super::protection::{Protection, ProtectionKind};
+use super::format::{FileKey, KeyFile, KeyFileFault, ProtectionId, Salvaged};
+use super::protection::Protection;
+use super::protections::ProtectionRecord;
 use crate::keyring::held::KeySource;
 use crate::keyring::master_keys::{HeldKeys, MasterKeys, NewKeys};
 use crate::random::KeyringRng;
@@ -10,6 +11,13 @@ use crate::time::Timestamp;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::path::Path;
+
+/// One change of the protections of a file.
+pub(super) enum ProtectionChange<'a> {
+    Add(&'a Protection),
+    Rewrap(ProtectionId, &'a Protection),
+    Remove(ProtectionId),
+}
 
 /// A state of a key file. Shared by reference, and never changed.
 pub(super) struct State {
@@ -73,17 +81,48 @@ impl State {
         Ok(State { keys, file, key: self.key.clone() })
     }
 
-    /// This file under another protection, one revision later.
-    pub(super) fn protected_anew(
+    /// This file with other protections of the same file key, one change later.
+    pub(super) fn with_protection(
         &self,
-        protection: &Protection,
+        change: &ProtectionChange<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(Self, ProtectionId), KeyFileFault> {
+        let mut file = self.file.clone();
+        let id = match *change {
+            ProtectionChange::Add(protection) => file.add_protection(&self.key, protection, rng)?,
+            ProtectionChange::Rewrap(id, protection) => {
+                file.rewrap_protection(&self.key, id, protection, rng)?;
+                id
+            }
+            ProtectionChange::Remove(id) => {
+                file.remove_protection(id)?;
+                id
+            }
+        };
+        let next = self.one_change_later(file, self.key.clone(), rng)?;
+        Ok((next, id))
+    }
+
+    /// This file under a fresh file key that `protections` keep, one change later.
+    pub(super) fn with_file_key_replaced(
+        &self,
+        protections: &[&Protection],
         rng: &mut KeyringRng<'_>,
     ) -> Result<Self, KeyFileFault> {
-        let (mut file, key) = self.file.protect(&self.key, protection, rng)?;
+        let (file, key) = self.file.replace_file_key(&self.key, protections, rng)?;
+        self.one_change_later(file, Arc::new(key), rng)
+    }
+
+    fn one_change_later(
+        &self,
+        mut file: KeyFile,
+        key: Arc<FileKey>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Self, KeyFileFault> {
         let mut keys = self.keys.clone();
-        keys.keysets.touch();
+        keys.keysets.count_change();
         file.update(keys.keysets.clone(), &[], &key, rng)?;
-        Ok(State { keys, file, key: Arc::new(key) })
+        Ok(State { keys, file, key })
     }
 
     /// The first state of a file that goes on from a damaged one, under a fresh file key.
@@ -94,14 +133,14 @@ impl State {
         source: &Arc<dyn KeySource>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Self, KeyFileFault> {
-        let (mut file, key) = salvaged.file.protect(&salvaged.key, protection, rng)?;
+        let (mut file, key) = salvaged.file.replace_file_key(&salvaged.key, &[protection], rng)?;
         file.set_revision(revision);
         State::of(file, Arc::new(key), &HeldKeys::new(), source)
     }
 
-    /// How the file is protected.
-    pub(super) fn protection(&self) -> ProtectionKind {
-        self.key.kind()
+    /// What keeps the file key.
+    pub(super) fn protections(&self) -> Vec<ProtectionRecord> {
+        self.file.protections()
     }
 
     /// Whether this library may write the file.

@@ -1,9 +1,11 @@
 //! What changes the file: always the latest state under the lock, written as a whole.
 
 use super::error::KeyFileError;
+use super::format::KeyFileFault;
 use super::protection::Protection;
+use super::protections::AddedProtection;
 use super::shared::{Seen, Shared};
-use super::state::{State, at};
+use super::state::{ProtectionChange, State, at};
 use super::writer::Writer;
 use crate::error::Error;
 use crate::keyring::master_keys::{MasterKeys, NewKeys};
@@ -51,19 +53,51 @@ impl Shared {
         state.keys.destroy_elsewhere(changed)
     }
 
-    /// Puts the file under another protection.
+    /// Changes the protections of the file key.
     pub(super) fn change_protection(
         &self,
-        protection: &Protection,
+        change: &ProtectionChange<'_>,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<(), Error> {
+    ) -> Result<AddedProtection, Error> {
+        let with = |state: &State| state.with_protection(change, &mut *rng);
+        let (id, change) = self.protect(Some(&NewKeys::default()), with)?;
+        Ok(AddedProtection { id, change })
+    }
+
+    /// Puts the file under a fresh file key.
+    pub(super) fn replace_file_key(
+        &self,
+        protections: &[&Protection],
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<u64, Error> {
+        let with = |state: &State| Ok((state.with_file_key_replaced(protections, &mut *rng)?, ()));
+        // All material is sealed anew, and so opened anew before it is written.
+        Ok(self.protect(None, with)?.1)
+    }
+
+    /// Writes what `with` makes of the latest state: what came of it, and the number of the change.
+    fn protect<T>(
+        &self,
+        unproven: Option<&NewKeys>,
+        with: impl FnOnce(&State) -> Result<(State, T), KeyFileFault>,
+    ) -> Result<(T, u64), Error> {
         // In this order: whoever waits for another process holds up no thread that looks.
         let mut writer = self.writer(self.options.lock_wait)?;
-        let mut seen = lock(&self.seen);
-        let state = self.latest(&mut writer)?;
-        let next = state.protected_anew(protection, rng).map_err(at(self.path()))?;
-        self.write(&mut writer, &mut seen, next, None)?;
-        Ok(())
+        let seen = lock(&self.seen);
+        let latest = self.latest(&mut writer);
+        // Nor does whoever waits for an outer keyring: while the lock is held, the file stays as
+        // it is.
+        drop(seen);
+        let written = latest.and_then(|state| {
+            let (next, made) = with(&state).map_err(at(self.path()))?;
+            let change = next.keys.keysets.change();
+            let mut seen = lock(&self.seen);
+            self.write(&mut writer, &mut seen, next, unproven)?;
+            Ok((made, change))
+        });
+        drop(writer);
+        self.publish();
+        Ok(written?)
     }
 
     /// Writes keys whose usage alone is another.

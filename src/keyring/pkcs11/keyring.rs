@@ -180,9 +180,9 @@ impl FileKeyringOptions {
         self.open_on_token_with(path, token, &protection)
     }
 
-    /// As [`open_on_token`](Self::open_on_token), of a catalogue that was put under another
-    /// protection ([`FileKeyring::change_protection`]): the key material is on the token all the
-    /// same.
+    /// As [`open_on_token`](Self::open_on_token), of a catalogue that has another protection
+    /// ([`FileKeyring::add_protection`], [`FileKeyring::replace_file_key`]): the key material is on
+    /// the token all the same.
     ///
     /// # Errors
     ///

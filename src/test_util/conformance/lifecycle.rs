@@ -128,7 +128,7 @@ fn judge_batches<K: Lifecycle>(subject: &Subject<K>) {
     let (keysets, keyset) = listed(&subject.keyring);
     let states = [subject.first, version].map(|one| keyset.version(one).map(|one| one.state));
     let expected = [Some(VersionState::Destroyed), Some(VersionState::Primary)];
-    let told = states == expected && keysets.changed_at() == changed.revision;
+    let told = states == expected && keysets.change() == changed.change;
     Rule::AllOrNothing.check(told, format!("four changes at once came to {states:?}"));
     let labels = keyset.version(version).and_then(|record| record.labels.get("conformance"));
     Rule::AllOrNothing.check(labels == Some("1"), format!("a label is {labels:?}"));
@@ -136,18 +136,18 @@ fn judge_batches<K: Lifecycle>(subject: &Subject<K>) {
 
 fn judge_compare_and_swap<K: Lifecycle>(subject: &Subject<K>) {
     let rotate = Change::Rotate { key: &subject.name };
-    let seen = listed(&subject.keyring).0.changed_at();
+    let seen = listed(&subject.keyring).0.change();
     let terms = Terms::at(NOW).if_unchanged_since(seen);
     Probe::new(&subject.keyring, Suite::ALL[0], 1).wrap();
     let first = change(&subject.keyring, &[rotate], terms);
     let found = match first {
-        Ok(changed) => changed.revision,
+        Ok(changed) => changed.change,
         Err(error) => Rule::CompareAndSwap.broken(format!("nothing was changed: {error:?}")),
     };
     let error = refused(Rule::CompareAndSwap, subject, &[rotate], terms);
     let told = matches!(error, Error::Conflict { expected, found: told }
         if expected == seen && told == found);
-    Rule::CompareAndSwap.check(told, format!("after revision {seen} came {found}: {error:?}"));
+    Rule::CompareAndSwap.check(told, format!("after change {seen} came {found}: {error:?}"));
     made(Rule::CompareAndSwap, subject, &[rotate]);
 }
 

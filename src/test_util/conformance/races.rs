@@ -48,7 +48,7 @@ fn together<T: Send>(work: impl Fn(u64) -> T + Sync) -> Vec<T> {
 fn judge_one_winner<K: Lifecycle>(subject: &Subject<K>) {
     for round in 0..10 {
         let (keysets, keyset) = listed(&subject.keyring);
-        let terms = Terms::at(NOW).if_unchanged_since(keysets.changed_at());
+        let terms = Terms::at(NOW).if_unchanged_since(keysets.change());
         let results = together(|thread| {
             let mut rng = TestRng::seeded(round * THREADS + thread + 1);
             subject.keyring.change(&[Change::Rotate { key: &subject.name }], &terms, &mut rng)

@@ -49,7 +49,7 @@ pub(super) fn change<K: Lifecycle + ?Sized>(
 /// What a refused change must leave as it was.
 pub(super) fn picture(keysets: &Keysets) -> (u64, Vec<Keyset>, Vec<(String, String)>) {
     let aliases = keysets.aliases().map(|(alias, key)| (alias.to_owned(), key.to_owned()));
-    (keysets.changed_at(), keysets.iter().cloned().collect(), aliases.collect())
+    (keysets.change(), keysets.iter().cloned().collect(), aliases.collect())
 }
 
 pub(super) fn listed<K: Lifecycle + ?Sized>(keyring: &K) -> (Keysets, Keyset) {
@@ -227,9 +227,10 @@ fn judge_cell<K: Lifecycle>(subject: &Subject<K>, state: VersionState, operation
     Rule::States.check(before.0 == before_operation.0, "a use of a key counts as a change");
     let after = match (subject.operate(subject.version, operation, DUE), state.after(operation)) {
         (Ok(changed), Some(after)) => {
-            let revision = listed(&subject.keyring).0.changed_at();
-            let grows = revision > before.0 && revision == changed.revision;
-            Rule::States.check(grows, format!("{cell}: the revision does not tell the change"));
+            let change = listed(&subject.keyring).0.change();
+            let grows = change > before.0 && change == changed.change;
+            Rule::States
+                .check(grows, format!("{cell}: the change number does not tell the change"));
             after
         }
         (Err(Error::VersionState { key, version, state: told, operation: asked }), None) => {

@@ -3,7 +3,7 @@
 use super::fault::{KeyFileFault, RecordFault, RecordName};
 use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINES, fault};
 use super::naming::{self, Before};
-use super::record::{Header, Record};
+use super::record::{Header, Record, Version};
 use super::seal::{FileKey, Sealed};
 use super::{KeyFile, Unknown};
 use crate::crypto::mac::{MAC_LEN, Mac};
@@ -44,9 +44,18 @@ pub(super) fn or_damaged_header(fault: KeyFileFault, header: &str, bytes: &[u8])
     }
 }
 
+/// Whether neither the first nor the last line is one under `key`: no damage to one place does
+/// that.
+pub(super) fn is_under_another(bytes: &[u8], key: &FileKey) -> bool {
+    let first = lines::lines(bytes).next().map(|(_, line)| line).unwrap_or_default();
+    [first, lines::last(bytes)]
+        .into_iter()
+        .all(|line| Line::parse(line).is_ok_and(|line| !key.verifies(line.record, &line.mac)))
+}
+
 /// The copy of the header in a line, unverified, if that is an end record.
 pub(super) fn copy(line: &[u8]) -> Option<String> {
-    match Record::parse(Line::parse(line).ok()?.record).ok()? {
+    match Record::parse(Line::parse(line).ok()?.record, Version::Two).ok()? {
         Record::End { header, .. } => Some(header),
         _ => None,
     }
@@ -84,7 +93,7 @@ pub(super) fn decode(bytes: &[u8], key: &FileKey) -> Result<KeyFile, KeyFileFaul
         let what = RecordFault::Truncated;
         return Err(KeyFileFault::Record { line: count, record: RecordName::End, what });
     }
-    decoder.finish(count, bytes)
+    decoder.finish(count, bytes, key)
 }
 
 /// What was read so far.
@@ -96,6 +105,7 @@ struct Decoder<'a> {
     names: BTreeMap<String, bool>,
     ids: BTreeSet<MasterKeyId>,
     aliases: BTreeMap<String, String>,
+    aliases_changed: BTreeMap<String, u64>,
     sealed: BTreeMap<MasterKeyId, Sealed>,
     unknown: Unknown,
     end: Option<()>,
@@ -105,6 +115,8 @@ struct Decoder<'a> {
 struct Reading {
     name: String,
     taken: u32,
+    floor: u32,
+    changed: u64,
     primary: bool,
     versions: Vec<VersionRecord>,
 }
@@ -118,6 +130,7 @@ impl<'a> Decoder<'a> {
             names: BTreeMap::new(),
             ids: BTreeSet::new(),
             aliases: BTreeMap::new(),
+            aliases_changed: BTreeMap::new(),
             sealed: BTreeMap::new(),
             unknown: Unknown::default(),
             end: None,
@@ -140,22 +153,39 @@ impl<'a> Decoder<'a> {
         if self.end.is_some() {
             return Err(RecordFault::Misplaced);
         }
-        match Record::parse(text)? {
+        match Record::parse(text, self.version())? {
             Record::Header => return Err(RecordFault::Misplaced),
-            Record::Key { name, taken, extra } => {
+            Record::Key { name, taken, floor, changed, extra } => {
+                let changed = self.changed(changed)?;
+                // FORMAT F-FLOOR
+                if u64::from(floor) > u64::from(taken).saturating_add(1) {
+                    return Err(RecordFault::Value { field: "floor" });
+                }
                 if self.names.insert(name.clone(), true).is_some() {
                     return Err(RecordFault::Misplaced);
                 }
                 keep(&mut self.unknown.keys, &name, extra);
-                self.keysets.push(Reading { name, taken, primary: false, versions: Vec::new() });
+                let versions = Vec::new();
+                self.keysets.push(Reading {
+                    name,
+                    taken,
+                    floor,
+                    changed,
+                    primary: false,
+                    versions,
+                });
             }
-            Record::Version { key, record, sealed, extra } => {
+            Record::Version { key, record, sealed, changed, extra } => {
+                self.changed(changed)?;
                 let id = record.master_key_id;
-                self.version(&key, record)?;
-                keep(&mut self.unknown.versions, &id, extra);
+                self.version_record(&key, record)?;
+                if !extra.is_empty() {
+                    self.unknown.versions.insert(id, extra);
+                }
                 self.sealed.extend(sealed.map(|sealed| (id, sealed)));
             }
-            Record::Alias { name, key, extra } => {
+            Record::Alias { name, key, changed, extra } => {
+                let changed = self.changed(changed)?;
                 // An alias may not be a key, nor stand before the keys.
                 if self.names.get(&key) != Some(&true) {
                     return Err(RecordFault::UnknownKey);
@@ -164,6 +194,9 @@ impl<'a> Decoder<'a> {
                     return Err(RecordFault::Misplaced);
                 }
                 keep(&mut self.unknown.aliases, &name, extra);
+                if changed > 0 {
+                    self.aliases_changed.insert(name.clone(), changed);
+                }
                 self.aliases.insert(name, key);
             }
             Record::End { lines, whole, header, extra } => {
@@ -175,7 +208,25 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    fn version(&mut self, key: &str, record: VersionRecord) -> Result<(), RecordFault> {
+    fn version(&self) -> Version {
+        self.header.as_ref().map_or(Version::Two, |(header, _)| header.version)
+    }
+
+    /// The change number of a record, which format version 2 demands.
+    // FORMAT F-CHANGE
+    fn changed(&self, changed: Option<u64>) -> Result<u64, RecordFault> {
+        let change = self.header.as_ref().map_or(0, |(header, _)| header.change);
+        match (self.version(), changed) {
+            (Version::One, _) => Ok(0),
+            (Version::Two, None) => Err(RecordFault::Missing { field: "changed" }),
+            (Version::Two, Some(changed)) if changed > change => {
+                Err(RecordFault::Value { field: "changed" })
+            }
+            (Version::Two, Some(changed)) => Ok(changed),
+        }
+    }
+
+    fn version_record(&mut self, key: &str, record: VersionRecord) -> Result<(), RecordFault> {
         let keyset = self.keysets.last_mut().filter(|keyset| keyset.name == key);
         let keyset = keyset.ok_or(RecordFault::Misplaced)?;
         let number = record.version.number();
@@ -183,7 +234,7 @@ impl<'a> Decoder<'a> {
         if number <= last {
             return Err(RecordFault::Misplaced);
         }
-        if number > keyset.taken {
+        if number > keyset.taken || number < keyset.floor {
             return Err(RecordFault::Value { field: "version" });
         }
         let primary = record.state == crate::keyset::VersionState::Primary;
@@ -217,19 +268,24 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    fn finish(self, line: usize, bytes: &[u8]) -> Result<KeyFile, KeyFileFault> {
+    fn finish(self, line: usize, bytes: &[u8], key: &FileKey) -> Result<KeyFile, KeyFileFault> {
         // Each was checked on its line.
         let wrong = |what| fault(line, lines::last(bytes), what);
         let (header, _) = self.header.ok_or_else(|| wrong(RecordFault::Misplaced))?;
-        let Header { id, critical, revision, changed_at, written, protection, extra } = header;
-        let restore =
-            |keyset: Reading| Keyset::restore(&keyset.name, keyset.taken, keyset.versions);
+        let Header { version, id, critical, revision, change, written, protections, extra } =
+            header;
+        let restore = |keyset: Reading| {
+            let Reading { name, taken, floor, changed, versions, .. } = keyset;
+            Ok(Keyset::restore(&name, taken, versions)?.with_stored(floor, changed))
+        };
         let keysets: Result<Vec<_>, _> = self.keysets.into_iter().map(restore).collect();
-        let keysets = keysets
-            .and_then(|keysets| Keysets::restore(revision, changed_at, keysets, self.aliases))
+        let mut keysets = keysets
+            .and_then(|keysets| Keysets::restore(revision, change, keysets, self.aliases))
             .map_err(|_| wrong(RecordFault::Misplaced))?;
+        keysets.set_aliases_changed(self.aliases_changed);
         let unknown = Unknown { critical, header: extra, ..self.unknown };
-        Ok(KeyFile { id, protection, written, keysets, sealed: self.sealed, unknown })
+        let (sealed, file_key) = (self.sealed, key.fingerprint());
+        Ok(KeyFile { version, id, file_key, protections, written, keysets, sealed, unknown })
     }
 }
 

@@ -3,7 +3,7 @@
 use super::fault::{KeyFileFault, RecordFault};
 use super::json::Extra;
 use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINE_LEN, MAX_LINES};
-use super::record::{self, Header};
+use super::record::{self, Header, Version, VersionExtra};
 use super::seal::FileKey;
 use super::{KeyFile, material_fault};
 use crate::crypto::mac::Mac;
@@ -13,6 +13,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 static NO_EXTRA: Extra = Extra::new();
+static NO_VERSION_EXTRA: VersionExtra = VersionExtra { fields: Extra::new(), labels: Extra::new() };
 
 /// See [`KeyFile::encode`].
 pub(super) fn encode(
@@ -24,16 +25,17 @@ pub(super) fn encode(
     if let Some(name) = file.unknown_critical() {
         return Err(KeyFileFault::UnknownCritical { name: name.into() });
     }
-    if file.id != key.id || file.protection != key.protection {
-        return Err(KeyFileFault::ProtectionChanged);
+    if !file.is_under(key) {
+        return Err(KeyFileFault::FileKeyReplaced);
     }
     let header = Header {
+        version: file.version,
         id: file.id,
         critical: file.unknown.critical.clone(),
         revision: file.keysets.revision(),
-        changed_at: file.keysets.changed_at(),
+        change: file.keysets.change(),
         written: now,
-        protection: key.protection.clone(),
+        protections: file.protections.clone(),
         extra: file.unknown.header.clone(),
     };
     let header = header.write();
@@ -56,16 +58,19 @@ fn records(file: &KeyFile, out: &mut Encoder<'_>) -> Result<(), KeyFileFault> {
     for keyset in file.keysets.iter() {
         let name = keyset.name();
         let extra = of(&file.unknown.keys, name.as_str());
-        out.push(&record::write_key(name, keyset.taken(), extra))?;
+        out.push(&record::write_key(keyset, file.version, extra))?;
         for version in keyset.versions() {
             let sealed = file.sealed.get(&version.master_key_id);
-            let extra = file.unknown.versions.get(&version.master_key_id).unwrap_or(&NO_EXTRA);
-            let text = record::write_version(name, version, sealed, extra);
+            let extra =
+                file.unknown.versions.get(&version.master_key_id).unwrap_or(&NO_VERSION_EXTRA);
+            let text = record::write_version(name, version, sealed, file.version, extra);
             out.push(&text.ok_or_else(|| material_fault(keyset, version))?)?;
         }
     }
     for (alias, key) in file.keysets.aliases() {
-        out.push(&record::write_alias(alias, key, of(&file.unknown.aliases, alias)))?;
+        let changed = (file.version == Version::Two).then(|| file.keysets.alias_changed(alias));
+        let extra = of(&file.unknown.aliases, alias);
+        out.push(&record::write_alias(alias, key, changed, extra))?;
     }
     file.unknown.records.iter().try_for_each(|record| out.push(record))
 }

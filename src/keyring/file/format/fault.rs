@@ -1,11 +1,13 @@
 //! What can be wrong with a key file.
 
+use super::stored::ProtectionId;
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::file::{Argon2Cost, CostFault, ProtectionKind};
 use crate::random::RandomnessUnavailable;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// Why a key file was not read or written.
@@ -20,7 +22,7 @@ pub enum KeyFileFault {
     NotKeyFile,
 
     /// The file is of another format version. A newer library wrote it.
-    #[error("key file has format version {version}, this library reads version 1")]
+    #[error("key file has format version {version}, this library reads versions 1 and 2")]
     FormatVersion {
         /// The file's.
         version: u64,
@@ -60,18 +62,25 @@ pub enum KeyFileFault {
         version: KeyVersion,
     },
 
-    /// The file has another kind of protection than the one offered.
-    #[error("key file is protected by a {found}, and a {offered} was given")]
+    /// The file has no protection of the kind that was offered.
+    #[error("key file is protected by a {}, and a {offered} was given", kinds(found))]
     ProtectionKind {
-        /// The file's.
-        found: ProtectionKind,
+        /// The kinds of the file's protections, in order.
+        found: Vec<ProtectionKind>,
         /// The one offered.
         offered: ProtectionKind,
     },
 
-    /// The protection of the file was changed since it was opened: open it again.
-    #[error("protection of the key file has changed since it was opened")]
-    ProtectionChanged,
+    /// The file has another file key than when it was opened: open it again.
+    #[error("file key of the key file was replaced since it was opened")]
+    FileKeyReplaced,
+
+    /// The protections of the file cannot be what was asked for. Nothing was written.
+    #[error("protections of the key file: {what}")]
+    Protections {
+        /// What is wrong.
+        what: ProtectionsFault,
+    },
 
     /// A wrong passphrase, keyring or raw key; or the header, line 1, is damaged.
     #[error("key file does not open: wrong secret, or its header is damaged")]
@@ -116,6 +125,61 @@ pub enum KeyFileFault {
     /// The random generator failed.
     #[error("randomness is unavailable")]
     Randomness(#[source] RandomnessUnavailable),
+}
+
+/// Why protections of a key file were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProtectionsFault {
+    /// A file has at most this many.
+    TooMany {
+        /// The most there can be.
+        most: usize,
+    },
+    /// A file has at most this many passphrases, since opening it may have to try each.
+    TooManyPassphrases {
+        /// The most there can be.
+        most: usize,
+    },
+    /// An unprotected file has no other protection, and a protected one does not become one:
+    /// replace its file key instead.
+    Plaintext,
+    /// The only one cannot be removed, and a file cannot be without any.
+    Last,
+    /// The file has none of this id.
+    Unknown {
+        /// The id.
+        id: ProtectionId,
+    },
+    /// Two have one id.
+    DuplicateId {
+        /// The id.
+        id: ProtectionId,
+    },
+    /// A name has not the form of a key name, or more than 64 bytes.
+    Name,
+}
+
+impl fmt::Display for ProtectionsFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            ProtectionsFault::TooMany { most } => return write!(f, "more than {most}"),
+            ProtectionsFault::TooManyPassphrases { most } => {
+                return write!(f, "more than {most} passphrases");
+            }
+            ProtectionsFault::Plaintext => "an unprotected file key beside or after another",
+            ProtectionsFault::Last => "the only one cannot be removed",
+            ProtectionsFault::Unknown { id } => return write!(f, "there is none of id {id}"),
+            ProtectionsFault::DuplicateId { id } => return write!(f, "two are of id {id}"),
+            ProtectionsFault::Name => "the name is not [A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,63}",
+        })
+    }
+}
+
+/// `passphrase and a keyring`
+fn kinds(found: &[ProtectionKind]) -> String {
+    let names: Vec<_> = found.iter().map(|kind| kind.name()).collect();
+    names.join(" and a ")
 }
 
 impl KeyFileFault {

@@ -51,6 +51,29 @@ impl<'a> Fields<'a> {
         serde_json::from_str(text).map_err(|_| RecordFault::Value { field })
     }
 
+    pub(super) fn objects(&mut self, field: &'static str) -> Result<Vec<&'a str>, RecordFault> {
+        let text = self.raw(field)?;
+        let objects: Vec<&RawValue> =
+            serde_json::from_str(text).map_err(|_| RecordFault::Value { field })?;
+        Ok(objects.into_iter().map(RawValue::get).collect())
+    }
+
+    /// The JSON text of a field that is left where it is.
+    pub(super) fn peek(&self, field: &str) -> Option<&'a str> {
+        self.0.iter().find(|(name, _)| name == field).map(|(_, value)| value.get())
+    }
+
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.peek(field).is_some()
+    }
+
+    pub(super) fn optional_number(
+        &mut self,
+        field: &'static str,
+    ) -> Result<Option<u64>, RecordFault> {
+        if self.has(field) { self.number(field).map(Some) } else { Ok(None) }
+    }
+
     pub(super) fn small(&mut self, field: &'static str) -> Result<u32, RecordFault> {
         u32::try_from(self.number(field)?).map_err(|_| RecordFault::Value { field })
     }
@@ -76,24 +99,13 @@ impl<'a> Fields<'a> {
         &mut self,
         field: &'static str,
     ) -> Result<Option<Timestamp>, RecordFault> {
-        match self.0.iter().any(|(name, _)| name == field) {
-            true => self.time(field).map(Some),
-            false => Ok(None),
-        }
+        if self.has(field) { self.time(field).map(Some) } else { Ok(None) }
     }
 
     /// A string of which no character needs an escape; any escape is refused.
     fn raw_text(&mut self, field: &'static str) -> Result<&'a str, RecordFault> {
         let text = self.raw(field)?.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         text.ok_or(RecordFault::Value { field })
-    }
-
-    /// Every field with a string for its value, taken.
-    pub(super) fn into_strings(self) -> Option<Vec<(String, String)>> {
-        let pair = |(name, value): (Cow<'_, str>, &RawValue)| {
-            Some((name.into_owned(), serde_json::from_str(value.get()).ok()?))
-        };
-        self.0.into_iter().map(pair).collect()
     }
 
     /// What was not taken.
@@ -162,7 +174,7 @@ impl<'de> Visitor<'de> for NameVisitor {
 pub(super) struct Object(String);
 
 impl Object {
-    /// An object of `kind`, the first field of every record and of every protection.
+    /// An object of `kind`, the first field of every record.
     pub(super) fn of_kind(kind: &str) -> Self {
         Object(String::from("{")).string("kind", kind)
     }

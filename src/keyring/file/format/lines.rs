@@ -36,6 +36,8 @@ impl<'a> Line<'a> {
             let rest = line.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?;
             let (rest, mac) = rest.split_last_chunk::<{ 2 * MAC_LEN }>()?;
             let record = core::str::from_utf8(rest.strip_suffix(MAC_PREFIX)?).ok()?;
+            let is_object = record.starts_with('{') && record.ends_with('}');
+            is_object.then_some(())?;
             Some(Line { record, mac: from_hex(mac)? })
         };
         parts().ok_or(RecordFault::Frame)

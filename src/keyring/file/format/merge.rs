@@ -3,9 +3,9 @@
 use crate::keyset::{VersionRecord, VersionState};
 use crate::time::Timestamp;
 
-/// Which of two records of a version is the later one: whole seconds do not tell, so of two of one
-/// second the one that allows less.
-pub(super) fn rank(record: &VersionRecord) -> (bool, Timestamp, u8) {
+/// Which of two records of a version is the later one: the one of the later change. Where that is
+/// not known whole seconds do not tell, so of two of one second the one that allows less.
+pub(super) fn rank(record: &VersionRecord) -> (bool, u64, Timestamp, u8) {
     let allows_less = match record.state {
         VersionState::Primary => 0,
         VersionState::Pending => 1,
@@ -15,7 +15,8 @@ pub(super) fn rank(record: &VersionRecord) -> (bool, Timestamp, u8) {
         VersionState::DestroyScheduled => 5,
         VersionState::Destroyed => 6,
     };
-    (record.state == VersionState::Destroyed, record.state_since, allows_less)
+    let is_destroyed = record.state == VersionState::Destroyed;
+    (is_destroyed, record.changed, record.state_since, allows_less)
 }
 
 impl VersionRecord {

@@ -8,17 +8,22 @@ mod lines;
 mod merge;
 mod naming;
 mod record;
+mod reserved;
 mod salvage;
 mod seal;
+mod stored;
 mod wrap;
 
-pub use fault::{KeyFileFault, RecordFault, RecordName};
+pub use fault::{KeyFileFault, ProtectionsFault, RecordFault, RecordName};
 pub use salvage::{Damaged, Salvaged, salvage};
 pub use seal::{FileId, FileKey};
+pub use stored::ProtectionId;
 
+use crate::crypto::compare;
+use crate::crypto::mac::MAC_LEN;
 use crate::crypto::secret::MasterKey;
 use crate::format::{KeyName, MasterKeyId};
-use crate::keyring::file::{Protection, ProtectionKind};
+use crate::keyring::file::{Protection, ProtectionKind, ProtectionRecord};
 use crate::keyring::held::HeldKey;
 use crate::keyring::master_keys::HeldKeys;
 use crate::keyring::software::SoftwareKey;
@@ -31,17 +36,21 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use json::Extra;
-use record::Header;
+use record::{Header, Version, VersionExtra};
 use seal::{MaterialLabel, Sealed};
+use stored::Stored;
 
 /// What a key file holds; the key material is sealed.
 ///
 /// What this version of the format does not know is kept, and written again byte for byte.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyFile {
+    version: Version,
     id: FileId,
-    /// The protection object of the file key that the material is sealed under.
-    protection: String,
+    /// Tells the file key that the material is sealed under.
+    file_key: [u8; MAC_LEN],
+    /// What keeps the file key.
+    protections: Vec<Stored>,
     written: Timestamp,
     keysets: Keysets,
     sealed: BTreeMap<MasterKeyId, Sealed>,
@@ -55,7 +64,7 @@ struct Unknown {
     header: Extra,
     end: Extra,
     keys: BTreeMap<String, Extra>,
-    versions: BTreeMap<MasterKeyId, Extra>,
+    versions: BTreeMap<MasterKeyId, VersionExtra>,
     aliases: BTreeMap<String, Extra>,
     records: Vec<String>,
 }
@@ -73,10 +82,12 @@ impl KeyFile {
     ) -> Result<(Self, FileKey), KeyFileFault> {
         let mut id = FileId([0; 16]);
         rng.try_fill_bytes(&mut id.0).map_err(|_| RandomnessUnavailable)?;
-        let key = FileKey::generate(id, protection, rng)?;
+        let key = FileKey::generate(id, rng)?;
         let file = KeyFile {
+            version: Version::Two,
             id,
-            protection: key.protection.clone(),
+            file_key: key.fingerprint(),
+            protections: Vec::from([key.protect(None, protection, rng)?]),
             written: Timestamp::UNIX_EPOCH,
             keysets: Keysets::new(),
             sealed: BTreeMap::new(),
@@ -92,7 +103,7 @@ impl KeyFile {
     /// [`KeyFileFault`], with the line and the record.
     pub fn open(bytes: &[u8], protection: &Protection) -> Result<(Self, FileKey), KeyFileFault> {
         let (header, text) = decode::header(bytes)?;
-        let opened = FileKey::open(header.id, &header.protection, protection);
+        let opened = FileKey::open(header.id, &header.protections, protection);
         let key = opened.map_err(|fault| decode::or_damaged_header(fault, text, bytes))?;
         Ok((decode::decode(bytes, &key)?, key))
     }
@@ -102,11 +113,11 @@ impl KeyFile {
     ///
     /// # Errors
     ///
-    /// [`KeyFileFault::ProtectionChanged`] if it must be opened again; as [`open`](Self::open).
+    /// [`KeyFileFault::FileKeyReplaced`] if it must be opened again; as [`open`](Self::open).
     pub fn reload(bytes: &[u8], key: &FileKey) -> Result<Self, KeyFileFault> {
         let (header, _) = decode::header(bytes)?;
-        if header.id != key.id || header.protection != key.protection {
-            return Err(KeyFileFault::ProtectionChanged);
+        if header.id != key.id || decode::is_under_another(bytes, key) {
+            return Err(KeyFileFault::FileKeyReplaced);
         }
         decode::decode(bytes, key)
     }
@@ -116,25 +127,30 @@ impl KeyFile {
     /// # Errors
     ///
     /// [`KeyFileFault::UnknownCritical`]; [`KeyFileFault::Material`] if a version has no material;
-    /// [`KeyFileFault::ProtectionChanged`] if `key` is not that of the file as it is; [`KeyFileFault::TooLong`],
+    /// [`KeyFileFault::FileKeyReplaced`] if `key` is not that of the file as it is; [`KeyFileFault::TooLong`],
     /// or [`RecordFault::LineTooLong`]: what could not be read again is not written.
     pub fn encode(&self, key: &FileKey, now: Timestamp) -> Result<Vec<u8>, KeyFileFault> {
         encode::encode(self, key, now)
     }
 
-    /// The same master keys under a fresh file key and another protection, or the same one anew.
+    /// The same master keys under a fresh file key that `protections` keep, whatever kept the
+    /// former one.
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create); [`KeyFileFault::Material`].
-    pub fn protect(
+    /// As [`create`](Self::create); [`KeyFileFault::Protections`]; [`KeyFileFault::Material`].
+    pub fn replace_file_key(
         &self,
         key: &FileKey,
-        protection: &Protection,
+        protections: &[&Protection],
         rng: &mut KeyringRng<'_>,
     ) -> Result<(Self, FileKey), KeyFileFault> {
-        let new = FileKey::generate(self.id, protection, rng)?;
-        let mut file = KeyFile { protection: new.protection.clone(), ..self.clone() };
+        let new = FileKey::generate(self.id, rng)?;
+        let protect = |protection: &&Protection| new.protect(None, protection, &mut *rng);
+        let protections: Vec<_> = protections.iter().map(protect).collect::<Result<_, _>>()?;
+        let (version, file_key) = (Version::Two, new.fingerprint());
+        let mut file = KeyFile { version, file_key, ..self.clone() };
+        file.set_protections(protections)?;
         for (keyset, record) in sealed_versions(&self.keysets) {
             let material = self.material(key, keyset, record)?.1;
             let sealed = new.seal(label(keyset, record), &material, rng)?;
@@ -165,9 +181,114 @@ impl KeyFile {
                 sealed.insert(id, *bytes);
             }
         }
+        if keysets.change() != self.keysets.change() {
+            self.raise_version()?;
+        }
         self.keysets = keysets;
         self.sealed = sealed;
         Ok(())
+    }
+
+    /// Keeps the file key under `protection` as well, and tells the id.
+    ///
+    /// # Errors
+    ///
+    /// As [`create`](Self::create); [`KeyFileFault::Protections`].
+    pub fn add_protection(
+        &mut self,
+        key: &FileKey,
+        protection: &Protection,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<ProtectionId, KeyFileFault> {
+        if self.protections.len() >= stored::MAX_PROTECTIONS {
+            // Before a passphrase is stretched.
+            let what = ProtectionsFault::TooMany { most: stored::MAX_PROTECTIONS };
+            return Err(KeyFileFault::Protections { what });
+        }
+        self.raise_version()?;
+        let new = key.protect(None, protection, rng)?;
+        let id = new.id;
+        let mut protections = self.protections.clone();
+        protections.push(new);
+        self.set_protections(protections)?;
+        Ok(id)
+    }
+
+    /// Keeps the file key under `protection` in the place of the protection `id`, which keeps
+    /// its id, and its name unless the new one has another.
+    ///
+    /// # Errors
+    ///
+    /// As [`add_protection`](Self::add_protection).
+    pub fn rewrap_protection(
+        &mut self,
+        key: &FileKey,
+        id: ProtectionId,
+        protection: &Protection,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyFileFault> {
+        let place = self.place(id)?;
+        self.raise_version()?;
+        let mut protections = self.protections.clone();
+        if let Some(slot) = protections.get_mut(place) {
+            let is_plain = |kind| kind == Some(ProtectionKind::Unprotected);
+            if is_plain(slot.kind) != is_plain(Some(protection.kind())) {
+                let what = ProtectionsFault::Plaintext;
+                return Err(KeyFileFault::Protections { what });
+            }
+            *slot = key.protect(Some(slot), protection, rng)?;
+        }
+        self.set_protections(protections)
+    }
+
+    /// Removes the protection `id`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileFault::Protections`] if there is none, or no other.
+    pub fn remove_protection(&mut self, id: ProtectionId) -> Result<(), KeyFileFault> {
+        let place = self.place(id)?;
+        self.raise_version()?;
+        let mut protections = self.protections.clone();
+        protections.remove(place);
+        self.set_protections(protections)
+    }
+
+    fn place(&self, id: ProtectionId) -> Result<usize, KeyFileFault> {
+        let place = self.protections.iter().position(|stored| stored.id == id);
+        let what = ProtectionsFault::Unknown { id };
+        place.ok_or(KeyFileFault::Protections { what })
+    }
+
+    fn set_protections(&mut self, protections: Vec<Stored>) -> Result<(), KeyFileFault> {
+        if protections.is_empty() {
+            return Err(KeyFileFault::Protections { what: ProtectionsFault::Last });
+        }
+        stored::check_for_write(&protections)?;
+        self.protections = protections;
+        Ok(())
+    }
+
+    /// Has the file written in format version 2: what changed cannot be said in version 1.
+    // FORMAT F-RAISE
+    fn raise_version(&mut self) -> Result<(), KeyFileFault> {
+        if self.version == Version::One {
+            let all = self.protections.iter().cloned().map(Stored::in_version_2);
+            let all = all.collect::<Result<_, _>>();
+            self.protections = all.map_err(|what| lines::fault(1, &[], what))?;
+            self.version = Version::Two;
+        }
+        Ok(())
+    }
+
+    /// Whether the material is sealed under `key`.
+    fn is_under(&self, key: &FileKey) -> bool {
+        self.id == key.id && compare::equal(&self.file_key, &key.fingerprint())
+    }
+
+    /// What keeps the file key.
+    pub fn protections(&self) -> Vec<ProtectionRecord> {
+        self.protections.iter().map(record_of).collect()
     }
 
     /// Sets the revision, where keysets go on in another file.
@@ -288,15 +409,22 @@ fn versions(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)
     keysets.iter().flat_map(|keyset| keyset.versions().iter().map(move |record| (keyset, record)))
 }
 
-/// The kind of protection that a file says it has, unverified.
+/// The protections that a file says it has, unverified.
 ///
 /// # Errors
 ///
 /// As [`KeyFile::open`], of the header alone.
-pub fn protection_kind(bytes: &[u8]) -> Result<ProtectionKind, KeyFileFault> {
-    let (header, text) = decode::header(bytes)?;
-    let kind = json::Fields::parse(&header.protection).and_then(|mut it| wrap::kind(&mut it));
-    kind.map_err(|what| lines::fault(1, text.as_bytes(), what))
+pub fn protections(bytes: &[u8]) -> Result<Vec<ProtectionRecord>, KeyFileFault> {
+    let (header, _) = decode::header(bytes)?;
+    Ok(header.protections.iter().map(record_of).collect())
+}
+
+fn record_of(stored: &Stored) -> ProtectionRecord {
+    let outer = match stored.kind {
+        Some(ProtectionKind::Keyring) => wrap::outer_keys(&stored.text).unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    ProtectionRecord { id: stored.id, name: stored.name.clone(), kind: stored.kind, outer }
 }
 
 fn label<'a>(keyset: &'a Keyset, record: &VersionRecord) -> MaterialLabel<'a> {

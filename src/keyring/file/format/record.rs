@@ -2,15 +2,31 @@
 
 use super::fault::{KeyFileFault, RecordFault};
 use super::json::{Extra, Fields, Object};
+use super::reserved;
 use super::seal::{FileId, Sealed};
+use super::stored::{self, Stored};
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
-use crate::keyset::{Labels, MAX_KEYSET_NAME_LEN, Origin, Usage, VersionRecord, VersionState};
+use crate::keyset::{
+    Keyset, Labels, MAX_KEYSET_NAME_LEN, Origin, Usage, VersionRecord, VersionState,
+};
 use crate::time::Timestamp;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 const FORMAT: &str = "envelock key file";
-const VERSION: u64 = 1;
+
+/// The format version of a file as long as nothing but usage has changed since it was written.
+const VERSION_1: u64 = 1;
+
+/// The format version that changes are written in.
+const VERSION_2: u64 = 2;
+
+/// A format version that this library reads and writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Version {
+    One,
+    Two,
+}
 
 /// The names of wrap algorithms.
 const ALGORITHMS: [(WrapAlgorithm, &str); 3] = [
@@ -19,30 +35,34 @@ const ALGORITHMS: [(WrapAlgorithm, &str); 3] = [
     (WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, "token AES-256-CBC HMAC-SHA-256"),
 ];
 
-/// Records, with their fields, that a writer of this version understands, for `critical`.
+/// Records, with their fields, that a writer of this version understands, for `critical`: not those
+/// that it keeps and does not heed (FORMAT F-RESERVED).
 const KNOWN: [(&str, &str); 5] = [
-    ("header", "kind format version id critical revision changed_at written protection"),
-    ("key", "kind name taken"),
+    (
+        "header",
+        "kind format version id critical revision changed_at change written protection protections",
+    ),
+    ("key", "kind name taken floor changed"),
     (
         "version",
         "kind key version id algorithm origin state state_since created promoted compromised \
-         destroy_at wraps bytes labels sealed",
+         destroy_at wraps bytes labels sealed changed",
     ),
-    ("alias", "kind name key"),
+    ("alias", "kind name key changed"),
     ("end", "kind lines whole header"),
 ];
 
 /// Line 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(super) struct Header {
+    pub(super) version: Version,
     pub(super) id: FileId,
     /// Names of records and fields that a writer must understand.
     pub(super) critical: Vec<String>,
     pub(super) revision: u64,
-    pub(super) changed_at: u64,
+    pub(super) change: u64,
     pub(super) written: Timestamp,
-    /// The JSON text of the protection object.
-    pub(super) protection: String,
+    pub(super) protections: Vec<Stored>,
     pub(super) extra: Extra,
 }
 
@@ -57,42 +77,75 @@ impl Header {
             return Err(HeaderFault::NotKeyFile);
         }
         // FORMAT F-FORMAT: nothing more is read of a version that is not known.
-        let version = fields.number("version")?;
-        if version != VERSION {
-            return Err(HeaderFault::FormatVersion(version));
-        }
+        let version = match fields.number("version")? {
+            VERSION_1 => Version::One,
+            VERSION_2 => Version::Two,
+            other => return Err(HeaderFault::FormatVersion(other)),
+        };
+        let change_field = version.change_field();
         let header = Header {
+            version,
             id: FileId(fields.hex("id")?),
             critical: fields.strings("critical")?,
             revision: fields.number("revision")?,
-            changed_at: fields.number("changed_at")?,
+            change: fields.number(change_field)?,
             written: fields.time("written")?,
-            protection: fields.raw("protection")?.into(),
-            extra: fields.into_extra(),
+            protections: protections(&mut fields, version)?,
+            extra: {
+                if version == Version::Two {
+                    reserved::check_header(&fields)?;
+                }
+                fields.into_extra()
+            },
         };
-        if header.changed_at > header.revision {
-            return Err(RecordFault::Value { field: "changed_at" }.into());
+        if header.change > header.revision {
+            return Err(RecordFault::Value { field: change_field }.into());
         }
         Ok(header)
     }
 
     pub(super) fn write(&self) -> String {
-        Object::of_kind("header")
+        let object = Object::of_kind("header")
             .string("format", FORMAT)
-            .number("version", VERSION)
+            .number("version", self.version.number())
             .hex("id", &self.id.0)
             .strings("critical", &self.critical)
             .number("revision", self.revision)
-            .number("changed_at", self.changed_at)
-            .time("written", self.written)
-            .raw("protection", &self.protection)
-            .extra(&self.extra)
-            .end()
+            .number(self.version.change_field(), self.change)
+            .time("written", self.written);
+        let object = match (self.version, self.protections.as_slice()) {
+            (Version::One, [only]) => object.raw("protection", &only.text),
+            (_, all) => object.raw("protections", &stored::write(all)),
+        };
+        object.extra(&self.extra).end()
     }
 
     /// The first name of `critical` that this version does not know.
     pub(super) fn unknown_critical(critical: &[String]) -> Option<&str> {
         critical.iter().map(String::as_str).find(|name| !is_known(name))
+    }
+}
+
+impl Version {
+    fn number(self) -> u64 {
+        match self {
+            Version::One => VERSION_1,
+            Version::Two => VERSION_2,
+        }
+    }
+
+    fn change_field(self) -> &'static str {
+        match self {
+            Version::One => "changed_at",
+            Version::Two => "change",
+        }
+    }
+}
+
+fn protections(fields: &mut Fields<'_>, version: Version) -> Result<Vec<Stored>, RecordFault> {
+    match version {
+        Version::One => Ok(Vec::from([Stored::of_version_1(fields.raw("protection")?)?])),
+        Version::Two => stored::parse(&fields.objects("protections")?),
     }
 }
 
@@ -131,17 +184,21 @@ pub(super) enum Record {
     Key {
         name: String,
         taken: u32,
+        floor: u32,
+        changed: Option<u64>,
         extra: Extra,
     },
     Version {
         key: String,
         record: VersionRecord,
         sealed: Option<Sealed>,
-        extra: Extra,
+        changed: Option<u64>,
+        extra: VersionExtra,
     },
     Alias {
         name: String,
         key: String,
+        changed: Option<u64>,
         extra: Extra,
     },
     End {
@@ -156,19 +213,35 @@ pub(super) enum Record {
     Other,
 }
 
+/// What is not known of a version record: fields, and labels that break a bound.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct VersionExtra {
+    pub(super) fields: Extra,
+    pub(super) labels: Extra,
+}
+
+impl VersionExtra {
+    pub(super) fn is_empty(&self) -> bool {
+        self.fields.is_empty() && self.labels.is_empty()
+    }
+}
+
 impl Record {
-    pub(super) fn parse(text: &str) -> Result<Self, RecordFault> {
+    pub(super) fn parse(text: &str, version: Version) -> Result<Self, RecordFault> {
         let mut fields = Fields::parse(text)?;
         Ok(match fields.string("kind")?.as_str() {
             "key" => Record::Key {
-                name: name(&mut fields, "name")?,
+                name: name_of(&mut fields, "name")?,
                 taken: fields.small("taken")?,
-                extra: fields.into_extra(),
+                floor: if version == Version::Two { floor(&mut fields)? } else { 0 },
+                changed: changed(&mut fields, version)?,
+                extra: reserved::into_extra(fields, version, reserved::check_key)?,
             },
-            "version" => version(fields)?,
+            "version" => version_record(fields, version)?,
             "alias" => Record::Alias {
-                name: name(&mut fields, "name")?,
-                key: name(&mut fields, "key")?,
+                name: name_of(&mut fields, "name")?,
+                key: name_of(&mut fields, "key")?,
+                changed: changed(&mut fields, version)?,
                 extra: fields.into_extra(),
             },
             "end" => Record::End {
@@ -183,14 +256,26 @@ impl Record {
     }
 }
 
-fn name(fields: &mut Fields<'_>, field: &'static str) -> Result<String, RecordFault> {
+/// The change number of a record, which format version 1 has not.
+fn changed(fields: &mut Fields<'_>, version: Version) -> Result<Option<u64>, RecordFault> {
+    if version == Version::Two { fields.optional_number("changed") } else { Ok(None) }
+}
+
+// FORMAT F-FLOOR
+fn floor(fields: &mut Fields<'_>) -> Result<u32, RecordFault> {
+    if fields.has("floor") { fields.small("floor") } else { Ok(0) }
+}
+
+pub(super) fn name_of(fields: &mut Fields<'_>, field: &'static str) -> Result<String, RecordFault> {
     let name = fields.string(field)?;
     let valid = KeyName::new(&name).is_ok() && name.len() <= MAX_KEYSET_NAME_LEN;
     if valid { Ok(name) } else { Err(RecordFault::Value { field }) }
 }
 
-fn version(mut fields: Fields<'_>) -> Result<Record, RecordFault> {
-    let key = name(&mut fields, "key")?;
+fn version_record(mut fields: Fields<'_>, version: Version) -> Result<Record, RecordFault> {
+    let key = name_of(&mut fields, "key")?;
+    let changed = changed(&mut fields, version)?;
+    let (labels, refused_labels) = labels(&mut fields)?;
     let number = KeyVersion::new(fields.small("version")?);
     let record = VersionRecord {
         version: number.ok_or(RecordFault::Value { field: "version" })?,
@@ -204,7 +289,8 @@ fn version(mut fields: Fields<'_>) -> Result<Record, RecordFault> {
         compromised: fields.optional_time("compromised")?,
         destroy_at: fields.optional_time("destroy_at")?,
         usage: Usage { wraps: fields.number("wraps")?, bytes: fields.number("bytes")? },
-        labels: labels(&mut fields)?,
+        labels,
+        changed: changed.unwrap_or(0),
     };
     if !has_origin(&record) {
         return Err(RecordFault::Value { field: "origin" });
@@ -216,7 +302,9 @@ fn version(mut fields: Fields<'_>) -> Result<Record, RecordFault> {
         }
         false => None,
     };
-    Ok(Record::Version { key, record, sealed, extra: fields.into_extra() })
+    let fields = reserved::into_extra(fields, version, reserved::check_version)?;
+    let extra = VersionExtra { fields, labels: refused_labels };
+    Ok(Record::Version { key, record, sealed, changed, extra })
 }
 
 /// Whether the key material of a version is in the file (FORMAT F-DESTROYED, F-TOKEN).
@@ -244,27 +332,37 @@ fn named<T: Copy>(
     found.ok_or(RecordFault::UnknownName { field, name })
 }
 
-fn labels(fields: &mut Fields<'_>) -> Result<Labels, RecordFault> {
-    let wrong = || RecordFault::Value { field: "labels" };
-    let mut labels = Labels::default();
-    let Some(text) = fields.optional("labels") else { return Ok(labels) };
-    let pairs = Fields::parse(text)?.into_strings().ok_or_else(wrong)?;
-    for (name, value) in &pairs {
-        labels.set(name, Some(value)).map_err(|_| wrong())?;
+/// The labels, and those that break a bound: they are kept and not shown (FORMAT F-LABELS).
+fn labels(fields: &mut Fields<'_>) -> Result<(Labels, Extra), RecordFault> {
+    let (mut labels, mut refused) = (Labels::default(), Extra::new());
+    let Some(text) = fields.optional("labels") else { return Ok((labels, refused)) };
+    for (name, json) in Fields::parse(text)?.into_extra() {
+        let value: Option<String> = serde_json::from_str(&json).ok();
+        if value.is_none_or(|value| labels.set(&name, Some(&value)).is_err()) {
+            refused.push((name, json));
+        }
     }
-    Ok(labels)
+    Ok((labels, refused))
 }
 
-pub(super) fn write_key(name: KeyName<'_>, taken: u32, extra: &Extra) -> String {
-    let object = Object::of_kind("key").string("name", name.as_str());
-    object.number("taken", taken.into()).extra(extra).end()
+pub(super) fn write_key(keyset: &Keyset, version: Version, extra: &Extra) -> String {
+    let object = Object::of_kind("key").string("name", keyset.name().as_str());
+    let mut object = object.number("taken", keyset.taken().into());
+    if version == Version::Two {
+        if keyset.floor() > 0 {
+            object = object.number("floor", keyset.floor().into());
+        }
+        object = object.number("changed", keyset.changed());
+    }
+    object.extra(extra).end()
 }
 
 pub(super) fn write_version(
     key: KeyName<'_>,
     record: &VersionRecord,
     sealed: Option<&Sealed>,
-    extra: &Extra,
+    version: Version,
+    extra: &VersionExtra,
 ) -> Option<String> {
     let mut algorithms = ALGORITHMS.iter();
     let (_, algorithm) = algorithms.find(|(algorithm, _)| *algorithm == record.algorithm)?;
@@ -285,19 +383,31 @@ pub(super) fn write_version(
         .optional_time("destroy_at", record.destroy_at)
         .number("wraps", record.usage.wraps)
         .number("bytes", record.usage.bytes);
-    if !record.labels.is_empty() {
-        let labels = record.labels.iter();
-        let labels = labels.fold(Object::new(), |all, (name, value)| all.string(name, value));
-        object = object.raw("labels", &labels.end());
+    if !record.labels.is_empty() || !extra.labels.is_empty() {
+        object = object.raw("labels", &write_labels(&record.labels, &extra.labels));
+    }
+    if version == Version::Two {
+        object = object.number("changed", record.changed);
     }
     if has_sealed(record) {
         object = object.hex("sealed", sealed?);
     }
-    Some(object.extra(extra).end())
+    Some(object.extra(&extra.fields).end())
 }
 
-pub(super) fn write_alias(name: &str, key: &str, extra: &Extra) -> String {
-    Object::of_kind("alias").string("name", name).string("key", key).extra(extra).end()
+/// The labels, and those that were not understood, unless one of that name was set since.
+fn write_labels(labels: &Labels, refused: &Extra) -> String {
+    let object = labels.iter().fold(Object::new(), |all, (name, value)| all.string(name, value));
+    let refused = refused.iter().filter(|(name, _)| labels.get(name).is_none());
+    refused.fold(object, |all, (name, json)| all.raw(name, json)).end()
+}
+
+pub(super) fn write_alias(name: &str, key: &str, changed: Option<u64>, extra: &Extra) -> String {
+    let mut object = Object::of_kind("alias").string("name", name).string("key", key);
+    if let Some(changed) = changed {
+        object = object.number("changed", changed);
+    }
+    object.extra(extra).end()
 }
 
 pub(super) fn write_end(lines: u64, whole: &[u8; 32], header: &str, extra: &Extra) -> String {

@@ -5,8 +5,9 @@ use super::fault::{KeyFileFault, RecordFault, RecordName};
 use super::json::Extra;
 use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINES, PREFIX};
 use super::merge::rank;
-use super::record::{Header, Record};
+use super::record::{Header, Record, Version as FormatVersion, VersionExtra};
 use super::seal::{FileKey, Sealed};
+use super::stored::Stored;
 use super::{KeyFile, Unknown};
 use crate::format::{KeyVersion, MasterKeyId};
 use crate::keyring::file::Protection;
@@ -22,7 +23,7 @@ use alloc::vec::Vec;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Salvaged {
-    /// The intact records. Write it under a fresh file key ([`KeyFile::protect`]), so that no
+    /// The intact records. Write it under a fresh file key ([`KeyFile::replace_file_key`]), so that no
     /// line of the damaged file is one of the new file.
     pub file: KeyFile,
     /// The file key of the damaged file.
@@ -63,8 +64,8 @@ pub fn salvage(bytes: &[u8], protection: &Protection) -> Result<Salvaged, KeyFil
     if bytes.len() > MAX_FILE_LEN {
         return Err(KeyFileFault::TooLong);
     }
-    let key = open_any(bytes, protection)?;
-    let mut finds = Finds::default();
+    let (opened, key) = open_any(bytes, protection)?;
+    let mut finds = Finds::of(opened.version);
     for (number, line) in lines::lines(bytes).take(MAX_LINES) {
         for piece in pieces(line) {
             finds.line(number, piece, &key);
@@ -78,12 +79,12 @@ pub fn salvage(bytes: &[u8], protection: &Protection) -> Result<Salvaged, KeyFil
         };
         finds.damaged.push(Damaged { line, record: RecordName::End, what });
     }
-    Ok(finds.into_salvaged(key))
+    Ok(finds.into_salvaged(opened.protections, key))
 }
 
 /// Opens the file key by the header or by its copy in the end record: ids and protections of
 /// both, since each may be damaged in one of them.
-fn open_any(bytes: &[u8], protection: &Protection) -> Result<FileKey, KeyFileFault> {
+fn open_any(bytes: &[u8], protection: &Protection) -> Result<(Header, FileKey), KeyFileFault> {
     let record = |piece| Some(Line::parse(piece).ok()?.record);
     let first = lines::lines(bytes).next().map(|(_, line)| line).unwrap_or_default();
     let header = pieces(first).into_iter().filter_map(record);
@@ -99,13 +100,13 @@ fn open_any(bytes: &[u8], protection: &Protection) -> Result<FileKey, KeyFileFau
         all.filter(move |(one, other)| core::ptr::eq(*one, *other) != turn)
     };
     for (one, other) in pairs(false).chain(pairs(true)) {
-        let attempt = (one.id, other.protection.as_str());
+        let attempt = (one.id, &other.protections);
         if tried.contains(&attempt) {
             continue;
         }
         tried.push(attempt);
-        match FileKey::open(one.id, &other.protection, protection) {
-            Ok(key) => return Ok(key),
+        match FileKey::open(one.id, &other.protections, protection) {
+            Ok(key) => return Ok((Header::clone(other), key)),
             Err(error) => fault.get_or_insert(error),
         };
     }
@@ -160,18 +161,33 @@ struct Version {
     line: usize,
     record: VersionRecord,
     sealed: Option<Sealed>,
+    extra: VersionExtra,
+}
+
+/// An intact key record.
+struct Key {
+    taken: u32,
+    floor: u32,
+    changed: u64,
+    extra: Extra,
+}
+
+/// An intact alias, and the line that it is on.
+struct Alias {
+    line: usize,
+    key: String,
+    changed: u64,
     extra: Extra,
 }
 
 /// What was found so far.
-#[derive(Default)]
 struct Finds {
+    format: FormatVersion,
     header: Option<Header>,
     end: Extra,
-    /// Highest number taken, by name.
-    keys: BTreeMap<String, (u32, Extra)>,
+    keys: BTreeMap<String, Key>,
     versions: BTreeMap<(String, KeyVersion), Version>,
-    aliases: BTreeMap<String, (usize, String, Extra)>,
+    aliases: BTreeMap<String, Alias>,
     records: Vec<String>,
     damaged: Vec<Damaged>,
     /// How many versions the damaged lines can have held, at most.
@@ -181,6 +197,21 @@ struct Finds {
 }
 
 impl Finds {
+    fn of(format: FormatVersion) -> Self {
+        Finds {
+            format,
+            header: None,
+            end: Extra::new(),
+            keys: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            records: Vec::new(),
+            damaged: Vec::new(),
+            lost: 0,
+            has_end: false,
+        }
+    }
+
     fn damaged(&mut self, line: usize, record: RecordName, what: RecordFault) {
         if self.damaged.len() < MAX_DAMAGED {
             self.damaged.push(Damaged { line, record, what });
@@ -201,32 +232,26 @@ impl Finds {
 
     /// Takes an intact record.
     fn record(&mut self, line: usize, text: &str, key: &FileKey) -> Result<(), RecordFault> {
-        match Record::parse(text)? {
+        match Record::parse(text, self.format)? {
             Record::Header => self.header(text),
             Record::End { header, extra, .. } => {
                 self.end = extra;
                 self.has_end = true;
                 self.header(&header)
             }
-            Record::Key { name, taken, extra } => {
-                match self.keys.get_mut(&name) {
-                    // Numbers of a later state are taken in every case.
-                    Some((before, _)) => {
-                        *before = taken.max(*before);
-                        return Err(RecordFault::Superseded);
-                    }
-                    None => self.keys.insert(name, (taken, extra)),
-                };
-                Ok(())
+            Record::Key { name, taken, floor, changed, extra } => {
+                let new = Key { taken, floor, changed: changed.unwrap_or(0), extra };
+                self.key(name, new)
             }
-            Record::Version { key: name, record, sealed, extra } => {
+            Record::Version { key: name, record, sealed, extra, .. } => {
                 self.version(name, Version { line, record, sealed, extra }, key)
             }
-            Record::Alias { name, key, extra } => {
+            Record::Alias { name, key, changed, extra } => {
                 if self.aliases.contains_key(&name) {
                     return Err(RecordFault::Superseded);
                 }
-                self.aliases.insert(name, (line, key, extra));
+                let changed = changed.unwrap_or(0);
+                self.aliases.insert(name, Alias { line, key, changed, extra });
                 Ok(())
             }
             Record::Other => {
@@ -243,6 +268,23 @@ impl Finds {
             self.header = Some(header);
         }
         Ok(())
+    }
+
+    /// Takes a key record. Of two, numbers of either are taken; of versions that one says were
+    /// removed, the other may have some.
+    fn key(&mut self, name: String, new: Key) -> Result<(), RecordFault> {
+        match self.keys.get_mut(&name) {
+            Some(before) => {
+                before.taken = new.taken.max(before.taken);
+                before.floor = new.floor.min(before.floor);
+                before.changed = new.changed.max(before.changed);
+                Err(RecordFault::Superseded)
+            }
+            None => {
+                self.keys.insert(name, new);
+                Ok(())
+            }
+        }
     }
 
     fn version(&mut self, name: String, new: Version, key: &FileKey) -> Result<(), RecordFault> {
@@ -297,7 +339,7 @@ impl Finds {
         }
     }
 
-    fn into_salvaged(mut self, key: FileKey) -> Salvaged {
+    fn into_salvaged(mut self, protections: Vec<Stored>, key: FileKey) -> Salvaged {
         self.leave_one_primary();
         let tail = if self.has_end { 0 } else { LOST_TAIL };
         let lost = self.lost.saturating_add(tail);
@@ -314,7 +356,9 @@ impl Finds {
                 self.damaged.push(Damaged { line, record, what });
                 continue;
             }
-            keep(&mut unknown.versions, &id, found.extra);
+            if !found.extra.is_empty() {
+                unknown.versions.insert(id, found.extra);
+            }
             material.extend(found.sealed.map(|sealed| (id, sealed)));
             intact.push((name.clone(), version));
             versions.entry(name).or_default().push(found.record);
@@ -325,47 +369,62 @@ impl Finds {
         let mut keysets = Vec::new();
         for (name, versions) in versions {
             let highest = versions.last().map_or(0, |last| last.version.number());
-            let (taken, extra) = match self.keys.remove(&name) {
-                Some((taken, extra)) => (taken.max(highest), extra),
+            let lowest = versions.first().map_or(u32::MAX, |first| first.version.number());
+            let found = self.keys.remove(&name).unwrap_or_else(|| {
                 // What is lost may have been versions of it.
-                None => (highest.saturating_add(lost), Extra::new()),
-            };
-            keep(&mut unknown.keys, &name, extra);
+                let taken = highest.saturating_add(lost);
+                Key { taken, floor: 0, changed: 0, extra: Extra::new() }
+            });
+            keep(&mut unknown.keys, &name, found.extra);
+            let (taken, floor) = (found.taken.max(highest), found.floor.min(lowest));
             // Sorted, below `taken`, and with one primary.
-            keysets.extend(Keyset::restore(&name, taken, versions));
+            let keyset = Keyset::restore(&name, taken, versions);
+            keysets.extend(keyset.map(|keyset| keyset.with_stored(floor, found.changed)));
         }
-        let aliases = aliases(self.aliases, &keysets, &mut unknown, &mut self.damaged);
+        let found = aliases(self.aliases, &keysets, &mut unknown, &mut self.damaged);
         let revision = self.header.as_ref().map(|header| header.revision);
-        let (mut changed_at, mut written) = (0, Timestamp::UNIX_EPOCH);
+        let (mut change, mut written) = (0, Timestamp::UNIX_EPOCH);
         if let Some(header) = self.header {
-            (changed_at, written) = (header.changed_at, header.written);
+            (change, written) = (header.change, header.written);
             (unknown.critical, unknown.header) = (header.critical, header.extra);
         }
-        let restored = Keysets::restore(revision.unwrap_or(0), changed_at, keysets, aliases);
-        let keysets = restored.unwrap_or_default();
-        let protection = key.protection.clone();
-        let file = KeyFile { id: key.id, protection, written, keysets, sealed: material, unknown };
+        let changed = found.iter().filter(|(_, (_, changed))| *changed > 0);
+        let changed = changed.map(|(name, (_, changed))| (name.clone(), *changed)).collect();
+        let aliases = found.into_iter().map(|(name, (key, _))| (name, key)).collect();
+        let restored = Keysets::restore(revision.unwrap_or(0), change, keysets, aliases);
+        let mut keysets = restored.unwrap_or_default();
+        keysets.set_aliases_changed(changed);
+        let file = KeyFile {
+            version: self.format,
+            id: key.id,
+            file_key: key.fingerprint(),
+            protections,
+            written,
+            keysets,
+            sealed: material,
+            unknown,
+        };
         self.damaged.sort_by_key(|damaged| damaged.line);
         Salvaged { file, key, intact, damaged: self.damaged, revision }
     }
 }
 
-/// The aliases whose key is there.
+/// The aliases whose key is there, with their change numbers.
 fn aliases(
-    found: BTreeMap<String, (usize, String, Extra)>,
+    found: BTreeMap<String, Alias>,
     keysets: &[Keyset],
     unknown: &mut Unknown,
     damaged: &mut Vec<Damaged>,
-) -> BTreeMap<String, String> {
+) -> BTreeMap<String, (String, u64)> {
     let is_key = |name: &str| keysets.iter().any(|keyset| keyset.name().as_str() == name);
     let mut aliases = BTreeMap::new();
-    for (name, (line, key, extra)) in found {
+    for (name, Alias { line, key, changed, extra }) in found {
         let what = match () {
             () if is_key(&name) => RecordFault::Misplaced,
             () if !is_key(&key) => RecordFault::UnknownKey,
             () => {
                 keep(&mut unknown.aliases, &name, extra);
-                aliases.insert(name, key);
+                aliases.insert(name, (key, changed));
                 continue;
             }
         };

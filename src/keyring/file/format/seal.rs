@@ -2,15 +2,15 @@
 
 use super::fault::KeyFileFault;
 use super::json;
+use super::stored::Stored;
 use super::wrap;
 use crate::crypto::mac::{MAC_LEN, Mac};
 use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};
 use crate::crypto::{CryptoError, kdf, xaes};
 use crate::format::{KeyName, KeyVersion, MasterKeyId};
-use crate::keyring::file::{Protection, ProtectionKind};
+use crate::keyring::file::Protection;
 use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::boxed::Box;
-use alloc::string::String;
 use core::fmt;
 use zeroize::Zeroizing;
 
@@ -42,48 +42,45 @@ impl fmt::Debug for FileId {
     }
 }
 
-/// The opened key of a key file, and the protection that it was opened with.
+/// The opened key of a key file.
 ///
-/// Kept, it reads and writes the file without asking for the secret again, until the protection
-/// is changed.
+/// Kept, it reads and writes the file, and puts it under other protections, without asking for a
+/// secret again, until the file key is replaced.
 pub struct FileKey {
     pub(super) id: FileId,
-    /// The protection object, byte for byte as the file has it.
-    pub(super) protection: String,
-    kind: ProtectionKind,
+    key: MasterKey,
     record: Mac,
     whole: Mac,
     seal: Box<xaes::Xaes>,
 }
 
 impl FileKey {
-    /// A fresh file key under `protection`.
-    pub(super) fn generate(
-        id: FileId,
-        protection: &Protection,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<Self, KeyFileFault> {
+    /// A fresh file key.
+    pub(super) fn generate(id: FileId, rng: &mut KeyringRng<'_>) -> Result<Self, KeyFileFault> {
         let key = MasterKey::generate(rng).map_err(|_| RandomnessUnavailable)?;
-        let text = wrap::wrap(&key, id, protection, rng)?;
-        FileKey::set_up(&key, id, text, protection.kind())
+        FileKey::set_up(key, id)
     }
 
-    /// Opens the file key that `text`, a protection object, keeps.
+    /// Opens the file key that any of `stored` keeps.
     pub(super) fn open(
         id: FileId,
-        text: &str,
+        stored: &[Stored],
         protection: &Protection,
     ) -> Result<Self, KeyFileFault> {
-        let key = wrap::unwrap(text, id, protection)?;
-        FileKey::set_up(&key, id, text.into(), protection.kind())
+        FileKey::set_up(wrap::unwrap_any(stored, id, protection)?, id)
     }
 
-    fn set_up(
-        key: &MasterKey,
-        id: FileId,
-        protection: String,
-        kind: ProtectionKind,
-    ) -> Result<Self, KeyFileFault> {
+    /// A protection of this file key, in the place of `slot` or a new one.
+    pub(super) fn protect(
+        &self,
+        slot: Option<&Stored>,
+        protection: &Protection,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Stored, KeyFileFault> {
+        wrap::wrap(&self.key, self.id, slot, protection, rng)
+    }
+
+    fn set_up(key: MasterKey, id: FileId) -> Result<Self, KeyFileFault> {
         // Neither derivation nor HMAC has a length to refuse here.
         let derived = || {
             let mut okm = Zeroizing::new([0; MASTER_KEY_LEN]);
@@ -95,12 +92,12 @@ impl FileKey {
         let (mac, seal) = derived().map_err(|CryptoError| KeyFileFault::Authentication)?;
         let record = mac.clone().with(RECORD_LABEL).with(&id.0);
         let whole = mac.with(WHOLE_LABEL).with(&id.0);
-        Ok(FileKey { id, protection, kind, record, whole, seal })
+        Ok(FileKey { id, key, record, whole, seal })
     }
 
-    /// How the file is protected.
-    pub fn kind(&self) -> ProtectionKind {
-        self.kind
+    /// Tells file keys apart in memory.
+    pub(super) fn fingerprint(&self) -> [u8; MAC_LEN] {
+        self.mac("")
     }
 
     /// The MAC of a record (FORMAT F-MAC).

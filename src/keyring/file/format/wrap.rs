@@ -1,16 +1,20 @@
 //! How each kind of protection keeps the file key.
 
-use super::fault::{KeyFileFault, RecordFault, RecordName};
+use super::fault::{KeyFileFault, ProtectionsFault, RecordFault, RecordName};
 use super::json::{Fields, Object, to_hex};
 use super::seal::{self, FileId, Sealed};
+use super::stored::{ProtectionId, Stored};
 use crate::aad::Aad;
 use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};
 use crate::crypto::{argon2id, compare, kdf, xaes};
 use crate::envelope::{Envelope, inspect};
 use crate::error::Error;
+use crate::format::KeyName;
 use crate::keyring::Keyring;
 use crate::keyring::file::protection::Secret;
+use crate::keyring::file::protections::OuterKey;
 use crate::keyring::file::{Argon2Cost, Protection, ProtectionKind};
+use crate::keyset::MAX_KEYSET_NAME_LEN;
 use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::boxed::Box;
 use alloc::format;
@@ -22,15 +26,45 @@ const WRAP_LABEL: &[u8] = b"envelock key file wrap v1";
 const FILE_KEY_LABEL: &[u8] = b"envelock key file key v1";
 const SALT_LEN: usize = 16;
 
-/// The protection object of a new file key (FORMAT F-PROTECT).
+/// A new protection of the file key (FORMAT F-PROTECT): `slot`, or one with a fresh id.
 pub(super) fn wrap(
     key: &MasterKey,
     id: FileId,
+    slot: Option<&Stored>,
     protection: &Protection,
     rng: &mut KeyringRng<'_>,
-) -> Result<String, KeyFileFault> {
-    let object = Object::of_kind(protection.kind().name());
-    let object = match &protection.0 {
+) -> Result<Stored, KeyFileFault> {
+    let slot_id = match slot {
+        Some(slot) => slot.id,
+        None => {
+            let mut slot_id = [0; 8];
+            rng.try_fill_bytes(&mut slot_id).map_err(|_| RandomnessUnavailable)?;
+            ProtectionId(slot_id)
+        }
+    };
+    let name = protection.name.clone().or_else(|| slot?.name.clone());
+    let mut object = Object::new().hex("id", &slot_id.0);
+    if let Some(name) = &name {
+        let valid = KeyName::new(name).is_ok() && name.len() <= MAX_KEYSET_NAME_LEN;
+        if !valid {
+            return Err(KeyFileFault::Protections { what: ProtectionsFault::Name });
+        }
+        object = object.string("name", name);
+    }
+    let object = object.string("kind", protection.kind().name());
+    let text = fields(key, id, protection, object, rng)?.end();
+    Ok(Stored { id: slot_id, name, kind: Some(protection.kind()), text })
+}
+
+/// The fields of a kind of protection.
+fn fields(
+    key: &MasterKey,
+    id: FileId,
+    protection: &Protection,
+    object: Object,
+    rng: &mut KeyringRng<'_>,
+) -> Result<Object, KeyFileFault> {
+    Ok(match &protection.secret {
         Secret::Passphrase { passphrase, cost } => {
             if passphrase.is_empty() {
                 return Err(KeyFileFault::EmptySecret);
@@ -66,31 +100,86 @@ pub(super) fn wrap(
             object.strings("keys", &labels(&message)?).hex("message", &message)
         }
         Secret::Unprotected => object.string("file_key", &Zeroizing::new(to_hex(key.expose()))),
-    };
-    Ok(object.end())
+    })
 }
 
-/// The file key that a protection object keeps.
-pub(super) fn unwrap(
-    text: &str,
+/// The file key that any of `all` keeps: they are tried in order, if they are of the kind that is
+/// offered (FORMAT F-OPEN).
+///
+/// If none opens, of their faults the one that says most: a back end that does not answer, a version
+/// that is refused, a wrong secret, no key.
+pub(super) fn unwrap_any(
+    all: &[Stored],
     id: FileId,
     protection: &Protection,
 ) -> Result<MasterKey, KeyFileFault> {
+    let offered = protection.kind();
+    // FORMAT F-COST: what one opening can be made to pay, whatever the file says.
+    let mut budget = Argon2Cost::MAX_MEMORY_PASSES;
+    let mut fault: Option<KeyFileFault> = None;
+    for stored in all.iter().filter(|stored| stored.kind == Some(offered)) {
+        match unwrap(&stored.text, id, protection, &mut budget) {
+            Ok(key) => return Ok(key),
+            Err(new) if fault.as_ref().is_none_or(|fault| rank(&new) < rank(fault)) => {
+                fault = Some(new);
+            }
+            Err(_) => {}
+        }
+    }
+    Err(fault.unwrap_or_else(|| other_kind(all, offered)))
+}
+
+fn rank(fault: &KeyFileFault) -> u8 {
+    match fault {
+        fault if fault.is_retryable() => 0,
+        KeyFileFault::OuterKeyring(error) => match **error {
+            Error::Refused { .. } => 1,
+            Error::NoKey { .. } => 4,
+            _ => 2,
+        },
+        KeyFileFault::Authentication => 3,
+        _ => 5,
+    }
+}
+
+/// No protection of the file is of the kind that is offered.
+fn other_kind(all: &[Stored], offered: ProtectionKind) -> KeyFileFault {
+    let mut found: Vec<_> = all.iter().filter_map(|stored| stored.kind).collect();
+    found.dedup();
+    match all.first() {
+        Some(first) if found.is_empty() => {
+            let kind = Fields::parse(&first.text).and_then(|mut it| it.string("kind"));
+            at_header(match kind {
+                Ok(name) => RecordFault::UnknownName { field: "protection", name },
+                Err(what) => what,
+            })
+        }
+        _ => KeyFileFault::ProtectionKind { found, offered },
+    }
+}
+
+/// The file key that a protection object of the kind that is offered keeps.
+fn unwrap(
+    text: &str,
+    id: FileId,
+    protection: &Protection,
+    budget: &mut u64,
+) -> Result<MasterKey, KeyFileFault> {
     let mut fields = Fields::parse(text).map_err(at_header)?;
-    let (found, offered) = (kind(&mut fields).map_err(at_header)?, protection.kind());
-    match &protection.0 {
-        _ if found != offered => Err(KeyFileFault::ProtectionKind { found, offered }),
+    let kind = protection.kind();
+    match &protection.secret {
         Secret::Passphrase { passphrase, .. } => {
             let (salt, cost) = argon2id_of(&mut fields).map_err(at_header)?;
             let wrapped = Wrapped::parse(&mut fields).map_err(at_header)?;
             // FORMAT F-COST: before anything is allocated or computed.
             let refused = |fault| KeyFileFault::Argon2Cost { cost, fault };
             cost.check_for_read().map_err(refused)?;
-            Kek::new(&stretch(passphrase, &salt, &cost)?, found).unwrap(&wrapped, id)
+            *budget = cost.paid_from(*budget).map_err(refused)?;
+            Kek::new(&stretch(passphrase, &salt, &cost)?, kind).unwrap(&wrapped, id)
         }
         Secret::RawKey(kek) => {
             let wrapped = Wrapped::parse(&mut fields).map_err(at_header)?;
-            Kek::new(kek, found).unwrap(&wrapped, id)
+            Kek::new(kek, kind).unwrap(&wrapped, id)
         }
         Secret::Keyring(keyring) => {
             unwrap_message(&fields.bytes("message").map_err(at_header)?, id, &**keyring)
@@ -102,17 +191,16 @@ pub(super) fn unwrap(
     }
 }
 
-/// The kind of a protection object.
-pub(super) fn kind(fields: &mut Fields<'_>) -> Result<ProtectionKind, RecordFault> {
-    let name = fields.string("kind")?;
-    let kinds = [
-        ProtectionKind::Passphrase,
-        ProtectionKind::Keyring,
-        ProtectionKind::RawKey,
-        ProtectionKind::Unprotected,
-    ];
-    let found = kinds.into_iter().find(|kind| kind.name() == name);
-    found.ok_or(RecordFault::UnknownName { field: "protection", name })
+/// The cost of a passphrase.
+pub(super) fn cost(text: &str) -> Result<Argon2Cost, RecordFault> {
+    Ok(argon2id_of(&mut Fields::parse(text)?)?.1)
+}
+
+/// Name, version and key of each slot of a protection by a keyring: what it needs to be opened.
+pub(super) fn outer_keys(text: &str) -> Result<Vec<OuterKey>, RecordFault> {
+    let message = Fields::parse(text)?.bytes("message")?;
+    let header = inspect(&message).map_err(|_| RecordFault::Value { field: "message" })?;
+    Ok(header.slots().map(|slot| OuterKey::of(&slot.label)).collect())
 }
 
 fn argon2id_of(fields: &mut Fields<'_>) -> Result<([u8; SALT_LEN], Argon2Cost), RecordFault> {
