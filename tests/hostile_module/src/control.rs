@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char, c_int};
 
 use crate::functions::Function;
-use crate::{manual, script, stage};
+use crate::{manual, overlaps, script, stage};
 
 /// What `hostile_calls` answers for a name that is no function.
 const NO_SUCH_FUNCTION: u64 = u64::MAX;
@@ -48,6 +48,12 @@ pub unsafe extern "C" fn hostile_calls(function: *const c_char) -> u64 {
 #[unsafe(no_mangle)]
 pub extern "C" fn hostile_injected() -> u64 {
     stage::injected()
+}
+
+/// How many calls ran together since the last `reset` that PKCS#11 leaves undefined together.
+#[unsafe(no_mangle)]
+pub extern "C" fn hostile_overlaps() -> u64 {
+    overlaps::count()
 }
 
 /// Writes the list of faults, as far as `len` bytes go, and answers its whole length. A line is a

@@ -31,7 +31,7 @@ static LIST: CK_FUNCTION_LIST = with_functions!(list_of);
 /// `list` is NULL or a place for one pointer.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> CK_RV {
-    pass(Function::C_GetFunctionList, |_| {
+    pass(Function::C_GetFunctionList, None, |_| {
         // SAFETY: the caller's promise.
         let Some(list) = (unsafe { list.as_mut() }) else { return CKR_ARGUMENTS_BAD };
         *list = list::list((&raw const LIST).cast_mut());
@@ -39,12 +39,18 @@ pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> 
     })
 }
 
+/// The first argument, for who counts what runs together.
+macro_rules! first {
+    ($first:ident $(, $rest:ident)*) => { $crate::overlaps::Argument::number(&$first) };
+}
+pub(crate) use first;
+
 macro_rules! lying {
     ($(
         $wrapper:ident $name:ident($($argument:ident: $kind:ty),*) |$real:ident| $body:expr;
     )*) => {$(
         unsafe extern "C" fn $name($($argument: $kind),*) -> CK_RV {
-            $wrapper(Function::$name, |$real| {
+            $wrapper(Function::$name, first!($($argument),*), |$real| {
                 #[allow(unused_unsafe)] // some take plain numbers only
                 // SAFETY: the caller's promises to this function are those to the real one.
                 unsafe { $body }

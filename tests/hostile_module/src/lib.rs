@@ -1,12 +1,13 @@
 //! A PKCS#11 module that forwards to a real one and lies on command. For tests only.
 //!
 //! The module of `HOSTILE_FORWARD` (SoftHSM when unset) does the work. A test opens this library
-//! twice: as the PKCS#11 module under test, and by `dlopen` for four functions of its own, which
+//! twice: as the PKCS#11 module under test, and by `dlopen` for five functions of its own, which
 //! act on the same process-wide state:
 //!
 //! - `int hostile_command(const char *text)`: arms faults; 0, or -1 when not understood
 //! - `uint64_t hostile_calls(const char *function)`: calls of a function since the last `reset`
 //! - `uint64_t hostile_injected(void)`: faults really injected since the last `reset`
+//! - `uint64_t hostile_overlaps(void)`: calls that must not run together and did, since then
 //! - `size_t hostile_list(char *buffer, size_t len)`: every fault as a ready command
 //!
 //! # Language
@@ -24,9 +25,10 @@
 //! LIE [ARGUMENT]                     one of the list in README.md
 //! storm SEED RATE MAX [calm CALLS]   RATE in a thousand calls struck, at most MAX, CALLS of
 //!                                    peace after each (50)
+//! hail SEED RATE MAX                 RATE in a thousand calls answered with one of ten codes
 //! ```
 //!
-//! Behind every fault but `storm`: `on FUNCTION`, `after N` (let N matching calls pass), `times M`
+//! Behind every fault but `storm` and `hail`: `on FUNCTION`, `after N` (let N matching calls pass), `times M`
 //! (strike M calls, default 1) or `always`. FUNCTION is `C_Encrypt` and the like; CODE a name with
 //! or without `CKR_`, or a number. `any` spares C_Initialize, C_Finalize and C_GetFunctionList,
 //! which must be named.
@@ -50,6 +52,7 @@ mod faults;
 mod forward;
 mod functions;
 mod manual;
+mod overlaps;
 mod plain;
 mod script;
 mod sessions;

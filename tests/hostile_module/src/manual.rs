@@ -51,6 +51,11 @@ const GENERAL: &[(&str, &str, &str)] = &[
         "the calls of an operation",
         "SEED, faults in a thousand calls, most faults",
     ),
+    (
+        "hail 1 50 100",
+        "the calls of an operation",
+        "SEED, calls in a thousand that answer one of ten codes, most of them",
+    ),
 ];
 
 /// Arguments that are worth a line of their own.

@@ -2,6 +2,7 @@
 
 use cryptoki_sys::*;
 
+use crate::exports::first;
 use crate::faults::pass;
 use crate::forward::ask;
 use crate::functions::Function;
@@ -11,7 +12,7 @@ macro_rules! plain {
         #[allow(non_snake_case)] // named as the standard names it
         pub(crate) unsafe extern "C" fn $name($($argument: $kind),*) -> CK_RV {
             // SAFETY: the caller's promises to this function are those to the real one.
-            pass(Function::$name, |real| unsafe { ask!(real, $name($($argument),*)) })
+            pass(Function::$name, first!($($argument),*), |real| unsafe { ask!(real, $name($($argument),*)) })
         }
     )*};
 }

@@ -44,6 +44,8 @@ pub(crate) struct StormOrder {
     pub(crate) max: u64,
     /// Calls of peace after each fault.
     pub(crate) calm: u64,
+    /// Whether all that befalls a call is a code.
+    pub(crate) codes_only: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,7 @@ fn command(line: &str) -> Option<Command> {
         ("clear", []) if options.is_empty() => Some(Command::Clear),
         ("reset", []) if options.is_empty() => Some(Command::Reset),
         ("storm", [seed, rate, max]) => storm(seed, rate, max, options),
+        ("hail", [seed, rate, max]) if options.is_empty() => hail(seed, rate, max),
         _ => arm(verb, arguments, options),
     }
 }
@@ -89,9 +92,17 @@ fn storm(seed: &str, rate: &str, max: &str, options: &[&str]) -> Option<Command>
         ["calm", calls] => codes::number(calls)?,
         _ => return None,
     };
+    gale(seed, rate, max).map(|order| Command::Storm(StormOrder { calm, ..order }))
+}
+
+fn hail(seed: &str, rate: &str, max: &str) -> Option<Command> {
+    gale(seed, rate, max).map(|order| Command::Storm(StormOrder { codes_only: true, ..order }))
+}
+
+fn gale(seed: &str, rate: &str, max: &str) -> Option<StormOrder> {
     let rate = codes::number(rate).filter(|rate| *rate <= 1000)?;
     let (seed, max) = (codes::number(seed)?, codes::number(max)?);
-    Some(Command::Storm(StormOrder { seed, rate, max, calm }))
+    Some(StormOrder { seed, rate, max, calm: 0, codes_only: false })
 }
 
 fn arm(verb: &str, arguments: &[&str], options: &[&str]) -> Option<Command> {

@@ -10,7 +10,7 @@ use crate::catalogue::Lie;
 use crate::functions::Function;
 use crate::script::{Command, Fault, Order};
 use crate::storm::Storm;
-use crate::{sessions, slots};
+use crate::{overlaps, sessions, slots};
 
 struct Stage {
     armed: Vec<Order>,
@@ -51,6 +51,7 @@ pub(crate) fn obey(commands: &[Command]) {
             stage.dead = None;
             CALLS.iter().for_each(|calls| calls.store(0, Ordering::Relaxed));
             INJECTED.store(0, Ordering::Relaxed);
+            overlaps::forget();
             sessions::forget_operations();
             slots::restore();
         }

@@ -25,6 +25,20 @@ pub(crate) const DEATHS: [CK_RV; 5] = [
 const HICCUPS: [CK_RV; 4] =
     [CKR_GENERAL_ERROR, CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED, CKR_DEVICE_MEMORY];
 
+/// What a call answers in a hail.
+const HAIL: [CK_RV; 10] = [
+    CKR_GENERAL_ERROR,
+    CKR_DEVICE_ERROR,
+    CKR_FUNCTION_FAILED,
+    CKR_DEVICE_MEMORY,
+    CKR_HOST_MEMORY,
+    CKR_SESSION_HANDLE_INVALID,
+    CKR_SESSION_CLOSED,
+    CKR_USER_NOT_LOGGED_IN,
+    CKR_TOKEN_NOT_PRESENT,
+    CKR_CRYPTOKI_NOT_INITIALIZED,
+];
+
 impl Storm {
     pub(crate) fn new(order: StormOrder) -> Storm {
         Storm { order, state: order.seed, quiet: order.calm }
@@ -53,6 +67,9 @@ impl Storm {
     }
 
     fn pick(&mut self, function: Function) -> Fault {
+        if self.order.codes_only {
+            return Fault::Fail(HAIL[self.below(HAIL.len() as u64) as usize]);
+        }
         let hiccup = Fault::Fail(HICCUPS[self.below(HICCUPS.len() as u64) as usize]);
         let uses_session = !matches!(function, C_OpenSession);
         let uses_key = matches!(function, C_EncryptInit | C_DecryptInit | C_SignInit);
@@ -101,7 +118,7 @@ mod tests {
     use super::*;
 
     fn faults(seed: u64) -> Vec<(usize, Fault)> {
-        let mut storm = Storm::new(StormOrder { seed, rate: 200, max: 100, calm: 3 });
+        let mut storm = Storm::new(StormOrder { seed, rate: 200, max: 100, calm: 3, codes_only: false });
         (0..5000).filter_map(|call| Some((call, storm.draw(C_EncryptInit)?))).collect()
     }
 

@@ -169,3 +169,36 @@ fn orders_strike_in_turn() {
     let struck = [Err(CKR_DEVICE_ERROR), Err(CKR_DEVICE_REMOVED), Ok(())];
     assert_eq!(codes, [[Ok(()); 3], struck].concat());
 }
+
+/// What runs while a call in the token's session is held up: how many overlaps that is.
+fn beside(token: &Token, call: impl FnOnce() -> bool) -> u64 {
+    token.arm("reset; delay C_GetSessionInfo 3600000");
+    thread::scope(|scope| {
+        scope.spawn(|| token.session_info().map(drop));
+        while token.hostile.injected() == 0 {
+            thread::yield_now();
+        }
+        let _ = call();
+        let overlaps = token.hostile.overlaps();
+        token.arm("clear");
+        overlaps
+    })
+}
+
+#[test]
+fn calls_that_must_not_run_together_are_counted() {
+    let mut token = Token::fresh();
+    let other = token.open().expect("another session");
+    let of_other = token.with(other);
+    assert_eq!(beside(&token, || of_other.session_info().is_ok()), 0, "another session");
+    assert_eq!(beside(&token, || token.slot_count().is_ok()), 0, "no session");
+    assert_eq!(beside(&token, || p11!(token, C_CloseSession(other)).is_ok()), 0);
+    assert_eq!(beside(&token, || token.session_info().is_ok()), 1, "the same session");
+    assert_eq!(beside(&token, || p11!(token, C_CloseSession(token.session)).is_ok()), 1);
+    token.connect().expect("a new session");
+    let other = token.open().expect("another session");
+    assert_eq!(beside(&token, || p11!(token, C_Logout(other)).is_ok()), 1, "everybody's login");
+    assert_eq!(beside(&token, || p11!(token, C_CloseAllSessions(token.slot)).is_ok()), 1);
+    token.connect().expect("a new session");
+    assert_eq!(beside(&token, || token.finalize().is_ok()), 1);
+}

@@ -17,21 +17,25 @@ use cryptoki_sys::*;
 use crate::forward::{self, ask};
 use crate::functions::Function;
 use crate::script::Fault;
-use crate::{sessions, stage};
+use crate::{overlaps, sessions, stage};
 
 /// Passes a call on beside others, unless a fault comes first.
 pub(crate) fn pass(
     function: Function,
+    first: Option<CK_SESSION_HANDLE>,
     call: impl FnOnce(&'static CK_FUNCTION_LIST) -> CK_RV,
 ) -> CK_RV {
+    let _running = overlaps::begin(function, first);
     befall(function, |real| forward::beside(|| call(real)))
 }
 
 /// Passes a call on while nobody else is inside.
 pub(crate) fn pass_alone(
     function: Function,
+    first: Option<CK_SESSION_HANDLE>,
     call: impl FnOnce(&'static CK_FUNCTION_LIST) -> CK_RV,
 ) -> CK_RV {
+    let _running = overlaps::begin(function, first);
     befall(function, |real| forward::alone(|| call(real)))
 }
 

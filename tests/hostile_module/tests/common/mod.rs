@@ -100,6 +100,15 @@ impl Hostile {
         }
     }
 
+    /// Calls that ran together and must not.
+    pub fn overlaps(&self) -> u64 {
+        // SAFETY: the symbol has this type.
+        unsafe {
+            let overlaps = self.library.get::<extern "C" fn() -> u64>(b"hostile_overlaps\0");
+            overlaps.expect("hostile_overlaps")()
+        }
+    }
+
     /// The list of faults: the command and the functions that it strikes.
     pub fn list(&self) -> Vec<(String, String)> {
         // SAFETY: the symbol has this type, and the buffer the length that is given.

@@ -84,6 +84,12 @@ pub const CHECKS: &[Check] = &[
     }),
     ("delay any 50", delay),
     ("storm 1 100 100", storm),
+    ("hail 1 50 100", |t, c| {
+        t.arm(c);
+        let struck = (0..10_000).filter(|_| t.session_info().is_err()).count();
+        assert_eq!((struck, t.hostile.injected()), (100, 100));
+        assert!(t.encrypt(IV, &DATA).is_ok(), "nothing was really done");
+    }),
 ];
 
 fn lose_sessions(t: &mut Token, command: &str) {
