@@ -102,7 +102,7 @@ pub use keyring::{
 pub use keyring::{
     Pin, PinError, PinFault, Pkcs11AlgorithmReport, Pkcs11Error, Pkcs11ExternalKeyring,
     Pkcs11ExternalKeys, Pkcs11KeyRef, Pkcs11Keyring, Pkcs11Options, Pkcs11Report, Pkcs11Token,
-    TokenCallFailure, TokenKeyFault, WrongTokenAnswer,
+    TokenCallFailure, TokenKeyFault, TokenLabel, WrongTokenAnswer,
 };
 pub use keyset::{
     Change, Changed, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,

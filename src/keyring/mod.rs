@@ -40,7 +40,7 @@ pub use multi::MultiKeyring;
 pub use pkcs11::{
     Pin, PinError, PinFault, Pkcs11AlgorithmReport, Pkcs11Error, Pkcs11ExternalKeyring,
     Pkcs11ExternalKeys, Pkcs11KeyRef, Pkcs11Keyring, Pkcs11Options, Pkcs11Report, Pkcs11Token,
-    TokenCallFailure, TokenKeyFault, WrongTokenAnswer,
+    TokenCallFailure, TokenKeyFault, TokenLabel, WrongTokenAnswer,
 };
 
 use crate::crypto::secret::DataKey;

@@ -1,7 +1,7 @@
 //! A token that does not answer: whoever set a deadline goes on without it.
 
 use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, quick, verdict};
-use envelock::{Envelope, WrapAlgorithm};
+use envelock::{Envelope, Lifecycle, Pkcs11Keyring, Pkcs11Options, WrapAlgorithm};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,4 +38,153 @@ fn a_call_that_hangs_is_left_at_the_deadline() {
     });
     assert!(answers);
     scene.check("after it hung");
+}
+
+const GCM: WrapAlgorithm = WrapAlgorithm::TOKEN_AES_256_GCM;
+
+/// Calls that hang are given up soon.
+fn impatient() -> Pkcs11Options {
+    let milliseconds = Duration::from_millis;
+    let options = quick(GCM).patience(milliseconds(400)).hang_limit(milliseconds(1_000));
+    options.deadline(milliseconds(200)).max_sessions(2)
+}
+
+/// Tries until it is well, or for too long.
+fn comes_back(keyring: &Pkcs11Keyring, scene: &Scene) -> bool {
+    (0..100).any(|_| {
+        thread::sleep(Duration::from_millis(20));
+        Envelope::new(keyring).decrypt(&scene.message, ROW).is_ok_and(|it| it == PLAINTEXT)
+    })
+}
+
+/// The library is well but for calls that never return: their threads and sessions are replaced.
+#[test]
+fn calls_that_never_return_are_given_up_and_replaced() {
+    let hostile = Hostile::new();
+    let scene = Scene::new(GCM);
+    let keyring = scene.open_by(&impatient().token().unwrap()).unwrap();
+    let decrypt = || verdict(&Envelope::new(&keyring).decrypt(&scene.message, ROW));
+    assert_eq!(decrypt(), "ok");
+    hostile.tell("reset; delay C_Decrypt 600000 times 2");
+    assert_eq!([decrypt(), decrypt()], ["deadline", "deadline"]);
+    assert_eq!(decrypt(), "hanging");
+    assert!(comes_back(&keyring, &scene), "others took their place");
+    assert_eq!((hostile.overlaps(), hostile.calls("C_Finalize")), (0, 0));
+    // No key is made or destroyed beside a call that may come back at any time.
+    assert_eq!(verdict(&keyring.rotate()), "restart the process");
+    hostile.tell("clear");
+    assert!(comes_back(&keyring, &scene));
+    keyring.rotate().unwrap();
+    assert_eq!(hostile.overlaps(), 0);
+    drop(keyring);
+    hostile.tell("reset");
+    scene.check("after calls that never returned");
+}
+
+/// Nothing in the library answers any more: callers are told so for good, and at once.
+#[test]
+fn a_library_that_never_returns_asks_for_another_process() {
+    let hostile = Hostile::new();
+    let scene = Scene::new(GCM);
+    let keyring = scene.open_by(&impatient().token().unwrap()).unwrap();
+    let decrypt = || {
+        let outcome = Envelope::new(&keyring).decrypt(&scene.message, ROW);
+        let is_retryable = outcome.as_ref().is_err_and(|error| error.is_retryable());
+        (verdict(&outcome), is_retryable)
+    };
+    hostile.tell("reset; delay any 600000 always");
+    let started = Instant::now();
+    let mut told = std::iter::repeat_with(|| {
+        thread::sleep(Duration::from_millis(10));
+        decrypt()
+    });
+    let (last, is_retryable) =
+        told.find(|(told, _)| !["deadline", "hanging"].contains(&&**told)).unwrap();
+    assert_eq!((&*last, is_retryable), ("restart the process", false));
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    let again = Instant::now();
+    assert_eq!(decrypt(), ("restart the process".into(), false));
+    assert!(again.elapsed() < Duration::from_millis(200), "at once");
+    assert_eq!((hostile.overlaps(), hostile.calls("C_Finalize")), (0, 0));
+    hostile.tell("clear");
+    assert!(comes_back(&keyring, &scene), "the calls came back all the same");
+    assert_eq!(hostile.overlaps(), 0);
+}
+
+/// A dead library is set up anew by C_Finalize, which must not be called beside a call that hangs.
+#[test]
+fn a_dead_library_with_a_call_that_never_returns_is_not_set_up_anew() {
+    let hostile = Hostile::new();
+    let scene = Scene::new(GCM);
+    let keyring = scene.open_by(&impatient().token().unwrap()).unwrap();
+    let decrypt = || verdict(&Envelope::new(&keyring).decrypt(&scene.message, ROW));
+    hostile.tell("reset; delay C_Decrypt 600000");
+    assert_eq!(decrypt(), "deadline");
+    hostile.tell("dead DEVICE_ERROR");
+    let mut told = (0..500).map(|_| {
+        thread::sleep(Duration::from_millis(10));
+        decrypt()
+    });
+    let told = told.find(|told| told == "restart the process");
+    assert!(told.is_some());
+    assert_eq!((hostile.overlaps(), hostile.calls("C_Finalize")), (0, 0));
+    hostile.tell("clear");
+    assert!(comes_back(&keyring, &scene), "set up anew once nobody was inside");
+    assert!(hostile.calls("C_Finalize") > 0);
+    assert_eq!(hostile.overlaps(), 0);
+}
+
+/// Ten seconds are ten seconds, here four, whatever is answered and how often.
+#[test]
+fn patience_lasts_as_long_as_it_says() {
+    let hostile = Hostile::new();
+    let scene = Scene::new(GCM);
+    let patience = Duration::from_secs(4);
+    let keyring = scene.open_by(&quick(GCM).patience(patience).token().unwrap()).unwrap();
+    for fault in ["fail any DEVICE_ERROR", "fail C_Decrypt GENERAL_ERROR"] {
+        hostile.tell("reset");
+        hostile.tell(&format!("{fault} always"));
+        let started = Instant::now();
+        Envelope::new(&keyring).decrypt(&scene.message, ROW).unwrap_err();
+        let took = started.elapsed();
+        assert!((patience..patience * 2).contains(&took), "{fault}: {took:?}");
+    }
+    // What passes within it is no error: the token is away for most of it.
+    hostile.tell("reset; fail any DEVICE_REMOVED always");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(patience * 9 / 10);
+            hostile.tell("reset");
+        });
+        let opened = Envelope::new(&keyring).decrypt(&scene.message, ROW);
+        assert_eq!(opened.unwrap(), PLAINTEXT);
+    });
+}
+
+/// Whatever code a library answers to everything until it is set up anew.
+#[test]
+fn a_library_that_is_dead_by_any_code_is_set_up_anew() {
+    let hostile = Hostile::new();
+    let scene = Scene::new(GCM);
+    let keyring = scene.open().unwrap();
+    for code in [
+        "SESSION_HANDLE_INVALID",
+        "SESSION_CLOSED",
+        "OPERATION_ACTIVE",
+        "OPERATION_NOT_INITIALIZED",
+        "USER_NOT_LOGGED_IN",
+        "KEY_HANDLE_INVALID",
+        "OBJECT_HANDLE_INVALID",
+        "HOST_MEMORY",
+        "DEVICE_ERROR",
+        "CRYPTOKI_NOT_INITIALIZED",
+        "0x80000001",
+    ] {
+        hostile.tell("reset");
+        hostile.tell(&format!("dead {code}"));
+        let started = Instant::now();
+        let opened = Envelope::new(&keyring).decrypt(&scene.message, ROW);
+        assert_eq!(opened.unwrap_or_else(|error| panic!("{code}: {error:?}")), PLAINTEXT);
+        assert!(started.elapsed() < Duration::from_secs(2), "{code}: {:?}", started.elapsed());
+    }
 }

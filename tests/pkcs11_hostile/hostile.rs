@@ -18,6 +18,7 @@ pub struct Hostile {
     command: unsafe extern "C" fn(*const c_char) -> c_int,
     calls: unsafe extern "C" fn(*const c_char) -> u64,
     injected: unsafe extern "C" fn() -> u64,
+    overlaps: unsafe extern "C" fn() -> u64,
     list: unsafe extern "C" fn(*mut c_char, usize) -> usize,
     finalize: unsafe extern "C" fn(*mut c_void) -> CK_RV,
     _turn: MutexGuard<'static, ()>,
@@ -37,6 +38,7 @@ impl Hostile {
                 command: *library.get(b"hostile_command\0").unwrap(),
                 calls: *library.get(b"hostile_calls\0").unwrap(),
                 injected: *library.get(b"hostile_injected\0").unwrap(),
+                overlaps: *library.get(b"hostile_overlaps\0").unwrap(),
                 list: *library.get(b"hostile_list\0").unwrap(),
                 finalize: finalize(library),
                 _turn: turn,
@@ -70,6 +72,12 @@ impl Hostile {
     pub fn injected(&self) -> u64 {
         // SAFETY: it takes nothing.
         unsafe { (self.injected)() }
+    }
+
+    /// How many calls ran together since the last reset that must not.
+    pub fn overlaps(&self) -> u64 {
+        // SAFETY: it takes nothing.
+        unsafe { (self.overlaps)() }
     }
 
     /// Every lie that can be sent as it is.
@@ -205,6 +213,8 @@ fn of_token(error: &Pkcs11Error) -> String {
         Pkcs11Error::Algorithm { .. } => "no algorithm".into(),
         Pkcs11Error::Deadline { .. } => "deadline".into(),
         Pkcs11Error::Hanging { .. } => "hanging".into(),
+        Pkcs11Error::RestartProcess { .. } => "restart the process".into(),
+        Pkcs11Error::NoSession => "no session".into(),
         other => format!("other: {other:?}"),
     }
 }

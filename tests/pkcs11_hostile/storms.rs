@@ -2,7 +2,7 @@
 
 use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene};
 use crate::place::options;
-use envelock::{Envelope, WrapAlgorithm};
+use envelock::{Envelope, Lifecycle, Pkcs11Options, WrapAlgorithm};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,4 +53,67 @@ fn four_threads_see_nothing_of_four_hundred_faults() {
         storm(WrapAlgorithm::TOKEN_AES_256_GCM, seed);
         storm(WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, seed);
     }
+}
+
+/// Operations under faults that never end, by many threads: every one of them succeeds, and no
+/// call runs beside another that PKCS#11 forbids. `ENVELOCK_SOAK` is how many, for a longer look.
+fn soak(faults: &str, options: Pkcs11Options, threads: usize, operations: u64) {
+    let operations = std::env::var("ENVELOCK_SOAK").map_or(operations, |it| it.parse().unwrap());
+    let hostile = Hostile::new();
+    let algorithm = WrapAlgorithm::TOKEN_AES_256_GCM;
+    let scene = Scene::new(algorithm);
+    let keyring = scene.open_by(&options.algorithm(algorithm).token().unwrap()).unwrap();
+    let envelope = Envelope::new(&keyring);
+    envelope.encrypt(PLAINTEXT, ROW).unwrap();
+    hostile.tell("reset");
+    hostile.tell(faults);
+    let (done, longest) = (AtomicU64::new(0), AtomicU64::new(0));
+    let started = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while done.fetch_add(1, Relaxed) < operations {
+                    let began = Instant::now();
+                    if done.load(Relaxed).is_multiple_of(8) {
+                        envelope.encrypt(PLAINTEXT, ROW).unwrap();
+                    } else {
+                        assert_eq!(envelope.decrypt(&scene.message, ROW).unwrap(), PLAINTEXT);
+                    }
+                    longest.fetch_max(began.elapsed().as_millis() as u64, Relaxed);
+                }
+            });
+        }
+        // Beside them keys are made, and other tokens of the library come and go.
+        let mut changes = 0;
+        while done.load(Relaxed) < operations {
+            if changes < 20 {
+                keyring.rotate().unwrap();
+                changes += 1;
+            }
+            let other = scene.open().unwrap();
+            let opened = Envelope::new(&other).decrypt(&scene.message, ROW);
+            assert_eq!(opened.unwrap(), PLAINTEXT);
+            thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let (injected, overlaps) = (hostile.injected(), hostile.overlaps());
+    println!(
+        "{faults}: {operations} operations, {injected} faults, {overlaps} overlaps, longest {} ms, \
+         {:.1} s",
+        longest.into_inner(),
+        started.elapsed().as_secs_f64()
+    );
+    assert!(injected > 0);
+    assert_eq!(overlaps, 0);
+}
+
+/// Where one in twenty calls fails, the anchor was closed under those who asked it.
+#[test]
+fn no_call_overlaps_another_while_one_in_twenty_fails() {
+    soak("hail 1 50 1000000000", options(), 32, 50_000);
+}
+
+#[test]
+fn no_call_overlaps_another_in_an_endless_storm() {
+    soak("storm 7 5 1000000000 calm 0", options(), 32, 50_000);
 }

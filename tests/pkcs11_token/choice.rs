@@ -4,6 +4,7 @@ use crate::place::{Place, library, name, options, pkcs11_error, slot, token, var
 use crate::raw_token::{Slot, text};
 use cryptoki_sys as ck;
 use envelock::{Aad, Envelope, Error, Pkcs11Error, Pkcs11Keyring, Pkcs11Options, Pkcs11Token};
+use std::error::Error as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,14 +17,22 @@ fn serial() -> String {
 }
 
 #[test]
-fn a_label_that_no_token_has_is_told_with_how_many_there_are() {
+fn a_label_that_no_token_has_is_told_with_those_there_are() {
     let slots = library().slots().len();
     let options = options().token_label("nobody").patience(Duration::from_millis(50));
     let error = probe(&options);
-    let Error::Token(Pkcs11Error::TokenNotFound { wanted, slots: found }) = &error else {
+    let Error::Token(Pkcs11Error::TokenNotFound { wanted, found }) = &error else {
         panic!("{error:?}")
     };
-    assert_eq!((&**wanted, *found), ("label \"nobody\"", slots));
+    assert_eq!((&**wanted, found.len()), ("label \"nobody\"", slots));
+    let label = variable("ENVELOCK_P11_LABEL");
+    assert!(found.iter().any(|token| token.label == label && token.is_initialized));
+    let text = format!("{label:?} (serial {:?})", serial());
+    assert!(error.source().unwrap().to_string().contains(&text), "{error:?}");
+    if name() == "softhsm" {
+        let blank = "one that is not set up";
+        assert!(error.source().unwrap().to_string().contains(blank), "{error:?}");
+    }
     // Somebody may put it in.
     assert!(error.is_retryable());
 }
@@ -72,7 +81,9 @@ fn no_label_at_all_has_to_mean_one_token() {
     }
     let error = connected.unwrap_err();
     println!("{} tokens that are set up: {error:?}", set_up);
-    let Error::Token(Pkcs11Error::TokenNotUnique { wanted }) = &error else { panic!("{error:?}") };
+    let Error::Token(Pkcs11Error::TokenNotUnique { wanted, .. }) = &error else {
+        panic!("{error:?}")
+    };
     assert_eq!(&**wanted, "any label");
     assert!(!error.is_retryable());
 }

@@ -6,11 +6,14 @@ use crate::process::{Process, tell};
 use crate::raw_token::text;
 use envelock::{Error, Pkcs11Error};
 use std::collections::BTreeSet;
+use std::error::Error as _;
 use std::process::Command;
 
 pub fn child() {
     let error = options().token().unwrap().probe().unwrap_err();
-    let Error::Token(Pkcs11Error::TokenNotUnique { wanted }) = &error else { panic!("{error:?}") };
+    let Error::Token(Pkcs11Error::TokenNotUnique { wanted, found }) = &error else {
+        panic!("{error:?}")
+    };
     assert_eq!(*wanted, format!("label {:?}", variable("ENVELOCK_P11_LABEL")));
     assert!(!error.is_retryable());
     let library = library();
@@ -21,6 +24,10 @@ pub fn child() {
         .map(|info| text(&info.serialNumber).to_owned())
         .collect();
     assert_eq!(serials.len(), 2);
+    let told: BTreeSet<String> = found.iter().map(|token| token.serial.clone()).collect();
+    assert_eq!(told, serials);
+    let text = error.source().unwrap().to_string();
+    assert!(serials.iter().all(|serial| text.contains(serial)), "{text}");
     for serial in serials {
         let token = options().token_serial(&serial).token().unwrap();
         assert_eq!(token.probe().unwrap().serial, serial);

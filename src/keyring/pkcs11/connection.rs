@@ -1,17 +1,19 @@
 //! A connection to one token: its slot, the session that holds the login, sessions to work in, and
 //! the objects that are known. It is replaced as a whole when it is of no use any more.
 
-use super::error::{PinFault, Pkcs11Error, TokenKeyFault, WrongTokenAnswer};
+use super::error::{PinFault, Pkcs11Error, TokenKeyFault, TokenLabel, WrongTokenAnswer};
 use super::failure::{self, Failure};
 use super::ffi::{Object, Session, SlotId, TokenCallFailure, TokenInfo, ck};
 use super::module::Inside;
 use super::object::ObjectName;
 use super::options::Pkcs11Options;
+use super::term::{Term, Turn};
 use crate::sync::lock;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 /// For how long it is believed that a number is still that of the key. Somebody else in the process
@@ -23,10 +25,14 @@ pub(super) struct Connection {
     /// The epoch of the library that all of it belongs to.
     pub(super) epoch: u64,
     pub(super) slot: SlotId,
-    /// Never worked in, so that it is whole: a login lasts as long as there is a session.
-    anchor: Session,
+    /// How many sessions may be worked in at once.
+    pub(super) most: usize,
+    /// Never worked in, so that it is whole: a login lasts as long as there is a session. `None`
+    /// once it was given up.
+    anchor: Mutex<Option<Session>>,
+    /// For one call in the anchor at a time, its last one included.
+    anchor_turn: Turn,
     pool: Mutex<Pool>,
-    given_back: Condvar,
     known: Mutex<Known>,
 }
 
@@ -41,18 +47,11 @@ struct Known {
 }
 
 /// Sessions that nobody works in.
+#[derive(Default)]
 struct Pool {
     idle: Vec<Session>,
-    /// How many there are, with those that somebody works in.
-    open: usize,
-    /// How many there may be.
-    most: usize,
     /// Whether this connection was replaced: what comes back is closed.
     retired: bool,
-    /// Who waits for a session, longest first: those who have just given one back are not
-    /// before them.
-    waiting: VecDeque<u64>,
-    next_ticket: u64,
 }
 
 impl Connection {
@@ -61,31 +60,26 @@ impl Connection {
     pub(super) fn open(
         inside: &Inside<'_>,
         options: &Pkcs11Options,
+        term: &Term,
     ) -> Result<(Self, bool), Failure> {
         let (slot, info) = find_token(inside, options)?;
         let anchor = inside.open_session(slot)?;
         // One is the anchor.
         let allowed = info.max_sessions.unwrap_or(usize::MAX).saturating_sub(1).max(1);
-        let pool = Pool {
-            idle: Vec::new(),
-            open: 0,
-            most: options.max_sessions.min(allowed),
-            retired: false,
-            waiting: VecDeque::new(),
-            next_ticket: 0,
-        };
         let connection = Connection {
             epoch: inside.epoch,
             slot,
-            anchor,
-            pool: Mutex::new(pool),
-            given_back: Condvar::new(),
+            most: options.max_sessions.min(allowed),
+            anchor: Mutex::new(Some(anchor)),
+            anchor_turn: Turn::new(),
+            pool: Mutex::new(Pool::default()),
             known: Mutex::new(Known::default()),
         };
-        match connection.log_in(inside, options) {
+        match connection.log_in(inside, options, term) {
             Ok(logged_in) => Ok((connection, logged_in)),
             Err(failure) => {
-                drop(inside.close_session(anchor));
+                let gone = matches!(&failure, Failure::Call(it) if failure::is_session_gone(it));
+                connection.retire(inside, gone, term);
                 Err(failure)
             }
         }
@@ -96,8 +90,21 @@ impl Connection {
         &self,
         inside: &Inside<'_>,
         options: &Pkcs11Options,
-    ) -> Result<bool, TokenCallFailure> {
-        Ok(inside.is_logged_in(self.anchor)? || !options.logs_in())
+        term: &Term,
+    ) -> Result<bool, Failure> {
+        let is_logged_in = self.ask_anchor(term, |anchor| inside.is_logged_in(anchor))?;
+        Ok(is_logged_in || !options.logs_in())
+    }
+
+    /// Makes a call in the anchor, which is alone there.
+    fn ask_anchor<T>(
+        &self,
+        term: &Term,
+        call: impl FnOnce(Session) -> Result<T, TokenCallFailure>,
+    ) -> Result<T, Failure> {
+        let _turn = self.anchor_turn.take(term)?;
+        let anchor = (*lock(&self.anchor)).ok_or(Failure::Superseded)?;
+        Ok(call(anchor)?)
     }
 
     /// Logs in if nobody is, and tells whether that was needed.
@@ -105,150 +112,108 @@ impl Connection {
         &self,
         inside: &Inside<'_>,
         options: &Pkcs11Options,
+        term: &Term,
     ) -> Result<bool, Failure> {
-        if self.is_logged_in(inside, options)? {
+        if self.is_logged_in(inside, options, term)? {
             return Ok(false);
         }
         // The caller's code, inside of the library: it must not go in a second time.
         let pin = options.pin.pin().map_err(Failure::Login)?;
-        let mut refused = lock(inside.refused_pins());
+        let turn = inside.login_turn().take(term)?;
         // Another thread may have done it meanwhile.
-        if self.is_logged_in(inside, options)? {
+        if self.is_logged_in(inside, options, term)? {
             return Ok(false);
         }
         let info = inside.token_info(self.slot)?;
-        let known = pin.as_ref().and_then(|pin| refused.fault(&info.serial, pin));
+        let known =
+            pin.as_ref().and_then(|pin| lock(inside.refused_pins()).fault(&info.serial, pin));
         if let Some(fault) = known.or_else(|| warned(&info, options)) {
             return Err(Failure::Login(fault));
         }
         inside.note_login();
-        let answer = inside.login(self.anchor, pin.as_ref().map(super::pin::Pin::expose));
+        let answer = self.ask_anchor(term, |anchor| {
+            inside.login(anchor, pin.as_ref().map(super::pin::Pin::expose))
+        });
         // And for who began while it was under way.
         inside.note_login();
         match answer {
             Ok(()) => {}
-            Err(failure) if failure.code() == Some(ck::CKR_USER_ALREADY_LOGGED_IN) => {}
-            Err(failure) => {
+            Err(Failure::Call(failure))
+                if failure.code() == Some(ck::CKR_USER_ALREADY_LOGGED_IN) => {}
+            Err(Failure::Call(failure)) => {
                 let Some(fault) = pin_fault(&failure) else { return Err(failure.into()) };
                 // Neither has to do with the PIN.
                 let is_of_pin = !matches!(fault, PinFault::OtherUser | PinFault::NotInitialized);
                 if let Some(pin) = pin.as_ref().filter(|_| is_of_pin) {
-                    refused.note(&info.serial, pin, fault.clone());
+                    lock(inside.refused_pins()).note(&info.serial, pin, fault.clone());
                 }
                 return Err(Failure::Login(fault));
             }
+            Err(failure) => return Err(failure),
         }
-        drop(refused);
-        if self.is_logged_in(inside, options)? {
+        drop(turn);
+        if self.is_logged_in(inside, options, term)? {
             return Ok(true);
         }
         Err(Failure::Login(PinFault::Ignored))
     }
 
-    /// A session to work in.
-    pub(super) fn take(
-        &self,
-        inside: &Inside<'_>,
-        options: &Pkcs11Options,
-    ) -> Result<Session, Failure> {
-        let started = Instant::now();
+    /// A session to work in, for who has a permit.
+    pub(super) fn take(&self, inside: &Inside<'_>) -> Result<Session, Failure> {
         let mut pool = lock(&self.pool);
-        let mut ticket = None;
-        loop {
-            if pool.retired {
-                self.leave(&mut pool, ticket);
-                return Err(Failure::Superseded);
-            }
-            if pool.waiting.front().is_none_or(|first| Some(*first) == ticket) {
-                let taken = self.take_from(&mut pool, inside);
-                if !matches!(taken, Ok(None)) {
-                    self.leave(&mut pool, ticket);
-                    return taken.and_then(|taken| taken.ok_or(Pkcs11Error::NoSession.into()));
-                }
-            }
-            let left = options.patience.saturating_sub(started.elapsed());
-            if left.is_zero() {
-                self.leave(&mut pool, ticket);
-                return Err(Pkcs11Error::NoSession.into());
-            }
-            if ticket.is_none() {
-                ticket = Some(pool.next_ticket);
-                let mine = pool.next_ticket;
-                pool.waiting.push_back(mine);
-                pool.next_ticket = mine.wrapping_add(1);
-            }
-            let waited = self.given_back.wait_timeout(pool, left);
-            pool = waited.unwrap_or_else(PoisonError::into_inner).0;
+        if pool.retired {
+            return Err(Failure::Superseded);
         }
-    }
-
-    /// A session that is there, or a new one; `None` if there may be no more.
-    fn take_from(&self, pool: &mut Pool, inside: &Inside<'_>) -> Result<Option<Session>, Failure> {
-        if let Some(session) = pool.idle.pop() {
-            return Ok(Some(session));
-        }
-        if pool.open >= pool.most {
-            return Ok(None);
-        }
-        match inside.open_session(self.slot) {
-            Ok(session) => {
-                pool.open = pool.open.saturating_add(1);
-                Ok(Some(session))
-            }
-            // Others use the token as well: less has to do.
-            Err(failure) if failure.code() == Some(ck::CKR_SESSION_COUNT) && pool.open > 0 => {
-                pool.most = pool.open;
-                Ok(None)
-            }
-            Err(failure) => Err(failure.into()),
-        }
-    }
-
-    /// Leaves the queue, in which another is first now.
-    fn leave(&self, pool: &mut Pool, ticket: Option<u64>) {
-        if let Some(ticket) = ticket {
-            pool.waiting.retain(|waiting| *waiting != ticket);
-            self.given_back.notify_all();
-        }
+        let idle = pool.idle.pop();
+        drop(pool);
+        Ok(match idle {
+            Some(session) => session,
+            None => inside.open_session(self.slot)?,
+        })
     }
 
     /// Takes back a session whose work went well.
     pub(super) fn give_back(&self, inside: &Inside<'_>, session: Session) {
         let mut pool = lock(&self.pool);
-        if pool.retired {
+        // More than may be, where one that was given up has come back.
+        if pool.retired || pool.idle.len() >= self.most {
             drop(pool);
-            drop(inside.close_session(session));
-            return;
+            inside.close_session(session);
+        } else {
+            pool.idle.push(session);
         }
-        pool.idle.push(session);
-        drop(pool);
-        self.given_back.notify_all();
     }
 
     /// Closes a session in which something went wrong; if it is gone, its number is not ours.
     pub(super) fn discard(&self, inside: &Inside<'_>, session: Session, failure: &Failure) {
-        let gone = matches!(failure, Failure::Call(failure) if failure::is_session_gone(failure));
-        if !gone {
-            drop(inside.close_session(session));
+        if matches!(failure, Failure::Call(failure) if failure::is_session_gone(failure)) {
+            inside.forget_session(session);
+        } else {
+            inside.close_session(session);
         }
-        let mut pool = lock(&self.pool);
-        pool.open = pool.open.saturating_sub(1);
-        drop(pool);
-        self.given_back.notify_all();
     }
 
-    /// Ends the use of this connection. Its sessions are closed unless they are `gone`.
-    pub(super) fn retire(&self, inside: &Inside<'_>, gone: bool) {
+    /// Ends the use of this connection. Its sessions are closed unless they are `gone`: those that
+    /// nobody works in, and the anchor once nobody is in a call there. Others are closed by those
+    /// who work in them.
+    pub(super) fn retire(&self, inside: &Inside<'_>, gone: bool, term: &Term) {
         let mut pool = lock(&self.pool);
         pool.retired = true;
         let idle = core::mem::take(&mut pool.idle);
         drop(pool);
-        self.given_back.notify_all();
-        if gone || inside.epoch != self.epoch {
+        // One that hangs keeps the anchor.
+        let turn = self.anchor_turn.take(term);
+        let anchor = turn.as_ref().ok().and_then(|_| lock(&self.anchor).take());
+        // Of an earlier epoch, they are others' by now.
+        if inside.epoch != self.epoch {
             return;
         }
-        for session in idle.into_iter().chain([self.anchor]) {
-            drop(inside.close_session(session));
+        for session in idle.into_iter().chain(anchor) {
+            if gone {
+                inside.forget_session(session);
+            } else {
+                inside.close_session(session);
+            }
         }
     }
 
@@ -258,6 +223,7 @@ impl Connection {
         &self,
         inside: &Inside<'_>,
         options: &Pkcs11Options,
+        term: &Term,
         session: Session,
         logins: u64,
         name: &ObjectName,
@@ -267,7 +233,7 @@ impl Connection {
             return Ok(object);
         }
         let object = match name.find(inside, session, 2)?.as_slice() {
-            [] => return Err(self.missing(inside, options)),
+            [] => return Err(self.missing(inside, options, term)),
             [object] => *object,
             _ => return Err(Failure::KeyNotUnique),
         };
@@ -286,11 +252,11 @@ impl Connection {
     }
 
     /// Why nothing was found: keys are hidden from those who are not logged in.
-    fn missing(&self, inside: &Inside<'_>, options: &Pkcs11Options) -> Failure {
-        match self.is_logged_in(inside, options) {
+    fn missing(&self, inside: &Inside<'_>, options: &Pkcs11Options, term: &Term) -> Failure {
+        match self.is_logged_in(inside, options, term) {
             Ok(true) => Failure::KeyMissing,
             Ok(false) => Failure::Login(PinFault::Ignored),
-            Err(failure) => failure.into(),
+            Err(failure) => failure,
         }
     }
 
@@ -328,14 +294,13 @@ fn find_token(
     options: &Pkcs11Options,
 ) -> Result<(SlotId, TokenInfo), Failure> {
     let slots = inside.slots()?;
-    let count = slots.len();
-    let mut found = Vec::new();
+    let (mut found, mut others) = (Vec::new(), Vec::new());
     let mut failed = None;
     for slot in slots {
         // A token that is not asked for may be broken.
         match inside.token_info(slot) {
             Ok(info) if options.wants(&info) => found.push((slot, info)),
-            Ok(_) => {}
+            Ok(info) => others.push(info.token_label()),
             Err(failure) => failed = Some(failure),
         }
     }
@@ -343,14 +308,27 @@ fn find_token(
         // SoftHSM always has one more, which nobody has set up yet.
         found.retain(|(_, info)| info.flags & ck::CKF_TOKEN_INITIALIZED != 0);
     }
+    if found.len() > 1 {
+        let found = found.iter().map(|(_, info)| info.token_label()).collect();
+        return Err(Pkcs11Error::TokenNotUnique { wanted: options.wanted(), found }.into());
+    }
     match (found.pop(), failed) {
-        (Some(_), _) if !found.is_empty() => {
-            Err(Pkcs11Error::TokenNotUnique { wanted: options.wanted() }.into())
-        }
         (Some(found), _) => Ok(found),
         (None, Some(failure)) => Err(failure.into()),
         (None, None) => {
-            Err(Pkcs11Error::TokenNotFound { wanted: options.wanted(), slots: count }.into())
+            Err(Pkcs11Error::TokenNotFound { wanted: options.wanted(), found: others }.into())
+        }
+    }
+}
+
+impl TokenInfo {
+    /// For people.
+    fn token_label(&self) -> TokenLabel {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        TokenLabel {
+            label: text(&self.label),
+            serial: text(&self.serial),
+            is_initialized: self.flags & ck::CKF_TOKEN_INITIALIZED != 0,
         }
     }
 }

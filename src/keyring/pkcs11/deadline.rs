@@ -4,6 +4,7 @@
 use super::error::Pkcs11Error;
 use crate::sync::lock;
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -17,6 +18,8 @@ type Job = Box<dyn FnOnce() + Send>;
 /// Threads that make calls, if there is a deadline.
 pub(super) struct Workers {
     deadline: Option<Duration>,
+    /// When a call that hangs is given up.
+    hang_limit: Duration,
     most: usize,
     pool: Arc<Pool>,
 }
@@ -30,15 +33,19 @@ struct Pool {
 #[derive(Default)]
 struct State {
     idle: Vec<Sender<Job>>,
-    /// Threads there are, with those that are at work.
+    /// Threads there are, with those that are at work, and without those that are given up.
     threads: usize,
-    /// Threads whose caller has gone.
-    hanging: usize,
+    /// Calls whose caller has gone, and when they began.
+    hanging: BTreeMap<u64, Instant>,
+    /// Calls that are given up: their threads end once they come back.
+    given_up: usize,
+    next: u64,
 }
 
 impl Workers {
-    pub(super) fn new(deadline: Option<Duration>, most: usize) -> Self {
-        Workers { deadline, most, pool: Arc::new(Pool::default()) }
+    pub(super) fn new(deadline: Option<Duration>, hang_limit: Duration, most: usize) -> Self {
+        let hang_limit = hang_limit.max(deadline.unwrap_or_default());
+        Workers { deadline, hang_limit, most, pool: Arc::new(Pool::default()) }
     }
 
     /// Whether calls have a deadline, and so have to own what they work with.
@@ -53,16 +60,16 @@ impl Workers {
     ) -> Result<T, Pkcs11Error> {
         let Some(deadline) = self.deadline else { return Ok(work()) };
         let started = Instant::now();
-        let thread = self.thread(started, deadline)?;
+        let (thread, number) = self.thread(started, deadline)?;
         let (answer, answered) = mpsc::sync_channel(1);
         // Whoever comes first says so: the caller that leaves, or the call that is done.
         let left = Arc::new(Mutex::new(Call::UnderWay));
         let (pool, back, shared) = (self.pool.clone(), thread.clone(), left.clone());
         let job = Box::new(move || {
-            let _lost = LostThread(pool.clone());
+            let _lost = LostThread { pool: pool.clone(), number, call: shared.clone() };
             let result = work();
             let was = core::mem::replace(&mut *lock(&shared), Call::Done);
-            pool.free(back, was == Call::Left);
+            pool.free(back, number, was == Call::Left);
             // A caller that has gone takes nothing.
             drop(answer.send(result));
         });
@@ -76,35 +83,76 @@ impl Workers {
             // A call that panicked, in the callback for a PIN, hangs no longer.
             if *call == Call::UnderWay && error == RecvTimeoutError::Timeout {
                 *call = Call::Left;
-                self.pool.leave();
+                self.pool.leave(number, started);
             }
             Pkcs11Error::Deadline { after: deadline }
         })
     }
 
     /// A thread that has nothing to do.
-    fn thread(&self, started: Instant, deadline: Duration) -> Result<Sender<Job>, Pkcs11Error> {
+    fn thread(
+        &self,
+        started: Instant,
+        deadline: Duration,
+    ) -> Result<(Sender<Job>, u64), Pkcs11Error> {
         let mut state = lock(&self.pool.state);
         loop {
             if let Some(thread) = state.idle.pop() {
-                return Ok(thread);
+                return Ok((thread, state.number()));
             }
+            self.give_up(&mut state);
             if state.threads < self.most {
                 let (thread, jobs) = mpsc::channel::<Job>();
                 let run = move || jobs.into_iter().for_each(|job| job());
                 let name = thread::Builder::new().name("envelock token".into());
                 if name.spawn(run).is_ok() {
                     state.threads = state.threads.saturating_add(1);
-                    return Ok(thread);
+                    return Ok((thread, state.number()));
                 }
             }
             let left = deadline.saturating_sub(started.elapsed());
-            if left.is_zero() || state.hanging >= self.most {
-                return Err(Pkcs11Error::Hanging { calls: state.hanging });
+            if left.is_zero() || state.hanging.len() >= self.most {
+                return Err(self.hanging(&state));
             }
             let waited = self.pool.freed.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+}
+
+impl Workers {
+    fn is_too_long(&self, since: &Instant) -> bool {
+        since.elapsed() >= self.hang_limit
+    }
+
+    /// Gives up the threads that have hung for too long, of which there may be so many.
+    fn give_up(&self, state: &mut State) {
+        let State { threads, hanging, given_up, .. } = state;
+        hanging.retain(|_, since| {
+            let gives_up = *given_up < self.most && self.is_too_long(since);
+            if gives_up {
+                *given_up = given_up.saturating_add(1);
+                *threads = threads.saturating_sub(1);
+            }
+            !gives_up
+        });
+    }
+
+    /// Why there is no thread.
+    fn hanging(&self, state: &State) -> Pkcs11Error {
+        let calls = state.hanging.len().saturating_add(state.given_up);
+        if state.hanging.len() >= self.most && state.hanging.values().all(|it| self.is_too_long(it))
+        {
+            return Pkcs11Error::RestartProcess { calls };
+        }
+        Pkcs11Error::Hanging { calls }
+    }
+}
+
+impl State {
+    fn number(&mut self) -> u64 {
+        self.next = self.next.wrapping_add(1);
+        self.next
     }
 }
 
@@ -117,19 +165,20 @@ enum Call {
 }
 
 impl Pool {
-    fn free(&self, thread: Sender<Job>, was_left: bool) {
+    fn free(&self, thread: Sender<Job>, number: u64, was_left: bool) {
         let mut state = lock(&self.state);
-        state.idle.push(thread);
-        if was_left {
-            state.hanging = state.hanging.saturating_sub(1);
+        if was_left && state.hanging.remove(&number).is_none() {
+            // Given up: another has its place. It ends, since nobody can hand it anything.
+            state.given_up = state.given_up.saturating_sub(1);
+        } else {
+            state.idle.push(thread);
         }
         drop(state);
         self.freed.notify_one();
     }
 
-    fn leave(&self) {
-        let mut state = lock(&self.state);
-        state.hanging = state.hanging.saturating_add(1);
+    fn leave(&self, number: u64, started: Instant) {
+        lock(&self.state).hanging.insert(number, started);
     }
 
     fn lose(&self) {
@@ -138,19 +187,31 @@ impl Pool {
     }
 
     fn hanging(&self) -> usize {
-        lock(&self.state).hanging
+        lock(&self.state).hanging.len()
     }
 }
 
 /// A thread whose call panics is one less.
-struct LostThread(Arc<Pool>);
+struct LostThread {
+    pool: Arc<Pool>,
+    number: u64,
+    call: Arc<Mutex<Call>>,
+}
 
 impl Drop for LostThread {
     fn drop(&mut self) {
-        if thread::panicking() {
-            self.0.lose();
-            self.0.freed.notify_one();
+        if !thread::panicking() {
+            return;
         }
+        let was_left = *lock(&self.call) == Call::Left;
+        let mut state = lock(&self.pool.state);
+        if was_left && state.hanging.remove(&self.number).is_none() {
+            state.given_up = state.given_up.saturating_sub(1);
+        } else {
+            state.threads = state.threads.saturating_sub(1);
+        }
+        drop(state);
+        self.pool.freed.notify_one();
     }
 }
 
@@ -166,9 +227,11 @@ mod tests {
     use super::*;
     use std::sync::mpsc::channel;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     #[test]
     fn a_call_that_hangs_is_left_and_counted_until_it_comes_back() {
-        let workers = Workers::new(Some(Duration::from_millis(50)), 2);
+        let workers = Workers::new(Some(Duration::from_millis(50)), MINUTE, 2);
         assert_eq!(workers.call(|| 7).unwrap(), 7);
         let mut releases = Vec::new();
         for _ in 0..2 {
@@ -192,8 +255,43 @@ mod tests {
     }
 
     #[test]
+    fn calls_that_hang_too_long_are_given_up_and_their_threads_replaced_once() {
+        let limit = Duration::from_millis(300);
+        let workers = Workers::new(Some(Duration::from_millis(50)), limit, 2);
+        let (release, wait) = channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let hang = || {
+            let wait = wait.clone();
+            workers.call(move || lock(&wait).recv().is_ok())
+        };
+        for round in 0..2 {
+            for _ in 0..2 {
+                let left = hang();
+                assert!(matches!(left, Err(Pkcs11Error::Deadline { .. })), "{round}: {left:?}");
+            }
+            let hanging = workers.call(|| 7);
+            assert!(matches!(hanging, Err(Pkcs11Error::Hanging { .. })), "{round}: {hanging:?}");
+            thread::sleep(limit);
+        }
+        for _ in 0..2 {
+            let told = workers.call(|| 7);
+            assert!(matches!(told, Err(Pkcs11Error::RestartProcess { calls: 4 })), "{told:?}");
+        }
+        // All the same they may come back.
+        drop(release);
+        let is_well = |_| {
+            thread::sleep(Duration::from_millis(1));
+            let state = lock(&workers.pool.state);
+            state.hanging.is_empty() && state.given_up == 0
+        };
+        assert!((0..5_000).any(is_well));
+        assert_eq!(workers.call(|| 8).unwrap(), 8);
+        assert_eq!(lock(&workers.pool.state).threads, 2);
+    }
+
+    #[test]
     fn a_call_that_panics_costs_no_thread() {
-        let workers = Workers::new(Some(Duration::from_secs(20)), 2);
+        let workers = Workers::new(Some(Duration::from_secs(20)), MINUTE, 2);
         for _ in 0..4 {
             assert!(workers.call(|| -> u8 { panic!("on purpose") }).is_err());
         }
@@ -202,7 +300,7 @@ mod tests {
 
     #[test]
     fn many_callers_share_few_threads() {
-        let workers = Workers::new(Some(Duration::from_secs(20)), 3);
+        let workers = Workers::new(Some(Duration::from_secs(20)), MINUTE, 3);
         thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {

@@ -4,8 +4,10 @@ use super::failure::{Failure, Rung, rung};
 use super::ffi::{LoadError, TokenCallFailure};
 use crate::format::KeyVersion;
 use crate::random::RandomnessUnavailable;
-use alloc::string::String;
+use alloc::format;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 use std::path::PathBuf;
@@ -30,19 +32,21 @@ pub enum Pkcs11Error {
     Forked,
 
     /// No slot has the token that was asked for.
-    #[error("no token has {wanted}: {slots} are there")]
+    #[error("no token has {wanted}: {}", tokens_in_words(found))]
     TokenNotFound {
         /// Label or serial number that were asked for.
         wanted: String,
-        /// How many tokens there are.
-        slots: usize,
+        /// The tokens that are there.
+        found: Vec<TokenLabel>,
     },
 
     /// More than one token has the label: ask for the serial number.
-    #[error("more than one token has {wanted}: name its serial number")]
+    #[error("more than one token has {wanted}, name its serial number: {}", tokens_in_words(found))]
     TokenNotUnique {
         /// What was asked for.
         wanted: String,
+        /// Those that have it.
+        found: Vec<TokenLabel>,
     },
 
     /// Logging in failed. Nothing tries the same PIN again, so that the token does not lock.
@@ -59,8 +63,8 @@ pub enum Pkcs11Error {
         failure: TokenCallFailure,
     },
 
-    /// A key that should be on the token is not there. A token of several machines may not have it
-    /// everywhere yet.
+    /// A key that should be on the token is not there: it was destroyed, or the token was set up
+    /// anew. A token of several machines may not have a new key everywhere yet.
     #[error("key {key} version {version} is not on the token")]
     KeyNotFound {
         /// The key name.
@@ -110,14 +114,23 @@ pub enum Pkcs11Error {
         after: Duration,
     },
 
-    /// Earlier calls are still under way beyond their deadline, so nothing more was asked.
+    /// Earlier calls are still under way, so that nothing more can be asked.
     #[error("token hangs: {calls} calls are still under way")]
     Hanging {
         /// How many.
         calls: usize,
     },
 
-    /// Every session of the token was in use for too long.
+    /// Calls have been under way for so long that they were given up
+    /// ([`Pkcs11Options::hang_limit`](crate::Pkcs11Options::hang_limit)), and the library cannot be
+    /// set up anew as long as they are inside. Only a new process helps.
+    #[error("{calls} calls into the PKCS#11 library never returned: restart the process")]
+    RestartProcess {
+        /// How many.
+        calls: usize,
+    },
+
+    /// Every session of the token was in use for too long, or lost again and again.
     #[error("no session of the token was free")]
     NoSession,
 
@@ -139,7 +152,6 @@ impl Pkcs11Error {
         match self {
             Pkcs11Error::Call { failure } => rung(failure) != Rung::Permanent,
             Pkcs11Error::TokenNotFound { .. }
-            | Pkcs11Error::KeyNotFound { .. }
             | Pkcs11Error::Wrong { .. }
             | Pkcs11Error::Deadline { .. }
             | Pkcs11Error::Hanging { .. }
@@ -151,6 +163,8 @@ impl Pkcs11Error {
             }
             Pkcs11Error::Library { .. }
             | Pkcs11Error::Forked
+            | Pkcs11Error::RestartProcess { .. }
+            | Pkcs11Error::KeyNotFound { .. }
             | Pkcs11Error::TokenNotUnique { .. }
             | Pkcs11Error::KeyNotUnique { .. }
             | Pkcs11Error::WeakKey { .. }
@@ -162,7 +176,7 @@ impl Pkcs11Error {
     pub(super) fn from_failure(failure: Failure) -> Self {
         match failure {
             Failure::Call(failure) | Failure::Ambiguous(failure) => Pkcs11Error::Call { failure },
-            Failure::Superseded => Pkcs11Error::Login { fault: PinFault::Ignored },
+            Failure::Superseded => Pkcs11Error::NoSession,
             // Of what was sound a moment ago.
             Failure::Authentication | Failure::KeyMissing | Failure::KeyNotUnique => {
                 Pkcs11Error::Wrong { fault: WrongTokenAnswer::DoesNotUnwrap }
@@ -181,6 +195,35 @@ impl Pkcs11Error {
         };
         Pkcs11Error::Library { path, what }
     }
+}
+
+/// How a token in a slot calls itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenLabel {
+    /// Its label.
+    pub label: String,
+    /// Its serial number.
+    pub serial: String,
+    /// Whether it was set up; if not, it has no label of its own yet.
+    pub is_initialized: bool,
+}
+
+impl fmt::Display for TokenLabel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.is_initialized {
+            return f.write_str("one that is not set up");
+        }
+        write!(f, "{:?} (serial {:?})", self.label, self.serial)
+    }
+}
+
+fn tokens_in_words(tokens: &[TokenLabel]) -> String {
+    if tokens.is_empty() {
+        return "the library has none".into();
+    }
+    let words: Vec<_> = tokens.iter().map(TokenLabel::to_string).collect();
+    format!("there are {}", words.join(", "))
 }
 
 /// Why a login failed.

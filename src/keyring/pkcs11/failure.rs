@@ -10,7 +10,7 @@ pub(super) enum Failure {
     Call(TokenCallFailure),
     /// A decryption was refused by a code that may mean a forged input or a sick device.
     Ambiguous(TokenCallFailure),
-    /// Somebody logged in meanwhile.
+    /// Somebody logged in meanwhile, or the connection was given up.
     Superseded,
     /// The input does not authenticate.
     Authentication,
@@ -136,6 +136,12 @@ pub(super) fn of_decryption(failure: TokenCallFailure) -> Failure {
         Some(code) if code >= ck::CKR_VENDOR_DEFINED => Failure::Ambiguous(failure),
         _ => Failure::Call(failure),
     }
+}
+
+/// Whether there are too few sessions, or too little room, for this one call: nothing is lost.
+pub(super) fn is_of_few_sessions(failure: &TokenCallFailure) -> bool {
+    let codes = [ck::CKR_SESSION_COUNT, ck::CKR_BUFFER_TOO_SMALL];
+    failure.code().is_none_or(|code| codes.contains(&code))
 }
 
 /// Whether the session itself is gone, so that its number may be another's by now.

@@ -5,12 +5,9 @@ use super::error::{PinFault, Pkcs11Error};
 use super::failure::{self, Failure, Rung};
 use super::ffi::ck;
 use super::module::Inside;
+use super::term::Term;
 use super::token::Token;
 use core::time::Duration;
-use std::time::Instant;
-
-/// The most attempts of one call.
-const MOST_ATTEMPTS: u32 = 16;
 
 /// How many attempts follow each other at once.
 const EAGER_ATTEMPTS: u32 = 4;
@@ -18,16 +15,21 @@ const EAGER_ATTEMPTS: u32 = 4;
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
+/// After how many failures of one call the library is set up anew although the token says that it
+/// is well, or is lost each time that it is connected.
+const LIBRARY_FAILURES: u32 = 5;
+
 /// How often a wrong answer is taken for a slip.
 const MOST_SLIPS: u32 = 2;
 
 /// How far one call has come.
 pub(super) struct Ladder {
-    started: Instant,
-    patience: Duration,
+    term: Term,
     attempts: u32,
     /// Failures of the device rather than of a session.
     device: u32,
+    /// Failures that may be of the library as a whole, whatever the device says of itself.
+    library: u32,
     slips: u32,
     missing: u32,
 }
@@ -40,14 +42,13 @@ pub(super) enum Step {
 }
 
 impl Ladder {
-    pub(super) fn new(patience: Duration) -> Self {
-        let started = Instant::now();
-        Ladder { started, patience, attempts: 1, device: 0, slips: 0, missing: 0 }
+    pub(super) fn new(term: Term) -> Self {
+        Ladder { term, attempts: 1, device: 0, library: 0, slips: 0, missing: 0 }
     }
 
-    /// Another attempt, if there may be one.
+    /// Another attempt, for as long as there is time, however many there were.
     pub(super) fn again(&mut self, failure: Failure) -> Result<Step, Failure> {
-        if self.attempts >= MOST_ATTEMPTS || self.started.elapsed() >= self.patience {
+        if self.term.is_over() {
             return Err(failure);
         }
         self.attempts = self.attempts.saturating_add(1);
@@ -60,14 +61,25 @@ impl Ladder {
             return;
         };
         let pause = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(late).unwrap_or(u32::MAX));
-        let left = self.patience.saturating_sub(self.started.elapsed());
-        std::thread::sleep(pause.min(LONGEST_PAUSE).min(left));
+        std::thread::sleep(pause.min(LONGEST_PAUSE).min(self.term.left()));
     }
 
     /// Counts a failure of the device, and tells whether it is more than a slip.
     fn device_failed(&mut self) -> bool {
         self.device = self.device.saturating_add(1);
         self.device > 1
+    }
+
+    /// Counts a failure that a new session, login or connection should have mended, and tells
+    /// whether that is in vain: seldom, since a restart disturbs everybody.
+    fn library_failed(&mut self, failure: &Failure) -> bool {
+        let is_mendable = match failure {
+            Failure::Call(call) => !failure::is_of_few_sessions(call),
+            Failure::Login(PinFault::Ignored) => true,
+            _ => false,
+        };
+        self.library = self.library.saturating_add(u32::from(is_mendable));
+        is_mendable && self.library.is_multiple_of(LIBRARY_FAILURES)
     }
 }
 
@@ -108,46 +120,53 @@ impl Token {
             return Err(failure);
         }
         let step = ladder.again(failure.clone())?;
+        let in_vain = ladder.library_failed(&failure);
         let Some(connection) = self.connection(inside) else {
             // It could not be made.
             let restart = rung == Rung::Restart || (rung == Rung::Device && ladder.device_failed());
-            return Ok(if restart { Step::Restart(failure) } else { step });
+            return Ok(if restart || in_vain { Step::Restart(failure) } else { step });
         };
-        match connection.is_logged_in(inside, &self.options) {
+        let term = ladder.term;
+        let restart = match connection.is_logged_in(inside, &self.options, &term) {
             Ok(true) => {
                 if rung != Rung::Session {
                     connection.forget_objects();
                 }
                 // The token says that it is well.
                 if matches!(rung, Rung::Device | Rung::Restart) && ladder.device_failed() {
-                    self.disconnect(inside, &connection, false);
+                    self.disconnect(inside, &connection, false, &term);
                 }
-                Ok(step)
+                false
             }
-            Ok(false) => match connection.log_in(inside, &self.options) {
+            Ok(false) => match connection.log_in(inside, &self.options, &term) {
                 Ok(logged_in) => {
                     connection.forget_objects();
                     if logged_in {
                         self.news.logged_in();
                     }
-                    Ok(step)
+                    false
                 }
                 Err(Failure::Login(fault)) if !matches!(fault, PinFault::Ignored) => {
                     self.news.login_refused(&fault);
-                    Err(Failure::Login(fault))
+                    return Err(Failure::Login(fault));
                 }
+                Err(Failure::Error(error)) => return Err(error.into()),
+                // Another thread has given it up.
+                Err(Failure::Superseded) => false,
                 Err(_) => {
-                    self.disconnect(inside, &connection, false);
-                    Ok(if ladder.device_failed() { Step::Restart(failure) } else { step })
+                    self.disconnect(inside, &connection, false, &term);
+                    ladder.device_failed()
                 }
             },
-            Err(lost) => {
-                self.disconnect(inside, &connection, failure::is_session_gone(&lost));
+            Err(Failure::Call(lost)) => {
+                let gone = failure::is_session_gone(&lost);
+                self.disconnect(inside, &connection, gone, &term);
                 let is_down = lost.code() == Some(ck::CKR_CRYPTOKI_NOT_INITIALIZED);
-                let restart =
-                    is_down || (!failure::is_session_gone(&lost) && ladder.device_failed());
-                Ok(if restart { Step::Restart(failure) } else { step })
+                is_down || (!gone && ladder.device_failed())
             }
-        }
+            Err(Failure::Error(error)) => return Err(error.into()),
+            Err(_) => false,
+        };
+        Ok(if restart || in_vain { Step::Restart(failure) } else { step })
     }
 }

@@ -2,9 +2,12 @@
 //! device is dead.
 
 use super::error::Pkcs11Error;
-use super::ffi::{Functions, TokenCallFailure, ck};
+use super::ffi::{CallFault, Function, Functions, Session, SlotId, TokenCallFailure, ck};
+use super::gate::{Gate, Pass};
 use super::pin::RefusedPins;
-use crate::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, lock};
+use super::term::{Term, Turn};
+use crate::sync::lock;
+use alloc::collections::BTreeSet;
 use alloc::ffi::CString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -26,14 +29,20 @@ pub(super) struct Module {
     reserved: Option<CString>,
     /// The process that loaded it.
     process: u32,
-    state: RwLock<State>,
+    gate: Gate,
+    /// Changed by who is alone inside.
+    state: Mutex<State>,
     /// Grows when the library is set up anew. What has to do with an earlier epoch is void:
     /// numbers of sessions and objects are given out again.
     epoch: AtomicU64,
     /// Grows with each login of ours, whichever keyring's. Tokens number objects anew then, and
     /// give old numbers to others: what was done meanwhile may have been done under another key.
     logins: AtomicU64,
+    /// The sessions of ours that somebody may call into. Where others have ended one unseen, its
+    /// number may be given out again before its user knows: nobody else goes into it until then.
+    sessions: Mutex<BTreeSet<Session>>,
     /// Held during a login.
+    pub(super) login: Turn,
     pub(super) refused_pins: Mutex<RefusedPins>,
 }
 
@@ -50,17 +59,13 @@ enum State {
 /// The right to call into a library that is set up, shared with others.
 ///
 /// Held for as long as a call lasts. A change of a token's objects, and setting the library up
-/// anew, wait until nobody is inside, since some libraries crash otherwise.
+/// anew, wait until nobody is inside: some libraries crash otherwise, and no handle is ended under
+/// a call that uses it.
 pub(super) struct Inside<'a> {
     module: &'a Module,
-    _guard: Guard<'a>,
+    _pass: Pass<'a>,
     /// The epoch of all that is done.
     pub(super) epoch: u64,
-}
-
-enum Guard<'a> {
-    Shared { _guard: RwLockReadGuard<'a, State> },
-    Alone { _guard: RwLockWriteGuard<'a, State> },
 }
 
 /// How calls go together with those of other threads.
@@ -89,9 +94,12 @@ impl Module {
             functions,
             reserved,
             process,
-            state: RwLock::new(State::No),
+            gate: Gate::new(),
+            state: Mutex::new(State::No),
             epoch: AtomicU64::new(0),
             logins: AtomicU64::new(0),
+            sessions: Mutex::new(BTreeSet::new()),
+            login: Turn::new(),
             refused_pins: Mutex::new(RefusedPins::new()),
         });
         modules.push(module.clone());
@@ -99,37 +107,28 @@ impl Module {
     }
 
     /// Goes in; the library is set up if it is not.
-    pub(super) fn enter(&self, access: Access) -> Result<Inside<'_>, Pkcs11Error> {
+    pub(super) fn enter(&self, access: Access, term: &Term) -> Result<Inside<'_>, Pkcs11Error> {
         // Before any lock: a copy of the process may hold it for ever.
         if !self.is_ours() {
             return Err(Pkcs11Error::Forked);
         }
         if access == Access::Shared {
-            let guard = self.state.read();
-            if !matches!(*guard, State::No) {
-                return Ok(self.inside(Guard::Shared { _guard: guard }));
+            let pass = self.gate.enter(term)?;
+            if !matches!(*lock(&self.state), State::No) {
+                return Ok(self.inside(pass));
             }
-            drop(guard);
         }
-        let mut guard = self.state.write();
-        if matches!(*guard, State::No) {
-            *guard = self.initialize()?;
+        let pass = self.gate.enter_alone(term)?;
+        if matches!(*lock(&self.state), State::No) {
+            let state = self.initialize()?;
+            *lock(&self.state) = state;
         }
-        if access == Access::Alone {
-            return Ok(self.inside(Guard::Alone { _guard: guard }));
-        }
-        drop(guard);
-        // Once set up, only a set-up that failed takes that back.
-        let guard = self.state.read();
-        if matches!(*guard, State::No) {
-            return Err(Pkcs11Error::Call { failure: not_initialized() });
-        }
-        Ok(self.inside(Guard::Shared { _guard: guard }))
+        Ok(self.inside(if access == Access::Alone { pass } else { pass.share() }))
     }
 
-    fn inside<'a>(&'a self, guard: Guard<'a>) -> Inside<'a> {
+    fn inside<'a>(&'a self, pass: Pass<'a>) -> Inside<'a> {
         let epoch = self.epoch.load(Ordering::Acquire);
-        Inside { module: self, _guard: guard, epoch }
+        Inside { module: self, _pass: pass, epoch }
     }
 
     fn initialize(&self) -> Result<State, Pkcs11Error> {
@@ -145,37 +144,41 @@ impl Module {
     /// Sets the library up anew, unless that was done since `epoch`: the only way back from a
     /// device that was lost. What others set up is left to them, unless they have ended it: then
     /// nobody is disturbed.
-    pub(super) fn restart(&self, epoch: u64) -> Result<bool, Pkcs11Error> {
-        let mut state = self.state.write();
+    ///
+    /// Nobody is inside meanwhile; a call that does not return keeps it from being done.
+    pub(super) fn restart(&self, epoch: u64, term: &Term) -> Result<bool, Pkcs11Error> {
+        let _alone = self.gate.enter_alone(term)?;
         if self.epoch.load(Ordering::Acquire) != epoch {
             return Ok(true);
         }
-        if matches!(*state, State::ByOthers) {
-            *state = self.initialize()?;
-            if matches!(*state, State::ByOthers) {
+        let before = *lock(&self.state);
+        if matches!(before, State::ByOthers) {
+            let state = self.initialize()?;
+            *lock(&self.state) = state;
+            if matches!(state, State::ByOthers) {
                 return Ok(false);
             }
-            self.epoch.fetch_add(1, Ordering::AcqRel);
+            self.begin_epoch();
             return Ok(true);
         }
         // Whatever it answers: a library that is not set up says so.
         drop(self.functions.finalize());
-        *state = State::No;
-        self.epoch.fetch_add(1, Ordering::AcqRel);
-        *state = self.initialize()?;
+        *lock(&self.state) = State::No;
+        self.begin_epoch();
+        let state = self.initialize()?;
+        *lock(&self.state) = state;
         Ok(true)
+    }
+
+    fn begin_epoch(&self) {
+        lock(&self.sessions).clear();
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Whether this is the process that loaded the library.
     pub(super) fn is_ours(&self) -> bool {
         self.process == std::process::id()
     }
-}
-
-fn not_initialized() -> TokenCallFailure {
-    use super::ffi::{CallFault, Function, Rv};
-    let fault = CallFault::Code(Rv(ck::CKR_CRYPTOKI_NOT_INITIALIZED));
-    TokenCallFailure { function: Function::C_Initialize, fault }
 }
 
 impl Inside<'_> {
@@ -189,12 +192,38 @@ impl Inside<'_> {
         self.module.logins.fetch_add(1, Ordering::AcqRel);
     }
 
+    /// For one who logs in at a time.
+    pub(super) fn login_turn(&self) -> &Turn {
+        &self.module.login
+    }
+
     /// Where PINs that were refused are remembered.
     pub(super) fn refused_pins(&self) -> &Mutex<RefusedPins> {
         &self.module.refused_pins
     }
-}
 
+    /// Opens a session that is the caller's alone: one whose number is another's of ours is not.
+    pub(super) fn open_session(&self, slot: SlotId) -> Result<Session, TokenCallFailure> {
+        let session = self.module.functions.open_session(slot)?;
+        if lock(&self.module.sessions).insert(session) {
+            Ok(session)
+        } else {
+            Err(TokenCallFailure { function: Function::C_OpenSession, fault: CallFault::Handle })
+        }
+    }
+
+    /// Closes a session that nobody else is in.
+    pub(super) fn close_session(&self, session: Session) {
+        // Whatever it answers: nothing more can be done about it.
+        drop(self.module.functions.close_session(session));
+        self.forget_session(session);
+    }
+
+    /// Forgets a session that is gone: its number is not ours any more.
+    pub(super) fn forget_session(&self, session: Session) {
+        lock(&self.module.sessions).remove(&session);
+    }
+}
 impl Deref for Inside<'_> {
     type Target = Functions;
 

@@ -135,6 +135,10 @@ impl ObjectName {
             return Ok(0);
         }
         for object in found {
+            // A search that went wrong must not cost another key.
+            if !self.is_named(functions, session, object)? {
+                return Err(Failure::Wrong(WrongTokenAnswer::OtherObject));
+            }
             functions.destroy_object(session, object)?;
         }
         Ok(self.find(functions, session, MOST)?.len())

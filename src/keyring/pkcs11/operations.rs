@@ -9,6 +9,7 @@ use super::key::TokenKeyName;
 use super::module::Access;
 use super::object::ObjectName;
 use super::scratch::Scratch;
+use super::term::Term;
 use super::token::{Token, Work};
 use crate::OsRandom;
 use crate::crypto::compare;
@@ -33,7 +34,7 @@ pub(super) const TRIAL_WRAPS: usize = 2;
 
 /// How often a decryption has to be refused by a token that is well in between, before that is
 /// taken for a forged input.
-const REFUSALS: u32 = 3;
+const REFUSALS: u32 = 5;
 
 /// A key that was tried out.
 pub(super) struct Tested {
@@ -83,19 +84,20 @@ impl Token {
         key: &[u8],
         iv: IvBytes,
     ) -> Result<Output, Failure> {
-        let tested = self.tested(name)?;
-        let wrapped = self.wrap_by(&tested, name, aad, key, iv);
+        let term = self.term();
+        let tested = self.tested(name, &term)?;
+        let wrapped = self.wrap_by(&tested, &term, name, aad, key, iv);
         match &wrapped {
             // The token is not what it was when the key was tried out: perhaps another machine
             // has taken its place, with ways of its own.
             Err(failure) if is_of_mode(failure) || matches!(failure, Failure::Wrong(_)) => {
-                let fresh = self.try_anew(name)?;
+                let fresh = self.try_anew(name, &term)?;
                 // With ways of its own, but not with another key.
-                self.run(Access::Shared, |work| {
+                self.run(Access::Shared, &term, |work| {
                     check_canary(work, name, fresh.cipher, &tested.canary)
                 })?;
                 lock(&self.tested).insert(name.encrypt.clone(), fresh.clone());
-                self.wrap_by(&fresh, name, aad, key, iv)
+                self.wrap_by(&fresh, &term, name, aad, key, iv)
             }
             _ => wrapped,
         }
@@ -104,12 +106,13 @@ impl Token {
     fn wrap_by(
         &self,
         tested: &Tested,
+        term: &Term,
         name: &TokenKeyName,
         aad: &[u8],
         key: &[u8],
         iv: IvBytes,
     ) -> Result<Output, Failure> {
-        self.run(Access::Shared, |work| {
+        self.run(Access::Shared, term, |work| {
             // Behind a new connection there may be another machine, and behind a number another
             // key: one that ignores IVs, or is not ours, would pass the proof below, and not this.
             if !work.connection.is_proven(work.logins, &name.encrypt) {
@@ -130,15 +133,17 @@ impl Token {
         aad: &[u8],
         blob: &[u8],
     ) -> Result<Output, Failure> {
-        let cipher = self.cipher(name)?;
+        let term = self.term();
+        let cipher = self.cipher(name, &term)?;
         let (mut refused, mut asked) = (0_u32, false);
         loop {
-            let unwrapped = self.run(Access::Shared, |work| decrypt(work, name, cipher, aad, blob));
+            let unwrapped =
+                self.run(Access::Shared, &term, |work| decrypt(work, name, cipher, aad, blob));
             let failure = match unwrapped {
                 // Forged, or not decrypted under our key: its number may be another's by now.
                 Err(Failure::Authentication) if !asked => {
                     asked = true;
-                    self.is_well(name)?;
+                    self.is_well(name, &term)?;
                     continue;
                 }
                 Err(Failure::Ambiguous(failure)) => failure,
@@ -146,7 +151,7 @@ impl Token {
             };
             // Forged, or the token is not well: its answer is the same. So it is asked for what it
             // must know.
-            self.is_well(name).map_err(|sick| match sick {
+            self.is_well(name, &term).map_err(|sick| match sick {
                 Failure::Ambiguous(_) | Failure::Authentication => Failure::Call(failure),
                 sick => sick,
             })?;
@@ -158,16 +163,16 @@ impl Token {
     }
 
     /// Whether the token can decrypt under this key.
-    fn is_well(&self, name: &TokenKeyName) -> Result<(), Failure> {
-        let tested = match self.tested(name) {
+    fn is_well(&self, name: &TokenKeyName, term: &Term) -> Result<(), Failure> {
+        let tested = match self.tested(name, term) {
             Ok(tested) => tested,
             // A key that may not encrypt has no canary: then a session that is alive has to do.
             Err(Failure::Call(failure)) if failure::is_disabled(&failure) => {
-                return self.run(Access::Shared, |work| work.object(&name.encrypt).map(drop));
+                return self.run(Access::Shared, term, |work| work.object(&name.encrypt).map(drop));
             }
             Err(failure) => return Err(failure),
         };
-        self.run(Access::Shared, |work| {
+        self.run(Access::Shared, term, |work| {
             check_canary(work, name, tested.cipher, &tested.canary)?;
             work.connection.note_proven(work.logins, &name.encrypt);
             Ok(())
@@ -175,12 +180,12 @@ impl Token {
     }
 
     /// How the key decrypts. By the standard's own number that needs no trial.
-    fn cipher(&self, name: &TokenKeyName) -> Result<Tried, Failure> {
+    fn cipher(&self, name: &TokenKeyName, term: &Term) -> Result<Tried, Failure> {
         if name.algorithm != WrapAlgorithm::TOKEN_AES_256_GCM {
             return Ok(Tried::Etm);
         }
         if self.gcm_number() != ck::CKM_AES_GCM {
-            return Ok(self.tested(name)?.cipher);
+            return Ok(self.tested(name, term)?.cipher);
         }
         Ok(Tried::Gcm(Gcm { number: self.gcm_number(), iv: IvMode::Host }))
     }
@@ -191,19 +196,20 @@ impl Token {
     }
 
     /// The trial of a key, which is made at its first use in this process.
-    pub(super) fn tested(&self, name: &TokenKeyName) -> Result<Arc<Tested>, Failure> {
+    pub(super) fn tested(&self, name: &TokenKeyName, term: &Term) -> Result<Arc<Tested>, Failure> {
         if let Some(tested) = lock(&self.tested).get(&name.encrypt) {
             return Ok(tested.clone());
         }
-        let tested = self.try_anew(name)?;
+        let tested = self.try_anew(name, term)?;
         lock(&self.tested).insert(name.encrypt.clone(), tested.clone());
         Ok(tested)
     }
 
-    fn try_anew(&self, name: &TokenKeyName) -> Result<Arc<Tested>, Failure> {
+    fn try_anew(&self, name: &TokenKeyName, term: &Term) -> Result<Arc<Tested>, Failure> {
         // Drawn once, so that attempts repeat the same messages: TRIAL_WRAPS counts them.
         let ivs = [random_iv()?, random_iv()?];
-        Ok(Arc::new(self.run(Access::Shared, |work| self.try_out(work, name, ivs))?))
+        let tested = self.run(Access::Shared, term, |work| self.try_out(work, name, ivs))?;
+        Ok(Arc::new(tested))
     }
 
     /// Forgets the trial of a key that is to be destroyed.

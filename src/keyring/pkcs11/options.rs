@@ -45,6 +45,7 @@ pub struct Pkcs11Options {
     pub(super) max_sessions: usize,
     pub(super) patience: Duration,
     pub(super) deadline: Option<Duration>,
+    pub(super) hang_limit: Duration,
     pub(super) allow_final_try: bool,
     pub(super) allow_weak_keys: bool,
     pub(super) observer: Option<Arc<dyn Observer>>,
@@ -64,6 +65,7 @@ impl Pkcs11Options {
             max_sessions: 16,
             patience: Duration::from_secs(10),
             deadline: None,
+            hang_limit: Duration::from_secs(60),
             allow_final_try: false,
             allow_weak_keys: false,
             observer: None,
@@ -164,6 +166,19 @@ impl Pkcs11Options {
         self
     }
 
+    /// After how long a call that has not returned is given up. The default is a minute, and it is
+    /// never less than [`patience`](Self::patience) and [`deadline`](Self::deadline).
+    ///
+    /// What a call that is given up had is replaced: its thread, its session. As many may be given
+    /// up as there may be sessions. What must not be done under a call that is still inside of the
+    /// library is not done any more: setting the library up anew, changes of keys. Then
+    /// [`Pkcs11Error::RestartProcess`] says so, for as long as the calls do not return.
+    #[must_use]
+    pub fn hang_limit(mut self, limit: Duration) -> Self {
+        self.hang_limit = limit;
+        self
+    }
+
     /// Logs in although the token says that one more wrong PIN locks it.
     #[must_use]
     pub fn allow_final_try(mut self) -> Self {
@@ -235,6 +250,7 @@ impl fmt::Debug for Pkcs11Options {
             .field("max_sessions", &self.max_sessions)
             .field("patience", &self.patience)
             .field("deadline", &self.deadline)
+            .field("hang_limit", &self.hang_limit)
             .field("allow_weak_keys", &self.allow_weak_keys)
             .finish_non_exhaustive()
     }

@@ -7,6 +7,7 @@ use super::ffi::{Attribute, GcmIv, Mechanism, Object, Value, ck};
 use super::module::Access;
 use super::object::{bytes, class, flag};
 use super::scratch::Scratch;
+use super::term::Term;
 use super::token::{Token, Work};
 use crate::crypto::compare;
 use crate::format::WrapAlgorithm;
@@ -60,14 +61,18 @@ const HMAC: [u8; 32] = [
 
 impl Token {
     /// Whether the token lists what an algorithm needs, and gives the known answers.
-    pub(super) fn check_algorithm(&self, algorithm: WrapAlgorithm) -> Result<KnownAnswer, Failure> {
-        self.check_listed(algorithm)?;
+    pub(super) fn check_algorithm(
+        &self,
+        algorithm: WrapAlgorithm,
+        term: &Term,
+    ) -> Result<KnownAnswer, Failure> {
+        self.check_listed(algorithm, term)?;
         if let Some(known) = lock(&self.probed).known_answers.get(&algorithm.id()) {
             return Ok(*known);
         }
         let is_gcm = algorithm == WrapAlgorithm::TOKEN_AES_256_GCM;
         // Makes objects, if only for a session.
-        let known = self.run(Access::Alone, |work| {
+        let known = self.run(Access::Alone, term, |work| {
             let answer = if is_gcm { self.ask_gcm(work) } else { ask_cbc_and_hmac(work) };
             match answer {
                 Err(Failure::Call(call)) if refuses_import(&call) => Ok(KnownAnswer::NotAsked),
@@ -79,14 +84,14 @@ impl Token {
     }
 
     /// Lists lie, so this only rules out.
-    fn check_listed(&self, algorithm: WrapAlgorithm) -> Result<(), Failure> {
+    fn check_listed(&self, algorithm: WrapAlgorithm, term: &Term) -> Result<(), Failure> {
         let both = ck::CKF_ENCRYPT | ck::CKF_DECRYPT;
         let needed: &[_] = if algorithm == WrapAlgorithm::TOKEN_AES_256_GCM {
             &[(self.gcm_number(), both)]
         } else {
             &[(ck::CKM_AES_CBC, both), (ck::CKM_SHA256_HMAC, ck::CKF_SIGN)]
         };
-        self.run(Access::Shared, |work| {
+        self.run(Access::Shared, term, |work| {
             let listed = work.inside.mechanisms(work.connection.slot)?;
             for (number, flags) in needed {
                 let missing = || {

@@ -8,6 +8,7 @@ use super::module::Access;
 use super::operations::random_iv;
 use super::probe::KnownAnswer;
 use super::source::ALGORITHMS;
+use super::term::Term;
 use super::token::{Pkcs11Token, Token};
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
@@ -72,7 +73,7 @@ impl Pkcs11Token {
     fn report(&self) -> Result<Pkcs11Report, Error> {
         let token = &self.0;
         let (info, mechanisms) = token
-            .run(Access::Shared, |work| {
+            .run(Access::Shared, &token.term(), |work| {
                 let slot = work.connection.slot;
                 Ok((work.inside.token_info(slot)?, work.inside.mechanisms(slot)?.len()))
             })
@@ -92,9 +93,10 @@ impl Token {
     fn report(&self, algorithm: WrapAlgorithm) -> Pkcs11AlgorithmReport {
         let mut report =
             Pkcs11AlgorithmReport { algorithm, known_answer: None, iv: None, error: None };
-        let outcome = self.check_algorithm(algorithm).and_then(|known| {
+        let term = self.term();
+        let outcome = self.check_algorithm(algorithm, &term).and_then(|known| {
             report.known_answer = (known == KnownAnswer::Right).then_some(true);
-            self.try_for_a_session(algorithm)
+            self.try_for_a_session(algorithm, &term)
         });
         match outcome {
             Ok(iv) => report.iv = iv.map(IvMode::words),
@@ -109,14 +111,18 @@ impl Token {
     }
 
     /// Tries an algorithm with keys that are gone with their session.
-    fn try_for_a_session(&self, algorithm: WrapAlgorithm) -> Result<Option<IvMode>, Failure> {
+    fn try_for_a_session(
+        &self,
+        algorithm: WrapAlgorithm,
+        term: &Term,
+    ) -> Result<Option<IvMode>, Failure> {
         let name = KeyName::new("envelock.probe");
         let name =
             name.map_err(|error| Pkcs11Error::Algorithm { what: alloc::format!("{error}") })?;
         let [id, iv, other_iv] = [random_iv()?, random_iv()?, random_iv()?];
         let id = MasterKeyId(id.first_chunk().copied().unwrap_or_default());
         let key = TokenKeyName::ours(name, KeyVersion::FIRST, id, algorithm);
-        self.run(Access::Alone, |work| {
+        self.run(Access::Alone, term, |work| {
             // Those of an earlier attempt went with its session.
             work.connection.forget_objects();
             let objects = [Some(&key.encrypt), key.mac.as_ref()].into_iter().flatten();

@@ -171,12 +171,13 @@ impl Token {
         key: &TokenKeyName,
         id: MasterKeyId,
     ) -> Result<(), Failure> {
-        self.check_algorithm(key.algorithm)?;
+        let term = self.term();
+        self.check_algorithm(key.algorithm, &term)?;
         // Whatever its role: one version has one algorithm.
         let taken = ObjectName::both(name, key.version, id);
         let objects = [Some(&key.encrypt), key.mac.as_ref()];
         let mut begun = false;
-        let made = self.run(Access::Alone, |work| {
+        let made = self.run(Access::Alone, &term, |work| {
             for object in &taken {
                 if begun {
                     // Of an attempt whose answer was lost: the id was nobody's before.
@@ -195,7 +196,7 @@ impl Token {
             Ok(())
         });
         // The round trip on the very key.
-        let tested = made.and_then(|()| self.tested(key).map(drop));
+        let tested = made.and_then(|()| self.tested(key, &term).map(drop));
         if tested.is_err() && begun {
             drop(self.destroy_keys(name, key.version, id));
         }
@@ -210,7 +211,7 @@ impl Token {
         id: MasterKeyId,
     ) -> Result<usize, Failure> {
         let [one, other] = &ObjectName::both(name, version, id);
-        let left = self.run(Access::Alone, |work| {
+        let left = self.run(Access::Alone, &self.term(), |work| {
             let destroy = |object: &ObjectName| object.destroy(work.inside, work.session);
             let left = destroy(one)?.saturating_add(destroy(other)?);
             work.check_login()?;
@@ -225,7 +226,7 @@ impl Token {
     /// The `CKA_ID` of every secret key, and whether those are all there are: what a crash left
     /// behind cannot be read on some tokens.
     fn key_ids(&self) -> Result<(BTreeSet<Vec<u8>>, bool), Failure> {
-        self.run(Access::Shared, |work| {
+        self.run(Access::Shared, &self.term(), |work| {
             let any = ObjectName { role: Role::Encrypt, id: None, label: None };
             work.check_login()?;
             let keys = any.find(work.inside, work.session, MOST_KEYS)?;

@@ -4,18 +4,21 @@ use super::connection::Connection;
 use super::deadline::Workers;
 use super::error::{PinFault, Pkcs11Error};
 use super::failure::Failure;
-use super::ffi::{Object, Session};
+use super::ffi::{Object, Session, ck};
 use super::ladder::{Ladder, Step};
 use super::module::{Access, Inside, Module};
 use super::news::News;
 use super::object::ObjectName;
 use super::operations::Tested;
 use super::options::Pkcs11Options;
+use super::permits::Permits;
 use super::probe::Probed;
+use super::term::{Term, Turn};
 use crate::sync::lock;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::fmt;
+use core::time::Duration;
 use std::sync::Mutex;
 
 /// A token, for any number of keyrings of this process. A clone is the same token.
@@ -42,6 +45,9 @@ pub(super) struct Token {
     pub(super) options: Pkcs11Options,
     pub(super) module: Arc<Module>,
     connection: Mutex<Option<Arc<Connection>>>,
+    /// For one who makes a connection at a time.
+    connecting: Turn,
+    permits: Permits,
     /// Keys that were tried out in this process.
     pub(super) tested: Mutex<BTreeMap<ObjectName, Arc<Tested>>>,
     /// What the token turned out to do.
@@ -57,12 +63,15 @@ impl Pkcs11Token {
             return Err(Pkcs11Error::Library { path: options.library.clone(), what });
         }
         let module = Module::load(&options.library, options.reserved_string()?)?;
-        let workers = Workers::new(options.deadline, options.max_sessions);
+        let workers = Workers::new(options.deadline, options.hang_limit, options.max_sessions);
+        let permits = Permits::new(options.max_sessions);
         let news = Arc::new(News::new(options.wanted(), options.observer.clone()));
         Ok(Pkcs11Token(Arc::new(Token {
             options,
             module,
             connection: Mutex::new(None),
+            connecting: Turn::new(),
+            permits,
             tested: Mutex::new(BTreeMap::new()),
             probed: Mutex::new(Probed::default()),
             workers,
@@ -77,6 +86,9 @@ impl Pkcs11Token {
     }
 }
 
+/// How long the end of a token waits for others that are in its library.
+const LAST_TERM: Duration = Duration::from_secs(1);
+
 /// What one attempt works with.
 pub(super) struct Work<'a> {
     pub(super) inside: &'a Inside<'a>,
@@ -84,18 +96,20 @@ pub(super) struct Work<'a> {
     pub(super) session: Session,
     /// How often anybody had logged in when it began.
     pub(super) logins: u64,
+    term: &'a Term,
     options: &'a Pkcs11Options,
 }
 
 impl Work<'_> {
     /// The object of a name.
     pub(super) fn object(&self, name: &ObjectName) -> Result<Object, Failure> {
-        self.connection.object(self.inside, self.options, self.session, self.logins, name)
+        let (session, logins) = (self.session, self.logins);
+        self.connection.object(self.inside, self.options, self.term, session, logins, name)
     }
 
     /// Fails if nobody is logged in: then keys are hidden, and that none was found means nothing.
     pub(super) fn check_login(&self) -> Result<(), Failure> {
-        if self.connection.is_logged_in(self.inside, self.options)? {
+        if self.connection.is_logged_in(self.inside, self.options, self.term)? {
             Ok(())
         } else {
             Err(Failure::Login(PinFault::Ignored))
@@ -110,18 +124,26 @@ impl Token {
         if self.module.is_ours() { Ok(()) } else { Err(Pkcs11Error::Forked) }
     }
 
-    /// Does `operation`, as often as it takes: it has to be such that doing it again does no harm.
+    /// The time that one operation has from now on.
+    pub(super) fn term(&self) -> Term {
+        Term::new(self.options.patience, self.options.hang_limit)
+    }
+
+    /// Does `operation`, as often as it takes within the term: it has to be such that doing it again does no harm.
     /// The observer is told by who called from outside, once no lock is held.
     pub(super) fn run<T>(
         &self,
         access: Access,
+        term: &Term,
         mut operation: impl FnMut(&Work<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut ladder = Ladder::new(self.options.patience);
+        let mut ladder = Ladder::new(*term);
         loop {
-            let step = match self.module.enter(access) {
+            // Waited for outside: whoever is inside gets on.
+            let permit = self.permits.take(term)?;
+            let step = match self.module.enter(access, term) {
                 Ok(inside) => {
-                    let failure = match self.attempt(&inside, &mut operation) {
+                    let failure = match self.attempt(&inside, term, &mut operation) {
                         Ok(result) => return Ok(result),
                         Err(failure) => failure,
                     };
@@ -132,15 +154,21 @@ impl Token {
                 Err(Pkcs11Error::Call { failure }) => (ladder.again(Failure::Call(failure))?, 0),
                 Err(error) => return Err(error.into()),
             };
+            drop(permit);
             ladder.pause();
             if let (Step::Restart(failure), epoch) = step {
                 // Nobody is inside any more, this thread not either.
-                match self.module.restart(epoch) {
+                match self.module.restart(epoch, term) {
                     Ok(true) => self.news.restarted(),
                     // Not ours to set up anew: a new connection has to do, which comes by itself.
                     Ok(false) => {}
                     Err(Pkcs11Error::Call { failure }) => {
                         ladder.again(Failure::Call(failure)).map(drop)?;
+                    }
+                    Err(
+                        error @ (Pkcs11Error::Hanging { .. } | Pkcs11Error::RestartProcess { .. }),
+                    ) => {
+                        return Err(error.into());
                     }
                     Err(_) => return Err(failure),
                 }
@@ -151,13 +179,19 @@ impl Token {
     fn attempt<T>(
         &self,
         inside: &Inside<'_>,
+        term: &Term,
         operation: &mut dyn FnMut(&Work<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let options = &self.options;
-        let connection = self.connect(inside)?;
-        let session = connection.take(inside, options)?;
+        let connection = self.connect(inside, term)?;
+        let session = connection.take(inside).inspect_err(|failure| {
+            let call = if let Failure::Call(call) = failure { call.code() } else { None };
+            if call == Some(ck::CKR_SESSION_COUNT) {
+                self.permits.lower();
+            }
+        })?;
         let logins = inside.logins();
-        let work = Work { inside, connection: &connection, session, logins, options };
+        let work = Work { inside, connection: &connection, session, logins, term, options };
         let mut outcome = operation(&work);
         if inside.logins() != logins {
             // Objects may have changed their numbers under it: neither success nor failure counts.
@@ -176,19 +210,23 @@ impl Token {
     }
 
     /// The connection there is, or a new one.
-    fn connect(&self, inside: &Inside<'_>) -> Result<Arc<Connection>, Failure> {
-        let mut current = lock(&self.connection);
-        if let Some(connection) = current.as_ref().filter(|it| it.epoch == inside.epoch) {
-            return Ok(connection.clone());
+    fn connect(&self, inside: &Inside<'_>, term: &Term) -> Result<Arc<Connection>, Failure> {
+        if let Some(connection) = self.connection(inside) {
+            return Ok(connection);
         }
-        let opened = Connection::open(inside, &self.options).inspect_err(|failure| {
+        let _turn = self.connecting.take(term)?;
+        if let Some(connection) = self.connection(inside) {
+            return Ok(connection);
+        }
+        let opened = Connection::open(inside, &self.options, term).inspect_err(|failure| {
             if let Failure::Login(fault) = failure {
                 self.news.login_refused(fault);
             }
         });
         let (connection, logged_in) = opened?;
         let connection = Arc::new(connection);
-        *current = Some(connection.clone());
+        self.permits.limit(connection.most);
+        *lock(&self.connection) = Some(connection.clone());
         self.news.connected(logged_in);
         Ok(connection)
     }
@@ -199,12 +237,18 @@ impl Token {
     }
 
     /// Gives a connection up, unless another thread has replaced it already.
-    pub(super) fn disconnect(&self, inside: &Inside<'_>, old: &Arc<Connection>, gone: bool) {
+    pub(super) fn disconnect(
+        &self,
+        inside: &Inside<'_>,
+        old: &Arc<Connection>,
+        gone: bool,
+        term: &Term,
+    ) {
         let mut current = lock(&self.connection);
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, old)) {
             *current = None;
             drop(current);
-            old.retire(inside, gone);
+            old.retire(inside, gone, term);
         }
     }
 }
@@ -216,8 +260,10 @@ impl Drop for Token {
             return;
         }
         let Some(connection) = lock(&self.connection).take() else { return };
-        if let Ok(inside) = self.module.enter(Access::Shared) {
-            connection.retire(&inside, false);
+        // Others may hang inside, for whom nobody waits here.
+        let term = Term::new(LAST_TERM, self.options.hang_limit);
+        if let Ok(inside) = self.module.enter(Access::Shared, &term) {
+            connection.retire(&inside, false, &term);
         }
     }
 }

@@ -16,7 +16,7 @@ use cryptoki_sys as ck;
 pub(in crate::keyring::pkcs11) struct SlotId(ck::CK_SLOT_ID);
 
 /// A session with a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::keyring::pkcs11) struct Session(pub(super) ck::CK_SESSION_HANDLE);
 
 /// An object of a token, as one connection knows it.

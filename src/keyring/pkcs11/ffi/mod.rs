@@ -13,7 +13,7 @@ mod template;
 pub(super) use calls::{Object, Session, SlotId, TokenInfo};
 pub(super) use crypt::{GcmIv, Mechanism};
 pub use failure::TokenCallFailure;
-pub(super) use failure::{CallFault, Function, Rv};
+pub(super) use failure::{CallFault, Function};
 pub(super) use library::{LoadError, Module as Functions};
 pub(super) use template::{Attribute, Value};
 
