@@ -10,9 +10,9 @@ use envelock::test_util::key_file::{
 };
 use envelock::{
     Aad, Applied, CachingKeyring, CachingOptions, Change, Envelope, Error, FileKeyring,
-    FileKeyringOptions, KeyVersion, Keyset, Lifecycle, MasterKey, MasterKeyId, MemoryKeyring,
-    NewMaterial, Operation, Origin, Protection, RotationPolicy, Salvage, Timestamp, VersionState,
-    WrapAlgorithm, inspect,
+    FileKeyringOptions, KeyVersion, Keyset, Lifecycle, MasterKey, MasterKeyId, Material,
+    MemoryKeyring, NewMaterial, Operation, Origin, OsRandom, Protection, RotationPolicy, Salvage,
+    Terms, Timestamp, VersionState, WrapAlgorithm, inspect,
 };
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -57,17 +57,17 @@ fn overwrite(path: &Path, bytes: &[u8]) {
     fs::rename(&beside, path).unwrap();
 }
 
-/// Counting a wrap loads the file; the wrap was made before, under what the file no longer had.
+/// Reserving a wrap loads the file; the wrap was made before, under what the file no longer had.
 #[test]
-fn a_wrap_that_has_to_be_counted_is_not_made_under_what_the_count_found_destroyed() {
+fn a_wrap_that_has_to_be_reserved_is_not_made_under_what_the_reserve_found_destroyed() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
-    let stale = lazy().create(&path, "orders", &raw()).unwrap();
+    let stale = lazy().reserve_usage().create(&path, "orders", &raw()).unwrap();
     let other = FileKeyring::open_any(&path, &raw()).unwrap();
     other.rotate().unwrap();
     other.disable(version(1)).unwrap();
     other.destroy_immediately(version(1)).unwrap();
-    // Its first wrap takes the first block of its count.
+    // Its first wrap takes the first block.
     let message = encrypt(&stale);
     assert_eq!(written_under(&message), 2);
     assert_eq!(decrypt(&stale, &message).unwrap(), b"text");
@@ -290,6 +290,43 @@ fn salvage_does_not_forget_a_compromise() {
     }
 }
 
+/// A line from before, under a clock that went back, must not bring a leaked version back into use.
+#[test]
+fn salvage_makes_no_compromised_version_one_that_can_be_promoted() {
+    let directory = TestDirectory::new();
+    let path = directory.join("orders.keys");
+    let keyring = FileKeyring::create(&path, "orders", &raw()).unwrap();
+    let noon = 1_800_000_000;
+    let change = |change: Change<'_>, second: u64| {
+        let terms = Terms::at(Timestamp::from_unix_seconds(noon + second));
+        keyring.change(&[change], &terms, &mut OsRandom).map(drop)
+    };
+    let operate = |operation| Change::Version { key: "orders", version: version(2), operation };
+    let add = Change::AddVersion { key: "orders", version: None, material: Material::Fresh };
+    change(add, 60).unwrap();
+    let line = |text: &str| {
+        let line = text.lines().skip(1).find(|line| line.contains("\"version\":2,"));
+        format!("{}\n", line.unwrap())
+    };
+    let pending = line(&fs::read_to_string(&path).unwrap());
+    change(operate(Operation::Disable), 0).unwrap();
+    change(operate(Operation::MarkCompromised), 0).unwrap();
+    let refused = change(operate(Operation::Promote), 1).unwrap_err();
+    assert!(matches!(refused, Error::VersionState { .. }), "{refused}");
+    drop(keyring);
+
+    let text = fs::read_to_string(&path).unwrap();
+    overwrite(&path, format!("{text}{pending}").as_bytes());
+    let salvage = Salvage::read(&path, &raw()).unwrap();
+    let fresh = directory.join("fresh");
+    let keyring = salvage.create(&fresh, &raw(), &FileKeyringOptions::new()).unwrap();
+    let record = keyring.versions()[1].clone();
+    assert!(record.compromised.is_some());
+    assert_ne!(record.state, VersionState::Pending);
+    let refused = keyring.promote(version(2)).unwrap_err();
+    assert!(matches!(refused, Error::VersionState { .. }), "{refused}");
+}
+
 /// Lines that are lost may have held versions: none of their numbers is given out again.
 #[test]
 fn salvage_gives_out_no_number_that_may_have_been_taken() {
@@ -336,20 +373,26 @@ fn a_plan_is_not_carried_out_before_its_time() {
     assert_eq!(keyring.versions()[0].state, VersionState::Enabled);
 }
 
-/// What one data key protects counts from the first of its messages.
+/// What a reused data key protects counts with the next wrap.
 #[test]
-fn bytes_under_a_reused_data_key_are_not_counted_too_low() {
+fn bytes_under_a_reused_data_key_are_counted_with_the_next_wrap() {
     let memory = Arc::new(MemoryKeyring::create("orders").unwrap());
-    let options = CachingOptions::new().reuse(100, 20 << 20, Duration::from_secs(60));
+    let options = CachingOptions::new().reuse(3, u64::MAX, Duration::from_secs(60));
     let cached = CachingKeyring::with_options(memory.clone(), options);
     let envelope = Envelope::new(&cached);
     let mut protected = 0;
-    for len in [1, 1 << 20, 1 << 20, 1 << 20] {
+    for (wraps, len) in [(1, 1), (1, 1 << 20), (1, 1 << 20), (2, 7)] {
         envelope.encrypt(&vec![0; len], Aad::none()).unwrap();
         protected += len as u64;
+        let usage = memory.versions()[0].usage;
+        assert_eq!((usage.wraps, usage.bytes), (wraps, if wraps == 1 { 1 } else { protected }));
     }
-    let usage = memory.versions()[0].usage;
-    assert!(usage.wraps == 1 && usage.bytes >= protected, "{usage:?}");
+    // What was under the former version is not counted under the new one.
+    envelope.encrypt(b"reused", Aad::none()).unwrap();
+    memory.rotate().unwrap();
+    envelope.encrypt(b"new", Aad::none()).unwrap();
+    let bytes: Vec<u64> = memory.versions().iter().map(|record| record.usage.bytes).collect();
+    assert_eq!(bytes, [protected, 3]);
 }
 
 /// A master key that another process has added a moment ago is looked for like a version.

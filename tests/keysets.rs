@@ -2,9 +2,10 @@
 //! material that are never used twice, and labels. Changes to several are judged by `keyset_changes.rs`.
 
 use envelock::{
-    Error, KeyVersion, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,
+    Action, Due, Error, KeyVersion, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,
     MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS, MIN_DESTRUCTION_DELAY, MasterKeyId,
-    NewMaterial, Operation, Origin, Timestamp, Usage, VersionRecord, VersionState, WrapAlgorithm,
+    NewMaterial, Operation, Origin, RotationPolicy, Timestamp, Usage, VersionRecord, VersionState,
+    WrapAlgorithm,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -244,6 +245,26 @@ fn a_keyset_that_cannot_have_been_is_not_restored() {
     let dangling = keysets(&["a"], &[("b", "c")]);
     assert!(matches!(dangling, Err(Error::UnknownKey { key }) if key == "c"));
     assert!(matches!(keysets(&["a"], &[("", "a")]), Err(Error::KeyName(_))));
+}
+
+/// Whatever state a stored record has: a leaked version wraps nothing.
+#[test]
+fn a_version_with_a_date_of_compromise_is_not_promoted_in_any_state() {
+    for state in VersionState::ALL {
+        let keyset = rotated();
+        let mut versions = keyset.versions().to_vec();
+        versions[0].state = state;
+        versions[0].compromised = Some(at(5));
+        versions[1].state = VersionState::Enabled;
+        let mut keyset = Keyset::restore("orders", 2, versions).unwrap();
+        let error = keyset.apply(version(1), Operation::Promote, at(9)).unwrap_err();
+        assert!(matches!(error, Error::VersionState { .. }), "{state}: {error}");
+        let keysets = Keysets::restore(1, 1, vec![keyset], BTreeMap::new()).unwrap();
+        let policy = RotationPolicy::on_compromise().distribute_for(Duration::from_secs(1));
+        let plan = policy.plan(&keysets, "orders", at(9)).unwrap();
+        let promoted = |due: &Due| due.action == Action::Promote(version(1));
+        assert!(!plan.due().iter().any(promoted), "{state}: {plan}");
+    }
 }
 
 #[test]

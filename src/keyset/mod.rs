@@ -239,6 +239,8 @@ impl Keyset {
         let after = state.after(operation).ok_or_else(refused)?;
         match operation {
             Operation::Enable if record.compromised.is_some() => Ok(VersionState::Compromised),
+            // Whatever state a stored record has.
+            Operation::Promote if record.compromised.is_some() => Err(refused()),
             // It would move the date on which others learnt of it.
             Operation::MarkCompromised if record.compromised.is_some() => Err(refused()),
             Operation::ScheduleDestruction { after: delay }

@@ -12,7 +12,7 @@ use core::time::Duration;
 #[doc = include_str!("states.md")]
 ///
 /// - A version that was marked compromised stays so for good: enabling it takes it back to
-///   compromised, not to enabled.
+///   compromised, not to enabled, and it is never promoted.
 /// - The primary is never disabled or destroyed: promote another first. Once it is marked
 ///   compromised there is no primary, and nothing is encrypted until a version is promoted;
 ///   where messages must go on, rotate first and mark the former primary afterwards.

@@ -29,8 +29,11 @@ impl VersionRecord {
         self.promoted = self.promoted.or(other.promoted);
         self.usage.wraps = self.usage.wraps.max(other.usage.wraps);
         self.usage.bytes = self.usage.bytes.max(other.usage.bytes);
-        let unwraps = matches!(self.state, VersionState::Primary | VersionState::Enabled);
-        if unwraps && self.compromised.is_some() {
+        let may_wrap = matches!(
+            self.state,
+            VersionState::Pending | VersionState::Primary | VersionState::Enabled
+        );
+        if may_wrap && self.compromised.is_some() {
             self.state = VersionState::Compromised;
         }
     }
