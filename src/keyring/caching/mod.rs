@@ -82,6 +82,9 @@ struct State {
     store: Store,
     batches: Batches,
     stats: CachingStats,
+    /// The last wrap that was reused, and the bytes of messages under reused keys that no wrap has
+    /// counted yet.
+    uncounted: Option<(Arc<Wrapped>, u64)>,
     /// Grows with each purge: a call begun before leaves nothing behind.
     epoch: u64,
 }
@@ -105,6 +108,7 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
             store: Store::new(options.capacity, options.max_age),
             batches: Batches::default(),
             stats: CachingStats::default(),
+            uncounted: None,
             epoch: 0,
         };
         let (state, flights) = (Mutex::new(state), Flights::default());
@@ -228,9 +232,22 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
         let from = slots.slots().len();
         let born = self.clock.now();
         let epoch = lock(&self.state).epoch;
-        // Beneath, the whole batch counts from its start: never too little.
-        let ahead = context.with_plaintext_len(reuse.bytes.max(first_len));
-        self.inner.wrap(data_key, &ahead, slots, rng)?;
+        // What reused keys protected counts along with the next wrap under the same version.
+        let uncounted = lock(&self.state).uncounted.clone();
+        let is_current =
+            |(wrapped, _): &(Arc<Wrapped>, u64)| wrapped.is_current(&self.inner).unwrap_or(false);
+        let earlier = match &uncounted {
+            Some(reused) if is_current(reused) => reused.1,
+            _ => 0,
+        };
+        let counted = context.with_plaintext_len(first_len.saturating_add(earlier));
+        self.inner.wrap(data_key, &counted, slots, rng)?;
+        if uncounted.is_some() {
+            lock(&self.state).uncounted.take_if(|(_, bytes)| {
+                *bytes = bytes.saturating_sub(earlier);
+                *bytes == 0 || earlier == 0
+            });
+        }
         let wrapped = Wrapped::new(*context.core_bytes(), slots, from);
         let mut copy = Box::new(DataKey::empty());
         if copy.set(data_key.expose()) {
@@ -288,6 +305,8 @@ impl<K: Keyring, C: CacheClock> Keyring for CachingKeyring<K, C> {
         wrapped.push(slots)?;
         let mut state = lock(&self.state);
         state.stats.reused = state.stats.reused.saturating_add(1);
+        let earlier = state.uncounted.as_ref().map_or(0, |(_, bytes)| *bytes);
+        state.uncounted = Some((wrapped, earlier.saturating_add(plaintext_len)));
         Ok(())
     }
 

@@ -51,9 +51,8 @@ impl CachingOptions {
     /// messages are no reuse.
     ///
     /// A message longer than what is left of `bytes` gets a fresh key, and the batch goes on with
-    /// whichever of the two keys has more left. Beneath, a batch counts as one wrap of `bytes`
-    /// bytes from its start, so that a policy that goes by bytes rotates too early rather than
-    /// too late.
+    /// whichever of the two keys has more left. Beneath, a batch counts as one wrap, and the bytes
+    /// of its further messages count with the next wrap under the same version.
     ///
     /// # Security
     ///
