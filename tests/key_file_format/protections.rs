@@ -4,8 +4,8 @@ use super::craft::Crafter;
 use super::make::{NOW, Seeded, raw_key, twenty, version};
 use envelock::test_util::key_file_format::KeyFile;
 use envelock::{
-    Argon2Cost, CostFault, KeyFileFault, Lifecycle, MasterKey, MemoryKeyring, Protection,
-    ProtectionKind, RecordFault,
+    Argon2Cost, CostFault, KeyFileFault, Keyset, Keysets, Lifecycle, MasterKey, MemoryKeyring,
+    Protection, ProtectionKind, RecordFault, Usage,
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -274,6 +274,47 @@ fn a_cost_out_of_bounds_is_not_written() {
     assert_eq!(write(7168, 0, 4), Some(CostFault::Invalid));
     assert_eq!(write(7168, 5, 0), Some(CostFault::Invalid));
     assert_eq!(Argon2Cost::default(), Argon2Cost { memory_kib: 65_536, passes: 3, lanes: 4 });
+}
+
+/// A file that a change fills leaves room for the digits of its counts.
+#[test]
+fn a_full_file_can_be_written_with_counts_of_any_length() {
+    const MOST: usize = 64 << 20;
+    let (records, crafter) = super::craft::unprotected();
+    let protection = Protection::unprotected_plaintext();
+    let file_of = |len: usize| {
+        let mut records = records.clone();
+        let filler = |len: usize| format!(r#"{{"kind":"x","y":"{}"}}"#, "z".repeat(len));
+        let fixed = crafter.file(&records).len();
+        // The number of lines has another length then.
+        let line = crafter.line(&filler(0)).len();
+        let mut left = len - fixed - 3;
+        while left >= line {
+            let text = left.min(60_000) - line;
+            records.push(filler(text));
+            left -= text + line;
+        }
+        crafter.file(&records)
+    };
+    let fault = |len: usize| {
+        let (file, key) = KeyFile::open(&file_of(len), &protection).unwrap();
+        file.encode(&key, NOW).map(drop)
+    };
+    assert!(matches!(fault(MOST - 100), Err(KeyFileFault::TooLong)));
+    let (mut file, key) = KeyFile::open(&file_of(MOST - 1_000), &protection).unwrap();
+    file.encode(&key, NOW).unwrap();
+    let keysets = file.keysets().iter().map(|keyset| {
+        let mut versions = keyset.versions().to_vec();
+        let most = Usage { wraps: u64::MAX, bytes: u64::MAX };
+        versions.iter_mut().for_each(|record| record.usage = most);
+        Keyset::restore(keyset.name().as_str(), keyset.taken(), versions).unwrap()
+    });
+    let aliases = file.keysets().aliases();
+    let aliases = aliases.map(|(alias, key)| (alias.into(), key.into())).collect();
+    let (most, change) = (u64::MAX, file.keysets().change());
+    let keysets = Keysets::restore(most, change, keysets.collect(), aliases).unwrap();
+    file.update(keysets, &[], &key, &mut envelock::OsRandom).unwrap();
+    assert!(file.encode(&key, NOW).unwrap().len() <= MOST);
 }
 
 /// A line that a reader would refuse is not written.

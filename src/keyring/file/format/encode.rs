@@ -7,6 +7,7 @@ use super::record::{self, Header, Version, VersionExtra};
 use super::seal::FileKey;
 use super::{KeyFile, material_fault};
 use crate::crypto::mac::Mac;
+use crate::keyset::{Keyset, Keysets};
 use crate::time::Timestamp;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -51,7 +52,23 @@ pub(super) fn encode(
     let lines = u64::try_from(out.lines.saturating_add(1)).unwrap_or(u64::MAX);
     let whole = out.whole.clone().tag();
     out.push(&record::write_end(lines, &whole, &header, &file.unknown.end))?;
+    if out.out.len().saturating_add(digits_to_come(&file.keysets)) > MAX_FILE_LEN {
+        return Err(KeyFileFault::TooLong);
+    }
     Ok(out.out)
+}
+
+/// By how much a file of `keysets` can grow by counting alone, which must not fail for want of room.
+fn digits_to_come(keysets: &Keysets) -> usize {
+    let left = |number: u64| {
+        // 2^64 - 1 has 20 digits.
+        let digits = number.checked_ilog10().unwrap_or(0).saturating_add(1);
+        usize::try_from(20_u32.saturating_sub(digits)).unwrap_or(0)
+    };
+    let records = keysets.iter().flat_map(Keyset::versions);
+    let usage = records.map(|it| left(it.usage.wraps).saturating_add(left(it.usage.bytes)));
+    // The header stands there twice.
+    usage.sum::<usize>().saturating_add(left(keysets.revision()).saturating_mul(2))
 }
 
 fn records(file: &KeyFile, out: &mut Encoder<'_>) -> Result<(), KeyFileFault> {
