@@ -1,8 +1,12 @@
 //! The file keyring as its users see it: what one process does reaches another, what the file
-//! lost stops wraps and loses nothing, and usage is never counted too low.
+//! lost stops wraps and loses nothing.
 
 #[path = "common/directory.rs"]
 mod directory;
+#[path = "common/simulated_directory/mod.rs"]
+mod simulated_directory;
+#[path = "file_keyring/usage.rs"]
+mod usage;
 
 use directory::TestDirectory;
 use envelock::{
@@ -147,8 +151,7 @@ fn a_change_is_noticed_within_the_bound_and_at_once_where_that_is_zero() {
     let path = directory.join("orders.keys");
     let first = create(&path);
     let message = encrypt(&first, "old");
-    // Counting a wrap would look at the file.
-    let lazy = lazy().without_usage().open_any(&path, &raw()).unwrap();
+    let lazy = lazy().open_any(&path, &raw()).unwrap();
     let eager = eager().open_any(&path, &raw()).unwrap();
     first.rotate().unwrap();
     first.disable(version(1)).unwrap();
@@ -279,49 +282,6 @@ fn a_keyring_that_may_not_write_wraps_and_changes_nothing() {
     assert!(matches!(file_error(&error), KeyFileError::ReadOnly { .. }));
     drop(keyring);
     assert_eq!(fs::read(&path).unwrap(), before);
-}
-
-#[test]
-fn usage_is_exact_after_an_orderly_end_and_never_too_low_after_a_crash() {
-    let directory = TestDirectory::new();
-    let path = directory.join("orders.keys");
-    let wraps = |path: &Path| {
-        let options = FileKeyringOptions::new().read_only();
-        options.open_any(path, &raw()).unwrap().versions()[0].usage
-    };
-    let keyring = create(&path);
-    let mut written = 0;
-    let mut last = fs::read(&path).unwrap();
-    for _ in 0..2_000 {
-        encrypt(&keyring, "ten bytes!");
-        let now = fs::read(&path).unwrap();
-        if now != last {
-            (last, written) = (now, written + 1);
-        }
-    }
-    // 256, 512, 1,024 and 2,048 wraps: no write for each.
-    assert_eq!(written, 4);
-    assert_eq!(wraps(&path).wraps, 256 + 512 + 1024 + 2048);
-    drop(keyring);
-    assert_eq!((wraps(&path).wraps, wraps(&path).bytes), (2_000, 20_000));
-
-    // As a crash leaves it: nothing is given back.
-    let mut done = 2_000;
-    for crash in 1..=20 {
-        let keyring = FileKeyring::open_any(&path, &raw()).unwrap();
-        for _ in 0..crash * 40 {
-            encrypt(&keyring, "ten bytes!");
-            done += 1;
-            assert!(wraps(&path).wraps >= done);
-        }
-        std::mem::forget(keyring);
-        assert!(wraps(&path).wraps >= done);
-    }
-    let without = FileKeyringOptions::new().without_usage().open_any(&path, &raw()).unwrap();
-    let before = wraps(&path);
-    encrypt(&without, "uncounted");
-    drop(without);
-    assert_eq!(wraps(&path), before);
 }
 
 #[test]

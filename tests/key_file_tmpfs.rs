@@ -22,7 +22,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-/// A key file with messages under its first versions, and a wrap of which the block is taken.
+/// A key file with messages under its first versions.
 struct Keys {
     path: PathBuf,
     keyring: FileKeyring,
@@ -72,9 +72,15 @@ impl Keys {
             let open = FileKeyring::open_any(&self.path, &raw(7)).unwrap();
             is_expected(open.rotate().unwrap_err());
             is_expected(open.replace_file_key(&[&raw(8)]).unwrap_err());
-            // No block can be taken for a wrap that would need one.
-            is_expected(Envelope::new(&open).encrypt(b"lost", ROW).unwrap_err());
-            // Where one was taken it lasts.
+            // No block can be taken for a wrap that is to be reserved.
+            let reserving = FileKeyringOptions::new().reserve_usage();
+            let reserving = reserving.open_any(&self.path, &raw(7)).unwrap();
+            is_expected(Envelope::new(&reserving).encrypt(b"lost", ROW).unwrap_err());
+            // Any other goes on, by whoever opens the file now too.
+            Envelope::new(&open).encrypt(b"counted", ROW).unwrap();
+            is_expected(open.flush().unwrap_err());
+            drop(open);
+            (0..1_000).for_each(|_| drop(Envelope::new(&self.keyring).encrypt(b"", ROW).unwrap()));
             self.encrypt().unwrap();
             self.assert_all_open();
         }
@@ -176,7 +182,6 @@ fn survives_a_read_only(mount: &Mount) {
             FileKeyringOptions::new().read_only().open_any(&keys.path, &raw(7)).unwrap();
         let error = file_error(&read_only.rotate().unwrap_err());
         assert!(matches!(error, KeyFileError::ReadOnly { .. }), "{error}");
-        // It wraps, since it does not count.
         let message = Envelope::new(&read_only).encrypt(b"uncounted", ROW).unwrap();
         assert_eq!(Envelope::new(&keys.keyring).decrypt(&message, ROW).unwrap(), b"uncounted");
         let error = FileKeyring::create(mount.join("new.keys"), "orders", &raw(7)).unwrap_err();

@@ -102,7 +102,7 @@ fn wraps_and_bytes_rotate_at_their_limit() {
         envelope.encrypt(b"ten bytes!", envelock::Aad::none()).unwrap();
     }
     let due = plan(&policy, &keyring, START);
-    assert_eq!(due.due()[0].reason, Reason::Wraps { wraps: 3, limit: 3 });
+    assert_eq!(due.due()[0].reason, Reason::Wraps { wraps: 3, is_reserved: false, limit: 3 });
 
     let policy = RotationPolicy::on_compromise().rotate_after_bytes(100);
     assert!(plan(&policy, &keyring, START).is_empty());

@@ -1,13 +1,15 @@
-//! A counter that many threads add to, on machines with and without 64-bit atomics.
+//! Counters that many threads add to, on machines with and without 64-bit atomics.
 
+use super::WrapContext;
+use crate::keyset::Usage;
 #[cfg(not(target_has_atomic = "64"))]
 use crate::sync::RwLock;
 #[cfg(target_has_atomic = "64")]
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Counts up to 2^64 - 1: 584 years of one a nanosecond, 16 EiB.
+/// Counts up to 2^64 - 1, and stays there.
 #[derive(Default)]
-pub(super) struct Counter {
+struct Counter {
     #[cfg(target_has_atomic = "64")]
     count: AtomicU64,
     #[cfg(not(target_has_atomic = "64"))]
@@ -16,41 +18,89 @@ pub(super) struct Counter {
 
 #[cfg(target_has_atomic = "64")]
 impl Counter {
-    /// Adds `by` and returns the sum.
-    pub(super) fn add(&self, by: u64) -> u64 {
-        // A sum alone: nothing else is ordered by it.
-        let before = self.count.fetch_add(by, Relaxed);
-        before.saturating_add(by)
+    /// Makes the count what `next` says; `false` if that says nothing.
+    fn update(&self, next: impl Fn(u64) -> Option<u64>) -> bool {
+        // Nothing else is ordered by a count.
+        self.count.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 
-    /// Takes back `by`, which was added before.
-    #[cfg(all(feature = "file", unix))]
-    pub(super) fn take_back(&self, by: u64) {
-        self.count.fetch_sub(by, Relaxed);
-    }
-
-    pub(super) fn get(&self) -> u64 {
+    fn get(&self) -> u64 {
         self.count.load(Relaxed)
     }
 }
 
 #[cfg(not(target_has_atomic = "64"))]
 impl Counter {
-    /// Adds `by` and returns the sum.
-    pub(super) fn add(&self, by: u64) -> u64 {
+    /// Makes the count what `next` says; `false` if that says nothing.
+    fn update(&self, next: impl Fn(u64) -> Option<u64>) -> bool {
         let mut count = self.count.write();
-        *count = count.saturating_add(by);
-        *count
+        next(*count).map(|next| *count = next).is_some()
     }
 
-    /// Takes back `by`, which was added before.
-    #[cfg(all(feature = "file", unix))]
-    pub(super) fn take_back(&self, by: u64) {
-        let mut count = self.count.write();
-        *count = count.saturating_sub(by);
-    }
-
-    pub(super) fn get(&self) -> u64 {
+    fn get(&self) -> u64 {
         *self.count.read()
+    }
+}
+
+/// What this process used a key for, and how much of that is on record.
+#[derive(Default)]
+pub(crate) struct Counts {
+    wraps: Counter,
+    bytes: Counter,
+    #[cfg(all(feature = "file", unix))]
+    recorded_wraps: Counter,
+    #[cfg(all(feature = "file", unix))]
+    recorded_bytes: Counter,
+}
+
+impl Counts {
+    /// Counts a wrap that is about to be made, unless the key would have more than `most` then.
+    /// The first one counts `trials` more.
+    pub(super) fn count(&self, context: &WrapContext<'_>, trials: u64, most: u64) -> bool {
+        let next = |wraps: u64| {
+            let trials = if wraps == 0 { trials } else { 0 };
+            let next = wraps.saturating_add(trials).saturating_add(1);
+            (next <= most).then_some(next)
+        };
+        let is_counted = self.wraps.update(next);
+        if is_counted {
+            let bytes = context.plaintext_len().unwrap_or(0);
+            self.bytes.update(|before| Some(before.saturating_add(bytes)));
+        }
+        is_counted
+    }
+
+    /// What the key was used for since it was set up.
+    pub(super) fn used(&self) -> Usage {
+        Usage { wraps: self.wraps.get(), bytes: self.bytes.get() }
+    }
+
+    /// The counts of a key that has wrapped `wraps` data keys.
+    #[cfg(test)]
+    pub(crate) fn begun_with(wraps: u64) -> Self {
+        let counts = Counts::default();
+        counts.wraps.update(|_| Some(wraps));
+        counts
+    }
+}
+
+#[cfg(all(feature = "file", unix))]
+impl Counts {
+    /// How much of [`used`](Self::used) is on record, and what is reserved there besides.
+    pub(super) fn recorded(&self) -> Usage {
+        Usage { wraps: self.recorded_wraps.get(), bytes: self.recorded_bytes.get() }
+    }
+
+    /// Notes that so much is on record.
+    pub(super) fn record(&self, recorded: Usage) {
+        self.recorded_wraps.update(|_| Some(recorded.wraps));
+        self.recorded_bytes.update(|_| Some(recorded.bytes));
+    }
+
+    /// Begins anew.
+    pub(super) fn clear(&self) {
+        self.record(Usage::default());
+        self.wraps.update(|_| Some(0));
+        self.bytes.update(|_| Some(0));
     }
 }

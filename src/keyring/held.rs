@@ -1,13 +1,14 @@
 //! What a keyring with records needs of the key material: to wrap and unwrap with it wherever it
 //! is held, in this process or in a token.
 
+use super::counter::Counts;
 use super::{KeyringError, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter, WrapAlgorithm};
 #[cfg(all(feature = "file", unix))]
 use crate::keyset::VersionRecord;
-use crate::keyset::{Material, NewMaterial, Usage};
+use crate::keyset::{Material, NewMaterial};
 use crate::random::KeyringRng;
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -33,16 +34,13 @@ pub(crate) trait HeldKey: Send + Sync {
     #[cfg(all(feature = "file", unix))]
     fn wrap_limit(&self) -> Option<u64>;
 
-    /// How much was protected under it since it was set up.
-    fn usage(&self) -> Usage;
+    /// What it was used for.
+    fn counts(&self) -> &Counts;
 
-    /// Counts a wrap that is about to be made; one that then fails counts too.
-    fn count(&self, context: &WrapContext<'_>);
-
-    /// Takes back what [`count`](Self::count) added for a wrap that was not allowed, and so not
-    /// tried.
-    #[cfg(all(feature = "file", unix))]
-    fn uncount(&self, context: &WrapContext<'_>);
+    /// How many wraps the key may be tried out with before its first one.
+    fn trials(&self) -> u64 {
+        0
+    }
 
     /// Wraps `data_key` under `label`, which is this key's, and pushes the slot. The caller
     /// counts.
@@ -70,6 +68,14 @@ pub(crate) trait HeldKey: Send + Sync {
         context: &WrapContext<'_>,
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError>;
+}
+
+impl dyn HeldKey {
+    /// Counts a wrap that is about to be made; one that then fails counts too. `false` if the key
+    /// would have wrapped more than `most` data keys then.
+    pub(super) fn count(&self, context: &WrapContext<'_>, most: u64) -> bool {
+        self.counts().count(context, self.trials(), most)
+    }
 }
 
 /// Where the key material of versions comes from and goes to.

@@ -87,7 +87,7 @@ impl MasterKeys {
         let mut keysets = self.keysets.clone();
         for record in keysets.iter_mut().flat_map(Keyset::versions_mut) {
             if let Some(key) = self.key(record.master_key_id) {
-                record.usage = record.usage.plus(key.usage());
+                record.usage = record.usage.plus(key.counts().used());
             }
         }
         keysets
@@ -100,7 +100,7 @@ impl MasterKeys {
         for record in self.keysets.iter_mut().flat_map(Keyset::versions_mut) {
             let id = record.master_key_id;
             if let Some(key) = before.key(id).filter(|_| !keys.contains_key(&id)) {
-                record.usage = record.usage.plus(key.usage());
+                record.usage = record.usage.plus(key.counts().used());
             }
         }
     }

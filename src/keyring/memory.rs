@@ -203,7 +203,7 @@ impl Keyring for MemoryKeyring {
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
         let keys = self.keys.read();
-        keys.primary(&self.selection)?.1.count(context);
+        keys.primary(&self.selection)?.1.count(context, u64::MAX);
         keys.wrap(&self.selection, data_key, context, slots, rng)
     }
 
@@ -225,7 +225,7 @@ impl Keyring for MemoryKeyring {
     ) -> Result<(), KeyringError> {
         let keys = self.keys.read();
         keys.rewrap(&self.selection, slot, context, slots, rng)?;
-        keys.primary_named(slot.label.name)?.1.count(context);
+        keys.primary_named(slot.label.name)?.1.count(context, u64::MAX);
         Ok(())
     }
 

@@ -1,13 +1,13 @@
 //! Wrap algorithm 1: XAES-256-GCM under a master key that this process holds.
 
-use super::counter::Counter;
+use super::counter::Counts;
 use super::held::{HeldKey, KeySource, Made};
 use super::{KeyringError, WrapContext};
 use crate::crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 use crate::crypto::{CryptoError, kdf, xaes};
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter, WrapAlgorithm};
-use crate::keyset::{Material, NewMaterial, Origin, Usage};
+use crate::keyset::{Material, NewMaterial, Origin};
 use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -22,10 +22,7 @@ const MAX_WRAPPED_LEN: usize = xaes::NONCE_LEN + MAX_DATA_KEY_LEN + xaes::TAG_LE
 pub(super) struct SoftwareKey {
     cipher: Box<xaes::Xaes>,
     id: MasterKeyId,
-    /// Wraps since it was set up.
-    wraps: Counter,
-    /// Plaintext bytes under those wraps.
-    bytes: Counter,
+    counts: Counts,
 }
 
 impl SoftwareKey {
@@ -41,8 +38,7 @@ impl SoftwareKey {
         let mut id = [0; 8];
         kdf::expand_sha256(key.expose(), &[ID_LABEL], &mut id).ok()?;
         let cipher = Box::new(xaes::Xaes::new(key));
-        let (wraps, bytes) = (Counter::default(), Counter::default());
-        Some(SoftwareKey { cipher, id: MasterKeyId(id), wraps, bytes })
+        Some(SoftwareKey { cipher, id: MasterKeyId(id), counts: Counts::default() })
     }
 }
 
@@ -61,19 +57,8 @@ impl HeldKey for SoftwareKey {
         None
     }
 
-    fn usage(&self) -> Usage {
-        Usage { wraps: self.wraps.get(), bytes: self.bytes.get() }
-    }
-
-    fn count(&self, context: &WrapContext<'_>) {
-        self.wraps.add(1);
-        self.bytes.add(context.plaintext_len().unwrap_or(0));
-    }
-
-    #[cfg(all(feature = "file", unix))]
-    fn uncount(&self, context: &WrapContext<'_>) {
-        self.wraps.take_back(1);
-        self.bytes.take_back(context.plaintext_len().unwrap_or(0));
+    fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// SPEC W-XAES

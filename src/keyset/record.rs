@@ -32,6 +32,9 @@ pub struct VersionRecord {
     pub destroy_at: Option<Timestamp>,
     /// How much was protected under it.
     pub usage: Usage,
+    /// Whether the wraps of [`usage`](Self::usage) are those that were made or reserved: no less than
+    /// were made. Else they are those that are known of: no more than were made.
+    pub is_reserved: bool,
     /// The operator's own notes.
     pub labels: Labels,
     /// The number of the last change of this record, which usage is not: 0 if that is not known,
@@ -55,6 +58,7 @@ impl VersionRecord {
             compromised: None,
             destroy_at: None,
             usage: Usage::default(),
+            is_reserved: false,
             labels: Labels::default(),
             changed: 0,
         }
@@ -102,10 +106,11 @@ impl fmt::Display for Origin {
     }
 }
 
-/// How much was protected under a version: never less than what was, and at times more.
+/// How much was protected under a version, as far as is known.
 ///
-/// A keyring that outlives its process reserves ahead in blocks, so that no wrap costs a write;
-/// what a process reserved and did not use counts as used once it ends without giving it back.
+/// A statistic, and as a rule a lower bound: what a process counted and could not write before it
+/// was killed is missing. [`VersionRecord::is_reserved`] tells where wraps are reserved before they
+/// are made, so that none is missing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "two counters")]
 pub struct Usage {

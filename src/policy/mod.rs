@@ -104,7 +104,8 @@ impl RotationPolicy {
         self
     }
 
-    /// Rotates once the primary has wrapped this many data keys.
+    /// Rotates once the primary has wrapped this many data keys, as far as is known
+    /// ([`Usage`](crate::Usage)).
     ///
     /// Software keys have no practical limit (XAES-256-GCM has random 24-byte nonces); a token's
     /// AES-GCM has 2^32 (NIST SP 800-38D, section 8.3).
@@ -114,8 +115,8 @@ impl RotationPolicy {
         self
     }
 
-    /// Rotates once this many plaintext bytes are under the primary, as far as their number was
-    /// known when their data key was wrapped.
+    /// Rotates once this many plaintext bytes are under the primary, as far as is known
+    /// ([`Usage`](crate::Usage)), and as far as their number was known when their data key was wrapped.
     #[must_use]
     pub const fn rotate_after_bytes(mut self, bytes: u64) -> Self {
         self.rotate_after_bytes = Some(bytes);

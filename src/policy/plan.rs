@@ -68,14 +68,17 @@ pub enum Reason {
     },
     /// The primary has wrapped enough data keys.
     Wraps {
-        /// How many it has wrapped, at most.
+        /// How many it has wrapped.
         wraps: u64,
+        /// Whether these are made or reserved, and so the most that there are; else there are at
+        /// least so many.
+        is_reserved: bool,
         /// How many it may.
         limit: u64,
     },
     /// Enough plaintext is under the primary.
     Bytes {
-        /// How many bytes there are, at most.
+        /// How many bytes there are at least.
         bytes: u64,
         /// How many there may be.
         limit: u64,
@@ -124,7 +127,9 @@ impl RotationPolicy {
         let Some((reason, at)) = self.rotation(keyset, now) else { return };
         let newest = keyset.versions().iter().rev();
         let pending = newest.take_while(|record| record.state != VersionState::Primary);
-        let pending = pending.filter(|record| record.state == VersionState::Pending).last();
+        let pending = pending
+            .filter(|record| record.state == VersionState::Pending && record.compromised.is_none());
+        let pending = pending.last();
         // Nothing is encrypted meanwhile: what is distributed already is better than what nobody
         // has.
         let stopped = matches!(reason, Reason::Compromised { .. } | Reason::NoPrimary);
@@ -164,7 +169,8 @@ impl RotationPolicy {
         let usage = primary.usage;
         let wraps = self.rotate_after_wraps.filter(|limit| usage.wraps >= *limit);
         if let Some(limit) = wraps {
-            return Some((Reason::Wraps { wraps: usage.wraps, limit }, now));
+            let (wraps, is_reserved) = (usage.wraps, primary.is_reserved);
+            return Some((Reason::Wraps { wraps, is_reserved, limit }, now));
         }
         let bytes = self.rotate_after_bytes.filter(|limit| usage.bytes >= *limit);
         if let Some(limit) = bytes {
@@ -294,11 +300,15 @@ impl fmt::Display for Reason {
             Reason::NeverRotated { limit } => {
                 write!(f, "the primary is {} old and was never rotated", Days(*limit))
             }
-            Reason::Wraps { wraps, limit } => {
-                write!(f, "the primary has wrapped {wraps} data keys, {limit} are allowed")
+            Reason::Wraps { wraps, is_reserved: false, limit } => {
+                write!(f, "the primary has wrapped at least {wraps} data keys, {limit} are allowed")
+            }
+            Reason::Wraps { wraps, is_reserved: true, limit } => {
+                let what = "data keys are wrapped or reserved under the primary";
+                write!(f, "{wraps} {what}, {limit} are allowed")
             }
             Reason::Bytes { bytes, limit } => {
-                write!(f, "the primary protects {bytes} bytes, {limit} are allowed")
+                write!(f, "the primary protects at least {bytes} bytes, {limit} are allowed")
             }
             Reason::Compromised { version } => write!(f, "version {version} is compromised"),
             Reason::NoPrimary => f.write_str("no version wraps"),

@@ -1,4 +1,4 @@
-//! Versions that may wrap so many data keys and no more, in all processes together.
+//! Versions that may wrap so many data keys and no more, in all processes together (FORMAT F-USAGE).
 
 use super::simulated_directory::{EIO, Fault, Kind, Plan, SimulatedDirectory};
 use super::token::Token;
@@ -100,17 +100,17 @@ fn all_processes_together_keep_to_the_limit() {
 #[test]
 fn what_another_process_gives_back_can_be_used() {
     let directory = SimulatedDirectory::new();
-    let token = Token::limited(256);
+    let token = Token::limited(16);
     let one = create(&directory, &token.source()).unwrap();
     let other = open(&directory, &token.source()).unwrap();
     // The whole of the limit is the first block.
     encrypt(&one).unwrap();
-    expect_limit(&other, 256);
+    expect_limit(&other, 16);
     drop(one);
-    for _ in 0..255 {
+    for _ in 0..15 {
         encrypt(&other).unwrap();
     }
-    expect_limit(&other, 256);
+    expect_limit(&other, 16);
 }
 
 /// A keyring that has not seen the rotation yet does not refuse: it looks first.
@@ -194,7 +194,7 @@ fn where_nobody_counts_a_keyring_has_a_limit_of_its_own() {
 #[test]
 fn what_is_on_record_bounds_those_that_do_not_count_too() {
     let directory = SimulatedDirectory::new();
-    let token = Token::limited(300);
+    let token = Token::limited(60);
     let keyring = create(&directory, &token.source()).unwrap();
     encrypt(&keyring).unwrap();
     core::mem::forget(keyring);
@@ -203,7 +203,7 @@ fn what_is_on_record_bounds_those_that_do_not_count_too() {
     for _ in 0..44 {
         encrypt(&keyring).unwrap();
     }
-    expect_limit(&keyring, 300);
+    expect_limit(&keyring, 60);
 }
 
 /// The limit is each version's own, and a version keeps its count through a rollback.

@@ -1,11 +1,12 @@
 //! A token in a table. It tells what it was asked for.
 
 use super::simulated_directory::SimulatedDirectory;
+use crate::keyring::counter::Counts;
 use crate::keyring::held::{HeldKey, KeySource, Made, MadeVersion};
 use crate::keyring::software::SoftwareSource;
 use crate::{
     DataKey, Error, KeyName, KeyVersion, KeyringError, KeyringRng, MasterKeyId, Material,
-    NewMaterial, Origin, RandomnessUnavailable, Slot, SlotLabel, SlotWriter, Usage, VersionRecord,
+    NewMaterial, Origin, RandomnessUnavailable, Slot, SlotLabel, SlotWriter, VersionRecord,
     WrapAlgorithm, WrapContext,
 };
 use aes_gcm::Aes256Gcm;
@@ -131,8 +132,8 @@ impl Token {
     }
 
     fn held(&self, place: Place, algorithm: WrapAlgorithm) -> Arc<dyn HeldKey> {
-        let wraps = AtomicU64::new(self.0.used.load(SeqCst));
-        Arc::new(Key { token: self.clone(), place, algorithm, wraps, bytes: AtomicU64::new(0) })
+        let counts = Counts::begun_with(self.0.used.load(SeqCst));
+        Arc::new(Key { token: self.clone(), place, algorithm, counts })
     }
 
     fn answer(&self) -> Result<(), KeyringError> {
@@ -201,8 +202,7 @@ struct Key {
     token: Token,
     place: Place,
     algorithm: WrapAlgorithm,
-    wraps: AtomicU64,
-    bytes: AtomicU64,
+    counts: Counts,
 }
 
 impl Key {
@@ -233,18 +233,8 @@ impl HeldKey for Key {
         self.token.0.limit
     }
 
-    fn usage(&self) -> Usage {
-        Usage { wraps: self.wraps.load(SeqCst), bytes: self.bytes.load(SeqCst) }
-    }
-
-    fn count(&self, context: &WrapContext<'_>) {
-        self.wraps.fetch_add(1, SeqCst);
-        self.bytes.fetch_add(context.plaintext_len().unwrap_or(0), SeqCst);
-    }
-
-    fn uncount(&self, context: &WrapContext<'_>) {
-        self.wraps.fetch_sub(1, SeqCst);
-        self.bytes.fetch_sub(context.plaintext_len().unwrap_or(0), SeqCst);
+    fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     fn wrap(

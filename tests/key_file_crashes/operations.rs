@@ -69,13 +69,13 @@ impl Operation {
         }
     }
 
-    /// Whether it is about the count of what was protected.
+    /// Whether it is about wraps that are reserved.
     pub fn counts(self) -> bool {
         matches!(self, Operation::FirstWrap | Operation::GiveBack)
     }
 
     pub fn options(self) -> FileKeyringOptions {
-        if self.counts() { lazy() } else { lazy().without_usage() }
+        if self.counts() { lazy().reserve_usage() } else { lazy().without_usage() }
     }
 }
 

@@ -23,7 +23,8 @@ const WEEK: Duration = Duration::from_secs(7 * 86_400);
 /// Works until it is killed.
 pub fn work(path: &str, key: u8, protect: bool, seed: u64) {
     let mut rng = ChaCha20Rng::seed_from_u64(seed);
-    let options = FileKeyringOptions::new().refresh_after(Duration::ZERO);
+    // So that no wrap is missing after a kill.
+    let options = FileKeyringOptions::new().refresh_after(Duration::ZERO).reserve_usage();
     let keyring = options.open_any(path, &raw(key)).unwrap();
     let mut key = key;
     loop {

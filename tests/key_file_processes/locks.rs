@@ -47,8 +47,17 @@ fn behind_a_stopped_writer_others_wait_no_longer_than_they_want_and_go_on_after_
         assert_eq!(*lock, directory.join("orders.keys.lock"));
         assert!(error.is_retryable());
         assert!(*waited >= wait && took >= *waited && took < wait + SLACK, "{wait:?} {took:?}");
-        // A wrap whose block cannot be taken says the same; readers do not notice.
-        let error = Envelope::new(&impatient).encrypt(b"later", ROW).unwrap_err();
+        // A wrap is counted in memory, and readers do not notice.
+        let counted = FileKeyringOptions::new().lock_wait(LONG).open_any(&path, &raw(7)).unwrap();
+        let started = Instant::now();
+        Envelope::new(&counted).encrypt(b"now", ROW).unwrap();
+        // Tries the lock once.
+        drop(counted);
+        assert!(started.elapsed() < SLACK);
+        // A wrap that is reserved says the same as a change.
+        let options = FileKeyringOptions::new().lock_wait(wait).reserve_usage();
+        let reserving = options.open_any(&path, &raw(7)).unwrap();
+        let error = Envelope::new(&reserving).encrypt(b"later", ROW).unwrap_err();
         assert!(error.is_retryable());
         assert!(matches!(file_error(&error), KeyFileError::Locked { .. }));
         assert_eq!(Envelope::new(&impatient).decrypt(&message, ROW).unwrap(), b"readable");

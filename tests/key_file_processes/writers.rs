@@ -22,9 +22,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub fn rotate(path: &str, number: u32) {
     // What it rotated to is loaded: looking before each wrap would only take time.
     let mut options = FileKeyringOptions::new().lock_wait(LOCK_WAIT).refresh_after(MINUTE);
-    if !counts_usage(number) {
-        options = options.without_usage();
-    }
+    options = match counts_usage(number) {
+        true => options.reserve_usage(),
+        false => options.without_usage(),
+    };
     let keyring = options.open_any(path, &raw(7)).unwrap();
     tell("ready");
     listen().unwrap();

@@ -1,6 +1,5 @@
 //! Operations that look at the file again before they give up.
 
-use super::error::KeyFileError;
 use super::keyring::FileKeyring;
 use super::state::State;
 use crate::format::SlotLabel;
@@ -11,9 +10,6 @@ use core::time::Duration;
 
 /// For how long the file is not looked at again because of an unknown key name.
 const NAME_PATIENCE: Duration = Duration::from_millis(100);
-
-/// How often a wrap starts anew because the primary changed under it.
-const WRAP_ATTEMPTS: usize = 8;
 
 impl FileKeyring {
     /// Runs `operation` on the state, and once more on a fresh one if a version is unknown:
@@ -58,31 +54,29 @@ impl FileKeyring {
             && self.shared.since_look() > NAME_PATIENCE
     }
 
-    /// Runs `wrap` on a state in which `pick` picks a key that has been counted for it: never
-    /// under one that another process has disabled by the time of the counting.
+    /// Runs `wrap` on a state in which `pick` picks a key that the wrap is counted for.
     pub(super) fn counted(
         &self,
         context: &WrapContext<'_>,
         pick: impl Fn(&State) -> Result<Arc<dyn HeldKey>, KeyringError>,
         mut wrap: impl FnMut(&State) -> Result<(), KeyringError>,
     ) -> Result<(), KeyringError> {
-        for _ in 0..WRAP_ATTEMPTS {
-            let key = pick(&self.shared.state())?;
-            key.count(context);
-            // May load the file anew.
-            let accounted = self.shared.account(&*key, context);
+        self.shared.begin_own_counts();
+        loop {
             // Held until the slot is written, so that no change of this process's comes between.
             let state = self.shared.state();
-            let is_picked = pick(&state)?.id() == key.id();
-            match accounted {
-                Ok(()) if is_picked => return wrap(&state),
-                Ok(()) => key.uncount(context),
+            let key = pick(&state)?;
+            if key.count(context, self.shared.allowed(&state, &*key)) {
+                return wrap(&state);
+            }
+            drop(state);
+            // May load the file anew.
+            match self.shared.reserve(&*key) {
                 // Another process has rotated.
-                Err(KeyringError::WrapLimit { .. }) if !is_picked => {}
-                Err(error) => return Err(error),
+                Err(KeyringError::WrapLimit { .. })
+                    if pick(&self.shared.state())?.id() != key.id() => {}
+                reserved => reserved?,
             }
         }
-        let path = self.path().to_path_buf();
-        Err(KeyringError::unavailable(KeyFileError::Changing { path }))
     }
 }

@@ -71,14 +71,23 @@ use std::path::Path;
 ///
 /// # Usage
 ///
-/// Wraps and bytes are counted for each version in blocks: a process takes 256 wraps at first,
-/// then twice as many each time, up to 2^20, with one write of the file for each block, and gives
-/// back what is left when the last handle is dropped: dropping it may write the file, and waits
-/// for other writers for at most 200 ms. After a crash the count is too high by at most one
-/// block; it is never too low. Not counted are wraps of a keyring that was opened
+/// Wraps and bytes are counted for each version, in memory: a wrap under a key of the file needs to
+/// read the file and never to write it. The counts are written along with each change, by
+/// [`flush`](Self::flush) and [`close`](Self::close), and when the last handle is dropped, if the file
+/// can be written then and nobody else has the lock. What a process that is killed had not
+/// written is not counted, so what is on record is used *at least*: a process that ends by a
+/// signal calls [`flush`](Self::flush) from time to time. [`versions`](Self::versions) and
+/// [`keysets`](Lifecycle::keysets) tell what is on record and what this process counted besides.
+/// A child process that was forked begins its own counts, and does not count its parent's again.
+///
+/// Where an algorithm has a limit (AES-GCM on a token), and with
+/// [`reserve_usage`](FileKeyringOptions::reserve_usage), wraps are reserved in the file before they
+/// are made, in blocks, and what is on record is used *or reserved*: never too low.
+///
+/// Not counted are wraps of a keyring that was opened
 /// [`read_only`](FileKeyringOptions::read_only) or
 /// [`without_usage`](FileKeyringOptions::without_usage), or of a file that this version of the
-/// library may not write. A process that forks opens the file anew in the child.
+/// library may not write.
 ///
 /// # Versions on a token
 ///
@@ -334,9 +343,30 @@ impl FileKeyring {
         self.shared.keysets().resolve(&self.selection.key).ok()?.primary()
     }
 
+    /// Writes what this process counted and did not write yet, if that is anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyFile`] if the file cannot be written; the counts are kept then.
+    pub fn flush(&self) -> Result<(), Error> {
+        Ok(self.shared.flush(self.shared.options.lock_wait, false)?)
+    }
+
+    /// Writes what this process counted, and gives back what it reserved, if this is the last handle
+    /// of the file: as a drop does, which can neither wait for another writer nor fail. Else as
+    /// [`flush`](Self::flush).
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush); the counts are lost then if this was the last handle.
+    pub fn close(self) -> Result<(), Error> {
+        let is_last = Arc::strong_count(&self.shared) == 1;
+        Ok(self.shared.flush(self.shared.options.lock_wait, is_last)?)
+    }
+
     /// The record of every version of this keyring's master key, lowest first.
     pub fn versions(&self) -> Vec<VersionRecord> {
-        let keysets = self.shared.keysets();
+        let keysets = self.shared.keysets_with_usage();
         let keyset = keysets.resolve(&self.selection.key);
         keyset.map(|keyset| keyset.versions().to_vec()).unwrap_or_default()
     }
@@ -405,7 +435,7 @@ impl Lifecycle for FileKeyring {
 
     fn keysets(&self) -> Result<Keysets, Error> {
         self.shared.reload()?;
-        Ok(self.shared.keysets().clone())
+        Ok(self.shared.keysets_with_usage())
     }
 
     fn change(

@@ -24,7 +24,6 @@ mod state;
 pub(crate) mod store;
 mod successor;
 pub(crate) mod trust;
-mod usage;
 mod write;
 pub(crate) mod writer;
 

@@ -27,6 +27,7 @@ pub struct FileKeyringOptions {
     pub(super) allow_permissions: bool,
     pub(super) read_only: bool,
     pub(super) count_usage: bool,
+    pub(super) reserve_usage: bool,
     pub(super) observer: Option<Arc<dyn Observer>>,
 }
 
@@ -46,6 +47,7 @@ impl FileKeyringOptions {
             allow_permissions: false,
             read_only: false,
             count_usage: true,
+            reserve_usage: false,
             observer: None,
         }
     }
@@ -98,11 +100,25 @@ impl FileKeyringOptions {
         self
     }
 
-    /// Does not count wraps and bytes, which saves the few writes that the count costs. A policy
-    /// then goes by age alone, and limits are kept as in [`read_only`](Self::read_only).
+    /// Does not count wraps and bytes, so that the file is written by changes alone. A policy then
+    /// goes by age alone, and limits are kept as in [`read_only`](Self::read_only).
     #[must_use]
     pub const fn without_usage(mut self) -> Self {
         self.count_usage = false;
+        self
+    }
+
+    /// Reserves wraps in the file before they are made, as is always done for a version whose wraps
+    /// are limited: then the count of wraps is never too low, whatever ends the process.
+    ///
+    /// A process reserves 16 wraps of a version at first, and then as many again as it has used, with
+    /// one write for each block: a wrap that needs one waits for other writers, and fails
+    /// where the file cannot be written. What is left is given back by
+    /// [`close`](FileKeyring::close) and on drop; after a crash it counts as used. Bytes are not
+    /// reserved. Processes that share a file should all reserve, or none.
+    #[must_use]
+    pub const fn reserve_usage(mut self) -> Self {
+        self.reserve_usage = true;
         self
     }
 
@@ -263,6 +279,7 @@ impl fmt::Debug for FileKeyringOptions {
             .field("allow_permissions", &self.allow_permissions)
             .field("read_only", &self.read_only)
             .field("count_usage", &self.count_usage)
+            .field("reserve_usage", &self.reserve_usage)
             .finish_non_exhaustive()
     }
 }

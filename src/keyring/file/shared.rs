@@ -7,7 +7,6 @@ use super::stamp::Stamp;
 use super::state::{State, at};
 use super::store::Store;
 use super::successor::check_successor;
-use super::usage::Allowances;
 use crate::OsRandom;
 use crate::error::Error;
 use crate::format::KeyVersion;
@@ -22,7 +21,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use std::path::Path;
 use std::sync::Mutex;
@@ -43,11 +42,12 @@ pub(super) struct Shared {
     /// Whether the last look failed, and why.
     failed: AtomicBool,
     failure: Mutex<Option<KeyFileError>>,
-    pub(super) allowances: Allowances,
+    /// Held while what is counted is compared with what is written.
+    pub(super) books: Mutex<()>,
     /// One thread takes a block; when it last could not, and why.
     pub(super) taking: Mutex<Option<(Instant, KeyFileError)>>,
-    /// The process that opened the file.
-    pub(super) process: u32,
+    /// The process whose counts these are.
+    pub(super) process: AtomicU32,
     /// What the observer is told once no lock is held.
     news: Mutex<Vec<News>>,
 }
@@ -158,9 +158,9 @@ impl Shared {
             started: Instant::now(),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
-            allowances: Allowances::default(),
+            books: Mutex::new(()),
             taking: Mutex::new(None),
-            process: std::process::id(),
+            process: AtomicU32::new(std::process::id()),
             news: Mutex::new(Vec::new()),
         }
     }
@@ -347,8 +347,8 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // At the worst, the count is too high.
-        drop(self.give_back());
+        // Tries the lock once. What cannot be written is not counted.
+        drop(self.flush(Duration::ZERO, true));
     }
 }
 

@@ -1,5 +1,6 @@
 //! What changes the file: always the latest state under the lock, written as a whole.
 
+use super::account::Counted;
 use super::error::KeyFileError;
 use super::format::KeyFileFault;
 use super::protection::Protection;
@@ -8,7 +9,7 @@ use super::shared::{Seen, Shared};
 use super::state::{ProtectionChange, State, at};
 use super::writer::Writer;
 use crate::error::Error;
-use crate::keyring::master_keys::{MasterKeys, NewKeys};
+use crate::keyring::master_keys::NewKeys;
 use crate::keyset::{Change, Changed, Terms};
 use crate::random::{KeyringRng, NoRandomness};
 use crate::sync::lock;
@@ -41,11 +42,13 @@ impl Shared {
         let state = self.latest(&mut writer)?;
         // Nor does whoever waits for a token: while the lock is held, the file stays as it is.
         drop(seen);
-        let (keys, changed, new) = state.keys.with_changes(changes, terms, rng)?;
+        let (mut keys, changed, new) = state.keys.with_changes(changes, terms, rng)?;
+        let counted = self.counted(&state, false);
+        counted.add_to(&mut keys.keysets);
         let next = state.with_keys(keys, &new, rng).map_err(at(self.path()));
         let written = next.and_then(|next| {
             let mut seen = lock(&self.seen);
-            self.write(&mut writer, &mut seen, next, Some(&new))
+            self.write(&mut writer, &mut seen, next, Some(&new), &counted)
         });
         written.inspect_err(|error| state.keys.discard_after(&new, error))?;
         // Still under the lock of the file, and of nothing else.
@@ -92,7 +95,7 @@ impl Shared {
             let (next, made) = with(&state).map_err(at(self.path()))?;
             let change = next.keys.keysets.change();
             let mut seen = lock(&self.seen);
-            self.write(&mut writer, &mut seen, next, unproven)?;
+            self.write(&mut writer, &mut seen, next, unproven, &Counted::default())?;
             Ok((made, change))
         });
         drop(writer);
@@ -100,19 +103,21 @@ impl Shared {
         Ok(written?)
     }
 
-    /// Writes keys whose usage alone is another.
+    /// Writes `state` with another usage.
     pub(super) fn write_usage(
         &self,
         writer: &mut Writer<'_>,
         seen: &mut Option<Seen>,
         state: &State,
-        mut keys: MasterKeys,
+        counted: &Counted,
     ) -> Result<(), KeyFileError> {
+        let mut keys = state.keys.clone();
+        counted.add_to(&mut keys.keysets);
         keys.keysets.touch();
         let none = NewKeys::default();
         let mut rng = NoRandomness;
         let next = state.with_keys(keys, &none, &mut rng).map_err(at(self.path()))?;
-        self.write(writer, seen, next, Some(&none))
+        self.write(writer, seen, next, Some(&none), counted)
     }
 
     pub(super) fn writer(&self, wait: Duration) -> Result<Writer<'_>, KeyFileError> {
@@ -129,19 +134,22 @@ impl Shared {
         self.adopt(loaded.bytes())
     }
 
-    /// Writes `new` and makes it the state.
+    /// Writes `new`, which has what was `counted`, and makes it the state.
     fn write(
         &self,
         writer: &mut Writer<'_>,
         seen: &mut Option<Seen>,
         new: State,
         unproven: Option<&NewKeys>,
+        counted: &Counted,
     ) -> Result<(), KeyFileError> {
         // Without a protection it is key material.
         let bytes = Zeroizing::new(new.encode(unproven).map_err(at(self.path()))?);
         writer.replace(&bytes)?;
         *seen = None;
+        let _books = lock(&self.books);
         self.install(Arc::new(new));
+        counted.record();
         Ok(())
     }
 }

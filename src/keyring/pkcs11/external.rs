@@ -60,9 +60,8 @@ impl Pkcs11ExternalKeyring {
     /// Counts a wrap, if it may be made.
     fn count(&self, context: &WrapContext<'_>) -> Result<(), KeyringError> {
         let (label, key) = self.keys.primary(&self.selection)?;
-        key.count(context);
-        if key.wrap_limit().is_some() && key.usage().wraps > PROCESS_WRAP_LIMIT {
-            key.uncount(context);
+        let most = if key.wrap_limit().is_some() { PROCESS_WRAP_LIMIT } else { u64::MAX };
+        if !key.count(context, most) {
             return Err(KeyringError::WrapLimit {
                 key: label.name.as_str().into(),
                 version: label.version,
@@ -133,14 +132,13 @@ mod tests {
     use super::*;
     use crate::Pkcs11KeyRef;
     use crate::format::{KeyVersion, MasterKeyId, WrapAlgorithm};
+    use crate::keyring::counter::Counts;
     use crate::keyring::held::HeldKey;
     use crate::keyring::software::SoftwareSource;
-    use crate::keyset::Usage;
     use crate::{Aad, Envelope};
-    use core::sync::atomic::{AtomicU64, Ordering};
 
     /// A key that has wrapped as many data keys as it says.
-    struct Worn(AtomicU64);
+    struct Worn(Counts);
 
     const ID: MasterKeyId = MasterKeyId([7; 8]);
 
@@ -157,16 +155,8 @@ mod tests {
             Some(1 << 32)
         }
 
-        fn usage(&self) -> Usage {
-            Usage { wraps: self.0.load(Ordering::Relaxed), bytes: 0 }
-        }
-
-        fn count(&self, _: &WrapContext<'_>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-
-        fn uncount(&self, _: &WrapContext<'_>) {
-            self.0.fetch_sub(1, Ordering::Relaxed);
+        fn counts(&self) -> &Counts {
+            &self.0
         }
 
         fn wrap(
@@ -196,7 +186,7 @@ mod tests {
         let keys = Pkcs11ExternalKeys::new("orders").gcm(version, label).primary(version);
         let mut keyset = keys.keyset().unwrap();
         keyset.versions_mut().for_each(|record| record.master_key_id = ID);
-        let worn = Arc::new(Worn(AtomicU64::new(PROCESS_WRAP_LIMIT - 2)));
+        let worn = Arc::new(Worn(Counts::begun_with(PROCESS_WRAP_LIMIT - 2)));
         let held = HeldKeys::from([(ID, worn.clone() as Arc<dyn HeldKey>)]);
         let keysets = Keysets::restore(0, 0, alloc::vec![keyset], BTreeMap::new()).unwrap();
         let keys = MasterKeys::restore(keysets, held, Arc::new(SoftwareSource));
@@ -212,7 +202,7 @@ mod tests {
             let expected = ("orders", KeyVersion::FIRST, 1 << 28);
             assert_eq!((key.as_str(), *version, *limit), expected);
             assert!(!error.is_retryable());
-            assert_eq!(worn.usage().wraps, PROCESS_WRAP_LIMIT, "what was refused is not counted");
+            assert_eq!(worn.0.used().wraps, PROCESS_WRAP_LIMIT, "what was refused is not counted");
         }
     }
 }

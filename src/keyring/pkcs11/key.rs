@@ -7,14 +7,12 @@ use super::operations::{IvBytes, MAX_IV_LEN, Output, TRIAL_WRAPS};
 use super::token::Token;
 use crate::crypto::secret::DataKey;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter, WrapAlgorithm};
-use crate::keyring::counter::Counter;
+use crate::keyring::counter::Counts;
 use crate::keyring::held::HeldKey;
 use crate::keyring::{KeyringError, Refusal, WrapContext};
-use crate::keyset::Usage;
 use crate::random::KeyringRng;
 use alloc::string::String;
 use alloc::sync::Arc;
-use core::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroizing;
 
 /// What a version is called, in headers and on the token.
@@ -68,9 +66,7 @@ pub(super) struct TokenKey {
     token: Arc<Token>,
     name: Arc<TokenKeyName>,
     id: MasterKeyId,
-    wraps: Counter,
-    bytes: Counter,
-    counted: AtomicBool,
+    counts: Counts,
 }
 
 /// Random IVs of 96 bits: NIST SP 800-38D, section 8.3.
@@ -78,16 +74,7 @@ const GCM_WRAP_LIMIT: u64 = 1 << 32;
 
 impl TokenKey {
     pub(super) fn new(token: Arc<Token>, name: TokenKeyName, id: MasterKeyId) -> Self {
-        let (wraps, bytes) = (Counter::default(), Counter::default());
-        let counted = AtomicBool::new(false);
-        TokenKey { token, name: Arc::new(name), id, wraps, bytes, counted }
-    }
-
-    /// What trying the key out may count for: as many threads may do it at once as there are
-    /// sessions.
-    fn trials(&self) -> u64 {
-        let trials = self.token.options.max_sessions.saturating_mul(TRIAL_WRAPS);
-        u64::try_from(trials).unwrap_or(u64::MAX)
+        TokenKey { token, name: Arc::new(name), id, counts: Counts::default() }
     }
 
     fn wrapped(&self, aad: &[u8], key: &[u8], iv: IvBytes) -> Result<Output, Failure> {
@@ -125,20 +112,14 @@ impl HeldKey for TokenKey {
         is_gcm.then_some(GCM_WRAP_LIMIT)
     }
 
-    fn usage(&self) -> Usage {
-        Usage { wraps: self.wraps.get(), bytes: self.bytes.get() }
+    fn counts(&self) -> &Counts {
+        &self.counts
     }
 
-    fn count(&self, context: &WrapContext<'_>) {
-        // Before its first wrap the key is tried out.
-        let trials = if self.counted.swap(true, Ordering::Relaxed) { 0 } else { self.trials() };
-        self.wraps.add(trials.saturating_add(1));
-        self.bytes.add(context.plaintext_len().unwrap_or(0));
-    }
-
-    fn uncount(&self, context: &WrapContext<'_>) {
-        self.wraps.take_back(1);
-        self.bytes.take_back(context.plaintext_len().unwrap_or(0));
+    /// As many threads may try the key out at once as there are sessions.
+    fn trials(&self) -> u64 {
+        let trials = self.token.options.max_sessions.saturating_mul(TRIAL_WRAPS);
+        u64::try_from(trials).unwrap_or(u64::MAX)
     }
 
     fn wrap(

@@ -289,6 +289,7 @@ fn version_record(mut fields: Fields<'_>, version: Version) -> Result<Record, Re
         compromised: fields.optional_time("compromised")?,
         destroy_at: fields.optional_time("destroy_at")?,
         usage: Usage { wraps: fields.number("wraps")?, bytes: fields.number("bytes")? },
+        is_reserved: false,
         labels,
         changed: changed.unwrap_or(0),
     };
