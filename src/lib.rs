@@ -89,8 +89,8 @@ pub use io::{
 #[cfg(all(feature = "file", unix))]
 pub use keyring::{
     AddedProtection, Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions, KeyFileError,
-    KeyFileFault, OuterKey, Protection, ProtectionId, ProtectionKind, ProtectionRecord,
-    ProtectionsFault, RecordFault, RecordName, Salvage,
+    KeyFileFault, OuterFreshness, OuterKey, Protection, ProtectionId, ProtectionKind,
+    ProtectionRecord, ProtectionsFault, RecordFault, RecordName, Salvage,
 };
 #[cfg(feature = "std")]
 pub use keyring::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};

@@ -29,8 +29,8 @@ pub use fallback::FallbackKeyring;
 #[cfg(all(feature = "file", unix))]
 pub use file::{
     AddedProtection, Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions, KeyFileError,
-    KeyFileFault, OuterKey, Protection, ProtectionId, ProtectionKind, ProtectionRecord,
-    ProtectionsFault, RecordFault, RecordName, Salvage,
+    KeyFileFault, OuterFreshness, OuterKey, Protection, ProtectionId, ProtectionKind,
+    ProtectionRecord, ProtectionsFault, RecordFault, RecordName, Salvage,
 };
 pub use lifecycle::Lifecycle;
 pub use members::MAX_MEMBERS;

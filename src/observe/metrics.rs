@@ -1,7 +1,7 @@
 //! Counters for the `metrics` facade.
 
 use super::{Event, Observer};
-use crate::keyring::Refusal;
+use crate::keyring::{Freshness, Refusal};
 use crate::keyset::{Transition, VersionState};
 use ::metrics::{Label, counter, gauge};
 use alloc::borrow::ToOwned;
@@ -19,6 +19,7 @@ const CHANGES: &str = "envelock_changes_total";
 const ROTATIONS: &str = "envelock_rotations_total";
 const RELOADS: &str = "envelock_reloads_total";
 const TOKEN_EVENTS: &str = "envelock_token_events_total";
+const OUTER_KEY_EVENTS: &str = "envelock_outer_key_events_total";
 const PRIMARY_VERSION: &str = "envelock_primary_version";
 
 /// Stands for every key name that has no series of its own.
@@ -88,6 +89,7 @@ impl MetricsObserver {
             (CHANGES, "versions, states, aliases and labels changed"),
             (ROTATIONS, "times that the primary moved"),
             (RELOADS, "loads of keys that another process changed"),
+            (OUTER_KEY_EVENTS, "outer keys of key files that stand otherwise than before"),
             (TOKEN_EVENTS, "connections, set-ups and logins of PKCS#11 tokens"),
         ];
         for (name, what) in counters {
@@ -193,6 +195,15 @@ impl Observer for MetricsObserver {
             }
             Event::ReloadFailed { .. } => {
                 count(RELOADS, [Label::from_static_parts("outcome", "failed")]);
+            }
+            Event::OuterKey { freshness, .. } => {
+                let what = match freshness {
+                    Freshness::Primary => "current",
+                    Freshness::Stale | Freshness::NotMine => "stale",
+                    Freshness::Compromised => "compromised",
+                    Freshness::Refused(_) => "refused",
+                };
+                count(OUTER_KEY_EVENTS, [Label::from_static_parts("event", what)]);
             }
             Event::TokenReconnected { restarted, .. } => {
                 let what = if *restarted { "restarted" } else { "reconnected" };

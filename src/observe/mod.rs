@@ -15,7 +15,7 @@ pub use self::metrics::MetricsObserver;
 pub use self::tracing::TracingObserver;
 
 use crate::format::{KeyVersion, SlotLabel};
-use crate::keyring::{KeyringError, Refusal};
+use crate::keyring::{Freshness, KeyringError, Refusal};
 use crate::keyset::Transition;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -122,6 +122,17 @@ pub enum Event<'a> {
         revision: u64,
         /// The revision before.
         from_revision: u64,
+    },
+    /// An outer key that keeps the file key of a key file is not its keyring's primary any more, or
+    /// is again: told once for each change, while the file is still open and can be put under
+    /// another ([`rewrap_protection`](crate::FileKeyring::rewrap_protection)).
+    OuterKey {
+        /// The protection of the key file: its name, or its id if it has none.
+        protection: &'a str,
+        /// The outer key; not proven before the file is opened by it.
+        label: SlotLabel<'a>,
+        /// How it stands: never [`NotMine`](Freshness::NotMine).
+        freshness: Freshness,
     },
     /// A token is connected again after its sessions were lost.
     TokenReconnected {

@@ -3,6 +3,7 @@
 use super::text::{Causes, Name};
 use super::{Event, Observer};
 use crate::format::{KeyVersion, SlotLabel};
+use crate::keyring::Freshness;
 use crate::keyset::Transition;
 use ::tracing::field::display as text;
 
@@ -89,6 +90,9 @@ impl Observer for TracingObserver {
             Event::ReloadFailed { error } => {
                 emit!(ERROR, "reload_failed", error = text(Causes(*error)));
             }
+            Event::OuterKey { protection, label, freshness } => {
+                outer_key(protection, label, *freshness);
+            }
             Event::TokenReconnected { token, restarted } => {
                 emit!(WARN, "token_reconnected", token = text(Name(token)), restarted = *restarted);
             }
@@ -97,6 +101,31 @@ impl Observer for TracingObserver {
                 let error = text(Causes(*error));
                 emit!(ERROR, "token_login_refused", token = text(Name(token)), error = error);
             }
+        }
+    }
+}
+
+fn outer_key(protection: &str, label: &SlotLabel<'_>, freshness: Freshness) {
+    let protection = text(Name(protection));
+    match freshness {
+        Freshness::Primary => {
+            emit_label!(INFO, "outer_key_current", label, protection = protection);
+        }
+        Freshness::Refused(refusal) => {
+            let reason = text(refusal);
+            emit_label!(
+                ERROR,
+                "outer_key_refused",
+                label,
+                protection = protection,
+                reason = reason
+            );
+        }
+        Freshness::Compromised => {
+            emit_label!(WARN, "outer_key_compromised", label, protection = protection);
+        }
+        Freshness::Stale | Freshness::NotMine => {
+            emit_label!(WARN, "outer_key_stale", label, protection = protection);
         }
     }
 }

@@ -81,6 +81,11 @@ pub fn tell_all(observer: &dyn Observer, name: &str, key: &str) {
     }
     observer.event(&Event::Reloaded { revision: 12, from_revision: 9 });
     observer.event(&Event::ReloadFailed { error: &backend_error() });
+    let refused = REFUSALS.map(Freshness::Refused);
+    let known = [Freshness::Primary, Freshness::Stale, Freshness::Compromised];
+    for freshness in known.into_iter().chain(refused) {
+        observer.event(&Event::OuterKey { protection: key, label, freshness });
+    }
     for restarted in [false, true] {
         observer.event(&Event::TokenReconnected { token: key, restarted });
     }

@@ -147,6 +147,7 @@ fn the_documented_metrics_are_those_that_are_emitted() {
             let meaning = match (label.as_str(), name.as_str()) {
                 ("reason", "envelock_refusals_total") => "`reason` of refusals".into(),
                 ("reason", name) => format!("`reason` of `{name}`"),
+                ("event", name) => format!("`event` of `{name}`"),
                 (label, _) => format!("`{label}`"),
             };
             values.entry(meaning).or_default().insert(value);
@@ -262,9 +263,9 @@ fn so_many_keys_have_series_and_the_rest_share_one() {
         assert!(seen.primary("other").is_empty());
         assert_eq!(seen.series().keys().filter(|(_, kind, _)| *kind == Kind::Gauge).count(), named);
         // For each key: wraps, two unwraps, five refusals, failures, four changes, rotations,
-        // gauge. The others lack the gauge; eight series have no key: reasons, outcomes, events of
-        // tokens.
-        assert_eq!(seen.series().len(), named * 15 + 14 + 8);
+        // gauge. The others lack the gauge; twelve series have no key: reasons, outcomes, events of
+        // tokens and of outer keys.
+        assert_eq!(seen.series().len(), named * 15 + 14 + 12);
         // No label holds a version.
         let mut labels = seen.series().into_keys().flat_map(|(_, _, labels)| labels);
         assert!(labels.all(|(label, _)| label != "version"));

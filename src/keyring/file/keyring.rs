@@ -1,12 +1,12 @@
 //! The file keyring: what a program holds.
 
 use super::error::KeyFileError;
-use super::format::{ProtectionId, protections};
+use super::format::ProtectionId;
 use super::options::FileKeyringOptions;
 use super::protection::Protection;
-use super::protections::{AddedProtection, ProtectionRecord};
+use super::protections::{AddedProtection, OuterFreshness, ProtectionRecord};
 use super::shared::Shared;
-use super::state::{ProtectionChange, State, at};
+use super::state::{ProtectionChange, State};
 use super::store::Store;
 use crate::OsRandom;
 use crate::crypto::secret::DataKey;
@@ -165,9 +165,7 @@ impl FileKeyring {
     ///
     /// [`Error::KeyFile`] if the file cannot be read, or its first line is damaged.
     pub fn read_protections(path: impl AsRef<Path>) -> Result<Vec<ProtectionRecord>, Error> {
-        let store = Store::open(path.as_ref())?;
-        let loaded = store.load()?;
-        Ok(protections(loaded.bytes()).map_err(at(store.path()))?)
+        FileKeyringOptions::new().read_protections(path)
     }
 
     pub(crate) fn create_in(
@@ -270,6 +268,18 @@ impl FileKeyring {
     /// How the file is protected, as it was last loaded: by which outer keys, too.
     pub fn protections(&self) -> Vec<ProtectionRecord> {
         self.shared.state().protections()
+    }
+
+    /// How each outer key stands that keeps the file key: of every [`Protection::keyring`] of the
+    /// file, going by what the keyrings know that were offered to open the file or to protect it.
+    ///
+    /// A process that has the file open needs none of them, and goes on until it restarts. So ask
+    /// while it runs, or have an observer told
+    /// ([`Event::OuterKey`](crate::Event::OuterKey)): as long as a process has the file open,
+    /// [`rewrap_protection`](Self::rewrap_protection) and
+    /// [`add_protection`](Self::add_protection) mend it, even after the outer version is gone.
+    pub fn outer_freshness(&self) -> Vec<OuterFreshness> {
+        self.shared.outer_freshness()
     }
 
     /// Lets `protection` open the file as well, from now on. Master keys and messages stay as they

@@ -14,6 +14,7 @@ mod held_keys;
 mod keyring;
 pub(crate) mod lock;
 mod options;
+mod outer;
 mod protection;
 mod protections;
 pub(crate) mod read;
@@ -32,5 +33,5 @@ pub use format::{Damaged, KeyFileFault, ProtectionId, ProtectionsFault, RecordFa
 pub use keyring::FileKeyring;
 pub use options::FileKeyringOptions;
 pub use protection::{Argon2Cost, CostFault, Protection, ProtectionKind};
-pub use protections::{AddedProtection, OuterKey, ProtectionRecord};
+pub use protections::{AddedProtection, OuterFreshness, OuterKey, ProtectionRecord};
 pub use salvage::Salvage;

@@ -3,6 +3,8 @@
 use super::error::KeyFileError;
 use super::keyring::FileKeyring;
 use super::protection::Protection;
+use super::protections::ProtectionRecord;
+use super::state::at;
 use super::store::Store;
 use crate::error::Error;
 #[cfg(feature = "test-util")]
@@ -11,6 +13,7 @@ use crate::keyring::held::KeySource;
 use crate::keyring::software::SoftwareSource;
 use crate::observe::Observer;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 #[cfg(feature = "test-util")]
@@ -192,6 +195,17 @@ impl FileKeyringOptions {
             Err(Error::KeyFile(KeyFileError::Exists { .. })) => self.open(path, key, protection),
             answer => answer,
         }
+    }
+
+    /// As [`FileKeyring::read_protections`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn read_protections(&self, path: impl AsRef<Path>) -> Result<Vec<ProtectionRecord>, Error> {
+        let store = self.store(path.as_ref())?;
+        let loaded = store.load()?;
+        Ok(ProtectionRecord::read(loaded.bytes()).map_err(at(store.path()))?)
     }
 
     /// As [`create`](Self::create), of a file whose key material `source` makes.

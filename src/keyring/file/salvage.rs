@@ -106,7 +106,7 @@ impl Salvage {
         let revision = seen.saturating_add(1).min(MOST);
         let state = State::salvaged(&self.salvaged, revision, protection, source, &mut OsRandom);
         let state = state.map_err(at(store.path()))?;
-        Ok(FileKeyring::of(Shared::create_of(store, options.clone(), state)?))
+        Ok(FileKeyring::of(Shared::create_of(store, options.clone(), state, protection)?))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::error::KeyFileError;
 use super::options::FileKeyringOptions;
+use super::outer::Outer;
 use super::protection::Protection;
 use super::stamp::Stamp;
 use super::state::{State, at};
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     pub(super) books: Mutex<()>,
     /// One thread takes a block; when it last could not, and why.
     pub(super) taking: Mutex<Option<(Instant, KeyFileError)>>,
+    /// The outer keyrings of the file key.
+    pub(super) outer: Outer,
     /// The process whose counts these are.
     pub(super) process: AtomicU32,
     /// What the observer is told once no lock is held.
@@ -115,7 +118,8 @@ impl Shared {
         }
         let created = State::create(keys, &new, protection, &mut OsRandom);
         let created = created.map_err(at(store.path()));
-        let created = created.and_then(|state| Shared::create_of(store, options, state));
+        let created =
+            created.and_then(|state| Shared::create_of(store, options, state, protection));
         Ok(created.inspect_err(|error| none.discard_after(&new, error))?)
     }
 
@@ -124,10 +128,11 @@ impl Shared {
         store: Store,
         options: FileKeyringOptions,
         state: State,
+        protection: &Protection,
     ) -> Result<Self, KeyFileError> {
         let bytes = Zeroizing::new(state.encode(None).map_err(at(store.path()))?);
         store.lock(options.lock_wait)?.create(&bytes)?;
-        Ok(Shared::new(store, options, state, None))
+        Ok(Shared::new(store, options, state, None).kept_by(protection))
     }
 
     pub(super) fn open(
@@ -145,7 +150,15 @@ impl Shared {
             return Err(KeyFileError::RolledBack { path, found, known }.into());
         }
         let seen = Seen::of(loaded.stamp(), read_at, Instant::now(), None);
-        Ok(Shared::new(store, options, state, Some(seen)))
+        let shared = Shared::new(store, options, state, Some(seen)).kept_by(protection);
+        shared.publish_outer();
+        Ok(shared)
+    }
+
+    /// Keeps the outer keyring of `protection`, to tell what becomes of it.
+    fn kept_by(self, protection: &Protection) -> Self {
+        self.outer.keep(protection);
+        self
     }
 
     fn new(store: Store, options: FileKeyringOptions, state: State, seen: Option<Seen>) -> Self {
@@ -160,6 +173,7 @@ impl Shared {
             failure: Mutex::new(None),
             books: Mutex::new(()),
             taking: Mutex::new(None),
+            outer: Outer::default(),
             process: AtomicU32::new(std::process::id()),
             news: Mutex::new(Vec::new()),
         }
@@ -342,6 +356,7 @@ impl Shared {
                 News::Failed(error) => Event::ReloadFailed { error },
             });
         }
+        self.publish_outer();
     }
 }
 

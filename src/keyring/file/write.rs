@@ -63,7 +63,7 @@ impl Shared {
         rng: &mut KeyringRng<'_>,
     ) -> Result<AddedProtection, Error> {
         let with = |state: &State| state.with_protection(change, &mut *rng);
-        let (id, change) = self.protect(Some(&NewKeys::default()), with)?;
+        let (id, change) = self.protect(Some(&NewKeys::default()), with, offered(change))?;
         Ok(AddedProtection { id, change })
     }
 
@@ -75,14 +75,15 @@ impl Shared {
     ) -> Result<u64, Error> {
         let with = |state: &State| Ok((state.with_file_key_replaced(protections, &mut *rng)?, ()));
         // All material is sealed anew, and so opened anew before it is written.
-        Ok(self.protect(None, with)?.1)
+        Ok(self.protect(None, with, protections.iter().copied())?.1)
     }
 
     /// Writes what `with` makes of the latest state: what came of it, and the number of the change.
-    fn protect<T>(
+    fn protect<'p, T>(
         &self,
         unproven: Option<&NewKeys>,
         with: impl FnOnce(&State) -> Result<(State, T), KeyFileFault>,
+        offered: impl IntoIterator<Item = &'p Protection>,
     ) -> Result<(T, u64), Error> {
         // In this order: whoever waits for another process holds up no thread that looks.
         let mut writer = self.writer(self.options.lock_wait)?;
@@ -99,6 +100,9 @@ impl Shared {
             Ok((made, change))
         });
         drop(writer);
+        if written.is_ok() {
+            offered.into_iter().for_each(|protection| self.outer.keep(protection));
+        }
         self.publish();
         Ok(written?)
     }
@@ -151,5 +155,15 @@ impl Shared {
         self.install(Arc::new(new));
         counted.record();
         Ok(())
+    }
+}
+
+/// The protection that a change brings.
+fn offered<'p>(change: &ProtectionChange<'p>) -> Option<&'p Protection> {
+    match *change {
+        ProtectionChange::Add(protection) | ProtectionChange::Rewrap(_, protection) => {
+            Some(protection)
+        }
+        ProtectionChange::Remove(_) => None,
     }
 }

@@ -7,7 +7,7 @@ use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter};
 use crate::keyring::held::HeldKey;
-use crate::keyring::{Keyring, KeyringError, PrimaryKey, WrapContext};
+use crate::keyring::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
 use crate::random::KeyringRng;
 use alloc::sync::Arc;
 
@@ -84,5 +84,11 @@ impl Keyring for SealKeyring {
         let name = TokenKeyName::ours(name, version, master_key_id, algorithm);
         let key = TokenKey::new(self.token.clone(), name, master_key_id);
         key.unwrap(slot, context, data_key)
+    }
+
+    /// A key of this name has one version for life.
+    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        let is_ours = slot.name.as_str() == NAME && ALGORITHMS.contains(&slot.algorithm);
+        Ok(if is_ours { Freshness::Primary } else { Freshness::NotMine })
     }
 }
