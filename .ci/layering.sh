@@ -18,6 +18,12 @@ LONGEST_FILE=400
 ALLOWED='
 std       | src/lib.rs            | ^extern crate std;$            | the one door to std, behind its feature
 std       | src/sync.rs           | std::sync                      | a lock that parks; spin takes its place without std
+std       | src/threads.rs        | std::thread                    | the rim: threads that share a body, behind feature std
+io        | src/threads.rs        | std::thread                    | the rim: the same
+feature   | src/threads.rs        | .                              | without std a body is on one thread
+std       | src/process.rs        | std::process::id               | the rim: which process this is, behind feature std
+io        | src/process.rs        | std::process::id               | the rim: the same
+feature   | src/process.rs        | .                              | without std there is no fork
 std       | src/keyring/caching/clock.rs  | std::time::Instant     | the rim: how long a data key has been cached
 std       | src/keyring/caching/flight.rs | std::sync::            | the rim: threads wait for one call
 std       | src/keyring/caching/mod.rs    | std::sync::            | the rim: the cache that they share

@@ -2,14 +2,14 @@
 //! seconds.
 //!
 //! `taskset -c 1 cargo bench --features aws-lc-rs --bench streams` for one core;
-//! `cargo bench --features aws-lc-rs,parallel --bench streams -- parallel` for all of them;
+//! `cargo bench --features aws-lc-rs --bench streams -- parallel` for all of them;
 //! `... -- file` for a gibibyte from file to file. See `benches/README.md`.
 
 mod floor;
 mod interleave;
 mod large;
 
-use envelock::{Aad, Envelope, MemoryKeyring, Provider, Suite};
+use envelock::{Aad, Envelope, MemoryKeyring, Provider, Suite, Threads};
 use floor::{AAD, Raw, size_name, suite_name};
 use interleave::lanes::{in_place, into};
 use interleave::{Lane, Rounds, interleave, time};
@@ -63,10 +63,7 @@ fn one_core(envelope: &Front<'_>) {
 /// Every way through a body by all threads, beside the same by one.
 fn parallel<'k>(envelope: impl Fn() -> Front<'k>) {
     let serial = envelope();
-    #[cfg(feature = "parallel")]
-    let shared = envelope().in_parallel();
-    #[cfg(not(feature = "parallel"))]
-    let shared = envelope();
+    let shared = envelope().with_threads(Threads::available());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     title(&format!("{}, {threads} threads", serial.provider()), "of one thread");
     for size in [16 << 10, 256 << 10, 1 << 20, 64 << 20] {

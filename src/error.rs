@@ -184,6 +184,11 @@ pub enum Error {
         len: usize,
     },
 
+    /// An encryption that another process began was continued in a child of its `fork`. Parent and
+    /// child would encrypt different bytes under one nonce. Begin a new message.
+    #[error("encryption was begun by another process: a forked child cannot continue it")]
+    Forked,
+
     /// A stream was fed after it had been ended.
     #[error("stream was ended already")]
     Ended,

@@ -44,19 +44,18 @@ mod keyset;
 mod observe;
 #[cfg(feature = "std")]
 mod os_random;
-#[cfg(feature = "parallel")]
-mod parallel;
 mod plain_buffer;
 mod policy;
+mod process;
 mod random;
 mod stream;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
+mod threads;
 mod time;
 #[cfg(not(unix))]
 mod unsupported;
-mod workers;
 
 #[doc = include_str!("format/SPEC.md")]
 pub mod spec {
@@ -117,14 +116,13 @@ pub use observe::TracingObserver;
 pub use observe::{Event, FnObserver, ObservedKeyring, Observer};
 #[cfg(feature = "std")]
 pub use os_random::OsRandom;
-#[cfg(feature = "parallel")]
-pub use parallel::RayonWorkers;
 pub use policy::{Action, Applied, Due, Plan, Reason, RotationPolicy};
 pub use rand_core;
 pub use random::{KeyringRng, RandomnessUnavailable};
 pub use stream::{
     MessageStart, Progress, RangeDecryptor, RangePlan, StreamDecryptor, StreamEncryptor,
 };
+pub use threads::Threads;
 pub use time::Timestamp;
 #[cfg(all(feature = "pkcs11", not(unix)))]
 #[expect(deprecated, reason = "so that the note reaches who uses it")]
@@ -132,4 +130,3 @@ pub use unsupported::Pkcs11Keyring;
 #[cfg(all(feature = "file", not(unix)))]
 #[expect(deprecated, reason = "so that the note reaches who uses them")]
 pub use unsupported::{FileKeyring, MessageFile};
-pub use workers::Workers;

@@ -81,6 +81,7 @@ fn every_error() -> Vec<(Error, bool)> {
         (Error::NoKey { key: key(), version, slots: 1 }, false),
         (Error::Unavailable { source: std::sync::Arc::new(unavailable) }, true),
         (Error::NoPrimary, false),
+        (Error::Forked, false),
         (Error::Randomness(RandomnessUnavailable), true),
         (Error::HeaderRoom { needed: 122, available: 121 }, false),
         (Error::BufferLength { len: 1, needed: 2 }, false),

@@ -2,60 +2,15 @@
 
 #![cfg(feature = "std")]
 
-use envelock::{Aad, Envelope, Error, MemoryKeyring, Workers};
+use envelock::{Aad, Envelope, Error, MemoryKeyring, Threads};
 use rand_chacha::ChaCha20Rng;
 use rand_chacha::rand_core::SeedableRng;
-use std::sync::Arc;
 
 const CHUNK: usize = 16_384;
 const SEALED: usize = CHUNK + 16;
 
-/// Runs one, then the other, and the other way round: what each reads must not depend on it.
-struct Turns {
-    other_first: bool,
-}
-
-impl Workers for Turns {
-    fn threads(&self) -> usize {
-        13
-    }
-
-    fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
-        if self.other_first {
-            other();
-            one();
-        } else {
-            one();
-            other();
-        }
-    }
-}
-
-/// Runs nothing, or all of it twice: what is asked of workers is made sure of.
-struct Careless {
-    times: usize,
-}
-
-impl Workers for Careless {
-    fn threads(&self) -> usize {
-        4
-    }
-
-    fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
-        (0..self.times).for_each(|_| {
-            one();
-            other();
-        });
-    }
-}
-
-fn pools() -> Vec<Arc<dyn Workers>> {
-    vec![
-        Arc::new(Turns { other_first: false }),
-        Arc::new(Turns { other_first: true }),
-        Arc::new(Careless { times: 0 }),
-        Arc::new(Careless { times: 2 }),
-    ]
+fn pools() -> Vec<Threads> {
+    [2, 3, 4, 13].map(|most| Threads::new(most).with_least_len(CHUNK)).into()
 }
 
 fn plaintext(len: usize) -> Vec<u8> {
@@ -84,8 +39,8 @@ fn threads_make_the_same_bytes_in_place() {
     for len in lens {
         let plaintext = plaintext(len);
         let message = encrypted(&serial, &plaintext);
-        for workers in pools() {
-            let envelope = Envelope::new(&keyring).with_workers(workers);
+        for threads in pools() {
+            let envelope = Envelope::new(&keyring).with_threads(threads);
             assert!(encrypted(&envelope, &plaintext) == message, "encrypts {len} bytes");
             let mut decrypted = message.clone();
             let found = envelope.decrypt_in_place(&mut decrypted, Aad::none()).unwrap();
@@ -100,8 +55,8 @@ fn one_changed_bit_of_any_chunk_wipes_the_whole_body_by_any_number_of_threads() 
     let envelope = Envelope::new(&keyring);
     let message = encrypted(&envelope, &plaintext(40 * CHUNK + 100));
     let header_len = envelope.header_len().unwrap();
-    for workers in pools() {
-        let envelope = Envelope::new(&keyring).with_workers(workers);
+    for threads in pools() {
+        let envelope = Envelope::new(&keyring).with_threads(threads);
         for chunk in 0..41 {
             let mut changed = message.clone();
             changed[header_len + 56 + chunk * SEALED + 3] ^= 1;

@@ -8,18 +8,14 @@
 //! ```
 #![cfg(feature = "std")]
 
-#[path = "common/threads.rs"]
-mod threads;
-
 use envelock::danger::{self, layout};
 use envelock::rand_core::{Rng, SeedableRng};
-use envelock::{Aad, Envelope, Error, MemoryKeyring, ReadAt, Suite};
+use envelock::{Aad, Envelope, Error, MemoryKeyring, ReadAt, Suite, Threads};
 use rand_chacha::ChaCha20Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
-use threads::Threads;
+use std::sync::{Mutex, MutexGuard};
 
 const AAD: Aad<'static> = Aad::new(b"long");
 
@@ -142,7 +138,7 @@ fn a_quarter_of_a_gibibyte_goes_through_in_little_memory() {
 
 #[test]
 fn shared_by_threads_it_does_too() {
-    let envelope = envelope().with_workers(Arc::new(Threads(2)));
+    let envelope = envelope().with_threads(Threads::new(2));
     through_a_pipe(&envelope, (256 << 20) + 1, "256 MiB on two threads");
 }
 
@@ -150,7 +146,7 @@ fn shared_by_threads_it_does_too() {
 #[ignore = "4 GiB and a byte: see the head of this file"]
 fn four_gibibytes_and_a_byte_go_through() {
     through_a_pipe(&envelope(), (4 << 30) + 1, "4 GiB");
-    let envelope = envelope().with_workers(Arc::new(Threads(2)));
+    let envelope = envelope().with_threads(Threads::new(2));
     through_a_pipe(&envelope, (4 << 30) + 1, "4 GiB on two threads");
 }
 

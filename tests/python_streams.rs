@@ -6,19 +6,15 @@
 #[allow(dead_code)]
 #[path = "golden/manifest.rs"]
 mod manifest;
-#[path = "common/threads.rs"]
-mod threads;
 
 use envelock::rand_core::{Rng, SeedableRng};
-use envelock::{Aad, Envelope, KeyVersion, MasterKey, MemoryKeyring};
+use envelock::{Aad, Envelope, KeyVersion, MasterKey, MemoryKeyring, Threads};
 use manifest::Entry;
 use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
-use std::sync::Arc;
-use threads::Threads;
 
 const LENGTH: usize = 64 << 20;
 
@@ -79,7 +75,7 @@ fn a_stream_made_in_python_opens() {
     let (_, keyring) = entry.keyrings().pop_first().unwrap();
 
     let serial = Envelope::new(&keyring);
-    let shared = Envelope::new(&keyring).with_workers(Arc::new(Threads(2)));
+    let shared = Envelope::new(&keyring).with_threads(Threads::new(2));
     let mut whole = Vec::new();
     for envelope in [&serial, &shared] {
         whole = read(envelope.decrypt_reader(file(), aad).unwrap());

@@ -46,8 +46,8 @@ if ! python3 -c 'import venv, ensurepip' 2>/dev/null; then
 fi
 end
 
-begin 'cargo test: units, properties, sweeps, vectors, golden files, threads of rayon'
-bash tests/cargo_test.sh --features parallel --lib --bins --tests --examples
+begin 'cargo test: units, properties, sweeps, vectors, golden files'
+bash tests/cargo_test.sh --lib --bins --tests --examples
 end
 
 # All features: AWS-LC is the default provider, and its C is built.

@@ -258,9 +258,9 @@ fn no_pool_releases_what_is_behind_a_bad_chunk() {
     let large =
         [Reader::Push(1 << 20, 1 << 20), Reader::Read(1 << 20), Reader::RangePieces(1 << 20)];
     let mut judged = 0;
-    for (pool, workers) in readers::pools() {
-        let Some(workers) = workers else { continue };
-        let envelope = envelock::Envelope::new(&keyring).with_workers(workers);
+    for (pool, threads) in readers::pools() {
+        let Some(threads) = threads else { continue };
+        let envelope = envelock::Envelope::new(&keyring).with_threads(threads);
         let text = plaintext(40, 40 * CHUNK + 5);
         let message = envelope.encrypt(&text, envelock::Aad::new(CONTEXT)).unwrap();
         let chunks_at = envelope.header_len().unwrap() + PREFIX;

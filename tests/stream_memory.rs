@@ -4,11 +4,10 @@
 #![cfg(feature = "std")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use envelock::{Aad, Envelope, Error, Lifecycle, MemoryKeyring, MessageStart, Workers};
+use envelock::{Aad, Envelope, Error, Lifecycle, MemoryKeyring, MessageStart, Threads};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
-use std::sync::Arc;
 
 /// Counts per thread, so that tests can run side by side.
 struct Counting;
@@ -178,17 +177,6 @@ impl Read for Zeroes {
     }
 }
 
-/// Two threads, as far as buffers are concerned; every job is dropped, and the work is done on the
-/// calling one, whose memory is counted.
-struct Pair;
-
-impl Workers for Pair {
-    fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
-        one();
-        other();
-    }
-}
-
 /// Encrypts and decrypts so many bytes: through a reader into a reader, or through a writer.
 fn through(envelope: &Envelope<&MemoryKeyring>, len: u64, piece: usize) -> [usize; 2] {
     let (reading, _) = peak(|| {
@@ -218,24 +206,29 @@ fn through(envelope: &Envelope<&MemoryKeyring>, len: u64, piece: usize) -> [usiz
     [reading - piece, writing - piece]
 }
 
-/// Lengths in whole turns of the nine buffers of two threads, so that both end in the same one.
+/// Lengths in whole turns of what two threads share, so that both end in the same place.
 const SHORT: u64 = 8 << 20;
-const LONG: u64 = (64 << 20) + (4 << 16);
+const LONG: u64 = 64 << 20;
 
 #[test]
 fn memory_is_the_same_for_8_and_for_64_mib() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let serial = Envelope::new(&keyring);
-    let parallel = Envelope::new(&keyring).with_workers(Arc::new(Pair));
-    // 4 chunks to a batch, and 8 pieces of 4 chunks, in and out; reading goes through two streams.
-    for (name, envelope, most) in [("serial", &serial, 1 << 20), ("parallel", &parallel, 4 << 20)] {
+    let parallel = Envelope::new(&keyring).with_threads(Threads::new(2));
+    // 4 chunks to a batch, or half a mebibyte for each thread, in and out; reading goes through two
+    // streams.
+    for (name, envelope, most) in [("serial", &serial, 1 << 20), ("parallel", &parallel, 5 << 20)] {
         for piece in [5000, 1 << 20] {
             let short = through(envelope, SHORT, piece);
             let long = through(envelope, LONG, piece);
             println!(
                 "{name}, pieces of {piece}: reading both ways and writing hold {long:?} bytes"
             );
-            assert_eq!(short, long, "{name}: memory grows with the message");
+            // The record of a thread is freed by that thread, which this tally does not see.
+            let slack = if name == "serial" { 0 } else { 64 << 10 };
+            for (short, long) in short.iter().zip(long) {
+                assert!(short.abs_diff(long) <= slack, "{name}: memory grows with the message");
+            }
             assert!(long.iter().all(|held| *held <= most), "{name}: {long:?}");
         }
     }
@@ -262,7 +255,7 @@ impl<R: Read> Read for Hesitant<R> {
 #[test]
 fn a_source_that_hesitates_gathers_no_buffers() {
     let keyring = MemoryKeyring::create("orders").unwrap();
-    let parallel = Envelope::new(&keyring).with_workers(Arc::new(Pair));
+    let parallel = Envelope::new(&keyring).with_threads(Threads::new(2));
     let held = [8 << 20, 64 << 20].map(|len| {
         let (held, _) = peak(|| {
             let source = Envelope::new(&keyring).encrypt_reader(Zeroes(len), AAD).unwrap();
@@ -281,28 +274,4 @@ fn a_source_that_hesitates_gathers_no_buffers() {
         held
     });
     assert_eq!(held[0], held[1], "memory grows with the message");
-}
-
-/// Keeps every job, and runs none.
-struct Stuck(std::sync::Mutex<Vec<Box<dyn FnOnce() + Send>>>);
-
-impl Workers for Stuck {
-    fn join(&self, _: &mut (dyn FnMut() + Send), _: &mut (dyn FnMut() + Send)) {}
-
-    fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
-        self.0.lock().unwrap().push(job);
-    }
-}
-
-#[test]
-fn a_pool_that_is_stuck_gathers_no_jobs() {
-    let keyring = MemoryKeyring::create("orders").unwrap();
-    let pool = Arc::new(Stuck(std::sync::Mutex::default()));
-    let envelope = Envelope::new(&keyring).with_workers(pool.clone());
-    let jobs = || std::mem::take(&mut *pool.0.lock().unwrap()).len();
-    let short = through(&envelope, SHORT, 1 << 20);
-    assert_eq!(jobs(), 3, "one for each other thread of each stream");
-    let long = through(&envelope, LONG, 1 << 20);
-    assert_eq!(jobs(), 3);
-    assert_eq!(short, long, "memory grows with the message");
 }

@@ -1,17 +1,15 @@
-//! Pools that do with the jobs of a stream what they like: run them late, in any order, drop them,
-//! break. Nobody waits for them, and what comes out is that of one thread (THREATS 31, 32).
+//! Several threads for one stream or body: what comes out is that of one thread, nobody waits for
+//! threads that others use, and the calling thread does what is left (THREATS 31, 32).
 
 #![cfg(feature = "std")]
 
 mod readers;
 
-use envelock::{Aad, Envelope, Error, MemoryKeyring, Workers};
+use envelock::{Aad, EncryptWriter, Envelope, Error, MemoryKeyring, Threads};
 use readers::sources::{Scripted, Step};
-use readers::{CHUNK, Idle, Jobs, PREFIX, SEALED, below, plaintext, pools, rng, shared};
+use readers::{CHUNK, PREFIX, SEALED, below, plaintext, pools, rng, shared};
 use std::io::{ErrorKind, Read, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 const AAD: Aad<'static> = Aad::new(b"row 31");
@@ -26,12 +24,14 @@ fn comes_back<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T
     receiver.recv_timeout(PATIENCE).expect("it hangs, or panicked")
 }
 
-/// Encrypts by a writer and a reader, decrypts by a reader, and compares with one thread.
-fn there_and_back(workers: &Arc<dyn Workers>, len: usize, piece: usize) {
+/// Encrypts by a writer and a reader, decrypts by a reader and in memory, and compares with one
+/// thread.
+fn there_and_back(threads: &Threads, len: usize, piece: usize) {
     let keyring = MemoryKeyring::create("orders").unwrap();
-    let envelope = shared(&keyring, Some(workers.clone()));
+    let envelope = shared(&keyring, Some(threads.clone()));
     let text = plaintext(41, len);
     let message = Envelope::new(&keyring).with_rng(&mut rng(41)).encrypt(&text, AAD).unwrap();
+    assert!(envelope.with_rng(&mut rng(41)).encrypt(&text, AAD).unwrap() == message);
 
     let mut random = rng(41);
     let mut writer = envelope.with_rng(&mut random).encrypt_writer(Vec::new(), AAD).unwrap();
@@ -46,81 +46,97 @@ fn there_and_back(workers: &Arc<dyn Workers>, len: usize, piece: usize) {
     read.clear();
     envelope.decrypt_reader(&message[..], AAD).unwrap().read_to_end(&mut read).unwrap();
     assert!(read == text);
-}
-
-/// A pool whose threads break before they have run their job, or after it.
-fn breaking() -> Arc<Jobs> {
-    Jobs::new(4, |_, job| {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let when = COUNT.fetch_add(1, Ordering::Relaxed) % 3;
-        std::thread::spawn(move || {
-            // Without a message for each.
-            let broken = || std::panic::resume_unwind(Box::new(()));
-            if when == 0 {
-                let _job = job;
-                broken();
-            } else {
-                job();
-                if when == 1 {
-                    broken();
-                }
-            }
-        });
-    })
+    assert!(envelope.decrypt(&message, AAD).unwrap() == text);
 }
 
 #[test]
-fn no_pool_makes_a_stream_wait_for_ever() {
-    let pools: [(&str, Arc<dyn Workers>); 8] = [
-        ("idle", Arc::new(Idle(3))),
-        ("dropping", Jobs::dropping()),
-        ("breaking", breaking()),
-        ("at once", Jobs::at_once()),
-        ("late", Jobs::late()),
-        ("keeping", Jobs::keeping(2)),
-        ("no threads", Jobs::keeping(0)),
-        ("very many threads", Jobs::keeping(usize::MAX)),
-    ];
-    for (name, pool) in pools {
-        println!("{name}");
-        comes_back(move || {
-            for piece in [5000, CHUNK, 10 * CHUNK] {
-                there_and_back(&pool, 40 * CHUNK + 5, piece);
-            }
-        });
+fn threads_of_any_number_make_the_bytes_of_one() {
+    for most in [0, 1, 2, 3, 7, usize::MAX] {
+        let threads = Threads::new(most).with_least_len(CHUNK);
+        for piece in [5000, CHUNK, 10 * CHUNK, 200 * CHUNK] {
+            there_and_back(&threads, 150 * CHUNK + 5, piece);
+        }
+        assert_eq!(threads.started() > 0, most > 1, "{most} threads");
     }
 }
 
-/// On the only thread of a pool, whose jobs can run only when the stream is done.
+/// Many calls share few threads: each goes on with what it gets, and none waits.
 #[test]
-fn a_thread_of_the_pool_itself_does_not_wait_for_it() {
-    struct One(mpsc::Sender<Box<dyn FnOnce() + Send>>);
+fn calls_side_by_side_do_not_wait_for_threads_of_others() {
+    comes_back(|| {
+        let threads = Threads::new(2).with_least_len(1);
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| (0..3).for_each(|_| there_and_back(&threads, 40 * CHUNK, 5000)));
+            }
+        });
+    });
+}
 
-    impl Workers for One {
-        fn least_len(&self) -> usize {
-            1
-        }
+/// A caller that holds what other threads wait for comes to its end.
+#[test]
+fn caller_that_holds_a_lock_which_threads_want_does_not_wait_for_them() {
+    comes_back(|| {
+        let (threads, wanted) = (Threads::new(4).with_least_len(1), Mutex::new(()));
+        let held = wanted.lock().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| drop(wanted.lock().unwrap()));
+            }
+            there_and_back(&threads, 40 * CHUNK, 5000);
+            drop(held);
+        });
+    });
+}
 
-        fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
-            one();
-            other();
-        }
+#[test]
+fn threads_join_only_where_a_body_is_long_enough() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let threads = Threads::new(3);
+    let envelope = Envelope::new(&keyring).with_threads(threads.clone());
+    envelope.encrypt(&vec![7; 1_000_000], AAD).unwrap();
+    assert_eq!(threads.started(), 0);
+    envelope.encrypt(&vec![7; 1_100_000], AAD).unwrap();
+    assert_eq!(threads.started(), 1);
+    envelope.encrypt(&vec![7; 6_000_000], AAD).unwrap();
+    assert_eq!(threads.started(), 3);
+}
 
-        fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
-            self.0.send(job).unwrap();
-        }
+#[test]
+fn writer_from_stream_stays_on_the_calling_thread() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let threads = Threads::new(4).with_least_len(1);
+    let envelope = Envelope::new(&keyring).with_threads(threads.clone());
+    let text = plaintext(47, 100 * CHUNK);
+    let stream = envelope.stream_encryptor(AAD).unwrap();
+    let mut writer = EncryptWriter::from_stream(Vec::new(), stream);
+    writer.write_all(&text).unwrap();
+    let message = writer.finish().unwrap();
+    assert_eq!(threads.started(), 0);
+    assert!(envelope.decrypt(&message, AAD).unwrap() == text);
+    assert!(threads.started() > 0);
+}
+
+/// A system that starts no more threads takes nothing from a call but speed.
+#[cfg(target_os = "linux")]
+#[test]
+fn thread_that_cannot_be_started_is_done_without() {
+    const CHILD: &str = "ENVELOCK_NO_THREADS";
+    let name = "thread_that_cannot_be_started_is_done_without";
+    if std::env::var_os(CHILD).is_some() {
+        // The test itself runs on the main thread, and no stack is that large.
+        let threads = Threads::new(4).with_least_len(1);
+        there_and_back(&threads, 40 * CHUNK, 5000);
+        assert_eq!(threads.started(), 0);
+        return;
     }
-
-    let (sender, jobs) = mpsc::channel::<Box<dyn FnOnce() + Send>>();
-    let (done, is_done) = mpsc::channel();
-    let pool: Arc<dyn Workers> = Arc::new(One(sender.clone()));
-    std::thread::spawn(move || jobs.into_iter().for_each(|job| job()));
-    let stream = move || {
-        there_and_back(&pool, 40 * CHUNK, 5000);
-        done.send(()).unwrap();
-    };
-    sender.send(Box::new(stream)).unwrap();
-    is_done.recv_timeout(PATIENCE).expect("it hangs");
+    let status = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--test-threads", "1"])
+        .env(CHILD, "1")
+        .env("RUST_MIN_STACK", (1_u64 << 60).to_string())
+        .status()
+        .unwrap();
+    assert!(status.success());
 }
 
 /// Every chunk changed in turn: all before it comes out, nothing behind it, and the error for ever,
@@ -161,40 +177,6 @@ fn a_changed_chunk_ends_the_plaintext_whoever_comes_first() {
             }
         }
     }
-}
-
-/// The same where the order is forced: of the pieces on their way, the caller turns the first and
-/// a job the others before it, or a job all of them before the caller asks.
-#[test]
-fn a_failure_waits_for_what_stands_before_it() {
-    let keyring = MemoryKeyring::create("orders").unwrap();
-    let text = plaintext(43, 24 * CHUNK);
-    let pool = Jobs::keeping(2);
-    let envelope = shared(&keyring, Some(pool.clone()));
-    let message = envelope.encrypt(&text, AAD).unwrap();
-    let body_at = envelope.header_len().unwrap() + PREFIX;
-    let mut ran = 0;
-    for changed in 2..24 {
-        let mut message = message.clone();
-        message[body_at + changed * SEALED] ^= 1;
-        for run_at in 0..8 {
-            let mut reader = envelope.decrypt_reader(&message[..], AAD).unwrap();
-            let (mut read, mut out) = (Vec::new(), vec![0; CHUNK]);
-            for call in 0.. {
-                if call >= run_at {
-                    ran += pool.run_late();
-                }
-                match reader.read(&mut out) {
-                    Ok(len) => read.extend_from_slice(&out[..len]),
-                    Err(_) => break,
-                }
-                assert!(text.starts_with(&read) && call < 1000);
-            }
-            assert!(read == text[..changed * CHUNK], "chunk {changed}, jobs at {run_at}");
-            pool.run_late();
-        }
-    }
-    assert!(ran > 100, "{ran} jobs ran");
 }
 
 /// A source that breaks after any number of pieces: all that was read before comes out first, and
@@ -240,50 +222,24 @@ fn a_source_that_breaks_takes_back_nothing_it_gave() {
     }
 }
 
-/// Jobs that come when the stream is gone, or at its end, find nothing.
+/// A random walk: calls of any size.
 #[test]
-fn a_stream_that_is_left_leaves_nothing_to_do() {
-    let keyring = MemoryKeyring::create("orders").unwrap();
-    let text = plaintext(45, 30 * CHUNK);
-    let pool = Jobs::keeping(4);
-    let envelope = shared(&keyring, Some(pool.clone()));
-    let message = envelope.encrypt(&text, AAD).unwrap();
-    for calls in 0..20 {
-        let mut reader = envelope.decrypt_reader(&message[..], AAD).unwrap();
-        let mut out = vec![0; CHUNK];
-        (0..calls).for_each(|_| assert!(reader.read(&mut out).unwrap() > 0));
-        let mut writer = envelope.encrypt_writer(Vec::new(), AAD).unwrap();
-        writer.write_all(&text[..calls * CHUNK]).unwrap();
-        let jobs = pool.late.lock().unwrap().len();
-        assert!(calls < 5 || jobs > 0);
-        // No more than are of use, however long the stream.
-        assert!(jobs <= 6, "{jobs} jobs for two streams");
-        drop((reader, writer));
-        pool.run_late();
-        assert!(pool.late.lock().unwrap().is_empty());
-    }
-}
-
-/// A random walk: calls of any size, jobs at any time.
-#[test]
-fn jobs_at_any_time_change_nothing() {
+fn calls_of_any_size_make_the_one_message() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let mut random = rng(46);
     for _ in 0..60 {
-        let text = plaintext(46, below(&mut random, 60 * CHUNK));
-        let pool = Jobs::keeping(1 + below(&mut random, 5));
-        let envelope = shared(&keyring, Some(pool.clone()));
+        let text = plaintext(46, below(&mut random, 200 * CHUNK));
+        let threads = Threads::new(1 + below(&mut random, 5)).with_least_len(1);
+        let envelope = shared(&keyring, Some(threads));
         let mut writer = envelope.encrypt_writer(Vec::new(), AAD).unwrap();
         let mut rest = &text[..];
         while !rest.is_empty() {
-            let len = (1 + below(&mut random, 3 * CHUNK)).min(rest.len());
+            let len = (1 + below(&mut random, 80 * CHUNK)).min(rest.len());
             let taken = writer.write(&rest[..len]).unwrap();
             assert!(taken > 0);
             rest = &rest[taken..];
-            match below(&mut random, 8) {
-                0 => writer.flush().unwrap(),
-                1..=3 => drop(pool.run_late()),
-                _ => {}
+            if below(&mut random, 8) == 0 {
+                writer.flush().unwrap();
             }
         }
         let message = writer.finish().unwrap();
@@ -291,13 +247,10 @@ fn jobs_at_any_time_change_nothing() {
         let mut reader = envelope.decrypt_reader(&message[..], AAD).unwrap();
         let mut read = Vec::new();
         loop {
-            let mut out = vec![0; 1 + below(&mut random, 3 * CHUNK)];
+            let mut out = vec![0; 1 + below(&mut random, 80 * CHUNK)];
             match reader.read(&mut out).unwrap() {
                 0 => break,
                 len => read.extend_from_slice(&out[..len]),
-            }
-            if below(&mut random, 3) == 0 {
-                pool.run_late();
             }
         }
         assert!(read == text);

@@ -179,9 +179,9 @@ fn no_pool_makes_an_end_of_a_cut() {
         Reader::PlanAll,
     ];
     let mut judged = 0;
-    for (pool, workers) in pools() {
-        let Some(workers) = workers else { continue };
-        let envelope = Envelope::new(&keyring).with_workers(workers);
+    for (pool, threads) in pools() {
+        let Some(threads) = threads else { continue };
+        let envelope = Envelope::new(&keyring).with_threads(threads);
         for len in [32 * CHUNK, 40 * CHUNK + 5] {
             let plan =
                 Plan { readers: &readers, near: 0, stride: usize::MAX, turns: (BOUNDARIES, 3) };

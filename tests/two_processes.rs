@@ -18,8 +18,6 @@ fn example() -> PathBuf {
     };
     let status = Command::new(env!("CARGO"))
         .args(["build", "--locked", "--quiet", "--example", "two_processes"])
-        // With the features of this test, so that the crate need not be built once more.
-        .args(["--features", if cfg!(feature = "parallel") { "parallel" } else { "" }])
         .args(["--profile", profile, "--target-dir"])
         .arg(built.parent().unwrap())
         .current_dir(env!("CARGO_MANIFEST_DIR"))

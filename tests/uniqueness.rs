@@ -8,6 +8,10 @@ use std::collections::HashSet;
 use std::process::Command;
 use std::thread;
 
+#[cfg(unix)]
+#[path = "uniqueness/forks.rs"]
+mod forks;
+
 /// Data key id, salt, and nonce of the one wrap.
 fn random_parts(header: &[u8], body: &[u8]) -> ([u8; 16], [u8; 24], [u8; 24]) {
     let parsed = inspect(header).unwrap();

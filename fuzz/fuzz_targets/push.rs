@@ -3,12 +3,11 @@
 #![no_main]
 
 use envelock::{Aad, Envelope, Error, MessageStart, Progress, StreamDecryptor, StreamEncryptor};
-use envelock::{Suite, inspect};
+use envelock::{Suite, Threads, inspect};
 use envelock_fuzz::Input;
 use envelock_fuzz::fixture::{AAD, READER, rng};
-use envelock_fuzz::pieces::{CANARY, Lazy, Pieces, only_canary};
+use envelock_fuzz::pieces::{CANARY, Pieces, only_canary};
 use libfuzzer_sys::fuzz_target;
-use std::sync::Arc;
 
 /// Pieces and rooms of the calls that bring it there.
 const LONG: usize = 40_000;
@@ -24,7 +23,8 @@ fuzz_target!(|data: &[u8]| {
     let mut envelope = Envelope::new(READER.keyring()).with_suite(suite);
     let whim = input.byte();
     if whim != 0 {
-        envelope = envelope.with_workers(Arc::new(Lazy::new(whim)));
+        let threads = Threads::new(usize::from(whim % 4)).with_least_len(1);
+        envelope = envelope.with_threads(threads);
     }
     let plaintext = plaintext(&mut input);
     let split = input.below(4);

@@ -3,13 +3,13 @@
 //! before an error is true.
 #![no_main]
 
-use envelock::{Aad, Envelope, Error, MessageStart, Part, StreamDecryptor, inspect};
+use envelock::{Aad, Envelope, Error, MessageStart, Part, StreamDecryptor, Threads, inspect};
 use envelock_fuzz::fixture::{AAD, BASES, LONG, READER, true_plaintext};
-use envelock_fuzz::pieces::{CANARY, Lazy, Pieces, Source, only_canary};
+use envelock_fuzz::pieces::{CANARY, Pieces, Source, only_canary};
 use envelock_fuzz::{Input, change};
 use libfuzzer_sys::fuzz_target;
 use std::io::{BufRead, Read, Seek, SeekFrom};
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 /// Most calls to a reader that is sought in.
 const SEEKS: usize = 12;
@@ -31,7 +31,7 @@ fuzz_target!(|data: &[u8]| {
     };
 
     let envelope = Envelope::new(READER.keyring());
-    let shared = Envelope::new(READER.keyring()).with_workers(Arc::new(Lazy::new(whim)));
+    let shared = Envelope::new(READER.keyring()).with_threads(Threads::new(usize::from(whim % 4)).with_least_len(1));
     let expected = Expected::new(&message, aad);
     for envelope in [&envelope, &shared] {
         expected.judge(pushed(envelope, &message, aad, pieces));

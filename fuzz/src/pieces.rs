@@ -1,10 +1,8 @@
 //! Streams cut anywhere: lengths of pieces by fuzzer input, a source that gives so much at a time,
-//! workers that do less than they are asked to, and buffers that tell what was put into them.
+//! and buffers that tell what was put into them.
 
 use crate::Input;
-use envelock::Workers;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
 /// What a buffer holds before a call.
 pub const CANARY: u8 = 0xA5;
@@ -68,49 +66,5 @@ impl Read for Source<'_> {
 impl Seek for Source<'_> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.bytes.seek(to)
-    }
-}
-
-/// Workers on this thread, that run either part first, and leave out what they need not run.
-pub struct Lazy(AtomicU8);
-
-impl Lazy {
-    pub fn new(whim: u8) -> Self {
-        Lazy(AtomicU8::new(whim))
-    }
-
-    fn whim(&self) -> u8 {
-        self.0.fetch_add(0x35, Relaxed) >> 4
-    }
-}
-
-impl Workers for Lazy {
-    // Whatever is short is shared too: it is what is judged here.
-    fn least_len(&self) -> usize {
-        1
-    }
-
-    fn join(&self, one: &mut (dyn FnMut() + Send), other: &mut (dyn FnMut() + Send)) {
-        let whim = self.whim();
-        if whim & 1 != 0 {
-            other();
-        }
-        if whim & 2 != 0 {
-            one();
-        }
-        // A second run must not do it again.
-        if whim & 4 != 0 {
-            other();
-        }
-    }
-
-    fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
-        if self.whim() & 1 != 0 {
-            job();
-        }
-    }
-
-    fn threads(&self) -> usize {
-        1
     }
 }

@@ -8,6 +8,7 @@ use crate::crypto::provider::Provider;
 use crate::crypto::{compare, kdf};
 use crate::error::{Error, Unverified};
 use crate::format::Suite;
+use crate::process::Origin;
 use core::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -92,9 +93,13 @@ fn unverified(index: u64, len: usize) -> Error {
 ///
 /// A chunk of 16,384 bytes is never the last; a shorter one always is. Encrypting two different
 /// chunks of one index breaks the cipher: a change means a new salt (SPEC B-SALT).
+///
+/// It belongs to the process that made it: in a child of `fork` it fails, since parent and child
+/// would encrypt two chunks of one index.
 pub struct ChunkEncryptor {
     cipher: ChunkCipher,
     prefix: [u8; PREFIX_LEN],
+    origin: Origin,
 }
 
 impl ChunkEncryptor {
@@ -110,7 +115,7 @@ impl ChunkEncryptor {
         let (salt_room, commitment_room) = prefix.split_at_mut(SALT_LEN);
         salt_room.copy_from_slice(salt);
         commitment_room.copy_from_slice(&commitment);
-        Ok(ChunkEncryptor { cipher, prefix })
+        Ok(ChunkEncryptor { cipher, prefix, origin: Origin::here() })
     }
 
     /// Salt and commitment: the first 56 bytes of the body.
@@ -122,8 +127,24 @@ impl ChunkEncryptor {
     ///
     /// # Errors
     ///
-    /// [`Error::Chunk`] if the chunk is longer or its index 2^38 or more; it is then untouched.
+    /// [`Error::Chunk`] if the chunk is longer or its index 2^38 or more; [`Error::Forked`]. It is
+    /// then untouched.
     pub fn encrypt_in_place(&self, index: u64, chunk: &mut [u8]) -> Result<[u8; TAG_LEN], Error> {
+        self.check_process()?;
+        self.seal_in_place(index, chunk)
+    }
+
+    /// Fails in another process than the one that made it (SPEC B-SALT).
+    pub(crate) fn check_process(&self) -> Result<(), Error> {
+        self.origin.check()
+    }
+
+    /// [`encrypt_in_place`](Self::encrypt_in_place) once the process was checked.
+    pub(crate) fn seal_in_place(
+        &self,
+        index: u64,
+        chunk: &mut [u8],
+    ) -> Result<[u8; TAG_LEN], Error> {
         let len = chunk.len();
         check_chunk(index, len)?;
         let nonce = self.cipher.nonce(index);
@@ -139,6 +160,17 @@ impl ChunkEncryptor {
     /// As [`encrypt_in_place`](Self::encrypt_in_place); [`Error::BufferLength`] if `encrypted` has
     /// another length.
     pub fn encrypt_into(
+        &self,
+        index: u64,
+        plaintext: &[u8],
+        encrypted: &mut [u8],
+    ) -> Result<(), Error> {
+        self.check_process()?;
+        self.seal_into(index, plaintext, encrypted)
+    }
+
+    /// [`encrypt_into`](Self::encrypt_into) once the process was checked.
+    pub(crate) fn seal_into(
         &self,
         index: u64,
         plaintext: &[u8],

@@ -9,7 +9,7 @@ use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
 use super::run::{halves, split_mut};
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
-use crate::workers::{Share, Workers};
+use crate::threads::{Share, Threads};
 use core::ops::Range;
 use zeroize::Zeroize;
 
@@ -18,12 +18,12 @@ use zeroize::Zeroize;
 pub(crate) fn encrypt(
     encryptor: &ChunkEncryptor,
     body: &mut [u8],
-    workers: Option<&dyn Workers>,
+    threads: Option<&Threads>,
 ) -> Result<(), Error> {
     layout::plaintext_len(body.len() as u64)?;
     let wrong_length = Error::BufferLength { len: body.len(), needed: PREFIX_LEN };
     let (prefix, chunks) = body.split_first_chunk_mut().ok_or(wrong_length)?;
-    let share = Share::of(workers, chunks.len());
+    let share = Share::of(threads, chunks.len());
     encrypt_chunks(encryptor, 0, &[], chunks, share)?;
     *prefix = *encryptor.prefix();
     Ok(())
@@ -61,12 +61,12 @@ fn encrypt_chunks(
         let from = from..from.saturating_add(to.len().saturating_sub(TAG_LEN));
         if from.start < aside.len() {
             let plaintext = gather(aside, region, from);
-            encryptor.encrypt_into(index, &plaintext, part(region, to))?;
+            encryptor.seal_into(index, &plaintext, part(region, to))?;
             continue;
         }
         let from = from.start.saturating_sub(aside.len())..from.end.saturating_sub(aside.len());
         // Encrypted first and moved then, while it is in the cache.
-        let tag = encryptor.encrypt_in_place(index, part(region, from.clone()))?;
+        let tag = encryptor.seal_in_place(index, part(region, from.clone()))?;
         if from.start != to.start {
             region.copy_within(from, to.start);
         }
@@ -82,12 +82,12 @@ fn encrypt_chunks(
 pub(crate) fn decrypt(
     decryptor: &ChunkDecryptor,
     body: &mut [u8],
-    workers: Option<&dyn Workers>,
+    threads: Option<&Threads>,
 ) -> Result<Range<usize>, Error> {
     let len = layout::plaintext_len(body.len() as u64)?;
     let len = usize::try_from(len).map_err(|_| Error::MessageTooLong)?;
     let region = body.get_mut(PREFIX_LEN..).unwrap_or_default();
-    let share = Share::of(workers, region.len());
+    let share = Share::of(threads, region.len());
     if let Err(error) = decrypt_chunks(decryptor, 0, region, 0, &[], share) {
         body.zeroize();
         return Err(error);

@@ -3,7 +3,7 @@
 use super::cipher::{ChunkDecryptor, ChunkEncryptor};
 use super::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
 use crate::error::Error;
-use crate::workers::{Share, Workers};
+use crate::threads::{Share, Threads};
 use zeroize::Zeroize;
 
 /// Encrypts chunks from number `first` on. All but the last piece of `plaintext` are full chunks;
@@ -13,9 +13,9 @@ pub(crate) fn encrypt_into(
     first: u64,
     plaintext: &[u8],
     encrypted: &mut [u8],
-    workers: Option<&dyn Workers>,
+    threads: Option<&Threads>,
 ) -> Result<(), Error> {
-    let share = Share::of(workers, encrypted.len());
+    let share = Share::of(threads, encrypted.len());
     encrypt_shared(encryptor, first, plaintext, encrypted, share)
 }
 
@@ -41,7 +41,7 @@ fn encrypt_shared(
     for (index, (encrypted, chunk)) in
         (first..).zip(encrypted.chunks_mut(ENCRYPTED_CHUNK_LEN).zip(chunks))
     {
-        encryptor.encrypt_into(index, chunk, encrypted)?;
+        encryptor.seal_into(index, chunk, encrypted)?;
     }
     Ok(())
 }
@@ -60,9 +60,9 @@ pub(crate) fn decrypt_into(
     first: u64,
     encrypted: &[u8],
     plaintext: &mut [u8],
-    workers: Option<&dyn Workers>,
+    threads: Option<&Threads>,
 ) -> Decrypted {
-    let share = Share::of(workers, encrypted.len());
+    let share = Share::of(threads, encrypted.len());
     decrypt_shared(decryptor, first, encrypted, plaintext, share)
 }
 

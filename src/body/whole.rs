@@ -4,7 +4,7 @@ use super::cipher::{ChunkDecryptor, ChunkEncryptor};
 use super::layout::{self, PREFIX_LEN};
 use super::run;
 use crate::error::Error;
-use crate::workers::Workers;
+use crate::threads::Threads;
 use zeroize::Zeroize;
 
 /// Encrypts `plaintext` into `body`, which must have exactly the length of the body.
@@ -12,7 +12,7 @@ pub(crate) fn encrypt_into(
     encryptor: &ChunkEncryptor,
     plaintext: &[u8],
     body: &mut [u8],
-    workers: Option<&dyn Workers>,
+    threads: Option<&Threads>,
 ) -> Result<(), Error> {
     let needed = to_usize(layout::body_len(plaintext.len() as u64)?)?;
     let wrong_length = Error::BufferLength { len: body.len(), needed };
@@ -21,7 +21,7 @@ pub(crate) fn encrypt_into(
     }
     let (prefix, encrypted) = body.split_first_chunk_mut().ok_or(wrong_length)?;
     *prefix = *encryptor.prefix();
-    run::encrypt_into(encryptor, 0, plaintext, encrypted, workers)
+    run::encrypt_into(encryptor, 0, plaintext, encrypted, threads)
 }
 
 /// Decrypts `body` into `plaintext`, which must have exactly the plaintext's length. On failure
@@ -30,14 +30,14 @@ pub(crate) fn decrypt_into(
     decryptor: &ChunkDecryptor,
     body: &[u8],
     plaintext: &mut [u8],
-    workers: Option<&dyn Workers>,
+    threads: Option<&Threads>,
 ) -> Result<(), Error> {
     let needed = to_usize(layout::plaintext_len(body.len() as u64)?)?;
     if plaintext.len() != needed {
         return Err(Error::BufferLength { len: plaintext.len(), needed });
     }
     let encrypted = body.get(PREFIX_LEN..).unwrap_or_default();
-    match run::decrypt_into(decryptor, 0, encrypted, plaintext, workers).failure {
+    match run::decrypt_into(decryptor, 0, encrypted, plaintext, threads).failure {
         Some(error) => {
             plaintext.zeroize();
             Err(error)

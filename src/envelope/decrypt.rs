@@ -106,7 +106,7 @@ impl<K: Keyring> Envelope<K> {
     ) -> Result<&'b mut [u8], Error> {
         let header = Header::parse_detached(header)?;
         let decryptor = self.begin_decrypt(&header, body, aad)?;
-        let range = body::in_place::decrypt(&decryptor, body, self.workers.as_deref())?;
+        let range = body::in_place::decrypt(&decryptor, body, self.threads.as_ref())?;
         Ok(body.get_mut(range).unwrap_or_default())
     }
 
@@ -118,7 +118,7 @@ impl<K: Keyring> Envelope<K> {
     ) -> Result<Vec<u8>, Error> {
         let decryptor = self.begin_decrypt(header, body, aad)?;
         let mut plaintext = vec![0; plaintext_len_of_body(body.len())?];
-        body::decrypt_into(&decryptor, body, &mut plaintext, self.workers.as_deref())?;
+        body::decrypt_into(&decryptor, body, &mut plaintext, self.threads.as_ref())?;
         Ok(plaintext)
     }
 
@@ -134,7 +134,7 @@ impl<K: Keyring> Envelope<K> {
             return Err(Error::BufferLength { len: plaintext.len(), needed });
         }
         let decryptor = self.begin_decrypt(header, body, aad)?;
-        body::decrypt_into(&decryptor, body, plaintext, self.workers.as_deref())
+        body::decrypt_into(&decryptor, body, plaintext, self.threads.as_ref())
     }
 
     /// Opens a slot and verifies the commitment. Lengths are checked first: a truncated message

@@ -103,7 +103,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     ) -> Result<(), Error> {
         check_len(body, body_len(plaintext.len())?)?;
         let encryptor = self.begin(header, to_u64(plaintext.len())?, aad)?;
-        body::encrypt_into(&encryptor, plaintext, body, self.envelope.workers.as_deref())
+        body::encrypt_into(&encryptor, plaintext, body, self.envelope.threads.as_ref())
     }
 
     /// See [`Envelope::encrypt_detached_in_place`].
@@ -120,7 +120,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     ) -> Result<(), Error> {
         check_len(body, body_len(plaintext_len)?)?;
         let encryptor = self.begin(header, to_u64(plaintext_len)?, aad)?;
-        body::in_place::encrypt(&encryptor, body, self.envelope.workers.as_deref())
+        body::in_place::encrypt(&encryptor, body, self.envelope.threads.as_ref())
     }
 
     /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption; or

@@ -15,7 +15,7 @@ use crate::crypto::provider::Provider;
 use crate::error::Error;
 use crate::format::{Header, KeyName, SlotLabel, Suite};
 use crate::keyring::{Freshness, Keyring};
-use crate::workers::Workers;
+use crate::threads::Threads;
 use alloc::sync::Arc;
 use core::fmt;
 
@@ -44,7 +44,7 @@ pub struct Envelope<K> {
     suite: Suite,
     reserved: usize,
     provider: Provider,
-    workers: Option<Arc<dyn Workers>>,
+    threads: Option<Threads>,
 }
 
 impl<K: Keyring> Envelope<K> {
@@ -55,7 +55,7 @@ impl<K: Keyring> Envelope<K> {
             suite: Suite::default(),
             reserved: 0,
             provider: Provider::default(),
-            workers: None,
+            threads: None,
         }
     }
 
@@ -84,14 +84,34 @@ impl<K: Keyring> Envelope<K> {
         self
     }
 
-    /// Has `workers` share the work on bodies of [`Workers::least_len`] and more, in memory and
-    /// streamed. The bytes are the same. In place some bytes are then set aside in allocated
-    /// memory: 16 for each chunk before the places where the body is split.
+    /// Has several threads share the work on long bodies, in memory and streamed. The bytes are the
+    /// same.
     ///
-    /// With feature `parallel`, `in_parallel` does so with the threads of rayon.
+    /// A body in memory is split from 1 MiB on, a thread for each 512 KiB. In place some bytes are
+    /// then set aside in allocated memory: 16 for each chunk before the places where the body is
+    /// split.
+    ///
+    /// Readers and writers of `std` share the work from the second mebibyte on, on half a mebibyte
+    /// for each thread at a time. They hold that twice: 2 MiB for two threads, 8 MiB at the most. **A
+    /// reader then gathers that much before it gives anything out**; if its source fails or would
+    /// block, it first gives out what it has. For files and bulk transfers, not for a peer that waits
+    /// for an answer. Asynchronous streams stay on the polling thread.
+    ///
+    /// ```
+    /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
+    /// use envelock::{Aad, Envelope, MemoryKeyring, Threads};
+    ///
+    /// let keyring = MemoryKeyring::create("videos")?;
+    /// let envelope = Envelope::new(keyring).with_threads(Threads::available());
+    /// let message = envelope.encrypt(&vec![7; 1_000_000], Aad::none())?;
+    /// assert_eq!(envelope.decrypt(&message, Aad::none())?, vec![7; 1_000_000]);
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "std"))] fn main() {}
+    /// ```
     #[must_use]
-    pub fn with_workers(mut self, workers: Arc<dyn Workers>) -> Self {
-        self.workers = Some(workers);
+    pub fn with_threads(mut self, threads: Threads) -> Self {
+        self.threads = Some(threads);
         self
     }
 
@@ -113,7 +133,8 @@ impl<K: Keyring> Envelope<K> {
     /// The same operations with random bytes from `rng`.
     ///
     /// One message draws 88 bytes in one call: data key, data key id, salt and wrap nonce, in
-    /// that order. A generator that repeats itself gives up everything. Where the keyring reuses a
+    /// that order. A generator that repeats itself gives up everything: seed it anew in a child of
+    /// `fork`. Where the keyring reuses a
     /// data key ([`Keyring::reuse_data_key`]), the first 24 bytes are the salt and the rest is
     /// not used.
     pub fn with_rng<'e, R: ?Sized>(&'e self, rng: &'e mut R) -> WithRng<'e, K, R> {

@@ -7,10 +7,6 @@ use crate::body::{ChunkEncryptor, layout};
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::stream::{MessageStart, RangeDecryptor, StreamDecryptor, StreamEncryptor, StreamSlots};
-#[cfg(feature = "std")]
-use crate::workers::Workers;
-#[cfg(feature = "std")]
-use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use rand_core::TryCryptoRng;
@@ -46,12 +42,6 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         Ok((header, stream))
     }
 
-    /// Who shares the work.
-    #[cfg(feature = "std")]
-    pub(crate) fn workers(&self) -> Option<Arc<dyn Workers>> {
-        self.envelope.workers.clone()
-    }
-
     fn begin_stream(&mut self, aad: Aad<'_>) -> Result<(Vec<u8>, ChunkEncryptor), Error> {
         retry_once(|| {
             let mut header = vec![0; self.envelope.header_len()?];
@@ -72,7 +62,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     {
         start.extend_from_slice(encryptor.prefix());
         let slots = StreamSlots::new(self.envelope.keyring.clone(), header);
-        StreamEncryptor::new(encryptor, start, self.envelope.workers.clone(), Some(slots))
+        StreamEncryptor::new(encryptor, start, self.envelope.threads.clone(), Some(slots))
     }
 }
 
@@ -89,7 +79,7 @@ impl<K: Keyring> Envelope<K> {
     ) -> Result<StreamDecryptor, Error> {
         let header = start.header()?;
         let decryptor = self.begin_decrypt_at(&header, start.prefix(&header)?, aad)?;
-        Ok(StreamDecryptor::new(decryptor, self.workers.clone()))
+        Ok(StreamDecryptor::new(decryptor, self.threads.clone()))
     }
 
     /// Decrypts any part of a message without the rest. `len` is the length in bytes of the
@@ -111,6 +101,6 @@ impl<K: Keyring> Envelope<K> {
         // SPEC B-LENGTH: a message that cannot be whole costs no call to a backend.
         layout::plaintext_len(body_len)?;
         let decryptor = self.begin_decrypt_at(&header, start.prefix(&header)?, aad)?;
-        RangeDecryptor::new(decryptor, self.workers.clone(), body_offset, body_len)
+        RangeDecryptor::new(decryptor, self.threads.clone(), body_offset, body_len)
     }
 }

@@ -1,7 +1,6 @@
 //! Bytes between a source and what is made of them.
 
 use crate::plain_buffer::PlainBuffer;
-use alloc::vec::Vec;
 
 /// Bytes of which those from `start` to `end` count. Wiped on drop, and never grown in place.
 #[derive(Default)]
@@ -27,11 +26,6 @@ impl Buffer {
 
     pub(super) fn consume(&mut self, len: usize) {
         self.start = self.start.saturating_add(len).min(self.end);
-    }
-
-    /// Keeps the first `len` bytes of those that count.
-    pub(super) fn truncate(&mut self, len: usize) {
-        self.end = self.start.saturating_add(len).min(self.end);
     }
 
     /// Makes it `len` bytes long, with `filled` at its start.
@@ -72,19 +66,5 @@ impl Buffer {
         }
         self.add(len);
         len
-    }
-
-    /// Hands out bytes that are no plaintext, those in front that count and the room behind them.
-    pub(super) fn take_public(&mut self) -> Vec<u8> {
-        self.compact();
-        (self.start, self.end) = (0, 0);
-        self.bytes.take_public()
-    }
-}
-
-/// Room of which nothing counts.
-impl From<Vec<u8>> for Buffer {
-    fn from(bytes: Vec<u8>) -> Self {
-        Buffer { bytes: PlainBuffer::from(bytes), start: 0, end: 0 }
     }
 }

@@ -14,6 +14,9 @@ use std::io::{self, BufRead, Read};
 /// meanwhile, the end is [`Error::StreamRefused`](crate::Error::StreamRefused) within. Errors of the source are passed on, for ever; but `WouldBlock` and
 /// `TimedOut` only say "not yet" and lose nothing, and `Interrupted` is not passed on.
 ///
+/// In a child of `fork` it fails for ever with [`Error::Forked`](crate::Error::Forked) within, before it
+/// reads or encrypts, and the parent goes on.
+///
 /// Needs no `BufReader` on either side.
 #[must_use = "a message is whole only when it was read up to its end"]
 pub struct EncryptReader<'k, R> {

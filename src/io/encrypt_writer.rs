@@ -1,16 +1,13 @@
 //! Plaintext to a writer, as a message.
 
-use super::alone;
 use super::buffer::Buffer;
 use super::error::{Latch, uninterrupted};
 use super::outgoing::Outgoing;
-use super::pipeline::{Pipeline, piece_chunks};
+use super::{alone, batch};
 use crate::body::ChunkEncryptor;
 use crate::body::layout::CHUNK_LEN;
 use crate::error::Error;
 use crate::stream::{ChunkStream, StreamEncryptor};
-use crate::workers::Workers;
-use alloc::sync::Arc;
 use core::fmt;
 use std::io::{self, Write};
 
@@ -22,12 +19,13 @@ use std::io::{self, Write};
 /// finish it.
 ///
 /// Four chunks wait to be written in one piece, and sixteen once a mebibyte has gone through. Where
-/// several threads share the work ([`Workers`]), pieces of theirs wait too, some for each thread.
+/// several threads share the work ([`Threads`](crate::Threads)), half a mebibyte waits for each.
 /// `flush` hands on all that is whole, and never ends a chunk: up to 16,383 bytes stay behind.
 ///
 /// # Errors
 ///
-/// An error of the sink is passed on, and every later call fails with it again; but `WouldBlock`
+/// [`Error::Forked`] within, for ever, in a child of `fork`: nothing is encrypted or written there, and
+/// the parent goes on. An error of the sink is passed on, and every later call fails with it again; but `WouldBlock`
 /// and `TimedOut` only say "not yet" and lose nothing. `Interrupted` is not passed on.
 ///
 /// Needs no `BufWriter` on either side.
@@ -52,13 +50,11 @@ use std::io::{self, Write};
 pub struct EncryptWriter<'k, W> {
     sink: W,
     stream: ChunkStream<'k, ChunkEncryptor>,
-    workers: Option<Arc<dyn Workers>>,
     /// How many bytes are to go through on this thread before several share the rest.
     alone: u64,
-    /// Plaintext that becomes a piece for them, and what they encrypt.
+    /// Plaintext that several threads are to share.
     gathered: Buffer,
-    pipeline: Pipeline<ChunkEncryptor>,
-    /// What goes to the sink before that: a piece of theirs, or what this thread has encrypted.
+    /// What goes to the sink before that.
     outgoing: Outgoing,
     /// Nothing more can be written.
     ended: bool,
@@ -66,25 +62,19 @@ pub struct EncryptWriter<'k, W> {
 }
 
 impl<'k, W: Write> EncryptWriter<'k, W> {
-    /// Writes what `stream` makes, which nothing was taken from yet, on this thread.
+    /// Writes what `stream` makes, which nothing was taken from yet, on this thread: other threads of
+    /// the envelope take no part.
     pub fn from_stream(sink: W, stream: StreamEncryptor<'k>) -> Self {
-        EncryptWriter::new(sink, stream, None)
+        EncryptWriter::new(sink, stream.into_chunks().alone())
     }
 
-    pub(super) fn new(
-        sink: W,
-        stream: StreamEncryptor<'k>,
-        workers: Option<Arc<dyn Workers>>,
-    ) -> Self {
-        let mut stream = stream.into_chunks();
+    pub(super) fn new(sink: W, mut stream: ChunkStream<'k, ChunkEncryptor>) -> Self {
         let outgoing = Outgoing::from(stream.take_start());
         EncryptWriter {
             sink,
+            alone: alone(stream.threads()),
             stream,
-            alone: alone(workers.as_deref()),
-            workers,
             gathered: Buffer::default(),
-            pipeline: Pipeline::default(),
             outgoing,
             ended: false,
             latch: Latch::default(),
@@ -119,10 +109,11 @@ impl<'k, W: Write> EncryptWriter<'k, W> {
     /// As there.
     pub fn try_finish(&mut self) -> Result<(), Error> {
         Ok(self.latched(|writer| {
+            writer.stream.check_process()?;
             writer.ended = true;
             writer.encrypt_gathered()?;
             loop {
-                writer.outgoing.write_full_to(&mut writer.sink)?;
+                writer.drain_full()?;
                 let room = writer.outgoing.room(1);
                 let len = writer.stream.finish(room)?;
                 writer.outgoing.add(len);
@@ -140,9 +131,17 @@ impl<'k, W: Write> EncryptWriter<'k, W> {
         self.latch.keep(answer)
     }
 
-    /// Writes what is encrypted to the sink.
+    /// Writes what is encrypted to the sink, which a child of `fork` leaves to its parent.
     fn drain(&mut self) -> io::Result<()> {
+        if !self.outgoing.is_empty() {
+            self.stream.check_process()?;
+        }
         self.outgoing.write_to(&mut self.sink)
+    }
+
+    /// The same once that is worth a write.
+    fn drain_full(&mut self) -> io::Result<()> {
+        if self.outgoing.is_full() { self.drain() } else { Ok(()) }
     }
 
     /// Writes the whole chunks that the stream holds.
@@ -163,87 +162,41 @@ impl<'k, W: Write> EncryptWriter<'k, W> {
 
     /// Takes from `plaintext`, at least a byte.
     fn take(&mut self, plaintext: &[u8]) -> io::Result<usize> {
-        let Some(workers) = self.workers.clone().filter(|_| self.alone == 0) else {
+        if self.alone > 0 || self.stream.threads().is_none() {
             let taken = self.encrypt(plaintext)?;
             self.alone = self.alone.saturating_sub(taken as u64);
             return Ok(taken);
-        };
-        let workers = &*workers;
-        let missing = self.stream.missing_len();
-        if missing > 0 && self.gathered.is_empty() {
-            // What a flush has left behind becomes a whole chunk first.
-            return self.encrypt(plaintext.get(..missing).unwrap_or(plaintext));
         }
+        let batch_len = batch(self.stream.threads()).saturating_mul(CHUNK_LEN);
         if self.gathered.is_empty() {
-            if let Some(taken) = self.encrypt_piece(workers, plaintext)? {
-                return Ok(taken);
+            let missing = self.stream.missing_len();
+            if missing > 0 {
+                // What a flush has left behind becomes a whole chunk first.
+                return self.encrypt(plaintext.get(..missing).unwrap_or(plaintext));
             }
+            if let Some(batch) = plaintext.get(..batch_len) {
+                return self.encrypt_batch(batch);
+            }
+            self.gathered.refill(batch_len, &[]);
         } else if self.gathered.room().is_empty() {
-            self.make_room(workers)?;
-            self.send(workers)?;
+            self.encrypt_gathered()?;
         }
-        if self.gathered.room().is_empty() {
-            self.gathered = self.pipeline.buffer(workers, &[]);
-        }
-        let taken = self.gathered.push(plaintext);
-        if self.gathered.room().is_empty() && self.pipeline.has_room(workers) {
-            self.send(workers)?;
-        }
-        Ok(taken)
+        Ok(self.gathered.push(plaintext))
     }
 
-    fn make_room(&mut self, workers: &dyn Workers) -> io::Result<()> {
-        while !self.pipeline.has_room(workers) {
-            self.take_piece()?;
-        }
-        Ok(())
-    }
-
-    /// Encrypts a piece on this thread, without a copy, while the others are busy.
-    fn encrypt_piece(
-        &mut self,
-        workers: &dyn Workers,
-        plaintext: &[u8],
-    ) -> io::Result<Option<usize>> {
-        let chunks = piece_chunks(workers);
-        let Some(piece) = plaintext.get(..chunks.saturating_mul(CHUNK_LEN)) else {
-            return Ok(None);
-        };
-        self.make_room(workers)?;
-        if !self.pipeline.has_enough(workers) {
-            return Ok(None);
-        }
-        let Some(reserved) = self.stream.reserve(chunks) else { return Ok(None) };
-        self.pipeline.turn(reserved, piece);
-        Ok(Some(piece.len()))
-    }
-
-    /// Has several threads encrypt what is gathered.
-    fn send(&mut self, workers: &dyn Workers) -> io::Result<()> {
-        let chunks = self.gathered.filled().len() / CHUNK_LEN;
-        let Some(reserved) = self.stream.reserve(chunks) else { return self.encrypt_gathered() };
-        let next = self.pipeline.buffer(workers, &[]);
-        let gathered = core::mem::replace(&mut self.gathered, next);
-        self.pipeline.send(workers, reserved, gathered);
-        Ok(())
-    }
-
-    /// Writes what is encrypted, and takes the piece that goes to the sink next, if there is one.
-    fn take_piece(&mut self) -> io::Result<()> {
+    /// Encrypts from `plaintext`, whole chunks, by several threads.
+    fn encrypt_batch(&mut self, plaintext: &[u8]) -> io::Result<usize> {
         self.drain()?;
-        let Some(turned) = self.pipeline.take() else { return Ok(()) };
-        if let Some(error) = turned.failure {
-            self.stream.fail(error.clone());
-            return Err(error.into());
-        }
-        self.pipeline.recycle(self.outgoing.replace(turned.output));
-        Ok(())
+        let room = self.outgoing.batch_room(plaintext.len().div_ceil(CHUNK_LEN));
+        let progress = self.stream.update(plaintext, room)?;
+        self.outgoing.add(progress.produced);
+        Ok(progress.consumed)
     }
 
     /// Encrypts from `plaintext`, at least a byte, on this thread.
     fn encrypt(&mut self, plaintext: &[u8]) -> io::Result<usize> {
         loop {
-            self.outgoing.write_full_to(&mut self.sink)?;
+            self.drain_full()?;
             let room = self.outgoing.room(plaintext.len().div_ceil(CHUNK_LEN));
             let progress = self.stream.update(plaintext, room)?;
             self.outgoing.add(progress.produced);
@@ -253,15 +206,16 @@ impl<'k, W: Write> EncryptWriter<'k, W> {
         }
     }
 
-    /// Writes what several threads have encrypted, and encrypts what is left of the plaintext on
-    /// this one. If that is not yet possible it comes again.
+    /// Encrypts what is gathered. If that is not yet possible it comes again.
     fn encrypt_gathered(&mut self) -> io::Result<()> {
-        while !self.pipeline.is_empty() {
-            self.take_piece()?;
-        }
         while !self.gathered.is_empty() {
             let gathered = core::mem::take(&mut self.gathered);
-            let encrypted = self.encrypt(gathered.filled());
+            let filled = gathered.filled();
+            let whole = filled.len().saturating_sub(filled.len() % CHUNK_LEN);
+            let encrypted = match filled.get(..whole) {
+                Some(whole) if !whole.is_empty() => self.encrypt_batch(whole),
+                _ => self.encrypt(filled),
+            };
             self.gathered = gathered;
             self.gathered.consume(encrypted?);
         }
@@ -285,6 +239,7 @@ impl<W: Write> Write for EncryptWriter<'_, W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.latched(|writer| {
+            writer.stream.check_process()?;
             writer.encrypt_gathered()?;
             writer.drain_stream()?;
             uninterrupted(|| writer.sink.flush())

@@ -32,7 +32,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         K: 'k,
     {
         let stream = self.stream_encryptor(aad)?;
-        Ok(EncryptWriter::new(sink, stream, self.workers()))
+        Ok(EncryptWriter::new(sink, stream.into_chunks()))
     }
 
     /// See [`Envelope::encrypt_writer_detached`].
@@ -49,7 +49,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         K: 'k,
     {
         let (header, stream) = self.stream_encryptor_detached(aad)?;
-        Ok((header, EncryptWriter::new(sink, stream, self.workers())))
+        Ok((header, EncryptWriter::new(sink, stream.into_chunks())))
     }
 
     /// See [`Envelope::encrypt_reader`].

@@ -7,7 +7,6 @@ mod encrypt_writer;
 mod envelope;
 mod error;
 mod outgoing;
-mod pipeline;
 #[cfg(feature = "tokio")]
 mod poll;
 mod pump;
@@ -25,7 +24,8 @@ pub use range_reader::RangeReader;
 pub use read_at::{ReadAt, SeekSource};
 pub use seek_reader::SeekReader;
 
-use crate::workers::Workers;
+use crate::body::layout::CHUNK_LEN;
+use crate::threads::Threads;
 
 /// Chunks that a buffer holds: enough that system calls and cache lines do not show.
 const CHUNKS: usize = 4;
@@ -36,21 +36,19 @@ const LONG_CHUNKS: usize = 16;
 
 const LONG_LEN: u64 = 1 << 20;
 
-/// Chunks of a buffer for each thread that shares the work on a part of a message.
-const CHUNKS_PER_THREAD: usize = 32;
-
-/// The most that such a buffer holds, 4 MiB, however many threads there are.
+/// The most chunks that are shared at a time, 4 MiB, however many threads there are.
 const MAX_CHUNKS: usize = 256;
 
 /// How many bytes of a stream go through on one thread before several share the rest: buffers for
 /// all of them are worth it for long messages only.
-fn alone(workers: Option<&dyn Workers>) -> u64 {
-    workers.map_or(0, |workers| (workers.least_len() as u64).saturating_mul(4))
+fn alone(threads: Option<&Threads>) -> u64 {
+    threads.map_or(0, |threads| (threads.least_len() as u64).saturating_mul(2))
 }
 
 /// How many chunks of a part are turned at a time.
-fn batch(workers: Option<&dyn Workers>) -> usize {
-    workers.map_or(CHUNKS, |workers| {
-        workers.threads().saturating_mul(CHUNKS_PER_THREAD).clamp(CHUNKS, MAX_CHUNKS)
+fn batch(threads: Option<&Threads>) -> usize {
+    threads.map_or(CHUNKS, |threads| {
+        let each = threads.least_len().div_ceil(CHUNK_LEN);
+        threads.most().saturating_mul(each).clamp(CHUNKS, MAX_CHUNKS)
     })
 }

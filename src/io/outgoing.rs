@@ -3,10 +3,10 @@
 //! Always whole chunks: of a message that is never finished, every reader says that it is truncated,
 //! and not that a chunk of it was changed.
 
-use super::buffer::Buffer;
 use super::error::uninterrupted;
 use super::{CHUNKS, LONG_CHUNKS, LONG_LEN};
 use crate::body::layout::ENCRYPTED_CHUNK_LEN;
+use alloc::vec;
 use alloc::vec::Vec;
 use std::io::{self, Write};
 
@@ -28,7 +28,7 @@ impl Outgoing {
     /// Makes room for that many chunks, or for as many as are written at a time, behind what is
     /// still to be written, and hands it out; what is put there counts after [`Self::add`].
     ///
-    /// There is always room for one after [`Self::write_full_to`].
+    /// There is always room for one as long as it is not [full](Self::is_full).
     pub(super) fn room(&mut self, chunks: usize) -> &mut [u8] {
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -45,10 +45,14 @@ impl Outgoing {
         self.bytes.get_mut(self.end..).unwrap_or_default()
     }
 
-    /// Takes `piece` where nothing waits, and hands out the buffer that was used.
-    pub(super) fn replace(&mut self, mut piece: Buffer) -> Buffer {
-        (self.start, self.end) = (0, piece.filled().len());
-        Buffer::from(core::mem::replace(&mut self.bytes, piece.take_public()))
+    /// Makes room for that many chunks where nothing waits, however many, and hands it out.
+    pub(super) fn batch_room(&mut self, chunks: usize) -> &mut [u8] {
+        (self.start, self.end) = (0, 0);
+        let len = chunks.saturating_mul(ENCRYPTED_CHUNK_LEN);
+        if self.bytes.len() < len {
+            self.bytes = vec![0; len];
+        }
+        self.bytes.get_mut(..len).unwrap_or_default()
     }
 
     /// Counts `len` bytes more.
@@ -56,10 +60,10 @@ impl Outgoing {
         self.end = self.end.saturating_add(len).min(self.bytes.len());
     }
 
-    /// Writes all of it once that is worth a write.
-    pub(super) fn write_full_to(&mut self, sink: &mut impl Write) -> io::Result<()> {
+    /// Whether there is as much of it as is worth a write.
+    pub(super) fn is_full(&self) -> bool {
         let len = self.end.saturating_sub(self.start);
-        if len / ENCRYPTED_CHUNK_LEN < self.piece_chunks() { Ok(()) } else { self.write_to(sink) }
+        len / ENCRYPTED_CHUNK_LEN >= self.piece_chunks()
     }
 
     /// Writes all of it. What was written is not written again, whatever happens.

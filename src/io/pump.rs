@@ -2,11 +2,9 @@
 
 use super::buffer::Buffer;
 use super::error::{Latch, uninterrupted};
-use super::pipeline::{Pipeline, piece_chunks};
-use super::{LONG_CHUNKS, LONG_LEN, alone};
+use super::{LONG_CHUNKS, LONG_LEN, alone, batch};
 use crate::stream::{ChunkStream, Direction};
-use crate::workers::Workers;
-use alloc::sync::Arc;
+use crate::threads::Threads;
 use std::io::{self, Read};
 
 /// The first buffer, so that a short message does not cost a long one.
@@ -32,8 +30,6 @@ pub(super) struct Pump<'k, R, D> {
     stream: ChunkStream<'k, D>,
     /// What was read and is not turned yet.
     input: Buffer,
-    /// What several threads turn.
-    pipeline: Pipeline<D>,
     /// What is turned and not given out yet.
     output: Buffer,
     /// How much is read at a time: more once the source has shown that it has more.
@@ -54,12 +50,11 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
         let mut input = Buffer::default();
         input.refill(ahead.len(), ahead);
         let (output, target) = (Buffer::default(), FIRST_LEN);
-        let alone = alone(stream.workers().map(Arc::as_ref));
+        let alone = alone(stream.threads());
         Pump {
             source,
             stream,
             input,
-            pipeline: Pipeline::default(),
             output,
             target,
             turned: 0,
@@ -80,9 +75,13 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
             // A failure is told once what came before it has been given out.
             return if self.output.is_empty() { self.latch.check().map(|()| 0) } else { Ok(0) };
         }
-        // Whole chunks need no stop on the way.
-        if self.output.is_empty() && out.len() >= D::OUT && self.workers().is_none() {
-            return self.latched(|pump| pump.turn(out));
+        // Whole chunks need no stop on the way, nor what all threads share.
+        let chunks = self.threads().map_or(1, |threads| batch(Some(threads)));
+        if self.output.is_empty() && out.len() >= chunks.saturating_mul(D::OUT) {
+            return self.latched(|pump| {
+                pump.gather()?;
+                pump.turn(out)
+            });
         }
         let ready = self.fill()?;
         let len = ready.len().min(out.len());
@@ -125,16 +124,11 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
     /// Turns chunks straight into `out`.
     fn turn(&mut self, out: &mut [u8]) -> io::Result<usize> {
         loop {
-            if self.at_end && self.input.is_empty() {
+            // What it still holds was verified, and is given out though the end may be missing.
+            if self.at_end && self.input.is_empty() && self.stream.can_finish() {
                 return Ok(self.stream.finish(out)?);
             }
-            // Behind a chunk that was begun elsewhere, several threads go on with whole ones.
-            let most = match self.stream.missing_len() {
-                missing @ 1.. if self.workers().is_some() => missing,
-                _ => usize::MAX,
-            };
             let ready = ready::<D>(&self.input, self.at_end);
-            let ready = ready.get(..most).unwrap_or(ready);
             let progress = self.stream.update(ready, out)?;
             self.input.consume(progress.consumed);
             self.turned = self.turned.saturating_add(progress.produced as u64);
@@ -147,20 +141,14 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
         }
     }
 
-    /// Turns as many chunks as there are into the output, or has others do it.
+    /// Turns chunks into the output: one, or as many as several threads share.
     fn turn_batch(&mut self) -> io::Result<()> {
         self.stream.check()?;
-        let workers = self.workers().cloned();
-        if let Some(workers) = &workers
-            && self.turn_shared(&**workers)?
-        {
-            return Ok(());
-        }
         self.gather()?;
         let filled = self.input.filled().len();
         let tags = filled.div_ceil(D::IN).saturating_mul(D::IN.abs_diff(D::OUT));
         // One thread takes chunk after chunk, while it is in the cache.
-        let most = if workers.is_some() { usize::MAX } else { D::OUT };
+        let most = if self.threads().is_some() { usize::MAX } else { D::OUT };
         let mut output = core::mem::take(&mut self.output);
         let expected = filled.saturating_add(tags).saturating_add(self.stream.pending_len());
         output.refill(expected.clamp(MIN_OUTPUT_LEN, most), &[]);
@@ -170,58 +158,32 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
         Ok(())
     }
 
-    /// Reads until there is a chunk; less at the end.
+    /// Reads until there is a chunk, or as much as several threads share; less at the end, or where
+    /// the source fails or has nothing yet.
     fn gather(&mut self) -> io::Result<()> {
-        while self.ready().is_empty() && !self.at_end {
-            self.refill()?;
+        if self.stream.pending_len() > 0 {
+            return Ok(());
+        }
+        while !self.at_end && (self.ready().is_empty() || self.is_batch_wanted()) {
+            if let Err(error) = self.refill() {
+                if self.ready().is_empty() {
+                    return Err(error);
+                }
+                // What was read before it comes first.
+                self.pending = Some(error);
+                break;
+            }
         }
         Ok(())
     }
 
-    /// Keeps as many pieces on their way as there may be, and takes the first for the output;
-    /// `false` if none is on its way, since the end is near, or the source has no whole piece.
-    fn turn_shared(&mut self, workers: &dyn Workers) -> io::Result<bool> {
-        self.feed(workers);
-        let Some(turned) = self.pipeline.take() else { return Ok(false) };
-        // One for one: what comes piece by piece must not leave buffers here.
-        let used = core::mem::replace(&mut self.output, turned.output);
-        self.pipeline.recycle(used);
-        if let Some(error) = turned.failure {
-            self.pipeline.clear();
-            self.stream.fail(error);
-        }
-        // What came before the failure is good; the next call tells of it.
-        if self.output.is_empty() {
-            self.stream.check()?;
-        }
-        Ok(true)
+    fn is_batch_wanted(&self) -> bool {
+        self.threads().is_some() && self.input.filled().len() < self.batch_len()
     }
 
-    fn feed(&mut self, workers: &dyn Workers) {
-        let wanted = piece_chunks(workers).saturating_mul(D::IN);
-        while !self.at_end && self.pipeline.has_room(workers) {
-            let ready = self.ready().len();
-            if ready < wanted {
-                if let Err(error) = self.refill() {
-                    // What was read before it comes first.
-                    self.pending = Some(error);
-                    return;
-                }
-                continue;
-            }
-            let chunks = ready.checked_div(D::IN).unwrap_or_default();
-            let Some(reserved) = self.stream.reserve(chunks) else { return };
-            let tail = self.input.filled().get(ready..).unwrap_or_default();
-            let next = self.pipeline.buffer(workers, tail);
-            let mut input = core::mem::replace(&mut self.input, next);
-            input.truncate(ready);
-            self.pipeline.send(workers, reserved, input);
-        }
-    }
-
-    /// Who shares the work, once that is worth it.
-    fn workers(&self) -> Option<&Arc<dyn Workers>> {
-        self.stream.workers().filter(|_| self.turned >= self.alone)
+    /// The threads that share the work, once that is worth it.
+    fn threads(&self) -> Option<&Threads> {
+        self.stream.threads().filter(|_| self.turned >= self.alone)
     }
 
     /// What the stream can turn now.
@@ -231,8 +193,11 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
 
     /// Reads once.
     fn refill(&mut self) -> io::Result<()> {
-        if self.input.filled().len() >= self.target {
-            self.target = self.batch_len();
+        self.stream.check_process()?;
+        let filled = self.input.filled().len();
+        if filled >= self.target {
+            // Never without room: what is read into none would be taken for the end.
+            self.target = self.batch_len().max(filled.saturating_add(D::IN));
         }
         if self.input.capacity() < self.target {
             let mut larger = Buffer::default();
@@ -246,10 +211,6 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
         }
         let room = self.input.room();
         let most = room.len();
-        if most == 0 {
-            // Nothing read into no room would be taken for the end.
-            return Err(io::ErrorKind::WriteZero.into());
-        }
         let len = uninterrupted(|| self.source.read(room))?;
         self.at_end = len == 0;
         self.input.add(len);
@@ -261,8 +222,8 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
 
     /// A full buffer: it ends where a chunk does.
     fn batch_len(&self) -> usize {
-        let chunks = match self.workers() {
-            Some(workers) => piece_chunks(&**workers),
+        let chunks = match self.threads() {
+            Some(threads) => batch(Some(threads)),
             None if self.turned < LONG_LEN => READ_CHUNKS,
             None => LONG_CHUNKS,
         };

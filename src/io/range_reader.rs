@@ -32,7 +32,7 @@ impl<S: ReadAt> RangeReader<S> {
     /// Fetches from `source` what `message` plans: where the start of the message was read before,
     /// or comes from elsewhere.
     pub fn from_decryptor(source: S, message: RangeDecryptor) -> Self {
-        let batch = batch(message.workers());
+        let batch = batch(message.threads());
         RangeReader { source, message, batch, len_verified: AtomicBool::new(false) }
     }
 

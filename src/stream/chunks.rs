@@ -4,15 +4,14 @@ use super::{Progress, slots::StreamSlots};
 use crate::body::layout::{ENCRYPTED_CHUNK_LEN, MAX_CHUNKS};
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
-use crate::workers::Workers;
-use alloc::sync::Arc;
+use crate::threads::Threads;
 use alloc::vec::Vec;
 
 #[cfg(test)]
 mod limits;
 
 /// One direction: what a full chunk is before and after, and how it becomes so.
-pub(crate) trait Direction: Send + Sync + 'static {
+pub(crate) trait Direction {
     /// Length in bytes of a full chunk that comes in.
     const IN: usize;
     /// Length in bytes of what goes out for it.
@@ -25,11 +24,16 @@ pub(crate) trait Direction: Send + Sync + 'static {
         first: u64,
         input: &[u8],
         out: &mut [u8],
-        workers: Option<&dyn Workers>,
+        threads: Option<&Threads>,
     ) -> (usize, Option<Error>);
 
     /// Turns chunk `index` in place.
     fn chunk(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error>;
+
+    /// Fails in a process that may not go on with what another began.
+    fn check_process(&self) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Whether what is in `buffer` can be the last chunk.
     fn check_last(&self, index: u64, buffer: &[u8]) -> Result<(), Error>;
@@ -46,9 +50,8 @@ enum Phase {
 
 /// The chunks of one body, one after the other.
 pub(crate) struct ChunkStream<'k, D> {
-    /// Shared with those who turn chunks elsewhere.
-    direction: Arc<D>,
-    workers: Option<Arc<dyn Workers>>,
+    direction: D,
+    threads: Option<Threads>,
     /// The number of the chunk that is gathered, or comes next.
     next: u64,
     buffer: PlainBuffer,
@@ -64,12 +67,12 @@ pub(crate) struct ChunkStream<'k, D> {
 
 impl<'k, D: Direction> ChunkStream<'k, D> {
     /// A stream that gives out `start`, then chunks from number 0 on.
-    pub(crate) fn new(direction: D, start: Vec<u8>, workers: Option<Arc<dyn Workers>>) -> Self {
+    pub(crate) fn new(direction: D, start: Vec<u8>, threads: Option<Threads>) -> Self {
         let phase = Phase::Giving { given: 0 };
         let buffer = PlainBuffer::from(start);
         ChunkStream {
-            direction: Arc::new(direction),
-            workers,
+            direction,
+            threads,
             next: 0,
             buffer,
             phase,
@@ -87,8 +90,14 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
 
     /// The threads that share the work.
     #[cfg(feature = "std")]
-    pub(crate) fn workers(&self) -> Option<&Arc<dyn Workers>> {
-        self.workers.as_ref()
+    pub(crate) fn threads(&self) -> Option<&Threads> {
+        self.threads.as_ref()
+    }
+
+    /// The same stream, on the calling thread alone.
+    #[cfg(feature = "std")]
+    pub(crate) fn alone(self) -> Self {
+        ChunkStream { threads: None, ..self }
     }
 
     /// What is to be given out before anything was.
@@ -99,6 +108,12 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
         }
         self.phase = Phase::Gathering;
         self.buffer.take_public()
+    }
+
+    /// Whether [`Self::finish`] takes back nothing that waits to be given out.
+    #[cfg(feature = "std")]
+    pub(crate) fn can_finish(&self) -> bool {
+        self.ended || self.phase == Phase::Gathering
     }
 
     /// Bytes that wait for room to be given out.
@@ -118,20 +133,6 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
             Phase::Gathering => D::IN.saturating_sub(self.buffer.len()),
             Phase::Giving { .. } => D::IN,
         }
-    }
-
-    /// Takes the numbers of the next `chunks` full chunks for whoever turns them elsewhere: the
-    /// first of them, and what turns them. `None` if the stream itself must go on: it holds
-    /// something, it has ended or failed, or so many may not come.
-    #[cfg(feature = "std")]
-    pub(crate) fn reserve(&mut self, chunks: usize) -> Option<(u64, Arc<D>)> {
-        let first = self.next;
-        let is_free = self.missing_len() == 0 && !self.ended && self.failure.is_none();
-        if !is_free || chunks as u64 > full_chunks_left(first) {
-            return None;
-        }
-        self.next = first.saturating_add(chunks as u64);
-        Some((first, self.direction.clone()))
     }
 
     /// Whether all was given out after the end.
@@ -174,10 +175,13 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
         Ok(progress)
     }
 
-    /// Ends the input, and gives out what is left. Answers 0 once nothing is.
+    /// Ends the input, and gives out what is left. Answers 0 once nothing is. The first answer
+    /// that is no error proves the end, whatever the room in `out`.
     pub(crate) fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.check()?;
+        self.check_process()?;
         self.check_slots()?;
+        self.check_end()?;
         self.ended = true;
         let mut produced = self.give(out);
         if self.phase == Phase::Gathering && !self.last_turned {
@@ -208,10 +212,32 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
         self.failure.clone().map_or(Ok(()), Err)
     }
 
-    /// Fails with `error` from now on: also where a chunk did that was turned elsewhere.
-    pub(crate) fn fail(&mut self, error: Error) {
+    /// Fails with `error` from now on.
+    fn fail(&mut self, error: Error) {
         self.buffer.truncate(0);
         self.failure = Some(error);
+    }
+
+    /// Fails for ever in a process that may not go on.
+    pub(crate) fn check_process(&mut self) -> Result<(), Error> {
+        self.latched(self.direction.check_process())
+    }
+
+    /// Fails where nothing can come behind what waits to be given out: else that would be taken for
+    /// the rest of a whole message (SPEC B-STREAM).
+    fn check_end(&mut self) -> Result<(), Error> {
+        if self.last_turned || self.phase == Phase::Gathering {
+            return Ok(());
+        }
+        self.latched(self.direction.check_last(self.next, &[]))
+    }
+
+    /// Keeps an error for ever.
+    fn latched(&mut self, answer: Result<(), Error>) -> Result<(), Error> {
+        if let Err(error) = &answer {
+            self.fail(error.clone());
+        }
+        answer
     }
 
     /// Makes sure that the message will open, before its last chunk is made. What the keyring
@@ -256,8 +282,8 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
         let consumed = chunks.saturating_mul(D::IN);
         let input = input.get(..consumed).unwrap_or_default();
         let out = out.get_mut(..chunks.saturating_mul(D::OUT)).unwrap_or_default();
-        let workers = self.workers.as_deref();
-        let (produced, failure) = self.direction.run(self.next, input, out, workers);
+        let threads = self.threads.as_ref();
+        let (produced, failure) = self.direction.run(self.next, input, out, threads);
         self.next = self.next.saturating_add(chunks as u64);
         if let Some(error) = failure {
             self.fail(error);

@@ -6,8 +6,7 @@ use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::body::{ChunkDecryptor, run};
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
-use crate::workers::Workers;
-use alloc::sync::Arc;
+use crate::threads::Threads;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -27,8 +26,8 @@ pub struct StreamDecryptor {
 }
 
 impl StreamDecryptor {
-    pub(crate) fn new(decryptor: ChunkDecryptor, workers: Option<Arc<dyn Workers>>) -> Self {
-        StreamDecryptor { chunks: ChunkStream::new(decryptor, Vec::new(), workers) }
+    pub(crate) fn new(decryptor: ChunkDecryptor, threads: Option<Threads>) -> Self {
+        StreamDecryptor { chunks: ChunkStream::new(decryptor, Vec::new(), threads) }
     }
 
     /// Decrypts from `encrypted` to `out` as much as there is and fits. If neither is empty,
@@ -45,6 +44,10 @@ impl StreamDecryptor {
     /// Ends the message, verifies its last chunk and writes the rest of the plaintext to `out`:
     /// call it until it answers 0, with room for at least one byte.
     ///
+    /// An answer that is no error proves that the message is whole, whatever the room in `out`. Where
+    /// the message is cut off, nothing more is given out: for all plaintext before the cut, call
+    /// [`update`](Self::update) without input until it produces nothing.
+    ///
     /// # Errors
     ///
     /// [`Error::Truncated`] or [`Error::Authentication`] if the message does not end here; what
@@ -57,6 +60,18 @@ impl StreamDecryptor {
     /// Whether the message is whole, and all of its plaintext was given out.
     pub fn is_finished(&self) -> bool {
         self.chunks.is_finished()
+    }
+
+    /// Whether [`finish`](Self::finish) takes back nothing that waits to be given out.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn can_finish(&self) -> bool {
+        self.chunks.can_finish()
+    }
+
+    /// The same stream, on the calling thread alone.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn alone(self) -> Self {
+        StreamDecryptor { chunks: self.chunks.alone() }
     }
 
     #[cfg(feature = "std")]
@@ -74,9 +89,9 @@ impl Direction for ChunkDecryptor {
         first: u64,
         input: &[u8],
         out: &mut [u8],
-        workers: Option<&dyn Workers>,
+        threads: Option<&Threads>,
     ) -> (usize, Option<Error>) {
-        let run::Decrypted { len, failure } = run::decrypt_into(self, first, input, out, workers);
+        let run::Decrypted { len, failure } = run::decrypt_into(self, first, input, out, threads);
         (len, failure)
     }
 

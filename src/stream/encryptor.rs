@@ -7,8 +7,7 @@ use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::body::{ChunkEncryptor, run};
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
-use crate::workers::Workers;
-use alloc::sync::Arc;
+use crate::threads::Threads;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -21,6 +20,9 @@ use core::fmt;
 ///
 /// **The message is whole only once [`finish`](Self::finish) has answered 0.** One that is left
 /// before that is refused by every reader as truncated.
+///
+/// It belongs to the process that made it: in a child of `fork` it fails with [`Error::Forked`]
+/// before it encrypts, and the parent goes on.
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -58,10 +60,10 @@ impl<'k> StreamEncryptor<'k> {
     pub(crate) fn new(
         encryptor: ChunkEncryptor,
         start: Vec<u8>,
-        workers: Option<Arc<dyn Workers>>,
+        threads: Option<Threads>,
         slots: Option<StreamSlots<'k>>,
     ) -> Self {
-        let chunks = ChunkStream::new(encryptor, start, workers).with_slots(slots);
+        let chunks = ChunkStream::new(encryptor, start, threads).with_slots(slots);
         StreamEncryptor { chunks }
     }
 
@@ -105,6 +107,18 @@ impl<'k> StreamEncryptor<'k> {
         self.chunks.take_start()
     }
 
+    /// The same stream, on the calling thread alone.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn alone(self) -> Self {
+        StreamEncryptor { chunks: self.chunks.alone() }
+    }
+
+    /// Fails in a process that may not go on.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn check_process(&mut self) -> Result<(), Error> {
+        self.chunks.check_process()
+    }
+
     #[cfg(feature = "std")]
     pub(crate) fn into_chunks(self) -> ChunkStream<'k, ChunkEncryptor> {
         self.chunks
@@ -120,9 +134,12 @@ impl Direction for ChunkEncryptor {
         first: u64,
         input: &[u8],
         out: &mut [u8],
-        workers: Option<&dyn Workers>,
+        threads: Option<&Threads>,
     ) -> (usize, Option<Error>) {
-        match run::encrypt_into(self, first, input, out, workers) {
+        if let Err(error) = Direction::check_process(self) {
+            return (0, Some(error));
+        }
+        match run::encrypt_into(self, first, input, out, threads) {
             Ok(()) => (out.len(), None),
             Err(error) => (0, Some(error)),
         }
@@ -132,6 +149,10 @@ impl Direction for ChunkEncryptor {
         let tag = self.encrypt_in_place(index, buffer)?;
         buffer.push_slice(&tag, ENCRYPTED_CHUNK_LEN);
         Ok(())
+    }
+
+    fn check_process(&self) -> Result<(), Error> {
+        ChunkEncryptor::check_process(self)
     }
 
     fn check_last(&self, _: u64, _: &[u8]) -> Result<(), Error> {

@@ -4,8 +4,7 @@ use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
 use crate::body::{ChunkDecryptor, run};
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
-use crate::workers::Workers;
-use alloc::sync::Arc;
+use crate::threads::Threads;
 use core::fmt;
 use core::ops::Range;
 use zeroize::Zeroize;
@@ -47,7 +46,7 @@ const CHUNK: u64 = CHUNK_LEN as u64;
 /// of the message is.
 pub struct RangeDecryptor {
     decryptor: ChunkDecryptor,
-    workers: Option<Arc<dyn Workers>>,
+    threads: Option<Threads>,
     body_offset: u64,
     body_len: u64,
     plaintext_len: u64,
@@ -92,12 +91,12 @@ impl RangePlan {
 impl RangeDecryptor {
     pub(crate) fn new(
         decryptor: ChunkDecryptor,
-        workers: Option<Arc<dyn Workers>>,
+        threads: Option<Threads>,
         body_offset: u64,
         body_len: u64,
     ) -> Result<Self, Error> {
         let plaintext_len = layout::plaintext_len(body_len)?;
-        Ok(RangeDecryptor { decryptor, workers, body_offset, body_len, plaintext_len })
+        Ok(RangeDecryptor { decryptor, threads, body_offset, body_len, plaintext_len })
     }
 
     /// Length in bytes of the plaintext, going by the length that was given for the message.
@@ -115,8 +114,8 @@ impl RangeDecryptor {
     }
 
     #[cfg(feature = "std")]
-    pub(crate) fn workers(&self) -> Option<&dyn Workers> {
-        self.workers.as_deref()
+    pub(crate) fn threads(&self) -> Option<&Threads> {
+        self.threads.as_ref()
     }
 
     /// Whether decrypting `plan` proves the length.
@@ -233,8 +232,8 @@ impl RangeDecryptor {
             let (run, encrypted_rest) = encrypted.split_at(taken);
             if whole > 0 {
                 let (room, rest) = out.split_at_mut(plain_len(run.len(), chunks).min(out.len()));
-                let workers = self.workers.as_deref();
-                let decrypted = run::decrypt_into(&self.decryptor, index, run, room, workers);
+                let threads = self.threads.as_ref();
+                let decrypted = run::decrypt_into(&self.decryptor, index, run, room, threads);
                 decrypted.failure.map_or(Ok(()), Err)?;
                 out = rest;
             } else {

@@ -90,6 +90,7 @@ impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
     /// Goes on behind what was read `ahead` of the chunks.
     pub(super) fn behind(source: R, stream: StreamDecryptor, ahead: &[u8]) -> Self {
         let (input, start, end) = (ahead.to_vec(), 0, ahead.len());
+        let stream = stream.alone();
         let (target, at_end, pace) = (FIRST_LEN, false, Pace::default());
         AsyncDecryptReader { source, stream, input, start, end, target, at_end, pace }
     }
@@ -125,7 +126,7 @@ impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
         ready!(self.pace.poll_turn(cx));
         loop {
             let input = self.input.get(self.start..self.end).unwrap_or_default();
-            let produced = if self.at_end && input.is_empty() {
+            let produced = if self.at_end && input.is_empty() && self.stream.can_finish() {
                 return Poll::Ready(Ok(self.stream.finish(out)?));
             } else {
                 // Also without input: what it still holds must not wait for the source.
@@ -137,7 +138,9 @@ impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
                 self.pace.worked(produced);
                 return Poll::Ready(Ok(produced));
             }
-            ready!(self.poll_fill(cx))?;
+            if !self.at_end {
+                ready!(self.poll_fill(cx))?;
+            }
         }
     }
 

@@ -30,7 +30,7 @@ use tokio::io::AsyncWrite;
 ///
 /// # Errors
 ///
-/// As [`EncryptWriter`](crate::EncryptWriter): an error of the sink is passed on, and every later
+/// As [`EncryptWriter`](crate::EncryptWriter), [`Error::Forked`] too: an error of the sink is passed on, and every later
 /// call fails with it again.
 ///
 /// ```
@@ -69,7 +69,8 @@ pub struct AsyncEncryptWriter<'k, W> {
 impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
     /// Writes what `stream` makes to `sink`: for a header that is kept apart, and for keyrings that
     /// block, which can make the stream on a thread for that.
-    pub fn from_stream(sink: W, mut stream: StreamEncryptor<'k>) -> Self {
+    pub fn from_stream(sink: W, stream: StreamEncryptor<'k>) -> Self {
+        let mut stream = stream.alone();
         let outgoing = stream.take_start();
         let (start, end) = (0, outgoing.len());
         AsyncEncryptWriter {
@@ -119,6 +120,10 @@ impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
 
     /// Writes what is encrypted to the sink. What was written is not written again.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.start < self.end {
+            // A child of `fork` leaves the sink to its parent.
+            self.stream.check_process()?;
+        }
         while self.start < self.end {
             let rest = self.outgoing.get(self.start..self.end).unwrap_or_default();
             let sink = &mut self.sink;

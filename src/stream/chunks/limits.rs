@@ -32,7 +32,7 @@ impl Direction for Counting {
         first: u64,
         input: &[u8],
         out: &mut [u8],
-        _: Option<&dyn Workers>,
+        _: Option<&Threads>,
     ) -> (usize, Option<Error>) {
         assert_eq!(input.len() % 4, 0);
         for (index, (input, out)) in (first..).zip(input.chunks(4).zip(out.chunks_mut(5))) {
@@ -124,36 +124,6 @@ fn a_stream_takes_two_to_the_38_chunks_of_which_the_last_is_short() {
             }
         }
     }
-}
-
-/// Numbers that are taken for chunks turned elsewhere end where the stream would.
-#[cfg(feature = "std")]
-#[test]
-fn no_more_chunks_are_reserved_than_may_come() {
-    for left in [1, 2, 3, 9] {
-        let mut stream = with_chunks_left(left);
-        let full = left as usize - 1;
-        for more in [left as usize, left as usize + 1, usize::MAX] {
-            assert!(stream.reserve(more).is_none());
-        }
-        // Both ways after one another: no number is given twice, and the last is for a short one.
-        let turned = full / 2;
-        let next = stream.next;
-        assert_eq!(stream.reserve(turned).map(|(first, _)| first), Some(next));
-        stream.direction.expected.fetch_add(turned as u64, Ordering::Relaxed);
-        let (_, ended) = feed(&mut stream, (full - turned) * 4 + 4, 4, 5);
-        assert!(matches!(ended, Err(Error::MessageTooLong)));
-        assert!(stream.reserve(1).is_none() && stream.reserve(0).is_none());
-    }
-    // What was begun goes through the stream itself.
-    let mut stream = with_chunks_left(9);
-    let _ = stream.update(&[7; 3], &mut [0; 10]).unwrap();
-    assert!(stream.missing_len() == 1 && stream.reserve(1).is_none());
-    let _ = stream.update(&[7], &mut [0; 10]).unwrap();
-    assert!(stream.missing_len() == 0 && stream.reserve(1).is_some());
-    stream.fail(Error::BODY_START);
-    assert!(stream.reserve(1).is_none());
-    assert!(matches!(stream.finish(&mut [0; 10]), Err(Error::Authentication { .. })));
 }
 
 /// Numbers of chunks go on beyond 32 bits.
