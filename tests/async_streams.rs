@@ -176,7 +176,7 @@ fn writer(
     envelope: &Envelope<MemoryKeyring>,
     seed: u64,
     sink: Fickle,
-) -> AsyncEncryptWriter<Fickle> {
+) -> AsyncEncryptWriter<'_, Fickle> {
     let stream = envelope.with_rng(&mut seeded(seed)).stream_encryptor(AAD).unwrap();
     AsyncEncryptWriter::from_stream(sink, stream)
 }
