@@ -17,6 +17,7 @@ use crate::time::Timestamp;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Why an operation failed.
@@ -294,6 +295,13 @@ pub enum Error {
         key: String,
     },
 
+    /// A keyring has several master keys, and which one is meant was not said: `with_key` does.
+    #[error("no key is selected of {}", keys.join(", "))]
+    NoKeySelected {
+        /// The names of some of them.
+        keys: Vec<String>,
+    },
+
     /// A name is a master key's or an alias already.
     #[error("the name {name} is taken")]
     NameTaken {
@@ -393,6 +401,8 @@ impl Error {
             KeyringError::WrapLimit { key, version, limit } => {
                 Error::WrapLimit { key, version, limit }
             }
+            KeyringError::UnknownKey { key } => Error::UnknownKey { key },
+            KeyringError::NoKeySelected { keys } => Error::NoKeySelected { keys },
             KeyringError::Slot(fault) => Error::Slot(fault),
             KeyringError::Authentication => Error::WRAPPED_KEY,
             KeyringError::NoPrimary | KeyringError::NotMine | KeyringError::Refused(_) => {

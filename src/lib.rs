@@ -78,7 +78,7 @@ pub use format::{
     Slot, SlotFault, SlotLabel, SlotWriter, Slots, Suite, WrapAlgorithm,
 };
 #[cfg(all(feature = "file", unix))]
-pub use fs::FileAction;
+pub use fs::{FileAction, FileRules};
 #[cfg(feature = "tokio")]
 pub use io::{AsyncDecryptReader, AsyncEncryptWriter};
 #[cfg(feature = "std")]
@@ -88,8 +88,9 @@ pub use io::{
 #[cfg(all(feature = "file", unix))]
 pub use keyring::{
     AddedProtection, Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions, KeyFileError,
-    KeyFileFault, OuterFreshness, OuterKey, Protection, ProtectionId, ProtectionKind,
-    ProtectionRecord, ProtectionsFault, RecordFault, RecordName, Salvage,
+    KeyFileFault, KeyFileHealth, KeyFileLooksLike, OuterFreshness, OuterKey, Protection,
+    ProtectionId, ProtectionKind, ProtectionRecord, ProtectionsFault, ReadOnlyFileKeyring,
+    RecordFault, RecordName, Salvage, TextConversion,
 };
 #[cfg(feature = "std")]
 pub use keyring::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};

@@ -3,6 +3,8 @@
 
 #[path = "common/directory.rs"]
 mod directory;
+#[path = "file_keyring/opening.rs"]
+mod opening;
 #[path = "file_keyring/protections.rs"]
 mod protections;
 #[path = "common/simulated_directory/mod.rs"]

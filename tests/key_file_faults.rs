@@ -84,7 +84,7 @@ fn expected(operation: Operation, calls: &[Call], index: usize, fault: Fault) ->
         Kind::Rename if is_after => Expected::Success,
         _ if is_interrupt || matches!(fault, Fault::Short(_)) => Expected::Success,
         Kind::Open => Expected::Io(FileAction::Open),
-        Kind::OpenLock => Expected::Io(FileAction::OpenLock),
+        Kind::OpenWrite | Kind::OpenLock => Expected::Io(FileAction::OpenLock),
         Kind::Create => Expected::Io(FileAction::Create),
         Kind::StatName | Kind::StatFile => Expected::Io(FileAction::Inspect),
         Kind::Read => Expected::Io(FileAction::Read),
@@ -167,7 +167,9 @@ impl Faults {
         let calls = scene.directory.calls();
         assert!(calls.len() > index, "the call was made");
         judge_syncs(&calls);
-        let failed_sync = calls.iter().find(|c| c.failed && is_sync(c)).map(|call| call.kind);
+        // A temporary file that could not be synced is thrown away.
+        let is_final = |c: &&Call| c.failed && c.kind == Kind::SyncDirectory;
+        let failed_sync = calls.iter().find(is_final).map(|call| call.kind);
         let after = snapshot(&scene).keysets();
         let case = Case { scene, expected, after, failed_sync };
         case.judge_visible();

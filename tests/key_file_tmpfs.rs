@@ -9,6 +9,8 @@ mod directory;
 mod key_files;
 #[path = "common/mount.rs"]
 mod mount;
+#[path = "key_file_tmpfs/mounts.rs"]
+mod mounts;
 #[path = "common/process.rs"]
 mod process;
 

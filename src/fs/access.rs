@@ -62,6 +62,14 @@ impl Access {
         }
     }
 
+    /// What a lock file beside the file gets: a lock is opened for writing, so that whoever may
+    /// only read the file cannot hold it.
+    pub(crate) fn for_lock(&self) -> Self {
+        // With a list, the group bits are its mask.
+        let others = if self.acl.is_some() { 0 } else { self.mode & 0o066 };
+        Access { mode: 0o600 | others, acl: None, ..self.clone() }
+    }
+
     fn give_owner(&self, file: &dyn DirectoryFile, now: &Access) -> io::Result<()> {
         match uninterrupted(|| file.set_owner(self.uid, self.gid)) {
             Err(error) if self.uid == 0 && error.kind() == io::ErrorKind::PermissionDenied => {

@@ -11,8 +11,7 @@ use std::path::Path;
 ///
 /// # Contract
 ///
-/// - Every method but [`path`](Self::path), [`is_moved`](Self::is_moved) and
-///   [`effective_uid`](Self::effective_uid) is one
+/// - Every method but [`path`](Self::path) and [`effective_uid`](Self::effective_uid) is one
 ///   system call (listing may take several), is not retried on `EINTR`, and answers the error of
 ///   the system as it is: the caller decides what each means, and a simulator can record, fail
 ///   and crash at each.
@@ -22,15 +21,6 @@ use std::path::Path;
 pub trait Directory: Send + Sync {
     /// The path it was opened by, for messages only.
     fn path(&self) -> &Path;
-
-    /// Whether the path it was opened by leads to another directory by now, or to none.
-    ///
-    /// # Errors
-    ///
-    /// Those of `stat`, but for `ENOENT` and `ENOTDIR`, which are answers.
-    fn is_moved(&self) -> io::Result<bool> {
-        Ok(false)
-    }
 
     /// The user that the process acts as.
     fn effective_uid(&self) -> u32;
@@ -100,11 +90,21 @@ pub trait Directory: Send + Sync {
     /// Those of `unlinkat`.
     fn unlink(&self, name: &OsStr) -> io::Result<()>;
 
+    /// Refuses where files cannot be created, renamed and removed.
+    ///
+    /// # Errors
+    ///
+    /// Those of `faccessat`: `EROFS`, `EACCES`.
+    fn check_writable(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Waits until every name created, renamed or removed so far is on the medium.
     ///
     /// # Errors
     ///
-    /// Those of `fsync`. After one, a second call can answer success for what was lost.
+    /// Those of `fsync`: `EACCES` for a directory that may be searched and not read. After one, a
+    /// second call can answer success for what was lost.
     fn sync(&self) -> io::Result<()>;
 }
 
@@ -160,6 +160,24 @@ pub trait DirectoryFile: Send + Sync {
     ///
     /// Those of `fchmod`.
     fn set_mode(&self, mode: u32) -> io::Result<()>;
+
+    /// Whether the file was mounted by itself, so that its name cannot come to stand for another.
+    ///
+    /// # Errors
+    ///
+    /// Those of `statx`. `false`, and no error, where that is not known.
+    fn is_mount_root(&self) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Waits until everything written to the file system so far is on the medium, names too.
+    ///
+    /// # Errors
+    ///
+    /// Those of `syncfs`; `Unsupported` where there is no such call.
+    fn sync_file_system(&self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Returns the access control list of the file as the system keeps it, if it has one.
     ///

@@ -6,6 +6,9 @@ mod action;
 mod call;
 mod directory;
 mod os;
+mod route;
+mod rules;
+mod secret_file;
 
 pub(crate) use access::Access;
 pub use action::FileAction;
@@ -13,3 +16,7 @@ pub(crate) use call::{is_unsupported, kind_in_the_way, may_pass, rename_new, uni
 pub(crate) use directory::FileId;
 pub use directory::{Directory, DirectoryFile, FileKind, FileStat, FileTime};
 pub use os::{OsDirectory, PathFault};
+pub(crate) use route::{RouteFault, follow, stat_link, stat_path};
+pub use rules::FileRules;
+pub(crate) use rules::RuleFault;
+pub(crate) use secret_file::{SecretFault, read_secret, read_secret_file};

@@ -30,8 +30,8 @@ const MAX_ACL_LEN: usize = 64 << 10;
 pub struct OsDirectory {
     fd: OwnedFd,
     path: PathBuf,
-    /// The same, wherever the process goes.
-    absolute: PathBuf,
+    /// Whether it is open for searching alone: it cannot be listed nor synced.
+    is_search_only: bool,
 }
 
 /// Why a path does not lead to a file of a directory.
@@ -56,7 +56,7 @@ impl OsDirectory {
     /// # Errors
     ///
     /// [`PathFault::Name`] if the path ends in `..`, `/` or nothing; [`PathFault::Directory`] if
-    /// the directory cannot be opened for reading.
+    /// the directory can neither be read nor searched.
     pub fn of_file(path: &Path) -> Result<(Self, OsString), PathFault> {
         let name = path.file_name().ok_or(PathFault::Name)?;
         // `file_name` overlooks a slash or `/.` at the end, which only a directory can have.
@@ -71,12 +71,31 @@ impl OsDirectory {
     }
 
     fn open_at(path: &Path) -> Result<Self, PathFault> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let open = || Ok(rustix::fs::open(path, flags, Mode::empty())?);
-        let fd = uninterrupted(open)
-            .map_err(|error| PathFault::Directory { path: path.to_path_buf(), error })?;
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        Ok(OsDirectory { fd, path: path.to_path_buf(), absolute })
+        let open = |flags| {
+            let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            uninterrupted(|| Ok(rustix::fs::open(path, flags, Mode::empty())?))
+        };
+        let mut is_search_only = false;
+        let mut fd = open(OFlags::RDONLY);
+        // Mode 0711: the files in it can be reached, and their names not listed.
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if fd.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
+            is_search_only = true;
+            fd = open(OFlags::PATH);
+        }
+        let fd = fd.map_err(|error| PathFault::Directory { path: path.to_path_buf(), error })?;
+        Ok(OsDirectory { fd, path: path.to_path_buf(), is_search_only })
+    }
+
+    /// Whose the directory is.
+    pub(super) fn owner(&self) -> io::Result<u32> {
+        Ok(file_stat(&rustix::fs::fstat(&self.fd)?).uid)
+    }
+
+    /// Where the link `name` leads.
+    pub(super) fn read_link(&self, name: &OsStr) -> io::Result<OsString> {
+        let target = rustix::fs::readlinkat(&self.fd, name, Vec::new())?;
+        Ok(OsStr::from_bytes(target.to_bytes()).to_os_string())
     }
 
     fn openat(&self, name: &OsStr, flags: OFlags) -> io::Result<Box<dyn DirectoryFile>> {
@@ -88,16 +107,6 @@ impl OsDirectory {
 impl Directory for OsDirectory {
     fn path(&self) -> &Path {
         &self.path
-    }
-
-    fn is_moved(&self) -> io::Result<bool> {
-        use rustix::io::Errno;
-        let held = rustix::fs::fstat(&self.fd)?;
-        match rustix::fs::stat(&self.absolute) {
-            Ok(there) => Ok((held.st_dev, held.st_ino) != (there.st_dev, there.st_ino)),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(true),
-            Err(error) => Err(error.into()),
-        }
     }
 
     fn effective_uid(&self) -> u32 {
@@ -156,7 +165,15 @@ impl Directory for OsDirectory {
         Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
     }
 
+    fn check_writable(&self) -> io::Result<()> {
+        let rights = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+        Ok(rustix::fs::accessat(&self.fd, ".", rights, AtFlags::EACCESS)?)
+    }
+
     fn sync(&self) -> io::Result<()> {
+        if self.is_search_only {
+            return Err(rustix::io::Errno::ACCESS.into());
+        }
         sync(&self.fd)
     }
 }
@@ -223,6 +240,22 @@ impl DirectoryFile for OsFile {
         })
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn is_mount_root(&self) -> io::Result<bool> {
+        use rustix::fs::{StatxAttributes, StatxFlags, statx};
+        match statx(&self.fd, "", AtFlags::EMPTY_PATH, StatxFlags::empty()) {
+            Ok(stat) => Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT)),
+            // Kernels and sandboxes without the call.
+            Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    fn sync_file_system(&self) -> io::Result<()> {
+        Ok(rustix::fs::syncfs(&self.fd)?)
+    }
+
     fn sync(&self) -> io::Result<()> {
         sync(&self.fd)
     }
@@ -249,7 +282,7 @@ fn sync(fd: impl AsFd) -> io::Result<()> {
 
 // The fields have another width and sign on each system; none of them loses a bit here.
 #[allow(clippy::unnecessary_cast)]
-fn file_stat(stat: &Stat) -> FileStat {
+pub(super) fn file_stat(stat: &Stat) -> FileStat {
     FileStat {
         kind: match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => FileKind::Regular,

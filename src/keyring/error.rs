@@ -4,6 +4,7 @@ use crate::format::{KeyVersion, SlotFault};
 use crate::random::RandomnessUnavailable;
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// Why a keyring did not wrap or unwrap. For authors of keyrings; callers see
@@ -29,6 +30,18 @@ pub enum KeyringError {
     /// There is no version to wrap with.
     #[error("keyring has no primary key version")]
     NoPrimary,
+    /// The keyring was told to wrap under a master key or alias that it does not have any more.
+    #[error("there is no key {key}")]
+    UnknownKey {
+        /// The name.
+        key: String,
+    },
+    /// The keyring has several master keys and was told of none to wrap under.
+    #[error("no key is selected of {}", keys.join(", "))]
+    NoKeySelected {
+        /// The names of some of them.
+        keys: Vec<String>,
+    },
     /// The primary has wrapped as many data keys as it may: nothing is wrapped before a rotation.
     #[error("key {key} version {version} may wrap no more than {limit} data keys: rotate")]
     WrapLimit {

@@ -107,7 +107,10 @@ impl MasterKeys {
 
     /// The keyset that wraps.
     fn selected(&self, selection: &Selection) -> Result<&Keyset, KeyringError> {
-        self.keysets.resolve(&selection.key).map_err(|_| KeyringError::NoPrimary)
+        self.keysets.resolve(&selection.key).map_err(|error| match error {
+            Error::NoKeySelected { keys } => KeyringError::NoKeySelected { keys },
+            _ => KeyringError::UnknownKey { key: selection.key.clone() },
+        })
     }
 
     /// Label and key that `keyset` wraps under.

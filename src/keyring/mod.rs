@@ -29,8 +29,9 @@ pub use fallback::FallbackKeyring;
 #[cfg(all(feature = "file", unix))]
 pub use file::{
     AddedProtection, Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions, KeyFileError,
-    KeyFileFault, OuterFreshness, OuterKey, Protection, ProtectionId, ProtectionKind,
-    ProtectionRecord, ProtectionsFault, RecordFault, RecordName, Salvage,
+    KeyFileFault, KeyFileHealth, KeyFileLooksLike, OuterFreshness, OuterKey, Protection,
+    ProtectionId, ProtectionKind, ProtectionRecord, ProtectionsFault, ReadOnlyFileKeyring,
+    RecordFault, RecordName, Salvage, TextConversion,
 };
 pub use lifecycle::Lifecycle;
 pub use members::MAX_MEMBERS;

@@ -9,6 +9,9 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+/// How many keys are named where none was chosen.
+const SOME: usize = 16;
+
 /// The master keys of one keyring: a [`Keyset`] for each name, and aliases.
 ///
 /// Each change takes the next *change number*; whoever holds an older one can have a change
@@ -126,7 +129,14 @@ impl Keysets {
 
     fn resolve_position(&self, name: &str) -> Result<usize, Error> {
         let found = self.position(name).or_else(|| self.position(self.aliases.get(name)?));
-        found.ok_or_else(|| Error::UnknownKey { key: name.into() })
+        found.ok_or_else(|| match name {
+            // No name of a key: nobody chose one.
+            "" if !self.keysets.is_empty() => {
+                let names = self.keysets.iter().map(|keyset| keyset.name.as_str().into());
+                Error::NoKeySelected { keys: names.take(SOME).collect() }
+            }
+            _ => Error::UnknownKey { key: name.into() },
+        })
     }
 
     fn resolve_mut(&mut self, name: &str) -> Result<&mut Keyset, Error> {

@@ -72,7 +72,9 @@ impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
             | KeyringError::WrapLimit { .. } => {
                 self.tell(Event::Unavailable { error });
             }
-            KeyringError::NoPrimary => self.tell(Event::NoPrimary),
+            KeyringError::NoPrimary
+            | KeyringError::UnknownKey { .. }
+            | KeyringError::NoKeySelected { .. } => self.tell(Event::NoPrimary),
             KeyringError::NotMine
             | KeyringError::Refused(_)
             | KeyringError::Authentication

@@ -37,6 +37,20 @@ impl Mount {
         mount(&["-o", "loop", text(&image), text(&place)]).then_some(Mount(place))
     }
 
+    /// What is at `from`, a file or a directory, at `to` as well; `None` as for
+    /// [`tmpfs`](Self::tmpfs).
+    ///
+    /// # Panics
+    ///
+    /// As [`tmpfs`](Self::tmpfs).
+    pub fn bind(from: &Path, to: &Path) -> Option<Self> {
+        if !rustix::process::geteuid().is_root() {
+            println!("SKIPPED: only root can mount a file system; run this test as root");
+            return None;
+        }
+        mount(&["--bind", text(from), text(to)]).then(|| Mount(to.to_path_buf()))
+    }
+
     fn place(parent: &Path) -> Option<PathBuf> {
         if !rustix::process::geteuid().is_root() {
             println!("SKIPPED: only root can mount a file system; run this test as root");

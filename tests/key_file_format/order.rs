@@ -285,7 +285,7 @@ fn copy_and_end(good: &[String], crafter: &Crafter) {
         records[0] = records[0].replacen(from, to, 1);
         let fault = KeyFile::open(&crafter.file(&records), &protection).map(drop).unwrap_err();
         let expected = match to {
-            "age" => matches!(fault, KeyFileFault::NotKeyFile),
+            "age" => matches!(fault, KeyFileFault::NotKeyFile { .. }),
             // FORMAT F-FORMAT
             _ => matches!(fault, KeyFileFault::FormatVersion { version: 3 }),
         };

@@ -57,7 +57,11 @@ fn perform(
 }
 
 /// What must come of `fault` at `call` of an operation.
-fn expected(operation: Operation, call: &Call, fault: Fault) -> Option<Expected> {
+fn expected(
+    operation: Operation,
+    (call, is_first_sync): (&Call, bool),
+    fault: Fault,
+) -> Option<Expected> {
     let is_after = matches!(fault, Fault::ErrorAfter(_));
     let is_interrupt = matches!(fault, Fault::Error(EINTR) | Fault::ErrorAfter(EINTR));
     let moves_bytes = matches!(call.kind, Kind::Read | Kind::Write);
@@ -68,7 +72,11 @@ fn expected(operation: Operation, call: &Call, fault: Fault) -> Option<Expected>
     let is_leftover = call.name.as_ref().is_some_and(|n| n.to_string_lossy().ends_with(".tmp"));
     Some(match call.kind {
         Kind::SyncFile => Expected::Io(FileAction::Sync),
-        Kind::SyncDirectory if operation == Operation::Load => {
+        // A new file is not written where its directory turns out not to be synced.
+        Kind::SyncDirectory
+            if operation == Operation::Load
+                || (operation == Operation::Create && is_first_sync) =>
+        {
             Expected::Io(FileAction::SyncDirectory)
         }
         Kind::SyncDirectory => Expected::NotDurable,
@@ -77,7 +85,7 @@ fn expected(operation: Operation, call: &Call, fault: Fault) -> Option<Expected>
         Kind::Rename if is_after => Expected::Success,
         _ if is_interrupt || matches!(fault, Fault::Short(_)) => Expected::Success,
         Kind::Open => Expected::Io(FileAction::Open),
-        Kind::OpenLock => Expected::Io(FileAction::OpenLock),
+        Kind::OpenWrite | Kind::OpenLock => Expected::Io(FileAction::OpenLock),
         Kind::Create => Expected::Io(FileAction::Create),
         Kind::StatName | Kind::StatFile => Expected::Io(FileAction::Inspect),
         Kind::Read => Expected::Io(FileAction::Read),
@@ -112,6 +120,7 @@ struct Case {
     operation: Operation,
     fault: Fault,
     call: Call,
+    is_first_sync: bool,
     directory: SimulatedDirectory,
     result: Result<(), KeyFileError>,
     store: envelock::test_util::key_file::Store,
@@ -127,11 +136,17 @@ impl Case {
         });
         let store = world::store(&directory);
         let result = perform(operation, &store);
-        Case { operation, fault, call, directory, result, store }
+        let calls = directory.calls();
+        let first = calls.iter().position(|call| call.kind == Kind::SyncDirectory);
+        let is_first_sync = first == Some(index);
+        Case { operation, fault, call, is_first_sync, directory, result, store }
     }
 
     fn judge(&self) {
-        let Some(expected) = expected(self.operation, &self.call, self.fault) else { return };
+        let Some(expected) = expected(self.operation, (&self.call, self.is_first_sync), self.fault)
+        else {
+            return;
+        };
         assert_eq!(found(&self.result, self.fault), expected);
         self.judge_content(&expected);
         if self.operation != Operation::Load {
@@ -183,13 +198,13 @@ impl Case {
     }
 
     fn judge_poison(&self) {
-        let is_sync = |call: &&Call| matches!(call.kind, Kind::SyncFile | Kind::SyncDirectory);
+        let is_sync = |call: &&Call| call.kind == Kind::SyncDirectory;
         let calls = self.directory.calls();
         let sync = calls.iter().filter(is_sync).find(|call| call.failed).map(|call| call.kind);
         let is_poisoned = |error: &KeyFileError| matches!(error, KeyFileError::Poisoned { .. });
         let before = self.directory.calls().len();
         match sync {
-            Some(Kind::SyncFile | Kind::SyncDirectory) => {
+            Some(Kind::SyncDirectory) => {
                 let locked = self.store.lock(std::time::Duration::ZERO);
                 assert!(is_poisoned(&locked.unwrap_err()));
                 assert_eq!(self.directory.calls().len(), before, "no call after a failed sync");
@@ -283,4 +298,66 @@ fn failing_once(kind: Kind, fault: Fault) -> Case {
     let calls = directory.calls();
     let index = calls.iter().position(|call| call.kind == kind).unwrap();
     Case::run(Operation::Replace, index, fault, calls[index].clone())
+}
+
+/// The temporary file is thrown away with what the kernel forgot of it, and the next change makes
+/// another one.
+#[test]
+fn a_failed_sync_of_a_temporary_file_is_not_final() {
+    for code in [EIO, ENOSPC, EDQUOT] {
+        let case = failing_once(Kind::SyncFile, Fault::Error(code));
+        let error = case.result.as_ref().unwrap_err();
+        assert!(matches!(error, KeyFileError::Io { action: FileAction::Sync, .. }), "{error}");
+        assert_eq!(error.is_retryable(), code != EIO);
+        world::write(&case.store, false, &content(3, LEN)).unwrap();
+        assert_eq!(case.store.load().unwrap().bytes(), content(3, LEN));
+    }
+}
+
+/// Whether `file` is retried or not: nothing is made that could not be made to last.
+#[test]
+fn a_directory_that_cannot_be_synced_gets_no_new_file() {
+    let directory = world::directory(None);
+    let store = world::store(&directory);
+    directory.plan(Plan::default());
+    world::write(&store, true, b"new").unwrap();
+    let calls = directory.calls();
+    let sync = calls.iter().position(|call| call.kind == Kind::SyncDirectory).unwrap();
+
+    let directory = world::directory(None);
+    let names = directory.disk().list().len();
+    let faults = BTreeMap::from([(sync, Fault::Error(EINVAL))]);
+    directory.plan(Plan { faults, ..Plan::default() });
+    let error = world::write(&world::store(&directory), true, b"new").unwrap_err();
+    let KeyFileError::Io { action: FileAction::SyncDirectory, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(directory.disk().list().len(), names + 1, "the lock");
+}
+
+/// `ENOSYS`, `ENOLCK`, `EOPNOTSUPP`: reading goes on, and no file is left behind.
+#[test]
+fn a_file_system_without_locks_is_read_and_not_written() {
+    for code in [38, 37, 95] {
+        for operation in [Operation::Create, Operation::Replace] {
+            let directory = world::directory(old(operation).as_deref());
+            let names = directory.disk().list();
+            directory.plan(Plan::default());
+            perform(operation, &world::store(&directory)).unwrap();
+            let lock = directory.calls().iter().position(|c| c.kind == Kind::TryLock).unwrap();
+
+            let directory = world::directory(old(operation).as_deref());
+            let faults = BTreeMap::from([(lock, Fault::Error(code))]);
+            directory.plan(Plan { faults, ..Plan::default() });
+            let store = world::store(&directory);
+            let error = perform(operation, &store).unwrap_err();
+            let KeyFileError::NoLocks { path, source } = &error else { panic!("{error:?}") };
+            assert!(path.ends_with(LOCK) && source.raw_os_error() == Some(code));
+            assert!(!error.is_retryable());
+            assert_eq!(directory.disk().list(), names);
+            if operation == Operation::Replace {
+                assert_eq!(store.load().unwrap().bytes(), content(1, LEN));
+            }
+        }
+    }
 }

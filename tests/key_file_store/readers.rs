@@ -183,3 +183,132 @@ fn without_the_readers_sync_a_crash_takes_back_what_it_saw() {
         assert!(outcome.lost > 0);
     }
 }
+
+/// A directory whose files have another identity at each look, or no name at all.
+struct Odd {
+    directory: SimulatedDirectory,
+    number: std::sync::atomic::AtomicU64,
+    links: Option<u64>,
+}
+
+impl Odd {
+    fn over(directory: &SimulatedDirectory, links: Option<u64>) -> Store {
+        let number = std::sync::atomic::AtomicU64::new(1 << 40);
+        let odd = Odd { directory: directory.clone(), number, links };
+        Store::in_directory(Arc::new(odd), OsStr::new(NAME)).unwrap()
+    }
+
+    fn stat(&self, mut stat: FileStat) -> FileStat {
+        match self.links {
+            Some(links) => stat.links = links,
+            None => {
+                stat.inode = self.number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        stat
+    }
+}
+
+/// Of whichever file it is told to answer once.
+struct OddFile {
+    file: Box<dyn DirectoryFile>,
+    stat: FileStat,
+}
+
+impl DirectoryFile for OddFile {
+    fn stat(&self) -> io::Result<FileStat> {
+        Ok(self.stat)
+    }
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.file.read(out)
+    }
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(out, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(bytes, offset)
+    }
+    fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
+        self.file.set_owner(uid, gid)
+    }
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.file.set_mode(mode)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+    fn try_lock(&self) -> io::Result<()> {
+        self.file.try_lock()
+    }
+    fn unlock(&self) -> io::Result<()> {
+        self.file.unlock()
+    }
+}
+
+impl Directory for Odd {
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+    fn effective_uid(&self) -> u32 {
+        self.directory.effective_uid()
+    }
+    fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        let file = self.directory.open(name)?;
+        let stat = self.stat(file.stat()?);
+        Ok(Box::new(OddFile { file, stat }))
+    }
+    fn open_write(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        let file = self.directory.open_write(name)?;
+        let stat = self.stat(file.stat()?);
+        Ok(Box::new(OddFile { file, stat }))
+    }
+    fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.directory.create_new(name)
+    }
+    fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        let file = self.directory.open_lock(name)?;
+        let stat = self.stat(file.stat()?);
+        Ok(Box::new(OddFile { file, stat }))
+    }
+    fn stat(&self, name: &OsStr) -> io::Result<FileStat> {
+        Ok(Odd::stat(self, self.directory.stat(name)?))
+    }
+    fn list(&self) -> io::Result<Vec<OsString>> {
+        self.directory.list()
+    }
+    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.directory.rename(from, to)
+    }
+    fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.directory.rename_new(from, to)
+    }
+    fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        self.directory.unlink(name)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.directory.sync()
+    }
+}
+
+#[test]
+fn a_file_whose_inode_number_changes_is_read_and_the_error_of_a_writer_says_so() {
+    let directory = world::directory(Some(&content(1, 10)));
+    let store = Odd::over(&directory, None);
+    assert_eq!(store.load().unwrap().bytes(), content(1, 10));
+    let started = std::time::Instant::now();
+    let error = store.lock(std::time::Duration::from_secs(60)).unwrap_err();
+    assert!(matches!(&error, KeyFileError::UnstableIdentity { path } if path.ends_with(LOCK)));
+    assert!(!error.is_retryable() && started.elapsed() < std::time::Duration::from_secs(10));
+}
+
+/// What a mount of a single file looks like once the file was replaced outside.
+#[test]
+fn a_name_that_leads_to_a_file_without_names_is_refused() {
+    let directory = world::directory(Some(&content(1, 10)));
+    let error = Odd::over(&directory, Some(0)).load().unwrap_err();
+    assert!(matches!(&error, KeyFileError::MountedAlone { path } if path.ends_with(NAME)));
+    assert!(error.to_string().contains("mount its directory") && !error.is_retryable());
+}

@@ -49,8 +49,7 @@ pub enum KeyFileError {
         path: PathBuf,
     },
 
-    /// The name stands for something else than a regular file. A link is not followed: give the
-    /// path that it leads to.
+    /// The name stands for something else than a regular file.
     #[error("{path:?} is {kind}, not a regular file")]
     NotRegular {
         /// The path.
@@ -59,8 +58,10 @@ pub enum KeyFileError {
         kind: FileKind,
     },
 
-    /// The file belongs to somebody who is neither this process's user nor root.
-    #[error("{path:?} belongs to user {owner}, not to {user}")]
+    /// The file, or a link that leads to it, or the directory of that, belongs to somebody who is
+    /// neither this process's user nor root.
+    /// [`FileRules::allow_owner`](crate::FileRules::allow_owner) accepts one more.
+    #[error("{path:?} belongs to user {owner}, not to {user} nor root, nor to one who is allowed")]
     Owner {
         /// The path.
         path: PathBuf,
@@ -71,7 +72,10 @@ pub enum KeyFileError {
     },
 
     /// Others than the owner may read or write the file.
-    #[error("{path:?} has mode {mode:04o}: others than its owner may read or write it")]
+    /// [`FileRules::allow_permissions`](crate::FileRules::allow_permissions) accepts that.
+    #[error(
+        "{path:?} has mode {mode:04o}: others than its owner may, and that is not allowed here"
+    )]
     Permissions {
         /// The path.
         path: PathBuf,
@@ -88,13 +92,15 @@ pub enum KeyFileError {
         mode: u32,
     },
 
-    /// The file has another name besides, so that who holds that one holds the file.
-    #[error("{path:?} has {links} hard links")]
-    HardLinks {
+    /// The file was mounted by itself, as `docker -v file:file`, Compose and a Kubernetes `subPath`
+    /// do it. Such a mount shows the same file for ever, whatever takes its place outside: messages
+    /// would be encrypted under versions that are destroyed meanwhile. Mount its directory; or read
+    /// a file that never changes, and open its bytes
+    /// ([`ReadOnlyFileKeyring::from_bytes`](crate::ReadOnlyFileKeyring::from_bytes)).
+    #[error("{path:?} is mounted as a single file, which hides its changes: mount its directory")]
+    MountedAlone {
         /// The path.
         path: PathBuf,
-        /// How many names it has.
-        links: u64,
     },
 
     /// The file, or what was to be written, is too large.
@@ -106,14 +112,6 @@ pub enum KeyFileError {
         len: u64,
         /// The most there may be.
         most: u64,
-    },
-
-    /// The directory of the file was renamed or removed, and its path leads elsewhere: open the
-    /// file anew.
-    #[error("{path:?} is another directory than when the key file was opened")]
-    Moved {
-        /// The path of the directory.
-        path: PathBuf,
     },
 
     /// The file changed while it was read, or while a change to it was prepared, by somebody who
@@ -133,6 +131,25 @@ pub enum KeyFileError {
         waited: Duration,
     },
 
+    /// The file system has no locks that this process can take (`flock`), so that two writers could
+    /// undo each other's changes. Nothing was written. Reading needs no lock.
+    #[error("{path:?} cannot be locked: its file system has no locks")]
+    NoLocks {
+        /// The path of the lock file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+
+    /// The file system tells another identity (device and inode number) of one file each time it is
+    /// asked, so that nobody can tell whether the lock is held of the right file. Nothing was
+    /// written. Reading needs no identity.
+    #[error("{path:?} is another file at each look: its file system keeps no inode numbers")]
+    UnstableIdentity {
+        /// The path of the lock file.
+        path: PathBuf,
+    },
+
     /// The new content is there, but a crash may bring the old one back: its directory could not
     /// be synced.
     #[error("{path:?} was replaced, but a crash may undo it: its directory cannot be synced")]
@@ -143,9 +160,9 @@ pub enum KeyFileError {
         source: Arc<io::Error>,
     },
 
-    /// A sync failed earlier, so that nothing more can be promised through this handle. Once the
-    /// medium is in order, open the file anew.
-    #[error("a sync of {path:?} or of its directory failed earlier")]
+    /// A sync of the directory failed earlier, so that nothing more can be promised through this
+    /// handle. Once the medium is in order, [`reopen`](crate::FileKeyring::reopen) it.
+    #[error("a sync of the directory of {path:?} failed earlier")]
     Poisoned {
         /// The path.
         path: PathBuf,
@@ -203,9 +220,10 @@ impl KeyFileError {
             KeyFileError::Locked { .. }
             | KeyFileError::Changing { .. }
             | KeyFileError::Randomness(_) => true,
-            // A failed sync is final: the handle answers `Poisoned` from then on.
             KeyFileError::Content { fault, .. } => fault.is_retryable(),
-            KeyFileError::Io { action, source, .. } => !action.is_sync() && may_pass(source),
+            // A failed sync of the directory is final: the handle answers `Poisoned` from then on.
+            KeyFileError::Io { action: FileAction::SyncDirectory, .. } => false,
+            KeyFileError::Io { source, .. } => may_pass(source),
             _ => false,
         }
     }

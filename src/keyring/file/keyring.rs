@@ -11,13 +11,13 @@ use super::store::Store;
 use crate::OsRandom;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
+use crate::format::{Slot, SlotLabel, SlotWriter};
 use crate::keyring::held::KeySource;
 use crate::keyring::master_keys::Selection;
 use crate::keyring::{
     Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, Refusal, WrapContext,
 };
-use crate::keyset::{Change, Changed, Keysets, Terms, VersionRecord};
+use crate::keyset::{Change, Changed, Keysets, Terms};
 use crate::random::KeyringRng;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -62,12 +62,21 @@ use std::path::Path;
 /// is said. Until then a process can still wrap under the former primary; so disable a version
 /// some seconds after the rotation, and never destroy one right after disabling it.
 ///
+/// # Containers, links, owners
+///
+/// The path is followed anew at each look and each change, links included, so that a Kubernetes
+/// Secret whose `..data` link is turned is seen like any change; a writer writes beside the file
+/// that the path leads to at the time. Mount the directory of a key file: one that is mounted alone
+/// hides its changes and is refused ([`KeyFileError::MountedAlone`]). Files of a group or of
+/// another owner are for [`FileRules`](crate::FileRules), keys that are no file for
+/// [`ReadOnlyFileKeyring`](crate::ReadOnlyFileKeyring).
+///
 /// # When the file cannot be read any more
 ///
 /// If the file is gone, damaged, older than before or from another history, what was loaded
 /// keeps unwrapping, and nothing is wrapped: a message under a key that exists only in this
 /// process's memory would be lost with it. The error says what is wrong, and once the file is in
-/// order again wraps go on.
+/// order again, or is [reopened](Self::reopen) as it is, wraps go on.
 ///
 /// # Usage
 ///
@@ -101,73 +110,6 @@ pub struct FileKeyring {
 }
 
 impl FileKeyring {
-    /// Makes a key file with one master key `key`, whose fresh version 1 is the primary.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::KeyName`]; [`Error::Randomness`]; [`Error::KeyFile`]:
-    /// [`KeyFileError::Exists`] if anything has that name, and whatever the operating system
-    /// refuses.
-    pub fn create(
-        path: impl AsRef<Path>,
-        key: &str,
-        protection: &Protection,
-    ) -> Result<Self, Error> {
-        FileKeyringOptions::new().create(path, key, protection)
-    }
-
-    /// Opens a key file, to wrap under its master key `key`, or whichever an alias `key` stands
-    /// for at the time. Unwraps under every master key of the file.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::UnknownKey`] if the file has no key nor alias of that name; [`Error::KeyFile`]:
-    /// what the operating system refuses, what is wrong with owner or permissions, which record of
-    /// the file is damaged, and which version is on a token. A wrong passphrase cannot be told
-    /// from a damaged first line.
-    pub fn open(path: impl AsRef<Path>, key: &str, protection: &Protection) -> Result<Self, Error> {
-        FileKeyringOptions::new().open(path, key, protection)
-    }
-
-    /// Opens a key file whatever keys it has, for tools. It wraps under its master key if that is
-    /// the only one; of several, [`with_key`](Self::with_key) picks one, and until then nothing
-    /// wraps, so that no key that somebody adds takes the place of another.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open).
-    pub fn open_any(path: impl AsRef<Path>, protection: &Protection) -> Result<Self, Error> {
-        FileKeyringOptions::new().open_any(path, protection)
-    }
-
-    /// Opens a key file as [`open`](Self::open) does, or makes it as [`create`](Self::create) does
-    /// if there is none. Of many processes that do so at once one makes it, and all open it.
-    ///
-    /// A directory that is not mounted yet holds no file either: where the keys are needed to read
-    /// what is there already, `open` says so and this makes another file.
-    ///
-    /// # Errors
-    ///
-    /// As [`open`](Self::open) and [`create`](Self::create).
-    pub fn open_or_create(
-        path: impl AsRef<Path>,
-        key: &str,
-        protection: &Protection,
-    ) -> Result<Self, Error> {
-        FileKeyringOptions::new().open_or_create(path, key, protection)
-    }
-
-    /// The protections that a file says it has, read without any secret: to ask for the right one,
-    /// and to find the key files that need a version of an outer key. **Unverified**: whoever can
-    /// write the file can change it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::KeyFile`] if the file cannot be read, or its first line is damaged.
-    pub fn read_protections(path: impl AsRef<Path>) -> Result<Vec<ProtectionRecord>, Error> {
-        FileKeyringOptions::new().read_protections(path)
-    }
-
     pub(crate) fn create_in(
         store: Store,
         options: FileKeyringOptions,
@@ -246,13 +188,7 @@ impl FileKeyring {
     /// [`Error::KeyFile`]; what was loaded before stays in use for unwrapping.
     pub fn reload(&self) -> Result<u64, Error> {
         self.shared.reload()?;
-        Ok(self.revision())
-    }
-
-    /// The revision that is loaded: an anchor for
-    /// [`at_least_revision`](FileKeyringOptions::at_least_revision).
-    pub fn revision(&self) -> u64 {
-        self.shared.keysets().revision()
+        Ok(self.shared.keysets().revision())
     }
 
     /// Why the file could not be loaded when it was last looked at, if it could not.
@@ -348,11 +284,6 @@ impl FileKeyring {
         self.shared.replace_file_key(protections, &mut OsRandom)
     }
 
-    /// The primary version of this keyring's master key.
-    pub fn primary_version(&self) -> Option<KeyVersion> {
-        self.shared.keysets().resolve(&self.selection.key).ok()?.primary()
-    }
-
     /// Writes what this process counted and did not write yet, if that is anything.
     ///
     /// # Errors
@@ -372,13 +303,6 @@ impl FileKeyring {
     pub fn close(self) -> Result<(), Error> {
         let is_last = Arc::strong_count(&self.shared) == 1;
         Ok(self.shared.flush(self.shared.options.lock_wait, is_last)?)
-    }
-
-    /// The record of every version of this keyring's master key, lowest first.
-    pub fn versions(&self) -> Vec<VersionRecord> {
-        let keysets = self.shared.keysets_with_usage();
-        let keyset = keysets.resolve(&self.selection.key);
-        keyset.map(|keyset| keyset.versions().to_vec()).unwrap_or_default()
     }
 }
 
@@ -463,7 +387,7 @@ impl fmt::Debug for FileKeyring {
         f.debug_struct("FileKeyring")
             .field("path", &self.path())
             .field("key", &self.selection.key)
-            .field("revision", &self.revision())
+            .field("revision", &self.shared.keysets().revision())
             .finish_non_exhaustive()
     }
 }

@@ -4,20 +4,25 @@
 
 mod account;
 mod attempts;
+mod bytes;
 pub(crate) mod check;
 mod elsewhere;
 pub(crate) mod error;
 pub(crate) mod format;
+mod health;
 #[cfg(all(test, not(envelock_shuttle)))]
 #[path = "../../../tests/held_keys/mod.rs"]
 mod held_keys;
 mod keyring;
 pub(crate) mod lock;
+mod open;
 mod options;
 mod outer;
+pub(crate) mod place;
 mod protection;
 mod protections;
 pub(crate) mod read;
+mod read_only;
 mod salvage;
 mod shared;
 pub(crate) mod stamp;
@@ -29,9 +34,14 @@ mod write;
 pub(crate) mod writer;
 
 pub use error::KeyFileError;
-pub use format::{Damaged, KeyFileFault, ProtectionId, ProtectionsFault, RecordFault, RecordName};
+pub use format::{
+    Damaged, KeyFileFault, KeyFileLooksLike, ProtectionId, ProtectionsFault, RecordFault,
+    RecordName, TextConversion,
+};
+pub use health::KeyFileHealth;
 pub use keyring::FileKeyring;
 pub use options::FileKeyringOptions;
 pub use protection::{Argon2Cost, CostFault, Protection, ProtectionKind};
 pub use protections::{AddedProtection, OuterFreshness, OuterKey, ProtectionRecord};
+pub use read_only::ReadOnlyFileKeyring;
 pub use salvage::Salvage;

@@ -4,11 +4,13 @@ use super::error::KeyFileError;
 use super::keyring::FileKeyring;
 use super::protection::Protection;
 use super::protections::ProtectionRecord;
+use super::read_only::ReadOnlyFileKeyring;
 use super::state::at;
 use super::store::Store;
 use crate::error::Error;
 #[cfg(feature = "test-util")]
 use crate::fs::Directory;
+use crate::fs::FileRules;
 use crate::keyring::held::KeySource;
 use crate::keyring::software::SoftwareSource;
 use crate::observe::Observer;
@@ -27,7 +29,7 @@ pub struct FileKeyringOptions {
     pub(super) refresh: Duration,
     pub(super) lock_wait: Duration,
     pub(super) anchor: u64,
-    pub(super) allow_permissions: bool,
+    pub(super) rules: FileRules,
     pub(super) read_only: bool,
     pub(super) count_usage: bool,
     pub(super) reserve_usage: bool,
@@ -47,7 +49,7 @@ impl FileKeyringOptions {
             refresh: Duration::from_secs(1),
             lock_wait: Duration::from_secs(10),
             anchor: 0,
-            allow_permissions: false,
+            rules: FileRules::new(),
             read_only: false,
             count_usage: true,
             reserve_usage: false,
@@ -84,13 +86,25 @@ impl FileKeyringOptions {
         self
     }
 
-    /// Accepts a file that others than its owner may read or write.
-    ///
-    /// The lock file beside it is accepted by the same rule. A change keeps owner, group, mode and
+    /// Accepts key and lock files of these owners and modes. A change keeps owner, group, mode and
     /// access control list of the file, and is refused where this process may not set them.
     #[must_use]
+    pub const fn rules(mut self, rules: FileRules) -> Self {
+        self.rules = rules;
+        self
+    }
+
+    /// As [`FileRules::allow_permissions`].
+    #[must_use]
     pub const fn allow_permissions(mut self) -> Self {
-        self.allow_permissions = true;
+        self.rules = self.rules.allow_permissions();
+        self
+    }
+
+    /// As [`FileRules::allow_owner`].
+    #[must_use]
+    pub const fn allow_owner(mut self, uid: u32) -> Self {
+        self.rules = self.rules.allow_owner(uid);
         self
     }
 
@@ -172,6 +186,35 @@ impl FileKeyringOptions {
         protection: &Protection,
     ) -> Result<FileKeyring, Error> {
         self.open_with(path.as_ref(), protection, &software())
+    }
+
+    /// As [`FileKeyring::open`], as a handle that changes nothing and takes no lock.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_read_only(
+        &self,
+        path: impl AsRef<Path>,
+        key: &str,
+        protection: &Protection,
+    ) -> Result<ReadOnlyFileKeyring, Error> {
+        let keyring = self.clone().read_only().open(path, key, protection)?;
+        Ok(ReadOnlyFileKeyring::of(keyring))
+    }
+
+    /// As [`ReadOnlyFileKeyring::from_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// As there; [`KeyFileError::RolledBack`].
+    pub fn from_bytes(
+        &self,
+        bytes: &[u8],
+        key: &str,
+        protection: &Protection,
+    ) -> Result<ReadOnlyFileKeyring, Error> {
+        ReadOnlyFileKeyring::from_bytes_with(self, bytes, key, protection)
     }
 
     /// As [`FileKeyring::open_or_create`].
@@ -275,7 +318,7 @@ impl FileKeyringOptions {
     }
 
     fn allowing(&self, store: Store) -> Store {
-        if self.allow_permissions { store.allow_permissions() } else { store }
+        store.with_rules(self.rules)
     }
 }
 
@@ -290,7 +333,7 @@ impl fmt::Debug for FileKeyringOptions {
             .field("refresh", &self.refresh)
             .field("lock_wait", &self.lock_wait)
             .field("anchor", &self.anchor)
-            .field("allow_permissions", &self.allow_permissions)
+            .field("rules", &self.rules)
             .field("read_only", &self.read_only)
             .field("count_usage", &self.count_usage)
             .field("reserve_usage", &self.reserve_usage)

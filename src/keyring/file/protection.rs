@@ -1,11 +1,17 @@
 //! What protects a key file: a passphrase, an outer keyring, a raw key, or nothing.
 
+use super::check::refused;
+use super::error::KeyFileError;
 use crate::crypto::secret::MasterKey;
+use crate::error::Error;
+use crate::fs::{FileAction, FileRules, SecretFault, read_secret, read_secret_file};
 use crate::keyring::Keyring;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
+use std::io::Read;
+use std::path::Path;
 use zeroize::Zeroizing;
 
 /// What protects a key file, to make one and to open it.
@@ -37,8 +43,9 @@ pub(super) enum Secret {
 impl Protection {
     /// A passphrase, stretched by Argon2id at the default cost.
     ///
-    /// The bytes are used as they are: text is not normalised and no line end is cut off. The
-    /// caller wipes its own copy. A new file refuses an empty one.
+    /// The bytes are used as they are: text is not normalised and no line end is cut off
+    /// ([`passphrase_file`](Self::passphrase_file) cuts one off). The caller wipes its own copy. A
+    /// new file refuses an empty one.
     pub fn passphrase(passphrase: impl AsRef<[u8]>) -> Self {
         Protection::passphrase_with_cost(passphrase, Argon2Cost::default())
     }
@@ -48,6 +55,48 @@ impl Protection {
     pub fn passphrase_with_cost(passphrase: impl AsRef<[u8]>, cost: Argon2Cost) -> Self {
         let passphrase = Zeroizing::new(Box::from(passphrase.as_ref()));
         Protection::of(Secret::Passphrase { passphrase, cost })
+    }
+
+    /// A passphrase in the file `path`, which may be a link (`/run/secrets/passphrase`) or a
+    /// descriptor (`/dev/fd/3`): its content of at most 4096 bytes without the line end behind it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::KeyFile`]: [`KeyFileError::Permissions`] if others than its owner may read or write
+    /// it; [`KeyFileError::Io`], with `InvalidData` for what is empty or too long.
+    pub fn passphrase_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Protection::passphrase_file_with(path, FileRules::new())
+    }
+
+    /// As [`passphrase_file`](Self::passphrase_file), of a mode that `rules` accept: Docker and
+    /// Compose give secrets mode 0444, Kubernetes with `fsGroup` 0440. Its owner is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn passphrase_file_with(path: impl AsRef<Path>, rules: FileRules) -> Result<Self, Error> {
+        let path = path.as_ref();
+        match read_secret_file(path, rules) {
+            Ok(passphrase) => Ok(Protection::passphrase(&*passphrase)),
+            Err(SecretFault::Permissions(mode)) => {
+                Err(KeyFileError::Permissions { path: path.to_path_buf(), mode }.into())
+            }
+            Err(SecretFault::Io(error)) => Err(refused(FileAction::Read, path)(error).into()),
+        }
+    }
+
+    /// The passphrase that `reader` gives up to its end, of at most 4096 bytes, without the line end
+    /// behind it: standard input, a pipe, a descriptor that was handed down.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError::Io`] with the path `passphrase`, and `InvalidData` for what is empty or too
+    /// long.
+    pub fn passphrase_from(reader: impl Read) -> Result<Self, Error> {
+        match read_secret(reader) {
+            Ok(passphrase) => Ok(Protection::passphrase(&*passphrase)),
+            Err(error) => Err(refused(FileAction::Read, Path::new("passphrase"))(error).into()),
+        }
     }
 
     /// Another keyring: the file key is a message under its primary.

@@ -2,9 +2,9 @@
 
 use super::check::{open_refused, refused};
 use super::error::KeyFileError;
+use super::place::Place;
 use super::stamp::Stamp;
 use super::store::Store;
-use super::writer::is_leftover;
 use crate::fs::{DirectoryFile, FileAction, FileStat, uninterrupted};
 use alloc::vec::Vec;
 use core::fmt;
@@ -42,19 +42,10 @@ impl fmt::Debug for Loaded {
 }
 
 impl Store {
-    /// How many names of leftovers stand for the same file.
-    pub(super) fn leftovers_of(&self, stat: &FileStat) -> u64 {
-        let names = uninterrupted(|| self.directory.list()).unwrap_or_default();
-        let leftovers = names.iter().filter(|name| is_leftover(name, &self.name));
-        let same = leftovers.filter(|name| {
-            uninterrupted(|| self.directory.stat(name)).is_ok_and(|other| other.is_same_file(stat))
-        });
-        u64::try_from(same.count()).unwrap_or(u64::MAX)
-    }
-
-    /// Opens, checks and reads the file; `None` if it changed meanwhile.
-    pub(super) fn read(&self) -> Result<Option<Loaded>, KeyFileError> {
-        let mut file = match uninterrupted(|| self.directory.open(&self.name)) {
+    /// Opens, checks and reads the file at `place`, and syncs what names it; `None` if it changed
+    /// meanwhile.
+    pub(super) fn read(&self, place: &Place) -> Result<Option<Loaded>, KeyFileError> {
+        let mut file = match uninterrupted(|| place.directory.open(&place.name)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(KeyFileError::NotFound { path: self.path().to_path_buf() });
@@ -63,13 +54,41 @@ impl Store {
         };
         let before = self.stat_of(&*file)?;
         self.check(&before)?;
+        if !self.is_current(place, &*file, &before)? {
+            return Ok(None);
+        }
         let loaded =
             Loaded { bytes: self.read_all(&mut *file, before.len)?, stamp: Stamp::of(&before) };
         let after = self.stat_of(&*file)?;
         // Not `changed`: a replacement takes the name away, and what was read stays whole.
         let is_same = loaded.bytes.len() as u64 == before.len
             && (before.len, before.modified) == (after.len, after.modified);
+        if is_same {
+            self.trust.sync_for_reader(place, Some(&*file))?;
+        }
         Ok(is_same.then_some(loaded))
+    }
+
+    /// Whether the file still had a name when it was opened.
+    ///
+    /// A mount of a single file pins the file, not the name: whoever replaces it outside takes its
+    /// last name away, and inside the mount the name leads to the old file for ever.
+    fn is_current(
+        &self,
+        place: &Place,
+        file: &dyn DirectoryFile,
+        stat: &FileStat,
+    ) -> Result<bool, KeyFileError> {
+        let path = self.path();
+        let is_pinned = if stat.links == 0 {
+            place.stat()?.is_same_file(stat)
+        } else {
+            uninterrupted(|| file.is_mount_root()).map_err(refused(FileAction::Inspect, path))?
+        };
+        if is_pinned {
+            return Err(KeyFileError::MountedAlone { path: path.to_path_buf() });
+        }
+        Ok(stat.links > 0)
     }
 
     fn stat_of(&self, file: &dyn DirectoryFile) -> Result<FileStat, KeyFileError> {

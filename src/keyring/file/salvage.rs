@@ -45,7 +45,8 @@ impl Salvage {
     /// [`Error::KeyFile`] if the file cannot be read, or if `protection` opens neither its header
     /// nor the copy of it at the end.
     pub fn read(path: impl AsRef<Path>, protection: &Protection) -> Result<Self, Error> {
-        let store = FileKeyringOptions::new().store(path.as_ref())?.allow_permissions();
+        let options = FileKeyringOptions::new().allow_permissions();
+        let store = options.store(path.as_ref())?;
         let loaded = store.load()?;
         let salvaged = salvage(loaded.bytes(), protection).map_err(at(store.path()))?;
         Ok(Salvage { salvaged })

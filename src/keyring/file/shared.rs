@@ -33,12 +33,12 @@ use zeroize::Zeroizing;
 pub(super) struct Shared {
     pub(super) store: Store,
     pub(super) options: FileKeyringOptions,
-    state: RwLock<Arc<State>>,
+    pub(super) state: RwLock<Arc<State>>,
     /// What the file was when it was last loaded; held while one thread looks.
     /// `None` after a write: the next look reads the file.
     pub(super) seen: Mutex<Option<Seen>>,
     /// Nanoseconds from `started` to the last look.
-    looked: AtomicU64,
+    pub(super) looked: AtomicU64,
     started: Instant,
     /// Whether the last look failed, and why.
     failed: AtomicBool,
@@ -56,7 +56,7 @@ pub(super) struct Shared {
 }
 
 /// What happened to the state.
-enum News {
+pub(super) enum News {
     Reloaded { revision: u64, from_revision: u64 },
     Rotated { key: String, from: Option<KeyVersion>, to: KeyVersion, revision: u64 },
     Failed(KeyFileError),
@@ -141,18 +141,28 @@ impl Shared {
         protection: &Protection,
         source: &Arc<dyn KeySource>,
     ) -> Result<Self, Error> {
+        let (state, seen) = Shared::load_first(&store, &options, protection, source)?;
+        let shared = Shared::new(store, options, state, Some(seen)).kept_by(protection);
+        shared.publish_outer();
+        Ok(shared)
+    }
+
+    /// The state of a file of which nothing is known but what the options demand.
+    pub(super) fn load_first(
+        store: &Store,
+        options: &FileKeyringOptions,
+        protection: &Protection,
+        source: &Arc<dyn KeySource>,
+    ) -> Result<(State, Seen), KeyFileError> {
         let read_at = SystemTime::now();
         let loaded = store.load()?;
         let state = State::open(loaded.bytes(), protection, source).map_err(at(store.path()))?;
         let (found, known) = (state.keys.keysets.revision(), options.anchor);
         if found < known {
             let path = store.path().to_path_buf();
-            return Err(KeyFileError::RolledBack { path, found, known }.into());
+            return Err(KeyFileError::RolledBack { path, found, known });
         }
-        let seen = Seen::of(loaded.stamp(), read_at, Instant::now(), None);
-        let shared = Shared::new(store, options, state, Some(seen)).kept_by(protection);
-        shared.publish_outer();
-        Ok(shared)
+        Ok((state, Seen::of(loaded.stamp(), read_at, Instant::now(), None)))
     }
 
     /// Keeps the outer keyring of `protection`, to tell what becomes of it.
@@ -268,7 +278,6 @@ impl Shared {
 
     /// Loads the file if it is not the one that was seen.
     fn follow(&self, seen: &mut Option<Seen>) -> Result<(), KeyFileError> {
-        self.store.check_place()?;
         if let Some(known) = seen.filter(|known| known.is_settled)
             && self.store.stamp()? == known.stamp
         {
@@ -306,7 +315,7 @@ impl Shared {
     }
 
     /// Remembers whether the file was in order, and tells when that changed.
-    fn note(&self, outcome: Result<(), KeyFileError>) -> Result<(), KeyFileError> {
+    pub(super) fn note(&self, outcome: Result<(), KeyFileError>) -> Result<(), KeyFileError> {
         let mut failure = lock(&self.failure);
         let is_new = failure.is_none();
         *failure = outcome.as_ref().err().cloned();
@@ -320,14 +329,14 @@ impl Shared {
         outcome
     }
 
-    fn report(&self, news: News) {
+    pub(super) fn report(&self, news: News) {
         if self.options.observer.is_some() {
             lock(&self.news).push(news);
         }
     }
 
     /// Reports each key whose primary is another than before.
-    fn report_rotations(&self, before: &Keysets, after: &Keysets) {
+    pub(super) fn report_rotations(&self, before: &Keysets, after: &Keysets) {
         if self.options.observer.is_none() {
             return;
         }

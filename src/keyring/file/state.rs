@@ -145,7 +145,12 @@ impl State {
 
     /// Whether this library may write the file.
     pub(super) fn is_writable(&self) -> bool {
-        self.file.unknown_critical().is_none()
+        self.unknown_critical().is_none()
+    }
+
+    /// What a writer of the file must know and this library does not.
+    pub(super) fn unknown_critical(&self) -> Option<&str> {
+        self.file.unknown_critical()
     }
 
     /// The bytes of the file, read back before they are given out: sealed material that is

@@ -1,26 +1,22 @@
 //! One file of bytes, read so that what was read cannot vanish in a crash.
 
-use super::check::{Rules, check_links, refused};
+use super::check::{Checks, refused};
 use super::error::KeyFileError;
 use super::lock::Lock;
+use super::place::{Place, Route};
 use super::read::Loaded;
 use super::stamp::Stamp;
 use super::trust::Trust;
 use super::writer::Writer;
-use crate::fs::{Directory, FileAction, FileStat, OsDirectory, PathFault, uninterrupted};
+use crate::fs::{Directory, FileAction, FileRules, FileStat, uninterrupted};
 use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
-use std::ffi::{OsStr, OsString};
-use std::io;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::Path;
 
 /// The most bytes that a key file may have: 64 MiB.
 pub const MAX_KEY_FILE_LEN: u64 = 64 << 20;
-
-/// The longest name: `.<name>.<16 hexadecimal digits>.tmp` must be a name too, of at most 255.
-const MAX_NAME_LEN: usize = 255 - 22;
 
 /// How often a file that changes under the reader is read before the reader gives up.
 const READ_ATTEMPTS: usize = 4;
@@ -30,16 +26,23 @@ const READ_ATTEMPTS: usize = 4;
 /// A store can be used from many threads. Two stores of one file, in one process or in several,
 /// exclude each other as writers and never disturb each other's readers.
 ///
+/// # Links
+///
+/// A store of a path follows it anew for each load and each lock, so that it goes on where a link
+/// on the way is turned to another directory. A link in the last place is followed if it and its
+/// directory are root's, this process's user's, or of an owner who is allowed. A writer locks and
+/// writes beside the file that the path leads to when it takes the lock, and refuses if the path
+/// leads elsewhere by the time of the rename.
+///
 /// # After a failed sync
 ///
 /// The kernel forgets what it could not write, and a second `fsync` can answer success for it.
-/// So no sync is ever tried again: once one has failed, the store refuses to write, and if it was
-/// that of the directory, to read too ([`KeyFileError::Poisoned`]).
+/// So no sync is ever tried again. A temporary file whose sync failed is thrown away, and the next
+/// change makes another; once a sync of the directory has failed, the store neither reads nor
+/// writes ([`KeyFileError::Poisoned`]).
 pub struct Store {
-    pub(crate) directory: Arc<dyn Directory>,
-    pub(crate) name: OsString,
-    path: PathBuf,
-    allow_permissions: bool,
+    route: Route,
+    rules: FileRules,
     pub(crate) trust: Trust,
 }
 
@@ -51,13 +54,7 @@ impl Store {
     /// [`KeyFileError::FileName`] if the path does not end in the name of a file,
     /// [`KeyFileError::Io`] if the directory cannot be opened.
     pub fn open(path: &Path) -> Result<Self, KeyFileError> {
-        let (directory, name) = OsDirectory::of_file(path).map_err(|fault| match fault {
-            PathFault::Name => KeyFileError::FileName { path: path.to_path_buf() },
-            PathFault::Directory { path, error } => {
-                refused(FileAction::OpenDirectory, &path)(error)
-            }
-        })?;
-        Store::in_directory(Arc::new(directory), &name)
+        Ok(Store::of(Route::of_path(path)?))
     }
 
     /// A store of the file `name` in `directory`.
@@ -66,33 +63,24 @@ impl Store {
     ///
     /// [`KeyFileError::FileName`] if `name` is not a plain name of at most 233 bytes.
     pub fn in_directory(directory: Arc<dyn Directory>, name: &OsStr) -> Result<Self, KeyFileError> {
-        let path = directory.path().join(name);
-        let bytes = name.as_bytes();
-        let is_plain = !matches!(bytes, b"" | b"." | b"..")
-            && bytes.len() <= MAX_NAME_LEN
-            && !bytes.iter().any(|&byte| byte == b'/' || byte == 0);
-        if !is_plain {
-            return Err(KeyFileError::FileName { path });
-        }
-        let name = name.to_os_string();
-        Ok(Store { directory, name, path, allow_permissions: false, trust: Trust::default() })
+        Ok(Store::of(Route::Fixed(Arc::new(Place::new(directory, name)?))))
     }
 
-    /// Accepts files on which others than the owner have rights. A file that this store makes has
-    /// mode 0600, and one that it replaces keeps its own.
-    ///
-    /// For media that keep no modes, and for platforms that hand out files by group. Whoever may
-    /// read the file has what its protection leaves to read; whoever may write it can at least
-    /// destroy it.
+    fn of(route: Route) -> Self {
+        Store { route, rules: FileRules::new(), trust: Trust::default() }
+    }
+
+    /// Accepts what `rules` accept. A file that this store makes has mode 0600, and one that it
+    /// replaces keeps its own.
     #[must_use]
-    pub fn allow_permissions(mut self) -> Self {
-        self.allow_permissions = true;
+    pub fn with_rules(mut self, rules: FileRules) -> Self {
+        self.rules = rules;
         self
     }
 
     /// The path of the file, as it was given.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.route.path()
     }
 
     /// Reads the file.
@@ -102,7 +90,8 @@ impl Store {
     /// its directory being on the medium yet, and who wraps under a version from that file would
     /// lose the messages with it. So the directory is synced here too, **after** the file was
     /// opened: a sync before says nothing of a rename in between. Where nothing is pending this
-    /// costs no writing.
+    /// costs no writing. Of a directory that may be searched and not read (mode 0711) the whole
+    /// file system is synced instead.
     ///
     /// A file system that cannot sync directories at all (`EINVAL`, `EBADF`, `ENOTSUP`, `ENOSYS`:
     /// ISO 9660, squashfs, some network ones) has nothing pending that a sync could reach; that is
@@ -111,96 +100,117 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`KeyFileError::NotFound`]; what is wrong with kind, owner, permissions, links or length of
-    /// the file; [`KeyFileError::Changing`]; [`KeyFileError::Io`]; [`KeyFileError::Poisoned`].
+    /// [`KeyFileError::NotFound`]; what is wrong with kind, owner, permissions or length of the
+    /// file; [`KeyFileError::MountedAlone`]; [`KeyFileError::Changing`]; [`KeyFileError::Io`];
+    /// [`KeyFileError::Poisoned`].
     pub fn load(&self) -> Result<Loaded, KeyFileError> {
-        self.trust.demand_reading(&self.path)?;
+        let first = self.load_at(&*self.place()?);
+        match (&self.route, first) {
+            // The directory that a link led to can be gone by now, and the link lead elsewhere.
+            (Route::Path { .. }, Err(KeyFileError::NotFound { .. })) => {
+                self.load_at(&*self.place()?)
+            }
+            (_, answer) => answer,
+        }
+    }
+
+    /// Reads the file that is at `place`.
+    pub(crate) fn load_at(&self, place: &Place) -> Result<Loaded, KeyFileError> {
+        self.trust.demand(self.path())?;
         for _ in 0..READ_ATTEMPTS {
-            if let Some(loaded) = self.read()? {
-                self.trust.sync_for_reader(&*self.directory, &self.path)?;
+            if let Some(loaded) = self.read(place)? {
                 return Ok(loaded);
             }
         }
-        Err(KeyFileError::Changing { path: self.path.clone() })
+        Err(KeyFileError::Changing { path: self.path().to_path_buf() })
     }
 
-    /// Refuses once the path leads to another directory than the one that is held open: what is
-    /// read and written here is then no longer what others see under that path.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyFileError::Moved`], [`KeyFileError::Io`].
-    pub fn check_place(&self) -> Result<(), KeyFileError> {
-        let path = self.directory.path();
-        match uninterrupted(|| self.directory.is_moved()) {
-            Ok(false) => Ok(()),
-            Ok(true) => Err(KeyFileError::Moved { path: path.to_path_buf() }),
-            Err(error) => Err(refused(FileAction::OpenDirectory, path)(error)),
-        }
-    }
-
-    /// What tells whether the file is still the one that was loaded: one `stat`.
+    /// What tells whether the file is still the one that was loaded: one `stat` of the path.
     ///
     /// # Errors
     ///
     /// [`KeyFileError::NotFound`], [`KeyFileError::Io`].
     pub fn stamp(&self) -> Result<Stamp, KeyFileError> {
-        Ok(Stamp::of(&self.stat()?))
+        Ok(Stamp::of(&self.route.stat(false)?))
+    }
+
+    /// Whether anything has the name, a link included.
+    pub(crate) fn exists(&self) -> Result<bool, KeyFileError> {
+        match self.route.stat(true) {
+            Ok(_) => Ok(true),
+            Err(KeyFileError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Waits for at most `wait` until no other writer is at work, and becomes the one.
     ///
-    /// The lock is `flock` on `<name>.lock`, a file that is never written nor removed. The kernel
-    /// releases it when its holder dies, however that happens. It excludes threads as it does
-    /// processes; a thread that locks twice waits for itself. It is tried anew after 1, 2, 4 ms
-    /// and so on up to 20 ms; among many writers none is preferred.
+    /// The lock is `flock` on `<name>.lock`, a file that is never written, nor removed once it was
+    /// locked. The kernel releases it when its holder dies, however that happens. It excludes
+    /// threads as it does processes; a thread that locks twice waits for itself. It is tried anew
+    /// after 1, 2, 4 ms and so on up to 20 ms; among many writers none is preferred.
     ///
     /// # Errors
     ///
-    /// [`KeyFileError::Locked`] if the time is over; what is wrong with kind, owner, permissions
-    /// or links of the lock file; [`KeyFileError::Io`]; [`KeyFileError::Poisoned`].
+    /// [`KeyFileError::Locked`] if the time is over; [`KeyFileError::NoLocks`];
+    /// [`KeyFileError::UnstableIdentity`]; what is wrong with kind, owner or permissions of the
+    /// lock file; [`KeyFileError::Io`]; [`KeyFileError::Poisoned`].
     pub fn lock(&self, wait: Duration) -> Result<Writer<'_>, KeyFileError> {
-        self.trust.demand_writing(&self.path)?;
-        let lock = Lock::acquire(&*self.directory, &self.name, &self.rules(), wait)?;
+        self.trust.demand(self.path())?;
+        let place = self.place()?;
+        let lock = Lock::acquire(&place, &self.checks(), wait)?;
         // Whoever held the lock until now can have been a thread whose sync failed.
-        self.trust.demand_writing(&self.path)?;
-        Ok(Writer::new(self, lock))
+        self.trust.demand(self.path())?;
+        Ok(Writer::new(self, place, lock))
+    }
+
+    /// Why the file cannot be written, as far as that can be told without a write.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError::Poisoned`]; [`KeyFileError::Io`] with [`FileAction::Create`] where no file
+    /// can be created beside it, and with [`FileAction::SyncDirectory`] where its directory cannot
+    /// be synced; those of finding it.
+    pub(crate) fn check_writable(&self) -> Result<(), KeyFileError> {
+        let place = self.place()?;
+        self.trust.demand_writing(&place)?;
+        uninterrupted(|| place.directory.check_writable())
+            .map_err(refused(FileAction::Create, place.directory.path()))
     }
 
     /// The path of the lock file.
     #[cfg(any(test, feature = "test-util"))]
-    pub fn lock_path(&self) -> PathBuf {
-        self.directory.path().join(super::lock::lock_name(&self.name))
+    pub fn lock_path(&self) -> std::path::PathBuf {
+        let path = self.path();
+        path.with_file_name(super::lock::lock_name(path.file_name().unwrap_or_default()))
     }
 
-    pub(crate) fn rules(&self) -> Rules {
-        Rules { user: self.directory.effective_uid(), allow_permissions: self.allow_permissions }
+    /// Where the file is now.
+    fn place(&self) -> Result<Arc<Place>, KeyFileError> {
+        self.route.place(self.rules, self.user())
     }
 
-    /// What the name stands for, unchecked.
-    pub(crate) fn stat(&self) -> Result<FileStat, KeyFileError> {
-        match uninterrupted(|| self.directory.stat(&self.name)) {
-            Ok(stat) => Ok(stat),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(KeyFileError::NotFound { path: self.path.clone() })
-            }
-            Err(error) => Err(refused(FileAction::Inspect, &self.path)(error)),
+    pub(crate) fn checks(&self) -> Checks {
+        Checks { user: self.user(), rules: self.rules }
+    }
+
+    /// The effective user of this process.
+    fn user(&self) -> u32 {
+        match &self.route {
+            Route::Fixed(place) => place.directory.effective_uid(),
+            Route::Path { .. } => rustix::process::geteuid().as_raw(),
         }
     }
 
-    /// Refuses what is not a private regular file of one name.
+    /// Refuses what is not a private regular file, or too long.
     pub(crate) fn check(&self, stat: &FileStat) -> Result<(), KeyFileError> {
-        self.rules().check(stat, &self.path)?;
-        // A crash can undo one half of a rename, so that the temporary name stands for the file
-        // too. That takes nothing from anybody, and the next writer removes it.
-        let known = if stat.links > 1 { self.leftovers_of(stat) } else { 0 };
-        check_links(stat, known, &self.path)?;
+        self.checks().check(stat, self.path())?;
         self.check_len(stat.len)
     }
 
     pub(crate) fn check_len(&self, len: u64) -> Result<(), KeyFileError> {
         if len > MAX_KEY_FILE_LEN {
-            let path = self.path.clone();
+            let path = self.path().to_path_buf();
             return Err(KeyFileError::TooLarge { path, len, most: MAX_KEY_FILE_LEN });
         }
         Ok(())
@@ -209,6 +219,6 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Store").field("path", &self.path()).finish_non_exhaustive()
     }
 }

@@ -2,14 +2,15 @@
 
 use super::check::refused;
 use super::error::KeyFileError;
-use crate::fs::{self, Directory, FileAction};
+use super::place::Place;
+use crate::fs::{self, DirectoryFile, FileAction};
 use crate::sync::lock;
 use rustix::io::Errno;
 use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
-/// Which syncs have not yet failed. Only ever sinks.
+/// Whether each sync of the directory has succeeded. Only ever sinks.
 #[derive(Default)]
 pub(crate) struct Trust {
     // Held across each sync of the directory: two threads share its descriptor, and the kernel
@@ -19,64 +20,91 @@ pub(crate) struct Trust {
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Level {
-    /// None has.
+    /// It has.
     #[default]
     Full,
-    /// One of a file has: nothing is written any more.
+    /// The directory cannot be synced there: nothing is pending that a sync could reach, and
+    /// nothing is written that one could not make last.
     ReadOnly,
-    /// One of the directory has: nothing that is read could be promised to last.
+    /// One failed: nothing that is read could be promised to last.
     Nothing,
 }
 
 impl Trust {
-    /// Refuses after any failed sync.
-    pub(crate) fn demand_writing(&self, path: &Path) -> Result<(), KeyFileError> {
-        demand(*self.level(), Level::Full, path)
-    }
-
     /// Refuses after a failed sync of the directory.
-    pub(crate) fn demand_reading(&self, path: &Path) -> Result<(), KeyFileError> {
-        demand(*self.level(), Level::ReadOnly, path)
+    pub(crate) fn demand(&self, path: &Path) -> Result<(), KeyFileError> {
+        demand(*self.level(), path)
     }
 
-    /// A sync of a file failed.
-    pub(crate) fn end_writing(&self) {
-        let mut level = self.level();
-        *level = (*level).max(Level::ReadOnly);
+    /// Refuses after a failed sync, and where directories cannot be synced at all, before anything
+    /// is written that could be lost.
+    pub(crate) fn demand_writing(&self, place: &Place) -> Result<(), KeyFileError> {
+        let level = *self.level();
+        demand(level, &place.path)?;
+        if level == Level::ReadOnly {
+            let error = io::Error::from(io::ErrorKind::Unsupported);
+            return Err(refused(FileAction::SyncDirectory, place.directory.path())(error));
+        }
+        Ok(())
     }
 
     /// It is not known what the directory holds.
-    pub(crate) fn end_reading(&self) {
+    pub(crate) fn end(&self) {
         *self.level() = Level::Nothing;
     }
 
-    /// Syncs the directory, for what somebody else renamed; see [`Store::load`].
+    /// Forgets what failed: the file is opened anew.
+    pub(crate) fn begin_anew(&self) {
+        *self.level() = Level::Full;
+    }
+
+    /// Syncs the directory for what somebody else renamed, `file` among it; see [`Store::load`].
     ///
     /// [`Store::load`]: super::store::Store::load
     pub(crate) fn sync_for_reader(
         &self,
-        directory: &dyn Directory,
-        path: &Path,
+        place: &Place,
+        file: Option<&dyn DirectoryFile>,
     ) -> Result<(), KeyFileError> {
         let mut level = self.level();
-        demand(*level, Level::ReadOnly, path)?;
-        match directory.sync() {
-            Err(error) if !is_unsupported(&error) => {
-                *level = Level::Nothing;
-                Err(refused(FileAction::SyncDirectory, directory.path())(error))
+        demand(*level, &place.path)?;
+        let error = match place.directory.sync() {
+            Ok(()) => {
+                // A link can have been turned to a directory that can be synced.
+                *level = Level::Full;
+                return Ok(());
             }
-            _ => Ok(()),
+            Err(error) => error,
+        };
+        let error = match file {
+            // A directory that may be searched and not read.
+            Some(file) if error.kind() == io::ErrorKind::PermissionDenied => {
+                match file.sync_file_system() {
+                    Ok(()) => {
+                        *level = Level::ReadOnly;
+                        return Ok(());
+                    }
+                    Err(other) if other.kind() == io::ErrorKind::Unsupported => error,
+                    Err(other) => other,
+                }
+            }
+            _ => error,
+        };
+        if is_unsupported(&error) {
+            *level = Level::ReadOnly;
+            return Ok(());
         }
+        *level = Level::Nothing;
+        Err(refused(FileAction::SyncDirectory, place.directory.path())(error))
     }
 
-    /// Syncs the directory, for what this process renamed. A file system that cannot is no place
-    /// to write a key file.
-    pub(crate) fn sync_for_writer(&self, directory: &dyn Directory) -> io::Result<()> {
+    /// Syncs the directory, for what this process renamed.
+    pub(crate) fn sync_for_writer(&self, place: &Place) -> io::Result<()> {
         let mut level = self.level();
-        if *level > Level::ReadOnly {
+        if *level == Level::Nothing {
             return Err(io::Error::other("a sync of the directory failed earlier"));
         }
-        directory.sync().inspect_err(|_| *level = Level::Nothing)
+        place.directory.sync().inspect_err(|_| *level = Level::Nothing)
     }
 
     fn level(&self) -> MutexGuard<'_, Level> {
@@ -84,8 +112,8 @@ impl Trust {
     }
 }
 
-fn demand(level: Level, most: Level, path: &Path) -> Result<(), KeyFileError> {
-    if level > most {
+fn demand(level: Level, path: &Path) -> Result<(), KeyFileError> {
+    if level == Level::Nothing {
         return Err(KeyFileError::Poisoned { path: path.to_path_buf() });
     }
     Ok(())

@@ -133,7 +133,6 @@ impl Shared {
 
     /// The state of the file, which stays so while `writer` lives.
     pub(super) fn latest(&self, writer: &mut Writer<'_>) -> Result<Arc<State>, KeyFileError> {
-        self.store.check_place()?;
         let loaded = writer.load()?;
         self.adopt(loaded.bytes())
     }

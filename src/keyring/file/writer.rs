@@ -3,6 +3,7 @@
 use super::check::{open_refused, refused};
 use super::error::KeyFileError;
 use super::lock::Lock;
+use super::place::Place;
 use super::read::Loaded;
 use super::stamp::Stamp;
 use super::store::Store;
@@ -32,14 +33,16 @@ const DIGITS: usize = 16;
 /// control list stay as they were; where the process may not set them, nothing is replaced.
 pub struct Writer<'a> {
     store: &'a Store,
+    /// Where the path led when the lock was taken.
+    place: Arc<Place>,
     lock: Lock,
     /// The content that the change is made to, once it is known.
     basis: Option<Stamp>,
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(store: &'a Store, lock: Lock) -> Self {
-        Writer { store, lock, basis: None }
+    pub(crate) fn new(store: &'a Store, place: Arc<Place>, lock: Lock) -> Self {
+        Writer { store, place, lock, basis: None }
     }
 
     /// Reads the file, which no other writer replaces before this one is dropped. If somebody who
@@ -49,7 +52,7 @@ impl<'a> Writer<'a> {
     ///
     /// Those of [`Store::load`].
     pub fn load(&mut self) -> Result<Loaded, KeyFileError> {
-        let loaded = self.store.load()?;
+        let loaded = self.store.load_at(&self.place)?;
         self.basis = Some(loaded.stamp());
         Ok(loaded)
     }
@@ -61,11 +64,12 @@ impl<'a> Writer<'a> {
     /// [`KeyFileError::Exists`] if anything has its name; else those of
     /// [`replace`](Self::replace).
     pub fn create(&mut self, bytes: &[u8]) -> Result<(), KeyFileError> {
-        match self.store.stat() {
-            Ok(_) => Err(KeyFileError::Exists { path: self.store.path().to_path_buf() }),
-            Err(KeyFileError::NotFound { .. }) => self.write(bytes, Place::Free),
-            Err(error) => Err(error),
+        if self.store.exists()? {
+            return Err(KeyFileError::Exists { path: self.store.path().to_path_buf() });
         }
+        // Where that cannot be done, nothing is written in vain.
+        self.store.trust.sync_for_reader(&self.place, None)?;
+        self.write(bytes, Target::Free)
     }
 
     /// Puts new content in the place of the old.
@@ -78,39 +82,39 @@ impl<'a> Writer<'a> {
     /// that was loaded, or the lock was taken away. After all of them the old content is in place.
     /// [`KeyFileError::NotDurable`]: it is not, or that is not known.
     pub fn replace(&mut self, bytes: &[u8]) -> Result<(), KeyFileError> {
-        let stat = self.store.stat()?;
+        let stat = self.place.stat()?;
         self.store.check(&stat)?;
         let basis = *self.basis.get_or_insert(Stamp::of(&stat));
-        self.write(bytes, Place::Of(basis))
+        self.write(bytes, Target::Of(basis))
     }
 
-    fn write(&mut self, bytes: &[u8], place: Place) -> Result<(), KeyFileError> {
-        let store = self.store;
+    fn write(&mut self, bytes: &[u8], target: Target) -> Result<(), KeyFileError> {
+        let (store, place) = (self.store, &*self.place);
         store.check_len(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
-        store.trust.demand_writing(store.path())?;
-        let access = match place {
-            Place::Free => None,
-            Place::Of(_) => Some(self.access()?),
+        store.trust.demand_writing(place)?;
+        let access = match target {
+            Target::Free => None,
+            Target::Of(_) => Some(self.access()?),
         };
         self.remove_leftovers();
         let (name, file) = self.create_temporary()?;
-        let path = store.directory.path().join(&name);
+        let path = place.beside(&name);
         let moved = self
             .fill(file, bytes, access.as_ref(), &path)
-            .and_then(|written| self.check_basis(place).map(|()| written))
-            .and_then(|written| self.rename(&name, &written, place))
+            .and_then(|written| self.check_basis(target).map(|()| written))
+            .and_then(|written| self.rename(&name, &written, target))
             // A leftover does no harm, and the next writer tries again.
-            .inspect_err(|_| drop(uninterrupted(|| store.directory.unlink(&name))));
+            .inspect_err(|_| drop(uninterrupted(|| place.directory.unlink(&name))));
         moved?;
         self.basis = None;
-        store.trust.sync_for_writer(&*store.directory).map_err(|error| self.not_durable(error))
+        store.trust.sync_for_writer(&self.place).map_err(|error| self.not_durable(error))
     }
 
     /// Removes what crashed writers left. The lock says that no living one needs it.
     fn remove_leftovers(&self) {
-        let directory = &self.store.directory;
+        let Place { directory, name: own, .. } = &*self.place;
         let names = uninterrupted(|| directory.list()).unwrap_or_default();
-        for name in names.iter().filter(|name| is_leftover(name, &self.store.name)) {
+        for name in names.iter().filter(|name| is_leftover(name, own)) {
             // What is no regular file is none of ours. A name of another's file is only a name.
             let stat = uninterrupted(|| directory.stat(name));
             if stat.is_ok_and(|stat| stat.kind == FileKind::Regular) {
@@ -123,13 +127,13 @@ impl<'a> Writer<'a> {
         let mut attempts = NAME_ATTEMPTS;
         loop {
             attempts = attempts.saturating_sub(1);
-            let name = temporary_name(&self.store.name).map_err(KeyFileError::Randomness)?;
-            match uninterrupted(|| self.store.directory.create_new(&name)) {
+            let name = temporary_name(&self.place.name).map_err(KeyFileError::Randomness)?;
+            match uninterrupted(|| self.place.directory.create_new(&name)) {
                 Ok(file) => return Ok((name, file)),
                 // An interrupted call on a network file system may have created it.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempts > 0 => {}
                 Err(error) => {
-                    let path = self.store.directory.path().join(&name);
+                    let path = self.place.beside(&name);
                     return Err(open_refused(FileAction::Create, &path)(error));
                 }
             }
@@ -138,8 +142,8 @@ impl<'a> Writer<'a> {
 
     /// Returns who may do what with the file that is there.
     fn access(&self) -> Result<Access, KeyFileError> {
-        let (store, path) = (self.store, self.store.path());
-        let file = uninterrupted(|| store.directory.open(&store.name))
+        let (place, path) = (&*self.place, self.store.path());
+        let file = uninterrupted(|| place.directory.open(&place.name))
             .map_err(open_refused(FileAction::Open, path))?;
         Access::of(&*file).map_err(refused(FileAction::Inspect, path))
     }
@@ -153,7 +157,7 @@ impl<'a> Writer<'a> {
         path: &Path,
     ) -> Result<FileStat, KeyFileError> {
         let stat = uninterrupted(|| file.stat()).map_err(refused(FileAction::Inspect, path))?;
-        self.store.rules().check_new(&stat, path)?;
+        self.store.checks().check_new(&stat, path)?;
         if let Some(access) = access {
             let now = Access::of(&*file).map_err(refused(FileAction::Inspect, path))?;
             access.give_to(&*file, &now).map_err(refused(FileAction::SetOwner, path))?;
@@ -168,46 +172,43 @@ impl<'a> Writer<'a> {
                 .map_err(refused(FileAction::Write, path))?;
             rest = written;
         }
-        file.sync().map_err(|error| {
-            self.store.trust.end_writing();
-            refused(FileAction::Sync, path)(error)
-        })?;
+        file.sync().map_err(refused(FileAction::Sync, path))?;
         Ok(stat)
     }
 
     /// Refuses if somebody who does not heed the lock was at work: a lock file that was removed,
-    /// or a file system whose locks do not reach everybody.
-    fn check_basis(&self, place: Place) -> Result<(), KeyFileError> {
+    /// a file system whose locks do not reach everybody, or a link that was turned elsewhere.
+    fn check_basis(&self, target: Target) -> Result<(), KeyFileError> {
         let store = self.store;
         let changing = || KeyFileError::Changing { path: store.path().to_path_buf() };
-        if !self.lock.is_named(&*store.directory, &store.name)? {
+        if !self.lock.is_named(&self.place)? {
             return Err(changing());
         }
-        match place {
-            Place::Free => Ok(()),
-            Place::Of(basis) if store.stamp()?.is_same_content(&basis) => Ok(()),
-            Place::Of(_) => Err(changing()),
+        match target {
+            Target::Free => Ok(()),
+            Target::Of(basis) if store.stamp()?.is_same_content(&basis) => Ok(()),
+            Target::Of(_) => Err(changing()),
         }
     }
 
     /// Moves the temporary file, of which `written` is the `stat`, into place.
-    fn rename(&self, from: &OsStr, written: &FileStat, place: Place) -> Result<(), KeyFileError> {
-        let store = self.store;
+    fn rename(&self, from: &OsStr, written: &FileStat, target: Target) -> Result<(), KeyFileError> {
+        let (store, place) = (self.store, &*self.place);
         loop {
-            let renamed = match place {
-                Place::Free => rename_new(&*store.directory, from, &store.name),
-                Place::Of(_) => store.directory.rename(from, &store.name),
+            let renamed = match target {
+                Target::Free => rename_new(&*place.directory, from, &place.name),
+                Target::Of(_) => place.directory.rename(from, &place.name),
             };
             let Err(error) = renamed else { return Ok(()) };
-            if matches!(place, Place::Free) && error.kind() == io::ErrorKind::AlreadyExists {
+            if matches!(target, Target::Free) && error.kind() == io::ErrorKind::AlreadyExists {
                 return Err(KeyFileError::Exists { path: store.path().to_path_buf() });
             }
             // Over a network, the answer of a rename that was done can get lost.
-            match self.store.stat() {
+            match place.stat() {
                 Ok(stat) if stat.is_same_file(written) => return Ok(()),
                 Ok(_) | Err(KeyFileError::NotFound { .. }) => {}
                 Err(_) => {
-                    store.trust.end_reading();
+                    store.trust.end();
                     return Err(self.not_durable(error));
                 }
             }
@@ -224,7 +225,7 @@ impl<'a> Writer<'a> {
 
 /// What the new content takes the place of.
 #[derive(Clone, Copy)]
-enum Place {
+enum Target {
     /// Nothing.
     Free,
     /// The content with this stamp.

@@ -5,6 +5,7 @@ use super::ffi::TokenInfo;
 use super::pin::{Pin, PinError, PinSource};
 use super::token::Pkcs11Token;
 use crate::format::WrapAlgorithm;
+use crate::fs::FileRules;
 use crate::observe::Observer;
 use alloc::ffi::CString;
 use alloc::format;
@@ -100,10 +101,18 @@ impl Pkcs11Options {
     }
 
     /// Reads the PIN from a file at each login: its content without a line end. Others than its
-    /// owner must not be able to read or write it (mode 0600 or 0400).
+    /// owner must not be able to read or write it (mode 0600 or 0400);
+    /// [`pin_file_with`](Self::pin_file_with) accepts what platforms hand out.
     #[must_use]
-    pub fn pin_file(mut self, path: impl AsRef<Path>) -> Self {
-        self.pin = PinSource::File(path.as_ref().to_path_buf());
+    pub fn pin_file(self, path: impl AsRef<Path>) -> Self {
+        self.pin_file_with(path, FileRules::new())
+    }
+
+    /// As [`pin_file`](Self::pin_file), of a mode that `rules` accept: Docker and Compose give
+    /// secrets mode 0444, Kubernetes with `fsGroup` 0440. Its owner is not looked at.
+    #[must_use]
+    pub fn pin_file_with(mut self, path: impl AsRef<Path>, rules: FileRules) -> Self {
+        self.pin = PinSource::File(path.as_ref().to_path_buf(), rules);
         self
     }
 

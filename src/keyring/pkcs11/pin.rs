@@ -3,19 +3,14 @@
 use super::error::PinFault;
 use crate::OsRandom;
 use crate::crypto::mac::{MAC_LEN, Mac};
+use crate::fs::{FileRules, SecretFault, read_secret_file};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use rand_core::TryRng;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
-
-/// The longest PIN that is read from a file, in bytes.
-const MAX_PIN_LEN: u64 = 4096;
 
 /// A PIN: bytes, wiped on drop. Some devices want `user:password` or the like.
 pub struct Pin(Zeroizing<Box<[u8]>>);
@@ -42,7 +37,7 @@ pub(super) enum PinSource {
     /// The token asks by itself (a pad, a finger).
     Protected,
     Callback(Arc<dyn Fn() -> Result<Pin, PinError> + Send + Sync>),
-    File(PathBuf),
+    File(PathBuf, FileRules),
 }
 
 impl PinSource {
@@ -53,7 +48,7 @@ impl PinSource {
             PinSource::Callback(callback) => {
                 callback().map(Some).map_err(|error| PinFault::Source { source: error.into() })
             }
-            PinSource::File(path) => read(path).map(Some),
+            PinSource::File(path, rules) => read(path, *rules).map(Some),
         }
     }
 }
@@ -64,36 +59,22 @@ impl fmt::Debug for PinSource {
             PinSource::None => f.write_str("none"),
             PinSource::Protected => f.write_str("asked by the token"),
             PinSource::Callback(_) => f.write_str("callback"),
-            PinSource::File(path) => write!(f, "file {}", path.display()),
+            PinSource::File(path, _) => write!(f, "file {}", path.display()),
         }
     }
 }
 
-/// Reads a PIN from a file that nobody but its owner may read, without a line end behind it.
-fn read(path: &Path) -> Result<Pin, PinFault> {
-    let failed = |source: io::Error| PinFault::Source { source: Arc::new(source) };
-    let file = File::open(path).map_err(failed)?;
-    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(PinFault::FilePermissions { path: path.to_path_buf(), mode });
+/// Reads a PIN from a file that nobody but its owner may read, unless `rules` allow it, without a
+/// line end behind it. Neither an empty one nor one that is cut off is offered to a token: each
+/// wrong PIN counts.
+fn read(path: &Path, rules: FileRules) -> Result<Pin, PinFault> {
+    match read_secret_file(path, rules) {
+        Ok(pin) => Ok(Pin::new(&*pin)),
+        Err(SecretFault::Permissions(mode)) => {
+            Err(PinFault::FilePermissions { path: path.to_path_buf(), mode })
+        }
+        Err(SecretFault::Io(error)) => Err(PinFault::Source { source: Arc::new(error) }),
     }
-    // Room for all of it at once, so that no part is left behind when it grows.
-    let room = usize::try_from(MAX_PIN_LEN).unwrap_or_default().saturating_add(1);
-    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    file.take(MAX_PIN_LEN.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
-    let pin = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
-    let pin = pin.strip_suffix(b"\r").unwrap_or(pin);
-    // Neither is offered to a token: each wrong PIN counts.
-    if bytes.len() >= room {
-        return Err(failed(io::Error::new(
-            io::ErrorKind::InvalidData,
-            "it is longer than 4096 bytes",
-        )));
-    }
-    if pin.is_empty() {
-        return Err(failed(io::Error::new(io::ErrorKind::InvalidData, "it is empty")));
-    }
-    Ok(Pin::new(pin))
 }
 
 /// The PINs that tokens of one library refused in this process: none is offered twice, since
@@ -166,23 +147,25 @@ mod tests {
         for (text, pin) in [("1234", "1234"), ("1234\n", "1234"), ("a b\r\n", "a b")] {
             fs::write(&path, text).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-            assert_eq!(read(&path).ok().unwrap().expose(), pin.as_bytes());
+            assert_eq!(read(&path, FileRules::new()).ok().unwrap().expose(), pin.as_bytes());
         }
         for mode in [0o640, 0o604, 0o620, 0o601] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let fault = read(&path).err().unwrap();
+            let fault = read(&path, FileRules::new()).err().unwrap();
             assert!(
                 matches!(&fault, PinFault::FilePermissions { mode: found, .. } if *found == mode)
             );
         }
+        let allowed = FileRules::new().allow_permissions();
+        assert_eq!(read(&path, allowed).ok().unwrap().expose(), b"a b");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         for (text, is_right) in
             [("", false), ("\n", false), (&*"1".repeat(4096), true), (&*"1".repeat(4097), false)]
         {
             fs::write(&path, text).unwrap();
-            assert_eq!(read(&path).is_ok(), is_right, "{} bytes", text.len());
+            assert_eq!(read(&path, FileRules::new()).is_ok(), is_right, "{} bytes", text.len());
         }
-        let missing = read(&directory.join("none")).err().unwrap();
+        let missing = read(&directory.join("none"), FileRules::new()).err().unwrap();
         assert!(matches!(missing, PinFault::Source { .. }));
         fs::remove_dir_all(&directory).unwrap();
     }

@@ -113,7 +113,7 @@ impl Directory for SimulatedDirectory {
 
     fn sync(&self) -> io::Result<()> {
         self.call(Kind::SyncDirectory, Of::Directory, |state, _| {
-            if state.is_effective_sync() {
+            if state.is_effective_sync(None) {
                 state.disk.sync_names();
             }
             Ok(())
@@ -202,7 +202,7 @@ impl DirectoryFile for SimulatedFile {
     fn sync(&self) -> io::Result<()> {
         let inode = self.inode;
         self.directory.call(Kind::SyncFile, Of::File(inode), |state, _| {
-            if state.is_effective_sync() {
+            if state.is_effective_sync(Some(inode)) {
                 state.disk.sync_file(inode);
             }
             Ok(())

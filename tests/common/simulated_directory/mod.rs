@@ -108,8 +108,8 @@ pub struct Plan {
     pub ignored_syncs: BTreeSet<usize>,
     /// Syncs of threads in these roles answer success and make nothing durable.
     pub unsynced_roles: BTreeSet<usize>,
-    /// Once a sync of the directory or of a file has failed, later ones answer success and make
-    /// nothing durable: the kernel forgets what it could not write.
+    /// Once a sync of the directory or of a file has failed, later ones of the same answer success
+    /// and make nothing durable: the kernel forgets what it could not write.
     pub forgets_failed_syncs: bool,
     /// The same of a file alone, and only for what is not written again.
     pub cleans_failed_syncs: bool,
@@ -134,7 +134,8 @@ struct State {
     calls: Vec<Call>,
     disks: Vec<Disk>,
     syncs: usize,
-    has_failed_sync: bool,
+    /// Files of which a sync failed; `None` is the directory.
+    failed_syncs: BTreeSet<Option<u64>>,
     now: u64,
     open: BTreeMap<u64, u64>,
     next_handle: u64,
@@ -184,7 +185,7 @@ impl SimulatedDirectory {
         state.calls.clear();
         state.disks.clear();
         state.syncs = 0;
-        state.has_failed_sync = false;
+        state.failed_syncs.clear();
     }
 
     pub fn set_now(&self, now: u64) {
@@ -258,7 +259,7 @@ impl SimulatedDirectory {
         let is_lost = matches!(fault, Some(Fault::ErrorAfter(_)));
         let failed = answer.is_err() || is_lost;
         if failed && matches!(kind, Kind::SyncFile | Kind::SyncDirectory) {
-            state.has_failed_sync = true;
+            state.failed_syncs.insert(inode);
             // What could not be written is clean all the same, until it is written again.
             if let Some(inode) = inode.filter(|_| state.plan.cleans_failed_syncs) {
                 state.disk.inodes.get_mut(&inode).unwrap().is_clean = true;
@@ -334,10 +335,10 @@ impl State {
     }
 
     /// Counts a sync, and tells whether it makes anything durable.
-    fn is_effective_sync(&mut self) -> bool {
+    fn is_effective_sync(&mut self, inode: Option<u64>) -> bool {
         let number = self.syncs;
         self.syncs += 1;
-        let is_forgotten = self.plan.forgets_failed_syncs && self.has_failed_sync;
+        let is_forgotten = self.plan.forgets_failed_syncs && self.failed_syncs.contains(&inode);
         let is_deaf = self.plan.unsynced_roles.contains(&schedule::role());
         !is_forgotten && !is_deaf && !self.plan.ignored_syncs.contains(&number)
     }

@@ -74,17 +74,43 @@ fn threads_exclude_each_other() {
     assert_eq!(shared.load().unwrap().bytes(), 60u32.to_be_bytes());
 }
 
-/// The directory is known by its descriptor: a new name of it changes nothing.
+/// The path counts, whatever became of the directory that it led to.
 #[test]
-fn a_store_follows_its_directory() {
+fn a_store_follows_its_path() {
     let scratch = Scratch::new();
     let (here, there) = (scratch.path().join("here"), scratch.path().join("there"));
     fs::create_dir(&here).unwrap();
     let store = Store::open(&here.join("keys")).unwrap();
     world::write(&store, true, &content(1, 10)).unwrap();
     fs::rename(&here, &there).unwrap();
+    assert!(store.load().is_err() && world::write(&store, false, &content(2, 10)).is_err());
+    fs::create_dir(&here).unwrap();
+    world::write(&store, true, &content(3, 10)).unwrap();
+    assert_eq!(store.load().unwrap().bytes(), content(3, 10));
+    assert_eq!(fs::read(there.join("keys")).unwrap(), content(1, 10));
+}
+
+/// What is written to a directory from which the path was turned away is seen by nobody.
+#[test]
+fn a_writer_whose_path_leads_elsewhere_meanwhile_writes_nothing() {
+    let scratch = Scratch::new();
+    let (one, two) = (scratch.path().join("one"), scratch.path().join("two"));
+    for directory in [&one, &two] {
+        fs::create_dir(directory).unwrap();
+        let store = Store::open(&directory.join("keys")).unwrap();
+        world::write(&store, true, &content(1, 10)).unwrap();
+    }
+    let current = scratch.path().join("current");
+    std::os::unix::fs::symlink(&one, &current).unwrap();
+    let store = Store::open(&current.join("keys")).unwrap();
+    let mut writer = store.lock(Duration::ZERO).unwrap();
+    writer.load().unwrap();
+    fs::remove_file(&current).unwrap();
+    std::os::unix::fs::symlink(&two, &current).unwrap();
+    let error = writer.replace(&content(2, 10)).unwrap_err();
+    assert!(matches!(error, KeyFileError::Changing { .. }) && error.is_retryable(), "{error}");
+    drop(writer);
     world::write(&store, false, &content(2, 10)).unwrap();
-    assert_eq!(fs::read(there.join("keys")).unwrap(), content(2, 10));
-    assert_eq!(store.load().unwrap().bytes(), content(2, 10));
-    assert!(!here.exists());
+    assert_eq!(fs::read(one.join("keys")).unwrap(), content(1, 10));
+    assert_eq!(fs::read(two.join("keys")).unwrap(), content(2, 10));
 }

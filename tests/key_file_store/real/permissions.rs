@@ -2,6 +2,7 @@
 
 use super::{Scratch, child};
 use crate::world;
+use envelock::FileRules;
 use envelock::test_util::key_file::{KeyFileError, Store};
 use rustix::fs::Mode;
 use std::fs::{self, Permissions};
@@ -49,7 +50,7 @@ fn what_others_may_read_or_write_is_refused_unless_that_is_allowed() {
     let scratch = Scratch::new();
     let store = scratch.store();
     world::write(&store, true, b"old").unwrap();
-    let lenient = scratch.store().allow_permissions();
+    let lenient = scratch.store().with_rules(FileRules::new().allow_permissions());
     for bad in [0o640, 0o620, 0o604, 0o602, 0o610, 0o601, 0o666, 0o677] {
         set_mode(&scratch.key_file(), bad);
         for error in [store.load().unwrap_err(), world::write(&store, false, b"new").unwrap_err()] {
@@ -133,7 +134,7 @@ fn set_acl(path: &Path, name: &str) -> bool {
 #[test]
 fn a_replaced_file_with_an_access_control_list_keeps_it() {
     let scratch = Scratch::new();
-    let store = scratch.store().allow_permissions();
+    let store = scratch.store().with_rules(FileRules::new().allow_permissions());
     world::write(&store, true, b"old").unwrap();
     if !set_acl(&scratch.key_file(), ACL) {
         return;
@@ -148,7 +149,7 @@ fn a_replaced_file_with_an_access_control_list_keeps_it() {
 #[test]
 fn a_replaced_file_without_an_access_control_list_gets_none() {
     let scratch = Scratch::new();
-    let store = scratch.store().allow_permissions();
+    let store = scratch.store().with_rules(FileRules::new().allow_permissions());
     world::write(&store, true, b"old").unwrap();
     set_mode(&scratch.key_file(), 0o640);
     if !set_acl(scratch.path(), "system.posix_acl_default") {
@@ -165,7 +166,7 @@ fn a_replaced_file_of_another_owner_keeps_owner_and_group() {
         return;
     }
     let scratch = Scratch::new();
-    let store = scratch.store().allow_permissions();
+    let store = scratch.store().with_rules(FileRules::new().allow_permissions());
     world::write(&store, true, b"old").unwrap();
     std::os::unix::fs::chown(scratch.key_file(), Some(0), Some(4321)).unwrap();
     set_mode(&scratch.key_file(), 0o640);

@@ -2,6 +2,7 @@
 
 use super::Scratch;
 use crate::world;
+use envelock::FileRules;
 use envelock::test_util::key_file::{FileKind, KeyFileError};
 use rustix::fs::{CWD, FileType, Mode};
 use std::fs;
@@ -28,7 +29,9 @@ const ALL: [Planted; 5] = [
 /// Puts it at `place`; what is linked to is the file `target` beside.
 fn plant(planted: Planted, place: &Path) {
     let target = place.with_file_name("target");
-    fs::write(&target, "target").unwrap();
+    if !target.exists() {
+        fs::write(&target, "target").unwrap();
+    }
     set_private(&target);
     match planted {
         Planted::Symlink => symlink(&target, place).unwrap(),
@@ -60,38 +63,111 @@ fn assert_untouched(planted: Planted, place: &Path) {
 }
 
 fn assert_refused(planted: Planted, place: &Path, error: &KeyFileError) {
-    let is_exact = match (planted, error) {
-        (Planted::HardLink, KeyFileError::HardLinks { path, links: 2 }) => path == place,
-        (_, KeyFileError::NotRegular { path, kind }) => {
-            let expected = match planted {
-                Planted::Symlink | Planted::DanglingSymlink => FileKind::Symlink,
-                Planted::Fifo => FileKind::Fifo,
-                _ => FileKind::Directory,
-            };
-            path == place && *kind == expected
-        }
-        _ => false,
+    let expected = match planted {
+        Planted::Fifo => FileKind::Fifo,
+        Planted::Directory => FileKind::Directory,
+        _ => FileKind::Symlink,
     };
+    let is_exact = matches!(
+        error,
+        KeyFileError::NotRegular { path, kind } if path == place && *kind == expected
+    );
     assert!(is_exact, "{planted:?}: {error:?}");
 }
 
 #[test]
 fn what_stands_in_the_place_of_the_file_is_refused() {
-    for planted in ALL {
+    for planted in [Planted::Fifo, Planted::Directory] {
         let scratch = Scratch::new();
         let (store, place) = (scratch.store(), scratch.key_file());
         plant(planted, &place);
         assert_refused(planted, &place, &store.load().unwrap_err());
         assert_refused(planted, &place, &world::write(&store, false, b"new").unwrap_err());
-        let error = world::write(&store, true, b"new").unwrap_err();
-        assert!(matches!(error, KeyFileError::Exists { .. }), "{planted:?}: {error}");
         assert_untouched(planted, &place);
     }
 }
 
 #[test]
-fn what_stands_in_the_place_of_the_lock_file_is_refused() {
+fn what_stands_in_the_place_of_a_new_file_is_left_alone() {
     for planted in ALL {
+        let scratch = Scratch::new();
+        plant(planted, &scratch.key_file());
+        let error = world::write(&scratch.store(), true, b"new").unwrap_err();
+        assert!(matches!(error, KeyFileError::Exists { .. }), "{planted:?}: {error}");
+        assert_untouched(planted, &scratch.key_file());
+    }
+}
+
+/// The link stays, and what it leads to is replaced there.
+#[test]
+fn a_link_of_ours_is_followed_by_readers_and_writers() {
+    let scratch = Scratch::new();
+    let (store, place) = (scratch.store(), scratch.key_file());
+    plant(Planted::Symlink, &place);
+    assert_eq!(store.load().unwrap().bytes(), b"target");
+    world::write(&store, false, b"new").unwrap();
+    assert_eq!(store.load().unwrap().bytes(), b"new");
+    assert!(fs::symlink_metadata(&place).unwrap().file_type().is_symlink());
+    assert_eq!(fs::read(place.with_file_name("target")).unwrap(), b"new");
+    assert!(place.with_file_name("target.lock").exists());
+
+    let scratch = Scratch::new();
+    plant(Planted::DanglingSymlink, &scratch.key_file());
+    let error = scratch.store().load().unwrap_err();
+    assert!(matches!(error, KeyFileError::NotFound { .. }), "{error}");
+}
+
+#[test]
+fn a_link_in_a_circle_is_an_error() {
+    let scratch = Scratch::new();
+    symlink(scratch.key_file(), scratch.key_file()).unwrap();
+    let error = scratch.store().load().unwrap_err();
+    assert!(matches!(error, KeyFileError::Io { .. }), "{error}");
+}
+
+#[test]
+fn a_link_of_another_user_or_in_anothers_directory_is_refused() {
+    if !rustix::process::geteuid().is_root() {
+        println!("SKIPPED: only root gives links away; run this test as root");
+        return;
+    }
+    let refused = |scratch: &Scratch| {
+        for error in [
+            scratch.store().load().unwrap_err(),
+            world::write(&scratch.store(), false, b"new").unwrap_err(),
+        ] {
+            assert!(matches!(error, KeyFileError::Owner { owner: 1234, .. }), "{error}");
+        }
+        let allowed = scratch.store().with_rules(FileRules::new().allow_owner(1234));
+        assert_eq!(allowed.load().unwrap().bytes(), b"target");
+    };
+    let scratch = Scratch::new();
+    plant(Planted::Symlink, &scratch.key_file());
+    std::os::unix::fs::lchown(scratch.key_file(), Some(1234), None).unwrap();
+    refused(&scratch);
+
+    let scratch = Scratch::new();
+    plant(Planted::Symlink, &scratch.key_file());
+    std::os::unix::fs::chown(scratch.path(), Some(1234), None).unwrap();
+    refused(&scratch);
+}
+
+/// A snapshot by hard links (`cp -al`): the copy keeps the old content, since the file is replaced.
+#[test]
+fn a_file_with_another_name_besides_is_read_and_replaced() {
+    let scratch = Scratch::new();
+    let (store, place) = (scratch.store(), scratch.key_file());
+    plant(Planted::HardLink, &place);
+    plant(Planted::HardLink, &store.lock_path());
+    assert_eq!(store.load().unwrap().bytes(), b"target");
+    world::write(&store, false, b"new").unwrap();
+    assert_eq!(store.load().unwrap().bytes(), b"new");
+    assert_eq!(fs::read(place.with_file_name("target")).unwrap(), b"target");
+}
+
+#[test]
+fn what_stands_in_the_place_of_the_lock_file_is_refused() {
+    for planted in ALL.into_iter().filter(|planted| *planted != Planted::HardLink) {
         let scratch = Scratch::new();
         let store = scratch.store();
         plant(planted, &store.lock_path());

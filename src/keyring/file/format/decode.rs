@@ -1,6 +1,7 @@
 //! Bytes to a key file: every line verified, in order, and all of them together.
 
 use super::fault::{KeyFileFault, RecordFault, RecordName};
+use super::foreign;
 use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINES, fault};
 use super::naming::{self, Before};
 use super::record::{Header, Record, Version};
@@ -19,9 +20,9 @@ pub(super) fn header(bytes: &[u8]) -> Result<(Header, &str), KeyFileFault> {
         return Err(KeyFileFault::TooLong);
     }
     let (_, first) = lines::lines(bytes).next().unwrap_or_default();
-    let line = Line::parse(first).map_err(|what| match first.starts_with(lines::PREFIX) {
-        true => fault(1, first, what),
-        false => KeyFileFault::NotKeyFile,
+    let line = Line::parse(first).map_err(|what| {
+        let is_ours = first.starts_with(lines::PREFIX) && foreign::conversion(bytes).is_none();
+        if is_ours { fault(1, first, what) } else { foreign::fault(bytes) }
     })?;
     let header = Header::parse(line.record).map_err(|what| what.on(1, first))?;
     Ok((header, line.record))

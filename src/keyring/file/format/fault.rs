@@ -18,8 +18,19 @@ use core::fmt;
 #[non_exhaustive]
 pub enum KeyFileFault {
     /// The bytes do not start as a key file does.
-    #[error("not an envelock key file")]
-    NotKeyFile,
+    #[error("not an envelock key file{}", Guess(*.looks_like))]
+    NotKeyFile {
+        /// What they look like, where that can be told.
+        looks_like: Option<KeyFileLooksLike>,
+    },
+
+    /// A key file whose line ends were made CR LF on the way, or behind a byte order mark: copy it
+    /// as it is. Salvage reads it.
+    #[error("key file was changed by a conversion of text: it {conversion}")]
+    Converted {
+        /// Which.
+        conversion: TextConversion,
+    },
 
     /// The file is of another format version. A newer library wrote it.
     #[error("key file has format version {version}, this library reads versions 1 and 2")]
@@ -196,7 +207,8 @@ impl KeyFileFault {
     pub fn line(&self) -> Option<usize> {
         match self {
             KeyFileFault::Record { line, .. } => Some(*line),
-            KeyFileFault::NotKeyFile
+            KeyFileFault::NotKeyFile { .. }
+            | KeyFileFault::Converted { .. }
             | KeyFileFault::FormatVersion { .. }
             | KeyFileFault::ProtectionKind { .. }
             | KeyFileFault::Argon2Cost { .. }
@@ -209,6 +221,65 @@ impl KeyFileFault {
 impl From<RandomnessUnavailable> for KeyFileFault {
     fn from(error: RandomnessUnavailable) -> Self {
         KeyFileFault::Randomness(error)
+    }
+}
+
+/// What was done to a key file that can still be read by salvage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TextConversion {
+    /// Its lines end in CR LF: an editor, a transfer as text, a checkout on Windows.
+    CarriageReturns,
+    /// It begins with a byte order mark.
+    ByteOrderMark,
+}
+
+impl fmt::Display for TextConversion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TextConversion::CarriageReturns => "has line ends of CR LF",
+            TextConversion::ByteOrderMark => "begins with a byte order mark",
+        })
+    }
+}
+
+/// What bytes that are no key file look like. A guess, for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyFileLooksLike {
+    /// Nothing: no byte at all.
+    Empty,
+    /// Zeros alone, as after a crash of a file system.
+    Zeros,
+    /// Text in UTF-16.
+    Utf16,
+    /// A key file in base64, as `kubectl get secret -o yaml` shows it: decode it first.
+    Base64,
+    /// An envelock message.
+    Message,
+    /// One line of text: the file with the passphrase?
+    Line,
+}
+
+impl fmt::Display for KeyFileLooksLike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            KeyFileLooksLike::Empty => "it is empty",
+            KeyFileLooksLike::Zeros => "it is all zeros",
+            KeyFileLooksLike::Utf16 => "it is text in UTF-16",
+            KeyFileLooksLike::Base64 => "it is one in base64, decode it first",
+            KeyFileLooksLike::Message => "it is a message",
+            KeyFileLooksLike::Line => "it is one line of text, a passphrase perhaps",
+        })
+    }
+}
+
+/// What is said of a guess behind the rest.
+struct Guess(Option<KeyFileLooksLike>);
+
+impl fmt::Display for Guess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |guess| write!(f, ": {guess}"))
     }
 }
 

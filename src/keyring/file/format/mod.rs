@@ -3,6 +3,7 @@
 mod decode;
 mod encode;
 mod fault;
+mod foreign;
 mod json;
 mod lines;
 mod merge;
@@ -14,7 +15,9 @@ mod seal;
 mod stored;
 mod wrap;
 
-pub use fault::{KeyFileFault, ProtectionsFault, RecordFault, RecordName};
+pub use fault::{
+    KeyFileFault, KeyFileLooksLike, ProtectionsFault, RecordFault, RecordName, TextConversion,
+};
 pub use salvage::{Damaged, Salvaged, salvage};
 pub use seal::{FileId, FileKey};
 pub use stored::ProtectionId;

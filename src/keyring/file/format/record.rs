@@ -172,7 +172,7 @@ impl From<RecordFault> for HeaderFault {
 impl HeaderFault {
     pub(super) fn on(self, line: usize, bytes: &[u8]) -> KeyFileFault {
         match self {
-            HeaderFault::NotKeyFile => KeyFileFault::NotKeyFile,
+            HeaderFault::NotKeyFile => KeyFileFault::NotKeyFile { looks_like: None },
             HeaderFault::FormatVersion(version) => KeyFileFault::FormatVersion { version },
             HeaderFault::Record(what) => super::lines::fault(line, bytes, what),
         }

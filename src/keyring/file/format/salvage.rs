@@ -2,6 +2,7 @@
 
 use super::decode::{self, keep};
 use super::fault::{KeyFileFault, RecordFault, RecordName};
+use super::foreign;
 use super::json::Extra;
 use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINES, PREFIX};
 use super::merge::rank;
@@ -52,6 +53,8 @@ pub struct Damaged {
 /// Recovers what is intact of a key file: the records whose own MAC verifies, wherever they stand
 /// (FORMAT F-SALVAGE).
 ///
+/// Line ends of CR LF and a byte order mark are taken off first.
+///
 /// One good copy of the protection is needed, in the header or in the end record. A primary that
 /// is lost is not replaced: promote another version. An alias whose key is lost is dropped.
 /// Of lines of several states of one file, the later one of a record is taken, and what was
@@ -64,6 +67,8 @@ pub fn salvage(bytes: &[u8], protection: &Protection) -> Result<Salvaged, KeyFil
     if bytes.len() > MAX_FILE_LEN {
         return Err(KeyFileFault::TooLong);
     }
+    let unconverted = foreign::unconverted(bytes);
+    let bytes = unconverted.as_ref().map_or(bytes, |bytes| bytes);
     let (opened, key) = open_any(bytes, protection)?;
     let mut finds = Finds::of(opened.version);
     for (number, line) in lines::lines(bytes).take(MAX_LINES) {
@@ -111,7 +116,7 @@ fn open_any(bytes: &[u8], protection: &Protection) -> Result<(Header, FileKey), 
         };
     }
     // Without a header that can be read, whatever reading it says.
-    let unread = || decode::header(bytes).err().unwrap_or(KeyFileFault::NotKeyFile);
+    let unread = || decode::header(bytes).err().unwrap_or_else(|| foreign::fault(bytes));
     Err(fault.unwrap_or_else(unread))
 }
 

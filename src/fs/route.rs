@@ -1,0 +1,76 @@
+//! A path, followed to the file that it leads to now: links are swapped to replace a file.
+
+use super::call::uninterrupted;
+use super::directory::{Directory, FileKind, FileStat};
+use super::os::{OsDirectory, PathFault, file_stat};
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// How many links a path may lead through before it is taken for a circle, as in the kernel.
+const MAX_LINKS: usize = 40;
+
+/// Why a path is not followed.
+#[derive(Debug)]
+pub(crate) enum RouteFault {
+    Path(PathFault),
+    /// It leads through a link that somebody else can turn elsewhere.
+    Link {
+        /// The path of the link.
+        path: PathBuf,
+        /// Who owns the link or its directory.
+        owner: u32,
+    },
+}
+
+/// Opens the directory in which the file is that `path` leads to, and returns its name there: it
+/// is no link, and need not exist.
+///
+/// A link in the last place is followed if `trusts` its owner and that of its directory: whoever
+/// owns one of them chooses where it leads. Links on the way to the directory are followed as the
+/// kernel does.
+///
+/// # Errors
+///
+/// Those of [`OsDirectory::of_file`], and [`RouteFault::Link`].
+pub(crate) fn follow(
+    path: &Path,
+    trusts: impl Fn(u32) -> bool,
+) -> Result<(OsDirectory, OsString), RouteFault> {
+    let mut path = path.to_path_buf();
+    for _ in 0..MAX_LINKS {
+        let (directory, name) = OsDirectory::of_file(&path).map_err(RouteFault::Path)?;
+        let fault = |error| RouteFault::Path(PathFault::Directory { path: path.clone(), error });
+        let owner = match uninterrupted(|| directory.stat(&name)) {
+            Ok(stat) if stat.kind == FileKind::Symlink => stat.uid,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fault(error)),
+            _ => return Ok((directory, name)),
+        };
+        let holder = uninterrupted(|| directory.owner()).map_err(fault)?;
+        if let Some(owner) = [owner, holder].into_iter().find(|uid| !trusts(*uid)) {
+            return Err(RouteFault::Link { path, owner });
+        }
+        let target: PathBuf = uninterrupted(|| directory.read_link(&name)).map_err(fault)?.into();
+        path = directory.path().join(target);
+    }
+    let error = rustix::io::Errno::LOOP.into();
+    Err(RouteFault::Path(PathFault::Directory { path, error }))
+}
+
+/// What the path leads to, through every link.
+///
+/// # Errors
+///
+/// Those of `stat`.
+pub(crate) fn stat_path(path: &Path) -> io::Result<FileStat> {
+    Ok(file_stat(&rustix::fs::stat(path)?))
+}
+
+/// What the path stands for, a link in the last place for itself.
+///
+/// # Errors
+///
+/// Those of `lstat`.
+pub(crate) fn stat_link(path: &Path) -> io::Result<FileStat> {
+    Ok(file_stat(&rustix::fs::lstat(path)?))
+}

@@ -1,0 +1,72 @@
+//! Bytes that are no key file, or one that was treated as text on its way.
+
+use super::fault::{KeyFileFault, KeyFileLooksLike, TextConversion};
+use super::lines::PREFIX;
+use alloc::vec::Vec;
+use zeroize::Zeroizing;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// What every key file begins with, in base64: its whole groups.
+const BASE64: &[u8] = b"eyJyZWNvcmQi";
+
+/// What a message begins with.
+const MESSAGE: &[u8] = b"\xe5\x4e\x56\x4c";
+
+/// The fault of bytes that do not begin as a key file does, or whose lines do not end as its do.
+pub(super) fn fault(bytes: &[u8]) -> KeyFileFault {
+    match conversion(bytes) {
+        Some(conversion) => KeyFileFault::Converted { conversion },
+        None => KeyFileFault::NotKeyFile { looks_like: looks_like(bytes) },
+    }
+}
+
+/// Which conversion a key file went through, if it is one.
+pub(super) fn conversion(bytes: &[u8]) -> Option<TextConversion> {
+    if let Some(rest) = bytes.strip_prefix(BYTE_ORDER_MARK) {
+        return rest.starts_with(PREFIX).then_some(TextConversion::ByteOrderMark);
+    }
+    let first = bytes.split(|byte| *byte == b'\n').next()?;
+    (first.starts_with(PREFIX) && first.ends_with(b"\r")).then_some(TextConversion::CarriageReturns)
+}
+
+fn looks_like(bytes: &[u8]) -> Option<KeyFileLooksLike> {
+    let is_utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")
+        // Without a mark: `{` and a zero.
+        || bytes.starts_with(b"{\0") || bytes.starts_with(b"\0{");
+    let text = bytes.trim_ascii();
+    Some(match bytes {
+        [] => KeyFileLooksLike::Empty,
+        _ if bytes.iter().all(|byte| *byte == 0) => KeyFileLooksLike::Zeros,
+        _ if is_utf16 => KeyFileLooksLike::Utf16,
+        _ if bytes.starts_with(MESSAGE) => KeyFileLooksLike::Message,
+        _ if text.strip_prefix(b"\"").unwrap_or(text).starts_with(BASE64) => {
+            KeyFileLooksLike::Base64
+        }
+        _ if text.len() <= 4096 && is_line(text) => KeyFileLooksLike::Line,
+        _ => return None,
+    })
+}
+
+fn is_line(text: &[u8]) -> bool {
+    core::str::from_utf8(text)
+        .is_ok_and(|text| !text.is_empty() && !text.contains(char::is_control))
+}
+
+/// The bytes without what a conversion put into them; `None` if there was none. Under no
+/// protection they are key material.
+pub(super) fn unconverted(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    conversion(bytes)?;
+    let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    let mut out = Zeroizing::new(Vec::with_capacity(text.len()));
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        match line.strip_suffix(b"\r\n") {
+            Some(line) => {
+                out.extend_from_slice(line);
+                out.push(b'\n');
+            }
+            None => out.extend_from_slice(line),
+        }
+    }
+    Some(out)
+}

@@ -1,0 +1,140 @@
+//! What an open key file tells of itself, and opening it anew in place.
+
+use super::error::KeyFileError;
+use super::format::KeyFileFault;
+use super::keyring::FileKeyring;
+use super::protection::Protection;
+use super::shared::{LoadedKeysets, News, Shared};
+use super::state::at;
+use crate::error::Error;
+use crate::format::KeyVersion;
+use crate::keyset::VersionRecord;
+use crate::sync::lock;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+
+/// How an open key file is: what an endpoint for health checks reports.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct KeyFileHealth {
+    /// How long ago the file was last looked at. While nothing is encrypted or decrypted, nobody
+    /// looks; [`FileKeyring::reload`] does.
+    pub last_look: Duration,
+    /// Why the file could not be loaded at the last look, if it could not: nothing is wrapped
+    /// until it can be.
+    pub last_error: Option<KeyFileError>,
+    /// The revision that is loaded.
+    pub revision: u64,
+    /// Why the file cannot be changed from here, as far as that can be told without a change:
+    /// it was opened read-only, its medium or directory cannot be written, a newer library
+    /// must write it.
+    pub write_error: Option<KeyFileError>,
+}
+
+impl FileKeyring {
+    /// The revision of the file, looked at now; of what is loaded if it cannot be read. An anchor
+    /// for [`at_least_revision`](FileKeyringOptions::at_least_revision).
+    pub fn revision(&self) -> u64 {
+        self.looked_at().revision()
+    }
+
+    /// The primary version of this keyring's master key. Looks at the file as
+    /// [`revision`](Self::revision) does.
+    pub fn primary_version(&self) -> Option<KeyVersion> {
+        self.looked_at().resolve(&self.selection.key).ok()?.primary()
+    }
+
+    /// The record of every version of this keyring's master key, lowest first. Looks at the file
+    /// as [`revision`](Self::revision) does.
+    pub fn versions(&self) -> Vec<VersionRecord> {
+        drop(self.shared.reload());
+        let keysets = self.shared.keysets_with_usage();
+        let keyset = keysets.resolve(&self.selection.key);
+        keyset.map(|keyset| keyset.versions().to_vec()).unwrap_or_default()
+    }
+
+    /// The keysets of the file as it is now, or what was loaded of it if it cannot be read; why,
+    /// tells [`last_error`](Self::last_error).
+    fn looked_at(&self) -> LoadedKeysets {
+        drop(self.shared.reload());
+        self.shared.keysets()
+    }
+
+    /// How the file is, without a look at its content: a few system calls, and no lock.
+    pub fn health(&self) -> KeyFileHealth {
+        let shared = &self.shared;
+        KeyFileHealth {
+            last_look: shared.since_look(),
+            last_error: shared.last_error(),
+            revision: shared.keysets().revision(),
+            write_error: shared.check_writable().err(),
+        }
+    }
+
+    /// Opens the file anew in place: this handle, every other one of the same opening
+    /// ([`with_key`](Self::with_key)), and each [`Envelope`](crate::Envelope) over one of them go
+    /// on with what the file holds now, whatever was known of it before.
+    ///
+    /// For a file that is refused ([`KeyFileError::RolledBack`], [`KeyFileError::Diverged`],
+    /// [`KeyFileError::Poisoned`], a changed protection), once somebody has decided that what is
+    /// there now is right. Versions that only the former content had are gone from then on.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_any`](Self::open_any) with the options of the first opening, the anchor among
+    /// them. After an error everything stays as it was.
+    pub fn reopen(&self, protection: &Protection) -> Result<(), Error> {
+        Ok(self.shared.reopen(protection)?)
+    }
+}
+
+impl Shared {
+    /// Why the file cannot be written, as far as that can be told.
+    fn check_writable(&self) -> Result<(), KeyFileError> {
+        if self.options.read_only {
+            return Err(KeyFileError::ReadOnly { path: self.path().to_path_buf() });
+        }
+        if let Some(name) = self.state().unknown_critical() {
+            let fault = KeyFileFault::UnknownCritical { name: name.into() };
+            return Err(at(self.path())(fault));
+        }
+        self.store.check_writable()
+    }
+
+    /// Loads the file as if it were opened for the first time: under `protection`, whatever its
+    /// history. On an error everything stays as it was.
+    pub(super) fn reopen(&self, protection: &Protection) -> Result<(), KeyFileError> {
+        let mut seen = lock(&self.seen);
+        self.store.trust.begin_anew();
+        let known = self.state().clone();
+        let source = known.keys.source();
+        let (state, found) = Shared::load_first(&self.store, &self.options, protection, source)?;
+        let (from, to) = (known.keys.keysets.revision(), state.keys.keysets.revision());
+        *self.state.write() = Arc::new(state);
+        *seen = Some(found);
+        self.looked.store(self.elapsed(), Ordering::Release);
+        self.outer.keep(protection);
+        drop(self.note(Ok(())));
+        self.report(News::Reloaded { revision: to, from_revision: from });
+        self.report_rotations(&known.keys.keysets, &self.keysets());
+        drop(seen);
+        self.publish();
+        Ok(())
+    }
+
+    /// Has `replace` exchange what is looked at, and load it, while nobody looks.
+    pub(super) fn replace(
+        &self,
+        replace: impl FnOnce() -> Result<(), KeyFileError>,
+    ) -> Result<(), KeyFileError> {
+        let mut seen = lock(&self.seen);
+        replace()?;
+        *seen = None;
+        drop(self.note(Ok(())));
+        drop(seen);
+        self.publish();
+        Ok(())
+    }
+}
