@@ -65,12 +65,15 @@ std       | src/test_util/        | .                              | runs in tes
 io        | src/test_util/        | thread::                       | judges keyrings from eight threads at once
 io        | src/test_util/message_file.rs | std::(io::Read|path::Path);$ | what stands in for a file that is encrypted
 feature   | src/test_util/mod.rs  | .                              | what needs threads stands behind std
-std       | src/keyring/pkcs11/connection.rs | ^use std::(sync::|time::Instant)  | the rim: threads share sessions, and wait for one so long
+std       | src/keyring/pkcs11/connection.rs | ^use std::(sync::|time::Instant)  | the rim: threads share sessions
 std       | src/keyring/pkcs11/deadline.rs | ^use std::(sync::|thread;|time::Instant) | the rim: threads that make calls, for callers who leave
 std       | src/keyring/pkcs11/error.rs   | ^use std::path::PathBuf;$ | the rim: the path of a library, of a PIN
 std       | src/keyring/pkcs11/ffi/library.rs | ^use std::path::Path;$ | the same
+std       | src/keyring/pkcs11/gate.rs    | ^use std::(sync::|time::Instant)  | the rim: who is inside of a library, and since when
+std       | src/keyring/pkcs11/permits.rs | ^use std::(sync::|time::Instant)  | the rim: who works in a session, and since when
+std       | src/keyring/pkcs11/term.rs    | ^use std::(sync::|time::Instant)  | the rim: how long an operation goes on
 std       | src/keyring/pkcs11/keyring.rs | ^use std::path::Path;$ | the rim: the path of a catalogue
-std       | src/keyring/pkcs11/ladder.rs  | std::(time::Instant|thread::sleep) | the rim: how long a token is given to come back
+std       | src/keyring/pkcs11/ladder.rs  | std::thread::sleep | the rim: how long a token is given to come back
 std       | src/keyring/pkcs11/module.rs  | std::(path|sync|process)::   | the rim: one library, shared by threads, not with a child process
 std       | src/keyring/pkcs11/news.rs    | ^use std::sync::Mutex;$ | the rim: what threads have to tell
 std       | src/keyring/pkcs11/options.rs | ^use std::path::     | the rim: the path of a library, of a PIN

@@ -84,7 +84,9 @@ impl Token {
 
     fn keyring(&self, name: &str, algorithm: WrapAlgorithm) -> Pkcs11Keyring {
         let pin = self.pin.clone();
+        // As the other side of the ratio: in the thread of the caller.
         let mut options = Pkcs11Options::new(&self.module)
+            .no_deadline()
             .token_label(&self.label)
             .pin_from(move || Ok(Pin::new(&pin)))
             .algorithm(algorithm);

@@ -63,7 +63,7 @@ fn a_token_that_generates_nothing_says_so() {
     }
     let report = options().token().unwrap().probe().unwrap();
     assert_eq!(report.chosen(), None);
-    println!("{report}");
+    assert!(report.to_string().contains("use Pkcs11ExternalKeyring"), "{report}");
 }
 
 /// Nothing but the state of the connection is judged: that server hands no parameters on.

@@ -188,3 +188,22 @@ fn a_library_that_is_dead_by_any_code_is_set_up_anew() {
         assert!(started.elapsed() < Duration::from_secs(2), "{code}: {:?}", started.elapsed());
     }
 }
+
+/// A change of keys has a deadline as well, and one is there without being asked for.
+#[test]
+fn a_change_that_never_returns_is_left_at_the_deadline() {
+    let hostile = Hostile::new();
+    let scene = Scene::new(GCM);
+    let keyring = scene.open_by(&impatient().token().unwrap()).unwrap();
+    hostile.tell("reset; delay C_GenerateKey 600000");
+    let started = Instant::now();
+    assert_eq!(verdict(&keyring.rotate()), "deadline");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    assert_ne!(verdict(&Envelope::new(&keyring).decrypt(&scene.message, ROW)), "ok");
+    hostile.tell("clear");
+    assert!(comes_back(&keyring, &scene));
+    keyring.rotate().unwrap();
+    assert_eq!(hostile.overlaps(), 0);
+    let printed = format!("{:?}", quick(GCM));
+    assert!(printed.contains("BeyondPatience"), "{printed}");
+}

@@ -110,10 +110,10 @@ fn soak(faults: &str, options: Pkcs11Options, threads: usize, operations: u64) {
 /// Where one in twenty calls fails, the anchor was closed under those who asked it.
 #[test]
 fn no_call_overlaps_another_while_one_in_twenty_fails() {
-    soak("hail 1 50 1000000000", options(), 32, 50_000);
+    soak("hail 1 50 1000000000", options().no_deadline(), 32, 30_000);
 }
 
 #[test]
 fn no_call_overlaps_another_in_an_endless_storm() {
-    soak("storm 7 5 1000000000 calm 0", options(), 32, 50_000);
+    soak("storm 7 5 1000000000 calm 0", options(), 32, 70_000);
 }

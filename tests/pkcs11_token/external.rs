@@ -3,13 +3,14 @@
 
 use crate::independent::{Bound, master_key_id};
 use crate::keys::{MAC_VALUE, VALUE, aes, fresh, secret, with};
-use crate::place::{best, options, pkcs11_error, session, token};
+use crate::place::{Place, best, name, options, pkcs11_error, session, token, variable};
 use crate::raw_token::bytes;
 use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, Error, KeyVersion, Keyring, Pin, Pkcs11Error, Pkcs11ExternalKeyring,
-    Pkcs11ExternalKeys, Pkcs11KeyRef, Refusal, RewrapOptions, WrapAlgorithm,
+    Pkcs11ExternalKeys, Pkcs11KeyRef, Refusal, RewrapOptions, TokenKeyFault, WrapAlgorithm,
 };
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -69,6 +70,69 @@ fn nothing_is_asked_of_the_token_before_it_is_needed() {
     let missing = ring(&keys);
     let error = Envelope::new(&missing).encrypt(b"row", ROW).unwrap_err();
     assert!(matches!(pkcs11_error(&error), Pkcs11Error::KeyNotFound { .. }), "{error:?}");
+}
+
+/// Runs a tool where there is one: what it printed.
+fn tool(command: &mut Command) -> Option<String> {
+    let Ok(output) = command.output() else {
+        println!("SKIPPED: {:?} is missing", command.get_program());
+        return None;
+    };
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    if !output.status.success() {
+        println!("SKIPPED: {text}{}", String::from_utf8_lossy(&output.stderr));
+        return None;
+    }
+    Some(text)
+}
+
+/// What the documentation says of tools: `pkcs11-tool` makes a key that is refused with its
+/// reason, and `examples/hsm_key.py` one that is accepted.
+#[test]
+fn keys_of_tools_are_accepted_or_refused_as_the_documentation_says() {
+    if name() != "softhsm" {
+        return;
+    }
+    let (module, token) = (variable("ENVELOCK_P11_MODULE"), variable("ENVELOCK_P11_LABEL"));
+    let pin = variable("ENVELOCK_P11_PIN");
+    let wrap = |label: &str| {
+        let keys = Pkcs11ExternalKeys::new("orders").gcm(version(1), Pkcs11KeyRef::label(label));
+        Envelope::new(ring(&keys.primary(version(1)))).encrypt(b"row", ROW)
+    };
+    let label = fresh("tool");
+    let mut command = Command::new("pkcs11-tool");
+    command.args(["--module", &module, "--token-label", &token, "--login", "--pin", &pin]);
+    command.args([
+        "--keygen",
+        "--key-type",
+        "AES:32",
+        "--sensitive",
+        "--usage-decrypt",
+        "--label",
+        &label,
+    ]);
+    if tool(&mut command).is_some() {
+        let error = wrap(&label).unwrap_err();
+        let found = pkcs11_error(&error);
+        let fault = TokenKeyFault::WrapsAndDecrypts;
+        assert!(
+            matches!(found, Pkcs11Error::WeakKey { fault: it, .. } if *it == fault),
+            "{found:?}"
+        );
+        assert!(found.to_string().contains("CKA_WRAP and CKA_UNWRAP false"), "{found}");
+    }
+    let (place, label) = (Place::new(), fresh("script"));
+    let file = place.path("pin");
+    std::fs::write(&file, &pin).unwrap();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hsm_key.py");
+    let mut command = Command::new("/usr/bin/python3");
+    command.args([script, &module, &token]).arg(&file).arg(&label);
+    if tool(&mut command).is_some() {
+        wrap(&label).unwrap();
+        let (key, mac) = (Pkcs11KeyRef::label(&label), Pkcs11KeyRef::label(format!("{label}-mac")));
+        let keys = Pkcs11ExternalKeys::new("orders").cbc_hmac(version(1), key, mac);
+        Envelope::new(ring(&keys.primary(version(1)))).encrypt(b"row", ROW).unwrap();
+    }
 }
 
 #[test]

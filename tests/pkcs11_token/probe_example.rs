@@ -72,4 +72,9 @@ fn the_probe_says_what_is_wrong() {
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
     let text = said(run(None, &pin));
     assert!(text.contains("no token has label \"nobody\""), "{text}");
+    assert!(
+        text.contains(&format!("there are {label:?} (serial"))
+            || text.contains(&format!(", {label:?} (serial")),
+        "{text}"
+    );
 }

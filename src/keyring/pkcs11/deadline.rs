@@ -21,6 +21,8 @@ pub(super) struct Workers {
     /// When a call that hangs is given up.
     hang_limit: Duration,
     most: usize,
+    /// The process that the threads are in.
+    process: u32,
     pool: Arc<Pool>,
 }
 
@@ -45,7 +47,8 @@ struct State {
 impl Workers {
     pub(super) fn new(deadline: Option<Duration>, hang_limit: Duration, most: usize) -> Self {
         let hang_limit = hang_limit.max(deadline.unwrap_or_default());
-        Workers { deadline, hang_limit, most, pool: Arc::new(Pool::default()) }
+        let (process, pool) = (std::process::id(), Arc::new(Pool::default()));
+        Workers { deadline, hang_limit, most, process, pool }
     }
 
     /// Whether calls have a deadline, and so have to own what they work with.
@@ -53,12 +56,14 @@ impl Workers {
         self.deadline.is_some()
     }
 
-    /// Has `work` done, and waits for it until the deadline.
+    /// Has `work` done, and waits for it until the deadline, or for `least` if that is longer.
     pub(super) fn call<T: Send + 'static>(
         &self,
+        least: Duration,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Pkcs11Error> {
         let Some(deadline) = self.deadline else { return Ok(work()) };
+        let deadline = deadline.max(least);
         let started = Instant::now();
         let (thread, number) = self.thread(started, deadline)?;
         let (answer, answered) = mpsc::sync_channel(1);
@@ -217,6 +222,11 @@ impl Drop for LostThread {
 
 impl Drop for Workers {
     fn drop(&mut self) {
+        if self.process != std::process::id() {
+            // In a child of a fork there are no threads to end, and locks may be held for ever.
+            core::mem::forget(self.pool.clone());
+            return;
+        }
         // Threads end once nobody can hand them anything.
         lock(&self.pool.state).idle.clear();
     }
@@ -232,23 +242,23 @@ mod tests {
     #[test]
     fn a_call_that_hangs_is_left_and_counted_until_it_comes_back() {
         let workers = Workers::new(Some(Duration::from_millis(50)), MINUTE, 2);
-        assert_eq!(workers.call(|| 7).unwrap(), 7);
+        assert_eq!(workers.call(Duration::ZERO, || 7).unwrap(), 7);
         let mut releases = Vec::new();
         for _ in 0..2 {
             let (release, wait) = channel::<()>();
             releases.push(release);
-            let left = workers.call(move || wait.recv().is_ok());
+            let left = workers.call(Duration::ZERO, move || wait.recv().is_ok());
             assert!(matches!(left, Err(Pkcs11Error::Deadline { .. })), "{left:?}");
         }
         let started = Instant::now();
-        let hanging = workers.call(|| 7);
+        let hanging = workers.call(Duration::ZERO, || 7);
         assert!(matches!(hanging, Err(Pkcs11Error::Hanging { calls: 2 })), "{hanging:?}");
         assert!(started.elapsed() < Duration::from_millis(40), "told at once");
         drop(releases);
         // Their threads have to wake up first.
         let mut answers = core::iter::repeat_with(|| {
             thread::sleep(Duration::from_millis(1));
-            workers.call(|| 8)
+            workers.call(Duration::ZERO, || 8)
         });
         let is_well = |answer: Result<_, _>| answer.is_ok() && workers.pool.hanging() == 0;
         assert!(answers.by_ref().take(5_000).any(is_well));
@@ -262,19 +272,19 @@ mod tests {
         let wait = Arc::new(Mutex::new(wait));
         let hang = || {
             let wait = wait.clone();
-            workers.call(move || lock(&wait).recv().is_ok())
+            workers.call(Duration::ZERO, move || lock(&wait).recv().is_ok())
         };
         for round in 0..2 {
             for _ in 0..2 {
                 let left = hang();
                 assert!(matches!(left, Err(Pkcs11Error::Deadline { .. })), "{round}: {left:?}");
             }
-            let hanging = workers.call(|| 7);
+            let hanging = workers.call(Duration::ZERO, || 7);
             assert!(matches!(hanging, Err(Pkcs11Error::Hanging { .. })), "{round}: {hanging:?}");
             thread::sleep(limit);
         }
         for _ in 0..2 {
-            let told = workers.call(|| 7);
+            let told = workers.call(Duration::ZERO, || 7);
             assert!(matches!(told, Err(Pkcs11Error::RestartProcess { calls: 4 })), "{told:?}");
         }
         // All the same they may come back.
@@ -285,7 +295,7 @@ mod tests {
             state.hanging.is_empty() && state.given_up == 0
         };
         assert!((0..5_000).any(is_well));
-        assert_eq!(workers.call(|| 8).unwrap(), 8);
+        assert_eq!(workers.call(Duration::ZERO, || 8).unwrap(), 8);
         assert_eq!(lock(&workers.pool.state).threads, 2);
     }
 
@@ -293,9 +303,9 @@ mod tests {
     fn a_call_that_panics_costs_no_thread() {
         let workers = Workers::new(Some(Duration::from_secs(20)), MINUTE, 2);
         for _ in 0..4 {
-            assert!(workers.call(|| -> u8 { panic!("on purpose") }).is_err());
+            assert!(workers.call(Duration::ZERO, || -> u8 { panic!("on purpose") }).is_err());
         }
-        assert_eq!(workers.call(|| 9).unwrap(), 9);
+        assert_eq!(workers.call(Duration::ZERO, || 9).unwrap(), 9);
     }
 
     #[test]
@@ -305,7 +315,7 @@ mod tests {
             for _ in 0..16 {
                 scope.spawn(|| {
                     for number in 0..200 {
-                        assert_eq!(workers.call(move || number).unwrap(), number);
+                        assert_eq!(workers.call(Duration::ZERO, move || number).unwrap(), number);
                     }
                 });
             }

@@ -285,7 +285,8 @@ pub enum TokenKeyFault {
     /// It can be wrapped out of the token.
     Extractable,
     /// It can wrap other keys, or unwrap them, beside decrypting and encrypting: whoever may use
-    /// the token can read keys by it.
+    /// the token can read keys by it. [`Pkcs11ExternalKeyring`](crate::Pkcs11ExternalKeyring) says
+    /// how to make one that is accepted.
     WrapsAndDecrypts,
     /// It is no AES key of 256 bits, or no secret for a MAC of at least 256.
     Type,
@@ -296,7 +297,9 @@ impl fmt::Display for TokenKeyFault {
         f.write_str(match self {
             TokenKeyFault::NotSensitive => "its value can be read",
             TokenKeyFault::Extractable => "it can be extracted",
-            TokenKeyFault::WrapsAndDecrypts => "it wraps or unwraps keys besides",
+            TokenKeyFault::WrapsAndDecrypts => {
+                "it wraps or unwraps keys besides: make one with CKA_WRAP and CKA_UNWRAP false"
+            }
             TokenKeyFault::Type => "it is of another type or length",
         })
     }

@@ -23,6 +23,26 @@ use core::fmt;
 /// a new version here, first without and then with being the primary. Nothing is asked of the token
 /// before the first wrap or unwrap. All else is as for a
 /// [`Pkcs11Keyring`](crate::Pkcs11Keyring).
+///
+/// # Which keys are accepted
+///
+/// AES keys of 256 bits with `CKA_SENSITIVE` and without `CKA_EXTRACTABLE`, which do not decrypt and
+/// wrap other keys, nor encrypt and unwrap them: where `CKA_ENCRYPT` and `CKA_DECRYPT` are true,
+/// `CKA_WRAP` and `CKA_UNWRAP` are false. Many tools leave uses out, which some tokens take for
+/// allowed: so do `pkcs11-tool --keygen` and `softhsm2-util --import` on SoftHSM.
+/// `examples/hsm_key.py` makes a key with every use stated:
+///
+/// ```text
+/// apt-get install python3-pykcs11
+/// /usr/bin/python3 examples/hsm_key.py /usr/lib/softhsm/libsofthsm2.so TOKEN PIN_FILE orders-2026
+/// ```
+///
+/// A TPM makes keys by its own tool alone, for wrap algorithm 3:
+///
+/// ```text
+/// tpm2_ptool addkey --algorithm=aes256 --label=TOKEN --userpin=PIN --key-label=orders-2026
+/// tpm2_ptool addkey --algorithm=hmac:sha256 --label=TOKEN --userpin=PIN --key-label=orders-2026-mac
+/// ```
 pub struct Pkcs11ExternalKeyring {
     keys: MasterKeys,
     selection: Selection,

@@ -13,6 +13,7 @@ use crate::keyring::{KeyringError, Refusal, WrapContext};
 use crate::random::KeyringRng;
 use alloc::string::String;
 use alloc::sync::Arc;
+use core::time::Duration;
 use zeroize::Zeroizing;
 
 /// What a version is called, in headers and on the token.
@@ -73,8 +74,12 @@ pub(super) struct TokenKey {
 const GCM_WRAP_LIMIT: u64 = 1 << 32;
 
 impl TokenKey {
-    pub(super) fn new(token: Arc<Token>, name: TokenKeyName, id: MasterKeyId) -> Self {
-        TokenKey { token, name: Arc::new(name), id, counts: Counts::default() }
+    pub(super) fn new(
+        token: Arc<Token>,
+        name: impl Into<Arc<TokenKeyName>>,
+        id: MasterKeyId,
+    ) -> Self {
+        TokenKey { token, name: name.into(), id, counts: Counts::default() }
     }
 
     fn wrapped(&self, aad: &[u8], key: &[u8], iv: IvBytes) -> Result<Output, Failure> {
@@ -84,7 +89,7 @@ impl TokenKey {
         }
         let (token, name) = (self.token.clone(), self.name.clone());
         let (aad, key) = (aad.to_vec(), Zeroizing::new(key.to_vec()));
-        self.token.workers.call(move || token.wrap(&name, &aad, &key, iv))?
+        self.token.workers.call(Duration::ZERO, move || token.wrap(&name, &aad, &key, iv))?
     }
 
     fn unwrapped(&self, aad: &[u8], blob: &[u8]) -> Result<Output, Failure> {
@@ -94,7 +99,7 @@ impl TokenKey {
         }
         let (token, name) = (self.token.clone(), self.name.clone());
         let (aad, blob) = (aad.to_vec(), blob.to_vec());
-        self.token.workers.call(move || token.unwrap(&name, &aad, &blob))?
+        self.token.workers.call(Duration::ZERO, move || token.unwrap(&name, &aad, &blob))?
     }
 }
 

@@ -229,7 +229,7 @@ impl Role {
 }
 
 /// What people see in the tools of their token.
-pub(super) fn label(name: KeyName<'_>, version: KeyVersion, role: Role) -> String {
+pub(super) fn label(name: &str, version: KeyVersion, role: Role) -> String {
     match role {
         Role::Encrypt => format!("{name}/v{version}"),
         Role::Mac => format!("{name}/v{version}/mac"),

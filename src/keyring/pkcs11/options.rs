@@ -45,12 +45,23 @@ pub struct Pkcs11Options {
     pub(super) gcm_mechanism: Option<core::ffi::c_ulong>,
     pub(super) max_sessions: usize,
     pub(super) patience: Duration,
-    pub(super) deadline: Option<Duration>,
+    deadline: Deadline,
     pub(super) hang_limit: Duration,
     pub(super) allow_final_try: bool,
     pub(super) allow_weak_keys: bool,
     pub(super) observer: Option<Arc<dyn Observer>>,
 }
+
+/// How long a caller waits.
+#[derive(Clone, Copy, Debug)]
+enum Deadline {
+    BeyondPatience,
+    After(Duration),
+    Never,
+}
+
+/// What a single call may take when there is no time left for another attempt.
+const BEYOND_PATIENCE: Duration = Duration::from_secs(20);
 
 impl Pkcs11Options {
     /// The library at the absolute path `library`, and the defaults. Nothing is loaded yet.
@@ -65,7 +76,7 @@ impl Pkcs11Options {
             gcm_mechanism: None,
             max_sessions: 16,
             patience: Duration::from_secs(10),
-            deadline: None,
+            deadline: Deadline::BeyondPatience,
             hang_limit: Duration::from_secs(60),
             allow_final_try: false,
             allow_weak_keys: false,
@@ -89,8 +100,8 @@ impl Pkcs11Options {
 
     /// Asks `callback` for the PIN, at each login: at the first use, and after the token lost it.
     ///
-    /// It runs in the thread that uses the keyring, and must not use a token of the same
-    /// library itself.
+    /// It runs in a thread of the token (in that of the caller where there is
+    /// [no deadline](Self::no_deadline)), and must not use a token of the same library itself.
     #[must_use]
     pub fn pin_from(
         mut self,
@@ -154,24 +165,35 @@ impl Pkcs11Options {
         self
     }
 
-    /// For how long a call goes on trying to recover a token that lost its sessions or its login,
-    /// or was restarted. The default is ten seconds. One call to the library may take longer, and
-    /// cannot be cut off: see [`deadline`](Self::deadline).
+    /// For how long an operation goes on trying to recover a token that lost its sessions or its
+    /// login, or was restarted, however many attempts that takes. The default is ten seconds; zero
+    /// tries once. It also bounds each wait for others that are in the token. One call to the library
+    /// may take longer, and cannot be cut off: see [`deadline`](Self::deadline).
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// How long a caller waits at the most, whatever the library does. There is no such limit by
-    /// default.
+    /// How long a caller waits at the most, whatever the library does. The default is 20 seconds
+    /// more than [`patience`](Self::patience).
     ///
-    /// Calls are then made in threads of their own, which costs some 10 to 20 us each. One that
-    /// hangs keeps its thread until it comes back; once so many hang as there may be sessions,
-    /// callers are told at once. Changes of keys are made without a deadline.
+    /// Operations are made in threads of their own, at most as many as there may be sessions: that
+    /// costs some 8 us each on an idle machine, and 30 to 50 us on a busy one, where one by SoftHSM
+    /// takes 26 us and more. One that hangs keeps its thread until it comes back or is given up
+    /// ([`hang_limit`](Self::hang_limit)); once so many hang as there may be sessions, callers are
+    /// told at once. Changes of keys have as long as the patience where that is longer.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = Some(deadline);
+        self.deadline = Deadline::After(deadline);
+        self
+    }
+
+    /// Operations are made in the thread of their caller, who waits for as long as the library
+    /// takes: for ever, if a call never returns.
+    #[must_use]
+    pub fn no_deadline(mut self) -> Self {
+        self.deadline = Deadline::Never;
         self
     }
 
@@ -224,6 +246,15 @@ impl Pkcs11Options {
         let bytes = self.reserved.clone().map(CString::new).transpose();
         let what = "what it is to be told has a zero byte in it".into();
         bytes.map_err(|_| Pkcs11Error::Library { path: self.library.clone(), what })
+    }
+
+    /// The deadline of one operation.
+    pub(super) fn longest_wait(&self) -> Option<Duration> {
+        match self.deadline {
+            Deadline::BeyondPatience => Some(self.patience.saturating_add(BEYOND_PATIENCE)),
+            Deadline::After(deadline) => Some(deadline),
+            Deadline::Never => None,
+        }
     }
 
     pub(super) fn logs_in(&self) -> bool {

@@ -65,31 +65,28 @@ impl Pkcs11Token {
     ///
     /// [`Error::Token`] if it cannot be reached. What it cannot do stands in the report.
     pub fn probe(&self) -> Result<Pkcs11Report, Error> {
-        let report = self.report();
+        let report = self.0.change(Token::report_all);
         self.0.news.publish();
-        report
+        Ok(report.map_err(Pkcs11Error::from_failure)?)
     }
+}
 
-    fn report(&self) -> Result<Pkcs11Report, Error> {
-        let token = &self.0;
-        let (info, mechanisms) = token
-            .run(Access::Shared, &token.term(), |work| {
-                let slot = work.connection.slot;
-                Ok((work.inside.token_info(slot)?, work.inside.mechanisms(slot)?.len()))
-            })
-            .map_err(Pkcs11Error::from_failure)?;
+impl Token {
+    fn report_all(&self) -> Result<Pkcs11Report, Failure> {
+        let (info, mechanisms) = self.run(Access::Shared, &self.term(), |work| {
+            let slot = work.connection.slot;
+            Ok((work.inside.token_info(slot)?, work.inside.mechanisms(slot)?.len()))
+        })?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Pkcs11Report {
             label: text(&info.label),
             serial: text(&info.serial),
             model: alloc::format!("{} {}", text(&info.manufacturer), text(&info.model)),
             mechanisms,
-            algorithms: ALGORITHMS.map(|algorithm| token.report(algorithm)).to_vec(),
+            algorithms: ALGORITHMS.map(|algorithm| self.report(algorithm)).to_vec(),
         })
     }
-}
 
-impl Token {
     fn report(&self, algorithm: WrapAlgorithm) -> Pkcs11AlgorithmReport {
         let mut report =
             Pkcs11AlgorithmReport { algorithm, known_answer: None, iv: None, error: None };
@@ -162,7 +159,10 @@ impl fmt::Display for Pkcs11Report {
         }
         match self.chosen() {
             Some(chosen) => write!(f, "\nnew keys get wrap algorithm {}", chosen.id()),
-            None => write!(f, "\nno keys can be made here"),
+            None => f.write_str(
+                "\nno keys can be made here: use Pkcs11ExternalKeyring, with keys that the token's \
+                 own tool has made",
+            ),
         }
     }
 }

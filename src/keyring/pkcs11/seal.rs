@@ -1,6 +1,7 @@
 //! The protection of a key file by a token: its file key is a message under a key of its own there.
 
 use super::key::{TokenKey, TokenKeyName};
+use super::object::ObjectName;
 use super::source::ALGORITHMS;
 use super::token::Token;
 use crate::crypto::secret::DataKey;
@@ -41,7 +42,7 @@ impl SealKeyring {
     /// Destroys the key that was made, since there is no file.
     pub(super) fn discard(&self) {
         if let (Some((_, id)), Ok(name)) = (&self.made, name()) {
-            drop(self.token.destroy_keys(name, KeyVersion::FIRST, *id));
+            drop(self.token.destroy_keys(ObjectName::both(name, KeyVersion::FIRST, *id)));
         }
     }
 

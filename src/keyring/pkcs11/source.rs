@@ -74,7 +74,7 @@ impl KeySource for TokenSource {
         for MadeVersion { name, version, material } in made {
             let Ok(name) = KeyName::new(name) else { continue };
             // What cannot be destroyed stays as rubbish that no record names.
-            drop(self.0.destroy_keys(name, *version, material.master_key_id));
+            drop(self.0.destroy_keys(ObjectName::both(name, *version, material.master_key_id)));
         }
     }
 
@@ -83,7 +83,7 @@ impl KeySource for TokenSource {
         records: &mut dyn Iterator<Item = (KeyName<'k>, &'k VersionRecord)>,
     ) -> Result<(), Error> {
         // One look at all there are, since most of the records are of keys that are gone.
-        let (there, is_complete) = self.0.key_ids().map_err(unnamed)?;
+        let (there, is_complete) = self.0.change(Token::key_ids).map_err(unnamed)?;
         let mut outcome = Ok(());
         let mut left = 0_usize;
         for (name, record) in records {
@@ -91,10 +91,11 @@ impl KeySource for TokenSource {
             let is_there = |object: &ObjectName| {
                 object.id.as_ref().is_some_and(|id| there.contains(id.as_slice()))
             };
-            if is_complete && !ObjectName::both(name, version, id).iter().any(is_there) {
+            let objects = ObjectName::both(name, version, id);
+            if is_complete && !objects.iter().any(is_there) {
                 continue;
             }
-            match self.0.destroy_keys(name, version, id) {
+            match self.0.destroy_keys(objects) {
                 Ok(count) => left = left.saturating_add(count),
                 Err(failure) => outcome = Err(unnamed(failure)),
             }
@@ -147,8 +148,10 @@ impl Token {
         rng.try_fill_bytes(&mut id.0).map_err(|_| RandomnessUnavailable)?;
         loop {
             attempts = attempts.saturating_sub(1);
-            let key = TokenKeyName::ours(name, version, id, algorithm);
-            match self.generate_by(name, &key, id) {
+            let key = Arc::new(TokenKeyName::ours(name, version, id, algorithm));
+            // Whatever its role: one version has one algorithm.
+            let (made, taken) = (key.clone(), ObjectName::both(name, version, id));
+            match self.change(move |token| token.generate_by(&made, &taken)) {
                 Ok(()) => return Ok((TokenKey::new(self.clone(), key, id), id)),
                 // The caller's generator repeats itself.
                 Err(Failure::KeyNotUnique) if attempts > 0 => OsRandom.try_fill_bytes(&mut id.0)?,
@@ -165,20 +168,13 @@ impl Token {
     }
 
     /// On an error nothing is left behind, and nothing is touched that was there before.
-    fn generate_by(
-        &self,
-        name: KeyName<'_>,
-        key: &TokenKeyName,
-        id: MasterKeyId,
-    ) -> Result<(), Failure> {
+    fn generate_by(&self, key: &TokenKeyName, taken: &[ObjectName; 2]) -> Result<(), Failure> {
         let term = self.term();
         self.check_algorithm(key.algorithm, &term)?;
-        // Whatever its role: one version has one algorithm.
-        let taken = ObjectName::both(name, key.version, id);
         let objects = [Some(&key.encrypt), key.mac.as_ref()];
         let mut begun = false;
         let made = self.run(Access::Alone, &term, |work| {
-            for object in &taken {
+            for object in taken {
                 if begun {
                     // Of an attempt whose answer was lost: the id was nobody's before.
                     object.destroy(work.inside, work.session)?;
@@ -190,7 +186,7 @@ impl Token {
             work.check_login()?;
             begun = true;
             for object in objects.into_iter().flatten() {
-                let label = object::label(name, key.version, object.role);
+                let label = object::label(&key.name, key.version, object.role);
                 object.generate(work.inside, work.session, &label)?;
             }
             Ok(())
@@ -198,19 +194,20 @@ impl Token {
         // The round trip on the very key.
         let tested = made.and_then(|()| self.tested(key, &term).map(drop));
         if tested.is_err() && begun {
-            drop(self.destroy_keys(name, key.version, id));
+            drop(self.destroy_objects(taken));
         }
         tested
     }
 
     /// Destroys the keys of a version, and tells how many objects are left all the same.
     pub(super) fn destroy_keys(
-        &self,
-        name: KeyName<'_>,
-        version: KeyVersion,
-        id: MasterKeyId,
+        self: &Arc<Self>,
+        objects: [ObjectName; 2],
     ) -> Result<usize, Failure> {
-        let [one, other] = &ObjectName::both(name, version, id);
+        self.change(move |token| token.destroy_objects(&objects))
+    }
+
+    fn destroy_objects(&self, [one, other]: &[ObjectName; 2]) -> Result<usize, Failure> {
         let left = self.run(Access::Alone, &self.term(), |work| {
             let destroy = |object: &ObjectName| object.destroy(work.inside, work.session);
             let left = destroy(one)?.saturating_add(destroy(other)?);

@@ -63,7 +63,8 @@ impl Pkcs11Token {
             return Err(Pkcs11Error::Library { path: options.library.clone(), what });
         }
         let module = Module::load(&options.library, options.reserved_string()?)?;
-        let workers = Workers::new(options.deadline, options.hang_limit, options.max_sessions);
+        let workers =
+            Workers::new(options.longest_wait(), options.hang_limit, options.max_sessions);
         let permits = Permits::new(options.max_sessions);
         let news = Arc::new(News::new(options.wanted(), options.observer.clone()));
         Ok(Pkcs11Token(Arc::new(Token {
@@ -122,6 +123,17 @@ impl Token {
     /// gives back, and none of the threads.
     pub(super) fn check_process(&self) -> Result<(), Pkcs11Error> {
         if self.module.is_ours() { Ok(()) } else { Err(Pkcs11Error::Forked) }
+    }
+
+    /// Changes keys, or asks what takes long, within the deadline if there is one: no shorter than
+    /// the patience, since others may have to leave the library first.
+    pub(super) fn change<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Token) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.check_process()?;
+        let token = self.clone();
+        self.workers.call(self.options.patience, move || work(&token))?
     }
 
     /// The time that one operation has from now on.

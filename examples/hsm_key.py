@@ -1,0 +1,59 @@
+#!/usr/bin/env python3
+"""Makes a key on a PKCS#11 token that `Pkcs11ExternalKeyring` accepts.
+
+    apt-get install python3-pykcs11
+    /usr/bin/python3 examples/hsm_key.py MODULE TOKEN_LABEL PIN_FILE KEY_LABEL
+
+KEY_LABEL is AES-256 for wrap algorithm 2; KEY_LABEL-mac is the second key that algorithm 3 needs
+beside it. The keys are sensitive, not extractable, and neither wraps nor unwraps other keys: what
+`pkcs11-tool --keygen` and `softhsm2-util --import` make on SoftHSM does both, and is refused.
+"""
+
+import os
+import sys
+
+import PyKCS11 as p11
+
+if len(sys.argv) != 5:
+    sys.exit(__doc__)
+module, token, pin_file, label = sys.argv[1:]
+library = p11.PyKCS11Lib()
+library.load(module)
+slots = library.getSlotList(tokenPresent=True)
+names = {slot: library.getTokenInfo(slot).label.strip("\0 ") for slot in slots}
+found = [slot for slot, name in names.items() if name == token]
+if len(found) != 1:
+    sys.exit(f"{len(found)} tokens are called {token!r}; there are {sorted(names.values())}")
+session = library.openSession(found[0], p11.CKF_SERIAL_SESSION | p11.CKF_RW_SESSION)
+with open(pin_file, encoding="utf-8") as file:
+    session.login(file.read().rstrip("\r\n"))
+
+
+def make(key_label, key_type, mechanism, encrypts):
+    if session.findObjects([(p11.CKA_CLASS, p11.CKO_SECRET_KEY), (p11.CKA_LABEL, key_label)]):
+        sys.exit(f"there is a key {key_label!r} already")
+    # Every use is stated: what is left out is allowed on some tokens.
+    template = [
+        (p11.CKA_CLASS, p11.CKO_SECRET_KEY),
+        (p11.CKA_KEY_TYPE, key_type),
+        (p11.CKA_VALUE_LEN, 32),
+        (p11.CKA_LABEL, key_label),
+        (p11.CKA_ID, os.urandom(16)),
+        (p11.CKA_TOKEN, p11.CK_TRUE),
+        (p11.CKA_PRIVATE, p11.CK_TRUE),
+        (p11.CKA_SENSITIVE, p11.CK_TRUE),
+        (p11.CKA_EXTRACTABLE, p11.CK_FALSE),
+        (p11.CKA_ENCRYPT, p11.CK_TRUE if encrypts else p11.CK_FALSE),
+        (p11.CKA_DECRYPT, p11.CK_TRUE if encrypts else p11.CK_FALSE),
+        (p11.CKA_SIGN, p11.CK_FALSE if encrypts else p11.CK_TRUE),
+        (p11.CKA_VERIFY, p11.CK_FALSE if encrypts else p11.CK_TRUE),
+        (p11.CKA_WRAP, p11.CK_FALSE),
+        (p11.CKA_UNWRAP, p11.CK_FALSE),
+        (p11.CKA_DERIVE, p11.CK_FALSE),
+    ]
+    session.generateKey(template, p11.Mechanism(mechanism, None))
+    print(f"made {key_label!r}")
+
+
+make(label, p11.CKK_AES, p11.CKM_AES_KEY_GEN, True)
+make(f"{label}-mac", p11.CKK_GENERIC_SECRET, p11.CKM_GENERIC_SECRET_KEY_GEN, False)
