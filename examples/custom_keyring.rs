@@ -160,7 +160,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Version 1 is to go: make sure that nothing opens under it any more.
     let options = RewrapOptions::new().retiring("projects/shop/keys/orders", KeyVersion::FIRST);
-    envelope.rewrap_in_place(&mut message, options)?;
+    let report = envelope.rewrap_in_place(&mut message, options)?;
+    assert!(report.is_complete(), "no slot was left: {report:?}");
     print("rewrapped to", &inspect(&message)?);
 
     keyring.disable_first();

@@ -10,7 +10,7 @@ pub use unverified::Unverified;
 
 use crate::aad::AadFault;
 use crate::format::{HeaderFault, InvalidKeyName, KeyVersion, LooksLike, Part, SlotFault};
-use crate::keyring::{KeyringError, Refusal};
+use crate::keyring::Refusal;
 use crate::keyset::{Changed, LabelFault, Operation, VersionState};
 use crate::random::RandomnessUnavailable;
 use crate::time::Timestamp;
@@ -391,24 +391,6 @@ impl Error {
     #[cfg(all(feature = "pkcs11", unix))]
     pub(crate) fn may_be_written(&self) -> bool {
         matches!(self, Error::KeyFile(crate::keyring::KeyFileError::NotDurable { .. }))
-    }
-
-    /// The error of an operation whose wrap failed.
-    pub(crate) fn from_wrap(error: KeyringError) -> Self {
-        match error {
-            KeyringError::Unavailable { source } => Error::Unavailable { source },
-            KeyringError::Randomness(source) => Error::Randomness(source),
-            KeyringError::WrapLimit { key, version, limit } => {
-                Error::WrapLimit { key, version, limit }
-            }
-            KeyringError::UnknownKey { key } => Error::UnknownKey { key },
-            KeyringError::NoKeySelected { keys } => Error::NoKeySelected { keys },
-            KeyringError::Slot(fault) => Error::Slot(fault),
-            KeyringError::Authentication => Error::WRAPPED_KEY,
-            KeyringError::NoPrimary | KeyringError::NotMine | KeyringError::Refused(_) => {
-                Error::NoPrimary
-            }
-        }
     }
 }
 

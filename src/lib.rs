@@ -67,10 +67,13 @@ pub mod spec {
 pub use aad::{Aad, AadFault, AadPairs};
 pub use crypto::provider::Provider;
 pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
-pub use envelope::{Envelope, Rewrap, RewrapOptions, WithRng, body_len, inspect, plaintext_len};
+pub use envelope::{
+    Envelope, Rewrap, RewrapOptions, RewrapReport, SlotOutcome, WithRng, body_len, inspect,
+    plaintext_len,
+};
 pub use error::{Error, Unverified};
 #[cfg(all(feature = "file", unix))]
-pub use files::{FileRewrap, MessageFile, MessageFileError};
+pub use files::{FileChange, FileRewrap, MessageFile, MessageFileError};
 // The names say at compile time why they have nothing on other targets.
 pub use format::{
     DataKeyId, FORMAT_VERSION, Header, HeaderFault, InvalidKeyName, KeyName, KeyVersion, LooksLike,

@@ -162,12 +162,12 @@ fn a_named_compromised_version_is_rewrapped() {
         let named = USUAL.from_compromised("orders", version(1));
         for options in [named, named.retiring("orders", version(1)), named.trusting_backend()] {
             let mut copy = message.clone();
-            assert!(envelope.rewrap_in_place(&mut copy, options).unwrap());
+            assert!(envelope.rewrap_in_place(&mut copy, options).unwrap().is_changed());
             assert_eq!(versions_of(&copy), [("orders".into(), 2)]);
             assert!(!envelope.needs_rewrap(&copy).unwrap());
             assert_eq!(envelope.decrypt(&copy, ROW).unwrap(), PLAINTEXT);
             // Nothing is left to be named.
-            assert!(!envelope.rewrap_in_place(&mut copy, USUAL).unwrap());
+            assert!(!envelope.rewrap_in_place(&mut copy, USUAL).unwrap().is_changed());
         }
     }
 }

@@ -122,7 +122,7 @@ fn messages_of_every_version_open_after_100_rotations() {
     }
     for (number, message) in (1..=100_u32).zip(&mut messages) {
         assert_eq!(envelope.decrypt(message, ROW).unwrap(), number.to_be_bytes());
-        assert!(envelope.rewrap_in_place(message, RewrapOptions::new()).unwrap());
+        assert!(envelope.rewrap_in_place(message, RewrapOptions::new()).unwrap().is_changed());
         assert_eq!(written_under(message), 101);
     }
     (1..=100).for_each(|number| keyring.disable(version(number)).unwrap());
@@ -193,7 +193,7 @@ fn eight_threads_write_and_read_through_200_rotations() {
                         last = under;
                         let opened = envelope.decrypt(&message, ROW).unwrap();
                         assert_eq!(opened, writer.to_be_bytes());
-                        envelope.rewrap_in_place(&mut message, RewrapOptions::new()).unwrap();
+                        drop(envelope.rewrap_in_place(&mut message, RewrapOptions::new()).unwrap());
                         assert!(written_under(&message) >= under);
                         written.fetch_add(1, Relaxed);
                         kept.push((writer, message));
@@ -245,8 +245,8 @@ fn a_version_that_comes_and_goes_is_open_or_exactly_disabled() {
                     }
                     let mut copy = first.clone();
                     match envelope.rewrap_in_place(&mut copy, RewrapOptions::new()) {
-                        Ok(changed) => {
-                            assert!(changed && written_under(&copy) == 2);
+                        Ok(report) => {
+                            assert!(report.is_changed() && written_under(&copy) == 2);
                             rewrapped.fetch_add(1, Relaxed);
                         }
                         Err(Error::Refused { refusal: Refusal::Disabled, .. }) => {

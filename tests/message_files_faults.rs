@@ -13,7 +13,7 @@ use envelock::test_util::key_file::{Directory, FileKind};
 use envelock::test_util::message_file::{
     decrypt_file_in, encrypt_file_in, open_in, rewrap_file_in,
 };
-use envelock::{Aad, Envelope, Error, FileRewrap, MessageFileError, RewrapOptions, inspect};
+use envelock::{Aad, Envelope, Error, FileChange, MessageFileError, RewrapOptions, inspect};
 use simulated_directory::disk::Disk;
 use simulated_directory::{
     EACCES, EDQUOT, EINTR, EIO, ENOSPC, EROFS, Fault, Kind, Plan, SimulatedDirectory, USER,
@@ -78,9 +78,11 @@ impl Scene {
         SimulatedDirectory::from_disk(self.disk.clone())
     }
 
-    fn rewrap(&self, directory: &SimulatedDirectory) -> Result<FileRewrap, Error> {
+    fn rewrap(&self, directory: &SimulatedDirectory) -> Result<FileChange, Error> {
         let directory = Arc::new(directory.clone());
-        rewrap_file_in(&self.envelope, directory, OsStr::new(NAME), RewrapOptions::new())
+        let name = OsStr::new(NAME);
+        let done = rewrap_file_in(&self.envelope, directory, name, RewrapOptions::new());
+        done.map(|done| done.change())
     }
 
     fn perform(&self, directory: &SimulatedDirectory) -> Result<(), Error> {
@@ -227,7 +229,7 @@ fn a_rewrap_in_place_touches_the_header_alone() {
         let shared = Arc::new(directory.clone());
         let name = OsStr::new(NAME);
         let done = rewrap_file_in(&envelope, shared, name, RewrapOptions::new()).unwrap();
-        assert_eq!(done, FileRewrap::InPlace);
+        assert_eq!(done.change(), FileChange::InPlace);
         let calls = directory.calls();
         for call in calls.iter().filter(|call| call.inode == inode) {
             assert!(!matches!(call.kind, Kind::Read | Kind::Write), "{call:?}");
@@ -273,6 +275,33 @@ fn what_somebody_who_heeds_no_lock_writes_meanwhile_stays() {
         }
         println!("{operation:?}: {refused} moments");
         assert!(refused > 5);
+    }
+}
+
+/// A file that loses its name while it is rewrapped is not the one that the caller goes by: never is
+/// it said to be rewrapped, whenever that happens before the last look at the name.
+#[test]
+fn a_file_that_loses_its_name_meanwhile_is_not_called_rewrapped() {
+    for operation in [Operation::InPlace, Operation::Mend] {
+        let scene = Scene::new(operation);
+        let directory = scene.directory();
+        directory.plan(Plan::default());
+        scene.rewrap(&directory).unwrap();
+        let calls = directory.calls();
+        let lock = calls.iter().position(|call| call.kind == Kind::TryLock).unwrap();
+        let of_name = |call: &simulated_directory::Call| {
+            call.kind == Kind::StatName && call.name.as_deref() == Some(OsStr::new(NAME))
+        };
+        let last = calls.iter().rposition(of_name).unwrap();
+        let written = calls.iter().rposition(|call| call.kind == Kind::WriteAt).unwrap();
+        assert!(written < last, "{operation:?}: no look at the name after the write");
+        for index in lock..=last {
+            let directory = scene.directory();
+            let removals = BTreeMap::from([(index, NAME.into())]);
+            directory.plan(Plan { removals, ..Plan::default() });
+            let error = scene.rewrap(&directory).unwrap_err();
+            assert!(matches!(error, Error::MessageFile(_)), "{operation:?} {index}: {error:?}");
+        }
     }
 }
 

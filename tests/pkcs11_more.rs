@@ -44,7 +44,8 @@ fn keys_of_a_tpm_wrap_rotate_and_pass_the_suite() {
     let second = keyring(&token, 2);
     let envelope = Envelope::new(&second);
     assert!(envelope.needs_rewrap(&message).unwrap());
-    envelope.rewrap_in_place(&mut message, RewrapOptions::new()).unwrap();
+    let rewrapped = envelope.rewrap_in_place(&mut message, RewrapOptions::new()).unwrap();
+    assert!(rewrapped.is_changed() && rewrapped.is_complete());
     assert!(!envelope.needs_rewrap(&message).unwrap());
     assert_eq!(Envelope::new(&first).decrypt(&message, ROW).unwrap(), b"hello");
     let forged = message.len() - 1;

@@ -224,7 +224,7 @@ impl Life<'_> {
         for stored in &mut self.messages {
             if form == 0 {
                 let options = RewrapOptions::new();
-                envelope_rng.rewrap_in_place(&mut stored.message, options).unwrap();
+                drop(envelope_rng.rewrap_in_place(&mut stored.message, options).unwrap());
             } else {
                 let rewrap = envelope_rng.rewrap(&stored.message, RewrapOptions::new()).unwrap();
                 let len = rewrap.header().len();

@@ -113,7 +113,7 @@ proptest! {
             prop_assert_eq!(again.header(), new);
         }
         let mut in_place = whole.clone();
-        let changed = envelope.with_rng(&mut rng()).rewrap_in_place(&mut in_place, USUAL).unwrap();
+        let changed = envelope.with_rng(&mut rng()).rewrap_in_place(&mut in_place, USUAL).unwrap().is_changed();
         prop_assert_eq!(changed, rewrapped.is_changed());
         prop_assert_eq!(&in_place, &[new, body].concat());
 
@@ -242,9 +242,11 @@ proptest! {
                     prop_assert_eq!(envelope.needs_rewrap(message).unwrap(), stale);
                     let before = message.clone();
                     match envelope.rewrap_in_place(message, USUAL) {
-                        Ok(changed) => {
+                        Ok(report) => {
+                            // What is labelled with the primary is taken for it.
                             prop_assert!(!disabled[*under]);
-                            prop_assert_eq!(changed, stale);
+                            prop_assert_eq!(report.is_changed(), stale);
+                            prop_assert_eq!(report.went_by_labels(), !stale);
                             *under = primary;
                         }
                         Err(error) => {

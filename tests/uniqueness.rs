@@ -164,11 +164,13 @@ fn a_message_takes_88_bytes_in_one_call_and_a_rewrap_24() {
             assert_eq!(std::mem::take(&mut rng.calls), [88]);
             envelope.decrypt(&message, Aad::none()).unwrap();
             envelope.needs_rewrap(&message).unwrap();
-            envelope.with_rng(&mut rng).rewrap(&message, RewrapOptions::new()).unwrap();
+            let current = envelope.with_rng(&mut rng).rewrap(&message, RewrapOptions::new());
+            assert!(!current.unwrap().is_changed());
             assert_eq!(rng.calls, [0; 0], "nothing to wrap, nothing drawn");
             keyring.rotate_with_rng(envelock::Timestamp::UNIX_EPOCH, &mut rng).unwrap();
             assert_eq!(std::mem::take(&mut rng.calls), [32]);
-            envelope.with_rng(&mut rng).rewrap(&message, RewrapOptions::new()).unwrap();
+            let stale = envelope.with_rng(&mut rng).rewrap(&message, RewrapOptions::new());
+            assert!(stale.unwrap().is_changed());
             assert_eq!(std::mem::take(&mut rng.calls), [24]);
         }
     }

@@ -5,7 +5,7 @@
 //! directory below the system's temporary one, which is removed at the end.
 
 use envelock::{
-    Aad, AadPairs, Envelope, FileRewrap, Header, KeyVersion, Keyring, Lifecycle, MessageFile,
+    Aad, AadPairs, Envelope, FileChange, Header, KeyVersion, Keyring, Lifecycle, MessageFile,
     RewrapOptions, RotationPolicy, Timestamp, inspect,
 };
 use std::error::Error;
@@ -134,7 +134,7 @@ fn rewrap_all<K: Keyring>(
     let mut rewrapped = 0;
     for path in store.messages()? {
         let done = envelope.rewrap_file(&path, RewrapOptions::new().retiring(KEY, old))?;
-        rewrapped += usize::from(done != FileRewrap::Unchanged);
+        rewrapped += usize::from(done.change() != FileChange::Unchanged);
     }
     Ok((rewrapped, start.elapsed()))
 }

@@ -34,12 +34,12 @@ fuzz_target!(|data: &[u8]| {
         Ok(rewrapped) => {
             let header = rewrapped.header();
             match in_place {
-                Ok(changed) => {
-                    assert_eq!(changed, rewrapped.is_changed());
+                Ok(report) => {
+                    assert_eq!(report.is_changed(), rewrapped.is_changed());
                     assert_eq!(&copy[..header.len()], header);
                 }
                 Err(Error::HeaderRoom { needed, .. }) => {
-                    assert_eq!(needed, header.len());
+                    assert!(needed <= header.len());
                     assert_eq!(copy, message);
                 }
                 Err(error) => panic!("a rewrap in place alone fails: {error}"),
@@ -78,7 +78,7 @@ fn succeeded(message: &[u8], header: &[u8], changed: bool, retiring: Option<u32>
     // SPEC R-IDEMPOTENT, whatever the generator says the second time.
     let mut again = rewrapped.clone();
     let second = READER.with_rng(&mut rng(2)).rewrap_in_place(&mut again, RewrapOptions::new());
-    assert!(matches!(second, Ok(false)));
+    assert!(second.is_ok_and(|report| !report.is_changed()));
     assert_eq!(again, rewrapped);
 
     let stale = READER.needs_rewrap(header).expect("a rewrap is valid");

@@ -222,11 +222,6 @@ impl<'h> Failures<'h> {
         failures
     }
 
-    /// Whether a slot was the keyring's at all.
-    pub(super) fn any(&self) -> bool {
-        self.authentication || self.refused.is_some() || self.unavailable.is_some()
-    }
-
     /// The first of: unavailable, refused, authentication failed, no key (SPEC O-PRECEDENCE).
     pub(super) fn into_error(self, header: &Header<'_>) -> Error {
         if let Some(error) = self.unavailable {

@@ -188,9 +188,8 @@ impl Begun<'_> {
         let core = ImmutableCore::generate(suite, self.id_random, data_key)
             .map_err(|_| Error::KeyLength { len, needed })?;
         let context = WrapContext::for_message(&core, self.plaintext_len, self.reused);
-        write_header(header, &core, |slots| {
-            envelope.keyring.wrap(data_key, &context, slots, pool)
-        })?;
+        write_header(header, &core, |slots| envelope.keyring.wrap(data_key, &context, slots, pool))
+            .map_err(|error| envelope.with_room_for_all(error))?;
         let context = [core.as_bytes(), aad.as_bytes()];
         ChunkEncryptor::new(envelope.provider, suite, data_key.expose(), &salt, context)
     }

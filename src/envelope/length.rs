@@ -27,6 +27,18 @@ impl<K: Keyring> Envelope<K> {
         Ok(len)
     }
 
+    /// The same error with the room that all slots need: whoever pushes them stops at the first
+    /// that does not fit.
+    pub(super) fn with_room_for_all(&self, error: Error) -> Error {
+        match error {
+            Error::HeaderRoom { needed, available } => {
+                let all = self.header_len().unwrap_or_default().saturating_sub(self.reserved);
+                Error::HeaderRoom { needed: needed.max(all), available }
+            }
+            other => other,
+        }
+    }
+
     /// Length in bytes of the message for a plaintext of this length, encrypted now.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ mod rewrap;
 mod stream;
 
 pub use length::{body_len, plaintext_len};
-pub use rewrap::{Rewrap, RewrapOptions};
+pub use rewrap::{Rewrap, RewrapOptions, RewrapReport, SlotOutcome};
 
 use crate::crypto::provider::Provider;
 use crate::error::Error;

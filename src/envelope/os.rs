@@ -1,6 +1,6 @@
 //! The encrypting and rewrapping operations with randomness of the operating system.
 
-use super::{Envelope, Rewrap, RewrapOptions};
+use super::{Envelope, Rewrap, RewrapOptions, RewrapReport};
 use crate::OsRandom;
 use crate::aad::Aad;
 use crate::error::Error;
@@ -151,24 +151,41 @@ impl<K: Keyring> Envelope<K> {
     /// Wraps the data key anew under the primary version and returns the new header.
     ///
     /// `message` is a message or its header alone: neither the body nor the associated data is
-    /// needed, and no byte of the body changes. The header keeps its length unless its slots
-    /// outgrow it. To store it, compare and swap: write it only if the old one is still there.
+    /// needed, and no byte of the body changes. To store the header, compare and swap: write it
+    /// only if the old one is still there.
     ///
     /// - A slot that opens and is not under the primary gives way to a new one of the same key
-    ///   name, in its place; two that would become the same are one.
+    ///   name, in its place; where the header has the slot that it would become, to that one.
     /// - Every other slot stays byte for byte, in order: other keyrings', and those that do not
-    ///   open (of an unknown or disabled version, damaged).
-    /// - If the slots of one key name of this keyring cannot be rewrapped, nothing is, for any.
-    /// - Nothing is either if a slot is under a version that is marked compromised and not named
-    ///   by [`RewrapOptions::from_compromised`].
+    ///   open (refused, damaged, of a backend that does not answer). None of these keeps the others
+    ///   from being rewrapped; [`Rewrap::report`] says of each slot what was done and why.
+    /// - Nothing is rewrapped if a slot opens under a version that is marked compromised and not
+    ///   named by [`RewrapOptions::from_compromised`].
     /// - The new slot is unwrapped and verified before this returns.
+    /// - The header keeps its length unless its slots outgrow it. Then it is given as much padding as
+    ///   it had, or as [`with_reserved`](Self::with_reserved) says if that is more, so that the next
+    ///   slots fit in place again.
+    ///
+    /// What it asks of a backend, beside [`Keyring::freshness`](crate::Keyring::freshness) of each slot:
+    ///
+    /// | slots | calls |
+    /// |---|---|
+    /// | of every name of the keyring, all labelled with the primary version | none: the report says that it went by labels |
+    /// | one that is not under the primary | [`Keyring::rewrap`](crate::Keyring::rewrap), an unwrap and a wrap or one call of a service; then an unwrap as proof, unless the backend is trusted |
+    /// | one under the primary, beside one of its name that is not | an unwrap |
+    /// | one that is refused by its state, or another keyring's | none |
+    ///
+    /// No slot is offered to a keyring under another label than its own, and
+    /// [`RewrapOptions::retiring`] costs nothing.
     ///
     /// # Errors
     ///
-    /// What is wrong with the header; if no slot of a name of this keyring opens, why, as
-    /// [`decrypt`](Self::decrypt) says it; from the keyring as [`encrypt`](Self::encrypt);
-    /// [`Error::OldVersionStillOpens`] by [`RewrapOptions::retiring`]; [`Error::Refused`] with
-    /// [`Refusal::Compromised`](crate::Refusal::Compromised) and the version to be named.
+    /// What is wrong with the header; if no slot opens, why, as [`decrypt`](Self::decrypt) says it;
+    /// from the keyring's wrap as [`encrypt`](Self::encrypt); [`Error::Refused`] with the new
+    /// version if that is refused by now; [`Error::OldVersionStillOpens`] and
+    /// [`Error::MissingSlot`] by [`RewrapOptions::retiring`]; [`Error::Refused`] with
+    /// [`Refusal::Compromised`](crate::Refusal::Compromised) and the version to be named;
+    /// [`Error::HeaderRoom`] beyond 65,535 bytes. Nothing is then changed.
     #[doc(alias = "re-encrypt")]
     #[doc(alias = "rekey")]
     pub fn rewrap(&self, message: &[u8], options: RewrapOptions<'_>) -> Result<Rewrap, Error> {
@@ -176,20 +193,21 @@ impl<K: Keyring> Envelope<K> {
     }
 
     /// As [`rewrap`](Self::rewrap), over the header of `message`, which keeps its length. Returns
-    /// whether anything changed. Allocates nothing for headers of up to 1 KiB.
+    /// what was done with each slot. Allocates nothing for headers of up to 1 KiB.
     ///
     /// The header is written by one copy at the very end. A crash within a write to disk can
     /// tear it: use this where the medium replaces atomically, or behind a journal.
     ///
     /// # Errors
     ///
-    /// As [`rewrap`](Self::rewrap), and [`Error::HeaderRoom`] if the new slots do not fit.
-    /// Nothing is then changed.
+    /// As [`rewrap`](Self::rewrap), and [`Error::HeaderRoom`] if the new slots do not fit, with the
+    /// length that holds them all. Nothing is then changed, and the wraps are spent: where that
+    /// can be, call [`rewrap`](Self::rewrap) and compare the lengths.
     pub fn rewrap_in_place(
         &self,
         message: &mut [u8],
         options: RewrapOptions<'_>,
-    ) -> Result<bool, Error> {
+    ) -> Result<RewrapReport, Error> {
         self.with_rng(&mut OsRandom).rewrap_in_place(message, options)
     }
 }

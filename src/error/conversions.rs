@@ -2,6 +2,7 @@
 
 use super::Error;
 use crate::format::InvalidKeyName;
+use crate::keyring::KeyringError;
 use crate::random::RandomnessUnavailable;
 
 #[cfg(all(feature = "file", unix))]
@@ -34,5 +35,25 @@ impl From<InvalidKeyName> for Error {
 impl From<RandomnessUnavailable> for Error {
     fn from(error: RandomnessUnavailable) -> Self {
         Error::Randomness(error)
+    }
+}
+
+impl Error {
+    /// The error of an operation whose wrap failed.
+    pub(crate) fn from_wrap(error: KeyringError) -> Self {
+        match error {
+            KeyringError::Unavailable { source } => Error::Unavailable { source },
+            KeyringError::Randomness(source) => Error::Randomness(source),
+            KeyringError::WrapLimit { key, version, limit } => {
+                Error::WrapLimit { key, version, limit }
+            }
+            KeyringError::UnknownKey { key } => Error::UnknownKey { key },
+            KeyringError::NoKeySelected { keys } => Error::NoKeySelected { keys },
+            KeyringError::Slot(fault) => Error::Slot(fault),
+            KeyringError::Authentication => Error::WRAPPED_KEY,
+            KeyringError::NoPrimary | KeyringError::NotMine | KeyringError::Refused(_) => {
+                Error::NoPrimary
+            }
+        }
     }
 }

@@ -15,7 +15,7 @@ pub(crate) mod whole;
 
 pub use error::MessageFileError;
 pub use message::MessageFile;
-pub use rewrap::FileRewrap;
+pub use rewrap::{FileChange, FileRewrap};
 
 use crate::aad::Aad;
 use crate::envelope::{Envelope, RewrapOptions};
@@ -41,21 +41,24 @@ impl<K: Keyring> Envelope<K> {
     /// not. Room for later slots is reserved by [`with_reserved`](Self::with_reserved).
     ///
     /// Once this returns without an error, the header is on the medium, also where nothing was to
-    /// be changed: the old version can be let go.
+    /// be changed, and the name stands for the file that has it: where the report is complete, the
+    /// old version can be let go. A file that somebody else put there meanwhile, without the lock, is
+    /// [`MessageFileError::Changed`]: rewrap it again.
     ///
     /// The file is locked by `flock`, and one who has the lock is waited for, for at most ten
     /// seconds. Readers do not wait. The file can be a message, or a detached header alone.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use envelock::{Aad, Envelope, FileRewrap, Lifecycle, MemoryKeyring, RewrapOptions};
+    /// use envelock::{Aad, Envelope, FileChange, Lifecycle, MemoryKeyring, RewrapOptions};
     ///
     /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
     /// # let path = std::env::temp_dir().join(format!("envelock-rewrap-{}.message", std::process::id()));
     /// std::fs::write(&path, envelope.encrypt(b"hello", Aad::none())?)?;
     /// envelope.keyring().rotate()?;
-    /// assert_eq!(envelope.rewrap_file(&path, RewrapOptions::new())?, FileRewrap::InPlace);
-    /// assert_eq!(envelope.rewrap_file(&path, RewrapOptions::new())?, FileRewrap::Unchanged);
+    /// let done = envelope.rewrap_file(&path, RewrapOptions::new())?;
+    /// assert_eq!(done.change(), FileChange::InPlace);
+    /// assert!(done.report().is_complete());
     /// # std::fs::remove_file(&path)?;
     /// # Ok(())
     /// # }

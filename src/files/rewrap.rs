@@ -12,7 +12,7 @@ use super::journal::{Found, Journal, Verdict};
 use super::lock::{Locked, WAIT};
 use super::partial;
 use super::place::Place;
-use crate::envelope::{Envelope, RewrapOptions};
+use crate::envelope::{Envelope, RewrapOptions, RewrapReport};
 use crate::error::Error;
 use crate::fs::{FileAction, uninterrupted};
 use crate::keyring::Keyring;
@@ -21,13 +21,33 @@ use alloc::vec::Vec;
 /// What a rewrap did to a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum FileRewrap {
-    /// Nothing: every slot that opens was under its primary version.
+pub enum FileChange {
+    /// Nothing: no slot was to be changed.
     Unchanged,
     /// The header was overwritten; the body was neither read nor written.
     InPlace,
     /// The new header did not fit in the room of the old one: the file was copied.
     Copied,
+}
+
+/// The outcome of a rewrap of a file.
+#[derive(Clone, Debug)]
+#[must_use = "a slot that was left is told here alone"]
+pub struct FileRewrap {
+    change: FileChange,
+    report: RewrapReport,
+}
+
+impl FileRewrap {
+    /// What was written.
+    pub fn change(&self) -> FileChange {
+        self.change
+    }
+
+    /// What was done with each slot, and why some were left.
+    pub fn report(&self) -> &RewrapReport {
+        &self.report
+    }
 }
 
 pub(crate) fn rewrap_file<K: Keyring>(
@@ -37,22 +57,25 @@ pub(crate) fn rewrap_file<K: Keyring>(
 ) -> Result<FileRewrap, Error> {
     let job = Job { place, message: Locked::message(place, WAIT)? };
     let Settled { header: old, is_mended } = job.settle(envelope)?;
-    let mut new = old.clone();
-    let rewrapped = envelope.rewrap_in_place(&mut new, options);
-    if let Ok(_) | Err(Error::HeaderRoom { .. }) = rewrapped {
-        job.tidy()?;
-    }
-    match rewrapped {
-        Ok(true) => job.overwrite(&old, &new).map(|()| FileRewrap::InPlace),
-        Ok(false) if is_mended => Ok(FileRewrap::InPlace),
-        Ok(false) => job.confirm().map(|()| FileRewrap::Unchanged),
-        Err(Error::HeaderRoom { .. }) => {
-            let new = envelope.rewrap(&old, options)?;
-            copy::copy(place, &job.message, &old, new.header())?;
-            Ok(FileRewrap::Copied)
+    let (new, report) = envelope.rewrap(&old, options)?.into_parts();
+    job.tidy()?;
+    let change = match report.is_changed() {
+        true if new.len() != old.len() => {
+            copy::copy(place, &job.message, &old, &new)?;
+            return Ok(FileRewrap { change: FileChange::Copied, report });
         }
-        Err(error) => Err(error),
-    }
+        true => {
+            job.overwrite(&old, &new)?;
+            FileChange::InPlace
+        }
+        false if is_mended => FileChange::InPlace,
+        false => {
+            job.confirm()?;
+            FileChange::Unchanged
+        }
+    };
+    job.check_named()?;
+    Ok(FileRewrap { change, report })
 }
 
 /// The header that a torn one is mended with: the new one, or the old one if only that opens, as
@@ -143,6 +166,16 @@ impl Job<'_> {
         // The rewrap is done. A journal that cannot be removed finds its header whole.
         drop(place.remove(&place.journal));
         Ok(())
+    }
+
+    /// Refuses if the name stands for another file by now, which nobody has rewrapped: somebody who
+    /// does not heed the lock put it there.
+    fn check_named(&self) -> Result<(), MessageFileError> {
+        let Job { place, message } = self;
+        match place.is_named(&place.message, &message.stat)? {
+            true => Ok(()),
+            false => Err(MessageFileError::Changed { path: place.message.path.clone() }),
+        }
     }
 
     fn write_header(&self, header: &[u8]) -> Result<(), MessageFileError> {

@@ -2,8 +2,8 @@
 
 use super::slot::slot_len;
 use super::{
-    Header, ImmutableCore, KeyName, MAX_HEADER_LEN, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, Slot,
-    SlotFault, SlotLabel, Slots, Suite, offset,
+    ImmutableCore, KeyName, MAX_HEADER_LEN, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, Slot, SlotFault,
+    SlotLabel, Slots, Suite, offset,
 };
 use crate::bytes;
 use crate::error::Error;
@@ -123,70 +123,36 @@ fn fill_header(
     Ok(())
 }
 
-/// Writes `old` into `out` without the slots of `replaced`, and with `new` in the place of the
-/// first of them. All of `out` becomes the header; core and other slots keep every byte
-/// (SPEC R-CORE, R-KEEP).
+/// Length in bytes of a header of these slots without padding.
+pub(crate) fn unpadded_len<'s>(slots: impl Iterator<Item = Slot<'s>>) -> usize {
+    slots.map(|slot| slot.encoded_len()).fold(offset::SLOTS, usize::saturating_add)
+}
+
+/// Writes a header that fills `out`: a core that is there already, these slots as they are, at most
+/// 16, then padding (SPEC R-CORE, R-KEEP).
 ///
 /// # Errors
 ///
-/// [`Error::HeaderRoom`] if the slots do not fit in `out`, which is then as it was.
-pub(crate) fn replace_slots(
-    old: &Header<'_>,
-    new: &Slot<'_>,
-    replaced: SlotSet,
+/// [`Error::HeaderRoom`] if the slots do not fit in `out`.
+pub(crate) fn rewrite_header<'s>(
+    core: &ImmutableCore,
+    slots: impl Iterator<Item = Slot<'s>>,
     out: &mut [u8],
 ) -> Result<(), Error> {
-    let mut first = replaced.first();
-    let slots = || old.slots().enumerate().filter(|(index, _)| !replaced.contains(*index));
-    let slots_len = slots().map(|(_, slot)| slot.encoded_len());
-    let slots_len = slots_len.fold(new.encoded_len(), usize::saturating_add);
-    let needed = offset::SLOTS.saturating_add(slots_len);
     let available = out.len();
-    if needed > available {
-        return Err(Error::HeaderRoom { needed, available });
-    }
     let header_len = header_len_field(available)?;
     out.fill(0);
     let mut position = offset::SLOTS;
     let mut count = 0_u8;
-    let mut put = |slot: &Slot<'_>| {
+    for slot in slots {
         let room = out.get_mut(position..).unwrap_or_default();
-        position = position.saturating_add(encode_slot(room, slot).unwrap_or_default());
+        let needed = position.saturating_add(slot.encoded_len());
+        encode_slot(room, &slot).ok_or(Error::HeaderRoom { needed, available })?;
+        position = needed;
         count = count.saturating_add(1);
-    };
-    for (index, slot) in old.slots().enumerate() {
-        if first == Some(index) {
-            first = None;
-            put(new);
-        }
-        if !replaced.contains(index) {
-            put(&slot);
-        }
     }
-    write_fixed(out, old.core(), header_len, count);
+    write_fixed(out, core, header_len, count);
     Ok(())
-}
-
-/// Some slots of a header, by index.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SlotSet(u16);
-
-impl SlotSet {
-    pub(crate) fn insert(&mut self, index: usize) {
-        self.0 |= SlotSet::bit(index);
-    }
-
-    pub(crate) fn contains(self, index: usize) -> bool {
-        self.0 & SlotSet::bit(index) != 0
-    }
-
-    fn first(self) -> Option<usize> {
-        (0..MAX_SLOTS).find(|index| self.contains(*index))
-    }
-
-    fn bit(index: usize) -> u16 {
-        u32::try_from(index).ok().and_then(|index| 1_u16.checked_shl(index)).unwrap_or_default()
-    }
 }
 
 /// Writes what stands before the slots.

@@ -15,7 +15,7 @@ mod suite;
 
 pub use decode::{Header, Slots};
 pub use encode::SlotWriter;
-pub(crate) use encode::{SlotSet, replace_slots, write_header};
+pub(crate) use encode::{rewrite_header, unpadded_len, write_header};
 pub use fault::{HeaderFault, Part, SlotFault};
 pub use ids::{DataKeyId, KeyVersion, MasterKeyId, WrapAlgorithm};
 pub(crate) use immutable::ImmutableCore;

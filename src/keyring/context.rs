@@ -18,18 +18,12 @@ pub struct WrapContext<'a> {
     core: &'a ImmutableCore,
     plaintext_len: Option<u64>,
     reuses_data_key: bool,
-    probe: bool,
 }
 
 impl<'a> WrapContext<'a> {
     /// The context of an unwrap or a rewrap.
     pub(crate) fn new(core: &'a ImmutableCore) -> Self {
-        WrapContext { core, plaintext_len: None, reuses_data_key: false, probe: false }
-    }
-
-    /// For a slot that stands in no header, and is offered to see whether a keyring takes it.
-    pub(crate) fn probing(core: &'a ImmutableCore) -> Self {
-        WrapContext { probe: true, ..WrapContext::new(core) }
+        WrapContext { core, plaintext_len: None, reuses_data_key: false }
     }
 
     /// The context of a message that is being encrypted.
@@ -46,11 +40,6 @@ impl<'a> WrapContext<'a> {
     #[must_use]
     pub fn with_plaintext_len(&self, plaintext_len: u64) -> Self {
         WrapContext { plaintext_len: Some(plaintext_len), ..*self }
-    }
-
-    /// Whether the slot stands in no header. Not for keyrings: they answer as ever.
-    pub(crate) fn is_probe(&self) -> bool {
-        self.probe
     }
 
     /// The suite, which fixes the data key's length.

@@ -122,7 +122,9 @@ pub trait Keyring: Send + Sync {
     /// | [`Authentication`](KeyringError::Authentication) | mine, and it does not verify | tries the next slot |
     /// | [`Unavailable`](KeyringError::Unavailable) | no answer now | tries the next; reports a retryable error if none opens |
     ///
-    /// A rewrap leaves every slot that does not open where it is.
+    /// A rewrap leaves every slot that does not open where it is, and unwraps those under the
+    /// primary only beside one of their name that is not. No slot is offered under another label
+    /// than the one it was made with, unless whoever wrote the message changed it.
     fn unwrap(
         &self,
         slot: &Slot<'_>,
@@ -133,7 +135,8 @@ pub trait Keyring: Send + Sync {
     /// Wraps the data key of `slot` anew under the primary version of the *same* key name, and
     /// pushes that one slot.
     ///
-    /// Called by a rewrap for each slot that is not under the primary, and once more if the new
+    /// Called by a rewrap for each slot that is stale, compromised and named, or of an unknown
+    /// version by [`freshness`](Self::freshness), and once more if the new
     /// slot needs more room than is usual; the core then unwraps and verifies what comes out, unless its
     /// caller trusts the backend with that. The provided method unwraps, verifies and wraps. A
     /// backend that can re-encrypt on its own side overrides it, and then the data key need
@@ -186,12 +189,14 @@ pub trait Keyring: Send + Sync {
 
     /// Says from its label alone whether `slot` is this keyring's, and under the primary.
     ///
-    /// Called by `needs_rewrap` and by a rewrap. The provided method compares with
+    /// Called by `needs_rewrap`, by a rewrap for each slot, and before the end of a stream: it
+    /// should be cheap, from memory. The provided method compares with
     /// [`primary`](Self::primary) and takes every other slot of the same name for stale. A
     /// keyring overrides it if it holds names that it does not wrap under, can tell foreign
     /// material by its id, or refuses or does not know some versions: a slot that is called
     /// stale and does not open is reported by `needs_rewrap` for ever. A slot that is wrongly
-    /// called [`Primary`](Freshness::Primary) is never rewrapped.
+    /// called [`Primary`](Freshness::Primary) is never rewrapped, and one that is wrongly refused
+    /// by a state neither.
     ///
     /// # Errors
     ///

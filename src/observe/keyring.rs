@@ -18,13 +18,9 @@ use crate::random::KeyringRng;
 ///   again; the other faults reach the caller.
 /// - A change that fails: whoever asked for it has the error. What others changed is seen by the
 ///   keyring that loads it.
-/// - The question that a rewrap with [`RewrapOptions::retiring`] asks to prove that a retired version
-///   is of no more use, by offering a slot that is in no header.
 ///
 /// Around a `MultiKeyring` or a cache it sees what they answer; around their members it sees which
 /// one answered, and how often a backend was asked.
-///
-/// [`RewrapOptions::retiring`]: crate::RewrapOptions::retiring
 #[derive(Clone, Debug)]
 pub struct ObservedKeyring<K, O> {
     keyring: K,
@@ -132,9 +128,6 @@ impl<K: Keyring, O: Observer> Keyring for ObservedKeyring<K, O> {
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
         let unwrapped = self.keyring.unwrap(slot, context, data_key);
-        if context.is_probe() {
-            return unwrapped;
-        }
         // What a careless keyring lets pass the core does not: no event says that it was opened.
         match unwrapped.as_ref().map(|()| context.verify(data_key)) {
             Ok(Ok(())) => self.unwrapped(slot.label),

@@ -159,7 +159,8 @@ impl Case<'_> {
         assert_eq!(answer, expected, "rewrap, {}", self.text());
         let mut message = changed.to_vec();
         let in_place = with_rng.rewrap_in_place(&mut message, RewrapOptions::new());
-        let answer = in_place.as_ref().map(|changed| *changed).map_err(|_| Answer::of(&in_place));
+        let answer =
+            in_place.as_ref().map(|report| report.is_changed()).map_err(|_| Answer::of(&in_place));
         assert_eq!(answer, expected, "rewrap_in_place, {}", self.text());
         match rewrapped {
             Ok(rewrap) => self.rewrapped(changed, rewrap.header(), &message),

@@ -151,7 +151,7 @@ impl Maker {
         keyring.promote(new).unwrap();
         let envelope = Envelope::new(&keyring);
         let mut front = envelope.with_rng(&mut self.rng);
-        assert!(front.rewrap_in_place(&mut message, RewrapOptions::new()).unwrap());
+        assert!(front.rewrap_in_place(&mut message, RewrapOptions::new()).unwrap().is_changed());
         let file = format!("{}.bin", self.entry.name);
         self.finish(len, message, |entry, message, _| {
             entry.push("file", &file);

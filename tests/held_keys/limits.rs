@@ -57,7 +57,7 @@ fn a_refusal_names_the_version_and_what_to_do() {
     // A rewrap to the primary is a wrap as well.
     keyring.rotate().unwrap();
     let envelope = crate::Envelope::new(&keyring);
-    envelope.rewrap(&message, RewrapOptions::new()).unwrap();
+    assert!(envelope.rewrap(&message, RewrapOptions::new()).unwrap().is_changed());
     let refused = envelope.rewrap(&message, RewrapOptions::new()).map(drop).unwrap_err();
     assert!(matches!(refused, Error::WrapLimit { limit: 1, .. }), "{refused:?}");
 }

@@ -5,7 +5,7 @@ use crate::simulated_directory::{Kind, Plan, SimulatedDirectory, USER};
 use envelock::test_util::key_file::FileKind;
 use envelock::test_util::message_file::rewrap_file_in;
 use envelock::{
-    DataKey, FileRewrap, Keyring, KeyringError, KeyringRng, MemoryKeyring, PrimaryKey,
+    DataKey, FileChange, Keyring, KeyringError, KeyringRng, MemoryKeyring, PrimaryKey,
     RewrapOptions, Slot, SlotWriter, WrapContext,
 };
 use std::ffi::OsStr;
@@ -22,7 +22,7 @@ pub fn torn(stored: &Stored) -> Vec<u8> {
     directory.plant("message", FileKind::Regular, &stored.message, 0o600, USER);
     directory.plan(Plan { record_disks: true, most_at_once: Some(60), ..Plan::default() });
     let shared = Arc::new(directory.clone());
-    rewrap_file_in(&stored.envelope, shared, OsStr::new("message"), USUAL).unwrap();
+    drop(rewrap_file_in(&stored.envelope, shared, OsStr::new("message"), USUAL).unwrap());
     let calls = directory.calls();
     let write = calls.iter().position(|call| call.kind == Kind::WriteAt).unwrap();
     let disk = &directory.recorded_disks()[write + 1];
@@ -46,7 +46,10 @@ fn is_mended(stored: &Stored) {
     stored.envelope.decrypt_file(stored.path(), stored.place.join("text"), ROW).unwrap();
     assert_eq!(fs::read(stored.place.join("text")).unwrap(), text(200));
     fs::remove_file(stored.place.join("text")).unwrap();
-    assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+    assert_eq!(
+        stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+        FileChange::InPlace
+    );
     assert_eq!(names(stored.place.path()), ["message"]);
     assert_eq!(stored.envelope.decrypt(&stored.read(), ROW).unwrap(), text(200));
     assert_eq!(version(&stored.read()), 2);
@@ -136,11 +139,11 @@ fn a_torn_header_whose_new_one_does_not_open_is_mended_with_the_old_one() {
     assert_eq!(fs::read(stored.place.join("text")).unwrap(), text(200));
     fs::remove_file(stored.place.join("text")).unwrap();
 
-    assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+    assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap().change(), FileChange::InPlace);
     assert_eq!(stored.read(), stored.message);
     assert_eq!(names(stored.place.path()), ["message"]);
     assert_eq!(MessageFile::open(stored.path()).unwrap().former_header(), None);
-    assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::Unchanged);
+    assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap().change(), FileChange::Unchanged);
 }
 
 /// What neither header can have left is not guessed at; both are kept for a mend by hand.
@@ -165,7 +168,10 @@ fn a_sector_of_zeros_or_garbage_is_left_with_its_journal() {
         assert_eq!(stored.envelope.decrypt(&garbled, ROW).unwrap(), text(200));
     }
     fs::write(stored.path(), &garbled).unwrap();
-    assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::Unchanged);
+    assert_eq!(
+        stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+        FileChange::Unchanged
+    );
     assert_eq!(names(stored.place.path()), ["message"]);
 }
 
@@ -194,8 +200,8 @@ fn a_damaged_journal_is_none_and_is_kept_while_it_is_all_there_is() {
         assert_eq!(read_message(&stored.path()), stored.message);
         let done = stored.envelope.rewrap_file(stored.path(), USUAL).unwrap();
         assert_eq!(
-            (done, names(stored.place.path())),
-            (FileRewrap::InPlace, vec!["message".into()])
+            (done.change(), names(stored.place.path())),
+            (FileChange::InPlace, vec!["message".into()])
         );
         fs::write(stored.path(), &torn).unwrap();
         cases += 1;
@@ -219,7 +225,7 @@ fn a_journal_tells_nothing_of_another_message() {
     let next = {
         let mut next = stored.message.clone();
         envelope.keyring().promote(3);
-        assert!(envelope.rewrap_in_place(&mut next, USUAL).unwrap());
+        assert!(envelope.rewrap_in_place(&mut next, USUAL).unwrap().is_changed());
         envelope.keyring().promote(2);
         next
     };
@@ -231,7 +237,10 @@ fn a_journal_tells_nothing_of_another_message() {
         let file = MessageFile::open(stored.path()).unwrap();
         assert!(!file.is_torn());
         assert_eq!(read_message(&stored.path()), *message);
-        assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+        assert_eq!(
+            envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+            FileChange::InPlace
+        );
         assert_eq!(names(stored.place.path()), ["message"]);
         assert_eq!(envelope.decrypt(&stored.read(), ROW).unwrap(), plaintext);
         assert_eq!(version(&stored.read()), 2);
@@ -241,7 +250,7 @@ fn a_journal_tells_nothing_of_another_message() {
     fs::write(stored.path(), stranger.encrypt(b"a stranger's", ROW).unwrap()).unwrap();
     fs::write(stored.journal(), &journal).unwrap();
     assert!(matches!(is_kept(&stored, &stored.envelope), Error::NoKey { .. }));
-    assert_eq!(stranger.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::Unchanged);
+    assert_eq!(stranger.rewrap_file(stored.path(), USUAL).unwrap().change(), FileChange::Unchanged);
     assert_eq!(names(stored.place.path()), ["message"]);
 }
 
@@ -283,9 +292,15 @@ fn what_somebody_else_planted_as_a_journal_is_not_touched() {
     let precious = stored.place.join("precious");
     fs::write(&precious, b"precious").unwrap();
     fs::hard_link(&precious, stored.journal()).unwrap();
-    assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+    assert_eq!(
+        stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+        FileChange::InPlace
+    );
     assert_eq!(fs::read(&precious).unwrap(), b"precious");
     fs::File::create_new(stored.journal()).unwrap().set_len(1 << 40).unwrap();
-    assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::Unchanged);
+    assert_eq!(
+        stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+        FileChange::Unchanged
+    );
     assert_eq!(names(stored.place.path()), ["message", "precious"]);
 }

@@ -92,7 +92,7 @@ fn a_torn_message_is_read_on_a_medium_that_cannot_be_written() {
     };
     assert_eq!(source.kind(), ErrorKind::ReadOnlyFilesystem);
     mount.remount("rw");
-    stored.envelope.rewrap_file(mount.join("message"), USUAL).unwrap();
+    drop(stored.envelope.rewrap_file(mount.join("message"), USUAL).unwrap());
     assert_eq!(names(mount.path()), ["message"]);
     let message = fs::read(mount.join("message")).unwrap();
     assert_eq!(stored.envelope.decrypt(&message, ROW).unwrap(), text(200));

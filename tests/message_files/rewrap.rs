@@ -2,7 +2,7 @@
 
 use super::*;
 use envelock::{
-    FileRewrap, KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, Suite, body_len, inspect,
+    FileChange, KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, Suite, body_len, inspect,
 };
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 
@@ -18,11 +18,11 @@ fn the_file_is_what_a_rewrap_in_memory_makes_but_for_the_nonce() {
             let envelope = envelope.with_suite(suite).with_reserved(reserved);
             let message = envelope.encrypt(&text(len), ROW).unwrap();
             fs::write(&path, &message).unwrap();
-            assert_eq!(envelope.rewrap_file(&path, USUAL).unwrap(), FileRewrap::Unchanged);
+            assert_eq!(envelope.rewrap_file(&path, USUAL).unwrap().change(), FileChange::Unchanged);
             assert_eq!(fs::read(&path).unwrap(), message);
             envelope.keyring().rotate().unwrap();
             let inode = fs::metadata(&path).unwrap().ino();
-            assert_eq!(envelope.rewrap_file(&path, USUAL).unwrap(), FileRewrap::InPlace);
+            assert_eq!(envelope.rewrap_file(&path, USUAL).unwrap().change(), FileChange::InPlace);
             assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
             assert_eq!(names(place.path()), ["message"]);
 
@@ -57,7 +57,10 @@ fn a_header_that_does_not_fit_is_copied_with_mode_and_owner() {
         }
         let before = fs::metadata(stored.path()).unwrap();
         let envelope = &stored.envelope;
-        assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::Copied);
+        assert_eq!(
+            envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+            FileChange::Copied
+        );
         let after = fs::metadata(stored.path()).unwrap();
         assert_ne!(after.ino(), before.ino());
         assert_eq!((after.mode(), after.uid()), (before.mode(), before.uid()));
@@ -69,7 +72,10 @@ fn a_header_that_does_not_fit_is_copied_with_mode_and_owner() {
         assert_eq!(names(stored.place.path()), ["message"]);
         // Next time it fits: the version before needs less.
         envelope.keyring().promote(1);
-        assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+        assert_eq!(
+            envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+            FileChange::InPlace
+        );
         assert_eq!(envelope.decrypt(&stored.read(), ROW).unwrap(), text(len));
     }
 }
@@ -79,7 +85,10 @@ fn a_detached_header_is_a_file_too() {
     let stored = Stored::new(200, 0);
     let (header, body) = stored.message.split_at(inspect(&stored.message).unwrap().len());
     fs::write(stored.path(), header).unwrap();
-    assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+    assert_eq!(
+        stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+        FileChange::InPlace
+    );
     let header = stored.read();
     assert_eq!(version(&header), 2);
     assert_eq!(stored.envelope.decrypt_detached(&header, body, ROW).unwrap(), text(200));
@@ -131,7 +140,10 @@ fn a_file_beyond_4_gib_is_rewrapped_as_fast_as_any() {
     file.set_len(len).unwrap();
     file.write_at(b"the end", len - 7).unwrap();
     let blocks = file.metadata().unwrap().blocks();
-    assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), FileRewrap::InPlace);
+    assert_eq!(
+        stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+        FileChange::InPlace
+    );
     let after = file.metadata().unwrap();
     assert_eq!((after.len(), after.blocks()), (len, blocks));
     let message = MessageFile::open(stored.path()).unwrap();

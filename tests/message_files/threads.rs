@@ -1,7 +1,7 @@
 //! Sixteen threads rewrap one file, and two read it.
 
 use super::*;
-use envelock::{FileRewrap, RewrapOptions};
+use envelock::{FileChange, RewrapOptions};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread;
 
@@ -40,10 +40,10 @@ fn many_at_once(growth: usize, rounds: u32) {
                                 done => break done,
                             }
                         };
-                        counts[match done.unwrap() {
-                            FileRewrap::Unchanged => 0,
-                            FileRewrap::InPlace => 1,
-                            FileRewrap::Copied => 2,
+                        counts[match done.unwrap().change() {
+                            FileChange::Unchanged => 0,
+                            FileChange::InPlace => 1,
+                            FileChange::Copied => 2,
                             other => panic!("{other:?}"),
                         }] += 1;
                     }
@@ -64,7 +64,7 @@ fn many_at_once(growth: usize, rounds: u32) {
     assert_eq!(counts.iter().sum::<u32>(), THREADS as u32 * rounds);
     assert!(counts[if growth > 0 { 2 } else { 1 }] >= rounds && reads > 0);
     stored.envelope.keyring().promote(next.into_inner());
-    stored.envelope.rewrap_file(stored.path(), RewrapOptions::new()).unwrap();
+    drop(stored.envelope.rewrap_file(stored.path(), RewrapOptions::new()).unwrap());
     assert_eq!(names(stored.place.path()), ["message"]);
     assert_eq!(stored.envelope.decrypt(&stored.read(), ROW).unwrap(), text(40_000));
 }

@@ -134,7 +134,7 @@ fn what_a_killed_process_left_unfinished_is_cleared_away_and_what_is_planted_is_
     // Half of a rename, undone by a crash.
     fs::hard_link(path("message"), path(".message.envelock-partial")).unwrap();
     files.envelope.keyring().promote(2);
-    files.envelope.rewrap_file(path("message"), Default::default()).unwrap();
+    drop(files.envelope.rewrap_file(path("message"), Default::default()).unwrap());
     assert_eq!(names(files.place.path()), ["message", "plain"]);
     for planted in ["plain", "nowhere"] {
         symlink(path(planted), path(".text.envelock-partial")).unwrap();
@@ -202,7 +202,7 @@ fn files_of_others_beside_a_message_are_read_written_and_kept() {
         fs::write(path(name), text(1_000)).unwrap();
         files.envelope.encrypt_file(path(name), path("video"), ROW).unwrap();
         files.envelope.keyring().promote(2);
-        files.envelope.rewrap_file(path("video"), Default::default()).unwrap();
+        drop(files.envelope.rewrap_file(path("video"), Default::default()).unwrap());
         files.envelope.keyring().promote(1);
         assert_eq!(names(files.place.path()).len(), 2);
         assert_eq!(fs::read(path(name)).unwrap(), text(1_000));
@@ -267,7 +267,7 @@ fn a_rewrap_of_what_is_no_message_touches_nothing_beside_it() {
         assert_eq!(fs::read(path("foo")).unwrap(), bytes);
     }
     fs::write(path("foo"), message).unwrap();
-    files.envelope.rewrap_file(path("foo"), Default::default()).unwrap();
+    drop(files.envelope.rewrap_file(path("foo"), Default::default()).unwrap());
     assert_eq!(names(files.place.path()), ["foo"]);
 }
 
@@ -303,7 +303,7 @@ fn a_full_medium_leaves_nothing_of_a_file_and_all_of_a_message() {
     assert_eq!(fs::read(mount.join("message")).unwrap(), message);
     drop(ballast);
     fs::remove_file(mount.join("ballast")).unwrap();
-    files.envelope.rewrap_file(mount.join("message"), Default::default()).unwrap();
+    drop(files.envelope.rewrap_file(mount.join("message"), Default::default()).unwrap());
     let found = fs::read(mount.join("message")).unwrap();
     assert_eq!(files.envelope.decrypt(&found, ROW).unwrap(), text(600_000));
 }

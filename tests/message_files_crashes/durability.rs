@@ -4,7 +4,7 @@ use crate::scene::{JOURNAL, NAME, NEW, Operation, Scene};
 use crate::simulated_directory::disk::Disk;
 use crate::simulated_directory::{EIO, Fault, Kind, Plan, SimulatedDirectory};
 use envelock::test_util::key_file::Directory;
-use envelock::{Error, FileRewrap, MessageFileError};
+use envelock::{Error, FileChange, MessageFileError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 
@@ -16,7 +16,7 @@ fn not_new(scene: &Scene, disk: &Disk) -> usize {
 }
 
 /// Rewraps again with all syncs, then without each: only with all is the header durable.
-fn is_confirmed(scene: &Scene, killed: &Disk, expected: FileRewrap) {
+fn is_confirmed(scene: &Scene, killed: &Disk, expected: FileChange) {
     assert!(not_new(scene, killed) > 0, "nothing is to be lost");
     let rewrap = |ignored_syncs| {
         let directory = SimulatedDirectory::from_disk(killed.clone());
@@ -36,7 +36,7 @@ fn unchanged_means_durable_after_a_copy_that_was_killed_before_its_last_sync() {
     scene.perform(&directory);
     let renamed = directory.calls().iter().position(|call| call.kind == Kind::Rename).unwrap();
     let killed = &directory.recorded_disks()[renamed + 1];
-    is_confirmed(&scene, killed, FileRewrap::Unchanged);
+    is_confirmed(&scene, killed, FileChange::Unchanged);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn unchanged_means_durable_after_somebody_else_wrote_the_header() {
     let directory = scene.directory();
     let rewrap = scene.envelope.rewrap(&scene.message, Default::default()).unwrap();
     directory.open_write(OsStr::new(NAME)).unwrap().write_at(rewrap.header(), 0).unwrap();
-    is_confirmed(&scene, &directory.disk(), FileRewrap::Unchanged);
+    is_confirmed(&scene, &directory.disk(), FileChange::Unchanged);
 }
 
 /// The kernel forgets what it could not write: only what is written again is synced again.
@@ -77,7 +77,7 @@ fn a_failed_sync_of_the_header_is_mended_by_the_next_rewrap() {
         assert!(images > 100);
 
         directory.plan(Plan { cleans_failed_syncs: true, ..Plan::default() });
-        assert_eq!(scene.rewrap(&directory).unwrap(), FileRewrap::Unchanged);
+        assert_eq!(scene.rewrap(&directory).unwrap(), FileChange::Unchanged);
         assert_eq!(directory.disk().list(), [NAME]);
         assert_eq!(not_new(&scene, &directory.disk()), 0);
     }

@@ -5,7 +5,7 @@ use crate::simulated_directory::disk::Disk;
 use crate::simulated_directory::{SimulatedDirectory, USER};
 use envelock::test_util::key_file::FileKind;
 use envelock::test_util::message_file::{open_in, rewrap_file_in};
-use envelock::{Aad, Envelope, Error, FileRewrap, RewrapOptions, inspect};
+use envelock::{Aad, Envelope, Error, FileChange, RewrapOptions, inspect};
 use std::ffi::OsStr;
 use std::io::Read;
 use std::sync::Arc;
@@ -39,8 +39,8 @@ impl Operation {
         }
     }
 
-    fn expected(self) -> FileRewrap {
-        if self == Operation::Copy { FileRewrap::Copied } else { FileRewrap::InPlace }
+    fn expected(self) -> FileChange {
+        if self == Operation::Copy { FileChange::Copied } else { FileChange::InPlace }
     }
 }
 
@@ -65,9 +65,11 @@ impl Scene {
         directory
     }
 
-    pub fn rewrap(&self, directory: &SimulatedDirectory) -> Result<FileRewrap, Error> {
+    pub fn rewrap(&self, directory: &SimulatedDirectory) -> Result<FileChange, Error> {
         let directory = Arc::new(directory.clone());
-        rewrap_file_in(&self.envelope, directory, OsStr::new(NAME), RewrapOptions::new())
+        let name = OsStr::new(NAME);
+        let done = rewrap_file_in(&self.envelope, directory, name, RewrapOptions::new());
+        done.map(|done| done.change())
     }
 
     pub fn perform(&self, directory: &SimulatedDirectory) {

@@ -117,7 +117,7 @@ impl Drill<'_> {
         if self.rng.next_u32().is_multiple_of(2) {
             let envelope = self.manner.envelope();
             envelope.keyring().promote(found + 1);
-            envelope.rewrap_file(self.path, RewrapOptions::new()).unwrap();
+            drop(envelope.rewrap_file(self.path, RewrapOptions::new()).unwrap());
             assert_eq!(leftovers(self.path), [""; 0]);
             assert_eq!(check(self.path, self.manner), found + 1);
         }

@@ -2,7 +2,7 @@
 
 use crate::elastic::Elastic;
 use crate::process::{listen, tell};
-use envelock::{Aad, Envelope, FileRewrap, MessageFile, RewrapOptions, inspect};
+use envelock::{Aad, Envelope, FileChange, MessageFile, RewrapOptions, inspect};
 use std::io::Read;
 use std::path::Path;
 
@@ -59,7 +59,7 @@ pub fn work(path: &Path, manner: Manner) {
         envelope.keyring().promote(version);
         tell(&format!("start {version}"));
         let done = envelope.rewrap_file(path, RewrapOptions::new()).unwrap();
-        assert!(matches!(done, FileRewrap::InPlace | FileRewrap::Copied));
+        assert!(matches!(done.change(), FileChange::InPlace | FileChange::Copied));
         tell(&format!("done {version}"));
     }
 }

@@ -109,7 +109,7 @@ pub fn live(observer: impl Observer) -> DataKeyId {
     envelope.decrypt(&message, aad).unwrap();
     let older = message.clone();
     let named = RewrapOptions::new().from_compromised("orders", version(1));
-    envelope.rewrap_in_place(&mut message, named).unwrap();
+    assert!(envelope.rewrap_in_place(&mut message, named).unwrap().is_changed());
     keyring.disable(version(1)).unwrap();
     envelope.decrypt(&older, aad).unwrap_err();
     message[25 + 16 + 6] ^= 1;

@@ -115,8 +115,8 @@ fn a_retired_version_opens_nothing_that_was_rewrapped() {
         let before = wraps();
         let options = USUAL.retiring("orders", KeyVersion::FIRST);
         for message in &mut messages {
-            assert!(envelope.rewrap_in_place(message, options).unwrap());
-            assert!(!envelope.rewrap_in_place(message, options).unwrap());
+            assert!(envelope.rewrap_in_place(message, options).unwrap().is_changed());
+            assert!(!envelope.rewrap_in_place(message, options).unwrap().is_changed());
         }
         assert_eq!(wraps(), before, "an old version wraps nothing");
         keyring.disable(KeyVersion::FIRST).unwrap();

@@ -43,8 +43,10 @@ fn expected(kinds: &[Kind]) -> Result<Vec<Option<Kind>>, &'static str> {
             None => "no key",
         });
     }
-    let first = kinds.iter().position(|kind| kind.opens());
-    let new = kinds.contains(&Primary).then_some(Primary);
+    // The slot of the primary stays where it is; a new one stands in the place of the first.
+    let first = kinds.iter().position(|kind| *kind == Primary);
+    let new = first.is_some().then_some(Primary);
+    let first = first.or(kinds.iter().position(|kind| kind.opens()));
     let slots = kinds.iter().enumerate().filter_map(|(index, kind)| match kind {
         _ if Some(index) == first => Some(new),
         kind if kind.opens() => None,

@@ -118,7 +118,12 @@ type Change = fn(&dyn Lifecycle);
 
 const CHANGES: &[(Change, Option<Refusal>)] = &[
     (|_| {}, None),
-    (|keyring| drop(keyring.rotate().unwrap()), None),
+    (
+        |keyring| {
+            keyring.rotate().unwrap();
+        },
+        None,
+    ),
     (
         |keyring| {
             keyring.rotate().unwrap();
@@ -134,7 +139,12 @@ const CHANGES: &[(Change, Option<Refusal>)] = &[
         },
         Some(Refusal::Destroyed),
     ),
-    (|keyring| drop(keyring.mark_compromised(first()).unwrap()), Some(Refusal::Compromised)),
+    (
+        |keyring| {
+            keyring.mark_compromised(first()).unwrap();
+        },
+        Some(Refusal::Compromised),
+    ),
 ];
 
 /// Judges every way to write under a keyring that `around` makes of the one that is changed.

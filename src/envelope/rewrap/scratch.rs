@@ -1,15 +1,12 @@
-//! Room for a header or a slot while a rewrap builds it: on the stack, or where that is too
+//! Room for a header or for slots while a rewrap builds them: on the stack, or where that is too
 //! small, on the heap. Holds nothing secret.
 
-use crate::format::{Slot, Slots};
+use crate::format::{MAX_SLOTS, Slot, SlotLabel, Slots};
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Longer headers and slots go to the heap.
+/// Longer headers, and more slots, go to the heap.
 const STACK_LEN: usize = 1024;
-
-/// Holds the slot of every algorithm of this crate, with the longest name.
-const SLOT_LEN: usize = 512;
 
 /// Zeroed bytes of a length known at run time.
 pub(super) struct Scratch {
@@ -24,11 +21,6 @@ impl Scratch {
         Scratch { stack: [0; STACK_LEN], heap, len }
     }
 
-    /// Room for one slot of the usual size.
-    pub(super) fn for_slot() -> Self {
-        Scratch::zeroed(SLOT_LEN)
-    }
-
     pub(super) fn as_bytes(&self) -> &[u8] {
         let stack = self.stack.get(..self.len);
         stack.unwrap_or(&self.heap)
@@ -38,9 +30,67 @@ impl Scratch {
         let stack = self.stack.get_mut(..self.len);
         stack.unwrap_or(&mut self.heap)
     }
+}
 
-    /// The slot at its start.
-    pub(super) fn slot(&self) -> Option<Slot<'_>> {
-        Slots::new(self.as_bytes(), 1).next()
+/// The slots that a rewrap has made, one behind the other.
+pub(super) struct NewSlots {
+    bytes: Scratch,
+    used: usize,
+    /// Where the new slot of each old one begins. Not an `Option`: optimised code looks at its
+    /// payload before it asks whether there is one, and memcheck, which judges what depends on
+    /// secrets, reports that.
+    starts: [usize; MAX_SLOTS],
+}
+
+/// Where no slot begins.
+const NOWHERE: usize = usize::MAX;
+
+impl NewSlots {
+    pub(super) fn new() -> Self {
+        NewSlots { bytes: Scratch::zeroed(STACK_LEN), used: 0, starts: [NOWHERE; MAX_SLOTS] }
+    }
+
+    /// Room for the next slot.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        self.bytes.as_mut_bytes().get_mut(self.used..).unwrap_or_default()
+    }
+
+    /// Makes room for a slot of `len` bytes.
+    pub(super) fn grow(&mut self, len: usize) {
+        let mut larger = Scratch::zeroed(self.used.saturating_add(len));
+        let kept = larger.as_mut_bytes().iter_mut().zip(self.bytes.as_bytes());
+        kept.take(self.used).for_each(|(new, old)| *new = *old);
+        self.bytes = larger;
+    }
+
+    /// Counts the slot that was written to the room, and says where it begins.
+    pub(super) fn take(&mut self) -> usize {
+        let start = self.used;
+        let len = self.get(start).map(|slot| slot.encoded_len()).unwrap_or_default();
+        self.used = start.saturating_add(len);
+        start
+    }
+
+    /// The slot that begins there.
+    pub(super) fn get(&self, start: usize) -> Option<Slot<'_>> {
+        Slots::new(self.bytes.as_bytes().get(start..)?, 1).next()
+    }
+
+    /// Keeps the slot that begins there for the place of slot `index`.
+    pub(super) fn keep(&mut self, index: usize, start: usize) {
+        if let Some(entry) = self.starts.get_mut(index) {
+            *entry = start;
+        }
+    }
+
+    /// The new slot for the place of slot `index`.
+    pub(super) fn of(&self, index: usize) -> Option<Slot<'_>> {
+        self.get(*self.starts.get(index)?)
+    }
+
+    /// Whether a slot of this key is kept.
+    pub(super) fn has(&self, label: &SlotLabel<'_>) -> bool {
+        let kept = self.starts.iter().filter(|start| **start != NOWHERE);
+        kept.filter_map(|start| self.get(*start)).any(|slot| slot.label.same_key(label))
     }
 }

@@ -1,0 +1,395 @@
+//! One rewrap: what becomes of each slot (SPEC 6), and the header that comes of it.
+
+use super::report::{RewrapReport, SlotOutcome};
+use super::scratch::{NewSlots, Scratch};
+use super::{Growth, RewrapOptions, verify_slot};
+use crate::envelope::decrypt::Failures;
+use crate::error::Error;
+use crate::format::{
+    Header, KeyName, KeyVersion, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotWriter,
+    rewrite_header, unpadded_len,
+};
+use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
+use crate::random::RandomPool;
+use rand_core::TryCryptoRng;
+
+/// The rewrap of one header.
+pub(super) struct Job<'a, K> {
+    pub(super) keyring: &'a K,
+    pub(super) old: &'a Header<'a>,
+    pub(super) options: RewrapOptions<'a>,
+    pub(super) growth: Growth,
+    /// The padding that a header is given that grows, unless it had more.
+    pub(super) reserved: usize,
+}
+
+/// What is known of the slots so far.
+struct Progress {
+    /// `None` where the keyring cannot tell, or the slot is decided.
+    freshness: [Option<Freshness>; MAX_SLOTS],
+    report: RewrapReport,
+    new: NewSlots,
+}
+
+impl Progress {
+    fn freshness(&self, index: usize) -> Option<Freshness> {
+        self.freshness.get(index).copied().flatten()
+    }
+
+    fn outcome(&self, index: usize) -> &SlotOutcome {
+        self.report.slots().get(index).unwrap_or(&SlotOutcome::NotMine)
+    }
+
+    /// Notes the outcome of a slot, of which nothing more is asked.
+    fn decide(&mut self, index: usize, outcome: SlotOutcome) {
+        self.report.set(index, outcome);
+        if let Some(freshness) = self.freshness.get_mut(index) {
+            *freshness = None;
+        }
+    }
+
+    fn has_opened(&self) -> bool {
+        self.report.slots().iter().any(SlotOutcome::has_opened)
+    }
+}
+
+impl<'a, K: Keyring> Job<'a, K> {
+    /// Rewraps what can be. The new header is `None` if nothing changes.
+    pub(super) fn run<R>(
+        &self,
+        pool: &mut RandomPool<'_, R>,
+    ) -> Result<(Option<Scratch>, RewrapReport), Error>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
+        let mut progress = self.look()?;
+        if !self.is_current_by_label(&progress) {
+            self.check_compromised(&mut progress)?;
+            for (index, slot) in self.slots() {
+                let name = slot.label.name;
+                let is_first = self.named(name).next().is_some_and(|(first, _)| first == index);
+                if is_first && !self.is_all_primary(&progress, name) {
+                    self.rewrap_name(name, &mut progress, pool)?;
+                }
+            }
+            self.prove_one(&mut progress)?;
+        }
+        self.check_retired(&progress)?;
+        let header = match progress.report.is_changed() {
+            true => Some(self.write(&progress)?),
+            false => None,
+        };
+        Ok((header, progress.report))
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (usize, Slot<'a>)> {
+        self.old.slots().enumerate()
+    }
+
+    fn named(&self, name: KeyName<'a>) -> impl Iterator<Item = (usize, Slot<'a>)> {
+        self.slots().filter(move |(_, slot)| slot.label.name == name)
+    }
+
+    /// Asks how each slot stands, going by its label.
+    fn look(&self) -> Result<Progress, Error> {
+        let count = self.old.slots().len();
+        let (report, new) = (RewrapReport::new(count), NewSlots::new());
+        let mut progress = Progress { freshness: [None; MAX_SLOTS], report, new };
+        for (index, slot) in self.slots() {
+            let freshness = match self.keyring.freshness(&slot.label) {
+                // A state refuses before any call to a backend, and stays what it is.
+                Ok(Freshness::Refused(refusal)) if refusal != Refusal::UnknownVersion => {
+                    progress.decide(index, SlotOutcome::Refused(refusal));
+                    continue;
+                }
+                Ok(freshness) => freshness,
+                Err(error) => {
+                    let outcome = SlotOutcome::of_failure(error).map_err(Error::from_wrap)?;
+                    progress.decide(index, outcome);
+                    continue;
+                }
+            };
+            if freshness == Freshness::Primary {
+                progress.report.set(index, SlotOutcome::Labelled);
+            }
+            if let Some(entry) = progress.freshness.get_mut(index) {
+                *entry = Some(freshness);
+            }
+        }
+        Ok(progress)
+    }
+
+    fn is_all_primary(&self, progress: &Progress, name: KeyName<'a>) -> bool {
+        self.named(name).all(|(index, _)| progress.freshness(index) == Some(Freshness::Primary))
+    }
+
+    /// Whether each name is the keyring's, with all its slots under the primary, or none of its
+    /// (SPEC R-LABELS); and one is.
+    fn is_current_by_label(&self, progress: &Progress) -> bool {
+        let is_foreign = |name| {
+            let mut slots = self.named(name);
+            slots.all(|(index, _)| progress.freshness(index) == Some(Freshness::NotMine))
+        };
+        progress.report.went_by_labels()
+            && self.slots().all(|(_, Slot { label, .. })| {
+                self.is_all_primary(progress, label.name) || is_foreign(label.name)
+            })
+    }
+
+    /// Refuses if a slot opens under a compromised version that is not named. What does not open
+    /// is left, and keeps nobody from the others (SPEC R-COMPROMISED).
+    fn check_compromised(&self, progress: &mut Progress) -> Result<(), Error> {
+        for (index, slot) in self.slots() {
+            let is_unnamed = progress.freshness(index) == Some(Freshness::Compromised)
+                && !self.options.names_compromised(&slot.label);
+            if !is_unnamed {
+                continue;
+            }
+            // Where the backend is trusted, data keys do not come here to show that they could.
+            if self.options.trust_backend || self.opens(index, &slot, progress)? {
+                let error = KeyringError::Refused(Refusal::Compromised);
+                return Err(Failures::of(&slot, error).into_error(self.old));
+            }
+        }
+        Ok(())
+    }
+
+    /// Unwraps a slot, and notes why it does not open if so.
+    fn opens(&self, index: usize, slot: &Slot<'_>, progress: &mut Progress) -> Result<bool, Error> {
+        match self.verify(slot) {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let outcome = SlotOutcome::of_failure(error).map_err(Error::from_wrap)?;
+                progress.decide(index, outcome);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Rewraps the slots of a name of which not all are labelled with the primary version.
+    fn rewrap_name<R>(
+        &self,
+        name: KeyName<'a>,
+        progress: &mut Progress,
+        pool: &mut RandomPool<'_, R>,
+    ) -> Result<(), Error>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
+        for (index, slot) in self.named(name) {
+            let is_primary = progress.freshness(index) == Some(Freshness::Primary);
+            if is_primary && !self.options.trust_backend && self.opens(index, &slot, progress)? {
+                progress.decide(index, SlotOutcome::Current);
+            }
+        }
+        for (index, slot) in self.named(name) {
+            let is_due = match progress.freshness(index) {
+                Some(Freshness::Stale | Freshness::Compromised | Freshness::Refused(_)) => true,
+                Some(Freshness::Primary | Freshness::NotMine) | None => false,
+            };
+            if is_due {
+                self.renew(index, &slot, progress, pool)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has the keyring wrap the data key of a slot anew, and decides between the new slot and
+    /// those that are there.
+    fn renew<R>(
+        &self,
+        index: usize,
+        slot: &Slot<'a>,
+        progress: &mut Progress,
+        pool: &mut RandomPool<'_, R>,
+    ) -> Result<(), Error>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
+        let new = match self.wrap_anew(slot, &mut progress.new, pool) {
+            Ok(new) => new,
+            Err(error) => {
+                let outcome = SlotOutcome::of_failure(error).map_err(Error::from_wrap)?;
+                progress.decide(index, outcome);
+                return Ok(());
+            }
+        };
+        let made = progress.new.get(new).ok_or(Error::Slot(SlotFault::None))?;
+        // SPEC H-DUPLICATE: a header has one slot of a name, version and id.
+        let is_twin = |(_, other): &(usize, Slot<'a>)| other.label.same_key(&made.label);
+        let twin = self.slots().filter(|(at, _)| progress.outcome(*at).stays()).find(is_twin);
+        let twin = twin.map(|(at, _)| at);
+        if twin == Some(index) {
+            // It is under the primary after all.
+            progress.decide(index, SlotOutcome::Current);
+            return Ok(());
+        }
+        let opens = |at| progress.outcome(at).has_opened();
+        if twin.is_some_and(opens) || progress.new.has(&made.label) {
+            progress.decide(index, SlotOutcome::Merged);
+            return Ok(());
+        }
+        match self.prove(&made) {
+            Ok(()) => {}
+            // The proof can be given later: the old slot stays until then.
+            Err(Error::Unavailable { source }) => {
+                progress.decide(index, SlotOutcome::Unavailable { source });
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        progress.new.keep(index, new);
+        progress.decide(index, SlotOutcome::Rewrapped);
+        if let Some(twin) = twin {
+            progress.decide(twin, SlotOutcome::Superseded);
+        }
+        Ok(())
+    }
+
+    /// SPEC R-PROOF: what does not open is not given out.
+    fn prove(&self, new: &Slot<'_>) -> Result<(), Error> {
+        if self.options.trust_backend {
+            return Ok(());
+        }
+        self.verify(new).map_err(|error| match error {
+            KeyringError::NotMine | KeyringError::Authentication => {
+                Error::Slot(SlotFault::Unproven)
+            }
+            // The new version was disabled meanwhile, say: it is that one, not the old one.
+            error @ KeyringError::Refused(_) => Failures::of(new, error).into_error(self.old),
+            other => Error::from_wrap(other),
+        })
+    }
+
+    /// Has the keyring push one slot, and says where it stands.
+    fn wrap_anew<R>(
+        &self,
+        slot: &Slot<'_>,
+        new: &mut NewSlots,
+        pool: &mut RandomPool<'_, R>,
+    ) -> Result<usize, KeyringError>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
+        match self.rewrap_into(slot, new.room(), pool) {
+            // SPEC H-BOUND: what a keyring claims to need is a claim.
+            Err(KeyringError::Slot(SlotFault::Room { needed, .. })) if needed <= MAX_HEADER_LEN => {
+                new.grow(needed);
+                self.rewrap_into(slot, new.room(), pool)?;
+            }
+            other => other?,
+        }
+        Ok(new.take())
+    }
+
+    fn rewrap_into<R>(
+        &self,
+        slot: &Slot<'_>,
+        room: &mut [u8],
+        pool: &mut RandomPool<'_, R>,
+    ) -> Result<(), KeyringError>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
+        let context = WrapContext::new(self.old.core());
+        // SPEC R-NAME: no other name is accepted.
+        let mut writer = SlotWriter::new(room, self.old.suite(), Some(slot.label.name));
+        self.keyring.rewrap(slot, &context, &mut writer, pool)?;
+        match writer.slots().len() {
+            0 => Err(SlotFault::None.into()),
+            1 => Ok(()),
+            _ => Err(SlotFault::NotOne.into()),
+        }
+    }
+
+    fn verify(&self, slot: &Slot<'_>) -> Result<(), KeyringError> {
+        verify_slot(self.keyring, &WrapContext::new(self.old.core()), slot)
+    }
+
+    /// Makes sure that something opens: labels alone are believed only where all of them say the
+    /// same (SPEC R-FAIL).
+    fn prove_one(&self, progress: &mut Progress) -> Result<(), Error> {
+        let trusts = self.options.trust_backend && progress.report.went_by_labels();
+        for (index, slot) in self.slots() {
+            if trusts || progress.has_opened() {
+                return Ok(());
+            }
+            let is_labelled = matches!(progress.outcome(index), SlotOutcome::Labelled);
+            if is_labelled && self.opens(index, &slot, progress)? {
+                progress.decide(index, SlotOutcome::Current);
+            }
+        }
+        if progress.has_opened() {
+            return Ok(());
+        }
+        let mut failures = Failures::default();
+        for (index, slot) in self.slots() {
+            if let Some(error) = progress.outcome(index).failure() {
+                failures.add(&slot, error);
+            }
+        }
+        Err(failures.into_error(self.old))
+    }
+
+    /// Makes sure that the retiring version does not open the new header, by what the rewrap has
+    /// seen: no slot is asked again.
+    fn check_retired(&self, progress: &Progress) -> Result<(), Error> {
+        let Some((name, version)) = self.options.retiring else { return Ok(()) };
+        let key = || name.into();
+        let mut is_there = false;
+        for (index, slot) in self.slots().filter(|(_, slot)| slot.label.name.as_str() == name) {
+            is_there = true;
+            let outcome = progress.outcome(index);
+            let stands: Option<KeyVersion> = match outcome {
+                SlotOutcome::Rewrapped => progress.new.of(index).map(|new| new.label.version),
+                outcome => outcome.stays().then_some(slot.label.version),
+            };
+            if stands != Some(version) {
+                continue;
+            }
+            match outcome {
+                SlotOutcome::Rewrapped | SlotOutcome::Current | SlotOutcome::Labelled => {
+                    return Err(Error::OldVersionStillOpens { key: key(), version });
+                }
+                // Nobody here can tell.
+                SlotOutcome::Refused(Refusal::UnknownVersion) | SlotOutcome::Unavailable { .. } => {
+                    let mut failures = Failures::default();
+                    outcome.failure().into_iter().for_each(|error| failures.add(&slot, error));
+                    return Err(failures.into_error(self.old));
+                }
+                _ => {}
+            }
+        }
+        // A name that is misspelt would be retired of every message at once.
+        if is_there { Ok(()) } else { Err(Error::MissingSlot { key: key() }) }
+    }
+
+    /// The new header: as long as before, so that it can take its place, or as long as needed.
+    fn write(&self, progress: &Progress) -> Result<Scratch, Error> {
+        let slots = || {
+            self.slots().filter_map(|(index, slot)| match progress.outcome(index) {
+                SlotOutcome::Rewrapped => progress.new.of(index),
+                outcome => outcome.stays().then_some(slot),
+            })
+        };
+        let (needed, available) = (unpadded_len(slots()), self.old.len());
+        let len = match self.growth {
+            _ if needed <= available => available,
+            Growth::Refused => return Err(Error::HeaderRoom { needed, available }),
+            Growth::Allowed if needed > MAX_HEADER_LEN => {
+                return Err(Error::HeaderRoom { needed, available: MAX_HEADER_LEN });
+            }
+            Growth::Allowed => {
+                // SPEC R-GROW: what was reserved is reserved again, as far as a header goes.
+                let reserved = self.old.padding_len().max(self.reserved);
+                needed.saturating_add(reserved).min(MAX_HEADER_LEN)
+            }
+        };
+        let mut out = Scratch::zeroed(len);
+        rewrite_header(self.old.core(), slots(), out.as_mut_bytes())?;
+        // Whatever a keyring or a hostile header led to, no message is given a header that
+        // cannot be read again.
+        Header::parse_detached(out.as_bytes())?;
+        Ok(out)
+    }
+}
