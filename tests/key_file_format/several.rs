@@ -5,8 +5,9 @@ use super::make::{NOW, Seeded, change, operate, raw_key, twenty, version};
 use super::protections::{outer, passphrase};
 use envelock::test_util::key_file_format::KeyFile;
 use envelock::{
-    Argon2Cost, Change, CostFault, KeyFileFault, Lifecycle, MasterKey, Operation, Protection,
-    ProtectionKind, ProtectionsFault, RecordFault,
+    Argon2Cost, Change, CostFault, DataKey, KeyFileFault, Keyring, KeyringError, KeyringRng,
+    Lifecycle, MasterKey, Operation, PrimaryKey, Protection, ProtectionKind, ProtectionsFault,
+    RecordFault, Slot, SlotWriter, WrapContext,
 };
 
 fn refusal(fault: KeyFileFault) -> ProtectionsFault {
@@ -303,4 +304,50 @@ fn a_removed_protection_is_no_revocation_and_a_replaced_file_key_is_one() {
     let fault = KeyFile::reload(&bytes, &thief).unwrap_err();
     assert!(matches!(fault, KeyFileFault::FileKeyReplaced), "{fault}");
     assert_eq!(records(&bytes).len(), 24);
+}
+
+/// A keyring that wraps and does not unwrap: no right to, or a service that lies.
+struct WrapsOnly(std::sync::Arc<envelock::MemoryKeyring>);
+
+impl Keyring for WrapsOnly {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.0.primary(visit)
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.0.wrap(data_key, context, slots, rng)
+    }
+
+    fn unwrap(
+        &self,
+        _: &Slot<'_>,
+        _: &WrapContext<'_>,
+        _: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        Err(KeyringError::Authentication)
+    }
+}
+
+/// Whoever then removes the other protection would have lost every key.
+#[test]
+fn a_protection_that_does_not_open_is_not_written() {
+    let mut rng = Seeded::new(5);
+    let (mut file, key) = twenty(&raw_key(), 1);
+    let before = file.protections();
+    let broken = Protection::keyring(std::sync::Arc::new(WrapsOnly(outer())));
+    let fault = file.add_protection(&key, &broken, &mut rng).unwrap_err();
+    assert!(matches!(fault, KeyFileFault::Authentication), "{fault}");
+    let fault = file.rewrap_protection(&key, before[0].id, &broken, &mut rng).unwrap_err();
+    assert!(matches!(fault, KeyFileFault::Authentication), "{fault}");
+    let fault = file.replace_file_key(&key, &[&broken], &mut rng).map(drop).unwrap_err();
+    assert!(matches!(fault, KeyFileFault::Authentication), "{fault}");
+    let fault = KeyFile::create(&broken, &mut rng).map(drop).unwrap_err();
+    assert!(matches!(fault, KeyFileFault::Authentication), "{fault}");
+    assert_eq!(file.protections(), before);
 }

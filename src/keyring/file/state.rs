@@ -164,7 +164,8 @@ impl State {
             None => proven.clear(),
         }
         read_back.sealed_keys(&self.key, &proven)?;
-        if read_back.keysets() == self.file.keysets() {
+        let same_keys = read_back.keysets() == self.file.keysets();
+        if same_keys && read_back.protections() == self.file.protections() {
             return Ok(bytes);
         }
         Err(KeyFileFault::ReadBack)

@@ -6,7 +6,7 @@ use super::stored::Stored;
 use super::wrap;
 use crate::crypto::mac::{MAC_LEN, Mac};
 use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};
-use crate::crypto::{CryptoError, kdf, xaes};
+use crate::crypto::{CryptoError, compare, kdf, xaes};
 use crate::format::{KeyName, KeyVersion, MasterKeyId};
 use crate::keyring::file::Protection;
 use crate::random::{KeyringRng, RandomnessUnavailable};
@@ -70,14 +70,18 @@ impl FileKey {
         FileKey::set_up(wrap::unwrap_any(stored, id, protection)?, id)
     }
 
-    /// A protection of this file key, in the place of `slot` or a new one.
+    /// A protection of this file key, in the place of `slot` or a new one. It is opened again before
+    /// it is given out: a file whose protection does not open loses every key in it.
     pub(super) fn protect(
         &self,
         slot: Option<&Stored>,
         protection: &Protection,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Stored, KeyFileFault> {
-        wrap::wrap(&self.key, self.id, slot, protection, rng)
+        let stored = wrap::wrap(&self.key, self.id, slot, protection, rng)?;
+        let again = wrap::unwrap_any(core::slice::from_ref(&stored), self.id, protection)?;
+        let is_same = compare::equal(again.expose(), self.key.expose());
+        if is_same { Ok(stored) } else { Err(KeyFileFault::ReadBack) }
     }
 
     fn set_up(key: MasterKey, id: FileId) -> Result<Self, KeyFileFault> {
