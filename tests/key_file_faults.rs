@@ -28,7 +28,7 @@ use std::ffi::OsStr;
 
 const WRITE_LEN: usize = 1024;
 
-const OPERATIONS: [Operation; 10] = [
+const OPERATIONS: [Operation; 13] = [
     Operation::Open,
     Operation::Create,
     Operation::Rotate,
@@ -36,6 +36,9 @@ const OPERATIONS: [Operation; 10] = [
     Operation::DestroyNow,
     Operation::DestroyDue,
     Operation::RawKey,
+    Operation::AddProtection,
+    Operation::RewrapProtection,
+    Operation::RemoveProtection,
     Operation::FirstWrap,
     Operation::GiveBack,
     Operation::Reload,

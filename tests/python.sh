@@ -67,7 +67,7 @@ rust python_messages writes_messages_that_python_opens
 judge read "$work/from-rust"
 judge write "$work/from-python" "$seed"
 rust python_messages messages_made_in_python_open_and_those_made_wrong_do_not
-"$python" tests/python/keyfile.py tests/golden/keyfile || fail "keyfile.py failed"
+"$python" tests/python/keyfile.py tests/golden/keyfile tests/golden/keyfile2 || fail "keyfile.py failed"
 judge mutants tests/golden/v1 "$work/mutants" "$seed"
 rust python_messages changed_messages_get_the_same_verdict_as_in_python
 rust python_streams writes_a_stream_that_python_opens

@@ -41,6 +41,9 @@ pub enum Operation {
     DestroyDue,
     RawKey,
     Passphrase,
+    AddProtection,
+    RewrapProtection,
+    RemoveProtection,
     FirstWrap,
     GiveBack,
     Reload,
@@ -48,7 +51,7 @@ pub enum Operation {
 
 impl Operation {
     /// Those that write.
-    pub const WRITING: [Operation; 9] = [
+    pub const WRITING: [Operation; 12] = [
         Operation::Create,
         Operation::Rotate,
         Operation::Disable,
@@ -56,6 +59,9 @@ impl Operation {
         Operation::DestroyDue,
         Operation::RawKey,
         Operation::Passphrase,
+        Operation::AddProtection,
+        Operation::RewrapProtection,
+        Operation::RemoveProtection,
         Operation::FirstWrap,
         Operation::GiveBack,
     ];
@@ -63,7 +69,9 @@ impl Operation {
     /// What the file can be under during the operation, the old protection first.
     pub fn protections(self) -> Vec<Protection> {
         match self {
-            Operation::RawKey => vec![raw(7), raw(8)],
+            Operation::RawKey | Operation::RewrapProtection | Operation::RemoveProtection => {
+                vec![raw(7), raw(8)]
+            }
             Operation::Passphrase => vec![raw(7), passphrase()],
             _ => vec![raw(7)],
         }
@@ -220,6 +228,9 @@ impl Scene {
                 let message = encrypt(self.keyring.as_ref().unwrap()).unwrap();
                 self.messages.push(Message::of(message));
             }
+            Operation::RemoveProtection => {
+                drop(self.keyring.as_ref().unwrap().add_protection(&raw(8)).unwrap());
+            }
             Operation::Reload => {
                 let other = open(&self.directory, &lazy().without_usage(), &raw(7)).unwrap();
                 other.rotate().unwrap();
@@ -260,6 +271,15 @@ impl Scene {
             }
             Operation::RawKey => drop(keyring.unwrap().replace_file_key(&[&raw(8)])?),
             Operation::Passphrase => drop(keyring.unwrap().replace_file_key(&[&passphrase()])?),
+            Operation::AddProtection => drop(keyring.unwrap().add_protection(&raw(8))?),
+            Operation::RewrapProtection => {
+                let id = keyring.unwrap().protections()[0].id;
+                keyring.unwrap().rewrap_protection(id, &raw(8))?;
+            }
+            Operation::RemoveProtection => {
+                let id = keyring.unwrap().protections()[0].id;
+                keyring.unwrap().remove_protection(id)?;
+            }
             Operation::FirstWrap => {
                 let message = encrypt(keyring.unwrap())?;
                 self.messages.push(Message::of(message));

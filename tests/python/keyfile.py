@@ -1,17 +1,19 @@
-"""An independent reader of key files of version 1, written from FORMAT.md alone.
+"""An independent reader of key files of versions 1 and 2, written from FORMAT.md alone.
 
-    keyfile.py DIRECTORY
+    keyfile.py DIRECTORY ...
 
-reads the golden key files there under the secrets of the tests, opens all key material, and
-compares what it finds with listing.txt and token.txt. Rule ids in comments are those of FORMAT.md.
+reads the golden key files of each directory under the secrets of the tests, opens all key material,
+and compares what it finds with listing.txt, token.txt and several.txt. Rule ids in comments are those of FORMAT.md.
 """
 
 import hashlib
 import hmac
 import json
 import pathlib
+import re
 import sys
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 import decoder
@@ -24,6 +26,8 @@ SECRETS = {
     "raw-key": bytes([7]) * 32,
     "unprotected": None,
 }
+KINDS = ("passphrase", "keyring", "raw key", "unprotected plaintext")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,63}")
 
 
 def expand(key, info, length):
@@ -70,6 +74,43 @@ def file_key(protection, file_id, secret):  # F-PROTECT
     return open_sealed(derived[:32], bytes.fromhex(protection["sealed"]), aad)
 
 
+def protections(header):  # F-PROTECTIONS
+    if header["version"] == 1:
+        return [header["protection"]]
+    found = header["protections"]
+    assert 1 <= len(found) <= 8 and len({it["id"] for it in found}) == len(found)
+    assert all(re.fullmatch("[0-9a-f]{16}", it["id"]) for it in found)
+    assert all(NAME.fullmatch(it.get("name", "x")) for it in found)
+    kinds = [it["kind"] for it in found]
+    assert kinds.count("passphrase") <= 4 and set(kinds) <= set(KINDS)
+    assert len(found) == 1 or "unprotected plaintext" not in kinds
+    return found
+
+
+def cost(protection):  # F-COST
+    return protection["argon2id"]["memory_kib"] * protection["argon2id"]["passes"]
+
+
+def any_file_key(header, file_id, kind, secret):  # F-OPEN
+    fitting = [it for it in protections(header) if it["kind"] == kind]
+    assert kind != "passphrase" or sum(map(cost, fitting)) <= 1 << 22
+    for protection in fitting:
+        try:
+            return file_key(protection, file_id, secret)
+        except (AssertionError, InvalidTag):
+            continue
+    raise AssertionError(f"no protection of kind {kind} opens")
+
+
+def check_reserved(record):  # F-RESERVED
+    if "hold" in record:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", record["hold"]["since"])
+        assert len(record["hold"]["reason"].encode()) <= 256
+    assert record.get("evidence", True) is True
+    if "audit" in record:
+        assert record["audit"]["size"] >= 0 and len(bytes.fromhex(record["audit"]["root"])) == 32
+
+
 def material(record, seal_key, file_id):  # F-SEAL
     name, key_id = record["key"].encode(), bytes.fromhex(record["id"])
     aad = b"envelock key file master key v1" + file_id + bytes([len(name)]) + name
@@ -79,14 +120,19 @@ def material(record, seal_key, file_id):  # F-SEAL
     return opened
 
 
-def read(data, secret):
+def read(data, kind, secret):
     """What listing.txt has of a file, and how many keys were opened."""
     assert data.endswith(b"\n")  # F-END
     lines = [strip(line) for line in data[:-1].split(b"\n")]
     header = json.loads(lines[0][0])
-    assert (header["kind"], header["format"], header["version"]) == ("header", "envelock key file", 1)
+    assert (header["kind"], header["format"]) == ("header", "envelock key file")
+    version = header["version"]
+    assert version in (1, 2)  # F-FORMAT
+    change = header["changed_at" if version == 1 else "change"]
+    assert change <= header["revision"]
     file_id = bytes.fromhex(header["id"])
-    key = file_key(header["protection"], file_id, secret)
+    key = any_file_key(header, file_id, kind, secret)
+    check_reserved(header)
     mac_key = expand(key, b"envelock key file mac v1", 32)
     seal_key = expand(key, b"envelock key file seal v1", 32)
     for record, found in lines:  # F-MAC
@@ -99,11 +145,17 @@ def read(data, secret):
     listing, opened = [], set()
     for text, _ in lines[1:-1]:
         record = json.loads(text)
+        check_reserved(record)
+        if version == 2:  # F-CHANGE
+            assert 0 <= record["changed"] <= change
         if record["kind"] == "key":
+            floor = record.get("floor", 0)  # F-FLOOR
+            assert floor <= record["taken"] + 1
             listing.append(f"{record['name']} taken {record['taken']}")
         elif record["kind"] == "version":
             words = (record["key"], record["version"], record["id"], record["state"])
             listing.append("%s %d %s %s" % words)
+            assert floor <= record["version"] <= 0xFFFFFFFF
             on_token = record["algorithm"] in TOKEN_ALGORITHMS
             assert on_token or record["algorithm"] == "XAES-256-GCM"  # F-NAMES
             assert on_token == (record["origin"] == "token")  # F-TOKEN
@@ -117,17 +169,29 @@ def read(data, secret):
 
 
 def main(directory):
-    directory, found, count = pathlib.Path(directory), [], 0
-    for name, secret in SECRETS.items():
-        listing, opened = read((directory / f"{name}.keys").read_bytes(), secret)
+    directory, found, count, files = pathlib.Path(directory), [], 0, len(SECRETS) + 1
+    for (name, secret), kind in zip(SECRETS.items(), KINDS):
+        listing, opened = read((directory / f"{name}.keys").read_bytes(), kind, secret)
         found += [f"# {name}", *listing]
         count += opened
     expected = (directory / "listing.txt").read_text().splitlines()
     assert found == expected, "not what listing.txt says"
-    listing, opened = read((directory / "token.keys").read_bytes(), SECRETS["raw-key"])
+    raw_key = ("raw key", SECRETS["raw-key"])
+    listing, opened = read((directory / "token.keys").read_bytes(), *raw_key)
     assert listing == (directory / "token.txt").read_text().splitlines(), "not what token.txt says"
-    print(f"keyfile: {len(SECRETS) + 1} key files, {count + opened} master keys opened")
+    count += opened
+    several = directory / "several.keys"
+    if several.exists():
+        passphrases = [("passphrase", secret) for secret in (b"correct horse", b"battery")]
+        for kind, secret in [raw_key, *passphrases, ("keyring", SECRETS["keyring"])]:
+            listing, opened = read(several.read_bytes(), kind, secret)
+            expected = (directory / "several.txt").read_text().splitlines()
+            assert listing == expected, "not what several.txt says"
+            count += opened
+        files += 1
+    print(f"keyfile: {directory.name}: {files} key files, {count} master keys opened")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    for path in sys.argv[1:]:
+        main(path)
