@@ -82,10 +82,12 @@ fn streams() -> std::io::Result<()> {
 
 /// Whole files, and changes to one: see `envelock_fuzz::key_file`.
 fn key_file() -> std::io::Result<()> {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden/keyfile");
-    for name in ["unprotected", "raw-key"] {
-        let bytes = std::fs::read(golden.join(format!("{name}.keys")))?;
-        write("key_file", name, &bytes)?;
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden");
+    for (version, suffix) in [("keyfile", ""), ("keyfile2", "-2")] {
+        for name in ["unprotected", "raw-key"] {
+            let bytes = std::fs::read(golden.join(version).join(format!("{name}.keys")))?;
+            write("key_file", &format!("{name}{suffix}"), &bytes)?;
+        }
     }
     for kind in 0..8 {
         for at in [0, 1, 2, 8, 9, 23] {

@@ -25,7 +25,9 @@ fuzz_target!(|data: &[u8]| {
         read(data, protection);
     }
     // Right MACs, so that what is behind them is reached.
-    read(&file(&mut Input(data)), &UNPROTECTED);
+    for parts in &*PARTS {
+        read(&file(parts, &mut Input(data)), &UNPROTECTED);
+    }
 });
 
 fn read(bytes: &[u8], protection: &Protection) {

@@ -3,18 +3,24 @@
 use crate::Input;
 use std::sync::LazyLock;
 
-/// The committed unprotected key file: header, other records, and its MAC key.
+/// A committed unprotected key file: header, other records, and its MAC key.
 pub struct Parts {
     pub records: Vec<String>,
     mac_key: [u8; 32],
     id: [u8; 16],
 }
 
-const GOLDEN: &str = include_str!("../../tests/golden/keyfile/unprotected.keys");
+/// Of each format version.
+const GOLDEN: [&str; 2] = [
+    include_str!("../../tests/golden/keyfile/unprotected.keys"),
+    include_str!("../../tests/golden/keyfile2/unprotected.keys"),
+];
 
-pub static PARTS: LazyLock<Parts> = LazyLock::new(|| {
+pub static PARTS: LazyLock<[Parts; 2]> = LazyLock::new(|| GOLDEN.map(parts));
+
+fn parts(golden: &str) -> Parts {
     let strip = |line: &str| line["{\"record\":".len()..line.len() - 74].to_owned();
-    let mut records: Vec<String> = GOLDEN.lines().map(strip).collect();
+    let mut records: Vec<String> = golden.lines().map(strip).collect();
     records.pop();
     let field = |name: &str| {
         let at = records[0].find(name).expect("the header has it") + name.len() + 3;
@@ -24,7 +30,7 @@ pub static PARTS: LazyLock<Parts> = LazyLock::new(|| {
     let (id, file_key) = (field("\"id"), field("\"file_key"));
     let mac_key = hmac(&file_key, &[b"envelock key file mac v1", &[1]]);
     Parts { mac_key, id: id.try_into().expect("it has 16 bytes"), records }
-});
+}
 
 fn unhex(text: &str) -> Vec<u8> {
     let byte = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("it is hex");
@@ -43,16 +49,16 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// A file of changed records, each under its own right MAC; the end record too, mostly.
-pub fn file(input: &mut Input<'_>) -> Vec<u8> {
+pub fn file(parts: &Parts, input: &mut Input<'_>) -> Vec<u8> {
     let mut records: Vec<Vec<u8>> =
-        PARTS.records.iter().map(|record| record.clone().into_bytes()).collect();
+        parts.records.iter().map(|record| record.clone().into_bytes()).collect();
     while !input.is_empty() && records.len() < 64 {
         change(&mut records, input);
     }
     let mac =
-        |record: &[u8]| hmac(&PARTS.mac_key, &[b"envelock key file record v1", &PARTS.id, record]);
+        |record: &[u8]| hmac(&parts.mac_key, &[b"envelock key file record v1", &parts.id, record]);
     let macs: Vec<u8> = records.iter().flat_map(|record| mac(record)).collect();
-    let whole = hmac(&PARTS.mac_key, &[b"envelock key file whole v1", &PARTS.id, &macs]);
+    let whole = hmac(&parts.mac_key, &[b"envelock key file whole v1", &parts.id, &macs]);
     let mut end = format!("{{\"kind\":\"end\",\"lines\":{},", records.len() + 1).into_bytes();
     end.extend(format!("\"whole\":\"{}\",\"header\":", hex(&whole)).bytes());
     end.extend(records.first().map(Vec::as_slice).unwrap_or_default());

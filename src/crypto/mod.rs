@@ -9,7 +9,7 @@ pub(crate) mod argon2id;
 #[cfg(feature = "aws-lc-rs")]
 mod aws_lc;
 pub(crate) mod compare;
-#[cfg(all(feature = "pkcs11", unix))]
+#[cfg(all(any(feature = "file", feature = "pkcs11"), unix))]
 pub(crate) mod hash;
 pub(crate) mod kdf;
 #[cfg(all(feature = "file", unix))]

@@ -229,7 +229,9 @@ impl Scene {
                 self.messages.push(Message::of(message));
             }
             Operation::RemoveProtection => {
-                drop(self.keyring.as_ref().unwrap().add_protection(&raw(8)).unwrap());
+                self.keyring.as_ref().unwrap().add_protection(&raw(8)).unwrap();
+                let opened = open(&self.directory, &self.operation.options(), &raw(7));
+                self.keyring = Some(opened.unwrap());
             }
             Operation::Reload => {
                 let other = open(&self.directory, &lazy().without_usage(), &raw(7)).unwrap();
