@@ -3,14 +3,14 @@
 //! They exist for test vectors, for fuzzers, and for whoever must open a body with a data key in
 //! hand. An application needs none of them.
 
-pub use crate::body::{ChunkDecryptor, ChunkEncryptor, layout};
+pub use crate::body::{ChunkDecryptor, ChunkEncryptor};
 
-use crate::body;
+use crate::body::{self, layout};
 use crate::crypto::kdf;
 use crate::crypto::provider::Provider;
 use crate::error::Error;
 use crate::format::Suite;
-use crate::stream::{RangeDecryptor, StreamDecryptor, StreamEncryptor};
+use crate::stream::{RangeDecryptor, StreamDecryptor, StreamEncryptor, Unfinished};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -152,7 +152,7 @@ pub fn stream_encryptor(
 ) -> Result<StreamEncryptor<'static>, Error> {
     let encryptor = chunk_encryptor(suite, input_key, salt, context)?;
     let start = encryptor.prefix().to_vec();
-    Ok(StreamEncryptor::new(encryptor, start, None, None))
+    Ok(StreamEncryptor::new(encryptor, start, None, None, Unfinished::new(None)))
 }
 
 /// Decrypts one body piece by piece under `input_key`, from the bytes behind its first 56 on,

@@ -65,6 +65,7 @@ pub mod spec {
 }
 
 pub use aad::{Aad, AadFault, AadPairs};
+pub use body::layout;
 pub use crypto::provider::Provider;
 pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 pub use envelope::{

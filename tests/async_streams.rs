@@ -6,7 +6,7 @@
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
     Aad, AsyncDecryptReader, AsyncEncryptWriter, Envelope, Error, MemoryKeyring, MessageStart,
-    Part, Unverified,
+    Part, Threads, Unverified,
 };
 use rand_chacha::ChaCha20Rng;
 use std::future::Future;
@@ -249,9 +249,16 @@ fn streams_of_any_pattern_make_and_read_the_one_message() {
                 };
                 rest = &rest[writer.write(piece).await.unwrap()..];
             }
-            let sink = writer.finish().await.unwrap();
+            let sink = if seed % 2 == 0 {
+                let sink = writer.finish().await.unwrap();
+                assert_eq!(sink.shutdowns, 1);
+                sink
+            } else {
+                let sink = writer.finish_without_shutdown().await.unwrap();
+                assert_eq!((sink.flushed, sink.shutdowns), (expected.len(), 0));
+                sink
+            };
             assert!(sink.bytes == expected, "seed {seed}, {len} bytes");
-            assert_eq!((sink.flushed, sink.shutdowns), (expected.len(), 0));
 
             let source = Fickle::source(seed + 200, &expected);
             let reader = envelope.decrypt_async_reader(source, AAD).await.unwrap();
@@ -716,4 +723,75 @@ fn a_message_goes_over_tokio() {
         assert!(reading.await.unwrap() == expected);
         sending.await.unwrap();
     });
+}
+
+/// A sink like that of an object store: it stores at its shutdown, and only then.
+#[derive(Default)]
+struct Store {
+    waiting: Vec<u8>,
+    stored: Option<Vec<u8>>,
+}
+
+impl AsyncWrite for Store {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.waiting.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        assert!(self.stored.is_none(), "shut down twice");
+        self.stored = Some(std::mem::take(&mut self.waiting));
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[test]
+fn finish_stores_in_a_sink_that_commits_at_its_shutdown() {
+    let envelope = envelope();
+    run(async {
+        let mut writer = envelope.encrypt_async_writer(Store::default(), AAD).unwrap();
+        writer.write_all(b"four score").await.unwrap();
+        let sink = writer.finish().await.unwrap();
+        let message = sink.stored.expect("nothing is stored");
+        assert_eq!(envelope.decrypt(&message, AAD).unwrap(), b"four score");
+
+        // Shut down by hand and finished: once all the same.
+        let mut writer = envelope.encrypt_async_writer(Store::default(), AAD).unwrap();
+        writer.write_all(b"four score").await.unwrap();
+        writer.shutdown().await.unwrap();
+        assert!(writer.finish().await.unwrap().stored.is_some());
+
+        let mut writer = envelope.encrypt_async_writer(Store::default(), AAD).unwrap();
+        writer.write_all(b"four score").await.unwrap();
+        let sink = writer.finish_without_shutdown().await.unwrap();
+        assert!(sink.stored.is_none());
+        assert_eq!(envelope.decrypt(&sink.waiting, AAD).unwrap(), b"four score");
+    });
+}
+
+/// A pool of the envelope's would block the executor.
+#[test]
+fn asynchronous_streams_stay_on_the_polling_thread() {
+    let threads = Threads::new(4).with_least_len(1);
+    let envelope = envelope().with_threads(threads.clone());
+    let text = plaintext(40 * CHUNK);
+    let stream = envelope.stream_encryptor(AAD).unwrap();
+    run(async {
+        let mut writer = AsyncEncryptWriter::from_stream(Vec::new(), stream);
+        writer.write_all(&text).await.unwrap();
+        let message = writer.finish().await.unwrap();
+        let mut reader = envelope.decrypt_async_reader(&message[..], AAD).await.unwrap();
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).await.unwrap();
+        assert!(read == text);
+    });
+    assert_eq!(threads.started(), 0);
 }

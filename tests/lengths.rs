@@ -1,10 +1,8 @@
 //! Every length is exact: what the functions say is what the operations write and ask for, and
 //! the limits hold to the byte without a buffer of that size.
 
-use envelock::danger::layout::{
-    self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, MAX_PLAINTEXT_LEN,
-};
 use envelock::danger::{chunk_decryptor, chunk_encryptor};
+use envelock::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, MAX_PLAINTEXT_LEN};
 use envelock::{
     Aad, Envelope, Error, MemoryKeyring, Part, Suite, body_len, inspect, plaintext_len,
 };
@@ -302,5 +300,33 @@ fn a_header_has_at_most_65_535_bytes() {
     for len in [usize::MAX, usize::MAX - 200, MAX_PLAINTEXT_LEN as usize + 1] {
         assert!(matches!(envelope.message_len(len), Err(Error::MessageTooLong)));
         assert!(matches!(body_len(len), Err(Error::MessageTooLong)));
+    }
+}
+
+/// Without a key, beyond what 32 bits hold.
+#[test]
+fn header_tells_lengths_in_64_bits() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    for len in [0, 1, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, 100_000] {
+        let message = envelope.encrypt(&vec![7; len], Aad::none()).unwrap();
+        let header = inspect(&message).unwrap();
+        let (len, total) = (len as u64, message.len() as u64);
+        assert_eq!(header.plaintext_len(total).unwrap(), len);
+        assert_eq!(header.message_len(len).unwrap(), total);
+        assert_eq!(envelope.stream_len(len).unwrap(), total);
+    }
+    let message = envelope.encrypt(b"", Aad::none()).unwrap();
+    let header = inspect(&message).unwrap();
+    for len in [u64::from(u32::MAX), 1 << 40, MAX_PLAINTEXT_LEN] {
+        let total = header.message_len(len).unwrap();
+        assert_eq!(header.plaintext_len(total).unwrap(), len);
+        assert_eq!(envelope.stream_len(len).unwrap(), total);
+    }
+    assert!(matches!(header.message_len(MAX_PLAINTEXT_LEN + 1), Err(Error::MessageTooLong)));
+    assert!(matches!(envelope.stream_len(u64::MAX), Err(Error::MessageTooLong)));
+    assert!(matches!(header.plaintext_len(u64::MAX), Err(Error::MessageTooLong)));
+    for total in [0, 1, header.len() as u64, header.len() as u64 + 71] {
+        assert!(matches!(header.plaintext_len(total), Err(Error::Truncated { .. })));
     }
 }

@@ -8,9 +8,9 @@
 //! ```
 #![cfg(feature = "std")]
 
-use envelock::danger::{self, layout};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{Aad, Envelope, Error, MemoryKeyring, ReadAt, Suite, Threads};
+use envelock::{danger, layout};
 use rand_chacha::ChaCha20Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{self, Read, Seek, SeekFrom, Write};

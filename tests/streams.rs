@@ -5,14 +5,17 @@
 
 mod readers;
 
-use envelock::{Aad, MemoryKeyring, Suite};
+use envelock::{Aad, Envelope, Error, Event, FnObserver, MemoryKeyring, Suite};
 use readers::expect::Whole;
+use readers::sources::{Scripted, Step};
 use readers::subject::Subject;
 use readers::table::BROAD;
 use readers::{CHUNK, PREFIX, plaintext, pools, rng, shared};
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 const AAD: &[u8] = b"a";
 
@@ -214,4 +217,172 @@ fn an_example_without_an_end_is_seen() {
     let found = blocks("x", doc, true);
     assert_eq!(found.len(), 2);
     assert!(judge(&found[0].code).1.is_some() && judge(&found[1].code).1.is_none());
+}
+
+/// Gives its bytes in pieces, interrupted in between, and may fail at last.
+struct Source<'a> {
+    bytes: &'a [u8],
+    calls: usize,
+    fault: Option<ErrorKind>,
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.calls += 1;
+        if self.calls.is_multiple_of(3) {
+            return Err(ErrorKind::Interrupted.into());
+        }
+        if let (true, Some(fault)) = (self.bytes.is_empty(), self.fault) {
+            return Err(fault.into());
+        }
+        let len = out.len().min(5000);
+        self.bytes.read(&mut out[..len])
+    }
+}
+
+#[test]
+fn copies_make_and_read_whole_messages() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    for (pool, threads) in pools() {
+        let envelope = shared(&keyring, threads);
+        for len in LENGTHS {
+            let text = plaintext(len as u64, len);
+            let (mut message, mut read) = (Vec::new(), Vec::new());
+            let source = Source { bytes: &text, calls: 0, fault: None };
+            let copied = envelope.encrypt_copy(source, &mut message, Aad::new(AAD)).unwrap();
+            assert_eq!(copied, len as u64);
+            assert!(envelope.decrypt(&message, Aad::new(AAD)).unwrap() == text, "{pool} {len}");
+            let source = Source { bytes: &message, calls: 0, fault: None };
+            let copied = envelope.decrypt_copy(source, &mut read, Aad::new(AAD)).unwrap();
+            assert!(copied == len as u64 && read == text, "{pool} {len}");
+        }
+    }
+}
+
+#[test]
+fn copy_fails_for_a_cut_message_and_a_source_that_fails() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let text = plaintext(1, 3 * CHUNK);
+    let message = envelope.encrypt(&text, Aad::none()).unwrap();
+    for cut in [1, 16, 17, CHUNK, CHUNK + 16, CHUNK + 17] {
+        let mut read = Vec::new();
+        let cut = &message[..message.len() - cut];
+        let answer = envelope.decrypt_copy(cut, &mut read, Aad::none());
+        let is_refused =
+            matches!(answer, Err(Error::Truncated { .. } | Error::Authentication { .. }));
+        assert!(is_refused && text.starts_with(&read), "{answer:?}");
+    }
+    let fault = Some(ErrorKind::ConnectionReset);
+    let source = Source { bytes: &text, calls: 0, fault };
+    let mut made = Vec::new();
+    let answer = envelope.encrypt_copy(source, &mut made, Aad::none());
+    assert!(matches!(answer, Err(Error::Io { .. })));
+    assert!(envelope.decrypt(&made, Aad::none()).is_err());
+}
+
+/// A sink that stores only when it is flushed.
+#[derive(Default)]
+struct Flushed {
+    waiting: Vec<u8>,
+    stored: Vec<u8>,
+}
+
+impl Write for Flushed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.waiting.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stored.append(&mut self.waiting);
+        Ok(())
+    }
+}
+
+#[test]
+fn copies_flush_their_sink() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let (mut message, mut read) = (Flushed::default(), Flushed::default());
+    envelope.encrypt_copy(&b"four score"[..], &mut message, Aad::none()).unwrap();
+    envelope.decrypt_copy(&message.stored[..], &mut read, Aad::none()).unwrap();
+    assert_eq!(read.stored, b"four score");
+}
+
+/// A writer, an encrypting reader and a push stream that are dropped before their end are told of,
+/// once; those that ended or failed are not.
+#[test]
+fn stream_dropped_unfinished_is_told_to_the_observer() {
+    let told = Arc::new(AtomicUsize::new(0));
+    let count = told.clone();
+    let observer = FnObserver::new(move |event: &Event<'_>| {
+        assert!(matches!(event, Event::StreamUnfinished));
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring).with_observer(Arc::new(observer));
+    let is_told = |times| {
+        assert_eq!(told.swap(0, Ordering::Relaxed), times);
+    };
+    let writer = || envelope.encrypt_writer(Vec::new(), Aad::none()).unwrap();
+
+    drop(writer());
+    is_told(1);
+    let mut unfinished = writer();
+    unfinished.write_all(&[7; 3 * CHUNK]).unwrap();
+    unfinished.flush().unwrap();
+    drop(unfinished);
+    is_told(1);
+    writer().finish().unwrap();
+    let mut finished = writer();
+    finished.write_all(&[7; 3 * CHUNK]).unwrap();
+    finished.try_finish().unwrap();
+    drop(finished);
+    is_told(0);
+
+    let text = plaintext(1, 3 * CHUNK);
+    let mut reader = envelope.encrypt_reader(&text[..], Aad::none()).unwrap();
+    reader.read_exact(&mut [0; 100]).unwrap();
+    drop(reader);
+    is_told(1);
+    let mut reader = envelope.encrypt_reader(&text[..], Aad::none()).unwrap();
+    reader.read_to_end(&mut Vec::new()).unwrap();
+    drop(reader);
+    is_told(0);
+
+    let mut stream = envelope.stream_encryptor(Aad::none()).unwrap();
+    let _ = stream.update(b"four", &mut [0; 1000]).unwrap();
+    drop(stream);
+    is_told(1);
+    // Whole, though 0 was not answered.
+    let mut stream = envelope.stream_encryptor(Aad::none()).unwrap();
+    let mut out = [0; 1000];
+    while !stream.is_finished() {
+        stream.finish(&mut out).unwrap();
+    }
+    drop(stream);
+    is_told(0);
+
+    // What was read is told by nobody: it changes no message.
+    let message = envelope.encrypt(&text, Aad::none()).unwrap();
+    drop(envelope.decrypt_reader(&message[..], Aad::none()).unwrap());
+    is_told(0);
+}
+
+#[test]
+fn reader_that_would_block_can_be_finished_later() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let message = envelope.encrypt(&plaintext(1, 9 * CHUNK), Aad::none()).unwrap();
+    let step = [Step::Give(usize::MAX), Step::Fail(ErrorKind::WouldBlock), Step::Give(20_000)];
+    let source = Scripted::source(&message, step.into_iter().cycle().take(60).collect());
+    let mut reader = envelope.decrypt_reader(source, Aad::none()).unwrap();
+    let mut blocked = 0;
+    while let Err(error) = reader.try_finish() {
+        assert_eq!(io::Error::from(error).kind(), ErrorKind::WouldBlock);
+        blocked += 1;
+    }
+    assert!(blocked > 0);
+    assert_eq!(reader.read(&mut [0; 10]).unwrap(), 0);
+    reader.finish().unwrap();
 }

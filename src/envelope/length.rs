@@ -50,7 +50,44 @@ impl<K: Keyring> Envelope<K> {
     }
 }
 
-/// Length in bytes of the body of a plaintext of this length: 56 more, and 16 for each chunk.
+impl<K: Keyring> Envelope<K> {
+    /// Length in bytes of the message that a stream makes of so much plaintext, begun now: for a
+    /// `Content-Length`, and for messages that are longer than this machine's memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`message_len`](Self::message_len).
+    pub fn stream_len(&self, plaintext_len: u64) -> Result<u64, Error> {
+        Ok(layout::body_len(plaintext_len)?.saturating_add(self.header_len()? as u64))
+    }
+}
+
+impl Header<'_> {
+    /// Length in bytes of the plaintext of a message of `total` bytes, this header included: from a
+    /// listing, without the body or a key. Unverified until the message is decrypted.
+    ///
+    /// For a body that is kept apart see [`layout::plaintext_len`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Truncated`] if no message with this header has that length;
+    /// [`Error::MessageTooLong`].
+    pub fn plaintext_len(&self, total: u64) -> Result<u64, Error> {
+        layout::plaintext_len(total.saturating_sub(self.len() as u64))
+    }
+
+    /// Length in bytes of the message with this header and so much plaintext.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MessageTooLong`].
+    pub fn message_len(&self, plaintext_len: u64) -> Result<u64, Error> {
+        Ok(layout::body_len(plaintext_len)?.saturating_add(self.len() as u64))
+    }
+}
+
+/// Length in bytes of the body of a plaintext of this length: 56 more, and 16 for each chunk. For a
+/// buffer; [`layout::body_len`] answers in 64 bits.
 ///
 /// # Errors
 ///

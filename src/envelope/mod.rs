@@ -15,6 +15,7 @@ use crate::crypto::provider::Provider;
 use crate::error::Error;
 use crate::format::{Header, KeyName, SlotLabel, Suite};
 use crate::keyring::{Freshness, Keyring};
+use crate::observe::Observer;
 use crate::threads::Threads;
 use alloc::sync::Arc;
 use core::fmt;
@@ -45,6 +46,7 @@ pub struct Envelope<K> {
     reserved: usize,
     provider: Provider,
     threads: Option<Threads>,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl<K: Keyring> Envelope<K> {
@@ -56,6 +58,7 @@ impl<K: Keyring> Envelope<K> {
             reserved: 0,
             provider: Provider::default(),
             threads: None,
+            observer: None,
         }
     }
 
@@ -112,6 +115,34 @@ impl<K: Keyring> Envelope<K> {
     #[must_use]
     pub fn with_threads(mut self, threads: Threads) -> Self {
         self.threads = Some(threads);
+        self
+    }
+
+    /// Tells `observer` of streams that are dropped before their end
+    /// ([`Event::StreamUnfinished`](crate::Event::StreamUnfinished)): a forgotten `finish` compiles,
+    /// and the message is refused only when somebody reads it. What a keyring does is told by an
+    /// [`ObservedKeyring`](crate::ObservedKeyring).
+    ///
+    /// ```
+    /// # #[cfg(feature = "std")] fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use envelock::{Envelope, Event, FnObserver, MemoryKeyring};
+    /// use std::sync::Arc;
+    ///
+    /// // In tests and debug builds of an application, this may as well panic.
+    /// let observer = FnObserver::new(|event: &Event<'_>| {
+    ///     if let Event::StreamUnfinished = event {
+    ///         eprintln!("finish was not called");
+    ///     }
+    /// });
+    /// let keyring = MemoryKeyring::create("logs")?;
+    /// let envelope = Envelope::new(keyring).with_observer(Arc::new(observer));
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "std"))] fn main() {}
+    /// ```
+    #[must_use]
+    pub fn with_observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 

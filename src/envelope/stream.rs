@@ -6,7 +6,9 @@ use crate::aad::Aad;
 use crate::body::{ChunkEncryptor, layout};
 use crate::error::Error;
 use crate::keyring::Keyring;
-use crate::stream::{MessageStart, RangeDecryptor, StreamDecryptor, StreamEncryptor, StreamSlots};
+use crate::stream::{
+    MessageStart, RangeDecryptor, StreamDecryptor, StreamEncryptor, StreamSlots, Unfinished,
+};
 use alloc::vec;
 use alloc::vec::Vec;
 use rand_core::TryCryptoRng;
@@ -62,7 +64,9 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     {
         start.extend_from_slice(encryptor.prefix());
         let slots = StreamSlots::new(self.envelope.keyring.clone(), header);
-        StreamEncryptor::new(encryptor, start, self.envelope.threads.clone(), Some(slots))
+        let unfinished = Unfinished::new(self.envelope.observer.clone());
+        let threads = self.envelope.threads.clone();
+        StreamEncryptor::new(encryptor, start, threads, Some(slots), unfinished)
     }
 }
 

@@ -53,7 +53,17 @@ impl<R: Read> DecryptReader<R> {
     /// # Errors
     ///
     /// As reading does: [`Error::Truncated`], [`Error::Authentication`], [`Error::Io`].
-    pub fn finish(self) -> Result<R, Error> {
+    pub fn finish(mut self) -> Result<R, Error> {
+        self.try_finish()?;
+        Ok(self.pump.into_source())
+    }
+
+    /// As [`finish`](Self::finish), for sources that do not wait: after `WouldBlock`, call it again.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_finish(&mut self) -> Result<(), Error> {
         Ok(self.pump.finish()?)
     }
 }

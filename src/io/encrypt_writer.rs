@@ -16,7 +16,8 @@ use std::io::{self, Write};
 ///
 /// **Call [`finish`](Self::finish).** A writer that is dropped before, on an error or a panic,
 /// leaves a message that every reader refuses as truncated: that is on purpose, so `drop` does not
-/// finish it.
+/// finish it. [`Envelope::with_observer`](crate::Envelope::with_observer) has it told;
+/// [`Envelope::encrypt_copy`](crate::Envelope::encrypt_copy) cannot forget it.
 ///
 /// Four chunks wait to be written in one piece, and sixteen once a mebibyte has gone through. Where
 /// several threads share the work ([`Threads`](crate::Threads)), half a mebibyte waits for each.

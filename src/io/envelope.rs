@@ -1,18 +1,41 @@
 //! The streams of `std` that an envelope makes.
 
 use super::{
-    DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader, SeekSource,
-    error::uninterrupted,
+    CHUNKS, DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader,
+    SeekSource, error::uninterrupted,
 };
 use crate::aad::Aad;
+use crate::body::layout::CHUNK_LEN;
 use crate::envelope::{Envelope, WithRng};
 use crate::error::Error;
 use crate::keyring::Keyring;
+use crate::plain_buffer::PlainBuffer;
 use crate::stream::MessageStart;
 use alloc::vec;
 use alloc::vec::Vec;
 use rand_core::TryCryptoRng;
-use std::io::{Read, Seek, Write};
+use std::io::{self, Read, Seek, Write};
+
+/// Bytes of plaintext that a copy moves at a time.
+const COPY_LEN: usize = CHUNKS * CHUNK_LEN;
+
+/// Writes all that `read` gives, up to its end, and answers how much that was.
+fn copy(
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    sink: &mut impl Write,
+) -> io::Result<u64> {
+    let mut buffer = PlainBuffer::zeros(COPY_LEN);
+    let mut copied = 0_u64;
+    loop {
+        let len = uninterrupted(|| read(&mut buffer))?;
+        let piece = buffer.get(..len).ok_or(io::ErrorKind::InvalidData)?;
+        if piece.is_empty() {
+            return Ok(copied);
+        }
+        sink.write_all(piece)?;
+        copied = copied.saturating_add(len as u64);
+    }
+}
 
 /// What is read first: it holds nearly every header.
 const FIRST_LEN: usize = 4096;
@@ -153,6 +176,62 @@ impl<K: Keyring> Envelope<K> {
         K: 'k,
     {
         self.with_rng(&mut crate::OsRandom).encrypt_reader_detached(source, aad)
+    }
+
+    /// Encrypts all that `source` gives and writes the whole message to `sink`, which is flushed at
+    /// the end. Returns the length of the plaintext in bytes.
+    ///
+    /// For sources and sinks that wait: `WouldBlock` is an error here, and what was read is lost.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), envelock::Error> {
+    /// use envelock::{Aad, Envelope, MemoryKeyring};
+    ///
+    /// let envelope = Envelope::new(MemoryKeyring::create("logs")?);
+    /// let (mut message, mut plaintext) = (Vec::new(), Vec::new());
+    /// assert_eq!(envelope.encrypt_copy(&b"four score"[..], &mut message, Aad::none())?, 10);
+    /// assert_eq!(envelope.decrypt_copy(&message[..], &mut plaintext, Aad::none())?, 10);
+    /// assert_eq!(plaintext, b"four score");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`encrypt`](Self::encrypt) and [`EncryptWriter::finish`]; [`Error::Io`]. What was written is
+    /// then no message: every reader refuses it.
+    pub fn encrypt_copy<S: Read, W: Write>(
+        &self,
+        mut source: S,
+        sink: W,
+        aad: Aad<'_>,
+    ) -> Result<u64, Error> {
+        let mut writer = self.encrypt_writer(sink, aad)?;
+        let copied = copy(|piece| source.read(piece), &mut writer)?;
+        writer.finish()?;
+        Ok(copied)
+    }
+
+    /// Decrypts the message that goes up to the end of `source` and writes its plaintext to `sink`,
+    /// which is flushed at the end. Returns the length of the plaintext in bytes.
+    ///
+    /// `Ok` says that the message is whole. **After an error, throw away what was written**: it is the
+    /// authentic beginning of a plaintext whose end is missing or changed.
+    ///
+    /// # Errors
+    ///
+    /// As [`decrypt_reader`](Self::decrypt_reader) and [`DecryptReader::finish`]. `WouldBlock` is an
+    /// error here.
+    pub fn decrypt_copy<S: Read, W: Write>(
+        &self,
+        source: S,
+        mut sink: W,
+        aad: Aad<'_>,
+    ) -> Result<u64, Error> {
+        let mut reader = self.decrypt_reader(source, aad)?;
+        let copied = copy(|piece| reader.read(piece), &mut sink)?;
+        uninterrupted(|| sink.flush())?;
+        Ok(copied)
     }
 
     /// Decrypts a message that goes up to the end of `source`, whose header is read at once.

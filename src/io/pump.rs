@@ -104,15 +104,19 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
         self.output.consume(len);
     }
 
-    /// Reads what is left, proves the end, and gives the source back.
-    pub(super) fn finish(mut self) -> io::Result<R> {
+    /// Reads what is left, and proves the end.
+    pub(super) fn finish(&mut self) -> io::Result<()> {
         loop {
             let len = self.fill()?.len();
             if len == 0 {
-                return Ok(self.source);
+                return Ok(());
             }
             self.consume(len);
         }
+    }
+
+    pub(super) fn into_source(self) -> R {
+        self.source
     }
 
     fn latched<T>(&mut self, step: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {

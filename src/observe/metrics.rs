@@ -20,6 +20,7 @@ const ROTATIONS: &str = "envelock_rotations_total";
 const RELOADS: &str = "envelock_reloads_total";
 const TOKEN_EVENTS: &str = "envelock_token_events_total";
 const OUTER_KEY_EVENTS: &str = "envelock_outer_key_events_total";
+const STREAMS_UNFINISHED: &str = "envelock_streams_unfinished_total";
 const PRIMARY_VERSION: &str = "envelock_primary_version";
 
 /// Stands for every key name that has no series of its own.
@@ -90,6 +91,7 @@ impl MetricsObserver {
             (ROTATIONS, "times that the primary moved"),
             (RELOADS, "loads of keys that another process changed"),
             (OUTER_KEY_EVENTS, "outer keys of key files that stand otherwise than before"),
+            (STREAMS_UNFINISHED, "encrypting streams that were dropped before their end"),
             (TOKEN_EVENTS, "connections, set-ups and logins of PKCS#11 tokens"),
         ];
         for (name, what) in counters {
@@ -185,6 +187,7 @@ impl Observer for MetricsObserver {
             Event::NoPrimary => {
                 count(UNAVAILABLE, [Label::from_static_parts("reason", "no_primary")]);
             }
+            Event::StreamUnfinished => count(STREAMS_UNFINISHED, []),
             Event::Changed { transition, .. } => self.changed(transition),
             Event::Rotated { key, to, .. } => {
                 count(ROTATIONS, [self.proven(key)]);

@@ -95,6 +95,10 @@ pub enum Event<'a> {
         /// The answer, with what the backend said as its source.
         error: &'a KeyringError,
     },
+    /// An encrypting stream was dropped before its end, so that every reader refuses its message:
+    /// `finish` was not called. Told by an [`Envelope`](crate::Envelope::with_observer), and not where
+    /// the stream failed, which its caller knows.
+    StreamUnfinished,
     /// There is no version to wrap with: nothing can be encrypted until one is promoted.
     NoPrimary,
     /// A version or an alias was changed.

@@ -75,6 +75,7 @@ impl Observer for TracingObserver {
                 emit!(ERROR, "unavailable", error = text(Causes(*error)));
             }
             Event::NoPrimary => emit!(ERROR, "no_primary"),
+            Event::StreamUnfinished => emit!(WARN, "stream_unfinished"),
             Event::Changed { transition, revision } => changed(transition, *revision),
             Event::Rotated { key, from, to, revision } => emit!(
                 INFO,

@@ -1,6 +1,6 @@
 //! Bytes in, chunks through, bytes out: one machine for both directions.
 
-use super::{Progress, slots::StreamSlots};
+use super::{Progress, slots::StreamSlots, unfinished::Unfinished};
 use crate::body::layout::{ENCRYPTED_CHUNK_LEN, MAX_CHUNKS};
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
@@ -63,6 +63,8 @@ pub(crate) struct ChunkStream<'k, D> {
     failure: Option<Error>,
     /// What must still be usable at the end.
     slots: Option<StreamSlots<'k>>,
+    /// Who is told if it is dropped before its end.
+    unfinished: Option<Unfinished>,
 }
 
 impl<'k, D: Direction> ChunkStream<'k, D> {
@@ -80,12 +82,18 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
             last_turned: false,
             failure: None,
             slots: None,
+            unfinished: None,
         }
     }
 
     /// The same stream, which does not end unless its slots can still be used.
     pub(crate) fn with_slots(self, slots: Option<StreamSlots<'k>>) -> Self {
         ChunkStream { slots, ..self }
+    }
+
+    /// The same stream, which is told of if it is dropped before its end.
+    pub(crate) fn with_unfinished(self, unfinished: Unfinished) -> Self {
+        ChunkStream { unfinished: Some(unfinished), ..self }
     }
 
     /// The threads that share the work.
@@ -196,6 +204,9 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
                 Err(error) => self.fail(error),
             }
         }
+        if self.is_finished() {
+            self.call_off();
+        }
         if produced == 0 {
             self.check()?;
             // 0 says that nothing is left, not that there was no room for it.
@@ -216,6 +227,12 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
     fn fail(&mut self, error: Error) {
         self.buffer.truncate(0);
         self.failure = Some(error);
+        self.call_off();
+    }
+
+    /// It has ended, or its failure is told: nobody need be told that it is dropped.
+    fn call_off(&mut self) {
+        self.unfinished.iter_mut().for_each(Unfinished::call_off);
     }
 
     /// Fails for ever in a process that may not go on.

@@ -3,6 +3,7 @@
 use super::Progress;
 use super::chunks::{ChunkStream, Direction};
 use super::slots::StreamSlots;
+use super::unfinished::Unfinished;
 use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::body::{ChunkEncryptor, run};
 use crate::error::Error;
@@ -62,8 +63,11 @@ impl<'k> StreamEncryptor<'k> {
         start: Vec<u8>,
         threads: Option<Threads>,
         slots: Option<StreamSlots<'k>>,
+        unfinished: Unfinished,
     ) -> Self {
-        let chunks = ChunkStream::new(encryptor, start, threads).with_slots(slots);
+        let chunks = ChunkStream::new(encryptor, start, threads)
+            .with_slots(slots)
+            .with_unfinished(unfinished);
         StreamEncryptor { chunks }
     }
 

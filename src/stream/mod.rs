@@ -11,6 +11,7 @@ mod encryptor;
 mod range;
 mod slots;
 mod start;
+mod unfinished;
 
 #[cfg(feature = "std")]
 pub(crate) use chunks::{ChunkStream, Direction};
@@ -19,6 +20,7 @@ pub use encryptor::StreamEncryptor;
 pub use range::{RangeDecryptor, RangePlan};
 pub(crate) use slots::StreamSlots;
 pub use start::MessageStart;
+pub(crate) use unfinished::Unfinished;
 
 /// How far one call of a stream came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -73,6 +73,7 @@ pub fn tell_all(observer: &dyn Observer, name: &str, key: &str) {
     observer.event(&Event::NotVerified { label });
     observer.event(&Event::Unavailable { error: &KeyringError::unavailable(backend_error()) });
     observer.event(&Event::NoPrimary);
+    observer.event(&Event::StreamUnfinished);
     for transition in &transitions(key) {
         observer.event(&Event::Changed { transition, revision: 12 });
     }

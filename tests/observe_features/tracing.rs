@@ -104,7 +104,7 @@ fn the_documented_events_are_those_that_are_emitted() {
         }
     }
     let rows = table(include_str!("../../src/observe/tracing.md"), "event");
-    assert_eq!(rows.len(), 21);
+    assert_eq!(rows.len(), 22);
     assert_eq!(emitted.len(), rows.len());
     for row in rows {
         let name = &words(&row[0])[0];

@@ -20,8 +20,8 @@ use tokio::io::AsyncWrite;
 /// **Call [`finish`](Self::finish), or shut it down.** A writer that is dropped before, as when its
 /// task is cancelled, leaves a message that every reader refuses as truncated.
 ///
-/// Shutting it down ends the message and then shuts the sink down; `finish` ends the message and
-/// gives the sink back. From the first poll of either on nothing more can be written. Flushing hands on what is whole, and never ends a chunk: up to 16,383
+/// Both end the message and then shut the sink down; `finish` gives it back. From the first poll of
+/// either on nothing more can be written. Flushing hands on what is whole, and never ends a chunk: up to 16,383
 /// bytes stay behind.
 ///
 /// Never blocks. A poll encrypts 64 KiB at most, on the polling thread, and after 128 KiB in a row
@@ -90,8 +90,12 @@ impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
         &self.sink
     }
 
-    /// Ends the message, writes the rest of it, flushes the sink and gives it back. Dropping the
+    /// Ends the message, writes the rest of it, shuts the sink down and gives it back. Dropping the
     /// future leaves the message unfinished.
+    ///
+    /// A sink may store nothing before it is shut down: `object_store`'s `BufWriter`, for one, uploads
+    /// only then. For a sink that something else is to follow on, such as a connection, see
+    /// [`finish_without_shutdown`](Self::finish_without_shutdown).
     ///
     /// # Errors
     ///
@@ -99,6 +103,17 @@ impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
     /// [`EncryptWriter::finish`](crate::EncryptWriter::finish), on the polling thread, of the
     /// keyring's [`freshness`](crate::Keyring::freshness) alone; [`Error::Io`].
     pub async fn finish(mut self) -> Result<W, Error> {
+        poll_fn(|cx| self.poll_shut(cx)).await?;
+        Ok(self.sink)
+    }
+
+    /// Ends the message, writes the rest of it, flushes the sink and gives it back open: for what
+    /// follows the message there. **A sink that stores only at its shutdown has stored nothing yet.**
+    ///
+    /// # Errors
+    ///
+    /// As [`finish`](Self::finish).
+    pub async fn finish_without_shutdown(mut self) -> Result<W, Error> {
         poll_fn(|cx| {
             self.latched(|writer| {
                 ready!(writer.poll_end(cx))?;
@@ -180,6 +195,18 @@ impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
         }
     }
 
+    /// Ends the message and shuts the sink down, once.
+    fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.latched(|writer| {
+            if !writer.shut {
+                ready!(writer.poll_end(cx))?;
+                ready!(uninterrupted(|| Pin::new(&mut writer.sink).poll_shutdown(cx)))?;
+                writer.shut = true;
+            }
+            Poll::Ready(Ok(()))
+        })
+    }
+
     fn poll_flush_sink(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         uninterrupted(|| Pin::new(&mut self.sink).poll_flush(cx))
     }
@@ -219,14 +246,7 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for AsyncEncryptWriter<'_, W> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().latched(|writer| {
-            if !writer.shut {
-                ready!(writer.poll_end(cx))?;
-                ready!(uninterrupted(|| Pin::new(&mut writer.sink).poll_shutdown(cx)))?;
-                writer.shut = true;
-            }
-            Poll::Ready(Ok(()))
-        })
+        self.get_mut().poll_shut(cx)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The operations that must not leak.
 
 use crate::{Entry, blocks, memcheck};
-use envelock::danger::{chunk_decryptor, chunk_encryptor, decrypt_body, encrypt_body, layout};
+use envelock::danger::{chunk_decryptor, chunk_encryptor, decrypt_body, encrypt_body};
+use envelock::layout;
 use envelock::rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
 use envelock::{Lifecycle, 
     Aad, DataKey, Envelope, Error, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKey,
