@@ -372,7 +372,7 @@ impl Error {
     /// Whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Error::Unavailable { source } => may_come_back(&**source),
+            Error::Unavailable { source } => conversions::may_come_back(&**source),
             Error::Randomness(_) => true,
             Error::Refused { refusal, .. } => refusal.is_retryable(),
             #[cfg(feature = "std")]
@@ -392,14 +392,4 @@ impl Error {
     pub(crate) fn may_be_written(&self) -> bool {
         matches!(self, Error::KeyFile(crate::keyring::KeyFileError::NotDurable { .. }))
     }
-}
-
-/// Whether what a backend said may pass: those of this crate know, others are given a chance.
-fn may_come_back(source: &(dyn core::error::Error + Send + Sync + 'static)) -> bool {
-    #[cfg(all(feature = "pkcs11", unix))]
-    if let Some(error) = source.downcast_ref::<crate::keyring::Pkcs11Error>() {
-        return error.is_retryable();
-    }
-    let _ = source;
-    true
 }

@@ -60,6 +60,7 @@ tokens() {
 
 judge vectors
 judge examples src/format/SPEC.md
+"$python" tests/python/rewrap.py src/format/SPEC.md || fail "rewrap.py failed"
 tokens examples src/format/SPEC.md
 tokens probe src/keyring/pkcs11/probe.rs
 judge read tests/golden/v1

@@ -57,3 +57,13 @@ impl Error {
         }
     }
 }
+
+/// Whether what a backend said may pass: those of this crate know, others are given a chance.
+pub(super) fn may_come_back(source: &(dyn core::error::Error + Send + Sync + 'static)) -> bool {
+    #[cfg(all(feature = "pkcs11", unix))]
+    if let Some(error) = source.downcast_ref::<crate::keyring::Pkcs11Error>() {
+        return error.is_retryable();
+    }
+    let _ = source;
+    true
+}
