@@ -22,7 +22,7 @@ use tour::{KEY, Result};
 fn main() -> Result<()> {
     let token = token()?;
     let catalogue = PathBuf::from(variable("ENVELOCK_P11_CATALOGUE")?);
-    let open = || Pkcs11Keyring::open(&catalogue, &token);
+    let open = || Pkcs11Keyring::open(&catalogue, KEY, &token);
     let create = || Pkcs11Keyring::create(&catalogue, KEY, &token);
     tour::run(|_| Ok(if catalogue.exists() { open() } else { create() }?), |_| Ok(open()?))
 }

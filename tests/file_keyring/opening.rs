@@ -221,6 +221,10 @@ fn what_a_watching_process_asks_is_answered_from_the_file() {
     assert_eq!(lazy.versions().len(), 3);
     admin.rotate().unwrap();
     assert!(lazy.revision() > revision + 2);
+    let health = lazy.health();
+    assert_eq!(health.change, admin.keysets().unwrap().change());
+    assert_eq!(health.revision, lazy.revision());
+    assert!(health.last_look < std::time::Duration::from_secs(60));
 }
 
 #[test]

@@ -41,14 +41,15 @@ fn a_file_that_is_mounted_alone_is_refused_at_open() {
     let admin = FileKeyring::create(&host, "orders", &raw(7)).unwrap();
     fs::write(&inside, b"").unwrap();
     let Some(_mount) = Mount::bind(&host, &inside) else { return };
-    for _ in 0..2 {
+    for is_replaced in [false, true] {
+        if is_replaced {
+            destroy_first(&admin);
+        }
         for options in [eager(), eager().read_only(), eager().without_usage()] {
             let error = file_error(&options.open(&inside, "orders", &raw(7)).unwrap_err());
             assert!(matches!(error, KeyFileError::MountedAlone { .. }), "{error}");
             assert!(error.to_string().contains("mount its directory"), "{error}");
         }
-        // And after it was replaced outside.
-        destroy_first(&admin);
     }
 }
 
@@ -173,7 +174,7 @@ fn what_another_user_does() {
             let keyring = options.open_read_only(path, "orders", &raw(7)).unwrap();
             drop(encrypt(&keyring).unwrap());
         }
-        "fail to write" => {
+        "fail-to-write" => {
             let keyring = options.without_usage().open(path, "orders", &raw(7)).unwrap();
             drop(encrypt(&keyring).unwrap());
             assert!(keyring.health().write_error.is_some());
@@ -212,11 +213,11 @@ fn a_file_that_a_group_reads_stays_readable_to_it() {
     as_user("read", &path);
     admin.rotate().unwrap();
     as_user("read", &path);
-    as_user("fail to write", &path);
+    as_user("fail-to-write", &path);
     // Names that may not be listed.
     set_mode(directory.path(), 0o711);
     as_user("read", &path);
-    as_user("fail to write", &path);
+    as_user("fail-to-write", &path);
 }
 
 /// root's tool on the file of a service.

@@ -144,7 +144,7 @@ impl Scene {
     }
 
     pub fn open_by(&self, token: &Pkcs11Token) -> Result<Pkcs11Keyring, Error> {
-        Pkcs11Keyring::open(self.place.path("catalogue"), token)
+        Pkcs11Keyring::open_any(self.place.path("catalogue"), token)
     }
 
     pub fn forget_refused_pins(&self) {

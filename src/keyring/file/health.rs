@@ -25,8 +25,10 @@ pub struct KeyFileHealth {
     /// Why the file could not be loaded at the last look, if it could not: nothing is wrapped
     /// until it can be.
     pub last_error: Option<KeyFileError>,
-    /// The revision that is loaded.
+    /// The revision that is loaded: it grows with every write, those of usage too.
     pub revision: u64,
+    /// The change number that is loaded: it grows with changes of keys and protections alone.
+    pub change: u64,
     /// Why the file cannot be changed from here, as far as that can be told without a change:
     /// it was opened read-only, its medium or directory cannot be written, a newer library
     /// must write it.
@@ -65,10 +67,12 @@ impl FileKeyring {
     /// How the file is, without a look at its content: a few system calls, and no lock.
     pub fn health(&self) -> KeyFileHealth {
         let shared = &self.shared;
+        let keysets = shared.keysets();
         KeyFileHealth {
             last_look: shared.since_look(),
             last_error: shared.last_error(),
-            revision: shared.keysets().revision(),
+            revision: keysets.revision(),
+            change: keysets.change(),
             write_error: shared.check_writable().err(),
         }
     }

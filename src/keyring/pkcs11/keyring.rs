@@ -79,14 +79,23 @@ impl Pkcs11Keyring {
         FileKeyringOptions::new().create_on_token(path, key, token)
     }
 
-    /// Opens a catalogue. Which key it wraps under: as [`FileKeyring::open_any`].
+    /// Opens a catalogue, to wrap under its master key or alias `key`.
     ///
     /// The token has to be there: it proves that the catalogue is authentic.
     ///
     /// # Errors
     ///
-    /// As [`FileKeyring::open_any`].
-    pub fn open(path: impl AsRef<Path>, token: &Pkcs11Token) -> Result<Self, Error> {
+    /// As [`FileKeyring::open`].
+    pub fn open(path: impl AsRef<Path>, key: &str, token: &Pkcs11Token) -> Result<Self, Error> {
+        Pkcs11Keyring::open_any(path, token)?.with_key(key)
+    }
+
+    /// Opens a catalogue, for tools. Which key it wraps under: as [`FileKeyring::open_any`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn open_any(path: impl AsRef<Path>, token: &Pkcs11Token) -> Result<Self, Error> {
         FileKeyringOptions::new().open_on_token(path, token)
     }
 
@@ -166,7 +175,7 @@ impl FileKeyringOptions {
         created.map(|catalogue| Pkcs11Keyring { catalogue, token: token.clone() })
     }
 
-    /// As [`Pkcs11Keyring::open`], with these options for the catalogue.
+    /// As [`Pkcs11Keyring::open_any`], with these options for the catalogue.
     ///
     /// # Errors
     ///

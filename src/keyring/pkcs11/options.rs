@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 ///     .token_label("orders")
 ///     .pin_file("/run/secrets/orders.pin")
 ///     .token()?;
-/// let keyring = Pkcs11Keyring::open("orders.keys", &token)?;
+/// let keyring = Pkcs11Keyring::open("orders.keys", "orders", &token)?;
 /// # Ok(())
 /// # }
 /// ```
