@@ -142,3 +142,58 @@ impl Drop for Pass<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::time::Duration;
+    use std::thread;
+
+    fn term(patience: u64) -> Term {
+        Term::new(Duration::from_millis(patience), Duration::from_millis(300))
+    }
+
+    #[test]
+    fn whoever_is_alone_waits_for_all_and_all_for_him() {
+        let gate = Gate::new();
+        let inside = [gate.enter(&term(0)).unwrap(), gate.enter(&term(0)).unwrap()];
+        let in_vain = gate.enter_alone(&term(10)).err();
+        assert!(matches!(in_vain, Some(Pkcs11Error::Hanging { calls: 2 })), "{in_vain:?}");
+        // Who waited in vain holds nobody back.
+        drop(gate.enter(&term(0)).unwrap());
+        thread::scope(|scope| {
+            let alone = scope.spawn(|| gate.enter_alone(&term(60_000)).map(drop));
+            thread::sleep(Duration::from_millis(20));
+            drop(inside);
+            assert!(alone.join().unwrap().is_ok());
+        });
+        let alone = gate.enter_alone(&term(0)).unwrap();
+        assert!(gate.enter(&term(10)).is_err());
+        assert!(gate.enter_alone(&term(10)).is_err());
+        let shared = alone.share();
+        drop(gate.enter(&term(0)).unwrap());
+        drop(shared);
+        drop(gate.enter_alone(&term(0)).unwrap());
+    }
+
+    #[test]
+    fn one_call_that_hangs_holds_others_back_for_half_a_term() {
+        let gate = Gate::new();
+        let hangs = gate.enter(&term(0)).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| gate.enter_alone(&term(2_000)).err());
+            while lock(&gate.state).waiting.is_empty() {
+                thread::yield_now();
+            }
+            assert!(gate.enter(&term(0)).is_err(), "held back");
+            drop(gate.enter(&term(60_000)).unwrap());
+            assert!(!lock(&gate.state).waiting.is_empty(), "it still waits");
+        });
+        thread::sleep(Duration::from_millis(300));
+        let given_up = gate.enter_alone(&term(200)).err();
+        assert!(matches!(given_up, Some(Pkcs11Error::RestartProcess { calls: 1 })), "{given_up:?}");
+        drop(gate.enter(&term(0)).unwrap());
+        drop(hangs);
+        drop(gate.enter_alone(&term(0)).unwrap());
+    }
+}

@@ -1,7 +1,8 @@
 //! Keys on a PKCS#11 token.
 //!
-//! From below: `ffi` calls the library; `module` says who is inside of it; `connection` has its
-//! sessions; `token` and `ladder` do work there until it succeeds; `operations` wraps and unwraps
+//! From below: `ffi` calls the library; `module` and its `gate` say who is inside of it; `connection`
+//! has its sessions, and `permits` say who works in them; `token` and `ladder` do work there until
+//! it succeeds or its `term` is over; `deadline` lets callers go before that; `operations` wraps and unwraps
 //! by `gcm` or `etm`; `key` is one version of a master key, `source` makes and destroys them, and
 //! `keyring` puts them under the records of a key file, which `seal` protects; `external` has keys
 //! of others.

@@ -32,7 +32,7 @@ impl Term {
 
     /// Half of all the time.
     pub(super) fn half(&self) -> Duration {
-        self.patience / 2
+        self.patience.checked_div(2).unwrap_or(self.patience)
     }
 
     /// Whether what began then is given up.
