@@ -81,7 +81,7 @@ fn next_answer(answers: &mut BufReader<ChildStdout>) -> Result<()> {
 fn decrypt(path: &Path) -> Result<()> {
     let keyring = FileKeyring::open(path, "orders", &protection())?;
     let envelope = Envelope::new(&keyring);
-    println!("opened the key file at revision {}", keyring.revision());
+    println!("opened the key file at change {}", keyring.change_number());
     let mut input = std::io::stdin().lock();
     let mut len = [0; 4];
     while input.read_exact(&mut len).is_ok() {
@@ -91,7 +91,10 @@ fn decrypt(path: &Path) -> Result<()> {
         let version = version.ok_or("a message has a slot")?;
         let plaintext = envelope.decrypt(&message, Aad::new(b"two processes"))?;
         let text = String::from_utf8(plaintext)?;
-        println!("{text:?} is under version {version}; revision {} is loaded", keyring.revision());
+        println!(
+            "{text:?} is under version {version}; change {} is loaded",
+            keyring.change_number()
+        );
     }
     Ok(())
 }

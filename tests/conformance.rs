@@ -187,7 +187,7 @@ fn every_meddling_with_a_lifecycle_is_caught() {
         (Meddling::WrongRefusal, Rule::States),
         (Meddling::StaleForDisabled, Rule::States),
         (Meddling::ForgetsDestroyed, Rule::States),
-        (Meddling::WrongRevision, Rule::States),
+        (Meddling::WrongChange, Rule::States),
         (Meddling::EarlyDestruction, Rule::States),
         (Meddling::AnyDelay, Rule::States),
         (Meddling::AliasOverKey, Rule::Names),

@@ -3,6 +3,8 @@
 
 #[path = "common/directory.rs"]
 mod directory;
+#[path = "file_keyring/history.rs"]
+mod history;
 #[path = "file_keyring/opening.rs"]
 mod opening;
 #[path = "file_keyring/protections.rs"]
@@ -167,7 +169,7 @@ fn a_change_is_noticed_within_the_bound_and_at_once_where_that_is_zero() {
     assert_eq!(written_under(&encrypt(&eager, "new")), 2);
     assert_eq!(decrypt(&lazy, &message).unwrap(), b"old");
     assert_eq!(written_under(&encrypt(&lazy, "new")), 1);
-    assert_eq!(lazy.reload().unwrap(), first.revision().max(lazy.revision()));
+    assert_eq!(lazy.reload().unwrap(), first.change_number());
     assert_eq!(refused(decrypt(&lazy, &message).unwrap_err()), Refusal::Disabled);
 
     // The default is a second.
@@ -186,10 +188,10 @@ fn an_old_file_is_refused_given_an_anchor_or_a_process_that_saw_more() {
     keyring.rotate().unwrap();
     let message = encrypt(&keyring, "under version 2");
     let new = fs::read(&path).unwrap();
-    let anchor = keyring.revision();
+    let anchor = keyring.change_number();
     overwrite(&path, &old);
 
-    let opened = FileKeyringOptions::new().at_least_revision(anchor).open_any(&path, &raw());
+    let opened = FileKeyringOptions::new().at_least_change(anchor).open_any(&path, &raw());
     match file_error(&opened.unwrap_err()) {
         KeyFileError::RolledBack { found, known, .. } => assert_eq!((found, known), (1, anchor)),
         other => panic!("{other}"),
@@ -460,12 +462,12 @@ fn reloads_are_observed_and_an_observer_may_use_the_keyring() {
     let seen = events.clone();
     let observer = FnObserver::new(move |event: &Event<'_>| {
         let text = match event {
-            Event::Reloaded { revision, from_revision } => {
-                format!("reloaded {revision} from {from_revision}")
+            Event::Reloaded { change, from_change } => {
+                format!("reloaded {change} from {from_change}")
             }
-            Event::Rotated { key, from, to, revision } => {
+            Event::Rotated { key, from, to, change } => {
                 let from = from.map(KeyVersion::number);
-                format!("{key} rotated from {from:?} to {to}, revision {revision}")
+                format!("{key} rotated from {from:?} to {to}, change {change}")
             }
             Event::ReloadFailed { error } => format!("failed: {error}"),
             other => format!("{other:?}"),
@@ -483,7 +485,7 @@ fn reloads_are_observed_and_an_observer_may_use_the_keyring() {
     let events = events.lock().unwrap();
     assert_eq!(events.len(), 3, "{events:?}");
     assert_eq!(events[0], "reloaded 2 from 1");
-    assert_eq!(events[1], "orders rotated from Some(1) to 2, revision 2");
+    assert_eq!(events[1], "orders rotated from Some(1) to 2, change 2");
     assert!(events[2].starts_with("failed: there is no file"), "{}", events[2]);
 }
 
@@ -497,7 +499,7 @@ fn what_is_intact_of_a_damaged_file_goes_on_in_a_new_one() {
         messages.push(encrypt(&keyring, &format!("under {number}")));
         keyring.rotate().unwrap();
     }
-    let anchor = keyring.revision();
+    let anchor = keyring.change_number();
     drop(keyring);
     let mut bytes = fs::read(&path).unwrap();
     let text = String::from_utf8(bytes.clone()).unwrap();
@@ -517,8 +519,8 @@ fn what_is_intact_of_a_damaged_file_goes_on_in_a_new_one() {
     let fresh = directory.join("salvaged.keys");
     let options = FileKeyringOptions::new();
     let keyring = salvage.create(&fresh, &raw(), &options).unwrap();
-    assert!(keyring.revision() > anchor);
-    let keyring = options.at_least_revision(anchor).open_any(&fresh, &raw()).unwrap();
+    assert!(keyring.change_number() > anchor);
+    let keyring = options.at_least_change(anchor).open_any(&fresh, &raw()).unwrap();
     for (number, message) in (1_u32..).zip(&messages) {
         match decrypt(&keyring, message) {
             Ok(plaintext) => assert_eq!(plaintext, format!("under {number}").as_bytes()),

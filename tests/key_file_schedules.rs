@@ -339,7 +339,7 @@ fn salvage_gives_out_no_number_that_may_have_been_taken() {
     for _ in 1..20 {
         keyring.rotate().unwrap();
     }
-    let revision = keyring.revision();
+    let change = keyring.change_number();
     drop(keyring);
     let mut bytes = fs::read(&path).unwrap();
     let text = String::from_utf8(bytes.clone()).unwrap();
@@ -354,7 +354,7 @@ fn salvage_gives_out_no_number_that_may_have_been_taken() {
         }
         overwrite(&path, &bytes);
         let salvage = Salvage::read(&path, &raw()).unwrap();
-        assert_eq!(salvage.revision(), Some(revision));
+        assert_eq!(salvage.change_number(), Some(change));
         let fresh = directory.join("fresh");
         let keyring = salvage.create(&fresh, &raw(), &FileKeyringOptions::new()).unwrap();
         assert!(keyring.rotate().unwrap() > version(20));

@@ -230,7 +230,7 @@ fn two_hundred_thousand_random_changes_come_to_what_the_model_says() {
             let context = || format!("seed {seed}, step {number}: {steps:?} upon {model:?}");
             match (make(&keysets, &steps, now, &mut ids), all) {
                 (Ok((after, changed)), Some(())) => {
-                    assert_eq!(changed.revision, keysets.revision() + 1, "{}", context());
+                    assert_eq!(changed.change, keysets.change() + 1, "{}", context());
                     (keysets, model) = (after, expected);
                     made += 1;
                 }

@@ -161,7 +161,7 @@ fn check_cell(
     match (apply(keyring, subject(), operation, DUE), after) {
         (Ok(changed), Some(after)) => {
             assert_eq!(state(keyring, subject()), after, "{cell}");
-            assert_eq!(changed.revision, before.revision() + 1, "{cell}");
+            assert_eq!(changed.change, before.change() + 1, "{cell}");
             assert_eq!(keyring.keysets().unwrap().change(), changed.change, "{cell}");
         }
         (Err(Error::VersionState { key, version, state, operation: asked }), None) => {

@@ -126,7 +126,7 @@ fn each_refusal_is_told_with_its_reason() {
             Refusal::DestroyScheduled => {
                 ring.schedule_destruction(version(2), MAX_DESTRUCTION_DELAY).unwrap();
             }
-            Refusal::Destroyed => ring.destroy_immediately(version(2)).unwrap(),
+            Refusal::Destroyed => drop(ring.destroy_immediately(version(2)).unwrap()),
             _ => {}
         }
         let keyring = ObservedKeyring::new(ring, Recorder::default());

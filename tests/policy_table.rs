@@ -314,7 +314,7 @@ fn a_version_that_is_no_longer_the_primary_wraps_nothing_at_any_entry_point() {
     type Change = fn(&Scripted);
     let changes: [(&str, Change); 3] = [
         ("rotated", |_| ()),
-        ("disabled", |backend| backend.ring.disable(version(1)).unwrap()),
+        ("disabled", |backend| drop(backend.ring.disable(version(1)).unwrap())),
         ("compromised", |backend| {
             backend.set(|script| (script.compromised, script.strict) = (Some(1), true));
         }),

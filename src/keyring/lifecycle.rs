@@ -104,9 +104,9 @@ pub trait Lifecycle: Keyring {
     /// As [`change`](Self::change): [`Error::VersionNumber`] if `version` is not above every
     /// version there was, [`Error::KeyMaterial`] if the key is all zero or there already.
     #[cfg(feature = "std")]
-    fn import_version(&self, version: KeyVersion, key: &MasterKey) -> Result<(), Error> {
+    fn import_version(&self, version: KeyVersion, key: &MasterKey) -> Result<Changed, Error> {
         let (version, material) = (Some(version), Material::Imported(key));
-        self.change_now(Change::AddVersion { key: self.key(), version, material }).map(drop)
+        self.change_now(Change::AddVersion { key: self.key(), version, material })
     }
 
     /// Applies `operation` to a version.
@@ -115,8 +115,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn operate(&self, version: KeyVersion, operation: Operation) -> Result<(), Error> {
-        self.change_now(Change::Version { key: self.key(), version, operation }).map(drop)
+    fn operate(&self, version: KeyVersion, operation: Operation) -> Result<Changed, Error> {
+        self.change_now(Change::Version { key: self.key(), version, operation })
     }
 
     /// Makes `version` the primary; the former one stays enabled. It may be an older one: that
@@ -126,7 +126,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn promote(&self, version: KeyVersion) -> Result<(), Error> {
+    fn promote(&self, version: KeyVersion) -> Result<Changed, Error> {
         self.operate(version, Operation::Promote)
     }
 
@@ -136,7 +136,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn enable(&self, version: KeyVersion) -> Result<(), Error> {
+    fn enable(&self, version: KeyVersion) -> Result<Changed, Error> {
         self.operate(version, Operation::Enable)
     }
 
@@ -151,7 +151,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn disable(&self, version: KeyVersion) -> Result<(), Error> {
+    fn disable(&self, version: KeyVersion) -> Result<Changed, Error> {
         self.operate(version, Operation::Disable)
     }
 
@@ -162,7 +162,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn mark_compromised(&self, version: KeyVersion) -> Result<(), Error> {
+    fn mark_compromised(&self, version: KeyVersion) -> Result<Changed, Error> {
         self.operate(version, Operation::MarkCompromised)
     }
 
@@ -173,7 +173,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change); [`Error::DestructionDelay`].
     #[cfg(feature = "std")]
-    fn schedule_destruction(&self, version: KeyVersion, after: Duration) -> Result<(), Error> {
+    fn schedule_destruction(&self, version: KeyVersion, after: Duration) -> Result<Changed, Error> {
         self.operate(version, Operation::ScheduleDestruction { after })
     }
 
@@ -183,7 +183,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn cancel_destruction(&self, version: KeyVersion) -> Result<(), Error> {
+    fn cancel_destruction(&self, version: KeyVersion) -> Result<Changed, Error> {
         self.operate(version, Operation::CancelDestruction)
     }
 
@@ -196,7 +196,7 @@ pub trait Lifecycle: Keyring {
     /// material is on a token that did not destroy it: the version is destroyed all the same,
     /// and the next change finishes that.
     #[cfg(feature = "std")]
-    fn destroy(&self, version: KeyVersion) -> Result<(), Error> {
+    fn destroy(&self, version: KeyVersion) -> Result<Changed, Error> {
         self.operate(version, Operation::Destroy)
     }
 
@@ -211,7 +211,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn destroy_immediately(&self, version: KeyVersion) -> Result<(), Error> {
+    fn destroy_immediately(&self, version: KeyVersion) -> Result<Changed, Error> {
         self.operate(version, Operation::DestroyImmediately)
     }
 
@@ -221,9 +221,9 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change): [`Error::NameTaken`], [`Error::KeyName`].
     #[cfg(feature = "std")]
-    fn create_key(&self, name: &str) -> Result<(), Error> {
+    fn create_key(&self, name: &str) -> Result<Changed, Error> {
         let (version, material) = (KeyVersion::FIRST, Material::Fresh);
-        self.change_now(Change::CreateKey { key: name, version, material }).map(drop)
+        self.change_now(Change::CreateKey { key: name, version, material })
     }
 
     /// Has `alias` stand for the master key `key` from now on, in one step for everybody.
@@ -232,8 +232,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change): [`Error::NameTaken`], [`Error::UnknownKey`].
     #[cfg(feature = "std")]
-    fn set_alias(&self, alias: &str, key: &str) -> Result<(), Error> {
-        self.change_now(Change::SetAlias { alias, key }).map(drop)
+    fn set_alias(&self, alias: &str, key: &str) -> Result<Changed, Error> {
+        self.change_now(Change::SetAlias { alias, key })
     }
 }
 

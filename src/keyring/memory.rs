@@ -254,7 +254,7 @@ impl Lifecycle for MemoryKeyring {
             // Made outside of the lock: the generator may block.
             let (mut after, changed, new) = before.with_changes(changes, terms, rng)?;
             let mut keys = self.keys.write();
-            if keys.keysets.revision() == before.keysets.revision() {
+            if keys.keysets.change() == before.keysets.change() {
                 after.keep_usage_of_destroyed(&before);
                 *keys = Arc::new(after);
                 return Ok(changed);

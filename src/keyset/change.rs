@@ -129,16 +129,14 @@ impl Terms {
 pub struct Changed {
     /// The number of this change.
     pub change: u64,
-    /// The revision that has it.
-    pub revision: u64,
     /// What they came to, in order.
     pub transitions: Vec<Transition>,
 }
 
 impl Changed {
     /// Changes that came to `transitions`.
-    pub const fn new(change: u64, revision: u64, transitions: Vec<Transition>) -> Self {
-        Changed { change, revision, transitions }
+    pub const fn new(change: u64, transitions: Vec<Transition>) -> Self {
+        Changed { change, transitions }
     }
 
     /// The first version that was added, if one was.

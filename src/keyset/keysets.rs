@@ -195,7 +195,7 @@ impl Keysets {
         keysets.touch();
         keysets.change = keysets.change.saturating_add(1);
         keysets.note_changed(self);
-        let changed = Changed::new(keysets.change, keysets.revision, transitions);
+        let changed = Changed::new(keysets.change, transitions);
         Ok((keysets, changed))
     }
 

@@ -49,13 +49,13 @@ impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
 
     /// Tells of changes that were made.
     fn changed(&self, changed: &Changed) {
-        let Changed { revision, transitions, .. } = changed;
-        let revision = *revision;
+        let Changed { change, transitions, .. } = changed;
+        let change = *change;
         for (index, transition) in transitions.iter().enumerate() {
-            self.tell(Event::Changed { transition, revision });
+            self.tell(Event::Changed { transition, change });
             if let Transition::State { key, version, to: VersionState::Primary, .. } = transition {
                 let from = former_primary(transitions.get(..index).unwrap_or_default(), key);
-                self.tell(Event::Rotated { key, from, to: *version, revision });
+                self.tell(Event::Rotated { key, from, to: *version, change });
             }
         }
     }

@@ -37,7 +37,7 @@ use core::fmt;
 ///   price of events about that. What it takes, every encryption and decryption takes longer:
 ///   an observer that writes to a disk or a network hands the event to a thread of its own.
 /// - It may be called from many threads at once. Events of one call come in order; of calls side by
-///   side in any, and changes are ordered by their revision.
+///   side in any, and changes are ordered by their change number.
 /// - It cannot refuse. An audit that has to be complete, so that no key is used unless its record
 ///   is durable, is no observer but a [`Keyring`](crate::Keyring) around the keyring, which writes
 ///   the record and answers [`KeyringError::Unavailable`] where it cannot.
@@ -105,8 +105,8 @@ pub enum Event<'a> {
     Changed {
         /// What changed.
         transition: &'a Transition,
-        /// The revision that has it.
-        revision: u64,
+        /// Its change number.
+        change: u64,
     },
     /// A promotion moved the primary of a master key: by a rotation, a rollback, or with its
     /// first version.
@@ -117,15 +117,15 @@ pub enum Event<'a> {
         from: Option<KeyVersion>,
         /// The primary now.
         to: KeyVersion,
-        /// The revision that has it.
-        revision: u64,
+        /// Its change number.
+        change: u64,
     },
     /// A keyring took over keys that another process changed.
     Reloaded {
-        /// The revision now.
-        revision: u64,
-        /// The revision before.
-        from_revision: u64,
+        /// The change number now.
+        change: u64,
+        /// The change number before.
+        from_change: u64,
     },
     /// An outer key that keeps the file key of a key file is not its keyring's primary any more, or
     /// is again: told once for each change, while the file is still open and can be put under

@@ -13,7 +13,7 @@ use ::tracing::field::display as text;
 ///
 #[doc = include_str!("tracing.md")]
 ///
-/// `version`, `revision`, and `from` and `to` of `rotated` are numbers, the rest is text.
+/// `version`, `change` (the change number), and `from` and `to` of `rotated` are numbers, the rest is text.
 ///
 /// Nothing of a single message is in an event, its data key id included. Whatever text comes from
 /// others, such as a backend's error, has its control characters escaped. Whoever can hand in
@@ -76,17 +76,17 @@ impl Observer for TracingObserver {
             }
             Event::NoPrimary => emit!(ERROR, "no_primary"),
             Event::StreamUnfinished => emit!(WARN, "stream_unfinished"),
-            Event::Changed { transition, revision } => changed(transition, *revision),
-            Event::Rotated { key, from, to, revision } => emit!(
+            Event::Changed { transition, change } => changed(transition, *change),
+            Event::Rotated { key, from, to, change } => emit!(
                 INFO,
                 "rotated",
                 key = text(Name(key)),
                 from = from.map(KeyVersion::number),
                 to = to.number(),
-                revision = *revision,
+                change = *change,
             ),
-            Event::Reloaded { revision, from_revision } => {
-                emit!(INFO, "reloaded", revision = *revision, from_revision = *from_revision);
+            Event::Reloaded { change, from_change } => {
+                emit!(INFO, "reloaded", change = *change, from_change = *from_change);
             }
             Event::ReloadFailed { error } => {
                 emit!(ERROR, "reload_failed", error = text(Causes(*error)));
@@ -131,14 +131,14 @@ fn outer_key(protection: &str, label: &SlotLabel<'_>, freshness: Freshness) {
     }
 }
 
-fn changed(transition: &Transition, revision: u64) {
+fn changed(transition: &Transition, change: u64) {
     match transition {
         Transition::Added { key, version } => emit!(
             INFO,
             "version_added",
             key = text(Name(key)),
             version = version.number(),
-            revision = revision,
+            change = change,
         ),
         Transition::State { key, version, from, to } => emit!(
             INFO,
@@ -147,7 +147,7 @@ fn changed(transition: &Transition, revision: u64) {
             version = version.number(),
             from = from.name(),
             to = to.name(),
-            revision = revision,
+            change = change,
         ),
         Transition::Alias { alias, from, to } => emit!(
             INFO,
@@ -155,14 +155,14 @@ fn changed(transition: &Transition, revision: u64) {
             alias = text(Name(alias)),
             from = from.as_deref().map(Name).map(text),
             to = to.as_deref().map(Name).map(text),
-            revision = revision,
+            change = change,
         ),
         Transition::Label { key, version } => emit!(
             INFO,
             "label_changed",
             key = text(Name(key)),
             version = version.number(),
-            revision = revision,
+            change = change,
         ),
     }
 }

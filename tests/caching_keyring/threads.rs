@@ -167,7 +167,7 @@ fn a_disable_during_the_wait_reaches_those_who_wait() {
     let inner = cache.inner().inner.clone();
     let message = &messages(&inner, 1)[0];
     inner.ring.rotate().unwrap();
-    let disable = || inner.ring.disable(version(1)).unwrap();
+    let disable = || drop(inner.ring.disable(version(1)).unwrap());
     for outcome in stampede(&cache, message, disable) {
         let error = outcome.unwrap().unwrap_err();
         assert_eq!(Said::of(&error), Said::Refused(Refusal::Disabled));

@@ -85,7 +85,7 @@ pub fn read_until_the_end(path: &str, refresh: Duration, rest: Duration) {
         }
     });
     let decrypted = decrypt_all(&keyring, &receiver, rest);
-    tell(&format!("decrypted {decrypted} revision {}", keyring.revision()));
+    tell(&format!("decrypted {decrypted} change {}", keyring.change_number()));
 }
 
 fn decrypt_all(keyring: &FileKeyring, receiver: &Receiver<Vec<u8>>, rest: Duration) -> u64 {

@@ -15,7 +15,7 @@ pub enum Meddling {
     WrongRefusal,
     StaleForDisabled,
     ForgetsDestroyed,
-    WrongRevision,
+    WrongChange,
     EarlyDestruction,
     AnyDelay,
     AliasOverKey,
@@ -139,7 +139,7 @@ impl Lifecycle for Meddled {
                 let mut changed = self.0.change(&[*first], terms, rng)?;
                 for change in rest {
                     let next = self.0.change(&[*change], &Terms::at(terms.now()), rng)?;
-                    changed.revision = next.revision;
+                    changed.change = next.change;
                     changed.change = next.change;
                     changed.transitions.extend(next.transitions);
                 }
@@ -164,9 +164,9 @@ impl Lifecycle for Meddled {
             {
                 self.0.change(&[], terms, rng)
             }
-            (Meddling::WrongRevision, changes) => {
+            (Meddling::WrongChange, changes) => {
                 let mut changed = self.0.change(changes, terms, rng)?;
-                changed.revision -= 1;
+                changed.change -= 1;
                 changed.change -= 1;
                 Ok(changed)
             }

@@ -214,16 +214,16 @@ fn what_a_watching_process_asks_is_answered_from_the_file() {
     let path = directory.join("orders.keys");
     let admin = create(&path);
     let lazy = super::lazy().open(&path, "orders", &raw()).unwrap();
-    let revision = lazy.revision();
+    let change = lazy.change_number();
     admin.rotate().unwrap();
     assert_eq!(lazy.primary_version(), Some(version(2)));
     admin.rotate().unwrap();
     assert_eq!(lazy.versions().len(), 3);
     admin.rotate().unwrap();
-    assert!(lazy.revision() > revision + 2);
+    assert!(lazy.change_number() > change + 2);
     let health = lazy.health();
     assert_eq!(health.change, admin.keysets().unwrap().change());
-    assert_eq!(health.revision, lazy.revision());
+    assert_eq!(health.change, lazy.change_number());
     assert!(health.last_look < std::time::Duration::from_secs(60));
 }
 

@@ -72,7 +72,7 @@ impl Entry {
             let version = KeyVersion::new(version.parse().unwrap()).unwrap();
             let key = MasterKey::from_bytes(&hex::decode(key).unwrap().try_into().unwrap());
             match keyrings.get(name) {
-                Some(keyring) => keyring.import_version(version, &key).unwrap(),
+                Some(keyring) => drop(keyring.import_version(version, &key).unwrap()),
                 None => {
                     let keyring = MemoryKeyring::import(name, version, &key).unwrap();
                     keyrings.insert(name.into(), keyring);

@@ -148,7 +148,7 @@ fn a_destruction_that_was_cut_off_is_finished_by_the_next_change() {
     assert!(
         matches!(&told, Error::NotDestroyed { changed, source }
             if matches!(**source, Error::Unavailable { .. })
-                && changed.revision == keyring.revision()
+                && changed.change == keyring.change_number()
                 && changed.transitions == [transition]),
         "{told:?}"
     );

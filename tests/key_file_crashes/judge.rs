@@ -82,7 +82,9 @@ impl Judge {
 fn opens_once_enabled(keyring: &FileKeyring, message: &Message, state: VersionState) -> bool {
     match state {
         VersionState::Disabled => {}
-        VersionState::DestroyScheduled => keyring.cancel_destruction(message.version).unwrap(),
+        VersionState::DestroyScheduled => {
+            keyring.cancel_destruction(message.version).unwrap();
+        }
         _ => return false,
     }
     keyring.enable(message.version).unwrap();

@@ -261,7 +261,7 @@ impl Scene {
             }
             Operation::Create => self.keyring = Some(create(&self.directory)?),
             Operation::Rotate => drop(keyring.unwrap().rotate()?),
-            Operation::Disable => keyring.unwrap().disable(version(TO_DISABLE))?,
+            Operation::Disable => drop(keyring.unwrap().disable(version(TO_DISABLE))?),
             Operation::DestroyNow => {
                 keyring.unwrap().destroy_immediately(version(TO_DESTROY_NOW))?;
             }

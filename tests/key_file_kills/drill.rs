@@ -213,7 +213,7 @@ impl Drill {
         let message = Envelope::new(&grows).encrypt(plaintext.as_bytes(), ROW).unwrap();
         self.hand_out(&message);
         self.model.encrypted(GROWS, message, plaintext);
-        // The wrap took a block: another revision, and giving back what is left is one, too.
+        // The drop writes what was counted.
         drop((grows, keyring));
         let options = FileKeyringOptions::new().read_only();
         self.model.take_over(&options.open_any(&self.path, &raw(self.model.key)).unwrap());

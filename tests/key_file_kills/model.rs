@@ -23,7 +23,7 @@ struct Message {
 
 /// What was acknowledged.
 pub struct Model {
-    revision: u64,
+    change: u64,
     /// The byte of the raw key that the file is under.
     pub key: u8,
     versions: BTreeMap<Name, Version>,
@@ -32,14 +32,14 @@ pub struct Model {
 
 impl Model {
     pub fn new(keyring: &FileKeyring, key: u8) -> Self {
-        let mut model = Model { revision: 0, key, versions: BTreeMap::new(), messages: Vec::new() };
+        let mut model = Model { change: 0, key, versions: BTreeMap::new(), messages: Vec::new() };
         model.take_over(keyring);
         model
     }
 
     /// Takes over what the file holds, after it was checked.
     pub fn take_over(&mut self, keyring: &FileKeyring) {
-        self.revision = keyring.revision();
+        self.change = keyring.change_number();
         for (name, record) in records(keyring) {
             let label = record.labels.get("drill").map(str::to_owned);
             let id = record.master_key_id.to_string();
@@ -51,10 +51,10 @@ impl Model {
     /// Notes that the worker did `step`, with what it answered; answers a message of the key that
     /// a reader can always decrypt.
     pub fn acknowledge(&mut self, step: &str, done: &str) -> Option<Vec<u8>> {
-        let (revision, outcome) = done.split_once(' ').unwrap();
-        let revision = revision.parse().unwrap();
-        assert!(revision >= self.revision);
-        self.revision = revision;
+        let (change, outcome) = done.split_once(' ').unwrap();
+        let change = change.parse().unwrap();
+        assert!(change >= self.change);
+        self.change = change;
         match step.split(' ').collect::<Vec<_>>()[..] {
             ["rotate", key] => {
                 let (number, id) = outcome.split_once(' ').unwrap();
@@ -106,9 +106,9 @@ impl Model {
     /// done although it was not acknowledged.
     pub fn check(&self, keyring: &FileKeyring, under_way: Option<&str>) -> bool {
         let words: Vec<_> = under_way.unwrap_or("nothing").split(' ').collect();
-        let revision = keyring.revision();
-        assert!(revision >= self.revision, "{revision} after {} was known", self.revision);
-        let is_newer = revision > self.revision;
+        let change = keyring.change_number();
+        assert!(change >= self.change, "{change} after {} was known", self.change);
+        let is_newer = change > self.change;
         assert!(!is_newer || under_way.is_some(), "a change that nobody asked for");
         let found: BTreeMap<Name, VersionRecord> = records(keyring).collect();
         for (name, version) in &self.versions {

@@ -35,7 +35,7 @@ pub fn work(path: &str, key: u8, protect: bool, seed: u64) {
         if let ["protect", new] = words[..] {
             key = new.parse().unwrap();
         }
-        tell(&format!("done {} {outcome}", keyring.revision()));
+        tell(&format!("done {} {outcome}", keyring.change_number()));
     }
 }
 

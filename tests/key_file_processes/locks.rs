@@ -61,7 +61,10 @@ fn behind_a_stopped_writer_others_wait_no_longer_than_they_want_and_go_on_after_
         assert!(error.is_retryable());
         assert!(matches!(file_error(&error), KeyFileError::Locked { .. }));
         assert_eq!(Envelope::new(&impatient).decrypt(&message, ROW).unwrap(), b"readable");
-        assert_eq!(FileKeyring::open_any(&path, &raw(7)).unwrap().revision(), patient.revision());
+        assert_eq!(
+            FileKeyring::open_any(&path, &raw(7)).unwrap().change_number(),
+            patient.change_number()
+        );
     }
 
     thread::scope(|scope| {

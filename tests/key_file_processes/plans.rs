@@ -9,7 +9,7 @@ use std::time::Duration;
 const PROCESSES: usize = 16;
 const ROUNDS: u32 = 5;
 
-/// A child: makes the plan, tells its revision, and applies it when told to.
+/// A child: makes the plan, tells its change number, and applies it when told to.
 pub fn apply(path: &str) {
     let keyring = FileKeyring::open_any(path, &raw(7)).unwrap();
     while listen().is_some() {
@@ -17,7 +17,7 @@ pub fn apply(path: &str) {
         let primary = keysets.keyset("orders").unwrap().primary_record().unwrap();
         let now = primary.promoted.unwrap().plus(Duration::from_secs(91 * 86_400));
         let plan = RotationPolicy::every_90_days().plan(&keysets, "orders", now).unwrap();
-        tell(&keysets.revision().to_string());
+        tell(&keysets.change().to_string());
         listen().unwrap();
         tell(match plan.apply_at(&keyring, now, &mut OsRandom).unwrap() {
             Applied::Done(_) => "done",
@@ -36,8 +36,8 @@ fn of_16_processes_that_apply_one_plan_exactly_one_rotates() {
         (0..PROCESSES).map(|_| Process::start("apply", &[text(&path)])).collect();
     for round in 1..=ROUNDS {
         processes.iter_mut().for_each(|process| process.say("plan"));
-        let revision = keyring.reload().unwrap().to_string();
-        processes.iter_mut().for_each(|process| process.expect(&revision));
+        let change = keyring.reload().unwrap().to_string();
+        processes.iter_mut().for_each(|process| process.expect(&change));
         processes.iter_mut().for_each(|process| process.say("apply"));
         let answers: Vec<_> = processes.iter_mut().map(Process::must_hear).collect();
         let count = |word: &str| answers.iter().filter(|answer| *answer == word).count();

@@ -30,7 +30,7 @@ impl TryCryptoRng for Random {}
 fn change(keyring: &Observed, changes: &[Change<'_>]) -> Result<u64, Error> {
     let rng: &mut KeyringRng<'_> = &mut Random;
     let terms = Terms::at(Timestamp::from_unix_seconds(1_800_000_000));
-    keyring.change(changes, &terms, rng).map(|changed| changed.revision)
+    keyring.change(changes, &terms, rng).map(|changed| changed.change)
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn keys_aliases_and_labels_are_told() {
     saw(&keyring, &told);
 }
 
-/// Several changes are one revision; each rotation names the primary before it.
+/// Several changes are one change; each rotation names the primary before it.
 #[test]
 fn changes_made_at_once_are_told_in_order() {
     let keyring = observed();
@@ -158,7 +158,7 @@ fn a_change_that_fails_is_not_told() {
         Change::Version { key: "orders", version: version(1), operation: Operation::Disable };
     change(&keyring, &[Change::Rotate { key: "orders" }, disable, disable]).unwrap_err();
     saw(&keyring, &[]);
-    assert_eq!(keyring.keysets().unwrap().revision(), 1);
+    assert_eq!(keyring.keysets().unwrap().change(), 1);
 }
 
 #[test]

@@ -37,12 +37,12 @@ fn line(event: &Event<'_>) -> String {
         Event::NotVerified { label: of } => format!("not verified {}", label(of)),
         Event::Unavailable { error } => format!("unavailable: {:?}", error.source().unwrap()),
         Event::NoPrimary => "no primary".into(),
-        Event::Changed { transition, revision } => {
-            format!("{revision}: {}", transition_line(transition))
+        Event::Changed { transition, change } => {
+            format!("{change}: {}", transition_line(transition))
         }
-        Event::Rotated { key, from, to, revision } => {
+        Event::Rotated { key, from, to, change } => {
             let from = from.map_or("none".into(), |from| from.to_string());
-            format!("{revision}: rotated {key} from {from} to {to}")
+            format!("{change}: rotated {key} from {from} to {to}")
         }
         other => panic!("{other:?} is no event of this keyring"),
     }

@@ -75,12 +75,12 @@ pub fn tell_all(observer: &dyn Observer, name: &str, key: &str) {
     observer.event(&Event::NoPrimary);
     observer.event(&Event::StreamUnfinished);
     for transition in &transitions(key) {
-        observer.event(&Event::Changed { transition, revision: 12 });
+        observer.event(&Event::Changed { transition, change: 12 });
     }
     for from in [None, Some(version(2))] {
-        observer.event(&Event::Rotated { key, from, to: version(3), revision: 12 });
+        observer.event(&Event::Rotated { key, from, to: version(3), change: 12 });
     }
-    observer.event(&Event::Reloaded { revision: 12, from_revision: 9 });
+    observer.event(&Event::Reloaded { change: 12, from_change: 9 });
     observer.event(&Event::ReloadFailed { error: &backend_error() });
     let refused = REFUSALS.map(Freshness::Refused);
     let known = [Freshness::Primary, Freshness::Stale, Freshness::Compromised];

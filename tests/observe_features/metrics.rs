@@ -202,10 +202,10 @@ fn the_gauge_tells_of_a_primary_that_was_lost() {
         let (key, version) = ("orders".to_owned(), version(1));
         let (from, to) = (VersionState::Primary, VersionState::Enabled);
         let transition = Transition::State { key: key.clone(), version, from, to };
-        observer.event(&Event::Changed { transition: &transition, revision: 2 });
+        observer.event(&Event::Changed { transition: &transition, change: 2 });
         let to = VersionState::Compromised;
         let transition = Transition::State { key, version, from, to };
-        observer.event(&Event::Changed { transition: &transition, revision: 3 });
+        observer.event(&Event::Changed { transition: &transition, change: 3 });
     });
     // An ordinary rotation does not touch zero.
     assert_eq!(seen.primary("orders"), [0.0]);

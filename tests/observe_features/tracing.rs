@@ -137,7 +137,7 @@ fn fields_have_the_documented_values() {
     let aliases: Vec<_> = seen.iter().filter(|event| event.name == "alias_changed").collect();
     assert_eq!((aliases[0].field("from"), aliases[1].field("to")), (None, None));
     assert_eq!(aliases[0].field("to").cloned(), text("orders"));
-    assert_eq!(find("reloaded").field("from_revision"), Some(&Value::Number(9)));
+    assert_eq!(find("reloaded").field("from_change"), Some(&Value::Number(9)));
     let Some(Value::Text(error)) = find("unavailable").field("error") else { panic!() };
     assert!(error.starts_with("keyring is unavailable: the service refused: no"), "{error}");
 }

@@ -28,9 +28,9 @@ impl FileKeyring {
             return first;
         }
         self.shared.reload_since(asked).map_err(KeyringError::unavailable)?;
-        let known = state.keys.keysets.revision();
+        let known = state.keys.keysets.change();
         let state = self.shared.state().clone();
-        if state.keys.keysets.revision() == known { first } else { operation(&state) }
+        if state.keys.keysets.change() == known { first } else { operation(&state) }
     }
 
     /// Whether the answer may be another once the file has been looked at.

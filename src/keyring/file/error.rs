@@ -178,24 +178,25 @@ pub enum KeyFileError {
         fault: KeyFileFault,
     },
 
-    /// The file is older than one that was seen before: an old copy was put back.
-    #[error("{path:?} has revision {found}, after revision {known} was seen")]
+    /// The file has fewer changes than one that was seen before: an old copy was put back.
+    #[error("{path:?} has change {found}, after change {known} was seen")]
     RolledBack {
         /// The path.
         path: PathBuf,
-        /// The file's revision.
+        /// The file's change number.
         found: u64,
-        /// The revision that was seen, or that the caller demands.
+        /// The change number that was seen, or that the caller demands.
         known: u64,
     },
 
     /// The file does not go on from the one that was loaded: a version is missing, has other
-    /// key material, or came back after its destruction. An old copy was put back and changed.
+    /// key material, or came back after its destruction, or a record is not as it was at the change
+    /// that it says was its last. An old copy was put back and changed.
     #[error("{path:?} is of another history: key {key} version {version} differs")]
     Diverged {
         /// The path.
         path: PathBuf,
-        /// The name of the first key that differs.
+        /// The name of the first key, or alias, that differs, or the id of a protection.
         key: String,
         /// The first version of it that differs.
         version: KeyVersion,

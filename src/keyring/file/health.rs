@@ -25,9 +25,7 @@ pub struct KeyFileHealth {
     /// Why the file could not be loaded at the last look, if it could not: nothing is wrapped
     /// until it can be.
     pub last_error: Option<KeyFileError>,
-    /// The revision that is loaded: it grows with every write, those of usage too.
-    pub revision: u64,
-    /// The change number that is loaded: it grows with changes of keys and protections alone.
+    /// The number of the last change that is loaded.
     pub change: u64,
     /// Why the file cannot be changed from here, as far as that can be told without a change:
     /// it was opened read-only, its medium or directory cannot be written, a newer library
@@ -36,20 +34,23 @@ pub struct KeyFileHealth {
 }
 
 impl FileKeyring {
-    /// The revision of the file, looked at now; of what is loaded if it cannot be read. An anchor
-    /// for [`at_least_revision`](FileKeyringOptions::at_least_revision).
-    pub fn revision(&self) -> u64 {
-        self.looked_at().revision()
+    /// The number of the last change of the file, looked at now; of what is loaded if it cannot be
+    /// read. An anchor for [`at_least_change`](FileKeyringOptions::at_least_change).
+    ///
+    /// It grows by one with each change of keys, states, names, labels and protections, and never
+    /// with usage.
+    pub fn change_number(&self) -> u64 {
+        self.looked_at().change()
     }
 
     /// The primary version of this keyring's master key. Looks at the file as
-    /// [`revision`](Self::revision) does.
+    /// [`change_number`](Self::change_number) does.
     pub fn primary_version(&self) -> Option<KeyVersion> {
         self.looked_at().resolve(&self.selection.key).ok()?.primary()
     }
 
     /// The record of every version of this keyring's master key, lowest first. Looks at the file
-    /// as [`revision`](Self::revision) does.
+    /// as [`change_number`](Self::change_number) does.
     pub fn versions(&self) -> Vec<VersionRecord> {
         drop(self.shared.reload());
         let keysets = self.shared.keysets_with_usage();
@@ -71,7 +72,6 @@ impl FileKeyring {
         KeyFileHealth {
             last_look: shared.since_look(),
             last_error: shared.last_error(),
-            revision: keysets.revision(),
             change: keysets.change(),
             write_error: shared.check_writable().err(),
         }
@@ -115,13 +115,13 @@ impl Shared {
         let known = self.state().clone();
         let source = known.keys.source();
         let (state, found) = Shared::load_first(&self.store, &self.options, protection, source)?;
-        let (from, to) = (known.keys.keysets.revision(), state.keys.keysets.revision());
+        let (from_change, change) = (known.keys.keysets.change(), state.keys.keysets.change());
         *self.state.write() = Arc::new(state);
         *seen = Some(found);
         self.looked.store(self.elapsed(), Ordering::Release);
         self.outer.keep(protection);
         drop(self.note(Ok(())));
-        self.report(News::Reloaded { revision: to, from_revision: from });
+        self.report(News::Reloaded { change, from_change });
         self.report_rotations(&known.keys.keysets, &self.keysets());
         drop(seen);
         self.publish();

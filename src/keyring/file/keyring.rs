@@ -180,7 +180,7 @@ impl FileKeyring {
 
     /// Looks whether the file was changed, and loads it if so.
     ///
-    /// Returns the revision that is loaded now. Not needed in general: see
+    /// Returns the change number that is loaded now. Not needed in general: see
     /// [`FileKeyringOptions::refresh_after`].
     ///
     /// # Errors
@@ -188,7 +188,7 @@ impl FileKeyring {
     /// [`Error::KeyFile`]; what was loaded before stays in use for unwrapping.
     pub fn reload(&self) -> Result<u64, Error> {
         self.shared.reload()?;
-        Ok(self.shared.keysets().revision())
+        Ok(self.shared.keysets().change())
     }
 
     /// Why the file could not be loaded when it was last looked at, if it could not.
@@ -387,7 +387,7 @@ impl fmt::Debug for FileKeyring {
         f.debug_struct("FileKeyring")
             .field("path", &self.path())
             .field("key", &self.selection.key)
-            .field("revision", &self.shared.keysets().revision())
+            .field("change", &self.shared.keysets().change())
             .finish_non_exhaustive()
     }
 }

@@ -75,14 +75,16 @@ impl FileKeyringOptions {
         self
     }
 
-    /// Refuses a file whose revision is below `revision`, with
+    /// Refuses a file whose change number is below `change`, with
     /// [`KeyFileError::RolledBack`](crate::KeyFileError::RolledBack).
     ///
     /// Whoever can write the file can put an older one of it back, which nothing in the file can
-    /// tell. The caller can, by keeping [`FileKeyring::revision`] somewhere else.
+    /// tell. The caller can, by keeping the number of the last change
+    /// ([`Changed::change`](crate::Changed), [`FileKeyring::change_number`]) somewhere else. It is a
+    /// number only: an old file that was changed as often since is not told by it.
     #[must_use]
-    pub const fn at_least_revision(mut self, revision: u64) -> Self {
-        self.anchor = revision;
+    pub const fn at_least_change(mut self, change: u64) -> Self {
+        self.anchor = change;
         self
     }
 

@@ -93,7 +93,7 @@ impl ReadOnlyFileKeyring {
     }
 
     /// Takes a later state of the key file in, for every handle of it: same file key, and a history
-    /// that goes on from the one that is loaded. Returns its revision.
+    /// that goes on from the one that is loaded. Returns its change number.
     ///
     /// # Errors
     ///
@@ -112,7 +112,7 @@ impl ReadOnlyFileKeyring {
             return Err(KeyFileError::TooLarge { path: path(), len, most }.into());
         }
         shared.replace(|| directory.replace(bytes, || shared.adopt(bytes).map(drop)))?;
-        Ok(shared.keysets().revision())
+        Ok(shared.keysets().change())
     }
 
     /// As [`FileKeyring::with_key`].
@@ -186,9 +186,9 @@ impl ReadOnlyFileKeyring {
         self.keyring.key()
     }
 
-    /// As [`FileKeyring::revision`].
-    pub fn revision(&self) -> u64 {
-        self.keyring.revision()
+    /// As [`FileKeyring::change_number`].
+    pub fn change_number(&self) -> u64 {
+        self.keyring.change_number()
     }
 
     /// As [`FileKeyring::primary_version`].

@@ -62,14 +62,14 @@ impl Salvage {
         &self.salvaged.damaged
     }
 
-    /// The revision of the damaged file; `None` if it is lost.
-    pub fn revision(&self) -> Option<u64> {
-        self.salvaged.revision
+    /// The change number of the damaged file; `None` if it is lost.
+    pub fn change_number(&self) -> Option<u64> {
+        self.salvaged.revision.map(|_| self.salvaged.file.keysets().change())
     }
 
     /// Writes what is intact to a new file `path`, and opens it.
     ///
-    /// Its revision is above that of the damaged file, or the one that `options` demand if that
+    /// Its change number is above that of the damaged file, or the one that `options` demand if that
     /// is higher; where it is lost, above any that a file can have come to by single changes. A primary that was lost is not replaced: promote another version, or rotate.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use crate::keyset::{Change, Keyset, Keysets, Material, Terms};
 use crate::observe::Event;
 use crate::sync::{RwLock, RwLockReadGuard, lock};
 use crate::time::Timestamp;
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Deref;
@@ -57,8 +57,8 @@ pub(super) struct Shared {
 
 /// What happened to the state.
 pub(super) enum News {
-    Reloaded { revision: u64, from_revision: u64 },
-    Rotated { key: String, from: Option<KeyVersion>, to: KeyVersion, revision: u64 },
+    Reloaded { change: u64, from_change: u64 },
+    Rotated { key: String, from: Option<KeyVersion>, to: KeyVersion, change: u64 },
     Failed(KeyFileError),
 }
 
@@ -113,7 +113,7 @@ impl Shared {
         let change = Change::CreateKey { key, version, material };
         let none = MasterKeys::new(source);
         let (mut keys, _, new) = none.with_changes(&[change], &Terms::at(now), &mut OsRandom)?;
-        if options.anchor > keys.keysets.revision() {
+        if options.anchor > keys.keysets.change() {
             keys.keysets.set_revision(options.anchor);
         }
         let created = State::create(keys, &new, protection, &mut OsRandom);
@@ -157,7 +157,7 @@ impl Shared {
         let read_at = SystemTime::now();
         let loaded = store.load()?;
         let state = State::open(loaded.bytes(), protection, source).map_err(at(store.path()))?;
-        let (found, known) = (state.keys.keysets.revision(), options.anchor);
+        let (found, known) = (state.keys.keysets.change(), options.anchor);
         if found < known {
             let path = store.path().to_path_buf();
             return Err(KeyFileError::RolledBack { path, found, known });
@@ -295,21 +295,37 @@ impl Shared {
         let known = self.state().clone();
         let new = known.follow(bytes).map_err(at(self.path()))?;
         check_successor(&known.keys.keysets, &new.keys.keysets, self.path())?;
-        let (from, to) = (known.keys.keysets.revision(), new.keys.keysets.revision());
-        if from == to {
+        self.check_protections(&known, &new)?;
+        if known.keys.keysets == new.keys.keysets {
             return Ok(known);
         }
         let new = Arc::new(new);
         self.install(new.clone());
-        self.report(News::Reloaded { revision: to, from_revision: from });
+        let (from_change, change) = (known.keys.keysets.change(), new.keys.keysets.change());
+        if from_change < change {
+            self.report(News::Reloaded { change, from_change });
+        }
         self.report_rotations(&known.keys.keysets, &new.keys.keysets);
         Ok(new)
+    }
+
+    /// Refuses other protections at the same change.
+    fn check_protections(&self, known: &State, new: &State) -> Result<(), KeyFileError> {
+        let is_same_change = known.keys.keysets.change() == new.keys.keysets.change();
+        if !is_same_change || known.protections() == new.protections() {
+            return Ok(());
+        }
+        let all = known.protections();
+        let other = all.iter().find(|protection| !new.protections().contains(protection));
+        let key = other.map_or_else(String::new, |protection| protection.id.to_string());
+        let path = self.path().to_path_buf();
+        Err(KeyFileError::Diverged { path, key, version: KeyVersion::FIRST })
     }
 
     /// Swaps the state, unless a later one came first.
     pub(super) fn install(&self, new: Arc<State>) {
         let mut state = self.state.write();
-        if state.keys.keysets.revision() < new.keys.keysets.revision() {
+        if state.keys.keysets.change() <= new.keys.keysets.change() {
             *state = new;
         }
     }
@@ -344,8 +360,8 @@ impl Shared {
             let key = keyset.name().as_str();
             let from = before.keyset(key).and_then(Keyset::primary);
             if let Some(to) = keyset.primary().filter(|to| Some(*to) != from) {
-                let revision = after.revision();
-                self.report(News::Rotated { key: key.into(), from, to, revision });
+                let change = after.change();
+                self.report(News::Rotated { key: key.into(), from, to, change });
             }
         }
     }
@@ -356,11 +372,11 @@ impl Shared {
         let news = core::mem::take(&mut *lock(&self.news));
         for news in &news {
             observer.event(&match news {
-                News::Reloaded { revision, from_revision } => {
-                    Event::Reloaded { revision: *revision, from_revision: *from_revision }
+                News::Reloaded { change, from_change } => {
+                    Event::Reloaded { change: *change, from_change: *from_change }
                 }
-                News::Rotated { key, from, to, revision } => {
-                    Event::Rotated { key, from: *from, to: *to, revision: *revision }
+                News::Rotated { key, from, to, change } => {
+                    Event::Rotated { key, from: *from, to: *to, change: *change }
                 }
                 News::Failed(error) => Event::ReloadFailed { error },
             });

@@ -3,66 +3,102 @@
 
 use super::error::KeyFileError;
 use crate::format::KeyVersion;
-use crate::keyset::{Keyset, Keysets, VersionState};
+use crate::keyset::{Keyset, Keysets, VersionRecord, VersionState};
 use alloc::string::String;
 use std::path::Path;
 
-/// Checks that `new` can have come from `old` by changes, so that no version that is known, and
-/// may be in use, is lost or became another.
+/// Checks that `new` can have come from `old` by changes, so that no change that is known is undone,
+/// and no version that may be in use is lost or became another. Usage plays no part.
 ///
 /// # Errors
 ///
-/// [`KeyFileError::RolledBack`] if `new` is older; [`KeyFileError::Diverged`] if it lacks a
-/// version, has other material under its number, or one that was destroyed.
+/// [`KeyFileError::RolledBack`] if `new` has fewer changes; [`KeyFileError::Diverged`] if it lacks a
+/// version, has other material under its number, or one that was destroyed; or if a record differs
+/// without having changed since the last change that is known.
 pub(super) fn check_successor(
     old: &Keysets,
     new: &Keysets,
     path: &Path,
 ) -> Result<(), KeyFileError> {
-    let (known, found) = (old.revision(), new.revision());
+    let (known, found) = (old.change(), new.change());
     if found < known {
         let path = path.to_path_buf();
         return Err(KeyFileError::RolledBack { path, found, known });
     }
-    if found == known && old == new {
-        return Ok(());
-    }
-    for keyset in old.iter() {
-        if let Some(version) = first_difference(keyset, new.keyset(keyset.name().as_str())) {
-            let (path, key) = (path.to_path_buf(), String::from(keyset.name().as_str()));
-            return Err(KeyFileError::Diverged { path, key, version });
+    match first_lost(old, new).or_else(|| first_other(old, new)) {
+        Some((key, version)) => {
+            Err(KeyFileError::Diverged { path: path.to_path_buf(), key: key.into(), version })
         }
+        None => Ok(()),
     }
-    if found == known {
-        // Two changes were made to one revision, one of them to a copy.
-        let (path, key) = (path.to_path_buf(), changed_key(old, new));
-        return Err(KeyFileError::Diverged { path, key, version: KeyVersion::FIRST });
-    }
-    Ok(())
 }
 
-fn changed_key(old: &Keysets, new: &Keysets) -> String {
-    let differs = |keyset: &&Keyset| old.keyset(keyset.name().as_str()) != Some(*keyset);
-    new.iter().find(differs).map(|keyset| keyset.name().as_str().into()).unwrap_or_default()
+/// The first version of `old` that `new` cannot have.
+fn first_lost<'k>(old: &'k Keysets, new: &Keysets) -> Option<(&'k str, KeyVersion)> {
+    old.iter().find_map(|keyset| {
+        let name = keyset.name().as_str();
+        let new = new.keyset(name);
+        Some((name, first_difference(keyset, new)?))
+    })
 }
 
 fn first_difference(old: &Keyset, new: Option<&Keyset>) -> Option<KeyVersion> {
-    let differs = |version: &KeyVersion| {
-        let (Some(old), Some(new)) = (old.version(*version), new?.version(*version)) else {
-            return Some(());
+    let Some(new) = new else { return old.versions().first().map(|record| record.version) };
+    if new.taken() < old.taken() {
+        // Numbers were given out that this history does not know.
+        return KeyVersion::new(old.taken());
+    }
+    let differs = |old: &&VersionRecord| {
+        let Some(new) = new.version(old.version) else {
+            return old.version.number() >= new.floor();
         };
         let revived = old.state == VersionState::Destroyed && new.state != VersionState::Destroyed;
         // These dates are written once.
         let forgotten = old.compromised.is_some() && old.compromised != new.compromised
             || old.promoted.is_some() && old.promoted != new.promoted;
         let other = old.master_key_id != new.master_key_id || old.algorithm != new.algorithm;
-        (other || revived || forgotten).then_some(())
+        other || revived || forgotten || new.changed < old.changed
     };
-    let mut versions = old.versions().iter().map(|record| record.version);
-    match new {
-        None => versions.next(),
-        // Numbers were given out that this history does not know.
-        Some(new) if new.taken() < old.taken() => KeyVersion::new(old.taken()),
-        Some(_) => versions.find(|version| differs(version).is_some()),
+    old.versions().iter().find(differs).map(|record| record.version)
+}
+
+/// The first record of `new` that has not changed since the last change of `old`, and is another
+/// there: of two changes to one state, one was made to a copy.
+fn first_other<'k>(old: &Keysets, new: &'k Keysets) -> Option<(&'k str, KeyVersion)> {
+    let known = old.change();
+    // In a file that was not changed since version 1 of the format nobody knows what changed when.
+    let is_same_change = new.change() == known;
+    let key = |keyset: &Keyset| (keyset.taken(), keyset.floor());
+    let must_be_known = |changed: u64| is_same_change || (1..=known).contains(&changed);
+    for keyset in new.iter() {
+        let name = keyset.name().as_str();
+        let before = old.keyset(name);
+        if must_be_known(keyset.changed()) && before.is_none_or(|it| key(it) != key(keyset)) {
+            return Some((name, KeyVersion::FIRST));
+        }
+        for record in keyset.versions().iter().filter(|record| must_be_known(record.changed)) {
+            let before = before.and_then(|before| before.version(record.version));
+            if !before.is_some_and(|before| is_same(before, record)) {
+                return Some((name, record.version));
+            }
+        }
     }
+    let stands_for = |keysets: &Keysets, alias: &str| {
+        keysets.aliases().find(|(name, _)| *name == alias).map(|(_, key)| String::from(key))
+    };
+    let aliases = new.aliases().filter(|(alias, _)| must_be_known(new.alias_changed(alias)));
+    let mut others = aliases.filter(|(alias, key)| stands_for(old, alias).as_deref() != Some(key));
+    if let Some((alias, _)) = others.next() {
+        return Some((alias, KeyVersion::FIRST));
+    }
+    let is_short = is_same_change
+        && (old.iter().len(), old.aliases().len()) != (new.iter().len(), new.aliases().len());
+    is_short
+        .then(|| (new.iter().next().map_or("", |keyset| keyset.name().as_str()), KeyVersion::FIRST))
+}
+
+/// Whether two records of a version differ in usage alone.
+fn is_same(one: &VersionRecord, other: &VersionRecord) -> bool {
+    let usage = one.usage;
+    one == other || *one == VersionRecord { usage, ..other.clone() }
 }

@@ -123,7 +123,7 @@ impl Pkcs11Keyring {
         self.with_catalogue(self.catalogue.refusing_compromised())
     }
 
-    /// The catalogue: its path, revision and errors, and how it is protected.
+    /// The catalogue: its path, change number and errors, and how it is protected.
     pub fn catalogue(&self) -> &FileKeyring {
         &self.catalogue
     }

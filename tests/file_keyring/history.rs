@@ -1,0 +1,205 @@
+//! What was changed stays changed: an older file is refused by who saw more and by an anchor,
+//! whatever was encrypted or changed since on top of it.
+
+use super::{TestDirectory, create, decrypt, eager, encrypt, file_error, overwrite, raw, version};
+use envelock::{
+    Applied, Change, Error, FileKeyring, FileKeyringOptions, KeyFileError, Lifecycle, MasterKey,
+    OsRandom, Protection, Refusal, RotationPolicy, Terms, Timestamp,
+};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+fn open(path: &Path) -> FileKeyring {
+    FileKeyring::open_any(path, &raw()).unwrap().with_key("orders").unwrap()
+}
+
+fn is_rolled_back(error: &Error) -> bool {
+    matches!(file_error(error), KeyFileError::RolledBack { .. })
+}
+
+#[test]
+fn a_backup_that_was_refused_stays_refused_whatever_was_encrypted_since() {
+    let directory = TestDirectory::new();
+    let path = directory.join("orders.keys");
+    let admin = create(&path);
+    let message = encrypt(&admin, "under version 1");
+    admin.rotate().unwrap();
+    let backup = fs::read(&path).unwrap();
+    let service = eager().open_any(&path, &raw()).unwrap();
+    let anchor = admin.disable(version(1)).unwrap().change;
+    service.reload().unwrap();
+    drop(admin);
+    overwrite(&path, &backup);
+    for round in 0..20 {
+        assert!(is_rolled_back(&service.reload().unwrap_err()), "{round}");
+        let anchored = FileKeyringOptions::new().at_least_change(anchor);
+        assert!(is_rolled_back(&anchored.open_any(&path, &raw()).unwrap_err()), "{round}");
+        match decrypt(&service, &message).unwrap_err() {
+            Error::Refused { refusal: Refusal::Disabled, .. } => {}
+            other => panic!("{other}"),
+        }
+        // A cron job without an anchor, with counts written by a drop, and with a reserve.
+        encrypt(&FileKeyring::open_any(&path, &raw()).unwrap(), "x");
+        let options = FileKeyringOptions::new().reserve_usage();
+        encrypt(&options.open_any(&path, &raw()).unwrap(), "x");
+    }
+}
+
+/// What is done before the backup, and what after it, which the backup undoes.
+type Undone = (&'static str, fn(&FileKeyring), fn(&FileKeyring));
+
+const UNDONE: [Undone; 9] = [
+    ("disable", |_| {}, |keyring| drop(keyring.disable(version(1)).unwrap())),
+    (
+        "enable",
+        |keyring| drop(keyring.disable(version(1)).unwrap()),
+        |keyring| drop(keyring.enable(version(1)).unwrap()),
+    ),
+    (
+        "schedule",
+        |keyring| drop(keyring.disable(version(1)).unwrap()),
+        |keyring| {
+            let week = Duration::from_secs(7 * 86_400);
+            drop(keyring.schedule_destruction(version(1), week).unwrap());
+        },
+    ),
+    ("compromise", |_| {}, |keyring| drop(keyring.mark_compromised(version(1)).unwrap())),
+    ("roll back", |_| {}, |keyring| drop(keyring.promote(version(1)).unwrap())),
+    (
+        "add",
+        |_| {},
+        |keyring| {
+            keyring.add_version().unwrap();
+        },
+    ),
+    ("switch", |_| {}, |keyring| drop(keyring.set_alias("current", "archive").unwrap())),
+    (
+        "remove alias",
+        |_| {},
+        |keyring| {
+            drop(keyring.change_now(Change::RemoveAlias { alias: "current" }).unwrap());
+        },
+    ),
+    (
+        "label",
+        |_| {},
+        |keyring| {
+            label(keyring, "orders", "kept");
+        },
+    ),
+];
+
+fn label(keyring: &FileKeyring, key: &str, value: &str) -> u64 {
+    let (version, name, value) = (version(1), "note", Some(value));
+    keyring.change_now(Change::SetLabel { key, version, name, value }).unwrap().change
+}
+
+/// A branch that goes on from the backup, with as many changes as one likes.
+#[test]
+fn a_change_that_was_seen_is_not_undone_by_changes_on_an_older_branch() {
+    for (name, prepare, undone) in UNDONE {
+        let directory = TestDirectory::new();
+        let path = directory.join("orders.keys");
+        let admin = create(&path);
+        admin.rotate().unwrap();
+        admin.create_key("archive").unwrap();
+        admin.set_alias("current", "orders").unwrap();
+        prepare(&admin);
+        let backup = fs::read(&path).unwrap();
+        undone(&admin);
+        let service = open(&path);
+        let known = service.keysets().unwrap();
+        let newest = fs::read(&path).unwrap();
+        overwrite(&path, &backup);
+        let other = FileKeyring::open_any(&path, &raw()).unwrap();
+        for round in 0..6 {
+            let error = service.reload().unwrap_err();
+            let is_refused = matches!(
+                file_error(&error),
+                KeyFileError::RolledBack { .. } | KeyFileError::Diverged { .. }
+            );
+            assert!(is_refused, "{name}, {round} changes later: {error}");
+            label(&other, "archive", &format!("{round}"));
+            encrypt(&other.with_key("archive").unwrap(), "x");
+            other.flush().unwrap();
+        }
+        overwrite(&path, &newest);
+        service.reload().unwrap();
+        assert_eq!(service.keysets().unwrap(), known, "{name}");
+    }
+}
+
+/// Two changes from one state: the same number, and not the same.
+#[test]
+fn a_file_of_the_same_change_with_other_content_is_of_another_history() {
+    let directory = TestDirectory::new();
+    let path = directory.join("orders.keys");
+    let admin = create(&path);
+    admin.rotate().unwrap();
+    let backup = fs::read(&path).unwrap();
+    let changes: [fn(&FileKeyring) -> u64; 4] = [
+        |keyring| keyring.disable(version(1)).unwrap().change,
+        |keyring| label(keyring, "orders", "other"),
+        |keyring| keyring.create_key("archive").unwrap().change,
+        |keyring| {
+            let other = Protection::raw_key(MasterKey::from_bytes(&[8; 32]));
+            keyring.add_protection(&other).unwrap().change
+        },
+    ];
+    for one in changes {
+        for other in changes {
+            overwrite(&path, &backup);
+            let service = open(&path);
+            let number = one(&service);
+            overwrite(&path, &backup);
+            assert_eq!(other(&open(&path)), number);
+            if one as usize != other as usize {
+                let error = file_error(&service.reload().unwrap_err());
+                assert!(matches!(error, KeyFileError::Diverged { .. }), "{error}");
+            }
+        }
+    }
+}
+
+/// Usage is no history: a copy with lower counts of the same change is the same file.
+#[test]
+fn a_file_of_the_same_change_with_lower_counts_is_followed() {
+    let directory = TestDirectory::new();
+    let path = directory.join("orders.keys");
+    let keyring = eager().create(&path, "orders", &raw()).unwrap();
+    let copy = fs::read(&path).unwrap();
+    encrypt(&keyring, "counted");
+    keyring.flush().unwrap();
+    overwrite(&path, &copy);
+    encrypt(&keyring, "goes on");
+    assert_eq!(keyring.rotate().unwrap(), version(2));
+    assert_eq!(open(&path).versions()[0].usage.wraps, 1, "what was on record is lost");
+}
+
+#[test]
+fn usage_makes_no_plan_superseded() {
+    let directory = TestDirectory::new();
+    let path = directory.join("orders.keys");
+    let keyring = create(&path);
+    let policy = RotationPolicy::on_compromise().rotate_after_wraps(1);
+    encrypt(&keyring, "x");
+    let now = Timestamp::now();
+    let plan = policy.plan(&keyring.keysets().unwrap(), "orders", now).unwrap();
+    for _ in 0..3 {
+        let other = open(&path);
+        encrypt(&other, "x");
+        other.close().unwrap();
+    }
+    let other = FileKeyringOptions::new().reserve_usage().open_any(&path, &raw()).unwrap();
+    encrypt(&other, "x");
+    keyring.flush().unwrap();
+    assert_eq!(keyring.change_number(), plan.change());
+    let Applied::Done(changed) = plan.apply(&keyring).unwrap() else { panic!("superseded") };
+    assert_eq!(changed.change, plan.change() + 1);
+    // Whose terms name it goes on, whatever was counted.
+    encrypt(&other, "x");
+    keyring.flush().unwrap();
+    let terms = Terms::at(now).if_unchanged_since(changed.change);
+    keyring.change(&[Change::Rotate { key: "orders" }], &terms, &mut OsRandom).unwrap();
+}
