@@ -66,7 +66,7 @@ io        | src/test_util/        | thread::                       | judges keyr
 io        | src/test_util/message_file.rs | std::(io::Read|path::Path);$ | what stands in for a file that is encrypted
 feature   | src/test_util/mod.rs  | .                              | what needs threads stands behind std
 std       | src/keyring/pkcs11/connection.rs | ^use std::(sync::|time::Instant)  | the rim: threads share sessions
-std       | src/keyring/pkcs11/deadline.rs | ^use std::(sync::|thread;|time::Instant) | the rim: threads that make calls, for callers who leave
+std       | src/keyring/pkcs11/deadline.rs | (^use std::(sync::|thread;|time::Instant)|std::process::id) | the rim: threads that make calls, for callers who leave; not those of a child process
 std       | src/keyring/pkcs11/error.rs   | ^use std::path::PathBuf;$ | the rim: the path of a library, of a PIN
 std       | src/keyring/pkcs11/ffi/library.rs | ^use std::path::Path;$ | the same
 std       | src/keyring/pkcs11/gate.rs    | ^use std::(sync::|time::Instant)  | the rim: who is inside of a library, and since when
