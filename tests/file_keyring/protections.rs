@@ -150,6 +150,9 @@ fn who_has_the_former_file_key_is_told_to_open_the_file_anew() {
     }
     let error = FileKeyring::open_any(&path, &raw()).unwrap_err();
     assert!(matches!(fault(&error), KeyFileFault::Authentication), "{error:?}");
+    other.reopen(&by(&outer)).unwrap();
+    assert_eq!(decrypt(&keyring, &encrypt(&other, "goes on")).unwrap(), b"goes on");
+    assert_eq!(other.health().outer[0].freshness, Some(Freshness::Primary));
     for protection in [raw_of(8), by(&outer)] {
         let opened = FileKeyring::open_any(&path, &protection).unwrap();
         assert_eq!(decrypt(&opened, &message).unwrap(), b"kept");

@@ -4,6 +4,7 @@ use super::error::KeyFileError;
 use super::format::KeyFileFault;
 use super::keyring::FileKeyring;
 use super::protection::Protection;
+use super::protections::OuterFreshness;
 use super::shared::{LoadedKeysets, News, Shared};
 use super::state::at;
 use crate::error::Error;
@@ -31,6 +32,8 @@ pub struct KeyFileHealth {
     /// it was opened read-only, its medium or directory cannot be written, a newer library
     /// must write it.
     pub write_error: Option<KeyFileError>,
+    /// How the outer keys stand that keep the file key: as [`FileKeyring::outer_freshness`].
+    pub outer: Vec<OuterFreshness>,
 }
 
 impl FileKeyring {
@@ -74,6 +77,7 @@ impl FileKeyring {
             last_error: shared.last_error(),
             change: keysets.change(),
             write_error: shared.check_writable().err(),
+            outer: shared.outer_freshness(),
         }
     }
 
@@ -82,7 +86,7 @@ impl FileKeyring {
     /// on with what the file holds now, whatever was known of it before.
     ///
     /// For a file that is refused ([`KeyFileError::RolledBack`], [`KeyFileError::Diverged`],
-    /// [`KeyFileError::Poisoned`], a changed protection), once somebody has decided that what is
+    /// [`KeyFileError::Poisoned`], a replaced file key), once somebody has decided that what is
     /// there now is right. Versions that only the former content had are gone from then on.
     ///
     /// # Errors

@@ -101,7 +101,18 @@ impl Protection {
 
     /// Another keyring: the file key is a message under its primary.
     ///
-    /// After a rotation of that keyring, protect the file anew before the old version goes.
+    /// The file then needs the version that it is under: which one, [`FileKeyring::protections`]
+    /// and [`FileKeyring::read_protections`] tell. After a rotation of that keyring,
+    /// [`FileKeyring::rewrap_protection`] before the old version goes: a process that has the file
+    /// open works on without it and is told
+    /// ([`FileKeyring::outer_freshness`], [`Event::OuterKey`](crate::Event::OuterKey)), and can
+    /// still mend it; after the restart nobody can. A second protection, such as a recovery key
+    /// that is kept elsewhere, opens the file in any case.
+    ///
+    /// [`FileKeyring::protections`]: crate::FileKeyring::protections
+    /// [`FileKeyring::read_protections`]: crate::FileKeyring::read_protections
+    /// [`FileKeyring::rewrap_protection`]: crate::FileKeyring::rewrap_protection
+    /// [`FileKeyring::outer_freshness`]: crate::FileKeyring::outer_freshness
     pub fn keyring(keyring: Arc<dyn Keyring>) -> Self {
         Protection::of(Secret::Keyring(keyring))
     }

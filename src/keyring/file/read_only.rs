@@ -6,7 +6,7 @@ use super::health::KeyFileHealth;
 use super::keyring::FileKeyring;
 use super::options::{FileKeyringOptions, software};
 use super::protection::Protection;
-use super::protections::ProtectionRecord;
+use super::protections::{OuterFreshness, ProtectionRecord};
 use super::store::{MAX_KEY_FILE_LEN, Store};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
@@ -179,6 +179,11 @@ impl ReadOnlyFileKeyring {
     /// As [`FileKeyring::protections`].
     pub fn protections(&self) -> Vec<ProtectionRecord> {
         self.keyring.protections()
+    }
+
+    /// As [`FileKeyring::outer_freshness`].
+    pub fn outer_freshness(&self) -> Vec<OuterFreshness> {
+        self.keyring.outer_freshness()
     }
 
     /// The name or alias of the master key that wraps.
