@@ -232,12 +232,8 @@ impl DirectoryFile for OsFile {
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
     fn set_acl(&self, acl: Option<&[u8]>) -> io::Result<()> {
-        Ok(match acl {
-            Some(acl) => {
-                rustix::fs::fsetxattr(&self.fd, ACL, acl, rustix::fs::XattrFlags::empty())?;
-            }
-            None => rustix::fs::fremovexattr(&self.fd, ACL)?,
-        })
+        let Some(acl) = acl else { return Ok(rustix::fs::fremovexattr(&self.fd, ACL)?) };
+        Ok(rustix::fs::fsetxattr(&self.fd, ACL, acl, rustix::fs::XattrFlags::empty())?)
     }
 
     #[cfg(any(target_os = "linux", target_os = "android"))]
