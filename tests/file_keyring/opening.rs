@@ -190,7 +190,9 @@ fn a_keyring_of_another_history_or_protection_is_reopened_in_place() {
     // Two changes to a copy.
     overwrite(&other, &old);
     let copy = FileKeyring::open(&other, "orders", &raw()).unwrap();
-    (0..3).for_each(|_| drop(copy.rotate().unwrap()));
+    for _ in 0..3 {
+        copy.rotate().unwrap();
+    }
     overwrite(&path, &fs::read(&other).unwrap());
     let error = file_error(&envelope.encrypt(b"lost", ROW).unwrap_err());
     assert!(matches!(error, KeyFileError::Diverged { .. }), "{error}");

@@ -38,7 +38,7 @@ pub struct KeyFileHealth {
 
 impl FileKeyring {
     /// The number of the last change of the file, looked at now; of what is loaded if it cannot be
-    /// read. An anchor for [`at_least_change`](FileKeyringOptions::at_least_change).
+    /// read. An anchor for [`at_least_change`](crate::FileKeyringOptions::at_least_change).
     ///
     /// It grows by one with each change of keys, states, names, labels and protections, and never
     /// with usage.
