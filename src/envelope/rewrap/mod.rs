@@ -6,7 +6,7 @@ mod scratch;
 
 pub use report::{RewrapReport, SlotOutcome};
 
-use super::decrypt::{Failures, unwrap_verified};
+use super::decrypt::unwrap_verified;
 use super::{Envelope, WithRng};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
@@ -187,7 +187,7 @@ impl<K: Keyring> Envelope<K> {
     pub(crate) fn check_opens(&self, header: &[u8]) -> Result<(), Error> {
         let header = Header::parse_detached(header)?;
         let context = WrapContext::new(header.core());
-        let mut failures = Failures::default();
+        let mut failures = super::decrypt::Failures::default();
         for slot in header.slots() {
             match verify_slot(&*self.keyring, &context, &slot) {
                 Ok(()) => return Ok(()),
