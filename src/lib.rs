@@ -74,7 +74,7 @@ pub use envelope::{
 };
 pub use error::{Error, Unverified};
 #[cfg(all(feature = "file", unix))]
-pub use files::{FileChange, FileRewrap, MessageFile, MessageFileError};
+pub use files::{FileChange, FileRewrap, MessageFile, MessageFileError, NewFileOptions};
 // The names say at compile time why they have nothing on other targets.
 pub use format::{
     DataKeyId, FORMAT_VERSION, Header, HeaderFault, InvalidKeyName, KeyName, KeyVersion, LooksLike,

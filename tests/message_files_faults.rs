@@ -8,6 +8,9 @@ mod elastic;
 #[path = "common/simulated_directory/mod.rs"]
 mod simulated_directory;
 
+#[path = "message_files_faults/schedules.rs"]
+mod schedules;
+
 use elastic::Elastic;
 use envelock::test_util::key_file::{Directory, FileKind};
 use envelock::test_util::message_file::{
@@ -16,7 +19,7 @@ use envelock::test_util::message_file::{
 use envelock::{Aad, Envelope, Error, FileChange, MessageFileError, RewrapOptions, inspect};
 use simulated_directory::disk::Disk;
 use simulated_directory::{
-    EACCES, EDQUOT, EINTR, EIO, ENOSPC, EROFS, Fault, Kind, Plan, SimulatedDirectory, USER,
+    EACCES, EDQUOT, EINTR, EIO, ENOSPC, EROFS, Fault, Kind, Lacks, Plan, SimulatedDirectory, USER,
 };
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -169,9 +172,13 @@ fn an_error_of_each_kind_at_each_call_loses_nothing() {
         Operation::Encrypt,
         Operation::Decrypt,
     ];
-    for operation in operations {
+    let unnamed = Lacks { unnamed: true, ..Lacks::default() };
+    let neither = Lacks { moves: true, ..unnamed };
+    let with_lacks = |lacks| operations.into_iter().map(move |operation| (operation, lacks));
+    for (operation, lacks) in [Lacks::default(), unnamed, neither].into_iter().flat_map(with_lacks)
+    {
         let scene = Scene::new(operation);
-        let directory = scene.directory();
+        let directory = scene.directory().lacking(lacks);
         directory.plan(Plan::default());
         scene.perform(&directory).unwrap();
         let calls = directory.calls();
@@ -187,7 +194,7 @@ fn an_error_of_each_kind_at_each_call_loses_nothing() {
                 if is_none || (fault == Fault::Short(0) && !writes) {
                     continue;
                 }
-                let directory = scene.directory();
+                let directory = scene.directory().lacking(lacks);
                 let faults = BTreeMap::from([(index, fault)]);
                 directory.plan(Plan { faults, cleans_failed_syncs: true, ..Plan::default() });
                 let outcome = scene.perform(&directory);
@@ -208,8 +215,8 @@ fn an_error_of_each_kind_at_each_call_loses_nothing() {
                 cases += 1;
             }
         }
-        println!("{operation:?}: {} calls, {cases} cases, {errors} errors", calls.len());
-        assert!(errors > cases / 4);
+        println!("{operation:?}, {lacks:?}: {} calls, {cases} cases, {errors} errors", calls.len());
+        assert!(errors > cases / 5);
     }
 }
 

@@ -3,46 +3,42 @@
 use super::bytes::{read_at, read_header};
 use super::error::{MessageFileError, refused};
 use super::lock::Locked;
+use super::new_file::NewFile;
 use super::owner::resemble;
-use super::partial::Partial;
 use super::place::Place;
+use crate::error::Error;
 use crate::fs::{FileAction, uninterrupted};
 
 /// How much is copied at once.
 const BUFFER_LEN: usize = 256 * 1024;
 
 /// Replaces the file by one that begins with `new` and goes on as it does behind `old`.
-pub(super) fn copy(
-    place: &Place,
-    message: &Locked,
-    old: &[u8],
-    new: &[u8],
-) -> Result<(), MessageFileError> {
+pub(super) fn copy(place: &Place, message: &Locked, old: &[u8], new: &[u8]) -> Result<(), Error> {
     let path = &place.message.path;
     let inspect =
         || uninterrupted(|| message.file.stat()).map_err(refused(FileAction::Inspect, path));
     let before = inspect()?;
-    let mut partial = Partial::create(place)?;
-    resemble(&*partial.locked().file, &before, &place.partial.path)?;
-    partial.write(new)?;
+    let mut file = NewFile::create(place)?;
+    resemble(file.file(), &*message.file, file.path())?;
+    file.write(new)?;
     let mut buffer = alloc::vec![0; BUFFER_LEN];
     let mut at = u64::try_from(old.len()).unwrap_or(u64::MAX);
     loop {
         let read =
             read_at(&*message.file, &mut buffer, at).map_err(refused(FileAction::Read, path))?;
-        partial.write(buffer.get(..read).unwrap_or_default())?;
+        file.write(buffer.get(..read).unwrap_or_default())?;
         at = at.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
         if read < BUFFER_LEN {
             break;
         }
     }
-    partial.sync()?;
+    file.sync()?;
     let after = inspect()?;
     if (before.len, before.modified) != (after.len, after.modified) || at != before.len {
-        return Err(MessageFileError::Changed { path: path.clone() });
+        return Err(MessageFileError::Changed { path: path.clone() }.into());
     }
     check_basis(place, message, old)?;
-    partial.replace()
+    file.replace()
 }
 
 /// Refuses if somebody who does not heed the lock replaced the file or its header.

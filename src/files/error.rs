@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a message in a file could not be read, written or rewrapped.
 ///
-/// A path is that of the file, or of the journal or the unfinished file beside it. Whatever the
+/// A path is that of the file, or of the journal or an unfinished file beside it. Whatever the
 /// error, the message that was there opens as before, through [`MessageFile`](crate::MessageFile)
 /// at least.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -25,10 +25,9 @@ pub enum MessageFileError {
         source: Arc<io::Error>,
     },
 
-    /// The path does not end in a plain name of at most 237 bytes; or a file that is to be written
-    /// would have a name of ours, `.<name>.envelock-partial` or `.<name>.envelock-rewrap`, and be taken
-    /// for a leftover.
-    #[error("{path:?} does not name a file, or its name is longer than 237 bytes, or one of ours")]
+    /// The path does not end in a plain name; or a file that is to be written would have a name of
+    /// what stands beside messages, `.<name>.envelock-rewrap` or `.<digits>.envelock-partial`.
+    #[error("{path:?} does not name a file, or has a name of what stands beside messages")]
     FileName {
         /// The path.
         path: PathBuf,
@@ -41,22 +40,20 @@ pub enum MessageFileError {
         path: PathBuf,
     },
 
-    /// A new file was to be written, and something has its name, or that of the unfinished file
-    /// beside it and was not left by an earlier call: it has another name besides, or belongs
-    /// neither to the owner of the message, nor to this process's user, nor to root. It was not
-    /// touched.
+    /// A new file was to be written, and something has its name. It was not touched.
     #[error("{path:?} exists already")]
     Exists {
         /// The path.
         path: PathBuf,
     },
 
-    /// The file that was to be read has a name that is needed for the unfinished file, or the
-    /// journal, beside the one to be written, and would be taken for a leftover. Nothing was touched:
-    /// give one of the two another name.
-    #[error("{path:?} is the file to be read, and its name is needed beside the one to be written")]
+    /// The file that was to be read has the name of the journal of the one to be written, and the
+    /// next rewrap would take it for a leftover. Nothing was touched: give one of the two another name.
+    #[error(
+        "{path:?} is the file to be read, and has the name of the journal of the one to be written"
+    )]
     SourceInTheWay {
-        /// The path of the unfinished file, or of the journal.
+        /// The path of the journal.
         path: PathBuf,
     },
 
@@ -87,6 +84,24 @@ pub enum MessageFileError {
         path: PathBuf,
         /// How long it was waited for.
         waited: Duration,
+    },
+
+    /// The file system has no locks (`flock`), which a rewrap of a file needs. A message there can be
+    /// rewrapped in memory.
+    #[error("the file system of {path:?} has no locks, which a rewrap of a file needs")]
+    NoLocks {
+        /// The path.
+        path: PathBuf,
+    },
+
+    /// The file is another one each time that the system is asked: the number of a file (`st_ino`)
+    /// changes on its file system, so that it cannot be said which file is locked.
+    #[error(
+        "{path:?} is another file each time it is looked at: its file system has no stable numbers of files"
+    )]
+    NoIdentity {
+        /// The path.
+        path: PathBuf,
     },
 
     /// The file was changed or replaced meanwhile, by somebody who does not heed the lock. What

@@ -16,11 +16,11 @@
 
 use super::bytes::{read_at, write};
 use super::error::{MessageFileError, open_refused, refused};
-use super::place::{Name, Place, stat_regular};
+use super::place::{Name, Place, is_absent, is_too_long, stat_regular};
 use crate::bytes::concat;
 use crate::crypto::kdf;
 use crate::format::{Header, MAX_HEADER_LEN};
-use crate::fs::{FileAction, FileStat, uninterrupted};
+use crate::fs::{DirectoryFile, FileAction, FileStat, uninterrupted};
 use alloc::vec::Vec;
 use std::io;
 
@@ -108,9 +108,12 @@ impl Place {
     pub(super) fn read_journal(&self, message: &FileStat) -> Result<Found, MessageFileError> {
         let Name { name, path } = &self.journal;
         let foreign = || MessageFileError::ForeignJournal { path: path.clone() };
-        let file = match uninterrupted(|| self.directory.open(name)).map_err(open_refused(path)) {
+        let file = match uninterrupted(|| self.directory.open(name)) {
+            Err(error) if is_absent(&error) => return Ok(Found::Nothing),
+            opened => opened.map_err(open_refused(path)),
+        };
+        let file = match file {
             Ok(file) => file,
-            Err(MessageFileError::NotFound { .. }) => return Ok(Found::Nothing),
             Err(MessageFileError::NotRegular { .. }) => return Err(foreign()),
             Err(error) => return Err(error),
         };
@@ -131,27 +134,30 @@ impl Place {
         Ok(journal.map_or(Found::Invalid, Found::Journal))
     }
 
-    /// Writes the journal of the message that `message` is the `stat` of, durably.
+    /// Writes the journal of the open `message`, durably; answers `false` if
+    /// its name is too long for the file system.
     pub(super) fn write_journal(
         &self,
-        message: &FileStat,
+        message: &dyn DirectoryFile,
         old: &[u8],
         new: &[u8],
-    ) -> Result<(), MessageFileError> {
+    ) -> Result<bool, MessageFileError> {
         let Name { name, path } = &self.journal;
         let bytes = Journal::encode(old, new)
             .ok_or(io::ErrorKind::InvalidInput.into())
             .map_err(refused(FileAction::Write, path))?;
-        let mut file = uninterrupted(|| self.directory.create_new(name))
-            .map_err(refused(FileAction::Create, path))?;
+        let mut file = match uninterrupted(|| self.directory.create_new(name)) {
+            Err(error) if is_too_long(&error) => return Ok(false),
+            created => created.map_err(refused(FileAction::Create, path))?,
+        };
         let filled = super::owner::resemble(&*file, message, path)
             .and_then(|()| write(&mut *file, &bytes).map_err(refused(FileAction::Write, path)))
             .and_then(|()| file.sync().map_err(refused(FileAction::Sync, path)))
             .and_then(|()| {
                 let directory = self.directory.path();
-                self.directory.sync().map_err(refused(FileAction::SyncDirectory, directory))
+                self.sync_directory().map_err(refused(FileAction::SyncDirectory, directory))
             });
         // Nothing has been done yet that it would be needed for.
-        filled.inspect_err(|_| drop(self.remove(&self.journal)))
+        filled.inspect_err(|_| drop(self.remove(&self.journal))).map(|()| true)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::error::{MessageFileError, open_refused, refused};
 use super::place::{Name, Place, stat_regular};
-use crate::fs::{DirectoryFile, FileAction, FileStat, uninterrupted};
+use crate::fs::{DirectoryFile, FileAction, FileStat, is_unsupported, uninterrupted};
 use alloc::boxed::Box;
 use core::time::Duration;
 use rustix::io::Errno;
@@ -16,6 +16,10 @@ pub(super) const WAIT: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
+/// How often in a row a file can be replaced between its opening and its lock. That takes
+/// microseconds, so that more often it is the number of the file that changes.
+const MOST_REPLACED: u32 = 8;
+
 /// A file under its own lock, given back on drop. The kernel gives it back when the process dies.
 pub(super) struct Locked {
     pub(super) file: Box<dyn DirectoryFile>,
@@ -26,32 +30,51 @@ impl Locked {
     /// Opens and locks the message.
     pub(super) fn message(place: &Place, wait: Duration) -> Result<Self, MessageFileError> {
         let Name { name, path } = &place.message;
+        let mut replaced: u32 = 0;
         until_unlocked(path, wait, || {
             let file =
                 uninterrupted(|| place.directory.open_write(name)).map_err(open_refused(path))?;
             // Before the lock: what is no file of ours is not locked either.
             stat_regular(&*file, path)?;
-            Locked::lock(place, &place.message, file)
-        })
-    }
-
-    /// Locks an open file; `None` if another has the lock, or the name stands for another file by
-    /// now: a whole new one took its place, and that is the one to lock.
-    pub(super) fn lock(
-        place: &Place,
-        name: &Name,
-        file: Box<dyn DirectoryFile>,
-    ) -> Result<Option<Self>, MessageFileError> {
-        match uninterrupted(|| file.try_lock()) {
-            Ok(()) => {}
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::WOULDBLOCK) => {
+            match uninterrupted(|| file.try_lock()) {
+                Ok(()) => {}
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::WOULDBLOCK) => {
+                    return Ok(None);
+                }
+                Err(error) if is_unsupported(&error) => {
+                    return Err(MessageFileError::NoLocks { path: path.clone() });
+                }
+                Err(error) => return Err(refused(FileAction::Lock, path)(error)),
+            }
+            let stat = stat_regular(&*file, path)?;
+            let locked = Locked { file, stat };
+            if place.is_named(&place.message, &locked.stat)? {
+                return Ok(Some(locked));
+            }
+            // A whole new file took its place, and that is the one to lock.
+            replaced = replaced.saturating_add(1);
+            if replaced < MOST_REPLACED {
                 return Ok(None);
             }
-            Err(error) => return Err(refused(FileAction::Lock, &name.path)(error)),
+            Err(MessageFileError::NoIdentity { path: path.clone() })
+        })
+    }
+}
+
+impl Locked {
+    /// Opens and locks what is to be replaced, if there is anything; without the lock where the file
+    /// system has none, and so no rewrap that would be lost.
+    pub(super) fn replaced(place: &Place) -> Result<Option<Self>, MessageFileError> {
+        let found = match Locked::message(place, WAIT) {
+            Err(MessageFileError::NoLocks { .. }) => {
+                place.open().map(|(file, stat)| Locked { file, stat })
+            }
+            found => found,
+        };
+        match found {
+            Err(MessageFileError::NotFound { .. }) => Ok(None),
+            found => found.map(Some),
         }
-        let stat = stat_regular(&*file, &name.path)?;
-        let locked = Locked { file, stat };
-        Ok(place.is_named(name, &locked.stat)?.then_some(locked))
     }
 }
 
@@ -64,7 +87,7 @@ impl Drop for Locked {
 }
 
 /// Tries again until there is something, for at most `wait`.
-pub(super) fn until_unlocked<T>(
+fn until_unlocked<T>(
     path: &std::path::Path,
     wait: Duration,
     mut attempt: impl FnMut() -> Result<Option<T>, MessageFileError>,

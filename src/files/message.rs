@@ -1,12 +1,12 @@
 //! A message in a file, read as it is meant, whatever a crash or a rewrap under way has left.
 
 use super::bytes::read_header;
-use super::error::{MessageFileError, refused};
+use super::error::{MessageFileError, open_refused, refused};
 use super::journal::{Found, Journal, Verdict};
 use super::place::Place;
 use crate::error::Error;
 use crate::format::Header;
-use crate::fs::{DirectoryFile, FileAction, FileId, FileStat};
+use crate::fs::{DirectoryFile, FileAction, FileId, FileKind, FileStat};
 use crate::io::ReadAt;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -58,14 +58,35 @@ struct Headers {
 }
 
 impl MessageFile {
-    /// Opens the message at `path`.
+    /// Opens the message at `path`, and follows links.
     ///
     /// # Errors
     ///
     /// [`Error::MessageFile`] with what the system or the journal is in the way of; what is wrong
     /// with the header, as [`inspect`](crate::inspect) says it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        MessageFile::at(&Place::of(path.as_ref())?)
+        let given = path.as_ref();
+        let mut path = given.to_path_buf();
+        for _ in 0..ATTEMPTS {
+            match Place::to_read(&path)
+                .map_err(Error::from)
+                .and_then(|place| MessageFile::at(&place))
+            {
+                // A journal stands beside the file itself, so the link is followed to there.
+                Err(Error::MessageFile(MessageFileError::NotRegular {
+                    kind: FileKind::Symlink,
+                    ..
+                })) => path = std::fs::canonicalize(given).map_err(open_refused(given))?,
+                // It leads elsewhere by now.
+                Err(Error::MessageFile(MessageFileError::NotFound { .. })) if path != given => {
+                    path = given.to_path_buf();
+                }
+                opened => {
+                    return opened.map(|file| MessageFile { path: given.to_path_buf(), ..file });
+                }
+            }
+        }
+        Err(MessageFileError::Changed { path: given.to_path_buf() }.into())
     }
 
     pub(crate) fn at(place: &Place) -> Result<Self, Error> {

@@ -7,14 +7,16 @@ mod error;
 mod journal;
 mod lock;
 mod message;
+mod new_file;
+mod options;
 mod owner;
-mod partial;
 pub(crate) mod place;
 pub(crate) mod rewrap;
 pub(crate) mod whole;
 
 pub use error::MessageFileError;
 pub use message::MessageFile;
+pub use options::NewFileOptions;
 pub use rewrap::{FileChange, FileRewrap};
 
 use crate::aad::Aad;
@@ -23,6 +25,7 @@ use crate::error::Error;
 use crate::keyring::Keyring;
 use place::Place;
 use std::path::Path;
+use whole::Target;
 
 impl<K: Keyring> Envelope<K> {
     /// Rewraps the message in the file at `path`: as [`rewrap`](Self::rewrap), durably, and so
@@ -36,9 +39,10 @@ impl<K: Keyring> Envelope<K> {
     /// `rewrap_file` mends it, with the new header, or with the old one if only that opens. **A file that is moved or backed up takes its journal with it**, if
     /// there is one.
     ///
-    /// If the new header does not fit, the message is copied to `.<name>.envelock-partial` and
-    /// renamed into place; owner, group and mode stay, access control lists and extended attributes do
-    /// not. Room for later slots is reserved by [`with_reserved`](Self::with_reserved).
+    /// If the new header does not fit, or the name of the file is too long for a journal beside it (of
+    /// more than 238 bytes, as a rule), the message is copied and the copy renamed into place; owner,
+    /// group, mode and access control list stay, other extended attributes do not. Room for later slots
+    /// is reserved by [`with_reserved`](Self::with_reserved).
     ///
     /// Once this returns without an error, the header is on the medium, also where nothing was to
     /// be changed, and the name stands for the file that has it: where the report is complete, the
@@ -46,7 +50,8 @@ impl<K: Keyring> Envelope<K> {
     /// [`MessageFileError::Changed`]: rewrap it again.
     ///
     /// The file is locked by `flock`, and one who has the lock is waited for, for at most ten
-    /// seconds. Readers do not wait. The file can be a message, or a detached header alone.
+    /// seconds. Readers do not wait. The file can be a message, or a detached header alone. A link is
+    /// not followed, since a journal stands beside the file itself.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -94,11 +99,17 @@ impl<K: Keyring> Envelope<K> {
 
     /// Encrypts the file `from` to a new file `to`; answers the length of the message in bytes.
     ///
-    /// Goes through in constant memory. The message is written to `.<name>.envelock-partial` beside `to`,
-    /// synced, and gets its name at the end, so that `to` is there as a whole or not at all,
-    /// whenever a crash comes. It has mode 0600. What a process that was killed left unfinished,
-    /// the next one for the same `to` removes; so files of yours must not have names of that form.
-    /// `from` stays.
+    /// Goes through in constant memory. The message is written to a file without a name in the
+    /// directory of `to`, synced, and gets its name at the end, so that `to` is there as a whole or
+    /// not at all, whenever a crash comes, and whoever else writes to the same name. It has mode
+    /// 0600. `from` stays; it can be a link, a FIFO or `/dev/stdin`.
+    ///
+    /// Where there are no files without a name (other systems than Linux, network file systems), it
+    /// has the name `.<16 digits>.envelock-partial` until then. A process that is killed leaves it
+    /// behind there, and nothing else ever touches it: remove what is older than any process. Where
+    /// there is neither `renameat2` nor a second name for a file, what exists cannot be kept from
+    /// being replaced, and the file is refused with `Unsupported`, unless
+    /// [that is asked for](NewFileOptions::replace).
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -121,35 +132,71 @@ impl<K: Keyring> Envelope<K> {
     ///
     /// As [`encrypt`](Self::encrypt); [`Error::MessageFile`], with
     /// [`MessageFileError::Exists`] if anything has the name `to`, and
-    /// [`MessageFileError::SourceInTheWay`] if `from` is what has the unfinished file's name.
+    /// [`MessageFileError::SourceInTheWay`] if `from` is what has the name of its journal.
     pub fn encrypt_file(
         &self,
         from: impl AsRef<Path>,
         to: impl AsRef<Path>,
         aad: Aad<'_>,
     ) -> Result<u64, Error> {
-        whole::encrypt_file(self, from.as_ref(), &Place::of(to.as_ref())?, aad)
+        self.encrypt_file_with(from, to, aad, NewFileOptions::new())
+    }
+
+    /// As [`encrypt_file`](Self::encrypt_file), with options: to replace what is there, or to give the
+    /// file another mode.
+    ///
+    /// # Errors
+    ///
+    /// As there. If something is to be replaced, [`MessageFileError::NotRegular`] in place of
+    /// [`MessageFileError::Exists`], and [`MessageFileError::Locked`].
+    pub fn encrypt_file_with(
+        &self,
+        from: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+        aad: Aad<'_>,
+        options: NewFileOptions,
+    ) -> Result<u64, Error> {
+        let place = &Place::of(to.as_ref())?;
+        whole::encrypt_file(self, from.as_ref(), &Target { place, options }, aad)
     }
 
     /// Decrypts the message in the file `from` to a new file `to`; answers the length of the
     /// plaintext in bytes.
     ///
     /// As [`encrypt_file`](Self::encrypt_file): `to` is there only once the last byte of the
-    /// message was verified. What was decrypted until then stands in `.<name>.envelock-partial`, readable
-    /// for its owner alone, and is removed on an error. The message is read as [`MessageFile`]
-    /// reads it.
+    /// message was verified. What was decrypted until then has no name, or one beside `to` where
+    /// there are no files without one, is readable for its owner alone, and gone on an error. The
+    /// message is read as [`MessageFile`] reads it, or in order where it is a FIFO or the like.
     ///
     /// # Errors
     ///
     /// As [`decrypt`](Self::decrypt); [`Error::MessageFile`], with [`MessageFileError::Exists`] if
     /// anything has the name `to`, and [`MessageFileError::SourceInTheWay`] if `from` is what has the
-    /// unfinished file's name.
+    /// name of its journal.
     pub fn decrypt_file(
         &self,
         from: impl AsRef<Path>,
         to: impl AsRef<Path>,
         aad: Aad<'_>,
     ) -> Result<u64, Error> {
-        whole::decrypt(self, &Place::of(from.as_ref())?, &Place::of(to.as_ref())?, aad)
+        self.decrypt_file_with(from, to, aad, NewFileOptions::new())
+    }
+
+    /// As [`decrypt_file`](Self::decrypt_file), with options: to replace what is there, or to give the
+    /// file another mode.
+    ///
+    /// # Errors
+    ///
+    /// As there. If something is to be replaced, [`MessageFileError::NotRegular`] in place of
+    /// [`MessageFileError::Exists`], and [`MessageFileError::Locked`].
+    pub fn decrypt_file_with(
+        &self,
+        from: impl AsRef<Path>,
+        to: impl AsRef<Path>,
+        aad: Aad<'_>,
+        options: NewFileOptions,
+    ) -> Result<u64, Error> {
+        let place = &Place::of(to.as_ref())?;
+        whole::decrypt_file(self, from.as_ref(), &Target { place, options }, aad)
     }
 }

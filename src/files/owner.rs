@@ -1,25 +1,27 @@
 //! A new file that is to be as open and as closed as the one it stands for.
 
 use super::error::{MessageFileError, refused};
-use crate::fs::{DirectoryFile, FileAction, FileStat, uninterrupted};
+use crate::fs::{Access, DirectoryFile, FileAction, uninterrupted};
+use std::io;
 use std::path::Path;
 
-/// Gives `file` the owner, the group and the mode that `model` has. Where that is not allowed, it
-/// is an error: a copy in other hands would be read by others, or kept from those who read it.
+/// Gives `file` the owner, group, mode and access control list that `model` has. Where that is not
+/// allowed, it is an error: a copy in other hands would be read by others, or kept from those who
+/// read it.
 pub(super) fn resemble(
     file: &dyn DirectoryFile,
-    model: &FileStat,
+    model: &dyn DirectoryFile,
     path: &Path,
 ) -> Result<(), MessageFileError> {
-    let stat = uninterrupted(|| file.stat()).map_err(refused(FileAction::Inspect, path))?;
-    let owner_differs = (stat.uid, stat.gid) != (model.uid, model.gid);
-    if owner_differs {
-        uninterrupted(|| file.set_owner(model.uid, model.gid))
-            .map_err(refused(FileAction::SetOwner, path))?;
+    let access = Access::of(model).map_err(refused(FileAction::Inspect, path))?;
+    access.give_to(file).map_err(refused(FileAction::SetOwner, path))?;
+    // What root owned could become this process's own, and a journal of that would not be believed.
+    let owner = |file: &dyn DirectoryFile| {
+        let stat = uninterrupted(|| file.stat()).map_err(refused(FileAction::Inspect, path))?;
+        Ok((stat.uid, stat.gid))
+    };
+    if owner(file)? == owner(model)? {
+        return Ok(());
     }
-    // After the owner: a change of that can take bits away.
-    if owner_differs || stat.mode != model.mode {
-        uninterrupted(|| file.set_mode(model.mode)).map_err(refused(FileAction::SetOwner, path))?;
-    }
-    Ok(())
+    Err(refused(FileAction::SetOwner, path)(io::ErrorKind::PermissionDenied.into()))
 }

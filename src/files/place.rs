@@ -3,22 +3,23 @@
 use super::error::{MessageFileError, not_durable, open_refused, refused};
 use crate::fs::{
     Directory, DirectoryFile, FileAction, FileId, FileKind, FileStat, OsDirectory, PathFault,
-    uninterrupted,
+    is_unsupported, uninterrupted,
 };
+use crate::random::RandomnessUnavailable;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use rand_core::TryRng;
+use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// What is ours ends in one of these: names that nobody gives to a file of his own, since what has
-/// one can be cleared away.
+/// The names of what stands beside messages end in one of these: names that nobody gives to a file
+/// of his own.
 const JOURNAL: &str = ".envelock-rewrap";
 const PARTIAL: &str = ".envelock-partial";
-
-/// The longest name: `.<name>.envelock-partial` must be a name too, of at most 255.
-const MAX_NAME_LEN: usize = 255 - 1 - PARTIAL.len();
+const DIGITS: usize = 16;
 
 /// A file of a directory, that need not exist.
 pub(crate) struct Place {
@@ -26,8 +27,6 @@ pub(crate) struct Place {
     pub(super) message: Name,
     /// `.<name>.envelock-rewrap`: what the header of the message is being replaced by.
     pub(super) journal: Name,
-    /// `.<name>.envelock-partial`: a whole new file that is not finished.
-    pub(super) partial: Name,
 }
 
 /// A name in the directory.
@@ -38,14 +37,29 @@ pub(super) struct Name {
 }
 
 impl Place {
+    /// The place at `path`, to write there: the directory has to be readable, or it is not synced.
     pub(crate) fn of(path: &Path) -> Result<Self, MessageFileError> {
-        let (directory, name) = OsDirectory::of_file(path).map_err(|fault| match fault {
+        let (directory, name) = Place::split(path)?;
+        if directory.is_search_only() {
+            let path = directory.path();
+            return Err(refused(FileAction::OpenDirectory, path)(Errno::ACCESS.into()));
+        }
+        Place::in_directory(Arc::new(directory), &name)
+    }
+
+    /// The place at `path`, to read there.
+    pub(crate) fn to_read(path: &Path) -> Result<Self, MessageFileError> {
+        let (directory, name) = Place::split(path)?;
+        Place::in_directory(Arc::new(directory), &name)
+    }
+
+    fn split(path: &Path) -> Result<(OsDirectory, OsString), MessageFileError> {
+        OsDirectory::of_file(path).map_err(|fault| match fault {
             PathFault::Name => MessageFileError::FileName { path: path.to_path_buf() },
             PathFault::Directory { path, error } => {
                 refused(FileAction::OpenDirectory, &path)(error)
             }
-        })?;
-        Place::in_directory(Arc::new(directory), &name)
+        })
     }
 
     pub(crate) fn in_directory(
@@ -54,7 +68,6 @@ impl Place {
     ) -> Result<Self, MessageFileError> {
         let bytes = name.as_bytes();
         let is_plain = !matches!(bytes, b"" | b"." | b"..")
-            && bytes.len() <= MAX_NAME_LEN
             && !bytes.iter().any(|&byte| byte == b'/' || byte == 0);
         if !is_plain {
             return Err(MessageFileError::FileName { path: directory.path().join(name) });
@@ -66,19 +79,26 @@ impl Place {
             Name { path: directory.path().join(&whole), name: whole }
         };
         let (message, journal) = (named("", ""), named(".", JOURNAL));
-        let partial = named(".", PARTIAL);
-        Ok(Place { directory, message, journal, partial })
+        Ok(Place { directory, message, journal })
     }
 
-    /// Refuses to write a file that `sources` is read for, if one of those is what stands, for as
-    /// long as that is written, under a name beside it: it would be taken for a leftover.
+    /// A name for a file that is not finished, which nobody can foresee: `.<16 digits>.envelock-partial`.
+    pub(super) fn temporary(&self) -> Result<Name, RandomnessUnavailable> {
+        let number = crate::OsRandom.try_next_u64()?;
+        let name = OsString::from(alloc::format!(".{number:0DIGITS$x}{PARTIAL}"));
+        Ok(Name { path: self.directory.path().join(&name), name })
+    }
+
+    /// Refuses to write a file that `sources` is read for, if one of those has the name of its
+    /// journal: the next rewrap would take it for a leftover.
     pub(super) fn check_apart(&self, sources: &[FileId]) -> Result<(), MessageFileError> {
-        for name in [&self.partial, &self.journal] {
-            if self.stat(name)?.is_some_and(|stat| sources.contains(&stat.id())) {
-                return Err(MessageFileError::SourceInTheWay { path: name.path.clone() });
+        let Name { path, .. } = &self.journal;
+        match self.stat(&self.journal)? {
+            Some(stat) if sources.contains(&stat.id()) => {
+                Err(MessageFileError::SourceInTheWay { path: path.clone() })
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Refuses to write a file that would itself be taken for what a rewrap or a crash left.
@@ -103,7 +123,7 @@ impl Place {
     pub(super) fn stat(&self, name: &Name) -> Result<Option<FileStat>, MessageFileError> {
         match uninterrupted(|| self.directory.stat(&name.name)) {
             Ok(stat) => Ok(Some(stat)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(error) => Err(refused(FileAction::Inspect, &name.path)(error)),
         }
     }
@@ -111,6 +131,18 @@ impl Place {
     /// Whether `name` stands for the file that `stat` is of.
     pub(super) fn is_named(&self, name: &Name, stat: &FileStat) -> Result<bool, MessageFileError> {
         Ok(self.stat(name)?.is_some_and(|named| named.is_same_file(stat)))
+    }
+
+    /// Removes temporary names of the message that `stat` is of, which has its own: a crash can undo one
+    /// half of a rename.
+    pub(super) fn remove_temporary_names(&self, stat: &FileStat) {
+        let names = uninterrupted(|| self.directory.list()).unwrap_or_default();
+        for name in names.iter().filter(|name| is_temporary(name)) {
+            let named = uninterrupted(|| self.directory.stat(name));
+            if named.is_ok_and(|named| named.is_same_file(stat)) {
+                drop(uninterrupted(|| self.directory.unlink(name)));
+            }
+        }
     }
 
     pub(super) fn remove(&self, name: &Name) -> Result<(), MessageFileError> {
@@ -125,8 +157,36 @@ impl Place {
 
     /// Makes what the message's name stands for durable.
     pub(super) fn sync_names(&self) -> Result<(), MessageFileError> {
-        self.directory.sync().map_err(not_durable(&self.message.path))
+        self.sync_directory().map_err(not_durable(&self.message.path))
     }
+
+    /// Makes the names of the directory durable, where the file system can be asked for that:
+    /// others write them by themselves.
+    pub(super) fn sync_directory(&self) -> io::Result<()> {
+        match self.directory.sync() {
+            Err(error) if is_unsupported(&error) => Ok(()),
+            synced => synced,
+        }
+    }
+}
+
+/// Whether [`Place::temporary`] gives out such names.
+fn is_temporary(name: &OsStr) -> bool {
+    let inner = name.as_bytes().strip_prefix(b".");
+    let digits = inner.and_then(|inner| inner.strip_suffix(PARTIAL.as_bytes()));
+    digits.is_some_and(|digits| {
+        digits.len() == DIGITS && digits.iter().all(|d| matches!(d, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+/// Whether nothing has a name, or nothing can have it, since it is too long.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || is_too_long(error)
+}
+
+/// Whether a name is too long for the file system.
+pub(super) fn is_too_long(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::NAMETOOLONG)
 }
 
 /// Refuses what is not a regular file.

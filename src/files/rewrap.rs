@@ -10,7 +10,6 @@ use super::copy;
 use super::error::{MessageFileError, not_durable, refused};
 use super::journal::{Found, Journal, Verdict};
 use super::lock::{Locked, WAIT};
-use super::partial;
 use super::place::Place;
 use crate::envelope::{Envelope, RewrapOptions, RewrapReport};
 use crate::error::Error;
@@ -26,7 +25,8 @@ pub enum FileChange {
     Unchanged,
     /// The header was overwritten; the body was neither read nor written.
     InPlace,
-    /// The new header did not fit in the room of the old one: the file was copied.
+    /// The new header did not fit in the room of the old one, or the name of the file is too long for
+    /// a journal beside it: the file was copied.
     Copied,
 }
 
@@ -64,10 +64,10 @@ pub(crate) fn rewrap_file<K: Keyring>(
             copy::copy(place, &job.message, &old, &new)?;
             return Ok(FileRewrap { change: FileChange::Copied, report });
         }
-        true => {
-            job.overwrite(&old, &new)?;
-            FileChange::InPlace
-        }
+        true => match job.overwrite(&old, &new)? {
+            FileChange::Copied => return Ok(FileRewrap { change: FileChange::Copied, report }),
+            change => change,
+        },
         false if is_mended => FileChange::InPlace,
         false => {
             job.confirm()?;
@@ -103,19 +103,21 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
-    /// Clears away what was left, and makes sure that the message has one name. Only once it is
-    /// known to be a message, and one that opens here: nothing is touched beside any other file.
+    /// Makes sure that the message has one name, once it is known to be a message, and one that
+    /// opens here.
     fn tidy(&self) -> Result<(), Error> {
-        // What cannot be cleared away shows itself once it is in the way.
-        drop(partial::clear(self.place));
         let path = &self.place.message.path;
-        let inspected = uninterrupted(|| self.message.file.stat())
-            .map_err(refused(FileAction::Inspect, path))?;
-        if inspected.links > 1 {
-            let (path, links) = (path.clone(), inspected.links);
-            return Err(MessageFileError::HardLinks { path, links }.into());
+        let links = || {
+            let stat = uninterrupted(|| self.message.file.stat());
+            stat.map(|stat| stat.links).map_err(refused(FileAction::Inspect, path))
+        };
+        if links()? > 1 {
+            self.place.remove_temporary_names(&self.message.stat);
         }
-        Ok(())
+        match links()? {
+            0 | 1 => Ok(()),
+            links => Err(MessageFileError::HardLinks { path: path.clone(), links }.into()),
+        }
     }
 
     fn header(&self) -> Result<Vec<u8>, MessageFileError> {
@@ -149,9 +151,13 @@ impl Job<'_> {
     }
 
     /// Puts `new` in the place of `old`, of the same length.
-    fn overwrite(&self, old: &[u8], new: &[u8]) -> Result<(), Error> {
+    fn overwrite(&self, old: &[u8], new: &[u8]) -> Result<FileChange, Error> {
         let place = self.place;
-        place.write_journal(&self.message.stat, old, new)?;
+        // A name that is too long for a journal beside it leaves the way that needs none.
+        if !place.write_journal(&*self.message.file, old, new)? {
+            copy::copy(place, &self.message, old, new)?;
+            return Ok(FileChange::Copied);
+        }
         if let Err(error) = copy::check_basis(place, &self.message, old) {
             drop(place.remove(&place.journal));
             return Err(error.into());
@@ -165,7 +171,7 @@ impl Job<'_> {
         })?;
         // The rewrap is done. A journal that cannot be removed finds its header whole.
         drop(place.remove(&place.journal));
-        Ok(())
+        Ok(FileChange::InPlace)
     }
 
     /// Refuses if the name stands for another file by now, which nobody has rewrapped: somebody who

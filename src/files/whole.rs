@@ -1,13 +1,14 @@
 //! Files that are encrypted or decrypted as a whole, and appear once they are.
 
-use super::error::{MessageFileError, refused};
+use super::error::{MessageFileError, open_refused, refused};
 use super::message::MessageFile;
-use super::partial::{self, Partial};
+use super::new_file::NewFile;
+use super::options::NewFileOptions;
 use super::place::Place;
 use crate::aad::Aad;
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::fs::FileAction;
+use crate::fs::{FileAction, FileKind, FileStat};
 use crate::keyring::Keyring;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -22,18 +23,15 @@ const BUFFER_LEN: usize = 256 * 1024;
 pub(crate) fn encrypt_file<K: Keyring>(
     envelope: &Envelope<K>,
     from: &Path,
-    to: &Place,
+    to: &Target<'_>,
     aad: Aad<'_>,
 ) -> Result<u64, Error> {
     let unread = |action| move |error| refused(action, from)(error);
-    let source = std::fs::File::open(from).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => MessageFileError::NotFound { path: from.to_path_buf() },
-        _ => unread(FileAction::Open)(error),
-    })?;
+    let source = std::fs::File::open(from).map_err(open_refused(from))?;
     // By what it is, and by what its name stands for, which can be a link.
     let opened = source.metadata().map_err(unread(FileAction::Inspect))?;
     let named = from.symlink_metadata().map_err(unread(FileAction::Inspect))?;
-    to.check_apart(&[(opened.dev(), opened.ino()), (named.dev(), named.ino())])?;
+    to.place.check_apart(&[(opened.dev(), opened.ino()), (named.dev(), named.ino())])?;
     encrypt(envelope, source, from, to, aad)
 }
 
@@ -42,41 +40,78 @@ pub(crate) fn encrypt<K: Keyring>(
     envelope: &Envelope<K>,
     source: impl Read,
     path: &Path,
-    to: &Place,
+    to: &Target<'_>,
     aad: Aad<'_>,
 ) -> Result<u64, Error> {
     write(to, path, || envelope.encrypt_reader(source, aad))
 }
 
-/// Decrypts the message at `from`.
-pub(crate) fn decrypt<K: Keyring>(
+/// Decrypts the message at `from`, by links too, and whatever kind of file can be read in order.
+pub(crate) fn decrypt_file<K: Keyring>(
     envelope: &Envelope<K>,
-    from: &Place,
-    to: &Place,
+    from: &Path,
+    to: &Target<'_>,
     aad: Aad<'_>,
 ) -> Result<u64, Error> {
-    let mut message = MessageFile::at(from)?;
-    to.check_apart(&[message.id()])?;
+    let kind = std::fs::metadata(from).map_err(open_refused(from))?.file_type();
+    if kind.is_file() || kind.is_dir() {
+        match MessageFile::open(from) {
+            // A file without a name, by the path of its descriptor.
+            Err(Error::MessageFile(MessageFileError::NotFound { .. })) => {}
+            message => return decrypt(envelope, message?, to, aad),
+        }
+    }
+    let source = std::fs::File::open(from).map_err(open_refused(from))?;
+    write(to, from, || envelope.decrypt_reader(source, aad))
+}
+
+/// Decrypts a message that is open.
+pub(crate) fn decrypt<K: Keyring>(
+    envelope: &Envelope<K>,
+    mut message: MessageFile,
+    to: &Target<'_>,
+    aad: Aad<'_>,
+) -> Result<u64, Error> {
+    to.place.check_apart(&[message.id()])?;
     // Whose slots are torn opens by what it was before, where this keyring does not know yet what
     // it was to become.
     if message.is_torn() && envelope.check_opens(message.header()).is_err() {
         message.step_back();
     }
-    write(to, &from.message.path, || envelope.decrypt_reader(message, aad))
+    let path = message.path().to_path_buf();
+    write(to, &path, || envelope.decrypt_reader(message, aad))
 }
 
-/// Writes all that `open` gives to read to a file that is not there yet; answers its length.
+/// A file that is to be written.
+pub(crate) struct Target<'a> {
+    pub(crate) place: &'a Place,
+    pub(crate) options: NewFileOptions,
+}
+
+impl Target<'_> {
+    /// Refuses before anything is read what would be refused at the end.
+    fn check(&self) -> Result<(), MessageFileError> {
+        self.place.check_not_ours()?;
+        let path = &self.place.message.path;
+        match self.place.stat(&self.place.message)? {
+            Some(_) if !self.options.replaces => {
+                Err(MessageFileError::Exists { path: path.clone() })
+            }
+            Some(FileStat { kind, .. }) if kind != FileKind::Regular => {
+                Err(MessageFileError::NotRegular { path: path.clone(), kind })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Writes all that `open` gives to read to a file; answers its length.
 fn write<R: Read>(
-    to: &Place,
+    to: &Target<'_>,
     from: &Path,
     open: impl FnOnce() -> Result<R, Error>,
 ) -> Result<u64, Error> {
-    to.check_not_ours()?;
-    // What a crash in the last rename left has both names.
-    drop(partial::clear(to));
-    if to.stat(&to.message)?.is_some() {
-        return Err(MessageFileError::Exists { path: to.message.path.clone() }.into());
-    }
+    to.check()?;
     let read_from = |error| match error {
         Error::Io { source } => {
             MessageFileError::Io { action: FileAction::Read, path: from.to_path_buf(), source }
@@ -85,7 +120,7 @@ fn write<R: Read>(
         error => error,
     };
     let mut reader = open().map_err(read_from)?;
-    let mut file = Partial::create(to)?;
+    let mut file = NewFile::create(to.place)?;
     let mut buffer = Zeroizing::new(alloc::vec![0; BUFFER_LEN]);
     let mut len: u64 = 0;
     loop {
@@ -96,8 +131,7 @@ fn write<R: Read>(
         file.write(buffer.get(..read).unwrap_or_default())?;
         len = len.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
     }
-    file.sync()?;
-    file.appear()?;
+    file.finish(to.options)?;
     Ok(len)
 }
 

@@ -26,9 +26,29 @@ pub(crate) fn kind_in_the_way(error: &io::Error) -> Option<FileKind> {
     }
 }
 
-/// Moves a file to where nothing is, as far as the file system can promise that. One attempt.
-pub(crate) fn rename_new(directory: &dyn Directory, from: &OsStr, to: &OsStr) -> io::Result<()> {
+/// Moves a file to a name that nothing has: atomically, or not at all. One attempt.
+///
+/// A second name is as good as a move where there is no `renameat2`; the first one is then removed.
+pub(crate) fn move_new(directory: &dyn Directory, from: &OsStr, to: &OsStr) -> io::Result<()> {
     match directory.rename_new(from, to) {
+        Err(error) if is_unsupported(&error) => {
+            directory.link_new(from, to).map_err(|error| match Errno::from_io_error(&error) {
+                // How `linkat` says that a file has one name there.
+                Some(Errno::PERM) => io::ErrorKind::Unsupported.into(),
+                _ => error,
+            })?;
+            // The file is in place; what is left is a second name of it.
+            drop(uninterrupted(|| directory.unlink(from)));
+            Ok(())
+        }
+        answer => answer,
+    }
+}
+
+/// As [`move_new`], for the holder of a lock that keeps all others from the name: where the file
+/// system can promise nothing, the name is looked at before.
+pub(crate) fn rename_new(directory: &dyn Directory, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    match move_new(directory, from, to) {
         Err(error) if is_unsupported(&error) => match directory.stat(to) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => directory.rename(from, to),
             Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
@@ -42,7 +62,8 @@ pub(crate) fn rename_new(directory: &dyn Directory, from: &OsStr, to: &OsStr) ->
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     // The last two are one number on Linux and two elsewhere.
     let codes = [Errno::INVAL, Errno::NOSYS, Errno::NOTTY, Errno::OPNOTSUPP, Errno::NOTSUP];
-    Errno::from_io_error(error).is_some_and(|code| codes.contains(&code))
+    error.kind() == io::ErrorKind::Unsupported
+        || Errno::from_io_error(error).is_some_and(|code| codes.contains(&code))
 }
 
 /// Whether the cause may go away by itself: space, descriptors, memory, a signal, a network.

@@ -47,6 +47,16 @@ pub trait Directory: Send + Sync {
     /// Those of `openat`: `EEXIST` if anything has that name, a dangling link included.
     fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>>;
 
+    /// Creates a file for writing that has no name, with mode 0600, if
+    /// [`DirectoryFile::link_new`] can give it one later.
+    ///
+    /// # Errors
+    ///
+    /// Those of `openat` with `O_TMPFILE`; `ENOSYS` where no such file, or no name for it, can be had.
+    fn create_unnamed(&self) -> io::Result<Box<dyn DirectoryFile>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Opens a file to lock it, and creates it with mode 0600 if there is none.
     ///
     /// # Errors
@@ -82,6 +92,17 @@ pub trait Directory: Send + Sync {
     /// Those of `renameat2` with `RENAME_NOREPLACE`: `EEXIST` if anything has the name; `EINVAL`
     /// or `ENOSYS` where there is no such call.
     fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()>;
+
+    /// Gives a file a second name, which stands for nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of `linkat`: `EEXIST` if anything has the name; `EPERM` or `EOPNOTSUPP` where a file
+    /// has one name only.
+    fn link_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        let _ = (from, to);
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Removes a name that is not of a directory.
     ///
@@ -206,6 +227,17 @@ pub trait DirectoryFile: Send + Sync {
     ///
     /// Those of `fsync`. After one, a second call can answer success for what was lost.
     fn sync(&self) -> io::Result<()>;
+
+    /// Gives a file from [`Directory::create_unnamed`] a name of that directory, which stands for
+    /// nothing yet.
+    ///
+    /// # Errors
+    ///
+    /// Those of `linkat`: `EEXIST` if anything has the name.
+    fn link_new(&self, to: &OsStr) -> io::Result<()> {
+        let _ = to;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 
     /// Takes the exclusive lock of this open file, unless another open file has it.
     ///

@@ -9,10 +9,13 @@ mod os;
 mod route;
 mod rules;
 mod secret_file;
+mod unnamed;
 
 pub(crate) use access::Access;
 pub use action::FileAction;
-pub(crate) use call::{is_unsupported, kind_in_the_way, may_pass, rename_new, uninterrupted};
+pub(crate) use call::{
+    is_unsupported, kind_in_the_way, may_pass, move_new, rename_new, uninterrupted,
+};
 pub(crate) use directory::FileId;
 pub use directory::{Directory, DirectoryFile, FileKind, FileStat, FileTime};
 pub use os::{OsDirectory, PathFault};

@@ -4,6 +4,7 @@
 use super::call::is_unsupported;
 use super::call::uninterrupted;
 use super::directory::{Directory, DirectoryFile, FileKind, FileStat, FileTime};
+use super::unnamed::{self, Unnamed};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid};
@@ -58,16 +59,8 @@ impl OsDirectory {
     /// [`PathFault::Name`] if the path ends in `..`, `/` or nothing; [`PathFault::Directory`] if
     /// the directory can neither be read nor searched.
     pub fn of_file(path: &Path) -> Result<(Self, OsString), PathFault> {
-        let name = path.file_name().ok_or(PathFault::Name)?;
-        // `file_name` overlooks a slash or `/.` at the end, which only a directory can have.
-        if !path.as_os_str().as_bytes().ends_with(name.as_bytes()) {
-            return Err(PathFault::Name);
-        }
-        let parent = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        Ok((OsDirectory::open_at(parent)?, name.to_os_string()))
+        let (parent, name) = split(path)?;
+        Ok((OsDirectory::open_at(parent)?, name))
     }
 
     fn open_at(path: &Path) -> Result<Self, PathFault> {
@@ -87,6 +80,11 @@ impl OsDirectory {
         Ok(OsDirectory { fd, path: path.to_path_buf(), is_search_only })
     }
 
+    /// Whether it can only be searched, not listed nor synced.
+    pub(crate) fn is_search_only(&self) -> bool {
+        self.is_search_only
+    }
+
     /// Whose the directory is.
     pub(super) fn owner(&self) -> io::Result<u32> {
         Ok(file_stat(&rustix::fs::fstat(&self.fd)?).uid)
@@ -100,7 +98,20 @@ impl OsDirectory {
 
     fn openat(&self, name: &OsStr, flags: OFlags) -> io::Result<Box<dyn DirectoryFile>> {
         let fd = rustix::fs::openat(&self.fd, name, flags | ALWAYS, OWNER_ONLY)?;
-        Ok(Box::new(OsFile { fd }))
+        Ok(Box::new(OsFile { fd, directory: None }))
+    }
+}
+
+/// Splits a path into its directory and the name of the file.
+fn split(path: &Path) -> Result<(&Path, OsString), PathFault> {
+    let name = path.file_name().ok_or(PathFault::Name)?;
+    // `file_name` overlooks a slash or `/.` at the end, which only a directory can have.
+    if !path.as_os_str().as_bytes().ends_with(name.as_bytes()) {
+        return Err(PathFault::Name);
+    }
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => Ok((parent, name.to_os_string())),
+        _ => Ok((Path::new("."), name.to_os_string())),
     }
 }
 
@@ -123,6 +134,11 @@ impl Directory for OsDirectory {
 
     fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
         self.openat(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
+    }
+
+    fn create_unnamed(&self) -> io::Result<Box<dyn DirectoryFile>> {
+        let unnamed = Unnamed::create(&self.fd, OWNER_ONLY)?;
+        Ok(Box::new(OsFile { fd: unnamed.file, directory: Some(unnamed.directory) }))
     }
 
     // Writable although nothing is written: NFS grants an exclusive lock to writers only.
@@ -161,6 +177,10 @@ impl Directory for OsDirectory {
         Err(rustix::io::Errno::NOSYS.into())
     }
 
+    fn link_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        Ok(rustix::fs::linkat(&self.fd, from, &self.fd, to, AtFlags::empty())?)
+    }
+
     fn unlink(&self, name: &OsStr) -> io::Result<()> {
         Ok(rustix::fs::unlinkat(&self.fd, name, AtFlags::empty())?)
     }
@@ -181,6 +201,8 @@ impl Directory for OsDirectory {
 /// An open file of the operating system.
 struct OsFile {
     fd: OwnedFd,
+    /// Where a file that was created without a name can get one.
+    directory: Option<OwnedFd>,
 }
 
 impl DirectoryFile for OsFile {
@@ -254,6 +276,13 @@ impl DirectoryFile for OsFile {
 
     fn sync(&self) -> io::Result<()> {
         sync(&self.fd)
+    }
+
+    fn link_new(&self, to: &OsStr) -> io::Result<()> {
+        match &self.directory {
+            Some(directory) => unnamed::link(&self.fd, directory, to),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     fn try_lock(&self) -> io::Result<()> {

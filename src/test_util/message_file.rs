@@ -1,12 +1,13 @@
 //! Messages in the files of a directory that a simulator can stand for.
 
-pub use crate::files::{FileRewrap, MessageFile, MessageFileError};
+pub use crate::files::{FileRewrap, MessageFile, MessageFileError, NewFileOptions};
 
 use super::key_file::Directory;
 use crate::aad::Aad;
 use crate::envelope::{Envelope, RewrapOptions};
 use crate::error::Error;
 use crate::files::place::Place;
+use crate::files::whole::Target;
 use crate::files::{rewrap, whole};
 use crate::keyring::Keyring;
 use alloc::sync::Arc;
@@ -49,8 +50,24 @@ pub fn encrypt_file_in<K: Keyring>(
     to: &OsStr,
     aad: Aad<'_>,
 ) -> Result<u64, Error> {
-    let to = Place::in_directory(directory, to)?;
-    whole::encrypt(envelope, source, Path::new("source"), &to, aad)
+    encrypt_file_with_in(envelope, source, directory, to, aad, NewFileOptions::new())
+}
+
+/// See [`Envelope::encrypt_file_with`].
+///
+/// # Errors
+///
+/// As there.
+pub fn encrypt_file_with_in<K: Keyring>(
+    envelope: &Envelope<K>,
+    source: impl Read,
+    directory: Arc<dyn Directory>,
+    to: &OsStr,
+    aad: Aad<'_>,
+    options: NewFileOptions,
+) -> Result<u64, Error> {
+    let place = &Place::in_directory(directory, to)?;
+    whole::encrypt(envelope, source, Path::new("source"), &Target { place, options }, aad)
 }
 
 /// See [`Envelope::decrypt_file`].
@@ -66,5 +83,6 @@ pub fn decrypt_file_in<K: Keyring>(
     aad: Aad<'_>,
 ) -> Result<u64, Error> {
     let place = |name| Place::in_directory(directory.clone(), name);
-    whole::decrypt(envelope, &place(from)?, &place(to)?, aad)
+    let to = &Target { place: &place(to)?, options: NewFileOptions::new() };
+    whole::decrypt(envelope, MessageFile::at(&place(from)?)?, to, aad)
 }

@@ -2,11 +2,11 @@
 
 use crate::elastic::Elastic;
 use crate::simulated_directory::disk::Disk;
-use crate::simulated_directory::{SimulatedDirectory, USER};
+use crate::simulated_directory::{LACKS_NOTHING, Lacks, SimulatedDirectory, USER};
 use envelock::test_util::key_file::FileKind;
 use envelock::test_util::message_file::{open_in, rewrap_file_in};
 use envelock::{Aad, Envelope, Error, FileChange, RewrapOptions, inspect};
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::sync::Arc;
 
@@ -48,6 +48,18 @@ pub struct Scene {
     pub operation: Operation,
     pub envelope: Envelope<Elastic>,
     pub message: Vec<u8>,
+    pub lacks: Lacks,
+}
+
+/// A file system that has no files without a name.
+pub const NAMED: Lacks = Lacks { unnamed: true, ..LACKS_NOTHING };
+/// One that has no moves that replace nothing, either.
+pub const LINKED: Lacks = Lacks { moves: true, ..NAMED };
+
+/// The names that are not of files that a crash left unfinished.
+pub fn finished(disk: &Disk) -> Vec<OsString> {
+    let is_partial = |name: &OsString| name.to_string_lossy().ends_with(".envelock-partial");
+    disk.list().into_iter().filter(|name| !is_partial(name)).collect()
 }
 
 impl Scene {
@@ -55,12 +67,12 @@ impl Scene {
         let envelope = Envelope::new(operation.keyring());
         let message = envelope.encrypt(&TEXT, ROW).unwrap();
         envelope.keyring().promote(NEW);
-        Scene { operation, envelope, message }
+        Scene { operation, envelope, message, lacks: Lacks::default() }
     }
 
     /// The message under the old version, at rest.
     pub fn directory(&self) -> SimulatedDirectory {
-        let directory = SimulatedDirectory::new();
+        let directory = SimulatedDirectory::new().lacking(self.lacks);
         directory.plant(NAME, FileKind::Regular, &self.message, 0o640, USER);
         directory
     }

@@ -1,8 +1,9 @@
 //! A crash at every system call of an encryption or decryption to a new file.
 
 use crate::elastic::Elastic;
+use crate::scene::{LINKED, NAMED, finished};
 use crate::simulated_directory::disk::Disk;
-use crate::simulated_directory::{Kind, Plan, SimulatedDirectory, USER};
+use crate::simulated_directory::{Kind, LACKS_NOTHING, Lacks, Plan, SimulatedDirectory, USER};
 use envelock::test_util::key_file::{Directory, FileKind};
 use envelock::test_util::message_file::{decrypt_file_in, encrypt_file_in};
 use envelock::{Aad, Envelope, Error, MessageFileError};
@@ -19,13 +20,14 @@ struct Scene {
     envelope: Envelope<Elastic>,
     message: Vec<u8>,
     encrypts: bool,
+    lacks: Lacks,
 }
 
 impl Scene {
-    fn new(encrypts: bool) -> Self {
+    fn new(encrypts: bool, lacks: Lacks) -> Self {
         let envelope = Envelope::new(Elastic::new(72, 0));
         let message = envelope.encrypt(&TEXT, ROW).unwrap();
-        Scene { envelope, message, encrypts }
+        Scene { envelope, message, encrypts, lacks }
     }
 
     fn perform(&self, directory: &SimulatedDirectory) -> Result<u64, Error> {
@@ -48,10 +50,15 @@ impl Scene {
         if is_whole { Ok(true) } else { Err(format!("{} bytes are there", bytes.len())) }
     }
 
+    fn directory(&self) -> SimulatedDirectory {
+        let directory = SimulatedDirectory::new().lacking(self.lacks);
+        directory.plant(FROM, FileKind::Regular, &self.message, 0o600, USER);
+        directory
+    }
+
     /// Every image of every moment, and what is bad about it; each is recovered from if asked.
     fn enumerate(&self, ignored_syncs: BTreeSet<usize>, recover: bool) -> (usize, Vec<String>) {
-        let directory = SimulatedDirectory::new();
-        directory.plant(FROM, FileKind::Regular, &self.message, 0o600, USER);
+        let directory = self.directory();
         let most_at_once = Some(300);
         let record_disks = true;
         directory.plan(Plan { record_disks, most_at_once, ignored_syncs, ..Plan::default() });
@@ -79,33 +86,37 @@ impl Scene {
     /// Tries again: the file is there then, and nothing else.
     fn recover(&self, image: Disk) {
         let was_there = self.found(&image).unwrap();
-        let directory = SimulatedDirectory::from_disk(image);
+        let left = image.list().len() - finished(&image).len();
+        let directory = SimulatedDirectory::from_disk(image).lacking(self.lacks);
         match self.perform(&directory) {
             Ok(_) => assert!(!was_there),
             Err(Error::MessageFile(MessageFileError::Exists { .. })) => assert!(was_there),
             Err(error) => panic!("{error:?}"),
         }
         assert_eq!(self.found(&directory.disk()), Ok(true));
-        assert_eq!(directory.disk().list(), [FROM, TO]);
+        assert_eq!(finished(&directory.disk()), [FROM, TO]);
+        assert_eq!(directory.disk().list().len(), 2 + left, "nothing is left by it");
     }
 }
 
 #[test]
 fn every_crash_leaves_the_whole_file_or_none() {
-    for encrypts in [true, false] {
-        let (images, bad) = Scene::new(encrypts).enumerate(BTreeSet::new(), true);
-        println!("encrypts: {encrypts}: {images} images, each recovered from");
-        assert_eq!(bad, [""; 0]);
-        assert!(images > 1_000);
+    for (lacks, least) in [(LACKS_NOTHING, 2), (NAMED, 1_000), (LINKED, 1_000)] {
+        for encrypts in [true, false] {
+            let (images, bad) = Scene::new(encrypts, lacks).enumerate(BTreeSet::new(), true);
+            println!("encrypts: {encrypts}, {lacks:?}: {images} images, each recovered from");
+            assert_eq!(bad, [""; 0]);
+            assert!(images >= least);
+        }
     }
 }
 
 #[test]
 fn without_either_sync_the_file_is_torn_or_lost() {
-    for encrypts in [true, false] {
-        let scene = Scene::new(encrypts);
-        let directory = SimulatedDirectory::new();
-        directory.plant(FROM, FileKind::Regular, &scene.message, 0o600, USER);
+    let scenes = [(true, LACKS_NOTHING), (false, LACKS_NOTHING), (true, NAMED), (false, LINKED)];
+    for (encrypts, lacks) in scenes {
+        let scene = Scene::new(encrypts, lacks);
+        let directory = scene.directory();
         directory.plan(Plan::default());
         scene.perform(&directory).unwrap();
         let is_sync = |kind: &Kind| matches!(kind, Kind::SyncFile | Kind::SyncDirectory);

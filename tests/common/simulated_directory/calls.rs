@@ -1,6 +1,9 @@
 //! What each system call does to the simulated directory.
 
-use super::{EAGAIN, EEXIST, EISDIR, ELOOP, Kind, Of, SimulatedDirectory, USER};
+use super::{
+    EAGAIN, EEXIST, EINVAL, EISDIR, ELOOP, ENOSYS, EOPNOTSUPP, EPERM, Kind, Lacks, Of,
+    SimulatedDirectory, USER,
+};
 use envelock::test_util::key_file::{Directory, DirectoryFile, FileKind, FileStat};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -38,11 +41,21 @@ impl Directory for SimulatedDirectory {
 
     fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
         self.call(Kind::Create, Of::Name(name), |state, _| {
+            let most = state.lacks.names_over;
+            Lacks::refuses(most > 0 && name.len() > most, super::ENAMETOOLONG)?;
             if state.disk.lookup(name).is_some() {
                 return Err(io::Error::from_raw_os_error(EEXIST));
             }
             let inode = state.add(FileKind::Regular, 0o600, USER);
             state.disk.set_name(name, Some(inode));
+            Ok(self.handle(state, inode))
+        })
+    }
+
+    fn create_unnamed(&self) -> io::Result<Box<dyn DirectoryFile>> {
+        self.call(Kind::CreateUnnamed, Of::Directory, |state, _| {
+            Lacks::refuses(state.lacks.unnamed, EOPNOTSUPP)?;
+            let inode = state.add(FileKind::Regular, 0o600, USER);
             Ok(self.handle(state, inode))
         })
     }
@@ -88,6 +101,7 @@ impl Directory for SimulatedDirectory {
 
     fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         self.call(Kind::Rename, Of::Name(from), |state, _| {
+            Lacks::refuses(state.lacks.moves, EINVAL)?;
             let inode = state.find(from)?;
             if state.disk.lookup(to).is_some() {
                 return Err(io::ErrorKind::AlreadyExists.into());
@@ -96,6 +110,14 @@ impl Directory for SimulatedDirectory {
             state.disk.set_name(to, Some(inode));
             state.disk.set_name(from, None);
             Ok(())
+        })
+    }
+
+    fn link_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.call(Kind::Link, Of::Name(to), |state, _| {
+            Lacks::refuses(state.lacks.links, EPERM)?;
+            let inode = state.find(from)?;
+            state.link(inode, to)
         })
     }
 
@@ -113,6 +135,7 @@ impl Directory for SimulatedDirectory {
 
     fn sync(&self) -> io::Result<()> {
         self.call(Kind::SyncDirectory, Of::Directory, |state, _| {
+            Lacks::refuses(state.lacks.directory_syncs, EINVAL)?;
             if state.is_effective_sync(None) {
                 state.disk.sync_names();
             }
@@ -209,9 +232,15 @@ impl DirectoryFile for SimulatedFile {
         })
     }
 
+    fn link_new(&self, to: &OsStr) -> io::Result<()> {
+        let inode = self.inode;
+        self.directory.call(Kind::Link, Of::Name(to), |state, _| state.link(inode, to))
+    }
+
     fn try_lock(&self) -> io::Result<()> {
         let (inode, id) = (self.inode, self.id);
         self.directory.call(Kind::TryLock, Of::File(inode), |state, _| {
+            Lacks::refuses(state.lacks.locks, ENOSYS)?;
             match *state.locks.entry(inode).or_insert(id) == id {
                 true => Ok(()),
                 false => Err(io::Error::from_raw_os_error(EAGAIN)),
@@ -224,6 +253,7 @@ impl DirectoryFile for SimulatedFile {
         self.directory.call(Kind::Unlock, Of::File(inode), |state, _| {
             if state.locks.get(&inode) == Some(&id) {
                 state.locks.remove(&inode);
+                state.released();
             }
             Ok(())
         })
@@ -234,6 +264,11 @@ impl Drop for SimulatedFile {
     fn drop(&mut self) {
         let mut state = self.directory.state();
         state.open.remove(&self.id);
+        state.holders.remove(&self.id);
+        let locks = state.locks.len();
         state.locks.retain(|_, holder| *holder != self.id);
+        if state.locks.len() < locks {
+            state.released();
+        }
     }
 }

@@ -88,6 +88,10 @@ impl Disk {
         self.names.values().filter(|values| *values.last().unwrap() == Some(inode)).count() as u64
     }
 
+    pub fn names_of(&self, inode: u64) -> Vec<&OsString> {
+        self.names.keys().filter(|name| self.lookup(name) == Some(inode)).collect()
+    }
+
     pub fn set_name(&mut self, name: &OsStr, inode: Option<u64>) {
         self.names.entry(name.to_os_string()).or_insert_with(|| vec![None]).push(inode);
     }
@@ -150,7 +154,8 @@ impl Disk {
         for name in self.list() {
             let inode = self.lookup(&name).unwrap();
             let file = &self.inodes[&inode];
-            let is_temporary = name.to_string_lossy().ends_with(".tmp");
+            let text = name.to_string_lossy();
+            let is_temporary = text.ends_with(".tmp") || text.ends_with(".envelock-partial");
             let name = if is_temporary { OsString::from("temporary") } else { name };
             entries.push((name, content(is_temporary, file), file.mode, self.links(inode)));
         }

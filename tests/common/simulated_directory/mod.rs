@@ -5,10 +5,12 @@
 #![allow(dead_code)]
 
 mod calls;
+pub mod conductor;
 pub mod disk;
 pub mod schedule;
 
 use calls::SimulatedFile;
+use conductor::Conductor;
 use disk::{Content, Disk, Inode};
 use envelock::test_util::key_file::{DirectoryFile, FileKind, FileStat, FileTime};
 use schedule::Schedule;
@@ -27,8 +29,11 @@ pub const EEXIST: i32 = 17;
 pub const EISDIR: i32 = 21;
 pub const EINVAL: i32 = 22;
 pub const ENOSPC: i32 = 28;
+/// Linux, as all from here on; the tests that compare them run there.
+pub const ENAMETOOLONG: i32 = 36;
+pub const ENOSYS: i32 = 38;
+pub const EOPNOTSUPP: i32 = 95;
 pub const EROFS: i32 = 30;
-/// Linux; the tests that compare it run there.
 pub const ELOOP: i32 = 40;
 pub const EDQUOT: i32 = 122;
 
@@ -39,11 +44,13 @@ pub const USER: u32 = 1000;
 pub const START: u64 = 1_770_000_000_123_456_789;
 
 /// A system call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     Open,
     OpenWrite,
     Create,
+    CreateUnnamed,
+    Link,
     OpenLock,
     StatName,
     List,
@@ -127,6 +134,45 @@ pub struct Plan {
     pub record_disks: bool,
 }
 
+/// What a file system cannot do, and what it does instead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lacks {
+    /// Files without a name.
+    pub unnamed: bool,
+    /// Moves that replace nothing.
+    pub moves: bool,
+    /// Second names of a file.
+    pub links: bool,
+    /// Locks.
+    pub locks: bool,
+    /// Syncs of a directory.
+    pub directory_syncs: bool,
+    /// Numbers of files that stay the same.
+    pub identity: bool,
+    /// Names of more than so many bytes, if not 0.
+    pub names_over: usize,
+}
+
+pub const LACKS_NOTHING: Lacks = Lacks {
+    unnamed: false,
+    moves: false,
+    links: false,
+    locks: false,
+    directory_syncs: false,
+    identity: false,
+    names_over: 0,
+};
+
+impl Lacks {
+    pub fn is_nothing(self) -> bool {
+        self == LACKS_NOTHING
+    }
+
+    fn refuses(is_lacking: bool, code: i32) -> io::Result<()> {
+        if is_lacking { Err(io::Error::from_raw_os_error(code)) } else { Ok(()) }
+    }
+}
+
 #[derive(Default)]
 struct State {
     disk: Disk,
@@ -137,10 +183,15 @@ struct State {
     /// Files of which a sync failed; `None` is the directory.
     failed_syncs: BTreeSet<Option<u64>>,
     now: u64,
+    lacks: Lacks,
+    stats: u64,
     open: BTreeMap<u64, u64>,
     next_handle: u64,
     locks: BTreeMap<u64, u64>,
     schedule: Option<Arc<Schedule>>,
+    conductor: Option<Arc<Conductor>>,
+    /// The role that an open file belongs to.
+    holders: BTreeMap<u64, usize>,
 }
 
 /// See the module.
@@ -158,6 +209,12 @@ impl SimulatedDirectory {
     pub fn from_disk(disk: Disk) -> Self {
         let state = State { disk, now: START, ..State::default() };
         SimulatedDirectory { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The same on a file system that cannot do some things.
+    pub fn lacking(self, lacks: Lacks) -> Self {
+        self.state().lacks = lacks;
+        self
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -224,7 +281,14 @@ impl SimulatedDirectory {
     ) -> io::Result<T> {
         let schedule = self.state().schedule.clone();
         let _turn = schedule.as_ref().map(|schedule| schedule.turn());
+        let conductor = self.state().conductor.clone();
+        let is_alive =
+            conductor.as_ref().is_none_or(|conductor| conductor.arrive(self.is_private(kind, of)));
+        if !is_alive {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
         let mut state = self.state();
+        let seen = conductor.as_ref().map(|conductor| state.seen(conductor, of));
         let index = state.calls.len();
         if state.plan.record_disks {
             let disk = state.disk.clone();
@@ -265,7 +329,11 @@ impl SimulatedDirectory {
                 state.disk.inodes.get_mut(&inode).unwrap().is_clean = true;
             }
         }
-        state.calls.push(Call { kind, inode, range, name, role: schedule::role(), failed });
+        let call = Call { kind, inode, range, name, role: schedule::role(), failed };
+        if let Some((conductor, seen)) = conductor.zip(seen) {
+            conductor.answered(&call, seen);
+        }
+        state.calls.push(call);
         // An answer that gets lost can be an open file, which locks the state when it closes.
         drop(state);
         match fault {
@@ -277,10 +345,34 @@ impl SimulatedDirectory {
         }
     }
 
+    /// Whether no other process can see the call: on a file that only this one has open, and that has
+    /// no name that another one knows.
+    fn is_private(&self, kind: Kind, of: Of<'_>) -> bool {
+        let state = self.state();
+        let is_partial = |name: &OsStr| conductor::plain(name) != name;
+        match of {
+            Of::Name(name) => {
+                let inode = state.disk.lookup(name);
+                let names = inode.map(|inode| state.disk.names_of(inode)).unwrap_or_default();
+                is_partial(name)
+                    && kind != Kind::Rename
+                    && names.iter().all(|name| is_partial(name))
+            }
+            Of::Directory => kind != Kind::List,
+            Of::File(inode) | Of::Range(inode, _) => {
+                let role = schedule::role();
+                let mut ids = state.open.iter().filter(|(_, open)| **open == inode);
+                ids.all(|(id, _)| state.holders[id] == role)
+                    && state.disk.names_of(inode).iter().all(|name| is_partial(name))
+            }
+        }
+    }
+
     fn handle(&self, state: &mut State, inode: u64) -> Box<dyn DirectoryFile> {
         state.next_handle += 1;
         let id = state.next_handle;
         state.open.insert(id, inode);
+        state.holders.insert(id, schedule::role());
         Box::new(SimulatedFile { directory: self.clone(), id, inode, offset: 0 })
     }
 }
@@ -300,7 +392,37 @@ impl State {
         let file =
             Inode { kind, mode, uid, gid, visible, durable, pending, is_clean, modified, changed };
         self.disk.inodes.insert(inode, file);
+        if let Some(conductor) = &self.conductor {
+            conductor.created(inode);
+        }
         inode
+    }
+
+    fn released(&self) {
+        if let Some(conductor) = &self.conductor {
+            conductor.released();
+        }
+    }
+
+    /// All that the answer to a call can depend on.
+    fn seen(&self, conductor: &Conductor, of: Of<'_>) -> u64 {
+        use std::hash::{Hash, Hasher};
+        let mut hasher = std::collections::hash_map::DefaultHasher::new();
+        let inode = match of {
+            Of::Name(name) => {
+                conductor::plain(name).hash(&mut hasher);
+                self.disk.lookup(name)
+            }
+            Of::File(inode) => Some(inode),
+            Of::Range(inode, range) => {
+                range.hash(&mut hasher);
+                Some(inode)
+            }
+            Of::Directory => None,
+        };
+        let links = inode.map_or(0, |inode| self.disk.links(inode));
+        conductor.known(inode, links).hash(&mut hasher);
+        hasher.finish()
     }
 
     fn overwrite(&mut self, inode: u64, bytes: Vec<u8>) {
@@ -311,10 +433,14 @@ impl State {
     }
 
     fn find(&self, name: &OsStr) -> io::Result<u64> {
+        let most = self.lacks.names_over;
+        Lacks::refuses(most > 0 && name.len() > most, ENAMETOOLONG)?;
         self.disk.lookup(name).ok_or_else(|| io::Error::from_raw_os_error(ENOENT))
     }
 
-    fn file_stat(&self, inode: u64) -> FileStat {
+    fn file_stat(&mut self, inode: u64) -> FileStat {
+        self.stats += 1;
+        let shown = if self.lacks.identity { inode + 1_000 * self.stats } else { inode };
         let file = &self.disk.inodes[&inode];
         let time = |nanoseconds: u64| FileTime {
             seconds: (nanoseconds / 1_000_000_000) as i64,
@@ -328,10 +454,17 @@ impl State {
             links: self.disk.links(inode),
             len: file.visible.bytes().len() as u64,
             device: 1,
-            inode,
+            inode: shown,
             modified: time(file.modified),
             changed: time(file.changed),
         }
+    }
+
+    fn link(&mut self, inode: u64, to: &OsStr) -> io::Result<()> {
+        Lacks::refuses(self.disk.lookup(to).is_some(), EEXIST)?;
+        self.touch(inode);
+        self.disk.set_name(to, Some(inode));
+        Ok(())
     }
 
     /// Counts a sync, and tells whether it makes anything durable.

@@ -12,6 +12,12 @@ pub fn role() -> usize {
     ROLE.get()
 }
 
+/// Runs `body` in a role.
+pub fn in_role<T>(role: usize, body: impl FnOnce() -> T) -> T {
+    ROLE.set(role);
+    body()
+}
+
 /// Which of two threads makes the next call. A thread that has ended leaves the rest to the other.
 pub struct Schedule {
     state: Mutex<State>,

@@ -1,0 +1,320 @@
+//! Every interleaving of the system calls of several processes.
+//!
+//! Processes are threads that wait before each call until the conductor lets one of them go on. It
+//! tries all orders, and the death of processes at any call, depth first, each from the beginning.
+//! Two orders that leave the same files, and in which each process got the same answers, go on alike,
+//! so that only one of them is gone on with.
+
+use super::schedule::{self, role};
+use super::{Call, Kind, SimulatedDirectory};
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::hash::{Hash, Hasher};
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+/// What happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The process makes its next call.
+    Call(usize),
+    /// It is killed before its next call.
+    Kill(usize),
+}
+
+/// How much is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Depth {
+    /// How many processes are killed at most.
+    pub kills: usize,
+    /// Whether calls that no other process can see are tried in every order too.
+    pub is_full: bool,
+}
+
+#[derive(Default)]
+struct Process {
+    /// The call that it waits to make, and whether no other process can see it.
+    waits: Option<bool>,
+    has_ended: bool,
+    is_killed: bool,
+    /// All that it was answered so far.
+    history: u64,
+    /// The number of releases of locks when it last met one that was taken.
+    blocked_at: Option<u64>,
+    /// How many files it has created.
+    files: u64,
+}
+
+#[derive(Default)]
+struct State {
+    processes: Vec<Process>,
+    granted: Option<usize>,
+    releases: u64,
+    /// Who created a file, as which of his.
+    creators: BTreeMap<u64, (usize, u64)>,
+    /// What was done to a file.
+    contents: BTreeMap<u64, u64>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Conductor {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+fn hash(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Conductor {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Waits for the turn of the calling process; whether it is alive.
+    pub fn arrive(&self, is_private: bool) -> bool {
+        let role = role();
+        let mut state = self.lock();
+        if !state.processes[role].is_killed {
+            state.processes[role].waits = Some(is_private);
+            self.changed.notify_all();
+            let waits = |state: &mut State| state.granted != Some(role);
+            state = self.changed.wait_while(state, waits).unwrap();
+            state.granted = None;
+            state.processes[role].waits = None;
+        }
+        !state.processes[role].is_killed
+    }
+
+    /// Notes what a process was answered: `seen` is all that the answer can depend on.
+    pub(super) fn answered(&self, call: &Call, seen: u64) {
+        let mut state = self.lock();
+        let role = call.role;
+        let is_taken = call.kind == Kind::TryLock && call.failed;
+        let releases = state.releases;
+        let process = &mut state.processes[role];
+        process.history = hash((process.history, call.kind, seen, call.failed));
+        process.blocked_at = is_taken.then_some(releases);
+        let changes =
+            matches!(call.kind, Kind::Write | Kind::WriteAt | Kind::SetMode | Kind::SetOwner);
+        if let Some(inode) = call.inode.filter(|_| changes && !call.failed) {
+            let content = state.contents.entry(inode).or_default();
+            *content = hash((*content, role, call.kind, call.range));
+        }
+    }
+
+    /// Notes a file that the calling process has created.
+    pub(super) fn created(&self, inode: u64) {
+        let mut state = self.lock();
+        let role = role();
+        if let Some(process) = state.processes.get_mut(role) {
+            process.files += 1;
+            let number = process.files;
+            state.creators.insert(inode, (role, number));
+        }
+    }
+
+    pub(super) fn released(&self) {
+        self.lock().releases += 1;
+    }
+
+    /// What is known of a file, whatever its number.
+    pub(super) fn known(&self, inode: Option<u64>, links: u64) -> u64 {
+        let state = self.lock();
+        hash(inode.map(|inode| {
+            let planted = (usize::MAX, inode);
+            let creator = state.creators.get(&inode).copied().unwrap_or(planted);
+            (creator, state.contents.get(&inode).copied(), links)
+        }))
+    }
+
+    /// Waits until no process runs.
+    fn settle(&self) -> MutexGuard<'_, State> {
+        let runs = |state: &mut State| {
+            state.granted.is_some()
+                || state.processes.iter().any(|p| !p.has_ended && p.waits.is_none())
+        };
+        self.changed.wait_while(self.lock(), runs).unwrap()
+    }
+
+    fn go(&self, step: Step) {
+        let mut state = self.lock();
+        let role = match step {
+            Step::Call(role) => role,
+            Step::Kill(role) => {
+                state.processes[role].is_killed = true;
+                role
+            }
+        };
+        state.granted = Some(role);
+        self.changed.notify_all();
+    }
+
+    /// The steps that are possible now.
+    fn steps(&self, depth: Depth) -> Vec<Step> {
+        let state = self.settle();
+        let alive = || state.processes.iter().enumerate().filter(|(_, p)| !p.has_ended);
+        // What nobody else sees can as well be done at once.
+        if let Some((role, _)) = alive().find(|(_, p)| p.waits == Some(true) && !depth.is_full) {
+            return vec![Step::Call(role)];
+        }
+        let is_free = |p: &Process| p.blocked_at.is_none_or(|at| at != state.releases);
+        let mut steps: Vec<_> =
+            alive().filter(|(_, p)| is_free(p)).map(|(role, _)| Step::Call(role)).collect();
+        assert!(!steps.is_empty() || alive().next().is_none(), "each waits for another's lock");
+        if state.processes.iter().filter(|p| p.is_killed).count() < depth.kills {
+            steps.extend(alive().map(|(role, _)| Step::Kill(role)));
+        }
+        steps
+    }
+
+    fn fingerprint(&self, directory: &SimulatedDirectory) -> u64 {
+        let names = directory.known_names(self);
+        let state = self.lock();
+        let processes: Vec<_> = state
+            .processes
+            .iter()
+            .map(|p| (p.history, p.has_ended, p.is_killed, p.blocked_at == Some(state.releases)))
+            .collect();
+        hash((names, processes))
+    }
+}
+
+/// The work of one process; what it answers.
+pub type Work<'a, T> = Box<dyn Fn(&SimulatedDirectory) -> T + Send + Sync + 'a>;
+
+/// One order, run to its end.
+pub struct Outcome<T> {
+    pub steps: Vec<Step>,
+    /// What each process answered, unless it was killed.
+    pub answers: Vec<Option<T>>,
+    pub directory: SimulatedDirectory,
+}
+
+/// How much was tried.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Explored {
+    pub runs: usize,
+    pub states: usize,
+    pub ends: usize,
+}
+
+/// Runs all orders of `works` on what `make` gives; `look` is called in every state, and `judge` at
+/// every end.
+pub fn explore<T: Send>(
+    depth: Depth,
+    make: impl Fn() -> SimulatedDirectory,
+    works: &[Work<'_, T>],
+    mut look: impl FnMut(&SimulatedDirectory, bool),
+    mut judge: impl FnMut(Outcome<T>),
+) -> Explored {
+    let mut explored = Explored::default();
+    let (mut visited, mut pending) = (HashSet::new(), vec![Vec::new()]);
+    while let Some(prefix) = pending.pop() {
+        explored.runs += 1;
+        let directory = make();
+        let conductor = std::sync::Arc::new(Conductor::default());
+        conductor.lock().processes = works.iter().map(|_| Process::default()).collect();
+        directory.set_conductor(Some(conductor.clone()));
+        let (steps, answers) = std::thread::scope(|scope| {
+            let threads: Vec<_> = works
+                .iter()
+                .enumerate()
+                .map(|(role, work)| {
+                    let (conductor, directory) = (&conductor, &directory);
+                    scope.spawn(move || {
+                        let ended = Ended(conductor, role);
+                        let answer = schedule::in_role(role, || work(directory));
+                        drop(ended);
+                        answer
+                    })
+                })
+                .collect();
+            let mut steps = Vec::new();
+            loop {
+                let possible = conductor.steps(depth);
+                look(&directory, steps.is_empty());
+                let step = match prefix.get(steps.len()) {
+                    Some(step) => *step,
+                    None if possible.is_empty() => break,
+                    None if !visited.insert(conductor.fingerprint(&directory)) => {
+                        for role in 0..works.len() {
+                            if !conductor.settle().processes[role].has_ended {
+                                conductor.go(Step::Kill(role));
+                            }
+                        }
+                        drop(conductor.settle());
+                        steps.clear();
+                        break;
+                    }
+                    None => {
+                        for other in &possible[1..] {
+                            pending.push([&steps[..], &[*other]].concat());
+                        }
+                        possible[0]
+                    }
+                };
+                steps.push(step);
+                conductor.go(step);
+            }
+            let answers: Vec<T> = threads.into_iter().map(|t| t.join().unwrap()).collect();
+            (steps, answers)
+        });
+        directory.set_conductor(None);
+        // What was not gone on with has no end of its own.
+        if !steps.is_empty() {
+            explored.ends += 1;
+            let state = conductor.lock();
+            let is_killed = |role: usize| state.processes[role].is_killed;
+            let answers = answers.into_iter().enumerate();
+            let answers = answers.map(|(role, a)| (!is_killed(role)).then_some(a)).collect();
+            judge(Outcome { steps, answers, directory });
+        }
+    }
+    explored.states = visited.len();
+    explored
+}
+
+/// Tells the conductor that a process has ended, by a panic too.
+struct Ended<'a>(&'a Conductor, usize);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.lock().processes[self.1].has_ended = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl SimulatedDirectory {
+    pub fn set_conductor(&self, conductor: Option<std::sync::Arc<Conductor>>) {
+        self.state().conductor = conductor;
+    }
+
+    /// What each name stands for, and who has locked it; random names for what they stand for.
+    fn known_names(&self, conductor: &Conductor) -> Vec<(OsString, u64, Option<usize>)> {
+        let state = self.state();
+        let mut names: Vec<_> = state
+            .disk
+            .list()
+            .into_iter()
+            .map(|name| {
+                let inode = state.disk.lookup(&name);
+                let known = conductor.known(inode, inode.map_or(0, |i| state.disk.links(i)));
+                let holder = inode.and_then(|inode| state.locks.get(&inode));
+                let holder = holder.and_then(|id| state.holders.get(id)).copied();
+                (plain(&name), known, holder)
+            })
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// A name, without what is random in it.
+pub(super) fn plain(name: &OsStr) -> OsString {
+    let is_random = name.to_string_lossy().ends_with(".envelock-partial");
+    if is_random { "unfinished".into() } else { name.to_os_string() }
+}
