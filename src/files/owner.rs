@@ -13,8 +13,8 @@ pub(super) fn resemble(
     model: &dyn DirectoryFile,
     path: &Path,
 ) -> Result<(), MessageFileError> {
-    let access = Access::of(model).map_err(refused(FileAction::Inspect, path))?;
-    access.give_to(file).map_err(refused(FileAction::SetOwner, path))?;
+    let access = |file| Access::of(file).map_err(refused(FileAction::Inspect, path));
+    access(model)?.give_to(file, &access(file)?).map_err(refused(FileAction::SetOwner, path))?;
     // What root owned could become this process's own, and a journal of that would not be believed.
     let owner = |file: &dyn DirectoryFile| {
         let stat = uninterrupted(|| file.stat()).map_err(refused(FileAction::Inspect, path))?;

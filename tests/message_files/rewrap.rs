@@ -152,3 +152,46 @@ fn a_file_beyond_4_gib_is_rewrapped_as_fast_as_any() {
     assert_eq!(&end[..7], b"the end");
     assert_eq!(message.len(), len);
 }
+
+/// An access control list, as Linux keeps it: the owner, another user, the group, the mask, others.
+#[cfg(target_os = "linux")]
+fn acl(user: u32, group: u16, mask: u16) -> Vec<u8> {
+    const NOBODY: u32 = u32::MAX;
+    let entries =
+        [(1, 6, NOBODY), (2, 6, user), (4, group, NOBODY), (16, mask, NOBODY), (32, 0, NOBODY)];
+    let mut acl = 2_u32.to_le_bytes().to_vec();
+    for (tag, bits, id) in entries {
+        acl.extend(u16::to_le_bytes(tag));
+        acl.extend(u16::to_le_bytes(bits));
+        acl.extend(u32::to_le_bytes(id));
+    }
+    acl
+}
+
+/// With a list the group bits of the mode are its mask: without it the group would get them.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_access_control_list_stays_with_every_way_to_replace_a_file() {
+    const NAME: &str = "system.posix_acl_access";
+    let get = |path: &Path| {
+        let mut acl = vec![0; 100];
+        let len = rustix::fs::getxattr(path, NAME, &mut acl).unwrap();
+        acl.truncate(len);
+        acl
+    };
+    let acl = acl(1_234, 0, 6);
+    for (growth, expected) in [(0, FileRewrap::InPlace), (24, FileRewrap::Copied)] {
+        let stored = Stored::new(200, growth);
+        rustix::fs::setxattr(stored.path(), NAME, &acl, rustix::fs::XattrFlags::empty()).unwrap();
+        assert_eq!(fs::metadata(stored.path()).unwrap().mode() & 0o7777, 0o660);
+        assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), expected);
+        assert_eq!(get(&stored.path()), acl);
+        fs::write(stored.place.join("text"), b"text").unwrap();
+        let options = envelock::NewFileOptions::new().replace();
+        let envelope = &stored.envelope;
+        envelope.encrypt_file_with(stored.place.join("text"), stored.path(), ROW, options).unwrap();
+        assert_eq!(get(&stored.path()), acl);
+        assert_eq!(fs::metadata(stored.path()).unwrap().mode() & 0o7777, 0o660);
+        assert_eq!(envelope.decrypt(&stored.read(), ROW).unwrap(), b"text");
+    }
+}

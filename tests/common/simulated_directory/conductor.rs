@@ -11,6 +11,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::hash::{Hash, Hasher};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard};
 
 /// What happens next.
@@ -89,11 +90,11 @@ impl Conductor {
         !state.processes[role].is_killed
     }
 
-    /// Notes what a process was answered: `seen` is all that the answer can depend on.
-    pub(super) fn answered(&self, call: &Call, seen: u64) {
+    /// Notes what a process was answered: `seen` is all that the answer can depend on, and `is_taken`
+    /// whether it is that another one has a lock.
+    pub(super) fn answered(&self, call: &Call, seen: u64, is_taken: bool) {
         let mut state = self.lock();
         let role = call.role;
-        let is_taken = call.kind == Kind::TryLock && call.failed;
         let releases = state.releases;
         let process = &mut state.processes[role];
         process.history = hash((process.history, call.kind, seen, call.failed));
@@ -233,39 +234,40 @@ pub fn explore<T: Send>(
                     })
                 })
                 .collect();
-            let mut steps = Vec::new();
-            loop {
-                let possible = conductor.steps(depth);
-                look(&directory, steps.is_empty());
-                let step = match prefix.get(steps.len()) {
-                    Some(step) => *step,
-                    None if possible.is_empty() => break,
-                    None if !visited.insert(conductor.fingerprint(&directory)) => {
-                        for role in 0..works.len() {
-                            if !conductor.settle().processes[role].has_ended {
-                                conductor.go(Step::Kill(role));
+            let order = catch_unwind(AssertUnwindSafe(|| {
+                let mut steps = Vec::new();
+                loop {
+                    let possible = conductor.steps(depth);
+                    look(&directory, steps.is_empty());
+                    let step = match prefix.get(steps.len()) {
+                        Some(step) => *step,
+                        None if possible.is_empty() => return Some(steps),
+                        None if !visited.insert(conductor.fingerprint(&directory)) => return None,
+                        None => {
+                            for other in &possible[1..] {
+                                pending.push([&steps[..], &[*other]].concat());
                             }
+                            possible[0]
                         }
-                        drop(conductor.settle());
-                        steps.clear();
-                        break;
-                    }
-                    None => {
-                        for other in &possible[1..] {
-                            pending.push([&steps[..], &[*other]].concat());
-                        }
-                        possible[0]
-                    }
-                };
-                steps.push(step);
-                conductor.go(step);
+                    };
+                    steps.push(step);
+                    conductor.go(step);
+                }
+            }));
+            // Whatever happened, nobody is left waiting.
+            for role in 0..works.len() {
+                if !conductor.settle().processes[role].has_ended {
+                    conductor.go(Step::Kill(role));
+                }
             }
+            drop(conductor.settle());
+            let steps = order.unwrap_or_else(|panic| resume_unwind(panic));
             let answers: Vec<T> = threads.into_iter().map(|t| t.join().unwrap()).collect();
             (steps, answers)
         });
         directory.set_conductor(None);
         // What was not gone on with has no end of its own.
-        if !steps.is_empty() {
+        if let Some(steps) = steps {
             explored.ends += 1;
             let state = conductor.lock();
             let is_killed = |role: usize| state.processes[role].is_killed;

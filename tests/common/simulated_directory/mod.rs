@@ -331,7 +331,8 @@ impl SimulatedDirectory {
         }
         let call = Call { kind, inode, range, name, role: schedule::role(), failed };
         if let Some((conductor, seen)) = conductor.zip(seen) {
-            conductor.answered(&call, seen);
+            let is_taken = kind == Kind::TryLock && failed && !state.lacks.locks;
+            conductor.answered(&call, seen, is_taken);
         }
         state.calls.push(call);
         // An answer that gets lost can be an open file, which locks the state when it closes.
