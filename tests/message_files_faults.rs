@@ -14,9 +14,11 @@ mod schedules;
 use elastic::Elastic;
 use envelock::test_util::key_file::{Directory, FileKind};
 use envelock::test_util::message_file::{
-    decrypt_file_in, encrypt_file_in, open_in, rewrap_file_in,
+    decrypt_file_in, encrypt_file_in, encrypt_file_with_in, open_in, rewrap_file_in,
 };
-use envelock::{Aad, Envelope, Error, FileChange, MessageFileError, RewrapOptions, inspect};
+use envelock::{
+    Aad, Envelope, Error, FileChange, MessageFileError, NewFileOptions, RewrapOptions, inspect,
+};
 use simulated_directory::disk::Disk;
 use simulated_directory::{
     EACCES, EDQUOT, EINTR, EIO, ENOSPC, EROFS, Fault, Kind, Lacks, Plan, SimulatedDirectory, USER,
@@ -355,4 +357,71 @@ fn a_reader_that_misses_the_journal_reads_the_header_again() {
     let mut message = Vec::new();
     file.read_to_end(&mut message).unwrap();
     assert_eq!(message, whole);
+}
+
+/// New files need no lock, no number of a file and no sync of a directory; a rewrap says what it lacks.
+#[test]
+fn what_a_file_system_lacks_is_told_or_not_needed() {
+    let lacks = Lacks { unnamed: true, ..Lacks::default() };
+    let systems = [
+        Lacks { locks: true, ..lacks },
+        Lacks { identity: true, ..lacks },
+        Lacks { directory_syncs: true, ..lacks },
+        Lacks { links: true, ..lacks },
+        Lacks { moves: true, ..lacks },
+    ];
+    for (lacks, operation) in systems.into_iter().flat_map(|lacks| {
+        let all = [Operation::InPlace, Operation::Copy, Operation::Encrypt, Operation::Decrypt];
+        all.map(|operation| (lacks, operation))
+    }) {
+        let scene = Scene::new(operation);
+        let directory = scene.directory().lacking(lacks);
+        let is_rewrap = matches!(operation, Operation::InPlace | Operation::Copy);
+        let started = std::time::Instant::now();
+        match scene.perform(&directory) {
+            Ok(()) => {
+                assert!(!is_rewrap || !(lacks.locks || lacks.identity));
+                scene.check(&directory, true);
+                assert_eq!(directory.disk().list(), scene.names());
+            }
+            Err(error) => {
+                assert!(is_rewrap && !error.is_retryable(), "{operation:?}, {lacks:?}: {error:?}");
+                let is_expected = match &error {
+                    Error::MessageFile(MessageFileError::NoLocks { .. }) => lacks.locks,
+                    Error::MessageFile(MessageFileError::NoIdentity { .. }) => lacks.identity,
+                    _ => false,
+                };
+                assert!(is_expected, "{error:?}");
+                assert!(started.elapsed().as_secs() < 5, "nobody is waited for in vain");
+                assert_eq!(directory.disk().list(), [NAME]);
+            }
+        }
+    }
+}
+
+/// Where nothing keeps a file from being replaced, only who asks for that gets it.
+#[test]
+fn a_file_system_that_cannot_but_replace_is_refused_for_who_replaces_nothing() {
+    let lacks = Lacks { unnamed: true, moves: true, links: true, ..Lacks::default() };
+    for operation in [Operation::Encrypt, Operation::Decrypt] {
+        let scene = Scene::new(operation);
+        let directory = scene.directory().lacking(lacks);
+        let before = directory.disk().list();
+        let Err(Error::MessageFile(MessageFileError::Io { source, .. })) =
+            scene.perform(&directory)
+        else {
+            panic!()
+        };
+        assert_eq!(source.kind(), std::io::ErrorKind::Unsupported);
+        assert_eq!(directory.disk().list(), before);
+        let (shared, to) = (Arc::new(directory.clone()), OsStr::new(OUT));
+        let options = NewFileOptions::new().replace();
+        let envelope = &scene.envelope;
+        for _ in 0..2 {
+            encrypt_file_with_in(envelope, &TEXT[..], shared.clone(), to, ROW, options).unwrap();
+        }
+        let bytes = directory.disk().bytes(to).unwrap().to_vec();
+        assert_eq!(envelope.decrypt(&bytes, ROW).unwrap(), TEXT);
+        assert_eq!(directory.disk().list().len(), before.len() + 1);
+    }
 }

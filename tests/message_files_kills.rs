@@ -16,6 +16,8 @@ mod process;
 
 #[path = "message_files_kills/drill.rs"]
 mod drill;
+#[path = "message_files_kills/race.rs"]
+mod race;
 #[path = "message_files_kills/worker.rs"]
 mod worker;
 
@@ -34,6 +36,7 @@ fn child_entry() {
         ("contend", [path, manner, number]) => {
             worker::contend(path.as_ref(), Manner::named(manner), number.parse().unwrap());
         }
+        ("race", [place, number]) => race::run(place.as_ref(), number.parse().unwrap()),
         other => panic!("{other:?}"),
     }
 }
