@@ -11,7 +11,7 @@ use super::options::{NewFileOptions, OWNER_ONLY};
 use super::owner::resemble;
 use super::place::{Name, Place};
 use crate::error::Error;
-use crate::fs::{DirectoryFile, FileAction, move_new, uninterrupted};
+use crate::fs::{DirectoryFile, FileAction, is_unsupported, move_new, uninterrupted};
 use alloc::boxed::Box;
 use std::ffi::OsStr;
 use std::io;
@@ -79,6 +79,11 @@ impl<'a> NewFile<'a> {
             match self.appear() {
                 // It came to be a moment ago.
                 Err(MessageFileError::Exists { .. }) if options.replaces => {}
+                Err(MessageFileError::Io { source, .. })
+                    if options.replaces && is_unsupported(&source) =>
+                {
+                    return self.replace();
+                }
                 appeared => return Ok(appeared?),
             }
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use envelock::test_util::key_file::FileKind;
-use envelock::{FileAction, FileRewrap, RewrapOptions};
+use envelock::{FileAction, FileChange, RewrapOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 
@@ -75,9 +75,12 @@ fn messages_with_names_of_every_length_are_read_written_and_rewrapped() {
         let path = stored.place.join(&"m".repeat(len));
         fs::rename(stored.path(), &path).unwrap();
         assert_eq!(read_message(&path), stored.message);
-        let expected = if len <= 238 { FileRewrap::InPlace } else { FileRewrap::Copied };
-        assert_eq!(stored.envelope.rewrap_file(&path, USUAL).unwrap(), expected);
-        assert_eq!(stored.envelope.rewrap_file(&path, USUAL).unwrap(), FileRewrap::Unchanged);
+        let expected = if len <= 238 { FileChange::InPlace } else { FileChange::Copied };
+        assert_eq!(stored.envelope.rewrap_file(&path, USUAL).unwrap().change(), expected);
+        assert_eq!(
+            stored.envelope.rewrap_file(&path, USUAL).unwrap().change(),
+            FileChange::Unchanged
+        );
         assert_eq!(version(&fs::read(&path).unwrap()), 2);
         let to = stored.place.join(&"t".repeat(len));
         stored.envelope.decrypt_file(&path, &to, ROW).unwrap();

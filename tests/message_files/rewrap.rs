@@ -180,11 +180,11 @@ fn an_access_control_list_stays_with_every_way_to_replace_a_file() {
         acl
     };
     let acl = acl(1_234, 0, 6);
-    for (growth, expected) in [(0, FileRewrap::InPlace), (24, FileRewrap::Copied)] {
+    for (growth, expected) in [(0, FileChange::InPlace), (24, FileChange::Copied)] {
         let stored = Stored::new(200, growth);
         rustix::fs::setxattr(stored.path(), NAME, &acl, rustix::fs::XattrFlags::empty()).unwrap();
         assert_eq!(fs::metadata(stored.path()).unwrap().mode() & 0o7777, 0o660);
-        assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap(), expected);
+        assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(), expected);
         assert_eq!(get(&stored.path()), acl);
         fs::write(stored.place.join("text"), b"text").unwrap();
         let options = envelock::NewFileOptions::new().replace();

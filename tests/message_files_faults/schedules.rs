@@ -12,7 +12,7 @@ use envelock::test_util::key_file::{Directory, FileKind};
 use envelock::test_util::message_file::{
     decrypt_file_in, encrypt_file_in, encrypt_file_with_in, open_in, rewrap_file_in,
 };
-use envelock::{Aad, Envelope, Error, FileRewrap, MessageFileError, NewFileOptions, RewrapOptions};
+use envelock::{Aad, Envelope, Error, FileChange, MessageFileError, NewFileOptions, RewrapOptions};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -104,7 +104,7 @@ impl Scene {
             }
             Rewrap => {
                 let done = rewrap_file_in(&self.envelope, shared, to, RewrapOptions::new())?;
-                assert!(done != FileRewrap::InPlace);
+                assert!(done.change() != FileChange::InPlace);
                 Ok(())
             }
             MoveAway => {
