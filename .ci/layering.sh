@@ -40,6 +40,7 @@ os-random | src/envelope/os.rs    | .                              | the rim: ev
 os-random | src/keyring/memory.rs | &mut crate::OsRandom           | conveniences behind feature std
 std       | src/files/           | .                              | the rim: messages in files, and who works on one at a time
 io        | src/files/           | .                              | the rim: the same
+os-random | src/files/place.rs   | crate::OsRandom                | the rim: names that nobody foresees
 std       | src/fs/              | .                              | the rim: the one door to the file system
 io        | src/fs/              | .                              | the rim: the same
 std       | src/keyring/file/*    | .                              | the rim: files, locks and the threads that share them; format/ below it is bytes to bytes
