@@ -69,7 +69,7 @@ macro_rules! streams {
     )*};
 }
 
-streams!(StreamEncryptor, StreamDecryptor);
+streams!(StreamEncryptor<'_>, StreamDecryptor);
 
 /// A stream, what it was given, and what came out.
 struct Run<S> {
