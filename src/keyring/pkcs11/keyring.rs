@@ -193,6 +193,9 @@ impl FileKeyringOptions {
     /// ([`FileKeyring::add_protection`], [`FileKeyring::replace_file_key`]): the key material is on
     /// the token all the same.
     ///
+    /// Whoever has that protection can change what the catalogue says without the token; nobody
+    /// gets key material by it.
+    ///
     /// # Errors
     ///
     /// As there.

@@ -5,9 +5,12 @@ mod encode;
 mod fault;
 mod foreign;
 mod json;
+mod labels;
 mod lines;
 mod merge;
 mod naming;
+mod pieces;
+mod protect;
 mod record;
 mod reserved;
 mod salvage;
@@ -18,6 +21,7 @@ mod wrap;
 pub use fault::{
     KeyFileFault, KeyFileLooksLike, ProtectionsFault, RecordFault, RecordName, TextConversion,
 };
+pub use protect::protections;
 pub use salvage::{Damaged, Salvaged, salvage};
 pub use seal::{FileId, FileKey};
 pub use stored::ProtectionId;
@@ -26,7 +30,7 @@ use crate::crypto::compare;
 use crate::crypto::mac::MAC_LEN;
 use crate::crypto::secret::MasterKey;
 use crate::format::{KeyName, MasterKeyId};
-use crate::keyring::file::{Protection, ProtectionKind, ProtectionRecord};
+use crate::keyring::file::Protection;
 use crate::keyring::held::HeldKey;
 use crate::keyring::master_keys::HeldKeys;
 use crate::keyring::software::SoftwareKey;
@@ -192,106 +196,9 @@ impl KeyFile {
         Ok(())
     }
 
-    /// Keeps the file key under `protection` as well, and tells the id.
-    ///
-    /// # Errors
-    ///
-    /// As [`create`](Self::create); [`KeyFileFault::Protections`].
-    pub fn add_protection(
-        &mut self,
-        key: &FileKey,
-        protection: &Protection,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<ProtectionId, KeyFileFault> {
-        if self.protections.len() >= stored::MAX_PROTECTIONS {
-            // Before a passphrase is stretched.
-            let what = ProtectionsFault::TooMany { most: stored::MAX_PROTECTIONS };
-            return Err(KeyFileFault::Protections { what });
-        }
-        self.raise_version()?;
-        let new = key.protect(None, protection, rng)?;
-        let id = new.id;
-        let mut protections = self.protections.clone();
-        protections.push(new);
-        self.set_protections(protections)?;
-        Ok(id)
-    }
-
-    /// Keeps the file key under `protection` in the place of the protection `id`, which keeps
-    /// its id, and its name unless the new one has another.
-    ///
-    /// # Errors
-    ///
-    /// As [`add_protection`](Self::add_protection).
-    pub fn rewrap_protection(
-        &mut self,
-        key: &FileKey,
-        id: ProtectionId,
-        protection: &Protection,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyFileFault> {
-        let place = self.place(id)?;
-        self.raise_version()?;
-        let mut protections = self.protections.clone();
-        if let Some(slot) = protections.get_mut(place) {
-            let is_plain = |kind| kind == Some(ProtectionKind::Unprotected);
-            if is_plain(slot.kind) != is_plain(Some(protection.kind())) {
-                let what = ProtectionsFault::Plaintext;
-                return Err(KeyFileFault::Protections { what });
-            }
-            *slot = key.protect(Some(slot), protection, rng)?;
-        }
-        self.set_protections(protections)
-    }
-
-    /// Removes the protection `id`.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyFileFault::Protections`] if there is none, or no other.
-    pub fn remove_protection(&mut self, id: ProtectionId) -> Result<(), KeyFileFault> {
-        let place = self.place(id)?;
-        self.raise_version()?;
-        let mut protections = self.protections.clone();
-        protections.remove(place);
-        self.set_protections(protections)
-    }
-
-    fn place(&self, id: ProtectionId) -> Result<usize, KeyFileFault> {
-        let place = self.protections.iter().position(|stored| stored.id == id);
-        let what = ProtectionsFault::Unknown { id };
-        place.ok_or(KeyFileFault::Protections { what })
-    }
-
-    fn set_protections(&mut self, protections: Vec<Stored>) -> Result<(), KeyFileFault> {
-        if protections.is_empty() {
-            return Err(KeyFileFault::Protections { what: ProtectionsFault::Last });
-        }
-        stored::check_for_write(&protections)?;
-        self.protections = protections;
-        Ok(())
-    }
-
-    /// Has the file written in format version 2: what changed cannot be said in version 1.
-    // FORMAT F-RAISE
-    fn raise_version(&mut self) -> Result<(), KeyFileFault> {
-        if self.version == Version::One {
-            let all = self.protections.iter().cloned().map(Stored::in_version_2);
-            let all = all.collect::<Result<_, _>>();
-            self.protections = all.map_err(|what| lines::fault(1, &[], what))?;
-            self.version = Version::Two;
-        }
-        Ok(())
-    }
-
     /// Whether the material is sealed under `key`.
     fn is_under(&self, key: &FileKey) -> bool {
         self.id == key.id && compare::equal(&self.file_key, &key.fingerprint())
-    }
-
-    /// What keeps the file key.
-    pub fn protections(&self) -> Vec<ProtectionRecord> {
-        self.protections.iter().map(record_of).collect()
     }
 
     /// Sets the revision, where keysets go on in another file.
@@ -410,24 +317,6 @@ fn token_versions(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionR
 
 fn versions(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
     keysets.iter().flat_map(|keyset| keyset.versions().iter().map(move |record| (keyset, record)))
-}
-
-/// The protections that a file says it has, unverified.
-///
-/// # Errors
-///
-/// As [`KeyFile::open`], of the header alone.
-pub fn protections(bytes: &[u8]) -> Result<Vec<ProtectionRecord>, KeyFileFault> {
-    let (header, _) = decode::header(bytes)?;
-    Ok(header.protections.iter().map(record_of).collect())
-}
-
-fn record_of(stored: &Stored) -> ProtectionRecord {
-    let outer = match stored.kind {
-        Some(ProtectionKind::Keyring) => wrap::outer_keys(&stored.text).unwrap_or_default(),
-        _ => Vec::new(),
-    };
-    ProtectionRecord { id: stored.id, name: stored.name.clone(), kind: stored.kind, outer }
 }
 
 fn label<'a>(keyset: &'a Keyset, record: &VersionRecord) -> MaterialLabel<'a> {

@@ -2,13 +2,11 @@
 
 use super::fault::{KeyFileFault, RecordFault};
 use super::json::{Extra, Fields, Object};
-use super::reserved;
 use super::seal::{FileId, Sealed};
 use super::stored::{self, Stored};
+use super::{labels, reserved};
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
-use crate::keyset::{
-    Keyset, Labels, MAX_KEYSET_NAME_LEN, Origin, Usage, VersionRecord, VersionState,
-};
+use crate::keyset::{Keyset, MAX_KEYSET_NAME_LEN, Origin, Usage, VersionRecord, VersionState};
 use crate::time::Timestamp;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -275,7 +273,7 @@ pub(super) fn name_of(fields: &mut Fields<'_>, field: &'static str) -> Result<St
 fn version_record(mut fields: Fields<'_>, version: Version) -> Result<Record, RecordFault> {
     let key = name_of(&mut fields, "key")?;
     let changed = changed(&mut fields, version)?;
-    let (labels, refused_labels) = labels(&mut fields)?;
+    let (labels, refused_labels) = labels::read(&mut fields)?;
     let number = KeyVersion::new(fields.small("version")?);
     let record = VersionRecord {
         version: number.ok_or(RecordFault::Value { field: "version" })?,
@@ -333,19 +331,6 @@ fn named<T: Copy>(
     found.ok_or(RecordFault::UnknownName { field, name })
 }
 
-/// The labels, and those that break a bound: they are kept and not shown (FORMAT F-LABELS).
-fn labels(fields: &mut Fields<'_>) -> Result<(Labels, Extra), RecordFault> {
-    let (mut labels, mut refused) = (Labels::default(), Extra::new());
-    let Some(text) = fields.optional("labels") else { return Ok((labels, refused)) };
-    for (name, json) in Fields::parse(text)?.into_extra() {
-        let value: Option<String> = serde_json::from_str(&json).ok();
-        if value.is_none_or(|value| labels.set(&name, Some(&value)).is_err()) {
-            refused.push((name, json));
-        }
-    }
-    Ok((labels, refused))
-}
-
 pub(super) fn write_key(keyset: &Keyset, version: Version, extra: &Extra) -> String {
     let object = Object::of_kind("key").string("name", keyset.name().as_str());
     let mut object = object.number("taken", keyset.taken().into());
@@ -385,7 +370,7 @@ pub(super) fn write_version(
         .number("wraps", record.usage.wraps)
         .number("bytes", record.usage.bytes);
     if !record.labels.is_empty() || !extra.labels.is_empty() {
-        object = object.raw("labels", &write_labels(&record.labels, &extra.labels));
+        object = object.raw("labels", &labels::write(&record.labels, &extra.labels));
     }
     if version == Version::Two {
         object = object.number("changed", record.changed);
@@ -394,13 +379,6 @@ pub(super) fn write_version(
         object = object.hex("sealed", sealed?);
     }
     Some(object.extra(&extra.fields).end())
-}
-
-/// The labels, and those that were not understood, unless one of that name was set since.
-fn write_labels(labels: &Labels, refused: &Extra) -> String {
-    let object = labels.iter().fold(Object::new(), |all, (name, value)| all.string(name, value));
-    let refused = refused.iter().filter(|(name, _)| labels.get(name).is_none());
-    refused.fold(object, |all, (name, json)| all.raw(name, json)).end()
 }
 
 pub(super) fn write_alias(name: &str, key: &str, changed: Option<u64>, extra: &Extra) -> String {

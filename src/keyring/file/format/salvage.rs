@@ -4,8 +4,9 @@ use super::decode::{self, keep};
 use super::fault::{KeyFileFault, RecordFault, RecordName};
 use super::foreign;
 use super::json::Extra;
-use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINES, PREFIX};
+use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINES};
 use super::merge::rank;
+use super::pieces::{open_any, pieces};
 use super::record::{Header, Record, Version as FormatVersion, VersionExtra};
 use super::seal::{FileKey, Sealed};
 use super::stored::Stored;
@@ -87,42 +88,6 @@ pub fn salvage(bytes: &[u8], protection: &Protection) -> Result<Salvaged, KeyFil
     Ok(finds.into_salvaged(opened.protections, key))
 }
 
-/// Opens the file key by the header or by its copy in the end record: ids and protections of
-/// both, since each may be damaged in one of them.
-fn open_any(bytes: &[u8], protection: &Protection) -> Result<(Header, FileKey), KeyFileFault> {
-    let record = |piece| Some(Line::parse(piece).ok()?.record);
-    let first = lines::lines(bytes).next().map(|(_, line)| line).unwrap_or_default();
-    let header = pieces(first).into_iter().filter_map(record);
-    let header = header.filter_map(|text| Header::parse(text).ok()).next();
-    let last = pieces(lines::last(bytes)).into_iter().filter_map(decode::copy);
-    let last = last.filter_map(|text| Header::parse(&text).ok()).next();
-    let headers: Vec<_> = header.into_iter().chain(last).collect();
-
-    let mut fault = None;
-    let mut tried = Vec::new();
-    let pairs = |turn: bool| {
-        let all = headers.iter().flat_map(|one| headers.iter().map(move |other| (one, other)));
-        all.filter(move |(one, other)| core::ptr::eq(*one, *other) != turn)
-    };
-    for (one, other) in pairs(false).chain(pairs(true)) {
-        let attempt = (one.id, &other.protections);
-        if tried.contains(&attempt) {
-            continue;
-        }
-        tried.push(attempt);
-        match FileKey::open(one.id, &other.protections, protection) {
-            Ok(key) => return Ok((Header::clone(other), key)),
-            Err(error) => fault.get_or_insert(error),
-        };
-    }
-    // Without a header that can be read, whatever reading it says.
-    let unread = || decode::header(bytes).err().unwrap_or_else(|| foreign::fault(bytes));
-    Err(fault.unwrap_or_else(unread))
-}
-
-/// Most pieces that a line is taken apart into.
-const MAX_PIECES: usize = 1_000;
-
 /// Most damaged lines that are told of one by one.
 const MAX_DAMAGED: usize = 10_000;
 
@@ -131,35 +96,6 @@ const SHORT_VERSION_LINE: usize = 200;
 
 /// How many numbers are left out where a tail of unknown length is lost.
 const LOST_TAIL: u32 = 10_000;
-
-/// The lines in a line: one, or several where a line end was damaged.
-fn pieces(line: &[u8]) -> Vec<&[u8]> {
-    let starts = line.windows(PREFIX.len()).enumerate().filter(|(_, window)| *window == PREFIX);
-    let starts: Vec<usize> = starts.map(|(start, _)| start).filter(|start| *start > 0).collect();
-    // No damage to line ends makes so many out of one; and each would cost memory.
-    if starts.is_empty()
-        || starts.len() > MAX_PIECES
-        || Line::parse(line).is_ok_and(|it| lines::name_of(it.record).is_some())
-    {
-        return Vec::from([line]);
-    }
-    let mut rest = line;
-    let mut pieces = Vec::new();
-    for start in starts.into_iter().rev() {
-        let Some((before, piece)) = rest.split_at_checked(start) else { continue };
-        pieces.push(piece);
-        rest = before;
-    }
-    pieces.push(rest);
-    pieces.reverse();
-    let whole = |piece: &[u8]| Line::parse(piece).is_ok();
-    let trimmed = pieces.into_iter().map(|piece| match piece.split_last() {
-        // What was the line end.
-        Some((_, without)) if !whole(piece) && whole(without) => without,
-        _ => piece,
-    });
-    trimmed.collect()
-}
 
 /// An intact version, and the line that it is on.
 struct Version {
