@@ -5,6 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Fewest bytes of a body that are worth a thread of their own: starting one takes as long as
 /// encrypting some hundred kilobytes.
+#[cfg(feature = "std")]
 const LEAST_LEN: usize = 512 << 10;
 
 /// How many threads may share the work on bodies; given by `Envelope::with_threads`.
@@ -24,6 +25,7 @@ pub struct Threads {
 /// Threads that were started, callers not counted.
 #[derive(Debug, Default)]
 struct Count {
+    #[cfg(feature = "std")]
     running: AtomicUsize,
     started: AtomicUsize,
 }
