@@ -260,6 +260,14 @@ fn push_all(
             give(&mut room, progress.produced);
         }
     }
+    // What waits comes out also before an end that is missing.
+    loop {
+        let progress = stream.update(&[], &mut room).inspect_err(|_| assert_clean(&room))?;
+        if progress.produced == 0 {
+            break;
+        }
+        give(&mut room, progress.produced);
+    }
     loop {
         match stream.finish(&mut room).inspect_err(|_| assert_clean(&room))? {
             0 => {
