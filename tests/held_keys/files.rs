@@ -236,9 +236,10 @@ fn salvage_keeps_versions_on_a_token() {
     keyring.rotate().unwrap();
     let message = encrypt(&keyring).unwrap();
     drop(keyring);
-    // The line of version 2 is damaged.
+    // The line of version 2 is damaged. The header has a version 2, too, that of the format.
     let mut bytes = std::fs::read(&path).unwrap();
-    let line = bytes.windows(12).position(|it| it == b"\"version\":2,").unwrap();
+    let record = b"\"orders\",\"version\":2,";
+    let line = bytes.windows(record.len()).position(|it| it == record).unwrap();
     bytes[line + 40] ^= 1;
     std::fs::write(&path, &bytes).unwrap();
 
