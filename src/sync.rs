@@ -1,5 +1,7 @@
 //! The locks of the crate, without poisoning: `std`'s where there is one.
 
+#[cfg(not(target_has_atomic = "64"))]
+use core::sync::atomic::Ordering;
 // Under this flag another scheduler decides who comes first: see tests/interleavings.sh.
 #[cfg(all(test, envelock_shuttle))]
 use shuttle::sync as locks;
@@ -56,5 +58,46 @@ impl<T> RwLock<T> {
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
         self.inner.write()
+    }
+}
+
+#[cfg(target_has_atomic = "64")]
+pub(crate) use core::sync::atomic::AtomicU64;
+
+/// The same where the processor has no atomic of 64 bits: a number behind a lock, which gives every
+/// order that may be asked for.
+#[cfg(not(target_has_atomic = "64"))]
+#[derive(Default)]
+pub(crate) struct AtomicU64(RwLock<u64>);
+
+#[cfg(not(target_has_atomic = "64"))]
+impl AtomicU64 {
+    pub(crate) fn load(&self, _: Ordering) -> u64 {
+        *self.0.read()
+    }
+
+    pub(crate) fn fetch_update(
+        &self,
+        _: Ordering,
+        _: Ordering,
+        next: impl Fn(u64) -> Option<u64>,
+    ) -> Result<u64, u64> {
+        let mut value = self.0.write();
+        let before = *value;
+        *value = next(before).ok_or(before)?;
+        Ok(before)
+    }
+
+    #[cfg(all(feature = "file", unix))]
+    pub(crate) fn store(&self, value: u64, _: Ordering) {
+        *self.0.write() = value;
+    }
+
+    #[cfg(all(feature = "pkcs11", unix))]
+    pub(crate) fn fetch_add(&self, by: u64, _: Ordering) -> u64 {
+        let mut value = self.0.write();
+        let before = *value;
+        *value = before.wrapping_add(by);
+        before
     }
 }

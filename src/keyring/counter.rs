@@ -1,44 +1,22 @@
-//! Counters that many threads add to, on machines with and without 64-bit atomics.
+//! Counters that many threads add to.
 
 use super::WrapContext;
 use crate::keyset::Usage;
-#[cfg(not(target_has_atomic = "64"))]
-use crate::sync::RwLock;
-#[cfg(target_has_atomic = "64")]
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
 
-/// Counts up to 2^64 - 1, and stays there.
+/// Counts up to 2^64 - 1, and stays there. Nothing else is ordered by a count.
 #[derive(Default)]
-struct Counter {
-    #[cfg(target_has_atomic = "64")]
-    count: AtomicU64,
-    #[cfg(not(target_has_atomic = "64"))]
-    count: RwLock<u64>,
-}
+struct Counter(AtomicU64);
 
-#[cfg(target_has_atomic = "64")]
 impl Counter {
     /// Makes the count what `next` says; `false` if that says nothing.
     fn update(&self, next: impl Fn(u64) -> Option<u64>) -> bool {
-        // Nothing else is ordered by a count.
-        self.count.fetch_update(Relaxed, Relaxed, next).is_ok()
+        self.0.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
 
     fn get(&self) -> u64 {
-        self.count.load(Relaxed)
-    }
-}
-
-#[cfg(not(target_has_atomic = "64"))]
-impl Counter {
-    /// Makes the count what `next` says; `false` if that says nothing.
-    fn update(&self, next: impl Fn(u64) -> Option<u64>) -> bool {
-        let mut count = self.count.write();
-        next(*count).map(|next| *count = next).is_some()
-    }
-
-    fn get(&self) -> u64 {
-        *self.count.read()
+        self.0.load(Relaxed)
     }
 }
 

@@ -16,13 +16,13 @@ use crate::keyring::held::KeySource;
 use crate::keyring::master_keys::MasterKeys;
 use crate::keyset::{Change, Keyset, Keysets, Material, Terms};
 use crate::observe::Event;
-use crate::sync::{RwLock, RwLockReadGuard, lock};
+use crate::sync::{AtomicU64, RwLock, RwLockReadGuard, lock};
 use crate::time::Timestamp;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use core::time::Duration;
 use std::path::Path;
 use std::sync::Mutex;
@@ -177,7 +177,7 @@ impl Shared {
             options,
             state: RwLock::new(Arc::new(state)),
             seen: Mutex::new(seen),
-            looked: AtomicU64::new(0),
+            looked: AtomicU64::default(),
             started: Instant::now(),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),

@@ -6,14 +6,14 @@ use super::ffi::{CallFault, Function, Functions, Session, SlotId, TokenCallFailu
 use super::gate::{Gate, Pass};
 use super::pin::RefusedPins;
 use super::term::{Term, Turn};
-use crate::sync::lock;
+use crate::sync::{AtomicU64, lock};
 use alloc::collections::BTreeSet;
 use alloc::ffi::CString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -96,8 +96,8 @@ impl Module {
             process,
             gate: Gate::new(),
             state: Mutex::new(State::No),
-            epoch: AtomicU64::new(0),
-            logins: AtomicU64::new(0),
+            epoch: AtomicU64::default(),
+            logins: AtomicU64::default(),
             sessions: Mutex::new(BTreeSet::new()),
             login: Turn::new(),
             refused_pins: Mutex::new(RefusedPins::new()),
