@@ -126,6 +126,8 @@ code_lines() {
             pending { pending = 0; next }
             skipping { if (/^\}/) skipping = 0; next }
             /^[[:space:]]*\/\// { next }
+            # What the compiler refuses never comes to run.
+            /^[[:space:]]*const \{ assert!\(.*\) \};$/ { next }
             { sub(/[[:space:]]\/\/ .*$/, ""); print file ":" FNR ":" $0 }' "$file"
     done
 }
