@@ -80,7 +80,7 @@ fn split(message: &[u8]) -> Result<(&[u8], Vec<u8>), Error> {
 }
 
 /// Every operation that opens a slot; each leaves the plaintext, to show that it opened.
-fn readers() -> [(&'static str, Read); 15] {
+fn readers() -> [(&'static str, Read); 16] {
     [
         ("decrypt", |envelope, message| envelope.decrypt(message, ROW)),
         ("decrypt_into", |envelope, message| {
@@ -121,6 +121,10 @@ fn readers() -> [(&'static str, Read); 15] {
             parts.decrypt_in_place(&plan, &mut message[range].to_vec()).map(|plain| plain.to_vec())
         }),
         ("decrypt_reader", |envelope, message| read_all(envelope.decrypt_reader(message, ROW)?)),
+        ("decrypt_copy", |envelope, message| {
+            let mut out = Vec::new();
+            envelope.decrypt_copy(message, &mut out, ROW).map(|_| out)
+        }),
         ("range_reader", |envelope, message| {
             let mut out = vec![0; PLAINTEXT.len() + 1];
             let len = envelope.range_reader(message, ROW)?.read_at(&mut out, 0)?;
@@ -165,7 +169,7 @@ fn read_all(mut reader: impl std::io::Read) -> Result<Vec<u8>, Error> {
 }
 
 /// Every operation that wraps; each returns the message.
-fn writers() -> [(&'static str, Write); 10] {
+fn writers() -> [(&'static str, Write); 11] {
     fn buffer(envelope: &Envelope<&dyn Keyring>) -> Result<Vec<u8>, Error> {
         let mut message = vec![0; envelope.message_len(PLAINTEXT.len())?];
         message[envelope.plaintext_range(PLAINTEXT.len())?].copy_from_slice(PLAINTEXT);
@@ -208,6 +212,10 @@ fn writers() -> [(&'static str, Write); 10] {
             writer.finish()
         }),
         ("encrypt_reader", |envelope| read_all(envelope.encrypt_reader(PLAINTEXT, ROW)?)),
+        ("encrypt_copy", |envelope| {
+            let mut out = Vec::new();
+            envelope.encrypt_copy(PLAINTEXT, &mut out, ROW).map(|_| out)
+        }),
     ]
 }
 
@@ -427,5 +435,5 @@ fn every_operation_has_its_row() {
         assert!(written.contains(&operation) || read.contains(&operation), "{operation}");
         operations += 1;
     }
-    assert_eq!(operations, 27);
+    assert_eq!(operations, 29);
 }

@@ -22,9 +22,17 @@ pub struct Keysets {
     change: u64,
     /// Sorted by name.
     keysets: Vec<Keyset>,
-    aliases: BTreeMap<String, String>,
-    /// The change number of each alias, where it is known.
-    aliases_changed: BTreeMap<String, u64>,
+    /// Sorted by name.
+    aliases: Vec<Alias>,
+}
+
+/// A name that stands for a master key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Alias {
+    name: String,
+    key: String,
+    /// The number of its last change; 0 if that is not known.
+    changed: u64,
 }
 
 /// Tells what a keyring says of the key material that a change brings: draws or takes it, and
@@ -35,13 +43,7 @@ pub type NewMaterialFn<'a> =
 impl Keysets {
     /// No master key, revision 0.
     pub const fn new() -> Self {
-        Keysets {
-            revision: 0,
-            change: 0,
-            keysets: Vec::new(),
-            aliases: BTreeMap::new(),
-            aliases_changed: BTreeMap::new(),
-        }
+        Keysets { revision: 0, change: 0, keysets: Vec::new(), aliases: Vec::new() }
     }
 
     /// The master keys that were stored with a revision, and the number of the last change.
@@ -64,12 +66,12 @@ impl Keysets {
         if let Some(name) = twins {
             return Err(Error::NameTaken { name });
         }
-        let aliases_changed = BTreeMap::new();
-        let restored = Keysets { revision, change, keysets, aliases, aliases_changed };
-        for (alias, key) in &restored.aliases {
-            check_name(alias)?;
-            if restored.position(alias).is_some() {
-                return Err(Error::NameTaken { name: alias.clone() });
+        let aliases = aliases.into_iter().map(|(name, key)| Alias { name, key, changed: 0 });
+        let restored = Keysets { revision, change, keysets, aliases: aliases.collect() };
+        for Alias { name, key, .. } in &restored.aliases {
+            check_name(name)?;
+            if restored.position(name).is_some() {
+                return Err(Error::NameTaken { name: name.clone() });
             }
             restored.position(key).ok_or_else(|| Error::UnknownKey { key: key.clone() })?;
         }
@@ -94,18 +96,20 @@ impl Keysets {
 
     /// Every alias with the name of the key that it stands for.
     pub fn aliases(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.aliases.iter().map(|(alias, key)| (alias.as_str(), key.as_str()))
+        self.aliases.iter().map(|alias| (alias.name.as_str(), alias.key.as_str()))
     }
 
     /// The number of the last change of `alias`; 0 if that is not known.
     pub fn alias_changed(&self, alias: &str) -> u64 {
-        self.aliases_changed.get(alias).copied().unwrap_or(0)
+        self.alias(alias).map_or(0, |alias| alias.changed)
     }
 
     /// Sets the numbers of the last change of aliases that were stored.
     #[cfg(all(feature = "file", unix))]
     pub(crate) fn set_aliases_changed(&mut self, changed: BTreeMap<String, u64>) {
-        self.aliases_changed = changed;
+        for alias in &mut self.aliases {
+            alias.changed = changed.get(&alias.name).copied().unwrap_or(0);
+        }
     }
 
     /// The keyset of a key name.
@@ -123,12 +127,21 @@ impl Keysets {
         self.keysets.get(position).ok_or_else(|| Error::UnknownKey { key: name.into() })
     }
 
+    fn alias(&self, name: &str) -> Option<&Alias> {
+        self.aliases.get(self.alias_position(name).ok()?)
+    }
+
+    /// Where an alias is, or would be.
+    fn alias_position(&self, name: &str) -> Result<usize, usize> {
+        self.aliases.binary_search_by(|alias| alias.name.as_str().cmp(name))
+    }
+
     fn position(&self, name: &str) -> Option<usize> {
         self.keysets.binary_search_by(|keyset| keyset.name.as_str().cmp(name)).ok()
     }
 
     fn resolve_position(&self, name: &str) -> Result<usize, Error> {
-        let found = self.position(name).or_else(|| self.position(self.aliases.get(name)?));
+        let found = self.position(name).or_else(|| self.position(&self.alias(name)?.key));
         found.ok_or_else(|| match name {
             // No name of a key: nobody chose one.
             "" if !self.keysets.is_empty() => {
@@ -205,12 +218,11 @@ impl Keysets {
         for keyset in &mut self.keysets {
             keyset.note_changed(before.keyset(&keyset.name), change);
         }
-        let Keysets { aliases, aliases_changed, .. } = self;
-        aliases_changed.retain(|alias, _| aliases.contains_key(alias));
-        for (alias, key) in aliases.iter() {
-            if before.aliases.get(alias) != Some(key) {
-                aliases_changed.insert(alias.clone(), change);
-            }
+        for alias in &mut self.aliases {
+            alias.changed = match before.alias(&alias.name) {
+                Some(before) if before.key == alias.key => before.changed,
+                _ => change,
+            };
         }
     }
 }
@@ -310,19 +322,24 @@ impl Work {
             return Err(Error::NameTaken { name: alias.into() });
         }
         let key = self.keysets.resolve(key)?.name.clone();
-        let from = self.keysets.aliases.insert(alias.into(), key.clone());
+        let position = self.keysets.alias_position(alias);
+        let from = match position.map(|at| self.keysets.aliases.get_mut(at)) {
+            Ok(known) => known.map(|known| core::mem::replace(&mut known.key, key.clone())),
+            Err(at) => {
+                let new = Alias { name: alias.into(), key: key.clone(), changed: 0 };
+                self.keysets.aliases.insert(at, new);
+                None
+            }
+        };
         self.transitions.push(Transition::Alias { alias: alias.into(), from, to: Some(key) });
         Ok(())
     }
 
     fn remove_alias(&mut self, alias: &str) -> Result<(), Error> {
-        let from = self.keysets.aliases.remove(alias);
-        let from = from.ok_or_else(|| Error::UnknownKey { key: alias.into() })?;
-        self.transitions.push(Transition::Alias {
-            alias: alias.into(),
-            from: Some(from),
-            to: None,
-        });
+        let position = self.keysets.alias_position(alias);
+        let at = position.map_err(|_| Error::UnknownKey { key: alias.into() })?;
+        let Alias { name, key, .. } = self.keysets.aliases.remove(at);
+        self.transitions.push(Transition::Alias { alias: name, from: Some(key), to: None });
         Ok(())
     }
 

@@ -172,23 +172,41 @@ fn decrypt_parts(shape: &Shape, header: &RefHeader, body: &[u8]) -> Decrypted {
 /// What a rewrap must answer: its error, or whether the header changes.
 pub fn rewrap(shape: &Shape, message: &[u8]) -> Result<bool, Answer> {
     let header = reference::parse(message)?;
-    let standings = || header.slots.iter().map(|slot| standing(shape, &header.core, slot));
-    let opens = |standing: &Standing| matches!(standing, Standing::Opens { .. });
-    if !standings().any(|standing| opens(&standing)) {
+    if goes_by_labels(shape, &header) {
+        return Ok(false);
+    }
+    let mut standings = header.slots.iter().map(|slot| standing(shape, &header.core, slot));
+    if !standings.clone().any(opens) {
         return Err(no_slot_opened(shape, &header));
     }
-    // What does not stay gives way to one fresh slot.
-    let rest: Vec<Standing> = standings().filter(|standing| !stays(*standing)).collect();
-    Ok(rest != [Standing::Opens { fresh: true }])
+    Ok(standings.any(|standing| standing == Standing::Opens { fresh: false }))
 }
 
-/// What a rewrap keeps byte for byte: whatever does not open.
-fn stays(standing: Standing) -> bool {
-    !matches!(standing, Standing::Opens { .. })
+/// Whether every slot of the keyring's name is labelled with the primary (SPEC R-LABELS).
+fn goes_by_labels(shape: &Shape, header: &RefHeader) -> bool {
+    let mut named = header.slots.iter().filter(|slot| slot.name() == reader_name(shape)).peekable();
+    named.peek().is_some() && named.all(|slot| slot.algorithm == 1 && is_primary(shape, slot))
 }
 
-/// The slots of `header` that a rewrap keeps, in order (SPEC R-KEEP).
+/// Whether a slot has the name, version and id of the primary.
+fn is_primary(shape: &Shape, slot: &RefSlot) -> bool {
+    let versions = shape.reader.versions();
+    let primary = versions.iter().find(|record| record.state == VersionState::Primary).unwrap();
+    (slot.name(), slot.version, slot.master_key_id)
+        == (reader_name(shape), primary.version.number(), primary.master_key_id.0)
+}
+
+fn opens(standing: Standing) -> bool {
+    matches!(standing, Standing::Opens { .. })
+}
+
+/// The slots of `header` that a rewrap keeps byte for byte, in order (SPEC R-KEEP): whatever does
+/// not open, but what a new slot supersedes.
 pub fn kept(shape: &Shape, header: &RefHeader) -> Vec<RefSlot> {
-    let slots = header.slots.iter();
-    slots.filter(|slot| stays(standing(shape, &header.core, slot))).cloned().collect()
+    let standing = |slot: &RefSlot| standing(shape, &header.core, slot);
+    let is_current =
+        header.slots.iter().map(standing).any(|it| it == Standing::Opens { fresh: true });
+    let stays =
+        |slot: &&RefSlot| !opens(standing(slot)) && (is_current || !is_primary(shape, slot));
+    header.slots.iter().filter(stays).cloned().collect()
 }
