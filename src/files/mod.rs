@@ -105,8 +105,9 @@ impl<K: Keyring> Envelope<K> {
     /// 0600. `from` stays; it can be a link, a FIFO or `/dev/stdin`.
     ///
     /// Where there are no files without a name (other systems than Linux, network file systems), it
-    /// has the name `.<16 digits>.envelock-partial` until then. A process that is killed leaves it
-    /// behind there, and nothing else ever touches it: remove what is older than any process. Where
+    /// has the name `.<16 digits>.envelock-partial` until then, and so has everywhere, for the moment of
+    /// the rename, what takes the place of another file. A process that is killed then leaves it
+    /// behind, and nothing else ever touches it: remove what is older than any process. Where
     /// there is neither `renameat2` nor a second name for a file, what exists cannot be kept from
     /// being replaced, and the file is refused with `Unsupported`, unless
     /// [that is asked for](NewFileOptions::replace).

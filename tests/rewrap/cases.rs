@@ -279,6 +279,22 @@ fn a_name_that_no_slot_has_is_not_retired() {
     }
 }
 
+/// SPEC R-FAIL: whether another keyring's key still opens a slot is not told here, and whoever
+/// destroys that version on the strength of this must not be told that it is retired.
+#[test]
+fn a_version_of_a_name_that_the_keyring_does_not_hold_is_not_retired() {
+    let scene = scene();
+    for before in ["a1 stale, x", "a2 primary, x", "x, a2 primary, b9 disabled"] {
+        for options in [USUAL, USUAL.trusting_backend()] {
+            let header = scene.header(before);
+            let (outcome, _) = scene.rewrap(&header, options.retiring("x", version(1)));
+            assert_eq!(told(&scene, before, &outcome), "refused x1", "{before}");
+            let (outcome, _) = scene.rewrap(&header, options.retiring("x", version(7)));
+            assert!(outcome.is_ok(), "no slot is under it: {before}");
+        }
+    }
+}
+
 /// SPEC R-LABELS: where the backend is trusted, nothing is spent on what is current.
 #[test]
 fn a_trusted_backend_is_not_asked_for_what_is_current() {

@@ -336,8 +336,12 @@ impl<'a, K: Keyring> Job<'a, K> {
     fn check_retired(&self, progress: &Progress) -> Result<(), Error> {
         let Some((name, version)) = self.options.retiring else { return Ok(()) };
         let key = || name.into();
+        let named = || self.slots().filter(|(_, slot)| slot.label.name.as_str() == name);
+        let is_not_mine = |index| matches!(progress.outcome(index), SlotOutcome::NotMine);
+        // Of a name that this keyring does not hold, nobody here can tell.
+        let is_foreign = named().all(|(index, _)| is_not_mine(index));
         let mut is_there = false;
-        for (index, slot) in self.slots().filter(|(_, slot)| slot.label.name.as_str() == name) {
+        for (index, slot) in named() {
             is_there = true;
             let outcome = progress.outcome(index);
             let stands: Option<KeyVersion> = match outcome {
@@ -356,6 +360,10 @@ impl<'a, K: Keyring> Job<'a, K> {
                     let mut failures = Failures::default();
                     outcome.failure().into_iter().for_each(|error| failures.add(&slot, error));
                     return Err(failures.into_error(self.old));
+                }
+                SlotOutcome::NotMine if is_foreign => {
+                    let refusal = Refusal::UnknownVersion;
+                    return Err(Error::Refused { key: key(), version, refusal });
                 }
                 _ => {}
             }

@@ -37,7 +37,7 @@ impl<'a> RewrapOptions<'a> {
     /// that opens, or is labelled with the primary version, would still be in the new header.
     ///
     /// A slot of that version that this keyring does not know, or cannot ask about now, is an
-    /// error too: nobody here can tell. One that the keyring refuses by its state does not open,
+    /// error too, as is one of a name of which no slot is this keyring's: nobody here can tell. One that the keyring refuses by its state does not open,
     /// nor does one that was found damaged. A header without any slot of `name` is
     /// [`Error::MissingSlot`]: `name` is that of slots, never an alias.
     ///
