@@ -399,6 +399,28 @@ fn what_a_file_system_lacks_is_told_or_not_needed() {
     }
 }
 
+/// Who waits for a lock begins to count anew: many who replace one file are not a file system without
+/// numbers of files.
+#[test]
+fn a_file_that_others_replace_while_its_lock_is_waited_for_has_an_identity() {
+    let scene = Scene::new(Operation::InPlace);
+    let lacks = Lacks { identity: true, ..Lacks::default() };
+    let directory = scene.directory().lacking(lacks);
+    let locks = |directory: &SimulatedDirectory| {
+        let calls = directory.calls();
+        let is_lock = |index: &usize| calls[*index].kind == Kind::TryLock;
+        (0..calls.len()).filter(is_lock).collect::<Vec<_>>()
+    };
+    drop(scene.perform(&directory).unwrap_err());
+    let usual = locks(&directory);
+    let directory = scene.directory().lacking(lacks);
+    let held = Fault::Error(rustix::io::Errno::WOULDBLOCK.raw_os_error());
+    directory.plan(Plan { faults: BTreeMap::from([(usual[4], held)]), ..Plan::default() });
+    let error = scene.perform(&directory).unwrap_err();
+    assert!(matches!(error, Error::MessageFile(MessageFileError::NoIdentity { .. })), "{error:?}");
+    assert_eq!(locks(&directory).len(), 5 + usual.len());
+}
+
 /// Where nothing keeps a file from being replaced, only who asks for that gets it.
 #[test]
 fn a_file_system_that_cannot_but_replace_is_refused_for_who_replaces_nothing() {

@@ -39,6 +39,8 @@ impl Locked {
             match uninterrupted(|| file.try_lock()) {
                 Ok(()) => {}
                 Err(error) if Errno::from_io_error(&error) == Some(Errno::WOULDBLOCK) => {
+                    // Others are at work, and what was replaced was by them.
+                    replaced = 0;
                     return Ok(None);
                 }
                 Err(error) if is_unsupported(&error) => {
