@@ -128,7 +128,7 @@ impl<K: Keyring> Envelope<K> {
     /// use envelock::{Envelope, Event, FnObserver, MemoryKeyring};
     /// use std::sync::Arc;
     ///
-    /// // In tests and debug builds of an application, this may as well panic.
+    /// // It runs in `drop`, also while a panic unwinds: count here, and let a test look at the count.
     /// let observer = FnObserver::new(|event: &Event<'_>| {
     ///     if let Event::StreamUnfinished = event {
     ///         eprintln!("finish was not called");
