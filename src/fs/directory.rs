@@ -57,11 +57,11 @@ pub trait Directory: Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Opens a file to lock it, and creates it with mode 0600 if there is none.
+    /// Creates a file to lock it, with mode 0600.
     ///
     /// # Errors
     ///
-    /// Those of `openat`: `ELOOP` if it is a symbolic link, `EISDIR` if a directory.
+    /// Those of `openat`: `EEXIST` if anything has that name, a dangling link included.
     fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>>;
 
     /// What the name stands for, a symbolic link for itself.

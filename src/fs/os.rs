@@ -143,7 +143,7 @@ impl Directory for OsDirectory {
 
     // Writable although nothing is written: NFS grants an exclusive lock to writers only.
     fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
-        self.openat(name, OFlags::RDWR | OFlags::CREATE)
+        self.openat(name, OFlags::RDWR | OFlags::CREATE | OFlags::EXCL)
     }
 
     fn stat(&self, name: &OsStr) -> io::Result<FileStat> {

@@ -1,12 +1,13 @@
 //! What a reader has seen survives, in whatever order its calls and a writer's are made.
 
 use crate::simulated_directory::schedule::Schedule;
-use crate::simulated_directory::{Kind, Plan, SimulatedDirectory, USER};
+use crate::simulated_directory::{Fault, Kind, Plan, SimulatedDirectory, USER};
 use crate::world::{self, LOCK, NAME, content};
+use envelock::FileRules;
 use envelock::test_util::key_file::{
     Directory, DirectoryFile, FileKind, FileStat, KeyFileError, Store,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
@@ -311,4 +312,21 @@ fn a_name_that_leads_to_a_file_without_names_is_refused() {
     let error = Odd::over(&directory, Some(0)).load().unwrap_err();
     assert!(matches!(&error, KeyFileError::MountedAlone { path } if path.ends_with(NAME)));
     assert!(error.to_string().contains("mount its directory") && !error.is_retryable());
+}
+
+/// Whoever may write the directory can put a file of another there at that moment.
+#[test]
+fn a_lock_file_that_somebody_else_made_meanwhile_keeps_owner_and_mode() {
+    const OTHER: u32 = USER + 1;
+    const ENOENT: i32 = 2;
+    let directory = SimulatedDirectory::new();
+    directory.plant(NAME, FileKind::Regular, &content(1, 9), 0o660, OTHER);
+    directory.plant(LOCK, FileKind::Regular, b"", 0o600, USER);
+    let next_faults = BTreeMap::from([(Kind::OpenWrite, Fault::Error(ENOENT))]);
+    directory.plan(Plan { next_faults, ..Plan::default() });
+    let rules = FileRules::new().allow_permissions().allow_owner(OTHER);
+    let store = world::store(&directory).with_rules(rules);
+    drop(store.lock(std::time::Duration::ZERO).unwrap());
+    let stat = directory.stat(OsStr::new(LOCK)).unwrap();
+    assert_eq!((stat.uid, stat.mode), (USER, 0o600));
 }

@@ -24,6 +24,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// blamed.
 const MOST_RENAMED: u32 = 16;
 
+/// How often a lock file that comes and goes is opened and made.
+const OPEN_ATTEMPTS: usize = 4;
+
 /// The name of the lock file.
 pub(crate) fn lock_name(name: &OsStr) -> OsString {
     let mut lock = name.to_os_string();
@@ -121,14 +124,24 @@ fn open(
     path: &Path,
 ) -> Result<(Box<dyn DirectoryFile>, bool), KeyFileError> {
     let opened = || open_refused(FileAction::OpenLock, path);
-    match uninterrupted(|| place.directory.open_write(name)) {
-        Ok(file) => return Ok((file, false)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(opened()(error)),
+    let mut attempts = OPEN_ATTEMPTS;
+    loop {
+        attempts = attempts.saturating_sub(1);
+        match uninterrupted(|| place.directory.open_write(name)) {
+            Ok(file) => return Ok((file, false)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(opened()(error)),
+        }
+        match uninterrupted(|| place.directory.open_lock(name)) {
+            Ok(file) => {
+                give_to_owner(place, &*file, checks, path)?;
+                return Ok((file, true));
+            }
+            // Somebody else made it meanwhile: theirs is not given away.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempts > 0 => {}
+            Err(error) => return Err(opened()(error)),
+        }
     }
-    let file = uninterrupted(|| place.directory.open_lock(name)).map_err(opened())?;
-    give_to_owner(place, &*file, checks, path)?;
-    Ok((file, true))
 }
 
 /// Gives a new lock file to whoever writes the key file: root's tool is not to lock a service out.

@@ -62,19 +62,12 @@ impl Directory for SimulatedDirectory {
 
     fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
         self.call(Kind::OpenLock, Of::Name(name), |state, _| {
-            let inode = match state.disk.lookup(name) {
-                Some(inode) => inode,
-                None => {
-                    let inode = state.add(FileKind::Regular, 0o600, USER);
-                    state.disk.set_name(name, Some(inode));
-                    inode
-                }
-            };
-            match state.disk.inodes[&inode].kind {
-                FileKind::Symlink => Err(io::Error::from_raw_os_error(ELOOP)),
-                FileKind::Directory => Err(io::Error::from_raw_os_error(EISDIR)),
-                _ => Ok(self.handle(state, inode)),
+            if state.disk.lookup(name).is_some() {
+                return Err(io::Error::from_raw_os_error(EEXIST));
             }
+            let inode = state.add(FileKind::Regular, 0o600, USER);
+            state.disk.set_name(name, Some(inode));
+            Ok(self.handle(state, inode))
         })
     }
 
