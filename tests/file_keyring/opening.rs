@@ -290,3 +290,85 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
     }
     text
 }
+
+/// Who knows of a change of the file knows that there was one.
+#[test]
+fn a_file_that_an_anchor_is_of_is_not_made_anew() {
+    let directory = TestDirectory::new();
+    let path = directory.join("orders.keys");
+    let options = FileKeyringOptions::new();
+    let change = options.open_or_create(&path, "orders", &raw()).unwrap().change_number();
+    let anchored = options.clone().at_least_change(change);
+    anchored.open_or_create(&path, "orders", &raw()).unwrap();
+    fs::remove_file(&path).unwrap();
+    let error = file_error(&anchored.open_or_create(&path, "orders", &raw()).unwrap_err());
+    assert!(matches!(error, KeyFileError::NotFound { .. }), "{error}");
+    assert!(!path.exists());
+}
+
+/// An outer keyring that takes its time, in which the file is changed.
+struct Slow(envelock::MemoryKeyring, Box<dyn Fn() + Send + Sync>);
+
+impl Keyring for Slow {
+    fn primary(
+        &self,
+        visit: &mut dyn FnMut(&envelock::PrimaryKey<'_>),
+    ) -> Result<(), envelock::KeyringError> {
+        self.0.primary(visit)
+    }
+    fn wrap(
+        &self,
+        data_key: &envelock::DataKey,
+        context: &envelock::WrapContext<'_>,
+        slots: &mut envelock::SlotWriter<'_>,
+        rng: &mut envelock::KeyringRng<'_>,
+    ) -> Result<(), envelock::KeyringError> {
+        self.0.wrap(data_key, context, slots, rng)
+    }
+    fn unwrap(
+        &self,
+        slot: &envelock::Slot<'_>,
+        context: &envelock::WrapContext<'_>,
+        data_key: &mut envelock::DataKey,
+    ) -> Result<(), envelock::KeyringError> {
+        (self.1)();
+        self.0.unwrap(slot, context, data_key)
+    }
+    fn rewrap(
+        &self,
+        slot: &envelock::Slot<'_>,
+        context: &envelock::WrapContext<'_>,
+        slots: &mut envelock::SlotWriter<'_>,
+        rng: &mut envelock::KeyringRng<'_>,
+    ) -> Result<(), envelock::KeyringError> {
+        self.0.rewrap(slot, context, slots, rng)
+    }
+    fn freshness(
+        &self,
+        slot: &envelock::SlotLabel<'_>,
+    ) -> Result<envelock::Freshness, envelock::KeyringError> {
+        self.0.freshness(slot)
+    }
+}
+
+#[test]
+fn what_changed_while_a_file_was_opened_is_noticed_within_the_bound() {
+    let directory = TestDirectory::new();
+    let path = directory.join("orders.keys");
+    let admin = create(&path);
+    let bound = std::time::Duration::from_secs(2);
+    let outer = || {
+        let key = envelock::MasterKey::from_bytes(&[3; 32]);
+        envelock::MemoryKeyring::import("outer", version(1), &key).unwrap()
+    };
+    let plain = Protection::keyring(std::sync::Arc::new(outer()));
+    admin.add_protection(&plain).unwrap();
+    let rotate = move || {
+        admin.rotate().unwrap();
+        thread::sleep(bound);
+    };
+    let slow = Protection::keyring(std::sync::Arc::new(Slow(outer(), Box::new(rotate))));
+    let options = FileKeyringOptions::new().refresh_after(bound);
+    let keyring = options.open(&path, "orders", &slow).unwrap();
+    assert_eq!(written_under(&encrypt(&keyring, "text")), 2);
+}

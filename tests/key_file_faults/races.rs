@@ -171,3 +171,16 @@ fn a_lock_file_that_is_removed_is_made_anew_or_given_up() {
         keyring.rotate().unwrap();
     }
 }
+
+#[test]
+fn a_failed_sync_is_not_forgotten_by_a_reopen_that_fails() {
+    let world = World::new();
+    let directory = world.scene(Operation::Open).directory;
+    let keyring = open(&directory, &lazy(), &raw(7)).unwrap();
+    directory.plan(failing(Kind::SyncDirectory));
+    let error = file_error(&keyring.rotate().unwrap_err());
+    assert!(!is_poisoned(&error), "{error:?}");
+    assert!(is_poisoned(&file_error(&keyring.rotate().unwrap_err())));
+    keyring.reopen(&raw(9)).unwrap_err();
+    assert!(is_poisoned(&file_error(&keyring.rotate().unwrap_err())));
+}

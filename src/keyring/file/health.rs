@@ -115,14 +115,17 @@ impl Shared {
     /// history. On an error everything stays as it was.
     pub(super) fn reopen(&self, protection: &Protection) -> Result<(), KeyFileError> {
         let mut seen = lock(&self.seen);
-        self.store.trust.begin_anew();
+        let began = self.elapsed();
         let known = self.state().clone();
         let source = known.keys.source();
-        let (state, found) = Shared::load_first(&self.store, &self.options, protection, source)?;
+        // Which knows of no failed sync, so that none of this one is forgotten if this fails.
+        let store = self.store.anew();
+        let (state, found) = Shared::load_first(&store, &self.options, protection, source)?;
+        self.store.trust.begin_anew(&store.trust);
         let (from_change, change) = (known.keys.keysets.change(), state.keys.keysets.change());
         *self.state.write() = Arc::new(state);
         *seen = Some(found);
-        self.looked.store(self.elapsed(), Ordering::Release);
+        self.looked.store(began, Ordering::Release);
         self.outer.keep(protection);
         drop(self.note(Ok(())));
         self.report(News::Reloaded { change, from_change });

@@ -219,11 +219,12 @@ impl FileKeyringOptions {
         ReadOnlyFileKeyring::from_bytes_with(self, bytes, key, protection)
     }
 
-    /// As [`FileKeyring::open_or_create`].
+    /// As [`FileKeyring::open_or_create`]. With an anchor
+    /// ([`at_least_change`](Self::at_least_change)) the file was there once, and is not made anew.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As there; [`KeyFileError::NotFound`] with an anchor.
     pub fn open_or_create(
         &self,
         path: impl AsRef<Path>,
@@ -232,7 +233,8 @@ impl FileKeyringOptions {
     ) -> Result<FileKeyring, Error> {
         let path = path.as_ref();
         match self.open(path, key, protection) {
-            Err(Error::KeyFile(KeyFileError::NotFound { .. })) => {}
+            // Of a file that was changed nothing is left: another one is not what it became.
+            Err(Error::KeyFile(KeyFileError::NotFound { .. })) if self.anchor == 0 => {}
             answer => return answer,
         }
         match self.create(path, key, protection) {

@@ -44,6 +44,7 @@ impl Place {
 }
 
 /// How a place is found.
+#[derive(Clone)]
 pub(crate) enum Route {
     /// It is always the same.
     Fixed(Arc<Place>),

@@ -141,8 +141,11 @@ impl Shared {
         protection: &Protection,
         source: &Arc<dyn KeySource>,
     ) -> Result<Self, Error> {
+        // What comes after the file was read, a secret that takes time, ages what was read.
+        let started = Instant::now();
         let (state, seen) = Shared::load_first(&store, &options, protection, source)?;
-        let shared = Shared::new(store, options, state, Some(seen)).kept_by(protection);
+        let mut shared = Shared::new(store, options, state, Some(seen)).kept_by(protection);
+        shared.started = started;
         shared.publish_outer();
         Ok(shared)
     }

@@ -78,6 +78,11 @@ impl Store {
         self
     }
 
+    /// A store of the same file, of which no sync has failed yet.
+    pub(crate) fn anew(&self) -> Self {
+        Store { route: self.route.clone(), rules: self.rules, trust: Trust::default() }
+    }
+
     /// The path of the file, as it was given.
     pub fn path(&self) -> &Path {
         self.route.path()

@@ -53,9 +53,10 @@ impl Trust {
         *self.level() = Level::Nothing;
     }
 
-    /// Forgets what failed: the file is opened anew.
-    pub(crate) fn begin_anew(&self) {
-        *self.level() = Level::Full;
+    /// Forgets what failed: the file was opened anew, and that came to `opened`.
+    pub(crate) fn begin_anew(&self, opened: &Trust) {
+        let level = *opened.level();
+        *self.level() = level;
     }
 
     /// Syncs the directory for what somebody else renamed, `file` among it; see [`Store::load`].
