@@ -203,3 +203,84 @@ fn usage_makes_no_plan_superseded() {
     let terms = Terms::at(now).if_unchanged_since(changed.change);
     keyring.change(&[Change::Rotate { key: "orders" }], &terms, &mut OsRandom).unwrap();
 }
+
+/// Records of a file that comes from format version 1 have no change number there.
+#[test]
+fn an_alias_that_was_switched_since_format_version_1_does_not_switch_back() {
+    let directory = TestDirectory::new();
+    let path = directory.join("orders.keys");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/keyfile/raw-key.keys");
+    let backup = fs::read(golden).unwrap();
+    overwrite(&path, &backup);
+    let service = FileKeyring::open_any(&path, &raw()).unwrap();
+    let (alias, to) = {
+        let keysets = service.keysets().unwrap();
+        let (alias, from) = keysets.aliases().next().unwrap();
+        let other = keysets.iter().map(|it| it.name().as_str()).find(|it| *it != from).unwrap();
+        (alias.to_string(), other.to_string())
+    };
+    service.set_alias(&alias, &to).unwrap();
+    let newest = service.change_number();
+    overwrite(&path, &backup);
+    let other = FileKeyring::open_any(&path, &raw()).unwrap();
+    for round in 0..6 {
+        label(&other, "orders", &format!("{round}"));
+    }
+    assert!(other.change_number() > newest);
+    let error = file_error(&service.reload().unwrap_err());
+    assert!(matches!(error, KeyFileError::Diverged { .. }), "{error}");
+}
+
+/// Whoever restores a file in pieces can have its first line from before.
+#[test]
+fn a_first_line_of_format_version_1_does_not_keep_later_lines_from_salvage() {
+    let directory = TestDirectory::new();
+    let (path, fresh) = (directory.join("orders.keys"), directory.join("salvaged.keys"));
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/keyfile/raw-key.keys");
+    let before = fs::read_to_string(golden).unwrap();
+    overwrite(&path, before.as_bytes());
+    let keyring = FileKeyring::open_any(&path, &raw()).unwrap();
+    let (alias, from) = {
+        let keysets = keyring.keysets().unwrap();
+        let (alias, from) = keysets.aliases().next().unwrap();
+        (alias.to_string(), from.to_string())
+    };
+    let other = if from == "orders" { "archive" } else { "orders" };
+    if keyring.keysets().unwrap().keyset(other).is_none() {
+        keyring.create_key(other).unwrap();
+    }
+    keyring.set_alias(&alias, other).unwrap();
+    label(&keyring, "orders", "later");
+    let after = fs::read_to_string(&path).unwrap();
+    let first = before.lines().next().unwrap();
+    let earlier = before.lines().find(|line| line.contains(r#""kind":"alias""#)).unwrap();
+    let rest: Vec<_> = after.lines().skip(1).collect();
+    let mixed = [&[first, earlier][..], &rest[..], &[""]].concat().join("\n");
+    overwrite(&path, mixed.as_bytes());
+    let salvage = envelock::Salvage::read(&path, &raw()).unwrap();
+    let salvaged = salvage.create(&fresh, &raw(), &FileKeyringOptions::new()).unwrap();
+    let keysets = salvaged.keysets().unwrap();
+    let aliases: Vec<_> = keysets.aliases().collect();
+    assert!(aliases.contains(&(alias.as_str(), other)), "{aliases:?}");
+    let record = keysets.keyset("orders").unwrap().version(version(1)).unwrap();
+    assert_eq!(record.labels.get("note"), Some("later"));
+    assert!(record.changed > 0);
+}
+
+#[test]
+fn a_first_line_under_a_replaced_file_key_does_not_keep_the_others_from_salvage() {
+    let directory = TestDirectory::new();
+    let (path, fresh) = (directory.join("orders.keys"), directory.join("salvaged.keys"));
+    let keyring = create(&path);
+    let message = encrypt(&keyring, "text");
+    let before = fs::read_to_string(&path).unwrap();
+    keyring.replace_file_key(&[&raw()]).unwrap();
+    let after = fs::read_to_string(&path).unwrap();
+    let first = before.lines().next().unwrap();
+    let rest: Vec<_> = after.lines().skip(1).collect();
+    overwrite(&path, [&[first][..], &rest[..], &[""]].concat().join("\n").as_bytes());
+    let salvage = envelock::Salvage::read(&path, &raw()).unwrap();
+    assert_eq!((salvage.intact().len(), salvage.damaged().len()), (1, 1));
+    let salvaged = salvage.create(&fresh, &raw(), &FileKeyringOptions::new()).unwrap();
+    assert_eq!(decrypt(&salvaged, &message).unwrap(), b"text");
+}

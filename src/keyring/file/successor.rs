@@ -48,6 +48,9 @@ fn first_difference(old: &Keyset, new: Option<&Keyset>) -> Option<KeyVersion> {
         // Numbers were given out that this history does not know.
         return KeyVersion::new(old.taken());
     }
+    if new.changed() < old.changed() {
+        return Some(KeyVersion::FIRST);
+    }
     let differs = |old: &&VersionRecord| {
         let Some(new) = new.version(old.version) else {
             return old.version.number() >= new.floor();
@@ -86,8 +89,11 @@ fn first_other<'k>(old: &Keysets, new: &'k Keysets) -> Option<(&'k str, KeyVersi
     let stands_for = |keysets: &Keysets, alias: &str| {
         keysets.aliases().find(|(name, _)| *name == alias).map(|(_, key)| String::from(key))
     };
-    let aliases = new.aliases().filter(|(alias, _)| must_be_known(new.alias_changed(alias)));
-    let mut others = aliases.filter(|(alias, key)| stands_for(old, alias).as_deref() != Some(key));
+    let mut others = new.aliases().filter(|(alias, key)| {
+        let changed = new.alias_changed(alias);
+        let is_other = stands_for(old, alias).as_deref() != Some(key);
+        changed < old.alias_changed(alias) || must_be_known(changed) && is_other
+    });
     if let Some((alias, _)) = others.next() {
         return Some((alias, KeyVersion::FIRST));
     }

@@ -10,7 +10,8 @@ use crate::keyring::file::Protection;
 use alloc::vec::Vec;
 
 /// Opens the file key by the header or by its copy in the end record: ids and protections of
-/// both, since each may be damaged in one of them.
+/// both, since each may be damaged in one of them. Of two file keys that open, the one of more
+/// lines: a header from before the file key was replaced opens, too.
 pub(super) fn open_any(
     bytes: &[u8],
     protection: &Protection,
@@ -25,6 +26,7 @@ pub(super) fn open_any(
 
     let mut fault = None;
     let mut tried = Vec::new();
+    let mut best: Option<(usize, &Header, FileKey)> = None;
     let pairs = |turn: bool| {
         let all = headers.iter().flat_map(|one| headers.iter().map(move |other| (one, other)));
         all.filter(move |(one, other)| core::ptr::eq(*one, *other) != turn)
@@ -36,13 +38,28 @@ pub(super) fn open_any(
         }
         tried.push(attempt);
         match FileKey::open(one.id, &other.protections, protection) {
-            Ok(key) => return Ok((Header::clone(other), key)),
-            Err(error) => fault.get_or_insert(error),
-        };
+            Ok(key) => {
+                let lines = count_under(bytes, &key);
+                if best.as_ref().is_none_or(|(most, ..)| *most < lines) {
+                    best = Some((lines, other, key));
+                }
+            }
+            Err(error) => drop(fault.get_or_insert(error)),
+        }
+    }
+    if let Some((_, header, key)) = best {
+        return Ok((Header::clone(header), key));
     }
     // Without a header that can be read, whatever reading it says.
     let unread = || decode::header(bytes).err().unwrap_or_else(|| foreign::fault(bytes));
     Err(fault.unwrap_or_else(unread))
+}
+
+/// How many lines are under `key`.
+fn count_under(bytes: &[u8], key: &FileKey) -> usize {
+    let verifies =
+        |line: &[u8]| Line::parse(line).is_ok_and(|line| key.verifies(line.record, &line.mac));
+    lines::lines(bytes).take(lines::MAX_LINES).filter(|(_, line)| verifies(line)).count()
 }
 
 /// Most pieces that a line is taken apart into.

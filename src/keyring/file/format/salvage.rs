@@ -173,7 +173,9 @@ impl Finds {
 
     /// Takes an intact record.
     fn record(&mut self, line: usize, text: &str, key: &FileKey) -> Result<(), RecordFault> {
-        match Record::parse(text, self.format)? {
+        // A line of format version 1 reads as one of version 2 whose change is not known; lines of
+        // version 2 can stand below a header of version 1 that came back.
+        match Record::parse(text, FormatVersion::Two)? {
             Record::Header => self.header(text),
             Record::End { header, extra, .. } => {
                 self.end = extra;
@@ -188,12 +190,8 @@ impl Finds {
                 self.version(name, Version { line, record, sealed, extra }, key)
             }
             Record::Alias { name, key, changed, extra } => {
-                if self.aliases.contains_key(&name) {
-                    return Err(RecordFault::Superseded);
-                }
-                let changed = changed.unwrap_or(0);
-                self.aliases.insert(name, Alias { line, key, changed, extra });
-                Ok(())
+                let new = Alias { line, key, changed: changed.unwrap_or(0), extra };
+                self.alias(name, new)
             }
             Record::Other => {
                 self.records.push(text.into());
@@ -223,6 +221,22 @@ impl Finds {
             }
             None => {
                 self.keys.insert(name, new);
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes an alias, of two the one of the later change.
+    fn alias(&mut self, name: String, new: Alias) -> Result<(), RecordFault> {
+        match self.aliases.get_mut(&name) {
+            Some(before) if before.changed >= new.changed => Err(RecordFault::Superseded),
+            Some(before) => {
+                let line = core::mem::replace(before, new).line;
+                self.damaged(line, RecordName::Alias { name }, RecordFault::Superseded);
+                Ok(())
+            }
+            None => {
+                self.aliases.insert(name, new);
                 Ok(())
             }
         }
@@ -261,17 +275,17 @@ impl Finds {
 
     /// Of several primaries, of several states of the file, the last one promoted stays.
     fn leave_one_primary(&mut self) {
-        let mut last: BTreeMap<String, (Timestamp, KeyVersion)> = BTreeMap::new();
+        let mut last: BTreeMap<String, (u64, Timestamp, KeyVersion)> = BTreeMap::new();
         let primary = |it: &Version| it.record.state == VersionState::Primary;
         for ((key, version), found) in &self.versions {
             if primary(found) {
-                let rank = (found.record.state_since, *version);
+                let rank = (found.record.changed, found.record.state_since, *version);
                 let entry = last.entry(key.clone()).or_insert(rank);
                 *entry = rank.max(*entry);
             }
         }
         for ((key, version), found) in &mut self.versions {
-            if primary(found) && last.get(key).is_some_and(|(_, last)| last != version) {
+            if primary(found) && last.get(key).is_some_and(|(_, _, last)| last != version) {
                 found.record.state = VersionState::Enabled;
                 let record = RecordName::Version { key: key.clone(), version: *version };
                 let what = RecordFault::Superseded;
