@@ -58,7 +58,9 @@ impl FileKeyringOptions {
     }
 
     /// The longest time for which a change that another process made can go unnoticed while
-    /// this one wraps and unwraps. The default is one second.
+    /// this one wraps and unwraps. The default is one second. Where the look itself takes long, other
+    /// threads go on with what is loaded for as long again, and then wait for it. Time in which the
+    /// machine sleeps does not count.
     ///
     /// Noticing costs one `stat` in each such time; with zero, one for each wrap and unwrap. A
     /// version that is not known here is looked for at once, whatever this says.
