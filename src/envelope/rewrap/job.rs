@@ -337,9 +337,7 @@ impl<'a, K: Keyring> Job<'a, K> {
         let Some((name, version)) = self.options.retiring else { return Ok(()) };
         let key = || name.into();
         let named = || self.slots().filter(|(_, slot)| slot.label.name.as_str() == name);
-        let is_not_mine = |index| matches!(progress.outcome(index), SlotOutcome::NotMine);
-        // Of a name that this keyring does not hold, nobody here can tell.
-        let is_foreign = named().all(|(index, _)| is_not_mine(index));
+        let is_foreign = named().all(|(at, _)| progress.outcome(at).is_not_mine());
         let mut is_there = false;
         for (index, slot) in named() {
             is_there = true;
@@ -355,11 +353,10 @@ impl<'a, K: Keyring> Job<'a, K> {
                 SlotOutcome::Rewrapped | SlotOutcome::Current | SlotOutcome::Labelled => {
                     return Err(Error::OldVersionStillOpens { key: key(), version });
                 }
-                // Nobody here can tell.
+                // Nobody here can tell, nor of a name that this keyring does not hold.
                 SlotOutcome::Refused(Refusal::UnknownVersion) | SlotOutcome::Unavailable { .. } => {
-                    let mut failures = Failures::default();
-                    outcome.failure().into_iter().for_each(|error| failures.add(&slot, error));
-                    return Err(failures.into_error(self.old));
+                    let error = outcome.failure().unwrap_or(KeyringError::NotMine);
+                    return Err(Failures::of(&slot, error).into_error(self.old));
                 }
                 SlotOutcome::NotMine if is_foreign => {
                     let refusal = Refusal::UnknownVersion;

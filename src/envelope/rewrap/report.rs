@@ -48,6 +48,11 @@ impl SlotOutcome {
         !matches!(self, Rewrapped | Merged | Superseded)
     }
 
+    /// Whether the slot is another keyring's.
+    pub(super) fn is_not_mine(&self) -> bool {
+        matches!(self, SlotOutcome::NotMine)
+    }
+
     /// Why the slot did not open, if it did not.
     pub(super) fn failure(&self) -> Option<KeyringError> {
         match self {
