@@ -243,7 +243,7 @@ fn rewrap_a_message(suite: Suite) {
     let add = || keyring.import_version(version, &second);
     let (added, address, len) = blocks::key_schedule_of(add);
     memcheck::secret_block(address, len);
-    added.and_then(|()| keyring.promote(version)).unwrap();
+    added.and_then(|_| keyring.promote(version)).unwrap();
     let envelope = Envelope::new(&keyring);
     let mut rng = ChaCha20Rng::from_seed([45; 32]);
     let mut envelope = envelope.with_rng(&mut rng);
