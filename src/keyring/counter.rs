@@ -54,7 +54,7 @@ impl Counts {
     }
 
     /// The counts of a key that has wrapped `wraps` data keys.
-    #[cfg(all(test, feature = "pkcs11", unix))]
+    #[cfg(all(test, feature = "file", unix))]
     pub(crate) fn begun_with(wraps: u64) -> Self {
         let counts = Counts::default();
         counts.wraps.update(|_| Some(wraps));
