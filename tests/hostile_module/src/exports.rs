@@ -41,7 +41,9 @@ pub unsafe extern "C" fn C_GetFunctionList(list: *mut *mut CK_FUNCTION_LIST) -> 
 
 /// The first argument, for who counts what runs together.
 macro_rules! first {
-    ($first:ident $(, $rest:ident)*) => { $crate::overlaps::Argument::number(&$first) };
+    ($first:ident $(, $rest:ident)*) => {
+        $crate::overlaps::Argument::number(&$first)
+    };
 }
 pub(crate) use first;
 

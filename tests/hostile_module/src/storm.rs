@@ -118,7 +118,8 @@ mod tests {
     use super::*;
 
     fn faults(seed: u64) -> Vec<(usize, Fault)> {
-        let mut storm = Storm::new(StormOrder { seed, rate: 200, max: 100, calm: 3, codes_only: false });
+        let mut storm =
+            Storm::new(StormOrder { seed, rate: 200, max: 100, calm: 3, codes_only: false });
         (0..5000).filter_map(|call| Some((call, storm.draw(C_EncryptInit)?))).collect()
     }
 
