@@ -136,6 +136,41 @@ fn bytes_of_a_key_file_encrypt_and_follow_what_is_given_later() {
 }
 
 #[test]
+fn bytes_under_a_replaced_file_key_are_opened_in_place() {
+    let directory = TestDirectory::new();
+    let path = directory.join("orders.keys");
+    let admin = create(&path);
+    let keyring =
+        ReadOnlyFileKeyring::from_bytes(&fs::read(&path).unwrap(), "orders", &raw()).unwrap();
+    let envelope = Envelope::new(keyring.with_key("orders").unwrap());
+    let message = envelope.encrypt(b"text", ROW).unwrap();
+
+    let passphrase = Protection::passphrase("another secret");
+    admin.replace_file_key(&[&passphrase]).unwrap();
+    admin.rotate().unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let replaced = keyring.replace_bytes(&bytes).unwrap_err();
+    assert!(format!("{replaced:?}").contains("FileKeyReplaced"), "{replaced:?}");
+    // The wrong secret, or no key file: everything stays as it was.
+    assert!(keyring.reopen_bytes(&bytes, &raw()).is_err());
+    assert!(keyring.reopen_bytes(b"hunter22", &passphrase).is_err());
+    assert_eq!(written_under(&envelope.encrypt(b"text", ROW).unwrap()), 1);
+
+    let change = keyring.reopen_bytes(&bytes, &passphrase).unwrap();
+    assert_eq!(change, admin.change_number());
+    assert_eq!(written_under(&envelope.encrypt(b"text", ROW).unwrap()), 2);
+    assert_eq!(envelope.decrypt(&message, ROW).unwrap(), b"text");
+    // What comes later goes on from there.
+    admin.rotate().unwrap();
+    keyring.replace_bytes(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(written_under(&envelope.encrypt(b"text", ROW).unwrap()), 3);
+
+    let of_file = ReadOnlyFileKeyring::open(&path, "orders", &passphrase).unwrap();
+    let error = file_error(&of_file.reopen_bytes(&bytes, &passphrase).unwrap_err());
+    assert!(matches!(error, KeyFileError::ReadOnly { .. }), "{error}");
+}
+
+#[test]
 fn a_read_only_keyring_follows_its_file_and_makes_none() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");

@@ -26,6 +26,13 @@ struct BytesFile {
     offset: usize,
 }
 
+impl BytesFile {
+    fn become_next(&mut self, bytes: &[u8]) {
+        let number = self.number.saturating_add(1);
+        *self = BytesFile { bytes: Arc::new(Zeroizing::new(bytes.to_vec())), number, offset: 0 };
+    }
+}
+
 impl BytesDirectory {
     pub(super) fn new(bytes: &[u8]) -> Self {
         let bytes = Arc::new(Zeroizing::new(bytes.to_vec()));
@@ -40,9 +47,13 @@ impl BytesDirectory {
     ) -> Result<(), E> {
         let mut file = lock(&self.0);
         accepted()?;
-        let number = file.number.saturating_add(1);
-        *file = BytesFile { bytes: Arc::new(Zeroizing::new(bytes.to_vec())), number, offset: 0 };
+        file.become_next(bytes);
         Ok(())
+    }
+
+    /// Takes `bytes`.
+    pub(super) fn put(&self, bytes: &[u8]) {
+        lock(&self.0).become_next(bytes);
     }
 }
 

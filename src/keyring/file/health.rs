@@ -7,6 +7,7 @@ use super::protection::Protection;
 use super::protections::OuterFreshness;
 use super::shared::{LoadedKeysets, News, Shared};
 use super::state::at;
+use super::store::Store;
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyset::VersionRecord;
@@ -114,13 +115,23 @@ impl Shared {
     /// Loads the file as if it were opened for the first time: under `protection`, whatever its
     /// history. On an error everything stays as it was.
     pub(super) fn reopen(&self, protection: &Protection) -> Result<(), KeyFileError> {
+        // Which knows of no failed sync, so that none of this one is forgotten if this fails.
+        self.reopen_from(&self.store.anew(), protection, || ())
+    }
+
+    /// The same of what `store` has; `take` makes that what is looked at from now on.
+    pub(super) fn reopen_from(
+        &self,
+        store: &Store,
+        protection: &Protection,
+        take: impl FnOnce(),
+    ) -> Result<(), KeyFileError> {
         let mut seen = lock(&self.seen);
         let began = self.elapsed();
         let known = self.state().clone();
         let source = known.keys.source();
-        // Which knows of no failed sync, so that none of this one is forgotten if this fails.
-        let store = self.store.anew();
-        let (state, found) = Shared::load_first(&store, &self.options, protection, source)?;
+        let (state, found) = Shared::load_first(store, &self.options, protection, source)?;
+        take();
         self.store.trust.begin_anew(&store.trust);
         let (from_change, change) = (known.keys.keysets.change(), state.keys.keysets.change());
         *self.state.write() = Arc::new(state);

@@ -101,18 +101,38 @@ impl ReadOnlyFileKeyring {
     /// by itself; as [`FileKeyring::reload`] for the bytes. After an error everything stays as it
     /// was.
     pub fn replace_bytes(&self, bytes: &[u8]) -> Result<u64, Error> {
+        let directory = self.directory_for(bytes)?;
         let shared = &self.keyring.shared;
-        let path = || self.path().to_path_buf();
-        let Some(directory) = &self.bytes else {
-            return Err(KeyFileError::ReadOnly { path: path() }.into());
-        };
-        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if len > MAX_KEY_FILE_LEN {
-            let most = MAX_KEY_FILE_LEN;
-            return Err(KeyFileError::TooLarge { path: path(), len, most }.into());
-        }
         shared.replace(|| directory.replace(bytes, || shared.adopt(bytes).map(drop)))?;
         Ok(shared.keysets().change())
+    }
+
+    /// Opens other bytes of a key file in the place of those that there are, for every handle, as
+    /// if for the first time: under a file key that was replaced, or of another history. Returns
+    /// their change number.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_bytes`](Self::from_bytes), and [`KeyFileError::ReadOnly`] for a keyring of a
+    /// file, which [`reopen`](Self::reopen) opens again. After an error everything stays as it was.
+    pub fn reopen_bytes(&self, bytes: &[u8], protection: &Protection) -> Result<u64, Error> {
+        let directory = self.directory_for(bytes)?;
+        let shared = &self.keyring.shared;
+        let store = Store::in_directory(Arc::new(BytesDirectory::new(bytes)), OsStr::new(NAME))?;
+        shared.reopen_from(&store, protection, || directory.put(bytes))?;
+        Ok(shared.keysets().change())
+    }
+
+    /// Where `bytes` can take the place of those that there are.
+    fn directory_for(&self, bytes: &[u8]) -> Result<&BytesDirectory, KeyFileError> {
+        let path = || self.path().to_path_buf();
+        let directory =
+            self.bytes.as_deref().ok_or_else(|| KeyFileError::ReadOnly { path: path() })?;
+        let (len, most) = (bytes.len() as u64, MAX_KEY_FILE_LEN);
+        if len > most {
+            return Err(KeyFileError::TooLarge { path: path(), len, most });
+        }
+        Ok(directory)
     }
 
     /// As [`FileKeyring::with_key`].

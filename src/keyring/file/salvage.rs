@@ -46,6 +46,20 @@ impl Salvage {
     /// nor the copy of it at the end.
     pub fn read(path: impl AsRef<Path>, protection: &Protection) -> Result<Self, Error> {
         let options = FileKeyringOptions::new().allow_permissions();
+        Salvage::read_with(path, protection, &options)
+    }
+
+    /// As [`read`](Self::read), by the rules of `options`: of a file of another owner, for
+    /// instance.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn read_with(
+        path: impl AsRef<Path>,
+        protection: &Protection,
+        options: &FileKeyringOptions,
+    ) -> Result<Self, Error> {
         let store = options.store(path.as_ref())?;
         let loaded = store.load()?;
         let salvaged = salvage(loaded.bytes(), protection).map_err(at(store.path()))?;
