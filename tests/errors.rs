@@ -47,10 +47,11 @@ const REFUSALS: [Refusal; 5] = [
     Refusal::Destroyed,
 ];
 
-const GUESSES: [LooksLike; 17] = [
+const GUESSES: [LooksLike; 18] = [
     LooksLike::Empty,
     LooksLike::Zeroes,
     LooksLike::Base64,
+    LooksLike::Base64Twice,
     LooksLike::Hex,
     LooksLike::TextConversion,
     LooksLike::LeadingText,

@@ -36,7 +36,16 @@ fn cases() -> Vec<(LooksLike, Vec<Vec<u8>>)> {
     vec![
         (LooksLike::Empty, vec![vec![]]),
         (LooksLike::Zeroes, vec![vec![0], vec![0; 63], vec![0; 4096]]),
-        (LooksLike::Base64, vec![base64(&message), [b"\n", &base64(&message)[..]].concat()]),
+        (
+            LooksLike::Base64,
+            vec![
+                base64(&message),
+                [b"\n", &base64(&message)[..]].concat(),
+                [b"\"", &base64(&message)[..], b"\""].concat(),
+                [b"'", &base64(&message)[..], b"'"].concat(),
+            ],
+        ),
+        (LooksLike::Base64Twice, vec![base64(&base64(&message))]),
         (
             LooksLike::Hex,
             vec![
@@ -44,9 +53,27 @@ fn cases() -> Vec<(LooksLike, Vec<Vec<u8>>)> {
                 text(&hexadecimal.to_uppercase()),
                 text(&format!("0x{hexadecimal}")),
                 text(&format!("\\x{hexadecimal}")),
+                text(&format!("\"{hexadecimal}\"")),
             ],
         ),
-        (LooksLike::TextConversion, vec![text(&latin1), text(&lossy)]),
+        (
+            LooksLike::TextConversion,
+            vec![
+                text(&latin1),
+                text(&lossy),
+                latin1.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+                [0xFEFF]
+                    .into_iter()
+                    .chain(latin1.encode_utf16())
+                    .flat_map(u16::to_le_bytes)
+                    .collect(),
+                [0xFEFF]
+                    .into_iter()
+                    .chain(latin1.encode_utf16())
+                    .flat_map(u16::to_be_bytes)
+                    .collect(),
+            ],
+        ),
         (
             LooksLike::LeadingText,
             vec![with_prefix(b"\n"), with_prefix(b" \t\r\n"), with_prefix(b"\xEF\xBB\xBF")],
@@ -84,7 +111,7 @@ fn cases() -> Vec<(LooksLike, Vec<Vec<u8>>)> {
 #[test]
 fn every_guess_is_made_of_what_it_names() {
     let cases = cases();
-    assert_eq!(cases.len(), 17);
+    assert_eq!(cases.len(), 18);
     for (expected, inputs) in cases {
         for input in inputs {
             assert_eq!(looks_like(&input), expected, "{:x?}", &input[..input.len().min(20)]);

@@ -13,11 +13,13 @@ pub enum LooksLike {
     Empty,
     /// All zero as far as looked: a sparse file, a column that was never written.
     Zeroes,
-    /// A message in base64 or base64url: decode it first.
+    /// A message in base64 or base64url, in quotes at times: decode it first.
     Base64,
+    /// A message in base64 of base64, as some tools for secrets make it: decode it twice.
+    Base64Twice,
     /// A message in hexadecimal: decode it first.
     Hex,
-    /// A message that something took for Latin-1 text and wrote as UTF-8: it is damaged.
+    /// A message that something took for Latin-1 text and wrote as UTF-8 or UTF-16: it is damaged.
     TextConversion,
     /// A message with leading white space or a byte order mark.
     LeadingText,
@@ -52,11 +54,16 @@ impl LooksLike {
     pub(super) fn guess(input: &[u8]) -> Self {
         let sample = input.get(..SAMPLE_LEN).unwrap_or(input);
         let text = sample.trim_ascii_start();
-        let by_prefix: [(&[u8], LooksLike); 18] = [
+        let by_prefix: [(&[u8], LooksLike); 23] = [
             // base64 of the magic and format version: E5 4E 56 4C 01.
             (b"5U5WTA", LooksLike::Base64),
+            (b"\"5U5WTA", LooksLike::Base64),
+            (b"'5U5WTA", LooksLike::Base64),
+            (b"NVU1V1RB", LooksLike::Base64Twice),
             (b"e54e564c", LooksLike::Hex),
             (b"E54E564C", LooksLike::Hex),
+            (b"\"e54e564c", LooksLike::Hex),
+            (b"\"E54E564C", LooksLike::Hex),
             (b"\\xe54e564c", LooksLike::Hex),
             (b"0xe54e564c", LooksLike::Hex),
             (b"\xC3\xA5NVL", LooksLike::TextConversion),
@@ -73,7 +80,10 @@ impl LooksLike {
             (b"[{", LooksLike::Json),
             (b"[\"", LooksLike::Json),
         ];
-        let by_bytes: [(&[u8], LooksLike); 6] = [
+        let by_bytes: [(&[u8], LooksLike); 9] = [
+            (b"\xFF\xFE\xE5\0N\0V\0L\0", LooksLike::TextConversion),
+            (b"\xFE\xFF\0\xE5\0N\0V\0L", LooksLike::TextConversion),
+            (b"\xE5\0N\0V\0L\0", LooksLike::TextConversion),
             (&[0x02, 0x04, 0x78], LooksLike::AwsEncryptionSdk),
             (&[0x02, 0x05, 0x78], LooksLike::AwsEncryptionSdk),
             (&[0x01, 0x80], LooksLike::AwsEncryptionSdk),
@@ -107,6 +117,7 @@ impl fmt::Display for LooksLike {
             LooksLike::Empty => "it is empty",
             LooksLike::Zeroes => "it is all zero bytes",
             LooksLike::Base64 => "it looks like base64 of one, decode it first",
+            LooksLike::Base64Twice => "it looks like base64 of base64 of one, decode it twice",
             LooksLike::Hex => "it looks like hexadecimal of one, decode it first",
             LooksLike::TextConversion => "it looks like one that was damaged by a text conversion",
             LooksLike::LeadingText => "it looks like one behind white space or a byte order mark",
