@@ -16,12 +16,14 @@ fn many_at_once(growth: usize, rounds: u32) {
             .map(|_| {
                 scope.spawn(|| {
                     let mut reads = 0_u32;
-                    while !is_over.load(Relaxed) {
+                    loop {
                         let message = read_message(&stored.path());
                         assert_eq!(stored.envelope.decrypt(&message, ROW).unwrap(), text(40_000));
                         reads += 1;
+                        if is_over.load(Relaxed) {
+                            break reads;
+                        }
                     }
-                    reads
                 })
             })
             .collect();
@@ -62,7 +64,9 @@ fn many_at_once(growth: usize, rounds: u32) {
     });
     println!("unchanged, in place, copied: {counts:?}; {reads} reads beside");
     assert_eq!(counts.iter().sum::<u32>(), THREADS as u32 * rounds);
-    assert!(counts[if growth > 0 { 2 } else { 1 }] >= rounds && reads > 0);
+    // How often depends on the order of the threads: a version below one that was written already
+    // has the shorter slot, which fits in place. The first of them has to grow.
+    assert!(counts[if growth > 0 { 2 } else { 1 }] > 0);
     stored.envelope.keyring().promote(next.into_inner());
     drop(stored.envelope.rewrap_file(stored.path(), RewrapOptions::new()).unwrap());
     assert_eq!(names(stored.place.path()), ["message"]);
