@@ -22,7 +22,7 @@ type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
 fn bodies(c: &mut Criterion) {
     let keyring = MemoryKeyring::create("invoices").expect("a name of 8 bytes");
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let envelope = Envelope::new(&keyring).with_suite(suite);
         for size in SIZES {
             let mut group = c.benchmark_group(format!("{}/{}", suite_name(suite), size_name(size)));

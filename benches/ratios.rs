@@ -32,7 +32,7 @@ fn main() {
         return;
     }
     rewraps();
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         bodies(suite);
     }
     keyrings::print(SMALL_BUDGET, time_name);

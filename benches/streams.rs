@@ -33,7 +33,7 @@ fn main() {
         } else if has("file") {
             large::file_to_file(&envelope(), raw(*provider, Suite::default()));
         } else {
-            Suite::ALL.into_iter().for_each(|suite| one_core(&envelope().with_suite(suite)));
+            Suite::ALL.iter().copied().for_each(|suite| one_core(&envelope().with_suite(suite)));
             large::parts(&envelope());
         }
     }

@@ -43,7 +43,7 @@ fn main() {
     println!("\n### Whole bodies beside the same chunks where they stand\n");
     println!("| suite | MiB | way | GB/s, chunk by chunk | speed of that, in place | into |");
     println!("|---|---:|---|---:|---:|---:|");
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         [1, 64].into_iter().for_each(|mebibytes| bodies(suite, mebibytes));
     }
 }

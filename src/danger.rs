@@ -6,7 +6,6 @@
 pub use crate::body::{ChunkDecryptor, ChunkEncryptor};
 
 use crate::body::{self, layout};
-use crate::crypto::kdf;
 use crate::crypto::provider::Provider;
 use crate::error::Error;
 use crate::format::Suite;
@@ -198,13 +197,13 @@ pub fn range_decryptor(
     RangeDecryptor::new(decryptor, None, 0, body_len)
 }
 
-/// HKDF-Expand with SHA-512 (RFC 5869, section 2.3) into `okm`; `key` may be shorter than the
-/// hash.
+/// HKDF-Expand with the hash of `suite` (RFC 5869, section 2.3) into `okm`; `key` may be shorter
+/// than the hash.
 ///
 /// # Errors
 ///
-/// [`Error::KeyLength`] if `okm` is longer than 255 x 64 bytes.
-pub fn hkdf_expand_sha512(key: &[u8], info: &[u8], okm: &mut [u8]) -> Result<(), Error> {
-    let len = okm.len();
-    kdf::expand_sha512(key, &[info], okm).map_err(|_| Error::KeyLength { len, needed: 255 * 64 })
+/// [`Error::KeyLength`] if `okm` is longer than 255 hashes.
+pub fn hkdf_expand(suite: Suite, key: &[u8], info: &[u8], okm: &mut [u8]) -> Result<(), Error> {
+    let (len, needed) = (okm.len(), 255 * suite.hash_len());
+    suite.expand()(key, &[info], okm).map_err(|_| Error::KeyLength { len, needed })
 }

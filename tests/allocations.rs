@@ -159,7 +159,7 @@ fn with_callers_rng(envelope: &Envelope<&MemoryKeyring>, buffers: &mut Buffers) 
 fn in_place_and_into_forms_allocate_nothing() {
     let forms: [&mut InPlace<'_>; 2] = [&mut with_os_random, &mut with_callers_rng];
     for form in forms {
-        for suite in Suite::ALL {
+        for &suite in Suite::ALL {
             for size in SIZES {
                 judge_in_place_forms(form, suite, size, 0);
             }

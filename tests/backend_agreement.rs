@@ -183,7 +183,7 @@ impl Keyed {
 fn every_back_end_makes_the_same_bytes() {
     let full = std::env::var("ENVELOCK_AGREEMENT").is_ok_and(|value| value == "full");
     let mut bench = Bench::new();
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let keyed = Keyed::random(suite, &mut bench.rng);
         bench.every_length(&keyed, full);
         bench.whole_bodies(suite);

@@ -48,7 +48,7 @@ fn calls(cache: &Cache<'_>, message: &[u8]) -> usize {
 fn a_hit_calls_no_backend() {
     let (backend, clock) = (backend(), FakeClock::default());
     let cache = cache(&backend, CachingOptions::new(), &clock);
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let message = Envelope::new(&cache).with_suite(suite).encrypt(PLAINTEXT, ROW).unwrap();
         assert_eq!(backend.calls(), (1, 0));
         assert_eq!([(); 5].map(|()| calls(&cache, &message)), [1, 0, 0, 0, 0]);

@@ -81,7 +81,7 @@ fn judge(name: &str, left: bool, end: impl FnOnce(&Cache<'_>, &Ticks)) {
     let options = CachingOptions::new().capacity(3).reuse(4, 1000, MINUTE);
     let cache = CachingKeyring::with_clock(&keyring, options, &clock);
     let mut source = Source(name.len() as u64);
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         for _ in 0..6 {
             let message = encrypt(&cache, suite, 100, &mut source);
             for _ in 0..2 {

@@ -4,7 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use envelock::danger::{chunk_decryptor, chunk_encryptor, decrypt_body, hkdf_expand_sha512};
+use envelock::danger::{chunk_decryptor, chunk_encryptor, decrypt_body, hkdf_expand};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::*;
 use rand_chacha::ChaCha20Rng;
@@ -24,7 +24,7 @@ fn secrets() -> Vec<(&'static str, Vec<u8>)> {
     let mut derived = vec![0; 44];
     let info = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0".as_slice();
     let info = [info, &[9; 24], &[0; 22]].concat();
-    hkdf_expand_sha512(&data_key, &info, &mut derived).unwrap();
+    hkdf_expand(Suite::Cobblestone256, &data_key, &info, &mut derived).unwrap();
     vec![
         ("master key", MASTER_KEY.to_vec()),
         ("data key", data_key),

@@ -225,10 +225,15 @@ fn no_other_arrangement_of_chunks_opens_in_suite_3() {
     all_of(Suite::ChunkedChaCha20Poly1305);
 }
 
+#[test]
+fn no_other_arrangement_of_chunks_opens_in_suite_4() {
+    all_of(Suite::ChunkedAes256GcmSha256);
+}
+
 /// SPEC B-NONCE, B-RELEASE
 #[test]
 fn a_chunk_opens_at_its_own_index_only_and_releases_nothing_elsewhere() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let key = vec![9; suite.data_key_len()];
         let encryptor = danger::chunk_encryptor(suite, &key, &SALT, b"").unwrap();
         let decryptor = danger::chunk_decryptor(suite, &key, encryptor.prefix(), b"").unwrap();
@@ -258,7 +263,7 @@ fn a_chunk_opens_at_its_own_index_only_and_releases_nothing_elsewhere() {
 #[test]
 fn chunks_that_no_message_has_are_refused_by_index_and_length() {
     use envelock::Error::Chunk;
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let key = vec![9; suite.data_key_len()];
         let encryptor = danger::chunk_encryptor(suite, &key, &SALT, b"").unwrap();
         let decryptor = danger::chunk_decryptor(suite, &key, encryptor.prefix(), b"").unwrap();

@@ -141,7 +141,7 @@ fn versions_of(header: &[u8]) -> Vec<(String, u32)> {
 
 #[test]
 fn an_unnamed_compromised_version_is_not_rewrapped_and_still_opens() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let (keyring, message) = marked(suite);
         let envelope = Envelope::new(&keyring);
         assert!(envelope.needs_rewrap(&message).unwrap());
@@ -156,7 +156,7 @@ fn an_unnamed_compromised_version_is_not_rewrapped_and_still_opens() {
 
 #[test]
 fn a_named_compromised_version_is_rewrapped() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let (keyring, message) = marked(suite);
         let envelope = Envelope::new(&keyring);
         let named = USUAL.from_compromised("orders", version(1));

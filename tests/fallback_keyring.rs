@@ -39,7 +39,7 @@ fn moving() -> [Arc<Scripted>; 2] {
 
 #[test]
 fn new_messages_are_the_firsts_and_old_ones_open() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let [new, old] = moving();
         let ancient = Scripted::new(ring("legacy", 3));
         let members = [new.clone(), old.clone(), ancient.clone()];

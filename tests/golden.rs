@@ -24,7 +24,7 @@ const COMMENT: &str =
     "Golden messages of format version 1; tests/golden/manifest.rs says how to read this.";
 
 /// Suites times shapes, and no fewer.
-const COUNT: usize = 3 * 17;
+const COUNT: usize = 4 * 17;
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")

@@ -75,12 +75,13 @@ fn every_other_format_version_is_unknown() {
 
 /// SPEC H-SUITE
 #[test]
-fn every_suite_but_1_to_3_is_unknown() {
-    for suite in (0..=255).filter(|suite| !(1..=3).contains(suite)) {
+fn every_suite_but_1_to_4_is_unknown() {
+    for suite in (0..=255).filter(|suite| !(1..=4).contains(suite)) {
         faulty(&with(usual(), 5, &[suite]), 5, HeaderFault::UnknownSuite(suite));
     }
     canonical(&header(2, vec![slot(1, b"orders", 56)], 0).encode());
     canonical(&header(3, vec![slot(1, b"orders", 72)], 0).encode());
+    canonical(&header(4, vec![slot(1, b"orders", 72)], 0).encode());
 }
 
 /// SPEC H-LEN
@@ -283,7 +284,7 @@ fn a_cut_header_says_how_long_it_is() {
 /// SPEC H-DETACHED
 #[test]
 fn a_detached_header_is_as_long_as_it_says() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let envelope = Envelope::new(ring("orders", &[(1, 0x11)])).with_suite(suite);
         let message = envelope.with_rng(&mut rng(3)).encrypt(b"text", Aad::none()).unwrap();
         let declared = inspect(&message).unwrap().len();

@@ -68,7 +68,7 @@ fn unwraps_to(key: Vec<u8>) -> Box<Unwrap> {
 /// SPEC K-CHECK: a key of any length that is not the message's is refused, whoever says Ok.
 #[test]
 fn a_keyring_that_unwraps_to_another_key_opens_nothing() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let (mut keyring, message) = stale(suite);
         for len in [0, 1, 15, 16, 17, 24, 31, 32] {
             for byte in [0, 0x5C] {
@@ -106,7 +106,7 @@ fn a_key_of_another_length_with_the_same_check_is_refused() {
     }
     impl TryCryptoRng for Zeroes {}
 
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let mut keyring = stale(suite).0;
         let envelope = Envelope::new(&keyring.honest).with_suite(suite);
         // The data key itself is all zero.

@@ -30,7 +30,7 @@ fn buffer_error<T: std::fmt::Debug>(result: Result<T, Error>) -> (usize, usize) 
 #[test]
 fn lengths_are_those_of_what_is_written() {
     let keyring = MemoryKeyring::create("orders").unwrap();
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         for reserved in [0, 1, 100] {
             let envelope = Envelope::new(&keyring).with_suite(suite).with_reserved(reserved);
             for len in sizes() {
@@ -131,7 +131,7 @@ fn a_message_has_at_most_2_to_the_38_chunks() {
 /// SPEC B-MAX, B-LAST, by chunk: the last index there is works, the next does not.
 #[test]
 fn a_chunk_beyond_the_limits_is_neither_encrypted_nor_decrypted() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let key = vec![7; suite.data_key_len()];
         let encryptor = chunk_encryptor(suite, &key, &[1; 24], b"context").unwrap();
         let decryptor = chunk_decryptor(suite, &key, encryptor.prefix(), b"context").unwrap();

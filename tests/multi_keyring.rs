@@ -30,7 +30,7 @@ fn three() -> Vec<Arc<Scripted>> {
 
 #[test]
 fn any_member_alone_opens_what_all_have_wrapped() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let members = three();
         let envelope = Envelope::new(multi(&members)).with_suite(suite);
         let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();

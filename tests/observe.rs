@@ -202,7 +202,7 @@ fn every_slot_is_told_and_by_its_own_keyring_alone() {
 /// The answer with an observer is the answer without, for every changed byte of a message.
 #[test]
 fn an_observer_changes_no_answer() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let plain = MemoryKeyring::create("orders").unwrap();
         let keyring = ObservedKeyring::new(&plain, Recorder::default());
         let (one, two) = (Envelope::new(&plain), Envelope::new(&keyring));

@@ -38,7 +38,7 @@ fn message(suite: Suite) -> (RefHeader, Vec<u8>) {
 
 /// Makes sure that a changed header still opens the body, in every suite.
 fn opens_after(change: impl Fn(&mut RefHeader)) {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let (mut header, body) = message(suite);
         change(&mut header);
         let changed = [header.encode(), body].concat();
@@ -124,7 +124,7 @@ fn a_reader_can_demand_slots_and_learns_of_a_stripped_one() {
 
 #[test]
 fn an_older_header_may_be_put_back_until_its_version_is_disabled() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let ring = ring("orders", &[(1, 0x11), (2, 0x22)]);
         let (old, body) = message(suite);
         let old = [old.encode(), body].concat();
@@ -144,7 +144,7 @@ fn an_older_header_may_be_put_back_until_its_version_is_disabled() {
 
 #[test]
 fn bodies_that_share_data_key_core_and_associated_data_are_interchangeable() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let writer = Envelope::new(Spy::new(orders())).with_suite(suite);
         let mut rng = rng(8);
         let (header, _) = writer.with_rng(&mut rng).encrypt_detached(b"", Aad::new(AAD)).unwrap();

@@ -231,7 +231,7 @@ fn refused(error: &Error) -> Option<(u32, Refusal)> {
 
 #[test]
 fn a_disabled_version_opens_nothing_at_any_entry_point() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let backend = backend();
         let ring = &backend.ring;
         let old = Envelope::new(ring).with_suite(suite).encrypt(PLAINTEXT, ROW).unwrap();
@@ -251,7 +251,7 @@ fn a_disabled_version_opens_nothing_at_any_entry_point() {
 /// refuses it.
 #[test]
 fn a_compromised_version_is_refused_by_a_strict_keyring_at_every_entry_point() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let backend = backend();
         let old = Envelope::new(&backend.ring).with_suite(suite).encrypt(PLAINTEXT, ROW).unwrap();
         backend.ring.rotate().unwrap();
@@ -280,7 +280,7 @@ fn a_compromised_version_is_refused_by_a_strict_keyring_at_every_entry_point() {
 /// SPEC O-NOFALLBACK.
 #[test]
 fn an_unknown_version_is_replaced_by_no_other_at_any_entry_point() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let backend = backend();
         let ways = ways(&backend);
         let envelope = Envelope::new(&backend.ring).with_suite(suite);
@@ -297,7 +297,7 @@ fn an_unknown_version_is_replaced_by_no_other_at_any_entry_point() {
 /// SPEC W-ONE: the algorithm is the version's for life, and no cache answers for another.
 #[test]
 fn a_slot_of_another_algorithm_opens_at_no_entry_point() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let backend = backend();
         let ways = ways(&backend);
         let envelope = Envelope::new(&backend.ring).with_suite(suite);
@@ -327,7 +327,7 @@ fn a_version_that_is_no_longer_the_primary_wraps_nothing_at_any_entry_point() {
             backend.set(|script| (script.compromised, script.strict) = (Some(1), true));
         }),
     ];
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         for (change_name, change) in changes {
             for (at, (writer, write)) in writers().into_iter().enumerate() {
                 let backend = backend();
@@ -363,7 +363,7 @@ fn a_version_that_is_no_longer_the_primary_wraps_nothing_at_any_entry_point() {
 
 #[test]
 fn a_pending_version_opens_and_wraps_nothing_at_any_entry_point() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let backend = backend();
         let keyring = &backend.ring;
         let envelope = Envelope::new(keyring as &dyn Keyring).with_suite(suite);
@@ -389,10 +389,10 @@ fn a_pending_version_opens_and_wraps_nothing_at_any_entry_point() {
 fn the_suite_of_the_writer_decides_and_no_reader_changes_it() {
     let backend = backend();
     for (way, keyring) in &ways(&backend) {
-        for written in Suite::ALL {
+        for &written in Suite::ALL {
             let writer = Envelope::new(&backend.ring).with_suite(written);
             let message = writer.encrypt(PLAINTEXT, ROW).unwrap();
-            for other in Suite::ALL {
+            for &other in Suite::ALL {
                 let envelope = Envelope::new(&**keyring).with_suite(other);
                 for (name, read) in readers() {
                     let opened = read(&envelope, &message).unwrap();

@@ -156,7 +156,7 @@ fn chacha20_poly1305_is_the_same_with_every_provider() {
 fn a_failure_leaves_no_plaintext_with_any_provider() {
     let mut plaintext = vec![0; 16_384];
     ChaCha20Rng::seed_from_u64(29).fill_bytes(&mut plaintext);
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         for keyed in Keyed::with_every_provider(suite) {
             for len in (0..=300).chain([1023, 1024, 1025, 4095, 4097, 16_383, 16_384]) {
                 let mut sealed = vec![0; len + TAG_LEN];
@@ -190,7 +190,7 @@ fn envelopes_of_every_provider_make_and_open_the_same_messages() {
         MemoryKeyring::import("providers", KeyVersion::FIRST, &MasterKey::from_bytes(&[9; 32]))
             .unwrap();
     let aad = Aad::new(b"records/42");
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let envelopes = Provider::ALL.iter().map(|&provider| {
             let envelope = Envelope::new(&keyring).with_suite(suite).with_provider(provider);
             assert_eq!(envelope.provider(), provider);

@@ -107,16 +107,16 @@ fn register_subkey(key: &[u8; 32]) {
 fn register_derived(message: &[u8], data_key: &[u8], aad: &[u8]) {
     let header = inspect(message).unwrap();
     let name: &[u8] = match header.suite() {
-        Suite::Cobblestone256 => b"AEAD_AES_256_GCM",
         Suite::Cobblestone128 => b"AEAD_AES_128_GCM",
-        _ => b"AEAD_CHACHA20_POLY1305",
+        Suite::ChunkedChaCha20Poly1305 => b"AEAD_CHACHA20_POLY1305",
+        _ => b"AEAD_AES_256_GCM",
     };
     let salt = &message[header.len()..][..24];
     let label = b"c2sp.org/chunked-encryption@v1+".as_slice();
     let info = [label, name, &[0], salt, &message[..22], aad].concat();
     let mut derived = [0; 44];
     let derived = &mut derived[..data_key.len() + 12];
-    danger::hkdf_expand_sha512(data_key, &info, derived).unwrap();
+    danger::hkdf_expand(header.suite(), data_key, &info, derived).unwrap();
     register_bytes(&derived[..data_key.len() + 8]);
     derived.zeroize();
 }
@@ -156,7 +156,7 @@ impl Life<'_> {
     }
 
     fn encrypt(&mut self) {
-        let suite = Suite::ALL[self.choose(3)];
+        let suite = Suite::ALL[self.choose(Suite::ALL.len())];
         let plaintext_len = [0, 64, 700, 20_000][self.choose(4)];
         let envelope = Envelope::new(self.keyring).with_suite(suite);
         self.source.register_next(suite.data_key_len() / 8);
@@ -272,7 +272,7 @@ impl Life<'_> {
 
     /// A chunk cipher on the heap: its block is searched when it goes.
     fn drive_chunks(&mut self) {
-        let suite = Suite::ALL[self.choose(3)];
+        let suite = Suite::ALL[self.choose(Suite::ALL.len())];
         self.source.register_next(suite.data_key_len() / 8);
         let mut key = vec![0; suite.data_key_len()];
         let _ = self.source.try_fill_bytes(&mut key);
@@ -294,15 +294,15 @@ impl Life<'_> {
 
 fn register_chunk_keys(suite: Suite, key: &[u8]) {
     let name = match suite {
-        Suite::Cobblestone256 => "AEAD_AES_256_GCM",
         Suite::Cobblestone128 => "AEAD_AES_128_GCM",
-        _ => "AEAD_CHACHA20_POLY1305",
+        Suite::ChunkedChaCha20Poly1305 => "AEAD_CHACHA20_POLY1305",
+        _ => "AEAD_AES_256_GCM",
     };
     let label = ["c2sp.org/chunked-encryption@v1+", name, "\0"].concat();
     let info = [label.as_bytes(), &[3; 24], &[0; 22]].concat();
     let mut derived = [0; 44];
     let derived = &mut derived[..key.len() + 12];
-    danger::hkdf_expand_sha512(key, &info, derived).unwrap();
+    danger::hkdf_expand(suite, key, &info, derived).unwrap();
     register_bytes(&derived[..key.len() + 8]);
     derived.zeroize();
 }

@@ -67,7 +67,7 @@ fn versions_of(header: &[u8]) -> Vec<u32> {
 /// SPEC R-CORE, R-IDEMPOTENT; THREATS row 68.
 #[test]
 fn a_rewrap_keeps_body_data_key_id_and_associated_data() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let keyring = MemoryKeyring::create("orders").unwrap();
         let envelope = Envelope::new(&keyring).with_suite(suite);
         for len in [0, 1, 16_384, 40_000] {

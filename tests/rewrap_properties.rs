@@ -56,7 +56,7 @@ fn foreign() -> impl Strategy<Value = Foreign> {
 }
 
 fn suites() -> impl Strategy<Value = Suite> {
-    select(&Suite::ALL[..])
+    select(Suite::ALL)
 }
 
 proptest! {

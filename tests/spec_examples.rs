@@ -15,7 +15,9 @@ use envelock::{
     MasterKey, MasterKeyId, MemoryKeyring, PrimaryKey, Slot, SlotLabel, SlotWriter, Suite,
     WrapAlgorithm, WrapContext, danger,
 };
-use formulas::{EXAMPLE_A, EXAMPLE_B, Foreign, Inputs, KEY_NAME, Values, compute};
+use formulas::{
+    EXAMPLE_A, EXAMPLE_B, EXAMPLE_E, EXAMPLE_F, Foreign, Inputs, KEY_NAME, Values, compute,
+};
 use std::convert::Infallible;
 use std::path::Path;
 
@@ -29,7 +31,10 @@ struct Scripted(Vec<u8>);
 impl Scripted {
     fn new(inputs: &Inputs) -> Self {
         let (data_key, r, salt, wrap_nonce) = inputs.randomness();
-        Scripted([&data_key[..], &r, &salt, &wrap_nonce].concat())
+        let mut drawn = [&data_key[..], &r, &salt, &wrap_nonce].concat();
+        // A message draws as much as the longest data key needs, in one piece.
+        drawn.resize(32 + 8 + 24 + 24, 0);
+        Scripted(drawn)
     }
 }
 
@@ -137,9 +142,11 @@ fn check_with_envelock(inputs: &Inputs) {
 }
 
 #[test]
-fn envelock_makes_and_opens_both_examples() {
-    check_with_envelock(&EXAMPLE_A);
-    check_with_envelock(&EXAMPLE_B);
+fn envelock_makes_and_opens_an_example_of_each_suite() {
+    let examples = [&EXAMPLE_A, &EXAMPLE_E, &EXAMPLE_B, &EXAMPLE_F];
+    assert_eq!(examples.map(|it| it.suite), [1, 2, 3, 4]);
+    assert_eq!(examples.len(), Suite::ALL.len());
+    examples.into_iter().for_each(check_with_envelock);
 }
 
 /// SPEC W-GCM, W-CBC, K-AAD: with the slots of the examples a message opens, and with any bit of the
@@ -172,12 +179,14 @@ fn envelock_makes_and_opens_the_slots_of_tokens() {
 }
 
 /// The examples, with what computes them.
-fn computed() -> [(&'static str, Values); 4] {
+fn computed() -> [(&'static str, Values); 6] {
     [
         ("example A", compute(&EXAMPLE_A)),
         ("example B", compute(&EXAMPLE_B)),
         ("example C", tokens::compute(&tokens::EXAMPLE_C)),
         ("example D", tokens::compute(&tokens::EXAMPLE_D)),
+        ("example E", compute(&EXAMPLE_E)),
+        ("example F", compute(&EXAMPLE_F)),
     ]
 }
 

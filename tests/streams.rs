@@ -26,7 +26,7 @@ const LENGTHS: [usize; 8] = [0, 1, 100, CHUNK - 1, CHUNK, CHUNK + 1, 300_000, 2_
 fn every_writer_makes_the_bytes_of_the_one_shot_call() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     for (pool, workers) in pools() {
-        for suite in Suite::ALL {
+        for &suite in Suite::ALL {
             let envelope = shared(&keyring, workers.clone()).with_suite(suite);
             for len in LENGTHS {
                 let text = plaintext(len as u64, len);

@@ -154,7 +154,7 @@ impl TryCryptoRng for Counting {}
 
 #[test]
 fn a_message_takes_88_bytes_in_one_call_and_a_rewrap_24() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let keyring = MemoryKeyring::create("orders").unwrap();
         let envelope = Envelope::new(&keyring).with_suite(suite);
         let mut rng = Counting::new(usize::MAX);
@@ -205,7 +205,7 @@ impl TryCryptoRng for Ascending {}
 #[test]
 fn draws_come_in_the_documented_order() {
     let keyring = MemoryKeyring::create("orders").unwrap();
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let envelope = Envelope::new(&keyring).with_suite(suite);
         let (header, body) =
             envelope.with_rng(&mut Ascending(0)).encrypt_detached(b"payload", Aad::none()).unwrap();

@@ -44,9 +44,9 @@ impl Raw for AwsLc {
 
 pub fn raw(suite: Suite) -> Box<dyn Raw> {
     let key = match suite {
-        Suite::Cobblestone256 => UnboundKey::new(&AES_256_GCM, &[7; 32]),
         Suite::Cobblestone128 => UnboundKey::new(&AES_128_GCM, &[7; 16]),
-        _ => UnboundKey::new(&CHACHA20_POLY1305, &[7; 32]),
+        Suite::ChunkedChaCha20Poly1305 => UnboundKey::new(&CHACHA20_POLY1305, &[7; 32]),
+        _ => UnboundKey::new(&AES_256_GCM, &[7; 32]),
     };
     Box::new(AwsLc(LessSafeKey::new(key.expect("a key of its length"))))
 }

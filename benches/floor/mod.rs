@@ -77,9 +77,9 @@ fn nonce(index: u32) -> Array<u8, U12> {
 /// The AEAD of `suite`, from the crate that envelock takes it from.
 pub fn raw(suite: Suite) -> Box<dyn Raw> {
     match suite {
-        Suite::Cobblestone256 => Box::new(RawAead(Aes256Gcm::new(&[7; 32].into()))),
         Suite::Cobblestone128 => Box::new(RawAead(Aes128Gcm::new(&[7; 16].into()))),
-        _ => Box::new(RawAead(ChaCha20Poly1305::new(&[7; 32].into()))),
+        Suite::ChunkedChaCha20Poly1305 => Box::new(RawAead(ChaCha20Poly1305::new(&[7; 32].into()))),
+        _ => Box::new(RawAead(Aes256Gcm::new(&[7; 32].into()))),
     }
 }
 
@@ -87,6 +87,7 @@ pub fn suite_name(suite: Suite) -> &'static str {
     match suite {
         Suite::Cobblestone256 => "AES-256-GCM",
         Suite::Cobblestone128 => "AES-128-GCM",
+        Suite::ChunkedAes256GcmSha256 => "AES-256-GCM, SHA-256",
         _ => "ChaCha20-Poly1305",
     }
 }

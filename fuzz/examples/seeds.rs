@@ -28,7 +28,7 @@ fn main() -> std::io::Result<()> {
         write("decrypt", &format!("change-{change}"), &seed)?;
         write("rewrap", &format!("change-{change}"), &[&[change], &seed[1..]].concat())?;
     }
-    for suite in 0..3 {
+    for suite in 0..4 {
         for chunks in 0..4 {
             for kind in 0..6 {
                 let seed = [suite, 1, 4, b'n', b'a', b'm', b'e', chunks, 32, kind, kind, 0, 0, 60];
@@ -67,7 +67,7 @@ fn streams() -> std::io::Result<()> {
             let short = [&head[..], &[0, 4], &change].concat();
             write("stream", &format!("change-{kind}"), &short)?;
         }
-        for suite in 0..3 {
+        for suite in 0..4 {
             for chunks in [0, 1, 2, 250] {
                 let start = [suite, whim, chunks, 32, number as u8];
                 let calls: Vec<u8> =

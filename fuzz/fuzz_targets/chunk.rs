@@ -12,7 +12,7 @@ const KEY: [u8; 32] = [0x42; 32];
 
 fuzz_target!(|data: &[u8]| {
     let mut input = Input(data);
-    let suite = Suite::ALL[input.below(3)];
+    let suite = Suite::ALL[input.below(Suite::ALL.len())];
     let key = &KEY[..suite.data_key_len()];
     let salt = [input.byte(); layout::SALT_LEN];
     let context_len = input.below(48);
@@ -90,7 +90,7 @@ fn by_chunks(
     body
 }
 
-/// What `cobblestone` makes of the body, or `None` for the suite that it does not have.
+/// What `cobblestone` makes of the body, or `None` for a suite that it does not have.
 fn theirs(suite: Suite, context: &[u8], body: &[u8]) -> Option<Option<Vec<u8>>> {
     let (mut short, mut long) = ([0; 16], [0; 32]);
     short.copy_from_slice(&KEY[..16]);

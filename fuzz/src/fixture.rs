@@ -40,7 +40,7 @@ pub static READER: LazyLock<Envelope<MemoryKeyring>> = LazyLock::new(|| {
 /// Every message.
 pub static BASES: LazyLock<Vec<Base>> = LazyLock::new(|| {
     let mut rng = rng(7);
-    Suite::ALL.into_iter().flat_map(|suite| shapes(suite, &mut rng)).collect()
+    Suite::ALL.iter().copied().flat_map(|suite| shapes(suite, &mut rng)).collect()
 });
 
 /// A message that several threads would share: twenty chunks and a short one.

@@ -4,8 +4,8 @@ use super::layout::{
     CHUNK_LEN, COMMITMENT_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, PREFIX_LEN, SALT_LEN, TAG_LEN,
 };
 use crate::crypto::aead::{AnyAead, NONCE_LEN, Nonce};
+use crate::crypto::compare;
 use crate::crypto::provider::Provider;
-use crate::crypto::{compare, kdf};
 use crate::error::{Error, Unverified};
 use crate::format::Suite;
 use crate::process::Origin;
@@ -45,7 +45,7 @@ impl ChunkCipher {
         let mut derived = Zeroizing::new([0; MAX_DERIVED_LEN]);
         let derived_len = needed.saturating_add(NONCE_LEN).saturating_add(COMMITMENT_LEN);
         let derived = derived.get_mut(..derived_len).unwrap_or_default();
-        kdf::expand_sha512(input_key, &info, derived).map_err(|_| key_length())?;
+        suite.expand()(input_key, &info, derived).map_err(|_| key_length())?;
 
         let (key, rest) = derived.split_at_checked(needed).ok_or_else(key_length)?;
         let (base_nonce, commitment) = rest.split_first_chunk().ok_or_else(key_length)?;

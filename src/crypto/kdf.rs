@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 /// The longest output of a hash here: that of SHA-512.
 const MAX_HASH_LEN: usize = 64;
 
+/// HKDF-Expand with one hash: key, info in pieces, output.
+pub(crate) type Expand = fn(&[u8], &[&[u8]], &mut [u8]) -> Result<(), CryptoError>;
+
 /// Expands `key` to `okm.len()` bytes with SHA-256; `info` is given in pieces.
 pub(crate) fn expand_sha256(key: &[u8], info: &[&[u8]], okm: &mut [u8]) -> Result<(), CryptoError> {
     expand::<Hmac<Sha256>, 32>(key, info, okm)

@@ -62,7 +62,8 @@ impl<K: Keyring> Envelope<K> {
         }
     }
 
-    /// Encrypts with another suite. Decryption takes whatever suite the message names.
+    /// Encrypts with another suite, such as suite 4 for database fields: [`Suite`] says when to take
+    /// which. Decryption takes whatever suite the message names.
     #[must_use]
     pub fn with_suite(mut self, suite: Suite) -> Self {
         self.suite = suite;

@@ -113,7 +113,7 @@ fn every_form_of_encryption_reuses_and_no_suite_shares() {
     let (backend, clock) = (backend(), FakeClock::default());
     let cache = cache(&backend, reuse(1000, 1 << 20), &clock);
     let mut ids = HashSet::new();
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let envelope = Envelope::new(&cache).with_suite(suite);
         let len = envelope.message_len(PLAINTEXT.len()).unwrap();
         let range = envelope.plaintext_range(PLAINTEXT.len()).unwrap();

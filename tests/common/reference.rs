@@ -178,7 +178,7 @@ pub fn parse(input: &[u8]) -> Result<RefHeader, Refused> {
     let format = reader.number(4, 1)? as u8;
     demand(format == 1, 4, HeaderFault::UnknownFormat(format))?;
     let suite = reader.number(5, 1)? as u8;
-    demand((1..=3).contains(&suite), 5, HeaderFault::UnknownSuite(suite))?;
+    demand((1..=4).contains(&suite), 5, HeaderFault::UnknownSuite(suite))?;
     reader.field(6, 16)?;
     let declared = reader.number(22, 2)?;
     demand(declared >= 43, 22, HeaderFault::HeaderLength(declared as u16))?;

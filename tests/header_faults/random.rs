@@ -27,7 +27,7 @@ fn random_slot(rng: &mut ChaCha20Rng, suite: u8) -> RefSlot {
 }
 
 fn random_header(rng: &mut ChaCha20Rng) -> RefHeader {
-    let suite = 1 + below(rng, 3) as u8;
+    let suite = 1 + below(rng, 4) as u8;
     let mut core: [u8; 22] = random_bytes(rng, 22).try_into().unwrap();
     core[..6].copy_from_slice(&[0xE5, 0x4E, 0x56, 0x4C, 1, suite]);
     let count = [1, 1, 2, 3, 16][below(rng, 5)];

@@ -10,7 +10,7 @@ const USUAL: RewrapOptions<'static> = RewrapOptions::new();
 
 #[test]
 fn the_file_is_what_a_rewrap_in_memory_makes_but_for_the_nonce() {
-    for suite in [Suite::Cobblestone256, Suite::Cobblestone128, Suite::ChunkedChaCha20Poly1305] {
+    for &suite in Suite::ALL {
         for (len, reserved) in [(0, 0), (1, 7), (16_384, 500), (100_000, 5_000)] {
             let place = TestDirectory::new();
             let path = place.join("message");

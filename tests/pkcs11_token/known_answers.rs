@@ -14,7 +14,7 @@ fn what_the_token_wraps_independent_code_unwraps() {
     for algorithm in algorithms() {
         let (material, keys) = put(&session, algorithm);
         let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
-        for suite in Suite::ALL {
+        for &suite in Suite::ALL {
             let envelope = Envelope::new(&keyring).with_suite(suite);
             let mut seen = Vec::new();
             for _ in 0..20 {
@@ -38,7 +38,7 @@ fn what_independent_code_wraps_the_token_unwraps() {
     for algorithm in algorithms() {
         let (material, keys) = put(&session, algorithm);
         let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
-        for suite in Suite::ALL {
+        for &suite in Suite::ALL {
             let envelope = Envelope::new(&keyring).with_suite(suite);
             let mut message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
             let (aad, place) = (Bound::of(&message).aad(), wrapped(&message));
@@ -74,7 +74,7 @@ fn blobs_have_the_length_and_the_order_of_the_design() {
     for algorithm in algorithms() {
         let (_, keys) = put(&session, algorithm);
         let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
-        for suite in Suite::ALL {
+        for &suite in Suite::ALL {
             let message =
                 Envelope::new(&keyring).with_suite(suite).encrypt(PLAINTEXT, ROW).unwrap();
             let expected = match (algorithm, suite) {

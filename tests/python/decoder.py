@@ -21,7 +21,10 @@ SUITES = {
     1: (b"AEAD_AES_256_GCM", 32),
     2: (b"AEAD_AES_128_GCM", 16),
     3: (b"AEAD_CHACHA20_POLY1305", 32),
+    4: (b"AEAD_AES_256_GCM", 32),
 }
+# Of the suites without a Cobblestone name, which have no body in `cryptography`: AEAD and hash.
+PRIMITIVES = {3: (ChaCha20Poly1305, hashlib.sha512), 4: (AESGCM, hashlib.sha256)}
 # Wrap algorithm: what the wrapped key has beyond the data key (H-WRAPLEN).
 EXACT = {1: 40, 2: 28, 3: 48}
 ALPHANUMERIC = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -196,10 +199,18 @@ def xaes_open(key, nonce, sealed, aad):
     return AESGCM(xaes_key(key, nonce)).decrypt(nonce[12:], sealed, aad)
 
 
+def hash_of(suite):
+    return PRIMITIVES.get(suite, (None, hashlib.sha512))[1]
+
+
+def aead_of(suite):
+    return PRIMITIVES.get(suite, (AESGCM, None))[0]
+
+
 def derive(data_key, suite, salt, context):  # B-KDF
     name, key_length = SUITES[suite]
     info = b"c2sp.org/chunked-encryption@v1+" + name + b"\x00" + salt + context
-    derived = hkdf_expand(data_key, info, key_length + 12 + 32, hashlib.sha512)
+    derived = hkdf_expand(data_key, info, key_length + 12 + 32, hash_of(suite))
     return derived[:key_length], derived[key_length:-32], derived[-32:]
 
 
@@ -218,8 +229,8 @@ def open_body(data_key, suite, context, body):
     key, base_nonce, expected = derive(data_key, suite, salt, context)
     if commitment != expected:
         raise Refused("authentication")  # B-COMMIT
-    if suite == 3:
-        return open_chunks(ChaCha20Poly1305(key), base_nonce, body[56:])
+    if suite in PRIMITIVES:
+        return open_chunks(aead_of(suite)(key), base_nonce, body[56:])
     decryptors = {1: cobblestone.Cobblestone256Decryptor, 2: cobblestone.Cobblestone128Decryptor}
     decryptor = decryptors[suite](data_key, context)
     try:

@@ -1,7 +1,7 @@
 """Makes messages of format version 1, right ones and wrong ones, from src/format/SPEC.md alone."""
 
 from cryptography import cobblestone
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import decoder
 from decoder import CHUNK, MAGIC, SUITES, Header, Slot
@@ -28,7 +28,7 @@ def header_of(core, slots, padding=0):
 def chunked(suite, data_key, salt, context, chunks, nonce_of=decoder.chunk_nonce, aad=None):
     """A body of these chunks by primitives, whatever their lengths."""
     key, base_nonce, commitment = decoder.derive(data_key, suite, salt, context)
-    aead = ChaCha20Poly1305(key) if suite == 3 else AESGCM(key)
+    aead = decoder.aead_of(suite)(key)
     sealed = [aead.encrypt(nonce_of(base_nonce, index), chunk, aad) for index, chunk in chunks]
     return salt + commitment + b"".join(sealed)
 
@@ -41,7 +41,7 @@ def pieces(plaintext):
 
 def body_of(suite, data_key, salt, context, plaintext):
     """A body: of suites 1 and 2 by `cryptography`, which draws the salt itself."""
-    if suite == 3:
+    if suite in decoder.PRIMITIVES:
         return chunked(suite, data_key, salt, context, pieces(plaintext))
     encryptors = {1: cobblestone.Cobblestone256Encryptor, 2: cobblestone.Cobblestone128Encryptor}
     encryptor = encryptors[suite](data_key, context)

@@ -2,7 +2,7 @@
 much it has judged.
 
     judge.py vectors               the decoder itself, by the vectors of XAES-256-GCM
-    judge.py examples SPEC.md      every value of the worked examples A and B
+    judge.py examples SPEC.md      every value of the worked examples A, B, E and F
     judge.py read DIRECTORY        opens every message of a manifest
     judge.py write DIRECTORY SEED  makes messages, right and wrong ones, with verdicts
     judge.py mutants GOLDEN DIRECTORY SEED
@@ -22,7 +22,10 @@ import manifest
 import mutate
 import wrong
 
-SIZES = [0, 1, 16383, 16384, 16385, 3 * 16384, (1 << 20) + 7]
+SIZES = [0, 1, 16383, 16384, 16385, 32767, 32768, 32769, 3 * 16384, (1 << 20) + 7]
+# Associated data of every length from none to two blocks of SHA-512 and more behind the 94 bytes of
+# HKDF's info that precede it: each place of the hash's block and of its padding.
+AAD_LENGTHS = range(301)
 
 
 def vectors():
@@ -105,10 +108,10 @@ def check_example(title, values):
 
 def examples(path):
     found = parse_examples(pathlib.Path(path).read_text())
-    titles = [f"example {letter}" for letter in "ABCD"]
+    titles = [f"example {letter}" for letter in "ABCDEF"]
     assert [title for title, _ in found] == titles, f"{path}: no examples"
     # The others are of tokens: token_answers.py.
-    messages = found[:2]
+    messages = found[:2] + found[4:]
     for title, values in messages:
         check_example(title, values)
     print(f"examples: {sum(len(values) for _, values in messages)} values")
@@ -167,6 +170,10 @@ def write(directory, seed):
             writer = random_writer(rng, suite, size)
             message = writer.header(padding=rng.randrange(20)) + writer.body()
             entries.append(entry_of(f"suite{suite}-{size}", writer, message))
+        for aad_length in AAD_LENGTHS:
+            writer = encoder.Writer(rng, suite, rng.randbytes(aad_length % 70), rng.randbytes(aad_length))
+            message = writer.header() + writer.body()
+            entries.append(entry_of(f"suite{suite}-aad-{aad_length}", writer, message))
     for number in range(1000):
         size = rng.choice([rng.randrange(4), rng.randrange(300), rng.randrange(2000)])
         writer = random_writer(rng, rng.choice(list(decoder.SUITES)), size)

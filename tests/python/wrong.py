@@ -50,20 +50,22 @@ def wrong_bodies(writer, rng):
     yield "B-CONTEXT order", other, "authentication"
     other = encoder.chunked(suite, key, salt, writer.aad, [(0, rest)])
     yield "B-CONTEXT no core", other, "authentication"
-    yield "B-KDF SHA-256", sha256_body(writer, rest), "authentication"
+    yield "B-KDF hash", other_hash_body(writer, rest), "authentication"
 
 
 def derived_nonce(writer):
     return decoder.derive(writer.data_key, writer.suite, writer.salt, writer.context)[1]
 
 
-def sha256_body(writer, plaintext):
-    """As older copies of the C2SP page have it."""
+def other_hash_body(writer, plaintext):
+    """With SHA-256, as older copies of the C2SP page have it; with SHA-512 where that is right."""
     name, length = SUITES[writer.suite]
     info = b"c2sp.org/chunked-encryption@v1+" + name + b"\0" + writer.salt + writer.context
-    derived = decoder.hkdf_expand(writer.data_key, info, length + 44, hashlib.sha256)
+    other = {hashlib.sha256: hashlib.sha512, hashlib.sha512: hashlib.sha256}
+    other = other[decoder.hash_of(writer.suite)]
+    derived = decoder.hkdf_expand(writer.data_key, info, length + 44, other)
     key, nonce, commitment = derived[:length], derived[length:-32], derived[-32:]
-    aead = encoder.ChaCha20Poly1305 if writer.suite == 3 else encoder.AESGCM
+    aead = decoder.aead_of(writer.suite)
     return writer.salt + commitment + aead(key).encrypt(nonce, plaintext, None)
 
 

@@ -168,7 +168,7 @@ fn solve(suite: Suite, keys: [&BodyKeys; 2]) -> Vec<u8> {
 /// The bare ciphers take it under both keys, and read what its maker wants each to read.
 #[test]
 fn the_bare_ciphers_open_one_ciphertext_under_two_keys() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let salamander = Salamander::build(suite, false);
         let [for_alice, for_bob] = salamander.plaintexts();
         assert_eq!(for_alice[..16], *FOR_ALICE);
@@ -184,7 +184,7 @@ fn the_bare_ciphers_open_one_ciphertext_under_two_keys() {
 /// SPEC B-COMMIT
 #[test]
 fn the_chunk_layer_opens_it_under_the_committed_key_only() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let salamander = Salamander::build(suite, false);
         let context = [&salamander.header[..22], AAD].concat();
         let plaintexts = salamander.plaintexts();
@@ -207,7 +207,7 @@ fn the_chunk_layer_opens_it_under_the_committed_key_only() {
 #[test]
 fn two_readers_never_read_two_texts_from_one_message() {
     let both = || Several(vec![Member::Ring(alice()), Member::Ring(bob())]);
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         for bob_first in [false, true] {
             let salamander = Salamander::build(suite, bob_first);
             let [for_alice, _] = salamander.plaintexts();
@@ -228,7 +228,7 @@ fn two_readers_never_read_two_texts_from_one_message() {
 /// SPEC K-CHECK: whatever keyring answered.
 #[test]
 fn a_keyring_that_hands_out_the_other_key_is_not_believed() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let salamander = Salamander::build(suite, false);
         for owner in [0, 1] {
             let [alices_key, bobs_key] = salamander.data_keys.clone();

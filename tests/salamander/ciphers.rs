@@ -11,25 +11,17 @@ pub fn open(suite: Suite, key: &[u8], nonce: &[u8; 12], sealed: &[u8]) -> Option
     let (mut text, tag) = split(sealed);
     let nonce = nonce.into();
     let buffer = text[..].as_mut().into();
+    let tag = tag.into();
     match suite {
-        Suite::Cobblestone256 => Aes256Gcm::new_from_slice(key).unwrap().decrypt_inout_detached(
-            nonce,
-            &[],
-            buffer,
-            &tag.into(),
-        ),
-        Suite::Cobblestone128 => Aes128Gcm::new_from_slice(key).unwrap().decrypt_inout_detached(
-            nonce,
-            &[],
-            buffer,
-            &tag.into(),
-        ),
-        _ => ChaCha20Poly1305::new_from_slice(key).unwrap().decrypt_inout_detached(
-            nonce,
-            &[],
-            buffer,
-            &tag.into(),
-        ),
+        Suite::Cobblestone128 => {
+            Aes128Gcm::new_from_slice(key).unwrap().decrypt_inout_detached(nonce, &[], buffer, &tag)
+        }
+        Suite::ChunkedChaCha20Poly1305 => ChaCha20Poly1305::new_from_slice(key)
+            .unwrap()
+            .decrypt_inout_detached(nonce, &[], buffer, &tag),
+        _ => {
+            Aes256Gcm::new_from_slice(key).unwrap().decrypt_inout_detached(nonce, &[], buffer, &tag)
+        }
     }
     .ok()?;
     Some(text)

@@ -117,7 +117,7 @@ fn refused<K: Keyring>(keyring: K, header: &RefHeader, expected: &Answer) {
 /// SPEC K-MASTER, K-CHECK, K-AAD
 #[test]
 fn a_wrapped_key_that_opens_under_two_master_keys_is_refused() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let id = master_key_id(&MASTER_KEYS[0]);
         let (header, _) = forge(suite, id);
         // The keyring that the label names unwraps it, and the check refuses what comes out.
@@ -138,7 +138,7 @@ fn a_wrapped_key_that_opens_under_two_master_keys_is_refused() {
 /// SPEC K-CHECK: one header names at most one of the two data keys.
 #[test]
 fn no_data_key_id_names_both_keys_of_a_forged_wrap() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let (header, data_keys) = forge(suite, master_key_id(&MASTER_KEYS[0]));
         let named = header.core[6..].to_vec();
         let [a, b] = data_keys.map(|key| data_key_id(suite, &[9; 8], &key).to_vec());
@@ -150,7 +150,7 @@ fn no_data_key_id_names_both_keys_of_a_forged_wrap() {
 /// the crate really derives, so its own messages open by the same means.
 #[test]
 fn a_message_opens_with_the_bare_ciphers_and_the_derivations_of_the_specification() {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let writer = Envelope::new(ring("orders", &[(1, 0x11)])).with_suite(suite);
         let message = writer.with_rng(&mut rng(2)).encrypt(b"text", Aad::new(b"row")).unwrap();
         let header = reference::parse(&message).unwrap();

@@ -2,7 +2,7 @@
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes_gcm::aead::AeadInOut;
-use aes_gcm::{Aes256Gcm, aead};
+use aes_gcm::{Aes128Gcm, Aes256Gcm, aead};
 use chacha20poly1305::ChaCha20Poly1305;
 use hmac::{EagerHash, Hmac, Mac};
 use sha2::{Sha256, Sha512};
@@ -61,6 +61,28 @@ pub const EXAMPLE_B: Inputs = Inputs {
     aad: b"",
 };
 
+pub const EXAMPLE_E: Inputs = Inputs {
+    suite: 2,
+    aead_name: b"AEAD_AES_128_GCM",
+    version: 5,
+    padding: 0,
+    shift: 0x10,
+    foreign: None,
+    plaintext: b"attack at dusk",
+    aad: b"row 43",
+};
+
+pub const EXAMPLE_F: Inputs = Inputs {
+    suite: 4,
+    aead_name: b"AEAD_AES_256_GCM",
+    version: 5,
+    padding: 0,
+    shift: 0x90,
+    foreign: None,
+    plaintext: b"alice@example.com",
+    aad: b"users/7/email",
+};
+
 /// `N` bytes that count up, so that a value is recognised wherever it turns up.
 pub fn counting<const N: usize>(first: u8) -> [u8; N] {
     std::array::from_fn(|at| first + u8::try_from(at).unwrap())
@@ -73,9 +95,14 @@ impl Inputs {
 
     /// The random bytes of a message in the order in which they are drawn: data key, r, salt and
     /// wrap nonce.
-    pub fn randomness(&self) -> ([u8; 32], [u8; 8], [u8; 24], [u8; 24]) {
+    pub fn randomness(&self) -> (Vec<u8>, [u8; 8], [u8; 24], [u8; 24]) {
         let from = |first: u8| first ^ self.shift;
-        (counting(from(0x40)), counting(from(0x60)), counting(from(0x80)), counting(from(0xA0)))
+        let data_key = counting::<32>(from(0x40))[..self.data_key_len()].to_vec();
+        (data_key, counting(from(0x60)), counting(from(0x80)), counting(from(0xA0)))
+    }
+
+    fn data_key_len(&self) -> usize {
+        if self.suite == 2 { 16 } else { 32 }
     }
 }
 
@@ -157,7 +184,7 @@ pub fn compute(inputs: &Inputs) -> Values {
     let version = put("key version", inputs.version.to_be_bytes().into());
     put("plaintext", inputs.plaintext.into());
     put("associated data", inputs.aad.into());
-    put("data key", data_key.into());
+    put("data key", data_key.clone());
     put("r", r.into());
     put("salt", salt.into());
     put("wrap nonce", wrap_nonce.into());
@@ -204,20 +231,24 @@ fn compute_body(
     let context = put("context", [core, inputs.aad].concat());
     let label = b"c2sp.org/chunked-encryption@v1+";
     let info = put("info", [label, inputs.aead_name, &[0], &salt, &context].concat());
-    let derived = put("derived", hkdf_expand::<Sha512>(&data_key, &info, 32 + 12 + 32));
-    let key = put("key", derived[..32].into());
-    let base_nonce = put("base nonce", derived[32..44].into());
-    let commitment = put("commitment", derived[44..].into());
+    let key_len = data_key.len();
+    let expand = if inputs.suite == 4 { hkdf_expand::<Sha256> } else { hkdf_expand::<Sha512> };
+    let derived = put("derived", expand(&data_key, &info, key_len + 12 + 32));
+    let key = put("key", derived[..key_len].into());
+    let base_nonce = put("base nonce", derived[key_len..key_len + 12].into());
+    let commitment = put("commitment", derived[key_len + 12..].into());
     let nonce = |index: u128| {
         let wide = u128::from_be_bytes([&[0; 4], &base_nonce[..]].concat().try_into().unwrap());
         (wide ^ index).to_be_bytes()[4..].to_vec()
     };
     let nonce_0 = put("chunk 0 nonce", nonce(0));
     put("chunk 258 nonce", nonce(258));
-    let chunk = match inputs.suite {
-        1 => seal::<Aes256Gcm>(&key, &nonce_0, b"", inputs.plaintext),
-        _ => seal::<ChaCha20Poly1305>(&key, &nonce_0, b"", inputs.plaintext),
+    let seal_chunk = match inputs.suite {
+        2 => seal::<Aes128Gcm>,
+        3 => seal::<ChaCha20Poly1305>,
+        _ => seal::<Aes256Gcm>,
     };
+    let chunk = seal_chunk(&key, &nonce_0, b"", inputs.plaintext);
     let chunk = put("chunk 0", chunk);
     put("body", [&salt[..], &commitment, &chunk].concat())
 }

@@ -131,7 +131,7 @@ fn judge_message<K: Keyring>(probe: &Probe<'_, K>, slot: &TestSlot) {
         other[bit / 8] ^= 1 << (bit % 8);
         moved(suite, other, &format!("bit {bit} of the data key id changed"));
     }
-    for other in Suite::ALL.into_iter().filter(|other| *other != suite) {
+    for other in Suite::ALL.iter().copied().filter(|other| *other != suite) {
         moved(other, id, "another suite");
     }
     let stranger = TestMessage::new(suite, &mut TestRng::seeded(77));

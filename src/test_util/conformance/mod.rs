@@ -115,7 +115,7 @@ impl Rule {
 ///
 /// If a [`Rule`] is broken.
 pub fn keyring<K: Keyring>(factory: impl Fn() -> K) {
-    for suite in Suite::ALL {
+    for &suite in Suite::ALL {
         let keyring = factory();
         let probe = Probe::new(&keyring, suite, u64::from(suite.id()));
         let slots = contract::judge(&probe);

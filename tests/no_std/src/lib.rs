@@ -93,7 +93,7 @@ impl TryCryptoRng for Counter {}
 /// Creates, encrypts, rotates, rewraps and decrypts with each suite; 0 if all went well.
 #[unsafe(no_mangle)]
 pub extern "C" fn roundtrip() -> i32 {
-    Suite::ALL.into_iter().position(|suite| !works(suite)).map_or(0, |index| index as i32 + 1)
+    Suite::ALL.iter().copied().position(|suite| !works(suite)).map_or(0, |index| index as i32 + 1)
 }
 
 fn works(suite: Suite) -> bool {
