@@ -9,7 +9,9 @@ mod unverified;
 pub use unverified::Unverified;
 
 use crate::aad::AadFault;
-use crate::format::{HeaderFault, InvalidKeyName, KeyVersion, LooksLike, Part, SlotFault};
+use crate::format::{
+    DataKeyId, HeaderFault, InvalidKeyName, KeyVersion, LooksLike, Part, SlotFault,
+};
 use crate::keyring::Refusal;
 use crate::keyset::{Changed, LabelFault, Operation, VersionState};
 use crate::random::RandomnessUnavailable;
@@ -65,6 +67,15 @@ pub enum Error {
     MissingSlot {
         /// The key name.
         key: String,
+    },
+
+    /// An [`OpenedKey`](crate::OpenedKey) was used for a message that it was not opened from.
+    #[error("opened key has data key id {opened}, the message {found}, or another suite")]
+    OtherMessage {
+        /// The data key id that the opened key belongs to.
+        opened: DataKeyId,
+        /// The data key id in the header; the same if only the suite differs.
+        found: DataKeyId,
     },
 
     /// No slot of the message is under a master key of this keyring.

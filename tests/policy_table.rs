@@ -80,7 +80,7 @@ fn split(message: &[u8]) -> Result<(&[u8], Vec<u8>), Error> {
 }
 
 /// Every operation that opens a slot; each leaves the plaintext, to show that it opened.
-fn readers() -> [(&'static str, Read); 16] {
+fn readers() -> [(&'static str, Read); 17] {
     [
         ("decrypt", |envelope, message| envelope.decrypt(message, ROW)),
         ("decrypt_into", |envelope, message| {
@@ -106,6 +106,7 @@ fn readers() -> [(&'static str, Read); 16] {
             let opened = envelope.decrypt_detached_in_place(header, &mut body, ROW);
             opened.map(|plain| plain.to_vec())
         }),
+        ("open", |envelope, message| envelope.open(message)?.decrypt(message, ROW)),
         ("stream_decryptor", |envelope, message| {
             let mut start = MessageStart::new();
             let taken = start.update(message)?;
@@ -436,4 +437,44 @@ fn every_operation_has_its_row() {
         operations += 1;
     }
     assert_eq!(operations, 29);
+}
+
+/// The signatures of public functions in `source`, without `async` and line breaks.
+fn signatures(source: &str) -> impl Iterator<Item = String> + '_ {
+    source.match_indices(" fn ").filter_map(|(at, _)| {
+        let line_start = source[..at].rfind('\n').map_or(0, |newline| newline + 1);
+        let is_public = source[line_start..at].trim_start().starts_with("pub");
+        let end = at + source[at..].find('{')?;
+        let words: Vec<_> = source[at..end].split_whitespace().collect();
+        let joined = words.join(" ").replace("( ", "(").replace(", )", ")");
+        (is_public && !source[line_start..at].contains('(')).then_some(joined)
+    })
+}
+
+#[test]
+fn an_opened_key_reads_by_the_names_and_arguments_of_an_envelope() {
+    let (opened, polled) = (
+        include_str!("../src/envelope/opened.rs").split_once("impl OpenedKey {").unwrap().1,
+        include_str!("../src/io/poll/envelope.rs").split_once("impl OpenedKey {").unwrap(),
+    );
+    let ours = [opened, include_str!("../src/io/opened.rs"), polled.1].concat();
+    let theirs = [
+        include_str!("../src/envelope/decrypt.rs"),
+        include_str!("../src/envelope/stream.rs"),
+        include_str!("../src/io/envelope.rs"),
+        polled.0,
+    ]
+    .concat();
+    let is_read = |signature: &String| {
+        ["fn decrypt", "fn stream_decryptor", "fn range_", "fn seek_"]
+            .iter()
+            .any(|start| signature.starts_with(start))
+    };
+    let sorted = |source: &str| {
+        let mut found: Vec<_> = signatures(source).filter(is_read).collect();
+        found.sort();
+        found
+    };
+    assert_eq!(sorted(&ours), sorted(&theirs));
+    assert_eq!(sorted(&ours).len(), 15);
 }

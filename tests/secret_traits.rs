@@ -5,7 +5,8 @@
 use envelock::danger::{ChunkDecryptor, ChunkEncryptor};
 use envelock::rand_core::TryCryptoRng;
 use envelock::{
-    Aad, DataKey, Envelope, Error, Keyring, KeyringError, MasterKey, MemoryKeyring, OsRandom,
+    Aad, DataKey, Envelope, Error, Keyring, KeyringError, MasterKey, MemoryKeyring, OpenedKey,
+    OsRandom,
 };
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
@@ -52,6 +53,8 @@ lacks_all!(DataKey: Clone, Copy, Debug, Display, PartialEq, PartialOrd, Hash, De
 lacks_all!(DataKey: AsRef<[u8]>, core::ops::Deref, core::borrow::Borrow<[u8]>, Into<Vec<u8>>);
 lacks_all!(MasterKey: Clone, Copy, Debug, Display, PartialEq, PartialOrd, Hash, Default);
 lacks_all!(MasterKey: AsRef<[u8]>, core::ops::Deref, core::borrow::Borrow<[u8]>, Into<Vec<u8>>);
+lacks_all!(OpenedKey: Clone, Copy, Display, PartialEq, PartialOrd, Hash, Default);
+lacks_all!(OpenedKey: AsRef<[u8]>, core::ops::Deref, core::borrow::Borrow<[u8]>, Into<Vec<u8>>);
 lacks_all!(ChunkEncryptor: Clone, Copy, Display, PartialEq, PartialOrd, Hash);
 lacks_all!(ChunkDecryptor: Clone, Copy, Display, PartialEq, PartialOrd, Hash);
 // A clone of the keyring would be a copy of its keys.
@@ -62,6 +65,7 @@ lacks_all!(Error: PartialEq, Hash);
 
 has_all!(DataKey: ZeroizeOnDrop, Send, Sync);
 has_all!(MasterKey: ZeroizeOnDrop, Send, Sync);
+has_all!(OpenedKey: ZeroizeOnDrop, Send, Sync, Debug);
 has_all!(ChunkEncryptor: Send, Sync);
 has_all!(ChunkDecryptor: Send, Sync);
 has_all!(Envelope<MemoryKeyring>: Send, Sync, Debug);
@@ -94,6 +98,7 @@ fn keyring_is_object_safe_and_an_envelope_crosses_threads() {
 fn secrets_drop_by_code_and_not_by_nothing() {
     assert!(std::mem::needs_drop::<DataKey>());
     assert!(std::mem::needs_drop::<MasterKey>());
+    assert!(std::mem::needs_drop::<OpenedKey>());
     assert!(std::mem::needs_drop::<ChunkEncryptor>());
     assert!(std::mem::needs_drop::<ChunkDecryptor>());
 }

@@ -83,9 +83,12 @@ fn every_reader_reads_the_plaintext_whoever_works() {
                 let message = envelope.encrypt(&text, Aad::new(AAD)).unwrap();
                 let header_len = envelope.header_len().unwrap();
                 let (header, body) = message.split_at(header_len);
+                let key = envelope.open(header).unwrap();
                 for (subject, bytes) in [
                     (Subject::Whole(&envelope, AAD), &message[..]),
                     (Subject::Detached(&envelope, header, AAD), body),
+                    (Subject::Opened(&key, AAD), &message[..]),
+                    (Subject::OpenedDetached(&key, header, AAD), body),
                 ] {
                     let chunks_at = bytes.len() - body.len() + PREFIX;
                     let whole = Whole { subject, chunks_at, bytes, plaintext: &text };

@@ -2,13 +2,12 @@
 
 use super::Envelope;
 use super::length::plaintext_len_of_body;
+use super::opened::TRUNCATED;
 use crate::aad::Aad;
-use crate::body::{self, ChunkDecryptor, layout};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{Header, Part, Slot, SlotLabel};
+use crate::format::{Header, Slot, SlotLabel};
 use crate::keyring::{Keyring, KeyringError, Refusal, WrapContext};
-use alloc::vec;
 use alloc::vec::Vec;
 
 impl<K: Keyring> Envelope<K> {
@@ -22,8 +21,8 @@ impl<K: Keyring> Envelope<K> {
     /// - [`Error::Authentication`]: wrong key, wrong associated data, or changed bytes, and which
     ///   part of the message did not verify.
     pub fn decrypt(&self, message: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
-        let header = Header::parse(message)?;
-        self.decrypt_body(&header, message.get(header.len()..).unwrap_or_default(), aad)
+        let (header, body) = split(message)?;
+        self.with_opened(&header, |key| key.decrypt(body, aad))
     }
 
     /// Decrypts a message into `plaintext`, which has exactly the length that
@@ -39,9 +38,9 @@ impl<K: Keyring> Envelope<K> {
         aad: Aad<'_>,
         plaintext: &mut [u8],
     ) -> Result<(), Error> {
-        let header = Header::parse(message)?;
-        let body = message.get(header.len()..).unwrap_or_default();
-        self.decrypt_body_into(&header, body, aad, plaintext)
+        let (header, body) = split(message)?;
+        check_room(body, plaintext)?;
+        self.with_opened(&header, |key| key.decrypt_into(body, aad, plaintext))
     }
 
     /// Decrypts a message in place and returns the plaintext, which stands behind the header and
@@ -58,8 +57,7 @@ impl<K: Keyring> Envelope<K> {
         aad: Aad<'_>,
     ) -> Result<&'m mut [u8], Error> {
         let header_len = Header::parse(message)?.len();
-        let truncated = Error::Truncated { part: Part::Body, len: 0, needed: 0 };
-        let (header, body) = message.split_at_mut_checked(header_len).ok_or(truncated)?;
+        let (header, body) = message.split_at_mut_checked(header_len).ok_or(TRUNCATED)?;
         self.decrypt_detached_in_place(header, body, aad)
     }
 
@@ -74,7 +72,8 @@ impl<K: Keyring> Envelope<K> {
         body: &[u8],
         aad: Aad<'_>,
     ) -> Result<Vec<u8>, Error> {
-        self.decrypt_body(&Header::parse_detached(header)?, body, aad)
+        let header = split_detached(header, body)?;
+        self.with_opened(&header, |key| key.decrypt(body, aad))
     }
 
     /// As [`decrypt_into`](Self::decrypt_into), of a header and a body that are kept apart.
@@ -89,7 +88,9 @@ impl<K: Keyring> Envelope<K> {
         aad: Aad<'_>,
         plaintext: &mut [u8],
     ) -> Result<(), Error> {
-        self.decrypt_body_into(&Header::parse_detached(header)?, body, aad, plaintext)
+        let header = split_detached(header, body)?;
+        check_room(body, plaintext)?;
+        self.with_opened(&header, |key| key.decrypt_into(body, aad, plaintext))
     }
 
     /// As [`decrypt_in_place`](Self::decrypt_in_place), of a header and a body that are kept
@@ -104,79 +105,48 @@ impl<K: Keyring> Envelope<K> {
         body: &'b mut [u8],
         aad: Aad<'_>,
     ) -> Result<&'b mut [u8], Error> {
-        let header = Header::parse_detached(header)?;
-        let decryptor = self.begin_decrypt(&header, body, aad)?;
-        let range = body::in_place::decrypt(&decryptor, body, self.threads.as_ref())?;
-        Ok(body.get_mut(range).unwrap_or_default())
+        let header = split_detached(header, body)?;
+        self.with_opened(&header, |key| key.decrypt_in_place(body, aad))
     }
 
-    fn decrypt_body(
+    /// Unwraps the first slot that opens (SPEC O-ORDER), and says which it is.
+    pub(super) fn unwrap_first<'h>(
         &self,
-        header: &Header<'_>,
-        body: &[u8],
-        aad: Aad<'_>,
-    ) -> Result<Vec<u8>, Error> {
-        let decryptor = self.begin_decrypt(header, body, aad)?;
-        let mut plaintext = vec![0; plaintext_len_of_body(body.len())?];
-        body::decrypt_into(&decryptor, body, &mut plaintext, self.threads.as_ref())?;
-        Ok(plaintext)
-    }
-
-    fn decrypt_body_into(
-        &self,
-        header: &Header<'_>,
-        body: &[u8],
-        aad: Aad<'_>,
-        plaintext: &mut [u8],
-    ) -> Result<(), Error> {
-        let needed = plaintext_len_of_body(body.len())?;
-        if plaintext.len() != needed {
-            return Err(Error::BufferLength { len: plaintext.len(), needed });
-        }
-        let decryptor = self.begin_decrypt(header, body, aad)?;
-        body::decrypt_into(&decryptor, body, plaintext, self.threads.as_ref())
-    }
-
-    /// Opens a slot and verifies the commitment. Lengths are checked first: a truncated message
-    /// costs no call to a backend.
-    fn begin_decrypt(
-        &self,
-        header: &Header<'_>,
-        body: &[u8],
-        aad: Aad<'_>,
-    ) -> Result<ChunkDecryptor, Error> {
-        plaintext_len_of_body(body.len())?;
-        let truncated = Error::Truncated { part: Part::Body, len: 0, needed: 0 };
-        let prefix = body.first_chunk().ok_or(truncated)?;
-        self.begin_decrypt_at(header, prefix, aad)
-    }
-
-    /// Opens a slot and verifies the commitment.
-    pub(super) fn begin_decrypt_at(
-        &self,
-        header: &Header<'_>,
-        prefix: &[u8; layout::PREFIX_LEN],
-        aad: Aad<'_>,
-    ) -> Result<ChunkDecryptor, Error> {
-        let mut data_key = DataKey::empty();
-        self.unwrap_first(header, &mut data_key)?;
-        let context = [&header.core().as_bytes()[..], aad.as_bytes()];
-        ChunkDecryptor::new(self.provider, header.suite(), data_key.expose(), prefix, context)
-    }
-
-    /// Unwraps the first slot that opens (SPEC O-ORDER).
-    fn unwrap_first(&self, header: &Header<'_>, data_key: &mut DataKey) -> Result<(), Error> {
+        header: &Header<'h>,
+        data_key: &mut DataKey,
+    ) -> Result<Slot<'h>, Error> {
         let context = WrapContext::new(header.core());
         let mut failures = Failures::default();
         for slot in header.slots() {
             match unwrap_verified(&self.keyring, &slot, &context, data_key) {
                 // SPEC O-FINAL: whatever the body says, no other slot is tried.
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(slot),
                 Err(error) => failures.add(&slot, error),
             }
         }
         Err(failures.into_error(header))
     }
+}
+
+/// The header of a message, and its body. A body that is truncated costs no call to a backend.
+pub(super) fn split(message: &[u8]) -> Result<(Header<'_>, &[u8]), Error> {
+    let header = Header::parse(message)?;
+    let body = message.get(header.len()..).ok_or(TRUNCATED)?;
+    plaintext_len_of_body(body.len())?;
+    Ok((header, body))
+}
+
+/// As [`split`], of a header and a body that are kept apart.
+pub(super) fn split_detached<'h>(header: &'h [u8], body: &[u8]) -> Result<Header<'h>, Error> {
+    let header = Header::parse_detached(header)?;
+    plaintext_len_of_body(body.len())?;
+    Ok(header)
+}
+
+/// Makes sure that `plaintext` has the length that `body` needs.
+pub(super) fn check_room(body: &[u8], plaintext: &[u8]) -> Result<(), Error> {
+    let (len, needed) = (plaintext.len(), plaintext_len_of_body(body.len())?);
+    if len == needed { Ok(()) } else { Err(Error::BufferLength { len, needed }) }
 }
 
 /// Unwraps `slot` and checks that the key is the message's, whatever the keyring says

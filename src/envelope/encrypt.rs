@@ -1,6 +1,7 @@
 //! Encryption: a data key, fresh unless the keyring reuses one, its wraps, and the body under it.
 
 use super::length::body_len;
+use super::opened::{Opened, Settings};
 use super::{Envelope, WithRng};
 use crate::aad::Aad;
 use crate::body::{self, ChunkEncryptor, layout};
@@ -103,7 +104,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     ) -> Result<(), Error> {
         check_len(body, body_len(plaintext.len())?)?;
         let encryptor = self.begin(header, to_u64(plaintext.len())?, aad)?;
-        body::encrypt_into(&encryptor, plaintext, body, self.envelope.threads.as_ref())
+        body::encrypt_into(&encryptor, plaintext, body, self.envelope.settings.threads.as_ref())
     }
 
     /// See [`Envelope::encrypt_detached_in_place`].
@@ -120,7 +121,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     ) -> Result<(), Error> {
         check_len(body, body_len(plaintext_len)?)?;
         let encryptor = self.begin(header, to_u64(plaintext_len)?, aad)?;
-        body::in_place::encrypt(&encryptor, body, self.envelope.threads.as_ref())
+        body::in_place::encrypt(&encryptor, body, self.envelope.settings.threads.as_ref())
     }
 
     /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption; or
@@ -132,52 +133,80 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         plaintext_len: Option<u64>,
         aad: Aad<'_>,
     ) -> Result<ChunkEncryptor, Error> {
-        let Envelope { keyring, suite, .. } = self.envelope;
-        let suite = *suite;
+        let envelope = self.envelope;
+        let suite = envelope.suite;
         let mut pool = RandomPool::for_message(self.rng)?;
         let mut data_key = DataKey::empty();
         let reused = match plaintext_len {
-            Some(len) => keyring.reuse_data_key(suite, len, &mut data_key),
+            Some(len) => envelope.keyring.reuse_data_key(suite, len, &mut data_key),
             None => Ok(None),
         };
         if let Some(id_random) = reused.map_err(Error::from_wrap)? {
-            let message =
-                Begun { suite, id_random, data_key: &data_key, plaintext_len, reused: true };
+            let drawn = Drawn::new(suite, id_random, &data_key, &mut pool);
+            let begun = drawn.and_then(|drawn| {
+                let context = WrapContext::for_message(&drawn.core, plaintext_len, true);
+                envelope.wrap_into(header, &drawn, &context, &mut pool)?;
+                drawn.encryptor(&envelope.settings, aad)
+            });
             // Its batch may have ended since, or its version been disabled: a fresh key will do.
-            if let Ok(encryptor) = message.write(self.envelope, header, aad, &mut pool) {
-                return Ok(encryptor);
+            if begun.is_ok() {
+                return begun;
             }
         }
         // SPEC K-RANDOM: all of it anew.
-        let needed = suite.data_key_len();
-        let space = data_key.space(needed).ok_or(Error::KeyLength { len: 0, needed })?;
-        pool.try_fill_bytes(space)?;
-        let mut id_random = [0; 8];
-        pool.try_fill_bytes(&mut id_random)?;
-        let message = Begun { suite, id_random, data_key: &data_key, plaintext_len, reused: false };
-        message.write(self.envelope, header, aad, &mut pool)
+        let id_random = draw_data_key(suite, &mut data_key, &mut pool)?;
+        let drawn = Drawn::new(suite, id_random, &data_key, &mut pool)?;
+        let context = WrapContext::for_message(&drawn.core, plaintext_len, false);
+        envelope.wrap_into(header, &drawn, &context, &mut pool)?;
+        drawn.encryptor(&envelope.settings, aad)
     }
 }
 
-/// A message whose data key is chosen.
-struct Begun<'k> {
-    suite: Suite,
-    id_random: [u8; 8],
-    data_key: &'k DataKey,
-    plaintext_len: Option<u64>,
-    reused: bool,
+impl<K: Keyring> Envelope<K> {
+    /// Has the data key wrapped, and writes the header: all that a keyring is asked of a message.
+    fn wrap_into<R: TryCryptoRng + ?Sized>(
+        &self,
+        header: &mut [u8],
+        drawn: &Drawn<'_>,
+        context: &WrapContext<'_>,
+        pool: &mut RandomPool<'_, R>,
+    ) -> Result<(), Error> {
+        write_header(header, &drawn.core, |slots| {
+            self.keyring.wrap(drawn.data_key, context, slots, pool)
+        })
+        .map_err(|error| self.with_room_for_all(error))
+    }
 }
 
-impl Begun<'_> {
-    /// Has the data key wrapped into `header`, and sets up the body's encryption.
-    fn write<K: Keyring, R: TryCryptoRng + ?Sized>(
-        &self,
-        envelope: &Envelope<K>,
-        header: &mut [u8],
-        aad: Aad<'_>,
+/// Draws the data key of a message, and the random half of its id.
+fn draw_data_key<R: TryCryptoRng + ?Sized>(
+    suite: Suite,
+    data_key: &mut DataKey,
+    pool: &mut RandomPool<'_, R>,
+) -> Result<[u8; 8], Error> {
+    let needed = suite.data_key_len();
+    let space = data_key.space(needed).ok_or(Error::KeyLength { len: 0, needed })?;
+    pool.try_fill_bytes(space)?;
+    let mut id_random = [0; 8];
+    pool.try_fill_bytes(&mut id_random)?;
+    Ok(id_random)
+}
+
+/// A message that is begun: all that is random of it is drawn, and its data key stays in its place
+/// while a keyring wraps it, now or after an `await`.
+struct Drawn<'k> {
+    core: ImmutableCore,
+    data_key: &'k DataKey,
+    salt: [u8; layout::SALT_LEN],
+}
+
+impl<'k> Drawn<'k> {
+    fn new<R: TryCryptoRng + ?Sized>(
+        suite: Suite,
+        id_random: [u8; 8],
+        data_key: &'k DataKey,
         pool: &mut RandomPool<'_, R>,
-    ) -> Result<ChunkEncryptor, Error> {
-        let Begun { suite, data_key, .. } = *self;
+    ) -> Result<Self, Error> {
         let (len, needed) = (data_key.len(), suite.data_key_len());
         if len != needed {
             return Err(Error::KeyLength { len, needed });
@@ -185,13 +214,15 @@ impl Begun<'_> {
         // SPEC B-SALT: anew for every body, also under a data key that has served before.
         let mut salt = [0; layout::SALT_LEN];
         pool.try_fill_bytes(&mut salt)?;
-        let core = ImmutableCore::generate(suite, self.id_random, data_key)
+        let core = ImmutableCore::generate(suite, id_random, data_key)
             .map_err(|_| Error::KeyLength { len, needed })?;
-        let context = WrapContext::for_message(&core, self.plaintext_len, self.reused);
-        write_header(header, &core, |slots| envelope.keyring.wrap(data_key, &context, slots, pool))
-            .map_err(|error| envelope.with_room_for_all(error))?;
-        let context = [core.as_bytes(), aad.as_bytes()];
-        ChunkEncryptor::new(envelope.provider, suite, data_key.expose(), &salt, context)
+        Ok(Drawn { core, data_key, salt })
+    }
+
+    /// Sets up the encryption of its body.
+    fn encryptor(&self, settings: &Settings, aad: Aad<'_>) -> Result<ChunkEncryptor, Error> {
+        let key = Opened { core: &self.core, data_key: self.data_key, settings };
+        key.encryptor(&self.salt, aad)
     }
 }
 

@@ -3,12 +3,14 @@
 mod decrypt;
 mod encrypt;
 mod length;
+mod opened;
 #[cfg(feature = "std")]
 mod os;
 mod rewrap;
 mod stream;
 
 pub use length::{body_len, plaintext_len};
+pub use opened::OpenedKey;
 pub use rewrap::{Rewrap, RewrapOptions, RewrapReport, SlotOutcome};
 
 use crate::crypto::provider::Provider;
@@ -19,6 +21,7 @@ use crate::observe::Observer;
 use crate::threads::Threads;
 use alloc::sync::Arc;
 use core::fmt;
+use opened::Settings;
 
 /// Encrypts, decrypts and rewraps messages with a keyring.
 ///
@@ -44,20 +47,18 @@ pub struct Envelope<K> {
     keyring: Arc<K>,
     suite: Suite,
     reserved: usize,
-    provider: Provider,
-    threads: Option<Threads>,
+    settings: Settings,
     observer: Option<Arc<dyn Observer>>,
 }
 
-impl<K: Keyring> Envelope<K> {
+impl<K> Envelope<K> {
     /// An envelope with the default suite and provider, and no reserved room.
     pub fn new(keyring: K) -> Self {
         Envelope {
             keyring: Arc::new(keyring),
             suite: Suite::default(),
             reserved: 0,
-            provider: Provider::default(),
-            threads: None,
+            settings: Settings::default(),
             observer: None,
         }
     }
@@ -84,7 +85,7 @@ impl<K: Keyring> Envelope<K> {
     /// The bytes are the same.
     #[must_use]
     pub fn with_provider(mut self, provider: Provider) -> Self {
-        self.provider = provider;
+        self.settings.provider = provider;
         self
     }
 
@@ -115,7 +116,7 @@ impl<K: Keyring> Envelope<K> {
     /// ```
     #[must_use]
     pub fn with_threads(mut self, threads: Threads) -> Self {
-        self.threads = Some(threads);
+        self.settings.threads = Some(threads);
         self
     }
 
@@ -159,7 +160,7 @@ impl<K: Keyring> Envelope<K> {
 
     /// Whose AEADs encrypt and decrypt bodies.
     pub fn provider(&self) -> Provider {
-        self.provider
+        self.settings.provider
     }
 
     /// The same operations with random bytes from `rng`.
@@ -172,7 +173,9 @@ impl<K: Keyring> Envelope<K> {
     pub fn with_rng<'e, R: ?Sized>(&'e self, rng: &'e mut R) -> WithRng<'e, K, R> {
         WithRng { envelope: self, rng }
     }
+}
 
+impl<K: Keyring> Envelope<K> {
     /// Whether a rewrap would put a slot of this keyring under another version: the primary.
     ///
     /// `message` is a message, or its header alone. The answer goes by the labels of the header,
@@ -219,7 +222,7 @@ impl<K: fmt::Debug> fmt::Debug for Envelope<K> {
             .field("keyring", &self.keyring)
             .field("suite", &self.suite)
             .field("reserved", &self.reserved)
-            .field("provider", &self.provider)
+            .field("provider", &self.provider())
             .finish()
     }
 }

@@ -3,7 +3,7 @@
 use super::encrypt::retry_once;
 use super::{Envelope, WithRng};
 use crate::aad::Aad;
-use crate::body::{ChunkEncryptor, layout};
+use crate::body::ChunkEncryptor;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::stream::{
@@ -65,7 +65,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         start.extend_from_slice(encryptor.prefix());
         let slots = StreamSlots::new(self.envelope.keyring.clone(), header);
         let unfinished = Unfinished::new(self.envelope.observer.clone());
-        let threads = self.envelope.threads.clone();
+        let threads = self.envelope.settings.threads.clone();
         StreamEncryptor::new(encryptor, start, threads, Some(slots), unfinished)
     }
 }
@@ -82,8 +82,8 @@ impl<K: Keyring> Envelope<K> {
         aad: Aad<'_>,
     ) -> Result<StreamDecryptor, Error> {
         let header = start.header()?;
-        let decryptor = self.begin_decrypt_at(&header, start.prefix(&header)?, aad)?;
-        Ok(StreamDecryptor::new(decryptor, self.threads.clone()))
+        let prefix = start.prefix(&header)?;
+        self.with_opened(&header, |key| key.stream_decryptor(prefix, aad))
     }
 
     /// Decrypts any part of a message without the rest. `len` is the length in bytes of the
@@ -100,11 +100,8 @@ impl<K: Keyring> Envelope<K> {
         aad: Aad<'_>,
     ) -> Result<RangeDecryptor, Error> {
         let header = start.header()?;
-        let body_offset = start.body_offset(&header);
-        let body_len = len.saturating_sub(body_offset);
-        // SPEC B-LENGTH: a message that cannot be whole costs no call to a backend.
-        layout::plaintext_len(body_len)?;
-        let decryptor = self.begin_decrypt_at(&header, start.prefix(&header)?, aad)?;
-        RangeDecryptor::new(decryptor, self.threads.clone(), body_offset, body_len)
+        let place = start.body_place(&header, len)?;
+        let prefix = start.prefix(&header)?;
+        self.with_opened(&header, |key| key.range_decryptor(prefix, place, aad))
     }
 }

@@ -1,44 +1,17 @@
 //! The streams of `std` that an envelope makes.
 
+use super::begin::{copy, copy_plaintext, ranges_behind, read_behind};
 use super::{
-    CHUNKS, DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader,
-    SeekSource, error::uninterrupted,
+    DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader, SeekSource,
 };
 use crate::aad::Aad;
-use crate::body::layout::CHUNK_LEN;
 use crate::envelope::{Envelope, WithRng};
 use crate::error::Error;
 use crate::keyring::Keyring;
-use crate::plain_buffer::PlainBuffer;
 use crate::stream::MessageStart;
-use alloc::vec;
 use alloc::vec::Vec;
 use rand_core::TryCryptoRng;
-use std::io::{self, Read, Seek, Write};
-
-/// Bytes of plaintext that a copy moves at a time.
-const COPY_LEN: usize = CHUNKS * CHUNK_LEN;
-
-/// Writes all that `read` gives, up to its end, and answers how much that was.
-fn copy(
-    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
-    sink: &mut impl Write,
-) -> io::Result<u64> {
-    let mut buffer = PlainBuffer::zeros(COPY_LEN);
-    let mut copied = 0_u64;
-    loop {
-        let len = uninterrupted(|| read(&mut buffer))?;
-        let piece = buffer.get(..len).ok_or(io::ErrorKind::InvalidData)?;
-        if piece.is_empty() {
-            return Ok(copied);
-        }
-        sink.write_all(piece)?;
-        copied = copied.saturating_add(len as u64);
-    }
-}
-
-/// What is read first: it holds nearly every header.
-const FIRST_LEN: usize = 4096;
+use std::io::{Read, Seek, Write};
 
 impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     /// See [`Envelope::encrypt_writer`].
@@ -225,13 +198,10 @@ impl<K: Keyring> Envelope<K> {
     pub fn decrypt_copy<S: Read, W: Write>(
         &self,
         source: S,
-        mut sink: W,
+        sink: W,
         aad: Aad<'_>,
     ) -> Result<u64, Error> {
-        let mut reader = self.decrypt_reader(source, aad)?;
-        let copied = copy(|piece| reader.read(piece), &mut sink)?;
-        uninterrupted(|| sink.flush())?;
-        Ok(copied)
+        copy_plaintext(self.decrypt_reader(source, aad)?, sink)
     }
 
     /// Decrypts a message that goes up to the end of `source`, whose header is read at once.
@@ -248,7 +218,7 @@ impl<K: Keyring> Envelope<K> {
         source: S,
         aad: Aad<'_>,
     ) -> Result<DecryptReader<S>, Error> {
-        self.decrypt_behind(MessageStart::new(), source, aad)
+        read_behind(MessageStart::new(), source, |start| self.stream_decryptor(start, aad))
     }
 
     /// As [`decrypt_reader`](Self::decrypt_reader), of a body whose header is kept apart.
@@ -262,27 +232,8 @@ impl<K: Keyring> Envelope<K> {
         source: S,
         aad: Aad<'_>,
     ) -> Result<DecryptReader<S>, Error> {
-        self.decrypt_behind(MessageStart::detached(header)?, source, aad)
-    }
-
-    fn decrypt_behind<S: Read>(
-        &self,
-        mut start: MessageStart,
-        mut source: S,
-        aad: Aad<'_>,
-    ) -> Result<DecryptReader<S>, Error> {
-        let mut buffer = vec![0; FIRST_LEN];
-        let (mut taken, mut len) = (0, 0);
-        while taken == len && start.missing() > 0 {
-            len = uninterrupted(|| source.read(&mut buffer))?.min(FIRST_LEN);
-            if len == 0 {
-                break;
-            }
-            taken = start.update(buffer.get(..len).unwrap_or_default())?;
-        }
-        let stream = self.stream_decryptor(&start, aad)?;
-        let ahead = buffer.get(taken..len).unwrap_or_default();
-        Ok(DecryptReader::new(source, stream, ahead))
+        let start = MessageStart::detached(header)?;
+        read_behind(start, source, |start| self.stream_decryptor(start, aad))
     }
 
     /// Decrypts any part of a message in `source`, without the rest.
@@ -295,7 +246,9 @@ impl<K: Keyring> Envelope<K> {
         source: S,
         aad: Aad<'_>,
     ) -> Result<RangeReader<S>, Error> {
-        self.ranges_behind(MessageStart::new(), source, aad)
+        ranges_behind(MessageStart::new(), source, |start, len| {
+            self.range_decryptor(start, len, aad)
+        })
     }
 
     /// As [`range_reader`](Self::range_reader), of a body whose header is kept apart.
@@ -309,29 +262,8 @@ impl<K: Keyring> Envelope<K> {
         source: S,
         aad: Aad<'_>,
     ) -> Result<RangeReader<S>, Error> {
-        self.ranges_behind(MessageStart::detached(header)?, source, aad)
-    }
-
-    fn ranges_behind<S: ReadAt>(
-        &self,
-        mut start: MessageStart,
-        source: S,
-        aad: Aad<'_>,
-    ) -> Result<RangeReader<S>, Error> {
-        let len = source.size()?;
-        let mut buffer = vec![0; FIRST_LEN];
-        let mut offset = 0_u64;
-        while start.missing() > 0 {
-            let wanted = start.missing().min(FIRST_LEN);
-            let room = buffer.get_mut(..wanted).unwrap_or_default();
-            let read = uninterrupted(|| source.read_at(room, offset))?.min(wanted);
-            if read == 0 {
-                break;
-            }
-            start.update(room.get(..read).unwrap_or_default())?;
-            offset = offset.saturating_add(read as u64);
-        }
-        Ok(RangeReader::from_decryptor(source, self.range_decryptor(&start, len, aad)?))
+        let start = MessageStart::detached(header)?;
+        ranges_behind(start, source, |start, len| self.range_decryptor(start, len, aad))
     }
 
     /// Decrypts a message in `source`, which begins at its first byte, as something to be read

@@ -1,11 +1,13 @@
 //! `Read`, `Write` and `Seek` over the streams: thin layers that hold buffers and no rules.
 
+mod begin;
 mod buffer;
 mod decrypt_reader;
 mod encrypt_reader;
 mod encrypt_writer;
 mod envelope;
 mod error;
+mod opened;
 mod outgoing;
 #[cfg(feature = "tokio")]
 mod poll;

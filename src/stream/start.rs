@@ -1,6 +1,6 @@
 //! What must be known of a message before its first chunk: the header and 56 bytes.
 
-use crate::body::layout::{MIN_BODY_LEN, PREFIX_LEN};
+use crate::body::layout::{self, MIN_BODY_LEN, PREFIX_LEN};
 use crate::error::Error;
 use crate::format::{Header, MIN_HEADER_LEN, Part};
 use alloc::vec::Vec;
@@ -113,9 +113,13 @@ impl MessageStart {
         Header::parse(&self.bytes)
     }
 
-    /// Offset of the body in the message.
-    pub(crate) fn body_offset(&self, header: &Header<'_>) -> u64 {
-        if self.detached { 0 } else { header.len() as u64 }
+    /// Offset of the body, and its length, in a message of `len` bytes; in the body itself, if the
+    /// header is kept apart. A length that no body has costs no call to a backend (SPEC B-LENGTH).
+    pub(crate) fn body_place(&self, header: &Header<'_>, len: u64) -> Result<(u64, u64), Error> {
+        let offset = if self.detached { 0 } else { header.len() as u64 };
+        let body_len = len.saturating_sub(offset);
+        layout::plaintext_len(body_len)?;
+        Ok((offset, body_len))
     }
 
     /// Salt and commitment.

@@ -220,6 +220,52 @@ impl Tried {
     }
 }
 
+/// What the six forms of decryption of an envelope, or of an opened key, make of a message.
+macro_rules! try_forms {
+    ($by:expr, $message:expr, $header_end:expr, $aad:expr) => {{
+        let (by, message, header_end, aad) = (&$by, $message, $header_end, $aad);
+        let (header, body) = message.split_at(header_end);
+        let len = model::plaintext_len(body.len()).unwrap_or(1);
+        let mut tried = Tried { answers: Vec::new(), plaintexts: Vec::new(), wiped: false };
+        let mut note = |result: Result<Vec<u8>, Error>| {
+            tried.answers.push(Answer::of(&result));
+            tried.plaintexts.extend(result);
+        };
+        note(by.decrypt(message, aad));
+        note(by.decrypt_detached(header, body, aad));
+        for detached in [false, true] {
+            let mut buffer = vec![FILLING; len];
+            let result = match detached {
+                false => by.decrypt_into(message, aad, &mut buffer),
+                true => by.decrypt_detached_into(header, body, aad, &mut buffer),
+            };
+            let even = buffer.iter().all(|byte| *byte == FILLING) || buffer.iter().all(|b| *b == 0);
+            assert!(result.is_ok() || even, "released bytes");
+            note(result.map(|()| buffer));
+        }
+        let mut wiped = [false; 2];
+        for detached in [false, true] {
+            let mut left = message.to_vec();
+            let (_, left_body) = left.split_at_mut(header_end);
+            let result = match detached {
+                false => by.decrypt_in_place(&mut left, aad).map(|plaintext| plaintext.to_vec()),
+                true => by
+                    .decrypt_detached_in_place(header, left_body, aad)
+                    .map(|plaintext| plaintext.to_vec()),
+            };
+            if result.is_err() && left != message {
+                assert!(left[header_end..].iter().all(|byte| *byte == 0), "left bytes");
+                assert_eq!(left[..header_end], *header, "changed the header");
+                wiped[usize::from(detached)] = true;
+            }
+            note(result);
+        }
+        assert_eq!(wiped[0], wiped[1]);
+        tried.wiped = wiped[0];
+        tried
+    }};
+}
+
 /// Tries all six forms of decryption on a message whose header has `header_end` bytes, and makes
 /// sure that those that fail release nothing (SPEC B-RELEASE).
 pub fn try_all<K: Keyring>(
@@ -228,45 +274,18 @@ pub fn try_all<K: Keyring>(
     header_end: usize,
     aad: &[u8],
 ) -> Tried {
-    let aad = Aad::new(aad);
-    let (header, body) = message.split_at(header_end);
-    let len = model::plaintext_len(body.len()).unwrap_or(1);
-    let mut tried = Tried { answers: Vec::new(), plaintexts: Vec::new(), wiped: false };
-    let mut note = |result: Result<Vec<u8>, Error>| {
-        tried.answers.push(Answer::of(&result));
-        tried.plaintexts.extend(result);
-    };
-    note(envelope.decrypt(message, aad));
-    note(envelope.decrypt_detached(header, body, aad));
-    for detached in [false, true] {
-        let mut buffer = vec![FILLING; len];
-        let result = match detached {
-            false => envelope.decrypt_into(message, aad, &mut buffer),
-            true => envelope.decrypt_detached_into(header, body, aad, &mut buffer),
-        };
-        let even = buffer.iter().all(|byte| *byte == FILLING) || buffer.iter().all(|b| *b == 0);
-        assert!(result.is_ok() || even, "released bytes");
-        note(result.map(|()| buffer));
-    }
-    let mut wiped = [false; 2];
-    for detached in [false, true] {
-        let mut left = message.to_vec();
-        let (_, left_body) = left.split_at_mut(header_end);
-        let result = match detached {
-            false => envelope.decrypt_in_place(&mut left, aad).map(|plaintext| plaintext.to_vec()),
-            true => envelope
-                .decrypt_detached_in_place(header, left_body, aad)
-                .map(|plaintext| plaintext.to_vec()),
-        };
-        if result.is_err() && left != message {
-            assert!(left[header_end..].iter().all(|byte| *byte == 0), "left bytes");
-            assert_eq!(left[..header_end], *header, "changed the header");
-            wiped[usize::from(detached)] = true;
+    let key = envelope.open(message);
+    let tried = try_forms!(envelope, message, header_end, Aad::new(aad));
+    match key {
+        // An opened key answers as the envelope that opened it.
+        Ok(key) => {
+            let by_key = try_forms!(key, message, header_end, Aad::new(aad));
+            assert_eq!(by_key.answers, tried.answers);
+            assert_eq!(by_key.plaintexts, tried.plaintexts);
+            assert_eq!(by_key.wiped, tried.wiped);
         }
-        note(result);
+        Err(_) => assert!(tried.plaintexts.is_empty()),
     }
-    assert_eq!(wiped[0], wiped[1]);
-    tried.wiped = wiped[0];
     tried
 }
 

@@ -3,8 +3,8 @@
 use super::PREFIX;
 use envelock::danger;
 use envelock::{
-    Aad, DecryptReader, Envelope, Error, MemoryKeyring, MessageStart, RangeDecryptor, RangeReader,
-    ReadAt, StreamDecryptor, Suite,
+    Aad, DecryptReader, Envelope, Error, MemoryKeyring, MessageStart, OpenedKey, RangeDecryptor,
+    RangeReader, ReadAt, StreamDecryptor, Suite,
 };
 use std::io::Read;
 
@@ -15,6 +15,10 @@ pub enum Subject<'a> {
     Whole(&'a Envelope<&'a MemoryKeyring>, &'a [u8]),
     /// A body; the header is kept apart.
     Detached(&'a Envelope<&'a MemoryKeyring>, &'a [u8], &'a [u8]),
+    /// Header and body, by a key that was opened before.
+    Opened(&'a OpenedKey, &'a [u8]),
+    /// A body, by a key that was opened before; the header is kept apart.
+    OpenedDetached(&'a OpenedKey, &'a [u8], &'a [u8]),
     /// A body under this key and context.
     Raw(Suite, &'a [u8], &'a [u8]),
 }
@@ -23,8 +27,12 @@ impl<'a> Subject<'a> {
     pub fn decrypt(&self, bytes: &[u8]) -> Result<Vec<u8>, Error> {
         match self {
             Subject::Whole(envelope, aad) => envelope.decrypt(bytes, Aad::new(aad)),
+            Subject::Opened(key, aad) => key.decrypt(bytes, Aad::new(aad)),
             Subject::Detached(envelope, header, aad) => {
                 envelope.decrypt_detached(header, bytes, Aad::new(aad))
+            }
+            Subject::OpenedDetached(key, header, aad) => {
+                key.decrypt_detached(header, bytes, Aad::new(aad))
             }
             Subject::Raw(suite, key, context) => danger::decrypt_body(*suite, key, context, bytes),
         }
@@ -34,8 +42,12 @@ impl<'a> Subject<'a> {
     pub fn decrypt_into(&self, bytes: &[u8], out: &mut [u8]) -> Result<(), Error> {
         match self {
             Subject::Whole(envelope, aad) => envelope.decrypt_into(bytes, Aad::new(aad), out),
+            Subject::Opened(key, aad) => key.decrypt_into(bytes, Aad::new(aad), out),
             Subject::Detached(envelope, header, aad) => {
                 envelope.decrypt_detached_into(header, bytes, Aad::new(aad), out)
+            }
+            Subject::OpenedDetached(key, header, aad) => {
+                key.decrypt_detached_into(header, bytes, Aad::new(aad), out)
             }
             Subject::Raw(..) => {
                 self.decrypt(bytes).map(|plaintext| out.copy_from_slice(&plaintext))
@@ -46,8 +58,12 @@ impl<'a> Subject<'a> {
     pub fn decrypt_in_place<'b>(&self, bytes: &'b mut [u8]) -> Result<&'b mut [u8], Error> {
         match self {
             Subject::Whole(envelope, aad) => envelope.decrypt_in_place(bytes, Aad::new(aad)),
+            Subject::Opened(key, aad) => key.decrypt_in_place(bytes, Aad::new(aad)),
             Subject::Detached(envelope, header, aad) => {
                 envelope.decrypt_detached_in_place(header, bytes, Aad::new(aad))
+            }
+            Subject::OpenedDetached(key, header, aad) => {
+                key.decrypt_detached_in_place(header, bytes, Aad::new(aad))
             }
             Subject::Raw(..) => {
                 let plaintext = self.decrypt(bytes)?;
@@ -59,7 +75,9 @@ impl<'a> Subject<'a> {
 
     fn start(&self) -> Result<MessageStart, Error> {
         match self {
-            Subject::Detached(_, header, _) => MessageStart::detached(header),
+            Subject::Detached(_, header, _) | Subject::OpenedDetached(_, header, _) => {
+                MessageStart::detached(header)
+            }
             _ => Ok(MessageStart::new()),
         }
     }
@@ -73,14 +91,11 @@ impl<'a> Subject<'a> {
     /// A push decryptor, and how many of the bytes stand before its first chunk. The start is fed
     /// in pieces of `piece` bytes.
     pub fn push(&self, bytes: &[u8], piece: usize) -> Result<(StreamDecryptor, usize), Error> {
-        let (envelope, aad) = match self {
-            Subject::Whole(envelope, aad) | Subject::Detached(envelope, _, aad) => (envelope, aad),
-            Subject::Raw(suite, key, context) => {
-                let prefix = self.raw_prefix(bytes)?;
-                let stream = danger::stream_decryptor(*suite, key, prefix, context)?;
-                return Ok((stream, PREFIX));
-            }
-        };
+        if let Subject::Raw(suite, key, context) = self {
+            let prefix = self.raw_prefix(bytes)?;
+            let stream = danger::stream_decryptor(*suite, key, prefix, context)?;
+            return Ok((stream, PREFIX));
+        }
         let mut start = self.start()?;
         let mut taken = 0;
         for piece in bytes.chunks(piece) {
@@ -90,14 +105,27 @@ impl<'a> Subject<'a> {
                 break;
             }
         }
-        Ok((envelope.stream_decryptor(&start, Aad::new(aad))?, taken))
+        let stream = match self {
+            Subject::Whole(envelope, aad) | Subject::Detached(envelope, _, aad) => {
+                envelope.stream_decryptor(&start, Aad::new(aad))
+            }
+            Subject::Opened(key, aad) | Subject::OpenedDetached(key, _, aad) => {
+                key.stream_decryptor(&start, Aad::new(aad))
+            }
+            Subject::Raw(..) => unreachable!(),
+        };
+        Ok((stream?, taken))
     }
 
     pub fn reader<R: Read>(&self, mut source: R) -> Result<DecryptReader<R>, Error> {
         match self {
             Subject::Whole(envelope, aad) => envelope.decrypt_reader(source, Aad::new(aad)),
+            Subject::Opened(key, aad) => key.decrypt_reader(source, Aad::new(aad)),
             Subject::Detached(envelope, header, aad) => {
                 envelope.decrypt_reader_detached(header, source, Aad::new(aad))
+            }
+            Subject::OpenedDetached(key, header, aad) => {
+                key.decrypt_reader_detached(header, source, Aad::new(aad))
             }
             Subject::Raw(suite, key, context) => {
                 let mut prefix = Vec::new();
@@ -112,8 +140,12 @@ impl<'a> Subject<'a> {
     pub fn ranges<S: ReadAt>(&self, source: S) -> Result<RangeReader<S>, Error> {
         match self {
             Subject::Whole(envelope, aad) => envelope.range_reader(source, Aad::new(aad)),
+            Subject::Opened(key, aad) => key.range_reader(source, Aad::new(aad)),
             Subject::Detached(envelope, header, aad) => {
                 envelope.range_reader_detached(header, source, Aad::new(aad))
+            }
+            Subject::OpenedDetached(key, header, aad) => {
+                key.range_reader_detached(header, source, Aad::new(aad))
             }
             Subject::Raw(suite, key, context) => {
                 let mut prefix = [0; PREFIX];
@@ -128,15 +160,18 @@ impl<'a> Subject<'a> {
 
     pub fn range_decryptor(&self, bytes: &[u8]) -> Result<RangeDecryptor, Error> {
         let len = bytes.len() as u64;
-        let (envelope, aad) = match self {
-            Subject::Whole(envelope, aad) | Subject::Detached(envelope, _, aad) => (envelope, aad),
+        let start = |mut start: MessageStart| start.update(bytes).map(|_| start);
+        match self {
+            Subject::Whole(envelope, aad) | Subject::Detached(envelope, _, aad) => {
+                envelope.range_decryptor(&start(self.start()?)?, len, Aad::new(aad))
+            }
+            Subject::Opened(key, aad) | Subject::OpenedDetached(key, _, aad) => {
+                key.range_decryptor(&start(self.start()?)?, len, Aad::new(aad))
+            }
             Subject::Raw(suite, key, context) => {
                 let prefix = self.raw_prefix(bytes)?;
-                return danger::range_decryptor(*suite, key, prefix, context, len);
+                danger::range_decryptor(*suite, key, prefix, context, len)
             }
-        };
-        let mut start = self.start()?;
-        start.update(bytes)?;
-        envelope.range_decryptor(&start, len, Aad::new(aad))
+        }
     }
 }

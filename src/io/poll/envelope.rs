@@ -1,18 +1,16 @@
 //! The asynchronous streams that an envelope makes.
 
+use super::super::begin::FIRST_LEN;
 use super::{AsyncDecryptReader, AsyncEncryptWriter, uninterrupted};
 use crate::aad::Aad;
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, OpenedKey};
 use crate::error::Error;
 use crate::keyring::Keyring;
-use crate::stream::MessageStart;
+use crate::stream::{MessageStart, StreamDecryptor};
 use alloc::vec;
 use core::future::poll_fn;
 use core::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// What is read first: it holds nearly every header.
-const FIRST_LEN: usize = 4096;
 
 impl<K: Keyring> Envelope<K> {
     /// Encrypts what is written to the writer that this returns, and writes the message to `sink`.
@@ -45,28 +43,51 @@ impl<K: Keyring> Envelope<K> {
     /// [`Error::Io`].
     pub async fn decrypt_async_reader<S: AsyncRead + Unpin>(
         &self,
-        mut source: S,
+        source: S,
         aad: Aad<'_>,
     ) -> Result<AsyncDecryptReader<S>, Error> {
-        let mut start = MessageStart::new();
-        let mut buffer = vec![0; FIRST_LEN];
-        let (mut taken, mut len) = (0, 0);
-        while taken == len && start.missing() > 0 {
-            len = poll_fn(|cx| {
-                uninterrupted(|| {
-                    let mut room = ReadBuf::new(&mut buffer);
-                    let polled = Pin::new(&mut source).poll_read(cx, &mut room);
-                    polled.map_ok(|()| room.filled().len().min(FIRST_LEN))
-                })
-            })
-            .await?;
-            if len == 0 {
-                break;
-            }
-            taken = start.update(buffer.get(..len).unwrap_or_default())?;
-        }
-        let stream = self.stream_decryptor(&start, aad)?;
-        let ahead = buffer.get(taken..len).unwrap_or_default();
-        Ok(AsyncDecryptReader::behind(source, stream, ahead))
+        read_behind(source, |start| self.stream_decryptor(start, aad)).await
     }
+}
+
+impl OpenedKey {
+    /// See [`Envelope::decrypt_async_reader`].
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::OtherMessage`]; none of a keyring.
+    pub async fn decrypt_async_reader<S: AsyncRead + Unpin>(
+        &self,
+        source: S,
+        aad: Aad<'_>,
+    ) -> Result<AsyncDecryptReader<S>, Error> {
+        read_behind(source, |start| self.stream_decryptor(start, aad)).await
+    }
+}
+
+/// Reads the start of a message, which `open` then makes a stream of.
+async fn read_behind<S: AsyncRead + Unpin>(
+    mut source: S,
+    open: impl FnOnce(&MessageStart) -> Result<StreamDecryptor, Error>,
+) -> Result<AsyncDecryptReader<S>, Error> {
+    let mut start = MessageStart::new();
+    let mut buffer = vec![0; FIRST_LEN];
+    let (mut taken, mut len) = (0, 0);
+    while taken == len && start.missing() > 0 {
+        len = poll_fn(|cx| {
+            uninterrupted(|| {
+                let mut room = ReadBuf::new(&mut buffer);
+                let polled = Pin::new(&mut source).poll_read(cx, &mut room);
+                polled.map_ok(|()| room.filled().len().min(FIRST_LEN))
+            })
+        })
+        .await?;
+        if len == 0 {
+            break;
+        }
+        taken = start.update(buffer.get(..len).unwrap_or_default())?;
+    }
+    let stream = open(&start)?;
+    let ahead = buffer.get(taken..len).unwrap_or_default();
+    Ok(AsyncDecryptReader::behind(source, stream, ahead))
 }

@@ -1,0 +1,85 @@
+//! What is done before the first byte of a stream comes out, and how all of it is copied.
+
+use super::{CHUNKS, DecryptReader, RangeReader, ReadAt, error::uninterrupted};
+use crate::body::layout::CHUNK_LEN;
+use crate::error::Error;
+use crate::plain_buffer::PlainBuffer;
+use crate::stream::{MessageStart, RangeDecryptor, StreamDecryptor};
+use alloc::vec;
+use std::io::{self, Read, Write};
+
+/// Bytes of plaintext that a copy moves at a time.
+const COPY_LEN: usize = CHUNKS * CHUNK_LEN;
+
+/// What is read first: it holds nearly every header.
+pub(super) const FIRST_LEN: usize = 4096;
+
+/// Writes all that `read` gives, up to its end, and answers how much that was.
+pub(super) fn copy(
+    mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
+    sink: &mut impl Write,
+) -> io::Result<u64> {
+    let mut buffer = PlainBuffer::zeros(COPY_LEN);
+    let mut copied = 0_u64;
+    loop {
+        let len = uninterrupted(|| read(&mut buffer))?;
+        let piece = buffer.get(..len).ok_or(io::ErrorKind::InvalidData)?;
+        if piece.is_empty() {
+            return Ok(copied);
+        }
+        sink.write_all(piece)?;
+        copied = copied.saturating_add(len as u64);
+    }
+}
+
+/// Writes all plaintext to `sink`, which is flushed at the end.
+pub(super) fn copy_plaintext<S: Read, W: Write>(
+    mut reader: DecryptReader<S>,
+    mut sink: W,
+) -> Result<u64, Error> {
+    let copied = copy(|piece| reader.read(piece), &mut sink)?;
+    uninterrupted(|| sink.flush())?;
+    Ok(copied)
+}
+
+/// Reads what is missing of `start`, which `open` then makes a stream of.
+pub(super) fn read_behind<S: Read>(
+    mut start: MessageStart,
+    mut source: S,
+    open: impl FnOnce(&MessageStart) -> Result<StreamDecryptor, Error>,
+) -> Result<DecryptReader<S>, Error> {
+    let mut buffer = vec![0; FIRST_LEN];
+    let (mut taken, mut len) = (0, 0);
+    while taken == len && start.missing() > 0 {
+        len = uninterrupted(|| source.read(&mut buffer))?.min(FIRST_LEN);
+        if len == 0 {
+            break;
+        }
+        taken = start.update(buffer.get(..len).unwrap_or_default())?;
+    }
+    let stream = open(&start)?;
+    let ahead = buffer.get(taken..len).unwrap_or_default();
+    Ok(DecryptReader::new(source, stream, ahead))
+}
+
+/// As [`read_behind`], of a source of which any part can be read; `open` is told its length.
+pub(super) fn ranges_behind<S: ReadAt>(
+    mut start: MessageStart,
+    source: S,
+    open: impl FnOnce(&MessageStart, u64) -> Result<RangeDecryptor, Error>,
+) -> Result<RangeReader<S>, Error> {
+    let len = source.size()?;
+    let mut buffer = vec![0; FIRST_LEN];
+    let mut offset = 0_u64;
+    while start.missing() > 0 {
+        let wanted = start.missing().min(FIRST_LEN);
+        let room = buffer.get_mut(..wanted).unwrap_or_default();
+        let read = uninterrupted(|| source.read_at(room, offset))?.min(wanted);
+        if read == 0 {
+            break;
+        }
+        start.update(room.get(..read).unwrap_or_default())?;
+        offset = offset.saturating_add(read as u64);
+    }
+    Ok(RangeReader::from_decryptor(source, open(&start, len)?))
+}
