@@ -109,7 +109,7 @@ pub use keyring::{
     TokenCallFailure, TokenKeyFault, TokenLabel, WrongTokenAnswer,
 };
 pub use keyset::{
-    Change, Changed, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,
+    Change, Changed, Hold, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,
     MAX_KEYSET_NAME_LEN, MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS,
     MIN_DESTRUCTION_DELAY, Material, NewMaterial, NewMaterialFn, Operation, Origin, Terms,
     Transition, Usage, VersionRecord, VersionState,

@@ -50,7 +50,7 @@ impl Labels {
         if !is_name || name.len() > MAX_LABEL_NAME_LEN {
             return Err(LabelFault::Name);
         }
-        if value.len() > MAX_LABEL_VALUE_LEN || value.chars().any(char::is_control) {
+        if !is_value(value) {
             return Err(LabelFault::Value);
         }
         if self.0.len() >= MAX_LABELS && !self.0.contains_key(name) {
@@ -59,6 +59,11 @@ impl Labels {
         self.0.insert(name.into(), value.into());
         Ok(())
     }
+}
+
+/// Whether a text is one that a label can have.
+pub(super) fn is_value(text: &str) -> bool {
+    text.len() <= MAX_LABEL_VALUE_LEN && !text.chars().any(char::is_control)
 }
 
 /// Why a label was not set.

@@ -1,12 +1,14 @@
 //! The versions of master keys: a pure state machine, without key material, clock or I/O.
 
 mod change;
+mod hold;
 mod keysets;
 mod labels;
 mod record;
 mod state;
 
 pub use change::{Change, Changed, Material, Terms, Transition};
+pub use hold::Hold;
 pub use keysets::{Keysets, NewMaterialFn};
 pub use labels::{LabelFault, Labels, MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS};
 pub use record::{NewMaterial, Origin, Usage, VersionRecord};
@@ -38,14 +40,24 @@ pub const MAX_DESTRUCTION_DELAY: Duration = DAY.saturating_mul(30);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyset {
     name: String,
-    /// The highest version number that was ever taken; zero before the first.
-    taken: u32,
-    /// Versions below were removed.
-    floor: u32,
-    /// The number of the last change of the key itself.
-    changed: u64,
+    key: KeyRecord,
     /// Sorted by version: numbers only grow.
     versions: Vec<VersionRecord>,
+}
+
+/// What is on record of a master key itself, its name aside.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct KeyRecord {
+    /// The highest version number that was ever taken; zero before the first.
+    pub(crate) taken: u32,
+    /// Records of versions below were removed.
+    pub(crate) floor: u32,
+    /// What keeps policies off all versions.
+    pub(crate) hold: Option<Hold>,
+    /// Whether a version is destroyed on evidence only.
+    pub(crate) evidence_required: bool,
+    /// The number of the last change of the key itself.
+    pub(crate) changed: u64,
 }
 
 impl Keyset {
@@ -66,14 +78,25 @@ impl Keyset {
     /// [`Error::KeyName`] as for [`new`](Self::new); [`Error::VersionNumber`] if the versions do
     /// not grow strictly or go beyond `taken`, or if two are the primary.
     pub fn restore(name: &str, taken: u32, versions: Vec<VersionRecord>) -> Result<Self, Error> {
+        let key = KeyRecord { taken, ..KeyRecord::default() };
+        Keyset::of_records(name, key, versions)
+    }
+
+    /// A keyset of records that were stored, as [`restore`](Self::restore).
+    pub(crate) fn of_records(
+        name: &str,
+        key: KeyRecord,
+        versions: Vec<VersionRecord>,
+    ) -> Result<Self, Error> {
         check_name(name)?;
-        let keyset = Keyset { name: name.into(), taken, floor: 0, changed: 0, versions };
+        let mut keyset = Keyset { name: name.into(), key, versions };
+        keyset.versions.iter_mut().for_each(VersionRecord::settle);
         let mut last = 0;
         let mut primary = false;
         for record in &keyset.versions {
             let number = record.version.number();
             let second = primary && record.state == VersionState::Primary;
-            if number <= last || number > taken || second {
+            if number <= last || number > keyset.key.taken || second {
                 return Err(keyset.spent(record.version));
             }
             last = number;
@@ -120,31 +143,40 @@ impl Keyset {
 
     /// The highest version number that was ever taken, or zero.
     pub fn taken(&self) -> u32 {
-        self.taken
+        self.key.taken
     }
 
     /// The records of all versions below this number were removed, long after their destruction.
     pub fn floor(&self) -> u32 {
-        self.floor
+        self.key.floor
+    }
+
+    /// What keeps policies off all versions, and the erasure of the key.
+    pub fn hold(&self) -> Option<&Hold> {
+        self.key.hold.as_ref()
+    }
+
+    /// Whether a version is destroyed on evidence only.
+    pub fn evidence_required(&self) -> bool {
+        self.key.evidence_required
     }
 
     /// The number of the last change of the key itself, its versions aside: 0 if that is not
     /// known, as in a key file that was not changed since format version 1.
     pub fn changed(&self) -> u64 {
-        self.changed
+        self.key.changed
     }
 
-    /// What was stored of the key itself.
-    #[cfg(all(feature = "file", unix))]
-    pub(crate) fn with_stored(self, floor: u32, changed: u64) -> Self {
-        Keyset { floor, changed, ..self }
+    /// What is on record of the key itself.
+    #[expect(dead_code, reason = "what a policy sets")]
+    pub(crate) fn key_mut(&mut self) -> &mut KeyRecord {
+        &mut self.key
     }
 
     /// Notes the number `change` on each record that differs from that of `before`.
     fn note_changed(&mut self, before: Option<&Keyset>, change: u64) {
-        let key = |keyset: &Keyset| (keyset.taken, keyset.floor);
-        if before.is_none_or(|before| key(before) != key(self)) {
-            self.changed = change;
+        if before.is_none_or(|before| !before.is_same_key(self)) {
+            self.key.changed = change;
         }
         for record in &mut self.versions {
             if before.and_then(|before| before.version(record.version)) != Some(record) {
@@ -153,13 +185,19 @@ impl Keyset {
         }
     }
 
+    /// Whether two keysets differ in their versions, or the number of the last change, alone.
+    pub(crate) fn is_same_key(&self, other: &Keyset) -> bool {
+        let changed = self.key.changed;
+        self.name == other.name && self.key == KeyRecord { changed, ..other.key.clone() }
+    }
+
     /// The number that the next version takes: above every one there was.
     ///
     /// # Errors
     ///
     /// [`Error::VersionNumber`] if 2^32 - 1 is taken.
     pub fn next_version(&self) -> Result<KeyVersion, Error> {
-        match KeyVersion::new(self.taken) {
+        match KeyVersion::new(self.key.taken) {
             None => Ok(KeyVersion::FIRST),
             Some(last) => last.next().ok_or_else(|| self.spent(last)),
         }
@@ -177,14 +215,14 @@ impl Keyset {
         now: Timestamp,
     ) -> Result<(), Error> {
         self.check_free(version)?;
-        self.taken = version.number();
+        self.key.taken = version.number();
         self.versions.push(VersionRecord::new(version, material, now));
         Ok(())
     }
 
     /// Refuses a number that is not above every version there was.
     fn check_free(&self, version: KeyVersion) -> Result<(), Error> {
-        match KeyVersion::new(self.taken).filter(|last| *last >= version) {
+        match KeyVersion::new(self.key.taken).filter(|last| *last >= version) {
             Some(last) => Err(self.spent(last)),
             None => Ok(()),
         }
@@ -264,11 +302,17 @@ impl Keyset {
 }
 
 impl VersionRecord {
+    /// Makes a stored record one that this machine can have come to, whoever wrote it.
+    fn settle(&mut self) {
+        self.last_promoted = self.last_promoted.max(self.promoted);
+    }
+
     /// Notes the dates that `operation` brings at `now`; no date on record is after `latest`.
     fn note(&mut self, operation: Operation, now: Timestamp, latest: Timestamp) {
         match operation {
             Operation::Promote => {
                 self.promoted.get_or_insert(now);
+                self.last_promoted = Some(now);
             }
             Operation::MarkCompromised => self.compromised = Some(now),
             Operation::ScheduleDestruction { after } => self.destroy_at = Some(latest.plus(after)),

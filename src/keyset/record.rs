@@ -1,6 +1,7 @@
 //! What is known of one version, none of it secret.
 
 use super::VersionState;
+use super::hold::Hold;
 use super::labels::Labels;
 use crate::format::{KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::time::Timestamp;
@@ -24,12 +25,18 @@ pub struct VersionRecord {
     pub state_since: Timestamp,
     /// When it was added.
     pub created: Timestamp,
-    /// When it was first promoted. Kept through a rollback and back: age counts from here.
+    /// When it was first promoted. Kept through a rollback and back.
     pub promoted: Option<Timestamp>,
+    /// When it was last promoted, as far as that was noted.
+    pub last_promoted: Option<Timestamp>,
     /// When it was marked compromised, whatever its state has been since.
     pub compromised: Option<Timestamp>,
     /// When its destruction is due, while that is scheduled.
     pub destroy_at: Option<Timestamp>,
+    /// What keeps policies off it, and the erasure of its key.
+    pub hold: Option<Hold>,
+    /// The SHA-256 digest of the judgement on which it was destroyed, if there was one.
+    pub evidence: Option<[u8; 32]>,
     /// How much was protected under it.
     pub usage: Usage,
     /// Whether the wraps of [`usage`](Self::usage) are those that were made or reserved: no less than
@@ -55,8 +62,11 @@ impl VersionRecord {
             state_since: now,
             created: now,
             promoted: None,
+            last_promoted: None,
             compromised: None,
             destroy_at: None,
+            hold: None,
+            evidence: None,
             usage: Usage::default(),
             is_reserved: false,
             labels: Labels::default(),

@@ -152,7 +152,9 @@ fn the_golden_key_file_of_several_protections_opens_with_each() {
         let (file, key) = KeyFile::open(&bytes, protection).unwrap();
         assert_eq!(listing(file.keysets()), listed);
         assert_eq!(file.verify_material(&key).unwrap(), 19);
-        assert!(file.encode(&key, NOW).unwrap() == bytes);
+        // By another writer: the same content in other words.
+        let again = file.encode(&key, NOW).unwrap();
+        assert!(KeyFile::open(&again, protection).unwrap().0 == file);
         let salvaged = salvage(&bytes, protection).unwrap();
         assert!(salvaged.damaged.is_empty() && salvaged.file == file);
     }
@@ -160,7 +162,10 @@ fn the_golden_key_file_of_several_protections_opens_with_each() {
     let names: Vec<_> = file.protections().iter().map(|it| it.name.clone()).collect();
     let expected = [Some("application"), Some("operator"), Some("recovery"), None];
     assert_eq!(names, expected.map(|name| name.map(String::from)));
-    assert_eq!(file.keysets().keyset("orders").unwrap().floor(), 2);
+    let orders = file.keysets().keyset("orders").unwrap();
+    let held = orders.versions().iter().find_map(|it| it.hold.as_ref()).unwrap();
+    assert_eq!((orders.floor(), orders.evidence_required()), (2, true));
+    assert_eq!((orders.hold(), held.reason()), (Some(held), "case 7 \u{fc}"));
 }
 
 #[test]

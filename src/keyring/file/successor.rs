@@ -71,12 +71,11 @@ fn first_other<'k>(old: &Keysets, new: &'k Keysets) -> Option<(&'k str, KeyVersi
     let known = old.change();
     // In a file that was not changed since version 1 of the format nobody knows what changed when.
     let is_same_change = new.change() == known;
-    let key = |keyset: &Keyset| (keyset.taken(), keyset.floor());
     let must_be_known = |changed: u64| is_same_change || (1..=known).contains(&changed);
     for keyset in new.iter() {
         let name = keyset.name().as_str();
         let before = old.keyset(name);
-        if must_be_known(keyset.changed()) && before.is_none_or(|it| key(it) != key(keyset)) {
+        if must_be_known(keyset.changed()) && before.is_none_or(|it| !it.is_same_key(keyset)) {
             return Some((name, KeyVersion::FIRST));
         }
         for record in keyset.versions().iter().filter(|record| must_be_known(record.changed)) {

@@ -9,7 +9,7 @@ use super::seal::{FileKey, Sealed};
 use super::{KeyFile, Unknown};
 use crate::crypto::mac::{MAC_LEN, Mac};
 use crate::format::MasterKeyId;
-use crate::keyset::{Keyset, Keysets, VersionRecord};
+use crate::keyset::{KeyRecord, Keyset, Keysets, VersionRecord};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -115,9 +115,7 @@ struct Decoder<'a> {
 /// A keyset of which more versions may come.
 struct Reading {
     name: String,
-    taken: u32,
-    floor: u32,
-    changed: u64,
+    record: KeyRecord,
     primary: bool,
     versions: Vec<VersionRecord>,
 }
@@ -141,7 +139,7 @@ impl<'a> Decoder<'a> {
     fn before(&self) -> Before<'_> {
         let last = self.keysets.last();
         let number = |keyset: &Reading| keyset.versions.last().map_or(0, |it| it.version.number());
-        Before { key: last.map(|it| (it.name.as_str(), it.taken, number(it))) }
+        Before { key: last.map(|it| (it.name.as_str(), it.record.taken, number(it))) }
     }
 
     fn header(&mut self, text: &'a str) -> Result<(), super::record::HeaderFault> {
@@ -156,25 +154,14 @@ impl<'a> Decoder<'a> {
         }
         match Record::parse(text, self.version())? {
             Record::Header => return Err(RecordFault::Misplaced),
-            Record::Key { name, taken, floor, changed, extra } => {
-                let changed = self.changed(changed)?;
-                // FORMAT F-FLOOR
-                if u64::from(floor) > u64::from(taken).saturating_add(1) {
-                    return Err(RecordFault::Value { field: "floor" });
-                }
+            Record::Key { name, record, changed, extra } => {
+                let record = KeyRecord { changed: self.changed(changed)?, ..record };
                 if self.names.insert(name.clone(), true).is_some() {
                     return Err(RecordFault::Misplaced);
                 }
                 keep(&mut self.unknown.keys, &name, extra);
                 let versions = Vec::new();
-                self.keysets.push(Reading {
-                    name,
-                    taken,
-                    floor,
-                    changed,
-                    primary: false,
-                    versions,
-                });
+                self.keysets.push(Reading { name, record, primary: false, versions });
             }
             Record::Version { key, record, sealed, changed, extra } => {
                 self.changed(changed)?;
@@ -235,7 +222,7 @@ impl<'a> Decoder<'a> {
         if number <= last {
             return Err(RecordFault::Misplaced);
         }
-        if number > keyset.taken || number < keyset.floor {
+        if number > keyset.record.taken || number < keyset.record.floor {
             return Err(RecordFault::Value { field: "version" });
         }
         let primary = record.state == crate::keyset::VersionState::Primary;
@@ -275,10 +262,7 @@ impl<'a> Decoder<'a> {
         let (header, _) = self.header.ok_or_else(|| wrong(RecordFault::Misplaced))?;
         let Header { version, id, critical, revision, change, written, protections, extra } =
             header;
-        let restore = |keyset: Reading| {
-            let Reading { name, taken, floor, changed, versions, .. } = keyset;
-            Ok(Keyset::restore(&name, taken, versions)?.with_stored(floor, changed))
-        };
+        let restore = |read: Reading| Keyset::of_records(&read.name, read.record, read.versions);
         let keysets: Result<Vec<_>, _> = self.keysets.into_iter().map(restore).collect();
         let mut keysets = keysets
             .and_then(|keysets| Keysets::restore(revision, change, keysets, self.aliases))

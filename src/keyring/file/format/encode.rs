@@ -3,8 +3,9 @@
 use super::fault::{KeyFileFault, RecordFault};
 use super::json::Extra;
 use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINE_LEN, MAX_LINES};
-use super::record::{self, Header, Version, VersionExtra};
+use super::record::{self, Header, Version};
 use super::seal::FileKey;
+use super::version::{VersionExtra, write_version};
 use super::{KeyFile, material_fault};
 use crate::crypto::mac::Mac;
 use crate::keyset::{Keyset, Keysets};
@@ -80,7 +81,7 @@ fn records(file: &KeyFile, out: &mut Encoder<'_>) -> Result<(), KeyFileFault> {
             let sealed = file.sealed.get(&version.master_key_id);
             let extra =
                 file.unknown.versions.get(&version.master_key_id).unwrap_or(&NO_VERSION_EXTRA);
-            let text = record::write_version(name, version, sealed, file.version, extra);
+            let text = write_version(name, version, sealed, file.version, extra);
             out.push(&text.ok_or_else(|| material_fault(keyset, version))?)?;
         }
     }

@@ -1,6 +1,6 @@
 //! Two records of one version, of which salvage takes one.
 
-use crate::keyset::{VersionRecord, VersionState};
+use crate::keyset::{KeyRecord, VersionRecord, VersionState};
 use crate::time::Timestamp;
 
 /// Which of two records of a version is the later one: the one of the later change. Where that is
@@ -19,6 +19,17 @@ pub(super) fn rank(record: &VersionRecord) -> (bool, u64, Timestamp, u8) {
     (is_destroyed, record.changed, record.state_since, allows_less)
 }
 
+impl KeyRecord {
+    /// Takes the later one of two records of a key, and the numbers of both.
+    pub(super) fn merge(&mut self, other: KeyRecord) {
+        let (taken, floor) = (self.taken.max(other.taken), self.floor.max(other.floor));
+        if other.changed > self.changed {
+            *self = other;
+        }
+        (self.taken, self.floor) = (taken, floor);
+    }
+}
+
 impl VersionRecord {
     /// Keeps what another record of the version noted for good.
     pub(super) fn keep_noted(&mut self, other: &VersionRecord) {
@@ -27,6 +38,7 @@ impl VersionRecord {
             (one, other) => one.or(other),
         };
         self.promoted = self.promoted.or(other.promoted);
+        self.last_promoted = self.last_promoted.max(other.last_promoted);
         self.usage.wraps = self.usage.wraps.max(other.usage.wraps);
         self.usage.bytes = self.usage.bytes.max(other.usage.bytes);
         let may_wrap = matches!(

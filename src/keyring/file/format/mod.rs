@@ -9,13 +9,14 @@ mod labels;
 mod lines;
 mod merge;
 mod naming;
+mod notes;
 mod pieces;
 mod protect;
 mod record;
-mod reserved;
 mod salvage;
 mod seal;
 mod stored;
+mod version;
 mod wrap;
 
 pub use fault::{
@@ -43,9 +44,10 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use json::Extra;
-use record::{Header, Version, VersionExtra};
+use record::{Header, Version};
 use seal::{MaterialLabel, Sealed};
 use stored::Stored;
+use version::VersionExtra;
 
 /// What a key file holds; the key material is sealed.
 ///
@@ -306,13 +308,13 @@ fn known(earlier: &HeldKeys, record: &VersionRecord) -> Option<Arc<dyn HeldKey>>
 
 /// The versions whose key material is in the file.
 fn sealed_versions(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
-    versions(keysets).filter(|(_, record)| record::has_sealed(record))
+    versions(keysets).filter(|(_, record)| version::has_sealed(record))
 }
 
 /// The versions whose key material is on a token.
 fn token_versions(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
     let kept = |record: &VersionRecord| record.state != VersionState::Destroyed;
-    versions(keysets).filter(move |(_, record)| kept(record) && !record::has_sealed(record))
+    versions(keysets).filter(move |(_, record)| kept(record) && !version::has_sealed(record))
 }
 
 fn versions(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {

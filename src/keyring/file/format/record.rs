@@ -2,11 +2,12 @@
 
 use super::fault::{KeyFileFault, RecordFault};
 use super::json::{Extra, Fields, Object};
+use super::notes::{self, write_hold};
 use super::seal::{FileId, Sealed};
 use super::stored::{self, Stored};
-use super::{labels, reserved};
-use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
-use crate::keyset::{Keyset, MAX_KEYSET_NAME_LEN, Origin, Usage, VersionRecord, VersionState};
+use super::version::{VersionExtra, version_record};
+use crate::format::KeyName;
+use crate::keyset::{KeyRecord, Keyset, MAX_KEYSET_NAME_LEN, VersionRecord};
 use crate::time::Timestamp;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -26,13 +27,6 @@ pub(super) enum Version {
     Two,
 }
 
-/// The names of wrap algorithms.
-const ALGORITHMS: [(WrapAlgorithm, &str); 3] = [
-    (WrapAlgorithm::XAES_256_GCM, "XAES-256-GCM"),
-    (WrapAlgorithm::TOKEN_AES_256_GCM, "token AES-256-GCM"),
-    (WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, "token AES-256-CBC HMAC-SHA-256"),
-];
-
 /// Records, with their fields, that a writer of this version understands, for `critical`: not those
 /// that it keeps and does not heed (FORMAT F-RESERVED).
 const KNOWN: [(&str, &str); 5] = [
@@ -40,11 +34,11 @@ const KNOWN: [(&str, &str); 5] = [
         "header",
         "kind format version id critical revision changed_at change written protection protections",
     ),
-    ("key", "kind name taken floor changed"),
+    ("key", "kind name taken floor evidence hold changed"),
     (
         "version",
-        "kind key version id algorithm origin state state_since created promoted compromised \
-         destroy_at wraps bytes labels sealed changed",
+        "kind key version id algorithm origin state state_since created promoted last_promoted \
+         compromised destroy_at wraps bytes labels hold evidence sealed changed",
     ),
     ("alias", "kind name key changed"),
     ("end", "kind lines whole header"),
@@ -91,7 +85,7 @@ impl Header {
             protections: protections(&mut fields, version)?,
             extra: {
                 if version == Version::Two {
-                    reserved::check_header(&fields)?;
+                    notes::check_audit(&fields)?;
                 }
                 fields.into_extra()
             },
@@ -181,8 +175,8 @@ impl HeaderFault {
 pub(super) enum Record {
     Key {
         name: String,
-        taken: u32,
-        floor: u32,
+        /// Without the number of the last change.
+        record: KeyRecord,
         changed: Option<u64>,
         extra: Extra,
     },
@@ -211,29 +205,15 @@ pub(super) enum Record {
     Other,
 }
 
-/// What is not known of a version record: fields, and labels that break a bound.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct VersionExtra {
-    pub(super) fields: Extra,
-    pub(super) labels: Extra,
-}
-
-impl VersionExtra {
-    pub(super) fn is_empty(&self) -> bool {
-        self.fields.is_empty() && self.labels.is_empty()
-    }
-}
-
 impl Record {
     pub(super) fn parse(text: &str, version: Version) -> Result<Self, RecordFault> {
         let mut fields = Fields::parse(text)?;
         Ok(match fields.string("kind")?.as_str() {
             "key" => Record::Key {
                 name: name_of(&mut fields, "name")?,
-                taken: fields.small("taken")?,
-                floor: if version == Version::Two { floor(&mut fields)? } else { 0 },
+                record: key_record(&mut fields, version)?,
                 changed: changed(&mut fields, version)?,
-                extra: reserved::into_extra(fields, version, reserved::check_key)?,
+                extra: fields.into_extra(),
             },
             "version" => version_record(fields, version)?,
             "alias" => Record::Alias {
@@ -255,80 +235,36 @@ impl Record {
 }
 
 /// The change number of a record, which format version 1 has not.
-fn changed(fields: &mut Fields<'_>, version: Version) -> Result<Option<u64>, RecordFault> {
+pub(super) fn changed(
+    fields: &mut Fields<'_>,
+    version: Version,
+) -> Result<Option<u64>, RecordFault> {
     if version == Version::Two { fields.optional_number("changed") } else { Ok(None) }
 }
 
-// FORMAT F-FLOOR
-fn floor(fields: &mut Fields<'_>) -> Result<u32, RecordFault> {
-    if fields.has("floor") { fields.small("floor") } else { Ok(0) }
+fn key_record(fields: &mut Fields<'_>, version: Version) -> Result<KeyRecord, RecordFault> {
+    let record = KeyRecord { taken: fields.small("taken")?, ..KeyRecord::default() };
+    if version == Version::One {
+        return Ok(record);
+    }
+    let floor = if fields.has("floor") { fields.small("floor")? } else { 0 };
+    // FORMAT F-FLOOR
+    if floor.checked_sub(1).is_some_and(|below| below > record.taken) {
+        return Err(RecordFault::Value { field: "floor" });
+    }
+    let evidence_required = match fields.optional("evidence") {
+        None => false,
+        Some("true") => true,
+        Some(_) => return Err(RecordFault::Value { field: "evidence" }),
+    };
+    let hold = notes::hold(fields, version)?;
+    Ok(KeyRecord { floor, hold, evidence_required, ..record })
 }
 
 pub(super) fn name_of(fields: &mut Fields<'_>, field: &'static str) -> Result<String, RecordFault> {
     let name = fields.string(field)?;
     let valid = KeyName::new(&name).is_ok() && name.len() <= MAX_KEYSET_NAME_LEN;
     if valid { Ok(name) } else { Err(RecordFault::Value { field }) }
-}
-
-fn version_record(mut fields: Fields<'_>, version: Version) -> Result<Record, RecordFault> {
-    let key = name_of(&mut fields, "key")?;
-    let changed = changed(&mut fields, version)?;
-    let (labels, refused_labels) = labels::read(&mut fields)?;
-    let number = KeyVersion::new(fields.small("version")?);
-    let record = VersionRecord {
-        version: number.ok_or(RecordFault::Value { field: "version" })?,
-        master_key_id: MasterKeyId(fields.hex("id")?),
-        algorithm: named(&mut fields, "algorithm", &ALGORITHMS, |(_, name)| name)?.0,
-        origin: named(&mut fields, "origin", &ORIGINS, Origin::name)?,
-        state: named(&mut fields, "state", &VersionState::ALL, VersionState::name)?,
-        state_since: fields.time("state_since")?,
-        created: fields.time("created")?,
-        promoted: fields.optional_time("promoted")?,
-        compromised: fields.optional_time("compromised")?,
-        destroy_at: fields.optional_time("destroy_at")?,
-        usage: Usage { wraps: fields.number("wraps")?, bytes: fields.number("bytes")? },
-        is_reserved: false,
-        labels,
-        changed: changed.unwrap_or(0),
-    };
-    if !has_origin(&record) {
-        return Err(RecordFault::Value { field: "origin" });
-    }
-    let sealed = match has_sealed(&record) {
-        true => Some(fields.hex("sealed")?),
-        false if fields.optional("sealed").is_some() => {
-            return Err(RecordFault::Value { field: "sealed" });
-        }
-        false => None,
-    };
-    let fields = reserved::into_extra(fields, version, reserved::check_version)?;
-    let extra = VersionExtra { fields, labels: refused_labels };
-    Ok(Record::Version { key, record, sealed, changed, extra })
-}
-
-/// Whether the key material of a version is in the file (FORMAT F-DESTROYED, F-TOKEN).
-pub(super) fn has_sealed(record: &VersionRecord) -> bool {
-    record.state != VersionState::Destroyed && record.algorithm == WrapAlgorithm::XAES_256_GCM
-}
-
-/// Whether the origin of a version is one that its algorithm allows (FORMAT F-TOKEN).
-fn has_origin(record: &VersionRecord) -> bool {
-    let in_file = record.algorithm == WrapAlgorithm::XAES_256_GCM;
-    in_file != (record.origin == Origin::Token)
-}
-
-const ORIGINS: [Origin; 3] = [Origin::Generated, Origin::Imported, Origin::Token];
-
-/// The one of `all` that a field names (FORMAT F-NAMES).
-fn named<T: Copy>(
-    fields: &mut Fields<'_>,
-    field: &'static str,
-    all: &[T],
-    name_of: impl Fn(T) -> &'static str,
-) -> Result<T, RecordFault> {
-    let name = fields.string(field)?;
-    let found = all.iter().copied().find(|one| name_of(*one) == name);
-    found.ok_or(RecordFault::UnknownName { field, name })
 }
 
 pub(super) fn write_key(keyset: &Keyset, version: Version, extra: &Extra) -> String {
@@ -338,47 +274,12 @@ pub(super) fn write_key(keyset: &Keyset, version: Version, extra: &Extra) -> Str
         if keyset.floor() > 0 {
             object = object.number("floor", keyset.floor().into());
         }
-        object = object.number("changed", keyset.changed());
+        if keyset.evidence_required() {
+            object = object.raw("evidence", "true");
+        }
+        object = write_hold(object, keyset.hold()).number("changed", keyset.changed());
     }
     object.extra(extra).end()
-}
-
-pub(super) fn write_version(
-    key: KeyName<'_>,
-    record: &VersionRecord,
-    sealed: Option<&Sealed>,
-    version: Version,
-    extra: &VersionExtra,
-) -> Option<String> {
-    let mut algorithms = ALGORITHMS.iter();
-    let (_, algorithm) = algorithms.find(|(algorithm, _)| *algorithm == record.algorithm)?;
-    if !has_origin(record) {
-        return None;
-    }
-    let mut object = Object::of_kind("version")
-        .string("key", key.as_str())
-        .number("version", record.version.number().into())
-        .hex("id", &record.master_key_id.0)
-        .string("algorithm", algorithm)
-        .string("origin", record.origin.name())
-        .string("state", record.state.name())
-        .time("state_since", record.state_since)
-        .time("created", record.created)
-        .optional_time("promoted", record.promoted)
-        .optional_time("compromised", record.compromised)
-        .optional_time("destroy_at", record.destroy_at)
-        .number("wraps", record.usage.wraps)
-        .number("bytes", record.usage.bytes);
-    if !record.labels.is_empty() || !extra.labels.is_empty() {
-        object = object.raw("labels", &labels::write(&record.labels, &extra.labels));
-    }
-    if version == Version::Two {
-        object = object.number("changed", record.changed);
-    }
-    if has_sealed(record) {
-        object = object.hex("sealed", sealed?);
-    }
-    Some(object.extra(&extra.fields).end())
 }
 
 pub(super) fn write_alias(name: &str, key: &str, changed: Option<u64>, extra: &Extra) -> String {

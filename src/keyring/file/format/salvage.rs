@@ -7,15 +7,16 @@ use super::json::Extra;
 use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINES};
 use super::merge::rank;
 use super::pieces::{open_any, pieces};
-use super::record::{Header, Record, Version as FormatVersion, VersionExtra};
+use super::record::{Header, Record, Version as FormatVersion};
 use super::seal::{FileKey, Sealed};
 use super::stored::Stored;
+use super::version::VersionExtra;
 use super::{KeyFile, Unknown};
 use crate::format::{KeyVersion, MasterKeyId};
 use crate::keyring::file::Protection;
 use crate::keyring::held::HeldKey;
 use crate::keyring::software::SoftwareKey;
-use crate::keyset::{Keyset, Keysets, VersionRecord, VersionState};
+use crate::keyset::{KeyRecord, Keyset, Keysets, VersionRecord, VersionState};
 use crate::time::Timestamp;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -107,9 +108,7 @@ struct Version {
 
 /// An intact key record.
 struct Key {
-    taken: u32,
-    floor: u32,
-    changed: u64,
+    record: KeyRecord,
     extra: Extra,
 }
 
@@ -182,9 +181,9 @@ impl Finds {
                 self.has_end = true;
                 self.header(&header)
             }
-            Record::Key { name, taken, floor, changed, extra } => {
-                let new = Key { taken, floor, changed: changed.unwrap_or(0), extra };
-                self.key(name, new)
+            Record::Key { name, record, changed, extra } => {
+                let record = KeyRecord { changed: changed.unwrap_or(0), ..record };
+                self.key(name, Key { record, extra })
             }
             Record::Version { key: name, record, sealed, extra, .. } => {
                 self.version(name, Version { line, record, sealed, extra }, key)
@@ -209,14 +208,11 @@ impl Finds {
         Ok(())
     }
 
-    /// Takes a key record. Of two, numbers of either are taken; of versions that one says were
-    /// removed, the other may have some.
+    /// Takes a key record, of two the one of the later change, with the numbers of both.
     fn key(&mut self, name: String, new: Key) -> Result<(), RecordFault> {
         match self.keys.get_mut(&name) {
             Some(before) => {
-                before.taken = new.taken.max(before.taken);
-                before.floor = new.floor.min(before.floor);
-                before.changed = new.changed.max(before.changed);
+                before.record.merge(new.record);
                 Err(RecordFault::Superseded)
             }
             None => {
@@ -305,9 +301,15 @@ impl Finds {
         let mut ids: BTreeMap<MasterKeyId, ()> = BTreeMap::new();
         for ((name, version), found) in self.versions {
             let id = found.record.master_key_id;
-            if ids.insert(id, ()).is_some() {
+            // The record of a version that was removed, from an earlier state of the file.
+            let floor = self.keys.get(&name).map_or(0, |key| key.record.floor);
+            let fault = match version.number() < floor {
+                true => Some(RecordFault::Superseded),
+                false => ids.insert(id, ()).map(|()| RecordFault::DuplicateId),
+            };
+            if let Some(what) = fault {
                 let record = RecordName::Version { key: name, version };
-                let (line, what) = (found.line, RecordFault::DuplicateId);
+                let line = found.line;
                 self.damaged.push(Damaged { line, record, what });
                 continue;
             }
@@ -324,17 +326,15 @@ impl Finds {
         let mut keysets = Vec::new();
         for (name, versions) in versions {
             let highest = versions.last().map_or(0, |last| last.version.number());
-            let lowest = versions.first().map_or(u32::MAX, |first| first.version.number());
-            let found = self.keys.remove(&name).unwrap_or_else(|| {
+            let mut found = self.keys.remove(&name).unwrap_or_else(|| {
                 // What is lost may have been versions of it.
                 let taken = highest.saturating_add(lost);
-                Key { taken, floor: 0, changed: 0, extra: Extra::new() }
+                Key { record: KeyRecord { taken, ..KeyRecord::default() }, extra: Extra::new() }
             });
             keep(&mut unknown.keys, &name, found.extra);
-            let (taken, floor) = (found.taken.max(highest), found.floor.min(lowest));
+            found.record.taken = found.record.taken.max(highest);
             // Sorted, below `taken`, and with one primary.
-            let keyset = Keyset::restore(&name, taken, versions);
-            keysets.extend(keyset.map(|keyset| keyset.with_stored(floor, found.changed)));
+            keysets.extend(Keyset::of_records(&name, found.record, versions));
         }
         let found = aliases(self.aliases, &keysets, &mut unknown, &mut self.damaged);
         let revision = self.header.as_ref().map(|header| header.revision);
