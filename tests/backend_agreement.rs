@@ -14,7 +14,7 @@ use envelock::{
 use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha512};
 
-const SAMPLE: &str = "22c52c7657373f008beff988ebf44ae42f3f6904898b1687670e9a4d6ac9e649f4c6510de99921c96aaf91c4b495a9f6a287efe3ddc5451d978bbc3201d8f596";
+const SAMPLE: &str = "b86f3c0f2f2ed9edf8e8957e2f6ae9ab0107a1662db61ad1e13bc963f60a8be715128f6b4ce01955da497540d0d08db8528354cb63361227fffc85b3cea0b5e1";
 const FULL: &str = "5f3049e0758e0a06f6e5b26774209aef6d040ca926d8b0bc2680c6e19b125966875dc51a619e8f43b85c1574538599f554ed790f28c471d5a189f1a01019c305";
 
 /// Longest length that is taken with each alignment.

@@ -90,7 +90,7 @@ fn judge(name: &str, left: bool, end: impl FnOnce(&Cache<'_>, &Ticks)) {
         }
     }
     let stats = cache.stats();
-    assert_eq!((stats.evictions, stats.reused), (3, 12));
+    assert_eq!((stats.evictions, stats.reused), (5, 16));
     end(&cache, &clock);
     assert_eq!(spy::hits(), [0_usize; 0], "{name}: sizes of freed blocks with keys");
     assert_eq!(memory::scan().heap_hits > 0, left, "{name}: keys on the heap");

@@ -5,6 +5,9 @@
 //! `ENVELOCK_GOLDEN_DIR=tests/golden/v1 cargo test --test golden -- --ignored`, which refuses to
 //! overwrite a file with other bytes.
 
+#[allow(dead_code)]
+#[path = "pkcs11_token/independent.rs"]
+mod independent;
 #[path = "golden/make.rs"]
 mod make;
 #[path = "golden/manifest.rs"]
@@ -21,10 +24,10 @@ use std::path::{Path, PathBuf};
 
 const MANIFEST: &str = "manifest.txt";
 const COMMENT: &str =
-    "Golden messages of format version 1; tests/golden/manifest.rs says how to read this.";
+    "Golden messages of format version 1; tests/golden/README.md says how to read this.";
 
 /// Suites times shapes, and no fewer.
-const COUNT: usize = 4 * 17;
+const COUNT: usize = 4 * 19;
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
@@ -86,6 +89,29 @@ fn every_golden_message_opens_with_each_of_its_keys_in_every_form() {
             );
         }
     }
+}
+
+/// SPEC W-GCM, W-CBC: by the material in the manifest, over primitives of others, and with any byte of
+/// the wrapped key changed not.
+#[test]
+fn every_golden_slot_of_a_token_opens_with_the_keys_in_the_manifest() {
+    let mut algorithms = BTreeSet::new();
+    for (entry, header, body) in golden() {
+        let Some(keyring) = make::tokens(&entry) else { continue };
+        let (name, envelope) = (&entry.name, Envelope::new(keyring));
+        let mut message = [&header[..], &body].concat();
+        let aad = entry.bytes("aad");
+        let opened = envelope.decrypt(&message, Aad::new(&aad));
+        assert!(opened.is_ok_and(|it| it == entry.plaintext()), "{name}");
+        for at in independent::wrapped(&message) {
+            message[at] ^= 1;
+            let refused = envelope.decrypt(&message, Aad::new(&aad));
+            assert!(matches!(refused, Err(Error::Authentication { .. })), "{name}: byte {at}");
+            message[at] ^= 1;
+        }
+        algorithms.insert((entry.text("suite").to_owned(), header[25 + 12]));
+    }
+    assert_eq!(algorithms.len(), 2 * Suite::ALL.len());
 }
 
 /// SPEC B-KDF, B-NONCE, B-NOAAD, B-LAST: the context is spelt out, bytes 0..22 of the header, then

@@ -1,6 +1,7 @@
 //! Makes the golden messages from seeded generators, byte for byte the same every time.
 
-use super::manifest::{Entry, rule};
+use super::independent::Material;
+use super::manifest::{Entry, rule, words};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
     Aad, AadPairs, DataKey, Envelope, Freshness, KeyName, KeyVersion, Keyring, KeyringError,
@@ -39,6 +40,8 @@ fn shapes(suite: Suite) -> Vec<Golden> {
     made.push(new("pairs").with_aad(&pairs()).message(300));
     made.push(new("rewrapped").with_version(4, "primary").rewrapped(20_000));
     made.push(new("detached").with_reserved(8).detached(20_000));
+    made.push(new("token-gcm").with_token(WrapAlgorithm::TOKEN_AES_256_GCM).message(300));
+    made.push(new("token-cbc").with_token(WrapAlgorithm::TOKEN_AES_256_CBC_HMAC).message(300));
     made
 }
 
@@ -130,6 +133,17 @@ impl Maker {
         let key = draw(&mut self.rng);
         self.entry.push("key", format_args!("escrow/2026 3 {} primary", hex::encode(key)));
         self.slots.memory.push(import("escrow/2026", 3, &key));
+        self
+    }
+
+    /// A slot of a token before that of the reader.
+    fn with_token(mut self, algorithm: WrapAlgorithm) -> Self {
+        let (encrypt, mac) = (draw(&mut self.rng), draw(&mut self.rng));
+        let material = Material { algorithm, encrypt, mac };
+        let token =
+            Token { name: "hsm/orders".into(), version: 3, id: draw(&mut self.rng), material };
+        self.entry.push("token-key", token.line());
+        self.slots.tokens.push(token);
         self
     }
 
@@ -241,9 +255,63 @@ impl Foreign {
     }
 }
 
-/// A keyring that writes all of its slots and remembers the data key.
+/// A version on a token, in software.
+struct Token {
+    name: String,
+    version: u32,
+    id: [u8; 8],
+    material: Material,
+}
+
+impl Token {
+    fn label(&self) -> SlotLabel<'_> {
+        SlotLabel {
+            name: KeyName::new(&self.name).unwrap(),
+            version: KeyVersion::new(self.version).unwrap(),
+            master_key_id: MasterKeyId(self.id),
+            algorithm: self.material.algorithm,
+        }
+    }
+
+    /// As the manifest has it.
+    fn line(&self) -> String {
+        let Material { algorithm, encrypt, mac } = &self.material;
+        let mac = if self.material.is_gcm() { String::new() } else { hex::encode(mac) };
+        let [id, key] = [hex::encode(self.id), hex::encode(encrypt)];
+        let line = format!("{} {} {id} {} {key} {mac}", self.name, self.version, algorithm.id());
+        line.trim_end().into()
+    }
+
+    fn parse(line: &str) -> Self {
+        let (line, mac) = match line.split(' ').count() {
+            5 => (line, [0; 32]),
+            _ => {
+                let (line, mac) = line.rsplit_once(' ').unwrap();
+                (line, hex::decode(mac).unwrap().try_into().unwrap())
+            }
+        };
+        let [name, version, id, algorithm, key] = words(line);
+        let algorithm = WrapAlgorithm::new(algorithm.parse().unwrap()).unwrap();
+        let encrypt = hex::decode(key).unwrap().try_into().unwrap();
+        Token {
+            name: name.into(),
+            version: version.parse().unwrap(),
+            id: hex::decode(id).unwrap().try_into().unwrap(),
+            material: Material { algorithm, encrypt, mac },
+        }
+    }
+}
+
+/// The keyring of the tokens that a manifest names.
+pub fn tokens(entry: &Entry) -> Option<impl Keyring> {
+    let tokens: Vec<_> = entry.all("token-key").map(Token::parse).collect();
+    (!tokens.is_empty()).then(|| Slots { tokens, ..Slots::default() })
+}
+
+/// A keyring that writes all of its slots and remembers the data key; it reads those of tokens.
 #[derive(Default)]
 struct Slots {
+    tokens: Vec<Token>,
     foreign: Vec<Foreign>,
     memory: Vec<MemoryKeyring>,
     data_key: Mutex<Vec<u8>>,
@@ -251,6 +319,9 @@ struct Slots {
 
 impl Keyring for Slots {
     fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        for token in &self.tokens {
+            visit(&PrimaryKey { label: token.label(), max_wrapped_key_len: None });
+        }
         for foreign in &self.foreign {
             let max_wrapped_key_len = Some(foreign.wrapped.len());
             visit(&PrimaryKey { label: foreign.label(), max_wrapped_key_len });
@@ -266,6 +337,12 @@ impl Keyring for Slots {
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
         *self.data_key.lock().unwrap() = data_key.expose().to_vec();
+        for token in &self.tokens {
+            let mut iv = [0; 16];
+            rng.try_fill_bytes(&mut iv[..token.material.iv_len()])?;
+            let aad = context.wrap_aad(&token.label());
+            slots.push(&token.label(), &token.material.wrap(&aad, iv, data_key.expose()))?;
+        }
         for foreign in &self.foreign {
             slots.push(&foreign.label(), &foreign.wrapped)?;
         }
@@ -274,11 +351,17 @@ impl Keyring for Slots {
 
     fn unwrap(
         &self,
-        _: &Slot<'_>,
-        _: &WrapContext<'_>,
-        _: &mut DataKey,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
-        Err(KeyringError::NotMine)
+        let token = self.tokens.iter().find(|token| token.label() == slot.label);
+        let token = token.ok_or(KeyringError::NotMine)?;
+        let opened = token.material.unwrap(&context.wrap_aad(&slot.label), slot.wrapped_key);
+        match opened {
+            Some(opened) if data_key.set(&opened) => Ok(()),
+            _ => Err(KeyringError::Authentication),
+        }
     }
 
     fn freshness(&self, _: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {

@@ -1,20 +1,6 @@
 //! The text file that describes stored messages: read by the Rust tests and by the Python
-//! decoder, written by both.
-//!
-//! ```text
-//! message NAME
-//! FIELD = VALUE
-//! ...
-//! ```
-//!
-//! One block per message, blank lines between, `#` starts a comment line. Fields:
-//!
-//! - `file = F`, or `header = F` and `body = F` for a detached header, or `hex = BYTES` inline
-//! - `suite = ID`, `padding = LENGTH`, `data-key = HEX`, `aad = HEX`
-//! - `plaintext = rule LENGTH` (see [`rule`]) or `plaintext = hex BYTES`
-//! - `key = NAME VERSION HEX STATE`, any number: the master keys that a reader has; the state is
-//!   `primary`, `enabled` or `pending`
-//! - `slot = NAME VERSION MASTER-KEY-ID ALGORITHM WRAPPED-KEY-LENGTH`, in the header's order
+//! decoder, written by both. `tests/golden/README.md` says what is in it; beside that there is
+//! `hex = BYTES`, a message inline, and `verdict`, what the decoder says of it.
 
 use envelock::{KeyVersion, Lifecycle, MasterKey, MemoryKeyring};
 use std::collections::BTreeMap;

@@ -9,7 +9,8 @@ use super::craft::Crafter;
 use super::make::{NOW, Seeded, create_key, twenty};
 use super::{protections, token};
 use envelock::test_util::key_file_format::{KeyFile, salvage};
-use envelock::{Change, Keysets, Protection};
+use envelock::{Change, Keysets, MasterKey, MemoryKeyring, Protection};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
@@ -112,6 +113,43 @@ fn every_one_opens(of: &str) {
         assert!(file.encode(&key, NOW).unwrap() == bytes, "{name}");
         let salvaged = salvage(&bytes, &protection).unwrap();
         assert!(salvaged.damaged.is_empty() && salvaged.file == file, "{name}");
+    }
+}
+
+/// A stranger opens every file by what stands beside them.
+#[test]
+fn every_golden_key_file_opens_with_its_secrets_in_the_directory() {
+    let text = std::fs::read_to_string(directory("secrets.txt")).unwrap();
+    for of in DIRECTORIES {
+        let files = std::fs::read_dir(directory(of)).unwrap();
+        let files = files.map(|it| it.unwrap().file_name().into_string().unwrap());
+        let files: BTreeSet<_> = files.filter(|name| name.ends_with(".keys")).collect();
+        let mut opened = BTreeSet::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let (name, secret) = line.split_once(' ').unwrap();
+            let Ok(bytes) = std::fs::read(directory(of).join(name)) else { continue };
+            let (file, key) = KeyFile::open(&bytes, &protection(secret)).unwrap();
+            assert!(file.verify_material(&key).unwrap() > 0, "{of}: {line}");
+            opened.insert(name.to_owned());
+        }
+        assert_eq!(opened, files, "{of}");
+    }
+}
+
+fn protection(secret: &str) -> Protection {
+    let key = |hex: &str| MasterKey::from_bytes(&hex::decode(hex).unwrap().try_into().unwrap());
+    match secret.split(' ').collect::<Vec<_>>()[..] {
+        ["passphrase", text] => {
+            protections::passphrase(&String::from_utf8(hex::decode(text).unwrap()).unwrap())
+        }
+        ["raw-key", hex] => Protection::raw_key(key(hex)),
+        ["keyring", name, version, hex] => {
+            let version = super::make::version(version.parse().unwrap());
+            let outer = MemoryKeyring::import_at(name, version, &key(hex), NOW).unwrap();
+            Protection::keyring(std::sync::Arc::new(outer))
+        }
+        ["unprotected"] => Protection::unprotected_plaintext(),
+        _ => panic!("{secret}"),
     }
 }
 

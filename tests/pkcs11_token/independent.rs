@@ -59,7 +59,7 @@ pub fn wrapped(message: &[u8]) -> std::ops::Range<usize> {
 }
 
 impl Material {
-    fn is_gcm(&self) -> bool {
+    pub fn is_gcm(&self) -> bool {
         self.algorithm == WrapAlgorithm::TOKEN_AES_256_GCM
     }
 

@@ -64,6 +64,14 @@ class Slot:
         )
 
 
+class TokenKey:
+    """A version on a token: wrap algorithm 2, or 3 with a second key."""
+
+    def __init__(self, master_key_id, algorithm, key, mac_key=None):
+        self.master_key_id, self.algorithm = master_key_id, algorithm
+        self.key, self.mac_key = key, mac_key
+
+
 class Header:
     def __init__(self, core, length, slots, padding):
         self.core = core
@@ -207,6 +215,18 @@ def aead_of(suite):
     return PRIMITIVES.get(suite, (AESGCM, None))[0]
 
 
+def unwrap_token(slot, core, key, mac_key):
+    """The data key of a slot of algorithm 2 or 3; `InvalidTag` if it is not authentic."""
+    blob, aad = slot.wrapped_key, wrap_aad(core, slot)
+    if slot.algorithm == 2:  # W-GCM
+        return AESGCM(key).decrypt(blob[:12], blob[12:], aad)
+    iv, ciphertext, tag = blob[:16], blob[16:-32], blob[-32:]  # W-CBC
+    if not hmac.compare_digest(hmac.digest(mac_key, aad + iv + ciphertext, "sha256"), tag):
+        raise InvalidTag
+    decryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).decryptor()
+    return decryptor.update(ciphertext) + decryptor.finalize()
+
+
 def derive(data_key, suite, salt, context):  # B-KDF
     name, key_length = SUITES[suite]
     info = b"c2sp.org/chunked-encryption@v1+" + name + b"\x00" + salt + context
@@ -251,18 +271,30 @@ def open_chunks(aead, base_nonce, sealed):
     return plaintext
 
 
+def algorithm_of(key):
+    return key.algorithm if isinstance(key, TokenKey) else 1
+
+
+def id_of(key):
+    return key.master_key_id if isinstance(key, TokenKey) else master_key_id(key)
+
+
 def unwrap(header, slot, keys):
     """Returns the data key, or the reason why the slot does not open."""
-    if slot.name not in keys or slot.algorithm != 1:
-        return None, "no-key"
-    if slot.version not in keys[slot.name]:
+    versions = keys.get(slot.name, {})
+    if slot.algorithm not in [algorithm_of(key) for key in versions.values()]:
+        return None, "no-key"  # O-MINE
+    if slot.version not in versions:
         return None, "refused:%s:%d" % (slot.name.decode(), slot.version)  # O-NOFALLBACK
-    master_key = keys[slot.name][slot.version]
-    if master_key_id(master_key) != slot.master_key_id:
-        return None, "no-key"
-    nonce, sealed = slot.wrapped_key[:24], slot.wrapped_key[24:]
+    key = versions[slot.version]
+    if algorithm_of(key) != slot.algorithm or id_of(key) != slot.master_key_id:
+        return None, "no-key"  # W-ONE, K-MASTER
     try:
-        data_key = xaes_open(master_key, nonce, sealed, wrap_aad(header.core, slot))  # W-XAES
+        if slot.algorithm == 1:
+            nonce, sealed = slot.wrapped_key[:24], slot.wrapped_key[24:]
+            data_key = xaes_open(key, nonce, sealed, wrap_aad(header.core, slot))  # W-XAES
+        else:
+            data_key = unwrap_token(slot, header.core, key.key, key.mac_key)
     except InvalidTag:
         return None, "authentication"
     if data_key_check(data_key, header.suite, header.r) != header.check:
@@ -285,7 +317,7 @@ def find_data_key(header, keys):
 
 
 def open_message(message, keys, aad):
-    """The plaintext of a message; `keys` is name to version to master key."""
+    """The plaintext of a message; `keys` is name to version to master key or `TokenKey`."""
     header = parse_header(message)
     body = message[header.length :]
     check_body_length(body)

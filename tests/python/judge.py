@@ -132,7 +132,7 @@ def check_entry(entry, message):
         assert header.padding == int(entry.text("padding")), entry.name
     assert header.suite == int(entry.text("suite")), entry.name
     aad, plaintext = entry.bytes("aad"), entry.plaintext()
-    for name, versions in entry.keys().items():
+    for name, versions in [*entry.keys().items(), *entry.token_keys().items()]:
         keys = {name: versions}
         assert decoder.open_message(message, keys, aad) == plaintext, entry.name
         if entry.find("data-key") is not None:

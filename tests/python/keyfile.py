@@ -2,7 +2,7 @@
 
     keyfile.py DIRECTORY ...
 
-reads the golden key files of each directory under the secrets of the tests, opens all key material,
+reads the golden key files of each directory under the secrets of secrets.txt, opens all key material,
 and compares what it finds with listing.txt, token.txt and several.txt. Rule ids in comments are those of FORMAT.md.
 """
 
@@ -20,13 +20,13 @@ import decoder
 
 PREFIX, MIDDLE, SUFFIX = b'{"record":', b',"mac":"', b'"}'
 TOKEN_ALGORITHMS = ("token AES-256-GCM", "token AES-256-CBC HMAC-SHA-256")
-SECRETS = {
-    "passphrase": b"correct horse",
-    "keyring": {b"outer": {3: bytes([9]) * 32}},
-    "raw-key": bytes([7]) * 32,
-    "unprotected": None,
+# As secrets.txt has them, and as a protection object does.
+KINDS = {
+    "passphrase": "passphrase",
+    "keyring": "keyring",
+    "raw-key": "raw key",
+    "unprotected": "unprotected plaintext",
 }
-KINDS = ("passphrase", "keyring", "raw key", "unprotected plaintext")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,63}")
 
 
@@ -82,7 +82,7 @@ def protections(header):  # F-PROTECTIONS
     assert all(re.fullmatch("[0-9a-f]{16}", it["id"]) for it in found)
     assert all(NAME.fullmatch(it.get("name", "x")) for it in found)
     kinds = [it["kind"] for it in found]
-    assert kinds.count("passphrase") <= 4 and set(kinds) <= set(KINDS)
+    assert kinds.count("passphrase") <= 4 and set(kinds) <= set(KINDS.values())
     assert len(found) == 1 or "unprotected plaintext" not in kinds
     return found
 
@@ -169,28 +169,43 @@ def read(data, kind, secret):
     return listing, len(opened)
 
 
+def secrets(path):
+    """File, kind and secret of each line of secrets.txt."""
+    for line in path.read_text().splitlines():
+        if line.startswith("#"):
+            continue
+        file, kind, *secret = line.split(" ")
+        if kind == "keyring":
+            name, version, key = secret
+            secret = {name.encode(): {int(version): bytes.fromhex(key)}}
+        else:
+            secret = bytes.fromhex(secret[0]) if secret else None
+        yield file, kind, secret
+
+
+def expected_listing(directory, name):
+    own = directory / f"{name}.txt"
+    if own.exists():
+        return own.read_text().splitlines()
+    sections = (directory / "listing.txt").read_text().split("# ")
+    (section,) = [it for it in sections if it.startswith(f"{name}\n")]
+    return section.splitlines()[1:]
+
+
 def main(directory):
-    directory, found, count, files = pathlib.Path(directory), [], 0, len(SECRETS) + 1
-    for (name, secret), kind in zip(SECRETS.items(), KINDS):
-        listing, opened = read((directory / f"{name}.keys").read_bytes(), kind, secret)
-        found += [f"# {name}", *listing]
+    directory, count = pathlib.Path(directory), 0
+    files = {path.name for path in directory.glob("*.keys")}
+    opened_files = set()
+    for file, kind, secret in secrets(directory.parent / "secrets.txt"):
+        if file not in files:
+            continue
+        listing, opened = read((directory / file).read_bytes(), KINDS[kind], secret)
+        expected = expected_listing(directory, file.removesuffix(".keys"))
+        assert listing == expected, f"{file}: not what is listed"
+        opened_files.add(file)
         count += opened
-    expected = (directory / "listing.txt").read_text().splitlines()
-    assert found == expected, "not what listing.txt says"
-    raw_key = ("raw key", SECRETS["raw-key"])
-    listing, opened = read((directory / "token.keys").read_bytes(), *raw_key)
-    assert listing == (directory / "token.txt").read_text().splitlines(), "not what token.txt says"
-    count += opened
-    several = directory / "several.keys"
-    if several.exists():
-        passphrases = [("passphrase", secret) for secret in (b"correct horse", b"battery")]
-        for kind, secret in [raw_key, *passphrases, ("keyring", SECRETS["keyring"])]:
-            listing, opened = read(several.read_bytes(), kind, secret)
-            expected = (directory / "several.txt").read_text().splitlines()
-            assert listing == expected, "not what several.txt says"
-            count += opened
-        files += 1
-    print(f"keyfile: {directory.name}: {files} key files, {count} master keys opened")
+    assert opened_files == files, f"no secret for {files - opened_files}"
+    print(f"keyfile: {directory.name}: {len(files)} key files, {count} master keys opened")
 
 
 if __name__ == "__main__":

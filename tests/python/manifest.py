@@ -1,6 +1,8 @@
-"""Manifests of messages; tests/golden/manifest.rs describes their form."""
+"""Manifests of messages; tests/golden/README.md describes their form."""
 
 import pathlib
+
+import decoder
 
 
 class Entry:
@@ -41,6 +43,17 @@ class Entry:
         for line in self.all("key"):
             name, version, key, _ = line.split(" ")
             keys.setdefault(name.encode(), {})[int(version)] = bytes.fromhex(key)
+        return keys
+
+
+    def token_keys(self):
+        """The same of versions on a token."""
+        keys = {}
+        for line in self.all("token-key"):
+            name, version, key_id, algorithm, *material = line.split(" ")
+            material = [bytes.fromhex(key) for key in material]
+            token_key = decoder.TokenKey(bytes.fromhex(key_id), int(algorithm), *material)
+            keys.setdefault(name.encode(), {})[int(version)] = token_key
         return keys
 
 

@@ -19,25 +19,9 @@ import encoder
 import judge
 
 
-def cbc(key, iv):
-    return Cipher(algorithms.AES(key), modes.CBC(iv))
-
-
 def encrypt_cbc(key, iv, plaintext):
-    encryptor = cbc(key, iv).encryptor()
+    encryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor()
     return encryptor.update(plaintext) + encryptor.finalize()
-
-
-def unwrap(slot, core, key, mac_key):
-    """The data key of a slot, from the rules alone."""
-    blob, aad = slot.wrapped_key, decoder.wrap_aad(core, slot)
-    if slot.algorithm == 2:  # SPEC W-GCM
-        return AESGCM(key).decrypt(blob[:12], blob[12:], aad)
-    iv, ciphertext, tag = blob[:16], blob[16:-32], blob[-32:]  # SPEC W-CBC
-    expected = hmac.digest(mac_key, aad + iv + ciphertext, "sha256")
-    assert hmac.compare_digest(expected, tag)
-    decryptor = cbc(key, iv).decryptor()
-    return decryptor.update(ciphertext) + decryptor.finalize()
 
 
 def cka_id(slot, role):
@@ -68,7 +52,7 @@ def bind(values, version, algorithm):
 def end(values, slot, mac_key=None):
     slot.wrapped_key = values["IV"] + values["ciphertext"] + values["tag"]
     assert len(slot.wrapped_key) == 32 + decoder.EXACT[slot.algorithm]
-    opened = unwrap(slot, values["core"], values["AES key"], mac_key)
+    opened = decoder.unwrap_token(slot, values["core"], values["AES key"], mac_key)
     assert opened == values["data key"]
     return values | {"wrapped key": slot.wrapped_key, "slot 0": slot.encode()}
 
@@ -113,7 +97,7 @@ def examples(path):
         assert list(written[title].items()) == list(compute().items()), title
         (slot,) = decoder.parse_header(header_of(written[title])).slots
         keys = (written[title]["AES key"], written[title].get("HMAC key"))
-        assert unwrap(slot, written[title]["core"], *keys) == written[title]["data key"], title
+        assert decoder.unwrap_token(slot, written[title]["core"], *keys) == written[title]["data key"], title
     print(f"examples: {sum(len(written[title]) for title in EXAMPLES)} values of tokens")
 
 
