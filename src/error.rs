@@ -123,9 +123,31 @@ pub enum Error {
         part: Unverified,
     },
 
-    /// The keyring's backend did not answer. Try again later.
+    /// The keyring's backend did not answer, or failed.
     #[error("keyring is unavailable")]
+    #[non_exhaustive]
     Unavailable {
+        /// What the backend said.
+        source: Arc<dyn core::error::Error + Send + Sync>,
+        /// Whether the same call may succeed later, as the keyring says.
+        retryable: bool,
+    },
+
+    /// The keyring's backend answers fewer calls than it is asked. Try again later, after
+    /// [`retry_after`](Self::retry_after).
+    #[error("keyring is throttled{}", crate::keyring::Wait(*retry_after))]
+    #[non_exhaustive]
+    Throttled {
+        /// For how long the backend asks not to be called, where it says so.
+        retry_after: Option<Duration>,
+        /// What the backend said.
+        source: Arc<dyn core::error::Error + Send + Sync>,
+    },
+
+    /// The keyring's backend answers that this caller may not use the key.
+    #[error("keyring denies the use of its key")]
+    #[non_exhaustive]
+    Denied {
         /// What the backend said.
         source: Arc<dyn core::error::Error + Send + Sync>,
     },
@@ -383,8 +405,8 @@ impl Error {
     /// Whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Error::Unavailable { source } => conversions::may_come_back(&**source),
-            Error::Randomness(_) => true,
+            Error::Unavailable { retryable, .. } => *retryable,
+            Error::Throttled { .. } | Error::Randomness(_) => true,
             Error::Refused { refusal, .. } => refusal.is_retryable(),
             #[cfg(feature = "std")]
             Error::Io { source } => crate::io::may_pass(source),
@@ -395,6 +417,14 @@ impl Error {
             #[cfg(all(feature = "file", unix))]
             Error::MessageFile(error) => error.is_retryable(),
             _ => false,
+        }
+    }
+
+    /// For how long the backend asks not to be called again, where it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::Throttled { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 

@@ -1,9 +1,11 @@
 //! Errors can be logged, matched, retried and sent: one style of text, sources not repeated, no
 //! text of an attacker's but names of the key alphabet.
 
+use envelock::test_util::{Fault, FaultyKeyring, Method};
 use envelock::*;
 use std::collections::BTreeSet;
 use std::error::Error as _;
+use std::time::Duration;
 
 fn version(number: u32) -> KeyVersion {
     KeyVersion::new(number).unwrap()
@@ -68,11 +70,18 @@ const GUESSES: [LooksLike; 18] = [
     LooksLike::Unknown,
 ];
 
+/// The error of an encryption whose keyring answers this.
+fn told(answer: KeyringError) -> Error {
+    let keyring = FaultyKeyring::new(MemoryKeyring::create("orders").unwrap());
+    keyring.always(Method::Wrap, Fault::Answer(answer));
+    Envelope::new(keyring).encrypt(b"row", Aad::none()).unwrap_err()
+}
+
 /// Every variant, each with every reason there is in it; and whether a retry may help.
 fn every_error() -> Vec<(Error, bool)> {
     let key = || "orders".to_owned();
     let version = version(2);
-    let unavailable = std::io::Error::other("connection refused");
+    let refused = || std::io::Error::other("connection refused");
     let name = KeyName::new("a b").unwrap_err();
     let mut errors = vec![
         (Error::Truncated { part: Part::Header, len: 3, needed: 43 }, false),
@@ -80,7 +89,11 @@ fn every_error() -> Vec<(Error, bool)> {
         (Error::DetachedHeaderLength { declared: 121, len: 122 }, false),
         (Error::MissingSlot { key: key() }, false),
         (Error::NoKey { key: key(), version, slots: 1 }, false),
-        (Error::Unavailable { source: std::sync::Arc::new(unavailable) }, true),
+        (told(KeyringError::unavailable(refused())), true),
+        (told(KeyringError::broken(std::io::Error::other("device removed"))), false),
+        (told(KeyringError::throttled(None, refused())), true),
+        (told(KeyringError::throttled(Some(Duration::from_millis(1500)), refused())), true),
+        (told(KeyringError::denied(refused())), false),
         (Error::NoPrimary, false),
         (Error::Forked, false),
         (Error::Randomness(RandomnessUnavailable), true),

@@ -1,6 +1,10 @@
 //! Moving from one keyring to another: the first wraps, any unwraps, a rewrap hands over.
 
 mod combine;
+#[path = "common/directory.rs"]
+mod directory;
+#[path = "migrating_keyring/names.rs"]
+mod names;
 
 use combine::{PLAINTEXT, ROW, Said, Scripted, down, label, labels, ring, version};
 use envelock::rand_core::{Rng, SeedableRng};

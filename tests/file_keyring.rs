@@ -68,7 +68,7 @@ fn written_under(message: &[u8]) -> u32 {
 fn file_error(error: &Error) -> KeyFileError {
     match error {
         Error::KeyFile(error) => error.clone(),
-        Error::Unavailable { source } => {
+        Error::Unavailable { source, .. } => {
             let source: &(dyn std::error::Error + 'static) = &**source;
             source.downcast_ref::<KeyFileError>().expect("a fault of the file").clone()
         }

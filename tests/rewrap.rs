@@ -170,7 +170,7 @@ fn a_name_is_rewrapped_whatever_becomes_of_another() {
     assert_eq!(versions_of(rewrapped.header()), [2, 1]);
     let report = rewrapped.report();
     assert!(!report.is_complete() && !report.went_by_labels());
-    let [SlotOutcome::Rewrapped, SlotOutcome::Unavailable { source }] = report.slots() else {
+    let [SlotOutcome::Rewrapped, SlotOutcome::Unavailable { source, .. }] = report.slots() else {
         panic!("{report:?}");
     };
     assert_eq!(source.to_string(), "down");

@@ -119,7 +119,7 @@ fn expected(script: &[Script]) -> (String, usize) {
 fn outcome(result: Result<&[u8], Error>) -> String {
     match result {
         Ok(plaintext) => String::from_utf8(plaintext.to_vec()).unwrap(),
-        Err(Error::Unavailable { source }) => format!("unavailable: {source}"),
+        Err(Error::Unavailable { source, .. }) => format!("unavailable: {source}"),
         Err(Error::Refused { key, version, refusal }) => {
             format!("key {key} version {version} is refused: {refusal:?}")
         }

@@ -7,7 +7,7 @@ use crate::aad::Aad;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{Header, Slot, SlotLabel};
-use crate::keyring::{Keyring, KeyringError, Refusal, WrapContext};
+use crate::keyring::{Keyring, KeyringError, WrapContext};
 use alloc::vec::Vec;
 
 impl<K: Keyring> Envelope<K> {
@@ -163,51 +163,38 @@ pub(super) fn unwrap_verified<K: Keyring + ?Sized>(
     context.verify(data_key)
 }
 
-/// Why no slot opened so far: the first of each kind. Allocates nothing before it is an error.
+/// Why no slot opened so far: what tells most, and of several such the first. Allocates nothing
+/// before it is an error.
 #[derive(Default)]
-pub(super) struct Failures<'h> {
-    unavailable: Option<KeyringError>,
-    refused: Option<(SlotLabel<'h>, Refusal)>,
-    authentication: bool,
-}
+pub(super) struct Failures<'h>(Option<(SlotLabel<'h>, KeyringError)>);
 
 impl<'h> Failures<'h> {
     pub(super) fn add(&mut self, slot: &Slot<'h>, error: KeyringError) {
-        match error {
-            KeyringError::NotMine => {}
-            KeyringError::Refused(refusal) => {
-                self.refused.get_or_insert((slot.label, refusal));
-            }
-            KeyringError::Authentication => self.authentication = true,
-            other => {
-                self.unavailable.get_or_insert(other);
-            }
+        if self.0.as_ref().is_none_or(|(_, known)| error.rank() > known.rank()) {
+            self.0 = Some((slot.label, error));
         }
     }
 
     /// The failure of one slot.
     pub(super) fn of(slot: &Slot<'h>, error: KeyringError) -> Self {
-        let mut failures = Failures::default();
-        failures.add(slot, error);
-        failures
+        Failures(Some((slot.label, error)))
     }
 
-    /// The first of: unavailable, refused, authentication failed, no key (SPEC O-PRECEDENCE).
+    /// The error that SPEC O-PRECEDENCE asks for.
     pub(super) fn into_error(self, header: &Header<'_>) -> Error {
-        if let Some(error) = self.unavailable {
-            return Error::from_wrap(error);
-        }
-        if let Some((label, refusal)) = self.refused {
-            let key = label.name.as_str().into();
-            return Error::Refused { key, version: label.version, refusal };
-        }
-        match header.slots().next() {
-            Some(Slot { label, .. }) if !self.authentication => Error::NoKey {
+        match (self.0, header.slots().next()) {
+            (Some((label, KeyringError::Refused(refusal))), _) => {
+                let key = label.name.as_str().into();
+                Error::Refused { key, version: label.version, refusal }
+            }
+            (Some((_, KeyringError::NotMine)) | None, Some(Slot { label, .. })) => Error::NoKey {
                 key: label.name.as_str().into(),
                 version: label.version,
                 slots: header.slots().len(),
             },
-            _ => Error::WRAPPED_KEY,
+            (Some((_, error)), _) => Error::from_wrap(error),
+            // Every header has a slot.
+            (None, None) => Error::WRAPPED_KEY,
         }
     }
 }

@@ -4,11 +4,29 @@ use super::Error;
 use crate::format::InvalidKeyName;
 use crate::keyring::KeyringError;
 use crate::random::RandomnessUnavailable;
+#[cfg(all(feature = "file", unix))]
+use alloc::sync::Arc;
 
 #[cfg(all(feature = "file", unix))]
 impl From<crate::keyring::KeyFileError> for Error {
     fn from(error: crate::keyring::KeyFileError) -> Self {
         Error::KeyFile(error)
+    }
+}
+
+#[cfg(all(feature = "file", unix))]
+impl From<crate::keyring::KeyFileError> for KeyringError {
+    fn from(error: crate::keyring::KeyFileError) -> Self {
+        let retryable = error.is_retryable();
+        KeyringError::Unavailable { source: Arc::new(error), retryable }
+    }
+}
+
+#[cfg(all(feature = "pkcs11", unix))]
+impl From<crate::keyring::Pkcs11Error> for KeyringError {
+    fn from(error: crate::keyring::Pkcs11Error) -> Self {
+        let retryable = error.is_retryable();
+        KeyringError::Unavailable { source: Arc::new(error), retryable }
     }
 }
 
@@ -42,7 +60,13 @@ impl Error {
     /// The error of an operation whose wrap failed.
     pub(crate) fn from_wrap(error: KeyringError) -> Self {
         match error {
-            KeyringError::Unavailable { source } => Error::Unavailable { source },
+            KeyringError::Unavailable { source, retryable } => {
+                Error::Unavailable { source, retryable }
+            }
+            KeyringError::Throttled { retry_after, source } => {
+                Error::Throttled { retry_after, source }
+            }
+            KeyringError::Denied { source } => Error::Denied { source },
             KeyringError::Randomness(source) => Error::Randomness(source),
             KeyringError::WrapLimit { key, version, limit } => {
                 Error::WrapLimit { key, version, limit }
@@ -56,14 +80,4 @@ impl Error {
             }
         }
     }
-}
-
-/// Whether what a backend said may pass: those of this crate know, others are given a chance.
-pub(super) fn may_come_back(source: &(dyn core::error::Error + Send + Sync + 'static)) -> bool {
-    #[cfg(all(feature = "pkcs11", unix))]
-    if let Some(error) = source.downcast_ref::<crate::keyring::Pkcs11Error>() {
-        return error.is_retryable();
-    }
-    let _ = source;
-    true
 }

@@ -19,12 +19,22 @@ pub struct SlotWriter<'a> {
     count: u8,
     suite: Suite,
     only: Option<KeyName<'a>>,
+    first_of: Option<FirstOf<'a>>,
+}
+
+/// What [`SlotWriter::first_of`] is to keep.
+struct FirstOf<'a> {
+    name: KeyName<'a>,
+    /// How many slots there were before.
+    before: u8,
+    /// Whether a slot was left out.
+    has_others: bool,
 }
 
 impl<'a> SlotWriter<'a> {
     /// A writer into `room`, for data keys of `suite`; with `only`, no other name is accepted.
     pub(crate) fn new(room: &'a mut [u8], suite: Suite, only: Option<KeyName<'a>>) -> Self {
-        SlotWriter { room, used: 0, count: 0, suite, only }
+        SlotWriter { room, used: 0, count: 0, suite, only, first_of: None }
     }
 
     /// Adds a slot: one wrapped key under one master key version.
@@ -34,6 +44,9 @@ impl<'a> SlotWriter<'a> {
     /// [`KeyringError::Slot`] says what is wrong with it; the header is then as before. A
     /// keyring passes the error on.
     pub fn push(&mut self, label: &SlotLabel<'_>, wrapped_key: &[u8]) -> Result<(), KeyringError> {
+        if self.leaves_out(label.name) {
+            return Ok(());
+        }
         self.check(label, wrapped_key)?;
         let needed = self.used.saturating_add(slot_len(label.name, wrapped_key.len()));
         let available = self.room.len();
@@ -49,9 +62,48 @@ impl<'a> SlotWriter<'a> {
         }
     }
 
+    /// Keeps the first slot of `name` of all that `push` pushes.
+    ///
+    /// # Errors
+    ///
+    /// Those of `push`; [`KeyringError::UnknownKey`] if it pushed other names alone, and
+    /// [`SlotFault::None`] if it pushed nothing. No slot is added then.
+    pub(crate) fn first_of(
+        &mut self,
+        name: KeyName<'_>,
+        push: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
+    ) -> Result<(), KeyringError> {
+        let (used, before) = (self.used, self.count);
+        let first_of = Some(FirstOf { name, before, has_others: false });
+        let (suite, only) = (self.suite, self.only);
+        let room = &mut *self.room;
+        let mut slots = SlotWriter { room, used, count: before, suite, only, first_of };
+        push(&mut slots)?;
+        if slots.count > before {
+            let (used, count) = (slots.used, slots.count);
+            if !self.leaves_out(name) {
+                (self.used, self.count) = (used, count);
+            }
+            return Ok(());
+        }
+        let has_others = slots.first_of.is_some_and(|first| first.has_others);
+        let unknown = KeyringError::UnknownKey { key: name.as_str().into() };
+        Err(if has_others { unknown } else { SlotFault::None.into() })
+    }
+
     /// The slots written so far.
     pub(crate) fn slots(&self) -> Slots<'_> {
         Slots::new(self.room.get(..self.used).unwrap_or_default(), self.count)
+    }
+
+    /// Whether a slot of `name` is none that is to be kept.
+    fn leaves_out(&mut self, name: KeyName<'_>) -> bool {
+        let count = self.count;
+        self.first_of.as_mut().is_some_and(|first| {
+            let is_other = name != first.name || count > first.before;
+            first.has_others |= is_other;
+            is_other
+        })
     }
 
     /// Ends the writing; at least one slot must have come.

@@ -67,7 +67,9 @@ impl Latch {
                 return error;
             }
             let error = Error::from(error);
-            if !matches!(error, Error::Unavailable { .. }) {
+            let is_of_keyring =
+                matches!(error, Error::Unavailable { .. } | Error::Throttled { .. });
+            if !(is_of_keyring && error.is_retryable()) {
                 self.failure = Some(error.clone());
             }
             error.into()

@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 /// Why a keyring did not wrap or unwrap. For authors of keyrings; callers see
 /// [`Error`](crate::Error), with key name and version added.
@@ -21,16 +22,35 @@ pub enum KeyringError {
     /// The slot is this keyring's and does not verify.
     #[error("authentication failed")]
     Authentication,
-    /// The backend did not answer; the same call may succeed later.
+    /// The backend did not answer, or failed.
     #[error("keyring is unavailable")]
+    #[non_exhaustive]
     Unavailable {
+        /// What the backend said. It must hold no secret.
+        source: Arc<dyn core::error::Error + Send + Sync>,
+        /// Whether the same call may succeed later without anyone's doing.
+        retryable: bool,
+    },
+    /// The backend answers fewer calls than it is asked. The same call may succeed later.
+    #[error("keyring is throttled{}", Wait(*retry_after))]
+    #[non_exhaustive]
+    Throttled {
+        /// For how long the backend asks not to be called, where it says so.
+        retry_after: Option<Duration>,
+        /// What the backend said. It must hold no secret.
+        source: Arc<dyn core::error::Error + Send + Sync>,
+    },
+    /// The backend answers that this caller may not use the key. No retry changes that.
+    #[error("keyring denies the use of its key")]
+    #[non_exhaustive]
+    Denied {
         /// What the backend said. It must hold no secret.
         source: Arc<dyn core::error::Error + Send + Sync>,
     },
     /// There is no version to wrap with.
     #[error("keyring has no primary key version")]
     NoPrimary,
-    /// The keyring was told to wrap under a master key or alias that it does not have any more.
+    /// The keyring was told to wrap under a master key, or a selected alias, that it does not have.
     #[error("there is no key {key}")]
     UnknownKey {
         /// The name.
@@ -61,9 +81,59 @@ pub enum KeyringError {
 }
 
 impl KeyringError {
-    /// The backend did not answer, because of `source`.
+    /// Returns that the backend did not answer, because of `source`, and may answer later.
     pub fn unavailable(source: impl core::error::Error + Send + Sync + 'static) -> Self {
-        KeyringError::Unavailable { source: Arc::new(source) }
+        KeyringError::Unavailable { source: Arc::new(source), retryable: true }
+    }
+
+    /// Returns that the backend failed because of `source`, and fails again until somebody mends it.
+    pub fn broken(source: impl core::error::Error + Send + Sync + 'static) -> Self {
+        KeyringError::Unavailable { source: Arc::new(source), retryable: false }
+    }
+
+    /// Returns that the backend was called too often; `retry_after` is the wait that it asks for.
+    pub fn throttled(
+        retry_after: Option<Duration>,
+        source: impl core::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        KeyringError::Throttled { retry_after, source: Arc::new(source) }
+    }
+
+    /// Returns that the backend does not let this caller use the key, because of `source`.
+    pub fn denied(source: impl core::error::Error + Send + Sync + 'static) -> Self {
+        KeyringError::Denied { source: Arc::new(source) }
+    }
+
+    /// Whether the same call may succeed later without any change by the caller.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            KeyringError::Unavailable { retryable, .. } => *retryable,
+            KeyringError::Throttled { .. } | KeyringError::Randomness(_) => true,
+            KeyringError::Refused(refusal) => refusal.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// How much the error tells of why nothing opened, the most being 5 (SPEC O-PRECEDENCE): a call
+    /// that may succeed later, one that does not, denied, refused, authentication failed, not mine.
+    pub(crate) fn rank(&self) -> u8 {
+        match self {
+            KeyringError::NotMine => 0,
+            KeyringError::Authentication => 1,
+            KeyringError::Refused(_) => 2,
+            KeyringError::Denied { .. } => 3,
+            error if !error.is_retryable() => 4,
+            _ => 5,
+        }
+    }
+}
+
+/// `, retry after 1.5s`
+pub(crate) struct Wait(pub(crate) Option<Duration>);
+
+impl fmt::Display for Wait {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |wait| write!(f, ", retry after {wait:?}"))
     }
 }
 

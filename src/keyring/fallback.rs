@@ -1,13 +1,12 @@
 //! Moving from one keyring to another: the first wraps, any unwraps.
 
-use super::members::{Answers, Members, Standing, concerns_slot, unwrap_verified};
-use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
+use super::members::{self, Answers, Members, Standing, concerns_slot, holds_key, unwrap_verified};
+use super::{Freshness, Keyring, KeyringError, WrapContext, forward_keyring};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, MAX_HEADER_LEN, Slot, SlotFault, SlotLabel, SlotWriter, Suite};
+use crate::format::{KeyName, Slot, SlotLabel, SlotWriter};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
-use alloc::vec;
 
 /// A keyring that wraps with its first member and unwraps with any.
 ///
@@ -39,26 +38,18 @@ use alloc::vec;
 ///   first member that does not answer hides no other that opens, and does not become "no key".
 ///   If none opens, the answer is the first of: unavailable, refused by a state, authentication
 ///   failed, refused as unknown, not mine.
-/// - **A rewrap** takes a slot of another member, if the first has its key name, through this
-///   process: unwrapped there, verified, wrapped by the first. A slot whose name the first does
-///   not have keeps it (a rewrap cannot change a name) and goes to its owner's primary; to leave
-///   that owner, such a message is decrypted and encrypted anew.
-/// - **Needs a rewrap** whatever is not under the first member's primary, except under a name that
-///   the first does not have: there, whatever is not under its owner's. If the first member does
-///   not answer, nobody can tell.
+/// - **A rewrap** takes a slot of another member, if the first holds a key of its name, whether or
+///   not it encrypts under that now, through this process: unwrapped there, verified, wrapped by the
+///   first. A slot whose name the first does not hold keeps it (a rewrap cannot change a name) and
+///   goes to its owner's primary; to leave that owner, such a message is decrypted and encrypted
+///   anew.
+/// - **Needs a rewrap** whatever is not under the primary of the first member's key of the same
+///   name, except under a name that the first does not hold: there, whatever is not under its
+///   owner's. If the first member does not answer, nobody can tell.
 /// - Data keys are reused as the first member does it.
 #[derive(Debug)]
 pub struct FallbackKeyring {
     members: Members,
-}
-
-/// How the first member writes slots of one key name.
-#[derive(Default)]
-struct Names {
-    /// Whether it writes one of this name.
-    has: bool,
-    /// How many slots it writes in all.
-    slots: usize,
 }
 
 impl FallbackKeyring {
@@ -77,59 +68,28 @@ impl FallbackKeyring {
         self.members.add(Box::new(member))?;
         Ok(self)
     }
-
-    fn names(&self, name: KeyName<'_>) -> Result<Names, KeyringError> {
-        let mut names = Names::default();
-        self.members.first().primary(&mut |primary| {
-            names.has |= primary.label.name == name;
-            names.slots = names.slots.saturating_add(1);
-        })?;
-        Ok(names)
-    }
-
-    /// Has the first member wrap `data_key`, and pushes the slot of this name alone.
-    fn hand_over(
-        &self,
-        names: &Names,
-        data_key: &DataKey,
-        job: &Job<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        let first = self.members.first();
-        if names.slots == 1 {
-            return first.wrap(data_key, job.context, slots, rng);
-        }
-        // It wraps under several names, and a rewrap takes one (SPEC R-NAME).
-        let mut room = vec![0; MAX_HEADER_LEN];
-        let mut all = SlotWriter::new(&mut room, job.context.suite(), None);
-        first.wrap(data_key, job.context, &mut all, rng)?;
-        let mut written = all.slots();
-        let name = job.slot.label.name;
-        let slot = written.find(|slot| slot.label.name == name).ok_or(SlotFault::None)?;
-        slots.push(&slot.label, slot.wrapped_key)
-    }
-}
-
-/// The slot that a rewrap is about.
-struct Job<'a> {
-    slot: &'a Slot<'a>,
-    context: &'a WrapContext<'a>,
 }
 
 impl Keyring for FallbackKeyring {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.members.first().primary(visit)
-    }
+    forward_keyring!(self => self.members.first(); primary, wrap, reuse_data_key);
 
-    fn wrap(
+    fn wrap_under(
         &self,
+        name: KeyName<'_>,
         data_key: &DataKey,
         context: &WrapContext<'_>,
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.members.first().wrap(data_key, context, slots, rng)
+        self.members.wrap_under(name, data_key, context, slots, rng)
+    }
+
+    fn holds(
+        &self,
+        name: KeyName<'_>,
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) -> Result<(), KeyringError> {
+        self.members.holds(name, visit)
     }
 
     fn unwrap(
@@ -149,42 +109,24 @@ impl Keyring for FallbackKeyring {
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
         let mut answers = Answers::default();
+        let first = self.members.first();
         // A slot of its own it may rewrap on its own side.
-        match self.members.first().rewrap(slot, context, slots, rng) {
+        match first.rewrap(slot, context, slots, rng) {
             Err(error) if concerns_slot(&error) => answers.add(error),
             answer => return answer,
         }
-        let names = self.names(slot.label.name)?;
+        let name = slot.label.name;
+        if !holds_key(first, name)? {
+            return members::rewrap(self.members.rest(), answers, (slot, context), slots, rng);
+        }
         let mut data_key = DataKey::empty();
         for member in self.members.rest() {
-            if names.has {
-                match unwrap_verified(member, slot, context, &mut data_key) {
-                    Ok(()) => {
-                        let job = Job { slot, context };
-                        return self.hand_over(&names, &data_key, &job, slots, rng);
-                    }
-                    Err(error) => answers.add(error),
-                }
-                continue;
-            }
-            match member.rewrap(slot, context, slots, rng) {
-                // What the core must see at once: it makes more room.
-                answer @ (Ok(()) | Err(KeyringError::Slot(_) | KeyringError::Randomness(_))) => {
-                    return answer;
-                }
+            match unwrap_verified(member, slot, context, &mut data_key) {
+                Ok(()) => return first.wrap_under(name, &data_key, context, slots, rng),
                 Err(error) => answers.add(error),
             }
         }
         Err(answers.into_error())
-    }
-
-    fn reuse_data_key(
-        &self,
-        suite: Suite,
-        plaintext_len: u64,
-        data_key: &mut DataKey,
-    ) -> Result<Option<[u8; 8]>, KeyringError> {
-        self.members.first().reuse_data_key(suite, plaintext_len, data_key)
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
@@ -193,8 +135,8 @@ impl Keyring for FallbackKeyring {
         for member in self.members.rest() {
             let freshness = member.freshness(slot);
             // Its owner's primary, and not the first's.
-            let is_former =
-                matches!(freshness, Ok(Freshness::Primary)) && self.names(slot.name)?.has;
+            let is_former = matches!(freshness, Ok(Freshness::Primary))
+                && holds_key(self.members.first(), slot.name)?;
             standing.add(if is_former { Ok(Freshness::Stale) } else { freshness });
         }
         standing.into_freshness()

@@ -4,7 +4,7 @@ use super::held::{HeldKey, KeySource, Made, MadeVersion};
 use super::{Freshness, KeyringError, PrimaryKey, Refusal, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
-use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel};
 use crate::keyset::{
     Change, Changed, Keyset, Keysets, Material, Terms, VersionRecord, VersionState,
 };
@@ -105,12 +105,23 @@ impl MasterKeys {
         }
     }
 
-    /// The keyset that wraps.
+    /// The keyset that wraps for `selection`.
     fn selected(&self, selection: &Selection) -> Result<&Keyset, KeyringError> {
         self.keysets.resolve(&selection.key).map_err(|error| match error {
             Error::NoKeySelected { keys } => KeyringError::NoKeySelected { keys },
             _ => KeyringError::UnknownKey { key: selection.key.clone() },
         })
+    }
+
+    /// Whether `selection` uses `keyset`.
+    fn uses(&self, selection: &Selection, keyset: &Keyset) -> bool {
+        let is_selected = |selected: &Keyset| selected.name() == keyset.name();
+        !selection.only || self.selected(selection).is_ok_and(is_selected)
+    }
+
+    /// The keyset of the master key `name`, if `selection` uses it.
+    fn named(&self, selection: &Selection, name: KeyName<'_>) -> Option<&Keyset> {
+        self.keysets.keyset(name.as_str()).filter(|keyset| self.uses(selection, keyset))
     }
 
     /// Label and key that `keyset` wraps under.
@@ -129,20 +140,31 @@ impl MasterKeys {
         Ok((label, key))
     }
 
-    /// Label and key that wrap for `selection`.
+    /// Label and key that wrap: under the master key `name`, or where none is named, under the one
+    /// that is selected.
     pub(super) fn primary(
         &self,
         selection: &Selection,
+        name: Option<KeyName<'_>>,
     ) -> Result<(SlotLabel<'_>, &Arc<dyn HeldKey>), KeyringError> {
-        self.primary_of(self.selected(selection)?)
+        let unknown = |name: KeyName<'_>| KeyringError::UnknownKey { key: name.as_str().into() };
+        self.primary_of(match name {
+            Some(name) => self.named(selection, name).ok_or_else(|| unknown(name))?,
+            None => self.selected(selection)?,
+        })
     }
 
-    /// Label and key that a rewrap of a slot of the key `name` wraps under.
-    pub(super) fn primary_named(
+    /// See [`Keyring::holds`](super::Keyring::holds).
+    pub(super) fn holds(
         &self,
+        selection: &Selection,
         name: KeyName<'_>,
-    ) -> Result<(SlotLabel<'_>, &Arc<dyn HeldKey>), KeyringError> {
-        self.primary_of(self.keysets.keyset(name.as_str()).ok_or(KeyringError::NotMine)?)
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) {
+        let keyset = self.keysets.find(name.as_str());
+        if let Some(keyset) = keyset.filter(|keyset| self.uses(selection, keyset)) {
+            visit(keyset.name());
+        }
     }
 
     /// The record of a slot, or why there is none to be used.
@@ -151,11 +173,7 @@ impl MasterKeys {
         label: &SlotLabel<'_>,
         selection: &Selection,
     ) -> Result<&VersionRecord, KeyringError> {
-        let keyset = self.keysets.keyset(label.name.as_str()).ok_or(KeyringError::NotMine)?;
-        let selected = |keyset: &Keyset| keyset.name() == label.name;
-        if selection.only && !self.selected(selection).is_ok_and(selected) {
-            return Err(KeyringError::NotMine);
-        }
+        let keyset = self.named(selection, label.name).ok_or(KeyringError::NotMine)?;
         let Some(record) = keyset.version(label.version) else {
             // SPEC O-NOFALLBACK
             let is_ours = self.source.makes(label.algorithm);
@@ -182,22 +200,9 @@ impl MasterKeys {
         selection: &Selection,
         visit: &mut dyn FnMut(&PrimaryKey<'_>),
     ) -> Result<(), KeyringError> {
-        let (label, _) = self.primary(selection)?;
+        let (label, _) = self.primary(selection, None)?;
         visit(&PrimaryKey { label, max_wrapped_key_len: None });
         Ok(())
-    }
-
-    /// See [`Keyring::wrap`](super::Keyring::wrap). The caller counts.
-    pub(super) fn wrap(
-        &self,
-        selection: &Selection,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        let (label, key) = self.primary(selection)?;
-        key.wrap(data_key, &label, context, slots, rng)
     }
 
     /// See [`Keyring::unwrap`](super::Keyring::unwrap).
@@ -211,23 +216,6 @@ impl MasterKeys {
         let record = self.record(&slot.label, selection)?;
         let lost = KeyringError::Refused(Refusal::Destroyed);
         self.key(record.master_key_id).ok_or(lost)?.unwrap(slot, context, data_key)
-    }
-
-    /// See [`Keyring::rewrap`](super::Keyring::rewrap). The caller counts.
-    pub(super) fn rewrap(
-        &self,
-        selection: &Selection,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        let mut data_key = DataKey::empty();
-        self.unwrap(selection, slot, context, &mut data_key)?;
-        context.verify(&data_key)?;
-        // SPEC R-NAME: whichever key wraps new messages.
-        let (label, key) = self.primary_named(slot.label.name)?;
-        key.wrap(&data_key, &label, context, slots, rng)
     }
 
     /// See [`Keyring::freshness`](super::Keyring::freshness).

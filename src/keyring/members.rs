@@ -3,7 +3,8 @@
 use super::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{MAX_SLOTS, Slot};
+use crate::format::{KeyName, MAX_SLOTS, Slot, SlotWriter};
+use crate::random::KeyringRng;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
@@ -65,6 +66,74 @@ impl Members {
     }
 }
 
+/// What the keyrings answer that are made of members.
+impl Members {
+    /// Asks every member; one that does not answer hides none that does.
+    pub(super) fn holds(
+        &self,
+        name: KeyName<'_>,
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) -> Result<(), KeyringError> {
+        let (mut is_held, mut answers) = (false, Answers::default());
+        for member in self.iter() {
+            let mut visit = |key: KeyName<'_>| {
+                is_held = true;
+                visit(key);
+            };
+            if let Err(error) = member.holds(name, &mut visit) {
+                answers.add(error);
+            }
+        }
+        if is_held { Ok(()) } else { answers.0.map_or(Ok(()), Err) }
+    }
+
+    /// Wraps with the first member that holds the master key `name`. Where one that is asked before
+    /// does not answer, nobody can tell which that is.
+    pub(super) fn wrap_under(
+        &self,
+        name: KeyName<'_>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        for member in self.iter() {
+            if holds_key(member, name)? {
+                return member.wrap_under(name, data_key, context, slots, rng);
+            }
+        }
+        Err(KeyringError::UnknownKey { key: name.as_str().into() })
+    }
+}
+
+/// Rewraps with the first member that opens the slot: each slot stays with its owner.
+pub(super) fn rewrap<'m>(
+    members: impl Iterator<Item = &'m dyn Keyring>,
+    mut answers: Answers,
+    (slot, context): (&Slot<'_>, &WrapContext<'_>),
+    slots: &mut SlotWriter<'_>,
+    rng: &mut KeyringRng<'_>,
+) -> Result<(), KeyringError> {
+    for member in members {
+        match member.rewrap(slot, context, slots, rng) {
+            // What the core must see at once: it makes more room.
+            answer @ (Ok(()) | Err(KeyringError::Slot(_) | KeyringError::Randomness(_))) => {
+                return answer;
+            }
+            Err(error) => answers.add(error),
+        }
+    }
+    Err(answers.into_error())
+}
+
+/// Whether `keyring` holds a master key of this very name. An alias is not enough: a rewrap keeps
+/// the name of a slot (SPEC R-NAME).
+pub(super) fn holds_key(keyring: &dyn Keyring, name: KeyName<'_>) -> Result<bool, KeyringError> {
+    let mut is_held = false;
+    keyring.holds(name, &mut |key| is_held |= key == name)?;
+    Ok(is_held)
+}
+
 impl fmt::Debug for Members {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} members", self.len())
@@ -104,16 +173,12 @@ impl Answers {
     }
 }
 
-/// Unavailable, refused by a state, authentication failed, refused as unknown, not mine. A member
+/// As [`KeyringError::rank`], and a version that is unknown behind a failed authentication: a member
 /// that has the version knows more of the slot than one that does not.
-fn rank(error: &KeyringError) -> u8 {
+fn rank(error: &KeyringError) -> (u8, u8) {
     match error {
-        KeyringError::NotMine => 0,
-        KeyringError::Refused(Refusal::UnknownVersion) => 1,
-        KeyringError::Authentication => 2,
-        KeyringError::Refused(_) => 3,
-        // It may well open later.
-        _ => 4,
+        KeyringError::Refused(Refusal::UnknownVersion) => (0, 1),
+        error => (error.rank(), 0),
     }
 }
 

@@ -6,7 +6,7 @@ use super::software::SoftwareSource;
 use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
-use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, KeyVersion, Slot, SlotLabel, SlotWriter};
 use crate::keyset::{Change, Changed, Keysets, Material, Terms, VersionRecord};
 use crate::random::{KeyringRng, NoRandomness, RandomPool};
 use crate::sync::RwLock;
@@ -138,6 +138,22 @@ impl MemoryKeyring {
         MemoryKeyring { keys: self.keys.clone(), selection }
     }
 
+    /// Wraps under the master key `name`, or under the selected one. The lock is held until the slot
+    /// is written, so that no version is destroyed under way.
+    fn wrap_for(
+        &self,
+        name: Option<KeyName<'_>>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let keys = self.keys.read();
+        let (label, key) = keys.primary(&self.selection, name)?;
+        key.count(context, u64::MAX);
+        key.wrap(data_key, &label, context, slots, rng)
+    }
+
     fn select(&self, selection: Selection) -> Result<Self, Error> {
         self.keys.read().keysets.resolve(&selection.key)?;
         Ok(MemoryKeyring { keys: self.keys.clone(), selection })
@@ -194,7 +210,6 @@ impl Keyring for MemoryKeyring {
         keys.visit_primary(&self.selection, visit)
     }
 
-    // The lock is held until the slot is written, so that no version is destroyed under way.
     fn wrap(
         &self,
         data_key: &DataKey,
@@ -202,9 +217,29 @@ impl Keyring for MemoryKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        let keys = self.keys.read();
-        keys.primary(&self.selection)?.1.count(context, u64::MAX);
-        keys.wrap(&self.selection, data_key, context, slots, rng)
+        self.wrap_for(None, data_key, context, slots, rng)
+    }
+
+    fn wrap_under(
+        &self,
+        name: KeyName<'_>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.wrap_for(Some(name), data_key, context, slots, rng)
+    }
+
+    fn holds(
+        &self,
+        name: KeyName<'_>,
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) -> Result<(), KeyringError> {
+        // Not under the lock: the visitor is the caller's.
+        let keys = self.keys.read().clone();
+        keys.holds(&self.selection, name, visit);
+        Ok(())
     }
 
     fn unwrap(
@@ -214,19 +249,6 @@ impl Keyring for MemoryKeyring {
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
         self.keys.read().unwrap(&self.selection, slot, context, data_key)
-    }
-
-    fn rewrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        let keys = self.keys.read();
-        keys.rewrap(&self.selection, slot, context, slots, rng)?;
-        keys.primary_named(slot.label.name)?.1.count(context, u64::MAX);
-        Ok(())
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {

@@ -8,6 +8,7 @@ mod error;
 mod fallback;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
+mod forward;
 mod held;
 #[cfg(all(test, envelock_shuttle))]
 #[path = "../../tests/interleavings/models.rs"]
@@ -24,6 +25,7 @@ mod software;
 #[cfg(feature = "std")]
 pub use caching::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};
 pub use context::{WrapAad, WrapContext};
+pub(crate) use error::Wait;
 pub use error::{KeyringError, Refusal};
 pub use fallback::FallbackKeyring;
 #[cfg(all(feature = "file", unix))]
@@ -33,6 +35,7 @@ pub use file::{
     ProtectionId, ProtectionKind, ProtectionRecord, ProtectionsFault, ReadOnlyFileKeyring,
     RecordFault, RecordName, Salvage, TextConversion,
 };
+pub(crate) use forward::forward_keyring;
 pub use lifecycle::Lifecycle;
 pub use members::MAX_MEMBERS;
 pub use memory::MemoryKeyring;
@@ -45,7 +48,7 @@ pub use pkcs11::{
 };
 
 use crate::crypto::secret::DataKey;
-use crate::format::{Slot, SlotLabel, SlotWriter, Suite};
+use crate::format::{KeyName, Slot, SlotLabel, SlotWriter, Suite};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -97,9 +100,11 @@ pub trait Keyring: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`KeyringError::NoPrimary`] if no version may wrap; [`KeyringError::WrapLimit`] if the
-    /// primary may wrap no more; [`KeyringError::Unavailable`] for any failure of the backend or of
-    /// a cipher of its own; what `slots.push` and `rng` answer. Nothing is then encrypted.
+    /// [`KeyringError::NoPrimary`] if no version may wrap; [`KeyringError::Refused`] if the primary
+    /// may not, for a reason of its own; [`KeyringError::WrapLimit`] if it may wrap no more;
+    /// [`KeyringError::Denied`], [`KeyringError::Throttled`]; [`KeyringError::Unavailable`] for any
+    /// other failure of the backend or of a cipher of its own; what `slots.push` and `rng` answer.
+    /// Nothing is then encrypted.
     fn wrap(
         &self,
         data_key: &DataKey,
@@ -107,6 +112,56 @@ pub trait Keyring: Send + Sync {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError>;
+
+    /// Wraps `data_key` under the primary version of the master key `name`, and pushes that one
+    /// slot.
+    ///
+    /// Called by [`rewrap`](Self::rewrap), by combined keyrings, and to grant a message to another
+    /// key. An alias is no name here: it never stands in a slot. The provided method calls
+    /// [`wrap`](Self::wrap) and keeps the first slot of the name, which is right for a keyring of
+    /// one name; a keyring of several overrides it, since it may hold names that it does not write
+    /// under now.
+    ///
+    /// # Errors
+    ///
+    /// As [`wrap`](Self::wrap), and [`KeyringError::UnknownKey`] if the keyring does not hold a
+    /// master key of this name.
+    fn wrap_under(
+        &self,
+        name: KeyName<'_>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        slots.first_of(name, |slots| self.wrap(data_key, context, slots, rng))
+    }
+
+    /// Tells which master keys `name` stands for here: calls `visit` with `name` itself if the keyring
+    /// holds a key of this name, whatever it is writing under now; with another if `name` is an
+    /// alias of that; and not at all if it holds neither.
+    ///
+    /// Called by combined keyrings, and where a caller names a key; it should be cheap, from
+    /// memory, and allocates nothing. A keyring made of several may `visit` more than once. The
+    /// provided method goes by [`primary`](Self::primary), which is right for a keyring of one
+    /// name; a keyring of several overrides it, or a migration leaves behind what it holds and does
+    /// not write under now.
+    ///
+    /// # Errors
+    ///
+    /// As [`primary`](Self::primary).
+    fn holds(
+        &self,
+        name: KeyName<'_>,
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) -> Result<(), KeyringError> {
+        let mut is_held = false;
+        self.primary(&mut |primary| is_held |= primary.label.name == name)?;
+        if is_held {
+            visit(name);
+        }
+        Ok(())
+    }
 
     /// Unwraps `slot` into `data_key`, or says why not.
     ///
@@ -120,7 +175,9 @@ pub trait Keyring: Send + Sync {
     /// | [`NotMine`](KeyringError::NotMine) | another's name, material or algorithm | tries the next slot |
     /// | [`Refused`](KeyringError::Refused) | mine, but not to be used | tries the next; reports key, version and reason if none opens |
     /// | [`Authentication`](KeyringError::Authentication) | mine, and it does not verify | tries the next slot |
-    /// | [`Unavailable`](KeyringError::Unavailable) | no answer now | tries the next; reports a retryable error if none opens |
+    /// | [`Denied`](KeyringError::Denied) | the backend does not let this caller use the key | tries the next; reports it if none opens |
+    /// | [`Throttled`](KeyringError::Throttled) | the backend answers fewer calls than it is asked | tries the next; reports a retryable error if none opens |
+    /// | [`Unavailable`](KeyringError::Unavailable) | no answer | tries the next; reports it if none opens, retryable or not as it says |
     ///
     /// A rewrap leaves every slot that does not open where it is, and unwraps those under the
     /// primary only beside one of their name that is not. No slot is offered under another label
@@ -138,14 +195,13 @@ pub trait Keyring: Send + Sync {
     /// Called by a rewrap for each slot that is stale, compromised and named, or of an unknown
     /// version by [`freshness`](Self::freshness), and once more if the new
     /// slot needs more room than is usual; the core then unwraps and verifies what comes out, unless its
-    /// caller trusts the backend with that. The provided method unwraps, verifies and wraps. A
-    /// backend that can re-encrypt on its own side overrides it, and then the data key need
-    /// never leave it; a keyring that wraps under several names must override it, since a slot
-    /// of another name is refused here.
+    /// caller trusts the backend with that. The provided method unwraps, verifies, and wraps with
+    /// [`wrap_under`](Self::wrap_under). A backend that can re-encrypt on its own side overrides it,
+    /// and then the data key need never leave it.
     ///
     /// # Errors
     ///
-    /// As [`unwrap`](Self::unwrap) and [`wrap`](Self::wrap).
+    /// As [`unwrap`](Self::unwrap) and [`wrap_under`](Self::wrap_under).
     fn rewrap(
         &self,
         slot: &Slot<'_>,
@@ -156,7 +212,7 @@ pub trait Keyring: Send + Sync {
         let mut data_key = DataKey::empty();
         self.unwrap(slot, context, &mut data_key)?;
         context.verify(&data_key)?;
-        self.wrap(&data_key, context, slots, rng)
+        self.wrap_under(slot.label.name, &data_key, context, slots, rng)
     }
 
     /// Fills in a data key that this keyring wrapped before, and returns the random half of its
@@ -247,56 +303,13 @@ pub enum Freshness {
     Refused(Refusal),
 }
 
-macro_rules! forward_keyring {
+macro_rules! forward_to_pointee {
     ($($pointer:ty),*) => {$(
         impl<K: Keyring + ?Sized> Keyring for $pointer {
-            fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-                (**self).primary(visit)
-            }
-
-            fn wrap(
-                &self,
-                data_key: &DataKey,
-                context: &WrapContext<'_>,
-                slots: &mut SlotWriter<'_>,
-                rng: &mut KeyringRng<'_>,
-            ) -> Result<(), KeyringError> {
-                (**self).wrap(data_key, context, slots, rng)
-            }
-
-            fn unwrap(
-                &self,
-                slot: &Slot<'_>,
-                context: &WrapContext<'_>,
-                data_key: &mut DataKey,
-            ) -> Result<(), KeyringError> {
-                (**self).unwrap(slot, context, data_key)
-            }
-
-            fn rewrap(
-                &self,
-                slot: &Slot<'_>,
-                context: &WrapContext<'_>,
-                slots: &mut SlotWriter<'_>,
-                rng: &mut KeyringRng<'_>,
-            ) -> Result<(), KeyringError> {
-                (**self).rewrap(slot, context, slots, rng)
-            }
-
-            fn reuse_data_key(
-                &self,
-                suite: Suite,
-                plaintext_len: u64,
-                data_key: &mut DataKey,
-            ) -> Result<Option<[u8; 8]>, KeyringError> {
-                (**self).reuse_data_key(suite, plaintext_len, data_key)
-            }
-
-            fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-                (**self).freshness(slot)
-            }
+            forward_keyring!(self => **self;
+                primary, wrap, wrap_under, holds, unwrap, rewrap, reuse_data_key, freshness);
         }
     )*};
 }
 
-forward_keyring!(&K, Box<K>, Arc<K>);
+forward_to_pointee!(&K, Box<K>, Arc<K>);

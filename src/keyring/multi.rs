@@ -1,10 +1,10 @@
 //! Several keyrings at once: any one of them can decrypt.
 
-use super::members::{Answers, Members, Standing};
+use super::members::{self, Answers, Members, Standing};
 use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, Slot, SlotLabel, SlotWriter};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 
@@ -81,6 +81,25 @@ impl Keyring for MultiKeyring {
         self.members.iter().try_for_each(|member| member.wrap(data_key, context, slots, rng))
     }
 
+    fn wrap_under(
+        &self,
+        name: KeyName<'_>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.members.wrap_under(name, data_key, context, slots, rng)
+    }
+
+    fn holds(
+        &self,
+        name: KeyName<'_>,
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) -> Result<(), KeyringError> {
+        self.members.holds(name, visit)
+    }
+
     fn unwrap(
         &self,
         slot: &Slot<'_>,
@@ -97,17 +116,8 @@ impl Keyring for MultiKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        let mut answers = Answers::default();
-        for member in self.members.iter() {
-            match member.rewrap(slot, context, slots, rng) {
-                // What the core must see at once: it makes more room.
-                answer @ (Ok(()) | Err(KeyringError::Slot(_) | KeyringError::Randomness(_))) => {
-                    return answer;
-                }
-                Err(error) => answers.add(error),
-            }
-        }
-        Err(answers.into_error())
+        let answers = Answers::default();
+        members::rewrap(self.members.iter(), answers, (slot, context), slots, rng)
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {

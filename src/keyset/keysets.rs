@@ -127,6 +127,12 @@ impl Keysets {
         self.keysets.get(position).ok_or_else(|| Error::UnknownKey { key: name.into() })
     }
 
+    /// The keyset of a key name or an alias, without the reasons of [`resolve`](Self::resolve).
+    pub(crate) fn find(&self, name: &str) -> Option<&Keyset> {
+        let key = || self.alias(name).map(|alias| alias.key.as_str());
+        self.keyset(name).or_else(|| self.keyset(key()?))
+    }
+
     fn alias(&self, name: &str) -> Option<&Alias> {
         self.aliases.get(self.alias_position(name).ok()?)
     }

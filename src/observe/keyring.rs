@@ -3,8 +3,10 @@
 use super::{Event, Observer};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter, Suite};
-use crate::keyring::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, WrapContext};
+use crate::format::{KeyName, KeyVersion, Slot, SlotLabel, SlotWriter};
+use crate::keyring::{
+    Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, WrapContext, forward_keyring,
+};
 use crate::keyset::{Change, Changed, Keysets, Terms, Transition, VersionState};
 use crate::random::KeyringRng;
 
@@ -64,6 +66,8 @@ impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
     fn failed(&self, error: &KeyringError) {
         match error {
             KeyringError::Unavailable { .. }
+            | KeyringError::Throttled { .. }
+            | KeyringError::Denied { .. }
             | KeyringError::Randomness(_)
             | KeyringError::WrapLimit { .. } => {
                 self.tell(Event::Unavailable { error });
@@ -121,6 +125,29 @@ impl<K: Keyring, O: Observer> Keyring for ObservedKeyring<K, O> {
         Ok(())
     }
 
+    fn wrap_under(
+        &self,
+        name: KeyName<'_>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let before = slots.slots().len();
+        let wrapped = self.keyring.wrap_under(name, data_key, context, slots, rng);
+        wrapped.inspect_err(|error| self.failed(error))?;
+        self.wrapped(slots, before);
+        Ok(())
+    }
+
+    fn holds(
+        &self,
+        name: KeyName<'_>,
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) -> Result<(), KeyringError> {
+        self.keyring.holds(name, visit).inspect_err(|error| self.failed(error))
+    }
+
     fn unwrap(
         &self,
         slot: &Slot<'_>,
@@ -152,14 +179,7 @@ impl<K: Keyring, O: Observer> Keyring for ObservedKeyring<K, O> {
         Ok(())
     }
 
-    fn reuse_data_key(
-        &self,
-        suite: Suite,
-        plaintext_len: u64,
-        data_key: &mut DataKey,
-    ) -> Result<Option<[u8; 8]>, KeyringError> {
-        self.keyring.reuse_data_key(suite, plaintext_len, data_key)
-    }
+    forward_keyring!(self => self.keyring; reuse_data_key);
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
         self.keyring.freshness(slot).inspect_err(|error| self.failed(error))

@@ -2,7 +2,7 @@
 
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, Slot, SlotLabel, SlotWriter};
 use crate::keyring::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, WrapContext};
 use crate::keyset::{Change, Changed, Keysets, Terms};
 use crate::random::KeyringRng;
@@ -25,6 +25,10 @@ pub enum Method {
     Rewrap,
     /// [`Keyring::freshness`].
     Freshness,
+    /// [`Keyring::wrap_under`].
+    WrapUnder,
+    /// [`Keyring::holds`].
+    Holds,
 }
 
 /// What goes wrong with a call.
@@ -35,16 +39,17 @@ pub enum Fault {
     Answer(KeyringError),
     /// The call is made, and this is the answer all the same: a reply was lost.
     AnswerAfter(KeyringError),
-    /// `wrap` and `unwrap`: done, for another key of the same length. `rewrap`: for another key,
+    /// `wrap`, `wrap_under` and `unwrap`: done, for another key of the same length. `rewrap`: for another key,
     /// under the primary of the keyring.
     WrongKey,
     /// `unwrap`: done, and the key is left as it was.
     NoKey,
     /// `unwrap`: done, with a key of this length.
     KeyLength(usize),
-    /// `wrap`, `rewrap`: done, and no slot is pushed. `primary`: no slot is visited.
+    /// `wrap`, `wrap_under`, `rewrap`: done, and no slot is pushed. `primary`, `holds`: nothing is
+    /// visited.
     NoSlot,
-    /// `wrap`, `rewrap`, `primary`: everything twice.
+    /// `wrap`, `wrap_under`, `rewrap`, `primary`, `holds`: everything twice.
     Twice,
     /// `freshness`: this.
     Freshness(Freshness),
@@ -72,7 +77,7 @@ pub enum Fault {
 /// ```
 pub struct FaultyKeyring<K> {
     keyring: K,
-    plans: Mutex<[Plan; 5]>,
+    plans: Mutex<[Plan; 7]>,
 }
 
 /// What becomes of the calls of one method.
@@ -129,7 +134,7 @@ impl<K> FaultyKeyring<K> {
         }
     }
 
-    fn plans(&self) -> MutexGuard<'_, [Plan; 5]> {
+    fn plans(&self) -> MutexGuard<'_, [Plan; 7]> {
         lock(&self.plans)
     }
 
@@ -193,6 +198,51 @@ impl<K: Keyring> Keyring for FaultyKeyring<K> {
             _ => {}
         }
         self.keyring.wrap(data_key, context, slots, rng)
+    }
+
+    fn wrap_under(
+        &self,
+        name: KeyName<'_>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        match self.fault(Method::WrapUnder) {
+            Some(Fault::Answer(error)) => return Err(error),
+            Some(Fault::NoSlot) => return Ok(()),
+            Some(Fault::AnswerAfter(error)) => {
+                self.keyring.wrap_under(name, data_key, context, slots, rng)?;
+                return Err(error);
+            }
+            Some(Fault::WrongKey) => {
+                let other = other_key(data_key);
+                return self.keyring.wrap_under(name, &other, context, slots, rng);
+            }
+            Some(Fault::Twice) => {
+                self.keyring.wrap_under(name, data_key, context, slots, rng)?;
+            }
+            _ => {}
+        }
+        self.keyring.wrap_under(name, data_key, context, slots, rng)
+    }
+
+    fn holds(
+        &self,
+        name: KeyName<'_>,
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) -> Result<(), KeyringError> {
+        match self.fault(Method::Holds) {
+            Some(Fault::Answer(error)) => return Err(error),
+            Some(Fault::NoSlot) => return Ok(()),
+            Some(Fault::AnswerAfter(error)) => {
+                self.keyring.holds(name, visit)?;
+                return Err(error);
+            }
+            Some(Fault::Twice) => self.keyring.holds(name, visit)?,
+            _ => {}
+        }
+        self.keyring.holds(name, visit)
     }
 
     fn unwrap(

@@ -4,8 +4,9 @@
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
 use envelock::{
-    Aad, DataKey, Error, Freshness, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKey,
-    MemoryKeyring, PrimaryKey, Refusal, Slot, SlotLabel, SlotWriter, WrapContext, inspect,
+    Aad, DataKey, Error, Freshness, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng,
+    MasterKey, MemoryKeyring, PrimaryKey, Refusal, Slot, SlotLabel, SlotWriter, WrapContext,
+    inspect,
 };
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
@@ -62,6 +63,7 @@ pub struct Counts {
     pub unwrap: AtomicUsize,
     pub rewrap: AtomicUsize,
     pub freshness: AtomicUsize,
+    pub holds: AtomicUsize,
 }
 
 pub struct Scripted {
@@ -109,6 +111,27 @@ impl Keyring for Scripted {
         self.ring.wrap(data_key, context, slots, rng)
     }
 
+    fn wrap_under(
+        &self,
+        name: KeyName<'_>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.script(&self.counts.wrap)?;
+        self.ring.wrap_under(name, data_key, context, slots, rng)
+    }
+
+    fn holds(
+        &self,
+        name: KeyName<'_>,
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) -> Result<(), KeyringError> {
+        self.script(&self.counts.holds)?;
+        self.ring.holds(name, visit)
+    }
+
     fn unwrap(
         &self,
         slot: &Slot<'_>,
@@ -139,7 +162,7 @@ impl Keyring for Scripted {
         let mut data_key = DataKey::empty();
         self.unwrap(slot, context, &mut data_key)?;
         context.verify(&data_key)?;
-        self.wrap(&data_key, context, slots, rng)
+        self.wrap_under(slot.label.name, &data_key, context, slots, rng)
     }
 
     fn freshness(&self, label: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {

@@ -146,7 +146,7 @@ pub fn decrypt(keyring: &FileKeyring, message: &[u8]) -> Result<Vec<u8>, Error> 
 pub fn file_error(error: &Error) -> KeyFileError {
     match error {
         Error::KeyFile(error) => error.clone(),
-        Error::Unavailable { source } => {
+        Error::Unavailable { source, .. } => {
             let source: &(dyn std::error::Error + 'static) = &**source;
             source.downcast_ref::<KeyFileError>().expect("a fault of the file").clone()
         }

@@ -184,7 +184,7 @@ pub fn verdict<T>(outcome: &Result<T, Error>) -> String {
 fn of_error(error: &Error) -> String {
     match error {
         Error::Token(error) => of_token(error),
-        Error::Unavailable { source } => {
+        Error::Unavailable { source, .. } => {
             let source: &(dyn std::error::Error + 'static) = &**source;
             of_token(source.downcast_ref().unwrap_or_else(|| panic!("{source:?}")))
         }

@@ -69,7 +69,7 @@ pub fn clear() {
 pub fn pkcs11_error(error: &Error) -> &Pkcs11Error {
     match error {
         Error::Token(error) => error,
-        Error::Unavailable { source } => {
+        Error::Unavailable { source, .. } => {
             source.downcast_ref().unwrap_or_else(|| panic!("not of a token: {source:?}"))
         }
         Error::KeyFile(KeyFileError::Content {

@@ -229,14 +229,10 @@ impl<'a, K: Keyring> Job<'a, K> {
             progress.decide(index, SlotOutcome::Merged);
             return Ok(());
         }
-        match self.prove(&made) {
-            Ok(()) => {}
-            // The proof can be given later: the old slot stays until then.
-            Err(Error::Unavailable { source }) => {
-                progress.decide(index, SlotOutcome::Unavailable { source });
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+        // The proof can be given later: the old slot stays until then.
+        if let Some(outcome) = self.prove(&made)? {
+            progress.decide(index, outcome);
+            return Ok(());
         }
         progress.new.keep(index, new);
         progress.decide(index, SlotOutcome::Rewrapped);
@@ -246,19 +242,23 @@ impl<'a, K: Keyring> Job<'a, K> {
         Ok(())
     }
 
-    /// SPEC R-PROOF: what does not open is not given out.
-    fn prove(&self, new: &Slot<'_>) -> Result<(), Error> {
+    /// SPEC R-PROOF: what does not open is not given out. Returns what becomes of the old slot if
+    /// the backend does not say whether the new one opens.
+    fn prove(&self, new: &Slot<'_>) -> Result<Option<SlotOutcome>, Error> {
         if self.options.trust_backend {
-            return Ok(());
+            return Ok(None);
         }
-        self.verify(new).map_err(|error| match error {
-            KeyringError::NotMine | KeyringError::Authentication => {
-                Error::Slot(SlotFault::Unproven)
+        match self.verify(new) {
+            Ok(()) => Ok(None),
+            Err(KeyringError::NotMine | KeyringError::Authentication) => {
+                Err(Error::Slot(SlotFault::Unproven))
             }
             // The new version was disabled meanwhile, say: it is that one, not the old one.
-            error @ KeyringError::Refused(_) => Failures::of(new, error).into_error(self.old),
-            other => Error::from_wrap(other),
-        })
+            Err(error @ KeyringError::Refused(_)) => {
+                Err(Failures::of(new, error).into_error(self.old))
+            }
+            Err(error) => SlotOutcome::of_failure(error).map(Some).map_err(Error::from_wrap),
+        }
     }
 
     /// Has the keyring push one slot, and says where it stands.
@@ -354,7 +354,10 @@ impl<'a, K: Keyring> Job<'a, K> {
                     return Err(Error::OldVersionStillOpens { key: key(), version });
                 }
                 // Nobody here can tell, nor of a name that this keyring does not hold.
-                SlotOutcome::Refused(Refusal::UnknownVersion) | SlotOutcome::Unavailable { .. } => {
+                SlotOutcome::Refused(Refusal::UnknownVersion)
+                | SlotOutcome::Unavailable { .. }
+                | SlotOutcome::Throttled { .. }
+                | SlotOutcome::Denied { .. } => {
                     let error = outcome.failure().unwrap_or(KeyringError::NotMine);
                     return Err(Failures::of(&slot, error).into_error(self.old));
                 }

@@ -4,6 +4,7 @@ use crate::format::MAX_SLOTS;
 use crate::keyring::{KeyringError, Refusal};
 use alloc::sync::Arc;
 use core::fmt;
+use core::time::Duration;
 
 /// What a rewrap did with one slot.
 ///
@@ -30,7 +31,24 @@ pub enum SlotOutcome {
     /// Stays: it is this keyring's, and damaged or made by somebody else.
     NotVerified,
     /// Stays: the backend did not answer. It may open later: rewrap again.
+    #[non_exhaustive]
     Unavailable {
+        /// What the backend said.
+        source: Arc<dyn core::error::Error + Send + Sync>,
+        /// Whether the same rewrap may succeed later without anyone's doing.
+        retryable: bool,
+    },
+    /// Stays: the backend answers fewer calls than it is asked. Rewrap again, later.
+    #[non_exhaustive]
+    Throttled {
+        /// For how long the backend asks not to be called, where it says so.
+        retry_after: Option<Duration>,
+        /// What the backend said.
+        source: Arc<dyn core::error::Error + Send + Sync>,
+    },
+    /// Stays: the backend does not let this caller use the key.
+    #[non_exhaustive]
+    Denied {
         /// What the backend said.
         source: Arc<dyn core::error::Error + Send + Sync>,
     },
@@ -59,9 +77,13 @@ impl SlotOutcome {
             SlotOutcome::NotMine => Some(KeyringError::NotMine),
             SlotOutcome::Refused(refusal) => Some(KeyringError::Refused(*refusal)),
             SlotOutcome::NotVerified => Some(KeyringError::Authentication),
-            SlotOutcome::Unavailable { source } => {
-                Some(KeyringError::Unavailable { source: source.clone() })
+            SlotOutcome::Unavailable { source, retryable } => {
+                Some(KeyringError::Unavailable { source: source.clone(), retryable: *retryable })
             }
+            SlotOutcome::Throttled { retry_after, source } => {
+                Some(KeyringError::Throttled { retry_after: *retry_after, source: source.clone() })
+            }
+            SlotOutcome::Denied { source } => Some(KeyringError::Denied { source: source.clone() }),
             _ => None,
         }
     }
@@ -72,7 +94,13 @@ impl SlotOutcome {
             KeyringError::NotMine => SlotOutcome::NotMine,
             KeyringError::Refused(refusal) => SlotOutcome::Refused(refusal),
             KeyringError::Authentication => SlotOutcome::NotVerified,
-            KeyringError::Unavailable { source } => SlotOutcome::Unavailable { source },
+            KeyringError::Unavailable { source, retryable } => {
+                SlotOutcome::Unavailable { source, retryable }
+            }
+            KeyringError::Throttled { retry_after, source } => {
+                SlotOutcome::Throttled { retry_after, source }
+            }
+            KeyringError::Denied { source } => SlotOutcome::Denied { source },
             other => return Err(other),
         })
     }
@@ -112,16 +140,12 @@ impl RewrapReport {
     }
 
     /// Whether every slot of this keyring is under its primary version now: none was left because
-    /// it is refused, does not verify, or has a backend that does not answer.
+    /// it is refused or denied, does not verify, or has a backend that does not answer.
     ///
     /// It says nothing of slots of other keyrings, and takes a label for true where
     /// [`went_by_labels`](Self::went_by_labels).
     pub fn is_complete(&self) -> bool {
-        use SlotOutcome::{NotVerified, Refused, Unavailable};
-        let is_left = |outcome: &SlotOutcome| {
-            matches!(outcome, Refused(_) | NotVerified | Unavailable { .. })
-        };
-        !self.slots().iter().any(is_left)
+        !self.slots().iter().any(|outcome| !outcome.is_not_mine() && outcome.failure().is_some())
     }
 
     /// Whether a slot was taken to be under the primary version by its label alone. Anyone who can

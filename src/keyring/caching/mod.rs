@@ -9,7 +9,7 @@ mod store;
 pub use clock::{CacheClock, InstantClock};
 pub use options::{CachingOptions, CachingStats};
 
-use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
+use super::{Freshness, Keyring, KeyringError, WrapContext, forward_keyring};
 use crate::crypto::secret::DataKey;
 use crate::format::{Slot, SlotLabel, SlotWriter, Suite};
 use crate::random::KeyringRng;
@@ -278,9 +278,7 @@ fn shared_copy(data_key: &DataKey) -> Arc<DataKey> {
 }
 
 impl<K: Keyring, C: CacheClock> Keyring for CachingKeyring<K, C> {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.inner.primary(visit)
-    }
+    forward_keyring!(self => self.inner; primary, wrap_under, holds, rewrap, freshness);
 
     fn wrap(
         &self,
@@ -338,16 +336,6 @@ impl<K: Keyring, C: CacheClock> Keyring for CachingKeyring<K, C> {
         self.inner.unwrap(slot, context, data_key)
     }
 
-    fn rewrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.inner.rewrap(slot, context, slots, rng)
-    }
-
     fn reuse_data_key(
         &self,
         suite: Suite,
@@ -368,10 +356,6 @@ impl<K: Keyring, C: CacheClock> Keyring for CachingKeyring<K, C> {
             // Nobody can tell: the wrap of a fresh key will say what is wrong.
             Err(_) => Ok(None),
         }
-    }
-
-    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        self.inner.freshness(slot)
     }
 }
 

@@ -121,7 +121,7 @@ impl Shared {
         if !is_hopeless(&self.state()) {
             return Ok(());
         }
-        self.reload_since(asked).map_err(KeyringError::unavailable)?;
+        self.reload_since(asked).map_err(KeyringError::from)?;
         let state = self.state().clone();
         if is_hopeless(&state) { Err(limit_reached(&state, key, limit)) } else { Ok(()) }
     }
@@ -134,13 +134,13 @@ impl Shared {
             return Ok(());
         }
         if let Some((_, error)) = taking.as_ref().filter(|(failed, _)| *failed >= asked) {
-            return Err(KeyringError::unavailable(error.clone()));
+            return Err(KeyringError::from(error.clone()));
         }
         let taken = self.take(key);
         *taking = taken.as_ref().err().map(|error| (Instant::now(), error.clone()));
         match (taken, key.wrap_limit()) {
             (Ok(false), Some(limit)) => Err(limit_reached(&self.state(), key, limit)),
-            (taken, _) => taken.map(drop).map_err(KeyringError::unavailable),
+            (taken, _) => taken.map(drop).map_err(KeyringError::from),
         }
     }
 

@@ -2,10 +2,10 @@
 
 use super::keyring::FileKeyring;
 use super::state::State;
-use crate::format::SlotLabel;
-use crate::keyring::held::HeldKey;
+use crate::crypto::secret::DataKey;
+use crate::format::{KeyName, SlotLabel, SlotWriter};
 use crate::keyring::{KeyringError, Refusal, WrapContext};
-use alloc::sync::Arc;
+use crate::random::KeyringRng;
 use core::time::Duration;
 
 /// For how long the file is not looked at again because of an unknown key name.
@@ -27,7 +27,7 @@ impl FileKeyring {
         if !is_unknown(&first) {
             return first;
         }
-        self.shared.reload_since(asked).map_err(KeyringError::unavailable)?;
+        self.shared.reload_since(asked).map_err(KeyringError::from)?;
         let known = state.keys.keysets.change();
         let state = self.shared.state().clone();
         if state.keys.keysets.change() == known { first } else { operation(&state) }
@@ -41,40 +41,45 @@ impl FileKeyring {
     ) -> bool {
         match answer {
             Err(KeyringError::Refused(refusal)) => *refusal == Refusal::UnknownVersion,
-            Err(KeyringError::NotMine) => self.is_unknown_name(label),
+            Err(KeyringError::NotMine) => self.is_unknown_name(label.name),
             _ => false,
         }
     }
 
-    /// Whether no master key has the name, and another process may have added it. Names are
+    /// Whether no master key or alias has the name, and another process may have added it. Names are
     /// what whoever writes messages likes, and beside other keyrings most are foreign: so that
     /// costs a look in every tenth of a second only.
-    pub(super) fn is_unknown_name(&self, label: &SlotLabel<'_>) -> bool {
-        self.shared.keysets().keyset(label.name.as_str()).is_none()
+    pub(super) fn is_unknown_name(&self, name: KeyName<'_>) -> bool {
+        self.shared.state().keys.keysets.find(name.as_str()).is_none()
             && self.shared.since_look() > NAME_PATIENCE
     }
 
-    /// Runs `wrap` on a state in which `pick` picks a key that the wrap is counted for.
-    pub(super) fn counted(
+    /// Wraps under the master key `name`, or under the selected one, and counts that.
+    pub(super) fn wrap_for(
         &self,
+        name: Option<KeyName<'_>>,
+        data_key: &DataKey,
         context: &WrapContext<'_>,
-        pick: impl Fn(&State) -> Result<Arc<dyn HeldKey>, KeyringError>,
-        mut wrap: impl FnMut(&State) -> Result<(), KeyringError>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
+        self.shared.ready_to_wrap()?;
         self.shared.begin_own_counts();
+        let selection = &self.selection;
         loop {
             // Held until the slot is written, so that no change of this process's comes between.
             let state = self.shared.state();
-            let key = pick(&state)?;
-            if key.count(context, self.shared.allowed(&state, &*key)) {
-                return wrap(&state);
+            let (label, key) = state.keys.primary(selection, name)?;
+            if key.count(context, self.shared.allowed(&state, &**key)) {
+                return key.wrap(data_key, &label, context, slots, rng);
             }
+            let key = key.clone();
             drop(state);
             // May load the file anew.
             match self.shared.reserve(&*key) {
                 // Another process has rotated.
                 Err(KeyringError::WrapLimit { .. })
-                    if pick(&self.shared.state())?.id() != key.id() => {}
+                    if self.shared.state().keys.primary(selection, name)?.1.id() != key.id() => {}
                 reserved => reserved?,
             }
         }

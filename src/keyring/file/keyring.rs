@@ -11,7 +11,7 @@ use super::store::Store;
 use crate::OsRandom;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, Slot, SlotLabel, SlotWriter};
 use crate::keyring::held::KeySource;
 use crate::keyring::master_keys::Selection;
 use crate::keyring::{
@@ -321,10 +321,31 @@ impl Keyring for FileKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.shared.ready_to_wrap()?;
-        let pick = |state: &State| Ok(state.keys.primary(&self.selection)?.1.clone());
-        let wrap = |state: &State| state.keys.wrap(&self.selection, data_key, context, slots, rng);
-        self.counted(context, pick, wrap)
+        self.wrap_for(None, data_key, context, slots, rng)
+    }
+
+    fn wrap_under(
+        &self,
+        name: KeyName<'_>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.wrap_for(Some(name), data_key, context, slots, rng)
+    }
+
+    fn holds(
+        &self,
+        name: KeyName<'_>,
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) -> Result<(), KeyringError> {
+        let is_held = |state: &State| Ok(state.keys.keysets.find(name.as_str()).is_some());
+        self.with_state(is_held, |_| self.is_unknown_name(name))?;
+        // Not under the lock: the visitor is the caller's.
+        let state = self.shared.state().clone();
+        state.keys.holds(&self.selection, name, visit);
+        Ok(())
     }
 
     fn unwrap(
@@ -337,25 +358,10 @@ impl Keyring for FileKeyring {
         self.with_state(unwrap, |answer| self.is_unknown(answer, &slot.label))
     }
 
-    fn rewrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.shared.ready_to_wrap()?;
-        let known = |state: &State| state.keys.record(&slot.label, &self.selection).map(drop);
-        self.with_state(known, |answer| self.is_unknown(answer, &slot.label))?;
-        let pick = |state: &State| Ok(state.keys.primary_named(slot.label.name)?.1.clone());
-        let rewrap = |state: &State| state.keys.rewrap(&self.selection, slot, context, slots, rng);
-        self.counted(context, pick, rewrap)
-    }
-
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
         let freshness = |state: &State| state.keys.freshness(&self.selection, slot);
         self.with_state(freshness, |answer| match answer {
-            Ok(Freshness::NotMine) => self.is_unknown_name(slot),
+            Ok(Freshness::NotMine) => self.is_unknown_name(slot.name),
             Ok(freshness) => *freshness == Freshness::Refused(Refusal::UnknownVersion),
             Err(_) => false,
         })

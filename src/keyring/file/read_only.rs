@@ -8,12 +8,10 @@ use super::options::{FileKeyringOptions, software};
 use super::protection::Protection;
 use super::protections::{OuterFreshness, ProtectionRecord};
 use super::store::{MAX_KEY_FILE_LEN, Store};
-use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
-use crate::keyring::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, WrapContext};
+use crate::format::KeyVersion;
+use crate::keyring::{Keyring, Lifecycle, forward_keyring};
 use crate::keyset::{Keysets, VersionRecord};
-use crate::random::KeyringRng;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -237,42 +235,8 @@ impl ReadOnlyFileKeyring {
 }
 
 impl Keyring for ReadOnlyFileKeyring {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.keyring.primary(visit)
-    }
-
-    fn wrap(
-        &self,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.keyring.wrap(data_key, context, slots, rng)
-    }
-
-    fn unwrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        data_key: &mut DataKey,
-    ) -> Result<(), KeyringError> {
-        self.keyring.unwrap(slot, context, data_key)
-    }
-
-    fn rewrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.keyring.rewrap(slot, context, slots, rng)
-    }
-
-    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        self.keyring.freshness(slot)
-    }
+    forward_keyring!(self => self.keyring;
+        primary, wrap, wrap_under, holds, unwrap, rewrap, freshness);
 }
 
 impl fmt::Debug for ReadOnlyFileKeyring {

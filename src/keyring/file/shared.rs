@@ -267,7 +267,7 @@ impl Shared {
     pub(super) fn ready_to_wrap(&self) -> Result<(), KeyringError> {
         self.refresh_if_due();
         if self.failed.load(Ordering::Acquire) {
-            self.reload().map_err(KeyringError::unavailable)?;
+            self.reload().map_err(KeyringError::from)?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use super::news::News;
 use super::token::Pkcs11Token;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, Slot, SlotLabel, SlotWriter};
 use crate::keyring::held::PROCESS_WRAP_LIMIT;
 use crate::keyring::master_keys::{HeldKeys, MasterKeys, Selection};
 use crate::keyring::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
@@ -77,9 +77,16 @@ impl Pkcs11ExternalKeyring {
         Pkcs11ExternalKeyring { keys: self.keys.clone(), selection, news: self.news.clone() }
     }
 
-    /// Counts a wrap, if it may be made.
-    fn count(&self, context: &WrapContext<'_>) -> Result<(), KeyringError> {
-        let (label, key) = self.keys.primary(&self.selection)?;
+    /// Counts a wrap, if it may be made, and makes it.
+    fn wrap_for(
+        &self,
+        name: Option<KeyName<'_>>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let (label, key) = self.keys.primary(&self.selection, name)?;
         let most = if key.wrap_limit().is_some() { PROCESS_WRAP_LIMIT } else { u64::MAX };
         if !key.count(context, most) {
             return Err(KeyringError::WrapLimit {
@@ -88,7 +95,9 @@ impl Pkcs11ExternalKeyring {
                 limit: PROCESS_WRAP_LIMIT,
             });
         }
-        Ok(())
+        let wrapped = key.wrap(data_key, &label, context, slots, rng);
+        self.news.publish();
+        wrapped
     }
 }
 
@@ -104,10 +113,27 @@ impl Keyring for Pkcs11ExternalKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.count(context)?;
-        let wrapped = self.keys.wrap(&self.selection, data_key, context, slots, rng);
-        self.news.publish();
-        wrapped
+        self.wrap_for(None, data_key, context, slots, rng)
+    }
+
+    fn wrap_under(
+        &self,
+        name: KeyName<'_>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.wrap_for(Some(name), data_key, context, slots, rng)
+    }
+
+    fn holds(
+        &self,
+        name: KeyName<'_>,
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) -> Result<(), KeyringError> {
+        self.keys.holds(&self.selection, name, visit);
+        Ok(())
     }
 
     fn unwrap(
@@ -119,20 +145,6 @@ impl Keyring for Pkcs11ExternalKeyring {
         let unwrapped = self.keys.unwrap(&self.selection, slot, context, data_key);
         self.news.publish();
         unwrapped
-    }
-
-    fn rewrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.keys.record(&slot.label, &self.selection)?;
-        self.count(context)?;
-        let rewrapped = self.keys.rewrap(&self.selection, slot, context, slots, rng);
-        self.news.publish();
-        rewrapped
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {

@@ -138,8 +138,7 @@ impl HeldKey for TokenKey {
         let mut iv = [0; MAX_IV_LEN];
         rng.try_fill_bytes(&mut iv)?;
         let wrapped = self.wrapped(&context.wrap_aad(label), data_key.expose(), iv);
-        let wrapped =
-            wrapped.map_err(|failure| KeyringError::unavailable(self.name.error(failure)))?;
+        let wrapped = wrapped.map_err(|failure| KeyringError::from(self.name.error(failure)))?;
         slots.push(label, wrapped.bytes())
     }
 
@@ -157,7 +156,7 @@ impl HeldKey for TokenKey {
             Err(Failure::Call(call)) if failure::is_disabled(&call) => {
                 Err(KeyringError::Refused(Refusal::Disabled))
             }
-            Err(failure) => Err(KeyringError::unavailable(self.name.error(failure))),
+            Err(failure) => Err(KeyringError::from(self.name.error(failure))),
         }
     }
 }

@@ -6,11 +6,11 @@ use super::token::Pkcs11Token;
 use crate::OsRandom;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyVersion, Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, KeyVersion, Slot, SlotWriter};
 use crate::keyring::held::KeySource;
 use crate::keyring::{
-    FileKeyring, FileKeyringOptions, Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey,
-    Protection, WrapContext,
+    FileKeyring, FileKeyringOptions, Keyring, KeyringError, Lifecycle, Protection, WrapContext,
+    forward_keyring,
 };
 use crate::keyset::{Change, Changed, Keysets, Terms, VersionRecord};
 use crate::random::KeyringRng;
@@ -216,9 +216,7 @@ fn source(token: &Pkcs11Token) -> Arc<dyn KeySource> {
 }
 
 impl Keyring for Pkcs11Keyring {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.catalogue.primary(visit)
-    }
+    forward_keyring!(self => self.catalogue; primary, holds, freshness);
 
     fn wrap(
         &self,
@@ -230,6 +228,17 @@ impl Keyring for Pkcs11Keyring {
         self.told(|catalogue| catalogue.wrap(data_key, context, slots, rng))
     }
 
+    fn wrap_under(
+        &self,
+        name: KeyName<'_>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.told(|catalogue| catalogue.wrap_under(name, data_key, context, slots, rng))
+    }
+
     fn unwrap(
         &self,
         slot: &Slot<'_>,
@@ -237,20 +246,6 @@ impl Keyring for Pkcs11Keyring {
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
         self.told(|catalogue| catalogue.unwrap(slot, context, data_key))
-    }
-
-    fn rewrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.told(|catalogue| catalogue.rewrap(slot, context, slots, rng))
-    }
-
-    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        self.catalogue.freshness(slot)
     }
 }
 

@@ -1,0 +1,89 @@
+//! Methods of [`Keyring`](super::Keyring) that ask another keyring, for those that wrap one.
+
+/// Writes the named methods of an `impl Keyring`, each of which asks the keyring `$to`.
+macro_rules! forward_keyring {
+    ($this:ident => $to:expr; $($method:ident),+ $(,)?) => {$(
+        $crate::keyring::forward_keyring!(@ $method $this $to);
+    )+};
+    (@ primary $this:ident $to:expr) => {
+        fn primary(
+            &$this,
+            visit: &mut dyn FnMut(&$crate::keyring::PrimaryKey<'_>),
+        ) -> Result<(), $crate::keyring::KeyringError> {
+            ($to).primary(visit)
+        }
+    };
+    (@ wrap $this:ident $to:expr) => {
+        fn wrap(
+            &$this,
+            data_key: &$crate::crypto::secret::DataKey,
+            context: &$crate::keyring::WrapContext<'_>,
+            slots: &mut $crate::format::SlotWriter<'_>,
+            rng: &mut $crate::random::KeyringRng<'_>,
+        ) -> Result<(), $crate::keyring::KeyringError> {
+            ($to).wrap(data_key, context, slots, rng)
+        }
+    };
+    (@ wrap_under $this:ident $to:expr) => {
+        fn wrap_under(
+            &$this,
+            name: $crate::format::KeyName<'_>,
+            data_key: &$crate::crypto::secret::DataKey,
+            context: &$crate::keyring::WrapContext<'_>,
+            slots: &mut $crate::format::SlotWriter<'_>,
+            rng: &mut $crate::random::KeyringRng<'_>,
+        ) -> Result<(), $crate::keyring::KeyringError> {
+            ($to).wrap_under(name, data_key, context, slots, rng)
+        }
+    };
+    (@ holds $this:ident $to:expr) => {
+        fn holds(
+            &$this,
+            name: $crate::format::KeyName<'_>,
+            visit: &mut dyn FnMut($crate::format::KeyName<'_>),
+        ) -> Result<(), $crate::keyring::KeyringError> {
+            ($to).holds(name, visit)
+        }
+    };
+    (@ unwrap $this:ident $to:expr) => {
+        fn unwrap(
+            &$this,
+            slot: &$crate::format::Slot<'_>,
+            context: &$crate::keyring::WrapContext<'_>,
+            data_key: &mut $crate::crypto::secret::DataKey,
+        ) -> Result<(), $crate::keyring::KeyringError> {
+            ($to).unwrap(slot, context, data_key)
+        }
+    };
+    (@ rewrap $this:ident $to:expr) => {
+        fn rewrap(
+            &$this,
+            slot: &$crate::format::Slot<'_>,
+            context: &$crate::keyring::WrapContext<'_>,
+            slots: &mut $crate::format::SlotWriter<'_>,
+            rng: &mut $crate::random::KeyringRng<'_>,
+        ) -> Result<(), $crate::keyring::KeyringError> {
+            ($to).rewrap(slot, context, slots, rng)
+        }
+    };
+    (@ reuse_data_key $this:ident $to:expr) => {
+        fn reuse_data_key(
+            &$this,
+            suite: $crate::format::Suite,
+            plaintext_len: u64,
+            data_key: &mut $crate::crypto::secret::DataKey,
+        ) -> Result<Option<[u8; 8]>, $crate::keyring::KeyringError> {
+            ($to).reuse_data_key(suite, plaintext_len, data_key)
+        }
+    };
+    (@ freshness $this:ident $to:expr) => {
+        fn freshness(
+            &$this,
+            slot: &$crate::format::SlotLabel<'_>,
+        ) -> Result<$crate::keyring::Freshness, $crate::keyring::KeyringError> {
+            ($to).freshness(slot)
+        }
+    };
+}
+
+pub(crate) use forward_keyring;
