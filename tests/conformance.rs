@@ -6,6 +6,8 @@ mod directory;
 mod flawed;
 #[path = "conformance/meddled.rs"]
 mod meddled;
+#[path = "conformance/meeting.rs"]
+mod meeting;
 
 use directory::TestDirectory;
 use envelock::test_util::conformance::{self, Rule};
@@ -195,7 +197,7 @@ fn every_meddling_with_a_lifecycle_is_caught() {
         (Meddling::SilentNoRandomness, Rule::Randomness),
         (Meddling::TellsNoAddition, Rule::States),
     ] {
-        let factory = || Meddled(memory(), meddling);
+        let factory = || Meddled::new(memory(), meddling);
         caught(&format!("{meddling:?}"), rule, || conformance::lifecycle(factory));
     }
 }

@@ -2,6 +2,8 @@
 //! the rest can be salvaged (THREATS rows 3, 37, 57 to 59, 61).
 #![cfg(feature = "file")]
 
+#[path = "common/clock.rs"]
+mod clock;
 #[path = "key_file_format/craft.rs"]
 mod craft;
 #[path = "key_file_format/flips.rs"]

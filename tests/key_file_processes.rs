@@ -3,6 +3,8 @@
 
 #![cfg(all(feature = "file", unix))]
 
+#[path = "common/clock.rs"]
+mod clock;
 #[path = "common/directory.rs"]
 mod directory;
 #[path = "common/key_files.rs"]

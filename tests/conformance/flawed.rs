@@ -1,5 +1,6 @@
 //! A sound keyring over a table of keys, and every way in which it can be told to be unsound.
 
+use super::meeting::Meeting;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use envelock::{
@@ -43,11 +44,12 @@ pub enum Flaw {
 pub struct Flawed {
     pub flaw: Flaw,
     pub scratch: Mutex<Vec<u8>>,
+    meeting: Meeting,
 }
 
 impl Flawed {
     pub fn new(flaw: Flaw) -> Self {
-        Flawed { flaw, scratch: Mutex::default() }
+        Flawed { flaw, scratch: Mutex::default(), meeting: Meeting::new() }
     }
 
     fn is(&self, flaw: Flaw) -> bool {
@@ -86,7 +88,7 @@ impl Flawed {
         }
         if self.is(Flaw::SharesScratch) {
             self.scratch.lock().unwrap().clone_from(&wrapped);
-            std::thread::yield_now();
+            self.meeting.wait();
             wrapped.clone_from(&self.scratch.lock().unwrap());
         }
         let aad = self.aad(label, context);

@@ -1,5 +1,6 @@
 //! A memory keyring whose lifecycle is meddled with.
 
+use super::meeting::Meeting;
 use envelock::{
     Change, Changed, DataKey, Error, Freshness, Keyring, KeyringError, KeyringRng, Keyset, Keysets,
     Lifecycle, MIN_DESTRUCTION_DELAY, MemoryKeyring, Operation, PrimaryKey, Refusal, Slot,
@@ -24,9 +25,13 @@ pub enum Meddling {
     TellsNoAddition,
 }
 
-pub struct Meddled(pub MemoryKeyring, pub Meddling);
+pub struct Meddled(MemoryKeyring, Meddling, Meeting);
 
 impl Meddled {
+    pub fn new(keyring: MemoryKeyring, meddling: Meddling) -> Self {
+        Meddled(keyring, meddling, Meeting::new())
+    }
+
     fn is(&self, meddling: Meddling) -> bool {
         self.1 == meddling
     }
@@ -154,8 +159,9 @@ impl Lifecycle for Meddled {
                     Some(expected) if expected < found => {
                         return Err(Error::Conflict { expected, found });
                     }
-                    // Wide enough for another to come in between.
-                    _ => (0..200).for_each(|_| std::thread::yield_now()),
+                    // Another comes in between.
+                    Some(_) => self.2.wait(),
+                    None => {}
                 }
                 self.0.change(changes, &Terms::at(terms.now()), rng)
             }

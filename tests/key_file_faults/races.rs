@@ -108,7 +108,7 @@ fn two_threads_that_rotate_both_hear_of_a_failed_sync() {
     let world = World::new();
     for _ in 0..ROUNDS / 4 {
         let scene = world.scene(Operation::Rotate);
-        let options = lazy().without_usage().lock_wait(Duration::from_secs(10));
+        let options = lazy().without_usage().lock_wait(Duration::from_secs(600));
         let keyring = open(&scene.directory, &options, &raw(7)).unwrap();
         scene.directory.plan(failing(Kind::SyncDirectory));
         let errors = twice(|| file_error(&keyring.rotate().unwrap_err()));
@@ -131,7 +131,7 @@ fn a_lock_file_that_is_removed_between_open_and_lock_does_not_make_two_writers()
     for before in 1..=3 {
         for others in 1..=calls {
             let scene = world.scene(Operation::Rotate);
-            let options = lazy().without_usage().lock_wait(Duration::from_secs(10));
+            let options = lazy().without_usage().lock_wait(Duration::from_secs(600));
             let keyrings = [(); 2].map(|()| open(&scene.directory, &options, &raw(7)).unwrap());
             let removals = BTreeMap::from([(before, OsString::from(LOCK))]);
             scene.directory.plan(Plan { removals, ..Plan::default() });

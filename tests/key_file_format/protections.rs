@@ -10,7 +10,6 @@ use envelock::{
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// The cheapest that a file may be written with.
 pub const CHEAP: Argon2Cost = Argon2Cost { memory_kib: 7168, passes: 5, lanes: 1 };
@@ -82,12 +81,11 @@ fn another_protection_changes_no_master_key_and_is_noticed() {
         let bytes = anew.encode(&new_key, NOW).unwrap();
         let fault = KeyFile::reload(&bytes, &key).unwrap_err();
         assert!(matches!(fault, KeyFileFault::FileKeyReplaced), "{name}: {fault}");
-        let start = Instant::now();
-        for _ in 0..10 {
-            let again = KeyFile::reload(&bytes, &new_key).unwrap();
-            assert_eq!(again.verify_material(&new_key).unwrap(), 19);
-        }
-        assert!(start.elapsed() < Duration::from_secs(2), "{name}: a reload stretches");
+        let before = ALLOCATED.get();
+        let again = KeyFile::reload(&bytes, &new_key).unwrap();
+        assert_eq!(again.verify_material(&new_key).unwrap(), 19);
+        // A stretching takes 7 MiB.
+        assert!(ALLOCATED.get() - before < 1 << 20, "{name}: a reload stretches");
         // The old file key would write material that nobody can open.
         let fault = anew.encode(&key, NOW).unwrap_err();
         assert!(matches!(fault, KeyFileFault::FileKeyReplaced), "{name}: {fault}");
@@ -152,7 +150,8 @@ fn another_commitment_is_refused_whatever_is_sealed() {
 }
 
 thread_local! {
-    static ALLOCATED: Cell<usize> = const { Cell::new(0) };
+    /// Bytes that this thread has allocated so far.
+    pub static ALLOCATED: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
@@ -209,7 +208,7 @@ fn a_cost_above_the_caps_is_refused_at_once_and_without_memory() {
             lanes: 4,
         }));
     }
-    let (mut refused, mut slowest, mut most) = (0, Duration::ZERO, 0);
+    let (mut refused, mut most) = (0, 0);
     let offered = passphrase("y");
     for cost in costs {
         let Some(fault) = expected(cost) else { continue };
@@ -217,17 +216,8 @@ fn a_cost_above_the_caps_is_refused_at_once_and_without_memory() {
         let asked = format!(r#""memory_kib":{memory_kib},"passes":{passes},"lanes":{lanes}"#);
         let bytes = text.replace(is, &asked).into_bytes();
         let before = ALLOCATED.get();
-        let start = Instant::now();
         let result = KeyFile::open(&bytes, &offered).map(drop);
-        // The best of two: the machine is not ours alone.
-        let mut elapsed = start.elapsed();
         most = most.max(ALLOCATED.get() - before);
-        if elapsed > Duration::from_millis(1) {
-            let start = Instant::now();
-            let _ = KeyFile::open(&bytes, &offered);
-            elapsed = elapsed.min(start.elapsed());
-        }
-        slowest = slowest.max(elapsed);
         match result.unwrap_err() {
             KeyFileFault::Argon2Cost { cost: found, fault: what } => {
                 assert_eq!((found, what), (cost, fault));
@@ -236,9 +226,8 @@ fn a_cost_above_the_caps_is_refused_at_once_and_without_memory() {
         }
         refused += 1;
     }
-    println!("{refused} costs refused, the slowest in {slowest:?}, with {most} bytes at most");
+    println!("{refused} costs refused, with {most} bytes at most");
     assert!(refused > 34_000, "only {refused}");
-    assert!(slowest < Duration::from_millis(1), "{slowest:?}");
     assert!(most < 16 << 10, "{most} bytes");
     for wrong in ["-1", "4294967296", "1e3", "\"64\"", "null", "99999999999999999999"] {
         let bytes = text.replace(is, &is.replace("7168", wrong)).into_bytes();

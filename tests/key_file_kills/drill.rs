@@ -21,6 +21,9 @@ const KEYS: [u8; 2] = [7, 8];
 /// How many operations a worker is left to finish, at most.
 const MOST_FINISHED: u32 = 4;
 
+/// How many times as many kills as are asked for there are at most.
+const MOST_TIMES: u32 = 20;
+
 /// Where the kills hit.
 #[derive(Default)]
 pub struct Report {
@@ -38,9 +41,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// Kills that hit between the first byte written and the acknowledgement.
-    pub fn torn(&self) -> u32 {
-        self.leftover + self.newer
+    /// Whether so many kills hit between the first byte written and the acknowledgement, and some on
+    /// either side of the rename.
+    fn has_hit(&self, torn: u32) -> bool {
+        self.leftover + self.newer >= torn && self.leftover >= 1 && self.newer >= 1
     }
 }
 
@@ -102,8 +106,11 @@ impl Drill {
         self.protect = true;
     }
 
+    /// Kills so often, and then on until enough kills hit a write for this to be a test: where they
+    /// hit is the machine's.
     pub fn run(&mut self, kills: u32) {
-        for _ in 0..kills {
+        while self.report.kills < kills || !self.report.has_hit(kills / 10) {
+            assert!(self.report.kills < kills * MOST_TIMES, "the kills miss: {}", self.report);
             let under_way = self.kill_one();
             self.look(under_way.as_deref());
             self.go_on();

@@ -1,20 +1,19 @@
 //! How long a process can go on with what another one has changed: no longer than its options say.
 
+use crate::clock::monotonic;
 use crate::directory::TestDirectory;
 use crate::key_files::{ROW, raw, text, version_of};
 use crate::process::{Process, tell};
 use envelock::{Envelope, Error, FileKeyring, FileKeyringOptions, KeyVersion, Lifecycle, Refusal};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 const BOUND: Duration = Duration::from_millis(400);
 
-/// The processes compare times of one clock, which may be set a little meanwhile.
-const STEP: Duration = Duration::from_millis(20);
-
 const ROUNDS: usize = 4;
 
+/// The processes compare times of one clock.
 fn now() -> u128 {
-    SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos()
+    monotonic().as_nanos()
 }
 
 /// Does not count: whoever takes a block reads the file, and would know earlier.
@@ -109,6 +108,6 @@ fn a_process_wraps_under_a_former_primary_for_no_longer_than_its_bound() {
 /// know. The time a look takes is no excuse.
 fn assert_within_bound(changed: u128, last: u128) -> Duration {
     let late = Duration::from_nanos(u64::try_from(last.saturating_sub(changed)).unwrap());
-    assert!(late <= BOUND + STEP, "{late:?} after the change");
+    assert!(late <= BOUND, "{late:?} after the change");
     late
 }

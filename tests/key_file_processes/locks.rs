@@ -10,10 +10,10 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(3_600);
 
 /// More than a busy machine lets a thread that is due wait.
-const SLACK: Duration = Duration::from_secs(10);
+const SLACK: Duration = Duration::from_secs(300);
 
 /// A child: has the lock from its start until it is told to give it back.
 pub fn hold(path: &str) {

@@ -14,18 +14,28 @@ use std::time::{Duration, Instant};
 /// How many rewraps a worker is left to finish, at most.
 const MOST_FINISHED: u32 = 3;
 
+/// How many times as many kills as are asked for there are at most.
+const MOST_TIMES: u32 = 20;
+
 /// Where the kills hit.
 #[derive(Default)]
 pub struct Report {
-    pub kills: u32,
+    kills: u32,
     /// A journal or an unfinished copy was there still.
-    pub leftover: u32,
+    leftover: u32,
     /// The header was newer than what was acknowledged.
-    pub newer: u32,
+    newer: u32,
     /// How often somebody else read the message meanwhile.
-    pub reads: u32,
+    reads: u32,
     acknowledged: u32,
     took: Duration,
+}
+
+impl Report {
+    /// Whether so many kills hit a rewrap. Of a copy nothing is seen before it has its name.
+    fn has_hit(&self, manner: Manner, torn: u32) -> bool {
+        self.leftover + self.newer >= torn && (manner == Manner::Copy || self.leftover >= 1)
+    }
 }
 
 impl fmt::Display for Report {
@@ -49,6 +59,8 @@ pub struct Drill<'a> {
 }
 
 impl Drill<'_> {
+    /// Kills so often, and then on until enough kills hit a rewrap for this to be a test: where they
+    /// hit is the machine's.
     pub fn run(path: &Path, manner: Manner, kills: u32, seed: u64) -> Report {
         create(path, manner);
         let started = Instant::now();
@@ -63,17 +75,19 @@ impl Drill<'_> {
         thread::scope(|scope| {
             let reader = scope.spawn(|| {
                 let mut reads = 0;
-                while !is_over.load(Relaxed) {
+                loop {
                     check(path, manner);
                     reads += 1;
+                    if is_over.load(Relaxed) {
+                        break reads;
+                    }
                     // It is to look on, not to take the processor.
                     thread::sleep(Duration::from_millis(2));
                 }
-                reads
             });
             // Whatever fails here, the reader has to hear of the end.
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                (0..kills).for_each(|_| drill.kill_one());
+                drill.kill(kills);
             }));
             is_over.store(true, Relaxed);
             drill.report.reads = reader.join().unwrap();
@@ -81,6 +95,13 @@ impl Drill<'_> {
         });
         drill.report.took = started.elapsed();
         drill.report
+    }
+
+    fn kill(&mut self, kills: u32) {
+        while self.report.kills < kills || !self.report.has_hit(self.manner, kills / 10) {
+            assert!(self.report.kills < kills * MOST_TIMES, "the kills miss: {}", self.report);
+            self.kill_one();
+        }
     }
 
     /// Starts a worker, lets it finish a few rewraps, and kills it some time after it began

@@ -29,9 +29,15 @@ pub fn run(place: &Path, number: u8) {
             "replace" => NewFileOptions::new().replace(),
             _ => NewFileOptions::new(),
         };
-        let done = match number % 2 {
-            0 => envelope.decrypt_file_with(&from, &to, ROW, options),
-            _ => envelope.encrypt_file_with(&from, &to, ROW, options),
+        // On a busy machine one of them can wait for the file's lock for longer than it is let.
+        let done = loop {
+            let done = match number % 2 {
+                0 => envelope.decrypt_file_with(&from, &to, ROW, options),
+                _ => envelope.encrypt_file_with(&from, &to, ROW, options),
+            };
+            if !matches!(done, Err(Error::MessageFile(MessageFileError::Locked { .. }))) {
+                break done;
+            }
         };
         match done {
             Ok(_) => tell("done"),

@@ -16,7 +16,7 @@ fn in_child(work: impl FnOnce() -> u8) -> i32 {
     assert!(child >= 0);
     if child == 0 {
         // SAFETY: ends this process after a while, if it has not ended by itself.
-        unsafe { libc::alarm(20) };
+        unsafe { libc::alarm(600) };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
         // SAFETY: ends this process, without handlers that are the parent's.
         unsafe { libc::_exit(i32::from(outcome.unwrap_or(99))) };
@@ -63,7 +63,7 @@ fn every_call_in_a_child_says_that_it_is_one() {
 /// With a deadline, calls are made in threads, and a child has none.
 #[test]
 fn a_child_does_not_wait_for_threads_that_it_has_not() {
-    let token = options().deadline(Duration::from_secs(60)).token().unwrap();
+    let token = options().deadline(Duration::from_secs(600)).token().unwrap();
     let (_, keys) = put(&session(), best());
     let keyring = Pkcs11ExternalKeyring::new(&token, &keys).unwrap();
     let envelope = Envelope::new(&keyring);

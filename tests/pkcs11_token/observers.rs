@@ -16,7 +16,7 @@ const ROW: Aad<'static> = Aad::new(b"row 7");
 fn watched(work: impl FnOnce()) {
     let (done, ended) = mpsc::channel::<()>();
     let dog = std::thread::spawn(move || {
-        if ended.recv_timeout(Duration::from_secs(60)) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if ended.recv_timeout(Duration::from_secs(600)) == Err(mpsc::RecvTimeoutError::Timeout) {
             eprintln!("an observer that uses its keyring is never done");
             std::process::abort();
         }

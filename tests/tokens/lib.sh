@@ -85,10 +85,11 @@ end_daemon() {
     kill -KILL -- "-$pid" || true
 }
 
-# wait_for SECONDS WHAT COMMAND...: until the command succeeds.
+# wait_for WHAT COMMAND...: until the command succeeds, and for no more than two minutes, which are
+# plenty on a busy machine.
 wait_for() {
-    local deadline=$((SECONDS + $1)) what=$2
-    shift 2
+    local deadline=$((SECONDS + 120)) what=$1
+    shift
     until "$@"; do
         [ $SECONDS -lt $deadline ] || fail "$what does not start, see $log"
         sleep 0.05

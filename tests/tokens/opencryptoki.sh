@@ -64,10 +64,10 @@ start_daemon() {
         cp -p "$conf" "$state/saved.conf"
         cat "$state/opencryptoki.conf" >"$conf"
         pkcsslotd 3>&- 4>&- 9>&- || true
-        wait_for 10 pkcsslotd listens
+        wait_for pkcsslotd listens
         cat "$state/saved.conf" >"$conf"
     fi
-    wait_for 10 pkcsslotd listens
+    wait_for pkcsslotd listens
     daemon_pid >"$state/pid"
 }
 
@@ -87,7 +87,7 @@ stop() {
         if daemon_is_ours; then
             pid=$(daemon_pid)
             kill "$pid"
-            wait_for 10 'the end of pkcsslotd' eval '! daemon_pid'
+            wait_for 'the end of pkcsslotd' eval '! daemon_pid'
         fi
         rm -rf "$state"
     fi
@@ -103,7 +103,7 @@ need pkcsslotd=opencryptoki pkcsconf=opencryptoki "$module=libopencryptoki0" \
 if [ $was_there -eq 0 ] && ! daemon_is_ours && pid=$(daemon_pid); then
     # Where there is an init system the package starts the daemon as soon as it is unpacked.
     systemctl stop pkcsslotd || kill "$pid"
-    wait_for 10 'the end of pkcsslotd' eval '! daemon_pid'
+    wait_for 'the end of pkcsslotd' eval '! daemon_pid'
 fi
 
 exec 9>"$state.lock"

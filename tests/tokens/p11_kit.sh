@@ -17,7 +17,7 @@ start() {
     export SOFTHSM2_CONF=$dir/softhsm/softhsm2.conf
     rm -f "$dir/p11.sock"
     daemon "$server" --foreground --name "$dir/p11.sock" --provider "$softhsm" pkcs11:
-    wait_for 10 'p11-kit server' test -S "$dir/p11.sock"
+    wait_for 'p11-kit server' test -S "$dir/p11.sock"
 }
 
 case ${1:-} in

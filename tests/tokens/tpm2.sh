@@ -25,16 +25,16 @@ mkdir "$dir/state" "$dir/store"
 # By sockets in the file system, so that any number of them stand side by side.
 daemon swtpm socket --tpm2 --tpmstate "dir=$dir/state" --flags not-need-init,startup-clear \
     --server "type=unixio,path=$dir/tpm" --ctrl "type=unixio,path=$dir/tpm.ctrl"
-wait_for 10 swtpm test -S "$dir/tpm.ctrl"
+wait_for swtpm test -S "$dir/tpm.ctrl"
 daemon dbus-daemon --session --nofork --address="unix:path=$dir/bus"
-wait_for 10 dbus-daemon test -S "$dir/bus"
+wait_for dbus-daemon test -S "$dir/bus"
 export DBUS_SESSION_BUS_ADDRESS=unix:path=$dir/bus
 # Without a manager of its resources a TPM is full after a few calls.
 daemon tpm2-abrmd --session --allow-root --tcti="swtpm:path=$dir/tpm"
 export TPM2TOOLS_TCTI=tabrmd:bus_type=session
 export TPM2_PKCS11_TCTI=$TPM2TOOLS_TCTI
 export TPM2_PKCS11_STORE=$dir/store
-wait_for 20 tpm2-abrmd tpm2_getrandom --hex 8
+wait_for tpm2-abrmd tpm2_getrandom --hex 8
 
 ptool() { tpm2_ptool "$@" --path "$dir/store"; }
 ptool init

@@ -13,7 +13,7 @@ fn in_child(child: impl FnOnce() -> bool) {
     assert!(id >= 0, "fork");
     if id == 0 {
         // SAFETY: ends this process after a while, if it has not ended by itself.
-        unsafe { libc::alarm(60) };
+        unsafe { libc::alarm(600) };
         let answer = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
         // SAFETY: leaves at once, without what the parent registered for its exit.
         unsafe { libc::_exit(if matches!(answer, Ok(true)) { 0 } else { 1 }) };

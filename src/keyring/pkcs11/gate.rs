@@ -150,7 +150,7 @@ mod tests {
     use std::thread;
 
     fn term(patience: u64) -> Term {
-        Term::new(Duration::from_millis(patience), Duration::from_millis(300))
+        Term::new(Duration::from_millis(patience), Duration::MAX)
     }
 
     #[test]
@@ -181,16 +181,26 @@ mod tests {
         let gate = Gate::new();
         let hangs = gate.enter(&term(0)).unwrap();
         thread::scope(|scope| {
-            scope.spawn(|| gate.enter_alone(&term(2_000)).err());
+            let alone = scope.spawn(|| gate.enter_alone(&term(3_600_000)).map(drop));
             while lock(&gate.state).waiting.is_empty() {
                 thread::yield_now();
             }
             assert!(gate.enter(&term(0)).is_err(), "held back");
-            drop(gate.enter(&term(60_000)).unwrap());
+            // Half of the term is over.
+            let enters = || {
+                lock(&gate.state).waiting.values_mut().for_each(|until| *until = Instant::now());
+                gate.enter(&term(0)).is_ok()
+            };
+            while !enters() {
+                thread::yield_now();
+            }
             assert!(!lock(&gate.state).waiting.is_empty(), "it still waits");
+            drop(hangs);
+            assert!(alone.join().unwrap().is_ok());
         });
-        thread::sleep(Duration::from_millis(300));
-        let given_up = gate.enter_alone(&term(200)).err();
+        let hangs = gate.enter(&term(0)).unwrap();
+        let gives_up = Term::new(Duration::ZERO, Duration::ZERO);
+        let given_up = gate.enter_alone(&gives_up).err();
         assert!(matches!(given_up, Some(Pkcs11Error::RestartProcess { calls: 1 })), "{given_up:?}");
         drop(gate.enter(&term(0)).unwrap());
         drop(hangs);

@@ -1,0 +1,29 @@
+//! Where threads meet, so that one does in the middle of another what an unsound keyring allows.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::thread::{self, ThreadId};
+
+pub struct Meeting {
+    /// The thread of who judges: it is alone, and meets nobody.
+    judge: ThreadId,
+    arrived: AtomicUsize,
+}
+
+impl Meeting {
+    /// Made by the thread that judges.
+    pub fn new() -> Self {
+        Meeting { judge: thread::current().id(), arrived: AtomicUsize::new(0) }
+    }
+
+    /// Waits, in any thread but that of the judge, until two have come here: the judge starts several
+    /// that do the same.
+    pub fn wait(&self) {
+        if thread::current().id() == self.judge {
+            return;
+        }
+        self.arrived.fetch_add(1, Relaxed);
+        while self.arrived.load(Relaxed) < 2 {
+            thread::yield_now();
+        }
+    }
+}
