@@ -48,6 +48,8 @@ mod plain_buffer;
 mod policy;
 mod process;
 mod random;
+#[cfg(feature = "std")]
+mod reuse;
 mod stream;
 mod sync;
 #[cfg(feature = "test-util")]
@@ -124,6 +126,8 @@ pub use os_random::OsRandom;
 pub use policy::{Action, Applied, Due, Plan, Reason, RotationPolicy};
 pub use rand_core;
 pub use random::{KeyringRng, RandomnessUnavailable};
+#[cfg(feature = "std")]
+pub use reuse::{DataKeyReuse, ReuseStats};
 pub use stream::{
     MessageStart, Progress, RangeDecryptor, RangePlan, StreamDecryptor, StreamEncryptor,
 };

@@ -21,6 +21,33 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A value that threads wait on until it changes, without poisoning.
+#[cfg(feature = "std")]
+pub(crate) struct Monitor<T> {
+    value: locks::Mutex<T>,
+    changed: locks::Condvar,
+}
+
+#[cfg(feature = "std")]
+impl<T> Monitor<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Monitor { value: locks::Mutex::new(value), changed: locks::Condvar::new() }
+    }
+
+    pub(crate) fn lock(&self) -> locks::MutexGuard<'_, T> {
+        self.value.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the value go until it may have changed.
+    pub(crate) fn wait<'m>(&self, guard: locks::MutexGuard<'m, T>) -> locks::MutexGuard<'m, T> {
+        self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.changed.notify_all();
+    }
+}
+
 /// A readers-writer lock without poisoning.
 #[derive(Default)]
 pub(crate) struct RwLock<T> {

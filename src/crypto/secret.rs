@@ -73,6 +73,12 @@ impl DataKey {
         }
     }
 
+    /// Replaces the key by a copy of another.
+    pub(crate) fn copy_from(&mut self, other: &DataKey) {
+        self.bytes.copy_from_slice(&other.bytes);
+        self.len = other.len;
+    }
+
     /// Wipes the key and hands out `len` zero bytes to fill in place, or `None` beyond 32.
     pub fn space(&mut self, len: usize) -> Option<&mut [u8]> {
         self.wipe();

@@ -1,14 +1,16 @@
-//! Encryption: a data key, fresh unless the keyring reuses one, its wraps, and the body under it.
+//! Encryption: a data key, fresh unless one is reused, its wraps, and the body under it.
 
 use super::length::body_len;
 use super::opened::{Opened, Settings};
+use super::reuse::{Found, ReusableKey};
+use super::rewrap::verify_slot;
 use super::{Envelope, WithRng};
 use crate::aad::Aad;
 use crate::body::{self, ChunkEncryptor, layout};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{ImmutableCore, Suite, write_header};
-use crate::keyring::{Keyring, WrapContext};
+use crate::format::{ImmutableCore, SlotFault, SlotWriter, Suite, write_header};
+use crate::keyring::{Keyring, KeyringError, WrapContext};
 use crate::random::RandomPool;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -125,8 +127,8 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     }
 
     /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption; or
-    /// does so with a data key that the keyring has wrapped before. One of unknown length has a data
-    /// key of its own: nobody could count its bytes.
+    /// does so with a data key that was wrapped before. One of unknown length has a data key of its
+    /// own: nobody could count its bytes.
     pub(super) fn begin(
         &mut self,
         header: &mut [u8],
@@ -136,45 +138,69 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         let envelope = self.envelope;
         let suite = envelope.suite;
         let mut pool = RandomPool::for_message(self.rng)?;
-        let mut data_key = DataKey::empty();
-        let reused = match plaintext_len {
-            Some(len) => envelope.keyring.reuse_data_key(suite, len, &mut data_key),
-            None => Ok(None),
-        };
-        if let Some(id_random) = reused.map_err(Error::from_wrap)? {
-            let drawn = Drawn::new(suite, id_random, &data_key, &mut pool);
-            let begun = drawn.and_then(|drawn| {
-                let context = WrapContext::for_message(&drawn.core, plaintext_len, true);
-                envelope.wrap_into(header, &drawn, &context, &mut pool)?;
-                drawn.encryptor(&envelope.settings, aad)
-            });
-            // Its batch may have ended since, or its version been disabled: a fresh key will do.
-            if begun.is_ok() {
-                return begun;
+        let mut first = None;
+        if let (Some(reuse), Some(len)) = (&envelope.reuse, plaintext_len) {
+            match reuse.find(suite, len, &*envelope.keyring).map_err(Error::from_wrap)? {
+                Found::Wrapped(key) => {
+                    let (core, salt) = (*key.core(), draw_salt(&mut pool)?);
+                    let drawn = Drawn { core, data_key: key.data_key(), salt };
+                    envelope.write_slots(header, &drawn, |slots| key.slots().push(slots))?;
+                    return drawn.encryptor(&envelope.settings, aad);
+                }
+                Found::First(wrap) => first = Some(wrap),
+                Found::Alone => {}
             }
         }
         // SPEC K-RANDOM: all of it anew.
+        let mut data_key = DataKey::empty();
         let id_random = draw_data_key(suite, &mut data_key, &mut pool)?;
         let drawn = Drawn::new(suite, id_random, &data_key, &mut pool)?;
-        let context = WrapContext::for_message(&drawn.core, plaintext_len, false);
-        envelope.wrap_into(header, &drawn, &context, &mut pool)?;
+        let uncounted = first.as_ref().map_or(0, |first| first.uncounted());
+        let counted = plaintext_len.map(|len| len.saturating_add(uncounted));
+        let context = WrapContext::for_message(&drawn.core, counted);
+        envelope.write_slots(header, &drawn, |slots| {
+            let wrapped = envelope.wrap_checked(&drawn, &context, slots, &mut pool);
+            if let Some(first) = first {
+                let key = || ReusableKey::new(&drawn.core, drawn.data_key, slots);
+                first.end(wrapped.as_ref().map(|()| key()));
+            }
+            wrapped
+        })?;
         drawn.encryptor(&envelope.settings, aad)
     }
 }
 
 impl<K: Keyring> Envelope<K> {
-    /// Has the data key wrapped, and writes the header: all that a keyring is asked of a message.
-    fn wrap_into<R: TryCryptoRng + ?Sized>(
+    /// Has the data key wrapped, and each slot unwrapped where that is asked for: all that a keyring
+    /// is asked of a message.
+    fn wrap_checked<R: TryCryptoRng + ?Sized>(
+        &self,
+        drawn: &Drawn<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        pool: &mut RandomPool<'_, R>,
+    ) -> Result<(), KeyringError> {
+        self.keyring.wrap(drawn.data_key, context, slots, pool)?;
+        if !self.verifies_wraps {
+            return Ok(());
+        }
+        let context = WrapContext::new(&drawn.core);
+        let mut written = slots.slots();
+        written.try_for_each(|slot| match verify_slot(&*self.keyring, &context, &slot) {
+            Err(KeyringError::NotMine | KeyringError::Authentication) => {
+                Err(SlotFault::Unproven.into())
+            }
+            answer => answer,
+        })
+    }
+
+    fn write_slots(
         &self,
         header: &mut [u8],
         drawn: &Drawn<'_>,
-        context: &WrapContext<'_>,
-        pool: &mut RandomPool<'_, R>,
+        write: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
     ) -> Result<(), Error> {
-        write_header(header, &drawn.core, |slots| {
-            self.keyring.wrap(drawn.data_key, context, slots, pool)
-        })
-        .map_err(|error| self.with_room_for_all(error))
+        write_header(header, &drawn.core, write).map_err(|error| self.with_room_for_all(error))
     }
 }
 
@@ -190,6 +216,15 @@ fn draw_data_key<R: TryCryptoRng + ?Sized>(
     let mut id_random = [0; 8];
     pool.try_fill_bytes(&mut id_random)?;
     Ok(id_random)
+}
+
+/// SPEC B-SALT: anew for every body, also under a data key that has served before.
+fn draw_salt<R: TryCryptoRng + ?Sized>(
+    pool: &mut RandomPool<'_, R>,
+) -> Result<[u8; layout::SALT_LEN], Error> {
+    let mut salt = [0; layout::SALT_LEN];
+    pool.try_fill_bytes(&mut salt)?;
+    Ok(salt)
 }
 
 /// A message that is begun: all that is random of it is drawn, and its data key stays in its place
@@ -211,9 +246,7 @@ impl<'k> Drawn<'k> {
         if len != needed {
             return Err(Error::KeyLength { len, needed });
         }
-        // SPEC B-SALT: anew for every body, also under a data key that has served before.
-        let mut salt = [0; layout::SALT_LEN];
-        pool.try_fill_bytes(&mut salt)?;
+        let salt = draw_salt(pool)?;
         let core = ImmutableCore::generate(suite, id_random, data_key)
             .map_err(|_| Error::KeyLength { len, needed })?;
         Ok(Drawn { core, data_key, salt })

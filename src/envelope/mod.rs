@@ -6,11 +6,17 @@ mod length;
 mod opened;
 #[cfg(feature = "std")]
 mod os;
+// Only the rim keeps data keys.
+#[cfg_attr(not(feature = "std"), allow(dead_code))]
+mod reuse;
 mod rewrap;
 mod stream;
 
 pub use length::{body_len, plaintext_len};
 pub use opened::OpenedKey;
+pub(crate) use reuse::ReuseKeys;
+#[cfg(feature = "std")]
+pub(crate) use reuse::{FirstWrap, Found, ReusableKey, WrittenSlots};
 pub use rewrap::{Rewrap, RewrapOptions, RewrapReport, SlotOutcome};
 
 use crate::crypto::provider::Provider;
@@ -25,7 +31,7 @@ use opened::Settings;
 
 /// Encrypts, decrypts and rewraps messages with a keyring.
 ///
-/// Holds no secret and no state but its settings; share it by reference, or make one wherever it
+/// Holds no secret and no state but its settings and, if it is given one, a `DataKeyReuse`; share it by reference, or make one wherever it
 /// is needed. `K` may be a keyring, a reference to one, a `Box` or an `Arc`, also of
 /// `dyn Keyring`.
 ///
@@ -49,6 +55,8 @@ pub struct Envelope<K> {
     reserved: usize,
     settings: Settings,
     observer: Option<Arc<dyn Observer>>,
+    pub(crate) reuse: Option<Arc<dyn ReuseKeys>>,
+    verifies_wraps: bool,
 }
 
 impl<K> Envelope<K> {
@@ -60,6 +68,8 @@ impl<K> Envelope<K> {
             reserved: 0,
             settings: Settings::default(),
             observer: None,
+            reuse: None,
+            verifies_wraps: false,
         }
     }
 
@@ -148,6 +158,19 @@ impl<K> Envelope<K> {
         self
     }
 
+    /// Unwraps each slot that a keyring wrote, and compares the data key, before a message or the
+    /// start of a stream is given out. For a backend that is new, or not trusted: a slot that does not
+    /// unwrap loses the message. It costs an unwrap for each slot; a message under a reused data key
+    /// costs none. A rewrap always does so unless it is told to trust the backend.
+    ///
+    /// What does not unwrap is [`Error::Slot`] with [`SlotFault::Unproven`](crate::SlotFault::Unproven)
+    /// from the call that encrypts, and nothing is encrypted.
+    #[must_use]
+    pub fn with_wraps_verified(mut self) -> Self {
+        self.verifies_wraps = true;
+        self
+    }
+
     /// The keyring.
     pub fn keyring(&self) -> &K {
         &self.keyring
@@ -167,9 +190,8 @@ impl<K> Envelope<K> {
     ///
     /// One message draws 88 bytes in one call: data key, data key id, salt and wrap nonce, in
     /// that order. A generator that repeats itself gives up everything: seed it anew in a child of
-    /// `fork`. Where the keyring reuses a
-    /// data key ([`Keyring::reuse_data_key`]), the first 24 bytes are the salt and the rest is
-    /// not used.
+    /// `fork`. Where a data key is reused (`with_data_key_reuse`), the first 24 bytes are the salt and
+    /// the rest is not used.
     pub fn with_rng<'e, R: ?Sized>(&'e self, rng: &'e mut R) -> WithRng<'e, K, R> {
         WithRng { envelope: self, rng }
     }

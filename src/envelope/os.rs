@@ -121,7 +121,7 @@ impl<K: Keyring> Envelope<K> {
     /// Encrypts a message piece by piece: header first, then the body. Without any I/O; for
     /// `Read` and `Write` see `encrypt_reader` and `encrypt_writer`.
     ///
-    /// A stream has a data key of its own, also where the keyring reuses some.
+    /// A stream has a data key of its own, also where others are reused.
     ///
     /// # Errors
     ///

@@ -17,29 +17,17 @@ const MAX_LEN: usize = LABEL.len() + 22 + 1 + 4 + 8 + 1 + MAX_KEY_NAME_LEN;
 pub struct WrapContext<'a> {
     core: &'a ImmutableCore,
     plaintext_len: Option<u64>,
-    reuses_data_key: bool,
 }
 
 impl<'a> WrapContext<'a> {
     /// The context of an unwrap or a rewrap.
     pub(crate) fn new(core: &'a ImmutableCore) -> Self {
-        WrapContext { core, plaintext_len: None, reuses_data_key: false }
+        WrapContext { core, plaintext_len: None }
     }
 
     /// The context of a message that is being encrypted.
-    pub(crate) fn for_message(
-        core: &'a ImmutableCore,
-        plaintext_len: Option<u64>,
-        reuses_data_key: bool,
-    ) -> Self {
-        WrapContext { plaintext_len, reuses_data_key, ..WrapContext::new(core) }
-    }
-
-    /// The same for another length of plaintext: for a keyring that has a batch of messages wrapped
-    /// under one data key, and counted beneath.
-    #[must_use]
-    pub fn with_plaintext_len(&self, plaintext_len: u64) -> Self {
-        WrapContext { plaintext_len: Some(plaintext_len), ..*self }
+    pub(crate) fn for_message(core: &'a ImmutableCore, plaintext_len: Option<u64>) -> Self {
+        WrapContext { core, plaintext_len }
     }
 
     /// The suite, which fixes the data key's length.
@@ -53,22 +41,13 @@ impl<'a> WrapContext<'a> {
         self.core.data_key_id()
     }
 
-    /// Length in bytes of the plaintext that the data key is about to protect: known while a
-    /// message in memory is encrypted, `None` while one is streamed, decrypted or rewrapped.
+    /// Length in bytes of the plaintext that the data key is about to protect, and of what earlier
+    /// data keys protected beyond their wraps where some are reused: known while a message in memory
+    /// is encrypted, `None` while one is streamed, decrypted or rewrapped.
     ///
     /// For keyrings that count what a key version protects. It is not bound to the wrap.
     pub fn plaintext_len(&self) -> Option<u64> {
         self.plaintext_len
-    }
-
-    /// Whether the data key came from [`Keyring::reuse_data_key`] and has served before.
-    ///
-    /// A keyring that handed it out pushes the slots of its earlier wrap, or answers
-    /// [`KeyringError::NotMine`] if it has dropped them since: the core then draws a fresh key.
-    ///
-    /// [`Keyring::reuse_data_key`]: crate::Keyring::reuse_data_key
-    pub fn reuses_data_key(&self) -> bool {
-        self.reuses_data_key
     }
 
     /// The bytes that a wrap under `label` authenticates besides the data key (SPEC K-AAD).

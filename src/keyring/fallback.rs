@@ -46,7 +46,6 @@ use alloc::boxed::Box;
 /// - **Needs a rewrap** whatever is not under the primary of the first member's key of the same
 ///   name, except under a name that the first does not hold: there, whatever is not under its
 ///   owner's. If the first member does not answer, nobody can tell.
-/// - Data keys are reused as the first member does it.
 #[derive(Debug)]
 pub struct FallbackKeyring {
     members: Members,
@@ -71,7 +70,7 @@ impl FallbackKeyring {
 }
 
 impl Keyring for FallbackKeyring {
-    forward_keyring!(self => self.members.first(); primary, wrap, reuse_data_key);
+    forward_keyring!(self => self.members.first(); primary, wrap);
 
     fn wrap_under(
         &self,

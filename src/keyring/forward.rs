@@ -66,16 +66,6 @@ macro_rules! forward_keyring {
             ($to).rewrap(slot, context, slots, rng)
         }
     };
-    (@ reuse_data_key $this:ident $to:expr) => {
-        fn reuse_data_key(
-            &$this,
-            suite: $crate::format::Suite,
-            plaintext_len: u64,
-            data_key: &mut $crate::crypto::secret::DataKey,
-        ) -> Result<Option<[u8; 8]>, $crate::keyring::KeyringError> {
-            ($to).reuse_data_key(suite, plaintext_len, data_key)
-        }
-    };
     (@ freshness $this:ident $to:expr) => {
         fn freshness(
             &$this,

@@ -23,6 +23,8 @@ mod pkcs11;
 mod software;
 
 #[cfg(feature = "std")]
+pub(crate) use caching::is_young;
+#[cfg(feature = "std")]
 pub use caching::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};
 pub use context::{WrapAad, WrapContext};
 pub(crate) use error::Wait;
@@ -48,7 +50,7 @@ pub use pkcs11::{
 };
 
 use crate::crypto::secret::DataKey;
-use crate::format::{KeyName, Slot, SlotLabel, SlotWriter, Suite};
+use crate::format::{KeyName, Slot, SlotLabel, SlotWriter};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -93,8 +95,8 @@ pub trait Keyring: Send + Sync {
     /// Wraps `data_key` under the primary version and pushes the slot; a keyring that wraps
     /// under several master keys pushes one slot for each.
     ///
-    /// Called once for each message that is encrypted, and once more if a data key that
-    /// [`reuse_data_key`](Self::reuse_data_key) gave could not be wrapped. A slot that does not
+    /// Called once for each message that is encrypted, or once for each batch of messages that share
+    /// a data key (`Envelope::with_data_key_reuse`). A slot that does not
     /// unwrap to the same key loses the message: a backend that cannot be trusted unwraps and
     /// compares before it pushes. [`WrapContext::plaintext_len`] says how much it will protect.
     ///
@@ -215,34 +217,6 @@ pub trait Keyring: Send + Sync {
         self.wrap_under(slot.label.name, &data_key, context, slots, rng)
     }
 
-    /// Fills in a data key that this keyring wrapped before, and returns the random half of its
-    /// data key id; `None`, the provided answer, has the core draw a fresh one.
-    ///
-    /// Called once for each message that is encrypted, before [`wrap`](Self::wrap), which follows
-    /// at once with the same key and [`WrapContext::reuses_data_key`]. Only a keyring that bounds
-    /// how much one data key protects answers otherwise: [`CachingKeyring`]. The salt of each
-    /// body is fresh all the same, so a reused key costs no security of the cipher; whoever gets
-    /// it reads the whole batch, and bodies of a batch with equal associated data are
-    /// interchangeable. A wrong answer (a key under which nobody wrapped) loses the message.
-    ///
-    /// If the wrap of a reused key then fails, whatever the error, a fresh one is drawn.
-    ///
-    /// # Errors
-    ///
-    /// As [`wrap`](Self::wrap). Nothing is then encrypted; where a fresh key would do, the
-    /// answer is `None`.
-    ///
-    /// [`CachingKeyring`]: crate::CachingKeyring
-    fn reuse_data_key(
-        &self,
-        suite: Suite,
-        plaintext_len: u64,
-        data_key: &mut DataKey,
-    ) -> Result<Option<[u8; 8]>, KeyringError> {
-        let _ = (suite, plaintext_len, data_key);
-        Ok(None)
-    }
-
     /// Says from its label alone whether `slot` is this keyring's, and under the primary.
     ///
     /// Called by `needs_rewrap`, by a rewrap for each slot, and before the end of a stream: it
@@ -307,7 +281,7 @@ macro_rules! forward_to_pointee {
     ($($pointer:ty),*) => {$(
         impl<K: Keyring + ?Sized> Keyring for $pointer {
             forward_keyring!(self => **self;
-                primary, wrap, wrap_under, holds, unwrap, rewrap, reuse_data_key, freshness);
+                primary, wrap, wrap_under, holds, unwrap, rewrap, freshness);
         }
     )*};
 }

@@ -42,7 +42,6 @@ use alloc::boxed::Box;
 ///   takes a new encryption.
 /// - A slot stands to this keyring as to the member that knows most of it. A version that any
 ///   member which answers has marked compromised is compromised.
-/// - It never reuses a data key. To do that, cache around it: `CachingKeyring<MultiKeyring>`.
 #[derive(Debug)]
 pub struct MultiKeyring {
     members: Members,

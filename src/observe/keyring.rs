@@ -179,8 +179,6 @@ impl<K: Keyring, O: Observer> Keyring for ObservedKeyring<K, O> {
         Ok(())
     }
 
-    forward_keyring!(self => self.keyring; reuse_data_key);
-
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
         self.keyring.freshness(slot).inspect_err(|error| self.failed(error))
     }

@@ -199,7 +199,7 @@ impl<K: Keyring> Envelope<K> {
 }
 
 /// Unwraps a slot and checks the data key, which is then wiped.
-fn verify_slot<K: Keyring>(
+pub(super) fn verify_slot<K: Keyring>(
     keyring: &K,
     context: &WrapContext<'_>,
     slot: &Slot<'_>,

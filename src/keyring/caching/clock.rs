@@ -1,9 +1,11 @@
 //! The cache's clock: how much time has passed, never what time it is.
 
+use alloc::sync::Arc;
 use core::time::Duration;
 use std::time::Instant;
 
-/// Tells a [`CachingKeyring`](crate::CachingKeyring) how old its entries are.
+/// Tells a [`CachingKeyring`](crate::CachingKeyring) how old its entries are, and a
+/// [`DataKeyReuse`](crate::DataKeyReuse) how old its batches are.
 ///
 /// Tests bring their own, so that they need not wait. A clock that goes back makes every entry
 /// from its future expire; one that stands still keeps keys for ever.
@@ -13,6 +15,12 @@ pub trait CacheClock: Send + Sync {
 }
 
 impl<C: CacheClock + ?Sized> CacheClock for &C {
+    fn now(&self) -> Duration {
+        (**self).now()
+    }
+}
+
+impl<C: CacheClock + ?Sized> CacheClock for Arc<C> {
     fn now(&self) -> Duration {
         (**self).now()
     }
@@ -46,6 +54,6 @@ impl CacheClock for InstantClock {
 }
 
 /// Whether less than `most` has passed from `born` to `now`. Not from a `born` yet to come.
-pub(super) fn is_young(born: Duration, now: Duration, most: Duration) -> bool {
+pub(crate) fn is_young(born: Duration, now: Duration, most: Duration) -> bool {
     now.checked_sub(born).is_some_and(|age| age < most)
 }

@@ -1,34 +1,29 @@
 //! A cache of data keys in front of a keyring whose calls cost something (feature `std`).
 
-mod batch;
 mod clock;
 mod flight;
 mod options;
 mod store;
 
+pub(crate) use clock::is_young;
 pub use clock::{CacheClock, InstantClock};
 pub use options::{CachingOptions, CachingStats};
 
 use super::{Freshness, Keyring, KeyringError, WrapContext, forward_keyring};
 use crate::crypto::secret::DataKey;
-use crate::format::{Slot, SlotLabel, SlotWriter, Suite};
-use crate::random::KeyringRng;
+use crate::format::{Slot, SlotLabel};
 use crate::sync::lock;
-use alloc::boxed::Box;
 use alloc::sync::Arc;
-use batch::{Batches, Start, Wrapped};
 use core::fmt;
 use core::time::Duration;
 use flight::{Boarding, Flights, Leader};
-use options::Reuse;
 use std::sync::{Mutex, MutexGuard};
 use store::{EntryKey, Store, entry_key};
 
 /// A keyring that remembers data keys, for one whose calls cost milliseconds or money.
 ///
-/// While it decrypts it keeps unwrapped data keys, so that a message that is read again costs no
-/// call. While it encrypts it can let one data key serve for several messages
-/// ([`CachingOptions::reuse`]; off by default).
+/// It keeps unwrapped data keys, so that a message that is read again costs no call. What saves wraps
+/// is a [`DataKeyReuse`](crate::DataKeyReuse).
 ///
 /// ```
 /// # fn main() -> Result<(), envelock::Error> {
@@ -59,10 +54,7 @@ use store::{EntryKey, Store, entry_key};
 /// - **One call for many**: threads that miss the same key at once cause one call of the inner
 ///   keyring and share its result, an error too. Errors are not cached. If the inner keyring
 ///   panics, its caller's thread panics and the next one tries. No lock is held across a call.
-/// - **A reused data key** is wrapped once. Before each further message the inner keyring is asked
-///   whether every slot is still under a primary of its own; a rotation, a disable or a
-///   compromise ends the batch at once.
-/// - A rewrap goes to the inner keyring; what verifies its new slot is a call that no cache
+/// - A wrap and a rewrap go to the inner keyring; what verifies its new slot is a call that no cache
 ///   answers.
 ///
 /// # Security
@@ -73,24 +65,19 @@ use store::{EntryKey, Store, entry_key};
 pub struct CachingKeyring<K, C = InstantClock> {
     inner: K,
     clock: C,
-    reuse: Option<Reuse>,
     state: Mutex<State>,
     flights: Flights,
 }
 
 struct State {
     store: Store,
-    batches: Batches,
     stats: CachingStats,
-    /// The last wrap that was reused, and the bytes of messages under reused keys that no wrap has
-    /// counted yet.
-    uncounted: Option<(Arc<Wrapped>, u64)>,
     /// Grows with each purge: a call begun before leaves nothing behind.
     epoch: u64,
 }
 
 impl<K: Keyring> CachingKeyring<K> {
-    /// A cache of up to 1,000 data keys for up to 60 seconds each, that reuses none.
+    /// A cache of up to 1,000 data keys for up to 60 seconds each.
     pub fn new(inner: K) -> Self {
         CachingKeyring::with_options(inner, CachingOptions::new())
     }
@@ -106,13 +93,11 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
     pub fn with_clock(inner: K, options: CachingOptions, clock: C) -> Self {
         let state = State {
             store: Store::new(options.capacity, options.max_age),
-            batches: Batches::default(),
             stats: CachingStats::default(),
-            uncounted: None,
             epoch: 0,
         };
         let (state, flights) = (Mutex::new(state), Flights::default());
-        CachingKeyring { inner, clock, reuse: options.reuse, state, flights }
+        CachingKeyring { inner, clock, state, flights }
     }
 
     /// The keyring beneath.
@@ -120,12 +105,10 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
         &self.inner
     }
 
-    /// Drops every data key, which wipes it, and ends every batch. What calls under way bring
-    /// is not kept either.
+    /// Drops every data key, which wipes it. What calls under way bring is not kept either.
     pub fn purge(&self) {
         let mut state = lock(&self.state);
         state.store.clear();
-        state.batches.clear();
         state.epoch = state.epoch.wrapping_add(1);
     }
 
@@ -135,7 +118,7 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
         CachingStats { waits: self.flights.waits(), ..stats }
     }
 
-    /// Data keys there are now, those not counted that serve for encryption.
+    /// Data keys there are now.
     pub fn len(&self) -> usize {
         self.state_now().1.store.len()
     }
@@ -151,9 +134,6 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
         let now = self.clock.now();
         let mut state = lock(&self.state);
         state.store.sweep(now);
-        if let Some(reuse) = &self.reuse {
-            state.batches.sweep(reuse, now);
-        }
         (now, state)
     }
 
@@ -219,46 +199,6 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
             }
         }
     }
-
-    /// Wraps a fresh data key and starts a batch with it.
-    fn wrap_first(
-        &self,
-        reuse: &Reuse,
-        message: (&DataKey, &WrapContext<'_>, u64),
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        let (data_key, context, first_len) = message;
-        let from = slots.slots().len();
-        let born = self.clock.now();
-        let epoch = lock(&self.state).epoch;
-        // What reused keys protected counts along with the next wrap under the same version.
-        let uncounted = lock(&self.state).uncounted.clone();
-        let is_current =
-            |(wrapped, _): &(Arc<Wrapped>, u64)| wrapped.is_current(&self.inner).unwrap_or(false);
-        let earlier = match &uncounted {
-            Some(reused) if is_current(reused) => reused.1,
-            _ => 0,
-        };
-        let counted = context.with_plaintext_len(first_len.saturating_add(earlier));
-        self.inner.wrap(data_key, &counted, slots, rng)?;
-        if uncounted.is_some() {
-            lock(&self.state).uncounted.take_if(|(_, bytes)| {
-                *bytes = bytes.saturating_sub(earlier);
-                *bytes == 0 || earlier == 0
-            });
-        }
-        let wrapped = Wrapped::new(*context.core_bytes(), slots, from);
-        let mut copy = Box::new(DataKey::empty());
-        if copy.set(data_key.expose()) {
-            let start = Start { data_key: copy, wrapped, first_len, born };
-            let (now, mut state) = self.state_now();
-            if state.epoch == epoch {
-                state.batches.start(context.suite(), start, reuse, now);
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Copies a data key to where the core wants it.
@@ -278,35 +218,7 @@ fn shared_copy(data_key: &DataKey) -> Arc<DataKey> {
 }
 
 impl<K: Keyring, C: CacheClock> Keyring for CachingKeyring<K, C> {
-    forward_keyring!(self => self.inner; primary, wrap_under, holds, rewrap, freshness);
-
-    fn wrap(
-        &self,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        let (Some(reuse), Some(plaintext_len)) = (&self.reuse, context.plaintext_len()) else {
-            return self.inner.wrap(data_key, context, slots, rng);
-        };
-        if !context.reuses_data_key() {
-            return self.wrap_first(reuse, (data_key, context, plaintext_len), slots, rng);
-        }
-        let wrapped = lock(&self.state).batches.find(context.core_bytes());
-        let wrapped = wrapped.ok_or(KeyringError::NotMine)?;
-        // Asked again: much can have happened since the key was handed out.
-        if !wrapped.is_current(&self.inner)? {
-            lock(&self.state).batches.end(&wrapped);
-            return Err(KeyringError::NotMine);
-        }
-        wrapped.push(slots)?;
-        let mut state = lock(&self.state);
-        state.stats.reused = state.stats.reused.saturating_add(1);
-        let earlier = state.uncounted.as_ref().map_or(0, |(_, bytes)| *bytes);
-        state.uncounted = Some((wrapped, earlier.saturating_add(plaintext_len)));
-        Ok(())
-    }
+    forward_keyring!(self => self.inner; primary, wrap, wrap_under, holds, rewrap, freshness);
 
     fn unwrap(
         &self,
@@ -335,36 +247,11 @@ impl<K: Keyring, C: CacheClock> Keyring for CachingKeyring<K, C> {
         }
         self.inner.unwrap(slot, context, data_key)
     }
-
-    fn reuse_data_key(
-        &self,
-        suite: Suite,
-        plaintext_len: u64,
-        data_key: &mut DataKey,
-    ) -> Result<Option<[u8; 8]>, KeyringError> {
-        if self.reuse.is_none() {
-            return self.inner.reuse_data_key(suite, plaintext_len, data_key);
-        }
-        let candidate = self.state_now().1.batches.candidate(suite, plaintext_len);
-        let Some(wrapped) = candidate else { return Ok(None) };
-        match wrapped.is_current(&self.inner) {
-            Ok(true) => Ok(lock(&self.state).batches.take(&wrapped, plaintext_len, data_key)),
-            Ok(false) => {
-                lock(&self.state).batches.end(&wrapped);
-                Ok(None)
-            }
-            // Nobody can tell: the wrap of a fresh key will say what is wrong.
-            Err(_) => Ok(None),
-        }
-    }
 }
 
 impl<K, C> fmt::Debug for CachingKeyring<K, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stats = lock(&self.state).stats;
-        f.debug_struct("CachingKeyring")
-            .field("reuse", &self.reuse)
-            .field("stats", &stats)
-            .finish_non_exhaustive()
+        f.debug_struct("CachingKeyring").field("stats", &stats).finish_non_exhaustive()
     }
 }

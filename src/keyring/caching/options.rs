@@ -7,21 +7,12 @@ use core::time::Duration;
 pub struct CachingOptions {
     pub(super) capacity: usize,
     pub(super) max_age: Duration,
-    pub(super) reuse: Option<Reuse>,
-}
-
-/// The bounds of one data key on the encrypting side.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reuse {
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
-    pub(super) age: Duration,
 }
 
 impl CachingOptions {
-    /// Up to 1,000 unwrapped data keys, for up to 60 seconds each; no reuse.
+    /// Up to 1,000 unwrapped data keys, for up to 60 seconds each.
     pub const fn new() -> Self {
-        CachingOptions { capacity: 1000, max_age: Duration::from_secs(60), reuse: None }
+        CachingOptions { capacity: 1000, max_age: Duration::from_secs(60) }
     }
 
     /// Keeps at most `capacity` unwrapped data keys; the least recently used gives way. 0 keeps
@@ -45,26 +36,6 @@ impl CachingOptions {
         self.max_age = max_age;
         self
     }
-
-    /// Lets one data key serve for `messages` messages of `bytes` bytes of plaintext in all,
-    /// within less than `age` of its wrap: whichever bound comes first ends the batch. 0 or 1
-    /// messages are no reuse.
-    ///
-    /// A message longer than what is left of `bytes` gets a fresh key, and the batch goes on with
-    /// whichever of the two keys has more left. Beneath, a batch counts as one wrap, and the bytes
-    /// of its further messages count with the next wrap under the same version.
-    ///
-    /// # Security
-    ///
-    /// Bodies stay apart: each has a salt, and so a key, of its own. What a batch shares is
-    /// its data key and the data key id in its headers: who is given the data key of one message
-    /// reads all, and the id shows that they belong together. Bodies of one batch with equal
-    /// associated data can be exchanged, so associated data must name the record.
-    #[must_use]
-    pub const fn reuse(mut self, messages: u64, bytes: u64, age: Duration) -> Self {
-        self.reuse = Some(Reuse { messages, bytes, age });
-        self
-    }
 }
 
 impl Default for CachingOptions {
@@ -85,8 +56,6 @@ pub struct CachingStats {
     pub misses: u64,
     /// Data keys that gave way to others for want of room.
     pub evictions: u64,
-    /// Messages encrypted under a data key that had served before.
-    pub reused: u64,
     /// Times a thread came to wait for another's call.
     pub waits: u64,
 }

@@ -1,0 +1,144 @@
+//! Data keys that serve for several messages: what the core asks of the part that bounds them.
+
+use crate::crypto::secret::DataKey;
+use crate::format::{
+    ImmutableCore, KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter, Suite,
+    WrapAlgorithm,
+};
+use crate::keyring::{Freshness, Keyring, KeyringError};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// Bounds how much one data key protects, and keeps the keys that may serve again.
+pub(crate) trait ReuseKeys: Send + Sync {
+    /// Finds the data key of a message of this suite and length of plaintext. Waits while another
+    /// thread wraps it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the wrap that it waited for.
+    fn find(
+        &self,
+        suite: Suite,
+        plaintext_len: u64,
+        keyring: &dyn Keyring,
+    ) -> Result<Found<'_>, KeyringError>;
+}
+
+/// The data key that a message gets.
+pub(crate) enum Found<'r> {
+    /// One that is wrapped, under what is the primary now.
+    Wrapped(Arc<ReusableKey>),
+    /// A fresh one that others wait for.
+    First(Box<dyn FirstWrap + 'r>),
+    /// A fresh one of its own.
+    Alone,
+}
+
+/// The first wrap of a data key that others wait for. If it is dropped, one of these tries.
+pub(crate) trait FirstWrap {
+    /// Bytes that earlier keys protected and that no wrap has counted yet.
+    fn uncounted(&self) -> u64;
+
+    /// Tells the others what came of the wrap.
+    fn end(self: Box<Self>, wrapped: Result<Arc<ReusableKey>, &KeyringError>);
+}
+
+/// A data key with its core, and the slots of its one wrap.
+pub(crate) struct ReusableKey {
+    core: ImmutableCore,
+    /// In one place until it is wiped.
+    data_key: Box<DataKey>,
+    slots: Arc<WrittenSlots>,
+}
+
+impl ReusableKey {
+    /// Copies a data key that was wrapped into `slots`.
+    pub(super) fn new(
+        core: &ImmutableCore,
+        data_key: &DataKey,
+        slots: &SlotWriter<'_>,
+    ) -> Arc<Self> {
+        let mut copy = Box::new(DataKey::empty());
+        copy.copy_from(data_key);
+        let slots = Arc::new(WrittenSlots(slots.slots().map(OwnedSlot::from).collect()));
+        Arc::new(ReusableKey { core: *core, data_key: copy, slots })
+    }
+
+    pub(super) fn core(&self) -> &ImmutableCore {
+        &self.core
+    }
+
+    pub(super) fn data_key(&self) -> &DataKey {
+        &self.data_key
+    }
+
+    pub(crate) fn slots(&self) -> &Arc<WrittenSlots> {
+        &self.slots
+    }
+}
+
+/// The slots of one wrap. Nothing of them is secret.
+pub(crate) struct WrittenSlots(Vec<OwnedSlot>);
+
+impl WrittenSlots {
+    /// Whether `keyring` would write slots of the same labels now, each under a primary that is in
+    /// good standing.
+    pub(crate) fn is_current(&self, keyring: &dyn Keyring) -> Result<bool, KeyringError> {
+        let mut labels = self.0.iter().map(OwnedSlot::label);
+        let mut same = true;
+        keyring.primary(&mut |primary| same &= labels.next() == Some(primary.label))?;
+        if !same || labels.next().is_some() {
+            return Ok(false);
+        }
+        for slot in &self.0 {
+            if keyring.freshness(&slot.label())? != Freshness::Primary {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the slots of another wrap have the same labels.
+    pub(crate) fn has_labels_of(&self, other: &WrittenSlots) -> bool {
+        self.0.iter().map(OwnedSlot::label).eq(other.0.iter().map(OwnedSlot::label))
+    }
+
+    pub(super) fn push(&self, slots: &mut SlotWriter<'_>) -> Result<(), KeyringError> {
+        self.0.iter().try_for_each(|slot| slots.push(&slot.label(), &slot.wrapped_key))
+    }
+}
+
+/// A slot as a keyring wrote it.
+struct OwnedSlot {
+    name: String,
+    version: KeyVersion,
+    master_key_id: MasterKeyId,
+    algorithm: WrapAlgorithm,
+    wrapped_key: Vec<u8>,
+}
+
+impl OwnedSlot {
+    fn label(&self) -> SlotLabel<'_> {
+        SlotLabel {
+            name: KeyName::checked(&self.name),
+            version: self.version,
+            master_key_id: self.master_key_id,
+            algorithm: self.algorithm,
+        }
+    }
+}
+
+impl From<Slot<'_>> for OwnedSlot {
+    fn from(slot: Slot<'_>) -> Self {
+        OwnedSlot {
+            name: slot.label.name.as_str().into(),
+            version: slot.label.version,
+            master_key_id: slot.label.master_key_id,
+            algorithm: slot.label.algorithm,
+            wrapped_key: slot.wrapped_key.to_vec(),
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! One data key for several messages, within bounds, for the threads of a process (feature `std`).
+
+use crate::envelope::{Envelope, FirstWrap, Found, ReusableKey, ReuseKeys, WrittenSlots};
+use crate::format::{SlotFault, Suite};
+use crate::keyring::{CacheClock, InstantClock, Keyring, KeyringError, is_young};
+use crate::process::Origin;
+use crate::sync::{Monitor, RwLock};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use core::time::Duration;
+
+/// Lets one data key serve for several messages, for a keyring whose wraps cost something.
+///
+/// A batch is the messages of one data key and one suite. It ends with its last message, its last
+/// byte of plaintext or its age, whichever bound comes first. One value may be shared by several
+/// envelopes over the same keyring.
+///
+/// ```
+/// # fn main() -> Result<(), envelock::Error> {
+/// use envelock::{Aad, DataKeyReuse, Envelope, MemoryKeyring};
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// let slow = MemoryKeyring::create("orders")?; // or a key management service
+/// let reuse = Arc::new(DataKeyReuse::new(100, 1 << 20, Duration::from_secs(60)));
+/// let envelope = Envelope::new(slow).with_data_key_reuse(reuse.clone());
+/// for _ in 0..250 {
+///     envelope.encrypt(b"hello", Aad::none())?;
+/// }
+/// assert_eq!(reuse.stats().wraps, 3);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Contract
+///
+/// - **A batch costs one wrap.** Its slots are kept with its data key; a further message calls
+///   neither `wrap` nor a backend. Threads that need a key at once wait for one wrap, and share its
+///   error. If that thread panics, or what is its own fails (its generator, the room in its buffer),
+///   the next one wraps.
+/// - **The state is asked before each further message**: the keyring must name the same labels as
+///   its primaries and call each of them [`Freshness::Primary`](crate::Freshness::Primary). A
+///   rotation, a disable, a compromise or another selected key ends the batch at once. Where the
+///   keyring does not answer, the message gets a data key of its own.
+/// - **The bounds are exact**, also over many threads. A message longer than what is left of
+///   the bytes gets a fresh key, and the batch goes on with whichever of the two has more left.
+/// - The keyring counts one wrap for each batch; the bytes of its further messages are counted with
+///   the next wrap under the same labels.
+/// - In a child of `fork` every batch of the parent has ended.
+///
+/// Streams have a data key of their own: their length is not known before.
+///
+/// # Security
+///
+/// Bodies stay apart: each has a salt, and so a key, of its own. A batch shares its data key and
+/// the data key id in its headers: whoever is given the data key of one message reads all, and the id
+/// shows that they belong together. Bodies of one batch with equal associated data can be exchanged,
+/// so associated data must name the record.
+///
+/// The data key stays in memory until its batch ends, or until the next call after its age, since
+/// nothing here runs on a timer. [`purge`](Self::purge) wipes it now, and so does dropping the value.
+pub struct DataKeyReuse {
+    messages: u64,
+    bytes: u64,
+    age: Duration,
+    clock: Box<dyn CacheClock>,
+    table: RwLock<Table>,
+    waits: AtomicUsize,
+}
+
+/// What [`DataKeyReuse`] has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReuseStats {
+    /// Batches that were begun, each with one wrap.
+    pub wraps: u64,
+    /// Messages encrypted under a data key that was wrapped for another one.
+    pub reused: u64,
+    /// Messages that waited for the wrap of another one.
+    pub waits: u64,
+}
+
+struct Table {
+    /// The process whose batches these are.
+    origin: Origin,
+    open: Vec<Open>,
+    /// Bytes of further messages that no wrap has counted yet, and the slots they are under.
+    uncounted: Option<Uncounted>,
+    stats: ReuseStats,
+}
+
+type Uncounted = (Arc<WrittenSlots>, u64);
+
+/// The batch that takes the next messages of a suite, and what is left of its bounds.
+struct Open {
+    suite: Suite,
+    batch: Arc<Batch>,
+    messages_left: u64,
+    bytes_left: u64,
+}
+
+/// One data key, wrapped or about to be. Its last user drops it.
+struct Batch {
+    /// When its wrap was begun.
+    born: Duration,
+    key: Monitor<Key>,
+}
+
+enum Key {
+    BeingWrapped,
+    Wrapped(Arc<ReusableKey>),
+    Failed(KeyringError),
+    Ended,
+}
+
+/// The place of a message.
+enum Place {
+    Alone,
+    First(Arc<Batch>, Option<Uncounted>),
+    Further(Arc<Batch>),
+}
+
+impl DataKeyReuse {
+    /// One data key for `messages` messages of `bytes` bytes of plaintext in all, within less than
+    /// `age` of its wrap. 0 or 1 messages are no reuse.
+    pub fn new(messages: u64, bytes: u64, age: Duration) -> Self {
+        DataKeyReuse {
+            messages,
+            bytes,
+            age,
+            clock: Box::new(InstantClock::new()),
+            table: RwLock::new(Table::new()),
+            waits: AtomicUsize::new(0),
+        }
+    }
+
+    /// Tells the age of batches by another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl CacheClock + 'static) -> Self {
+        self.clock = Box::new(clock);
+        self
+    }
+
+    /// Ends every batch, which wipes its data key as soon as no message under way uses it.
+    pub fn purge(&self) {
+        let ended = core::mem::take(&mut self.table.write().open);
+        ended.iter().for_each(|open| open.batch.end());
+    }
+
+    /// Counts so far. Wipes what is too old.
+    pub fn stats(&self) -> ReuseStats {
+        let now = self.clock.now();
+        let mut table = self.table.write();
+        table.sweep(now, self.age);
+        ReuseStats { waits: self.waits.load(Relaxed) as u64, ..table.stats }
+    }
+
+    /// Takes one message out of the bounds of the open batch, or begins another.
+    fn place(&self, suite: Suite, plaintext_len: u64) -> Place {
+        // Outside of the lock: the clock can be the caller's.
+        let now = self.clock.now();
+        let mut table = self.table.write();
+        table.sweep(now, self.age);
+        if let Some(at) = table.open.iter().position(|open| open.suite == suite)
+            && let Some(batch) = table.take(at, plaintext_len)
+        {
+            return Place::Further(batch);
+        }
+        let left = (self.messages.checked_sub(1), self.bytes.checked_sub(plaintext_len));
+        let (Some(messages_left @ 1..), Some(bytes_left)) = left else { return Place::Alone };
+        if self.age.is_zero() {
+            return Place::Alone;
+        }
+        let batch = Arc::new(Batch { born: now, key: Monitor::new(Key::BeingWrapped) });
+        let new = Open { suite, batch: batch.clone(), messages_left, bytes_left };
+        match table.open.iter_mut().find(|open| open.suite == suite) {
+            Some(old) if old.bytes_left >= bytes_left => return Place::Alone,
+            Some(old) => *old = new,
+            None => table.open.push(new),
+        }
+        table.stats.wraps = table.stats.wraps.saturating_add(1);
+        Place::First(batch, table.uncounted.take())
+    }
+
+    /// Ends a batch for all messages that have not got its key yet.
+    fn end(&self, batch: &Arc<Batch>) {
+        self.close(batch);
+        batch.end();
+    }
+
+    /// Lets no further message into the batch.
+    fn close(&self, batch: &Arc<Batch>) {
+        self.table.write().open.retain(|open| !Arc::ptr_eq(&open.batch, batch));
+    }
+
+    fn first(
+        &self,
+        batch: Arc<Batch>,
+        uncounted: Option<Uncounted>,
+        keyring: &dyn Keyring,
+    ) -> Found<'_> {
+        // From here on a panic lets the others go.
+        let mut first = First { reuse: self, batch, uncounted };
+        // What is under another version by now no wrap can count.
+        first.uncounted.take_if(|(slots, _)| !slots.is_current(keyring).unwrap_or(false));
+        Found::First(Box::new(first))
+    }
+
+    fn count(&self, slots: &Arc<WrittenSlots>, plaintext_len: u64) {
+        let mut table = self.table.write();
+        table.stats.reused = table.stats.reused.saturating_add(1);
+        table.add_uncounted((slots.clone(), plaintext_len));
+    }
+}
+
+impl ReuseKeys for DataKeyReuse {
+    fn find(
+        &self,
+        suite: Suite,
+        plaintext_len: u64,
+        keyring: &dyn Keyring,
+    ) -> Result<Found<'_>, KeyringError> {
+        let mut has_ended = false;
+        loop {
+            let batch = match self.place(suite, plaintext_len) {
+                Place::Alone => return Ok(Found::Alone),
+                Place::First(batch, uncounted) => return Ok(self.first(batch, uncounted, keyring)),
+                Place::Further(batch) => batch,
+            };
+            let Some(key) = batch.wait(&self.waits)? else { continue };
+            // After the wait, which may have been long.
+            match key.slots().is_current(keyring) {
+                Ok(true) if is_young(batch.born, self.clock.now(), self.age) => {
+                    self.count(key.slots(), plaintext_len);
+                    return Ok(Found::Wrapped(key));
+                }
+                Ok(_) => self.end(&batch),
+                // Nobody can tell: the wrap of a fresh key says what is wrong.
+                Err(_) => return Ok(Found::Alone),
+            }
+            // Where it ends each time, no message waits for another one again and again.
+            if has_ended {
+                return Ok(Found::Alone);
+            }
+            has_ended = true;
+        }
+    }
+}
+
+impl Table {
+    fn new() -> Self {
+        let (open, uncounted, stats) = Default::default();
+        Table { origin: Origin::here(), open, uncounted, stats }
+    }
+
+    /// Drops what is too old, and what a child of `fork` has from its parent: no thread of the child
+    /// ends a wrap that is under way there.
+    fn sweep(&mut self, now: Duration, age: Duration) {
+        if self.origin.check().is_err() {
+            *self = Table { stats: self.stats, ..Table::new() };
+        }
+        self.open.retain(|open| is_young(open.batch.born, now, age));
+    }
+
+    /// Takes one message out of the bounds of a batch, if it fits. The last one closes it.
+    fn take(&mut self, at: usize, plaintext_len: u64) -> Option<Arc<Batch>> {
+        let open = self.open.get_mut(at)?;
+        let messages_left = open.messages_left.checked_sub(1)?;
+        open.bytes_left = open.bytes_left.checked_sub(plaintext_len)?;
+        open.messages_left = messages_left;
+        let batch = open.batch.clone();
+        if messages_left == 0 {
+            self.open.swap_remove(at);
+        }
+        Some(batch)
+    }
+
+    fn add_uncounted(&mut self, (slots, bytes): Uncounted) {
+        let earlier = match &self.uncounted {
+            Some((known, earlier)) if known.has_labels_of(&slots) => *earlier,
+            _ => 0,
+        };
+        self.uncounted = Some((slots, earlier.saturating_add(bytes)));
+    }
+}
+
+impl Batch {
+    /// The key once it is wrapped, or `None` if the batch has ended before.
+    fn wait(&self, waits: &AtomicUsize) -> Result<Option<Arc<ReusableKey>>, KeyringError> {
+        let mut key = self.key.lock();
+        if matches!(*key, Key::BeingWrapped) {
+            waits.fetch_add(1, Relaxed);
+        }
+        loop {
+            match &*key {
+                Key::BeingWrapped => key = self.key.wait(key),
+                Key::Wrapped(wrapped) => return Ok(Some(wrapped.clone())),
+                Key::Failed(error) => return Err(error.clone()),
+                Key::Ended => return Ok(None),
+            }
+        }
+    }
+
+    /// Changes `BeingWrapped`; what has ended stays so. Returns whether it was that.
+    fn decide(&self, decided: Key) -> bool {
+        let mut key = self.key.lock();
+        let is_open = matches!(*key, Key::BeingWrapped);
+        if is_open {
+            *key = decided;
+            drop(key);
+            self.key.notify_all();
+        }
+        is_open
+    }
+
+    fn end(&self) {
+        *self.key.lock() = Key::Ended;
+        self.key.notify_all();
+    }
+}
+
+/// The message that begins a batch.
+struct First<'r> {
+    reuse: &'r DataKeyReuse,
+    batch: Arc<Batch>,
+    uncounted: Option<Uncounted>,
+}
+
+impl FirstWrap for First<'_> {
+    fn uncounted(&self) -> u64 {
+        self.uncounted.as_ref().map_or(0, |(_, bytes)| *bytes)
+    }
+
+    fn end(mut self: Box<Self>, wrapped: Result<Arc<ReusableKey>, &KeyringError>) {
+        match wrapped {
+            Ok(key) => {
+                self.uncounted = None;
+                self.batch.decide(Key::Wrapped(key));
+            }
+            // Its own generator, its own buffer: others may do better. See `drop`.
+            Err(KeyringError::Randomness(_) | KeyringError::Slot(SlotFault::Room { .. })) => {}
+            Err(error) => {
+                self.reuse.close(&self.batch);
+                self.batch.decide(Key::Failed(error.clone()));
+            }
+        }
+    }
+}
+
+impl Drop for First<'_> {
+    fn drop(&mut self) {
+        if let Some(uncounted) = self.uncounted.take() {
+            self.reuse.table.write().add_uncounted(uncounted);
+        }
+        if matches!(*self.batch.key.lock(), Key::BeingWrapped) {
+            self.reuse.close(&self.batch);
+            self.batch.decide(Key::Ended);
+        }
+    }
+}
+
+impl<K: Keyring> Envelope<K> {
+    /// Lets one data key serve for several messages, within the bounds of `reuse`. Without it every
+    /// message has its own. What decrypts is not concerned.
+    #[must_use]
+    pub fn with_data_key_reuse(mut self, reuse: Arc<DataKeyReuse>) -> Self {
+        self.reuse = Some(reuse);
+        self
+    }
+}
+
+impl fmt::Debug for DataKeyReuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DataKeyReuse")
+            .field("messages", &self.messages)
+            .field("bytes", &self.bytes)
+            .field("age", &self.age)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
