@@ -9,9 +9,11 @@ mod memory;
 mod spy;
 
 use envelock::rand_core::{TryCryptoRng, TryRng};
-use envelock::{Aad, CacheClock, CachingKeyring, CachingOptions, Envelope, MemoryKeyring, Suite};
+use envelock::{
+    Aad, CacheClock, CachingKeyring, CachingOptions, DataKeyReuse, Envelope, MemoryKeyring, Suite,
+};
 use std::convert::Infallible;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A generator whose state does not hold what it gave out.
@@ -59,15 +61,26 @@ impl CacheClock for Ticks {
 const MINUTE: Duration = Duration::from_secs(60);
 const AAD: Aad<'static> = Aad::new(b"row");
 
-type Cache<'c> = CachingKeyring<&'c MemoryKeyring, &'c Ticks>;
+struct Cache<'c> {
+    keyring: CachingKeyring<&'c MemoryKeyring, Arc<Ticks>>,
+    reuse: Arc<DataKeyReuse>,
+}
+
+impl Cache<'_> {
+    fn purge(&self) {
+        self.keyring.purge();
+        self.reuse.purge();
+    }
+}
 
 /// Encrypts a message and registers its data key, if it is a new one.
 fn encrypt(cache: &Cache<'_>, suite: Suite, len: usize, source: &mut Source) -> Vec<u8> {
     let mut ahead = source.clone();
-    let reused = cache.stats().reused;
-    let envelope = Envelope::new(cache).with_suite(suite);
+    let reused = cache.reuse.stats().reused;
+    let envelope = Envelope::new(&cache.keyring).with_suite(suite);
+    let envelope = envelope.with_data_key_reuse(cache.reuse.clone());
     let message = envelope.with_rng(source).encrypt(&vec![0; len], AAD).unwrap();
-    if cache.stats().reused == reused {
+    if cache.reuse.stats().reused == reused {
         (0..suite.data_key_len() / 8).for_each(|_| spy::register(ahead.word()));
     }
     message
@@ -77,20 +90,25 @@ fn encrypt(cache: &Cache<'_>, suite: Suite, len: usize, source: &mut Source) -> 
 /// no block that was freed holds a key, and no other does unless keys are `left` in the cache.
 fn judge(name: &str, left: bool, end: impl FnOnce(&Cache<'_>, &Ticks)) {
     let keyring = MemoryKeyring::create("orders").unwrap();
-    let clock = Ticks::default();
-    let options = CachingOptions::new().capacity(3).reuse(4, 1000, MINUTE);
-    let cache = CachingKeyring::with_clock(&keyring, options, &clock);
+    let clock = Arc::<Ticks>::default();
+    let options = CachingOptions::new().capacity(3);
+    let reuse = DataKeyReuse::new(4, 1000, MINUTE).with_clock(clock.clone());
+    let cache = Cache {
+        keyring: CachingKeyring::with_clock(&keyring, options, clock.clone()),
+        reuse: Arc::new(reuse),
+    };
     let mut source = Source(name.len() as u64);
     for &suite in Suite::ALL {
         for _ in 0..6 {
             let message = encrypt(&cache, suite, 100, &mut source);
             for _ in 0..2 {
-                Envelope::new(&cache).decrypt(&message, AAD).unwrap();
+                Envelope::new(&cache.keyring).decrypt(&message, AAD).unwrap();
             }
         }
     }
-    let stats = cache.stats();
-    assert_eq!((stats.evictions, stats.reused), (5, 16));
+    let suites = Suite::ALL.len() as u64;
+    let counts = (cache.keyring.stats().evictions, cache.reuse.stats().reused);
+    assert_eq!(counts, (2 * suites - 3, 4 * suites));
     end(&cache, &clock);
     assert_eq!(spy::hits(), [0_usize; 0], "{name}: sizes of freed blocks with keys");
     assert_eq!(memory::scan().heap_hits > 0, left, "{name}: keys on the heap");
@@ -106,7 +124,7 @@ fn no_data_key_outlives_its_place_in_a_cache() {
     judge("purged", false, |cache, _| cache.purge());
     judge("expired", false, |cache, clock| {
         *clock.0.lock().unwrap() = MINUTE;
-        assert!(cache.is_empty());
+        assert!(cache.keyring.is_empty() && cache.reuse.stats().wraps > 0);
     });
     judge("used up to the last message", true, |cache, _| {
         let mut source = Source(77);

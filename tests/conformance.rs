@@ -13,15 +13,14 @@ use directory::TestDirectory;
 use envelock::test_util::conformance::{self, Rule};
 use envelock::test_util::{Fault, FaultyKeyring, Method};
 use envelock::{
-    CachingKeyring, CachingOptions, FallbackKeyring, FileKeyring, KeyVersion, KeyringError,
-    Lifecycle, MasterKey, MemoryKeyring, MultiKeyring, ObservedKeyring, Protection, Refusal,
+    CachingKeyring, FallbackKeyring, FileKeyring, KeyVersion, KeyringError, Lifecycle, MasterKey,
+    MemoryKeyring, MultiKeyring, ObservedKeyring, Protection, Refusal,
 };
 use flawed::{Flaw, Flawed};
 use meddled::{Meddled, Meddling};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::Duration;
 
 fn memory() -> MemoryKeyring {
     MemoryKeyring::create("orders").unwrap()
@@ -124,14 +123,11 @@ fn combined_keyrings_conform() {
 
 #[test]
 fn a_caching_keyring_conforms() {
-    let minute = Duration::from_secs(60);
     let files = Files::new();
-    let reusing = CachingOptions::new().reuse(100, 1 << 20, minute);
     conformance::keyring(|| CachingKeyring::new(memory()));
-    conformance::keyring(|| CachingKeyring::with_options(memory(), reusing));
     conformance::keyring(|| CachingKeyring::new(files.create("orders")));
     let members = || MultiKeyring::new(memory()).with(MemoryKeyring::create("b").unwrap());
-    conformance::keyring(|| CachingKeyring::with_options(members().unwrap(), reusing));
+    conformance::keyring(|| CachingKeyring::new(members().unwrap()));
 }
 
 #[test]

@@ -9,8 +9,8 @@ mod names;
 use combine::{PLAINTEXT, ROW, Said, Scripted, down, label, labels, ring, version};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    CachingKeyring, CachingOptions, Envelope, Error, FallbackKeyring, Freshness, Keyring,
-    KeyringError, Lifecycle, MAX_MEMBERS, MultiKeyring, Refusal, RewrapOptions, Suite, inspect,
+    Envelope, Error, FallbackKeyring, Freshness, Keyring, KeyringError, Lifecycle, MAX_MEMBERS,
+    MultiKeyring, Refusal, RewrapOptions, Suite, inspect,
 };
 use rand_chacha::ChaCha20Rng;
 use std::sync::Arc;
@@ -278,20 +278,6 @@ fn a_first_that_cannot_wrap_leaves_the_message_where_it_is() {
     assert!(matches!(envelope.rewrap_in_place(&mut copy, USUAL), Err(Error::Unavailable { .. })));
     assert_eq!(copy, message);
     assert_eq!(envelope.decrypt(&copy, ROW).unwrap(), PLAINTEXT);
-}
-
-#[test]
-fn the_first_reuses_its_data_keys_here_too() {
-    let options = CachingOptions::new().reuse(3, 1 << 20, Duration::from_secs(600));
-    let backend = Scripted::new(ring("orders", 1));
-    let caching = CachingKeyring::with_options(backend.clone(), options);
-    let moving = FallbackKeyring::new(caching).with(ring("orders", 2)).unwrap();
-    let envelope = Envelope::new(&moving);
-    let messages: Vec<_> = (0..9).map(|_| envelope.encrypt(PLAINTEXT, ROW).unwrap()).collect();
-    assert_eq!(backend.counts.wrap.load(Relaxed), 3);
-    for message in &messages {
-        assert_eq!(Envelope::new(&backend.ring).decrypt(message, ROW).unwrap(), PLAINTEXT);
-    }
 }
 
 #[test]

@@ -9,10 +9,10 @@ use envelock::test_util::key_file::{
     Directory, DirectoryFile, FileStat, KeyFileError, OsDirectory, Store,
 };
 use envelock::{
-    Aad, Applied, CachingKeyring, CachingOptions, Change, Envelope, Error, FileKeyring,
-    FileKeyringOptions, KeyVersion, Keyset, Lifecycle, MasterKey, MasterKeyId, Material,
-    MemoryKeyring, NewMaterial, Operation, Origin, OsRandom, Protection, RotationPolicy, Salvage,
-    Terms, Timestamp, VersionState, WrapAlgorithm, inspect,
+    Aad, Applied, Change, DataKeyReuse, Envelope, Error, FileKeyring, FileKeyringOptions,
+    KeyVersion, Keyset, Lifecycle, MasterKey, MasterKeyId, Material, MemoryKeyring, NewMaterial,
+    Operation, Origin, OsRandom, Protection, RotationPolicy, Salvage, Terms, Timestamp,
+    VersionState, WrapAlgorithm, inspect,
 };
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -380,9 +380,8 @@ fn a_plan_is_not_carried_out_before_its_time() {
 #[test]
 fn bytes_under_a_reused_data_key_are_counted_with_the_next_wrap() {
     let memory = Arc::new(MemoryKeyring::create("orders").unwrap());
-    let options = CachingOptions::new().reuse(3, u64::MAX, Duration::from_secs(60));
-    let cached = CachingKeyring::with_options(memory.clone(), options);
-    let envelope = Envelope::new(&cached);
+    let reuse = Arc::new(DataKeyReuse::new(3, u64::MAX, Duration::from_secs(60)));
+    let envelope = Envelope::new(&memory).with_data_key_reuse(reuse);
     let mut protected = 0;
     for (wraps, len) in [(1, 1), (1, 1 << 20), (1, 1 << 20), (2, 7)] {
         envelope.encrypt(&vec![0; len], Aad::none()).unwrap();

@@ -4,9 +4,8 @@ mod combine;
 
 use combine::{PLAINTEXT, ROW, Said, Scripted, down, label, labels, ring, version};
 use envelock::{
-    Aad, CachingKeyring, CachingOptions, Envelope, Error, Freshness, Keyring, KeyringError,
-    Lifecycle, MAX_MEMBERS, MemoryKeyring, MultiKeyring, Refusal, RewrapOptions, SlotFault,
-    SlotOutcome, Suite, inspect,
+    Aad, Envelope, Error, Freshness, Keyring, KeyringError, Lifecycle, MAX_MEMBERS, MemoryKeyring,
+    MultiKeyring, Refusal, RewrapOptions, SlotFault, SlotOutcome, Suite, inspect,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -279,23 +278,6 @@ fn a_members_compromised_version_is_compromised() {
     let named = USUAL.from_compromised("recovery", version(1));
     let header = envelope.rewrap(&message, named).unwrap().into_header();
     assert_eq!(labels(&header)[2], label("recovery", 2));
-}
-
-/// A batch of one member would be a message that the others cannot open.
-#[test]
-fn no_data_key_of_a_member_is_reused() {
-    let options = CachingOptions::new().reuse(100, 1 << 20, Duration::from_secs(60));
-    let caching = CachingKeyring::with_options(ring("orders", 1), options);
-    let multi = MultiKeyring::new(caching).with(ring("backup", 2)).unwrap();
-    let envelope = Envelope::new(&multi);
-    let mut ids = std::collections::HashSet::new();
-    for _ in 0..10 {
-        let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
-        assert!(ids.insert(inspect(&message).unwrap().data_key_id()));
-        for alone in [ring("orders", 1), ring("backup", 2)] {
-            assert_eq!(Envelope::new(alone).decrypt(&message, ROW).unwrap(), PLAINTEXT);
-        }
-    }
 }
 
 #[test]

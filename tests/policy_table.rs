@@ -25,7 +25,7 @@ fn ways(own: &Arc<Scripted>) -> Ways {
     let backup = || ring("backup", 101);
     let namesake = || ring("orders", 102);
     let day = Duration::from_secs(86_400);
-    let options = CachingOptions::new().max_age(day).reuse(1 << 20, 1 << 40, day);
+    let options = CachingOptions::new().max_age(day);
     let cached = || CachingKeyring::with_options(own(), options);
     let multi = || MultiKeyring::new(own()).with(backup()).unwrap();
     let moving = || FallbackKeyring::new(namesake()).with(own()).unwrap();

@@ -1,19 +1,35 @@
-//! One data key for several messages: within its bounds, and only while its slots are good.
+//! One data key for several messages: within its bounds, only while its slots are good, and with one
+//! wrap for all threads that need it.
 
+use super::backend;
 use super::clock::{FakeClock, Slow};
-use super::combine::{PLAINTEXT, ROW, Scripted, label, labels, ring, version};
-use super::{MINUTE, NANO, backend, cache};
+use super::combine::{PLAINTEXT, ROW, Said, Scripted, label, labels, ring, version};
+use super::{MINUTE, NANO};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    CachingKeyring, CachingOptions, DataKey, DataKeyId, Envelope, Error, Freshness, Keyring,
-    KeyringError, KeyringRng, Lifecycle, MultiKeyring, PrimaryKey, Slot, SlotLabel, SlotWriter,
-    Suite, WrapContext, inspect,
+    DataKey, DataKeyId, DataKeyReuse, Envelope, Error, Freshness, Keyring, KeyringError,
+    KeyringRng, Lifecycle, MultiKeyring, PrimaryKey, Slot, SlotLabel, SlotWriter, Suite,
+    WrapContext, inspect,
 };
 use rand_chacha::ChaCha20Rng;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+
+/// Without age, unless the clock is told to go on.
+fn reuse(messages: u64, bytes: u64) -> Arc<DataKeyReuse> {
+    reuse_by(&Arc::default(), messages, bytes)
+}
+
+fn reuse_by(clock: &Arc<FakeClock>, messages: u64, bytes: u64) -> Arc<DataKeyReuse> {
+    Arc::new(DataKeyReuse::new(messages, bytes, MINUTE).with_clock(clock.clone()))
+}
+
+fn envelope<K: Keyring>(keyring: K, reuse: &Arc<DataKeyReuse>) -> Envelope<K> {
+    Envelope::new(keyring).with_data_key_reuse(reuse.clone())
+}
 
 fn id(message: &[u8]) -> DataKeyId {
     inspect(message).unwrap().data_key_id()
@@ -21,11 +37,11 @@ fn id(message: &[u8]) -> DataKeyId {
 
 /// Encrypts messages of these lengths and returns which of them share a data key, as numbers that
 /// count the data keys up.
-fn batches<K: Keyring>(keyring: &K, lengths: &[usize]) -> Vec<usize> {
+fn batches<K: Keyring>(envelope: &Envelope<K>, lengths: &[usize]) -> Vec<usize> {
     let mut ids = Vec::new();
     let number = |len: &usize| {
-        let message = Envelope::new(keyring).encrypt(&vec![7; *len], ROW).unwrap();
-        assert_eq!(Envelope::new(keyring).decrypt(&message, ROW).unwrap(), vec![7; *len]);
+        let message = envelope.encrypt(&vec![7; *len], ROW).unwrap();
+        assert_eq!(envelope.decrypt(&message, ROW).unwrap(), vec![7; *len]);
         let id = id(&message);
         ids.iter().position(|known| *known == id).unwrap_or_else(|| {
             ids.push(id);
@@ -35,39 +51,33 @@ fn batches<K: Keyring>(keyring: &K, lengths: &[usize]) -> Vec<usize> {
     lengths.iter().map(number).collect()
 }
 
-fn reuse(messages: u64, bytes: u64) -> CachingOptions {
-    CachingOptions::new().reuse(messages, bytes, MINUTE)
-}
-
 #[test]
 fn no_data_key_is_reused_unless_asked_for() {
-    let (backend, clock) = (backend(), FakeClock::default());
-    let off = cache(&backend, CachingOptions::new(), &clock);
-    assert_eq!(batches(&off, &[1; 5]), [0, 1, 2, 3, 4]);
+    assert_eq!(batches(&Envelope::new(backend()), &[1; 5]), [0, 1, 2, 3, 4]);
     for messages in [0, 1] {
-        let none = cache(&backend, reuse(messages, 1 << 20), &clock);
-        assert_eq!(batches(&none, &[1; 5]), [0, 1, 2, 3, 4]);
-        assert_eq!(none.stats().reused, 0);
+        let none = reuse(messages, 1 << 20);
+        assert_eq!(batches(&envelope(backend(), &none), &[1; 5]), [0, 1, 2, 3, 4]);
+        assert_eq!((none.stats().reused, none.stats().wraps), (0, 0));
     }
+    let none = Arc::new(DataKeyReuse::new(100, 1 << 20, std::time::Duration::ZERO));
+    assert_eq!(batches(&envelope(backend(), &none), &[1; 3]), [0, 1, 2]);
 }
 
 #[test]
 fn a_data_key_serves_for_as_many_messages_as_allowed() {
     for limit in [2, 3, 100] {
-        let (backend, clock) = (backend(), FakeClock::default());
-        let cache = cache(&backend, reuse(limit, 1 << 20), &clock);
-        let numbers = batches(&cache, &vec![1; 2 * limit as usize + 1]);
+        let (backend, reuse) = (backend(), reuse(limit, 1 << 20));
+        let numbers = batches(&envelope(backend.clone(), &reuse), &vec![1; 2 * limit as usize + 1]);
         let count = |batch| numbers.iter().filter(|number| **number == batch).count() as u64;
         assert_eq!((count(0), count(1), count(2)), (limit, limit, 1));
         assert_eq!(backend.calls().0, 3);
-        assert_eq!(cache.stats().reused, 2 * (limit - 1));
+        assert_eq!((reuse.stats().reused, reuse.stats().wraps), (2 * (limit - 1), 3));
     }
 }
 
 /// The byte limit at limit - 1, limit and limit + 1.
 #[test]
 fn a_data_key_protects_as_many_bytes_as_allowed() {
-    let (backend, clock) = (backend(), FakeClock::default());
     for (lengths, expected) in [
         (&[60, 39, 1][..], &[0, 0, 0][..]),
         (&[60, 40, 0], &[0, 0, 0]),
@@ -83,38 +93,37 @@ fn a_data_key_protects_as_many_bytes_as_allowed() {
         (&[90, 11, 10, 80], &[0, 1, 1, 2]),
         (&[10, 95, 10, 80], &[0, 1, 0, 0]),
     ] {
-        let cache = cache(&backend, reuse(1000, 100), &clock);
-        assert_eq!(batches(&cache, lengths), expected, "{lengths:?}");
+        let envelope = envelope(backend(), &reuse(1000, 100));
+        assert_eq!(batches(&envelope, lengths), expected, "{lengths:?}");
     }
     // No sum overflows.
-    let cache = cache(&backend, reuse(u64::MAX, u64::MAX), &clock);
-    assert_eq!(batches(&cache, &[0, 1, 70_000]), [0, 0, 0]);
+    let envelope = envelope(backend(), &reuse(u64::MAX, u64::MAX));
+    assert_eq!(batches(&envelope, &[0, 1, 70_000]), [0, 0, 0]);
 }
 
 #[test]
 fn a_data_key_serves_for_its_age_and_no_nanosecond_more() {
-    let (backend, clock) = (backend(), FakeClock::default());
     for advance in [MINUTE - NANO, MINUTE, MINUTE + NANO] {
-        let cache = cache(&backend, reuse(1000, 1 << 20), &clock);
-        let first = Envelope::new(&cache).encrypt(PLAINTEXT, ROW).unwrap();
+        let clock = Arc::<FakeClock>::default();
+        let envelope = envelope(backend(), &reuse_by(&clock, 1000, 1 << 20));
+        let first = envelope.encrypt(PLAINTEXT, ROW).unwrap();
         clock.advance(advance);
-        let second = Envelope::new(&cache).encrypt(PLAINTEXT, ROW).unwrap();
+        let second = envelope.encrypt(PLAINTEXT, ROW).unwrap();
         assert_eq!(id(&first) == id(&second), advance < MINUTE);
     }
     // What the wrap takes is part of it.
-    let slow = Slow { inner: backend, clock: &clock, takes: MINUTE };
-    let cache = CachingKeyring::with_clock(slow, reuse(1000, 1 << 20), &clock);
-    assert_eq!(batches(&cache, &[1; 3]), [0, 1, 2]);
+    let clock = Arc::<FakeClock>::default();
+    let slow = Slow { inner: backend(), clock: &clock, takes: MINUTE };
+    assert_eq!(batches(&envelope(slow, &reuse_by(&clock, 1000, 1 << 20)), &[1; 3]), [0, 1, 2]);
 }
 
 /// Each suite has a batch of its own; every form of encryption draws from it.
 #[test]
 fn every_form_of_encryption_reuses_and_no_suite_shares() {
-    let (backend, clock) = (backend(), FakeClock::default());
-    let cache = cache(&backend, reuse(1000, 1 << 20), &clock);
+    let (backend, reuse) = (backend(), reuse(1000, 1 << 20));
     let mut ids = HashSet::new();
     for &suite in Suite::ALL {
-        let envelope = Envelope::new(&cache).with_suite(suite);
+        let envelope = envelope(backend.clone(), &reuse).with_suite(suite);
         let len = envelope.message_len(PLAINTEXT.len()).unwrap();
         let range = envelope.plaintext_range(PLAINTEXT.len()).unwrap();
         let mut into = vec![0; len];
@@ -126,7 +135,8 @@ fn every_form_of_encryption_reuses_and_no_suite_shares() {
         let detached = [detached.0, detached.1].concat();
         let usual = envelope.encrypt(PLAINTEXT, ROW).unwrap();
         // A longer header holds the same slots.
-        let reserving = Envelope::new(&cache).with_suite(suite).with_reserved(9);
+        let reserving = Envelope::new(&backend).with_suite(suite).with_reserved(9);
+        let reserving = reserving.with_data_key_reuse(reuse.clone());
         let reserved = reserving.encrypt(PLAINTEXT, ROW).unwrap();
         let slots = |message: &[u8]| message[24..inspect(message).unwrap().len()].to_vec();
         for message in [&into, &in_place, &detached, &usual, &reserved] {
@@ -144,9 +154,8 @@ fn every_form_of_encryption_reuses_and_no_suite_shares() {
 /// SPEC K-RANDOM, B-SALT: 10,000 messages of one data key, equal in all that the caller gives.
 #[test]
 fn ten_thousand_messages_of_one_data_key_share_no_salt_and_no_body() {
-    let (backend, clock) = (backend(), FakeClock::default());
-    let cache = cache(&backend, reuse(10_000, 1 << 30), &clock);
-    let envelope = Envelope::new(&cache);
+    let backend = backend();
+    let envelope = envelope(backend.clone(), &reuse(10_000, 1 << 30));
     let mut rng = ChaCha20Rng::seed_from_u64(3);
     let mut rng = envelope.with_rng(&mut rng);
     let (mut headers, mut salts, mut commitments, mut bodies) =
@@ -169,9 +178,8 @@ fn ten_thousand_messages_of_one_data_key_share_no_salt_and_no_body() {
 /// The order of draws that `Envelope::with_rng` documents: a reused key takes none.
 #[test]
 fn a_message_of_a_reused_key_draws_its_salt_first() {
-    let (backend, clock) = (backend(), FakeClock::default());
-    let cache = cache(&backend, reuse(1000, 1 << 20), &clock);
-    let envelope = Envelope::new(&cache);
+    let backend = backend();
+    let envelope = envelope(backend.clone(), &reuse(1000, 1 << 20));
     let seeded = || ChaCha20Rng::seed_from_u64(4);
     let (_, first) = envelope.with_rng(&mut seeded()).encrypt_detached(PLAINTEXT, ROW).unwrap();
     let (_, second) = envelope.with_rng(&mut seeded()).encrypt_detached(PLAINTEXT, ROW).unwrap();
@@ -183,9 +191,8 @@ fn a_message_of_a_reused_key_draws_its_salt_first() {
 /// Nothing takes the place of a batch that has ended, and it does not come back.
 #[test]
 fn a_batch_that_ended_does_not_come_back() {
-    let (backend, clock) = (backend(), FakeClock::default());
-    let cache = cache(&backend, reuse(1000, 100), &clock);
-    let envelope = Envelope::new(&cache);
+    let backend = backend();
+    let envelope = envelope(backend.clone(), &reuse(1000, 100));
     let first = envelope.encrypt(PLAINTEXT, ROW).unwrap();
     backend.set(|script| script.compromised = Some(1));
     // It fits, and ends the batch; it leaves less than the batch had.
@@ -221,9 +228,8 @@ fn a_rotation_a_disable_and_a_compromise_end_a_batch_at_once() {
         }),
     ];
     for (name, end) in ends {
-        let (backend, clock) = (backend(), FakeClock::default());
-        let cache = cache(&backend, reuse(1000, 100), &clock);
-        let envelope = Envelope::new(&cache);
+        let backend = backend();
+        let envelope = envelope(backend.clone(), &reuse(1000, 100));
         let before = [(); 2].map(|()| envelope.encrypt(PLAINTEXT, ROW).unwrap());
         assert_eq!(id(&before[0]), id(&before[1]));
         let wraps_then = end(&backend);
@@ -240,9 +246,8 @@ fn a_rotation_a_disable_and_a_compromise_end_a_batch_at_once() {
 
 #[test]
 fn a_keyring_whose_state_cannot_be_asked_reuses_nothing() {
-    let (backend, clock) = (backend(), FakeClock::default());
-    let cache = cache(&backend, reuse(1000, 1 << 20), &clock);
-    let envelope = Envelope::new(&cache);
+    let backend = backend();
+    let envelope = envelope(backend.clone(), &reuse(1000, 1 << 20));
     let first = envelope.encrypt(PLAINTEXT, ROW).unwrap();
     backend.set(|script| script.freshness_down = true);
     let second = envelope.encrypt(PLAINTEXT, ROW).unwrap();
@@ -259,8 +264,7 @@ fn a_batch_of_several_slots_ends_with_any_of_them() {
     for rotated in [0, 1] {
         let members = [Scripted::new(ring("orders", 1)), Scripted::new(ring("backup", 2))];
         let multi = MultiKeyring::new(members[0].clone()).with(members[1].clone()).unwrap();
-        let cache = CachingKeyring::with_options(multi, reuse(1000, 1 << 20));
-        let envelope = Envelope::new(&cache);
+        let envelope = envelope(multi, &reuse(1000, 1 << 20));
         let before = [(); 3].map(|()| envelope.encrypt(PLAINTEXT, ROW).unwrap());
         assert_eq!(before.iter().map(|message| id(message)).collect::<HashSet<_>>().len(), 1);
         members[rotated].ring.rotate().unwrap();
@@ -311,51 +315,41 @@ fn a_batch_ends_where_another_slot_would_be_written() {
         }
     }
     let growing = Growing(backend(), Scripted::new(ring("backup", 2)), AtomicBool::new(false));
-    let cache = CachingKeyring::with_options(growing, reuse(1000, 1 << 20));
-    let envelope = Envelope::new(&cache);
+    let envelope = envelope(growing, &reuse(1000, 1 << 20));
     let first = [(); 2].map(|()| envelope.encrypt(PLAINTEXT, ROW).unwrap());
-    cache.inner().2.store(true, Relaxed);
+    envelope.keyring().2.store(true, Relaxed);
     let both = [(); 2].map(|()| envelope.encrypt(PLAINTEXT, ROW).unwrap());
-    cache.inner().2.store(false, Relaxed);
+    envelope.keyring().2.store(false, Relaxed);
     let last = envelope.encrypt(PLAINTEXT, ROW).unwrap();
     let slots = [&first[1], &both[0], &both[1], &last].map(|message| labels(message).len());
     assert_eq!(slots, [1, 2, 2, 1]);
     assert_eq!((id(&first[0]) == id(&first[1]), id(&both[0]) == id(&both[1])), (true, true));
 }
 
-/// Threads share a batch and keep to its bounds together.
-#[test]
-fn threads_together_keep_to_the_bounds() {
-    const LIMIT: usize = 100;
-    let (backend, clock) = (backend(), FakeClock::default());
-    let cache = cache(&backend, reuse(LIMIT as u64, 1 << 30), &clock);
-    let ids = Mutex::new(HashMap::<DataKeyId, usize>::new());
-    thread::scope(|scope| {
-        for _ in 0..4 {
-            scope.spawn(|| {
-                for _ in 0..1000 {
-                    let message = Envelope::new(&cache).encrypt(PLAINTEXT, ROW).unwrap();
-                    *ids.lock().unwrap().entry(id(&message)).or_default() += 1;
-                }
-            });
-        }
-    });
-    let ids = ids.into_inner().unwrap();
-    assert_eq!(ids.values().sum::<usize>(), 4000);
-    assert!(ids.values().all(|uses| *uses <= LIMIT), "{:?}", ids.values().max());
-    assert_eq!(ids.len(), backend.calls().0);
-    assert_eq!(cache.stats().reused as usize, 4000 - ids.len());
+/// A backend whose `wrap` waits until it is let go, and then can fail or panic.
+struct Gated {
+    inner: Arc<Scripted>,
+    is_open: Mutex<bool>,
+    opened: Condvar,
+    within: AtomicUsize,
+    panics: AtomicBool,
 }
 
-/// A keyring around a cache: something happens between the choice of the key and its wrap.
-struct Between<'c> {
-    cache: super::Cache<'c>,
-    then: fn(&super::Cache<'_>),
+impl Gated {
+    fn new() -> Self {
+        let (is_open, opened, within, panics) = Default::default();
+        Gated { inner: backend(), is_open, opened, within, panics }
+    }
+
+    fn let_go(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
 }
 
-impl Keyring for Between<'_> {
+impl Keyring for Gated {
     fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.cache.primary(visit)
+        self.inner.primary(visit)
     }
 
     fn wrap(
@@ -365,10 +359,16 @@ impl Keyring for Between<'_> {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        if context.reuses_data_key() {
-            (self.then)(&self.cache);
+        self.within.fetch_add(1, Relaxed);
+        let mut is_open = self.is_open.lock().unwrap();
+        while !*is_open {
+            is_open = self.opened.wait(is_open).unwrap();
         }
-        self.cache.wrap(data_key, context, slots, rng)
+        drop(is_open);
+        if self.panics.swap(false, Relaxed) {
+            panic!("on purpose");
+        }
+        self.inner.wrap(data_key, context, slots, rng)
     }
 
     fn unwrap(
@@ -377,76 +377,247 @@ impl Keyring for Between<'_> {
         context: &WrapContext<'_>,
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
-        self.cache.unwrap(slot, context, data_key)
-    }
-
-    fn reuse_data_key(
-        &self,
-        suite: Suite,
-        plaintext_len: u64,
-        data_key: &mut DataKey,
-    ) -> Result<Option<[u8; 8]>, KeyringError> {
-        self.cache.reuse_data_key(suite, plaintext_len, data_key)
+        self.inner.unwrap(slot, context, data_key)
     }
 
     fn freshness(&self, label: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        self.cache.freshness(label)
+        self.inner.freshness(label)
     }
 }
 
-/// The old data key is not wrapped anew, nor does it start another batch: a fresh one serves.
-#[test]
-fn a_batch_that_ends_before_the_wrap_gives_way_to_a_fresh_key() {
-    let clock = FakeClock::default();
-    let cache = cache(&backend(), reuse(1000, 1 << 20), &clock);
-    let between = Between { cache, then: |cache| cache.purge() };
-    assert_eq!(batches(&between, &[1; 4]), [0, 1, 2, 3]);
-    assert_eq!(between.cache.inner().calls().0, 4);
-    assert_eq!(between.cache.stats().reused, 0);
+type Outcome = thread::Result<Result<Vec<u8>, Error>>;
+
+/// Has so many threads encrypt a message each: `wraps` are within the backend and all others wait
+/// for them when `then` runs and lets them go.
+fn stampede(
+    envelope: &Envelope<Gated>,
+    reuse: &DataKeyReuse,
+    (threads, wraps): (usize, usize),
+    then: impl FnOnce(&Gated),
+) -> Vec<Outcome> {
+    let gate = envelope.keyring();
+    let encrypt = || envelope.encrypt(PLAINTEXT, ROW);
+    thread::scope(|scope| {
+        let spawn = |_| scope.spawn(|| catch_unwind(AssertUnwindSafe(encrypt)));
+        let threads: Vec<_> = (0..threads).map(spawn).collect();
+        let waiting = (threads.len() - wraps) as u64;
+        while reuse.stats().waits < waiting || gate.within.load(Relaxed) < wraps {
+            thread::yield_now();
+        }
+        assert_eq!(gate.within.load(Relaxed), wraps);
+        then(gate);
+        gate.let_go();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
 }
 
-/// A keyring that hands out what is no data key costs nothing but the attempt.
 #[test]
-fn a_reused_key_of_another_length_or_unknown_gives_way_to_a_fresh_one() {
-    struct Lies(Arc<Scripted>, usize);
-    impl Keyring for Lies {
-        fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-            self.0.primary(visit)
+fn threads_that_need_a_key_at_once_cause_one_wrap() {
+    for (threads, limit) in [(32_usize, 100_usize), (64, 100), (128, 100), (128, 1000), (30, 10)] {
+        let wraps = threads.div_ceil(limit);
+        let reuse = reuse(limit as u64, 1 << 30);
+        let envelope = envelope(Gated::new(), &reuse);
+        let mut ids = HashMap::<DataKeyId, usize>::new();
+        for outcome in stampede(&envelope, &reuse, (threads, wraps), |_| ()) {
+            let message = outcome.unwrap().unwrap();
+            assert_eq!(
+                Envelope::new(&envelope.keyring().inner).decrypt(&message, ROW).unwrap(),
+                PLAINTEXT
+            );
+            *ids.entry(id(&message)).or_default() += 1;
         }
-        fn wrap(
-            &self,
-            data_key: &DataKey,
-            context: &WrapContext<'_>,
-            slots: &mut SlotWriter<'_>,
-            rng: &mut KeyringRng<'_>,
-        ) -> Result<(), KeyringError> {
-            assert_eq!(data_key.len(), context.suite().data_key_len());
-            match context.reuses_data_key() {
-                true => Err(KeyringError::NotMine),
-                false => self.0.wrap(data_key, context, slots, rng),
+        assert_eq!(envelope.keyring().inner.calls().0, wraps, "{threads} threads");
+        assert!(ids.len() == wraps && ids.values().all(|uses| *uses <= limit));
+        let stats = reuse.stats();
+        assert_eq!((stats.wraps, stats.reused), (wraps as u64, (threads - wraps) as u64));
+    }
+}
+
+/// Many batches, of which each ends while threads are about to use it: not a wrap too many.
+#[test]
+fn threads_wrap_as_often_as_their_messages_fill_batches() {
+    for (threads, each, limit) in
+        [(4_usize, 1000, 100_usize), (32, 100, 100), (64, 33, 7), (8, 125, 1000)]
+    {
+        let (backend, reuse) = (backend(), reuse(limit as u64, 1 << 30));
+        let envelope = envelope(backend.clone(), &reuse);
+        let ids = Mutex::new(HashMap::<DataKeyId, usize>::new());
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    for _ in 0..each {
+                        let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
+                        *ids.lock().unwrap().entry(id(&message)).or_default() += 1;
+                    }
+                });
             }
+        });
+        let (ids, messages) = (ids.into_inner().unwrap(), threads * each);
+        assert_eq!(ids.values().sum::<usize>(), messages);
+        assert!(ids.values().all(|uses| *uses <= limit), "{:?}", ids.values().max());
+        assert_eq!(backend.calls().0, messages.div_ceil(limit), "{threads} threads");
+        assert_eq!(reuse.stats().reused as usize, messages - messages.div_ceil(limit));
+    }
+}
+
+/// Messages of more than half of the bytes fill no batch together: none waits for another.
+#[test]
+fn messages_that_share_no_batch_do_not_wait_for_each_other() {
+    let reuse = reuse(1000, 10);
+    let envelope = envelope(Gated::new(), &reuse);
+    for outcome in stampede(&envelope, &reuse, (8, 8), |_| ()) {
+        outcome.unwrap().unwrap();
+    }
+    assert_eq!((reuse.stats().waits, envelope.keyring().inner.calls().0), (0, 8));
+}
+
+#[test]
+fn a_wrap_that_fails_fails_for_all_that_wait_and_for_none_that_come_later() {
+    let reuse = reuse(100, 1 << 30);
+    let envelope = envelope(Gated::new(), &reuse);
+    let down = |gate: &Gated| gate.inner.set(|script| script.down = true);
+    for outcome in stampede(&envelope, &reuse, (16, 1), down) {
+        assert_eq!(Said::of(&outcome.unwrap().unwrap_err()), Said::Unavailable);
+    }
+    let inner = &envelope.keyring().inner;
+    assert_eq!(inner.calls().0, 1);
+    inner.set(|script| script.down = false);
+    assert_eq!(batches(&envelope, &[1; 3]), [0, 0, 0]);
+    assert_eq!(inner.calls().0, 1);
+}
+
+/// One thread panics, as it would without reuse; another wraps for all that are left.
+#[test]
+fn a_wrap_that_panics_leaves_no_message_waiting() {
+    let reuse = reuse(100, 1 << 30);
+    let envelope = envelope(Gated::new(), &reuse);
+    let panics = |gate: &Gated| gate.panics.store(true, Relaxed);
+    let outcomes = stampede(&envelope, &reuse, (16, 1), panics);
+    let (lost, kept): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_err);
+    let ids: HashSet<_> = kept.into_iter().map(|kept| id(&kept.unwrap().unwrap())).collect();
+    assert_eq!((lost.len(), ids.len(), envelope.keyring().inner.calls().0), (1, 1, 1));
+}
+
+/// What fails of the first message alone does not fail for the others.
+#[test]
+fn a_generator_or_a_buffer_that_fails_is_the_first_message_s_own() {
+    let reuse = reuse(100, 1 << 30);
+    let gated = envelope(Gated::new(), &reuse);
+    let (mut header, mut body) = ([0; 60], [0; 72 + PLAINTEXT.len()]);
+    thread::scope(|scope| {
+        // Its slots do not fit: the wrap succeeds, and the push does not.
+        let short = || gated.encrypt_detached_into(PLAINTEXT, ROW, &mut header, &mut body);
+        let short = scope.spawn(short);
+        while gated.keyring().within.load(Relaxed) == 0 {
+            thread::yield_now();
         }
-        fn unwrap(
-            &self,
-            slot: &Slot<'_>,
-            context: &WrapContext<'_>,
-            data_key: &mut DataKey,
-        ) -> Result<(), KeyringError> {
-            self.0.unwrap(slot, context, data_key)
+        let others: Vec<_> =
+            (0..7).map(|_| scope.spawn(|| gated.encrypt(PLAINTEXT, ROW))).collect();
+        while reuse.stats().waits < 7 {
+            thread::yield_now();
         }
-        fn reuse_data_key(
-            &self,
-            _: Suite,
-            _: u64,
-            data_key: &mut DataKey,
-        ) -> Result<Option<[u8; 8]>, KeyringError> {
-            assert!(data_key.set(&vec![1; self.1]));
-            Ok(Some([9; 8]))
+        gated.keyring().let_go();
+        assert!(matches!(short.join().unwrap(), Err(Error::HeaderRoom { .. })));
+        let ids: HashSet<_> =
+            others.into_iter().map(|other| id(&other.join().unwrap().unwrap())).collect();
+        assert_eq!(ids.len(), 1);
+    });
+    assert_eq!(gated.keyring().inner.calls().0, 2);
+}
+
+/// The wait may have been long: a compromise meanwhile ends the batch before it has served.
+#[test]
+fn a_compromise_during_the_wait_ends_the_batch_for_those_that_wait() {
+    let reuse = reuse(100, 1 << 30);
+    let envelope = envelope(Gated::new(), &reuse);
+    let compromised = |gate: &Gated| gate.inner.set(|script| script.compromised = Some(1));
+    let outcomes = stampede(&envelope, &reuse, (8, 1), compromised);
+    let ids: HashSet<_> =
+        outcomes.into_iter().map(|outcome| id(&outcome.unwrap().unwrap())).collect();
+    // Every key ends as soon as it is wrapped: no message shares one.
+    assert_eq!((ids.len(), reuse.stats().reused), (8, 0));
+}
+
+#[test]
+fn a_purge_during_a_wrap_ends_its_batch() {
+    let reuse = reuse(100, 1 << 30);
+    let envelope = envelope(Gated::new(), &reuse);
+    let outcomes = stampede(&envelope, &reuse, (8, 1), |_| reuse.purge());
+    let mut uses = HashMap::<DataKeyId, usize>::new();
+    for outcome in outcomes {
+        *uses.entry(id(&outcome.unwrap().unwrap())).or_default() += 1;
+    }
+    // The first one has its key for itself; the seven share another.
+    let mut uses: Vec<_> = uses.into_values().collect();
+    uses.sort_unstable();
+    assert_eq!(uses, [1, 7]);
+    reuse.purge();
+    let before = envelope.encrypt(PLAINTEXT, ROW).unwrap();
+    reuse.purge();
+    assert_ne!(id(&before), id(&envelope.encrypt(PLAINTEXT, ROW).unwrap()));
+}
+
+/// No wrapper forwards anything: whatever stands around a keyring, a batch costs it one wrap.
+#[test]
+fn a_keyring_within_others_is_spared_its_wraps_too() {
+    let (first, second) = (backend(), Scripted::new(ring("backup", 2)));
+    let observed = envelock::ObservedKeyring::new(envelock::CachingKeyring::new(first.clone()), ());
+    let both = MultiKeyring::new(observed).with(second.clone()).unwrap();
+    let boxed: Box<dyn Keyring> = Box::new(both);
+    assert_eq!(batches(&envelope(boxed, &reuse(3, 1 << 20)), &[1; 9]), [0, 0, 0, 1, 1, 1, 2, 2, 2]);
+    assert_eq!((first.calls().0, second.calls().0), (3, 3));
+}
+
+/// One value serves for two keyrings without harm: each ends what is not its own.
+#[test]
+fn a_batch_of_another_keyring_serves_no_message() {
+    let reuse = reuse(1000, 1 << 20);
+    let (one, two) = (backend(), Scripted::new(ring("orders", 2)));
+    for _ in 0..3 {
+        for backend in [&one, &two] {
+            let message = envelope(backend.clone(), &reuse).encrypt(PLAINTEXT, ROW).unwrap();
+            assert_eq!(Envelope::new(backend).decrypt(&message, ROW).unwrap(), PLAINTEXT);
         }
     }
-    for len in [0, 16, 31, 32] {
-        assert_eq!(batches(&Lies(backend(), len), &[1; 3]), [0, 1, 2]);
+    assert_eq!((one.calls().0, two.calls().0), (3, 3));
+}
+
+/// A child of `fork` begins its own batches, and waits for no thread that it does not have.
+#[cfg(unix)]
+#[test]
+fn a_forked_child_shares_no_batch_with_its_parent() {
+    let reuse = reuse(1000, 1 << 20);
+    let envelope = envelope(backend(), &reuse);
+    let parent = envelope.encrypt(PLAINTEXT, ROW).unwrap();
+    // SAFETY: the child uses no other thread and leaves at once.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0, "fork");
+    if child == 0 {
+        // SAFETY: ends this process after a while, if it has not ended by itself.
+        unsafe { libc::alarm(60) };
+        let own = catch_unwind(AssertUnwindSafe(|| {
+            let own = [(); 2].map(|()| envelope.encrypt(PLAINTEXT, ROW).unwrap());
+            id(&own[0]) == id(&own[1]) && id(&own[0]) != id(&parent)
+        }));
+        // SAFETY: leaves at once, without what the parent registered for its exit.
+        unsafe { libc::_exit(if matches!(own, Ok(true)) { 0 } else { 1 }) };
     }
+    let mut status = 0;
+    // SAFETY: waits for the child that was just started.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0, "the child goes on with its parent's batch");
+    assert_eq!(id(&envelope.encrypt(PLAINTEXT, ROW).unwrap()), id(&parent));
+}
+
+#[test]
+fn the_text_of_a_reuse_names_no_key() {
+    let reuse = reuse(5, 500);
+    envelope(backend(), &reuse).encrypt(PLAINTEXT, ROW).unwrap();
+    let text = format!("{reuse:?}");
+    assert!(
+        text.starts_with("DataKeyReuse { messages: 5, bytes: 500, age: 60s, stats: "),
+        "{text}"
+    );
 }
 
 /// What a keyring is told of a message, for every form: its length while it is encrypted.
@@ -465,7 +636,6 @@ fn a_wrap_is_told_the_length_of_the_plaintext_and_nothing_else_is() {
             rng: &mut KeyringRng<'_>,
         ) -> Result<(), KeyringError> {
             self.1.lock().unwrap().push(context.plaintext_len());
-            assert!(!context.reuses_data_key());
             self.0.wrap(data_key, context, slots, rng)
         }
         fn unwrap(
