@@ -12,14 +12,15 @@ mod raw_token;
 
 use envelock::test_util::{TestMessage, TestRng};
 use envelock::{
-    Aad, CachingKeyring, CachingOptions, Envelope, Keyring, Lifecycle, MemoryKeyring, OsRandom,
-    Pin, Pkcs11Keyring, Pkcs11Options, Suite, WrapAlgorithm,
+    Aad, CachingKeyring, DataKeyReuse, Envelope, Keyring, Lifecycle, MemoryKeyring, OsRandom, Pin,
+    Pkcs11Keyring, Pkcs11Options, Suite, WrapAlgorithm,
 };
 use interleave::{Lane, interleave, time};
 use raw::Floor;
 use raw_token::RawLibrary;
 use std::hint::black_box;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -150,15 +151,21 @@ impl Token {
     fn messages(&self) {
         let algorithm = self.algorithms()[0];
         let minute = Duration::from_secs(60);
-        let reuse = CachingOptions::new().reuse(1 << 20, 1 << 40, minute);
+        let reuse = Arc::new(DataKeyReuse::new(1 << 20, 1 << 40, minute));
         let memory = MemoryKeyring::create("invoices").expect("a name");
         let token = self.keyring("messages", algorithm);
-        let cached = CachingKeyring::with_options(self.keyring("cached", algorithm), reuse);
-        let keyrings: [(&str, &dyn Keyring); 3] =
-            [("memory", &memory), ("token", &token), ("token, cached both ways", &cached)];
+        let cached = CachingKeyring::new(self.keyring("cached", algorithm));
+        let keyrings: [(&str, &dyn Keyring, bool); 3] = [
+            ("memory", &memory, false),
+            ("token", &token, false),
+            ("token, cached both ways", &cached, true),
+        ];
         let mut lanes: Vec<Lane<'_>> = Vec::new();
-        for (_, keyring) in keyrings {
-            let envelope = Envelope::new(keyring);
+        for (_, keyring, reuses) in keyrings {
+            let mut envelope = Envelope::new(keyring);
+            if reuses {
+                envelope = envelope.with_data_key_reuse(reuse.clone());
+            }
             let message = envelope.encrypt(&[1; 64], Aad::new(floor::AAD)).expect("a token");
             lanes.push(Box::new(move || {
                 let encrypt = || {
@@ -178,7 +185,7 @@ impl Token {
         let rounds = interleave(&mut lanes, BUDGET);
         println!("\n| keyring, 64-byte messages | encrypt | decrypt | of memory's speed |");
         println!("|---|---:|---:|---:|");
-        for (lane, (name, _)) in keyrings.iter().enumerate() {
+        for (lane, (name, ..)) in keyrings.iter().enumerate() {
             println!(
                 "| {name} | {:.1} us | {:.1} us | {:.2}, {:.2} |",
                 rounds.time(lane, 0) / 1e3,

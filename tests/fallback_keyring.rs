@@ -15,7 +15,6 @@ use envelock::{
 use rand_chacha::ChaCha20Rng;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 const USUAL: RewrapOptions = RewrapOptions::new();
 

@@ -9,7 +9,6 @@ use envelock::{
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 const USUAL: RewrapOptions = RewrapOptions::new();
 

@@ -4,12 +4,13 @@
 use crate::floor::AAD;
 use crate::interleave::{Lane, interleave, time};
 use envelock::{
-    Aad, CachingKeyring, CachingOptions, Change, Envelope, FileKeyring, Freshness, Keyring,
+    Aad, CachingKeyring, Change, DataKeyReuse, Envelope, FileKeyring, Freshness, Keyring,
     KeyringError, KeyringRng, Lifecycle, MasterKey, Material, MemoryKeyring, OsRandom, PrimaryKey,
     Protection, Slot, SlotLabel, SlotWriter, Terms, Timestamp, WrapContext,
 };
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Messages in a batch.
@@ -30,25 +31,24 @@ pub fn print(budget: Duration, time_name: fn(f64) -> String) {
 
 fn messages(directory: &Directory, budget: Duration, time_name: fn(f64) -> String) {
     let minute = Duration::from_secs(60);
-    let reuse = CachingOptions::new().reuse(1 << 20, 1 << 40, minute);
+    let reuse = || Some(Arc::new(DataKeyReuse::new(1 << 20, 1 << 40, minute)));
     let path = directory.0.join("messages.keys");
     let file = FileKeyring::create(&path, "invoices", &protection()).expect("a directory");
-    let keyrings: [(&str, Box<dyn Keyring>); 6] = [
-        ("memory", Box::new(memory())),
-        ("file", Box::new(file)),
-        ("cached memory, data keys unwrapped once", Box::new(CachingKeyring::new(memory()))),
+    let keyrings: [(&str, Box<dyn Keyring>, Option<Arc<DataKeyReuse>>); 6] = [
+        ("memory", Box::new(memory()), None),
+        ("file", Box::new(file), None),
+        ("cached memory, data keys unwrapped once", Box::new(CachingKeyring::new(memory())), None),
         (
             "cached memory, one data key for many messages too",
-            Box::new(CachingKeyring::with_options(memory(), reuse)),
+            Box::new(CachingKeyring::new(memory())),
+            reuse(),
         ),
-        ("a backend that takes 200 us a call", Box::new(Remote(memory()))),
-        (
-            "the same, cached both ways",
-            Box::new(CachingKeyring::with_options(Remote(memory()), reuse)),
-        ),
+        ("a backend that takes 200 us a call", Box::new(Remote(memory())), None),
+        ("the same, cached both ways", Box::new(CachingKeyring::new(Remote(memory()))), reuse()),
     ];
-    let names: Vec<&str> = keyrings.iter().map(|(name, _)| *name).collect();
-    let mut lanes: Vec<Lane<'_>> = keyrings.iter().map(|(_, keyring)| lane(keyring)).collect();
+    let names: Vec<&str> = keyrings.iter().map(|(name, ..)| *name).collect();
+    let lanes = keyrings.iter().map(|(_, keyring, reuse)| lane(keyring, reuse.as_ref()));
+    let mut lanes: Vec<Lane<'_>> = lanes.collect();
     let rounds = interleave(&mut lanes, budget);
     println!("\n### Keyrings, 64-byte messages\n");
     println!("| keyring | encrypt | decrypt the same again | of memory's speed |");
@@ -61,8 +61,11 @@ fn messages(directory: &Directory, budget: Duration, time_name: fn(f64) -> Strin
 }
 
 /// Encrypts a batch, and decrypts what was decrypted before.
-fn lane(keyring: &dyn Keyring) -> Lane<'_> {
-    let envelope = Envelope::new(keyring);
+fn lane<'k>(keyring: &'k dyn Keyring, reuse: Option<&Arc<DataKeyReuse>>) -> Lane<'k> {
+    let mut envelope = Envelope::new(keyring);
+    if let Some(reuse) = reuse {
+        envelope = envelope.with_data_key_reuse(reuse.clone());
+    }
     let encrypt = move |_| envelope.encrypt(&[1; 64], Aad::new(AAD)).expect("a primary");
     let envelope = Envelope::new(keyring);
     let messages: Vec<Vec<u8>> = (0..COUNT).map(&encrypt).collect();
