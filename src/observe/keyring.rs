@@ -4,9 +4,7 @@ use super::{Event, Observer};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, Slot, SlotLabel, SlotWriter};
-use crate::keyring::{
-    Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, WrapContext,
-};
+use crate::keyring::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, WrapContext};
 use crate::keyset::{Change, Changed, Keysets, Terms, Transition, VersionState};
 use crate::random::KeyringRng;
 
