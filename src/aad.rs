@@ -151,6 +151,7 @@ impl AadPairs {
             if name <= last {
                 return Err(misplaced);
             }
+            // SPEC A-UTF, A-FIRST
             let text = core::str::from_utf8(name).map_err(|_| misplaced)?;
             let value = take_part(bytes, &mut rest)?;
             pairs.0.insert(text.into(), value.into());

@@ -112,7 +112,7 @@ fn every_changed_form_is_refused_or_is_the_form_of_another_set() {
     assert!(refused > 1_500 && others > 300, "{refused} refused, {others} others");
 }
 
-/// SPEC A-LABEL, A-SORT, A-UNIQUE, A-LEN, each with the offset of the field that breaks it.
+/// SPEC A-LABEL, A-SORT, A-UNIQUE, A-UTF, A-LEN, A-FIRST, each with the offset of the field that breaks it.
 #[test]
 fn a_form_that_breaks_a_rule_is_refused_at_the_offset() {
     fn form(count: u32, parts: &[&[u8]]) -> Vec<u8> {
@@ -134,6 +134,7 @@ fn a_form_that_breaks_a_rule_is_refused_at_the_offset() {
     assert_eq!(refused(&form(2, &[b"a", b"1", b"a", b"2"])), 30, "twice");
     assert_eq!(refused(&form(1, &[b"", b""])), 20, "empty name");
     assert_eq!(refused(&form(1, &[b"\xFF", b""])), 20, "no UTF-8");
+    assert_eq!(AadPairs::from_bytes(&form(0, &[])).unwrap(), AadPairs::new(), "no pairs");
     assert_eq!(refused(&form(1, &[b"a"])), 25, "no value");
     assert_eq!(refused(&form(2, &[b"a", b""])), 29, "one pair too few");
     assert_eq!(refused(&form(0, &[b"a", b""])), 20, "one pair too many");

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha512};
 
 const SAMPLE: &str = "b86f3c0f2f2ed9edf8e8957e2f6ae9ab0107a1662db61ad1e13bc963f60a8be715128f6b4ce01955da497540d0d08db8528354cb63361227fffc85b3cea0b5e1";
-const FULL: &str = "5f3049e0758e0a06f6e5b26774209aef6d040ca926d8b0bc2680c6e19b125966875dc51a619e8f43b85c1574538599f554ed790f28c471d5a189f1a01019c305";
+const FULL: &str = "2dc2b448436a16120184782e35bc451a1f90120cfe071cee4cafa9e7a65e963b9ff69e9a746af5f2a1b3d7e5611896df035b3f076136e981bb921f1e5561fd0d";
 
 /// Longest length that is taken with each alignment.
 const MAX_LEN: usize = 4096;

@@ -281,3 +281,25 @@ fn every_operation_on_a_version_that_is_not_there_says_so() {
     }
     assert_eq!(keyring.keysets().unwrap(), before);
 }
+
+/// SPEC O-STATES: its table has a row for each state and is the code's.
+#[test]
+fn the_table_of_the_specification_says_what_wraps_and_unwraps() {
+    let (_, table) =
+        include_str!("../src/format/SPEC.md").split_once("| state | wraps | unwraps |\n").unwrap();
+    let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
+    let mut told = Vec::new();
+    for row in rows {
+        let [_, states, wraps, unwraps, _] = row.split('|').collect::<Vec<_>>()[..] else {
+            panic!("{row}")
+        };
+        let names = states.split_once(':').map_or(states, |(names, _)| names).split(',');
+        told.extend(
+            names.map(|name| (name.trim(), wraps.trim() == "yes", unwraps.trim() == "yes")),
+        );
+    }
+    let mut expected = VersionState::ALL
+        .map(|state| (state.name(), state.wraps(), state.unwrap_refusal().is_none()));
+    (told.sort_unstable(), expected.sort_unstable());
+    assert_eq!(told, expected);
+}

@@ -2,9 +2,9 @@
 //! order: SPEC O-ORDER, O-FINAL, O-PRECEDENCE, O-NOFALLBACK, over every order of every outcome.
 
 use envelock::{
-    Aad, DataKey, Envelope, Error, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng,
-    MasterKeyId, MemoryKeyring, PrimaryKey, Refusal, Slot, SlotLabel, SlotWriter, WrapAlgorithm,
-    WrapContext, inspect,
+    Aad, DataKey, Envelope, Error, Freshness, KeyName, KeyVersion, Keyring, KeyringError,
+    KeyringRng, Lifecycle, MasterKey, MasterKeyId, MemoryKeyring, PrimaryKey, Refusal, Slot,
+    SlotLabel, SlotWriter, WrapAlgorithm, WrapContext, inspect,
 };
 use std::sync::Mutex;
 
@@ -211,5 +211,72 @@ fn a_missing_version_is_told_and_never_replaced_by_the_primary() {
         relabelled[index] ^= 1;
         let error = envelope.decrypt(&relabelled, Aad::none()).unwrap_err();
         assert!(matches!(error, Error::NoKey { slots: 1, .. }), "{error:?}");
+    }
+}
+
+/// A keyring of the key `a`, bytes 00 to 1F, and a disabled version 2, and the ids of both.
+fn versions_of_a() -> (MemoryKeyring, [MasterKeyId; 2]) {
+    let version = |number| KeyVersion::new(number).unwrap();
+    let key = MasterKey::from_bytes(&std::array::from_fn(|at| at as u8));
+    let keyring = MemoryKeyring::import("a", version(1), &key).unwrap();
+    keyring.import_version(version(2), &MasterKey::from_bytes(&[2; 32])).unwrap();
+    keyring.promote(version(1)).unwrap();
+    keyring.disable(version(2)).unwrap();
+    let ids = keyring.versions().into_iter().map(|it| it.master_key_id);
+    (keyring, ids.collect::<Vec<_>>().try_into().unwrap())
+}
+
+/// SPEC O-MINE: name and algorithm, then version, then id and algorithm of the version, then state.
+#[test]
+fn a_slot_is_answered_for_by_the_first_rule_that_holds() {
+    use Freshness::{NotMine, Primary, Refused};
+    let (keyring, [first, second]) = versions_of_a();
+    let stranger = MasterKeyId([9; 8]);
+    let unknown = Refused(Refusal::UnknownVersion);
+    let cases = [
+        ("a", 1, first, 1, Primary),
+        ("b", 1, first, 1, NotMine),
+        ("b", 7, first, 1, NotMine),
+        ("a", 7, first, 1, unknown),
+        ("a", 7, stranger, 1, unknown),
+        ("a", 7, stranger, 2, NotMine),
+        ("a", 7, stranger, 3, NotMine),
+        ("a", 7, stranger, 200, NotMine),
+        ("a", 2, second, 1, Refused(Refusal::Disabled)),
+        ("a", 2, stranger, 1, NotMine),
+        ("a", 2, second, 2, NotMine),
+        ("a", 1, stranger, 1, NotMine),
+        ("a", 1, first, 2, NotMine),
+    ];
+    for (name, version, master_key_id, algorithm, expected) in cases {
+        let label = SlotLabel {
+            name: KeyName::new(name).unwrap(),
+            version: KeyVersion::new(version).unwrap(),
+            master_key_id,
+            algorithm: WrapAlgorithm::new(algorithm).unwrap(),
+        };
+        assert_eq!(keyring.freshness(&label).unwrap(), expected, "{label:?}");
+    }
+}
+
+/// SPEC O-MINE: the slot is of version 4 of `a`, of algorithm 1 or 2. Of an algorithm that software keys
+/// do not make it is nobody's; of theirs the version is unknown.
+#[test]
+fn a_slot_of_an_algorithm_that_the_keyring_does_not_make_is_no_key() {
+    let (keyring, _) = versions_of_a();
+    let start = "e54e564c010200000000000000004fe1515fe61be0b8";
+    let slot = |algorithm: u8, len: u8| {
+        let header_len = 25 + 16 + 1 + usize::from(len);
+        let fixed =
+            format!("{header_len:04x}0100000004{}{algorithm:02x}01{:04x}61", "07".repeat(8), len);
+        hex::decode(format!("{start}{fixed}{}{}", "05".repeat(len.into()), "00".repeat(72)))
+            .unwrap()
+    };
+    let envelope = Envelope::new(&keyring);
+    let opened = envelope.decrypt(&slot(1, 56), Aad::none());
+    assert!(matches!(opened, Err(Error::Refused { .. })), "{opened:?}");
+    for (algorithm, len) in [(2, 44), (3, 64), (77, 1)] {
+        let opened = envelope.decrypt(&slot(algorithm, len), Aad::none());
+        assert!(matches!(opened, Err(Error::NoKey { .. })), "{algorithm}: {opened:?}");
     }
 }

@@ -167,7 +167,7 @@ impl MasterKeys {
         }
     }
 
-    /// The record of a slot, or why there is none to be used.
+    /// The record of a slot, or why there is none to be used (SPEC O-MINE, O-STATES).
     pub(super) fn record(
         &self,
         label: &SlotLabel<'_>,

@@ -101,7 +101,7 @@ impl VersionState {
         matches!(self, VersionState::Primary)
     }
 
-    /// Why a version in this state does not unwrap, or `None` if it does.
+    /// Why a version in this state does not unwrap, or `None` if it does (SPEC O-STATES).
     ///
     /// A compromised one does; a keyring that was told to be strict refuses it all the same.
     pub const fn unwrap_refusal(self) -> Option<Refusal> {

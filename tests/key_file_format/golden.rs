@@ -229,6 +229,30 @@ fn writes_golden_key_files_that_are_not_there_yet() {
     }
 }
 
+/// FORMAT F-SALVAGE: no number that a lost line can have held is used again.
+#[test]
+fn salvage_without_a_key_record_leaves_out_all_numbers_that_were_lost() {
+    let bytes = std::fs::read(directory("keyfile2").join("raw-key.keys")).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    for ends in [true, false] {
+        let mut lost = if ends { 0 } else { 10_000 };
+        let damaged = text.lines().filter(|line| ends || !line.contains(r#"{"kind":"end""#));
+        let damaged = damaged.map(|line| {
+            let of = |kind: &str| line.contains(&format!(r#"{{"record":{{"kind":"{kind}""#));
+            let is_lost = of("key") && line.contains(r#""name":"orders""#)
+                || of("version") && line.contains(r#""key":"eu/invoices","version":2"#);
+            lost += if is_lost { line.len() as u32 / 200 + 1 } else { 0 };
+            line.replacen("kind", if is_lost { "kinD" } else { "kind" }, 1) + "\n"
+        });
+        let damaged: String = damaged.collect();
+        let salvaged = salvage(damaged.as_bytes(), &super::make::raw_key()).unwrap();
+        let taken = |name| salvaged.file.keysets().keyset(name).unwrap().taken();
+        // Its highest version is 20.
+        assert_eq!(taken("orders"), 20 + lost, "with an end: {ends}");
+        assert_eq!(taken("eu/invoices"), 5);
+    }
+}
+
 /// 10,000 versions are read in well under 200 ms by a release build.
 #[test]
 fn ten_thousand_versions_are_read_in_time() {

@@ -2,7 +2,7 @@
 
 use super::fault::{KeyFileFault, RecordFault, RecordName};
 use super::foreign;
-use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINES, fault};
+use super::lines::{self, Line, MAX_FILE_LEN, fault};
 use super::naming::{self, Before};
 use super::record::{Header, Record, Version};
 use super::seal::{FileKey, Sealed};
@@ -69,9 +69,6 @@ pub(super) fn decode(bytes: &[u8], key: &FileKey) -> Result<KeyFile, KeyFileFaul
     }
     let mut decoder = Decoder::new(key.whole());
     for (number, line) in lines::lines(bytes) {
-        if number > MAX_LINES {
-            return Err(KeyFileFault::TooLong);
-        }
         let named = |what| fault(number, line, what);
         let damaged = |decoder: &Decoder<'_>, what| {
             let record = naming::name(number, bytes, &decoder.before(), key);

@@ -2,7 +2,7 @@
 
 use super::fault::{KeyFileFault, RecordFault};
 use super::json::Extra;
-use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINE_LEN, MAX_LINES};
+use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINE_LEN};
 use super::record::{self, Header, Version};
 use super::seal::FileKey;
 use super::version::{VersionExtra, write_version};
@@ -119,7 +119,7 @@ impl Encoder<'_> {
             let (line, what) = (self.lines, RecordFault::LineTooLong);
             return Err(KeyFileFault::Record { line, record: name, what });
         }
-        if self.out.len() > MAX_FILE_LEN || self.lines > MAX_LINES {
+        if self.out.len() > MAX_FILE_LEN {
             return Err(KeyFileFault::TooLong);
         }
         Ok(())

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 /// Most bytes of a key file (FORMAT F-BOUNDS).
 pub(super) const MAX_FILE_LEN: usize = 64 << 20;
 
-/// Most lines of a key file.
+/// Most lines that a recovery looks at. No intact file has as many.
 pub(super) const MAX_LINES: usize = 1_000_000;
 
 /// Most bytes of a line, without its line end.
