@@ -101,8 +101,8 @@ pub use keyring::{
 #[cfg(feature = "std")]
 pub use keyring::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};
 pub use keyring::{
-    FallbackKeyring, Freshness, Keyring, KeyringError, Lifecycle, MAX_MEMBERS, MemoryKeyring,
-    MultiKeyring, PrimaryKey, Refusal, WrapAad, WrapContext,
+    FailoverKeyring, Freshness, Keyring, KeyringError, Lifecycle, MAX_MEMBERS, MemoryKeyring,
+    MigratingKeyring, MultiKeyring, PrimaryKey, Refusal, WithoutVersions, WrapAad, WrapContext,
 };
 #[cfg(all(feature = "pkcs11", unix))]
 pub use keyring::{

@@ -12,8 +12,8 @@ mod threads;
 use clock::FakeClock;
 use combine::{PLAINTEXT, ROW, Said, Scripted, down, ring, version};
 use envelock::{
-    CachingKeyring, CachingOptions, Envelope, Error, FallbackKeyring, Freshness, KeyringError,
-    Lifecycle, MultiKeyring, Refusal, RewrapOptions, Suite, inspect,
+    CachingKeyring, CachingOptions, Envelope, Error, Freshness, KeyringError, Lifecycle,
+    MigratingKeyring, MultiKeyring, Refusal, RewrapOptions, Suite, inspect,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -317,7 +317,7 @@ fn a_rewrap_goes_to_the_backend_and_is_proven_there() {
 fn a_cache_around_and_within_other_keyrings_opens_what_they_open() {
     let (new, old) = (ring("orders", 1), Scripted::new(ring("orders", 2)));
     let message = Envelope::new(&old.ring).encrypt(PLAINTEXT, ROW).unwrap();
-    let moving = FallbackKeyring::new(new).with(old.clone()).unwrap();
+    let moving = MigratingKeyring::new(new).with(old.clone()).unwrap();
     let around = Envelope::new(CachingKeyring::new(moving));
     let within = MultiKeyring::new(ring("backup", 3)).with(CachingKeyring::new(old.clone()));
     let within = Envelope::new(within.unwrap());
@@ -329,7 +329,7 @@ fn a_cache_around_and_within_other_keyrings_opens_what_they_open() {
     assert_eq!(around.keyring().stats().hits, 2);
     // A first member whose state cannot be asked hides none that opens, cached or not.
     let first = Scripted::new(ring("orders", 1));
-    let moving = FallbackKeyring::new(first.clone()).with(old.clone()).unwrap();
+    let moving = MigratingKeyring::new(first.clone()).with(old.clone()).unwrap();
     let around = Envelope::new(CachingKeyring::new(moving));
     for is_down in [false, true, false] {
         first.set(|script| script.down = is_down);

@@ -13,8 +13,8 @@ use directory::TestDirectory;
 use envelock::test_util::conformance::{self, Rule};
 use envelock::test_util::{Fault, FaultyKeyring, Method};
 use envelock::{
-    CachingKeyring, FallbackKeyring, FileKeyring, KeyVersion, KeyringError, Lifecycle, MasterKey,
-    MemoryKeyring, MultiKeyring, ObservedKeyring, Protection, Refusal,
+    CachingKeyring, FileKeyring, KeyVersion, KeyringError, Lifecycle, MasterKey, MemoryKeyring,
+    MigratingKeyring, MultiKeyring, ObservedKeyring, Protection, Refusal,
 };
 use flawed::{Flaw, Flawed};
 use meddled::{Meddled, Meddling};
@@ -115,10 +115,10 @@ fn combined_keyrings_conform() {
     let files = Files::new();
     conformance::keyring(|| MultiKeyring::new(memory()));
     conformance::keyring(|| MultiKeyring::new(memory()).with(backup()).unwrap());
-    conformance::keyring(|| FallbackKeyring::new(memory()));
-    conformance::keyring(|| FallbackKeyring::new(memory()).with(backup()).unwrap());
+    conformance::keyring(|| MigratingKeyring::new(memory()));
+    conformance::keyring(|| MigratingKeyring::new(memory()).with(backup()).unwrap());
     // Moving from a file to memory: one name, other material.
-    conformance::keyring(|| FallbackKeyring::new(memory()).with(files.create("orders")).unwrap());
+    conformance::keyring(|| MigratingKeyring::new(memory()).with(files.create("orders")).unwrap());
 }
 
 #[test]

@@ -41,12 +41,13 @@ fn header_faults() -> [HeaderFault; 12] {
     ]
 }
 
-const REFUSALS: [Refusal; 5] = [
+const REFUSALS: [Refusal; 6] = [
     Refusal::UnknownVersion,
     Refusal::Disabled,
     Refusal::Compromised,
     Refusal::DestroyScheduled,
     Refusal::Destroyed,
+    Refusal::Excluded,
 ];
 
 const GUESSES: [LooksLike; 18] = [
@@ -182,8 +183,8 @@ fn no_text_repeats_its_source() {
             sources += 1;
         }
     }
-    // Unavailable, Randomness, KeyName, and Slot with each of its faults.
-    assert_eq!(sources, 3 + slot_faults().len());
+    // Five of backends, Randomness, KeyName, and Slot with each of its faults.
+    assert_eq!(sources, 7 + slot_faults().len());
     let down = KeyringError::unavailable(std::io::Error::other("connection refused"));
     assert_eq!(down.source().unwrap().to_string(), "connection refused");
     assert!(!down.to_string().contains("refused"));

@@ -6,8 +6,8 @@ mod combine;
 
 use combine::{PLAINTEXT, ROW, Scripted, ring, version};
 use envelock::{
-    CachingKeyring, CachingOptions, DecryptReader, EncryptReader, Envelope, Error, FallbackKeyring,
-    KeyVersion, Keyring, Lifecycle, MemoryKeyring, MessageStart, MultiKeyring, Refusal,
+    CachingKeyring, CachingOptions, DecryptReader, EncryptReader, Envelope, Error, KeyVersion,
+    Keyring, Lifecycle, MemoryKeyring, MessageStart, MigratingKeyring, MultiKeyring, Refusal,
     RewrapOptions, Suite, inspect,
 };
 use std::sync::Arc;
@@ -28,19 +28,19 @@ fn ways(own: &Arc<Scripted>) -> Ways {
     let options = CachingOptions::new().max_age(day);
     let cached = || CachingKeyring::with_options(own(), options);
     let multi = || MultiKeyring::new(own()).with(backup()).unwrap();
-    let moving = || FallbackKeyring::new(namesake()).with(own()).unwrap();
+    let moving = || MigratingKeyring::new(namesake()).with(own()).unwrap();
     vec![
         ("plain", Box::new(own())),
         ("multi, first", Box::new(multi())),
         ("multi, last", Box::new(MultiKeyring::new(namesake()).with(own()).unwrap())),
-        ("fallback, first", Box::new(FallbackKeyring::new(own()).with(namesake()).unwrap())),
-        ("fallback, last", Box::new(moving())),
+        ("fallback, first", Box::new(MigratingKeyring::new(own()).with(namesake()).unwrap())),
+        ("migrating, last", Box::new(moving())),
         ("cached", Box::new(cached())),
         ("cached twice", Box::new(CachingKeyring::with_options(cached(), options))),
         ("cached multi", Box::new(CachingKeyring::with_options(multi(), options))),
-        ("cached fallback", Box::new(CachingKeyring::with_options(moving(), options))),
+        ("cached migrating", Box::new(CachingKeyring::with_options(moving(), options))),
         ("multi of cached", Box::new(MultiKeyring::new(backup()).with(cached()).unwrap())),
-        ("fallback, first cached", Box::new(FallbackKeyring::new(cached()))),
+        ("fallback, first cached", Box::new(MigratingKeyring::new(cached()))),
     ]
 }
 

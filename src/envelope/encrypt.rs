@@ -10,7 +10,7 @@ use crate::body::{self, ChunkEncryptor, layout};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{ImmutableCore, SlotFault, SlotWriter, Suite, write_header};
-use crate::keyring::{Keyring, KeyringError, WrapContext};
+use crate::keyring::{Keyring, KeyringError, PrimaryKey, Refusal, WrapContext};
 use crate::random::RandomPool;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -200,7 +200,32 @@ impl<K: Keyring> Envelope<K> {
         drawn: &Drawn<'_>,
         write: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
     ) -> Result<(), Error> {
-        write_header(header, &drawn.core, write).map_err(|error| self.with_room_for_all(error))
+        let mut refused = None;
+        let written = write_header(header, &drawn.core, |slots| {
+            let wrapped = write(slots);
+            if let Err(KeyringError::Refused(refusal)) = &wrapped {
+                refused = Some((slots.slots().len(), *refusal));
+            }
+            wrapped
+        });
+        written.map_err(|error| match refused {
+            Some((slots, refusal)) => self.refused_primary(slots, refusal).unwrap_or(error),
+            None => self.with_room_for_all(error),
+        })
+    }
+
+    /// The error of a wrap that was refused after so many slots, with the key and version that would
+    /// have been the next, where the keyring says which.
+    fn refused_primary(&self, slots: usize, refusal: Refusal) -> Option<Error> {
+        let (mut refused, mut at) = (None, 0_usize);
+        let _ = self.keyring.primary(&mut |PrimaryKey { label, .. }| {
+            if at == slots {
+                let key = label.name.as_str().into();
+                refused = Some(Error::Refused { key, version: label.version, refusal });
+            }
+            at = at.saturating_add(1);
+        });
+        refused
     }
 }
 

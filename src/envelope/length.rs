@@ -16,8 +16,7 @@ impl<K: Keyring> Envelope<K> {
     pub fn header_len(&self) -> Result<usize, Error> {
         let mut len = offset::SLOTS.saturating_add(self.reserved);
         let primary = self.keyring.primary(&mut |primary| {
-            let exact = primary.label.algorithm.wrapped_key_len(self.suite);
-            let wrapped_len = exact.or(primary.max_wrapped_key_len).unwrap_or_default();
+            let wrapped_len = primary.wrapped_key_len(self.suite);
             len = len.saturating_add(slot_len(primary.label.name, wrapped_len));
         });
         primary.map_err(Error::from_wrap)?;

@@ -23,6 +23,7 @@ pub struct SlotWriter<'a> {
 }
 
 /// What [`SlotWriter::first_of`] is to keep.
+#[derive(Clone, Copy)]
 struct FirstOf<'a> {
     name: KeyName<'a>,
     /// How many slots there were before.
@@ -73,11 +74,9 @@ impl<'a> SlotWriter<'a> {
         name: KeyName<'_>,
         push: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
     ) -> Result<(), KeyringError> {
-        let (used, before) = (self.used, self.count);
-        let first_of = Some(FirstOf { name, before, has_others: false });
-        let (suite, only) = (self.suite, self.only);
-        let room = &mut *self.room;
-        let mut slots = SlotWriter { room, used, count: before, suite, only, first_of };
+        let before = self.count;
+        let mut slots = self.again();
+        slots.first_of = Some(FirstOf { name, before, has_others: false });
         push(&mut slots)?;
         if slots.count > before {
             let (used, count) = (slots.used, slots.count);
@@ -89,6 +88,37 @@ impl<'a> SlotWriter<'a> {
         let has_others = slots.first_of.is_some_and(|first| first.has_others);
         let unknown = KeyringError::UnknownKey { key: name.as_str().into() };
         Err(if has_others { unknown } else { SlotFault::None.into() })
+    }
+
+    /// Keeps what `push` pushes, all of it or, if it fails, nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of `push`.
+    pub(crate) fn all_of(
+        &mut self,
+        push: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
+    ) -> Result<(), KeyringError> {
+        let mut slots = self.again();
+        push(&mut slots)?;
+        let has_others = slots.first_of.is_some_and(|first| first.has_others);
+        (self.used, self.count) = (slots.used, slots.count);
+        if let Some(first) = &mut self.first_of {
+            first.has_others = has_others;
+        }
+        Ok(())
+    }
+
+    /// A writer that goes on from here, of which nothing is kept.
+    fn again(&mut self) -> SlotWriter<'_> {
+        SlotWriter {
+            room: &mut *self.room,
+            used: self.used,
+            count: self.count,
+            suite: self.suite,
+            only: self.only,
+            first_of: self.first_of,
+        }
     }
 
     /// The slots written so far.

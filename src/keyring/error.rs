@@ -164,6 +164,9 @@ pub enum Refusal {
     DestroyScheduled,
     /// The version's material is destroyed. The message cannot be opened with it ever again.
     Destroyed,
+    /// The keyring was told to do without the version:
+    /// [`WithoutVersions`](crate::WithoutVersions).
+    Excluded,
 }
 
 impl Refusal {
@@ -182,6 +185,7 @@ impl fmt::Display for Refusal {
             Refusal::Compromised => "the version is compromised",
             Refusal::DestroyScheduled => "the version is scheduled for destruction",
             Refusal::Destroyed => "the version is destroyed",
+            Refusal::Excluded => "the keyring is to do without the version",
         })
     }
 }

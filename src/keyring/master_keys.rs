@@ -130,7 +130,8 @@ impl MasterKeys {
         keyset: &'k Keyset,
     ) -> Result<(SlotLabel<'k>, &'k Arc<dyn HeldKey>), KeyringError> {
         let record = keyset.primary_record().ok_or(KeyringError::NoPrimary)?;
-        let key = self.key(record.master_key_id).ok_or(KeyringError::NoPrimary)?;
+        let lost = KeyringError::Refused(Refusal::Destroyed);
+        let key = self.key(record.master_key_id).ok_or(lost)?;
         let label = SlotLabel {
             name: keyset.name(),
             version: record.version,

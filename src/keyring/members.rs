@@ -3,7 +3,7 @@
 use super::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, MAX_SLOTS, Slot, SlotWriter};
+use crate::format::{KeyName, MAX_SLOTS, Slot, SlotLabel, SlotWriter};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -85,6 +85,13 @@ impl Members {
             }
         }
         if is_held { Ok(()) } else { answers.0.map_or(Ok(()), Err) }
+    }
+
+    /// How the member sees the slot that knows most of it.
+    pub(super) fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        let mut standing = Standing::new();
+        self.iter().for_each(|member| standing.add(member.freshness(slot)));
+        standing.into_freshness()
     }
 
     /// Wraps with the first member that holds the master key `name`. Where one that is asked before

@@ -5,7 +5,7 @@ mod caching;
 mod context;
 mod counter;
 mod error;
-mod fallback;
+mod failover;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
 mod forward;
@@ -17,10 +17,12 @@ mod lifecycle;
 mod master_keys;
 mod members;
 mod memory;
+mod migrating;
 mod multi;
 #[cfg(all(feature = "pkcs11", unix))]
 mod pkcs11;
 mod software;
+mod without;
 
 #[cfg(feature = "std")]
 pub(crate) use caching::is_young;
@@ -29,7 +31,7 @@ pub use caching::{CacheClock, CachingKeyring, CachingOptions, CachingStats, Inst
 pub use context::{WrapAad, WrapContext};
 pub(crate) use error::Wait;
 pub use error::{KeyringError, Refusal};
-pub use fallback::FallbackKeyring;
+pub use failover::FailoverKeyring;
 #[cfg(all(feature = "file", unix))]
 pub use file::{
     AddedProtection, Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions, KeyFileError,
@@ -41,6 +43,7 @@ pub(crate) use forward::forward_keyring;
 pub use lifecycle::Lifecycle;
 pub use members::MAX_MEMBERS;
 pub use memory::MemoryKeyring;
+pub use migrating::MigratingKeyring;
 pub use multi::MultiKeyring;
 #[cfg(all(feature = "pkcs11", unix))]
 pub use pkcs11::{
@@ -48,9 +51,10 @@ pub use pkcs11::{
     Pkcs11ExternalKeys, Pkcs11KeyRef, Pkcs11Keyring, Pkcs11Options, Pkcs11Report, Pkcs11Token,
     TokenCallFailure, TokenKeyFault, TokenLabel, WrongTokenAnswer,
 };
+pub use without::WithoutVersions;
 
 use crate::crypto::secret::DataKey;
-use crate::format::{KeyName, Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, Slot, SlotLabel, SlotWriter, Suite};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -72,8 +76,8 @@ use alloc::sync::Arc;
 ///   any lock and never holds a borrow of a keyring's state across a call.
 /// - What is secret stays in the arguments: no error, log or panic message repeats it.
 ///
-/// `&K`, `Box<K>` and `Arc<K>` are keyrings too. [`MultiKeyring`] and [`FallbackKeyring`] are
-/// made of several, `CachingKeyring` (feature `std`) of one whose calls cost something.
+/// `&K`, `Box<K>` and `Arc<K>` are keyrings too. [`MultiKeyring`], [`FailoverKeyring`] and [`MigratingKeyring`]
+/// are made of several, [`WithoutVersions`] leaves versions out of one, `CachingKeyring` (feature `std`) of one whose calls cost something.
 /// `examples/custom_keyring.rs` implements the trait over a table of its own in some 60 lines.
 #[doc(alias = "key ring")]
 #[doc(alias = "provider")]
@@ -251,8 +255,16 @@ pub struct PrimaryKey<'a> {
     /// The label of the slot.
     pub label: SlotLabel<'a>,
     /// The most bytes that the wrapped key can have; what is not used becomes padding. `None`
-    /// where the algorithm fixes the length (1 to 3).
+    /// where the algorithm fixes the length (1 to 3) and no more is to be kept free.
     pub max_wrapped_key_len: Option<usize>,
+}
+
+impl PrimaryKey<'_> {
+    /// The most bytes that the wrapped key of a data key of `suite` has.
+    pub(crate) fn wrapped_key_len(&self, suite: Suite) -> usize {
+        let exact = self.label.algorithm.wrapped_key_len(suite);
+        exact.max(self.max_wrapped_key_len).unwrap_or_default()
+    }
 }
 
 /// How a slot stands to a keyring, going by its label.

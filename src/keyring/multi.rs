@@ -1,6 +1,6 @@
 //! Several keyrings at once: any one of them can decrypt.
 
-use super::members::{self, Answers, Members, Standing};
+use super::members::{self, Answers, Members};
 use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
@@ -120,8 +120,6 @@ impl Keyring for MultiKeyring {
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        let mut standing = Standing::new();
-        self.members.iter().for_each(|member| standing.add(member.freshness(slot)));
-        standing.into_freshness()
+        self.members.freshness(slot)
     }
 }

@@ -233,5 +233,6 @@ fn reason(refusal: Refusal) -> &'static str {
         Refusal::Compromised => "compromised",
         Refusal::DestroyScheduled => "destroy_scheduled",
         Refusal::Destroyed => "destroyed",
+        Refusal::Excluded => "excluded",
     }
 }

@@ -1,7 +1,7 @@
 //! By-name questions: every keyring answers for the keys it holds, whichever it encrypts under now.
 
 use super::combine::{PLAINTEXT, ROW, label, labels, version};
-use super::{FallbackKeyring as MigratingKeyring, USUAL};
+use super::{MigratingKeyring, USUAL};
 use crate::directory::TestDirectory;
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::test_util::FaultyKeyring;

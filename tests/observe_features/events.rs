@@ -40,12 +40,13 @@ pub fn label(name: &str) -> SlotLabel<'_> {
     }
 }
 
-pub const REFUSALS: [Refusal; 5] = [
+pub const REFUSALS: [Refusal; 6] = [
     Refusal::UnknownVersion,
     Refusal::Disabled,
     Refusal::Compromised,
     Refusal::DestroyScheduled,
     Refusal::Destroyed,
+    Refusal::Excluded,
 ];
 
 /// Every transition there is, of a keyring whose names are as given.

@@ -3,7 +3,7 @@
 use crate::independent::Bound;
 use crate::place::{Place, algorithms, best, options, token};
 use envelock::{
-    Aad, Envelope, Error, FallbackKeyring, FileKeyring, KeyVersion, Keyring, Lifecycle,
+    Aad, Envelope, Error, FileKeyring, KeyVersion, Keyring, Lifecycle, MigratingKeyring,
     Pkcs11Keyring, Protection, RewrapOptions, WrapAlgorithm, inspect,
 };
 
@@ -46,7 +46,7 @@ fn hand_over(old: impl Keyring + 'static, new: impl Keyring + Clone + 'static, t
     let envelope = Envelope::new(&old);
     let messages =
         [b"one".as_slice(), b"two", b""].map(|text| envelope.encrypt(text, ROW).unwrap());
-    let both = Envelope::new(FallbackKeyring::new(new.clone()).with(old).unwrap());
+    let both = Envelope::new(MigratingKeyring::new(new.clone()).with(old).unwrap());
     let rewrapped = messages.each_ref().map(|message| {
         assert!(both.needs_rewrap(message).unwrap());
         let header = both.rewrap(message, USUAL).unwrap().into_header();

@@ -3,8 +3,8 @@
 use super::compose::{compose, slots_of};
 use super::{ROW, USUAL, version};
 use envelock::{
-    Change, DataKey, Envelope, Error, FallbackKeyring, Freshness, Keyring, KeyringError,
-    KeyringRng, Lifecycle, MasterKey, Material, MemoryKeyring, MultiKeyring, PrimaryKey, Refusal,
+    Change, DataKey, Envelope, Error, Freshness, Keyring, KeyringError, KeyringRng, Lifecycle,
+    MasterKey, Material, MemoryKeyring, MigratingKeyring, MultiKeyring, PrimaryKey, Refusal,
     Rewrap, RewrapOptions, Slot, SlotLabel, SlotOutcome, SlotWriter, Terms, Timestamp, WrapContext,
     inspect,
 };
@@ -420,7 +420,7 @@ fn what_is_told_to_be_moved_opens_without_the_old_keyring() {
     let new = MemoryKeyring::create("orders").unwrap();
     let message = Envelope::new(&old).encrypt(b"payload", ROW).unwrap();
     let body = &message[inspect(&message).unwrap().len()..];
-    let moving = FallbackKeyring::new(std::sync::Arc::new(new.with_key("orders").unwrap()));
+    let moving = MigratingKeyring::new(std::sync::Arc::new(new.with_key("orders").unwrap()));
     let moving = Envelope::new(moving.with(old).unwrap());
     assert!(moving.needs_rewrap(&message).unwrap());
     let rewrapped = moving.rewrap(&message, USUAL).unwrap();

@@ -1,8 +1,8 @@
 //! A stream that outlives the version it was begun under does not end in `Ok` (THREATS 77).
 
 use envelock::{
-    Aad, DataKey, Envelope, Error, FallbackKeyring, Freshness, KeyVersion, Keyring, KeyringError,
-    KeyringRng, Lifecycle, MemoryKeyring, MultiKeyring, PrimaryKey, Refusal, Slot, SlotLabel,
+    Aad, DataKey, Envelope, Error, Freshness, KeyVersion, Keyring, KeyringError, KeyringRng,
+    Lifecycle, MemoryKeyring, MigratingKeyring, MultiKeyring, PrimaryKey, Refusal, Slot, SlotLabel,
     SlotWriter, WrapContext,
 };
 use std::io::{Read, Write};
@@ -183,7 +183,7 @@ fn a_stream_under_several_keyrings_does_not_end_if_one_refuses_its_version() {
         MemoryKeyring::create("recovery").unwrap()
     }
     judge(|keyring| Arc::new(MultiKeyring::new(other()).with(keyring).unwrap()));
-    judge(|keyring| Arc::new(FallbackKeyring::new(keyring).with(other()).unwrap()));
+    judge(|keyring| Arc::new(MigratingKeyring::new(keyring).with(other()).unwrap()));
     judge(|keyring| Arc::new(envelock::CachingKeyring::new(keyring)));
 }
 

@@ -12,18 +12,20 @@ use alloc::boxed::Box;
 ///
 /// For moving from one backend to another: new messages are the new backend's at once, old ones
 /// keep opening, and a rewrap of each hands it over without touching its body. Members may have
-/// the same key name and versions; their master key ids differ.
+/// the same key name and versions; their master key ids differ. It is no fail-over: nothing is
+/// encrypted while the first member does not answer, or old messages would go on being made. See
+/// [`FailoverKeyring`](crate::FailoverKeyring) for that.
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Aad, Envelope, FallbackKeyring, MemoryKeyring, RewrapOptions};
+/// use envelock::{Aad, Envelope, MigratingKeyring, MemoryKeyring, RewrapOptions};
 /// use std::sync::Arc;
 ///
 /// let old = Arc::new(MemoryKeyring::create("orders")?);
 /// let mut message = Envelope::new(&old).encrypt(b"hello", Aad::none())?;
 ///
 /// let new = Arc::new(MemoryKeyring::create("orders")?);
-/// let moving = Envelope::new(FallbackKeyring::new(new.clone()).with(old)?);
+/// let moving = Envelope::new(MigratingKeyring::new(new.clone()).with(old)?);
 /// assert!(moving.needs_rewrap(&message)?);
 /// moving.rewrap_in_place(&mut message, RewrapOptions::new())?;
 /// assert_eq!(Envelope::new(new).decrypt(&message, Aad::none())?, b"hello");
@@ -47,15 +49,15 @@ use alloc::boxed::Box;
 ///   name, except under a name that the first does not hold: there, whatever is not under its
 ///   owner's. If the first member does not answer, nobody can tell.
 #[derive(Debug)]
-pub struct FallbackKeyring {
+pub struct MigratingKeyring {
     members: Members,
 }
 
-impl FallbackKeyring {
+impl MigratingKeyring {
     /// A keyring whose only member, as yet, is `first`: the one that wraps. An `Arc` of a keyring
     /// is one too: its other handles can go on administering it.
     pub fn new(first: impl Keyring + 'static) -> Self {
-        FallbackKeyring { members: Members::new(Box::new(first)) }
+        MigratingKeyring { members: Members::new(Box::new(first)) }
     }
 
     /// Adds a member that unwraps, the last to be asked.
@@ -69,7 +71,7 @@ impl FallbackKeyring {
     }
 }
 
-impl Keyring for FallbackKeyring {
+impl Keyring for MigratingKeyring {
     forward_keyring!(self => self.members.first(); primary, wrap);
 
     fn wrap_under(

@@ -3,13 +3,17 @@
 mod combine;
 #[path = "common/directory.rs"]
 mod directory;
+#[path = "migrating_keyring/failover.rs"]
+mod failover;
 #[path = "migrating_keyring/names.rs"]
 mod names;
+#[path = "migrating_keyring/without.rs"]
+mod without;
 
 use combine::{PLAINTEXT, ROW, Said, Scripted, down, label, labels, ring, version};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    Envelope, Error, FallbackKeyring, Freshness, Keyring, KeyringError, Lifecycle, MAX_MEMBERS,
+    Envelope, Error, Freshness, Keyring, KeyringError, Lifecycle, MAX_MEMBERS, MigratingKeyring,
     MultiKeyring, Refusal, RewrapOptions, Suite, inspect,
 };
 use rand_chacha::ChaCha20Rng;
@@ -18,10 +22,10 @@ use std::sync::atomic::Ordering::Relaxed;
 
 const USUAL: RewrapOptions = RewrapOptions::new();
 
-fn fallback(members: &[Arc<Scripted>]) -> FallbackKeyring {
+fn migrating(members: &[Arc<Scripted>]) -> MigratingKeyring {
     let (first, rest) = members.split_first().unwrap();
-    let fallback = FallbackKeyring::new(first.clone());
-    rest.iter().fold(fallback, |fallback, member| fallback.with(member.clone()).unwrap())
+    let all = MigratingKeyring::new(first.clone());
+    rest.iter().fold(all, |all, member| all.with(member.clone()).unwrap())
 }
 
 fn message_of(member: &Scripted) -> Vec<u8> {
@@ -46,7 +50,7 @@ fn new_messages_are_the_firsts_and_old_ones_open() {
         let [new, old] = moving();
         let ancient = Scripted::new(ring("legacy", 3));
         let members = [new.clone(), old.clone(), ancient.clone()];
-        let envelope = Envelope::new(fallback(&members)).with_suite(suite);
+        let envelope = Envelope::new(migrating(&members)).with_suite(suite);
         let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
         assert_eq!(labels(&message), [label("orders", 1)]);
         assert!(opens(&new, &message[..inspect(&message).unwrap().len()], &message));
@@ -67,7 +71,7 @@ fn a_rewrap_hands_a_message_over_to_the_first() {
             old.ring.rotate().unwrap();
         }
         let message = message_of(&old);
-        let envelope = Envelope::new(fallback(&[new.clone(), old.clone()]));
+        let envelope = Envelope::new(migrating(&[new.clone(), old.clone()]));
         assert!(envelope.needs_rewrap(&message).unwrap());
         let rewrapped = envelope.rewrap(&message, USUAL).unwrap();
         assert_eq!(labels(rewrapped.header()), [label("orders", 1)]);
@@ -90,7 +94,7 @@ fn a_rewrap_hands_a_message_over_to_the_first() {
 fn a_slot_of_another_name_stays_with_its_owner() {
     let (new, old) = (Scripted::new(ring("orders", 1)), Scripted::new(ring("legacy", 2)));
     let message = message_of(&old);
-    let envelope = Envelope::new(fallback(&[new, old.clone()]));
+    let envelope = Envelope::new(migrating(&[new, old.clone()]));
     assert!(!envelope.needs_rewrap(&message).unwrap());
     assert!(!envelope.rewrap(&message, USUAL).unwrap().is_changed());
     old.ring.rotate().unwrap();
@@ -108,7 +112,7 @@ fn a_first_member_of_several_names_takes_each_slot_under_its_own() {
         let old = Scripted::new(ring(name, 7));
         let (orders, backup) = (Scripted::new(ring("orders", 1)), Scripted::new(ring("backup", 2)));
         let first = MultiKeyring::new(orders.clone()).with(backup.clone()).unwrap();
-        let envelope = Envelope::new(FallbackKeyring::new(first).with(old.clone()).unwrap());
+        let envelope = Envelope::new(MigratingKeyring::new(first).with(old.clone()).unwrap());
         let message = message_of(&old);
         assert!(envelope.needs_rewrap(&message).unwrap());
         let rewrapped = envelope.rewrap(&message, USUAL).unwrap();
@@ -124,14 +128,14 @@ fn no_answer_of_the_first_hides_a_second_that_opens() {
         let [new, old] = moving();
         let message = message_of(&old);
         new.set(|script| script.unwrap = Some(said.error()));
-        let envelope = Envelope::new(fallback(&[new, old]));
+        let envelope = Envelope::new(migrating(&[new, old]));
         assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT, "{said:?}");
     }
     // All of its methods down.
     let [new, old] = moving();
     let message = message_of(&old);
     new.set(|script| script.down = true);
-    let envelope = Envelope::new(fallback(&[new.clone(), old.clone()]));
+    let envelope = Envelope::new(migrating(&[new.clone(), old.clone()]));
     assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT);
     let unavailable = |error: Error| assert!(matches!(error, Error::Unavailable { .. }));
     unavailable(envelope.encrypt(PLAINTEXT, ROW).unwrap_err());
@@ -160,7 +164,7 @@ fn where_no_member_opens_the_answer_that_tells_most_is_given() {
             for (member, said) in members.iter().zip([first, second]) {
                 member.set(|script| script.unwrap = Some(said.error()));
             }
-            let envelope = Envelope::new(fallback(&members));
+            let envelope = Envelope::new(migrating(&members));
             let expected = first.and(second);
             let error = envelope.decrypt(&message, ROW).unwrap_err();
             assert_eq!(Said::of(&error), expected, "{first:?} {second:?}");
@@ -193,13 +197,13 @@ fn what_is_not_under_the_firsts_primary_is_stale() {
                 let rank = |of| ranked.iter().position(|other| *other == of);
                 let second = if second == Primary && same_name { Stale } else { second };
                 let expected = if rank(second) > rank(first) { second } else { first };
-                let freshness = fallback(&members).freshness(&label).unwrap();
+                let freshness = migrating(&members).freshness(&label).unwrap();
                 assert_eq!(freshness, expected, "{first:?} {second:?}");
             }
             let members = moving();
             members[0].set(|script| script.freshness = Some(first));
             members[1].set(|script| script.freshness_down = true);
-            let answer = fallback(&members).freshness(&label);
+            let answer = migrating(&members).freshness(&label);
             match first {
                 Stale | Primary | Compromised => assert_eq!(answer.unwrap(), first),
                 _ => assert!(matches!(answer, Err(KeyringError::Unavailable { .. }))),
@@ -209,7 +213,7 @@ fn what_is_not_under_the_firsts_primary_is_stale() {
         members[0].set(|script| script.freshness_down = true);
         // Stale there, it might be under the first's primary all the same.
         members[1].set(|script| script.freshness = Some(Stale));
-        let answer = fallback(&members).freshness(&label);
+        let answer = migrating(&members).freshness(&label);
         assert!(matches!(answer, Err(KeyringError::Unavailable { .. })));
     }
 }
@@ -220,7 +224,7 @@ fn a_careless_old_member_hands_over_nothing() {
     let [new, old] = moving();
     let message = message_of(&old);
     old.set(|script| script.careless = true);
-    let envelope = Envelope::new(fallback(&[new.clone(), old]));
+    let envelope = Envelope::new(migrating(&[new.clone(), old]));
     assert!(matches!(envelope.rewrap(&message, USUAL), Err(Error::Authentication { .. })));
     let trusting = USUAL.trusting_backend();
     assert!(matches!(envelope.rewrap(&message, trusting), Err(Error::Authentication { .. })));
@@ -234,7 +238,7 @@ fn a_compromised_version_of_an_old_member_is_handed_over_only_if_named() {
     let message = message_of(&old);
     old.ring.rotate().unwrap();
     old.set(|script| script.compromised = Some(1));
-    let envelope = Envelope::new(fallback(&[new.clone(), old.clone()]));
+    let envelope = Envelope::new(migrating(&[new.clone(), old.clone()]));
     assert!(envelope.needs_rewrap(&message).unwrap());
     let error = envelope.rewrap(&message, USUAL).unwrap_err();
     assert_eq!(Said::of(&error), Said::Refused(Refusal::Compromised));
@@ -258,7 +262,7 @@ fn a_disabled_version_of_the_first_is_refused_and_of_an_old_member_too() {
         members[owner].ring.rotate().unwrap();
         members[owner].ring.disable(version(2)).unwrap();
         // The other one has no version 2: what is known of a state says more.
-        let envelope = Envelope::new(fallback(&members));
+        let envelope = Envelope::new(migrating(&members));
         let error = envelope.decrypt(&message, ROW).unwrap_err();
         assert_eq!(Said::of(&error), Said::Refused(Refusal::Disabled));
         let error = envelope.rewrap(&message, USUAL).unwrap_err();
@@ -270,7 +274,7 @@ fn a_disabled_version_of_the_first_is_refused_and_of_an_old_member_too() {
 fn a_first_that_cannot_wrap_leaves_the_message_where_it_is() {
     let [new, old] = moving();
     let message = message_of(&old);
-    let envelope = Envelope::new(fallback(&[new.clone(), old.clone()]));
+    let envelope = Envelope::new(migrating(&[new.clone(), old.clone()]));
     // It answers for its primary, and does not wrap.
     new.set(|script| script.unwrap = Some(down()));
     let mut copy = message.clone();
@@ -281,7 +285,7 @@ fn a_first_that_cannot_wrap_leaves_the_message_where_it_is() {
 
 #[test]
 fn sixteen_members_are_the_most() {
-    let mut fallback = FallbackKeyring::new(ring("orders", 1));
+    let mut fallback = MigratingKeyring::new(ring("orders", 1));
     for byte in 2..=MAX_MEMBERS as u8 {
         fallback = fallback.with(ring("orders", byte)).unwrap();
     }
@@ -300,7 +304,7 @@ fn whatever_opens_is_handed_over_and_settles() {
     for seed in 0..200 {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let members: Vec<_> = (1..=3).map(|byte| Scripted::new(ring("orders", byte))).collect();
-        let envelope = Envelope::new(fallback(&members));
+        let envelope = Envelope::new(migrating(&members));
         let mut messages = Vec::new();
         for _ in 0..20 {
             let member = &members[rng.next_u32() as usize % 3];

@@ -1,0 +1,189 @@
+//! Several keyrings of which one is enough: the first that answers wraps, any unwraps.
+
+use super::members::{self, Answers, Members, holds_key};
+use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
+use crate::crypto::secret::DataKey;
+use crate::error::Error;
+use crate::format::{KeyName, Slot, SlotLabel, SlotWriter, Suite, slot_len};
+use crate::random::KeyringRng;
+use alloc::boxed::Box;
+
+/// A keyring of several that encrypts as long as one of them answers.
+///
+/// For a backend and its stand-in, such as keys of two regions. Each message gets the slots of one
+/// member, so that it opens only where that member answers; [`MultiKeyring`](crate::MultiKeyring)
+/// writes slots of all, and then needs all to encrypt.
+/// [`MigratingKeyring`](crate::MigratingKeyring) moves messages from one backend to another.
+///
+/// ```
+/// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
+/// use envelock::{Aad, Envelope, FailoverKeyring, MemoryKeyring};
+/// use std::sync::Arc;
+///
+/// let near = Arc::new(MemoryKeyring::create("orders-near")?);
+/// let far = Arc::new(MemoryKeyring::create("orders-far")?);
+/// let envelope = Envelope::new(FailoverKeyring::new(near.clone()).with(far)?);
+/// let message = envelope.encrypt(b"hello", Aad::none())?;
+/// assert_eq!(Envelope::new(near).decrypt(&message, Aad::none())?, b"hello");
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "std"))] fn main() {}
+/// ```
+///
+/// # Contract
+///
+/// - **Encryption** asks the members in order until one wraps. The next one is asked where a member is
+///   [throttled](KeyringError::Throttled) or [unavailable](KeyringError::Unavailable), for good or
+///   not. Every other failure ends the search: a member that denies, refuses, has no primary or has
+///   reached its wrap limit needs an operator, whom a stand-in that takes over in silence would keep
+///   from learning of it. If none wraps, the answer is the first of: throttled or unavailable where a
+///   later call may succeed, then the others.
+/// - **Lengths** of headers are those of the longest that any member writes, padding included, so that
+///   a message is as long whichever member wraps.
+/// - **Decryption** asks the members in order until one opens the slot, as
+///   [`MultiKeyring`](crate::MultiKeyring) does.
+/// - **Needs a rewrap** what is under the primary of no member: a slot that a stand-in made is current.
+///   A rewrap stays with the owner of the slot. To bring messages back to the first member, rewrap
+///   them with a [`MigratingKeyring`](crate::MigratingKeyring) of the same members.
+#[derive(Debug)]
+pub struct FailoverKeyring {
+    members: Members,
+}
+
+impl FailoverKeyring {
+    /// A keyring whose only member, as yet, is `first`: the one that wraps as long as it answers.
+    pub fn new(first: impl Keyring + 'static) -> Self {
+        FailoverKeyring { members: Members::new(Box::new(first)) }
+    }
+
+    /// Adds a member, the last to be asked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyMembers`] for the 17th.
+    pub fn with(mut self, member: impl Keyring + 'static) -> Result<Self, Error> {
+        self.members.add(Box::new(member))?;
+        Ok(self)
+    }
+
+    /// Asks the members in order until one answers: with success, or with an error that another
+    /// member must not hide. `None` passes a member over.
+    fn first_answer(
+        &self,
+        mut ask: impl FnMut(&dyn Keyring) -> Option<Result<(), KeyringError>>,
+    ) -> Result<(), KeyringError> {
+        let mut answers = Answers::default();
+        for answer in self.members.iter().filter_map(|member| ask(member)) {
+            let Err(error) = answer else { return Ok(()) };
+            let is_outage = is_outage(&error);
+            answers.add(error);
+            if !is_outage {
+                break;
+            }
+        }
+        Err(answers.into_error())
+    }
+}
+
+/// Whether the backend gave no answer, so that another may be asked.
+fn is_outage(error: &KeyringError) -> bool {
+    matches!(error, KeyringError::Throttled { .. } | KeyringError::Unavailable { .. })
+}
+
+/// A suite of the longest data keys. Which one will be wrapped is not known where lengths are asked for.
+const LONGEST: Suite = Suite::Cobblestone256;
+
+/// Length of the slots that a member writes now, for the longest data keys.
+fn room(member: &dyn Keyring) -> Result<usize, KeyringError> {
+    let mut len = 0_usize;
+    member.primary(&mut |primary| {
+        let wrapped_len = primary.wrapped_key_len(LONGEST);
+        len = len.saturating_add(slot_len(primary.label.name, wrapped_len));
+    })?;
+    Ok(len)
+}
+
+impl Keyring for FailoverKeyring {
+    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        let longest = self.members.iter().filter_map(|member| room(member).ok());
+        let longest = longest.max().unwrap_or(0);
+        self.first_answer(|member| {
+            let mut more = room(member).map_or(0, |len| longest.saturating_sub(len));
+            Some(member.primary(&mut |primary| {
+                let mut primary = *primary;
+                if more > 0 {
+                    let len = primary.wrapped_key_len(LONGEST).saturating_add(more);
+                    primary.max_wrapped_key_len = Some(len);
+                    more = 0;
+                }
+                visit(&primary);
+            }))
+        })
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        // Slots of a member that then failed are not kept.
+        self.first_answer(|member| {
+            Some(slots.all_of(|slots| member.wrap(data_key, context, slots, rng)))
+        })
+    }
+
+    fn wrap_under(
+        &self,
+        name: KeyName<'_>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let wrapped = self.first_answer(|member| match holds_key(member, name) {
+            Ok(false) => None,
+            Ok(true) => {
+                Some(slots.all_of(|slots| member.wrap_under(name, data_key, context, slots, rng)))
+            }
+            Err(error) => Some(Err(error)),
+        });
+        wrapped.map_err(|error| match error {
+            KeyringError::NotMine => KeyringError::UnknownKey { key: name.as_str().into() },
+            error => error,
+        })
+    }
+
+    fn holds(
+        &self,
+        name: KeyName<'_>,
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) -> Result<(), KeyringError> {
+        self.members.holds(name, visit)
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        self.members.unwrap(slot, context, data_key)
+    }
+
+    fn rewrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        let answers = Answers::default();
+        members::rewrap(self.members.iter(), answers, (slot, context), slots, rng)
+    }
+
+    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        self.members.freshness(slot)
+    }
+}
