@@ -188,6 +188,8 @@ fn judge_in_place_forms(form: &mut InPlace<'_>, suite: Suite, size: usize, reser
     assert!(!allocates_nothing("needs_rewrap", || envelope.needs_rewrap(&message)));
     assert!(allocates_nothing("needs_rewrap", || envelope.needs_rewrap(&header)));
     assert_eq!(allocates_nothing("plaintext_len", || plaintext_len(&message)), size);
+    let key = envelope.open(&message).unwrap();
+    allocates_nothing("opened key, decrypt_into", || key.decrypt_into(&message, AAD, &mut opened));
     allocates_nothing("decrypt_into", || envelope.decrypt_into(&message, AAD, &mut opened));
     assert_eq!(opened, plaintext);
     allocates_nothing("decrypt_detached_into", || {

@@ -6,9 +6,9 @@ mod combine;
 
 use combine::{PLAINTEXT, ROW, Scripted, ring, version};
 use envelock::{
-    CachingKeyring, CachingOptions, DecryptReader, EncryptReader, Envelope, Error, KeyVersion,
-    Keyring, Lifecycle, MemoryKeyring, MessageStart, MigratingKeyring, MultiKeyring, Refusal,
-    RewrapOptions, Suite, inspect,
+    CachingKeyring, CachingOptions, DecryptReader, EncryptReader, Envelope, Error, Freshness,
+    KeyVersion, Keyring, Lifecycle, MemoryKeyring, MessageStart, MigratingKeyring, MultiKeyring,
+    Refusal, RewrapOptions, Suite, inspect,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -437,6 +437,42 @@ fn every_operation_has_its_row() {
         operations += 1;
     }
     assert_eq!(operations, 29);
+}
+
+/// An opened key asks nobody, whatever becomes of the version: `freshness` of its label tells.
+#[test]
+fn an_opened_key_asks_no_keyring_and_outlives_a_disable() {
+    for suite in Suite::ALL {
+        let backend = backend();
+        let envelope = Envelope::new(&backend).with_suite(*suite);
+        let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
+        backend.ring.rotate().unwrap();
+        backend.calls();
+        let key = envelope.open(&message).unwrap();
+        assert_eq!(backend.calls(), (0, 1));
+        backend.ring.disable(KeyVersion::FIRST).unwrap();
+        backend.set(|script| script.down = true);
+        assert!(matches!(envelope.open(&message), Err(Error::Unavailable { .. })));
+        backend.calls();
+        assert_eq!(key.decrypt(&message, ROW).unwrap(), PLAINTEXT);
+        assert_eq!(read_all(key.decrypt_reader(&message[..], ROW).unwrap()).unwrap(), PLAINTEXT);
+        assert_eq!(backend.calls(), (0, 0));
+        backend.set(|script| script.down = false);
+        let disabled = Freshness::Refused(Refusal::Disabled);
+        assert_eq!(envelope.keyring().freshness(&key.label()).unwrap(), disabled);
+        assert_eq!(refused(&envelope.open(&message).unwrap_err()), Some((1, Refusal::Disabled)));
+    }
+}
+
+#[test]
+fn an_opened_key_prints_its_label_and_no_secret() {
+    let envelope = Envelope::new(MemoryKeyring::create("orders").unwrap());
+    let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
+    let key = envelope.open(&message).unwrap();
+    let id = inspect(&message).unwrap().data_key_id();
+    let label = inspect(&message).unwrap().slots().next().unwrap().label;
+    let printed = format!("OpenedKey {{ data_key_id: {id:?}, label: {label:?}, .. }}");
+    assert_eq!(format!("{key:?}"), printed);
 }
 
 /// The signatures of public functions in `source`, without `async` and line breaks.

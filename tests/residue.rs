@@ -186,10 +186,18 @@ impl Life<'_> {
     }
 
     fn decrypt(&mut self) {
-        let form = self.choose(3);
+        let form = self.choose(4);
         let envelope = Envelope::new(self.keyring);
         for stored in &self.messages {
             match form {
+                3 => {
+                    // Moved, so that a copy would stay behind.
+                    let keys = vec![envelope.open(&stored.message).unwrap()];
+                    for key in keys {
+                        drop(key.decrypt(&stored.message, Aad::new(AAD)).unwrap());
+                        assert!(key.decrypt(&stored.message, Aad::none()).is_err());
+                    }
+                }
                 0 => drop(envelope.decrypt(&stored.message, Aad::new(AAD)).unwrap()),
                 1 => {
                     let mut plaintext = vec![0; stored.plaintext_len];

@@ -11,7 +11,7 @@ use common::model::Answer;
 use common::reference::{self, RefHeader};
 use common::rings::{Member, Several, Spy, ring};
 use common::{random_bytes, rng};
-use envelock::{Aad, Envelope, Suite, danger};
+use envelock::{Aad, Envelope, Suite, danger, inspect};
 
 struct Message {
     header: RefHeader,
@@ -170,6 +170,66 @@ fn a_body_opens_under_its_own_suite_only() {
             let opened = danger::decrypt_body(other, &[5; 32], b"context", &body);
             let expected = if other == suite { Answer::Opens } else { Answer::Authentication };
             assert_eq!(Answer::of(&opened), expected);
+        }
+    }
+}
+
+/// A key that was opened refuses each other message by its core, before any cipher could.
+#[test]
+fn a_key_opened_from_one_message_refuses_every_other() {
+    let (messages, reader) = (messages(), reader());
+    let whole = |message: &Message| [message.header.encode(), message.body.clone()].concat();
+    for (i, a) in messages.iter().enumerate() {
+        let key = reader.open(&a.header.encode()).unwrap();
+        assert_eq!(key.label(), inspect(&whole(a)).unwrap().slots().next().unwrap().label);
+        for b in messages.iter().enumerate().filter(|(j, _)| *j != i).map(|(_, b)| b) {
+            let (bytes, header, aad) = (whole(b), b.header.encode(), Aad::new(&b.aad));
+            let found = inspect(&bytes).unwrap().data_key_id();
+            let refused = |answer: Answer| {
+                let opened = key.data_key_id();
+                assert_eq!(answer, Answer::OtherMessage { opened, found });
+            };
+            let mut out = vec![1; b.plaintext.len()];
+            refused(Answer::of(&key.decrypt(&bytes, aad)));
+            refused(Answer::of(&key.decrypt_into(&bytes, aad, &mut out)));
+            refused(Answer::of(&key.decrypt_in_place(&mut bytes.clone(), aad)));
+            refused(Answer::of(&key.decrypt_detached(&header, &a.body, aad)));
+            refused(Answer::of(&key.decrypt_detached_into(&header, &b.body, aad, &mut out)));
+            let in_place = &mut b.body.clone();
+            refused(Answer::of(&key.decrypt_detached_in_place(&header, in_place, aad)));
+            refused(Answer::of(&key.decrypt_reader(&bytes[..], aad)));
+            refused(Answer::of(&key.decrypt_reader_detached(&header, &b.body[..], aad)));
+            refused(Answer::of(&key.decrypt_copy(&bytes[..], std::io::sink(), aad)));
+            refused(Answer::of(&key.range_reader(&bytes[..], aad)));
+            refused(Answer::of(&key.range_reader_detached(&header, &b.body[..], aad)));
+            refused(Answer::of(&key.seek_reader(std::io::Cursor::new(&bytes), aad)));
+            assert!(out.iter().all(|byte| *byte == 1));
+            // Its own header before the body of another: the body does not verify.
+            let own = key.decrypt_detached(&a.header.encode(), &b.body, aad);
+            assert_eq!(Answer::of(&own), Answer::Authentication);
+        }
+    }
+}
+
+/// What a rewrap changes is nothing of the core: the key goes on to open the message.
+#[test]
+fn an_opened_key_opens_its_message_after_rewraps_and_under_other_slots() {
+    let reader = reader();
+    for message in messages() {
+        let old = [message.header.encode(), message.body.clone()].concat();
+        let key = reader.open(&old).unwrap();
+        let mut foreign = message.header.clone();
+        foreign.slots[0].wrapped.reverse();
+        foreign.slots[0].version += 1;
+        let new = [foreign.encode(), message.body.clone()].concat();
+        assert!(reader.decrypt(&new, Aad::new(&message.aad)).is_err());
+        assert_eq!(key.decrypt(&new, Aad::new(&message.aad)).unwrap(), message.plaintext);
+        let mut suite = message.header.core;
+        suite[5] = suite[5] % 3 + 1;
+        if let Ok(header) = reference::parse(&RefHeader { core: suite, ..foreign }.encode()) {
+            let same_id = key.decrypt_detached(&header.encode(), &message.body, Aad::none());
+            let (opened, found) = (key.data_key_id(), key.data_key_id());
+            assert_eq!(Answer::of(&same_id), Answer::OtherMessage { opened, found });
         }
     }
 }

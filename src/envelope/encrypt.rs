@@ -106,7 +106,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     ) -> Result<(), Error> {
         check_len(body, body_len(plaintext.len())?)?;
         let encryptor = self.begin(header, to_u64(plaintext.len())?, aad)?;
-        body::encrypt_into(&encryptor, plaintext, body, self.envelope.settings.threads.as_ref())
+        body::encrypt_into(&encryptor, plaintext, body, self.envelope.settings.threads.as_deref())
     }
 
     /// See [`Envelope::encrypt_detached_in_place`].
@@ -123,7 +123,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     ) -> Result<(), Error> {
         check_len(body, body_len(plaintext_len)?)?;
         let encryptor = self.begin(header, to_u64(plaintext_len)?, aad)?;
-        body::in_place::encrypt(&encryptor, body, self.envelope.settings.threads.as_ref())
+        body::in_place::encrypt(&encryptor, body, self.envelope.settings.threads.as_deref())
     }
 
     /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption; or

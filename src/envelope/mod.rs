@@ -126,7 +126,7 @@ impl<K> Envelope<K> {
     /// ```
     #[must_use]
     pub fn with_threads(mut self, threads: Threads) -> Self {
-        self.settings.threads = Some(threads);
+        self.settings.threads = Some(Arc::new(threads));
         self
     }
 

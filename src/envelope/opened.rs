@@ -16,6 +16,7 @@ use crate::keyring::Keyring;
 use crate::stream::{MessageStart, RangeDecryptor, StreamDecryptor};
 use crate::threads::Threads;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
@@ -80,7 +81,8 @@ pub struct OpenedKey {
 #[derive(Clone, Default)]
 pub(super) struct Settings {
     pub(super) provider: Provider,
-    pub(super) threads: Option<Threads>,
+    /// A pointer, since a record that moves carries the bytes of an absent part along.
+    pub(super) threads: Option<Arc<Threads>>,
 }
 
 impl<K: Keyring> Envelope<K> {
@@ -374,7 +376,7 @@ impl Opened<'_> {
     }
 
     fn threads(&self) -> Option<&Threads> {
-        self.settings.threads.as_ref()
+        self.settings.threads.as_deref()
     }
 }
 

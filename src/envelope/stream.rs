@@ -65,7 +65,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         start.extend_from_slice(encryptor.prefix());
         let slots = StreamSlots::new(self.envelope.keyring.clone(), header);
         let unfinished = Unfinished::new(self.envelope.observer.clone());
-        let threads = self.envelope.settings.threads.clone();
+        let threads = self.envelope.settings.threads.as_deref().cloned();
         StreamEncryptor::new(encryptor, start, threads, Some(slots), unfinished)
     }
 }

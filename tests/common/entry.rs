@@ -27,6 +27,7 @@ pub fn check(shape: &Shape, changed: &[u8], header_end: usize, what: &dyn Fn() -
     let (header, body) = changed.split_at(header_end);
     let detached = model::decrypt_detached(shape, header, body);
     case.detached(header, body, &detached);
+    case.opened_before(changed, header_end);
     if changed.get(..shape.header_len()) != Some(&shape.message[..shape.header_len()]) {
         case.rewrap(changed);
     }
@@ -144,6 +145,27 @@ impl Case<'_> {
         self.answers("decrypt_detached_in_place", Answer::of(&opened), expected);
         if opened.is_err() {
             self.left_in_place("decrypt_detached_in_place", &left, body, expected);
+        }
+    }
+
+    /// By the key that the message was opened with before the change.
+    fn opened_before(&self, changed: &[u8], header_end: usize) {
+        let (shape, aad) = (self.shape, self.shape.aad());
+        let key = self.envelope.open(&shape.message).unwrap();
+        let expected = model::decrypt_opened(shape, changed);
+        self.answers("opened", Answer::of(&key.decrypt(changed, aad)), &expected);
+        let mut buffer = self.buffer(Some(changed.len().saturating_sub(shape.header_len())));
+        if key.decrypt_into(changed, aad, &mut buffer).is_err() {
+            self.released_nothing("opened, into", &buffer);
+        }
+        let (header, body) = changed.split_at(header_end);
+        let expected = model::decrypt_opened_detached(shape, header, body);
+        let mut left = body.to_vec();
+        let opened = key.decrypt_detached_in_place(header, &mut left, aad);
+        self.answers("opened, detached in place", Answer::of(&opened), &expected);
+        match opened {
+            Ok(plaintext) => assert_eq!(plaintext, shape.plaintext, "{}", self.text()),
+            Err(_) => self.left_in_place("opened, detached in place", &left, body, &expected),
         }
     }
 

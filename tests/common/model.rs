@@ -3,7 +3,7 @@
 
 use super::reference::{self, RefHeader, RefSlot, Refused};
 use super::shapes::Shape;
-use envelock::{Error, HeaderFault, Part, Refusal, VersionState};
+use envelock::{DataKeyId, Error, HeaderFault, Part, Refusal, VersionState};
 
 /// An answer, without what only text says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,7 @@ pub enum Answer {
     NoKey { key: String, version: u32, slots: usize },
     Refused { key: String, version: u32, refusal: Refusal },
     Authentication,
+    OtherMessage { opened: DataKeyId, found: DataKeyId },
     Other(String),
 }
 
@@ -36,6 +37,7 @@ impl Answer {
                 Answer::Refused { key, version: version.number(), refusal }
             }
             Error::Authentication { .. } => Answer::Authentication,
+            Error::OtherMessage { opened, found } => Answer::OtherMessage { opened, found },
             other => Answer::Other(other.to_string()),
         }
     }
@@ -154,9 +156,8 @@ pub fn decrypt_detached(shape: &Shape, header: &[u8], body: &[u8]) -> Decrypted 
 }
 
 fn decrypt_parts(shape: &Shape, header: &RefHeader, body: &[u8]) -> Decrypted {
-    if let Err(needed) = plaintext_len(body.len()) {
-        let (len, needed) = (body.len() as u64, needed as u64);
-        return Answer::Truncated { part: Part::Body, len, needed }.into();
+    if let Some(truncated) = truncated(body) {
+        return truncated.into();
     }
     let opens =
         |slot: &RefSlot| matches!(standing(shape, &header.core, slot), Standing::Opens { .. });
@@ -164,6 +165,44 @@ fn decrypt_parts(shape: &Shape, header: &RefHeader, body: &[u8]) -> Decrypted {
         return no_slot_opened(shape, header).into();
     }
     // SPEC O-FINAL: a slot opened, so the core is the original's, and the body decides.
+    decrypt_body(shape, body)
+}
+
+/// What the key that the original message was opened with must answer to `message`: no slot counts.
+pub fn decrypt_opened(shape: &Shape, message: &[u8]) -> Decrypted {
+    match reference::parse(message) {
+        Ok(header) => opened_parts(shape, &header, &message[header.len()..]),
+        Err(refused) => Answer::from(refused).into(),
+    }
+}
+
+/// The same, of a detached header and its body.
+pub fn decrypt_opened_detached(shape: &Shape, header: &[u8], body: &[u8]) -> Decrypted {
+    match reference::parse(header) {
+        Ok(parsed) if parsed.len() == header.len() => opened_parts(shape, &parsed, body),
+        _ => decrypt_detached(shape, header, body),
+    }
+}
+
+fn opened_parts(shape: &Shape, header: &RefHeader, body: &[u8]) -> Decrypted {
+    let id = |core: &[u8; 22]| DataKeyId(core[6..].try_into().unwrap());
+    match truncated(body) {
+        Some(truncated) => truncated.into(),
+        None if header.core != shape.header.core => {
+            let (opened, found) = (id(&shape.header.core), id(&header.core));
+            Answer::OtherMessage { opened, found }.into()
+        }
+        None => decrypt_body(shape, body),
+    }
+}
+
+/// SPEC B-LENGTH: a body that cannot be whole is refused before its key matters.
+fn truncated(body: &[u8]) -> Option<Answer> {
+    let needed = plaintext_len(body.len()).err()? as u64;
+    Some(Answer::Truncated { part: Part::Body, len: body.len() as u64, needed })
+}
+
+fn decrypt_body(shape: &Shape, body: &[u8]) -> Decrypted {
     let reached_chunks = body[..56] == shape.body()[..56];
     let answer = if body == shape.body() { Answer::Opens } else { Answer::Authentication };
     Decrypted { answer, reached_chunks }
