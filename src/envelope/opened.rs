@@ -72,7 +72,6 @@ pub struct OpenedKey {
     version: KeyVersion,
     master_key_id: MasterKeyId,
     algorithm: WrapAlgorithm,
-    #[expect(dead_code, reason = "for a rewrap")]
     wrapped_key: Box<[u8]>,
     settings: Settings,
 }
@@ -143,6 +142,11 @@ impl OpenedKey {
             master_key_id: self.master_key_id,
             algorithm: self.algorithm,
         }
+    }
+
+    /// The whole slot that opened.
+    pub(super) fn slot(&self) -> Slot<'_> {
+        Slot { label: self.label(), wrapped_key: &self.wrapped_key }
     }
 
     /// The suite of the message.

@@ -4,6 +4,7 @@ use super::report::{RewrapReport, SlotOutcome};
 use super::scratch::{NewSlots, Scratch};
 use super::{Growth, RewrapOptions, verify_slot};
 use crate::envelope::decrypt::Failures;
+use crate::envelope::opened::Opened;
 use crate::error::Error;
 use crate::format::{
     Header, KeyName, KeyVersion, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotWriter,
@@ -294,7 +295,13 @@ impl<'a, K: Keyring> Job<'a, K> {
         let context = WrapContext::new(self.old.core());
         // SPEC R-NAME: no other name is accepted.
         let mut writer = SlotWriter::new(room, self.old.suite(), Some(slot.label.name));
-        self.keyring.rewrap(slot, &context, &mut writer, pool)?;
+        match self.opened_from(slot) {
+            Some(key) => {
+                let name = slot.label.name;
+                self.keyring.wrap_under(name, key.data_key, &context, &mut writer, pool)?;
+            }
+            None => self.keyring.rewrap(slot, &context, &mut writer, pool)?,
+        }
         match writer.slots().len() {
             0 => Err(SlotFault::None.into()),
             1 => Ok(()),
@@ -302,7 +309,16 @@ impl<'a, K: Keyring> Job<'a, K> {
         }
     }
 
+    /// The key that was opened from this very slot, if the caller gave it (SPEC R-OPENED).
+    fn opened_from(&self, slot: &Slot<'_>) -> Option<Opened<'a>> {
+        let key = self.options.opened.filter(|key| key.slot() == *slot)?;
+        key.of(self.old).ok()
+    }
+
     fn verify(&self, slot: &Slot<'_>) -> Result<(), KeyringError> {
+        if self.opened_from(slot).is_some() {
+            return Ok(());
+        }
         verify_slot(self.keyring, &WrapContext::new(self.old.core()), slot)
     }
 

@@ -7,7 +7,7 @@ mod scratch;
 pub use report::{RewrapReport, SlotOutcome};
 
 use super::decrypt::unwrap_verified;
-use super::{Envelope, WithRng};
+use super::{Envelope, OpenedKey, WithRng};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{Header, KeyVersion, MAX_SLOTS, Slot, SlotLabel};
@@ -25,12 +25,18 @@ pub struct RewrapOptions<'a> {
     retiring: Option<(&'a str, KeyVersion)>,
     compromised: [Option<(&'a str, KeyVersion)>; MAX_SLOTS],
     trust_backend: bool,
+    opened: Option<&'a OpenedKey>,
 }
 
 impl<'a> RewrapOptions<'a> {
     /// The usual: verify the old slot and the new one.
     pub const fn new() -> Self {
-        RewrapOptions { retiring: None, compromised: [None; MAX_SLOTS], trust_backend: false }
+        RewrapOptions {
+            retiring: None,
+            compromised: [None; MAX_SLOTS],
+            trust_backend: false,
+            opened: None,
+        }
     }
 
     /// Refuses with [`Error::OldVersionStillOpens`] if a slot under `version` of the key `name`
@@ -74,6 +80,18 @@ impl<'a> RewrapOptions<'a> {
     /// Whether a slot with this label may be rewrapped although its version is compromised.
     fn names_compromised(&self, label: &SlotLabel<'_>) -> bool {
         self.compromised.contains(&Some((label.name.as_str(), label.version)))
+    }
+
+    /// Wraps the data key that `key` holds, where the slot that it was opened from stands in the
+    /// header: that slot needs no unwrap, and gives way to one of its own name alone. Every other slot
+    /// is treated as without it.
+    ///
+    /// A key of another message is refused with [`Error::OtherMessage`]. A slot whose version is
+    /// refused by now stays as it is, although the key is at hand.
+    #[must_use]
+    pub const fn opened(mut self, key: &'a OpenedKey) -> Self {
+        self.opened = Some(key);
+        self
     }
 
     /// Leaves all verification to a backend that re-encrypts on its own side, so that the data
@@ -175,6 +193,10 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         options: RewrapOptions<'_>,
         growth: Growth,
     ) -> Result<(Option<Scratch>, RewrapReport), Error> {
+        // SPEC R-OPENED
+        if let Some(key) = options.opened {
+            key.of(old)?;
+        }
         let Envelope { keyring, reserved, .. } = self.envelope;
         let job = Job { keyring: &**keyring, old, options, growth, reserved: *reserved };
         job.run(&mut RandomPool::for_rewrap(self.rng))
