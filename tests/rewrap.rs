@@ -4,6 +4,8 @@
 mod cases;
 #[path = "rewrap/compose.rs"]
 mod compose;
+#[path = "rewrap/opened.rs"]
+mod opened;
 #[path = "rewrap/services.rs"]
 mod services;
 #[path = "rewrap/table.rs"]

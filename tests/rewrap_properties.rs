@@ -112,6 +112,12 @@ proptest! {
             let again = envelope.with_rng(&mut rng()).rewrap(input, USUAL).unwrap();
             prop_assert_eq!(again.header(), new);
         }
+        // SPEC R-OPENED: by a key that was opened before, the same by fewer calls.
+        let key = envelope.open(&whole).unwrap();
+        let by_key = envelope.with_rng(&mut rng()).rewrap(&whole, USUAL.opened(&key)).unwrap();
+        prop_assert_eq!(by_key.header(), new);
+        prop_assert_eq!(format!("{by_key:?}"), format!("{rewrapped:?}"));
+        prop_assert_eq!(key.decrypt_detached(new, body, aad).unwrap(), plaintext.clone());
         let mut in_place = whole.clone();
         let changed = envelope.with_rng(&mut rng()).rewrap_in_place(&mut in_place, USUAL).unwrap().is_changed();
         prop_assert_eq!(changed, rewrapped.is_changed());
@@ -164,6 +170,15 @@ proptest! {
         }
         if opened {
             prop_assert_eq!(envelope.decrypt(&rewrapped, Aad::none()).unwrap(), b"payload");
+        }
+        if let Ok(key) = envelope.open(&[&header, body].concat()) {
+            let mut by_key = changed.clone();
+            if envelope.rewrap_in_place(&mut by_key, options.opened(&key)).is_err() {
+                prop_assert_eq!(&by_key, &changed);
+            }
+            if opened {
+                prop_assert_eq!(envelope.decrypt(&by_key, Aad::none()).unwrap(), b"payload");
+            }
         }
         if trusting {
             let mut trusted = changed.clone();
