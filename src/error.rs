@@ -13,7 +13,7 @@ use crate::format::{
     DataKeyId, HeaderFault, InvalidKeyName, KeyVersion, LooksLike, Part, SlotFault,
 };
 use crate::keyring::Refusal;
-use crate::keyset::{Changed, LabelFault, Operation, VersionState};
+use crate::keyset::{Changed, Guard, LabelFault, Operation, VersionState};
 use crate::random::RandomnessUnavailable;
 use crate::time::Timestamp;
 use alloc::boxed::Box;
@@ -358,6 +358,19 @@ pub enum Error {
         version: KeyVersion,
         /// When it is due.
         due: Timestamp,
+    },
+
+    /// A version is kept from an operation that its state allows.
+    #[error("key {key} version {version}: cannot {operation}: {guard}")]
+    Guarded {
+        /// The key name.
+        key: String,
+        /// The version.
+        version: KeyVersion,
+        /// The operation asked for.
+        operation: Operation,
+        /// What keeps it.
+        guard: Guard,
     },
 
     /// Somebody else changed the keyring since the caller looked: look again.

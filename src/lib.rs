@@ -111,10 +111,10 @@ pub use keyring::{
     TokenCallFailure, TokenKeyFault, TokenLabel, WrongTokenAnswer,
 };
 pub use keyset::{
-    Change, Changed, Hold, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,
-    MAX_KEYSET_NAME_LEN, MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS,
-    MIN_DESTRUCTION_DELAY, Material, NewMaterial, NewMaterialFn, Operation, Origin, Terms,
-    Transition, Usage, VersionRecord, VersionState,
+    Change, Changed, Guard, Hold, Keyset, Keysets, LabelFault, Labels, MAX_CLOCK_SKEW,
+    MAX_DESTRUCTION_DELAY, MAX_KEYSET_NAME_LEN, MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN,
+    MAX_LABELS, MIN_DESTRUCTION_DELAY, Material, NewMaterial, NewMaterialFn, Operation, Origin,
+    Terms, Transition, Usage, VersionRecord, VersionState,
 };
 #[cfg(feature = "metrics")]
 pub use observe::MetricsObserver;
@@ -123,7 +123,7 @@ pub use observe::TracingObserver;
 pub use observe::{Event, FnObserver, ObservedKeyring, Observer};
 #[cfg(feature = "std")]
 pub use os_random::OsRandom;
-pub use policy::{Action, Applied, Due, Plan, Reason, RotationPolicy};
+pub use policy::{Action, Applied, Due, MIN_GRACE, Plan, Plans, Reason, RotationPolicy, Warning};
 pub use rand_core;
 pub use random::{KeyringRng, RandomnessUnavailable};
 #[cfg(feature = "std")]

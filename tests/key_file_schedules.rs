@@ -9,7 +9,7 @@ use envelock::test_util::key_file::{
     Directory, DirectoryFile, FileStat, KeyFileError, OsDirectory, Store,
 };
 use envelock::{
-    Aad, Applied, Change, DataKeyReuse, Envelope, Error, FileKeyring, FileKeyringOptions,
+    Aad, Applied, Change, DataKeyReuse, Envelope, Error, FileKeyring, FileKeyringOptions, Guard,
     KeyVersion, Keyset, Lifecycle, MasterKey, MasterKeyId, Material, MemoryKeyring, NewMaterial,
     Operation, Origin, OsRandom, Protection, RotationPolicy, Salvage, Terms, Timestamp,
     VersionState, WrapAlgorithm, inspect,
@@ -199,18 +199,26 @@ fn a_clock_that_is_behind_does_not_shorten_the_wait_for_a_destruction() {
             origin: Origin::Generated,
         };
         keyset.add(version(number.into()), material, now).unwrap();
-        keyset.apply(version(number.into()), Operation::Promote, now).unwrap();
+        keyset.apply(version(number.into()), Operation::Promote, &Terms::at(now)).unwrap();
     }
-    let boot = Timestamp::UNIX_EPOCH;
-    keyset.apply(version(1), Operation::Disable, boot).unwrap();
     let schedule = Operation::ScheduleDestruction { after: DAY * 30 };
-    keyset.apply(version(1), schedule, boot).unwrap();
+    let boot = Timestamp::UNIX_EPOCH;
+    keyset.apply(version(1), Operation::Disable, &Terms::at(boot)).unwrap();
+    match keyset.apply(version(1), schedule, &Terms::at(boot)) {
+        Err(Error::Guarded { guard: Guard::Clock { newest, now: told }, .. }) => {
+            assert_eq!((newest, told), (now, boot));
+        }
+        other => panic!("{other:?}"),
+    }
+    // A little behind: it counts from the newest date on record.
+    let behind = Timestamp::from_unix_seconds(now.unix_seconds() - 86_400);
+    keyset.apply(version(1), schedule, &Terms::at(behind)).unwrap();
     let due = now.plus(DAY * 30);
-    match keyset.apply(version(1), Operation::Destroy, now) {
+    match keyset.apply(version(1), Operation::Destroy, &Terms::at(now)) {
         Err(Error::DestructionNotDue { due: told, .. }) => assert_eq!(told, due),
         other => panic!("{other:?}"),
     }
-    keyset.apply(version(1), Operation::Destroy, due).unwrap();
+    keyset.apply(version(1), Operation::Destroy, &Terms::at(due)).unwrap();
 }
 
 /// A keyring whose directory is moved away must not write where nobody looks: the path counts.

@@ -4,8 +4,8 @@
 use envelock::{
     Action, Due, Error, KeyVersion, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,
     MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS, MIN_DESTRUCTION_DELAY, MasterKeyId,
-    NewMaterial, Operation, Origin, RotationPolicy, Timestamp, Usage, VersionRecord, VersionState,
-    WrapAlgorithm,
+    NewMaterial, Operation, Origin, RotationPolicy, Terms, Timestamp, Usage, VersionRecord,
+    VersionState, WrapAlgorithm,
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -33,7 +33,9 @@ fn rotated() -> Keyset {
     let mut keyset = Keyset::new("orders").unwrap();
     for number in [1, 2] {
         keyset.add(version(number), material(number as u8), at(0)).unwrap();
-        keyset.apply(version(number), Operation::Promote, at(u64::from(number))).unwrap();
+        keyset
+            .apply(version(number), Operation::Promote, &Terms::at(at(u64::from(number))))
+            .unwrap();
     }
     keyset
 }
@@ -52,7 +54,7 @@ fn a_record_keeps_when_it_was_created_promoted_changed_and_marked() {
             if keyset.version(version(number)).is_none() {
                 keyset.add(version(number), material(number as u8), at(now)).unwrap();
             }
-            keyset.apply(version(number), operation, at(now)).unwrap();
+            keyset.apply(version(number), operation, &Terms::at(at(now))).unwrap();
         }
         let one = keyset.version(version(1)).unwrap();
         assert_eq!(one.created, at(10));
@@ -67,7 +69,7 @@ fn a_record_keeps_when_it_was_created_promoted_changed_and_marked() {
     // What changes nothing moves no date.
     check(Some((1, Promote)), 25, (VersionState::Primary, [Some(20), Some(20), None]));
     check(Some((2, Promote)), 30, (VersionState::Enabled, [Some(30), Some(20), None]));
-    // Rolled back: its age still counts from its first promotion.
+    // Rolled back: its first promotion stays on record.
     check(Some((1, Promote)), 40, (VersionState::Primary, [Some(40), Some(20), None]));
     check(Some((2, Promote)), 50, (VersionState::Enabled, [Some(50), Some(20), None]));
     check(Some((1, Disable)), 60, (VersionState::Disabled, [Some(60), Some(20), None]));
@@ -95,10 +97,10 @@ fn a_record_keeps_when_it_was_created_promoted_changed_and_marked() {
 #[test]
 fn clocks_that_go_back_do_no_harm() {
     let mut keyset = rotated();
-    keyset.apply(version(1), Operation::Disable, Timestamp::UNIX_EPOCH).unwrap();
+    keyset.apply(version(1), Operation::Disable, &Terms::at(Timestamp::UNIX_EPOCH)).unwrap();
     assert_eq!(keyset.version(version(1)).unwrap().state_since, Timestamp::UNIX_EPOCH);
-    keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), at(0)).unwrap();
-    let early = keyset.apply(version(1), Operation::Destroy, Timestamp::UNIX_EPOCH);
+    keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), &Terms::at(at(0))).unwrap();
+    let early = keyset.apply(version(1), Operation::Destroy, &Terms::at(Timestamp::UNIX_EPOCH));
     assert!(matches!(early, Err(Error::DestructionNotDue { .. })));
 }
 
@@ -119,9 +121,9 @@ fn a_destruction_is_scheduled_7_to_30_days_ahead() {
         (Duration::MAX, false),
     ] {
         let mut keyset = rotated();
-        keyset.apply(version(1), Operation::Disable, at(5)).unwrap();
+        keyset.apply(version(1), Operation::Disable, &Terms::at(at(5))).unwrap();
         let before = keyset.clone();
-        match keyset.apply(version(1), schedule(delay), at(9)) {
+        match keyset.apply(version(1), schedule(delay), &Terms::at(at(9))) {
             Ok(()) => {
                 assert!(allowed, "{delay:?}");
                 let due = keyset.version(version(1)).unwrap().destroy_at;
@@ -140,18 +142,18 @@ fn a_destruction_is_scheduled_7_to_30_days_ahead() {
 fn a_destruction_is_due_on_its_second() {
     for (early, due) in [(SECOND, false), (Duration::ZERO, true)] {
         let mut keyset = rotated();
-        keyset.apply(version(1), Operation::Disable, at(5)).unwrap();
-        keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), at(9)).unwrap();
+        keyset.apply(version(1), Operation::Disable, &Terms::at(at(5))).unwrap();
+        keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), &Terms::at(at(9))).unwrap();
         let date = at(9).plus(MIN_DESTRUCTION_DELAY);
         let before = keyset.clone();
         let now = Timestamp::from_unix_seconds(date.unix_seconds() - early.as_secs());
-        match keyset.apply(version(1), Operation::Destroy, now) {
+        match keyset.apply(version(1), Operation::Destroy, &Terms::at(now)) {
             Ok(()) => assert!(due),
             Err(Error::DestructionNotDue { key, version: told, due: day }) => {
                 assert!(!due);
                 assert_eq!((&*key, told, day), ("orders", version(1), date));
                 assert_eq!(keyset, before);
-                keyset.apply(version(1), Operation::DestroyImmediately, now).unwrap();
+                keyset.apply(version(1), Operation::DestroyImmediately, &Terms::at(now)).unwrap();
             }
             Err(other) => panic!("{other:?}"),
         }
@@ -164,14 +166,15 @@ fn a_destruction_is_due_on_its_second() {
 #[test]
 fn a_cancelled_destruction_starts_anew() {
     let mut keyset = rotated();
-    keyset.apply(version(1), Operation::Disable, at(5)).unwrap();
-    keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), at(9)).unwrap();
-    keyset.apply(version(1), Operation::CancelDestruction, at(10)).unwrap();
+    keyset.apply(version(1), Operation::Disable, &Terms::at(at(5))).unwrap();
+    keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), &Terms::at(at(9))).unwrap();
+    keyset.apply(version(1), Operation::CancelDestruction, &Terms::at(at(10))).unwrap();
     let due = at(9).plus(MIN_DESTRUCTION_DELAY);
-    let destroyed = keyset.apply(version(1), Operation::Destroy, due);
+    let destroyed = keyset.apply(version(1), Operation::Destroy, &Terms::at(due));
     assert!(matches!(destroyed, Err(Error::VersionState { .. })));
-    keyset.apply(version(1), schedule(MAX_DESTRUCTION_DELAY), due).unwrap();
-    let destroyed = keyset.apply(version(1), Operation::Destroy, due.plus(MIN_DESTRUCTION_DELAY));
+    keyset.apply(version(1), schedule(MAX_DESTRUCTION_DELAY), &Terms::at(due)).unwrap();
+    let destroyed =
+        keyset.apply(version(1), Operation::Destroy, &Terms::at(due.plus(MIN_DESTRUCTION_DELAY)));
     assert!(matches!(destroyed, Err(Error::DestructionNotDue { .. })));
 }
 
@@ -189,8 +192,8 @@ fn numbers_are_never_reused() {
         assert_eq!(keyset, before);
     }
     assert_eq!(keyset.next_version().unwrap(), version(6));
-    keyset.apply(version(5), Operation::Disable, at(0)).unwrap();
-    keyset.apply(version(5), Operation::DestroyImmediately, at(0)).unwrap();
+    keyset.apply(version(5), Operation::Disable, &Terms::at(at(0))).unwrap();
+    keyset.apply(version(5), Operation::DestroyImmediately, &Terms::at(at(0))).unwrap();
     assert_eq!(keyset.next_version().unwrap(), version(6));
     // The record of version 9 is lost, its number is not.
     let records = keyset.versions().to_vec();
@@ -257,7 +260,7 @@ fn a_version_with_a_date_of_compromise_is_not_promoted_in_any_state() {
         versions[0].compromised = Some(at(5));
         versions[1].state = VersionState::Enabled;
         let mut keyset = Keyset::restore("orders", 2, versions).unwrap();
-        let error = keyset.apply(version(1), Operation::Promote, at(9)).unwrap_err();
+        let error = keyset.apply(version(1), Operation::Promote, &Terms::at(at(9))).unwrap_err();
         assert!(matches!(error, Error::VersionState { .. }), "{state}: {error}");
         let keysets = Keysets::restore(1, 1, vec![keyset], BTreeMap::new()).unwrap();
         let policy = RotationPolicy::on_compromise().distribute_for(Duration::from_secs(1));

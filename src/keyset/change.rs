@@ -70,6 +70,46 @@ pub enum Change<'a> {
         /// The value, or `None` to remove it.
         value: Option<&'a str>,
     },
+    /// Holds a version, or a key with all its versions: policies leave it alone, and it is not
+    /// destroyed ([`Guard::Held`](crate::Guard::Held)). An operator can do all else.
+    Hold {
+        /// The master key.
+        key: &'a str,
+        /// The version, or `None` for the key.
+        version: Option<KeyVersion>,
+        /// Why: at most 256 bytes without control characters.
+        reason: &'a str,
+    },
+    /// Lifts a hold; of a version, also that an operator keeps it as it is
+    /// ([`VersionRecord::kept`](crate::VersionRecord::kept)). Policies go on with it.
+    Release {
+        /// The master key.
+        key: &'a str,
+        /// The version, or `None` for the hold of the key, which leaves those of versions.
+        version: Option<KeyVersion>,
+    },
+    /// Has the versions of a key destroyed on evidence only: under terms that have the digest of a
+    /// judgement ([`Terms::on_evidence`]). Else every destruction is refused, by whichever door
+    /// ([`Guard::EvidenceRequired`](crate::Guard::EvidenceRequired)).
+    RequireEvidence {
+        /// The master key.
+        key: &'a str,
+    },
+    /// Takes back that evidence is required. Whoever may change the key can do it; date and
+    /// reason stay on record ([`Keyset::evidence_waived`](crate::Keyset::evidence_waived)).
+    WaiveEvidence {
+        /// The master key.
+        key: &'a str,
+        /// Why: at most 256 bytes without control characters.
+        reason: &'a str,
+    },
+    /// Has every date on record of a key that is to come be now, after a change under a wrong
+    /// clock. **The clock must be right**: an operator vouches for it. A destruction keeps its
+    /// date; cancel it and schedule it anew.
+    CorrectDates {
+        /// The master key.
+        key: &'a str,
+    },
 }
 
 /// Where the key material of a new version comes from.
@@ -96,12 +136,13 @@ impl fmt::Debug for Material<'_> {
 pub struct Terms {
     now: Timestamp,
     unchanged_since: Option<u64>,
+    evidence: Option<[u8; 32]>,
 }
 
 impl Terms {
     /// Changes made at `now`.
     pub const fn at(now: Timestamp) -> Self {
-        Terms { now, unchanged_since: None }
+        Terms { now, unchanged_since: None, evidence: None }
     }
 
     /// Makes the changes only if nobody else has made one since that of the number `change`
@@ -109,6 +150,14 @@ impl Terms {
     #[must_use]
     pub const fn if_unchanged_since(mut self, change: u64) -> Self {
         self.unchanged_since = Some(change);
+        self
+    }
+
+    /// Has versions destroyed on evidence: on the judgement whose SHA-256 digest is `judgement`. It
+    /// is kept on the record of each version that these changes destroy, for later audits.
+    #[must_use]
+    pub const fn on_evidence(mut self, judgement: [u8; 32]) -> Self {
+        self.evidence = Some(judgement);
         self
     }
 
@@ -120,6 +169,11 @@ impl Terms {
     /// The number of the change since which there must have been none.
     pub const fn unchanged_since(&self) -> Option<u64> {
         self.unchanged_since
+    }
+
+    /// The digest of the judgement on which versions are destroyed.
+    pub const fn evidence(&self) -> Option<&[u8; 32]> {
+        self.evidence.as_ref()
     }
 }
 
@@ -185,5 +239,26 @@ pub enum Transition {
         key: String,
         /// The version.
         version: KeyVersion,
+    },
+    /// A version or a key was held or released.
+    Hold {
+        /// The master key.
+        key: String,
+        /// The version, or `None` for the key.
+        version: Option<KeyVersion>,
+        /// Whether it is held now.
+        is_held: bool,
+    },
+    /// It was changed whether versions are destroyed on evidence only.
+    Evidence {
+        /// The master key.
+        key: String,
+        /// Whether evidence is required now.
+        is_required: bool,
+    },
+    /// Dates to come were corrected.
+    Dates {
+        /// The master key.
+        key: String,
     },
 }

@@ -3,9 +3,8 @@
 use super::{Change, Changed, Keyset, Material, NewMaterial, Operation, Terms, Transition};
 use super::{VersionState, check_name};
 use crate::error::Error;
-use crate::format::{KeyName, KeyVersion};
-use crate::time::Timestamp;
-use alloc::collections::BTreeMap;
+use crate::format::{KeyName, KeyVersion, MasterKeyId};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -158,7 +157,7 @@ impl Keysets {
         })
     }
 
-    fn resolve_mut(&mut self, name: &str) -> Result<&mut Keyset, Error> {
+    pub(super) fn resolve_mut(&mut self, name: &str) -> Result<&mut Keyset, Error> {
         let position = self.resolve_position(name)?;
         self.keysets.get_mut(position).ok_or_else(|| Error::UnknownKey { key: name.into() })
     }
@@ -206,7 +205,8 @@ impl Keysets {
         if let Some(expected) = terms.unchanged_since().filter(|since| *since != self.change) {
             return Err(Error::Conflict { expected, found: self.change });
         }
-        let mut work = Work { keysets: self.clone(), transitions: Vec::new(), now: terms.now() };
+        let mut work =
+            Work { keysets: self.clone(), transitions: Vec::new(), terms: *terms, ids: None };
         for change in changes {
             work.make(change, material)?;
         }
@@ -234,10 +234,12 @@ impl Keysets {
 }
 
 /// Changes under way, on a copy.
-struct Work {
-    keysets: Keysets,
-    transitions: Vec<Transition>,
-    now: Timestamp,
+pub(super) struct Work {
+    pub(super) keysets: Keysets,
+    pub(super) transitions: Vec<Transition>,
+    pub(super) terms: Terms,
+    /// Every id on record, once a version is added.
+    ids: Option<BTreeSet<MasterKeyId>>,
 }
 
 impl Work {
@@ -261,6 +263,17 @@ impl Work {
             Change::SetLabel { key, version, name, value } => {
                 self.set_label(key, version, name, value)
             }
+            Change::Hold { key, version, reason } => {
+                let hold = self.note("hold", reason)?;
+                self.set_hold(key, version, Some(hold))
+            }
+            Change::Release { key, version } => self.set_hold(key, version, None),
+            Change::RequireEvidence { key } => self.set_evidence(key, None),
+            Change::WaiveEvidence { key, reason } => {
+                let waived = self.note("evidence", reason)?;
+                self.set_evidence(key, Some(waived))
+            }
+            Change::CorrectDates { key } => self.correct_dates(key),
         }
     }
 
@@ -290,13 +303,14 @@ impl Work {
         // Before any material is made for it.
         keyset.check_free(version)?;
         let new = material(keyset.name(), version, source)?;
-        let mut records = self.keysets.keysets.iter().flat_map(Keyset::versions);
         // Those of destroyed versions too: what was destroyed does not come back under another
         // number.
-        if records.any(|record| record.master_key_id == new.master_key_id) {
+        let records = self.keysets.keysets.iter().flat_map(Keyset::versions);
+        let ids = self.ids.get_or_insert_with(|| records.map(|it| it.master_key_id).collect());
+        if !ids.insert(new.master_key_id) {
             return Err(Error::KeyMaterial);
         }
-        let now = self.now;
+        let now = self.terms.now();
         let keyset = self.keysets.resolve_mut(key)?;
         keyset.add(version, new, now)?;
         let key = keyset.name.clone();
@@ -305,12 +319,12 @@ impl Work {
     }
 
     fn apply(&mut self, key: &str, version: KeyVersion, operation: Operation) -> Result<(), Error> {
-        let now = self.now;
+        let terms = self.terms;
         let keyset = self.keysets.resolve_mut(key)?;
         let state = |keyset: &Keyset, version| keyset.version(version).map(|found| found.state);
         let before = [keyset.primary().filter(|former| *former != version), Some(version)];
         let before = before.map(|version| Some((version?, state(keyset, version?)?)));
-        keyset.apply(version, operation, now)?;
+        keyset.apply(version, operation, &terms)?;
         let states = before.into_iter().flatten();
         for (version, from) in states {
             let to = state(keyset, version).unwrap_or(VersionState::Destroyed);

@@ -1,6 +1,7 @@
 //! The versions of master keys: a pure state machine, without key material, clock or I/O.
 
 mod change;
+mod guard;
 mod hold;
 mod keysets;
 mod labels;
@@ -8,6 +9,8 @@ mod record;
 mod state;
 
 pub use change::{Change, Changed, Material, Terms, Transition};
+pub(crate) use guard::MAX_QUIET;
+pub use guard::{Guard, MAX_CLOCK_SKEW};
 pub use hold::Hold;
 pub use keysets::{Keysets, NewMaterialFn};
 pub use labels::{LabelFault, Labels, MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS};
@@ -56,6 +59,8 @@ pub(crate) struct KeyRecord {
     pub(crate) hold: Option<Hold>,
     /// Whether a version is destroyed on evidence only.
     pub(crate) evidence_required: bool,
+    /// When and why evidence was last waived.
+    pub(crate) evidence_waived: Option<Hold>,
     /// The number of the last change of the key itself.
     pub(crate) changed: u64,
 }
@@ -161,16 +166,15 @@ impl Keyset {
         self.key.evidence_required
     }
 
+    /// When evidence that was required was last waived, and why: kept when it is required again.
+    pub fn evidence_waived(&self) -> Option<&Hold> {
+        self.key.evidence_waived.as_ref()
+    }
+
     /// The number of the last change of the key itself, its versions aside: 0 if that is not
     /// known, as in a key file that was not changed since format version 1.
     pub fn changed(&self) -> u64 {
         self.key.changed
-    }
-
-    /// What is on record of the key itself.
-    #[expect(dead_code, reason = "what a policy sets")]
-    pub(crate) fn key_mut(&mut self) -> &mut KeyRecord {
-        &mut self.key
     }
 
     /// Notes the number `change` on each record that differs from that of `before`.
@@ -216,6 +220,7 @@ impl Keyset {
     ) -> Result<(), Error> {
         self.check_free(version)?;
         self.key.taken = version.number();
+        let now = self.date(now);
         self.versions.push(VersionRecord::new(version, material, now));
         Ok(())
     }
@@ -228,36 +233,34 @@ impl Keyset {
         }
     }
 
-    /// Applies `operation` to `version`.
+    /// Applies `operation` to `version` at the time of `terms`.
     ///
     /// A promotion leaves the former primary enabled. After a destruction the caller wipes the
-    /// key material.
+    /// key material. Dates do not go back: a clock that is less than a day behind the newest date on
+    /// record is taken for that.
     ///
     /// # Errors
     ///
     /// [`Error::UnknownVersion`]; [`Error::VersionState`] by [`VersionState::after`];
     /// [`Error::DestructionDelay`] if the time is not 7 to 30 days; [`Error::DestructionNotDue`]
-    /// if the date has not come. Nothing has changed then.
+    /// if the date has not come; [`Error::Guarded`] by [`Guard`]. Nothing has changed then.
     pub fn apply(
         &mut self,
         version: KeyVersion,
         operation: Operation,
-        now: Timestamp,
+        terms: &Terms,
     ) -> Result<(), Error> {
-        let after = self.check(version, operation, now)?;
+        let after = self.check(version, operation, terms)?;
+        let now = self.date(terms.now());
         if operation == Operation::Promote {
             let former = self.primary().filter(|former| *former != version);
             if let Some(former) = former.and_then(|former| self.version_mut(former)) {
                 former.enter(VersionState::Enabled, now);
             }
         }
-        // A clock that is behind, at a boot or by a mistake, must not shorten the time in which a
-        // destruction can be cancelled: it counts from the newest date on record.
-        let newest = self.versions.iter().map(|record| record.state_since.max(record.created));
-        let latest = newest.max().unwrap_or(now).max(now);
         if let Some(record) = self.version_mut(version) {
-            record.note(operation, now, latest);
             record.enter(after, now);
+            record.note(operation, terms, now);
         }
         Ok(())
     }
@@ -267,7 +270,7 @@ impl Keyset {
         &self,
         version: KeyVersion,
         operation: Operation,
-        now: Timestamp,
+        terms: &Terms,
     ) -> Result<VersionState, Error> {
         let key = || self.name.clone();
         let record = self.version(version);
@@ -275,25 +278,27 @@ impl Keyset {
         let state = record.state;
         let refused = || Error::VersionState { key: key(), version, state, operation };
         let after = state.after(operation).ok_or_else(refused)?;
-        match operation {
-            Operation::Enable if record.compromised.is_some() => Ok(VersionState::Compromised),
+        let after = match operation {
+            Operation::Enable if record.compromised.is_some() => VersionState::Compromised,
             // Whatever state a stored record has.
-            Operation::Promote if record.compromised.is_some() => Err(refused()),
+            Operation::Promote if record.compromised.is_some() => return Err(refused()),
             // It would move the date on which others learnt of it.
-            Operation::MarkCompromised if record.compromised.is_some() => Err(refused()),
+            Operation::MarkCompromised if record.compromised.is_some() => return Err(refused()),
             Operation::ScheduleDestruction { after: delay }
                 if !(MIN_DESTRUCTION_DELAY..=MAX_DESTRUCTION_DELAY).contains(&delay) =>
             {
-                Err(Error::DestructionDelay { delay })
+                return Err(Error::DestructionDelay { delay });
             }
             Operation::Destroy => match record.destroy_at {
-                Some(due) if due <= now => Ok(after),
-                Some(due) => Err(Error::DestructionNotDue { key: key(), version, due }),
+                Some(due) if due <= terms.now() => after,
+                Some(due) => return Err(Error::DestructionNotDue { key: key(), version, due }),
                 // Of a stored record that has lost its date.
-                None => Err(refused()),
+                None => return Err(refused()),
             },
-            _ => Ok(after),
-        }
+            _ => after,
+        };
+        self.check_guards(record, operation, terms)?;
+        Ok(after)
     }
 
     fn spent(&self, last: KeyVersion) -> Error {
@@ -307,19 +312,25 @@ impl VersionRecord {
         self.last_promoted = self.last_promoted.max(self.promoted);
     }
 
-    /// Notes the dates that `operation` brings at `now`; no date on record is after `latest`.
-    fn note(&mut self, operation: Operation, now: Timestamp, latest: Timestamp) {
+    /// Notes what `operation` brings at `now`, which no date on record is after, within reason.
+    fn note(&mut self, operation: Operation, terms: &Terms, now: Timestamp) {
         match operation {
             Operation::Promote => {
                 self.promoted.get_or_insert(now);
-                self.last_promoted = Some(now);
+                self.last_promoted = Some(self.state_since);
             }
             Operation::MarkCompromised => self.compromised = Some(now),
-            Operation::ScheduleDestruction { after } => self.destroy_at = Some(latest.plus(after)),
-            Operation::CancelDestruction | Operation::Destroy | Operation::DestroyImmediately => {
+            Operation::ScheduleDestruction { after } => self.destroy_at = Some(now.plus(after)),
+            Operation::CancelDestruction => {
                 self.destroy_at = None;
+                self.kept = Some(now);
             }
-            Operation::Enable | Operation::Disable => {}
+            Operation::Destroy | Operation::DestroyImmediately => {
+                self.destroy_at = None;
+                self.evidence = terms.evidence().copied();
+            }
+            Operation::Enable => self.kept = Some(now),
+            Operation::Disable => {}
         }
     }
 
@@ -327,6 +338,7 @@ impl VersionRecord {
         if self.state != state {
             self.state = state;
             self.state_since = now;
+            self.kept = None;
         }
     }
 }

@@ -27,13 +27,17 @@ pub struct VersionRecord {
     pub created: Timestamp,
     /// When it was first promoted. Kept through a rollback and back.
     pub promoted: Option<Timestamp>,
-    /// When it was last promoted, as far as that was noted.
+    /// When it was last promoted, as far as that was noted: age counts from here.
     pub last_promoted: Option<Timestamp>,
     /// When it was marked compromised, whatever its state has been since.
     pub compromised: Option<Timestamp>,
     /// When its destruction is due, while that is scheduled.
     pub destroy_at: Option<Timestamp>,
-    /// What keeps policies off it, and the erasure of its key.
+    /// Since when an operator keeps it in its state: it was enabled again, or its destruction was
+    /// cancelled. No policy takes it further; entering another state ends that, and so does
+    /// [`Change::Release`](crate::Change::Release).
+    pub kept: Option<Timestamp>,
+    /// What keeps policies off it, and any destruction.
     pub hold: Option<Hold>,
     /// The SHA-256 digest of the judgement on which it was destroyed, if there was one.
     pub evidence: Option<[u8; 32]>,
@@ -65,6 +69,7 @@ impl VersionRecord {
             last_promoted: None,
             compromised: None,
             destroy_at: None,
+            kept: None,
             hold: None,
             evidence: None,
             usage: Usage::default(),

@@ -151,6 +151,9 @@ impl MetricsObserver {
                 (to.as_ref().or(from.as_ref()).unwrap_or(alias), "alias")
             }
             Transition::Label { key, .. } => (key, "label"),
+            Transition::Hold { key, .. } => (key, "hold"),
+            Transition::Evidence { key, .. } => (key, "evidence"),
+            Transition::Dates { key } => (key, "dates"),
         };
         count(CHANGES, [self.proven(key), Label::from_static_parts("change", change)]);
     }

@@ -164,5 +164,23 @@ fn changed(transition: &Transition, change: u64) {
             version = version.number(),
             change = change,
         ),
+        Transition::Hold { key, version, is_held } => emit!(
+            INFO,
+            "hold_changed",
+            key = text(Name(key)),
+            version = version.map(KeyVersion::number),
+            is_held = *is_held,
+            change = change,
+        ),
+        Transition::Evidence { key, is_required } => emit!(
+            INFO,
+            "evidence_changed",
+            key = text(Name(key)),
+            is_required = *is_required,
+            change = change,
+        ),
+        Transition::Dates { key } => {
+            emit!(INFO, "dates_corrected", key = text(Name(key)), change = change);
+        }
     }
 }

@@ -56,6 +56,11 @@ fn transition_line(transition: &Transition) -> String {
         }
         Transition::Alias { alias, from, to } => format!("alias {alias} from {from:?} to {to:?}"),
         Transition::Label { key, version } => format!("label of {key} {version}"),
+        Transition::Hold { key, version, is_held } => {
+            format!("hold of {key} {version:?}: {is_held}")
+        }
+        Transition::Evidence { key, is_required } => format!("evidence of {key}: {is_required}"),
+        Transition::Dates { key } => format!("dates of {key}"),
         other => panic!("{other:?} is new"),
     }
 }

@@ -58,7 +58,10 @@ pub fn transitions(key: &str) -> Vec<Transition> {
         Transition::State { key: key.clone(), version, from, to },
         Transition::Alias { alias: key.clone(), from: None, to: Some(key.clone()) },
         Transition::Alias { alias: key.clone(), from: Some(key.clone()), to: None },
-        Transition::Label { key, version },
+        Transition::Label { key: key.clone(), version },
+        Transition::Hold { key: key.clone(), version: Some(version), is_held: true },
+        Transition::Evidence { key: key.clone(), is_required: true },
+        Transition::Dates { key },
     ]
 }
 

@@ -20,13 +20,20 @@ pub(super) fn rank(record: &VersionRecord) -> (bool, u64, Timestamp, u8) {
 }
 
 impl KeyRecord {
-    /// Takes the later one of two records of a key, and the numbers of both.
+    /// Takes the later one of two records of a key, the numbers of both, and what keeps versions from
+    /// being destroyed in either.
     pub(super) fn merge(&mut self, other: KeyRecord) {
         let (taken, floor) = (self.taken.max(other.taken), self.floor.max(other.floor));
-        if other.changed > self.changed {
-            *self = other;
-        }
-        (self.taken, self.floor) = (taken, floor);
+        let evidence_required = self.evidence_required || other.evidence_required;
+        let (later, earlier) = if other.changed > self.changed {
+            (other, self.clone())
+        } else {
+            (self.clone(), other)
+        };
+        let hold = later.hold.or(earlier.hold);
+        let evidence_waived = later.evidence_waived.or(earlier.evidence_waived);
+        let changed = later.changed;
+        *self = KeyRecord { taken, floor, hold, evidence_required, evidence_waived, changed };
     }
 }
 
@@ -39,6 +46,8 @@ impl VersionRecord {
         };
         self.promoted = self.promoted.or(other.promoted);
         self.last_promoted = self.last_promoted.max(other.last_promoted);
+        self.hold = self.hold.take().or_else(|| other.hold.clone());
+        self.evidence = self.evidence.or(other.evidence);
         self.usage.wraps = self.usage.wraps.max(other.usage.wraps);
         self.usage.bytes = self.usage.bytes.max(other.usage.bytes);
         let may_wrap = matches!(

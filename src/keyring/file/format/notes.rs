@@ -5,23 +5,27 @@ use super::json::{Fields, Object};
 use super::record::Version;
 use crate::keyset::Hold;
 
-/// Takes the hold of a record, which format version 1 has not.
+/// Takes a hold of a record, or what else has a date and a reason; format version 1 has none.
 // FORMAT F-HOLD
-pub(super) fn hold(fields: &mut Fields<'_>, version: Version) -> Result<Option<Hold>, RecordFault> {
-    let text = if version == Version::Two { fields.optional("hold") } else { None };
+pub(super) fn note(
+    fields: &mut Fields<'_>,
+    field: &'static str,
+    version: Version,
+) -> Result<Option<Hold>, RecordFault> {
+    let text = if version == Version::Two { fields.optional(field) } else { None };
     let Some(text) = text else { return Ok(None) };
     let hold = || {
         let mut hold = Fields::parse(text).ok()?;
         let since = hold.time("since").ok()?;
         Hold::new(since, &hold.string("reason").ok()?).ok()
     };
-    hold().map(Some).ok_or(RecordFault::Value { field: "hold" })
+    hold().map(Some).ok_or(RecordFault::Value { field })
 }
 
-pub(super) fn write_hold(object: Object, hold: Option<&Hold>) -> Object {
+pub(super) fn write_note(object: Object, field: &str, hold: Option<&Hold>) -> Object {
     let Some(hold) = hold else { return object };
     let text = Object::new().time("since", hold.since()).string("reason", hold.reason()).end();
-    object.raw("hold", &text)
+    object.raw(field, &text)
 }
 
 /// Checks what the header says of an audit log, which is kept.

@@ -2,7 +2,7 @@
 
 use super::fault::{KeyFileFault, RecordFault};
 use super::json::{Extra, Fields, Object};
-use super::notes::{self, write_hold};
+use super::notes::{self, write_note};
 use super::seal::{FileId, Sealed};
 use super::stored::{self, Stored};
 use super::version::{VersionExtra, version_record};
@@ -34,11 +34,11 @@ const KNOWN: [(&str, &str); 5] = [
         "header",
         "kind format version id critical revision changed_at change written protection protections",
     ),
-    ("key", "kind name taken floor evidence hold changed"),
+    ("key", "kind name taken floor evidence waived hold changed"),
     (
         "version",
         "kind key version id algorithm origin state state_since created promoted last_promoted \
-         compromised destroy_at wraps bytes labels hold evidence sealed changed",
+         compromised destroy_at kept wraps bytes labels hold evidence sealed changed",
     ),
     ("alias", "kind name key changed"),
     ("end", "kind lines whole header"),
@@ -257,8 +257,9 @@ fn key_record(fields: &mut Fields<'_>, version: Version) -> Result<KeyRecord, Re
         Some("true") => true,
         Some(_) => return Err(RecordFault::Value { field: "evidence" }),
     };
-    let hold = notes::hold(fields, version)?;
-    Ok(KeyRecord { floor, hold, evidence_required, ..record })
+    let evidence_waived = notes::note(fields, "waived", version)?;
+    let hold = notes::note(fields, "hold", version)?;
+    Ok(KeyRecord { floor, hold, evidence_required, evidence_waived, ..record })
 }
 
 pub(super) fn name_of(fields: &mut Fields<'_>, field: &'static str) -> Result<String, RecordFault> {
@@ -277,7 +278,8 @@ pub(super) fn write_key(keyset: &Keyset, version: Version, extra: &Extra) -> Str
         if keyset.evidence_required() {
             object = object.raw("evidence", "true");
         }
-        object = write_hold(object, keyset.hold()).number("changed", keyset.changed());
+        object = write_note(object, "waived", keyset.evidence_waived());
+        object = write_note(object, "hold", keyset.hold()).number("changed", keyset.changed());
     }
     object.extra(extra).end()
 }

@@ -3,7 +3,7 @@
 use super::fault::RecordFault;
 use super::json::{Extra, Fields, Object};
 use super::labels;
-use super::notes::{hold, write_hold};
+use super::notes::{note, write_note};
 use super::record::{Record, Version, changed, name_of};
 use super::seal::Sealed;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
@@ -51,7 +51,8 @@ pub(super) fn version_record(
         last_promoted: if is_2 { fields.optional_time("last_promoted")? } else { None },
         compromised: fields.optional_time("compromised")?,
         destroy_at: fields.optional_time("destroy_at")?,
-        hold: hold(&mut fields, version)?,
+        kept: if is_2 { fields.optional_time("kept")? } else { None },
+        hold: note(&mut fields, "hold", version)?,
         evidence: if is_2 && fields.has("evidence") { Some(fields.hex("evidence")?) } else { None },
         usage: Usage { wraps: fields.number("wraps")?, bytes: fields.number("bytes")? },
         is_reserved: false,
@@ -123,12 +124,13 @@ pub(super) fn write_version(
         .optional_time("last_promoted", again)
         .optional_time("compromised", record.compromised)
         .optional_time("destroy_at", record.destroy_at)
+        .optional_time("kept", record.kept)
         .number("wraps", record.usage.wraps)
         .number("bytes", record.usage.bytes);
     if !record.labels.is_empty() || !extra.labels.is_empty() {
         object = object.raw("labels", &labels::write(&record.labels, &extra.labels));
     }
-    object = write_hold(object, record.hold.as_ref());
+    object = write_note(object, "hold", record.hold.as_ref());
     if let Some(evidence) = &record.evidence {
         object = object.hex("evidence", evidence);
     }
