@@ -1,10 +1,23 @@
 //! Rotation policy: what is due at which second and for which reason, what comes next, and that of
 //! many who apply one plan exactly one does it.
 
+mod common;
+
+#[path = "rotation_policy/all_keys.rs"]
+mod all_keys;
+#[path = "rotation_policy/clocks.rs"]
+mod clocks;
+#[path = "rotation_policy/evidence.rs"]
+mod evidence;
+#[path = "rotation_policy/operators.rs"]
+mod operators;
+#[path = "rotation_policy/walk.rs"]
+mod walk;
+
 use envelock::test_util::TestRng;
 use envelock::{
     Action, Applied, Change, Due, Error, KeyVersion, Keysets, Lifecycle, MemoryKeyring, Operation,
-    Plan, Reason, RotationPolicy, Terms, Timestamp, Transition, VersionState,
+    Plan, Reason, RotationPolicy, Terms, Timestamp, Transition, VersionState, Warning,
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use std::sync::Barrier;
@@ -82,16 +95,6 @@ fn a_preset_rotates_at_its_second_and_not_one_earlier() {
 }
 
 #[test]
-fn age_counts_from_the_first_promotion_through_a_rollback() {
-    let keyring = keyring();
-    change(&keyring, Change::Rotate { key: "orders" }, at_day(80));
-    operate(&keyring, 1, Operation::Promote, at_day(85));
-    let policy = RotationPolicy::every_90_days();
-    assert!(plan(&policy, &keyring, before(at_day(90))).is_empty());
-    assert_eq!(actions(&plan(&policy, &keyring, at_day(90))), [Action::Rotate]);
-}
-
-#[test]
 fn wraps_and_bytes_rotate_at_their_limit() {
     let keyring = keyring();
     let envelope = envelock::Envelope::new(&keyring);
@@ -162,7 +165,8 @@ fn a_former_version_is_disabled_scheduled_and_destroyed_on_its_dates() {
     let policy = RotationPolicy::every_90_days()
         .disable_after(days(30))
         .schedule_destruction_after(days(10))
-        .destruction_delay(days(14));
+        .destruction_delay(days(14))
+        .carry_out_scheduled();
     let steps = [
         (90, Action::Rotate),
         (120, Action::Disable(version(1))),
@@ -183,18 +187,43 @@ fn a_former_version_is_disabled_scheduled_and_destroyed_on_its_dates() {
 }
 
 #[test]
-fn a_destruction_can_be_left_to_an_operator() {
+fn a_scheduled_destruction_is_carried_out_on_its_second_for_seven_days_if_a_policy_says_so() {
     let keyring = keyring();
     change(&keyring, Change::Rotate { key: "orders" }, START);
     operate(&keyring, 1, Operation::Disable, START);
     operate(&keyring, 1, Operation::ScheduleDestruction { after: days(7) }, START);
-    let policy = RotationPolicy::on_compromise();
-    assert!(plan(&policy, &keyring, before(at_day(7))).is_empty());
-    let due = plan(&policy, &keyring, at_day(7));
-    assert_eq!(actions(&due), [Action::Destroy(version(1))]);
-    assert_eq!((due.due()[0].reason, due.due()[0].at), (Reason::DestructionDue, at_day(7)));
-    let left = plan(&policy.keep_scheduled(), &keyring, at_day(7));
-    assert!(left.is_empty() && left.next().is_none());
+    // `Due` is made by plans alone.
+    let told = RotationPolicy::on_compromise().carry_out_scheduled();
+    let due = plan(&told, &keyring, at_day(7)).due()[0];
+    let expected = (Action::Destroy(version(1)), Reason::DestructionDue, at_day(7));
+    assert_eq!((due.action, due.reason, due.at), expected);
+    let presets = [
+        RotationPolicy::on_compromise(),
+        RotationPolicy::every(days(4_000)),
+        RotationPolicy::pci_dss_yearly(),
+        RotationPolicy::nist_sp_800_57(),
+        RotationPolicy::every_90_days(),
+    ];
+    for preset in presets {
+        let left = plan(&preset, &keyring, at_day(7));
+        assert!(left.is_empty());
+        assert_eq!(left.warnings(), [Warning::Unconfirmed { due }]);
+        assert_eq!(apply(&left, &keyring, at_day(7)), Applied::Nothing);
+        let before_due = plan(&preset, &keyring, before(at_day(7)));
+        assert!(before_due.warnings().is_empty());
+        assert!(before_due.next().is_none_or(|next| next.action != Action::Destroy(version(1))));
+    }
+    let policy = RotationPolicy::on_compromise().carry_out_scheduled();
+    let early = plan(&policy, &keyring, before(at_day(7)));
+    assert!(early.is_empty() && early.next() == Some(&due));
+    for now in [at_day(7), at_day(14)] {
+        assert_eq!(plan(&policy, &keyring, now).due(), [due]);
+    }
+    let late = plan(&policy, &keyring, at_day(14).plus(Duration::from_secs(1)));
+    assert!(late.is_empty());
+    assert_eq!(late.warnings(), [Warning::Unconfirmed { due }]);
+    let kept = plan(&policy.keep_scheduled(), &keyring, at_day(7));
+    assert!(kept.is_empty() && kept.next().is_none());
 }
 
 #[test]

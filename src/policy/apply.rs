@@ -1,9 +1,9 @@
 //! Carrying a plan out: one of many processes does it, the others see that it is done.
 
-use super::Plan;
+use super::{Plan, Plans};
 use crate::error::Error;
 use crate::keyring::Lifecycle;
-use crate::keyset::{Changed, Terms};
+use crate::keyset::{Change, Changed, Terms};
 use crate::random::KeyringRng;
 use crate::time::Timestamp;
 
@@ -48,15 +48,53 @@ impl Plan {
         now: Timestamp,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Applied, Error> {
-        let changes = self.changes(now);
-        if changes.is_empty() {
-            return Ok(Applied::Nothing);
-        }
-        let terms = Terms::at(now).if_unchanged_since(self.change);
-        match keyring.change(&changes, &terms, rng) {
-            Ok(changed) => Ok(Applied::Done(changed)),
-            Err(Error::Conflict { found, .. }) => Ok(Applied::Superseded { change: found }),
-            Err(error) => Err(error),
-        }
+        carry_out(keyring, &self.changes(now), self.change, now, rng)
+    }
+}
+
+impl Plans {
+    /// Carries the plans out, now: all that is due for every key in one change, if the keyring has
+    /// not been changed since the plans were made. What they have not due yet is left.
+    ///
+    /// Of many processes that apply plans made of the same keysets exactly one does it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Plan::apply`]; nothing is done then for any key.
+    #[cfg(feature = "std")]
+    pub fn apply<K: Lifecycle + ?Sized>(&self, keyring: &K) -> Result<Applied, Error> {
+        self.apply_at(keyring, Timestamp::now(), &mut crate::OsRandom)
+    }
+
+    /// As [`apply`](Self::apply), with a time and a generator of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    pub fn apply_at<K: Lifecycle + ?Sized>(
+        &self,
+        keyring: &K,
+        now: Timestamp,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<Applied, Error> {
+        carry_out(keyring, &self.changes(now), self.change, now, rng)
+    }
+}
+
+fn carry_out<K: Lifecycle + ?Sized>(
+    keyring: &K,
+    changes: &[Change<'_>],
+    planned: u64,
+    now: Timestamp,
+    rng: &mut KeyringRng<'_>,
+) -> Result<Applied, Error> {
+    if changes.is_empty() {
+        return Ok(Applied::Nothing);
+    }
+    let terms = Terms::at(now).if_unchanged_since(planned);
+    match keyring.change(changes, &terms, rng) {
+        Ok(changed) => Ok(Applied::Done(changed)),
+        Err(Error::Conflict { found, .. }) => Ok(Applied::Superseded { change: found }),
+        Err(error) => Err(error),
     }
 }

@@ -2,12 +2,21 @@
 
 mod apply;
 mod plan;
+mod planner;
+mod show;
+mod warning;
 
 pub use apply::Applied;
-pub use plan::{Action, Due, Plan, Reason};
+pub use plan::{Action, Due, Plan, Plans, Reason};
+pub use warning::Warning;
 
 use crate::keyset::{MAX_DESTRUCTION_DELAY, MIN_DESTRUCTION_DELAY};
 use core::time::Duration;
+use planner::grace;
+
+/// Shortest time in which a policy takes a version from one state to the next: processes see a change
+/// of a key file some seconds later, and wrap under the former primary until then.
+pub const MIN_GRACE: Duration = Duration::from_secs(3_600);
 
 const DAY: Duration = Duration::from_secs(86_400);
 const YEAR: Duration = DAY.saturating_mul(365);
@@ -20,8 +29,29 @@ const YEAR: Duration = DAY.saturating_mul(365);
 ///
 /// The presets fill in dates from their source; every one can be changed. A preset destroys
 /// nothing: [`schedule_destruction_after`](Self::schedule_destruction_after) is a decision about
-/// data that only its owner can take. A destruction that somebody scheduled is carried out once
-/// it is due, unless [`keep_scheduled`](Self::keep_scheduled) says otherwise.
+/// data that only its owner can take, and so is
+/// [`carry_out_scheduled`](Self::carry_out_scheduled): without it a destruction that is due is left
+/// to an operator, and the plan says so.
+///
+/// # Operators
+///
+/// No run of a policy undoes what an operator did:
+///
+/// - A version that was promoted again, a rollback, stays the primary until it is of age again,
+///   counted from that promotion; limits of use are told ([`Warning::RolledBack`]) and do not
+///   replace it.
+/// - A version that was enabled again, or whose destruction was cancelled
+///   ([`VersionRecord::kept`](crate::VersionRecord::kept)), stays as it is until an operator takes it
+///   further or releases it.
+/// - A version or key that is [held](crate::Change::Hold) is left alone.
+/// - A key whose material is all destroyed gets no new version.
+///
+/// # Clocks
+///
+/// A date on record that is more than [`MAX_CLOCK_SKEW`](crate::MAX_CLOCK_SKEW) ahead of `now` is
+/// not obeyed: the plan says so ([`Warning::DateToCome`]), a primary that was promoted then is
+/// replaced, and nothing is disabled or destroyed by such a date. Under a clock that is not set, or
+/// 10 years from the newest date on record, nothing is due ([`Warning::Clock`]).
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -68,7 +98,7 @@ impl RotationPolicy {
             disable_compromised_after: None,
             schedule_destruction_after: None,
             destruction_delay: MAX_DESTRUCTION_DELAY,
-            keep_scheduled: false,
+            keep_scheduled: true,
         }
     }
 
@@ -78,7 +108,7 @@ impl RotationPolicy {
     /// cryptoperiod and leaves its length to the operator; a year is what assessors expect of a
     /// key-encrypting key.
     pub const fn pci_dss_yearly() -> Self {
-        RotationPolicy::on_compromise().rotate_after(YEAR)
+        RotationPolicy::every(YEAR)
     }
 
     /// Rotates after two years, and disables a version three years after that.
@@ -87,17 +117,22 @@ impl RotationPolicy {
     /// key: an originator-usage period of up to 2 years, and a recipient-usage period of up to
     /// the originator-usage period and 3 years.
     pub const fn nist_sp_800_57() -> Self {
-        let policy = RotationPolicy::on_compromise().rotate_after(YEAR.saturating_mul(2));
-        policy.disable_after(YEAR.saturating_mul(3))
+        RotationPolicy::every(YEAR.saturating_mul(2)).disable_after(YEAR.saturating_mul(3))
     }
 
     /// Rotates every 90 days, as the CIS Google Cloud Platform Foundation Benchmark (section
     /// 1.10) and Google's own documentation of Cloud KMS recommend.
     pub const fn every_90_days() -> Self {
-        RotationPolicy::on_compromise().rotate_after(DAY.saturating_mul(90))
+        RotationPolicy::every(DAY.saturating_mul(90))
     }
 
-    /// Rotates once the primary is this old, counted from its first promotion.
+    /// Rotates every so often, and for nothing else but a compromise.
+    pub const fn every(age: Duration) -> Self {
+        RotationPolicy::on_compromise().rotate_after(age)
+    }
+
+    /// Rotates once the primary is this old, counted from its last promotion: a rollback begins
+    /// anew.
     #[must_use]
     pub const fn rotate_after(mut self, age: Duration) -> Self {
         self.rotate_after = Some(age);
@@ -131,26 +166,27 @@ impl RotationPolicy {
         self
     }
 
-    /// Disables a version this long after it stopped being the primary: the grace period in which
-    /// its messages are rewrapped.
+    /// Disables a version this long after it stopped being the primary, and no less than
+    /// [`MIN_GRACE`]: the grace period in which its messages are rewrapped.
     #[must_use]
-    pub const fn disable_after(mut self, grace: Duration) -> Self {
-        self.disable_after = Some(grace);
+    pub const fn disable_after(mut self, time: Duration) -> Self {
+        self.disable_after = Some(grace(time));
         self
     }
 
-    /// Disables a version this long after it was marked compromised: the time in which its
-    /// messages are encrypted anew.
+    /// Disables a version this long after it was marked compromised, and no less than
+    /// [`MIN_GRACE`]: the time in which its messages are encrypted anew.
     #[must_use]
-    pub const fn disable_compromised_after(mut self, grace: Duration) -> Self {
-        self.disable_compromised_after = Some(grace);
+    pub const fn disable_compromised_after(mut self, time: Duration) -> Self {
+        self.disable_compromised_after = Some(grace(time));
         self
     }
 
-    /// Schedules the destruction of a version this long after it was disabled.
+    /// Schedules the destruction of a version this long after it was disabled, and no less than
+    /// [`MIN_GRACE`].
     #[must_use]
     pub const fn schedule_destruction_after(mut self, time: Duration) -> Self {
-        self.schedule_destruction_after = Some(time);
+        self.schedule_destruction_after = Some(grace(time));
         self
     }
 
@@ -168,10 +204,23 @@ impl RotationPolicy {
         self
     }
 
-    /// Leaves destructions that are due to an operator.
+    /// Leaves destructions that are due to an operator, and tells of them
+    /// ([`Warning::Unconfirmed`]). The default.
     #[must_use]
     pub const fn keep_scheduled(mut self) -> Self {
         self.keep_scheduled = true;
+        self
+    }
+
+    /// Carries out destructions that are due, for 7 days from their date on; later they are left
+    /// to an operator, as by [`keep_scheduled`](Self::keep_scheduled).
+    ///
+    /// A host whose clock is days ahead destroys that much too early, and no clock that is
+    /// further ahead than the delay and 7 days destroys anything: `destruction_delay` is the time in
+    /// which somebody can see that.
+    #[must_use]
+    pub const fn carry_out_scheduled(mut self) -> Self {
+        self.keep_scheduled = false;
         self
     }
 }

@@ -1,0 +1,267 @@
+//! Compares a policy with a keyset and a clock: pure, and never further than an operator went back.
+
+use super::plan::{Action, Due, Plan, Plans, Reason};
+use super::warning::Warning;
+use super::{MIN_GRACE, RotationPolicy};
+use crate::error::Error;
+use crate::keyset::{
+    Keyset, Keysets, MAX_CLOCK_SKEW, MAX_QUIET, MIN_DESTRUCTION_DELAY, VersionRecord, VersionState,
+};
+use crate::time::Timestamp;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// 2026-01-01T00:00:00Z, before the first release of this library: a clock behind is not set.
+const CLOCK_IS_SET: Timestamp = Timestamp::from_unix_seconds(1_767_225_600);
+
+/// How long a policy carries out a destruction that is due. What is due for longer was scheduled
+/// under another clock than that of now, or nobody asked the policy: either is for an operator.
+const DESTRUCTION_WINDOW: Duration = MIN_DESTRUCTION_DELAY;
+
+impl RotationPolicy {
+    /// Tells what is due for the master key `key`, or the one that this alias stands for, at
+    /// `now`. Pure: nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnknownKey`].
+    pub fn plan(&self, keysets: &Keysets, key: &str, now: Timestamp) -> Result<Plan, Error> {
+        Ok(Planner::of(self, keysets.resolve(key)?, now).plan(keysets.change()))
+    }
+
+    /// Tells what is due for every master key at `now`, to be done in one change: by
+    /// [`Plans::apply`]. Pure: nothing is changed.
+    pub fn plan_all(&self, keysets: &Keysets, now: Timestamp) -> Plans {
+        let change = keysets.change();
+        let plan = |keyset: &Keyset| Planner::of(self, keyset, now).plan(change);
+        Plans { change, plans: keysets.iter().map(plan).collect() }
+    }
+}
+
+struct Planner<'a> {
+    policy: &'a RotationPolicy,
+    keyset: &'a Keyset,
+    now: Timestamp,
+    /// No date on record is rightly after this.
+    latest: Timestamp,
+    wanted: Vec<Due>,
+    warnings: Vec<Warning>,
+}
+
+impl<'a> Planner<'a> {
+    fn of(policy: &'a RotationPolicy, keyset: &'a Keyset, now: Timestamp) -> Self {
+        let latest = now.plus(MAX_CLOCK_SKEW);
+        Planner { policy, keyset, now, latest, wanted: Vec::new(), warnings: Vec::new() }
+    }
+
+    fn plan(mut self, change: u64) -> Plan {
+        let key = self.keyset.name().as_str().into();
+        if let Some(newest) = self.keyset.newest_date().filter(|newest| self.contradicts(*newest)) {
+            let warnings = Vec::from([Warning::Clock { newest }]);
+            return Plan { key, change, due: Vec::new(), next: None, warnings };
+        }
+        let dates = self.keyset.versions().iter();
+        self.warnings.extend(dates.filter_map(|record| {
+            let date = record.date_to_come(self.now)?;
+            Some(Warning::DateToCome { version: record.version, date })
+        }));
+        self.want_rotation();
+        for record in self.keyset.versions() {
+            self.want_retirement(record);
+        }
+        let (mut due, mut next): (Vec<_>, Option<Due>) = (Vec::new(), None);
+        for wanted in core::mem::take(&mut self.wanted) {
+            match self.objection(wanted) {
+                Some(warning) if wanted.at <= self.now => self.warnings.push(warning),
+                Some(_) => {}
+                None if wanted.at <= self.now => due.push(wanted),
+                None if next.is_none_or(|next| wanted.at < next.at) => next = Some(wanted),
+                None => {}
+            }
+        }
+        Plan { key, change, due, next, warnings: self.warnings }
+    }
+
+    /// Whether the clock is nowhere near `newest`, the newest date on record.
+    fn contradicts(&self, newest: Timestamp) -> bool {
+        let is_not_set = self.now < CLOCK_IS_SET && newest > self.latest;
+        is_not_set || self.now.since(newest) > MAX_QUIET
+    }
+
+    /// The next step of a rotation, due or to come.
+    fn want_rotation(&mut self) {
+        let Some((reason, at)) = self.rotation() else { return };
+        let pending = self.distributed();
+        // Nothing is encrypted meanwhile: what is distributed already is better than what nobody
+        // has.
+        let stopped = matches!(reason, Reason::Compromised { .. } | Reason::NoPrimary);
+        let due = match (self.policy.distribute_for, pending) {
+            (_, Some(pending)) if stopped => {
+                Due { action: Action::Promote(pending.version), reason, at }
+            }
+            (Some(time), Some(pending)) => {
+                let at = at.max(pending.created.plus(time));
+                Due { action: Action::Promote(pending.version), reason, at }
+            }
+            (Some(time), None) if !stopped => {
+                let ahead = at.unix_seconds().saturating_sub(time.as_secs());
+                let (reason, at) = match at > self.now {
+                    true => (Reason::Distribution, Timestamp::from_unix_seconds(ahead)),
+                    false => (reason, at),
+                };
+                Due { action: Action::AddVersion, reason, at }
+            }
+            _ => Due { action: Action::Rotate, reason, at },
+        };
+        self.wanted.push(due);
+    }
+
+    /// The pending version that is promoted next: the oldest above the primary, unless an operator
+    /// holds it, or nobody knows since when it is distributed.
+    fn distributed(&self) -> Option<&'a VersionRecord> {
+        let newest = self.keyset.versions().iter().rev();
+        let pending = newest.take_while(|record| record.state != VersionState::Primary);
+        let may_be = |record: &&VersionRecord| {
+            record.state == VersionState::Pending
+                && record.compromised.is_none()
+                && record.hold.is_none()
+                && record.created <= self.latest
+        };
+        pending.filter(may_be).last()
+    }
+
+    /// Why and when a rotation is due: the earliest of the reasons.
+    fn rotation(&mut self) -> Option<(Reason, Timestamp)> {
+        let Some(primary) = self.keyset.primary_record() else { return self.replacement() };
+        if let Some(reason) = self.use_limit(primary) {
+            let due = Due { action: Action::Rotate, reason, at: self.now };
+            if !self.is_rolled_back(primary) {
+                return Some((reason, self.now));
+            }
+            self.warnings.push(Warning::RolledBack { due });
+        }
+        let promoted = primary.state_since.max(primary.last_promoted.unwrap_or(primary.created));
+        if promoted > self.latest {
+            self.policy.rotate_after?;
+            return Some((Reason::PromotionToCome { promoted }, self.now));
+        }
+        let limit = self.policy.rotate_after?;
+        // Under a clock that was behind, the date of the promotion is before the version was there.
+        let before = self.keyset.versions().iter().take_while(|it| it.version <= primary.version);
+        let added = before.map(|record| record.created).filter(|date| *date <= self.latest);
+        let promoted = added.fold(promoted, Timestamp::max);
+        let is_other =
+            |record: &VersionRecord| record.version != primary.version && record.promoted.is_some();
+        let reason = match self.keyset.versions().iter().any(is_other) {
+            true => Reason::Age { limit },
+            false => Reason::NeverRotated { limit },
+        };
+        Some((reason, promoted.plus(limit)))
+    }
+
+    /// Why a key without a primary needs one; nothing if all its material is gone: the key was
+    /// erased, and is not revived.
+    fn replacement(&self) -> Option<(Reason, Timestamp)> {
+        let versions = self.keyset.versions();
+        versions.iter().find(|record| record.state != VersionState::Destroyed)?;
+        // The one that was the primary last, as far as the records say.
+        let promoted = versions.iter().filter(|record| record.promoted.is_some());
+        let date = |record: &VersionRecord| record.last_promoted.max(record.promoted);
+        let last = promoted.max_by_key(|record| (date(record), record.version));
+        let compromised = last.and_then(|record| Some((record.version, record.compromised?)));
+        Some(match compromised {
+            Some((version, at)) => (Reason::Compromised { version }, at.min(self.now)),
+            None => (Reason::NoPrimary, self.now),
+        })
+    }
+
+    /// The limit of use that `primary` has reached.
+    fn use_limit(&self, primary: &VersionRecord) -> Option<Reason> {
+        let (usage, is_reserved) = (primary.usage, primary.is_reserved);
+        let wraps = self.policy.rotate_after_wraps.filter(|limit| usage.wraps >= *limit);
+        let wraps = wraps.map(|limit| Reason::Wraps { wraps: usage.wraps, is_reserved, limit });
+        let bytes = self.policy.rotate_after_bytes.filter(|limit| usage.bytes >= *limit);
+        wraps.or(bytes.map(|limit| Reason::Bytes { bytes: usage.bytes, limit }))
+    }
+
+    /// Whether a newer version was the primary before this one was promoted again.
+    fn is_rolled_back(&self, primary: &VersionRecord) -> bool {
+        let newer = self.keyset.versions().iter().rev();
+        let mut newer = newer.take_while(|record| record.version > primary.version);
+        newer.any(|record| record.promoted.is_some())
+    }
+
+    /// The next step in retiring a version, due or to come.
+    fn want_retirement(&mut self, record: &VersionRecord) {
+        // Nobody knows since when it is in its state, or an operator keeps it there.
+        if record.state_since > self.latest || record.kept.is_some() {
+            return;
+        }
+        let version = record.version;
+        // Under a clock that was behind, a state began before the version was there.
+        let dates = [Some(record.created), record.promoted, record.last_promoted];
+        let dates = dates.into_iter().flatten().filter(|date| *date <= self.latest);
+        let since = dates.fold(record.state_since, Timestamp::max);
+        let after = |grace: Option<Duration>, action| {
+            let grace = grace?;
+            Some(Due { action, reason: Reason::GraceOver { grace }, at: since.plus(grace) })
+        };
+        let due = match record.state {
+            VersionState::Enabled => after(self.policy.disable_after, Action::Disable(version)),
+            VersionState::Compromised => {
+                after(self.policy.disable_compromised_after, Action::Disable(version))
+            }
+            VersionState::Disabled => {
+                let action = Action::ScheduleDestruction(version, self.policy.destruction_delay);
+                after(self.policy.schedule_destruction_after, action)
+            }
+            VersionState::DestroyScheduled => record.destroy_at.map(|at| Due {
+                action: Action::Destroy(version),
+                reason: Reason::DestructionDue,
+                at,
+            }),
+            _ => None,
+        };
+        self.wanted.extend(due);
+    }
+
+    /// Why `due` is left to an operator.
+    fn objection(&self, due: Due) -> Option<Warning> {
+        let primary = || self.keyset.primary_record();
+        let record = match due.action {
+            Action::Rotate | Action::AddVersion | Action::Promote(_) => primary(),
+            Action::Disable(version)
+            | Action::ScheduleDestruction(version, _)
+            | Action::Destroy(version) => self.keyset.version(version),
+        };
+        let hold = self.keyset.hold().or(record.and_then(|record| record.hold.as_ref()));
+        if hold.is_some() {
+            return Some(Warning::Held { due });
+        }
+        match due.action {
+            Action::Rotate | Action::AddVersion => {
+                self.keyset.next_version().err().map(|_| Warning::NoVersionLeft { due })
+            }
+            // It would be refused, and be counted from a date that nobody believes.
+            Action::ScheduleDestruction(..) | Action::Destroy(_)
+                if self.keyset.newest_date() > Some(self.latest) =>
+            {
+                Some(Warning::Unconfirmed { due })
+            }
+            Action::Destroy(_) if self.keyset.evidence_required() => {
+                Some(Warning::EvidenceRequired { due })
+            }
+            Action::Destroy(_)
+                if self.policy.keep_scheduled || self.now.since(due.at) > DESTRUCTION_WINDOW =>
+            {
+                Some(Warning::Unconfirmed { due })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// No grace is shorter than this.
+pub(super) const fn grace(time: Duration) -> Duration {
+    if time.as_secs() < MIN_GRACE.as_secs() { MIN_GRACE } else { time }
+}

@@ -1,0 +1,89 @@
+//! Evidence required: a state of the key, so that no wrapper can be walked around.
+
+use super::*;
+use envelock::Guard;
+
+const JUDGEMENT: [u8; 32] = [0x5a; 32];
+
+/// A key that wants evidence, of which version 1 is disabled.
+fn guarded() -> MemoryKeyring {
+    let keyring = keyring();
+    change(&keyring, Change::Rotate { key: "orders" }, START);
+    operate(&keyring, 1, Operation::Disable, START);
+    change(&keyring, Change::RequireEvidence { key: "orders" }, START);
+    keyring
+}
+
+fn destroy(operation: Operation) -> Change<'static> {
+    Change::Version { key: "orders", version: version(1), operation }
+}
+
+#[test]
+fn a_version_is_destroyed_on_evidence_alone_whatever_the_door() {
+    for operation in [Operation::Destroy, Operation::DestroyImmediately] {
+        let keyring = guarded();
+        assert!(keyring.keyset().unwrap().evidence_required());
+        operate(&keyring, 1, Operation::ScheduleDestruction { after: days(7) }, START);
+        let mut rng = TestRng::seeded(1);
+        let before = keysets(&keyring);
+        let terms = Terms::at(at_day(7));
+        match keyring.change_with_rng(&[destroy(operation)], &terms, &mut rng).unwrap_err() {
+            Error::Guarded {
+                guard: Guard::EvidenceRequired,
+                key,
+                version: told,
+                operation: asked,
+            } => {
+                assert_eq!((&*key, told, asked), ("orders", version(1), operation));
+            }
+            other => panic!("{other:?}"),
+        }
+        // Not in the middle of others either.
+        let batch = [Change::Rotate { key: "orders" }, destroy(operation)];
+        assert!(keyring.change_with_rng(&batch, &terms, &mut rng).is_err());
+        assert_eq!(keysets(&keyring), before);
+        // A policy says so, and goes on with the rest.
+        let policy = RotationPolicy::every(days(7)).carry_out_scheduled();
+        let plan = plan(&policy, &keyring, at_day(7));
+        assert_eq!(actions(&plan), [Action::Rotate]);
+        assert!(matches!(plan.warnings(), [Warning::EvidenceRequired { .. }]), "{plan}");
+
+        let terms = terms.on_evidence(JUDGEMENT);
+        keyring.change_with_rng(&[destroy(operation)], &terms, &mut rng).unwrap();
+        let record = keyring.versions().swap_remove(0);
+        assert_eq!((record.state, record.evidence), (VersionState::Destroyed, Some(JUDGEMENT)));
+    }
+}
+
+#[test]
+fn evidence_is_kept_where_it_is_given_and_not_required() {
+    let keyring = keyring();
+    change(&keyring, Change::Rotate { key: "orders" }, START);
+    operate(&keyring, 1, Operation::Disable, START);
+    let terms = Terms::at(START).on_evidence(JUDGEMENT);
+    let changes = [destroy(Operation::DestroyImmediately)];
+    keyring.change_with_rng(&changes, &terms, &mut TestRng::seeded(1)).unwrap();
+    assert_eq!(keyring.versions()[0].evidence, Some(JUDGEMENT));
+    assert_eq!(keyring.versions()[1].evidence, None);
+}
+
+#[test]
+fn a_waiver_is_recorded_and_stays_on_record() {
+    let keyring = guarded();
+    let waive = Change::WaiveEvidence { key: "orders", reason: "OPS-7" };
+    // The override in one change: nobody else finds the key without the requirement.
+    let require = Change::RequireEvidence { key: "orders" };
+    let batch = [waive, destroy(Operation::DestroyImmediately), require];
+    let terms = Terms::at(at_day(3));
+    let changed = keyring.change_with_rng(&batch, &terms, &mut TestRng::seeded(1)).unwrap();
+    let evidence = |is_required| Transition::Evidence { key: "orders".into(), is_required };
+    assert_eq!(changed.transitions[0], evidence(false));
+    assert_eq!(changed.transitions[2], evidence(true));
+    let keyset = keyring.keyset().unwrap();
+    assert!(keyset.evidence_required());
+    assert_eq!(keyset.changed(), changed.change);
+    let waived = keyset.evidence_waived().unwrap();
+    assert_eq!((waived.since(), waived.reason()), (at_day(3), "OPS-7"));
+    assert_eq!(keyset.versions()[0].state, VersionState::Destroyed);
+    assert_eq!(keyset.versions()[0].evidence, None);
+}

@@ -1,0 +1,244 @@
+//! What an operator did is not undone by the next run of a policy.
+
+use super::*;
+use envelock::{Aad, Envelope, Guard, MasterKey, Material};
+
+fn run(policy: &RotationPolicy, keyring: &MemoryKeyring, now: Timestamp) -> Plan {
+    let plan = plan(policy, keyring, now);
+    apply(&plan, keyring, now);
+    plan
+}
+
+fn state(keyring: &MemoryKeyring, number: u32) -> VersionState {
+    keyring.keyset().unwrap().version(version(number)).unwrap().state
+}
+
+#[test]
+fn age_counts_from_the_last_promotion() {
+    let keyring = keyring();
+    let policy = RotationPolicy::every_90_days();
+    change(&keyring, Change::Rotate { key: "orders" }, at_day(89));
+    // The new version is bad; the first one is older than the policy allows within the day.
+    operate(&keyring, 1, Operation::Promote, at_day(89));
+    assert!(plan(&policy, &keyring, at_day(90)).is_empty());
+    assert!(plan(&policy, &keyring, before(at_day(179))).is_empty());
+    let due = plan(&policy, &keyring, at_day(179));
+    assert_eq!(actions(&due), [Action::Rotate]);
+    assert_eq!(
+        (due.due()[0].reason, due.due()[0].at),
+        (Reason::Age { limit: days(90) }, at_day(179))
+    );
+    // Promoting what is the primary changes nothing.
+    operate(&keyring, 1, Operation::Promote, at_day(170));
+    assert_eq!(actions(&plan(&policy, &keyring, at_day(179))), [Action::Rotate]);
+}
+
+#[test]
+fn a_rollback_is_not_undone_by_a_limit_of_use() {
+    let keyring = keyring();
+    let encrypt = || drop(Envelope::new(&keyring).encrypt(&[0; 50], Aad::none()).unwrap());
+    encrypt();
+    encrypt();
+    for policy in [
+        RotationPolicy::every_90_days().rotate_after_wraps(2),
+        RotationPolicy::every_90_days().rotate_after_bytes(100),
+    ] {
+        assert_eq!(actions(&plan(&policy, &keyring, START)), [Action::Rotate]);
+        let elsewhere = self::keyring();
+        let envelope = Envelope::new(&elsewhere);
+        (0..2).for_each(|_| drop(envelope.encrypt(&[0; 50], Aad::none()).unwrap()));
+        run(&policy, &elsewhere, START);
+        operate(&elsewhere, 1, Operation::Promote, at_day(1));
+        let left = run(&policy, &elsewhere, at_day(2));
+        assert!(left.is_empty());
+        assert!(matches!(left.warnings(), [Warning::RolledBack { .. }]), "{left}");
+        assert_eq!(left.next().unwrap().at, at_day(91));
+        assert_eq!(actions(&plan(&policy, &elsewhere, at_day(91))), [Action::Rotate]);
+    }
+}
+
+#[test]
+fn a_version_that_was_enabled_again_is_not_disabled_by_a_policy() {
+    let policy = RotationPolicy::on_compromise()
+        .disable_after(days(1))
+        .disable_compromised_after(days(1))
+        .schedule_destruction_after(days(1));
+    for marked in [false, true] {
+        let keyring = keyring();
+        change(&keyring, Change::Rotate { key: "orders" }, START);
+        if marked {
+            operate(&keyring, 1, Operation::MarkCompromised, START);
+        }
+        run(&policy, &keyring, at_day(1));
+        assert_eq!(state(&keyring, 1), VersionState::Disabled);
+        operate(&keyring, 1, Operation::Enable, at_day(2));
+        let enabled = state(&keyring, 1);
+        assert!(matches!(enabled, VersionState::Enabled | VersionState::Compromised));
+        for day in 2..100 {
+            assert!(run(&policy, &keyring, at_day(day)).is_empty());
+        }
+        assert_eq!(state(&keyring, 1), enabled);
+        // Released, or disabled by an operator, it is the policy's again.
+        let release = Change::Release { key: "orders", version: Some(version(1)) };
+        change(&keyring, release, at_day(100));
+        assert_eq!(actions(&run(&policy, &keyring, at_day(100))), [Action::Disable(version(1))]);
+        operate(&keyring, 1, Operation::Enable, at_day(101));
+        operate(&keyring, 1, Operation::Disable, at_day(102));
+        let schedule = Action::ScheduleDestruction(version(1), days(30));
+        assert_eq!(actions(&run(&policy, &keyring, at_day(103))), [schedule]);
+    }
+}
+
+#[test]
+fn a_cancelled_destruction_is_not_scheduled_again_by_a_policy() {
+    let keyring = keyring();
+    change(&keyring, Change::Rotate { key: "orders" }, START);
+    let policy = RotationPolicy::on_compromise()
+        .disable_after(days(1))
+        .schedule_destruction_after(days(1))
+        .carry_out_scheduled();
+    run(&policy, &keyring, at_day(1));
+    run(&policy, &keyring, at_day(2));
+    assert_eq!(state(&keyring, 1), VersionState::DestroyScheduled);
+    operate(&keyring, 1, Operation::CancelDestruction, at_day(3));
+    assert_eq!(keyring.versions()[0].kept, Some(at_day(3)));
+    for day in 3..100 {
+        assert!(run(&policy, &keyring, at_day(day)).is_empty());
+    }
+    // The operator schedules it, and the policy goes on.
+    let schedule = Operation::ScheduleDestruction { after: days(7) };
+    operate(&keyring, 1, schedule, at_day(100));
+    assert_eq!(keyring.versions()[0].kept, None);
+    assert_eq!(actions(&run(&policy, &keyring, at_day(107))), [Action::Destroy(version(1))]);
+}
+
+#[test]
+fn a_hold_keeps_a_policy_off_a_version_or_a_key() {
+    let policy = RotationPolicy::every_90_days()
+        .disable_after(days(1))
+        .schedule_destruction_after(days(1))
+        .carry_out_scheduled();
+    for held in [None, Some(version(1))] {
+        let keyring = keyring();
+        change(&keyring, Change::Rotate { key: "orders" }, START);
+        let hold = Change::Hold { key: "orders", version: held, reason: "case 7" };
+        change(&keyring, hold, START);
+        let left = run(&policy, &keyring, at_day(30));
+        assert!(left.is_empty());
+        let [Warning::Held { due }] = left.warnings() else { panic!("{left}") };
+        assert_eq!(due.action, Action::Disable(version(1)));
+        // The hold of a version does not keep the key from being rotated.
+        let rotated = run(&policy, &keyring, at_day(90));
+        assert_eq!(rotated.is_empty(), held.is_none(), "{rotated}");
+        let release = Change::Release { key: "orders", version: held };
+        change(&keyring, release, at_day(91));
+        assert!(!plan(&policy, &keyring, at_day(91)).is_empty());
+    }
+    // That of the primary does.
+    let keyring = keyring();
+    change(&keyring, Change::Hold { key: "orders", version: Some(version(1)), reason: "" }, START);
+    assert!(run(&policy, &keyring, at_day(400)).is_empty());
+    let text = plan(&policy, &keyring, at_day(400)).to_string();
+    assert_eq!(
+        text,
+        "key orders: nothing is due; warning: rotate is due since 2027-04-15T08:00:00Z and left: \
+         it is held"
+    );
+}
+
+#[test]
+fn a_held_pending_version_is_not_promoted_by_a_policy() {
+    let keyring = keyring();
+    let policy = RotationPolicy::every_90_days().distribute_for(days(7));
+    let add = Change::AddVersion { key: "orders", version: None, material: Material::Fresh };
+    change(&keyring, add, START);
+    change(&keyring, Change::Hold { key: "orders", version: Some(version(2)), reason: "" }, START);
+    run(&policy, &keyring, at_day(90));
+    run(&policy, &keyring, at_day(97));
+    assert_eq!(keyring.primary_version(), Some(version(3)));
+    assert_eq!(state(&keyring, 2), VersionState::Pending);
+}
+
+#[test]
+fn what_is_held_is_not_destroyed_and_all_else_is_an_operators() {
+    for held in [None, Some(version(1))] {
+        let keyring = keyring();
+        change(&keyring, Change::Rotate { key: "orders" }, START);
+        change(&keyring, Change::Hold { key: "orders", version: held, reason: "case 7" }, START);
+        let hold = |keyring: &MemoryKeyring| {
+            let keyset = keyring.keyset().unwrap();
+            let hold = keyset.hold().or(keyset.versions()[0].hold.as_ref()).cloned();
+            hold.map(|hold| (hold.since(), hold.reason().to_owned()))
+        };
+        assert_eq!(hold(&keyring), Some((START, "case 7".into())));
+        operate(&keyring, 1, Operation::Disable, START);
+        let destroy = |operation, now| {
+            let change = Change::Version { key: "orders", version: version(1), operation };
+            let before = keysets(&keyring);
+            let rng = &mut TestRng::seeded(1);
+            match keyring.change_with_rng(&[change], &Terms::at(now), rng).unwrap_err() {
+                Error::Guarded { guard: Guard::Held { since, reason }, .. } => {
+                    assert_eq!((since, &*reason), (START, "case 7"));
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(keysets(&keyring), before);
+        };
+        destroy(Operation::DestroyImmediately, at_day(1));
+        operate(&keyring, 1, Operation::ScheduleDestruction { after: days(7) }, START);
+        destroy(Operation::Destroy, at_day(7));
+        destroy(Operation::DestroyImmediately, at_day(7));
+        change(&keyring, Change::Release { key: "orders", version: held }, at_day(7));
+        assert_eq!(hold(&keyring), None);
+        operate(&keyring, 1, Operation::Destroy, at_day(7));
+    }
+}
+
+#[test]
+fn a_reason_is_bounded_and_a_version_that_is_not_there_is_not_held() {
+    let keyring = keyring();
+    let refused = |change: Change<'_>| {
+        let rng = &mut TestRng::seeded(1);
+        keyring.change_with_rng(&[change], &Terms::at(START), rng).unwrap_err()
+    };
+    let long = "x".repeat(257);
+    for reason in [&*long, "two\nlines"] {
+        let hold = Change::Hold { key: "orders", version: None, reason };
+        for change in [hold, Change::WaiveEvidence { key: "orders", reason }] {
+            assert!(matches!(refused(change), Error::Label { .. }));
+        }
+    }
+    let hold = Change::Hold { key: "orders", version: Some(version(9)), reason: "" };
+    assert!(matches!(refused(hold), Error::UnknownVersion { .. }));
+    let release = Change::Release { key: "orders", version: Some(version(9)) };
+    assert!(matches!(refused(release), Error::UnknownVersion { .. }));
+    change(&keyring, Change::Hold { key: "orders", version: None, reason: &long[..256] }, START);
+}
+
+/// Whoever erased a key by hand does not find it revived.
+#[test]
+fn a_key_whose_material_is_all_destroyed_gets_no_new_version() {
+    let keyring = keyring();
+    operate(&keyring, 1, Operation::MarkCompromised, START);
+    operate(&keyring, 1, Operation::Disable, START);
+    assert!(!plan(&RotationPolicy::every_90_days(), &keyring, START).is_empty());
+    operate(&keyring, 1, Operation::DestroyImmediately, START);
+    let plan = plan(&RotationPolicy::every_90_days(), &keyring, at_day(400));
+    assert!(plan.is_empty() && plan.next().is_none(), "{plan}");
+}
+
+#[test]
+fn a_key_without_a_free_number_is_told_of_and_does_not_stop_the_others() {
+    let key = MasterKey::from_bytes(&[7; 32]);
+    let keyring = MemoryKeyring::import_at("orders", version(u32::MAX), &key, START).unwrap();
+    let other = Change::CreateKey { key: "other", version: version(1), material: Material::Fresh };
+    change(&keyring, other, START);
+    let policy = RotationPolicy::every_90_days();
+    let plans = policy.plan_all(&keysets(&keyring), at_day(90));
+    let warned: Vec<_> = plans.iter().flat_map(Plan::warnings).collect();
+    assert!(matches!(warned[..], [Warning::NoVersionLeft { .. }]), "{plans}");
+    let rng = &mut TestRng::seeded(1);
+    assert!(matches!(plans.apply_at(&keyring, at_day(90), rng).unwrap(), Applied::Done(_)));
+    let other = keysets(&keyring).keyset("other").unwrap().primary();
+    assert_eq!(other, Some(version(2)));
+}
