@@ -62,7 +62,7 @@ pub enum Error {
         len: usize,
     },
 
-    /// A slot that the reader demands is not in the header.
+    /// The header has no slot of a name that the caller gave.
     #[error("header has no slot of key {key:?}")]
     MissingSlot {
         /// The key name.
@@ -76,6 +76,14 @@ pub enum Error {
         opened: DataKeyId,
         /// The data key id in the header; the same if only the suite differs.
         found: DataKeyId,
+    },
+
+    /// No slot of another name opens with this keyring: the slots of this one were to be removed.
+    /// [`Envelope::examine`](crate::Envelope::examine) says of each why not.
+    #[error("no slot that opens would be left without those of key {key:?}")]
+    LastSlot {
+        /// The key name.
+        key: String,
     },
 
     /// No slot of the message is under a master key of this keyring.

@@ -71,8 +71,8 @@ pub use body::layout;
 pub use crypto::provider::Provider;
 pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 pub use envelope::{
-    Envelope, OpenedKey, Rewrap, RewrapOptions, RewrapReport, SlotOutcome, WithRng, body_len,
-    inspect, plaintext_len,
+    Envelope, Examination, GrantOptions, HeaderUpdate, OpenedKey, Rewrap, RewrapOptions,
+    RewrapReport, SlotFinding, SlotOutcome, WithRng, body_len, inspect, plaintext_len,
 };
 pub use error::{Error, Unverified};
 #[cfg(all(feature = "file", unix))]

@@ -279,7 +279,8 @@ fn texts_of_errors() -> Texts {
     texts.failure(envelope.decrypt_into(&message, aad, &mut [0; 3]));
     texts.failure(envelope.encrypt_into(PLAINTEXT, aad, &mut [0; 3]));
     texts.failure(envelope.decrypt_detached(&message, &message, aad));
-    texts.failure(inspect(&message).unwrap().require_slots(&["escrow"]));
+    texts.failure(envelope.verify_slots(&message, &["escrow"]));
+    texts.failure(envelope.remove_name(&message, "orders"));
     texts.failure(AadPairs::from_bytes(PLAINTEXT));
     texts.failure(AadPairs::new().with("", AAD));
     texts.failure(AadPairs::new().with("row", AAD).unwrap().with("row", PLAINTEXT));

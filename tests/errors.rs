@@ -89,6 +89,7 @@ fn every_error() -> Vec<(Error, bool)> {
         (Error::Truncated { part: Part::Body, len: 3, needed: 72 }, false),
         (Error::DetachedHeaderLength { declared: 121, len: 122 }, false),
         (Error::MissingSlot { key: key() }, false),
+        (Error::LastSlot { key: key() }, false),
         (Error::NoKey { key: key(), version, slots: 1 }, false),
         (told(KeyringError::unavailable(refused())), true),
         (told(KeyringError::broken(std::io::Error::other("device removed"))), false),

@@ -4,6 +4,10 @@
 mod cases;
 #[path = "rewrap/compose.rs"]
 mod compose;
+#[path = "rewrap/examined.rs"]
+mod examined;
+#[path = "rewrap/grants.rs"]
+mod grants;
 #[path = "rewrap/opened.rs"]
 mod opened;
 #[path = "rewrap/services.rs"]

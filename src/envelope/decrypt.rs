@@ -182,19 +182,17 @@ impl<'h> Failures<'h> {
 
     /// The error that SPEC O-PRECEDENCE asks for.
     pub(super) fn into_error(self, header: &Header<'_>) -> Error {
-        match (self.0, header.slots().next()) {
-            (Some((label, KeyringError::Refused(refusal))), _) => {
-                let key = label.name.as_str().into();
-                Error::Refused { key, version: label.version, refusal }
+        // Every header has a slot, and none that was not tried.
+        let Some((SlotLabel { name, version, .. }, error)) = self.0 else {
+            return Error::WRAPPED_KEY;
+        };
+        let key = || name.as_str().into();
+        match error {
+            KeyringError::Refused(refusal) => Error::Refused { key: key(), version, refusal },
+            KeyringError::NotMine => {
+                Error::NoKey { key: key(), version, slots: header.slots().len() }
             }
-            (Some((_, KeyringError::NotMine)) | None, Some(Slot { label, .. })) => Error::NoKey {
-                key: label.name.as_str().into(),
-                version: label.version,
-                slots: header.slots().len(),
-            },
-            (Some((_, error)), _) => Error::from_wrap(error),
-            // Every header has a slot.
-            (None, None) => Error::WRAPPED_KEY,
+            error => Error::from_wrap(error),
         }
     }
 }

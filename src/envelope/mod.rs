@@ -2,6 +2,7 @@
 
 mod decrypt;
 mod encrypt;
+mod examine;
 mod length;
 mod opened;
 #[cfg(feature = "std")]
@@ -12,12 +13,13 @@ mod reuse;
 mod rewrap;
 mod stream;
 
+pub use examine::{Examination, SlotFinding};
 pub use length::{body_len, plaintext_len};
 pub use opened::OpenedKey;
 pub(crate) use reuse::ReuseKeys;
 #[cfg(feature = "std")]
 pub(crate) use reuse::{FirstWrap, Found, ReusableKey, WrittenSlots};
-pub use rewrap::{Rewrap, RewrapOptions, RewrapReport, SlotOutcome};
+pub use rewrap::{GrantOptions, HeaderUpdate, Rewrap, RewrapOptions, RewrapReport, SlotOutcome};
 
 use crate::crypto::provider::Provider;
 use crate::error::Error;
@@ -222,6 +224,21 @@ impl<K: Keyring> Envelope<K> {
             }
         }
         Ok(false)
+    }
+
+    /// The [`index_bytes`](SlotLabel::index_bytes) of slot 0 of a message encrypted now: bytes
+    /// 25..37 of its header.
+    ///
+    /// # Errors
+    ///
+    /// As [`header_len`](Self::header_len).
+    pub fn primary_index_bytes(&self) -> Result<[u8; 12], Error> {
+        let mut first = None;
+        let primary = self.keyring.primary(&mut |primary| {
+            first.get_or_insert(primary.label.index_bytes());
+        });
+        primary.map_err(Error::from_wrap)?;
+        first.ok_or(Error::NoPrimary)
     }
 
     fn has_primary(&self, header: &Header<'_>, name: KeyName<'_>) -> Result<bool, Error> {

@@ -1,6 +1,6 @@
 //! The encrypting and rewrapping operations with randomness of the operating system.
 
-use super::{Envelope, Rewrap, RewrapOptions, RewrapReport};
+use super::{Envelope, GrantOptions, HeaderUpdate, Rewrap, RewrapOptions, RewrapReport};
 use crate::OsRandom;
 use crate::aad::Aad;
 use crate::error::Error;
@@ -209,5 +209,81 @@ impl<K: Keyring> Envelope<K> {
         options: RewrapOptions<'_>,
     ) -> Result<RewrapReport, Error> {
         self.with_rng(&mut OsRandom).rewrap_in_place(message, options)
+    }
+
+    /// Adds slots that another keyring wraps, and returns the new header: an escrow copy, a second
+    /// region, the first half of a move to a key of another name
+    /// ([`remove_name`](Self::remove_name) is the second).
+    ///
+    /// `message` is a message or its header alone; no byte of the body changes. This keyring opens
+    /// the message, `to` wraps its data key under its primaries. To store the header, compare and
+    /// swap.
+    ///
+    /// - The new slots stand behind those that are there, which stay byte for byte, in order.
+    /// - A slot of the same name, version and id that is in the header already and opens with `to`
+    ///   is left, so that a job can begin again: where all are there, nothing changes and nothing
+    ///   is wrapped. One that does not open gives its place to the new one. A slot of an older
+    ///   version stays; a rewrap by `to` merges it.
+    /// - Each new slot is unwrapped by `to` and verified before this returns, unless
+    ///   [`GrantOptions::trusting_wrap`].
+    /// - A slot under a version that is marked compromised is not opened, unless
+    ///   [`GrantOptions::from_compromised`] names it.
+    /// - The header grows as that of a [`rewrap`](Self::rewrap).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), envelock::Error> {
+    /// use envelock::{Aad, Envelope, GrantOptions, MemoryKeyring};
+    ///
+    /// let (orders, escrow) = (MemoryKeyring::create("orders")?, MemoryKeyring::create("escrow")?);
+    /// let envelope = Envelope::new(&orders);
+    /// let (header, body) = envelope.encrypt_detached(b"payload", Aad::none())?;
+    /// let header = envelope.add_slot(&header, &escrow, GrantOptions::new())?.into_header();
+    /// for keyring in [&orders, &escrow] {
+    ///     let opened = Envelope::new(keyring).decrypt_detached(&header, &body, Aad::none())?;
+    ///     assert_eq!(opened, b"payload");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the header; if no slot opens, why, as [`decrypt`](Self::decrypt) says it,
+    /// with [`Refusal::Compromised`](crate::Refusal::Compromised) and the version to be named; from
+    /// `to` as [`encrypt`](Self::encrypt); [`Error::Slot`] with
+    /// [`SlotFault::Unproven`](crate::SlotFault::Unproven) if a new slot does not open, or
+    /// [`SlotFault::TooMany`](crate::SlotFault::TooMany) beyond 16; [`Error::HeaderRoom`] beyond
+    /// 65,535 bytes. Nothing is then changed.
+    ///
+    /// # Security
+    ///
+    /// Whoever holds a key of `to` can from now on open the message, and has its data key: no
+    /// [`remove_name`](Self::remove_name) takes that back.
+    #[doc(alias = "grant")]
+    #[doc(alias = "escrow")]
+    pub fn add_slot<T: Keyring + ?Sized>(
+        &self,
+        message: &[u8],
+        to: &T,
+        options: GrantOptions<'_>,
+    ) -> Result<HeaderUpdate, Error> {
+        self.with_rng(&mut OsRandom).add_slot(message, to, options)
+    }
+
+    /// As [`add_slot`](Self::add_slot), over the header of `message`, which keeps its length: the
+    /// room comes from its padding ([`with_reserved`](Self::with_reserved)). Returns whether
+    /// anything changed. Allocates nothing for headers, and new slots, of up to 1 KiB.
+    ///
+    /// # Errors
+    ///
+    /// As there, and [`Error::HeaderRoom`] with the length that holds all slots if they do not
+    /// fit. Nothing is then changed, and the wraps are spent.
+    pub fn add_slot_in_place<T: Keyring + ?Sized>(
+        &self,
+        message: &mut [u8],
+        to: &T,
+        options: GrantOptions<'_>,
+    ) -> Result<bool, Error> {
+        self.with_rng(&mut OsRandom).add_slot_in_place(message, to, options)
     }
 }

@@ -88,23 +88,6 @@ impl<'a> Header<'a> {
         Slots::new(bytes, self.slot_count)
     }
 
-    /// Demands that the header has a slot for each of `names`.
-    ///
-    /// A slot that no reader opens can be stripped without the body noticing (SPEC 2.2); a reader
-    /// that relies on, say, an escrow slot asks for it here. Presence is all this shows.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::MissingSlot`] with the first name that has none.
-    pub fn require_slots(&self, names: &[&str]) -> Result<(), Error> {
-        for name in names {
-            if !self.slots().any(|slot| slot.label.name.as_str() == *name) {
-                return Err(Error::MissingSlot { key: (*name).into() });
-            }
-        }
-        Ok(())
-    }
-
     pub(crate) fn core(&self) -> &ImmutableCore {
         &self.core
     }

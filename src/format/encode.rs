@@ -136,8 +136,8 @@ impl<'a> SlotWriter<'a> {
         })
     }
 
-    /// Ends the writing; at least one slot must have come.
-    fn finish(&self) -> Result<u8, KeyringError> {
+    /// Ends the writing and counts the slots; at least one must have come.
+    pub(crate) fn finish(&self) -> Result<u8, KeyringError> {
         if self.count == 0 { Err(SlotFault::None.into()) } else { Ok(self.count) }
     }
 

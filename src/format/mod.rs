@@ -21,8 +21,8 @@ pub use ids::{DataKeyId, KeyVersion, MasterKeyId, WrapAlgorithm};
 pub(crate) use immutable::ImmutableCore;
 pub use looks_like::LooksLike;
 pub use name::{InvalidKeyName, KeyName};
-pub(crate) use slot::slot_len;
 pub use slot::{Slot, SlotLabel};
+pub(crate) use slot::{index_bytes, slot_len};
 pub use suite::Suite;
 
 /// First four bytes of every header.

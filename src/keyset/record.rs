@@ -3,7 +3,7 @@
 use super::VersionState;
 use super::hold::Hold;
 use super::labels::Labels;
-use crate::format::{KeyVersion, MasterKeyId, WrapAlgorithm};
+use crate::format::{KeyVersion, MasterKeyId, WrapAlgorithm, index_bytes};
 use crate::time::Timestamp;
 use core::fmt;
 
@@ -54,6 +54,12 @@ pub struct VersionRecord {
 }
 
 impl VersionRecord {
+    /// What stands in bytes 25..37 of a header whose slot 0 is under this version: see
+    /// [`SlotLabel::index_bytes`](crate::SlotLabel::index_bytes).
+    pub fn index_bytes(&self) -> [u8; 12] {
+        index_bytes(self.version, self.master_key_id)
+    }
+
     /// The record of a version that was added at `now`: pending, unused, without labels.
     pub fn new(version: KeyVersion, material: NewMaterial, now: Timestamp) -> Self {
         let NewMaterial { master_key_id, algorithm, origin } = material;

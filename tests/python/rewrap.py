@@ -1,4 +1,5 @@
-"""A rewrap as SPEC 6 words it, without any of this crate: reproduces the worked cases there.
+"""A rewrap, an addition and a removal as SPEC 6 words them, without any of this crate: reproduces the
+worked cases there.
 
     rewrap.py SPEC.md
 """
@@ -81,18 +82,61 @@ class Rewrap:
         return "not authentic" if any(slot.held for slot in self.slots) else "no key"
 
 
-def cases(path):
+class Change(Rewrap):
+    """SPEC 6.1."""
+
+    def open_one(self, slots):
+        """G-OPEN: the error that O-PRECEDENCE tells, or None."""
+        refused = None
+        for slot in slots:
+            if slot.disabled or slot.compromised:
+                refused = refused or slot
+            elif slot.held and self.unwrap(slot):
+                return None
+        if refused:
+            return f"refused {refused.label}"
+        return "not authentic" if any(slot.held for slot in slots) else "no key"
+
+    def add(self):
+        """G-ADD, of one slot: e2."""
+        twins = [slot for slot in self.slots if slot.label == "e2"]
+        if not any(map(self.unwrap, twins)):
+            error = self.open_one(self.slots)
+            if error:
+                return error
+            self.calls.append("wrap e2")
+            new = Slot("e2 new")
+            self.unwrap(new)  # G-PROOF
+            self.slots = [new if slot in twins else slot for slot in self.slots]
+            if not twins:
+                self.slots.append(new)
+        return ", ".join(map(str, self.slots))
+
+    def remove(self, name):
+        """G-REMOVE."""
+        others = [slot for slot in self.slots if slot.name != name]
+        if others == self.slots:
+            return "no slot"
+        return "last" if self.open_one(others) else ", ".join(map(str, others))
+
+
+def cases(path, title, run):
     text = pathlib.Path(path).read_text()
-    (block,) = re.findall(r"^```text\nrewraps\n(.*?)^```$", text, re.S | re.M)
+    (block,) = re.findall(rf"^```text\n{title}\n(.*?)^```$", text, re.S | re.M)
     lines = block.splitlines()
     for line in lines:
         before, after, calls = map(str.strip, re.fullmatch(r"(.*)->(.*):(.*)", line).groups())
-        rewrap = Rewrap([Slot(slot) for slot in before.split(", ")])
-        outcome = rewrap.run()
-        assert (outcome, ", ".join(rewrap.calls)) == (after, calls), (line, outcome, rewrap.calls)
-    assert len(lines) == 16
-    print(f"rewrap: {len(lines)} worked cases")
+        change = Change([Slot(slot) for slot in before.split(", ")])
+        outcome = run(change)
+        assert (outcome, ", ".join(change.calls)) == (after, calls), (line, outcome, change.calls)
+    print(f"{title}: {len(lines)} worked cases")
+    return len(lines)
 
 
 if __name__ == "__main__":
-    cases(sys.argv[1])
+    counts = [
+        cases(sys.argv[1], "rewraps", Rewrap.run),
+        cases(sys.argv[1], "adds", Change.add),
+        cases(sys.argv[1], "removes b", lambda change: change.remove("b")),
+    ]
+    assert counts == [16, 14, 8], counts

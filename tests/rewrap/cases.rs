@@ -9,26 +9,26 @@ use envelock::{
     inspect,
 };
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 const SPEC: &str = include_str!("../../src/format/SPEC.md");
 
 /// Notes what reaches the backend.
-struct Noted<K> {
-    keyring: K,
-    calls: Mutex<Vec<String>>,
+pub struct Noted<K> {
+    pub keyring: K,
+    calls: Arc<Mutex<Vec<String>>>,
 }
 
 impl<K> Noted<K> {
-    fn new(keyring: K) -> Self {
-        Noted { keyring, calls: Mutex::default() }
+    fn new(keyring: K, calls: &Arc<Mutex<Vec<String>>>) -> Self {
+        Noted { keyring, calls: calls.clone() }
     }
 
     fn note(&self, call: &str, label: &SlotLabel<'_>) {
         self.calls.lock().unwrap().push(format!("{call} {}{}", label.name, label.version));
     }
 
-    fn take(&self) -> Vec<String> {
+    pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.calls.lock().unwrap())
     }
 }
@@ -45,6 +45,7 @@ impl<K: Keyring> Keyring for Noted<K> {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
+        self.keyring.primary(&mut |primary| self.note("wrap", &primary.label))?;
         self.keyring.wrap(data_key, context, slots, rng)
     }
 
@@ -74,14 +75,16 @@ impl<K: Keyring> Keyring for Noted<K> {
     }
 }
 
-/// The keyring of the cases, a message, and its slots by their names in the cases.
-struct Scene {
-    keyring: Noted<MemoryKeyring>,
-    message: Vec<u8>,
+/// The keyrings of the cases, a message, and its slots by their names in the cases.
+pub struct Scene {
+    pub keyring: Noted<MemoryKeyring>,
+    /// That of `e`, to which slots are added.
+    pub escrow: Noted<MemoryKeyring>,
+    pub message: Vec<u8>,
     slots: BTreeMap<String, Vec<u8>>,
 }
 
-fn import(keyring: &MemoryKeyring, key: &str, number: u32) {
+pub fn import(keyring: &MemoryKeyring, key: &str, number: u32) {
     let byte = key.as_bytes()[0] << 4 | number as u8;
     let material = Material::Imported(&MasterKey::from_bytes(&[byte; 32]));
     let version = version(number);
@@ -92,12 +95,14 @@ fn import(keyring: &MemoryKeyring, key: &str, number: u32) {
     keyring.change(&[change], &Terms::at(Timestamp::now()), &mut envelock::OsRandom).unwrap();
 }
 
-fn scene() -> Scene {
+pub fn scene() -> Scene {
     let a = MemoryKeyring::import("a", version(1), &MasterKey::from_bytes(&[1; 32])).unwrap();
     import(&a, "b", 1);
     let b = a.with_key("b").unwrap();
-    let both = MultiKeyring::new(a.with_key("a").unwrap()).with(b.with_key("b").unwrap()).unwrap();
-    let envelope = Envelope::new(&both);
+    let e = MemoryKeyring::import("e", version(1), &MasterKey::from_bytes(&[5; 32])).unwrap();
+    let all = MultiKeyring::new(a.with_key("a").unwrap()).with(b.with_key("b").unwrap()).unwrap();
+    let all = all.with(e.with_key("e").unwrap()).unwrap();
+    let envelope = Envelope::new(&all);
     let message = envelope.encrypt(b"payload", ROW).unwrap();
     let mut slots = BTreeMap::new();
     for (keyring, name, index, versions) in [(&a, "a", 0, [1, 4, 2]), (&b, "b", 1, [1, 9, 2])] {
@@ -109,16 +114,22 @@ fn scene() -> Scene {
             slots.insert(format!("{name}{number}"), slots_of(&header).remove(index));
         }
     }
+    slots.insert("e1".into(), slots_of(&message).remove(2));
+    import(&e, "e", 2);
+    e.promote(version(2)).unwrap();
+    let header = envelope.rewrap(&message, USUAL).unwrap().into_header();
+    slots.insert("e2".into(), slots_of(&header).remove(2));
     let mut foreign = slots["a1"].clone();
     foreign[16] = b'x';
     slots.insert("x".into(), foreign);
     a.mark_compromised(version(4)).unwrap();
     b.disable(version(9)).unwrap();
-    Scene { keyring: Noted::new(a), message, slots }
+    let calls = Arc::default();
+    Scene { keyring: Noted::new(a, &calls), escrow: Noted::new(e, &calls), message, slots }
 }
 
 impl Scene {
-    fn slot(&self, described: &str) -> Vec<u8> {
+    pub fn slot(&self, described: &str) -> Vec<u8> {
         let (name, kind) = described.split_once(' ').unwrap_or((described, ""));
         let mut slot = self.slots[name].clone();
         if kind == "damaged" {
@@ -128,8 +139,12 @@ impl Scene {
     }
 
     fn header(&self, described: &str) -> Vec<u8> {
+        self.padded(described, 0)
+    }
+
+    pub fn padded(&self, described: &str, padding: usize) -> Vec<u8> {
         let slots: Vec<_> = described.split(", ").map(|slot| self.slot(slot)).collect();
-        compose(&self.message, &slots, 0)
+        compose(&self.message, &slots, padding)
     }
 
     /// Both forms, which must agree; and the calls of the first.
@@ -161,8 +176,12 @@ impl Scene {
 
 /// What a rewrap did, in the words of the cases.
 fn told(scene: &Scene, before: &str, outcome: &Result<Rewrap, Error>) -> String {
+    in_words(scene, before, outcome.as_ref().map(Rewrap::header))
+}
+
+pub fn in_words(scene: &Scene, before: &str, outcome: Result<&[u8], &Error>) -> String {
     match outcome {
-        Ok(rewrapped) => {
+        Ok(header) => {
             let old: Vec<_> = before.split(", ").map(|slot| scene.slot(slot)).collect();
             let tell = |slot: Vec<u8>| {
                 let version = u32::from_be_bytes(slot[..4].try_into().unwrap());
@@ -173,11 +192,13 @@ fn told(scene: &Scene, before: &str, outcome: &Result<Rewrap, Error>) -> String 
                     false => format!("{name}{version} new"),
                 }
             };
-            slots_of(rewrapped.header()).into_iter().map(tell).collect::<Vec<_>>().join(", ")
+            slots_of(header).into_iter().map(tell).collect::<Vec<_>>().join(", ")
         }
         Err(Error::Refused { key, version, .. }) => format!("refused {key}{version}"),
         Err(Error::Authentication { .. }) => "not authentic".into(),
         Err(Error::NoKey { .. }) => "no key".into(),
+        Err(Error::LastSlot { .. }) => "last".into(),
+        Err(Error::MissingSlot { .. }) => "no slot".into(),
         Err(other) => panic!("{before}: {other:?}"),
     }
 }
@@ -420,12 +441,17 @@ fn what_is_told_to_be_moved_opens_without_the_old_keyring() {
     let new = MemoryKeyring::create("orders").unwrap();
     let message = Envelope::new(&old).encrypt(b"payload", ROW).unwrap();
     let body = &message[inspect(&message).unwrap().len()..];
-    let moving = MigratingKeyring::new(std::sync::Arc::new(new.with_key("orders").unwrap()));
+    let moving = MigratingKeyring::new(Arc::new(new.with_key("orders").unwrap()));
     let moving = Envelope::new(moving.with(old).unwrap());
     assert!(moving.needs_rewrap(&message).unwrap());
+    let now = moving.primary_index_bytes().unwrap();
+    let examined = Envelope::new(&new).examine(&message).unwrap().opened().count();
+    assert!(message[25..29] == now[..4] && message[25..37] != now && examined == 0);
     let rewrapped = moving.rewrap(&message, USUAL).unwrap();
     assert!(rewrapped.is_changed() && rewrapped.report().is_complete());
     assert!(!moving.needs_rewrap(rewrapped.header()).unwrap());
+    assert_eq!(rewrapped.header()[25..37], now);
+    assert_eq!(Envelope::new(&new).examine(rewrapped.header()).unwrap().opened().count(), 1);
     drop(moving);
     let opened = Envelope::new(&new).decrypt_detached(rewrapped.header(), body, ROW).unwrap();
     assert_eq!(opened, b"payload");

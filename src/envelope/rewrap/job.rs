@@ -2,13 +2,13 @@
 
 use super::report::{RewrapReport, SlotOutcome};
 use super::scratch::{NewSlots, Scratch};
-use super::{Growth, RewrapOptions, verify_slot};
+use super::write::Growth;
+use super::{RewrapOptions, prove_slot, verify_slot};
 use crate::envelope::decrypt::Failures;
 use crate::envelope::opened::Opened;
 use crate::error::Error;
 use crate::format::{
     Header, KeyName, KeyVersion, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotWriter,
-    rewrite_header, unpadded_len,
 };
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
 use crate::random::RandomPool;
@@ -142,7 +142,7 @@ impl<'a, K: Keyring> Job<'a, K> {
     fn check_compromised(&self, progress: &mut Progress) -> Result<(), Error> {
         for (index, slot) in self.slots() {
             let is_unnamed = progress.freshness(index) == Some(Freshness::Compromised)
-                && !self.options.names_compromised(&slot.label);
+                && !self.options.compromised.has(&slot.label);
             if !is_unnamed {
                 continue;
             }
@@ -243,23 +243,13 @@ impl<'a, K: Keyring> Job<'a, K> {
         Ok(())
     }
 
-    /// SPEC R-PROOF: what does not open is not given out. Returns what becomes of the old slot if
-    /// the backend does not say whether the new one opens.
+    /// Returns what becomes of the old slot if the backend does not say whether the new one opens.
     fn prove(&self, new: &Slot<'_>) -> Result<Option<SlotOutcome>, Error> {
         if self.options.trust_backend {
             return Ok(None);
         }
-        match self.verify(new) {
-            Ok(()) => Ok(None),
-            Err(KeyringError::NotMine | KeyringError::Authentication) => {
-                Err(Error::Slot(SlotFault::Unproven))
-            }
-            // The new version was disabled meanwhile, say: it is that one, not the old one.
-            Err(error @ KeyringError::Refused(_)) => {
-                Err(Failures::of(new, error).into_error(self.old))
-            }
-            Err(error) => SlotOutcome::of_failure(error).map(Some).map_err(Error::from_wrap),
-        }
+        let silence = prove_slot(self.keyring, self.old, new)?;
+        silence.map(SlotOutcome::of_failure).transpose().map_err(Error::from_wrap)
     }
 
     /// Has the keyring push one slot, and says where it stands.
@@ -388,7 +378,7 @@ impl<'a, K: Keyring> Job<'a, K> {
         if is_there { Ok(()) } else { Err(Error::MissingSlot { key: key() }) }
     }
 
-    /// The new header: as long as before, so that it can take its place, or as long as needed.
+    /// The new header.
     fn write(&self, progress: &Progress) -> Result<Scratch, Error> {
         let slots = || {
             self.slots().filter_map(|(index, slot)| match progress.outcome(index) {
@@ -396,24 +386,6 @@ impl<'a, K: Keyring> Job<'a, K> {
                 outcome => outcome.stays().then_some(slot),
             })
         };
-        let (needed, available) = (unpadded_len(slots()), self.old.len());
-        let len = match self.growth {
-            _ if needed <= available => available,
-            Growth::Refused => return Err(Error::HeaderRoom { needed, available }),
-            Growth::Allowed if needed > MAX_HEADER_LEN => {
-                return Err(Error::HeaderRoom { needed, available: MAX_HEADER_LEN });
-            }
-            Growth::Allowed => {
-                // SPEC R-GROW: what was reserved is reserved again, as far as a header goes.
-                let reserved = self.old.padding_len().max(self.reserved);
-                needed.saturating_add(reserved).min(MAX_HEADER_LEN)
-            }
-        };
-        let mut out = Scratch::zeroed(len);
-        rewrite_header(self.old.core(), slots(), out.as_mut_bytes())?;
-        // Whatever a keyring or a hostile header led to, no message is given a header that
-        // cannot be read again.
-        Header::parse_detached(out.as_bytes())?;
-        Ok(out)
+        self.growth.write(self.old, slots, self.reserved)
     }
 }

@@ -1,16 +1,20 @@
 //! Rewrap: the same data key under the primary version; the body is not touched.
 
+mod add;
+mod grant;
 mod job;
 mod report;
 mod scratch;
+mod write;
 
+pub use grant::{GrantOptions, HeaderUpdate};
 pub use report::{RewrapReport, SlotOutcome};
 
-use super::decrypt::unwrap_verified;
+use super::decrypt::{Failures, unwrap_verified};
 use super::{Envelope, OpenedKey, WithRng};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{Header, KeyVersion, MAX_SLOTS, Slot, SlotLabel};
+use crate::format::{Header, KeyVersion, MAX_SLOTS, Slot, SlotFault, SlotLabel};
 use crate::keyring::{Keyring, KeyringError, WrapContext};
 use crate::random::RandomPool;
 use alloc::vec::Vec;
@@ -18,14 +22,35 @@ use core::fmt;
 use job::Job;
 use rand_core::TryCryptoRng;
 use scratch::Scratch;
+use write::Growth;
 
 /// What a rewrap is asked to make sure of.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RewrapOptions<'a> {
     retiring: Option<(&'a str, KeyVersion)>,
-    compromised: [Option<(&'a str, KeyVersion)>; MAX_SLOTS],
+    compromised: NamedVersions<'a>,
     trust_backend: bool,
     opened: Option<&'a OpenedKey>,
+}
+
+/// Compromised versions that a caller names, as many as a header has slots.
+#[derive(Clone, Copy, Debug, Default)]
+struct NamedVersions<'a>([Option<(&'a str, KeyVersion)>; MAX_SLOTS]);
+
+impl<'a> NamedVersions<'a> {
+    const NONE: Self = NamedVersions([None; MAX_SLOTS]);
+
+    /// Adds a version; one beyond the sixteenth stays unnamed.
+    fn with(mut self, name: &'a str, version: KeyVersion) -> Self {
+        if let Some(free) = self.0.iter_mut().find(|named| named.is_none()) {
+            *free = Some((name, version));
+        }
+        self
+    }
+
+    fn has(&self, label: &SlotLabel<'_>) -> bool {
+        self.0.contains(&Some((label.name.as_str(), label.version)))
+    }
 }
 
 impl<'a> RewrapOptions<'a> {
@@ -33,7 +58,7 @@ impl<'a> RewrapOptions<'a> {
     pub const fn new() -> Self {
         RewrapOptions {
             retiring: None,
-            compromised: [None; MAX_SLOTS],
+            compromised: NamedVersions::NONE,
             trust_backend: false,
             opened: None,
         }
@@ -70,16 +95,8 @@ impl<'a> RewrapOptions<'a> {
     /// authenticity: the message may have been made by whoever holds the key.
     #[must_use]
     pub fn from_compromised(mut self, name: &'a str, version: KeyVersion) -> Self {
-        let free = self.compromised.iter_mut().find(|named| named.is_none());
-        if let Some(free) = free {
-            *free = Some((name, version));
-        }
+        self.compromised = self.compromised.with(name, version);
         self
-    }
-
-    /// Whether a slot with this label may be rewrapped although its version is compromised.
-    fn names_compromised(&self, label: &SlotLabel<'_>) -> bool {
-        self.compromised.contains(&Some((label.name.as_str(), label.version)))
     }
 
     /// Wraps the data key that `key` holds, where the slot that it was opened from stands in the
@@ -209,7 +226,7 @@ impl<K: Keyring> Envelope<K> {
     pub(crate) fn check_opens(&self, header: &[u8]) -> Result<(), Error> {
         let header = Header::parse_detached(header)?;
         let context = WrapContext::new(header.core());
-        let mut failures = super::decrypt::Failures::default();
+        let mut failures = Failures::default();
         for slot in header.slots() {
             match verify_slot(&*self.keyring, &context, &slot) {
                 Ok(()) => return Ok(()),
@@ -221,7 +238,7 @@ impl<K: Keyring> Envelope<K> {
 }
 
 /// Unwraps a slot and checks the data key, which is then wiped.
-pub(super) fn verify_slot<K: Keyring>(
+pub(super) fn verify_slot<K: Keyring + ?Sized>(
     keyring: &K,
     context: &WrapContext<'_>,
     slot: &Slot<'_>,
@@ -230,9 +247,20 @@ pub(super) fn verify_slot<K: Keyring>(
     unwrap_verified(keyring, slot, context, &mut data_key)
 }
 
-/// Whether the new header may be longer than the old one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Growth {
-    Allowed,
-    Refused,
+/// Proves a new slot of a header: what does not open is not given out (SPEC R-PROOF, G-PROOF).
+/// Returns what a backend says that does not say whether it opens.
+fn prove_slot<K: Keyring + ?Sized>(
+    keyring: &K,
+    header: &Header<'_>,
+    new: &Slot<'_>,
+) -> Result<Option<KeyringError>, Error> {
+    match verify_slot(keyring, &WrapContext::new(header.core()), new) {
+        Ok(()) => Ok(None),
+        Err(KeyringError::NotMine | KeyringError::Authentication) => {
+            Err(Error::Slot(SlotFault::Unproven))
+        }
+        // The new version was disabled meanwhile, say: it is that one, not the old one.
+        Err(error @ KeyringError::Refused(_)) => Err(Failures::of(new, error).into_error(header)),
+        Err(error) => Ok(Some(error)),
+    }
 }

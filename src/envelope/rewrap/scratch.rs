@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// Longer headers, and more slots, go to the heap.
-const STACK_LEN: usize = 1024;
+pub(super) const STACK_LEN: usize = 1024;
 
 /// Zeroed bytes of a length known at run time.
 pub(super) struct Scratch {

@@ -1,0 +1,159 @@
+//! One `add_slot`: what is there, what is made, and the header that comes of it (SPEC 6.1).
+
+use super::grant::{GrantOptions, open_one};
+use super::scratch::{STACK_LEN, Scratch};
+use super::write::Growth;
+use super::{prove_slot, verify_slot};
+use crate::crypto::secret::DataKey;
+use crate::envelope::decrypt::Failures;
+use crate::error::Error;
+use crate::format::{
+    Header, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotWriter, Slots, unpadded_len,
+};
+use crate::keyring::{Keyring, KeyringError, WrapContext};
+use crate::random::RandomPool;
+use rand_core::TryCryptoRng;
+
+/// One `add_slot`.
+pub(super) struct Grant<'a, K, T: ?Sized> {
+    pub(super) from: &'a K,
+    pub(super) to: &'a T,
+    pub(super) old: &'a Header<'a>,
+    pub(super) options: GrantOptions<'a>,
+}
+
+/// Of each slot of the old header whether it opens with `to`, where that was asked.
+type Twins = [Option<bool>; MAX_SLOTS];
+
+impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
+    /// Adds what is missing (SPEC G-ADD). The new header is `None` if nothing is.
+    pub(super) fn run<R>(
+        &self,
+        growth: Growth,
+        reserved: usize,
+        pool: &mut RandomPool<'_, R>,
+    ) -> Result<Option<Scratch>, Error>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
+        let mut twins: Twins = [None; MAX_SLOTS];
+        if self.is_there(&mut twins)? {
+            return Ok(None);
+        }
+        let made = self.make(pool)?;
+        let (mut changes, mut count) = (0_usize, self.old.slots().len());
+        for new in made.slots() {
+            match self.old.slots().position(|slot| slot.label.same_key(&new.label)) {
+                Some(at) if self.opens(at, &mut twins)? => continue,
+                Some(_) => {}
+                None => count = count.saturating_add(1),
+            }
+            changes = changes.saturating_add(1);
+            if !self.options.trust_wrap {
+                let silence = prove_slot(self.to, self.old, &new)?;
+                silence.map_or(Ok(()), |error| Err(Error::from_wrap(error)))?;
+            }
+        }
+        if changes == 0 {
+            return Ok(None);
+        }
+        if count > MAX_SLOTS {
+            return Err(Error::Slot(SlotFault::TooMany));
+        }
+        let (made, twins) = (&made, &twins);
+        let slots = || {
+            let old = self.old.slots().zip(twins).map(|(slot, opens)| match opens {
+                Some(false) => made.of_key(&slot).unwrap_or(slot),
+                _ => slot,
+            });
+            let is_new = |new: &Slot<'_>| !self.old.slots().any(|s| s.label.same_key(&new.label));
+            old.chain(made.slots().filter(is_new))
+        };
+        growth.write(self.old, slots, reserved).map(Some)
+    }
+
+    /// Whether each slot that `to` would make is in the header, and opens.
+    fn is_there(&self, twins: &mut Twins) -> Result<bool, Error> {
+        let mut wanted = [false; MAX_SLOTS];
+        let (mut is_any, mut is_all) = (false, true);
+        let asked = self.to.primary(&mut |primary| {
+            let mut places = self.old.slots().zip(&mut wanted);
+            match places.find(|(slot, _)| slot.label.same_key(&primary.label)) {
+                Some((_, wanted)) => (*wanted, is_any) = (true, true),
+                None => is_all = false,
+            }
+        });
+        asked.map_err(Error::from_wrap)?;
+        for (at, _) in wanted.iter().enumerate().filter(|(_, wanted)| **wanted) {
+            is_all &= self.opens(at, twins)?;
+        }
+        Ok(is_any && is_all)
+    }
+
+    /// Whether a slot of the old header opens with `to`, which is asked once.
+    fn opens(&self, at: usize, twins: &mut Twins) -> Result<bool, Error> {
+        let (Some(slot), Some(known)) = (self.old.slots().nth(at), twins.get_mut(at)) else {
+            return Ok(false);
+        };
+        if let Some(opens) = *known {
+            return Ok(opens);
+        }
+        let opened = match self.options.trust_wrap {
+            true => Ok(()),
+            false => verify_slot(self.to, &WrapContext::new(self.old.core()), &slot),
+        };
+        let opens = match opened {
+            Ok(()) => true,
+            // Damaged, or of an algorithm that the version does not have (SPEC W-ONE).
+            Err(KeyringError::NotMine | KeyringError::Authentication) => false,
+            Err(error) => return Err(Failures::of(&slot, error).into_error(self.old)),
+        };
+        *known = Some(opens);
+        Ok(opens)
+    }
+
+    /// Opens a slot with `from`, and has `to` wrap the data key.
+    fn make<R>(&self, pool: &mut RandomPool<'_, R>) -> Result<Made, Error>
+    where
+        R: TryCryptoRng + ?Sized,
+    {
+        let mut data_key = DataKey::empty();
+        open_one(self.from, self.old, self.old.slots(), &self.options.compromised, &mut data_key)
+            .map_err(|failures| failures.into_error(self.old))?;
+        let context = WrapContext::new(self.old.core());
+        let mut wrap = |len| {
+            let mut bytes = Scratch::zeroed(len);
+            let mut slots = SlotWriter::new(bytes.as_mut_bytes(), self.old.suite(), None);
+            self.to.wrap(&data_key, &context, &mut slots, pool)?;
+            let count = slots.finish()?;
+            Ok(Made { bytes, count })
+        };
+        let made = match wrap(STACK_LEN) {
+            Err(KeyringError::Slot(SlotFault::Room { .. })) => wrap(MAX_HEADER_LEN),
+            made => made,
+        };
+        made.map_err(|error| match error {
+            KeyringError::Slot(SlotFault::Room { needed, .. }) => Error::HeaderRoom {
+                needed: unpadded_len(self.old.slots()).saturating_add(needed),
+                available: MAX_HEADER_LEN,
+            },
+            other => Error::from_wrap(other),
+        })
+    }
+}
+
+/// The slots that `to` has made.
+struct Made {
+    bytes: Scratch,
+    count: u8,
+}
+
+impl Made {
+    fn slots(&self) -> Slots<'_> {
+        Slots::new(self.bytes.as_bytes(), self.count)
+    }
+
+    fn of_key(&self, slot: &Slot<'_>) -> Option<Slot<'_>> {
+        self.slots().find(|new| new.label.same_key(&slot.label))
+    }
+}

@@ -1,0 +1,260 @@
+//! Who can open a message: slots for another keyring, and the slots of a name taken out (SPEC 6.1).
+
+use super::NamedVersions;
+use super::add::Grant;
+use super::scratch::Scratch;
+use super::write::Growth;
+use crate::crypto::secret::DataKey;
+use crate::envelope::decrypt::{Failures, unwrap_verified};
+use crate::envelope::{Envelope, WithRng};
+use crate::error::Error;
+use crate::format::{Header, KeyVersion, Slot};
+use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
+use crate::random::RandomPool;
+use alloc::vec::Vec;
+use core::fmt;
+use rand_core::TryCryptoRng;
+
+/// What an [`add_slot`](crate::Envelope::add_slot) is asked to make sure of.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct GrantOptions<'a> {
+    pub(super) compromised: NamedVersions<'a>,
+    pub(super) trust_wrap: bool,
+}
+
+impl<'a> GrantOptions<'a> {
+    /// The usual: open no compromised version, and verify each new slot.
+    pub const fn new() -> Self {
+        GrantOptions { compromised: NamedVersions::NONE, trust_wrap: false }
+    }
+
+    /// Opens slots under `version` of the key `name` although it is marked compromised.
+    ///
+    /// Several versions are named by several calls, as many as a header has slots (16); what is
+    /// named beyond that stays refused.
+    ///
+    /// # Security
+    ///
+    /// Whoever holds the compromised key can have made the message. The new slot opens it under a
+    /// key that is trusted, and nothing tells later where the message came from.
+    #[must_use]
+    pub fn from_compromised(mut self, name: &'a str, version: KeyVersion) -> Self {
+        self.compromised = self.compromised.with(name, version);
+        self
+    }
+
+    /// Leaves out the proof by the keyring that wraps; for one that cannot unwrap here, such as
+    /// an escrow key whose other half is in a safe.
+    ///
+    /// # Security
+    ///
+    /// If it wraps another key, its slot is worth nothing, and nobody notices before it is needed.
+    /// A slot of the same name, version and master key id that is in the header already is then
+    /// believed by its label, which anyone can write.
+    #[must_use]
+    pub const fn trusting_wrap(mut self) -> Self {
+        self.trust_wrap = true;
+        self
+    }
+}
+
+/// The header of a message after a change of who can open it.
+#[must_use = "it holds the new header"]
+pub struct HeaderUpdate {
+    header: Vec<u8>,
+    is_changed: bool,
+}
+
+impl HeaderUpdate {
+    fn new(old: &Header<'_>, new: Option<Scratch>) -> Self {
+        let header = new.as_ref().map_or(old.as_bytes(), Scratch::as_bytes).to_vec();
+        HeaderUpdate { header, is_changed: new.is_some() }
+    }
+
+    /// The header now; byte for byte the old one if nothing changed.
+    pub fn header(&self) -> &[u8] {
+        &self.header
+    }
+
+    /// The header now, by value.
+    pub fn into_header(self) -> Vec<u8> {
+        self.header
+    }
+
+    /// Whether the header differs from the old one.
+    pub fn is_changed(&self) -> bool {
+        self.is_changed
+    }
+}
+
+impl fmt::Debug for HeaderUpdate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HeaderUpdate")
+            .field("header_len", &self.header.len())
+            .field("is_changed", &self.is_changed)
+            .finish()
+    }
+}
+
+impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
+    /// See [`Envelope::add_slot`](crate::Envelope::add_slot).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn add_slot<T: Keyring + ?Sized>(
+        &mut self,
+        message: &[u8],
+        to: &T,
+        options: GrantOptions<'_>,
+    ) -> Result<HeaderUpdate, Error> {
+        let old = Header::parse(message)?;
+        let new = self.grant(&old, to, options, Growth::Allowed)?;
+        Ok(HeaderUpdate::new(&old, new))
+    }
+
+    /// See [`Envelope::add_slot_in_place`](crate::Envelope::add_slot_in_place).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn add_slot_in_place<T: Keyring + ?Sized>(
+        &mut self,
+        message: &mut [u8],
+        to: &T,
+        options: GrantOptions<'_>,
+    ) -> Result<bool, Error> {
+        let old = Header::parse(message)?;
+        let new = self.grant(&old, to, options, Growth::Refused)?;
+        Ok(overwrite(message, new))
+    }
+
+    /// Builds the new header beside the old one, which is whole whatever fails (SPEC R-WHOLE).
+    fn grant<T: Keyring + ?Sized>(
+        &mut self,
+        old: &Header<'_>,
+        to: &T,
+        options: GrantOptions<'_>,
+        growth: Growth,
+    ) -> Result<Option<Scratch>, Error> {
+        let Envelope { keyring: from, reserved, .. } = self.envelope;
+        let grant = Grant { from: &**from, to, old, options };
+        grant.run(growth, *reserved, &mut RandomPool::for_rewrap(self.rng))
+    }
+}
+
+impl<K: Keyring> Envelope<K> {
+    /// Takes all slots of the key `name` out of the header and returns the new one, which has the
+    /// old one's length.
+    ///
+    /// `message` is a message or its header alone. A slot of another name has to open with this
+    /// keyring first, under a version that is not marked compromised: the last slot that opens is
+    /// never taken. `name` is that of slots, never an alias; all its slots go, whatever their
+    /// version, material and algorithm. The others stay byte for byte, in order.
+    ///
+    /// ```
+    /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
+    /// use envelock::{Aad, Envelope, GrantOptions, MemoryKeyring};
+    ///
+    /// let (old, new) = (MemoryKeyring::create("eu-1")?, MemoryKeyring::create("eu-2")?);
+    /// let (header, body) = Envelope::new(&old).encrypt_detached(b"payload", Aad::none())?;
+    /// let header = Envelope::new(&old).add_slot(&header, &new, GrantOptions::new())?.into_header();
+    /// let header = Envelope::new(&new).remove_name(&header, "eu-1")?.into_header();
+    /// assert_eq!(Envelope::new(&new).decrypt_detached(&header, &body, Aad::none())?, b"payload");
+    /// assert!(Envelope::new(&old).decrypt_detached(&header, &body, Aad::none()).is_err());
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "std"))] fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the header; [`Error::MissingSlot`] if no slot is of that name;
+    /// [`Error::LastSlot`] if no slot of another name opens; [`Error::Unavailable`] and the like if
+    /// that is not known. Nothing is then changed.
+    ///
+    /// # Security
+    ///
+    /// **This is no revocation.** Whoever could open the message may have kept its data key, and
+    /// an old copy of the header puts the slot back. Re-encryption revokes; so does the
+    /// destruction of the key, once nothing needs it.
+    pub fn remove_name(&self, message: &[u8], name: &str) -> Result<HeaderUpdate, Error> {
+        let old = Header::parse(message)?;
+        let new = self.without_name(&old, name)?;
+        Ok(HeaderUpdate::new(&old, Some(new)))
+    }
+
+    /// As [`remove_name`](Self::remove_name), over the header of `message`. Allocates nothing for
+    /// headers of up to 1 KiB.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn remove_name_in_place(&self, message: &mut [u8], name: &str) -> Result<(), Error> {
+        let new = self.without_name(&Header::parse(message)?, name)?;
+        overwrite(message, Some(new));
+        Ok(())
+    }
+
+    fn without_name(&self, old: &Header<'_>, name: &str) -> Result<Scratch, Error> {
+        let is_kept = |slot: &Slot<'_>| slot.label.name.as_str() != name;
+        if old.slots().all(|slot| is_kept(&slot)) {
+            return Err(Error::MissingSlot { key: name.into() });
+        }
+        // SPEC G-REMOVE
+        let last = || Error::LastSlot { key: name.into() };
+        let mut data_key = DataKey::empty();
+        let others = old.slots().filter(is_kept);
+        open_one(&*self.keyring, old, others, &NamedVersions::NONE, &mut data_key).map_err(
+            |failures| match failures.into_error(old) {
+                Error::Refused { refusal, .. } if !refusal.is_retryable() => last(),
+                Error::NoKey { .. } | Error::Authentication { .. } => last(),
+                error => error,
+            },
+        )?;
+        Growth::Refused.write(old, || old.slots().filter(is_kept), 0)
+    }
+}
+
+/// Puts a new header in the place of one of the same length; whether there is a new one.
+fn overwrite(message: &mut [u8], new: Option<Scratch>) -> bool {
+    let Some(new) = new else { return false };
+    for (byte, new) in message.iter_mut().zip(new.as_bytes()) {
+        *byte = *new;
+    }
+    true
+}
+
+/// Opens the first of `slots` that opens, and is under no compromised version but those that are
+/// named (SPEC G-OPEN).
+pub(super) fn open_one<'h, K: Keyring + ?Sized>(
+    keyring: &K,
+    header: &Header<'_>,
+    slots: impl Iterator<Item = Slot<'h>>,
+    named: &NamedVersions<'_>,
+    data_key: &mut DataKey,
+) -> Result<(), Failures<'h>> {
+    let context = WrapContext::new(header.core());
+    let mut failures = Failures::default();
+    for slot in slots {
+        let refused = match keyring.freshness(&slot.label) {
+            // A state refuses before any call to a backend.
+            Ok(Freshness::Refused(refusal)) if refusal != Refusal::UnknownVersion => Some(refusal),
+            Ok(Freshness::Compromised) if !named.has(&slot.label) => Some(Refusal::Compromised),
+            Ok(_) => None,
+            Err(error) => {
+                failures.add(&slot, error);
+                continue;
+            }
+        };
+        let opened = match refused {
+            Some(refusal) => Err(KeyringError::Refused(refusal)),
+            None => unwrap_verified(keyring, &slot, &context, data_key),
+        };
+        match opened {
+            Ok(()) => return Ok(()),
+            Err(error) => failures.add(&slot, error),
+        }
+    }
+    Err(failures)
+}
