@@ -3,6 +3,7 @@
 //! What an attacker can read in the bytes anyway is said exactly; of what only a key could tell,
 //! which public part did not verify. No variant holds a secret, so every error can be logged.
 
+mod answers;
 mod conversions;
 mod unverified;
 
@@ -88,12 +89,12 @@ pub enum Error {
 
     /// No slot of the message is under a master key of this keyring.
     #[error(
-        "no key for this message: its first of {slots} slots is of key {key} version {version}"
+        "no key for this message: the first of {slots} slots is of key {key} version {version}"
     )]
     NoKey {
-        /// The key name of the first slot.
+        /// The key name of the first slot that was tried.
         key: String,
-        /// The key version of the first slot.
+        /// The key version of that slot.
         version: KeyVersion,
         /// How many slots the header has.
         slots: usize,
@@ -414,44 +415,4 @@ pub enum Error {
         /// Offset of the first byte that is wrong.
         offset: usize,
     },
-}
-
-impl Error {
-    /// A wrapped key does not verify.
-    pub(crate) const WRAPPED_KEY: Self = Error::Authentication { part: Unverified::WrappedKey };
-
-    /// The commitment of a body does not verify.
-    pub(crate) const BODY_START: Self = Error::Authentication { part: Unverified::AadOrBodyStart };
-
-    /// Whether the same call may succeed later without any change by the caller.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Error::Unavailable { retryable, .. } => *retryable,
-            Error::Throttled { .. } | Error::Randomness(_) => true,
-            Error::Refused { refusal, .. } => refusal.is_retryable(),
-            #[cfg(feature = "std")]
-            Error::Io { source } => crate::io::may_pass(source),
-            #[cfg(all(feature = "file", unix))]
-            Error::KeyFile(error) => error.is_retryable(),
-            #[cfg(all(feature = "pkcs11", unix))]
-            Error::Token(error) => error.is_retryable(),
-            #[cfg(all(feature = "file", unix))]
-            Error::MessageFile(error) => error.is_retryable(),
-            _ => false,
-        }
-    }
-
-    /// For how long the backend asks not to be called again, where it says so.
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Error::Throttled { retry_after, .. } => *retry_after,
-            _ => None,
-        }
-    }
-
-    /// Whether what was to be written may have been written all the same.
-    #[cfg(all(feature = "pkcs11", unix))]
-    pub(crate) fn may_be_written(&self) -> bool {
-        matches!(self, Error::KeyFile(crate::keyring::KeyFileError::NotDurable { .. }))
-    }
 }

@@ -222,7 +222,7 @@ fn a_message_of_another_key_is_told_by_key_and_version() {
     };
     let other = MemoryKeyring::create("invoices").unwrap();
     let error = Envelope::new(&other).decrypt(&message, Aad::none()).unwrap_err();
-    let expected = "no key for this message: its first of 1 slots is of key orders version 1";
+    let expected = "no key for this message: the first of 1 slots is of key orders version 1";
     assert_eq!(error.to_string(), expected);
 }
 
