@@ -3,6 +3,8 @@
 
 #[path = "common/directory.rs"]
 mod directory;
+#[path = "file_keyring/guards.rs"]
+mod guards;
 #[path = "file_keyring/history.rs"]
 mod history;
 #[path = "file_keyring/opening.rs"]

@@ -38,6 +38,7 @@ fn child_entry() {
             key_files::read_until_the_end(path, tenth, tenth);
         }
         ("apply", [path]) => plans::apply(path),
+        ("apply all", [path]) => plans::apply_all(path),
         ("hold", [path]) => locks::hold(path),
         ("create", [directory, name]) => creation::create(directory, name),
         ("umask", [path, mask]) => creation::create_under(path, mask),

@@ -171,7 +171,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change); [`Error::DestructionDelay`].
+    /// As [`change`](Self::change); [`Error::DestructionDelay`]; [`Error::Guarded`] if the newest date
+    /// on record is more than a day ahead of the clock.
     #[cfg(feature = "std")]
     fn schedule_destruction(&self, version: KeyVersion, after: Duration) -> Result<Changed, Error> {
         self.operate(version, Operation::ScheduleDestruction { after })
@@ -192,7 +193,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change); [`Error::DestructionNotDue`]; [`Error::NotDestroyed`] if the
+    /// As [`change`](Self::change); [`Error::DestructionNotDue`]; [`Error::Guarded`] if the version is
+    /// held, evidence is required, or the clock contradicts the record; [`Error::NotDestroyed`] if the
     /// material is on a token that did not destroy it: the version is destroyed all the same,
     /// and the next change finishes that.
     #[cfg(feature = "std")]
@@ -209,10 +211,42 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change).
+    /// As [`change`](Self::change); [`Error::Guarded`] if the version is held or evidence is required.
     #[cfg(feature = "std")]
     fn destroy_immediately(&self, version: KeyVersion) -> Result<Changed, Error> {
         self.operate(version, Operation::DestroyImmediately)
+    }
+
+    /// Holds a version: policies leave it alone, and it is not destroyed.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change); [`Error::Label`] if the reason has more than 256 bytes or a
+    /// control character.
+    #[cfg(feature = "std")]
+    fn hold(&self, version: KeyVersion, reason: &str) -> Result<Changed, Error> {
+        self.change_now(Change::Hold { key: self.key(), version: Some(version), reason })
+    }
+
+    /// Lets policies go on with a version that is held, or that an operator keeps as it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change).
+    #[cfg(feature = "std")]
+    fn release(&self, version: KeyVersion) -> Result<Changed, Error> {
+        self.change_now(Change::Release { key: self.key(), version: Some(version) })
+    }
+
+    /// Has versions destroyed on evidence only, from now on: [`destroy`](Self::destroy) and the like are
+    /// refused, and [`change`](Self::change) under [`Terms::on_evidence`] is not.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change).
+    #[cfg(feature = "std")]
+    fn require_evidence(&self) -> Result<Changed, Error> {
+        self.change_now(Change::RequireEvidence { key: self.key() })
     }
 
     /// Makes another master key of that name, with a fresh version 1 as its primary.

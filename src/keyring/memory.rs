@@ -81,7 +81,9 @@ impl MemoryKeyring {
         MemoryKeyring::import_at(name, version, key, Timestamp::now())
     }
 
-    /// As [`import`](Self::import), with a time of the caller's.
+    /// As [`import`](Self::import), with the date from which the age of the key counts: for keys that
+    /// arrive anew at each start, where a policy would take them for new. More versions take theirs
+    /// from the [`Terms`] of their import and promotion.
     ///
     /// # Errors
     ///

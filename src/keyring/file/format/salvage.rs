@@ -329,7 +329,10 @@ impl Finds {
             let mut found = self.keys.remove(&name).unwrap_or_else(|| {
                 // What is lost may have been versions of it.
                 let taken = highest.saturating_add(lost);
-                Key { record: KeyRecord { taken, ..KeyRecord::default() }, extra: Extra::new() }
+                // Nobody can tell whether evidence was required, which version 1 did not know.
+                let evidence_required = self.format == FormatVersion::Two;
+                let record = KeyRecord { taken, evidence_required, ..KeyRecord::default() };
+                Key { record, extra: Extra::new() }
             });
             keep(&mut unknown.keys, &name, found.extra);
             found.record.taken = found.record.taken.max(highest);
