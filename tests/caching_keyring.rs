@@ -184,6 +184,40 @@ fn without_an_answer_about_the_state_the_inner_keyring_is_asked_to_unwrap() {
     assert_eq!(calls(&cache, message), 0);
 }
 
+/// Where that is asked for, an outage does not reach what was read a moment ago; a denial and a refusal
+/// do, and so does the age.
+#[test]
+fn serving_unanswered_keeps_what_is_cached_through_an_outage_within_its_age() {
+    let (first, old) = (backend(), Scripted::new(ring("orders", 2)));
+    let message = &messages(&old, 1)[0];
+    for unanswered in [false, true] {
+        let clock = FakeClock::default();
+        let options = CachingOptions::new();
+        let options = if unanswered { options.serve_unanswered() } else { options };
+        let moving = FallbackKeyring::new(first.clone()).with(old.clone()).unwrap();
+        let cache = CachingKeyring::with_clock(moving, options, &clock);
+        let decrypt = || Envelope::new(&cache).decrypt(message, ROW);
+        decrypt().unwrap();
+        old.calls();
+        first.set(|script| script.down = true);
+        (0..100).for_each(|_| assert_eq!(decrypt().unwrap(), PLAINTEXT));
+        assert_eq!(old.calls().1, if unanswered { 0 } else { 100 });
+        old.set(|script| script.down = true);
+        clock.advance(MINUTE - NANO);
+        assert_eq!(decrypt().is_ok(), unanswered);
+        clock.advance(NANO);
+        assert!(matches!(decrypt(), Err(Error::Unavailable { .. })));
+        first.set(|script| *script = Default::default());
+        old.set(|script| *script = Default::default());
+        // Once it answers again, it is asked again.
+        decrypt().unwrap();
+        old.set(|script| script.freshness = Some(Freshness::Refused(Refusal::Disabled)));
+        old.set(|script| script.unwrap = Some(Said::Refused(Refusal::Disabled).error()));
+        assert_eq!(Said::of(&decrypt().unwrap_err()), Said::Refused(Refusal::Disabled));
+        old.set(|script| *script = Default::default());
+    }
+}
+
 #[test]
 fn an_entry_lives_for_its_age_and_no_nanosecond_more() {
     for (max_age, options) in [

@@ -9,6 +9,9 @@ mod meddled;
 #[path = "conformance/meeting.rs"]
 mod meeting;
 
+#[path = "conformance/remote.rs"]
+mod remote;
+
 use directory::TestDirectory;
 use envelock::test_util::conformance::{self, Rule};
 use envelock::test_util::{Fault, FaultyKeyring, Method};
@@ -18,6 +21,7 @@ use envelock::{
 };
 use flawed::{Flaw, Flawed};
 use meddled::{Meddled, Meddling};
+use remote::{Mistake, Remote};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -135,6 +139,66 @@ fn a_keyring_without_faults_conforms() {
     conformance::lifecycle(|| FaultyKeyring::new(memory()));
 }
 
+#[test]
+fn a_keyring_over_a_service_conforms() {
+    conformance::keyring(|| Remote::new(Mistake::None));
+    conformance::remote(|| remote::alone(Mistake::None));
+    conformance::remote(remote::cached);
+    conformance::remote(remote::beside_another);
+    conformance::remote(remote::moving);
+}
+
+/// A keyring of this crate as its own service: another handle makes the changes.
+struct Handles<K> {
+    keyring: K,
+    operator: Box<dyn Lifecycle>,
+    look: fn(&K),
+}
+
+impl<K: envelock::Keyring> conformance::Controls for Handles<K> {
+    type Keyring = K;
+
+    fn keyring(&self) -> &K {
+        &self.keyring
+    }
+
+    fn rotate(&self) -> bool {
+        self.operator.rotate().is_ok()
+    }
+
+    fn promote(&self, version: KeyVersion) -> bool {
+        self.operator.promote(version).is_ok()
+    }
+
+    fn disable(&self, version: KeyVersion) -> bool {
+        self.operator.disable(version).is_ok()
+    }
+
+    fn forget(&self) {
+        (self.look)(&self.keyring);
+    }
+}
+
+#[test]
+fn keyrings_that_change_through_another_handle_conform() {
+    conformance::remote(|| {
+        let keyring = Arc::new(memory());
+        Handles { keyring: keyring.clone(), operator: Box::new(keyring), look: |_| () }
+    });
+    conformance::remote(|| {
+        let operator = Box::new(Arc::new(memory()));
+        let keyring = CachingKeyring::new(ObservedKeyring::new(Arc::clone(&operator), ()));
+        Handles { keyring, operator, look: CachingKeyring::purge }
+    });
+    let files = Files::new();
+    conformance::remote(|| {
+        let operator = Box::new(files.create("orders"));
+        let protection = Protection::raw_key(MasterKey::from_bytes(&[7; 32]));
+        let keyring = FileKeyring::open(operator.path(), "orders", &protection).unwrap();
+        Handles { keyring, operator, look: |keyring| assert!(keyring.reload().is_ok()) }
+    });
+}
+
 /// The suite stops at a keyring that breaks this rule, and says so.
 #[track_caller]
 fn caught(what: &str, rule: Rule, judge: impl FnOnce()) {
@@ -173,6 +237,47 @@ fn every_flaw_of_a_keyring_is_caught() {
         (Flaw::RewrapsToStale, Rule::Rewrap),
     ] {
         caught(&format!("{flaw:?}"), rule, || conformance::keyring(|| Flawed::new(flaw)));
+    }
+}
+
+/// What calls alone show, whatever the service does.
+#[test]
+fn every_mistake_in_a_keyring_over_a_service_is_caught() {
+    for (mistake, rule) in [
+        (Mistake::AadWithoutCore, Rule::Authentication),
+        (Mistake::PrimaryForUnknown, Rule::UnknownVersion),
+        (Mistake::IgnoresId, Rule::NotMine),
+        (Mistake::HoldsNothing, Rule::Holds),
+        (Mistake::HoldsAnything, Rule::Holds),
+        (Mistake::WrapsUnderAnother, Rule::WrapUnder),
+        (Mistake::WrapsUnderAnyName, Rule::WrapUnder),
+        (Mistake::WrapsUnderTwice, Rule::WrapUnder),
+        (Mistake::WrapsTwice, Rule::Primary),
+    ] {
+        caught(&format!("{mistake:?}"), rule, || conformance::keyring(|| Remote::new(mistake)));
+    }
+}
+
+#[test]
+fn every_mistake_about_what_a_service_does_is_caught() {
+    for (mistake, rule) in [
+        (Mistake::AadWithoutName, Rule::Authentication),
+        (Mistake::AadWithoutAlgorithm, Rule::Authentication),
+        (Mistake::LabelsByMemory, Rule::Rotation),
+        (Mistake::OutageIsAuthentication, Rule::Unavailable),
+        (Mistake::OutageIsNotMine, Rule::Unavailable),
+        (Mistake::FreshnessByOrder, Rule::Freshness),
+        (Mistake::FreshnessForgetsDisabled, Rule::Freshness),
+        (Mistake::DisabledIsAuthentication, Rule::States),
+        (Mistake::DeniedIsUnavailable, Rule::Denied),
+        (Mistake::ThrottledIsFinal, Rule::Throttled),
+        (Mistake::ThrottledLosesTheWait, Rule::Throttled),
+        (Mistake::RemembersTheOutage, Rule::Unavailable),
+        (Mistake::AsksForForeignNames, Rule::NotMine),
+    ] {
+        // Nothing but the service's changes shows it.
+        conformance::keyring(|| Remote::new(mistake));
+        caught(&format!("{mistake:?}"), rule, || conformance::remote(|| remote::alone(mistake)));
     }
 }
 

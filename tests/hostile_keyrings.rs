@@ -10,9 +10,10 @@ mod slots;
 
 use careless::Careless;
 use envelock::rand_core::{TryCryptoRng, TryRng};
+use envelock::test_util::{Fault, FaultyKeyring, Method};
 use envelock::{
-    Aad, DataKey, Envelope, Error, Freshness, Keyring, KeyringError, MasterKeyId,
-    RandomnessUnavailable, Refusal, RewrapOptions, SlotFault, SlotLabel, Suite, WrapAlgorithm,
+    Aad, DataKey, DataKeyReuse, Envelope, Error, Freshness, Keyring, KeyringError, MasterKeyId,
+    MemoryKeyring, MultiKeyring, RandomnessUnavailable, Refusal, RewrapOptions, SlotFault, SlotLabel, Suite, WrapAlgorithm,
     inspect,
 };
 use hostile::{Hostile, Unwrap, seeded, stale, with_opaque_twin_of_the_primary};
@@ -378,4 +379,65 @@ fn a_key_left_by_a_refused_slot_does_not_open_the_next() {
         Err(KeyringError::Refused(Refusal::Compromised))
     }));
     assert!(matches!(decrypt_error(&keyring, &message), Error::Refused { .. }));
+}
+
+fn faulty(method: Method, fault: Option<Fault>) -> FaultyKeyring<MemoryKeyring> {
+    let keyring = FaultyKeyring::new(MemoryKeyring::create("orders").unwrap());
+    if let Some(fault) = fault {
+        keyring.always(method, fault);
+    }
+    keyring
+}
+
+/// A slot that holds another key loses the message, which shows when somebody reads it; verified, it
+/// shows before anything is given out.
+#[test]
+fn a_wrap_that_does_not_unwrap_gives_out_nothing_where_wraps_are_verified() {
+    let aad = Aad::new(b"row");
+    let wrong = || faulty(Method::Wrap, Some(Fault::WrongKey));
+    let careless = Envelope::new(wrong());
+    let message = careless.encrypt(b"payload", aad).unwrap();
+    assert!(matches!(careless.decrypt(&message, aad), Err(Error::Authentication { .. })));
+
+    let reuse = DataKeyReuse::new(10, 1000, std::time::Duration::from_secs(60));
+    let reuse = std::sync::Arc::new(reuse);
+    for reuses in [false, true] {
+        let mut envelope = Envelope::new(wrong()).with_wraps_verified();
+        if reuses {
+            envelope = envelope.with_data_key_reuse(reuse.clone());
+        }
+        let mut out = vec![0xA5; envelope.message_len(7).unwrap()];
+        for answer in [
+            envelope.encrypt(b"payload", aad).map(drop),
+            envelope.encrypt_into(b"payload", aad, &mut out),
+            envelope.encrypt_detached(b"payload", aad).map(drop),
+            envelope.stream_encryptor(aad).map(drop),
+            envelope.encrypt_writer(Vec::new(), aad).map(drop),
+        ] {
+            assert!(matches!(fault(&answer.unwrap_err()), SlotFault::Unproven));
+        }
+        assert!(!out.starts_with(&[0xE5]), "a header is given out");
+    }
+    // Every slot, not the first alone.
+    let both = MultiKeyring::new(MemoryKeyring::create("backup").unwrap()).with(wrong()).unwrap();
+    let error = Envelope::new(both).with_wraps_verified().encrypt(b"payload", aad).unwrap_err();
+    assert!(matches!(fault(&error), SlotFault::Unproven));
+    // What is not a wrong wrap stays what it is.
+    let denied = KeyringError::denied(std::io::Error::other("no"));
+    let denied = faulty(Method::Unwrap, Some(Fault::Answer(denied)));
+    let error = Envelope::new(denied).with_wraps_verified().encrypt(b"payload", aad).unwrap_err();
+    assert!(matches!(error, Error::Denied { .. }));
+}
+
+#[test]
+fn verified_wraps_cost_an_unwrap_for_each_slot_and_none_for_a_reused_key() {
+    let aad = Aad::new(b"row");
+    let keyring = faulty(Method::Wrap, None);
+    let reuse = DataKeyReuse::new(10, 1000, std::time::Duration::from_secs(60));
+    let envelope = Envelope::new(&keyring).with_wraps_verified();
+    (0..3).for_each(|_| drop(envelope.encrypt(b"payload", aad).unwrap()));
+    assert_eq!((keyring.calls(Method::Wrap), keyring.calls(Method::Unwrap)), (3, 3));
+    let envelope = envelope.with_data_key_reuse(std::sync::Arc::new(reuse));
+    (0..10).for_each(|_| drop(envelope.encrypt(b"payload", aad).unwrap()));
+    assert_eq!((keyring.calls(Method::Wrap), keyring.calls(Method::Unwrap)), (4, 4));
 }

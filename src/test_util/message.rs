@@ -73,6 +73,18 @@ impl TestMessage {
         })
     }
 
+    /// As [`wrap`](Self::wrap), under the master key `name` alone.
+    pub fn wrap_under<K: Keyring + ?Sized>(
+        &self,
+        keyring: &K,
+        name: KeyName<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> (Result<(), KeyringError>, Vec<TestSlot>) {
+        self.write(MAX_HEADER_LEN, |slots| {
+            keyring.wrap_under(name, &self.data_key, &self.context(), slots, rng)
+        })
+    }
+
     /// As [`wrap`](Self::wrap), into so many bytes.
     pub fn wrap_into<K: Keyring + ?Sized>(
         &self,

@@ -31,6 +31,49 @@ fn keeps_every_rule_of_keyrings_and_lifecycles() {
     }
 }
 
+/// Another handle of the same catalogue makes the changes.
+struct Handles {
+    keyring: Pkcs11Keyring,
+    operator: Pkcs11Keyring,
+    _place: Place,
+}
+
+impl conformance::Controls for Handles {
+    type Keyring = Pkcs11Keyring;
+
+    fn keyring(&self) -> &Pkcs11Keyring {
+        &self.keyring
+    }
+
+    fn rotate(&self) -> bool {
+        self.operator.rotate().is_ok()
+    }
+
+    fn promote(&self, version: KeyVersion) -> bool {
+        self.operator.promote(version).is_ok()
+    }
+
+    fn disable(&self, version: KeyVersion) -> bool {
+        self.operator.disable(version).is_ok()
+    }
+
+    fn forget(&self) {
+        self.keyring.reload().unwrap();
+    }
+}
+
+#[test]
+fn loses_nothing_to_changes_by_another_handle() {
+    let token = token();
+    conformance::remote(|| {
+        let place = Place::new();
+        let operator = place.create("orders", &token);
+        let keyring = Pkcs11Keyring::open(place.path("catalogue"), "orders", &token).unwrap();
+        Handles { keyring, operator, _place: place }
+    });
+    clear();
+}
+
 #[test]
 fn chooses_the_best_algorithm_by_itself() {
     let place = Place::new();

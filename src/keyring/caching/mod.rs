@@ -46,8 +46,9 @@ use store::{EntryKey, Store, entry_key};
 ///   key, to the last byte. What was altered, moved or relabelled is not found, and goes to the
 ///   inner keyring. The core verifies each data key that comes out, and only such are kept.
 /// - **The state is asked on every hit**, of [`Keyring::freshness`] of the inner keyring. If it
-///   does not answer, or answers that the slot is not its own or is refused, nothing is served
-///   from the cache: the inner keyring's own `unwrap` decides. So a disable, a destruction or, on
+///   answers that the slot is not its own or is refused, or does not answer (unless
+///   [`CachingOptions::serve_unanswered`] says otherwise), nothing is served from the cache: the inner
+///   keyring's own `unwrap` decides. So a disable, a destruction or, on
 ///   a strict keyring, a compromise is honoured at once where `freshness` knows of it, and
 ///   otherwise after [`CachingOptions::max_age`] (60 seconds) at the latest: that is how long a
 ///   key that was cached outlives the right to unwrap it.
@@ -65,6 +66,7 @@ use store::{EntryKey, Store, entry_key};
 pub struct CachingKeyring<K, C = InstantClock> {
     inner: K,
     clock: C,
+    serves_unanswered: bool,
     state: Mutex<State>,
     flights: Flights,
 }
@@ -97,7 +99,13 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
             epoch: 0,
         };
         let (state, flights) = (Mutex::new(state), Flights::default());
-        CachingKeyring { inner, clock, state, flights }
+        CachingKeyring {
+            inner,
+            clock,
+            serves_unanswered: options.serves_unanswered,
+            state,
+            flights,
+        }
     }
 
     /// The keyring beneath.
@@ -146,7 +154,7 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
                 false
             }
             // It may answer again within the age of what is there.
-            Err(_) => false,
+            Err(error) => self.serves_unanswered && error.is_retryable(),
         }
     }
 

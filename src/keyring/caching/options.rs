@@ -7,12 +7,17 @@ use core::time::Duration;
 pub struct CachingOptions {
     pub(super) capacity: usize,
     pub(super) max_age: Duration,
+    pub(super) serves_unanswered: bool,
 }
 
 impl CachingOptions {
     /// Up to 1,000 unwrapped data keys, for up to 60 seconds each.
     pub const fn new() -> Self {
-        CachingOptions { capacity: 1000, max_age: Duration::from_secs(60) }
+        CachingOptions {
+            capacity: 1000,
+            max_age: Duration::from_secs(60),
+            serves_unanswered: false,
+        }
     }
 
     /// Keeps at most `capacity` unwrapped data keys; the least recently used gives way. 0 keeps
@@ -34,6 +39,24 @@ impl CachingOptions {
     #[must_use]
     pub const fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;
+        self
+    }
+
+    /// Serves a cached data key, for no longer than [`max_age`](Self::max_age), also while the inner
+    /// keyring does not answer how its slot stands: an outage of a service then does not reach what
+    /// was read a moment ago. Off by default.
+    ///
+    /// Only an answer that may come later ([`KeyringError::is_retryable`]) counts as none: a denial or
+    /// a refusal is honoured at once.
+    ///
+    /// [`KeyringError::is_retryable`]: crate::KeyringError::is_retryable
+    ///
+    /// # Security
+    ///
+    /// Whoever can cut the service off keeps a disabled key in use for `max_age` after its last unwrap.
+    #[must_use]
+    pub const fn serve_unanswered(mut self) -> Self {
+        self.serves_unanswered = true;
         self
     }
 }

@@ -2,11 +2,13 @@
 
 use super::Rule;
 use super::probe::{Expected, Probe, show};
-use crate::format::{MAX_WRAPPED_KEY_LEN, SlotFault, Suite};
+use crate::format::{KeyName, MAX_WRAPPED_KEY_LEN, SlotFault, Suite};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal};
 use crate::test_util::{TestRng, TestSlot};
 use crate::{Aad, Envelope, RewrapOptions};
+use std::borrow::ToOwned;
 use std::format;
+use std::string::String;
 use std::vec::Vec;
 
 /// Wraps twice, and unwraps every slot twice. Returns the slots of the last wrap.
@@ -88,6 +90,39 @@ pub(super) fn judge_rewraps<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]
         *changed.wrapped_key.last_mut().expect("no slot is empty") ^= 1;
         expect_no_rewrap(probe, &changed, Expected::Authentication);
     }
+}
+
+/// Asks by name for every slot that was pushed, and for a name of nobody.
+pub(super) fn judge_names<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]) {
+    for slot in slots {
+        let name = slot.label().name;
+        let held = holds(probe, name);
+        let own = !held.is_empty() && held.iter().all(|held| *held == slot.name);
+        Rule::Holds.check(own, format!("of {name} it visits {held:?}"));
+        let (answer, new) = probe.wrap_under(name);
+        let one = answer.is_ok() && new.len() == 1 && new[0].name == slot.name;
+        let is_primary = one && slots.iter().any(|slot| slot.label() == new[0].label());
+        let shown = new.iter().map(|new| show(&new.label())).collect::<Vec<_>>();
+        Rule::WrapUnder.check(one && is_primary, format!("of {name}: {answer:?} and {shown:?}"));
+        probe.expect(&new[0], Expected::Opens, "the slot that wrap_under pushed");
+    }
+    let nobody = KeyName::checked("conformance/nobody");
+    let held = holds(probe, nobody);
+    Rule::Holds.check(held.is_empty(), format!("of {nobody} it visits {held:?}"));
+    let (answer, new) = probe.wrap_under(nobody);
+    let told = matches!(&answer, Err(KeyringError::UnknownKey { key }) if key == nobody.as_str());
+    let pushed = new.len();
+    let text = format!("of {nobody}: {answer:?} and {pushed} slots");
+    Rule::WrapUnder.check(told && new.is_empty(), text);
+}
+
+fn holds<K: Keyring>(probe: &Probe<'_, K>, name: KeyName<'_>) -> Vec<String> {
+    let mut held = Vec::new();
+    let answer = probe.keyring.holds(name, &mut |name| held.push(name.as_str().to_owned()));
+    if let Err(error) = answer {
+        Rule::Holds.broken(format!("of {name}: {error:?}"));
+    }
+    held
 }
 
 pub(super) fn expect_no_rewrap<K: Keyring>(

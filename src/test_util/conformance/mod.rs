@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A panic names the [`Rule`] that is broken and the call that broke it. What passes keeps the
-//! contract as far as calls can show: that secrets are wiped, that a backend is not asked for
+//! contract as far as calls can show. A keyring over a service is judged by [`remote`] too, which
+//! takes [`Controls`] of the service. That secrets are wiped, that a backend is not asked for
 //! foreign slots, and that a cache honours a disable in time are for the keyring's own tests.
 
 mod binding;
@@ -16,8 +17,11 @@ mod contract;
 mod lifecycle;
 mod probe;
 mod races;
+mod remote;
 mod states;
 mod threads;
+
+pub use remote::Controls;
 
 use crate::format::Suite;
 use crate::keyring::{Keyring, Lifecycle};
@@ -44,6 +48,19 @@ pub enum Rule {
     Rewrap,
     /// Freshness agrees with `primary` and `unwrap`.
     Freshness,
+    /// `holds` visits the names of the slots that `wrap` pushes, and none for a name of nobody.
+    Holds,
+    /// `wrap_under` pushes one slot of that name, under its primary; for a name that is not held it is
+    /// `UnknownKey`.
+    WrapUnder,
+    /// What is wrapped after a rotation behind the keyring's back opens, and so does what was before.
+    Rotation,
+    /// A service that does not let the caller use the key is `Denied`.
+    Denied,
+    /// A service that is called too often is `Throttled`, with the wait that it asks for.
+    Throttled,
+    /// A service that does not answer is `Unavailable` and retryable.
+    Unavailable,
     /// A generator that fails is `Randomness`, and nothing is pushed.
     Randomness,
     /// An error of the slot writer is passed on.
@@ -77,6 +94,12 @@ impl fmt::Display for Rule {
             Rule::NoKeyOnFailure => "a failure leaves no key behind",
             Rule::Rewrap => "a rewrap pushes one slot of the same name and key",
             Rule::Freshness => "freshness agrees with primary and unwrap",
+            Rule::Holds => "holds visits the names that wrap pushes, and no other",
+            Rule::WrapUnder => "wrap_under pushes one slot of that name",
+            Rule::Rotation => "a rotation behind the keyring's back loses nothing",
+            Rule::Denied => "a denial is told as one",
+            Rule::Throttled => "a throttled call is told as one",
+            Rule::Unavailable => "an outage is told as one",
             Rule::Randomness => "a failed generator is an error, and no slot",
             Rule::Room => "an error of the slot writer is passed on",
             Rule::Secret => "no error repeats a secret",
@@ -120,12 +143,26 @@ pub fn keyring<K: Keyring>(factory: impl Fn() -> K) {
         let probe = Probe::new(&keyring, suite, u64::from(suite.id()));
         let slots = contract::judge(&probe);
         binding::judge(&probe, &slots);
+        contract::judge_names(&probe, &slots);
         contract::judge_rewraps(&probe, &slots);
         contract::judge_failures(&probe, slots.len());
         contract::judge_strangers(&probe, &slots, &factory());
         contract::judge_messages(&keyring, suite);
     }
     threads::judge(&factory());
+}
+
+/// Judges what shows only when the service behind a keyring changes or fails; [`keyring`] judges the
+/// rest.
+///
+/// Each call of `factory` gives a service with one version of one key, and a keyring over it that can
+/// wrap. Takes some 500 calls.
+///
+/// # Panics
+///
+/// If a [`Rule`] is broken.
+pub fn remote<C: Controls>(factory: impl Fn() -> C) {
+    remote::judge(&factory);
 }
 
 /// Judges the keyrings that `factory` makes by the contracts of [`Keyring`] and [`Lifecycle`].

@@ -2,7 +2,7 @@
 
 use super::Rule;
 use crate::crypto::secret::DataKey;
-use crate::format::{SlotLabel, Suite};
+use crate::format::{KeyName, SlotLabel, Suite};
 use crate::keyring::{Keyring, KeyringError, Refusal};
 use crate::test_util::{TestMessage, TestRng, TestSlot};
 use core::cell::RefCell;
@@ -84,6 +84,18 @@ impl<'k, K: Keyring + ?Sized> Probe<'k, K> {
             Rule::RoundTrip.broken(format!("wrap of a keyring that can wrap: {error:?}"));
         }
         slots
+    }
+
+    pub(super) fn wrap_under(
+        &self,
+        name: KeyName<'_>,
+    ) -> (Result<(), KeyringError>, Vec<TestSlot>) {
+        let rng = &mut *self.rng.borrow_mut();
+        let (answer, slots) = self.message.wrap_under(self.keyring, name, rng);
+        if let Err(error) = &answer {
+            self.check_error(error);
+        }
+        (answer, slots)
     }
 
     pub(super) fn rewrap(&self, slot: &TestSlot) -> (Result<(), KeyringError>, Vec<TestSlot>) {
