@@ -194,7 +194,7 @@ fn serving_unanswered_keeps_what_is_cached_through_an_outage_within_its_age() {
         let clock = FakeClock::default();
         let options = CachingOptions::new();
         let options = if unanswered { options.serve_unanswered() } else { options };
-        let moving = FallbackKeyring::new(first.clone()).with(old.clone()).unwrap();
+        let moving = MigratingKeyring::new(first.clone()).with(old.clone()).unwrap();
         let cache = CachingKeyring::with_clock(moving, options, &clock);
         let decrypt = || Envelope::new(&cache).decrypt(message, ROW);
         decrypt().unwrap();

@@ -13,8 +13,8 @@ use envelock::rand_core::{TryCryptoRng, TryRng};
 use envelock::test_util::{Fault, FaultyKeyring, Method};
 use envelock::{
     Aad, DataKey, DataKeyReuse, Envelope, Error, Freshness, Keyring, KeyringError, MasterKeyId,
-    MemoryKeyring, MultiKeyring, RandomnessUnavailable, Refusal, RewrapOptions, SlotFault, SlotLabel, Suite, WrapAlgorithm,
-    inspect,
+    MemoryKeyring, MultiKeyring, RandomnessUnavailable, Refusal, RewrapOptions, SlotFault,
+    SlotLabel, Suite, WrapAlgorithm, inspect,
 };
 use hostile::{Hostile, Unwrap, seeded, stale, with_opaque_twin_of_the_primary};
 

@@ -4,8 +4,8 @@ use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use envelock::test_util::conformance::Controls;
 use envelock::{
-    CachingKeyring, DataKey, FallbackKeyring, Freshness, KeyName, KeyVersion, Keyring,
-    KeyringError, KeyringRng, MasterKeyId, MemoryKeyring, MultiKeyring, PrimaryKey, Refusal, Slot,
+    CachingKeyring, DataKey, Freshness, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng,
+    MasterKeyId, MemoryKeyring, MigratingKeyring, MultiKeyring, PrimaryKey, Refusal, Slot,
     SlotLabel, SlotWriter, WrapAlgorithm, WrapContext,
 };
 use std::io::Error as IoError;
@@ -355,9 +355,9 @@ pub fn beside_another() -> Controlled<MultiKeyring> {
     Controlled::made(|remote| MultiKeyring::new(remote).with(backup()).unwrap(), |_| ())
 }
 
-pub fn moving() -> Controlled<FallbackKeyring> {
+pub fn moving() -> Controlled<MigratingKeyring> {
     let former = || MemoryKeyring::create("orders").unwrap();
-    Controlled::made(|remote| FallbackKeyring::new(remote).with(former()).unwrap(), |_| ())
+    Controlled::made(|remote| MigratingKeyring::new(remote).with(former()).unwrap(), |_| ())
 }
 
 impl<K: Keyring> Controls for Controlled<K> {
