@@ -3,10 +3,10 @@
 use super::compose::{compose, slots_of};
 use super::{ROW, USUAL, version};
 use envelock::{
-    Change, DataKey, Envelope, Error, Freshness, Keyring, KeyringError, KeyringRng, Lifecycle,
-    MasterKey, Material, MemoryKeyring, MigratingKeyring, MultiKeyring, PrimaryKey, Refusal,
-    Rewrap, RewrapOptions, Slot, SlotLabel, SlotOutcome, SlotWriter, Terms, Timestamp, WrapContext,
-    inspect,
+    Change, DataKey, Envelope, Error, Freshness, KeyName, Keyring, KeyringError, KeyringRng,
+    Lifecycle, MasterKey, Material, MemoryKeyring, MigratingKeyring, MultiKeyring, PrimaryKey,
+    Refusal, Rewrap, RewrapOptions, Slot, SlotLabel, SlotOutcome, SlotWriter, Terms, Timestamp,
+    WrapContext, inspect,
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -68,6 +68,14 @@ impl<K: Keyring> Keyring for Noted<K> {
     ) -> Result<(), KeyringError> {
         self.note("rewrap", &slot.label);
         self.keyring.rewrap(slot, context, slots, rng)
+    }
+
+    fn holds(
+        &self,
+        name: KeyName<'_>,
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) -> Result<(), KeyringError> {
+        self.keyring.holds(name, visit)
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
@@ -284,7 +292,43 @@ fn retiring_a_version_costs_no_call() {
     }
 }
 
-/// An alias, or a name that is misspelt, is no slot's.
+/// An alias means the key that it stands for: a version that still opens is not let go by another
+/// of its names.
+#[test]
+fn a_version_is_retired_by_an_alias_as_by_its_name() {
+    let scene = scene();
+    let set = |key: &'static str| {
+        let change = Change::SetAlias { alias: "current", key };
+        let terms = Terms::at(Timestamp::now());
+        scene.keyring.keyring.change(&[change], &terms, &mut envelock::OsRandom).unwrap();
+    };
+    for (key, number, before, is_retired) in [
+        ("a", 1, "a1 stale", true),
+        ("a", 2, "a2 primary", false),
+        ("a", 2, "a1 stale", false),
+        ("b", 2, "a1 stale, b2 primary", false),
+        ("b", 1, "a1 stale, b2 primary", true),
+    ] {
+        set(key);
+        let header = scene.header(before);
+        for name in [key, "current"] {
+            let (outcome, _) = scene.rewrap(&header, USUAL.retiring(name, version(number)));
+            match outcome {
+                Ok(_) => assert!(is_retired, "{before} {name}"),
+                Err(Error::OldVersionStillOpens { key: told, .. }) => {
+                    assert!(!is_retired && told == key, "{before} {name}");
+                }
+                Err(other) => panic!("{before} {name}: {other:?}"),
+            }
+        }
+    }
+    set("b");
+    let (outcome, _) =
+        scene.rewrap(&scene.header("a1 stale"), USUAL.retiring("current", version(1)));
+    assert!(matches!(outcome, Err(Error::MissingSlot { key }) if key == "current"));
+}
+
+/// A name that is misspelt is no slot's, nor is an alias that there is not.
 #[test]
 fn a_name_that_no_slot_has_is_not_retired() {
     let scene = scene();

@@ -7,9 +7,7 @@ use super::{RewrapOptions, prove_slot, verify_slot};
 use crate::envelope::decrypt::Failures;
 use crate::envelope::opened::Opened;
 use crate::error::Error;
-use crate::format::{
-    Header, KeyName, KeyVersion, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotWriter,
-};
+use crate::format::{Header, KeyName, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotWriter};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
 use crate::random::RandomPool;
 use rand_core::TryCryptoRng;
@@ -25,11 +23,11 @@ pub(super) struct Job<'a, K> {
 }
 
 /// What is known of the slots so far.
-struct Progress {
+pub(super) struct Progress {
     /// `None` where the keyring cannot tell, or the slot is decided.
     freshness: [Option<Freshness>; MAX_SLOTS],
     report: RewrapReport,
-    new: NewSlots,
+    pub(super) new: NewSlots,
 }
 
 impl Progress {
@@ -37,7 +35,7 @@ impl Progress {
         self.freshness.get(index).copied().flatten()
     }
 
-    fn outcome(&self, index: usize) -> &SlotOutcome {
+    pub(super) fn outcome(&self, index: usize) -> &SlotOutcome {
         self.report.slots().get(index).unwrap_or(&SlotOutcome::NotMine)
     }
 
@@ -83,7 +81,7 @@ impl<'a, K: Keyring> Job<'a, K> {
         Ok((header, progress.report))
     }
 
-    fn slots(&self) -> impl Iterator<Item = (usize, Slot<'a>)> {
+    pub(super) fn slots(&self) -> impl Iterator<Item = (usize, Slot<'a>)> {
         self.old.slots().enumerate()
     }
 
@@ -335,47 +333,6 @@ impl<'a, K: Keyring> Job<'a, K> {
             }
         }
         Err(failures.into_error(self.old))
-    }
-
-    /// Makes sure that the retiring version does not open the new header, by what the rewrap has
-    /// seen: no slot is asked again.
-    fn check_retired(&self, progress: &Progress) -> Result<(), Error> {
-        let Some((name, version)) = self.options.retiring else { return Ok(()) };
-        let key = || name.into();
-        let named = || self.slots().filter(|(_, slot)| slot.label.name.as_str() == name);
-        let is_foreign = named().all(|(at, _)| progress.outcome(at).is_not_mine());
-        let mut is_there = false;
-        for (index, slot) in named() {
-            is_there = true;
-            let outcome = progress.outcome(index);
-            let stands: Option<KeyVersion> = match outcome {
-                SlotOutcome::Rewrapped => progress.new.of(index).map(|new| new.label.version),
-                outcome => outcome.stays().then_some(slot.label.version),
-            };
-            if stands != Some(version) {
-                continue;
-            }
-            match outcome {
-                SlotOutcome::Rewrapped | SlotOutcome::Current | SlotOutcome::Labelled => {
-                    return Err(Error::OldVersionStillOpens { key: key(), version });
-                }
-                // Nobody here can tell, nor of a name that this keyring does not hold.
-                SlotOutcome::Refused(Refusal::UnknownVersion)
-                | SlotOutcome::Unavailable { .. }
-                | SlotOutcome::Throttled { .. }
-                | SlotOutcome::Denied { .. } => {
-                    let error = outcome.failure().unwrap_or(KeyringError::NotMine);
-                    return Err(Failures::of(&slot, error).into_error(self.old));
-                }
-                SlotOutcome::NotMine if is_foreign => {
-                    let refusal = Refusal::UnknownVersion;
-                    return Err(Error::Refused { key: key(), version, refusal });
-                }
-                _ => {}
-            }
-        }
-        // A name that is misspelt would be retired of every message at once.
-        if is_there { Ok(()) } else { Err(Error::MissingSlot { key: key() }) }
     }
 
     /// The new header.

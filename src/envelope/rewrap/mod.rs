@@ -4,6 +4,7 @@ mod add;
 mod grant;
 mod job;
 mod report;
+mod retire;
 mod scratch;
 mod write;
 
@@ -68,9 +69,10 @@ impl<'a> RewrapOptions<'a> {
     /// that opens, or is labelled with the primary version, would still be in the new header.
     ///
     /// A slot of that version that this keyring does not know, or cannot ask about now, is an
-    /// error too, as is one of a name of which no slot is this keyring's: nobody here can tell. One that the keyring refuses by its state does not open,
-    /// nor does one that was found damaged. A header without any slot of `name` is
-    /// [`Error::MissingSlot`]: `name` is that of slots, never an alias.
+    /// error too, as is one of a name of which no slot is this keyring's: nobody here can tell. One
+    /// that the keyring refuses by its state does not open, nor does one that was found damaged.
+    /// An alias means the key that it stands for now. A header without any slot of that key is
+    /// [`Error::MissingSlot`].
     ///
     /// Goes by what the rewrap has seen: costs no call to a backend.
     #[must_use]
