@@ -255,3 +255,53 @@ fn an_imported_key_of_its_own_date_grows_old() {
     assert!(plan(&policy, &keyring, before(at_day(180))).is_empty());
     assert_eq!(actions(&plan(&policy, &keyring, at_day(180))), [Action::Rotate]);
 }
+
+/// Rotations, disables and schedules under clocks 70 years ahead and behind, in any order: under the
+/// right clock the key is rotated when it is due, no destruction is decades away unsaid, and none
+/// comes early.
+#[test]
+fn no_order_of_acts_under_wrong_clocks_stops_a_policy_or_hastens_a_destruction() {
+    use crate::common::{below, rng};
+    let clocks = [START, START, FAR, START.plus(days(40)), Timestamp::UNIX_EPOCH];
+    let (mut scheduled, mut flagged) = (0, 0);
+    for seed in 0..3_000 {
+        let mut random = rng(seed);
+        let keyring = keyring();
+        for step in 0..6 {
+            let now = clocks[below(&mut random, clocks.len())].plus(days(step));
+            let number = version(1 + below(&mut random, 2) as u32);
+            let operate = |operation| Change::Version { key: "orders", version: number, operation };
+            let schedule = Operation::ScheduleDestruction { after: days(7) };
+            let act = match below(&mut random, 5) {
+                0 => Change::Rotate { key: "orders" },
+                1 => operate(Operation::Promote),
+                2 => operate(Operation::Disable),
+                3 => operate(Operation::CancelDestruction),
+                _ => operate(schedule),
+            };
+            let newest = keyring.keyset().unwrap().newest_date().unwrap();
+            let generator = &mut TestRng::seeded(seed * 10 + u64::from(step) + 1);
+            let changed = keyring.change_with_rng(&[act], &Terms::at(now), generator);
+            if let (Change::Version { operation, .. }, Ok(_)) = (act, changed)
+                && operation == schedule
+            {
+                let keyset = keyring.keyset().unwrap();
+                let due = keyset.version(number).unwrap().destroy_at.unwrap();
+                assert!(due >= newest.max(now).plus(days(7)), "counts from the newest date");
+                assert!(due <= now.plus(days(8)), "and not from one that is decades away");
+                scheduled += 1;
+            }
+        }
+        let now = at_day(400);
+        let policy = RotationPolicy::every_90_days().carry_out_scheduled();
+        let plan = plan(&policy, &keyring, now);
+        assert!(actions(&plan).contains(&Action::Rotate), "{plan}");
+        for record in keyring.versions() {
+            let is_late = record.destroy_at.is_some_and(|due| due > now.plus(days(31)));
+            let told = |it: &Warning| matches!(it, Warning::DateToCome { version, .. } if *version == record.version);
+            assert!(!is_late || plan.warnings().iter().any(told), "{plan}");
+            flagged += usize::from(is_late);
+        }
+    }
+    assert!(scheduled > 100 && flagged > 10, "{scheduled} {flagged}");
+}
