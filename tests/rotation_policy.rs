@@ -5,6 +5,8 @@ mod common;
 
 #[path = "rotation_policy/all_keys.rs"]
 mod all_keys;
+#[path = "rotation_policy/borders.rs"]
+mod borders;
 #[path = "rotation_policy/clocks.rs"]
 mod clocks;
 #[path = "rotation_policy/evidence.rs"]

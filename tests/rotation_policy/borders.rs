@@ -1,0 +1,179 @@
+//! Each comparison of the planner and of the guards at its border.
+
+use super::*;
+use envelock::{Guard, Keyset, MAX_DESTRUCTION_DELAY, Material};
+
+const SECOND: Duration = Duration::from_secs(1);
+const ADD: Change<'static> =
+    Change::AddVersion { key: "orders", version: None, material: Material::Fresh };
+const ROTATE: Change<'static> = Change::Rotate { key: "orders" };
+
+fn retired(policy: &RotationPolicy, keyring: &MemoryKeyring, now: Timestamp) -> Vec<Action> {
+    actions(&plan(policy, keyring, now))
+}
+
+#[test]
+fn a_stopped_key_is_rotated_at_once_although_versions_are_distributed() {
+    let keyring = keyring();
+    let policy = RotationPolicy::every_90_days().distribute_for(days(7));
+    operate(&keyring, 1, Operation::MarkCompromised, START);
+    assert_eq!(retired(&policy, &keyring, START), [Action::Rotate]);
+}
+
+#[test]
+fn a_version_that_is_added_on_the_day_of_its_promotion_is_added_for_age() {
+    let keyring = keyring();
+    let policy = RotationPolicy::every_90_days().distribute_for(days(7));
+    let reason = |now| plan(&policy, &keyring, now).due()[0].reason;
+    assert_eq!(reason(before(at_day(90))), Reason::Distribution);
+    assert_eq!(reason(at_day(90)), Reason::NeverRotated { limit: days(90) });
+    assert_eq!(plan(&policy, &keyring, at_day(90)).due()[0].at, at_day(90));
+}
+
+#[test]
+fn a_plan_has_the_change_number_of_its_keysets() {
+    let keyring = keyring();
+    for day in 0..3 {
+        change(&keyring, ROTATE, at_day(day));
+        let plan = plan(&RotationPolicy::on_compromise(), &keyring, START);
+        assert_eq!(plan.change(), keysets(&keyring).change());
+    }
+    assert!(keysets(&keyring).change() > 3);
+}
+
+#[test]
+fn a_clock_before_2026_is_believed_by_a_key_of_that_time() {
+    let mut rng = ChaCha20Rng::seed_from_u64(1);
+    let old = Timestamp::UNIX_EPOCH.plus(days(365));
+    let keyring = MemoryKeyring::create_with_rng("orders", old, &mut rng).unwrap();
+    let policy = RotationPolicy::every_90_days();
+    assert_eq!(retired(&policy, &keyring, old.plus(days(90))), [Action::Rotate]);
+    let plan = plan(&policy, &keyring, old);
+    assert!(plan.is_empty() && plan.warnings().is_empty());
+}
+
+#[test]
+fn a_pending_version_is_waited_for_up_to_a_day_ahead() {
+    let policy = RotationPolicy::every_90_days().distribute_for(days(7));
+    for (ahead, is_waited_for) in [(DAY, true), (DAY + SECOND, false)] {
+        let keyring = keyring();
+        change(&keyring, ADD, at_day(90).plus(ahead));
+        let due = retired(&policy, &keyring, at_day(90));
+        assert_eq!(due.is_empty(), is_waited_for, "{due:?}");
+    }
+}
+
+#[test]
+fn a_promotion_under_a_clock_behind_counts_from_the_day_on_which_the_version_was_added() {
+    let keyring = keyring();
+    change(&keyring, ADD, at_day(100));
+    operate(&keyring, 2, Operation::Promote, Timestamp::UNIX_EPOCH);
+    let policy = RotationPolicy::every_90_days().disable_after(days(30));
+    let due = retired(&policy, &keyring, before(at_day(190)));
+    assert!(!due.contains(&Action::Rotate), "{due:?}");
+    assert!(retired(&policy, &keyring, at_day(190)).contains(&Action::Rotate));
+    // The former one stopped under that clock: its grace counts from its promotion at the earliest.
+    assert_eq!(keyring.versions()[0].state_since, Timestamp::UNIX_EPOCH);
+    let disable = Action::Disable(version(1));
+    assert!(!retired(&policy, &keyring, before(at_day(30))).contains(&disable));
+    assert!(retired(&policy, &keyring, at_day(30)).contains(&disable));
+}
+
+#[test]
+fn a_state_of_a_day_ahead_counts_and_a_second_more_does_not() {
+    let policy = RotationPolicy::on_compromise().schedule_destruction_after(days(1));
+    for (ahead, counts) in [(DAY, true), (DAY + SECOND, false)] {
+        let keyring = keyring();
+        change(&keyring, ROTATE, START);
+        operate(&keyring, 1, Operation::Disable, START.plus(ahead));
+        let plan = plan(&policy, &keyring, START);
+        assert_eq!(plan.next().is_some(), counts, "{plan}");
+        assert_eq!(plan.warnings().is_empty(), counts, "{plan}");
+    }
+}
+
+#[test]
+fn a_destruction_is_carried_out_up_to_a_day_before_the_newest_date() {
+    let policy = RotationPolicy::on_compromise().carry_out_scheduled();
+    for (ahead, is_due) in [(DAY, true), (DAY + SECOND, false)] {
+        let keyring = keyring();
+        change(&keyring, ROTATE, START);
+        operate(&keyring, 1, Operation::Disable, START);
+        operate(&keyring, 1, Operation::ScheduleDestruction { after: days(7) }, START);
+        change(&keyring, ROTATE, at_day(7).plus(ahead));
+        let plan = plan(&policy, &keyring, at_day(7));
+        assert_eq!(!plan.is_empty(), is_due, "{plan}");
+        let left = plan.warnings().iter().any(|it| matches!(it, Warning::Unconfirmed { .. }));
+        assert_eq!(left, !is_due, "{plan}");
+        assert_eq!(matches!(apply(&plan, &keyring, at_day(7)), Applied::Done(_)), is_due);
+    }
+}
+
+#[test]
+fn a_destruction_by_hand_is_believed_for_ten_years() {
+    for (late, is_believed) in [(days(3_650), true), (days(3_650) + SECOND, false)] {
+        let keyring = keyring();
+        change(&keyring, ROTATE, START);
+        operate(&keyring, 1, Operation::Disable, START);
+        operate(&keyring, 1, Operation::ScheduleDestruction { after: days(7) }, START);
+        let operation = Operation::Destroy;
+        let destroy = Change::Version { key: "orders", version: version(1), operation };
+        let terms = Terms::at(START.plus(late));
+        let result = keyring.change_with_rng(&[destroy], &terms, &mut TestRng::seeded(1));
+        match result {
+            Ok(_) => assert!(is_believed),
+            Err(Error::Guarded { guard: Guard::Clock { .. }, .. }) => assert!(!is_believed),
+            Err(other) => panic!("{other:?}"),
+        }
+        // Without a date no clock is asked.
+        operate(&self::keyring(), 1, Operation::MarkCompromised, START.plus(late));
+    }
+}
+
+/// A destruction decades away in a file of before: told of, although no other date is to come.
+#[test]
+fn a_destruction_scheduled_for_more_than_31_days_is_told_of() {
+    let keyring = keyring();
+    change(&keyring, ROTATE, START);
+    operate(&keyring, 1, Operation::Disable, START);
+    operate(&keyring, 1, Operation::ScheduleDestruction { after: days(7) }, START);
+    let most = START.plus(DAY).plus(MAX_DESTRUCTION_DELAY);
+    for (due, is_told) in [(most, false), (most.plus(SECOND), true)] {
+        let mut records = keyring.versions();
+        records[0].destroy_at = Some(due);
+        let keyset = Keyset::restore("orders", 2, records).unwrap();
+        let keysets = Keysets::restore(3, 3, vec![keyset], Default::default()).unwrap();
+        let plan = RotationPolicy::on_compromise().plan(&keysets, "orders", START).unwrap();
+        let expected = Warning::DateToCome { version: version(1), date: due };
+        assert_eq!(plan.warnings().contains(&expected), is_told, "{plan}");
+    }
+}
+
+#[test]
+fn every_date_to_come_is_told_of_and_corrected() {
+    let far = at_day(30_000);
+    let acts: [&[(Operation, Timestamp)]; 4] = [
+        &[(Operation::Promote, far)],
+        &[(Operation::Disable, START), (Operation::MarkCompromised, far)],
+        &[(Operation::Disable, START), (Operation::Enable, far)],
+        &[(Operation::Disable, far)],
+    ];
+    for acts in acts {
+        let keyring = keyring();
+        change(&keyring, ROTATE, START);
+        acts.iter().for_each(|(operation, now)| operate(&keyring, 1, *operation, *now));
+        let warnings = || {
+            let plan = plan(&RotationPolicy::on_compromise(), &keyring, START);
+            plan.warnings().to_vec()
+        };
+        let told = Warning::DateToCome { version: version(1), date: far };
+        assert!(warnings().contains(&told), "{acts:?}");
+        let before = keyring.versions();
+        change(&keyring, Change::CorrectDates { key: "orders" }, START);
+        assert!(warnings().is_empty(), "{acts:?}: {:?}", warnings());
+        let record = keyring.versions().swap_remove(0);
+        assert_eq!(record.state, before[0].state);
+        assert_eq!(record.kept.is_some(), before[0].kept.is_some());
+        assert_eq!(record.compromised.is_some(), before[0].compromised.is_some());
+    }
+}
