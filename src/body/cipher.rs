@@ -55,8 +55,9 @@ impl ChunkCipher {
     }
 
     /// Base nonce XOR chunk number, big-endian, as wide as the nonce (SPEC B-NONCE).
-    fn nonce(&self, index: u64) -> Nonce {
-        let mut nonce = *self.base_nonce;
+    fn nonce(&self, index: u64) -> Zeroizing<Nonce> {
+        // That of chunk 0 is the base nonce itself.
+        let mut nonce = self.base_nonce.clone();
         let counter = index.to_be_bytes();
         let low_end = nonce.iter_mut().rev().zip(counter.iter().rev());
         low_end.for_each(|(byte, counter)| *byte ^= counter);
