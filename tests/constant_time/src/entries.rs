@@ -131,7 +131,7 @@ pub fn all() -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut add = |name: String, run: Box<dyn Fn()>| entries.push(Entry { name, run });
     for &suite in Suite::ALL {
-        let operations: [(&str, Operation); 13] = [
+        let operations: [(&str, Operation); 14] = [
             ("key derivation and chunk encryption", encrypt_a_body),
             ("commitment and chunks, right key", open_a_body),
             ("commitment, wrong key", open_a_body_with_another_key),
@@ -141,6 +141,7 @@ pub fn all() -> Vec<Entry> {
             ("decrypt: unwrap, check and body", decrypt_a_message),
             ("decrypt: unwrap fails", decrypt_a_message_of_a_changed_slot),
             ("decrypt: body fails", decrypt_a_changed_body),
+            ("opened key: body, wrap, proof", use_an_opened_key),
             ("rewrap: unwrap, check, wrap, proof", rewrap_a_message),
             ("data key check, right key", decrypt_by_a_handed_key),
             ("data key check, wrong key", refuse_a_handed_key),
@@ -237,18 +238,29 @@ fn decrypt_a_changed_body(suite: Suite) {
 
 fn rewrap_a_message(suite: Suite) {
     let mut message = message(suite);
+    rewrap_with(&secret_keyring(), &mut message, RewrapOptions::new());
+}
+
+fn use_an_opened_key(suite: Suite) {
+    let mut message = message(suite);
     let keyring = secret_keyring();
+    let key = Envelope::new(&keyring).open(&message).unwrap();
+    assert!(succeeded(key.decrypt(&message, AAD)));
+    rewrap_with(&keyring, &mut message, RewrapOptions::new().opened(&key));
+}
+
+fn rewrap_with(keyring: &MemoryKeyring, message: &mut [u8], options: RewrapOptions<'_>) {
     let second = MasterKey::from_bytes(&[0x3A; 32]);
     let version = KeyVersion::new(2).unwrap();
     let add = || keyring.import_version(version, &second);
     let (added, address, len) = blocks::key_schedule_of(add);
     memcheck::secret_block(address, len);
     added.and_then(|_| keyring.promote(version)).unwrap();
-    let envelope = Envelope::new(&keyring);
+    let envelope = Envelope::new(keyring);
     let mut rng = ChaCha20Rng::from_seed([45; 32]);
     let mut envelope = envelope.with_rng(&mut rng);
-    assert!(succeeded(envelope.rewrap_in_place(&mut message, RewrapOptions::new())));
-    memcheck::public(message.as_slice());
+    assert!(succeeded(envelope.rewrap_in_place(message, options)));
+    memcheck::public(&*message);
 }
 
 fn decrypt_by_a_handed_key(suite: Suite) {

@@ -114,7 +114,7 @@ fn run(suite: Suite, plaintext: &[u8]) -> Result<bool, Error> {
     let (version, operation) = (KeyVersion::FIRST, Operation::Disable);
     let disable = Change::Version { key: "firmware", version, operation };
     keyring.change_with_rng(&[disable], &Terms::at(Timestamp::UNIX_EPOCH), &mut rng)?;
-    let opened: Vec<u8> = envelope.decrypt(&message, aad)?;
+    let opened: Vec<u8> = envelope.open(&message)?.decrypt(&message, aad)?;
     let moved = envelope.decrypt(&message, Aad::none()).is_err();
     Ok(stale && moved && opened == plaintext && !envelope.needs_rewrap(&message)?)
 }
