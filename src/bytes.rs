@@ -8,7 +8,7 @@ pub(crate) fn concat(out: &mut [u8], fields: &[&[u8]]) -> Option<usize> {
     for field in fields {
         let (room, after) = rest.split_at_mut_checked(field.len())?;
         room.copy_from_slice(field);
-        len = len.saturating_add(field.len());
+        len += field.len();
         rest = after;
     }
     Some(len)

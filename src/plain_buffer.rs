@@ -17,10 +17,10 @@ impl PlainBuffer {
 
     /// Adds `bytes`. A buffer grows by doubling, to `most` bytes at last, and leaves nothing behind.
     pub(crate) fn push_slice(&mut self, bytes: &[u8], most: usize) {
-        let needed = self.0.len().saturating_add(bytes.len());
+        let needed = self.0.len() + bytes.len();
         if self.0.capacity() < needed {
             let doubled = needed.next_power_of_two();
-            let is_last = doubled > most.saturating_sub(doubled);
+            let is_last = doubled > most / 2;
             let capacity = if is_last { most.max(needed) } else { doubled };
             let mut larger = PlainBuffer::with_capacity(capacity);
             larger.0.extend_from_slice(&self.0);

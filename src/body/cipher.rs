@@ -1,5 +1,10 @@
 //! One chunk at a time, by index, without state.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use super::layout::{
     CHUNK_LEN, COMMITMENT_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, PREFIX_LEN, SALT_LEN, TAG_LEN,
 };
@@ -43,8 +48,8 @@ impl ChunkCipher {
         let [core, aad] = context;
         let info = [LABEL, name, &[0], salt, core, aad];
         let mut derived = Zeroizing::new([0; MAX_DERIVED_LEN]);
-        let derived_len = needed.saturating_add(NONCE_LEN).saturating_add(COMMITMENT_LEN);
-        let derived = derived.get_mut(..derived_len).unwrap_or_default();
+        let derived_len = needed + NONCE_LEN + COMMITMENT_LEN;
+        let derived = &mut derived[..derived_len];
         suite.expand()(input_key, &info, derived).map_err(|_| key_length())?;
 
         let (key, rest) = derived.split_at_checked(needed).ok_or_else(key_length)?;
@@ -179,7 +184,7 @@ impl ChunkEncryptor {
     ) -> Result<(), Error> {
         let len = plaintext.len();
         check_chunk(index, len)?;
-        let needed = len.saturating_add(TAG_LEN);
+        let needed = len + TAG_LEN;
         if encrypted.len() != needed {
             return Err(Error::BufferLength { len: encrypted.len(), needed });
         }

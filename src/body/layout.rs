@@ -10,6 +10,11 @@
 //!
 //! Source: <https://c2sp.org/chunked-encryption>, "Message chunking".
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "lengths and numbers are compared with their limits first, and those are below 2^53"
+)]
+
 use crate::crypto::aead;
 use crate::error::Error;
 use crate::format::Part;
@@ -43,6 +48,7 @@ pub const MAX_CHUNKS: u64 = 1 << 38;
 
 /// Longest plaintext in bytes: 4 PiB - 1.
 pub const MAX_PLAINTEXT_LEN: u64 = MAX_CHUNKS * CHUNK - 1;
+const _: () = assert!(MAX_CHUNKS <= (1 << 53) / ENCRYPTED_CHUNK);
 
 /// Number of chunks for a plaintext of this length: at least one, since the last may be empty.
 ///
@@ -53,7 +59,7 @@ pub fn chunk_count(plaintext_len: u64) -> Result<u64, Error> {
     if plaintext_len > MAX_PLAINTEXT_LEN {
         return Err(Error::MessageTooLong);
     }
-    Ok((plaintext_len / CHUNK).saturating_add(1))
+    Ok(plaintext_len / CHUNK + 1)
 }
 
 /// Length of the body for a plaintext of this length: 56 bytes more, and 16 for each chunk.
@@ -62,8 +68,8 @@ pub fn chunk_count(plaintext_len: u64) -> Result<u64, Error> {
 ///
 /// [`Error::MessageTooLong`] beyond [`MAX_PLAINTEXT_LEN`].
 pub fn body_len(plaintext_len: u64) -> Result<u64, Error> {
-    let tags = chunk_count(plaintext_len)?.saturating_mul(TAG_LEN as u64);
-    Ok(plaintext_len.saturating_add(tags).saturating_add(PREFIX_LEN as u64))
+    let tags = chunk_count(plaintext_len)? * TAG_LEN as u64;
+    Ok(plaintext_len + tags + PREFIX_LEN as u64)
 }
 
 /// Length of the plaintext for a body of this length. Nothing vouches for a body's length until
@@ -75,18 +81,18 @@ pub fn body_len(plaintext_len: u64) -> Result<u64, Error> {
 /// end of a full chunk, or within a tag (SPEC B-LENGTH). [`Error::MessageTooLong`] if it is
 /// longer than any.
 pub fn plaintext_len(body_len: u64) -> Result<u64, Error> {
-    let chunks_len = body_len.saturating_sub(PREFIX_LEN as u64);
+    let truncated = |needed| Error::Truncated { part: Part::Body, len: body_len, needed };
+    let chunks_len = body_len.checked_sub(PREFIX_LEN as u64).ok_or(truncated(MIN_BODY_LEN))?;
     let full = chunks_len / ENCRYPTED_CHUNK;
-    let last = chunks_len % ENCRYPTED_CHUNK;
-    if body_len < MIN_BODY_LEN || last < TAG_LEN as u64 {
-        let needed = full.saturating_mul(ENCRYPTED_CHUNK);
-        let needed = needed.saturating_add(MIN_BODY_LEN);
-        return Err(Error::Truncated { part: Part::Body, len: body_len, needed });
-    }
+    let Some(last) = (chunks_len % ENCRYPTED_CHUNK).checked_sub(TAG_LEN as u64) else {
+        // A body of the last lengths of 64 bits would be longer still.
+        let needed = (full * ENCRYPTED_CHUNK).checked_add(MIN_BODY_LEN);
+        return Err(truncated(needed.unwrap_or(u64::MAX)));
+    };
     if full >= MAX_CHUNKS {
         return Err(Error::MessageTooLong);
     }
-    Ok(full.saturating_mul(CHUNK).saturating_add(last.saturating_sub(TAG_LEN as u64)))
+    Ok(full * CHUNK + last)
 }
 
 /// Offset in the body of chunk `index`.
@@ -98,5 +104,12 @@ pub fn chunk_offset(index: u64) -> Result<u64, Error> {
     if index >= MAX_CHUNKS {
         return Err(Error::MessageTooLong);
     }
-    Ok(index.saturating_mul(ENCRYPTED_CHUNK).saturating_add(PREFIX_LEN as u64))
+    Ok(index * ENCRYPTED_CHUNK + PREFIX_LEN as u64)
+}
+
+/// The number of the chunk that comes `chunks` after chunk `first`. It stops at the last number of
+/// 64 bits, which no chunk can have: each from 2^38 on is refused where it is used.
+pub(crate) const fn chunk_after(first: u64, chunks: usize) -> u64 {
+    // Saturates: what is beyond is refused, and no number comes twice.
+    first.saturating_add(chunks as u64)
 }

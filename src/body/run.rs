@@ -1,7 +1,12 @@
 //! A run of neighbouring chunks in memory, by one thread or by several.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use super::cipher::{ChunkDecryptor, ChunkEncryptor};
-use super::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
+use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
 use crate::error::Error;
 use crate::threads::{Share, Threads};
 use zeroize::Zeroize;
@@ -27,9 +32,9 @@ fn encrypt_shared(
     share: Option<Share<'_>>,
 ) -> Result<(), Error> {
     if let Some((shares, half)) = halves(share, encrypted.len()) {
-        let (plain_one, plain_other) = split(plaintext, half.saturating_mul(CHUNK_LEN));
-        let (one, other) = split_mut(encrypted, half.saturating_mul(ENCRYPTED_CHUNK_LEN));
-        let second = first.saturating_add(half as u64);
+        let (plain_one, plain_other) = split(plaintext, half * CHUNK_LEN);
+        let (one, other) = split_mut(encrypted, half * ENCRYPTED_CHUNK_LEN);
+        let second = layout::chunk_after(first, half);
         let (one, other) = shares.0.join(
             || encrypt_shared(encryptor, first, plain_one, one, Some(shares.0)),
             || encrypt_shared(encryptor, second, plain_other, other, Some(shares.1)),
@@ -74,32 +79,31 @@ fn decrypt_shared(
     share: Option<Share<'_>>,
 ) -> Decrypted {
     if let Some((shares, half)) = halves(share, encrypted.len()) {
-        let (encrypted_one, encrypted_other) =
-            split(encrypted, half.saturating_mul(ENCRYPTED_CHUNK_LEN));
-        let (one, other) = split_mut(plaintext, half.saturating_mul(CHUNK_LEN));
+        let (encrypted_one, encrypted_other) = split(encrypted, half * ENCRYPTED_CHUNK_LEN);
+        let (one, other) = split_mut(plaintext, half * CHUNK_LEN);
         let one_len = one.len();
-        let second = first.saturating_add(half as u64);
+        let second = layout::chunk_after(first, half);
         let (done, beyond) = shares.0.join(
             || decrypt_shared(decryptor, first, encrypted_one, one, Some(shares.0)),
             || decrypt_shared(decryptor, second, encrypted_other, other, Some(shares.1)),
         );
         if done.failure.is_some() {
             // SPEC B-RELEASE: in order, whoever was faster.
-            plaintext.get_mut(one_len..).unwrap_or_default().zeroize();
+            plaintext[one_len..].zeroize();
             return done;
         }
-        return Decrypted { len: one_len.saturating_add(beyond.len), failure: beyond.failure };
+        return Decrypted { len: one_len + beyond.len, failure: beyond.failure };
     }
     let mut len = 0_usize;
     for (index, encrypted) in (first..).zip(encrypted.chunks(ENCRYPTED_CHUNK_LEN)) {
-        let rest = plaintext.get_mut(len..).unwrap_or_default();
-        let chunk_len = encrypted.len().saturating_sub(TAG_LEN).min(rest.len());
-        let chunk = rest.get_mut(..chunk_len).unwrap_or_default();
+        let rest = &mut plaintext[len..];
+        let chunk_len = encrypted.len() - TAG_LEN;
+        let chunk = &mut rest[..chunk_len];
         if let Err(error) = decryptor.decrypt_into(index, encrypted, chunk) {
             rest.zeroize();
             return Decrypted { len, failure: Some(error) };
         }
-        len = len.saturating_add(chunk_len);
+        len += chunk_len;
     }
     Decrypted { len, failure: None }
 }
@@ -114,8 +118,9 @@ pub(super) fn halves<'w>(
     Some((shares, chunks.div_ceil(2)))
 }
 
+/// At the end if it has fewer bytes: the last chunk may be empty.
 fn split(slice: &[u8], at: usize) -> (&[u8], &[u8]) {
-    slice.split_at_checked(at).unwrap_or((slice, &[]))
+    slice.split_at(at.min(slice.len()))
 }
 
 pub(super) fn split_mut(slice: &mut [u8], at: usize) -> (&mut [u8], &mut [u8]) {

@@ -1,5 +1,10 @@
 //! A whole body between two buffers.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use super::cipher::{ChunkDecryptor, ChunkEncryptor};
 use super::layout::{self, PREFIX_LEN};
 use super::run;
@@ -36,7 +41,7 @@ pub(crate) fn decrypt_into(
     if plaintext.len() != needed {
         return Err(Error::BufferLength { len: plaintext.len(), needed });
     }
-    let encrypted = body.get(PREFIX_LEN..).unwrap_or_default();
+    let encrypted = &body[PREFIX_LEN..];
     match run::decrypt_into(decryptor, 0, encrypted, plaintext, threads).failure {
         Some(error) => {
             plaintext.zeroize();

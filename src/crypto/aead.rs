@@ -100,7 +100,7 @@ impl<C, const N: usize> Filled<C, N> {
 
 /// How much an AEAD lacks to be as large as the largest.
 const fn filler<C>() -> usize {
-    size_of::<rustcrypto::Aes256Gcm>().saturating_sub(size_of::<C>())
+    size_of::<rustcrypto::Aes256Gcm>() - size_of::<C>()
 }
 
 /// One of the compiled-in AEADs, by value: no registry, and no allocation of ours.

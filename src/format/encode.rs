@@ -1,5 +1,10 @@
 //! Writing a header: a new one, or new slots into an old one.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use super::slot::slot_len;
 use super::{
     ImmutableCore, KeyName, MAX_HEADER_LEN, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, Slot, SlotFault,
@@ -49,14 +54,15 @@ impl<'a> SlotWriter<'a> {
             return Ok(());
         }
         self.check(label, wrapped_key)?;
-        let needed = self.used.saturating_add(slot_len(label.name, wrapped_key.len()));
+        let count = self.count.checked_add(1).ok_or(SlotFault::TooMany)?;
+        let needed = self.used + slot_len(label.name, wrapped_key.len());
         let available = self.room.len();
         let slot = Slot { label: *label, wrapped_key };
-        let room = self.room.get_mut(self.used..).unwrap_or_default();
+        let room = &mut self.room[self.used..];
         match encode_slot(room, &slot) {
             Some(len) => {
-                self.used = self.used.saturating_add(len);
-                self.count = self.count.saturating_add(1);
+                self.used += len;
+                self.count = count;
                 Ok(())
             }
             None => Err(SlotFault::Room { needed, available }.into()),
@@ -123,7 +129,7 @@ impl<'a> SlotWriter<'a> {
 
     /// The slots written so far.
     pub(crate) fn slots(&self) -> Slots<'_> {
-        Slots::new(self.room.get(..self.used).unwrap_or_default(), self.count)
+        Slots::new(&self.room[..self.used], self.count)
     }
 
     /// Whether a slot of `name` is none that is to be kept.
@@ -192,22 +198,22 @@ fn fill_header(
 ) -> Result<(), Error> {
     let available = out.len();
     let header_len = header_len_field(available)?;
-    let room = out.get_mut(offset::SLOTS..).unwrap_or_default();
+    // Too short for what stands before the slots: there is no room for any.
+    let room = out.get_mut(offset::SLOTS..).unwrap_or(&mut []);
     let mut slots = SlotWriter::new(room, core.suite(), None);
     let written = wrap(&mut slots).and_then(|()| slots.finish());
     let count = written.map_err(|error| match error {
         KeyringError::Slot(SlotFault::Room { needed, .. }) => {
-            Error::HeaderRoom { needed: needed.saturating_add(offset::SLOTS), available }
+            Error::HeaderRoom { needed: needed + offset::SLOTS, available }
         }
         other => Error::from_wrap(other),
     })?;
-    write_fixed(out, core, header_len, count);
-    Ok(())
+    write_fixed(out, core, header_len, count)
 }
 
 /// Length in bytes of a header of these slots without padding.
 pub(crate) fn unpadded_len<'s>(slots: impl Iterator<Item = Slot<'s>>) -> usize {
-    slots.map(|slot| slot.encoded_len()).fold(offset::SLOTS, usize::saturating_add)
+    slots.map(|slot| slot.encoded_len()).fold(offset::SLOTS, |all, len| all + len)
 }
 
 /// Writes a header that fills `out`: a core that is there already, these slots as they are, at most
@@ -227,20 +233,26 @@ pub(crate) fn rewrite_header<'s>(
     let mut position = offset::SLOTS;
     let mut count = 0_u8;
     for slot in slots {
-        let room = out.get_mut(position..).unwrap_or_default();
-        let needed = position.saturating_add(slot.encoded_len());
+        let needed = position + slot.encoded_len();
+        let no_room = Error::HeaderRoom { needed, available };
+        let room = out.get_mut(position..needed).ok_or(no_room)?;
         encode_slot(room, &slot).ok_or(Error::HeaderRoom { needed, available })?;
         position = needed;
-        count = count.saturating_add(1);
+        count = count.checked_add(1).ok_or(Error::HeaderRoom { needed, available })?;
     }
-    write_fixed(out, core, header_len, count);
-    Ok(())
+    write_fixed(out, core, header_len, count)
 }
 
 /// Writes what stands before the slots.
-fn write_fixed(out: &mut [u8], core: &ImmutableCore, header_len: [u8; 2], count: u8) {
-    // Every caller has made sure that the slots fit behind these 25 bytes.
-    let _ = bytes::concat(out, &[core.as_bytes(), &header_len, &[count]]);
+fn write_fixed(
+    out: &mut [u8],
+    core: &ImmutableCore,
+    header_len: [u8; 2],
+    count: u8,
+) -> Result<(), Error> {
+    let available = out.len();
+    let no_room = || Error::HeaderRoom { needed: offset::SLOTS, available };
+    bytes::concat(out, &[core.as_bytes(), &header_len, &[count]]).map(drop).ok_or_else(no_room)
 }
 
 fn header_len_field(len: usize) -> Result<[u8; 2], Error> {

@@ -95,15 +95,14 @@ impl WrapAlgorithm {
     /// Algorithm 1: XAES-256-GCM under a software master key.
     pub const XAES_256_GCM: WrapAlgorithm = WrapAlgorithm(NonZeroU8::MIN);
     /// Algorithm 2: AES-256-GCM inside a token.
-    pub const TOKEN_AES_256_GCM: WrapAlgorithm = match WrapAlgorithm::new(2) {
-        Some(algorithm) => algorithm,
-        None => WrapAlgorithm::XAES_256_GCM,
-    };
+    pub const TOKEN_AES_256_GCM: WrapAlgorithm = WrapAlgorithm::of(2);
     /// Algorithm 3: AES-256-CBC then HMAC-SHA-256 inside a token.
-    pub const TOKEN_AES_256_CBC_HMAC: WrapAlgorithm = match WrapAlgorithm::new(3) {
-        Some(algorithm) => algorithm,
-        None => WrapAlgorithm::XAES_256_GCM,
-    };
+    pub const TOKEN_AES_256_CBC_HMAC: WrapAlgorithm = WrapAlgorithm::of(3);
+
+    #[expect(clippy::expect_used, reason = "in constants alone, where it is an error of a build")]
+    const fn of(id: u8) -> Self {
+        WrapAlgorithm::new(id).expect("no algorithm is zero")
+    }
 
     /// The algorithm of an id, or `None` for zero. 128 to 255 are for keyrings of other crates.
     pub const fn new(id: u8) -> Option<Self> {
@@ -126,7 +125,7 @@ impl WrapAlgorithm {
             3 => 48,
             _ => return None,
         };
-        Some(suite.data_key_len().saturating_add(overhead))
+        Some(suite.data_key_len() + overhead)
     }
 }
 

@@ -1,7 +1,6 @@
 //! The immutable core, bytes 0..22 of a header: it never changes for the life of a message.
 
 use super::{DataKeyId, FORMAT_VERSION, MAGIC, Suite, offset};
-use crate::bytes;
 use crate::crypto::{CryptoError, compare, kdf, secret::DataKey};
 
 /// Length of the immutable core, in bytes.
@@ -28,15 +27,20 @@ impl ImmutableCore {
     ) -> Result<Self, CryptoError> {
         let check = data_key_check(suite, &random, data_key)?;
         let mut id = [0; 16];
-        bytes::concat(&mut id, &[&random, &check]).ok_or(CryptoError)?;
+        let (random_room, check_room) = id.split_at_mut(RANDOM_LEN);
+        random_room.copy_from_slice(&random);
+        check_room.copy_from_slice(&check);
         Ok(ImmutableCore::from_parts(suite, DataKeyId(id)))
     }
 
     /// The core with this suite and this data key id.
     pub(crate) fn from_parts(suite: Suite, id: DataKeyId) -> Self {
         let mut bytes = [0; CORE_LEN];
-        // 4 + 2 + 16 = 22 bytes: it fits.
-        let _ = bytes::concat(&mut bytes, &[&MAGIC, &[FORMAT_VERSION, suite.id()], &id.0]);
+        let (start, id_room) = bytes.split_at_mut(CORE_LEN - id.0.len());
+        id_room.copy_from_slice(&id.0);
+        let (magic, rest) = start.split_at_mut(MAGIC.len());
+        magic.copy_from_slice(&MAGIC);
+        rest.copy_from_slice(&[FORMAT_VERSION, suite.id()]);
         ImmutableCore { bytes, suite }
     }
 
@@ -49,7 +53,8 @@ impl ImmutableCore {
     }
 
     pub(crate) fn data_key_id(&self) -> DataKeyId {
-        DataKeyId(*self.bytes.last_chunk().unwrap_or(&[0; 16]))
+        let [_, _, _, _, _, _, id @ ..] = self.bytes;
+        DataKeyId(id)
     }
 
     /// Whether `data_key` is the one this core names: its length and, in constant time, its

@@ -53,6 +53,12 @@ impl<'a> KeyName<'a> {
     pub fn len(self) -> usize {
         self.0.len()
     }
+
+    /// Length as headers have it.
+    #[expect(clippy::expect_used, reason = "a name is checked when it is made")]
+    pub(crate) fn len_byte(self) -> u8 {
+        u8::try_from(self.0.len()).expect("a name has at most 255 bytes")
+    }
 }
 
 impl fmt::Display for KeyName<'_> {

@@ -92,5 +92,5 @@ impl Slot<'_> {
 
 /// Length of a slot with this name and this length of wrapped key.
 pub(crate) fn slot_len(name: KeyName<'_>, wrapped_key_len: usize) -> usize {
-    SLOT_FIXED_LEN.saturating_add(name.len()).saturating_add(wrapped_key_len)
+    SLOT_FIXED_LEN + name.len() + wrapped_key_len
 }

@@ -1,5 +1,10 @@
 //! What a wrap is bound to.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use super::KeyringError;
 use crate::bytes;
 use crate::crypto::secret::DataKey;
@@ -57,7 +62,7 @@ impl<'a> WrapContext<'a> {
     /// compares that with the slot's.
     pub fn wrap_aad(&self, label: &SlotLabel<'_>) -> WrapAad {
         let name = label.name.as_str().as_bytes();
-        let name_len = u8::try_from(name.len()).unwrap_or(u8::MAX);
+        let name_len = label.name.len_byte();
         let fields: [&[u8]; 7] = [
             LABEL,
             self.core.as_bytes(),
@@ -68,8 +73,8 @@ impl<'a> WrapContext<'a> {
             name,
         ];
         let mut bytes = [0; MAX_LEN];
-        // A name has at most 255 bytes: it fits.
-        let len = bytes::concat(&mut bytes, &fields).unwrap_or_default();
+        #[expect(clippy::expect_used, reason = "the room is that of the longest name")]
+        let len = bytes::concat(&mut bytes, &fields).expect("room for the longest name");
         WrapAad { bytes, len }
     }
 
@@ -111,7 +116,7 @@ impl Deref for WrapAad {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        self.bytes.get(..self.len).unwrap_or_default()
+        &self.bytes[..self.len]
     }
 }
 
