@@ -14,6 +14,9 @@ cd "$root"
 
 LONGEST_FILE=400
 
+# Where defaults need no reason yet.
+UNEXPLAINED='^src/(crypto/refusals|envelope/stream|files/|fs/|keyring/|keyset/|observe/|policy/|test_util/)'
+
 # rule | file, or a folder with a slash behind it | what the line must match | reason
 ALLOWED='
 std       | src/lib.rs            | ^extern crate std;$            | the one door to std, behind its feature
@@ -127,7 +130,7 @@ code_lines() {
             skipping { if (/^\}/) skipping = 0; next }
             /^[[:space:]]*\/\// { next }
             # What the compiler refuses never comes to run.
-            /^[[:space:]]*const \{ assert!\(.*\) \};$/ { next }
+            /^[[:space:]]*const (_: \(\) = assert!\(.*\)|\{ assert!\(.*\) \});$/ { next }
             { sub(/[[:space:]]\/\/ .*$/, ""); print file ":" FNR ":" $0 }' "$file"
     done
 }
@@ -206,7 +209,24 @@ check facade 'a facade for logs or metrics is named outside of src/observe/' \
 check unsafe 'unsafe code outside of its module' '\bunsafe(_code)?\b'
 check binding 'the binding to C is named outside of its module' '\b(cryptoki_sys|libloading)\b'
 check panic 'a panic in waiting' \
-    '\.unwrap\(\)|\.expect\(|\.unwrap_err\(|\.expect_err\(|\b(panic|todo|unimplemented|unreachable|assert|assert_eq|assert_ne)!'
+    '\.unwrap\(\)|\.unwrap_err\(|\.expect_err\(|\b(panic|todo|unimplemented|unreachable|assert|assert_eq|assert_ne)!'
+# `clippy::expect_used` is denied: an `expect` stands under a word of its own, with its reason.
+check reason 'a lint is let off without a reason' '#!?\[expect\(clippy::[a-z_]+\)\]'
+
+# "Cannot happen" is never a default: a sum that stops at its limit, or nothing in the place of what
+# is missing, says above it or behind it why that is right. Elsewhere ranges are indexed, lengths
+# added, input is checked, and what is impossible is an `expect`.
+find src -name '*.rs' | sort | grep -Ev "$UNEXPLAINED" | xargs awk '
+    FNR == 1 { reason = 0; tests = 0 }
+    /^#\[cfg\(test\)\]/ { tests = 1 }
+    tests { next }
+    /\/\/ (Saturates|Nothing): / { reason = 4 }
+    /^[[:space:]]*\/\// { next }
+    /\.saturating_[a-z]+\(|\.unwrap_or_default\(\)/ && !reason { print FILENAME ":" FNR ":" $0 }
+    reason { reason-- }' >"$scratch/defaults"
+if [ -s "$scratch/defaults" ]; then
+    fail 'a default without its reason' <"$scratch/defaults"
+fi
 
 # The comment right above an unsafe block.
 find src -name '*.rs' | sort | xargs awk '

@@ -97,7 +97,7 @@ impl AadPairs {
         } else if self.0.contains_key(name) {
             // SPEC A-UNIQUE
             AadFault::Duplicate
-        } else if fits(name.len()) && fits(value.len()) && fits(self.0.len().saturating_add(1)) {
+        } else if fits(name.len()) && fits(value.len()) && fits(self.0.len() + 1) {
             self.0.insert(name.into(), value.into());
             return Ok(());
         } else {
@@ -114,15 +114,15 @@ impl AadPairs {
     /// The canonical form: label, count, then each name and value behind its length (big-endian
     /// u32), sorted by name.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let part = |len: usize| len.saturating_add(4);
-        let parts_len =
-            self.iter().map(|(name, value)| part(name.len()).saturating_add(part(value.len())));
-        let len = parts_len.fold(part(PAIRS_LABEL.len()), usize::saturating_add);
+        let part = |len: usize| len + 4;
+        let parts_len = self.iter().map(|(name, value)| part(name.len()) + part(value.len()));
+        let len = parts_len.fold(part(PAIRS_LABEL.len()), |all, len| all + len);
         let mut bytes = Vec::with_capacity(len);
         bytes.extend_from_slice(PAIRS_LABEL);
         let put_len = |bytes: &mut Vec<u8>, len: usize| {
-            // `insert` let only lengths in that fit.
-            bytes.extend_from_slice(&u32::try_from(len).unwrap_or(u32::MAX).to_be_bytes());
+            #[expect(clippy::expect_used, reason = "`insert` and `from_bytes` let no other in")]
+            let len = u32::try_from(len).expect("a length of 32 bits");
+            bytes.extend_from_slice(&len.to_be_bytes());
         };
         put_len(&mut bytes, self.0.len());
         for (name, value) in self.iter() {
@@ -144,7 +144,7 @@ impl AadPairs {
         let mut pairs = AadPairs::new();
         let mut last: &[u8] = &[];
         for _ in 0..take_len(bytes, &mut rest)? {
-            let at = bytes.len().saturating_sub(rest.len());
+            let at = bytes.len() - rest.len();
             let misplaced = Error::AadEncoding { offset: at };
             let name = take_part(bytes, &mut rest)?;
             // SPEC A-SORT: an empty name sorts before every other, so it is caught here too.
@@ -173,7 +173,7 @@ impl fmt::Debug for AadPairs {
 }
 
 fn offset_of(bytes: &[u8], rest: &[u8]) -> Error {
-    Error::AadEncoding { offset: bytes.len().saturating_sub(rest.len()) }
+    Error::AadEncoding { offset: bytes.len() - rest.len() }
 }
 
 fn take_len(bytes: &[u8], rest: &mut &[u8]) -> Result<u32, Error> {

@@ -56,12 +56,12 @@ impl<R: TryCryptoRng + ?Sized> TryRng for RandomPool<'_, R> {
     }
 
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), RandomnessUnavailable> {
-        let start = MESSAGE_LEN.saturating_sub(self.left);
+        let start = MESSAGE_LEN - self.left;
         match self.bytes.get_mut(start..).and_then(|left| left.get_mut(..out.len())) {
             Some(drawn) => {
                 out.copy_from_slice(drawn);
                 drawn.zeroize();
-                self.left = self.left.saturating_sub(out.len());
+                self.left -= out.len();
                 Ok(())
             }
             // Never split a request: what is left of the pool stays for a smaller one.

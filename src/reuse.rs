@@ -181,6 +181,7 @@ impl DataKeyReuse {
             Some(old) => *old = new,
             None => table.open.push(new),
         }
+        // Saturates: a statistic.
         table.stats.wraps = table.stats.wraps.saturating_add(1);
         Place::First(batch, table.uncounted.take())
     }
@@ -211,6 +212,7 @@ impl DataKeyReuse {
 
     fn count(&self, slots: &Arc<WrittenSlots>, plaintext_len: u64) {
         let mut table = self.table.write();
+        // Saturates: a statistic.
         table.stats.reused = table.stats.reused.saturating_add(1);
         table.add_uncounted((slots.clone(), plaintext_len));
     }
@@ -283,6 +285,7 @@ impl Table {
             Some((known, earlier)) if known.has_labels_of(&slots) => *earlier,
             _ => 0,
         };
+        // Saturates: a statistic.
         self.uncounted = Some((slots, earlier.saturating_add(bytes)));
     }
 }

@@ -71,8 +71,9 @@ impl Threads {
     /// The right to start one thread more.
     #[cfg(feature = "std")]
     fn permit(&self) -> Option<Permit<'_>> {
+        // Saturates: none and one are the calling thread.
         let most = self.most.saturating_sub(1);
-        let more = |running: usize| (running < most).then(|| running.saturating_add(1));
+        let more = |running: usize| (running < most).then(|| running + 1);
         self.count.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         Some(Permit(&self.count))
     }
@@ -102,7 +103,7 @@ impl<'t> Share<'t> {
     /// `None` if `len` bytes are not worth a second thread.
     pub(crate) fn of(threads: Option<&'t Threads>, len: usize) -> Option<Self> {
         let threads = threads?;
-        let worth = len.checked_div(threads.least_len).unwrap_or_default();
+        let worth = len / threads.least_len;
         let parts = threads.most.min(worth);
         (parts > 1).then_some(Share { threads, parts })
     }
@@ -110,7 +111,7 @@ impl<'t> Share<'t> {
     /// A share for either half, if it is to be split.
     pub(crate) fn halves(self) -> Option<(Self, Self)> {
         let half = self.parts.div_ceil(2);
-        let rest = self.parts.saturating_sub(half);
+        let rest = self.parts - half;
         let of = |parts| Share { parts, ..self };
         (rest > 0).then(|| (of(half), of(rest)))
     }

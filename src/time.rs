@@ -27,6 +27,7 @@ impl Timestamp {
     /// The time `seconds` after 1970-01-01T00:00:00Z.
     pub const fn from_unix_seconds(seconds: u64) -> Self {
         let seconds = if seconds > MAX_SECONDS { MAX_SECONDS } else { seconds };
+        // Saturates: never, the last second is far below.
         Timestamp { after: NonZeroU64::MIN.saturating_add(seconds) }
     }
 
@@ -34,22 +35,25 @@ impl Timestamp {
     #[cfg(feature = "std")]
     pub fn now() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        Timestamp::from_unix_seconds(since.unwrap_or_default().as_secs())
+        Timestamp::from_unix_seconds(since.map_or(0, |since| since.as_secs()))
     }
 
     /// Seconds since 1970-01-01T00:00:00Z.
     pub const fn unix_seconds(self) -> u64 {
+        // Saturates: never, it is not zero.
         self.after.get().saturating_sub(1)
     }
 
     /// This time and `duration`, whose fraction of a second is dropped.
     #[must_use]
     pub const fn plus(self, duration: Duration) -> Self {
+        // Saturates: at the last second there is.
         Timestamp::from_unix_seconds(self.unix_seconds().saturating_add(duration.as_secs()))
     }
 
     /// How long ago `earlier` was, or zero if it is later: clocks go back at times.
     pub const fn since(self, earlier: Timestamp) -> Duration {
+        // Saturates: zero if it is later.
         Duration::from_secs(self.unix_seconds().saturating_sub(earlier.unix_seconds()))
     }
 
@@ -157,21 +161,23 @@ fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
     days_before_year(year)?.checked_add(before)?.checked_add(day.checked_sub(1)?)
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "days until the year 9999 at most")]
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     // A guess that is never too late, since a year has at most 366 days; in 9999, 16 too early.
-    let mut year = (days / 366).saturating_add(1970);
-    let mut rest = days.saturating_sub(days_before_year(year).unwrap_or_default());
+    let mut year = days / 366 + 1970;
+    #[expect(clippy::expect_used, reason = "it fails for years before 1970 alone")]
+    let mut rest = days - days_before_year(year).expect("a year from 1970 on");
     while rest >= days_of_year(year) {
-        rest = rest.saturating_sub(days_of_year(year));
-        year = year.saturating_add(1);
+        rest -= days_of_year(year);
+        year += 1;
     }
     let mut month = 1_u64;
     for len in days_of_months(year) {
         if rest < len {
             break;
         }
-        rest = rest.saturating_sub(len);
-        month = month.saturating_add(1);
+        rest -= len;
+        month += 1;
     }
-    (year, month, rest.saturating_add(1))
+    (year, month, rest + 1)
 }

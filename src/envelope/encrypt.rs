@@ -156,6 +156,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         let id_random = draw_data_key(suite, &mut data_key, &mut pool)?;
         let drawn = Drawn::new(suite, id_random, &data_key, &mut pool)?;
         let uncounted = first.as_ref().map_or(0, |first| first.uncounted());
+        // Saturates: a statistic.
         let counted = plaintext_len.map(|len| len.saturating_add(uncounted));
         let context = WrapContext::for_message(&drawn.core, counted);
         envelope.write_slots(header, &drawn, |slots| {
@@ -292,7 +293,7 @@ impl<K: Keyring> Envelope<K> {
     ///
     /// As [`message_len`](Self::message_len).
     pub fn plaintext_range(&self, plaintext_len: usize) -> Result<Range<usize>, Error> {
-        let start = self.header_len()?.saturating_add(layout::PREFIX_LEN);
+        let start = self.header_len()? + layout::PREFIX_LEN;
         let end = start.checked_add(plaintext_len).ok_or(Error::MessageTooLong)?;
         Ok(start..end)
     }

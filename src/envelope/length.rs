@@ -14,9 +14,11 @@ impl<K: Keyring> Envelope<K> {
     ///
     /// [`Error::NoPrimary`], [`Error::Unavailable`]; [`Error::HeaderRoom`] beyond 65,535.
     pub fn header_len(&self) -> Result<usize, Error> {
+        // Saturates: beyond 65,535 it is refused in any case.
         let mut len = offset::SLOTS.saturating_add(self.reserved);
         let primary = self.keyring.primary(&mut |primary| {
             let wrapped_len = primary.wrapped_key_len(self.suite);
+            // Saturates: as above.
             len = len.saturating_add(slot_len(primary.label.name, wrapped_len));
         });
         primary.map_err(Error::from_wrap)?;
@@ -31,7 +33,7 @@ impl<K: Keyring> Envelope<K> {
     pub(super) fn with_room_for_all(&self, error: Error) -> Error {
         match error {
             Error::HeaderRoom { needed, available } => {
-                let all = self.header_len().unwrap_or_default().saturating_sub(self.reserved);
+                let all = self.header_len().map_or(needed, |len| len - self.reserved);
                 Error::HeaderRoom { needed: needed.max(all), available }
             }
             other => other,
@@ -57,7 +59,8 @@ impl<K: Keyring> Envelope<K> {
     ///
     /// As [`message_len`](Self::message_len).
     pub fn stream_len(&self, plaintext_len: u64) -> Result<u64, Error> {
-        Ok(layout::body_len(plaintext_len)?.saturating_add(self.header_len()? as u64))
+        let body_len = layout::body_len(plaintext_len)?;
+        body_len.checked_add(self.header_len()? as u64).ok_or(Error::MessageTooLong)
     }
 }
 
@@ -72,6 +75,7 @@ impl Header<'_> {
     /// [`Error::Truncated`] if no message with this header has that length;
     /// [`Error::MessageTooLong`].
     pub fn plaintext_len(&self, total: u64) -> Result<u64, Error> {
+        // Saturates: what ends within the header has no body.
         layout::plaintext_len(total.saturating_sub(self.len() as u64))
     }
 
@@ -81,7 +85,8 @@ impl Header<'_> {
     ///
     /// [`Error::MessageTooLong`].
     pub fn message_len(&self, plaintext_len: u64) -> Result<u64, Error> {
-        Ok(layout::body_len(plaintext_len)?.saturating_add(self.len() as u64))
+        let body_len = layout::body_len(plaintext_len)?;
+        body_len.checked_add(self.len() as u64).ok_or(Error::MessageTooLong)
     }
 }
 
@@ -104,7 +109,7 @@ pub fn body_len(plaintext_len: usize) -> Result<usize, Error> {
 /// What is wrong with the header; [`Error::Truncated`] if no body has the length of the rest.
 pub fn plaintext_len(message: &[u8]) -> Result<usize, Error> {
     let header_len = Header::parse(message)?.len();
-    plaintext_len_of_body(message.len().saturating_sub(header_len))
+    plaintext_len_of_body(message.len() - header_len)
 }
 
 /// Length in bytes of the plaintext of a body of this length.

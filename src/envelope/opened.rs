@@ -1,5 +1,7 @@
 //! The opened key: what stands between a header and its body.
 
+#![expect(clippy::indexing_slicing, reason = "the range is the one that was just decrypted")]
+
 use super::Envelope;
 use super::decrypt::{check_room, split, split_detached};
 use super::length::plaintext_len_of_body;
@@ -336,7 +338,7 @@ impl Opened<'_> {
     ) -> Result<&'b mut [u8], Error> {
         let decryptor = self.decryptor(prefix(body)?, aad)?;
         let range = body::in_place::decrypt(&decryptor, body, self.threads())?;
-        Ok(body.get_mut(range).unwrap_or_default())
+        Ok(&mut body[range])
     }
 
     pub(super) fn stream_decryptor(

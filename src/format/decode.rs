@@ -5,6 +5,11 @@
 //! starts there (SPEC H-FIRST). So each length is checked against the room that is left after
 //! all that must still follow, and the first error met is the one with the lowest offset.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "the reader stands within its input, and what was read lies before it"
+)]
+
 use super::{
     DataKeyId, FORMAT_VERSION, HeaderFault, ImmutableCore, InvalidKeyName, KeyName, KeyVersion,
     LooksLike, MAGIC, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MIN_HEADER_LEN, MIN_SLOT_LEN, MasterKeyId,
@@ -34,14 +39,14 @@ impl<'a> Header<'a> {
         let header_len = reader.read_header_len()?;
         let slot_count = reader.read_slot_count(header_len)?;
         for read in 0..slot_count {
-            let following = usize::from(slot_count.saturating_sub(read).saturating_sub(1));
-            let end = header_len.saturating_sub(following.saturating_mul(MIN_SLOT_LEN));
-            let earlier = input.get(offset::SLOTS..reader.position).unwrap_or_default();
+            let following = usize::from(slot_count) - usize::from(read) - 1;
+            let end = header_len - (following * MIN_SLOT_LEN);
+            let earlier = &input[offset::SLOTS..reader.position];
             reader.read_slot(end, core.suite(), Slots::new(earlier, read))?;
         }
         let slots_end = reader.position;
         reader.read_padding(header_len)?;
-        let bytes = input.get(..header_len).unwrap_or_default();
+        let bytes = &input[..header_len];
         Ok(Header { bytes, core, slot_count, slots_end })
     }
 
@@ -69,7 +74,7 @@ impl<'a> Header<'a> {
 
     /// Bytes of padding: room for a later, larger slot.
     pub fn padding_len(&self) -> usize {
-        self.len().saturating_sub(self.slots_end)
+        self.len() - self.slots_end
     }
 
     /// The suite that the body is encrypted with.
@@ -84,7 +89,7 @@ impl<'a> Header<'a> {
 
     /// The slots, in order: 1 to 16.
     pub fn slots(&self) -> Slots<'a> {
-        let bytes = self.bytes.get(offset::SLOTS..self.slots_end).unwrap_or_default();
+        let bytes = &self.bytes[offset::SLOTS..self.slots_end];
         Slots::new(bytes, self.slot_count)
     }
 
@@ -206,10 +211,10 @@ impl<'a> Reader<'a> {
 
     fn read_slot_count(&mut self, header_len: usize) -> Result<u8, Error> {
         let [slot_count] = *self.take()?;
-        let slots_len = usize::from(slot_count).saturating_mul(MIN_SLOT_LEN);
+        let slots_len = usize::from(slot_count) * MIN_SLOT_LEN;
         // SPEC H-COUNT
         let in_range = (1..=MAX_SLOTS).contains(&usize::from(slot_count));
-        if in_range && offset::SLOTS.saturating_add(slots_len) <= header_len {
+        if in_range && offset::SLOTS + slots_len <= header_len {
             Ok(slot_count)
         } else {
             Err(fault(offset::SLOT_COUNT, HeaderFault::SlotCount(slot_count)))
@@ -218,10 +223,8 @@ impl<'a> Reader<'a> {
 
     /// Reads one slot that must end by `end` and repeat none of `earlier`.
     fn read_slot(&mut self, end: usize, suite: Suite, mut earlier: Slots<'_>) -> Result<(), Error> {
-        let fixed_end = self.position.saturating_add(SLOT_FIXED_LEN);
-        let fits = |name_len: usize, wrapped_len: usize| {
-            fixed_end.saturating_add(name_len).saturating_add(wrapped_len) <= end
-        };
+        let fixed_end = self.position + SLOT_FIXED_LEN;
+        let fits = |name_len: usize, wrapped_len: usize| fixed_end + name_len + wrapped_len <= end;
 
         // SPEC H-VERSION
         let at = self.position;
@@ -268,13 +271,13 @@ impl<'a> Reader<'a> {
 
     /// Reads a name; a bad byte is told even if the input ends within the name.
     fn take_name(&mut self, len: usize, at: usize) -> Result<KeyName<'a>, Error> {
-        let there = self.input.get(at..).unwrap_or_default();
+        let there = &self.input[at..];
         let there = there.get(..len).unwrap_or(there);
         if let (Err(InvalidKeyName { offset }), false) =
             (KeyName::from_bytes(there), there.is_empty())
         {
-            let byte = there.get(offset).copied().unwrap_or_default();
-            return Err(fault(at.saturating_add(offset), HeaderFault::KeyNameByte(byte)));
+            let byte = there[offset];
+            return Err(fault(at + offset, HeaderFault::KeyNameByte(byte)));
         }
         let bytes = self.take_slice(len)?;
         KeyName::from_bytes(bytes).map_err(|_| fault(at, HeaderFault::KeyNameByte(0)))
@@ -282,33 +285,33 @@ impl<'a> Reader<'a> {
 
     fn read_padding(&mut self, header_len: usize) -> Result<(), Error> {
         let at = self.position;
-        let there = self.input.get(at..).unwrap_or_default();
-        let len = header_len.saturating_sub(at);
+        let there = &self.input[at..];
+        let len = header_len - at;
         let there = there.get(..len).unwrap_or(there);
         // SPEC H-PAD
         if let Some(offset) = there.iter().position(|byte| *byte != 0) {
-            return Err(fault(at.saturating_add(offset), HeaderFault::Padding));
+            return Err(fault(at + offset, HeaderFault::Padding));
         }
         self.take_slice(len).map(|_| ())
     }
 
     fn take<const N: usize>(&mut self) -> Result<&'a [u8; N], Error> {
-        let rest = self.input.get(self.position..).unwrap_or_default();
+        let rest = &self.input[self.position..];
         let Some(field) = rest.first_chunk() else { return Err(self.truncated(N)) };
-        self.position = self.position.saturating_add(N);
+        self.position += N;
         Ok(field)
     }
 
     fn take_slice(&mut self, len: usize) -> Result<&'a [u8], Error> {
-        let rest = self.input.get(self.position..).unwrap_or_default();
+        let rest = &self.input[self.position..];
         let Some(field) = rest.get(..len) else { return Err(self.truncated(len)) };
-        self.position = self.position.saturating_add(len);
+        self.position += len;
         Ok(field)
     }
 
     /// The input ends where `len` more bytes were due.
     fn truncated(&self, len: usize) -> Error {
-        let due = self.position.saturating_add(len).max(MIN_HEADER_LEN);
+        let due = (self.position + len).max(MIN_HEADER_LEN);
         Error::Truncated {
             part: Part::Header,
             len: self.input.len() as u64,

@@ -1,5 +1,10 @@
 //! What is done before the first byte of a stream comes out, and how all of it is copied.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use super::{CHUNKS, DecryptReader, RangeReader, ReadAt, error::uninterrupted};
 use crate::body::layout::CHUNK_LEN;
 use crate::error::Error;
@@ -28,6 +33,7 @@ pub(super) fn copy(
             return Ok(copied);
         }
         sink.write_all(piece)?;
+        // Saturates: a count.
         copied = copied.saturating_add(len as u64);
     }
 }
@@ -55,10 +61,10 @@ pub(super) fn read_behind<S: Read>(
         if len == 0 {
             break;
         }
-        taken = start.update(buffer.get(..len).unwrap_or_default())?;
+        taken = start.update(&buffer[..len])?;
     }
     let stream = open(&start)?;
-    let ahead = buffer.get(taken..len).unwrap_or_default();
+    let ahead = &buffer[taken..len];
     Ok(DecryptReader::new(source, stream, ahead))
 }
 
@@ -73,12 +79,13 @@ pub(super) fn ranges_behind<S: ReadAt>(
     let mut offset = 0_u64;
     while start.missing() > 0 {
         let wanted = start.missing().min(FIRST_LEN);
-        let room = buffer.get_mut(..wanted).unwrap_or_default();
+        let room = &mut buffer[..wanted];
         let read = uninterrupted(|| source.read_at(room, offset))?.min(wanted);
         if read == 0 {
             break;
         }
-        start.update(room.get(..read).unwrap_or_default())?;
+        start.update(&room[..read])?;
+        // Saturates: nothing is read there.
         offset = offset.saturating_add(read as u64);
     }
     Ok(RangeReader::from_decryptor(source, open(&start, len)?))

@@ -1,5 +1,10 @@
 //! Bytes between a source and what is made of them.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use crate::plain_buffer::PlainBuffer;
 
 /// Bytes of which those from `start` to `end` count. Wiped on drop, and never grown in place.
@@ -12,7 +17,7 @@ pub(super) struct Buffer {
 
 impl Buffer {
     pub(super) fn filled(&self) -> &[u8] {
-        self.bytes.get(self.start..self.end).unwrap_or_default()
+        &self.bytes[self.start..self.end]
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -25,6 +30,7 @@ impl Buffer {
     }
 
     pub(super) fn consume(&mut self, len: usize) {
+        // Saturates: a reader may say that it took more.
         self.start = self.start.saturating_add(len).min(self.end);
     }
 
@@ -33,9 +39,7 @@ impl Buffer {
         if self.bytes.len() < len {
             self.bytes = PlainBuffer::zeros(len);
         }
-        if let Some(room) = self.bytes.get_mut(..filled.len()) {
-            room.copy_from_slice(filled);
-        }
+        self.bytes[..filled.len()].copy_from_slice(filled);
         (self.start, self.end) = (0, filled.len());
     }
 
@@ -50,20 +54,19 @@ impl Buffer {
 
     /// Counts `len` bytes more, as far as there are so many.
     pub(super) fn add(&mut self, len: usize) {
+        // Saturates: a source may say that it gave more.
         self.end = self.end.saturating_add(len).min(self.bytes.len());
     }
 
     pub(super) fn room(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.end..).unwrap_or_default()
+        &mut self.bytes[self.end..]
     }
 
     /// Copies from `bytes` what fits, and answers how much that is.
     pub(super) fn push(&mut self, bytes: &[u8]) -> usize {
         let room = self.room();
         let len = bytes.len().min(room.len());
-        if let (Some(room), Some(bytes)) = (room.get_mut(..len), bytes.get(..len)) {
-            room.copy_from_slice(bytes);
-        }
+        room[..len].copy_from_slice(&bytes[..len]);
         self.add(len);
         len
     }

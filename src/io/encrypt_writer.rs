@@ -165,10 +165,11 @@ impl<'k, W: Write> EncryptWriter<'k, W> {
     fn take(&mut self, plaintext: &[u8]) -> io::Result<usize> {
         if self.alone > 0 || self.stream.threads().is_none() {
             let taken = self.encrypt(plaintext)?;
+            // Saturates: beyond it others share the work.
             self.alone = self.alone.saturating_sub(taken as u64);
             return Ok(taken);
         }
-        let batch_len = batch(self.stream.threads()).saturating_mul(CHUNK_LEN);
+        let batch_len = batch(self.stream.threads()) * CHUNK_LEN;
         if self.gathered.is_empty() {
             let missing = self.stream.missing_len();
             if missing > 0 {
@@ -212,7 +213,7 @@ impl<'k, W: Write> EncryptWriter<'k, W> {
         while !self.gathered.is_empty() {
             let gathered = core::mem::take(&mut self.gathered);
             let filled = gathered.filled();
-            let whole = filled.len().saturating_sub(filled.len() % CHUNK_LEN);
+            let whole = filled.len() - filled.len() % CHUNK_LEN;
             let encrypted = match filled.get(..whole) {
                 Some(whole) if !whole.is_empty() => self.encrypt_batch(whole),
                 _ => self.encrypt(filled),

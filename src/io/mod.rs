@@ -44,6 +44,7 @@ const MAX_CHUNKS: usize = 256;
 /// How many bytes of a stream go through on one thread before several share the rest: buffers for
 /// all of them are worth it for long messages only.
 fn alone(threads: Option<&Threads>) -> u64 {
+    // Saturates: never.
     threads.map_or(0, |threads| (threads.least_len() as u64).saturating_mul(2))
 }
 
@@ -51,6 +52,7 @@ fn alone(threads: Option<&Threads>) -> u64 {
 fn batch(threads: Option<&Threads>) -> usize {
     threads.map_or(CHUNKS, |threads| {
         let each = threads.least_len().div_ceil(CHUNK_LEN);
+        // Saturates: no more than so many are shared.
         threads.most().saturating_mul(each).clamp(CHUNKS, MAX_CHUNKS)
     })
 }

@@ -3,6 +3,11 @@
 //! Always whole chunks: of a message that is never finished, every reader says that it is truncated,
 //! and not that a chunk of it was changed.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use super::error::uninterrupted;
 use super::{CHUNKS, LONG_CHUNKS, LONG_LEN};
 use crate::body::layout::ENCRYPTED_CHUNK_LEN;
@@ -32,47 +37,48 @@ impl Outgoing {
     pub(super) fn room(&mut self, chunks: usize) -> &mut [u8] {
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
-            (self.start, self.end) = (0, self.end.saturating_sub(self.start));
+            (self.start, self.end) = (0, self.end - self.start);
         }
         // One more: so much can wait beside a full piece.
-        let most = self.piece_chunks().saturating_add(1).saturating_mul(ENCRYPTED_CHUNK_LEN);
-        let len = self.end.saturating_add(chunks.saturating_mul(ENCRYPTED_CHUNK_LEN)).min(most);
+        let most = (self.piece_chunks() + 1) * ENCRYPTED_CHUNK_LEN;
+        let len = (self.end + chunks * ENCRYPTED_CHUNK_LEN).min(most);
         if self.bytes.len() < len {
             // A short message does not cost a long buffer, and a long one only one move.
             let is_first = self.bytes.len() < ENCRYPTED_CHUNK_LEN;
             self.bytes.resize(if is_first { len } else { most }, 0);
         }
-        self.bytes.get_mut(self.end..).unwrap_or_default()
+        &mut self.bytes[self.end..]
     }
 
     /// Makes room for that many chunks where nothing waits, however many, and hands it out.
     pub(super) fn batch_room(&mut self, chunks: usize) -> &mut [u8] {
         (self.start, self.end) = (0, 0);
-        let len = chunks.saturating_mul(ENCRYPTED_CHUNK_LEN);
+        let len = chunks * ENCRYPTED_CHUNK_LEN;
         if self.bytes.len() < len {
             self.bytes = vec![0; len];
         }
-        self.bytes.get_mut(..len).unwrap_or_default()
+        &mut self.bytes[..len]
     }
 
     /// Counts `len` bytes more.
     pub(super) fn add(&mut self, len: usize) {
-        self.end = self.end.saturating_add(len).min(self.bytes.len());
+        self.end += len;
     }
 
     /// Whether there is as much of it as is worth a write.
     pub(super) fn is_full(&self) -> bool {
-        let len = self.end.saturating_sub(self.start);
+        let len = self.end - self.start;
         len / ENCRYPTED_CHUNK_LEN >= self.piece_chunks()
     }
 
     /// Writes all of it. What was written is not written again, whatever happens.
     pub(super) fn write_to(&mut self, sink: &mut impl Write) -> io::Result<()> {
         while !self.is_empty() {
-            let rest = self.bytes.get(self.start..self.end).unwrap_or_default();
+            let rest = &self.bytes[self.start..self.end];
             match uninterrupted(|| sink.write(rest))? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 len => {
+                    // Saturates: a sink may say that it took more; the other is a count.
                     self.start = self.start.saturating_add(len).min(self.end);
                     self.written = self.written.saturating_add(len as u64);
                 }

@@ -1,5 +1,10 @@
 //! From a reader through the chunks: what both readers are made of.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use super::buffer::Buffer;
 use super::error::{Latch, uninterrupted};
 use super::{LONG_CHUNKS, LONG_LEN, alone, batch};
@@ -20,8 +25,8 @@ const MIN_OUTPUT_LEN: usize = 512;
 /// What of `buffer` can be turned without gathering: whole chunks, or at the end all of it.
 fn ready<D: Direction>(buffer: &Buffer, at_end: bool) -> &[u8] {
     let filled = buffer.filled();
-    let part = if at_end { 0 } else { filled.len().checked_rem(D::IN).unwrap_or_default() };
-    filled.get(..filled.len().saturating_sub(part)).unwrap_or_default()
+    let part = if at_end { 0 } else { filled.len() % D::IN };
+    &filled[..filled.len() - part]
 }
 
 /// Reads from `source`, turns chunks, and gives them out.
@@ -77,7 +82,7 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
         }
         // Whole chunks need no stop on the way, nor what all threads share.
         let chunks = self.threads().map_or(1, |threads| batch(Some(threads)));
-        if self.output.is_empty() && out.len() >= chunks.saturating_mul(D::OUT) {
+        if self.output.is_empty() && out.len() >= chunks * D::OUT {
             return self.latched(|pump| {
                 pump.gather()?;
                 pump.turn(out)
@@ -85,9 +90,7 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
         }
         let ready = self.fill()?;
         let len = ready.len().min(out.len());
-        if let (Some(out), Some(ready)) = (out.get_mut(..len), ready.get(..len)) {
-            out.copy_from_slice(ready);
-        }
+        out[..len].copy_from_slice(&ready[..len]);
         self.consume(len);
         Ok(len)
     }
@@ -135,6 +138,7 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
             let ready = ready::<D>(&self.input, self.at_end);
             let progress = self.stream.update(ready, out)?;
             self.input.consume(progress.consumed);
+            // Saturates: a count that is compared with small ones.
             self.turned = self.turned.saturating_add(progress.produced as u64);
             if progress.produced > 0 {
                 return Ok(progress.produced);
@@ -150,11 +154,11 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
         self.stream.check()?;
         self.gather()?;
         let filled = self.input.filled().len();
-        let tags = filled.div_ceil(D::IN).saturating_mul(D::IN.abs_diff(D::OUT));
+        let tags = filled.div_ceil(D::IN) * D::IN.abs_diff(D::OUT);
         // One thread takes chunk after chunk, while it is in the cache.
         let most = if self.threads().is_some() { usize::MAX } else { D::OUT };
         let mut output = core::mem::take(&mut self.output);
-        let expected = filled.saturating_add(tags).saturating_add(self.stream.pending_len());
+        let expected = filled + tags + self.stream.pending_len();
         output.refill(expected.clamp(MIN_OUTPUT_LEN, most), &[]);
         let turned = self.turn(output.room());
         self.output = output;
@@ -201,7 +205,7 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
         let filled = self.input.filled().len();
         if filled >= self.target {
             // Never without room: what is read into none would be taken for the end.
-            self.target = self.batch_len().max(filled.saturating_add(D::IN));
+            self.target = self.batch_len().max(filled + D::IN);
         }
         if self.input.capacity() < self.target {
             let mut larger = Buffer::default();
@@ -231,6 +235,6 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
             None if self.turned < LONG_LEN => READ_CHUNKS,
             None => LONG_CHUNKS,
         };
-        chunks.saturating_mul(D::IN)
+        chunks * D::IN
     }
 }

@@ -1,5 +1,14 @@
 //! Any part of a message that can be read anywhere.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "positions within a message, which are at most 2^53"
+)]
+
 use super::error::uninterrupted;
 use super::{ReadAt, SeekReader, batch};
 use crate::body::layout::{CHUNK_LEN, MAX_PLAINTEXT_LEN};
@@ -102,20 +111,21 @@ impl<S: ReadAt> RangeReader<S> {
         let mut encrypted = Vec::new();
         let mut done = 0_usize;
         loop {
-            let rest = out.get_mut(done..).unwrap_or_default();
+            let rest = &mut out[done..];
             if rest.is_empty() {
                 return Ok(done);
             }
             // No message goes beyond it, and a range from there on is never empty: its end is proven.
+            // Saturates: as far as messages go.
             let start = offset.saturating_add(done as u64).min(MAX_PLAINTEXT_LEN);
             // Up to the end of a chunk, so that none is decrypted twice.
-            let into_chunk = start.checked_rem(CHUNK_LEN as u64).unwrap_or_default();
-            let piece = self.batch.saturating_mul(CHUNK_LEN);
-            let piece = (piece as u64).saturating_sub(into_chunk).min(rest.len() as u64);
-            let plan = self.message.plan(start..start.saturating_add(piece));
-            let len = usize::try_from(plan.plaintext_len()).unwrap_or(usize::MAX);
-            self.read_plan(&plan, rest.get_mut(..len).unwrap_or_default(), &mut encrypted)?;
-            done = done.saturating_add(len);
+            let into_chunk = start % CHUNK_LEN as u64;
+            let piece = self.batch * CHUNK_LEN;
+            let piece = (piece as u64 - into_chunk).min(rest.len() as u64);
+            let plan = self.message.plan(start..start + piece);
+            let len = usize::try_from(plan.plaintext_len()).map_err(|_| Error::MessageTooLong)?;
+            self.read_plan(&plan, &mut rest[..len], &mut encrypted)?;
+            done += len;
             if (len as u64) < piece {
                 return Ok(done);
             }
@@ -140,7 +150,7 @@ impl<S: ReadAt> RangeReader<S> {
         if encrypted.len() < len {
             *encrypted = vec![0; len];
         }
-        let encrypted = encrypted.get_mut(..len).unwrap_or_default();
+        let encrypted = &mut encrypted[..len];
         self.fetch(encrypted, plan.encrypted().start)?;
         self.message.decrypt_into(plan, encrypted, out)?;
         self.note_proof(plan);
@@ -156,16 +166,16 @@ impl<S: ReadAt> RangeReader<S> {
     fn fetch(&self, out: &mut [u8], offset: u64) -> Result<(), Error> {
         let mut done = 0_usize;
         while let Some(rest) = out.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            let at = offset.saturating_add(done as u64);
+            let at = offset + done as u64;
             let most = rest.len();
             let len = uninterrupted(|| self.source.read_at(rest, at))?.min(most);
             if len == 0 {
                 let body = self.message.body_offset();
-                let needed = offset.saturating_add(out.len() as u64).saturating_sub(body);
-                let len = at.saturating_sub(body);
+                let needed = offset + out.len() as u64 - body;
+                let len = at - body;
                 return Err(Error::Truncated { part: Part::Body, len, needed });
             }
-            done = done.saturating_add(len);
+            done += len;
         }
         Ok(())
     }

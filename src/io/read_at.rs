@@ -30,7 +30,8 @@ pub trait ReadAt {
 impl ReadAt for [u8] {
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        self.get(offset..).unwrap_or_default().read(out)
+        // Beyond the end there is nothing.
+        self.get(offset..).unwrap_or(&[]).read(out)
     }
 
     fn size(&self) -> io::Result<u64> {

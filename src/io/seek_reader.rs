@@ -1,5 +1,14 @@
 //! A message that can be read anywhere, as `Read` and `Seek`.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "chunks of a position, and lengths of a message"
+)]
+
 use super::{RangeReader, ReadAt};
 use crate::body::layout::CHUNK_LEN;
 use crate::error::Error;
@@ -54,25 +63,25 @@ impl<S: ReadAt> SeekReader<S> {
 
 impl<S: ReadAt> BufRead for SeekReader<S> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let index = self.position.checked_div(CHUNK).unwrap_or_default();
+        let index = self.position / CHUNK;
         if self.chunk_index != Some(index) {
             self.chunk_index = None;
             if self.chunk.is_empty() {
                 // One byte more than there is: a read that is not full proves the end.
-                let len = self.message.unverified_len().saturating_add(1).min(CHUNK);
+                let len = self.message.unverified_len().min(CHUNK - 1) + 1;
                 let len = usize::try_from(len).unwrap_or(CHUNK_LEN);
                 self.chunk = PlainBuffer::zeros(len);
             }
-            let offset = index.saturating_mul(CHUNK);
+            let offset = index * CHUNK;
             self.chunk_len = self.message.read_at(&mut self.chunk, offset)?;
             self.chunk_index = Some(index);
         }
-        let start = self.position.checked_rem(CHUNK).unwrap_or_default();
-        let start = usize::try_from(start).unwrap_or(usize::MAX);
-        Ok(self.chunk.get(start..self.chunk_len).unwrap_or_default())
+        let start = usize::try_from(self.position % CHUNK).unwrap_or(usize::MAX);
+        Ok(&self.chunk[start.min(self.chunk_len)..self.chunk_len])
     }
 
     fn consume(&mut self, len: usize) {
+        // Saturates: a reader may say that it took more, and nothing is there.
         self.position = self.position.saturating_add(len as u64);
     }
 }

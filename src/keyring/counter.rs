@@ -37,12 +37,14 @@ impl Counts {
     pub(super) fn count(&self, context: &WrapContext<'_>, trials: u64, most: u64) -> bool {
         let next = |wraps: u64| {
             let trials = if wraps == 0 { trials } else { 0 };
-            let next = wraps.saturating_add(trials).saturating_add(1);
+            // Beyond what can be counted is beyond every limit.
+            let next = wraps.checked_add(trials)?.checked_add(1)?;
             (next <= most).then_some(next)
         };
         let is_counted = self.wraps.update(next);
         if is_counted {
             let bytes = context.plaintext_len().unwrap_or(0);
+            // Saturates: a statistic.
             self.bytes.update(|before| Some(before.saturating_add(bytes)));
         }
         is_counted

@@ -32,7 +32,7 @@ impl Members {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.rest.len().saturating_add(1)
+        self.rest.len() + 1
     }
 
     pub(super) fn first(&self) -> &dyn Keyring {

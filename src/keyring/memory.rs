@@ -201,7 +201,7 @@ impl MemoryKeyring {
     pub fn versions(&self) -> Vec<VersionRecord> {
         let keysets = self.keys.read().keysets_with_usage();
         let keyset = keysets.resolve(&self.selection.key);
-        keyset.map(|keyset| keyset.versions().to_vec()).unwrap_or_default()
+        keyset.map_or_else(|_| Vec::new(), |keyset| keyset.versions().to_vec())
     }
 }
 

@@ -72,7 +72,7 @@ impl HeldKey for SoftwareKey {
     ) -> Result<(), KeyringError> {
         let mut wrapped = [0; MAX_WRAPPED_LEN];
         let key = data_key.expose();
-        let len = xaes::NONCE_LEN.saturating_add(key.len()).saturating_add(xaes::TAG_LEN);
+        let len = xaes::NONCE_LEN + key.len() + xaes::TAG_LEN;
         let wrapped = wrapped.get_mut(..len).ok_or(KeyringError::Authentication)?;
         encrypt(&self.cipher, key, &context.wrap_aad(label), wrapped, rng)?;
         slots.push(label, wrapped)

@@ -31,9 +31,11 @@ pub const MAX_KEYSET_NAME_LEN: usize = 64;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Shortest time between scheduling a destruction and the destruction.
+// Saturates: never.
 pub const MIN_DESTRUCTION_DELAY: Duration = DAY.saturating_mul(7);
 
 /// Longest time between scheduling a destruction and the destruction, and the default.
+// Saturates: never.
 pub const MAX_DESTRUCTION_DELAY: Duration = DAY.saturating_mul(30);
 
 /// The versions of one master key, their states, and which one is the primary.

@@ -146,6 +146,7 @@ impl Usage {
     #[must_use]
     pub const fn plus(self, other: Usage) -> Self {
         Usage {
+            // Saturates: a statistic, and so below.
             wraps: self.wraps.saturating_add(other.wraps),
             bytes: self.bytes.saturating_add(other.bytes),
         }
@@ -155,6 +156,7 @@ impl Usage {
     #[must_use]
     pub const fn minus(self, other: Usage) -> Self {
         Usage {
+            // Saturates: a statistic that went back counts nothing.
             wraps: self.wraps.saturating_sub(other.wraps),
             bytes: self.bytes.saturating_sub(other.bytes),
         }

@@ -1,7 +1,12 @@
 //! Bytes in, chunks through, bytes out: one machine for both directions.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use super::{Progress, slots::StreamSlots, unfinished::Unfinished};
-use crate::body::layout::{ENCRYPTED_CHUNK_LEN, MAX_CHUNKS};
+use crate::body::layout::{ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, chunk_after};
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
 use crate::threads::Threads;
@@ -129,7 +134,7 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
     pub(crate) fn pending_len(&self) -> usize {
         match self.phase {
             Phase::Gathering => 0,
-            Phase::Giving { given } => self.buffer.len().saturating_sub(given),
+            Phase::Giving { given } => self.buffer.len() - given,
         }
     }
 
@@ -138,7 +143,7 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
     pub(crate) fn missing_len(&self) -> usize {
         match self.phase {
             _ if self.buffer.is_empty() => 0,
-            Phase::Gathering => D::IN.saturating_sub(self.buffer.len()),
+            Phase::Gathering => D::IN - self.buffer.len(),
             Phase::Giving { .. } => D::IN,
         }
     }
@@ -156,11 +161,11 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
         }
         let mut progress = Progress::default();
         while self.failure.is_none() {
-            let room = out.get_mut(progress.produced..).unwrap_or_default();
+            let room = &mut out[progress.produced..];
             let given = self.give(room);
-            progress.produced = progress.produced.saturating_add(given);
-            let room = out.get_mut(progress.produced..).unwrap_or_default();
-            let rest = input.get(progress.consumed..).unwrap_or_default();
+            progress.produced += given;
+            let room = &mut out[progress.produced..];
+            let rest = &input[progress.consumed..];
             if self.phase != Phase::Gathering || rest.is_empty() {
                 break;
             }
@@ -173,8 +178,8 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
                 0 => self.gather(rest, room),
                 chunks => self.run(chunks, rest, room),
             };
-            progress.consumed = progress.consumed.saturating_add(step.consumed);
-            progress.produced = progress.produced.saturating_add(step.produced);
+            progress.consumed += step.consumed;
+            progress.produced += step.produced;
         }
         // What came before the failure is good; the next call tells of it.
         if progress.produced == 0 {
@@ -197,9 +202,9 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
             let last = self.direction.check_last(self.next, &self.buffer);
             match last.and_then(|()| self.turn_chunk()) {
                 Ok(()) => {
-                    let room = out.get_mut(produced..).unwrap_or_default();
+                    let room = &mut out[produced..];
                     let given = self.give(room);
-                    produced = produced.saturating_add(given);
+                    produced += given;
                 }
                 Err(error) => self.fail(error),
             }
@@ -211,7 +216,7 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
             self.check()?;
             // 0 says that nothing is left, not that there was no room for it.
             if let Phase::Giving { given } = self.phase {
-                let needed = self.buffer.len().saturating_sub(given);
+                let needed = self.buffer.len() - given;
                 return Err(Error::BufferLength { len: out.len(), needed });
             }
         }
@@ -272,12 +277,10 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
 
     fn give(&mut self, out: &mut [u8]) -> usize {
         let Phase::Giving { given } = self.phase else { return 0 };
-        let rest = self.buffer.get(given..).unwrap_or_default();
+        let rest = &self.buffer[given..];
         let len = rest.len().min(out.len());
-        if let (Some(out), Some(rest)) = (out.get_mut(..len), rest.get(..len)) {
-            out.copy_from_slice(rest);
-        }
-        let given = given.saturating_add(len);
+        out[..len].copy_from_slice(&rest[..len]);
+        let given = given + len;
         self.phase = Phase::Giving { given };
         if given >= self.buffer.len() {
             self.buffer.truncate(0);
@@ -288,20 +291,20 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
 
     /// How many chunks can go straight from input to output.
     fn whole_chunks(&self, input_len: usize, room: usize) -> usize {
-        let Some(chunks) = input_len.checked_div(D::IN).filter(|_| self.buffer.is_empty()) else {
+        if !self.buffer.is_empty() {
             return 0;
-        };
+        }
         let most = usize::try_from(full_chunks_left(self.next)).unwrap_or(usize::MAX);
-        chunks.min(room.checked_div(D::OUT).unwrap_or_default()).min(most)
+        (input_len / D::IN).min(room / D::OUT).min(most)
     }
 
     fn run(&mut self, chunks: usize, input: &[u8], out: &mut [u8]) -> Progress {
-        let consumed = chunks.saturating_mul(D::IN);
-        let input = input.get(..consumed).unwrap_or_default();
-        let out = out.get_mut(..chunks.saturating_mul(D::OUT)).unwrap_or_default();
+        let consumed = chunks * D::IN;
+        let input = &input[..consumed];
+        let out = &mut out[..chunks * D::OUT];
         let threads = self.threads.as_ref();
         let (produced, failure) = self.direction.run(self.next, input, out, threads);
-        self.next = self.next.saturating_add(chunks as u64);
+        self.next = chunk_after(self.next, chunks);
         if let Some(error) = failure {
             self.fail(error);
         }
@@ -309,7 +312,7 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
     }
 
     fn gather(&mut self, input: &[u8], out: &mut [u8]) -> Progress {
-        let missing = D::IN.saturating_sub(self.buffer.len());
+        let missing = D::IN - self.buffer.len();
         let piece = input.get(..missing).unwrap_or(input);
         // A short message does not cost a long buffer.
         self.buffer.push_slice(piece, ENCRYPTED_CHUNK_LEN);
@@ -331,14 +334,14 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
         let Some(out) = out.get_mut(..D::OUT) else { return self.turn_chunk().map(|()| 0) };
         let (produced, failure) = self.direction.run(self.next, &self.buffer, out, None);
         failure.map_or(Ok(()), Err)?;
-        self.next = self.next.saturating_add(1);
+        self.next = chunk_after(self.next, 1);
         self.buffer.truncate(0);
         Ok(produced)
     }
 
     fn turn_chunk(&mut self) -> Result<(), Error> {
         self.direction.chunk(self.next, &mut self.buffer)?;
-        self.next = self.next.saturating_add(1);
+        self.next = chunk_after(self.next, 1);
         self.phase = Phase::Giving { given: 0 };
         Ok(())
     }
@@ -346,5 +349,6 @@ impl<'k, D: Direction> ChunkStream<'k, D> {
 
 /// How many full chunks may still come: a shorter one must follow (SPEC B-MAX, B-LAST).
 fn full_chunks_left(next: u64) -> u64 {
-    MAX_CHUNKS.saturating_sub(1).saturating_sub(next)
+    // Saturates: none are left behind the last.
+    (MAX_CHUNKS - 1).saturating_sub(next)
 }

@@ -104,8 +104,8 @@ impl Direction for ChunkDecryptor {
     /// The end is where a last chunk can be (SPEC B-STREAM); the error is that of the whole message,
     /// had it been in memory (SPEC B-LENGTH).
     fn check_last(&self, index: u64, buffer: &[u8]) -> Result<(), Error> {
-        let body_len = layout::chunk_offset(index)?.saturating_add(buffer.len() as u64);
-        layout::plaintext_len(body_len).map(|_| ())
+        let body_len = layout::chunk_offset(index)?.checked_add(buffer.len() as u64);
+        layout::plaintext_len(body_len.ok_or(Error::MessageTooLong)?).map(|_| ())
     }
 }
 

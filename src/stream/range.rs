@@ -1,5 +1,14 @@
 //! Any part of a message alone: which bytes hold it, and what they say.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "positions within a body, whose length was checked"
+)]
+
 use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
 use crate::body::{ChunkDecryptor, run};
 use crate::error::Error;
@@ -73,7 +82,7 @@ impl RangePlan {
 
     /// Length in bytes of what is to be fetched.
     pub fn encrypted_len(&self) -> u64 {
-        self.encrypted.end.saturating_sub(self.encrypted.start)
+        self.encrypted.end - self.encrypted.start
     }
 
     /// The plaintext that they hold. It is shorter than what was asked for only if the message ends
@@ -84,7 +93,7 @@ impl RangePlan {
 
     /// Length in bytes of that plaintext.
     pub fn plaintext_len(&self) -> u64 {
-        self.plaintext.end.saturating_sub(self.plaintext.start)
+        self.plaintext.end - self.plaintext.start
     }
 }
 
@@ -131,9 +140,9 @@ impl RangeDecryptor {
         let end = plaintext.end.min(self.plaintext_len);
         let start = plaintext.start.min(end);
         let last = self.last_chunk();
-        let first = start.checked_div(CHUNK).unwrap_or_default();
+        let first = start / CHUNK;
         let chunks = if beyond {
-            first..last.saturating_add(1)
+            first..last + 1
         } else if start == end {
             first..first
         } else {
@@ -146,14 +155,9 @@ impl RangeDecryptor {
     /// Plans for the last chunk alone, and none of its plaintext: decrypting it proves the length.
     pub fn plan_end(&self) -> RangePlan {
         let last = self.last_chunk();
-        let encrypted = self.offset(last)..self.offset(last.saturating_add(1));
+        let encrypted = self.offset(last)..self.offset(last + 1);
         let end = self.plaintext_len;
-        RangePlan {
-            plaintext: end..end,
-            chunks: last..last.saturating_add(1),
-            encrypted,
-            body: self.body(),
-        }
+        RangePlan { plaintext: end..end, chunks: last..last + 1, encrypted, body: self.body() }
     }
 
     /// Verifies and decrypts what was fetched for `plan`, and returns the plaintext, a part of
@@ -173,8 +177,8 @@ impl RangeDecryptor {
         check_len(encrypted, plan.encrypted_len())?;
         let mut end = 0_usize;
         for (index, start) in plan.chunks.clone().zip((0_usize..).step_by(ENCRYPTED_CHUNK_LEN)) {
-            let stop = encrypted.len().min(start.saturating_add(ENCRYPTED_CHUNK_LEN));
-            let chunk = encrypted.get_mut(start..stop).unwrap_or_default();
+            let stop = encrypted.len().min(start + ENCRYPTED_CHUNK_LEN);
+            let chunk = &mut encrypted[start..stop];
             let len = match self.decryptor.decrypt_in_place(index, chunk) {
                 Ok(plaintext) => plaintext.len(),
                 Err(error) => {
@@ -183,15 +187,16 @@ impl RangeDecryptor {
                 }
             };
             if end != start {
-                encrypted.copy_within(start..start.saturating_add(len), end);
+                encrypted.copy_within(start..start + len, end);
             }
-            end = end.saturating_add(len);
+            end += len;
         }
         // Chunks that moved left their last bytes behind.
-        encrypted.get_mut(end..).unwrap_or_default().zeroize();
+        encrypted[end..].zeroize();
         let skip = self.skip(plan);
-        let len = usize::try_from(plan.plaintext_len()).unwrap_or(usize::MAX);
-        Ok(encrypted.get_mut(skip..skip.saturating_add(len)).unwrap_or_default())
+        let len = usize::try_from(plan.plaintext_len()).map_err(|_| Error::MessageTooLong)?;
+        // A plan of nothing has no chunk to skip a part of.
+        if len == 0 { Ok(&mut []) } else { Ok(&mut encrypted[skip..skip + len]) }
     }
 
     /// Verifies and decrypts what was fetched for `plan` into `out`, which has exactly the length
@@ -228,7 +233,7 @@ impl RangeDecryptor {
         while !encrypted.is_empty() {
             let whole = if skip == 0 { whole_chunks(encrypted.len(), out.len()) } else { 0 };
             let chunks = whole.max(1);
-            let taken = chunks.saturating_mul(ENCRYPTED_CHUNK_LEN).min(encrypted.len());
+            let taken = (chunks * ENCRYPTED_CHUNK_LEN).min(encrypted.len());
             let (run, encrypted_rest) = encrypted.split_at(taken);
             if whole > 0 {
                 let (room, rest) = out.split_at_mut(plain_len(run.len(), chunks).min(out.len()));
@@ -239,21 +244,21 @@ impl RangeDecryptor {
             } else {
                 let mut chunk = PlainBuffer::zeros(plain_len(run.len(), 1));
                 self.decryptor.decrypt_into(index, run, &mut chunk)?;
-                let wanted = chunk.get(skip..).unwrap_or_default();
+                let wanted = &chunk[skip..];
                 let (room, rest) = out.split_at_mut(wanted.len().min(out.len()));
-                room.copy_from_slice(wanted.get(..room.len()).unwrap_or_default());
+                room.copy_from_slice(&wanted[..room.len()]);
                 skip = 0;
                 out = rest;
             }
             encrypted = encrypted_rest;
-            index = index.saturating_add(chunks as u64);
+            index = layout::chunk_after(index, chunks);
         }
         Ok(())
     }
 
     /// Where the body is in what is fetched from.
     fn body(&self) -> Range<u64> {
-        self.body_offset..self.body_offset.saturating_add(self.body_len)
+        self.body_offset..self.body_offset + self.body_len
     }
 
     /// Refuses a plan that another message was planned with.
@@ -267,18 +272,18 @@ impl RangeDecryptor {
 
     /// How much of the first chunk of a plan stands before what is wanted.
     fn skip(&self, plan: &RangePlan) -> usize {
-        let first = plan.chunks.start.saturating_mul(CHUNK);
-        usize::try_from(plan.plaintext.start.saturating_sub(first)).unwrap_or(usize::MAX)
+        let first = plan.chunks.start * CHUNK;
+        usize::try_from(plan.plaintext.start - first).unwrap_or(usize::MAX)
     }
 
     fn last_chunk(&self) -> u64 {
-        self.plaintext_len.checked_div(CHUNK).unwrap_or_default()
+        self.plaintext_len / CHUNK
     }
 
     /// Offset of chunk `index` in what is fetched from; of the one behind the last, the end.
     fn offset(&self, index: u64) -> u64 {
         let offset = layout::chunk_offset(index).unwrap_or(u64::MAX).min(self.body_len);
-        self.body_offset.saturating_add(offset)
+        self.body_offset + offset
     }
 }
 
@@ -289,11 +294,11 @@ fn whole_chunks(encrypted_len: usize, room: usize) -> usize {
     if plain_len(encrypted_len, chunks) <= room {
         return chunks;
     }
-    room.checked_div(CHUNK_LEN).unwrap_or_default().min(chunks)
+    (room / CHUNK_LEN).min(chunks)
 }
 
 fn plain_len(encrypted_len: usize, chunks: usize) -> usize {
-    encrypted_len.saturating_sub(chunks.saturating_mul(TAG_LEN))
+    encrypted_len - chunks * TAG_LEN
 }
 
 fn check_len(buffer: &[u8], needed: u64) -> Result<(), Error> {

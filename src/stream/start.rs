@@ -1,5 +1,10 @@
 //! What must be known of a message before its first chunk: the header and 56 bytes.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use crate::body::layout::{self, MIN_BODY_LEN, PREFIX_LEN};
 use crate::error::Error;
 use crate::format::{Header, MIN_HEADER_LEN, Part};
@@ -59,7 +64,7 @@ impl MessageStart {
     /// What is wrong with the header; [`Error::DetachedHeaderLength`] if anything follows it.
     pub fn detached(header: &[u8]) -> Result<Self, Error> {
         let header = Header::parse_detached(header)?;
-        let needed = header.len().saturating_add(PREFIX_LEN);
+        let needed = header.len() + PREFIX_LEN;
         let bytes = header.as_bytes().to_vec();
         Ok(MessageStart {
             bytes,
@@ -82,13 +87,13 @@ impl MessageStart {
             if let Some(error) = &self.failure {
                 return Err(error.clone());
             }
-            let rest = bytes.get(taken..).unwrap_or_default();
+            let rest = &bytes[taken..];
             let piece = rest.get(..self.missing()).unwrap_or(rest);
             if piece.is_empty() {
                 return Ok(taken);
             }
             self.bytes.extend_from_slice(piece);
-            taken = taken.saturating_add(piece.len());
+            taken += piece.len();
             self.failure = self.look().err();
         }
     }
@@ -96,7 +101,7 @@ impl MessageStart {
     /// How many bytes are missing for sure: 0 once the start is complete. Before the header's
     /// length is known, more may be missing afterwards.
     pub fn missing(&self) -> usize {
-        self.needed.saturating_sub(self.bytes.len())
+        self.needed - self.bytes.len()
     }
 
     /// Length in bytes of the header, once it is known.
@@ -117,6 +122,7 @@ impl MessageStart {
     /// header is kept apart. A length that no body has costs no call to a backend (SPEC B-LENGTH).
     pub(crate) fn body_place(&self, header: &Header<'_>, len: u64) -> Result<(u64, u64), Error> {
         let offset = if self.detached { 0 } else { header.len() as u64 };
+        // Saturates: what ends within the header has no body.
         let body_len = len.saturating_sub(offset);
         layout::plaintext_len(body_len)?;
         Ok((offset, body_len))
@@ -124,7 +130,7 @@ impl MessageStart {
 
     /// Salt and commitment.
     pub(crate) fn prefix(&self, header: &Header<'_>) -> Result<&[u8; PREFIX_LEN], Error> {
-        let there = self.bytes.get(header.len()..).unwrap_or_default();
+        let there = &self.bytes[header.len()..];
         let len = there.len() as u64;
         there.first_chunk().ok_or(Error::Truncated { part: Part::Body, len, needed: MIN_BODY_LEN })
     }
@@ -138,11 +144,11 @@ impl MessageStart {
             Ok(header) => {
                 let len = header.len();
                 self.header_len = Some(len);
-                self.needed = len.saturating_add(PREFIX_LEN);
+                self.needed = len + PREFIX_LEN;
                 Ok(())
             }
             Err(Error::Truncated { needed, .. }) => {
-                self.needed = usize::try_from(needed).unwrap_or(usize::MAX);
+                self.needed = usize::try_from(needed).map_err(|_| Error::MessageTooLong)?;
                 Ok(())
             }
             Err(error) => Err(error),

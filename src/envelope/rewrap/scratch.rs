@@ -1,6 +1,11 @@
 //! Room for a header or for slots while a rewrap builds them: on the stack, or where that is too
 //! small, on the heap. Holds nothing secret.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use crate::format::{MAX_SLOTS, Slot, SlotLabel, Slots};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -52,12 +57,12 @@ impl NewSlots {
 
     /// Room for the next slot.
     pub(super) fn room(&mut self) -> &mut [u8] {
-        self.bytes.as_mut_bytes().get_mut(self.used..).unwrap_or_default()
+        &mut self.bytes.as_mut_bytes()[self.used..]
     }
 
     /// Makes room for a slot of `len` bytes.
     pub(super) fn grow(&mut self, len: usize) {
-        let mut larger = Scratch::zeroed(self.used.saturating_add(len));
+        let mut larger = Scratch::zeroed(self.used + len);
         let kept = larger.as_mut_bytes().iter_mut().zip(self.bytes.as_bytes());
         kept.take(self.used).for_each(|(new, old)| *new = *old);
         self.bytes = larger;
@@ -66,8 +71,9 @@ impl NewSlots {
     /// Counts the slot that was written to the room, and says where it begins.
     pub(super) fn take(&mut self) -> usize {
         let start = self.used;
-        let len = self.get(start).map(|slot| slot.encoded_len()).unwrap_or_default();
-        self.used = start.saturating_add(len);
+        #[expect(clippy::expect_used, reason = "it is called once a slot was written")]
+        let slot = self.get(start).expect("the slot that was written");
+        self.used = start + slot.encoded_len();
         start
     }
 

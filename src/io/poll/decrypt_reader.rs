@@ -1,5 +1,10 @@
 //! A message from an asynchronous reader, as plaintext.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use super::{CHUNKS, Pace, uninterrupted};
 use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::error::Error;
@@ -125,13 +130,13 @@ impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
     fn poll_decrypt(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
         ready!(self.pace.poll_turn(cx));
         loop {
-            let input = self.input.get(self.start..self.end).unwrap_or_default();
+            let input = &self.input[self.start..self.end];
             let produced = if self.at_end && input.is_empty() && self.stream.can_finish() {
                 return Poll::Ready(Ok(self.stream.finish(out)?));
             } else {
                 // Also without input: what it still holds must not wait for the source.
                 let progress = self.stream.update(input, out)?;
-                self.start = self.start.saturating_add(progress.consumed);
+                self.start += progress.consumed;
                 progress.produced
             };
             if produced > 0 {
@@ -160,7 +165,7 @@ impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
         self.end = len;
         self.at_end = len == 0;
         if len == most {
-            self.target = self.target.saturating_mul(4).min(BATCH_LEN);
+            self.target = (self.target * 4).min(BATCH_LEN);
         }
         Poll::Ready(Ok(()))
     }
@@ -172,7 +177,7 @@ impl<R: AsyncRead + Unpin> AsyncRead for AsyncDecryptReader<R> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let room = buffer.remaining().min(CHUNKS.saturating_mul(CHUNK_LEN));
+        let room = buffer.remaining().min(CHUNKS * CHUNK_LEN);
         let out = buffer.initialize_unfilled_to(room);
         let len = ready!(self.get_mut().poll_latched(cx, out))?;
         buffer.advance(len);

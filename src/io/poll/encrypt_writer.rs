@@ -1,5 +1,10 @@
 //! Plaintext to an asynchronous writer, as a message.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use super::{CHUNKS, Pace, uninterrupted};
 use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::error::Error;
@@ -140,11 +145,12 @@ impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
             self.stream.check_process()?;
         }
         while self.start < self.end {
-            let rest = self.outgoing.get(self.start..self.end).unwrap_or_default();
+            let rest = &self.outgoing[self.start..self.end];
             let sink = &mut self.sink;
             match ready!(uninterrupted(|| Pin::new(&mut *sink).poll_write(cx, rest)))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                len => self.start = self.start.saturating_add(len),
+                // Saturates: a sink may say that it took more.
+                len => self.start = self.start.saturating_add(len).min(self.end),
             }
         }
         Poll::Ready(Ok(()))
@@ -172,7 +178,7 @@ impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
             ready!(self.poll_drain(cx))?;
             ready!(self.pace.poll_turn(cx));
             let chunks = plaintext.len().div_ceil(CHUNK_LEN).min(CHUNKS);
-            let room = room(&mut self.outgoing, chunks.saturating_mul(ENCRYPTED_CHUNK_LEN));
+            let room = room(&mut self.outgoing, chunks * ENCRYPTED_CHUNK_LEN);
             let progress = self.stream.update(plaintext, room)?;
             (self.start, self.end) = (0, progress.produced);
             self.pace.worked(progress.consumed);

@@ -1,5 +1,10 @@
 //! The asynchronous streams that an envelope makes.
 
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
 use super::super::begin::FIRST_LEN;
 use super::{AsyncDecryptReader, AsyncEncryptWriter, uninterrupted};
 use crate::aad::Aad;
@@ -85,9 +90,9 @@ async fn read_behind<S: AsyncRead + Unpin>(
         if len == 0 {
             break;
         }
-        taken = start.update(buffer.get(..len).unwrap_or_default())?;
+        taken = start.update(&buffer[..len])?;
     }
     let stream = open(&start)?;
-    let ahead = buffer.get(taken..len).unwrap_or_default();
+    let ahead = &buffer[taken..len];
     Ok(AsyncDecryptReader::behind(source, stream, ahead))
 }

@@ -42,6 +42,7 @@ impl Pace {
     }
 
     fn worked(&mut self, len: usize) {
+        // Saturates: a pause is due long before.
         self.done = self.done.saturating_add(len);
     }
 

@@ -17,13 +17,12 @@ pub(super) type EntryKey = Arc<[u8]>;
 pub(super) fn entry_key(slot: &Slot<'_>, context: &WrapContext<'_>) -> EntryKey {
     let label = &slot.label;
     let name = label.name.as_str().as_bytes();
-    let mut key = Vec::with_capacity(slot.encoded_len().saturating_add(22));
+    let mut key = Vec::with_capacity(slot.encoded_len() + 22);
     key.extend_from_slice(context.core_bytes());
     key.extend_from_slice(&label.version.number().to_be_bytes());
     key.extend_from_slice(&label.master_key_id.0);
     key.push(label.algorithm.id());
-    // At most 255 bytes: one way to read it.
-    key.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+    key.push(label.name.len_byte());
     key.extend_from_slice(name);
     key.extend_from_slice(slot.wrapped_key);
     key.into()

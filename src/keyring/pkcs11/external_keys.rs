@@ -39,8 +39,9 @@ impl Pkcs11KeyRef {
     /// SPEC K-MASTER, K-NATIVE
     fn master_key_id(&self) -> MasterKeyId {
         let native = self.id.as_deref().or(self.label.as_ref().map(String::as_bytes));
-        let hash = sha256(&[native.unwrap_or_default()]);
-        MasterKeyId(hash.first_chunk().copied().unwrap_or_default())
+        #[expect(clippy::expect_used, reason = "it is made of one of the two")]
+        let [a, b, c, d, e, f, g, h, ..] = sha256(&[native.expect("an id or a label")]);
+        MasterKeyId([a, b, c, d, e, f, g, h])
     }
 }
 

@@ -27,8 +27,9 @@ impl Scratch {
     }
 
     /// Writes `pieces`, one behind the other, and tells their length; they fit.
+    #[expect(clippy::expect_used, reason = "the room is that of the longest key and its context")]
     pub(super) fn fill(&mut self, pieces: &[&[u8]]) -> usize {
-        crate::bytes::concat(self.0.as_mut_slice(), pieces).unwrap_or_default()
+        crate::bytes::concat(self.0.as_mut_slice(), pieces).expect("room for the longest")
     }
 }
 

@@ -153,7 +153,7 @@ pub(super) struct MaterialLabel<'a> {
 impl MaterialLabel<'_> {
     fn aad(&self, file: FileId) -> alloc::vec::Vec<u8> {
         let name = self.name.as_str().as_bytes();
-        let len = u8::try_from(name.len()).unwrap_or(u8::MAX);
+        let len = self.name.len_byte();
         let version = self.version.number().to_be_bytes();
         [MASTER_KEY_LABEL, &file.0, &[len], name, &version, &self.id.0].concat()
     }
