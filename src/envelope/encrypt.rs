@@ -224,7 +224,7 @@ impl<K: Keyring> Envelope<K> {
                 let key = label.name.as_str().into();
                 refused = Some(Error::Refused { key, version: label.version, refusal });
             }
-            at = at.saturating_add(1);
+            at += 1;
         });
         refused
     }

@@ -98,6 +98,7 @@ fn room(member: &dyn Keyring) -> Result<usize, KeyringError> {
     let mut len = 0_usize;
     member.primary(&mut |primary| {
         let wrapped_len = primary.wrapped_key_len(LONGEST);
+        // Saturates: beyond every header, which is refused.
         len = len.saturating_add(slot_len(primary.label.name, wrapped_len));
     })?;
     Ok(len)
@@ -108,10 +109,12 @@ impl Keyring for FailoverKeyring {
         let longest = self.members.iter().filter_map(|member| room(member).ok());
         let longest = longest.max().unwrap_or(0);
         self.first_answer(|member| {
+            // Saturates: none may tell less now than a moment ago.
             let mut more = room(member).map_or(0, |len| longest.saturating_sub(len));
             Some(member.primary(&mut |primary| {
                 let mut primary = *primary;
                 if more > 0 {
+                    // Saturates: as above.
                     let len = primary.wrapped_key_len(LONGEST).saturating_add(more);
                     primary.max_wrapped_key_len = Some(len);
                     more = 0;

@@ -263,7 +263,8 @@ impl PrimaryKey<'_> {
     /// The most bytes that the wrapped key of a data key of `suite` has.
     pub(crate) fn wrapped_key_len(&self, suite: Suite) -> usize {
         let exact = self.label.algorithm.wrapped_key_len(suite);
-        exact.max(self.max_wrapped_key_len).unwrap_or_default()
+        // What is not told has no room, and the wrap says so.
+        exact.max(self.max_wrapped_key_len).unwrap_or(0)
     }
 }
 

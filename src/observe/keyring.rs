@@ -48,13 +48,14 @@ impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
     }
 
     /// Tells of changes that were made.
+    #[expect(clippy::indexing_slicing, reason = "the index of one of them")]
     fn changed(&self, changed: &Changed) {
         let Changed { change, transitions, .. } = changed;
         let change = *change;
         for (index, transition) in transitions.iter().enumerate() {
             self.tell(Event::Changed { transition, change });
             if let Transition::State { key, version, to: VersionState::Primary, .. } = transition {
-                let from = former_primary(transitions.get(..index).unwrap_or_default(), key);
+                let from = former_primary(&transitions[..index], key);
                 self.tell(Event::Rotated { key, from, to: *version, change });
             }
         }

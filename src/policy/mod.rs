@@ -19,6 +19,7 @@ use planner::grace;
 pub const MIN_GRACE: Duration = Duration::from_secs(3_600);
 
 const DAY: Duration = Duration::from_secs(86_400);
+// Saturates: never.
 const YEAR: Duration = DAY.saturating_mul(365);
 
 /// When to rotate a master key, and what becomes of its former versions.
@@ -117,12 +118,14 @@ impl RotationPolicy {
     /// key: an originator-usage period of up to 2 years, and a recipient-usage period of up to
     /// the originator-usage period and 3 years.
     pub const fn nist_sp_800_57() -> Self {
+        // Saturates: never.
         RotationPolicy::every(YEAR.saturating_mul(2)).disable_after(YEAR.saturating_mul(3))
     }
 
     /// Rotates every 90 days, as the CIS Google Cloud Platform Foundation Benchmark (section
     /// 1.10) and Google's own documentation of Cloud KMS recommend.
     pub const fn every_90_days() -> Self {
+        // Saturates: never.
         RotationPolicy::every(DAY.saturating_mul(90))
     }
 

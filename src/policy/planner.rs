@@ -104,6 +104,7 @@ impl<'a> Planner<'a> {
                 Due { action: Action::Promote(pending.version), reason, at }
             }
             (Some(time), None) if !stopped => {
+                // Saturates: at the first second there is.
                 let ahead = at.unix_seconds().saturating_sub(time.as_secs());
                 let (reason, at) = match at > self.now {
                     true => (Reason::Distribution, Timestamp::from_unix_seconds(ahead)),

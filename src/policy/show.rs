@@ -31,7 +31,7 @@ impl fmt::Display for Plans {
         for plan in told {
             let line_end = if lines > 0 { "\n" } else { "" };
             write!(f, "{line_end}{plan}")?;
-            lines = lines.saturating_add(1);
+            lines += 1;
         }
         match (lines, self.next()) {
             (0, Some((key, next))) => {

@@ -46,9 +46,9 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
             match self.old.slots().position(|slot| slot.label.same_key(&new.label)) {
                 Some(at) if self.opens(at, &mut twins)? => continue,
                 Some(_) => {}
-                None => count = count.saturating_add(1),
+                None => count += 1,
             }
-            changes = changes.saturating_add(1);
+            changes += 1;
             if !self.options.trust_wrap {
                 let silence = prove_slot(self.to, self.old, &new)?;
                 silence.map_or(Ok(()), |error| Err(Error::from_wrap(error)))?;
@@ -134,7 +134,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
         };
         made.map_err(|error| match error {
             KeyringError::Slot(SlotFault::Room { needed, .. }) => Error::HeaderRoom {
-                needed: unpadded_len(self.old.slots()).saturating_add(needed),
+                needed: unpadded_len(self.old.slots()) + needed,
                 available: MAX_HEADER_LEN,
             },
             other => Error::from_wrap(other),

@@ -30,6 +30,7 @@ impl Growth {
             Growth::Allowed => {
                 // SPEC R-GROW: what was reserved is reserved again, as far as a header goes.
                 let reserved = old.padding_len().max(reserved);
+                // Saturates: no header is longer.
                 needed.saturating_add(reserved).min(MAX_HEADER_LEN)
             }
         };

@@ -161,6 +161,7 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
     fn find(&self, key: &EntryKey) -> Option<Arc<DataKey>> {
         let (now, mut state) = self.state_now();
         let found = state.store.find(key, now)?;
+        // Saturates: a statistic.
         state.stats.hits = state.stats.hits.saturating_add(1);
         Some(found)
     }
@@ -184,6 +185,7 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
         let born = self.clock.now();
         let epoch = {
             let mut state = lock(&self.state);
+            // Saturates: a statistic.
             state.stats.misses = state.stats.misses.saturating_add(1);
             state.epoch
         };
@@ -195,6 +197,7 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
                     let mut state = lock(&self.state);
                     if state.epoch == epoch {
                         let evicted = state.store.insert(key, shared.clone(), born);
+                        // Saturates: a statistic.
                         state.stats.evictions = state.stats.evictions.saturating_add(evicted);
                     }
                 }
@@ -246,6 +249,7 @@ impl<K: Keyring, C: CacheClock> Keyring for CachingKeyring<K, C> {
                     // The wait may have been long.
                     if self.may_serve(&slot.label, &key) {
                         let mut state = lock(&self.state);
+                        // Saturates: a statistic.
                         state.stats.hits = state.stats.hits.saturating_add(1);
                         return serve(&found, data_key);
                     }

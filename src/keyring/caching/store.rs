@@ -81,9 +81,11 @@ impl Store {
         while self.entries.len() >= self.capacity {
             let Some((_, oldest)) = self.order.pop_first() else { break };
             self.entries.remove(&oldest);
+            // Saturates: a statistic.
             evicted = evicted.saturating_add(1);
         }
         let tick = self.tick();
+        // Saturates: it never expires.
         self.next_sweep = self.next_sweep.min(now.saturating_add(self.max_age));
         self.order.insert(tick, key.clone());
         self.entries.insert(key, Entry { data_key, born: now, tick });
@@ -115,11 +117,13 @@ impl Store {
         self.entries.retain(|_, entry| is_young(entry.born, now, max_age));
         self.order.retain(|_, key| self.entries.contains_key(key));
         let oldest = self.entries.values().map(|entry| entry.born).min();
+        // Saturates: it never expires.
         self.next_sweep = oldest.map_or(Duration::MAX, |born| born.saturating_add(max_age));
     }
 
     fn tick(&mut self) -> u64 {
         // 2^64 uses do not come to pass.
+        // Saturates: never.
         self.next_tick = self.next_tick.saturating_add(1);
         self.next_tick
     }

@@ -38,7 +38,7 @@ impl ObjectName {
     ) -> Self {
         let number = version.number().to_be_bytes();
         let hash = sha256(&[&id.0, &number, name.as_str().as_bytes()]);
-        let (tail, role_byte) = (hash.get(..8).unwrap_or_default(), role.byte());
+        let (tail, role_byte) = (&hash[..8], role.byte());
         let id = [&id.0, tail, &[role_byte]].concat();
         ObjectName { role, id: Some(id), label: None }
     }
@@ -91,7 +91,8 @@ impl ObjectName {
         label: &str,
         lasts: bool,
     ) -> Result<Object, Failure> {
-        let id = self.id.as_deref().unwrap_or_default();
+        #[expect(clippy::expect_used, reason = "keys of ours alone are generated")]
+        let id = self.id.as_deref().expect("the id of a key of ours");
         let encrypts = self.role == Role::Encrypt;
         // Every usage is stated: some tokens take what is not for allowed.
         let template = [

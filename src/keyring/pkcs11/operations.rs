@@ -70,8 +70,9 @@ pub(super) struct Output {
 }
 
 impl Output {
+    #[expect(clippy::expect_used, reason = "so much was written to it")]
     pub(super) fn bytes(&self) -> &[u8] {
-        self.scratch.get(..self.len).unwrap_or_default()
+        self.scratch.get(..self.len).expect("what was written")
     }
 }
 
@@ -296,7 +297,7 @@ fn encrypt(
     let mut scratch = Scratch::new();
     let len = match cipher {
         Tried::Gcm(gcm) => {
-            let iv = iv.first_chunk().copied().unwrap_or_default();
+            let [iv @ .., _, _, _, _] = iv;
             let object = work.object(&name.encrypt)?;
             gcm.encrypt(work, object, iv, aad, key, &mut scratch)?
         }
@@ -357,8 +358,12 @@ fn prove(
 }
 
 /// The part of a blob between IV and tag, for a key of `len` bytes.
+#[expect(
+    clippy::indexing_slicing,
+    reason = "the blob is of a wrap of ours, whose length was checked"
+)]
 fn ciphertext<'b>(name: &TokenKeyName, blob: &'b Output, len: usize) -> &'b [u8] {
-    blob.bytes().get(name.iv_len()..).and_then(|it| it.get(..len)).unwrap_or_default()
+    &blob.bytes()[name.iv_len()..][..len]
 }
 
 /// What a refusal means of something that is sound: not that it is forged.

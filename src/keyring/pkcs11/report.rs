@@ -117,7 +117,8 @@ impl Token {
         let name =
             name.map_err(|error| Pkcs11Error::Algorithm { what: alloc::format!("{error}") })?;
         let [id, iv, other_iv] = [random_iv()?, random_iv()?, random_iv()?];
-        let id = MasterKeyId(id.first_chunk().copied().unwrap_or_default());
+        let [id @ .., _, _, _, _, _, _, _, _] = id;
+        let id = MasterKeyId(id);
         let key = TokenKeyName::ours(name, KeyVersion::FIRST, id, algorithm);
         self.run(Access::Alone, term, |work| {
             // Those of an earlier attempt went with its session.

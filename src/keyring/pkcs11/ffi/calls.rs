@@ -347,7 +347,7 @@ fn list(
         if count == 0 {
             return Ok(Vec::new());
         }
-        let room = usize::try_from(count).unwrap_or_default();
+        let room = usize::try_from(count).map_err(|_| TokenCallFailure::length(function))?;
         let mut list = vec![0; room];
         match call(list.as_mut_ptr(), &raw mut count) {
             Ok(()) => {
@@ -371,6 +371,5 @@ fn handle(function: Function, handle: ck::CK_ULONG) -> Result<ck::CK_ULONG, Toke
 /// A field of fixed length, without what fills it up: blanks, but zeros on some tokens.
 fn trimmed(field: &[u8]) -> Vec<u8> {
     let end = field.iter().rposition(|byte| !matches!(byte, b' ' | 0));
-    let end = end.map_or(0, |last| last.saturating_add(1));
-    field.get(..end).unwrap_or_default().to_vec()
+    end.and_then(|last| field.get(..=last)).unwrap_or(&[]).to_vec()
 }
