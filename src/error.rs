@@ -5,8 +5,10 @@
 
 mod answers;
 mod conversions;
+mod key_fault;
 mod unverified;
 
+pub use key_fault::KeyFault;
 pub use unverified::Unverified;
 
 use crate::aad::AadFault;
@@ -390,6 +392,19 @@ pub enum Error {
         /// The number of the last change.
         found: u64,
     },
+
+    /// A change to a master key as a whole, or to an alias, is refused.
+    #[error("key {key} {fault}")]
+    Key {
+        /// The name of the key or the alias.
+        key: String,
+        /// Why.
+        fault: KeyFault,
+    },
+
+    /// The keyring was changed 2^64 - 1 times, and takes no other change.
+    #[error("keyring has no change number left")]
+    ChangeNumber,
 
     /// A label cannot be set.
     #[error("label {name:?} cannot be set: {fault}")]

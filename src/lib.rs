@@ -74,7 +74,7 @@ pub use envelope::{
     Envelope, Examination, GrantOptions, HeaderUpdate, OpenedKey, Rewrap, RewrapOptions,
     RewrapReport, SlotFinding, SlotOutcome, WithRng, body_len, inspect, plaintext_len,
 };
-pub use error::{Error, Unverified};
+pub use error::{Error, KeyFault, Unverified};
 #[cfg(all(feature = "file", unix))]
 pub use files::{FileChange, FileRewrap, MessageFile, MessageFileError, NewFileOptions};
 // The names say at compile time why they have nothing on other targets.

@@ -155,8 +155,8 @@ pub trait Lifecycle: Keyring {
         self.operate(version, Operation::Disable)
     }
 
-    /// Notes that others know a version. If it was the primary, nothing wraps until another
-    /// is promoted.
+    /// Notes that others know a version, whatever its state, unless it is destroyed. If it was the
+    /// primary, nothing wraps until another is promoted.
     ///
     /// # Errors
     ///
@@ -247,6 +247,33 @@ pub trait Lifecycle: Keyring {
     #[cfg(feature = "std")]
     fn require_evidence(&self) -> Result<Changed, Error> {
         self.change_now(Change::RequireEvidence { key: self.key() })
+    }
+
+    /// Removes the records of all versions up to `through`, which are destroyed.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change): [`Error::Key`] if one of them is not destroyed.
+    #[cfg(feature = "std")]
+    fn remove_records(&self, through: KeyVersion) -> Result<Changed, Error> {
+        self.change_now(Change::RemoveRecords { key: self.key(), through })
+    }
+
+    /// Wipes the key material of all versions of the master key `name`, whatever their states.
+    /// Final: what was encrypted under it is lost, its name stays taken, and it takes no other
+    /// version. An older copy of a key file still has the material.
+    ///
+    /// What is said of streams and of processes at
+    /// [`destroy_immediately`](Self::destroy_immediately) holds here.
+    ///
+    /// # Errors
+    ///
+    /// As [`change`](Self::change): [`Error::Guarded`] if it or a version of it is on hold, or is destroyed
+    /// on evidence only; [`Error::Key`] if it was erased before; [`Error::NotDestroyed`] as
+    /// [`destroy`](Self::destroy).
+    #[cfg(feature = "std")]
+    fn erase_key(&self, name: &str) -> Result<Changed, Error> {
+        self.change_now(Change::EraseKey { key: name })
     }
 
     /// Makes another master key of that name, with a fresh version 1 as its primary.

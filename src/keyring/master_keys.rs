@@ -9,7 +9,7 @@ use crate::keyset::{
     Change, Changed, Keyset, Keysets, Material, Terms, VersionRecord, VersionState,
 };
 use crate::random::KeyringRng;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -113,10 +113,13 @@ impl MasterKeys {
         })
     }
 
-    /// Whether `selection` uses `keyset`.
+    /// Whether `selection` uses `keyset`: any one, or the one that it names, or one that the alias
+    /// it names stood for.
     fn uses(&self, selection: &Selection, keyset: &Keyset) -> bool {
-        let is_selected = |selected: &Keyset| selected.name() == keyset.name();
-        !selection.only || self.selected(selection).is_ok_and(is_selected)
+        let name = keyset.name().as_str();
+        !selection.only
+            || self.selected(selection).is_ok_and(|selected| selected.name().as_str() == name)
+            || self.keysets.former_keys(&selection.key).any(|former| former == name)
     }
 
     /// The keyset of the master key `name`, if `selection` uses it.
@@ -177,9 +180,12 @@ impl MasterKeys {
         let keyset = self.named(selection, label.name).ok_or(KeyringError::NotMine)?;
         let Some(record) = keyset.version(label.version) else {
             // SPEC O-NOFALLBACK
-            let is_ours = self.source.makes(label.algorithm);
-            let unknown = KeyringError::Refused(Refusal::UnknownVersion);
-            return Err(if is_ours { unknown } else { KeyringError::NotMine });
+            let unknown = self.source.makes(label.algorithm).then_some(Refusal::UnknownVersion);
+            let refusal = match keyset.has_gone(label.version, label.master_key_id) {
+                Some(is_ours) => is_ours.then_some(Refusal::Destroyed),
+                None => unknown,
+            };
+            return Err(refusal.map_or(KeyringError::NotMine, KeyringError::Refused));
         };
         // SPEC W-ONE: of another algorithm is another's, even under a version that is ours.
         // Same label, other material: another environment's, or a restored backup's.
@@ -267,10 +273,10 @@ impl MasterKeys {
         let changed = self.keysets.with_changes(changes, terms, &mut make);
         let (keysets, changed) = changed.inspect_err(|_| self.discard(&new))?;
         let records = keysets.iter().flat_map(Keyset::versions);
-        for record in records.filter(|record| record.state == VersionState::Destroyed) {
-            keys.remove(&record.master_key_id);
-            new.stored.retain(|(id, _)| *id != record.master_key_id);
-        }
+        let live = records.filter(|record| record.state != VersionState::Destroyed);
+        let live: BTreeSet<_> = live.map(|record| record.master_key_id).collect();
+        keys.retain(|id, _| live.contains(id));
+        new.stored.retain(|(id, _)| live.contains(id));
         Ok((MasterKeys { keysets, keys, source: self.source.clone() }, changed, new))
     }
 

@@ -126,6 +126,10 @@ impl MemoryKeyring {
     /// The same keys, wrapping and unwrapping under the master key `name` alone: messages of any
     /// other are another keyring's. For tenants that must not open each other's messages.
     ///
+    /// Where `name` is an alias, it also opens the messages of the keys that the alias stood for
+    /// since it was set ([`Keysets::former_keys`]). They are current under the primary of their own
+    /// key: a rewrap changes no name.
+    ///
     /// # Errors
     ///
     /// [`Error::UnknownKey`].

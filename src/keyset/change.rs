@@ -47,14 +47,36 @@ pub enum Change<'a> {
         /// The operation.
         operation: Operation,
     },
-    /// Has `alias` stand for `key` from now on, whatever it stood for before.
+    /// Removes the records of destroyed versions, so that a key file gets smaller: of all versions up
+    /// to one, which must all be destroyed. Their messages are answered as before
+    /// ([`Refusal::Destroyed`](crate::Refusal::Destroyed)), their numbers stay taken, and their
+    /// material is not imported again.
+    RemoveRecords {
+        /// The master key.
+        key: &'a str,
+        /// The last version of which the record goes.
+        through: KeyVersion,
+    },
+    /// Wipes the key material of all versions of a master key, whatever their states: that of a
+    /// tenant who left. Final: its messages are answered as those of destroyed versions, its name
+    /// stays taken, it takes no other version, and its material is not imported again.
+    ///
+    /// Refused where the destruction of any version is ([`Guard`](crate::Guard)): by a hold, or for
+    /// want of evidence.
+    EraseKey {
+        /// The master key.
+        key: &'a str,
+    },
+    /// Has `alias` stand for `key` from now on, whatever it stood for before. A keyring that is
+    /// confined to the alias still opens the messages of the keys that it stood for; of 256 at
+    /// most, and it is not moved beyond.
     SetAlias {
         /// The alias: not a key's name.
         alias: &'a str,
         /// The master key.
         key: &'a str,
     },
-    /// Removes an alias.
+    /// Removes an alias, which forgets the keys that it stood for.
     RemoveAlias {
         /// The alias.
         alias: &'a str,
@@ -232,6 +254,18 @@ pub enum Transition {
         from: Option<String>,
         /// The key now.
         to: Option<String>,
+    },
+    /// The records of all versions below a number were removed.
+    RecordsRemoved {
+        /// The master key.
+        key: String,
+        /// The number.
+        floor: u32,
+    },
+    /// A master key was erased: all its versions are destroyed.
+    Erased {
+        /// The master key.
+        key: String,
     },
     /// A label was set or removed.
     Label {

@@ -109,8 +109,8 @@ impl Keyset {
             self.key.hold = hold;
             return Ok(());
         };
-        let key = self.name.clone();
-        let record = self.version_mut(version).ok_or(Error::UnknownVersion { key, version })?;
+        let missing = self.no_record(version);
+        let record = self.version_mut(version).ok_or(missing)?;
         if hold.is_none() {
             record.kept = None;
         }

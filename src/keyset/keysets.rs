@@ -1,5 +1,6 @@
 //! Several named master keys, and the aliases that stand for them.
 
+use super::aliases::Alias;
 use super::{Change, Changed, Keyset, Material, NewMaterial, Operation, Terms, Transition};
 use super::{VersionState, check_name};
 use crate::error::Error;
@@ -22,16 +23,7 @@ pub struct Keysets {
     /// Sorted by name.
     keysets: Vec<Keyset>,
     /// Sorted by name.
-    aliases: Vec<Alias>,
-}
-
-/// A name that stands for a master key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Alias {
-    name: String,
-    key: String,
-    /// The number of its last change; 0 if that is not known.
-    changed: u64,
+    pub(super) aliases: Vec<Alias>,
 }
 
 /// Tells what a keyring says of the key material that a change brings: draws or takes it, and
@@ -54,8 +46,19 @@ impl Keysets {
     pub fn restore(
         revision: u64,
         change: u64,
-        mut keysets: Vec<Keyset>,
+        keysets: Vec<Keyset>,
         aliases: BTreeMap<String, String>,
+    ) -> Result<Self, Error> {
+        let aliases = aliases.into_iter().map(|(name, key)| Alias::new(name, key));
+        Keysets::of_records(revision, change, keysets, aliases.collect())
+    }
+
+    /// Master keys and aliases of records that were stored, as [`restore`](Self::restore).
+    pub(crate) fn of_records(
+        revision: u64,
+        change: u64,
+        mut keysets: Vec<Keyset>,
+        mut aliases: Vec<Alias>,
     ) -> Result<Self, Error> {
         keysets.sort_by(|a, b| a.name.cmp(&b.name));
         let twins = keysets.windows(2).find_map(|pair| match pair {
@@ -65,8 +68,8 @@ impl Keysets {
         if let Some(name) = twins {
             return Err(Error::NameTaken { name });
         }
-        let aliases = aliases.into_iter().map(|(name, key)| Alias { name, key, changed: 0 });
-        let restored = Keysets { revision, change, keysets, aliases: aliases.collect() };
+        aliases.sort_by(|a, b| a.name.cmp(&b.name));
+        let restored = Keysets { revision, change, keysets, aliases };
         for Alias { name, key, .. } in &restored.aliases {
             check_name(name)?;
             if restored.position(name).is_some() {
@@ -93,24 +96,6 @@ impl Keysets {
         self.keysets.iter()
     }
 
-    /// Every alias with the name of the key that it stands for.
-    pub fn aliases(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.aliases.iter().map(|alias| (alias.name.as_str(), alias.key.as_str()))
-    }
-
-    /// The number of the last change of `alias`; 0 if that is not known.
-    pub fn alias_changed(&self, alias: &str) -> u64 {
-        self.alias(alias).map_or(0, |alias| alias.changed)
-    }
-
-    /// Sets the numbers of the last change of aliases that were stored.
-    #[cfg(all(feature = "file", unix))]
-    pub(crate) fn set_aliases_changed(&mut self, changed: BTreeMap<String, u64>) {
-        for alias in &mut self.aliases {
-            alias.changed = changed.get(&alias.name).copied().unwrap_or(0);
-        }
-    }
-
     /// The keyset of a key name.
     pub fn keyset(&self, name: &str) -> Option<&Keyset> {
         self.keysets.get(self.position(name)?)
@@ -130,15 +115,6 @@ impl Keysets {
     pub(crate) fn find(&self, name: &str) -> Option<&Keyset> {
         let key = || self.alias(name).map(|alias| alias.key.as_str());
         self.keyset(name).or_else(|| self.keyset(key()?))
-    }
-
-    fn alias(&self, name: &str) -> Option<&Alias> {
-        self.aliases.get(self.alias_position(name).ok()?)
-    }
-
-    /// Where an alias is, or would be.
-    fn alias_position(&self, name: &str) -> Result<usize, usize> {
-        self.aliases.binary_search_by(|alias| alias.name.as_str().cmp(name))
     }
 
     fn position(&self, name: &str) -> Option<usize> {
@@ -173,16 +149,18 @@ impl Keysets {
         self.change = revision;
     }
 
-    /// The next revision, which is a change of something beside the keysets.
-    #[cfg(all(feature = "file", unix))]
-    pub(crate) fn count_change(&mut self) {
-        self.touch();
-        self.change = self.change.saturating_add(1);
+    /// The next revision and the next change; `None` if there is no number left.
+    pub(crate) fn count_change(&mut self) -> Option<()> {
+        self.touch()?;
+        self.change = self.change.checked_add(1)?;
+        Some(())
     }
 
-    /// The next revision, which counts usage or the like and is no change.
-    pub(crate) fn touch(&mut self) {
-        self.revision = self.revision.saturating_add(1);
+    /// The next revision, which counts usage or the like and is no change; `None` if there is no
+    /// number left.
+    pub(crate) fn touch(&mut self) -> Option<()> {
+        self.revision = self.revision.checked_add(1)?;
+        Some(())
     }
 
     /// Makes all of `changes`, or none: what they come to, and the keysets that have them.
@@ -192,7 +170,8 @@ impl Keysets {
     /// # Errors
     ///
     /// [`Error::Conflict`] if somebody else made a change meanwhile; [`Error::UnknownKey`],
-    /// [`Error::NameTaken`], [`Error::KeyName`], [`Error::Label`]; [`Error::KeyMaterial`] if
+    /// [`Error::NameTaken`], [`Error::KeyName`], [`Error::Label`], [`Error::Key`],
+    /// [`Error::ChangeNumber`]; [`Error::KeyMaterial`] if
     /// material is there already; those of [`Keyset::add`] and [`Keyset::apply`], and of
     /// `material`.
     pub fn with_changes(
@@ -211,8 +190,7 @@ impl Keysets {
             work.make(change, material)?;
         }
         let Work { mut keysets, transitions, .. } = work;
-        keysets.touch();
-        keysets.change = keysets.change.saturating_add(1);
+        keysets.count_change().ok_or(Error::ChangeNumber)?;
         keysets.note_changed(self);
         let changed = Changed::new(keysets.change, transitions);
         Ok((keysets, changed))
@@ -226,7 +204,7 @@ impl Keysets {
         }
         for alias in &mut self.aliases {
             alias.changed = match before.alias(&alias.name) {
-                Some(before) if before.key == alias.key => before.changed,
+                Some(before) if before.is_same(alias) => before.changed,
                 _ => change,
             };
         }
@@ -258,6 +236,8 @@ impl Work {
                 self.apply(key, version, Operation::Promote)
             }
             Change::Version { key, version, operation } => self.apply(key, version, operation),
+            Change::RemoveRecords { key, through } => self.remove_records(key, through),
+            Change::EraseKey { key } => self.erase(key),
             Change::SetAlias { alias, key } => self.set_alias(alias, key),
             Change::RemoveAlias { alias } => self.remove_alias(alias),
             Change::SetLabel { key, version, name, value } => {
@@ -303,10 +283,10 @@ impl Work {
         // Before any material is made for it.
         keyset.check_free(version)?;
         let new = material(keyset.name(), version, source)?;
-        // Those of destroyed versions too: what was destroyed does not come back under another
-        // number.
-        let records = self.keysets.keysets.iter().flat_map(Keyset::versions);
-        let ids = self.ids.get_or_insert_with(|| records.map(|it| it.master_key_id).collect());
+        // Those of destroyed and removed versions too: what was destroyed does not come back under
+        // another number.
+        let records = self.keysets.keysets.iter().flat_map(Keyset::ids);
+        let ids = self.ids.get_or_insert_with(|| records.collect());
         if !ids.insert(new.master_key_id) {
             return Err(Error::KeyMaterial);
         }
@@ -336,33 +316,6 @@ impl Work {
         Ok(())
     }
 
-    fn set_alias(&mut self, alias: &str, key: &str) -> Result<(), Error> {
-        check_name(alias)?;
-        if self.keysets.position(alias).is_some() {
-            return Err(Error::NameTaken { name: alias.into() });
-        }
-        let key = self.keysets.resolve(key)?.name.clone();
-        let position = self.keysets.alias_position(alias);
-        let from = match position.map(|at| self.keysets.aliases.get_mut(at)) {
-            Ok(known) => known.map(|known| core::mem::replace(&mut known.key, key.clone())),
-            Err(at) => {
-                let new = Alias { name: alias.into(), key: key.clone(), changed: 0 };
-                self.keysets.aliases.insert(at, new);
-                None
-            }
-        };
-        self.transitions.push(Transition::Alias { alias: alias.into(), from, to: Some(key) });
-        Ok(())
-    }
-
-    fn remove_alias(&mut self, alias: &str) -> Result<(), Error> {
-        let position = self.keysets.alias_position(alias);
-        let at = position.map_err(|_| Error::UnknownKey { key: alias.into() })?;
-        let Alias { name, key, .. } = self.keysets.aliases.remove(at);
-        self.transitions.push(Transition::Alias { alias: name, from: Some(key), to: None });
-        Ok(())
-    }
-
     fn set_label(
         &mut self,
         key: &str,
@@ -372,9 +325,10 @@ impl Work {
     ) -> Result<(), Error> {
         let keyset = self.keysets.resolve_mut(key)?;
         let key = keyset.name.clone();
-        let record = keyset.version_mut(version);
-        let record = record.ok_or_else(|| Error::UnknownVersion { key: key.clone(), version })?;
-        record
+        let missing = keyset.no_record(version);
+        keyset
+            .version_mut(version)
+            .ok_or(missing)?
             .labels
             .set(name, value)
             .map_err(|fault| Error::Label { name: name.into(), fault })?;

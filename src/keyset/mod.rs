@@ -1,6 +1,8 @@
 //! The versions of master keys: a pure state machine, without key material, clock or I/O.
 
+mod aliases;
 mod change;
+mod gone;
 mod guard;
 mod hold;
 mod keysets;
@@ -8,7 +10,11 @@ mod labels;
 mod record;
 mod state;
 
+#[cfg(all(feature = "file", unix))]
+pub(crate) use aliases::{Alias, MAX_FORMER_KEYS};
 pub use change::{Change, Changed, Material, Terms, Transition};
+#[cfg(all(feature = "file", unix))]
+pub(crate) use gone::MAX_REMOVED_IDS;
 pub(crate) use guard::MAX_QUIET;
 pub use guard::{Guard, MAX_CLOCK_SKEW};
 pub use hold::Hold;
@@ -18,7 +24,7 @@ pub use record::{NewMaterial, Origin, Usage, VersionRecord};
 pub use state::{Operation, VersionState};
 
 use crate::error::Error;
-use crate::format::{InvalidKeyName, KeyName, KeyVersion};
+use crate::format::{InvalidKeyName, KeyName, KeyVersion, MasterKeyId};
 use crate::time::Timestamp;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -57,6 +63,10 @@ pub(crate) struct KeyRecord {
     pub(crate) taken: u32,
     /// Records of versions below were removed.
     pub(crate) floor: u32,
+    /// The ids of the material of versions whose records were removed, lowest version first.
+    pub(crate) removed: Vec<MasterKeyId>,
+    /// When the key was erased, if it was.
+    pub(crate) erased: Option<Timestamp>,
     /// What keeps policies off all versions.
     pub(crate) hold: Option<Hold>,
     /// Whether a version is destroyed on evidence only.
@@ -153,11 +163,6 @@ impl Keyset {
         self.key.taken
     }
 
-    /// The records of all versions below this number were removed, long after their destruction.
-    pub fn floor(&self) -> u32 {
-        self.key.floor
-    }
-
     /// What keeps policies off all versions, and the erasure of the key.
     pub fn hold(&self) -> Option<&Hold> {
         self.key.hold.as_ref()
@@ -201,8 +206,9 @@ impl Keyset {
     ///
     /// # Errors
     ///
-    /// [`Error::VersionNumber`] if 2^32 - 1 is taken.
+    /// [`Error::VersionNumber`] if 2^32 - 1 is taken; [`Error::Key`] if the key was erased.
     pub fn next_version(&self) -> Result<KeyVersion, Error> {
+        self.check_not_erased()?;
         match KeyVersion::new(self.key.taken) {
             None => Ok(KeyVersion::FIRST),
             Some(last) => last.next().ok_or_else(|| self.spent(last)),
@@ -213,7 +219,8 @@ impl Keyset {
     ///
     /// # Errors
     ///
-    /// [`Error::VersionNumber`] if it is not above every version there was.
+    /// [`Error::VersionNumber`] if it is not above every version there was; [`Error::Key`] if the key
+    /// was erased.
     pub fn add(
         &mut self,
         version: KeyVersion,
@@ -229,6 +236,7 @@ impl Keyset {
 
     /// Refuses a number that is not above every version there was.
     fn check_free(&self, version: KeyVersion) -> Result<(), Error> {
+        self.check_not_erased()?;
         match KeyVersion::new(self.key.taken).filter(|last| *last >= version) {
             Some(last) => Err(self.spent(last)),
             None => Ok(()),
@@ -276,7 +284,13 @@ impl Keyset {
     ) -> Result<VersionState, Error> {
         let key = || self.name.clone();
         let record = self.version(version);
-        let record = record.ok_or_else(|| Error::UnknownVersion { key: key(), version })?;
+        let record = record.ok_or_else(|| match self.no_record(version) {
+            Error::Refused { key, version, .. } => {
+                let state = VersionState::Destroyed;
+                Error::VersionState { key, version, state, operation }
+            }
+            unknown => unknown,
+        })?;
         let state = record.state;
         let refused = || Error::VersionState { key: key(), version, state, operation };
         let after = state.after(operation).ok_or_else(refused)?;
@@ -311,6 +325,7 @@ impl Keyset {
 impl VersionRecord {
     /// Makes a stored record one that this machine can have come to, whoever wrote it.
     fn settle(&mut self) {
+        self.heed_compromise();
         self.last_promoted = self.last_promoted.max(self.promoted);
     }
 
@@ -333,6 +348,15 @@ impl VersionRecord {
             }
             Operation::Enable => self.kept = Some(now),
             Operation::Disable => {}
+        }
+    }
+
+    /// Never has a version with a date of compromise in a state that could make it the primary.
+    // FORMAT F-COMPROMISED
+    pub(crate) fn heed_compromise(&mut self) {
+        use VersionState::{Compromised, Enabled, Pending, Primary};
+        if self.compromised.is_some() && matches!(self.state, Pending | Primary | Enabled) {
+            self.state = Compromised;
         }
     }
 

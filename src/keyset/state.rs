@@ -12,7 +12,7 @@ use core::time::Duration;
 #[doc = include_str!("states.md")]
 ///
 /// - A version that was marked compromised stays so for good: enabling it takes it back to
-///   compromised, not to enabled, and it is never promoted.
+///   compromised, not to enabled, and it is never promoted, whatever its state.
 /// - The primary is never disabled or destroyed: promote another first. Once it is marked
 ///   compromised there is no primary, and nothing is encrypted until a version is promoted;
 ///   where messages must go on, rotate first and mark the former primary afterwards.
@@ -86,8 +86,8 @@ impl VersionState {
             (Pending | Primary | Enabled, O::Promote) => Some(Primary),
             (Disabled, O::Enable) => Some(Enabled),
             (Pending | Enabled | Compromised, O::Disable) => Some(Disabled),
-            (Primary | Enabled, O::MarkCompromised) => Some(Compromised),
-            (Disabled, O::MarkCompromised) => Some(Disabled),
+            (Pending | Primary | Enabled, O::MarkCompromised) => Some(Compromised),
+            (Disabled | DestroyScheduled, O::MarkCompromised) => Some(self),
             (Disabled, O::ScheduleDestruction { .. }) => Some(DestroyScheduled),
             (DestroyScheduled, O::CancelDestruction) => Some(Disabled),
             (DestroyScheduled, O::Destroy) => Some(Destroyed),

@@ -19,6 +19,7 @@ const CHANGES: &str = "envelock_changes_total";
 const ROTATIONS: &str = "envelock_rotations_total";
 const RELOADS: &str = "envelock_reloads_total";
 const TOKEN_EVENTS: &str = "envelock_token_events_total";
+const KEY_FILE_FILLING: &str = "envelock_key_file_filling_percent";
 const OUTER_KEY_EVENTS: &str = "envelock_outer_key_events_total";
 const STREAMS_UNFINISHED: &str = "envelock_streams_unfinished_total";
 const PRIMARY_VERSION: &str = "envelock_primary_version";
@@ -98,6 +99,7 @@ impl MetricsObserver {
             ::metrics::describe_counter!(name, what);
         }
         ::metrics::describe_gauge!(PRIMARY_VERSION, "the version that wraps, 0 if there is none");
+        ::metrics::describe_gauge!(KEY_FILE_FILLING, "fill of the last key file above 80 per cent");
     }
 
     /// Whether `name` has series of its own.
@@ -150,6 +152,8 @@ impl MetricsObserver {
             Transition::Alias { alias, from, to } => {
                 (to.as_ref().or(from.as_ref()).unwrap_or(alias), "alias")
             }
+            Transition::RecordsRemoved { key, .. } => (key, "records"),
+            Transition::Erased { key } => (key, "erased"),
             Transition::Label { key, .. } => (key, "label"),
             Transition::Hold { key, .. } => (key, "hold"),
             Transition::Evidence { key, .. } => (key, "evidence"),
@@ -201,6 +205,9 @@ impl Observer for MetricsObserver {
             }
             Event::ReloadFailed { .. } => {
                 count(RELOADS, [Label::from_static_parts("outcome", "failed")]);
+            }
+            Event::KeyFileFilling { percent, .. } => {
+                gauge!(KEY_FILE_FILLING).set(f64::from(*percent));
             }
             Event::OuterKey { freshness, .. } => {
                 let what = match freshness {

@@ -127,6 +127,15 @@ pub enum Event<'a> {
         /// The change number before.
         from_change: u64,
     },
+    /// A change left a key file with 80 % or more of what it can hold: remove records of destroyed
+    /// versions ([`Change::RemoveRecords`](crate::Change::RemoveRecords)), or keep other keys in another
+    /// file.
+    KeyFileFilling {
+        /// How much of what it can hold is taken, in per cent.
+        percent: u8,
+        /// The change number.
+        change: u64,
+    },
     /// An outer key that keeps the file key of a key file is not its keyring's primary any more, or
     /// is again: told once for each change, while the file is still open and can be put under
     /// another ([`rewrap_protection`](crate::FileKeyring::rewrap_protection)).

@@ -91,6 +91,9 @@ impl Observer for TracingObserver {
             Event::ReloadFailed { error } => {
                 emit!(ERROR, "reload_failed", error = text(Causes(*error)));
             }
+            Event::KeyFileFilling { percent, change } => {
+                emit!(WARN, "key_file_filling", percent = *percent, change = *change);
+            }
             Event::OuterKey { protection, label, freshness } => {
                 outer_key(protection, label, *freshness);
             }
@@ -157,6 +160,12 @@ fn changed(transition: &Transition, change: u64) {
             to = to.as_deref().map(Name).map(text),
             change = change,
         ),
+        Transition::RecordsRemoved { key, floor } => {
+            emit!(INFO, "records_removed", key = text(Name(key)), floor = *floor, change = change,)
+        }
+        Transition::Erased { key } => {
+            emit!(WARN, "key_erased", key = text(Name(key)), change = change);
+        }
         Transition::Label { key, version } => emit!(
             INFO,
             "label_changed",

@@ -56,6 +56,9 @@ impl<'a> Planner<'a> {
 
     fn plan(mut self, change: u64) -> Plan {
         let key = self.keyset.name().as_str().into();
+        if self.keyset.erased().is_some() {
+            return Plan { key, change, due: Vec::new(), next: None, warnings: Vec::new() };
+        }
         if let Some(newest) = self.keyset.newest_date().filter(|newest| self.contradicts(*newest)) {
             let warnings = Vec::from([Warning::Clock { newest }]);
             return Plan { key, change, due: Vec::new(), next: None, warnings };

@@ -1,11 +1,12 @@
 //! Key material that is not in the file: what becomes of it by a change of the file.
 
 use super::error::KeyFileError;
-use crate::error::Error;
+use crate::error::{Error, KeyFault};
 use crate::format::{MasterKeyId, WrapAlgorithm};
 use crate::keyring::master_keys::{MasterKeys, NewKeys};
-use crate::keyset::{Changed, Keyset, VersionRecord, VersionState};
+use crate::keyset::{Changed, Keyset, Keysets, VersionRecord, VersionState};
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 
 impl MasterKeys {
     /// Has the source forget what was made for a change that was not written because of `error`,
@@ -41,6 +42,40 @@ impl MasterKeys {
                 Err(Error::NotDestroyed { changed, source })
             }
         }
+    }
+
+    /// Has the source destroy the material of the versions whose records `next` has no more, while
+    /// there are records to find it by.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFault::RecordNeeded`] of a version that is only destroyed by the same change; what the
+    /// source says.
+    pub(super) fn destroy_before_removal(&self, next: &Keysets) -> Result<(), Error> {
+        let is_removed = |keyset: &Keyset, record: &VersionRecord| {
+            let left =
+                next.keyset(keyset.name().as_str()).and_then(|it| it.version(record.version));
+            record.algorithm != WrapAlgorithm::XAES_256_GCM && left.is_none()
+        };
+        let removed: Vec<_> = self
+            .keysets
+            .iter()
+            .flat_map(|keyset| keyset.versions().iter().map(move |record| (keyset, record)))
+            .filter(|(keyset, record)| is_removed(keyset, record))
+            .collect();
+        for (keyset, record) in &removed {
+            let (version, state) = (record.version, record.state);
+            if state != VersionState::Destroyed {
+                let (key, fault) =
+                    (keyset.name().as_str().into(), KeyFault::RecordNeeded { version, state });
+                return Err(Error::Key { key, fault });
+            }
+        }
+        if removed.is_empty() {
+            return Ok(());
+        }
+        self.source()
+            .destroy(&mut removed.into_iter().map(|(keyset, record)| (keyset.name(), record)))
     }
 
     /// The version that has an id, with its keyset.

@@ -3,9 +3,10 @@
 use super::error::KeyFileError;
 use super::format::KeyFileFault;
 use super::keyring::FileKeyring;
+use super::news::News;
 use super::protection::Protection;
 use super::protections::OuterFreshness;
-use super::shared::{LoadedKeysets, News, Shared};
+use super::shared::{LoadedKeysets, Shared};
 use super::state::at;
 use super::store::Store;
 use crate::error::Error;
@@ -33,6 +34,12 @@ pub struct KeyFileHealth {
     /// it was opened read-only, its medium or directory cannot be written, a newer library
     /// must write it.
     pub write_error: Option<KeyFileError>,
+    /// The length of the file in bytes, with the room that its counters can still take: 64 MiB at
+    /// most, and no change is made that would go beyond.
+    pub size: usize,
+    /// How much of 64 MiB that is, in per cent. From 80 on each change is told
+    /// ([`Event::KeyFileFilling`](crate::Event::KeyFileFilling)).
+    pub filled: u8,
     /// How the outer keys stand that keep the file key: as [`FileKeyring::outer_freshness`].
     pub outer: Vec<OuterFreshness>,
 }
@@ -72,11 +79,13 @@ impl FileKeyring {
     /// How the file is, without a look at its content: a few system calls, and no lock.
     pub fn health(&self) -> KeyFileHealth {
         let shared = &self.shared;
-        let keysets = shared.keysets();
+        let state = shared.state().clone();
         KeyFileHealth {
             last_look: shared.since_look(),
             last_error: shared.last_error(),
-            change: keysets.change(),
+            change: state.keys.keysets.change(),
+            size: state.size(),
+            filled: state.filled(),
             write_error: shared.check_writable().err(),
             outer: shared.outer_freshness(),
         }

@@ -154,7 +154,8 @@ impl FileKeyring {
     }
 
     /// The same file, wrapping and unwrapping under the master key `name` alone: messages of any
-    /// other are another keyring's. For tenants that must not open each other's messages.
+    /// other are another keyring's. For tenants that must not open each other's messages. Those of
+    /// an alias have its [former keys](Keysets::former_keys) too, each under its own primary.
     ///
     /// # Errors
     ///
@@ -203,7 +204,7 @@ impl FileKeyring {
 
     /// How the file is protected, as it was last loaded: by which outer keys, too.
     pub fn protections(&self) -> Vec<ProtectionRecord> {
-        self.shared.state().protections()
+        self.shared.state().protections().to_vec()
     }
 
     /// How each outer key stands that keeps the file key: of every [`Protection::keyring`] of the

@@ -15,6 +15,7 @@ mod health;
 mod held_keys;
 mod keyring;
 pub(crate) mod lock;
+mod news;
 mod open;
 mod options;
 mod outer;

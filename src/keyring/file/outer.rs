@@ -88,8 +88,8 @@ fn freshness(keyrings: &[Arc<dyn Keyring>], label: &SlotLabel<'_>) -> Option<Fre
 impl Shared {
     /// What is known of each outer key that keeps the file key.
     pub(super) fn outer_freshness(&self) -> Vec<OuterFreshness> {
-        let protections = self.state().protections();
-        self.outer.ask(&protections)
+        let state = self.state().clone();
+        self.outer.ask(state.protections())
     }
 
     /// Tells the observer what became of outer keys; no lock is held.

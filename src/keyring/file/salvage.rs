@@ -1,7 +1,7 @@
 //! Going on from a damaged key file: what is intact, in a new file.
 
 use super::error::KeyFileError;
-use super::format::{Damaged, Salvaged, salvage};
+use super::format::{Damaged, KeyFileFault, Salvaged, salvage};
 use super::keyring::FileKeyring;
 use super::options::{FileKeyringOptions, software};
 use super::protection::Protection;
@@ -18,9 +18,6 @@ use std::path::Path;
 
 /// The revision of a file whose own is lost.
 const BEYOND_ANY: u64 = 1 << 40;
-
-/// The highest revision that a salvaged file begins with, so that there is room for more.
-const MOST: u64 = 1 << 62;
 
 /// What is intact of a key file that does not open any more.
 ///
@@ -89,9 +86,8 @@ impl Salvage {
     /// # Errors
     ///
     /// As [`FileKeyring::create`]; [`KeyFileFault::TokenVersion`] if a version is on a token:
-    /// nothing was written.
-    ///
-    /// [`KeyFileFault::TokenVersion`]: crate::KeyFileFault::TokenVersion
+    /// nothing was written. [`KeyFileFault::ChangeNumber`] if there is none above that of the damaged
+    /// file.
     pub fn create(
         &self,
         path: impl AsRef<Path>,
@@ -118,7 +114,8 @@ impl Salvage {
             return Err(KeyFileError::ReadOnly { path: store.path().to_path_buf() }.into());
         }
         let seen = self.salvaged.revision.unwrap_or(BEYOND_ANY).max(options.anchor);
-        let revision = seen.saturating_add(1).min(MOST);
+        let none_left = || at(store.path())(KeyFileFault::ChangeNumber);
+        let revision = seen.checked_add(1).ok_or_else(none_left)?;
         let state = State::salvaged(&self.salvaged, revision, protection, source, &mut OsRandom);
         let state = state.map_err(at(store.path()))?;
         Ok(FileKeyring::of(Shared::create_of(store, options.clone(), state, protection)?))

@@ -1,6 +1,7 @@
 //! What all handles of one key file share: the state that is loaded, and how it is kept fresh.
 
 use super::error::KeyFileError;
+use super::news::News;
 use super::options::FileKeyringOptions;
 use super::outer::Outer;
 use super::protection::Protection;
@@ -14,8 +15,7 @@ use crate::format::KeyVersion;
 use crate::keyring::KeyringError;
 use crate::keyring::held::KeySource;
 use crate::keyring::master_keys::MasterKeys;
-use crate::keyset::{Change, Keyset, Keysets, Material, Terms};
-use crate::observe::Event;
+use crate::keyset::{Change, Keysets, Material, Terms};
 use crate::sync::{AtomicU64, RwLock, RwLockReadGuard, lock};
 use crate::time::Timestamp;
 use alloc::string::{String, ToString as _};
@@ -52,15 +52,11 @@ pub(super) struct Shared {
     /// The process whose counts these are.
     pub(super) process: AtomicU32,
     /// What the observer is told once no lock is held.
-    news: Mutex<Vec<News>>,
+    pub(super) news: Mutex<Vec<News>>,
 }
 
-/// What happened to the state.
-pub(super) enum News {
-    Reloaded { change: u64, from_change: u64 },
-    Rotated { key: String, from: Option<KeyVersion>, to: KeyVersion, change: u64 },
-    Failed(KeyFileError),
-}
+/// How full a file is whose changes are told, in per cent.
+const FILLING: u8 = 80;
 
 /// For how long a file with one stamp has to be there until the stamp is trusted, whatever the
 /// clock of its file system says.
@@ -127,7 +123,7 @@ impl Shared {
     pub(super) fn create_of(
         store: Store,
         options: FileKeyringOptions,
-        state: State,
+        mut state: State,
         protection: &Protection,
     ) -> Result<Self, KeyFileError> {
         let bytes = Zeroizing::new(state.encode(None).map_err(at(store.path()))?);
@@ -328,8 +324,15 @@ impl Shared {
     /// Swaps the state, unless a later one came first.
     pub(super) fn install(&self, new: Arc<State>) {
         let mut state = self.state.write();
-        if state.keys.keysets.change() <= new.keys.keysets.change() {
-            *state = new;
+        let (before, change) = (state.keys.keysets.change(), new.keys.keysets.change());
+        if before > change {
+            return;
+        }
+        let percent = new.filled();
+        *state = new;
+        drop(state);
+        if before < change && percent >= FILLING {
+            self.report(News::Filling { percent, change });
         }
     }
 
@@ -346,45 +349,6 @@ impl Shared {
             self.report(News::Failed(error.clone()));
         }
         outcome
-    }
-
-    pub(super) fn report(&self, news: News) {
-        if self.options.observer.is_some() {
-            lock(&self.news).push(news);
-        }
-    }
-
-    /// Reports each key whose primary is another than before.
-    pub(super) fn report_rotations(&self, before: &Keysets, after: &Keysets) {
-        if self.options.observer.is_none() {
-            return;
-        }
-        for keyset in after.iter() {
-            let key = keyset.name().as_str();
-            let from = before.keyset(key).and_then(Keyset::primary);
-            if let Some(to) = keyset.primary().filter(|to| Some(*to) != from) {
-                let change = after.change();
-                self.report(News::Rotated { key: key.into(), from, to, change });
-            }
-        }
-    }
-
-    /// Tells the observer; no lock is held.
-    pub(super) fn publish(&self) {
-        let Some(observer) = &self.options.observer else { return };
-        let news = core::mem::take(&mut *lock(&self.news));
-        for news in &news {
-            observer.event(&match news {
-                News::Reloaded { change, from_change } => {
-                    Event::Reloaded { change: *change, from_change: *from_change }
-                }
-                News::Rotated { key, from, to, change } => {
-                    Event::Rotated { key, from: *from, to: *to, change: *change }
-                }
-                News::Failed(error) => Event::ReloadFailed { error },
-            });
-        }
-        self.publish_outer();
     }
 }
 

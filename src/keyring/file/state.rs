@@ -1,7 +1,7 @@
 //! One state of a key file, decoded: what is read from it and what is written next.
 
 use super::error::KeyFileError;
-use super::format::{FileKey, KeyFile, KeyFileFault, ProtectionId, Salvaged};
+use super::format::{FileKey, KeyFile, KeyFileFault, MAX_FILE_LEN, ProtectionId, Salvaged};
 use super::protection::Protection;
 use super::protections::ProtectionRecord;
 use crate::keyring::held::KeySource;
@@ -11,6 +11,7 @@ use crate::time::Timestamp;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use std::path::Path;
+use std::sync::OnceLock;
 
 /// One change of the protections of a file.
 pub(super) enum ProtectionChange<'a> {
@@ -25,9 +26,17 @@ pub(super) struct State {
     pub(super) keys: MasterKeys,
     file: KeyFile,
     key: Arc<FileKey>,
+    /// Its length in bytes, once it is encoded.
+    len: usize,
+    /// What keeps the file key, once it was asked for.
+    protections: OnceLock<Vec<ProtectionRecord>>,
 }
 
 impl State {
+    fn new(keys: MasterKeys, file: KeyFile, key: Arc<FileKey>, len: usize) -> Self {
+        State { keys, file, key, len, protections: OnceLock::new() }
+    }
+
     /// The first state of a new file.
     pub(super) fn create(
         keys: MasterKeys,
@@ -37,7 +46,7 @@ impl State {
     ) -> Result<Self, KeyFileFault> {
         let (mut file, key) = KeyFile::create(protection, rng)?;
         file.update(keys.keysets.clone(), &new.stored, &key, rng)?;
-        Ok(State { keys, file, key: Arc::new(key) })
+        Ok(State::new(keys, file, Arc::new(key), 0))
     }
 
     /// The state that a file holds; keys whose material is not in it are those of `source`.
@@ -47,26 +56,27 @@ impl State {
         source: &Arc<dyn KeySource>,
     ) -> Result<Self, KeyFileFault> {
         let (file, key) = KeyFile::open(bytes, protection)?;
-        State::of(file, Arc::new(key), &HeldKeys::new(), source)
+        State::of(file, Arc::new(key), bytes.len(), &HeldKeys::new(), source)
     }
 
     /// A later state of the same file. Keys that are set up already are taken over.
     pub(super) fn follow(&self, bytes: &[u8]) -> Result<Self, KeyFileFault> {
         let file = KeyFile::reload(bytes, &self.key)?;
-        State::of(file, self.key.clone(), self.keys.all(), self.keys.source())
+        State::of(file, self.key.clone(), bytes.len(), self.keys.all(), self.keys.source())
     }
 
     /// Sets up the keys of `file`, so far as they are not set up already.
     fn of(
         file: KeyFile,
         key: Arc<FileKey>,
+        len: usize,
         earlier: &HeldKeys,
         source: &Arc<dyn KeySource>,
     ) -> Result<Self, KeyFileFault> {
         let mut keys = file.sealed_keys(&key, earlier)?;
         keys.extend(file.token_keys(earlier, |name, record| source.set_up(name, record))?);
         let keys = MasterKeys::restore(file.keysets().clone(), keys, source.clone());
-        Ok(State { keys, file, key })
+        Ok(State::new(keys, file, key, len))
     }
 
     /// This file with other keysets, and the material that came with them.
@@ -78,7 +88,7 @@ impl State {
     ) -> Result<Self, KeyFileFault> {
         let mut file = self.file.clone();
         file.update(keys.keysets.clone(), &new.stored, &self.key, rng)?;
-        Ok(State { keys, file, key: self.key.clone() })
+        Ok(State::new(keys, file, self.key.clone(), 0))
     }
 
     /// This file with other protections of the same file key, one change later.
@@ -120,9 +130,9 @@ impl State {
         rng: &mut KeyringRng<'_>,
     ) -> Result<Self, KeyFileFault> {
         let mut keys = self.keys.clone();
-        keys.keysets.count_change();
+        keys.keysets.count_change().ok_or(KeyFileFault::ChangeNumber)?;
         file.update(keys.keysets.clone(), &[], &key, rng)?;
-        Ok(State { keys, file, key })
+        Ok(State::new(keys, file, key, 0))
     }
 
     /// The first state of a file that goes on from a damaged one, under a fresh file key.
@@ -135,12 +145,23 @@ impl State {
     ) -> Result<Self, KeyFileFault> {
         let (mut file, key) = salvaged.file.replace_file_key(&salvaged.key, &[protection], rng)?;
         file.set_revision(revision);
-        State::of(file, Arc::new(key), &HeldKeys::new(), source)
+        State::of(file, Arc::new(key), 0, &HeldKeys::new(), source)
     }
 
     /// What keeps the file key.
-    pub(super) fn protections(&self) -> Vec<ProtectionRecord> {
-        self.file.protections()
+    pub(super) fn protections(&self) -> &[ProtectionRecord] {
+        self.protections.get_or_init(|| self.file.protections())
+    }
+
+    /// The length of the file in bytes, with the room that its counters can still take.
+    pub(super) fn size(&self) -> usize {
+        self.file.size(self.len)
+    }
+
+    /// How much of the longest file that is, in per cent.
+    pub(super) fn filled(&self) -> u8 {
+        let percent = self.size().min(MAX_FILE_LEN) / (MAX_FILE_LEN / 100);
+        u8::try_from(percent).unwrap_or(100).min(100)
     }
 
     /// Whether this library may write the file.
@@ -155,8 +176,9 @@ impl State {
 
     /// The bytes of the file, read back before they are given out: sealed material that is
     /// `unproven` is opened anew, and `None` stands for that of every version.
-    pub(super) fn encode(&self, unproven: Option<&NewKeys>) -> Result<Vec<u8>, KeyFileFault> {
+    pub(super) fn encode(&mut self, unproven: Option<&NewKeys>) -> Result<Vec<u8>, KeyFileFault> {
         let bytes = self.file.encode(&self.key, Timestamp::now())?;
+        self.len = bytes.len();
         let read_back = KeyFile::reload(&bytes, &self.key)?;
         let mut proven = self.keys.all().clone();
         match unproven {
@@ -196,14 +218,14 @@ mod tests {
             MasterKeys::new(Arc::new(SoftwareSource)).with_changes(&changes, &terms, &mut OsRandom);
         let (keys, _, mut new) = made.unwrap();
         let none = Protection::unprotected_plaintext();
-        let state = State::create(keys.clone(), &new, &none, &mut OsRandom).unwrap();
+        let mut state = State::create(keys.clone(), &new, &none, &mut OsRandom).unwrap();
         state.encode(None).unwrap();
         state.encode(Some(&new)).unwrap();
 
         // The material of one version under the id of the other.
         let [first, second] = new.stored.as_mut_slice() else { panic!("two versions") };
         core::mem::swap(&mut first.0, &mut second.0);
-        let state = State::create(keys, &new, &none, &mut OsRandom).unwrap();
+        let mut state = State::create(keys, &new, &none, &mut OsRandom).unwrap();
         for unproven in [None, Some(&new)] {
             let fault = state.encode(unproven).unwrap_err();
             assert!(

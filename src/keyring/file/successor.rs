@@ -4,7 +4,6 @@
 use super::error::KeyFileError;
 use crate::format::KeyVersion;
 use crate::keyset::{Keyset, Keysets, VersionRecord, VersionState};
-use alloc::string::String;
 use std::path::Path;
 
 /// Checks that `new` can have come from `old` by changes, so that no change that is known is undone,
@@ -48,7 +47,10 @@ fn first_difference(old: &Keyset, new: Option<&Keyset>) -> Option<KeyVersion> {
         // Numbers were given out that this history does not know.
         return KeyVersion::new(old.taken());
     }
-    if new.changed() < old.changed() {
+    // Neither a removed record nor an erased key comes back.
+    let is_revived =
+        new.floor() < old.floor() || old.erased().is_some() && old.erased() != new.erased();
+    if new.changed() < old.changed() || is_revived {
         return Some(KeyVersion::FIRST);
     }
     let differs = |old: &&VersionRecord| {
@@ -85,16 +87,13 @@ fn first_other<'k>(old: &Keysets, new: &'k Keysets) -> Option<(&'k str, KeyVersi
             }
         }
     }
-    let stands_for = |keysets: &Keysets, alias: &str| {
-        keysets.aliases().find(|(name, _)| *name == alias).map(|(_, key)| String::from(key))
-    };
-    let mut others = new.aliases().filter(|(alias, key)| {
-        let changed = new.alias_changed(alias);
-        let is_other = stands_for(old, alias).as_deref() != Some(key);
-        changed < old.alias_changed(alias) || must_be_known(changed) && is_other
+    let mut others = new.alias_records().iter().filter(|alias| {
+        let before = old.alias(&alias.name);
+        let is_other = before.is_none_or(|before| !before.is_same(alias));
+        alias.changed < old.alias_changed(&alias.name) || must_be_known(alias.changed) && is_other
     });
-    if let Some((alias, _)) = others.next() {
-        return Some((alias, KeyVersion::FIRST));
+    if let Some(alias) = others.next() {
+        return Some((&alias.name, KeyVersion::FIRST));
     }
     let is_short = is_same_change
         && (old.iter().len(), old.aliases().len()) != (new.iter().len(), new.aliases().len());

@@ -43,6 +43,8 @@ impl Shared {
         // Nor does whoever waits for a token: while the lock is held, the file stays as it is.
         drop(seen);
         let (mut keys, changed, new) = state.keys.with_changes(changes, terms, rng)?;
+        let removed = state.keys.destroy_before_removal(&keys.keysets);
+        removed.inspect_err(|_| state.keys.discard(&new))?;
         let counted = self.counted(&state, false);
         counted.add_to(&mut keys.keysets);
         let next = state.with_keys(keys, &new, rng).map_err(at(self.path()));
@@ -117,7 +119,8 @@ impl Shared {
     ) -> Result<(), KeyFileError> {
         let mut keys = state.keys.clone();
         counted.add_to(&mut keys.keysets);
-        keys.keysets.touch();
+        let none_left = || at(self.path())(KeyFileFault::ChangeNumber);
+        keys.keysets.touch().ok_or_else(none_left)?;
         let none = NewKeys::default();
         let mut rng = NoRandomness;
         let next = state.with_keys(keys, &none, &mut rng).map_err(at(self.path()))?;
@@ -142,7 +145,7 @@ impl Shared {
         &self,
         writer: &mut Writer<'_>,
         seen: &mut Option<Seen>,
-        new: State,
+        mut new: State,
         unproven: Option<&NewKeys>,
         counted: &Counted,
     ) -> Result<(), KeyFileError> {

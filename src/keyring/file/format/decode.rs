@@ -9,7 +9,7 @@ use super::seal::{FileKey, Sealed};
 use super::{KeyFile, Unknown};
 use crate::crypto::mac::{MAC_LEN, Mac};
 use crate::format::MasterKeyId;
-use crate::keyset::{KeyRecord, Keyset, Keysets, VersionRecord};
+use crate::keyset::{Alias, KeyRecord, Keyset, Keysets, VersionRecord, VersionState};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -102,8 +102,7 @@ struct Decoder<'a> {
     /// Keys and aliases, and whether it is a key.
     names: BTreeMap<String, bool>,
     ids: BTreeSet<MasterKeyId>,
-    aliases: BTreeMap<String, String>,
-    aliases_changed: BTreeMap<String, u64>,
+    aliases: Vec<Alias>,
     sealed: BTreeMap<MasterKeyId, Sealed>,
     unknown: Unknown,
     end: Option<()>,
@@ -125,8 +124,7 @@ impl<'a> Decoder<'a> {
             keysets: Vec::new(),
             names: BTreeMap::new(),
             ids: BTreeSet::new(),
-            aliases: BTreeMap::new(),
-            aliases_changed: BTreeMap::new(),
+            aliases: Vec::new(),
             sealed: BTreeMap::new(),
             unknown: Unknown::default(),
             end: None,
@@ -156,6 +154,9 @@ impl<'a> Decoder<'a> {
                 if self.names.insert(name.clone(), true).is_some() {
                     return Err(RecordFault::Misplaced);
                 }
+                if !record.removed.iter().all(|id| self.ids.insert(*id)) {
+                    return Err(RecordFault::DuplicateId);
+                }
                 keep(&mut self.unknown.keys, &name, extra);
                 let versions = Vec::new();
                 self.keysets.push(Reading { name, record, primary: false, versions });
@@ -169,20 +170,17 @@ impl<'a> Decoder<'a> {
                 }
                 self.sealed.extend(sealed.map(|sealed| (id, sealed)));
             }
-            Record::Alias { name, key, changed, extra } => {
+            Record::Alias { alias, changed, extra } => {
                 let changed = self.changed(changed)?;
                 // An alias may not be a key, nor stand before the keys.
-                if self.names.get(&key) != Some(&true) {
+                if self.names.get(&alias.key) != Some(&true) {
                     return Err(RecordFault::UnknownKey);
                 }
-                if self.names.insert(name.clone(), false).is_some() {
+                if self.names.insert(alias.name.clone(), false).is_some() {
                     return Err(RecordFault::Misplaced);
                 }
-                keep(&mut self.unknown.aliases, &name, extra);
-                if changed > 0 {
-                    self.aliases_changed.insert(name.clone(), changed);
-                }
-                self.aliases.insert(name, key);
+                keep(&mut self.unknown.aliases, &alias.name, extra);
+                self.aliases.push(Alias { changed, ..alias });
             }
             Record::End { lines, whole, header, extra } => {
                 self.end(line, lines, &whole, &header)?;
@@ -222,8 +220,10 @@ impl<'a> Decoder<'a> {
         if number > keyset.record.taken || number < keyset.record.floor {
             return Err(RecordFault::Value { field: "version" });
         }
-        let primary = record.state == crate::keyset::VersionState::Primary;
-        if primary && keyset.primary {
+        // FORMAT F-ERASED
+        let is_destroyed = record.state == VersionState::Destroyed;
+        let primary = record.state == VersionState::Primary;
+        if primary && keyset.primary || keyset.record.erased.is_some() && !is_destroyed {
             return Err(RecordFault::Value { field: "state" });
         }
         if !self.ids.insert(record.master_key_id) {
@@ -261,10 +261,9 @@ impl<'a> Decoder<'a> {
             header;
         let restore = |read: Reading| Keyset::of_records(&read.name, read.record, read.versions);
         let keysets: Result<Vec<_>, _> = self.keysets.into_iter().map(restore).collect();
-        let mut keysets = keysets
-            .and_then(|keysets| Keysets::restore(revision, change, keysets, self.aliases))
+        let keysets = keysets
+            .and_then(|keysets| Keysets::of_records(revision, change, keysets, self.aliases))
             .map_err(|_| wrong(RecordFault::Misplaced))?;
-        keysets.set_aliases_changed(self.aliases_changed);
         let unknown = Unknown { critical, header: extra, ..self.unknown };
         let (sealed, file_key) = (self.sealed, key.fingerprint());
         Ok(KeyFile { version, id, file_key, protections, written, keysets, sealed, unknown })

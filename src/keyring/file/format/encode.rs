@@ -3,7 +3,7 @@
 use super::fault::{KeyFileFault, RecordFault};
 use super::json::Extra;
 use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINE_LEN};
-use super::record::{self, Header, Version};
+use super::record::{self, Header};
 use super::seal::FileKey;
 use super::version::{VersionExtra, write_version};
 use super::{KeyFile, material_fault};
@@ -59,6 +59,11 @@ pub(super) fn encode(
     Ok(out.out)
 }
 
+/// Length of a file that is encoded in `len` bytes, with the room that counting can take.
+pub(super) fn size(file: &KeyFile, len: usize) -> usize {
+    len.saturating_add(digits_to_come(&file.keysets))
+}
+
 /// By how much a file of `keysets` can grow by counting alone, which must not fail for want of room.
 fn digits_to_come(keysets: &Keysets) -> usize {
     let left = |number: u64| {
@@ -85,10 +90,9 @@ fn records(file: &KeyFile, out: &mut Encoder<'_>) -> Result<(), KeyFileFault> {
             out.push(&text.ok_or_else(|| material_fault(keyset, version))?)?;
         }
     }
-    for (alias, key) in file.keysets.aliases() {
-        let changed = (file.version == Version::Two).then(|| file.keysets.alias_changed(alias));
-        let extra = of(&file.unknown.aliases, alias);
-        out.push(&record::write_alias(alias, key, changed, extra))?;
+    for alias in file.keysets.alias_records() {
+        let extra = of(&file.unknown.aliases, &alias.name);
+        out.push(&record::write_alias(alias, file.version, extra))?;
     }
     file.unknown.records.iter().try_for_each(|record| out.push(record))
 }

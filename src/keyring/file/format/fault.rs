@@ -24,8 +24,7 @@ pub enum KeyFileFault {
         looks_like: Option<KeyFileLooksLike>,
     },
 
-    /// A key file whose line ends were made CR LF on the way, or behind a byte order mark: copy it
-    /// as it is. Salvage reads it.
+    /// Line ends were made CR LF on the way, or a byte order mark added: copy the file as it is.
     #[error("key file was changed by a conversion of text: it {conversion}")]
     Converted {
         /// Which.
@@ -42,6 +41,10 @@ pub enum KeyFileFault {
     /// The file is longer than 64 MiB, or has more than 1,000,000 lines.
     #[error("key file is too long: at most 64 MiB and 1,000,000 lines")]
     TooLong,
+
+    /// The file was written 2^64 - 1 times, and takes no other change.
+    #[error("key file has no change number left")]
+    ChangeNumber,
 
     /// A line is damaged, or breaks a rule of the format. Salvage recovers the others.
     #[error("key file line {line}, {record}: {what}")]

@@ -7,7 +7,7 @@ use crate::format::{KeyName, KeyVersion};
 use alloc::vec::Vec;
 
 /// Most bytes of a key file (FORMAT F-BOUNDS).
-pub(super) const MAX_FILE_LEN: usize = 64 << 20;
+pub(in crate::keyring::file) const MAX_FILE_LEN: usize = 64 << 20;
 
 /// Most lines that a recovery looks at. No intact file has as many.
 pub(super) const MAX_LINES: usize = 1_000_000;

@@ -22,6 +22,7 @@ mod wrap;
 pub use fault::{
     KeyFileFault, KeyFileLooksLike, ProtectionsFault, RecordFault, RecordName, TextConversion,
 };
+pub(in crate::keyring::file) use lines::MAX_FILE_LEN;
 pub use protect::protections;
 pub use salvage::{Damaged, Salvaged, salvage};
 pub use seal::{FileId, FileKey};
@@ -38,7 +39,7 @@ use crate::keyring::software::SoftwareKey;
 use crate::keyset::{Keyset, Keysets, VersionRecord, VersionState};
 use crate::random::{KeyringRng, RandomnessUnavailable};
 use crate::time::Timestamp;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -193,9 +194,19 @@ impl KeyFile {
         if keysets.change() != self.keysets.change() {
             self.raise_version()?;
         }
+        if !self.unknown.versions.is_empty() {
+            let on_record: BTreeSet<_> =
+                versions(&keysets).map(|(_, record)| record.master_key_id).collect();
+            self.unknown.versions.retain(|id, _| on_record.contains(id));
+        }
         self.keysets = keysets;
         self.sealed = sealed;
         Ok(())
+    }
+
+    /// Length of the file where it is encoded in `len` bytes, with the room that counting can take.
+    pub(in crate::keyring) fn size(&self, len: usize) -> usize {
+        encode::size(self, len)
     }
 
     /// Whether the material is sealed under `key`.

@@ -6,9 +6,12 @@ use super::notes::{self, write_note};
 use super::seal::{FileId, Sealed};
 use super::stored::{self, Stored};
 use super::version::{VersionExtra, version_record};
-use crate::format::KeyName;
-use crate::keyset::{KeyRecord, Keyset, MAX_KEYSET_NAME_LEN, VersionRecord};
+use crate::format::{KeyName, MasterKeyId};
+use crate::keyset::{
+    Alias, KeyRecord, Keyset, MAX_FORMER_KEYS, MAX_KEYSET_NAME_LEN, MAX_REMOVED_IDS, VersionRecord,
+};
 use crate::time::Timestamp;
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -34,13 +37,13 @@ const KNOWN: [(&str, &str); 5] = [
         "header",
         "kind format version id critical revision changed_at change written protection protections",
     ),
-    ("key", "kind name taken floor evidence waived hold changed"),
+    ("key", "kind name taken floor removed erased evidence waived hold changed"),
     (
         "version",
         "kind key version id algorithm origin state state_since created promoted last_promoted \
          compromised destroy_at kept wraps bytes labels hold evidence sealed changed",
     ),
-    ("alias", "kind name key changed"),
+    ("alias", "kind name key former changed"),
     ("end", "kind lines whole header"),
 ];
 
@@ -188,8 +191,8 @@ pub(super) enum Record {
         extra: VersionExtra,
     },
     Alias {
-        name: String,
-        key: String,
+        /// Without the number of the last change.
+        alias: Alias,
         changed: Option<u64>,
         extra: Extra,
     },
@@ -217,8 +220,7 @@ impl Record {
             },
             "version" => version_record(fields, version)?,
             "alias" => Record::Alias {
-                name: name_of(&mut fields, "name")?,
-                key: name_of(&mut fields, "key")?,
+                alias: alias(&mut fields, version)?,
                 changed: changed(&mut fields, version)?,
                 extra: fields.into_extra(),
             },
@@ -252,6 +254,8 @@ fn key_record(fields: &mut Fields<'_>, version: Version) -> Result<KeyRecord, Re
     if floor.checked_sub(1).is_some_and(|below| below > record.taken) {
         return Err(RecordFault::Value { field: "floor" });
     }
+    let removed = removed(fields)?;
+    let erased = fields.optional_time("erased")?;
     let evidence_required = match fields.optional("evidence") {
         None => false,
         Some("true") => true,
@@ -259,13 +263,44 @@ fn key_record(fields: &mut Fields<'_>, version: Version) -> Result<KeyRecord, Re
     };
     let evidence_waived = notes::note(fields, "waived", version)?;
     let hold = notes::note(fields, "hold", version)?;
-    Ok(KeyRecord { floor, hold, evidence_required, evidence_waived, ..record })
+    Ok(KeyRecord { floor, removed, erased, hold, evidence_required, evidence_waived, ..record })
+}
+
+// FORMAT F-FLOOR
+fn removed(fields: &mut Fields<'_>) -> Result<Vec<MasterKeyId>, RecordFault> {
+    let wrong = RecordFault::Value { field: "removed" };
+    let bytes = if fields.has("removed") { fields.bytes("removed")? } else { Vec::new() };
+    match bytes.as_chunks::<8>() {
+        (ids, []) if ids.len() <= MAX_REMOVED_IDS => {
+            Ok(ids.iter().map(|id| MasterKeyId(*id)).collect())
+        }
+        _ => Err(wrong),
+    }
+}
+
+// FORMAT F-FORMER
+fn alias(fields: &mut Fields<'_>, version: Version) -> Result<Alias, RecordFault> {
+    let alias = Alias::new(name_of(fields, "name")?, name_of(fields, "key")?);
+    if version == Version::One || !fields.has("former") {
+        return Ok(alias);
+    }
+    let former = fields.strings("former")?;
+    let mut names = BTreeSet::from([alias.key.as_str()]);
+    if former.len() > MAX_FORMER_KEYS
+        || !former.iter().all(|name| is_name(name) && names.insert(name))
+    {
+        return Err(RecordFault::Value { field: "former" });
+    }
+    Ok(Alias { former, ..alias })
 }
 
 pub(super) fn name_of(fields: &mut Fields<'_>, field: &'static str) -> Result<String, RecordFault> {
     let name = fields.string(field)?;
-    let valid = KeyName::new(&name).is_ok() && name.len() <= MAX_KEYSET_NAME_LEN;
-    if valid { Ok(name) } else { Err(RecordFault::Value { field }) }
+    if is_name(&name) { Ok(name) } else { Err(RecordFault::Value { field }) }
+}
+
+fn is_name(name: &str) -> bool {
+    KeyName::new(name).is_ok() && name.len() <= MAX_KEYSET_NAME_LEN
 }
 
 pub(super) fn write_key(keyset: &Keyset, version: Version, extra: &Extra) -> String {
@@ -275,6 +310,11 @@ pub(super) fn write_key(keyset: &Keyset, version: Version, extra: &Extra) -> Str
         if keyset.floor() > 0 {
             object = object.number("floor", keyset.floor().into());
         }
+        if !keyset.removed().is_empty() {
+            let ids: Vec<u8> = keyset.removed().iter().flat_map(|id| id.0).collect();
+            object = object.hex("removed", &ids);
+        }
+        object = object.optional_time("erased", keyset.erased());
         if keyset.evidence_required() {
             object = object.raw("evidence", "true");
         }
@@ -284,10 +324,14 @@ pub(super) fn write_key(keyset: &Keyset, version: Version, extra: &Extra) -> Str
     object.extra(extra).end()
 }
 
-pub(super) fn write_alias(name: &str, key: &str, changed: Option<u64>, extra: &Extra) -> String {
-    let mut object = Object::of_kind("alias").string("name", name).string("key", key);
-    if let Some(changed) = changed {
-        object = object.number("changed", changed);
+pub(super) fn write_alias(alias: &Alias, version: Version, extra: &Extra) -> String {
+    let object = Object::of_kind("alias").string("name", &alias.name);
+    let mut object = object.string("key", &alias.key);
+    if version == Version::Two {
+        if !alias.former.is_empty() {
+            object = object.strings("former", &alias.former);
+        }
+        object = object.number("changed", alias.changed);
     }
     object.extra(extra).end()
 }

@@ -5,7 +5,7 @@ use super::fault::{KeyFileFault, RecordFault, RecordName};
 use super::foreign;
 use super::json::Extra;
 use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINES};
-use super::merge::rank;
+use super::merge::{aliases, keyset, rank, restored};
 use super::pieces::{open_any, pieces};
 use super::record::{Header, Record, Version as FormatVersion};
 use super::seal::{FileKey, Sealed};
@@ -16,7 +16,7 @@ use crate::format::{KeyVersion, MasterKeyId};
 use crate::keyring::file::Protection;
 use crate::keyring::held::HeldKey;
 use crate::keyring::software::SoftwareKey;
-use crate::keyset::{KeyRecord, Keyset, Keysets, VersionRecord, VersionState};
+use crate::keyset::{Alias, KeyRecord, Keyset, VersionRecord, VersionState};
 use crate::time::Timestamp;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -113,11 +113,10 @@ struct Key {
 }
 
 /// An intact alias, and the line that it is on.
-struct Alias {
-    line: usize,
-    key: String,
-    changed: u64,
-    extra: Extra,
+pub(super) struct AliasLine {
+    pub(super) line: usize,
+    pub(super) alias: Alias,
+    pub(super) extra: Extra,
 }
 
 /// What was found so far.
@@ -127,7 +126,7 @@ struct Finds {
     end: Extra,
     keys: BTreeMap<String, Key>,
     versions: BTreeMap<(String, KeyVersion), Version>,
-    aliases: BTreeMap<String, Alias>,
+    aliases: BTreeMap<String, AliasLine>,
     records: Vec<String>,
     damaged: Vec<Damaged>,
     /// How many versions the damaged lines can have held, at most.
@@ -188,9 +187,9 @@ impl Finds {
             Record::Version { key: name, record, sealed, extra, .. } => {
                 self.version(name, Version { line, record, sealed, extra }, key)
             }
-            Record::Alias { name, key, changed, extra } => {
-                let new = Alias { line, key, changed: changed.unwrap_or(0), extra };
-                self.alias(name, new)
+            Record::Alias { alias, changed, extra } => {
+                let alias = Alias { changed: changed.unwrap_or(0), ..alias };
+                self.alias(AliasLine { line, alias, extra })
             }
             Record::Other => {
                 self.records.push(text.into());
@@ -222,11 +221,16 @@ impl Finds {
         }
     }
 
-    /// Takes an alias, of two the one of the later change.
-    fn alias(&mut self, name: String, new: Alias) -> Result<(), RecordFault> {
+    /// Takes an alias, of two the one of the later change, with the keys that either stood for.
+    fn alias(&mut self, mut new: AliasLine) -> Result<(), RecordFault> {
+        let name = new.alias.name.clone();
         match self.aliases.get_mut(&name) {
-            Some(before) if before.changed >= new.changed => Err(RecordFault::Superseded),
+            Some(before) if before.alias.changed >= new.alias.changed => {
+                before.alias.keep_former(&new.alias);
+                Err(RecordFault::Superseded)
+            }
             Some(before) => {
+                new.alias.keep_former(&before.alias);
                 let line = core::mem::replace(before, new).line;
                 self.damaged(line, RecordName::Alias { name }, RecordFault::Superseded);
                 Ok(())
@@ -298,12 +302,18 @@ impl Finds {
         let mut material = BTreeMap::new();
         let mut intact = Vec::new();
         let mut versions: BTreeMap<String, Vec<VersionRecord>> = BTreeMap::new();
-        let mut ids: BTreeMap<MasterKeyId, ()> = BTreeMap::new();
-        for ((name, version), found) in self.versions {
+        let removed = self.keys.values().flat_map(|key| &key.record.removed);
+        let mut ids: BTreeMap<MasterKeyId, ()> = removed.map(|id| (*id, ())).collect();
+        for ((name, version), mut found) in self.versions {
             let id = found.record.master_key_id;
-            // The record of a version that was removed, from an earlier state of the file.
-            let floor = self.keys.get(&name).map_or(0, |key| key.record.floor);
-            let fault = match version.number() < floor {
+            // Of a version that was removed or of a key that was erased, from an earlier state of
+            // the file.
+            let key = self.keys.get(&name).map(|key| &key.record);
+            if key.is_some_and(|key| key.erased.is_some()) {
+                found.record.forget();
+                found.sealed = None;
+            }
+            let fault = match key.is_some_and(|key| version.number() < key.floor) {
                 true => Some(RecordFault::Superseded),
                 false => ids.insert(id, ()).map(|()| RecordFault::DuplicateId),
             };
@@ -336,8 +346,7 @@ impl Finds {
             });
             keep(&mut unknown.keys, &name, found.extra);
             found.record.taken = found.record.taken.max(highest);
-            // Sorted, below `taken`, and with one primary.
-            keysets.extend(Keyset::of_records(&name, found.record, versions));
+            keysets.push(keyset(&name, found.record, versions));
         }
         let found = aliases(self.aliases, &keysets, &mut unknown, &mut self.damaged);
         let revision = self.header.as_ref().map(|header| header.revision);
@@ -346,12 +355,7 @@ impl Finds {
             (change, written) = (header.change, header.written);
             (unknown.critical, unknown.header) = (header.critical, header.extra);
         }
-        let changed = found.iter().filter(|(_, (_, changed))| *changed > 0);
-        let changed = changed.map(|(name, (_, changed))| (name.clone(), *changed)).collect();
-        let aliases = found.into_iter().map(|(name, (key, _))| (name, key)).collect();
-        let restored = Keysets::restore(revision.unwrap_or(0), change, keysets, aliases);
-        let mut keysets = restored.unwrap_or_default();
-        keysets.set_aliases_changed(changed);
+        let keysets = restored(revision.unwrap_or(0), change, keysets, found);
         let file = KeyFile {
             version: self.format,
             id: key.id,
@@ -365,28 +369,4 @@ impl Finds {
         self.damaged.sort_by_key(|damaged| damaged.line);
         Salvaged { file, key, intact, damaged: self.damaged, revision }
     }
-}
-
-/// The aliases whose key is there, with their change numbers.
-fn aliases(
-    found: BTreeMap<String, Alias>,
-    keysets: &[Keyset],
-    unknown: &mut Unknown,
-    damaged: &mut Vec<Damaged>,
-) -> BTreeMap<String, (String, u64)> {
-    let is_key = |name: &str| keysets.iter().any(|keyset| keyset.name().as_str() == name);
-    let mut aliases = BTreeMap::new();
-    for (name, Alias { line, key, changed, extra }) in found {
-        let what = match () {
-            () if is_key(&name) => RecordFault::Misplaced,
-            () if !is_key(&key) => RecordFault::UnknownKey,
-            () => {
-                keep(&mut unknown.aliases, &name, extra);
-                aliases.insert(name, (key, changed));
-                continue;
-            }
-        };
-        damaged.push(Damaged { line, record: RecordName::Alias { name }, what });
-    }
-    aliases
 }
