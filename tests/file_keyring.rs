@@ -11,6 +11,8 @@ mod history;
 mod opening;
 #[path = "file_keyring/protections.rs"]
 mod protections;
+#[path = "file_keyring/records.rs"]
+mod records;
 #[path = "common/simulated_directory/mod.rs"]
 mod simulated_directory;
 #[path = "file_keyring/usage.rs"]

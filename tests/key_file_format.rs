@@ -8,10 +8,14 @@ mod clock;
 mod craft;
 #[path = "key_file_format/flips.rs"]
 mod flips;
+#[path = "key_file_format/full.rs"]
+mod full;
 #[path = "key_file_format/golden.rs"]
 mod golden;
 #[path = "key_file_format/make.rs"]
 mod make;
+#[path = "key_file_format/merged.rs"]
+mod merged;
 #[path = "key_file_format/order.rs"]
 mod order;
 #[path = "key_file_format/properties.rs"]

@@ -33,6 +33,10 @@ struct Version {
 struct Model {
     keys: BTreeMap<&'static str, Vec<Version>>,
     aliases: BTreeMap<&'static str, &'static str>,
+    /// What each alias stood for before.
+    former: BTreeMap<&'static str, Vec<&'static str>>,
+    /// Of each key the highest number, the floor, and whether it was erased.
+    taken: BTreeMap<&'static str, (u32, u32, bool)>,
 }
 
 /// One step: the change, as the model understands it.
@@ -44,6 +48,8 @@ enum Step {
     Operate(&'static str, u32, usize, Duration),
     Alias(&'static str, &'static str),
     Unalias(&'static str),
+    Remove(&'static str, u32),
+    Erase(&'static str),
 }
 
 impl Model {
@@ -58,6 +64,7 @@ impl Model {
             Step::Create(name, number) => {
                 (self.resolve(name).is_none()).then_some(())?;
                 self.keys.insert(name, Vec::new());
+                self.taken.insert(name, (0, 0, false));
                 self.add(name, Some(number), now)?;
                 self.operate(name, number, 0, Duration::ZERO, now)
             }
@@ -71,19 +78,49 @@ impl Model {
             }
             Step::Alias(alias, name) => {
                 let key = self.resolve(name)?;
-                (!self.keys.contains_key(alias)).then_some(())?;
-                self.aliases.insert(alias, key);
+                (!self.keys.contains_key(alias) && !self.taken[key].2).then_some(())?;
+                let before = self.aliases.insert(alias, key);
+                let former = self.former.entry(alias).or_default();
+                former.extend(before);
+                former.retain(|before| *before != key);
                 Some(())
             }
-            Step::Unalias(alias) => self.aliases.remove(alias).map(drop),
+            Step::Unalias(alias) => {
+                self.former.remove(alias);
+                self.aliases.remove(alias).map(drop)
+            }
+            Step::Remove(name, through) => {
+                let key = self.resolve(name)?;
+                let (taken, floor, _) = self.taken.get_mut(key)?;
+                (through <= *taken).then_some(())?;
+                let versions = self.keys.get_mut(key)?;
+                let (old, rest): (Vec<_>, Vec<_>) =
+                    versions.drain(..).partition(|version| version.number <= through);
+                *versions = rest;
+                *floor = through.max(floor.saturating_sub(1)) + 1;
+                old.iter().all(|it| it.state == VersionState::Destroyed).then_some(())
+            }
+            Step::Erase(name) => {
+                let key = self.resolve(name)?;
+                let erased = &mut self.taken.get_mut(key)?.2;
+                (!std::mem::replace(erased, true)).then_some(())?;
+                let destroyed = VersionState::Destroyed;
+                let versions = self.keys.get_mut(key)?.iter_mut();
+                for version in versions.filter(|version| version.state != destroyed) {
+                    (version.state, version.since, version.due) = (destroyed, now, None);
+                }
+                Some(())
+            }
         }
     }
 
     fn add(&mut self, name: &str, number: Option<u32>, now: u64) -> Option<u32> {
-        let versions = self.keys.get_mut(self.resolve(name)?)?;
-        let last = versions.last().map_or(0, |version| version.number);
-        let number = number.unwrap_or(last + 1);
-        (number > last).then_some(())?;
+        let key = self.resolve(name)?;
+        let versions = self.keys.get_mut(key)?;
+        let (last, _, erased) = self.taken.get_mut(key)?;
+        let number = number.unwrap_or(*last + 1);
+        (number > *last && !*erased).then_some(())?;
+        *last = number;
         let state = VersionState::Pending;
         let (promoted, compromised, due) = (None, None, None);
         let (since, created) = (now, now);
@@ -138,13 +175,15 @@ fn random_step(rng: &mut ChaCha20Rng) -> Step {
     let mut name = || NAMES[below(rng, NAMES.len())];
     let (one, other) = (name(), name());
     let number = 1 + below(rng, 6) as u32;
-    match below(rng, 20) {
+    match below(rng, 22) {
         0 => Step::Create(one, number),
         1 => Step::Add(one, Some(number)),
         2 => Step::Add(one, None),
         3 => Step::Rotate(one),
         4 => Step::Alias(one, other),
         5 => Step::Unalias(one),
+        6 => Step::Remove(one, number),
+        7 if below(rng, 4) == 0 => Step::Erase(one),
         _ => {
             let delays = [7 * 86_400 - 1, 7 * 86_400, 8 * 86_400, 30 * 86_400, 30 * 86_400 + 1];
             let delay = Duration::from_secs(delays[below(rng, delays.len())]);
@@ -173,6 +212,8 @@ fn change(step: Step) -> Change<'static> {
         }
         Step::Alias(alias, key) => Change::SetAlias { alias, key },
         Step::Unalias(alias) => Change::RemoveAlias { alias },
+        Step::Remove(key, number) => Change::RemoveRecords { key, through: version(number) },
+        Step::Erase(key) => Change::EraseKey { key },
     }
 }
 
@@ -251,6 +292,13 @@ fn two_hundred_thousand_random_changes_come_to_what_the_model_says() {
                     .map(|(a, b)| (&**a, &**b))
                     .eq(model.aliases.iter().map(|(a, b)| (*a, *b)))
             );
+            for keyset in keysets.iter() {
+                let is = (keyset.taken(), keyset.floor(), keyset.erased().is_some());
+                assert_eq!(Some(&is), model.taken.get(keyset.name().as_str()), "{steps:?}");
+            }
+            for (alias, former) in &model.former {
+                assert!(keysets.former_keys(alias).eq(former.iter().copied()), "{steps:?}");
+            }
             check_invariants(&keysets);
             for version in keys.values().flatten() {
                 *reached.entry(version.state.name()).or_default() += 1;
@@ -278,9 +326,10 @@ fn check_invariants(keysets: &Keysets) {
                 assert!(due.since(record.state_since) >= MIN_DESTRUCTION_DELAY);
             }
             let marked = record.compromised.is_some();
-            assert!(
-                !(marked && matches!(record.state, VersionState::Primary | VersionState::Enabled))
-            );
+            use VersionState::{Enabled, Pending, Primary};
+            assert!(!(marked && matches!(record.state, Pending | Primary | Enabled)));
+            assert!(record.version.number() >= keyset.floor());
+            assert!(keyset.erased().is_none() || record.state == VersionState::Destroyed);
         }
         assert!(keysets.resolve(keyset.name().as_str()).unwrap() == keyset);
     }

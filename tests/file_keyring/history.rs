@@ -49,7 +49,31 @@ fn a_backup_that_was_refused_stays_refused_whatever_was_encrypted_since() {
 /// What is done before the backup, and what after it, which the backup undoes.
 type Undone = (&'static str, fn(&FileKeyring), fn(&FileKeyring));
 
-const UNDONE: [Undone; 9] = [
+const UNDONE: [Undone; 13] = [
+    ("erase", |_| {}, |keyring| drop(keyring.erase_key("archive").unwrap())),
+    (
+        "remove records",
+        |keyring| {
+            keyring.disable(version(1)).unwrap();
+            keyring.destroy_immediately(version(1)).unwrap();
+        },
+        |keyring| drop(keyring.remove_records(version(1)).unwrap()),
+    ),
+    (
+        "compromise a pending version",
+        |keyring| {
+            keyring.add_version().unwrap();
+        },
+        |keyring| drop(keyring.mark_compromised(version(3)).unwrap()),
+    ),
+    (
+        "move an alias back",
+        |_| {},
+        |keyring| {
+            keyring.set_alias("current", "archive").unwrap();
+            keyring.set_alias("current", "orders").unwrap();
+        },
+    ),
     ("disable", |_| {}, |keyring| drop(keyring.disable(version(1)).unwrap())),
     (
         "enable",

@@ -7,7 +7,7 @@ use crate::operations::{LOCK, Message, NAME, TEXT, decrypt, open_any};
 use crate::simulated_directory::SimulatedDirectory;
 use crate::simulated_directory::disk::Disk;
 use envelock::test_util::key_file::{KeyFileError, Store};
-use envelock::{Error, FileKeyring, Keysets, Lifecycle, Protection, Refusal, VersionState};
+use envelock::{Error, FileKeyring, Keyset, Keysets, Lifecycle, Protection, Refusal, VersionState};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -60,8 +60,12 @@ impl Judge {
         let keyring = open_any(&directory, &self.protections).map_err(|e| format!("{e:?}"))?;
         let keysets = keyring.keysets().map_err(|e| format!("{e:?}"))?;
         for message in &self.messages {
-            let state = keysets.iter().next().and_then(|k| k.version(message.version));
-            let state = state.ok_or_else(|| format!("version {} is lost", message.version))?.state;
+            let keyset = keysets.iter().next();
+            let state = keyset.and_then(|it| Some(it.version(message.version)?.state));
+            let is_removed = |keyset: &Keyset| message.version.number() < keyset.floor();
+            let removed = keyset.is_some_and(is_removed).then_some(VersionState::Destroyed);
+            let state = state.or(removed);
+            let state = state.ok_or_else(|| format!("version {} is lost", message.version))?;
             let found = decrypt(&keyring, &message.bytes);
             let is_right = match (&found, state) {
                 (Ok(text), state) => text == TEXT && state.unwrap_refusal().is_none(),

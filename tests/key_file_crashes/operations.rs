@@ -39,6 +39,8 @@ pub enum Operation {
     Disable,
     DestroyNow,
     DestroyDue,
+    RemoveRecords,
+    Erase,
     RawKey,
     Passphrase,
     AddProtection,
@@ -51,12 +53,14 @@ pub enum Operation {
 
 impl Operation {
     /// Those that write.
-    pub const WRITING: [Operation; 12] = [
+    pub const WRITING: [Operation; 14] = [
         Operation::Create,
         Operation::Rotate,
         Operation::Disable,
         Operation::DestroyNow,
         Operation::DestroyDue,
+        Operation::RemoveRecords,
+        Operation::Erase,
         Operation::RawKey,
         Operation::Passphrase,
         Operation::AddProtection,
@@ -228,6 +232,10 @@ impl Scene {
                 let message = encrypt(self.keyring.as_ref().unwrap()).unwrap();
                 self.messages.push(Message::of(message));
             }
+            Operation::RemoveRecords => {
+                let keyring = self.keyring.as_ref().unwrap();
+                keyring.destroy_immediately(version(TO_DESTROY_NOW)).unwrap();
+            }
             Operation::RemoveProtection => {
                 self.keyring.as_ref().unwrap().add_protection(&raw(8)).unwrap();
                 let opened = open(&self.directory, &self.operation.options(), &raw(7));
@@ -271,6 +279,10 @@ impl Scene {
                 let in_8_days = Terms::at(Timestamp::now().plus(8 * DAY));
                 keyring.unwrap().change(&[change], &in_8_days, &mut OsRandom)?;
             }
+            Operation::RemoveRecords => {
+                keyring.unwrap().remove_records(version(TO_DESTROY_NOW))?;
+            }
+            Operation::Erase => drop(keyring.unwrap().erase_key(KEY)?),
             Operation::RawKey => drop(keyring.unwrap().replace_file_key(&[&raw(8)])?),
             Operation::Passphrase => drop(keyring.unwrap().replace_file_key(&[&passphrase()])?),
             Operation::AddProtection => drop(keyring.unwrap().add_protection(&raw(8))?),

@@ -7,10 +7,10 @@
 
 use super::clock::processor_time;
 use super::craft::Crafter;
-use super::make::{NOW, Seeded, create_key, twenty};
+use super::make::{NOW, Seeded, create_key, operate, twenty};
 use super::{protections, token};
 use envelock::test_util::key_file_format::{KeyFile, salvage};
-use envelock::{Change, Keysets, MasterKey, MemoryKeyring, Protection};
+use envelock::{Change, Keysets, MasterKey, MemoryKeyring, Operation, Protection};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -56,6 +56,9 @@ fn made() -> Vec<(String, Vec<u8>)> {
     let (several, all) = several();
     files.push(("several.keys".into(), several));
     files.push(("several.txt".into(), all.into_bytes()));
+    let (records, all) = records();
+    files.push(("records.keys".into(), records));
+    files.push(("records.txt".into(), all.into_bytes()));
     files
 }
 
@@ -91,6 +94,46 @@ fn several() -> (Vec<u8>, String) {
     let bytes = crafter.file(&records);
     let (file, _) = KeyFile::open(&bytes, &super::make::raw_key()).unwrap();
     (bytes, listing(file.keysets()))
+}
+
+/// A file with every field that a record of version 2 can have: an erased key, removed records, a
+/// version that was promoted again, compromised ones in each state, and an alias that moved.
+fn records() -> (Vec<u8>, String) {
+    let mut rng = Seeded::new(SEED + 2);
+    let (mut file, key) = twenty(&super::make::raw_key(), SEED + 2);
+    let (orders, year) = ("orders", "year");
+    let through = super::make::version;
+    let changes = [
+        create_key("2026"),
+        create_key("acme"),
+        Change::Rotate { key: "acme" },
+        Change::SetAlias { alias: year, key: "2026" },
+        Change::SetAlias { alias: year, key: "eu/invoices" },
+        Change::SetAlias { alias: year, key: orders },
+        operate(orders, 20, Operation::MarkCompromised),
+        operate(orders, 5, Operation::MarkCompromised),
+        operate(orders, 3, Operation::MarkCompromised),
+        operate(orders, 13, Operation::Promote),
+        operate(orders, 14, Operation::Promote),
+        Change::RemoveRecords { key: orders, through: through(1) },
+        Change::EraseKey { key: "acme" },
+        Change::EraseKey { key: "eu/invoices" },
+        Change::RemoveRecords { key: "eu/invoices", through: through(5) },
+    ];
+    let later = NOW.plus(std::time::Duration::from_secs(2 * 86_400));
+    super::make::change(&mut file, &key, &changes, later, &mut rng).unwrap();
+    let mut records = super::craft::records(&file.encode(&key, NOW).unwrap());
+    let hold = r#""hold":{"since":"2026-11-21T16:04:52Z","reason":"case 7"}"#;
+    append(&mut records, r#"{"kind":"version","key":"orders","version":6"#, hold);
+    let kept = r#""kept":"2026-11-21T16:04:52Z""#;
+    append(&mut records, r#"{"kind":"version","key":"orders","version":7"#, kept);
+    let noted = format!(r#""evidence":true,{hold},{}"#, hold.replace("hold", "waived"));
+    append(&mut records, r#"{"kind":"key","name":"orders""#, &noted);
+    let evidence = format!(r#""evidence":"{}""#, "e1".repeat(32));
+    append(&mut records, r#"{"kind":"version","key":"acme","version":1"#, &evidence);
+    let bytes = Crafter::drawn(SEED + 2).file(&records);
+    let (file, key) = KeyFile::open(&bytes, &super::make::raw_key()).unwrap();
+    (file.encode(&key, NOW).unwrap(), listing(file.keysets()))
 }
 
 fn append(records: &mut [String], start: &str, field: &str) {
@@ -205,6 +248,31 @@ fn the_golden_key_file_of_several_protections_opens_with_each() {
     let held = orders.versions().iter().find_map(|it| it.hold.as_ref()).unwrap();
     assert_eq!((orders.floor(), orders.evidence_required()), (2, true));
     assert_eq!((orders.hold(), held.reason()), (Some(held), "case 7 \u{fc}"));
+}
+
+/// FORMAT F-COMPROMISED, F-ERASED, F-FLOOR, F-FORMER, F-HOLD
+#[test]
+fn the_golden_key_file_of_every_field_opens_and_is_salvaged() {
+    let bytes = std::fs::read(directory("keyfile2").join("records.keys")).unwrap();
+    let listed = std::fs::read_to_string(directory("keyfile2").join("records.txt")).unwrap();
+    let (file, key) = KeyFile::open(&bytes, &super::make::raw_key()).unwrap();
+    assert_eq!(listing(file.keysets()), listed);
+    assert_eq!(file.verify_material(&key).unwrap(), 15);
+    assert!(file.encode(&key, NOW).unwrap() == bytes);
+    let salvaged = salvage(&bytes, &super::make::raw_key()).unwrap();
+    assert!(salvaged.damaged.is_empty() && salvaged.file == file);
+    let keysets = file.keysets();
+    let key = |name: &str| keysets.keyset(name).unwrap();
+    assert!(keysets.former_keys("year").eq(["2026", "eu/invoices"]));
+    assert_eq!((key("orders").floor(), key("orders").removed().len()), (2, 1));
+    assert_eq!((key("eu/invoices").removed().len(), key("acme").removed().len()), (5, 0));
+    assert!(key("acme").erased().is_some() && key("eu/invoices").erased().is_some());
+    let again = key("orders").version(super::make::version(14)).unwrap();
+    assert!(again.last_promoted > again.promoted);
+    let kept = key("orders").version(super::make::version(7)).unwrap().kept;
+    assert!(kept.is_some() && key("orders").evidence_waived() == key("orders").hold());
+    let evidence = key("acme").version(super::make::version(1)).unwrap().evidence;
+    assert_eq!(evidence, Some([0xe1; 32]));
 }
 
 #[test]

@@ -170,6 +170,11 @@ fn records_that_break_a_rule_are_refused_with_their_line() {
         &since("a\\nb"),
     ];
     let holds = holds.map(hold);
+    let taken = |more: String| format!(r#""taken":20,{more}"#);
+    let too_many = taken(format!(r#""removed":"{}""#, "0123456789abcdef".repeat(2049)));
+    let twice = taken(format!(r#""removed":"{}""#, "0123456789abcdef".repeat(2)));
+    let names: Vec<String> = (0..257).map(|name| format!("\"{name}\"")).collect();
+    let former = format!(r#""changed":1,"former":[{}]"#, names.join(","));
     let cases: Vec<(usize, &str, &str, RecordFault)> = vec![
         (of(2), r#""state":"enabled""#, r#""state":"frozen""#, unknown("state", "frozen")),
         (of(2), r#""origin":"generated""#, r#""origin":"found""#, unknown("origin", "found")),
@@ -213,6 +218,18 @@ fn records_that_break_a_rule_are_refused_with_their_line() {
         (key("orders"), r#","changed":1"#, "", RecordFault::Missing { field: "changed" }),
         (key("orders"), r#""taken":20"#, r#""taken":20,"floor":22"#, value("floor")),
         (key("orders"), r#""taken":20"#, r#""taken":20,"floor":-1"#, value("floor")),
+        (key("orders"), r#""taken":20"#, r#""taken":20,"removed":"5a""#, value("removed")),
+        (key("orders"), r#""taken":20"#, r#""taken":20,"removed":7"#, value("removed")),
+        (key("orders"), r#""taken":20"#, &too_many, value("removed")),
+        (key("orders"), r#""taken":20"#, &twice, RecordFault::DuplicateId),
+        (key("orders"), r#""taken":20"#, r#""taken":20,"erased":true"#, value("erased")),
+        (of(2), r#""changed":1,"#, r#""changed":1,"evidence":true,"#, value("evidence")),
+        (of(2), r#""changed":1,"#, r#""changed":1,"last_promoted":7,"#, value("last_promoted")),
+        (alias, r#""changed":1"#, r#""changed":1,"former":"orders""#, value("former")),
+        (alias, r#""changed":1"#, r#""changed":1,"former":["orders"]"#, value("former")),
+        (alias, r#""changed":1"#, r#""changed":1,"former":["a","a"]"#, value("former")),
+        (alias, r#""changed":1"#, r#""changed":1,"former":["a b"]"#, value("former")),
+        (alias, r#""changed":1"#, &former, value("former")),
         (key("orders"), r#""taken":20"#, r#""taken":20,"evidence":false"#, value("evidence")),
         (key("orders"), r#""taken":20"#, r#""taken":20,"hold":{}"#, value("hold")),
         (alias, r#","changed":1"#, "", RecordFault::Missing { field: "changed" }),

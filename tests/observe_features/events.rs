@@ -61,6 +61,8 @@ pub fn transitions(key: &str) -> Vec<Transition> {
         Transition::Label { key: key.clone(), version },
         Transition::Hold { key: key.clone(), version: Some(version), is_held: true },
         Transition::Evidence { key: key.clone(), is_required: true },
+        Transition::RecordsRemoved { key: key.clone(), floor: 3 },
+        Transition::Erased { key: key.clone() },
         Transition::Dates { key },
     ]
 }
@@ -85,6 +87,7 @@ pub fn tell_all(observer: &dyn Observer, name: &str, key: &str) {
         observer.event(&Event::Rotated { key, from, to: version(3), change: 12 });
     }
     observer.event(&Event::Reloaded { change: 12, from_change: 9 });
+    observer.event(&Event::KeyFileFilling { percent: 80, change: 12 });
     observer.event(&Event::ReloadFailed { error: &backend_error() });
     let refused = REFUSALS.map(Freshness::Refused);
     let known = [Freshness::Primary, Freshness::Stale, Freshness::Compromised];

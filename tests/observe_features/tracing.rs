@@ -104,7 +104,7 @@ fn the_documented_events_are_those_that_are_emitted() {
         }
     }
     let rows = table(include_str!("../../src/observe/tracing.md"), "event");
-    assert_eq!(rows.len(), 25);
+    assert_eq!(rows.len(), 28);
     assert_eq!(emitted.len(), rows.len());
     for row in rows {
         let name = &words(&row[0])[0];
@@ -125,7 +125,7 @@ fn fields_have_the_documented_values() {
     assert_eq!(wrapped.field("algorithm").cloned(), text("XAES-256-GCM"));
     let reasons: Vec<_> = seen.iter().filter_map(|event| event.field("reason")).collect();
     // Of slots and of outer keys.
-    assert_eq!(reasons.len(), 5 + 5);
+    assert_eq!(reasons.len(), 6 + 6);
     assert_eq!(*reasons[1], Value::Text("the version is disabled".into()));
     let state = find("state_changed");
     assert_eq!(state.field("from").cloned(), text("enabled"));
@@ -158,10 +158,9 @@ fn no_text_of_others_can_write_lines_of_its_own() {
             assert!(!text.contains("\"x") || text.ends_with(" \"x\\\\y"), "{text}");
         }
     }
-    // Three errors; added, state, two aliases with two names each, label, hold, evidence, dates, two
-    // rotations, eight
-    // of outer keys, four of tokens.
-    assert_eq!(hostile, 3 + 1 + 1 + 4 + 1 + 3 + 2 + 8 + 4);
+    // Three errors; added, state, two aliases with two names each, label, records, erased, hold,
+    // evidence, dates, two rotations, nine of outer keys, four of tokens.
+    assert_eq!(hostile, 3 + 1 + 1 + 4 + 1 + 2 + 3 + 2 + 9 + 4);
     assert_eq!(seen[0].field("key"), Some(&Value::Text("a/b:c@d+e=f-g.h_i".into())));
 }
 

@@ -143,7 +143,7 @@ def read(data, kind, secret):
     whole = mac(mac_key, b"envelock key file whole v1" + file_id + macs)
     assert (end["kind"], end["lines"], end["whole"]) == ("end", len(lines), whole.hex())  # F-WHOLE
     assert b'"header":' + lines[0][0] + b"}" in lines[-1][0]  # F-COPY
-    listing, opened = [], set()
+    listing, opened, ids = [], set(), []
     for text, _ in lines[1:-1]:
         record = json.loads(text)
         check_reserved(record)
@@ -152,6 +152,10 @@ def read(data, kind, secret):
         if record["kind"] == "key":
             floor = record.get("floor", 0)  # F-FLOOR
             assert floor <= record["taken"] + 1
+            removed = bytes.fromhex(record.get("removed", ""))
+            assert len(removed) % 8 == 0 and len(removed) <= 8 * 2048
+            ids += [removed[place : place + 8] for place in range(0, len(removed), 8)]
+            erased = "erased" in record
             listing.append(f"{record['name']} taken {record['taken']}")
         elif record["kind"] == "version":
             words = (record["key"], record["version"], record["id"], record["state"])
@@ -160,12 +164,20 @@ def read(data, kind, secret):
             on_token = record["algorithm"] in TOKEN_ALGORITHMS
             assert on_token or record["algorithm"] == "XAES-256-GCM"  # F-NAMES
             assert on_token == (record["origin"] == "token")  # F-TOKEN
+            ids.append(bytes.fromhex(record["id"]))
+            assert not erased or record["state"] == "destroyed"  # F-ERASED
+            usable = record["state"] in ("pending", "primary", "enabled")
+            assert not ("compromised" in record and usable)  # F-COMPROMISED
             has_sealed = record["state"] != "destroyed" and not on_token
             assert ("sealed" in record) == has_sealed  # F-DESTROYED, F-TOKEN
             if has_sealed:
                 opened.add(material(record, seal_key, file_id))
         elif record["kind"] == "alias":
+            former = record.get("former", [])  # F-FORMER
+            assert len(set(former)) == len(former) <= 256 and record["key"] not in former
+            assert all(NAME.fullmatch(name) for name in former)
             listing.append(f"{record['name']} -> {record['key']}")
+    assert len(set(ids)) == len(ids)  # F-ORDER, F-FLOOR
     return listing, len(opened)
 
 

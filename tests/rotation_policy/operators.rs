@@ -242,3 +242,52 @@ fn a_key_without_a_free_number_is_told_of_and_does_not_stop_the_others() {
     let other = keysets(&keyring).keyset("other").unwrap().primary();
     assert_eq!(other, Some(version(2)));
 }
+
+#[test]
+fn an_erased_key_is_revived_by_no_policy_and_what_is_held_is_not_erased() {
+    let keyring = keyring();
+    change(&keyring, Change::Rotate { key: "orders" }, START);
+    let erase = Change::EraseKey { key: "orders" };
+    let refused = |terms: Terms| {
+        let before = keysets(&keyring);
+        let rng = &mut TestRng::seeded(1);
+        let error = keyring.change_with_rng(&[erase], &terms, rng).unwrap_err();
+        assert_eq!(keysets(&keyring), before);
+        match error {
+            Error::Guarded { guard, .. } => guard,
+            other => panic!("{other:?}"),
+        }
+    };
+    for held in [None, Some(version(1)), Some(version(2))] {
+        let hold = Change::Hold { key: "orders", version: held, reason: "case 7" };
+        change(&keyring, hold, START);
+        assert!(matches!(refused(Terms::at(at_day(1))), Guard::Held { .. }), "{held:?}");
+        change(&keyring, Change::Release { key: "orders", version: held }, START);
+    }
+    change(&keyring, Change::RequireEvidence { key: "orders" }, START);
+    assert_eq!(refused(Terms::at(at_day(1))), Guard::EvidenceRequired);
+    let rng = &mut TestRng::seeded(1);
+    let terms = Terms::at(at_day(1)).on_evidence([0xe1; 32]);
+    keyring.change_with_rng(&[erase], &terms, rng).unwrap();
+    let erased = keyring.keyset().unwrap();
+    assert_eq!(erased.erased(), Some(at_day(1)));
+    assert!(erased.versions().iter().all(|record| record.evidence == Some([0xe1; 32])));
+    for policy in [
+        RotationPolicy::every_90_days(),
+        RotationPolicy::on_compromise(),
+        RotationPolicy::on_compromise().distribute_for(days(1)),
+    ] {
+        for removed in [false, true] {
+            if removed {
+                let through = version(2);
+                change(&keyring, Change::RemoveRecords { key: "orders", through }, at_day(2));
+            }
+            for day in [1, 100, 1_000] {
+                let plan = plan(&policy, &keyring, at_day(day));
+                assert!(plan.is_empty() && plan.next().is_none(), "{plan}");
+                let plans = policy.plan_all(&keysets(&keyring), at_day(day));
+                assert!(plans.is_empty());
+            }
+        }
+    }
+}
