@@ -180,12 +180,12 @@ pub enum Error {
     },
 
     /// The random generator failed.
-    #[error("randomness is unavailable")]
-    Randomness(#[source] RandomnessUnavailable),
+    #[error(transparent)]
+    Randomness(RandomnessUnavailable),
 
     /// A keyring offered a slot that cannot stand in a header.
-    #[error("keyring offered a slot that cannot be used")]
-    Slot(#[source] SlotFault),
+    #[error("keyring offered a slot that cannot be used: {0}")]
+    Slot(SlotFault),
 
     /// The slots do not fit in the header's room. Nothing was changed; a rewrap to a new header,
     /// or more reserved room, holds them.
@@ -257,8 +257,8 @@ pub enum Error {
     },
 
     /// A key name has a form that names may not have.
-    #[error("key name is invalid")]
-    KeyName(#[source] InvalidKeyName),
+    #[error(transparent)]
+    KeyName(InvalidKeyName),
 
     /// Key material was refused: all zero, or there already under another version.
     #[error("key material is all zero or there already")]
@@ -319,18 +319,18 @@ pub enum Error {
 
     /// A key file could not be read or written.
     #[cfg(all(feature = "file", unix))]
-    #[error("key file failed")]
-    KeyFile(#[source] crate::keyring::KeyFileError),
+    #[error(transparent)]
+    KeyFile(crate::keyring::KeyFileError),
 
     /// A PKCS#11 token did not do what was asked.
     #[cfg(all(feature = "pkcs11", unix))]
-    #[error("token failed")]
-    Token(#[source] crate::keyring::Pkcs11Error),
+    #[error(transparent)]
+    Token(crate::keyring::Pkcs11Error),
 
     /// A message in a file could not be read, written or rewrapped.
     #[cfg(all(feature = "file", unix))]
-    #[error("message file failed")]
-    MessageFile(#[source] crate::files::MessageFileError),
+    #[error(transparent)]
+    MessageFile(crate::files::MessageFileError),
 
     /// A keyring has no master key and no alias of a name.
     #[error("there is no key {key}")]

@@ -84,7 +84,7 @@ pub use format::{
     Slot, SlotFault, SlotLabel, SlotWriter, Slots, Suite, WrapAlgorithm,
 };
 #[cfg(all(feature = "file", unix))]
-pub use fs::{FileAction, FileRules};
+pub use fs::{FileAction, FileKind, FileRules};
 #[cfg(feature = "tokio")]
 pub use io::{AsyncDecryptReader, AsyncEncryptWriter};
 #[cfg(feature = "std")]

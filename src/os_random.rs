@@ -14,16 +14,21 @@ impl TryRng for OsRandom {
     type Error = RandomnessUnavailable;
 
     fn try_next_u32(&mut self) -> Result<u32, RandomnessUnavailable> {
-        getrandom::u32().map_err(|_| RandomnessUnavailable)
+        getrandom::u32().map_err(failed)
     }
 
     fn try_next_u64(&mut self) -> Result<u64, RandomnessUnavailable> {
-        getrandom::u64().map_err(|_| RandomnessUnavailable)
+        getrandom::u64().map_err(failed)
     }
 
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), RandomnessUnavailable> {
-        getrandom::fill(out).map_err(|_| RandomnessUnavailable)
+        getrandom::fill(out).map_err(failed)
     }
 }
 
 impl TryCryptoRng for OsRandom {}
+
+fn failed(error: getrandom::Error) -> RandomnessUnavailable {
+    let code = error.raw_os_error();
+    code.map_or_else(RandomnessUnavailable::new, RandomnessUnavailable::from_raw_os_error)
+}

@@ -5,9 +5,43 @@ use rand_core::{TryCryptoRng, TryRng};
 use zeroize::Zeroize;
 
 /// The random generator failed. Nothing was encrypted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("random generator failed")]
-pub struct RandomnessUnavailable;
+pub struct RandomnessUnavailable {
+    source: Option<SystemError>,
+}
+
+/// What the operating system said of its generator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("system error {0}")]
+struct SystemError(i32);
+
+impl RandomnessUnavailable {
+    /// Returns the error of a generator that does not say why.
+    pub const fn new() -> Self {
+        RandomnessUnavailable { source: None }
+    }
+
+    /// Returns the error of the operating system's generator, with its number.
+    pub const fn from_raw_os_error(code: i32) -> Self {
+        RandomnessUnavailable { source: Some(SystemError(code)) }
+    }
+
+    /// The number of the operating system's error, such as `ENOSYS` where a sandbox forbids the
+    /// call; `None` if another generator failed, or the system gave no number.
+    pub const fn raw_os_error(&self) -> Option<i32> {
+        match self.source {
+            Some(SystemError(code)) => Some(code),
+            None => None,
+        }
+    }
+
+    /// The error of any generator, with the number of the system's if it was that.
+    pub(crate) fn of(error: impl core::error::Error) -> Self {
+        let source = error.source().and_then(|source| source.downcast_ref::<SystemError>());
+        RandomnessUnavailable { source: source.copied() }
+    }
+}
 
 /// The generator handed to a keyring: any `rand_core` generator, its error made ours.
 ///
@@ -29,7 +63,7 @@ impl<'r, R: TryCryptoRng + ?Sized> RandomPool<'r, R> {
     /// Draws what encrypting one message under one slot takes.
     pub(crate) fn for_message(source: &'r mut R) -> Result<Self, RandomnessUnavailable> {
         let mut pool = RandomPool { source, bytes: [0; MESSAGE_LEN], left: 0 };
-        pool.source.try_fill_bytes(&mut pool.bytes).map_err(|_| RandomnessUnavailable)?;
+        pool.source.try_fill_bytes(&mut pool.bytes).map_err(RandomnessUnavailable::of)?;
         pool.left = MESSAGE_LEN;
         Ok(pool)
     }
@@ -65,7 +99,7 @@ impl<R: TryCryptoRng + ?Sized> TryRng for RandomPool<'_, R> {
                 Ok(())
             }
             // Never split a request: what is left of the pool stays for a smaller one.
-            None => self.source.try_fill_bytes(out).map_err(|_| RandomnessUnavailable),
+            None => self.source.try_fill_bytes(out).map_err(RandomnessUnavailable::of),
         }
     }
 }
@@ -91,15 +125,15 @@ impl TryRng for NoRandomness {
     type Error = RandomnessUnavailable;
 
     fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        Err(RandomnessUnavailable)
+        Err(RandomnessUnavailable::new())
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        Err(RandomnessUnavailable)
+        Err(RandomnessUnavailable::new())
     }
 
     fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Self::Error> {
-        Err(RandomnessUnavailable)
+        Err(RandomnessUnavailable::new())
     }
 }
 

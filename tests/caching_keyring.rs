@@ -135,7 +135,7 @@ fn a_change_of_state_counts_from_the_next_call_on() {
     assert_eq!([(); 2].map(|()| calls(&cache, message)), [1, 0]);
 }
 
-/// 8 answers of `unwrap` by 8 of `freshness`: what is warm says what is cold.
+/// 11 answers of `unwrap` by 11 of `freshness`: what is warm says what is cold.
 #[test]
 fn what_the_inner_keyring_refuses_or_disowns_is_its_own_answer() {
     for says in Said::ALL {
@@ -151,7 +151,7 @@ fn what_the_inner_keyring_refuses_or_disowns_is_its_own_answer() {
                     Said::Refused(why) => script.freshness = Some(Freshness::Refused(why)),
                     // In use, going by the label: the documented bound.
                     Said::Authentication => script.freshness = Some(Freshness::Stale),
-                    Said::Unavailable => script.freshness_down = true,
+                    _ => script.freshness_down = true,
                 }
             });
             let answer = Envelope::new(&cache).decrypt(message, ROW);

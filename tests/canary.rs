@@ -314,7 +314,7 @@ fn texts_of_key_errors(texts: &mut Texts, ring: &MemoryKeyring, message: &[u8]) 
     let source = std::io::Error::other("timed out");
     texts.error(KeyringError::unavailable(source));
     texts.error(KeyringError::Refused(Refusal::UnknownVersion));
-    texts.error(KeyringError::from(RandomnessUnavailable));
+    texts.error(KeyringError::from(RandomnessUnavailable::new()));
     texts.error(KeyringError::from(SlotFault::Unproven));
 }
 

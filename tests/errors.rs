@@ -5,7 +5,10 @@ use envelock::test_util::{Fault, FaultyKeyring, Method};
 use envelock::*;
 use std::collections::BTreeSet;
 use std::error::Error as _;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 fn version(number: u32) -> KeyVersion {
     KeyVersion::new(number).unwrap()
@@ -98,7 +101,7 @@ fn every_error() -> Vec<(Error, bool)> {
         (told(KeyringError::denied(refused())), false),
         (Error::NoPrimary, false),
         (Error::Forked, false),
-        (Error::Randomness(RandomnessUnavailable), true),
+        (Error::Randomness(RandomnessUnavailable::new()), true),
         (Error::HeaderRoom { needed: 122, available: 121 }, false),
         (Error::BufferLength { len: 1, needed: 2 }, false),
         (Error::MessageTooLong, false),
@@ -184,8 +187,8 @@ fn no_text_repeats_its_source() {
             sources += 1;
         }
     }
-    // Five of backends, Randomness, KeyName, and Slot with each of its faults.
-    assert_eq!(sources, 7 + slot_faults().len());
+    // Those of backends.
+    assert_eq!(sources, 5);
     let down = KeyringError::unavailable(std::io::Error::other("connection refused"));
     assert_eq!(down.source().unwrap().to_string(), "connection refused");
     assert!(!down.to_string().contains("refused"));
@@ -263,7 +266,6 @@ fn names_of_a_message_bring_no_control_characters_into_a_log() {
         let error = MemoryKeyring::create(name).unwrap_err();
         assert!(matches!(error, Error::KeyName(_)), "{name:?}");
         check_text(&error.to_string());
-        check_text(&error.source().unwrap().to_string());
     }
     // What a caller gave is escaped.
     let error = AadPairs::new().with("a\nb", b"").unwrap().with("a\nb", b"").unwrap_err();
@@ -352,4 +354,211 @@ fn cut_is_unexpected_eof_only_where_it_is_surely_a_cut() {
         );
     }
     assert!(sure >= 32);
+}
+
+fn io(kind: io::ErrorKind) -> Arc<io::Error> {
+    Arc::new(kind.into())
+}
+
+/// Every error of a key file that a test can make, and whether a retry can help.
+fn key_file_errors() -> Vec<(KeyFileError, bool)> {
+    use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull, TimedOut};
+    let path = || PathBuf::from("/keys");
+    let key = || "orders".to_owned();
+    let failed = |action, kind| KeyFileError::Io { action, path: path(), source: io(kind) };
+    let content = |fault| KeyFileError::Content { path: path(), fault };
+    let outer = |answer| content(KeyFileFault::OuterKeyring(Box::new(told(answer))));
+    let waited = Duration::from_secs(1);
+    vec![
+        (failed(FileAction::Open, PermissionDenied), false),
+        (failed(FileAction::Write, ReadOnlyFilesystem), false),
+        (failed(FileAction::Write, StorageFull), true),
+        (failed(FileAction::Read, TimedOut), true),
+        (failed(FileAction::SyncDirectory, StorageFull), false),
+        (KeyFileError::FileName { path: path() }, false),
+        (KeyFileError::NotFound { path: path() }, false),
+        (KeyFileError::Exists { path: path() }, false),
+        (KeyFileError::NotRegular { path: path(), kind: FileKind::Fifo }, false),
+        (KeyFileError::Owner { path: path(), owner: 1, user: 2 }, false),
+        (KeyFileError::Permissions { path: path(), mode: 0o644 }, false),
+        (KeyFileError::Umask { path: path(), mode: 0 }, false),
+        (KeyFileError::MountedAlone { path: path() }, false),
+        (KeyFileError::TooLarge { path: path(), len: 2, most: 1 }, false),
+        (KeyFileError::Changing { path: path() }, true),
+        (KeyFileError::Locked { path: path(), waited }, true),
+        (KeyFileError::NoLocks { path: path(), source: io(NotFound) }, false),
+        (KeyFileError::UnstableIdentity { path: path() }, false),
+        (KeyFileError::NotDurable { path: path(), source: io(StorageFull) }, false),
+        (KeyFileError::Poisoned { path: path() }, false),
+        (content(KeyFileFault::Authentication), false),
+        (content(KeyFileFault::FileKeyReplaced), false),
+        (content(KeyFileFault::Randomness(RandomnessUnavailable::new())), true),
+        (outer(KeyringError::unavailable(io::Error::other("down"))), true),
+        (outer(KeyringError::broken(io::Error::other("gone"))), false),
+        (outer(KeyringError::denied(io::Error::other("forbidden"))), false),
+        (KeyFileError::RolledBack { path: path(), found: 1, known: 2 }, false),
+        (KeyFileError::Diverged { path: path(), key: key(), version: version(1) }, false),
+        (KeyFileError::ReadOnly { path: path() }, false),
+        (KeyFileError::Randomness(RandomnessUnavailable::new()), true),
+    ]
+}
+
+/// Every error of a token that a test can make, and whether a retry can help.
+fn token_errors() -> Vec<(Pkcs11Error, bool)> {
+    let (key, version) = (|| "orders".to_owned(), version(1));
+    let (path, what) = (PathBuf::from("/lib.so"), "no such file".to_owned());
+    let (wanted, found) = (|| "label \"a\"".to_owned(), Vec::new);
+    let source: Arc<dyn std::error::Error + Send + Sync> = io(io::ErrorKind::TimedOut);
+    let mut errors = vec![
+        (Pkcs11Error::Library { path, what }, false),
+        (Pkcs11Error::Forked, false),
+        (Pkcs11Error::TokenNotFound { wanted: wanted(), found: found() }, true),
+        (Pkcs11Error::TokenNotUnique { wanted: wanted(), found: found() }, false),
+        (Pkcs11Error::KeyNotFound { key: key(), version }, false),
+        (Pkcs11Error::KeyNotUnique { key: key(), version }, false),
+        (Pkcs11Error::WeakKey { key: key(), version, fault: TokenKeyFault::Extractable }, false),
+        (Pkcs11Error::Algorithm { what: "no GCM".into() }, false),
+        (Pkcs11Error::Wrong { fault: WrongTokenAnswer::IvIgnored }, true),
+        (Pkcs11Error::Deadline { after: Duration::from_secs(1) }, true),
+        (Pkcs11Error::Hanging { calls: 2 }, true),
+        (Pkcs11Error::RestartProcess { calls: 2 }, false),
+        (Pkcs11Error::NoSession, true),
+        (Pkcs11Error::Randomness(RandomnessUnavailable::new()), true),
+        (Pkcs11Error::NotDestroyed { count: 1 }, true),
+    ];
+    for (fault, retryable) in [
+        (PinFault::Rejected, false),
+        (PinFault::Locked, false),
+        (PinFault::Expired, false),
+        (PinFault::NotInitialized, false),
+        (PinFault::FinalTry, false),
+        (PinFault::OtherUser, true),
+        (PinFault::Ignored, true),
+        (PinFault::Source { source }, true),
+        (PinFault::FilePermissions { path: "/pin".into(), mode: 0o644 }, false),
+    ] {
+        errors.push((Pkcs11Error::Login { fault }, retryable));
+    }
+    errors
+}
+
+/// The same cause comes out of a rotation as itself, and out of an encryption behind a keyring.
+fn check_both_ways<E>(errors: Vec<(E, bool)>)
+where
+    E: std::error::Error + Clone + Into<Error> + Into<KeyringError>,
+{
+    for (cause, retryable) in errors {
+        let of_change: Error = cause.clone().into();
+        let answer: KeyringError = cause.clone().into();
+        assert_eq!(of_change.is_retryable(), retryable, "{cause}");
+        assert_eq!(answer.is_retryable(), retryable, "{cause}");
+        let of_wrap = told(answer);
+        assert!(matches!(of_wrap, Error::Unavailable { .. }), "{of_wrap:?}");
+        assert_eq!(of_wrap.is_retryable(), retryable, "{cause}");
+        assert_eq!(of_wrap.source().unwrap().to_string(), cause.to_string());
+        // A wrapping variant says what its cause says, and its source is the cause's.
+        assert_eq!(of_change.to_string(), cause.to_string());
+        let texts = [&of_change as &dyn std::error::Error, &cause];
+        let [one, other] = texts.map(|error| error.source().map(ToString::to_string));
+        assert_eq!(one, other);
+        assert!(one.is_none_or(|source| !of_change.to_string().contains(&source)), "{of_change}");
+    }
+}
+
+#[test]
+fn a_cause_is_retryable_alike_from_a_change_and_from_an_encryption() {
+    check_both_ways(key_file_errors());
+    check_both_ways(token_errors());
+}
+
+/// What a log has of `{error}` alone.
+#[test]
+fn an_error_of_a_file_says_path_and_action() {
+    let path = || PathBuf::from("/keys");
+    let (action, source) = (FileAction::Open, io(io::ErrorKind::PermissionDenied));
+    let error = Error::from(KeyFileError::Io { action, path: path(), source: source.clone() });
+    assert_eq!(error.to_string(), "cannot open \"/keys\"");
+    assert_eq!(error.source().unwrap().to_string(), "permission denied");
+    let error = Error::from(MessageFileError::NotFound { path: path() });
+    assert_eq!(error.to_string(), "there is no file \"/keys\"");
+    let error = Error::from(Pkcs11Error::KeyNotFound { key: "orders".into(), version: version(2) });
+    assert_eq!(error.to_string(), "key orders version 2 is not on the token");
+    let error = told(KeyringError::from(SlotFault::TooMany));
+    let expected = format!("keyring offered a slot that cannot be used: {}", SlotFault::TooMany);
+    assert_eq!((error.to_string(), error.source().is_none()), (expected, true));
+}
+
+#[test]
+fn an_error_of_a_file_keeps_its_kind_as_an_io_error() {
+    use io::ErrorKind::{Interrupted, NotFound, Other, PermissionDenied, TimedOut, UnexpectedEof};
+    let path = || PathBuf::from("/keys");
+    let failed =
+        |kind| KeyFileError::Io { action: FileAction::Open, path: path(), source: io(kind) };
+    // What tells of the message, or asks to be called again, stays with the message.
+    for (cause, kind) in [
+        (KeyFileError::NotFound { path: path() }, NotFound),
+        (KeyFileError::Permissions { path: path(), mode: 0o644 }, PermissionDenied),
+        (failed(PermissionDenied), PermissionDenied),
+        (failed(Interrupted), Other),
+        (failed(TimedOut), Other),
+        (failed(UnexpectedEof), Other),
+        (KeyFileError::Poisoned { path: path() }, Other),
+    ] {
+        assert_eq!(io::Error::from(Error::from(cause.clone())).kind(), kind, "{cause}");
+        let of_wrap = told(KeyringError::from(cause.clone()));
+        assert_eq!(io::Error::from(of_wrap).kind(), kind, "{cause}");
+    }
+    let missing = Error::from(MessageFileError::NotFound { path: path() });
+    assert_eq!(io::Error::from(missing).kind(), NotFound);
+    let denied = told(KeyringError::denied(io::Error::other("forbidden")));
+    assert_eq!(io::Error::from(denied).kind(), PermissionDenied);
+}
+
+/// A generator that fails after some calls.
+struct Failing<E>(usize, fn() -> E);
+
+impl<E: std::error::Error> Failing<E> {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), E> {
+        self.0 = self.0.checked_sub(1).ok_or_else(self.1)?;
+        out.fill(0x5A);
+        Ok(())
+    }
+}
+
+impl<E: std::error::Error> rand_core::TryRng for Failing<E> {
+    type Error = E;
+
+    fn try_next_u32(&mut self) -> Result<u32, E> {
+        self.fill(&mut []).map(|()| 7)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, E> {
+        self.fill(&mut []).map(|()| 7)
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), E> {
+        self.fill(out)
+    }
+}
+
+impl<E: std::error::Error> rand_core::TryCryptoRng for Failing<E> {}
+
+#[test]
+fn the_number_of_the_systems_error_is_kept() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    // Two slots, so that the wrap asks for more than was drawn ahead.
+    let both = MultiKeyring::new(keyring).with(MemoryKeyring::create("backup").unwrap()).unwrap();
+    let envelope = Envelope::new(&both);
+    for calls in 0..2 {
+        let mut rng = Failing(calls, || RandomnessUnavailable::from_raw_os_error(38));
+        let error = envelope.with_rng(&mut rng).encrypt(b"row", Aad::none()).unwrap_err();
+        let Error::Randomness(cause) = &error else { panic!("{error:?}") };
+        assert_eq!(cause.raw_os_error(), Some(38));
+        assert_eq!(error.to_string(), "random generator failed");
+        assert_eq!(error.source().unwrap().to_string(), "system error 38");
+        let mut rng = Failing(calls, || fmt::Error);
+        let error = envelope.with_rng(&mut rng).encrypt(b"row", Aad::none()).unwrap_err();
+        let Error::Randomness(cause) = &error else { panic!("{error:?}") };
+        assert_eq!((cause.raw_os_error(), error.source().is_none()), (None, true));
+    }
 }

@@ -173,6 +173,11 @@ fn where_no_member_opens_the_answer_that_tells_most_is_given() {
                 member.set(|script| script.freshness = Some(Freshness::Stale));
             });
             let error = envelope.rewrap(&message, USUAL).unwrap_err();
+            // Nothing is handed over to a first that does not answer, or may not be asked.
+            let expected = match first {
+                Said::Denied | Said::Broken | Said::Throttled | Said::Unavailable => first,
+                _ => expected,
+            };
             assert_eq!(Said::of(&error), expected, "{first:?} {second:?}: rewrap");
         }
     }

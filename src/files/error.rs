@@ -134,6 +134,18 @@ pub enum MessageFileError {
 }
 
 impl MessageFileError {
+    /// The kind that an `io::Error` of this has.
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            MessageFileError::NotFound { .. } => io::ErrorKind::NotFound,
+            MessageFileError::Exists { .. } => io::ErrorKind::AlreadyExists,
+            MessageFileError::Io { source, .. } | MessageFileError::NotDurable { source, .. } => {
+                source.kind()
+            }
+            _ => io::ErrorKind::Other,
+        }
+    }
+
     /// Whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self {

@@ -35,6 +35,31 @@ fn kind(error: &Error) -> io::ErrorKind {
         Error::Ended | Error::MessageTooLong | Error::BufferLength { .. } => {
             io::ErrorKind::InvalidInput
         }
+        Error::Denied { .. } => io::ErrorKind::PermissionDenied,
+        #[cfg(all(feature = "file", unix))]
+        Error::KeyFile(error) => of_file(error.io_kind()),
+        #[cfg(all(feature = "file", unix))]
+        Error::MessageFile(error) => of_file(error.io_kind()),
+        #[cfg(all(feature = "file", unix))]
+        Error::Unavailable { source, .. } => {
+            let error = source.downcast_ref::<crate::keyring::KeyFileError>();
+            error.map_or(io::ErrorKind::Other, |error| of_file(error.io_kind()))
+        }
+        _ => io::ErrorKind::Other,
+    }
+}
+
+/// The kind of an error of a key file or message file, if a reader or writer of a message can have
+/// it. `UnexpectedEof` and `InvalidData` tell of the message here, and what says "call again" would
+/// have a latched failure asked for ever.
+#[cfg(all(feature = "file", unix))]
+fn of_file(kind: io::ErrorKind) -> io::ErrorKind {
+    use io::ErrorKind::{
+        AlreadyExists, NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    match kind {
+        NotFound | PermissionDenied | AlreadyExists | StorageFull | QuotaExceeded
+        | ReadOnlyFilesystem => kind,
         _ => io::ErrorKind::Other,
     }
 }

@@ -73,11 +73,11 @@ pub enum KeyringError {
         limit: u64,
     },
     /// The random generator failed.
-    #[error("randomness is unavailable")]
-    Randomness(#[source] RandomnessUnavailable),
+    #[error(transparent)]
+    Randomness(RandomnessUnavailable),
     /// A pushed slot cannot stand in a header; from [`SlotWriter::push`](crate::SlotWriter::push).
-    #[error("slot cannot be used")]
-    Slot(#[source] SlotFault),
+    #[error("slot cannot be used: {0}")]
+    Slot(SlotFault),
 }
 
 impl KeyringError {

@@ -156,8 +156,9 @@ impl MemoryKeyring {
     ) -> Result<(), KeyringError> {
         let keys = self.keys.read();
         let (label, key) = keys.primary(&self.selection, name)?;
+        key.wrap(data_key, &label, context, slots, rng)?;
         key.count(context, u64::MAX);
-        key.wrap(data_key, &label, context, slots, rng)
+        Ok(())
     }
 
     fn select(&self, selection: Selection) -> Result<Self, Error> {

@@ -102,7 +102,7 @@ impl KeySource for SoftwareSource {
     ) -> Result<Made, Error> {
         let (key, origin) = match source {
             Material::Fresh => {
-                let key = MasterKey::generate(rng).map_err(|_| RandomnessUnavailable)?;
+                let key = MasterKey::generate(rng).map_err(RandomnessUnavailable::of)?;
                 (key, Origin::Generated)
             }
             Material::Imported(key) => (MasterKey::from_bytes(key.expose()), Origin::Imported),

@@ -51,11 +51,11 @@ impl TryRng for TestRng {
 
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), RandomnessUnavailable> {
         self.asked += 1;
-        self.left = self.left.checked_sub(1).ok_or(RandomnessUnavailable)?;
+        self.left = self.left.checked_sub(1).ok_or(RandomnessUnavailable::new())?;
         let (seed, request) = (self.seed.to_be_bytes(), self.asked.to_be_bytes());
         for (block, chunk) in out.chunks_mut(32).enumerate() {
             let info: [&[u8]; 2] = [&request, &block.to_be_bytes()];
-            kdf::expand_sha256(&seed, &info, chunk).map_err(|_| RandomnessUnavailable)?;
+            kdf::expand_sha256(&seed, &info, chunk).map_err(|_| RandomnessUnavailable::new())?;
         }
         Ok(())
     }

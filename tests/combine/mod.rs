@@ -193,11 +193,14 @@ pub enum Said {
     NotMine,
     Refused(Refusal),
     Authentication,
+    Denied,
+    Broken,
+    Throttled,
     Unavailable,
 }
 
 impl Said {
-    pub const ALL: [Said; 8] = [
+    pub const ALL: [Said; 11] = [
         Said::NotMine,
         Said::Refused(Refusal::UnknownVersion),
         Said::Refused(Refusal::Disabled),
@@ -205,6 +208,9 @@ impl Said {
         Said::Refused(Refusal::DestroyScheduled),
         Said::Refused(Refusal::Destroyed),
         Said::Authentication,
+        Said::Denied,
+        Said::Broken,
+        Said::Throttled,
         Said::Unavailable,
     ];
 
@@ -213,6 +219,9 @@ impl Said {
             Said::NotMine => KeyringError::NotMine,
             Said::Refused(refusal) => KeyringError::Refused(refusal),
             Said::Authentication => KeyringError::Authentication,
+            Said::Denied => KeyringError::denied(std::io::Error::other("forbidden")),
+            Said::Broken => KeyringError::broken(std::io::Error::other("gone")),
+            Said::Throttled => KeyringError::throttled(None, std::io::Error::other("slow down")),
             Said::Unavailable => down(),
         }
     }
@@ -222,7 +231,10 @@ impl Said {
             Error::NoKey { .. } => Said::NotMine,
             Error::Refused { refusal, .. } => Said::Refused(*refusal),
             Error::Authentication { .. } => Said::Authentication,
+            Error::Unavailable { retryable: false, .. } => Said::Broken,
             Error::Unavailable { .. } => Said::Unavailable,
+            Error::Throttled { .. } => Said::Throttled,
+            Error::Denied { .. } => Said::Denied,
             other => panic!("{other:?}"),
         }
     }
@@ -234,7 +246,9 @@ impl Said {
             Said::Refused(Refusal::UnknownVersion) => 1,
             Said::Authentication => 2,
             Said::Refused(_) => 3,
-            Said::Unavailable => 4,
+            Said::Denied => 4,
+            Said::Broken => 5,
+            Said::Throttled | Said::Unavailable => 6,
         };
         if rank(second) > rank(self) { second } else { self }
     }

@@ -137,7 +137,7 @@ impl Token {
     }
 
     fn answer(&self) -> Result<(), KeyringError> {
-        let no_answer = || KeyringError::unavailable(RandomnessUnavailable);
+        let no_answer = || KeyringError::unavailable(RandomnessUnavailable::new());
         (!self.0.is_gone.load(SeqCst)).then_some(()).ok_or_else(no_answer)
     }
 }
@@ -159,7 +159,7 @@ impl KeySource for Token {
         }
         self.answer().map_err(Error::from_wrap)?;
         let mut bytes = [0; 40];
-        rng.try_fill_bytes(&mut bytes).map_err(|_| RandomnessUnavailable)?;
+        rng.try_fill_bytes(&mut bytes).map_err(|_| RandomnessUnavailable::new())?;
         let (id, key) = bytes.split_first_chunk().unwrap();
         let (master_key_id, algorithm) = (MasterKeyId(*id), self.0.algorithm);
         let place = (name.as_str().into(), version, master_key_id);
@@ -209,7 +209,7 @@ impl Key {
     fn cipher(&self) -> Result<Aes256Gcm, KeyringError> {
         self.token.answer()?;
         let keys = self.token.0.keys.lock().unwrap();
-        let no_key = || KeyringError::unavailable(RandomnessUnavailable);
+        let no_key = || KeyringError::unavailable(RandomnessUnavailable::new());
         Ok(Aes256Gcm::new(keys.get(&self.place).ok_or_else(no_key)?.into()))
     }
 

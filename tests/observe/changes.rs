@@ -13,15 +13,15 @@ impl TryRng for Random {
     type Error = RandomnessUnavailable;
 
     fn try_next_u32(&mut self) -> Result<u32, RandomnessUnavailable> {
-        OsRandom.try_next_u32().map_err(|_| RandomnessUnavailable)
+        OsRandom.try_next_u32().map_err(|_| RandomnessUnavailable::new())
     }
 
     fn try_next_u64(&mut self) -> Result<u64, RandomnessUnavailable> {
-        OsRandom.try_next_u64().map_err(|_| RandomnessUnavailable)
+        OsRandom.try_next_u64().map_err(|_| RandomnessUnavailable::new())
     }
 
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), RandomnessUnavailable> {
-        OsRandom.try_fill_bytes(out).map_err(|_| RandomnessUnavailable)
+        OsRandom.try_fill_bytes(out).map_err(|_| RandomnessUnavailable::new())
     }
 }
 

@@ -61,10 +61,10 @@ fn no_primary_and_no_randomness_are_told() {
     assert!(matches!(encrypt(&keyring), Err(Error::NoPrimary)));
     saw(&keyring, &["no primary"]);
     let toy = Toy::new("orders");
-    toy.fail(Method::Wrap, RandomnessUnavailable.into());
+    toy.fail(Method::Wrap, RandomnessUnavailable::new().into());
     let keyring = ObservedKeyring::new(toy, Recorder::default());
     assert!(matches!(encrypt(&keyring), Err(Error::Randomness(_))));
-    saw(&keyring, &["unavailable: RandomnessUnavailable"]);
+    saw(&keyring, &["unavailable: Randomness(RandomnessUnavailable { source: None })"]);
 }
 
 /// A slot that is too long for the room is wrapped again with more.

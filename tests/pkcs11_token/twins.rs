@@ -6,7 +6,6 @@ use crate::process::{Process, tell};
 use crate::raw_token::text;
 use envelock::{Error, Pkcs11Error};
 use std::collections::BTreeSet;
-use std::error::Error as _;
 use std::process::Command;
 
 pub fn child() {
@@ -26,7 +25,7 @@ pub fn child() {
     assert_eq!(serials.len(), 2);
     let told: BTreeSet<String> = found.iter().map(|token| token.serial.clone()).collect();
     assert_eq!(told, serials);
-    let text = error.source().unwrap().to_string();
+    let text = error.to_string();
     assert!(serials.iter().all(|serial| text.contains(serial)), "{text}");
     for serial in serials {
         let token = options().token_serial(&serial).token().unwrap();

@@ -210,11 +210,26 @@ pub enum KeyFileError {
     },
 
     /// No name could be drawn for a temporary file.
-    #[error("randomness is unavailable")]
-    Randomness(#[source] RandomnessUnavailable),
+    #[error(transparent)]
+    Randomness(RandomnessUnavailable),
 }
 
 impl KeyFileError {
+    /// The kind that an `io::Error` of this has.
+    pub(crate) fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            KeyFileError::NotFound { .. } => io::ErrorKind::NotFound,
+            KeyFileError::Exists { .. } => io::ErrorKind::AlreadyExists,
+            KeyFileError::Owner { .. }
+            | KeyFileError::Permissions { .. }
+            | KeyFileError::ReadOnly { .. } => io::ErrorKind::PermissionDenied,
+            KeyFileError::Io { source, .. }
+            | KeyFileError::NoLocks { source, .. }
+            | KeyFileError::NotDurable { source, .. } => source.kind(),
+            _ => io::ErrorKind::Other,
+        }
+    }
+
     /// Whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self {

@@ -135,8 +135,8 @@ pub enum Pkcs11Error {
     NoSession,
 
     /// The random generator failed.
-    #[error("randomness is unavailable")]
-    Randomness(#[source] RandomnessUnavailable),
+    #[error(transparent)]
+    Randomness(RandomnessUnavailable),
 
     /// A key was destroyed on record, and is still on the token. The next change tries again.
     #[error("destroyed keys are still on the token: {count}")]

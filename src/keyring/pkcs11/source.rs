@@ -145,7 +145,7 @@ impl Token {
     ) -> Result<(TokenKey, MasterKeyId), Error> {
         let mut attempts = ID_ATTEMPTS;
         let mut id = MasterKeyId([0; 8]);
-        rng.try_fill_bytes(&mut id.0).map_err(|_| RandomnessUnavailable)?;
+        rng.try_fill_bytes(&mut id.0).map_err(RandomnessUnavailable::of)?;
         loop {
             attempts = attempts.saturating_sub(1);
             let key = Arc::new(TokenKeyName::ours(name, version, id, algorithm));

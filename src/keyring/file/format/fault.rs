@@ -137,8 +137,8 @@ pub enum KeyFileFault {
     ReadBack,
 
     /// The random generator failed.
-    #[error("randomness is unavailable")]
-    Randomness(#[source] RandomnessUnavailable),
+    #[error(transparent)]
+    Randomness(RandomnessUnavailable),
 }
 
 /// Why protections of a key file were refused.

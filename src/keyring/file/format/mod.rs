@@ -91,7 +91,7 @@ impl KeyFile {
         rng: &mut KeyringRng<'_>,
     ) -> Result<(Self, FileKey), KeyFileFault> {
         let mut id = FileId([0; 16]);
-        rng.try_fill_bytes(&mut id.0).map_err(|_| RandomnessUnavailable)?;
+        rng.try_fill_bytes(&mut id.0).map_err(RandomnessUnavailable::of)?;
         let key = FileKey::generate(id, rng)?;
         let file = KeyFile {
             version: Version::Two,

@@ -57,7 +57,7 @@ pub struct FileKey {
 impl FileKey {
     /// A fresh file key.
     pub(super) fn generate(id: FileId, rng: &mut KeyringRng<'_>) -> Result<Self, KeyFileFault> {
-        let key = MasterKey::generate(rng).map_err(|_| RandomnessUnavailable)?;
+        let key = MasterKey::generate(rng).map_err(RandomnessUnavailable::of)?;
         FileKey::set_up(key, id)
     }
 
@@ -169,7 +169,7 @@ pub(super) fn seal(
     let mut sealed = [0; SEALED_LEN];
     let Some((nonce, rest)) = sealed.split_first_chunk_mut() else { return Ok(None) };
     let Some((ciphertext, tag)) = rest.split_last_chunk_mut() else { return Ok(None) };
-    rng.try_fill_bytes(nonce).map_err(|_| RandomnessUnavailable)?;
+    rng.try_fill_bytes(nonce).map_err(RandomnessUnavailable::of)?;
     let Ok(made) = cipher.encrypt(nonce, aad, key.expose(), ciphertext) else { return Ok(None) };
     *tag = made;
     Ok(Some(sealed))

@@ -38,7 +38,7 @@ pub(super) fn wrap(
         Some(slot) => slot.id,
         None => {
             let mut slot_id = [0; 8];
-            rng.try_fill_bytes(&mut slot_id).map_err(|_| RandomnessUnavailable)?;
+            rng.try_fill_bytes(&mut slot_id).map_err(RandomnessUnavailable::of)?;
             ProtectionId(slot_id)
         }
     };
@@ -72,7 +72,7 @@ fn fields(
             let refused = |fault| KeyFileFault::Argon2Cost { cost: *cost, fault };
             cost.check_for_write().map_err(refused)?;
             let mut salt = [0; SALT_LEN];
-            rng.try_fill_bytes(&mut salt).map_err(|_| RandomnessUnavailable)?;
+            rng.try_fill_bytes(&mut salt).map_err(RandomnessUnavailable::of)?;
             let kek = stretch(passphrase, &salt, cost)?;
             let argon2id = Object::new()
                 .number("memory_kib", cost.memory_kib.into())
