@@ -93,6 +93,9 @@ fn small_messages() {
         names.push(name);
         lanes.push(lane);
     }
+    let suite_4 = Envelope::new(&keyring).with_suite(Suite::ChunkedAes256GcmSha256);
+    names.push("encrypt, decrypt in place in suite 4");
+    lanes.push(in_place(&suite_4, 64));
     let message = envelope.encrypt(&[1; 64], Aad::new(AAD)).expect("a primary");
     names.push("header: read and check its form (decryption)");
     lanes.push(repeat(|| (), move || inspect(black_box(&message)).is_ok()));
@@ -109,6 +112,7 @@ fn small_messages() {
     };
     let row = |lane: usize| [0, 1].map(|way| rounds.time(lane, way));
     print(names[0], row(0));
+    print(names[SUITE_4], row(SUITE_4));
     for lane in [OS_RANDOM, CHECK, WRAP, DERIVATION] {
         print(names[lane], row(lane));
     }
@@ -141,6 +145,7 @@ const WRAP: usize = 6;
 const CHUNK_CIPHER: usize = 7;
 const AEAD: usize = 8;
 const ALLOCATION: usize = 9;
+const SUITE_4: usize = 10;
 
 /// The primitives of a 64-byte message, together and one by one.
 fn primitive_lanes() -> Vec<(&'static str, Lane<'static>)> {

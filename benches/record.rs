@@ -37,9 +37,10 @@ fn main() {
 }
 
 fn fields(len: usize) {
-    let bodies: [(&str, Body); 3] = [
+    let bodies: [(&str, Body); 4] = [
         ("suite 1, AES-256-GCM", suite(Suite::Cobblestone256)),
         ("suite 2, AES-128-GCM", suite(Suite::Cobblestone128)),
+        ("suite 4, AES-256-GCM, SHA-256", suite(Suite::ChunkedAes256GcmSha256)),
         (
             "record, AES-256-GCM",
             Body { overhead: ZEROS + TAG_LEN, encrypt: record_encrypt, decrypt: record_decrypt },
@@ -104,6 +105,15 @@ fn suite(suite: Suite) -> Body {
             },
             decrypt: |key, body, field| {
                 suite_decrypt(Suite::Cobblestone128, &key[..16], body, field)
+            },
+        },
+        Suite::ChunkedAes256GcmSha256 => Body {
+            overhead,
+            encrypt: |key, field, body| {
+                suite_encrypt(Suite::ChunkedAes256GcmSha256, key, field, body)
+            },
+            decrypt: |key, body, field| {
+                suite_decrypt(Suite::ChunkedAes256GcmSha256, key, body, field)
             },
         },
         _ => Body {

@@ -389,3 +389,24 @@ fn reader_that_would_block_can_be_finished_later() {
     assert_eq!(reader.read(&mut [0; 10]).unwrap(), 0);
     reader.finish().unwrap();
 }
+
+/// SPEC B-LENGTH: where the length is known no keyring is asked; a stream meets it at the end.
+#[test]
+fn a_length_that_no_body_has_is_told_as_soon_as_it_is_known() {
+    let writer = Envelope::new(MemoryKeyring::create("orders").unwrap());
+    let stranger = Envelope::new(MemoryKeyring::create("others").unwrap());
+    for len in [0, CHUNK] {
+        let mut message = writer.encrypt(&plaintext(1, len), Aad::none()).unwrap();
+        message.pop();
+        for envelope in [&writer, &stranger] {
+            let opened = envelope.decrypt(&message, Aad::none());
+            assert!(matches!(opened, Err(Error::Truncated { .. })), "{opened:?}");
+        }
+        let opened = stranger.decrypt_reader(&message[..], Aad::none()).map(drop);
+        assert!(matches!(opened, Err(Error::NoKey { .. })), "{opened:?}");
+        let mut reader = writer.decrypt_reader(&message[..], Aad::none()).unwrap();
+        let read = reader.read_to_end(&mut Vec::new()).unwrap_err();
+        let read = Error::from(read);
+        assert!(matches!(read, Error::Truncated { .. }), "{read:?}");
+    }
+}
