@@ -204,6 +204,6 @@ pub fn range_decryptor(
 ///
 /// [`Error::KeyLength`] if `okm` is longer than 255 hashes.
 pub fn hkdf_expand(suite: Suite, key: &[u8], info: &[u8], okm: &mut [u8]) -> Result<(), Error> {
-    let (len, needed) = (okm.len(), 255 * suite.hash_len());
+    let (len, needed) = (okm.len(), suite.max_expand_len());
     suite.expand()(key, &[info], okm).map_err(|_| Error::KeyLength { len, needed })
 }

@@ -84,11 +84,13 @@ impl Suite {
         }
     }
 
-    /// Length of what the suite's hash gives, in bytes.
-    pub(crate) const fn hash_len(self) -> usize {
+    /// Most bytes that [`expand`](Self::expand) makes: 255 hashes.
+    pub(crate) const fn max_expand_len(self) -> usize {
         match self {
-            Suite::Cobblestone256 | Suite::Cobblestone128 | Suite::ChunkedChaCha20Poly1305 => 64,
-            Suite::ChunkedAes256GcmSha256 => 32,
+            Suite::Cobblestone256 | Suite::Cobblestone128 | Suite::ChunkedChaCha20Poly1305 => {
+                255 * 64
+            }
+            Suite::ChunkedAes256GcmSha256 => 255 * 32,
         }
     }
 }
