@@ -87,13 +87,13 @@ fn print_body(rounds: &Rounds, lane: usize, way: usize, size: usize, operation: 
 fn small_messages() {
     let keyring = keyring();
     let envelope = Envelope::new(&keyring);
+    let suite_4 = Envelope::new(&keyring).with_suite(Suite::ChunkedAes256GcmSha256);
     let mut names = vec!["encrypt, decrypt in place", "the same, allocating"];
     let mut lanes = vec![in_place(&envelope, 64), allocating(&envelope, 64)];
     for (name, lane) in primitive_lanes() {
         names.push(name);
         lanes.push(lane);
     }
-    let suite_4 = Envelope::new(&keyring).with_suite(Suite::ChunkedAes256GcmSha256);
     names.push("encrypt, decrypt in place in suite 4");
     lanes.push(in_place(&suite_4, 64));
     let message = envelope.encrypt(&[1; 64], Aad::new(AAD)).expect("a primary");
