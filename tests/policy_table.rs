@@ -7,8 +7,8 @@ mod combine;
 use combine::{PLAINTEXT, ROW, Scripted, ring, version};
 use envelock::{
     CachingKeyring, CachingOptions, DecryptReader, EncryptReader, Envelope, Error, Freshness,
-    KeyVersion, Keyring, Lifecycle, MemoryKeyring, MessageStart, MigratingKeyring, MultiKeyring,
-    Refusal, RewrapOptions, Suite, inspect,
+    GrantOptions, KeyVersion, Keyring, KeyringError, Lifecycle, MemoryKeyring, MessageStart,
+    MigratingKeyring, MultiKeyring, Refusal, RewrapOptions, Slot, SlotFinding, Suite, inspect,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +80,7 @@ fn split(message: &[u8]) -> Result<(&[u8], Vec<u8>), Error> {
 }
 
 /// Every operation that opens a slot; each leaves the plaintext, to show that it opened.
-fn readers() -> [(&'static str, Read); 17] {
+fn readers() -> [(&'static str, Read); 21] {
     [
         ("decrypt", |envelope, message| envelope.decrypt(message, ROW)),
         ("decrypt_into", |envelope, message| {
@@ -154,6 +154,42 @@ fn readers() -> [(&'static str, Read); 17] {
             let rewrapped = envelope.rewrap(header, RewrapOptions::new())?;
             envelope.decrypt_detached(rewrapped.header(), &body, ROW)
         }),
+        ("add_slot", |envelope, message| {
+            let escrow = MemoryKeyring::create("escrow")?;
+            let added = envelope.add_slot(message, &escrow, GrantOptions::new())?;
+            let (_, body) = split(message)?;
+            Envelope::new(&escrow).decrypt_detached(added.header(), &body, ROW)
+        }),
+        ("add_slot_in_place", |envelope, message| {
+            let escrow = MemoryKeyring::create("escrow")?;
+            let before = with_stranger(message)?;
+            let mut copy = before.clone();
+            match envelope.add_slot_in_place(&mut copy, &escrow, GrantOptions::new()) {
+                Ok(_) => Envelope::new(&escrow).decrypt(&copy, ROW),
+                Err(error) => {
+                    assert_eq!(copy, before);
+                    Err(error)
+                }
+            }
+        }),
+        ("verify_slots", |envelope, message| {
+            envelope.verify_slots(message, &["orders"]).map(|()| PLAINTEXT.to_vec())
+        }),
+        ("examine", |envelope, message| {
+            let examined = envelope.examine(message)?;
+            let (Slot { label, .. }, finding) = examined.slots().next().unwrap();
+            let (key, version) = (label.name.as_str().to_owned(), label.version);
+            match finding {
+                SlotFinding::Opened => Ok(PLAINTEXT.to_vec()),
+                SlotFinding::NotOpened(KeyringError::NotMine) => {
+                    Err(Error::NoKey { key, version, slots: 1 })
+                }
+                SlotFinding::NotOpened(KeyringError::Refused(refusal)) => {
+                    Err(Error::Refused { key, version, refusal: *refusal })
+                }
+                _ => Err(Error::NoPrimary),
+            }
+        }),
         // Trust in the backend is no way around its own refusal.
         ("rewrap, trusting", |envelope, message| {
             let rewrapped = envelope.rewrap(message, RewrapOptions::new().trusting_backend())?;
@@ -169,8 +205,21 @@ fn read_all(mut reader: impl std::io::Read) -> Result<Vec<u8>, Error> {
     Ok(all)
 }
 
+/// The message with another keyring's slot behind its own, and room for one more.
+fn with_stranger(message: &[u8]) -> Result<Vec<u8>, Error> {
+    let (header, body) = split(message)?;
+    let end = 25 + inspect(header)?.slots().map(|slot| slot.encoded_len()).sum::<usize>();
+    let mut other = header[25..end].to_vec();
+    other[16..22].copy_from_slice(b"others");
+    let mut header = [&header[..end], &other, &[0; 200]].concat();
+    let len = u16::try_from(header.len()).unwrap();
+    header[22..24].copy_from_slice(&len.to_be_bytes());
+    header[24] = 2;
+    Ok([header, body].concat())
+}
+
 /// Every operation that wraps; each returns the message.
-fn writers() -> [(&'static str, Write); 11] {
+fn writers() -> [(&'static str, Write); 12] {
     fn buffer(envelope: &Envelope<&dyn Keyring>) -> Result<Vec<u8>, Error> {
         let mut message = vec![0; envelope.message_len(PLAINTEXT.len())?];
         message[envelope.plaintext_range(PLAINTEXT.len())?].copy_from_slice(PLAINTEXT);
@@ -216,6 +265,14 @@ fn writers() -> [(&'static str, Write); 11] {
         ("encrypt_copy", |envelope| {
             let mut out = Vec::new();
             envelope.encrypt_copy(PLAINTEXT, &mut out, ROW).map(|_| out)
+        }),
+        ("add_slot", |envelope| {
+            let source = MemoryKeyring::create("source")?;
+            let from = Envelope::new(&source).with_suite(envelope.suite());
+            let (header, body) = from.encrypt_detached(PLAINTEXT, ROW)?;
+            let added = from.add_slot(&header, *envelope.keyring(), GrantOptions::new())?;
+            let moved = envelope.remove_name(added.header(), "source")?;
+            Ok([moved.into_header(), body].concat())
         }),
     ]
 }
@@ -263,7 +320,8 @@ fn a_compromised_version_is_refused_by_a_strict_keyring_at_every_entry_point() {
         for (way, keyring) in warm.iter().chain(&ways(&backend)) {
             let envelope = Envelope::new(&**keyring);
             for (name, read) in readers() {
-                match (name.starts_with("rewrap"), read(&envelope, &old)) {
+                let is_named = name.starts_with("rewrap") || name.starts_with("add_slot");
+                match (is_named, read(&envelope, &old)) {
                     (false, opened) => assert_eq!(opened.unwrap(), PLAINTEXT, "{way} {name}"),
                     (true, Err(error)) => assert_eq!(refused(&error), Some(compromised), "{way}"),
                     (true, Ok(_)) => panic!("{suite} {way} {name}: rewrapped unnamed"),
@@ -275,6 +333,43 @@ fn a_compromised_version_is_refused_by_a_strict_keyring_at_every_entry_point() {
         backend.set(|script| script.strict = true);
         assert_refused(&warm, &old, compromised, &format!("{suite} warm"));
         assert_refused(&ways(&backend), &old, compromised, &format!("{suite} cold"));
+    }
+}
+
+/// SPEC G-REMOVE: what may not be used is nothing that a message can be left with.
+#[test]
+fn a_refused_version_lets_no_other_name_be_removed() {
+    type Change = fn(&Scripted);
+    let changes: [(&str, Change); 4] = [
+        ("enabled", |_| ()),
+        ("disabled", |backend| drop(backend.ring.disable(version(1)).unwrap())),
+        ("compromised", |backend| backend.set(|script| script.compromised = Some(1))),
+        ("down", |backend| backend.set(|script| script.down = true)),
+    ];
+    for (change_name, change) in changes {
+        let backend = backend();
+        let old = Envelope::new(&backend.ring).encrypt(PLAINTEXT, ROW).unwrap();
+        let old = with_stranger(&old).unwrap();
+        backend.ring.rotate().unwrap();
+        change(&backend);
+        for (way, keyring) in ways(&backend) {
+            let envelope = Envelope::new(&*keyring);
+            let mut copy = old.clone();
+            let in_place = envelope.remove_name_in_place(&mut copy, "others");
+            let removed = envelope.remove_name(&old, "others");
+            assert_eq!(removed.is_ok(), in_place.is_ok());
+            match (change_name, removed) {
+                ("enabled", Ok(removed)) => {
+                    assert!(copy.starts_with(removed.header()));
+                    assert_eq!(envelope.decrypt(&copy, ROW).unwrap(), PLAINTEXT, "{way}");
+                }
+                ("disabled" | "compromised", Err(Error::LastSlot { key })) => {
+                    assert!(key == "others" && copy == old, "{way}");
+                }
+                ("down", Err(Error::Unavailable { .. })) => assert_eq!(copy, old, "{way}"),
+                (_, answer) => panic!("{change_name} {way}: {answer:?}"),
+            }
+        }
     }
 }
 
@@ -416,10 +511,15 @@ fn every_operation_has_its_row() {
     let sources =
         [include_str!("../src/envelope/os.rs"), include_str!("../src/envelope/decrypt.rs")]
             .concat();
+    let headers = [
+        include_str!("../src/envelope/examine.rs"),
+        include_str!("../src/envelope/rewrap/grant.rs"),
+    ];
+    let headers = headers.map(|source| source.rsplit_once("Envelope<K> {").unwrap().1).concat();
     let (_, streams) =
         include_str!("../src/envelope/stream.rs").split_once("Envelope<K> {").unwrap();
     let (_, adapters) = include_str!("../src/io/envelope.rs").split_once("Envelope<K> {").unwrap();
-    let sources = [&sources, streams, adapters].concat();
+    let sources = [&sources, streams, adapters, &headers].concat();
     let written = writers().map(|(name, _)| name);
     let read = readers().map(|(name, _)| name);
     let mut operations = 0;
@@ -433,10 +533,12 @@ fn every_operation_has_its_row() {
             }
             _ => operation,
         };
-        assert!(written.contains(&operation) || read.contains(&operation), "{operation}");
+        let is_removal = operation.starts_with("remove_name");
+        let has_row = written.contains(&operation) || read.contains(&operation) || is_removal;
+        assert!(has_row, "{operation}");
         operations += 1;
     }
-    assert_eq!(operations, 29);
+    assert_eq!(operations, 35);
 }
 
 /// An opened key asks nobody, whatever becomes of the version: `freshness` of its label tells.

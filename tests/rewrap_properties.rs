@@ -7,13 +7,15 @@ mod compose;
 use compose::{compose, keyring, slots_by_version, slots_of};
 use envelock::rand_core::SeedableRng;
 use envelock::{
-    Aad, Envelope, Error, KeyVersion, Lifecycle, Refusal, RewrapOptions, Suite, inspect,
+    Aad, Envelope, Error, GrantOptions, KeyVersion, Lifecycle, MultiKeyring, Refusal,
+    RewrapOptions, SlotFault, Suite, inspect,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use proptest::test_runner::RngSeed;
 use rand_chacha::ChaCha20Rng;
+use std::sync::Arc;
 
 const USUAL: RewrapOptions = RewrapOptions::new();
 
@@ -284,6 +286,155 @@ proptest! {
                     prop_assert_eq!(told, version(*under));
                 }
                 Err(other) => prop_assert!(false, "{:?}", other),
+            }
+        }
+    }
+}
+
+/// A change of who can open a message, by the keyring of the first name.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Add(usize, usize),
+    Remove(usize, usize),
+    Damage(Index),
+    PutBack(Index),
+}
+
+const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+fn changes() -> impl Strategy<Value = Vec<Change>> {
+    let name = || 0..NAMES.len();
+    let change = prop_oneof![
+        5 => (name(), name()).prop_map(|(from, to)| Change::Add(from, to)),
+        3 => (name(), name()).prop_map(|(by, name)| Change::Remove(by, name)),
+        1 => any::<Index>().prop_map(Change::Damage),
+        1 => any::<Index>().prop_map(Change::PutBack),
+    ];
+    vec(change, 1..25)
+}
+
+/// A header as the model sees it: strangers by their place in the test, own slots by name, and
+/// whether they are damaged.
+#[derive(Clone, Debug, PartialEq)]
+enum Held {
+    Stranger(usize),
+    Own(usize, bool),
+}
+
+impl Held {
+    fn opens(&self, name: usize) -> bool {
+        *self == Held::Own(name, false)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, rng_seed: RngSeed::Fixed(3), failure_persistence: None, ..Default::default() })]
+
+    /// SPEC G-OPEN, G-ADD, G-REMOVE, R-CORE, R-WHOLE, against a model that knows of each slot whose
+    /// it is and whether it opens. Any header of before opens as it did.
+    #[test]
+    fn after_any_grants_and_removals_a_message_opens_for_whom_it_should(
+        suite in suites(),
+        strangers in vec(foreign(), 0..4),
+        padding in 0..400_usize,
+        changes in changes(),
+    ) {
+        let keyrings = NAMES.map(|name| Arc::new(keyring(name, 1)));
+        let message = Envelope::new(&keyrings[0]).with_suite(suite).encrypt(b"payload", Aad::none()).unwrap();
+        let body = &message[inspect(&message).unwrap().len()..];
+        let strangers: Vec<_> = strangers.iter().map(Foreign::to_bytes).collect();
+        let slots = [strangers.clone(), slots_of(&message)].concat();
+        let mut header = compose(&message, &slots, padding);
+        prop_assume!(inspect(&header).is_ok(), "two strangers alike");
+        prop_assume!(inspect(&header).unwrap().slots().filter(|slot| NAMES.contains(&slot.label.name.as_str())).count() == 1);
+        let mut model: Vec<_> = (0..strangers.len()).map(Held::Stranger).collect();
+        model.push(Held::Own(0, false));
+        let mut before = vec![(header.clone(), model.clone())];
+        for change in changes {
+            let place = |name| model.iter().position(|held| matches!(held, Held::Own(own, _) if *own == name));
+            let whole = [&header[..], body].concat();
+            match change {
+                Change::Add(from, to) => {
+                    let envelope = Envelope::new(&keyrings[from]);
+                    let added = envelope.add_slot(&whole, &keyrings[to], GrantOptions::new());
+                    let opens = model.iter().any(|held| held.opens(from));
+                    match (added, place(to)) {
+                        (Ok(added), Some(at)) if model[at].opens(to) => {
+                            prop_assert!(!added.is_changed());
+                            prop_assert_eq!(added.header(), &header);
+                        }
+                        (Ok(added), at) => {
+                            prop_assert!(opens && added.is_changed());
+                            match at {
+                                Some(at) => model[at] = Held::Own(to, false),
+                                None => model.push(Held::Own(to, false)),
+                            }
+                            prop_assert!(added.header().len() >= header.len());
+                            header = added.into_header();
+                        }
+                        (Err(Error::Slot(SlotFault::TooMany)), None) => prop_assert_eq!(model.len(), 16),
+                        (Err(Error::Authentication { .. }), _) => {
+                            prop_assert!(!opens && place(from).is_some());
+                        }
+                        (Err(Error::NoKey { .. }), _) => prop_assert_eq!(place(from), None),
+                        (Err(other), _) => prop_assert!(false, "{:?}", other),
+                    }
+                }
+                Change::Remove(by, name) => {
+                    let envelope = Envelope::new(&keyrings[by]);
+                    let removed = envelope.remove_name(&whole, NAMES[name]);
+                    let stays = by != name && model.iter().any(|held| held.opens(by));
+                    match removed {
+                        Ok(removed) => {
+                            prop_assert!(stays);
+                            model.remove(place(name).unwrap());
+                            prop_assert_eq!(removed.header().len(), header.len());
+                            header = removed.into_header();
+                        }
+                        Err(Error::MissingSlot { .. }) => prop_assert_eq!(place(name), None),
+                        Err(Error::LastSlot { .. }) => prop_assert!(!stays),
+                        Err(other) => prop_assert!(false, "{:?}", other),
+                    }
+                }
+                Change::Damage(index) => {
+                    let at = index.index(model.len());
+                    if let Held::Own(name, is_damaged) = model[at] {
+                        let mut slots = slots_of(&header);
+                        *slots[at].last_mut().unwrap() ^= 1;
+                        header = compose(&header, &slots, inspect(&header).unwrap().padding_len());
+                        model[at] = Held::Own(name, !is_damaged);
+                    }
+                }
+                Change::PutBack(index) => (header, model) = before[index.index(before.len())].clone(),
+            }
+            before.push((header.clone(), model.clone()));
+        }
+        for (header, model) in before {
+            prop_assert_eq!(&header[..22], &message[..22]);
+            let slots = slots_of(&header);
+            prop_assert_eq!(slots.len(), model.len());
+            for (slot, held) in slots.iter().zip(&model) {
+                match held {
+                    Held::Stranger(at) => prop_assert_eq!(slot, &strangers[*at]),
+                    Held::Own(name, _) => prop_assert_eq!(&slot[16..17], NAMES[*name].as_bytes()),
+                }
+            }
+            for (name, keyring) in keyrings.iter().enumerate() {
+                let opened = Envelope::new(keyring).decrypt_detached(&header, body, Aad::none());
+                prop_assert_eq!(opened.is_ok_and(|opened| opened == b"payload"), model.iter().any(|held| held.opens(name)));
+            }
+            let mut all = MultiKeyring::new(keyrings[0].clone());
+            for keyring in &keyrings[1..] {
+                all = all.with(keyring.clone()).unwrap();
+            }
+            let all = Envelope::new(all);
+            let examined = all.examine(&header).unwrap();
+            for ((_, finding), held) in examined.slots().zip(&model) {
+                prop_assert_eq!(finding.is_opened(), matches!(held, Held::Own(_, false)));
+            }
+            for (at, name) in NAMES.iter().enumerate() {
+                let opens = model.iter().any(|held| held.opens(at));
+                prop_assert_eq!(all.verify_slots(&header, &[name]).is_ok(), opens);
             }
         }
     }

@@ -1,8 +1,12 @@
-//! Rewrap of a changed message: on success nothing but the slots of our name differs and a
-//! second rewrap changes nothing; on failure nothing differs at all.
+//! Rewrap of a changed message, a slot added to it, a name removed from it: on success nothing but
+//! the slots that are meant differs and doing it again changes nothing; on failure nothing differs
+//! at all.
 #![no_main]
 
-use envelock::{Aad, Error, RewrapOptions, VersionRecord, inspect};
+use envelock::{
+    Aad, Envelope, Error, GrantOptions, KeyVersion, MasterKey, MemoryKeyring, RewrapOptions,
+    VersionRecord, inspect,
+};
 use envelock_fuzz::allocator::{self, BEFORE_AUTHENTICATION, Counting};
 use envelock_fuzz::fixture::{AAD, BASES, NAME, READER, rng, version};
 use envelock_fuzz::model::{CORE_LEN, Model, ModelSlot};
@@ -22,6 +26,7 @@ fuzz_target!(|data: &[u8]| {
         _ => None,
     };
     let message = change::message(&mut input);
+    granted(&message);
     let options = retiring.map_or(RewrapOptions::new(), |number| {
         RewrapOptions::new().retiring(NAME, version(number))
     });
@@ -86,6 +91,66 @@ fn succeeded(message: &[u8], header: &[u8], changed: bool, retiring: Option<u32>
     assert!(!stale || new.slots.iter().any(not_primary), "a slot that opens is left stale");
     if let Some(number) = retiring {
         retired(&new, body, number);
+    }
+}
+
+/// The keyring to which slots are added.
+static ESCROW: LazyLock<Envelope<MemoryKeyring>> = LazyLock::new(|| {
+    let key = MasterKey::from_bytes(&[0xE5; 32]);
+    Envelope::new(MemoryKeyring::import("escrow", KeyVersion::FIRST, &key).expect("a valid name"))
+});
+
+/// SPEC G-ADD, G-REMOVE, R-CORE, R-WHOLE.
+fn granted(message: &[u8]) {
+    let before = READER.decrypt(message, Aad::new(AAD)).ok();
+    let to = ESCROW.keyring();
+    let mut copy = message.to_vec();
+    let in_place =
+        READER.with_rng(&mut rng(3)).add_slot_in_place(&mut copy, to, GrantOptions::new());
+    if !matches!(in_place, Ok(true)) {
+        assert_eq!(copy, message);
+    }
+    let added = match READER.with_rng(&mut rng(3)).add_slot(message, to, GrantOptions::new()) {
+        Ok(added) => added,
+        Err(error) => {
+            let full = matches!(error, Error::Slot(_) | Error::HeaderRoom { .. });
+            return assert!(before.is_none() || full, "what opens takes a slot: {error}");
+        }
+    };
+    let old = Model::read(message).expect("what takes a slot is valid");
+    let new = Model::read(added.header()).expect("what has taken one is valid");
+    let body = &message[old.len()..];
+    assert_eq!(added.header()[..CORE_LEN], message[..CORE_LEN]);
+    let is_meant = |slot: &ModelSlot| slot.name == b"escrow";
+    let others = |model: &Model| -> Vec<ModelSlot> {
+        model.slots.iter().filter(|slot| !is_meant(slot)).cloned().collect()
+    };
+    assert_eq!(others(&old), others(&new));
+    if in_place.is_ok() {
+        assert_eq!(copy[..old.len()], *added.header());
+    }
+    ESCROW.verify_slots(added.header(), &["escrow"]).expect("the slot was proven");
+    let again = READER.add_slot(added.header(), to, GrantOptions::new()).expect("it was added");
+    assert!(!again.is_changed());
+    let after = READER.decrypt_detached(added.header(), body, Aad::new(AAD)).ok();
+    assert_eq!(before, after);
+    let ours = ESCROW.decrypt_detached(added.header(), body, Aad::new(AAD)).ok();
+    assert!(before.is_none() || ours == before);
+
+    // By the keyring that was added, every other slot of ours can go.
+    match ESCROW.remove_name(added.header(), NAME) {
+        Ok(removed) => {
+            let left = Model::read(removed.header()).expect("a removal is valid");
+            let mut kept = new.slots.clone();
+            kept.retain(|slot| !is_ours(slot));
+            assert_eq!((&left.slots, left.len()), (&kept, new.len()));
+            assert!(READER.verify_slots(removed.header(), &[NAME]).is_err());
+            assert_eq!(ESCROW.decrypt_detached(removed.header(), body, Aad::new(AAD)).ok(), ours);
+        }
+        Err(error) => {
+            assert!(matches!(error, Error::MissingSlot { .. }), "{error}");
+            assert!(!new.slots.iter().any(is_ours));
+        }
     }
 }
 

@@ -75,7 +75,8 @@ impl<K: Keyring> Envelope<K> {
     /// use envelock::{Aad, Envelope, KeyringError, MemoryKeyring, MultiKeyring, SlotFinding};
     ///
     /// let (orders, escrow) = (MemoryKeyring::create("orders")?, MemoryKeyring::create("escrow")?);
-    /// let both = Envelope::new(MultiKeyring::new(&orders).with(escrow)?);
+    /// let orders = std::sync::Arc::new(orders);
+    /// let both = Envelope::new(MultiKeyring::new(orders.clone()).with(escrow)?);
     /// let message = both.encrypt(b"payload", Aad::none())?;
     /// let envelope = Envelope::new(&orders);
     /// let examined = envelope.examine(&message)?;
@@ -125,7 +126,8 @@ impl<K: Keyring> Envelope<K> {
     /// use envelock::{Aad, Envelope, Error, MemoryKeyring, MultiKeyring};
     ///
     /// let (orders, escrow) = (MemoryKeyring::create("orders")?, MemoryKeyring::create("escrow")?);
-    /// let both = Envelope::new(MultiKeyring::new(&orders).with(escrow)?);
+    /// let orders = std::sync::Arc::new(orders);
+    /// let both = Envelope::new(MultiKeyring::new(orders.clone()).with(escrow)?);
     /// let message = both.encrypt(b"payload", Aad::none())?;
     /// both.verify_slots(&message, &["orders", "escrow"])?;
     /// let message = Envelope::new(&orders).encrypt(b"payload", Aad::none())?;

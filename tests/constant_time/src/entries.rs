@@ -5,7 +5,7 @@ use envelock::danger::{chunk_decryptor, chunk_encryptor, decrypt_body, encrypt_b
 use envelock::layout;
 use envelock::rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
 use envelock::{Lifecycle, 
-    Aad, DataKey, Envelope, Error, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKey,
+    Aad, DataKey, Envelope, Error, GrantOptions, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKey,
     MemoryKeyring, PrimaryKey, RewrapOptions, Slot, SlotWriter, Suite, WrapContext, danger,
 };
 use rand_chacha::ChaCha20Rng;
@@ -131,7 +131,7 @@ pub fn all() -> Vec<Entry> {
     let mut entries = Vec::new();
     let mut add = |name: String, run: Box<dyn Fn()>| entries.push(Entry { name, run });
     for &suite in Suite::ALL {
-        let operations: [(&str, Operation); 14] = [
+        let operations: [(&str, Operation); 16] = [
             ("key derivation and chunk encryption", encrypt_a_body),
             ("commitment and chunks, right key", open_a_body),
             ("commitment, wrong key", open_a_body_with_another_key),
@@ -143,6 +143,8 @@ pub fn all() -> Vec<Entry> {
             ("decrypt: body fails", decrypt_a_changed_body),
             ("opened key: body, wrap, proof", use_an_opened_key),
             ("rewrap: unwrap, check, wrap, proof", rewrap_a_message),
+            ("add_slot: unwrap, check, wrap, proof", add_a_slot),
+            ("examine: unwrap and check", examine_a_message),
             ("data key check, right key", decrypt_by_a_handed_key),
             ("data key check, wrong key", refuse_a_handed_key),
             ("HKDF-Expand", expand),
@@ -261,6 +263,30 @@ fn rewrap_with(keyring: &MemoryKeyring, message: &mut [u8], options: RewrapOptio
     let mut envelope = envelope.with_rng(&mut rng);
     assert!(succeeded(envelope.rewrap_in_place(message, options)));
     memcheck::public(&*message);
+}
+
+fn add_a_slot(suite: Suite) {
+    let keyring = public_keyring();
+    let envelope = Envelope::new(&keyring).with_suite(suite).with_reserved(200);
+    let mut rng = ChaCha20Rng::from_seed([46; 32]);
+    let mut message = envelope.with_rng(&mut rng).encrypt(&plaintext(), AAD).unwrap();
+    let escrow = MasterKey::from_bytes(&[0x3A; 32]);
+    let make = || MemoryKeyring::import("escrow", KeyVersion::FIRST, &escrow);
+    let (escrow, address, len) = blocks::key_schedule_of(make);
+    memcheck::secret_block(address, len);
+    let escrow = escrow.unwrap();
+    let envelope = Envelope::new(secret_keyring());
+    let mut envelope = envelope.with_rng(&mut rng);
+    assert!(succeeded(envelope.add_slot_in_place(&mut message, &escrow, GrantOptions::new())));
+    memcheck::public(message.as_slice());
+}
+
+fn examine_a_message(suite: Suite) {
+    let mut message = message(suite);
+    let envelope = Envelope::new(secret_keyring());
+    assert!(envelope.examine(&message).unwrap().slots().all(|(_, finding)| finding.is_opened()));
+    message[100] ^= 4;
+    assert!(envelope.examine(&message).unwrap().slots().all(|(_, finding)| !finding.is_opened()));
 }
 
 fn decrypt_by_a_handed_key(suite: Suite) {
