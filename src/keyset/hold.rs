@@ -2,11 +2,18 @@
 
 use super::labels::{LabelFault, is_value};
 use crate::time::Timestamp;
+use alloc::boxed::Box;
 use alloc::string::String;
 
 /// Keeps policies, and the erasure of a key, off a version or off all versions of a key.
+///
+/// Boxed, so that a record without one has no room for one: what lay on the stack would be moved along in
+/// it (`tests/residue.rs`).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hold {
+pub struct Hold(Box<Note>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Note {
     since: Timestamp,
     reason: String,
 }
@@ -19,7 +26,7 @@ impl Hold {
     /// [`LabelFault::Value`].
     pub fn new(since: Timestamp, reason: &str) -> Result<Self, LabelFault> {
         if is_value(reason) {
-            Ok(Hold { since, reason: reason.into() })
+            Ok(Hold(Box::new(Note { since, reason: reason.into() })))
         } else {
             Err(LabelFault::Value)
         }
@@ -27,11 +34,11 @@ impl Hold {
 
     /// Since when it stands.
     pub fn since(&self) -> Timestamp {
-        self.since
+        self.0.since
     }
 
     /// Why it stands.
     pub fn reason(&self) -> &str {
-        &self.reason
+        &self.0.reason
     }
 }
