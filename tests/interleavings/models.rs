@@ -9,13 +9,15 @@
 
 use crate::test_util::{TestMessage, TestRng, TestSlot};
 use crate::{
-    Change, DataKey, Error, KeyVersion, Keyring, KeyringError, KeyringRng, Lifecycle, MasterKey,
-    Material, MemoryKeyring, Operation, RandomnessUnavailable, Refusal, Suite, Terms, Timestamp,
+    Aad, Change, DataKey, DataKeyReuse, Envelope, Error, KeyVersion, Keyring, KeyringError,
+    KeyringRng, Lifecycle, MasterKey, Material, MemoryKeyring, Operation, RandomnessUnavailable,
+    Refusal, Suite, Terms, Timestamp,
 };
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use core::time::Duration;
 use rand_core::{TryCryptoRng, TryRng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner, thread};
@@ -340,5 +342,69 @@ fn a_tenant_by_alias_opens_its_key_s_slots_or_none() {
         }
         users.into_iter().for_each(|user| user.join().unwrap());
         unwrap(&*tenant, &under_a).unwrap();
+    });
+}
+
+/// An hour: no schedule takes so long.
+fn sharing(keyring: &Arc<MemoryKeyring>, messages: u64) -> Arc<Envelope<Arc<MemoryKeyring>>> {
+    let reuse = DataKeyReuse::new(messages, 1 << 20, Duration::from_secs(3600));
+    Arc::new(Envelope::new(keyring.clone()).with_data_key_reuse(Arc::new(reuse)))
+}
+
+fn encrypt(envelope: &Envelope<Arc<MemoryKeyring>>, seed: u64) -> Vec<u8> {
+    let mut rng = TestRng::seeded(seed);
+    envelope.with_rng(&mut rng).encrypt(b"text", Aad::none()).unwrap()
+}
+
+/// A message that waits for ever is a deadlock, which the scheduler reports.
+#[test]
+fn messages_that_share_data_keys_cost_one_wrap_for_each_batch() {
+    explore("five messages in batches of two", || {
+        let keyring = keyring();
+        let envelope = sharing(&keyring, 2);
+        let writers = [1, 2, 3, 4, 5].map(|seed| {
+            let envelope = envelope.clone();
+            thread::spawn(move || encrypt(&envelope, seed))
+        });
+        let messages = writers.map(|writer| writer.join().unwrap());
+        let ids: BTreeSet<_> = messages.iter().map(|message| message[6..22].to_vec()).collect();
+        let wraps = keyring.versions()[0].usage.wraps;
+        assert_eq!((ids.len(), wraps), (3, 3));
+        for message in messages {
+            assert_eq!(envelope.decrypt(&message, Aad::none()).unwrap(), b"text");
+        }
+    });
+}
+
+#[test]
+fn a_first_message_that_fails_a_rotation_and_a_disable_leave_no_message_waiting() {
+    explore("a first message that fails, a rotation, a disable", || {
+        let keyring = keyring();
+        let envelope = sharing(&keyring, 100);
+        let short = {
+            let envelope = envelope.clone();
+            thread::spawn(move || {
+                let (mut header, mut body, mut rng) = ([0; 60], [0; 76], TestRng::seeded(9));
+                let mut rng = envelope.with_rng(&mut rng);
+                rng.encrypt_detached_into(b"text", Aad::none(), &mut header, &mut body)
+            })
+        };
+        let writers = [1, 2, 3].map(|seed| {
+            let envelope = envelope.clone();
+            thread::spawn(move || encrypt(&envelope, seed))
+        });
+        change(&keyring, &[Change::Rotate { key: "a" }], 5).unwrap();
+        change(&keyring, &[operate(1, Operation::Disable)], 6).unwrap();
+        // Nothing that is begun from here on is under the version that was disabled.
+        let last = encrypt(&envelope, 4);
+        assert_eq!(envelope.decrypt(&last, Aad::none()).unwrap(), b"text");
+        assert!(matches!(short.join().unwrap(), Err(Error::HeaderRoom { .. })));
+        for message in writers.map(|writer| writer.join().unwrap()) {
+            match envelope.decrypt(&message, Aad::none()) {
+                Ok(text) => assert_eq!(text, b"text"),
+                Err(Error::Refused { refusal, .. }) => assert_eq!(refusal, Refusal::Disabled),
+                Err(other) => panic!("{other:?}"),
+            }
+        }
     });
 }
