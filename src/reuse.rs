@@ -152,17 +152,16 @@ impl DataKeyReuse {
 
     /// Counts so far. Wipes what is too old.
     pub fn stats(&self) -> ReuseStats {
-        let now = self.clock.now();
         let mut table = self.table.write();
-        table.sweep(now, self.age);
+        table.sweep(self.clock.now(), self.age);
         ReuseStats { waits: self.waits.load(Relaxed) as u64, ..table.stats }
     }
 
     /// Takes one message out of the bounds of the open batch, or begins another.
     fn place(&self, suite: Suite, plaintext_len: u64) -> Place {
-        // Outside of the lock: the clock can be the caller's.
-        let now = self.clock.now();
         let mut table = self.table.write();
+        // Under the lock: no batch is born after the time that another message goes by.
+        let now = self.clock.now();
         table.sweep(now, self.age);
         if let Some(at) = table.open.iter().position(|open| open.suite == suite)
             && let Some(batch) = table.take(at, plaintext_len)

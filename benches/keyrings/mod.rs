@@ -34,7 +34,8 @@ fn messages(directory: &Directory, budget: Duration, time_name: fn(f64) -> Strin
     let reuse = || Some(Arc::new(DataKeyReuse::new(1 << 20, 1 << 40, minute)));
     let path = directory.0.join("messages.keys");
     let file = FileKeyring::create(&path, "invoices", &protection()).expect("a directory");
-    let keyrings: [(&str, Box<dyn Keyring>, Option<Arc<DataKeyReuse>>); 6] = [
+    type Way = (&'static str, Box<dyn Keyring>, Option<Arc<DataKeyReuse>>);
+    let keyrings: [Way; 6] = [
         ("memory", Box::new(memory()), None),
         ("file", Box::new(file), None),
         ("cached memory, data keys unwrapped once", Box::new(CachingKeyring::new(memory())), None),

@@ -439,7 +439,9 @@ fn threads_wrap_as_often_as_their_messages_fill_batches() {
     for (threads, each, limit) in
         [(4_usize, 1000, 100_usize), (32, 100, 100), (64, 33, 7), (8, 125, 1000)]
     {
-        let (backend, reuse) = (backend(), reuse(limit as u64, 1 << 30));
+        // By the real clock, which each thread reads at another time.
+        let reuse = Arc::new(DataKeyReuse::new(limit as u64, 1 << 30, 1000 * MINUTE));
+        let backend = backend();
         let envelope = envelope(backend.clone(), &reuse);
         let ids = Mutex::new(HashMap::<DataKeyId, usize>::new());
         thread::scope(|scope| {

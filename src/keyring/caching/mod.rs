@@ -138,9 +138,9 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
 
     /// The state without what is too old by now.
     fn state_now(&self) -> (Duration, MutexGuard<'_, State>) {
-        // Outside of the lock: the clock can be the caller's.
-        let now = self.clock.now();
         let mut state = lock(&self.state);
+        // Under the lock: no entry is from after the time that another thread goes by.
+        let now = self.clock.now();
         state.store.sweep(now);
         (now, state)
     }

@@ -125,7 +125,7 @@ fn judge_rotation<C: Controls>(controls: &C) {
             format!("after a rotation the keyring still writes a {shown}"),
         );
         expect_freshness(controls, &old, Freshness::Stale, "after a rotation");
-        contract::judge_rewraps(&probe(controls), &[old.clone()]);
+        contract::judge_rewraps(&probe(controls), core::slice::from_ref(&old));
     }
 }
 
