@@ -7,8 +7,9 @@ use std::time::Instant;
 /// Tells a [`CachingKeyring`](crate::CachingKeyring) how old its entries are, and a
 /// [`DataKeyReuse`](crate::DataKeyReuse) how old its batches are.
 ///
-/// It is asked under a lock of these, and does not call them. Tests bring their own, so that they need not wait. A clock that goes back makes every entry
-/// from its future expire; one that stands still keeps keys for ever.
+/// It is asked under a lock of theirs, and must not call them. Tests bring their own, so that they
+/// need not wait. A clock that goes back makes every entry from its future expire; one that stands
+/// still keeps keys for ever.
 pub trait CacheClock: Send + Sync {
     /// Time since a fixed moment of the clock's own choice.
     fn now(&self) -> Duration;
