@@ -82,6 +82,11 @@ fn told(answer: KeyringError) -> Error {
 }
 
 /// Every variant, each with every reason there is in it; and whether a retry may help.
+fn guarded(guard: Guard) -> Error {
+    let operation = envelock::Operation::Destroy;
+    Error::Guarded { key: "orders".into(), version: version(2), operation, guard }
+}
+
 fn every_error() -> Vec<(Error, bool)> {
     let key = || "orders".to_owned();
     let version = version(2);
@@ -113,6 +118,15 @@ fn every_error() -> Vec<(Error, bool)> {
         (Error::UnknownVersion { key: key(), version }, false),
         (Error::VersionNumber { key: key(), last: version }, false),
         (Error::AadEncoding { offset: 16 }, false),
+        (guarded(Guard::Held { since: Timestamp::UNIX_EPOCH, reason: "case 7".into() }), false),
+        (guarded(Guard::EvidenceRequired), false),
+        (
+            guarded(Guard::Clock {
+                newest: Timestamp::from_unix_seconds(1 << 32),
+                now: Timestamp::UNIX_EPOCH,
+            }),
+            false,
+        ),
         (Error::TooManyMembers { most: 16 }, false),
     ];
     let mut add = |error, retryable| errors.push((error, retryable));

@@ -48,8 +48,14 @@ fn a_clock_before_2026_is_believed_by_a_key_of_that_time() {
     let keyring = MemoryKeyring::create_with_rng("orders", old, &mut rng).unwrap();
     let policy = RotationPolicy::every_90_days();
     assert_eq!(retired(&policy, &keyring, old.plus(days(90))), [Action::Rotate]);
-    let plan = plan(&policy, &keyring, old);
-    assert!(plan.is_empty() && plan.warnings().is_empty());
+    // A day behind it is believed, and a second more it is not.
+    let day_before = Timestamp::from_unix_seconds(old.unix_seconds() - 86_400);
+    for (clock, is_believed) in [(old, true), (day_before, true), (before(day_before), false)] {
+        let plan = plan(&policy, &keyring, clock);
+        assert!(plan.is_empty());
+        let told = plan.warnings().contains(&Warning::Clock { newest: old });
+        assert_eq!((told, plan.next().is_some()), (!is_believed, is_believed), "{plan}");
+    }
 }
 
 #[test]

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::format::{KeyVersion, Suite};
 use crate::keyring::{Keyring, KeyringError, Lifecycle, MemoryKeyring};
 use crate::keyset::{
-    Change, Changed, MAX_DESTRUCTION_DELAY, MIN_DESTRUCTION_DELAY, Material, Operation, Terms,
-    VersionState,
+    Change, Changed, Guard, MAX_DESTRUCTION_DELAY, MIN_DESTRUCTION_DELAY, Material, Operation,
+    Terms, VersionState,
 };
 use crate::test_util::TestRng;
 use core::time::Duration;
@@ -22,6 +22,7 @@ const SECOND: Duration = Duration::from_secs(1);
 pub(super) fn judge<K: Lifecycle>(factory: &impl Fn() -> K) {
     judge_unknown(&Subject::new(factory()));
     judge_destruction(&Subject::new(factory()));
+    judge_guards(&Subject::new(factory()));
     judge_batches(&Subject::new(factory()));
     judge_compare_and_swap(&Subject::new(factory()));
     judge_numbers(&Subject::new(factory()));
@@ -95,6 +96,28 @@ fn judge_destruction<K: Lifecycle>(subject: &Subject<K>) {
     Rule::States.check(told, format!("a destruction a second early: {error:?}"));
     if let Err(error) = change(&subject.keyring, &[destroy], Terms::at(due)) {
         Rule::States.broken(format!("a destruction that is due: {error:?}"));
+    }
+}
+
+/// What is held, or wants evidence, is not destroyed.
+fn judge_guards<K: Lifecycle>(subject: &Subject<K>) {
+    let (key, version) = (&*subject.name, subject.version);
+    subject.must(version, Operation::Disable);
+    let destroy = Change::Version { key, version, operation: Operation::DestroyImmediately };
+    let guard = |terms| match refused(Rule::States, subject, &[destroy], terms) {
+        Error::Guarded { guard, .. } => guard,
+        error => Rule::States.broken(format!("a guarded version: {error:?}")),
+    };
+    let hold = Change::Hold { key, version: Some(version), reason: "conformance" };
+    made(Rule::States, subject, &[hold, Change::RequireEvidence { key }]);
+    let held = guard(Terms::at(NOW).on_evidence([1; 32]));
+    Rule::States.check(matches!(held, Guard::Held { .. }), format!("a held version: {held:?}"));
+    made(Rule::States, subject, &[Change::Release { key, version: Some(version) }]);
+    let wanted = guard(Terms::at(NOW));
+    Rule::States.check(wanted == Guard::EvidenceRequired, format!("without evidence: {wanted:?}"));
+    let terms = Terms::at(NOW).on_evidence([1; 32]);
+    if let Err(error) = change(&subject.keyring, &[destroy], terms) {
+        Rule::States.broken(format!("a destruction on evidence: {error:?}"));
     }
 }
 
