@@ -143,7 +143,7 @@ impl Lifecycle for Meddled {
             (Meddling::OneByOne, [first, rest @ ..]) if !rest.is_empty() => {
                 let mut changed = self.0.change(&[*first], terms, rng)?;
                 for change in rest {
-                    let next = self.0.change(&[*change], &Terms::at(terms.now()), rng)?;
+                    let next = self.0.change(&[*change], &unconditional(terms), rng)?;
                     changed.change = next.change;
                     changed.change = next.change;
                     changed.transitions.extend(next.transitions);
@@ -151,7 +151,7 @@ impl Lifecycle for Meddled {
                 Ok(changed)
             }
             (Meddling::NoCompareAndSwap, changes) => {
-                self.0.change(changes, &Terms::at(terms.now()), rng)
+                self.0.change(changes, &unconditional(terms), rng)
             }
             (Meddling::CheckThenSwap, changes) => {
                 let found = self.0.keysets()?.change();
@@ -163,7 +163,7 @@ impl Lifecycle for Meddled {
                     Some(_) => self.2.wait(),
                     None => {}
                 }
-                self.0.change(changes, &Terms::at(terms.now()), rng)
+                self.0.change(changes, &unconditional(terms), rng)
             }
             (Meddling::AliasOverKey, [Change::SetAlias { alias, .. }])
                 if self.0.keysets()?.keyset(alias).is_some() =>
@@ -188,4 +188,10 @@ impl Lifecycle for Meddled {
             (_, changes) => self.0.change(changes, terms, rng),
         }
     }
+}
+
+/// The same terms, whatever was changed meanwhile.
+fn unconditional(terms: &Terms) -> Terms {
+    let at = Terms::at(terms.now());
+    terms.evidence().map_or(at, |evidence| at.on_evidence(*evidence))
 }
