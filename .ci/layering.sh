@@ -64,7 +64,6 @@ feature   | src/error.rs          | .                              | the same
 os-random | src/io/envelope.rs    | &mut crate::OsRandom           | conveniences that fill in the generator
 feature   | src/stream/           | .                              | what the adapters alone ask of a stream
 feature   | src/plain_buffer.rs   | .                              | the same
-panic     | src/keyring/file/format/merge.rs | \.expect\(               | what salvage made of records that it checked
 panic     | src/test_util/        | .                              | a harness tells of a broken rule by a panic
 std       | src/test_util/        | .                              | runs in tests alone, behind features test-util and std
 io        | src/test_util/        | thread::                       | judges keyrings from eight threads at once

@@ -67,6 +67,7 @@ impl Keyset {
                 .extract_if(.., |record| record.version <= through)
                 .map(|it| it.master_key_id),
         );
+        // Saturates: none goes where there are no more than that.
         removed.drain(..removed.len().saturating_sub(MAX_REMOVED_IDS));
         self.key.floor = self.key.floor.max(floor);
         Ok(())

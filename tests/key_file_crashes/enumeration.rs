@@ -187,6 +187,7 @@ every_crash! {
     every_crash_of_a_disabling_leaves_the_old_or_the_new_state: Disable,
     every_crash_of_an_immediate_destruction_leaves_the_old_or_the_new_state: DestroyNow,
     every_crash_of_a_due_destruction_leaves_the_old_or_the_new_state: DestroyDue,
+    every_crash_of_a_removal_of_records_leaves_the_old_or_the_new_state: RemoveRecords,
     every_crash_of_a_change_of_raw_keys_opens_under_the_old_or_the_new_one: RawKey,
     every_crash_of_a_change_to_a_passphrase_opens_under_the_key_or_the_passphrase: Passphrase,
     every_crash_of_a_first_wrap_leaves_the_old_or_the_new_count: FirstWrap,
