@@ -61,6 +61,7 @@ io        | src/io/               | .                              | the rim: th
 std       | src/error.rs          | std::io::Error                 | what a reader or writer said, behind feature std
 io        | src/error.rs          | std::io::Error                 | the same
 feature   | src/error.rs          | .                              | the same
+feature   | src/error/answers.rs  | .                              | the same
 os-random | src/io/envelope.rs    | &mut crate::OsRandom           | conveniences that fill in the generator
 feature   | src/stream/           | .                              | what the adapters alone ask of a stream
 feature   | src/plain_buffer.rs   | .                              | the same

@@ -35,7 +35,6 @@ pub enum Error {
         /// What it looks like instead.
         looks_like: LooksLike,
     },
-
     /// The input ends early. Whoever reads a header first can fetch `needed` bytes and try again.
     #[error("{part} is truncated: {len} bytes are there, at least {needed} needed")]
     Truncated {
@@ -46,7 +45,6 @@ pub enum Error {
         /// The least number of bytes that the part needs, going by what is there.
         needed: u64,
     },
-
     /// The header breaks a rule of the format.
     #[error("header is malformed at byte {offset}: {fault}")]
     Header {
@@ -55,7 +53,6 @@ pub enum Error {
         /// The rule.
         fault: HeaderFault,
     },
-
     /// A detached header came with bytes behind it, or was given another header's length.
     #[error("detached header declares {declared} bytes and has {len}")]
     DetachedHeaderLength {
@@ -64,14 +61,12 @@ pub enum Error {
         /// The length of the input.
         len: usize,
     },
-
     /// The header has no slot of a name that the caller gave.
     #[error("header has no slot of key {key:?}")]
     MissingSlot {
         /// The key name.
         key: String,
     },
-
     /// An [`OpenedKey`](crate::OpenedKey) was used for a message that it was not opened from.
     #[error("opened key has data key id {opened}, the message {found}, or another suite")]
     OtherMessage {
@@ -80,7 +75,6 @@ pub enum Error {
         /// The data key id in the header; the same if only the suite differs.
         found: DataKeyId,
     },
-
     /// No slot of another name opens with this keyring: the slots of this one were to be removed.
     /// [`Envelope::examine`](crate::Envelope::examine) says of each why not.
     #[error("no slot that opens would be left without those of key {key:?}")]
@@ -88,7 +82,6 @@ pub enum Error {
         /// The key name.
         key: String,
     },
-
     /// No slot of the message is under a master key of this keyring.
     #[error(
         "no key for this message: the first of {slots} slots is of key {key} version {version}"
@@ -101,7 +94,6 @@ pub enum Error {
         /// How many slots the header has.
         slots: usize,
     },
-
     /// The keyring knows the master key version and refuses to use it.
     #[error("key {key} version {version} is refused: {refusal}")]
     Refused {
@@ -112,7 +104,6 @@ pub enum Error {
         /// Why.
         refusal: Refusal,
     },
-
     /// A stream cannot be ended: a version that its data key is wrapped under was disabled,
     /// compromised or destroyed since it began, or its key is gone from the keyring. The message
     /// stays unfinished, and no rewrap mends it: encrypt it again, under the primary of now.
@@ -125,7 +116,6 @@ pub enum Error {
         /// Why.
         refusal: Refusal,
     },
-
     /// Authentication failed: wrong key, wrong associated data, or changed bytes. Nothing that did
     /// not verify is left in the output.
     #[error("authentication failed: {part}")]
@@ -133,7 +123,6 @@ pub enum Error {
         /// Which public part did not verify. Nothing more is said.
         part: Unverified,
     },
-
     /// The keyring's backend did not answer, or failed.
     #[error("keyring is unavailable")]
     #[non_exhaustive]
@@ -143,7 +132,6 @@ pub enum Error {
         /// Whether the same call may succeed later, as the keyring says.
         retryable: bool,
     },
-
     /// The keyring's backend answers fewer calls than it is asked. Try again later, after
     /// [`retry_after`](Self::retry_after).
     #[error("keyring is throttled{}", crate::keyring::Wait(*retry_after))]
@@ -154,7 +142,6 @@ pub enum Error {
         /// What the backend said.
         source: Arc<dyn core::error::Error + Send + Sync>,
     },
-
     /// The keyring's backend answers that this caller may not use the key.
     #[error("keyring denies the use of its key")]
     #[non_exhaustive]
@@ -162,11 +149,9 @@ pub enum Error {
         /// What the backend said.
         source: Arc<dyn core::error::Error + Send + Sync>,
     },
-
     /// The keyring has no primary version to wrap with.
     #[error("keyring has no primary key version")]
     NoPrimary,
-
     /// The primary version has wrapped as many data keys as is safe, or as many as this process
     /// may wrap where they are not counted for all: rotate.
     #[error("key {key} version {version} may wrap no more than {limit} data keys: rotate")]
@@ -178,15 +163,12 @@ pub enum Error {
         /// How many it may wrap.
         limit: u64,
     },
-
     /// The random generator failed.
     #[error(transparent)]
     Randomness(RandomnessUnavailable),
-
     /// A keyring offered a slot that cannot stand in a header.
     #[error("keyring offered a slot that cannot be used: {0}")]
     Slot(SlotFault),
-
     /// The slots do not fit in the header's room. Nothing was changed; a rewrap to a new header,
     /// or more reserved room, holds them.
     #[error("header needs {needed} bytes, {available} are there")]
@@ -196,7 +178,6 @@ pub enum Error {
         /// Length there is.
         available: usize,
     },
-
     /// A buffer of the caller has the wrong length. Nothing was written.
     #[error("buffer has {len} bytes, {needed} needed")]
     BufferLength {
@@ -205,11 +186,9 @@ pub enum Error {
         /// The length needed.
         needed: usize,
     },
-
     /// The plaintext is longer than 4 PiB - 1 byte, or than this machine can address.
     #[error("message is too long")]
     MessageTooLong,
-
     /// A key has another length than the suite's.
     #[error("key has {len} bytes, {needed} needed")]
     KeyLength {
@@ -218,7 +197,6 @@ pub enum Error {
         /// The suite's.
         needed: usize,
     },
-
     /// A chunk was addressed that the format does not have, or has another length than 16 KiB
     /// where it is not the last.
     #[error("chunk {index} of {len} bytes is not a chunk of a message")]
@@ -228,16 +206,13 @@ pub enum Error {
         /// The length in bytes.
         len: usize,
     },
-
     /// An encryption that another process began was continued in a child of its `fork`. Parent and
     /// child would encrypt different bytes under one nonce. Begin a new message.
     #[error("encryption was begun by another process: a forked child cannot continue it")]
     Forked,
-
     /// A stream was fed after it had been ended.
     #[error("stream was ended already")]
     Ended,
-
     /// A reader or writer failed that a stream reads from or writes to.
     #[cfg(feature = "std")]
     #[error(transparent)]
@@ -245,7 +220,6 @@ pub enum Error {
         /// What it said.
         source: Arc<std::io::Error>,
     },
-
     /// A rewrap was asked to make sure that an old version no longer opens the header, and it
     /// still does.
     #[error("key {key} version {version} still opens the header")]
@@ -255,19 +229,15 @@ pub enum Error {
         /// The version.
         version: KeyVersion,
     },
-
     /// A key name has a form that names may not have.
     #[error(transparent)]
     KeyName(InvalidKeyName),
-
     /// Key material was refused: all zero, or there already under another version.
     #[error("key material is all zero or there already")]
     KeyMaterial,
-
     /// Key material from elsewhere was offered to a keyring that takes none.
     #[error("key material cannot be imported: this keyring makes its own")]
     ImportRefused,
-
     /// The changes are made and on record, and the key material of a version that is destroyed on
     /// record, by these or by earlier ones, is still on its token. The next change tries again,
     /// one of nothing too.
@@ -278,7 +248,6 @@ pub enum Error {
         /// Why it could not be destroyed.
         source: Box<Error>,
     },
-
     /// A keyset has no such version.
     #[error("key {key} has no version {version}")]
     UnknownVersion {
@@ -287,7 +256,6 @@ pub enum Error {
         /// The version.
         version: KeyVersion,
     },
-
     /// A version of a keyset is in a state that does not allow the operation.
     #[error("key {key} version {version} is {state}: cannot {operation}")]
     VersionState {
@@ -300,14 +268,12 @@ pub enum Error {
         /// The operation asked for.
         operation: Operation,
     },
-
     /// A combined keyring has as many members as it can take: 16, as a header has slots.
     #[error("keyring has {most} members already")]
     TooManyMembers {
         /// The most members there can be.
         most: usize,
     },
-
     /// A version number was used before, or all 2^32 - 1 were: numbers grow and are never reused.
     #[error("key {key} cannot take another version after {last}")]
     VersionNumber {
@@ -316,36 +282,30 @@ pub enum Error {
         /// The highest version there is.
         last: KeyVersion,
     },
-
     /// A key file could not be read or written.
     #[cfg(all(feature = "file", unix))]
     #[error(transparent)]
     KeyFile(crate::keyring::KeyFileError),
-
     /// A PKCS#11 token did not do what was asked.
     #[cfg(all(feature = "pkcs11", unix))]
     #[error(transparent)]
     Token(crate::keyring::Pkcs11Error),
-
     /// A message in a file could not be read, written or rewrapped.
     #[cfg(all(feature = "file", unix))]
     #[error(transparent)]
     MessageFile(crate::files::MessageFileError),
-
     /// A keyring has no master key and no alias of a name.
     #[error("there is no key {key}")]
     UnknownKey {
         /// The name.
         key: String,
     },
-
     /// A keyring has several master keys, and which one is meant was not said: `with_key` does.
     #[error("no key is selected of {}", keys.join(", "))]
     NoKeySelected {
         /// The names of some of them.
         keys: Vec<String>,
     },
-
     /// A name is a master key's or an alias already.
     #[error("the name {name} is taken")]
     NameTaken {
