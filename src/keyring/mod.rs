@@ -54,7 +54,7 @@ pub use pkcs11::{
 pub use without::WithoutVersions;
 
 use crate::crypto::secret::DataKey;
-use crate::format::{KeyName, Slot, SlotLabel, SlotWriter, Suite};
+use crate::format::{KeyName, MAX_HEADER_LEN, Slot, SlotLabel, SlotWriter, Suite};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -263,8 +263,9 @@ impl PrimaryKey<'_> {
     /// The most bytes that the wrapped key of a data key of `suite` has.
     pub(crate) fn wrapped_key_len(&self, suite: Suite) -> usize {
         let exact = self.label.algorithm.wrapped_key_len(suite);
-        // What is not told has no room, and the wrap says so.
-        exact.max(self.max_wrapped_key_len).unwrap_or(0)
+        // What is not told has no room, and the wrap says so. What no header holds is a claim (SPEC
+        // H-BOUND): it is refused at any length.
+        exact.max(self.max_wrapped_key_len).unwrap_or(0).min(MAX_HEADER_LEN)
     }
 }
 
