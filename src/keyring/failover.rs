@@ -70,10 +70,10 @@ impl FailoverKeyring {
     /// member must not hide. `None` passes a member over.
     fn first_answer(
         &self,
-        mut ask: impl FnMut(&dyn Keyring) -> Option<Result<(), KeyringError>>,
+        ask: impl FnMut(&dyn Keyring) -> Option<Result<(), KeyringError>>,
     ) -> Result<(), KeyringError> {
         let mut answers = Answers::default();
-        for answer in self.members.iter().filter_map(|member| ask(member)) {
+        for answer in self.members.iter().filter_map(ask) {
             let Err(error) = answer else { return Ok(()) };
             let is_outage = is_outage(&error);
             answers.add(error);
