@@ -6,6 +6,7 @@ worked cases there.
 
 import pathlib
 import re
+import sqlite3
 import sys
 
 PRIMARY = {"a": 2, "b": 2}
@@ -133,7 +134,26 @@ def cases(path, title, run):
     return len(lines)
 
 
+def index(path):
+    """The SQL of `SlotLabel::index_bytes` over the header of example A, beside one of another id."""
+    example = pathlib.Path(path).read_text().split("```text\nexample A\n")[1]
+    value = re.search(r"^header +=((?:\s+[0-9a-f]+$)+)", example, re.M).group(1)
+    header = bytes.fromhex("".join(value.split()))
+    other = header[:36] + bytes([header[36] ^ 1]) + header[37:]
+    table = sqlite3.connect(":memory:")
+    table.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, header BLOB)")
+    table.execute("CREATE INDEX slot0 ON t (substr(header, 26, 12))")
+    table.executemany("INSERT INTO t (header) VALUES (?)", [(header,), (other,), (header,)])
+    query = "SELECT id FROM t WHERE substr(header, 26, 12) IN (?, ?)"
+    old = bytes.fromhex("00000005b13dcc0cdcf8f326")
+    assert table.execute(query, (old, bytes(12))).fetchall() == [(1,), (3,)]
+    plan = table.execute("EXPLAIN QUERY PLAN " + query, (old, bytes(12))).fetchall()
+    assert "USING INDEX slot0" in str(plan), plan
+    print("index: the stale rows, by the index")
+
+
 if __name__ == "__main__":
+    index(sys.argv[1])
     counts = [
         cases(sys.argv[1], "rewraps", Rewrap.run),
         cases(sys.argv[1], "adds", Change.add),
