@@ -331,7 +331,10 @@ fn a_tenant_by_alias_opens_its_key_s_slots_or_none() {
                 let (answer, slots) = message().rewrap(&tenant, &old, &mut TestRng::seeded(3));
                 match answer {
                     Ok(()) => assert_eq!(slots[0].name, "a"),
-                    Err(KeyringError::NotMine) => assert!(slots.is_empty()),
+                    // Switched before the unwrap, or between it and the wrap.
+                    Err(KeyringError::NotMine | KeyringError::UnknownKey { .. }) => {
+                        assert!(slots.is_empty());
+                    }
                     Err(other) => panic!("{other:?}"),
                 }
             })
