@@ -302,6 +302,7 @@ fn the_table_of_the_specification_says_what_wraps_and_unwraps() {
     }
     let mut expected = VersionState::ALL
         .map(|state| (state.name(), state.wraps(), state.unwrap_refusal().is_none()));
-    (told.sort_unstable(), expected.sort_unstable());
+    told.sort_unstable();
+    expected.sort_unstable();
     assert_eq!(told, expected);
 }
