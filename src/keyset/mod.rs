@@ -26,6 +26,7 @@ pub use state::{Operation, VersionState};
 use crate::error::Error;
 use crate::format::{InvalidKeyName, KeyName, KeyVersion, MasterKeyId};
 use crate::time::Timestamp;
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -344,7 +345,7 @@ impl VersionRecord {
             }
             Operation::Destroy | Operation::DestroyImmediately => {
                 self.destroy_at = None;
-                self.evidence = terms.evidence().copied();
+                self.evidence = terms.evidence().copied().map(Box::new);
             }
             Operation::Enable => self.kept = Some(now),
             Operation::Disable => {}

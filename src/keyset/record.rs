@@ -5,6 +5,7 @@ use super::hold::Hold;
 use super::labels::Labels;
 use crate::format::{KeyVersion, MasterKeyId, WrapAlgorithm, index_bytes};
 use crate::time::Timestamp;
+use alloc::boxed::Box;
 use core::fmt;
 
 /// What is known of one version of a master key. Nothing here is secret.
@@ -39,8 +40,9 @@ pub struct VersionRecord {
     pub kept: Option<Timestamp>,
     /// What keeps policies off it, and any destruction.
     pub hold: Option<Hold>,
-    /// The SHA-256 digest of the judgement on which it was destroyed, if there was one.
-    pub evidence: Option<[u8; 32]>,
+    /// The SHA-256 digest of the judgement on which it was destroyed, if there was one. Boxed, so that a
+    /// record has no room for one that is absent: moves would carry what lay on the stack along in it.
+    pub evidence: Option<Box<[u8; 32]>>,
     /// How much was protected under it.
     pub usage: Usage,
     /// Whether the wraps of [`usage`](Self::usage) are those that were made or reserved: no less than

@@ -64,7 +64,7 @@ fn holds_and_evidence_outlast_the_process_and_bind_every_other() {
     let keyring = FileKeyring::open(&path, "orders", &raw()).unwrap();
     let keyset = keyring.keyset().unwrap();
     assert_eq!(keyset, before);
-    assert_eq!(keyset.versions()[0].evidence, Some([0x5a; 32]));
+    assert_eq!(keyset.versions()[0].evidence.as_deref(), Some(&[0x5a; 32]));
     assert!(keyset.versions()[1].kept.is_some() && keyset.versions()[1].hold.is_some());
     assert!(!keyset.evidence_required());
     assert_eq!(keyset.evidence_waived().unwrap().reason(), "OPS-7");

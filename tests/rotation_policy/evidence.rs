@@ -51,7 +51,10 @@ fn a_version_is_destroyed_on_evidence_alone_whatever_the_door() {
         let terms = terms.on_evidence(JUDGEMENT);
         keyring.change_with_rng(&[destroy(operation)], &terms, &mut rng).unwrap();
         let record = keyring.versions().swap_remove(0);
-        assert_eq!((record.state, record.evidence), (VersionState::Destroyed, Some(JUDGEMENT)));
+        assert_eq!(
+            (record.state, record.evidence.as_deref()),
+            (VersionState::Destroyed, Some(&JUDGEMENT))
+        );
     }
 }
 
@@ -63,7 +66,7 @@ fn evidence_is_kept_where_it_is_given_and_not_required() {
     let terms = Terms::at(START).on_evidence(JUDGEMENT);
     let changes = [destroy(Operation::DestroyImmediately)];
     keyring.change_with_rng(&changes, &terms, &mut TestRng::seeded(1)).unwrap();
-    assert_eq!(keyring.versions()[0].evidence, Some(JUDGEMENT));
+    assert_eq!(keyring.versions()[0].evidence.as_deref(), Some(&JUDGEMENT));
     assert_eq!(keyring.versions()[1].evidence, None);
 }
 

@@ -271,7 +271,7 @@ fn an_erased_key_is_revived_by_no_policy_and_what_is_held_is_not_erased() {
     keyring.change_with_rng(&[erase], &terms, rng).unwrap();
     let erased = keyring.keyset().unwrap();
     assert_eq!(erased.erased(), Some(at_day(1)));
-    assert!(erased.versions().iter().all(|record| record.evidence == Some([0xe1; 32])));
+    assert!(erased.versions().iter().all(|record| record.evidence.as_deref() == Some(&[0xe1; 32])));
     for policy in [
         RotationPolicy::every_90_days(),
         RotationPolicy::on_compromise(),

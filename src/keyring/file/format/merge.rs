@@ -86,7 +86,7 @@ impl VersionRecord {
         self.promoted = self.promoted.or(other.promoted);
         self.last_promoted = self.last_promoted.max(other.last_promoted);
         self.hold = self.hold.take().or_else(|| other.hold.clone());
-        self.evidence = self.evidence.or(other.evidence);
+        self.evidence = self.evidence.take().or_else(|| other.evidence.clone());
         self.usage.wraps = self.usage.wraps.max(other.usage.wraps);
         self.usage.bytes = self.usage.bytes.max(other.usage.bytes);
         self.heed_compromise();

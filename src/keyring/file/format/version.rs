@@ -8,6 +8,7 @@ use super::record::{Record, Version, changed, name_of};
 use super::seal::Sealed;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::keyset::{Origin, Usage, VersionRecord, VersionState};
+use alloc::boxed::Box;
 use alloc::string::String;
 
 /// The names of wrap algorithms.
@@ -53,7 +54,11 @@ pub(super) fn version_record(
         destroy_at: fields.optional_time("destroy_at")?,
         kept: if is_2 { fields.optional_time("kept")? } else { None },
         hold: note(&mut fields, "hold", version)?,
-        evidence: if is_2 && fields.has("evidence") { Some(fields.hex("evidence")?) } else { None },
+        evidence: if is_2 && fields.has("evidence") {
+            Some(Box::new(fields.hex("evidence")?))
+        } else {
+            None
+        },
         usage: Usage { wraps: fields.number("wraps")?, bytes: fields.number("bytes")? },
         is_reserved: false,
         labels,
@@ -132,7 +137,7 @@ pub(super) fn write_version(
     }
     object = write_note(object, "hold", record.hold.as_ref());
     if let Some(evidence) = &record.evidence {
-        object = object.hex("evidence", evidence);
+        object = object.hex("evidence", &**evidence);
     }
     if version == Version::Two {
         object = object.number("changed", record.changed);
