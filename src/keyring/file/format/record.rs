@@ -175,7 +175,6 @@ impl HeaderFault {
 }
 
 /// A record between the header and the end, or the end.
-#[expect(clippy::large_enum_variant, reason = "one at a time, on the stack")]
 pub(super) enum Record {
     Key {
         name: String,
