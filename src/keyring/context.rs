@@ -22,17 +22,29 @@ const MAX_LEN: usize = LABEL.len() + 22 + 1 + 4 + 8 + 1 + MAX_KEY_NAME_LEN;
 pub struct WrapContext<'a> {
     core: &'a ImmutableCore,
     plaintext_len: Option<u64>,
+    replaced: Option<SlotLabel<'a>>,
 }
 
 impl<'a> WrapContext<'a> {
     /// The context of an unwrap or a rewrap.
     pub(crate) fn new(core: &'a ImmutableCore) -> Self {
-        WrapContext { core, plaintext_len: None }
+        WrapContext { core, plaintext_len: None, replaced: None }
     }
 
     /// The context of a message that is being encrypted.
     pub(crate) fn for_message(core: &'a ImmutableCore, plaintext_len: Option<u64>) -> Self {
-        WrapContext { core, plaintext_len }
+        WrapContext { core, plaintext_len, replaced: None }
+    }
+
+    /// The context of a wrap that takes the place of the slot `replaced`.
+    pub(crate) fn replacing(self, replaced: SlotLabel<'a>) -> Self {
+        WrapContext { replaced: Some(replaced), ..self }
+    }
+
+    /// The slot whose place the wrap takes: of several keyrings that hold its name, the one that has
+    /// it wraps.
+    pub(crate) fn replaced(&self) -> Option<&SlotLabel<'a>> {
+        self.replaced.as_ref()
     }
 
     /// The suite, which fixes the data key's length.

@@ -145,6 +145,9 @@ impl Keyring for FailoverKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
+        if let Some(slot) = context.replaced() {
+            return self.members.owner(slot)?.wrap_under(name, data_key, context, slots, rng);
+        }
         let wrapped = self.first_answer(|member| match holds_key(member, name) {
             Ok(false) => None,
             Ok(true) => {

@@ -94,8 +94,26 @@ impl Members {
         standing.into_freshness()
     }
 
-    /// Wraps with the first member that holds the master key `name`. Where one that is asked before
-    /// does not answer, nobody can tell which that is.
+    /// The member that has `slot`, going by its label. Where that may be several, or one does not
+    /// answer, only an unwrap can tell.
+    pub(super) fn owner(&self, slot: &SlotLabel<'_>) -> Result<&dyn Keyring, KeyringError> {
+        let mut owner = None;
+        for member in self.iter() {
+            let is_owner = match member.freshness(slot) {
+                Ok(Freshness::NotMine | Freshness::Refused(_)) => false,
+                Ok(Freshness::Primary | Freshness::Stale | Freshness::Compromised) => true,
+                Err(_) => return Err(KeyringError::NotMine),
+            };
+            if is_owner && owner.replace(member).is_some() {
+                return Err(KeyringError::NotMine);
+            }
+        }
+        owner.ok_or(KeyringError::NotMine)
+    }
+
+    /// Wraps with the first member that holds the master key `name`, or in the place of a slot with
+    /// that slot's owner. Where one that is asked before does not answer, nobody can tell which that
+    /// is.
     pub(super) fn wrap_under(
         &self,
         name: KeyName<'_>,
@@ -104,6 +122,9 @@ impl Members {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
+        if let Some(slot) = context.replaced() {
+            return self.owner(slot)?.wrap_under(name, data_key, context, slots, rng);
+        }
         for member in self.iter() {
             if holds_key(member, name)? {
                 return member.wrap_under(name, data_key, context, slots, rng);

@@ -82,7 +82,11 @@ impl Keyring for MigratingKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.members.wrap_under(name, data_key, context, slots, rng)
+        let first = self.members.first();
+        match holds_key(first, name)? {
+            true => first.wrap_under(name, data_key, context, slots, rng),
+            false => self.members.wrap_under(name, data_key, context, slots, rng),
+        }
     }
 
     fn holds(

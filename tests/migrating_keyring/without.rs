@@ -3,10 +3,11 @@
 use super::combine::{PLAINTEXT, ROW, ring, version};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    Envelope, Error, Freshness, KeyVersion, Keyring, Lifecycle, MemoryKeyring, Refusal,
-    RewrapOptions, WithoutVersions, inspect,
+    Envelope, Error, Freshness, GrantOptions, KeyVersion, Keyring, Lifecycle, MemoryKeyring,
+    MultiKeyring, Refusal, RewrapOptions, WithoutVersions, inspect,
 };
 use rand_chacha::ChaCha20Rng;
+use std::sync::Arc;
 
 const USUAL: RewrapOptions = RewrapOptions::new();
 
@@ -50,7 +51,34 @@ fn a_listed_version_neither_opens_nor_wraps_nor_is_rewrapped() {
     let back = WithoutVersions::new(&keyring).and("orders", version(2)).unwrap();
     let report = Envelope::new(&back).rewrap(&message, USUAL);
     let error = report.unwrap_err();
-    assert!(is_excluded(&error, "orders", 1), "{error:?}");
+    assert!(is_excluded(&error, "orders", 2), "{error:?}");
+    // Nor does a grant.
+    let error = Envelope::new(ring("orders", 1)).add_slot(&message, &back, GrantOptions::new());
+    let error = error.unwrap_err();
+    assert!(is_excluded(&error, "orders", 2), "{error:?}");
+}
+
+/// SPEC R-FAIL: an old slot that stays is not retired because this keyring does without it, or
+/// because the new version may not wrap.
+#[test]
+fn a_version_that_opens_elsewhere_or_is_still_needed_is_not_retired() {
+    let (keyring, escrow) = (ring("orders", 1), Arc::new(ring("escrow", 2)));
+    let keyring = Arc::new(keyring);
+    let both = MultiKeyring::new(keyring.clone()).with(escrow.clone()).unwrap();
+    let message = Envelope::new(both).encrypt(PLAINTEXT, ROW).unwrap();
+    keyring.rotate().unwrap();
+    let retiring = USUAL.retiring("orders", KeyVersion::FIRST);
+    for excluded in [1, 2] {
+        let without = WithoutVersions::new(keyring.clone());
+        let without = without.and("orders", version(excluded)).unwrap();
+        let both = MultiKeyring::new(without).with(escrow.clone()).unwrap();
+        let error = Envelope::new(both).rewrap(&message, retiring).unwrap_err();
+        assert!(is_excluded(&error, "orders", excluded), "{error:?}");
+    }
+    let both = MultiKeyring::new(keyring.clone()).with(escrow).unwrap();
+    let rewrapped = Envelope::new(both).rewrap(&message, retiring).unwrap().into_header();
+    keyring.disable(KeyVersion::FIRST).unwrap();
+    assert!(Envelope::new(keyring).open(&rewrapped).is_ok());
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use super::compose::{compose, keyring, slots_by_version, slots_of};
 use super::{ROW, USUAL, rewrap, version, versions_of};
 use envelock::{
-    DataKey, Envelope, Error, Freshness, KeyName, Keyring, KeyringError, KeyringRng, Lifecycle,
-    MemoryKeyring, MultiKeyring, OpenedKey, PrimaryKey, Refusal, RewrapReport, Slot, SlotLabel,
-    SlotOutcome, SlotWriter, Suite, WrapContext, inspect,
+    DataKey, Envelope, Error, FailoverKeyring, Freshness, KeyName, Keyring, KeyringError,
+    KeyringRng, Lifecycle, MemoryKeyring, MigratingKeyring, MultiKeyring, OpenedKey, PrimaryKey,
+    Refusal, RewrapReport, Slot, SlotLabel, SlotOutcome, SlotWriter, Suite, WrapContext, inspect,
 };
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 /// Notes which wraps and unwraps reach the backend.
 struct Noted {
@@ -172,4 +172,34 @@ fn a_rewrap_by_an_opened_key_obeys_what_became_of_its_version() {
     keyring.disable(version(1)).unwrap();
     refused(Refusal::Disabled);
     assert_eq!(key.decrypt(&message, ROW).unwrap(), b"payload");
+}
+
+/// Of several keyrings of one name, that of the slot wraps: no other's slot takes its place.
+#[test]
+fn a_rewrap_by_an_opened_key_stays_with_the_owner_of_the_slot() {
+    let create = || Arc::new(MemoryKeyring::create("orders").unwrap());
+    let (near, far, new) = (create(), create(), create());
+    let both = || MultiKeyring::new(near.clone()).with(far.clone()).unwrap();
+    let (several, one) = (Envelope::new(both()), Envelope::new(&far));
+    let (several, one) = (several.encrypt(b"2", ROW).unwrap(), one.encrypt(b"1", ROW).unwrap());
+    near.rotate().unwrap();
+    far.rotate().unwrap();
+    let failover = || FailoverKeyring::new(near.clone()).with(far.clone()).unwrap();
+    let migrating = || MigratingKeyring::new(keyring("else", 1)).with(both()).unwrap();
+    let combined: [Box<dyn Keyring>; 3] =
+        [Box::new(both()), Box::new(failover()), Box::new(migrating())];
+    for combined in combined {
+        for (message, owners) in [(&several, 2), (&one, 1)] {
+            let key = Envelope::new(&far).open(message).unwrap();
+            let new = rewrap(&combined, message, USUAL.opened(&key)).unwrap();
+            assert_eq!(versions_of(&new), vec![2; owners]);
+            assert!(Envelope::new(&far).open(&new).is_ok());
+            assert_eq!(Envelope::new(&near).open(&new).is_ok(), owners == 2);
+        }
+    }
+    // A migration takes it all the same.
+    let moving = MigratingKeyring::new(new.clone()).with(both()).unwrap();
+    let key = Envelope::new(&far).open(&one).unwrap();
+    let moved = rewrap(&moving, &one, USUAL.opened(&key)).unwrap();
+    assert!(Envelope::new(&new).open(&moved).is_ok());
 }

@@ -3,7 +3,7 @@
 use super::grant::{GrantOptions, open_one};
 use super::scratch::{STACK_LEN, Scratch};
 use super::write::Growth;
-use super::{prove_slot, verify_slot};
+use super::{prove_slot, refused_primary, verify_slot};
 use crate::crypto::secret::DataKey;
 use crate::envelope::decrypt::Failures;
 use crate::error::Error;
@@ -121,10 +121,13 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
         open_one(self.from, self.old, self.old.slots(), &self.options.compromised, &mut data_key)
             .map_err(|failures| failures.into_error(self.old))?;
         let context = WrapContext::new(self.old.core());
+        let mut written = 0;
         let mut wrap = |len| {
             let mut bytes = Scratch::zeroed(len);
             let mut slots = SlotWriter::new(bytes.as_mut_bytes(), self.old.suite(), None);
-            self.to.wrap(&data_key, &context, &mut slots, pool)?;
+            let wrapped = self.to.wrap(&data_key, &context, &mut slots, pool);
+            written = slots.slots().len();
+            wrapped?;
             let count = slots.finish()?;
             Ok(Made { bytes, count })
         };
@@ -137,6 +140,10 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
                 needed: unpadded_len(self.old.slots()) + needed,
                 available: MAX_HEADER_LEN,
             },
+            // The primary that comes next.
+            KeyringError::Refused(refusal) => {
+                refused_primary(self.to, refusal, |at, _| at == written)
+            }
             other => Error::from_wrap(other),
         })
     }

@@ -3,11 +3,13 @@
 use super::report::{RewrapReport, SlotOutcome};
 use super::scratch::{NewSlots, Scratch};
 use super::write::Growth;
-use super::{RewrapOptions, prove_slot, verify_slot};
+use super::{RewrapOptions, prove_slot, refused_primary, verify_slot};
 use crate::envelope::decrypt::Failures;
 use crate::envelope::opened::Opened;
 use crate::error::Error;
-use crate::format::{Header, KeyName, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotWriter};
+use crate::format::{
+    Header, KeyName, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotLabel, SlotWriter,
+};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
 use crate::random::RandomPool;
 use rand_core::TryCryptoRng;
@@ -207,6 +209,13 @@ impl<'a, K: Keyring> Job<'a, K> {
     {
         let new = match self.wrap_anew(slot, &mut progress.new, pool) {
             Ok(new) => new,
+            // The old version opens: it is the primary that may not wrap (SPEC R-FAIL).
+            Err(KeyringError::Refused(refusal))
+                if !self.options.trust_backend && self.verify(slot).is_ok() =>
+            {
+                let is_it = |_, label: &SlotLabel<'_>| label.name == slot.label.name;
+                return Err(refused_primary(self.keyring, refusal, is_it));
+            }
             Err(error) => {
                 let outcome = SlotOutcome::of_failure(error).map_err(Error::from_wrap)?;
                 progress.decide(index, outcome);
@@ -283,13 +292,16 @@ impl<'a, K: Keyring> Job<'a, K> {
         let context = WrapContext::new(self.old.core());
         // SPEC R-NAME: no other name is accepted.
         let mut writer = SlotWriter::new(room, self.old.suite(), Some(slot.label.name));
-        match self.opened_from(slot) {
-            Some(key) => {
-                let name = slot.label.name;
-                self.keyring.wrap_under(name, key.data_key, &context, &mut writer, pool)?;
-            }
-            None => self.keyring.rewrap(slot, &context, &mut writer, pool)?,
+        let mut wrapped = Err(KeyringError::NotMine);
+        if let Some(key) = self.opened_from(slot) {
+            let (name, context) = (slot.label.name, context.replacing(slot.label));
+            wrapped = self.keyring.wrap_under(name, key.data_key, &context, &mut writer, pool);
         }
+        // Of several keyrings of one name, an unwrap tells whose the slot is.
+        if let Err(KeyringError::NotMine) = wrapped {
+            wrapped = self.keyring.rewrap(slot, &context, &mut writer, pool);
+        }
+        wrapped?;
         match writer.slots().len() {
             0 => Err(SlotFault::None.into()),
             1 => Ok(()),

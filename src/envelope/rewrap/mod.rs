@@ -16,7 +16,7 @@ use super::{Envelope, OpenedKey, WithRng};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{Header, KeyVersion, MAX_SLOTS, Slot, SlotFault, SlotLabel};
-use crate::keyring::{Keyring, KeyringError, WrapContext};
+use crate::keyring::{Keyring, KeyringError, PrimaryKey, Refusal, WrapContext};
 use crate::random::RandomPool;
 use alloc::vec::Vec;
 use core::fmt;
@@ -68,8 +68,8 @@ impl<'a> RewrapOptions<'a> {
     /// Refuses with [`Error::OldVersionStillOpens`] if a slot under `version` of the key `name`
     /// that opens, or is labelled with the primary version, would still be in the new header.
     ///
-    /// A slot of that version that this keyring does not know, or cannot ask about now, is an
-    /// error too, as is one of a name of which no slot is this keyring's: nobody here can tell. One
+    /// A slot of that version that this keyring does not know, was told to do without, or cannot ask
+    /// about now, is an error too, as is one of a name of which no slot is this keyring's: nobody here can tell. One
     /// that the keyring refuses by its state does not open, nor does one that was found damaged.
     /// An alias means the key that it stands for now. A header without any slot of that key is
     /// [`Error::MissingSlot`].
@@ -102,8 +102,9 @@ impl<'a> RewrapOptions<'a> {
     }
 
     /// Wraps the data key that `key` holds, where the slot that it was opened from stands in the
-    /// header: that slot needs no unwrap, and gives way to one of its own name alone. Every other slot
-    /// is treated as without it.
+    /// header: that slot needs no unwrap, and gives way to one of its own name alone, by the member of a
+    /// combined keyring that has it; where labels do not tell which, it is unwrapped again. Every other
+    /// slot is treated as without it.
     ///
     /// A key of another message is refused with [`Error::OtherMessage`]. A slot whose version is
     /// refused by now stays as it is, although the key is at hand.
@@ -237,6 +238,25 @@ impl<K: Keyring> Envelope<K> {
         }
         Err(failures.into_error(&header))
     }
+}
+
+/// Says of a primary that it was refused to wrap: the first of those that `is_it`, of which that is
+/// told by place and label.
+pub(super) fn refused_primary<K: Keyring + ?Sized>(
+    keyring: &K,
+    refusal: Refusal,
+    is_it: impl Fn(usize, &SlotLabel<'_>) -> bool,
+) -> Error {
+    let (mut refused, mut at) = (None, 0_usize);
+    // A keyring that does not answer now names no version.
+    let _ = keyring.primary(&mut |PrimaryKey { label, .. }| {
+        if refused.is_none() && is_it(at, label) {
+            let key = label.name.as_str().into();
+            refused = Some(Error::Refused { key, version: label.version, refusal });
+        }
+        at += 1;
+    });
+    refused.unwrap_or_else(|| Error::from_wrap(KeyringError::Refused(refusal)))
 }
 
 /// Unwraps a slot and checks the data key, which is then wiped.

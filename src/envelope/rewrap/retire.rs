@@ -30,7 +30,7 @@ impl<K: Keyring> Job<'_, K> {
                     return Err(Error::OldVersionStillOpens { key: key(), version });
                 }
                 // Nobody here can tell, nor of a name that this keyring does not hold.
-                SlotOutcome::Refused(Refusal::UnknownVersion)
+                SlotOutcome::Refused(Refusal::UnknownVersion | Refusal::Excluded)
                 | SlotOutcome::Unavailable { .. }
                 | SlotOutcome::Throttled { .. }
                 | SlotOutcome::Denied { .. } => {
