@@ -1,7 +1,9 @@
 //! One data key for several messages, within bounds, for the threads of a process (feature `std`).
 
-use crate::envelope::{Envelope, FirstWrap, Found, ReusableKey, ReuseKeys, WrittenSlots};
-use crate::format::{SlotFault, Suite};
+use crate::envelope::{
+    BatchKind, Envelope, FailedWrap, FirstWrap, Found, ReusableKey, ReuseKeys, WrittenSlots,
+};
+use crate::format::SlotFault;
 use crate::keyring::{CacheClock, InstantClock, Keyring, KeyringError, is_young};
 use crate::process::Origin;
 use crate::sync::{Monitor, RwLock};
@@ -14,7 +16,8 @@ use core::time::Duration;
 
 /// Lets one data key serve for several messages, for a keyring whose wraps cost something.
 ///
-/// A batch is the messages of one data key and one suite. It ends with its last message, its last
+/// A batch is the messages of one data key and one suite, of envelopes that all verify their wraps
+/// (`Envelope::with_wraps_verified`) or none of which does. It ends with its last message, its last
 /// byte of plaintext or its age, whichever bound comes first. One value may be shared by several
 /// envelopes over the same keyring.
 ///
@@ -94,9 +97,9 @@ struct Table {
 
 type Uncounted = (Arc<WrittenSlots>, u64);
 
-/// The batch that takes the next messages of a suite, and what is left of its bounds.
+/// The batch that takes the next messages of its kind, and what is left of its bounds.
 struct Open {
-    suite: Suite,
+    kind: BatchKind,
     batch: Arc<Batch>,
     messages_left: u64,
     bytes_left: u64,
@@ -112,7 +115,7 @@ struct Batch {
 enum Key {
     BeingWrapped,
     Wrapped(Arc<ReusableKey>),
-    Failed(KeyringError),
+    Failed(FailedWrap),
     Ended,
 }
 
@@ -158,12 +161,12 @@ impl DataKeyReuse {
     }
 
     /// Takes one message out of the bounds of the open batch, or begins another.
-    fn place(&self, suite: Suite, plaintext_len: u64) -> Place {
+    fn place(&self, kind: BatchKind, plaintext_len: u64) -> Place {
         let mut table = self.table.write();
         // Under the lock: no batch is born after the time that another message goes by.
         let now = self.clock.now();
         table.sweep(now, self.age);
-        if let Some(at) = table.open.iter().position(|open| open.suite == suite)
+        if let Some(at) = table.open.iter().position(|open| open.kind == kind)
             && let Some(batch) = table.take(at, plaintext_len)
         {
             return Place::Further(batch);
@@ -174,8 +177,8 @@ impl DataKeyReuse {
             return Place::Alone;
         }
         let batch = Arc::new(Batch { born: now, key: Monitor::new(Key::BeingWrapped) });
-        let new = Open { suite, batch: batch.clone(), messages_left, bytes_left };
-        match table.open.iter_mut().find(|open| open.suite == suite) {
+        let new = Open { kind, batch: batch.clone(), messages_left, bytes_left };
+        match table.open.iter_mut().find(|open| open.kind == kind) {
             Some(old) if old.bytes_left >= bytes_left => return Place::Alone,
             Some(old) => *old = new,
             None => table.open.push(new),
@@ -220,13 +223,13 @@ impl DataKeyReuse {
 impl ReuseKeys for DataKeyReuse {
     fn find(
         &self,
-        suite: Suite,
+        kind: BatchKind,
         plaintext_len: u64,
         keyring: &dyn Keyring,
-    ) -> Result<Found<'_>, KeyringError> {
+    ) -> Result<Found<'_>, FailedWrap> {
         let mut has_ended = false;
         loop {
-            let batch = match self.place(suite, plaintext_len) {
+            let batch = match self.place(kind, plaintext_len) {
                 Place::Alone => return Ok(Found::Alone),
                 Place::First(batch, uncounted) => return Ok(self.first(batch, uncounted, keyring)),
                 Place::Further(batch) => batch,
@@ -291,7 +294,7 @@ impl Table {
 
 impl Batch {
     /// The key once it is wrapped, or `None` if the batch has ended before.
-    fn wait(&self, waits: &AtomicUsize) -> Result<Option<Arc<ReusableKey>>, KeyringError> {
+    fn wait(&self, waits: &AtomicUsize) -> Result<Option<Arc<ReusableKey>>, FailedWrap> {
         let mut key = self.key.lock();
         if matches!(*key, Key::BeingWrapped) {
             waits.fetch_add(1, Relaxed);
@@ -300,7 +303,7 @@ impl Batch {
             match &*key {
                 Key::BeingWrapped => key = self.key.wait(key),
                 Key::Wrapped(wrapped) => return Ok(Some(wrapped.clone())),
-                Key::Failed(error) => return Err(error.clone()),
+                Key::Failed(failed) => return Err(failed.clone()),
                 Key::Ended => return Ok(None),
             }
         }
@@ -336,17 +339,20 @@ impl FirstWrap for First<'_> {
         self.uncounted.as_ref().map_or(0, |(_, bytes)| *bytes)
     }
 
-    fn end(mut self: Box<Self>, wrapped: Result<Arc<ReusableKey>, &KeyringError>) {
+    fn end(mut self: Box<Self>, wrapped: Result<Arc<ReusableKey>, FailedWrap>) {
         match wrapped {
             Ok(key) => {
                 self.uncounted = None;
                 self.batch.decide(Key::Wrapped(key));
             }
             // Its own generator, its own buffer: others may do better. See `drop`.
-            Err(KeyringError::Randomness(_) | KeyringError::Slot(SlotFault::Room { .. })) => {}
-            Err(error) => {
+            Err(FailedWrap {
+                error: KeyringError::Randomness(_) | KeyringError::Slot(SlotFault::Room { .. }),
+                ..
+            }) => {}
+            Err(failed) => {
                 self.reuse.close(&self.batch);
-                self.batch.decide(Key::Failed(error.clone()));
+                self.batch.decide(Key::Failed(failed));
             }
         }
     }

@@ -2,15 +2,15 @@
 
 use super::length::body_len;
 use super::opened::{Opened, Settings};
-use super::reuse::{Found, ReusableKey};
-use super::rewrap::verify_slot;
+use super::reuse::{BatchKind, FailedWrap, Found, ReusableKey};
+use super::rewrap::{refused_primary, verify_slot};
 use super::{Envelope, WithRng};
 use crate::aad::Aad;
 use crate::body::{self, ChunkEncryptor, layout};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{ImmutableCore, SlotFault, SlotWriter, Suite, write_header};
-use crate::keyring::{Keyring, KeyringError, PrimaryKey, Refusal, WrapContext};
+use crate::keyring::{Keyring, KeyringError, WrapContext};
 use crate::random::RandomPool;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -140,7 +140,9 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         let mut pool = RandomPool::for_message(self.rng)?;
         let mut first = None;
         if let (Some(reuse), Some(len)) = (&envelope.reuse, plaintext_len) {
-            match reuse.find(suite, len, &*envelope.keyring).map_err(Error::from_wrap)? {
+            let kind = BatchKind { suite, is_verified: envelope.verifies_wraps };
+            let found = reuse.find(kind, len, &*envelope.keyring);
+            match found.map_err(|failed| failed.into_error(&*envelope.keyring))? {
                 Found::Wrapped(key) => {
                     let (core, salt) = (*key.core(), draw_salt(&mut pool)?);
                     let drawn = Drawn { core, data_key: key.data_key(), salt };
@@ -163,7 +165,11 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
             let wrapped = envelope.wrap_checked(&drawn, &context, slots, &mut pool);
             if let Some(first) = first {
                 let key = || ReusableKey::new(&drawn.core, drawn.data_key, slots);
-                first.end(wrapped.as_ref().map(|()| key()));
+                let failed = |error: &KeyringError| FailedWrap {
+                    error: error.clone(),
+                    slots: slots.slots().len(),
+                };
+                first.end(wrapped.as_ref().map(|()| key()).map_err(failed));
             }
             wrapped
         })?;
@@ -210,23 +216,9 @@ impl<K: Keyring> Envelope<K> {
             wrapped
         });
         written.map_err(|error| match refused {
-            Some((slots, refusal)) => self.refused_primary(slots, refusal).unwrap_or(error),
+            Some((slots, refusal)) => refused_primary(&*self.keyring, refusal, |at, _| at == slots),
             None => self.with_room_for_all(error),
         })
-    }
-
-    /// The error of a wrap that was refused after so many slots, with the key and version that would
-    /// have been the next, where the keyring says which.
-    fn refused_primary(&self, slots: usize, refusal: Refusal) -> Option<Error> {
-        let (mut refused, mut at) = (None, 0_usize);
-        let _ = self.keyring.primary(&mut |PrimaryKey { label, .. }| {
-            if at == slots {
-                let key = label.name.as_str().into();
-                refused = Some(Error::Refused { key, version: label.version, refusal });
-            }
-            at += 1;
-        });
-        refused
     }
 }
 

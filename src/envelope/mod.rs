@@ -18,7 +18,7 @@ pub use length::{body_len, plaintext_len};
 pub use opened::OpenedKey;
 pub(crate) use reuse::ReuseKeys;
 #[cfg(feature = "std")]
-pub(crate) use reuse::{FirstWrap, Found, ReusableKey, WrittenSlots};
+pub(crate) use reuse::{BatchKind, FailedWrap, FirstWrap, Found, ReusableKey, WrittenSlots};
 pub use rewrap::{GrantOptions, HeaderUpdate, Rewrap, RewrapOptions, RewrapReport, SlotOutcome};
 
 use crate::crypto::provider::Provider;

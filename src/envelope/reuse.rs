@@ -1,6 +1,8 @@
 //! Data keys that serve for several messages: what the core asks of the part that bounds them.
 
+use super::rewrap::refused_primary;
 use crate::crypto::secret::DataKey;
+use crate::error::Error;
 use crate::format::{
     ImmutableCore, KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter, Suite,
     WrapAlgorithm,
@@ -13,7 +15,7 @@ use alloc::vec::Vec;
 
 /// Bounds how much one data key protects, and keeps the keys that may serve again.
 pub(crate) trait ReuseKeys: Send + Sync {
-    /// Finds the data key of a message of this suite and length of plaintext. Waits while another
+    /// Finds the data key of a message of this kind and length of plaintext. Waits while another
     /// thread wraps it.
     ///
     /// # Errors
@@ -21,10 +23,37 @@ pub(crate) trait ReuseKeys: Send + Sync {
     /// Those of the wrap that it waited for.
     fn find(
         &self,
-        suite: Suite,
+        kind: BatchKind,
         plaintext_len: u64,
         keyring: &dyn Keyring,
-    ) -> Result<Found<'_>, KeyringError>;
+    ) -> Result<Found<'_>, FailedWrap>;
+}
+
+/// What the messages of one data key have in common.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BatchKind {
+    pub(crate) suite: Suite,
+    /// Whether the wrap was verified.
+    pub(crate) is_verified: bool,
+}
+
+/// Why a wrap failed, and after how many slots.
+#[derive(Clone)]
+pub(crate) struct FailedWrap {
+    pub(crate) error: KeyringError,
+    pub(crate) slots: usize,
+}
+
+impl FailedWrap {
+    /// What the message that wrapped is told, for those that waited for it.
+    pub(super) fn into_error(self, keyring: &dyn Keyring) -> Error {
+        match self.error {
+            KeyringError::Refused(refusal) => {
+                refused_primary(keyring, refusal, |at, _| at == self.slots)
+            }
+            error => Error::from_wrap(error),
+        }
+    }
 }
 
 /// The data key that a message gets.
@@ -43,7 +72,7 @@ pub(crate) trait FirstWrap {
     fn uncounted(&self) -> u64;
 
     /// Tells the others what came of the wrap.
-    fn end(self: Box<Self>, wrapped: Result<Arc<ReusableKey>, &KeyringError>);
+    fn end(self: Box<Self>, wrapped: Result<Arc<ReusableKey>, FailedWrap>);
 }
 
 /// A data key with its core, and the slots of its one wrap.

@@ -9,7 +9,7 @@ use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
     DataKey, DataKeyId, DataKeyReuse, Envelope, Error, Freshness, Keyring, KeyringError,
     KeyringRng, Lifecycle, MultiKeyring, PrimaryKey, Slot, SlotLabel, SlotWriter, Suite,
-    WrapContext, inspect,
+    WithoutVersions, WrapContext, inspect,
 };
 use rand_chacha::ChaCha20Rng;
 use std::collections::{HashMap, HashSet};
@@ -486,6 +486,41 @@ fn a_wrap_that_fails_fails_for_all_that_wait_and_for_none_that_come_later() {
     inner.set(|script| script.down = false);
     assert_eq!(batches(&envelope, &[1; 3]), [0, 0, 0]);
     assert_eq!(inner.calls().0, 1);
+}
+
+/// Who waits is told the version that was refused, as who wrapped is.
+#[test]
+fn a_wrap_that_is_refused_is_refused_for_all_that_wait() {
+    let reuse = reuse(100, 1 << 30);
+    let without = |gate| WithoutVersions::new(gate).and("orders", version(1)).unwrap();
+    let envelope = envelope(without(Gated::new()), &reuse);
+    let gate = envelope.keyring().inner();
+    let refused = thread::scope(|scope| {
+        let encrypt = || envelope.encrypt(PLAINTEXT, ROW).unwrap_err();
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(encrypt)).collect();
+        while reuse.stats().waits < 3 {
+            thread::yield_now();
+        }
+        gate.let_go();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    for error in refused {
+        let is_it = matches!(&error, Error::Refused { version: found, .. } if *found == version(1));
+        assert!(is_it, "{error:?}");
+    }
+}
+
+/// A slot that nobody has verified serves for no message that is promised one.
+#[test]
+fn a_batch_whose_wrap_was_not_verified_serves_no_envelope_that_verifies() {
+    let (reuse, keyring) = (reuse(100, 1 << 30), backend());
+    let trusting = envelope(keyring.clone(), &reuse);
+    let verifying = envelope(keyring.clone(), &reuse).with_wraps_verified();
+    for _ in 0..3 {
+        let trusted = id(&trusting.encrypt(PLAINTEXT, ROW).unwrap());
+        assert_ne!(id(&verifying.encrypt(PLAINTEXT, ROW).unwrap()), trusted);
+    }
+    assert_eq!(keyring.calls(), (2, 1));
 }
 
 /// One thread panics, as it would without reuse; another wraps for all that are left.
