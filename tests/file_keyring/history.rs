@@ -308,3 +308,27 @@ fn a_first_line_under_a_replaced_file_key_does_not_keep_the_others_from_salvage(
     let salvaged = salvage.create(&fresh, &raw(), &FileKeyringOptions::new()).unwrap();
     assert_eq!(decrypt(&salvaged, &message).unwrap(), b"text");
 }
+
+#[test]
+fn corrected_dates_are_followed_by_every_process() {
+    let directory = TestDirectory::new();
+    let path = directory.join("orders.keys");
+    let admin = create(&path);
+    let (now, ahead) = (Timestamp::now(), Timestamp::now().plus(Duration::from_secs(20 * 86_400)));
+    let at = |changes: &[Change<'_>], now| {
+        admin.change(changes, &Terms::at(now), &mut OsRandom).unwrap();
+    };
+    let operation = envelock::Operation::MarkCompromised;
+    let marked = Change::Version { key: "orders", version: version(1), operation };
+    at(&[Change::Rotate { key: "orders" }, marked], ahead);
+    let service = eager().open_any(&path, &raw()).unwrap().with_key("orders").unwrap();
+    let before = fs::read(&path).unwrap();
+    assert_eq!(service.versions()[1].promoted, Some(ahead));
+    at(&[Change::CorrectDates { key: "orders" }], now);
+    service.reload().unwrap();
+    let versions = service.versions();
+    assert_eq!((versions[0].compromised, versions[1].promoted), (Some(now), Some(now)));
+    // What was corrected does not come back.
+    overwrite(&path, &before);
+    assert!(is_rolled_back(&service.reload().unwrap_err()));
+}

@@ -4,6 +4,7 @@
 use super::error::KeyFileError;
 use crate::format::KeyVersion;
 use crate::keyset::{Keyset, Keysets, VersionRecord, VersionState};
+use crate::time::Timestamp;
 use std::path::Path;
 
 /// Checks that `new` can have come from `old` by changes, so that no change that is known is undone,
@@ -57,10 +58,16 @@ fn first_difference(old: &Keyset, new: Option<&Keyset>) -> Option<KeyVersion> {
         let Some(new) = new.version(old.version) else {
             return old.version.number() >= new.floor();
         };
+        let was = old.changed;
         let revived = old.state == VersionState::Destroyed && new.state != VersionState::Destroyed;
-        // These dates are written once.
-        let forgotten = old.compromised.is_some() && old.compromised != new.compromised
-            || old.promoted.is_some() && old.promoted != new.promoted;
+        // These dates are written once, and corrected to earlier ones alone.
+        let is_forgotten = |old: Option<Timestamp>, date: Option<Timestamp>| match (old, date) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(old), Some(date)) => date > old || date < old && new.changed <= was,
+        };
+        let forgotten = is_forgotten(old.compromised, new.compromised)
+            || is_forgotten(old.promoted, new.promoted);
         let other = old.master_key_id != new.master_key_id || old.algorithm != new.algorithm;
         other || revived || forgotten || new.changed < old.changed
     };
