@@ -111,3 +111,46 @@ fn an_unknown_critical_name_lets_the_file_be_read_and_not_written() {
         }
     }
 }
+
+/// Fields of version 2 in a file of version 1 are unknown ones, of whatever form.
+#[test]
+fn unknown_fields_of_version_1_do_not_become_known_ones_of_another_form() {
+    let protection = Protection::unprotected_plaintext();
+    let (mut records, crafter) = unprotected();
+    records.push(r#"{"kind":"alias","name":"another","key":"orders","changed":1}"#.into());
+    for record in &mut records {
+        let mut value: serde_json::Value = serde_json::from_str(record).unwrap();
+        let fields = value.as_object_mut().unwrap();
+        let kind = fields["kind"].as_str().unwrap().to_owned();
+        fields.remove("changed");
+        if kind == "header" {
+            let change = fields.remove("change").unwrap();
+            let mut protections = fields.remove("protections").unwrap();
+            protections[0].as_object_mut().unwrap().remove("id");
+            fields.insert("version".into(), 1.into());
+            fields.insert("changed_at".into(), change);
+            fields.insert("protection".into(), protections[0].take());
+        }
+        let names: &[&str] = match &*kind {
+            "header" => &["change", "protections", "audit"],
+            "key" => &["floor", "removed", "erased", "evidence", "waived", "hold", "changed"],
+            "version" => &["kept", "last_promoted", "hold", "evidence", "changed"],
+            _ => &["former", "changed"],
+        };
+        fields.extend(names.iter().map(|name| ((*name).into(), false.into())));
+        fields.insert("other".into(), true.into());
+        *record = value.to_string();
+    }
+    let bytes = crafter.file(&records);
+    let (mut file, key) = KeyFile::open(&bytes, &protection).unwrap();
+    let (again, _) = KeyFile::open(&file.encode(&key, NOW).unwrap(), &protection).unwrap();
+    assert_eq!(again.keysets(), file.keysets());
+    let hold = Change::Hold { key: "orders", version: None, reason: "case 7" };
+    change(&mut file, &key, &[hold], NOW, &mut Seeded::new(8)).unwrap();
+    let bytes = file.encode(&key, NOW).unwrap();
+    let (again, _) = KeyFile::open(&bytes, &protection).unwrap();
+    assert_eq!(again.keysets(), file.keysets());
+    let text = String::from_utf8(bytes).unwrap();
+    // Once more in the copy of the header.
+    assert_eq!(text.matches(r#""other":true"#).count(), records.len() + 1);
+}

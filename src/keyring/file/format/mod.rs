@@ -79,6 +79,18 @@ struct Unknown {
     records: Vec<String>,
 }
 
+impl Unknown {
+    /// Takes those fields away that format version 1 did not know and version 2 has.
+    // FORMAT F-RAISE
+    fn raise_version(&mut self) {
+        record::keep_unknown("header", &mut self.header);
+        record::keep_unknown("end", &mut self.end);
+        self.keys.values_mut().for_each(|extra| record::keep_unknown("key", extra));
+        self.versions.values_mut().for_each(|it| record::keep_unknown("version", &mut it.fields));
+        self.aliases.values_mut().for_each(|extra| record::keep_unknown("alias", extra));
+    }
+}
+
 impl KeyFile {
     /// A new file without master keys, and its file key.
     ///
@@ -160,6 +172,9 @@ impl KeyFile {
         let protections: Vec<_> = protections.iter().map(protect).collect::<Result<_, _>>()?;
         let (version, file_key) = (Version::Two, new.fingerprint());
         let mut file = KeyFile { version, file_key, ..self.clone() };
+        if self.version == Version::One {
+            file.unknown.raise_version();
+        }
         file.set_protections(protections)?;
         for (keyset, record) in sealed_versions(&self.keysets) {
             let material = self.material(key, keyset, record)?.1;

@@ -100,6 +100,7 @@ impl KeyFile {
             let all = all.collect::<Result<_, _>>();
             self.protections = all.map_err(|what| lines::fault(1, &[], what))?;
             self.version = Version::Two;
+            self.unknown.raise_version();
         }
         Ok(())
     }

@@ -151,6 +151,13 @@ fn is_known(name: &str) -> bool {
     known.is_some_and(|(_, fields)| fields.split_whitespace().any(|known| known == field))
 }
 
+/// Takes those fields away that version 1 did not know and version 2 has in a record of this kind,
+/// whoever wrote them: a reader of version 2 would read them as its own.
+pub(super) fn keep_unknown(record: &str, extra: &mut Extra) {
+    let is_reserved = |field: &str| (record, field) == ("header", "audit");
+    extra.retain(|(field, _)| !is_known(&[record, field].join(".")) && !is_reserved(field));
+}
+
 /// What is wrong with a header.
 pub(super) enum HeaderFault {
     NotKeyFile,
