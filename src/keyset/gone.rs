@@ -87,6 +87,9 @@ impl Keyset {
         for record in self.versions.iter().filter(|record| is_live(record)) {
             self.check_guards(record, operation, terms)?;
         }
+        // Where no version is left to be destroyed, the key is held all the same (FORMAT F-HOLD).
+        let newest = KeyVersion::new(self.key.taken).unwrap_or(KeyVersion::FIRST);
+        self.check_guards_of(newest, None, operation, terms)?;
         let now = self.date(terms.now());
         for record in self.versions.iter_mut().filter(|record| is_live(record)) {
             record.enter(VersionState::Destroyed, now);

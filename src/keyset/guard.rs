@@ -74,7 +74,18 @@ impl Keyset {
         operation: Operation,
         terms: &Terms,
     ) -> Result<(), Error> {
-        let (key, version) = (&self.name, record.version);
+        self.check_guards_of(record.version, record.hold.as_ref(), operation, terms)
+    }
+
+    /// Refuses an operation that something keeps from a version with `hold`.
+    pub(super) fn check_guards_of(
+        &self,
+        version: KeyVersion,
+        hold: Option<&Hold>,
+        operation: Operation,
+        terms: &Terms,
+    ) -> Result<(), Error> {
+        let key = &self.name;
         let refused = |guard| Err(Error::Guarded { key: key.clone(), version, operation, guard });
         let (dated, destroys) = match operation {
             Operation::ScheduleDestruction { .. } => (true, false),
@@ -82,7 +93,7 @@ impl Keyset {
             Operation::DestroyImmediately => (false, true),
             _ => return Ok(()),
         };
-        let hold = self.key.hold.as_ref().or(record.hold.as_ref()).filter(|_| destroys);
+        let hold = self.key.hold.as_ref().or(hold).filter(|_| destroys);
         if let Some(hold) = hold {
             let (since, reason) = (hold.since(), hold.reason().into());
             return refused(Guard::Held { since, reason });

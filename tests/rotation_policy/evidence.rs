@@ -90,3 +90,34 @@ fn a_waiver_is_recorded_and_stays_on_record() {
     assert_eq!(keyset.versions()[0].state, VersionState::Destroyed);
     assert_eq!(keyset.versions()[0].evidence, None);
 }
+
+#[test]
+fn a_key_without_a_version_left_is_held_and_wants_evidence_all_the_same() {
+    let erase = Change::EraseKey { key: "orders" };
+    let hold = Change::Hold { key: "orders", version: None, reason: "case 7" };
+    for (guard, lift) in [
+        (hold, Some(Change::Release { key: "orders", version: None })),
+        (Change::RequireEvidence { key: "orders" }, None),
+    ] {
+        for removes in [false, true] {
+            let keyring = keyring();
+            operate(&keyring, 1, Operation::MarkCompromised, START);
+            operate(&keyring, 1, Operation::Disable, START);
+            operate(&keyring, 1, Operation::DestroyImmediately, START);
+            if removes {
+                let through = version(1);
+                change(&keyring, Change::RemoveRecords { key: "orders", through }, START);
+            }
+            change(&keyring, guard, START);
+            let mut rng = TestRng::seeded(1);
+            let refused = keyring.change_with_rng(&[erase], &Terms::at(START), &mut rng);
+            assert!(matches!(refused, Err(Error::Guarded { .. })), "{refused:?}");
+            let terms = Terms::at(START).on_evidence([1; 32]);
+            assert_eq!(keyring.change_with_rng(&[erase], &terms, &mut rng).is_ok(), lift.is_none());
+            if let Some(lift) = lift {
+                change(&keyring, lift, START);
+                change(&keyring, erase, START);
+            }
+        }
+    }
+}
