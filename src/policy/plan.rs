@@ -1,5 +1,6 @@
 //! What is due, why, and what comes next: plans as data.
 
+use super::planner::DESTRUCTION_WINDOW;
 use super::warning::Warning;
 use crate::format::KeyVersion;
 use crate::keyset::{Change, Material, Operation};
@@ -148,9 +149,13 @@ impl Plan {
         &self.warnings
     }
 
-    /// The changes that the plan comes to at `now`: what was planned for a later time is left out.
+    /// The changes that the plan comes to at `now`: what was planned for a later time is left out,
+    /// and a destruction that is due for more than 7 days by then.
     pub fn changes(&self, now: Timestamp) -> Vec<Change<'_>> {
-        let due = self.due.iter().filter(|due| due.at <= now);
+        let is_late = |due: &Due| {
+            matches!(due.action, Action::Destroy(_)) && now.since(due.at) > DESTRUCTION_WINDOW
+        };
+        let due = self.due.iter().filter(|due| due.at <= now && !is_late(due));
         due.map(|due| due.action.change(&self.key)).collect()
     }
 }

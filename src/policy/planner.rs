@@ -16,7 +16,7 @@ const CLOCK_IS_SET: Timestamp = Timestamp::from_unix_seconds(1_767_225_600);
 
 /// How long a policy carries out a destruction that is due. What is due for longer was scheduled
 /// under another clock than that of now, or nobody asked the policy: either is for an operator.
-const DESTRUCTION_WINDOW: Duration = MIN_DESTRUCTION_DELAY;
+pub(super) const DESTRUCTION_WINDOW: Duration = MIN_DESTRUCTION_DELAY;
 
 impl RotationPolicy {
     /// Tells what is due for the master key `key`, or the one that this alias stands for, at

@@ -116,6 +116,23 @@ fn a_destruction_is_carried_out_up_to_a_day_before_the_newest_date() {
 }
 
 #[test]
+fn a_plan_that_is_kept_destroys_for_7_days_and_no_longer() {
+    let policy = RotationPolicy::on_compromise().carry_out_scheduled();
+    let keyring = keyring();
+    change(&keyring, Change::Rotate { key: "orders" }, START);
+    operate(&keyring, 1, Operation::Disable, START);
+    operate(&keyring, 1, Operation::ScheduleDestruction { after: days(30) }, START);
+    let kept = plan(&policy, &keyring, at_day(30));
+    assert_eq!(actions(&kept), [Action::Destroy(version(1))]);
+    let late = at_day(37).plus(Duration::from_secs(1));
+    for (now, done) in [(before(at_day(30)), 0), (at_day(30), 1), (at_day(37), 1), (late, 0)] {
+        assert_eq!(kept.changes(now).len(), done, "{now}");
+    }
+    assert_eq!(apply(&kept, &keyring, at_day(3_000)), Applied::Nothing);
+    assert_eq!(keyring.versions()[0].state, VersionState::DestroyScheduled);
+}
+
+#[test]
 fn a_destruction_by_hand_is_believed_for_ten_years() {
     for (late, is_believed) in [(days(3_650), true), (days(3_650) + SECOND, false)] {
         let keyring = keyring();
