@@ -8,7 +8,7 @@ use crate::keyset::{
     Alias, KeyRecord, Keyset, Keysets, MAX_FORMER_KEYS, VersionRecord, VersionState,
 };
 use crate::time::Timestamp;
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -117,7 +117,8 @@ pub(super) fn aliases(
     unknown: &mut Unknown,
     damaged: &mut Vec<Damaged>,
 ) -> Vec<Alias> {
-    let is_key = |name: &str| keysets.iter().any(|keyset| keyset.name().as_str() == name);
+    let keys: BTreeSet<_> = keysets.iter().map(|keyset| keyset.name().as_str()).collect();
+    let is_key = |name: &str| keys.contains(name);
     let mut aliases = Vec::new();
     for (name, AliasLine { line, alias, extra }) in found {
         let what = match () {
