@@ -203,3 +203,16 @@ fn a_rewrap_by_an_opened_key_stays_with_the_owner_of_the_slot() {
     let moved = rewrap(&moving, &one, USUAL.opened(&key)).unwrap();
     assert!(Envelope::new(&new).open(&moved).is_ok());
 }
+
+/// Another keyring of the name, of lower versions: what it does not know may be another's.
+#[test]
+fn a_key_that_another_keyring_opened_moves_no_slot_to_this_one() {
+    let theirs = keyring("orders", 2);
+    let ours = MemoryKeyring::create("orders").unwrap();
+    let message = Envelope::new(&theirs).encrypt(b"payload", ROW).unwrap();
+    let key = Envelope::new(&theirs).open(&message).unwrap();
+    let unknown = Refusal::UnknownVersion;
+    let refused = rewrap(&ours, &message, USUAL.opened(&key)).unwrap_err();
+    let is_it = matches!(&refused, Error::Refused { refusal, .. } if *refusal == unknown);
+    assert!(is_it, "{refused:?}");
+}

@@ -312,7 +312,13 @@ impl<'a, K: Keyring> Job<'a, K> {
     /// The key that was opened from this very slot, if the caller gave it (SPEC R-OPENED).
     fn opened_from(&self, slot: &Slot<'_>) -> Option<Opened<'a>> {
         let key = self.options.opened.filter(|key| key.slot() == *slot)?;
-        key.of(self.old).ok()
+        match self.keyring.freshness(&slot.label) {
+            Ok(Freshness::Primary | Freshness::Stale | Freshness::Compromised) => {
+                key.of(self.old).ok()
+            }
+            // Another keyring of that name may have opened it: it is not this one's to wrap.
+            _ => None,
+        }
     }
 
     fn verify(&self, slot: &Slot<'_>) -> Result<(), KeyringError> {

@@ -107,7 +107,7 @@ impl<'a> RewrapOptions<'a> {
     /// slot is treated as without it.
     ///
     /// A key of another message is refused with [`Error::OtherMessage`]. A slot whose version is
-    /// refused by now stays as it is, although the key is at hand.
+    /// refused by now, or unknown here, stays as it is, although the key is at hand.
     #[must_use]
     pub const fn opened(mut self, key: &'a OpenedKey) -> Self {
         self.opened = Some(key);
