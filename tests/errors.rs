@@ -1,6 +1,10 @@
 //! Errors can be logged, matched, retried and sent: one style of text, sources not repeated, no
 //! text of an attacker's but names of the key alphabet.
 
+#[cfg(feature = "pkcs11")]
+#[path = "errors/tokens.rs"]
+mod tokens;
+
 use envelock::test_util::{Fault, FaultyKeyring, Method};
 use envelock::*;
 use std::collections::BTreeSet;
@@ -417,45 +421,6 @@ fn key_file_errors() -> Vec<(KeyFileError, bool)> {
     ]
 }
 
-/// Every error of a token that a test can make, and whether a retry can help.
-fn token_errors() -> Vec<(Pkcs11Error, bool)> {
-    let (key, version) = (|| "orders".to_owned(), version(1));
-    let (path, what) = (PathBuf::from("/lib.so"), "no such file".to_owned());
-    let (wanted, found) = (|| "label \"a\"".to_owned(), Vec::new);
-    let source: Arc<dyn std::error::Error + Send + Sync> = io(io::ErrorKind::TimedOut);
-    let mut errors = vec![
-        (Pkcs11Error::Library { path, what }, false),
-        (Pkcs11Error::Forked, false),
-        (Pkcs11Error::TokenNotFound { wanted: wanted(), found: found() }, true),
-        (Pkcs11Error::TokenNotUnique { wanted: wanted(), found: found() }, false),
-        (Pkcs11Error::KeyNotFound { key: key(), version }, false),
-        (Pkcs11Error::KeyNotUnique { key: key(), version }, false),
-        (Pkcs11Error::WeakKey { key: key(), version, fault: TokenKeyFault::Extractable }, false),
-        (Pkcs11Error::Algorithm { what: "no GCM".into() }, false),
-        (Pkcs11Error::Wrong { fault: WrongTokenAnswer::IvIgnored }, true),
-        (Pkcs11Error::Deadline { after: Duration::from_secs(1) }, true),
-        (Pkcs11Error::Hanging { calls: 2 }, true),
-        (Pkcs11Error::RestartProcess { calls: 2 }, false),
-        (Pkcs11Error::NoSession, true),
-        (Pkcs11Error::Randomness(RandomnessUnavailable::new()), true),
-        (Pkcs11Error::NotDestroyed { count: 1 }, true),
-    ];
-    for (fault, retryable) in [
-        (PinFault::Rejected, false),
-        (PinFault::Locked, false),
-        (PinFault::Expired, false),
-        (PinFault::NotInitialized, false),
-        (PinFault::FinalTry, false),
-        (PinFault::OtherUser, true),
-        (PinFault::Ignored, true),
-        (PinFault::Source { source }, true),
-        (PinFault::FilePermissions { path: "/pin".into(), mode: 0o644 }, false),
-    ] {
-        errors.push((Pkcs11Error::Login { fault }, retryable));
-    }
-    errors
-}
-
 /// The same cause comes out of a rotation as itself, and out of an encryption behind a keyring.
 fn check_both_ways<E>(errors: Vec<(E, bool)>)
 where
@@ -482,7 +447,6 @@ where
 #[test]
 fn a_cause_is_retryable_alike_from_a_change_and_from_an_encryption() {
     check_both_ways(key_file_errors());
-    check_both_ways(token_errors());
 }
 
 /// What a log has of `{error}` alone.
@@ -495,8 +459,6 @@ fn an_error_of_a_file_says_path_and_action() {
     assert_eq!(error.source().unwrap().to_string(), "permission denied");
     let error = Error::from(MessageFileError::NotFound { path: path() });
     assert_eq!(error.to_string(), "there is no file \"/keys\"");
-    let error = Error::from(Pkcs11Error::KeyNotFound { key: "orders".into(), version: version(2) });
-    assert_eq!(error.to_string(), "key orders version 2 is not on the token");
     let error = told(KeyringError::from(SlotFault::TooMany));
     let expected = format!("keyring offered a slot that cannot be used: {}", SlotFault::TooMany);
     assert_eq!((error.to_string(), error.source().is_none()), (expected, true));
