@@ -6,7 +6,7 @@ use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel};
 use crate::keyset::{
-    Change, Changed, Keyset, Keysets, Material, Terms, VersionRecord, VersionState,
+    Change, Changed, Keyset, Keysets, Material, Terms, Transition, VersionRecord, VersionState,
 };
 use crate::random::KeyringRng;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -272,11 +272,16 @@ impl MasterKeys {
         };
         let changed = self.keysets.with_changes(changes, terms, &mut make);
         let (keysets, changed) = changed.inspect_err(|_| self.discard(&new))?;
-        let records = keysets.iter().flat_map(Keyset::versions);
-        let live = records.filter(|record| record.state != VersionState::Destroyed);
-        let live: BTreeSet<_> = live.map(|record| record.master_key_id).collect();
-        keys.retain(|id, _| live.contains(id));
-        new.stored.retain(|(id, _)| live.contains(id));
+        let is_destroyed = |transition: &Transition| {
+            matches!(transition, Transition::State { to: VersionState::Destroyed, .. })
+        };
+        if changed.transitions.iter().any(is_destroyed) {
+            let records = keysets.iter().flat_map(Keyset::versions);
+            let live = records.filter(|record| record.state != VersionState::Destroyed);
+            let live: BTreeSet<_> = live.map(|record| record.master_key_id).collect();
+            keys.retain(|id, _| live.contains(id));
+            new.stored.retain(|(id, _)| live.contains(id));
+        }
         Ok((MasterKeys { keysets, keys, source: self.source.clone() }, changed, new))
     }
 

@@ -46,21 +46,29 @@ impl Keyset {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownVersion`] if `through` was never taken; [`KeyFault::RecordNeeded`] if a version up
-    /// to it is not destroyed; [`Error::VersionNumber`] if it is 2^32 - 1.
+    /// [`Error::UnknownVersion`] if `through` was never taken, or no version up to it has a record;
+    /// [`KeyFault::RecordNeeded`] if one of them is not destroyed; [`Error::VersionNumber`] if it is
+    /// 2^32 - 1.
     pub fn remove_records(&mut self, through: KeyVersion) -> Result<(), Error> {
         let key = || self.name.clone();
         if through.number() > self.key.taken {
             return Err(Error::UnknownVersion { key: key(), version: through });
         }
-        let floor = through.next().ok_or_else(|| self.spent(through))?.number();
-        let is_needed = |version: KeyVersion| version <= through;
-        let mut old = self.versions.iter().take_while(|record| is_needed(record.version));
-        if let Some(needed) = old.find(|record| record.state != VersionState::Destroyed) {
-            let (version, state) = (needed.version, needed.state);
-            let fault = KeyFault::RecordNeeded { version, state };
-            return Err(Error::Key { key: key(), fault });
+        if through.number() < self.key.floor {
+            return Ok(());
         }
+        let mut last = None;
+        for old in self.versions.iter().take_while(|record| record.version <= through) {
+            let (version, state) = (old.version, old.state);
+            if state != VersionState::Destroyed {
+                let fault = KeyFault::RecordNeeded { version, state };
+                return Err(Error::Key { key: key(), fault });
+            }
+            last = Some(version);
+        }
+        // No higher than what was destroyed: nothing is known of a number behind it.
+        let last = last.ok_or_else(|| Error::UnknownVersion { key: key(), version: through })?;
+        let floor = last.next().ok_or_else(|| self.spent(last))?.number();
         let removed = &mut self.key.removed;
         removed.extend(
             self.versions
@@ -69,7 +77,7 @@ impl Keyset {
         );
         // Saturates: none goes where there are no more than that.
         removed.drain(..removed.len().saturating_sub(MAX_REMOVED_IDS));
-        self.key.floor = self.key.floor.max(floor);
+        self.key.floor = floor;
         Ok(())
     }
 

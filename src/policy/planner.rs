@@ -145,11 +145,12 @@ impl<'a> Planner<'a> {
             self.warnings.push(Warning::RolledBack { due });
         }
         let promoted = primary.state_since.max(primary.last_promoted.unwrap_or(primary.created));
-        if promoted > self.latest {
-            self.policy.rotate_after?;
+        let limit = self.policy.rotate_after?;
+        // A rollback under a clock that was ahead stands, where that delays by no more than one age.
+        let is_kept = self.is_rolled_back(primary) && promoted.since(self.now) <= limit;
+        if promoted > self.latest && !is_kept {
             return Some((Reason::PromotionToCome { promoted }, self.now));
         }
-        let limit = self.policy.rotate_after?;
         // Under a clock that was behind, the date of the promotion is before the version was there.
         let before = self.keyset.versions().iter().take_while(|it| it.version <= primary.version);
         let added = before.map(|record| record.created).filter(|date| *date <= self.latest);

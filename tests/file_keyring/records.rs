@@ -103,6 +103,21 @@ fn a_removed_version_of_elsewhere_is_not_mine() {
     assert_eq!(freshness(&ours, &message), Freshness::NotMine);
 }
 
+/// Where no version was destroyed there is nothing to remove, and no floor is laid.
+#[test]
+fn numbers_that_were_never_there_are_not_taken_for_destroyed() {
+    let material = MasterKey::from_bytes(&[9; 32]);
+    let keyring = MemoryKeyring::import("orders", version(5), &material).unwrap();
+    let error = keyring.remove_records(version(3)).unwrap_err();
+    assert!(matches!(error, Error::UnknownVersion { version, .. } if version.number() == 3));
+    assert_eq!(keyring.keyset().unwrap().floor(), 0);
+    keyring.import_version(version(9), &MasterKey::from_bytes(&[8; 32])).unwrap();
+    keyring.promote(version(9)).unwrap();
+    destroy(&keyring, 5);
+    keyring.remove_records(version(8)).unwrap();
+    assert_eq!(keyring.keyset().unwrap().floor(), 6);
+}
+
 #[test]
 fn material_of_a_removed_record_is_not_imported_again() {
     let material = MasterKey::from_bytes(&[9; 32]);

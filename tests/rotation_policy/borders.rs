@@ -200,3 +200,16 @@ fn every_date_to_come_is_told_of_and_corrected() {
         assert_eq!(record.compromised.is_some(), before[0].compromised.is_some());
     }
 }
+
+#[test]
+fn a_destruction_is_not_scheduled_beyond_the_last_year() {
+    let keyring = keyring();
+    let last = Timestamp::from_unix_seconds(u64::MAX);
+    change(&keyring, ROTATE, last);
+    operate(&keyring, 1, Operation::Disable, last);
+    let operation = Operation::ScheduleDestruction { after: days(30) };
+    let schedule = Change::Version { key: "orders", version: version(1), operation };
+    let terms = envelock::Terms::at(last);
+    let refused = keyring.change(&[schedule], &terms, &mut envelock::OsRandom).unwrap_err();
+    assert!(matches!(refused, Error::Guarded { guard: Guard::Clock { .. }, .. }), "{refused}");
+}

@@ -34,6 +34,22 @@ fn age_counts_from_the_last_promotion() {
 }
 
 #[test]
+fn a_rollback_under_a_clock_that_was_ahead_is_not_undone() {
+    let keyring = keyring();
+    let policy = RotationPolicy::every_90_days();
+    change(&keyring, Change::Rotate { key: "orders" }, START);
+    operate(&keyring, 1, Operation::Promote, at_day(3));
+    let left = plan(&policy, &keyring, at_day(1));
+    assert!(left.is_empty(), "{left}");
+    assert!(matches!(left.warnings(), [Warning::DateToCome { .. }, ..]), "{left}");
+    assert_eq!(actions(&plan(&policy, &keyring, at_day(93))), [Action::Rotate]);
+    // Where obeying would delay by more than one age, it is due.
+    operate(&keyring, 2, Operation::Promote, at_day(95));
+    operate(&keyring, 1, Operation::Promote, at_day(95 + 91));
+    assert_eq!(actions(&plan(&policy, &keyring, at_day(94))), [Action::Rotate]);
+}
+
+#[test]
 fn a_rollback_is_not_undone_by_a_limit_of_use() {
     let keyring = keyring();
     let encrypt = || drop(Envelope::new(&keyring).encrypt(&[0; 50], Aad::none()).unwrap());
