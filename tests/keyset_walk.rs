@@ -93,11 +93,14 @@ impl Model {
                 let key = self.resolve(name)?;
                 let (taken, floor, _) = self.taken.get_mut(key)?;
                 (through <= *taken).then_some(())?;
+                if through < *floor {
+                    return Some(());
+                }
                 let versions = self.keys.get_mut(key)?;
                 let (old, rest): (Vec<_>, Vec<_>) =
                     versions.drain(..).partition(|version| version.number <= through);
                 *versions = rest;
-                *floor = through.max(floor.saturating_sub(1)) + 1;
+                *floor = old.last()?.number + 1;
                 old.iter().all(|it| it.state == VersionState::Destroyed).then_some(())
             }
             Step::Erase(name) => {

@@ -211,7 +211,9 @@ impl<'a, K: Keyring> Job<'a, K> {
             Ok(new) => new,
             // The old version opens: it is the primary that may not wrap (SPEC R-FAIL).
             Err(KeyringError::Refused(refusal))
-                if !self.options.trust_backend && self.verify(slot).is_ok() =>
+                if !self.options.trust_backend
+                    && !matches!(progress.freshness(index), Some(Freshness::Refused(_)))
+                    && self.verify(slot).is_ok() =>
             {
                 let is_it = |_, label: &SlotLabel<'_>| label.name == slot.label.name;
                 return Err(refused_primary(self.keyring, refusal, is_it));
