@@ -90,7 +90,7 @@ impl Model {
         let core: [u8; CORE_LEN] = fixed[..CORE_LEN].try_into().ok()?;
         let len = usize::from(u16::from_be_bytes([fixed[22], fixed[23]]));
         let count = usize::from(fixed[24]);
-        if &core[..4] != b"\xE5NVL" || core[4] != 1 || !(1..=3).contains(&core[5]) {
+        if &core[..4] != b"\xE5NVL" || core[4] != 1 || !(1..=4).contains(&core[5]) {
             return None;
         }
         let key_len = if core[5] == 2 { 16 } else { 32 };
