@@ -151,9 +151,11 @@ impl<'m> Expected<'m> {
     }
 }
 
-/// Which chunk is not good depends on which is read first.
+/// Which chunk is not good depends on which is read first, and what the input looks like on how much
+/// of it was seen.
 fn told(error: &Error) -> String {
     match error {
+        Error::NotEnvelock { .. } => "not a message".into(),
         Error::Authentication { part: Unverified::Chunk { .. } | Unverified::End { .. } } => {
             "a chunk".into()
         }
