@@ -42,11 +42,14 @@ logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 
 run_target() {
-    local name=$1 corpus=${KEEP:-$logs/corpus}/$1 max_len=$MAX_LEN
+    local name=$1 corpus=${KEEP:-$logs/corpus}/$1 max_len=$MAX_LEN leaks=1
     [ "$name" != key_file ] || max_len=$KEY_FILE_LEN
+    # Scoped threads end a moment after their scope: what they hold until then looks lost at times.
+    [ "$name" != stream ] || leaks=0
     mkdir -p "$corpus" "fuzz/artifacts/$name"
     "$target_dir/$host/release/$name" "$corpus" "fuzz/corpus/$name" -fork=0 \
         -max_total_time="$seconds" -timeout="$INPUT_SECONDS" -max_len="$max_len" \
+        -detect_leaks="$leaks" \
         -artifact_prefix="fuzz/artifacts/$name/" -print_final_stats=1 \
         </dev/null >"$logs/$name" 2>&1
 }
