@@ -1,10 +1,10 @@
 //! Several keyrings of which one is enough: the first that answers wraps, any unwraps.
 
-use super::members::{self, Answers, Members, holds_key};
-use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
+use super::members::{Answers, Members, holds_key};
+use super::{Keyring, KeyringError, PrimaryKey, WrapContext, forward_keyring};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, Slot, SlotLabel, SlotWriter, Suite, slot_len};
+use crate::format::{KeyName, SlotWriter, Suite, slot_len};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 
@@ -105,6 +105,8 @@ fn room(member: &dyn Keyring) -> Result<usize, KeyringError> {
 }
 
 impl Keyring for FailoverKeyring {
+    forward_keyring!(self => self.members; holds, unwrap, rewrap, freshness);
+
     fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         let longest = self.members.iter().filter_map(|member| room(member).ok());
         let longest = longest.max().unwrap_or(0);
@@ -159,37 +161,5 @@ impl Keyring for FailoverKeyring {
             KeyringError::NotMine => KeyringError::UnknownKey { key: name.as_str().into() },
             error => error,
         })
-    }
-
-    fn holds(
-        &self,
-        name: KeyName<'_>,
-        visit: &mut dyn FnMut(KeyName<'_>),
-    ) -> Result<(), KeyringError> {
-        self.members.holds(name, visit)
-    }
-
-    fn unwrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        data_key: &mut DataKey,
-    ) -> Result<(), KeyringError> {
-        self.members.unwrap(slot, context, data_key)
-    }
-
-    fn rewrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        let answers = Answers::default();
-        members::rewrap(self.members.iter(), answers, (slot, context), slots, rng)
-    }
-
-    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        self.members.freshness(slot)
     }
 }

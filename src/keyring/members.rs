@@ -132,6 +132,17 @@ impl Members {
         }
         Err(KeyringError::UnknownKey { key: name.as_str().into() })
     }
+
+    /// See [`rewrap`].
+    pub(super) fn rewrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        rewrap(self.iter(), Answers::default(), (slot, context), slots, rng)
+    }
 }
 
 /// Rewraps with the first member that opens the slot: each slot stays with its owner.

@@ -73,6 +73,7 @@ impl MigratingKeyring {
 
 impl Keyring for MigratingKeyring {
     forward_keyring!(self => self.members.first(); primary, wrap);
+    forward_keyring!(self => self.members; holds, unwrap);
 
     fn wrap_under(
         &self,
@@ -87,23 +88,6 @@ impl Keyring for MigratingKeyring {
             true => first.wrap_under(name, data_key, context, slots, rng),
             false => self.members.wrap_under(name, data_key, context, slots, rng),
         }
-    }
-
-    fn holds(
-        &self,
-        name: KeyName<'_>,
-        visit: &mut dyn FnMut(KeyName<'_>),
-    ) -> Result<(), KeyringError> {
-        self.members.holds(name, visit)
-    }
-
-    fn unwrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        data_key: &mut DataKey,
-    ) -> Result<(), KeyringError> {
-        self.members.unwrap(slot, context, data_key)
     }
 
     fn rewrap(

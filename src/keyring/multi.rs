@@ -1,10 +1,10 @@
 //! Several keyrings at once: any one of them can decrypt.
 
-use super::members::{self, Answers, Members};
-use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
+use super::members::Members;
+use super::{Keyring, KeyringError, PrimaryKey, WrapContext, forward_keyring};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, Slot, SlotLabel, SlotWriter};
+use crate::format::SlotWriter;
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 
@@ -66,6 +66,8 @@ impl MultiKeyring {
 }
 
 impl Keyring for MultiKeyring {
+    forward_keyring!(self => self.members; wrap_under, holds, unwrap, rewrap, freshness);
+
     fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         self.members.iter().try_for_each(|member| member.primary(visit))
     }
@@ -78,48 +80,5 @@ impl Keyring for MultiKeyring {
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
         self.members.iter().try_for_each(|member| member.wrap(data_key, context, slots, rng))
-    }
-
-    fn wrap_under(
-        &self,
-        name: KeyName<'_>,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.members.wrap_under(name, data_key, context, slots, rng)
-    }
-
-    fn holds(
-        &self,
-        name: KeyName<'_>,
-        visit: &mut dyn FnMut(KeyName<'_>),
-    ) -> Result<(), KeyringError> {
-        self.members.holds(name, visit)
-    }
-
-    fn unwrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        data_key: &mut DataKey,
-    ) -> Result<(), KeyringError> {
-        self.members.unwrap(slot, context, data_key)
-    }
-
-    fn rewrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        let answers = Answers::default();
-        members::rewrap(self.members.iter(), answers, (slot, context), slots, rng)
-    }
-
-    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        self.members.freshness(slot)
     }
 }
