@@ -12,8 +12,10 @@ mod raw_token;
 
 use envelock::test_util::{TestMessage, TestRng};
 use envelock::{
-    Aad, CachingKeyring, DataKeyReuse, Envelope, Keyring, Lifecycle, MemoryKeyring, OsRandom, Pin,
-    Pkcs11Keyring, Pkcs11Options, Suite, WrapAlgorithm,
+    Aad, CachingKeyring, DataKeyReuse, Envelope, Keyring, Lifecycle, MemoryKeyring, OsRandom,
+    Pkcs11Keyring, Suite,
+    format::WrapAlgorithm,
+    pkcs11::{Pin, Pkcs11Options},
 };
 use interleave::{Lane, interleave, time};
 use raw::Floor;

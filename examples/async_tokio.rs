@@ -15,7 +15,7 @@
 //! long as a network does, runs on a thread for that. (Feature `tokio` has an `AsyncWrite` and an
 //! `AsyncRead` that do this inside.)
 
-use envelock::{Aad, Envelope, MemoryKeyring, MessageStart};
+use envelock::{Aad, Envelope, MemoryKeyring, stream::MessageStart};
 use sha2::{Digest, Sha256};
 use std::error::Error;
 use std::sync::Arc;

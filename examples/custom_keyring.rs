@@ -11,9 +11,11 @@ use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use envelock::rand_core::TryRng;
 use envelock::{
-    Aad, DataKey, Envelope, Header, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng,
-    MasterKeyId, OsRandom, PrimaryKey, Refusal, RewrapOptions, Slot, SlotLabel, SlotWriter,
-    WrapAlgorithm, WrapContext, inspect,
+    Aad, DataKey, Envelope, Header, KeyName, KeyVersion, Keyring, MasterKeyId, OsRandom,
+    RewrapOptions, SlotLabel,
+    format::{Slot, WrapAlgorithm},
+    inspect,
+    keyring::{KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
 };
 use std::error::Error;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};

@@ -8,7 +8,10 @@
 //! Without a file for the PIN it is asked for on standard input. What NSS wants to be told comes
 //! from `ENVELOCK_P11_RESERVED`. Nothing is left on the token.
 
-use envelock::{Error, Pin, Pkcs11Options};
+use envelock::{
+    Error,
+    pkcs11::{Pin, Pkcs11Options},
+};
 use std::error::Error as _;
 use std::process::ExitCode;
 use std::{env, io};

@@ -14,7 +14,10 @@
 #[path = "common/tour.rs"]
 mod tour;
 
-use envelock::{Pkcs11Keyring, Pkcs11Options, Pkcs11Token};
+use envelock::{
+    Pkcs11Keyring,
+    pkcs11::{Pkcs11Options, Pkcs11Token},
+};
 use std::env;
 use std::path::PathBuf;
 use tour::{KEY, Result};

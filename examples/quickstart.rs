@@ -11,7 +11,7 @@
 #[path = "common/tour.rs"]
 mod tour;
 
-use envelock::{FileKeyring, Protection};
+use envelock::{FileKeyring, file::Protection};
 use tour::{KEY, Result};
 
 fn main() -> Result<()> {

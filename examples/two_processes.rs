@@ -9,7 +9,7 @@
 //! one has had the key file open since before the first rotation, and decrypts every message.
 //! Nothing is written but a directory of its own under the system's temporary one.
 
-use envelock::{Aad, Envelope, FileKeyring, Lifecycle, MasterKey, Protection, inspect};
+use envelock::{Aad, Envelope, FileKeyring, Lifecycle, MasterKey, file::Protection, inspect};
 use std::error::Error;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};

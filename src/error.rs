@@ -285,11 +285,11 @@ pub enum Error {
     /// A key file could not be read or written.
     #[cfg(all(feature = "file", unix))]
     #[error(transparent)]
-    KeyFile(crate::keyring::KeyFileError),
+    KeyFile(crate::file::KeyFileError),
     /// A PKCS#11 token did not do what was asked.
     #[cfg(all(feature = "pkcs11", unix))]
     #[error(transparent)]
-    Token(crate::keyring::Pkcs11Error),
+    Token(crate::pkcs11::Pkcs11Error),
     /// A message in a file could not be read, written or rewrapped.
     #[cfg(all(feature = "file", unix))]
     #[error(transparent)]

@@ -34,23 +34,23 @@ mod envelope;
 mod error;
 #[cfg(all(feature = "file", unix))]
 mod files;
-mod format;
+pub mod format;
 #[cfg(all(feature = "file", unix))]
 mod fs;
 #[cfg(feature = "std")]
 mod io;
-mod keyring;
-mod keyset;
-mod observe;
+pub mod keyring;
+pub mod keyset;
+pub mod observe;
 #[cfg(feature = "std")]
 mod os_random;
 mod plain_buffer;
-mod policy;
+pub mod policy;
 mod process;
 mod random;
 #[cfg(feature = "std")]
 mod reuse;
-mod stream;
+pub mod stream;
 mod sync;
 #[cfg(feature = "test-util")]
 pub mod test_util;
@@ -66,8 +66,30 @@ pub mod spec {
     pub mod key_file {}
 }
 
+/// Master keys in a file, and messages in files.
+#[cfg(all(feature = "file", unix))]
+pub mod file {
+    pub use crate::files::{FileChange, FileRewrap, MessageFile, MessageFileError, NewFileOptions};
+    pub use crate::fs::{FileAction, FileKind, FileRules};
+    pub use crate::keyring::file::{
+        AddedProtection, Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions,
+        KeyFileError, KeyFileFault, KeyFileHealth, KeyFileLooksLike, OuterFreshness, OuterKey,
+        Protection, ProtectionId, ProtectionKind, ProtectionRecord, ProtectionsFault,
+        ReadOnlyFileKeyring, RecordFault, RecordName, Salvage, TextConversion,
+    };
+}
+
+/// Master keys on a PKCS#11 token.
+#[cfg(all(feature = "pkcs11", unix))]
+pub mod pkcs11 {
+    pub use crate::keyring::pkcs11::{
+        Pin, PinError, PinFault, Pkcs11AlgorithmReport, Pkcs11Error, Pkcs11ExternalKeyring,
+        Pkcs11ExternalKeys, Pkcs11KeyRef, Pkcs11Keyring, Pkcs11Options, Pkcs11Report, Pkcs11Token,
+        TokenCallFailure, TokenKeyFault, TokenLabel, WrongTokenAnswer,
+    };
+}
+
 pub use aad::{Aad, AadFault, AadPairs};
-pub use body::layout;
 pub use crypto::provider::Provider;
 pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 pub use envelope::{
@@ -76,66 +98,32 @@ pub use envelope::{
 };
 pub use error::{Error, KeyFault, Unverified};
 #[cfg(all(feature = "file", unix))]
-pub use files::{FileChange, FileRewrap, MessageFile, MessageFileError, NewFileOptions};
-// The names say at compile time why they have nothing on other targets.
-pub use format::{
-    DataKeyId, FORMAT_VERSION, Header, HeaderFault, InvalidKeyName, KeyName, KeyVersion, LooksLike,
-    MAGIC, MAX_HEADER_LEN, MAX_KEY_NAME_LEN, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MasterKeyId, Part,
-    Slot, SlotFault, SlotLabel, SlotWriter, Slots, Suite, WrapAlgorithm,
-};
-#[cfg(all(feature = "file", unix))]
-pub use fs::{FileAction, FileKind, FileRules};
-#[cfg(feature = "tokio")]
-pub use io::{AsyncDecryptReader, AsyncEncryptWriter};
+pub use file::FileKeyring;
+pub use format::{DataKeyId, Header, KeyName, KeyVersion, MasterKeyId, SlotLabel, Suite};
 #[cfg(feature = "std")]
-pub use io::{
-    DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader, SeekSource,
-};
-#[cfg(all(feature = "file", unix))]
+pub use keyring::CachingKeyring;
 pub use keyring::{
-    AddedProtection, Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions, KeyFileError,
-    KeyFileFault, KeyFileHealth, KeyFileLooksLike, OuterFreshness, OuterKey, Protection,
-    ProtectionId, ProtectionKind, ProtectionRecord, ProtectionsFault, ReadOnlyFileKeyring,
-    RecordFault, RecordName, Salvage, TextConversion,
+    FailoverKeyring, Keyring, Lifecycle, MemoryKeyring, MigratingKeyring, MultiKeyring,
 };
-#[cfg(feature = "std")]
-pub use keyring::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};
-pub use keyring::{
-    FailoverKeyring, Freshness, Keyring, KeyringError, Lifecycle, MAX_MEMBERS, MemoryKeyring,
-    MigratingKeyring, MultiKeyring, PrimaryKey, Refusal, WithoutVersions, WrapAad, WrapContext,
-};
-#[cfg(all(feature = "pkcs11", unix))]
-pub use keyring::{
-    Pin, PinError, PinFault, Pkcs11AlgorithmReport, Pkcs11Error, Pkcs11ExternalKeyring,
-    Pkcs11ExternalKeys, Pkcs11KeyRef, Pkcs11Keyring, Pkcs11Options, Pkcs11Report, Pkcs11Token,
-    TokenCallFailure, TokenKeyFault, TokenLabel, WrongTokenAnswer,
-};
-pub use keyset::{
-    Change, Changed, Guard, Hold, Keyset, Keysets, LabelFault, Labels, MAX_CLOCK_SKEW,
-    MAX_DESTRUCTION_DELAY, MAX_KEYSET_NAME_LEN, MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN,
-    MAX_LABELS, MIN_DESTRUCTION_DELAY, Material, NewMaterial, NewMaterialFn, Operation, Origin,
-    Terms, Transition, Usage, VersionRecord, VersionState,
-};
-#[cfg(feature = "metrics")]
-pub use observe::MetricsObserver;
-#[cfg(feature = "tracing")]
-pub use observe::TracingObserver;
-pub use observe::{Event, FnObserver, ObservedKeyring, Observer};
 #[cfg(feature = "std")]
 pub use os_random::OsRandom;
-pub use policy::{Action, Applied, Due, MIN_GRACE, Plan, Plans, Reason, RotationPolicy, Warning};
+#[cfg(all(feature = "pkcs11", unix))]
+pub use pkcs11::Pkcs11Keyring;
+pub use policy::RotationPolicy;
 pub use rand_core;
-pub use random::{KeyringRng, RandomnessUnavailable};
 #[cfg(feature = "std")]
 pub use reuse::{DataKeyReuse, ReuseStats};
-pub use stream::{
-    MessageStart, Progress, RangeDecryptor, RangePlan, StreamDecryptor, StreamEncryptor,
-};
 pub use threads::Threads;
 pub use time::Timestamp;
+// The names say at compile time why they have nothing on other targets.
+#[cfg(all(feature = "file", not(unix)))]
+#[expect(deprecated, reason = "so that the note reaches who uses them")]
+pub use unsupported::FileKeyring;
 #[cfg(all(feature = "pkcs11", not(unix)))]
 #[expect(deprecated, reason = "so that the note reaches who uses it")]
 pub use unsupported::Pkcs11Keyring;
 #[cfg(all(feature = "file", not(unix)))]
-#[expect(deprecated, reason = "so that the note reaches who uses them")]
-pub use unsupported::{FileKeyring, MessageFile};
+/// Messages in files.
+pub mod file {
+    pub use crate::unsupported::MessageFile;
+}

@@ -45,7 +45,7 @@ use core::time::Duration;
 ///   error. If that thread panics, or what is its own fails (its generator, the room in its buffer),
 ///   the next one wraps.
 /// - **The state is asked before each further message**: the keyring must name the same labels as
-///   its primaries and call each of them [`Freshness::Primary`](crate::Freshness::Primary). A
+///   its primaries and call each of them [`Freshness::Primary`](crate::keyring::Freshness::Primary). A
 ///   rotation, a disable, a compromise or another selected key ends the batch at once. Where the
 ///   keyring does not answer, the message gets a data key of its own.
 /// - **The bounds are exact**, also over many threads. A message longer than what is left of

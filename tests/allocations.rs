@@ -6,8 +6,10 @@
 
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    Aad, AadPairs, Envelope, Error, KeyName, KeyVersion, Lifecycle, MAGIC, MAX_KEY_NAME_LEN,
-    MemoryKeyring, OsRandom, RewrapOptions, Suite, body_len, danger, inspect, plaintext_len,
+    Aad, AadPairs, Envelope, Error, KeyName, KeyVersion, Lifecycle, MemoryKeyring, OsRandom,
+    RewrapOptions, Suite, body_len, danger,
+    format::{MAGIC, MAX_KEY_NAME_LEN},
+    inspect, plaintext_len,
 };
 use rand_chacha::ChaCha20Rng;
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -5,8 +5,9 @@
 
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    Aad, AsyncDecryptReader, AsyncEncryptWriter, Envelope, Error, MemoryKeyring, MessageStart,
-    Part, Threads, Unverified,
+    Aad, Envelope, Error, MemoryKeyring, Threads, Unverified,
+    format::Part,
+    stream::{AsyncDecryptReader, AsyncEncryptWriter, MessageStart},
 };
 use rand_chacha::ChaCha20Rng;
 use std::future::Future;

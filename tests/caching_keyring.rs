@@ -12,8 +12,9 @@ mod threads;
 use clock::FakeClock;
 use combine::{PLAINTEXT, ROW, Said, Scripted, down, ring, version};
 use envelock::{
-    CachingKeyring, CachingOptions, Envelope, Error, Freshness, KeyringError, Lifecycle,
-    MigratingKeyring, MultiKeyring, Refusal, RewrapOptions, Suite, inspect,
+    CachingKeyring, Envelope, Error, Lifecycle, MigratingKeyring, MultiKeyring, RewrapOptions,
+    Suite, inspect,
+    keyring::{CachingOptions, Freshness, KeyringError, Refusal},
 };
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,7 +10,8 @@ mod spy;
 
 use envelock::rand_core::{TryCryptoRng, TryRng};
 use envelock::{
-    Aad, CacheClock, CachingKeyring, CachingOptions, DataKeyReuse, Envelope, MemoryKeyring, Suite,
+    Aad, CachingKeyring, DataKeyReuse, Envelope, MemoryKeyring, Suite,
+    keyring::{CacheClock, CachingOptions},
 };
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};

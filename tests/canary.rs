@@ -6,7 +6,7 @@
 
 use envelock::danger::{chunk_decryptor, chunk_encryptor, decrypt_body, hkdf_expand};
 use envelock::rand_core::{Rng, SeedableRng};
-use envelock::*;
+use envelock::{format::*, keyring::*, keyset::*, *};
 use rand_chacha::ChaCha20Rng;
 use std::collections::HashMap;
 use std::fmt::{Debug, Display, Write};

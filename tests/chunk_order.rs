@@ -11,7 +11,7 @@ use common::entry::try_all;
 use common::model::{Answer, plaintext_len};
 use common::rings::{Spy, ring};
 use common::{random_bytes, rng};
-use envelock::{Aad, Envelope, MemoryKeyring, Part, Suite, danger};
+use envelock::{Aad, Envelope, MemoryKeyring, Suite, danger, format::Part};
 
 const AAD: &[u8] = b"row 42";
 const CHUNK: usize = 16_384;
@@ -293,7 +293,7 @@ fn chunks_that_no_message_has_are_refused_by_index_and_length() {
 #[test]
 fn body_lengths_agree_with_the_model() {
     for len in (0..100 + 3 * SEALED).chain(10 * SEALED..11 * SEALED + 100) {
-        let ours = envelock::layout::plaintext_len(len as u64);
+        let ours = envelock::stream::layout::plaintext_len(len as u64);
         match plaintext_len(len) {
             Ok(expected) => assert_eq!(ours.unwrap(), expected as u64),
             Err(needed) => {

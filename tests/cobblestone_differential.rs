@@ -7,8 +7,10 @@ use cobblestone::{CobblestoneKey, Key, Key256};
 use envelock::danger;
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    Aad, DataKey, Envelope, Freshness, Keyring, KeyringError, KeyringRng, MemoryKeyring,
-    PrimaryKey, Slot, SlotLabel, SlotWriter, Suite, WrapContext, inspect,
+    Aad, DataKey, Envelope, Keyring, MemoryKeyring, SlotLabel, Suite,
+    format::Slot,
+    inspect,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
 };
 use rand_chacha::ChaCha20Rng;
 use std::sync::Mutex;

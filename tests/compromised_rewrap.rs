@@ -2,9 +2,11 @@
 //! is: no operator must believe that a rewrap has mended a message (SPEC R-COMPROMISED).
 
 use envelock::{
-    Aad, DataKey, Envelope, Error, Freshness, KeyVersion, Keyring, KeyringError, KeyringRng,
-    Lifecycle, MasterKey, MemoryKeyring, PrimaryKey, Refusal, RewrapOptions, Slot, SlotLabel,
-    SlotWriter, Suite, WrapContext, inspect,
+    Aad, DataKey, Envelope, Error, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring,
+    RewrapOptions, SlotLabel, Suite,
+    format::Slot,
+    inspect,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
 };
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};

@@ -16,8 +16,11 @@ use directory::TestDirectory;
 use envelock::test_util::conformance::{self, Rule};
 use envelock::test_util::{Fault, FaultyKeyring, Method};
 use envelock::{
-    CachingKeyring, FileKeyring, KeyVersion, KeyringError, Lifecycle, MasterKey, MemoryKeyring,
-    MigratingKeyring, MultiKeyring, ObservedKeyring, Protection, Refusal,
+    CachingKeyring, FileKeyring, KeyVersion, Lifecycle, MasterKey, MemoryKeyring, MigratingKeyring,
+    MultiKeyring,
+    file::Protection,
+    keyring::{KeyringError, Refusal},
+    observe::ObservedKeyring,
 };
 use flawed::{Flaw, Flawed};
 use meddled::{Meddled, Meddling};
@@ -328,7 +331,7 @@ fn every_fault_on_demand_is_caught() {
         (Method::Rewrap, Fault::Twice, Rule::Rewrap),
         (Method::Rewrap, Fault::WrongKey, Rule::RoundTrip),
         (Method::Freshness, Fault::Answer(down()), Rule::Freshness),
-        (Method::Freshness, Fault::Freshness(envelock::Freshness::Stale), Rule::Freshness),
+        (Method::Freshness, Fault::Freshness(envelock::keyring::Freshness::Stale), Rule::Freshness),
     ] {
         // Always, and once in a while; every second rewrap fails of itself there.
         for n in 1..=if method == Method::Rewrap { 1 } else { 2 } {

@@ -6,7 +6,7 @@
 mod tokens;
 
 use envelock::test_util::{Fault, FaultyKeyring, Method};
-use envelock::*;
+use envelock::{file::*, format::*, keyring::*, keyset::*, *};
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::path::PathBuf;
@@ -87,7 +87,7 @@ fn told(answer: KeyringError) -> Error {
 
 /// Every variant, each with every reason there is in it; and whether a retry may help.
 fn guarded(guard: Guard) -> Error {
-    let operation = envelock::Operation::Destroy;
+    let operation = envelock::keyset::Operation::Destroy;
     Error::Guarded { key: "orders".into(), version: version(2), operation, guard }
 }
 

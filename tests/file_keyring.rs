@@ -20,10 +20,14 @@ mod usage;
 
 use directory::TestDirectory;
 use envelock::{
-    Aad, Applied, Change, Envelope, Error, Event, FileKeyring, FileKeyringOptions, FnObserver,
-    KeyFileError, KeyFileFault, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring,
-    Operation, Protection, Refusal, RewrapOptions, RotationPolicy, Salvage, Timestamp,
-    VersionState, inspect,
+    Aad, Envelope, Error, FileKeyring, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring,
+    RewrapOptions, RotationPolicy, Timestamp,
+    file::{FileKeyringOptions, KeyFileError, KeyFileFault, Protection, Salvage},
+    inspect,
+    keyring::Refusal,
+    keyset::{Change, Operation, VersionState},
+    observe::{Event, FnObserver},
+    policy::Applied,
 };
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -84,8 +88,8 @@ fn file_error(error: &Error) -> KeyFileError {
 fn a_file_opens_under_the_protection_it_was_given_and_no_other() {
     let directory = TestDirectory::new();
     let outer = Arc::new(MemoryKeyring::create("outer").unwrap());
-    let cheap = envelock::Argon2Cost { memory_kib: 7 * 1024, passes: 5, lanes: 1 };
-    type Make = fn(&Arc<MemoryKeyring>, envelock::Argon2Cost) -> Protection;
+    let cheap = envelock::file::Argon2Cost { memory_kib: 7 * 1024, passes: 5, lanes: 1 };
+    type Make = fn(&Arc<MemoryKeyring>, envelock::file::Argon2Cost) -> Protection;
     let protections: [(&str, Make); 4] = [
         ("passphrase", |_, cost| Protection::passphrase_with_cost("open sesame", cost)),
         ("keyring", |outer, _| Protection::keyring(outer.clone())),
@@ -368,7 +372,7 @@ fn of_many_keyrings_that_apply_one_plan_exactly_one_rotates() {
             })
             .collect();
         let barrier = Barrier::new(PROCESSES);
-        let apply = |(keyring, plan): (&FileKeyring, &envelock::Plan)| {
+        let apply = |(keyring, plan): (&FileKeyring, &envelock::policy::Plan)| {
             barrier.wait();
             matches!(plan.apply(keyring).unwrap(), Applied::Done(_))
         };

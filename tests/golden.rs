@@ -14,7 +14,7 @@ mod make;
 mod manifest;
 
 use envelock::rand_core::SeedableRng;
-use envelock::{Aad, Envelope, Error, Header, RewrapOptions, Slot, Suite, danger, inspect};
+use envelock::{Aad, Envelope, Error, Header, RewrapOptions, Suite, danger, format::Slot, inspect};
 use hmac::{Hmac, KeyInit, Mac};
 use manifest::Entry;
 use rand_chacha::ChaCha20Rng;

@@ -12,7 +12,11 @@ use common::model::Answer;
 use common::reference::{RefHeader, RefSlot, name_byte_allowed};
 use common::rings::ring;
 use common::rng;
-use envelock::{Aad, Envelope, HeaderFault, LooksLike, Part, RewrapOptions, Suite, inspect};
+use envelock::{
+    Aad, Envelope, RewrapOptions, Suite,
+    format::{HeaderFault, LooksLike, Part},
+    inspect,
+};
 
 /// Offset of slot 0.
 const SLOT: usize = 25;

@@ -12,9 +12,11 @@ use careless::Careless;
 use envelock::rand_core::{TryCryptoRng, TryRng};
 use envelock::test_util::{Fault, FaultyKeyring, Method};
 use envelock::{
-    Aad, DataKey, DataKeyReuse, Envelope, Error, Freshness, Keyring, KeyringError, MasterKeyId,
-    MemoryKeyring, MultiKeyring, RandomnessUnavailable, Refusal, RewrapOptions, SlotFault,
-    SlotLabel, Suite, WrapAlgorithm, inspect,
+    Aad, DataKey, DataKeyReuse, Envelope, Error, Keyring, MasterKeyId, MemoryKeyring, MultiKeyring,
+    RewrapOptions, SlotLabel, Suite,
+    format::{SlotFault, WrapAlgorithm},
+    inspect,
+    keyring::{Freshness, KeyringError, RandomnessUnavailable, Refusal},
 };
 use hostile::{Hostile, Unwrap, seeded, stale, with_opaque_twin_of_the_primary};
 

@@ -14,7 +14,7 @@ mod operations;
 mod races;
 
 use envelock::test_util::key_file::{FileAction, KeyFileError};
-use envelock::{Error, FileKeyring, Keysets, Lifecycle};
+use envelock::{Error, FileKeyring, Lifecycle, keyset::Keysets};
 use judge::{Judge, is_tidy};
 use operations::{
     KEY, Message, NAME, Operation, PRIMARY, Scene, World, decrypt, encrypt, file_error, open_any,

@@ -9,10 +9,15 @@ use envelock::test_util::key_file::{
     Directory, DirectoryFile, FileStat, KeyFileError, OsDirectory, Store,
 };
 use envelock::{
-    Aad, Applied, Change, DataKeyReuse, Envelope, Error, FileKeyring, FileKeyringOptions, Guard,
-    KeyVersion, Keyset, Lifecycle, MasterKey, MasterKeyId, Material, MemoryKeyring, NewMaterial,
-    Operation, Origin, OsRandom, Protection, RotationPolicy, Salvage, Terms, Timestamp,
-    VersionState, WrapAlgorithm, inspect,
+    Aad, DataKeyReuse, Envelope, Error, FileKeyring, KeyVersion, Lifecycle, MasterKey, MasterKeyId,
+    MemoryKeyring, OsRandom, RotationPolicy, Timestamp,
+    file::{FileKeyringOptions, Protection, Salvage},
+    format::WrapAlgorithm,
+    inspect,
+    keyset::{
+        Change, Guard, Keyset, Material, NewMaterial, Operation, Origin, Terms, VersionState,
+    },
+    policy::Applied,
 };
 use std::ffi::{OsStr, OsString};
 use std::fs;

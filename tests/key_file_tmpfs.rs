@@ -16,7 +16,8 @@ mod process;
 
 use directory::TestDirectory;
 use envelock::{
-    Envelope, Error, FileAction, FileKeyring, FileKeyringOptions, KeyFileError, Lifecycle,
+    Envelope, Error, FileKeyring, Lifecycle,
+    file::{FileAction, FileKeyringOptions, KeyFileError},
 };
 use key_files::{ROW, file_error, raw};
 use mount::Mount;

@@ -4,8 +4,10 @@
 mod common;
 
 use envelock::{
-    Aad, Change, Changed, Envelope, Error, Freshness, KeyVersion, Keyring, Lifecycle, Material,
-    MemoryKeyring, Operation, Refusal, RewrapOptions, Terms, Timestamp, inspect,
+    Aad, Envelope, Error, KeyVersion, Keyring, Lifecycle, MemoryKeyring, RewrapOptions, Timestamp,
+    inspect,
+    keyring::{Freshness, Refusal},
+    keyset::{Change, Changed, Material, Operation, Terms},
 };
 
 const ROW: Aad<'static> = Aad::new(b"row");

@@ -4,8 +4,8 @@
 mod common;
 
 use envelock::{
-    Aad, Change, Changed, Envelope, Error, KeyVersion, Lifecycle, MasterKey, Material,
-    MemoryKeyring, Operation, Origin, Terms, Timestamp, Transition, VersionState,
+    Aad, Envelope, Error, KeyVersion, Lifecycle, MasterKey, MemoryKeyring, Timestamp,
+    keyset::{Change, Changed, Material, Operation, Origin, Terms, Transition, VersionState},
 };
 
 fn at(second: u64) -> Timestamp {

@@ -6,8 +6,12 @@ mod common;
 use common::states::{OPERATIONS, after};
 use common::{below, rng};
 use envelock::{
-    Change, Changed, Error, KeyVersion, Keysets, MIN_DESTRUCTION_DELAY, MasterKeyId, Material,
-    NewMaterial, Operation, Origin, Terms, Timestamp, VersionState, WrapAlgorithm,
+    Error, KeyVersion, MasterKeyId, Timestamp,
+    format::WrapAlgorithm,
+    keyset::{
+        Change, Changed, Keysets, MIN_DESTRUCTION_DELAY, Material, NewMaterial, Operation, Origin,
+        Terms, VersionState,
+    },
 };
 use rand_chacha::ChaCha20Rng;
 use std::collections::BTreeMap;

@@ -2,10 +2,14 @@
 //! material that are never used twice, and labels. Changes to several are judged by `keyset_changes.rs`.
 
 use envelock::{
-    Action, Due, Error, KeyVersion, Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY,
-    MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS, MIN_DESTRUCTION_DELAY, MasterKeyId,
-    NewMaterial, Operation, Origin, RotationPolicy, Terms, Timestamp, Usage, VersionRecord,
-    VersionState, WrapAlgorithm,
+    Error, KeyVersion, MasterKeyId, RotationPolicy, Timestamp,
+    format::WrapAlgorithm,
+    keyset::{
+        Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY, MAX_LABEL_NAME_LEN,
+        MAX_LABEL_VALUE_LEN, MAX_LABELS, MIN_DESTRUCTION_DELAY, NewMaterial, Operation, Origin,
+        Terms, Usage, VersionRecord, VersionState,
+    },
+    policy::{Action, Due},
 };
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -2,9 +2,11 @@
 //! the limits hold to the byte without a buffer of that size.
 
 use envelock::danger::{chunk_decryptor, chunk_encryptor};
-use envelock::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, MAX_PLAINTEXT_LEN};
+use envelock::stream::layout::{
+    self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, MAX_PLAINTEXT_LEN,
+};
 use envelock::{
-    Aad, Envelope, Error, MemoryKeyring, Part, Suite, body_len, inspect, plaintext_len,
+    Aad, Envelope, Error, MemoryKeyring, Suite, body_len, format::Part, inspect, plaintext_len,
 };
 
 /// 0 to 40, and around every chunk boundary of up to four chunks.

@@ -5,9 +5,10 @@ mod common;
 
 use common::states::{OPERATIONS, Row, table};
 use envelock::{
-    Aad, Change, Envelope, Error, Freshness, KeyVersion, Keyring, Lifecycle, MIN_DESTRUCTION_DELAY,
-    MasterKey, Material, MemoryKeyring, Operation, Refusal, RewrapOptions, Terms, Timestamp,
-    VersionState, inspect,
+    Aad, Envelope, Error, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring, RewrapOptions,
+    Timestamp, inspect,
+    keyring::{Freshness, Refusal},
+    keyset::{Change, MIN_DESTRUCTION_DELAY, Material, Operation, Terms, VersionState},
 };
 
 const ROW: Aad<'static> = Aad::new(b"row");
@@ -34,7 +35,7 @@ fn apply(
     number: KeyVersion,
     operation: Operation,
     now: Timestamp,
-) -> Result<envelock::Changed, Error> {
+) -> Result<envelock::keyset::Changed, Error> {
     let change = Change::Version { key: "orders", version: number, operation };
     keyring.change_with_rng(&[change], &Terms::at(now), &mut common::rng(1))
 }

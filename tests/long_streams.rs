@@ -9,8 +9,8 @@
 #![cfg(feature = "std")]
 
 use envelock::rand_core::{Rng, SeedableRng};
-use envelock::{Aad, Envelope, Error, MemoryKeyring, ReadAt, Suite, Threads};
-use envelock::{danger, layout};
+use envelock::{Aad, Envelope, Error, MemoryKeyring, Suite, Threads, stream::ReadAt};
+use envelock::{danger, stream::layout};
 use rand_chacha::ChaCha20Rng;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{self, Read, Seek, SeekFrom, Write};

@@ -1,6 +1,10 @@
 //! Input that is no message is told what it looks like, and nothing else depends on the guess.
 
-use envelock::{Aad, Envelope, Error, LooksLike, MAGIC, MemoryKeyring, RewrapOptions, inspect};
+use envelock::{
+    Aad, Envelope, Error, MemoryKeyring, RewrapOptions,
+    format::{LooksLike, MAGIC},
+    inspect,
+};
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 

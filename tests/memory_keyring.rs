@@ -2,8 +2,11 @@
 //! whatever happens at the same time. The state table is judged by `lifecycle_table.rs`.
 
 use envelock::{
-    Aad, Envelope, Error, Freshness, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring,
-    Refusal, RewrapOptions, VersionState, WrapAlgorithm, inspect,
+    Aad, Envelope, Error, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring, RewrapOptions,
+    format::WrapAlgorithm,
+    inspect,
+    keyring::{Freshness, Refusal},
+    keyset::VersionState,
 };
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::thread;

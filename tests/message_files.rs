@@ -25,7 +25,10 @@ mod whole;
 
 use directory::TestDirectory;
 use elastic::Elastic;
-use envelock::{Aad, Envelope, Error, MessageFile, MessageFileError};
+use envelock::{
+    Aad, Envelope, Error,
+    file::{MessageFile, MessageFileError},
+};
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};

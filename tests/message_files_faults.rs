@@ -17,7 +17,9 @@ use envelock::test_util::message_file::{
     decrypt_file_in, encrypt_file_in, encrypt_file_with_in, open_in, rewrap_file_in,
 };
 use envelock::{
-    Aad, Envelope, Error, FileChange, MessageFileError, NewFileOptions, RewrapOptions, inspect,
+    Aad, Envelope, Error, RewrapOptions,
+    file::{FileChange, MessageFileError, NewFileOptions},
+    inspect,
 };
 use simulated_directory::disk::Disk;
 use simulated_directory::{

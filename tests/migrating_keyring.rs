@@ -13,8 +13,9 @@ mod without;
 use combine::{PLAINTEXT, ROW, Said, Scripted, down, label, labels, ring, version};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    Envelope, Error, Freshness, Keyring, KeyringError, Lifecycle, MAX_MEMBERS, MigratingKeyring,
-    MultiKeyring, Refusal, RewrapOptions, Suite, inspect,
+    Envelope, Error, Keyring, Lifecycle, MigratingKeyring, MultiKeyring, RewrapOptions, Suite,
+    inspect,
+    keyring::{Freshness, KeyringError, MAX_MEMBERS, Refusal},
 };
 use rand_chacha::ChaCha20Rng;
 use std::sync::Arc;

@@ -4,8 +4,11 @@ mod combine;
 
 use combine::{PLAINTEXT, ROW, Said, Scripted, down, label, labels, ring, version};
 use envelock::{
-    Aad, Envelope, Error, Freshness, Keyring, KeyringError, Lifecycle, MAX_MEMBERS, MemoryKeyring,
-    MultiKeyring, Refusal, RewrapOptions, SlotFault, SlotOutcome, Suite, inspect,
+    Aad, Envelope, Error, Keyring, Lifecycle, MemoryKeyring, MultiKeyring, RewrapOptions,
+    SlotOutcome, Suite,
+    format::SlotFault,
+    inspect,
+    keyring::{Freshness, KeyringError, MAX_MEMBERS, Refusal},
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

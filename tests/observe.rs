@@ -17,7 +17,7 @@ mod secrets;
 mod toy;
 
 use envelock::rand_core::SeedableRng;
-use envelock::*;
+use envelock::{format::*, keyring::*, keyset::*, observe::*, *};
 use rand_chacha::ChaCha20Rng;
 use recorder::{REFUSALS, Recorder};
 use std::panic::{AssertUnwindSafe, catch_unwind};

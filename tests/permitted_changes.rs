@@ -12,8 +12,8 @@ use common::reference::{self, RefHeader, RefSlot};
 use common::rings::{Member, Several, Spy, ring, version};
 use common::rng;
 use envelock::{
-    Aad, Envelope, Error, Lifecycle, MemoryKeyring, MultiKeyring, Refusal, RewrapOptions, Suite,
-    danger,
+    Aad, Envelope, Error, Lifecycle, MemoryKeyring, MultiKeyring, RewrapOptions, Suite, danger,
+    keyring::Refusal,
 };
 
 const AAD: &[u8] = b"row 42";

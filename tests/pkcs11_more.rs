@@ -10,8 +10,8 @@ mod raw_token;
 
 use envelock::test_util::conformance;
 use envelock::{
-    Aad, Envelope, Error, KeyVersion, Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11ExternalKeys,
-    Pkcs11KeyRef, Pkcs11Token, RewrapOptions,
+    Aad, Envelope, Error, KeyVersion, RewrapOptions,
+    pkcs11::{Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11ExternalKeys, Pkcs11KeyRef, Pkcs11Token},
 };
 use place::{name, options, variable};
 use std::process::Command;

@@ -6,9 +6,12 @@ mod combine;
 
 use combine::{PLAINTEXT, ROW, Scripted, ring, version};
 use envelock::{
-    CachingKeyring, CachingOptions, DecryptReader, EncryptReader, Envelope, Error, Freshness,
-    GrantOptions, KeyVersion, Keyring, KeyringError, Lifecycle, MemoryKeyring, MessageStart,
-    MigratingKeyring, MultiKeyring, Refusal, RewrapOptions, Slot, SlotFinding, Suite, inspect,
+    CachingKeyring, Envelope, Error, GrantOptions, KeyVersion, Keyring, Lifecycle, MemoryKeyring,
+    MigratingKeyring, MultiKeyring, RewrapOptions, SlotFinding, Suite,
+    format::Slot,
+    inspect,
+    keyring::{CachingOptions, Freshness, KeyringError, Refusal},
+    stream::{DecryptReader, EncryptReader, MessageStart},
 };
 use std::sync::Arc;
 use std::time::Duration;

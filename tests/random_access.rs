@@ -7,7 +7,10 @@
 mod readers;
 
 use envelock::rand_core::Rng;
-use envelock::{Aad, Envelope, Error, MemoryKeyring, RangeReader, ReadAt, SeekSource};
+use envelock::{
+    Aad, Envelope, Error, MemoryKeyring,
+    stream::{RangeReader, ReadAt, SeekSource},
+};
 use readers::sources::Counting;
 use readers::table::assert_clean;
 use readers::{CHUNK, PREFIX, SEALED, below, plaintext, pools, rng, shared};

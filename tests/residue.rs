@@ -19,8 +19,9 @@ mod spy;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use envelock::rand_core::{SeedableRng, TryCryptoRng, TryRng};
 use envelock::{
-    Aad, Change, Envelope, KeyVersion, Lifecycle, MasterKey, Material, MemoryKeyring,
-    RewrapOptions, Suite, Terms, Timestamp, danger, inspect,
+    Aad, Envelope, KeyVersion, Lifecycle, MasterKey, MemoryKeyring, RewrapOptions, Suite,
+    Timestamp, danger, inspect,
+    keyset::{Change, Material, Terms},
 };
 use rand_chacha::ChaCha20Rng;
 use std::convert::Infallible;

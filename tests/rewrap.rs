@@ -18,9 +18,11 @@ mod table;
 use compose::{compose, keyring, slots_by_version, slots_of};
 use envelock::rand_core::SeedableRng;
 use envelock::{
-    Aad, DataKey, DataKeyId, Envelope, Error, Freshness, KeyVersion, Keyring, KeyringError,
-    KeyringRng, Lifecycle, MemoryKeyring, PrimaryKey, Refusal, RewrapOptions, Slot, SlotLabel,
-    SlotOutcome, SlotWriter, Suite, WrapContext, inspect,
+    Aad, DataKey, DataKeyId, Envelope, Error, KeyVersion, Keyring, Lifecycle, MemoryKeyring,
+    RewrapOptions, SlotLabel, SlotOutcome, Suite,
+    format::Slot,
+    inspect,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
 };
 use rand_chacha::ChaCha20Rng;
 use services::Services;

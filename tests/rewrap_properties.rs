@@ -7,8 +7,8 @@ mod compose;
 use compose::{compose, keyring, slots_by_version, slots_of};
 use envelock::rand_core::SeedableRng;
 use envelock::{
-    Aad, Envelope, Error, GrantOptions, KeyVersion, Lifecycle, MultiKeyring, Refusal,
-    RewrapOptions, SlotFault, Suite, inspect,
+    Aad, Envelope, Error, GrantOptions, KeyVersion, Lifecycle, MultiKeyring, RewrapOptions, Suite,
+    format::SlotFault, inspect, keyring::Refusal,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;

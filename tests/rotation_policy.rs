@@ -18,8 +18,9 @@ mod walk;
 
 use envelock::test_util::TestRng;
 use envelock::{
-    Action, Applied, Change, Due, Error, KeyVersion, Keysets, Lifecycle, MemoryKeyring, Operation,
-    Plan, Reason, RotationPolicy, Terms, Timestamp, Transition, VersionState, Warning,
+    Error, KeyVersion, Lifecycle, MemoryKeyring, RotationPolicy, Timestamp,
+    keyset::{Change, Keysets, Operation, Terms, Transition, VersionState},
+    policy::{Action, Applied, Due, Plan, Reason, Warning},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use std::sync::Barrier;
@@ -131,8 +132,11 @@ fn a_compromised_primary_is_replaced_at_once() {
     assert_eq!(due.next().unwrap().at, at_day(8));
 
     // What every process has already is better than what none has.
-    let add =
-        Change::AddVersion { key: "orders", version: None, material: envelock::Material::Fresh };
+    let add = Change::AddVersion {
+        key: "orders",
+        version: None,
+        material: envelock::keyset::Material::Fresh,
+    };
     change(&keyring, add, at_day(6));
     assert_eq!(actions(&plan(&policy, &keyring, at_day(6))), [Action::Promote(version(2))]);
 }

@@ -5,8 +5,8 @@
 use envelock::danger::{ChunkDecryptor, ChunkEncryptor};
 use envelock::rand_core::TryCryptoRng;
 use envelock::{
-    Aad, DataKey, Envelope, Error, Keyring, KeyringError, MasterKey, MemoryKeyring, OpenedKey,
-    OsRandom,
+    Aad, DataKey, Envelope, Error, Keyring, MasterKey, MemoryKeyring, OpenedKey, OsRandom,
+    keyring::KeyringError,
 };
 use std::fmt::{Debug, Display};
 use std::hash::Hash;

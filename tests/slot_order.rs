@@ -2,9 +2,11 @@
 //! order: SPEC O-ORDER, O-FINAL, O-PRECEDENCE, O-NOFALLBACK, over every order of every outcome.
 
 use envelock::{
-    Aad, DataKey, Envelope, Error, Freshness, KeyName, KeyVersion, Keyring, KeyringError,
-    KeyringRng, Lifecycle, MasterKey, MasterKeyId, MemoryKeyring, PrimaryKey, Refusal, Slot,
-    SlotLabel, SlotWriter, WrapAlgorithm, WrapContext, inspect,
+    Aad, DataKey, Envelope, Error, KeyName, KeyVersion, Keyring, Lifecycle, MasterKey, MasterKeyId,
+    MemoryKeyring, SlotLabel,
+    format::{Slot, WrapAlgorithm},
+    inspect,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
 };
 use std::sync::Mutex;
 

@@ -11,9 +11,10 @@ mod tokens;
 
 use envelock::rand_core::{TryCryptoRng, TryRng};
 use envelock::{
-    Aad, DataKey, Envelope, Error, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng,
-    MasterKey, MasterKeyId, MemoryKeyring, PrimaryKey, Slot, SlotLabel, SlotWriter, Suite,
-    WrapAlgorithm, WrapContext, danger,
+    Aad, DataKey, Envelope, Error, KeyName, KeyVersion, Keyring, MasterKey, MasterKeyId,
+    MemoryKeyring, SlotLabel, Suite, danger,
+    format::{Slot, WrapAlgorithm},
+    keyring::{KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
 };
 use formulas::{
     EXAMPLE_A, EXAMPLE_B, EXAMPLE_E, EXAMPLE_F, Foreign, Inputs, KEY_NAME, Values, compute,

@@ -4,7 +4,7 @@
 #[path = "stream_ends/versions.rs"]
 mod versions;
 
-use envelock::{Aad, Envelope, Error, MemoryKeyring, MessageStart};
+use envelock::{Aad, Envelope, Error, MemoryKeyring, stream::MessageStart};
 
 fn message(envelope: &Envelope<MemoryKeyring>) -> (Vec<u8>, MessageStart, usize) {
     let message = envelope.encrypt(&[7; 200], Aad::none()).unwrap();

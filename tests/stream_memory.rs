@@ -4,7 +4,7 @@
 #![cfg(feature = "std")]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
-use envelock::{Aad, Envelope, Error, Lifecycle, MemoryKeyring, MessageStart, Threads};
+use envelock::{Aad, Envelope, Error, Lifecycle, MemoryKeyring, Threads, stream::MessageStart};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};

@@ -5,7 +5,7 @@
 
 mod readers;
 
-use envelock::{Aad, EncryptWriter, Envelope, Error, MemoryKeyring, Threads};
+use envelock::{Aad, Envelope, Error, MemoryKeyring, Threads, stream::EncryptWriter};
 use readers::sources::{Scripted, Step};
 use readers::{CHUNK, PREFIX, SEALED, below, plaintext, pools, rng, shared};
 use std::io::{ErrorKind, Read, Write};

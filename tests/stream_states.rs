@@ -6,7 +6,9 @@
 mod readers;
 
 use envelock::{
-    Aad, DecryptReader, EncryptReader, EncryptWriter, Envelope, Error, MemoryKeyring, Part,
+    Aad, Envelope, Error, MemoryKeyring,
+    format::Part,
+    stream::{DecryptReader, EncryptReader, EncryptWriter},
 };
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;

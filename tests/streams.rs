@@ -5,7 +5,10 @@
 
 mod readers;
 
-use envelock::{Aad, Envelope, Error, Event, FnObserver, MemoryKeyring, Suite};
+use envelock::{
+    Aad, Envelope, Error, MemoryKeyring, Suite,
+    observe::{Event, FnObserver},
+};
 use readers::expect::Whole;
 use readers::sources::{Scripted, Step};
 use readers::subject::Subject;

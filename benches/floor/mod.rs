@@ -14,7 +14,7 @@ use aes_gcm::aead::{AeadCore, AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use chacha20poly1305::ChaCha20Poly1305;
 use envelock::Suite;
-use envelock::layout::CHUNK_LEN;
+use envelock::stream::layout::CHUNK_LEN;
 
 /// Sizes of plaintext that the issue asks for, in bytes.
 pub const SIZES: [usize; 7] = [0, 64, 1 << 10, 16 << 10, 64 << 10, 1 << 20, 16 << 20];

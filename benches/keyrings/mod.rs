@@ -4,9 +4,12 @@
 use crate::floor::AAD;
 use crate::interleave::{Lane, interleave, time};
 use envelock::{
-    Aad, CachingKeyring, Change, DataKeyReuse, Envelope, FileKeyring, Freshness, Keyring,
-    KeyringError, KeyringRng, Lifecycle, MasterKey, Material, MemoryKeyring, OsRandom, PrimaryKey,
-    Protection, Slot, SlotLabel, SlotWriter, Terms, Timestamp, WrapContext,
+    Aad, CachingKeyring, DataKeyReuse, Envelope, FileKeyring, Keyring, Lifecycle, MasterKey,
+    MemoryKeyring, OsRandom, SlotLabel, Timestamp,
+    file::Protection,
+    format::Slot,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
+    keyset::{Change, Material, Terms},
 };
 use std::hint::black_box;
 use std::path::{Path, PathBuf};

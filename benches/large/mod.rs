@@ -5,7 +5,7 @@ use crate::floor::{AAD, Raw};
 use crate::interleave::lanes::repeat;
 use crate::interleave::{Lane, at_least, interleave, time};
 use envelock::danger;
-use envelock::layout::CHUNK_LEN;
+use envelock::stream::layout::CHUNK_LEN;
 use envelock::{Aad, Suite};
 use std::fs::{self, File};
 use std::hint::black_box;

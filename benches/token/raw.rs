@@ -2,7 +2,7 @@
 
 use crate::raw_token::{Object, RawSession, bytes, flag, number};
 use cryptoki_sys as ck;
-use envelock::WrapAlgorithm;
+use envelock::format::WrapAlgorithm;
 use std::hint::black_box;
 
 const IV: [u8; 16] = [7; 16];

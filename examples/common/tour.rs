@@ -5,8 +5,10 @@
 //! directory below the system's temporary one, which is removed at the end.
 
 use envelock::{
-    Aad, AadPairs, Envelope, FileChange, Header, KeyVersion, Keyring, Lifecycle, MessageFile,
-    RewrapOptions, RotationPolicy, Timestamp, inspect,
+    Aad, AadPairs, Envelope, Header, KeyVersion, Keyring, Lifecycle, RewrapOptions, RotationPolicy,
+    Timestamp,
+    file::{FileChange, MessageFile},
+    inspect,
 };
 use std::error::Error;
 use std::fs::{self, File};

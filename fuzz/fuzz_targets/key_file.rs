@@ -3,7 +3,7 @@
 #![no_main]
 
 use envelock::test_util::key_file_format::{FileKey, KeyFile, salvage};
-use envelock::{MasterKey, Protection, Timestamp};
+use envelock::{MasterKey, Timestamp, file::Protection};
 use envelock_fuzz::Input;
 use envelock_fuzz::allocator::{self, BEFORE_AUTHENTICATION, Counting};
 use envelock_fuzz::key_file::{PARTS, file};

@@ -2,7 +2,7 @@
 //! a message bit by bit. What was encrypted decrypts, and a state that is over stays so.
 #![no_main]
 
-use envelock::{Aad, Envelope, Error, MessageStart, Progress, StreamDecryptor, StreamEncryptor};
+use envelock::{Aad, Envelope, Error, stream::{MessageStart, Progress, StreamDecryptor, StreamEncryptor}};
 use envelock::{Suite, Threads, inspect};
 use envelock_fuzz::Input;
 use envelock_fuzz::fixture::{AAD, READER, rng};

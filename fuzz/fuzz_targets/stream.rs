@@ -3,9 +3,7 @@
 //! before an error is true.
 #![no_main]
 
-use envelock::{
-    Aad, Envelope, Error, MessageStart, Part, StreamDecryptor, Threads, Unverified, inspect,
-};
+use envelock::{Aad, Envelope, Error, Threads, Unverified, inspect, format::Part, stream::{MessageStart, StreamDecryptor}};
 use envelock_fuzz::fixture::{AAD, BASES, LONG, READER, true_plaintext};
 use envelock_fuzz::pieces::{CANARY, Pieces, Source, only_canary};
 use envelock_fuzz::{Input, change};

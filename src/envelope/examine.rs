@@ -72,7 +72,7 @@ impl<K: Keyring> Envelope<K> {
     ///
     /// ```
     /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
-    /// use envelock::{Aad, Envelope, KeyringError, MemoryKeyring, MultiKeyring, SlotFinding};
+    /// use envelock::{Aad, Envelope, MemoryKeyring, MultiKeyring, SlotFinding, keyring::KeyringError};
     ///
     /// let (orders, escrow) = (MemoryKeyring::create("orders")?, MemoryKeyring::create("escrow")?);
     /// let orders = std::sync::Arc::new(orders);

@@ -45,8 +45,8 @@ use opened::Settings;
 /// | [`encrypt`](Self::encrypt), [`decrypt`](Self::decrypt) | the result | a new `Vec` | [`encrypt_detached`](Self::encrypt_detached), [`decrypt_detached`](Self::decrypt_detached) |
 /// | [`encrypt_into`](Self::encrypt_into), [`decrypt_into`](Self::decrypt_into) | nothing | the caller's buffer | [`encrypt_detached_into`](Self::encrypt_detached_into), [`decrypt_detached_into`](Self::decrypt_detached_into) |
 /// | [`encrypt_in_place`](Self::encrypt_in_place), [`decrypt_in_place`](Self::decrypt_in_place) | nothing | over its input | [`encrypt_detached_in_place`](Self::encrypt_detached_in_place), [`decrypt_detached_in_place`](Self::decrypt_detached_in_place) |
-/// | [`stream_encryptor`](Self::stream_encryptor), [`stream_decryptor`](Self::stream_decryptor) | one chunk | the caller's buffers, piece by piece | [`stream_encryptor_detached`](Self::stream_encryptor_detached), [`MessageStart::detached`](crate::MessageStart::detached) |
-/// | [`range_decryptor`](Self::range_decryptor) | nothing, or one chunk | the caller's buffer, any part | [`MessageStart::detached`](crate::MessageStart::detached) |
+/// | [`stream_encryptor`](Self::stream_encryptor), [`stream_decryptor`](Self::stream_decryptor) | one chunk | the caller's buffers, piece by piece | [`stream_encryptor_detached`](Self::stream_encryptor_detached), [`MessageStart::detached`](crate::stream::MessageStart::detached) |
+/// | [`range_decryptor`](Self::range_decryptor) | nothing, or one chunk | the caller's buffer, any part | [`MessageStart::detached`](crate::stream::MessageStart::detached) |
 ///
 /// Streams of `std` (`Read`, `Write`, `Seek`) are made by `encrypt_writer`, `encrypt_reader`,
 /// `decrypt_reader`, `range_reader` and `seek_reader`.
@@ -133,13 +133,13 @@ impl<K> Envelope<K> {
     }
 
     /// Tells `observer` of streams that are dropped before their end
-    /// ([`Event::StreamUnfinished`](crate::Event::StreamUnfinished)): a forgotten `finish` compiles,
+    /// ([`Event::StreamUnfinished`](crate::observe::Event::StreamUnfinished)): a forgotten `finish` compiles,
     /// and the message is refused only when somebody reads it. What a keyring does is told by an
-    /// [`ObservedKeyring`](crate::ObservedKeyring).
+    /// [`ObservedKeyring`](crate::observe::ObservedKeyring).
     ///
     /// ```
     /// # #[cfg(feature = "std")] fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use envelock::{Envelope, Event, FnObserver, MemoryKeyring};
+    /// use envelock::{Envelope, MemoryKeyring, observe::{Event, FnObserver}};
     /// use std::sync::Arc;
     ///
     /// // It runs in `drop`, also while a panic unwinds: count here, and let a test look at the count.
@@ -165,7 +165,7 @@ impl<K> Envelope<K> {
     /// unwrap loses the message. It costs an unwrap for each slot; a message under a reused data key
     /// costs none. A rewrap always does so unless it is told to trust the backend.
     ///
-    /// What does not unwrap is [`Error::Slot`] with [`SlotFault::Unproven`](crate::SlotFault::Unproven)
+    /// What does not unwrap is [`Error::Slot`] with [`SlotFault::Unproven`](crate::format::SlotFault::Unproven)
     /// from the call that encrypts, and nothing is encrypted.
     #[must_use]
     pub fn with_wraps_verified(mut self) -> Self {

@@ -184,7 +184,7 @@ impl<K: Keyring> Envelope<K> {
     /// from the keyring's wrap as [`encrypt`](Self::encrypt); [`Error::Refused`] with the new
     /// version if that is refused by now; [`Error::OldVersionStillOpens`] and
     /// [`Error::MissingSlot`] by [`RewrapOptions::retiring`]; [`Error::Refused`] with
-    /// [`Refusal::Compromised`](crate::Refusal::Compromised) and the version to be named;
+    /// [`Refusal::Compromised`](crate::keyring::Refusal::Compromised) and the version to be named;
     /// [`Error::HeaderRoom`] beyond 65,535 bytes. Nothing is then changed.
     #[doc(alias = "re-encrypt")]
     #[doc(alias = "rekey")]
@@ -249,10 +249,10 @@ impl<K: Keyring> Envelope<K> {
     /// # Errors
     ///
     /// What is wrong with the header; if no slot opens, why, as [`decrypt`](Self::decrypt) says it,
-    /// with [`Refusal::Compromised`](crate::Refusal::Compromised) and the version to be named; from
+    /// with [`Refusal::Compromised`](crate::keyring::Refusal::Compromised) and the version to be named; from
     /// `to` as [`encrypt`](Self::encrypt); [`Error::Slot`] with
-    /// [`SlotFault::Unproven`](crate::SlotFault::Unproven) if a new slot does not open, or
-    /// [`SlotFault::TooMany`](crate::SlotFault::TooMany) beyond 16; [`Error::HeaderRoom`] beyond
+    /// [`SlotFault::Unproven`](crate::format::SlotFault::Unproven) if a new slot does not open, or
+    /// [`SlotFault::TooMany`](crate::format::SlotFault::TooMany) beyond 16; [`Error::HeaderRoom`] beyond
     /// 65,535 bytes. Nothing is then changed.
     ///
     /// # Security

@@ -39,6 +39,6 @@ impl Error {
     /// Whether what was to be written may have been written all the same.
     #[cfg(all(feature = "pkcs11", unix))]
     pub(crate) fn may_be_written(&self) -> bool {
-        matches!(self, Error::KeyFile(crate::keyring::KeyFileError::NotDurable { .. }))
+        matches!(self, Error::KeyFile(crate::file::KeyFileError::NotDurable { .. }))
     }
 }

@@ -8,31 +8,31 @@ use crate::random::RandomnessUnavailable;
 use alloc::sync::Arc;
 
 #[cfg(all(feature = "file", unix))]
-impl From<crate::keyring::KeyFileError> for Error {
-    fn from(error: crate::keyring::KeyFileError) -> Self {
+impl From<crate::file::KeyFileError> for Error {
+    fn from(error: crate::file::KeyFileError) -> Self {
         Error::KeyFile(error)
     }
 }
 
 #[cfg(all(feature = "file", unix))]
-impl From<crate::keyring::KeyFileError> for KeyringError {
-    fn from(error: crate::keyring::KeyFileError) -> Self {
+impl From<crate::file::KeyFileError> for KeyringError {
+    fn from(error: crate::file::KeyFileError) -> Self {
         let retryable = error.is_retryable();
         KeyringError::Unavailable { source: Arc::new(error), retryable }
     }
 }
 
 #[cfg(all(feature = "pkcs11", unix))]
-impl From<crate::keyring::Pkcs11Error> for KeyringError {
-    fn from(error: crate::keyring::Pkcs11Error) -> Self {
+impl From<crate::pkcs11::Pkcs11Error> for KeyringError {
+    fn from(error: crate::pkcs11::Pkcs11Error) -> Self {
         let retryable = error.is_retryable();
         KeyringError::Unavailable { source: Arc::new(error), retryable }
     }
 }
 
 #[cfg(all(feature = "pkcs11", unix))]
-impl From<crate::keyring::Pkcs11Error> for Error {
-    fn from(error: crate::keyring::Pkcs11Error) -> Self {
+impl From<crate::pkcs11::Pkcs11Error> for Error {
+    fn from(error: crate::pkcs11::Pkcs11Error) -> Self {
         Error::Token(error)
     }
 }

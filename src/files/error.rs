@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 /// Why a message in a file could not be read, written or rewrapped.
 ///
 /// A path is that of the file, or of the journal or an unfinished file beside it. Whatever the
-/// error, the message that was there opens as before, through [`MessageFile`](crate::MessageFile)
+/// error, the message that was there opens as before, through [`MessageFile`](crate::file::MessageFile)
 /// at least.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -32,7 +32,7 @@ const ATTEMPTS: usize = 16;
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use envelock::{Aad, Envelope, MemoryKeyring, MessageFile, inspect};
+/// use envelock::{Aad, Envelope, MemoryKeyring, inspect, file::MessageFile};
 ///
 /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
 /// # let path = std::env::temp_dir().join(format!("envelock-doc-{}.message", std::process::id()));

@@ -55,7 +55,7 @@ impl<K: Keyring> Envelope<K> {
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use envelock::{Aad, Envelope, FileChange, Lifecycle, MemoryKeyring, RewrapOptions};
+    /// use envelock::{Aad, Envelope, Lifecycle, MemoryKeyring, RewrapOptions, file::FileChange};
     ///
     /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
     /// # let path = std::env::temp_dir().join(format!("envelock-rewrap-{}.message", std::process::id()));
@@ -77,7 +77,7 @@ impl<K: Keyring> Envelope<K> {
     /// The journal, as the copy, is given the owner, group and mode of the message before anything
     /// is overwritten, since one in other hands would not be believed. Who may write the message and
     /// may not give a file away to its owner and group, such as another member of its group, gets
-    /// [`FileAction::SetOwner`](crate::FileAction::SetOwner) with `PermissionDenied`, and nothing is
+    /// [`FileAction::SetOwner`](crate::file::FileAction::SetOwner) with `PermissionDenied`, and nothing is
     /// changed: the rewrap is for the owner, as a member of the file's group, and for root.
     ///
     /// # What is asked of the medium

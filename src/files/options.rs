@@ -7,7 +7,7 @@
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use envelock::{Aad, Envelope, MemoryKeyring, NewFileOptions};
+/// use envelock::{Aad, Envelope, MemoryKeyring, file::NewFileOptions};
 ///
 /// # let path = std::env::temp_dir().join(format!("envelock-options-{}", std::process::id()));
 /// # std::fs::create_dir(&path)?;

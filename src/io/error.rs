@@ -42,7 +42,7 @@ fn kind(error: &Error) -> io::ErrorKind {
         Error::MessageFile(error) => of_file(error.io_kind()),
         #[cfg(all(feature = "file", unix))]
         Error::Unavailable { source, .. } => {
-            let error = source.downcast_ref::<crate::keyring::KeyFileError>();
+            let error = source.downcast_ref::<crate::file::KeyFileError>();
             error.map_or(io::ErrorKind::Other, |error| of_file(error.io_kind()))
         }
         _ => io::ErrorKind::Other,

@@ -75,7 +75,7 @@ pub enum KeyringError {
     /// The random generator failed.
     #[error(transparent)]
     Randomness(RandomnessUnavailable),
-    /// A pushed slot cannot stand in a header; from [`SlotWriter::push`](crate::SlotWriter::push).
+    /// A pushed slot cannot stand in a header; from [`SlotWriter::push`](crate::keyring::SlotWriter::push).
     #[error("slot cannot be used: {0}")]
     Slot(SlotFault),
 }
@@ -165,7 +165,7 @@ pub enum Refusal {
     /// The version's material is destroyed. The message cannot be opened with it ever again.
     Destroyed,
     /// The keyring was told to do without the version:
-    /// [`WithoutVersions`](crate::WithoutVersions).
+    /// [`WithoutVersions`](crate::keyring::WithoutVersions).
     Excluded,
 }
 

@@ -20,7 +20,7 @@ mod memory;
 mod migrating;
 mod multi;
 #[cfg(all(feature = "pkcs11", unix))]
-mod pkcs11;
+pub(crate) mod pkcs11;
 mod software;
 mod without;
 
@@ -32,30 +32,18 @@ pub use context::{WrapAad, WrapContext};
 pub(crate) use error::Wait;
 pub use error::{KeyringError, Refusal};
 pub use failover::FailoverKeyring;
-#[cfg(all(feature = "file", unix))]
-pub use file::{
-    AddedProtection, Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions, KeyFileError,
-    KeyFileFault, KeyFileHealth, KeyFileLooksLike, OuterFreshness, OuterKey, Protection,
-    ProtectionId, ProtectionKind, ProtectionRecord, ProtectionsFault, ReadOnlyFileKeyring,
-    RecordFault, RecordName, Salvage, TextConversion,
-};
 pub(crate) use forward::forward_keyring;
 pub use lifecycle::Lifecycle;
 pub use members::MAX_MEMBERS;
 pub use memory::MemoryKeyring;
 pub use migrating::MigratingKeyring;
 pub use multi::MultiKeyring;
-#[cfg(all(feature = "pkcs11", unix))]
-pub use pkcs11::{
-    Pin, PinError, PinFault, Pkcs11AlgorithmReport, Pkcs11Error, Pkcs11ExternalKeyring,
-    Pkcs11ExternalKeys, Pkcs11KeyRef, Pkcs11Keyring, Pkcs11Options, Pkcs11Report, Pkcs11Token,
-    TokenCallFailure, TokenKeyFault, TokenLabel, WrongTokenAnswer,
-};
 pub use without::WithoutVersions;
 
 use crate::crypto::secret::DataKey;
-use crate::format::{KeyName, MAX_HEADER_LEN, Slot, SlotLabel, SlotWriter, Suite};
-use crate::random::KeyringRng;
+pub use crate::format::SlotWriter;
+use crate::format::{KeyName, MAX_HEADER_LEN, Slot, SlotLabel, Suite};
+pub use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 

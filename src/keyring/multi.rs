@@ -11,7 +11,7 @@ use alloc::boxed::Box;
 /// A keyring of several: wraps with every member, so that any one of them can decrypt later.
 ///
 /// For a second region, a recovery key, two departments. Each member adds a slot to the header;
-/// there can be at most 16 in all ([`MAX_MEMBERS`](crate::MAX_MEMBERS)).
+/// there can be at most 16 in all ([`MAX_MEMBERS`](crate::keyring::MAX_MEMBERS)).
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Aad, Envelope, KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, WithoutVersions};
+/// use envelock::{Aad, Envelope, KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, keyring::WithoutVersions};
 ///
 /// let keyring = MemoryKeyring::create("orders")?;
 /// let envelope = Envelope::new(&keyring);

@@ -49,7 +49,7 @@ pub enum Change<'a> {
     },
     /// Removes the records of destroyed versions, so that a key file gets smaller: of all versions up
     /// to one, which must all be destroyed. Their messages are answered as before
-    /// ([`Refusal::Destroyed`](crate::Refusal::Destroyed)), their numbers stay taken, and their
+    /// ([`Refusal::Destroyed`](crate::keyring::Refusal::Destroyed)), their numbers stay taken, and their
     /// material is not imported again.
     RemoveRecords {
         /// The master key.
@@ -61,7 +61,7 @@ pub enum Change<'a> {
     /// tenant who left. Final: its messages are answered as those of destroyed versions, its name
     /// stays taken, it takes no other version, and its material is not imported again.
     ///
-    /// Refused where the destruction of any version is ([`Guard`](crate::Guard)): by a hold, or for
+    /// Refused where the destruction of any version is ([`Guard`](crate::keyset::Guard)): by a hold, or for
     /// want of evidence.
     EraseKey {
         /// The master key.
@@ -93,7 +93,7 @@ pub enum Change<'a> {
         value: Option<&'a str>,
     },
     /// Holds a version, or a key with all its versions: policies leave it alone, and it is not
-    /// destroyed ([`Guard::Held`](crate::Guard::Held)). An operator can do all else.
+    /// destroyed ([`Guard::Held`](crate::keyset::Guard::Held)). An operator can do all else.
     Hold {
         /// The master key.
         key: &'a str,
@@ -103,7 +103,7 @@ pub enum Change<'a> {
         reason: &'a str,
     },
     /// Lifts a hold; of a version, also that an operator keeps it as it is
-    /// ([`VersionRecord::kept`](crate::VersionRecord::kept)). Policies go on with it.
+    /// ([`VersionRecord::kept`](crate::keyset::VersionRecord::kept)). Policies go on with it.
     Release {
         /// The master key.
         key: &'a str,
@@ -112,13 +112,13 @@ pub enum Change<'a> {
     },
     /// Has the versions of a key destroyed on evidence only: under terms that have the digest of a
     /// judgement ([`Terms::on_evidence`]). Else every destruction is refused, by whichever door
-    /// ([`Guard::EvidenceRequired`](crate::Guard::EvidenceRequired)).
+    /// ([`Guard::EvidenceRequired`](crate::keyset::Guard::EvidenceRequired)).
     RequireEvidence {
         /// The master key.
         key: &'a str,
     },
     /// Takes back that evidence is required. Whoever may change the key can do it; date and
-    /// reason stay on record ([`Keyset::evidence_waived`](crate::Keyset::evidence_waived)).
+    /// reason stay on record ([`Keyset::evidence_waived`](crate::keyset::Keyset::evidence_waived)).
     WaiveEvidence {
         /// The master key.
         key: &'a str,
@@ -168,7 +168,7 @@ impl Terms {
     }
 
     /// Makes the changes only if nobody else has made one since that of the number `change`
-    /// ([`Keysets::change`](crate::Keysets::change)): compare-and-swap.
+    /// ([`Keysets::change`](crate::keyset::Keysets::change)): compare-and-swap.
     #[must_use]
     pub const fn if_unchanged_since(mut self, change: u64) -> Self {
         self.unchanged_since = Some(change);

@@ -21,7 +21,7 @@ pub(crate) const MAX_QUIET: Duration = Duration::from_secs(10 * 365 * 86_400);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Guard {
-    /// The version or its key is held ([`Change::Hold`](crate::Change::Hold)).
+    /// The version or its key is held ([`Change::Hold`](crate::keyset::Change::Hold)).
     Held {
         /// Since when.
         since: Timestamp,
@@ -29,12 +29,12 @@ pub enum Guard {
         reason: String,
     },
     /// Versions of the key are destroyed on evidence only
-    /// ([`Change::RequireEvidence`](crate::Change::RequireEvidence)), and the terms have the digest of
+    /// ([`Change::RequireEvidence`](crate::keyset::Change::RequireEvidence)), and the terms have the digest of
     /// no judgement ([`Terms::on_evidence`]).
     EvidenceRequired,
     /// The clock and the newest date on record contradict each other: it is more than
     /// [`MAX_CLOCK_SKEW`] behind that date, or ten years ahead of it. Correct the clock, or the dates
-    /// ([`Change::CorrectDates`](crate::Change::CorrectDates)).
+    /// ([`Change::CorrectDates`](crate::keyset::Change::CorrectDates)).
     Clock {
         /// The newest date on record.
         newest: Timestamp,

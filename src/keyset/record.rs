@@ -36,7 +36,7 @@ pub struct VersionRecord {
     pub destroy_at: Option<Timestamp>,
     /// Since when an operator keeps it in its state: it was enabled again, or its destruction was
     /// cancelled. No policy takes it further; entering another state ends that, and so does
-    /// [`Change::Release`](crate::Change::Release).
+    /// [`Change::Release`](crate::keyset::Change::Release).
     pub kept: Option<Timestamp>,
     /// What keeps policies off it, and any destruction.
     pub hold: Option<Hold>,

@@ -77,7 +77,7 @@ impl VersionState {
 
     /// The state that `operation` takes a version to, or `None` if it is not allowed.
     ///
-    /// A [`Keyset`](crate::Keyset) asks besides whether a destruction is due, and enables a
+    /// A [`Keyset`](crate::keyset::Keyset) asks besides whether a destruction is due, and enables a
     /// version that was marked compromised to that state.
     pub const fn after(self, operation: Operation) -> Option<VersionState> {
         use Operation as O;

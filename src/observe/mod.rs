@@ -128,7 +128,7 @@ pub enum Event<'a> {
         from_change: u64,
     },
     /// A change left a key file with 80 % or more of what it can hold: remove records of destroyed
-    /// versions ([`Change::RemoveRecords`](crate::Change::RemoveRecords)), or keep other keys in another
+    /// versions ([`Change::RemoveRecords`](crate::keyset::Change::RemoveRecords)), or keep other keys in another
     /// file.
     KeyFileFilling {
         /// How much of what it can hold is taken, in per cent.
@@ -202,7 +202,7 @@ forward_observer!(&O, Box<O>, Arc<O>);
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Aad, Envelope, Event, FnObserver, MemoryKeyring, ObservedKeyring};
+/// use envelock::{Aad, Envelope, MemoryKeyring, observe::{Event, FnObserver, ObservedKeyring}};
 ///
 /// let observer = FnObserver::new(|event: &Event<'_>| match event {
 ///     Event::Unwrapped { label, compromised: true } => {

@@ -42,21 +42,21 @@ const YEAR: Duration = DAY.saturating_mul(365);
 ///   counted from that promotion; limits of use are told ([`Warning::RolledBack`]) and do not
 ///   replace it.
 /// - A version that was enabled again, or whose destruction was cancelled
-///   ([`VersionRecord::kept`](crate::VersionRecord::kept)), stays as it is until an operator takes it
+///   ([`VersionRecord::kept`](crate::keyset::VersionRecord::kept)), stays as it is until an operator takes it
 ///   further or releases it.
-/// - A version or key that is [held](crate::Change::Hold) is left alone.
+/// - A version or key that is [held](crate::keyset::Change::Hold) is left alone.
 /// - A key whose material is all destroyed gets no new version.
 ///
 /// # Clocks
 ///
-/// A date on record that is more than [`MAX_CLOCK_SKEW`](crate::MAX_CLOCK_SKEW) ahead of `now` is
+/// A date on record that is more than [`MAX_CLOCK_SKEW`](crate::keyset::MAX_CLOCK_SKEW) ahead of `now` is
 /// not obeyed: the plan says so ([`Warning::DateToCome`]), a primary that was promoted then is
 /// replaced, and nothing is disabled or destroyed by such a date. Under a clock that is not set, or
 /// 10 years from the newest date on record, nothing is due ([`Warning::Clock`]).
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Action, Applied, Lifecycle, MemoryKeyring, RotationPolicy, Timestamp};
+/// use envelock::{Lifecycle, MemoryKeyring, RotationPolicy, Timestamp, policy::{Action, Applied}};
 /// use std::time::Duration;
 ///
 /// let keyring = MemoryKeyring::create("orders")?;
@@ -143,7 +143,7 @@ impl RotationPolicy {
     }
 
     /// Rotates once the primary has wrapped this many data keys, as far as is known
-    /// ([`Usage`](crate::Usage)).
+    /// ([`Usage`](crate::keyset::Usage)).
     ///
     /// Software keys have no practical limit (XAES-256-GCM has random 24-byte nonces); a token's
     /// AES-GCM has 2^32 (NIST SP 800-38D, section 8.3).
@@ -154,7 +154,7 @@ impl RotationPolicy {
     }
 
     /// Rotates once this many plaintext bytes are under the primary, as far as is known
-    /// ([`Usage`](crate::Usage)), and as far as their number was known when their data key was wrapped.
+    /// ([`Usage`](crate::keyset::Usage)), and as far as their number was known when their data key was wrapped.
     #[must_use]
     pub const fn rotate_after_bytes(mut self, bytes: u64) -> Self {
         self.rotate_after_bytes = Some(bytes);

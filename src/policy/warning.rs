@@ -11,7 +11,7 @@ pub enum Warning {
     /// A version has a date that is more than a day ahead of the clock, or a destruction that is
     /// scheduled for more than 31 days from now: a change was made under a wrong clock, or this one
     /// is wrong. Nothing is disabled or destroyed by such a date.
-    /// [`Change::CorrectDates`](crate::Change::CorrectDates) mends the record.
+    /// [`Change::CorrectDates`](crate::keyset::Change::CorrectDates) mends the record.
     DateToCome {
         /// The version.
         version: KeyVersion,

@@ -12,7 +12,7 @@ use core::fmt;
 
 /// Decrypts a message piece by piece, without any I/O; made by
 /// [`Envelope::stream_decryptor`](crate::Envelope::stream_decryptor) from the message's first bytes
-/// ([`MessageStart`](crate::MessageStart)). Fed with all that follows them.
+/// ([`MessageStart`](crate::stream::MessageStart)). Fed with all that follows them.
 ///
 /// Nothing comes out before the chunk it stands in is verified, with its place in the message.
 /// **That the message is whole is known only once [`finish`](Self::finish) has answered 0**: what

@@ -14,6 +14,13 @@ mod start;
 mod unfinished;
 
 #[cfg(feature = "std")]
+pub use crate::body::layout;
+#[cfg(feature = "tokio")]
+pub use crate::io::{AsyncDecryptReader, AsyncEncryptWriter};
+#[cfg(feature = "std")]
+pub use crate::io::{
+    DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader, SeekSource,
+};
 pub(crate) use chunks::{ChunkStream, Direction};
 pub use decryptor::StreamDecryptor;
 pub use encryptor::StreamEncryptor;

@@ -27,7 +27,7 @@ const CHUNK: u64 = CHUNK_LEN as u64;
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Aad, Envelope, MemoryKeyring, MessageStart};
+/// use envelock::{Aad, Envelope, MemoryKeyring, stream::MessageStart};
 ///
 /// let envelope = Envelope::new(MemoryKeyring::create("videos")?);
 /// let object = envelope.encrypt(&vec![7; 100_000], Aad::none())?;

@@ -17,7 +17,7 @@ use alloc::vec::Vec;
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Aad, Envelope, MemoryKeyring, MessageStart};
+/// use envelock::{Aad, Envelope, MemoryKeyring, stream::MessageStart};
 ///
 /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
 /// let message = envelope.encrypt(b"four score", Aad::none())?;

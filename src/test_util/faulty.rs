@@ -61,7 +61,7 @@ pub enum Fault {
 ///
 /// ```
 /// use envelock::test_util::{Fault, FaultyKeyring, Method};
-/// use envelock::{Aad, Envelope, Error, KeyringError, MemoryKeyring};
+/// use envelock::{Aad, Envelope, Error, MemoryKeyring, keyring::KeyringError};
 ///
 /// # fn main() -> Result<(), Error> {
 /// let envelope = Envelope::new(FaultyKeyring::new(MemoryKeyring::create("orders")?));

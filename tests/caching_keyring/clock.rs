@@ -2,8 +2,11 @@
 
 use super::combine::Scripted;
 use envelock::{
-    CacheClock, DataKey, Freshness, Keyring, KeyringError, KeyringRng, PrimaryKey, Slot, SlotLabel,
-    SlotWriter, WrapContext,
+    DataKey, Keyring, SlotLabel,
+    format::Slot,
+    keyring::{
+        CacheClock, Freshness, KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext,
+    },
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

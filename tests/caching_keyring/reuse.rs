@@ -7,9 +7,13 @@ use super::combine::{PLAINTEXT, ROW, Said, Scripted, label, labels, ring, versio
 use super::{MINUTE, NANO};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    DataKey, DataKeyId, DataKeyReuse, Envelope, Error, Freshness, Keyring, KeyringError,
-    KeyringRng, Lifecycle, MultiKeyring, PrimaryKey, Slot, SlotLabel, SlotWriter, Suite,
-    WithoutVersions, WrapContext, inspect,
+    DataKey, DataKeyId, DataKeyReuse, Envelope, Error, Keyring, Lifecycle, MultiKeyring, SlotLabel,
+    Suite,
+    format::Slot,
+    inspect,
+    keyring::{
+        Freshness, KeyringError, KeyringRng, PrimaryKey, SlotWriter, WithoutVersions, WrapContext,
+    },
 };
 use rand_chacha::ChaCha20Rng;
 use std::collections::{HashMap, HashSet};
@@ -598,7 +602,8 @@ fn a_purge_during_a_wrap_ends_its_batch() {
 #[test]
 fn a_keyring_within_others_is_spared_its_wraps_too() {
     let (first, second) = (backend(), Scripted::new(ring("backup", 2)));
-    let observed = envelock::ObservedKeyring::new(envelock::CachingKeyring::new(first.clone()), ());
+    let observed =
+        envelock::observe::ObservedKeyring::new(envelock::CachingKeyring::new(first.clone()), ());
     let both = MultiKeyring::new(observed).with(second.clone()).unwrap();
     let boxed: Box<dyn Keyring> = Box::new(both);
     assert_eq!(batches(&envelope(boxed, &reuse(3, 1 << 20)), &[1; 9]), [0, 0, 0, 1, 1, 1, 2, 2, 2]);

@@ -4,8 +4,12 @@ use super::clock::FakeClock;
 use super::combine::{PLAINTEXT, ROW, Said, Scripted, version};
 use super::{backend, messages};
 use envelock::{
-    CachingKeyring, CachingOptions, DataKey, Envelope, Freshness, Keyring, KeyringError,
-    KeyringRng, Lifecycle, PrimaryKey, Refusal, Slot, SlotLabel, SlotWriter, WrapContext,
+    CachingKeyring, DataKey, Envelope, Keyring, Lifecycle, SlotLabel,
+    format::Slot,
+    keyring::{
+        CachingOptions, Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter,
+        WrapContext,
+    },
 };
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};

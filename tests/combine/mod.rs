@@ -4,9 +4,10 @@
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
 use envelock::{
-    Aad, DataKey, Error, Freshness, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng,
-    MasterKey, MemoryKeyring, PrimaryKey, Refusal, Slot, SlotLabel, SlotWriter, WrapContext,
+    Aad, DataKey, Error, KeyName, KeyVersion, Keyring, MasterKey, MemoryKeyring, SlotLabel,
+    format::Slot,
     inspect,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
 };
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};

@@ -4,8 +4,9 @@
 #![allow(dead_code)] // Not every test uses all of it.
 
 use envelock::{
-    DataKey, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKeyId, PrimaryKey, Slot,
-    SlotLabel, SlotWriter, WrapAlgorithm, WrapContext,
+    DataKey, KeyName, KeyVersion, Keyring, MasterKeyId, SlotLabel,
+    format::{Slot, WrapAlgorithm},
+    keyring::{KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
 };
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};

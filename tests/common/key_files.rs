@@ -4,7 +4,8 @@
 
 use super::process::{listen, tell};
 use envelock::{
-    Aad, Envelope, Error, FileKeyring, FileKeyringOptions, KeyFileError, MasterKey, Protection,
+    Aad, Envelope, Error, FileKeyring, MasterKey,
+    file::{FileKeyringOptions, KeyFileError, Protection},
     inspect,
 };
 use std::ffi::OsString;

@@ -3,7 +3,12 @@
 
 use super::reference::{self, RefHeader, RefSlot, Refused};
 use super::shapes::Shape;
-use envelock::{DataKeyId, Error, HeaderFault, Part, Refusal, VersionState};
+use envelock::{
+    DataKeyId, Error,
+    format::{HeaderFault, Part},
+    keyring::Refusal,
+    keyset::VersionState,
+};
 
 /// An answer, without what only text says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 //! of the shortest valid header that starts with the bytes read so far: an offset offends when
 //! that outgrows the declared length (SPEC H-FIRST).
 
-use envelock::HeaderFault;
+use envelock::format::HeaderFault;
 use std::ops::Range;
 
 /// What is wrong with the start of an input.

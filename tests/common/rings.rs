@@ -1,9 +1,10 @@
 //! Keyrings for tests: in memory from fixed keys, several at once, and one that lies.
 
 use envelock::{
-    DataKey, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng, Lifecycle, MasterKey,
-    MasterKeyId, MemoryKeyring, PrimaryKey, Slot, SlotLabel, SlotWriter, WrapAlgorithm,
-    WrapContext,
+    DataKey, KeyName, KeyVersion, Keyring, Lifecycle, MasterKey, MasterKeyId, MemoryKeyring,
+    SlotLabel,
+    format::{Slot, WrapAlgorithm},
+    keyring::{KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
 };
 use std::sync::Mutex;
 

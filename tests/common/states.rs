@@ -1,6 +1,6 @@
 //! The state table as the documentation of `VersionState` prints it, read from that very file.
 
-use envelock::{MIN_DESTRUCTION_DELAY, Operation, VersionState};
+use envelock::keyset::{MIN_DESTRUCTION_DELAY, Operation, VersionState};
 
 const TABLE: &str = include_str!("../../src/keyset/states.md");
 

@@ -4,8 +4,9 @@ use super::meeting::Meeting;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use envelock::{
-    DataKey, Freshness, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKeyId,
-    PrimaryKey, Refusal, Slot, SlotFault, SlotLabel, SlotWriter, WrapAlgorithm, WrapContext,
+    DataKey, KeyName, KeyVersion, Keyring, MasterKeyId, SlotLabel,
+    format::{Slot, SlotFault, WrapAlgorithm},
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
 };
 use std::sync::Mutex;
 

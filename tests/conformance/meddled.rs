@@ -2,9 +2,12 @@
 
 use super::meeting::Meeting;
 use envelock::{
-    Change, Changed, DataKey, Error, Freshness, Keyring, KeyringError, KeyringRng, Keyset, Keysets,
-    Lifecycle, MIN_DESTRUCTION_DELAY, MemoryKeyring, Operation, PrimaryKey, Refusal, Slot,
-    SlotLabel, SlotWriter, Terms, VersionState, WrapContext,
+    DataKey, Error, Keyring, Lifecycle, MemoryKeyring, SlotLabel,
+    format::Slot,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
+    keyset::{
+        Change, Changed, Keyset, Keysets, MIN_DESTRUCTION_DELAY, Operation, Terms, VersionState,
+    },
 };
 
 /// What is wrong with it.

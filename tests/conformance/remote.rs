@@ -4,9 +4,10 @@ use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
 use envelock::test_util::conformance::Controls;
 use envelock::{
-    CachingKeyring, DataKey, Freshness, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng,
-    MasterKeyId, MemoryKeyring, MigratingKeyring, MultiKeyring, PrimaryKey, Refusal, Slot,
-    SlotLabel, SlotWriter, WrapAlgorithm, WrapContext,
+    CachingKeyring, DataKey, KeyName, KeyVersion, Keyring, MasterKeyId, MemoryKeyring,
+    MigratingKeyring, MultiKeyring, SlotLabel,
+    format::{Slot, WrapAlgorithm},
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
 };
 use std::io::Error as IoError;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -1,6 +1,7 @@
 //! What the errors of a token say, and whether a retry can help.
 
 use super::*;
+use envelock::pkcs11::*;
 
 /// Every error of a token that a test can make, and whether a retry can help.
 fn token_errors() -> Vec<(Pkcs11Error, bool)> {

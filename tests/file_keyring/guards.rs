@@ -2,7 +2,10 @@
 //! hold in every one of them, and are not lost by salvage.
 
 use super::*;
-use envelock::{Guard, OsRandom, Terms};
+use envelock::{
+    OsRandom,
+    keyset::{Guard, Terms},
+};
 
 /// A key file with three versions, of which the first two are disabled, the second held, and
 /// evidence is required.
@@ -17,7 +20,7 @@ fn guarded(path: &Path) -> FileKeyring {
     keyring
 }
 
-fn refusal(answer: Result<envelock::Changed, Error>) -> Guard {
+fn refusal(answer: Result<envelock::keyset::Changed, Error>) -> Guard {
     match answer.unwrap_err() {
         Error::Guarded { key, guard, .. } if key == "orders" => guard,
         other => panic!("{other:?}"),

@@ -3,8 +3,11 @@
 
 use super::{TestDirectory, create, decrypt, eager, encrypt, file_error, overwrite, raw, version};
 use envelock::{
-    Applied, Change, Error, FileKeyring, FileKeyringOptions, KeyFileError, Lifecycle, MasterKey,
-    OsRandom, Protection, Refusal, RotationPolicy, Terms, Timestamp,
+    Error, FileKeyring, Lifecycle, MasterKey, OsRandom, RotationPolicy, Timestamp,
+    file::{FileKeyringOptions, KeyFileError, Protection},
+    keyring::Refusal,
+    keyset::{Change, Terms},
+    policy::Applied,
 };
 use std::fs;
 use std::path::Path;
@@ -281,7 +284,7 @@ fn a_first_line_of_format_version_1_does_not_keep_later_lines_from_salvage() {
     let rest: Vec<_> = after.lines().skip(1).collect();
     let mixed = [&[first, earlier][..], &rest[..], &[""]].concat().join("\n");
     overwrite(&path, mixed.as_bytes());
-    let salvage = envelock::Salvage::read(&path, &raw()).unwrap();
+    let salvage = envelock::file::Salvage::read(&path, &raw()).unwrap();
     let salvaged = salvage.create(&fresh, &raw(), &FileKeyringOptions::new()).unwrap();
     let keysets = salvaged.keysets().unwrap();
     let aliases: Vec<_> = keysets.aliases().collect();
@@ -303,7 +306,7 @@ fn a_first_line_under_a_replaced_file_key_does_not_keep_the_others_from_salvage(
     let first = before.lines().next().unwrap();
     let rest: Vec<_> = after.lines().skip(1).collect();
     overwrite(&path, [&[first][..], &rest[..], &[""]].concat().join("\n").as_bytes());
-    let salvage = envelock::Salvage::read(&path, &raw()).unwrap();
+    let salvage = envelock::file::Salvage::read(&path, &raw()).unwrap();
     assert_eq!((salvage.intact().len(), salvage.damaged().len()), (1, 1));
     let salvaged = salvage.create(&fresh, &raw(), &FileKeyringOptions::new()).unwrap();
     assert_eq!(decrypt(&salvaged, &message).unwrap(), b"text");
@@ -318,7 +321,7 @@ fn corrected_dates_are_followed_by_every_process() {
     let at = |changes: &[Change<'_>], now| {
         admin.change(changes, &Terms::at(now), &mut OsRandom).unwrap();
     };
-    let operation = envelock::Operation::MarkCompromised;
+    let operation = envelock::keyset::Operation::MarkCompromised;
     let marked = Change::Version { key: "orders", version: version(1), operation };
     at(&[Change::Rotate { key: "orders" }, marked], ahead);
     let service = eager().open_any(&path, &raw()).unwrap().with_key("orders").unwrap();

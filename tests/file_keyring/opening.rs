@@ -5,8 +5,11 @@ use super::{
 };
 use crate::directory::TestDirectory;
 use envelock::{
-    Envelope, Error, FileKeyring, FileKeyringOptions, FileRules, KeyFileError, KeyFileFault,
-    Keyring, Lifecycle, Protection, ReadOnlyFileKeyring, Refusal,
+    Envelope, Error, FileKeyring, Keyring, Lifecycle,
+    file::{
+        FileKeyringOptions, FileRules, KeyFileError, KeyFileFault, Protection, ReadOnlyFileKeyring,
+    },
+    keyring::Refusal,
 };
 use std::fs;
 use std::io::Cursor;
@@ -76,7 +79,7 @@ fn of_many_that_open_or_create_one_creates_and_all_open_it() {
 fn a_passphrase_from_a_file_or_reader_has_no_line_end() {
     let directory = TestDirectory::new();
     let (path, secret) = (directory.join("orders.keys"), directory.join("passphrase"));
-    let cheap = envelock::Argon2Cost { memory_kib: 7 * 1024, passes: 5, lanes: 1 };
+    let cheap = envelock::file::Argon2Cost { memory_kib: 7 * 1024, passes: 5, lanes: 1 };
     let protection = Protection::passphrase_with_cost("hunter22", cheap);
     FileKeyring::create(&path, "orders", &protection).unwrap();
     for text in ["hunter22", "hunter22\n", "hunter22\r\n"] {
@@ -292,7 +295,7 @@ fn a_key_file_that_was_treated_as_text_is_named_and_salvaged() {
         let KeyFileError::Content { fault, .. } = error else { panic!("{error}") };
         assert!(matches!(fault, KeyFileFault::Converted { .. }), "{fault}");
         assert!(fault.to_string().contains(told), "{fault}");
-        let salvage = envelock::Salvage::read(&path, &raw()).unwrap();
+        let salvage = envelock::file::Salvage::read(&path, &raw()).unwrap();
         assert!(salvage.damaged().is_empty(), "{:?}", salvage.damaged());
         let fresh = directory.join(&format!("{}.keys", converted.len()));
         let salvaged = salvage.create(&fresh, &raw(), &FileKeyringOptions::new()).unwrap();
@@ -347,41 +350,41 @@ struct Slow(envelock::MemoryKeyring, Box<dyn Fn() + Send + Sync>);
 impl Keyring for Slow {
     fn primary(
         &self,
-        visit: &mut dyn FnMut(&envelock::PrimaryKey<'_>),
-    ) -> Result<(), envelock::KeyringError> {
+        visit: &mut dyn FnMut(&envelock::keyring::PrimaryKey<'_>),
+    ) -> Result<(), envelock::keyring::KeyringError> {
         self.0.primary(visit)
     }
     fn wrap(
         &self,
         data_key: &envelock::DataKey,
-        context: &envelock::WrapContext<'_>,
-        slots: &mut envelock::SlotWriter<'_>,
-        rng: &mut envelock::KeyringRng<'_>,
-    ) -> Result<(), envelock::KeyringError> {
+        context: &envelock::keyring::WrapContext<'_>,
+        slots: &mut envelock::keyring::SlotWriter<'_>,
+        rng: &mut envelock::keyring::KeyringRng<'_>,
+    ) -> Result<(), envelock::keyring::KeyringError> {
         self.0.wrap(data_key, context, slots, rng)
     }
     fn unwrap(
         &self,
-        slot: &envelock::Slot<'_>,
-        context: &envelock::WrapContext<'_>,
+        slot: &envelock::format::Slot<'_>,
+        context: &envelock::keyring::WrapContext<'_>,
         data_key: &mut envelock::DataKey,
-    ) -> Result<(), envelock::KeyringError> {
+    ) -> Result<(), envelock::keyring::KeyringError> {
         (self.1)();
         self.0.unwrap(slot, context, data_key)
     }
     fn rewrap(
         &self,
-        slot: &envelock::Slot<'_>,
-        context: &envelock::WrapContext<'_>,
-        slots: &mut envelock::SlotWriter<'_>,
-        rng: &mut envelock::KeyringRng<'_>,
-    ) -> Result<(), envelock::KeyringError> {
+        slot: &envelock::format::Slot<'_>,
+        context: &envelock::keyring::WrapContext<'_>,
+        slots: &mut envelock::keyring::SlotWriter<'_>,
+        rng: &mut envelock::keyring::KeyringRng<'_>,
+    ) -> Result<(), envelock::keyring::KeyringError> {
         self.0.rewrap(slot, context, slots, rng)
     }
     fn freshness(
         &self,
         slot: &envelock::SlotLabel<'_>,
-    ) -> Result<envelock::Freshness, envelock::KeyringError> {
+    ) -> Result<envelock::keyring::Freshness, envelock::keyring::KeyringError> {
         self.0.freshness(slot)
     }
 }

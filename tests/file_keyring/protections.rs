@@ -5,9 +5,13 @@ use super::{decrypt, eager, encrypt, file_error, raw, version};
 use crate::directory::TestDirectory;
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    AddedProtection, Error, Event, FileKeyring, FnObserver, Freshness, KeyFileError, KeyFileFault,
-    KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring, Protection, ProtectionId,
-    ProtectionKind, ProtectionRecord, ProtectionsFault, Refusal,
+    Error, FileKeyring, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring,
+    file::{
+        AddedProtection, KeyFileError, KeyFileFault, Protection, ProtectionId, ProtectionKind,
+        ProtectionRecord, ProtectionsFault,
+    },
+    keyring::{Freshness, Refusal},
+    observe::{Event, FnObserver},
 };
 use rand_chacha::ChaCha20Rng;
 use std::path::Path;
@@ -161,7 +165,7 @@ fn who_has_the_former_file_key_is_told_to_open_the_file_anew() {
 
 type Told = Arc<Mutex<Vec<String>>>;
 
-fn telling() -> (Told, Arc<dyn envelock::Observer>) {
+fn telling() -> (Told, Arc<dyn envelock::observe::Observer>) {
     let told: Told = Arc::default();
     let seen = told.clone();
     let observer = FnObserver::new(move |event: &Event<'_>| {

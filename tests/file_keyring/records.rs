@@ -5,9 +5,12 @@ use super::{
     ROW, TestDirectory, create, decrypt, eager, encrypt, file_error, overwrite, raw, version,
 };
 use envelock::{
-    Change, Envelope, Error, FileKeyring, Freshness, KeyFault, KeyFileError, KeyFileFault, Keyring,
-    Lifecycle, MasterKey, Material, MemoryKeyring, Operation, OsRandom, Refusal, RewrapOptions,
-    Salvage, Terms, Timestamp, Transition, VersionState, inspect,
+    Envelope, Error, FileKeyring, KeyFault, Keyring, Lifecycle, MasterKey, MemoryKeyring, OsRandom,
+    RewrapOptions, Timestamp,
+    file::{KeyFileError, KeyFileFault, Salvage},
+    inspect,
+    keyring::{Freshness, Refusal},
+    keyset::{Change, Material, Operation, Terms, Transition, VersionState},
 };
 use std::fs;
 
@@ -209,7 +212,7 @@ fn tenant<K: Lifecycle>(keyring: &K) {
         keyring.change_now(Change::Rotate { key: "acme" }).unwrap();
     }
     use Operation::*;
-    let schedule = ScheduleDestruction { after: envelock::MIN_DESTRUCTION_DELAY };
+    let schedule = ScheduleDestruction { after: envelock::keyset::MIN_DESTRUCTION_DELAY };
     for (number, operation) in
         [(1, Disable), (1, schedule), (2, Disable), (3, MarkCompromised), (4, MarkCompromised)]
     {

@@ -5,8 +5,11 @@ use super::simulated_directory::{Kind, SimulatedDirectory};
 use super::{ROW, TestDirectory, create, encrypt, lazy, raw, version};
 use envelock::test_util::key_file::Store;
 use envelock::{
-    Aad, Action, Change, DataKeyReuse, Envelope, FileKeyring, FileKeyringOptions, KeyVersion,
-    Lifecycle, Material, OsRandom, Reason, RotationPolicy, Terms, Timestamp, Usage,
+    Aad, DataKeyReuse, Envelope, FileKeyring, KeyVersion, Lifecycle, OsRandom, RotationPolicy,
+    Timestamp,
+    file::FileKeyringOptions,
+    keyset::{Change, Material, Terms, Usage},
+    policy::{Action, Reason},
 };
 use std::ffi::OsStr;
 use std::fs;
@@ -112,8 +115,8 @@ fn usage_of_a_version_that_is_destroyed_goes_along_with_that() {
     let operate = |operation| Change::Version { key: "orders", version: version(1), operation };
     let changes = [
         Change::Rotate { key: "orders" },
-        operate(envelock::Operation::Disable),
-        operate(envelock::Operation::DestroyImmediately),
+        operate(envelock::keyset::Operation::Disable),
+        operate(envelock::keyset::Operation::DestroyImmediately),
     ];
     keyring.change(&changes, &Terms::at(Timestamp::now()), &mut OsRandom).unwrap();
     assert_eq!((told(&keyring), on_record(&path)), ((4, 4), (4, 4)));

@@ -4,9 +4,11 @@ use super::independent::Material;
 use super::manifest::{Entry, rule, words};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    Aad, AadPairs, DataKey, Envelope, Freshness, KeyName, KeyVersion, Keyring, KeyringError,
-    KeyringRng, Lifecycle, MasterKey, MasterKeyId, MemoryKeyring, PrimaryKey, RewrapOptions, Slot,
-    SlotLabel, SlotWriter, Suite, WrapAlgorithm, WrapContext, inspect,
+    Aad, AadPairs, DataKey, Envelope, KeyName, KeyVersion, Keyring, Lifecycle, MasterKey,
+    MasterKeyId, MemoryKeyring, RewrapOptions, SlotLabel, Suite,
+    format::{Slot, WrapAlgorithm},
+    inspect,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
 };
 use rand_chacha::ChaCha20Rng;
 use sha2::{Digest, Sha256};

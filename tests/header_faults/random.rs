@@ -112,7 +112,7 @@ fn kind(answer: &Answer) -> String {
     text.chars().take_while(|letter| letter.is_alphanumeric()).collect()
 }
 
-fn copy(slot: &envelock::Slot<'_>) -> RefSlot {
+fn copy(slot: &envelock::format::Slot<'_>) -> RefSlot {
     RefSlot {
         version: slot.label.version.number(),
         master_key_id: slot.label.master_key_id.0,

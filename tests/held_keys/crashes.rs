@@ -5,7 +5,9 @@ use super::simulated_directory::{EIO, Fault, Plan, SimulatedDirectory};
 use super::token::{Deed, Token};
 use super::{create, decrypt, encrypt, open, operate, version};
 use crate::{
-    Change, Error, FileKeyring, KeyFileError, Lifecycle, Operation, Terms, Timestamp, VersionState,
+    Error, FileKeyring, Lifecycle, Timestamp,
+    file::KeyFileError,
+    keyset::{Change, Operation, Terms, VersionState},
 };
 use alloc::vec::Vec;
 use std::format;
@@ -139,7 +141,7 @@ fn a_destruction_that_was_cut_off_is_finished_by_the_next_change() {
     token.deeds();
     token.set_gone(true);
     let told = keyring.destroy_immediately(version(1)).unwrap_err();
-    let transition = crate::Transition::State {
+    let transition = crate::keyset::Transition::State {
         key: "orders".into(),
         version: version(1),
         from: VersionState::Disabled,

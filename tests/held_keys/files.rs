@@ -5,9 +5,11 @@ use super::token::{Deed, Token};
 use super::{create, decrypt, encrypt, open, operate, raw, version};
 use crate::test_util::{TestRng, conformance};
 use crate::{
-    Change, Envelope, Error, FileKeyringOptions, KeyFileError, KeyFileFault, Lifecycle, MasterKey,
-    Material, Operation, Origin, RewrapOptions, Salvage, Terms, Timestamp, VersionState,
-    WrapAlgorithm, inspect,
+    Envelope, Error, Lifecycle, MasterKey, RewrapOptions, Timestamp,
+    file::{FileKeyringOptions, KeyFileError, KeyFileFault, Salvage},
+    format::WrapAlgorithm,
+    inspect,
+    keyset::{Change, Material, Operation, Origin, Terms, VersionState},
 };
 use alloc::sync::Arc;
 use alloc::vec::Vec;

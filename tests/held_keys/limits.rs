@@ -4,7 +4,8 @@ use super::simulated_directory::{EIO, Fault, Kind, Plan, SimulatedDirectory};
 use super::token::Token;
 use super::{create, decrypt, encrypt, open, open_as, version};
 use crate::{
-    Error, FileKeyring, FileKeyringOptions, Lifecycle, RewrapOptions, Timestamp, VersionState,
+    Error, FileKeyring, Lifecycle, RewrapOptions, Timestamp, file::FileKeyringOptions,
+    keyset::VersionState,
 };
 use core::time::Duration;
 use std::{format, thread};

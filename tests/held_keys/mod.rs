@@ -11,8 +11,9 @@ mod token;
 use crate::keyring::file::store::Store;
 use crate::keyring::held::KeySource;
 use crate::{
-    Aad, Envelope, Error, FileKeyring, FileKeyringOptions, KeyVersion, MasterKey, Operation,
-    Protection,
+    Aad, Envelope, Error, FileKeyring, KeyVersion, MasterKey,
+    file::{FileKeyringOptions, Protection},
+    keyset::Operation,
 };
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -67,6 +68,6 @@ fn decrypt(keyring: &FileKeyring, message: &[u8]) -> Result<Vec<u8>, Error> {
     Envelope::new(keyring).decrypt(message, ROW)
 }
 
-fn operate(number: u32, operation: Operation) -> crate::Change<'static> {
-    crate::Change::Version { key: "orders", version: version(number), operation }
+fn operate(number: u32, operation: Operation) -> crate::keyset::Change<'static> {
+    crate::keyset::Change::Version { key: "orders", version: version(number), operation }
 }

@@ -5,9 +5,10 @@ use crate::keyring::counter::Counts;
 use crate::keyring::held::{HeldKey, KeySource, Made, MadeVersion};
 use crate::keyring::software::SoftwareSource;
 use crate::{
-    DataKey, Error, KeyName, KeyVersion, KeyringError, KeyringRng, MasterKeyId, Material,
-    NewMaterial, Origin, RandomnessUnavailable, Slot, SlotLabel, SlotWriter, VersionRecord,
-    WrapAlgorithm, WrapContext,
+    DataKey, Error, KeyName, KeyVersion, MasterKeyId, SlotLabel,
+    format::{Slot, WrapAlgorithm},
+    keyring::{KeyringError, KeyringRng, RandomnessUnavailable, SlotWriter, WrapContext},
+    keyset::{Material, NewMaterial, Origin, VersionRecord},
 };
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{AeadInOut, KeyInit};

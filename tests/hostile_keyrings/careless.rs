@@ -1,8 +1,9 @@
 //! A keyring that binds nothing: the core's check stands alone.
 
 use envelock::{
-    DataKey, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKeyId, PrimaryKey,
-    Refusal, Slot, SlotLabel, SlotWriter, WrapAlgorithm, WrapContext,
+    DataKey, KeyName, KeyVersion, Keyring, MasterKeyId, SlotLabel,
+    format::{Slot, WrapAlgorithm},
+    keyring::{KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
 };
 
 type Answer = Result<(), KeyringError>;

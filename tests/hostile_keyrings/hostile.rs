@@ -2,8 +2,10 @@
 
 use envelock::rand_core::SeedableRng;
 use envelock::{
-    Aad, DataKey, Envelope, Freshness, Keyring, KeyringError, KeyringRng, MemoryKeyring,
-    PrimaryKey, Slot, SlotLabel, SlotWriter, Suite, WrapContext, inspect,
+    Aad, DataKey, Envelope, Keyring, MemoryKeyring, SlotLabel, Suite,
+    format::Slot,
+    inspect,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
 };
 use rand_chacha::ChaCha20Rng;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

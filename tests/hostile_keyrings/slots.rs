@@ -3,8 +3,10 @@
 use super::hostile::{Primary, stale, with_opaque_twin_of_the_primary};
 use super::{fault, rewrap_error};
 use envelock::{
-    Aad, Envelope, Error, KeyName, KeyVersion, Keyring, KeyringError, PrimaryKey, RewrapOptions,
-    SlotFault, SlotLabel, SlotWriter, Suite, WrapAlgorithm, inspect,
+    Aad, Envelope, Error, KeyName, KeyVersion, Keyring, RewrapOptions, SlotLabel, Suite,
+    format::{SlotFault, WrapAlgorithm},
+    inspect,
+    keyring::{KeyringError, PrimaryKey, SlotWriter},
 };
 
 type Answer = Result<(), KeyringError>;

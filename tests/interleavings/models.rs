@@ -9,9 +9,10 @@
 
 use crate::test_util::{TestMessage, TestRng, TestSlot};
 use crate::{
-    Aad, Change, DataKey, DataKeyReuse, Envelope, Error, KeyVersion, Keyring, KeyringError,
-    KeyringRng, Lifecycle, MasterKey, Material, MemoryKeyring, Operation, RandomnessUnavailable,
-    Refusal, Suite, Terms, Timestamp,
+    Aad, DataKey, DataKeyReuse, Envelope, Error, KeyVersion, Keyring, Lifecycle, MasterKey,
+    MemoryKeyring, Suite, Timestamp,
+    keyring::{KeyringError, KeyringRng, RandomnessUnavailable, Refusal},
+    keyset::{Change, Material, Operation, Terms},
 };
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;

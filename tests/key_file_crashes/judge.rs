@@ -7,7 +7,12 @@ use crate::operations::{LOCK, Message, NAME, TEXT, decrypt, open_any};
 use crate::simulated_directory::SimulatedDirectory;
 use crate::simulated_directory::disk::Disk;
 use envelock::test_util::key_file::{KeyFileError, Store};
-use envelock::{Error, FileKeyring, Keyset, Keysets, Lifecycle, Protection, Refusal, VersionState};
+use envelock::{
+    Error, FileKeyring, Lifecycle,
+    file::Protection,
+    keyring::Refusal,
+    keyset::{Keyset, Keysets, VersionState},
+};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::Arc;

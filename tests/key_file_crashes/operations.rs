@@ -7,8 +7,9 @@ use crate::simulated_directory::disk::Disk;
 use crate::simulated_directory::{SimulatedDirectory, USER};
 use envelock::test_util::key_file::{FileKind, KeyFileError};
 use envelock::{
-    Aad, Argon2Cost, Change, Envelope, Error, FileKeyring, FileKeyringOptions, KeyVersion, Keysets,
-    Lifecycle, MasterKey, OsRandom, Protection, Terms, Timestamp,
+    Aad, Envelope, Error, FileKeyring, KeyVersion, Lifecycle, MasterKey, OsRandom, Timestamp,
+    file::{Argon2Cost, FileKeyringOptions, Protection},
+    keyset::{Change, Keysets, Terms},
 };
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -274,7 +275,7 @@ impl Scene {
                 keyring.unwrap().destroy_immediately(version(TO_DESTROY_NOW))?;
             }
             Operation::DestroyDue => {
-                let operation = envelock::Operation::Destroy;
+                let operation = envelock::keyset::Operation::Destroy;
                 let change = Change::Version { key: KEY, version: version(DUE), operation };
                 let in_8_days = Terms::at(Timestamp::now().plus(8 * DAY));
                 keyring.unwrap().change(&[change], &in_8_days, &mut OsRandom)?;

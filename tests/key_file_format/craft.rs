@@ -1,7 +1,7 @@
 //! Key files written by another hand, from FORMAT.md: whatever records a test wants, with right MACs.
 
 use super::make::{NOW, Seeded, twenty};
-use envelock::Protection;
+use envelock::file::Protection;
 use envelock::rand_core::TryRng;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;

@@ -2,7 +2,11 @@
 
 use super::make::{NOW, Seeded, raw_key, twenty};
 use envelock::test_util::key_file_format::{KeyFile, Salvaged, salvage};
-use envelock::{KeyFileFault, KeyVersion, RecordName, VersionState};
+use envelock::{
+    KeyVersion,
+    file::{KeyFileFault, RecordName},
+    keyset::VersionState,
+};
 use std::collections::BTreeSet;
 
 /// What stands on a line, by another reading than the crate's.
@@ -43,7 +47,7 @@ fn places(bytes: &[u8]) -> Vec<Place> {
 type Versions = BTreeSet<(String, KeyVersion)>;
 
 fn versions(file: &KeyFile) -> Versions {
-    let of = |keyset: &envelock::Keyset| {
+    let of = |keyset: &envelock::keyset::Keyset| {
         let name = keyset.name().as_str().to_owned();
         keyset.versions().iter().map(move |it| (name.clone(), it.version)).collect::<Vec<_>>()
     };
@@ -158,7 +162,7 @@ fn consistent(salvaged: &Salvaged, file: &KeyFile, lost: Option<(String, KeyVers
         assert_eq!(keyset.primary(), primary);
     }
     assert!(salvaged.revision.is_some_and(|revision| revision == before.revision()));
-    let undestroyed = |keysets: &envelock::Keysets| {
+    let undestroyed = |keysets: &envelock::keyset::Keysets| {
         let versions = keysets.iter().flat_map(|keyset| keyset.versions());
         versions.filter(|it| it.state != VersionState::Destroyed).count()
     };

@@ -4,8 +4,10 @@
 use super::craft::{self, Crafter};
 use super::make::version;
 use envelock::{
-    Change, Error, Event, FileKeyring, FileKeyringOptions, FnObserver, KeyFileError, KeyFileFault,
-    Lifecycle, Operation, OsRandom, Protection, Terms, Timestamp,
+    Error, FileKeyring, Lifecycle, OsRandom, Timestamp,
+    file::{FileKeyringOptions, KeyFileError, KeyFileFault, Protection},
+    keyset::{Change, Operation, Terms},
+    observe::{Event, FnObserver},
 };
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};

@@ -10,7 +10,11 @@ use super::craft::Crafter;
 use super::make::{NOW, Seeded, create_key, operate, twenty};
 use super::{protections, token};
 use envelock::test_util::key_file_format::{KeyFile, salvage};
-use envelock::{Change, Keysets, MasterKey, MemoryKeyring, Operation, Protection};
+use envelock::{
+    MasterKey, MemoryKeyring,
+    file::Protection,
+    keyset::{Change, Keysets, Operation},
+};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -214,7 +218,7 @@ fn the_one_of_a_token_opens(of: &str) {
     let versions = file.keysets().keyset("orders").unwrap().versions();
     let kinds: std::collections::BTreeSet<_> = versions
         .iter()
-        .map(|it| (it.algorithm.id(), it.state == envelock::VersionState::Destroyed))
+        .map(|it| (it.algorithm.id(), it.state == envelock::keyset::VersionState::Destroyed))
         .collect();
     assert_eq!(kinds.len(), 6, "every algorithm, destroyed and not: {kinds:?}");
 }

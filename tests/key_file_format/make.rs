@@ -4,9 +4,11 @@
 use envelock::rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
 use envelock::test_util::key_file_format::{FileKey, KeyFile};
 use envelock::{
-    Change, KeyFileFault, KeyName, KeyVersion, Keysets, MasterKey, MasterKeyId, Material,
-    NewMaterial, Operation, Origin, Protection, RandomnessUnavailable, Terms, Timestamp,
-    WrapAlgorithm,
+    KeyName, KeyVersion, MasterKey, MasterKeyId, Timestamp,
+    file::{KeyFileFault, Protection},
+    format::WrapAlgorithm,
+    keyring::RandomnessUnavailable,
+    keyset::{Change, Keysets, Material, NewMaterial, Operation, Origin, Terms},
 };
 use hmac::{Hmac, KeyInit, Mac};
 use rand_chacha::ChaCha20Rng;

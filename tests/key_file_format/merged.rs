@@ -5,8 +5,9 @@ use super::craft::unprotected;
 use super::make::version;
 use envelock::test_util::key_file_format::{KeyFile, salvage};
 use envelock::{
-    Error, KeyFileFault, Operation, Protection, RecordFault, RecordName, Terms, Timestamp,
-    VersionState,
+    Error, Timestamp,
+    file::{KeyFileFault, Protection, RecordFault, RecordName},
+    keyset::{Operation, Terms, VersionState},
 };
 use serde_json::{Value, json};
 

@@ -4,7 +4,8 @@ use super::craft::{Crafter, records, unprotected};
 use super::make::{NOW, Seeded, change, operate, raw_key, twenty};
 use envelock::test_util::key_file_format::{KeyFile, salvage};
 use envelock::{
-    Change, KeyFileFault, Operation, Protection, RecordFault, RecordName, VersionState,
+    file::{KeyFileFault, Protection, RecordFault, RecordName},
+    keyset::{Change, Operation, VersionState},
 };
 
 fn fault_of(bytes: &[u8]) -> (usize, RecordFault) {

@@ -3,7 +3,11 @@
 use super::make::{NOW, Seeded, change, create_key, operate, raw_key, version};
 use envelock::rand_core::Rng;
 use envelock::test_util::key_file_format::{FileKey, KeyFile};
-use envelock::{Change, KeyVersion, Material, Operation, Protection, Timestamp};
+use envelock::{
+    KeyVersion, Timestamp,
+    file::Protection,
+    keyset::{Change, Material, Operation},
+};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -54,11 +58,15 @@ fn random_text(rng: &mut Seeded) -> String {
 
 fn allowed(file: &KeyFile, one: &Change<'_>, now: Timestamp) -> bool {
     let mut material = |_: envelock::KeyName<'_>, _: KeyVersion, _: Material<'_>| {
-        let algorithm = envelock::WrapAlgorithm::XAES_256_GCM;
+        let algorithm = envelock::format::WrapAlgorithm::XAES_256_GCM;
         let master_key_id = envelock::MasterKeyId([0xEE; 8]);
-        Ok(envelock::NewMaterial { master_key_id, algorithm, origin: envelock::Origin::Generated })
+        Ok(envelock::keyset::NewMaterial {
+            master_key_id,
+            algorithm,
+            origin: envelock::keyset::Origin::Generated,
+        })
     };
-    file.keysets().with_changes(&[*one], &envelock::Terms::at(now), &mut material).is_ok()
+    file.keysets().with_changes(&[*one], &envelock::keyset::Terms::at(now), &mut material).is_ok()
 }
 
 fn check(file: &KeyFile, key: &FileKey, protection: &Protection, seed: u8) -> KeyFile {
@@ -67,8 +75,10 @@ fn check(file: &KeyFile, key: &FileKey, protection: &Protection, seed: u8) -> Ke
     assert_eq!(again.keysets(), file.keysets(), "seed {seed}");
     assert!(again.encode(&again_key, NOW).unwrap() == bytes, "seed {seed}");
     assert!(KeyFile::reload(&bytes, key).unwrap() == again, "seed {seed}");
-    let undestroyed = |keyset: &envelock::Keyset| {
-        let kept = |it: &&envelock::VersionRecord| it.state != envelock::VersionState::Destroyed;
+    let undestroyed = |keyset: &envelock::keyset::Keyset| {
+        let kept = |it: &&envelock::keyset::VersionRecord| {
+            it.state != envelock::keyset::VersionState::Destroyed
+        };
         keyset.versions().iter().filter(kept).count()
     };
     let count: usize = file.keysets().iter().map(undestroyed).sum();
@@ -79,7 +89,7 @@ fn check(file: &KeyFile, key: &FileKey, protection: &Protection, seed: u8) -> Ke
 }
 
 fn sealed(protection: &Protection) -> bool {
-    protection.kind() == envelock::ProtectionKind::RawKey
+    protection.kind() == envelock::file::ProtectionKind::RawKey
 }
 
 #[test]

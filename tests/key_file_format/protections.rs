@@ -4,8 +4,9 @@ use super::craft::Crafter;
 use super::make::{NOW, Seeded, raw_key, twenty, version};
 use envelock::test_util::key_file_format::KeyFile;
 use envelock::{
-    Argon2Cost, CostFault, KeyFileFault, Keyset, Keysets, Lifecycle, MasterKey, MemoryKeyring,
-    Protection, ProtectionKind, RecordFault, Usage,
+    Lifecycle, MasterKey, MemoryKeyring,
+    file::{Argon2Cost, CostFault, KeyFileFault, Protection, ProtectionKind, RecordFault},
+    keyset::{Keyset, Keysets, Usage},
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -5,9 +5,14 @@ use super::make::{NOW, Seeded, change, operate, raw_key, twenty, version};
 use super::protections::{ALLOCATED, outer, passphrase};
 use envelock::test_util::key_file_format::KeyFile;
 use envelock::{
-    Argon2Cost, Change, CostFault, DataKey, KeyFileFault, Keyring, KeyringError, KeyringRng,
-    Lifecycle, MasterKey, Operation, PrimaryKey, Protection, ProtectionKind, ProtectionsFault,
-    RecordFault, Slot, SlotWriter, WrapContext,
+    DataKey, Keyring, Lifecycle, MasterKey,
+    file::{
+        Argon2Cost, CostFault, KeyFileFault, Protection, ProtectionKind, ProtectionsFault,
+        RecordFault,
+    },
+    format::Slot,
+    keyring::{KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
+    keyset::{Change, Operation},
 };
 
 fn refusal(fault: KeyFileFault) -> ProtectionsFault {

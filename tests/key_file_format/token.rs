@@ -5,9 +5,13 @@ use super::make::{NOW, Seeded, create_key, id_of, operate, raw_key, version};
 use envelock::rand_core::Rng;
 use envelock::test_util::key_file_format::{FileKey, KeyFile, salvage};
 use envelock::{
-    Change, KeyFileFault, KeyName, KeyVersion, Keysets, MasterKey, MasterKeyId, Material,
-    NewMaterial, Operation, Origin, Protection, RecordFault, RecordName, Terms, Timestamp,
-    VersionRecord, VersionState, WrapAlgorithm,
+    KeyName, KeyVersion, MasterKey, MasterKeyId, Timestamp,
+    file::{KeyFileFault, Protection, RecordFault, RecordName},
+    format::WrapAlgorithm,
+    keyset::{
+        Change, Keysets, Material, NewMaterial, Operation, Origin, Terms, VersionRecord,
+        VersionState,
+    },
 };
 
 const ALGORITHMS: [WrapAlgorithm; 3] = [

@@ -3,7 +3,10 @@
 use super::craft::{records, unprotected};
 use super::make::{NOW, Seeded, change, operate};
 use envelock::test_util::key_file_format::{KeyFile, salvage};
-use envelock::{Change, KeyFileFault, Operation, Protection};
+use envelock::{
+    file::{KeyFileFault, Protection},
+    keyset::{Change, Operation},
+};
 
 /// Numbers, escapes, nesting and space that a parse and a write again would not keep.
 const FIELDS: [&str; 3] = [

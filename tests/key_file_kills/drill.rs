@@ -6,8 +6,9 @@ use crate::process::Process;
 use crate::worker::{CHANGES, GROWS};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    Change, Envelope, FileKeyring, FileKeyringOptions, KeyFileError, KeyFileFault, KeyVersion,
-    Lifecycle,
+    Envelope, FileKeyring, KeyVersion, Lifecycle,
+    file::{FileKeyringOptions, KeyFileError, KeyFileFault},
+    keyset::Change,
 };
 use rand_chacha::ChaCha20Rng;
 use std::fmt;

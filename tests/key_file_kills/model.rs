@@ -2,7 +2,11 @@
 
 use crate::key_files::{ROW, version_of};
 use crate::worker::{CHANGES, GROWS, operation_of};
-use envelock::{Envelope, Error, FileKeyring, MasterKeyId, Refusal, VersionRecord, VersionState};
+use envelock::{
+    Envelope, Error, FileKeyring, MasterKeyId,
+    keyring::Refusal,
+    keyset::{VersionRecord, VersionState},
+};
 use std::collections::BTreeMap;
 
 type Name = (String, u32);

@@ -4,8 +4,9 @@ use crate::key_files::{ROW, raw};
 use crate::process::tell;
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    Change, Envelope, FileKeyring, FileKeyringOptions, KeyVersion, Lifecycle, Operation,
-    VersionRecord, VersionState,
+    Envelope, FileKeyring, KeyVersion, Lifecycle,
+    file::FileKeyringOptions,
+    keyset::{Change, Operation, VersionRecord, VersionState},
 };
 use rand_chacha::ChaCha20Rng;
 use std::time::Duration;

@@ -4,7 +4,9 @@ use crate::clock::monotonic;
 use crate::directory::TestDirectory;
 use crate::key_files::{ROW, raw, text, version_of};
 use crate::process::{Process, tell};
-use envelock::{Envelope, Error, FileKeyring, FileKeyringOptions, KeyVersion, Lifecycle, Refusal};
+use envelock::{
+    Envelope, Error, FileKeyring, KeyVersion, Lifecycle, file::FileKeyringOptions, keyring::Refusal,
+};
 use std::time::Duration;
 
 const BOUND: Duration = Duration::from_millis(400);

@@ -3,7 +3,7 @@
 use crate::directory::TestDirectory;
 use crate::key_files::{ROW, file_error, raw, text};
 use crate::process::{Process, listen, tell};
-use envelock::{Envelope, FileKeyring, KeyFileError, Lifecycle};
+use envelock::{Envelope, FileKeyring, Lifecycle, file::KeyFileError};
 use rustix::fs::Mode;
 use std::collections::BTreeMap;
 use std::fs;

@@ -4,7 +4,10 @@ use crate::directory::TestDirectory;
 use crate::key_files::{ROW, file_error, raw, text};
 use crate::process::{Process, listen, tell};
 use envelock::test_util::key_file::Store;
-use envelock::{Envelope, FileKeyring, FileKeyringOptions, KeyFileError, Lifecycle};
+use envelock::{
+    Envelope, FileKeyring, Lifecycle,
+    file::{FileKeyringOptions, KeyFileError},
+};
 use rustix::process::Signal;
 use std::path::Path;
 use std::thread;

@@ -3,7 +3,7 @@
 use crate::directory::TestDirectory;
 use crate::key_files::{raw, text};
 use crate::process::{Process, listen, tell};
-use envelock::{Applied, FileKeyring, Lifecycle, OsRandom, RotationPolicy};
+use envelock::{FileKeyring, Lifecycle, OsRandom, RotationPolicy, policy::Applied};
 use std::time::Duration;
 
 const PROCESSES: usize = 16;

@@ -3,7 +3,7 @@
 use crate::directory::TestDirectory;
 use crate::key_files::{ROW, decrypted_by, raw, text, until_unlocked, version_of};
 use crate::process::{Process, listen, tell};
-use envelock::{Envelope, FileKeyring, FileKeyringOptions, Lifecycle, inspect};
+use envelock::{Envelope, FileKeyring, Lifecycle, file::FileKeyringOptions, inspect};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::thread;

@@ -3,7 +3,7 @@
 use crate::simulated_directory::schedule::Schedule;
 use crate::simulated_directory::{Fault, Kind, Plan, SimulatedDirectory, USER};
 use crate::world::{self, LOCK, NAME, content};
-use envelock::FileRules;
+use envelock::file::FileRules;
 use envelock::test_util::key_file::{
     Directory, DirectoryFile, FileKind, FileStat, KeyFileError, Store,
 };

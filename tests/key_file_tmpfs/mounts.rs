@@ -4,8 +4,9 @@ use super::key_files::{ROW, file_error, raw, version_of};
 use super::mount::Mount;
 use crate::directory::TestDirectory;
 use envelock::{
-    Envelope, Error, FileKeyring, FileKeyringOptions, KeyFileError, KeyVersion, Keyring, Lifecycle,
-    Refusal,
+    Envelope, Error, FileKeyring, KeyVersion, Keyring, Lifecycle,
+    file::{FileKeyringOptions, KeyFileError},
+    keyring::Refusal,
 };
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

@@ -5,8 +5,10 @@ use crate::simulated_directory::{Kind, Plan, SimulatedDirectory, USER};
 use envelock::test_util::key_file::FileKind;
 use envelock::test_util::message_file::rewrap_file_in;
 use envelock::{
-    DataKey, FileChange, Keyring, KeyringError, KeyringRng, MemoryKeyring, PrimaryKey,
-    RewrapOptions, Slot, SlotWriter, WrapContext,
+    DataKey, Keyring, MemoryKeyring, RewrapOptions,
+    file::FileChange,
+    format::Slot,
+    keyring::{KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
 };
 use std::ffi::OsStr;
 use std::io::{Cursor, Seek, SeekFrom};

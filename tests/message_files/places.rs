@@ -2,7 +2,10 @@
 
 use super::*;
 use envelock::test_util::key_file::FileKind;
-use envelock::{FileAction, FileChange, RewrapOptions};
+use envelock::{
+    RewrapOptions,
+    file::{FileAction, FileChange},
+};
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use envelock::{
-    FileChange, KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, Suite, body_len, inspect,
+    KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, Suite, body_len, file::FileChange, inspect,
 };
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 
@@ -187,7 +187,7 @@ fn an_access_control_list_stays_with_every_way_to_replace_a_file() {
         assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(), expected);
         assert_eq!(get(&stored.path()), acl);
         fs::write(stored.place.join("text"), b"text").unwrap();
-        let options = envelock::NewFileOptions::new().replace();
+        let options = envelock::file::NewFileOptions::new().replace();
         let envelope = &stored.envelope;
         envelope.encrypt_file_with(stored.place.join("text"), stored.path(), ROW, options).unwrap();
         assert_eq!(get(&stored.path()), acl);

@@ -1,7 +1,7 @@
 //! Sixteen threads rewrap one file, and two read it.
 
 use super::*;
-use envelock::{FileChange, RewrapOptions};
+use envelock::{RewrapOptions, file::FileChange};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread;
 

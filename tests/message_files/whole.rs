@@ -3,7 +3,7 @@
 use super::*;
 use crate::mount::Mount;
 use envelock::test_util::key_file::FileKind;
-use envelock::{FileAction, MemoryKeyring};
+use envelock::{MemoryKeyring, file::FileAction};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
@@ -352,7 +352,7 @@ fn sources_that_are_descriptors_are_read() {
 fn a_target_is_replaced_only_when_that_is_asked_for_and_keeps_its_access() {
     let files = Files::new();
     let path = |name: &str| files.place.join(name);
-    let replacing = envelock::NewFileOptions::new().replace();
+    let replacing = envelock::file::NewFileOptions::new().replace();
     fs::write(path("plain"), text(1_000)).unwrap();
     fs::write(path("message"), b"an older one").unwrap();
     fs::set_permissions(path("message"), fs::Permissions::from_mode(0o640)).unwrap();

@@ -4,7 +4,10 @@ use crate::scene::{JOURNAL, NAME, NEW, Operation, Scene};
 use crate::simulated_directory::disk::Disk;
 use crate::simulated_directory::{EIO, Fault, Kind, Plan, SimulatedDirectory};
 use envelock::test_util::key_file::Directory;
-use envelock::{Error, FileChange, MessageFileError};
+use envelock::{
+    Error,
+    file::{FileChange, MessageFileError},
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 

@@ -5,7 +5,7 @@ use crate::simulated_directory::disk::Disk;
 use crate::simulated_directory::{LACKS_NOTHING, Lacks, SimulatedDirectory, USER};
 use envelock::test_util::key_file::FileKind;
 use envelock::test_util::message_file::{open_in, rewrap_file_in};
-use envelock::{Aad, Envelope, Error, FileChange, RewrapOptions, inspect};
+use envelock::{Aad, Envelope, Error, RewrapOptions, file::FileChange, inspect};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use crate::simulated_directory::disk::Disk;
 use crate::simulated_directory::{Kind, LACKS_NOTHING, Lacks, Plan, SimulatedDirectory, USER};
 use envelock::test_util::key_file::{Directory, FileKind};
 use envelock::test_util::message_file::{decrypt_file_in, encrypt_file_in};
-use envelock::{Aad, Envelope, Error, MessageFileError};
+use envelock::{Aad, Envelope, Error, file::MessageFileError};
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::sync::Arc;

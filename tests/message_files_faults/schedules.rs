@@ -12,7 +12,10 @@ use envelock::test_util::key_file::{Directory, FileKind};
 use envelock::test_util::message_file::{
     decrypt_file_in, encrypt_file_in, encrypt_file_with_in, open_in, rewrap_file_in,
 };
-use envelock::{Aad, Envelope, Error, FileChange, MessageFileError, NewFileOptions, RewrapOptions};
+use envelock::{
+    Aad, Envelope, Error, RewrapOptions,
+    file::{FileChange, MessageFileError, NewFileOptions},
+};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;

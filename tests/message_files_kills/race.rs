@@ -3,7 +3,10 @@
 use crate::directory::TestDirectory;
 use crate::elastic::Elastic;
 use crate::process::{Process, listen, tell};
-use envelock::{Aad, Envelope, Error, MessageFileError, NewFileOptions};
+use envelock::{
+    Aad, Envelope, Error,
+    file::{MessageFileError, NewFileOptions},
+};
 use std::fs;
 use std::path::Path;
 

@@ -2,7 +2,11 @@
 
 use crate::elastic::Elastic;
 use crate::process::{listen, tell};
-use envelock::{Aad, Envelope, FileChange, MessageFile, RewrapOptions, inspect};
+use envelock::{
+    Aad, Envelope, RewrapOptions,
+    file::{FileChange, MessageFile},
+    inspect,
+};
 use std::io::Read;
 use std::path::Path;
 

@@ -4,8 +4,9 @@ use super::combine::{PLAINTEXT, ROW, label, labels, ring};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::test_util::{Fault, FaultyKeyring, Method};
 use envelock::{
-    Envelope, Error, FailoverKeyring, Freshness, Keyring, KeyringError, Lifecycle, MemoryKeyring,
-    MigratingKeyring, MultiKeyring, Refusal, RewrapOptions, Suite, inspect,
+    Envelope, Error, FailoverKeyring, Keyring, Lifecycle, MemoryKeyring, MigratingKeyring,
+    MultiKeyring, RewrapOptions, Suite, inspect,
+    keyring::{Freshness, KeyringError, Refusal},
 };
 use rand_chacha::ChaCha20Rng;
 use std::io;

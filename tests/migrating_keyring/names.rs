@@ -6,10 +6,13 @@ use crate::directory::TestDirectory;
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::test_util::FaultyKeyring;
 use envelock::{
-    CachingKeyring, Change, DataKey, Envelope, Error, FileKeyring, FnObserver, KeyName, Keyring,
-    KeyringError, KeyringRng, Lifecycle, MasterKey, MasterKeyId, MemoryKeyring, MultiKeyring,
-    ObservedKeyring, PrimaryKey, Protection, ReadOnlyFileKeyring, Slot, SlotLabel, SlotWriter,
-    WrapAlgorithm, WrapContext,
+    CachingKeyring, DataKey, Envelope, Error, FileKeyring, KeyName, Keyring, Lifecycle, MasterKey,
+    MasterKeyId, MemoryKeyring, MultiKeyring, SlotLabel,
+    file::{Protection, ReadOnlyFileKeyring},
+    format::{Slot, WrapAlgorithm},
+    keyring::{KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
+    keyset::Change,
+    observe::{FnObserver, ObservedKeyring},
 };
 use rand_chacha::ChaCha20Rng;
 use std::sync::Arc;
@@ -95,7 +98,7 @@ fn every_keyring_answers_by_name_for_all_that_it_holds() {
     check_names(&MultiKeyring::new(memory.clone()));
     check_names(&MigratingKeyring::new(memory.clone()));
     check_names(&CachingKeyring::new(memory.clone()));
-    let deaf = FnObserver::new(|_: &envelock::Event<'_>| {});
+    let deaf = FnObserver::new(|_: &envelock::observe::Event<'_>| {});
     check_names(&ObservedKeyring::new(memory.clone(), deaf));
     check_names(&FaultyKeyring::new(memory.clone()));
 
@@ -170,7 +173,7 @@ fn a_custom_keyring_answers_by_what_it_writes() {
     let error = message_under(&custom, "c").unwrap_err();
     assert!(matches!(&error, Error::UnknownKey { key } if key == "c"), "{error:?}");
     let error = message_under(&Custom(Vec::new()), "c").unwrap_err();
-    assert!(matches!(&error, Error::Slot(envelock::SlotFault::None)), "{error:?}");
+    assert!(matches!(&error, Error::Slot(envelock::format::SlotFault::None)), "{error:?}");
     // A rewrap of one name of several needs no method of the keyring's own.
     let message = Envelope::new(&custom.0[1]).encrypt(PLAINTEXT, ROW).unwrap();
     custom.0[1].rotate().unwrap();

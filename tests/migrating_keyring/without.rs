@@ -3,8 +3,9 @@
 use super::combine::{PLAINTEXT, ROW, ring, version};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
-    Envelope, Error, Freshness, GrantOptions, KeyVersion, Keyring, Lifecycle, MemoryKeyring,
-    MultiKeyring, Refusal, RewrapOptions, WithoutVersions, inspect,
+    Envelope, Error, GrantOptions, KeyVersion, Keyring, Lifecycle, MemoryKeyring, MultiKeyring,
+    RewrapOptions, inspect,
+    keyring::{Freshness, Refusal, WithoutVersions},
 };
 use rand_chacha::ChaCha20Rng;
 use std::sync::Arc;

@@ -1,8 +1,8 @@
 //! An observer costs no memory but its own.
 
 use envelock::{
-    Aad, Envelope, Event, FnObserver, KeyVersion, Lifecycle, MemoryKeyring, ObservedKeyring,
-    RewrapOptions,
+    Aad, Envelope, KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions,
+    observe::{Event, FnObserver, ObservedKeyring},
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -2,8 +2,12 @@
 
 use super::{Observed, observed, saw, version};
 use envelock::rand_core::{TryCryptoRng, TryRng};
-use envelock::{Change, Error, Keyring, KeyringRng, Lifecycle, Operation, OsRandom, Terms};
-use envelock::{RandomnessUnavailable, Timestamp};
+use envelock::{
+    Error, Keyring, Lifecycle, OsRandom,
+    keyring::KeyringRng,
+    keyset::{Change, Operation, Terms},
+};
+use envelock::{Timestamp, keyring::RandomnessUnavailable};
 use std::time::Duration;
 
 /// The system's generator with the error that keyrings see.

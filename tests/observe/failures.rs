@@ -4,9 +4,12 @@ use super::recorder::Recorder;
 use super::toy::{Both, Method, Toy};
 use super::{decrypt, encrypt, observed, saw, version};
 use envelock::{
-    DataKey, Envelope, Error, Keyring, KeyringError, KeyringRng, Lifecycle, MemoryKeyring,
-    ObservedKeyring, PrimaryKey, RandomnessUnavailable, RewrapOptions, Slot, SlotWriter,
-    WrapContext,
+    DataKey, Envelope, Error, Keyring, Lifecycle, MemoryKeyring, RewrapOptions,
+    format::Slot,
+    keyring::{
+        KeyringError, KeyringRng, PrimaryKey, RandomnessUnavailable, SlotWriter, WrapContext,
+    },
+    observe::ObservedKeyring,
 };
 
 /// SPEC K-CHECK: what the core refuses was not unwrapped, whatever the keyring says.

@@ -1,6 +1,11 @@
 //! An observer that keeps what it is told, one line an event.
 
-use envelock::{Event, Observer, Refusal, SlotLabel, Transition};
+use envelock::{
+    SlotLabel,
+    keyring::Refusal,
+    keyset::Transition,
+    observe::{Event, Observer},
+};
 use std::error::Error;
 use std::sync::Mutex;
 

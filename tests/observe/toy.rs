@@ -1,8 +1,9 @@
 //! A keyring of another crate: hides nothing, answers as it is told.
 
 use envelock::{
-    DataKey, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKeyId, PrimaryKey, Slot,
-    SlotLabel, SlotWriter, WrapAlgorithm, WrapContext,
+    DataKey, KeyName, KeyVersion, Keyring, MasterKeyId, SlotLabel,
+    format::{Slot, WrapAlgorithm},
+    keyring::{KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
 };
 use std::sync::Mutex;
 

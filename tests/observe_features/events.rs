@@ -1,7 +1,7 @@
 //! One event of each kind, and a life of a keyring that brings about what one can.
 
 use super::secrets;
-use envelock::*;
+use envelock::{format::*, keyring::*, keyset::*, observe::*, *};
 use std::fmt;
 
 /// Words of a backend that would like to write the log itself, with colours.

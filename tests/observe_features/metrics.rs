@@ -2,7 +2,11 @@
 
 use super::events::{HOSTILE, label, live, tell_all, version};
 use super::{secrets, table, words};
-use envelock::{Event, MetricsObserver, Observer, Refusal, Transition, VersionState};
+use envelock::{
+    keyring::Refusal,
+    keyset::{Transition, VersionState},
+    observe::{Event, MetricsObserver, Observer},
+};
 use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString,
     Unit, with_local_recorder,

@@ -2,7 +2,7 @@
 
 use super::events::{HOSTILE, live, tell_all};
 use super::{secrets, table, words};
-use envelock::TracingObserver;
+use envelock::observe::TracingObserver;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};

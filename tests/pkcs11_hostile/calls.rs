@@ -3,7 +3,7 @@
 
 use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, quick, verdict};
 use crate::place::{options, variable};
-use envelock::{Envelope, Lifecycle, Pkcs11Error, WrapAlgorithm};
+use envelock::{Envelope, Lifecycle, format::WrapAlgorithm, pkcs11::Pkcs11Error};
 use std::ffi::CString;
 use std::fs;
 
@@ -99,9 +99,9 @@ fn a_library_that_is_none_is_refused_and_what_it_lacks_is_named() {
         }
         // SoftHSM behind it is the process's: what one copy set up the other finds set up.
         let pin = variable("ENVELOCK_P11_PIN");
-        let token = envelock::Pkcs11Options::new(&copy)
+        let token = envelock::pkcs11::Pkcs11Options::new(&copy)
             .token_label(variable("ENVELOCK_P11_LABEL"))
-            .pin_from(move || Ok(envelock::Pin::new(&pin)))
+            .pin_from(move || Ok(envelock::pkcs11::Pin::new(&pin)))
             .token();
         let report = token.and_then(|token| token.probe());
         let said = match &report {

@@ -1,7 +1,7 @@
 //! A token that does not answer: whoever set a deadline goes on without it.
 
 use crate::hostile::{Hostile, LONG, PLAINTEXT, ROW, Scene, quick, until_well, verdict};
-use envelock::{Envelope, Lifecycle, Pkcs11Keyring, Pkcs11Options, WrapAlgorithm};
+use envelock::{Envelope, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm, pkcs11::Pkcs11Options};
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -3,8 +3,10 @@
 use crate::place::{Place, options, variable};
 use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CKR_OK};
 use envelock::{
-    Aad, Envelope, Error, KeyFileError, KeyFileFault, Pkcs11Error, Pkcs11Keyring, Pkcs11Options,
-    Pkcs11Token, WrapAlgorithm,
+    Aad, Envelope, Error, Pkcs11Keyring,
+    file::{KeyFileError, KeyFileFault},
+    format::WrapAlgorithm,
+    pkcs11::{Pkcs11Error, Pkcs11Options, Pkcs11Token},
 };
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int, c_void};

@@ -2,7 +2,7 @@
 //! so that every other token opens it (THREATS row 20).
 
 use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, quick};
-use envelock::{Envelope, Lifecycle, WrapAlgorithm, inspect};
+use envelock::{Envelope, Lifecycle, format::WrapAlgorithm, inspect};
 use std::collections::BTreeSet;
 
 /// AWS CloudHSM's own number for AES-GCM with a prepended IV.

@@ -1,7 +1,11 @@
 //! What an observer is told of a token that fails.
 
 use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, quick, verdict};
-use envelock::{Envelope, Event, Observer, WrapAlgorithm};
+use envelock::{
+    Envelope,
+    format::WrapAlgorithm,
+    observe::{Event, Observer},
+};
 use std::sync::{Arc, Mutex};
 
 #[derive(Default)]

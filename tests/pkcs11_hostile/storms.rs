@@ -2,7 +2,7 @@
 
 use crate::hostile::{Hostile, LONG, PLAINTEXT, ROW, Scene, until_well};
 use crate::place::options;
-use envelock::{Envelope, Lifecycle, Pkcs11Options, WrapAlgorithm};
+use envelock::{Envelope, Lifecycle, format::WrapAlgorithm, pkcs11::Pkcs11Options};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};

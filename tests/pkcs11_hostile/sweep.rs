@@ -2,7 +2,7 @@
 //! answer, a panic or a token that is of no use afterwards, and each ends as `verdicts.txt` says.
 
 use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, until_well, verdict};
-use envelock::{Envelope, Error, KeyVersion, Lifecycle, Pkcs11Keyring, WrapAlgorithm};
+use envelock::{Envelope, Error, KeyVersion, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm};
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;

@@ -8,8 +8,10 @@ use crate::process::{Process, tell};
 use crate::raw_token::RawLibrary;
 use cryptoki_sys as ck;
 use envelock::{
-    Aad, Envelope, Event, FnObserver, Lifecycle, Observer, Pin, PinFault, Pkcs11Error,
-    Pkcs11ExternalKeyring, Pkcs11Options, WrapAlgorithm,
+    Aad, Envelope, Lifecycle,
+    format::WrapAlgorithm,
+    observe::{Event, FnObserver, Observer},
+    pkcs11::{Pin, PinFault, Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11Options},
 };
 use std::sync::{Arc, Mutex, OnceLock};
 

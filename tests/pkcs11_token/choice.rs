@@ -3,7 +3,10 @@
 use crate::place::{Place, library, name, options, pkcs11_error, slot, token, variable};
 use crate::raw_token::{Slot, text};
 use cryptoki_sys as ck;
-use envelock::{Aad, Envelope, Error, Pkcs11Error, Pkcs11Keyring, Pkcs11Options, Pkcs11Token};
+use envelock::{
+    Aad, Envelope, Error, Pkcs11Keyring,
+    pkcs11::{Pkcs11Error, Pkcs11Options, Pkcs11Token},
+};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -134,7 +137,7 @@ fn a_link_to_the_library_is_the_same_library() {
     let pin = variable("ENVELOCK_P11_PIN");
     let token = Pkcs11Options::new(&link)
         .token_label(variable("ENVELOCK_P11_LABEL"))
-        .pin_from(move || Ok(envelock::Pin::new(&pin)))
+        .pin_from(move || Ok(envelock::pkcs11::Pin::new(&pin)))
         .token()
         .unwrap();
     let second = Pkcs11Keyring::open_any(place.path("catalogue"), &token).unwrap();
@@ -145,9 +148,9 @@ fn a_link_to_the_library_is_the_same_library() {
 #[test]
 fn an_algorithm_that_the_token_has_not_is_refused_by_name() {
     let place = Place::new();
-    let mut cases = vec![envelock::WrapAlgorithm::XAES_256_GCM];
+    let mut cases = vec![envelock::format::WrapAlgorithm::XAES_256_GCM];
     if name() == "opencryptoki" {
-        cases.push(envelock::WrapAlgorithm::TOKEN_AES_256_GCM);
+        cases.push(envelock::format::WrapAlgorithm::TOKEN_AES_256_GCM);
     }
     for algorithm in cases {
         let token = options().algorithm(algorithm).token().unwrap();

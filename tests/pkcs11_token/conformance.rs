@@ -2,7 +2,7 @@
 
 use crate::place::{Place, algorithms, clear, options, token};
 use envelock::test_util::conformance;
-use envelock::{KeyVersion, Lifecycle, Pkcs11Keyring, WrapAlgorithm};
+use envelock::{KeyVersion, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm};
 use std::cell::RefCell;
 
 /// Catalogues of their own, whose directories stay until the end.

@@ -2,7 +2,7 @@
 
 use crate::keys::put;
 use crate::place::{Place, algorithms, best, name, options, session};
-use envelock::{Aad, Envelope, Error, Lifecycle, Pkcs11ExternalKeyring, Pkcs11Keyring};
+use envelock::{Aad, Envelope, Error, Lifecycle, Pkcs11Keyring, pkcs11::Pkcs11ExternalKeyring};
 use std::time::Duration;
 
 /// Longer than any call that answers takes on any machine.

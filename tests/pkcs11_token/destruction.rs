@@ -7,8 +7,8 @@ use crate::place::{Place, algorithms, options, pkcs11_error, session, token};
 use crate::raw_token::bytes;
 use cryptoki_sys as ck;
 use envelock::{
-    Aad, Envelope, Error, KeyVersion, Lifecycle, Pkcs11Error, Pkcs11Keyring, Refusal, VersionState,
-    WrapAlgorithm,
+    Aad, Envelope, Error, KeyVersion, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm,
+    keyring::Refusal, keyset::VersionState, pkcs11::Pkcs11Error,
 };
 
 fn encrypt(keyring: &Pkcs11Keyring) -> Vec<u8> {

@@ -7,8 +7,12 @@ use crate::place::{Place, best, name, options, pkcs11_error, session, token, var
 use crate::raw_token::bytes;
 use cryptoki_sys as ck;
 use envelock::{
-    Aad, Envelope, Error, KeyVersion, Keyring, Pin, Pkcs11Error, Pkcs11ExternalKeyring,
-    Pkcs11ExternalKeys, Pkcs11KeyRef, Refusal, RewrapOptions, TokenKeyFault, WrapAlgorithm,
+    Aad, Envelope, Error, KeyVersion, Keyring, RewrapOptions,
+    format::WrapAlgorithm,
+    keyring::Refusal,
+    pkcs11::{
+        Pin, Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11ExternalKeys, Pkcs11KeyRef, TokenKeyFault,
+    },
 };
 use std::process::Command;
 use std::sync::Arc;

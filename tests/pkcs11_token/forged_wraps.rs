@@ -3,7 +3,7 @@
 use crate::independent::{Bound, wrapped};
 use crate::keys::put;
 use crate::place::{algorithms, name, session, token};
-use envelock::{Aad, Envelope, Error, Pkcs11ExternalKeyring, WrapAlgorithm};
+use envelock::{Aad, Envelope, Error, format::WrapAlgorithm, pkcs11::Pkcs11ExternalKeyring};
 
 const ROW: Aad<'static> = Aad::new(b"row 7");
 const PLAINTEXT: &[u8] = b"what is under the data key";

@@ -3,7 +3,8 @@
 use crate::keys::put;
 use crate::place::{Place, best, name, options, pkcs11_error, session, token};
 use envelock::{
-    Aad, Envelope, Error, Keyring, Lifecycle, Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11Keyring,
+    Aad, Envelope, Error, Keyring, Lifecycle, Pkcs11Keyring,
+    pkcs11::{Pkcs11Error, Pkcs11ExternalKeyring},
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

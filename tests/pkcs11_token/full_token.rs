@@ -4,7 +4,7 @@
 use crate::keys::{VALUE, aes, fresh, keys, secret};
 use crate::place::{algorithms, best, name, session, token, variable};
 use crate::process::{Process, tell};
-use envelock::{Aad, Envelope, Pkcs11ExternalKeyring, WrapAlgorithm};
+use envelock::{Aad, Envelope, format::WrapAlgorithm, pkcs11::Pkcs11ExternalKeyring};
 use std::fs;
 use std::path::PathBuf;
 

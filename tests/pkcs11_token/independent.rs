@@ -5,7 +5,7 @@ use aes::Aes256;
 use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt};
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{AeadInOut, KeyInit};
-use envelock::WrapAlgorithm;
+use envelock::format::WrapAlgorithm;
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 

@@ -3,7 +3,11 @@
 use crate::independent::Material;
 use crate::raw_token::{Attribute, Object, RawSession, bytes, flag, number};
 use cryptoki_sys as ck;
-use envelock::{KeyVersion, Pkcs11ExternalKeys, Pkcs11KeyRef, WrapAlgorithm};
+use envelock::{
+    KeyVersion,
+    format::WrapAlgorithm,
+    pkcs11::{Pkcs11ExternalKeys, Pkcs11KeyRef},
+};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 pub const VALUE: [u8; 32] = *b"known value of an AES-256 key 42";

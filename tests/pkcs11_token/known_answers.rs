@@ -3,7 +3,9 @@
 use crate::independent::{Bound, Material, check, master_key_id, wrapped};
 use crate::keys::{MAC_VALUE, VALUE, aes, fresh, keys, put, secret};
 use crate::place::{algorithms, session, token};
-use envelock::{Aad, Envelope, Pkcs11ExternalKeyring, Suite, WrapAlgorithm, inspect};
+use envelock::{
+    Aad, Envelope, Suite, format::WrapAlgorithm, inspect, pkcs11::Pkcs11ExternalKeyring,
+};
 
 const ROW: Aad<'static> = Aad::new(b"row 7");
 const PLAINTEXT: &[u8] = b"what is under the data key";

@@ -4,7 +4,8 @@ use crate::mount::Mount;
 use crate::place::{Place, algorithms, options, session};
 use crate::raw_token::RawSession;
 use envelock::{
-    Aad, Envelope, Error, FileAction, FileKeyringOptions, KeyFileError, Lifecycle, Pkcs11Keyring,
+    Aad, Envelope, Error, Lifecycle, Pkcs11Keyring,
+    file::{FileAction, FileKeyringOptions, KeyFileError},
 };
 use std::fs;
 

@@ -4,7 +4,7 @@ use crate::logins::fault;
 use crate::place::{Place, library, name, options, slot, variable};
 use crate::process::{Process, tell};
 use cryptoki_sys as ck;
-use envelock::{Pin, PinFault, Pkcs11Options};
+use envelock::pkcs11::{Pin, PinFault, Pkcs11Options};
 use std::path::PathBuf;
 use std::process::Command;
 

@@ -6,8 +6,12 @@ use crate::place::{Place, best, library, name, options, pkcs11_error, session, s
 use crate::process::{Process, tell};
 use cryptoki_sys as ck;
 use envelock::{
-    Aad, Envelope, Error, KeyVersion, Pin, PinFault, Pkcs11Error, Pkcs11ExternalKeyring,
-    Pkcs11ExternalKeys, Pkcs11KeyRef, Pkcs11Options, Pkcs11Token, WrapAlgorithm,
+    Aad, Envelope, Error, KeyVersion,
+    format::WrapAlgorithm,
+    pkcs11::{
+        Pin, PinFault, Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11ExternalKeys, Pkcs11KeyRef,
+        Pkcs11Options, Pkcs11Token,
+    },
 };
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;

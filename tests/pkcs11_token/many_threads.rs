@@ -2,7 +2,7 @@
 //! while versions come and go beside (THREATS row 65).
 
 use crate::place::{Place, algorithms, best, clear, name, options, token};
-use envelock::{Aad, Envelope, Lifecycle, Pkcs11Keyring, WrapAlgorithm};
+use envelock::{Aad, Envelope, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const THREADS: usize = 32;

@@ -4,7 +4,7 @@ use crate::independent::Bound;
 use crate::place::{Place, algorithms, best, options, token};
 use envelock::{
     Aad, Envelope, Error, FileKeyring, KeyVersion, Keyring, Lifecycle, MigratingKeyring,
-    Pkcs11Keyring, Protection, RewrapOptions, WrapAlgorithm, inspect,
+    Pkcs11Keyring, RewrapOptions, file::Protection, format::WrapAlgorithm, inspect,
 };
 
 const ROW: Aad<'static> = Aad::new(b"row 7");

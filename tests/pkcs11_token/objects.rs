@@ -6,7 +6,7 @@ use crate::keys::of_id;
 use crate::place::{Place, algorithms, name, options, session};
 use crate::raw_token::{Object, RawSession};
 use cryptoki_sys as ck;
-use envelock::{Aad, Envelope, Lifecycle, WrapAlgorithm};
+use envelock::{Aad, Envelope, Lifecycle, format::WrapAlgorithm};
 
 /// The one object of a role.
 fn only(session: &RawSession, bound: &Bound, role: u8) -> Object {

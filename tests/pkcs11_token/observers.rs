@@ -3,8 +3,9 @@
 use crate::place::{Place, library, options, session, slot};
 use cryptoki_sys as ck;
 use envelock::{
-    Aad, Envelope, Event, FnObserver, Lifecycle, Observer, Pin, Pkcs11ExternalKeyring,
-    Pkcs11Keyring, Pkcs11Token,
+    Aad, Envelope, Lifecycle, Pkcs11Keyring,
+    observe::{Event, FnObserver, Observer},
+    pkcs11::{Pin, Pkcs11ExternalKeyring, Pkcs11Token},
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};

@@ -3,8 +3,10 @@
 use crate::raw_token::{RawLibrary, RawSession, Slot};
 use cryptoki_sys as ck;
 use envelock::{
-    Error, FileKeyringOptions, KeyFileError, KeyFileFault, Pin, Pkcs11Error, Pkcs11Keyring,
-    Pkcs11Options, Pkcs11Token, WrapAlgorithm,
+    Error, Pkcs11Keyring,
+    file::{FileKeyringOptions, KeyFileError, KeyFileFault},
+    format::WrapAlgorithm,
+    pkcs11::{Pin, Pkcs11Error, Pkcs11Options, Pkcs11Token},
 };
 use std::env;
 use std::path::{Path, PathBuf};

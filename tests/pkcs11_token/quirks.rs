@@ -7,7 +7,9 @@ use crate::keys::{VALUE, aes, fresh, of_id, put, with};
 use crate::place::{Place, algorithms, best, library, name, options, session, slot, token};
 use crate::raw_token::{Gcm, bytes};
 use cryptoki_sys as ck;
-use envelock::{Aad, Envelope, Error, Lifecycle, Pkcs11ExternalKeyring, WrapAlgorithm};
+use envelock::{
+    Aad, Envelope, Error, Lifecycle, format::WrapAlgorithm, pkcs11::Pkcs11ExternalKeyring,
+};
 
 const ROW: Aad<'static> = Aad::new(b"row 7");
 

@@ -5,8 +5,10 @@ use crate::keys::{of_id, put};
 use crate::place::{Place, algorithms, best, options, pkcs11_error, session, token};
 use cryptoki_sys as ck;
 use envelock::{
-    Aad, Envelope, FileKeyring, KeyVersion, Keyring, Lifecycle, Pkcs11Error, Pkcs11ExternalKeyring,
-    Pkcs11Keyring, Protection, ProtectionKind, WrapAlgorithm,
+    Aad, Envelope, FileKeyring, KeyVersion, Keyring, Lifecycle, Pkcs11Keyring,
+    file::{Protection, ProtectionKind},
+    format::WrapAlgorithm,
+    pkcs11::{Pkcs11Error, Pkcs11ExternalKeyring},
 };
 use std::sync::Arc;
 

@@ -4,7 +4,7 @@ use crate::lock_out::Second;
 use crate::place::{library, name, options, variable};
 use crate::process::{Process, tell};
 use crate::raw_token::text;
-use envelock::{Error, Pkcs11Error};
+use envelock::{Error, pkcs11::Pkcs11Error};
 use std::collections::BTreeSet;
 use std::process::Command;
 

@@ -6,8 +6,9 @@ use crate::place::{algorithms, name, options, pkcs11_error, session};
 use crate::raw_token::{Attribute, RawSession, bytes, flag, number};
 use cryptoki_sys as ck;
 use envelock::{
-    Aad, Envelope, Error, KeyVersion, Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11ExternalKeys,
-    Pkcs11KeyRef, TokenKeyFault, WrapAlgorithm,
+    Aad, Envelope, Error, KeyVersion,
+    format::WrapAlgorithm,
+    pkcs11::{Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11ExternalKeys, Pkcs11KeyRef, TokenKeyFault},
 };
 
 /// Puts the two keys there, and asks for a wrap under them with and without allowance.
@@ -27,7 +28,7 @@ fn attempt(
     session.create(&key(aes(&label, &VALUE))).ok()?;
     session.create(&mac(secret(&mac_label, &MAC_VALUE))).ok()?;
     let keys = keys(algorithm, &label, &mac_label);
-    let wrap = |options: envelock::Pkcs11Options| {
+    let wrap = |options: envelock::pkcs11::Pkcs11Options| {
         let keyring = Pkcs11ExternalKeyring::new(&options.token().unwrap(), &keys).unwrap();
         let envelope = Envelope::new(keyring);
         let message = envelope.encrypt(b"row", Aad::none())?;

@@ -1,6 +1,6 @@
 //! Sources that count how often they are asked, and give in pieces.
 
-use envelock::ReadAt;
+use envelock::stream::ReadAt;
 use std::cell::RefCell;
 use std::io::{self, Read};
 use std::sync::Mutex;

@@ -3,8 +3,8 @@
 use super::PREFIX;
 use envelock::danger;
 use envelock::{
-    Aad, DecryptReader, Envelope, Error, MemoryKeyring, MessageStart, OpenedKey, RangeDecryptor,
-    RangeReader, ReadAt, StreamDecryptor, Suite,
+    Aad, Envelope, Error, MemoryKeyring, OpenedKey, Suite,
+    stream::{DecryptReader, MessageStart, RangeDecryptor, RangeReader, ReadAt, StreamDecryptor},
 };
 use std::io::Read;
 
@@ -84,7 +84,7 @@ impl<'a> Subject<'a> {
 
     fn raw_prefix<'b>(&self, bytes: &'b [u8]) -> Result<&'b [u8; PREFIX], Error> {
         let (len, needed) = (bytes.len() as u64, 72);
-        let part = envelock::Part::Body;
+        let part = envelock::format::Part::Body;
         bytes.first_chunk().ok_or(Error::Truncated { part, len, needed })
     }
 

@@ -4,7 +4,10 @@
 use super::sources::{Counting, Pieces};
 use super::subject::Subject;
 use super::{CHUNK, FILLING};
-use envelock::{Error, RangePlan, SeekReader, StreamDecryptor};
+use envelock::{
+    Error,
+    stream::{RangePlan, SeekReader, StreamDecryptor},
+};
 use std::io::{BufRead, Read, Seek, SeekFrom};
 
 /// What a reader gave out before it ended, each piece with its offset in the plaintext.

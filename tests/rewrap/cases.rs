@@ -3,10 +3,12 @@
 use super::compose::{compose, slots_of};
 use super::{ROW, USUAL, version};
 use envelock::{
-    Change, DataKey, Envelope, Error, Freshness, KeyName, Keyring, KeyringError, KeyringRng,
-    Lifecycle, MasterKey, Material, MemoryKeyring, MigratingKeyring, MultiKeyring, PrimaryKey,
-    Refusal, Rewrap, RewrapOptions, Slot, SlotLabel, SlotOutcome, SlotWriter, Terms, Timestamp,
-    WrapContext, inspect,
+    DataKey, Envelope, Error, KeyName, Keyring, Lifecycle, MasterKey, MemoryKeyring,
+    MigratingKeyring, MultiKeyring, Rewrap, RewrapOptions, SlotLabel, SlotOutcome, Timestamp,
+    format::Slot,
+    inspect,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
+    keyset::{Change, Material, Terms},
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

@@ -5,8 +5,10 @@ use super::compose::{compose, keyring, slots_of};
 use super::services::Services;
 use super::{ROW, version};
 use envelock::{
-    DataKey, Envelope, Error, Keyring, KeyringError, KeyringRng, Lifecycle, MemoryKeyring,
-    MultiKeyring, PrimaryKey, Refusal, Slot, SlotFinding, SlotWriter, WrapContext, inspect,
+    DataKey, Envelope, Error, Keyring, Lifecycle, MemoryKeyring, MultiKeyring, SlotFinding,
+    format::Slot,
+    inspect,
+    keyring::{KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
 };
 
 /// The findings, in words.

@@ -5,9 +5,11 @@ use super::compose::{compose, keyring, slots_of};
 use super::services::Services;
 use super::{ROW, USUAL, seeded, version, versions_of};
 use envelock::{
-    Aad, DataKey, Envelope, Error, Freshness, GrantOptions, HeaderUpdate, Keyring, KeyringError,
-    KeyringRng, Lifecycle, MemoryKeyring, MultiKeyring, PrimaryKey, Refusal, Slot, SlotFault,
-    SlotLabel, SlotWriter, Suite, WrapContext, inspect,
+    Aad, DataKey, Envelope, Error, GrantOptions, HeaderUpdate, Keyring, Lifecycle, MemoryKeyring,
+    MultiKeyring, SlotLabel, Suite,
+    format::{Slot, SlotFault},
+    inspect,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
 };
 
 const GRANT: GrantOptions = GrantOptions::new();

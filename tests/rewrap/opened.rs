@@ -3,9 +3,11 @@
 use super::compose::{compose, keyring, slots_by_version, slots_of};
 use super::{ROW, USUAL, rewrap, version, versions_of};
 use envelock::{
-    DataKey, Envelope, Error, FailoverKeyring, Freshness, KeyName, Keyring, KeyringError,
-    KeyringRng, Lifecycle, MemoryKeyring, MigratingKeyring, MultiKeyring, OpenedKey, PrimaryKey,
-    Refusal, RewrapReport, Slot, SlotLabel, SlotOutcome, SlotWriter, Suite, WrapContext, inspect,
+    DataKey, Envelope, Error, FailoverKeyring, KeyName, Keyring, Lifecycle, MemoryKeyring,
+    MigratingKeyring, MultiKeyring, OpenedKey, RewrapReport, SlotLabel, SlotOutcome, Suite,
+    format::Slot,
+    inspect,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
 };
 use std::sync::{Arc, Mutex};
 

@@ -2,8 +2,9 @@
 //! length, a re-encryption on its own side. Its wrap is a toy that hides nothing.
 
 use envelock::{
-    DataKey, Freshness, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKeyId,
-    PrimaryKey, Refusal, Slot, SlotLabel, SlotWriter, WrapAlgorithm, WrapContext,
+    DataKey, KeyName, KeyVersion, Keyring, MasterKeyId, SlotLabel,
+    format::{Slot, WrapAlgorithm},
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
 };
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

@@ -2,7 +2,7 @@
 
 use super::compose::{compose, keyring, slots_by_version, slots_of};
 use super::{ROW, USUAL, rewrap, version};
-use envelock::{Envelope, Error, Lifecycle, Refusal, Suite, inspect};
+use envelock::{Envelope, Error, Lifecycle, Suite, inspect, keyring::Refusal};
 
 /// A slot as the keyring of `every_combination_of_slots` sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! One plan for every key of a keyring, carried out in one change.
 
 use super::*;
-use envelock::Material;
+use envelock::keyset::Material;
 
 fn with_keys(names: &[String]) -> MemoryKeyring {
     let keyring = keyring();
@@ -48,7 +48,8 @@ fn all_keys_are_planned_for_as_each_alone_and_changed_at_once() {
         assert_eq!(again, if single > 0 { superseded } else { Applied::Nothing });
         assert!(policy.plan_all(&after, at_day(day)).is_empty());
     }
-    let states = |keyset: &envelock::Keyset| keyset.versions().iter().map(|it| it.state).collect();
+    let states =
+        |keyset: &envelock::keyset::Keyset| keyset.versions().iter().map(|it| it.state).collect();
     for keyset in keysets(&keyring).iter() {
         let states: Vec<_> = states(keyset);
         use VersionState::{Disabled, Enabled, Primary};
@@ -108,7 +109,7 @@ fn of_many_who_apply_plans_of_all_keys_exactly_one_does_it() {
 #[test]
 #[ignore = "a measurement: cargo test --release --test rotation_policy -- --ignored --nocapture"]
 fn ten_thousand_keys_of_a_key_file_are_rotated_in_one_change() {
-    use envelock::{FileKeyring, OsRandom, Protection};
+    use envelock::{FileKeyring, OsRandom, file::Protection};
     use std::time::Instant;
     let directory = std::env::temp_dir().join(format!("envelock-plans-{}", std::process::id()));
     std::fs::create_dir_all(&directory).unwrap();

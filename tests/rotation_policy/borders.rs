@@ -1,7 +1,7 @@
 //! Each comparison of the planner and of the guards at its border.
 
 use super::*;
-use envelock::{Guard, Keyset, MAX_DESTRUCTION_DELAY, Material};
+use envelock::keyset::{Guard, Keyset, MAX_DESTRUCTION_DELAY, Material};
 
 const SECOND: Duration = Duration::from_secs(1);
 const ADD: Change<'static> =
@@ -209,7 +209,7 @@ fn a_destruction_is_not_scheduled_beyond_the_last_year() {
     operate(&keyring, 1, Operation::Disable, last);
     let operation = Operation::ScheduleDestruction { after: days(30) };
     let schedule = Change::Version { key: "orders", version: version(1), operation };
-    let terms = envelock::Terms::at(last);
+    let terms = envelock::keyset::Terms::at(last);
     let refused = keyring.change(&[schedule], &terms, &mut envelock::OsRandom).unwrap_err();
     assert!(matches!(refused, Error::Guarded { guard: Guard::Clock { .. }, .. }), "{refused}");
 }

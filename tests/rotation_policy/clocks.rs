@@ -1,7 +1,10 @@
 //! Dates to come and clocks that are wrong: flagged or refused, never obeyed.
 
 use super::*;
-use envelock::{Guard, MAX_CLOCK_SKEW, MIN_GRACE};
+use envelock::{
+    keyset::{Guard, MAX_CLOCK_SKEW},
+    policy::MIN_GRACE,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 /// 2099-07-14T10:40:00Z
@@ -127,8 +130,11 @@ fn a_version_disabled_under_a_clock_ahead_is_flagged_and_not_scheduled() {
 fn a_pending_version_of_a_day_to_come_is_not_waited_for() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days().distribute_for(days(7));
-    let add =
-        Change::AddVersion { key: "orders", version: None, material: envelock::Material::Fresh };
+    let add = Change::AddVersion {
+        key: "orders",
+        version: None,
+        material: envelock::keyset::Material::Fresh,
+    };
     change(&keyring, add, FAR);
     let due = plan(&policy, &keyring, at_day(90));
     assert_eq!(actions(&due), [Action::AddVersion]);
@@ -248,7 +254,7 @@ fn an_imported_key_of_its_own_date_grows_old() {
     assert!(plan(&policy, &keyring, before(at_day(90))).is_empty());
     assert_eq!(actions(&plan(&policy, &keyring, at_day(90))), [Action::Rotate]);
     let next = envelock::MasterKey::from_bytes(&[8; 32]);
-    let material = envelock::Material::Imported(&next);
+    let material = envelock::keyset::Material::Imported(&next);
     let add = Change::AddVersion { key: "orders", version: Some(version(4)), material };
     change(&keyring, add, at_day(90));
     operate(&keyring, 4, Operation::Promote, at_day(90));

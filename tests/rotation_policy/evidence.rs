@@ -1,7 +1,7 @@
 //! Evidence required: a state of the key, so that no wrapper can be walked around.
 
 use super::*;
-use envelock::Guard;
+use envelock::keyset::Guard;
 
 const JUDGEMENT: [u8; 32] = [0x5a; 32];
 

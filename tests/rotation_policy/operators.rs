@@ -1,7 +1,10 @@
 //! What an operator did is not undone by the next run of a policy.
 
 use super::*;
-use envelock::{Aad, Envelope, Guard, MasterKey, Material};
+use envelock::{
+    Aad, Envelope, MasterKey,
+    keyset::{Guard, Material},
+};
 
 fn run(policy: &RotationPolicy, keyring: &MemoryKeyring, now: Timestamp) -> Plan {
     let plan = plan(policy, keyring, now);

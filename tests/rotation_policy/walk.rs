@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::common::{below, rng};
-use envelock::{MIN_DESTRUCTION_DELAY, Material};
+use envelock::keyset::{MIN_DESTRUCTION_DELAY, Material};
 use std::collections::BTreeMap;
 
 const WALKS: u64 = 300;

@@ -9,8 +9,9 @@ use crate::common::rng;
 use crate::gcm::{self, Gcm};
 use crate::poly1305::{self, ChaCha};
 use envelock::{
-    Aad, DataKey, Envelope, Keyring, KeyringError, KeyringRng, MemoryKeyring, PrimaryKey, Slot,
-    SlotWriter, Suite, WrapContext, danger,
+    Aad, DataKey, Envelope, Keyring, MemoryKeyring, Suite, danger,
+    format::Slot,
+    keyring::{KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
 };
 use std::sync::Mutex;
 

@@ -10,8 +10,9 @@ use crate::common::rings::{Convinced, ring};
 use crate::common::rng;
 use crate::gcm::{Gcm, aes, salamander};
 use envelock::{
-    Aad, DataKey, Envelope, Keyring, KeyringError, KeyringRng, PrimaryKey, RewrapOptions, Slot,
-    SlotWriter, Suite, WrapContext,
+    Aad, DataKey, Envelope, Keyring, RewrapOptions, Suite,
+    format::Slot,
+    keyring::{KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
 };
 
 const MASTER_KEYS: [[u8; 32]; 2] = [[0x11; 32], [0x22; 32]];

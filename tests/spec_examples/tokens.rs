@@ -6,8 +6,9 @@ use aes::cipher::{BlockCipherDecrypt, BlockCipherEncrypt, KeyInit};
 use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{AeadInOut, Nonce, Tag};
 use envelock::{
-    DataKey, KeyName, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKeyId, PrimaryKey, Slot,
-    SlotLabel, SlotWriter, WrapAlgorithm, WrapContext,
+    DataKey, KeyName, KeyVersion, Keyring, MasterKeyId, SlotLabel,
+    format::{Slot, WrapAlgorithm},
+    keyring::{KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
 };
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};

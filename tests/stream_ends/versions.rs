@@ -1,9 +1,10 @@
 //! A stream that outlives the version it was begun under does not end in `Ok` (THREATS 77).
 
 use envelock::{
-    Aad, DataKey, Envelope, Error, Freshness, KeyVersion, Keyring, KeyringError, KeyringRng,
-    Lifecycle, MemoryKeyring, MigratingKeyring, MultiKeyring, PrimaryKey, Refusal, Slot, SlotLabel,
-    SlotWriter, WrapContext,
+    Aad, DataKey, Envelope, Error, KeyVersion, Keyring, Lifecycle, MemoryKeyring, MigratingKeyring,
+    MultiKeyring, SlotLabel,
+    format::Slot,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
 };
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -191,7 +192,10 @@ fn a_stream_under_several_keyrings_does_not_end_if_one_refuses_its_version() {
 #[cfg(all(feature = "file", unix))]
 #[test]
 fn a_stream_under_a_key_file_does_not_end_if_another_process_disables_its_version() {
-    use envelock::{FileKeyring, FileKeyringOptions, Protection};
+    use envelock::{
+        FileKeyring,
+        file::{FileKeyringOptions, Protection},
+    };
     let path = std::env::temp_dir().join(format!("envelock-stream-ends-{}", std::process::id()));
     std::fs::create_dir(&path).unwrap();
     let file = path.join("keys");

@@ -1,7 +1,10 @@
 //! What lives across a `fork` without `exec` (THREATS 21, 78): an encryption goes on in the parent
 //! alone, a decryption in both.
 
-use envelock::{Aad, EncryptWriter, Envelope, Error, MemoryKeyring, MessageStart, Threads, danger};
+use envelock::{
+    Aad, Envelope, Error, MemoryKeyring, Threads, danger,
+    stream::{EncryptWriter, MessageStart},
+};
 use std::io::{Read, Write};
 
 const CHUNK: usize = 16_384;

@@ -41,7 +41,7 @@ const BATCH_LEN: usize = CHUNKS * ENCRYPTED_CHUNK_LEN;
 ///
 /// # Errors
 ///
-/// As [`DecryptReader`](crate::DecryptReader): an error of the message or the source is told for
+/// As [`DecryptReader`](crate::stream::DecryptReader): an error of the message or the source is told for
 /// ever, and `Error::from(io_error)` gives the exact one.
 ///
 /// For `AsyncBufRead`, wrap it in tokio's `BufReader`; otherwise it needs none on either side.
@@ -62,13 +62,13 @@ pub struct AsyncDecryptReader<R> {
 
 impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
     /// Reads the chunks of a message from `source`, which stands behind the
-    /// [`MessageStart`](crate::MessageStart) that `stream` was made from: for a header that is kept
+    /// [`MessageStart`](crate::stream::MessageStart) that `stream` was made from: for a header that is kept
     /// apart, and for keyrings that block, which can make the stream on a thread for that.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-    /// use envelock::{Aad, AsyncDecryptReader, Envelope, MemoryKeyring, MessageStart};
+    /// use envelock::{Aad, Envelope, MemoryKeyring, stream::{AsyncDecryptReader, MessageStart}};
     /// use tokio::{io::AsyncReadExt, task::spawn_blocking};
     ///
     /// let envelope = Envelope::new(MemoryKeyring::create("logs")?);

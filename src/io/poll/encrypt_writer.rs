@@ -35,7 +35,7 @@ use tokio::io::AsyncWrite;
 ///
 /// # Errors
 ///
-/// As [`EncryptWriter`](crate::EncryptWriter), [`Error::Forked`] too: an error of the sink is passed on, and every later
+/// As [`EncryptWriter`](crate::stream::EncryptWriter), [`Error::Forked`] too: an error of the sink is passed on, and every later
 /// call fails with it again.
 ///
 /// ```
@@ -105,7 +105,7 @@ impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
     /// # Errors
     ///
     /// [`Error::StreamRefused`], [`Error::Unavailable`] as
-    /// [`EncryptWriter::finish`](crate::EncryptWriter::finish), on the polling thread, of the
+    /// [`EncryptWriter::finish`](crate::stream::EncryptWriter::finish), on the polling thread, of the
     /// keyring's [`freshness`](crate::Keyring::freshness) alone; [`Error::Io`].
     pub async fn finish(mut self) -> Result<W, Error> {
         poll_fn(|cx| self.poll_shut(cx)).await?;

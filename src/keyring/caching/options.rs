@@ -49,7 +49,7 @@ impl CachingOptions {
     /// Only an answer that may come later ([`KeyringError::is_retryable`]) counts as none: a denial or
     /// a refusal is honoured at once.
     ///
-    /// [`KeyringError::is_retryable`]: crate::KeyringError::is_retryable
+    /// [`KeyringError::is_retryable`]: crate::keyring::KeyringError::is_retryable
     ///
     /// # Security
     ///

@@ -60,7 +60,7 @@ pub enum KeyFileError {
 
     /// The file, or a link that leads to it, or the directory of that, belongs to somebody who is
     /// neither this process's user nor root.
-    /// [`FileRules::allow_owner`](crate::FileRules::allow_owner) accepts one more.
+    /// [`FileRules::allow_owner`](crate::file::FileRules::allow_owner) accepts one more.
     #[error("{path:?} belongs to user {owner}, not to {user} nor root, nor to one who is allowed")]
     Owner {
         /// The path.
@@ -72,7 +72,7 @@ pub enum KeyFileError {
     },
 
     /// Others than the owner may read or write the file.
-    /// [`FileRules::allow_permissions`](crate::FileRules::allow_permissions) accepts that.
+    /// [`FileRules::allow_permissions`](crate::file::FileRules::allow_permissions) accepts that.
     #[error(
         "{path:?} has mode {mode:04o}: others than its owner may, and that is not allowed here"
     )]
@@ -96,7 +96,7 @@ pub enum KeyFileError {
     /// do it. Such a mount shows the same file for ever, whatever takes its place outside: messages
     /// would be encrypted under versions that are destroyed meanwhile. Mount its directory; or read
     /// a file that never changes, and open its bytes
-    /// ([`ReadOnlyFileKeyring::from_bytes`](crate::ReadOnlyFileKeyring::from_bytes)).
+    /// ([`ReadOnlyFileKeyring::from_bytes`](crate::file::ReadOnlyFileKeyring::from_bytes)).
     #[error("{path:?} is mounted as a single file, which hides its changes: mount its directory")]
     MountedAlone {
         /// The path.

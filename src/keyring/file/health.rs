@@ -38,7 +38,7 @@ pub struct KeyFileHealth {
     /// most, and no change is made that would go beyond.
     pub size: usize,
     /// How much of 64 MiB that is, in per cent. From 80 on each change is told
-    /// ([`Event::KeyFileFilling`](crate::Event::KeyFileFilling)).
+    /// ([`Event::KeyFileFilling`](crate::observe::Event::KeyFileFilling)).
     pub filled: u8,
     /// How the outer keys stand that keep the file key: as [`FileKeyring::outer_freshness`].
     pub outer: Vec<OuterFreshness>,
@@ -46,7 +46,7 @@ pub struct KeyFileHealth {
 
 impl FileKeyring {
     /// The number of the last change of the file, looked at now; of what is loaded if it cannot be
-    /// read. An anchor for [`at_least_change`](crate::FileKeyringOptions::at_least_change).
+    /// read. An anchor for [`at_least_change`](crate::file::FileKeyringOptions::at_least_change).
     ///
     /// It grows by one with each change of keys, states, names, labels and protections, and never
     /// with usage.

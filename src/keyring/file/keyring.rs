@@ -35,7 +35,7 @@ use std::path::Path;
 ///
 /// ```
 /// # fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Aad, Envelope, FileKeyring, Lifecycle, Protection};
+/// use envelock::{Aad, Envelope, FileKeyring, Lifecycle, file::Protection};
 ///
 /// # let directory = std::env::temp_dir().join(format!("envelock-doc-{}", std::process::id()));
 /// # std::fs::create_dir_all(&directory).unwrap();
@@ -68,8 +68,8 @@ use std::path::Path;
 /// Secret whose `..data` link is turned is seen like any change; a writer writes beside the file
 /// that the path leads to at the time. Mount the directory of a key file: one that is mounted alone
 /// hides its changes and is refused ([`KeyFileError::MountedAlone`]). Files of a group or of
-/// another owner are for [`FileRules`](crate::FileRules), keys that are no file for
-/// [`ReadOnlyFileKeyring`](crate::ReadOnlyFileKeyring).
+/// another owner are for [`FileRules`](crate::file::FileRules), keys that are no file for
+/// [`ReadOnlyFileKeyring`](crate::file::ReadOnlyFileKeyring).
 ///
 /// # When the file cannot be read any more
 ///
@@ -103,7 +103,7 @@ use std::path::Path;
 /// A key file can be the catalogue of master keys on a token: it then has names, versions, states,
 /// dates and usage of them, authenticated as everything in it, and none of their material. Such
 /// a file is opened by the keyring of the token alone; this one answers
-/// [`KeyFileFault::TokenVersion`](crate::KeyFileFault::TokenVersion).
+/// [`KeyFileFault::TokenVersion`](crate::file::KeyFileFault::TokenVersion).
 pub struct FileKeyring {
     pub(super) shared: Arc<Shared>,
     pub(super) selection: Selection,
@@ -212,7 +212,7 @@ impl FileKeyring {
     ///
     /// A process that has the file open needs none of them, and goes on until it restarts. So ask
     /// while it runs, or have an observer told
-    /// ([`Event::OuterKey`](crate::Event::OuterKey)): as long as a process has the file open,
+    /// ([`Event::OuterKey`](crate::observe::Event::OuterKey)): as long as a process has the file open,
     /// [`rewrap_protection`](Self::rewrap_protection) and
     /// [`add_protection`](Self::add_protection) mend it, even after the outer version is gone.
     pub fn outer_freshness(&self) -> Vec<OuterFreshness> {
@@ -227,7 +227,7 @@ impl FileKeyring {
     /// # Errors
     ///
     /// As [`Lifecycle::change`];
-    /// [`KeyFileFault::Protections`](crate::KeyFileFault::Protections).
+    /// [`KeyFileFault::Protections`](crate::file::KeyFileFault::Protections).
     pub fn add_protection(&self, protection: &Protection) -> Result<AddedProtection, Error> {
         self.shared.change_protection(&ProtectionChange::Add(protection), &mut OsRandom)
     }
@@ -270,7 +270,7 @@ impl FileKeyring {
     ///
     /// Other processes that have the file open cannot follow: they keep unwrapping, stop wrapping,
     /// and have to open it anew
-    /// ([`KeyFileFault::FileKeyReplaced`](crate::KeyFileFault::FileKeyReplaced)).
+    /// ([`KeyFileFault::FileKeyReplaced`](crate::file::KeyFileFault::FileKeyReplaced)).
     ///
     /// # Security
     ///

@@ -14,7 +14,7 @@ impl FileKeyring {
     /// # Errors
     ///
     /// [`Error::KeyName`]; [`Error::Randomness`]; [`Error::KeyFile`]:
-    /// [`KeyFileError::Exists`](crate::KeyFileError::Exists) if anything has that name, and whatever the operating system
+    /// [`KeyFileError::Exists`](crate::file::KeyFileError::Exists) if anything has that name, and whatever the operating system
     /// refuses.
     pub fn create(
         path: impl AsRef<Path>,

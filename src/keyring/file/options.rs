@@ -78,11 +78,11 @@ impl FileKeyringOptions {
     }
 
     /// Refuses a file whose change number is below `change`, with
-    /// [`KeyFileError::RolledBack`](crate::KeyFileError::RolledBack).
+    /// [`KeyFileError::RolledBack`](crate::file::KeyFileError::RolledBack).
     ///
     /// Whoever can write the file can put an older one of it back, which nothing in the file can
     /// tell. The caller can, by keeping the number of the last change
-    /// ([`Changed::change`](crate::Changed), [`FileKeyring::change_number`]) somewhere else. It is a
+    /// ([`Changed::change`](crate::keyset::Changed), [`FileKeyring::change_number`]) somewhere else. It is a
     /// number only: an old file that was changed as often since is not told by it.
     #[must_use]
     pub const fn at_least_change(mut self, change: u64) -> Self {
@@ -144,7 +144,7 @@ impl FileKeyringOptions {
     }
 
     /// Tells `observer` when the file was loaded again, and when that failed. Everything else is
-    /// told by an [`ObservedKeyring`](crate::ObservedKeyring) around this keyring.
+    /// told by an [`ObservedKeyring`](crate::observe::ObservedKeyring) around this keyring.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);

@@ -105,7 +105,7 @@ impl Protection {
     /// and [`FileKeyring::read_protections`] tell. After a rotation of that keyring,
     /// [`FileKeyring::rewrap_protection`] before the old version goes: a process that has the file
     /// open works on without it and is told
-    /// ([`FileKeyring::outer_freshness`], [`Event::OuterKey`](crate::Event::OuterKey)), and can
+    /// ([`FileKeyring::outer_freshness`], [`Event::OuterKey`](crate::observe::Event::OuterKey)), and can
     /// still mend it; after the restart nobody can. A second protection, such as a recovery key
     /// that is kept elsewhere, opens the file in any case.
     ///
@@ -140,7 +140,7 @@ impl Protection {
     /// `hsm-frankfurt`. Opening takes no notice of it.
     ///
     /// It has the form of a key name, of at most 64 bytes; a write refuses another
-    /// ([`ProtectionsFault::Name`](crate::ProtectionsFault::Name)).
+    /// ([`ProtectionsFault::Name`](crate::file::ProtectionsFault::Name)).
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         Protection { name: Some(name.into()), ..self }

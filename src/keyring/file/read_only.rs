@@ -27,7 +27,7 @@ use std::path::Path;
 ///
 /// ```
 /// # fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Aad, Envelope, FileKeyring, Protection, ReadOnlyFileKeyring};
+/// use envelock::{Aad, Envelope, FileKeyring, file::{Protection, ReadOnlyFileKeyring}};
 ///
 /// # let directory = std::env::temp_dir().join(format!("envelock-ro-{}", std::process::id()));
 /// # std::fs::create_dir_all(&directory).unwrap();

@@ -122,7 +122,7 @@ pub enum Pkcs11Error {
     },
 
     /// Calls have been under way for so long that they were given up
-    /// ([`Pkcs11Options::hang_limit`](crate::Pkcs11Options::hang_limit)), and the library cannot be
+    /// ([`Pkcs11Options::hang_limit`](crate::pkcs11::Pkcs11Options::hang_limit)), and the library cannot be
     /// set up anew as long as they are inside. Only a new process helps.
     #[error("{calls} calls into the PKCS#11 library never returned: restart the process")]
     RestartProcess {
@@ -285,7 +285,7 @@ pub enum TokenKeyFault {
     /// It can be wrapped out of the token.
     Extractable,
     /// It can wrap other keys, or unwrap them, beside decrypting and encrypting: whoever may use
-    /// the token can read keys by it. [`Pkcs11ExternalKeyring`](crate::Pkcs11ExternalKeyring) says
+    /// the token can read keys by it. [`Pkcs11ExternalKeyring`](crate::pkcs11::Pkcs11ExternalKeyring) says
     /// how to make one that is accepted.
     WrapsAndDecrypts,
     /// It is no AES key of 256 bits, or no secret for a MAC of at least 256.

@@ -162,11 +162,11 @@ impl fmt::Debug for Pkcs11ExternalKeyring {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Pkcs11KeyRef;
     use crate::format::{KeyVersion, MasterKeyId, WrapAlgorithm};
     use crate::keyring::counter::Counts;
     use crate::keyring::held::HeldKey;
     use crate::keyring::software::SoftwareSource;
+    use crate::pkcs11::Pkcs11KeyRef;
     use crate::{Aad, Envelope};
 
     /// A key that has wrapped as many data keys as it says.

@@ -6,12 +6,10 @@ use super::token::Pkcs11Token;
 use crate::OsRandom;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
+use crate::file::{FileKeyring, FileKeyringOptions, Protection};
 use crate::format::{KeyName, KeyVersion, Slot, SlotWriter};
 use crate::keyring::held::KeySource;
-use crate::keyring::{
-    FileKeyring, FileKeyringOptions, Keyring, KeyringError, Lifecycle, Protection, WrapContext,
-    forward_keyring,
-};
+use crate::keyring::{Keyring, KeyringError, Lifecycle, WrapContext, forward_keyring};
 use crate::keyset::{Change, Changed, Keysets, Terms, VersionRecord};
 use crate::random::KeyringRng;
 use alloc::sync::Arc;
@@ -29,7 +27,7 @@ use std::path::Path;
 ///
 /// ```no_run
 /// # fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Aad, Envelope, Lifecycle, Pkcs11Keyring, Pkcs11Options};
+/// use envelock::{Aad, Envelope, Lifecycle, Pkcs11Keyring, pkcs11::Pkcs11Options};
 ///
 /// let token = Pkcs11Options::new("/usr/lib/softhsm/libsofthsm2.so")
 ///     .token_label("orders")
@@ -47,8 +45,8 @@ use std::path::Path;
 /// # A token that fails
 ///
 /// Sessions, the login, the connection and the library are made anew as needed, for as long as
-/// [`Pkcs11Options::patience`](crate::Pkcs11Options::patience) says, and callers see nothing of it.
-/// What does not come back is [`Error::Unavailable`] with a [`Pkcs11Error`](crate::Pkcs11Error) as
+/// [`Pkcs11Options::patience`](crate::pkcs11::Pkcs11Options::patience) says, and callers see nothing of it.
+/// What does not come back is [`Error::Unavailable`] with a [`Pkcs11Error`](crate::pkcs11::Pkcs11Error) as
 /// its source. Each wrap is unwrapped and compared before it is given out, and a refused unwrap is
 /// taken for a forgery only once the token has proven that it is well.
 ///
@@ -62,7 +60,7 @@ use std::path::Path;
 /// Under wrap algorithm 2 a version wraps at most 2^32 data keys, counted in the catalogue over all
 /// processes; then [`Error::WrapLimit`] asks for a rotation. Key material cannot be imported
 /// ([`Error::ImportRefused`]); keys that are on the token already are for a
-/// [`Pkcs11ExternalKeyring`](crate::Pkcs11ExternalKeyring).
+/// [`Pkcs11ExternalKeyring`](crate::pkcs11::Pkcs11ExternalKeyring).
 #[derive(Debug)]
 pub struct Pkcs11Keyring {
     catalogue: FileKeyring,

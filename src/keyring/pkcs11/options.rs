@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 ///
 /// ```no_run
 /// # fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Pkcs11Keyring, Pkcs11Options};
+/// use envelock::{Pkcs11Keyring, pkcs11::Pkcs11Options};
 ///
 /// let token = Pkcs11Options::new("/usr/lib/softhsm/libsofthsm2.so")
 ///     .token_label("orders")

@@ -50,7 +50,7 @@ pub struct Pkcs11AlgorithmReport {
 
 impl Pkcs11Report {
     /// The algorithm that new keys get, unless
-    /// [`Pkcs11Options::algorithm`](crate::Pkcs11Options::algorithm) says otherwise.
+    /// [`Pkcs11Options::algorithm`](crate::pkcs11::Pkcs11Options::algorithm) says otherwise.
     pub fn chosen(&self) -> Option<WrapAlgorithm> {
         self.algorithms.iter().find(|it| it.error.is_none()).map(|it| it.algorithm)
     }

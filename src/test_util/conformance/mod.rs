@@ -69,7 +69,7 @@ pub enum Rule {
     Secret,
     /// Calls from many threads at once do not disturb each other.
     Threads,
-    /// The state table of [`VersionState`](crate::VersionState).
+    /// The state table of [`VersionState`](crate::keyset::VersionState).
     States,
     /// Changes are made together or not at all.
     AllOrNothing,

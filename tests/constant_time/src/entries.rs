@@ -2,12 +2,9 @@
 
 use crate::{Entry, blocks, memcheck};
 use envelock::danger::{chunk_decryptor, chunk_encryptor, decrypt_body, encrypt_body};
-use envelock::layout;
+use envelock::stream::layout;
 use envelock::rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
-use envelock::{Lifecycle, 
-    Aad, DataKey, Envelope, Error, GrantOptions, KeyVersion, Keyring, KeyringError, KeyringRng, MasterKey,
-    MemoryKeyring, PrimaryKey, RewrapOptions, Slot, SlotWriter, Suite, WrapContext, danger,
-};
+use envelock::{Lifecycle, Aad, DataKey, Envelope, Error, GrantOptions, KeyVersion, Keyring, MasterKey, MemoryKeyring, RewrapOptions, Suite, danger, format::Slot, keyring::{KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext}};
 use rand_chacha::ChaCha20Rng;
 use std::convert::Infallible;
 

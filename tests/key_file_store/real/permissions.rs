@@ -2,7 +2,7 @@
 
 use super::{Scratch, child};
 use crate::world;
-use envelock::FileRules;
+use envelock::file::FileRules;
 use envelock::test_util::key_file::{KeyFileError, Store};
 use rustix::fs::Mode;
 use std::fs::{self, Permissions};

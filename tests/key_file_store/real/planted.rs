@@ -2,7 +2,7 @@
 
 use super::Scratch;
 use crate::world;
-use envelock::FileRules;
+use envelock::file::FileRules;
 use envelock::test_util::key_file::{FileKind, KeyFileError};
 use rustix::fs::{CWD, FileType, Mode};
 use std::fs;

@@ -14,10 +14,7 @@ use core::cell::UnsafeCell;
 use core::convert::Infallible;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use envelock::rand_core::{TryCryptoRng, TryRng};
-use envelock::{
-    Aad, AadPairs, Change, Envelope, Error, KeyVersion, MemoryKeyring, Operation, RewrapOptions,
-    Suite, Terms, Timestamp,
-};
+use envelock::{Aad, AadPairs, Envelope, Error, KeyVersion, MemoryKeyring, RewrapOptions, Suite, Timestamp, keyset::{Change, Operation, Terms}};
 
 const HEAP_LEN: usize = 1 << 20;
 
