@@ -19,9 +19,9 @@ run() {
         "CARGO_TARGET_$(tr 'a-z-' 'A-Z_' <<<"$host")_RUNNER=env LD_PRELOAD=libstdc++.so.6" \
         cargo "$1" --locked --quiet --target "$host" --target-dir "$target" "${@:2}"
 }
-run build --manifest-path tests/hostile_module/Cargo.toml
+run build --package pkcs11-hostile
 run test --manifest-path tests/asan/Cargo.toml --no-run
-export ENVELOCK_HOSTILE=$target/$host/debug/libhostile_module.so
+export ENVELOCK_HOSTILE=$target/$host/debug/libpkcs11_hostile.so
 export -f run
 export host target
 # What libraries keep until the process ends is no leak of ours.

@@ -6,11 +6,9 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
-target=${CARGO_TARGET_DIR:-$root/target}/hostile_module
 if [ -z "${ENVELOCK_HOSTILE:-}" ]; then
-    cargo build --quiet --locked --manifest-path tests/hostile_module/Cargo.toml \
-        --target-dir "$target"
-    export ENVELOCK_HOSTILE=$target/debug/libhostile_module.so
+    cargo build --quiet --locked --package pkcs11-hostile
+    export ENVELOCK_HOSTILE=${CARGO_TARGET_DIR:-$root/target}/debug/libpkcs11_hostile.so
 fi
 if [ "${1:-}" != -- ]; then
     command=(cargo test --locked --quiet --all-features --test pkcs11_hostile)

@@ -33,7 +33,7 @@ impl Hostile {
         static TURN: Mutex<()> = Mutex::new(());
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the module of this repository, whose initialisers do nothing, and whose functions
-        // have these types (tests/hostile_module/README.md). It stays loaded.
+        // have these types (crates/pkcs11-hostile/README.md). It stays loaded.
         let hostile = unsafe {
             let library = libloading::Library::new(variable("ENVELOCK_P11_MODULE")).unwrap();
             let library: &'static libloading::Library = Box::leak(Box::new(library));

@@ -41,7 +41,7 @@ fn module() -> PathBuf {
     }
     let test = std::env::current_exe().expect("a path of this test");
     let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps");
-    profile.join("libhostile_module.so")
+    profile.join("libpkcs11_hostile.so")
 }
 
 /// Initialises a token of SoftHSM in a directory of this process's.

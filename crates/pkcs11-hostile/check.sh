@@ -4,9 +4,9 @@
 #
 #   check.sh           check.sh asan      under AddressSanitizer, by a stable compiler
 set -euo pipefail
-crate=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$crate/../.." && pwd)
-target=${CARGO_TARGET_DIR:-$root/target}/hostile_module
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$root"
+target=${CARGO_TARGET_DIR:-$root/target}
 options=()
 
 if ! command -v softhsm2-util >/dev/null; then
@@ -20,7 +20,7 @@ case ${1:-} in
     asan)
         host=$(rustc -vV | sed -n 's/^host: //p')
         options=(--target "$host")
-        target+=_asan
+        target+=/asan
         export RUSTC_BOOTSTRAP=1
         # The module takes the sanitizer's runtime from the program that loads it.
         export RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=address -Clink-arg=-Wl,--export-dynamic"
@@ -40,7 +40,7 @@ trap 'rm -rf "$scratch"' EXIT
 export TMPDIR=$scratch
 
 for command in build test; do
-    cargo "$command" --quiet --locked --manifest-path "$crate/Cargo.toml" --target-dir "$target" \
+    cargo "$command" --quiet --locked --package pkcs11-hostile --target-dir "$target" \
         "${options[@]}" </dev/null
 done
-echo "hostile module: $target${options[1]:+/${options[1]}}/debug/libhostile_module.so"
+echo "hostile module: $target${options[1]:+/${options[1]}}/debug/libpkcs11_hostile.so"
