@@ -4,10 +4,9 @@ use super::rewrap::refused_primary;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{
-    ImmutableCore, KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter, Suite,
-    WrapAlgorithm,
+    ImmutableCore, KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, Suite, WrapAlgorithm,
 };
-use crate::keyring::{Freshness, Keyring, KeyringError};
+use crate::keyring::{Freshness, Keyring, KeyringError, SlotWriter};
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;

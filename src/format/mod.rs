@@ -14,8 +14,7 @@ mod slot;
 mod suite;
 
 pub use decode::{Header, Slots};
-pub use encode::SlotWriter;
-pub(crate) use encode::{rewrite_header, unpadded_len, write_header};
+pub(crate) use encode::{encode_slot, header_len_field, rewrite_header, unpadded_len, write_fixed};
 pub use fault::{HeaderFault, Part, SlotFault};
 pub use ids::{DataKeyId, KeyVersion, MasterKeyId, WrapAlgorithm};
 pub(crate) use immutable::ImmutableCore;

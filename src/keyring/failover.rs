@@ -1,10 +1,10 @@
 //! Several keyrings of which one is enough: the first that answers wraps, any unwraps.
 
 use super::members::{Answers, Members, holds_key};
-use super::{Keyring, KeyringError, PrimaryKey, WrapContext, forward_keyring};
+use super::{Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext, forward_keyring};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, SlotWriter, Suite, slot_len};
+use crate::format::{KeyName, Suite, slot_len};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 

@@ -18,7 +18,7 @@ macro_rules! forward_keyring {
             &$this,
             data_key: &$crate::crypto::secret::DataKey,
             context: &$crate::keyring::WrapContext<'_>,
-            slots: &mut $crate::format::SlotWriter<'_>,
+            slots: &mut $crate::keyring::SlotWriter<'_>,
             rng: &mut $crate::random::KeyringRng<'_>,
         ) -> Result<(), $crate::keyring::KeyringError> {
             ($to).wrap(data_key, context, slots, rng)
@@ -30,7 +30,7 @@ macro_rules! forward_keyring {
             name: $crate::format::KeyName<'_>,
             data_key: &$crate::crypto::secret::DataKey,
             context: &$crate::keyring::WrapContext<'_>,
-            slots: &mut $crate::format::SlotWriter<'_>,
+            slots: &mut $crate::keyring::SlotWriter<'_>,
             rng: &mut $crate::random::KeyringRng<'_>,
         ) -> Result<(), $crate::keyring::KeyringError> {
             ($to).wrap_under(name, data_key, context, slots, rng)
@@ -60,7 +60,7 @@ macro_rules! forward_keyring {
             &$this,
             slot: &$crate::format::Slot<'_>,
             context: &$crate::keyring::WrapContext<'_>,
-            slots: &mut $crate::format::SlotWriter<'_>,
+            slots: &mut $crate::keyring::SlotWriter<'_>,
             rng: &mut $crate::random::KeyringRng<'_>,
         ) -> Result<(), $crate::keyring::KeyringError> {
             ($to).rewrap(slot, context, slots, rng)

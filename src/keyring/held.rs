@@ -2,10 +2,10 @@
 //! is held, in this process or in a token.
 
 use super::counter::Counts;
-use super::{KeyringError, WrapContext};
+use super::{KeyringError, SlotWriter, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
-use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter, WrapAlgorithm};
+use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, WrapAlgorithm};
 #[cfg(all(feature = "file", unix))]
 use crate::keyset::VersionRecord;
 use crate::keyset::{Material, NewMaterial};

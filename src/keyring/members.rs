@@ -1,9 +1,9 @@
 //! The members of a combined keyring, and one answer from all of theirs.
 
-use super::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
+use super::{Freshness, Keyring, KeyringError, Refusal, SlotWriter, WrapContext};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, MAX_SLOTS, Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, MAX_SLOTS, Slot, SlotLabel};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 use alloc::vec::Vec;

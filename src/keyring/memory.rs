@@ -3,10 +3,10 @@
 use super::lifecycle::Lifecycle;
 use super::master_keys::{MasterKeys, Selection};
 use super::software::SoftwareSource;
-use super::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
+use super::{Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
-use crate::format::{KeyName, KeyVersion, Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, KeyVersion, Slot, SlotLabel};
 use crate::keyset::{Change, Changed, Keysets, Material, Terms, VersionRecord};
 use crate::random::{KeyringRng, NoRandomness, RandomPool};
 use crate::sync::RwLock;

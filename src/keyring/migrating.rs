@@ -1,10 +1,10 @@
 //! Moving from one keyring to another: the first wraps, any unwraps.
 
 use super::members::{self, Answers, Members, Standing, concerns_slot, holds_key, unwrap_verified};
-use super::{Freshness, Keyring, KeyringError, WrapContext, forward_keyring};
+use super::{Freshness, Keyring, KeyringError, SlotWriter, WrapContext, forward_keyring};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, Slot, SlotLabel};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 

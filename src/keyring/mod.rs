@@ -19,8 +19,10 @@ mod members;
 mod memory;
 mod migrating;
 mod multi;
+pub(crate) mod observed;
 #[cfg(all(feature = "pkcs11", unix))]
 pub(crate) mod pkcs11;
+mod slot_writer;
 mod software;
 mod without;
 
@@ -29,8 +31,8 @@ pub(crate) use caching::is_young;
 #[cfg(feature = "std")]
 pub use caching::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};
 pub use context::{WrapAad, WrapContext};
+pub use error::KeyringError;
 pub(crate) use error::Wait;
-pub use error::{KeyringError, Refusal};
 pub use failover::FailoverKeyring;
 pub(crate) use forward::forward_keyring;
 pub use lifecycle::Lifecycle;
@@ -38,11 +40,13 @@ pub use members::MAX_MEMBERS;
 pub use memory::MemoryKeyring;
 pub use migrating::MigratingKeyring;
 pub use multi::MultiKeyring;
+pub use slot_writer::SlotWriter;
+pub(crate) use slot_writer::write_header;
 pub use without::WithoutVersions;
 
 use crate::crypto::secret::DataKey;
-pub use crate::format::SlotWriter;
 use crate::format::{KeyName, MAX_HEADER_LEN, Slot, SlotLabel, Suite};
+pub use crate::keyset::{Freshness, Refusal};
 pub use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -255,28 +259,6 @@ impl PrimaryKey<'_> {
         // H-BOUND): it is refused at any length.
         exact.max(self.max_wrapped_key_len).unwrap_or(0).min(MAX_HEADER_LEN)
     }
-}
-
-/// How a slot stands to a keyring, going by its label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Freshness {
-    /// Another keyring's.
-    NotMine,
-    /// Under the primary version.
-    Primary,
-    /// Under a version that is not the primary; older or newer, since a rollback goes back.
-    Stale,
-    /// Under a version that is not the primary, still unwraps, and is marked compromised. A
-    /// rewrap touches it only where [`RewrapOptions::from_compromised`] names it.
-    ///
-    /// A keyring that was told to refuse compromised versions answers
-    /// `Refused(Refusal::Compromised)` instead.
-    ///
-    /// [`RewrapOptions::from_compromised`]: crate::RewrapOptions::from_compromised
-    Compromised,
-    /// Under a version of this keyring that it refuses to use, or does not know.
-    Refused(Refusal),
 }
 
 macro_rules! forward_to_pointee {

@@ -1,10 +1,9 @@
 //! Several keyrings at once: any one of them can decrypt.
 
 use super::members::Members;
-use super::{Keyring, KeyringError, PrimaryKey, WrapContext, forward_keyring};
+use super::{Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext, forward_keyring};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::SlotWriter;
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 

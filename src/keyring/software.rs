@@ -2,11 +2,11 @@
 
 use super::counter::Counts;
 use super::held::{HeldKey, KeySource, Made};
-use super::{KeyringError, WrapContext};
+use super::{KeyringError, SlotWriter, WrapContext};
 use crate::crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 use crate::crypto::{CryptoError, kdf, xaes};
 use crate::error::Error;
-use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter, WrapAlgorithm};
+use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, WrapAlgorithm};
 use crate::keyset::{Material, NewMaterial, Origin};
 use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::boxed::Box;

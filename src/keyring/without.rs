@@ -1,9 +1,9 @@
 //! A keyring that does without some of its versions, to prove that nothing needs them.
 
-use super::{Freshness, Keyring, KeyringError, Refusal, WrapContext, forward_keyring};
+use super::{Freshness, Keyring, KeyringError, Refusal, SlotWriter, WrapContext, forward_keyring};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, KeyVersion, Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, KeyVersion, Slot, SlotLabel};
 use crate::random::KeyringRng;
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -49,7 +49,7 @@ pub enum Change<'a> {
     },
     /// Removes the records of destroyed versions, so that a key file gets smaller: of all versions up
     /// to one, which must all be destroyed. Their messages are answered as before
-    /// ([`Refusal::Destroyed`](crate::keyring::Refusal::Destroyed)), their numbers stay taken, and their
+    /// ([`Refusal::Destroyed`](crate::keyset::Refusal::Destroyed)), their numbers stay taken, and their
     /// material is not imported again.
     RemoveRecords {
         /// The master key.

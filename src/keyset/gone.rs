@@ -1,10 +1,9 @@
 //! What is gone for good: records of destroyed versions that were removed, and erased keys.
 
 use super::keysets::Work;
-use super::{Keyset, Operation, Terms, Transition, VersionRecord, VersionState};
+use super::{Keyset, Operation, Refusal, Terms, Transition, VersionRecord, VersionState};
 use crate::error::{Error, KeyFault};
 use crate::format::{KeyVersion, MasterKeyId};
-use crate::keyring::Refusal;
 use crate::time::Timestamp;
 use alloc::vec::Vec;
 

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod change;
+mod freshness;
 mod gone;
 mod guard;
 mod hold;
@@ -13,6 +14,7 @@ mod state;
 #[cfg(all(feature = "file", unix))]
 pub(crate) use aliases::{Alias, MAX_FORMER_KEYS};
 pub use change::{Change, Changed, Material, Terms, Transition};
+pub use freshness::{Freshness, Refusal};
 #[cfg(all(feature = "file", unix))]
 pub(crate) use gone::MAX_REMOVED_IDS;
 pub(crate) use guard::MAX_QUIET;

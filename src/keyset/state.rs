@@ -1,6 +1,6 @@
 //! States of a version and what each operation makes of them.
 
-use crate::keyring::Refusal;
+use super::Refusal;
 use core::fmt;
 use core::time::Duration;
 

@@ -1,8 +1,7 @@
 //! Counters for the `metrics` facade.
 
 use super::{Event, Observer};
-use crate::keyring::{Freshness, Refusal};
-use crate::keyset::{Transition, VersionState};
+use crate::keyset::{Freshness, Refusal, Transition, VersionState};
 use ::metrics::{Label, counter, gauge};
 use alloc::borrow::ToOwned;
 use alloc::collections::BTreeSet;

@@ -3,8 +3,7 @@
 use super::text::{Causes, Name};
 use super::{Event, Observer};
 use crate::format::{KeyVersion, SlotLabel};
-use crate::keyring::Freshness;
-use crate::keyset::Transition;
+use crate::keyset::{Freshness, Transition};
 use ::tracing::field::display as text;
 
 /// Makes [`Event`]s events of the `tracing` facade (feature `tracing`).

@@ -2,8 +2,10 @@
 
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, Slot, SlotLabel, SlotWriter};
-use crate::keyring::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, WrapContext};
+use crate::format::{KeyName, Slot, SlotLabel};
+use crate::keyring::{
+    Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, SlotWriter, WrapContext,
+};
 use crate::keyset::{Change, Changed, Keysets, Terms};
 use crate::random::KeyringRng;
 use crate::sync::lock;

@@ -5,9 +5,9 @@ use crate::crypto::compare;
 use crate::crypto::secret::DataKey;
 use crate::format::{
     DataKeyId, ImmutableCore, KeyName, KeyVersion, MAX_HEADER_LEN, MasterKeyId, Slot, SlotLabel,
-    SlotWriter, Suite, WrapAlgorithm,
+    Suite, WrapAlgorithm,
 };
-use crate::keyring::{Keyring, KeyringError, WrapContext};
+use crate::keyring::{Keyring, KeyringError, SlotWriter, WrapContext};
 use crate::random::KeyringRng;
 use alloc::borrow::ToOwned;
 use alloc::string::String;

@@ -7,10 +7,8 @@ use super::{prove_slot, refused_primary, verify_slot};
 use crate::crypto::secret::DataKey;
 use crate::envelope::decrypt::Failures;
 use crate::error::Error;
-use crate::format::{
-    Header, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotWriter, Slots, unpadded_len,
-};
-use crate::keyring::{Keyring, KeyringError, WrapContext};
+use crate::format::{Header, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, Slots, unpadded_len};
+use crate::keyring::{Keyring, KeyringError, SlotWriter, WrapContext};
 use crate::random::RandomPool;
 use rand_core::TryCryptoRng;
 

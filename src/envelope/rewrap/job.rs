@@ -7,10 +7,8 @@ use super::{RewrapOptions, prove_slot, refused_primary, verify_slot};
 use crate::envelope::decrypt::Failures;
 use crate::envelope::opened::Opened;
 use crate::error::Error;
-use crate::format::{
-    Header, KeyName, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotLabel, SlotWriter,
-};
-use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
+use crate::format::{Header, KeyName, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotLabel};
+use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, SlotWriter, WrapContext};
 use crate::random::RandomPool;
 use rand_core::TryCryptoRng;
 

@@ -3,8 +3,8 @@
 use super::keyring::FileKeyring;
 use super::state::State;
 use crate::crypto::secret::DataKey;
-use crate::format::{KeyName, SlotLabel, SlotWriter};
-use crate::keyring::{KeyringError, Refusal, WrapContext};
+use crate::format::{KeyName, SlotLabel};
+use crate::keyring::{KeyringError, Refusal, SlotWriter, WrapContext};
 use crate::random::KeyringRng;
 use core::time::Duration;
 

@@ -11,11 +11,11 @@ use super::store::Store;
 use crate::OsRandom;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, Slot, SlotLabel};
 use crate::keyring::held::KeySource;
 use crate::keyring::master_keys::Selection;
 use crate::keyring::{
-    Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, Refusal, WrapContext,
+    Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, Refusal, SlotWriter, WrapContext,
 };
 use crate::keyset::{Change, Changed, Keysets, Terms};
 use crate::random::KeyringRng;

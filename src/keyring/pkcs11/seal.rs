@@ -6,9 +6,9 @@ use super::source::ALGORITHMS;
 use super::token::Token;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, SlotWriter};
+use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel};
 use crate::keyring::held::HeldKey;
-use crate::keyring::{Freshness, Keyring, KeyringError, PrimaryKey, WrapContext};
+use crate::keyring::{Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext};
 use crate::random::KeyringRng;
 use alloc::sync::Arc;
 

@@ -1,11 +1,11 @@
 //! A keyring that tells an observer what it does.
 
-use super::{Event, Observer};
+use super::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, SlotWriter, WrapContext};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, KeyVersion, Slot, SlotLabel, SlotWriter};
-use crate::keyring::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, WrapContext};
+use crate::format::{KeyName, KeyVersion, Slot, SlotLabel};
 use crate::keyset::{Change, Changed, Keysets, Terms, Transition, VersionState};
+use crate::observe::{Event, Observer};
 use crate::random::KeyringRng;
 
 /// A keyring around another, which tells an [`Observer`] what that one answers and changes no

@@ -1,0 +1,210 @@
+//! Writing the slots of a header as a keyring makes them.
+
+#![expect(
+    clippy::indexing_slicing,
+    reason = "ranges of buffers that are sized here or were checked"
+)]
+
+use super::KeyringError;
+use crate::error::Error;
+use crate::format::{
+    ImmutableCore, KeyName, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, Slot, SlotFault, SlotLabel, Slots,
+    Suite, encode_slot, header_len_field, offset, slot_len, write_fixed,
+};
+use core::fmt;
+
+/// Where a keyring puts the slots it makes.
+///
+/// Each slot is checked as it comes, so that no keyring can write a header that does not parse.
+pub struct SlotWriter<'a> {
+    room: &'a mut [u8],
+    used: usize,
+    count: u8,
+    suite: Suite,
+    only: Option<KeyName<'a>>,
+    first_of: Option<FirstOf<'a>>,
+}
+
+/// What [`SlotWriter::first_of`] is to keep.
+#[derive(Clone, Copy)]
+struct FirstOf<'a> {
+    name: KeyName<'a>,
+    /// How many slots there were before.
+    before: u8,
+    /// Whether a slot was left out.
+    has_others: bool,
+}
+
+impl<'a> SlotWriter<'a> {
+    /// A writer into `room`, for data keys of `suite`; with `only`, no other name is accepted.
+    pub(crate) fn new(room: &'a mut [u8], suite: Suite, only: Option<KeyName<'a>>) -> Self {
+        SlotWriter { room, used: 0, count: 0, suite, only, first_of: None }
+    }
+
+    /// Adds a slot: one wrapped key under one master key version.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyringError::Slot`] says what is wrong with it; the header is then as before. A
+    /// keyring passes the error on.
+    pub fn push(&mut self, label: &SlotLabel<'_>, wrapped_key: &[u8]) -> Result<(), KeyringError> {
+        if self.leaves_out(label.name) {
+            return Ok(());
+        }
+        self.check(label, wrapped_key)?;
+        let count = self.count.checked_add(1).ok_or(SlotFault::TooMany)?;
+        let needed = self.used + slot_len(label.name, wrapped_key.len());
+        let available = self.room.len();
+        let slot = Slot { label: *label, wrapped_key };
+        let room = &mut self.room[self.used..];
+        match encode_slot(room, &slot) {
+            Some(len) => {
+                self.used += len;
+                self.count = count;
+                Ok(())
+            }
+            None => Err(SlotFault::Room { needed, available }.into()),
+        }
+    }
+
+    /// Keeps the first slot of `name` of all that `push` pushes.
+    ///
+    /// # Errors
+    ///
+    /// Those of `push`; [`KeyringError::UnknownKey`] if it pushed other names alone, and
+    /// [`SlotFault::None`] if it pushed nothing. No slot is added then.
+    pub(crate) fn first_of(
+        &mut self,
+        name: KeyName<'_>,
+        push: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
+    ) -> Result<(), KeyringError> {
+        let before = self.count;
+        let mut slots = self.again();
+        slots.first_of = Some(FirstOf { name, before, has_others: false });
+        push(&mut slots)?;
+        if slots.count > before {
+            let (used, count) = (slots.used, slots.count);
+            if !self.leaves_out(name) {
+                (self.used, self.count) = (used, count);
+            }
+            return Ok(());
+        }
+        let has_others = slots.first_of.is_some_and(|first| first.has_others);
+        let unknown = KeyringError::UnknownKey { key: name.as_str().into() };
+        Err(if has_others { unknown } else { SlotFault::None.into() })
+    }
+
+    /// Keeps what `push` pushes, all of it or, if it fails, nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of `push`.
+    pub(crate) fn all_of(
+        &mut self,
+        push: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
+    ) -> Result<(), KeyringError> {
+        let mut slots = self.again();
+        push(&mut slots)?;
+        let has_others = slots.first_of.is_some_and(|first| first.has_others);
+        (self.used, self.count) = (slots.used, slots.count);
+        if let Some(first) = &mut self.first_of {
+            first.has_others = has_others;
+        }
+        Ok(())
+    }
+
+    /// A writer that goes on from here, of which nothing is kept.
+    fn again(&mut self) -> SlotWriter<'_> {
+        SlotWriter {
+            room: &mut *self.room,
+            used: self.used,
+            count: self.count,
+            suite: self.suite,
+            only: self.only,
+            first_of: self.first_of,
+        }
+    }
+
+    /// The slots written so far.
+    pub(crate) fn slots(&self) -> Slots<'_> {
+        Slots::new(&self.room[..self.used], self.count)
+    }
+
+    /// Whether a slot of `name` is none that is to be kept.
+    fn leaves_out(&mut self, name: KeyName<'_>) -> bool {
+        let count = self.count;
+        self.first_of.as_mut().is_some_and(|first| {
+            let is_other = name != first.name || count > first.before;
+            first.has_others |= is_other;
+            is_other
+        })
+    }
+
+    /// Ends the writing and counts the slots; at least one must have come.
+    pub(crate) fn finish(&self) -> Result<u8, KeyringError> {
+        if self.count == 0 { Err(SlotFault::None.into()) } else { Ok(self.count) }
+    }
+
+    fn check(&self, label: &SlotLabel<'_>, wrapped_key: &[u8]) -> Result<(), SlotFault> {
+        let name = label.name;
+        if self.only.is_some_and(|only| only != name) {
+            return Err(SlotFault::OtherName { name: name.as_str().into() });
+        }
+        if usize::from(self.count) >= MAX_SLOTS {
+            return Err(SlotFault::TooMany);
+        }
+        let len = wrapped_key.len();
+        let exact = label.algorithm.wrapped_key_len(self.suite);
+        let in_range = (1..=MAX_WRAPPED_KEY_LEN).contains(&len);
+        if !in_range || exact.is_some_and(|exact| exact != len) {
+            return Err(SlotFault::WrappedKeyLength { algorithm: label.algorithm, len });
+        }
+        if self.slots().any(|slot| slot.label.same_key(label)) {
+            let version = label.version;
+            return Err(SlotFault::Duplicate { name: name.as_str().into(), version });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for SlotWriter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SlotWriter").field("slots", &self.slots()).finish()
+    }
+}
+
+/// Writes a header that fills `out`: the core, the slots that `wrap` pushes, then padding.
+///
+/// On failure `out` is wiped.
+pub(crate) fn write_header(
+    out: &mut [u8],
+    core: &ImmutableCore,
+    wrap: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
+) -> Result<(), Error> {
+    out.fill(0);
+    let written = fill_header(out, core, wrap);
+    if written.is_err() {
+        out.fill(0);
+    }
+    written
+}
+
+fn fill_header(
+    out: &mut [u8],
+    core: &ImmutableCore,
+    wrap: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
+) -> Result<(), Error> {
+    let available = out.len();
+    let header_len = header_len_field(available)?;
+    // Too short for what stands before the slots: there is no room for any.
+    let room = out.get_mut(offset::SLOTS..).unwrap_or(&mut []);
+    let mut slots = SlotWriter::new(room, core.suite(), None);
+    let written = wrap(&mut slots).and_then(|()| slots.finish());
+    let count = written.map_err(|error| match error {
+        KeyringError::Slot(SlotFault::Room { needed, .. }) => {
+            Error::HeaderRoom { needed: needed + offset::SLOTS, available }
+        }
+        other => Error::from_wrap(other),
+    })?;
+    write_fixed(out, core, header_len, count)
+}
