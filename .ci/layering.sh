@@ -28,7 +28,7 @@ std       | src/process.rs        | std::process::id               | the rim: wh
 io        | src/process.rs        | std::process::id               | the rim: the same
 feature   | src/process.rs        | .                              | without std there is no fork
 std       | src/keyring/caching/clock.rs  | std::time::Instant     | the rim: how long a data key has been cached
-std       | src/keyring/caching/flight.rs | std::sync::            | the rim: threads wait for one call
+std       | src/keyring/caching/single_flight.rs | std::sync::            | the rim: threads wait for one call
 std       | src/keyring/caching/mod.rs    | std::sync::            | the rim: the cache that they share
 io        | src/keyring/caching/clock.rs  | .                      | the rim: the one clock of the cache
 feature   | src/keyring/mod.rs    | .                              | declares the caching keyring, part of the rim

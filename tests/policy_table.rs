@@ -596,7 +596,7 @@ fn signatures(source: &str) -> impl Iterator<Item = String> + '_ {
 fn an_opened_key_reads_by_the_names_and_arguments_of_an_envelope() {
     let (opened, polled) = (
         include_str!("../src/envelope/opened.rs").split_once("impl OpenedKey {").unwrap().1,
-        include_str!("../src/io/poll/envelope.rs").split_once("impl OpenedKey {").unwrap(),
+        include_str!("../src/io/tokio/envelope.rs").split_once("impl OpenedKey {").unwrap(),
     );
     let ours = [opened, include_str!("../src/io/opened.rs"), polled.1].concat();
     let theirs = [

@@ -1,6 +1,6 @@
 //! A message from a reader, as plaintext.
 
-use super::pump::Pump;
+use super::chunk_reader::Pump;
 use crate::body::ChunkDecryptor;
 use crate::error::Error;
 use crate::stream::StreamDecryptor;

@@ -1,6 +1,6 @@
 //! Plaintext from a reader, as a message.
 
-use super::pump::Pump;
+use super::chunk_reader::Pump;
 use crate::body::ChunkEncryptor;
 use crate::stream::StreamEncryptor;
 use core::fmt;

@@ -2,7 +2,7 @@
 
 use super::buffer::Buffer;
 use super::error::{Latch, uninterrupted};
-use super::outgoing::Outgoing;
+use super::write_buffer::Outgoing;
 use super::{alone, batch};
 use crate::body::ChunkEncryptor;
 use crate::body::layout::CHUNK_LEN;

@@ -2,26 +2,26 @@
 
 mod begin;
 mod buffer;
+mod chunk_reader;
 mod decrypt_reader;
 mod encrypt_reader;
 mod encrypt_writer;
 mod envelope;
 mod error;
 mod opened;
-mod outgoing;
-#[cfg(feature = "tokio")]
-mod poll;
-mod pump;
 mod range_reader;
 mod read_at;
 mod seek_reader;
+#[cfg(feature = "tokio")]
+mod tokio;
+mod write_buffer;
 
+#[cfg(feature = "tokio")]
+pub use self::tokio::{AsyncDecryptReader, AsyncEncryptWriter};
 pub use decrypt_reader::DecryptReader;
 pub use encrypt_reader::EncryptReader;
 pub use encrypt_writer::EncryptWriter;
 pub(crate) use error::may_pass;
-#[cfg(feature = "tokio")]
-pub use poll::{AsyncDecryptReader, AsyncEncryptWriter};
 pub use range_reader::RangeReader;
 pub use read_at::{ReadAt, SeekSource};
 pub use seek_reader::SeekReader;

@@ -1,7 +1,7 @@
 //! The chunks of a message in, plaintext out.
 
 use super::Progress;
-use super::chunks::{ChunkStream, Direction};
+use super::chunk_stream::{ChunkStream, Direction};
 use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::body::{ChunkDecryptor, run};
 use crate::error::Error;

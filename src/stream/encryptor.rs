@@ -1,7 +1,7 @@
 //! Plaintext in, message out.
 
 use super::Progress;
-use super::chunks::{ChunkStream, Direction};
+use super::chunk_stream::{ChunkStream, Direction};
 use super::slots::StreamSlots;
 use super::unfinished::Unfinished;
 use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};

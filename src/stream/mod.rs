@@ -5,7 +5,7 @@
 //! chunk; `range` plans which bytes hold a part of the plaintext. Whatever reads, writes, seeks or
 //! awaits is a thin layer above these.
 
-mod chunks;
+mod chunk_stream;
 mod decryptor;
 mod encryptor;
 mod range;
@@ -21,7 +21,7 @@ pub use crate::io::{AsyncDecryptReader, AsyncEncryptWriter};
 pub use crate::io::{
     DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader, SeekSource,
 };
-pub(crate) use chunks::{ChunkStream, Direction};
+pub(crate) use chunk_stream::{ChunkStream, Direction};
 pub use decryptor::StreamDecryptor;
 pub use encryptor::StreamEncryptor;
 pub use range::{RangeDecryptor, RangePlan};

@@ -1,9 +1,9 @@
 //! A cache of data keys in front of a keyring whose calls cost something (feature `std`).
 
 mod clock;
-mod flight;
+mod entries;
 mod options;
-mod store;
+mod single_flight;
 
 pub(crate) use clock::is_young;
 pub use clock::{CacheClock, InstantClock};
@@ -16,9 +16,9 @@ use crate::sync::lock;
 use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
-use flight::{Boarding, Flights, Leader};
+use entries::{EntryKey, Store, entry_key};
+use single_flight::{Boarding, Flights, Leader};
 use std::sync::{Mutex, MutexGuard};
-use store::{EntryKey, Store, entry_key};
 
 /// A keyring that remembers data keys, for one whose calls cost milliseconds or money.
 ///

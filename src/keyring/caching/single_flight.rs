@@ -1,6 +1,6 @@
 //! One call of the inner keyring for all threads that want the same key at once.
 
-use super::store::EntryKey;
+use super::entries::EntryKey;
 use crate::crypto::secret::DataKey;
 use crate::keyring::KeyringError;
 use crate::sync::lock;
