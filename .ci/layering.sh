@@ -15,7 +15,7 @@ cd "$root"
 LONGEST_FILE=400
 
 # Where defaults need no reason yet.
-UNEXPLAINED='^src/(crypto/refusals|files/|fs/|keyring/(file|pkcs11)/|keyset/keysets|test_util/)'
+UNEXPLAINED='^src/(crypto/refusals|message_file/|fs/|keyring/(file|pkcs11)/|keyset/keysets|test_util/)'
 
 # rule | file, or a folder with a slash behind it | what the line must match | reason
 ALLOWED='
@@ -41,9 +41,9 @@ os-random | src/lib.rs            | ^(mod os_random|pub use os_random::OsRandom)
 os-random | src/os_random.rs      | .                              | the rim: one system call a message
 os-random | src/envelope/os.rs    | .                              | the rim: every operation with OS randomness filled in
 os-random | src/keyring/memory.rs | &mut crate::OsRandom           | conveniences behind feature std
-std       | src/files/           | .                              | the rim: messages in files, and who works on one at a time
-io        | src/files/           | .                              | the rim: the same
-os-random | src/files/place.rs   | crate::OsRandom                | the rim: names that nobody foresees
+std       | src/message_file/           | .                              | the rim: messages in files, and who works on one at a time
+io        | src/message_file/           | .                              | the rim: the same
+os-random | src/message_file/paths.rs   | crate::OsRandom                | the rim: names that nobody foresees
 std       | src/fs/              | .                              | the rim: the one door to the file system
 io        | src/fs/              | .                              | the rim: the same
 std       | src/keyring/file/*    | .                              | the rim: files, locks and the threads that share them; format/ below it is bytes to bytes

@@ -293,7 +293,7 @@ pub enum Error {
     /// A message in a file could not be read, written or rewrapped.
     #[cfg(all(feature = "file", unix))]
     #[error(transparent)]
-    MessageFile(crate::files::MessageFileError),
+    MessageFile(crate::message_file::MessageFileError),
     /// A keyring has no master key and no alias of a name.
     #[error("there is no key {key}")]
     UnknownKey {

@@ -32,8 +32,6 @@ mod crypto;
 pub mod danger;
 mod envelope;
 mod error;
-#[cfg(all(feature = "file", unix))]
-mod files;
 pub mod format;
 #[cfg(all(feature = "file", unix))]
 mod fs;
@@ -41,6 +39,8 @@ mod fs;
 mod io;
 pub mod keyring;
 pub mod keyset;
+#[cfg(all(feature = "file", unix))]
+mod message_file;
 pub mod observe;
 #[cfg(feature = "std")]
 mod os_random;
@@ -69,13 +69,15 @@ pub mod spec {
 /// Master keys in a file, and messages in files.
 #[cfg(all(feature = "file", unix))]
 pub mod file {
-    pub use crate::files::{FileChange, FileRewrap, MessageFile, MessageFileError, NewFileOptions};
     pub use crate::fs::{FileAction, FileKind, FileRules};
     pub use crate::keyring::file::{
         AddedProtection, Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions,
         KeyFileError, KeyFileFault, KeyFileHealth, KeyFileLooksLike, OuterFreshness, OuterKey,
         Protection, ProtectionId, ProtectionKind, ProtectionRecord, ProtectionsFault,
         ReadOnlyFileKeyring, RecordFault, RecordName, Salvage, TextConversion,
+    };
+    pub use crate::message_file::{
+        FileChange, FileRewrap, MessageFile, MessageFileError, NewFileOptions,
     };
 }
 

@@ -38,8 +38,8 @@ impl From<crate::pkcs11::Pkcs11Error> for Error {
 }
 
 #[cfg(all(feature = "file", unix))]
-impl From<crate::files::MessageFileError> for Error {
-    fn from(error: crate::files::MessageFileError) -> Self {
+impl From<crate::message_file::MessageFileError> for Error {
+    fn from(error: crate::message_file::MessageFileError) -> Self {
         Error::MessageFile(error)
     }
 }

@@ -5,7 +5,4 @@ pub use crate::fs::{
     Directory, DirectoryFile, FileAction, FileKind, FileStat, FileTime, OsDirectory, PathFault,
 };
 pub use crate::keyring::file::error::KeyFileError;
-pub use crate::keyring::file::read::Loaded;
-pub use crate::keyring::file::stamp::Stamp;
-pub use crate::keyring::file::store::{MAX_KEY_FILE_LEN, Store};
-pub use crate::keyring::file::writer::Writer;
+pub use crate::keyring::file::storage::{Fingerprint, Loaded, MAX_KEY_FILE_LEN, Store, Writer};

@@ -1,15 +1,15 @@
 //! Messages in the files of a directory that a simulator can stand for.
 
-pub use crate::files::{FileRewrap, MessageFile, MessageFileError, NewFileOptions};
+pub use crate::message_file::{FileRewrap, MessageFile, MessageFileError, NewFileOptions};
 
 use super::key_file::Directory;
 use crate::aad::Aad;
 use crate::envelope::{Envelope, RewrapOptions};
 use crate::error::Error;
-use crate::files::place::Place;
-use crate::files::whole::Target;
-use crate::files::{rewrap, whole};
 use crate::keyring::Keyring;
+use crate::message_file::paths::MessagePaths;
+use crate::message_file::transcode::Target;
+use crate::message_file::{rewrap, transcode};
 use alloc::sync::Arc;
 use std::ffi::OsStr;
 use std::io::Read;
@@ -26,7 +26,7 @@ pub fn rewrap_file_in<K: Keyring>(
     name: &OsStr,
     options: RewrapOptions<'_>,
 ) -> Result<FileRewrap, Error> {
-    rewrap::rewrap_file(envelope, &Place::in_directory(directory, name)?, options)
+    rewrap::rewrap_file(envelope, &MessagePaths::in_directory(directory, name)?, options)
 }
 
 /// See [`MessageFile::open`].
@@ -35,7 +35,7 @@ pub fn rewrap_file_in<K: Keyring>(
 ///
 /// As there.
 pub fn open_in(directory: Arc<dyn Directory>, name: &OsStr) -> Result<MessageFile, Error> {
-    MessageFile::at(&Place::in_directory(directory, name)?)
+    MessageFile::at(&MessagePaths::in_directory(directory, name)?)
 }
 
 /// See [`Envelope::encrypt_file`].
@@ -66,8 +66,8 @@ pub fn encrypt_file_with_in<K: Keyring>(
     aad: Aad<'_>,
     options: NewFileOptions,
 ) -> Result<u64, Error> {
-    let place = &Place::in_directory(directory, to)?;
-    whole::encrypt(envelope, source, Path::new("source"), &Target { place, options }, aad)
+    let place = &MessagePaths::in_directory(directory, to)?;
+    transcode::encrypt(envelope, source, Path::new("source"), &Target { place, options }, aad)
 }
 
 /// See [`Envelope::decrypt_file`].
@@ -82,7 +82,7 @@ pub fn decrypt_file_in<K: Keyring>(
     to: &OsStr,
     aad: Aad<'_>,
 ) -> Result<u64, Error> {
-    let place = |name| Place::in_directory(directory.clone(), name);
+    let place = |name| MessagePaths::in_directory(directory.clone(), name);
     let to = &Target { place: &place(to)?, options: NewFileOptions::new() };
-    whole::decrypt(envelope, MessageFile::at(&place(from)?)?, to, aad)
+    transcode::decrypt(envelope, MessageFile::at(&place(from)?)?, to, aad)
 }

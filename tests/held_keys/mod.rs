@@ -8,7 +8,7 @@ mod limits;
 mod simulated_directory;
 mod token;
 
-use crate::keyring::file::store::Store;
+use crate::keyring::file::storage::Store;
 use crate::keyring::held::KeySource;
 use crate::{
     Aad, Envelope, Error, FileKeyring, KeyVersion, MasterKey,

@@ -12,11 +12,11 @@ fn at(nanoseconds: u64) -> SystemTime {
 fn a_stamp_changes_with_the_file_and_not_without() {
     let directory = world::directory(Some(&content(1, 100)));
     let store = world::store(&directory);
-    let stamp = store.load().unwrap().stamp();
-    assert_eq!(store.stamp().unwrap(), stamp);
+    let stamp = store.load().unwrap().fingerprint();
+    assert_eq!(store.fingerprint().unwrap(), stamp);
     world::write(&store, false, &content(2, 100)).unwrap();
-    assert_ne!(store.stamp().unwrap(), stamp);
-    assert_eq!(store.stamp().unwrap(), store.load().unwrap().stamp());
+    assert_ne!(store.fingerprint().unwrap(), stamp);
+    assert_eq!(store.fingerprint().unwrap(), store.load().unwrap().fingerprint());
 }
 
 /// Two replacements within a tick, an inode that is given out anew: the stamp is the same, the
@@ -30,15 +30,15 @@ fn a_stamp_that_can_come_again_is_not_settled() {
     let first = store.load().unwrap();
     world::write(&store, false, &content(2, 100)).unwrap();
     world::write(&store, false, &content(3, 100)).unwrap();
-    assert_eq!(store.stamp().unwrap(), first.stamp());
+    assert_eq!(store.fingerprint().unwrap(), first.fingerprint());
     assert_ne!(store.load().unwrap().bytes(), first.bytes());
-    assert!(!first.stamp().is_settled(at(START)));
+    assert!(!first.fingerprint().is_settled(at(START)));
 }
 
 #[test]
 fn a_stamp_settles_after_a_hundred_milliseconds() {
     let directory = world::directory(Some(&content(1, 100)));
-    let stamp = world::store(&directory).load().unwrap().stamp();
+    let stamp = world::store(&directory).load().unwrap().fingerprint();
     for (after, is_settled) in
         [(0, false), (99_999_999, false), (100_000_000, true), (100_000_001, true)]
     {
@@ -58,7 +58,7 @@ fn a_stamp_of_whole_seconds_settles_later() {
     directory.plan(Plan { is_frozen: true, ..Plan::default() });
     let store = world::store(&directory);
     world::write(&store, true, &content(1, 100)).unwrap();
-    let stamp = store.load().unwrap().stamp();
+    let stamp = store.load().unwrap().fingerprint();
     assert!(!stamp.is_settled(at(whole + 2_099_999_999)));
     assert!(stamp.is_settled(at(whole + 2_100_000_000)));
 }

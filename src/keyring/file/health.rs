@@ -8,7 +8,7 @@ use super::protection::Protection;
 use super::protections::OuterFreshness;
 use super::shared::{LoadedKeysets, Shared};
 use super::state::at;
-use super::store::Store;
+use super::storage::Store;
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyset::VersionRecord;
@@ -141,7 +141,7 @@ impl Shared {
         let source = known.keys.source();
         let (state, found) = Shared::load_first(store, &self.options, protection, source)?;
         take();
-        self.store.trust.begin_anew(&store.trust);
+        self.store.sync_state.begin_anew(&store.sync_state);
         let (from_change, change) = (known.keys.keysets.change(), state.keys.keysets.change());
         *self.state.write() = Arc::new(state);
         *seen = Some(found);

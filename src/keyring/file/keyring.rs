@@ -7,7 +7,7 @@ use super::protection::Protection;
 use super::protections::{AddedProtection, OuterFreshness, ProtectionRecord};
 use super::shared::Shared;
 use super::state::{ProtectionChange, State};
-use super::store::Store;
+use super::storage::Store;
 use crate::OsRandom;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;

@@ -1,11 +1,10 @@
 //! The file keyring: master keys in one file that outlives crashes, writers and disk errors.
 //!
-//! `store` keeps one file of bytes durably above [`crate::fs`] and knows nothing of keys.
+//! `storage` keeps one file of bytes durably above [`crate::fs`] and knows nothing of keys.
 
 mod account;
 mod attempts;
-mod bytes;
-pub(crate) mod check;
+mod commit;
 mod elsewhere;
 pub(crate) mod error;
 pub(crate) mod format;
@@ -14,25 +13,18 @@ mod health;
 #[path = "../../../tests/held_keys/mod.rs"]
 mod held_keys;
 mod keyring;
-pub(crate) mod lock;
 mod news;
 mod open;
 mod options;
 mod outer;
-pub(crate) mod place;
 mod protection;
 mod protections;
-pub(crate) mod read;
 mod read_only;
 mod salvage;
 mod shared;
-pub(crate) mod stamp;
 mod state;
-pub(crate) mod store;
+pub(crate) mod storage;
 mod successor;
-pub(crate) mod trust;
-mod write;
-pub(crate) mod writer;
 
 pub use error::KeyFileError;
 pub use format::{

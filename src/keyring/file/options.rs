@@ -6,7 +6,7 @@ use super::protection::Protection;
 use super::protections::ProtectionRecord;
 use super::read_only::ReadOnlyFileKeyring;
 use super::state::at;
-use super::store::Store;
+use super::storage::Store;
 use crate::error::Error;
 #[cfg(feature = "test-util")]
 use crate::fs::Directory;

@@ -1,7 +1,7 @@
 //! What protects a key file: a passphrase, an outer keyring, a raw key, or nothing.
 
-use super::check::refused;
 use super::error::KeyFileError;
+use super::storage::permissions::refused;
 use crate::crypto::secret::MasterKey;
 use crate::error::Error;
 use crate::fs::{FileAction, FileRules, SecretFault, read_secret, read_secret_file};

@@ -1,13 +1,13 @@
 //! A key file that is used and never changed.
 
-use super::bytes::{BytesDirectory, NAME};
 use super::error::KeyFileError;
 use super::health::KeyFileHealth;
 use super::keyring::FileKeyring;
 use super::options::{FileKeyringOptions, software};
 use super::protection::Protection;
 use super::protections::{OuterFreshness, ProtectionRecord};
-use super::store::{MAX_KEY_FILE_LEN, Store};
+use super::storage::in_memory::{BytesDirectory, NAME};
+use super::storage::{MAX_KEY_FILE_LEN, Store};
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::{Keyring, Lifecycle, forward_keyring};

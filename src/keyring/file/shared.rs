@@ -5,9 +5,9 @@ use super::news::News;
 use super::options::FileKeyringOptions;
 use super::outer::Outer;
 use super::protection::Protection;
-use super::stamp::Stamp;
 use super::state::{State, at};
-use super::store::Store;
+use super::storage::Fingerprint;
+use super::storage::Store;
 use super::successor::check_successor;
 use crate::OsRandom;
 use crate::error::Error;
@@ -65,7 +65,7 @@ const LONG_SEEN: Duration = Duration::from_secs(3);
 /// What a file is known again by.
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
-    stamp: Stamp,
+    stamp: Fingerprint,
     /// Since when.
     since: Instant,
     /// Whether every later state of the file has another stamp.
@@ -74,7 +74,7 @@ pub(super) struct Seen {
 
 impl Seen {
     /// What was loaded; reading began at `read_at`, and `now` by the clock of this process.
-    fn of(stamp: Stamp, read_at: SystemTime, now: Instant, before: Option<Seen>) -> Self {
+    fn of(stamp: Fingerprint, read_at: SystemTime, now: Instant, before: Option<Seen>) -> Self {
         let same = before.filter(|before| before.stamp == stamp);
         let since = same.map_or(now, |before| before.since);
         let is_long = now.saturating_duration_since(since) >= LONG_SEEN;
@@ -161,7 +161,7 @@ impl Shared {
             let path = store.path().to_path_buf();
             return Err(KeyFileError::RolledBack { path, found, known });
         }
-        Ok((state, Seen::of(loaded.stamp(), read_at, Instant::now(), None)))
+        Ok((state, Seen::of(loaded.fingerprint(), read_at, Instant::now(), None)))
     }
 
     /// Keeps the outer keyring of `protection`, to tell what becomes of it.
@@ -278,14 +278,14 @@ impl Shared {
     /// Loads the file if it is not the one that was seen.
     fn follow(&self, seen: &mut Option<Seen>) -> Result<(), KeyFileError> {
         if let Some(known) = seen.filter(|known| known.is_settled)
-            && self.store.stamp()? == known.stamp
+            && self.store.fingerprint()? == known.stamp
         {
             return Ok(());
         }
         let (read_at, now) = (SystemTime::now(), Instant::now());
         let loaded = self.store.load()?;
         self.adopt(loaded.bytes())?;
-        *seen = Some(Seen::of(loaded.stamp(), read_at, now, *seen));
+        *seen = Some(Seen::of(loaded.fingerprint(), read_at, now, *seen));
         Ok(())
     }
 

@@ -1,13 +1,13 @@
 //! Replacing a file as a whole: at every moment its name stands for the old content or the new.
 
-use super::check::{open_refused, refused};
-use super::error::KeyFileError;
+use super::fingerprint::Fingerprint;
+use super::location::Place;
 use super::lock::Lock;
-use super::place::Place;
+use super::permissions::{open_refused, refused};
 use super::read::Loaded;
-use super::stamp::Stamp;
 use super::store::Store;
 use crate::fs::{Access, DirectoryFile, FileAction, FileKind, FileStat, rename_new, uninterrupted};
+use crate::keyring::file::error::KeyFileError;
 use crate::random::RandomnessUnavailable;
 use alloc::boxed::Box;
 use alloc::format;
@@ -37,7 +37,7 @@ pub struct Writer<'a> {
     place: Arc<Place>,
     lock: Lock,
     /// The content that the change is made to, once it is known.
-    basis: Option<Stamp>,
+    basis: Option<Fingerprint>,
 }
 
 impl<'a> Writer<'a> {
@@ -53,7 +53,7 @@ impl<'a> Writer<'a> {
     /// Those of [`Store::load`].
     pub fn load(&mut self) -> Result<Loaded, KeyFileError> {
         let loaded = self.store.load_at(&self.place)?;
-        self.basis = Some(loaded.stamp());
+        self.basis = Some(loaded.fingerprint());
         Ok(loaded)
     }
 
@@ -68,7 +68,7 @@ impl<'a> Writer<'a> {
             return Err(KeyFileError::Exists { path: self.store.path().to_path_buf() });
         }
         // Where that cannot be done, nothing is written in vain.
-        self.store.trust.sync_for_reader(&self.place, None)?;
+        self.store.sync_state.sync_for_reader(&self.place, None)?;
         self.write(bytes, Target::Free)
     }
 
@@ -84,14 +84,14 @@ impl<'a> Writer<'a> {
     pub fn replace(&mut self, bytes: &[u8]) -> Result<(), KeyFileError> {
         let stat = self.place.stat()?;
         self.store.check(&stat)?;
-        let basis = *self.basis.get_or_insert(Stamp::of(&stat));
+        let basis = *self.basis.get_or_insert(Fingerprint::of(&stat));
         self.write(bytes, Target::Of(basis))
     }
 
     fn write(&mut self, bytes: &[u8], target: Target) -> Result<(), KeyFileError> {
         let (store, place) = (self.store, &*self.place);
         store.check_len(u64::try_from(bytes.len()).unwrap_or(u64::MAX))?;
-        store.trust.demand_writing(place)?;
+        store.sync_state.demand_writing(place)?;
         let access = match target {
             Target::Free => None,
             Target::Of(_) => Some(self.access()?),
@@ -107,7 +107,7 @@ impl<'a> Writer<'a> {
             .inspect_err(|_| drop(uninterrupted(|| place.directory.unlink(&name))));
         moved?;
         self.basis = None;
-        store.trust.sync_for_writer(&self.place).map_err(|error| self.not_durable(error))
+        store.sync_state.sync_for_writer(&self.place).map_err(|error| self.not_durable(error))
     }
 
     /// Removes what crashed writers left. The lock says that no living one needs it.
@@ -186,7 +186,7 @@ impl<'a> Writer<'a> {
         }
         match target {
             Target::Free => Ok(()),
-            Target::Of(basis) if store.stamp()?.is_same_content(&basis) => Ok(()),
+            Target::Of(basis) if store.fingerprint()?.is_same_content(&basis) => Ok(()),
             Target::Of(_) => Err(changing()),
         }
     }
@@ -208,7 +208,7 @@ impl<'a> Writer<'a> {
                 Ok(stat) if stat.is_same_file(written) => return Ok(()),
                 Ok(_) | Err(KeyFileError::NotFound { .. }) => {}
                 Err(_) => {
-                    store.trust.end();
+                    store.sync_state.end();
                     return Err(self.not_durable(error));
                 }
             }
@@ -229,7 +229,7 @@ enum Target {
     /// Nothing.
     Free,
     /// The content with this stamp.
-    Of(Stamp),
+    Of(Fingerprint),
 }
 
 /// A name that nobody can foresee, so that nobody can have put anything there.

@@ -6,11 +6,11 @@
 //! durable. That removal need not be: a journal that comes back finds the new header whole.
 
 use super::bytes::{read_header, write_at_start};
-use super::copy;
 use super::error::{MessageFileError, not_durable, refused};
 use super::journal::{Found, Journal, Verdict};
 use super::lock::{Locked, WAIT};
-use super::place::Place;
+use super::paths::MessagePaths;
+use super::rewrite;
 use crate::envelope::{Envelope, RewrapOptions, RewrapReport};
 use crate::error::Error;
 use crate::fs::{FileAction, uninterrupted};
@@ -52,7 +52,7 @@ impl FileRewrap {
 
 pub(crate) fn rewrap_file<K: Keyring>(
     envelope: &Envelope<K>,
-    place: &Place,
+    place: &MessagePaths,
     options: RewrapOptions<'_>,
 ) -> Result<FileRewrap, Error> {
     let job = Job { place, message: Locked::message(place, WAIT)? };
@@ -61,7 +61,7 @@ pub(crate) fn rewrap_file<K: Keyring>(
     job.tidy()?;
     let change = match report.is_changed() {
         true if new.len() != old.len() => {
-            copy::copy(place, &job.message, &old, &new)?;
+            rewrite::copy(place, &job.message, &old, &new)?;
             return Ok(FileRewrap { change: FileChange::Copied, report });
         }
         true => match job.overwrite(&old, &new)? {
@@ -98,7 +98,7 @@ struct Settled {
 }
 
 struct Job<'a> {
-    place: &'a Place,
+    place: &'a MessagePaths,
     message: Locked,
 }
 
@@ -155,10 +155,10 @@ impl Job<'_> {
         let place = self.place;
         // A name that is too long for a journal beside it leaves the way that needs none.
         if !place.write_journal(&*self.message.file, old, new)? {
-            copy::copy(place, &self.message, old, new)?;
+            rewrite::copy(place, &self.message, old, new)?;
             return Ok(FileChange::Copied);
         }
-        if let Err(error) = copy::check_basis(place, &self.message, old) {
+        if let Err(error) = rewrite::check_basis(place, &self.message, old) {
             drop(place.remove(&place.journal));
             return Err(error.into());
         }

@@ -16,7 +16,7 @@
 
 use super::bytes::{read_at, write};
 use super::error::{MessageFileError, open_refused, refused};
-use super::place::{Name, Place, is_absent, is_too_long, stat_regular};
+use super::paths::{MessagePaths, Name, is_absent, is_too_long, stat_regular};
 use crate::bytes::concat;
 use crate::crypto::kdf;
 use crate::format::{Header, MAX_HEADER_LEN};
@@ -103,7 +103,7 @@ fn check(len: &[u8], old: &[u8], new: &[u8]) -> Option<[u8; CHECK_LEN]> {
     Some(check)
 }
 
-impl Place {
+impl MessagePaths {
     /// Reads the journal of the message that `message` is the `stat` of.
     pub(super) fn read_journal(&self, message: &FileStat) -> Result<Found, MessageFileError> {
         let Name { name, path } = &self.journal;

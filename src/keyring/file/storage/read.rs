@@ -1,11 +1,11 @@
 //! Reading the whole of a file that others may be replacing.
 
-use super::check::{open_refused, refused};
-use super::error::KeyFileError;
-use super::place::Place;
-use super::stamp::Stamp;
+use super::fingerprint::Fingerprint;
+use super::location::Place;
+use super::permissions::{open_refused, refused};
 use super::store::Store;
 use crate::fs::{DirectoryFile, FileAction, FileStat, uninterrupted};
+use crate::keyring::file::error::KeyFileError;
 use alloc::vec::Vec;
 use core::fmt;
 use std::io;
@@ -14,7 +14,7 @@ use zeroize::Zeroize;
 /// What a file held, wiped on drop: under no protection it is key material.
 pub struct Loaded {
     bytes: Vec<u8>,
-    stamp: Stamp,
+    fingerprint: Fingerprint,
 }
 
 impl Loaded {
@@ -24,8 +24,8 @@ impl Loaded {
     }
 
     /// What the file can be known again by.
-    pub fn stamp(&self) -> Stamp {
-        self.stamp
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 }
 
@@ -57,14 +57,16 @@ impl Store {
         if !self.is_current(place, &*file, &before)? {
             return Ok(None);
         }
-        let loaded =
-            Loaded { bytes: self.read_all(&mut *file, before.len)?, stamp: Stamp::of(&before) };
+        let loaded = Loaded {
+            bytes: self.read_all(&mut *file, before.len)?,
+            fingerprint: Fingerprint::of(&before),
+        };
         let after = self.stat_of(&*file)?;
         // Not `changed`: a replacement takes the name away, and what was read stays whole.
         let is_same = loaded.bytes.len() as u64 == before.len
             && (before.len, before.modified) == (after.len, after.modified);
         if is_same {
-            self.trust.sync_for_reader(place, Some(&*file))?;
+            self.sync_state.sync_for_reader(place, Some(&*file))?;
         }
         Ok(is_same.then_some(loaded))
     }

@@ -2,9 +2,9 @@
 
 use super::error::{MessageFileError, open_refused, refused};
 use super::message::MessageFile;
-use super::new_file::NewFile;
 use super::options::NewFileOptions;
-use super::place::Place;
+use super::paths::MessagePaths;
+use super::temp_file::TempFile;
 use crate::aad::Aad;
 use crate::envelope::Envelope;
 use crate::error::Error;
@@ -84,7 +84,7 @@ pub(crate) fn decrypt<K: Keyring>(
 
 /// A file that is to be written.
 pub(crate) struct Target<'a> {
-    pub(crate) place: &'a Place,
+    pub(crate) place: &'a MessagePaths,
     pub(crate) options: NewFileOptions,
 }
 
@@ -120,7 +120,7 @@ fn write<R: Read>(
         error => error,
     };
     let mut reader = open().map_err(read_from)?;
-    let mut file = NewFile::create(to.place)?;
+    let mut file = TempFile::create(to.place)?;
     let mut buffer = Zeroizing::new(alloc::vec![0; BUFFER_LEN]);
     let mut len: u64 = 0;
     loop {

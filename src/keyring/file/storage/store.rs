@@ -1,14 +1,14 @@
 //! One file of bytes, read so that what was read cannot vanish in a crash.
 
-use super::check::{Checks, refused};
-use super::error::KeyFileError;
+use super::fingerprint::Fingerprint;
+use super::location::{Place, Route};
 use super::lock::Lock;
-use super::place::{Place, Route};
+use super::permissions::{Checks, refused};
 use super::read::Loaded;
-use super::stamp::Stamp;
-use super::trust::Trust;
+use super::sync_state::SyncState;
 use super::writer::Writer;
 use crate::fs::{Directory, FileAction, FileRules, FileStat, uninterrupted};
+use crate::keyring::file::error::KeyFileError;
 use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
@@ -43,7 +43,7 @@ const READ_ATTEMPTS: usize = 4;
 pub struct Store {
     route: Route,
     rules: FileRules,
-    pub(crate) trust: Trust,
+    pub(crate) sync_state: SyncState,
 }
 
 impl Store {
@@ -67,7 +67,7 @@ impl Store {
     }
 
     fn of(route: Route) -> Self {
-        Store { route, rules: FileRules::new(), trust: Trust::default() }
+        Store { route, rules: FileRules::new(), sync_state: SyncState::default() }
     }
 
     /// Accepts what `rules` accept. A file that this store makes has mode 0600, and one that it
@@ -80,7 +80,7 @@ impl Store {
 
     /// A store of the same file, of which no sync has failed yet.
     pub(crate) fn anew(&self) -> Self {
-        Store { route: self.route.clone(), rules: self.rules, trust: Trust::default() }
+        Store { route: self.route.clone(), rules: self.rules, sync_state: SyncState::default() }
     }
 
     /// The path of the file, as it was given.
@@ -121,7 +121,7 @@ impl Store {
 
     /// Reads the file that is at `place`.
     pub(crate) fn load_at(&self, place: &Place) -> Result<Loaded, KeyFileError> {
-        self.trust.demand(self.path())?;
+        self.sync_state.demand(self.path())?;
         for _ in 0..READ_ATTEMPTS {
             if let Some(loaded) = self.read(place)? {
                 return Ok(loaded);
@@ -135,8 +135,8 @@ impl Store {
     /// # Errors
     ///
     /// [`KeyFileError::NotFound`], [`KeyFileError::Io`].
-    pub fn stamp(&self) -> Result<Stamp, KeyFileError> {
-        Ok(Stamp::of(&self.route.stat(false)?))
+    pub fn fingerprint(&self) -> Result<Fingerprint, KeyFileError> {
+        Ok(Fingerprint::of(&self.route.stat(false)?))
     }
 
     /// Whether anything has the name, a link included.
@@ -161,11 +161,11 @@ impl Store {
     /// [`KeyFileError::UnstableIdentity`]; what is wrong with kind, owner or permissions of the
     /// lock file; [`KeyFileError::Io`]; [`KeyFileError::Poisoned`].
     pub fn lock(&self, wait: Duration) -> Result<Writer<'_>, KeyFileError> {
-        self.trust.demand(self.path())?;
+        self.sync_state.demand(self.path())?;
         let place = self.place()?;
         let lock = Lock::acquire(&place, &self.checks(), wait)?;
         // Whoever held the lock until now can have been a thread whose sync failed.
-        self.trust.demand(self.path())?;
+        self.sync_state.demand(self.path())?;
         Ok(Writer::new(self, place, lock))
     }
 
@@ -178,7 +178,7 @@ impl Store {
     /// be synced; those of finding it.
     pub(crate) fn check_writable(&self) -> Result<(), KeyFileError> {
         let place = self.place()?;
-        self.trust.demand_writing(&place)?;
+        self.sync_state.demand_writing(&place)?;
         uninterrupted(|| place.directory.check_writable())
             .map_err(refused(FileAction::Create, place.directory.path()))
     }

@@ -9,7 +9,7 @@ use super::error::{MessageFileError, not_durable, refused};
 use super::lock::Locked;
 use super::options::{NewFileOptions, OWNER_ONLY};
 use super::owner::resemble;
-use super::place::{Name, Place};
+use super::paths::{MessagePaths, Name};
 use crate::error::Error;
 use crate::fs::{DirectoryFile, FileAction, is_unsupported, move_new, uninterrupted};
 use alloc::boxed::Box;
@@ -21,21 +21,21 @@ use std::path::Path;
 const NAME_ATTEMPTS: usize = 4;
 
 /// The unfinished file. A temporary name of it is removed on drop.
-pub(super) struct NewFile<'a> {
-    place: &'a Place,
+pub(super) struct TempFile<'a> {
+    place: &'a MessagePaths,
     file: Box<dyn DirectoryFile>,
     temporary: Option<Name>,
 }
 
-impl<'a> NewFile<'a> {
+impl<'a> TempFile<'a> {
     /// Creates it with mode 0600.
-    pub(super) fn create(place: &'a Place) -> Result<Self, Error> {
+    pub(super) fn create(place: &'a MessagePaths) -> Result<Self, Error> {
         match uninterrupted(|| place.directory.create_unnamed()) {
-            Ok(file) => Ok(NewFile { place, file, temporary: None }),
+            Ok(file) => Ok(TempFile { place, file, temporary: None }),
             // Whatever is wrong, the other way meets it too, and answers for it.
             Err(_) => {
                 let (file, name) = temporary(place, |name| place.directory.create_new(name))?;
-                Ok(NewFile { place, file, temporary: Some(name) })
+                Ok(TempFile { place, file, temporary: Some(name) })
             }
         }
     }
@@ -91,7 +91,7 @@ impl<'a> NewFile<'a> {
 
     /// Puts it where nothing is, durably.
     fn appear(&self) -> Result<(), MessageFileError> {
-        let Place { directory, message, .. } = self.place;
+        let MessagePaths { directory, message, .. } = self.place;
         self.put(|| match &self.temporary {
             None => self.file.link_new(&message.name),
             Some(name) => move_new(&**directory, &name.name, &message.name),
@@ -100,7 +100,7 @@ impl<'a> NewFile<'a> {
 
     /// Puts it in the place of what has its name, durably.
     pub(super) fn replace(&mut self) -> Result<(), Error> {
-        let Place { directory, message, .. } = self.place;
+        let MessagePaths { directory, message, .. } = self.place;
         // A rename needs a name to begin with.
         if self.temporary.is_none() {
             let link = |name: &OsStr| self.file.link_new(name);
@@ -134,7 +134,7 @@ impl<'a> NewFile<'a> {
     }
 }
 
-impl Drop for NewFile<'_> {
+impl Drop for TempFile<'_> {
     fn drop(&mut self) {
         // Nothing has that name once the file is in place; and never another file.
         if let Some(name) = &self.temporary {
@@ -145,7 +145,7 @@ impl Drop for NewFile<'_> {
 
 /// Does what needs a name that nothing has with one that nobody can foresee.
 fn temporary<T>(
-    place: &Place,
+    place: &MessagePaths,
     mut call: impl FnMut(&OsStr) -> io::Result<T>,
 ) -> Result<(T, Name), Error> {
     let mut attempts = NAME_ATTEMPTS;

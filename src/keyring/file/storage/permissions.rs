@@ -1,7 +1,7 @@
 //! Which files are read, locked or replaced at all: regular ones of our own, private to us.
 
-use super::error::KeyFileError;
 use crate::fs::{FileAction, FileRules, FileStat, RuleFault, kind_in_the_way};
+use crate::keyring::file::error::KeyFileError;
 use alloc::sync::Arc;
 use std::io;
 use std::path::Path;

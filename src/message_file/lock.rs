@@ -1,7 +1,7 @@
 //! The message file, locked: of all who heed the lock, one changes it at a time.
 
 use super::error::{MessageFileError, open_refused, refused};
-use super::place::{Name, Place, stat_regular};
+use super::paths::{MessagePaths, Name, stat_regular};
 use crate::fs::{DirectoryFile, FileAction, FileStat, is_unsupported, uninterrupted};
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -28,7 +28,7 @@ pub(super) struct Locked {
 
 impl Locked {
     /// Opens and locks the message.
-    pub(super) fn message(place: &Place, wait: Duration) -> Result<Self, MessageFileError> {
+    pub(super) fn message(place: &MessagePaths, wait: Duration) -> Result<Self, MessageFileError> {
         let Name { name, path } = &place.message;
         let mut replaced: u32 = 0;
         until_unlocked(path, wait, || {
@@ -66,7 +66,7 @@ impl Locked {
 impl Locked {
     /// Opens and locks what is to be replaced, if there is anything; without the lock where the file
     /// system has none, and so no rewrap that would be lost.
-    pub(super) fn replaced(place: &Place) -> Result<Option<Self>, MessageFileError> {
+    pub(super) fn replaced(place: &MessagePaths) -> Result<Option<Self>, MessageFileError> {
         let found = match Locked::message(place, WAIT) {
             Err(MessageFileError::NoLocks { .. }) => {
                 place.open().map(|(file, stat)| Locked { file, stat })

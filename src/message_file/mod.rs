@@ -2,17 +2,17 @@
 //! written and decrypted to files that appear whole or not at all.
 
 mod bytes;
-mod copy;
 mod error;
 mod journal;
 mod lock;
 mod message;
-mod new_file;
 mod options;
 mod owner;
-pub(crate) mod place;
+pub(crate) mod paths;
 pub(crate) mod rewrap;
-pub(crate) mod whole;
+mod rewrite;
+mod temp_file;
+pub(crate) mod transcode;
 
 pub use error::MessageFileError;
 pub use message::MessageFile;
@@ -23,9 +23,9 @@ use crate::aad::Aad;
 use crate::envelope::{Envelope, RewrapOptions};
 use crate::error::Error;
 use crate::keyring::Keyring;
-use place::Place;
+use paths::MessagePaths;
 use std::path::Path;
-use whole::Target;
+use transcode::Target;
 
 impl<K: Keyring> Envelope<K> {
     /// Rewraps the message in the file at `path`: as [`rewrap`](Self::rewrap), durably, and so
@@ -94,7 +94,7 @@ impl<K: Keyring> Envelope<K> {
         path: impl AsRef<Path>,
         options: RewrapOptions<'_>,
     ) -> Result<FileRewrap, Error> {
-        rewrap::rewrap_file(self, &Place::of(path.as_ref())?, options)
+        rewrap::rewrap_file(self, &MessagePaths::of(path.as_ref())?, options)
     }
 
     /// Encrypts the file `from` to a new file `to`; answers the length of the message in bytes.
@@ -157,8 +157,8 @@ impl<K: Keyring> Envelope<K> {
         aad: Aad<'_>,
         options: NewFileOptions,
     ) -> Result<u64, Error> {
-        let place = &Place::of(to.as_ref())?;
-        whole::encrypt_file(self, from.as_ref(), &Target { place, options }, aad)
+        let place = &MessagePaths::of(to.as_ref())?;
+        transcode::encrypt_file(self, from.as_ref(), &Target { place, options }, aad)
     }
 
     /// Decrypts the message in the file `from` to a new file `to`; answers the length of the
@@ -197,7 +197,7 @@ impl<K: Keyring> Envelope<K> {
         aad: Aad<'_>,
         options: NewFileOptions,
     ) -> Result<u64, Error> {
-        let place = &Place::of(to.as_ref())?;
-        whole::decrypt_file(self, from.as_ref(), &Target { place, options }, aad)
+        let place = &MessagePaths::of(to.as_ref())?;
+        transcode::decrypt_file(self, from.as_ref(), &Target { place, options }, aad)
     }
 }

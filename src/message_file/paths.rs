@@ -22,7 +22,7 @@ const PARTIAL: &str = ".envelock-partial";
 const DIGITS: usize = 16;
 
 /// A file of a directory, that need not exist.
-pub(crate) struct Place {
+pub(crate) struct MessagePaths {
     pub(super) directory: Arc<dyn Directory>,
     pub(super) message: Name,
     /// `.<name>.envelock-rewrap`: what the header of the message is being replaced by.
@@ -36,21 +36,21 @@ pub(super) struct Name {
     pub(super) path: PathBuf,
 }
 
-impl Place {
+impl MessagePaths {
     /// The place at `path`, to write there: the directory has to be readable, or it is not synced.
     pub(crate) fn of(path: &Path) -> Result<Self, MessageFileError> {
-        let (directory, name) = Place::split(path)?;
+        let (directory, name) = MessagePaths::split(path)?;
         if directory.is_search_only() {
             let path = directory.path();
             return Err(refused(FileAction::OpenDirectory, path)(Errno::ACCESS.into()));
         }
-        Place::in_directory(Arc::new(directory), &name)
+        MessagePaths::in_directory(Arc::new(directory), &name)
     }
 
     /// The place at `path`, to read there.
     pub(crate) fn to_read(path: &Path) -> Result<Self, MessageFileError> {
-        let (directory, name) = Place::split(path)?;
-        Place::in_directory(Arc::new(directory), &name)
+        let (directory, name) = MessagePaths::split(path)?;
+        MessagePaths::in_directory(Arc::new(directory), &name)
     }
 
     fn split(path: &Path) -> Result<(OsDirectory, OsString), MessageFileError> {
@@ -79,7 +79,7 @@ impl Place {
             Name { path: directory.path().join(&whole), name: whole }
         };
         let (message, journal) = (named("", ""), named(".", JOURNAL));
-        Ok(Place { directory, message, journal })
+        Ok(MessagePaths { directory, message, journal })
     }
 
     /// A name for a file that is not finished, which nobody can foresee: `.<16 digits>.envelock-partial`.
@@ -170,7 +170,7 @@ impl Place {
     }
 }
 
-/// Whether [`Place::temporary`] gives out such names.
+/// Whether [`MessagePaths::temporary`] gives out such names.
 fn is_temporary(name: &OsStr) -> bool {
     let inner = name.as_bytes().strip_prefix(b".");
     let digits = inner.and_then(|inner| inner.strip_suffix(PARTIAL.as_bytes()));

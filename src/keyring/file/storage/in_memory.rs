@@ -12,10 +12,10 @@ use std::sync::Mutex;
 use zeroize::Zeroizing;
 
 /// The name by which errors call it.
-pub(super) const NAME: &str = "key file in memory";
+pub(crate) const NAME: &str = "key file in memory";
 
 /// A directory with one file, which can be read and exchanged as a whole.
-pub(super) struct BytesDirectory(Mutex<BytesFile>);
+pub(crate) struct BytesDirectory(Mutex<BytesFile>);
 
 /// One content of the file. Under no protection it is key material.
 #[derive(Clone)]
@@ -34,13 +34,13 @@ impl BytesFile {
 }
 
 impl BytesDirectory {
-    pub(super) fn new(bytes: &[u8]) -> Self {
+    pub(crate) fn new(bytes: &[u8]) -> Self {
         let bytes = Arc::new(Zeroizing::new(bytes.to_vec()));
         BytesDirectory(Mutex::new(BytesFile { bytes, number: 1, offset: 0 }))
     }
 
     /// Takes `bytes` if they are `accepted`.
-    pub(super) fn replace<E>(
+    pub(crate) fn replace<E>(
         &self,
         bytes: &[u8],
         accepted: impl FnOnce() -> Result<(), E>,
@@ -52,7 +52,7 @@ impl BytesDirectory {
     }
 
     /// Takes `bytes`.
-    pub(super) fn put(&self, bytes: &[u8]) {
+    pub(crate) fn put(&self, bytes: &[u8]) {
         lock(&self.0).become_next(bytes);
     }
 }

@@ -1,11 +1,11 @@
 //! The lock that makes one writer of many.
 
-use super::check::{Checks, open_refused, refused};
-use super::error::KeyFileError;
-use super::place::Place;
+use super::location::Place;
+use super::permissions::{Checks, open_refused, refused};
 use crate::fs::{
     Access, DirectoryFile, FileAction, is_unsupported, kind_in_the_way, uninterrupted,
 };
+use crate::keyring::file::error::KeyFileError;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::time::Duration;

@@ -1,11 +1,11 @@
 //! Where a key file is: fixed, or wherever its path leads at the time.
 
-use super::check::refused;
-use super::error::KeyFileError;
+use super::permissions::refused;
 use crate::fs::{
     self, Directory, FileAction, FileRules, FileStat, OsDirectory, PathFault, RouteFault,
     uninterrupted,
 };
+use crate::keyring::file::error::KeyFileError;
 use alloc::sync::Arc;
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -3,9 +3,9 @@
 use super::bytes::{read_at, read_header};
 use super::error::{MessageFileError, refused};
 use super::lock::Locked;
-use super::new_file::NewFile;
 use super::owner::resemble;
-use super::place::Place;
+use super::paths::MessagePaths;
+use super::temp_file::TempFile;
 use crate::error::Error;
 use crate::fs::{FileAction, uninterrupted};
 
@@ -13,12 +13,17 @@ use crate::fs::{FileAction, uninterrupted};
 const BUFFER_LEN: usize = 256 * 1024;
 
 /// Replaces the file by one that begins with `new` and goes on as it does behind `old`.
-pub(super) fn copy(place: &Place, message: &Locked, old: &[u8], new: &[u8]) -> Result<(), Error> {
+pub(super) fn copy(
+    place: &MessagePaths,
+    message: &Locked,
+    old: &[u8],
+    new: &[u8],
+) -> Result<(), Error> {
     let path = &place.message.path;
     let inspect =
         || uninterrupted(|| message.file.stat()).map_err(refused(FileAction::Inspect, path));
     let before = inspect()?;
-    let mut file = NewFile::create(place)?;
+    let mut file = TempFile::create(place)?;
     resemble(file.file(), &*message.file, file.path())?;
     file.write(new)?;
     let mut buffer = alloc::vec![0; BUFFER_LEN];
@@ -43,7 +48,7 @@ pub(super) fn copy(place: &Place, message: &Locked, old: &[u8], new: &[u8]) -> R
 
 /// Refuses if somebody who does not heed the lock replaced the file or its header.
 pub(super) fn check_basis(
-    place: &Place,
+    place: &MessagePaths,
     message: &Locked,
     old: &[u8],
 ) -> Result<(), MessageFileError> {

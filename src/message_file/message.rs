@@ -3,7 +3,7 @@
 use super::bytes::read_header;
 use super::error::{MessageFileError, open_refused, refused};
 use super::journal::{Found, Journal, Verdict};
-use super::place::Place;
+use super::paths::MessagePaths;
 use crate::error::Error;
 use crate::format::Header;
 use crate::fs::{DirectoryFile, FileAction, FileId, FileKind, FileStat};
@@ -68,7 +68,7 @@ impl MessageFile {
         let given = path.as_ref();
         let mut path = given.to_path_buf();
         for _ in 0..ATTEMPTS {
-            match Place::to_read(&path)
+            match MessagePaths::to_read(&path)
                 .map_err(Error::from)
                 .and_then(|place| MessageFile::at(&place))
             {
@@ -89,7 +89,7 @@ impl MessageFile {
         Err(MessageFileError::Changed { path: given.to_path_buf() }.into())
     }
 
-    pub(crate) fn at(place: &Place) -> Result<Self, Error> {
+    pub(crate) fn at(place: &MessagePaths) -> Result<Self, Error> {
         let (file, stat) = place.open()?;
         for _ in 0..ATTEMPTS {
             if let Some(headers) = Headers::read(place, &*file, &stat)? {
@@ -176,7 +176,7 @@ impl MessageFile {
 impl Headers {
     /// `None` if the header changed while it was read.
     fn read(
-        place: &Place,
+        place: &MessagePaths,
         file: &dyn DirectoryFile,
         stat: &FileStat,
     ) -> Result<Option<Self>, MessageFileError> {

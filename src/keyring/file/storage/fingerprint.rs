@@ -13,13 +13,13 @@ const COARSE_TICK: Duration = Duration::from_millis(2_100);
 
 /// What tells one state of a file from another: device, inode, length and times.
 ///
-/// Two states can have one stamp: an inode is given out anew as soon as its last name is gone,
+/// Two states can have one fingerprint: an inode is given out anew as soon as its last name is gone,
 /// so a file that is replaced twice within one tick of the file system's clock can have inode,
 /// length and times of the first again. That takes a second change within the tick of the first.
 /// So a stamp is trusted only if the file had rested for longer than a tick when it was read:
 /// whoever holds a stamp that is not [settled](Self::is_settled) reads the file once more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct Fingerprint {
     device: u64,
     inode: u64,
     len: u64,
@@ -27,9 +27,9 @@ pub struct Stamp {
     changed: FileTime,
 }
 
-impl Stamp {
+impl Fingerprint {
     pub(crate) fn of(stat: &FileStat) -> Self {
-        Stamp {
+        Fingerprint {
             device: stat.device,
             inode: stat.inode,
             len: stat.len,
@@ -39,8 +39,8 @@ impl Stamp {
     }
 
     /// Whether both are of one content: names, owner and mode may have changed in between.
-    pub(crate) fn is_same_content(&self, other: &Stamp) -> bool {
-        Stamp { changed: other.changed, ..*self } == *other
+    pub(crate) fn is_same_content(&self, other: &Fingerprint) -> bool {
+        Fingerprint { changed: other.changed, ..*self } == *other
     }
 
     /// Whether every later state of the file has another stamp, given that it was read at

@@ -7,7 +7,7 @@ use super::protection::Protection;
 use super::protections::AddedProtection;
 use super::shared::{Seen, Shared};
 use super::state::{ProtectionChange, State, at};
-use super::writer::Writer;
+use super::storage::Writer;
 use crate::error::Error;
 use crate::keyring::master_keys::NewKeys;
 use crate::keyset::{Change, Changed, Terms};

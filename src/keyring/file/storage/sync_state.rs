@@ -1,9 +1,9 @@
 //! What can still be promised of a file, given the syncs that failed.
 
-use super::check::refused;
-use super::error::KeyFileError;
-use super::place::Place;
+use super::location::Place;
+use super::permissions::refused;
 use crate::fs::{self, DirectoryFile, FileAction};
+use crate::keyring::file::error::KeyFileError;
 use crate::sync::lock;
 use rustix::io::Errno;
 use std::io;
@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard};
 
 /// Whether each sync of the directory has succeeded. Only ever sinks.
 #[derive(Default)]
-pub(crate) struct Trust {
+pub(crate) struct SyncState {
     // Held across each sync of the directory: two threads share its descriptor, and the kernel
     // tells an error to one of them only.
     level: Mutex<Level>,
@@ -30,7 +30,7 @@ enum Level {
     Nothing,
 }
 
-impl Trust {
+impl SyncState {
     /// Refuses after a failed sync of the directory.
     pub(crate) fn demand(&self, path: &Path) -> Result<(), KeyFileError> {
         demand(*self.level(), path)
@@ -54,7 +54,7 @@ impl Trust {
     }
 
     /// Forgets what failed: the file was opened anew, and that came to `opened`.
-    pub(crate) fn begin_anew(&self, opened: &Trust) {
+    pub(crate) fn begin_anew(&self, opened: &SyncState) {
         let level = *opened.level();
         *self.level() = level;
     }
