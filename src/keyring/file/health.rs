@@ -1,13 +1,13 @@
 //! What an open key file tells of itself, and opening it anew in place.
 
 use super::error::KeyFileError;
+use super::events::Notice;
 use super::format::KeyFileFault;
+use super::inner::{Inner, LoadedKeysets};
 use super::keyring::FileKeyring;
-use super::news::News;
 use super::protection::Protection;
-use super::protections::OuterFreshness;
-use super::shared::{LoadedKeysets, Shared};
-use super::state::at;
+use super::protection_record::OuterFreshness;
+use super::snapshot::at;
 use super::storage::Store;
 use crate::error::Error;
 use crate::format::KeyVersion;
@@ -51,43 +51,43 @@ impl FileKeyring {
     /// It grows by one with each change of keys, states, names, labels and protections, and never
     /// with usage.
     pub fn change_number(&self) -> u64 {
-        self.looked_at().change()
+        self.reloaded_keysets().change()
     }
 
     /// The primary version of this keyring's master key. Looks at the file as
     /// [`change_number`](Self::change_number) does.
     pub fn primary_version(&self) -> Option<KeyVersion> {
-        self.looked_at().resolve(&self.selection.key).ok()?.primary()
+        self.reloaded_keysets().resolve(&self.selection.key).ok()?.primary()
     }
 
     /// The record of every version of this keyring's master key, lowest first. Looks at the file
     /// as [`change_number`](Self::change_number) does.
     pub fn versions(&self) -> Vec<VersionRecord> {
-        drop(self.shared.reload());
-        let keysets = self.shared.keysets_with_usage();
+        drop(self.inner.reload());
+        let keysets = self.inner.keysets_with_usage();
         let keyset = keysets.resolve(&self.selection.key);
         keyset.map(|keyset| keyset.versions().to_vec()).unwrap_or_default()
     }
 
     /// The keysets of the file as it is now, or what was loaded of it if it cannot be read; why,
     /// tells [`last_error`](Self::last_error).
-    fn looked_at(&self) -> LoadedKeysets {
-        drop(self.shared.reload());
-        self.shared.keysets()
+    fn reloaded_keysets(&self) -> LoadedKeysets {
+        drop(self.inner.reload());
+        self.inner.keysets()
     }
 
     /// How the file is, without a look at its content: a few system calls, and no lock.
     pub fn health(&self) -> KeyFileHealth {
-        let shared = &self.shared;
-        let state = shared.state().clone();
+        let inner = &self.inner;
+        let state = inner.snapshot().clone();
         KeyFileHealth {
-            last_look: shared.since_look(),
-            last_error: shared.last_error(),
+            last_look: inner.since_poll(),
+            last_error: inner.last_error(),
             change: state.keys.keysets.change(),
             size: state.size(),
             filled: state.filled(),
-            write_error: shared.check_writable().err(),
-            outer: shared.outer_freshness(),
+            write_error: inner.check_writable().err(),
+            outer: inner.outer_freshness(),
         }
     }
 
@@ -104,17 +104,17 @@ impl FileKeyring {
     /// As [`open_any`](Self::open_any) with the options of the first opening, the anchor among
     /// them. After an error everything stays as it was.
     pub fn reopen(&self, protection: &Protection) -> Result<(), Error> {
-        Ok(self.shared.reopen(protection)?)
+        Ok(self.inner.reopen(protection)?)
     }
 }
 
-impl Shared {
+impl Inner {
     /// Why the file cannot be written, as far as that can be told.
     fn check_writable(&self) -> Result<(), KeyFileError> {
         if self.options.read_only {
             return Err(KeyFileError::ReadOnly { path: self.path().to_path_buf() });
         }
-        if let Some(name) = self.state().unknown_critical() {
+        if let Some(name) = self.snapshot().unknown_critical() {
             let fault = KeyFileFault::UnknownCritical { name: name.into() };
             return Err(at(self.path())(fault));
         }
@@ -135,22 +135,22 @@ impl Shared {
         protection: &Protection,
         take: impl FnOnce(),
     ) -> Result<(), KeyFileError> {
-        let mut seen = lock(&self.seen);
+        let mut last_load = lock(&self.last_load);
         let began = self.elapsed();
-        let known = self.state().clone();
+        let known = self.snapshot().clone();
         let source = known.keys.source();
-        let (state, found) = Shared::load_first(store, &self.options, protection, source)?;
+        let (state, found) = Inner::load_first(store, &self.options, protection, source)?;
         take();
         self.store.sync_state.begin_anew(&store.sync_state);
         let (from_change, change) = (known.keys.keysets.change(), state.keys.keysets.change());
-        *self.state.write() = Arc::new(state);
-        *seen = Some(found);
-        self.looked.store(began, Ordering::Release);
-        self.outer.keep(protection);
-        drop(self.note(Ok(())));
-        self.report(News::Reloaded { change, from_change });
+        *self.snapshot.write() = Arc::new(state);
+        *last_load = Some(found);
+        self.polled.store(began, Ordering::Release);
+        self.outer.remember(protection);
+        drop(self.record_outcome(Ok(())));
+        self.report(Notice::Reloaded { change, from_change });
         self.report_rotations(&known.keys.keysets, &self.keysets());
-        drop(seen);
+        drop(last_load);
         self.publish();
         Ok(())
     }
@@ -160,11 +160,11 @@ impl Shared {
         &self,
         replace: impl FnOnce() -> Result<(), KeyFileError>,
     ) -> Result<(), KeyFileError> {
-        let mut seen = lock(&self.seen);
+        let mut last_load = lock(&self.last_load);
         replace()?;
-        *seen = None;
-        drop(self.note(Ok(())));
-        drop(seen);
+        *last_load = None;
+        drop(self.record_outcome(Ok(())));
+        drop(last_load);
         self.publish();
         Ok(())
     }

@@ -2,11 +2,11 @@
 
 use super::error::KeyFileError;
 use super::format::ProtectionId;
+use super::inner::Inner;
 use super::options::FileKeyringOptions;
 use super::protection::Protection;
-use super::protections::{AddedProtection, OuterFreshness, ProtectionRecord};
-use super::shared::Shared;
-use super::state::{ProtectionChange, State};
+use super::protection_record::{AddedProtection, OuterFreshness, ProtectionRecord};
+use super::snapshot::{ProtectionChange, Snapshot};
 use super::storage::Store;
 use crate::OsRandom;
 use crate::crypto::secret::DataKey;
@@ -105,7 +105,7 @@ use std::path::Path;
 /// a file is opened by the keyring of the token alone; this one answers
 /// [`KeyFileFault::TokenVersion`](crate::file::KeyFileFault::TokenVersion).
 pub struct FileKeyring {
-    pub(super) shared: Arc<Shared>,
+    pub(super) inner: Arc<Inner>,
     pub(super) selection: Selection,
 }
 
@@ -118,8 +118,8 @@ impl FileKeyring {
         source: Arc<dyn KeySource>,
     ) -> Result<Self, Error> {
         let selection = Selection::of(key);
-        let shared = Arc::new(Shared::create(store, options, key, protection, source)?);
-        Ok(FileKeyring { shared, selection })
+        let inner = Arc::new(Inner::create(store, options, key, protection, source)?);
+        Ok(FileKeyring { inner, selection })
     }
 
     pub(crate) fn open_in(
@@ -128,16 +128,16 @@ impl FileKeyring {
         protection: &Protection,
         source: &Arc<dyn KeySource>,
     ) -> Result<Self, Error> {
-        Ok(FileKeyring::of(Shared::open(store, options, protection, source)?))
+        Ok(FileKeyring::of(Inner::open(store, options, protection, source)?))
     }
 
     /// A keyring that wraps under the only master key, or under none.
-    pub(super) fn of(shared: Shared) -> Self {
-        let keysets = shared.keysets();
+    pub(super) fn of(inner: Inner) -> Self {
+        let keysets = inner.keysets();
         let only = if keysets.iter().len() == 1 { keysets.iter().next() } else { None };
         let only = only.map(|keyset| keyset.name().as_str());
         let selection = Selection::of(only.unwrap_or_default());
-        FileKeyring { shared: Arc::new(shared), selection }
+        FileKeyring { inner: Arc::new(inner), selection }
     }
 
     /// The same file, wrapping under the master key `name`, or whichever an alias `name` stands
@@ -168,15 +168,15 @@ impl FileKeyring {
     #[must_use]
     pub fn refusing_compromised(&self) -> Self {
         let selection = Selection { strict: true, ..self.selection.clone() };
-        FileKeyring { shared: self.shared.clone(), selection }
+        FileKeyring { inner: self.inner.clone(), selection }
     }
 
     fn select(&self, selection: Selection) -> Result<Self, Error> {
-        if self.shared.keysets().resolve(&selection.key).is_err() {
-            self.shared.reload()?;
-            self.shared.keysets().resolve(&selection.key)?;
+        if self.inner.keysets().resolve(&selection.key).is_err() {
+            self.inner.reload()?;
+            self.inner.keysets().resolve(&selection.key)?;
         }
-        Ok(FileKeyring { shared: self.shared.clone(), selection })
+        Ok(FileKeyring { inner: self.inner.clone(), selection })
     }
 
     /// Looks whether the file was changed, and loads it if so.
@@ -188,23 +188,23 @@ impl FileKeyring {
     ///
     /// [`Error::KeyFile`]; what was loaded before stays in use for unwrapping.
     pub fn reload(&self) -> Result<u64, Error> {
-        self.shared.reload()?;
-        Ok(self.shared.keysets().change())
+        self.inner.reload()?;
+        Ok(self.inner.keysets().change())
     }
 
     /// Why the file could not be loaded when it was last looked at, if it could not.
     pub fn last_error(&self) -> Option<KeyFileError> {
-        self.shared.last_error()
+        self.inner.last_error()
     }
 
     /// The path of the file, as it was given.
     pub fn path(&self) -> &Path {
-        self.shared.path()
+        self.inner.path()
     }
 
     /// How the file is protected, as it was last loaded: by which outer keys, too.
     pub fn protections(&self) -> Vec<ProtectionRecord> {
-        self.shared.state().protections().to_vec()
+        self.inner.snapshot().protections().to_vec()
     }
 
     /// How each outer key stands that keeps the file key: of every [`Protection::keyring`] of the
@@ -216,7 +216,7 @@ impl FileKeyring {
     /// [`rewrap_protection`](Self::rewrap_protection) and
     /// [`add_protection`](Self::add_protection) mend it, even after the outer version is gone.
     pub fn outer_freshness(&self) -> Vec<OuterFreshness> {
-        self.shared.outer_freshness()
+        self.inner.outer_freshness()
     }
 
     /// Lets `protection` open the file as well, from now on. Master keys and messages stay as they
@@ -229,7 +229,7 @@ impl FileKeyring {
     /// As [`Lifecycle::change`];
     /// [`KeyFileFault::Protections`](crate::file::KeyFileFault::Protections).
     pub fn add_protection(&self, protection: &Protection) -> Result<AddedProtection, Error> {
-        self.shared.change_protection(&ProtectionChange::Add(protection), &mut OsRandom)
+        self.inner.change_protection(&ProtectionChange::Add(protection), &mut OsRandom)
     }
 
     /// Puts `protection` in the place of the one of `id`, which keeps id and name: the same outer
@@ -246,7 +246,7 @@ impl FileKeyring {
         protection: &Protection,
     ) -> Result<u64, Error> {
         let change = ProtectionChange::Rewrap(id, protection);
-        Ok(self.shared.change_protection(&change, &mut OsRandom)?.change)
+        Ok(self.inner.change_protection(&change, &mut OsRandom)?.change)
     }
 
     /// Removes the protection of `id`, unless it is the only one. Returns the number of the change.
@@ -262,7 +262,7 @@ impl FileKeyring {
     /// As [`add_protection`](Self::add_protection).
     pub fn remove_protection(&self, id: ProtectionId) -> Result<u64, Error> {
         let change = ProtectionChange::Remove(id);
-        Ok(self.shared.change_protection(&change, &mut OsRandom)?.change)
+        Ok(self.inner.change_protection(&change, &mut OsRandom)?.change)
     }
 
     /// Draws a fresh file key, which `protections` keep and nothing else does, and seals every
@@ -282,7 +282,7 @@ impl FileKeyring {
     ///
     /// As [`add_protection`](Self::add_protection).
     pub fn replace_file_key(&self, protections: &[&Protection]) -> Result<u64, Error> {
-        self.shared.replace_file_key(protections, &mut OsRandom)
+        self.inner.replace_file_key(protections, &mut OsRandom)
     }
 
     /// Writes what this process counted and did not write yet, if that is anything.
@@ -291,7 +291,7 @@ impl FileKeyring {
     ///
     /// [`Error::KeyFile`] if the file cannot be written; the counts are kept then.
     pub fn flush(&self) -> Result<(), Error> {
-        Ok(self.shared.flush(self.shared.options.lock_wait, false)?)
+        Ok(self.inner.flush(self.inner.options.lock_wait, false)?)
     }
 
     /// Writes what this process counted, and gives back what it reserved, if this is the last handle
@@ -302,16 +302,16 @@ impl FileKeyring {
     ///
     /// As [`flush`](Self::flush); the counts are lost then if this was the last handle.
     pub fn close(self) -> Result<(), Error> {
-        let is_last = Arc::strong_count(&self.shared) == 1;
-        Ok(self.shared.flush(self.shared.options.lock_wait, is_last)?)
+        let is_last = Arc::strong_count(&self.inner) == 1;
+        Ok(self.inner.flush(self.inner.options.lock_wait, is_last)?)
     }
 }
 
 impl Keyring for FileKeyring {
     fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.shared.refresh_if_due();
+        self.inner.refresh_if_due();
         // Not under the lock: the visitor is the caller's.
-        let state = self.shared.state().clone();
+        let state = self.inner.snapshot().clone();
         state.keys.visit_primary(&self.selection, visit)
     }
 
@@ -341,10 +341,10 @@ impl Keyring for FileKeyring {
         name: KeyName<'_>,
         visit: &mut dyn FnMut(KeyName<'_>),
     ) -> Result<(), KeyringError> {
-        let is_held = |state: &State| Ok(state.keys.keysets.find(name.as_str()).is_some());
-        self.with_state(is_held, |_| self.is_unknown_name(name))?;
+        let is_held = |state: &Snapshot| Ok(state.keys.keysets.find(name.as_str()).is_some());
+        self.with_snapshot(is_held, |_| self.is_unknown_name(name))?;
         // Not under the lock: the visitor is the caller's.
-        let state = self.shared.state().clone();
+        let state = self.inner.snapshot().clone();
         state.keys.holds(&self.selection, name, visit);
         Ok(())
     }
@@ -355,13 +355,13 @@ impl Keyring for FileKeyring {
         context: &WrapContext<'_>,
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
-        let unwrap = |state: &State| state.keys.unwrap(&self.selection, slot, context, data_key);
-        self.with_state(unwrap, |answer| self.is_unknown(answer, &slot.label))
+        let unwrap = |state: &Snapshot| state.keys.unwrap(&self.selection, slot, context, data_key);
+        self.with_snapshot(unwrap, |answer| self.is_unknown(answer, &slot.label))
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        let freshness = |state: &State| state.keys.freshness(&self.selection, slot);
-        self.with_state(freshness, |answer| match answer {
+        let freshness = |state: &Snapshot| state.keys.freshness(&self.selection, slot);
+        self.with_snapshot(freshness, |answer| match answer {
             Ok(Freshness::NotMine) => self.is_unknown_name(slot.name),
             Ok(freshness) => *freshness == Freshness::Refused(Refusal::UnknownVersion),
             Err(_) => false,
@@ -375,8 +375,8 @@ impl Lifecycle for FileKeyring {
     }
 
     fn keysets(&self) -> Result<Keysets, Error> {
-        self.shared.reload()?;
-        Ok(self.shared.keysets_with_usage())
+        self.inner.reload()?;
+        Ok(self.inner.keysets_with_usage())
     }
 
     fn change(
@@ -385,7 +385,7 @@ impl Lifecycle for FileKeyring {
         terms: &Terms,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Changed, Error> {
-        self.shared.change(changes, terms, rng)
+        self.inner.change(changes, terms, rng)
     }
 }
 
@@ -394,7 +394,7 @@ impl fmt::Debug for FileKeyring {
         f.debug_struct("FileKeyring")
             .field("path", &self.path())
             .field("key", &self.selection.key)
-            .field("change", &self.shared.keysets().change())
+            .field("change", &self.inner.keysets().change())
             .finish_non_exhaustive()
     }
 }

@@ -2,29 +2,29 @@
 //!
 //! `storage` keeps one file of bytes durably above [`crate::fs`] and knows nothing of keys.
 
-mod account;
-mod attempts;
 mod commit;
-mod elsewhere;
 pub(crate) mod error;
+mod events;
+mod external_material;
 pub(crate) mod format;
 mod health;
 #[cfg(all(test, not(envelock_shuttle)))]
 #[path = "../../../tests/held_keys/mod.rs"]
 mod held_keys;
+mod history;
+mod inner;
 mod keyring;
-mod news;
 mod open;
 mod options;
-mod outer;
+mod outer_keyrings;
 mod protection;
-mod protections;
+mod protection_record;
 mod read_only;
+mod reservations;
+mod retry;
 mod salvage;
-mod shared;
-mod state;
+mod snapshot;
 pub(crate) mod storage;
-mod successor;
 
 pub use error::KeyFileError;
 pub use format::{
@@ -35,6 +35,6 @@ pub use health::KeyFileHealth;
 pub use keyring::FileKeyring;
 pub use options::FileKeyringOptions;
 pub use protection::{Argon2Cost, CostFault, Protection, ProtectionKind};
-pub use protections::{AddedProtection, OuterFreshness, OuterKey, ProtectionRecord};
+pub use protection_record::{AddedProtection, OuterFreshness, OuterKey, ProtectionRecord};
 pub use read_only::ReadOnlyFileKeyring;
 pub use salvage::Salvage;

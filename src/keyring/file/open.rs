@@ -3,7 +3,7 @@
 use super::keyring::FileKeyring;
 use super::options::FileKeyringOptions;
 use super::protection::Protection;
-use super::protections::ProtectionRecord;
+use super::protection_record::ProtectionRecord;
 use crate::error::Error;
 use alloc::vec::Vec;
 use std::path::Path;

@@ -3,9 +3,9 @@
 use super::error::KeyFileError;
 use super::keyring::FileKeyring;
 use super::protection::Protection;
-use super::protections::ProtectionRecord;
+use super::protection_record::ProtectionRecord;
 use super::read_only::ReadOnlyFileKeyring;
-use super::state::at;
+use super::snapshot::at;
 use super::storage::Store;
 use crate::error::Error;
 #[cfg(feature = "test-util")]

@@ -5,7 +5,7 @@ use super::health::KeyFileHealth;
 use super::keyring::FileKeyring;
 use super::options::{FileKeyringOptions, software};
 use super::protection::Protection;
-use super::protections::{OuterFreshness, ProtectionRecord};
+use super::protection_record::{OuterFreshness, ProtectionRecord};
 use super::storage::in_memory::{BytesDirectory, NAME};
 use super::storage::{MAX_KEY_FILE_LEN, Store};
 use crate::error::Error;
@@ -100,9 +100,9 @@ impl ReadOnlyFileKeyring {
     /// was.
     pub fn replace_bytes(&self, bytes: &[u8]) -> Result<u64, Error> {
         let directory = self.directory_for(bytes)?;
-        let shared = &self.keyring.shared;
-        shared.replace(|| directory.replace(bytes, || shared.adopt(bytes).map(drop)))?;
-        Ok(shared.keysets().change())
+        let inner = &self.keyring.inner;
+        inner.replace(|| directory.replace(bytes, || inner.accept_successor(bytes).map(drop)))?;
+        Ok(inner.keysets().change())
     }
 
     /// Opens other bytes of a key file in the place of those that there are, for every handle, as
@@ -115,10 +115,10 @@ impl ReadOnlyFileKeyring {
     /// file, which [`reopen`](Self::reopen) opens again. After an error everything stays as it was.
     pub fn reopen_bytes(&self, bytes: &[u8], protection: &Protection) -> Result<u64, Error> {
         let directory = self.directory_for(bytes)?;
-        let shared = &self.keyring.shared;
+        let inner = &self.keyring.inner;
         let store = Store::in_directory(Arc::new(BytesDirectory::new(bytes)), OsStr::new(NAME))?;
-        shared.reopen_from(&store, protection, || directory.put(bytes))?;
-        Ok(shared.keysets().change())
+        inner.reopen_from(&store, protection, || directory.put(bytes))?;
+        Ok(inner.keysets().change())
     }
 
     /// Where `bytes` can take the place of those that there are.

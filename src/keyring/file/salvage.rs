@@ -2,11 +2,11 @@
 
 use super::error::KeyFileError;
 use super::format::{Damaged, KeyFileFault, Salvaged, salvage};
+use super::inner::Inner;
 use super::keyring::FileKeyring;
 use super::options::{FileKeyringOptions, software};
 use super::protection::Protection;
-use super::shared::Shared;
-use super::state::{State, at};
+use super::snapshot::{Snapshot, at};
 use crate::OsRandom;
 use crate::error::Error;
 use crate::format::KeyVersion;
@@ -113,12 +113,12 @@ impl Salvage {
         if options.read_only {
             return Err(KeyFileError::ReadOnly { path: store.path().to_path_buf() }.into());
         }
-        let seen = self.salvaged.revision.unwrap_or(BEYOND_ANY).max(options.anchor);
+        let last_load = self.salvaged.revision.unwrap_or(BEYOND_ANY).max(options.anchor);
         let none_left = || at(store.path())(KeyFileFault::ChangeNumber);
-        let revision = seen.checked_add(1).ok_or_else(none_left)?;
-        let state = State::salvaged(&self.salvaged, revision, protection, source, &mut OsRandom);
+        let revision = last_load.checked_add(1).ok_or_else(none_left)?;
+        let state = Snapshot::salvaged(&self.salvaged, revision, protection, source, &mut OsRandom);
         let state = state.map_err(at(store.path()))?;
-        Ok(FileKeyring::of(Shared::create_of(store, options.clone(), state, protection)?))
+        Ok(FileKeyring::of(Inner::create_of(store, options.clone(), state, protection)?))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Bytes to a key file: every line verified, in order, and all of them together.
 
 use super::fault::{KeyFileFault, RecordFault, RecordName};
-use super::foreign;
-use super::lines::{self, Line, MAX_FILE_LEN, fault};
+use super::file_key::{FileKey, Sealed};
+use super::framing::{self, Line, MAX_FILE_LEN, fault};
+use super::looks_like;
 use super::naming::{self, Before};
 use super::record::{Header, Record, Version};
-use super::seal::{FileKey, Sealed};
 use super::{KeyFile, Unknown};
 use crate::crypto::mac::{MAC_LEN, Mac};
 use crate::format::MasterKeyId;
@@ -19,10 +19,10 @@ pub(super) fn header(bytes: &[u8]) -> Result<(Header, &str), KeyFileFault> {
     if bytes.len() > MAX_FILE_LEN {
         return Err(KeyFileFault::TooLong);
     }
-    let (_, first) = lines::lines(bytes).next().unwrap_or_default();
+    let (_, first) = framing::lines(bytes).next().unwrap_or_default();
     let line = Line::parse(first).map_err(|what| {
-        let is_ours = first.starts_with(lines::PREFIX) && foreign::conversion(bytes).is_none();
-        if is_ours { fault(1, first, what) } else { foreign::fault(bytes) }
+        let is_ours = first.starts_with(framing::PREFIX) && looks_like::conversion(bytes).is_none();
+        if is_ours { fault(1, first, what) } else { looks_like::fault(bytes) }
     })?;
     let header = Header::parse(line.record).map_err(|what| what.on(1, first))?;
     Ok((header, line.record))
@@ -36,7 +36,7 @@ pub(super) fn or_damaged_header(fault: KeyFileFault, header: &str, bytes: &[u8])
         KeyFileFault::OuterKeyring(error) => !error.is_retryable(),
         _ => false,
     };
-    match copy(lines::last(bytes)) {
+    match copy(framing::last(bytes)) {
         Some(copy) if blame && copy != header => {
             let what = RecordFault::HeaderCopy;
             KeyFileFault::Record { line: 1, record: RecordName::Header, what }
@@ -48,8 +48,8 @@ pub(super) fn or_damaged_header(fault: KeyFileFault, header: &str, bytes: &[u8])
 /// Whether neither the first nor the last line is one under `key`: no damage to one place does
 /// that.
 pub(super) fn is_under_another(bytes: &[u8], key: &FileKey) -> bool {
-    let first = lines::lines(bytes).next().map(|(_, line)| line).unwrap_or_default();
-    [first, lines::last(bytes)]
+    let first = framing::lines(bytes).next().map(|(_, line)| line).unwrap_or_default();
+    [first, framing::last(bytes)]
         .into_iter()
         .all(|line| Line::parse(line).is_ok_and(|line| !key.verifies(line.record, &line.mac)))
 }
@@ -68,7 +68,7 @@ pub(super) fn decode(bytes: &[u8], key: &FileKey) -> Result<KeyFile, KeyFileFaul
         return Err(KeyFileFault::TooLong);
     }
     let mut decoder = Decoder::new(key.whole());
-    for (number, line) in lines::lines(bytes) {
+    for (number, line) in framing::lines(bytes) {
         let named = |what| fault(number, line, what);
         let damaged = |decoder: &Decoder<'_>, what| {
             let record = naming::name(number, bytes, &decoder.before(), key);
@@ -85,7 +85,7 @@ pub(super) fn decode(bytes: &[u8], key: &FileKey) -> Result<KeyFile, KeyFileFaul
         }
         decoder.whole.update(&mac);
     }
-    let count = lines::lines(bytes).count();
+    let count = framing::lines(bytes).count();
     // FORMAT F-END: a last line without its line end is the start of a longer one.
     if decoder.end.is_none() || bytes.last() != Some(&b'\n') {
         let what = RecordFault::Truncated;
@@ -255,7 +255,7 @@ impl<'a> Decoder<'a> {
 
     fn finish(self, line: usize, bytes: &[u8], key: &FileKey) -> Result<KeyFile, KeyFileFault> {
         // Each was checked on its line.
-        let wrong = |what| fault(line, lines::last(bytes), what);
+        let wrong = |what| fault(line, framing::last(bytes), what);
         let (header, _) = self.header.ok_or_else(|| wrong(RecordFault::Misplaced))?;
         let Header { version, id, critical, revision, change, written, protections, extra } =
             header;

@@ -1,10 +1,10 @@
 //! A key file to bytes.
 
 use super::fault::{KeyFileFault, RecordFault};
+use super::file_key::FileKey;
+use super::framing::{self, Line, MAX_FILE_LEN, MAX_LINE_LEN};
 use super::json::Extra;
-use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINE_LEN};
 use super::record::{self, Header};
-use super::seal::FileKey;
 use super::version::{VersionExtra, write_version};
 use super::{KeyFile, material_fault};
 use crate::crypto::mac::Mac;
@@ -119,7 +119,7 @@ impl Encoder<'_> {
         let len = self.out.len().saturating_sub(start);
         // The line end does not count.
         if len.saturating_sub(1) > MAX_LINE_LEN {
-            let name = lines::name_of(record).unwrap_or(super::RecordName::Unknown);
+            let name = framing::name_of(record).unwrap_or(super::RecordName::Unknown);
             let (line, what) = (self.lines, RecordFault::LineTooLong);
             return Err(KeyFileFault::Record { line, record: name, what });
         }

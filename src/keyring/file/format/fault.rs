@@ -1,6 +1,6 @@
 //! What can be wrong with a key file.
 
-use super::stored::ProtectionId;
+use super::protection_slot::ProtectionId;
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::file::{Argon2Cost, CostFault, ProtectionKind};

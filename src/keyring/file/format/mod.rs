@@ -3,30 +3,28 @@
 mod decode;
 mod encode;
 mod fault;
-mod foreign;
+mod file_key;
+mod framing;
 mod json;
 mod labels;
-mod lines;
-mod merge;
+mod looks_like;
 mod naming;
-mod notes;
-mod pieces;
-mod protect;
+mod nested;
+mod protection;
+mod protection_changes;
+mod protection_slot;
 mod record;
 mod salvage;
-mod seal;
-mod stored;
 mod version;
-mod wrap;
 
 pub use fault::{
     KeyFileFault, KeyFileLooksLike, ProtectionsFault, RecordFault, RecordName, TextConversion,
 };
-pub(in crate::keyring::file) use lines::MAX_FILE_LEN;
-pub use protect::protections;
+pub use file_key::{FileId, FileKey};
+pub(in crate::keyring::file) use framing::MAX_FILE_LEN;
+pub use protection_changes::protections;
+pub use protection_slot::ProtectionId;
 pub use salvage::{Damaged, Salvaged, salvage};
-pub use seal::{FileId, FileKey};
-pub use stored::ProtectionId;
 
 use crate::crypto::compare;
 use crate::crypto::mac::MAC_LEN;
@@ -44,10 +42,10 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
+use file_key::{MaterialLabel, Sealed};
 use json::Extra;
+use protection_slot::ProtectionSlot;
 use record::{Header, Version};
-use seal::{MaterialLabel, Sealed};
-use stored::Stored;
 use version::VersionExtra;
 
 /// What a key file holds; the key material is sealed.
@@ -60,7 +58,7 @@ pub struct KeyFile {
     /// Tells the file key that the material is sealed under.
     file_key: [u8; MAC_LEN],
     /// What keeps the file key.
-    protections: Vec<Stored>,
+    protections: Vec<ProtectionSlot>,
     written: Timestamp,
     keysets: Keysets,
     sealed: BTreeMap<MasterKeyId, Sealed>,

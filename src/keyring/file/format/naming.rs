@@ -1,8 +1,8 @@
 //! Which record a damaged line is, going by the verified lines around it.
 
 use super::fault::RecordName;
-use super::lines::{self, Line};
-use super::seal::FileKey;
+use super::file_key::FileKey;
+use super::framing::{self, Line};
 use crate::format::KeyVersion;
 use alloc::string::String;
 
@@ -17,12 +17,12 @@ pub(super) struct Before<'a> {
 /// Its own words may be what is damaged: they are taken where they fit in between the lines
 /// before and after, and where nothing else does, that is told instead.
 pub(super) fn name(number: usize, bytes: &[u8], before: &Before<'_>, key: &FileKey) -> RecordName {
-    let mut lines = lines::lines(bytes).skip(number.saturating_sub(1));
+    let mut lines = framing::lines(bytes).skip(number.saturating_sub(1));
     let line = lines.next().map(|(_, line)| line).unwrap_or_default();
     if number == 1 {
         return RecordName::Header;
     }
-    let said = lines::name(line);
+    let said = framing::name(line);
     let Some((_, next)) = lines.next() else {
         return if said == RecordName::Unknown && bytes.ends_with(b"\n") {
             RecordName::End
@@ -32,7 +32,7 @@ pub(super) fn name(number: usize, bytes: &[u8], before: &Before<'_>, key: &FileK
     };
     let next = Line::parse(next).ok().filter(|it| key.verifies(it.record, &it.mac));
     // Of two damaged lines side by side each is what it says.
-    let Some(next) = next.and_then(|it| lines::name_of(it.record)) else { return said };
+    let Some(next) = next.and_then(|it| framing::name_of(it.record)) else { return said };
     between(said, before, &next)
 }
 

@@ -1,10 +1,10 @@
 //! Records: what stands on a line.
 
 use super::fault::{KeyFileFault, RecordFault};
+use super::file_key::{FileId, Sealed};
 use super::json::{Extra, Fields, Object};
-use super::notes::{self, write_note};
-use super::seal::{FileId, Sealed};
-use super::stored::{self, Stored};
+use super::nested::{self, write_note};
+use super::protection_slot::{self, ProtectionSlot};
 use super::version::{VersionExtra, version_record};
 use crate::format::{KeyName, MasterKeyId};
 use crate::keyset::{
@@ -57,7 +57,7 @@ pub(super) struct Header {
     pub(super) revision: u64,
     pub(super) change: u64,
     pub(super) written: Timestamp,
-    pub(super) protections: Vec<Stored>,
+    pub(super) protections: Vec<ProtectionSlot>,
     pub(super) extra: Extra,
 }
 
@@ -88,7 +88,7 @@ impl Header {
             protections: protections(&mut fields, version)?,
             extra: {
                 if version == Version::Two {
-                    notes::check_audit(&fields)?;
+                    nested::check_audit(&fields)?;
                 }
                 fields.into_extra()
             },
@@ -110,7 +110,7 @@ impl Header {
             .time("written", self.written);
         let object = match (self.version, self.protections.as_slice()) {
             (Version::One, [only]) => object.raw("protection", &only.text),
-            (_, all) => object.raw("protections", &stored::write(all)),
+            (_, all) => object.raw("protections", &protection_slot::write(all)),
         };
         object.extra(&self.extra).end()
     }
@@ -137,10 +137,13 @@ impl Version {
     }
 }
 
-fn protections(fields: &mut Fields<'_>, version: Version) -> Result<Vec<Stored>, RecordFault> {
+fn protections(
+    fields: &mut Fields<'_>,
+    version: Version,
+) -> Result<Vec<ProtectionSlot>, RecordFault> {
     match version {
-        Version::One => Ok(Vec::from([Stored::of_version_1(fields.raw("protection")?)?])),
-        Version::Two => stored::parse(&fields.objects("protections")?),
+        Version::One => Ok(Vec::from([ProtectionSlot::of_version_1(fields.raw("protection")?)?])),
+        Version::Two => protection_slot::parse(&fields.objects("protections")?),
     }
 }
 
@@ -176,7 +179,7 @@ impl HeaderFault {
         match self {
             HeaderFault::NotKeyFile => KeyFileFault::NotKeyFile { looks_like: None },
             HeaderFault::FormatVersion(version) => KeyFileFault::FormatVersion { version },
-            HeaderFault::Record(what) => super::lines::fault(line, bytes, what),
+            HeaderFault::Record(what) => super::framing::fault(line, bytes, what),
         }
     }
 }
@@ -268,8 +271,8 @@ fn key_record(fields: &mut Fields<'_>, version: Version) -> Result<KeyRecord, Re
         Some("true") => true,
         Some(_) => return Err(RecordFault::Value { field: "evidence" }),
     };
-    let evidence_waived = notes::note(fields, "waived", version)?;
-    let hold = notes::note(fields, "hold", version)?;
+    let evidence_waived = nested::note(fields, "waived", version)?;
+    let hold = nested::note(fields, "hold", version)?;
     Ok(KeyRecord { floor, removed, erased, hold, evidence_required, evidence_waived, ..record })
 }
 

@@ -1,11 +1,11 @@
 //! Records of versions: what stands on a line of one.
 
 use super::fault::RecordFault;
+use super::file_key::Sealed;
 use super::json::{Extra, Fields, Object};
 use super::labels;
-use super::notes::{note, write_note};
+use super::nested::{note, write_note};
 use super::record::{Record, Version, changed, name_of};
-use super::seal::Sealed;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::keyset::{Origin, Usage, VersionRecord, VersionState};
 use alloc::boxed::Box;

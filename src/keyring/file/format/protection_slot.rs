@@ -2,8 +2,8 @@
 
 use super::fault::{KeyFileFault, ProtectionsFault, RecordFault};
 use super::json::{Fields, Object, from_hex, to_hex};
+use super::protection;
 use super::record::name_of;
-use super::wrap;
 use crate::crypto::hash;
 use crate::keyring::file::{Argon2Cost, ProtectionKind};
 use alloc::string::String;
@@ -42,7 +42,7 @@ impl fmt::Debug for ProtectionId {
 
 /// One protection: what is read of it before it is opened, and its JSON text.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Stored {
+pub(super) struct ProtectionSlot {
     pub(super) id: ProtectionId,
     pub(super) name: Option<String>,
     /// `None` if this version does not know the kind.
@@ -51,7 +51,7 @@ pub(super) struct Stored {
     pub(super) text: String,
 }
 
-impl Stored {
+impl ProtectionSlot {
     /// Reads an object of format version 2.
     fn parse(text: &str) -> Result<Self, RecordFault> {
         let mut fields = Fields::parse(text)?;
@@ -61,7 +61,7 @@ impl Stored {
             true => Some(name_of(&mut fields, "name")?),
             false => None,
         };
-        Ok(Stored { id, name, kind, text: text.into() })
+        Ok(ProtectionSlot { id, name, kind, text: text.into() })
     }
 
     /// Reads the one object of format version 1, which has no id: the same one makes the same.
@@ -69,7 +69,7 @@ impl Stored {
         let kind = ProtectionKind::named(&Fields::parse(text)?.string("kind")?);
         let [a, b, c, d, e, f, g, h, ..] = hash::sha256(&[text.as_bytes()]);
         let id = ProtectionId([a, b, c, d, e, f, g, h]);
-        Ok(Stored { id, name: None, kind, text: text.into() })
+        Ok(ProtectionSlot { id, name: None, kind, text: text.into() })
     }
 
     /// The same protection as format version 2 has it.
@@ -78,37 +78,37 @@ impl Stored {
         let object = Object::new().hex("id", &self.id.0);
         let kept = fields.iter().filter(|(field, _)| field != "id" && field != "name");
         let object = kept.fold(object, |object, (field, json)| object.raw(field, json));
-        Ok(Stored { text: object.end(), ..self })
+        Ok(ProtectionSlot { text: object.end(), ..self })
     }
 
     /// The cost of a passphrase, if it is one and can be read.
     fn cost(&self) -> Option<Argon2Cost> {
         let is_passphrase = self.kind == Some(ProtectionKind::Passphrase);
-        is_passphrase.then(|| wrap::cost(&self.text))?.ok()
+        is_passphrase.then(|| protection::cost(&self.text))?.ok()
     }
 }
 
 /// Reads the array of format version 2.
 // FORMAT F-PROTECTIONS
-pub(super) fn parse(objects: &[&str]) -> Result<Vec<Stored>, RecordFault> {
+pub(super) fn parse(objects: &[&str]) -> Result<Vec<ProtectionSlot>, RecordFault> {
     let wrong = || RecordFault::Value { field: "protections" };
     if objects.is_empty() || objects.len() > MAX_PROTECTIONS {
         return Err(wrong());
     }
     let stored: Vec<_> =
-        objects.iter().map(|text| Stored::parse(text)).collect::<Result<_, _>>()?;
+        objects.iter().map(|text| ProtectionSlot::parse(text)).collect::<Result<_, _>>()?;
     check(&stored).map_err(|_| wrong())?;
     Ok(stored)
 }
 
 /// The objects of format version 2, as an array.
-pub(super) fn write(all: &[Stored]) -> String {
+pub(super) fn write(all: &[ProtectionSlot]) -> String {
     let texts: Vec<&str> = all.iter().map(|stored| stored.text.as_str()).collect();
     ["[", &texts.join(","), "]"].concat()
 }
 
 /// Checks that protections can stand beside each other.
-fn check(all: &[Stored]) -> Result<(), ProtectionsFault> {
+fn check(all: &[ProtectionSlot]) -> Result<(), ProtectionsFault> {
     let of = |kind| all.iter().filter(|stored| stored.kind == Some(kind)).count();
     if all.len() > MAX_PROTECTIONS {
         return Err(ProtectionsFault::TooMany { most: MAX_PROTECTIONS });
@@ -119,7 +119,7 @@ fn check(all: &[Stored]) -> Result<(), ProtectionsFault> {
     if of(ProtectionKind::Unprotected) > 0 && all.len() > 1 {
         return Err(ProtectionsFault::Plaintext);
     }
-    let twice = |(at, stored): (usize, &Stored)| {
+    let twice = |(at, stored): (usize, &ProtectionSlot)| {
         all.iter().take(at).any(|before| before.id == stored.id).then_some(stored.id)
     };
     match all.iter().enumerate().find_map(twice) {
@@ -129,11 +129,11 @@ fn check(all: &[Stored]) -> Result<(), ProtectionsFault> {
 }
 
 /// Checks that protections can stand beside each other in a file that is written.
-pub(super) fn check_for_write(all: &[Stored]) -> Result<(), KeyFileFault> {
+pub(super) fn check_for_write(all: &[ProtectionSlot]) -> Result<(), KeyFileFault> {
     check(all).map_err(|what| KeyFileFault::Protections { what })?;
     // FORMAT F-COST: what one opening can be made to pay.
     let mut budget = Argon2Cost::MAX_MEMORY_PASSES;
-    for cost in all.iter().filter_map(Stored::cost) {
+    for cost in all.iter().filter_map(ProtectionSlot::cost) {
         budget =
             cost.paid_from(budget).map_err(|fault| KeyFileFault::Argon2Cost { cost, fault })?;
     }

@@ -1,7 +1,7 @@
 //! Bytes that are no key file, or one that was treated as text on its way.
 
 use super::fault::{KeyFileFault, KeyFileLooksLike, TextConversion};
-use super::lines::PREFIX;
+use super::framing::PREFIX;
 use alloc::vec::Vec;
 use zeroize::Zeroizing;
 

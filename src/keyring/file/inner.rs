@@ -1,14 +1,13 @@
 //! What all handles of one key file share: the state that is loaded, and how it is kept fresh.
 
 use super::error::KeyFileError;
-use super::news::News;
+use super::events::Notice;
+use super::history::check_successor;
 use super::options::FileKeyringOptions;
-use super::outer::Outer;
+use super::outer_keyrings::OuterKeyrings;
 use super::protection::Protection;
-use super::state::{State, at};
-use super::storage::Fingerprint;
-use super::storage::Store;
-use super::successor::check_successor;
+use super::snapshot::{Snapshot, at};
+use super::storage::{Fingerprint, Store};
 use crate::OsRandom;
 use crate::error::Error;
 use crate::format::KeyVersion;
@@ -30,60 +29,65 @@ use std::time::{Instant, SystemTime};
 use zeroize::Zeroizing;
 
 /// One key file, open.
-pub(super) struct Shared {
+pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) options: FileKeyringOptions,
-    pub(super) state: RwLock<Arc<State>>,
+    pub(super) snapshot: RwLock<Arc<Snapshot>>,
     /// What the file was when it was last loaded; held while one thread looks.
     /// `None` after a write: the next look reads the file.
-    pub(super) seen: Mutex<Option<Seen>>,
+    pub(super) last_load: Mutex<Option<LastLoad>>,
     /// Nanoseconds from `started` to the last look.
-    pub(super) looked: AtomicU64,
+    pub(super) polled: AtomicU64,
     started: Instant,
     /// Whether the last look failed, and why.
     failed: AtomicBool,
     failure: Mutex<Option<KeyFileError>>,
     /// Held while what is counted is compared with what is written.
-    pub(super) books: Mutex<()>,
+    pub(super) usage_lock: Mutex<()>,
     /// One thread takes a block; when it last could not, and why.
-    pub(super) taking: Mutex<Option<(Instant, KeyFileError)>>,
+    pub(super) last_reservation: Mutex<Option<(Instant, KeyFileError)>>,
     /// The outer keyrings of the file key.
-    pub(super) outer: Outer,
+    pub(super) outer: OuterKeyrings,
     /// The process whose counts these are.
     pub(super) process: AtomicU32,
     /// What the observer is told once no lock is held.
-    pub(super) news: Mutex<Vec<News>>,
+    pub(super) news: Mutex<Vec<Notice>>,
 }
 
 /// How full a file is whose changes are told, in per cent.
 const FILLING: u8 = 80;
 
-/// For how long a file with one stamp has to be there until the stamp is trusted, whatever the
+/// For how long a file with one fingerprint has to be there until the fingerprint is trusted, whatever the
 /// clock of its file system says.
 const LONG_SEEN: Duration = Duration::from_secs(3);
 
 /// What a file is known again by.
 #[derive(Clone, Copy)]
-pub(super) struct Seen {
-    stamp: Fingerprint,
+pub(super) struct LastLoad {
+    fingerprint: Fingerprint,
     /// Since when.
     since: Instant,
-    /// Whether every later state of the file has another stamp.
+    /// Whether every later state of the file has another fingerprint.
     is_settled: bool,
 }
 
-impl Seen {
+impl LastLoad {
     /// What was loaded; reading began at `read_at`, and `now` by the clock of this process.
-    fn of(stamp: Fingerprint, read_at: SystemTime, now: Instant, before: Option<Seen>) -> Self {
-        let same = before.filter(|before| before.stamp == stamp);
+    fn of(
+        fingerprint: Fingerprint,
+        read_at: SystemTime,
+        now: Instant,
+        before: Option<LastLoad>,
+    ) -> Self {
+        let same = before.filter(|before| before.fingerprint == fingerprint);
         let since = same.map_or(now, |before| before.since);
         let is_long = now.saturating_duration_since(since) >= LONG_SEEN;
-        Seen { stamp, since, is_settled: is_long || stamp.is_settled(read_at) }
+        LastLoad { fingerprint, since, is_settled: is_long || fingerprint.is_settled(read_at) }
     }
 }
 
 /// The keysets of the state that is loaded.
-pub(super) struct LoadedKeysets(Arc<State>);
+pub(super) struct LoadedKeysets(Arc<Snapshot>);
 
 impl Deref for LoadedKeysets {
     type Target = Keysets;
@@ -93,7 +97,7 @@ impl Deref for LoadedKeysets {
     }
 }
 
-impl Shared {
+impl Inner {
     pub(super) fn create(
         store: Store,
         options: FileKeyringOptions,
@@ -112,10 +116,9 @@ impl Shared {
         if options.anchor > keys.keysets.change() {
             keys.keysets.set_revision(options.anchor);
         }
-        let created = State::create(keys, &new, protection, &mut OsRandom);
+        let created = Snapshot::create(keys, &new, protection, &mut OsRandom);
         let created = created.map_err(at(store.path()));
-        let created =
-            created.and_then(|state| Shared::create_of(store, options, state, protection));
+        let created = created.and_then(|state| Inner::create_of(store, options, state, protection));
         Ok(created.inspect_err(|error| none.discard_after(&new, error))?)
     }
 
@@ -123,12 +126,12 @@ impl Shared {
     pub(super) fn create_of(
         store: Store,
         options: FileKeyringOptions,
-        mut state: State,
+        mut state: Snapshot,
         protection: &Protection,
     ) -> Result<Self, KeyFileError> {
         let bytes = Zeroizing::new(state.encode(None).map_err(at(store.path()))?);
         store.lock(options.lock_wait)?.create(&bytes)?;
-        Ok(Shared::new(store, options, state, None).kept_by(protection))
+        Ok(Inner::new(store, options, state, None).with_outer_keyring(protection))
     }
 
     pub(super) fn open(
@@ -139,11 +142,12 @@ impl Shared {
     ) -> Result<Self, Error> {
         // What comes after the file was read, a secret that takes time, ages what was read.
         let started = Instant::now();
-        let (state, seen) = Shared::load_first(&store, &options, protection, source)?;
-        let mut shared = Shared::new(store, options, state, Some(seen)).kept_by(protection);
-        shared.started = started;
-        shared.publish_outer();
-        Ok(shared)
+        let (state, last_load) = Inner::load_first(&store, &options, protection, source)?;
+        let mut inner =
+            Inner::new(store, options, state, Some(last_load)).with_outer_keyring(protection);
+        inner.started = started;
+        inner.publish_outer();
+        Ok(inner)
     }
 
     /// The state of a file of which nothing is known but what the options demand.
@@ -152,37 +156,42 @@ impl Shared {
         options: &FileKeyringOptions,
         protection: &Protection,
         source: &Arc<dyn KeySource>,
-    ) -> Result<(State, Seen), KeyFileError> {
+    ) -> Result<(Snapshot, LastLoad), KeyFileError> {
         let read_at = SystemTime::now();
         let loaded = store.load()?;
-        let state = State::open(loaded.bytes(), protection, source).map_err(at(store.path()))?;
+        let state = Snapshot::open(loaded.bytes(), protection, source).map_err(at(store.path()))?;
         let (found, known) = (state.keys.keysets.change(), options.anchor);
         if found < known {
             let path = store.path().to_path_buf();
             return Err(KeyFileError::RolledBack { path, found, known });
         }
-        Ok((state, Seen::of(loaded.fingerprint(), read_at, Instant::now(), None)))
+        Ok((state, LastLoad::of(loaded.fingerprint(), read_at, Instant::now(), None)))
     }
 
     /// Keeps the outer keyring of `protection`, to tell what becomes of it.
-    fn kept_by(self, protection: &Protection) -> Self {
-        self.outer.keep(protection);
+    fn with_outer_keyring(self, protection: &Protection) -> Self {
+        self.outer.remember(protection);
         self
     }
 
-    fn new(store: Store, options: FileKeyringOptions, state: State, seen: Option<Seen>) -> Self {
-        Shared {
+    fn new(
+        store: Store,
+        options: FileKeyringOptions,
+        state: Snapshot,
+        last_load: Option<LastLoad>,
+    ) -> Self {
+        Inner {
             store,
             options,
-            state: RwLock::new(Arc::new(state)),
-            seen: Mutex::new(seen),
-            looked: AtomicU64::default(),
+            snapshot: RwLock::new(Arc::new(state)),
+            last_load: Mutex::new(last_load),
+            polled: AtomicU64::default(),
             started: Instant::now(),
             failed: AtomicBool::new(false),
             failure: Mutex::new(None),
-            books: Mutex::new(()),
-            taking: Mutex::new(None),
-            outer: Outer::default(),
+            usage_lock: Mutex::new(()),
+            last_reservation: Mutex::new(None),
+            outer: OuterKeyrings::default(),
             process: AtomicU32::new(std::process::id()),
             news: Mutex::new(Vec::new()),
         }
@@ -193,12 +202,12 @@ impl Shared {
     }
 
     /// The state that is loaded, which stays so while it is held.
-    pub(super) fn state(&self) -> RwLockReadGuard<'_, Arc<State>> {
-        self.state.read()
+    pub(super) fn snapshot(&self) -> RwLockReadGuard<'_, Arc<Snapshot>> {
+        self.snapshot.read()
     }
 
     pub(super) fn keysets(&self) -> LoadedKeysets {
-        LoadedKeysets(self.state().clone())
+        LoadedKeysets(self.snapshot().clone())
     }
 
     pub(super) fn last_error(&self) -> Option<KeyFileError> {
@@ -210,21 +219,21 @@ impl Shared {
     pub(super) fn refresh_if_due(&self) {
         let asked = self.elapsed();
         let refresh = nanoseconds(self.options.refresh);
-        let since = asked.saturating_sub(self.looked.load(Ordering::Acquire));
+        let since = asked.saturating_sub(self.polled.load(Ordering::Acquire));
         if since < refresh {
             return;
         }
-        let mut seen = match self.seen.try_lock() {
-            Ok(seen) => seen,
+        let mut last_load = match self.last_load.try_lock() {
+            Ok(last_load) => last_load,
             Err(_) if since < refresh.saturating_mul(2) => return,
             // Nobody has looked for too long: that one is waited for.
-            Err(_) => lock(&self.seen),
+            Err(_) => lock(&self.last_load),
         };
-        if self.looked.load(Ordering::Acquire) < asked {
+        if self.polled.load(Ordering::Acquire) < asked {
             // What is wrong stops wraps, is told to the observer, and can be asked for.
-            drop(self.look(&mut seen));
+            drop(self.poll(&mut last_load));
         }
-        drop(seen);
+        drop(last_load);
         self.publish();
     }
 
@@ -234,27 +243,27 @@ impl Shared {
     }
 
     /// How long ago the last look began.
-    pub(super) fn since_look(&self) -> Duration {
-        let looked = self.looked.load(Ordering::Acquire);
-        Duration::from_nanos(self.elapsed().saturating_sub(looked))
+    pub(super) fn since_poll(&self) -> Duration {
+        let polled = self.polled.load(Ordering::Acquire);
+        Duration::from_nanos(self.elapsed().saturating_sub(polled))
     }
 
     /// Looks at the file, unless that was done since `asked`.
     pub(super) fn reload_since(&self, asked: u64) -> Result<(), KeyFileError> {
-        let mut seen = lock(&self.seen);
-        let outcome = if self.looked.load(Ordering::Acquire) > asked {
+        let mut last_load = lock(&self.last_load);
+        let outcome = if self.polled.load(Ordering::Acquire) > asked {
             self.last_error().map_or(Ok(()), Err)
         } else {
-            self.look(&mut seen)
+            self.poll(&mut last_load)
         };
-        drop(seen);
+        drop(last_load);
         self.publish();
         outcome
     }
 
     /// Looks at the file now.
     pub(super) fn reload(&self) -> Result<(), KeyFileError> {
-        let outcome = self.look(&mut lock(&self.seen));
+        let outcome = self.poll(&mut lock(&self.last_load));
         self.publish();
         outcome
     }
@@ -268,31 +277,31 @@ impl Shared {
         Ok(())
     }
 
-    fn look(&self, seen: &mut Option<Seen>) -> Result<(), KeyFileError> {
+    fn poll(&self, last_load: &mut Option<LastLoad>) -> Result<(), KeyFileError> {
         let began = self.elapsed();
-        let outcome = self.note(self.follow(seen));
-        self.looked.store(began, Ordering::Release);
+        let outcome = self.record_outcome(self.reload_if_changed(last_load));
+        self.polled.store(began, Ordering::Release);
         outcome
     }
 
     /// Loads the file if it is not the one that was seen.
-    fn follow(&self, seen: &mut Option<Seen>) -> Result<(), KeyFileError> {
-        if let Some(known) = seen.filter(|known| known.is_settled)
-            && self.store.fingerprint()? == known.stamp
+    fn reload_if_changed(&self, last_load: &mut Option<LastLoad>) -> Result<(), KeyFileError> {
+        if let Some(known) = last_load.filter(|known| known.is_settled)
+            && self.store.fingerprint()? == known.fingerprint
         {
             return Ok(());
         }
         let (read_at, now) = (SystemTime::now(), Instant::now());
         let loaded = self.store.load()?;
-        self.adopt(loaded.bytes())?;
-        *seen = Some(Seen::of(loaded.fingerprint(), read_at, now, *seen));
+        self.accept_successor(loaded.bytes())?;
+        *last_load = Some(LastLoad::of(loaded.fingerprint(), read_at, now, *last_load));
         Ok(())
     }
 
     /// Makes what a file holds the state, if it goes on from the state there is.
-    pub(super) fn adopt(&self, bytes: &[u8]) -> Result<Arc<State>, KeyFileError> {
-        let known = self.state().clone();
-        let new = known.follow(bytes).map_err(at(self.path()))?;
+    pub(super) fn accept_successor(&self, bytes: &[u8]) -> Result<Arc<Snapshot>, KeyFileError> {
+        let known = self.snapshot().clone();
+        let new = known.decode_successor(bytes).map_err(at(self.path()))?;
         check_successor(&known.keys.keysets, &new.keys.keysets, self.path())?;
         self.check_protections(&known, &new)?;
         if known.keys.keysets == new.keys.keysets {
@@ -302,14 +311,14 @@ impl Shared {
         self.install(new.clone());
         let (from_change, change) = (known.keys.keysets.change(), new.keys.keysets.change());
         if from_change < change {
-            self.report(News::Reloaded { change, from_change });
+            self.report(Notice::Reloaded { change, from_change });
         }
         self.report_rotations(&known.keys.keysets, &new.keys.keysets);
         Ok(new)
     }
 
     /// Refuses other protections at the same change.
-    fn check_protections(&self, known: &State, new: &State) -> Result<(), KeyFileError> {
+    fn check_protections(&self, known: &Snapshot, new: &Snapshot) -> Result<(), KeyFileError> {
         let is_same_change = known.keys.keysets.change() == new.keys.keysets.change();
         if !is_same_change || known.protections() == new.protections() {
             return Ok(());
@@ -322,8 +331,8 @@ impl Shared {
     }
 
     /// Swaps the state, unless a later one came first.
-    pub(super) fn install(&self, new: Arc<State>) {
-        let mut state = self.state.write();
+    pub(super) fn install(&self, new: Arc<Snapshot>) {
+        let mut state = self.snapshot.write();
         let (before, change) = (state.keys.keysets.change(), new.keys.keysets.change());
         if before > change {
             return;
@@ -332,12 +341,15 @@ impl Shared {
         *state = new;
         drop(state);
         if before < change && percent >= FILLING {
-            self.report(News::Filling { percent, change });
+            self.report(Notice::Filling { percent, change });
         }
     }
 
     /// Remembers whether the file was in order, and tells when that changed.
-    pub(super) fn note(&self, outcome: Result<(), KeyFileError>) -> Result<(), KeyFileError> {
+    pub(super) fn record_outcome(
+        &self,
+        outcome: Result<(), KeyFileError>,
+    ) -> Result<(), KeyFileError> {
         let mut failure = lock(&self.failure);
         let is_new = failure.is_none();
         *failure = outcome.as_ref().err().cloned();
@@ -346,13 +358,13 @@ impl Shared {
         if let Err(error) = outcome.as_ref()
             && is_new
         {
-            self.report(News::Failed(error.clone()));
+            self.report(Notice::Failed(error.clone()));
         }
         outcome
     }
 }
 
-impl Drop for Shared {
+impl Drop for Inner {
     fn drop(&mut self) {
         // Tries the lock once. What cannot be written is not counted.
         drop(self.flush(Duration::ZERO, true));

@@ -2,11 +2,11 @@
 
 use super::decode;
 use super::fault::{KeyFileFault, ProtectionsFault};
-use super::lines;
+use super::file_key::FileKey;
+use super::framing;
+use super::protection_slot::{self, ProtectionId, ProtectionSlot};
 use super::record::Version;
-use super::seal::FileKey;
-use super::stored::{self, ProtectionId, Stored};
-use super::{KeyFile, wrap};
+use super::{KeyFile, protection};
 use crate::keyring::file::{Protection, ProtectionKind, ProtectionRecord};
 use crate::random::KeyringRng;
 use alloc::vec::Vec;
@@ -23,9 +23,9 @@ impl KeyFile {
         protection: &Protection,
         rng: &mut KeyringRng<'_>,
     ) -> Result<ProtectionId, KeyFileFault> {
-        if self.protections.len() >= stored::MAX_PROTECTIONS {
+        if self.protections.len() >= protection_slot::MAX_PROTECTIONS {
             // Before a passphrase is stretched.
-            let what = ProtectionsFault::TooMany { most: stored::MAX_PROTECTIONS };
+            let what = ProtectionsFault::TooMany { most: protection_slot::MAX_PROTECTIONS };
             return Err(KeyFileFault::Protections { what });
         }
         self.raise_version()?;
@@ -83,11 +83,14 @@ impl KeyFile {
         place.ok_or(KeyFileFault::Protections { what })
     }
 
-    pub(super) fn set_protections(&mut self, protections: Vec<Stored>) -> Result<(), KeyFileFault> {
+    pub(super) fn set_protections(
+        &mut self,
+        protections: Vec<ProtectionSlot>,
+    ) -> Result<(), KeyFileFault> {
         if protections.is_empty() {
             return Err(KeyFileFault::Protections { what: ProtectionsFault::Last });
         }
-        stored::check_for_write(&protections)?;
+        protection_slot::check_for_write(&protections)?;
         self.protections = protections;
         Ok(())
     }
@@ -96,9 +99,9 @@ impl KeyFile {
     // FORMAT F-RAISE
     pub(super) fn raise_version(&mut self) -> Result<(), KeyFileFault> {
         if self.version == Version::One {
-            let all = self.protections.iter().cloned().map(Stored::in_version_2);
+            let all = self.protections.iter().cloned().map(ProtectionSlot::in_version_2);
             let all = all.collect::<Result<_, _>>();
-            self.protections = all.map_err(|what| lines::fault(1, &[], what))?;
+            self.protections = all.map_err(|what| framing::fault(1, &[], what))?;
             self.version = Version::Two;
             self.unknown.raise_version();
         }
@@ -121,9 +124,9 @@ pub fn protections(bytes: &[u8]) -> Result<Vec<ProtectionRecord>, KeyFileFault> 
     Ok(header.protections.iter().map(record_of).collect())
 }
 
-fn record_of(stored: &Stored) -> ProtectionRecord {
+fn record_of(stored: &ProtectionSlot) -> ProtectionRecord {
     let outer = match stored.kind {
-        Some(ProtectionKind::Keyring) => wrap::outer_keys(&stored.text).unwrap_or_default(),
+        Some(ProtectionKind::Keyring) => protection::outer_keys(&stored.text).unwrap_or_default(),
         _ => Vec::new(),
     };
     ProtectionRecord { id: stored.id, name: stored.name.clone(), kind: stored.kind, outer }

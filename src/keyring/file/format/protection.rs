@@ -1,9 +1,9 @@
 //! How each kind of protection keeps the file key.
 
 use super::fault::{KeyFileFault, ProtectionsFault, RecordFault, RecordName};
+use super::file_key::{self, FileId, Sealed};
 use super::json::{Fields, Object, to_hex};
-use super::seal::{self, FileId, Sealed};
-use super::stored::{ProtectionId, Stored};
+use super::protection_slot::{ProtectionId, ProtectionSlot};
 use crate::aad::Aad;
 use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};
 use crate::crypto::{argon2id, compare, kdf, xaes};
@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::format::KeyName;
 use crate::keyring::Keyring;
 use crate::keyring::file::protection::Secret;
-use crate::keyring::file::protections::OuterKey;
+use crate::keyring::file::protection_record::OuterKey;
 use crate::keyring::file::{Argon2Cost, Protection, ProtectionKind};
 use crate::keyset::MAX_KEYSET_NAME_LEN;
 use crate::random::{KeyringRng, RandomnessUnavailable};
@@ -30,10 +30,10 @@ const SALT_LEN: usize = 16;
 pub(super) fn wrap(
     key: &MasterKey,
     id: FileId,
-    slot: Option<&Stored>,
+    slot: Option<&ProtectionSlot>,
     protection: &Protection,
     rng: &mut KeyringRng<'_>,
-) -> Result<Stored, KeyFileFault> {
+) -> Result<ProtectionSlot, KeyFileFault> {
     let slot_id = match slot {
         Some(slot) => slot.id,
         None => {
@@ -53,7 +53,7 @@ pub(super) fn wrap(
     }
     let object = object.string("kind", protection.kind().name());
     let text = fields(key, id, protection, object, rng)?.end();
-    Ok(Stored { id: slot_id, name, kind: Some(protection.kind()), text })
+    Ok(ProtectionSlot { id: slot_id, name, kind: Some(protection.kind()), text })
 }
 
 /// The fields of a kind of protection.
@@ -109,7 +109,7 @@ fn fields(
 /// If none opens, of their faults the one that says most: a back end that does not answer, a version
 /// that is refused, a wrong secret, no key.
 pub(super) fn unwrap_any(
-    all: &[Stored],
+    all: &[ProtectionSlot],
     id: FileId,
     protection: &Protection,
 ) -> Result<MasterKey, KeyFileFault> {
@@ -143,7 +143,7 @@ fn rank(fault: &KeyFileFault) -> u8 {
 }
 
 /// No protection of the file is of the kind that is offered.
-fn other_kind(all: &[Stored], offered: ProtectionKind) -> KeyFileFault {
+fn other_kind(all: &[ProtectionSlot], offered: ProtectionKind) -> KeyFileFault {
     let mut found: Vec<_> = all.iter().filter_map(|stored| stored.kind).collect();
     found.dedup();
     match all.first() {
@@ -291,7 +291,7 @@ impl Kek {
         rng: &mut KeyringRng<'_>,
     ) -> Result<Object, KeyFileFault> {
         let (cipher, commitment) = self.cipher.as_ref().ok_or(KeyFileFault::Authentication)?;
-        let sealed = seal::seal(cipher, &aad(id), key, rng)?;
+        let sealed = file_key::seal(cipher, &aad(id), key, rng)?;
         let sealed = sealed.ok_or(KeyFileFault::Authentication)?;
         Ok(object.hex("commitment", commitment).hex("sealed", &sealed))
     }
@@ -299,7 +299,7 @@ impl Kek {
     fn unwrap(&self, wrapped: &Wrapped, id: FileId) -> Result<MasterKey, KeyFileFault> {
         let opened = self.cipher.as_ref().and_then(|(cipher, commitment)| {
             let committed = compare::equal(commitment, &wrapped.commitment);
-            committed.then(|| seal::unseal(cipher, &aad(id), &wrapped.sealed))?
+            committed.then(|| file_key::unseal(cipher, &aad(id), &wrapped.sealed))?
         });
         opened.ok_or(KeyFileFault::Authentication)
     }

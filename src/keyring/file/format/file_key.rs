@@ -2,8 +2,8 @@
 
 use super::fault::KeyFileFault;
 use super::json;
-use super::stored::Stored;
-use super::wrap;
+use super::protection;
+use super::protection_slot::ProtectionSlot;
 use crate::crypto::mac::{MAC_LEN, Mac};
 use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};
 use crate::crypto::{CryptoError, compare, kdf, xaes};
@@ -64,22 +64,22 @@ impl FileKey {
     /// Opens the file key that any of `stored` keeps.
     pub(super) fn open(
         id: FileId,
-        stored: &[Stored],
+        stored: &[ProtectionSlot],
         protection: &Protection,
     ) -> Result<Self, KeyFileFault> {
-        FileKey::set_up(wrap::unwrap_any(stored, id, protection)?, id)
+        FileKey::set_up(protection::unwrap_any(stored, id, protection)?, id)
     }
 
     /// A protection of this file key, in the place of `slot` or a new one. It is opened again before
     /// it is given out: a file whose protection does not open loses every key in it.
     pub(super) fn protect(
         &self,
-        slot: Option<&Stored>,
+        slot: Option<&ProtectionSlot>,
         protection: &Protection,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Stored, KeyFileFault> {
-        let stored = wrap::wrap(&self.key, self.id, slot, protection, rng)?;
-        let again = wrap::unwrap_any(core::slice::from_ref(&stored), self.id, protection)?;
+    ) -> Result<ProtectionSlot, KeyFileFault> {
+        let stored = protection::wrap(&self.key, self.id, slot, protection, rng)?;
+        let again = protection::unwrap_any(core::slice::from_ref(&stored), self.id, protection)?;
         let is_same = compare::equal(again.expose(), self.key.expose());
         if is_same { Ok(stored) } else { Err(KeyFileFault::ReadBack) }
     }

@@ -3,7 +3,7 @@
 use super::error::KeyFileError;
 use super::format::{FileKey, KeyFile, KeyFileFault, MAX_FILE_LEN, ProtectionId, Salvaged};
 use super::protection::Protection;
-use super::protections::ProtectionRecord;
+use super::protection_record::ProtectionRecord;
 use crate::keyring::held::KeySource;
 use crate::keyring::master_keys::{HeldKeys, MasterKeys, NewKeys};
 use crate::random::KeyringRng;
@@ -21,7 +21,7 @@ pub(super) enum ProtectionChange<'a> {
 }
 
 /// A state of a key file. Shared by reference, and never changed.
-pub(super) struct State {
+pub(super) struct Snapshot {
     /// The keys, set up.
     pub(super) keys: MasterKeys,
     file: KeyFile,
@@ -32,9 +32,9 @@ pub(super) struct State {
     protections: OnceLock<Vec<ProtectionRecord>>,
 }
 
-impl State {
+impl Snapshot {
     fn new(keys: MasterKeys, file: KeyFile, key: Arc<FileKey>, len: usize) -> Self {
-        State { keys, file, key, len, protections: OnceLock::new() }
+        Snapshot { keys, file, key, len, protections: OnceLock::new() }
     }
 
     /// The first state of a new file.
@@ -46,7 +46,7 @@ impl State {
     ) -> Result<Self, KeyFileFault> {
         let (mut file, key) = KeyFile::create(protection, rng)?;
         file.update(keys.keysets.clone(), &new.stored, &key, rng)?;
-        Ok(State::new(keys, file, Arc::new(key), 0))
+        Ok(Snapshot::new(keys, file, Arc::new(key), 0))
     }
 
     /// The state that a file holds; keys whose material is not in it are those of `source`.
@@ -56,13 +56,13 @@ impl State {
         source: &Arc<dyn KeySource>,
     ) -> Result<Self, KeyFileFault> {
         let (file, key) = KeyFile::open(bytes, protection)?;
-        State::of(file, Arc::new(key), bytes.len(), &HeldKeys::new(), source)
+        Snapshot::of(file, Arc::new(key), bytes.len(), &HeldKeys::new(), source)
     }
 
     /// A later state of the same file. Keys that are set up already are taken over.
-    pub(super) fn follow(&self, bytes: &[u8]) -> Result<Self, KeyFileFault> {
+    pub(super) fn decode_successor(&self, bytes: &[u8]) -> Result<Self, KeyFileFault> {
         let file = KeyFile::reload(bytes, &self.key)?;
-        State::of(file, self.key.clone(), bytes.len(), self.keys.all(), self.keys.source())
+        Snapshot::of(file, self.key.clone(), bytes.len(), self.keys.all(), self.keys.source())
     }
 
     /// Sets up the keys of `file`, so far as they are not set up already.
@@ -76,7 +76,7 @@ impl State {
         let mut keys = file.sealed_keys(&key, earlier)?;
         keys.extend(file.token_keys(earlier, |name, record| source.set_up(name, record))?);
         let keys = MasterKeys::restore(file.keysets().clone(), keys, source.clone());
-        Ok(State::new(keys, file, key, len))
+        Ok(Snapshot::new(keys, file, key, len))
     }
 
     /// This file with other keysets, and the material that came with them.
@@ -88,7 +88,7 @@ impl State {
     ) -> Result<Self, KeyFileFault> {
         let mut file = self.file.clone();
         file.update(keys.keysets.clone(), &new.stored, &self.key, rng)?;
-        Ok(State::new(keys, file, self.key.clone(), 0))
+        Ok(Snapshot::new(keys, file, self.key.clone(), 0))
     }
 
     /// This file with other protections of the same file key, one change later.
@@ -132,7 +132,7 @@ impl State {
         let mut keys = self.keys.clone();
         keys.keysets.count_change().ok_or(KeyFileFault::ChangeNumber)?;
         file.update(keys.keysets.clone(), &[], &key, rng)?;
-        Ok(State::new(keys, file, key, 0))
+        Ok(Snapshot::new(keys, file, key, 0))
     }
 
     /// The first state of a file that goes on from a damaged one, under a fresh file key.
@@ -145,7 +145,7 @@ impl State {
     ) -> Result<Self, KeyFileFault> {
         let (mut file, key) = salvaged.file.replace_file_key(&salvaged.key, &[protection], rng)?;
         file.set_revision(revision);
-        State::of(file, Arc::new(key), 0, &HeldKeys::new(), source)
+        Snapshot::of(file, Arc::new(key), 0, &HeldKeys::new(), source)
     }
 
     /// What keeps the file key.
@@ -218,14 +218,14 @@ mod tests {
             MasterKeys::new(Arc::new(SoftwareSource)).with_changes(&changes, &terms, &mut OsRandom);
         let (keys, _, mut new) = made.unwrap();
         let none = Protection::unprotected_plaintext();
-        let mut state = State::create(keys.clone(), &new, &none, &mut OsRandom).unwrap();
+        let mut state = Snapshot::create(keys.clone(), &new, &none, &mut OsRandom).unwrap();
         state.encode(None).unwrap();
         state.encode(Some(&new)).unwrap();
 
         // The material of one version under the id of the other.
         let [first, second] = new.stored.as_mut_slice() else { panic!("two versions") };
         core::mem::swap(&mut first.0, &mut second.0);
-        let mut state = State::create(keys, &new, &none, &mut OsRandom).unwrap();
+        let mut state = Snapshot::create(keys, &new, &none, &mut OsRandom).unwrap();
         for unproven in [None, Some(&new)] {
             let fault = state.encode(unproven).unwrap_err();
             assert!(

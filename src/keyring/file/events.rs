@@ -1,7 +1,7 @@
 //! What the observer of a key file is told once no lock is held.
 
 use super::error::KeyFileError;
-use super::shared::Shared;
+use super::inner::Inner;
 use crate::format::KeyVersion;
 use crate::keyset::{Keyset, Keysets};
 use crate::observe::Event;
@@ -9,15 +9,15 @@ use crate::sync::lock;
 use alloc::string::String;
 
 /// What happened to the state.
-pub(super) enum News {
+pub(super) enum Notice {
     Reloaded { change: u64, from_change: u64 },
     Rotated { key: String, from: Option<KeyVersion>, to: KeyVersion, change: u64 },
     Failed(KeyFileError),
     Filling { percent: u8, change: u64 },
 }
 
-impl Shared {
-    pub(super) fn report(&self, news: News) {
+impl Inner {
+    pub(super) fn report(&self, news: Notice) {
         if self.options.observer.is_some() {
             lock(&self.news).push(news);
         }
@@ -33,7 +33,7 @@ impl Shared {
             let from = before.keyset(key).and_then(Keyset::primary);
             if let Some(to) = keyset.primary().filter(|to| Some(*to) != from) {
                 let change = after.change();
-                self.report(News::Rotated { key: key.into(), from, to, change });
+                self.report(Notice::Rotated { key: key.into(), from, to, change });
             }
         }
     }
@@ -44,14 +44,14 @@ impl Shared {
         let news = core::mem::take(&mut *lock(&self.news));
         for news in &news {
             observer.event(&match news {
-                News::Reloaded { change, from_change } => {
+                Notice::Reloaded { change, from_change } => {
                     Event::Reloaded { change: *change, from_change: *from_change }
                 }
-                News::Rotated { key, from, to, change } => {
+                Notice::Rotated { key, from, to, change } => {
                     Event::Rotated { key, from: *from, to: *to, change: *change }
                 }
-                News::Failed(error) => Event::ReloadFailed { error },
-                News::Filling { percent, change } => {
+                Notice::Failed(error) => Event::ReloadFailed { error },
+                Notice::Filling { percent, change } => {
                     Event::KeyFileFilling { percent: *percent, change: *change }
                 }
             });

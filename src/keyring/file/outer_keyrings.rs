@@ -1,8 +1,8 @@
 //! Whether the outer keys that keep a file key still do, going by what their keyrings know.
 
+use super::inner::Inner;
 use super::protection::{Protection, Secret};
-use super::protections::{OuterFreshness, ProtectionRecord};
-use super::shared::Shared;
+use super::protection_record::{OuterFreshness, ProtectionRecord};
 use crate::format::SlotLabel;
 use crate::keyring::{Freshness, Keyring};
 use crate::observe::Event;
@@ -17,14 +17,14 @@ const MAX_KEYRINGS: usize = 8;
 
 /// The outer keyrings that were offered for a file, and what was told of its outer keys.
 #[derive(Default)]
-pub(super) struct Outer {
+pub(super) struct OuterKeyrings {
     keyrings: Mutex<Vec<Arc<dyn Keyring>>>,
     told: Mutex<Vec<OuterFreshness>>,
 }
 
-impl Outer {
+impl OuterKeyrings {
     /// Keeps the keyring of `protection`, if it is one, to ask it.
-    pub(super) fn keep(&self, protection: &Protection) {
+    pub(super) fn remember(&self, protection: &Protection) {
         let Secret::Keyring(keyring) = &protection.secret else { return };
         let mut keyrings = lock(&self.keyrings);
         keyrings.retain(|kept| !Arc::ptr_eq(kept, keyring));
@@ -85,10 +85,10 @@ fn freshness(keyrings: &[Arc<dyn Keyring>], label: &SlotLabel<'_>) -> Option<Fre
     )
 }
 
-impl Shared {
+impl Inner {
     /// What is known of each outer key that keeps the file key.
     pub(super) fn outer_freshness(&self) -> Vec<OuterFreshness> {
-        let state = self.state().clone();
+        let state = self.snapshot().clone();
         self.outer.ask(state.protections())
     }
 

@@ -2,8 +2,8 @@
 //! the file for versions that may wrap so many data keys and no more.
 
 use super::error::KeyFileError;
-use super::shared::Shared;
-use super::state::State;
+use super::inner::Inner;
+use super::snapshot::Snapshot;
 use crate::format::MasterKeyId;
 use crate::keyring::KeyringError;
 use crate::keyring::held::{HeldKey, PROCESS_WRAP_LIMIT};
@@ -24,7 +24,7 @@ const LARGEST_BLOCK: u64 = 1 << 20;
 
 /// What a write of the file adds to the usage on record, or takes from it.
 #[derive(Default)]
-pub(super) struct Counted(BTreeMap<MasterKeyId, Entry>);
+pub(super) struct PendingUsage(BTreeMap<MasterKeyId, Entry>);
 
 struct Entry {
     key: Arc<dyn HeldKey>,
@@ -32,7 +32,7 @@ struct Entry {
     to: Usage,
 }
 
-impl Counted {
+impl PendingUsage {
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -58,20 +58,20 @@ impl Counted {
     }
 }
 
-impl Shared {
+impl Inner {
     /// Whether usage is counted in the file.
-    fn counts_usage(&self, state: &State) -> bool {
+    fn counts_usage(&self, state: &Snapshot) -> bool {
         self.options.count_usage && !self.options.read_only && state.is_writable()
     }
 
     /// Whether wraps under `key` are reserved in the file before they are made.
-    fn reserves(&self, state: &State, key: &dyn HeldKey) -> bool {
+    fn reserves(&self, state: &Snapshot, key: &dyn HeldKey) -> bool {
         let is_asked = self.options.reserve_usage || key.wrap_limit().is_some();
         is_asked && self.counts_usage(state)
     }
 
     /// How many data keys this process may have wrapped under `key` before it has to reserve more.
-    pub(super) fn allowed(&self, state: &State, key: &dyn HeldKey) -> u64 {
+    pub(super) fn allowed(&self, state: &Snapshot, key: &dyn HeldKey) -> u64 {
         if self.reserves(state, key) {
             return key.counts().recorded().wraps;
         }
@@ -81,14 +81,14 @@ impl Shared {
 
     /// Has a process that was forked begin its own counts: what its parent counted and reserved is
     /// the parent's.
-    pub(super) fn begin_own_counts(&self) {
+    pub(super) fn reset_counts_after_fork(&self) {
         let process = std::process::id();
         if self.process.load(Acquire) == process {
             return;
         }
-        let _books = lock(&self.books);
+        let _books = lock(&self.usage_lock);
         if self.process.load(Acquire) != process {
-            self.state().keys.all().values().for_each(|key| key.counts().clear());
+            self.snapshot().keys.all().values().for_each(|key| key.counts().clear());
             self.process.store(process, Release);
         }
     }
@@ -99,9 +99,9 @@ impl Shared {
     ///
     /// [`KeyringError::WrapLimit`]; [`KeyringError::Unavailable`] if the file cannot be written.
     pub(super) fn reserve(&self, key: &dyn HeldKey) -> Result<(), KeyringError> {
-        let state = self.state().clone();
+        let state = self.snapshot().clone();
         let outcome = if self.reserves(&state, key) {
-            self.check_hope(key).and_then(|()| self.take_block(key))
+            self.check_not_exhausted(key).and_then(|()| self.reserve_block(key))
         } else {
             let room = self.allowed(&state, key);
             let limit = key.wrap_limit().unwrap_or(room);
@@ -114,41 +114,42 @@ impl Shared {
 
     /// Refuses at the limit without waiting for the lock, which whoever rotates needs; after a look
     /// at the file, since another process may have rotated, or given back what it did not use.
-    fn check_hope(&self, key: &dyn HeldKey) -> Result<(), KeyringError> {
+    fn check_not_exhausted(&self, key: &dyn HeldKey) -> Result<(), KeyringError> {
         let asked = self.elapsed();
         let Some(limit) = key.wrap_limit() else { return Ok(()) };
-        let is_hopeless = |state: &State| !has_reserve(key) && on_record(state, key).wraps >= limit;
-        if !is_hopeless(&self.state()) {
+        let is_exhausted =
+            |state: &Snapshot| !has_reservation(key) && on_record(state, key).wraps >= limit;
+        if !is_exhausted(&self.snapshot()) {
             return Ok(());
         }
         self.reload_since(asked).map_err(KeyringError::from)?;
-        let state = self.state().clone();
-        if is_hopeless(&state) { Err(limit_reached(&state, key, limit)) } else { Ok(()) }
+        let state = self.snapshot().clone();
+        if is_exhausted(&state) { Err(limit_reached(&state, key, limit)) } else { Ok(()) }
     }
 
-    fn take_block(&self, key: &dyn HeldKey) -> Result<(), KeyringError> {
+    fn reserve_block(&self, key: &dyn HeldKey) -> Result<(), KeyringError> {
         let asked = Instant::now();
-        let mut taking = lock(&self.taking);
+        let mut last_reservation = lock(&self.last_reservation);
         // Another thread may have taken one meanwhile, or waited for all of us in vain.
-        if has_reserve(key) {
+        if has_reservation(key) {
             return Ok(());
         }
-        if let Some((_, error)) = taking.as_ref().filter(|(failed, _)| *failed >= asked) {
+        if let Some((_, error)) = last_reservation.as_ref().filter(|(failed, _)| *failed >= asked) {
             return Err(KeyringError::from(error.clone()));
         }
-        let taken = self.take(key);
-        *taking = taken.as_ref().err().map(|error| (Instant::now(), error.clone()));
+        let taken = self.commit_block(key);
+        *last_reservation = taken.as_ref().err().map(|error| (Instant::now(), error.clone()));
         match (taken, key.wrap_limit()) {
-            (Ok(false), Some(limit)) => Err(limit_reached(&self.state(), key, limit)),
+            (Ok(false), Some(limit)) => Err(limit_reached(&self.snapshot(), key, limit)),
             (taken, _) => taken.map(drop).map_err(KeyringError::from),
         }
     }
 
     /// Takes a block in the file (FORMAT F-USAGE); `false` if the limit of the version leaves too little.
-    fn take(&self, key: &dyn HeldKey) -> Result<bool, KeyFileError> {
+    fn commit_block(&self, key: &dyn HeldKey) -> Result<bool, KeyFileError> {
         // In this order: whoever waits for another process holds up no thread that looks.
         let mut writer = self.writer(self.options.lock_wait)?;
-        let mut seen = lock(&self.seen);
+        let mut last_load = lock(&self.last_load);
         let state = self.latest(&mut writer)?;
         let found = state.keys.find(key.id()).map(|(_, record)| record);
         let held = state.keys.key(key.id());
@@ -157,22 +158,22 @@ impl Shared {
             return Ok(true);
         }
         let Some(block) = block(key, record.usage.wraps) else { return Ok(false) };
-        let mut counted = self.counted(&state, false);
+        let mut counted = self.pending_usage(&state, false);
         let Usage { wraps, .. } = key.counts().recorded();
         let bytes = key.counts().used().bytes;
         counted.insert(held, Usage { wraps: wraps.saturating_add(block), bytes });
-        self.write_usage(&mut writer, &mut seen, &state, &counted)?;
+        self.commit_usage(&mut writer, &mut last_load, &state, &counted)?;
         Ok(true)
     }
 
-    /// What this process counted and did not write yet; with `gives_back` also what it reserved and
+    /// What this process counted and did not write yet; with `returns_reserve` also what it reserved and
     /// did not use.
-    pub(super) fn counted(&self, state: &State, gives_back: bool) -> Counted {
-        let mut counted = Counted::default();
+    pub(super) fn pending_usage(&self, state: &Snapshot, returns_reserve: bool) -> PendingUsage {
+        let mut counted = PendingUsage::default();
         if self.counts_usage(state) && self.process.load(Acquire) == std::process::id() {
             for key in state.keys.all().values() {
                 let mut used = key.counts().used();
-                if !gives_back && self.reserves(state, &**key) {
+                if !returns_reserve && self.reserves(state, &**key) {
                     used.wraps = key.counts().recorded().wraps;
                 }
                 counted.insert(key, used);
@@ -185,10 +186,10 @@ impl Shared {
     /// without what it reserved and did not use.
     pub(super) fn keysets_with_usage(&self) -> Keysets {
         // So that nothing is written meanwhile.
-        let _books = lock(&self.books);
-        let state = self.state().clone();
+        let _books = lock(&self.usage_lock);
+        let state = self.snapshot().clone();
         let mut keysets = state.keys.keysets.clone();
-        self.counted(&state, true).add_to(&mut keysets);
+        self.pending_usage(&state, true).add_to(&mut keysets);
         for record in keysets.iter_mut().flat_map(Keyset::versions_mut) {
             let key = state.keys.key(record.master_key_id);
             record.is_reserved = key.is_some_and(|key| self.reserves(&state, &**key));
@@ -197,21 +198,21 @@ impl Shared {
     }
 
     /// Writes what this process counted, if it counted anything, and gives back what it reserved
-    /// with `gives_back`.
-    pub(super) fn flush(&self, wait: Duration, gives_back: bool) -> Result<(), KeyFileError> {
-        if self.counted(&self.state().clone(), gives_back).is_empty() {
+    /// with `returns_reserve`.
+    pub(super) fn flush(&self, wait: Duration, returns_reserve: bool) -> Result<(), KeyFileError> {
+        if self.pending_usage(&self.snapshot().clone(), returns_reserve).is_empty() {
             return Ok(());
         }
         let mut writer = self.writer(wait)?;
-        let mut seen = lock(&self.seen);
+        let mut last_load = lock(&self.last_load);
         let state = self.latest(&mut writer)?;
-        let counted = self.counted(&state, gives_back);
-        self.write_usage(&mut writer, &mut seen, &state, &counted)
+        let counted = self.pending_usage(&state, returns_reserve);
+        self.commit_usage(&mut writer, &mut last_load, &state, &counted)
     }
 }
 
 /// What the loaded file has of the version that `key` is of.
-fn on_record(state: &State, key: &dyn HeldKey) -> Usage {
+fn on_record(state: &Snapshot, key: &dyn HeldKey) -> Usage {
     state.keys.find(key.id()).map(|(_, record)| record.usage).unwrap_or_default()
 }
 
@@ -222,7 +223,7 @@ fn next_wraps(key: &dyn HeldKey) -> u64 {
 }
 
 /// Whether the next wrap is reserved.
-fn has_reserve(key: &dyn HeldKey) -> bool {
+fn has_reservation(key: &dyn HeldKey) -> bool {
     let (used, recorded) = (key.counts().used(), key.counts().recorded());
     recorded.minus(used).wraps >= next_wraps(key)
 }
@@ -237,7 +238,7 @@ fn block(key: &dyn HeldKey, on_record: u64) -> Option<u64> {
     (block >= needed).then_some(block)
 }
 
-fn limit_reached(state: &State, key: &dyn HeldKey, limit: u64) -> KeyringError {
+fn limit_reached(state: &Snapshot, key: &dyn HeldKey, limit: u64) -> KeyringError {
     match state.keys.find(key.id()) {
         Some((keyset, record)) => {
             let (key, version) = (keyset.name().as_str().into(), record.version);

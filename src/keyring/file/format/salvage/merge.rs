@@ -1,9 +1,9 @@
 //! Several records of one thing, of which salvage takes one, and what a file is made of.
 
-use super::Unknown;
-use super::decode::keep;
-use super::fault::{RecordFault, RecordName};
-use super::salvage::{AliasLine, Damaged};
+use super::super::Unknown;
+use super::super::decode::keep;
+use super::super::fault::{RecordFault, RecordName};
+use super::{AliasLine, Damaged};
 use crate::keyset::{
     Alias, KeyRecord, Keyset, Keysets, MAX_FORMER_KEYS, VersionRecord, VersionState,
 };

@@ -23,7 +23,7 @@ impl MasterKeys {
     /// # Errors
     ///
     /// [`Error::NotDestroyed`].
-    pub(super) fn destroy_elsewhere(&self, changed: Changed) -> Result<Changed, Error> {
+    pub(super) fn destroy_external(&self, changed: Changed) -> Result<Changed, Error> {
         let is_due = |record: &&VersionRecord| {
             record.state == VersionState::Destroyed
                 && record.algorithm != WrapAlgorithm::XAES_256_GCM

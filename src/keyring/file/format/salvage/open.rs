@@ -1,11 +1,11 @@
 //! What a damaged key file still lets be told apart: lines, and a header that opens.
 
-use super::decode;
-use super::fault::KeyFileFault;
-use super::foreign;
-use super::lines::{self, Line, PREFIX};
-use super::record::Header;
-use super::seal::FileKey;
+use super::super::decode;
+use super::super::fault::KeyFileFault;
+use super::super::file_key::FileKey;
+use super::super::framing::{self, Line, PREFIX};
+use super::super::looks_like;
+use super::super::record::Header;
 use crate::keyring::file::Protection;
 use alloc::vec::Vec;
 
@@ -17,10 +17,10 @@ pub(super) fn open_any(
     protection: &Protection,
 ) -> Result<(Header, FileKey), KeyFileFault> {
     let record = |piece| Some(Line::parse(piece).ok()?.record);
-    let first = lines::lines(bytes).next().map(|(_, line)| line).unwrap_or_default();
+    let first = framing::lines(bytes).next().map(|(_, line)| line).unwrap_or_default();
     let header = pieces(first).into_iter().filter_map(record);
     let header = header.filter_map(|text| Header::parse(text).ok()).next();
-    let last = pieces(lines::last(bytes)).into_iter().filter_map(decode::copy);
+    let last = pieces(framing::last(bytes)).into_iter().filter_map(decode::copy);
     let last = last.filter_map(|text| Header::parse(&text).ok()).next();
     let headers: Vec<_> = header.into_iter().chain(last).collect();
 
@@ -51,7 +51,7 @@ pub(super) fn open_any(
         return Ok((Header::clone(header), key));
     }
     // Without a header that can be read, whatever reading it says.
-    let unread = || decode::header(bytes).err().unwrap_or_else(|| foreign::fault(bytes));
+    let unread = || decode::header(bytes).err().unwrap_or_else(|| looks_like::fault(bytes));
     Err(fault.unwrap_or_else(unread))
 }
 
@@ -59,7 +59,7 @@ pub(super) fn open_any(
 fn count_under(bytes: &[u8], key: &FileKey) -> usize {
     let verifies =
         |line: &[u8]| Line::parse(line).is_ok_and(|line| key.verifies(line.record, &line.mac));
-    lines::lines(bytes).take(lines::MAX_LINES).filter(|(_, line)| verifies(line)).count()
+    framing::lines(bytes).take(framing::MAX_LINES).filter(|(_, line)| verifies(line)).count()
 }
 
 /// Most pieces that a line is taken apart into.
@@ -72,7 +72,7 @@ pub(super) fn pieces(line: &[u8]) -> Vec<&[u8]> {
     // No damage to line ends makes so many out of one; and each would cost memory.
     if starts.is_empty()
         || starts.len() > MAX_PIECES
-        || Line::parse(line).is_ok_and(|it| lines::name_of(it.record).is_some())
+        || Line::parse(line).is_ok_and(|it| framing::name_of(it.record).is_some())
     {
         return Vec::from([line]);
     }

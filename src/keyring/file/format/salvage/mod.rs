@@ -1,15 +1,16 @@
 //! What can be had of a damaged key file.
 
+mod merge;
+mod open;
+
 use super::decode::{self, keep};
 use super::fault::{KeyFileFault, RecordFault, RecordName};
-use super::foreign;
+use super::file_key::{FileKey, Sealed};
+use super::framing::{self, Line, MAX_FILE_LEN, MAX_LINES};
 use super::json::Extra;
-use super::lines::{self, Line, MAX_FILE_LEN, MAX_LINES};
-use super::merge::{aliases, keyset, rank, restored};
-use super::pieces::{open_any, pieces};
+use super::looks_like;
+use super::protection_slot::ProtectionSlot;
 use super::record::{Header, Record, Version as FormatVersion};
-use super::seal::{FileKey, Sealed};
-use super::stored::Stored;
 use super::version::VersionExtra;
 use super::{KeyFile, Unknown};
 use crate::format::{KeyVersion, MasterKeyId};
@@ -21,6 +22,8 @@ use crate::time::Timestamp;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use merge::{aliases, keyset, rank, restored};
+use open::{open_any, pieces};
 
 /// What was recovered of a damaged key file, and what was not.
 #[derive(Debug)]
@@ -69,11 +72,11 @@ pub fn salvage(bytes: &[u8], protection: &Protection) -> Result<Salvaged, KeyFil
     if bytes.len() > MAX_FILE_LEN {
         return Err(KeyFileFault::TooLong);
     }
-    let unconverted = foreign::unconverted(bytes);
+    let unconverted = looks_like::unconverted(bytes);
     let bytes = unconverted.as_ref().map_or(bytes, |bytes| bytes);
     let (opened, key) = open_any(bytes, protection)?;
     let mut finds = Finds::of(opened.version);
-    for (number, line) in lines::lines(bytes).take(MAX_LINES) {
+    for (number, line) in framing::lines(bytes).take(MAX_LINES) {
         for piece in pieces(line) {
             finds.line(number, piece, &key);
         }
@@ -165,7 +168,7 @@ impl Finds {
         if let Err(what) = kept {
             let lines = (bytes.len() / SHORT_VERSION_LINE).saturating_add(1);
             self.lost = self.lost.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
-            self.damaged(number, lines::name(bytes), what);
+            self.damaged(number, framing::name(bytes), what);
         }
     }
 
@@ -294,7 +297,7 @@ impl Finds {
         }
     }
 
-    fn into_salvaged(mut self, protections: Vec<Stored>, key: FileKey) -> Salvaged {
+    fn into_salvaged(mut self, protections: Vec<ProtectionSlot>, key: FileKey) -> Salvaged {
         self.leave_one_primary();
         let tail = if self.has_end { 0 } else { LOST_TAIL };
         let lost = self.lost.saturating_add(tail);
