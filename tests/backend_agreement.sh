@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Judges that every CPU back end of every provider makes the same bytes: runs
-# tests/backend_agreement.rs, whose digest is a constant, with what this CPU offers, with AES-NI
+# tests/message/backend_agreement.rs, whose digest is a constant, with what this CPU offers, with AES-NI
 # and no VAES, and with the portable code, then the same of AWS-LC (THREATS 45; G21). `sample` as
 # its argument takes a sample of the cases. AWS-LC without AES instructions is sampled always: all
 # cases take it two minutes, most of them in code that does not know how its buffers are aligned.

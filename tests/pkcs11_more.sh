@@ -8,5 +8,5 @@
 # SoftHSM2 token that the tests kill and start again. As root it installs what is missing.
 # shellcheck disable=SC2034 # Used by what is sourced.
 tokens=(tpm2 p11_kit)
-test=pkcs11_more
+filter=(more::)
 source "$(dirname "${BASH_SOURCE[0]}")/tokens/each.sh"

@@ -44,7 +44,7 @@ judge() {
 
 # The filter must match: a renamed test would otherwise be no test, and pass.
 rust() {
-    cargo test --locked --quiet --test "$1" -- --ignored --exact "$2" >"$work/log" 2>&1 ||
+    cargo test --locked --quiet --test message -- --ignored --exact "$1::$2" >"$work/log" 2>&1 ||
         { cat "$work/log"; fail "$2 failed (seed $seed)"; }
     grep -q ' 1 passed' "$work/log" || { cat "$work/log"; fail "$2 did not run"; }
     echo "rust: $2"

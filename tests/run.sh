@@ -52,9 +52,8 @@ end
 
 # All features: AWS-LC is the default provider, and its C is built.
 begin 'cargo test: providers, asynchronous streams, observers of the facades'
-bash tests/cargo_test.sh --all-features --lib --test observe_features --test errors \
-    --test async_streams --test providers --test wycheproof_chunked --test stream_vectors --test streams \
-    --test random_access --test allocations --test golden
+bash tests/cargo_test.sh --all-features --lib --test message --test streams \
+    --test keyrings --test memory
 end
 
 begin 'cargo test: documentation'

@@ -8,7 +8,7 @@ use alloc::string::String;
 /// Keeps policies, and the erasure of a key, off a version or off all versions of a key.
 ///
 /// Boxed, so that a record without one has no room for one: what lay on the stack would be moved along in
-/// it (`tests/residue.rs`).
+/// it (`tests/residue/main.rs`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hold(Box<Note>);
 

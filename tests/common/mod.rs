@@ -4,12 +4,26 @@
 // Each test file uses a part of these.
 #![allow(dead_code)]
 
+#[cfg(all(feature = "file", unix))]
+pub mod clock;
+pub mod directory;
+#[cfg(all(feature = "file", unix))]
+pub mod elastic;
 pub mod entry;
+pub mod independent;
 pub mod kdf;
+#[cfg(all(feature = "file", unix))]
+pub mod key_files;
 pub mod model;
+#[cfg(all(feature = "file", unix))]
+pub mod mount;
+#[cfg(all(feature = "file", unix))]
+pub mod process;
 pub mod reference;
 pub mod rings;
 pub mod shapes;
+#[cfg(all(feature = "file", unix))]
+pub mod simulated_directory;
 pub mod states;
 
 use envelock::rand_core::{Rng, SeedableRng};

@@ -1,6 +1,7 @@
 //! Real processes: a test executable starts itself again, once for each role.
 //!
-//! The file that uses this has a test `child_entry`, which returns at once without a [`role`].
+//! The module that uses this has a test `child_entry`, which returns at once without a [`role`], and names
+//! itself by its `module_path!()`.
 //! Parent and child exchange lines: through a pipe, which keeps what a killed process wrote.
 
 #![allow(dead_code)] // Not every test uses all of it.
@@ -23,16 +24,22 @@ pub struct Process {
 }
 
 impl Process {
-    pub fn start(role: &str, arguments: &[&str]) -> Self {
-        Process::start_with(role, arguments, &[])
+    pub fn start(module: &str, role: &str, arguments: &[&str]) -> Self {
+        Process::start_with(module, role, arguments, &[])
     }
 
     /// The same, with some variables of its environment set.
-    pub fn start_with(role: &str, arguments: &[&str], variables: &[(String, String)]) -> Self {
+    pub fn start_with(
+        module: &str,
+        role: &str,
+        arguments: &[&str],
+        variables: &[(String, String)],
+    ) -> Self {
         let between = BETWEEN.to_string();
         let role = [&[role], arguments].concat().join(&between);
+        let entry = test_in(module, "child_entry");
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "child_entry", "--nocapture", "--quiet"])
+            .args(["--exact", &entry, "--nocapture", "--quiet"])
             .env(ROLE, role)
             .envs(variables.iter().cloned())
             .stdin(Stdio::piped())
@@ -125,4 +132,12 @@ pub fn listen() -> Option<String> {
     let mut line = String::new();
     std::io::stdin().lock().read_line(&mut line).unwrap();
     line.strip_suffix('\n').map(str::to_owned)
+}
+
+/// A test as the harness names it: `module` is a `module_path!()`, which begins with the binary.
+pub fn test_in(module: &str, test: &str) -> String {
+    match module.split_once("::") {
+        Some((_, module)) => format!("{module}::{test}"),
+        None => test.to_owned(),
+    }
 }

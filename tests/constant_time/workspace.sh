@@ -20,9 +20,9 @@ need() {
 prepare() {
     need cargo "see https://rustup.rs"
     rm -rf "$work"
-    mkdir -p "$work/constant_time"
+    mkdir -p "$work/constant_time" "$work/message"
     cp -r "$root/tests/constant_time/." "$work/constant_time"
-    cp "$root/tests/backend_agreement.rs" "$work"
+    cp "$root/tests/message/backend_agreement.rs" "$work/message"
     sed -i "s|path = \"../..\"|path = \"$root\"|" "$work/constant_time/Cargo.toml"
 }
 

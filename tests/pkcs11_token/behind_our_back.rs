@@ -168,7 +168,7 @@ fn initialize(library: &RawLibrary) {
 #[test]
 fn a_library_that_others_set_up_anew_is_used_again() {
     for who in ["ours", "theirs"] {
-        let mut child = Process::start("behind our back", &[who]);
+        let mut child = Process::start(crate::MODULE, "behind our back", &[who]);
         child.expect("done");
         assert!(child.end().is_empty());
     }

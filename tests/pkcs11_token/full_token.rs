@@ -71,7 +71,8 @@ fn a_key_is_looked_for_once_on_a_full_token() {
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value));
         let id = algorithm.id().to_string();
-        let mut child = Process::start_with("full token", &[&id, &label, &mac], &variables);
+        let mut child =
+            Process::start_with(crate::MODULE, "full token", &[&id, &label, &mac], &variables);
         child.expect("done");
         assert!(child.end().is_empty());
         fs::remove_file(output).unwrap();

@@ -63,7 +63,7 @@ pub fn child(allow: &str) {
 
 fn faults(allow: &str, expected: &[(&str, usize)], end: &str) {
     let second = Second::new(&[]);
-    let mut child = Process::start_with("lock out", &[allow], &second.variables);
+    let mut child = Process::start_with(crate::MODULE, "lock out", &[allow], &second.variables);
     let mut said: Vec<_> = (0..14).map(|_| child.must_hear()).collect();
     assert_eq!(said.pop().unwrap(), end);
     let mut grouped: Vec<(&str, usize)> = Vec::new();

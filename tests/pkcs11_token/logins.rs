@@ -68,7 +68,7 @@ fn run(role: &str) {
     session.create(&aes(&label, &VALUE)).unwrap();
     session.create(&crate::keys::secret(&format!("{label}-mac"), &VALUE)).unwrap();
     drop(session);
-    let mut child = Process::start("logins", &[role, &label]);
+    let mut child = Process::start(crate::MODULE, "logins", &[role, &label]);
     child.expect("done");
     assert!(child.end().is_empty());
 }

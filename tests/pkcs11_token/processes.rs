@@ -37,7 +37,7 @@ fn a_rotation_in_one_process_reaches_the_other() {
     let envelope = Envelope::new(&keyring);
     let first = envelope.encrypt(b"first", ROW).unwrap();
     let path = place.path("catalogue");
-    let mut child = Process::start("processes", &[path.to_str().unwrap()]);
+    let mut child = Process::start(crate::MODULE, "processes", &[path.to_str().unwrap()]);
     child.expect("ready");
     child.say(&format!("decrypt {}", hex::encode(&first)));
     child.expect("first");

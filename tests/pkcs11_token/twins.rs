@@ -47,7 +47,7 @@ fn of_two_tokens_with_one_label_the_serial_number_decides() {
         .output()
         .unwrap();
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
-    let mut child = Process::start_with("twins", &[], &second.variables);
+    let mut child = Process::start_with(crate::MODULE, "twins", &[], &second.variables);
     child.expect("done");
     assert!(child.end().is_empty());
 }

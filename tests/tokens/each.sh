@@ -23,11 +23,12 @@ if [ $# -gt 1 ]; then
     command=("$@")
 else
     # With the features that tests/run.sh has built the crate with.
-    command=(cargo test --locked --quiet --all-features --test "${test:-pkcs11_token}")
+    command=(cargo test --locked --quiet --all-features --test pkcs11_token)
     # Built before the clock of the first token runs.
     "${command[@]}" --no-run
     # A login is one for the whole process.
-    command+=(-- --test-threads=1)
+    [ -v filter ] || filter=(--skip more::)
+    command+=(-- --test-threads=1 "${filter[@]}")
 fi
 
 # Tokens and catalogues sync each change: nobody waits for a disk here, since what lasts after a

@@ -1,0 +1,9 @@
+//! The whole file keyring under crashes: every image that a crash can leave of each operation
+//! opens as it was before or after, and a version that somebody used is never lost.
+
+#![cfg(all(feature = "file", unix))]
+
+mod enumeration;
+pub mod judge;
+pub mod operations;
+mod readers;

@@ -1,0 +1,332 @@
+//! What a reader has seen survives, in whatever order its calls and a writer's are made.
+
+use crate::common::simulated_directory::schedule::Schedule;
+use crate::common::simulated_directory::{Fault, Kind, Plan, SimulatedDirectory, USER};
+use crate::key_file_store::world::{self, LOCK, NAME, content};
+use envelock::file::FileRules;
+use envelock::test_util::key_file::{
+    Directory, DirectoryFile, FileKind, FileStat, KeyFileError, Store,
+};
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+const WRITER: usize = 0;
+const READER: usize = 1;
+
+/// A directory whose sync does nothing.
+struct Unsynced(SimulatedDirectory);
+
+impl Directory for Unsynced {
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+    fn effective_uid(&self) -> u32 {
+        self.0.effective_uid()
+    }
+    fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.0.open(name)
+    }
+    fn open_write(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.0.open_write(name)
+    }
+    fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.0.create_new(name)
+    }
+    fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.0.open_lock(name)
+    }
+    fn stat(&self, name: &OsStr) -> io::Result<FileStat> {
+        self.0.stat(name)
+    }
+    fn list(&self) -> io::Result<Vec<OsString>> {
+        self.0.list()
+    }
+    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+    fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.0.rename_new(from, to)
+    }
+    fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        self.0.unlink(name)
+    }
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Every order of `writer` calls of the one and `reader` calls of the other.
+fn interleavings(writer: usize, reader: usize) -> Vec<Vec<usize>> {
+    if writer == 0 || reader == 0 {
+        return vec![[vec![WRITER; writer], vec![READER; reader]].concat()];
+    }
+    let mut all = Vec::new();
+    for (first, rest) in
+        [(WRITER, interleavings(writer - 1, reader)), (READER, interleavings(writer, reader - 1))]
+    {
+        all.extend(rest.into_iter().map(|mut turns| {
+            turns.insert(0, first);
+            turns
+        }));
+    }
+    all
+}
+
+struct Outcome {
+    orders: usize,
+    saw_new: usize,
+    lost: usize,
+}
+
+/// Runs a writer and a reader in every order, and crashes at every moment after the reader
+/// returned the new content.
+fn run(is_new: bool, with_sync: bool) -> Outcome {
+    let (old, new) = ((!is_new).then(|| content(1, 9)), content(2, 9));
+    let fresh = || {
+        let directory = SimulatedDirectory::new();
+        directory.plant(LOCK, FileKind::Regular, b"", 0o600, USER);
+        if let Some(old) = &old {
+            directory.plant(NAME, FileKind::Regular, old, 0o600, USER);
+        }
+        directory.plan(Plan { record_disks: true, ..Plan::default() });
+        directory
+    };
+    let count = |work: &dyn Fn(&SimulatedDirectory)| {
+        let directory = fresh();
+        work(&directory);
+        directory.calls().len()
+    };
+    let writer_calls = count(&|d| world::write(&world::store(d), is_new, &new).unwrap());
+    // A reader that finds nothing is done sooner; this is the longest it takes.
+    let reader_calls = 6;
+    let mut outcome = Outcome { orders: 0, saw_new: 0, lost: 0 };
+    let mut verdicts: HashMap<(usize, Option<usize>), usize> = HashMap::new();
+    for turns in interleavings(writer_calls, reader_calls) {
+        outcome.orders += 1;
+        let directory = fresh();
+        let found = run_in_order(&directory, turns, is_new, &new, with_sync);
+        assert!(found == old || found.as_ref() == Some(&new), "the reader saw neither");
+        if found.as_ref() != Some(&new) {
+            continue;
+        }
+        outcome.saw_new += 1;
+        let calls = directory.calls();
+        let returned = calls.iter().rposition(|call| call.role == READER).unwrap() + 1;
+        let done_before = |end: usize| calls[..end].iter().filter(|c| c.role == WRITER).count();
+        let synced = calls
+            .iter()
+            .position(|call| call.role == READER && call.kind == Kind::SyncDirectory)
+            .map(done_before);
+        for (index, disk) in directory.recorded_disks().iter().enumerate().skip(returned) {
+            // How far the writer was at the crash and at the reader's sync decides what is left.
+            outcome.lost += *verdicts.entry((done_before(index), synced)).or_insert_with(|| {
+                let mut lost = 0;
+                disk.crash(&mut |image| {
+                    let found = world::load(&SimulatedDirectory::from_disk(image)).unwrap();
+                    lost += usize::from(found.as_ref() != Some(&new));
+                });
+                lost
+            });
+        }
+    }
+    outcome
+}
+
+fn run_in_order(
+    directory: &SimulatedDirectory,
+    turns: Vec<usize>,
+    is_new: bool,
+    new: &[u8],
+    with_sync: bool,
+) -> Option<Vec<u8>> {
+    let schedule = Arc::new(Schedule::new(turns));
+    directory.set_schedule(Some(schedule.clone()));
+    let found = thread::scope(|scope| {
+        scope.spawn(|| {
+            let write = || world::write(&world::store(directory), is_new, new);
+            schedule.run(WRITER, write).unwrap();
+        });
+        schedule.run(READER, || {
+            let seen: Arc<dyn Directory> = match with_sync {
+                true => Arc::new(directory.clone()),
+                false => Arc::new(Unsynced(directory.clone())),
+            };
+            match Store::in_directory(seen, OsStr::new(NAME)).unwrap().load() {
+                Ok(loaded) => Some(loaded.bytes().to_vec()),
+                Err(KeyFileError::NotFound { .. }) => None,
+                Err(error) => panic!("{error}"),
+            }
+        })
+    });
+    directory.set_schedule(None);
+    found
+}
+
+#[test]
+fn what_a_reader_has_seen_survives_every_crash_after() {
+    for is_new in [true, false] {
+        let outcome = run(is_new, true);
+        println!("new {is_new}: {} orders, {} saw the new", outcome.orders, outcome.saw_new);
+        assert!(outcome.orders > 10_000 && outcome.saw_new > 20);
+        assert_eq!(outcome.lost, 0);
+    }
+}
+
+#[test]
+fn without_the_readers_sync_a_crash_takes_back_what_it_saw() {
+    for is_new in [true, false] {
+        let outcome = run(is_new, false);
+        println!("new {is_new}: {} losses in {} orders", outcome.lost, outcome.orders);
+        assert!(outcome.lost > 0);
+    }
+}
+
+/// A directory whose files have another identity at each look, or no name at all.
+struct Odd {
+    directory: SimulatedDirectory,
+    number: std::sync::atomic::AtomicU64,
+    links: Option<u64>,
+}
+
+impl Odd {
+    fn over(directory: &SimulatedDirectory, links: Option<u64>) -> Store {
+        let number = std::sync::atomic::AtomicU64::new(1 << 40);
+        let odd = Odd { directory: directory.clone(), number, links };
+        Store::in_directory(Arc::new(odd), OsStr::new(NAME)).unwrap()
+    }
+
+    fn stat(&self, mut stat: FileStat) -> FileStat {
+        match self.links {
+            Some(links) => stat.links = links,
+            None => {
+                stat.inode = self.number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        stat
+    }
+}
+
+/// Of whichever file it is told to answer once.
+struct OddFile {
+    file: Box<dyn DirectoryFile>,
+    stat: FileStat,
+}
+
+impl DirectoryFile for OddFile {
+    fn stat(&self) -> io::Result<FileStat> {
+        Ok(self.stat)
+    }
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.file.read(out)
+    }
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+    fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.file.read_at(out, offset)
+    }
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.file.write_at(bytes, offset)
+    }
+    fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()> {
+        self.file.set_owner(uid, gid)
+    }
+    fn set_mode(&self, mode: u32) -> io::Result<()> {
+        self.file.set_mode(mode)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+    fn try_lock(&self) -> io::Result<()> {
+        self.file.try_lock()
+    }
+    fn unlock(&self) -> io::Result<()> {
+        self.file.unlock()
+    }
+}
+
+impl Directory for Odd {
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+    fn effective_uid(&self) -> u32 {
+        self.directory.effective_uid()
+    }
+    fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        let file = self.directory.open(name)?;
+        let stat = self.stat(file.stat()?);
+        Ok(Box::new(OddFile { file, stat }))
+    }
+    fn open_write(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        let file = self.directory.open_write(name)?;
+        let stat = self.stat(file.stat()?);
+        Ok(Box::new(OddFile { file, stat }))
+    }
+    fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        self.directory.create_new(name)
+    }
+    fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>> {
+        let file = self.directory.open_lock(name)?;
+        let stat = self.stat(file.stat()?);
+        Ok(Box::new(OddFile { file, stat }))
+    }
+    fn stat(&self, name: &OsStr) -> io::Result<FileStat> {
+        Ok(Odd::stat(self, self.directory.stat(name)?))
+    }
+    fn list(&self) -> io::Result<Vec<OsString>> {
+        self.directory.list()
+    }
+    fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.directory.rename(from, to)
+    }
+    fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.directory.rename_new(from, to)
+    }
+    fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        self.directory.unlink(name)
+    }
+    fn sync(&self) -> io::Result<()> {
+        self.directory.sync()
+    }
+}
+
+#[test]
+fn a_file_whose_inode_number_changes_is_read_and_the_error_of_a_writer_says_so() {
+    let directory = world::directory(Some(&content(1, 10)));
+    let store = Odd::over(&directory, None);
+    assert_eq!(store.load().unwrap().bytes(), content(1, 10));
+    let (hour, started) = (std::time::Duration::from_secs(3_600), std::time::Instant::now());
+    let error = store.lock(hour).unwrap_err();
+    assert!(matches!(&error, KeyFileError::UnstableIdentity { path } if path.ends_with(LOCK)));
+    assert!(!error.is_retryable() && started.elapsed() < hour);
+}
+
+/// What a mount of a single file looks like once the file was replaced outside.
+#[test]
+fn a_name_that_leads_to_a_file_without_names_is_refused() {
+    let directory = world::directory(Some(&content(1, 10)));
+    let error = Odd::over(&directory, Some(0)).load().unwrap_err();
+    assert!(matches!(&error, KeyFileError::MountedAlone { path } if path.ends_with(NAME)));
+    assert!(error.to_string().contains("mount its directory") && !error.is_retryable());
+}
+
+/// Whoever may write the directory can put a file of another there at that moment.
+#[test]
+fn a_lock_file_that_somebody_else_made_meanwhile_keeps_owner_and_mode() {
+    const OTHER: u32 = USER + 1;
+    const ENOENT: i32 = 2;
+    let directory = SimulatedDirectory::new();
+    directory.plant(NAME, FileKind::Regular, &content(1, 9), 0o660, OTHER);
+    directory.plant(LOCK, FileKind::Regular, b"", 0o600, USER);
+    let next_faults = BTreeMap::from([(Kind::OpenWrite, Fault::Error(ENOENT))]);
+    directory.plan(Plan { next_faults, ..Plan::default() });
+    let rules = FileRules::new().allow_permissions().allow_owner(OTHER);
+    let store = world::store(&directory).with_rules(rules);
+    drop(store.lock(std::time::Duration::ZERO).unwrap());
+    let stat = directory.stat(OsStr::new(LOCK)).unwrap();
+    assert_eq!((stat.uid, stat.mode), (USER, 0o600));
+}

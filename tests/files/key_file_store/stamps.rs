@@ -1,0 +1,64 @@
+//! Noticing that a file was changed.
+
+use crate::common::simulated_directory::{Plan, START, SimulatedDirectory};
+use crate::key_file_store::world::{self, content};
+use std::time::{Duration, SystemTime};
+
+fn at(nanoseconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_nanos(nanoseconds)
+}
+
+#[test]
+fn a_stamp_changes_with_the_file_and_not_without() {
+    let directory = world::directory(Some(&content(1, 100)));
+    let store = world::store(&directory);
+    let stamp = store.load().unwrap().fingerprint();
+    assert_eq!(store.fingerprint().unwrap(), stamp);
+    world::write(&store, false, &content(2, 100)).unwrap();
+    assert_ne!(store.fingerprint().unwrap(), stamp);
+    assert_eq!(store.fingerprint().unwrap(), store.load().unwrap().fingerprint());
+}
+
+/// Two replacements within a tick, an inode that is given out anew: the stamp is the same, the
+/// content is not, and the stamp has said that it is not to be trusted.
+#[test]
+fn a_stamp_that_can_come_again_is_not_settled() {
+    let directory = SimulatedDirectory::new();
+    directory.plan(Plan { is_frozen: true, reuse_inodes: true, ..Plan::default() });
+    let store = world::store(&directory);
+    world::write(&store, true, &content(1, 100)).unwrap();
+    let first = store.load().unwrap();
+    world::write(&store, false, &content(2, 100)).unwrap();
+    world::write(&store, false, &content(3, 100)).unwrap();
+    assert_eq!(store.fingerprint().unwrap(), first.fingerprint());
+    assert_ne!(store.load().unwrap().bytes(), first.bytes());
+    assert!(!first.fingerprint().is_settled(at(START)));
+}
+
+#[test]
+fn a_stamp_settles_after_a_hundred_milliseconds() {
+    let directory = world::directory(Some(&content(1, 100)));
+    let stamp = world::store(&directory).load().unwrap().fingerprint();
+    for (after, is_settled) in
+        [(0, false), (99_999_999, false), (100_000_000, true), (100_000_001, true)]
+    {
+        assert_eq!(stamp.is_settled(at(START + after)), is_settled, "{after} ns");
+    }
+    // Changed in the future.
+    assert!(!stamp.is_settled(at(START - 1)));
+    assert!(!stamp.is_settled(SystemTime::UNIX_EPOCH));
+}
+
+/// Where no nanoseconds are kept, the tick may be that of FAT, two seconds.
+#[test]
+fn a_stamp_of_whole_seconds_settles_later() {
+    let directory = SimulatedDirectory::new();
+    let whole = START / 1_000_000_000 * 1_000_000_000;
+    directory.set_now(whole);
+    directory.plan(Plan { is_frozen: true, ..Plan::default() });
+    let store = world::store(&directory);
+    world::write(&store, true, &content(1, 100)).unwrap();
+    let stamp = store.load().unwrap().fingerprint();
+    assert!(!stamp.is_settled(at(whole + 2_099_999_999)));
+    assert!(stamp.is_settled(at(whole + 2_100_000_000)));
+}

@@ -1,0 +1,115 @@
+//! A message in a simulated directory, what is done to it, and what is found of it.
+
+use crate::common::elastic::Elastic;
+use crate::common::simulated_directory::disk::Disk;
+use crate::common::simulated_directory::{LACKS_NOTHING, Lacks, SimulatedDirectory, USER};
+use envelock::test_util::key_file::FileKind;
+use envelock::test_util::message_file::{open_in, rewrap_file_in};
+use envelock::{Aad, Envelope, Error, RewrapOptions, file::FileChange, inspect};
+use std::ffi::{OsStr, OsString};
+use std::io::Read;
+use std::sync::Arc;
+
+pub const NAME: &str = "order.message";
+pub const JOURNAL: &str = ".order.message.envelock-rewrap";
+pub const TEXT: [u8; 200] = [0x5a; 200];
+const ROW: Aad<'static> = Aad::new(b"row");
+
+/// The versions before and after the operation, and after the recovery.
+pub const OLD: u32 = 1;
+pub const NEW: u32 = 2;
+pub const NEXT: u32 = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Of a header in one sector, body and all.
+    InPlace,
+    /// Of a header in three sectors.
+    InPlaceLong,
+    /// To a longer header.
+    Copy,
+}
+
+impl Operation {
+    fn keyring(self) -> Elastic {
+        match self {
+            Operation::InPlace => Elastic::new(72, 0),
+            Operation::InPlaceLong => Elastic::new(1_100, 0),
+            Operation::Copy => Elastic::new(72, 24),
+        }
+    }
+
+    fn expected(self) -> FileChange {
+        if self == Operation::Copy { FileChange::Copied } else { FileChange::InPlace }
+    }
+}
+
+pub struct Scene {
+    pub operation: Operation,
+    pub envelope: Envelope<Elastic>,
+    pub message: Vec<u8>,
+    pub lacks: Lacks,
+}
+
+/// A file system that has no files without a name.
+pub const NAMED: Lacks = Lacks { unnamed: true, ..LACKS_NOTHING };
+/// One that has no moves that replace nothing, either.
+pub const LINKED: Lacks = Lacks { moves: true, ..NAMED };
+
+/// The names that are not of files that a crash left unfinished.
+pub fn finished(disk: &Disk) -> Vec<OsString> {
+    let is_partial = |name: &OsString| name.to_string_lossy().ends_with(".envelock-partial");
+    disk.list().into_iter().filter(|name| !is_partial(name)).collect()
+}
+
+impl Scene {
+    pub fn new(operation: Operation) -> Self {
+        let envelope = Envelope::new(operation.keyring());
+        let message = envelope.encrypt(&TEXT, ROW).unwrap();
+        envelope.keyring().promote(NEW);
+        Scene { operation, envelope, message, lacks: Lacks::default() }
+    }
+
+    /// The message under the old version, at rest.
+    pub fn directory(&self) -> SimulatedDirectory {
+        let directory = SimulatedDirectory::new().lacking(self.lacks);
+        directory.plant(NAME, FileKind::Regular, &self.message, 0o640, USER);
+        directory
+    }
+
+    pub fn rewrap(&self, directory: &SimulatedDirectory) -> Result<FileChange, Error> {
+        let directory = Arc::new(directory.clone());
+        let name = OsStr::new(NAME);
+        let done = rewrap_file_in(&self.envelope, directory, name, RewrapOptions::new());
+        done.map(|done| done.change())
+    }
+
+    pub fn perform(&self, directory: &SimulatedDirectory) {
+        assert_eq!(self.rewrap(directory).unwrap(), self.operation.expected());
+    }
+
+    fn body<'m>(&self, message: &'m [u8]) -> &'m [u8] {
+        &message[inspect(message).unwrap().len()..]
+    }
+
+    /// The version that the message on a disk is under, or what is wrong with it.
+    pub fn found(&self, image: &Disk) -> Result<u32, String> {
+        let directory = Arc::new(SimulatedDirectory::from_disk(image.clone()));
+        let told = |error: Error| format!("{error:?}");
+        let mut file = open_in(directory.clone(), OsStr::new(NAME)).map_err(told)?;
+        let mut message = Vec::new();
+        file.read_to_end(&mut message).unwrap();
+        assert_eq!(file.len(), message.len() as u64);
+        if !file.is_torn() {
+            assert_eq!(image.bytes(OsStr::new(NAME)), Some(&message[..]));
+        }
+        let text = self.envelope.decrypt(&message, ROW).map_err(told)?;
+        if text != TEXT || self.body(&message) != self.body(&self.message) {
+            return Err("another text".into());
+        }
+        let disk = directory.disk();
+        assert_eq!(disk.fingerprint(), image.fingerprint(), "a reader writes nothing");
+        assert_eq!(disk.inodes[&disk.lookup(OsStr::new(NAME)).unwrap()].mode, 0o640);
+        Ok(inspect(&message).unwrap().slots().next().unwrap().label.version.number())
+    }
+}

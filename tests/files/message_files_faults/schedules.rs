@@ -1,0 +1,307 @@
+//! Several processes at one name, in every order of their system calls, and with any of them killed at
+//! any call.
+//!
+//! Two and three processes do whatever there is to do, and four some of it; with `ENVELOCK_SOAK=1` four
+//! do all, three are killed too, and of two also the calls that no other process can see are tried in
+//! every order.
+
+use crate::common::elastic::Elastic;
+use crate::common::simulated_directory::conductor::{Depth, Explored, Outcome, Work, explore};
+use crate::common::simulated_directory::{LACKS_NOTHING, Lacks, SimulatedDirectory, USER};
+use envelock::test_util::key_file::{Directory, FileKind};
+use envelock::test_util::message_file::{
+    decrypt_file_in, encrypt_file_in, encrypt_file_with_in, open_in, rewrap_file_in,
+};
+use envelock::{
+    Aad, Envelope, Error, RewrapOptions,
+    file::{FileChange, MessageFileError, NewFileOptions},
+};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io::Read;
+use std::sync::Arc;
+
+const TO: &str = "to";
+const AWAY: &str = "away";
+const ROW: Aad<'static> = Aad::new(b"row");
+
+/// What a process does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Act {
+    /// Encrypts to the name.
+    Encrypt,
+    /// Decrypts to the name; what comes out is a message itself.
+    Decrypt,
+    /// Encrypts to the name, in the place of what is there.
+    Replace,
+    /// Rewraps what has the name.
+    Rewrap,
+    /// Gives what has the name another one.
+    MoveAway,
+    /// Reads what has the name.
+    Look,
+}
+
+use Act::{Decrypt, Encrypt, Look, MoveAway, Replace, Rewrap};
+
+/// What a process answers, where it does not matter what it answers.
+type Answer = Result<(), Error>;
+
+struct Scene {
+    envelope: Envelope<Elastic>,
+    acts: Vec<Act>,
+    /// Whether something has the name to begin with.
+    is_there: bool,
+    lacks: Lacks,
+    /// A message for each process to make, and the one that is there.
+    messages: Vec<Vec<u8>>,
+    outer: Vec<Vec<u8>>,
+}
+
+fn text(role: usize) -> Vec<u8> {
+    vec![role as u8; 700]
+}
+
+fn source(role: usize) -> String {
+    format!("from{role}")
+}
+
+impl Scene {
+    fn new(acts: &[Act], is_there: bool, lacks: Lacks) -> Self {
+        let envelope = Envelope::new(Elastic::new(72, 24));
+        let encrypt = |text: &[u8]| envelope.encrypt(text, ROW).unwrap();
+        let messages: Vec<_> = (0..=acts.len()).map(|role| encrypt(&text(role))).collect();
+        let outer = messages.iter().map(|message| encrypt(message)).collect();
+        envelope.keyring().promote(2);
+        Scene { envelope, acts: acts.to_vec(), is_there, lacks, messages, outer }
+    }
+
+    fn directory(&self) -> SimulatedDirectory {
+        let directory = SimulatedDirectory::new().lacking(self.lacks);
+        directory.plan(crate::common::simulated_directory::Plan {
+            is_frozen: true,
+            ..Default::default()
+        });
+        for (role, act) in self.acts.iter().enumerate() {
+            if *act == Decrypt {
+                directory.plant(&source(role), FileKind::Regular, &self.outer[role], 0o600, USER);
+            }
+        }
+        if self.is_there {
+            let message = self.messages.last().unwrap();
+            directory.plant(TO, FileKind::Regular, message, 0o600, USER);
+        }
+        directory
+    }
+
+    fn perform(&self, role: usize, directory: &SimulatedDirectory) -> Answer {
+        let shared: Arc<dyn Directory> = Arc::new(directory.clone());
+        let (to, text) = (OsStr::new(TO), text(role));
+        match self.acts[role] {
+            Encrypt => encrypt_file_in(&self.envelope, &text[..], shared, to, ROW).map(drop),
+            Replace => {
+                let options = NewFileOptions::new().replace();
+                encrypt_file_with_in(&self.envelope, &text[..], shared, to, ROW, options).map(drop)
+            }
+            Decrypt => {
+                let from = source(role);
+                decrypt_file_in(&self.envelope, &shared, OsStr::new(&from), to, ROW).map(drop)
+            }
+            Rewrap => {
+                let done = rewrap_file_in(&self.envelope, shared, to, RewrapOptions::new())?;
+                assert!(done.change() != FileChange::InPlace);
+                Ok(())
+            }
+            MoveAway => {
+                drop(shared.rename(to, OsStr::new(AWAY)));
+                Ok(())
+            }
+            Look => {
+                let mut message = Vec::new();
+                let mut file = open_in(shared, to)?;
+                // A process that is killed reads no more.
+                if file.read_to_end(&mut message).is_ok() {
+                    self.envelope.decrypt(&message, ROW).unwrap();
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Whose message has a name; no other bytes may have it.
+    fn found(&self, directory: &SimulatedDirectory, name: &str) -> Option<usize> {
+        let disk = directory.disk();
+        let text = self.envelope.decrypt(disk.bytes(OsStr::new(name))?, ROW);
+        let text = text.expect("an unfinished file is seen under its name");
+        assert_eq!(text.len(), 700);
+        Some(usize::from(text[0]))
+    }
+
+    fn judge(&self, outcome: &Outcome<Answer>, seen: &[usize]) {
+        let of = |act: &[Act]| {
+            (0..self.acts.len()).filter(|role| act.contains(&self.acts[*role])).collect::<Vec<_>>()
+        };
+        let is_ok = |role: &usize| matches!(outcome.answers[*role], Some(Ok(())));
+        let kills = outcome.answers.iter().filter(|answer| answer.is_none()).count();
+        for (role, answer) in outcome.answers.iter().enumerate() {
+            match (self.acts[role], answer) {
+                (Encrypt | Decrypt | Replace, Some(Ok(()))) => {
+                    assert!(seen.contains(&role), "nobody saw what {role} says is there");
+                }
+                (Encrypt | Decrypt, Some(Err(error))) => assert!(is_exists(error), "{error:?}"),
+                (Replace, Some(Err(error))) => panic!("{error:?}"),
+                (Rewrap | Look, Some(Err(error))) => assert!(is_gone(error), "{error:?}"),
+                _ => {}
+            }
+        }
+        // Each appeared once: nothing that was replaced came back, by a rewrap of it.
+        let distinct: BTreeSet<_> = seen.iter().collect();
+        let may_return = !of(&[MoveAway]).is_empty();
+        assert!(may_return || distinct.len() == seen.len(), "{seen:?}");
+        // What is said to be there is there in the end, if nobody was asked to replace it.
+        let (to, away) = (self.found(&outcome.directory, TO), self.found(&outcome.directory, AWAY));
+        if of(&[Replace]).is_empty() && of(&[MoveAway]).len() < 2 {
+            for role in of(&[Encrypt, Decrypt]).iter().filter(|role| is_ok(role)) {
+                assert!([to, away].contains(&Some(*role)), "the file of {role} is lost");
+            }
+            if self.is_there {
+                assert!([to, away].contains(&Some(self.acts.len())), "what was there is lost");
+            }
+        }
+        let writers = of(&[Encrypt, Decrypt]);
+        if kills == 0 && writers.len() == self.acts.len() {
+            let done = writers.iter().filter(|role| is_ok(role)).count();
+            assert_eq!(done, usize::from(!self.is_there), "one of all writes it");
+        }
+        // Nothing is left but by who was killed.
+        let expected =
+            of(&[Decrypt]).len() + usize::from(to.is_some()) + usize::from(away.is_some());
+        let left = outcome.directory.disk().list().len() - expected;
+        assert!(left <= kills, "{left} files are left by {kills} that were killed");
+        if self.lacks.is_nothing() && of(&[Replace, Rewrap]).is_empty() {
+            assert_eq!(left, 0, "a file without a name leaves nothing");
+        }
+    }
+
+    fn explore(&self, depth: Depth) -> Explored {
+        let works: Vec<Work<'_, Answer>> = (0..self.acts.len())
+            .map(|role| -> Work<'_, Answer> {
+                Box::new(move |directory| self.perform(role, directory))
+            })
+            .collect();
+        let seen = RefCell::new(Vec::new());
+        let look = |directory: &SimulatedDirectory, is_first: bool| {
+            let mut seen = seen.borrow_mut();
+            if is_first {
+                seen.clear();
+            }
+            let found = self.found(directory, TO);
+            if let Some(role) = found.filter(|role| seen.last() != Some(role)) {
+                seen.push(role);
+            }
+            self.found(directory, AWAY);
+        };
+        let judge = |outcome: Outcome<Answer>| {
+            let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                self.judge(&outcome, &seen.borrow());
+            }));
+            if let Err(panic) = judged {
+                println!("{:?}, {:?}: {:?}", self.acts, self.lacks, outcome.steps);
+                println!("{:?}", outcome.answers);
+                std::panic::resume_unwind(panic);
+            }
+        };
+        explore(depth, || self.directory(), &works, look, judge)
+    }
+}
+
+fn is_exists(error: &Error) -> bool {
+    matches!(error, Error::MessageFile(MessageFileError::Exists { .. }))
+}
+
+/// What had the name has it no more, or it is another one.
+fn is_gone(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::MessageFile(MessageFileError::NotFound { .. } | MessageFileError::Changed { .. })
+    )
+}
+
+fn is_soak() -> bool {
+    std::env::var_os("ENVELOCK_SOAK").is_some_and(|value| value == "1")
+}
+
+/// Every choice of `count` acts, in whatever order.
+fn choices(count: usize) -> Vec<Vec<Act>> {
+    let all = [Encrypt, Decrypt, Replace, Rewrap, MoveAway, Look];
+    let mut choices = vec![Vec::new()];
+    for _ in 0..count {
+        choices = choices
+            .into_iter()
+            .flat_map(|chosen: Vec<Act>| {
+                let last = chosen.last().copied().unwrap_or(Encrypt);
+                let next = all.into_iter().filter(move |act| *act >= last);
+                next.map(move |act| [&chosen[..], &[act]].concat())
+            })
+            .collect();
+    }
+    choices
+}
+
+fn run(choices: &[Vec<Act>], systems: &[Lacks], depth: Depth) {
+    let started = std::time::Instant::now();
+    let mut all = Explored::default();
+    for acts in choices {
+        for is_there in [false, true] {
+            for lacks in systems {
+                let explored = Scene::new(acts, is_there, *lacks).explore(depth);
+                all.runs += explored.runs;
+                all.states += explored.states;
+                all.ends += explored.ends;
+            }
+        }
+    }
+    println!("{} choices, {depth:?}: {all:?}, {:?}", choices.len(), started.elapsed());
+    assert!(all.ends > choices.len());
+}
+
+const NAMED: Lacks = Lacks { unnamed: true, ..LACKS_NOTHING };
+const LINKED: Lacks = Lacks { moves: true, ..NAMED };
+const ALL: [Lacks; 3] = [LACKS_NOTHING, NAMED, LINKED];
+const UNLOCKED: Lacks = Lacks { locks: true, ..NAMED };
+
+#[test]
+fn two_processes_never_show_an_unfinished_file_nor_claim_each_others() {
+    let systems = if is_soak() { &ALL[..] } else { &ALL[..2] };
+    run(&choices(2), systems, Depth { kills: 1, is_full: is_soak() });
+}
+
+#[test]
+fn three_processes_never_show_an_unfinished_file_nor_claim_each_others() {
+    let some = [
+        vec![Encrypt, Encrypt, Decrypt],
+        vec![Encrypt, Encrypt, MoveAway],
+        vec![Encrypt, Replace, MoveAway],
+        vec![Encrypt, MoveAway, Look],
+    ];
+    let choices = if is_soak() { choices(3) } else { some.to_vec() };
+    run(&choices, &ALL, Depth { kills: usize::from(is_soak()), is_full: false });
+}
+
+#[test]
+fn four_processes_never_show_an_unfinished_file_nor_claim_each_others() {
+    let some =
+        [vec![Encrypt, Encrypt, Encrypt, MoveAway], vec![Encrypt, Encrypt, Decrypt, MoveAway]];
+    let choices = if is_soak() { choices(4) } else { some.to_vec() };
+    run(&choices, &ALL, Depth { kills: 0, is_full: false });
+}
+
+/// A lock is nothing that a new file needs.
+#[test]
+fn processes_without_locks_never_show_an_unfinished_file_nor_claim_each_others() {
+    let acts = [Encrypt, Decrypt, Replace, MoveAway];
+    let mut choices = choices(if is_soak() { 3 } else { 2 });
+    choices.retain(|choice| choice.iter().all(|act| acts.contains(act)));
+    run(&choices, &[UNLOCKED], Depth { kills: usize::from(is_soak()), is_full: false });
+}

@@ -1,0 +1,539 @@
+//! Errors can be logged, matched, retried and sent: one style of text, sources not repeated, no
+//! text of an attacker's but names of the key alphabet.
+
+#[cfg(feature = "pkcs11")]
+mod tokens;
+
+use envelock::test_util::{Fault, FaultyKeyring, Method};
+use envelock::{file::*, format::*, keyring::*, keyset::*, *};
+use std::collections::BTreeSet;
+use std::error::Error as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
+
+fn version(number: u32) -> KeyVersion {
+    KeyVersion::new(number).unwrap()
+}
+
+fn slot_faults() -> Vec<SlotFault> {
+    let (name, version, algorithm) = ("orders".to_owned(), version(2), WrapAlgorithm::XAES_256_GCM);
+    vec![
+        SlotFault::TooMany,
+        SlotFault::Duplicate { name: name.clone(), version },
+        SlotFault::WrappedKeyLength { algorithm, len: 3 },
+        SlotFault::OtherName { name },
+        SlotFault::Room { needed: 9, available: 8 },
+        SlotFault::Unproven,
+        SlotFault::None,
+    ]
+}
+
+fn header_faults() -> [HeaderFault; 12] {
+    [
+        HeaderFault::UnknownFormat(2),
+        HeaderFault::UnknownSuite(9),
+        HeaderFault::HeaderLength(3),
+        HeaderFault::SlotCount(17),
+        HeaderFault::ZeroVersion,
+        HeaderFault::ZeroAlgorithm,
+        HeaderFault::AlgorithmRoom(1),
+        HeaderFault::KeyNameLength(0),
+        HeaderFault::WrappedKeyLength(1),
+        HeaderFault::KeyNameByte(b'\n'),
+        HeaderFault::DuplicateSlot,
+        HeaderFault::Padding,
+    ]
+}
+
+const REFUSALS: [Refusal; 6] = [
+    Refusal::UnknownVersion,
+    Refusal::Disabled,
+    Refusal::Compromised,
+    Refusal::DestroyScheduled,
+    Refusal::Destroyed,
+    Refusal::Excluded,
+];
+
+const GUESSES: [LooksLike; 18] = [
+    LooksLike::Empty,
+    LooksLike::Zeroes,
+    LooksLike::Base64,
+    LooksLike::Base64Twice,
+    LooksLike::Hex,
+    LooksLike::TextConversion,
+    LooksLike::LeadingText,
+    LooksLike::Age,
+    LooksLike::Pgp,
+    LooksLike::Pem,
+    LooksLike::VaultTransit,
+    LooksLike::Json,
+    LooksLike::Jose,
+    LooksLike::AwsEncryptionSdk,
+    LooksLike::OpensslEnc,
+    LooksLike::Compressed,
+    LooksLike::Text,
+    LooksLike::Unknown,
+];
+
+/// The error of an encryption whose keyring answers this.
+fn told(answer: KeyringError) -> Error {
+    let keyring = FaultyKeyring::new(MemoryKeyring::create("orders").unwrap());
+    keyring.always(Method::Wrap, Fault::Answer(answer));
+    Envelope::new(keyring).encrypt(b"row", Aad::none()).unwrap_err()
+}
+
+/// Every variant, each with every reason there is in it; and whether a retry may help.
+fn guarded(guard: Guard) -> Error {
+    let operation = envelock::keyset::Operation::Destroy;
+    Error::Guarded { key: "orders".into(), version: version(2), operation, guard }
+}
+
+fn every_error() -> Vec<(Error, bool)> {
+    let key = || "orders".to_owned();
+    let version = version(2);
+    let refused = || std::io::Error::other("connection refused");
+    let name = KeyName::new("a b").unwrap_err();
+    let mut errors = vec![
+        (Error::Truncated { part: Part::Header, len: 3, needed: 43 }, false),
+        (Error::Truncated { part: Part::Body, len: 3, needed: 72 }, false),
+        (Error::DetachedHeaderLength { declared: 121, len: 122 }, false),
+        (Error::MissingSlot { key: key() }, false),
+        (Error::LastSlot { key: key() }, false),
+        (Error::NoKey { key: key(), version, slots: 1 }, false),
+        (told(KeyringError::unavailable(refused())), true),
+        (told(KeyringError::broken(std::io::Error::other("device removed"))), false),
+        (told(KeyringError::throttled(None, refused())), true),
+        (told(KeyringError::throttled(Some(Duration::from_millis(1500)), refused())), true),
+        (told(KeyringError::denied(refused())), false),
+        (Error::NoPrimary, false),
+        (Error::Forked, false),
+        (Error::Randomness(RandomnessUnavailable::new()), true),
+        (Error::HeaderRoom { needed: 122, available: 121 }, false),
+        (Error::BufferLength { len: 1, needed: 2 }, false),
+        (Error::MessageTooLong, false),
+        (Error::KeyLength { len: 16, needed: 32 }, false),
+        (Error::Chunk { index: 1 << 38, len: 0 }, false),
+        (Error::OldVersionStillOpens { key: key(), version }, false),
+        (Error::KeyName(name), false),
+        (Error::KeyMaterial, false),
+        (Error::UnknownVersion { key: key(), version }, false),
+        (Error::VersionNumber { key: key(), last: version }, false),
+        (Error::AadEncoding { offset: 16 }, false),
+        (guarded(Guard::Held { since: Timestamp::UNIX_EPOCH, reason: "case 7".into() }), false),
+        (guarded(Guard::EvidenceRequired), false),
+        (
+            guarded(Guard::Clock {
+                newest: Timestamp::from_unix_seconds(1 << 32),
+                now: Timestamp::UNIX_EPOCH,
+            }),
+            false,
+        ),
+        (Error::TooManyMembers { most: 16 }, false),
+    ];
+    let mut add = |error, retryable| errors.push((error, retryable));
+    for looks_like in GUESSES {
+        add(Error::NotEnvelock { looks_like }, false);
+    }
+    for fault in header_faults() {
+        add(Error::Header { offset: 41, fault }, false);
+    }
+    for refusal in REFUSALS {
+        let retryable = refusal == Refusal::UnknownVersion;
+        assert_eq!(refusal.is_retryable(), retryable);
+        add(Error::Refused { key: key(), version, refusal }, retryable);
+    }
+    for part in [
+        Unverified::WrappedKey,
+        Unverified::AadOrBodyStart,
+        Unverified::Chunk { index: 7 },
+        Unverified::End { index: 7, len: 5000 },
+    ] {
+        add(Error::Authentication { part }, false);
+    }
+    for fault in slot_faults() {
+        add(Error::Slot(fault), false);
+    }
+    for state in [
+        VersionState::Pending,
+        VersionState::Primary,
+        VersionState::Enabled,
+        VersionState::Disabled,
+    ] {
+        for operation in [Operation::Promote, Operation::Enable, Operation::Disable] {
+            add(Error::VersionState { key: key(), version, state, operation }, false);
+        }
+    }
+    for fault in [AadFault::EmptyName, AadFault::Duplicate, AadFault::TooLong] {
+        add(Error::AadPair { name: "tenant".into(), fault }, false);
+    }
+    errors
+}
+
+fn check_text(text: &str) {
+    assert!(!text.ends_with(['.', ' ', '\n']), "{text}");
+    assert!(!text.starts_with(|first: char| !first.is_ascii_lowercase()), "{text}");
+    assert!(text.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{text}");
+}
+
+#[test]
+fn every_text_is_lower_case_without_full_stop_and_one_of_a_kind() {
+    let mut texts = BTreeSet::new();
+    for (error, _) in every_error() {
+        check_text(&error.to_string());
+        let chain = error.source().map(ToString::to_string).unwrap_or_default();
+        assert!(texts.insert(format!("{error}: {chain}")), "two errors say {error}");
+    }
+    for fault in slot_faults() {
+        check_text(&fault.to_string());
+        check_text(&KeyringError::from(fault).to_string());
+    }
+    for refusal in REFUSALS {
+        check_text(&KeyringError::Refused(refusal).to_string());
+    }
+}
+
+#[test]
+fn no_text_repeats_its_source() {
+    let mut sources = 0;
+    for (error, _) in every_error() {
+        if let Some(source) = error.source() {
+            assert!(!error.to_string().contains(&source.to_string()), "{error}");
+            assert!(source.source().is_none());
+            sources += 1;
+        }
+    }
+    // Those of backends.
+    assert_eq!(sources, 5);
+    let down = KeyringError::unavailable(std::io::Error::other("connection refused"));
+    assert_eq!(down.source().unwrap().to_string(), "connection refused");
+    assert!(!down.to_string().contains("refused"));
+}
+
+#[test]
+fn only_what_may_pass_by_itself_is_retryable() {
+    for (error, retryable) in every_error() {
+        assert_eq!(error.is_retryable(), retryable, "{error}");
+    }
+}
+
+#[test]
+fn errors_can_be_cloned_and_sent_between_threads() {
+    fn is_shareable<T: std::error::Error + Send + Sync + Clone + 'static>() {}
+    is_shareable::<Error>();
+    is_shareable::<KeyringError>();
+    is_shareable::<SlotFault>();
+    is_shareable::<HeaderFault>();
+    is_shareable::<InvalidKeyName>();
+    is_shareable::<RandomnessUnavailable>();
+    for (error, _) in every_error() {
+        assert_eq!(error.clone().to_string(), error.to_string());
+        let boxed: Box<dyn std::error::Error + Send + Sync> = error.into();
+        assert!(boxed.downcast_ref::<Error>().is_some());
+    }
+}
+
+#[test]
+fn a_message_of_another_key_is_told_by_key_and_version() {
+    let message = {
+        let keyring = MemoryKeyring::create("orders").unwrap();
+        Envelope::new(&keyring).encrypt(b"", Aad::none()).unwrap()
+    };
+    let other = MemoryKeyring::create("invoices").unwrap();
+    let error = Envelope::new(&other).decrypt(&message, Aad::none()).unwrap_err();
+    let expected = "no key for this message: the first of 1 slots is of key orders version 1";
+    assert_eq!(error.to_string(), expected);
+}
+
+/// SPEC H-NAME; THREATS rows 39 and 72: a byte out of the alphabet never gets into a name that
+/// an error could repeat, so no error forges a line of a log.
+#[test]
+fn names_of_a_message_bring_no_control_characters_into_a_log() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let message = Envelope::new(&keyring).encrypt(b"", Aad::none()).unwrap();
+    let other = MemoryKeyring::create("invoices").unwrap();
+    let mut refused = 0;
+    for index in 0..6 {
+        for byte in 0..=255_u8 {
+            let mut changed = message.clone();
+            changed[41 + index] = byte;
+            let error = Envelope::new(&other).decrypt(&changed, Aad::none()).unwrap_err();
+            check_text(&error.to_string());
+            let first = byte.is_ascii_alphanumeric();
+            let allowed = first || (index > 0 && b"._:/@+=-".contains(&byte));
+            match error {
+                Error::NoKey { key, .. } => {
+                    assert!(allowed);
+                    assert_eq!(key.as_bytes()[index], byte);
+                }
+                Error::Header { offset, fault } => {
+                    assert!(!allowed);
+                    let expected = (41 + index, HeaderFault::KeyNameByte(byte));
+                    assert_eq!((offset, fault), expected);
+                    refused += 1;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert_eq!(refused, 6 * 256 - 62 - 5 * 70);
+    for name in ["", "a\nb", "a\u{1b}[31m", "../x", "/etc/x", "a\0b", "ü", "a b", &"a".repeat(65)]
+    {
+        let error = MemoryKeyring::create(name).unwrap_err();
+        assert!(matches!(error, Error::KeyName(_)), "{name:?}");
+        check_text(&error.to_string());
+    }
+    // What a caller gave is escaped.
+    let error = AadPairs::new().with("a\nb", b"").unwrap().with("a\nb", b"").unwrap_err();
+    check_text(&error.to_string());
+}
+
+/// What decryption says of a changed message: in memory, and by a reader.
+fn refused(envelope: &Envelope<&MemoryKeyring>, message: &[u8], aad: &[u8]) -> Unverified {
+    let aad = Aad::new(aad);
+    let in_memory = envelope.decrypt(message, aad).unwrap_err();
+    let mut in_place = message.to_vec();
+    let in_place = envelope.decrypt_in_place(&mut in_place, aad).unwrap_err();
+    let read = envelope.decrypt_reader(message, aad).and_then(|reader| reader.finish());
+    match (in_memory, in_place, read.unwrap_err()) {
+        (
+            Error::Authentication { part },
+            Error::Authentication { part: second },
+            Error::Authentication { part: third },
+        ) if part == second && part == third => part,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// SPEC B-WHAT.
+#[test]
+fn authentication_error_names_the_part_that_did_not_verify() {
+    const CHUNK: usize = 16_384;
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let message = envelope.encrypt(&vec![7; 2 * CHUNK + 1000], Aad::new(b"a")).unwrap();
+    let body = envelope.header_len().unwrap();
+    let chunk = |index: usize| body + 56 + index * (CHUNK + 16);
+    let changed = |at: usize| {
+        let mut message = message.clone();
+        message[at] ^= 1;
+        refused(&envelope, &message, b"a")
+    };
+    assert_eq!(refused(&envelope, &message, b"b"), Unverified::AadOrBodyStart);
+    assert_eq!(changed(body - 1), Unverified::WrappedKey);
+    for at in [body, body + 23, body + 24, body + 55] {
+        assert_eq!(changed(at), Unverified::AadOrBodyStart);
+    }
+    for index in 0..2 {
+        for at in [chunk(index), chunk(index + 1) - 1] {
+            assert_eq!(changed(at), Unverified::Chunk { index: index as u64 });
+        }
+    }
+    let end = |len| Unverified::End { index: 2, len };
+    for at in [chunk(2), message.len() - 1] {
+        assert_eq!(changed(at), end(1016));
+    }
+    // Cut off or continued within a chunk.
+    for len in [16, 17, 1015, 1017, 5000, CHUNK + 15] {
+        let mut message = message.clone();
+        message.resize(chunk(2) + len, 0);
+        assert_eq!(refused(&envelope, &message, b"a"), end(len));
+    }
+}
+
+#[test]
+fn cut_is_unexpected_eof_only_where_it_is_surely_a_cut() {
+    const CHUNK: usize = 16_384;
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let message = envelope.encrypt(&vec![7; 2 * CHUNK + 1000], Aad::none()).unwrap();
+    let body = envelope.header_len().unwrap();
+    let mut sure = 0;
+    for len in (body + 56..message.len()).filter(|len| len % 64 == 0 || (len - body) % 16_400 < 80)
+    {
+        let mut reader = envelope.decrypt_reader(&message[..len], Aad::none()).unwrap();
+        let error = std::io::copy(&mut reader, &mut std::io::sink()).unwrap_err();
+        let is_surely_cut = (len - body - 56) % 16_400 < 16;
+        let kind = if is_surely_cut {
+            std::io::ErrorKind::UnexpectedEof
+        } else {
+            std::io::ErrorKind::InvalidData
+        };
+        sure += usize::from(is_surely_cut);
+        assert_eq!(error.kind(), kind, "cut at {len}");
+        let error = Error::from(error);
+        assert!(
+            matches!(error, Error::Truncated { .. }) == is_surely_cut
+                && (is_surely_cut
+                    || matches!(error, Error::Authentication { part: Unverified::End { .. } })),
+            "cut at {len}: {error}"
+        );
+    }
+    assert!(sure >= 32);
+}
+
+fn io(kind: io::ErrorKind) -> Arc<io::Error> {
+    Arc::new(kind.into())
+}
+
+/// Every error of a key file that a test can make, and whether a retry can help.
+fn key_file_errors() -> Vec<(KeyFileError, bool)> {
+    use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull, TimedOut};
+    let path = || PathBuf::from("/keys");
+    let key = || "orders".to_owned();
+    let failed = |action, kind| KeyFileError::Io { action, path: path(), source: io(kind) };
+    let content = |fault| KeyFileError::Content { path: path(), fault };
+    let outer = |answer| content(KeyFileFault::OuterKeyring(Box::new(told(answer))));
+    let waited = Duration::from_secs(1);
+    vec![
+        (failed(FileAction::Open, PermissionDenied), false),
+        (failed(FileAction::Write, ReadOnlyFilesystem), false),
+        (failed(FileAction::Write, StorageFull), true),
+        (failed(FileAction::Read, TimedOut), true),
+        (failed(FileAction::SyncDirectory, StorageFull), false),
+        (KeyFileError::FileName { path: path() }, false),
+        (KeyFileError::NotFound { path: path() }, false),
+        (KeyFileError::Exists { path: path() }, false),
+        (KeyFileError::NotRegular { path: path(), kind: FileKind::Fifo }, false),
+        (KeyFileError::Owner { path: path(), owner: 1, user: 2 }, false),
+        (KeyFileError::Permissions { path: path(), mode: 0o644 }, false),
+        (KeyFileError::Umask { path: path(), mode: 0 }, false),
+        (KeyFileError::MountedAlone { path: path() }, false),
+        (KeyFileError::TooLarge { path: path(), len: 2, most: 1 }, false),
+        (KeyFileError::Changing { path: path() }, true),
+        (KeyFileError::Locked { path: path(), waited }, true),
+        (KeyFileError::NoLocks { path: path(), source: io(NotFound) }, false),
+        (KeyFileError::UnstableIdentity { path: path() }, false),
+        (KeyFileError::NotDurable { path: path(), source: io(StorageFull) }, false),
+        (KeyFileError::Poisoned { path: path() }, false),
+        (content(KeyFileFault::Authentication), false),
+        (content(KeyFileFault::FileKeyReplaced), false),
+        (content(KeyFileFault::Randomness(RandomnessUnavailable::new())), true),
+        (outer(KeyringError::unavailable(io::Error::other("down"))), true),
+        (outer(KeyringError::broken(io::Error::other("gone"))), false),
+        (outer(KeyringError::denied(io::Error::other("forbidden"))), false),
+        (KeyFileError::RolledBack { path: path(), found: 1, known: 2 }, false),
+        (KeyFileError::Diverged { path: path(), key: key(), version: version(1) }, false),
+        (KeyFileError::ReadOnly { path: path() }, false),
+        (KeyFileError::Randomness(RandomnessUnavailable::new()), true),
+    ]
+}
+
+/// The same cause comes out of a rotation as itself, and out of an encryption behind a keyring.
+fn check_both_ways<E>(errors: Vec<(E, bool)>)
+where
+    E: std::error::Error + Clone + Into<Error> + Into<KeyringError>,
+{
+    for (cause, retryable) in errors {
+        let of_change: Error = cause.clone().into();
+        let answer: KeyringError = cause.clone().into();
+        assert_eq!(of_change.is_retryable(), retryable, "{cause}");
+        assert_eq!(answer.is_retryable(), retryable, "{cause}");
+        let of_wrap = told(answer);
+        assert!(matches!(of_wrap, Error::Unavailable { .. }), "{of_wrap:?}");
+        assert_eq!(of_wrap.is_retryable(), retryable, "{cause}");
+        assert_eq!(of_wrap.source().unwrap().to_string(), cause.to_string());
+        // A wrapping variant says what its cause says, and its source is the cause's.
+        assert_eq!(of_change.to_string(), cause.to_string());
+        let texts = [&of_change as &dyn std::error::Error, &cause];
+        let [one, other] = texts.map(|error| error.source().map(ToString::to_string));
+        assert_eq!(one, other);
+        assert!(one.is_none_or(|source| !of_change.to_string().contains(&source)), "{of_change}");
+    }
+}
+
+#[test]
+fn a_cause_is_retryable_alike_from_a_change_and_from_an_encryption() {
+    check_both_ways(key_file_errors());
+}
+
+/// What a log has of `{error}` alone.
+#[test]
+fn an_error_of_a_file_says_path_and_action() {
+    let path = || PathBuf::from("/keys");
+    let (action, source) = (FileAction::Open, io(io::ErrorKind::PermissionDenied));
+    let error = Error::from(KeyFileError::Io { action, path: path(), source: source.clone() });
+    assert_eq!(error.to_string(), "cannot open \"/keys\"");
+    assert_eq!(error.source().unwrap().to_string(), "permission denied");
+    let error = Error::from(MessageFileError::NotFound { path: path() });
+    assert_eq!(error.to_string(), "there is no file \"/keys\"");
+    let error = told(KeyringError::from(SlotFault::TooMany));
+    let expected = format!("keyring offered a slot that cannot be used: {}", SlotFault::TooMany);
+    assert_eq!((error.to_string(), error.source().is_none()), (expected, true));
+}
+
+#[test]
+fn an_error_of_a_file_keeps_its_kind_as_an_io_error() {
+    use io::ErrorKind::{Interrupted, NotFound, Other, PermissionDenied, TimedOut, UnexpectedEof};
+    let path = || PathBuf::from("/keys");
+    let failed =
+        |kind| KeyFileError::Io { action: FileAction::Open, path: path(), source: io(kind) };
+    // What tells of the message, or asks to be called again, stays with the message.
+    for (cause, kind) in [
+        (KeyFileError::NotFound { path: path() }, NotFound),
+        (KeyFileError::Permissions { path: path(), mode: 0o644 }, PermissionDenied),
+        (failed(PermissionDenied), PermissionDenied),
+        (failed(Interrupted), Other),
+        (failed(TimedOut), Other),
+        (failed(UnexpectedEof), Other),
+        (KeyFileError::Poisoned { path: path() }, Other),
+    ] {
+        assert_eq!(io::Error::from(Error::from(cause.clone())).kind(), kind, "{cause}");
+        let of_wrap = told(KeyringError::from(cause.clone()));
+        assert_eq!(io::Error::from(of_wrap).kind(), kind, "{cause}");
+    }
+    let missing = Error::from(MessageFileError::NotFound { path: path() });
+    assert_eq!(io::Error::from(missing).kind(), NotFound);
+    let denied = told(KeyringError::denied(io::Error::other("forbidden")));
+    assert_eq!(io::Error::from(denied).kind(), PermissionDenied);
+}
+
+/// A generator that fails after some calls.
+struct Failing<E>(usize, fn() -> E);
+
+impl<E: std::error::Error> Failing<E> {
+    fn fill(&mut self, out: &mut [u8]) -> Result<(), E> {
+        self.0 = self.0.checked_sub(1).ok_or_else(self.1)?;
+        out.fill(0x5A);
+        Ok(())
+    }
+}
+
+impl<E: std::error::Error> rand_core::TryRng for Failing<E> {
+    type Error = E;
+
+    fn try_next_u32(&mut self) -> Result<u32, E> {
+        self.fill(&mut []).map(|()| 7)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, E> {
+        self.fill(&mut []).map(|()| 7)
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), E> {
+        self.fill(out)
+    }
+}
+
+impl<E: std::error::Error> rand_core::TryCryptoRng for Failing<E> {}
+
+#[test]
+fn the_number_of_the_systems_error_is_kept() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    // Two slots, so that the wrap asks for more than was drawn ahead.
+    let both = MultiKeyring::new(keyring).with(MemoryKeyring::create("backup").unwrap()).unwrap();
+    let envelope = Envelope::new(&both);
+    for calls in 0..2 {
+        let mut rng = Failing(calls, || RandomnessUnavailable::from_raw_os_error(38));
+        let error = envelope.with_rng(&mut rng).encrypt(b"row", Aad::none()).unwrap_err();
+        let Error::Randomness(cause) = &error else { panic!("{error:?}") };
+        assert_eq!(cause.raw_os_error(), Some(38));
+        assert_eq!(error.to_string(), "random generator failed");
+        assert_eq!(error.source().unwrap().to_string(), "system error 38");
+        let mut rng = Failing(calls, || fmt::Error);
+        let error = envelope.with_rng(&mut rng).encrypt(b"row", Aad::none()).unwrap_err();
+        let Error::Randomness(cause) = &error else { panic!("{error:?}") };
+        assert_eq!((cause.raw_os_error(), error.source().is_none()), (None, true));
+    }
+}

@@ -1,0 +1,17 @@
+//! Judges the PKCS#11 keyring on a token that lies, by `crates/pkcs11-hostile/`, which forwards to
+//! SoftHSM. `tests/pkcs11_hostile.sh` builds it and sets the token up. In one thread: a lie is told to
+//! the whole process.
+#![cfg(all(feature = "pkcs11", feature = "test-util", unix))]
+
+mod calls;
+mod hanging;
+mod hostile;
+mod iv_modes;
+mod news;
+#[allow(dead_code)] // What other tokens need.
+#[path = "../common/place.rs"]
+mod place;
+#[path = "../common/raw_token.rs"]
+mod raw_token;
+mod storms;
+mod sweep;

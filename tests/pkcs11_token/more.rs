@@ -1,0 +1,86 @@
+//! The PKCS#11 keyring on two tokens that are not for every day: keys of others in a TPM, and a
+//! server that is killed and comes back. `tests/pkcs11_more.sh` sets them up; not part of CI.
+
+use crate::place::{name, options, variable};
+use envelock::test_util::conformance;
+use envelock::{
+    Aad, Envelope, Error, KeyVersion, RewrapOptions,
+    pkcs11::{Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11ExternalKeys, Pkcs11KeyRef, Pkcs11Token},
+};
+use std::process::Command;
+
+const ROW: Aad<'static> = Aad::new(b"row");
+
+/// The keys that `tpm2_ptool` made, as versions: pairs of labels.
+fn external(primary: u32) -> Pkcs11ExternalKeys {
+    let mut keys = Pkcs11ExternalKeys::new("orders");
+    for (number, pair) in (1..).zip(variable("ENVELOCK_P11_EXTERNAL").split(' ')) {
+        let (encrypt, mac) = pair.split_once(':').unwrap();
+        let version = KeyVersion::new(number).unwrap();
+        keys = keys.cbc_hmac(version, Pkcs11KeyRef::label(encrypt), Pkcs11KeyRef::label(mac));
+    }
+    keys.primary(KeyVersion::new(primary).unwrap())
+}
+
+fn keyring(token: &Pkcs11Token, primary: u32) -> Pkcs11ExternalKeyring {
+    Pkcs11ExternalKeyring::new(token, &external(primary)).unwrap()
+}
+
+#[test]
+fn keys_of_a_tpm_wrap_rotate_and_pass_the_suite() {
+    if name() != "tpm2" {
+        return;
+    }
+    let token = options().token().unwrap();
+    let first = keyring(&token, 1);
+    let mut message = Envelope::new(&first).encrypt(b"hello", ROW).unwrap();
+    let second = keyring(&token, 2);
+    let envelope = Envelope::new(&second);
+    assert!(envelope.needs_rewrap(&message).unwrap());
+    let rewrapped = envelope.rewrap_in_place(&mut message, RewrapOptions::new()).unwrap();
+    assert!(rewrapped.is_changed() && rewrapped.is_complete());
+    assert!(!envelope.needs_rewrap(&message).unwrap());
+    assert_eq!(Envelope::new(&first).decrypt(&message, ROW).unwrap(), b"hello");
+    let forged = message.len() - 1;
+    message[forged] ^= 1;
+    assert!(matches!(envelope.decrypt(&message, ROW), Err(Error::Authentication { .. })));
+    // A TPM takes 10 ms a call: the suite's part that asks for thousands is left to others.
+    if std::env::var_os("ENVELOCK_SOAK").is_some() {
+        conformance::keyring(|| keyring(&token, 1));
+    }
+}
+
+#[test]
+fn a_token_that_generates_nothing_says_so() {
+    if name() != "tpm2" {
+        return;
+    }
+    let report = options().token().unwrap().probe().unwrap();
+    assert_eq!(report.chosen(), None);
+    assert!(report.to_string().contains("use Pkcs11ExternalKeyring"), "{report}");
+}
+
+/// Nothing but the state of the connection is judged: that server hands no parameters on.
+#[test]
+fn a_server_that_is_killed_and_comes_back_is_used_again() {
+    if name() != "p11_kit" {
+        return;
+    }
+    let shell = |name: &str| {
+        assert!(Command::new("sh").args(["-c", &variable(name)]).status().unwrap().success());
+    };
+    let token = options().patience(std::time::Duration::from_millis(300)).token().unwrap();
+    let listed = token.probe().unwrap().mechanisms;
+    assert!(listed > 0);
+    for _ in 0..3 {
+        shell("ENVELOCK_P11_KILL");
+        let error = token.probe().unwrap_err();
+        assert!(error.is_retryable(), "{error:?}");
+        assert!(matches!(
+            error,
+            Error::Token(Pkcs11Error::Call { .. } | Pkcs11Error::TokenNotFound { .. })
+        ));
+        shell("ENVELOCK_P11_RESTART");
+        assert_eq!(token.probe().unwrap().mechanisms, listed);
+    }
+}

@@ -1,0 +1,11 @@
+//! What needs a process of its own: kills, forks, several writers, mounts, and what a process prints.
+
+mod canary;
+#[path = "../common/mod.rs"]
+mod common;
+mod key_file_kills;
+mod key_file_processes;
+mod key_file_tmpfs;
+mod message_files_kills;
+mod two_processes;
+mod uniqueness;

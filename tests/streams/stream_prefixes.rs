@@ -1,0 +1,193 @@
+//! Every reader on every prefix of a message: an error, always, and the same as of one-shot
+//! decryption; nothing but true plaintext before it; no source is asked for ever (SPEC B-STREAM,
+//! THREATS 24, 29).
+
+#![cfg(feature = "std")]
+
+use crate::readers;
+
+use envelock::{Aad, Envelope, MemoryKeyring};
+use readers::expect::{Whole, one_shot};
+use readers::subject::Subject;
+use readers::table::{BROAD, FINE, Reader};
+use readers::{CHUNK, PREFIX, SEALED, plaintext, pools, rng};
+
+const AAD: &[u8] = b"row 24";
+
+/// Which readers are held on which prefixes.
+#[derive(Clone, Copy)]
+struct Plan<'r> {
+    readers: &'r [Reader],
+    /// All of them on lengths so near to a boundary: of the header, salt and commitment, chunks.
+    near: usize,
+    /// And on one in so many of all lengths.
+    stride: usize,
+    /// On lengths so near to a boundary, this many of them, by turns.
+    turns: (usize, usize),
+}
+
+/// Holds the readers on prefixes of `whole`, whose header has `header_len` bytes. Returns how many
+/// answers were judged.
+fn judge(whole: &Whole<'_>, plan: &Plan<'_>) -> usize {
+    let total = whole.bytes.len();
+    let start = whole.chunks_at.saturating_sub(PREFIX);
+    let boundaries: Vec<usize> =
+        [0, start, total].into_iter().chain((whole.chunks_at..total).step_by(SEALED)).collect();
+    plan.readers.iter().for_each(|reader| whole.opens(*reader));
+    let mut judged = 0;
+    for len in 0..total {
+        let distance = boundaries.iter().map(|at| len.abs_diff(*at)).min().unwrap();
+        let all = plan.near.checked_sub(distance).is_some() && plan.turns.0 != BOUNDARIES;
+        let count = if all || len % plan.stride == 0 {
+            plan.readers.len()
+        } else if distance <= plan.turns.0 || distance == 0 {
+            plan.turns.1
+        } else {
+            continue;
+        };
+        let prefix = &whole.bytes[..len];
+        let refused = one_shot(whole, prefix);
+        for reader in plan.readers.iter().cycle().skip(len * count).take(count) {
+            whole.refuses(*reader, prefix, &refused, &|| format!("{len} of {total} bytes"));
+            judged += 1;
+        }
+    }
+    judged
+}
+
+/// Judges a message of `len` plaintext bytes, and its body with the header kept apart.
+fn shape(envelope: &Envelope<&MemoryKeyring>, len: usize, plan: &Plan<'_>) -> usize {
+    let plaintext = plaintext(len as u64, len);
+    let message = envelope.with_rng(&mut rng(24)).encrypt(&plaintext, Aad::new(AAD)).unwrap();
+    let header_len = envelope.header_len().unwrap();
+    let (header, body) = message.split_at(header_len);
+    let subject = Subject::Whole(envelope, AAD);
+    let chunks_at = header_len + PREFIX;
+    let whole = Whole { subject, chunks_at, bytes: &message, plaintext: &plaintext };
+    let subject = Subject::Detached(envelope, header, AAD);
+    let detached = Whole { subject, chunks_at: PREFIX, bytes: body, plaintext: &plaintext };
+    let detached_plan = Plan {
+        stride: plan.stride.saturating_mul(8),
+        near: plan.near / 2,
+        turns: (BOUNDARIES, plan.turns.1.min(4)),
+        ..*plan
+    };
+    judge(&whole, plan) + judge(&detached, &detached_plan)
+}
+
+const EVERYWHERE: usize = usize::MAX;
+/// By turns at the boundaries themselves, too.
+const BOUNDARIES: usize = 0;
+
+#[test]
+fn no_reader_accepts_any_prefix_of_one_chunk() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let all = [&BROAD[..], &FINE[..]].concat();
+    let mut judged = 0;
+    for len in [0, 1] {
+        let plan = Plan { readers: &all, near: 0, stride: 1, turns: (EVERYWHERE, 0) };
+        judged += shape(&envelope, len, &plan);
+    }
+    let plan = Plan { readers: &BROAD, near: 17, stride: 1999, turns: (EVERYWHERE, 3) };
+    judged += shape(&envelope, CHUNK - 1, &plan);
+    println!("{judged} prefixes judged");
+    assert!(judged > 20_000);
+}
+
+#[test]
+fn no_reader_accepts_any_prefix_of_two_chunks() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let plan = Plan { readers: &BROAD, near: 17, stride: 1999, turns: (EVERYWHERE, 4) };
+    let judged = shape(&envelope, CHUNK + 1, &plan);
+    println!("{judged} prefixes judged");
+    assert!(judged > CHUNK);
+}
+
+#[test]
+fn no_reader_accepts_a_prefix_of_up_to_four_chunks() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let mut judged = 0;
+    for len in [CHUNK, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUNK + 1, 3 * CHUNK] {
+        let plan = Plan { readers: &BROAD, near: 0, stride: 19_973, turns: (40, 6) };
+        judged += shape(&envelope, len, &plan);
+        let plan = Plan { readers: &FINE, near: 0, stride: 19_973, turns: (17, 1) };
+        judged += shape(&envelope, len, &plan);
+    }
+    println!("{judged} prefixes judged");
+    assert!(judged > 2000);
+}
+
+/// All readers on all prefixes of all shapes: hours, where the tests above take turns.
+#[test]
+#[ignore = "takes hours: run it after a change to src/stream or src/io"]
+fn no_reader_accepts_any_prefix_of_any_shape() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let all = [&BROAD[..], &FINE[..]].concat();
+    for len in
+        [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUNK + 1, 3 * CHUNK]
+    {
+        let plan = Plan { readers: &all, near: 0, stride: 1, turns: (EVERYWHERE, 0) };
+        let judged = shape(&envelope, len, &plan);
+        println!("{len}: {judged} prefixes judged");
+    }
+}
+
+/// Buffers of every length around a chunk's, on the prefixes that a reader may take for an end.
+#[test]
+fn no_size_of_reads_makes_an_end_of_a_cut() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let envelope = Envelope::new(&keyring);
+    let around = |at: usize| (at - 2..=at + 2).collect::<Vec<_>>();
+    let sizes = [vec![15, 17, 511, 512, 513, 4095, 4096, 4097], around(CHUNK), around(SEALED)];
+    let sizes = sizes.concat();
+    let readers: Vec<Reader> = sizes
+        .iter()
+        .flat_map(|size| {
+            [Reader::Read(*size), Reader::Push(*size, *size), Reader::RangePieces(*size)]
+        })
+        .collect();
+    let plan = Plan { readers: &readers, near: 0, stride: usize::MAX, turns: (17, 1) };
+    let mut judged = 0;
+    for len in [CHUNK - 1, CHUNK, CHUNK + 1] {
+        judged += shape(&envelope, len, &plan);
+    }
+    println!("{judged} prefixes judged");
+    assert!(judged > 1000);
+}
+
+/// Several threads at work: batches of 16 chunks and more.
+#[test]
+fn no_pool_makes_an_end_of_a_cut() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let readers = [
+        Reader::OneShot,
+        Reader::Into,
+        Reader::Push(1 << 20, 1 << 20),
+        Reader::Push(300_000, 290_000),
+        Reader::Read(16_385),
+        Reader::Read(1 << 20),
+        Reader::Dribble(100_001, 1 << 20),
+        Reader::ReadToEnd,
+        Reader::BufRead(1 << 20),
+        Reader::Finish,
+        Reader::RangeWhole,
+        Reader::RangePieces(300_000),
+        Reader::PlanAll,
+    ];
+    let mut judged = 0;
+    for (pool, threads) in pools() {
+        let Some(threads) = threads else { continue };
+        let envelope = Envelope::new(&keyring).with_threads(threads);
+        for len in [32 * CHUNK, 40 * CHUNK + 5] {
+            let plan =
+                Plan { readers: &readers, near: 0, stride: usize::MAX, turns: (BOUNDARIES, 3) };
+            judged += shape(&envelope, len, &plan);
+            println!("{pool}: {judged} prefixes judged so far");
+        }
+    }
+    assert!(judged > 400);
+}
