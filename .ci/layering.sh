@@ -70,26 +70,9 @@ std       | src/test_util/        | .                              | runs in tes
 io        | src/test_util/        | thread::                       | judges keyrings from eight threads at once
 io        | src/test_util/message_file.rs | std::(io::Read|path::Path);$ | what stands in for a file that is encrypted
 feature   | src/test_util/mod.rs  | .                              | what needs threads stands behind std
-std       | src/keyring/pkcs11/connection.rs | ^use std::(sync::|time::Instant)  | the rim: threads share sessions
-std       | src/keyring/pkcs11/deadline.rs | (^use std::(sync::|thread;|time::Instant)|std::process::id) | the rim: threads that make calls, for callers who leave; not those of a child process
-std       | src/keyring/pkcs11/error.rs   | ^use std::path::PathBuf;$ | the rim: the path of a library, of a PIN
-std       | src/keyring/pkcs11/ffi/library.rs | ^use std::path::Path;$ | the same
-std       | src/keyring/pkcs11/gate.rs    | ^use std::(sync::|time::Instant)  | the rim: who is inside of a library, and since when
-std       | src/keyring/pkcs11/permits.rs | ^use std::(sync::|time::Instant)  | the rim: who works in a session, and since when
-std       | src/keyring/pkcs11/term.rs    | ^use std::(sync::|time::Instant)  | the rim: how long an operation goes on
-std       | src/keyring/pkcs11/keyring.rs | ^use std::path::Path;$ | the rim: the path of a catalogue
-std       | src/keyring/pkcs11/ladder.rs  | std::thread::sleep | the rim: how long a token is given to come back
-std       | src/keyring/pkcs11/module.rs  | std::(path|sync|process)::   | the rim: one library, shared by threads, not with a child process
-std       | src/keyring/pkcs11/news.rs    | ^use std::sync::Mutex;$ | the rim: what threads have to tell
-std       | src/keyring/pkcs11/options.rs | ^use std::path::     | the rim: the path of a library, of a PIN
-std       | src/keyring/pkcs11/pin.rs     | std::(fs|io|os::unix::fs|path):: | the rim: a PIN in a file
-std       | src/keyring/pkcs11/token.rs   | ^use std::sync::Mutex;$ | the rim: threads share a token
-io        | src/keyring/pkcs11/*          | \b(Instant|Path|PathBuf|File|thread|process|std::io|std::fs|unix::fs|sleep)\b | the same
-io        | src/keyring/pkcs11/ffi/library.rs | ^use std::path::Path;$ | the same
-os-random | src/keyring/pkcs11/keyring.rs | \bOsRandom\b        | the rim: randomness for the key of a catalogue
-os-random | src/keyring/pkcs11/operations.rs | \bOsRandom\b     | the rim: IVs of trials, which nobody asks for
-os-random | src/keyring/pkcs11/pin.rs     | \bOsRandom\b        | the rim: the key under which refused PINs are remembered
-os-random | src/keyring/pkcs11/source.rs  | \bOsRandom\b        | the rim: another id, where the generator of the caller repeats itself
+std       | src/keyring/pkcs11/   | .                              | the rim: a library, its path, threads that share it, clocks
+io        | src/keyring/pkcs11/   | .                              | the rim: the same
+os-random | src/keyring/pkcs11/   | .                              | the rim: IVs of self-tests, ids, the key of a catalogue
 unsafe    | src/lib.rs            | ^#!\[cfg_attr\(not\(all\(feature = "pkcs11", unix\)\), forbid\(unsafe_code\)\)\]$ | the word that forbids it
 unsafe    | src/lib.rs            | ^#!\[cfg_attr\(all\(feature = "pkcs11", unix\), deny\(unsafe_code\)\)\]$ | the word that forbids it but where it is allowed
 unsafe    | src/keyring/pkcs11/ffi/ | (^#!\[allow\(unsafe_code\)\]$|unsafe \{) | the one unsafe module: blocks, each with its reason

@@ -15,7 +15,7 @@ use envelock::{
     Aad, CachingKeyring, DataKeyReuse, Envelope, Keyring, Lifecycle, MemoryKeyring, OsRandom,
     Pkcs11Keyring, Suite,
     format::WrapAlgorithm,
-    pkcs11::{Pin, Pkcs11Options},
+    pkcs11::{self, Pin},
 };
 use interleave::{Lane, interleave, time};
 use raw::Floor;
@@ -88,7 +88,7 @@ impl Token {
     fn keyring(&self, name: &str, algorithm: WrapAlgorithm) -> Pkcs11Keyring {
         let pin = self.pin.clone();
         // As the other side of the ratio: in the thread of the caller.
-        let mut options = Pkcs11Options::new(&self.module)
+        let mut options = pkcs11::Options::new(&self.module)
             .no_deadline()
             .token_label(&self.label)
             .pin_from(move || Ok(Pin::new(&pin)))

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes a key on a PKCS#11 token that `Pkcs11ExternalKeyring` accepts.
+"""Makes a key on a PKCS#11 token that `envelock::pkcs11::ExternalKeyring` accepts.
 
     apt-get install python3-pykcs11
     /usr/bin/python3 examples/hsm_key.py MODULE TOKEN_LABEL PIN_FILE KEY_LABEL

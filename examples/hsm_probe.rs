@@ -10,7 +10,7 @@
 
 use envelock::{
     Error,
-    pkcs11::{Pin, Pkcs11Options},
+    pkcs11::{self, Pin},
 };
 use std::error::Error as _;
 use std::process::ExitCode;
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn probe(module: &str, label: Option<&str>, pin_file: Option<&str>) -> Result<(), Error> {
-    let mut options = Pkcs11Options::new(module);
+    let mut options = pkcs11::Options::new(module);
     if let Some(label) = label {
         options = options.token_label(label);
     }
@@ -58,7 +58,7 @@ fn probe(module: &str, label: Option<&str>, pin_file: Option<&str>) -> Result<()
     let report = options.token()?.probe()?;
     println!("{report}");
     if report.chosen().is_some() {
-        println!("\nlet token = Pkcs11Options::new({module:?})");
+        println!("\nlet token = envelock::pkcs11::Options::new({module:?})");
         println!("    .token_label({:?})", report.label);
         println!("    .token_serial({:?})", report.serial);
         if let Ok(reserved) = env::var("ENVELOCK_P11_RESERVED") {

@@ -14,10 +14,7 @@
 #[path = "common/tour.rs"]
 mod tour;
 
-use envelock::{
-    Pkcs11Keyring,
-    pkcs11::{Pkcs11Options, Pkcs11Token},
-};
+use envelock::{Pkcs11Keyring, pkcs11};
 use std::env;
 use std::path::PathBuf;
 use tour::{KEY, Result};
@@ -30,8 +27,8 @@ fn main() -> Result<()> {
     tour::run(|_| Ok(if catalogue.exists() { open() } else { create() }?), |_| Ok(open()?))
 }
 
-fn token() -> Result<Pkcs11Token> {
-    let mut options = Pkcs11Options::new(variable("ENVELOCK_P11_MODULE")?)
+fn token() -> Result<pkcs11::Token> {
+    let mut options = pkcs11::Options::new(variable("ENVELOCK_P11_MODULE")?)
         .token_label(variable("ENVELOCK_P11_LABEL")?)
         .pin_file(variable("ENVELOCK_P11_PIN_FILE")?);
     if let Ok(reserved) = env::var("ENVELOCK_P11_RESERVED") {

@@ -289,7 +289,7 @@ pub enum Error {
     /// A PKCS#11 token did not do what was asked.
     #[cfg(all(feature = "pkcs11", unix))]
     #[error(transparent)]
-    Token(crate::pkcs11::Pkcs11Error),
+    Token(crate::pkcs11::Error),
     /// A message in a file could not be read, written or rewrapped.
     #[cfg(all(feature = "file", unix))]
     #[error(transparent)]

@@ -85,9 +85,8 @@ pub mod file {
 #[cfg(all(feature = "pkcs11", unix))]
 pub mod pkcs11 {
     pub use crate::keyring::pkcs11::{
-        Pin, PinError, PinFault, Pkcs11AlgorithmReport, Pkcs11Error, Pkcs11ExternalKeyring,
-        Pkcs11ExternalKeys, Pkcs11KeyRef, Pkcs11Keyring, Pkcs11Options, Pkcs11Report, Pkcs11Token,
-        TokenCallFailure, TokenKeyFault, TokenLabel, WrongTokenAnswer,
+        AlgorithmReport, CallFailure, Error, ExternalKeyring, ExternalKeys, KeyRef, KeyWeakness,
+        Options, Pin, PinError, PinFault, Pkcs11Keyring, Report, Token, TokenLabel, WrongResponse,
     };
 }
 

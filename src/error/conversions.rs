@@ -23,16 +23,16 @@ impl From<crate::file::KeyFileError> for KeyringError {
 }
 
 #[cfg(all(feature = "pkcs11", unix))]
-impl From<crate::pkcs11::Pkcs11Error> for KeyringError {
-    fn from(error: crate::pkcs11::Pkcs11Error) -> Self {
+impl From<crate::pkcs11::Error> for KeyringError {
+    fn from(error: crate::pkcs11::Error) -> Self {
         let retryable = error.is_retryable();
         KeyringError::Unavailable { source: Arc::new(error), retryable }
     }
 }
 
 #[cfg(all(feature = "pkcs11", unix))]
-impl From<crate::pkcs11::Pkcs11Error> for Error {
-    fn from(error: crate::pkcs11::Pkcs11Error) -> Self {
+impl From<crate::pkcs11::Error> for Error {
+    fn from(error: crate::pkcs11::Error) -> Self {
         Error::Token(error)
     }
 }

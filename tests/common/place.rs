@@ -6,7 +6,7 @@ use envelock::{
     Error, Pkcs11Keyring,
     file::{FileKeyringOptions, KeyFileError, KeyFileFault},
     format::WrapAlgorithm,
-    pkcs11::{Pin, Pkcs11Error, Pkcs11Options, Pkcs11Token},
+    pkcs11::{self, Pin},
 };
 use std::env;
 use std::path::{Path, PathBuf};
@@ -23,9 +23,9 @@ pub fn name() -> String {
     variable("ENVELOCK_TOKEN")
 }
 
-pub fn options() -> Pkcs11Options {
+pub fn options() -> pkcs11::Options {
     let pin = variable("ENVELOCK_P11_PIN");
-    let options = Pkcs11Options::new(variable("ENVELOCK_P11_MODULE"))
+    let options = pkcs11::Options::new(variable("ENVELOCK_P11_MODULE"))
         .token_label(variable("ENVELOCK_P11_LABEL"))
         .pin_from(move || Ok(Pin::new(&pin)));
     match env::var("ENVELOCK_P11_RESERVED") {
@@ -34,14 +34,18 @@ pub fn options() -> Pkcs11Options {
     }
 }
 
-pub fn token() -> Pkcs11Token {
+pub fn token() -> pkcs11::Token {
     options().token().unwrap()
 }
 
 /// The library without the crate, which has set it up before.
 pub fn library() -> RawLibrary {
     let patience = Duration::ZERO;
-    let none = options().token_label("no token has this label").patience(patience).token().unwrap();
+    let none = options()
+        .token_label("no token has this label")
+        .recovery_timeout(patience)
+        .token()
+        .unwrap();
     none.probe().unwrap_err();
     RawLibrary::load(&variable("ENVELOCK_P11_MODULE"))
 }
@@ -68,7 +72,7 @@ pub fn clear() {
 }
 
 /// What the token said, under an error of any kind.
-pub fn pkcs11_error(error: &Error) -> &Pkcs11Error {
+pub fn pkcs11_error(error: &Error) -> &pkcs11::Error {
     match error {
         Error::Token(error) => error,
         Error::Unavailable { source, .. } => {
@@ -113,7 +117,7 @@ impl Place {
         self.0.join(name)
     }
 
-    pub fn create(&self, key: &str, token: &Pkcs11Token) -> Pkcs11Keyring {
+    pub fn create(&self, key: &str, token: &pkcs11::Token) -> Pkcs11Keyring {
         // Slow tokens and a busy machine: whoever waits for another writer waits longer.
         let options = FileKeyringOptions::new().lock_wait(Duration::from_secs(60));
         options.create_on_token(self.path("catalogue"), key, token).unwrap()

@@ -3,7 +3,7 @@
 
 use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, quick, verdict};
 use crate::place::{options, variable};
-use envelock::{Envelope, Lifecycle, format::WrapAlgorithm, pkcs11::Pkcs11Error};
+use envelock::{Envelope, Lifecycle, format::WrapAlgorithm, pkcs11};
 use std::ffi::CString;
 use std::fs;
 
@@ -99,7 +99,7 @@ fn a_library_that_is_none_is_refused_and_what_it_lacks_is_named() {
         }
         // SoftHSM behind it is the process's: what one copy set up the other finds set up.
         let pin = variable("ENVELOCK_P11_PIN");
-        let token = envelock::pkcs11::Pkcs11Options::new(&copy)
+        let token = envelock::pkcs11::Options::new(&copy)
             .token_label(variable("ENVELOCK_P11_LABEL"))
             .pin_from(move || Ok(envelock::pkcs11::Pin::new(&pin)))
             .token();
@@ -109,7 +109,7 @@ fn a_library_that_is_none_is_refused_and_what_it_lacks_is_named() {
                 None => "ok".into(),
                 Some(error) => error.to_string(),
             },
-            Err(envelock::Error::Token(Pkcs11Error::Library { what, .. })) => what.clone(),
+            Err(envelock::Error::Token(pkcs11::Error::Library { what, .. })) => what.clone(),
             Err(envelock::Error::Token(error)) => error.to_string(),
             Err(error) => panic!("{lie}: {error:?}"),
         };

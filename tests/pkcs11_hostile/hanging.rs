@@ -1,7 +1,7 @@
 //! A token that does not answer: whoever set a deadline goes on without it.
 
 use crate::hostile::{Hostile, LONG, PLAINTEXT, ROW, Scene, quick, until_well, verdict};
-use envelock::{Envelope, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm, pkcs11::Pkcs11Options};
+use envelock::{Envelope, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm, pkcs11};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,8 +37,8 @@ const GCM: WrapAlgorithm = WrapAlgorithm::TOKEN_AES_256_GCM;
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Calls that hang are given up soon: later than three that hang or wait are left one by one.
-fn impatient() -> Pkcs11Options {
-    let options = quick(GCM).patience(DEADLINE * 2).hang_limit(DEADLINE * 5);
+fn impatient() -> pkcs11::Options {
+    let options = quick(GCM).recovery_timeout(DEADLINE * 2).hang_limit(DEADLINE * 5);
     options.deadline(DEADLINE).max_sessions(2)
 }
 
@@ -132,7 +132,7 @@ fn patience_lasts_as_long_as_it_says() {
     let hostile = Hostile::new();
     let scene = Scene::new(GCM);
     let patience = Duration::from_secs(4);
-    let keyring = scene.open_by(&quick(GCM).patience(patience).token().unwrap()).unwrap();
+    let keyring = scene.open_by(&quick(GCM).recovery_timeout(patience).token().unwrap()).unwrap();
     for fault in ["fail any DEVICE_ERROR", "fail C_Decrypt GENERAL_ERROR"] {
         hostile.tell("reset");
         hostile.tell(&format!("{fault} always"));
@@ -143,7 +143,7 @@ fn patience_lasts_as_long_as_it_says() {
     }
     // What passes within it is no error: the token is away for as long.
     hostile.tell("reset");
-    let keyring = scene.open_by(&quick(GCM).patience(LONG).token().unwrap()).unwrap();
+    let keyring = scene.open_by(&quick(GCM).recovery_timeout(LONG).token().unwrap()).unwrap();
     hostile.tell("fail any DEVICE_REMOVED always");
     thread::scope(|scope| {
         scope.spawn(|| {

@@ -6,7 +6,7 @@ use envelock::{
     Aad, Envelope, Error, Pkcs11Keyring,
     file::{KeyFileError, KeyFileFault},
     format::WrapAlgorithm,
-    pkcs11::{Pkcs11Error, Pkcs11Options, Pkcs11Token},
+    pkcs11,
 };
 use std::cell::Cell;
 use std::ffi::{CString, c_char, c_int, c_void};
@@ -142,11 +142,11 @@ impl Scene {
 
     /// Opened by a token that has met nothing of it in this process.
     pub fn open(&self) -> Result<Pkcs11Keyring, Error> {
-        let options = options().algorithm(self.algorithm).patience(self.patience.get());
+        let options = options().algorithm(self.algorithm).recovery_timeout(self.patience.get());
         self.open_by(&options.token().unwrap())
     }
 
-    pub fn open_by(&self, token: &Pkcs11Token) -> Result<Pkcs11Keyring, Error> {
+    pub fn open_by(&self, token: &pkcs11::Token) -> Result<Pkcs11Keyring, Error> {
         Pkcs11Keyring::open_any(self.place.path("catalogue"), token)
     }
 
@@ -156,7 +156,7 @@ impl Scene {
 
     /// As [`open`](Self::open), by who waits for as long as it takes.
     fn open_patiently(&self) -> Result<Pkcs11Keyring, Error> {
-        self.open_by(&options().algorithm(self.algorithm).patience(LONG).token().unwrap())
+        self.open_by(&options().algorithm(self.algorithm).recovery_timeout(LONG).token().unwrap())
     }
 
     /// Everything is as it was: old and new messages open.
@@ -191,8 +191,8 @@ pub fn until_well<T>(mut work: impl FnMut() -> Result<T, Error>) -> Result<T, Er
 }
 
 /// Some patience: what is lied to once comes back.
-pub fn quick(algorithm: WrapAlgorithm) -> Pkcs11Options {
-    options().algorithm(algorithm).patience(Duration::from_secs(10))
+pub fn quick(algorithm: WrapAlgorithm) -> pkcs11::Options {
+    options().algorithm(algorithm).recovery_timeout(Duration::from_secs(10))
 }
 
 /// What an operation on a token answered, in a word or two.
@@ -223,20 +223,20 @@ fn of_error(error: &Error) -> String {
     }
 }
 
-fn of_token(error: &Pkcs11Error) -> String {
+fn of_token(error: &pkcs11::Error) -> String {
     match error {
-        Pkcs11Error::Call { failure } => failure.to_string(),
-        Pkcs11Error::Wrong { fault } => fault.to_string(),
-        Pkcs11Error::Login { fault } => fault.to_string(),
-        Pkcs11Error::WeakKey { fault, .. } => fault.to_string(),
-        Pkcs11Error::KeyNotFound { .. } => "key not found".into(),
-        Pkcs11Error::KeyNotUnique { .. } => "key not unique".into(),
-        Pkcs11Error::TokenNotFound { .. } => "token not found".into(),
-        Pkcs11Error::Algorithm { .. } => "no algorithm".into(),
-        Pkcs11Error::Deadline { .. } => "deadline".into(),
-        Pkcs11Error::Hanging { .. } => "hanging".into(),
-        Pkcs11Error::RestartProcess { .. } => "restart the process".into(),
-        Pkcs11Error::NoSession => "no session".into(),
+        pkcs11::Error::Call { failure } => failure.to_string(),
+        pkcs11::Error::Wrong { fault } => fault.to_string(),
+        pkcs11::Error::Login { fault } => fault.to_string(),
+        pkcs11::Error::WeakKey { fault, .. } => fault.to_string(),
+        pkcs11::Error::KeyNotFound { .. } => "key not found".into(),
+        pkcs11::Error::KeyNotUnique { .. } => "key not unique".into(),
+        pkcs11::Error::TokenNotFound { .. } => "token not found".into(),
+        pkcs11::Error::Algorithm { .. } => "no algorithm".into(),
+        pkcs11::Error::Deadline { .. } => "deadline".into(),
+        pkcs11::Error::Hanging { .. } => "hanging".into(),
+        pkcs11::Error::RestartProcess { .. } => "restart the process".into(),
+        pkcs11::Error::NoSession => "no session".into(),
         other => format!("other: {other:?}"),
     }
 }

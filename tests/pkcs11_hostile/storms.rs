@@ -2,7 +2,7 @@
 
 use crate::hostile::{Hostile, LONG, PLAINTEXT, ROW, Scene, until_well};
 use crate::place::options;
-use envelock::{Envelope, Lifecycle, format::WrapAlgorithm, pkcs11::Pkcs11Options};
+use envelock::{Envelope, Lifecycle, format::WrapAlgorithm, pkcs11};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ const THREADS: usize = 4;
 fn storm(algorithm: WrapAlgorithm, seed: u64) {
     let hostile = Hostile::new();
     let scene = Scene::new(algorithm);
-    let token = options().algorithm(algorithm).patience(LONG).token().unwrap();
+    let token = options().algorithm(algorithm).recovery_timeout(LONG).token().unwrap();
     let keyring = scene.open_by(&token).unwrap();
     let envelope = Envelope::new(&keyring);
     envelope.encrypt(PLAINTEXT, ROW).unwrap();
@@ -58,12 +58,12 @@ fn four_threads_see_nothing_of_four_hundred_faults() {
 
 /// Operations under faults that never end, by many threads: every one of them succeeds, and no
 /// call runs beside another that PKCS#11 forbids. `ENVELOCK_SOAK` is how many, for a longer look.
-fn soak(faults: &str, options: Pkcs11Options, threads: usize, operations: u64) {
+fn soak(faults: &str, options: pkcs11::Options, threads: usize, operations: u64) {
     let operations = std::env::var("ENVELOCK_SOAK").map_or(operations, |it| it.parse().unwrap());
     let hostile = Hostile::new();
     let algorithm = WrapAlgorithm::TOKEN_AES_256_GCM;
     let scene = Scene::new(algorithm);
-    let token = options.algorithm(algorithm).patience(LONG).token().unwrap();
+    let token = options.algorithm(algorithm).recovery_timeout(LONG).token().unwrap();
     let keyring = scene.open_by(&token).unwrap();
     let envelope = Envelope::new(&keyring);
     envelope.encrypt(PLAINTEXT, ROW).unwrap();

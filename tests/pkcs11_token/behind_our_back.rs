@@ -11,7 +11,7 @@ use envelock::{
     Aad, Envelope, Lifecycle,
     format::WrapAlgorithm,
     observe::{Event, FnObserver, Observer},
-    pkcs11::{Pin, PinFault, Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11Options},
+    pkcs11::{self, ExternalKeyring, Pin, PinFault},
 };
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -22,7 +22,7 @@ type Heard = Arc<Mutex<Vec<String>>>;
 
 /// A keyring with a warm key, and what its observer hears.
 struct Stage {
-    keyring: Arc<Pkcs11ExternalKeyring>,
+    keyring: Arc<ExternalKeyring>,
     message: Vec<u8>,
     heard: Heard,
 }
@@ -37,10 +37,10 @@ fn word(event: &Event<'_>) -> Option<String> {
 }
 
 /// With an observer that uses the keyring itself, once there is one.
-fn stage(options: Pkcs11Options, algorithm: WrapAlgorithm) -> Stage {
+fn stage(options: pkcs11::Options, algorithm: WrapAlgorithm) -> Stage {
     let (_, keys) = put(&session(), algorithm);
     let heard = Heard::default();
-    let used: Arc<OnceLock<(Arc<Pkcs11ExternalKeyring>, Vec<u8>)>> = Arc::default();
+    let used: Arc<OnceLock<(Arc<ExternalKeyring>, Vec<u8>)>> = Arc::default();
     let (hears, uses) = (heard.clone(), used.clone());
     let observer = FnObserver::new(move |event: &Event<'_>| {
         let Some(word) = word(event) else { return };
@@ -48,13 +48,13 @@ fn stage(options: Pkcs11Options, algorithm: WrapAlgorithm) -> Stage {
         let is_refused = word.starts_with("refused");
         hears.lock().unwrap().push(word);
         if let Some((keyring, message)) = uses.get().filter(|_| !is_refused) {
-            let keyring: &Pkcs11ExternalKeyring = keyring;
+            let keyring: &ExternalKeyring = keyring;
             assert_eq!(Envelope::new(keyring).decrypt(message, ROW).unwrap(), b"row");
         }
     });
     let observer: Arc<dyn Observer> = Arc::new(observer);
     let token = options.observer(observer).token().unwrap();
-    let keyring = Arc::new(Pkcs11ExternalKeyring::new(&token, &keys).unwrap());
+    let keyring = Arc::new(ExternalKeyring::new(&token, &keys).unwrap());
     let message = Envelope::new(&keyring).encrypt(b"row", ROW).unwrap();
     assert!(used.set((keyring.clone(), message.clone())).is_ok());
     Stage { keyring, message, heard }
@@ -191,7 +191,7 @@ fn a_login_that_is_refused_is_told() {
     }
     let heard = stage.heard();
     let fault = PinFault::Rejected;
-    let expected = format!("refused: {}", Pkcs11Error::Login { fault });
+    let expected = format!("refused: {}", pkcs11::Error::Login { fault });
     assert_eq!(heard, [expected.clone(), expected.clone(), expected]);
     *pin.lock().unwrap() = variable("ENVELOCK_P11_PIN");
     stage.unwraps();

@@ -3,14 +3,11 @@
 use crate::place::{Place, library, name, options, pkcs11_error, slot, token, variable};
 use crate::raw_token::{Slot, text};
 use cryptoki_sys as ck;
-use envelock::{
-    Aad, Envelope, Error, Pkcs11Keyring,
-    pkcs11::{Pkcs11Error, Pkcs11Options, Pkcs11Token},
-};
+use envelock::{Aad, Envelope, Error, Pkcs11Keyring, pkcs11};
 use std::path::PathBuf;
 use std::time::Duration;
 
-fn probe(options: &Pkcs11Options) -> Error {
+fn probe(options: &pkcs11::Options) -> Error {
     options.token().and_then(|token| token.probe()).unwrap_err()
 }
 
@@ -21,9 +18,9 @@ fn serial() -> String {
 #[test]
 fn a_label_that_no_token_has_is_told_with_those_there_are() {
     let slots = library().slots().len();
-    let options = options().token_label("nobody").patience(Duration::from_millis(50));
+    let options = options().token_label("nobody").recovery_timeout(Duration::from_millis(50));
     let error = probe(&options);
-    let Error::Token(Pkcs11Error::TokenNotFound { wanted, found }) = &error else {
+    let Error::Token(pkcs11::Error::TokenNotFound { wanted, found }) = &error else {
         panic!("{error:?}")
     };
     assert_eq!((&**wanted, found.len()), ("label \"nobody\"", slots));
@@ -44,9 +41,9 @@ fn a_serial_number_has_to_be_the_tokens_as_well() {
     let serial = serial();
     let token = options().token_serial(&serial).token().unwrap();
     assert_eq!(token.probe().unwrap().serial, serial);
-    let wrong = options().token_serial(format!("{serial}x")).patience(Duration::ZERO);
+    let wrong = options().token_serial(format!("{serial}x")).recovery_timeout(Duration::ZERO);
     let error = probe(&wrong);
-    let Error::Token(Pkcs11Error::TokenNotFound { wanted, .. }) = &error else {
+    let Error::Token(pkcs11::Error::TokenNotFound { wanted, .. }) = &error else {
         panic!("{error:?}")
     };
     let label = variable("ENVELOCK_P11_LABEL");
@@ -58,8 +55,8 @@ fn a_serial_number_has_to_be_the_tokens_as_well() {
 fn a_label_is_compared_as_a_whole() {
     let label = variable("ENVELOCK_P11_LABEL");
     for wrong in [&label[..label.len() - 1], &format!("{label}x"), &label.to_uppercase()] {
-        let error = probe(&options().token_label(wrong).patience(Duration::ZERO));
-        assert!(matches!(error, Error::Token(Pkcs11Error::TokenNotFound { .. })), "{error:?}");
+        let error = probe(&options().token_label(wrong).recovery_timeout(Duration::ZERO));
+        assert!(matches!(error, Error::Token(pkcs11::Error::TokenNotFound { .. })), "{error:?}");
     }
 }
 
@@ -68,7 +65,7 @@ fn a_label_is_compared_as_a_whole() {
 #[test]
 fn no_label_at_all_has_to_mean_one_token() {
     let module = variable("ENVELOCK_P11_MODULE");
-    let mut any = Pkcs11Options::new(module).patience(Duration::ZERO);
+    let mut any = pkcs11::Options::new(module).recovery_timeout(Duration::ZERO);
     if let Ok(reserved) = std::env::var("ENVELOCK_P11_RESERVED") {
         any = any.reserved(reserved);
     }
@@ -83,15 +80,15 @@ fn no_label_at_all_has_to_mean_one_token() {
     }
     let error = connected.unwrap_err();
     println!("{} tokens that are set up: {error:?}", set_up);
-    let Error::Token(Pkcs11Error::TokenNotUnique { wanted, .. }) = &error else {
+    let Error::Token(pkcs11::Error::TokenNotUnique { wanted, .. }) = &error else {
         panic!("{error:?}")
     };
     assert_eq!(&**wanted, "any label");
     assert!(!error.is_retryable());
 }
 
-fn load(path: &str) -> Result<Pkcs11Token, Error> {
-    Pkcs11Options::new(path).token()
+fn load(path: &str) -> Result<pkcs11::Token, Error> {
+    pkcs11::Options::new(path).token()
 }
 
 #[test]
@@ -116,7 +113,7 @@ fn a_library_that_cannot_be_is_named_and_nothing_is_loaded() {
     ];
     for (path, expected) in cases {
         let error = load(path).unwrap_err();
-        let Error::Token(Pkcs11Error::Library { path: found, what }) = &error else {
+        let Error::Token(pkcs11::Error::Library { path: found, what }) = &error else {
             panic!("{error:?}")
         };
         let same = found.to_str() == Some(path) || found.starts_with("/");
@@ -135,7 +132,7 @@ fn a_link_to_the_library_is_the_same_library() {
     let keyring = place.create("orders", &token());
     let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
     let pin = variable("ENVELOCK_P11_PIN");
-    let token = Pkcs11Options::new(&link)
+    let token = pkcs11::Options::new(&link)
         .token_label(variable("ENVELOCK_P11_LABEL"))
         .pin_from(move || Ok(envelock::pkcs11::Pin::new(&pin)))
         .token()
@@ -156,7 +153,7 @@ fn an_algorithm_that_the_token_has_not_is_refused_by_name() {
         let token = options().algorithm(algorithm).token().unwrap();
         let created = Pkcs11Keyring::create(place.path("catalogue"), "orders", &token);
         let error = created.unwrap_err();
-        let Pkcs11Error::Algorithm { what } = pkcs11_error(&error) else { panic!("{error:?}") };
+        let pkcs11::Error::Algorithm { what } = pkcs11_error(&error) else { panic!("{error:?}") };
         assert!(!what.is_empty() && !error.is_retryable());
         assert!(!place.path("catalogue").exists());
     }

@@ -2,7 +2,7 @@
 
 use crate::keys::put;
 use crate::place::{Place, algorithms, best, name, options, session};
-use envelock::{Aad, Envelope, Error, Lifecycle, Pkcs11Keyring, pkcs11::Pkcs11ExternalKeyring};
+use envelock::{Aad, Envelope, Error, Lifecycle, Pkcs11Keyring, pkcs11::ExternalKeyring};
 use std::time::Duration;
 
 /// Longer than any call that answers takes on any machine.
@@ -49,7 +49,7 @@ fn the_threads_of_a_token_end_with_it() {
     let before = threads();
     for _ in 0..20 {
         let token = options().deadline(LONG).token().unwrap();
-        let keyring = Pkcs11ExternalKeyring::new(&token, &keys).unwrap();
+        let keyring = ExternalKeyring::new(&token, &keys).unwrap();
         Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
     }
     let settled = (0..6_000).any(|_| {

@@ -8,7 +8,7 @@ use crate::raw_token::bytes;
 use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, Error, KeyVersion, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm,
-    keyring::Refusal, keyset::VersionState, pkcs11::Pkcs11Error,
+    keyring::Refusal, keyset::VersionState, pkcs11,
 };
 
 fn encrypt(keyring: &Pkcs11Keyring) -> Vec<u8> {
@@ -70,14 +70,14 @@ fn a_key_that_others_destroyed_is_not_found() {
     for keyring in [&keyring, &anew] {
         let error = Envelope::new(keyring).decrypt(&old, Aad::none()).unwrap_err();
         let found = pkcs11_error(&error);
-        let Pkcs11Error::KeyNotFound { key, version } = found else { panic!("{found:?}") };
+        let pkcs11::Error::KeyNotFound { key, version } = found else { panic!("{found:?}") };
         assert_eq!((&**key, *version), ("orders", KeyVersion::FIRST));
         assert!(matches!(error, Error::Unavailable { .. }) && !error.is_retryable());
         assert_eq!(Envelope::new(keyring).decrypt(&new, Aad::none()).unwrap(), b"row");
     }
     keyring.promote(KeyVersion::FIRST).unwrap();
     let error = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap_err();
-    assert!(matches!(pkcs11_error(&error), Pkcs11Error::KeyNotFound { .. }), "{error:?}");
+    assert!(matches!(pkcs11_error(&error), pkcs11::Error::KeyNotFound { .. }), "{error:?}");
 }
 
 /// As after a crash between the record and the token.

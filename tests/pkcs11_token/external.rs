@@ -10,9 +10,7 @@ use envelock::{
     Aad, Envelope, Error, KeyVersion, Keyring, RewrapOptions,
     format::WrapAlgorithm,
     keyring::Refusal,
-    pkcs11::{
-        Pin, Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11ExternalKeys, Pkcs11KeyRef, TokenKeyFault,
-    },
+    pkcs11::{self, ExternalKeyring, ExternalKeys, KeyRef, KeyWeakness, Pin},
 };
 use std::process::Command;
 use std::sync::Arc;
@@ -25,24 +23,24 @@ fn version(number: u32) -> KeyVersion {
 }
 
 /// Adds a version by the best algorithm of the token.
-fn with_version(keys: Pkcs11ExternalKeys, number: u32, key: Pkcs11KeyRef) -> Pkcs11ExternalKeys {
+fn with_version(keys: ExternalKeys, number: u32, key: KeyRef) -> ExternalKeys {
     if best() == WrapAlgorithm::TOKEN_AES_256_GCM {
         return keys.gcm(version(number), key);
     }
     let mac = fresh("mac");
     session().create(&secret(&mac, &MAC_VALUE)).unwrap();
-    keys.cbc_hmac(version(number), key, Pkcs11KeyRef::label(mac))
+    keys.cbc_hmac(version(number), key, KeyRef::label(mac))
 }
 
 /// A key on the token, by a label and an id of its own.
-fn key() -> (Pkcs11KeyRef, Pkcs11KeyRef) {
+fn key() -> (KeyRef, KeyRef) {
     let (label, id) = (fresh("label"), fresh("id"));
     session().create(&with(aes(&label, &VALUE), bytes(ck::CKA_ID, &id))).unwrap();
-    (Pkcs11KeyRef::label(label), Pkcs11KeyRef::id(id))
+    (KeyRef::label(label), KeyRef::id(id))
 }
 
-fn ring(keys: &Pkcs11ExternalKeys) -> Pkcs11ExternalKeyring {
-    Pkcs11ExternalKeyring::new(&token(), keys).unwrap()
+fn ring(keys: &ExternalKeys) -> ExternalKeyring {
+    ExternalKeyring::new(&token(), keys).unwrap()
 }
 
 fn refusal(keyring: impl Keyring, message: &[u8]) -> Refusal {
@@ -56,24 +54,24 @@ fn refusal(keyring: impl Keyring, message: &[u8]) -> Refusal {
 fn nothing_is_asked_of_the_token_before_it_is_needed() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = asked.clone();
-    let absent = options().token_label("not there").patience(std::time::Duration::ZERO);
+    let absent = options().token_label("not there").recovery_timeout(std::time::Duration::ZERO);
     let absent = absent.pin_from(move || {
         counter.fetch_add(1, Ordering::Relaxed);
         Ok(Pin::new("00000001"))
     });
-    let keys = with_version(Pkcs11ExternalKeys::new("orders"), 1, Pkcs11KeyRef::label("none"));
+    let keys = with_version(ExternalKeys::new("orders"), 1, KeyRef::label("none"));
     let keys = keys.primary(version(1));
-    let keyring = Pkcs11ExternalKeyring::new(&absent.token().unwrap(), &keys).unwrap();
+    let keyring = ExternalKeyring::new(&absent.token().unwrap(), &keys).unwrap();
     let mut primaries = 0;
     keyring.primary(&mut |_| primaries += 1).unwrap();
     assert_eq!((primaries, asked.load(Ordering::Relaxed)), (1, 0));
     let envelope = Envelope::new(&keyring);
     assert!(envelope.message_len(100).unwrap() > 100);
     let error = envelope.encrypt(b"row", ROW).unwrap_err();
-    assert!(matches!(pkcs11_error(&error), Pkcs11Error::TokenNotFound { .. }), "{error:?}");
+    assert!(matches!(pkcs11_error(&error), pkcs11::Error::TokenNotFound { .. }), "{error:?}");
     let missing = ring(&keys);
     let error = Envelope::new(&missing).encrypt(b"row", ROW).unwrap_err();
-    assert!(matches!(pkcs11_error(&error), Pkcs11Error::KeyNotFound { .. }), "{error:?}");
+    assert!(matches!(pkcs11_error(&error), pkcs11::Error::KeyNotFound { .. }), "{error:?}");
 }
 
 /// Runs a tool where there is one: what it printed.
@@ -100,7 +98,7 @@ fn keys_of_tools_are_accepted_or_refused_as_the_documentation_says() {
     let (module, token) = (variable("ENVELOCK_P11_MODULE"), variable("ENVELOCK_P11_LABEL"));
     let pin = variable("ENVELOCK_P11_PIN");
     let wrap = |label: &str| {
-        let keys = Pkcs11ExternalKeys::new("orders").gcm(version(1), Pkcs11KeyRef::label(label));
+        let keys = ExternalKeys::new("orders").gcm(version(1), KeyRef::label(label));
         Envelope::new(ring(&keys.primary(version(1)))).encrypt(b"row", ROW)
     };
     let label = fresh("tool");
@@ -118,9 +116,9 @@ fn keys_of_tools_are_accepted_or_refused_as_the_documentation_says() {
     if tool(&mut command).is_some() {
         let error = wrap(&label).unwrap_err();
         let found = pkcs11_error(&error);
-        let fault = TokenKeyFault::WrapsAndDecrypts;
+        let fault = KeyWeakness::WrapsAndDecrypts;
         assert!(
-            matches!(found, Pkcs11Error::WeakKey { fault: it, .. } if *it == fault),
+            matches!(found, pkcs11::Error::WeakKey { fault: it, .. } if *it == fault),
             "{found:?}"
         );
         assert!(found.to_string().contains("CKA_WRAP and CKA_UNWRAP false"), "{found}");
@@ -133,8 +131,8 @@ fn keys_of_tools_are_accepted_or_refused_as_the_documentation_says() {
     command.args([script, &module, &token]).arg(&file).arg(&label);
     if tool(&mut command).is_some() {
         wrap(&label).unwrap();
-        let (key, mac) = (Pkcs11KeyRef::label(&label), Pkcs11KeyRef::label(format!("{label}-mac")));
-        let keys = Pkcs11ExternalKeys::new("orders").cbc_hmac(version(1), key, mac);
+        let (key, mac) = (KeyRef::label(&label), KeyRef::label(format!("{label}-mac")));
+        let keys = ExternalKeys::new("orders").cbc_hmac(version(1), key, mac);
         Envelope::new(ring(&keys.primary(version(1)))).encrypt(b"row", ROW).unwrap();
     }
 }
@@ -142,13 +140,13 @@ fn keys_of_tools_are_accepted_or_refused_as_the_documentation_says() {
 #[test]
 fn a_key_is_found_by_label_and_by_id_and_is_another_key_each_time() {
     let (label, id) = key();
-    let by = |reference: &Pkcs11KeyRef| {
-        let keys = with_version(Pkcs11ExternalKeys::new("orders"), 1, reference.clone());
+    let by = |reference: &KeyRef| {
+        let keys = with_version(ExternalKeys::new("orders"), 1, reference.clone());
         Envelope::new(ring(&keys.primary(version(1)))).encrypt(b"row", ROW).unwrap()
     };
     let (one, other) = (by(&label), by(&id));
     assert_ne!(Bound::of(&one).master_key_id, Bound::of(&other).master_key_id);
-    let keys = with_version(Pkcs11ExternalKeys::new("orders"), 1, id).primary(version(1));
+    let keys = with_version(ExternalKeys::new("orders"), 1, id).primary(version(1));
     let by_id = Envelope::new(ring(&keys));
     assert!(matches!(by_id.decrypt(&one, ROW), Err(Error::NoKey { .. })));
     // A second secret for the MAC stands there under algorithm 3: what is found is the first.
@@ -157,8 +155,8 @@ fn a_key_is_found_by_label_and_by_id_and_is_another_key_each_time() {
     }
     let native = fresh("native");
     session().create(&with(aes("any", &VALUE), bytes(ck::CKA_ID, &native))).unwrap();
-    let keys = Pkcs11ExternalKeys::new("orders");
-    let keys = with_version(keys, 1, Pkcs11KeyRef::id(native.clone())).primary(version(1));
+    let keys = ExternalKeys::new("orders");
+    let keys = with_version(keys, 1, KeyRef::id(native.clone())).primary(version(1));
     let message = Envelope::new(ring(&keys)).encrypt(b"row", ROW).unwrap();
     assert_eq!(Bound::of(&message).master_key_id, master_key_id(native.as_bytes()));
 }
@@ -167,7 +165,7 @@ fn a_key_is_found_by_label_and_by_id_and_is_another_key_each_time() {
 #[test]
 fn versions_are_rotated_by_configuration() {
     let (first, second) = (key().0, key().0);
-    let one = with_version(Pkcs11ExternalKeys::new("orders"), 1, first);
+    let one = with_version(ExternalKeys::new("orders"), 1, first);
     let both = with_version(one.clone(), 2, second);
     let old = ring(&both.clone().primary(version(1)));
     let message = Envelope::new(&old).encrypt(b"row", ROW).unwrap();
@@ -186,7 +184,7 @@ fn versions_are_rotated_by_configuration() {
 
 #[test]
 fn states_are_configuration() {
-    let keys = with_version(Pkcs11ExternalKeys::new("orders"), 1, key().0);
+    let keys = with_version(ExternalKeys::new("orders"), 1, key().0);
     let message = Envelope::new(ring(&keys.clone().primary(version(1)))).encrypt(b"row", ROW);
     let message = message.unwrap();
     assert_eq!(refusal(ring(&keys.clone().disabled(version(1))), &message), Refusal::Disabled);
@@ -197,7 +195,7 @@ fn states_are_configuration() {
         keys.clone(),
         keys.clone().disabled(version(1)).primary(version(1)),
         keys.clone().primary(version(1)).compromised(version(1)),
-        Pkcs11ExternalKeys::new("orders"),
+        ExternalKeys::new("orders"),
     ] {
         let error = Envelope::new(ring(&without)).encrypt(b"row", ROW).unwrap_err();
         assert!(matches!(error, Error::NoPrimary), "{error:?}");
@@ -206,18 +204,18 @@ fn states_are_configuration() {
 
 #[test]
 fn configurations_that_cannot_be_are_refused() {
-    let reference = Pkcs11KeyRef::label("one");
-    let keys = || with_version(Pkcs11ExternalKeys::new("orders"), 1, reference.clone());
-    let error = |keys| Pkcs11ExternalKeyring::new(&token(), &keys).unwrap_err();
+    let reference = KeyRef::label("one");
+    let keys = || with_version(ExternalKeys::new("orders"), 1, reference.clone());
+    let error = |keys| ExternalKeyring::new(&token(), &keys).unwrap_err();
     let twice = with_version(keys(), 2, reference.clone());
     assert!(matches!(error(twice), Error::KeyMaterial));
     // As a label and as an id it would have one master key id, too.
-    let same = with_version(keys(), 2, Pkcs11KeyRef::id("one"));
+    let same = with_version(keys(), 2, KeyRef::id("one"));
     assert!(matches!(error(same), Error::KeyMaterial));
     let unknown = error(keys().primary(version(7)));
     assert!(matches!(unknown, Error::UnknownVersion { version: found, .. } if found == version(7)));
     for name in ["", "no name at all!", &"x".repeat(300)] {
-        let keys = with_version(Pkcs11ExternalKeys::new(name), 1, reference.clone());
+        let keys = with_version(ExternalKeys::new(name), 1, reference.clone());
         assert!(matches!(error(keys), Error::KeyName(_)), "{name}");
     }
 }

@@ -3,7 +3,7 @@
 use crate::independent::{Bound, wrapped};
 use crate::keys::put;
 use crate::place::{algorithms, name, session, token};
-use envelock::{Aad, Envelope, Error, format::WrapAlgorithm, pkcs11::Pkcs11ExternalKeyring};
+use envelock::{Aad, Envelope, Error, format::WrapAlgorithm, pkcs11::ExternalKeyring};
 
 const ROW: Aad<'static> = Aad::new(b"row 7");
 const PLAINTEXT: &[u8] = b"what is under the data key";
@@ -16,14 +16,14 @@ fn step(algorithm: WrapAlgorithm) -> usize {
 
 /// A keyring, the known key beside it, and a message under it.
 struct Stage {
-    keyring: Pkcs11ExternalKeyring,
+    keyring: ExternalKeyring,
     material: crate::independent::Material,
     message: Vec<u8>,
 }
 
 fn stage(algorithm: WrapAlgorithm) -> Stage {
     let (material, keys) = put(&session(), algorithm);
-    let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+    let keyring = ExternalKeyring::new(&token(), &keys).unwrap();
     let message = Envelope::new(&keyring).encrypt(PLAINTEXT, ROW).unwrap();
     Stage { keyring, material, message }
 }

@@ -4,7 +4,7 @@ use crate::keys::put;
 use crate::place::{Place, best, name, options, pkcs11_error, session, token};
 use envelock::{
     Aad, Envelope, Error, Keyring, Lifecycle, Pkcs11Keyring,
-    pkcs11::{Pkcs11Error, Pkcs11ExternalKeyring},
+    pkcs11::{self, ExternalKeyring},
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn in_child(work: impl FnOnce() -> u8) -> i32 {
 
 fn is_forked<T>(result: Result<T, Error>) -> bool {
     let error = result.err().expect("nothing works in a child");
-    let forked = matches!(pkcs11_error(&error), Pkcs11Error::Forked);
+    let forked = matches!(pkcs11_error(&error), pkcs11::Error::Forked);
     forked && !error.is_retryable()
 }
 
@@ -66,7 +66,7 @@ fn every_call_in_a_child_says_that_it_is_one() {
 fn a_child_does_not_wait_for_threads_that_it_has_not() {
     let token = options().deadline(Duration::from_secs(600)).token().unwrap();
     let (_, keys) = put(&session(), best());
-    let keyring = Pkcs11ExternalKeyring::new(&token, &keys).unwrap();
+    let keyring = ExternalKeyring::new(&token, &keys).unwrap();
     let envelope = Envelope::new(&keyring);
     let message = envelope.encrypt(b"row", Aad::none()).unwrap();
     let status = in_child(|| {
@@ -81,7 +81,7 @@ fn a_child_does_not_wait_for_threads_that_it_has_not() {
 #[test]
 fn a_child_of_a_busy_parent_does_not_hang() {
     let (_, keys) = put(&session(), best());
-    let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+    let keyring = ExternalKeyring::new(&token(), &keys).unwrap();
     let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

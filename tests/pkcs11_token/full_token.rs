@@ -4,7 +4,7 @@
 use crate::keys::{VALUE, aes, fresh, keys, secret};
 use crate::place::{algorithms, best, name, session, token, variable};
 use crate::process::{Process, tell};
-use envelock::{Aad, Envelope, format::WrapAlgorithm, pkcs11::Pkcs11ExternalKeyring};
+use envelock::{Aad, Envelope, format::WrapAlgorithm, pkcs11::ExternalKeyring};
 use std::fs;
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ fn calls(function: &str) -> usize {
 /// Under the spy: what is asked of the token once the keys are known.
 pub fn child(algorithm: &str, label: &str, mac: &str) {
     let algorithm = WrapAlgorithm::new(algorithm.parse().unwrap()).unwrap();
-    let keyring = Pkcs11ExternalKeyring::new(&token(), &keys(algorithm, label, mac)).unwrap();
+    let keyring = ExternalKeyring::new(&token(), &keys(algorithm, label, mac)).unwrap();
     let envelope = Envelope::new(&keyring);
     let message = envelope.encrypt(b"row", Aad::none()).unwrap();
     let searches = calls("C_FindObjectsInit");

@@ -6,7 +6,7 @@ use cryptoki_sys as ck;
 use envelock::{
     KeyVersion,
     format::WrapAlgorithm,
-    pkcs11::{Pkcs11ExternalKeys, Pkcs11KeyRef},
+    pkcs11::{ExternalKeys, KeyRef},
 };
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -59,7 +59,7 @@ pub fn with(mut template: Vec<Attribute>, attribute: Attribute) -> Vec<Attribute
 }
 
 /// Puts known keys on the token, and says how a keyring finds them.
-pub fn put(session: &RawSession, algorithm: WrapAlgorithm) -> (Material, Pkcs11ExternalKeys) {
+pub fn put(session: &RawSession, algorithm: WrapAlgorithm) -> (Material, ExternalKeys) {
     let (name, mac_name) = (fresh("known"), fresh("known-mac"));
     session.create(&aes(&name, &VALUE)).unwrap();
     session.create(&secret(&mac_name, &MAC_VALUE)).unwrap();
@@ -68,14 +68,14 @@ pub fn put(session: &RawSession, algorithm: WrapAlgorithm) -> (Material, Pkcs11E
 }
 
 /// Version 3 of `orders` under objects of these labels.
-pub fn keys(algorithm: WrapAlgorithm, name: &str, mac_name: &str) -> Pkcs11ExternalKeys {
+pub fn keys(algorithm: WrapAlgorithm, name: &str, mac_name: &str) -> ExternalKeys {
     let version = KeyVersion::new(3).unwrap();
-    let keys = Pkcs11ExternalKeys::new("orders");
+    let keys = ExternalKeys::new("orders");
     let keys = if algorithm == WrapAlgorithm::TOKEN_AES_256_GCM {
-        keys.gcm(version, Pkcs11KeyRef::label(name))
+        keys.gcm(version, KeyRef::label(name))
     } else {
-        let mac = Pkcs11KeyRef::label(mac_name);
-        keys.cbc_hmac(version, Pkcs11KeyRef::label(name), mac)
+        let mac = KeyRef::label(mac_name);
+        keys.cbc_hmac(version, KeyRef::label(name), mac)
     };
     keys.primary(version)
 }

@@ -3,9 +3,7 @@
 use crate::independent::{Bound, Material, check, master_key_id, wrapped};
 use crate::keys::{MAC_VALUE, VALUE, aes, fresh, keys, put, secret};
 use crate::place::{algorithms, session, token};
-use envelock::{
-    Aad, Envelope, Suite, format::WrapAlgorithm, inspect, pkcs11::Pkcs11ExternalKeyring,
-};
+use envelock::{Aad, Envelope, Suite, format::WrapAlgorithm, inspect, pkcs11::ExternalKeyring};
 
 const ROW: Aad<'static> = Aad::new(b"row 7");
 const PLAINTEXT: &[u8] = b"what is under the data key";
@@ -15,7 +13,7 @@ fn what_the_token_wraps_independent_code_unwraps() {
     let session = session();
     for algorithm in algorithms() {
         let (material, keys) = put(&session, algorithm);
-        let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+        let keyring = ExternalKeyring::new(&token(), &keys).unwrap();
         for &suite in Suite::ALL {
             let envelope = Envelope::new(&keyring).with_suite(suite);
             let mut seen = Vec::new();
@@ -39,7 +37,7 @@ fn what_independent_code_wraps_the_token_unwraps() {
     let session = session();
     for algorithm in algorithms() {
         let (material, keys) = put(&session, algorithm);
-        let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+        let keyring = ExternalKeyring::new(&token(), &keys).unwrap();
         for &suite in Suite::ALL {
             let envelope = Envelope::new(&keyring).with_suite(suite);
             let mut message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
@@ -61,7 +59,7 @@ fn another_key_opens_nothing() {
     let session = session();
     for algorithm in algorithms() {
         let (material, keys) = put(&session, algorithm);
-        let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+        let keyring = ExternalKeyring::new(&token(), &keys).unwrap();
         let message = Envelope::new(&keyring).encrypt(PLAINTEXT, ROW).unwrap();
         let (aad, blob) = (Bound::of(&message).aad(), &message[wrapped(&message)]);
         let wrong = Material { algorithm, encrypt: MAC_VALUE, mac: VALUE };
@@ -75,7 +73,7 @@ fn blobs_have_the_length_and_the_order_of_the_design() {
     let session = session();
     for algorithm in algorithms() {
         let (_, keys) = put(&session, algorithm);
-        let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+        let keyring = ExternalKeyring::new(&token(), &keys).unwrap();
         for &suite in Suite::ALL {
             let message =
                 Envelope::new(&keyring).with_suite(suite).encrypt(PLAINTEXT, ROW).unwrap();
@@ -99,7 +97,7 @@ fn the_id_in_the_header_follows_from_the_name_on_the_token() {
         session.create(&aes(&name, &VALUE)).unwrap();
         session.create(&secret(&mac_name, &MAC_VALUE)).unwrap();
         let keys = keys(algorithm, &name, &mac_name);
-        let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+        let keyring = ExternalKeyring::new(&token(), &keys).unwrap();
         let message = Envelope::new(&keyring).encrypt(PLAINTEXT, ROW).unwrap();
         let bound = Bound::of(&message);
         assert_eq!(bound.master_key_id, master_key_id(name.as_bytes()));

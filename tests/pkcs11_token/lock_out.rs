@@ -4,7 +4,7 @@ use crate::logins::fault;
 use crate::place::{Place, library, name, options, slot, variable};
 use crate::process::{Process, tell};
 use cryptoki_sys as ck;
-use envelock::pkcs11::{Pin, PinFault, Pkcs11Options};
+use envelock::pkcs11::{self, Pin, PinFault};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -44,7 +44,7 @@ impl Drop for Second {
     }
 }
 
-fn attempt(options: Pkcs11Options, pin: &str) -> PinFault {
+fn attempt(options: pkcs11::Options, pin: &str) -> PinFault {
     let pin = pin.to_owned();
     let token = options.pin_from(move || Ok(Pin::new(&pin))).token().unwrap();
     fault(token.probe().map(drop))

@@ -8,10 +8,7 @@ use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, Error, KeyVersion,
     format::WrapAlgorithm,
-    pkcs11::{
-        Pin, PinFault, Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11ExternalKeys, Pkcs11KeyRef,
-        Pkcs11Options, Pkcs11Token,
-    },
+    pkcs11::{self, ExternalKeyring, ExternalKeys, KeyRef, Pin, PinFault},
 };
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -21,28 +18,28 @@ use std::{fs, io};
 /// Nobody's PIN, of a length that every token takes.
 const WRONG: &str = "00000001";
 
-fn with_pin(pin: &str) -> Pkcs11Token {
+fn with_pin(pin: &str) -> pkcs11::Token {
     let pin = pin.to_owned();
     options().pin_from(move || Ok(Pin::new(&pin))).token().unwrap()
 }
 
 /// Wraps under a key of others, which the parent put there.
-fn wrap(token: &Pkcs11Token, label: &str) -> Result<(), Error> {
-    let (version, key) = (KeyVersion::FIRST, Pkcs11KeyRef::label(label));
-    let mac = Pkcs11KeyRef::label(format!("{label}-mac"));
-    let keys = Pkcs11ExternalKeys::new("orders");
+fn wrap(token: &pkcs11::Token, label: &str) -> Result<(), Error> {
+    let (version, key) = (KeyVersion::FIRST, KeyRef::label(label));
+    let mac = KeyRef::label(format!("{label}-mac"));
+    let keys = ExternalKeys::new("orders");
     let keys = if best() == WrapAlgorithm::TOKEN_AES_256_GCM {
         keys.gcm(version, key)
     } else {
         keys.cbc_hmac(version, key, mac)
     };
-    let keyring = Pkcs11ExternalKeyring::new(token, &keys.primary(version)).unwrap();
+    let keyring = ExternalKeyring::new(token, &keys.primary(version)).unwrap();
     Envelope::new(keyring).encrypt(b"row", Aad::none()).map(drop)
 }
 
 pub fn fault(result: Result<(), Error>) -> PinFault {
     let error = result.expect_err("nobody is logged in");
-    let Pkcs11Error::Login { fault } = pkcs11_error(&error) else { panic!("{error:?}") };
+    let pkcs11::Error::Login { fault } = pkcs11_error(&error) else { panic!("{error:?}") };
     assert_eq!(error.is_retryable(), matches!(fault, PinFault::Source { .. }));
     fault.clone()
 }
@@ -171,7 +168,7 @@ fn no_pin(label: &str) {
     let PinFault::Source { source } = &found else { panic!("{found:?}") };
     assert_eq!(source.to_string(), "the vault is closed");
     // Nobody asks to log in: the keys are hidden, and nothing can be made.
-    let mut options = Pkcs11Options::new(variable("ENVELOCK_P11_MODULE"))
+    let mut options = pkcs11::Options::new(variable("ENVELOCK_P11_MODULE"))
         .token_label(variable("ENVELOCK_P11_LABEL"));
     if let Ok(reserved) = std::env::var("ENVELOCK_P11_RESERVED") {
         options = options.reserved(reserved);
@@ -179,12 +176,12 @@ fn no_pin(label: &str) {
     let open = options.token().unwrap();
     let error = wrap(&open, label).unwrap_err();
     let found = pkcs11_error(&error);
-    assert!(matches!(found, Pkcs11Error::KeyNotFound { .. }), "{found:?}");
+    assert!(matches!(found, pkcs11::Error::KeyNotFound { .. }), "{found:?}");
     let place = Place::new();
     let created = envelock::Pkcs11Keyring::create(place.path("catalogue"), "orders", &open);
     let error = created.unwrap_err();
     let found = pkcs11_error(&error);
-    let Pkcs11Error::Call { failure } = found else { panic!("{found:?}") };
+    let pkcs11::Error::Call { failure } = found else { panic!("{found:?}") };
     assert_eq!(failure.return_value(), Some(ck::CKR_USER_NOT_LOGGED_IN), "{failure}");
     // An empty PIN is a wrong one, and is not offered twice either.
     for _ in 0..2 {
@@ -199,7 +196,7 @@ fn nothing_that_is_printed_shows_a_pin() {
     let pin = variable("ENVELOCK_P11_PIN");
     let token = with_pin(&pin);
     let (_, keys) = put(&session(), best());
-    let keyring = Pkcs11ExternalKeyring::new(&token, &keys).unwrap();
+    let keyring = ExternalKeyring::new(&token, &keys).unwrap();
     let report = token.probe().unwrap();
     for text in [format!("{token:?}"), format!("{keyring:?}"), format!("{report:?} {report}")] {
         assert!(!text.contains(&pin), "{text}");

@@ -5,25 +5,25 @@ use crate::place::{name, options, variable};
 use envelock::test_util::conformance;
 use envelock::{
     Aad, Envelope, Error, KeyVersion, RewrapOptions,
-    pkcs11::{Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11ExternalKeys, Pkcs11KeyRef, Pkcs11Token},
+    pkcs11::{self, ExternalKeyring, ExternalKeys, KeyRef},
 };
 use std::process::Command;
 
 const ROW: Aad<'static> = Aad::new(b"row");
 
 /// The keys that `tpm2_ptool` made, as versions: pairs of labels.
-fn external(primary: u32) -> Pkcs11ExternalKeys {
-    let mut keys = Pkcs11ExternalKeys::new("orders");
+fn external(primary: u32) -> ExternalKeys {
+    let mut keys = ExternalKeys::new("orders");
     for (number, pair) in (1..).zip(variable("ENVELOCK_P11_EXTERNAL").split(' ')) {
         let (encrypt, mac) = pair.split_once(':').unwrap();
         let version = KeyVersion::new(number).unwrap();
-        keys = keys.cbc_hmac(version, Pkcs11KeyRef::label(encrypt), Pkcs11KeyRef::label(mac));
+        keys = keys.cbc_hmac(version, KeyRef::label(encrypt), KeyRef::label(mac));
     }
     keys.primary(KeyVersion::new(primary).unwrap())
 }
 
-fn keyring(token: &Pkcs11Token, primary: u32) -> Pkcs11ExternalKeyring {
-    Pkcs11ExternalKeyring::new(token, &external(primary)).unwrap()
+fn keyring(token: &pkcs11::Token, primary: u32) -> ExternalKeyring {
+    ExternalKeyring::new(token, &external(primary)).unwrap()
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_token_that_generates_nothing_says_so() {
     }
     let report = options().token().unwrap().probe().unwrap();
     assert_eq!(report.chosen(), None);
-    assert!(report.to_string().contains("use Pkcs11ExternalKeyring"), "{report}");
+    assert!(report.to_string().contains("use ExternalKeyring"), "{report}");
 }
 
 /// Nothing but the state of the connection is judged: that server hands no parameters on.
@@ -69,7 +69,7 @@ fn a_server_that_is_killed_and_comes_back_is_used_again() {
     let shell = |name: &str| {
         assert!(Command::new("sh").args(["-c", &variable(name)]).status().unwrap().success());
     };
-    let token = options().patience(std::time::Duration::from_millis(300)).token().unwrap();
+    let token = options().recovery_timeout(std::time::Duration::from_millis(300)).token().unwrap();
     let listed = token.probe().unwrap().mechanisms;
     assert!(listed > 0);
     for _ in 0..3 {
@@ -78,7 +78,7 @@ fn a_server_that_is_killed_and_comes_back_is_used_again() {
         assert!(error.is_retryable(), "{error:?}");
         assert!(matches!(
             error,
-            Error::Token(Pkcs11Error::Call { .. } | Pkcs11Error::TokenNotFound { .. })
+            Error::Token(pkcs11::Error::Call { .. } | pkcs11::Error::TokenNotFound { .. })
         ));
         shell("ENVELOCK_P11_RESTART");
         assert_eq!(token.probe().unwrap().mechanisms, listed);

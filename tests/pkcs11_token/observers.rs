@@ -5,7 +5,7 @@ use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, Lifecycle, Pkcs11Keyring,
     observe::{Event, FnObserver, Observer},
-    pkcs11::{Pin, Pkcs11ExternalKeyring, Pkcs11Token},
+    pkcs11::{self, ExternalKeyring, Pin},
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
@@ -107,13 +107,13 @@ fn an_observer_hears_of_a_refused_login_whoever_wanted_it() {
     drop(place.create("orders", &options().token().unwrap()));
     // An observer of another test that holds its keyring keeps that alive, and logged in.
     assert_eq!(library().close_all(slot()), ck::CKR_OK);
-    let wants: [fn(&Pkcs11Token, &Place) -> bool; 4] = [
+    let wants: [fn(&pkcs11::Token, &Place) -> bool; 4] = [
         |token, _| token.probe().is_err(),
         |token, place| Pkcs11Keyring::create(place.path("new"), "orders", token).is_err(),
         |token, place| Pkcs11Keyring::open_any(place.path("catalogue"), token).is_err(),
         |token, _| {
             let keys = crate::keys::keys(crate::place::best(), "none", "none");
-            let keyring = Pkcs11ExternalKeyring::new(token, &keys).unwrap();
+            let keyring = ExternalKeyring::new(token, &keys).unwrap();
             Envelope::new(keyring).encrypt(b"row", ROW).is_err()
         },
     ];

@@ -45,7 +45,7 @@ fn the_probe_says_what_the_token_can_do_and_leaves_nothing() {
     for needed in [
         format!("token      {label} (serial "),
         format!("\nnew keys get wrap algorithm {best}\n"),
-        format!("let token = Pkcs11Options::new({:?})", variable("ENVELOCK_P11_MODULE")),
+        format!("let token = pkcs11::Options::new({:?})", variable("ENVELOCK_P11_MODULE")),
         format!("    .token_label({label:?})\n"),
         format!("    .pin_file({:?})\n", pin.to_str().unwrap()),
     ] {

@@ -7,9 +7,7 @@ use crate::keys::{VALUE, aes, fresh, of_id, put, with};
 use crate::place::{Place, algorithms, best, library, name, options, session, slot, token};
 use crate::raw_token::{Gcm, bytes};
 use cryptoki_sys as ck;
-use envelock::{
-    Aad, Envelope, Error, Lifecycle, format::WrapAlgorithm, pkcs11::Pkcs11ExternalKeyring,
-};
+use envelock::{Aad, Envelope, Error, Lifecycle, format::WrapAlgorithm, pkcs11::ExternalKeyring};
 
 const ROW: Aad<'static> = Aad::new(b"row 7");
 
@@ -111,7 +109,7 @@ fn a_token_without_gcm_falls_back_by_itself() {
 fn a_wrong_tag_is_a_forgery_and_not_an_outage() {
     for algorithm in algorithms() {
         let (_, keys) = put(&session(), algorithm);
-        let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+        let keyring = ExternalKeyring::new(&token(), &keys).unwrap();
         let envelope = Envelope::new(&keyring);
         let message = envelope.encrypt(b"row", ROW).unwrap();
         let mut forged = message.clone();
@@ -123,7 +121,7 @@ fn a_wrong_tag_is_a_forgery_and_not_an_outage() {
             assert_eq!(envelope.decrypt(&message, ROW).unwrap(), b"row");
         }
         // Also the very first call of a process that never used the key.
-        let keyring = Pkcs11ExternalKeyring::new(&options().token().unwrap(), &keys).unwrap();
+        let keyring = ExternalKeyring::new(&options().token().unwrap(), &keys).unwrap();
         let error = Envelope::new(&keyring).decrypt(&forged, ROW).unwrap_err();
         assert!(matches!(error, Error::Authentication { .. }), "{error:?}");
     }
@@ -137,7 +135,7 @@ fn a_forgery_is_told_from_a_lost_login() {
             continue;
         }
         let (_, keys) = put(&session(), algorithm);
-        let keyring = Pkcs11ExternalKeyring::new(&token(), &keys).unwrap();
+        let keyring = ExternalKeyring::new(&token(), &keys).unwrap();
         let envelope = Envelope::new(&keyring);
         let message = envelope.encrypt(b"row", ROW).unwrap();
         let mut forged = message.clone();

@@ -8,7 +8,7 @@ use envelock::{
     Aad, Envelope, FileKeyring, KeyVersion, Keyring, Lifecycle, Pkcs11Keyring,
     file::{Protection, ProtectionKind},
     format::WrapAlgorithm,
-    pkcs11::{Pkcs11Error, Pkcs11ExternalKeyring},
+    pkcs11::{self, ExternalKeyring},
 };
 use std::sync::Arc;
 
@@ -44,7 +44,7 @@ fn a_token_unseals_a_file_of_software_keys() {
 fn a_key_of_others_unseals_a_file_of_software_keys() {
     for algorithm in algorithms() {
         let (_, keys) = put(&session(), algorithm);
-        let keyring = || Arc::new(Pkcs11ExternalKeyring::new(&token(), &keys).unwrap());
+        let keyring = || Arc::new(ExternalKeyring::new(&token(), &keys).unwrap());
         seal(&Place::new(), keyring(), keyring());
     }
 }
@@ -65,7 +65,7 @@ fn a_sealed_file_is_of_no_use_without_its_token_key() {
     let message = Envelope::new(&file).encrypt(b"row", ROW).unwrap();
     assert_eq!(Envelope::new(&file).decrypt(&message, ROW).unwrap(), b"row");
     let error = FileKeyring::open_any(&path, &protection).unwrap_err();
-    assert!(matches!(pkcs11_error(&error), Pkcs11Error::KeyNotFound { .. }), "{error:?}");
+    assert!(matches!(pkcs11_error(&error), pkcs11::Error::KeyNotFound { .. }), "{error:?}");
     assert_eq!(outer.versions()[0].algorithm, best());
 }
 
@@ -85,7 +85,7 @@ fn a_catalogue_whose_key_is_gone_does_not_open() {
     let error = Pkcs11Keyring::open_any(place.path("catalogue"), &token()).unwrap_err();
     let found = pkcs11_error(&error);
     assert!(
-        matches!(found, Pkcs11Error::KeyNotFound { key, .. } if key == "envelock.key-file"),
+        matches!(found, pkcs11::Error::KeyNotFound { key, .. } if key == "envelock.key-file"),
         "{found:?}"
     );
 }

@@ -8,7 +8,7 @@ use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, Error, KeyVersion,
     format::WrapAlgorithm,
-    pkcs11::{Pkcs11Error, Pkcs11ExternalKeyring, Pkcs11ExternalKeys, Pkcs11KeyRef, TokenKeyFault},
+    pkcs11::{self, ExternalKeyring, ExternalKeys, KeyRef, KeyWeakness},
 };
 
 /// Puts the two keys there, and asks for a wrap under them with and without allowance.
@@ -28,8 +28,8 @@ fn attempt(
     session.create(&key(aes(&label, &VALUE))).ok()?;
     session.create(&mac(secret(&mac_label, &MAC_VALUE))).ok()?;
     let keys = keys(algorithm, &label, &mac_label);
-    let wrap = |options: envelock::pkcs11::Pkcs11Options| {
-        let keyring = Pkcs11ExternalKeyring::new(&options.token().unwrap(), &keys).unwrap();
+    let wrap = |options: envelock::pkcs11::Options| {
+        let keyring = ExternalKeyring::new(&options.token().unwrap(), &keys).unwrap();
         let envelope = Envelope::new(keyring);
         let message = envelope.encrypt(b"row", Aad::none())?;
         assert_eq!(envelope.decrypt(&message, Aad::none()).unwrap(), b"row");
@@ -38,9 +38,9 @@ fn attempt(
     Some(Try { strict: wrap(options()), allowed: wrap(options().allow_weak_keys()) })
 }
 
-fn assert_fault(result: &Result<Vec<u8>, Error>, expected: TokenKeyFault, what: &str) {
+fn assert_fault(result: &Result<Vec<u8>, Error>, expected: KeyWeakness, what: &str) {
     let error = result.as_ref().expect_err(what);
-    let Pkcs11Error::WeakKey { key, version, fault } = pkcs11_error(error) else {
+    let pkcs11::Error::WeakKey { key, version, fault } = pkcs11_error(error) else {
         panic!("{what}: {error:?}")
     };
     assert_eq!((&**key, version.number(), *fault), ("orders", 3, expected), "{what}");
@@ -60,10 +60,10 @@ fn same(template: Vec<Attribute>) -> Vec<Attribute> {
 fn a_key_that_can_leave_the_token_is_refused_and_works_where_it_is_allowed() {
     let session = session();
     let cases = [
-        ("extractable", flag(ck::CKA_EXTRACTABLE, true), TokenKeyFault::Extractable),
-        ("readable", flag(ck::CKA_SENSITIVE, false), TokenKeyFault::NotSensitive),
-        ("wraps", flag(ck::CKA_WRAP, true), TokenKeyFault::WrapsAndDecrypts),
-        ("unwraps", flag(ck::CKA_UNWRAP, true), TokenKeyFault::WrapsAndDecrypts),
+        ("extractable", flag(ck::CKA_EXTRACTABLE, true), KeyWeakness::Extractable),
+        ("readable", flag(ck::CKA_SENSITIVE, false), KeyWeakness::NotSensitive),
+        ("wraps", flag(ck::CKA_WRAP, true), KeyWeakness::WrapsAndDecrypts),
+        ("unwraps", flag(ck::CKA_UNWRAP, true), KeyWeakness::WrapsAndDecrypts),
     ];
     for algorithm in algorithms() {
         for (what, attribute, fault) in &cases {
@@ -83,8 +83,8 @@ fn a_key_that_can_leave_the_token_is_refused_and_works_where_it_is_allowed() {
 fn the_key_of_the_mac_is_judged_as_well() {
     let session = session();
     for (attribute, fault) in [
-        (flag(ck::CKA_EXTRACTABLE, true), TokenKeyFault::Extractable),
-        (flag(ck::CKA_SENSITIVE, false), TokenKeyFault::NotSensitive),
+        (flag(ck::CKA_EXTRACTABLE, true), KeyWeakness::Extractable),
+        (flag(ck::CKA_SENSITIVE, false), KeyWeakness::NotSensitive),
     ] {
         let mac = |template| with(template, attribute.clone());
         let algorithm = WrapAlgorithm::TOKEN_AES_256_CBC_HMAC;
@@ -107,9 +107,9 @@ fn a_key_of_128_bits_is_none_where_the_token_tells() {
         let key = |template| with(template, bytes(ck::CKA_VALUE, &VALUE[..16]));
         let tried = attempt(&session, algorithm, key, same).unwrap();
         if tells {
-            assert_fault(&tried.strict, TokenKeyFault::Type, "AES-128");
+            assert_fault(&tried.strict, KeyWeakness::Type, "AES-128");
             // That is no weakness to be allowed: the slot says AES-256.
-            assert_fault(&tried.allowed, TokenKeyFault::Type, "AES-128");
+            assert_fault(&tried.allowed, KeyWeakness::Type, "AES-128");
         } else {
             tried.strict.unwrap();
             tried.allowed.unwrap();
@@ -118,7 +118,7 @@ fn a_key_of_128_bits_is_none_where_the_token_tells() {
     let mac = |template| with(template, bytes(ck::CKA_VALUE, &MAC_VALUE[..16]));
     let tried = attempt(&session, WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, same, mac).unwrap();
     if tells {
-        assert_fault(&tried.strict, TokenKeyFault::Type, "a short secret");
+        assert_fault(&tried.strict, KeyWeakness::Type, "a short secret");
     } else {
         tried.strict.unwrap();
     }
@@ -134,15 +134,15 @@ fn a_key_of_another_type_is_refused() {
             with(template, flag(ck::CKA_DECRYPT, false))
         };
         let tried = attempt(&session, algorithm, key, same).unwrap();
-        assert_fault(&tried.strict, TokenKeyFault::Type, "no AES key");
-        assert_fault(&tried.allowed, TokenKeyFault::Type, "no AES key");
+        assert_fault(&tried.strict, KeyWeakness::Type, "no AES key");
+        assert_fault(&tried.allowed, KeyWeakness::Type, "no AES key");
     }
     let mac = |template: Vec<Attribute>| {
         let template = with(template, number(ck::CKA_KEY_TYPE, ck::CKK_AES));
         with(template, flag(ck::CKA_ENCRYPT, true))
     };
     if let Some(tried) = attempt(&session, WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, same, mac) {
-        assert_fault(&tried.strict, TokenKeyFault::Type, "an AES key as a secret");
+        assert_fault(&tried.strict, KeyWeakness::Type, "an AES key as a secret");
     }
 }
 
@@ -155,10 +155,10 @@ fn a_name_that_two_keys_have_is_refused() {
     for id in [format!("{name}-1"), format!("{name}-2")] {
         session.create(&twice(&id)).unwrap();
     }
-    let refused = |key: Pkcs11KeyRef, mac: Pkcs11KeyRef| {
+    let refused = |key: KeyRef, mac: KeyRef| {
         let version = KeyVersion::FIRST;
-        let keys = Pkcs11ExternalKeys::new("orders").cbc_hmac(version, key, mac).primary(version);
-        let keyring = Pkcs11ExternalKeyring::new(&options().token().unwrap(), &keys).unwrap();
+        let keys = ExternalKeys::new("orders").cbc_hmac(version, key, mac).primary(version);
+        let keyring = ExternalKeyring::new(&options().token().unwrap(), &keys).unwrap();
         let error = Envelope::new(keyring).encrypt(b"row", Aad::none()).unwrap_err();
         let found = pkcs11_error(&error).clone();
         assert!(!error.is_retryable(), "{found:?}");
@@ -166,15 +166,15 @@ fn a_name_that_two_keys_have_is_refused() {
     };
     let mac = fresh("single-mac");
     session.create(&secret(&mac, &MAC_VALUE)).unwrap();
-    let found = refused(Pkcs11KeyRef::label(&name), Pkcs11KeyRef::label(&mac));
-    let Pkcs11Error::KeyNotUnique { key, version } = &found else { panic!("{found:?}") };
+    let found = refused(KeyRef::label(&name), KeyRef::label(&mac));
+    let pkcs11::Error::KeyNotUnique { key, version } = &found else { panic!("{found:?}") };
     assert_eq!((&**key, *version), ("orders", KeyVersion::FIRST));
     if crate::place::name() != "nss" {
         let id = fresh("one-id");
         for label in ["one", "other"] {
             session.create(&with(aes(label, &VALUE), bytes(ck::CKA_ID, &id))).unwrap();
         }
-        let found = refused(Pkcs11KeyRef::id(id), Pkcs11KeyRef::label(&mac));
-        assert!(matches!(found, Pkcs11Error::KeyNotUnique { .. }), "{found:?}");
+        let found = refused(KeyRef::id(id), KeyRef::label(&mac));
+        assert!(matches!(found, pkcs11::Error::KeyNotUnique { .. }), "{found:?}");
     }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong between a keyring and its token.
 
-use super::failure::{Failure, Rung, rung};
-use super::ffi::{LoadError, TokenCallFailure};
+use super::failure::{Failure, Remedy, remedy};
+use super::ffi::{CallFailure, LoadError};
 use crate::format::KeyVersion;
 use crate::random::RandomnessUnavailable;
 use alloc::format;
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// No variant holds a PIN or a key. What a call answered is given by the names of the standard.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Pkcs11Error {
+pub enum Error {
     /// The library could not be loaded, or is none of PKCS#11.
     #[error("cannot load PKCS#11 library {}: {what}", path.display())]
     Library {
@@ -60,7 +60,7 @@ pub enum Pkcs11Error {
     #[error("{failure}")]
     Call {
         /// Which call, and how.
-        failure: TokenCallFailure,
+        failure: CallFailure,
     },
 
     /// A key that should be on the token is not there: it was destroyed, or the token was set up
@@ -90,7 +90,7 @@ pub enum Pkcs11Error {
         /// The version.
         version: KeyVersion,
         /// What is wrong with it.
-        fault: TokenKeyFault,
+        fault: KeyWeakness,
     },
 
     /// The token can do neither of the wrap algorithms, or not the one that was asked for.
@@ -104,7 +104,7 @@ pub enum Pkcs11Error {
     #[error("token answered wrongly: {fault}")]
     Wrong {
         /// How.
-        fault: WrongTokenAnswer,
+        fault: WrongResponse,
     },
 
     /// The token took longer than the deadline. The call may still be under way.
@@ -122,7 +122,7 @@ pub enum Pkcs11Error {
     },
 
     /// Calls have been under way for so long that they were given up
-    /// ([`Pkcs11Options::hang_limit`](crate::pkcs11::Pkcs11Options::hang_limit)), and the library cannot be
+    /// ([`Options::hang_limit`](crate::pkcs11::Options::hang_limit)), and the library cannot be
     /// set up anew as long as they are inside. Only a new process helps.
     #[error("{calls} calls into the PKCS#11 library never returned: restart the process")]
     RestartProcess {
@@ -146,54 +146,54 @@ pub enum Pkcs11Error {
     },
 }
 
-impl Pkcs11Error {
+impl Error {
     /// Whether the same call may succeed later without anybody's doing.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Pkcs11Error::Call { failure } => rung(failure) != Rung::Permanent,
-            Pkcs11Error::TokenNotFound { .. }
-            | Pkcs11Error::Wrong { .. }
-            | Pkcs11Error::Deadline { .. }
-            | Pkcs11Error::Hanging { .. }
-            | Pkcs11Error::NoSession
-            | Pkcs11Error::Randomness(_)
-            | Pkcs11Error::NotDestroyed { .. } => true,
-            Pkcs11Error::Login { fault } => {
+            Error::Call { failure } => remedy(failure) != Remedy::Permanent,
+            Error::TokenNotFound { .. }
+            | Error::Wrong { .. }
+            | Error::Deadline { .. }
+            | Error::Hanging { .. }
+            | Error::NoSession
+            | Error::Randomness(_)
+            | Error::NotDestroyed { .. } => true,
+            Error::Login { fault } => {
                 matches!(fault, PinFault::Source { .. } | PinFault::Ignored | PinFault::OtherUser)
             }
-            Pkcs11Error::Library { .. }
-            | Pkcs11Error::Forked
-            | Pkcs11Error::RestartProcess { .. }
-            | Pkcs11Error::KeyNotFound { .. }
-            | Pkcs11Error::TokenNotUnique { .. }
-            | Pkcs11Error::KeyNotUnique { .. }
-            | Pkcs11Error::WeakKey { .. }
-            | Pkcs11Error::Algorithm { .. } => false,
+            Error::Library { .. }
+            | Error::Forked
+            | Error::RestartProcess { .. }
+            | Error::KeyNotFound { .. }
+            | Error::TokenNotUnique { .. }
+            | Error::KeyNotUnique { .. }
+            | Error::WeakKey { .. }
+            | Error::Algorithm { .. } => false,
         }
     }
 
     /// The error of a failure that has to do with no one key.
-    pub(super) fn from_failure(failure: Failure) -> Self {
+    pub(crate) fn from_failure(failure: Failure) -> Self {
         match failure {
-            Failure::Call(failure) | Failure::Ambiguous(failure) => Pkcs11Error::Call { failure },
-            Failure::Superseded => Pkcs11Error::NoSession,
+            Failure::Call(failure) | Failure::Ambiguous(failure) => Error::Call { failure },
+            Failure::Superseded => Error::NoSession,
             // Of what was sound a moment ago.
             Failure::Authentication | Failure::KeyMissing | Failure::KeyNotUnique => {
-                Pkcs11Error::Wrong { fault: WrongTokenAnswer::DoesNotUnwrap }
+                Error::Wrong { fault: WrongResponse::DoesNotUnwrap }
             }
-            Failure::WeakKey(_) => Pkcs11Error::Wrong { fault: WrongTokenAnswer::Generated },
-            Failure::Wrong(fault) => Pkcs11Error::Wrong { fault },
-            Failure::Login(fault) => Pkcs11Error::Login { fault },
+            Failure::WeakKey(_) => Error::Wrong { fault: WrongResponse::Generated },
+            Failure::Wrong(fault) => Error::Wrong { fault },
+            Failure::Login(fault) => Error::Login { fault },
             Failure::Error(error) => error,
         }
     }
 
-    pub(super) fn library(path: PathBuf, error: LoadError) -> Self {
+    pub(crate) fn library(path: PathBuf, error: LoadError) -> Self {
         let what = match error {
             LoadError::Linker(what) => what,
             LoadError::NotPkcs11 => "it has no function list of PKCS#11".into(),
         };
-        Pkcs11Error::Library { path, what }
+        Error::Library { path, what }
     }
 }
 
@@ -279,28 +279,28 @@ impl fmt::Display for PinFault {
 /// What is wrong with a key on a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum TokenKeyFault {
+pub enum KeyWeakness {
     /// Its value can be read: it is not sensitive.
     NotSensitive,
     /// It can be wrapped out of the token.
     Extractable,
     /// It can wrap other keys, or unwrap them, beside decrypting and encrypting: whoever may use
-    /// the token can read keys by it. [`Pkcs11ExternalKeyring`](crate::pkcs11::Pkcs11ExternalKeyring) says
+    /// the token can read keys by it. [`ExternalKeyring`](crate::pkcs11::ExternalKeyring) says
     /// how to make one that is accepted.
     WrapsAndDecrypts,
     /// It is no AES key of 256 bits, or no secret for a MAC of at least 256.
     Type,
 }
 
-impl fmt::Display for TokenKeyFault {
+impl fmt::Display for KeyWeakness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            TokenKeyFault::NotSensitive => "its value can be read",
-            TokenKeyFault::Extractable => "it can be extracted",
-            TokenKeyFault::WrapsAndDecrypts => {
+            KeyWeakness::NotSensitive => "its value can be read",
+            KeyWeakness::Extractable => "it can be extracted",
+            KeyWeakness::WrapsAndDecrypts => {
                 "it wraps or unwraps keys besides: make one with CKA_WRAP and CKA_UNWRAP false"
             }
-            TokenKeyFault::Type => "it is of another type or length",
+            KeyWeakness::Type => "it is of another type or length",
         })
     }
 }
@@ -308,7 +308,7 @@ impl fmt::Display for TokenKeyFault {
 /// How a token's answer was wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum WrongTokenAnswer {
+pub enum WrongResponse {
     /// What it wrapped does not unwrap to the same.
     DoesNotUnwrap,
     /// It encrypted under the same IV twice, or under an IV of zeros.
@@ -325,16 +325,16 @@ pub enum WrongTokenAnswer {
     Generated,
 }
 
-impl fmt::Display for WrongTokenAnswer {
+impl fmt::Display for WrongResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            WrongTokenAnswer::DoesNotUnwrap => "what it wrapped does not unwrap",
-            WrongTokenAnswer::IvIgnored => "it ignores the initialisation vector",
-            WrongTokenAnswer::OtherObject => "it found another object",
-            WrongTokenAnswer::AadIgnored => "it ignores associated data",
-            WrongTokenAnswer::NotEncrypted => "it does not encrypt",
-            WrongTokenAnswer::KnownAnswer => "a known answer is another one here",
-            WrongTokenAnswer::Generated => "a new key has not the attributes asked for",
+            WrongResponse::DoesNotUnwrap => "what it wrapped does not unwrap",
+            WrongResponse::IvIgnored => "it ignores the initialisation vector",
+            WrongResponse::OtherObject => "it found another object",
+            WrongResponse::AadIgnored => "it ignores associated data",
+            WrongResponse::NotEncrypted => "it does not encrypt",
+            WrongResponse::KnownAnswer => "a known answer is another one here",
+            WrongResponse::Generated => "a new key has not the attributes asked for",
         })
     }
 }

@@ -1,11 +1,10 @@
 //! Keys that somebody else put on a token.
 
-use super::external_keys::Pkcs11ExternalKeys;
+use super::external_keys::ExternalKeys;
 use super::key::TokenKey;
-use super::news::News;
-use super::token::Pkcs11Token;
+use super::token::Token;
+use super::token::events::EventQueue;
 use crate::crypto::secret::DataKey;
-use crate::error::Error;
 use crate::format::{KeyName, Slot, SlotLabel};
 use crate::keyring::held::PROCESS_WRAP_LIMIT;
 use crate::keyring::master_keys::{HeldKeys, MasterKeys, Selection};
@@ -43,38 +42,38 @@ use core::fmt;
 /// tpm2_ptool addkey --algorithm=aes256 --label=TOKEN --userpin=PIN --key-label=orders-2026
 /// tpm2_ptool addkey --algorithm=hmac:sha256 --label=TOKEN --userpin=PIN --key-label=orders-2026-mac
 /// ```
-pub struct Pkcs11ExternalKeyring {
+pub struct ExternalKeyring {
     keys: MasterKeys,
     selection: Selection,
-    news: Arc<News>,
+    events: Arc<EventQueue>,
 }
 
-impl Pkcs11ExternalKeyring {
+impl ExternalKeyring {
     /// A keyring of `keys` on `token`.
     ///
     /// # Errors
     ///
-    /// [`Error::KeyName`]; [`Error::UnknownVersion`] if the primary is none of the versions;
-    /// [`Error::KeyMaterial`] if two versions have one key.
-    pub fn new(token: &Pkcs11Token, keys: &Pkcs11ExternalKeys) -> Result<Self, Error> {
+    /// [`Error::KeyName`](crate::Error::KeyName); [`Error::UnknownVersion`](crate::Error::UnknownVersion) if the primary is none of the versions;
+    /// [`Error::KeyMaterial`](crate::Error::KeyMaterial) if two versions have one key.
+    pub fn new(token: &Token, keys: &ExternalKeys) -> Result<Self, crate::Error> {
         let keyset = keys.keyset()?;
         let mut held = HeldKeys::new();
         for (id, name) in keys.names() {
             held.insert(id, Arc::new(TokenKey::new(token.0.clone(), name, id)));
         }
         let keysets = Keysets::restore(0, 0, alloc::vec![keyset], BTreeMap::new())?;
-        let source = Arc::new(super::source::TokenSource(token.0.clone()));
+        let source = Arc::new(super::key::generate::TokenSource(token.0.clone()));
         let keys = MasterKeys::restore(keysets, held, source);
         let selection =
             Selection::of(keys.keysets.iter().next().map_or("", |it| it.name().as_str()));
-        Ok(Pkcs11ExternalKeyring { keys, selection, news: token.0.news.clone() })
+        Ok(ExternalKeyring { keys, selection, events: token.0.events.clone() })
     }
 
     /// The same keys, and versions that are marked compromised are refused.
     #[must_use]
     pub fn refusing_compromised(&self) -> Self {
         let selection = Selection { strict: true, ..self.selection.clone() };
-        Pkcs11ExternalKeyring { keys: self.keys.clone(), selection, news: self.news.clone() }
+        ExternalKeyring { keys: self.keys.clone(), selection, events: self.events.clone() }
     }
 
     /// Counts a wrap, if it may be made, and makes it.
@@ -96,12 +95,12 @@ impl Pkcs11ExternalKeyring {
             });
         }
         let wrapped = key.wrap(data_key, &label, context, slots, rng);
-        self.news.publish();
+        self.events.publish();
         wrapped
     }
 }
 
-impl Keyring for Pkcs11ExternalKeyring {
+impl Keyring for ExternalKeyring {
     fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         self.keys.visit_primary(&self.selection, visit)
     }
@@ -143,7 +142,7 @@ impl Keyring for Pkcs11ExternalKeyring {
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
         let unwrapped = self.keys.unwrap(&self.selection, slot, context, data_key);
-        self.news.publish();
+        self.events.publish();
         unwrapped
     }
 
@@ -152,10 +151,10 @@ impl Keyring for Pkcs11ExternalKeyring {
     }
 }
 
-impl fmt::Debug for Pkcs11ExternalKeyring {
+impl fmt::Debug for ExternalKeyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keysets = &self.keys.keysets;
-        f.debug_struct("Pkcs11ExternalKeyring").field("keysets", keysets).finish_non_exhaustive()
+        f.debug_struct("ExternalKeyring").field("keysets", keysets).finish_non_exhaustive()
     }
 }
 
@@ -166,7 +165,7 @@ mod tests {
     use crate::keyring::counter::Counts;
     use crate::keyring::held::HeldKey;
     use crate::keyring::software::SoftwareSource;
-    use crate::pkcs11::Pkcs11KeyRef;
+    use crate::pkcs11::KeyRef;
     use crate::{Aad, Envelope};
 
     /// A key that has wrapped as many data keys as it says.
@@ -214,23 +213,25 @@ mod tests {
 
     #[test]
     fn a_process_wraps_no_more_than_its_share_where_nobody_counts() {
-        let (label, version) = (Pkcs11KeyRef::label("any"), KeyVersion::FIRST);
-        let keys = Pkcs11ExternalKeys::new("orders").gcm(version, label).primary(version);
+        let (label, version) = (KeyRef::label("any"), KeyVersion::FIRST);
+        let keys = ExternalKeys::new("orders").gcm(version, label).primary(version);
         let mut keyset = keys.keyset().unwrap();
         keyset.versions_mut().for_each(|record| record.master_key_id = ID);
         let worn = Arc::new(Worn(Counts::begun_with(PROCESS_WRAP_LIMIT - 2)));
         let held = HeldKeys::from([(ID, worn.clone() as Arc<dyn HeldKey>)]);
         let keysets = Keysets::restore(0, 0, alloc::vec![keyset], BTreeMap::new()).unwrap();
         let keys = MasterKeys::restore(keysets, held, Arc::new(SoftwareSource));
-        let news = Arc::new(News::new("any".into(), None));
-        let keyring = Pkcs11ExternalKeyring { keys, selection: Selection::of("orders"), news };
+        let events = Arc::new(EventQueue::new("any".into(), None));
+        let keyring = ExternalKeyring { keys, selection: Selection::of("orders"), events };
         let envelope = Envelope::new(&keyring);
         for _ in 0..2 {
             envelope.encrypt(b"row", Aad::none()).unwrap();
         }
         for _ in 0..3 {
             let error = envelope.encrypt(b"row", Aad::none()).unwrap_err();
-            let Error::WrapLimit { key, version, limit } = &error else { panic!("{error:?}") };
+            let crate::Error::WrapLimit { key, version, limit } = &error else {
+                panic!("{error:?}")
+            };
             let expected = ("orders", KeyVersion::FIRST, 1 << 28);
             assert_eq!((key.as_str(), *version, *limit), expected);
             assert!(!error.is_retryable());

@@ -1,9 +1,8 @@
 //! Which keys of a token are whose versions, where somebody else put them there.
 
 use super::key::TokenKeyName;
-use super::object::{ObjectName, Role};
+use super::key::object::{ObjectName, Role};
 use crate::crypto::hash::sha256;
-use crate::error::Error;
 use crate::format::{KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::keyset::{Keyset, NewMaterial, Origin, VersionRecord, VersionState};
 use crate::time::Timestamp;
@@ -16,20 +15,20 @@ use alloc::vec::Vec;
 /// It has to be the only one, among the secret keys. The master key id, which stands in every
 /// header, is made of this name (SHA-256), so a key must not be renamed once it has wrapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pkcs11KeyRef {
+pub struct KeyRef {
     id: Option<Vec<u8>>,
     label: Option<String>,
 }
 
-impl Pkcs11KeyRef {
+impl KeyRef {
     /// The key of this label.
     pub fn label(label: impl Into<String>) -> Self {
-        Pkcs11KeyRef { id: None, label: Some(label.into()) }
+        KeyRef { id: None, label: Some(label.into()) }
     }
 
     /// The key of this id.
     pub fn id(id: impl Into<Vec<u8>>) -> Self {
-        Pkcs11KeyRef { id: Some(id.into()), label: None }
+        KeyRef { id: Some(id.into()), label: None }
     }
 
     fn object(&self, role: Role) -> ObjectName {
@@ -47,7 +46,7 @@ impl Pkcs11KeyRef {
 
 /// The versions of one master key whose material somebody else put on a token.
 #[derive(Clone, Debug)]
-pub struct Pkcs11ExternalKeys {
+pub struct ExternalKeys {
     name: String,
     versions: BTreeMap<KeyVersion, Version>,
     states: BTreeMap<KeyVersion, VersionState>,
@@ -56,15 +55,15 @@ pub struct Pkcs11ExternalKeys {
 
 #[derive(Clone, Debug)]
 struct Version {
-    key: Pkcs11KeyRef,
-    mac: Option<Pkcs11KeyRef>,
+    key: KeyRef,
+    mac: Option<KeyRef>,
 }
 
-impl Pkcs11ExternalKeys {
+impl ExternalKeys {
     /// A master key of that name, without versions yet.
     pub fn new(name: impl Into<String>) -> Self {
         let (versions, states) = (BTreeMap::new(), BTreeMap::new());
-        Pkcs11ExternalKeys { name: name.into(), versions, states, primary: None }
+        ExternalKeys { name: name.into(), versions, states, primary: None }
     }
 
     /// A version that wraps by AES-256-GCM under the AES key `key` (wrap algorithm 2).
@@ -72,7 +71,7 @@ impl Pkcs11ExternalKeys {
     /// At most 2^28 data keys are wrapped under it by one keyring, since nobody counts those of others:
     /// open it once in a process.
     #[must_use]
-    pub fn gcm(self, version: KeyVersion, key: Pkcs11KeyRef) -> Self {
+    pub fn gcm(self, version: KeyVersion, key: KeyRef) -> Self {
         self.with(version, key, None)
     }
 
@@ -80,7 +79,7 @@ impl Pkcs11ExternalKeys {
     /// secret key `mac` of 32 bytes or more (wrap algorithm 3). Neither key is used for anything
     /// else.
     #[must_use]
-    pub fn cbc_hmac(self, version: KeyVersion, key: Pkcs11KeyRef, mac: Pkcs11KeyRef) -> Self {
+    pub fn cbc_hmac(self, version: KeyVersion, key: KeyRef, mac: KeyRef) -> Self {
         self.with(version, key, Some(mac))
     }
 
@@ -105,7 +104,7 @@ impl Pkcs11ExternalKeys {
         self.in_state(version, VersionState::Compromised)
     }
 
-    fn with(mut self, number: KeyVersion, key: Pkcs11KeyRef, mac: Option<Pkcs11KeyRef>) -> Self {
+    fn with(mut self, number: KeyVersion, key: KeyRef, mac: Option<KeyRef>) -> Self {
         self.versions.insert(number, Version { key, mac });
         self
     }
@@ -116,14 +115,14 @@ impl Pkcs11ExternalKeys {
     }
 
     /// What each version is called on the token, with its master key id.
-    pub(super) fn names(&self) -> impl Iterator<Item = (MasterKeyId, TokenKeyName)> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = (MasterKeyId, TokenKeyName)> {
         self.versions.iter().map(|(number, version)| {
             (version.key.master_key_id(), version.name(&self.name, *number))
         })
     }
 
     /// The records of the versions. There are no dates: whoever made the keys knows them.
-    pub(super) fn keyset(&self) -> Result<Keyset, Error> {
+    pub(crate) fn keyset(&self) -> Result<Keyset, crate::Error> {
         let record = |(number, version): (&KeyVersion, &Version)| {
             let material = NewMaterial {
                 master_key_id: version.key.master_key_id(),
@@ -142,12 +141,12 @@ impl Pkcs11ExternalKeys {
         let mut ids: Vec<_> = records.iter().map(|record| record.master_key_id.0).collect();
         ids.sort_unstable();
         if ids.windows(2).any(|pair| pair.first() == pair.last()) {
-            return Err(Error::KeyMaterial);
+            return Err(crate::Error::KeyMaterial);
         }
         let mut named = self.states.keys().chain(self.primary.as_ref());
         if let Some(version) = named.find(|version| !self.versions.contains_key(version)) {
             let version = *version;
-            return Err(Error::UnknownVersion { key: self.name.clone(), version });
+            return Err(crate::Error::UnknownVersion { key: self.name.clone(), version });
         }
         let last = records.last().map_or(0, |record| record.version.number());
         Keyset::restore(&self.name, last, records)
@@ -181,31 +180,35 @@ mod tests {
     #[test]
     fn a_master_key_id_follows_from_the_name_on_the_token() {
         let expected = MasterKeyId([0x8d, 0xd0, 0x00, 0x6d, 0xfd, 0xb7, 0xeb, 0xb1]);
-        assert_eq!(Pkcs11KeyRef::label("orders-2026").master_key_id(), expected);
-        assert_eq!(Pkcs11KeyRef::id(*b"orders-2026").master_key_id(), expected);
-        assert_ne!(Pkcs11KeyRef::label("orders-2027").master_key_id(), expected);
+        assert_eq!(KeyRef::label("orders-2026").master_key_id(), expected);
+        assert_eq!(KeyRef::id(*b"orders-2026").master_key_id(), expected);
+        assert_ne!(KeyRef::label("orders-2027").master_key_id(), expected);
     }
 
     #[test]
     fn versions_of_one_key_and_a_primary_that_is_none_are_refused() {
         let [one, two] = [1, 2].map(|number| KeyVersion::new(number).unwrap());
-        let label = Pkcs11KeyRef::label;
-        let keys = Pkcs11ExternalKeys::new("orders").gcm(one, label("a")).primary(one);
+        let label = KeyRef::label;
+        let keys = ExternalKeys::new("orders").gcm(one, label("a")).primary(one);
         assert_eq!(keys.keyset().unwrap().primary(), Some(one));
         let twice = keys.clone().cbc_hmac(two, label("a"), label("b"));
-        assert!(matches!(twice.keyset(), Err(Error::KeyMaterial)));
+        assert!(matches!(twice.keyset(), Err(crate::Error::KeyMaterial)));
         let unknown = keys.primary(two).keyset();
-        assert!(matches!(unknown, Err(Error::UnknownVersion { version, .. }) if version == two));
+        assert!(
+            matches!(unknown, Err(crate::Error::UnknownVersion { version, .. }) if version == two)
+        );
     }
 
     /// In whatever order they are said.
     #[test]
     fn states_and_versions_come_in_any_order() {
         let [one, two] = [1, 2].map(|number| KeyVersion::new(number).unwrap());
-        let label = Pkcs11KeyRef::label;
-        let keys = Pkcs11ExternalKeys::new("orders").disabled(one).primary(two);
+        let label = KeyRef::label;
+        let keys = ExternalKeys::new("orders").disabled(one).primary(two);
         let unknown = keys.keyset();
-        assert!(matches!(unknown, Err(Error::UnknownVersion { version, .. }) if version == one));
+        assert!(
+            matches!(unknown, Err(crate::Error::UnknownVersion { version, .. }) if version == one)
+        );
         let keyset = keys.gcm(two, label("b")).gcm(one, label("a")).keyset().unwrap();
         let states = keyset.versions().iter().map(|record| record.state);
         assert!(states.eq([VersionState::Disabled, VersionState::Primary]));

@@ -1,15 +1,15 @@
 //! What the failure of a call means (the error map of PKCS#11, which has no one meaning per code).
 
-use super::error::{PinFault, Pkcs11Error, TokenKeyFault, WrongTokenAnswer};
-use super::ffi::{CallFault, Function, TokenCallFailure, ck};
+use super::error::{Error, KeyWeakness, PinFault, WrongResponse};
+use super::ffi::{CallFailure, CallFault, Function, ck};
 
 /// Why an attempt did not succeed.
 #[derive(Clone, Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// A call failed.
-    Call(TokenCallFailure),
+    Call(CallFailure),
     /// A decryption was refused by a code that may mean a forged input or a sick device.
-    Ambiguous(TokenCallFailure),
+    Ambiguous(CallFailure),
     /// Somebody logged in meanwhile, or the connection was given up.
     Superseded,
     /// The input does not authenticate.
@@ -19,18 +19,18 @@ pub(super) enum Failure {
     /// There is more than one.
     KeyNotUnique,
     /// The key must not be used.
-    WeakKey(TokenKeyFault),
+    WeakKey(KeyWeakness),
     /// An answer was wrong.
-    Wrong(WrongTokenAnswer),
+    Wrong(WrongResponse),
     /// Somebody has to be logged in.
     Login(PinFault),
     /// Anything that another attempt does not change, or that has its words already.
-    Error(Pkcs11Error),
+    Error(Error),
 }
 
 /// What to do about a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rung {
+pub(crate) enum Remedy {
     /// The session is of no use: take another.
     Session,
     /// The object is not known by this number any more, or nobody is logged in.
@@ -43,24 +43,24 @@ pub(super) enum Rung {
     Permanent,
 }
 
-impl From<TokenCallFailure> for Failure {
-    fn from(failure: TokenCallFailure) -> Self {
+impl From<CallFailure> for Failure {
+    fn from(failure: CallFailure) -> Self {
         Failure::Call(failure)
     }
 }
 
-impl From<Pkcs11Error> for Failure {
-    fn from(error: Pkcs11Error) -> Self {
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
         Failure::Error(error)
     }
 }
 
-/// The rung that a failed call begins at.
-pub(super) fn rung(failure: &TokenCallFailure) -> Rung {
+/// The remedy that a failed call begins at.
+pub(crate) fn remedy(failure: &CallFailure) -> Remedy {
     let code = match failure.fault {
         CallFault::Code(rv) => rv.0,
-        CallFault::Length | CallFault::Handle => return Rung::Session,
-        CallFault::Missing => return Rung::Permanent,
+        CallFault::Length | CallFault::Handle => return Remedy::Session,
+        CallFault::Missing => return Remedy::Permanent,
     };
     match code {
         ck::CKR_SESSION_HANDLE_INVALID
@@ -68,11 +68,11 @@ pub(super) fn rung(failure: &TokenCallFailure) -> Rung {
         | ck::CKR_OPERATION_ACTIVE
         | ck::CKR_OPERATION_NOT_INITIALIZED
         | ck::CKR_BUFFER_TOO_SMALL
-        | ck::CKR_SESSION_COUNT => Rung::Session,
+        | ck::CKR_SESSION_COUNT => Remedy::Session,
         ck::CKR_OBJECT_HANDLE_INVALID | ck::CKR_KEY_HANDLE_INVALID | ck::CKR_USER_NOT_LOGGED_IN => {
-            Rung::Stale
+            Remedy::Stale
         }
-        ck::CKR_CRYPTOKI_NOT_INITIALIZED => Rung::Restart,
+        ck::CKR_CRYPTOKI_NOT_INITIALIZED => Remedy::Restart,
         ck::CKR_MECHANISM_INVALID
         | ck::CKR_MECHANISM_PARAM_INVALID
         | ck::CKR_ARGUMENTS_BAD
@@ -88,13 +88,13 @@ pub(super) fn rung(failure: &TokenCallFailure) -> Rung {
         | ck::CKR_KEY_SIZE_RANGE
         | ck::CKR_KEY_FUNCTION_NOT_PERMITTED
         | ck::CKR_KEY_TYPE_INCONSISTENT
-        | ck::CKR_FUNCTION_NOT_SUPPORTED => Rung::Permanent,
-        _ => Rung::Device,
+        | ck::CKR_FUNCTION_NOT_SUPPORTED => Remedy::Permanent,
+        _ => Remedy::Device,
     }
 }
 
 /// Whether the token has disabled the key for this use, by either of two codes.
-pub(super) fn is_disabled(failure: &TokenCallFailure) -> bool {
+pub(crate) fn is_disabled(failure: &CallFailure) -> bool {
     let init = matches!(
         failure.function,
         Function::C_EncryptInit | Function::C_DecryptInit | Function::C_SignInit
@@ -104,7 +104,7 @@ pub(super) fn is_disabled(failure: &TokenCallFailure) -> bool {
 }
 
 /// Whether the mechanism or its parameter is not to the token's liking.
-pub(super) fn is_mechanism(failure: &TokenCallFailure) -> bool {
+pub(crate) fn is_mechanism(failure: &CallFailure) -> bool {
     let codes = [
         ck::CKR_MECHANISM_INVALID,
         ck::CKR_MECHANISM_PARAM_INVALID,
@@ -117,7 +117,7 @@ pub(super) fn is_mechanism(failure: &TokenCallFailure) -> bool {
 
 /// What a refused authenticated decryption means: some tokens have a code for a wrong tag, others
 /// answer that something is wrong with them.
-pub(super) fn of_decryption(failure: TokenCallFailure) -> Failure {
+pub(crate) fn of_decryption(failure: CallFailure) -> Failure {
     if failure.function != Function::C_Decrypt {
         return Failure::Call(failure);
     }
@@ -139,13 +139,13 @@ pub(super) fn of_decryption(failure: TokenCallFailure) -> Failure {
 }
 
 /// Whether there are too few sessions, or too little room, for this one call: nothing is lost.
-pub(super) fn is_of_few_sessions(failure: &TokenCallFailure) -> bool {
+pub(crate) fn is_of_few_sessions(failure: &CallFailure) -> bool {
     let codes = [ck::CKR_SESSION_COUNT, ck::CKR_BUFFER_TOO_SMALL];
     failure.code().is_none_or(|code| codes.contains(&code))
 }
 
 /// Whether the session itself is gone, so that its number may be another's by now.
-pub(super) fn is_session_gone(failure: &TokenCallFailure) -> bool {
+pub(crate) fn is_session_gone(failure: &CallFailure) -> bool {
     let codes = [
         ck::CKR_SESSION_HANDLE_INVALID,
         ck::CKR_SESSION_CLOSED,

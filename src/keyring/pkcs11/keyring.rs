@@ -1,11 +1,10 @@
 //! Master keys on a token, with their records in a key file.
 
-use super::seal::SealKeyring;
-use super::source::TokenSource;
-use super::token::Pkcs11Token;
+use super::catalogue::CatalogueKeyring;
+use super::key::generate::TokenSource;
+use super::token::Token;
 use crate::OsRandom;
 use crate::crypto::secret::DataKey;
-use crate::error::Error;
 use crate::file::{FileKeyring, FileKeyringOptions, Protection};
 use crate::format::{KeyName, KeyVersion, Slot};
 use crate::keyring::held::KeySource;
@@ -27,9 +26,9 @@ use std::path::Path;
 ///
 /// ```no_run
 /// # fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Aad, Envelope, Lifecycle, Pkcs11Keyring, pkcs11::Pkcs11Options};
+/// use envelock::{Aad, Envelope, Lifecycle, Pkcs11Keyring, pkcs11::Options};
 ///
-/// let token = Pkcs11Options::new("/usr/lib/softhsm/libsofthsm2.so")
+/// let token = Options::new("/usr/lib/softhsm/libsofthsm2.so")
 ///     .token_label("orders")
 ///     .pin_file("/run/secrets/orders.pin")
 ///     .token()?;
@@ -45,8 +44,8 @@ use std::path::Path;
 /// # A token that fails
 ///
 /// Sessions, the login, the connection and the library are made anew as needed, for as long as
-/// [`Pkcs11Options::patience`](crate::pkcs11::Pkcs11Options::patience) says, and callers see nothing of it.
-/// What does not come back is [`Error::Unavailable`] with a [`Pkcs11Error`](crate::pkcs11::Pkcs11Error) as
+/// [`Options::recovery_timeout`](crate::pkcs11::Options::recovery_timeout) says, and callers see nothing of it.
+/// What does not come back is [`Error::Unavailable`](crate::Error::Unavailable) with a [`Error`](crate::pkcs11::Error) as
 /// its source. Each wrap is unwrapped and compared before it is given out, and a refused unwrap is
 /// taken for a forgery only once the token has proven that it is well.
 ///
@@ -58,13 +57,13 @@ use std::path::Path;
 /// # Limits
 ///
 /// Under wrap algorithm 2 a version wraps at most 2^32 data keys, counted in the catalogue over all
-/// processes; then [`Error::WrapLimit`] asks for a rotation. Key material cannot be imported
-/// ([`Error::ImportRefused`]); keys that are on the token already are for a
-/// [`Pkcs11ExternalKeyring`](crate::pkcs11::Pkcs11ExternalKeyring).
+/// processes; then [`Error::WrapLimit`](crate::Error::WrapLimit) asks for a rotation. Key material cannot be imported
+/// ([`Error::ImportRefused`](crate::Error::ImportRefused)); keys that are on the token already are for a
+/// [`ExternalKeyring`](crate::pkcs11::ExternalKeyring).
 #[derive(Debug)]
 pub struct Pkcs11Keyring {
     catalogue: FileKeyring,
-    token: Pkcs11Token,
+    token: Token,
 }
 
 impl Pkcs11Keyring {
@@ -72,8 +71,8 @@ impl Pkcs11Keyring {
     ///
     /// # Errors
     ///
-    /// As [`FileKeyring::create`]; [`Error::Token`].
-    pub fn create(path: impl AsRef<Path>, key: &str, token: &Pkcs11Token) -> Result<Self, Error> {
+    /// As [`FileKeyring::create`]; [`Error::Token`](crate::Error::Token).
+    pub fn create(path: impl AsRef<Path>, key: &str, token: &Token) -> Result<Self, crate::Error> {
         FileKeyringOptions::new().create_on_token(path, key, token)
     }
 
@@ -84,7 +83,7 @@ impl Pkcs11Keyring {
     /// # Errors
     ///
     /// As [`FileKeyring::open`].
-    pub fn open(path: impl AsRef<Path>, key: &str, token: &Pkcs11Token) -> Result<Self, Error> {
+    pub fn open(path: impl AsRef<Path>, key: &str, token: &Token) -> Result<Self, crate::Error> {
         Pkcs11Keyring::open_any(path, token)?.with_key(key)
     }
 
@@ -93,7 +92,7 @@ impl Pkcs11Keyring {
     /// # Errors
     ///
     /// As there.
-    pub fn open_any(path: impl AsRef<Path>, token: &Pkcs11Token) -> Result<Self, Error> {
+    pub fn open_any(path: impl AsRef<Path>, token: &Token) -> Result<Self, crate::Error> {
         FileKeyringOptions::new().open_on_token(path, token)
     }
 
@@ -101,8 +100,8 @@ impl Pkcs11Keyring {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`].
-    pub fn with_key(&self, name: &str) -> Result<Self, Error> {
+    /// [`Error::UnknownKey`](crate::Error::UnknownKey).
+    pub fn with_key(&self, name: &str) -> Result<Self, crate::Error> {
         self.catalogue.with_key(name).map(|catalogue| self.with_catalogue(catalogue))
     }
 
@@ -110,8 +109,8 @@ impl Pkcs11Keyring {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`].
-    pub fn only_key(&self, name: &str) -> Result<Self, Error> {
+    /// [`Error::UnknownKey`](crate::Error::UnknownKey).
+    pub fn only_key(&self, name: &str) -> Result<Self, crate::Error> {
         self.catalogue.only_key(name).map(|catalogue| self.with_catalogue(catalogue))
     }
 
@@ -141,9 +140,9 @@ impl Pkcs11Keyring {
     }
 
     /// Has the catalogue do something, and the observer hear of it once no lock is held.
-    fn told<T>(&self, work: impl FnOnce(&FileKeyring) -> T) -> T {
+    fn with_events<T>(&self, work: impl FnOnce(&FileKeyring) -> T) -> T {
         let outcome = work(&self.catalogue);
-        self.token.0.news.publish();
+        self.token.0.events.publish();
         outcome
     }
 }
@@ -158,9 +157,9 @@ impl FileKeyringOptions {
         &self,
         path: impl AsRef<Path>,
         key: &str,
-        token: &Pkcs11Token,
-    ) -> Result<Pkcs11Keyring, Error> {
-        let created = SealKeyring::make(token.0.clone(), &mut OsRandom).and_then(|seal| {
+        token: &Token,
+    ) -> Result<Pkcs11Keyring, crate::Error> {
+        let created = CatalogueKeyring::make(token.0.clone(), &mut OsRandom).and_then(|seal| {
             let seal = Arc::new(seal);
             let protection = Protection::keyring(seal.clone());
             let created = self.create_with(path.as_ref(), key, &protection, source(token));
@@ -169,7 +168,7 @@ impl FileKeyringOptions {
             }
             created
         });
-        token.0.news.publish();
+        token.0.events.publish();
         created.map(|catalogue| Pkcs11Keyring { catalogue, token: token.clone() })
     }
 
@@ -181,9 +180,9 @@ impl FileKeyringOptions {
     pub fn open_on_token(
         &self,
         path: impl AsRef<Path>,
-        token: &Pkcs11Token,
-    ) -> Result<Pkcs11Keyring, Error> {
-        let protection = Protection::keyring(Arc::new(SealKeyring::open(token.0.clone())));
+        token: &Token,
+    ) -> Result<Pkcs11Keyring, crate::Error> {
+        let protection = Protection::keyring(Arc::new(CatalogueKeyring::open(token.0.clone())));
         self.open_on_token_with(path, token, &protection)
     }
 
@@ -200,16 +199,16 @@ impl FileKeyringOptions {
     pub fn open_on_token_with(
         &self,
         path: impl AsRef<Path>,
-        token: &Pkcs11Token,
+        token: &Token,
         protection: &Protection,
-    ) -> Result<Pkcs11Keyring, Error> {
+    ) -> Result<Pkcs11Keyring, crate::Error> {
         let opened = self.open_with(path.as_ref(), protection, &source(token));
-        token.0.news.publish();
+        token.0.events.publish();
         opened.map(|catalogue| Pkcs11Keyring { catalogue, token: token.clone() })
     }
 }
 
-fn source(token: &Pkcs11Token) -> Arc<dyn KeySource> {
+fn source(token: &Token) -> Arc<dyn KeySource> {
     Arc::new(TokenSource(token.0.clone()))
 }
 
@@ -223,7 +222,7 @@ impl Keyring for Pkcs11Keyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.told(|catalogue| catalogue.wrap(data_key, context, slots, rng))
+        self.with_events(|catalogue| catalogue.wrap(data_key, context, slots, rng))
     }
 
     fn wrap_under(
@@ -234,7 +233,7 @@ impl Keyring for Pkcs11Keyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.told(|catalogue| catalogue.wrap_under(name, data_key, context, slots, rng))
+        self.with_events(|catalogue| catalogue.wrap_under(name, data_key, context, slots, rng))
     }
 
     fn unwrap(
@@ -243,7 +242,7 @@ impl Keyring for Pkcs11Keyring {
         context: &WrapContext<'_>,
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
-        self.told(|catalogue| catalogue.unwrap(slot, context, data_key))
+        self.with_events(|catalogue| catalogue.unwrap(slot, context, data_key))
     }
 }
 
@@ -252,7 +251,7 @@ impl Lifecycle for Pkcs11Keyring {
         self.catalogue.key()
     }
 
-    fn keysets(&self) -> Result<Keysets, Error> {
+    fn keysets(&self) -> Result<Keysets, crate::Error> {
         self.catalogue.keysets()
     }
 
@@ -261,7 +260,7 @@ impl Lifecycle for Pkcs11Keyring {
         changes: &[Change<'_>],
         terms: &Terms,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Changed, Error> {
-        self.told(|catalogue| catalogue.change(changes, terms, rng))
+    ) -> Result<Changed, crate::Error> {
+        self.with_events(|catalogue| catalogue.change(changes, terms, rng))
     }
 }

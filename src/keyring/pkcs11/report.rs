@@ -1,16 +1,15 @@
 //! What a token says it can do, and what it turns out to do: for people who are to choose.
 
-use super::error::Pkcs11Error;
+use super::error::Error;
 use super::failure::Failure;
-use super::gcm::IvMode;
 use super::key::TokenKeyName;
-use super::module::Access;
-use super::operations::random_iv;
-use super::probe::KnownAnswer;
-use super::source::ALGORITHMS;
-use super::term::Term;
-use super::token::{Pkcs11Token, Token};
-use crate::error::Error;
+use super::key::gcm::IvMode;
+use super::key::generate::ALGORITHMS;
+use super::key::known_answers::KnownAnswer;
+use super::key::wrap::random_iv;
+use super::token::library::Access;
+use super::token::time_limit::TimeLimit;
+use super::token::{Inner, Token};
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -21,7 +20,7 @@ use core::fmt;
 /// Printed, it is a page for people; `examples/hsm_probe.rs` does that.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Pkcs11Report {
+pub struct Report {
     /// The label of the token.
     pub label: String,
     /// Its serial number.
@@ -31,13 +30,13 @@ pub struct Pkcs11Report {
     /// How many mechanisms it lists.
     pub mechanisms: usize,
     /// Each wrap algorithm, best first.
-    pub algorithms: Vec<Pkcs11AlgorithmReport>,
+    pub algorithms: Vec<AlgorithmReport>,
 }
 
 /// What a token makes of a wrap algorithm.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Pkcs11AlgorithmReport {
+pub struct AlgorithmReport {
     /// The algorithm.
     pub algorithm: WrapAlgorithm,
     /// Whether known answers were right; `None` if the token takes no keys from outside.
@@ -45,40 +44,40 @@ pub struct Pkcs11AlgorithmReport {
     /// Where the initialisation vector comes from, where the algorithm leaves a choice.
     pub iv: Option<&'static str>,
     /// Why new keys cannot be of it, if they cannot.
-    pub error: Option<Pkcs11Error>,
+    pub error: Option<Error>,
 }
 
-impl Pkcs11Report {
+impl Report {
     /// The algorithm that new keys get, unless
-    /// [`Pkcs11Options::algorithm`](crate::pkcs11::Pkcs11Options::algorithm) says otherwise.
+    /// [`Options::algorithm`](crate::pkcs11::Options::algorithm) says otherwise.
     pub fn chosen(&self) -> Option<WrapAlgorithm> {
         self.algorithms.iter().find(|it| it.error.is_none()).map(|it| it.algorithm)
     }
 }
 
-impl Pkcs11Token {
+impl Token {
     /// Finds out what the token can do, by trying it with keys that last for a session.
     ///
     /// Nothing is left on the token.
     ///
     /// # Errors
     ///
-    /// [`Error::Token`] if it cannot be reached. What it cannot do stands in the report.
-    pub fn probe(&self) -> Result<Pkcs11Report, Error> {
-        let report = self.0.change(Token::report_all);
-        self.0.news.publish();
-        Ok(report.map_err(Pkcs11Error::from_failure)?)
+    /// [`Error::Token`](crate::Error::Token) if it cannot be reached. What it cannot do stands in the report.
+    pub fn probe(&self) -> Result<Report, crate::Error> {
+        let report = self.0.change(Inner::report_all);
+        self.0.events.publish();
+        Ok(report.map_err(Error::from_failure)?)
     }
 }
 
-impl Token {
-    fn report_all(&self) -> Result<Pkcs11Report, Failure> {
-        let (info, mechanisms) = self.run(Access::Shared, &self.term(), |work| {
+impl Inner {
+    fn report_all(&self) -> Result<Report, Failure> {
+        let (info, mechanisms) = self.run(Access::Shared, &self.limit(), |work| {
             let slot = work.connection.slot;
             Ok((work.inside.token_info(slot)?, work.inside.mechanisms(slot)?.len()))
         })?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        Ok(Pkcs11Report {
+        Ok(Report {
             label: text(&info.label),
             serial: text(&info.serial),
             model: alloc::format!("{} {}", text(&info.manufacturer), text(&info.model)),
@@ -87,21 +86,20 @@ impl Token {
         })
     }
 
-    fn report(&self, algorithm: WrapAlgorithm) -> Pkcs11AlgorithmReport {
-        let mut report =
-            Pkcs11AlgorithmReport { algorithm, known_answer: None, iv: None, error: None };
-        let term = self.term();
-        let outcome = self.check_algorithm(algorithm, &term).and_then(|known| {
+    fn report(&self, algorithm: WrapAlgorithm) -> AlgorithmReport {
+        let mut report = AlgorithmReport { algorithm, known_answer: None, iv: None, error: None };
+        let limit = self.limit();
+        let outcome = self.check_algorithm(algorithm, &limit).and_then(|known| {
             report.known_answer = (known == KnownAnswer::Right).then_some(true);
-            self.try_for_a_session(algorithm, &term)
+            self.try_for_a_session(algorithm, &limit)
         });
         match outcome {
             Ok(iv) => report.iv = iv.map(IvMode::words),
             Err(failure) => {
-                if matches!(failure, Failure::Wrong(super::error::WrongTokenAnswer::KnownAnswer)) {
+                if matches!(failure, Failure::Wrong(super::error::WrongResponse::KnownAnswer)) {
                     report.known_answer = Some(false);
                 }
-                report.error = Some(Pkcs11Error::from_failure(failure));
+                report.error = Some(Error::from_failure(failure));
             }
         }
         report
@@ -111,16 +109,15 @@ impl Token {
     fn try_for_a_session(
         &self,
         algorithm: WrapAlgorithm,
-        term: &Term,
+        limit: &TimeLimit,
     ) -> Result<Option<IvMode>, Failure> {
         let name = KeyName::new("envelock.probe");
-        let name =
-            name.map_err(|error| Pkcs11Error::Algorithm { what: alloc::format!("{error}") })?;
+        let name = name.map_err(|error| Error::Algorithm { what: alloc::format!("{error}") })?;
         let [id, iv, other_iv] = [random_iv()?, random_iv()?, random_iv()?];
         let [id @ .., _, _, _, _, _, _, _, _] = id;
         let id = MasterKeyId(id);
         let key = TokenKeyName::ours(name, KeyVersion::FIRST, id, algorithm);
-        self.run(Access::Alone, term, |work| {
+        self.run(Access::Exclusive, limit, |work| {
             // Those of an earlier attempt went with its session.
             work.connection.forget_objects();
             let objects = [Some(&key.encrypt), key.mac.as_ref()].into_iter().flatten();
@@ -137,7 +134,7 @@ impl Token {
     }
 }
 
-impl fmt::Display for Pkcs11Report {
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "token      {} (serial {})", self.label, self.serial)?;
         writeln!(f, "model      {}", self.model)?;
@@ -161,7 +158,7 @@ impl fmt::Display for Pkcs11Report {
         match self.chosen() {
             Some(chosen) => write!(f, "\nnew keys get wrap algorithm {}", chosen.id()),
             None => f.write_str(
-                "\nno keys can be made here: use Pkcs11ExternalKeyring, with keys that the token's \
+                "\nno keys can be made here: use ExternalKeyring, with keys that the token's \
                  own tool has made",
             ),
         }

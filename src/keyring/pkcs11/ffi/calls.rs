@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code)]
 
-use super::failure::{CallFault, Function, TokenCallFailure};
-use super::library::{Module, call};
+use super::failure::{CallFailure, CallFault, Function};
+use super::library::{FunctionList, call};
 use super::template::{Attribute, raw, ulong};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -13,30 +13,30 @@ use cryptoki_sys as ck;
 
 /// A slot: where a token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::keyring::pkcs11) struct SlotId(ck::CK_SLOT_ID);
+pub(crate) struct SlotId(ck::CK_SLOT_ID);
 
 /// A session with a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::keyring::pkcs11) struct Session(pub(super) ck::CK_SESSION_HANDLE);
+pub(crate) struct Session(pub(crate) ck::CK_SESSION_HANDLE);
 
 /// An object of a token, as one connection knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::keyring::pkcs11) struct Object(pub(super) ck::CK_OBJECT_HANDLE);
+pub(crate) struct Object(pub(crate) ck::CK_OBJECT_HANDLE);
 
 /// Flags of a token, as the standard numbers them.
-pub(in crate::keyring::pkcs11) type InfoFlags = ck::CK_FLAGS;
+pub(crate) type InfoFlags = ck::CK_FLAGS;
 
 /// What a token says of itself. Its fields may hold anything; only these are looked at.
-pub(in crate::keyring::pkcs11) struct TokenInfo {
+pub(crate) struct TokenInfo {
     /// Without the blanks (or zeros) behind it.
-    pub(in crate::keyring::pkcs11) label: Vec<u8>,
+    pub(crate) label: Vec<u8>,
     /// Likewise.
-    pub(in crate::keyring::pkcs11) serial: Vec<u8>,
-    pub(in crate::keyring::pkcs11) manufacturer: Vec<u8>,
-    pub(in crate::keyring::pkcs11) model: Vec<u8>,
-    pub(in crate::keyring::pkcs11) flags: InfoFlags,
+    pub(crate) serial: Vec<u8>,
+    pub(crate) manufacturer: Vec<u8>,
+    pub(crate) model: Vec<u8>,
+    pub(crate) flags: InfoFlags,
     /// How many sessions there may be at once; `None` without a limit that is known.
-    pub(in crate::keyring::pkcs11) max_sessions: Option<usize>,
+    pub(crate) max_sessions: Option<usize>,
 }
 
 /// The most entries of a list of slots or mechanisms that are believed.
@@ -52,12 +52,9 @@ struct InitializeArgs {
     room: [usize; 4],
 }
 
-impl Module {
+impl FunctionList {
     /// Sets the library up, to lock by the operating system's means.
-    pub(in crate::keyring::pkcs11) fn initialize(
-        &self,
-        reserved: Option<&CStr>,
-    ) -> Result<(), TokenCallFailure> {
+    pub(crate) fn initialize(&self, reserved: Option<&CStr>) -> Result<(), CallFailure> {
         let reserved = reserved.map_or(ptr::null(), CStr::as_ptr);
         let mut args = InitializeArgs {
             args: ck::CK_C_INITIALIZE_ARGS {
@@ -75,13 +72,13 @@ impl Module {
         call!(self, C_Initialize((&raw mut args).cast()))
     }
 
-    pub(in crate::keyring::pkcs11) fn finalize(&self) -> Result<(), TokenCallFailure> {
+    pub(crate) fn finalize(&self) -> Result<(), CallFailure> {
         // Argument: null, as the standard asks.
         call!(self, C_Finalize(ptr::null_mut()))
     }
 
     /// The slots that have a token.
-    pub(in crate::keyring::pkcs11) fn slots(&self) -> Result<Vec<SlotId>, TokenCallFailure> {
+    pub(crate) fn slots(&self) -> Result<Vec<SlotId>, CallFailure> {
         let list = list(Function::C_GetSlotList, |pointer, count| {
             // Arguments: no buffer, or one of `count` entries.
             call!(self, C_GetSlotList(ck::CK_TRUE, pointer, count))
@@ -89,10 +86,7 @@ impl Module {
         Ok(list.into_iter().map(SlotId).collect())
     }
 
-    pub(in crate::keyring::pkcs11) fn token_info(
-        &self,
-        slot: SlotId,
-    ) -> Result<TokenInfo, TokenCallFailure> {
+    pub(crate) fn token_info(&self, slot: SlotId) -> Result<TokenInfo, CallFailure> {
         let mut info = mem::MaybeUninit::<ck::CK_TOKEN_INFO>::zeroed();
         // Arguments: room for the structure.
         call!(self, C_GetTokenInfo(slot.0, info.as_mut_ptr()))?;
@@ -113,21 +107,21 @@ impl Module {
         })
     }
 
-    pub(in crate::keyring::pkcs11) fn mechanisms(
+    pub(crate) fn mechanisms(
         &self,
         slot: SlotId,
-    ) -> Result<Vec<ck::CK_MECHANISM_TYPE>, TokenCallFailure> {
+    ) -> Result<Vec<ck::CK_MECHANISM_TYPE>, CallFailure> {
         list(Function::C_GetMechanismList, |pointer, count| {
             // Arguments: no buffer, or one of `count` entries.
             call!(self, C_GetMechanismList(slot.0, pointer, count))
         })
     }
 
-    pub(in crate::keyring::pkcs11) fn mechanism_flags(
+    pub(crate) fn mechanism_flags(
         &self,
         slot: SlotId,
         mechanism: ck::CK_MECHANISM_TYPE,
-    ) -> Result<InfoFlags, TokenCallFailure> {
+    ) -> Result<InfoFlags, CallFailure> {
         let mut info = ck::CK_MECHANISM_INFO { ulMinKeySize: 0, ulMaxKeySize: 0, flags: 0 };
         // Arguments: room for the structure.
         call!(self, C_GetMechanismInfo(slot.0, mechanism, &raw mut info))?;
@@ -135,10 +129,7 @@ impl Module {
     }
 
     /// Opens a session for reading and writing: some tokens have no others.
-    pub(in crate::keyring::pkcs11) fn open_session(
-        &self,
-        slot: SlotId,
-    ) -> Result<Session, TokenCallFailure> {
+    pub(crate) fn open_session(&self, slot: SlotId) -> Result<Session, CallFailure> {
         let flags = ck::CKF_SERIAL_SESSION | ck::CKF_RW_SESSION;
         let mut session = ck::CK_INVALID_HANDLE;
         // Arguments: no callback, and room for a handle.
@@ -146,18 +137,12 @@ impl Module {
         handle(Function::C_OpenSession, session).map(Session)
     }
 
-    pub(in crate::keyring::pkcs11) fn close_session(
-        &self,
-        session: Session,
-    ) -> Result<(), TokenCallFailure> {
+    pub(crate) fn close_session(&self, session: Session) -> Result<(), CallFailure> {
         call!(self, C_CloseSession(session.0))
     }
 
     /// Whether a session is a user's who is logged in.
-    pub(in crate::keyring::pkcs11) fn is_logged_in(
-        &self,
-        session: Session,
-    ) -> Result<bool, TokenCallFailure> {
+    pub(crate) fn is_logged_in(&self, session: Session) -> Result<bool, CallFailure> {
         let mut info = ck::CK_SESSION_INFO { slotID: 0, state: 0, flags: 0, ulDeviceError: 0 };
         // Arguments: room for the structure.
         call!(self, C_GetSessionInfo(session.0, &raw mut info))?;
@@ -165,23 +150,19 @@ impl Module {
     }
 
     /// Logs the user in; without a PIN where the token asks for it by itself.
-    pub(in crate::keyring::pkcs11) fn login(
-        &self,
-        session: Session,
-        pin: Option<&[u8]>,
-    ) -> Result<(), TokenCallFailure> {
+    pub(crate) fn login(&self, session: Session, pin: Option<&[u8]>) -> Result<(), CallFailure> {
         let (pointer, len) = pin.map_or((ptr::null(), 0), |pin| (pin.as_ptr(), ulong(pin.len())));
         // Arguments: a PIN with its length, which is only read.
         call!(self, C_Login(session.0, ck::CKU_USER, pointer.cast_mut(), len))
     }
 
     /// The objects that have all of `attributes`: at most `most`.
-    pub(in crate::keyring::pkcs11) fn find(
+    pub(crate) fn find(
         &self,
         session: Session,
         attributes: &[Attribute<'_>],
         most: usize,
-    ) -> Result<Vec<Object>, TokenCallFailure> {
+    ) -> Result<Vec<Object>, CallFailure> {
         let mut template = raw(attributes);
         let count = ulong(template.len());
         // Arguments: `count` attributes, whose values outlive the call and are only read.
@@ -193,7 +174,7 @@ impl Module {
         ended.map(|()| found)
     }
 
-    fn find_more(&self, session: Session, most: usize) -> Result<Vec<Object>, TokenCallFailure> {
+    fn find_more(&self, session: Session, most: usize) -> Result<Vec<Object>, CallFailure> {
         const BATCH: usize = 64;
         let mut found = Vec::new();
         while found.len() < most {
@@ -206,7 +187,7 @@ impl Module {
             )?;
             let count = usize::try_from(count).unwrap_or(usize::MAX);
             let batch = batch.get(..count);
-            let batch = batch.ok_or(TokenCallFailure::length(Function::C_FindObjects))?;
+            let batch = batch.ok_or(CallFailure::length(Function::C_FindObjects))?;
             if batch.is_empty() {
                 break;
             }
@@ -219,37 +200,37 @@ impl Module {
     }
 
     /// An attribute that is a boolean; `None` if the object does not say.
-    pub(in crate::keyring::pkcs11) fn bool_attribute(
+    pub(crate) fn bool_attribute(
         &self,
         session: Session,
         object: Object,
         kind: ck::CK_ATTRIBUTE_TYPE,
-    ) -> Result<Option<bool>, TokenCallFailure> {
+    ) -> Result<Option<bool>, CallFailure> {
         let mut value = [0; 1];
         let len = self.attribute(session, object, kind, &mut value)?;
         Ok((len == Some(1)).then_some(value != [ck::CK_FALSE]))
     }
 
     /// An attribute that is a number; `None` if the object does not say.
-    pub(in crate::keyring::pkcs11) fn number_attribute(
+    pub(crate) fn number_attribute(
         &self,
         session: Session,
         object: Object,
         kind: ck::CK_ATTRIBUTE_TYPE,
-    ) -> Result<Option<ck::CK_ULONG>, TokenCallFailure> {
+    ) -> Result<Option<ck::CK_ULONG>, CallFailure> {
         let mut value = [0; mem::size_of::<ck::CK_ULONG>()];
         let len = self.attribute(session, object, kind, &mut value)?;
         Ok((len == Some(value.len())).then(|| ck::CK_ULONG::from_ne_bytes(value)))
     }
 
     /// An attribute that is bytes, at most `most`; `None` if the object does not say, or says more.
-    pub(in crate::keyring::pkcs11) fn bytes_attribute(
+    pub(crate) fn bytes_attribute(
         &self,
         session: Session,
         object: Object,
         kind: ck::CK_ATTRIBUTE_TYPE,
         most: usize,
-    ) -> Result<Option<Vec<u8>>, TokenCallFailure> {
+    ) -> Result<Option<Vec<u8>>, CallFailure> {
         let mut value = vec![0; most];
         let len = self.attribute(session, object, kind, &mut value)?;
         Ok(len.map(|len| {
@@ -266,7 +247,7 @@ impl Module {
         object: Object,
         kind: ck::CK_ATTRIBUTE_TYPE,
         value: &mut [u8],
-    ) -> Result<Option<usize>, TokenCallFailure> {
+    ) -> Result<Option<usize>, CallFailure> {
         let mut template = ck::CK_ATTRIBUTE {
             type_: kind,
             pValue: value.as_mut_ptr().cast(),
@@ -290,15 +271,15 @@ impl Module {
             return Ok(None);
         }
         let len = usize::try_from(template.ulValueLen).ok().filter(|len| *len <= value.len());
-        len.map(Some).ok_or(TokenCallFailure::length(Function::C_GetAttributeValue))
+        len.map(Some).ok_or(CallFailure::length(Function::C_GetAttributeValue))
     }
 
-    pub(in crate::keyring::pkcs11) fn generate_key(
+    pub(crate) fn generate_key(
         &self,
         session: Session,
         mechanism: ck::CK_MECHANISM_TYPE,
         attributes: &[Attribute<'_>],
-    ) -> Result<Object, TokenCallFailure> {
+    ) -> Result<Object, CallFailure> {
         let mut mechanism =
             ck::CK_MECHANISM { mechanism, pParameter: ptr::null_mut(), ulParameterLen: 0 };
         let mut template = raw(attributes);
@@ -310,11 +291,11 @@ impl Module {
         handle(Function::C_GenerateKey, key).map(Object)
     }
 
-    pub(in crate::keyring::pkcs11) fn create_object(
+    pub(crate) fn create_object(
         &self,
         session: Session,
         attributes: &[Attribute<'_>],
-    ) -> Result<Object, TokenCallFailure> {
+    ) -> Result<Object, CallFailure> {
         let mut template = raw(attributes);
         let (count, mut object) = (ulong(template.len()), ck::CK_INVALID_HANDLE);
         // Arguments: `count` attributes that are only read, and room for a handle.
@@ -322,11 +303,11 @@ impl Module {
         handle(Function::C_CreateObject, object).map(Object)
     }
 
-    pub(in crate::keyring::pkcs11) fn destroy_object(
+    pub(crate) fn destroy_object(
         &self,
         session: Session,
         object: Object,
-    ) -> Result<(), TokenCallFailure> {
+    ) -> Result<(), CallFailure> {
         call!(self, C_DestroyObject(session.0, object.0))
     }
 }
@@ -334,25 +315,25 @@ impl Module {
 /// A list that is asked for twice: for its length, and for itself.
 fn list(
     function: Function,
-    mut call: impl FnMut(*mut ck::CK_ULONG, *mut ck::CK_ULONG) -> Result<(), TokenCallFailure>,
-) -> Result<Vec<ck::CK_ULONG>, TokenCallFailure> {
+    mut call: impl FnMut(*mut ck::CK_ULONG, *mut ck::CK_ULONG) -> Result<(), CallFailure>,
+) -> Result<Vec<ck::CK_ULONG>, CallFailure> {
     let mut attempts = LIST_ATTEMPTS;
     loop {
         attempts = attempts.saturating_sub(1);
         let mut count = 0;
         call(ptr::null_mut(), &raw mut count)?;
         if count > MOST_ENTRIES {
-            return Err(TokenCallFailure::length(function));
+            return Err(CallFailure::length(function));
         }
         if count == 0 {
             return Ok(Vec::new());
         }
-        let room = usize::try_from(count).map_err(|_| TokenCallFailure::length(function))?;
+        let room = usize::try_from(count).map_err(|_| CallFailure::length(function))?;
         let mut list = vec![0; room];
         match call(list.as_mut_ptr(), &raw mut count) {
             Ok(()) => {
                 let count = usize::try_from(count).ok().filter(|count| *count <= room);
-                list.truncate(count.ok_or(TokenCallFailure::length(function))?);
+                list.truncate(count.ok_or(CallFailure::length(function))?);
                 return Ok(list);
             }
             Err(failure) if failure.code() == Some(ck::CKR_BUFFER_TOO_SMALL) && attempts > 0 => {}
@@ -361,9 +342,9 @@ fn list(
     }
 }
 
-fn handle(function: Function, handle: ck::CK_ULONG) -> Result<ck::CK_ULONG, TokenCallFailure> {
+fn handle(function: Function, handle: ck::CK_ULONG) -> Result<ck::CK_ULONG, CallFailure> {
     match handle {
-        ck::CK_INVALID_HANDLE => Err(TokenCallFailure { function, fault: CallFault::Handle }),
+        ck::CK_INVALID_HANDLE => Err(CallFailure { function, fault: CallFault::Handle }),
         handle => Ok(handle),
     }
 }

@@ -4,14 +4,14 @@
 #![allow(unsafe_code)]
 
 use super::calls::{Object, Session};
-use super::failure::{Function, TokenCallFailure};
-use super::library::{Module, call};
+use super::failure::{CallFailure, Function};
+use super::library::{FunctionList, call};
 use super::template::ulong;
 use core::{mem, ptr};
 use cryptoki_sys as ck;
 
 /// The IV of AES-GCM.
-pub(in crate::keyring::pkcs11) enum GcmIv<'a> {
+pub(crate) enum GcmIv<'a> {
     /// Handed in. The token may write another one there, which it then used.
     Given(&'a mut [u8; 12]),
     /// Left to the token, which tells it in its output.
@@ -19,7 +19,7 @@ pub(in crate::keyring::pkcs11) enum GcmIv<'a> {
 }
 
 /// A mechanism with its parameter.
-pub(in crate::keyring::pkcs11) enum Mechanism<'a> {
+pub(crate) enum Mechanism<'a> {
     /// AES-GCM, `CKM_AES_GCM` or a vendor's number for it, with a tag of 128 bits.
     Gcm { number: ck::CK_MECHANISM_TYPE, iv: GcmIv<'a>, aad: &'a [u8] },
     /// AES-CBC without padding. The token may write to the IV as well.
@@ -36,39 +36,39 @@ enum Operation {
     Sign,
 }
 
-impl Module {
+impl FunctionList {
     /// Encrypts `input` to the start of `output`, and tells how many bytes came.
-    pub(in crate::keyring::pkcs11) fn encrypt(
+    pub(crate) fn encrypt(
         &self,
         session: Session,
         mechanism: Mechanism<'_>,
         key: Object,
         input: &[u8],
         output: &mut [u8],
-    ) -> Result<usize, TokenCallFailure> {
+    ) -> Result<usize, CallFailure> {
         self.crypt(Operation::Encrypt, session, mechanism, key, input, output)
     }
 
     /// Decrypts likewise.
-    pub(in crate::keyring::pkcs11) fn decrypt(
+    pub(crate) fn decrypt(
         &self,
         session: Session,
         mechanism: Mechanism<'_>,
         key: Object,
         input: &[u8],
         output: &mut [u8],
-    ) -> Result<usize, TokenCallFailure> {
+    ) -> Result<usize, CallFailure> {
         self.crypt(Operation::Decrypt, session, mechanism, key, input, output)
     }
 
     /// The MAC of `input`, likewise.
-    pub(in crate::keyring::pkcs11) fn sign(
+    pub(crate) fn sign(
         &self,
         session: Session,
         key: Object,
         input: &[u8],
         output: &mut [u8],
-    ) -> Result<usize, TokenCallFailure> {
+    ) -> Result<usize, CallFailure> {
         self.crypt(Operation::Sign, session, Mechanism::Hmac, key, input, output)
     }
 
@@ -80,7 +80,7 @@ impl Module {
         key: Object,
         input: &[u8],
         output: &mut [u8],
-    ) -> Result<usize, TokenCallFailure> {
+    ) -> Result<usize, CallFailure> {
         // Some libraries keep the pointers of the set-up until the operation, so the parameter
         // lives until both are done.
         let mut gcm;
@@ -140,6 +140,6 @@ impl Module {
             }
         };
         let len = usize::try_from(len).ok().filter(|len| *len <= output.len());
-        len.ok_or(TokenCallFailure::length(function))
+        len.ok_or(CallFailure::length(function))
     }
 }

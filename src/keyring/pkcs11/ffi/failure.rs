@@ -5,7 +5,7 @@ use cryptoki_sys as ck;
 
 /// A return value (`CK_RV`) other than `CKR_OK`.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::keyring::pkcs11) struct Rv(pub(in crate::keyring::pkcs11) ck::CK_RV);
+pub(crate) struct Rv(pub(crate) ck::CK_RV);
 
 /// Values with a name, for people to read.
 macro_rules! names {
@@ -94,7 +94,7 @@ macro_rules! functions {
         /// A function of the interface, by its name in the standard.
         #[expect(non_camel_case_types, clippy::enum_variant_names, reason = "the names of the standard")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(in crate::keyring::pkcs11) enum Function {
+        pub(crate) enum Function {
             $($name),*
         }
 
@@ -142,7 +142,7 @@ functions!(
 
 /// What was wrong with an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::keyring::pkcs11) enum CallFault {
+pub(crate) enum CallFault {
     /// It was not `CKR_OK`.
     Code(Rv),
     /// A length that cannot be: beyond the buffer, or another than the operation has.
@@ -156,12 +156,12 @@ pub(in crate::keyring::pkcs11) enum CallFault {
 /// A call to a PKCS#11 library that did not do what was asked. Its text has the names of the
 /// standard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TokenCallFailure {
-    pub(in crate::keyring::pkcs11) function: Function,
-    pub(in crate::keyring::pkcs11) fault: CallFault,
+pub struct CallFailure {
+    pub(crate) function: Function,
+    pub(crate) fault: CallFault,
 }
 
-impl TokenCallFailure {
+impl CallFailure {
     /// The function, by its name in the standard.
     pub const fn function(&self) -> &'static str {
         self.function.name()
@@ -174,23 +174,23 @@ impl TokenCallFailure {
     }
 
     /// The code, if it answered one.
-    pub(in crate::keyring::pkcs11) fn code(&self) -> Option<ck::CK_RV> {
+    pub(crate) fn code(&self) -> Option<ck::CK_RV> {
         match self.fault {
             CallFault::Code(rv) => Some(rv.0),
             _ => None,
         }
     }
 
-    pub(super) fn missing(function: Function) -> Self {
-        TokenCallFailure { function, fault: CallFault::Missing }
+    pub(crate) fn missing(function: Function) -> Self {
+        CallFailure { function, fault: CallFault::Missing }
     }
 
-    pub(in crate::keyring::pkcs11) fn length(function: Function) -> Self {
-        TokenCallFailure { function, fault: CallFault::Length }
+    pub(crate) fn length(function: Function) -> Self {
+        CallFailure { function, fault: CallFault::Length }
     }
 }
 
-impl fmt::Display for TokenCallFailure {
+impl fmt::Display for CallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let function = self.function;
         match self.fault {

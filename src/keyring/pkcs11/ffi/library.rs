@@ -2,15 +2,15 @@
 
 #![allow(unsafe_code)]
 
-use super::failure::{CallFault, Function, Rv, TokenCallFailure};
+use super::failure::{CallFailure, CallFault, Function, Rv};
 use alloc::string::{String, ToString};
 use core::{fmt, ptr};
 use cryptoki_sys as ck;
 use std::path::Path;
 
 /// A loaded library. It stays loaded: its threads and exit handlers may run until the process ends.
-pub struct Module {
-    pub(super) list: ck::CK_FUNCTION_LIST,
+pub struct FunctionList {
+    pub(crate) list: ck::CK_FUNCTION_LIST,
 }
 
 /// Why a library could not be used.
@@ -22,10 +22,10 @@ pub enum LoadError {
     NotPkcs11,
 }
 
-impl Module {
+impl FunctionList {
     /// Loads the library at `path`, and asks once for its functions: some libraries answer a second
     /// call with another instance.
-    pub(in crate::keyring::pkcs11) fn load(path: &Path) -> Result<Self, LoadError> {
+    pub(crate) fn load(path: &Path) -> Result<Self, LoadError> {
         // SAFETY: running the library's initialisers is what the caller asks for by naming it; it
         // is trusted code of the machine's administrator, as the documentation says.
         let library = unsafe { ck::Pkcs11::new(path) };
@@ -48,13 +48,13 @@ impl Module {
         let list = unsafe { *list };
         // Not unloaded, for the functions to stay where they are.
         core::mem::forget(library);
-        Ok(Module { list })
+        Ok(FunctionList { list })
     }
 }
 
-impl fmt::Debug for Module {
+impl fmt::Debug for FunctionList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Module").finish_non_exhaustive()
+        f.debug_struct("FunctionList").finish_non_exhaustive()
     }
 }
 
@@ -62,20 +62,20 @@ impl fmt::Debug for Module {
 /// valid for the length beside it, for the duration of the call.
 macro_rules! call {
     ($module:expr, $name:ident($($argument:expr),* $(,)?)) => {{
-        use $crate::keyring::pkcs11::ffi::{Function, TokenCallFailure, library};
+        use $crate::keyring::pkcs11::ffi::{Function, CallFailure, library};
         let function = $module.list.$name;
-        let function = function.ok_or(TokenCallFailure::missing(Function::$name))?;
+        let function = function.ok_or(CallFailure::missing(Function::$name))?;
         // SAFETY: the function comes from the library's own list, and the comment at the place
         // of use says why its arguments are what the standard asks for.
         let rv = unsafe { function($($argument),*) };
         library::check(Function::$name, rv)
     }};
 }
-pub(super) use call;
+pub(crate) use call;
 
-pub(super) fn check(function: Function, rv: ck::CK_RV) -> Result<(), TokenCallFailure> {
+pub(crate) fn check(function: Function, rv: ck::CK_RV) -> Result<(), CallFailure> {
     match rv {
         ck::CKR_OK => Ok(()),
-        code => Err(TokenCallFailure { function, fault: CallFault::Code(Rv(code)) }),
+        code => Err(CallFailure { function, fault: CallFault::Code(Rv(code)) }),
     }
 }

@@ -10,11 +10,11 @@ mod failure;
 mod library;
 mod template;
 
-pub(super) use calls::{Object, Session, SlotId, TokenInfo};
-pub(super) use crypt::{GcmIv, Mechanism};
-pub use failure::TokenCallFailure;
-pub(super) use failure::{CallFault, Function};
-pub(super) use library::{LoadError, Module as Functions};
-pub(super) use template::{Attribute, Value};
+pub(crate) use calls::{Object, Session, SlotId, TokenInfo};
+pub(crate) use crypt::{GcmIv, Mechanism};
+pub use failure::CallFailure;
+pub(crate) use failure::{CallFault, Function};
+pub(crate) use library::{FunctionList, LoadError};
+pub(crate) use template::{Attribute, Value};
 
-pub(super) use cryptoki_sys as ck;
+pub(crate) use cryptoki_sys as ck;

@@ -7,7 +7,7 @@ use cryptoki_sys as ck;
 
 /// The value of an attribute.
 #[derive(Clone, Copy)]
-pub(in crate::keyring::pkcs11) enum Value<'a> {
+pub(crate) enum Value<'a> {
     Bool(bool),
     Number(ck::CK_ULONG),
     Bytes(&'a [u8]),
@@ -15,9 +15,9 @@ pub(in crate::keyring::pkcs11) enum Value<'a> {
 
 /// An attribute that an object has or is to have.
 #[derive(Clone, Copy)]
-pub(in crate::keyring::pkcs11) struct Attribute<'a> {
-    pub(in crate::keyring::pkcs11) kind: ck::CK_ATTRIBUTE_TYPE,
-    pub(in crate::keyring::pkcs11) value: Value<'a>,
+pub(crate) struct Attribute<'a> {
+    pub(crate) kind: ck::CK_ATTRIBUTE_TYPE,
+    pub(crate) value: Value<'a>,
 }
 
 static TRUE: ck::CK_BBOOL = ck::CK_TRUE;
@@ -25,7 +25,7 @@ static FALSE: ck::CK_BBOOL = ck::CK_FALSE;
 
 /// The attributes as the interface wants them. The pointers are into `attributes` and what those
 /// borrow, and are read only.
-pub(super) fn raw(attributes: &[Attribute<'_>]) -> Vec<ck::CK_ATTRIBUTE> {
+pub(crate) fn raw(attributes: &[Attribute<'_>]) -> Vec<ck::CK_ATTRIBUTE> {
     let raw = |attribute: &Attribute<'_>| {
         let (pointer, len): (*const c_void, usize) = match &attribute.value {
             Value::Bool(value) => {
@@ -45,6 +45,6 @@ pub(super) fn raw(attributes: &[Attribute<'_>]) -> Vec<ck::CK_ATTRIBUTE> {
 }
 
 /// A length as the interface counts. None of ours is beyond its range.
-pub(super) fn ulong(len: usize) -> ck::CK_ULONG {
+pub(crate) fn ulong(len: usize) -> ck::CK_ULONG {
     ck::CK_ULONG::try_from(len).unwrap_or(ck::CK_ULONG::MAX)
 }

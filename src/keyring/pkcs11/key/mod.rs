@@ -1,14 +1,22 @@
 //! A version of a master key that a token holds.
 
-use super::error::Pkcs11Error;
-use super::failure::{self, Failure};
-use super::object::{ObjectName, Role};
-use super::operations::{IvBytes, MAX_IV_LEN, Output, TRIAL_WRAPS};
-use super::token::Token;
+pub(crate) mod cbc_hmac;
+pub(crate) mod gcm;
+pub(crate) mod generate;
+pub(crate) mod known_answers;
+pub(crate) mod object;
+pub(crate) mod wiped;
+pub(crate) mod wrap;
+
+use self::object::{ObjectName, Role};
+use self::wrap::{IvBytes, MAX_IV_LEN, Output, TRIAL_WRAPS};
 use crate::crypto::secret::DataKey;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, WrapAlgorithm};
 use crate::keyring::counter::Counts;
 use crate::keyring::held::HeldKey;
+use crate::keyring::pkcs11::error::Error;
+use crate::keyring::pkcs11::failure::{self, Failure};
+use crate::keyring::pkcs11::token::Inner;
 use crate::keyring::{KeyringError, Refusal, SlotWriter, WrapContext};
 use crate::random::KeyringRng;
 use alloc::string::String;
@@ -17,18 +25,18 @@ use core::time::Duration;
 use zeroize::Zeroizing;
 
 /// What a version is called, in headers and on the token.
-pub(super) struct TokenKeyName {
-    pub(super) name: String,
-    pub(super) version: KeyVersion,
-    pub(super) algorithm: WrapAlgorithm,
-    pub(super) encrypt: ObjectName,
+pub(crate) struct TokenKeyName {
+    pub(crate) name: String,
+    pub(crate) version: KeyVersion,
+    pub(crate) algorithm: WrapAlgorithm,
+    pub(crate) encrypt: ObjectName,
     /// For wrap algorithm 3.
-    pub(super) mac: Option<ObjectName>,
+    pub(crate) mac: Option<ObjectName>,
 }
 
 impl TokenKeyName {
     /// The names of a version whose keys we generated.
-    pub(super) fn ours(
+    pub(crate) fn ours(
         name: KeyName<'_>,
         version: KeyVersion,
         id: MasterKeyId,
@@ -46,25 +54,25 @@ impl TokenKeyName {
     }
 
     /// Length of the IV that a blob begins with.
-    pub(super) fn iv_len(&self) -> usize {
-        if self.mac.is_some() { super::etm::IV_LEN } else { super::gcm::IV_LEN }
+    pub(crate) fn iv_len(&self) -> usize {
+        if self.mac.is_some() { self::cbc_hmac::IV_LEN } else { self::gcm::IV_LEN }
     }
 
     /// The error of a failure, with the names added.
-    pub(super) fn error(&self, failure: Failure) -> Pkcs11Error {
+    pub(crate) fn error(&self, failure: Failure) -> Error {
         let (key, version) = (self.name.clone(), self.version);
         match failure {
-            Failure::KeyMissing => Pkcs11Error::KeyNotFound { key, version },
-            Failure::KeyNotUnique => Pkcs11Error::KeyNotUnique { key, version },
-            Failure::WeakKey(fault) => Pkcs11Error::WeakKey { key, version, fault },
-            failure => Pkcs11Error::from_failure(failure),
+            Failure::KeyMissing => Error::KeyNotFound { key, version },
+            Failure::KeyNotUnique => Error::KeyNotUnique { key, version },
+            Failure::WeakKey(fault) => Error::WeakKey { key, version, fault },
+            failure => Error::from_failure(failure),
         }
     }
 }
 
 /// A version that is set up: nothing is asked of the token before it is used.
-pub(super) struct TokenKey {
-    token: Arc<Token>,
+pub(crate) struct TokenKey {
+    token: Arc<Inner>,
     name: Arc<TokenKeyName>,
     id: MasterKeyId,
     counts: Counts,
@@ -74,8 +82,8 @@ pub(super) struct TokenKey {
 const GCM_WRAP_LIMIT: u64 = 1 << 32;
 
 impl TokenKey {
-    pub(super) fn new(
-        token: Arc<Token>,
+    pub(crate) fn new(
+        token: Arc<Inner>,
         name: impl Into<Arc<TokenKeyName>>,
         id: MasterKeyId,
     ) -> Self {
@@ -84,22 +92,22 @@ impl TokenKey {
 
     fn wrapped(&self, aad: &[u8], key: &[u8], iv: IvBytes) -> Result<Output, Failure> {
         self.token.check_process()?;
-        if !self.token.workers.has_deadline() {
+        if !self.token.call_threads.has_deadline() {
             return self.token.wrap(&self.name, aad, key, iv);
         }
         let (token, name) = (self.token.clone(), self.name.clone());
         let (aad, key) = (aad.to_vec(), Zeroizing::new(key.to_vec()));
-        self.token.workers.call(Duration::ZERO, move || token.wrap(&name, &aad, &key, iv))?
+        self.token.call_threads.call(Duration::ZERO, move || token.wrap(&name, &aad, &key, iv))?
     }
 
     fn unwrapped(&self, aad: &[u8], blob: &[u8]) -> Result<Output, Failure> {
         self.token.check_process()?;
-        if !self.token.workers.has_deadline() {
+        if !self.token.call_threads.has_deadline() {
             return self.token.unwrap(&self.name, aad, blob);
         }
         let (token, name) = (self.token.clone(), self.name.clone());
         let (aad, blob) = (aad.to_vec(), blob.to_vec());
-        self.token.workers.call(Duration::ZERO, move || token.unwrap(&name, &aad, &blob))?
+        self.token.call_threads.call(Duration::ZERO, move || token.unwrap(&name, &aad, &blob))?
     }
 }
 

@@ -1,26 +1,26 @@
 //! Wrap algorithm 2 (SPEC W-GCM): AES-256-GCM in a token (NIST SP 800-38D), by C_Encrypt and
 //! C_Decrypt.
 
-use super::error::WrongTokenAnswer;
-use super::failure::{self, Failure};
-use super::ffi::{Function, GcmIv, Mechanism, Object, TokenCallFailure, ck};
-use super::scratch::{MAX_KEY_LEN, Scratch};
-use super::token::Work;
+use super::wiped::{MAX_KEY_LEN, WipedBuffer};
+use crate::keyring::pkcs11::error::WrongResponse;
+use crate::keyring::pkcs11::failure::{self, Failure};
+use crate::keyring::pkcs11::ffi::{CallFailure, Function, GcmIv, Mechanism, Object, ck};
+use crate::keyring::pkcs11::token::Attempt;
 
-pub(super) const IV_LEN: usize = 12;
-pub(super) const TAG_LEN: usize = 16;
+pub(crate) const IV_LEN: usize = 12;
+pub(crate) const TAG_LEN: usize = 16;
 
 /// How a token has AES-GCM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Gcm {
-    pub(super) number: ck::CK_MECHANISM_TYPE,
-    pub(super) iv: IvMode,
+pub(crate) struct Gcm {
+    pub(crate) number: ck::CK_MECHANISM_TYPE,
+    pub(crate) iv: IvMode,
 }
 
 /// Who makes the initialisation vector, and where it is told. What is stored is always the one
 /// that was used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum IvMode {
+pub(crate) enum IvMode {
     /// We do.
     Host,
     /// The token does, and writes it to where it found zeros (AWS CloudHSM).
@@ -33,13 +33,13 @@ pub(super) enum IvMode {
 }
 
 impl IvMode {
-    pub(super) const ALL: [IvMode; 4] =
+    pub(crate) const ALL: [IvMode; 4] =
         [IvMode::Host, IvMode::WrittenBack, IvMode::Appended, IvMode::Prepended];
 }
 
 impl IvMode {
     /// In words, for people.
-    pub(super) fn words(self) -> &'static str {
+    pub(crate) fn words(self) -> &'static str {
         match self {
             IvMode::Host => "made here, taken by the token",
             IvMode::WrittenBack => "made by the token, written back to where zeros were",
@@ -51,16 +51,16 @@ impl IvMode {
 
 impl Gcm {
     /// Encrypts `key` to `blob`: IV, ciphertext, tag. Tells its length.
-    pub(super) fn encrypt(
+    pub(crate) fn encrypt(
         &self,
-        work: &Work<'_>,
+        work: &Attempt<'_>,
         object: Object,
         mut iv: [u8; IV_LEN],
         aad: &[u8],
         key: &[u8],
-        blob: &mut Scratch,
+        blob: &mut WipedBuffer,
     ) -> Result<usize, Failure> {
-        let mut output = Scratch::new();
+        let mut output = WipedBuffer::new();
         let given = match self.iv {
             IvMode::Host | IvMode::Appended => GcmIv::Given(&mut iv),
             IvMode::WrittenBack => {
@@ -76,7 +76,7 @@ impl Gcm {
             IvMode::Host | IvMode::WrittenBack => 0,
             IvMode::Appended | IvMode::Prepended => IV_LEN,
         };
-        let wrong_length = || TokenCallFailure::length(Function::C_Encrypt);
+        let wrong_length = || CallFailure::length(Function::C_Encrypt);
         let output = output.get(..len).ok_or_else(wrong_length)?;
         if len != sealed_len.saturating_add(told_len) {
             return Err(wrong_length().into());
@@ -91,19 +91,19 @@ impl Gcm {
             IvMode::Prepended => output.split_at(IV_LEN),
         };
         if iv.iter().all(|byte| *byte == 0) {
-            return Err(Failure::Wrong(WrongTokenAnswer::IvIgnored));
+            return Err(Failure::Wrong(WrongResponse::IvIgnored));
         }
         Ok(blob.fill(&[iv, sealed]))
     }
 
     /// Decrypts a blob of [`encrypt`](Self::encrypt), and tells the length of the key.
-    pub(super) fn decrypt(
+    pub(crate) fn decrypt(
         &self,
-        work: &Work<'_>,
+        work: &Attempt<'_>,
         object: Object,
         aad: &[u8],
         blob: &[u8],
-        key: &mut Scratch,
+        key: &mut WipedBuffer,
     ) -> Result<usize, Failure> {
         let (iv, sealed) = blob.split_first_chunk().ok_or(Failure::Authentication)?;
         let len = sealed.len().checked_sub(TAG_LEN).filter(|len| *len <= MAX_KEY_LEN);
@@ -120,7 +120,7 @@ impl Gcm {
         let decrypted = work.inside.decrypt(work.session, mechanism, object, sealed, key.space());
         match decrypted.map_err(failure::of_decryption)? {
             found if found == len => Ok(len),
-            _ => Err(TokenCallFailure::length(Function::C_Decrypt).into()),
+            _ => Err(CallFailure::length(Function::C_Decrypt).into()),
         }
     }
 }

@@ -1,19 +1,30 @@
 //! A token that is open: work is done in it until it succeeds, or cannot.
 
-use super::connection::Connection;
-use super::deadline::Workers;
-use super::error::{PinFault, Pkcs11Error};
-use super::failure::Failure;
-use super::ffi::{Object, Session, ck};
-use super::ladder::{Ladder, Step};
-use super::module::{Access, Inside, Module};
-use super::news::News;
-use super::object::ObjectName;
-use super::operations::Tested;
-use super::options::Pkcs11Options;
-use super::permits::Permits;
-use super::probe::Probed;
-use super::term::{Term, Turn};
+pub(crate) mod call_threads;
+pub(crate) mod connection;
+pub(crate) mod events;
+pub(crate) mod library;
+pub(crate) mod options;
+pub(crate) mod pin;
+pub(crate) mod recovery;
+pub(crate) mod semaphore;
+pub(crate) mod time_limit;
+pub(crate) mod timed_lock;
+
+use self::call_threads::CallThreads;
+use self::connection::Connection;
+use self::events::EventQueue;
+use self::library::{Access, LibraryGuard, LoadedLibrary};
+use self::options::Options;
+use self::recovery::{Recovery, Step};
+use self::semaphore::Semaphore;
+use self::time_limit::{TimeLimit, Turn};
+use crate::keyring::pkcs11::error::{Error, PinFault};
+use crate::keyring::pkcs11::failure::Failure;
+use crate::keyring::pkcs11::ffi::{Object, Session, ck};
+use crate::keyring::pkcs11::key::known_answers::KnownAnswers;
+use crate::keyring::pkcs11::key::object::ObjectName;
+use crate::keyring::pkcs11::key::wrap::SelfTest;
 use crate::sync::lock;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -36,47 +47,47 @@ use std::sync::Mutex;
 /// # After a fork
 ///
 /// A child must not use what its parent opened, and every call says so
-/// ([`Pkcs11Error::Forked`]): open the token anew there.
+/// ([`Error::Forked`]): open the token anew there.
 #[derive(Clone)]
-pub struct Pkcs11Token(pub(super) Arc<Token>);
+pub struct Token(pub(crate) Arc<Inner>);
 
 /// What all handles of a token share.
-pub(super) struct Token {
-    pub(super) options: Pkcs11Options,
-    pub(super) module: Arc<Module>,
+pub(crate) struct Inner {
+    pub(crate) options: Options,
+    pub(crate) module: Arc<LoadedLibrary>,
     connection: Mutex<Option<Arc<Connection>>>,
     /// For one who makes a connection at a time.
     connecting: Turn,
-    permits: Permits,
+    sessions: Semaphore,
     /// Keys that were tried out in this process.
-    pub(super) tested: Mutex<BTreeMap<ObjectName, Arc<Tested>>>,
+    pub(crate) tested: Mutex<BTreeMap<ObjectName, Arc<SelfTest>>>,
     /// What the token turned out to do.
-    pub(super) probed: Mutex<Probed>,
-    pub(super) workers: Workers,
-    pub(super) news: Arc<News>,
+    pub(crate) known_answers: Mutex<KnownAnswers>,
+    pub(crate) call_threads: CallThreads,
+    pub(crate) events: Arc<EventQueue>,
 }
 
-impl Pkcs11Token {
-    pub(super) fn new(options: Pkcs11Options) -> Result<Self, Pkcs11Error> {
+impl Token {
+    pub(crate) fn new(options: Options) -> Result<Self, Error> {
         if !options.library.is_absolute() {
             let what = "the path has to be absolute".into();
-            return Err(Pkcs11Error::Library { path: options.library.clone(), what });
+            return Err(Error::Library { path: options.library.clone(), what });
         }
-        let module = Module::load(&options.library, options.reserved_string()?)?;
-        let workers =
-            Workers::new(options.longest_wait(), options.hang_limit, options.max_sessions);
-        let permits = Permits::new(options.max_sessions);
-        let news = Arc::new(News::new(options.wanted(), options.observer.clone()));
-        Ok(Pkcs11Token(Arc::new(Token {
+        let module = LoadedLibrary::load(&options.library, options.reserved_string()?)?;
+        let call_threads =
+            CallThreads::new(options.longest_wait(), options.hang_limit, options.max_sessions);
+        let sessions = Semaphore::new(options.max_sessions);
+        let events = Arc::new(EventQueue::new(options.wanted(), options.observer.clone()));
+        Ok(Token(Arc::new(Inner {
             options,
             module,
             connection: Mutex::new(None),
             connecting: Turn::new(),
-            permits,
+            sessions,
             tested: Mutex::new(BTreeMap::new()),
-            probed: Mutex::new(Probed::default()),
-            workers,
-            news,
+            known_answers: Mutex::new(KnownAnswers::default()),
+            call_threads,
+            events,
         })))
     }
 
@@ -91,26 +102,26 @@ impl Pkcs11Token {
 const LAST_TERM: Duration = Duration::from_secs(1);
 
 /// What one attempt works with.
-pub(super) struct Work<'a> {
-    pub(super) inside: &'a Inside<'a>,
-    pub(super) connection: &'a Connection,
-    pub(super) session: Session,
+pub(crate) struct Attempt<'a> {
+    pub(crate) inside: &'a LibraryGuard<'a>,
+    pub(crate) connection: &'a Connection,
+    pub(crate) session: Session,
     /// How often anybody had logged in when it began.
-    pub(super) logins: u64,
-    term: &'a Term,
-    options: &'a Pkcs11Options,
+    pub(crate) logins: u64,
+    limit: &'a TimeLimit,
+    options: &'a Options,
 }
 
-impl Work<'_> {
+impl Attempt<'_> {
     /// The object of a name.
-    pub(super) fn object(&self, name: &ObjectName) -> Result<Object, Failure> {
+    pub(crate) fn object(&self, name: &ObjectName) -> Result<Object, Failure> {
         let (session, logins) = (self.session, self.logins);
-        self.connection.object(self.inside, self.options, self.term, session, logins, name)
+        self.connection.object(self.inside, self.options, self.limit, session, logins, name)
     }
 
     /// Fails if nobody is logged in: then keys are hidden, and that none was found means nothing.
-    pub(super) fn check_login(&self) -> Result<(), Failure> {
-        if self.connection.is_logged_in(self.inside, self.options, self.term)? {
+    pub(crate) fn check_login(&self) -> Result<(), Failure> {
+        if self.connection.is_logged_in(self.inside, self.options, self.limit)? {
             Ok(())
         } else {
             Err(Failure::Login(PinFault::Ignored))
@@ -118,68 +129,66 @@ impl Work<'_> {
     }
 }
 
-impl Token {
+impl Inner {
     /// Before any lock and any thread of ours: a child of a fork has copies of locks that nobody
     /// gives back, and none of the threads.
-    pub(super) fn check_process(&self) -> Result<(), Pkcs11Error> {
-        if self.module.is_ours() { Ok(()) } else { Err(Pkcs11Error::Forked) }
+    pub(crate) fn check_process(&self) -> Result<(), Error> {
+        if self.module.is_ours() { Ok(()) } else { Err(Error::Forked) }
     }
 
     /// Changes keys, or asks what takes long, within the deadline if there is one: no shorter than
-    /// the patience, since others may have to leave the library first.
-    pub(super) fn change<T: Send + 'static>(
+    /// the recovery_timeout, since others may have to leave the library first.
+    pub(crate) fn change<T: Send + 'static>(
         self: &Arc<Self>,
-        work: impl FnOnce(&Token) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&Inner) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         self.check_process()?;
         let token = self.clone();
-        self.workers.call(self.options.patience, move || work(&token))?
+        self.call_threads.call(self.options.recovery_timeout, move || work(&token))?
     }
 
     /// The time that one operation has from now on.
-    pub(super) fn term(&self) -> Term {
-        Term::new(self.options.patience, self.options.hang_limit)
+    pub(crate) fn limit(&self) -> TimeLimit {
+        TimeLimit::new(self.options.recovery_timeout, self.options.hang_limit)
     }
 
-    /// Does `operation`, as often as it takes within the term: it has to be such that doing it again does no harm.
+    /// Does `operation`, as often as it takes within the limit: it has to be such that doing it again does no harm.
     /// The observer is told by who called from outside, once no lock is held.
-    pub(super) fn run<T>(
+    pub(crate) fn run<T>(
         &self,
         access: Access,
-        term: &Term,
-        mut operation: impl FnMut(&Work<'_>) -> Result<T, Failure>,
+        limit: &TimeLimit,
+        mut operation: impl FnMut(&Attempt<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let mut ladder = Ladder::new(*term);
+        let mut recovery = Recovery::new(*limit);
         loop {
             // Waited for outside: whoever is inside gets on.
-            let permit = self.permits.take(term)?;
-            let step = match self.module.enter(access, term) {
+            let permit = self.sessions.take(limit)?;
+            let step = match self.module.enter(access, limit) {
                 Ok(inside) => {
-                    let failure = match self.attempt(&inside, term, &mut operation) {
+                    let failure = match self.attempt(&inside, limit, &mut operation) {
                         Ok(result) => return Ok(result),
                         Err(failure) => failure,
                     };
                     let epoch = inside.epoch;
-                    (self.next_step(&inside, failure, &mut ladder)?, epoch)
+                    (self.next_step(&inside, failure, &mut recovery)?, epoch)
                 }
                 // The library could not be set up.
-                Err(Pkcs11Error::Call { failure }) => (ladder.again(Failure::Call(failure))?, 0),
+                Err(Error::Call { failure }) => (recovery.again(Failure::Call(failure))?, 0),
                 Err(error) => return Err(error.into()),
             };
             drop(permit);
-            ladder.pause();
+            recovery.pause();
             if let (Step::Restart(failure), epoch) = step {
                 // Nobody is inside any more, this thread not either.
-                match self.module.restart(epoch, term) {
-                    Ok(true) => self.news.restarted(),
+                match self.module.restart(epoch, limit) {
+                    Ok(true) => self.events.restarted(),
                     // Not ours to set up anew: a new connection has to do, which comes by itself.
                     Ok(false) => {}
-                    Err(Pkcs11Error::Call { failure }) => {
-                        ladder.again(Failure::Call(failure)).map(drop)?;
+                    Err(Error::Call { failure }) => {
+                        recovery.again(Failure::Call(failure)).map(drop)?;
                     }
-                    Err(
-                        error @ (Pkcs11Error::Hanging { .. } | Pkcs11Error::RestartProcess { .. }),
-                    ) => {
+                    Err(error @ (Error::Hanging { .. } | Error::RestartProcess { .. })) => {
                         return Err(error.into());
                     }
                     Err(_) => return Err(failure),
@@ -190,20 +199,20 @@ impl Token {
 
     fn attempt<T>(
         &self,
-        inside: &Inside<'_>,
-        term: &Term,
-        operation: &mut dyn FnMut(&Work<'_>) -> Result<T, Failure>,
+        inside: &LibraryGuard<'_>,
+        limit: &TimeLimit,
+        operation: &mut dyn FnMut(&Attempt<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let options = &self.options;
-        let connection = self.connect(inside, term)?;
+        let connection = self.connect(inside, limit)?;
         let session = connection.take(inside).inspect_err(|failure| {
             let call = if let Failure::Call(call) = failure { call.code() } else { None };
             if call == Some(ck::CKR_SESSION_COUNT) {
-                self.permits.lower();
+                self.sessions.lower();
             }
         })?;
         let logins = inside.logins();
-        let work = Work { inside, connection: &connection, session, logins, term, options };
+        let work = Attempt { inside, connection: &connection, session, logins, limit, options };
         let mut outcome = operation(&work);
         if inside.logins() != logins {
             // Objects may have changed their numbers under it: neither success nor failure counts.
@@ -222,50 +231,54 @@ impl Token {
     }
 
     /// The connection there is, or a new one.
-    fn connect(&self, inside: &Inside<'_>, term: &Term) -> Result<Arc<Connection>, Failure> {
+    fn connect(
+        &self,
+        inside: &LibraryGuard<'_>,
+        limit: &TimeLimit,
+    ) -> Result<Arc<Connection>, Failure> {
         if let Some(connection) = self.connection(inside) {
             return Ok(connection);
         }
-        let _turn = self.connecting.take(term)?;
+        let _turn = self.connecting.take(limit)?;
         if let Some(connection) = self.connection(inside) {
             return Ok(connection);
         }
-        let opened = Connection::open(inside, &self.options, term).inspect_err(|failure| {
+        let opened = Connection::open(inside, &self.options, limit).inspect_err(|failure| {
             if let Failure::Login(fault) = failure {
-                self.news.login_refused(fault);
+                self.events.login_refused(fault);
             }
         });
         let (connection, logged_in) = opened?;
         let connection = Arc::new(connection);
-        self.permits.limit(connection.most);
+        self.sessions.limit(connection.most);
         *lock(&self.connection) = Some(connection.clone());
-        self.news.connected(logged_in);
+        self.events.connected(logged_in);
         Ok(connection)
     }
 
     /// The connection of this epoch, if there is one.
-    pub(super) fn connection(&self, inside: &Inside<'_>) -> Option<Arc<Connection>> {
+    pub(crate) fn connection(&self, inside: &LibraryGuard<'_>) -> Option<Arc<Connection>> {
         lock(&self.connection).clone().filter(|it| it.epoch == inside.epoch)
     }
 
     /// Gives a connection up, unless another thread has replaced it already.
-    pub(super) fn disconnect(
+    pub(crate) fn disconnect(
         &self,
-        inside: &Inside<'_>,
+        inside: &LibraryGuard<'_>,
         old: &Arc<Connection>,
         gone: bool,
-        term: &Term,
+        limit: &TimeLimit,
     ) {
         let mut current = lock(&self.connection);
         if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, old)) {
             *current = None;
             drop(current);
-            old.retire(inside, gone, term);
+            old.retire(inside, gone, limit);
         }
     }
 }
 
-impl Drop for Token {
+impl Drop for Inner {
     fn drop(&mut self) {
         // In a child of a fork they are the parent's.
         if !self.module.is_ours() {
@@ -273,15 +286,15 @@ impl Drop for Token {
         }
         let Some(connection) = lock(&self.connection).take() else { return };
         // Others may hang inside, for whom nobody waits here.
-        let term = Term::new(LAST_TERM, self.options.hang_limit);
-        if let Ok(inside) = self.module.enter(Access::Shared, &term) {
-            connection.retire(&inside, false, &term);
+        let limit = TimeLimit::new(LAST_TERM, self.options.hang_limit);
+        if let Ok(inside) = self.module.enter(Access::Shared, &limit) {
+            connection.retire(&inside, false, &limit);
         }
     }
 }
 
-impl fmt::Debug for Pkcs11Token {
+impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pkcs11Token").field("options", &self.0.options).finish_non_exhaustive()
+        f.debug_struct("Token").field("options", &self.0.options).finish_non_exhaustive()
     }
 }

@@ -1,11 +1,10 @@
 //! The protection of a key file by a token: its file key is a message under a key of its own there.
 
+use super::key::generate::ALGORITHMS;
+use super::key::object::ObjectName;
 use super::key::{TokenKey, TokenKeyName};
-use super::object::ObjectName;
-use super::source::ALGORITHMS;
-use super::token::Token;
+use super::token::Inner;
 use crate::crypto::secret::DataKey;
-use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel};
 use crate::keyring::held::HeldKey;
 use crate::keyring::{Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext};
@@ -14,12 +13,12 @@ use alloc::sync::Arc;
 
 /// The name of the keys that protect key files. No other key opens one: else whoever may have data
 /// keys wrapped under another key of the token could make a file of his own.
-pub(super) const NAME: &str = "envelock.key-file";
+pub(crate) const NAME: &str = "envelock.key-file";
 
 /// A keyring with one version: to make a file, its own key; to open one, whichever key of the name
 /// the file says it is under.
-pub(super) struct SealKeyring {
-    token: Arc<Token>,
+pub(crate) struct CatalogueKeyring {
+    token: Arc<Inner>,
     made: Option<(TokenKey, MasterKeyId)>,
 }
 
@@ -27,20 +26,20 @@ fn name() -> Result<KeyName<'static>, KeyringError> {
     KeyName::new(NAME).map_err(|_| KeyringError::NoPrimary)
 }
 
-impl SealKeyring {
+impl CatalogueKeyring {
     /// For a new file: makes its key.
-    pub(super) fn make(token: Arc<Token>, rng: &mut KeyringRng<'_>) -> Result<Self, Error> {
+    pub(crate) fn make(token: Arc<Inner>, rng: &mut KeyringRng<'_>) -> Result<Self, crate::Error> {
         let made = token.generate(KeyName::new(NAME)?, KeyVersion::FIRST, rng)?;
-        Ok(SealKeyring { token, made: Some(made) })
+        Ok(CatalogueKeyring { token, made: Some(made) })
     }
 
     /// For a file there is.
-    pub(super) fn open(token: Arc<Token>) -> Self {
-        SealKeyring { token, made: None }
+    pub(crate) fn open(token: Arc<Inner>) -> Self {
+        CatalogueKeyring { token, made: None }
     }
 
     /// Destroys the key that was made, since there is no file.
-    pub(super) fn discard(&self) {
+    pub(crate) fn discard(&self) {
         if let (Some((_, id)), Ok(name)) = (&self.made, name()) {
             drop(self.token.destroy_keys(ObjectName::both(name, KeyVersion::FIRST, *id)));
         }
@@ -54,7 +53,7 @@ impl SealKeyring {
     }
 }
 
-impl Keyring for SealKeyring {
+impl Keyring for CatalogueKeyring {
     fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         let (_, label) = self.primary()?;
         visit(&PrimaryKey { label, max_wrapped_key_len: None });

@@ -1,12 +1,12 @@
-//! The way back to a working token, rung by rung: another session, another login, another
+//! The way back to a working token, remedy by remedy: another session, another login, another
 //! connection, the library set up anew.
 
-use super::error::{PinFault, Pkcs11Error};
-use super::failure::{self, Failure, Rung};
-use super::ffi::ck;
-use super::module::Inside;
-use super::term::Term;
-use super::token::Token;
+use super::Inner;
+use super::library::LibraryGuard;
+use super::time_limit::TimeLimit;
+use crate::keyring::pkcs11::error::{Error, PinFault};
+use crate::keyring::pkcs11::failure::{self, Failure, Remedy};
+use crate::keyring::pkcs11::ffi::ck;
 use core::time::Duration;
 
 /// How many attempts follow each other at once.
@@ -23,8 +23,8 @@ const LIBRARY_FAILURES: u32 = 5;
 const MOST_SLIPS: u32 = 2;
 
 /// How far one call has come.
-pub(super) struct Ladder {
-    term: Term,
+pub(crate) struct Recovery {
+    limit: TimeLimit,
     attempts: u32,
     /// Failures of the device rather than of a session.
     device: u32,
@@ -35,20 +35,20 @@ pub(super) struct Ladder {
 }
 
 /// What comes next.
-pub(super) enum Step {
+pub(crate) enum Step {
     Again,
     /// Set the library up anew; what it is for, in case that cannot be done.
     Restart(Failure),
 }
 
-impl Ladder {
-    pub(super) fn new(term: Term) -> Self {
-        Ladder { term, attempts: 1, device: 0, library: 0, slips: 0, missing: 0 }
+impl Recovery {
+    pub(crate) fn new(limit: TimeLimit) -> Self {
+        Recovery { limit, attempts: 1, device: 0, library: 0, slips: 0, missing: 0 }
     }
 
     /// Another attempt, for as long as there is time, however many there were.
-    pub(super) fn again(&mut self, failure: Failure) -> Result<Step, Failure> {
-        if self.term.is_over() {
+    pub(crate) fn again(&mut self, failure: Failure) -> Result<Step, Failure> {
+        if self.limit.is_over() {
             return Err(failure);
         }
         self.attempts = self.attempts.saturating_add(1);
@@ -56,12 +56,12 @@ impl Ladder {
     }
 
     /// Waits before a later attempt, holding nothing.
-    pub(super) fn pause(&self) {
+    pub(crate) fn pause(&self) {
         let Some(late) = self.attempts.checked_sub(EAGER_ATTEMPTS.saturating_add(1)) else {
             return;
         };
         let pause = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(late).unwrap_or(u32::MAX));
-        std::thread::sleep(pause.min(LONGEST_PAUSE).min(self.term.left()));
+        std::thread::sleep(pause.min(LONGEST_PAUSE).min(self.limit.left()));
     }
 
     /// Counts a failure of the device, and tells whether it is more than a slip.
@@ -83,86 +83,87 @@ impl Ladder {
     }
 }
 
-impl Token {
+impl Inner {
     /// Finds out what is wrong, mends what can be mended from inside, and says what comes next;
     /// or gives the failure back.
-    pub(super) fn next_step(
+    pub(crate) fn next_step(
         &self,
-        inside: &Inside<'_>,
+        inside: &LibraryGuard<'_>,
         failure: Failure,
-        ladder: &mut Ladder,
+        recovery: &mut Recovery,
     ) -> Result<Step, Failure> {
-        let rung = match &failure {
+        let remedy = match &failure {
             // Perhaps the number is another key's by now.
-            Failure::Call(call) if failure::is_disabled(call) && ladder.missing == 0 => {
-                ladder.missing = 1;
-                Rung::Stale
+            Failure::Call(call) if failure::is_disabled(call) && recovery.missing == 0 => {
+                recovery.missing = 1;
+                Remedy::Stale
             }
-            Failure::Call(call) => failure::rung(call),
-            Failure::Superseded => Rung::Session,
-            Failure::Login(PinFault::Ignored) => Rung::Stale,
+            Failure::Call(call) => failure::remedy(call),
+            Failure::Superseded => Remedy::Session,
+            Failure::Login(PinFault::Ignored) => Remedy::Stale,
             // One that was there may come back; another name will not.
-            Failure::Error(Pkcs11Error::TokenNotFound { .. }) if self.news.was_connected() => {
-                Rung::Device
+            Failure::Error(Error::TokenNotFound { .. }) if self.events.was_connected() => {
+                Remedy::Device
             }
-            Failure::Wrong(_) if ladder.slips < MOST_SLIPS => {
-                ladder.slips = ladder.slips.saturating_add(1);
+            Failure::Wrong(_) if recovery.slips < MOST_SLIPS => {
+                recovery.slips = recovery.slips.saturating_add(1);
                 // Perhaps the number is another key's by now.
-                Rung::Stale
+                Remedy::Stale
             }
-            Failure::KeyMissing if ladder.missing == 0 => {
-                ladder.missing = 1;
-                Rung::Stale
+            Failure::KeyMissing if recovery.missing == 0 => {
+                recovery.missing = 1;
+                Remedy::Stale
             }
-            _ => Rung::Permanent,
+            _ => Remedy::Permanent,
         };
-        if rung == Rung::Permanent {
+        if remedy == Remedy::Permanent {
             return Err(failure);
         }
-        let step = ladder.again(failure.clone())?;
-        let in_vain = ladder.library_failed(&failure);
+        let step = recovery.again(failure.clone())?;
+        let in_vain = recovery.library_failed(&failure);
         let Some(connection) = self.connection(inside) else {
             // It could not be made.
-            let restart = rung == Rung::Restart || (rung == Rung::Device && ladder.device_failed());
+            let restart =
+                remedy == Remedy::Restart || (remedy == Remedy::Device && recovery.device_failed());
             return Ok(if restart || in_vain { Step::Restart(failure) } else { step });
         };
-        let term = ladder.term;
-        let restart = match connection.is_logged_in(inside, &self.options, &term) {
+        let limit = recovery.limit;
+        let restart = match connection.is_logged_in(inside, &self.options, &limit) {
             Ok(true) => {
-                if rung != Rung::Session {
+                if remedy != Remedy::Session {
                     connection.forget_objects();
                 }
                 // The token says that it is well.
-                if matches!(rung, Rung::Device | Rung::Restart) && ladder.device_failed() {
-                    self.disconnect(inside, &connection, false, &term);
+                if matches!(remedy, Remedy::Device | Remedy::Restart) && recovery.device_failed() {
+                    self.disconnect(inside, &connection, false, &limit);
                 }
                 false
             }
-            Ok(false) => match connection.log_in(inside, &self.options, &term) {
+            Ok(false) => match connection.log_in(inside, &self.options, &limit) {
                 Ok(logged_in) => {
                     connection.forget_objects();
                     if logged_in {
-                        self.news.logged_in();
+                        self.events.logged_in();
                     }
                     false
                 }
                 Err(Failure::Login(fault)) if !matches!(fault, PinFault::Ignored) => {
-                    self.news.login_refused(&fault);
+                    self.events.login_refused(&fault);
                     return Err(Failure::Login(fault));
                 }
                 Err(Failure::Error(error)) => return Err(error.into()),
                 // Another thread has given it up.
                 Err(Failure::Superseded) => false,
                 Err(_) => {
-                    self.disconnect(inside, &connection, false, &term);
-                    ladder.device_failed()
+                    self.disconnect(inside, &connection, false, &limit);
+                    recovery.device_failed()
                 }
             },
             Err(Failure::Call(lost)) => {
                 let gone = failure::is_session_gone(&lost);
-                self.disconnect(inside, &connection, gone, &term);
+                self.disconnect(inside, &connection, gone, &limit);
                 let is_down = lost.code() == Some(ck::CKR_CRYPTOKI_NOT_INITIALIZED);
-                is_down || (!gone && ladder.device_failed())
+                is_down || (!gone && recovery.device_failed())
             }
             Err(Failure::Error(error)) => return Err(error.into()),
             Err(_) => false,

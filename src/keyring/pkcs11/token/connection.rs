@@ -1,13 +1,13 @@
 //! A connection to one token: its slot, the session that holds the login, sessions to work in, and
 //! the objects that are known. It is replaced as a whole when it is of no use any more.
 
-use super::error::{PinFault, Pkcs11Error, TokenKeyFault, TokenLabel, WrongTokenAnswer};
-use super::failure::{self, Failure};
-use super::ffi::{Object, Session, SlotId, TokenCallFailure, TokenInfo, ck};
-use super::module::Inside;
-use super::object::ObjectName;
-use super::options::Pkcs11Options;
-use super::term::{Term, Turn};
+use super::library::LibraryGuard;
+use super::options::Options;
+use super::time_limit::{TimeLimit, Turn};
+use crate::keyring::pkcs11::error::{Error, KeyWeakness, PinFault, TokenLabel, WrongResponse};
+use crate::keyring::pkcs11::failure::{self, Failure};
+use crate::keyring::pkcs11::ffi::{CallFailure, Object, Session, SlotId, TokenInfo, ck};
+use crate::keyring::pkcs11::key::object::ObjectName;
 use crate::sync::lock;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -21,12 +21,12 @@ use std::time::Instant;
 const PROOF_LASTS: Duration = Duration::from_millis(100);
 
 /// See the module.
-pub(super) struct Connection {
+pub(crate) struct Connection {
     /// The epoch of the library that all of it belongs to.
-    pub(super) epoch: u64,
-    pub(super) slot: SlotId,
+    pub(crate) epoch: u64,
+    pub(crate) slot: SlotId,
     /// How many sessions may be worked in at once.
-    pub(super) most: usize,
+    pub(crate) most: usize,
     /// Never worked in, so that it is whole: a login lasts as long as there is a session. `None`
     /// once it was given up.
     anchor: Mutex<Option<Session>>,
@@ -57,10 +57,10 @@ struct Pool {
 impl Connection {
     /// Finds the token, opens the session that holds the login, and logs in; tells besides whether
     /// that was needed.
-    pub(super) fn open(
-        inside: &Inside<'_>,
-        options: &Pkcs11Options,
-        term: &Term,
+    pub(crate) fn open(
+        inside: &LibraryGuard<'_>,
+        options: &Options,
+        limit: &TimeLimit,
     ) -> Result<(Self, bool), Failure> {
         let (slot, info) = find_token(inside, options)?;
         let anchor = inside.open_session(slot)?;
@@ -75,53 +75,53 @@ impl Connection {
             pool: Mutex::new(Pool::default()),
             known: Mutex::new(Known::default()),
         };
-        match connection.log_in(inside, options, term) {
+        match connection.log_in(inside, options, limit) {
             Ok(logged_in) => Ok((connection, logged_in)),
             Err(failure) => {
                 let gone = matches!(&failure, Failure::Call(it) if failure::is_session_gone(it));
-                connection.retire(inside, gone, term);
+                connection.retire(inside, gone, limit);
                 Err(failure)
             }
         }
     }
 
     /// Whether the anchor says that somebody is logged in, or need not be.
-    pub(super) fn is_logged_in(
+    pub(crate) fn is_logged_in(
         &self,
-        inside: &Inside<'_>,
-        options: &Pkcs11Options,
-        term: &Term,
+        inside: &LibraryGuard<'_>,
+        options: &Options,
+        limit: &TimeLimit,
     ) -> Result<bool, Failure> {
-        let is_logged_in = self.ask_anchor(term, |anchor| inside.is_logged_in(anchor))?;
+        let is_logged_in = self.ask_anchor(limit, |anchor| inside.is_logged_in(anchor))?;
         Ok(is_logged_in || !options.logs_in())
     }
 
     /// Makes a call in the anchor, which is alone there.
     fn ask_anchor<T>(
         &self,
-        term: &Term,
-        call: impl FnOnce(Session) -> Result<T, TokenCallFailure>,
+        limit: &TimeLimit,
+        call: impl FnOnce(Session) -> Result<T, CallFailure>,
     ) -> Result<T, Failure> {
-        let _turn = self.anchor_turn.take(term)?;
+        let _turn = self.anchor_turn.take(limit)?;
         let anchor = (*lock(&self.anchor)).ok_or(Failure::Superseded)?;
         Ok(call(anchor)?)
     }
 
     /// Logs in if nobody is, and tells whether that was needed.
-    pub(super) fn log_in(
+    pub(crate) fn log_in(
         &self,
-        inside: &Inside<'_>,
-        options: &Pkcs11Options,
-        term: &Term,
+        inside: &LibraryGuard<'_>,
+        options: &Options,
+        limit: &TimeLimit,
     ) -> Result<bool, Failure> {
-        if self.is_logged_in(inside, options, term)? {
+        if self.is_logged_in(inside, options, limit)? {
             return Ok(false);
         }
         // The caller's code, inside of the library: it must not go in a second time.
         let pin = options.pin.pin().map_err(Failure::Login)?;
-        let turn = inside.login_turn().take(term)?;
+        let turn = inside.login_turn().take(limit)?;
         // Another thread may have done it meanwhile.
-        if self.is_logged_in(inside, options, term)? {
+        if self.is_logged_in(inside, options, limit)? {
             return Ok(false);
         }
         let info = inside.token_info(self.slot)?;
@@ -131,7 +131,7 @@ impl Connection {
             return Err(Failure::Login(fault));
         }
         inside.note_login();
-        let answer = self.ask_anchor(term, |anchor| {
+        let answer = self.ask_anchor(limit, |anchor| {
             inside.login(anchor, pin.as_ref().map(super::pin::Pin::expose))
         });
         // And for who began while it was under way.
@@ -152,14 +152,14 @@ impl Connection {
             Err(failure) => return Err(failure),
         }
         drop(turn);
-        if self.is_logged_in(inside, options, term)? {
+        if self.is_logged_in(inside, options, limit)? {
             return Ok(true);
         }
         Err(Failure::Login(PinFault::Ignored))
     }
 
     /// A session to work in, for who has a permit.
-    pub(super) fn take(&self, inside: &Inside<'_>) -> Result<Session, Failure> {
+    pub(crate) fn take(&self, inside: &LibraryGuard<'_>) -> Result<Session, Failure> {
         let mut pool = lock(&self.pool);
         if pool.retired {
             return Err(Failure::Superseded);
@@ -173,7 +173,7 @@ impl Connection {
     }
 
     /// Takes back a session whose work went well.
-    pub(super) fn give_back(&self, inside: &Inside<'_>, session: Session) {
+    pub(crate) fn give_back(&self, inside: &LibraryGuard<'_>, session: Session) {
         let mut pool = lock(&self.pool);
         // More than may be, where one that was given up has come back.
         if pool.retired || pool.idle.len() >= self.most {
@@ -185,7 +185,7 @@ impl Connection {
     }
 
     /// Closes a session in which something went wrong; if it is gone, its number is not ours.
-    pub(super) fn discard(&self, inside: &Inside<'_>, session: Session, failure: &Failure) {
+    pub(crate) fn discard(&self, inside: &LibraryGuard<'_>, session: Session, failure: &Failure) {
         if matches!(failure, Failure::Call(failure) if failure::is_session_gone(failure)) {
             inside.forget_session(session);
         } else {
@@ -196,13 +196,13 @@ impl Connection {
     /// Ends the use of this connection. Its sessions are closed unless they are `gone`: those that
     /// nobody works in, and the anchor once nobody is in a call there. Others are closed by those
     /// who work in them.
-    pub(super) fn retire(&self, inside: &Inside<'_>, gone: bool, term: &Term) {
+    pub(crate) fn retire(&self, inside: &LibraryGuard<'_>, gone: bool, limit: &TimeLimit) {
         let mut pool = lock(&self.pool);
         pool.retired = true;
         let idle = core::mem::take(&mut pool.idle);
         drop(pool);
         // One that hangs keeps the anchor.
-        let turn = self.anchor_turn.take(term);
+        let turn = self.anchor_turn.take(limit);
         let anchor = turn.as_ref().ok().and_then(|_| lock(&self.anchor).take());
         // Of an earlier epoch, they are others' by now.
         if inside.epoch != self.epoch {
@@ -219,11 +219,11 @@ impl Connection {
 
     /// The object of a name, for who began after so many logins. It is looked for once: a search
     /// takes long on a full token.
-    pub(super) fn object(
+    pub(crate) fn object(
         &self,
-        inside: &Inside<'_>,
-        options: &Pkcs11Options,
-        term: &Term,
+        inside: &LibraryGuard<'_>,
+        options: &Options,
+        limit: &TimeLimit,
         session: Session,
         logins: u64,
         name: &ObjectName,
@@ -233,15 +233,15 @@ impl Connection {
             return Ok(object);
         }
         let object = match name.find(inside, session, 2)?.as_slice() {
-            [] => return Err(self.missing(inside, options, term)),
+            [] => return Err(self.missing(inside, options, limit)),
             [object] => *object,
             _ => return Err(Failure::KeyNotUnique),
         };
         if !name.is_named(inside, session, object)? {
-            return Err(Failure::Wrong(WrongTokenAnswer::OtherObject));
+            return Err(Failure::Wrong(WrongResponse::OtherObject));
         }
         if let Some(fault) = name.judge(inside, session, object)?
-            && (fault == TokenKeyFault::Type || !options.allow_weak_keys)
+            && (fault == KeyWeakness::Type || !options.allow_weak_keys)
         {
             return Err(Failure::WeakKey(fault));
         }
@@ -252,8 +252,8 @@ impl Connection {
     }
 
     /// Why nothing was found: keys are hidden from those who are not logged in.
-    fn missing(&self, inside: &Inside<'_>, options: &Pkcs11Options, term: &Term) -> Failure {
-        match self.is_logged_in(inside, options, term) {
+    fn missing(&self, inside: &LibraryGuard<'_>, options: &Options, limit: &TimeLimit) -> Failure {
+        match self.is_logged_in(inside, options, limit) {
             Ok(true) => Failure::KeyMissing,
             Ok(false) => Failure::Login(PinFault::Ignored),
             Err(failure) => failure,
@@ -261,12 +261,12 @@ impl Connection {
     }
 
     /// Whether a key has proven here, a moment ago, that it is the one that was tried out.
-    pub(super) fn is_proven(&self, logins: u64, key: &ObjectName) -> bool {
+    pub(crate) fn is_proven(&self, logins: u64, key: &ObjectName) -> bool {
         let proven = self.known(logins).and_then(|known| known.proven.get(key).copied());
         proven.is_some_and(|proven| proven.elapsed() < PROOF_LASTS)
     }
 
-    pub(super) fn note_proven(&self, logins: u64, key: &ObjectName) {
+    pub(crate) fn note_proven(&self, logins: u64, key: &ObjectName) {
         if let Some(mut known) = self.known(logins) {
             known.proven.insert(key.clone(), Instant::now());
         }
@@ -282,7 +282,7 @@ impl Connection {
     }
 
     /// Forgets the numbers of all objects.
-    pub(super) fn forget_objects(&self) {
+    pub(crate) fn forget_objects(&self) {
         let mut known = lock(&self.known);
         *known = Known { logins: known.logins, ..Known::default() };
     }
@@ -290,8 +290,8 @@ impl Connection {
 
 /// The one slot whose token has the label and the serial number that were asked for.
 fn find_token(
-    inside: &Inside<'_>,
-    options: &Pkcs11Options,
+    inside: &LibraryGuard<'_>,
+    options: &Options,
 ) -> Result<(SlotId, TokenInfo), Failure> {
     let slots = inside.slots()?;
     let (mut found, mut others) = (Vec::new(), Vec::new());
@@ -310,13 +310,13 @@ fn find_token(
     }
     if found.len() > 1 {
         let found = found.iter().map(|(_, info)| info.token_label()).collect();
-        return Err(Pkcs11Error::TokenNotUnique { wanted: options.wanted(), found }.into());
+        return Err(Error::TokenNotUnique { wanted: options.wanted(), found }.into());
     }
     match (found.pop(), failed) {
         (Some(found), _) => Ok(found),
         (None, Some(failure)) => Err(failure.into()),
         (None, None) => {
-            Err(Pkcs11Error::TokenNotFound { wanted: options.wanted(), found: others }.into())
+            Err(Error::TokenNotFound { wanted: options.wanted(), found: others }.into())
         }
     }
 }
@@ -334,7 +334,7 @@ impl TokenInfo {
 }
 
 /// What the token's flags forbid.
-fn warned(info: &TokenInfo, options: &Pkcs11Options) -> Option<PinFault> {
+fn warned(info: &TokenInfo, options: &Options) -> Option<PinFault> {
     if info.flags & ck::CKF_USER_PIN_LOCKED != 0 {
         return Some(PinFault::Locked);
     }
@@ -342,7 +342,7 @@ fn warned(info: &TokenInfo, options: &Pkcs11Options) -> Option<PinFault> {
     (last && !options.allow_final_try).then_some(PinFault::FinalTry)
 }
 
-fn pin_fault(failure: &TokenCallFailure) -> Option<PinFault> {
+fn pin_fault(failure: &CallFailure) -> Option<PinFault> {
     Some(match failure.code()? {
         ck::CKR_PIN_INCORRECT | ck::CKR_PIN_INVALID | ck::CKR_PIN_LEN_RANGE => PinFault::Rejected,
         ck::CKR_PIN_LOCKED => PinFault::Locked,

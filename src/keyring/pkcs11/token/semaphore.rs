@@ -1,14 +1,14 @@
 //! How many threads work in sessions of a token at once, and who is next.
 
-use super::error::Pkcs11Error;
-use super::term::Term;
+use super::time_limit::TimeLimit;
+use crate::keyring::pkcs11::error::Error;
 use crate::sync::lock;
 use alloc::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Permits to work in a session: no more than there may be sessions.
-pub(super) struct Permits {
+/// Semaphore to work in a session: no more than there may be sessions.
+pub(crate) struct Semaphore {
     state: Mutex<State>,
     freed: Condvar,
 }
@@ -24,19 +24,19 @@ struct State {
 }
 
 /// One of them, as long as it is held.
-pub(super) struct Permit<'a> {
-    permits: &'a Permits,
+pub(crate) struct Permit<'a> {
+    sessions: &'a Semaphore,
     number: u64,
 }
 
-impl Permits {
-    pub(super) fn new(most: usize) -> Self {
+impl Semaphore {
+    pub(crate) fn new(most: usize) -> Self {
         let (out, waiting) = (BTreeMap::new(), VecDeque::new());
         let state = State { most: most.max(1), out, waiting, next: 0 };
-        Permits { state: Mutex::new(state), freed: Condvar::new() }
+        Semaphore { state: Mutex::new(state), freed: Condvar::new() }
     }
 
-    pub(super) fn take(&self, term: &Term) -> Result<Permit<'_>, Pkcs11Error> {
+    pub(crate) fn take(&self, limit: &TimeLimit) -> Result<Permit<'_>, Error> {
         let mut state = lock(&self.state);
         let number = state.next;
         state.next = number.wrapping_add(1);
@@ -44,7 +44,7 @@ impl Permits {
         loop {
             if state.waiting.front().is_none_or(|first| *first == number) {
                 if state.out.len() >= state.most {
-                    state.out.retain(|_, since| !term.is_given_up(*since));
+                    state.out.retain(|_, since| !limit.is_given_up(*since));
                 }
                 if state.out.len() < state.most {
                     state.waiting.retain(|waiting| *waiting != number);
@@ -53,15 +53,15 @@ impl Permits {
                     if is_waiting {
                         self.freed.notify_all();
                     }
-                    return Ok(Permit { permits: self, number });
+                    return Ok(Permit { sessions: self, number });
                 }
             }
-            let left = term.left();
+            let left = limit.left();
             if left.is_zero() {
                 state.waiting.retain(|waiting| *waiting != number);
                 drop(state);
                 self.freed.notify_all();
-                return Err(Pkcs11Error::NoSession);
+                return Err(Error::NoSession);
             }
             if !is_waiting {
                 is_waiting = true;
@@ -73,13 +73,13 @@ impl Permits {
     }
 
     /// Has no more than `most` of them at once from now on.
-    pub(super) fn limit(&self, most: usize) {
+    pub(crate) fn limit(&self, most: usize) {
         lock(&self.state).most = most.max(1);
         self.freed.notify_all();
     }
 
     /// The token has no session for who holds one: others use it as well, and less has to do.
-    pub(super) fn lower(&self) {
+    pub(crate) fn lower(&self) {
         let mut state = lock(&self.state);
         state.most = state.out.len().saturating_sub(1).max(1);
     }
@@ -87,12 +87,12 @@ impl Permits {
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut state = lock(&self.permits.state);
+        let mut state = lock(&self.sessions.state);
         state.out.remove(&self.number);
         let is_awaited = !state.waiting.is_empty();
         drop(state);
         if is_awaited {
-            self.permits.freed.notify_all();
+            self.sessions.freed.notify_all();
         }
     }
 }
@@ -104,19 +104,21 @@ mod tests {
 
     #[test]
     fn no_more_are_out_than_may_be_but_for_those_given_up() {
-        let term = |patience| Term::new(Duration::from_millis(patience), Duration::MAX);
-        let permits = Permits::new(2);
-        let [one, two] = [permits.take(&term(0)).unwrap(), permits.take(&term(0)).unwrap()];
-        assert!(matches!(permits.take(&term(10)).err(), Some(Pkcs11Error::NoSession)));
+        let limit = |recovery_timeout| {
+            TimeLimit::new(Duration::from_millis(recovery_timeout), Duration::MAX)
+        };
+        let sessions = Semaphore::new(2);
+        let [one, two] = [sessions.take(&limit(0)).unwrap(), sessions.take(&limit(0)).unwrap()];
+        assert!(matches!(sessions.take(&limit(10)).err(), Some(Error::NoSession)));
         drop(two);
-        permits.lower();
-        assert!(permits.take(&term(0)).is_err(), "one is out, and one may be");
-        let gives_up = Term::new(Duration::ZERO, Duration::ZERO);
-        let other = permits.take(&gives_up).unwrap();
+        sessions.lower();
+        assert!(sessions.take(&limit(0)).is_err(), "one is out, and one may be");
+        let gives_up = TimeLimit::new(Duration::ZERO, Duration::ZERO);
+        let other = sessions.take(&gives_up).unwrap();
         drop(one);
-        assert!(permits.take(&term(0)).is_err(), "it gives back nothing");
+        assert!(sessions.take(&limit(0)).is_err(), "it gives back nothing");
         drop(other);
-        permits.limit(2);
-        assert!(permits.take(&term(0)).is_ok());
+        sessions.limit(2);
+        assert!(sessions.take(&limit(0)).is_ok());
     }
 }

@@ -1,7 +1,7 @@
 //! How long one operation goes on, and locks that nobody waits for beyond that: a library may keep
 //! whoever holds one for ever.
 
-use super::error::Pkcs11Error;
+use crate::keyring::pkcs11::error::Error;
 use crate::sync::lock;
 use core::time::Duration;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -9,67 +9,67 @@ use std::time::Instant;
 
 /// The time that one operation has.
 #[derive(Clone, Copy)]
-pub(super) struct Term {
+pub(crate) struct TimeLimit {
     started: Instant,
-    patience: Duration,
+    recovery_timeout: Duration,
     hang_limit: Duration,
 }
 
-impl Term {
-    /// A call that is under way for `hang_limit` is given up, but none that is within `patience`.
-    pub(super) fn new(patience: Duration, hang_limit: Duration) -> Self {
-        let hang_limit = hang_limit.max(patience);
-        Term { started: Instant::now(), patience, hang_limit }
+impl TimeLimit {
+    /// A call that is under way for `hang_limit` is given up, but none that is within `recovery_timeout`.
+    pub(crate) fn new(recovery_timeout: Duration, hang_limit: Duration) -> Self {
+        let hang_limit = hang_limit.max(recovery_timeout);
+        TimeLimit { started: Instant::now(), recovery_timeout, hang_limit }
     }
 
-    pub(super) fn left(&self) -> Duration {
-        self.patience.saturating_sub(self.started.elapsed())
+    pub(crate) fn left(&self) -> Duration {
+        self.recovery_timeout.saturating_sub(self.started.elapsed())
     }
 
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.left().is_zero()
     }
 
     /// Half of all the time.
-    pub(super) fn half(&self) -> Duration {
-        self.patience.checked_div(2).unwrap_or(self.patience)
+    pub(crate) fn half(&self) -> Duration {
+        self.recovery_timeout.checked_div(2).unwrap_or(self.recovery_timeout)
     }
 
     /// Whether what began then is given up.
-    pub(super) fn is_given_up(&self, since: Instant) -> bool {
+    pub(crate) fn is_given_up(&self, since: Instant) -> bool {
         since.elapsed() >= self.hang_limit
     }
 
     /// The error of who waited in vain for calls that are under way, the longest since `since`.
-    pub(super) fn in_vain(&self, calls: usize, since: Instant) -> Pkcs11Error {
+    pub(crate) fn in_vain(&self, calls: usize, since: Instant) -> Error {
         if self.is_given_up(since) {
-            Pkcs11Error::RestartProcess { calls }
+            Error::RestartProcess { calls }
         } else {
-            Pkcs11Error::Hanging { calls }
+            Error::Hanging { calls }
         }
     }
 }
 
-/// A lock that is waited for within a term.
-pub(super) struct Turn {
+/// A lock that is waited for within a limit.
+pub(crate) struct Turn {
     taken: Mutex<Option<Instant>>,
     freed: Condvar,
 }
 
 /// The lock, as long as it is held.
-pub(super) struct Taken<'a>(&'a Turn);
+pub(crate) struct Taken<'a>(&'a Turn);
 
 impl Turn {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Turn { taken: Mutex::new(None), freed: Condvar::new() }
     }
 
-    pub(super) fn take(&self, term: &Term) -> Result<Taken<'_>, Pkcs11Error> {
+    pub(crate) fn take(&self, limit: &TimeLimit) -> Result<Taken<'_>, Error> {
         let mut taken = lock(&self.taken);
         while let Some(since) = *taken {
-            let left = term.left();
-            if left.is_zero() || term.is_given_up(since) {
-                return Err(term.in_vain(1, since));
+            let left = limit.left();
+            if left.is_zero() || limit.is_given_up(since) {
+                return Err(limit.in_vain(1, since));
             }
             let waited = self.freed.wait_timeout(taken, left);
             taken = waited.unwrap_or_else(PoisonError::into_inner).0;

@@ -1,16 +1,15 @@
 //! Master key versions that are made on a token, and destroyed there.
 
-use super::error::{Pkcs11Error, WrongTokenAnswer};
-use super::failure::{self, Failure, Rung};
-use super::ffi::ck;
-use super::key::{TokenKey, TokenKeyName};
-use super::module::Access;
 use super::object::{self, ObjectName, Role};
-use super::token::Token;
+use super::{TokenKey, TokenKeyName};
 use crate::OsRandom;
-use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::keyring::held::{HeldKey, KeySource, Made, MadeVersion};
+use crate::keyring::pkcs11::error::{Error, WrongResponse};
+use crate::keyring::pkcs11::failure::{self, Failure, Remedy};
+use crate::keyring::pkcs11::ffi::ck;
+use crate::keyring::pkcs11::token::Inner;
+use crate::keyring::pkcs11::token::library::Access;
 use crate::keyset::{Material, NewMaterial, Origin, VersionRecord};
 use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::collections::BTreeSet;
@@ -21,7 +20,7 @@ use alloc::vec::Vec;
 use rand_core::TryRng;
 
 /// What a token is asked for, best first.
-pub(super) const ALGORITHMS: [WrapAlgorithm; 2] =
+pub(crate) const ALGORITHMS: [WrapAlgorithm; 2] =
     [WrapAlgorithm::TOKEN_AES_256_GCM, WrapAlgorithm::TOKEN_AES_256_CBC_HMAC];
 
 /// How many ids are drawn before one is believed to be taken.
@@ -34,7 +33,7 @@ const MOST_ID_LEN: usize = 256;
 const MOST_KEYS: usize = 1 << 20;
 
 /// See the module.
-pub(super) struct TokenSource(pub(super) Arc<Token>);
+pub(crate) struct TokenSource(pub(crate) Arc<Inner>);
 
 impl KeySource for TokenSource {
     fn make(
@@ -43,14 +42,14 @@ impl KeySource for TokenSource {
         version: KeyVersion,
         source: Material<'_>,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Made, Error> {
+    ) -> Result<Made, crate::Error> {
         match source {
             // Whoever could have data keys wrapped under such a key could make a catalogue.
-            Material::Fresh if name.as_str() == super::seal::NAME => {
-                return Err(Error::NameTaken { name: name.as_str().into() });
+            Material::Fresh if name.as_str() == crate::keyring::pkcs11::catalogue::NAME => {
+                return Err(crate::Error::NameTaken { name: name.as_str().into() });
             }
             Material::Fresh => {}
-            Material::Imported(_) => return Err(Error::ImportRefused),
+            Material::Imported(_) => return Err(crate::Error::ImportRefused),
         }
         let (key, master_key_id) = self.0.generate(name, version, rng)?;
         let material =
@@ -81,9 +80,9 @@ impl KeySource for TokenSource {
     fn destroy<'k>(
         &self,
         records: &mut dyn Iterator<Item = (KeyName<'k>, &'k VersionRecord)>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), crate::Error> {
         // One look at all there are, since most of the records are of keys that are gone.
-        let (there, is_complete) = self.0.change(Token::key_ids).map_err(unnamed)?;
+        let (there, is_complete) = self.0.change(Inner::key_ids).map_err(unnamed)?;
         let mut outcome = Ok(());
         let mut left = 0_usize;
         for (name, record) in records {
@@ -101,22 +100,22 @@ impl KeySource for TokenSource {
             }
         }
         outcome?;
-        if left > 0 { Err(Pkcs11Error::NotDestroyed { count: left }.into()) } else { Ok(()) }
+        if left > 0 { Err(Error::NotDestroyed { count: left }.into()) } else { Ok(()) }
     }
 }
 
-fn unnamed(failure: Failure) -> Error {
-    Pkcs11Error::from_failure(failure).into()
+fn unnamed(failure: Failure) -> crate::Error {
+    Error::from_failure(failure).into()
 }
 
-impl Token {
+impl Inner {
     /// Makes the keys of a version, by the best algorithm that the token turns out to have.
-    pub(super) fn generate(
+    pub(crate) fn generate(
         self: &Arc<Self>,
         name: KeyName<'_>,
         version: KeyVersion,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<(TokenKey, MasterKeyId), Error> {
+    ) -> Result<(TokenKey, MasterKeyId), crate::Error> {
         let wanted = self.options.algorithm;
         let mut reasons = Vec::<String>::new();
         for algorithm in ALGORITHMS {
@@ -125,24 +124,24 @@ impl Token {
             }
             match self.generate_of(name, version, algorithm, rng) {
                 Ok(made) => return Ok(made),
-                Err(Error::Token(Pkcs11Error::Algorithm { what })) => reasons.push(what),
+                Err(crate::Error::Token(Error::Algorithm { what })) => reasons.push(what),
                 Err(error) => return Err(error),
             }
         }
         if reasons.is_empty() {
             reasons.push("the wrap algorithm asked for is none of a token".into());
         }
-        Err(Pkcs11Error::Algorithm { what: reasons.join("; ") }.into())
+        Err(Error::Algorithm { what: reasons.join("; ") }.into())
     }
 
-    /// Makes the keys of a version by one algorithm. [`Pkcs11Error::Algorithm`] if another may do.
+    /// Makes the keys of a version by one algorithm. [`Error::Algorithm`] if another may do.
     fn generate_of(
         self: &Arc<Self>,
         name: KeyName<'_>,
         version: KeyVersion,
         algorithm: WrapAlgorithm,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<(TokenKey, MasterKeyId), Error> {
+    ) -> Result<(TokenKey, MasterKeyId), crate::Error> {
         let mut attempts = ID_ATTEMPTS;
         let mut id = MasterKeyId([0; 8]);
         rng.try_fill_bytes(&mut id.0).map_err(RandomnessUnavailable::of)?;
@@ -157,10 +156,10 @@ impl Token {
                 Err(Failure::KeyNotUnique) if attempts > 0 => OsRandom.try_fill_bytes(&mut id.0)?,
                 Err(failure) if is_of_algorithm(&failure) => {
                     let what = match key.error(failure) {
-                        Pkcs11Error::Algorithm { what } => what,
+                        Error::Algorithm { what } => what,
                         error => format!("{algorithm}: {error}"),
                     };
-                    return Err(Pkcs11Error::Algorithm { what }.into());
+                    return Err(Error::Algorithm { what }.into());
                 }
                 Err(failure) => return Err(key.error(failure).into()),
             }
@@ -169,11 +168,11 @@ impl Token {
 
     /// On an error nothing is left behind, and nothing is touched that was there before.
     fn generate_by(&self, key: &TokenKeyName, taken: &[ObjectName; 2]) -> Result<(), Failure> {
-        let term = self.term();
-        self.check_algorithm(key.algorithm, &term)?;
+        let limit = self.limit();
+        self.check_algorithm(key.algorithm, &limit)?;
         let objects = [Some(&key.encrypt), key.mac.as_ref()];
         let mut begun = false;
-        let made = self.run(Access::Alone, &term, |work| {
+        let made = self.run(Access::Exclusive, &limit, |work| {
             for object in taken {
                 if begun {
                     // Of an attempt whose answer was lost: the id was nobody's before.
@@ -192,7 +191,7 @@ impl Token {
             Ok(())
         });
         // The round trip on the very key.
-        let tested = made.and_then(|()| self.tested(key, &term).map(drop));
+        let tested = made.and_then(|()| self.tested(key, &limit).map(drop));
         if tested.is_err() && begun {
             drop(self.destroy_objects(taken));
         }
@@ -200,7 +199,7 @@ impl Token {
     }
 
     /// Destroys the keys of a version, and tells how many objects are left all the same.
-    pub(super) fn destroy_keys(
+    pub(crate) fn destroy_keys(
         self: &Arc<Self>,
         objects: [ObjectName; 2],
     ) -> Result<usize, Failure> {
@@ -208,7 +207,7 @@ impl Token {
     }
 
     fn destroy_objects(&self, [one, other]: &[ObjectName; 2]) -> Result<usize, Failure> {
-        let left = self.run(Access::Alone, &self.term(), |work| {
+        let left = self.run(Access::Exclusive, &self.limit(), |work| {
             let destroy = |object: &ObjectName| object.destroy(work.inside, work.session);
             let left = destroy(one)?.saturating_add(destroy(other)?);
             work.check_login()?;
@@ -223,7 +222,7 @@ impl Token {
     /// The `CKA_ID` of every secret key, and whether those are all there are: what a crash left
     /// behind cannot be read on some tokens.
     fn key_ids(&self) -> Result<(BTreeSet<Vec<u8>>, bool), Failure> {
-        self.run(Access::Shared, &self.term(), |work| {
+        self.run(Access::Shared, &self.limit(), |work| {
             let any = ObjectName { role: Role::Encrypt, id: None, label: None };
             work.check_login()?;
             let keys = any.find(work.inside, work.session, MOST_KEYS)?;
@@ -233,7 +232,9 @@ impl Token {
                 match work.inside.bytes_attribute(work.session, key, ck::CKA_ID, MOST_ID_LEN) {
                     // Without an id, or with a longer one, it is none of ours.
                     Ok(id) => ids.extend(id),
-                    Err(failure) if failure::rung(&failure) == Rung::Device => is_complete = false,
+                    Err(failure) if failure::remedy(&failure) == Remedy::Device => {
+                        is_complete = false
+                    }
                     Err(failure) => return Err(failure.into()),
                 }
             }
@@ -246,10 +247,10 @@ impl Token {
 fn is_of_algorithm(failure: &Failure) -> bool {
     match failure {
         Failure::Call(call) => {
-            failure::is_mechanism(call) || failure::rung(call) == Rung::Permanent
+            failure::is_mechanism(call) || failure::remedy(call) == Remedy::Permanent
         }
-        Failure::Wrong(WrongTokenAnswer::Generated) => false,
-        Failure::Wrong(_) | Failure::Error(Pkcs11Error::Algorithm { .. }) => true,
+        Failure::Wrong(WrongResponse::Generated) => false,
+        Failure::Wrong(_) | Failure::Error(Error::Algorithm { .. }) => true,
         _ => false,
     }
 }

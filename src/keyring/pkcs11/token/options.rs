@@ -1,11 +1,11 @@
 //! Which token, how to log in, and how patient to be.
 
-use super::error::Pkcs11Error;
-use super::ffi::TokenInfo;
+use super::Token;
 use super::pin::{Pin, PinError, PinSource};
-use super::token::Pkcs11Token;
 use crate::format::WrapAlgorithm;
 use crate::fs::FileRules;
+use crate::keyring::pkcs11::error::Error;
+use crate::keyring::pkcs11::ffi::TokenInfo;
 use crate::observe::Observer;
 use alloc::ffi::CString;
 use alloc::format;
@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 ///
 /// ```no_run
 /// # fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Pkcs11Keyring, pkcs11::Pkcs11Options};
+/// use envelock::{Pkcs11Keyring, pkcs11::Options};
 ///
-/// let token = Pkcs11Options::new("/usr/lib/softhsm/libsofthsm2.so")
+/// let token = Options::new("/usr/lib/softhsm/libsofthsm2.so")
 ///     .token_label("orders")
 ///     .pin_file("/run/secrets/orders.pin")
 ///     .token()?;
@@ -35,21 +35,21 @@ use std::path::{Path, PathBuf};
 /// The library is code that runs in this process: its path belongs to the administrator's
 /// configuration, and is never taken from a message or a key file.
 #[derive(Clone)]
-pub struct Pkcs11Options {
-    pub(super) library: PathBuf,
-    pub(super) reserved: Option<String>,
-    pub(super) label: Option<String>,
-    pub(super) serial: Option<String>,
-    pub(super) pin: PinSource,
-    pub(super) algorithm: Option<WrapAlgorithm>,
-    pub(super) gcm_mechanism: Option<core::ffi::c_ulong>,
-    pub(super) max_sessions: usize,
-    pub(super) patience: Duration,
+pub struct Options {
+    pub(crate) library: PathBuf,
+    pub(crate) reserved: Option<String>,
+    pub(crate) label: Option<String>,
+    pub(crate) serial: Option<String>,
+    pub(crate) pin: PinSource,
+    pub(crate) algorithm: Option<WrapAlgorithm>,
+    pub(crate) gcm_mechanism: Option<core::ffi::c_ulong>,
+    pub(crate) max_sessions: usize,
+    pub(crate) recovery_timeout: Duration,
     deadline: Deadline,
-    pub(super) hang_limit: Duration,
-    pub(super) allow_final_try: bool,
-    pub(super) allow_weak_keys: bool,
-    pub(super) observer: Option<Arc<dyn Observer>>,
+    pub(crate) hang_limit: Duration,
+    pub(crate) allow_final_try: bool,
+    pub(crate) allow_weak_keys: bool,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
 }
 
 /// How long a caller waits.
@@ -63,10 +63,10 @@ enum Deadline {
 /// What a single call may take when there is no time left for another attempt.
 const BEYOND_PATIENCE: Duration = Duration::from_secs(20);
 
-impl Pkcs11Options {
+impl Options {
     /// The library at the absolute path `library`, and the defaults. Nothing is loaded yet.
     pub fn new(library: impl AsRef<Path>) -> Self {
-        Pkcs11Options {
+        Options {
             library: library.as_ref().to_path_buf(),
             reserved: None,
             label: None,
@@ -75,7 +75,7 @@ impl Pkcs11Options {
             algorithm: None,
             gcm_mechanism: None,
             max_sessions: 16,
-            patience: Duration::from_secs(10),
+            recovery_timeout: Duration::from_secs(10),
             deadline: Deadline::BeyondPatience,
             hang_limit: Duration::from_secs(60),
             allow_final_try: false,
@@ -170,19 +170,19 @@ impl Pkcs11Options {
     /// tries once. It also bounds each wait for others that are in the token. One call to the library
     /// may take longer, and cannot be cut off: see [`deadline`](Self::deadline).
     #[must_use]
-    pub fn patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn recovery_timeout(mut self, recovery_timeout: Duration) -> Self {
+        self.recovery_timeout = recovery_timeout;
         self
     }
 
     /// How long a caller waits at the most, whatever the library does. The default is 20 seconds
-    /// more than [`patience`](Self::patience).
+    /// more than [`recovery_timeout`](Self::recovery_timeout).
     ///
     /// Operations are made in threads of their own, at most as many as there may be sessions: that
     /// costs some 8 us each on an idle machine, and 30 to 50 us on a busy one, where one by SoftHSM
     /// takes 26 us and more. One that hangs keeps its thread until it comes back or is given up
     /// ([`hang_limit`](Self::hang_limit)); once so many hang as there may be sessions, callers are
-    /// told at once. Changes of keys have as long as the patience where that is longer.
+    /// told at once. Changes of keys have as long as the recovery_timeout where that is longer.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Deadline::After(deadline);
@@ -198,12 +198,12 @@ impl Pkcs11Options {
     }
 
     /// After how long a call that has not returned is given up. The default is a minute, and it is
-    /// never less than [`patience`](Self::patience) and [`deadline`](Self::deadline).
+    /// never less than [`recovery_timeout`](Self::recovery_timeout) and [`deadline`](Self::deadline).
     ///
     /// What a call that is given up had is replaced: its thread, its session. As many may be given
     /// up as there may be sessions. What must not be done under a call that is still inside of the
     /// library is not done any more: setting the library up anew, changes of keys. Then
-    /// [`Pkcs11Error::RestartProcess`] says so, for as long as the calls do not return.
+    /// [`Error::RestartProcess`] says so, for as long as the calls do not return.
     #[must_use]
     pub fn hang_limit(mut self, limit: Duration) -> Self {
         self.hang_limit = limit;
@@ -236,32 +236,32 @@ impl Pkcs11Options {
     ///
     /// # Errors
     ///
-    /// [`Pkcs11Error::Library`], in [`Error::Token`](crate::Error::Token).
-    pub fn token(&self) -> Result<Pkcs11Token, crate::Error> {
-        Ok(Pkcs11Token::new(self.clone())?)
+    /// [`Error::Library`], in [`Error::Token`](crate::Error::Token).
+    pub fn token(&self) -> Result<Token, crate::Error> {
+        Ok(Token::new(self.clone())?)
     }
 
     /// What C_Initialize is told.
-    pub(super) fn reserved_string(&self) -> Result<Option<CString>, Pkcs11Error> {
+    pub(crate) fn reserved_string(&self) -> Result<Option<CString>, Error> {
         let bytes = self.reserved.clone().map(CString::new).transpose();
         let what = "what it is to be told has a zero byte in it".into();
-        bytes.map_err(|_| Pkcs11Error::Library { path: self.library.clone(), what })
+        bytes.map_err(|_| Error::Library { path: self.library.clone(), what })
     }
 
     /// The deadline of one operation.
-    pub(super) fn longest_wait(&self) -> Option<Duration> {
+    pub(crate) fn longest_wait(&self) -> Option<Duration> {
         match self.deadline {
-            Deadline::BeyondPatience => Some(self.patience.saturating_add(BEYOND_PATIENCE)),
+            Deadline::BeyondPatience => Some(self.recovery_timeout.saturating_add(BEYOND_PATIENCE)),
             Deadline::After(deadline) => Some(deadline),
             Deadline::Never => None,
         }
     }
 
-    pub(super) fn logs_in(&self) -> bool {
+    pub(crate) fn logs_in(&self) -> bool {
         !matches!(self.pin, PinSource::None)
     }
 
-    pub(super) fn wants(&self, info: &TokenInfo) -> bool {
+    pub(crate) fn wants(&self, info: &TokenInfo) -> bool {
         let same = |wanted: &Option<String>, found: &[u8]| {
             wanted.as_ref().is_none_or(|wanted| wanted.as_bytes() == found)
         };
@@ -269,7 +269,7 @@ impl Pkcs11Options {
     }
 
     /// What was asked for, in words.
-    pub(super) fn wanted(&self) -> String {
+    pub(crate) fn wanted(&self) -> String {
         match (&self.label, &self.serial) {
             (Some(label), Some(serial)) => format!("label {label:?} and serial {serial:?}"),
             (Some(label), None) => format!("label {label:?}"),
@@ -279,16 +279,16 @@ impl Pkcs11Options {
     }
 }
 
-impl fmt::Debug for Pkcs11Options {
+impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pkcs11Options")
+        f.debug_struct("Options")
             .field("library", &self.library)
             .field("label", &self.label)
             .field("serial", &self.serial)
             .field("pin", &self.pin)
             .field("algorithm", &self.algorithm)
             .field("max_sessions", &self.max_sessions)
-            .field("patience", &self.patience)
+            .field("recovery_timeout", &self.recovery_timeout)
             .field("deadline", &self.deadline)
             .field("hang_limit", &self.hang_limit)
             .field("allow_weak_keys", &self.allow_weak_keys)

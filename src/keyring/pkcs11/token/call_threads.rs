@@ -1,7 +1,7 @@
 //! Calls that their callers do not wait for beyond a deadline: no call into a library can be cut
 //! off, but nobody has to wait for it.
 
-use super::error::Pkcs11Error;
+use crate::keyring::pkcs11::error::Error;
 use crate::sync::lock;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::time::Instant;
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Threads that make calls, if there is a deadline.
-pub(super) struct Workers {
+pub(crate) struct CallThreads {
     deadline: Option<Duration>,
     /// When a call that hangs is given up.
     hang_limit: Duration,
@@ -44,24 +44,24 @@ struct State {
     next: u64,
 }
 
-impl Workers {
-    pub(super) fn new(deadline: Option<Duration>, hang_limit: Duration, most: usize) -> Self {
+impl CallThreads {
+    pub(crate) fn new(deadline: Option<Duration>, hang_limit: Duration, most: usize) -> Self {
         let hang_limit = hang_limit.max(deadline.unwrap_or_default());
         let (process, pool) = (std::process::id(), Arc::new(Pool::default()));
-        Workers { deadline, hang_limit, most, process, pool }
+        CallThreads { deadline, hang_limit, most, process, pool }
     }
 
     /// Whether calls have a deadline, and so have to own what they work with.
-    pub(super) fn has_deadline(&self) -> bool {
+    pub(crate) fn has_deadline(&self) -> bool {
         self.deadline.is_some()
     }
 
     /// Has `work` done, and waits for it until the deadline, or for `least` if that is longer.
-    pub(super) fn call<T: Send + 'static>(
+    pub(crate) fn call<T: Send + 'static>(
         &self,
         least: Duration,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Pkcs11Error> {
+    ) -> Result<T, Error> {
         let Some(deadline) = self.deadline else { return Ok(work()) };
         let deadline = deadline.max(least);
         let started = Instant::now();
@@ -80,7 +80,7 @@ impl Workers {
         });
         if thread.send(job).is_err() {
             self.pool.lose();
-            return Err(Pkcs11Error::Hanging { calls: self.pool.hanging() });
+            return Err(Error::Hanging { calls: self.pool.hanging() });
         }
         let rest = deadline.saturating_sub(started.elapsed());
         answered.recv_timeout(rest).map_err(|error| {
@@ -90,16 +90,12 @@ impl Workers {
                 *call = Call::Left;
                 self.pool.leave(number, started);
             }
-            Pkcs11Error::Deadline { after: deadline }
+            Error::Deadline { after: deadline }
         })
     }
 
     /// A thread that has nothing to do.
-    fn thread(
-        &self,
-        started: Instant,
-        deadline: Duration,
-    ) -> Result<(Sender<Job>, u64), Pkcs11Error> {
+    fn thread(&self, started: Instant, deadline: Duration) -> Result<(Sender<Job>, u64), Error> {
         let mut state = lock(&self.pool.state);
         loop {
             if let Some(thread) = state.idle.pop() {
@@ -125,7 +121,7 @@ impl Workers {
     }
 }
 
-impl Workers {
+impl CallThreads {
     fn is_too_long(&self, since: &Instant) -> bool {
         since.elapsed() >= self.hang_limit
     }
@@ -144,13 +140,13 @@ impl Workers {
     }
 
     /// Why there is no thread.
-    fn hanging(&self, state: &State) -> Pkcs11Error {
+    fn hanging(&self, state: &State) -> Error {
         let calls = state.hanging.len().saturating_add(state.given_up);
         if state.hanging.len() >= self.most && state.hanging.values().all(|it| self.is_too_long(it))
         {
-            return Pkcs11Error::RestartProcess { calls };
+            return Error::RestartProcess { calls };
         }
-        Pkcs11Error::Hanging { calls }
+        Error::Hanging { calls }
     }
 }
 
@@ -220,7 +216,7 @@ impl Drop for LostThread {
     }
 }
 
-impl Drop for Workers {
+impl Drop for CallThreads {
     fn drop(&mut self) {
         if self.process != std::process::id() {
             // In a child of a fork there are no threads to end, and locks may be held for ever.
@@ -242,90 +238,93 @@ mod tests {
 
     #[test]
     fn a_call_that_hangs_is_left_and_counted_until_it_comes_back() {
-        let mut workers = Workers::new(Some(HOUR), HOUR, 2);
-        assert_eq!(workers.call(Duration::ZERO, || 7).unwrap(), 7);
-        workers.deadline = Some(SOON);
+        let mut call_threads = CallThreads::new(Some(HOUR), HOUR, 2);
+        assert_eq!(call_threads.call(Duration::ZERO, || 7).unwrap(), 7);
+        call_threads.deadline = Some(SOON);
         let mut releases = Vec::new();
         for _ in 0..2 {
             let (release, wait) = channel::<()>();
             releases.push(release);
-            let left = workers.call(Duration::ZERO, move || wait.recv().is_ok());
-            assert!(matches!(left, Err(Pkcs11Error::Deadline { .. })), "{left:?}");
+            let left = call_threads.call(Duration::ZERO, move || wait.recv().is_ok());
+            assert!(matches!(left, Err(Error::Deadline { .. })), "{left:?}");
         }
-        workers.deadline = Some(HOUR);
+        call_threads.deadline = Some(HOUR);
         let started = Instant::now();
-        let hanging = workers.call(Duration::ZERO, || 7);
-        assert!(matches!(hanging, Err(Pkcs11Error::Hanging { calls: 2 })), "{hanging:?}");
+        let hanging = call_threads.call(Duration::ZERO, || 7);
+        assert!(matches!(hanging, Err(Error::Hanging { calls: 2 })), "{hanging:?}");
         assert!(started.elapsed() < HOUR, "told at once");
         drop(releases);
         // Their threads have to wake up first.
         let mut answers = core::iter::repeat_with(|| {
             thread::sleep(Duration::from_millis(1));
-            workers.call(Duration::ZERO, || 8)
+            call_threads.call(Duration::ZERO, || 8)
         });
-        let is_well = |answer: Result<_, _>| answer.is_ok() && workers.pool.hanging() == 0;
+        let is_well = |answer: Result<_, _>| answer.is_ok() && call_threads.pool.hanging() == 0;
         assert!(answers.by_ref().take(60_000).any(is_well));
     }
 
     #[test]
     fn calls_that_hang_too_long_are_given_up_and_their_threads_replaced_once() {
-        let mut workers = Workers::new(Some(SOON), HOUR, 2);
+        let mut call_threads = CallThreads::new(Some(SOON), HOUR, 2);
         let (release, wait) = channel::<()>();
         let wait = Arc::new(Mutex::new(wait));
-        let hang = |workers: &Workers| {
+        let hang = |call_threads: &CallThreads| {
             let wait = wait.clone();
-            workers.call(Duration::ZERO, move || lock(&wait).recv().is_ok())
+            call_threads.call(Duration::ZERO, move || lock(&wait).recv().is_ok())
         };
         for round in 0..2 {
             for _ in 0..2 {
-                let left = hang(&workers);
-                assert!(matches!(left, Err(Pkcs11Error::Deadline { .. })), "{round}: {left:?}");
+                let left = hang(&call_threads);
+                assert!(matches!(left, Err(Error::Deadline { .. })), "{round}: {left:?}");
             }
-            let hanging = workers.call(Duration::ZERO, || 7);
-            assert!(matches!(hanging, Err(Pkcs11Error::Hanging { .. })), "{round}: {hanging:?}");
-            workers.hang_limit = Duration::ZERO;
-            workers.give_up(&mut lock(&workers.pool.state));
-            workers.hang_limit = HOUR;
+            let hanging = call_threads.call(Duration::ZERO, || 7);
+            assert!(matches!(hanging, Err(Error::Hanging { .. })), "{round}: {hanging:?}");
+            call_threads.hang_limit = Duration::ZERO;
+            call_threads.give_up(&mut lock(&call_threads.pool.state));
+            call_threads.hang_limit = HOUR;
         }
-        workers.hang_limit = Duration::ZERO;
+        call_threads.hang_limit = Duration::ZERO;
         for _ in 0..2 {
-            let told = workers.call(Duration::ZERO, || 7);
-            assert!(matches!(told, Err(Pkcs11Error::RestartProcess { calls: 4 })), "{told:?}");
+            let told = call_threads.call(Duration::ZERO, || 7);
+            assert!(matches!(told, Err(Error::RestartProcess { calls: 4 })), "{told:?}");
         }
         // All the same they may come back.
         drop(release);
         let is_well = |_| {
             thread::sleep(Duration::from_millis(1));
-            let state = lock(&workers.pool.state);
+            let state = lock(&call_threads.pool.state);
             state.hanging.is_empty() && state.given_up == 0
         };
         assert!((0..60_000).any(is_well));
-        workers.deadline = Some(HOUR);
-        assert_eq!(workers.call(Duration::ZERO, || 8).unwrap(), 8);
-        assert_eq!(lock(&workers.pool.state).threads, 2);
+        call_threads.deadline = Some(HOUR);
+        assert_eq!(call_threads.call(Duration::ZERO, || 8).unwrap(), 8);
+        assert_eq!(lock(&call_threads.pool.state).threads, 2);
     }
 
     #[test]
     fn a_call_that_panics_costs_no_thread() {
-        let workers = Workers::new(Some(HOUR), HOUR, 2);
+        let call_threads = CallThreads::new(Some(HOUR), HOUR, 2);
         for _ in 0..4 {
-            assert!(workers.call(Duration::ZERO, || -> u8 { panic!("on purpose") }).is_err());
+            assert!(call_threads.call(Duration::ZERO, || -> u8 { panic!("on purpose") }).is_err());
         }
-        assert_eq!(workers.call(Duration::ZERO, || 9).unwrap(), 9);
+        assert_eq!(call_threads.call(Duration::ZERO, || 9).unwrap(), 9);
     }
 
     #[test]
     fn many_callers_share_few_threads() {
-        let workers = Workers::new(Some(HOUR), HOUR, 3);
+        let call_threads = CallThreads::new(Some(HOUR), HOUR, 3);
         thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
                     for number in 0..200 {
-                        assert_eq!(workers.call(Duration::ZERO, move || number).unwrap(), number);
+                        assert_eq!(
+                            call_threads.call(Duration::ZERO, move || number).unwrap(),
+                            number
+                        );
                     }
                 });
             }
         });
-        assert!(lock(&workers.pool.state).threads <= 3);
+        assert!(lock(&call_threads.pool.state).threads <= 3);
     }
 }

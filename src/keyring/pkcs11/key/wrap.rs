@@ -1,61 +1,61 @@
 //! Wrapping and unwrapping under a key of a token, proven before it is believed.
 
-use super::error::{Pkcs11Error, WrongTokenAnswer};
-use super::etm::Etm;
-use super::failure::{self, Failure, Rung};
-use super::ffi::{CallFault, ck};
+use super::TokenKeyName;
+use super::cbc_hmac::CbcHmac;
 use super::gcm::{Gcm, IvMode};
-use super::key::TokenKeyName;
-use super::module::Access;
 use super::object::ObjectName;
-use super::scratch::Scratch;
-use super::term::Term;
-use super::token::{Token, Work};
+use super::wiped::WipedBuffer;
 use crate::OsRandom;
 use crate::crypto::compare;
 use crate::format::WrapAlgorithm;
+use crate::keyring::pkcs11::error::{Error, WrongResponse};
+use crate::keyring::pkcs11::failure::{self, Failure, Remedy};
+use crate::keyring::pkcs11::ffi::{CallFault, ck};
+use crate::keyring::pkcs11::token::library::Access;
+use crate::keyring::pkcs11::token::time_limit::TimeLimit;
+use crate::keyring::pkcs11::token::{Attempt, Inner};
 use crate::sync::lock;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use rand_core::TryRng;
 
 /// The longest IV of any algorithm.
-pub(super) const MAX_IV_LEN: usize = 16;
+pub(crate) const MAX_IV_LEN: usize = 16;
 
 /// Random bytes for the IV of one wrap.
-pub(super) type IvBytes = [u8; MAX_IV_LEN];
+pub(crate) type IvBytes = [u8; MAX_IV_LEN];
 
 /// Associated data of what tries a key out: no wrap has it.
 const SELF_TEST: &[u8] = b"envelock token self-test v1";
 const OTHER_TEST: &[u8] = b"envelock token self-test v2";
 
 /// How many messages a trial encrypts, which count as wraps.
-pub(super) const TRIAL_WRAPS: usize = 2;
+pub(crate) const TRIAL_WRAPS: usize = 2;
 
 /// How often a decryption has to be refused by a token that is well in between, before that is
 /// taken for a forged input.
 const REFUSALS: u32 = 5;
 
 /// A key that was tried out.
-pub(super) struct Tested {
-    cipher: Tried,
+pub(crate) struct SelfTest {
+    cipher: CipherMode,
     /// Encrypted in the trial, to find out later whether the token is well.
     canary: Vec<u8>,
 }
 
 /// How a key encrypts.
 #[derive(Clone, Copy)]
-enum Tried {
+enum CipherMode {
     Gcm(Gcm),
-    Etm,
+    CbcHmac,
 }
 
-impl Tested {
+impl SelfTest {
     /// Where the IV comes from, if there is a choice.
-    pub(super) fn iv_mode(&self) -> Option<IvMode> {
+    pub(crate) fn iv_mode(&self) -> Option<IvMode> {
         match self.cipher {
-            Tried::Gcm(gcm) => Some(gcm.iv),
-            Tried::Etm => None,
+            CipherMode::Gcm(gcm) => Some(gcm.iv),
+            CipherMode::CbcHmac => None,
         }
     }
 }
@@ -63,42 +63,42 @@ impl Tested {
 /// What a trial encrypts.
 const CANARY: [u8; 32] = *b"envelock canary in a golden cage";
 
-/// Bytes in a scratch, wiped on drop.
-pub(super) struct Output {
-    scratch: Scratch,
+/// Bytes in a buffer, wiped on drop.
+pub(crate) struct Output {
+    buffer: WipedBuffer,
     len: usize,
 }
 
 impl Output {
     #[expect(clippy::expect_used, reason = "so much was written to it")]
-    pub(super) fn bytes(&self) -> &[u8] {
-        self.scratch.get(..self.len).expect("what was written")
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.buffer.get(..self.len).expect("what was written")
     }
 }
 
-impl Token {
+impl Inner {
     /// Wraps `key` under `name`, unwraps it again and compares. `iv` is random.
-    pub(super) fn wrap(
+    pub(crate) fn wrap(
         &self,
         name: &TokenKeyName,
         aad: &[u8],
         key: &[u8],
         iv: IvBytes,
     ) -> Result<Output, Failure> {
-        let term = self.term();
-        let tested = self.tested(name, &term)?;
-        let wrapped = self.wrap_by(&tested, &term, name, aad, key, iv);
+        let limit = self.limit();
+        let tested = self.tested(name, &limit)?;
+        let wrapped = self.wrap_by(&tested, &limit, name, aad, key, iv);
         match &wrapped {
             // The token is not what it was when the key was tried out: perhaps another machine
             // has taken its place, with ways of its own.
             Err(failure) if is_of_mode(failure) || matches!(failure, Failure::Wrong(_)) => {
-                let fresh = self.try_anew(name, &term)?;
+                let fresh = self.try_anew(name, &limit)?;
                 // With ways of its own, but not with another key.
-                self.run(Access::Shared, &term, |work| {
+                self.run(Access::Shared, &limit, |work| {
                     check_canary(work, name, fresh.cipher, &tested.canary)
                 })?;
                 lock(&self.tested).insert(name.encrypt.clone(), fresh.clone());
-                self.wrap_by(&fresh, &term, name, aad, key, iv)
+                self.wrap_by(&fresh, &limit, name, aad, key, iv)
             }
             _ => wrapped,
         }
@@ -106,14 +106,14 @@ impl Token {
 
     fn wrap_by(
         &self,
-        tested: &Tested,
-        term: &Term,
+        tested: &SelfTest,
+        limit: &TimeLimit,
         name: &TokenKeyName,
         aad: &[u8],
         key: &[u8],
         iv: IvBytes,
     ) -> Result<Output, Failure> {
-        self.run(Access::Shared, term, |work| {
+        self.run(Access::Shared, limit, |work| {
             // Behind a new connection there may be another machine, and behind a number another
             // key: one that ignores IVs, or is not ours, would pass the proof below, and not this.
             if !work.connection.is_proven(work.logins, &name.encrypt) {
@@ -128,23 +128,23 @@ impl Token {
     }
 
     /// Unwraps `blob`.
-    pub(super) fn unwrap(
+    pub(crate) fn unwrap(
         &self,
         name: &TokenKeyName,
         aad: &[u8],
         blob: &[u8],
     ) -> Result<Output, Failure> {
-        let term = self.term();
-        let cipher = self.cipher(name, &term)?;
+        let limit = self.limit();
+        let cipher = self.cipher(name, &limit)?;
         let (mut refused, mut asked) = (0_u32, false);
         loop {
             let unwrapped =
-                self.run(Access::Shared, &term, |work| decrypt(work, name, cipher, aad, blob));
+                self.run(Access::Shared, &limit, |work| decrypt(work, name, cipher, aad, blob));
             let failure = match unwrapped {
                 // Forged, or not decrypted under our key: its number may be another's by now.
                 Err(Failure::Authentication) if !asked => {
                     asked = true;
-                    self.is_well(name, &term)?;
+                    self.is_well(name, &limit)?;
                     continue;
                 }
                 Err(Failure::Ambiguous(failure)) => failure,
@@ -152,7 +152,7 @@ impl Token {
             };
             // Forged, or the token is not well: its answer is the same. So it is asked for what it
             // must know.
-            self.is_well(name, &term).map_err(|sick| match sick {
+            self.is_well(name, &limit).map_err(|sick| match sick {
                 Failure::Ambiguous(_) | Failure::Authentication => Failure::Call(failure),
                 sick => sick,
             })?;
@@ -164,16 +164,17 @@ impl Token {
     }
 
     /// Whether the token can decrypt under this key.
-    fn is_well(&self, name: &TokenKeyName, term: &Term) -> Result<(), Failure> {
-        let tested = match self.tested(name, term) {
+    fn is_well(&self, name: &TokenKeyName, limit: &TimeLimit) -> Result<(), Failure> {
+        let tested = match self.tested(name, limit) {
             Ok(tested) => tested,
             // A key that may not encrypt has no canary: then a session that is alive has to do.
             Err(Failure::Call(failure)) if failure::is_disabled(&failure) => {
-                return self.run(Access::Shared, term, |work| work.object(&name.encrypt).map(drop));
+                return self
+                    .run(Access::Shared, limit, |work| work.object(&name.encrypt).map(drop));
             }
             Err(failure) => return Err(failure),
         };
-        self.run(Access::Shared, term, |work| {
+        self.run(Access::Shared, limit, |work| {
             check_canary(work, name, tested.cipher, &tested.canary)?;
             work.connection.note_proven(work.logins, &name.encrypt);
             Ok(())
@@ -181,62 +182,66 @@ impl Token {
     }
 
     /// How the key decrypts. By the standard's own number that needs no trial.
-    fn cipher(&self, name: &TokenKeyName, term: &Term) -> Result<Tried, Failure> {
+    fn cipher(&self, name: &TokenKeyName, limit: &TimeLimit) -> Result<CipherMode, Failure> {
         if name.algorithm != WrapAlgorithm::TOKEN_AES_256_GCM {
-            return Ok(Tried::Etm);
+            return Ok(CipherMode::CbcHmac);
         }
         if self.gcm_number() != ck::CKM_AES_GCM {
-            return Ok(self.tested(name, term)?.cipher);
+            return Ok(self.tested(name, limit)?.cipher);
         }
-        Ok(Tried::Gcm(Gcm { number: self.gcm_number(), iv: IvMode::Host }))
+        Ok(CipherMode::Gcm(Gcm { number: self.gcm_number(), iv: IvMode::Host }))
     }
 
-    pub(super) fn gcm_number(&self) -> ck::CK_MECHANISM_TYPE {
+    pub(crate) fn gcm_number(&self) -> ck::CK_MECHANISM_TYPE {
         let number = self.options.gcm_mechanism;
         number.unwrap_or(ck::CKM_AES_GCM)
     }
 
     /// The trial of a key, which is made at its first use in this process.
-    pub(super) fn tested(&self, name: &TokenKeyName, term: &Term) -> Result<Arc<Tested>, Failure> {
+    pub(crate) fn tested(
+        &self,
+        name: &TokenKeyName,
+        limit: &TimeLimit,
+    ) -> Result<Arc<SelfTest>, Failure> {
         if let Some(tested) = lock(&self.tested).get(&name.encrypt) {
             return Ok(tested.clone());
         }
-        let tested = self.try_anew(name, term)?;
+        let tested = self.try_anew(name, limit)?;
         lock(&self.tested).insert(name.encrypt.clone(), tested.clone());
         Ok(tested)
     }
 
-    fn try_anew(&self, name: &TokenKeyName, term: &Term) -> Result<Arc<Tested>, Failure> {
+    fn try_anew(&self, name: &TokenKeyName, limit: &TimeLimit) -> Result<Arc<SelfTest>, Failure> {
         // Drawn once, so that attempts repeat the same messages: TRIAL_WRAPS counts them.
         let ivs = [random_iv()?, random_iv()?];
-        let tested = self.run(Access::Shared, term, |work| self.try_out(work, name, ivs))?;
+        let tested = self.run(Access::Shared, limit, |work| self.try_out(work, name, ivs))?;
         Ok(Arc::new(tested))
     }
 
     /// Forgets the trial of a key that is to be destroyed.
-    pub(super) fn forget(&self, name: &ObjectName) {
+    pub(crate) fn forget(&self, name: &ObjectName) {
         lock(&self.tested).remove(name);
     }
 
-    pub(super) fn try_out(
+    pub(crate) fn try_out(
         &self,
-        work: &Work<'_>,
+        work: &Attempt<'_>,
         name: &TokenKeyName,
         ivs: [IvBytes; TRIAL_WRAPS],
-    ) -> Result<Tested, Failure> {
+    ) -> Result<SelfTest, Failure> {
         if name.algorithm != WrapAlgorithm::TOKEN_AES_256_GCM {
-            return try_cipher(work, name, Tried::Etm, ivs);
+            return try_cipher(work, name, CipherMode::CbcHmac, ivs);
         }
         let mut first = None;
         for iv in IvMode::ALL {
             let gcm = Gcm { number: self.gcm_number(), iv };
-            match try_cipher(work, name, Tried::Gcm(gcm), ivs) {
+            match try_cipher(work, name, CipherMode::Gcm(gcm), ivs) {
                 // Not the way of this token: perhaps the next one is.
                 Err(failure) if is_of_mode(&failure) => first = first.or(Some(failure)),
                 outcome => return outcome,
             }
         }
-        Err(first.unwrap_or(Failure::Wrong(WrongTokenAnswer::IvIgnored)))
+        Err(first.unwrap_or(Failure::Wrong(WrongResponse::IvIgnored)))
     }
 }
 
@@ -248,92 +253,92 @@ fn is_of_mode(failure: &Failure) -> bool {
             let is_missing = call.fault == CallFault::Missing;
             (failure::is_mechanism(call) && !is_missing) || call.fault == CallFault::Length
         }
-        Failure::Wrong(WrongTokenAnswer::IvIgnored) => true,
+        Failure::Wrong(WrongResponse::IvIgnored) => true,
         _ => false,
     }
 }
 
 /// Encrypts the canary twice and decrypts it: the round trip on the very key.
 fn try_cipher(
-    work: &Work<'_>,
+    work: &Attempt<'_>,
     name: &TokenKeyName,
-    cipher: Tried,
+    cipher: CipherMode,
     [one, other]: [IvBytes; TRIAL_WRAPS],
-) -> Result<Tested, Failure> {
+) -> Result<SelfTest, Failure> {
     let first = encrypt(work, name, cipher, SELF_TEST, &CANARY, one)?;
     let second = encrypt(work, name, cipher, SELF_TEST, &CANARY, other)?;
     // Between IVs and tags, which differ: the same bytes would be one key stream for all messages.
     if ciphertext(name, &first, CANARY.len()) == ciphertext(name, &second, CANARY.len()) {
-        return Err(Failure::Wrong(WrongTokenAnswer::IvIgnored));
+        return Err(Failure::Wrong(WrongResponse::IvIgnored));
     }
     for blob in [&first, &second] {
         prove(work, name, cipher, SELF_TEST, &CANARY, blob)?;
     }
     // Whatever code refuses it, it has to be refused.
     match decrypt(work, name, cipher, OTHER_TEST, first.bytes()) {
-        Ok(_) => Err(Failure::Wrong(WrongTokenAnswer::AadIgnored)),
+        Ok(_) => Err(Failure::Wrong(WrongResponse::AadIgnored)),
         // But not because there was no session to refuse it in.
-        Err(Failure::Call(call)) if failure::rung(&call) != Rung::Device => {
+        Err(Failure::Call(call)) if failure::remedy(&call) != Remedy::Device => {
             Err(Failure::Call(call))
         }
-        Err(_) => Ok(Tested { cipher, canary: first.bytes().to_vec() }),
+        Err(_) => Ok(SelfTest { cipher, canary: first.bytes().to_vec() }),
     }
 }
 
-pub(super) fn random_iv() -> Result<IvBytes, Failure> {
+pub(crate) fn random_iv() -> Result<IvBytes, Failure> {
     let mut iv = [0; MAX_IV_LEN];
-    OsRandom.try_fill_bytes(&mut iv).map_err(Pkcs11Error::Randomness)?;
+    OsRandom.try_fill_bytes(&mut iv).map_err(Error::Randomness)?;
     Ok(iv)
 }
 
 fn encrypt(
-    work: &Work<'_>,
+    work: &Attempt<'_>,
     name: &TokenKeyName,
-    cipher: Tried,
+    cipher: CipherMode,
     aad: &[u8],
     key: &[u8],
     iv: IvBytes,
 ) -> Result<Output, Failure> {
-    let mut scratch = Scratch::new();
+    let mut buffer = WipedBuffer::new();
     let len = match cipher {
-        Tried::Gcm(gcm) => {
+        CipherMode::Gcm(gcm) => {
             let [iv @ .., _, _, _, _] = iv;
             let object = work.object(&name.encrypt)?;
-            gcm.encrypt(work, object, iv, aad, key, &mut scratch)?
+            gcm.encrypt(work, object, iv, aad, key, &mut buffer)?
         }
-        Tried::Etm => etm(work, name)?.encrypt(work, iv, aad, key, &mut scratch)?,
+        CipherMode::CbcHmac => cbc_hmac(work, name)?.encrypt(work, iv, aad, key, &mut buffer)?,
     };
-    Ok(Output { scratch, len })
+    Ok(Output { buffer, len })
 }
 
 fn decrypt(
-    work: &Work<'_>,
+    work: &Attempt<'_>,
     name: &TokenKeyName,
-    cipher: Tried,
+    cipher: CipherMode,
     aad: &[u8],
     blob: &[u8],
 ) -> Result<Output, Failure> {
-    let mut scratch = Scratch::new();
+    let mut buffer = WipedBuffer::new();
     let len = match cipher {
-        Tried::Gcm(gcm) => {
+        CipherMode::Gcm(gcm) => {
             let object = work.object(&name.encrypt)?;
-            gcm.decrypt(work, object, aad, blob, &mut scratch)?
+            gcm.decrypt(work, object, aad, blob, &mut buffer)?
         }
-        Tried::Etm => etm(work, name)?.decrypt(work, aad, blob, &mut scratch)?,
+        CipherMode::CbcHmac => cbc_hmac(work, name)?.decrypt(work, aad, blob, &mut buffer)?,
     };
-    Ok(Output { scratch, len })
+    Ok(Output { buffer, len })
 }
 
-fn etm(work: &Work<'_>, name: &TokenKeyName) -> Result<Etm, Failure> {
+fn cbc_hmac(work: &Attempt<'_>, name: &TokenKeyName) -> Result<CbcHmac, Failure> {
     let mac = name.mac.as_ref().ok_or(Failure::KeyMissing)?;
-    Ok(Etm { encrypt: work.object(&name.encrypt)?, mac: work.object(mac)? })
+    Ok(CbcHmac { encrypt: work.object(&name.encrypt)?, mac: work.object(mac)? })
 }
 
 /// Decrypts what the key encrypted when it was tried out.
 fn check_canary(
-    work: &Work<'_>,
+    work: &Attempt<'_>,
     name: &TokenKeyName,
-    cipher: Tried,
+    cipher: CipherMode,
     canary: &[u8],
 ) -> Result<(), Failure> {
     let decrypted = decrypt(work, name, cipher, SELF_TEST, canary).map_err(never_forged)?;
@@ -342,16 +347,16 @@ fn check_canary(
 
 /// Decrypts what was encrypted a moment ago, and compares.
 fn prove(
-    work: &Work<'_>,
+    work: &Attempt<'_>,
     name: &TokenKeyName,
-    cipher: Tried,
+    cipher: CipherMode,
     aad: &[u8],
     key: &[u8],
     blob: &Output,
 ) -> Result<(), Failure> {
     // A token that copies passes every round trip.
     if compare::equal(ciphertext(name, blob, key.len()), key) {
-        return Err(Failure::Wrong(WrongTokenAnswer::NotEncrypted));
+        return Err(Failure::Wrong(WrongResponse::NotEncrypted));
     }
     let decrypted = decrypt(work, name, cipher, aad, blob.bytes()).map_err(never_forged)?;
     same(decrypted.bytes(), key)
@@ -369,7 +374,7 @@ fn ciphertext<'b>(name: &TokenKeyName, blob: &'b Output, len: usize) -> &'b [u8]
 /// What a refusal means of something that is sound: not that it is forged.
 fn never_forged(failure: Failure) -> Failure {
     match failure {
-        Failure::Authentication => Failure::Wrong(WrongTokenAnswer::DoesNotUnwrap),
+        Failure::Authentication => Failure::Wrong(WrongResponse::DoesNotUnwrap),
         Failure::Ambiguous(call) => Failure::Call(call),
         failure => failure,
     }
@@ -379,6 +384,6 @@ fn same(found: &[u8], key: &[u8]) -> Result<(), Failure> {
     if compare::equal(found, key) {
         Ok(())
     } else {
-        Err(Failure::Wrong(WrongTokenAnswer::DoesNotUnwrap))
+        Err(Failure::Wrong(WrongResponse::DoesNotUnwrap))
     }
 }

@@ -1,17 +1,17 @@
 //! Objects of a token: how they are named, made, and judged.
 
-use super::error::{TokenKeyFault, WrongTokenAnswer};
-use super::failure::Failure;
-use super::ffi::{Attribute, Functions, Object, Session, Value, ck};
 use crate::crypto::hash::sha256;
 use crate::format::{KeyName, KeyVersion, MasterKeyId};
+use crate::keyring::pkcs11::error::{KeyWeakness, WrongResponse};
+use crate::keyring::pkcs11::failure::Failure;
+use crate::keyring::pkcs11::ffi::{Attribute, FunctionList, Object, Session, Value, ck};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 /// What a key on a token is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Role {
+pub(crate) enum Role {
     /// AES-256: encrypts data keys.
     Encrypt,
     /// A secret of 32 bytes: authenticates them under wrap algorithm 3.
@@ -20,17 +20,17 @@ pub(super) enum Role {
 
 /// How an object is found: everything that is named has to be the object's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct ObjectName {
-    pub(super) role: Role,
+pub(crate) struct ObjectName {
+    pub(crate) role: Role,
     /// `CKA_ID`
-    pub(super) id: Option<Vec<u8>>,
+    pub(crate) id: Option<Vec<u8>>,
     /// `CKA_LABEL`
-    pub(super) label: Option<String>,
+    pub(crate) label: Option<String>,
 }
 
 impl ObjectName {
     /// The name of a key of ours (SPEC W-TOKEN): it follows from the slot alone.
-    pub(super) fn ours(
+    pub(crate) fn ours(
         name: KeyName<'_>,
         version: KeyVersion,
         id: MasterKeyId,
@@ -44,14 +44,14 @@ impl ObjectName {
     }
 
     /// Every key of ours under a master key id, whichever its role.
-    pub(super) fn both(name: KeyName<'_>, version: KeyVersion, id: MasterKeyId) -> [Self; 2] {
+    pub(crate) fn both(name: KeyName<'_>, version: KeyVersion, id: MasterKeyId) -> [Self; 2] {
         [Role::Encrypt, Role::Mac].map(|role| ObjectName::ours(name, version, id, role))
     }
 
     /// The objects with this name, at most `most`.
-    pub(super) fn find(
+    pub(crate) fn find(
         &self,
-        functions: &Functions,
+        functions: &FunctionList,
         session: Session,
         most: usize,
     ) -> Result<Vec<Object>, Failure> {
@@ -66,9 +66,9 @@ impl ObjectName {
     }
 
     /// Generates the key on the token.
-    pub(super) fn generate(
+    pub(crate) fn generate(
         &self,
-        functions: &Functions,
+        functions: &FunctionList,
         session: Session,
         label: &str,
     ) -> Result<Object, Failure> {
@@ -76,9 +76,9 @@ impl ObjectName {
     }
 
     /// Generates a key that is gone with its session.
-    pub(super) fn generate_for_session(
+    pub(crate) fn generate_for_session(
         &self,
-        functions: &Functions,
+        functions: &FunctionList,
         session: Session,
     ) -> Result<Object, Failure> {
         self.generate_with(functions, session, "envelock probe", false)
@@ -86,7 +86,7 @@ impl ObjectName {
 
     fn generate_with(
         &self,
-        functions: &Functions,
+        functions: &FunctionList,
         session: Session,
         label: &str,
         lasts: bool,
@@ -118,15 +118,15 @@ impl ObjectName {
             None => Ok(key),
             Some(_) => {
                 functions.destroy_object(session, key)?;
-                Err(Failure::Wrong(WrongTokenAnswer::Generated))
+                Err(Failure::Wrong(WrongResponse::Generated))
             }
         }
     }
 
     /// Destroys every object of this name, and tells how many are there all the same.
-    pub(super) fn destroy(
+    pub(crate) fn destroy(
         &self,
-        functions: &Functions,
+        functions: &FunctionList,
         session: Session,
     ) -> Result<usize, Failure> {
         const MOST: usize = 64;
@@ -138,7 +138,7 @@ impl ObjectName {
         for object in found {
             // A search that went wrong must not cost another key.
             if !self.is_named(functions, session, object)? {
-                return Err(Failure::Wrong(WrongTokenAnswer::OtherObject));
+                return Err(Failure::Wrong(WrongResponse::OtherObject));
             }
             functions.destroy_object(session, object)?;
         }
@@ -146,9 +146,9 @@ impl ObjectName {
     }
 
     /// Whether an object says itself that it is the one that was asked for.
-    pub(super) fn is_named(
+    pub(crate) fn is_named(
         &self,
-        functions: &Functions,
+        functions: &FunctionList,
         session: Session,
         key: Object,
     ) -> Result<bool, Failure> {
@@ -162,28 +162,28 @@ impl ObjectName {
     }
 
     /// What is wrong with a key, if anything is (THREATS row 62).
-    pub(super) fn judge(
+    pub(crate) fn judge(
         &self,
-        functions: &Functions,
+        functions: &FunctionList,
         session: Session,
         key: Object,
-    ) -> Result<Option<TokenKeyFault>, Failure> {
+    ) -> Result<Option<KeyWeakness>, Failure> {
         let flag = |kind| functions.bool_attribute(session, key, kind);
         let number = |kind| functions.number_attribute(session, key, kind);
         if !self.role.accepts(number(ck::CKA_KEY_TYPE)?, number(ck::CKA_VALUE_LEN)?) {
-            return Ok(Some(TokenKeyFault::Type));
+            return Ok(Some(KeyWeakness::Type));
         }
         if flag(ck::CKA_SENSITIVE)? != Some(true) {
-            return Ok(Some(TokenKeyFault::NotSensitive));
+            return Ok(Some(KeyWeakness::NotSensitive));
         }
         if flag(ck::CKA_EXTRACTABLE)? != Some(false) {
-            return Ok(Some(TokenKeyFault::Extractable));
+            return Ok(Some(KeyWeakness::Extractable));
         }
         let both =
             |one: Option<bool>, other: Option<bool>| one == Some(true) && other == Some(true);
         let weak = both(flag(ck::CKA_WRAP)?, flag(ck::CKA_DECRYPT)?)
             || both(flag(ck::CKA_UNWRAP)?, flag(ck::CKA_ENCRYPT)?);
-        Ok(weak.then_some(TokenKeyFault::WrapsAndDecrypts))
+        Ok(weak.then_some(KeyWeakness::WrapsAndDecrypts))
     }
 }
 
@@ -230,22 +230,22 @@ impl Role {
 }
 
 /// What people see in the tools of their token.
-pub(super) fn label(name: &str, version: KeyVersion, role: Role) -> String {
+pub(crate) fn label(name: &str, version: KeyVersion, role: Role) -> String {
     match role {
         Role::Encrypt => format!("{name}/v{version}"),
         Role::Mac => format!("{name}/v{version}/mac"),
     }
 }
 
-pub(super) fn class() -> Attribute<'static> {
+pub(crate) fn class() -> Attribute<'static> {
     Attribute { kind: ck::CKA_CLASS, value: Value::Number(ck::CKO_SECRET_KEY) }
 }
 
-pub(super) fn flag(kind: ck::CK_ATTRIBUTE_TYPE, value: bool) -> Attribute<'static> {
+pub(crate) fn flag(kind: ck::CK_ATTRIBUTE_TYPE, value: bool) -> Attribute<'static> {
     Attribute { kind, value: Value::Bool(value) }
 }
 
-pub(super) fn bytes(kind: ck::CK_ATTRIBUTE_TYPE, value: &[u8]) -> Attribute<'_> {
+pub(crate) fn bytes(kind: ck::CK_ATTRIBUTE_TYPE, value: &[u8]) -> Attribute<'_> {
     Attribute { kind, value: Value::Bytes(value) }
 }
 

@@ -1,9 +1,9 @@
 //! PINs: where they come from, and which were refused.
 
-use super::error::PinFault;
 use crate::OsRandom;
 use crate::crypto::mac::{MAC_LEN, Mac};
 use crate::fs::{FileRules, SecretFault, read_secret_file};
+use crate::keyring::pkcs11::error::PinFault;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -21,7 +21,7 @@ impl Pin {
         Pin(Zeroizing::new(Box::from(pin.as_ref())))
     }
 
-    pub(super) fn expose(&self) -> &[u8] {
+    pub(crate) fn expose(&self) -> &[u8] {
         &self.0
     }
 }
@@ -31,7 +31,7 @@ pub type PinError = Box<dyn core::error::Error + Send + Sync>;
 
 /// Where the PIN comes from. Asked at each login, so that a new PIN needs no new process.
 #[derive(Clone)]
-pub(super) enum PinSource {
+pub(crate) enum PinSource {
     /// No login: for tokens whose keys need none.
     None,
     /// The token asks by itself (a pad, a finger).
@@ -42,7 +42,7 @@ pub(super) enum PinSource {
 
 impl PinSource {
     /// The PIN, or `None` where the token asks for it by itself.
-    pub(super) fn pin(&self) -> Result<Option<Pin>, PinFault> {
+    pub(crate) fn pin(&self) -> Result<Option<Pin>, PinFault> {
         match self {
             PinSource::None | PinSource::Protected => Ok(None),
             PinSource::Callback(callback) => {
@@ -81,7 +81,7 @@ fn read(path: &Path, rules: FileRules) -> Result<Pin, PinFault> {
 /// tokens lock after few wrong ones.
 ///
 /// Kept as MACs under a key of this process, for the memory to hold no PIN.
-pub(super) struct RefusedPins {
+pub(crate) struct RefusedPins {
     mac: Option<Mac>,
     refused: Vec<Refused>,
 }
@@ -93,18 +93,18 @@ struct Refused {
 }
 
 impl RefusedPins {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         RefusedPins { mac: None, refused: Vec::new() }
     }
 
     /// What the token answered to this PIN before, if it refused it.
-    pub(super) fn fault(&self, serial: &[u8], pin: &Pin) -> Option<PinFault> {
+    pub(crate) fn fault(&self, serial: &[u8], pin: &Pin) -> Option<PinFault> {
         let pin = self.fingerprint(pin)?;
         let same = |refused: &&Refused| refused.serial == serial && refused.pin == pin;
         self.refused.iter().find(same).map(|refused| refused.fault.clone())
     }
 
-    pub(super) fn note(&mut self, serial: &[u8], pin: &Pin, fault: PinFault) {
+    pub(crate) fn note(&mut self, serial: &[u8], pin: &Pin, fault: PinFault) {
         if self.mac.is_none() {
             let mut key = Zeroizing::new([0; MAC_LEN]);
             if OsRandom.try_fill_bytes(key.as_mut_slice()).is_ok() {
@@ -116,7 +116,7 @@ impl RefusedPins {
         }
     }
 
-    pub(super) fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.refused.clear();
     }
 

@@ -1,28 +1,28 @@
 //! What a token can do: what it lists, whether it gives known answers, and what a key of its own
 //! does.
 
-use super::error::{Pkcs11Error, WrongTokenAnswer};
-use super::failure::{self, Failure, Rung};
-use super::ffi::{Attribute, GcmIv, Mechanism, Object, Value, ck};
-use super::module::Access;
 use super::object::{bytes, class, flag};
-use super::scratch::Scratch;
-use super::term::Term;
-use super::token::{Token, Work};
+use super::wiped::WipedBuffer;
 use crate::crypto::compare;
 use crate::format::WrapAlgorithm;
+use crate::keyring::pkcs11::error::{Error, WrongResponse};
+use crate::keyring::pkcs11::failure::{self, Failure, Remedy};
+use crate::keyring::pkcs11::ffi::{Attribute, GcmIv, Mechanism, Object, Value, ck};
+use crate::keyring::pkcs11::token::library::Access;
+use crate::keyring::pkcs11::token::time_limit::TimeLimit;
+use crate::keyring::pkcs11::token::{Attempt, Inner};
 use crate::sync::lock;
 use alloc::collections::BTreeMap;
 
 /// What was found out of a token in this process, by wrap algorithm.
 #[derive(Default)]
-pub(super) struct Probed {
+pub(crate) struct KnownAnswers {
     known_answers: BTreeMap<u8, KnownAnswer>,
 }
 
 /// What came of asking for known answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum KnownAnswer {
+pub(crate) enum KnownAnswer {
     /// They are right.
     Right,
     /// The token takes no key from outside, so that nothing is known of its answers but that they
@@ -59,44 +59,44 @@ const HMAC: [u8; 32] = [
     0xf6, 0xe3, 0x80, 0xff, 0x44, 0x00, 0x05, 0x2e, 0x5f, 0x35, 0x2b, 0xd5, 0xf3, 0x37, 0x90, 0xc6,
 ];
 
-impl Token {
+impl Inner {
     /// Whether the token lists what an algorithm needs, and gives the known answers.
-    pub(super) fn check_algorithm(
+    pub(crate) fn check_algorithm(
         &self,
         algorithm: WrapAlgorithm,
-        term: &Term,
+        limit: &TimeLimit,
     ) -> Result<KnownAnswer, Failure> {
-        self.check_listed(algorithm, term)?;
-        if let Some(known) = lock(&self.probed).known_answers.get(&algorithm.id()) {
+        self.check_listed(algorithm, limit)?;
+        if let Some(known) = lock(&self.known_answers).known_answers.get(&algorithm.id()) {
             return Ok(*known);
         }
         let is_gcm = algorithm == WrapAlgorithm::TOKEN_AES_256_GCM;
         // Makes objects, if only for a session.
-        let known = self.run(Access::Alone, term, |work| {
+        let known = self.run(Access::Exclusive, limit, |work| {
             let answer = if is_gcm { self.ask_gcm(work) } else { ask_cbc_and_hmac(work) };
             match answer {
                 Err(Failure::Call(call)) if refuses_import(&call) => Ok(KnownAnswer::NotAsked),
                 answer => answer.map(|()| KnownAnswer::Right),
             }
         })?;
-        lock(&self.probed).known_answers.insert(algorithm.id(), known);
+        lock(&self.known_answers).known_answers.insert(algorithm.id(), known);
         Ok(known)
     }
 
     /// Lists lie, so this only rules out.
-    fn check_listed(&self, algorithm: WrapAlgorithm, term: &Term) -> Result<(), Failure> {
+    fn check_listed(&self, algorithm: WrapAlgorithm, limit: &TimeLimit) -> Result<(), Failure> {
         let both = ck::CKF_ENCRYPT | ck::CKF_DECRYPT;
         let needed: &[_] = if algorithm == WrapAlgorithm::TOKEN_AES_256_GCM {
             &[(self.gcm_number(), both)]
         } else {
             &[(ck::CKM_AES_CBC, both), (ck::CKM_SHA256_HMAC, ck::CKF_SIGN)]
         };
-        self.run(Access::Shared, term, |work| {
+        self.run(Access::Shared, limit, |work| {
             let listed = work.inside.mechanisms(work.connection.slot)?;
             for (number, flags) in needed {
                 let missing = || {
                     let what = alloc::format!("{algorithm}: no mechanism {number:#x}");
-                    Failure::Error(Pkcs11Error::Algorithm { what })
+                    Failure::Error(Error::Algorithm { what })
                 };
                 if !listed.contains(number) {
                     return Err(missing());
@@ -110,10 +110,10 @@ impl Token {
         })
     }
 
-    fn ask_gcm(&self, work: &Work<'_>) -> Result<(), Failure> {
+    fn ask_gcm(&self, work: &Attempt<'_>) -> Result<(), Failure> {
         let key = import(work, ck::CKK_AES, [ck::CKA_ENCRYPT, ck::CKA_DECRYPT])?;
         let decrypt_by = |iv: GcmIv<'_>, sealed: &[u8], aad: &[u8]| {
-            let mut output = Scratch::new();
+            let mut output = WipedBuffer::new();
             let mechanism = Mechanism::Gcm { number: self.gcm_number(), iv, aad };
             let len = work.inside.decrypt(work.session, mechanism, key, sealed, output.space())?;
             right(output.get(..len), &PLAINTEXT)
@@ -130,13 +130,13 @@ impl Token {
         let forged = decrypt(b"envelock known answeR");
         drop(work.inside.destroy_object(work.session, key));
         answer?;
-        if forged.is_ok() { Err(Failure::Wrong(WrongTokenAnswer::KnownAnswer)) } else { Ok(()) }
+        if forged.is_ok() { Err(Failure::Wrong(WrongResponse::KnownAnswer)) } else { Ok(()) }
     }
 }
 
-fn ask_cbc_and_hmac(work: &Work<'_>) -> Result<(), Failure> {
+fn ask_cbc_and_hmac(work: &Attempt<'_>) -> Result<(), Failure> {
     let key = import(work, ck::CKK_AES, [ck::CKA_ENCRYPT, ck::CKA_DECRYPT])?;
-    let (mut iv, mut output) = (CBC_IV, Scratch::new());
+    let (mut iv, mut output) = (CBC_IV, WipedBuffer::new());
     let mechanism = Mechanism::Cbc { iv: &mut iv };
     let len = work.inside.encrypt(work.session, mechanism, key, &PLAINTEXT, output.space());
     let answer = len.map_err(Failure::from).and_then(|len| right(output.get(..len), &CBC));
@@ -151,7 +151,7 @@ fn ask_cbc_and_hmac(work: &Work<'_>) -> Result<(), Failure> {
 
 /// The known key, for this session only.
 fn import(
-    work: &Work<'_>,
+    work: &Attempt<'_>,
     key_type: ck::CK_ULONG,
     uses: [ck::CK_ATTRIBUTE_TYPE; 2],
 ) -> Result<Object, Failure> {
@@ -169,13 +169,14 @@ fn import(
 }
 
 /// Whether a token takes no keys from outside: by whatever code, of that call alone.
-fn refuses_import(call: &super::ffi::TokenCallFailure) -> bool {
-    call.function == super::ffi::Function::C_CreateObject && failure::rung(call) == Rung::Permanent
+fn refuses_import(call: &crate::keyring::pkcs11::ffi::CallFailure) -> bool {
+    call.function == crate::keyring::pkcs11::ffi::Function::C_CreateObject
+        && failure::remedy(call) == Remedy::Permanent
 }
 
 fn right(found: Option<&[u8]>, expected: &[u8]) -> Result<(), Failure> {
     match found {
         Some(found) if compare::equal(found, expected) => Ok(()),
-        _ => Err(Failure::Wrong(WrongTokenAnswer::KnownAnswer)),
+        _ => Err(Failure::Wrong(WrongResponse::KnownAnswer)),
     }
 }

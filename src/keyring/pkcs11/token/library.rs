@@ -1,11 +1,13 @@
 //! One library of this process: loaded once, set up when it is first needed, set up anew when a
 //! device is dead.
 
-use super::error::Pkcs11Error;
-use super::ffi::{CallFault, Function, Functions, Session, SlotId, TokenCallFailure, ck};
-use super::gate::{Gate, Pass};
 use super::pin::RefusedPins;
-use super::term::{Term, Turn};
+use super::time_limit::{TimeLimit, Turn};
+use super::timed_lock::{AccessGuard, TimedLock};
+use crate::keyring::pkcs11::error::Error;
+use crate::keyring::pkcs11::ffi::{
+    CallFailure, CallFault, Function, FunctionList, Session, SlotId, ck,
+};
 use crate::sync::{AtomicU64, lock};
 use alloc::collections::BTreeSet;
 use alloc::ffi::CString;
@@ -19,17 +21,17 @@ use std::sync::Mutex;
 
 /// Every library of this process that a token was opened in, for ever: a library is one instance
 /// whoever uses it, and setting it up is not for two to do at once.
-static MODULES: Mutex<Vec<Arc<Module>>> = Mutex::new(Vec::new());
+static MODULES: Mutex<Vec<Arc<LoadedLibrary>>> = Mutex::new(Vec::new());
 
 /// A library, and who is inside of it.
-pub(super) struct Module {
+pub(crate) struct LoadedLibrary {
     path: PathBuf,
-    functions: Functions,
+    functions: FunctionList,
     /// For C_Initialize.
     reserved: Option<CString>,
     /// The process that loaded it.
     process: u32,
-    gate: Gate,
+    access: TimedLock,
     /// Changed by who is alone inside.
     state: Mutex<State>,
     /// Grows when the library is set up anew. What has to do with an earlier epoch is void:
@@ -42,8 +44,8 @@ pub(super) struct Module {
     /// number may be given out again before its user knows: nobody else goes into it until then.
     sessions: Mutex<BTreeSet<Session>>,
     /// Held during a login.
-    pub(super) login: Turn,
-    pub(super) refused_pins: Mutex<RefusedPins>,
+    pub(crate) login: Turn,
+    pub(crate) refused_pins: Mutex<RefusedPins>,
 }
 
 /// Whether the library is set up.
@@ -61,40 +63,40 @@ enum State {
 /// Held for as long as a call lasts. A change of a token's objects, and setting the library up
 /// anew, wait until nobody is inside: some libraries crash otherwise, and no handle is ended under
 /// a call that uses it.
-pub(super) struct Inside<'a> {
-    module: &'a Module,
-    _pass: Pass<'a>,
+pub(crate) struct LibraryGuard<'a> {
+    module: &'a LoadedLibrary,
+    _pass: AccessGuard<'a>,
     /// The epoch of all that is done.
-    pub(super) epoch: u64,
+    pub(crate) epoch: u64,
 }
 
 /// How calls go together with those of other threads.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
+pub(crate) enum Access {
     /// Cryptography and questions.
     Shared,
     /// Changes of objects.
-    Alone,
+    Exclusive,
 }
 
-impl Module {
+impl LoadedLibrary {
     /// The library at `path`.
-    pub(super) fn load(path: &Path, reserved: Option<CString>) -> Result<Arc<Self>, Pkcs11Error> {
+    pub(crate) fn load(path: &Path, reserved: Option<CString>) -> Result<Arc<Self>, Error> {
         let process = std::process::id();
         let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         let mut modules = lock(&MODULES);
-        let same = |module: &&Arc<Module>| module.process == process && module.path == path;
+        let same = |module: &&Arc<LoadedLibrary>| module.process == process && module.path == path;
         if let Some(module) = modules.iter().find(same) {
             return Ok(module.clone());
         }
-        let loaded = Functions::load(&path);
-        let functions = loaded.map_err(|error| Pkcs11Error::library(path.clone(), error))?;
-        let module = Arc::new(Module {
+        let loaded = FunctionList::load(&path);
+        let functions = loaded.map_err(|error| Error::library(path.clone(), error))?;
+        let module = Arc::new(LoadedLibrary {
             path,
             functions,
             reserved,
             process,
-            gate: Gate::new(),
+            access: TimedLock::new(),
             state: Mutex::new(State::No),
             epoch: AtomicU64::default(),
             logins: AtomicU64::default(),
@@ -107,37 +109,41 @@ impl Module {
     }
 
     /// Goes in; the library is set up if it is not.
-    pub(super) fn enter(&self, access: Access, term: &Term) -> Result<Inside<'_>, Pkcs11Error> {
+    pub(crate) fn enter(
+        &self,
+        access: Access,
+        limit: &TimeLimit,
+    ) -> Result<LibraryGuard<'_>, Error> {
         // Before any lock: a copy of the process may hold it for ever.
         if !self.is_ours() {
-            return Err(Pkcs11Error::Forked);
+            return Err(Error::Forked);
         }
         if access == Access::Shared {
-            let pass = self.gate.enter(term)?;
+            let pass = self.access.enter(limit)?;
             if !matches!(*lock(&self.state), State::No) {
                 return Ok(self.inside(pass));
             }
         }
-        let pass = self.gate.enter_alone(term)?;
+        let pass = self.access.enter_alone(limit)?;
         if matches!(*lock(&self.state), State::No) {
             let state = self.initialize()?;
             *lock(&self.state) = state;
         }
-        Ok(self.inside(if access == Access::Alone { pass } else { pass.share() }))
+        Ok(self.inside(if access == Access::Exclusive { pass } else { pass.share() }))
     }
 
-    fn inside<'a>(&'a self, pass: Pass<'a>) -> Inside<'a> {
+    fn inside<'a>(&'a self, pass: AccessGuard<'a>) -> LibraryGuard<'a> {
         let epoch = self.epoch.load(Ordering::Acquire);
-        Inside { module: self, _pass: pass, epoch }
+        LibraryGuard { module: self, _pass: pass, epoch }
     }
 
-    fn initialize(&self) -> Result<State, Pkcs11Error> {
+    fn initialize(&self) -> Result<State, Error> {
         match self.functions.initialize(self.reserved.as_deref()) {
             Ok(()) => Ok(State::ByUs),
             Err(failure) if failure.code() == Some(ck::CKR_CRYPTOKI_ALREADY_INITIALIZED) => {
                 Ok(State::ByOthers)
             }
-            Err(failure) => Err(Pkcs11Error::Call { failure }),
+            Err(failure) => Err(Error::Call { failure }),
         }
     }
 
@@ -146,8 +152,8 @@ impl Module {
     /// nobody is disturbed.
     ///
     /// Nobody is inside meanwhile; a call that does not return keeps it from being done.
-    pub(super) fn restart(&self, epoch: u64, term: &Term) -> Result<bool, Pkcs11Error> {
-        let _alone = self.gate.enter_alone(term)?;
+    pub(crate) fn restart(&self, epoch: u64, limit: &TimeLimit) -> Result<bool, Error> {
+        let _alone = self.access.enter_alone(limit)?;
         if self.epoch.load(Ordering::Acquire) != epoch {
             return Ok(true);
         }
@@ -176,64 +182,64 @@ impl Module {
     }
 
     /// Whether this is the process that loaded the library.
-    pub(super) fn is_ours(&self) -> bool {
+    pub(crate) fn is_ours(&self) -> bool {
         self.process == std::process::id()
     }
 }
 
-impl Inside<'_> {
+impl LibraryGuard<'_> {
     /// How often anybody of ours has logged in, or has begun to.
-    pub(super) fn logins(&self) -> u64 {
+    pub(crate) fn logins(&self) -> u64 {
         self.module.logins.load(Ordering::Acquire)
     }
 
     /// Notes a login that is about to be tried.
-    pub(super) fn note_login(&self) {
+    pub(crate) fn note_login(&self) {
         self.module.logins.fetch_add(1, Ordering::AcqRel);
     }
 
     /// For one who logs in at a time.
-    pub(super) fn login_turn(&self) -> &Turn {
+    pub(crate) fn login_turn(&self) -> &Turn {
         &self.module.login
     }
 
     /// Where PINs that were refused are remembered.
-    pub(super) fn refused_pins(&self) -> &Mutex<RefusedPins> {
+    pub(crate) fn refused_pins(&self) -> &Mutex<RefusedPins> {
         &self.module.refused_pins
     }
 
     /// Opens a session that is the caller's alone: one whose number is another's of ours is not.
-    pub(super) fn open_session(&self, slot: SlotId) -> Result<Session, TokenCallFailure> {
+    pub(crate) fn open_session(&self, slot: SlotId) -> Result<Session, CallFailure> {
         let session = self.module.functions.open_session(slot)?;
         if lock(&self.module.sessions).insert(session) {
             Ok(session)
         } else {
-            Err(TokenCallFailure { function: Function::C_OpenSession, fault: CallFault::Handle })
+            Err(CallFailure { function: Function::C_OpenSession, fault: CallFault::Handle })
         }
     }
 
     /// Closes a session that nobody else is in.
-    pub(super) fn close_session(&self, session: Session) {
+    pub(crate) fn close_session(&self, session: Session) {
         // Whatever it answers: nothing more can be done about it.
         drop(self.module.functions.close_session(session));
         self.forget_session(session);
     }
 
     /// Forgets a session that is gone: its number is not ours any more.
-    pub(super) fn forget_session(&self, session: Session) {
+    pub(crate) fn forget_session(&self, session: Session) {
         lock(&self.module.sessions).remove(&session);
     }
 }
-impl Deref for Inside<'_> {
-    type Target = Functions;
+impl Deref for LibraryGuard<'_> {
+    type Target = FunctionList;
 
-    fn deref(&self) -> &Functions {
+    fn deref(&self) -> &FunctionList {
         &self.module.functions
     }
 }
 
-impl fmt::Debug for Module {
+impl fmt::Debug for LoadedLibrary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Module").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("LoadedLibrary").field("path", &self.path).finish_non_exhaustive()
     }
 }
