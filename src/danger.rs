@@ -9,7 +9,7 @@ use crate::body::{self, layout};
 use crate::crypto::provider::Provider;
 use crate::error::Error;
 use crate::format::Suite;
-use crate::stream::{RangeDecryptor, StreamDecryptor, StreamEncryptor, Unfinished};
+use crate::stream::{RangeDecryptor, StreamDecryptor, StreamEncryptor};
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -151,7 +151,7 @@ pub fn stream_encryptor(
 ) -> Result<StreamEncryptor<'static>, Error> {
     let encryptor = chunk_encryptor(suite, input_key, salt, context)?;
     let start = encryptor.prefix().to_vec();
-    Ok(StreamEncryptor::new(encryptor, start, None, None, Unfinished::new(None)))
+    Ok(StreamEncryptor::new(encryptor, start, None, None))
 }
 
 /// Decrypts one body piece by piece under `input_key`, from the bytes behind its first 56 on,

@@ -3,22 +3,21 @@
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-/// Fewest bytes of a body that are worth a thread of their own: starting one takes as long as
-/// encrypting some hundred kilobytes.
+/// Bytes of a body for each thread: starting one takes as long as encrypting some hundred kilobytes.
 #[cfg(feature = "std")]
-const LEAST_LEN: usize = 512 << 10;
+const MIN_LEN: usize = 512 << 10;
 
-/// How many threads may share the work on bodies; given by `Envelope::with_threads`.
+/// A limit on the threads that share the work on long bodies; set by `Envelope::with_threads`.
 ///
-/// A call on a long body starts threads of its own, and they end with it: nothing is queued, nothing
-/// waits for a pool, and no task of the caller's runs on them. The calling thread does its part. Where
-/// as many threads run as may, or the system refuses one, the calling thread does the work alone.
+/// A call on a long body starts threads of its own, which end with the call: nothing is queued or waits
+/// for a pool, and no task of the caller's runs on them. The calling thread does its part. If the limit
+/// is reached, or the system refuses a thread, the calling thread does the work alone.
 ///
-/// A clone counts with its original: `most` holds for all envelopes and calls that share it.
+/// A clone shares the limit of its original, over all envelopes and calls.
 #[derive(Clone, Debug)]
 pub struct Threads {
-    most: usize,
-    least_len: usize,
+    max_threads: usize,
+    min_len: usize,
     count: Arc<Count>,
 }
 
@@ -32,65 +31,65 @@ struct Count {
 
 #[cfg(feature = "std")]
 impl Threads {
-    /// At most `most` threads, one calling thread included: 0 and 1 start none.
-    pub fn new(most: usize) -> Self {
-        Threads { most, least_len: LEAST_LEN, count: Arc::default() }
+    /// At most `max_threads` threads, one calling thread included: 0 and 1 start none.
+    pub fn new(max_threads: usize) -> Self {
+        Threads { max_threads, min_len: MIN_LEN, count: Arc::default() }
     }
 
-    /// As many threads as this machine runs at once.
+    /// The number of threads that this machine runs at once.
     pub fn available() -> Self {
         Threads::new(std::thread::available_parallelism().map_or(1, usize::from))
     }
 }
 
 impl Threads {
-    /// Starts a thread for each `bytes` of a body at the most, instead of each 512 KiB.
+    /// Gives each thread at least `bytes` of a body, instead of 512 KiB.
     #[must_use]
-    pub fn with_least_len(mut self, bytes: usize) -> Self {
-        self.least_len = bytes.max(1);
+    pub fn with_min_len(mut self, bytes: usize) -> Self {
+        self.min_len = bytes.max(1);
         self
     }
 
-    /// How many threads were started so far: 0 tells that every body was too short.
+    /// The number of threads started so far: 0 if every body was too short.
     pub fn started(&self) -> usize {
         self.count.started.load(Ordering::Relaxed)
     }
 
-    /// The most threads that share one body, the calling one included.
+    /// The threads that share one body at the most, the calling one included.
     #[cfg(feature = "std")]
-    pub(crate) fn most(&self) -> usize {
-        self.most.max(1)
+    pub(crate) fn max_threads(&self) -> usize {
+        self.max_threads.max(1)
     }
 
-    /// Fewest bytes for each of them.
+    /// Bytes for each of them at the least.
     #[cfg(feature = "std")]
-    pub(crate) fn least_len(&self) -> usize {
-        self.least_len
+    pub(crate) fn min_len(&self) -> usize {
+        self.min_len
     }
 
-    /// The right to start one thread more.
+    /// Permission to start one more thread.
     #[cfg(feature = "std")]
-    fn permit(&self) -> Option<Permit<'_>> {
+    fn permit(&self) -> Option<ThreadPermit<'_>> {
         // Saturates: none and one are the calling thread.
-        let most = self.most.saturating_sub(1);
+        let most = self.max_threads.saturating_sub(1);
         let more = |running: usize| (running < most).then(|| running + 1);
         self.count.running.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Permit(&self.count))
+        Some(ThreadPermit(&self.count))
     }
 }
 
-/// A thread that runs, or is to be started.
+/// Counts a thread that runs or is about to start.
 #[cfg(feature = "std")]
-struct Permit<'t>(&'t Count);
+struct ThreadPermit<'t>(&'t Count);
 
 #[cfg(feature = "std")]
-impl Drop for Permit<'_> {
+impl Drop for ThreadPermit<'_> {
     fn drop(&mut self) {
         self.0.running.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Threads, and among how many of them what is left is to be split.
+/// The number of parts in which the rest of a body is to be split.
 #[derive(Clone, Copy)]
 pub(crate) struct Share<'t> {
     // Without `std` there are no threads, and nothing starts one.
@@ -103,12 +102,12 @@ impl<'t> Share<'t> {
     /// `None` if `len` bytes are not worth a second thread.
     pub(crate) fn of(threads: Option<&'t Threads>, len: usize) -> Option<Self> {
         let threads = threads?;
-        let worth = len / threads.least_len;
-        let parts = threads.most.min(worth);
+        let worth = len / threads.min_len;
+        let parts = threads.max_threads.min(worth);
         (parts > 1).then_some(Share { threads, parts })
     }
 
-    /// A share for either half, if it is to be split.
+    /// A share for each half, if there is to be a second one.
     pub(crate) fn halves(self) -> Option<(Self, Self)> {
         let half = self.parts.div_ceil(2);
         let rest = self.parts - half;
@@ -116,7 +115,7 @@ impl<'t> Share<'t> {
         (rest > 0).then(|| (of(half), of(rest)))
     }
 
-    /// Runs both, at the same time if a thread can be had, and returns what both returned.
+    /// Runs both, at the same time if a thread can be started, and returns both results.
     #[cfg(feature = "std")]
     pub(crate) fn join<A: Send, B: Send>(
         self,
@@ -127,7 +126,7 @@ impl<'t> Share<'t> {
         let mut b = None;
         let mut run_other = || b = Some(other());
         let a = std::thread::scope(|scope| {
-            // What does not start is run below.
+            // If it does not start, it runs below.
             if std::thread::Builder::new().spawn_scoped(scope, &mut run_other).is_ok() {
                 self.threads.count.started.fetch_add(1, Ordering::Relaxed);
             }
@@ -137,7 +136,7 @@ impl<'t> Share<'t> {
         (a, b.unwrap_or_else(other))
     }
 
-    /// Runs both, and returns what both returned.
+    /// Runs both, and returns both results.
     #[cfg(not(feature = "std"))]
     pub(crate) fn join<A, B>(
         self,

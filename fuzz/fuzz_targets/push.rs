@@ -23,7 +23,7 @@ fuzz_target!(|data: &[u8]| {
     let mut envelope = Envelope::new(READER.keyring()).with_suite(suite);
     let whim = input.byte();
     if whim != 0 {
-        let threads = Threads::new(usize::from(whim % 4)).with_least_len(1);
+        let threads = Threads::new(usize::from(whim % 4)).with_min_len(1);
         envelope = envelope.with_threads(threads);
     }
     let plaintext = plaintext(&mut input);

@@ -32,7 +32,7 @@ fuzz_target!(|data: &[u8]| {
 
     let envelope = Envelope::new(READER.keyring());
     let shared = Envelope::new(READER.keyring())
-        .with_threads(Threads::new(usize::from(whim % 4)).with_least_len(1));
+        .with_threads(Threads::new(usize::from(whim % 4)).with_min_len(1));
     let expected = Expected::new(&message, aad);
     for envelope in [&envelope, &shared] {
         expected.judge(pushed(envelope, &message, aad, pieces));

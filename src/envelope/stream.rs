@@ -6,9 +6,7 @@ use crate::aad::Aad;
 use crate::body::ChunkEncryptor;
 use crate::error::Error;
 use crate::keyring::Keyring;
-use crate::stream::{
-    MessageStart, RangeDecryptor, StreamDecryptor, StreamEncryptor, StreamSlots, Unfinished,
-};
+use crate::stream::{Completion, MessageStart, RangeDecryptor, StreamDecryptor, StreamEncryptor};
 use alloc::vec;
 use alloc::vec::Vec;
 use rand_core::TryCryptoRng;
@@ -63,10 +61,10 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         K: 'k,
     {
         start.extend_from_slice(encryptor.prefix());
-        let slots = StreamSlots::new(self.envelope.keyring.clone(), header);
-        let unfinished = Unfinished::new(self.envelope.observer.clone());
+        let (keyring, observer) = (self.envelope.keyring.clone(), self.envelope.observer.clone());
+        let completion = Completion::new(keyring, header, observer);
         let threads = self.envelope.settings.threads.as_deref().cloned();
-        StreamEncryptor::new(encryptor, start, threads, Some(slots), unfinished)
+        StreamEncryptor::new(encryptor, start, threads, Some(completion))
     }
 }
 

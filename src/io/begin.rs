@@ -5,19 +5,21 @@
     reason = "ranges of buffers that are sized here or were checked"
 )]
 
-use super::{CHUNKS, DecryptReader, RangeReader, ReadAt, error::uninterrupted};
+use super::batch::CHUNKS;
+use super::{DecryptReader, RangeReader, ReadAt, error::uninterrupted};
 use crate::body::layout::CHUNK_LEN;
 use crate::error::Error;
 use crate::plain_buffer::PlainBuffer;
 use crate::stream::{MessageStart, RangeDecryptor, StreamDecryptor};
 use alloc::vec;
+use alloc::vec::Vec;
 use std::io::{self, Read, Write};
 
 /// Bytes of plaintext that a copy moves at a time.
 const COPY_LEN: usize = CHUNKS * CHUNK_LEN;
 
-/// What is read first: it holds nearly every header.
-pub(super) const FIRST_LEN: usize = 4096;
+/// Bytes of the first read: nearly every header has fewer.
+const FIRST_LEN: usize = 4096;
 
 /// Writes all that `read` gives, up to its end, and answers how much that was.
 pub(super) fn copy(
@@ -48,24 +50,52 @@ pub(super) fn copy_plaintext<S: Read, W: Write>(
     Ok(copied)
 }
 
+/// Reads the start of a message, and some bytes behind it.
+pub(super) struct StartReader {
+    start: MessageStart,
+    buffer: Vec<u8>,
+    /// Bytes in the buffer, and how many of them belong to the start.
+    len: usize,
+    taken: usize,
+}
+
+impl StartReader {
+    pub(super) fn new(start: MessageStart) -> Self {
+        StartReader { start, buffer: vec![0; FIRST_LEN], len: 0, taken: 0 }
+    }
+
+    /// Reads until the start is complete or the source ends. After `WouldBlock`, call it again.
+    pub(super) fn read(&mut self, source: &mut impl Read) -> Result<(), Error> {
+        while self.taken == self.len && self.start.missing() > 0 {
+            let len = uninterrupted(|| source.read(&mut self.buffer))?.min(FIRST_LEN);
+            if len == 0 {
+                break;
+            }
+            (self.len, self.taken) = (len, self.start.update(&self.buffer[..len])?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn start(&self) -> &MessageStart {
+        &self.start
+    }
+
+    /// The bytes that were read behind the start.
+    pub(super) fn ahead(&self) -> &[u8] {
+        &self.buffer[self.taken..self.len]
+    }
+}
+
 /// Reads what is missing of `start`, which `open` then makes a stream of.
 pub(super) fn read_behind<S: Read>(
-    mut start: MessageStart,
+    start: MessageStart,
     mut source: S,
     open: impl FnOnce(&MessageStart) -> Result<StreamDecryptor, Error>,
 ) -> Result<DecryptReader<S>, Error> {
-    let mut buffer = vec![0; FIRST_LEN];
-    let (mut taken, mut len) = (0, 0);
-    while taken == len && start.missing() > 0 {
-        len = uninterrupted(|| source.read(&mut buffer))?.min(FIRST_LEN);
-        if len == 0 {
-            break;
-        }
-        taken = start.update(&buffer[..len])?;
-    }
-    let stream = open(&start)?;
-    let ahead = &buffer[taken..len];
-    Ok(DecryptReader::new(source, stream, ahead))
+    let mut reader = StartReader::new(start);
+    reader.read(&mut source)?;
+    let stream = open(reader.start())?;
+    Ok(DecryptReader::new(source, stream, reader.ahead()))
 }
 
 /// As [`read_behind`], of a source of which any part can be read; `open` is told its length.

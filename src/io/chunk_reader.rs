@@ -1,104 +1,108 @@
-//! From a reader through the chunks: what both readers are made of.
+//! Chunks from a source, transformed and given out: the core of every sequential reader.
 
 #![expect(
     clippy::indexing_slicing,
     reason = "ranges of buffers that are sized here or were checked"
 )]
 
+use super::batch::{LONG_CHUNKS, LONG_LEN, batch_chunks, single_thread_len};
 use super::buffer::Buffer;
-use super::error::{Latch, uninterrupted};
-use super::{LONG_CHUNKS, LONG_LEN, alone, batch};
-use crate::stream::{ChunkStream, Direction};
+use super::error::uninterrupted;
+use super::sticky_error::StickyError;
+use crate::stream::{ChunkStream, ChunkTransform};
 use crate::threads::Threads;
 use std::io::{self, Read};
 
 /// The first buffer, so that a short message does not cost a long one.
 const FIRST_LEN: usize = 4096;
 
-/// Chunks that are read at a time, before the message has shown that it is long: what a source in
-/// memory gives is then still in the innermost cache when it is turned.
+/// Chunks that are read at a time before the message is known to be long: bytes from a source in
+/// memory are then still in the innermost cache when they are transformed.
 const READ_CHUNKS: usize = 2;
 
-/// The shortest buffer for what is given out.
+/// The shortest output buffer.
 const MIN_OUTPUT_LEN: usize = 512;
 
-/// What of `buffer` can be turned without gathering: whole chunks, or at the end all of it.
-fn ready<D: Direction>(buffer: &Buffer, at_end: bool) -> &[u8] {
+/// The part of `buffer` that needs no further input: whole chunks, or at the end all of it.
+fn ready<T: ChunkTransform>(buffer: &Buffer, at_end: bool) -> &[u8] {
     let filled = buffer.filled();
-    let part = if at_end { 0 } else { filled.len() % D::IN };
+    let part = if at_end { 0 } else { filled.len() % T::IN_LEN };
     &filled[..filled.len() - part]
 }
 
-/// Reads from `source`, turns chunks, and gives them out.
-pub(super) struct Pump<'k, R, D> {
-    source: R,
-    stream: ChunkStream<'k, D>,
-    /// What was read and is not turned yet.
+/// Reads chunks from a source, which is an argument of each call, and gives out their other form.
+///
+/// A source that returns `WouldBlock` loses nothing: the same call continues later.
+pub(super) struct ChunkReader<'k, T> {
+    stream: ChunkStream<'k, T>,
+    /// Bytes of the source that are not transformed yet.
     input: Buffer,
-    /// What is turned and not given out yet.
+    /// Transformed bytes that are not given out yet.
     output: Buffer,
-    /// How much is read at a time: more once the source has shown that it has more.
-    target: usize,
-    /// How many bytes one thread has turned, and from how many on others share the work.
-    turned: u64,
-    alone: u64,
-    /// The source has nothing more.
+    /// Bytes to read at a time: more once the source has filled the buffer.
+    read_len: usize,
+    /// Chunks to read at a time on one thread once the message is long.
+    long_chunks: usize,
+    /// Bytes transformed so far, and how many of them before threads share the work.
+    transformed: u64,
+    single_thread_len: u64,
+    /// The source has returned 0.
     at_end: bool,
-    /// What the source failed with behind what it gave: told when it would be asked again.
-    pending: Option<io::Error>,
-    latch: Latch,
+    /// A read error, returned once the data before it has been given out.
+    deferred_error: Option<io::Error>,
+    error: StickyError,
 }
 
-impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
-    /// Goes on behind what was read `ahead` of the chunks.
-    pub(super) fn new(source: R, stream: ChunkStream<'k, D>, ahead: &[u8]) -> Self {
+impl<'k, T: ChunkTransform> ChunkReader<'k, T> {
+    /// Continues behind the bytes of the body that were read `ahead`.
+    pub(super) fn new(stream: ChunkStream<'k, T>, ahead: &[u8]) -> Self {
         let mut input = Buffer::default();
         input.refill(ahead.len(), ahead);
-        let (output, target) = (Buffer::default(), FIRST_LEN);
-        let alone = alone(stream.threads());
-        Pump {
-            source,
+        ChunkReader {
+            single_thread_len: single_thread_len(stream.threads()),
             stream,
             input,
-            output,
-            target,
-            turned: 0,
-            alone,
+            output: Buffer::default(),
+            read_len: FIRST_LEN,
+            long_chunks: LONG_CHUNKS,
+            transformed: 0,
             at_end: false,
-            pending: None,
-            latch: Latch::default(),
+            deferred_error: None,
+            error: StickyError::default(),
         }
     }
 
-    pub(super) fn source(&self) -> &R {
-        &self.source
+    /// Limits how much is read and transformed in one call, also of a long message.
+    #[cfg(feature = "tokio")]
+    pub(super) fn with_long_chunks(self, long_chunks: usize) -> Self {
+        ChunkReader { long_chunks, ..self }
     }
 
-    /// Everything: 0 bytes only at the proven end.
-    pub(super) fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+    /// Reads to `out`. Returns 0 only at the verified end.
+    pub(super) fn read(&mut self, source: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
         if out.is_empty() {
-            // A failure is told once what came before it has been given out.
-            return if self.output.is_empty() { self.latch.check().map(|()| 0) } else { Ok(0) };
+            // The data before a failure comes first.
+            return if self.output.is_empty() { self.error.check().map(|()| 0) } else { Ok(0) };
         }
-        // Whole chunks need no stop on the way, nor what all threads share.
-        let chunks = self.threads().map_or(1, |threads| batch(Some(threads)));
-        if self.output.is_empty() && out.len() >= chunks * D::OUT {
-            return self.latched(|pump| {
-                pump.gather()?;
-                pump.turn(out)
+        // A whole chunk or a shared batch goes straight to `out`.
+        let chunks = self.threads().map_or(1, |threads| batch_chunks(Some(threads)));
+        if self.output.is_empty() && out.len() >= chunks * T::OUT_LEN {
+            return self.sticky(|reader| {
+                reader.gather(source)?;
+                reader.transform(source, out)
             });
         }
-        let ready = self.fill()?;
+        let ready = self.fill(source)?;
         let len = ready.len().min(out.len());
         out[..len].copy_from_slice(&ready[..len]);
         self.consume(len);
         Ok(len)
     }
 
-    /// What can be given out: nothing only at the proven end.
-    pub(super) fn fill(&mut self) -> io::Result<&[u8]> {
+    /// Returns the bytes to give out next: none only at the verified end.
+    pub(super) fn fill(&mut self, source: &mut impl Read) -> io::Result<&[u8]> {
         if self.output.is_empty() {
-            self.latched(|pump| pump.turn_batch())?;
+            self.sticky(|reader| reader.transform_batch(source))?;
         }
         Ok(self.output.filled())
     }
@@ -107,10 +111,10 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
         self.output.consume(len);
     }
 
-    /// Reads what is left, and proves the end.
-    pub(super) fn finish(&mut self) -> io::Result<()> {
+    /// Reads and drops the rest, which verifies the end.
+    pub(super) fn finish(&mut self, source: &mut impl Read) -> io::Result<()> {
         loop {
-            let len = self.fill()?.len();
+            let len = self.fill(source)?.len();
             if len == 0 {
                 return Ok(());
             }
@@ -118,67 +122,62 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
         }
     }
 
-    pub(super) fn into_source(self) -> R {
-        self.source
+    fn sticky<U>(&mut self, step: impl FnOnce(&mut Self) -> io::Result<U>) -> io::Result<U> {
+        self.error.check()?;
+        let result = step(self);
+        self.error.keep(result)
     }
 
-    fn latched<T>(&mut self, step: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
-        self.latch.check()?;
-        let answer = step(self);
-        self.latch.keep(answer)
-    }
-
-    /// Turns chunks straight into `out`.
-    fn turn(&mut self, out: &mut [u8]) -> io::Result<usize> {
+    /// Transforms chunks straight to `out`.
+    fn transform(&mut self, source: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
         loop {
-            // What it still holds was verified, and is given out though the end may be missing.
+            // Verified bytes in the stream are given out although the end may be missing.
             if self.at_end && self.input.is_empty() && self.stream.can_finish() {
                 return Ok(self.stream.finish(out)?);
             }
-            let ready = ready::<D>(&self.input, self.at_end);
+            let ready = ready::<T>(&self.input, self.at_end);
             let progress = self.stream.update(ready, out)?;
             self.input.consume(progress.consumed);
             // Saturates: a count that is compared with small ones.
-            self.turned = self.turned.saturating_add(progress.produced as u64);
+            self.transformed = self.transformed.saturating_add(progress.produced as u64);
             if progress.produced > 0 {
                 return Ok(progress.produced);
             }
             if self.ready().is_empty() && !self.at_end {
-                self.refill()?;
+                self.refill(source)?;
             }
         }
     }
 
-    /// Turns chunks into the output: one, or as many as several threads share.
-    fn turn_batch(&mut self) -> io::Result<()> {
+    /// Transforms chunks to the output: one, or as many as several threads share.
+    fn transform_batch(&mut self, source: &mut impl Read) -> io::Result<()> {
         self.stream.check()?;
-        self.gather()?;
+        self.gather(source)?;
         let filled = self.input.filled().len();
-        let tags = filled.div_ceil(D::IN) * D::IN.abs_diff(D::OUT);
+        let tags = filled.div_ceil(T::IN_LEN) * T::IN_LEN.abs_diff(T::OUT_LEN);
         // One thread takes chunk after chunk, while it is in the cache.
-        let most = if self.threads().is_some() { usize::MAX } else { D::OUT };
+        let most = if self.threads().is_some() { usize::MAX } else { T::OUT_LEN };
         let mut output = core::mem::take(&mut self.output);
         let expected = filled + tags + self.stream.pending_len();
         output.refill(expected.clamp(MIN_OUTPUT_LEN, most), &[]);
-        let turned = self.turn(output.room());
+        let transformed = self.transform(source, output.room());
         self.output = output;
-        self.output.add(turned?);
+        self.output.add(transformed?);
         Ok(())
     }
 
-    /// Reads until there is a chunk, or as much as several threads share; less at the end, or where
+    /// Reads until there is a chunk, or as much as several threads share; less at the end, or if
     /// the source fails or has nothing yet.
-    fn gather(&mut self) -> io::Result<()> {
+    fn gather(&mut self, source: &mut impl Read) -> io::Result<()> {
         if self.stream.pending_len() > 0 {
             return Ok(());
         }
         while !self.at_end && (self.ready().is_empty() || self.is_batch_wanted()) {
-            if let Err(error) = self.refill() {
+            if let Err(error) = self.refill(source) {
                 if self.ready().is_empty() {
                     return Err(error);
                 }
-                // What was read before it comes first.
-                self.pending = Some(error);
+                self.deferred_error = Some(error);
                 break;
             }
         }
@@ -189,52 +188,52 @@ impl<'k, R: Read, D: Direction> Pump<'k, R, D> {
         self.threads().is_some() && self.input.filled().len() < self.batch_len()
     }
 
-    /// The threads that share the work, once that is worth it.
+    /// The threads that share the work, once the message is long enough.
     fn threads(&self) -> Option<&Threads> {
-        self.stream.threads().filter(|_| self.turned >= self.alone)
+        self.stream.threads().filter(|_| self.transformed >= self.single_thread_len)
     }
 
-    /// What the stream can turn now.
+    /// The input that can be transformed now.
     fn ready(&self) -> &[u8] {
-        ready::<D>(&self.input, self.at_end)
+        ready::<T>(&self.input, self.at_end)
     }
 
     /// Reads once.
-    fn refill(&mut self) -> io::Result<()> {
+    fn refill(&mut self, source: &mut impl Read) -> io::Result<()> {
         self.stream.check_process()?;
         let filled = self.input.filled().len();
-        if filled >= self.target {
-            // Never without room: what is read into none would be taken for the end.
-            self.target = self.batch_len().max(filled + D::IN);
+        if filled >= self.read_len {
+            // Always with room: a read into an empty slice would look like the end.
+            self.read_len = self.batch_len().max(filled + T::IN_LEN);
         }
-        if self.input.capacity() < self.target {
+        if self.input.capacity() < self.read_len {
             let mut larger = Buffer::default();
-            larger.refill(self.target, self.input.filled());
+            larger.refill(self.read_len, self.input.filled());
             self.input = larger;
         } else {
             self.input.compact();
         }
-        if let Some(error) = self.pending.take() {
+        if let Some(error) = self.deferred_error.take() {
             return Err(error);
         }
         let room = self.input.room();
         let most = room.len();
-        let len = uninterrupted(|| self.source.read(room))?;
+        let len = uninterrupted(|| source.read(room))?;
         self.at_end = len == 0;
         self.input.add(len);
         if len >= most {
-            self.target = self.batch_len();
+            self.read_len = self.batch_len();
         }
         Ok(())
     }
 
-    /// A full buffer: it ends where a chunk does.
+    /// Bytes of a full input buffer, which ends where a chunk does.
     fn batch_len(&self) -> usize {
         let chunks = match self.threads() {
-            Some(threads) => batch(Some(threads)),
-            None if self.turned < LONG_LEN => READ_CHUNKS,
-            None => LONG_CHUNKS,
+            Some(threads) => batch_chunks(Some(threads)),
+            None if self.transformed < LONG_LEN => READ_CHUNKS,
+            None => self.long_chunks,
         };
-        chunks * D::IN
+        chunks * T::IN_LEN
     }
 }

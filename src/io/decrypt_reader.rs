@@ -1,6 +1,6 @@
 //! A message from a reader, as plaintext.
 
-use super::chunk_reader::Pump;
+use super::chunk_reader::ChunkReader;
 use crate::body::ChunkDecryptor;
 use crate::error::Error;
 use crate::stream::StreamDecryptor;
@@ -28,7 +28,8 @@ use std::io::{self, BufRead, Read};
 /// Needs no `BufReader` on either side.
 #[must_use = "a message is known to be whole only at its end: read up to it, or call `finish`"]
 pub struct DecryptReader<R> {
-    pump: Pump<'static, R, ChunkDecryptor>,
+    source: R,
+    chunks: ChunkReader<'static, ChunkDecryptor>,
 }
 
 impl<R: Read> DecryptReader<R> {
@@ -39,12 +40,12 @@ impl<R: Read> DecryptReader<R> {
     }
 
     pub(super) fn new(source: R, stream: StreamDecryptor, ahead: &[u8]) -> Self {
-        DecryptReader { pump: Pump::new(source, stream.into_chunks(), ahead) }
+        DecryptReader { source, chunks: ChunkReader::new(stream.into_chunks(), ahead) }
     }
 
     /// The source, which is read ahead of what was given out.
     pub fn get_ref(&self) -> &R {
-        self.pump.source()
+        &self.source
     }
 
     /// Reads and drops what was not read yet, makes sure that the message is whole, and gives the
@@ -55,7 +56,7 @@ impl<R: Read> DecryptReader<R> {
     /// As reading does: [`Error::Truncated`], [`Error::Authentication`], [`Error::Io`].
     pub fn finish(mut self) -> Result<R, Error> {
         self.try_finish()?;
-        Ok(self.pump.into_source())
+        Ok(self.source)
     }
 
     /// As [`finish`](Self::finish), for sources that do not wait: after `WouldBlock`, call it again.
@@ -64,23 +65,23 @@ impl<R: Read> DecryptReader<R> {
     ///
     /// As there.
     pub fn try_finish(&mut self) -> Result<(), Error> {
-        Ok(self.pump.finish()?)
+        Ok(self.chunks.finish(&mut self.source)?)
     }
 }
 
 impl<R: Read> Read for DecryptReader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.pump.read(out)
+        self.chunks.read(&mut self.source, out)
     }
 }
 
 impl<R: Read> BufRead for DecryptReader<R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.pump.fill()
+        self.chunks.fill(&mut self.source)
     }
 
     fn consume(&mut self, len: usize) {
-        self.pump.consume(len);
+        self.chunks.consume(len);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Plaintext from a reader, as a message.
 
-use super::chunk_reader::Pump;
+use super::chunk_reader::ChunkReader;
 use crate::body::ChunkEncryptor;
 use crate::stream::StreamEncryptor;
 use core::fmt;
@@ -20,34 +20,35 @@ use std::io::{self, BufRead, Read};
 /// Needs no `BufReader` on either side.
 #[must_use = "a message is whole only when it was read up to its end"]
 pub struct EncryptReader<'k, R> {
-    pump: Pump<'k, R, ChunkEncryptor>,
+    source: R,
+    chunks: ChunkReader<'k, ChunkEncryptor>,
 }
 
 impl<'k, R: Read> EncryptReader<'k, R> {
     /// Gives out what `stream` makes of the source.
     pub fn from_stream(source: R, stream: StreamEncryptor<'k>) -> Self {
-        EncryptReader { pump: Pump::new(source, stream.into_chunks(), &[]) }
+        EncryptReader { source, chunks: ChunkReader::new(stream.into_chunks(), &[]) }
     }
 
     /// The source, which is read ahead of what was given out.
     pub fn get_ref(&self) -> &R {
-        self.pump.source()
+        &self.source
     }
 }
 
 impl<R: Read> Read for EncryptReader<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        self.pump.read(out)
+        self.chunks.read(&mut self.source, out)
     }
 }
 
 impl<R: Read> BufRead for EncryptReader<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.pump.fill()
+        self.chunks.fill(&mut self.source)
     }
 
     fn consume(&mut self, len: usize) {
-        self.pump.consume(len);
+        self.chunks.consume(len);
     }
 }
 

@@ -1,11 +1,7 @@
 //! Plaintext to a writer, as a message.
 
-use super::buffer::Buffer;
-use super::error::{Latch, uninterrupted};
-use super::write_buffer::Outgoing;
-use super::{alone, batch};
+use super::chunk_writer::ChunkWriter;
 use crate::body::ChunkEncryptor;
-use crate::body::layout::CHUNK_LEN;
 use crate::error::Error;
 use crate::stream::{ChunkStream, StreamEncryptor};
 use core::fmt;
@@ -50,202 +46,58 @@ use std::io::{self, Write};
 #[must_use = "a message is whole only once `finish` was called"]
 pub struct EncryptWriter<'k, W> {
     sink: W,
-    stream: ChunkStream<'k, ChunkEncryptor>,
-    /// How many bytes are to go through on this thread before several share the rest.
-    alone: u64,
-    /// Plaintext that several threads are to share.
-    gathered: Buffer,
-    /// What goes to the sink before that.
-    outgoing: Outgoing,
-    /// Nothing more can be written.
-    ended: bool,
-    latch: Latch,
+    chunks: ChunkWriter<'k>,
 }
 
 impl<'k, W: Write> EncryptWriter<'k, W> {
-    /// Writes what `stream` makes, which nothing was taken from yet, on this thread: other threads of
-    /// the envelope take no part.
+    /// Writes the output of `stream`, of which nothing was taken yet, on this thread: other threads
+    /// of the envelope take no part.
     pub fn from_stream(sink: W, stream: StreamEncryptor<'k>) -> Self {
-        EncryptWriter::new(sink, stream.into_chunks().alone())
+        EncryptWriter::new(sink, stream.into_chunks().on_one_thread())
     }
 
-    pub(super) fn new(sink: W, mut stream: ChunkStream<'k, ChunkEncryptor>) -> Self {
-        let outgoing = Outgoing::from(stream.take_start());
-        EncryptWriter {
-            sink,
-            alone: alone(stream.threads()),
-            stream,
-            gathered: Buffer::default(),
-            outgoing,
-            ended: false,
-            latch: Latch::default(),
-        }
+    pub(super) fn new(sink: W, stream: ChunkStream<'k, ChunkEncryptor>) -> Self {
+        EncryptWriter { sink, chunks: ChunkWriter::new(stream) }
     }
 
-    /// The sink, which lags behind what was written here.
+    /// Returns the sink, which lags behind the plaintext that was written here.
     pub fn get_ref(&self) -> &W {
         &self.sink
     }
 
-    /// Ends the message, writes the rest of it, flushes the sink and gives it back.
+    /// Ends the message, writes the rest of it, flushes the sink and returns it.
     ///
     /// # Errors
     ///
-    /// [`Error::StreamRefused`] if a version that the message is wrapped under was disabled,
-    /// compromised or destroyed meanwhile: encrypt it again. [`Error::Unavailable`] if the keyring
-    /// cannot tell now; [`try_finish`](Self::try_finish) can be called
-    /// again.
-    ///
-    /// [`Error::Io`], which is retryable only by [`try_finish`](Self::try_finish).
+    /// - [`Error::StreamRefused`] if a version in the header was disabled, compromised or destroyed
+    ///   meanwhile: encrypt the message again.
+    /// - [`Error::Unavailable`] if the keyring cannot say; [`try_finish`](Self::try_finish) can be
+    ///   called again.
+    /// - [`Error::Io`], which only [`try_finish`](Self::try_finish) can retry.
     pub fn finish(mut self) -> Result<W, Error> {
         self.try_finish()?;
         Ok(self.sink)
     }
 
-    /// As [`finish`](Self::finish), for sinks that do not wait: after `WouldBlock`, call it again.
-    /// Nothing more can be written.
+    /// Ends the message as [`finish`](Self::finish) does, for a sink that does not wait: after
+    /// `WouldBlock`, call it again. Nothing more can be written.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`Error::StreamRefused`], [`Error::Unavailable`] and [`Error::Io`], as for
+    /// [`finish`](Self::finish).
     pub fn try_finish(&mut self) -> Result<(), Error> {
-        Ok(self.latched(|writer| {
-            writer.stream.check_process()?;
-            writer.ended = true;
-            writer.encrypt_gathered()?;
-            loop {
-                writer.drain_full()?;
-                let room = writer.outgoing.room(1);
-                let len = writer.stream.finish(room)?;
-                writer.outgoing.add(len);
-                if len == 0 {
-                    writer.drain()?;
-                    return uninterrupted(|| writer.sink.flush());
-                }
-            }
-        })?)
-    }
-
-    fn latched<T>(&mut self, step: impl FnOnce(&mut Self) -> io::Result<T>) -> io::Result<T> {
-        self.latch.check()?;
-        let answer = step(self);
-        self.latch.keep(answer)
-    }
-
-    /// Writes what is encrypted to the sink, which a child of `fork` leaves to its parent.
-    fn drain(&mut self) -> io::Result<()> {
-        if !self.outgoing.is_empty() {
-            self.stream.check_process()?;
-        }
-        self.outgoing.write_to(&mut self.sink)
-    }
-
-    /// The same once that is worth a write.
-    fn drain_full(&mut self) -> io::Result<()> {
-        if self.outgoing.is_full() { self.drain() } else { Ok(()) }
-    }
-
-    /// Writes the whole chunks that the stream holds.
-    fn drain_stream(&mut self) -> io::Result<()> {
-        loop {
-            self.drain()?;
-            if self.ended {
-                return Ok(());
-            }
-            let room = self.outgoing.room(1);
-            let progress = self.stream.update(&[], room)?;
-            self.outgoing.add(progress.produced);
-            if progress.produced == 0 {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Takes from `plaintext`, at least a byte.
-    fn take(&mut self, plaintext: &[u8]) -> io::Result<usize> {
-        if self.alone > 0 || self.stream.threads().is_none() {
-            let taken = self.encrypt(plaintext)?;
-            // Saturates: beyond it others share the work.
-            self.alone = self.alone.saturating_sub(taken as u64);
-            return Ok(taken);
-        }
-        let batch_len = batch(self.stream.threads()) * CHUNK_LEN;
-        if self.gathered.is_empty() {
-            let missing = self.stream.missing_len();
-            if missing > 0 {
-                // What a flush has left behind becomes a whole chunk first.
-                return self.encrypt(plaintext.get(..missing).unwrap_or(plaintext));
-            }
-            if let Some(batch) = plaintext.get(..batch_len) {
-                return self.encrypt_batch(batch);
-            }
-            self.gathered.refill(batch_len, &[]);
-        } else if self.gathered.room().is_empty() {
-            self.encrypt_gathered()?;
-        }
-        Ok(self.gathered.push(plaintext))
-    }
-
-    /// Encrypts from `plaintext`, whole chunks, by several threads.
-    fn encrypt_batch(&mut self, plaintext: &[u8]) -> io::Result<usize> {
-        self.drain()?;
-        let room = self.outgoing.batch_room(plaintext.len().div_ceil(CHUNK_LEN));
-        let progress = self.stream.update(plaintext, room)?;
-        self.outgoing.add(progress.produced);
-        Ok(progress.consumed)
-    }
-
-    /// Encrypts from `plaintext`, at least a byte, on this thread.
-    fn encrypt(&mut self, plaintext: &[u8]) -> io::Result<usize> {
-        loop {
-            self.drain_full()?;
-            let room = self.outgoing.room(plaintext.len().div_ceil(CHUNK_LEN));
-            let progress = self.stream.update(plaintext, room)?;
-            self.outgoing.add(progress.produced);
-            if progress.consumed > 0 {
-                return Ok(progress.consumed);
-            }
-        }
-    }
-
-    /// Encrypts what is gathered. If that is not yet possible it comes again.
-    fn encrypt_gathered(&mut self) -> io::Result<()> {
-        while !self.gathered.is_empty() {
-            let gathered = core::mem::take(&mut self.gathered);
-            let filled = gathered.filled();
-            let whole = filled.len() - filled.len() % CHUNK_LEN;
-            let encrypted = match filled.get(..whole) {
-                Some(whole) if !whole.is_empty() => self.encrypt_batch(whole),
-                _ => self.encrypt(filled),
-            };
-            self.gathered = gathered;
-            self.gathered.consume(encrypted?);
-        }
-        self.gathered.compact();
-        Ok(())
+        Ok(self.chunks.finish(&mut self.sink, Write::flush)?)
     }
 }
 
 impl<W: Write> Write for EncryptWriter<'_, W> {
     fn write(&mut self, plaintext: &[u8]) -> io::Result<usize> {
-        self.latch.check()?;
-        if plaintext.is_empty() {
-            return Ok(0);
-        }
-        // Not kept as a failure: the message, complete as it is, can still go out.
-        if self.ended {
-            return Err(Error::Ended.into());
-        }
-        self.latched(|writer| writer.take(plaintext))
+        self.chunks.write(&mut self.sink, plaintext)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.latched(|writer| {
-            writer.stream.check_process()?;
-            writer.encrypt_gathered()?;
-            writer.drain_stream()?;
-            uninterrupted(|| writer.sink.flush())
-        })
+        self.chunks.flush(&mut self.sink)
     }
 }
 

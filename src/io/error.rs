@@ -72,36 +72,6 @@ fn again(error: &Arc<io::Error>) -> io::Error {
     }
 }
 
-/// Keeps the first failure for ever, so that every later call fails with it again.
-#[derive(Default)]
-pub(super) struct Latch {
-    failure: Option<Error>,
-}
-
-impl Latch {
-    /// The failure there was.
-    pub(super) fn check(&self) -> io::Result<()> {
-        self.failure.clone().map_or(Ok(()), |error| Err(error.into()))
-    }
-
-    /// Keeps the failure of `answer`, but not one that only says "not yet", nor that of a keyring
-    /// that cannot tell now whether the message will open: its end can be asked for again.
-    pub(super) fn keep<T>(&mut self, answer: io::Result<T>) -> io::Result<T> {
-        answer.map_err(|error| {
-            if is_transient(&error) {
-                return error;
-            }
-            let error = Error::from(error);
-            let is_of_keyring =
-                matches!(error, Error::Unavailable { .. } | Error::Throttled { .. });
-            if !(is_of_keyring && error.is_retryable()) {
-                self.failure = Some(error.clone());
-            }
-            error.into()
-        })
-    }
-}
-
 /// Whether the same call may succeed later.
 pub(crate) fn may_pass(error: &io::Error) -> bool {
     is_transient(error) || error.kind() == io::ErrorKind::Interrupted

@@ -9,8 +9,9 @@
     reason = "positions within a message, which are at most 2^53"
 )]
 
+use super::batch::batch_chunks;
 use super::error::uninterrupted;
-use super::{ReadAt, SeekReader, batch};
+use super::{ReadAt, SeekReader};
 use crate::body::layout::{CHUNK_LEN, MAX_PLAINTEXT_LEN};
 use crate::error::Error;
 use crate::format::Part;
@@ -32,8 +33,8 @@ use zeroize::Zeroize;
 pub struct RangeReader<S> {
     source: S,
     message: RangeDecryptor,
-    /// How many chunks are read at a time.
-    batch: usize,
+    /// Chunks that are read at a time.
+    batch_chunks: usize,
     len_verified: AtomicBool,
 }
 
@@ -41,8 +42,8 @@ impl<S: ReadAt> RangeReader<S> {
     /// Fetches from `source` what `message` plans: where the start of the message was read before,
     /// or comes from elsewhere.
     pub fn from_decryptor(source: S, message: RangeDecryptor) -> Self {
-        let batch = batch(message.threads());
-        RangeReader { source, message, batch, len_verified: AtomicBool::new(false) }
+        let batch_chunks = batch_chunks(message.threads());
+        RangeReader { source, message, batch_chunks, len_verified: AtomicBool::new(false) }
     }
 
     /// Length in bytes of the plaintext. The first call verifies the last chunk.
@@ -120,7 +121,7 @@ impl<S: ReadAt> RangeReader<S> {
             let start = offset.saturating_add(done as u64).min(MAX_PLAINTEXT_LEN);
             // Up to the end of a chunk, so that none is decrypted twice.
             let into_chunk = start % CHUNK_LEN as u64;
-            let piece = self.batch * CHUNK_LEN;
+            let piece = self.batch_chunks * CHUNK_LEN;
             let piece = (piece as u64 - into_chunk).min(rest.len() as u64);
             let plan = self.message.plan(start..start + piece);
             let len = usize::try_from(plan.plaintext_len()).map_err(|_| Error::MessageTooLong)?;

@@ -1,39 +1,47 @@
-//! Encrypted bytes on their way to a sink, many chunks at a time.
+//! Encrypted bytes that wait for a sink.
 //!
-//! Always whole chunks: of a message that is never finished, every reader says that it is truncated,
-//! and not that a chunk of it was changed.
+//! The buffer ends where a chunk does: a reader then finds a message that was never finished
+//! truncated, and not changed.
 
 #![expect(
     clippy::indexing_slicing,
     reason = "ranges of buffers that are sized here or were checked"
 )]
 
+use super::batch::{CHUNKS, LONG_CHUNKS, LONG_LEN};
 use super::error::uninterrupted;
-use super::{CHUNKS, LONG_CHUNKS, LONG_LEN};
 use crate::body::layout::ENCRYPTED_CHUNK_LEN;
 use alloc::vec;
 use alloc::vec::Vec;
 use std::io::{self, Write};
 
-/// Encrypted bytes of which those from `start` to `end` are still to be written.
+/// Encrypted bytes, of which those from `start` to `end` are not written yet.
 #[derive(Default)]
-pub(super) struct Outgoing {
+pub(super) struct WriteBuffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
-    /// How many were written.
+    /// Bytes written so far.
     written: u64,
+    /// Written before more is encrypted, however little there is.
+    is_eager: bool,
 }
 
-impl Outgoing {
+impl WriteBuffer {
+    /// A buffer that waits for no further chunk and stays short.
+    #[cfg(feature = "tokio")]
+    pub(super) fn eager(self) -> Self {
+        WriteBuffer { is_eager: true, ..self }
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.start >= self.end
     }
 
-    /// Makes room for that many chunks, or for as many as are written at a time, behind what is
-    /// still to be written, and hands it out; what is put there counts after [`Self::add`].
+    /// Returns room for `chunks` chunks, or for as many as are written at a time, behind the bytes
+    /// that wait. What is put there counts after [`Self::add`].
     ///
-    /// There is always room for one as long as it is not [full](Self::is_full).
+    /// There is room for one chunk unless the buffer is [full](Self::is_full).
     pub(super) fn room(&mut self, chunks: usize) -> &mut [u8] {
         if self.start > 0 {
             self.bytes.copy_within(self.start..self.end, 0);
@@ -50,7 +58,7 @@ impl Outgoing {
         &mut self.bytes[self.end..]
     }
 
-    /// Makes room for that many chunks where nothing waits, however many, and hands it out.
+    /// Returns room for `chunks` chunks, however many, in a buffer that is empty.
     pub(super) fn batch_room(&mut self, chunks: usize) -> &mut [u8] {
         (self.start, self.end) = (0, 0);
         let len = chunks * ENCRYPTED_CHUNK_LEN;
@@ -65,20 +73,20 @@ impl Outgoing {
         self.end += len;
     }
 
-    /// Whether there is as much of it as is worth a write.
+    /// Whether there is enough for a write.
     pub(super) fn is_full(&self) -> bool {
         let len = self.end - self.start;
-        len / ENCRYPTED_CHUNK_LEN >= self.piece_chunks()
+        self.is_eager || len / ENCRYPTED_CHUNK_LEN >= self.piece_chunks()
     }
 
-    /// Writes all of it. What was written is not written again, whatever happens.
+    /// Writes all of it. No byte is written twice, also after an error.
     pub(super) fn write_to(&mut self, sink: &mut impl Write) -> io::Result<()> {
         while !self.is_empty() {
             let rest = &self.bytes[self.start..self.end];
             match uninterrupted(|| sink.write(rest))? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
                 len => {
-                    // Saturates: a sink may say that it took more; the other is a count.
+                    // Saturates: a sink may claim to have taken more; the other is a count.
                     self.start = self.start.saturating_add(len).min(self.end);
                     self.written = self.written.saturating_add(len as u64);
                 }
@@ -87,15 +95,15 @@ impl Outgoing {
         Ok(())
     }
 
-    /// How many chunks are worth a write.
+    /// Chunks that are worth a write.
     fn piece_chunks(&self) -> usize {
-        if self.written < LONG_LEN { CHUNKS } else { LONG_CHUNKS }
+        if self.is_eager || self.written < LONG_LEN { CHUNKS } else { LONG_CHUNKS }
     }
 }
 
-/// All of it is to be written.
-impl From<Vec<u8>> for Outgoing {
+/// All of it waits.
+impl From<Vec<u8>> for WriteBuffer {
     fn from(bytes: Vec<u8>) -> Self {
-        Outgoing { start: 0, end: bytes.len(), bytes, written: 0 }
+        WriteBuffer { end: bytes.len(), bytes, ..WriteBuffer::default() }
     }
 }

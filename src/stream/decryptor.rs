@@ -1,7 +1,7 @@
 //! The chunks of a message in, plaintext out.
 
 use super::Progress;
-use super::chunk_stream::{ChunkStream, Direction};
+use super::chunk_stream::{ChunkStream, ChunkTransform};
 use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::body::{ChunkDecryptor, run};
 use crate::error::Error;
@@ -27,7 +27,7 @@ pub struct StreamDecryptor {
 
 impl StreamDecryptor {
     pub(crate) fn new(decryptor: ChunkDecryptor, threads: Option<Threads>) -> Self {
-        StreamDecryptor { chunks: ChunkStream::new(decryptor, Vec::new(), threads) }
+        StreamDecryptor { chunks: ChunkStream::new(decryptor, Vec::new(), threads, None) }
     }
 
     /// Decrypts from `encrypted` to `out` as much as there is and fits. If neither is empty,
@@ -62,29 +62,17 @@ impl StreamDecryptor {
         self.chunks.is_finished()
     }
 
-    /// Whether [`finish`](Self::finish) takes back nothing that waits to be given out.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn can_finish(&self) -> bool {
-        self.chunks.can_finish()
-    }
-
-    /// The same stream, on the calling thread alone.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn alone(self) -> Self {
-        StreamDecryptor { chunks: self.chunks.alone() }
-    }
-
     #[cfg(feature = "std")]
     pub(crate) fn into_chunks(self) -> ChunkStream<'static, ChunkDecryptor> {
         self.chunks
     }
 }
 
-impl Direction for ChunkDecryptor {
-    const IN: usize = ENCRYPTED_CHUNK_LEN;
-    const OUT: usize = CHUNK_LEN;
+impl ChunkTransform for ChunkDecryptor {
+    const IN_LEN: usize = ENCRYPTED_CHUNK_LEN;
+    const OUT_LEN: usize = CHUNK_LEN;
 
-    fn run(
+    fn transform(
         &self,
         first: u64,
         input: &[u8],
@@ -95,7 +83,7 @@ impl Direction for ChunkDecryptor {
         (len, failure)
     }
 
-    fn chunk(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error> {
+    fn transform_in_place(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error> {
         let len = self.decrypt_in_place(index, buffer)?.len();
         buffer.truncate(len);
         Ok(())

@@ -1,9 +1,8 @@
 //! Plaintext in, message out.
 
 use super::Progress;
-use super::chunk_stream::{ChunkStream, Direction};
-use super::slots::StreamSlots;
-use super::unfinished::Unfinished;
+use super::chunk_stream::{ChunkStream, ChunkTransform};
+use super::completion::Completion;
 use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::body::{ChunkEncryptor, run};
 use crate::error::Error;
@@ -62,13 +61,9 @@ impl<'k> StreamEncryptor<'k> {
         encryptor: ChunkEncryptor,
         start: Vec<u8>,
         threads: Option<Threads>,
-        slots: Option<StreamSlots<'k>>,
-        unfinished: Unfinished,
+        completion: Option<Completion<'k>>,
     ) -> Self {
-        let chunks = ChunkStream::new(encryptor, start, threads)
-            .with_slots(slots)
-            .with_unfinished(unfinished);
-        StreamEncryptor { chunks }
+        StreamEncryptor { chunks: ChunkStream::new(encryptor, start, threads, completion) }
     }
 
     /// Encrypts from `plaintext` to `out` as much as there is and fits. If neither is empty,
@@ -105,42 +100,24 @@ impl<'k> StreamEncryptor<'k> {
         self.chunks.is_finished()
     }
 
-    /// What goes out before the first chunk, if none of it has gone yet.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn take_start(&mut self) -> Vec<u8> {
-        self.chunks.take_start()
-    }
-
-    /// The same stream, on the calling thread alone.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn alone(self) -> Self {
-        StreamEncryptor { chunks: self.chunks.alone() }
-    }
-
-    /// Fails in a process that may not go on.
-    #[cfg(feature = "tokio")]
-    pub(crate) fn check_process(&mut self) -> Result<(), Error> {
-        self.chunks.check_process()
-    }
-
     #[cfg(feature = "std")]
     pub(crate) fn into_chunks(self) -> ChunkStream<'k, ChunkEncryptor> {
         self.chunks
     }
 }
 
-impl Direction for ChunkEncryptor {
-    const IN: usize = CHUNK_LEN;
-    const OUT: usize = ENCRYPTED_CHUNK_LEN;
+impl ChunkTransform for ChunkEncryptor {
+    const IN_LEN: usize = CHUNK_LEN;
+    const OUT_LEN: usize = ENCRYPTED_CHUNK_LEN;
 
-    fn run(
+    fn transform(
         &self,
         first: u64,
         input: &[u8],
         out: &mut [u8],
         threads: Option<&Threads>,
     ) -> (usize, Option<Error>) {
-        if let Err(error) = Direction::check_process(self) {
+        if let Err(error) = ChunkTransform::check_process(self) {
             return (0, Some(error));
         }
         match run::encrypt_into(self, first, input, out, threads) {
@@ -149,7 +126,7 @@ impl Direction for ChunkEncryptor {
         }
     }
 
-    fn chunk(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error> {
+    fn transform_in_place(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error> {
         let tag = self.encrypt_in_place(index, buffer)?;
         buffer.push_slice(&tag, ENCRYPTED_CHUNK_LEN);
         Ok(())

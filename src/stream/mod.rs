@@ -6,12 +6,11 @@
 //! awaits is a thin layer above these.
 
 mod chunk_stream;
+mod completion;
 mod decryptor;
 mod encryptor;
 mod range;
-mod slots;
 mod start;
-mod unfinished;
 
 #[cfg(feature = "std")]
 pub use crate::body::layout;
@@ -21,13 +20,12 @@ pub use crate::io::{AsyncDecryptReader, AsyncEncryptWriter};
 pub use crate::io::{
     DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader, SeekSource,
 };
-pub(crate) use chunk_stream::{ChunkStream, Direction};
+pub(crate) use chunk_stream::{ChunkStream, ChunkTransform};
+pub(crate) use completion::Completion;
 pub use decryptor::StreamDecryptor;
 pub use encryptor::StreamEncryptor;
 pub use range::{RangeDecryptor, RangePlan};
-pub(crate) use slots::StreamSlots;
 pub use start::MessageStart;
-pub(crate) use unfinished::Unfinished;
 
 /// How far one call of a stream came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -783,7 +783,7 @@ fn finish_stores_in_a_sink_that_commits_at_its_shutdown() {
 /// A pool of the envelope's would block the executor.
 #[test]
 fn asynchronous_streams_stay_on_the_polling_thread() {
-    let threads = Threads::new(4).with_least_len(1);
+    let threads = Threads::new(4).with_min_len(1);
     let envelope = envelope().with_threads(threads.clone());
     let text = plaintext(40 * CHUNK);
     let stream = envelope.stream_encryptor(AAD).unwrap();

@@ -10,7 +10,7 @@ const CHUNK: usize = 16_384;
 const SEALED: usize = CHUNK + 16;
 
 fn pools() -> Vec<Threads> {
-    [2, 3, 4, 13].map(|most| Threads::new(most).with_least_len(CHUNK)).into()
+    [2, 3, 4, 13].map(|most| Threads::new(most).with_min_len(CHUNK)).into()
 }
 
 fn plaintext(len: usize) -> Vec<u8> {

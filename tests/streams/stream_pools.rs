@@ -52,7 +52,7 @@ fn there_and_back(threads: &Threads, len: usize, piece: usize) {
 #[test]
 fn threads_of_any_number_make_the_bytes_of_one() {
     for most in [0, 1, 2, 3, 7, usize::MAX] {
-        let threads = Threads::new(most).with_least_len(CHUNK);
+        let threads = Threads::new(most).with_min_len(CHUNK);
         for piece in [5000, CHUNK, 10 * CHUNK, 200 * CHUNK] {
             there_and_back(&threads, 150 * CHUNK + 5, piece);
         }
@@ -64,7 +64,7 @@ fn threads_of_any_number_make_the_bytes_of_one() {
 #[test]
 fn calls_side_by_side_do_not_wait_for_threads_of_others() {
     comes_back(|| {
-        let threads = Threads::new(2).with_least_len(1);
+        let threads = Threads::new(2).with_min_len(1);
         std::thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| (0..3).for_each(|_| there_and_back(&threads, 40 * CHUNK, 5000)));
@@ -77,7 +77,7 @@ fn calls_side_by_side_do_not_wait_for_threads_of_others() {
 #[test]
 fn caller_that_holds_a_lock_which_threads_want_does_not_wait_for_them() {
     comes_back(|| {
-        let (threads, wanted) = (Threads::new(4).with_least_len(1), Mutex::new(()));
+        let (threads, wanted) = (Threads::new(4).with_min_len(1), Mutex::new(()));
         let held = wanted.lock().unwrap();
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -105,7 +105,7 @@ fn threads_join_only_where_a_body_is_long_enough() {
 #[test]
 fn writer_from_stream_stays_on_the_calling_thread() {
     let keyring = MemoryKeyring::create("orders").unwrap();
-    let threads = Threads::new(4).with_least_len(1);
+    let threads = Threads::new(4).with_min_len(1);
     let envelope = Envelope::new(&keyring).with_threads(threads.clone());
     let text = plaintext(47, 100 * CHUNK);
     let stream = envelope.stream_encryptor(AAD).unwrap();
@@ -125,7 +125,7 @@ fn thread_that_cannot_be_started_is_done_without() {
     let name = "stream_pools::thread_that_cannot_be_started_is_done_without";
     if std::env::var_os(CHILD).is_some() {
         // The test itself runs on the main thread, and no stack is that large.
-        let threads = Threads::new(4).with_least_len(1);
+        let threads = Threads::new(4).with_min_len(1);
         there_and_back(&threads, 40 * CHUNK, 5000);
         assert_eq!(threads.started(), 0);
         return;
@@ -229,7 +229,7 @@ fn calls_of_any_size_make_the_one_message() {
     let mut random = rng(46);
     for _ in 0..60 {
         let text = plaintext(46, below(&mut random, 200 * CHUNK));
-        let threads = Threads::new(1 + below(&mut random, 5)).with_least_len(1);
+        let threads = Threads::new(1 + below(&mut random, 5)).with_min_len(1);
         let envelope = shared(&keyring, Some(threads));
         let mut writer = envelope.encrypt_writer(Vec::new(), AAD).unwrap();
         let mut rest = &text[..];

@@ -1,29 +1,18 @@
 //! A message from an asynchronous reader, as plaintext.
 
-#![expect(
-    clippy::indexing_slicing,
-    reason = "ranges of buffers that are sized here or were checked"
-)]
-
-use super::{CHUNKS, Pace, uninterrupted};
-use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
+use super::super::batch::CHUNKS;
+use super::super::chunk_reader::ChunkReader;
+use super::poll_io::PollIo;
+use super::{CoopBudget, POLL_LEN};
+use crate::body::ChunkDecryptor;
 use crate::error::Error;
 use crate::stream::StreamDecryptor;
-use alloc::vec;
-use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use std::io;
 use tokio::io::{AsyncRead, ReadBuf};
-use zeroize::Zeroizing;
-
-/// The first buffer, so that a short message does not cost a long one.
-const FIRST_LEN: usize = 4096;
-
-/// Encrypted bytes that are read at a time, once the source has shown that it has more.
-const BATCH_LEN: usize = CHUNKS * ENCRYPTED_CHUNK_LEN;
 
 /// Reads a message and gives out its plaintext, asynchronously; made by
 /// [`Envelope::decrypt_async_reader`](crate::Envelope::decrypt_async_reader), or by
@@ -48,16 +37,8 @@ const BATCH_LEN: usize = CHUNKS * ENCRYPTED_CHUNK_LEN;
 #[must_use = "a message is known to be whole only at its end: read up to it, or call `finish`"]
 pub struct AsyncDecryptReader<R> {
     source: R,
-    stream: StreamDecryptor,
-    /// What was read; the bytes from `start` to `end` are not decrypted yet.
-    input: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// How much is read at a time.
-    target: usize,
-    /// The source has nothing more.
-    at_end: bool,
-    pace: Pace,
+    chunks: ChunkReader<'static, ChunkDecryptor>,
+    budget: CoopBudget,
 }
 
 impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
@@ -94,10 +75,9 @@ impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
 
     /// Goes on behind what was read `ahead` of the chunks.
     pub(super) fn behind(source: R, stream: StreamDecryptor, ahead: &[u8]) -> Self {
-        let (input, start, end) = (ahead.to_vec(), 0, ahead.len());
-        let stream = stream.alone();
-        let (target, at_end, pace) = (FIRST_LEN, false, Pace::default());
-        AsyncDecryptReader { source, stream, input, start, end, target, at_end, pace }
+        let chunks = ChunkReader::new(stream.into_chunks().on_one_thread(), ahead);
+        let chunks = chunks.with_long_chunks(CHUNKS);
+        AsyncDecryptReader { source, chunks, budget: CoopBudget::default() }
     }
 
     /// The source, which is read ahead of what was given out.
@@ -112,62 +92,25 @@ impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
     ///
     /// As reading does: [`Error::Truncated`], [`Error::Authentication`], [`Error::Io`].
     pub async fn finish(mut self) -> Result<R, Error> {
-        let mut dropped = Zeroizing::new(vec![0; CHUNK_LEN]);
-        while poll_fn(|cx| self.poll_latched(cx, &mut dropped)).await? > 0 {}
+        let rest = |chunks: &mut ChunkReader<'_, _>, source: &mut PollIo<'_, '_, R>| {
+            let len = chunks.fill(source)?.len();
+            chunks.consume(len);
+            Ok(len)
+        };
+        while poll_fn(|cx| self.poll(cx, rest)).await? > 0 {}
         Ok(self.source)
     }
 
-    fn poll_latched(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        self.pace.check()?;
-        if out.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        let answer = self.poll_decrypt(cx, out);
-        self.pace.keep(answer)
-    }
-
-    /// Decrypts to `out`, which has room: 0 bytes only at the proven end.
-    fn poll_decrypt(&mut self, cx: &mut Context<'_>, out: &mut [u8]) -> Poll<io::Result<usize>> {
-        ready!(self.pace.poll_turn(cx));
-        loop {
-            let input = &self.input[self.start..self.end];
-            let produced = if self.at_end && input.is_empty() && self.stream.can_finish() {
-                return Poll::Ready(Ok(self.stream.finish(out)?));
-            } else {
-                // Also without input: what it still holds must not wait for the source.
-                let progress = self.stream.update(input, out)?;
-                self.start += progress.consumed;
-                progress.produced
-            };
-            if produced > 0 {
-                self.pace.worked(produced);
-                return Poll::Ready(Ok(produced));
-            }
-            if !self.at_end {
-                ready!(self.poll_fill(cx))?;
-            }
-        }
-    }
-
-    /// Reads once, all of the input being used up.
-    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.input.len() < self.target {
-            self.input = vec![0; self.target];
-        }
-        (self.start, self.end) = (0, 0);
-        let most = self.input.len();
-        let (source, input) = (&mut self.source, &mut self.input);
-        let len = ready!(uninterrupted(|| {
-            let mut room = ReadBuf::new(input);
-            let polled = Pin::new(&mut *source).poll_read(cx, &mut room);
-            polled.map_ok(|()| room.filled().len().min(most))
-        }))?;
-        self.end = len;
-        self.at_end = len == 0;
-        if len == most {
-            self.target = (self.target * 4).min(BATCH_LEN);
-        }
-        Poll::Ready(Ok(()))
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        step: impl FnOnce(
+            &mut ChunkReader<'static, ChunkDecryptor>,
+            &mut PollIo<'_, '_, R>,
+        ) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        let (source, chunks) = (&mut self.source, &mut self.chunks);
+        self.budget.poll(cx, |cx| PollIo::poll(source, cx, |source| step(chunks, source)))
     }
 }
 
@@ -177,9 +120,9 @@ impl<R: AsyncRead + Unpin> AsyncRead for AsyncDecryptReader<R> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let room = buffer.remaining().min(CHUNKS * CHUNK_LEN);
+        let room = buffer.remaining().min(POLL_LEN);
         let out = buffer.initialize_unfilled_to(room);
-        let len = ready!(self.get_mut().poll_latched(cx, out))?;
+        let len = ready!(self.get_mut().poll(cx, |chunks, source| chunks.read(source, out)))?;
         buffer.advance(len);
         Poll::Ready(Ok(()))
     }

@@ -1,21 +1,15 @@
 //! Plaintext to an asynchronous writer, as a message.
 
-#![expect(
-    clippy::indexing_slicing,
-    reason = "ranges of buffers that are sized here or were checked"
-)]
-
-use super::{CHUNKS, Pace, uninterrupted};
-use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
+use super::super::chunk_writer::ChunkWriter;
+use super::poll_io::PollIo;
+use super::{CoopBudget, POLL_LEN};
 use crate::error::Error;
 use crate::stream::StreamEncryptor;
-use alloc::vec;
-use alloc::vec::Vec;
 use core::fmt;
 use core::future::poll_fn;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
-use std::io;
+use core::task::{Context, Poll};
+use std::io::{self, Write};
 use tokio::io::AsyncWrite;
 
 /// Encrypts what is written to it and writes the message to an asynchronous sink; made by
@@ -59,35 +53,17 @@ use tokio::io::AsyncWrite;
 #[must_use = "a message is whole only once `finish` was awaited or the writer shut down"]
 pub struct AsyncEncryptWriter<'k, W> {
     sink: W,
-    stream: StreamEncryptor<'k>,
-    /// Encrypted bytes of which those from `start` to `end` are still to be written.
-    outgoing: Vec<u8>,
-    start: usize,
-    end: usize,
-    /// Nothing more can be written.
-    ended: bool,
-    /// The sink was shut down.
-    shut: bool,
-    pace: Pace,
+    chunks: ChunkWriter<'k>,
+    is_shut_down: bool,
+    budget: CoopBudget,
 }
 
 impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
     /// Writes what `stream` makes to `sink`: for a header that is kept apart, and for keyrings that
     /// block, which can make the stream on a thread for that.
     pub fn from_stream(sink: W, stream: StreamEncryptor<'k>) -> Self {
-        let mut stream = stream.alone();
-        let outgoing = stream.take_start();
-        let (start, end) = (0, outgoing.len());
-        AsyncEncryptWriter {
-            sink,
-            stream,
-            outgoing,
-            start,
-            end,
-            ended: false,
-            shut: false,
-            pace: Pace::default(),
-        }
+        let chunks = ChunkWriter::new(stream.into_chunks().on_one_thread()).eager();
+        AsyncEncryptWriter { sink, chunks, is_shut_down: false, budget: CoopBudget::default() }
     }
 
     /// The sink, which lags behind what was written here.
@@ -108,7 +84,7 @@ impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
     /// [`EncryptWriter::finish`](crate::stream::EncryptWriter::finish), on the polling thread, of the
     /// keyring's [`freshness`](crate::Keyring::freshness) alone; [`Error::Io`].
     pub async fn finish(mut self) -> Result<W, Error> {
-        poll_fn(|cx| self.poll_shut(cx)).await?;
+        poll_fn(|cx| self.poll_shutdown_once(cx)).await?;
         Ok(self.sink)
     }
 
@@ -119,111 +95,31 @@ impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
     ///
     /// As [`finish`](Self::finish).
     pub async fn finish_without_shutdown(mut self) -> Result<W, Error> {
-        poll_fn(|cx| {
-            self.latched(|writer| {
-                ready!(writer.poll_end(cx))?;
-                writer.poll_flush_sink(cx)
-            })
-        })
-        .await?;
+        poll_fn(|cx| self.poll(cx, |chunks, sink| chunks.finish(sink, Write::flush))).await?;
         Ok(self.sink)
     }
 
-    fn latched<T>(
+    fn poll<T>(
         &mut self,
-        step: impl FnOnce(&mut Self) -> Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+        step: impl FnOnce(&mut ChunkWriter<'k>, &mut PollIo<'_, '_, W>) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
-        self.pace.check()?;
-        let answer = step(self);
-        self.pace.keep(answer)
-    }
-
-    /// Writes what is encrypted to the sink. What was written is not written again.
-    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.start < self.end {
-            // A child of `fork` leaves the sink to its parent.
-            self.stream.check_process()?;
+        let chunks = &mut self.chunks;
+        let polled = PollIo::poll(&mut self.sink, cx, |sink| step(chunks, sink));
+        if polled.is_pending() {
+            self.budget = CoopBudget::default();
         }
-        while self.start < self.end {
-            let rest = &self.outgoing[self.start..self.end];
-            let sink = &mut self.sink;
-            match ready!(uninterrupted(|| Pin::new(&mut *sink).poll_write(cx, rest)))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                // Saturates: a sink may say that it took more.
-                len => self.start = self.start.saturating_add(len).min(self.end),
-            }
+        polled
+    }
+
+    fn poll_shutdown_once(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_shut_down {
+            return Poll::Ready(Ok(()));
         }
-        Poll::Ready(Ok(()))
+        let polled = self.poll(cx, |chunks, sink| chunks.finish(sink, PollIo::shutdown));
+        self.is_shut_down = matches!(polled, Poll::Ready(Ok(())));
+        polled
     }
-
-    /// Writes the whole chunks that the stream holds.
-    fn poll_drain_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.poll_drain(cx))?;
-            if self.ended {
-                return Poll::Ready(Ok(()));
-            }
-            let room = room(&mut self.outgoing, ENCRYPTED_CHUNK_LEN);
-            let progress = self.stream.update(&[], room)?;
-            (self.start, self.end) = (0, progress.produced);
-            if progress.produced == 0 {
-                return Poll::Ready(Ok(()));
-            }
-        }
-    }
-
-    /// Encrypts from `plaintext`, at least a byte.
-    fn poll_encrypt(&mut self, cx: &mut Context<'_>, plaintext: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.poll_drain(cx))?;
-            ready!(self.pace.poll_turn(cx));
-            let chunks = plaintext.len().div_ceil(CHUNK_LEN).min(CHUNKS);
-            let room = room(&mut self.outgoing, chunks * ENCRYPTED_CHUNK_LEN);
-            let progress = self.stream.update(plaintext, room)?;
-            (self.start, self.end) = (0, progress.produced);
-            self.pace.worked(progress.consumed);
-            if progress.consumed > 0 {
-                return Poll::Ready(Ok(progress.consumed));
-            }
-        }
-    }
-
-    /// Ends the message and writes the rest of it.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.ended = true;
-        loop {
-            ready!(self.poll_drain(cx))?;
-            let room = room(&mut self.outgoing, ENCRYPTED_CHUNK_LEN);
-            match self.stream.finish(room)? {
-                0 => return Poll::Ready(Ok(())),
-                len => (self.start, self.end) = (0, len),
-            }
-        }
-    }
-
-    /// Ends the message and shuts the sink down, once.
-    fn poll_shut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.latched(|writer| {
-            if !writer.shut {
-                ready!(writer.poll_end(cx))?;
-                ready!(uninterrupted(|| Pin::new(&mut writer.sink).poll_shutdown(cx)))?;
-                writer.shut = true;
-            }
-            Poll::Ready(Ok(()))
-        })
-    }
-
-    fn poll_flush_sink(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        uninterrupted(|| Pin::new(&mut self.sink).poll_flush(cx))
-    }
-}
-
-/// Makes `bytes` at least `len` long.
-fn room(bytes: &mut Vec<u8>, len: usize) -> &mut [u8] {
-    if bytes.len() < len {
-        *bytes = vec![0; len];
-    }
-    bytes
 }
 
 impl<W: AsyncWrite + Unpin> AsyncWrite for AsyncEncryptWriter<'_, W> {
@@ -232,27 +128,17 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for AsyncEncryptWriter<'_, W> {
         cx: &mut Context<'_>,
         plaintext: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let writer = self.get_mut();
-        writer.pace.check()?;
-        if plaintext.is_empty() {
-            return Poll::Ready(Ok(0));
-        }
-        // Not kept as a failure: the message, complete as it is, can still go out.
-        if writer.ended {
-            return Poll::Ready(Err(Error::Ended.into()));
-        }
-        writer.latched(|writer| writer.poll_encrypt(cx, plaintext))
+        let AsyncEncryptWriter { sink, chunks, budget, .. } = self.get_mut();
+        let piece = plaintext.get(..POLL_LEN).unwrap_or(plaintext);
+        budget.poll(cx, |cx| PollIo::poll(sink, cx, |sink| chunks.write(sink, piece)))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().latched(|writer| {
-            ready!(writer.poll_drain_stream(cx))?;
-            writer.poll_flush_sink(cx)
-        })
+        self.get_mut().poll(cx, |chunks, sink| chunks.flush(sink))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_shut(cx)
+        self.get_mut().poll_shutdown_once(cx)
     }
 }
 

@@ -1,21 +1,15 @@
 //! The asynchronous streams that an envelope makes.
 
-#![expect(
-    clippy::indexing_slicing,
-    reason = "ranges of buffers that are sized here or were checked"
-)]
-
-use super::super::begin::FIRST_LEN;
-use super::{AsyncDecryptReader, AsyncEncryptWriter, uninterrupted};
+use super::super::begin::StartReader;
+use super::poll_io::PollIo;
+use super::{AsyncDecryptReader, AsyncEncryptWriter};
 use crate::aad::Aad;
 use crate::envelope::{Envelope, OpenedKey};
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::stream::{MessageStart, StreamDecryptor};
-use alloc::vec;
 use core::future::poll_fn;
-use core::pin::Pin;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 impl<K: Keyring> Envelope<K> {
     /// Encrypts what is written to the writer that this returns, and writes the message to `sink`.
@@ -75,24 +69,8 @@ async fn read_behind<S: AsyncRead + Unpin>(
     mut source: S,
     open: impl FnOnce(&MessageStart) -> Result<StreamDecryptor, Error>,
 ) -> Result<AsyncDecryptReader<S>, Error> {
-    let mut start = MessageStart::new();
-    let mut buffer = vec![0; FIRST_LEN];
-    let (mut taken, mut len) = (0, 0);
-    while taken == len && start.missing() > 0 {
-        len = poll_fn(|cx| {
-            uninterrupted(|| {
-                let mut room = ReadBuf::new(&mut buffer);
-                let polled = Pin::new(&mut source).poll_read(cx, &mut room);
-                polled.map_ok(|()| room.filled().len().min(FIRST_LEN))
-            })
-        })
-        .await?;
-        if len == 0 {
-            break;
-        }
-        taken = start.update(&buffer[..len])?;
-    }
-    let stream = open(&start)?;
-    let ahead = &buffer[taken..len];
-    Ok(AsyncDecryptReader::behind(source, stream, ahead))
+    let mut reader = StartReader::new(MessageStart::new());
+    poll_fn(|cx| PollIo::poll(&mut source, cx, |source| Ok(reader.read(source)?))).await?;
+    let stream = open(reader.start())?;
+    Ok(AsyncDecryptReader::behind(source, stream, reader.ahead()))
 }

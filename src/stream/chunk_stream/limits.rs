@@ -8,26 +8,26 @@ use crate::format::Suite;
 use crate::stream::RangeDecryptor;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Turns chunks of 4 bytes into chunks of 5, and counts them.
+/// Makes chunks of 5 bytes of chunks of 4, and counts them.
 struct Counting {
     /// The number that must come next.
     expected: AtomicU64,
-    turned: AtomicU64,
+    done: AtomicU64,
 }
 
 impl Counting {
     fn note(&self, index: u64) {
         let expected = self.expected.fetch_add(1, Ordering::Relaxed);
         assert_eq!(index, expected, "chunks out of order");
-        self.turned.fetch_add(1, Ordering::Relaxed);
+        self.done.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl Direction for Counting {
-    const IN: usize = 4;
-    const OUT: usize = 5;
+impl ChunkTransform for Counting {
+    const IN_LEN: usize = 4;
+    const OUT_LEN: usize = 5;
 
-    fn run(
+    fn transform(
         &self,
         first: u64,
         input: &[u8],
@@ -43,7 +43,7 @@ impl Direction for Counting {
         (out.len(), None)
     }
 
-    fn chunk(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error> {
+    fn transform_in_place(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error> {
         self.note(index);
         buffer.push_slice(&[index as u8], 5);
         Ok(())
@@ -59,13 +59,13 @@ impl Direction for Counting {
 /// A stream that `left` more chunks fit in.
 fn with_chunks_left(left: u64) -> ChunkStream<'static, Counting> {
     let next = MAX_CHUNKS - left;
-    let direction = Counting { expected: AtomicU64::new(next), turned: AtomicU64::new(0) };
-    let mut stream = ChunkStream::new(direction, Vec::new(), None);
+    let transform = Counting { expected: AtomicU64::new(next), done: AtomicU64::new(0) };
+    let mut stream = ChunkStream::new(transform, Vec::new(), None, None);
     stream.next = next;
     stream
 }
 
-/// Feeds `len` bytes in pieces, ends, and answers how many bytes came out and how it ended.
+/// Feeds `len` bytes in pieces, ends, and returns how many bytes came out and how it ended.
 fn feed(
     stream: &mut ChunkStream<'static, Counting>,
     len: usize,
@@ -105,14 +105,14 @@ fn a_stream_takes_two_to_the_38_chunks_of_which_the_last_is_short() {
                 let chunks = len / 4 + 1;
                 assert!(ended.is_ok() && stream.is_finished(), "{left}: {len}");
                 assert_eq!(produced, len + chunks);
-                assert_eq!(stream.direction.turned.load(Ordering::Relaxed), chunks as u64);
+                assert_eq!(stream.transform.done.load(Ordering::Relaxed), chunks as u64);
             }
             for len in [longest + 1, longest + 2, longest + 50] {
                 let mut stream = with_chunks_left(left);
                 let (produced, ended) = feed(&mut stream, len, piece, room);
                 assert!(matches!(ended, Err(Error::MessageTooLong)), "{left}: {len}: {ended:?}");
                 // All full chunks that may be there, and no last one.
-                assert_eq!(stream.direction.turned.load(Ordering::Relaxed), left - 1);
+                assert_eq!(stream.transform.done.load(Ordering::Relaxed), left - 1);
                 assert!(produced <= 5 * (left as usize - 1) && !stream.is_finished());
                 for _ in 0..2 {
                     let mut out = [0; 10];
@@ -131,8 +131,8 @@ fn a_stream_takes_two_to_the_38_chunks_of_which_the_last_is_short() {
 fn chunk_numbers_do_not_wrap_where_narrower_integers_do() {
     for next in [(1_u64 << 16) - 2, (1 << 31) - 2, (1 << 32) - 2, (1 << 37) - 2] {
         for piece in [1, 4, 40] {
-            let direction = Counting { expected: AtomicU64::new(next), turned: AtomicU64::new(0) };
-            let mut stream = ChunkStream::new(direction, Vec::new(), None);
+            let transform = Counting { expected: AtomicU64::new(next), done: AtomicU64::new(0) };
+            let mut stream = ChunkStream::new(transform, Vec::new(), None, None);
             stream.next = next;
             assert_eq!(feed(&mut stream, 40, piece, 50).0, 51);
             assert_eq!(stream.next, next + 11);
@@ -163,11 +163,11 @@ fn real_chunks_at_the_last_index_and_behind_it() {
     let last = MAX_CHUNKS - 1;
     for len in [0, 1, CHUNK_LEN - 1] {
         let mut buffer = PlainBuffer::from(alloc::vec![7; len]);
-        Direction::chunk(&encryptor, last, &mut buffer).unwrap();
+        ChunkTransform::transform_in_place(&encryptor, last, &mut buffer).unwrap();
         decryptor.check_last(last, &buffer).unwrap();
-        Direction::chunk(&decryptor, last, &mut buffer).unwrap();
+        ChunkTransform::transform_in_place(&decryptor, last, &mut buffer).unwrap();
         assert_eq!(*buffer, *alloc::vec![7; len]);
-        assert!(Direction::chunk(&encryptor, MAX_CHUNKS, &mut buffer).is_err());
+        assert!(ChunkTransform::transform_in_place(&encryptor, MAX_CHUNKS, &mut buffer).is_err());
         let refused = decryptor.check_last(MAX_CHUNKS, &[0; 16]);
         assert!(matches!(refused, Err(Error::MessageTooLong)));
     }
@@ -176,8 +176,8 @@ fn real_chunks_at_the_last_index_and_behind_it() {
     assert!(matches!(refused, Err(Error::Truncated { .. })));
     // Through a stream that begins there.
     let mut message = PlainBuffer::from(alloc::vec![7; 99]);
-    Direction::chunk(&encryptor, last, &mut message).unwrap();
-    let mut stream = ChunkStream::new(decryptor, Vec::new(), None);
+    ChunkTransform::transform_in_place(&encryptor, last, &mut message).unwrap();
+    let mut stream = ChunkStream::new(decryptor, Vec::new(), None, None);
     stream.next = last;
     let mut out = [0; 200];
     assert_eq!(stream.update(&message, &mut out).unwrap().consumed, 115);
@@ -284,7 +284,7 @@ fn the_last_chunk_of_the_longest_message_is_read() {
     let (encryptor, decryptor) = cipher();
     let message = RangeDecryptor::new(decryptor, None, 175, LONGEST_BODY).unwrap();
     let mut last = PlainBuffer::from(alloc::vec![7; CHUNK_LEN - 1]);
-    Direction::chunk(&encryptor, MAX_CHUNKS - 1, &mut last).unwrap();
+    ChunkTransform::transform_in_place(&encryptor, MAX_CHUNKS - 1, &mut last).unwrap();
     let plan = message.plan(MAX_PLAINTEXT_LEN - 10..u64::MAX);
     let mut out = [0; 10];
     message.decrypt_into(&plan, &last, &mut out).unwrap();
@@ -293,7 +293,7 @@ fn the_last_chunk_of_the_longest_message_is_read() {
     assert_eq!(message.decrypt_in_place(&plan, &mut last).unwrap(), [7; 10]);
     // The same bytes at the index before are another chunk.
     let mut other = PlainBuffer::from(alloc::vec![7; CHUNK_LEN]);
-    Direction::chunk(&encryptor, MAX_CHUNKS - 1, &mut other).unwrap();
+    ChunkTransform::transform_in_place(&encryptor, MAX_CHUNKS - 1, &mut other).unwrap();
     let plan = message.plan(MAX_PLAINTEXT_LEN - 20_000..MAX_PLAINTEXT_LEN - 19_990);
     let refused = message.decrypt_into(&plan, &other, &mut out);
     assert!(matches!(refused, Err(Error::Authentication { .. })));

@@ -35,7 +35,7 @@ fn is_forked<T>(answer: std::io::Result<T>) -> bool {
 const MORE: [usize; 4] = [17, CHUNK, 10 * CHUNK, 100 * CHUNK];
 
 fn envelopes(keyring: &MemoryKeyring) -> [Envelope<&MemoryKeyring>; 2] {
-    let threads = Threads::new(2).with_least_len(CHUNK);
+    let threads = Threads::new(2).with_min_len(CHUNK);
     [Envelope::new(keyring), Envelope::new(keyring).with_threads(threads)]
 }
 

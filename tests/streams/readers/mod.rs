@@ -22,7 +22,7 @@ pub const FILLING: u8 = 0xA5;
 
 /// Everybody that may share the work. What is short is shared too: it is what is judged here.
 pub fn pools() -> Vec<(&'static str, Option<Threads>)> {
-    let threads = |most| Some(Threads::new(most).with_least_len(1));
+    let threads = |most| Some(Threads::new(most).with_min_len(1));
     vec![
         ("serial", None),
         ("one thread", threads(1)),
