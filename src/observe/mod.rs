@@ -3,6 +3,8 @@
 mod event;
 #[cfg(feature = "metrics")]
 mod metrics;
+#[cfg(all(any(feature = "file", feature = "pkcs11"), unix))]
+mod queue;
 #[cfg(feature = "tracing")]
 mod text;
 #[cfg(feature = "tracing")]
@@ -11,6 +13,8 @@ mod tracing;
 pub use self::event::{Event, FnObserver, Observer};
 #[cfg(feature = "metrics")]
 pub use self::metrics::MetricsObserver;
+#[cfg(all(any(feature = "file", feature = "pkcs11"), unix))]
+pub(crate) use self::queue::EventQueue;
 #[cfg(feature = "tracing")]
 pub use self::tracing::TracingObserver;
 pub use crate::keyring::observed::ObservedKeyring;

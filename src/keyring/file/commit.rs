@@ -1,13 +1,15 @@
-//! What changes the file: always the latest state under the lock, written as a whole.
+//! Changes of the file: applied to the latest snapshot under the lock, and written as a whole.
 
 use super::error::KeyFileError;
+use super::external_material::{destroy_before_removal, destroy_recorded, discard_after};
 use super::format::KeyFileFault;
-use super::inner::{Inner, LastLoad};
+use super::inner::Inner;
 use super::protection::Protection;
 use super::protection_record::AddedProtection;
-use super::reservations::PendingUsage;
+use super::reload::LastLoad;
 use super::snapshot::{ProtectionChange, Snapshot, at};
 use super::storage::Writer;
+use super::usage::PendingUsage;
 use crate::error::Error;
 use crate::keyring::master_keys::NewKeys;
 use crate::keyset::{Change, Changed, Terms};
@@ -18,7 +20,7 @@ use core::time::Duration;
 use zeroize::Zeroizing;
 
 impl Inner {
-    /// Makes all of `changes`, or none.
+    /// Applies all of `changes`, or none.
     pub(super) fn change(
         &self,
         changes: &[Change<'_>],
@@ -36,137 +38,129 @@ impl Inner {
         terms: &Terms,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Changed, Error> {
-        // In this order: whoever waits for another process holds up no thread that looks.
-        let mut writer = self.writer(self.options.lock_wait)?;
-        let last_load = lock(&self.last_load);
-        let state = self.latest(&mut writer)?;
-        // Nor does whoever waits for a token: while the lock is held, the file stays as it is.
-        drop(last_load);
-        let (mut keys, changed, new) = state.keys.with_changes(changes, terms, rng)?;
-        let removed = state.keys.destroy_before_removal(&keys.keysets);
-        removed.inspect_err(|_| state.keys.discard(&new))?;
-        let counted = self.pending_usage(&state, false);
-        counted.add_to(&mut keys.keysets);
-        let next = state.with_keys(keys, &new, rng).map_err(at(self.path()));
-        let written = next.and_then(|next| {
-            let mut last_load = lock(&self.last_load);
-            self.commit(&mut writer, &mut last_load, next, Some(&new), &counted)
-        });
-        written.inspect_err(|error| state.keys.discard_after(&new, error))?;
-        // Still under the lock of the file, and of nothing else.
-        let state = self.snapshot().clone();
-        state.keys.destroy_external(changed)
+        let (mut writer, known) = self.lock_latest()?;
+        let (mut keys, changed, new) = known.keys.with_changes(changes, terms, rng)?;
+        destroy_before_removal(&known.keys, &keys.keysets)
+            .inspect_err(|_| known.keys.discard(&new))?;
+        let pending = self.pending_usage(&known, false);
+        pending.add_to(&mut keys.keysets);
+        known
+            .with_keys(keys, &new, rng)
+            .map_err(at(self.path()))
+            .and_then(|next| {
+                let mut last_load = lock(&self.last_load);
+                self.commit(&mut writer, &mut last_load, next, Some(&new), &pending)
+            })
+            .inspect_err(|error| discard_after(&known.keys, &new, error))?;
+        // Still under the lock of the file, and no other lock.
+        let snapshot = self.snapshot().clone();
+        destroy_recorded(&snapshot.keys, changed)
     }
 
-    /// Changes the protections of the file key.
+    /// Adds, rewraps or removes a protection of the file key.
     pub(super) fn change_protection(
         &self,
         change: &ProtectionChange<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<AddedProtection, Error> {
-        let with = |state: &Snapshot| state.with_protection(change, &mut *rng);
-        let (id, change) = self.protect(Some(&NewKeys::default()), with, offered(change))?;
+        let with = |known: &Snapshot| known.with_protection(change, &mut *rng);
+        let added = match *change {
+            ProtectionChange::Add(new) | ProtectionChange::Rewrap(_, new) => Some(new),
+            ProtectionChange::Remove(_) => None,
+        };
+        let (id, change) = self.protect(Some(&NewKeys::default()), with, added)?;
         Ok(AddedProtection { id, change })
     }
 
-    /// Puts the file under a fresh file key.
+    /// Replaces the file key.
     pub(super) fn replace_file_key(
         &self,
         protections: &[&Protection],
         rng: &mut KeyringRng<'_>,
     ) -> Result<u64, Error> {
         let with =
-            |state: &Snapshot| Ok((state.with_file_key_replaced(protections, &mut *rng)?, ()));
-        // All material is sealed anew, and so opened anew before it is written.
+            |known: &Snapshot| Ok((known.with_file_key_replaced(protections, &mut *rng)?, ()));
+        // All material is sealed again, so all of it is opened again before the write.
         Ok(self.protect(None, with, protections.iter().copied())?.1)
     }
 
-    /// Writes what `with` makes of the latest state: what came of it, and the number of the change.
+    /// Commits what `with` makes of the latest snapshot. Returns its second value and the change
+    /// number.
     fn protect<'p, T>(
         &self,
         unproven: Option<&NewKeys>,
         with: impl FnOnce(&Snapshot) -> Result<(Snapshot, T), KeyFileFault>,
-        offered: impl IntoIterator<Item = &'p Protection>,
+        added: impl IntoIterator<Item = &'p Protection>,
     ) -> Result<(T, u64), Error> {
-        // In this order: whoever waits for another process holds up no thread that looks.
-        let mut writer = self.writer(self.options.lock_wait)?;
-        let last_load = lock(&self.last_load);
-        let latest = self.latest(&mut writer);
-        // Nor does whoever waits for an outer keyring: while the lock is held, the file stays as
-        // it is.
-        drop(last_load);
-        let written = latest.and_then(|state| {
-            let (next, made) = with(&state).map_err(at(self.path()))?;
+        let written = self.lock_latest().and_then(|(mut writer, known)| {
+            let (next, value) = with(&known).map_err(at(self.path()))?;
             let change = next.keys.keysets.change();
             let mut last_load = lock(&self.last_load);
             self.commit(&mut writer, &mut last_load, next, unproven, &PendingUsage::default())?;
-            Ok((made, change))
+            Ok((value, change))
         });
-        drop(writer);
         if written.is_ok() {
-            offered.into_iter().for_each(|protection| self.outer.remember(protection));
+            added.into_iter().for_each(|protection| self.outer.add(protection));
         }
         self.publish();
         Ok(written?)
     }
 
-    /// Writes `state` with another usage.
+    /// Commits `known` with the `pending` usage.
     pub(super) fn commit_usage(
         &self,
         writer: &mut Writer<'_>,
         last_load: &mut Option<LastLoad>,
-        state: &Snapshot,
-        counted: &PendingUsage,
+        known: &Snapshot,
+        pending: &PendingUsage,
     ) -> Result<(), KeyFileError> {
-        let mut keys = state.keys.clone();
-        counted.add_to(&mut keys.keysets);
+        let mut keys = known.keys.clone();
+        pending.add_to(&mut keys.keysets);
         let none_left = || at(self.path())(KeyFileFault::ChangeNumber);
         keys.keysets.touch().ok_or_else(none_left)?;
         let none = NewKeys::default();
-        let mut rng = NoRandomness;
-        let next = state.with_keys(keys, &none, &mut rng).map_err(at(self.path()))?;
-        self.commit(writer, last_load, next, Some(&none), counted)
+        let next = known.with_keys(keys, &none, &mut NoRandomness).map_err(at(self.path()))?;
+        self.commit(writer, last_load, next, Some(&none), pending)
     }
 
     pub(super) fn writer(&self, wait: Duration) -> Result<Writer<'_>, KeyFileError> {
         if self.options.read_only {
-            return Err(KeyFileError::ReadOnly { path: self.path().to_path_buf() });
+            return Err(self.read_only_error());
         }
         self.store.lock(wait)
     }
 
-    /// The state of the file, which stays so while `writer` lives.
+    /// Loads and installs the content of the file. No other writer changes it while `writer` lives.
     pub(super) fn latest(&self, writer: &mut Writer<'_>) -> Result<Arc<Snapshot>, KeyFileError> {
         let loaded = writer.load()?;
         self.accept_successor(loaded.bytes())
     }
 
-    /// Writes `new`, which has what was `counted`, and makes it the state.
+    /// Locks the file for a change. Threads that poll wait neither for another process, nor for the
+    /// token or outer keyring that the change may need.
+    fn lock_latest(&self) -> Result<(Writer<'_>, Arc<Snapshot>), KeyFileError> {
+        let mut writer = self.writer(self.options.lock_wait)?;
+        let _last_load = lock(&self.last_load);
+        let latest = self.latest(&mut writer)?;
+        Ok((writer, latest))
+    }
+
+    /// Writes and installs `new`, which includes the `pending` usage.
     fn commit(
         &self,
         writer: &mut Writer<'_>,
         last_load: &mut Option<LastLoad>,
         mut new: Snapshot,
         unproven: Option<&NewKeys>,
-        counted: &PendingUsage,
+        pending: &PendingUsage,
     ) -> Result<(), KeyFileError> {
-        // Without a protection it is key material.
+        // Unprotected, the bytes are key material.
         let bytes = Zeroizing::new(new.encode(unproven).map_err(at(self.path()))?);
         writer.replace(&bytes)?;
         *last_load = None;
-        let _books = lock(&self.usage_lock);
+        let _guard = lock(&self.usage_lock);
         self.install(Arc::new(new));
-        counted.record();
+        pending.mark_recorded();
         Ok(())
-    }
-}
-
-/// The protection that a change brings.
-fn offered<'p>(change: &ProtectionChange<'p>) -> Option<&'p Protection> {
-    match *change {
-        ProtectionChange::Add(protection) | ProtectionChange::Rewrap(_, protection) => {
-            Some(protection)
-        }
-        ProtectionChange::Remove(_) => None,
     }
 }

@@ -1,31 +1,24 @@
-//! What the observer of a key file is told once no lock is held.
+//! Events of a key file, which the observer receives once no lock is held.
 
 use super::error::KeyFileError;
 use super::inner::Inner;
 use crate::format::KeyVersion;
 use crate::keyset::{Keyset, Keysets};
 use crate::observe::Event;
-use crate::sync::lock;
 use alloc::string::String;
 
-/// What happened to the state.
-pub(super) enum Notice {
+/// An [`Event`] that owns its data.
+pub(super) enum KeyFileEvent {
     Reloaded { change: u64, from_change: u64 },
     Rotated { key: String, from: Option<KeyVersion>, to: KeyVersion, change: u64 },
-    Failed(KeyFileError),
+    ReloadFailed(KeyFileError),
     Filling { percent: u8, change: u64 },
 }
 
 impl Inner {
-    pub(super) fn report(&self, news: Notice) {
-        if self.options.observer.is_some() {
-            lock(&self.news).push(news);
-        }
-    }
-
-    /// Reports each key whose primary is another than before.
-    pub(super) fn report_rotations(&self, before: &Keysets, after: &Keysets) {
-        if self.options.observer.is_none() {
+    /// Records an event for each key with a new primary.
+    pub(super) fn record_rotations(&self, before: &Keysets, after: &Keysets) {
+        if !self.events.is_observed() {
             return;
         }
         for keyset in after.iter() {
@@ -33,29 +26,27 @@ impl Inner {
             let from = before.keyset(key).and_then(Keyset::primary);
             if let Some(to) = keyset.primary().filter(|to| Some(*to) != from) {
                 let change = after.change();
-                self.report(Notice::Rotated { key: key.into(), from, to, change });
+                self.events.push(KeyFileEvent::Rotated { key: key.into(), from, to, change });
             }
         }
     }
 
-    /// Tells the observer; no lock is held.
+    /// Delivers the recorded events. The caller holds no lock.
     pub(super) fn publish(&self) {
-        let Some(observer) = &self.options.observer else { return };
-        let news = core::mem::take(&mut *lock(&self.news));
-        for news in &news {
-            observer.event(&match news {
-                Notice::Reloaded { change, from_change } => {
+        self.events.publish(|observer, event| {
+            observer.event(&match &event {
+                KeyFileEvent::Reloaded { change, from_change } => {
                     Event::Reloaded { change: *change, from_change: *from_change }
                 }
-                Notice::Rotated { key, from, to, change } => {
+                KeyFileEvent::Rotated { key, from, to, change } => {
                     Event::Rotated { key, from: *from, to: *to, change: *change }
                 }
-                Notice::Failed(error) => Event::ReloadFailed { error },
-                Notice::Filling { percent, change } => {
+                KeyFileEvent::ReloadFailed(error) => Event::ReloadFailed { error },
+                KeyFileEvent::Filling { percent, change } => {
                     Event::KeyFileFilling { percent: *percent, change: *change }
                 }
             });
-        }
+        });
         self.publish_outer();
     }
 }

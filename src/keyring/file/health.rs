@@ -1,21 +1,16 @@
 //! What an open key file tells of itself, and opening it anew in place.
 
 use super::error::KeyFileError;
-use super::events::Notice;
 use super::format::KeyFileFault;
 use super::inner::{Inner, LoadedKeysets};
 use super::keyring::FileKeyring;
 use super::protection::Protection;
 use super::protection_record::OuterFreshness;
 use super::snapshot::at;
-use super::storage::Store;
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyset::VersionRecord;
-use crate::sync::lock;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering;
 use core::time::Duration;
 
 /// How an open key file is: what an endpoint for health checks reports.
@@ -112,60 +107,12 @@ impl Inner {
     /// Why the file cannot be written, as far as that can be told.
     fn check_writable(&self) -> Result<(), KeyFileError> {
         if self.options.read_only {
-            return Err(KeyFileError::ReadOnly { path: self.path().to_path_buf() });
+            return Err(self.read_only_error());
         }
         if let Some(name) = self.snapshot().unknown_critical() {
             let fault = KeyFileFault::UnknownCritical { name: name.into() };
             return Err(at(self.path())(fault));
         }
         self.store.check_writable()
-    }
-
-    /// Loads the file as if it were opened for the first time: under `protection`, whatever its
-    /// history. On an error everything stays as it was.
-    pub(super) fn reopen(&self, protection: &Protection) -> Result<(), KeyFileError> {
-        // Which knows of no failed sync, so that none of this one is forgotten if this fails.
-        self.reopen_from(&self.store.anew(), protection, || ())
-    }
-
-    /// The same of what `store` has; `take` makes that what is looked at from now on.
-    pub(super) fn reopen_from(
-        &self,
-        store: &Store,
-        protection: &Protection,
-        take: impl FnOnce(),
-    ) -> Result<(), KeyFileError> {
-        let mut last_load = lock(&self.last_load);
-        let began = self.elapsed();
-        let known = self.snapshot().clone();
-        let source = known.keys.source();
-        let (state, found) = Inner::load_first(store, &self.options, protection, source)?;
-        take();
-        self.store.sync_state.begin_anew(&store.sync_state);
-        let (from_change, change) = (known.keys.keysets.change(), state.keys.keysets.change());
-        *self.snapshot.write() = Arc::new(state);
-        *last_load = Some(found);
-        self.polled.store(began, Ordering::Release);
-        self.outer.remember(protection);
-        drop(self.record_outcome(Ok(())));
-        self.report(Notice::Reloaded { change, from_change });
-        self.report_rotations(&known.keys.keysets, &self.keysets());
-        drop(last_load);
-        self.publish();
-        Ok(())
-    }
-
-    /// Has `replace` exchange what is looked at, and load it, while nobody looks.
-    pub(super) fn replace(
-        &self,
-        replace: impl FnOnce() -> Result<(), KeyFileError>,
-    ) -> Result<(), KeyFileError> {
-        let mut last_load = lock(&self.last_load);
-        replace()?;
-        *last_load = None;
-        drop(self.record_outcome(Ok(())));
-        drop(last_load);
-        self.publish();
-        Ok(())
     }
 }

@@ -20,11 +20,13 @@ mod outer_keyrings;
 mod protection;
 mod protection_record;
 mod read_only;
+mod reload;
 mod reservations;
 mod retry;
 mod salvage;
 mod snapshot;
 pub(crate) mod storage;
+mod usage;
 
 pub use error::KeyFileError;
 pub use format::{

@@ -118,7 +118,7 @@ impl Salvage {
         let revision = last_load.checked_add(1).ok_or_else(none_left)?;
         let state = Snapshot::salvaged(&self.salvaged, revision, protection, source, &mut OsRandom);
         let state = state.map_err(at(store.path()))?;
-        Ok(FileKeyring::of(Inner::create_of(store, options.clone(), state, protection)?))
+        Ok(FileKeyring::of(Inner::create_with(store, options.clone(), state, protection)?))
     }
 }
 

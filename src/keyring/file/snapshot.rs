@@ -164,11 +164,6 @@ impl Snapshot {
         u8::try_from(percent).unwrap_or(100).min(100)
     }
 
-    /// Whether this library may write the file.
-    pub(super) fn is_writable(&self) -> bool {
-        self.unknown_critical().is_none()
-    }
-
     /// What a writer of the file must know and this library does not.
     pub(super) fn unknown_critical(&self) -> Option<&str> {
         self.file.unknown_critical()
