@@ -5,4 +5,4 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 command=(cargo bench --locked --quiet --features 'pkcs11,test-util' --bench pkcs11)
 "${command[@]}" --no-run
-exec tests/pkcs11.sh "$@" -- "${command[@]}"
+exec ci/pkcs11.sh "$@" -- "${command[@]}"

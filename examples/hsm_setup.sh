@@ -11,7 +11,7 @@ dir=$(realpath -m "${1:-$root/target/hsm}")
 
 if [ ! -f "$dir/env" ]; then
     mkdir -p "$dir"
-    variables=$(bash "$root/tests/tokens/softhsm.sh" "$dir")
+    variables=$(bash "$root/ci/tokens/softhsm.sh" "$dir")
     eval "$variables"
     umask 077
     # As an application would have it: in a file of its own, that nobody else can read.

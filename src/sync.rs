@@ -2,7 +2,7 @@
 
 #[cfg(not(target_has_atomic = "64"))]
 use core::sync::atomic::Ordering;
-// Under this flag another scheduler decides who comes first: see tests/interleavings.sh.
+// Under this flag another scheduler decides who comes first: see ci/interleavings.sh.
 #[cfg(all(test, envelock_shuttle))]
 use shuttle::sync as locks;
 #[cfg(not(feature = "std"))]

@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A variable that `tests/tokens/*.sh` export.
+/// A variable that `ci/tokens/*.sh` export.
 pub fn variable(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/pkcs11.sh"))
+    env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run ci/pkcs11.sh"))
 }
 
 /// Which token it is.

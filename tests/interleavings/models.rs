@@ -1,5 +1,5 @@
 //! Interleavings of wraps, rewraps, rotations, disables, destructions and alias switches, explored
-//! by a scheduler that decides at every lock who comes next. Run by `tests/interleavings.sh`.
+//! by a scheduler that decides at every lock who comes next. Run by `ci/interleavings.sh`.
 //!
 //! What is meant by "a version picked for a wrap can be unwrapped when the call returns":
 //!

@@ -1,7 +1,7 @@
 //! Judges that every CPU back end makes the same bytes: one digest over all that the body layer
 //! and the envelope produce, a constant in this file (THREATS 45, figure G21).
 //!
-//! `tests/backend_agreement.sh` runs it under each back end of each provider of the AEADs.
+//! `ci/backend_agreement.sh` runs it under each back end of each provider of the AEADs.
 //! `ENVELOCK_AGREEMENT=full` takes all 64 alignments of each length and a million random cases
 //! instead of a sample.
 

@@ -1,7 +1,7 @@
 //! This crate and an independent decoder in Python agree: each opens what the other makes, and
 //! both give one verdict on messages that were changed or made wrong.
 //!
-//! `tests/python.sh` runs the two sides in turn over the directory in `ENVELOCK_PYTHON_DIR`;
+//! `ci/python.sh` runs the two sides in turn over the directory in `ENVELOCK_PYTHON_DIR`;
 //! without it these tests stay ignored.
 
 use crate::golden::manifest;
@@ -20,7 +20,7 @@ const SIZES: [usize; 10] =
 const AAD_LENGTHS: usize = 301;
 
 fn directory(name: &str) -> PathBuf {
-    let root = std::env::var_os("ENVELOCK_PYTHON_DIR").expect("tests/python.sh runs this test");
+    let root = std::env::var_os("ENVELOCK_PYTHON_DIR").expect("ci/python.sh runs this test");
     PathBuf::from(root).join(name)
 }
 
@@ -70,7 +70,7 @@ fn judge(name: &str) -> (usize, usize) {
 /// SPEC K-CHECK, K-AAD, K-MASTER, O-ORDER, O-NOFALLBACK, B-KDF, B-CONTEXT, B-NONCE, B-NOAAD,
 /// B-COMMIT, B-LAST, B-LENGTH: beside the good messages there is one that breaks each of them.
 #[test]
-#[ignore = "run by tests/python.sh"]
+#[ignore = "run by ci/python.sh"]
 fn messages_made_in_python_open_and_those_made_wrong_do_not() {
     let (accepted, refused) = judge("from-python");
     assert!(
@@ -81,7 +81,7 @@ fn messages_made_in_python_open_and_those_made_wrong_do_not() {
 
 /// SPEC H-FIRST among others: both sides name the same offset for what is wrong with a header.
 #[test]
-#[ignore = "run by tests/python.sh"]
+#[ignore = "run by ci/python.sh"]
 fn changed_messages_get_the_same_verdict_as_in_python() {
     let (accepted, refused) = judge("mutants");
     assert!(accepted >= 100 && refused >= 1000, "only {accepted} + {refused} messages");
@@ -89,7 +89,7 @@ fn changed_messages_get_the_same_verdict_as_in_python() {
 
 /// The sizes and lengths of associated data of all suites, then a thousand random messages.
 #[test]
-#[ignore = "run by tests/python.sh"]
+#[ignore = "run by ci/python.sh"]
 fn writes_messages_that_python_opens() {
     let mut rng = ChaCha20Rng::from_seed([9; 32]);
     let mut plans: Vec<(Suite, usize, usize)> = Vec::new();

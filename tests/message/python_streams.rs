@@ -1,5 +1,5 @@
 //! Streams of 64 MiB between this crate and `cryptography.cobblestone` in Python, both ways, in odd
-//! pieces: `tests/python.sh` runs the two sides in turn over the directory in
+//! pieces: `ci/python.sh` runs the two sides in turn over the directory in
 //! `ENVELOCK_PYTHON_DIR`; without it these tests stay ignored.
 
 // It describes more than one stream needs.
@@ -20,12 +20,12 @@ const LENGTH: usize = 64 << 20;
 const PIECES: [usize; 6] = [1, 7, 16_383, 16_401, 100_003, (1 << 20) + 1];
 
 fn directory(name: &str) -> PathBuf {
-    let root = std::env::var_os("ENVELOCK_PYTHON_DIR").expect("tests/python.sh runs this test");
+    let root = std::env::var_os("ENVELOCK_PYTHON_DIR").expect("ci/python.sh runs this test");
     PathBuf::from(root).join(name)
 }
 
 #[test]
-#[ignore = "run by tests/python.sh"]
+#[ignore = "run by ci/python.sh"]
 fn writes_a_stream_that_python_opens() {
     let mut rng = ChaCha20Rng::from_seed([11; 32]);
     let mut key = [0; 32];
@@ -62,7 +62,7 @@ fn writes_a_stream_that_python_opens() {
 
 /// By a reader, on one thread and on two, and by one that seeks.
 #[test]
-#[ignore = "run by tests/python.sh"]
+#[ignore = "run by ci/python.sh"]
 fn a_stream_made_in_python_opens() {
     let directory = directory("stream-from-python");
     let text = std::fs::read_to_string(directory.join("manifest.txt")).unwrap();

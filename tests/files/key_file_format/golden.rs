@@ -3,7 +3,7 @@
 //! `tests/golden/keyfile` (version 1) and `tests/golden/keyfile2` never change. A new one is added
 //! to [`made`] and written with
 //! `ENVELOCK_GOLDEN_DIR=tests/golden/keyfile2 cargo test --test files key_file_format -- --ignored`,
-//! which refuses to overwrite a file with other bytes. `tests/python/keyfile.py` reads them too.
+//! which refuses to overwrite a file with other bytes. `ci/python/keyfile.py` reads them too.
 
 use super::clock::processor_time;
 use super::craft::Crafter;

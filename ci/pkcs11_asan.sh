@@ -20,7 +20,7 @@ run() {
         cargo "$1" --locked --quiet --target "$host" --target-dir "$target" "${@:2}"
 }
 run build --package pkcs11-hostile
-run test --manifest-path tests/asan/Cargo.toml --no-run
+run test --manifest-path ci/asan/Cargo.toml --no-run
 export ENVELOCK_HOSTILE=$target/$host/debug/libpkcs11_hostile.so
 export -f run
 export host target
@@ -29,4 +29,4 @@ export ASAN_OPTIONS=detect_leaks=0
 export ENVELOCK_ANY_VERDICT=1
 # Operations of each soak: fewer than without it.
 export ENVELOCK_SOAK=${ENVELOCK_SOAK:-4000}
-exec tests/pkcs11_hostile.sh -- bash -c 'run test --manifest-path tests/asan/Cargo.toml -- --test-threads=1 --skip no_lie_makes'
+exec ci/pkcs11_hostile.sh -- bash -c 'run test --manifest-path ci/asan/Cargo.toml -- --test-threads=1 --skip no_lie_makes'

@@ -17,7 +17,7 @@ trap cleanup EXIT
 cc -std=c11 -Wall -O1 -o "$work/probe" "$here/probe.c" -ldl
 
 fail() {
-    echo "tests/tokens/check.sh: $token: $*" >&2
+    echo "ci/tokens/check.sh: $token: $*" >&2
     exit 1
 }
 
@@ -110,5 +110,5 @@ for token; do
     two_tokens
     [ "$(type -t "of_$token")" != function ] || "of_$token"
     ends
-    printf 'tests/tokens/check.sh: %s: passed in %d s\n' "$token" $((SECONDS - started))
+    printf 'ci/tokens/check.sh: %s: passed in %d s\n' "$token" $((SECONDS - started))
 done

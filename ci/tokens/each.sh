@@ -1,19 +1,19 @@
 # Runs a command on one fresh token after another; sourced, with the tokens in `tokens`.
 #
-#     tests/NAME.sh [TOKEN...] [-- COMMAND...]
+#     ci/NAME.sh [TOKEN...] [-- COMMAND...]
 #
 # The command finds the token in the variables of tokens/lib.sh. A token that cannot be set up is a
 # failure like one of the command; neither keeps the others from their turn.
 # shellcheck shell=bash
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-name=tests/$(basename "$0")
+name=ci/$(basename "$0")
 cd "$root"
 exec </dev/null
 
 chosen=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do
-    [ -f "tests/tokens/$1.sh" ] || { echo "$name: there is no tests/tokens/$1.sh" >&2; exit 1; }
+    [ -f "ci/tokens/$1.sh" ] || { echo "$name: there is no ci/tokens/$1.sh" >&2; exit 1; }
     chosen+=("$1")
     shift
 done
@@ -42,9 +42,9 @@ fi
 # a failure in what is asked for its outcome as a whole.
 on_token() (
     dir=$(mktemp -d) || exit 1
-    trap 'bash "tests/tokens/$1.sh" --stop "$dir"; rm -rf "$dir"' EXIT
+    trap 'bash "ci/tokens/$1.sh" --stop "$dir"; rm -rf "$dir"' EXIT
     trap 'exit 1' INT TERM
-    variables=$(bash "tests/tokens/$1.sh" "$dir") || exit 1
+    variables=$(bash "ci/tokens/$1.sh" "$dir") || exit 1
     eval "$variables" || exit 1
     printf '%s: %s, set up in %d s\n' "$name" "$1" $((SECONDS - started))
     "${command[@]}"

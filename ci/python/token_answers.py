@@ -1,4 +1,4 @@
-"""Known answers of wrap algorithms 2 and 3 by `cryptography`; run by tests/python.sh.
+"""Known answers of wrap algorithms 2 and 3 by `cryptography`; run by ci/python.sh.
 
     token_answers.py examples SPEC.md  examples C and D of the specification, every value
     token_answers.py probe PROBE.rs    the known answers that a token is asked for

@@ -1,5 +1,5 @@
 
-/// Marks a verdict as public, for memcheck (added by envelock's tests/constant_time.sh).
+/// Marks a verdict as public, for memcheck (added by envelock's ci/constant_time.sh).
 #[inline(never)]
 #[allow(missing_docs, unsafe_code, clippy::all)]
 fn declassified(choice: Choice) -> Choice {

@@ -1,4 +1,4 @@
-# Sourced by tests/constant_time.sh and tests/backend_agreement.sh.
+# Sourced by ci/constant_time.sh and ci/backend_agreement.sh.
 #
 # Copies this crate to a work directory, where single dependencies can be replaced by changed
 # copies of themselves without touching a lock file of the project.
@@ -20,16 +20,15 @@ need() {
 prepare() {
     need cargo "see https://rustup.rs"
     rm -rf "$work"
-    mkdir -p "$work/constant_time" "$work/message"
-    cp -r "$root/tests/constant_time/." "$work/constant_time"
-    cp "$root/tests/message/backend_agreement.rs" "$work/message"
-    sed -i "s|path = \"../..\"|path = \"$root\"|" "$work/constant_time/Cargo.toml"
+    mkdir -p "$work/constant_time"
+    cp -r "$root/ci/constant_time/." "$work/constant_time"
+    sed -i "s|\"\.\./\.\.|\"$root|" "$work/constant_time/Cargo.toml"
 }
 
 # changed_copy CRATE FILE SED-SCRIPT: replaces a dependency by a copy with one file changed.
 changed_copy() {
     local crate=$1 file=$2 script=$3 manifest source
-    manifest=$(cd "$root/tests/constant_time" && cargo metadata --locked --format-version 1 |
+    manifest=$(cd "$root/ci/constant_time" && cargo metadata --locked --format-version 1 |
         grep -o "\"manifest_path\":\"[^\"]*/$crate-[0-9][0-9.]*/Cargo.toml\"" | head -n 1)
     source=$(dirname "$(cut -d '"' -f 4 <<<"$manifest")")
     [[ -f $source/$file ]] || fail "no $file in the sources of $crate"

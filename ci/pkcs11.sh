@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The PKCS#11 keyring on four tokens that have nothing in common, each fresh:
 #
-#     tests/pkcs11.sh [TOKEN...] [-- COMMAND...]
+#     ci/pkcs11.sh [TOKEN...] [-- COMMAND...]
 #
 # As root it installs what is missing. Without a command the conformance and fault tests run.
 # shellcheck disable=SC2034 # Used by what is sourced.

@@ -11,7 +11,7 @@ need valgrind "apt-get install valgrind"
 [[ $(uname -m) == x86_64 ]] || fail "the client requests of this harness are for x86_64"
 
 prepare
-declassify="$root/tests/constant_time/declassify.rs"
+declassify="$root/ci/constant_time/declassify.rs"
 changed_copy subtle src/lib.rs '
     /fn from(source: Choice) -> bool {/a let source = declassified(source);
     $r '"$declassify"

@@ -1,22 +1,22 @@
 #!/bin/sh
 # An independent decoder and encoder in Python judge this crate, both ways:
 #
-#     tests/python.sh [SEED]
+#     ci/python.sh [SEED]
 #
 # The first run makes a virtual environment in .venv (or $ENVELOCK_VENV) and installs
-# tests/python/requirements.txt into it. Whatever is missing is a failure that says what to do.
+# ci/python/requirements.txt into it. Whatever is missing is a failure that says what to do.
 set -eu
 cd "$(dirname "$0")/.."
 
 fail() {
-    echo "tests/python.sh: $*" >&2
+    echo "ci/python.sh: $*" >&2
     exit 1
 }
 
 venv=${ENVELOCK_VENV:-.venv}
 seed=${1:-1}
 python=$venv/bin/python
-requirements=tests/python/requirements.txt
+requirements=ci/python/requirements.txt
 export PYTHONDONTWRITEBYTECODE=1
 
 command -v cargo >/dev/null || fail "cargo is missing; install Rust from https://rustup.rs"
@@ -39,7 +39,7 @@ trap 'rm -rf "$work"' EXIT
 export ENVELOCK_PYTHON_DIR="$work"
 
 judge() {
-    "$python" tests/python/judge.py "$@" || fail "judge.py $1 failed (seed $seed)"
+    "$python" ci/python/judge.py "$@" || fail "judge.py $1 failed (seed $seed)"
 }
 
 # The filter must match: a renamed test would otherwise be no test, and pass.
@@ -51,16 +51,16 @@ rust() {
 }
 
 stream() {
-    "$python" tests/python/stream.py "$@" || fail "stream.py $1 failed (seed $seed)"
+    "$python" ci/python/stream.py "$@" || fail "stream.py $1 failed (seed $seed)"
 }
 
 tokens() {
-    "$python" tests/python/token_answers.py "$@" || fail "token_answers.py $1 failed"
+    "$python" ci/python/token_answers.py "$@" || fail "token_answers.py $1 failed"
 }
 
 judge vectors
 judge examples src/format/SPEC.md
-"$python" tests/python/rewrap.py src/format/SPEC.md || fail "rewrap.py failed"
+"$python" ci/python/rewrap.py src/format/SPEC.md || fail "rewrap.py failed"
 tokens examples src/format/SPEC.md
 tokens probe src/keyring/pkcs11/probe.rs
 judge read tests/golden/v1
@@ -68,11 +68,11 @@ rust python_messages writes_messages_that_python_opens
 judge read "$work/from-rust"
 judge write "$work/from-python" "$seed"
 rust python_messages messages_made_in_python_open_and_those_made_wrong_do_not
-"$python" tests/python/keyfile.py tests/golden/keyfile tests/golden/keyfile2 || fail "keyfile.py failed"
+"$python" ci/python/keyfile.py tests/golden/keyfile tests/golden/keyfile2 || fail "keyfile.py failed"
 judge mutants tests/golden/v1 "$work/mutants" "$seed"
 rust python_messages changed_messages_get_the_same_verdict_as_in_python
 rust python_streams writes_a_stream_that_python_opens
 stream read "$work/stream-from-rust"
 stream write "$work/stream-from-python" "$seed"
 rust python_streams a_stream_made_in_python_opens
-echo "tests/python.sh: all passed"
+echo "ci/python.sh: all passed"

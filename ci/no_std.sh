@@ -3,7 +3,7 @@
 # dependency, or with envelock's feature `std`, the same crate must not build.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-crate=$root/tests/no_std
+crate=$root/ci/no_std
 target=${CARGO_TARGET_DIR:-$root/target}/no_std
 
 build() {

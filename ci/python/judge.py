@@ -1,4 +1,4 @@
-"""Judges envelock from outside; run by tests/python.sh. Every command fails loudly or prints how
+"""Judges envelock from outside; run by ci/python.sh. Every command fails loudly or prints how
 much it has judged.
 
     judge.py vectors               the decoder itself, by the vectors of XAES-256-GCM

@@ -2,7 +2,7 @@
 # The PKCS#11 keyring on what is too slow, or installs too much, for every run: not called by
 # tests/run.sh or .ci/run, to be run by hand after a change of the keyring.
 #
-#     tests/pkcs11_more.sh [TOKEN...] [-- COMMAND...]
+#     ci/pkcs11_more.sh [TOKEN...] [-- COMMAND...]
 #
 # tpm2 is a TPM in software, whose keys were made by its own tool; p11_kit is a server before a
 # SoftHSM2 token that the tests kill and start again. As root it installs what is missing.

@@ -44,7 +44,7 @@ citations() {
 
 # Files that are compiled for tests only: declared by `#[cfg(test)] mod name;`.
 test_files() {
-    find tests -type f \( -name '*.rs' -o -name '*.py' -o -name '*.sh' \) 2>/dev/null || true
+    find tests ci -type f \( -name '*.rs' -o -name '*.py' -o -name '*.sh' \) 2>/dev/null || true
     { grep -rn -A1 --include='*.rs' -E '^\s*#\[cfg\(test\)\]' src || true; } |
         sed -nE 's#^(src/.*)-[0-9]+-\s*(pub )?mod ([a-z_0-9]+);.*#\1 \3#p' |
         while read -r parent name; do
@@ -93,8 +93,9 @@ report 'a section is cited that the specification does not have' "$(cat "$scratc
 FORMAT=src/keyring/file/format/FORMAT.md
 sed -nE 's/^([-*] )?\*\*(F-[A-Z]+)\*\*.*/\2/p' "$FORMAT" | sort -u >"$scratch/format_rules"
 [ -s "$scratch/format_rules" ] || { echo "spec rules: no rules in $FORMAT" >&2; exit 1; }
-for where in src tests; do
-    { grep -rhoE --include='*.rs' --include='*.py' '\bF-[A-Z]+\b' "$where" || true; } | sort -u >"$scratch/cited"
+for where in src 'tests ci'; do
+    # shellcheck disable=SC2086 # folders, to be split
+    { grep -rhoE --include='*.rs' --include='*.py' '\bF-[A-Z]+\b' $where || true; } | sort -u >"$scratch/cited"
     report "rules of the key file that nothing in $where cites" \
         "$(comm -23 "$scratch/format_rules" "$scratch/cited")"
     report "cited in $where, and not a rule of the key file" \

@@ -25,7 +25,7 @@ readonly so_pin=87654321
 exec 3>&1 4>&2
 
 fail() {
-    complaint="tests/tokens/$token.sh: $*"
+    complaint="ci/tokens/$token.sh: $*"
     # Once there is a log, the complaint comes behind it.
     [ "${log:-/dev/null}" != /dev/null ] || echo "$complaint" >&4
     exit 1
@@ -55,7 +55,7 @@ begin() {
 abandon() {
     set +x
     tail -n 40 "$log" >&4
-    echo "${complaint:-tests/tokens/$token.sh: the last command above failed}" >&4
+    echo "${complaint:-ci/tokens/$token.sh: the last command above failed}" >&4
     [ "$(type -t stop)" != function ] || stop || true
 }
 

@@ -1,7 +1,7 @@
 //! Runs every operation on secrets under memcheck, with the secrets marked undefined: a branch or
 //! an address that depends on one is reported (THREATS 41, 42 and 43, figure G18).
 //!
-//! `tests/constant_time.sh` builds and runs it. What a verdict decides (a tag, a commitment or a
+//! `ci/constant_time.sh` builds and runs it. What a verdict decides (a tag, a commitment or a
 //! check is right or wrong; a master key is not all zero) is public: the script suppresses
 //! reports of these branches alone, each by its name.
 
@@ -20,7 +20,7 @@ struct Entry {
 
 fn main() -> ExitCode {
     if !memcheck::is_running() {
-        eprintln!("run this under valgrind: see tests/constant_time.sh");
+        eprintln!("run this under valgrind: see ci/constant_time.sh");
         return ExitCode::FAILURE;
     }
     let leaking = std::env::args().any(|argument| argument == "--leak");

@@ -2,7 +2,7 @@
 # The PKCS#11 keyring on a token that lies: builds the hostile module, sets up a fresh SoftHSM token
 # behind it, and runs the tests.
 #
-#     tests/pkcs11_hostile.sh [-- COMMAND...]
+#     ci/pkcs11_hostile.sh [-- COMMAND...]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -19,6 +19,6 @@ fi
 shift
 # The real module is the one behind.
 # shellcheck disable=SC2016 # The inner shell expands it.
-exec tests/pkcs11.sh softhsm -- bash -c '
+exec ci/pkcs11.sh softhsm -- bash -c '
     export HOSTILE_FORWARD=$ENVELOCK_P11_MODULE ENVELOCK_P11_MODULE=$ENVELOCK_HOSTILE
     exec "$@"' hostile "$@"
