@@ -58,8 +58,9 @@ fn bench_rewrap<R: TryCryptoRng>(
             for _ in 0..iterations {
                 turn(envelope.keyring());
                 let start = Instant::now();
-                let changed =
-                    envelope.with_rng(rng).rewrap_in_place(&mut message, RewrapOptions::new());
+                let changed = envelope
+                    .with_rng(&mut *rng)
+                    .rewrap_in_place(&mut message, RewrapOptions::new());
                 elapsed += start.elapsed();
                 assert!(changed.expect("its own").is_changed(), "it was under the other version");
             }

@@ -42,7 +42,6 @@ pub mod keyset;
 #[cfg(all(feature = "file", unix))]
 mod message_file;
 pub mod observe;
-#[cfg(feature = "std")]
 mod os_random;
 mod plain_buffer;
 pub mod policy;
@@ -95,7 +94,7 @@ pub use crypto::provider::Provider;
 pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 pub use envelope::{
     Envelope, Examination, GrantOptions, HeaderUpdate, OpenedKey, Rewrap, RewrapOptions,
-    RewrapReport, SlotFinding, SlotOutcome, WithRng, body_len, inspect, plaintext_len,
+    RewrapReport, SlotFinding, SlotOutcome, body_len, inspect, plaintext_len,
 };
 pub use error::{Error, KeyFault, Unverified};
 #[cfg(all(feature = "file", unix))]
@@ -106,12 +105,12 @@ pub use keyring::CachingKeyring;
 pub use keyring::{
     FailoverKeyring, Keyring, Lifecycle, MemoryKeyring, MigratingKeyring, MultiKeyring,
 };
-#[cfg(feature = "std")]
 pub use os_random::OsRandom;
 #[cfg(all(feature = "pkcs11", unix))]
 pub use pkcs11::Pkcs11Keyring;
 pub use policy::RotationPolicy;
 pub use rand_core;
+pub use random::{LockedRng, RandomSource};
 #[cfg(feature = "std")]
 pub use reuse::{DataKeyReuse, ReuseStats};
 pub use threads::Threads;

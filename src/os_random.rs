@@ -1,15 +1,19 @@
-//! The operating system's generator (feature `std`): one system call a message, no state.
+//! The operating system's generator: one system call a message, no state.
 
-use crate::random::RandomnessUnavailable;
+#[cfg(feature = "std")]
+use crate::random::{RandomSource, RandomnessUnavailable};
+#[cfg(feature = "std")]
 use rand_core::{TryCryptoRng, TryRng};
 
-/// The operating system's random generator.
+/// The operating system's random generator. It generates with feature `std` alone; without that it is
+/// only the name of the generator that an [`Envelope`](crate::Envelope) does not have.
 ///
 /// Without state, so that neither `fork` nor the clone of a value repeats a byte.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::exhaustive_structs, reason = "it has no state, and callers write its name")]
 pub struct OsRandom;
 
+#[cfg(feature = "std")]
 impl TryRng for OsRandom {
     type Error = RandomnessUnavailable;
 
@@ -22,12 +26,21 @@ impl TryRng for OsRandom {
     }
 
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), RandomnessUnavailable> {
+        self.fill(out)
+    }
+}
+
+#[cfg(feature = "std")]
+impl TryCryptoRng for OsRandom {}
+
+#[cfg(feature = "std")]
+impl RandomSource for OsRandom {
+    fn fill(&self, out: &mut [u8]) -> Result<(), RandomnessUnavailable> {
         getrandom::fill(out).map_err(failed)
     }
 }
 
-impl TryCryptoRng for OsRandom {}
-
+#[cfg(feature = "std")]
 fn failed(error: getrandom::Error) -> RandomnessUnavailable {
     let code = error.raw_os_error();
     code.map_or_else(RandomnessUnavailable::new, RandomnessUnavailable::from_raw_os_error)

@@ -1,5 +1,6 @@
 //! Randomness as an argument: the generator that keyrings see, drawn from the caller's in one go.
 
+use crate::sync::RwLock;
 use core::fmt;
 use rand_core::{TryCryptoRng, TryRng};
 use zeroize::Zeroize;
@@ -51,30 +52,70 @@ pub type KeyringRng<'a> = dyn TryCryptoRng<Error = RandomnessUnavailable> + 'a;
 /// What one message needs: data key, its id, the salt, and the nonce of one wrap.
 const MESSAGE_LEN: usize = 32 + 8 + 24 + 24;
 
+/// A source of random bytes that several threads may share: [`OsRandom`](crate::OsRandom), or a
+/// [`LockedRng`]. Sealed: [`Envelope::with_rng`](crate::Envelope::with_rng) takes any generator.
+pub trait RandomSource: sealed::Sealed {
+    /// Fills `out` with random bytes.
+    ///
+    /// # Errors
+    ///
+    /// The generator failed; `out` then holds nothing that may be used.
+    fn fill(&self, out: &mut [u8]) -> Result<(), RandomnessUnavailable>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    #[cfg(feature = "std")]
+    impl Sealed for crate::OsRandom {}
+    impl<G> Sealed for super::LockedRng<G> {}
+}
+
+/// A generator of the caller's behind a lock; made by
+/// [`Envelope::with_rng`](crate::Envelope::with_rng).
+pub struct LockedRng<G>(RwLock<G>);
+
+impl<G> LockedRng<G> {
+    pub(crate) fn new(generator: G) -> Self {
+        LockedRng(RwLock::new(generator))
+    }
+}
+
+impl<G: TryCryptoRng> RandomSource for LockedRng<G> {
+    fn fill(&self, out: &mut [u8]) -> Result<(), RandomnessUnavailable> {
+        self.0.write().try_fill_bytes(out).map_err(RandomnessUnavailable::of)
+    }
+}
+
+impl<G> fmt::Debug for LockedRng<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockedRng").finish_non_exhaustive()
+    }
+}
+
 /// Random bytes of one operation, drawn from the source in one call, wiped as they go and on
 /// drop. Once used up, it asks the source again.
-pub(crate) struct RandomPool<'r, R: ?Sized> {
-    source: &'r mut R,
+pub(crate) struct RandomPool<'r> {
+    source: &'r dyn RandomSource,
     bytes: [u8; MESSAGE_LEN],
     left: usize,
 }
 
-impl<'r, R: TryCryptoRng + ?Sized> RandomPool<'r, R> {
+impl<'r> RandomPool<'r> {
     /// Draws what encrypting one message under one slot takes.
-    pub(crate) fn for_message(source: &'r mut R) -> Result<Self, RandomnessUnavailable> {
-        let mut pool = RandomPool { source, bytes: [0; MESSAGE_LEN], left: 0 };
-        pool.source.try_fill_bytes(&mut pool.bytes).map_err(RandomnessUnavailable::of)?;
+    pub(crate) fn for_message(source: &'r dyn RandomSource) -> Result<Self, RandomnessUnavailable> {
+        let mut pool = RandomPool::for_rewrap(source);
+        source.fill(&mut pool.bytes)?;
         pool.left = MESSAGE_LEN;
         Ok(pool)
     }
 
     /// Draws nothing ahead.
-    pub(crate) fn for_rewrap(source: &'r mut R) -> Self {
+    pub(crate) fn for_rewrap(source: &'r dyn RandomSource) -> Self {
         RandomPool { source, bytes: [0; MESSAGE_LEN], left: 0 }
     }
 }
 
-impl<R: TryCryptoRng + ?Sized> TryRng for RandomPool<'_, R> {
+impl TryRng for RandomPool<'_> {
     type Error = RandomnessUnavailable;
 
     fn try_next_u32(&mut self) -> Result<u32, RandomnessUnavailable> {
@@ -99,20 +140,20 @@ impl<R: TryCryptoRng + ?Sized> TryRng for RandomPool<'_, R> {
                 Ok(())
             }
             // Never split a request: what is left of the pool stays for a smaller one.
-            None => self.source.try_fill_bytes(out).map_err(RandomnessUnavailable::of),
+            None => self.source.fill(out),
         }
     }
 }
 
-impl<R: TryCryptoRng + ?Sized> TryCryptoRng for RandomPool<'_, R> {}
+impl TryCryptoRng for RandomPool<'_> {}
 
-impl<R: ?Sized> Drop for RandomPool<'_, R> {
+impl Drop for RandomPool<'_> {
     fn drop(&mut self) {
         self.bytes.zeroize();
     }
 }
 
-impl<R: ?Sized> fmt::Debug for RandomPool<'_, R> {
+impl fmt::Debug for RandomPool<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RandomPool").finish_non_exhaustive()
     }

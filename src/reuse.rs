@@ -370,7 +370,7 @@ impl Drop for First<'_> {
     }
 }
 
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R> Envelope<K, R> {
     /// Lets one data key serve for several messages, within the bounds of `reuse`. Without it every
     /// message has its own. What decrypts is not concerned.
     #[must_use]

@@ -10,7 +10,7 @@ use crate::format::{Header, Slot, SlotLabel};
 use crate::keyring::{Keyring, KeyringError, WrapContext};
 use alloc::vec::Vec;
 
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R> Envelope<K, R> {
     /// Decrypts a message to a new buffer.
     ///
     /// # Errors

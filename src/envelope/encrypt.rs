@@ -1,31 +1,34 @@
 //! Encryption: a data key, fresh unless one is reused, its wraps, and the body under it.
 
+use super::Envelope;
 use super::length::body_len;
 use super::opened::{Opened, Settings};
 use super::reuse::{BatchKind, FailedWrap, Found, ReusableKey};
 use super::rewrap::{refused_primary, verify_slot};
-use super::{Envelope, WithRng};
 use crate::aad::Aad;
 use crate::body::{self, ChunkEncryptor, layout};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{ImmutableCore, SlotFault, Suite};
 use crate::keyring::{Keyring, KeyringError, SlotWriter, WrapContext, write_header};
-use crate::random::RandomPool;
+use crate::random::{RandomPool, RandomSource};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
-use rand_core::{TryCryptoRng, TryRng};
+use rand_core::TryRng;
 
-impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
-    /// See [`Envelope::encrypt`].
+impl<K: Keyring, R: RandomSource> Envelope<K, R> {
+    /// Encrypts `plaintext` under a fresh data key and returns header and body in one.
+    ///
+    /// `aad` must be given again at decryption; it is authenticated and not stored.
     ///
     /// # Errors
     ///
-    /// As there.
-    pub fn encrypt(&mut self, plaintext: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
+    /// [`Error::NoPrimary`], [`Error::Unavailable`], [`Error::Randomness`], [`Error::Slot`] from
+    /// the keyring; [`Error::MessageTooLong`]; [`Error::HeaderRoom`] beyond 65,535 bytes.
+    pub fn encrypt(&self, plaintext: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
         retry_once(|| {
-            let header_len = self.envelope.header_len()?;
+            let header_len = self.header_len()?;
             let body_len = body_len(plaintext.len())?;
             let len = header_len.checked_add(body_len).ok_or(Error::MessageTooLong)?;
             let mut message = vec![0; len];
@@ -35,18 +38,19 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         })
     }
 
-    /// See [`Envelope::encrypt_into`].
+    /// Encrypts `plaintext` into `message`, which has exactly
+    /// [`message_len`](Self::message_len) bytes. Allocates nothing.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`encrypt`](Self::encrypt), and [`Error::BufferLength`].
     pub fn encrypt_into(
-        &mut self,
+        &self,
         plaintext: &[u8],
         aad: Aad<'_>,
         message: &mut [u8],
     ) -> Result<(), Error> {
-        let header_len = self.envelope.header_len()?;
+        let header_len = self.header_len()?;
         let body_len = body_len(plaintext.len())?;
         let needed = header_len.checked_add(body_len).ok_or(Error::MessageTooLong)?;
         check_len(message, needed)?;
@@ -54,13 +58,31 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         self.encrypt_detached_into(plaintext, aad, header, body)
     }
 
-    /// See [`Envelope::encrypt_in_place`].
+    /// Encrypts in place: `message` has exactly [`message_len`](Self::message_len) bytes, and
+    /// the plaintext stands at [`plaintext_range`](Self::plaintext_range), which is given again.
+    /// What the slots do not fill in front of it becomes padding. Allocates nothing.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), envelock::Error> {
+    /// use envelock::{Aad, Envelope, MemoryKeyring};
+    ///
+    /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
+    /// let plaintext = b"four score";
+    /// let mut message = vec![0; envelope.message_len(plaintext.len())?];
+    /// let range = envelope.plaintext_range(plaintext.len())?;
+    /// message[range.clone()].copy_from_slice(plaintext);
+    /// envelope.encrypt_in_place(&mut message, range, Aad::none())?;
+    /// assert_eq!(envelope.decrypt_in_place(&mut message, Aad::none())?, plaintext);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`encrypt_into`](Self::encrypt_into); [`Error::HeaderRoom`] if a rotation since has made
+    /// the header longer. The plaintext is then untouched.
     pub fn encrypt_in_place(
-        &mut self,
+        &self,
         message: &mut [u8],
         plaintext: Range<usize>,
         aad: Aad<'_>,
@@ -74,31 +96,35 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         self.encrypt_detached_in_place(header, body, plaintext.len(), aad)
     }
 
-    /// See [`Envelope::encrypt_detached`].
+    /// Encrypts to a header and a body that are kept apart. Their bytes are those of a message
+    /// in one.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`encrypt`](Self::encrypt).
     pub fn encrypt_detached(
-        &mut self,
+        &self,
         plaintext: &[u8],
         aad: Aad<'_>,
     ) -> Result<(Vec<u8>, Vec<u8>), Error> {
         retry_once(|| {
-            let mut header = vec![0; self.envelope.header_len()?];
+            let mut header = vec![0; self.header_len()?];
             let mut body = vec![0; body_len(plaintext.len())?];
             self.encrypt_detached_into(plaintext, aad, &mut header, &mut body)?;
             Ok((header, body))
         })
     }
 
-    /// See [`Envelope::encrypt_detached_into`].
+    /// Encrypts `plaintext` into `body`, of exactly [`body_len`](crate::body_len) bytes, and
+    /// into `header`, of [`header_len`](Self::header_len) bytes or more: all of it becomes the
+    /// header, what the slots do not fill its padding. Allocates nothing.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`encrypt`](Self::encrypt), and [`Error::BufferLength`]. `header` is then wiped or
+    /// untouched.
     pub fn encrypt_detached_into(
-        &mut self,
+        &self,
         plaintext: &[u8],
         aad: Aad<'_>,
         header: &mut [u8],
@@ -106,16 +132,18 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     ) -> Result<(), Error> {
         check_len(body, body_len(plaintext.len())?)?;
         let encryptor = self.begin(header, to_u64(plaintext.len())?, aad)?;
-        body::encrypt_into(&encryptor, plaintext, body, self.envelope.settings.threads.as_deref())
+        body::encrypt_into(&encryptor, plaintext, body, self.settings.threads.as_deref())
     }
 
-    /// See [`Envelope::encrypt_detached_in_place`].
+    /// Encrypts in place: `plaintext_len` bytes of plaintext stand in `body` from byte 56 on, and
+    /// `body` has exactly [`body_len`](crate::body_len) bytes. For `header` see
+    /// [`encrypt_detached_into`](Self::encrypt_detached_into). Allocates nothing.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As there. The plaintext is then untouched.
     pub fn encrypt_detached_in_place(
-        &mut self,
+        &self,
         header: &mut [u8],
         body: &mut [u8],
         plaintext_len: usize,
@@ -123,31 +151,30 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     ) -> Result<(), Error> {
         check_len(body, body_len(plaintext_len)?)?;
         let encryptor = self.begin(header, to_u64(plaintext_len)?, aad)?;
-        body::in_place::encrypt(&encryptor, body, self.envelope.settings.threads.as_deref())
+        body::in_place::encrypt(&encryptor, body, self.settings.threads.as_deref())
     }
 
     /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption; or
     /// does so with a data key that was wrapped before. One of unknown length has a data key of its
     /// own: nobody could count its bytes.
     pub(super) fn begin(
-        &mut self,
+        &self,
         header: &mut [u8],
         plaintext_len: Option<u64>,
         aad: Aad<'_>,
     ) -> Result<ChunkEncryptor, Error> {
-        let envelope = self.envelope;
-        let suite = envelope.suite;
-        let mut pool = RandomPool::for_message(self.rng)?;
+        let suite = self.suite;
+        let mut pool = RandomPool::for_message(&self.random)?;
         let mut first = None;
-        if let (Some(reuse), Some(len)) = (&envelope.reuse, plaintext_len) {
-            let kind = BatchKind { suite, is_verified: envelope.verifies_wraps };
-            let found = reuse.find(kind, len, &*envelope.keyring);
-            match found.map_err(|failed| failed.into_error(&*envelope.keyring))? {
+        if let (Some(reuse), Some(len)) = (&self.reuse, plaintext_len) {
+            let kind = BatchKind { suite, is_verified: self.verifies_wraps };
+            let found = reuse.find(kind, len, &*self.keyring);
+            match found.map_err(|failed| failed.into_error(&*self.keyring))? {
                 Found::Wrapped(key) => {
                     let (core, salt) = (*key.core(), draw_salt(&mut pool)?);
                     let drawn = Drawn { core, data_key: key.data_key(), salt };
-                    envelope.write_slots(header, &drawn, |slots| key.slots().push(slots))?;
-                    return drawn.encryptor(&envelope.settings, aad);
+                    self.write_slots(header, &drawn, |slots| key.slots().push(slots))?;
+                    return drawn.encryptor(&self.settings, aad);
                 }
                 Found::First(wrap) => first = Some(wrap),
                 Found::Alone => {}
@@ -161,8 +188,8 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         // Saturates: a statistic.
         let counted = plaintext_len.map(|len| len.saturating_add(uncounted));
         let context = WrapContext::for_message(&drawn.core, counted);
-        envelope.write_slots(header, &drawn, |slots| {
-            let wrapped = envelope.wrap_checked(&drawn, &context, slots, &mut pool);
+        self.write_slots(header, &drawn, |slots| {
+            let wrapped = self.wrap_checked(&drawn, &context, slots, &mut pool);
             if let Some(first) = first {
                 let key = || ReusableKey::new(&drawn.core, drawn.data_key, slots);
                 let failed = |error: &KeyringError| FailedWrap {
@@ -173,19 +200,19 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
             }
             wrapped
         })?;
-        drawn.encryptor(&envelope.settings, aad)
+        drawn.encryptor(&self.settings, aad)
     }
 }
 
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R> Envelope<K, R> {
     /// Has the data key wrapped, and each slot unwrapped where that is asked for: all that a keyring
     /// is asked of a message.
-    fn wrap_checked<R: TryCryptoRng + ?Sized>(
+    fn wrap_checked(
         &self,
         drawn: &Drawn<'_>,
         context: &WrapContext<'_>,
         slots: &mut SlotWriter<'_>,
-        pool: &mut RandomPool<'_, R>,
+        pool: &mut RandomPool<'_>,
     ) -> Result<(), KeyringError> {
         self.keyring.wrap(drawn.data_key, context, slots, pool)?;
         if !self.verifies_wraps {
@@ -223,10 +250,10 @@ impl<K: Keyring> Envelope<K> {
 }
 
 /// Draws the data key of a message, and the random half of its id.
-fn draw_data_key<R: TryCryptoRng + ?Sized>(
+fn draw_data_key(
     suite: Suite,
     data_key: &mut DataKey,
-    pool: &mut RandomPool<'_, R>,
+    pool: &mut RandomPool<'_>,
 ) -> Result<[u8; 8], Error> {
     let needed = suite.data_key_len();
     let space = data_key.space(needed).ok_or(Error::KeyLength { len: 0, needed })?;
@@ -237,9 +264,7 @@ fn draw_data_key<R: TryCryptoRng + ?Sized>(
 }
 
 /// SPEC B-SALT: anew for every body, also under a data key that has served before.
-fn draw_salt<R: TryCryptoRng + ?Sized>(
-    pool: &mut RandomPool<'_, R>,
-) -> Result<[u8; layout::SALT_LEN], Error> {
+fn draw_salt(pool: &mut RandomPool<'_>) -> Result<[u8; layout::SALT_LEN], Error> {
     let mut salt = [0; layout::SALT_LEN];
     pool.try_fill_bytes(&mut salt)?;
     Ok(salt)
@@ -254,11 +279,11 @@ struct Drawn<'k> {
 }
 
 impl<'k> Drawn<'k> {
-    fn new<R: TryCryptoRng + ?Sized>(
+    fn new(
         suite: Suite,
         id_random: [u8; 8],
         data_key: &'k DataKey,
-        pool: &mut RandomPool<'_, R>,
+        pool: &mut RandomPool<'_>,
     ) -> Result<Self, Error> {
         let (len, needed) = (data_key.len(), suite.data_key_len());
         if len != needed {
@@ -277,7 +302,7 @@ impl<'k> Drawn<'k> {
     }
 }
 
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R> Envelope<K, R> {
     /// Where the plaintext stands in the buffer that [`encrypt_in_place`](Self::encrypt_in_place)
     /// takes: behind the header that would be written now, and 56 bytes.
     ///

@@ -61,7 +61,7 @@ impl fmt::Debug for Examination<'_> {
     }
 }
 
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R> Envelope<K, R> {
     /// Unwraps and checks every slot of a header, and says of each whether it opens and why not.
     ///
     /// `message` is a message or its header alone: neither body nor associated data is needed. No

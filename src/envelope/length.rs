@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::format::{Header, MAX_HEADER_LEN, offset, slot_len};
 use crate::keyring::Keyring;
 
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R> Envelope<K, R> {
     /// Length in bytes of the header of a message encrypted now: 25, each slot, and the reserved
     /// room. A rotation to another kind of key can change it.
     ///
@@ -51,7 +51,7 @@ impl<K: Keyring> Envelope<K> {
     }
 }
 
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R> Envelope<K, R> {
     /// Length in bytes of the message that a stream makes of so much plaintext, begun now: for a
     /// `Content-Length`, and for messages that are longer than this machine's memory.
     ///

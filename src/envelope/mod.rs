@@ -5,8 +5,6 @@ mod encrypt;
 mod examine;
 mod length;
 mod opened;
-#[cfg(feature = "std")]
-mod os;
 // Only the rim keeps data keys.
 #[cfg_attr(not(feature = "std"), allow(dead_code))]
 mod reuse;
@@ -26,10 +24,13 @@ use crate::error::Error;
 use crate::format::{Header, KeyName, SlotLabel, Suite};
 use crate::keyring::{Freshness, Keyring};
 use crate::observe::Observer;
+use crate::os_random::OsRandom;
+use crate::random::LockedRng;
 use crate::threads::Threads;
 use alloc::sync::Arc;
 use core::fmt;
 use opened::Settings;
+use rand_core::TryCryptoRng;
 
 /// Encrypts, decrypts and rewraps messages with a keyring.
 ///
@@ -50,7 +51,7 @@ use opened::Settings;
 ///
 /// Streams of `std` (`Read`, `Write`, `Seek`) are made by `encrypt_writer`, `encrypt_reader`,
 /// `decrypt_reader`, `range_reader` and `seek_reader`.
-pub struct Envelope<K> {
+pub struct Envelope<K, R = OsRandom> {
     /// Shared with the streams it makes.
     keyring: Arc<K>,
     suite: Suite,
@@ -59,6 +60,7 @@ pub struct Envelope<K> {
     observer: Option<Arc<dyn Observer>>,
     pub(crate) reuse: Option<Arc<dyn ReuseKeys>>,
     verifies_wraps: bool,
+    random: R,
 }
 
 impl<K> Envelope<K> {
@@ -72,9 +74,12 @@ impl<K> Envelope<K> {
             observer: None,
             reuse: None,
             verifies_wraps: false,
+            random: OsRandom,
         }
     }
+}
 
+impl<K, R> Envelope<K, R> {
     /// Encrypts with another suite, such as suite 4 for database fields: [`Suite`] says when to take
     /// which. Decryption takes whatever suite the message names.
     #[must_use]
@@ -188,18 +193,28 @@ impl<K> Envelope<K> {
         self.settings.provider
     }
 
-    /// The same operations with random bytes from `rng`.
+    /// The same envelope with random bytes from `rng`, which is any generator or a mutable reference to
+    /// one. Threads that share the envelope take turns at it.
     ///
     /// One message draws 88 bytes in one call: data key, data key id, salt and wrap nonce, in
-    /// that order. A generator that repeats itself gives up everything: seed it anew in a child of
+    /// that order. A generator that repeats itself gives up everything: seed it again in a child of
     /// `fork`. Where a data key is reused (`with_data_key_reuse`), the first 24 bytes are the salt and
     /// the rest is not used.
-    pub fn with_rng<'e, R: ?Sized>(&'e self, rng: &'e mut R) -> WithRng<'e, K, R> {
-        WithRng { envelope: self, rng }
+    pub fn with_rng<G: TryCryptoRng>(&self, rng: G) -> Envelope<K, LockedRng<G>> {
+        Envelope {
+            keyring: self.keyring.clone(),
+            suite: self.suite,
+            reserved: self.reserved,
+            settings: self.settings.clone(),
+            observer: self.observer.clone(),
+            reuse: self.reuse.clone(),
+            verifies_wraps: self.verifies_wraps,
+            random: LockedRng::new(rng),
+        }
     }
 }
 
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R> Envelope<K, R> {
     /// Whether a rewrap would put a slot of this keyring under another version: the primary.
     ///
     /// `message` is a message, or its header alone. The answer goes by the labels of the header,
@@ -255,7 +270,7 @@ impl<K: Keyring> Envelope<K> {
     }
 }
 
-impl<K: fmt::Debug> fmt::Debug for Envelope<K> {
+impl<K: fmt::Debug, R> fmt::Debug for Envelope<K, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Envelope")
             .field("keyring", &self.keyring)
@@ -263,18 +278,6 @@ impl<K: fmt::Debug> fmt::Debug for Envelope<K> {
             .field("reserved", &self.reserved)
             .field("provider", &self.provider())
             .finish()
-    }
-}
-
-/// An [`Envelope`] with a random generator of the caller's; made by [`Envelope::with_rng`].
-pub struct WithRng<'e, K, R: ?Sized> {
-    envelope: &'e Envelope<K>,
-    rng: &'e mut R,
-}
-
-impl<K, R: ?Sized> fmt::Debug for WithRng<'_, K, R> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WithRng").finish_non_exhaustive()
     }
 }
 

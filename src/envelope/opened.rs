@@ -86,7 +86,7 @@ pub(super) struct Settings {
     pub(super) threads: Option<Arc<Threads>>,
 }
 
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R> Envelope<K, R> {
     /// Unwraps the data key of a message and checks it, without its body.
     ///
     /// `message` is a message, its first bytes up to the end of its header, or its header alone. For a

@@ -1,23 +1,26 @@
 //! Streams and ranges: what must be done once per message before its chunks.
 
+use super::Envelope;
 use super::encrypt::retry_once;
-use super::{Envelope, WithRng};
 use crate::aad::Aad;
 use crate::body::ChunkEncryptor;
 use crate::error::Error;
 use crate::keyring::Keyring;
+use crate::random::RandomSource;
 use crate::stream::{Completion, MessageStart, RangeDecryptor, StreamDecryptor, StreamEncryptor};
 use alloc::vec;
 use alloc::vec::Vec;
-use rand_core::TryCryptoRng;
 
-impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
-    /// See [`Envelope::stream_encryptor`].
+impl<K: Keyring, R: RandomSource> Envelope<K, R> {
+    /// Encrypts a message piece by piece: header first, then the body. Without any I/O; for
+    /// `Read` and `Write` see `encrypt_reader` and `encrypt_writer`.
+    ///
+    /// A stream has a data key of its own, also where others are reused.
     ///
     /// # Errors
     ///
-    /// As there.
-    pub fn stream_encryptor<'k>(&mut self, aad: Aad<'_>) -> Result<StreamEncryptor<'k>, Error>
+    /// As [`encrypt`](Self::encrypt).
+    pub fn stream_encryptor<'k>(&self, aad: Aad<'_>) -> Result<StreamEncryptor<'k>, Error>
     where
         K: 'k,
     {
@@ -25,13 +28,13 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         Ok(self.stream(&header, header.clone(), encryptor))
     }
 
-    /// See [`Envelope::stream_encryptor_detached`].
+    /// As [`stream_encryptor`](Self::stream_encryptor), with the header apart.
     ///
     /// # Errors
     ///
     /// As there.
     pub fn stream_encryptor_detached<'k>(
-        &mut self,
+        &self,
         aad: Aad<'_>,
     ) -> Result<(Vec<u8>, StreamEncryptor<'k>), Error>
     where
@@ -42,9 +45,9 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         Ok((header, stream))
     }
 
-    fn begin_stream(&mut self, aad: Aad<'_>) -> Result<(Vec<u8>, ChunkEncryptor), Error> {
+    fn begin_stream(&self, aad: Aad<'_>) -> Result<(Vec<u8>, ChunkEncryptor), Error> {
         retry_once(|| {
-            let mut header = vec![0; self.envelope.header_len()?];
+            let mut header = vec![0; self.header_len()?];
             let encryptor = self.begin(&mut header, None, aad)?;
             Ok((header, encryptor))
         })
@@ -61,14 +64,14 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         K: 'k,
     {
         start.extend_from_slice(encryptor.prefix());
-        let (keyring, observer) = (self.envelope.keyring.clone(), self.envelope.observer.clone());
+        let (keyring, observer) = (self.keyring.clone(), self.observer.clone());
         let completion = Completion::new(keyring, header, observer);
-        let threads = self.envelope.settings.threads.as_deref().cloned();
+        let threads = self.settings.threads.as_deref().cloned();
         StreamEncryptor::new(encryptor, start, threads, Some(completion))
     }
 }
 
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R> Envelope<K, R> {
     /// Decrypts a message piece by piece, from the bytes behind `start` on.
     ///
     /// # Errors

@@ -5,84 +5,15 @@ use super::{
     DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader, SeekSource,
 };
 use crate::aad::Aad;
-use crate::envelope::{Envelope, WithRng};
+use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::keyring::Keyring;
+use crate::random::RandomSource;
 use crate::stream::MessageStart;
 use alloc::vec::Vec;
-use rand_core::TryCryptoRng;
 use std::io::{Read, Seek, Write};
 
-impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
-    /// See [`Envelope::encrypt_writer`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn encrypt_writer<'k, W: Write>(
-        &mut self,
-        sink: W,
-        aad: Aad<'_>,
-    ) -> Result<EncryptWriter<'k, W>, Error>
-    where
-        K: 'k,
-    {
-        let stream = self.stream_encryptor(aad)?;
-        Ok(EncryptWriter::new(sink, stream.into_chunks()))
-    }
-
-    /// See [`Envelope::encrypt_writer_detached`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn encrypt_writer_detached<'k, W: Write>(
-        &mut self,
-        sink: W,
-        aad: Aad<'_>,
-    ) -> Result<(Vec<u8>, EncryptWriter<'k, W>), Error>
-    where
-        K: 'k,
-    {
-        let (header, stream) = self.stream_encryptor_detached(aad)?;
-        Ok((header, EncryptWriter::new(sink, stream.into_chunks())))
-    }
-
-    /// See [`Envelope::encrypt_reader`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn encrypt_reader<'k, S: Read>(
-        &mut self,
-        source: S,
-        aad: Aad<'_>,
-    ) -> Result<EncryptReader<'k, S>, Error>
-    where
-        K: 'k,
-    {
-        Ok(EncryptReader::from_stream(source, self.stream_encryptor(aad)?))
-    }
-
-    /// See [`Envelope::encrypt_reader_detached`].
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn encrypt_reader_detached<'k, S: Read>(
-        &mut self,
-        source: S,
-        aad: Aad<'_>,
-    ) -> Result<(Vec<u8>, EncryptReader<'k, S>), Error>
-    where
-        K: 'k,
-    {
-        let (header, stream) = self.stream_encryptor_detached(aad)?;
-        Ok((header, EncryptReader::from_stream(source, stream)))
-    }
-}
-
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// Encrypts what is written to the writer that this returns, and writes the message to `sink`:
     /// the header with the first chunks, the end with [`EncryptWriter::finish`].
     ///
@@ -100,7 +31,8 @@ impl<K: Keyring> Envelope<K> {
     where
         K: 'k,
     {
-        self.with_rng(&mut crate::OsRandom).encrypt_writer(sink, aad)
+        let stream = self.stream_encryptor(aad)?;
+        Ok(EncryptWriter::new(sink, stream.into_chunks()))
     }
 
     /// As [`encrypt_writer`](Self::encrypt_writer), with the header apart.
@@ -116,7 +48,8 @@ impl<K: Keyring> Envelope<K> {
     where
         K: 'k,
     {
-        self.with_rng(&mut crate::OsRandom).encrypt_writer_detached(sink, aad)
+        let (header, stream) = self.stream_encryptor_detached(aad)?;
+        Ok((header, EncryptWriter::new(sink, stream.into_chunks())))
     }
 
     /// Encrypts what `source` gives: the message is read from the reader that this returns.
@@ -132,7 +65,7 @@ impl<K: Keyring> Envelope<K> {
     where
         K: 'k,
     {
-        self.with_rng(&mut crate::OsRandom).encrypt_reader(source, aad)
+        Ok(EncryptReader::from_stream(source, self.stream_encryptor(aad)?))
     }
 
     /// As [`encrypt_reader`](Self::encrypt_reader), with the header apart.
@@ -148,7 +81,8 @@ impl<K: Keyring> Envelope<K> {
     where
         K: 'k,
     {
-        self.with_rng(&mut crate::OsRandom).encrypt_reader_detached(source, aad)
+        let (header, stream) = self.stream_encryptor_detached(aad)?;
+        Ok((header, EncryptReader::from_stream(source, stream)))
     }
 
     /// Encrypts all that `source` gives and writes the whole message to `sink`, which is flushed at
@@ -184,7 +118,9 @@ impl<K: Keyring> Envelope<K> {
         writer.finish()?;
         Ok(copied)
     }
+}
 
+impl<K: Keyring, R> Envelope<K, R> {
     /// Decrypts the message that goes up to the end of `source` and writes its plaintext to `sink`,
     /// which is flushed at the end. Returns the length of the plaintext in bytes.
     ///

@@ -8,7 +8,7 @@ use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, Slot, SlotLabel};
 use crate::keyset::{Change, Changed, Keysets, Material, Terms, VersionRecord};
-use crate::random::{KeyringRng, NoRandomness, RandomPool};
+use crate::random::{KeyringRng, LockedRng, NoRandomness, RandomPool};
 use crate::sync::RwLock;
 use crate::time::Timestamp;
 use alloc::string::String;
@@ -180,7 +180,7 @@ impl MemoryKeyring {
     where
         R: TryCryptoRng + ?Sized,
     {
-        self.change(changes, terms, &mut RandomPool::for_rewrap(rng))
+        self.change(changes, terms, &mut RandomPool::for_rewrap(&LockedRng::new(rng)))
     }
 
     /// As [`Lifecycle::rotate`], with a time and a generator of the caller's.

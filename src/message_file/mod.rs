@@ -23,11 +23,12 @@ use crate::aad::Aad;
 use crate::envelope::{Envelope, RewrapOptions};
 use crate::error::Error;
 use crate::keyring::Keyring;
+use crate::random::RandomSource;
 use paths::MessagePaths;
 use std::path::Path;
 use transcode::Target;
 
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// Rewraps the message in the file at `path`: as [`rewrap`](Self::rewrap), durably, and so
     /// that the message opens with its old header or its new one wherever a crash interrupts.
     ///

@@ -15,6 +15,7 @@ use crate::envelope::{Envelope, RewrapOptions, RewrapReport};
 use crate::error::Error;
 use crate::fs::{FileAction, uninterrupted};
 use crate::keyring::Keyring;
+use crate::random::RandomSource;
 use alloc::vec::Vec;
 
 /// What a rewrap did to a file.
@@ -50,8 +51,8 @@ impl FileRewrap {
     }
 }
 
-pub(crate) fn rewrap_file<K: Keyring>(
-    envelope: &Envelope<K>,
+pub(crate) fn rewrap_file<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
     place: &MessagePaths,
     options: RewrapOptions<'_>,
 ) -> Result<FileRewrap, Error> {
@@ -80,7 +81,10 @@ pub(crate) fn rewrap_file<K: Keyring>(
 
 /// The header that a torn one is mended with: the new one, or the old one if only that opens, as
 /// after a rotation that was taken back.
-fn either<K: Keyring>(envelope: &Envelope<K>, journal: Journal) -> Result<Vec<u8>, Error> {
+fn either<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
+    journal: Journal,
+) -> Result<Vec<u8>, Error> {
     let Journal { old, new } = journal;
     match envelope.check_opens(&new) {
         Ok(()) => Ok(new),
@@ -126,7 +130,10 @@ impl Job<'_> {
     }
 
     /// Finishes what another process began.
-    fn settle<K: Keyring>(&self, envelope: &Envelope<K>) -> Result<Settled, Error> {
+    fn settle<K: Keyring, R: RandomSource>(
+        &self,
+        envelope: &Envelope<K, R>,
+    ) -> Result<Settled, Error> {
         let header = self.header()?;
         let journal = match self.place.read_journal(&self.message.stat)? {
             Found::Nothing => return Ok(Settled { header, is_mended: false }),

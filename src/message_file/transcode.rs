@@ -10,6 +10,7 @@ use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::fs::{FileAction, FileKind, FileStat};
 use crate::keyring::Keyring;
+use crate::random::RandomSource;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -20,8 +21,8 @@ use zeroize::Zeroizing;
 const BUFFER_LEN: usize = 256 * 1024;
 
 /// Encrypts the file at `from`, whatever kind it is of, by links too.
-pub(crate) fn encrypt_file<K: Keyring>(
-    envelope: &Envelope<K>,
+pub(crate) fn encrypt_file<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
     from: &Path,
     to: &Target<'_>,
     aad: Aad<'_>,
@@ -36,8 +37,8 @@ pub(crate) fn encrypt_file<K: Keyring>(
 }
 
 /// Encrypts what `source` holds, which is at `path`.
-pub(crate) fn encrypt<K: Keyring>(
-    envelope: &Envelope<K>,
+pub(crate) fn encrypt<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
     source: impl Read,
     path: &Path,
     to: &Target<'_>,
@@ -47,8 +48,8 @@ pub(crate) fn encrypt<K: Keyring>(
 }
 
 /// Decrypts the message at `from`, by links too, and whatever kind of file can be read in order.
-pub(crate) fn decrypt_file<K: Keyring>(
-    envelope: &Envelope<K>,
+pub(crate) fn decrypt_file<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
     from: &Path,
     to: &Target<'_>,
     aad: Aad<'_>,
@@ -66,8 +67,8 @@ pub(crate) fn decrypt_file<K: Keyring>(
 }
 
 /// Decrypts a message that is open.
-pub(crate) fn decrypt<K: Keyring>(
-    envelope: &Envelope<K>,
+pub(crate) fn decrypt<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
     mut message: MessageFile,
     to: &Target<'_>,
     aad: Aad<'_>,

@@ -10,6 +10,7 @@ use crate::keyring::Keyring;
 use crate::message_file::paths::MessagePaths;
 use crate::message_file::transcode::Target;
 use crate::message_file::{rewrap, transcode};
+use crate::random::RandomSource;
 use alloc::sync::Arc;
 use std::ffi::OsStr;
 use std::io::Read;
@@ -20,8 +21,8 @@ use std::path::Path;
 /// # Errors
 ///
 /// As there.
-pub fn rewrap_file_in<K: Keyring>(
-    envelope: &Envelope<K>,
+pub fn rewrap_file_in<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
     directory: Arc<dyn Directory>,
     name: &OsStr,
     options: RewrapOptions<'_>,
@@ -43,8 +44,8 @@ pub fn open_in(directory: Arc<dyn Directory>, name: &OsStr) -> Result<MessageFil
 /// # Errors
 ///
 /// As there.
-pub fn encrypt_file_in<K: Keyring>(
-    envelope: &Envelope<K>,
+pub fn encrypt_file_in<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
     source: impl Read,
     directory: Arc<dyn Directory>,
     to: &OsStr,
@@ -58,8 +59,8 @@ pub fn encrypt_file_in<K: Keyring>(
 /// # Errors
 ///
 /// As there.
-pub fn encrypt_file_with_in<K: Keyring>(
-    envelope: &Envelope<K>,
+pub fn encrypt_file_with_in<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
     source: impl Read,
     directory: Arc<dyn Directory>,
     to: &OsStr,
@@ -75,8 +76,8 @@ pub fn encrypt_file_with_in<K: Keyring>(
 /// # Errors
 ///
 /// As there.
-pub fn decrypt_file_in<K: Keyring>(
-    envelope: &Envelope<K>,
+pub fn decrypt_file_in<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
     directory: &Arc<dyn Directory>,
     from: &OsStr,
     to: &OsStr,

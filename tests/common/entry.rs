@@ -172,7 +172,7 @@ impl Case<'_> {
     fn rewrap(&self, changed: &[u8]) {
         let expected = model::rewrap(self.shape, changed);
         let mut rng = rng(1);
-        let mut with_rng = self.envelope.with_rng(&mut rng);
+        let with_rng = self.envelope.with_rng(&mut rng);
         let rewrapped = with_rng.rewrap(changed, RewrapOptions::new());
         let answer = match &rewrapped {
             Ok(rewrap) => Ok(rewrap.is_changed()),

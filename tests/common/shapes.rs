@@ -155,7 +155,7 @@ pub fn all(suite: Suite, seed: u64) -> Vec<Shape> {
         let reader = (recipe.reader)();
         if recipe.rewrapped {
             let envelope = Envelope::new(&reader);
-            let mut with_rng = envelope.with_rng(&mut rng);
+            let with_rng = envelope.with_rng(&mut rng);
             assert!(
                 with_rng.rewrap_in_place(&mut message, RewrapOptions::new()).unwrap().is_changed()
             );

@@ -389,7 +389,7 @@ fn a_first_message_that_fails_a_rotation_and_a_disable_leave_no_message_waiting(
             let envelope = envelope.clone();
             thread::spawn(move || {
                 let (mut header, mut body, mut rng) = ([0; 60], [0; 76], TestRng::seeded(9));
-                let mut rng = envelope.with_rng(&mut rng);
+                let rng = envelope.with_rng(&mut rng);
                 rng.encrypt_detached_into(b"text", Aad::none(), &mut header, &mut body)
             })
         };

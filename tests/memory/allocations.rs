@@ -137,7 +137,7 @@ fn with_os_random(envelope: &Envelope<&MemoryKeyring>, buffers: &mut Buffers) {
 fn with_callers_rng(envelope: &Envelope<&MemoryKeyring>, buffers: &mut Buffers) {
     let mut rng = ChaCha20Rng::from_seed([7; 32]);
     let Buffers { plaintext, message, header, body } = buffers;
-    let mut envelope_rng = envelope.with_rng(&mut rng);
+    let envelope_rng = envelope.with_rng(&mut rng);
     let range = envelope.plaintext_range(plaintext.len()).unwrap();
     allocates_nothing("encrypt_in_place", || {
         envelope_rng.encrypt_in_place(message, range.clone(), AAD)

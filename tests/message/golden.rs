@@ -220,7 +220,7 @@ fn every_golden_message_can_be_rewrapped_and_opens_again() {
             let envelope = Envelope::new(keyring);
             let mut message = [&header[..], &body].concat();
             assert!(envelope.needs_rewrap(&message).unwrap(), "{} by {key}", entry.name);
-            let mut front = envelope.with_rng(&mut rng);
+            let front = envelope.with_rng(&mut rng);
             assert!(
                 front.rewrap_in_place(&mut message, RewrapOptions::new()).unwrap().is_changed()
             );

@@ -163,7 +163,7 @@ impl Life<'_> {
         let _ = self.source.clone().try_fill_bytes(&mut data_key);
         let plaintext = vec![1; plaintext_len];
         let form = self.choose(3);
-        let mut envelope_rng = envelope.with_rng(&mut self.source);
+        let envelope_rng = envelope.with_rng(&mut self.source);
         let message = match form {
             0 => envelope_rng.encrypt(&plaintext, Aad::new(AAD)).unwrap(),
             1 => {
@@ -227,7 +227,7 @@ impl Life<'_> {
     fn rewrap(&mut self) {
         let form = self.choose(2);
         let envelope = Envelope::new(self.keyring);
-        let mut envelope_rng = envelope.with_rng(&mut self.source);
+        let envelope_rng = envelope.with_rng(&mut self.source);
         for stored in &mut self.messages {
             if form == 0 {
                 let options = RewrapOptions::new();

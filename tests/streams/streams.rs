@@ -40,12 +40,12 @@ fn every_writer_makes_the_bytes_of_the_one_shot_call() {
                     }
                     let what = format!("{pool} {suite} {len} in pieces of {step}");
                     let mut random = rng(1);
-                    let mut with_rng = envelope.with_rng(&mut random);
+                    let with_rng = envelope.with_rng(&mut random);
                     let mut writer = with_rng.encrypt_writer(Vec::new(), Aad::new(AAD)).unwrap();
                     text.chunks(step).for_each(|piece| writer.write_all(piece).unwrap());
                     assert!(writer.finish().unwrap() == message, "writer: {what}");
                     let mut random = rng(1);
-                    let mut with_rng = envelope.with_rng(&mut random);
+                    let with_rng = envelope.with_rng(&mut random);
                     let mut reader = with_rng.encrypt_reader(&text[..], Aad::new(AAD)).unwrap();
                     let (mut read, mut piece) = (Vec::new(), vec![0; step]);
                     loop {
@@ -57,14 +57,14 @@ fn every_writer_makes_the_bytes_of_the_one_shot_call() {
                     assert!(read == message, "reader: {what}");
                 }
                 let mut random = rng(1);
-                let mut with_rng = envelope.with_rng(&mut random);
+                let with_rng = envelope.with_rng(&mut random);
                 let (mut whole, mut writer) =
                     with_rng.encrypt_writer_detached(Vec::new(), Aad::new(AAD)).unwrap();
                 writer.write_all(&text).unwrap();
                 whole.extend(writer.finish().unwrap());
                 assert!(whole == message, "detached: {pool} {suite} {len}");
                 let mut random = rng(1);
-                let mut with_rng = envelope.with_rng(&mut random);
+                let with_rng = envelope.with_rng(&mut random);
                 let (mut whole, mut reader) =
                     with_rng.encrypt_reader_detached(&text[..], Aad::new(AAD)).unwrap();
                 reader.read_to_end(&mut whole).unwrap();

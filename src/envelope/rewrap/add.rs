@@ -10,7 +10,6 @@ use crate::error::Error;
 use crate::format::{Header, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, Slots, unpadded_len};
 use crate::keyring::{Keyring, KeyringError, SlotWriter, WrapContext};
 use crate::random::RandomPool;
-use rand_core::TryCryptoRng;
 
 /// One `add_slot`.
 pub(super) struct Grant<'a, K, T: ?Sized> {
@@ -25,15 +24,12 @@ type Twins = [Option<bool>; MAX_SLOTS];
 
 impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
     /// Adds what is missing (SPEC G-ADD). The new header is `None` if nothing is.
-    pub(super) fn run<R>(
+    pub(super) fn run(
         &self,
         growth: Growth,
         reserved: usize,
-        pool: &mut RandomPool<'_, R>,
-    ) -> Result<Option<Scratch>, Error>
-    where
-        R: TryCryptoRng + ?Sized,
-    {
+        pool: &mut RandomPool<'_>,
+    ) -> Result<Option<Scratch>, Error> {
         let mut twins: Twins = [None; MAX_SLOTS];
         if self.is_there(&mut twins)? {
             return Ok(None);
@@ -111,10 +107,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
     }
 
     /// Opens a slot with `from`, and has `to` wrap the data key.
-    fn make<R>(&self, pool: &mut RandomPool<'_, R>) -> Result<Made, Error>
-    where
-        R: TryCryptoRng + ?Sized,
-    {
+    fn make(&self, pool: &mut RandomPool<'_>) -> Result<Made, Error> {
         let mut data_key = DataKey::empty();
         open_one(self.from, self.old, self.old.slots(), &self.options.compromised, &mut data_key)
             .map_err(|failures| failures.into_error(self.old))?;

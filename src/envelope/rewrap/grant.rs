@@ -5,15 +5,14 @@ use super::add::Grant;
 use super::scratch::Scratch;
 use super::write::Growth;
 use crate::crypto::secret::DataKey;
+use crate::envelope::Envelope;
 use crate::envelope::decrypt::{Failures, unwrap_verified};
-use crate::envelope::{Envelope, WithRng};
 use crate::error::Error;
 use crate::format::{Header, KeyVersion, Slot};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
-use crate::random::RandomPool;
+use crate::random::{RandomPool, RandomSource};
 use alloc::vec::Vec;
 use core::fmt;
-use rand_core::TryCryptoRng;
 
 /// What an [`add_slot`](crate::Envelope::add_slot) is asked to make sure of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -96,14 +95,59 @@ impl fmt::Debug for HeaderUpdate {
     }
 }
 
-impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
-    /// See [`Envelope::add_slot`](crate::Envelope::add_slot).
+impl<K: Keyring, R: RandomSource> Envelope<K, R> {
+    /// Adds slots that another keyring wraps, and returns the new header: an escrow copy, a second
+    /// region, the first half of a move to a key of another name
+    /// ([`remove_name`](Self::remove_name) is the second).
+    ///
+    /// `message` is a message or its header alone; no byte of the body changes. This keyring opens
+    /// the message, `to` wraps its data key under its primaries. To store the header, compare and
+    /// swap.
+    ///
+    /// - The new slots stand behind those that are there, which stay byte for byte, in order.
+    /// - A slot of the same name, version and id that is in the header already and opens with `to`
+    ///   is left, so that a job can begin again: where all are there, nothing changes and nothing
+    ///   is wrapped. One that does not open gives its place to the new one. A slot of an older
+    ///   version stays; a rewrap by `to` merges it.
+    /// - Each new slot is unwrapped by `to` and verified before this returns, unless
+    ///   [`GrantOptions::trusting_wrap`].
+    /// - A slot under a version that is marked compromised is not opened, unless
+    ///   [`GrantOptions::from_compromised`] names it.
+    /// - The header grows as that of a [`rewrap`](Self::rewrap).
+    ///
+    /// ```
+    /// # fn main() -> Result<(), envelock::Error> {
+    /// use envelock::{Aad, Envelope, GrantOptions, MemoryKeyring};
+    ///
+    /// let (orders, escrow) = (MemoryKeyring::create("orders")?, MemoryKeyring::create("escrow")?);
+    /// let envelope = Envelope::new(&orders);
+    /// let (header, body) = envelope.encrypt_detached(b"payload", Aad::none())?;
+    /// let header = envelope.add_slot(&header, &escrow, GrantOptions::new())?.into_header();
+    /// for keyring in [&orders, &escrow] {
+    ///     let opened = Envelope::new(keyring).decrypt_detached(&header, &body, Aad::none())?;
+    ///     assert_eq!(opened, b"payload");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     ///
-    /// As there.
+    /// What is wrong with the header; if no slot opens, why, as [`decrypt`](Self::decrypt) says it,
+    /// with [`Refusal::Compromised`](crate::keyring::Refusal::Compromised) and the version to be named; from
+    /// `to` as [`encrypt`](Self::encrypt); [`Error::Slot`] with
+    /// [`SlotFault::Unproven`](crate::format::SlotFault::Unproven) if a new slot does not open, or
+    /// [`SlotFault::TooMany`](crate::format::SlotFault::TooMany) beyond 16; [`Error::HeaderRoom`] beyond
+    /// 65,535 bytes. Nothing is then changed.
+    ///
+    /// # Security
+    ///
+    /// Whoever holds a key of `to` can from now on open the message, and has its data key: no
+    /// [`remove_name`](Self::remove_name) takes that back.
+    #[doc(alias = "grant")]
+    #[doc(alias = "escrow")]
     pub fn add_slot<T: Keyring + ?Sized>(
-        &mut self,
+        &self,
         message: &[u8],
         to: &T,
         options: GrantOptions<'_>,
@@ -113,13 +157,16 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         Ok(HeaderUpdate::new(&old, new))
     }
 
-    /// See [`Envelope::add_slot_in_place`](crate::Envelope::add_slot_in_place).
+    /// As [`add_slot`](Self::add_slot), over the header of `message`, which keeps its length: the
+    /// room comes from its padding ([`with_reserved`](Self::with_reserved)). Returns whether
+    /// anything changed. Allocates nothing for headers, and new slots, of up to 1 KiB.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As there, and [`Error::HeaderRoom`] with the length that holds all slots if they do not
+    /// fit. Nothing is then changed, and the wraps are spent.
     pub fn add_slot_in_place<T: Keyring + ?Sized>(
-        &mut self,
+        &self,
         message: &mut [u8],
         to: &T,
         options: GrantOptions<'_>,
@@ -131,19 +178,18 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
 
     /// Builds the new header beside the old one, which is whole whatever fails (SPEC R-WHOLE).
     fn grant<T: Keyring + ?Sized>(
-        &mut self,
+        &self,
         old: &Header<'_>,
         to: &T,
         options: GrantOptions<'_>,
         growth: Growth,
     ) -> Result<Option<Scratch>, Error> {
-        let Envelope { keyring: from, reserved, .. } = self.envelope;
-        let grant = Grant { from: &**from, to, old, options };
-        grant.run(growth, *reserved, &mut RandomPool::for_rewrap(self.rng))
+        let grant = Grant { from: &*self.keyring, to, old, options };
+        grant.run(growth, self.reserved, &mut RandomPool::for_rewrap(&self.random))
     }
 }
 
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R> Envelope<K, R> {
     /// Takes all slots of the key `name` out of the header and returns the new one, which has the
     /// old one's length.
     ///

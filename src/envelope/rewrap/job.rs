@@ -10,7 +10,6 @@ use crate::error::Error;
 use crate::format::{Header, KeyName, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotLabel};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, SlotWriter, WrapContext};
 use crate::random::RandomPool;
-use rand_core::TryCryptoRng;
 
 /// The rewrap of one header.
 pub(super) struct Job<'a, K> {
@@ -54,13 +53,10 @@ impl Progress {
 
 impl<'a, K: Keyring> Job<'a, K> {
     /// Rewraps what can be. The new header is `None` if nothing changes.
-    pub(super) fn run<R>(
+    pub(super) fn run(
         &self,
-        pool: &mut RandomPool<'_, R>,
-    ) -> Result<(Option<Scratch>, RewrapReport), Error>
-    where
-        R: TryCryptoRng + ?Sized,
-    {
+        pool: &mut RandomPool<'_>,
+    ) -> Result<(Option<Scratch>, RewrapReport), Error> {
         let mut progress = self.look()?;
         if !self.is_current_by_label(&progress) {
             self.check_compromised(&mut progress)?;
@@ -166,15 +162,12 @@ impl<'a, K: Keyring> Job<'a, K> {
     }
 
     /// Rewraps the slots of a name of which not all are labelled with the primary version.
-    fn rewrap_name<R>(
+    fn rewrap_name(
         &self,
         name: KeyName<'a>,
         progress: &mut Progress,
-        pool: &mut RandomPool<'_, R>,
-    ) -> Result<(), Error>
-    where
-        R: TryCryptoRng + ?Sized,
-    {
+        pool: &mut RandomPool<'_>,
+    ) -> Result<(), Error> {
         for (index, slot) in self.named(name) {
             let is_primary = progress.freshness(index) == Some(Freshness::Primary);
             if is_primary && !self.options.trust_backend && self.opens(index, &slot, progress)? {
@@ -195,16 +188,13 @@ impl<'a, K: Keyring> Job<'a, K> {
 
     /// Has the keyring wrap the data key of a slot anew, and decides between the new slot and
     /// those that are there.
-    fn renew<R>(
+    fn renew(
         &self,
         index: usize,
         slot: &Slot<'a>,
         progress: &mut Progress,
-        pool: &mut RandomPool<'_, R>,
-    ) -> Result<(), Error>
-    where
-        R: TryCryptoRng + ?Sized,
-    {
+        pool: &mut RandomPool<'_>,
+    ) -> Result<(), Error> {
         let new = match self.wrap_anew(slot, &mut progress.new, pool) {
             Ok(new) => new,
             // The old version opens: it is the primary that may not wrap (SPEC R-FAIL).
@@ -260,15 +250,12 @@ impl<'a, K: Keyring> Job<'a, K> {
     }
 
     /// Has the keyring push one slot, and says where it stands.
-    fn wrap_anew<R>(
+    fn wrap_anew(
         &self,
         slot: &Slot<'_>,
         new: &mut NewSlots,
-        pool: &mut RandomPool<'_, R>,
-    ) -> Result<usize, KeyringError>
-    where
-        R: TryCryptoRng + ?Sized,
-    {
+        pool: &mut RandomPool<'_>,
+    ) -> Result<usize, KeyringError> {
         match self.rewrap_into(slot, new.room(), pool) {
             // SPEC H-BOUND: what a keyring claims to need is a claim.
             Err(KeyringError::Slot(SlotFault::Room { needed, .. })) if needed <= MAX_HEADER_LEN => {
@@ -280,15 +267,12 @@ impl<'a, K: Keyring> Job<'a, K> {
         Ok(new.take())
     }
 
-    fn rewrap_into<R>(
+    fn rewrap_into(
         &self,
         slot: &Slot<'_>,
         room: &mut [u8],
-        pool: &mut RandomPool<'_, R>,
-    ) -> Result<(), KeyringError>
-    where
-        R: TryCryptoRng + ?Sized,
-    {
+        pool: &mut RandomPool<'_>,
+    ) -> Result<(), KeyringError> {
         let context = WrapContext::new(self.old.core());
         // SPEC R-NAME: no other name is accepted.
         let mut writer = SlotWriter::new(room, self.old.suite(), Some(slot.label.name));

@@ -12,16 +12,15 @@ pub use grant::{GrantOptions, HeaderUpdate};
 pub use report::{RewrapReport, SlotOutcome};
 
 use super::decrypt::{Failures, unwrap_verified};
-use super::{Envelope, OpenedKey, WithRng};
+use super::{Envelope, OpenedKey};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{Header, KeyVersion, MAX_SLOTS, Slot, SlotFault, SlotLabel};
 use crate::keyring::{Keyring, KeyringError, PrimaryKey, Refusal, WrapContext};
-use crate::random::RandomPool;
+use crate::random::{RandomPool, RandomSource};
 use alloc::vec::Vec;
 use core::fmt;
 use job::Job;
-use rand_core::TryCryptoRng;
 use scratch::Scratch;
 use write::Growth;
 
@@ -173,26 +172,67 @@ impl fmt::Debug for Rewrap {
     }
 }
 
-impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
-    /// See [`Envelope::rewrap`](crate::Envelope::rewrap).
+impl<K: Keyring, R: RandomSource> Envelope<K, R> {
+    /// Wraps the data key anew under the primary version and returns the new header.
+    ///
+    /// `message` is a message or its header alone: neither the body nor the associated data is
+    /// needed, and no byte of the body changes. To store the header, compare and swap: write it
+    /// only if the old one is still there.
+    ///
+    /// - A slot that opens and is not under the primary gives way to a new one of the same key
+    ///   name, in its place; where the header has the slot that it would become, to that one.
+    /// - Every other slot stays byte for byte, in order: other keyrings', and those that do not
+    ///   open (refused, damaged, of a backend that does not answer). None of these keeps the others
+    ///   from being rewrapped; [`Rewrap::report`] says of each slot what was done and why.
+    /// - Nothing is rewrapped if a slot opens under a version that is marked compromised and not
+    ///   named by [`RewrapOptions::from_compromised`].
+    /// - The new slot is unwrapped and verified before this returns.
+    /// - The header keeps its length unless its slots outgrow it. Then it is given as much padding as
+    ///   it had, or as [`with_reserved`](Self::with_reserved) says if that is more, so that the next
+    ///   slots fit in place again.
+    ///
+    /// What it asks of a backend, beside [`Keyring::freshness`](crate::Keyring::freshness) of each slot:
+    ///
+    /// | slots | calls |
+    /// |---|---|
+    /// | of every name of the keyring, all labelled with the primary version | none: the report says that it went by labels |
+    /// | one that is not under the primary | [`Keyring::rewrap`](crate::Keyring::rewrap), an unwrap and a wrap or one call of a service; then an unwrap as proof, unless the backend is trusted |
+    /// | one under the primary, beside one of its name that is not | an unwrap |
+    /// | one that is refused by its state, or another keyring's | none |
+    ///
+    /// No slot is offered to a keyring under another label than its own, and
+    /// [`RewrapOptions::retiring`] costs nothing.
     ///
     /// # Errors
     ///
-    /// As there.
-    pub fn rewrap(&mut self, message: &[u8], options: RewrapOptions<'_>) -> Result<Rewrap, Error> {
+    /// What is wrong with the header; if no slot opens, why, as [`decrypt`](Self::decrypt) says it;
+    /// from the keyring's wrap as [`encrypt`](Self::encrypt); [`Error::Refused`] with the new
+    /// version if that is refused by now; [`Error::OldVersionStillOpens`] and
+    /// [`Error::MissingSlot`] by [`RewrapOptions::retiring`]; [`Error::Refused`] with
+    /// [`Refusal::Compromised`](crate::keyring::Refusal::Compromised) and the version to be named;
+    /// [`Error::HeaderRoom`] beyond 65,535 bytes. Nothing is then changed.
+    #[doc(alias = "re-encrypt")]
+    #[doc(alias = "rekey")]
+    pub fn rewrap(&self, message: &[u8], options: RewrapOptions<'_>) -> Result<Rewrap, Error> {
         let old = Header::parse(message)?;
         let (new, report) = self.new_header(&old, options, Growth::Allowed)?;
         let header = new.as_ref().map_or(old.as_bytes(), Scratch::as_bytes).to_vec();
         Ok(Rewrap { header, report })
     }
 
-    /// See [`Envelope::rewrap_in_place`](crate::Envelope::rewrap_in_place).
+    /// As [`rewrap`](Self::rewrap), over the header of `message`, which keeps its length. Returns
+    /// what was done with each slot. Allocates nothing for headers of up to 1 KiB.
+    ///
+    /// The header is written by one copy at the very end. A crash within a write to disk can
+    /// tear it: use this where the medium replaces atomically, or behind a journal.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`rewrap`](Self::rewrap), and [`Error::HeaderRoom`] if the new slots do not fit, with the
+    /// length that holds them all. Nothing is then changed, and the wraps are spent: where that
+    /// can be, call [`rewrap`](Self::rewrap) and compare the lengths.
     pub fn rewrap_in_place(
-        &mut self,
+        &self,
         message: &mut [u8],
         options: RewrapOptions<'_>,
     ) -> Result<RewrapReport, Error> {
@@ -208,7 +248,7 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
     /// Builds the new header beside the old one, or returns `None` if nothing changes (SPEC
     /// R-IDEMPOTENT). Whatever fails, the old one is whole (SPEC R-WHOLE).
     fn new_header(
-        &mut self,
+        &self,
         old: &Header<'_>,
         options: RewrapOptions<'_>,
         growth: Growth,
@@ -217,14 +257,14 @@ impl<K: Keyring, R: TryCryptoRng + ?Sized> WithRng<'_, K, R> {
         if let Some(key) = options.opened {
             key.of(old)?;
         }
-        let Envelope { keyring, reserved, .. } = self.envelope;
-        let job = Job { keyring: &**keyring, old, options, growth, reserved: *reserved };
-        job.run(&mut RandomPool::for_rewrap(self.rng))
+        let (keyring, reserved) = (&*self.keyring, self.reserved);
+        let job = Job { keyring, old, options, growth, reserved };
+        job.run(&mut RandomPool::for_rewrap(&self.random))
     }
 }
 
 #[cfg(all(feature = "file", unix))]
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R> Envelope<K, R> {
     /// Makes sure that a slot of `header` opens.
     pub(crate) fn check_opens(&self, header: &[u8]) -> Result<(), Error> {
         let header = Header::parse_detached(header)?;

@@ -7,11 +7,12 @@ use crate::aad::Aad;
 use crate::envelope::{Envelope, OpenedKey};
 use crate::error::Error;
 use crate::keyring::Keyring;
+use crate::random::RandomSource;
 use crate::stream::{MessageStart, StreamDecryptor};
 use core::future::poll_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-impl<K: Keyring> Envelope<K> {
+impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// Encrypts what is written to the writer that this returns, and writes the message to `sink`.
     ///
     /// Asks the keyring at once, on this thread: for one that blocks see
@@ -30,7 +31,9 @@ impl<K: Keyring> Envelope<K> {
     {
         Ok(AsyncEncryptWriter::from_stream(sink, self.stream_encryptor(aad)?))
     }
+}
 
+impl<K: Keyring, R> Envelope<K, R> {
     /// Decrypts a message that goes up to the end of `source`, whose header is read first.
     ///
     /// Then asks the keyring, on the polling thread: for one that blocks see

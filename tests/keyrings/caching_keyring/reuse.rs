@@ -161,7 +161,7 @@ fn ten_thousand_messages_of_one_data_key_share_no_salt_and_no_body() {
     let backend = backend();
     let envelope = envelope(backend.clone(), &reuse(10_000, 1 << 30));
     let mut rng = ChaCha20Rng::seed_from_u64(3);
-    let mut rng = envelope.with_rng(&mut rng);
+    let rng = envelope.with_rng(&mut rng);
     let (mut headers, mut salts, mut commitments, mut bodies) =
         (HashSet::new(), HashSet::new(), HashSet::new(), HashSet::new());
     for _ in 0..10_000 {

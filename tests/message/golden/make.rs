@@ -166,7 +166,7 @@ impl Maker {
         keyring.import_version(new, &MasterKey::from_bytes(&new_key)).unwrap();
         keyring.promote(new).unwrap();
         let envelope = Envelope::new(&keyring);
-        let mut front = envelope.with_rng(&mut self.rng);
+        let front = envelope.with_rng(&mut self.rng);
         assert!(front.rewrap_in_place(&mut message, RewrapOptions::new()).unwrap().is_changed());
         let file = format!("{}.bin", self.entry.name);
         self.finish(len, message, |entry, message, _| {
