@@ -1,5 +1,7 @@
 #![doc = include_str!("lib.md")]
 #![cfg_attr(not(test), no_std)]
+// Each item that a feature adds says so on docs.rs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 // Feature `pkcs11` calls into C, in one module.
 #![cfg_attr(not(all(feature = "pkcs11", unix)), forbid(unsafe_code))]
 #![cfg_attr(all(feature = "pkcs11", unix), deny(unsafe_code))]
@@ -57,6 +59,31 @@ mod threads;
 mod time;
 #[cfg(not(unix))]
 mod unsupported;
+
+#[cfg(all(feature = "file", unix))]
+#[doc = include_str!("../docs/guide/mod.md")]
+pub mod guide {
+    #[doc = include_str!("../docs/guide/backup.md")]
+    pub mod backup {}
+    #[doc = include_str!("../docs/BENCHMARKS.md")]
+    pub mod benchmarks {}
+    #[doc = include_str!("../docs/COMPARE.md")]
+    pub mod compare {}
+    #[doc = include_str!("../docs/guide/custom_keyring.md")]
+    pub mod custom_keyring {}
+    #[doc = include_str!("../docs/guide/fleet.md")]
+    pub mod fleet {}
+    #[doc = include_str!("../docs/guide/hsm.md")]
+    pub mod hsm {}
+    #[doc = include_str!("../docs/HSM.md")]
+    pub mod hsm_tokens {}
+    #[doc = include_str!("../docs/guide/incident.md")]
+    pub mod incident {}
+    #[doc = include_str!("../docs/KEY_FILES.md")]
+    pub mod key_files {}
+    #[doc = include_str!("../docs/guide/table.md")]
+    pub mod table {}
+}
 
 #[doc = include_str!("format/SPEC.md")]
 pub mod spec {
