@@ -27,9 +27,7 @@ feature   | src/threads.rs        | .                              | without std
 std       | src/process.rs        | std::process::id               | the rim: which process this is, behind feature std
 io        | src/process.rs        | std::process::id               | the rim: the same
 feature   | src/process.rs        | .                              | without std there is no fork
-std       | src/keyring/caching/clock.rs  | std::time::Instant     | the rim: how long a data key has been cached
-std       | src/keyring/caching/single_flight.rs | std::sync::            | the rim: threads wait for one call
-std       | src/keyring/caching/mod.rs    | std::sync::            | the rim: the cache that they share
+std       | src/keyring/caching/  | std::(sync::|time::Instant)    | the rim: the cache, threads that wait for one call, and the age of a key
 io        | src/keyring/caching/clock.rs  | .                      | the rim: the one clock of the cache
 feature   | src/keyring/mod.rs    | .                              | declares the caching keyring, part of the rim
 std       | src/observe/metrics.rs | std::sync::                   | the rim: the names that have series, behind feature metrics

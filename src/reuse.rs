@@ -4,7 +4,7 @@ use crate::envelope::{
     BatchKind, Envelope, FailedWrap, FirstWrap, Found, ReusableKey, ReuseKeys, WrittenSlots,
 };
 use crate::format::SlotFault;
-use crate::keyring::{CacheClock, InstantClock, Keyring, KeyringError, is_young};
+use crate::keyring::{Clock, Keyring, KeyringError, is_young, monotonic_clock};
 use crate::process::Origin;
 use crate::sync::{Monitor, RwLock};
 use alloc::boxed::Box;
@@ -69,7 +69,7 @@ pub struct DataKeyReuse {
     messages: u64,
     bytes: u64,
     age: Duration,
-    clock: Box<dyn CacheClock>,
+    clock: Clock,
     table: RwLock<Table>,
     waits: AtomicUsize,
 }
@@ -134,15 +134,16 @@ impl DataKeyReuse {
             messages,
             bytes,
             age,
-            clock: Box::new(InstantClock::new()),
+            clock: monotonic_clock(),
             table: RwLock::new(Table::new()),
             waits: AtomicUsize::new(0),
         }
     }
 
-    /// Tells the age of batches by another clock.
+    /// Measures ages by `clock`, which returns the time since a fixed moment, instead of the system's
+    /// monotonic clock. For tests and simulations: it runs under a lock and must not call this value.
     #[must_use]
-    pub fn with_clock(mut self, clock: impl CacheClock + 'static) -> Self {
+    pub fn with_clock(mut self, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         self.clock = Box::new(clock);
         self
     }
@@ -156,7 +157,7 @@ impl DataKeyReuse {
     /// Counts so far. Wipes what is too old.
     pub fn stats(&self) -> ReuseStats {
         let mut table = self.table.write();
-        table.sweep(self.clock.now(), self.age);
+        table.sweep((self.clock)(), self.age);
         ReuseStats { waits: self.waits.load(Relaxed) as u64, ..table.stats }
     }
 
@@ -164,7 +165,7 @@ impl DataKeyReuse {
     fn place(&self, kind: BatchKind, plaintext_len: u64) -> Place {
         let mut table = self.table.write();
         // Under the lock: no batch is born after the time that another message goes by.
-        let now = self.clock.now();
+        let now = (self.clock)();
         table.sweep(now, self.age);
         if let Some(at) = table.open.iter().position(|open| open.kind == kind)
             && let Some(batch) = table.take(at, plaintext_len)
@@ -237,7 +238,7 @@ impl ReuseKeys for DataKeyReuse {
             let Some(key) = batch.wait(&self.waits)? else { continue };
             // After the wait, which may have been long.
             match key.slots().is_current(keyring) {
-                Ok(true) if is_young(batch.born, self.clock.now(), self.age) => {
+                Ok(true) if is_young(batch.born, (self.clock)(), self.age) => {
                     self.count(key.slots(), plaintext_len);
                     return Ok(Found::Wrapped(key));
                 }

@@ -10,8 +10,7 @@ mod spy;
 
 use envelock::rand_core::{TryCryptoRng, TryRng};
 use envelock::{
-    Aad, CachingKeyring, DataKeyReuse, Envelope, MemoryKeyring, Suite,
-    keyring::{CacheClock, CachingOptions},
+    Aad, CachingKeyring, DataKeyReuse, Envelope, MemoryKeyring, Suite, keyring::CachingOptions,
 };
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -53,17 +52,22 @@ impl TryCryptoRng for Source {}
 #[derive(Default)]
 struct Ticks(Mutex<Duration>);
 
-impl CacheClock for Ticks {
+impl Ticks {
     fn now(&self) -> Duration {
         *self.0.lock().unwrap()
     }
+}
+
+fn reader(clock: &Arc<Ticks>) -> impl Fn() -> Duration + Send + Sync + use<> {
+    let clock = clock.clone();
+    move || clock.now()
 }
 
 const MINUTE: Duration = Duration::from_secs(60);
 const AAD: Aad<'static> = Aad::new(b"row");
 
 struct Cache<'c> {
-    keyring: CachingKeyring<&'c MemoryKeyring, Arc<Ticks>>,
+    keyring: CachingKeyring<&'c MemoryKeyring>,
     reuse: Arc<DataKeyReuse>,
 }
 
@@ -93,9 +97,9 @@ fn judge(name: &str, left: bool, end: impl FnOnce(&Cache<'_>, &Ticks)) {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let clock = Arc::<Ticks>::default();
     let options = CachingOptions::new().capacity(3);
-    let reuse = DataKeyReuse::new(4, 1000, MINUTE).with_clock(clock.clone());
+    let reuse = DataKeyReuse::new(4, 1000, MINUTE).with_clock(reader(&clock));
     let cache = Cache {
-        keyring: CachingKeyring::with_clock(&keyring, options, clock.clone()),
+        keyring: CachingKeyring::with_options(&keyring, options).with_clock(reader(&clock)),
         reuse: Arc::new(reuse),
     };
     let mut source = Source(name.len() as u64);

@@ -1,9 +1,7 @@
 //! The streams of `std` that an envelope makes.
 
 use super::begin::{copy, copy_plaintext, ranges_behind, read_behind};
-use super::{
-    DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader, SeekSource,
-};
+use super::{DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader};
 use crate::aad::Aad;
 use crate::envelope::Envelope;
 use crate::error::Error;
@@ -12,6 +10,7 @@ use crate::random::RandomSource;
 use crate::stream::MessageStart;
 use alloc::vec::Vec;
 use std::io::{Read, Seek, Write};
+use std::sync::Mutex;
 
 impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// Encrypts what is written to the writer that this returns, and writes the message to `sink`:
@@ -212,7 +211,7 @@ impl<K: Keyring, R> Envelope<K, R> {
         &self,
         source: S,
         aad: Aad<'_>,
-    ) -> Result<SeekReader<SeekSource<S>>, Error> {
-        Ok(self.range_reader(SeekSource::new(source), aad)?.into_seek_reader())
+    ) -> Result<SeekReader<Mutex<S>>, Error> {
+        Ok(self.range_reader(Mutex::new(source), aad)?.into_seek_reader())
     }
 }

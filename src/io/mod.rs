@@ -26,5 +26,5 @@ pub use encrypt_reader::EncryptReader;
 pub use encrypt_writer::EncryptWriter;
 pub(crate) use error::may_pass;
 pub use range_reader::RangeReader;
-pub use read_at::{ReadAt, SeekSource};
+pub use read_at::ReadAt;
 pub use seek_reader::SeekReader;

@@ -1,7 +1,7 @@
 //! The streams of `std` that an opened key makes.
 
 use super::begin::{copy_plaintext, ranges_behind, read_behind};
-use super::{DecryptReader, RangeReader, ReadAt, SeekReader, SeekSource};
+use super::{DecryptReader, RangeReader, ReadAt, SeekReader};
 use crate::aad::Aad;
 #[cfg(doc)]
 use crate::envelope::Envelope;
@@ -9,6 +9,7 @@ use crate::envelope::OpenedKey;
 use crate::error::Error;
 use crate::stream::MessageStart;
 use std::io::{Read, Seek, Write};
+use std::sync::Mutex;
 
 impl OpenedKey {
     /// See [`Envelope::decrypt_reader`].
@@ -92,7 +93,7 @@ impl OpenedKey {
         &self,
         source: S,
         aad: Aad<'_>,
-    ) -> Result<SeekReader<SeekSource<S>>, Error> {
-        Ok(self.range_reader(SeekSource::new(source), aad)?.into_seek_reader())
+    ) -> Result<SeekReader<Mutex<S>>, Error> {
+        Ok(self.range_reader(Mutex::new(source), aad)?.into_seek_reader())
     }
 }

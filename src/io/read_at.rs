@@ -1,25 +1,26 @@
-//! Bytes that can be read anywhere.
+//! Sources with random access.
 
+use crate::sync::lock;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Mutex;
 
-/// Bytes that can be read at any offset, without a position: a file, a slice, an object in a store.
-/// From several threads, if it is `Sync`.
+/// A source that can be read at any offset, without a position: a file, a slice, an object in a store.
 ///
-/// `std::fs::File` is one on Unix and Windows; [`SeekSource`] makes one of whatever can be sought in.
+/// `std::fs::File` implements it on Unix and Windows, [`Mutex`] for any source that reads and seeks. A
+/// source that is `Sync` can be read by several threads at the same time.
 pub trait ReadAt {
-    /// Reads up to `out.len()` bytes that stand at `offset`; 0 at the end, or for an empty `out`.
+    /// Reads up to `out.len()` bytes at `offset` and returns their number: 0 at the end, or if `out` is
+    /// empty.
     ///
     /// # Errors
     ///
-    /// Those of the source; `Interrupted` is tried again.
+    /// Those of the source. The caller repeats the call after `Interrupted`.
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// How many bytes there are. Nobody relies on it before the end of the message was verified.
+    /// Returns the length in bytes. No reader relies on it before the end of the message is verified.
     ///
     /// # Errors
     ///
@@ -30,7 +31,7 @@ pub trait ReadAt {
 impl ReadAt for [u8] {
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        // Beyond the end there is nothing.
+        // No slice reaches `usize::MAX`: beyond the end there is nothing.
         self.get(offset..).unwrap_or(&[]).read(out)
     }
 
@@ -82,38 +83,16 @@ macro_rules! forward {
 
 forward!(&S, Box<S>, Arc<S>);
 
-/// Something that is read and sought in, as [`ReadAt`]. Its own position is moved about.
-pub struct SeekSource<S> {
-    source: Mutex<S>,
-}
-
-impl<S: Read + Seek> SeekSource<S> {
-    /// Reads `source` from its first byte on, wherever it stands.
-    pub fn new(source: S) -> Self {
-        SeekSource { source: Mutex::new(source) }
-    }
-
-    /// The source, at any position.
-    pub fn into_inner(self) -> S {
-        self.source.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-}
-
-impl<S: Read + Seek> ReadAt for SeekSource<S> {
+/// A source that reads and seeks, locked for each read. Its own position moves.
+impl<S: Read + Seek> ReadAt for Mutex<S> {
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
-        // Where a holder that panicked left the position does not matter.
-        let mut source = crate::sync::lock(&self.source);
+        // After a panic the position may be anywhere, which does not matter.
+        let mut source = lock(self);
         source.seek(SeekFrom::Start(offset))?;
         source.read(out)
     }
 
     fn size(&self) -> io::Result<u64> {
-        crate::sync::lock(&self.source).seek(SeekFrom::End(0))
-    }
-}
-
-impl<S> fmt::Debug for SeekSource<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SeekSource").finish_non_exhaustive()
+        lock(self).seek(SeekFrom::End(0))
     }
 }

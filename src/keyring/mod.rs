@@ -27,9 +27,9 @@ mod software;
 mod without;
 
 #[cfg(feature = "std")]
-pub(crate) use caching::is_young;
+pub use caching::{CachingKeyring, CachingOptions, CachingStats};
 #[cfg(feature = "std")]
-pub use caching::{CacheClock, CachingKeyring, CachingOptions, CachingStats, InstantClock};
+pub(crate) use caching::{Clock, is_young, monotonic_clock};
 pub use context::{WrapAad, WrapContext};
 pub use error::KeyringError;
 pub(crate) use error::Wait;

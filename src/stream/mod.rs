@@ -17,9 +17,7 @@ pub use crate::body::layout;
 #[cfg(feature = "tokio")]
 pub use crate::io::{AsyncDecryptReader, AsyncEncryptWriter};
 #[cfg(feature = "std")]
-pub use crate::io::{
-    DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader, SeekSource,
-};
+pub use crate::io::{DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader};
 pub(crate) use chunk_stream::{ChunkStream, ChunkTransform};
 pub(crate) use completion::Completion;
 pub use decryptor::StreamDecryptor;

@@ -16,7 +16,7 @@ use envelock::{
 use std::sync::Arc;
 use std::time::Duration;
 
-type Cache<'c> = CachingKeyring<Arc<Scripted>, &'c FakeClock>;
+type Cache = CachingKeyring<Arc<Scripted>>;
 
 const NANO: Duration = Duration::from_nanos(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -25,8 +25,8 @@ fn backend() -> Arc<Scripted> {
     Scripted::new(ring("orders", 1))
 }
 
-fn cache<'c>(backend: &Arc<Scripted>, options: CachingOptions, clock: &'c FakeClock) -> Cache<'c> {
-    CachingKeyring::with_clock(backend.clone(), options, clock)
+fn cache(backend: &Arc<Scripted>, options: CachingOptions, clock: &FakeClock) -> Cache {
+    CachingKeyring::with_options(backend.clone(), options).with_clock(clock.reader())
 }
 
 fn messages(backend: &Scripted, count: usize) -> Vec<Vec<u8>> {
@@ -34,7 +34,7 @@ fn messages(backend: &Scripted, count: usize) -> Vec<Vec<u8>> {
 }
 
 /// Opens `message` and returns how many calls of the backend that took.
-fn calls(cache: &Cache<'_>, message: &[u8]) -> usize {
+fn calls(cache: &Cache, message: &[u8]) -> usize {
     cache.inner().calls();
     assert_eq!(Envelope::new(cache).decrypt(message, ROW).unwrap(), PLAINTEXT);
     let (wraps, unwraps) = cache.inner().calls();
@@ -193,7 +193,7 @@ fn serving_unanswered_keeps_what_is_cached_through_an_outage_within_its_age() {
         let options = CachingOptions::new();
         let options = if unanswered { options.serve_unanswered() } else { options };
         let moving = MigratingKeyring::new(first.clone()).with(old.clone()).unwrap();
-        let cache = CachingKeyring::with_clock(moving, options, &clock);
+        let cache = CachingKeyring::with_options(moving, options).with_clock(clock.reader());
         let decrypt = || Envelope::new(&cache).decrypt(message, ROW);
         decrypt().unwrap();
         old.calls();
@@ -255,7 +255,8 @@ fn an_entry_lives_for_its_age_and_no_nanosecond_more() {
 fn a_slow_call_is_part_of_the_age() {
     let (backend, clock) = (backend(), FakeClock::default());
     let slow = clock::Slow { inner: backend.clone(), clock: &clock, takes: MINUTE - NANO };
-    let cache = CachingKeyring::with_clock(slow, CachingOptions::new(), &clock);
+    let cache =
+        CachingKeyring::with_options(slow, CachingOptions::new()).with_clock(clock.reader());
     let message = &messages(&backend, 1)[0];
     let envelope = Envelope::new(&cache);
     envelope.decrypt(message, ROW).unwrap();

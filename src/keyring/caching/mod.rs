@@ -1,29 +1,29 @@
 //! A cache of data keys in front of a keyring whose calls cost something (feature `std`).
 
+mod cached_keys;
 mod clock;
-mod entries;
 mod options;
 mod single_flight;
 
-pub(crate) use clock::is_young;
-pub use clock::{CacheClock, InstantClock};
+pub(crate) use clock::{Clock, is_young, monotonic_clock};
 pub use options::{CachingOptions, CachingStats};
 
 use super::{Freshness, Keyring, KeyringError, WrapContext, forward_keyring};
 use crate::crypto::secret::DataKey;
 use crate::format::{Slot, SlotLabel};
 use crate::sync::lock;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
+use cached_keys::{CachedKeys, EntryKey, entry_key};
 use core::fmt;
 use core::time::Duration;
-use entries::{EntryKey, Store, entry_key};
-use single_flight::{Boarding, Flights, Leader};
+use single_flight::{Joined, Leader, SingleFlight};
 use std::sync::{Mutex, MutexGuard};
 
-/// A keyring that remembers data keys, for one whose calls cost milliseconds or money.
+/// Caches unwrapped data keys in front of a keyring whose calls cost milliseconds or money (feature
+/// `std`).
 ///
-/// It keeps unwrapped data keys, so that a message that is read again costs no call. What saves wraps
-/// is a [`DataKeyReuse`](crate::DataKeyReuse).
+/// A message that is read again costs no call. [`DataKeyReuse`](crate::DataKeyReuse) saves wraps.
 ///
 /// ```
 /// # fn main() -> Result<(), envelock::Error> {
@@ -42,39 +42,37 @@ use std::sync::{Mutex, MutexGuard};
 ///
 /// # Contract
 ///
-/// - **A data key is found by the core of its message and the whole slot**: label and wrapped
-///   key, to the last byte. What was altered, moved or relabelled is not found, and goes to the
-///   inner keyring. The core verifies each data key that comes out, and only such are kept.
-/// - **The state is asked on every hit**, of [`Keyring::freshness`] of the inner keyring. If it
-///   answers that the slot is not its own or is refused, or does not answer (unless
-///   [`CachingOptions::serve_unanswered`] says otherwise), nothing is served from the cache: the inner
-///   keyring's own `unwrap` decides. So a disable, a destruction or, on
-///   a strict keyring, a compromise is honoured at once where `freshness` knows of it, and
-///   otherwise after [`CachingOptions::max_age`] (60 seconds) at the latest: that is how long a
-///   key that was cached outlives the right to unwrap it.
-/// - **One call for many**: threads that miss the same key at once cause one call of the inner
-///   keyring and share its result, an error too. Errors are not cached. If the inner keyring
-///   panics, its caller's thread panics and the next one tries. No lock is held across a call.
-/// - A wrap and a rewrap go to the inner keyring; what verifies its new slot is a call that no cache
-///   answers.
+/// - **The key of an entry is the core of the message and the whole slot**, label and wrapped key, to
+///   the last byte. A slot that was altered, moved or relabelled goes to the inner keyring. Only data
+///   keys that pass their check are kept, and the core verifies each one that comes out.
+/// - **The state is checked on every hit**, by [`Keyring::freshness`] of the inner keyring. If the slot
+///   is not its own or is refused, or `freshness` fails (unless
+///   [`CachingOptions::serve_unanswered`] is set), nothing is served from the cache and the inner
+///   keyring's `unwrap` decides. So a disable, a destruction or, on a strict keyring, a compromise takes
+///   effect at once if `freshness` knows of it, and otherwise after [`CachingOptions::max_age`]
+///   (60 seconds) at the latest: so long may a cached key outlive the right to unwrap it.
+/// - **Single flight**: threads that miss the same key at the same time cause one call of the inner
+///   keyring and share its result, also an error. Errors are not cached. If the inner keyring panics,
+///   its caller's thread panics and the next one tries. No lock is held across a call.
+/// - A wrap and a rewrap go to the inner keyring, and so does the unwrap that verifies a new slot.
 ///
 /// # Security
 ///
 /// Data keys stay in memory longer: for `max_age` after their last unwrap, or until the next call
-/// after that, for nothing here runs on a timer. [`purge`](Self::purge) wipes them now; so does
-/// dropping the keyring. Whoever reads this process's memory reads the messages of those keys.
-pub struct CachingKeyring<K, C = InstantClock> {
+/// after that, since nothing here runs on a timer. [`purge`](Self::purge) wipes them now, and so does
+/// dropping the keyring. A reader of this process's memory can read the messages of those keys.
+pub struct CachingKeyring<K> {
     inner: K,
-    clock: C,
+    clock: Clock,
     serves_unanswered: bool,
-    state: Mutex<State>,
-    flights: Flights,
+    state: Mutex<CacheState>,
+    calls: SingleFlight,
 }
 
-struct State {
-    store: Store,
+struct CacheState {
+    keys: CachedKeys,
     stats: CachingStats,
-    /// Grows with each purge: a call begun before leaves nothing behind.
+    /// Grows with each purge: a call that began before it keeps nothing.
     epoch: u64,
 }
 
@@ -86,87 +84,90 @@ impl<K: Keyring> CachingKeyring<K> {
 
     /// A cache with other bounds.
     pub fn with_options(inner: K, options: CachingOptions) -> Self {
-        CachingKeyring::with_clock(inner, options, InstantClock::new())
-    }
-}
-
-impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
-    /// As [`with_options`](CachingKeyring::with_options), with a clock of the caller's.
-    pub fn with_clock(inner: K, options: CachingOptions, clock: C) -> Self {
-        let state = State {
-            store: Store::new(options.capacity, options.max_age),
-            stats: CachingStats::default(),
-            epoch: 0,
-        };
-        let (state, flights) = (Mutex::new(state), Flights::default());
         CachingKeyring {
             inner,
-            clock,
+            clock: monotonic_clock(),
             serves_unanswered: options.serves_unanswered,
-            state,
-            flights,
+            state: Mutex::new(CacheState {
+                keys: CachedKeys::new(options.capacity, options.max_age),
+                stats: CachingStats::default(),
+                epoch: 0,
+            }),
+            calls: SingleFlight::default(),
         }
     }
 
-    /// The keyring beneath.
+    /// Measures ages by `clock`, which returns the time since a fixed moment, instead of the system's
+    /// monotonic clock ([`std::time::Instant`]). For tests and simulations.
+    ///
+    /// It runs under a lock of the cache and must not call it. After a clock goes back, entries from its
+    /// future are expired; one that stands still keeps keys without end, as the system's own may do
+    /// while the machine sleeps.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
+        self.clock = Box::new(clock);
+        self
+    }
+
+    /// Returns the keyring behind the cache.
     pub fn inner(&self) -> &K {
         &self.inner
     }
 
-    /// Drops every data key, which wipes it. What calls under way bring is not kept either.
+    /// Drops and thereby wipes every data key. The results of running calls are not kept either.
     pub fn purge(&self) {
         let mut state = lock(&self.state);
-        state.store.clear();
+        state.keys.clear();
         state.epoch = state.epoch.wrapping_add(1);
     }
 
-    /// What the cache has done so far.
+    /// Returns the counts since the keyring was created.
     pub fn stats(&self) -> CachingStats {
         let stats = lock(&self.state).stats;
-        CachingStats { waits: self.flights.waits(), ..stats }
+        CachingStats { waits: self.calls.waits(), ..stats }
     }
 
-    /// Data keys there are now.
+    /// Returns the number of cached data keys.
     pub fn len(&self) -> usize {
-        self.state_now().1.store.len()
+        self.state_now().1.keys.len()
     }
 
-    /// Whether no unwrapped data key is there.
+    /// Whether no data key is cached.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The state without what is too old by now.
-    fn state_now(&self) -> (Duration, MutexGuard<'_, State>) {
+    /// Returns the time and the state without expired entries.
+    fn state_now(&self) -> (Duration, MutexGuard<'_, CacheState>) {
         let mut state = lock(&self.state);
-        // Under the lock: no entry is from after the time that another thread goes by.
-        let now = self.clock.now();
-        state.store.sweep(now);
+        // Under the lock: no entry is younger than the time that another thread has read.
+        let now = (self.clock)();
+        state.keys.sweep(now);
         (now, state)
     }
 
-    /// Whether the inner keyring says, now, that this slot is its own and in use.
+    /// Whether the inner keyring reports, now, that this slot is its own and in use.
     fn may_serve(&self, label: &SlotLabel<'_>, key: &EntryKey) -> bool {
         match self.inner.freshness(label) {
             Ok(Freshness::Primary | Freshness::Stale | Freshness::Compromised) => true,
             Ok(Freshness::NotMine | Freshness::Refused(_)) => {
-                lock(&self.state).store.remove(key);
+                lock(&self.state).keys.remove(key);
                 false
             }
-            // It may answer again within the age of what is there.
+            // It may succeed again within the age of the entries.
             Err(error) => self.serves_unanswered && error.is_retryable(),
         }
     }
 
     fn find(&self, key: &EntryKey) -> Option<Arc<DataKey>> {
         let (now, mut state) = self.state_now();
-        let found = state.store.find(key, now)?;
+        let found = state.keys.find(key, now)?;
         // Saturates: a statistic.
         state.stats.hits = state.stats.hits.saturating_add(1);
         Some(found)
     }
 
-    /// Calls the inner keyring, for everyone who waits.
+    /// Calls the inner keyring, for all threads that wait.
     fn fetch(
         &self,
         leader: Leader<'_>,
@@ -175,14 +176,14 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
         let key = leader.key().clone();
-        // Another call may have landed between the look into the cache and this one's start.
+        // Another call may have finished between the lookup and the start of this one.
         if let Some(found) = self.find(&key) {
             let filled = serve(&found, data_key);
-            leader.land(Ok(found));
+            leader.finish(Ok(found));
             return filled;
         }
         // The age counts from before the call: that is when the inner keyring's state was asked.
-        let born = self.clock.now();
+        let born = (self.clock)();
         let epoch = {
             let mut state = lock(&self.state);
             // Saturates: a statistic.
@@ -192,33 +193,33 @@ impl<K: Keyring, C: CacheClock> CachingKeyring<K, C> {
         match self.inner.unwrap(slot, context, data_key) {
             Ok(()) => {
                 let shared = shared_copy(data_key);
-                // What the core is about to refuse is not worth keeping (SPEC K-CHECK).
+                // The core is about to refuse any other (SPEC K-CHECK).
                 if context.verify(&shared).is_ok() {
                     let mut state = lock(&self.state);
                     if state.epoch == epoch {
-                        let evicted = state.store.insert(key, shared.clone(), born);
+                        let evicted = state.keys.insert(key, shared.clone(), born);
                         // Saturates: a statistic.
                         state.stats.evictions = state.stats.evictions.saturating_add(evicted);
                     }
                 }
-                leader.land(Ok(shared));
+                leader.finish(Ok(shared));
                 Ok(())
             }
             Err(error) => {
-                leader.land(Err(error.clone()));
+                leader.finish(Err(error.clone()));
                 Err(error)
             }
         }
     }
 }
 
-/// Copies a data key to where the core wants it.
+/// Copies a cached data key to the caller's.
 fn serve(found: &DataKey, data_key: &mut DataKey) -> Result<(), KeyringError> {
     // As long as any data key can be: it fits.
     if data_key.set(found.expose()) { Ok(()) } else { Err(KeyringError::Authentication) }
 }
 
-/// A copy on the heap, where it stays until the last user lets it go.
+/// A copy on the heap, which stays there until its last owner drops it.
 fn shared_copy(data_key: &DataKey) -> Arc<DataKey> {
     let mut shared = Arc::new(DataKey::empty());
     if let Some(space) = Arc::get_mut(&mut shared) {
@@ -228,7 +229,7 @@ fn shared_copy(data_key: &DataKey) -> Arc<DataKey> {
     shared
 }
 
-impl<K: Keyring, C: CacheClock> Keyring for CachingKeyring<K, C> {
+impl<K: Keyring> Keyring for CachingKeyring<K> {
     forward_keyring!(self => self.inner; primary, wrap, wrap_under, holds, rewrap, freshness);
 
     fn unwrap(
@@ -242,10 +243,10 @@ impl<K: Keyring, C: CacheClock> Keyring for CachingKeyring<K, C> {
             if let Some(found) = self.find(&key) {
                 return serve(&found, data_key);
             }
-            match self.flights.board(&key) {
-                Boarding::Leads(leader) => return self.fetch(leader, slot, context, data_key),
-                Boarding::Landed(landing) => {
-                    let found = landing?;
+            match self.calls.join(&key) {
+                Joined::Leader(leader) => return self.fetch(leader, slot, context, data_key),
+                Joined::Finished(outcome) => {
+                    let found = outcome?;
                     // The wait may have been long.
                     if self.may_serve(&slot.label, &key) {
                         let mut state = lock(&self.state);
@@ -254,14 +255,14 @@ impl<K: Keyring, C: CacheClock> Keyring for CachingKeyring<K, C> {
                         return serve(&found, data_key);
                     }
                 }
-                Boarding::Lost => {}
+                Joined::Panicked => {}
             }
         }
         self.inner.unwrap(slot, context, data_key)
     }
 }
 
-impl<K, C> fmt::Debug for CachingKeyring<K, C> {
+impl<K> fmt::Debug for CachingKeyring<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stats = lock(&self.state).stats;
         f.debug_struct("CachingKeyring").field("stats", &stats).finish_non_exhaustive()

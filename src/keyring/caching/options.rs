@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-/// How much a [`CachingKeyring`](crate::CachingKeyring) keeps, and for how long.
+/// Bounds of a [`CachingKeyring`](crate::CachingKeyring).
 #[derive(Clone, Copy, Debug)]
 pub struct CachingOptions {
     pub(super) capacity: usize,
@@ -20,40 +20,41 @@ impl CachingOptions {
         }
     }
 
-    /// Keeps at most `capacity` unwrapped data keys; the least recently used gives way. 0 keeps
-    /// none, and still makes one call for threads that want the same key at once.
+    /// Keeps at most `capacity` unwrapped data keys and evicts the least recently used. 0 keeps none,
+    /// and still makes one call for threads that want the same key at the same time.
     ///
-    /// An entry takes some 300 bytes with software keys, and as much more as the wrapped key of a
-    /// service is longer than 72 bytes.
+    /// An entry takes some 300 bytes with software keys, whose wrapped keys have 72 bytes; a longer
+    /// wrapped key adds its difference.
     #[must_use]
     pub const fn capacity(mut self, capacity: usize) -> Self {
         self.capacity = capacity;
         self
     }
 
-    /// Serves an unwrapped data key for less than `max_age`, counted from before the call that
-    /// unwrapped it; hits do not prolong it.
+    /// Serves a data key for less than `max_age` from the start of the call that unwrapped it; hits do
+    /// not prolong it.
     ///
-    /// It bounds how long a cached key outlives a disable that the inner keyring's `freshness`
-    /// does not see. Longer saves calls; shorter takes a right away sooner. 0 keeps none.
+    /// Bounds how long a cached key outlives a disable that the inner keyring's `freshness` does not
+    /// see. A longer age saves calls; a shorter one makes a disable effective sooner. 0 keeps none.
     #[must_use]
     pub const fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;
         self
     }
 
-    /// Serves a cached data key, for no longer than [`max_age`](Self::max_age), also while the inner
-    /// keyring does not answer how its slot stands: an outage of a service then does not reach what
-    /// was read a moment ago. Off by default.
+    /// Serves a cached data key, within its [`max_age`](Self::max_age), also while the inner keyring's
+    /// `freshness` fails: messages read a moment ago then stay readable through an outage of a service.
+    /// Off by default.
     ///
-    /// Only an answer that may come later ([`KeyringError::is_retryable`]) counts as none: a denial or
-    /// a refusal is honoured at once.
+    /// Applies to retryable errors ([`KeyringError::is_retryable`]) only: a denial or a refusal takes
+    /// effect at once.
     ///
     /// [`KeyringError::is_retryable`]: crate::keyring::KeyringError::is_retryable
     ///
     /// # Security
     ///
-    /// Whoever can cut the service off keeps a disabled key in use for `max_age` after its last unwrap.
+    /// An attacker who cuts the service off keeps a disabled key in use for `max_age` after its last
+    /// unwrap.
     #[must_use]
     pub const fn serve_unanswered(mut self) -> Self {
         self.serves_unanswered = true;
@@ -67,18 +68,18 @@ impl Default for CachingOptions {
     }
 }
 
-/// What a [`CachingKeyring`](crate::CachingKeyring) has done since it was made.
+/// Counts of a [`CachingKeyring`](crate::CachingKeyring) since it was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CachingStats {
-    /// Data keys served without a call of the inner keyring, those of [`waits`](Self::waits) that
-    /// succeeded included.
+    /// Data keys served without a call of the inner keyring, also to threads that waited for another's
+    /// call.
     pub hits: u64,
-    /// Calls of the inner keyring, failed ones included, for keys that were not there. What the
-    /// inner keyring refuses or disowns by its label is not counted.
+    /// Calls of the inner keyring for keys that were not cached, also failed ones. A slot that
+    /// `freshness` refuses or does not know is not counted.
     pub misses: u64,
-    /// Data keys that gave way to others for want of room.
+    /// Data keys evicted for lack of room.
     pub evictions: u64,
-    /// Times a thread came to wait for another's call.
+    /// Times that a thread waited for another's call.
     pub waits: u64,
 }

@@ -1,93 +1,82 @@
-//! One call of the inner keyring for all threads that want the same key at once.
+//! One call of the inner keyring for all threads that want the same key at the same time.
 
-use super::entries::EntryKey;
+use super::cached_keys::EntryKey;
 use crate::crypto::secret::DataKey;
 use crate::keyring::KeyringError;
-use crate::sync::lock;
+use crate::sync::{Monitor, lock};
 use alloc::collections::BTreeMap;
 use alloc::collections::btree_map::Entry;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::Mutex;
 
-/// What came of a call.
-pub(super) type Landing = Result<Arc<DataKey>, KeyringError>;
+/// The result of a call.
+pub(super) type Outcome = Result<Arc<DataKey>, KeyringError>;
 
-enum State {
-    UnderWay,
-    Landed(Landing),
+enum CallState {
+    Running,
+    Finished(Outcome),
     /// The inner keyring panicked.
-    Lost,
+    Panicked,
 }
 
-/// One call, and who waits for it.
-struct Flight {
-    state: Mutex<State>,
-    done: Condvar,
-}
+type Call = Monitor<CallState>;
 
-/// The calls under way.
+/// The calls that are running.
 #[derive(Default)]
-pub(super) struct Flights {
-    by_key: Mutex<BTreeMap<EntryKey, Arc<Flight>>>,
+pub(super) struct SingleFlight {
+    calls: Mutex<BTreeMap<EntryKey, Arc<Call>>>,
     waits: AtomicUsize,
 }
 
-/// What a thread finds that wants a key.
-pub(super) enum Boarding<'a> {
-    /// It makes the call, for all that come meanwhile.
-    Leads(Leader<'a>),
-    /// Another made it.
-    Landed(Landing),
-    /// Another made it and panicked: try again.
-    Lost,
+/// The part of a thread in a call.
+pub(super) enum Joined<'a> {
+    /// It makes the call, also for the threads that come meanwhile.
+    Leader(Leader<'a>),
+    /// Another thread made it.
+    Finished(Outcome),
+    /// Another thread made it and panicked: try again.
+    Panicked,
 }
 
-impl Flights {
-    /// How often a thread came to wait.
+impl SingleFlight {
+    /// The number of times that a thread waited.
     pub(super) fn waits(&self) -> u64 {
+        // Saturates: a statistic.
         u64::try_from(self.waits.load(Relaxed)).unwrap_or(u64::MAX)
     }
 
-    /// Waits for the call for this key that is under way, or becomes the one that makes it.
-    pub(super) fn board(&self, key: &EntryKey) -> Boarding<'_> {
-        let flight = match lock(&self.by_key).entry(key.clone()) {
+    /// Waits for the running call for this key, or makes the caller its leader.
+    pub(super) fn join(&self, key: &EntryKey) -> Joined<'_> {
+        let call = match lock(&self.calls).entry(key.clone()) {
             Entry::Occupied(entry) => {
                 self.waits.fetch_add(1, Relaxed);
                 entry.get().clone()
             }
             Entry::Vacant(entry) => {
-                let flight = Flight { state: Mutex::new(State::UnderWay), done: Condvar::new() };
-                let flight = entry.insert(Arc::new(flight)).clone();
-                return Boarding::Leads(Leader {
-                    flights: self,
-                    key: key.clone(),
-                    flight,
-                    landed: false,
-                });
+                let call = entry.insert(Arc::new(Monitor::new(CallState::Running))).clone();
+                let key = key.clone();
+                return Joined::Leader(Leader { calls: self, key, call, is_finished: false });
             }
         };
-        let mut state = lock(&flight.state);
+        let mut state = call.lock();
         loop {
             match &*state {
-                State::UnderWay => {
-                    let waited = flight.done.wait(state);
-                    state = waited.unwrap_or_else(PoisonError::into_inner);
-                }
-                State::Landed(landing) => return Boarding::Landed(landing.clone()),
-                State::Lost => return Boarding::Lost,
+                CallState::Running => state = call.wait(state),
+                CallState::Finished(outcome) => return Joined::Finished(outcome.clone()),
+                CallState::Panicked => return Joined::Panicked,
             }
         }
     }
 }
 
-/// The thread that makes a call. If it goes without [`land`](Self::land), which only a panic can
-/// bring about, the others are let go.
+/// The thread that makes a call. A drop without [`finish`](Self::finish), which only a panic can
+/// cause, makes the waiting threads try again.
 pub(super) struct Leader<'a> {
-    flights: &'a Flights,
+    calls: &'a SingleFlight,
     key: EntryKey,
-    flight: Arc<Flight>,
-    landed: bool,
+    call: Arc<Call>,
+    is_finished: bool,
 }
 
 impl Leader<'_> {
@@ -95,23 +84,23 @@ impl Leader<'_> {
         &self.key
     }
 
-    /// Gives the result to everyone who waits, and to nobody who comes later.
-    pub(super) fn land(mut self, landing: Landing) {
-        self.landed = true;
-        self.end(State::Landed(landing));
+    /// Gives the outcome to every thread that waits; a later thread calls again.
+    pub(super) fn finish(mut self, outcome: Outcome) {
+        self.is_finished = true;
+        self.end(CallState::Finished(outcome));
     }
 
-    fn end(&self, state: State) {
-        lock(&self.flights.by_key).remove(&self.key);
-        *lock(&self.flight.state) = state;
-        self.flight.done.notify_all();
+    fn end(&self, state: CallState) {
+        lock(&self.calls.calls).remove(&self.key);
+        *self.call.lock() = state;
+        self.call.notify_all();
     }
 }
 
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
-        if !self.landed {
-            self.end(State::Lost);
+        if !self.is_finished {
+            self.end(CallState::Panicked);
         }
     }
 }

@@ -4,15 +4,13 @@ use super::combine::Scripted;
 use envelock::{
     DataKey, Keyring, SlotLabel,
     format::Slot,
-    keyring::{
-        CacheClock, Freshness, KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext,
-    },
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
 };
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-#[derive(Default)]
-pub struct FakeClock(Mutex<Duration>);
+#[derive(Clone, Default)]
+pub struct FakeClock(Arc<Mutex<Duration>>);
 
 impl FakeClock {
     pub fn advance(&self, by: Duration) {
@@ -22,11 +20,11 @@ impl FakeClock {
     pub fn set(&self, to: Duration) {
         *self.0.lock().unwrap() = to;
     }
-}
 
-impl CacheClock for FakeClock {
-    fn now(&self) -> Duration {
-        *self.0.lock().unwrap()
+    /// What a cache asks for the time.
+    pub fn reader(&self) -> impl Fn() -> Duration + Send + Sync + use<> {
+        let clock = self.clone();
+        move || *clock.0.lock().unwrap()
     }
 }
 

@@ -28,7 +28,7 @@ fn reuse(messages: u64, bytes: u64) -> Arc<DataKeyReuse> {
 }
 
 fn reuse_by(clock: &Arc<FakeClock>, messages: u64, bytes: u64) -> Arc<DataKeyReuse> {
-    Arc::new(DataKeyReuse::new(messages, bytes, MINUTE).with_clock(clock.clone()))
+    Arc::new(DataKeyReuse::new(messages, bytes, MINUTE).with_clock(clock.reader()))
 }
 
 fn envelope<K: Keyring>(keyring: K, reuse: &Arc<DataKeyReuse>) -> Envelope<K> {

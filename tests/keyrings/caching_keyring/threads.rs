@@ -87,7 +87,7 @@ type Outcome = thread::Result<Result<Vec<u8>, envelock::Error>>;
 /// Has 16 threads decrypt `message` at once: one is within the backend and 15 wait for it when
 /// `then` runs and lets it go.
 fn stampede(
-    cache: &CachingKeyring<Gated, &FakeClock>,
+    cache: &CachingKeyring<Gated>,
     message: &[u8],
     then: impl FnOnce(),
 ) -> Vec<Outcome> {
@@ -117,7 +117,7 @@ fn threads_that_miss_the_same_key_cause_one_call() {
     for capacity in [1000, 0] {
         let clock = FakeClock::default();
         let options = CachingOptions::new().capacity(capacity);
-        let cache = CachingKeyring::with_clock(Gated::new(), options, &clock);
+        let cache = CachingKeyring::with_options(Gated::new(), options).with_clock(clock.reader());
         let message = &messages(&cache.inner().inner, 1)[0];
         for outcome in stampede(&cache, message, || ()) {
             assert_eq!(outcome.unwrap().unwrap(), PLAINTEXT);
@@ -132,7 +132,8 @@ fn threads_that_miss_the_same_key_cause_one_call() {
 fn a_failure_is_everyones_who_waits_and_nobodys_who_comes_later() {
     for said in Said::ALL {
         let clock = FakeClock::default();
-        let cache = CachingKeyring::with_clock(Gated::new(), CachingOptions::new(), &clock);
+        let cache = CachingKeyring::with_options(Gated::new(), CachingOptions::new())
+            .with_clock(clock.reader());
         let inner = cache.inner().inner.clone();
         let message = &messages(&inner, 1)[0];
         inner.set(|script| script.unwrap = Some(said.error()));
@@ -150,7 +151,8 @@ fn a_failure_is_everyones_who_waits_and_nobodys_who_comes_later() {
 #[test]
 fn a_panic_of_the_backend_leaves_nobody_waiting() {
     let clock = FakeClock::default();
-    let cache = CachingKeyring::with_clock(Gated::new(), CachingOptions::new(), &clock);
+    let cache = CachingKeyring::with_options(Gated::new(), CachingOptions::new())
+        .with_clock(clock.reader());
     let message = &messages(&cache.inner().inner, 1)[0];
     cache.inner().panics.store(true, SeqCst);
     let outcomes = stampede(&cache, message, || ());
@@ -167,7 +169,8 @@ fn a_panic_of_the_backend_leaves_nobody_waiting() {
 #[test]
 fn a_disable_during_the_wait_reaches_those_who_wait() {
     let clock = FakeClock::default();
-    let cache = CachingKeyring::with_clock(Gated::new(), CachingOptions::new(), &clock);
+    let cache = CachingKeyring::with_options(Gated::new(), CachingOptions::new())
+        .with_clock(clock.reader());
     let inner = cache.inner().inner.clone();
     let message = &messages(&inner, 1)[0];
     inner.ring.rotate().unwrap();
@@ -183,7 +186,8 @@ fn a_disable_during_the_wait_reaches_those_who_wait() {
 #[test]
 fn a_key_that_arrives_after_a_disable_is_served_to_nobody_who_waited() {
     let clock = FakeClock::default();
-    let cache = CachingKeyring::with_clock(Gated::new(), CachingOptions::new(), &clock);
+    let cache = CachingKeyring::with_options(Gated::new(), CachingOptions::new())
+        .with_clock(clock.reader());
     let inner = cache.inner().inner.clone();
     let message = &messages(&inner, 1)[0];
     let refused = Freshness::Refused(Refusal::Disabled);
@@ -194,7 +198,8 @@ fn a_key_that_arrives_after_a_disable_is_served_to_nobody_who_waited() {
 #[test]
 fn what_a_call_brings_that_began_before_a_purge_is_not_kept() {
     let clock = FakeClock::default();
-    let cache = CachingKeyring::with_clock(Gated::new(), CachingOptions::new(), &clock);
+    let cache = CachingKeyring::with_options(Gated::new(), CachingOptions::new())
+        .with_clock(clock.reader());
     let message = &messages(&cache.inner().inner, 1)[0];
     for outcome in stampede(&cache, message, || cache.purge()) {
         assert_eq!(outcome.unwrap().unwrap(), PLAINTEXT);
@@ -207,7 +212,8 @@ fn what_a_call_brings_that_began_before_a_purge_is_not_kept() {
 #[test]
 fn a_call_that_hangs_stops_nothing_else() {
     let clock = FakeClock::default();
-    let cache = CachingKeyring::with_clock(Gated::new(), CachingOptions::new(), &clock);
+    let cache = CachingKeyring::with_options(Gated::new(), CachingOptions::new())
+        .with_clock(clock.reader());
     let inner = &cache.inner().inner;
     let hangs = &messages(inner, 1)[0];
     inner.ring.rotate().unwrap();
@@ -238,7 +244,7 @@ fn threads_at_will_get_right_keys_or_exact_refusals() {
     for seed in 0..8_u64 {
         let clock = FakeClock::default();
         let options = CachingOptions::new().capacity(5);
-        let cache = CachingKeyring::with_clock(backend(), options, &clock);
+        let cache = CachingKeyring::with_options(backend(), options).with_clock(clock.reader());
         let reuse = Arc::new(envelock::DataKeyReuse::new(7, 1000, super::MINUTE));
         let known = Mutex::new(messages(cache.inner(), 4));
         thread::scope(|scope| {

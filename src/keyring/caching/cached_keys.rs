@@ -9,11 +9,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// What an entry is found by: the core and every byte of the slot, its label and its wrapped key,
-/// in the one form that a header has for them. Nothing of it is secret.
+/// The key of an entry: the core of the message and every byte of the slot, label and wrapped key, in
+/// the form that a header has for them. Nothing of it is secret.
 pub(super) type EntryKey = Arc<[u8]>;
 
-/// Builds what the entry of `slot` in this message is found by.
+/// Builds the key of the entry for `slot` in this message.
 pub(super) fn entry_key(slot: &Slot<'_>, context: &WrapContext<'_>) -> EntryKey {
     let label = &slot.label;
     let name = label.name.as_str().as_bytes();
@@ -28,17 +28,17 @@ pub(super) fn entry_key(slot: &Slot<'_>, context: &WrapContext<'_>) -> EntryKey 
     key.into()
 }
 
-struct Entry {
-    /// Shared with calls under way, and wiped when the last lets it go. It never moves.
+struct CachedKey {
+    /// Shared with running calls, and wiped when the last owner drops it. It never moves.
     data_key: Arc<DataKey>,
     born: Duration,
-    /// Place in the order of use.
+    /// Position in the order of use.
     tick: u64,
 }
 
-/// The entries.
-pub(super) struct Store {
-    entries: BTreeMap<EntryKey, Entry>,
+/// The entries, by key and in the order of use.
+pub(super) struct CachedKeys {
+    entries: BTreeMap<EntryKey, CachedKey>,
     /// Keys of the entries, the least recently used first.
     order: BTreeMap<u64, EntryKey>,
     next_tick: u64,
@@ -48,17 +48,17 @@ pub(super) struct Store {
     next_sweep: Duration,
 }
 
-impl Store {
+impl CachedKeys {
     pub(super) fn new(capacity: usize, max_age: Duration) -> Self {
         let (entries, order) = Default::default();
         let next_sweep = Duration::MAX;
-        Store { entries, order, next_tick: 0, capacity, max_age, next_sweep }
+        CachedKeys { entries, order, next_tick: 0, capacity, max_age, next_sweep }
     }
 
     pub(super) fn find(&mut self, key: &EntryKey, now: Duration) -> Option<Arc<DataKey>> {
         let tick = self.tick();
         let max_age = self.max_age;
-        // A clock that went back leaves entries that no sweep has seen.
+        // After a clock went back there are entries that no sweep has seen.
         let entry = self.entries.get_mut(key).filter(|entry| is_young(entry.born, now, max_age));
         let Some(entry) = entry else {
             self.remove(key);
@@ -70,7 +70,7 @@ impl Store {
         Some(entry.data_key.clone())
     }
 
-    /// Adds an entry and returns how many others had to give way.
+    /// Adds an entry and returns how many others were evicted.
     pub(super) fn insert(&mut self, key: EntryKey, data_key: Arc<DataKey>, now: Duration) -> u64 {
         self.sweep(now);
         self.remove(&key);
@@ -88,7 +88,7 @@ impl Store {
         // Saturates: it never expires.
         self.next_sweep = self.next_sweep.min(now.saturating_add(self.max_age));
         self.order.insert(tick, key.clone());
-        self.entries.insert(key, Entry { data_key, born: now, tick });
+        self.entries.insert(key, CachedKey { data_key, born: now, tick });
         evicted
     }
 
@@ -108,7 +108,7 @@ impl Store {
         self.entries.len()
     }
 
-    /// Drops what is too old, all at once and at most once in the time that one entry lives.
+    /// Drops all entries that are too old, at most once in the lifetime of one entry.
     pub(super) fn sweep(&mut self, now: Duration) {
         if now < self.next_sweep {
             return;
@@ -122,8 +122,7 @@ impl Store {
     }
 
     fn tick(&mut self) -> u64 {
-        // 2^64 uses do not come to pass.
-        // Saturates: never.
+        // Saturates: never, after 2^64 uses.
         self.next_tick = self.next_tick.saturating_add(1);
         self.next_tick
     }
