@@ -86,11 +86,7 @@ type Outcome = thread::Result<Result<Vec<u8>, envelock::Error>>;
 
 /// Has 16 threads decrypt `message` at once: one is within the backend and 15 wait for it when
 /// `then` runs and lets it go.
-fn stampede(
-    cache: &CachingKeyring<Gated>,
-    message: &[u8],
-    then: impl FnOnce(),
-) -> Vec<Outcome> {
+fn stampede(cache: &CachingKeyring<Gated>, message: &[u8], then: impl FnOnce()) -> Vec<Outcome> {
     let barrier = Barrier::new(THREADS);
     thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
