@@ -13,10 +13,10 @@ pub use unverified::Unverified;
 
 use crate::aad::AadFault;
 use crate::format::{
-    DataKeyId, HeaderFault, InvalidKeyName, KeyVersion, LooksLike, Part, SlotFault,
+    DataKeyId, HeaderFault, InvalidKeyName, KeyVersion, LooksLike, MessagePart, SlotFault,
 };
 use crate::keyring::Refusal;
-use crate::keyset::{Changed, Guard, LabelFault, Operation, VersionState};
+use crate::keyset::{ChangeOutcome, Guard, LabelFault, Operation, VersionState};
 use crate::random::RandomnessUnavailable;
 use crate::time::Timestamp;
 use alloc::boxed::Box;
@@ -39,7 +39,7 @@ pub enum Error {
     #[error("{part} is truncated: {len} bytes are there, at least {needed} needed")]
     Truncated {
         /// Which part of the message ends early.
-        part: Part,
+        part: MessagePart,
         /// Bytes there are of that part.
         len: u64,
         /// The least number of bytes that the part needs, going by what is there.
@@ -244,7 +244,7 @@ pub enum Error {
     #[error("changes are made, but key material of a destroyed version is still on its token")]
     NotDestroyed {
         /// The changes: they are not to be made again.
-        changed: Box<Changed>,
+        changed: Box<ChangeOutcome>,
         /// Why it could not be destroyed.
         source: Box<Error>,
     },

@@ -29,7 +29,6 @@ extern crate std;
 
 mod aad;
 mod body;
-mod bytes;
 mod crypto;
 pub mod danger;
 mod envelope;
@@ -44,10 +43,7 @@ pub mod keyset;
 #[cfg(all(feature = "file", unix))]
 mod message_file;
 pub mod observe;
-mod os_random;
-mod plain_buffer;
 pub mod policy;
-mod process;
 mod random;
 #[cfg(feature = "std")]
 mod reuse;
@@ -59,6 +55,7 @@ mod threads;
 mod time;
 #[cfg(not(unix))]
 mod unsupported;
+mod wiped;
 
 #[cfg(all(feature = "file", unix))]
 #[doc = include_str!("../docs/guide/mod.md")]
@@ -132,12 +129,11 @@ pub use keyring::CachingKeyring;
 pub use keyring::{
     FailoverKeyring, Keyring, Lifecycle, MemoryKeyring, MigratingKeyring, MultiKeyring,
 };
-pub use os_random::OsRandom;
 #[cfg(all(feature = "pkcs11", unix))]
 pub use pkcs11::Pkcs11Keyring;
 pub use policy::RotationPolicy;
 pub use rand_core;
-pub use random::{LockedRng, RandomSource};
+pub use random::{LockedRng, OsRandom, RandomSource};
 #[cfg(feature = "std")]
 pub use reuse::{DataKeyReuse, ReuseStats};
 pub use threads::Threads;

@@ -1,11 +1,11 @@
 //! One data key for several messages, within bounds, for the threads of a process (feature `std`).
 
+use crate::body::ForkGuard;
 use crate::envelope::{
     BatchKind, Envelope, FailedWrap, FirstWrap, Found, ReusableKey, ReuseKeys, WrittenSlots,
 };
 use crate::format::SlotFault;
 use crate::keyring::{Clock, Keyring, KeyringError, is_young, monotonic_clock};
-use crate::process::Origin;
 use crate::sync::{Monitor, RwLock};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -88,7 +88,7 @@ pub struct ReuseStats {
 
 struct Table {
     /// The process whose batches these are.
-    origin: Origin,
+    fork_guard: ForkGuard,
     open: Vec<Open>,
     /// Bytes of further messages that no wrap has counted yet, and the slots they are under.
     uncounted: Option<Uncounted>,
@@ -258,13 +258,13 @@ impl ReuseKeys for DataKeyReuse {
 impl Table {
     fn new() -> Self {
         let (open, uncounted, stats) = Default::default();
-        Table { origin: Origin::here(), open, uncounted, stats }
+        Table { fork_guard: ForkGuard::new(), open, uncounted, stats }
     }
 
     /// Drops what is too old, and what a child of `fork` has from its parent: no thread of the child
     /// ends a wrap that is under way there.
     fn sweep(&mut self, now: Duration, age: Duration) {
-        if self.origin.check().is_err() {
+        if self.fork_guard.check().is_err() {
             *self = Table { stats: self.stats, ..Table::new() };
         }
         self.open.retain(|open| is_young(open.batch.born, now, age));

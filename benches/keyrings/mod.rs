@@ -9,7 +9,7 @@ use envelock::{
     file::Protection,
     format::Slot,
     keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
-    keyset::{Change, Material, Terms},
+    keyset::{Change, ChangeOptions, Material},
 };
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
@@ -94,7 +94,9 @@ fn openings(directory: &Directory, time_name: fn(f64) -> String) {
         let material = Material::Fresh;
         let add = Change::AddVersion { key: "invoices", version: None, material };
         let changes = vec![add; versions as usize - 1];
-        keyring.change(&changes, &Terms::at(Timestamp::now()), &mut OsRandom).expect("a free lock");
+        keyring
+            .change(&changes, &ChangeOptions::at(Timestamp::now()), &mut OsRandom)
+            .expect("a free lock");
         let bytes = std::fs::metadata(&path).expect("it was written").len();
         let open = median_of(|| FileKeyring::open_any(&path, &protection()).expect("it is intact"));
         let rotate = median_of(|| keyring.rotate().expect("a free lock"));

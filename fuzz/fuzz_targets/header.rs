@@ -2,7 +2,7 @@
 //! for byte the same when written again, and an error at the first offset that offends.
 #![no_main]
 
-use envelock::{Error, Header, inspect, plaintext_len, format::{HeaderFault, Part}};
+use envelock::{Error, Header, inspect, plaintext_len, format::{HeaderFault, MessagePart}};
 use envelock_fuzz::allocator::{self, Counting};
 use envelock_fuzz::complete::complete;
 use envelock_fuzz::model::{self, Model};
@@ -42,7 +42,7 @@ fn accepted(data: &[u8], header: &Header<'_>) {
     assert_eq!(plaintext_len(data).ok(), model::plaintext_len(body_len));
     assert!(matches!(
         inspect(&data[..header.len() - 1]),
-        Err(Error::Truncated { part: Part::Header, needed, .. }) if needed == header.len() as u64
+        Err(Error::Truncated { part: MessagePart::Header, needed, .. }) if needed == header.len() as u64
     ));
 }
 
@@ -52,7 +52,7 @@ fn rejected(data: &[u8], error: &Error) {
     assert!(!format!("{error} {error:?}").is_empty());
     match error {
         Error::Header { offset, fault } => first_offence(data, *offset, fault),
-        Error::Truncated { part: Part::Header, len, needed } => {
+        Error::Truncated { part: MessagePart::Header, len, needed } => {
             assert_eq!(*len, data.len() as u64);
             assert!(needed > len);
             let completed = complete(data).expect("nothing offends in a truncated header");

@@ -3,7 +3,7 @@
 //! before an error is true.
 #![no_main]
 
-use envelock::{Aad, Envelope, Error, Threads, Unverified, inspect, format::Part, stream::{MessageStart, StreamDecryptor}};
+use envelock::{Aad, Envelope, Error, Threads, Unverified, inspect, format::MessagePart, stream::{MessageStart, StreamDecryptor}};
 use envelock_fuzz::fixture::{AAD, BASES, LONG, READER, true_plaintext};
 use envelock_fuzz::pieces::{CANARY, Pieces, Source, only_canary};
 use envelock_fuzz::{Input, change};
@@ -59,7 +59,7 @@ struct Expected<'m> {
 impl<'m> Expected<'m> {
     fn new(message: &'m [u8], aad: &[u8]) -> Self {
         let answer = READER.decrypt(message, Aad::new(aad));
-        let by_length = matches!(answer, Err(Error::Truncated { part: Part::Body, .. }));
+        let by_length = matches!(answer, Err(Error::Truncated { part: MessagePart::Body, .. }));
         // A length that no body has is one behind 16 more bytes (SPEC B-LENGTH).
         let earlier = by_length.then(|| {
             let longer = [message, &[0; 16]].concat();

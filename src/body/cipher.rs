@@ -5,6 +5,7 @@
     reason = "ranges of buffers that are sized here or were checked"
 )]
 
+use super::ForkGuard;
 use super::layout::{
     CHUNK_LEN, COMMITMENT_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, PREFIX_LEN, SALT_LEN, TAG_LEN,
 };
@@ -13,7 +14,6 @@ use crate::crypto::compare;
 use crate::crypto::provider::Provider;
 use crate::error::{Error, Unverified};
 use crate::format::Suite;
-use crate::process::Origin;
 use core::fmt;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -105,7 +105,7 @@ fn unverified(index: u64, len: usize) -> Error {
 pub struct ChunkEncryptor {
     cipher: ChunkCipher,
     prefix: [u8; PREFIX_LEN],
-    origin: Origin,
+    fork_guard: ForkGuard,
 }
 
 impl ChunkEncryptor {
@@ -121,7 +121,7 @@ impl ChunkEncryptor {
         let (salt_room, commitment_room) = prefix.split_at_mut(SALT_LEN);
         salt_room.copy_from_slice(salt);
         commitment_room.copy_from_slice(&commitment);
-        Ok(ChunkEncryptor { cipher, prefix, origin: Origin::here() })
+        Ok(ChunkEncryptor { cipher, prefix, fork_guard: ForkGuard::new() })
     }
 
     /// Salt and commitment: the first 56 bytes of the body.
@@ -142,7 +142,7 @@ impl ChunkEncryptor {
 
     /// Fails in another process than the one that made it (SPEC B-SALT).
     pub(crate) fn check_process(&self) -> Result<(), Error> {
-        self.origin.check()
+        self.fork_guard.check()
     }
 
     /// [`encrypt_in_place`](Self::encrypt_in_place) once the process was checked.

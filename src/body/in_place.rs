@@ -13,8 +13,8 @@ use super::cipher::{ChunkDecryptor, ChunkEncryptor};
 use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
 use super::run::{halves, split_mut};
 use crate::error::Error;
-use crate::plain_buffer::PlainBuffer;
 use crate::threads::{Share, Threads};
+use crate::wiped::WipedBuffer;
 use core::ops::Range;
 use zeroize::Zeroize;
 
@@ -147,8 +147,8 @@ fn decrypt_chunks(
 }
 
 /// A copy of a range of `one` and `other`, taken for one slice.
-fn gather(one: &[u8], other: &[u8], range: Range<usize>) -> PlainBuffer {
-    let mut gathered = PlainBuffer::with_capacity(range.len());
+fn gather(one: &[u8], other: &[u8], range: Range<usize>) -> WipedBuffer {
+    let mut gathered = WipedBuffer::with_capacity(range.len());
     let in_one = range.start.min(one.len())..range.end.min(one.len());
     gathered.push_slice(&one[in_one], range.len());
     let in_other = range.start.max(one.len()) - one.len()..range.end.max(one.len()) - one.len();

@@ -17,7 +17,7 @@
 
 use crate::crypto::aead;
 use crate::error::Error;
-use crate::format::Part;
+use crate::format::MessagePart;
 
 /// Plaintext bytes of every chunk but the last, which always has fewer (SPEC B-LAST).
 pub const CHUNK_LEN: usize = 16_384;
@@ -81,7 +81,7 @@ pub fn body_len(plaintext_len: u64) -> Result<u64, Error> {
 /// end of a full chunk, or within a tag (SPEC B-LENGTH). [`Error::MessageTooLong`] if it is
 /// longer than any.
 pub fn plaintext_len(body_len: u64) -> Result<u64, Error> {
-    let truncated = |needed| Error::Truncated { part: Part::Body, len: body_len, needed };
+    let truncated = |needed| Error::Truncated { part: MessagePart::Body, len: body_len, needed };
     let chunks_len = body_len.checked_sub(PREFIX_LEN as u64).ok_or(truncated(MIN_BODY_LEN))?;
     let full = chunks_len / ENCRYPTED_CHUNK;
     let Some(last) = (chunks_len % ENCRYPTED_CHUNK).checked_sub(TAG_LEN as u64) else {

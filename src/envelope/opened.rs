@@ -11,8 +11,8 @@ use crate::crypto::provider::Provider;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{
-    DataKeyId, Header, ImmutableCore, KeyName, KeyVersion, MasterKeyId, Part, Slot, SlotLabel,
-    Suite, WrapAlgorithm,
+    DataKeyId, Header, ImmutableCore, KeyName, KeyVersion, MasterKeyId, MessagePart, Slot,
+    SlotLabel, Suite, WrapAlgorithm,
 };
 use crate::keyring::Keyring;
 use crate::stream::{MessageStart, RangeDecryptor, StreamDecryptor};
@@ -301,7 +301,7 @@ impl fmt::Debug for OpenedKey {
 }
 
 /// Where the body does not begin.
-pub(super) const TRUNCATED: Error = Error::Truncated { part: Part::Body, len: 0, needed: 0 };
+pub(super) const TRUNCATED: Error = Error::Truncated { part: MessagePart::Body, len: 0, needed: 0 };
 
 /// A data key that was checked or drawn, in its place; and what its bodies are bound to and made
 /// with. Bodies are encrypted and decrypted by it alone, whatever keyring it came from, and whenever

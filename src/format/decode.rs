@@ -13,7 +13,7 @@
 use super::{
     DataKeyId, FORMAT_VERSION, HeaderFault, ImmutableCore, InvalidKeyName, KeyName, KeyVersion,
     LooksLike, MAGIC, MAX_SLOTS, MAX_WRAPPED_KEY_LEN, MIN_HEADER_LEN, MIN_SLOT_LEN, MasterKeyId,
-    Part, SLOT_FIXED_LEN, Slot, SlotLabel, Suite, WrapAlgorithm, offset,
+    MessagePart, SLOT_FIXED_LEN, Slot, SlotLabel, Suite, WrapAlgorithm, offset,
 };
 use crate::error::Error;
 use core::fmt;
@@ -313,7 +313,7 @@ impl<'a> Reader<'a> {
     fn truncated(&self, len: usize) -> Error {
         let due = (self.position + len).max(MIN_HEADER_LEN);
         Error::Truncated {
-            part: Part::Header,
+            part: MessagePart::Header,
             len: self.input.len() as u64,
             needed: self.header_len.unwrap_or(due) as u64,
         }

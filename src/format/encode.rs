@@ -1,7 +1,6 @@
 //! Writing a header: a new one, or new slots into an old one.
 
-use super::{ImmutableCore, MAX_HEADER_LEN, Slot, SlotLabel, offset};
-use crate::bytes;
+use super::{ImmutableCore, MAX_HEADER_LEN, Slot, SlotLabel, codec, offset};
 use crate::error::Error;
 
 /// Length in bytes of a header of these slots without padding.
@@ -45,7 +44,7 @@ pub(crate) fn write_fixed(
 ) -> Result<(), Error> {
     let available = out.len();
     let no_room = || Error::HeaderRoom { needed: offset::SLOTS, available };
-    bytes::concat(out, &[core.as_bytes(), &header_len, &[count]]).map(drop).ok_or_else(no_room)
+    codec::concat(out, &[core.as_bytes(), &header_len, &[count]]).map(drop).ok_or_else(no_room)
 }
 
 /// The header length field of a header of `len` bytes.
@@ -67,5 +66,5 @@ pub(crate) fn encode_slot(room: &mut [u8], slot: &Slot<'_>) -> Option<usize> {
         name.as_str().as_bytes(),
         slot.wrapped_key,
     ];
-    bytes::concat(room, &fields)
+    codec::concat(room, &fields)
 }

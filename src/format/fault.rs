@@ -100,18 +100,18 @@ pub enum SlotFault {
 /// A part of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Part {
+pub enum MessagePart {
     /// The header.
     Header,
     /// The body.
     Body,
 }
 
-impl fmt::Display for Part {
+impl fmt::Display for MessagePart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Part::Header => "header",
-            Part::Body => "body",
+            MessagePart::Header => "header",
+            MessagePart::Body => "body",
         })
     }
 }

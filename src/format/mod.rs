@@ -3,6 +3,7 @@
 //! `SPEC.md` beside this file is normative; its rule ids (`H-LEN`, `K-CHECK`, ...) stand beside
 //! the lines that carry them out.
 
+pub(crate) mod codec;
 mod decode;
 mod encode;
 mod fault;
@@ -15,7 +16,7 @@ mod suite;
 
 pub use decode::{Header, Slots};
 pub(crate) use encode::{encode_slot, header_len_field, rewrite_header, unpadded_len, write_fixed};
-pub use fault::{HeaderFault, Part, SlotFault};
+pub use fault::{HeaderFault, MessagePart, SlotFault};
 pub use ids::{DataKeyId, KeyVersion, MasterKeyId, WrapAlgorithm};
 pub(crate) use immutable::ImmutableCore;
 pub use looks_like::LooksLike;

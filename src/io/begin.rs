@@ -9,8 +9,8 @@ use super::batch::CHUNKS;
 use super::{DecryptReader, RangeReader, ReadAt, error::uninterrupted};
 use crate::body::layout::CHUNK_LEN;
 use crate::error::Error;
-use crate::plain_buffer::PlainBuffer;
 use crate::stream::{MessageStart, RangeDecryptor, StreamDecryptor};
+use crate::wiped::WipedBuffer;
 use alloc::vec;
 use alloc::vec::Vec;
 use std::io::{self, Read, Write};
@@ -26,7 +26,7 @@ pub(super) fn copy(
     mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
     sink: &mut impl Write,
 ) -> io::Result<u64> {
-    let mut buffer = PlainBuffer::zeros(COPY_LEN);
+    let mut buffer = WipedBuffer::zeros(COPY_LEN);
     let mut copied = 0_u64;
     loop {
         let len = uninterrupted(|| read(&mut buffer))?;

@@ -5,12 +5,12 @@
     reason = "ranges of buffers that are sized here or were checked"
 )]
 
-use crate::plain_buffer::PlainBuffer;
+use crate::wiped::WipedBuffer;
 
 /// Bytes of which those from `start` to `end` count. Wiped on drop, and never grown in place.
 #[derive(Default)]
 pub(super) struct Buffer {
-    bytes: PlainBuffer,
+    bytes: WipedBuffer,
     start: usize,
     end: usize,
 }
@@ -37,7 +37,7 @@ impl Buffer {
     /// Makes it `len` bytes long, with `filled` at its start.
     pub(super) fn refill(&mut self, len: usize, filled: &[u8]) {
         if self.bytes.len() < len {
-            self.bytes = PlainBuffer::zeros(len);
+            self.bytes = WipedBuffer::zeros(len);
         }
         self.bytes[..filled.len()].copy_from_slice(filled);
         (self.start, self.end) = (0, filled.len());

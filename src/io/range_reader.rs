@@ -14,9 +14,9 @@ use super::error::uninterrupted;
 use super::{ReadAt, SeekReader};
 use crate::body::layout::{CHUNK_LEN, MAX_PLAINTEXT_LEN};
 use crate::error::Error;
-use crate::format::Part;
-use crate::plain_buffer::PlainBuffer;
+use crate::format::MessagePart;
 use crate::stream::{RangeDecryptor, RangePlan};
+use crate::wiped::WipedBuffer;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
@@ -142,7 +142,7 @@ impl<S: ReadAt> RangeReader<S> {
         let len = usize::try_from(plan.encrypted_len()).map_err(|_| Error::MessageTooLong)?;
         if out.len() < CHUNK_LEN {
             // No chunk is wanted whole: decrypted where it was read to, and a part copied.
-            let mut chunks = PlainBuffer::zeros(len);
+            let mut chunks = WipedBuffer::zeros(len);
             self.fetch(&mut chunks, plan.encrypted().start)?;
             out.copy_from_slice(self.message.decrypt_in_place(plan, &mut chunks)?);
             self.note_proof(plan);
@@ -174,7 +174,7 @@ impl<S: ReadAt> RangeReader<S> {
                 let body = self.message.body_offset();
                 let needed = offset + out.len() as u64 - body;
                 let len = at - body;
-                return Err(Error::Truncated { part: Part::Body, len, needed });
+                return Err(Error::Truncated { part: MessagePart::Body, len, needed });
             }
             done += len;
         }

@@ -12,7 +12,7 @@
 use super::{RangeReader, ReadAt};
 use crate::body::layout::CHUNK_LEN;
 use crate::error::Error;
-use crate::plain_buffer::PlainBuffer;
+use crate::wiped::WipedBuffer;
 use core::fmt;
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
@@ -29,14 +29,14 @@ pub struct SeekReader<S> {
     message: RangeReader<S>,
     position: u64,
     /// The plaintext of one chunk, and which.
-    chunk: PlainBuffer,
+    chunk: WipedBuffer,
     chunk_len: usize,
     chunk_index: Option<u64>,
 }
 
 impl<S: ReadAt> SeekReader<S> {
     pub(super) fn new(message: RangeReader<S>) -> Self {
-        let chunk = PlainBuffer::default();
+        let chunk = WipedBuffer::default();
         SeekReader { message, position: 0, chunk, chunk_len: 0, chunk_index: None }
     }
 
@@ -70,7 +70,7 @@ impl<S: ReadAt> BufRead for SeekReader<S> {
                 // One byte more than there is: a read that is not full proves the end.
                 let len = self.message.unverified_len().min(CHUNK - 1) + 1;
                 let len = usize::try_from(len).unwrap_or(CHUNK_LEN);
-                self.chunk = PlainBuffer::zeros(len);
+                self.chunk = WipedBuffer::zeros(len);
             }
             let offset = index * CHUNK;
             self.chunk_len = self.message.read_at(&mut self.chunk, offset)?;

@@ -6,8 +6,8 @@
 )]
 
 use super::KeyringError;
-use crate::bytes;
 use crate::crypto::secret::DataKey;
+use crate::format::codec;
 use crate::format::{DataKeyId, ImmutableCore, MAX_KEY_NAME_LEN, SlotLabel, Suite};
 use core::fmt;
 use core::ops::Deref;
@@ -86,7 +86,7 @@ impl<'a> WrapContext<'a> {
         ];
         let mut bytes = [0; MAX_LEN];
         #[expect(clippy::expect_used, reason = "the room is that of the longest name")]
-        let len = bytes::concat(&mut bytes, &fields).expect("room for the longest name");
+        let len = codec::concat(&mut bytes, &fields).expect("room for the longest name");
         WrapAad { bytes, len }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Keyring;
 use crate::error::Error;
-use crate::keyset::{Change, Changed, Keyset, Keysets, Terms};
+use crate::keyset::{Change, ChangeOptions, ChangeOutcome, Keyset, KeysetMap};
 #[cfg(feature = "std")]
 use crate::keyset::{Material, Operation};
 use crate::random::KeyringRng;
@@ -13,7 +13,7 @@ use core::time::Duration;
 
 /// Lists and changes the master keys of a keyring: the operator's side.
 ///
-/// An implementor keeps [`Keysets`], which decides what may be done, and does two things:
+/// An implementor keeps [`KeysetMap`], which decides what may be done, and does two things:
 /// tell them, and make changes. The rest is provided, with the system's clock and randomness.
 ///
 /// # Contract
@@ -41,20 +41,20 @@ pub trait Lifecycle: Keyring {
     /// # Errors
     ///
     /// [`Error::Unavailable`], or the keyring's own.
-    fn keysets(&self) -> Result<Keysets, Error>;
+    fn keysets(&self) -> Result<KeysetMap, Error>;
 
     /// Makes all of `changes`, or none.
     ///
     /// # Errors
     ///
-    /// Those of [`Keysets::with_changes`]; [`Error::Randomness`]; [`Error::NotDestroyed`]; the
+    /// Those of [`KeysetMap::with_changes`]; [`Error::Randomness`]; [`Error::NotDestroyed`]; the
     /// keyring's own.
     fn change(
         &self,
         changes: &[Change<'_>],
-        terms: &Terms,
+        options: &ChangeOptions,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Changed, Error>;
+    ) -> Result<ChangeOutcome, Error>;
 
     /// The versions of this keyring's master key.
     ///
@@ -71,8 +71,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn change_now(&self, change: Change<'_>) -> Result<Changed, Error> {
-        self.change(&[change], &Terms::at(Timestamp::now()), &mut OsRandom)
+    fn change_now(&self, change: Change<'_>) -> Result<ChangeOutcome, Error> {
+        self.change(&[change], &ChangeOptions::at(Timestamp::now()), &mut OsRandom)
     }
 
     /// Adds a fresh version and promotes it: new messages use it, old ones keep opening.
@@ -104,7 +104,7 @@ pub trait Lifecycle: Keyring {
     /// As [`change`](Self::change): [`Error::VersionNumber`] if `version` is not above every
     /// version there was, [`Error::KeyMaterial`] if the key is all zero or there already.
     #[cfg(feature = "std")]
-    fn import_version(&self, version: KeyVersion, key: &MasterKey) -> Result<Changed, Error> {
+    fn import_version(&self, version: KeyVersion, key: &MasterKey) -> Result<ChangeOutcome, Error> {
         let (version, material) = (Some(version), Material::Imported(key));
         self.change_now(Change::AddVersion { key: self.key(), version, material })
     }
@@ -115,7 +115,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn operate(&self, version: KeyVersion, operation: Operation) -> Result<Changed, Error> {
+    fn operate(&self, version: KeyVersion, operation: Operation) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::Version { key: self.key(), version, operation })
     }
 
@@ -126,7 +126,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn promote(&self, version: KeyVersion) -> Result<Changed, Error> {
+    fn promote(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::Promote)
     }
 
@@ -136,7 +136,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn enable(&self, version: KeyVersion) -> Result<Changed, Error> {
+    fn enable(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::Enable)
     }
 
@@ -151,7 +151,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn disable(&self, version: KeyVersion) -> Result<Changed, Error> {
+    fn disable(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::Disable)
     }
 
@@ -162,7 +162,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn mark_compromised(&self, version: KeyVersion) -> Result<Changed, Error> {
+    fn mark_compromised(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::MarkCompromised)
     }
 
@@ -174,7 +174,11 @@ pub trait Lifecycle: Keyring {
     /// As [`change`](Self::change); [`Error::DestructionDelay`]; [`Error::Guarded`] if the newest date
     /// on record is more than a day ahead of the clock.
     #[cfg(feature = "std")]
-    fn schedule_destruction(&self, version: KeyVersion, after: Duration) -> Result<Changed, Error> {
+    fn schedule_destruction(
+        &self,
+        version: KeyVersion,
+        after: Duration,
+    ) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::ScheduleDestruction { after })
     }
 
@@ -184,7 +188,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn cancel_destruction(&self, version: KeyVersion) -> Result<Changed, Error> {
+    fn cancel_destruction(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::CancelDestruction)
     }
 
@@ -198,7 +202,7 @@ pub trait Lifecycle: Keyring {
     /// material is on a token that did not destroy it: the version is destroyed all the same,
     /// and the next change finishes that.
     #[cfg(feature = "std")]
-    fn destroy(&self, version: KeyVersion) -> Result<Changed, Error> {
+    fn destroy(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::Destroy)
     }
 
@@ -213,7 +217,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change); [`Error::Guarded`] if the version is held or evidence is required.
     #[cfg(feature = "std")]
-    fn destroy_immediately(&self, version: KeyVersion) -> Result<Changed, Error> {
+    fn destroy_immediately(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::DestroyImmediately)
     }
 
@@ -224,7 +228,7 @@ pub trait Lifecycle: Keyring {
     /// As [`change`](Self::change); [`Error::Label`] if the reason has more than 256 bytes or a
     /// control character.
     #[cfg(feature = "std")]
-    fn hold(&self, version: KeyVersion, reason: &str) -> Result<Changed, Error> {
+    fn hold(&self, version: KeyVersion, reason: &str) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::Hold { key: self.key(), version: Some(version), reason })
     }
 
@@ -234,18 +238,18 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn release(&self, version: KeyVersion) -> Result<Changed, Error> {
+    fn release(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::Release { key: self.key(), version: Some(version) })
     }
 
     /// Has versions destroyed on evidence only, from now on: [`destroy`](Self::destroy) and the like are
-    /// refused, and [`change`](Self::change) under [`Terms::on_evidence`] is not.
+    /// refused, and [`change`](Self::change) under [`ChangeOptions::on_evidence`] is not.
     ///
     /// # Errors
     ///
     /// As [`change`](Self::change).
     #[cfg(feature = "std")]
-    fn require_evidence(&self) -> Result<Changed, Error> {
+    fn require_evidence(&self) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::RequireEvidence { key: self.key() })
     }
 
@@ -255,7 +259,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change): [`Error::Key`] if one of them is not destroyed.
     #[cfg(feature = "std")]
-    fn remove_records(&self, through: KeyVersion) -> Result<Changed, Error> {
+    fn remove_records(&self, through: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::RemoveRecords { key: self.key(), through })
     }
 
@@ -272,7 +276,7 @@ pub trait Lifecycle: Keyring {
     /// on evidence only; [`Error::Key`] if it was erased before; [`Error::NotDestroyed`] as
     /// [`destroy`](Self::destroy).
     #[cfg(feature = "std")]
-    fn erase_key(&self, name: &str) -> Result<Changed, Error> {
+    fn erase_key(&self, name: &str) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::EraseKey { key: name })
     }
 
@@ -282,7 +286,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change): [`Error::NameTaken`], [`Error::KeyName`].
     #[cfg(feature = "std")]
-    fn create_key(&self, name: &str) -> Result<Changed, Error> {
+    fn create_key(&self, name: &str) -> Result<ChangeOutcome, Error> {
         let (version, material) = (KeyVersion::FIRST, Material::Fresh);
         self.change_now(Change::CreateKey { key: name, version, material })
     }
@@ -293,13 +297,13 @@ pub trait Lifecycle: Keyring {
     ///
     /// As [`change`](Self::change): [`Error::NameTaken`], [`Error::UnknownKey`].
     #[cfg(feature = "std")]
-    fn set_alias(&self, alias: &str, key: &str) -> Result<Changed, Error> {
+    fn set_alias(&self, alias: &str, key: &str) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::SetAlias { alias, key })
     }
 }
 
 #[cfg(feature = "std")]
-fn added(changed: Changed) -> Result<KeyVersion, Error> {
+fn added(changed: ChangeOutcome) -> Result<KeyVersion, Error> {
     // A keyring that adds nothing and reports success is at fault.
     changed.added().ok_or(Error::NoPrimary)
 }
@@ -311,17 +315,17 @@ macro_rules! forward_lifecycle {
                 (**self).key()
             }
 
-            fn keysets(&self) -> Result<Keysets, Error> {
+            fn keysets(&self) -> Result<KeysetMap, Error> {
                 (**self).keysets()
             }
 
             fn change(
                 &self,
                 changes: &[Change<'_>],
-                terms: &Terms,
+                options: &ChangeOptions,
                 rng: &mut KeyringRng<'_>,
-            ) -> Result<Changed, Error> {
-                (**self).change(changes, terms, rng)
+            ) -> Result<ChangeOutcome, Error> {
+                (**self).change(changes, options, rng)
             }
         }
     )*};

@@ -6,7 +6,8 @@ use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel};
 use crate::keyset::{
-    Change, Changed, Keyset, Keysets, Material, Terms, Transition, VersionRecord, VersionState,
+    Change, ChangeOptions, ChangeOutcome, Keyset, KeysetMap, Material, Transition, VersionRecord,
+    VersionState,
 };
 use crate::random::KeyringRng;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -38,7 +39,7 @@ pub(super) type HeldKeys = BTreeMap<MasterKeyId, Arc<dyn HeldKey>>;
 /// their material comes from.
 #[derive(Clone)]
 pub(super) struct MasterKeys {
-    pub(super) keysets: Keysets,
+    pub(super) keysets: KeysetMap,
     keys: HeldKeys,
     source: Arc<dyn KeySource>,
 }
@@ -55,13 +56,13 @@ pub(super) struct NewKeys {
 impl MasterKeys {
     /// No master key yet.
     pub(super) fn new(source: Arc<dyn KeySource>) -> Self {
-        MasterKeys { keysets: Keysets::new(), keys: HeldKeys::new(), source }
+        MasterKeys { keysets: KeysetMap::new(), keys: HeldKeys::new(), source }
     }
 
     /// Keys that were stored. A record whose material is not among `keys` is refused as
     /// destroyed.
     #[cfg(all(feature = "file", unix))]
-    pub(super) fn restore(keysets: Keysets, keys: HeldKeys, source: Arc<dyn KeySource>) -> Self {
+    pub(super) fn restore(keysets: KeysetMap, keys: HeldKeys, source: Arc<dyn KeySource>) -> Self {
         MasterKeys { keysets, keys, source }
     }
 
@@ -83,7 +84,7 @@ impl MasterKeys {
     }
 
     /// The keysets, with what was protected since the keys were set up.
-    pub(super) fn keysets_with_usage(&self) -> Keysets {
+    pub(super) fn keysets_with_usage(&self) -> KeysetMap {
         let mut keysets = self.keysets.clone();
         for record in keysets.iter_mut().flat_map(Keyset::versions_mut) {
             if let Some(key) = self.key(record.master_key_id) {
@@ -248,14 +249,14 @@ impl MasterKeys {
     ///
     /// # Errors
     ///
-    /// Those of [`Keysets::with_changes`] and [`KeySource::make`]. What was made for the changes
+    /// Those of [`KeysetMap::with_changes`] and [`KeySource::make`]. What was made for the changes
     /// before is discarded.
     pub(super) fn with_changes(
         &self,
         changes: &[Change<'_>],
-        terms: &Terms,
+        options: &ChangeOptions,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<(MasterKeys, Changed, NewKeys), Error> {
+    ) -> Result<(MasterKeys, ChangeOutcome, NewKeys), Error> {
         let mut new = NewKeys::default();
         let mut keys = self.keys.clone();
         let mut make = |name: KeyName<'_>, version: KeyVersion, material: Material<'_>| {
@@ -270,7 +271,7 @@ impl MasterKeys {
             new.stored.extend(stored.map(|stored| (id, stored)));
             Ok(material)
         };
-        let changed = self.keysets.with_changes(changes, terms, &mut make);
+        let changed = self.keysets.with_changes(changes, options, &mut make);
         let (keysets, changed) = changed.inspect_err(|_| self.discard(&new))?;
         let is_destroyed = |transition: &Transition| {
             matches!(transition, Transition::State { to: VersionState::Destroyed, .. })

@@ -7,7 +7,7 @@ use super::{Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContex
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, Slot, SlotLabel};
-use crate::keyset::{Change, Changed, Keysets, Material, Terms, VersionRecord};
+use crate::keyset::{Change, ChangeOptions, ChangeOutcome, KeysetMap, Material, VersionRecord};
 use crate::random::{KeyringRng, LockedRng, NoRandomness, RandomPool};
 use crate::sync::RwLock;
 use crate::time::Timestamp;
@@ -83,7 +83,7 @@ impl MemoryKeyring {
 
     /// As [`import`](Self::import), with the date from which the age of the key counts: for keys that
     /// arrive anew at each start, where a policy would take them for new. More versions take theirs
-    /// from the [`Terms`] of their import and promotion.
+    /// from the [`ChangeOptions`] of their import and promotion.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl MemoryKeyring {
         let Change::CreateKey { key: name, .. } = change else { return Err(Error::NoPrimary) };
         let keys = Arc::new(RwLock::new(Arc::new(MasterKeys::new(Arc::new(SoftwareSource)))));
         let keyring = MemoryKeyring { keys, selection: Selection::of(name) };
-        keyring.change_with_rng(&[change], &Terms::at(now), rng)?;
+        keyring.change_with_rng(&[change], &ChangeOptions::at(now), rng)?;
         Ok(keyring)
     }
 
@@ -127,7 +127,7 @@ impl MemoryKeyring {
     /// other are another keyring's. For tenants that must not open each other's messages.
     ///
     /// Where `name` is an alias, it also opens the messages of the keys that the alias stood for
-    /// since it was set ([`Keysets::former_keys`]). They are current under the primary of their own
+    /// since it was set ([`KeysetMap::former_keys`]). They are current under the primary of their own
     /// key: a rewrap changes no name.
     ///
     /// # Errors
@@ -174,13 +174,13 @@ impl MemoryKeyring {
     pub fn change_with_rng<R>(
         &self,
         changes: &[Change<'_>],
-        terms: &Terms,
+        options: &ChangeOptions,
         rng: &mut R,
-    ) -> Result<Changed, Error>
+    ) -> Result<ChangeOutcome, Error>
     where
         R: TryCryptoRng + ?Sized,
     {
-        self.change(changes, terms, &mut RandomPool::for_rewrap(&LockedRng::new(rng)))
+        self.change(changes, options, &mut RandomPool::for_rewrap(&LockedRng::new(rng)))
     }
 
     /// As [`Lifecycle::rotate`], with a time and a generator of the caller's.
@@ -193,7 +193,7 @@ impl MemoryKeyring {
         R: TryCryptoRng + ?Sized,
     {
         let change = Change::Rotate { key: &self.selection.key };
-        let changed = self.change_with_rng(&[change], &Terms::at(now), rng)?;
+        let changed = self.change_with_rng(&[change], &ChangeOptions::at(now), rng)?;
         changed.added().ok_or(Error::NoPrimary)
     }
 
@@ -268,20 +268,20 @@ impl Lifecycle for MemoryKeyring {
         &self.selection.key
     }
 
-    fn keysets(&self) -> Result<Keysets, Error> {
+    fn keysets(&self) -> Result<KeysetMap, Error> {
         Ok(self.keys.read().keysets_with_usage())
     }
 
     fn change(
         &self,
         changes: &[Change<'_>],
-        terms: &Terms,
+        options: &ChangeOptions,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Changed, Error> {
+    ) -> Result<ChangeOutcome, Error> {
         loop {
             let before = self.keys.read().clone();
             // Made outside of the lock: the generator may block.
-            let (mut after, changed, new) = before.with_changes(changes, terms, rng)?;
+            let (mut after, changed, new) = before.with_changes(changes, options, rng)?;
             let mut keys = self.keys.write();
             if keys.keysets.change() == before.keysets.change() {
                 after.keep_usage_of_destroyed(&before);

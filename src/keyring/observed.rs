@@ -4,7 +4,7 @@ use super::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, SlotWriter,
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, Slot, SlotLabel};
-use crate::keyset::{Change, Changed, Keysets, Terms, Transition, VersionState};
+use crate::keyset::{Change, ChangeOptions, ChangeOutcome, KeysetMap, Transition, VersionState};
 use crate::observe::{Event, Observer};
 use crate::random::KeyringRng;
 
@@ -49,8 +49,8 @@ impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
 
     /// Tells of changes that were made.
     #[expect(clippy::indexing_slicing, reason = "the index of one of them")]
-    fn changed(&self, changed: &Changed) {
-        let Changed { change, transitions, .. } = changed;
+    fn changed(&self, changed: &ChangeOutcome) {
+        let ChangeOutcome { change, transitions, .. } = changed;
         let change = *change;
         for (index, transition) in transitions.iter().enumerate() {
             self.tell(Event::Changed { transition, change });
@@ -188,17 +188,17 @@ impl<K: Lifecycle, O: Observer> Lifecycle for ObservedKeyring<K, O> {
         self.keyring.key()
     }
 
-    fn keysets(&self) -> Result<Keysets, Error> {
+    fn keysets(&self) -> Result<KeysetMap, Error> {
         self.keyring.keysets()
     }
 
     fn change(
         &self,
         changes: &[Change<'_>],
-        terms: &Terms,
+        options: &ChangeOptions,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Changed, Error> {
-        let outcome = self.keyring.change(changes, terms, rng);
+    ) -> Result<ChangeOutcome, Error> {
+        let outcome = self.keyring.change(changes, options, rng);
         match &outcome {
             Ok(changed) => self.changed(changed),
             // They are made; what was not done is not theirs.

@@ -2,7 +2,7 @@
 
 use super::change::Transition;
 use super::check_name;
-use super::keysets::{Keysets, Work};
+use super::keyset_map::{KeysetMap, Work};
 use crate::error::{Error, KeyFault};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -49,7 +49,7 @@ impl Alias {
     }
 }
 
-impl Keysets {
+impl KeysetMap {
     /// Every alias with the name of the key that it stands for.
     pub fn aliases(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.aliases.iter().map(|alias| (alias.name.as_str(), alias.key.as_str()))

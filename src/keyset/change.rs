@@ -93,7 +93,7 @@ pub enum Change<'a> {
         value: Option<&'a str>,
     },
     /// Holds a version, or a key with all its versions: policies leave it alone, and it is not
-    /// destroyed ([`Guard::Held`](crate::keyset::Guard::Held)). An operator can do all else.
+    /// destroyed ([`Guard::OnHold`](crate::keyset::Guard::OnHold)). An operator can do all else.
     Hold {
         /// The master key.
         key: &'a str,
@@ -110,8 +110,8 @@ pub enum Change<'a> {
         /// The version, or `None` for the hold of the key, which leaves those of versions.
         version: Option<KeyVersion>,
     },
-    /// Has the versions of a key destroyed on evidence only: under terms that have the digest of a
-    /// judgement ([`Terms::on_evidence`]). Else every destruction is refused, by whichever door
+    /// Has the versions of a key destroyed on evidence only: under options that have the digest of a
+    /// judgement ([`ChangeOptions::on_evidence`]). Else every destruction is refused, by whichever door
     /// ([`Guard::EvidenceRequired`](crate::keyset::Guard::EvidenceRequired)).
     RequireEvidence {
         /// The master key.
@@ -153,22 +153,22 @@ impl fmt::Debug for Material<'_> {
     }
 }
 
-/// Under which terms changes are made.
+/// Under which options changes are made.
 #[derive(Clone, Copy, Debug)]
-pub struct Terms {
+pub struct ChangeOptions {
     now: Timestamp,
     unchanged_since: Option<u64>,
     evidence: Option<[u8; 32]>,
 }
 
-impl Terms {
+impl ChangeOptions {
     /// Changes made at `now`.
     pub const fn at(now: Timestamp) -> Self {
-        Terms { now, unchanged_since: None, evidence: None }
+        ChangeOptions { now, unchanged_since: None, evidence: None }
     }
 
     /// Makes the changes only if nobody else has made one since that of the number `change`
-    /// ([`Keysets::change`](crate::keyset::Keysets::change)): compare-and-swap.
+    /// ([`KeysetMap::change`](crate::keyset::KeysetMap::change)): compare-and-swap.
     #[must_use]
     pub const fn if_unchanged_since(mut self, change: u64) -> Self {
         self.unchanged_since = Some(change);
@@ -202,17 +202,17 @@ impl Terms {
 /// What became of changes that were made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Changed {
+pub struct ChangeOutcome {
     /// The number of this change.
     pub change: u64,
     /// What they came to, in order.
     pub transitions: Vec<Transition>,
 }
 
-impl Changed {
+impl ChangeOutcome {
     /// Changes that came to `transitions`.
     pub const fn new(change: u64, transitions: Vec<Transition>) -> Self {
-        Changed { change, transitions }
+        ChangeOutcome { change, transitions }
     }
 
     /// The first version that was added, if one was.

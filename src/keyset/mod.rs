@@ -3,26 +3,26 @@
 mod aliases;
 mod change;
 mod freshness;
-mod gone;
-mod guard;
+mod guards;
 mod hold;
-mod keysets;
+mod keyset_map;
 mod labels;
 mod record;
+mod removal;
 mod state;
 
 #[cfg(all(feature = "file", unix))]
 pub(crate) use aliases::{Alias, MAX_FORMER_KEYS};
-pub use change::{Change, Changed, Material, Terms, Transition};
+pub use change::{Change, ChangeOptions, ChangeOutcome, Material, Transition};
 pub use freshness::{Freshness, Refusal};
-#[cfg(all(feature = "file", unix))]
-pub(crate) use gone::MAX_REMOVED_IDS;
-pub(crate) use guard::MAX_QUIET;
-pub use guard::{Guard, MAX_CLOCK_SKEW};
+pub(crate) use guards::MAX_QUIET;
+pub use guards::{Guard, MAX_CLOCK_SKEW};
 pub use hold::Hold;
-pub use keysets::{Keysets, NewMaterialFn};
+pub use keyset_map::{KeysetMap, NewMaterialFn};
 pub use labels::{LabelFault, Labels, MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS};
 pub use record::{NewMaterial, Origin, Usage, VersionRecord};
+#[cfg(all(feature = "file", unix))]
+pub(crate) use removal::MAX_REMOVED_IDS;
 pub use state::{Operation, VersionState};
 
 use crate::error::Error;
@@ -63,7 +63,7 @@ pub struct Keyset {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyRecord {
     /// The highest version number that was ever taken; zero before the first.
-    pub(crate) taken: u32,
+    pub(crate) highest_version: u32,
     /// Records of versions below were removed.
     pub(crate) floor: u32,
     /// The ids of the material of versions whose records were removed, lowest version first.
@@ -90,15 +90,19 @@ impl Keyset {
         Keyset::restore(name, 0, Vec::new())
     }
 
-    /// A keyset of records that were stored; `taken` is the highest version number that was ever
+    /// A keyset of records that were stored; `highest_version` is the highest version number that was ever
     /// taken, which may be that of a record that is lost.
     ///
     /// # Errors
     ///
     /// [`Error::KeyName`] as for [`new`](Self::new); [`Error::VersionNumber`] if the versions do
-    /// not grow strictly or go beyond `taken`, or if two are the primary.
-    pub fn restore(name: &str, taken: u32, versions: Vec<VersionRecord>) -> Result<Self, Error> {
-        let key = KeyRecord { taken, ..KeyRecord::default() };
+    /// not grow strictly or go beyond `highest_version`, or if two are the primary.
+    pub fn restore(
+        name: &str,
+        highest_version: u32,
+        versions: Vec<VersionRecord>,
+    ) -> Result<Self, Error> {
+        let key = KeyRecord { highest_version, ..KeyRecord::default() };
         Keyset::of_records(name, key, versions)
     }
 
@@ -116,7 +120,7 @@ impl Keyset {
         for record in &keyset.versions {
             let number = record.version.number();
             let second = primary && record.state == VersionState::Primary;
-            if number <= last || number > keyset.key.taken || second {
+            if number <= last || number > keyset.key.highest_version || second {
                 return Err(keyset.spent(record.version));
             }
             last = number;
@@ -162,8 +166,8 @@ impl Keyset {
     }
 
     /// The highest version number that was ever taken, or zero.
-    pub fn taken(&self) -> u32 {
-        self.key.taken
+    pub fn highest_version(&self) -> u32 {
+        self.key.highest_version
     }
 
     /// What keeps policies off all versions, and the erasure of the key.
@@ -212,7 +216,7 @@ impl Keyset {
     /// [`Error::VersionNumber`] if 2^32 - 1 is taken; [`Error::Key`] if the key was erased.
     pub fn next_version(&self) -> Result<KeyVersion, Error> {
         self.check_not_erased()?;
-        match KeyVersion::new(self.key.taken) {
+        match KeyVersion::new(self.key.highest_version) {
             None => Ok(KeyVersion::FIRST),
             Some(last) => last.next().ok_or_else(|| self.spent(last)),
         }
@@ -231,7 +235,7 @@ impl Keyset {
         now: Timestamp,
     ) -> Result<(), Error> {
         self.check_free(version)?;
-        self.key.taken = version.number();
+        self.key.highest_version = version.number();
         let now = self.date(now);
         self.versions.push(VersionRecord::new(version, material, now));
         Ok(())
@@ -240,13 +244,13 @@ impl Keyset {
     /// Refuses a number that is not above every version there was.
     fn check_free(&self, version: KeyVersion) -> Result<(), Error> {
         self.check_not_erased()?;
-        match KeyVersion::new(self.key.taken).filter(|last| *last >= version) {
+        match KeyVersion::new(self.key.highest_version).filter(|last| *last >= version) {
             Some(last) => Err(self.spent(last)),
             None => Ok(()),
         }
     }
 
-    /// Applies `operation` to `version` at the time of `terms`.
+    /// Applies `operation` to `version` at the time of `options`.
     ///
     /// A promotion leaves the former primary enabled. After a destruction the caller wipes the
     /// key material. Dates do not go back: a clock that is less than a day behind the newest date on
@@ -261,10 +265,10 @@ impl Keyset {
         &mut self,
         version: KeyVersion,
         operation: Operation,
-        terms: &Terms,
+        options: &ChangeOptions,
     ) -> Result<(), Error> {
-        let after = self.check(version, operation, terms)?;
-        let now = self.date(terms.now());
+        let after = self.check(version, operation, options)?;
+        let now = self.date(options.now());
         if operation == Operation::Promote {
             let former = self.primary().filter(|former| *former != version);
             if let Some(former) = former.and_then(|former| self.version_mut(former)) {
@@ -273,7 +277,7 @@ impl Keyset {
         }
         if let Some(record) = self.version_mut(version) {
             record.enter(after, now);
-            record.note(operation, terms, now);
+            record.note(operation, options, now);
         }
         Ok(())
     }
@@ -283,7 +287,7 @@ impl Keyset {
         &self,
         version: KeyVersion,
         operation: Operation,
-        terms: &Terms,
+        options: &ChangeOptions,
     ) -> Result<VersionState, Error> {
         let key = || self.name.clone();
         let record = self.version(version);
@@ -309,14 +313,14 @@ impl Keyset {
                 return Err(Error::DestructionDelay { delay });
             }
             Operation::Destroy => match record.destroy_at {
-                Some(due) if due <= terms.now() => after,
+                Some(due) if due <= options.now() => after,
                 Some(due) => return Err(Error::DestructionNotDue { key: key(), version, due }),
                 // Of a stored record that has lost its date.
                 None => return Err(refused()),
             },
             _ => after,
         };
-        self.check_guards(record, operation, terms)?;
+        self.check_guards(record, operation, options)?;
         Ok(after)
     }
 
@@ -333,7 +337,7 @@ impl VersionRecord {
     }
 
     /// Notes what `operation` brings at `now`, which no date on record is after, within reason.
-    fn note(&mut self, operation: Operation, terms: &Terms, now: Timestamp) {
+    fn note(&mut self, operation: Operation, options: &ChangeOptions, now: Timestamp) {
         match operation {
             Operation::Promote => {
                 self.promoted.get_or_insert(now);
@@ -347,7 +351,7 @@ impl VersionRecord {
             }
             Operation::Destroy | Operation::DestroyImmediately => {
                 self.destroy_at = None;
-                self.evidence = terms.evidence().copied().map(Box::new);
+                self.evidence = options.evidence().copied().map(Box::new);
             }
             Operation::Enable => self.kept = Some(now),
             Operation::Disable => {}

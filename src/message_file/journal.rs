@@ -17,8 +17,8 @@
 use super::bytes::{read_at, write};
 use super::error::{MessageFileError, open_refused, refused};
 use super::paths::{MessagePaths, Name, is_absent, is_too_long, stat_regular};
-use crate::bytes::concat;
 use crate::crypto::kdf;
+use crate::format::codec::concat;
 use crate::format::{Header, MAX_HEADER_LEN};
 use crate::fs::{DirectoryFile, FileAction, FileStat, uninterrupted};
 use alloc::vec::Vec;

@@ -1,20 +1,20 @@
 //! Carrying a plan out: one of many processes does it, the others see that it is done.
 
-use super::{Plan, Plans};
+use super::{KeyringPlan, Plan};
 use crate::error::Error;
 use crate::keyring::Lifecycle;
-use crate::keyset::{Change, Changed, Terms};
+use crate::keyset::{Change, ChangeOptions, ChangeOutcome};
 use crate::random::KeyringRng;
 use crate::time::Timestamp;
 
 /// What became of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Applied {
+pub enum PlanOutcome {
     /// Nothing was due.
-    Nothing,
+    NothingDue,
     /// The plan was carried out, as a whole.
-    Done(Changed),
+    Applied(ChangeOutcome),
     /// Somebody else made a change since the plan was made, most likely the same plan's. Nothing
     /// was done; a new plan tells what is still due.
     Superseded {
@@ -31,9 +31,9 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// As [`Lifecycle::change`], but for a conflict, which is [`Applied::Superseded`].
+    /// As [`Lifecycle::change`], but for a conflict, which is [`PlanOutcome::Superseded`].
     #[cfg(feature = "std")]
-    pub fn apply<K: Lifecycle + ?Sized>(&self, keyring: &K) -> Result<Applied, Error> {
+    pub fn apply<K: Lifecycle + ?Sized>(&self, keyring: &K) -> Result<PlanOutcome, Error> {
         self.apply_at(keyring, Timestamp::now(), &mut crate::OsRandom)
     }
 
@@ -47,12 +47,12 @@ impl Plan {
         keyring: &K,
         now: Timestamp,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Applied, Error> {
+    ) -> Result<PlanOutcome, Error> {
         carry_out(keyring, &self.changes(now), self.change, now, rng)
     }
 }
 
-impl Plans {
+impl KeyringPlan {
     /// Carries the plans out, now: all that is due for every key in one change, if the keyring has
     /// not been changed since the plans were made. What they have not due yet is left.
     ///
@@ -62,7 +62,7 @@ impl Plans {
     ///
     /// As [`Plan::apply`]; nothing is done then for any key.
     #[cfg(feature = "std")]
-    pub fn apply<K: Lifecycle + ?Sized>(&self, keyring: &K) -> Result<Applied, Error> {
+    pub fn apply<K: Lifecycle + ?Sized>(&self, keyring: &K) -> Result<PlanOutcome, Error> {
         self.apply_at(keyring, Timestamp::now(), &mut crate::OsRandom)
     }
 
@@ -76,7 +76,7 @@ impl Plans {
         keyring: &K,
         now: Timestamp,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Applied, Error> {
+    ) -> Result<PlanOutcome, Error> {
         carry_out(keyring, &self.changes(now), self.change, now, rng)
     }
 }
@@ -87,14 +87,14 @@ fn carry_out<K: Lifecycle + ?Sized>(
     planned: u64,
     now: Timestamp,
     rng: &mut KeyringRng<'_>,
-) -> Result<Applied, Error> {
+) -> Result<PlanOutcome, Error> {
     if changes.is_empty() {
-        return Ok(Applied::Nothing);
+        return Ok(PlanOutcome::NothingDue);
     }
-    let terms = Terms::at(now).if_unchanged_since(planned);
-    match keyring.change(changes, &terms, rng) {
-        Ok(changed) => Ok(Applied::Done(changed)),
-        Err(Error::Conflict { found, .. }) => Ok(Applied::Superseded { change: found }),
+    let options = ChangeOptions::at(now).if_unchanged_since(planned);
+    match keyring.change(changes, &options, rng) {
+        Ok(changed) => Ok(PlanOutcome::Applied(changed)),
+        Err(Error::Conflict { found, .. }) => Ok(PlanOutcome::Superseded { change: found }),
         Err(error) => Err(error),
     }
 }

@@ -1,13 +1,13 @@
 //! Rotation policy: data, and a pure function that tells what is due. Nothing runs on a timer.
 
 mod apply;
+mod display;
 mod plan;
 mod planner;
-mod show;
 mod warning;
 
-pub use apply::Applied;
-pub use plan::{Action, Due, Plan, Plans, Reason};
+pub use apply::PlanOutcome;
+pub use plan::{Action, KeyringPlan, Plan, PlannedAction, Reason};
 pub use warning::Warning;
 
 use crate::keyset::{MAX_DESTRUCTION_DELAY, MIN_DESTRUCTION_DELAY};
@@ -50,13 +50,13 @@ const YEAR: Duration = DAY.saturating_mul(365);
 /// # Clocks
 ///
 /// A date on record that is more than [`MAX_CLOCK_SKEW`](crate::keyset::MAX_CLOCK_SKEW) ahead of `now` is
-/// not obeyed: the plan says so ([`Warning::DateToCome`]), a primary that was promoted then is
+/// not obeyed: the plan says so ([`Warning::FutureDate`]), a primary that was promoted then is
 /// replaced, and nothing is disabled or destroyed by such a date. Under a clock that is not set, or
 /// 10 years from the newest date on record, nothing is due ([`Warning::Clock`]).
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Lifecycle, MemoryKeyring, RotationPolicy, Timestamp, policy::{Action, Applied}};
+/// use envelock::{Lifecycle, MemoryKeyring, RotationPolicy, Timestamp, policy::{Action, PlanOutcome}};
 /// use std::time::Duration;
 ///
 /// let keyring = MemoryKeyring::create("orders")?;
@@ -69,7 +69,7 @@ const YEAR: Duration = DAY.saturating_mul(365);
 /// let in_a_year = Timestamp::now().plus(Duration::from_secs(365 * 86_400));
 /// let plan = policy.plan(&keyring.keysets()?, "orders", in_a_year)?;
 /// assert_eq!(plan.due()[0].action, Action::Rotate);
-/// assert_eq!(plan.apply(&keyring)?, Applied::Nothing);
+/// assert_eq!(plan.apply(&keyring)?, PlanOutcome::NothingDue);
 /// # Ok(())
 /// # }
 /// # #[cfg(not(feature = "std"))] fn main() {}

@@ -17,17 +17,17 @@ use core::time::Duration;
 pub struct Plan {
     pub(super) key: String,
     pub(super) change: u64,
-    pub(super) due: Vec<Due>,
-    pub(super) next: Option<Due>,
+    pub(super) due: Vec<PlannedAction>,
+    pub(super) next: Option<PlannedAction>,
     pub(super) warnings: Vec<Warning>,
 }
 
 /// What a policy wants done to every master key of a keyring.
 ///
 /// Made by [`RotationPolicy::plan_all`](super::RotationPolicy::plan_all), carried out in one change
-/// by [`Plans::apply`]. `Display` has a line for each key of which there is something to say.
+/// by [`KeyringPlan::apply`]. `Display` has a line for each key of which there is something to say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plans {
+pub struct KeyringPlan {
     pub(super) change: u64,
     pub(super) plans: Vec<Plan>,
 }
@@ -35,7 +35,7 @@ pub struct Plans {
 /// One thing to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Due {
+pub struct PlannedAction {
     /// What.
     pub action: Action,
     /// Why.
@@ -78,7 +78,7 @@ pub enum Reason {
     },
     /// The date of the primary's last promotion is more than a day ahead of the clock, so its age is
     /// not known.
-    PromotionToCome {
+    PromotedInFuture {
         /// The date.
         promoted: Timestamp,
     },
@@ -129,7 +129,7 @@ impl Plan {
     }
 
     /// What is due.
-    pub fn due(&self) -> &[Due] {
+    pub fn due(&self) -> &[PlannedAction] {
         &self.due
     }
 
@@ -139,7 +139,7 @@ impl Plan {
     }
 
     /// What comes next, and when, going by time alone; wraps and bytes may bring it forward.
-    pub fn next(&self) -> Option<&Due> {
+    pub fn next(&self) -> Option<&PlannedAction> {
         self.next.as_ref()
     }
 
@@ -152,7 +152,7 @@ impl Plan {
     /// The changes that the plan comes to at `now`: what was planned for a later time is left out,
     /// and a destruction that is due for more than 7 days by then.
     pub fn changes(&self, now: Timestamp) -> Vec<Change<'_>> {
-        let is_late = |due: &Due| {
+        let is_late = |due: &PlannedAction| {
             matches!(due.action, Action::Destroy(_)) && now.since(due.at) > DESTRUCTION_WINDOW
         };
         let due = self.due.iter().filter(|due| due.at <= now && !is_late(due));
@@ -160,7 +160,7 @@ impl Plan {
     }
 }
 
-impl Plans {
+impl KeyringPlan {
     /// The plan of every master key, by name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Plan> {
         self.plans.iter()
@@ -177,7 +177,7 @@ impl Plans {
     }
 
     /// What comes next, of which key, and when, as [`Plan::next`].
-    pub fn next(&self) -> Option<(&str, &Due)> {
+    pub fn next(&self) -> Option<(&str, &PlannedAction)> {
         let next = self.plans.iter().filter_map(|plan| Some((plan.key(), plan.next()?)));
         next.min_by_key(|(_, due)| due.at)
     }

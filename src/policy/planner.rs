@@ -1,11 +1,12 @@
 //! Compares a policy with a keyset and a clock: pure, and never further than an operator went back.
 
-use super::plan::{Action, Due, Plan, Plans, Reason};
+use super::plan::{Action, KeyringPlan, Plan, PlannedAction, Reason};
 use super::warning::Warning;
 use super::{MIN_GRACE, RotationPolicy};
 use crate::error::Error;
 use crate::keyset::{
-    Keyset, Keysets, MAX_CLOCK_SKEW, MAX_QUIET, MIN_DESTRUCTION_DELAY, VersionRecord, VersionState,
+    Keyset, KeysetMap, MAX_CLOCK_SKEW, MAX_QUIET, MIN_DESTRUCTION_DELAY, VersionRecord,
+    VersionState,
 };
 use crate::time::Timestamp;
 use alloc::vec::Vec;
@@ -25,16 +26,16 @@ impl RotationPolicy {
     /// # Errors
     ///
     /// [`Error::UnknownKey`].
-    pub fn plan(&self, keysets: &Keysets, key: &str, now: Timestamp) -> Result<Plan, Error> {
+    pub fn plan(&self, keysets: &KeysetMap, key: &str, now: Timestamp) -> Result<Plan, Error> {
         Ok(Planner::of(self, keysets.resolve(key)?, now).plan(keysets.change()))
     }
 
     /// Tells what is due for every master key at `now`, to be done in one change: by
-    /// [`Plans::apply`]. Pure: nothing is changed.
-    pub fn plan_all(&self, keysets: &Keysets, now: Timestamp) -> Plans {
+    /// [`KeyringPlan::apply`]. Pure: nothing is changed.
+    pub fn plan_all(&self, keysets: &KeysetMap, now: Timestamp) -> KeyringPlan {
         let change = keysets.change();
         let plan = |keyset: &Keyset| Planner::of(self, keyset, now).plan(change);
-        Plans { change, plans: keysets.iter().map(plan).collect() }
+        KeyringPlan { change, plans: keysets.iter().map(plan).collect() }
     }
 }
 
@@ -44,7 +45,7 @@ struct Planner<'a> {
     now: Timestamp,
     /// No date on record is rightly after this.
     latest: Timestamp,
-    wanted: Vec<Due>,
+    wanted: Vec<PlannedAction>,
     warnings: Vec<Warning>,
 }
 
@@ -66,13 +67,13 @@ impl<'a> Planner<'a> {
         let dates = self.keyset.versions().iter();
         self.warnings.extend(dates.filter_map(|record| {
             let date = record.date_to_come(self.now)?;
-            Some(Warning::DateToCome { version: record.version, date })
+            Some(Warning::FutureDate { version: record.version, date })
         }));
         self.want_rotation();
         for record in self.keyset.versions() {
             self.want_retirement(record);
         }
-        let (mut due, mut next): (Vec<_>, Option<Due>) = (Vec::new(), None);
+        let (mut due, mut next): (Vec<_>, Option<PlannedAction>) = (Vec::new(), None);
         for wanted in core::mem::take(&mut self.wanted) {
             match self.objection(wanted) {
                 Some(warning) if wanted.at <= self.now => self.warnings.push(warning),
@@ -100,11 +101,11 @@ impl<'a> Planner<'a> {
         let stopped = matches!(reason, Reason::Compromised { .. } | Reason::NoPrimary);
         let due = match (self.policy.distribute_for, pending) {
             (_, Some(pending)) if stopped => {
-                Due { action: Action::Promote(pending.version), reason, at }
+                PlannedAction { action: Action::Promote(pending.version), reason, at }
             }
             (Some(time), Some(pending)) => {
                 let at = at.max(pending.created.plus(time));
-                Due { action: Action::Promote(pending.version), reason, at }
+                PlannedAction { action: Action::Promote(pending.version), reason, at }
             }
             (Some(time), None) if !stopped => {
                 // Saturates: at the first second there is.
@@ -113,9 +114,9 @@ impl<'a> Planner<'a> {
                     true => (Reason::Distribution, Timestamp::from_unix_seconds(ahead)),
                     false => (reason, at),
                 };
-                Due { action: Action::AddVersion, reason, at }
+                PlannedAction { action: Action::AddVersion, reason, at }
             }
-            _ => Due { action: Action::Rotate, reason, at },
+            _ => PlannedAction { action: Action::Rotate, reason, at },
         };
         self.wanted.push(due);
     }
@@ -138,7 +139,7 @@ impl<'a> Planner<'a> {
     fn rotation(&mut self) -> Option<(Reason, Timestamp)> {
         let Some(primary) = self.keyset.primary_record() else { return self.replacement() };
         if let Some(reason) = self.use_limit(primary) {
-            let due = Due { action: Action::Rotate, reason, at: self.now };
+            let due = PlannedAction { action: Action::Rotate, reason, at: self.now };
             if !self.is_rolled_back(primary) {
                 return Some((reason, self.now));
             }
@@ -149,7 +150,7 @@ impl<'a> Planner<'a> {
         // A rollback under a clock that was ahead stands, where that delays by no more than one age.
         let is_kept = self.is_rolled_back(primary) && promoted.since(self.now) <= limit;
         if promoted > self.latest && !is_kept {
-            return Some((Reason::PromotionToCome { promoted }, self.now));
+            return Some((Reason::PromotedInFuture { promoted }, self.now));
         }
         // Under a clock that was behind, the date of the promotion is before the version was there.
         let before = self.keyset.versions().iter().take_while(|it| it.version <= primary.version);
@@ -209,7 +210,11 @@ impl<'a> Planner<'a> {
         let since = dates.fold(record.state_since, Timestamp::max);
         let after = |grace: Option<Duration>, action| {
             let grace = grace?;
-            Some(Due { action, reason: Reason::GraceOver { grace }, at: since.plus(grace) })
+            Some(PlannedAction {
+                action,
+                reason: Reason::GraceOver { grace },
+                at: since.plus(grace),
+            })
         };
         let due = match record.state {
             VersionState::Enabled => after(self.policy.disable_after, Action::Disable(version)),
@@ -220,7 +225,7 @@ impl<'a> Planner<'a> {
                 let action = Action::ScheduleDestruction(version, self.policy.destruction_delay);
                 after(self.policy.schedule_destruction_after, action)
             }
-            VersionState::DestroyScheduled => record.destroy_at.map(|at| Due {
+            VersionState::DestroyScheduled => record.destroy_at.map(|at| PlannedAction {
                 action: Action::Destroy(version),
                 reason: Reason::DestructionDue,
                 at,
@@ -231,7 +236,7 @@ impl<'a> Planner<'a> {
     }
 
     /// Why `due` is left to an operator.
-    fn objection(&self, due: Due) -> Option<Warning> {
+    fn objection(&self, due: PlannedAction) -> Option<Warning> {
         let primary = || self.keyset.primary_record();
         let record = match due.action {
             Action::Rotate | Action::AddVersion | Action::Promote(_) => primary(),
@@ -241,7 +246,7 @@ impl<'a> Planner<'a> {
         };
         let hold = self.keyset.hold().or(record.and_then(|record| record.hold.as_ref()));
         if hold.is_some() {
-            return Some(Warning::Held { due });
+            return Some(Warning::OnHold { due });
         }
         match due.action {
             Action::Rotate | Action::AddVersion => {

@@ -1,6 +1,6 @@
 //! What a plan leaves to an operator, and why.
 
-use super::plan::Due;
+use super::plan::PlannedAction;
 use crate::format::KeyVersion;
 use crate::time::Timestamp;
 
@@ -12,7 +12,7 @@ pub enum Warning {
     /// scheduled for more than 31 days from now: a change was made under a wrong clock, or this one
     /// is wrong. Nothing is disabled or destroyed by such a date.
     /// [`Change::CorrectDates`](crate::keyset::Change::CorrectDates) mends the record.
-    DateToCome {
+    FutureDate {
         /// The version.
         version: KeyVersion,
         /// The date.
@@ -25,32 +25,32 @@ pub enum Warning {
         newest: Timestamp,
     },
     /// Something is due and left undone: an operator holds the version or the key.
-    Held {
+    OnHold {
         /// What is due.
-        due: Due,
+        due: PlannedAction,
     },
     /// The primary has reached a limit of use and stays: an operator promoted it although a newer
     /// version was the primary before. Rotate once that one's fault is known.
     RolledBack {
         /// What is due.
-        due: Due,
+        due: PlannedAction,
     },
     /// A destruction is due and left to an operator: the policy keeps what is scheduled, or it is
     /// due for more than 7 days, by which a policy that is asked regularly had done it under a
     /// right clock.
     Unconfirmed {
         /// What is due.
-        due: Due,
+        due: PlannedAction,
     },
     /// A destruction is due and left undone: the key's versions are destroyed on evidence only.
     EvidenceRequired {
         /// What is due.
-        due: Due,
+        due: PlannedAction,
     },
     /// A rotation is due and impossible: all version numbers are taken. Move to a key of another
     /// name.
     NoVersionLeft {
         /// What is due.
-        due: Due,
+        due: PlannedAction,
     },
 }

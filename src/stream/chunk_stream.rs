@@ -9,8 +9,8 @@ use super::Progress;
 use super::completion::Completion;
 use crate::body::layout::{ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, chunk_after};
 use crate::error::Error;
-use crate::plain_buffer::PlainBuffer;
 use crate::threads::Threads;
+use crate::wiped::WipedBuffer;
 use alloc::vec::Vec;
 
 #[cfg(test)]
@@ -34,7 +34,7 @@ pub(crate) trait ChunkTransform {
     ) -> (usize, Option<Error>);
 
     /// Transforms chunk `index` in its buffer.
-    fn transform_in_place(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error>;
+    fn transform_in_place(&self, index: u64, buffer: &mut WipedBuffer) -> Result<(), Error>;
 
     /// Fails in a process that must not continue the work of another.
     fn check_process(&self) -> Result<(), Error> {
@@ -60,7 +60,7 @@ pub(crate) struct ChunkStream<'k, T> {
     threads: Option<Threads>,
     /// The number of the chunk that fills the buffer, or comes next.
     next: u64,
-    buffer: PlainBuffer,
+    buffer: WipedBuffer,
     phase: Phase,
     /// No input is taken any more.
     ended: bool,
@@ -83,7 +83,7 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
             transform,
             threads,
             next: 0,
-            buffer: PlainBuffer::from(start),
+            buffer: WipedBuffer::from(start),
             phase: Phase::Draining { drained: 0 },
             ended: false,
             last_done: false,

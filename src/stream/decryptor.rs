@@ -5,8 +5,8 @@ use super::chunk_stream::{ChunkStream, ChunkTransform};
 use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::body::{ChunkDecryptor, run};
 use crate::error::Error;
-use crate::plain_buffer::PlainBuffer;
 use crate::threads::Threads;
+use crate::wiped::WipedBuffer;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -83,7 +83,7 @@ impl ChunkTransform for ChunkDecryptor {
         (len, failure)
     }
 
-    fn transform_in_place(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error> {
+    fn transform_in_place(&self, index: u64, buffer: &mut WipedBuffer) -> Result<(), Error> {
         let len = self.decrypt_in_place(index, buffer)?.len();
         buffer.truncate(len);
         Ok(())

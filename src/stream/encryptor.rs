@@ -6,8 +6,8 @@ use super::completion::Completion;
 use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::body::{ChunkEncryptor, run};
 use crate::error::Error;
-use crate::plain_buffer::PlainBuffer;
 use crate::threads::Threads;
+use crate::wiped::WipedBuffer;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -126,7 +126,7 @@ impl ChunkTransform for ChunkEncryptor {
         }
     }
 
-    fn transform_in_place(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error> {
+    fn transform_in_place(&self, index: u64, buffer: &mut WipedBuffer) -> Result<(), Error> {
         let tag = self.encrypt_in_place(index, buffer)?;
         buffer.push_slice(&tag, ENCRYPTED_CHUNK_LEN);
         Ok(())

@@ -12,8 +12,8 @@
 use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
 use crate::body::{ChunkDecryptor, run};
 use crate::error::Error;
-use crate::plain_buffer::PlainBuffer;
 use crate::threads::Threads;
+use crate::wiped::WipedBuffer;
 use core::fmt;
 use core::ops::Range;
 use zeroize::Zeroize;
@@ -242,7 +242,7 @@ impl RangeDecryptor {
                 decrypted.failure.map_or(Ok(()), Err)?;
                 out = rest;
             } else {
-                let mut chunk = PlainBuffer::zeros(plain_len(run.len(), 1));
+                let mut chunk = WipedBuffer::zeros(plain_len(run.len(), 1));
                 self.decryptor.decrypt_into(index, run, &mut chunk)?;
                 let wanted = &chunk[skip..];
                 let (room, rest) = out.split_at_mut(wanted.len().min(out.len()));

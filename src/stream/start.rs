@@ -7,7 +7,7 @@
 
 use crate::body::layout::{self, MIN_BODY_LEN, PREFIX_LEN};
 use crate::error::Error;
-use crate::format::{Header, MIN_HEADER_LEN, Part};
+use crate::format::{Header, MIN_HEADER_LEN, MessagePart};
 use alloc::vec::Vec;
 
 /// The first bytes of a message, gathered piece by piece: its header, and of its body salt and
@@ -132,7 +132,11 @@ impl MessageStart {
     pub(crate) fn prefix(&self, header: &Header<'_>) -> Result<&[u8; PREFIX_LEN], Error> {
         let there = &self.bytes[header.len()..];
         let len = there.len() as u64;
-        there.first_chunk().ok_or(Error::Truncated { part: Part::Body, len, needed: MIN_BODY_LEN })
+        there.first_chunk().ok_or(Error::Truncated {
+            part: MessagePart::Body,
+            len,
+            needed: MIN_BODY_LEN,
+        })
     }
 
     /// Looks for the header's length once there are enough bytes for it.

@@ -6,7 +6,7 @@ use crate::format::{KeyName, Slot, SlotLabel};
 use crate::keyring::{
     Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, SlotWriter, WrapContext,
 };
-use crate::keyset::{Change, Changed, Keysets, Terms};
+use crate::keyset::{Change, ChangeOptions, ChangeOutcome, KeysetMap};
 use crate::random::KeyringRng;
 use crate::sync::lock;
 use core::fmt;
@@ -311,17 +311,17 @@ impl<K: Lifecycle> Lifecycle for FaultyKeyring<K> {
         self.keyring.key()
     }
 
-    fn keysets(&self) -> Result<Keysets, Error> {
+    fn keysets(&self) -> Result<KeysetMap, Error> {
         self.keyring.keysets()
     }
 
     fn change(
         &self,
         changes: &[Change<'_>],
-        terms: &Terms,
+        options: &ChangeOptions,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Changed, Error> {
-        self.keyring.change(changes, terms, rng)
+    ) -> Result<ChangeOutcome, Error> {
+        self.keyring.change(changes, options, rng)
     }
 }
 

@@ -5,7 +5,7 @@ use super::reference::{self, RefHeader, RefSlot, Refused};
 use super::shapes::Shape;
 use envelock::{
     DataKeyId, Error,
-    format::{HeaderFault, Part},
+    format::{HeaderFault, MessagePart},
     keyring::Refusal,
     keyset::VersionState,
 };
@@ -15,7 +15,7 @@ use envelock::{
 pub enum Answer {
     Opens,
     NotEnvelock,
-    Truncated { part: Part, len: u64, needed: u64 },
+    Truncated { part: MessagePart, len: u64, needed: u64 },
     Fault { offset: usize, fault: HeaderFault },
     DetachedLength { declared: usize, len: usize },
     NoKey { key: String, version: u32, slots: usize },
@@ -53,7 +53,7 @@ impl From<Refused> for Answer {
         match refused {
             Refused::NotEnvelock => Answer::NotEnvelock,
             Refused::Truncated { len, needed } => {
-                Answer::Truncated { part: Part::Header, len, needed }
+                Answer::Truncated { part: MessagePart::Header, len, needed }
             }
             Refused::Fault { offset, fault } => Answer::Fault { offset, fault },
         }
@@ -204,7 +204,7 @@ fn opened_parts(shape: &Shape, header: &RefHeader, body: &[u8]) -> Decrypted {
 /// SPEC B-LENGTH: a body that cannot be whole is refused before its key matters.
 fn truncated(body: &[u8]) -> Option<Answer> {
     let needed = plaintext_len(body.len()).err()? as u64;
-    Some(Answer::Truncated { part: Part::Body, len: body.len() as u64, needed })
+    Some(Answer::Truncated { part: MessagePart::Body, len: body.len() as u64, needed })
 }
 
 fn decrypt_body(shape: &Shape, body: &[u8]) -> Decrypted {

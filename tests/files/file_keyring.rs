@@ -19,7 +19,7 @@ use envelock::{
     keyring::Refusal,
     keyset::{Change, Operation, VersionState},
     observe::{Event, FnObserver},
-    policy::Applied,
+    policy::PlanOutcome,
 };
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -366,7 +366,7 @@ fn of_many_keyrings_that_apply_one_plan_exactly_one_rotates() {
         let barrier = Barrier::new(PROCESSES);
         let apply = |(keyring, plan): (&FileKeyring, &envelock::policy::Plan)| {
             barrier.wait();
-            matches!(plan.apply(keyring).unwrap(), Applied::Done(_))
+            matches!(plan.apply(keyring).unwrap(), PlanOutcome::Applied(_))
         };
         let apply = &apply;
         let done: usize = thread::scope(|scope| {

@@ -10,7 +10,7 @@ use crate::key_file_crashes::operations;
 mod races;
 
 use envelock::test_util::key_file::{FileAction, KeyFileError};
-use envelock::{Error, FileKeyring, Lifecycle, keyset::Keysets};
+use envelock::{Error, FileKeyring, Lifecycle, keyset::KeysetMap};
 use judge::{Judge, is_tidy};
 use operations::{
     KEY, Message, NAME, Operation, PRIMARY, Scene, World, decrypt, encrypt, file_error, open_any,
@@ -126,7 +126,7 @@ struct Case {
     scene: Scene,
     expected: Expected,
     /// What the file holds if the operation succeeds.
-    after: Option<Keysets>,
+    after: Option<KeysetMap>,
     /// Which sync failed, if one did.
     failed_sync: Option<Kind>,
 }
@@ -201,7 +201,7 @@ fn snapshot(scene: &Scene) -> Scene {
 
 impl Case {
     /// Old after an error, new after success, either if nobody can know.
-    fn allows(&self, found: &Option<Keysets>) -> bool {
+    fn allows(&self, found: &Option<KeysetMap>) -> bool {
         let is_new = *found == self.after;
         let is_old = *found == self.scene.before;
         match self.expected {

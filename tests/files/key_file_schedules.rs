@@ -14,9 +14,10 @@ use envelock::{
     format::WrapAlgorithm,
     inspect,
     keyset::{
-        Change, Guard, Keyset, Material, NewMaterial, Operation, Origin, Terms, VersionState,
+        Change, ChangeOptions, Guard, Keyset, Material, NewMaterial, Operation, Origin,
+        VersionState,
     },
-    policy::Applied,
+    policy::PlanOutcome,
 };
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -203,12 +204,12 @@ fn a_clock_that_is_behind_does_not_shorten_the_wait_for_a_destruction() {
             origin: Origin::Generated,
         };
         keyset.add(version(number.into()), material, now).unwrap();
-        keyset.apply(version(number.into()), Operation::Promote, &Terms::at(now)).unwrap();
+        keyset.apply(version(number.into()), Operation::Promote, &ChangeOptions::at(now)).unwrap();
     }
     let schedule = Operation::ScheduleDestruction { after: DAY * 30 };
     let boot = Timestamp::UNIX_EPOCH;
-    keyset.apply(version(1), Operation::Disable, &Terms::at(boot)).unwrap();
-    match keyset.apply(version(1), schedule, &Terms::at(boot)) {
+    keyset.apply(version(1), Operation::Disable, &ChangeOptions::at(boot)).unwrap();
+    match keyset.apply(version(1), schedule, &ChangeOptions::at(boot)) {
         Err(Error::Guarded { guard: Guard::Clock { newest, now: told }, .. }) => {
             assert_eq!((newest, told), (now, boot));
         }
@@ -216,13 +217,13 @@ fn a_clock_that_is_behind_does_not_shorten_the_wait_for_a_destruction() {
     }
     // A little behind: it counts from the newest date on record.
     let behind = Timestamp::from_unix_seconds(now.unix_seconds() - 86_400);
-    keyset.apply(version(1), schedule, &Terms::at(behind)).unwrap();
+    keyset.apply(version(1), schedule, &ChangeOptions::at(behind)).unwrap();
     let due = now.plus(DAY * 30);
-    match keyset.apply(version(1), Operation::Destroy, &Terms::at(now)) {
+    match keyset.apply(version(1), Operation::Destroy, &ChangeOptions::at(now)) {
         Err(Error::DestructionNotDue { due: told, .. }) => assert_eq!(told, due),
         other => panic!("{other:?}"),
     }
-    keyset.apply(version(1), Operation::Destroy, &Terms::at(due)).unwrap();
+    keyset.apply(version(1), Operation::Destroy, &ChangeOptions::at(due)).unwrap();
 }
 
 /// A keyring whose directory is moved away must not write where nobody looks: the path counts.
@@ -313,7 +314,7 @@ fn salvage_makes_no_compromised_version_one_that_can_be_promoted() {
     let keyring = FileKeyring::create(&path, "orders", &raw()).unwrap();
     let noon = 1_800_000_000;
     let change = |change: Change<'_>, second: u64| {
-        let terms = Terms::at(Timestamp::from_unix_seconds(noon + second));
+        let terms = ChangeOptions::at(Timestamp::from_unix_seconds(noon + second));
         keyring.change(&[change], &terms, &mut OsRandom).map(drop)
     };
     let operate = |operation| Change::Version { key: "orders", version: version(2), operation };
@@ -384,7 +385,7 @@ fn a_plan_is_not_carried_out_before_its_time() {
     let later = Timestamp::now().plus(DAY * 400);
     let plan = policy.plan(&keyring.keysets().unwrap(), "orders", later).unwrap();
     assert_eq!(plan.due().len(), 2);
-    assert_eq!(plan.apply(&keyring).unwrap(), Applied::Nothing);
+    assert_eq!(plan.apply(&keyring).unwrap(), PlanOutcome::NothingDue);
     assert_eq!(keyring.versions()[0].state, VersionState::Enabled);
 }
 

@@ -7,7 +7,7 @@ use super::{create, decrypt, encrypt, open, operate, version};
 use crate::{
     Error, FileKeyring, Lifecycle, Timestamp,
     file::KeyFileError,
-    keyset::{Change, Operation, Terms, VersionState},
+    keyset::{Change, ChangeOptions, Operation, VersionState},
 };
 use alloc::vec::Vec;
 use std::format;
@@ -117,9 +117,9 @@ fn no_version_is_on_record_before_its_key_is_made() {
 fn no_key_is_destroyed_before_that_is_on_record_for_good() {
     let token = Token::new();
     let destroy = [operate(1, Operation::Disable), operate(1, Operation::DestroyImmediately)];
-    let terms = Terms::at(Timestamp::now());
+    let options = ChangeOptions::at(Timestamp::now());
     let images = crash_images(&token, |keyring| {
-        keyring.change(&destroy, &terms, &mut crate::OsRandom).map(drop).unwrap();
+        keyring.change(&destroy, &options, &mut crate::OsRandom).map(drop).unwrap();
     });
     let destroyed = token.time_of(Deed::Destroyed).unwrap();
     for (time, versions) in &images {
@@ -171,7 +171,7 @@ fn a_destruction_that_was_cut_off_is_finished_by_the_next_change() {
     encrypt(&keyring).unwrap();
     assert_eq!(token.versions(), [1, 2]);
     let nothing: [Change<'_>; 0] = [];
-    keyring.change(&nothing, &Terms::at(Timestamp::now()), &mut crate::OsRandom).unwrap();
+    keyring.change(&nothing, &ChangeOptions::at(Timestamp::now()), &mut crate::OsRandom).unwrap();
     assert_eq!(token.deeds(), [(Deed::Destroyed, 1)]);
     assert_eq!(token.versions(), [2]);
     keyring.rotate().unwrap();

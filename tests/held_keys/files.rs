@@ -9,7 +9,7 @@ use crate::{
     file::{FileKeyringOptions, KeyFileError, KeyFileFault, Salvage},
     format::WrapAlgorithm,
     inspect,
-    keyset::{Change, Material, Operation, Origin, Terms, VersionState},
+    keyset::{Change, ChangeOptions, Material, Operation, Origin, VersionState},
 };
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -145,7 +145,7 @@ fn versions_in_the_file_and_on_the_token_stand_side_by_side() {
         [Operation::Disable, Operation::DestroyImmediately].map(|it| operate(number, it))
     });
     let destroy: Vec<_> = destroy.collect();
-    keyring.change(&destroy, &Terms::at(Timestamp::now()), &mut crate::OsRandom).unwrap();
+    keyring.change(&destroy, &ChangeOptions::at(Timestamp::now()), &mut crate::OsRandom).unwrap();
     assert!(token.versions().is_empty());
     let keyring = open(&directory, &software).unwrap();
     assert_eq!(decrypt(&keyring, &third).unwrap(), b"text");
@@ -174,7 +174,7 @@ fn a_source_that_makes_its_own_keys_takes_none_and_leaves_nothing_behind() {
     let key = MasterKey::from_bytes(&[9; 32]);
     let material = Material::Imported(&key);
     let import = Change::AddVersion { key: "orders", version: None, material };
-    let terms = Terms::at(Timestamp::now());
+    let terms = ChangeOptions::at(Timestamp::now());
     let refused = keyring.change(&[import], &terms, &mut crate::OsRandom).unwrap_err();
     assert!(matches!(refused, Error::ImportRefused) && !refused.is_retryable());
     assert_eq!(format!("{refused}"), "key material cannot be imported: this keyring makes its own");
@@ -202,7 +202,7 @@ fn an_id_that_is_on_record_is_refused_and_not_discarded() {
     let token = Token::new();
     let keyring = create(&directory, &token.source()).unwrap();
     let rotate = [Change::Rotate { key: "orders" }];
-    let terms = Terms::at(Timestamp::now());
+    let terms = ChangeOptions::at(Timestamp::now());
     keyring.change(&rotate, &terms, &mut TestRng::seeded(1)).unwrap();
     let message = encrypt(&keyring).unwrap();
     token.deeds();
@@ -223,7 +223,7 @@ fn a_version_that_a_change_makes_and_destroys_is_destroyed_on_the_token() {
         operate(2, Operation::Disable),
         operate(2, Operation::DestroyImmediately),
     ];
-    keyring.change(&batch, &Terms::at(Timestamp::now()), &mut crate::OsRandom).unwrap();
+    keyring.change(&batch, &ChangeOptions::at(Timestamp::now()), &mut crate::OsRandom).unwrap();
     assert_eq!(token.deeds(), [(Deed::Made, 2), (Deed::Destroyed, 2)]);
 }
 

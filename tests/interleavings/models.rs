@@ -12,7 +12,7 @@ use crate::{
     Aad, DataKey, DataKeyReuse, Envelope, Error, KeyVersion, Keyring, Lifecycle, MasterKey,
     MemoryKeyring, Suite, Timestamp,
     keyring::{KeyringError, KeyringRng, RandomnessUnavailable, Refusal},
-    keyset::{Change, Material, Operation, Terms},
+    keyset::{Change, ChangeOptions, Material, Operation},
 };
 use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
@@ -63,7 +63,7 @@ fn keyring() -> Arc<MemoryKeyring> {
 }
 
 fn change(keyring: &MemoryKeyring, changes: &[Change<'_>], seed: u64) -> Result<(), Error> {
-    keyring.change(changes, &Terms::at(NOW), &mut TestRng::seeded(seed)).map(drop)
+    keyring.change(changes, &ChangeOptions::at(NOW), &mut TestRng::seeded(seed)).map(drop)
 }
 
 const fn operate(number: u32, operation: Operation) -> Change<'static> {
@@ -211,7 +211,7 @@ fn two_operators_and_two_writers_lose_nothing() {
             thread::spawn(move || {
                 let rotate = Change::Rotate { key: "a" };
                 let mut rng = TestRng::seeded(operator);
-                let changed = keyring.change(&[rotate], &Terms::at(NOW), &mut rng).unwrap();
+                let changed = keyring.change(&[rotate], &ChangeOptions::at(NOW), &mut rng).unwrap();
                 let added = changed.added().unwrap();
                 if operator == 1 {
                     log.disable(&keyring, 1);
@@ -236,7 +236,7 @@ fn two_operators_and_two_writers_lose_nothing() {
             }
         }
         let keyset = keyring.keyset().unwrap();
-        assert_eq!((keyset.taken(), keyset.primary()), (3, Some(version(3))));
+        assert_eq!((keyset.highest_version(), keyset.primary()), (3, Some(version(3))));
     });
 }
 
@@ -255,7 +255,7 @@ fn observers_see_all_of_a_change_or_nothing() {
                 let mut last = 0;
                 for _ in 0..2 {
                     let keysets = view.keysets().unwrap();
-                    let taken = |key| keysets.keyset(key).unwrap().taken();
+                    let taken = |key| keysets.keyset(key).unwrap().highest_version();
                     assert_eq!(taken("a"), taken("b"));
                     let name = if taken("a") == 1 { "a" } else { "b" };
                     assert_eq!(keysets.resolve("live").unwrap().name().as_str(), name);
@@ -287,9 +287,9 @@ fn one_of_those_who_swap_upon_one_revision_wins() {
         let swappers = [1, 2, 3].map(|seed| {
             let keyring = keyring.clone();
             thread::spawn(move || {
-                let terms = Terms::at(NOW).if_unchanged_since(seen);
+                let options = ChangeOptions::at(NOW).if_unchanged_since(seen);
                 let rotate = [Change::Rotate { key: "a" }];
-                match keyring.change(&rotate, &terms, &mut TestRng::seeded(seed)) {
+                match keyring.change(&rotate, &options, &mut TestRng::seeded(seed)) {
                     Ok(changed) => changed.added(),
                     Err(Error::Conflict { expected, found }) => {
                         assert!(expected == seen && found == seen + 1);
@@ -304,7 +304,7 @@ fn one_of_those_who_swap_upon_one_revision_wins() {
         let won: Vec<_> =
             swappers.map(|swapper| swapper.join().unwrap()).into_iter().flatten().collect();
         assert_eq!(won, [version(2)]);
-        assert_eq!(keyring.keyset().unwrap().taken(), 2);
+        assert_eq!(keyring.keyset().unwrap().highest_version(), 2);
     });
 }
 

@@ -96,8 +96,8 @@ fn every_error() -> Vec<(Error, bool)> {
     let refused = || std::io::Error::other("connection refused");
     let name = KeyName::new("a b").unwrap_err();
     let mut errors = vec![
-        (Error::Truncated { part: Part::Header, len: 3, needed: 43 }, false),
-        (Error::Truncated { part: Part::Body, len: 3, needed: 72 }, false),
+        (Error::Truncated { part: MessagePart::Header, len: 3, needed: 43 }, false),
+        (Error::Truncated { part: MessagePart::Body, len: 3, needed: 72 }, false),
         (Error::DetachedHeaderLength { declared: 121, len: 122 }, false),
         (Error::MissingSlot { key: key() }, false),
         (Error::LastSlot { key: key() }, false),
@@ -121,7 +121,7 @@ fn every_error() -> Vec<(Error, bool)> {
         (Error::UnknownVersion { key: key(), version }, false),
         (Error::VersionNumber { key: key(), last: version }, false),
         (Error::AadEncoding { offset: 16 }, false),
-        (guarded(Guard::Held { since: Timestamp::UNIX_EPOCH, reason: "case 7".into() }), false),
+        (guarded(Guard::OnHold { since: Timestamp::UNIX_EPOCH, reason: "case 7".into() }), false),
         (guarded(Guard::EvidenceRequired), false),
         (
             guarded(Guard::Clock {

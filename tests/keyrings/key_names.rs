@@ -7,15 +7,15 @@ use envelock::{
     Aad, Envelope, Error, KeyVersion, Keyring, Lifecycle, MemoryKeyring, RewrapOptions, Timestamp,
     inspect,
     keyring::{Freshness, Refusal},
-    keyset::{Change, Changed, Material, Operation, Terms},
+    keyset::{Change, ChangeOptions, ChangeOutcome, Material, Operation},
 };
 
 const ROW: Aad<'static> = Aad::new(b"row");
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
-fn change(keyring: &MemoryKeyring, changes: &[Change]) -> Result<Changed, Error> {
+fn change(keyring: &MemoryKeyring, changes: &[Change]) -> Result<ChangeOutcome, Error> {
     let seed = keyring.keysets().unwrap().revision();
-    keyring.change_with_rng(changes, &Terms::at(NOW), &mut common::rng(seed))
+    keyring.change_with_rng(changes, &ChangeOptions::at(NOW), &mut common::rng(seed))
 }
 
 fn create(key: &str) -> Change<'_> {

@@ -5,7 +5,9 @@ use crate::common;
 
 use envelock::{
     Aad, Envelope, Error, KeyVersion, Lifecycle, MasterKey, MemoryKeyring, Timestamp,
-    keyset::{Change, Changed, Material, Operation, Origin, Terms, Transition, VersionState},
+    keyset::{
+        Change, ChangeOptions, ChangeOutcome, Material, Operation, Origin, Transition, VersionState,
+    },
 };
 
 fn at(second: u64) -> Timestamp {
@@ -20,8 +22,12 @@ fn keyring() -> MemoryKeyring {
     MemoryKeyring::create_with_rng("orders", at(0), &mut common::rng(1)).unwrap()
 }
 
-fn change(keyring: &MemoryKeyring, changes: &[Change], terms: Terms) -> Result<Changed, Error> {
-    keyring.change_with_rng(changes, &terms, &mut common::rng(2 + keyring.keysets()?.revision()))
+fn change(
+    keyring: &MemoryKeyring,
+    changes: &[Change],
+    options: ChangeOptions,
+) -> Result<ChangeOutcome, Error> {
+    keyring.change_with_rng(changes, &options, &mut common::rng(2 + keyring.keysets()?.revision()))
 }
 
 const ROTATE: Change<'static> = Change::Rotate { key: "orders" };
@@ -47,13 +53,13 @@ fn changes_are_made_together_or_not_at_all() {
         vec![ROTATE, operate(1, Operation::Disable), operate(9, Operation::Enable)],
         vec![ROTATE, operate(1, Operation::Disable), Change::Rotate { key: "nobody" }],
     ] {
-        assert!(change(&keyring, &failing, Terms::at(at(1))).is_err(), "{failing:?}");
+        assert!(change(&keyring, &failing, ChangeOptions::at(at(1))).is_err(), "{failing:?}");
         assert_eq!(keyring.keysets().unwrap(), before, "{failing:?}");
     }
     // The same without their last change; a later change sees the earlier ones.
     let batch =
         [ROTATE, label, alias, Change::Rotate { key: "now" }, operate(1, Operation::Disable)];
-    let changed = change(&keyring, &batch, Terms::at(at(1))).unwrap();
+    let changed = change(&keyring, &batch, ChangeOptions::at(at(1))).unwrap();
     let state = |number, from, to| Transition::State {
         key: "orders".into(),
         version: version(number),
@@ -86,11 +92,11 @@ fn changes_are_made_together_or_not_at_all() {
 fn a_change_upon_another_is_refused_if_the_caller_did_not_see_that() {
     let keyring = keyring();
     let seen = keyring.keysets().unwrap().change();
-    let terms = Terms::at(at(1)).if_unchanged_since(seen);
-    let changed = change(&keyring, &[ROTATE], terms).unwrap();
+    let options = ChangeOptions::at(at(1)).if_unchanged_since(seen);
+    let changed = change(&keyring, &[ROTATE], options).unwrap();
     assert_eq!(changed.change, seen + 1);
     let before = keyring.keysets().unwrap();
-    match change(&keyring, &[ROTATE], terms).unwrap_err() {
+    match change(&keyring, &[ROTATE], options).unwrap_err() {
         Error::Conflict { expected, found } => {
             assert_eq!((expected, found), (seen, changed.change));
         }
@@ -99,15 +105,15 @@ fn a_change_upon_another_is_refused_if_the_caller_did_not_see_that() {
     assert_eq!(keyring.keysets().unwrap(), before);
     // Whoever does not ask is not refused; a wrap is no change.
     Envelope::new(&keyring).encrypt(b"", Aad::none()).unwrap();
-    let terms = Terms::at(at(1)).if_unchanged_since(changed.change);
-    change(&keyring, &[ROTATE], terms).unwrap();
-    change(&keyring, &[ROTATE], Terms::at(at(1))).unwrap();
+    let options = ChangeOptions::at(at(1)).if_unchanged_since(changed.change);
+    change(&keyring, &[ROTATE], options).unwrap();
+    change(&keyring, &[ROTATE], ChangeOptions::at(at(1))).unwrap();
     assert_eq!(keyring.primary_version(), Some(version(4)));
     // A refusal spends no revision, and a failed change is no change.
     let seen = keyring.keysets().unwrap().change();
-    let failed = change(&keyring, &[Change::RemoveAlias { alias: "no" }], Terms::at(at(1)));
+    let failed = change(&keyring, &[Change::RemoveAlias { alias: "no" }], ChangeOptions::at(at(1)));
     assert!(matches!(failed, Err(Error::UnknownKey { .. })));
-    change(&keyring, &[ROTATE], Terms::at(at(2)).if_unchanged_since(seen)).unwrap();
+    change(&keyring, &[ROTATE], ChangeOptions::at(at(2)).if_unchanged_since(seen)).unwrap();
 }
 
 #[test]
@@ -120,11 +126,11 @@ fn material_that_was_destroyed_does_not_come_back() {
         material: Material::Imported(&key),
     };
     let other = Change::CreateKey { key: "other", version: version(3), material: Material::Fresh };
-    change(&keyring, &[other, import("orders")], Terms::at(at(1))).unwrap();
+    change(&keyring, &[other, import("orders")], ChangeOptions::at(at(1))).unwrap();
     let refused = |keyring: &MemoryKeyring| {
         let before = keyring.keysets().unwrap();
         for name in ["orders", "other"] {
-            let result = change(keyring, &[import(name)], Terms::at(at(1)));
+            let result = change(keyring, &[import(name)], ChangeOptions::at(at(1)));
             assert!(matches!(result, Err(Error::KeyMaterial)), "{name}: {result:?}");
         }
         let create = Change::CreateKey {
@@ -132,7 +138,7 @@ fn material_that_was_destroyed_does_not_come_back() {
             version: version(1),
             material: Material::Imported(&key),
         };
-        let result = change(keyring, &[create], Terms::at(at(1)));
+        let result = change(keyring, &[create], ChangeOptions::at(at(1)));
         assert!(matches!(result, Err(Error::KeyMaterial)), "{result:?}");
         assert_eq!(keyring.keysets().unwrap(), before);
     };
@@ -144,7 +150,7 @@ fn material_that_was_destroyed_does_not_come_back() {
     let zero = MasterKey::from_bytes(&[0; 32]);
     let import =
         Change::AddVersion { key: "orders", version: None, material: Material::Imported(&zero) };
-    let result = change(&keyring, &[import], Terms::at(at(1)));
+    let result = change(&keyring, &[import], ChangeOptions::at(at(1)));
     assert!(matches!(result, Err(Error::KeyMaterial)));
     let origins: Vec<_> = keyring.versions().iter().map(|record| record.origin).collect();
     assert_eq!(origins, [Origin::Generated, Origin::Imported]);

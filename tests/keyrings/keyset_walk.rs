@@ -9,8 +9,8 @@ use envelock::{
     Error, KeyVersion, MasterKeyId, Timestamp,
     format::WrapAlgorithm,
     keyset::{
-        Change, Changed, Keysets, MIN_DESTRUCTION_DELAY, Material, NewMaterial, Operation, Origin,
-        Terms, VersionState,
+        Change, ChangeOptions, ChangeOutcome, KeysetMap, MIN_DESTRUCTION_DELAY, Material,
+        NewMaterial, Operation, Origin, VersionState,
     },
 };
 use rand_chacha::ChaCha20Rng;
@@ -225,7 +225,7 @@ fn change(step: Step) -> Change<'static> {
 }
 
 /// The keysets as the model would have them.
-fn seen(keysets: &Keysets) -> (BTreeMap<String, Vec<Version>>, BTreeMap<String, String>) {
+fn seen(keysets: &KeysetMap) -> (BTreeMap<String, Vec<Version>>, BTreeMap<String, String>) {
     let keys = keysets.iter().map(|keyset| {
         let versions = keyset.versions().iter().map(|record| Version {
             number: record.version.number(),
@@ -244,20 +244,24 @@ fn seen(keysets: &Keysets) -> (BTreeMap<String, Vec<Version>>, BTreeMap<String, 
 
 /// Makes `steps` in one batch, with material of its own for each version.
 fn make(
-    keysets: &Keysets,
+    keysets: &KeysetMap,
     steps: &[Step],
     now: u64,
     ids: &mut u64,
-) -> Result<(Keysets, Changed), Error> {
+) -> Result<(KeysetMap, ChangeOutcome), Error> {
     let changes: Vec<_> = steps.iter().copied().map(change).collect();
-    keysets.with_changes(&changes, &Terms::at(Timestamp::from_unix_seconds(now)), &mut |_, _, _| {
-        *ids += 1;
-        Ok(NewMaterial {
-            master_key_id: MasterKeyId(ids.to_be_bytes()),
-            algorithm: WrapAlgorithm::XAES_256_GCM,
-            origin: Origin::Generated,
-        })
-    })
+    keysets.with_changes(
+        &changes,
+        &ChangeOptions::at(Timestamp::from_unix_seconds(now)),
+        &mut |_, _, _| {
+            *ids += 1;
+            Ok(NewMaterial {
+                master_key_id: MasterKeyId(ids.to_be_bytes()),
+                algorithm: WrapAlgorithm::XAES_256_GCM,
+                origin: Origin::Generated,
+            })
+        },
+    )
 }
 
 #[test]
@@ -266,7 +270,7 @@ fn two_hundred_thousand_random_changes_come_to_what_the_model_says() {
     let mut reached: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in 0..WALKS {
         let mut rng = rng(seed);
-        let (mut keysets, mut model) = (Keysets::new(), Model::default());
+        let (mut keysets, mut model) = (KeysetMap::new(), Model::default());
         let (mut now, mut ids) = (1_800_000_000, 0);
         for number in 0..STEPS {
             now += [0, 1, 3_600, 86_400][below(&mut rng, 4)];
@@ -300,7 +304,7 @@ fn two_hundred_thousand_random_changes_come_to_what_the_model_says() {
                     .eq(model.aliases.iter().map(|(a, b)| (*a, *b)))
             );
             for keyset in keysets.iter() {
-                let is = (keyset.taken(), keyset.floor(), keyset.erased().is_some());
+                let is = (keyset.highest_version(), keyset.floor(), keyset.erased().is_some());
                 assert_eq!(Some(&is), model.taken.get(keyset.name().as_str()), "{steps:?}");
             }
             for (alias, former) in &model.former {
@@ -319,11 +323,13 @@ fn two_hundred_thousand_random_changes_come_to_what_the_model_says() {
 }
 
 /// What holds whatever happens.
-fn check_invariants(keysets: &Keysets) {
+fn check_invariants(keysets: &KeysetMap) {
     for keyset in keysets.iter() {
         let versions = keyset.versions();
         assert!(versions.is_sorted_by(|one, two| one.version < two.version));
-        assert!(versions.last().is_none_or(|last| last.version.number() <= keyset.taken()));
+        assert!(
+            versions.last().is_none_or(|last| last.version.number() <= keyset.highest_version())
+        );
         let primaries = versions.iter().filter(|one| one.state == VersionState::Primary);
         assert!(primaries.count() <= 1);
         for record in versions {

@@ -1,15 +1,15 @@
-//! Keysets as pure data: the dates that a record keeps, when a destruction may be, numbers and
+//! KeysetMap as pure data: the dates that a record keeps, when a destruction may be, numbers and
 //! material that are never used twice, and labels. Changes to several are judged by `keyset_changes.rs`.
 
 use envelock::{
     Error, KeyVersion, MasterKeyId, RotationPolicy, Timestamp,
     format::WrapAlgorithm,
     keyset::{
-        Keyset, Keysets, LabelFault, Labels, MAX_DESTRUCTION_DELAY, MAX_LABEL_NAME_LEN,
-        MAX_LABEL_VALUE_LEN, MAX_LABELS, MIN_DESTRUCTION_DELAY, NewMaterial, Operation, Origin,
-        Terms, Usage, VersionRecord, VersionState,
+        ChangeOptions, Keyset, KeysetMap, LabelFault, Labels, MAX_DESTRUCTION_DELAY,
+        MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS, MIN_DESTRUCTION_DELAY, NewMaterial,
+        Operation, Origin, Usage, VersionRecord, VersionState,
     },
-    policy::{Action, Due},
+    policy::{Action, PlannedAction},
 };
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,7 +38,7 @@ fn rotated() -> Keyset {
     for number in [1, 2] {
         keyset.add(version(number), material(number as u8), at(0)).unwrap();
         keyset
-            .apply(version(number), Operation::Promote, &Terms::at(at(u64::from(number))))
+            .apply(version(number), Operation::Promote, &ChangeOptions::at(at(u64::from(number))))
             .unwrap();
     }
     keyset
@@ -58,7 +58,7 @@ fn a_record_keeps_when_it_was_created_promoted_changed_and_marked() {
             if keyset.version(version(number)).is_none() {
                 keyset.add(version(number), material(number as u8), at(now)).unwrap();
             }
-            keyset.apply(version(number), operation, &Terms::at(at(now))).unwrap();
+            keyset.apply(version(number), operation, &ChangeOptions::at(at(now))).unwrap();
         }
         let one = keyset.version(version(1)).unwrap();
         assert_eq!(one.created, at(10));
@@ -101,10 +101,13 @@ fn a_record_keeps_when_it_was_created_promoted_changed_and_marked() {
 #[test]
 fn clocks_that_go_back_do_no_harm() {
     let mut keyset = rotated();
-    keyset.apply(version(1), Operation::Disable, &Terms::at(Timestamp::UNIX_EPOCH)).unwrap();
+    keyset
+        .apply(version(1), Operation::Disable, &ChangeOptions::at(Timestamp::UNIX_EPOCH))
+        .unwrap();
     assert_eq!(keyset.version(version(1)).unwrap().state_since, Timestamp::UNIX_EPOCH);
-    keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), &Terms::at(at(0))).unwrap();
-    let early = keyset.apply(version(1), Operation::Destroy, &Terms::at(Timestamp::UNIX_EPOCH));
+    keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), &ChangeOptions::at(at(0))).unwrap();
+    let early =
+        keyset.apply(version(1), Operation::Destroy, &ChangeOptions::at(Timestamp::UNIX_EPOCH));
     assert!(matches!(early, Err(Error::DestructionNotDue { .. })));
 }
 
@@ -125,9 +128,9 @@ fn a_destruction_is_scheduled_7_to_30_days_ahead() {
         (Duration::MAX, false),
     ] {
         let mut keyset = rotated();
-        keyset.apply(version(1), Operation::Disable, &Terms::at(at(5))).unwrap();
+        keyset.apply(version(1), Operation::Disable, &ChangeOptions::at(at(5))).unwrap();
         let before = keyset.clone();
-        match keyset.apply(version(1), schedule(delay), &Terms::at(at(9))) {
+        match keyset.apply(version(1), schedule(delay), &ChangeOptions::at(at(9))) {
             Ok(()) => {
                 assert!(allowed, "{delay:?}");
                 let due = keyset.version(version(1)).unwrap().destroy_at;
@@ -146,18 +149,22 @@ fn a_destruction_is_scheduled_7_to_30_days_ahead() {
 fn a_destruction_is_due_on_its_second() {
     for (early, due) in [(SECOND, false), (Duration::ZERO, true)] {
         let mut keyset = rotated();
-        keyset.apply(version(1), Operation::Disable, &Terms::at(at(5))).unwrap();
-        keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), &Terms::at(at(9))).unwrap();
+        keyset.apply(version(1), Operation::Disable, &ChangeOptions::at(at(5))).unwrap();
+        keyset
+            .apply(version(1), schedule(MIN_DESTRUCTION_DELAY), &ChangeOptions::at(at(9)))
+            .unwrap();
         let date = at(9).plus(MIN_DESTRUCTION_DELAY);
         let before = keyset.clone();
         let now = Timestamp::from_unix_seconds(date.unix_seconds() - early.as_secs());
-        match keyset.apply(version(1), Operation::Destroy, &Terms::at(now)) {
+        match keyset.apply(version(1), Operation::Destroy, &ChangeOptions::at(now)) {
             Ok(()) => assert!(due),
             Err(Error::DestructionNotDue { key, version: told, due: day }) => {
                 assert!(!due);
                 assert_eq!((&*key, told, day), ("orders", version(1), date));
                 assert_eq!(keyset, before);
-                keyset.apply(version(1), Operation::DestroyImmediately, &Terms::at(now)).unwrap();
+                keyset
+                    .apply(version(1), Operation::DestroyImmediately, &ChangeOptions::at(now))
+                    .unwrap();
             }
             Err(other) => panic!("{other:?}"),
         }
@@ -170,22 +177,25 @@ fn a_destruction_is_due_on_its_second() {
 #[test]
 fn a_cancelled_destruction_starts_anew() {
     let mut keyset = rotated();
-    keyset.apply(version(1), Operation::Disable, &Terms::at(at(5))).unwrap();
-    keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), &Terms::at(at(9))).unwrap();
-    keyset.apply(version(1), Operation::CancelDestruction, &Terms::at(at(10))).unwrap();
+    keyset.apply(version(1), Operation::Disable, &ChangeOptions::at(at(5))).unwrap();
+    keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), &ChangeOptions::at(at(9))).unwrap();
+    keyset.apply(version(1), Operation::CancelDestruction, &ChangeOptions::at(at(10))).unwrap();
     let due = at(9).plus(MIN_DESTRUCTION_DELAY);
-    let destroyed = keyset.apply(version(1), Operation::Destroy, &Terms::at(due));
+    let destroyed = keyset.apply(version(1), Operation::Destroy, &ChangeOptions::at(due));
     assert!(matches!(destroyed, Err(Error::VersionState { .. })));
-    keyset.apply(version(1), schedule(MAX_DESTRUCTION_DELAY), &Terms::at(due)).unwrap();
-    let destroyed =
-        keyset.apply(version(1), Operation::Destroy, &Terms::at(due.plus(MIN_DESTRUCTION_DELAY)));
+    keyset.apply(version(1), schedule(MAX_DESTRUCTION_DELAY), &ChangeOptions::at(due)).unwrap();
+    let destroyed = keyset.apply(
+        version(1),
+        Operation::Destroy,
+        &ChangeOptions::at(due.plus(MIN_DESTRUCTION_DELAY)),
+    );
     assert!(matches!(destroyed, Err(Error::DestructionNotDue { .. })));
 }
 
 #[test]
 fn numbers_are_never_reused() {
     let mut keyset = Keyset::new("orders").unwrap();
-    assert_eq!((keyset.next_version().unwrap(), keyset.taken()), (version(1), 0));
+    assert_eq!((keyset.next_version().unwrap(), keyset.highest_version()), (version(1), 0));
     keyset.add(version(5), material(1), at(0)).unwrap();
     for number in [1, 4, 5] {
         let before = keyset.clone();
@@ -196,13 +206,13 @@ fn numbers_are_never_reused() {
         assert_eq!(keyset, before);
     }
     assert_eq!(keyset.next_version().unwrap(), version(6));
-    keyset.apply(version(5), Operation::Disable, &Terms::at(at(0))).unwrap();
-    keyset.apply(version(5), Operation::DestroyImmediately, &Terms::at(at(0))).unwrap();
+    keyset.apply(version(5), Operation::Disable, &ChangeOptions::at(at(0))).unwrap();
+    keyset.apply(version(5), Operation::DestroyImmediately, &ChangeOptions::at(at(0))).unwrap();
     assert_eq!(keyset.next_version().unwrap(), version(6));
     // The record of version 9 is lost, its number is not.
     let records = keyset.versions().to_vec();
     let mut restored = Keyset::restore("orders", 9, records.clone()).unwrap();
-    assert_eq!((restored.taken(), restored.next_version().unwrap()), (9, version(10)));
+    assert_eq!((restored.highest_version(), restored.next_version().unwrap()), (9, version(10)));
     let reused = restored.add(version(9), material(3), at(0));
     assert!(matches!(reused, Err(Error::VersionNumber { last, .. }) if last == version(9)));
     restored.add(version(u32::MAX), material(3), at(0)).unwrap();
@@ -241,7 +251,7 @@ fn a_keyset_that_cannot_have_been_is_not_restored() {
     let keysets = |names: &[&str], aliases: &[(&str, &str)]| {
         let keysets = names.iter().map(|name| named(name).unwrap()).collect();
         let aliases = aliases.iter().map(|(a, b)| (a.to_string(), b.to_string()));
-        Keysets::restore(7, 5, keysets, aliases.collect::<BTreeMap<_, _>>())
+        KeysetMap::restore(7, 5, keysets, aliases.collect::<BTreeMap<_, _>>())
     };
     let good = keysets(&["b", "a"], &[("c", "a")]).unwrap();
     assert_eq!((good.revision(), good.change()), (7, 5));
@@ -264,12 +274,13 @@ fn a_version_with_a_date_of_compromise_is_not_promoted_in_any_state() {
         versions[0].compromised = Some(at(5));
         versions[1].state = VersionState::Enabled;
         let mut keyset = Keyset::restore("orders", 2, versions).unwrap();
-        let error = keyset.apply(version(1), Operation::Promote, &Terms::at(at(9))).unwrap_err();
+        let error =
+            keyset.apply(version(1), Operation::Promote, &ChangeOptions::at(at(9))).unwrap_err();
         assert!(matches!(error, Error::VersionState { .. }), "{state}: {error}");
-        let keysets = Keysets::restore(1, 1, vec![keyset], BTreeMap::new()).unwrap();
+        let keysets = KeysetMap::restore(1, 1, vec![keyset], BTreeMap::new()).unwrap();
         let policy = RotationPolicy::on_compromise().distribute_for(Duration::from_secs(1));
         let plan = policy.plan(&keysets, "orders", at(9)).unwrap();
-        let promoted = |due: &Due| due.action == Action::Promote(version(1));
+        let promoted = |due: &PlannedAction| due.action == Action::Promote(version(1));
         assert!(!plan.due().iter().any(promoted), "{state}: {plan}");
     }
 }

@@ -8,7 +8,7 @@ use envelock::{
     Aad, Envelope, Error, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring, RewrapOptions,
     Timestamp, inspect,
     keyring::{Freshness, Refusal},
-    keyset::{Change, MIN_DESTRUCTION_DELAY, Material, Operation, Terms, VersionState},
+    keyset::{Change, ChangeOptions, MIN_DESTRUCTION_DELAY, Material, Operation, VersionState},
 };
 
 const ROW: Aad<'static> = Aad::new(b"row");
@@ -35,9 +35,9 @@ fn apply(
     number: KeyVersion,
     operation: Operation,
     now: Timestamp,
-) -> Result<envelock::keyset::Changed, Error> {
+) -> Result<envelock::keyset::ChangeOutcome, Error> {
     let change = Change::Version { key: "orders", version: number, operation };
-    keyring.change_with_rng(&[change], &Terms::at(now), &mut common::rng(1))
+    keyring.change_with_rng(&[change], &ChangeOptions::at(now), &mut common::rng(1))
 }
 
 fn state(keyring: &MemoryKeyring, number: KeyVersion) -> VersionState {
@@ -91,7 +91,7 @@ fn keyring_by(way: &[(u32, Operation)]) -> MemoryKeyring {
     let second = key(2);
     let material = Material::Imported(&second);
     let add = Change::AddVersion { key: "orders", version: Some(subject()), material };
-    keyring.change_with_rng(&[add], &Terms::at(START), &mut common::rng(1)).unwrap();
+    keyring.change_with_rng(&[add], &ChangeOptions::at(START), &mut common::rng(1)).unwrap();
     for (number, operation) in way {
         apply(&keyring, version(*number), *operation, START).unwrap();
     }
@@ -279,7 +279,8 @@ fn every_operation_on_a_version_that_is_not_there_says_so() {
             other => panic!("{heading}: {other:?}"),
         }
         let change = Change::Version { key: "nobody", version: version(1), operation };
-        let changed = keyring.change_with_rng(&[change], &Terms::at(DUE), &mut common::rng(1));
+        let changed =
+            keyring.change_with_rng(&[change], &ChangeOptions::at(DUE), &mut common::rng(1));
         assert!(matches!(changed, Err(Error::UnknownKey { key }) if key == "nobody"), "{heading}");
     }
     assert_eq!(keyring.keysets().unwrap(), before);

@@ -11,8 +11,8 @@ mod walk;
 use envelock::test_util::TestRng;
 use envelock::{
     Error, KeyVersion, Lifecycle, MemoryKeyring, RotationPolicy, Timestamp,
-    keyset::{Change, Keysets, Operation, Terms, Transition, VersionState},
-    policy::{Action, Applied, Due, Plan, Reason, Warning},
+    keyset::{Change, ChangeOptions, KeysetMap, Operation, Transition, VersionState},
+    policy::{Action, Plan, PlanOutcome, PlannedAction, Reason, Warning},
 };
 use rand_chacha::{ChaCha20Rng, rand_core::SeedableRng};
 use std::sync::Barrier;
@@ -41,14 +41,14 @@ fn keyring() -> MemoryKeyring {
 
 fn change(keyring: &MemoryKeyring, change: Change<'_>, now: Timestamp) {
     let mut rng = ChaCha20Rng::seed_from_u64(now.unix_seconds());
-    keyring.change_with_rng(&[change], &Terms::at(now), &mut rng).unwrap();
+    keyring.change_with_rng(&[change], &ChangeOptions::at(now), &mut rng).unwrap();
 }
 
 fn operate(keyring: &MemoryKeyring, number: u32, operation: Operation, now: Timestamp) {
     change(keyring, Change::Version { key: "orders", version: version(number), operation }, now);
 }
 
-fn keysets(keyring: &MemoryKeyring) -> Keysets {
+fn keysets(keyring: &MemoryKeyring) -> KeysetMap {
     keyring.keysets().unwrap()
 }
 
@@ -152,7 +152,7 @@ fn two_phases_distribute_before_they_promote() {
     assert_eq!(keyring.primary_version(), Some(version(2)));
 }
 
-fn apply(plan: &Plan, keyring: &MemoryKeyring, now: Timestamp) -> Applied {
+fn apply(plan: &Plan, keyring: &MemoryKeyring, now: Timestamp) -> PlanOutcome {
     let mut rng = TestRng::seeded(now.unix_seconds());
     plan.apply_at(keyring, now, &mut rng).unwrap()
 }
@@ -179,7 +179,7 @@ fn a_former_version_is_disabled_scheduled_and_destroyed_on_its_dates() {
         assert!(plan(&policy, &keyring, before(now)).is_empty());
         let due = plan(&policy, &keyring, now);
         assert_eq!(actions(&due), [action]);
-        assert!(matches!(apply(&due, &keyring, now), Applied::Done(_)));
+        assert!(matches!(apply(&due, &keyring, now), PlanOutcome::Applied(_)));
     }
     assert_eq!(keyring.versions()[0].state, VersionState::Destroyed);
 }
@@ -190,7 +190,7 @@ fn a_scheduled_destruction_is_carried_out_on_its_second_for_seven_days_if_a_poli
     change(&keyring, Change::Rotate { key: "orders" }, START);
     operate(&keyring, 1, Operation::Disable, START);
     operate(&keyring, 1, Operation::ScheduleDestruction { after: days(7) }, START);
-    // `Due` is made by plans alone.
+    // `PlannedAction` is made by plans alone.
     let told = RotationPolicy::on_compromise().carry_out_scheduled();
     let due = plan(&told, &keyring, at_day(7)).due()[0];
     let expected = (Action::Destroy(version(1)), Reason::DestructionDue, at_day(7));
@@ -206,7 +206,7 @@ fn a_scheduled_destruction_is_carried_out_on_its_second_for_seven_days_if_a_poli
         let left = plan(&preset, &keyring, at_day(7));
         assert!(left.is_empty());
         assert_eq!(left.warnings(), [Warning::Unconfirmed { due }]);
-        assert_eq!(apply(&left, &keyring, at_day(7)), Applied::Nothing);
+        assert_eq!(apply(&left, &keyring, at_day(7)), PlanOutcome::NothingDue);
         let before_due = plan(&preset, &keyring, before(at_day(7)));
         assert!(before_due.warnings().is_empty());
         assert!(before_due.next().is_none_or(|next| next.action != Action::Destroy(version(1))));
@@ -248,7 +248,7 @@ fn of_many_who_apply_one_plan_exactly_one_does_it() {
         let now = at_day(90 * round);
         let plan = plan(&policy, &keyring, now);
         let barrier = Barrier::new(PROCESSES);
-        let outcomes: Vec<Applied> = thread::scope(|scope| {
+        let outcomes: Vec<PlanOutcome> = thread::scope(|scope| {
             let run = || {
                 barrier.wait();
                 apply(&plan, &keyring, now)
@@ -256,16 +256,17 @@ fn of_many_who_apply_one_plan_exactly_one_does_it() {
             let threads: Vec<_> = (0..PROCESSES).map(|_| scope.spawn(run)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        let done = outcomes.iter().filter(|outcome| matches!(outcome, Applied::Done(_))).count();
+        let done =
+            outcomes.iter().filter(|outcome| matches!(outcome, PlanOutcome::Applied(_))).count();
         assert_eq!(done, 1);
         assert_eq!(keyring.versions().len(), round as usize + 1);
         for outcome in &outcomes {
             match outcome {
-                Applied::Done(changed) => assert!(matches!(
+                PlanOutcome::Applied(changed) => assert!(matches!(
                     changed.transitions[0],
                     Transition::Added { ref key, .. } if key == "orders"
                 )),
-                Applied::Superseded { change } => {
+                PlanOutcome::Superseded { change } => {
                     assert_eq!(*change, keysets(&keyring).change());
                 }
                 other => panic!("{other:?}"),
@@ -310,7 +311,7 @@ fn an_alias_is_planned_for_and_an_unknown_key_is_an_error() {
 fn asking_every_day_and_applying_ends_where_the_dates_say() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days().disable_after(days(100));
-    let mut rotations: Vec<Due> = Vec::new();
+    let mut rotations: Vec<PlannedAction> = Vec::new();
     for day in 0..1_000 {
         let plan = plan(&policy, &keyring, at_day(day));
         rotations.extend(plan.due().iter().filter(|due| due.action == Action::Rotate));

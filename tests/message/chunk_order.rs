@@ -11,7 +11,7 @@ use common::entry::try_all;
 use common::model::{Answer, plaintext_len};
 use common::rings::{Spy, ring};
 use common::{random_bytes, rng};
-use envelock::{Aad, Envelope, MemoryKeyring, Suite, danger, format::Part};
+use envelock::{Aad, Envelope, MemoryKeyring, Suite, danger, format::MessagePart};
 
 const AAD: &[u8] = b"row 42";
 const CHUNK: usize = 16_384;
@@ -70,7 +70,7 @@ impl Bench {
             Ok(_) => Answer::Authentication,
             Err(needed) => {
                 let (len, needed) = (body.len() as u64, needed as u64);
-                Answer::Truncated { part: Part::Body, len, needed }
+                Answer::Truncated { part: MessagePart::Body, len, needed }
             }
         };
         assert_eq!(self.answer(body), expected, "{:?}: {what}", self.suite);
@@ -298,7 +298,7 @@ fn body_lengths_agree_with_the_model() {
             Ok(expected) => assert_eq!(ours.unwrap(), expected as u64),
             Err(needed) => {
                 let (len, needed) = (len as u64, needed as u64);
-                let expected = Answer::Truncated { part: Part::Body, len, needed };
+                let expected = Answer::Truncated { part: MessagePart::Body, len, needed };
                 assert_eq!(Answer::of(&ours), expected);
             }
         }

@@ -13,7 +13,7 @@ use common::rings::ring;
 use common::rng;
 use envelock::{
     Aad, Envelope, RewrapOptions, Suite,
-    format::{HeaderFault, LooksLike, Part},
+    format::{HeaderFault, LooksLike, MessagePart},
     inspect,
 };
 
@@ -279,7 +279,7 @@ fn a_cut_header_says_how_long_it_is() {
     let bytes = usual();
     for len in 1..bytes.len() {
         let needed = if len < 24 { 43 } else { bytes.len() as u64 };
-        let expected = Answer::Truncated { part: Part::Header, len: len as u64, needed };
+        let expected = Answer::Truncated { part: MessagePart::Header, len: len as u64, needed };
         assert_eq!(Answer::of(&inspect(&bytes[..len])), expected);
     }
 }

@@ -6,7 +6,8 @@ use envelock::stream::layout::{
     self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, MAX_PLAINTEXT_LEN,
 };
 use envelock::{
-    Aad, Envelope, Error, MemoryKeyring, Suite, body_len, format::Part, inspect, plaintext_len,
+    Aad, Envelope, Error, MemoryKeyring, Suite, body_len, format::MessagePart, inspect,
+    plaintext_len,
 };
 
 /// 0 to 40, and around every chunk boundary of up to four chunks.
@@ -81,7 +82,7 @@ fn a_body_length_is_one_of_a_plaintext_or_truncated() {
     for (len, expected) in exist.iter().enumerate() {
         match (layout::plaintext_len(len as u64), expected) {
             (Ok(found), Some(expected)) => assert_eq!(found, *expected),
-            (Err(Error::Truncated { part: Part::Body, len: told, needed }), None) => {
+            (Err(Error::Truncated { part: MessagePart::Body, len: told, needed }), None) => {
                 assert_eq!(told, len as u64);
                 assert!(needed > told);
                 layout::plaintext_len(needed).unwrap();

@@ -19,7 +19,7 @@ use envelock::rand_core::{SeedableRng, TryCryptoRng, TryRng};
 use envelock::{
     Aad, Envelope, KeyVersion, Lifecycle, MasterKey, MemoryKeyring, RewrapOptions, Suite,
     Timestamp, danger, inspect,
-    keyset::{Change, Material, Terms},
+    keyset::{Change, ChangeOptions, Material},
 };
 use rand_chacha::ChaCha20Rng;
 use std::convert::Infallible;
@@ -247,7 +247,7 @@ impl Life<'_> {
         } else {
             let key = self.keyring.key();
             let add = Change::AddVersion { key, version: None, material: Material::Fresh };
-            let terms = Terms::at(Timestamp::UNIX_EPOCH);
+            let terms = ChangeOptions::at(Timestamp::UNIX_EPOCH);
             let changed = self.keyring.change_with_rng(&[add], &terms, &mut self.source);
             let version = changed.unwrap().added().unwrap();
             // The same material again: refused, and wiped.

@@ -8,7 +8,7 @@
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
     Aad, Envelope, Error, MemoryKeyring, Threads, Unverified,
-    format::Part,
+    format::MessagePart,
     stream::{AsyncDecryptReader, AsyncEncryptWriter, MessageStart},
 };
 use rand_chacha::ChaCha20Rng;
@@ -503,7 +503,7 @@ fn what_was_not_finished_is_refused() {
         });
         drop(writer);
         let error = envelope.decrypt(&sink, AAD).unwrap_err();
-        assert!(matches!(error, Error::Truncated { part: Part::Body, .. }), "{error}");
+        assert!(matches!(error, Error::Truncated { part: MessagePart::Body, .. }), "{error}");
     }
 }
 

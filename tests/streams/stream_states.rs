@@ -7,7 +7,7 @@ use crate::readers;
 
 use envelock::{
     Aad, Envelope, Error, MemoryKeyring,
-    format::Part,
+    format::MessagePart,
     stream::{DecryptReader, EncryptReader, EncryptWriter},
 };
 use proptest::prelude::*;
@@ -498,7 +498,7 @@ fn a_writer_that_is_dropped_leaves_a_truncated_message() {
             let chunks = (body_len - PREFIX) / SEALED;
             assert!(!flush || chunks == len / CHUNK, "{pool}: a flush of {len} kept chunks back");
             let refused = Error::Truncated {
-                part: Part::Body,
+                part: MessagePart::Body,
                 len: body_len as u64,
                 needed: body_len as u64 + 16,
             };

@@ -14,7 +14,7 @@ use core::cell::UnsafeCell;
 use core::convert::Infallible;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use envelock::rand_core::{TryCryptoRng, TryRng};
-use envelock::{Aad, AadPairs, Envelope, Error, KeyVersion, MemoryKeyring, RewrapOptions, Suite, Timestamp, keyset::{Change, Operation, Terms}};
+use envelock::{Aad, AadPairs, Envelope, Error, KeyVersion, MemoryKeyring, RewrapOptions, Suite, Timestamp, keyset::{Change, Operation, ChangeOptions}};
 
 const HEAP_LEN: usize = 1 << 20;
 
@@ -110,7 +110,7 @@ fn run(suite: Suite, plaintext: &[u8]) -> Result<bool, Error> {
     envelope.with_rng(&mut rng).rewrap_in_place(&mut message, RewrapOptions::new())?;
     let (version, operation) = (KeyVersion::FIRST, Operation::Disable);
     let disable = Change::Version { key: "firmware", version, operation };
-    keyring.change_with_rng(&[disable], &Terms::at(Timestamp::UNIX_EPOCH), &mut rng)?;
+    keyring.change_with_rng(&[disable], &ChangeOptions::at(Timestamp::UNIX_EPOCH), &mut rng)?;
     let opened: Vec<u8> = envelope.open(&message)?.decrypt(&message, aad)?;
     let moved = envelope.decrypt(&message, Aad::none()).is_err();
     Ok(stale && moved && opened == plaintext && !envelope.needs_rewrap(&message)?)

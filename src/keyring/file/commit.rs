@@ -12,7 +12,7 @@ use super::storage::Writer;
 use super::usage::PendingUsage;
 use crate::error::Error;
 use crate::keyring::master_keys::NewKeys;
-use crate::keyset::{Change, Changed, Terms};
+use crate::keyset::{Change, ChangeOptions, ChangeOutcome};
 use crate::random::{KeyringRng, NoRandomness};
 use crate::sync::lock;
 use alloc::sync::Arc;
@@ -24,9 +24,9 @@ impl Inner {
     pub(super) fn change(
         &self,
         changes: &[Change<'_>],
-        terms: &Terms,
+        terms: &ChangeOptions,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Changed, Error> {
+    ) -> Result<ChangeOutcome, Error> {
         let outcome = self.change_locked(changes, terms, rng);
         self.publish();
         outcome
@@ -35,9 +35,9 @@ impl Inner {
     fn change_locked(
         &self,
         changes: &[Change<'_>],
-        terms: &Terms,
+        terms: &ChangeOptions,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Changed, Error> {
+    ) -> Result<ChangeOutcome, Error> {
         let (mut writer, known) = self.lock_latest()?;
         let (mut keys, changed, new) = known.keys.with_changes(changes, terms, rng)?;
         destroy_before_removal(&known.keys, &keys.keysets)

@@ -3,7 +3,7 @@
 use super::error::KeyFileError;
 use super::inner::Inner;
 use crate::format::KeyVersion;
-use crate::keyset::{Keyset, Keysets};
+use crate::keyset::{Keyset, KeysetMap};
 use crate::observe::Event;
 use alloc::string::String;
 
@@ -17,7 +17,7 @@ pub(super) enum KeyFileEvent {
 
 impl Inner {
     /// Records an event for each key with a new primary.
-    pub(super) fn record_rotations(&self, before: &Keysets, after: &Keysets) {
+    pub(super) fn record_rotations(&self, before: &KeysetMap, after: &KeysetMap) {
         if !self.events.is_observed() {
             return;
         }

@@ -4,7 +4,7 @@ use super::error::KeyFileError;
 use crate::error::{Error, KeyFault};
 use crate::format::WrapAlgorithm;
 use crate::keyring::master_keys::{MasterKeys, NewKeys};
-use crate::keyset::{Changed, Keyset, Keysets, VersionRecord, VersionState};
+use crate::keyset::{ChangeOutcome, Keyset, KeysetMap, VersionRecord, VersionState};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -16,7 +16,7 @@ pub(super) fn discard_after(keys: &MasterKeys, new: &NewKeys, error: &KeyFileErr
     }
 }
 
-fn records(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
+fn records(keysets: &KeysetMap) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
     let all = keysets.iter().flat_map(|it| it.versions().iter().map(move |record| (it, record)));
     all.filter(|(_, record)| record.algorithm != WrapAlgorithm::XAES_256_GCM)
 }
@@ -26,7 +26,10 @@ fn records(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)>
 /// # Errors
 ///
 /// [`Error::NotDestroyed`].
-pub(super) fn destroy_recorded(keys: &MasterKeys, changed: Changed) -> Result<Changed, Error> {
+pub(super) fn destroy_recorded(
+    keys: &MasterKeys,
+    changed: ChangeOutcome,
+) -> Result<ChangeOutcome, Error> {
     let due = records(&keys.keysets).filter(|(_, it)| it.state == VersionState::Destroyed);
     let mut due = due.map(|(keyset, record)| (keyset.name(), record)).peekable();
     if due.peek().is_none() {
@@ -48,7 +51,7 @@ pub(super) fn destroy_recorded(keys: &MasterKeys, changed: Changed) -> Result<Ch
 ///
 /// [`KeyFault::RecordNeeded`] if the same change destroys and removes a version; the errors of the
 /// source.
-pub(super) fn destroy_before_removal(keys: &MasterKeys, next: &Keysets) -> Result<(), Error> {
+pub(super) fn destroy_before_removal(keys: &MasterKeys, next: &KeysetMap) -> Result<(), Error> {
     let is_removed = |(keyset, record): &(&Keyset, &VersionRecord)| {
         let left = next.keyset(keyset.name().as_str()).and_then(|it| it.version(record.version));
         left.is_none()

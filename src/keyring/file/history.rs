@@ -3,7 +3,7 @@
 
 use super::error::KeyFileError;
 use crate::format::KeyVersion;
-use crate::keyset::{Keyset, Keysets, VersionRecord, VersionState};
+use crate::keyset::{Keyset, KeysetMap, VersionRecord, VersionState};
 use crate::time::Timestamp;
 use std::path::Path;
 
@@ -16,8 +16,8 @@ use std::path::Path;
 /// version, has other material under its number, or one that was destroyed; or if a record differs
 /// without having changed since the last change that is known.
 pub(super) fn check_successor(
-    old: &Keysets,
-    new: &Keysets,
+    old: &KeysetMap,
+    new: &KeysetMap,
     path: &Path,
 ) -> Result<(), KeyFileError> {
     let (known, found) = (old.change(), new.change());
@@ -34,7 +34,7 @@ pub(super) fn check_successor(
 }
 
 /// The first version of `old` that `new` cannot have.
-fn first_lost<'k>(old: &'k Keysets, new: &Keysets) -> Option<(&'k str, KeyVersion)> {
+fn first_lost<'k>(old: &'k KeysetMap, new: &KeysetMap) -> Option<(&'k str, KeyVersion)> {
     old.iter().find_map(|keyset| {
         let name = keyset.name().as_str();
         let new = new.keyset(name);
@@ -44,9 +44,9 @@ fn first_lost<'k>(old: &'k Keysets, new: &Keysets) -> Option<(&'k str, KeyVersio
 
 fn first_difference(old: &Keyset, new: Option<&Keyset>) -> Option<KeyVersion> {
     let Some(new) = new else { return old.versions().first().map(|record| record.version) };
-    if new.taken() < old.taken() {
+    if new.highest_version() < old.highest_version() {
         // Numbers were given out that this history does not know.
-        return KeyVersion::new(old.taken());
+        return KeyVersion::new(old.highest_version());
     }
     // Neither a removed record nor an erased key comes back.
     let is_revived =
@@ -76,7 +76,7 @@ fn first_difference(old: &Keyset, new: Option<&Keyset>) -> Option<KeyVersion> {
 
 /// The first record of `new` that has not changed since the last change of `old`, and is another
 /// there: of two changes to one state, one was made to a copy.
-fn first_other<'k>(old: &Keysets, new: &'k Keysets) -> Option<(&'k str, KeyVersion)> {
+fn first_other<'k>(old: &KeysetMap, new: &'k KeysetMap) -> Option<(&'k str, KeyVersion)> {
     let known = old.change();
     // In a file that was not changed since version 1 of the format nobody knows what changed when.
     let is_same_change = new.change() == known;

@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::held::KeySource;
 use crate::keyring::master_keys::MasterKeys;
-use crate::keyset::{Change, Keysets, Material, Terms};
+use crate::keyset::{Change, ChangeOptions, KeysetMap, Material};
 use crate::observe::EventQueue;
 use crate::sync::{AtomicU64, RwLock, RwLockReadGuard, lock};
 use crate::time::Timestamp;
@@ -53,9 +53,9 @@ pub(super) struct Inner {
 pub(super) struct LoadedKeysets(Arc<Snapshot>);
 
 impl Deref for LoadedKeysets {
-    type Target = Keysets;
+    type Target = KeysetMap;
 
-    fn deref(&self) -> &Keysets {
+    fn deref(&self) -> &KeysetMap {
         &self.0.keys.keysets
     }
 }
@@ -75,7 +75,7 @@ impl Inner {
         let (version, material) = (KeyVersion::FIRST, Material::Fresh);
         let change = Change::CreateKey { key, version, material };
         let none = MasterKeys::new(source);
-        let terms = Terms::at(Timestamp::now());
+        let terms = ChangeOptions::at(Timestamp::now());
         let (mut keys, _, new) = none.with_changes(&[change], &terms, &mut OsRandom)?;
         if options.anchor > keys.keysets.change() {
             keys.keysets.set_revision(options.anchor);

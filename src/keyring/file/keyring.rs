@@ -17,7 +17,7 @@ use crate::keyring::master_keys::Selection;
 use crate::keyring::{
     Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, Refusal, SlotWriter, WrapContext,
 };
-use crate::keyset::{Change, Changed, Keysets, Terms};
+use crate::keyset::{Change, ChangeOptions, ChangeOutcome, KeysetMap};
 use crate::random::KeyringRng;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -155,7 +155,7 @@ impl FileKeyring {
 
     /// The same file, wrapping and unwrapping under the master key `name` alone: messages of any
     /// other are another keyring's. For tenants that must not open each other's messages. Those of
-    /// an alias have its [former keys](Keysets::former_keys) too, each under its own primary.
+    /// an alias have its [former keys](KeysetMap::former_keys) too, each under its own primary.
     ///
     /// # Errors
     ///
@@ -374,7 +374,7 @@ impl Lifecycle for FileKeyring {
         &self.selection.key
     }
 
-    fn keysets(&self) -> Result<Keysets, Error> {
+    fn keysets(&self) -> Result<KeysetMap, Error> {
         self.inner.reload()?;
         Ok(self.inner.keysets_with_usage())
     }
@@ -382,9 +382,9 @@ impl Lifecycle for FileKeyring {
     fn change(
         &self,
         changes: &[Change<'_>],
-        terms: &Terms,
+        terms: &ChangeOptions,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Changed, Error> {
+    ) -> Result<ChangeOutcome, Error> {
         self.inner.change(changes, terms, rng)
     }
 }

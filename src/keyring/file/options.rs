@@ -82,7 +82,7 @@ impl FileKeyringOptions {
     ///
     /// Whoever can write the file can put an older one of it back, which nothing in the file can
     /// tell. The caller can, by keeping the number of the last change
-    /// ([`Changed::change`](crate::keyset::Changed), [`FileKeyring::change_number`]) somewhere else. It is a
+    /// ([`ChangeOutcome::change`](crate::keyset::ChangeOutcome), [`FileKeyring::change_number`]) somewhere else. It is a
     /// number only: an old file that was changed as often since is not told by it.
     #[must_use]
     pub const fn at_least_change(mut self, change: u64) -> Self {

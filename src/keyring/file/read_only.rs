@@ -11,7 +11,7 @@ use super::storage::{MAX_KEY_FILE_LEN, Store};
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::{Keyring, Lifecycle, forward_keyring};
-use crate::keyset::{Keysets, VersionRecord};
+use crate::keyset::{KeysetMap, VersionRecord};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -229,7 +229,7 @@ impl ReadOnlyFileKeyring {
     /// # Errors
     ///
     /// As [`FileKeyring::reload`].
-    pub fn keysets(&self) -> Result<Keysets, Error> {
+    pub fn keysets(&self) -> Result<KeysetMap, Error> {
         self.keyring.keysets()
     }
 }

@@ -200,7 +200,7 @@ mod tests {
     use crate::OsRandom;
     use crate::format::KeyVersion;
     use crate::keyring::software::SoftwareSource;
-    use crate::keyset::{Change, Material, Terms};
+    use crate::keyset::{Change, ChangeOptions, Material};
 
     /// Whatever went wrong on the way, a file whose keys do not open is not given out.
     #[test]
@@ -208,9 +208,12 @@ mod tests {
         let (version, material) = (KeyVersion::FIRST, Material::Fresh);
         let changes =
             [Change::CreateKey { key: "a", version, material }, Change::Rotate { key: "a" }];
-        let terms = Terms::at(Timestamp::now());
-        let made =
-            MasterKeys::new(Arc::new(SoftwareSource)).with_changes(&changes, &terms, &mut OsRandom);
+        let options = ChangeOptions::at(Timestamp::now());
+        let made = MasterKeys::new(Arc::new(SoftwareSource)).with_changes(
+            &changes,
+            &options,
+            &mut OsRandom,
+        );
         let (keys, _, mut new) = made.unwrap();
         let none = Protection::unprotected_plaintext();
         let mut state = Snapshot::create(keys.clone(), &new, &none, &mut OsRandom).unwrap();

@@ -5,7 +5,7 @@ use super::inner::Inner;
 use super::snapshot::Snapshot;
 use crate::format::MasterKeyId;
 use crate::keyring::held::HeldKey;
-use crate::keyset::{Keyset, Keysets, Usage};
+use crate::keyset::{Keyset, KeysetMap, Usage};
 use crate::sync::lock;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -30,7 +30,7 @@ impl PendingUsage {
         }
     }
 
-    pub(super) fn add_to(&self, keysets: &mut Keysets) {
+    pub(super) fn add_to(&self, keysets: &mut KeysetMap) {
         for record in keysets.iter_mut().flat_map(Keyset::versions_mut) {
             if let Some(Entry { from, to, .. }) = self.0.get(&record.master_key_id) {
                 record.usage = record.usage.plus(to.minus(*from)).minus(from.minus(*to));
@@ -80,7 +80,7 @@ impl Inner {
     }
 
     /// The current keysets with the pending usage, without unused reservations.
-    pub(super) fn keysets_with_usage(&self) -> Keysets {
+    pub(super) fn keysets_with_usage(&self) -> KeysetMap {
         // No commit happens between the two readings.
         let _guard = lock(&self.usage_lock);
         let snapshot = self.snapshot().clone();

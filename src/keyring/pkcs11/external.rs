@@ -9,7 +9,7 @@ use crate::format::{KeyName, Slot, SlotLabel};
 use crate::keyring::held::PROCESS_WRAP_LIMIT;
 use crate::keyring::master_keys::{HeldKeys, MasterKeys, Selection};
 use crate::keyring::{Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext};
-use crate::keyset::Keysets;
+use crate::keyset::KeysetMap;
 use crate::random::KeyringRng;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -61,7 +61,7 @@ impl ExternalKeyring {
         for (id, name) in keys.names() {
             held.insert(id, Arc::new(TokenKey::new(token.0.clone(), name, id)));
         }
-        let keysets = Keysets::restore(0, 0, alloc::vec![keyset], BTreeMap::new())?;
+        let keysets = KeysetMap::restore(0, 0, alloc::vec![keyset], BTreeMap::new())?;
         let source = Arc::new(super::key::generate::TokenSource(token.0.clone()));
         let keys = MasterKeys::restore(keysets, held, source);
         let selection =
@@ -219,7 +219,7 @@ mod tests {
         keyset.versions_mut().for_each(|record| record.master_key_id = ID);
         let worn = Arc::new(Worn(Counts::begun_with(PROCESS_WRAP_LIMIT - 2)));
         let held = HeldKeys::from([(ID, worn.clone() as Arc<dyn HeldKey>)]);
-        let keysets = Keysets::restore(0, 0, alloc::vec![keyset], BTreeMap::new()).unwrap();
+        let keysets = KeysetMap::restore(0, 0, alloc::vec![keyset], BTreeMap::new()).unwrap();
         let keys = MasterKeys::restore(keysets, held, Arc::new(SoftwareSource));
         let events = Arc::new(EventQueue::new("any".into(), None));
         let keyring = ExternalKeyring { keys, selection: Selection::of("orders"), events };

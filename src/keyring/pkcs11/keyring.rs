@@ -9,7 +9,7 @@ use crate::file::{FileKeyring, FileKeyringOptions, Protection};
 use crate::format::{KeyName, KeyVersion, Slot};
 use crate::keyring::held::KeySource;
 use crate::keyring::{Keyring, KeyringError, Lifecycle, SlotWriter, WrapContext, forward_keyring};
-use crate::keyset::{Change, Changed, Keysets, Terms, VersionRecord};
+use crate::keyset::{Change, ChangeOptions, ChangeOutcome, KeysetMap, VersionRecord};
 use crate::random::KeyringRng;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -251,16 +251,16 @@ impl Lifecycle for Pkcs11Keyring {
         self.catalogue.key()
     }
 
-    fn keysets(&self) -> Result<Keysets, crate::Error> {
+    fn keysets(&self) -> Result<KeysetMap, crate::Error> {
         self.catalogue.keysets()
     }
 
     fn change(
         &self,
         changes: &[Change<'_>],
-        terms: &Terms,
+        terms: &ChangeOptions,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Changed, crate::Error> {
+    ) -> Result<ChangeOutcome, crate::Error> {
         self.with_events(|catalogue| catalogue.change(changes, terms, rng))
     }
 }

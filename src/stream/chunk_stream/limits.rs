@@ -43,7 +43,7 @@ impl ChunkTransform for Counting {
         (out.len(), None)
     }
 
-    fn transform_in_place(&self, index: u64, buffer: &mut PlainBuffer) -> Result<(), Error> {
+    fn transform_in_place(&self, index: u64, buffer: &mut WipedBuffer) -> Result<(), Error> {
         self.note(index);
         buffer.push_slice(&[index as u8], 5);
         Ok(())
@@ -162,7 +162,7 @@ fn real_chunks_at_the_last_index_and_behind_it() {
     let (encryptor, decryptor) = cipher();
     let last = MAX_CHUNKS - 1;
     for len in [0, 1, CHUNK_LEN - 1] {
-        let mut buffer = PlainBuffer::from(alloc::vec![7; len]);
+        let mut buffer = WipedBuffer::from(alloc::vec![7; len]);
         ChunkTransform::transform_in_place(&encryptor, last, &mut buffer).unwrap();
         decryptor.check_last(last, &buffer).unwrap();
         ChunkTransform::transform_in_place(&decryptor, last, &mut buffer).unwrap();
@@ -175,7 +175,7 @@ fn real_chunks_at_the_last_index_and_behind_it() {
     let refused = decryptor.check_last(last, &[0; 15]);
     assert!(matches!(refused, Err(Error::Truncated { .. })));
     // Through a stream that begins there.
-    let mut message = PlainBuffer::from(alloc::vec![7; 99]);
+    let mut message = WipedBuffer::from(alloc::vec![7; 99]);
     ChunkTransform::transform_in_place(&encryptor, last, &mut message).unwrap();
     let mut stream = ChunkStream::new(decryptor, Vec::new(), None, None);
     stream.next = last;
@@ -283,7 +283,7 @@ fn plans_at_the_top_of_the_longest_message() {
 fn the_last_chunk_of_the_longest_message_is_read() {
     let (encryptor, decryptor) = cipher();
     let message = RangeDecryptor::new(decryptor, None, 175, LONGEST_BODY).unwrap();
-    let mut last = PlainBuffer::from(alloc::vec![7; CHUNK_LEN - 1]);
+    let mut last = WipedBuffer::from(alloc::vec![7; CHUNK_LEN - 1]);
     ChunkTransform::transform_in_place(&encryptor, MAX_CHUNKS - 1, &mut last).unwrap();
     let plan = message.plan(MAX_PLAINTEXT_LEN - 10..u64::MAX);
     let mut out = [0; 10];
@@ -292,7 +292,7 @@ fn the_last_chunk_of_the_longest_message_is_read() {
     message.decrypt_into(&message.plan_end(), &last, &mut []).unwrap();
     assert_eq!(message.decrypt_in_place(&plan, &mut last).unwrap(), [7; 10]);
     // The same bytes at the index before are another chunk.
-    let mut other = PlainBuffer::from(alloc::vec![7; CHUNK_LEN]);
+    let mut other = WipedBuffer::from(alloc::vec![7; CHUNK_LEN]);
     ChunkTransform::transform_in_place(&encryptor, MAX_CHUNKS - 1, &mut other).unwrap();
     let plan = message.plan(MAX_PLAINTEXT_LEN - 20_000..MAX_PLAINTEXT_LEN - 19_990);
     let refused = message.decrypt_into(&plan, &other, &mut out);

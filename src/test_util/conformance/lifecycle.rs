@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::format::{KeyVersion, Suite};
 use crate::keyring::{Keyring, KeyringError, Lifecycle, MemoryKeyring};
 use crate::keyset::{
-    Change, Changed, Guard, MAX_DESTRUCTION_DELAY, MIN_DESTRUCTION_DELAY, Material, Operation,
-    Terms, VersionState,
+    Change, ChangeOptions, ChangeOutcome, Guard, MAX_DESTRUCTION_DELAY, MIN_DESTRUCTION_DELAY,
+    Material, Operation, VersionState,
 };
 use crate::test_util::TestRng;
 use core::time::Duration;
@@ -38,10 +38,10 @@ fn refused<K: Lifecycle>(
     rule: Rule,
     subject: &Subject<K>,
     changes: &[Change<'_>],
-    terms: Terms,
+    options: ChangeOptions,
 ) -> Error {
     let before = picture(&listed(&subject.keyring).0);
-    let result = change(&subject.keyring, changes, terms);
+    let result = change(&subject.keyring, changes, options);
     let after = picture(&listed(&subject.keyring).0);
     match result {
         Err(error) => {
@@ -54,8 +54,8 @@ fn refused<K: Lifecycle>(
 }
 
 #[track_caller]
-fn made<K: Lifecycle>(rule: Rule, subject: &Subject<K>, changes: &[Change<'_>]) -> Changed {
-    let result = change(&subject.keyring, changes, Terms::at(NOW));
+fn made<K: Lifecycle>(rule: Rule, subject: &Subject<K>, changes: &[Change<'_>]) -> ChangeOutcome {
+    let result = change(&subject.keyring, changes, ChangeOptions::at(NOW));
     result.unwrap_or_else(|error| rule.broken(format!("{changes:?}: {error:?}")))
 }
 
@@ -63,12 +63,12 @@ fn judge_unknown<K: Lifecycle>(subject: &Subject<K>) {
     let version = KeyVersion::new(u32::MAX).unwrap_or(KeyVersion::FIRST);
     let operation = Operation::Disable;
     let known = Change::Version { key: &subject.name, version, operation };
-    let error = refused(Rule::States, subject, &[known], Terms::at(NOW));
+    let error = refused(Rule::States, subject, &[known], ChangeOptions::at(NOW));
     let told = matches!(&error, Error::UnknownVersion { key, version: told }
         if *key == subject.name && *told == version);
     Rule::States.check(told, format!("an unknown version: {error:?}"));
     let nobody = Change::Version { key: "conformance-nobody", version, operation };
-    let error = refused(Rule::States, subject, &[nobody], Terms::at(NOW));
+    let error = refused(Rule::States, subject, &[nobody], ChangeOptions::at(NOW));
     let told = matches!(&error, Error::UnknownKey { key } if key == "conformance-nobody");
     Rule::States.check(told, format!("an unknown key: {error:?}"));
 }
@@ -83,7 +83,7 @@ fn judge_destruction<K: Lifecycle>(subject: &Subject<K>) {
         operation: Operation::ScheduleDestruction { after },
     };
     for delay in [MIN_DESTRUCTION_DELAY - SECOND, MAX_DESTRUCTION_DELAY + SECOND] {
-        let error = refused(Rule::States, subject, &[schedule(delay)], Terms::at(NOW));
+        let error = refused(Rule::States, subject, &[schedule(delay)], ChangeOptions::at(NOW));
         let told = matches!(error, Error::DestructionDelay { delay: told } if told == delay);
         Rule::States.check(told, format!("a destruction in {delay:?}: {error:?}"));
     }
@@ -91,10 +91,10 @@ fn judge_destruction<K: Lifecycle>(subject: &Subject<K>) {
     let destroy = Change::Version { key: &subject.name, version, operation: Operation::Destroy };
     let due = NOW.plus(MAX_DESTRUCTION_DELAY);
     let early = NOW.plus(MAX_DESTRUCTION_DELAY - SECOND);
-    let error = refused(Rule::States, subject, &[destroy], Terms::at(early));
+    let error = refused(Rule::States, subject, &[destroy], ChangeOptions::at(early));
     let told = matches!(error, Error::DestructionNotDue { due: told, .. } if told == due);
     Rule::States.check(told, format!("a destruction a second early: {error:?}"));
-    if let Err(error) = change(&subject.keyring, &[destroy], Terms::at(due)) {
+    if let Err(error) = change(&subject.keyring, &[destroy], ChangeOptions::at(due)) {
         Rule::States.broken(format!("a destruction that is due: {error:?}"));
     }
 }
@@ -104,19 +104,19 @@ fn judge_guards<K: Lifecycle>(subject: &Subject<K>) {
     let (key, version) = (&*subject.name, subject.version);
     subject.must(version, Operation::Disable);
     let destroy = Change::Version { key, version, operation: Operation::DestroyImmediately };
-    let guard = |terms| match refused(Rule::States, subject, &[destroy], terms) {
+    let guard = |options| match refused(Rule::States, subject, &[destroy], options) {
         Error::Guarded { guard, .. } => guard,
         error => Rule::States.broken(format!("a guarded version: {error:?}")),
     };
     let hold = Change::Hold { key, version: Some(version), reason: "conformance" };
     made(Rule::States, subject, &[hold, Change::RequireEvidence { key }]);
-    let held = guard(Terms::at(NOW).on_evidence([1; 32]));
-    Rule::States.check(matches!(held, Guard::Held { .. }), format!("a held version: {held:?}"));
+    let held = guard(ChangeOptions::at(NOW).on_evidence([1; 32]));
+    Rule::States.check(matches!(held, Guard::OnHold { .. }), format!("a held version: {held:?}"));
     made(Rule::States, subject, &[Change::Release { key, version: Some(version) }]);
-    let wanted = guard(Terms::at(NOW));
+    let wanted = guard(ChangeOptions::at(NOW));
     Rule::States.check(wanted == Guard::EvidenceRequired, format!("without evidence: {wanted:?}"));
-    let terms = Terms::at(NOW).on_evidence([1; 32]);
-    if let Err(error) = change(&subject.keyring, &[destroy], terms) {
+    let options = ChangeOptions::at(NOW).on_evidence([1; 32]);
+    if let Err(error) = change(&subject.keyring, &[destroy], options) {
         Rule::States.broken(format!("a destruction on evidence: {error:?}"));
     }
 }
@@ -139,7 +139,7 @@ fn judge_batches<K: Lifecycle>(subject: &Subject<K>) {
         vec![promote, operate(subject.first, Operation::Disable), failing],
         vec![Change::Rotate { key }, Change::Rotate { key }, operate(version, Operation::Enable)],
     ] {
-        refused(Rule::AllOrNothing, subject, &batch, Terms::at(NOW));
+        refused(Rule::AllOrNothing, subject, &batch, ChangeOptions::at(NOW));
         for slot in &slots {
             probe.expect(slot, Expected::Opens, "a slot, after changes that failed");
         }
@@ -160,14 +160,14 @@ fn judge_batches<K: Lifecycle>(subject: &Subject<K>) {
 fn judge_compare_and_swap<K: Lifecycle>(subject: &Subject<K>) {
     let rotate = Change::Rotate { key: &subject.name };
     let seen = listed(&subject.keyring).0.change();
-    let terms = Terms::at(NOW).if_unchanged_since(seen);
+    let options = ChangeOptions::at(NOW).if_unchanged_since(seen);
     Probe::new(&subject.keyring, Suite::ALL[0], 1).wrap();
-    let first = change(&subject.keyring, &[rotate], terms);
+    let first = change(&subject.keyring, &[rotate], options);
     let found = match first {
         Ok(changed) => changed.change,
         Err(error) => Rule::CompareAndSwap.broken(format!("nothing was changed: {error:?}")),
     };
-    let error = refused(Rule::CompareAndSwap, subject, &[rotate], terms);
+    let error = refused(Rule::CompareAndSwap, subject, &[rotate], options);
     let told = matches!(error, Error::Conflict { expected, found: told }
         if expected == seen && told == found);
     Rule::CompareAndSwap.check(told, format!("after change {seen} came {found}: {error:?}"));
@@ -181,7 +181,7 @@ fn judge_numbers<K: Lifecycle>(subject: &Subject<K>) {
     let remove = [operate(Operation::Disable), operate(Operation::DestroyImmediately)];
     made(Rule::States, subject, &remove);
     for version in [subject.first, subject.version] {
-        let error = refused(Rule::Numbers, subject, &[add(Some(version))], Terms::at(NOW));
+        let error = refused(Rule::Numbers, subject, &[add(Some(version))], ChangeOptions::at(NOW));
         let told = matches!(error, Error::VersionNumber { last, .. } if last == subject.version);
         Rule::Numbers.check(told, format!("version {version} again: {error:?}"));
     }
@@ -204,8 +204,8 @@ fn judge_material<K: Lifecycle>(subject: &Subject<K>) {
         version: None,
         material: Material::Imported(material),
     };
-    let error = refused(Rule::Material, subject, &[add(&zero)], Terms::at(NOW));
-    let Ok(changed) = change(&subject.keyring, &[add(&material)], Terms::at(NOW)) else {
+    let error = refused(Rule::Material, subject, &[add(&zero)], ChangeOptions::at(NOW));
+    let Ok(changed) = change(&subject.keyring, &[add(&material)], ChangeOptions::at(NOW)) else {
         // It takes no key material at all.
         return;
     };
@@ -219,7 +219,7 @@ fn judge_material<K: Lifecycle>(subject: &Subject<K>) {
         if let Some(operation) = operation {
             made(Rule::States, subject, &[operate(operation)]);
         }
-        let error = refused(Rule::Material, subject, &[add(&material)], Terms::at(NOW));
+        let error = refused(Rule::Material, subject, &[add(&material)], ChangeOptions::at(NOW));
         let told = matches!(error, Error::KeyMaterial);
         Rule::Material.check(told, format!("material twice, after {operation:?}: {error:?}"));
         Rule::Secret.check(!shows(&error, &bytes), "an error shows bytes of a master key");
@@ -233,12 +233,13 @@ fn judge_aliases<K: Lifecycle>(subject: &Subject<K>) {
     let alias = |alias, key| Change::SetAlias { alias, key };
     made(Rule::Names, subject, &[create("conformance-b"), alias("conformance-a", key)]);
     for taken in [key, "conformance-b", "conformance-a"] {
-        let error = refused(Rule::Names, subject, &[create(taken)], Terms::at(NOW));
+        let error = refused(Rule::Names, subject, &[create(taken)], ChangeOptions::at(NOW));
         let told = matches!(&error, Error::NameTaken { name } if name == taken);
         Rule::Names.check(told, format!("a key of a name that is taken: {error:?}"));
     }
     for taken in [key, "conformance-b"] {
-        let error = refused(Rule::Names, subject, &[alias(taken, "conformance-b")], Terms::at(NOW));
+        let error =
+            refused(Rule::Names, subject, &[alias(taken, "conformance-b")], ChangeOptions::at(NOW));
         let told = matches!(&error, Error::NameTaken { name } if name == taken);
         Rule::Names.check(told, format!("an alias of a key's name: {error:?}"));
     }
@@ -257,8 +258,12 @@ fn judge_aliases<K: Lifecycle>(subject: &Subject<K>) {
     let promoted = listed(&subject.keyring).1.primary() > Some(subject.version);
     Rule::Names.check(promoted, "a rotation by an alias does not reach the key");
     made(Rule::Names, subject, &[Change::RemoveAlias { alias: "conformance-a" }]);
-    let error =
-        refused(Rule::Names, subject, &[Change::Rotate { key: "conformance-a" }], Terms::at(NOW));
+    let error = refused(
+        Rule::Names,
+        subject,
+        &[Change::Rotate { key: "conformance-a" }],
+        ChangeOptions::at(NOW),
+    );
     let told = matches!(&error, Error::UnknownKey { .. });
     Rule::Names.check(told, format!("an alias that was removed: {error:?}"));
 }
@@ -268,7 +273,7 @@ fn judge_other_keys<K: Lifecycle>(subject: &Subject<K>) {
     let material = MasterKey::from_bytes(&[0xC1; 32]);
     let (key, version) = ("conformance-other", KeyVersion::FIRST);
     let create = Change::CreateKey { key, version, material: Material::Imported(&material) };
-    if change(&subject.keyring, &[create], Terms::at(NOW)).is_err() {
+    if change(&subject.keyring, &[create], ChangeOptions::at(NOW)).is_err() {
         return;
     }
     let Ok(twin) = MemoryKeyring::import_at(key, version, &material, NOW) else { return };
@@ -298,7 +303,7 @@ fn judge_randomness<K: Lifecycle>(subject: &Subject<K>) {
         for requests in 0..changes.len() {
             let before = picture(&listed(&subject.keyring).0);
             let mut rng = TestRng::failing_after(requests);
-            let result = subject.keyring.change(&changes, &Terms::at(NOW), &mut rng);
+            let result = subject.keyring.change(&changes, &ChangeOptions::at(NOW), &mut rng);
             if rng.asked() <= requests {
                 continue;
             }

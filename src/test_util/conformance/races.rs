@@ -8,7 +8,7 @@ use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::Suite;
 use crate::keyring::{KeyringError, Lifecycle, Refusal};
-use crate::keyset::{Change, Operation, Terms};
+use crate::keyset::{Change, ChangeOptions, Operation};
 use crate::test_util::TestRng;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::format;
@@ -48,30 +48,31 @@ fn together<T: Send>(work: impl Fn(u64) -> T + Sync) -> Vec<T> {
 fn judge_one_winner<K: Lifecycle>(subject: &Subject<K>) {
     for round in 0..10 {
         let (keysets, keyset) = listed(&subject.keyring);
-        let terms = Terms::at(NOW).if_unchanged_since(keysets.change());
+        let options = ChangeOptions::at(NOW).if_unchanged_since(keysets.change());
         let results = together(|thread| {
             let mut rng = TestRng::seeded(round * THREADS + thread + 1);
-            subject.keyring.change(&[Change::Rotate { key: &subject.name }], &terms, &mut rng)
+            subject.keyring.change(&[Change::Rotate { key: &subject.name }], &options, &mut rng)
         });
         let won = results.iter().filter(|result| result.is_ok()).count();
         let others = results.iter().filter_map(|result| result.as_ref().err());
         let told = others.clone().all(|error| matches!(error, Error::Conflict { .. }));
         let others: Vec<_> = others.collect();
         Rule::CompareAndSwap.check(told && won == 1, format!("{won} of 8 rotate: {others:?}"));
-        let grown = listed(&subject.keyring).1.taken();
-        let one = grown == keyset.taken() + 1;
-        Rule::CompareAndSwap.check(one, format!("{} versions became {grown}", keyset.taken()));
+        let grown = listed(&subject.keyring).1.highest_version();
+        let one = grown == keyset.highest_version() + 1;
+        Rule::CompareAndSwap
+            .check(one, format!("{} versions became {grown}", keyset.highest_version()));
     }
 }
 
 /// Rotations that ask for nothing are all made, each with a number of its own.
 fn judge_rotations<K: Lifecycle>(subject: &Subject<K>) {
-    let before = listed(&subject.keyring).1.taken();
+    let before = listed(&subject.keyring).1.highest_version();
     let added = together(|thread| {
         let rotate = |round| {
             let mut rng = TestRng::seeded(500 + thread * 5 + round);
             let changes = [Change::Rotate { key: &subject.name }];
-            let result = subject.keyring.change(&changes, &Terms::at(NOW), &mut rng);
+            let result = subject.keyring.change(&changes, &ChangeOptions::at(NOW), &mut rng);
             result.map(|changed| changed.added())
         };
         (0..5).map(rotate).collect::<Vec<_>>()
@@ -98,7 +99,7 @@ fn judge_use_meanwhile<K: Lifecycle>(subject: &Subject<K>) {
                 let result = change(
                     &subject.keyring,
                     &[Change::Rotate { key: &subject.name }],
-                    Terms::at(NOW),
+                    ChangeOptions::at(NOW),
                 );
                 if let Err(error) = result {
                     rotating.store(false, Relaxed);

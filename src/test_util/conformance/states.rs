@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::format::{KeyVersion, Suite};
 use crate::keyring::{Freshness, KeyringError, Lifecycle, MemoryKeyring, Refusal};
 use crate::keyset::{
-    Change, Changed, Keyset, Keysets, MIN_DESTRUCTION_DELAY, Material, Operation, Terms,
-    VersionState,
+    Change, ChangeOptions, ChangeOutcome, Keyset, KeysetMap, MIN_DESTRUCTION_DELAY, Material,
+    Operation, VersionState,
 };
 use crate::test_util::{TestRng, TestSlot};
 use crate::time::Timestamp;
@@ -40,19 +40,19 @@ const OPERATIONS: [Operation; 8] = [
 pub(super) fn change<K: Lifecycle + ?Sized>(
     keyring: &K,
     changes: &[Change<'_>],
-    terms: Terms,
-) -> Result<Changed, Error> {
+    options: ChangeOptions,
+) -> Result<ChangeOutcome, Error> {
     let revision = keyring.keysets().map(|keysets| keysets.revision())?;
-    keyring.change(changes, &terms, &mut TestRng::seeded(revision.wrapping_add(1_000)))
+    keyring.change(changes, &options, &mut TestRng::seeded(revision.wrapping_add(1_000)))
 }
 
 /// What a refused change must leave as it was.
-pub(super) fn picture(keysets: &Keysets) -> (u64, Vec<Keyset>, Vec<(String, String)>) {
+pub(super) fn picture(keysets: &KeysetMap) -> (u64, Vec<Keyset>, Vec<(String, String)>) {
     let aliases = keysets.aliases().map(|(alias, key)| (alias.to_owned(), key.to_owned()));
     (keysets.change(), keysets.iter().cloned().collect(), aliases.collect())
 }
 
-pub(super) fn listed<K: Lifecycle + ?Sized>(keyring: &K) -> (Keysets, Keyset) {
+pub(super) fn listed<K: Lifecycle + ?Sized>(keyring: &K) -> (KeysetMap, Keyset) {
     let listed = keyring.keysets().and_then(|keysets| {
         let keyset = keysets.resolve(keyring.key())?.clone();
         Ok((keysets, keyset))
@@ -110,9 +110,9 @@ impl<K: Lifecycle> Subject<K> {
         version: KeyVersion,
         operation: Operation,
         now: Timestamp,
-    ) -> Result<Changed, Error> {
+    ) -> Result<ChangeOutcome, Error> {
         let change_ = Change::Version { key: &self.name, version, operation };
-        change(&self.keyring, &[change_], Terms::at(now))
+        change(&self.keyring, &[change_], ChangeOptions::at(now))
     }
 
     /// Does what the table allows.
@@ -201,7 +201,7 @@ fn add<K: Lifecycle>(keyring: &K, name: &str, material: Material<'_>) -> Result<
     let changed = change(
         keyring,
         &[Change::AddVersion { key: name, version: None, material }],
-        Terms::at(NOW),
+        ChangeOptions::at(NOW),
     )?;
     let none = || Rule::States.broken("a version was added, and none is told");
     Ok(changed.added().unwrap_or_else(none))

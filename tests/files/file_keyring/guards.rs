@@ -4,7 +4,7 @@
 use super::*;
 use envelock::{
     OsRandom,
-    keyset::{Guard, Terms},
+    keyset::{ChangeOptions, Guard},
 };
 
 /// A key file with three versions, of which the first two are disabled, the second held, and
@@ -20,7 +20,7 @@ fn guarded(path: &Path) -> FileKeyring {
     keyring
 }
 
-fn refusal(answer: Result<envelock::keyset::Changed, Error>) -> Guard {
+fn refusal(answer: Result<envelock::keyset::ChangeOutcome, Error>) -> Guard {
     match answer.unwrap_err() {
         Error::Guarded { key, guard, .. } if key == "orders" => guard,
         other => panic!("{other:?}"),
@@ -34,7 +34,7 @@ fn check_refusals(keyring: &FileKeyring) {
     let guard = refusal(keyring.destroy_immediately(version(1)));
     assert_eq!(guard, Guard::EvidenceRequired);
     match refusal(keyring.destroy_immediately(version(2))) {
-        Guard::Held { reason, .. } => assert_eq!(reason, "case 7 \u{fc}"),
+        Guard::OnHold { reason, .. } => assert_eq!(reason, "case 7 \u{fc}"),
         other => panic!("{other:?}"),
     }
     assert_eq!(keyring.keysets().unwrap(), before);
@@ -57,8 +57,8 @@ fn holds_and_evidence_outlast_the_process_and_bind_every_other() {
         version: version(1),
         operation: Operation::DestroyImmediately,
     };
-    let terms = Terms::at(Timestamp::now()).on_evidence([0x5a; 32]);
-    keyring.change(&[destroy], &terms, &mut OsRandom).unwrap();
+    let options = ChangeOptions::at(Timestamp::now()).on_evidence([0x5a; 32]);
+    keyring.change(&[destroy], &options, &mut OsRandom).unwrap();
     let waive = Change::WaiveEvidence { key: "orders", reason: "OPS-7" };
     keyring.change_now(waive).unwrap();
     keyring.enable(version(2)).unwrap();

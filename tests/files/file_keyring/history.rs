@@ -6,8 +6,8 @@ use envelock::{
     Error, FileKeyring, Lifecycle, MasterKey, OsRandom, RotationPolicy, Timestamp,
     file::{FileKeyringOptions, KeyFileError, Protection},
     keyring::Refusal,
-    keyset::{Change, Terms},
-    policy::Applied,
+    keyset::{Change, ChangeOptions},
+    policy::PlanOutcome,
 };
 use std::fs;
 use std::path::Path;
@@ -222,12 +222,12 @@ fn usage_makes_no_plan_superseded() {
     encrypt(&other, "x");
     keyring.flush().unwrap();
     assert_eq!(keyring.change_number(), plan.change());
-    let Applied::Done(changed) = plan.apply(&keyring).unwrap() else { panic!("superseded") };
+    let PlanOutcome::Applied(changed) = plan.apply(&keyring).unwrap() else { panic!("superseded") };
     assert_eq!(changed.change, plan.change() + 1);
     // Whose terms name it goes on, whatever was counted.
     encrypt(&other, "x");
     keyring.flush().unwrap();
-    let terms = Terms::at(now).if_unchanged_since(changed.change);
+    let terms = ChangeOptions::at(now).if_unchanged_since(changed.change);
     keyring.change(&[Change::Rotate { key: "orders" }], &terms, &mut OsRandom).unwrap();
 }
 
@@ -319,7 +319,7 @@ fn corrected_dates_are_followed_by_every_process() {
     let admin = create(&path);
     let (now, ahead) = (Timestamp::now(), Timestamp::now().plus(Duration::from_secs(20 * 86_400)));
     let at = |changes: &[Change<'_>], now| {
-        admin.change(changes, &Terms::at(now), &mut OsRandom).unwrap();
+        admin.change(changes, &ChangeOptions::at(now), &mut OsRandom).unwrap();
     };
     let operation = envelock::keyset::Operation::MarkCompromised;
     let marked = Change::Version { key: "orders", version: version(1), operation };

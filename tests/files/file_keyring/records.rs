@@ -10,7 +10,7 @@ use envelock::{
     file::{KeyFileError, KeyFileFault, Salvage},
     inspect,
     keyring::{Freshness, Refusal},
-    keyset::{Change, Material, Operation, Terms, Transition, VersionState},
+    keyset::{Change, ChangeOptions, Material, Operation, Transition, VersionState},
 };
 use std::fs;
 
@@ -59,7 +59,7 @@ fn check_removal<K: Lifecycle>(keyring: &K, encrypt: impl Fn(&K) -> Vec<u8>) {
     assert_eq!(changed.transitions, [Transition::RecordsRemoved { key, floor }]);
     let keyset = keyring.keyset().unwrap();
     let numbers: Vec<_> = keyset.versions().iter().map(|it| it.version.number()).collect();
-    assert_eq!((numbers, keyset.floor(), keyset.taken()), (vec![3, 4], 3, 4));
+    assert_eq!((numbers, keyset.floor(), keyset.highest_version()), (vec![3, 4], 3, 4));
     assert_eq!(keyset.removed(), &ids[..2]);
     for message in &messages[..2] {
         assert_eq!(freshness(keyring, message), destroyed);
@@ -359,7 +359,7 @@ fn an_alias_that_stood_for_256_keys_moves_no_more_and_forgets_none() {
         version: version(1),
         material: Material::Fresh,
     });
-    let terms = Terms::at(Timestamp::now());
+    let terms = ChangeOptions::at(Timestamp::now());
     keyring.change(&create.collect::<Vec<_>>(), &terms, &mut OsRandom).unwrap();
     let moves: Vec<_> =
         names[..257].iter().map(|key| Change::SetAlias { alias: "a", key }).collect();

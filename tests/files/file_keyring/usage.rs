@@ -8,7 +8,7 @@ use envelock::{
     Aad, DataKeyReuse, Envelope, FileKeyring, KeyVersion, Lifecycle, OsRandom, RotationPolicy,
     Timestamp,
     file::FileKeyringOptions,
-    keyset::{Change, Material, Terms, Usage},
+    keyset::{Change, ChangeOptions, Material, Usage},
     policy::{Action, Reason},
 };
 use std::ffi::OsStr;
@@ -118,7 +118,7 @@ fn usage_of_a_version_that_is_destroyed_goes_along_with_that() {
         operate(envelock::keyset::Operation::Disable),
         operate(envelock::keyset::Operation::DestroyImmediately),
     ];
-    keyring.change(&changes, &Terms::at(Timestamp::now()), &mut OsRandom).unwrap();
+    keyring.change(&changes, &ChangeOptions::at(Timestamp::now()), &mut OsRandom).unwrap();
     assert_eq!((told(&keyring), on_record(&path)), ((4, 4), (4, 4)));
 }
 
@@ -218,7 +218,7 @@ fn a_file_of_ten_thousand_keys_is_written_once_for_all_of_them() {
         .iter()
         .map(|key| Change::CreateKey { key, version: KeyVersion::FIRST, material: Material::Fresh })
         .collect();
-    keyring.change(&changes, &Terms::at(Timestamp::now()), &mut OsRandom).unwrap();
+    keyring.change(&changes, &ChangeOptions::at(Timestamp::now()), &mut OsRandom).unwrap();
     drop(keyring);
     let keyring = lazy().open_in(shared.clone(), name, &raw()).unwrap();
     directory.plan(Default::default());

@@ -130,8 +130,9 @@ fn recover(image: Disk, found: &Found, judge: &mut Judge, enumeration: &mut Enum
     let disks = directory.recorded_disks();
     directory.plan(Plan::default());
     assert!(is_tidy(&directory.disk()), "{:?} is left", directory.disk().list());
-    let highest =
-        |found: &Found| found.as_ref().map_or(0, |keysets| keysets.iter().next().unwrap().taken());
+    let highest = |found: &Found| {
+        found.as_ref().map_or(0, |keysets| keysets.iter().next().unwrap().highest_version())
+    };
     let after = Some(Arc::new(keyring.keysets().unwrap()));
     assert_eq!(keyring.primary_version().map(KeyVersion::number), Some(highest(found) + 1));
     let message = encrypt(&keyring).unwrap();

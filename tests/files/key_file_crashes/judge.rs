@@ -11,21 +11,21 @@ use envelock::{
     Error, FileKeyring, Lifecycle,
     file::Protection,
     keyring::Refusal,
-    keyset::{Keyset, Keysets, VersionState},
+    keyset::{Keyset, KeysetMap, VersionState},
 };
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
 /// What a disk holds: nothing, or these master keys.
-pub type Found = Option<Arc<Keysets>>;
+pub type Found = Option<Arc<KeysetMap>>;
 
 /// Opens what crashes leave. A content that was opened before is known again, byte for byte; that
 /// the file can be read at all is tried anew on each disk.
 pub struct Judge {
     protections: Vec<Protection>,
     messages: Vec<Message>,
-    known: HashMap<Vec<u8>, Arc<Keysets>>,
+    known: HashMap<Vec<u8>, Arc<KeysetMap>>,
 }
 
 impl Judge {
@@ -60,7 +60,7 @@ impl Judge {
     }
 
     /// Opens the file, and every message under every version that is not destroyed.
-    fn open(&self, image: &Disk) -> Result<Keysets, String> {
+    fn open(&self, image: &Disk) -> Result<KeysetMap, String> {
         let directory = SimulatedDirectory::from_disk(image.clone());
         let keyring = open_any(&directory, &self.protections).map_err(|e| format!("{e:?}"))?;
         let keysets = keyring.keysets().map_err(|e| format!("{e:?}"))?;

@@ -9,7 +9,7 @@ use envelock::test_util::key_file::{FileKind, KeyFileError};
 use envelock::{
     Aad, Envelope, Error, FileKeyring, KeyVersion, Lifecycle, MasterKey, OsRandom, Timestamp,
     file::{Argon2Cost, FileKeyringOptions, Protection},
-    keyset::{Change, Keysets, Terms},
+    keyset::{Change, ChangeOptions, KeysetMap},
 };
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -222,7 +222,7 @@ pub struct Scene {
     pub directory: SimulatedDirectory,
     pub messages: Vec<Message>,
     pub keyring: Option<FileKeyring>,
-    pub before: Option<Keysets>,
+    pub before: Option<KeysetMap>,
 }
 
 impl Scene {
@@ -253,7 +253,7 @@ impl Scene {
     }
 
     /// What the file holds for somebody who opens it now.
-    pub fn keysets(&self) -> Option<Keysets> {
+    pub fn keysets(&self) -> Option<KeysetMap> {
         match open_any(&self.directory, &self.operation.protections()) {
             Ok(keyring) => Some(keyring.keysets().unwrap()),
             Err(Error::KeyFile(KeyFileError::NotFound { .. })) => None,
@@ -277,7 +277,7 @@ impl Scene {
             Operation::DestroyDue => {
                 let operation = envelock::keyset::Operation::Destroy;
                 let change = Change::Version { key: KEY, version: version(DUE), operation };
-                let in_8_days = Terms::at(Timestamp::now().plus(8 * DAY));
+                let in_8_days = ChangeOptions::at(Timestamp::now().plus(8 * DAY));
                 keyring.unwrap().change(&[change], &in_8_days, &mut OsRandom)?;
             }
             Operation::RemoveRecords => {

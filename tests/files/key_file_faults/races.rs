@@ -147,7 +147,7 @@ fn a_lock_file_that_is_removed_between_open_and_lock_does_not_make_two_writers()
             scene.directory.set_schedule(None);
             assert_ne!(versions[0], versions[1], "{before} calls, then {others} of the other");
             let keysets = scene.keysets().unwrap();
-            assert_eq!(keysets.keyset(KEY).unwrap().taken(), PRIMARY + 2);
+            assert_eq!(keysets.keyset(KEY).unwrap().highest_version(), PRIMARY + 2);
             for keyring in &keyrings {
                 let message = encrypt(keyring).unwrap();
                 let opened = open(&scene.directory, &lazy(), &raw(7)).unwrap();

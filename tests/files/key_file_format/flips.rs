@@ -154,7 +154,9 @@ fn consistent(salvaged: &Salvaged, file: &KeyFile, lost: Option<(String, KeyVers
     for keyset in after.iter() {
         let name = keyset.name().as_str();
         let old = before.keyset(name).unwrap();
-        assert!((old.taken()..=old.taken() + 1).contains(&keyset.taken()));
+        assert!(
+            (old.highest_version()..=old.highest_version() + 1).contains(&keyset.highest_version())
+        );
         for record in keyset.versions() {
             assert_eq!(old.version(record.version), Some(record));
         }
@@ -162,7 +164,7 @@ fn consistent(salvaged: &Salvaged, file: &KeyFile, lost: Option<(String, KeyVers
         assert_eq!(keyset.primary(), primary);
     }
     assert!(salvaged.revision.is_some_and(|revision| revision == before.revision()));
-    let undestroyed = |keysets: &envelock::keyset::Keysets| {
+    let undestroyed = |keysets: &envelock::keyset::KeysetMap| {
         let versions = keysets.iter().flat_map(|keyset| keyset.versions());
         versions.filter(|it| it.state != VersionState::Destroyed).count()
     };

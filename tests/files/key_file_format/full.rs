@@ -6,7 +6,7 @@ use super::make::version;
 use envelock::{
     Error, FileKeyring, Lifecycle, OsRandom, Timestamp,
     file::{FileKeyringOptions, KeyFileError, KeyFileFault, Protection},
-    keyset::{Change, Operation, Terms},
+    keyset::{Change, ChangeOptions, Operation},
     observe::{Event, FnObserver},
 };
 use std::path::{Path, PathBuf};
@@ -94,7 +94,7 @@ fn a_file_that_is_full_rotates_again_once_records_are_removed() {
         Change::RemoveRecords { key: "orders", through: version(3) },
         Change::Rotate { key: "orders" },
     ];
-    keyring.change(&changes, &Terms::at(Timestamp::now()), &mut OsRandom).unwrap();
+    keyring.change(&changes, &ChangeOptions::at(Timestamp::now()), &mut OsRandom).unwrap();
     assert_eq!(keyring.keyset().unwrap().floor(), 4);
     assert_eq!(*told.lock().unwrap(), [99]);
     assert!(keyring.health().size < MAX_FILE_LEN - 300);

@@ -13,7 +13,7 @@ use envelock::test_util::key_file_format::{KeyFile, salvage};
 use envelock::{
     MasterKey, MemoryKeyring,
     file::Protection,
-    keyset::{Change, Keysets, Operation},
+    keyset::{Change, KeysetMap, Operation},
 };
 use std::collections::BTreeSet;
 use std::fmt::Write;
@@ -28,10 +28,10 @@ fn directory(name: &str) -> PathBuf {
 }
 
 /// Name, version, id, state and usage of every version, one on each line, and the aliases.
-fn listing(keysets: &Keysets) -> String {
+fn listing(keysets: &KeysetMap) -> String {
     let mut text = String::new();
     for keyset in keysets.iter() {
-        writeln!(text, "{} taken {}", keyset.name(), keyset.taken()).unwrap();
+        writeln!(text, "{} taken {}", keyset.name(), keyset.highest_version()).unwrap();
         for it in keyset.versions() {
             let (version, id, state) = (it.version, it.master_key_id, it.state.name());
             writeln!(text, "{} {version} {id} {state}", keyset.name()).unwrap();
@@ -318,7 +318,7 @@ fn salvage_without_a_key_record_leaves_out_all_numbers_that_were_lost() {
         });
         let damaged: String = damaged.collect();
         let salvaged = salvage(damaged.as_bytes(), &super::make::raw_key()).unwrap();
-        let taken = |name| salvaged.file.keysets().keyset(name).unwrap().taken();
+        let taken = |name| salvaged.file.keysets().keyset(name).unwrap().highest_version();
         // Its highest version is 20.
         assert_eq!(taken("orders"), 20 + lost, "with an end: {ends}");
         assert_eq!(taken("eu/invoices"), 5);

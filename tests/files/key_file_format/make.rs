@@ -8,7 +8,7 @@ use envelock::{
     file::{KeyFileFault, Protection},
     format::WrapAlgorithm,
     keyring::RandomnessUnavailable,
-    keyset::{Change, Keysets, Material, NewMaterial, Operation, Origin, Terms},
+    keyset::{Change, ChangeOptions, KeysetMap, Material, NewMaterial, Operation, Origin},
 };
 use hmac::{Hmac, KeyInit, Mac};
 use rand_chacha::ChaCha20Rng;
@@ -74,11 +74,11 @@ pub fn change(
 }
 
 pub fn changed(
-    keysets: &Keysets,
+    keysets: &KeysetMap,
     changes: &[Change<'_>],
     now: Timestamp,
     rng: &mut Seeded,
-) -> (Keysets, Vec<(MasterKeyId, MasterKey)>) {
+) -> (KeysetMap, Vec<(MasterKeyId, MasterKey)>) {
     let mut new = Vec::new();
     let mut material = |_: KeyName<'_>, _, source: Material<'_>| {
         let mut bytes = [0; 32];
@@ -92,7 +92,8 @@ pub fn changed(
         let algorithm = WrapAlgorithm::XAES_256_GCM;
         Ok(NewMaterial { master_key_id: id, algorithm, origin })
     };
-    let (keysets, _) = keysets.with_changes(changes, &Terms::at(now), &mut material).unwrap();
+    let (keysets, _) =
+        keysets.with_changes(changes, &ChangeOptions::at(now), &mut material).unwrap();
     (keysets, new)
 }
 

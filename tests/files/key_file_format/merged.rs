@@ -7,7 +7,7 @@ use envelock::test_util::key_file_format::{KeyFile, salvage};
 use envelock::{
     Error, Timestamp,
     file::{KeyFileFault, Protection, RecordFault, RecordName},
-    keyset::{Operation, Terms, VersionState},
+    keyset::{ChangeOptions, Operation, VersionState},
 };
 use serde_json::{Value, json};
 
@@ -69,7 +69,7 @@ fn a_salvage_of_two_states_never_lets_a_compromised_version_be_promoted() {
                 let destroyed = VersionState::Destroyed;
                 assert_eq!(found.state == destroyed, one == destroyed || other == destroyed);
                 for operation in [Operation::Enable, Operation::Promote] {
-                    let refused = keyset.apply(version(2), operation, &Terms::at(LATER));
+                    let refused = keyset.apply(version(2), operation, &ChangeOptions::at(LATER));
                     match (operation, refused) {
                         (Operation::Promote, Err(Error::VersionState { .. })) => {}
                         (Operation::Enable, _) => {

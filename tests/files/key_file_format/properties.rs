@@ -66,7 +66,9 @@ fn allowed(file: &KeyFile, one: &Change<'_>, now: Timestamp) -> bool {
             origin: envelock::keyset::Origin::Generated,
         })
     };
-    file.keysets().with_changes(&[*one], &envelock::keyset::Terms::at(now), &mut material).is_ok()
+    file.keysets()
+        .with_changes(&[*one], &envelock::keyset::ChangeOptions::at(now), &mut material)
+        .is_ok()
 }
 
 fn check(file: &KeyFile, key: &FileKey, protection: &Protection, seed: u8) -> KeyFile {

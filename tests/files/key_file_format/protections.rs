@@ -6,7 +6,7 @@ use envelock::test_util::key_file_format::KeyFile;
 use envelock::{
     Lifecycle, MasterKey, MemoryKeyring,
     file::{Argon2Cost, CostFault, KeyFileFault, Protection, ProtectionKind, RecordFault},
-    keyset::{Keyset, Keysets, Usage},
+    keyset::{Keyset, KeysetMap, Usage},
 };
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -297,12 +297,12 @@ fn a_full_file_can_be_written_with_counts_of_any_length() {
         let mut versions = keyset.versions().to_vec();
         let most = Usage { wraps: u64::MAX, bytes: u64::MAX };
         versions.iter_mut().for_each(|record| record.usage = most);
-        Keyset::restore(keyset.name().as_str(), keyset.taken(), versions).unwrap()
+        Keyset::restore(keyset.name().as_str(), keyset.highest_version(), versions).unwrap()
     });
     let aliases = file.keysets().aliases();
     let aliases = aliases.map(|(alias, key)| (alias.into(), key.into())).collect();
     let (most, change) = (u64::MAX, file.keysets().change());
-    let keysets = Keysets::restore(most, change, keysets.collect(), aliases).unwrap();
+    let keysets = KeysetMap::restore(most, change, keysets.collect(), aliases).unwrap();
     file.update(keysets, &[], &key, &mut envelock::OsRandom).unwrap();
     assert!(file.encode(&key, NOW).unwrap().len() <= MOST);
 }

@@ -9,7 +9,7 @@ use envelock::{
     file::{KeyFileFault, Protection, RecordFault, RecordName},
     format::WrapAlgorithm,
     keyset::{
-        Change, Keysets, Material, NewMaterial, Operation, Origin, Terms, VersionRecord,
+        Change, ChangeOptions, KeysetMap, Material, NewMaterial, Operation, Origin, VersionRecord,
         VersionState,
     },
 };
@@ -169,8 +169,8 @@ fn change(
         new.push((id, MasterKey::from_bytes(&bytes)));
         Ok(NewMaterial { master_key_id: id, algorithm, origin: Origin::Generated })
     };
-    let changed: Result<(Keysets, _), _> =
-        file.keysets().with_changes(changes, &Terms::at(now), &mut material);
+    let changed: Result<(KeysetMap, _), _> =
+        file.keysets().with_changes(changes, &ChangeOptions::at(now), &mut material);
     let Ok((keysets, _)) = changed else { return false };
     file.update(keysets, &new, key, rng).unwrap();
     true
@@ -242,10 +242,10 @@ fn what_could_not_be_read_again_is_not_written() {
             let mut material = |_: KeyName<'_>, _: KeyVersion, _: Material<'_>| {
                 Ok(NewMaterial { master_key_id: id, algorithm, origin })
             };
-            let terms = Terms::at(NOW);
+            let options = ChangeOptions::at(NOW);
             let changes = [create_key("orders")];
             let (keysets, _) =
-                file.keysets().with_changes(&changes, &terms, &mut material).unwrap();
+                file.keysets().with_changes(&changes, &options, &mut material).unwrap();
             // Material that is handed over for a version on a token is not kept.
             file.update(keysets, &[(id, MasterKey::from_bytes(&[3; 32]))], &key, &mut rng).unwrap();
             let in_file = algorithm == WrapAlgorithm::XAES_256_GCM;

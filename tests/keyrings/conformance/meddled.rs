@@ -6,7 +6,8 @@ use envelock::{
     format::Slot,
     keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
     keyset::{
-        Change, Changed, Keyset, Keysets, MIN_DESTRUCTION_DELAY, Operation, Terms, VersionState,
+        Change, ChangeOptions, ChangeOutcome, Keyset, KeysetMap, MIN_DESTRUCTION_DELAY, Operation,
+        VersionState,
     },
 };
 
@@ -120,7 +121,7 @@ impl Lifecycle for Meddled {
         self.0.key()
     }
 
-    fn keysets(&self) -> Result<Keysets, Error> {
+    fn keysets(&self) -> Result<KeysetMap, Error> {
         let keysets = self.0.keysets()?;
         if !self.is(Meddling::ForgetsDestroyed) {
             return Ok(keysets);
@@ -128,25 +129,29 @@ impl Lifecycle for Meddled {
         let kept = keysets.iter().map(|keyset| {
             let records = keyset.versions().iter();
             let records = records.filter(|record| record.state != VersionState::Destroyed);
-            Keyset::restore(keyset.name().as_str(), keyset.taken(), records.cloned().collect())
+            Keyset::restore(
+                keyset.name().as_str(),
+                keyset.highest_version(),
+                records.cloned().collect(),
+            )
         });
         let kept = kept.collect::<Result<_, _>>()?;
         let aliases = keysets.aliases().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
-        Keysets::restore(keysets.revision(), keysets.change(), kept, aliases)
+        KeysetMap::restore(keysets.revision(), keysets.change(), kept, aliases)
     }
 
     fn change(
         &self,
         changes: &[Change<'_>],
-        terms: &Terms,
+        options: &ChangeOptions,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Changed, Error> {
+    ) -> Result<ChangeOutcome, Error> {
         let changes: Vec<_> = changes.iter().map(|change| self.meddle(*change)).collect();
         match (self.1, changes.as_slice()) {
             (Meddling::OneByOne, [first, rest @ ..]) if !rest.is_empty() => {
-                let mut changed = self.0.change(&[*first], terms, rng)?;
+                let mut changed = self.0.change(&[*first], options, rng)?;
                 for change in rest {
-                    let next = self.0.change(&[*change], &unconditional(terms), rng)?;
+                    let next = self.0.change(&[*change], &unconditional(options), rng)?;
                     changed.change = next.change;
                     changed.change = next.change;
                     changed.transitions.extend(next.transitions);
@@ -154,11 +159,11 @@ impl Lifecycle for Meddled {
                 Ok(changed)
             }
             (Meddling::NoCompareAndSwap, changes) => {
-                self.0.change(changes, &unconditional(terms), rng)
+                self.0.change(changes, &unconditional(options), rng)
             }
             (Meddling::CheckThenSwap, changes) => {
                 let found = self.0.keysets()?.change();
-                match terms.unchanged_since() {
+                match options.unchanged_since() {
                     Some(expected) if expected < found => {
                         return Err(Error::Conflict { expected, found });
                     }
@@ -166,35 +171,35 @@ impl Lifecycle for Meddled {
                     Some(_) => self.2.wait(),
                     None => {}
                 }
-                self.0.change(changes, &unconditional(terms), rng)
+                self.0.change(changes, &unconditional(options), rng)
             }
             (Meddling::AliasOverKey, [Change::SetAlias { alias, .. }])
                 if self.0.keysets()?.keyset(alias).is_some() =>
             {
-                self.0.change(&[], terms, rng)
+                self.0.change(&[], options, rng)
             }
             (Meddling::WrongChange, changes) => {
-                let mut changed = self.0.change(changes, terms, rng)?;
+                let mut changed = self.0.change(changes, options, rng)?;
                 changed.change -= 1;
                 changed.change -= 1;
                 Ok(changed)
             }
             (Meddling::TellsNoAddition, changes) => {
-                let mut changed = self.0.change(changes, terms, rng)?;
+                let mut changed = self.0.change(changes, options, rng)?;
                 changed.transitions.clear();
                 Ok(changed)
             }
-            (Meddling::SilentNoRandomness, changes) => match self.0.change(changes, terms, rng) {
-                Err(Error::Randomness(_)) => self.0.change(&[], terms, rng),
+            (Meddling::SilentNoRandomness, changes) => match self.0.change(changes, options, rng) {
+                Err(Error::Randomness(_)) => self.0.change(&[], options, rng),
                 result => result,
             },
-            (_, changes) => self.0.change(changes, terms, rng),
+            (_, changes) => self.0.change(changes, options, rng),
         }
     }
 }
 
-/// The same terms, whatever was changed meanwhile.
-fn unconditional(terms: &Terms) -> Terms {
-    let at = Terms::at(terms.now());
-    terms.evidence().map_or(at, |evidence| at.on_evidence(*evidence))
+/// The same options, whatever was changed meanwhile.
+fn unconditional(options: &ChangeOptions) -> ChangeOptions {
+    let at = ChangeOptions::at(options.now());
+    options.evidence().map_or(at, |evidence| at.on_evidence(*evidence))
 }

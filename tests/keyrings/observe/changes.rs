@@ -5,7 +5,7 @@ use envelock::rand_core::{TryCryptoRng, TryRng};
 use envelock::{
     Error, Keyring, Lifecycle, OsRandom,
     keyring::KeyringRng,
-    keyset::{Change, Operation, Terms},
+    keyset::{Change, ChangeOptions, Operation},
 };
 use envelock::{Timestamp, keyring::RandomnessUnavailable};
 use std::time::Duration;
@@ -33,8 +33,8 @@ impl TryCryptoRng for Random {}
 
 fn change(keyring: &Observed, changes: &[Change<'_>]) -> Result<u64, Error> {
     let rng: &mut KeyringRng<'_> = &mut Random;
-    let terms = Terms::at(Timestamp::from_unix_seconds(1_800_000_000));
-    keyring.change(changes, &terms, rng).map(|changed| changed.change)
+    let options = ChangeOptions::at(Timestamp::from_unix_seconds(1_800_000_000));
+    keyring.change(changes, &options, rng).map(|changed| changed.change)
 }
 
 #[test]

@@ -8,7 +8,7 @@ use envelock::{
     format::Slot,
     inspect,
     keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
-    keyset::{Change, Material, Terms},
+    keyset::{Change, ChangeOptions, Material},
 };
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -102,7 +102,9 @@ pub fn import(keyring: &MemoryKeyring, key: &str, number: u32) {
         1 => Change::CreateKey { key, version, material },
         _ => Change::AddVersion { key, version: Some(version), material },
     };
-    keyring.change(&[change], &Terms::at(Timestamp::now()), &mut envelock::OsRandom).unwrap();
+    keyring
+        .change(&[change], &ChangeOptions::at(Timestamp::now()), &mut envelock::OsRandom)
+        .unwrap();
 }
 
 pub fn scene() -> Scene {
@@ -301,7 +303,7 @@ fn a_version_is_retired_by_an_alias_as_by_its_name() {
     let scene = scene();
     let set = |key: &'static str| {
         let change = Change::SetAlias { alias: "current", key };
-        let terms = Terms::at(Timestamp::now());
+        let terms = ChangeOptions::at(Timestamp::now());
         scene.keyring.keyring.change(&[change], &terms, &mut envelock::OsRandom).unwrap();
     };
     for (key, number, before, is_retired) in [

@@ -8,7 +8,7 @@ fn with_keys(names: &[String]) -> MemoryKeyring {
     let create = |key| Change::CreateKey { key, version: version(1), material: Material::Fresh };
     let changes: Vec<_> = names.iter().map(|name| create(&**name)).collect();
     let mut rng = ChaCha20Rng::seed_from_u64(2);
-    keyring.change_with_rng(&changes, &Terms::at(START), &mut rng).unwrap();
+    keyring.change_with_rng(&changes, &ChangeOptions::at(START), &mut rng).unwrap();
     keyring
 }
 
@@ -35,8 +35,8 @@ fn all_keys_are_planned_for_as_each_alone_and_changed_at_once() {
             .unwrap();
         let after = keysets(&keyring);
         match applied {
-            Applied::Nothing => assert_eq!(after, before),
-            Applied::Done(changed) => assert_eq!(after.change(), changed.change),
+            PlanOutcome::NothingDue => assert_eq!(after, before),
+            PlanOutcome::Applied(changed) => assert_eq!(after.change(), changed.change),
             other => panic!("{other:?}"),
         }
         assert_eq!(after.change(), before.change() + u64::from(single > 0), "one change");
@@ -44,8 +44,8 @@ fn all_keys_are_planned_for_as_each_alone_and_changed_at_once() {
         let again = plans
             .apply_at(&keyring, at_day(day), &mut TestRng::seeded(u64::from(day) + 3))
             .unwrap();
-        let superseded = Applied::Superseded { change: after.change() };
-        assert_eq!(again, if single > 0 { superseded } else { Applied::Nothing });
+        let superseded = PlanOutcome::Superseded { change: after.change() };
+        assert_eq!(again, if single > 0 { superseded } else { PlanOutcome::NothingDue });
         assert!(policy.plan_all(&after, at_day(day)).is_empty());
     }
     let states =
@@ -69,7 +69,7 @@ fn plans_of_all_keys_say_what_there_is_to_say_line_by_line() {
     let text = policy.plan_all(&keysets(&keyring), at_day(90)).to_string();
     let line = |key| format!("key {key}: rotate, since 2027-04-15T08:00:00Z: {why}");
     assert_eq!(text, format!("{}\n{}", line("acme"), line("orders")));
-    let none = policy.plan_all(&Keysets::new(), START);
+    let none = policy.plan_all(&KeysetMap::new(), START);
     assert_eq!(
         (none.to_string(), none.is_empty(), none.next()),
         ("nothing is due".into(), true, None)
@@ -86,7 +86,7 @@ fn of_many_who_apply_plans_of_all_keys_exactly_one_does_it() {
         let now = at_day(90 * round);
         let plans = policy.plan_all(&keysets(&keyring), now);
         let barrier = Barrier::new(PROCESSES);
-        let outcomes: Vec<Applied> = thread::scope(|scope| {
+        let outcomes: Vec<PlanOutcome> = thread::scope(|scope| {
             let run = || {
                 barrier.wait();
                 plans.apply_at(&keyring, now, &mut TestRng::seeded(u64::from(round) + 3)).unwrap()
@@ -96,8 +96,8 @@ fn of_many_who_apply_plans_of_all_keys_exactly_one_does_it() {
         });
         let change = keysets(&keyring).change();
         assert_eq!(change, plans.change() + 1);
-        let done = outcomes.iter().filter(|it| matches!(it, Applied::Done(_))).count();
-        let superseded = Applied::Superseded { change };
+        let done = outcomes.iter().filter(|it| matches!(it, PlanOutcome::Applied(_))).count();
+        let superseded = PlanOutcome::Superseded { change };
         let others = outcomes.iter().filter(|it| **it == superseded).count();
         assert_eq!((done, others), (1, PROCESSES - 1));
         assert!(keysets(&keyring).iter().all(|it| it.versions().len() == round as usize + 1));
@@ -120,14 +120,14 @@ fn ten_thousand_keys_of_a_key_file_are_rotated_in_one_change() {
     let create = |key| Change::CreateKey { key, version: version(1), material: Material::Fresh };
     let changes: Vec<_> = names.iter().map(|name| create(&**name)).collect();
     let now = Timestamp::now();
-    keyring.change(&changes, &Terms::at(now), &mut OsRandom).unwrap();
+    keyring.change(&changes, &ChangeOptions::at(now), &mut OsRandom).unwrap();
     let later = now.plus(days(91));
     let start = Instant::now();
     let plans = RotationPolicy::every_90_days().plan_all(&keyring.keysets().unwrap(), later);
     let planned = start.elapsed();
     let applied = plans.apply_at(&keyring, later, &mut OsRandom).unwrap();
     let all = start.elapsed();
-    let Applied::Done(changed) = applied else { panic!("{applied:?}") };
+    let PlanOutcome::Applied(changed) = applied else { panic!("{applied:?}") };
     assert_eq!(changed.transitions.len(), 30_000);
     let len = std::fs::metadata(&path).unwrap().len();
     println!("10,000 keys: planned in {planned:?}, planned and applied in {all:?}; {len} bytes");

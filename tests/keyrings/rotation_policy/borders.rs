@@ -111,7 +111,7 @@ fn a_destruction_is_carried_out_up_to_a_day_before_the_newest_date() {
         assert_eq!(!plan.is_empty(), is_due, "{plan}");
         let left = plan.warnings().iter().any(|it| matches!(it, Warning::Unconfirmed { .. }));
         assert_eq!(left, !is_due, "{plan}");
-        assert_eq!(matches!(apply(&plan, &keyring, at_day(7)), Applied::Done(_)), is_due);
+        assert_eq!(matches!(apply(&plan, &keyring, at_day(7)), PlanOutcome::Applied(_)), is_due);
     }
 }
 
@@ -128,7 +128,7 @@ fn a_plan_that_is_kept_destroys_for_7_days_and_no_longer() {
     for (now, done) in [(before(at_day(30)), 0), (at_day(30), 1), (at_day(37), 1), (late, 0)] {
         assert_eq!(kept.changes(now).len(), done, "{now}");
     }
-    assert_eq!(apply(&kept, &keyring, at_day(3_000)), Applied::Nothing);
+    assert_eq!(apply(&kept, &keyring, at_day(3_000)), PlanOutcome::NothingDue);
     assert_eq!(keyring.versions()[0].state, VersionState::DestroyScheduled);
 }
 
@@ -141,8 +141,8 @@ fn a_destruction_by_hand_is_believed_for_ten_years() {
         operate(&keyring, 1, Operation::ScheduleDestruction { after: days(7) }, START);
         let operation = Operation::Destroy;
         let destroy = Change::Version { key: "orders", version: version(1), operation };
-        let terms = Terms::at(START.plus(late));
-        let result = keyring.change_with_rng(&[destroy], &terms, &mut TestRng::seeded(1));
+        let options = ChangeOptions::at(START.plus(late));
+        let result = keyring.change_with_rng(&[destroy], &options, &mut TestRng::seeded(1));
         match result {
             Ok(_) => assert!(is_believed),
             Err(Error::Guarded { guard: Guard::Clock { .. }, .. }) => assert!(!is_believed),
@@ -165,9 +165,9 @@ fn a_destruction_scheduled_for_more_than_31_days_is_told_of() {
         let mut records = keyring.versions();
         records[0].destroy_at = Some(due);
         let keyset = Keyset::restore("orders", 2, records).unwrap();
-        let keysets = Keysets::restore(3, 3, vec![keyset], Default::default()).unwrap();
+        let keysets = KeysetMap::restore(3, 3, vec![keyset], Default::default()).unwrap();
         let plan = RotationPolicy::on_compromise().plan(&keysets, "orders", START).unwrap();
-        let expected = Warning::DateToCome { version: version(1), date: due };
+        let expected = Warning::FutureDate { version: version(1), date: due };
         assert_eq!(plan.warnings().contains(&expected), is_told, "{plan}");
     }
 }
@@ -189,7 +189,7 @@ fn every_date_to_come_is_told_of_and_corrected() {
             let plan = plan(&RotationPolicy::on_compromise(), &keyring, START);
             plan.warnings().to_vec()
         };
-        let told = Warning::DateToCome { version: version(1), date: far };
+        let told = Warning::FutureDate { version: version(1), date: far };
         assert!(warnings().contains(&told), "{acts:?}");
         let before = keyring.versions();
         change(&keyring, Change::CorrectDates { key: "orders" }, START);
@@ -209,7 +209,7 @@ fn a_destruction_is_not_scheduled_beyond_the_last_year() {
     operate(&keyring, 1, Operation::Disable, last);
     let operation = Operation::ScheduleDestruction { after: days(30) };
     let schedule = Change::Version { key: "orders", version: version(1), operation };
-    let terms = envelock::keyset::Terms::at(last);
-    let refused = keyring.change(&[schedule], &terms, &mut envelock::OsRandom).unwrap_err();
+    let options = envelock::keyset::ChangeOptions::at(last);
+    let refused = keyring.change(&[schedule], &options, &mut envelock::OsRandom).unwrap_err();
     assert!(matches!(refused, Error::Guarded { guard: Guard::Clock { .. }, .. }), "{refused}");
 }

@@ -12,7 +12,8 @@ const FAR: Timestamp = Timestamp::from_unix_seconds(4_087_708_800);
 
 fn guard(keyring: &MemoryKeyring, operation: Operation, now: Timestamp) -> Option<Guard> {
     let change = Change::Version { key: "orders", version: version(1), operation };
-    let changed = keyring.change_with_rng(&[change], &Terms::at(now), &mut TestRng::seeded(1));
+    let changed =
+        keyring.change_with_rng(&[change], &ChangeOptions::at(now), &mut TestRng::seeded(1));
     match changed {
         Ok(_) => None,
         Err(Error::Guarded { key, version: told, operation: asked, guard }) => {
@@ -35,16 +36,16 @@ fn a_promotion_to_come_is_due_at_once_with_a_reason_and_a_warning() {
         let bad = keyring.primary_version().unwrap();
         let due = plan(&policy, &keyring, at_day(400));
         assert_eq!(actions(&due), [Action::Rotate]);
-        assert_eq!(due.due()[0].reason, Reason::PromotionToCome { promoted: FAR });
-        assert!(due.warnings().contains(&Warning::DateToCome { version: bad, date: FAR }));
+        assert_eq!(due.due()[0].reason, Reason::PromotedInFuture { promoted: FAR });
+        assert!(due.warnings().contains(&Warning::FutureDate { version: bad, date: FAR }));
         assert!(due.to_string().contains("2099-07-14T10:40:00Z, which is yet to come"), "{due}");
-        assert!(matches!(apply(&due, &keyring, at_day(400)), Applied::Done(_)));
+        assert!(matches!(apply(&due, &keyring, at_day(400)), PlanOutcome::Applied(_)));
 
         // The primary is right again; what else changed under the wrong clock is told of.
         let after = plan(&policy, &keyring, at_day(400));
         assert!(after.is_empty());
         let flagged = (1..=bad.number()).map(version);
-        let flagged = flagged.map(|version| Warning::DateToCome { version, date: FAR });
+        let flagged = flagged.map(|version| Warning::FutureDate { version, date: FAR });
         assert!(after.warnings().iter().copied().eq(flagged), "{after}");
         assert_eq!(after.next().unwrap().at, at_day(490));
         change(&keyring, Change::CorrectDates { key: "orders" }, at_day(401));
@@ -62,7 +63,7 @@ fn a_date_is_to_come_once_it_is_more_than_a_day_ahead() {
     assert!(within.is_empty() && within.warnings().is_empty());
     assert_eq!(within.next().unwrap().at, at_day(100));
     let beyond = plan(&policy, &keyring, before(behind));
-    assert_eq!(beyond.due()[0].reason, Reason::PromotionToCome { promoted: at_day(10) });
+    assert_eq!(beyond.due()[0].reason, Reason::PromotedInFuture { promoted: at_day(10) });
     // Both versions have that date.
     assert_eq!(beyond.warnings().len(), 2);
 }
@@ -117,7 +118,7 @@ fn a_version_disabled_under_a_clock_ahead_is_flagged_and_not_scheduled() {
     for day in [1, 400, 5_000] {
         let plan = plan(&policy, &keyring, at_day(day));
         assert!(plan.is_empty() && plan.next().is_none(), "{plan}");
-        let expected = [Warning::DateToCome { version: version(1), date: ahead }];
+        let expected = [Warning::FutureDate { version: version(1), date: ahead }];
         assert_eq!(plan.warnings(), expected);
     }
     change(&keyring, Change::CorrectDates { key: "orders" }, at_day(2));
@@ -287,7 +288,7 @@ fn no_order_of_acts_under_wrong_clocks_stops_a_policy_or_hastens_a_destruction()
             };
             let newest = keyring.keyset().unwrap().newest_date().unwrap();
             let generator = &mut TestRng::seeded(seed * 100 + u64::from(step) + 1);
-            let changed = keyring.change_with_rng(&[act], &Terms::at(now), generator);
+            let changed = keyring.change_with_rng(&[act], &ChangeOptions::at(now), generator);
             if let (Change::Version { operation, .. }, Ok(_)) = (act, changed)
                 && operation == schedule
             {
@@ -304,7 +305,7 @@ fn no_order_of_acts_under_wrong_clocks_stops_a_policy_or_hastens_a_destruction()
         assert!(actions(&plan).contains(&Action::Rotate), "{plan}");
         for record in keyring.versions() {
             let is_late = record.destroy_at.is_some_and(|due| due > now.plus(days(31)));
-            let told = |it: &Warning| matches!(it, Warning::DateToCome { version, .. } if *version == record.version);
+            let told = |it: &Warning| matches!(it, Warning::FutureDate { version, .. } if *version == record.version);
             assert!(!is_late || plan.warnings().iter().any(told), "{plan}");
             flagged += usize::from(is_late);
         }

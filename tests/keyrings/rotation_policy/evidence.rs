@@ -26,8 +26,8 @@ fn a_version_is_destroyed_on_evidence_alone_whatever_the_door() {
         operate(&keyring, 1, Operation::ScheduleDestruction { after: days(7) }, START);
         let mut rng = TestRng::seeded(1);
         let before = keysets(&keyring);
-        let terms = Terms::at(at_day(7));
-        match keyring.change_with_rng(&[destroy(operation)], &terms, &mut rng).unwrap_err() {
+        let options = ChangeOptions::at(at_day(7));
+        match keyring.change_with_rng(&[destroy(operation)], &options, &mut rng).unwrap_err() {
             Error::Guarded {
                 guard: Guard::EvidenceRequired,
                 key,
@@ -40,7 +40,7 @@ fn a_version_is_destroyed_on_evidence_alone_whatever_the_door() {
         }
         // Not in the middle of others either.
         let batch = [Change::Rotate { key: "orders" }, destroy(operation)];
-        assert!(keyring.change_with_rng(&batch, &terms, &mut rng).is_err());
+        assert!(keyring.change_with_rng(&batch, &options, &mut rng).is_err());
         assert_eq!(keysets(&keyring), before);
         // A policy says so, and goes on with the rest.
         let policy = RotationPolicy::every(days(7)).carry_out_scheduled();
@@ -48,8 +48,8 @@ fn a_version_is_destroyed_on_evidence_alone_whatever_the_door() {
         assert_eq!(actions(&plan), [Action::Rotate]);
         assert!(matches!(plan.warnings(), [Warning::EvidenceRequired { .. }]), "{plan}");
 
-        let terms = terms.on_evidence(JUDGEMENT);
-        keyring.change_with_rng(&[destroy(operation)], &terms, &mut rng).unwrap();
+        let options = options.on_evidence(JUDGEMENT);
+        keyring.change_with_rng(&[destroy(operation)], &options, &mut rng).unwrap();
         let record = keyring.versions().swap_remove(0);
         assert_eq!(
             (record.state, record.evidence.as_deref()),
@@ -63,9 +63,9 @@ fn evidence_is_kept_where_it_is_given_and_not_required() {
     let keyring = keyring();
     change(&keyring, Change::Rotate { key: "orders" }, START);
     operate(&keyring, 1, Operation::Disable, START);
-    let terms = Terms::at(START).on_evidence(JUDGEMENT);
+    let options = ChangeOptions::at(START).on_evidence(JUDGEMENT);
     let changes = [destroy(Operation::DestroyImmediately)];
-    keyring.change_with_rng(&changes, &terms, &mut TestRng::seeded(1)).unwrap();
+    keyring.change_with_rng(&changes, &options, &mut TestRng::seeded(1)).unwrap();
     assert_eq!(keyring.versions()[0].evidence.as_deref(), Some(&JUDGEMENT));
     assert_eq!(keyring.versions()[1].evidence, None);
 }
@@ -77,8 +77,8 @@ fn a_waiver_is_recorded_and_stays_on_record() {
     // The override in one change: nobody else finds the key without the requirement.
     let require = Change::RequireEvidence { key: "orders" };
     let batch = [waive, destroy(Operation::DestroyImmediately), require];
-    let terms = Terms::at(at_day(3));
-    let changed = keyring.change_with_rng(&batch, &terms, &mut TestRng::seeded(1)).unwrap();
+    let options = ChangeOptions::at(at_day(3));
+    let changed = keyring.change_with_rng(&batch, &options, &mut TestRng::seeded(1)).unwrap();
     let evidence = |is_required| Transition::Evidence { key: "orders".into(), is_required };
     assert_eq!(changed.transitions[0], evidence(false));
     assert_eq!(changed.transitions[2], evidence(true));
@@ -110,10 +110,13 @@ fn a_key_without_a_version_left_is_held_and_wants_evidence_all_the_same() {
             }
             change(&keyring, guard, START);
             let mut rng = TestRng::seeded(1);
-            let refused = keyring.change_with_rng(&[erase], &Terms::at(START), &mut rng);
+            let refused = keyring.change_with_rng(&[erase], &ChangeOptions::at(START), &mut rng);
             assert!(matches!(refused, Err(Error::Guarded { .. })), "{refused:?}");
-            let terms = Terms::at(START).on_evidence([1; 32]);
-            assert_eq!(keyring.change_with_rng(&[erase], &terms, &mut rng).is_ok(), lift.is_none());
+            let options = ChangeOptions::at(START).on_evidence([1; 32]);
+            assert_eq!(
+                keyring.change_with_rng(&[erase], &options, &mut rng).is_ok(),
+                lift.is_none()
+            );
             if let Some(lift) = lift {
                 change(&keyring, lift, START);
                 change(&keyring, erase, START);

@@ -44,7 +44,7 @@ fn a_rollback_under_a_clock_that_was_ahead_is_not_undone() {
     operate(&keyring, 1, Operation::Promote, at_day(3));
     let left = plan(&policy, &keyring, at_day(1));
     assert!(left.is_empty(), "{left}");
-    assert!(matches!(left.warnings(), [Warning::DateToCome { .. }, ..]), "{left}");
+    assert!(matches!(left.warnings(), [Warning::FutureDate { .. }, ..]), "{left}");
     assert_eq!(actions(&plan(&policy, &keyring, at_day(93))), [Action::Rotate]);
     // Where obeying would delay by more than one age, it is due.
     operate(&keyring, 2, Operation::Promote, at_day(95));
@@ -144,7 +144,7 @@ fn a_hold_keeps_a_policy_off_a_version_or_a_key() {
         change(&keyring, hold, START);
         let left = run(&policy, &keyring, at_day(30));
         assert!(left.is_empty());
-        let [Warning::Held { due }] = left.warnings() else { panic!("{left}") };
+        let [Warning::OnHold { due }] = left.warnings() else { panic!("{left}") };
         assert_eq!(due.action, Action::Disable(version(1)));
         // The hold of a version does not keep the key from being rotated.
         let rotated = run(&policy, &keyring, at_day(90));
@@ -195,8 +195,8 @@ fn what_is_held_is_not_destroyed_and_all_else_is_an_operators() {
             let change = Change::Version { key: "orders", version: version(1), operation };
             let before = keysets(&keyring);
             let rng = &mut TestRng::seeded(1);
-            match keyring.change_with_rng(&[change], &Terms::at(now), rng).unwrap_err() {
-                Error::Guarded { guard: Guard::Held { since, reason }, .. } => {
+            match keyring.change_with_rng(&[change], &ChangeOptions::at(now), rng).unwrap_err() {
+                Error::Guarded { guard: Guard::OnHold { since, reason }, .. } => {
                     assert_eq!((since, &*reason), (START, "case 7"));
                 }
                 other => panic!("{other:?}"),
@@ -218,7 +218,7 @@ fn a_reason_is_bounded_and_a_version_that_is_not_there_is_not_held() {
     let keyring = keyring();
     let refused = |change: Change<'_>| {
         let rng = &mut TestRng::seeded(1);
-        keyring.change_with_rng(&[change], &Terms::at(START), rng).unwrap_err()
+        keyring.change_with_rng(&[change], &ChangeOptions::at(START), rng).unwrap_err()
     };
     let long = "x".repeat(257);
     for reason in [&*long, "two\nlines"] {
@@ -257,7 +257,7 @@ fn a_key_without_a_free_number_is_told_of_and_does_not_stop_the_others() {
     let warned: Vec<_> = plans.iter().flat_map(Plan::warnings).collect();
     assert!(matches!(warned[..], [Warning::NoVersionLeft { .. }]), "{plans}");
     let rng = &mut TestRng::seeded(1);
-    assert!(matches!(plans.apply_at(&keyring, at_day(90), rng).unwrap(), Applied::Done(_)));
+    assert!(matches!(plans.apply_at(&keyring, at_day(90), rng).unwrap(), PlanOutcome::Applied(_)));
     let other = keysets(&keyring).keyset("other").unwrap().primary();
     assert_eq!(other, Some(version(2)));
 }
@@ -267,10 +267,10 @@ fn an_erased_key_is_revived_by_no_policy_and_what_is_held_is_not_erased() {
     let keyring = keyring();
     change(&keyring, Change::Rotate { key: "orders" }, START);
     let erase = Change::EraseKey { key: "orders" };
-    let refused = |terms: Terms| {
+    let refused = |options: ChangeOptions| {
         let before = keysets(&keyring);
         let rng = &mut TestRng::seeded(1);
-        let error = keyring.change_with_rng(&[erase], &terms, rng).unwrap_err();
+        let error = keyring.change_with_rng(&[erase], &options, rng).unwrap_err();
         assert_eq!(keysets(&keyring), before);
         match error {
             Error::Guarded { guard, .. } => guard,
@@ -280,14 +280,14 @@ fn an_erased_key_is_revived_by_no_policy_and_what_is_held_is_not_erased() {
     for held in [None, Some(version(1)), Some(version(2))] {
         let hold = Change::Hold { key: "orders", version: held, reason: "case 7" };
         change(&keyring, hold, START);
-        assert!(matches!(refused(Terms::at(at_day(1))), Guard::Held { .. }), "{held:?}");
+        assert!(matches!(refused(ChangeOptions::at(at_day(1))), Guard::OnHold { .. }), "{held:?}");
         change(&keyring, Change::Release { key: "orders", version: held }, START);
     }
     change(&keyring, Change::RequireEvidence { key: "orders" }, START);
-    assert_eq!(refused(Terms::at(at_day(1))), Guard::EvidenceRequired);
+    assert_eq!(refused(ChangeOptions::at(at_day(1))), Guard::EvidenceRequired);
     let rng = &mut TestRng::seeded(1);
-    let terms = Terms::at(at_day(1)).on_evidence([0xe1; 32]);
-    keyring.change_with_rng(&[erase], &terms, rng).unwrap();
+    let options = ChangeOptions::at(at_day(1)).on_evidence([0xe1; 32]);
+    keyring.change_with_rng(&[erase], &options, rng).unwrap();
     let erased = keyring.keyset().unwrap();
     assert_eq!(erased.erased(), Some(at_day(1)));
     assert!(erased.versions().iter().all(|record| record.evidence.as_deref() == Some(&[0xe1; 32])));

@@ -72,7 +72,7 @@ impl Operator {
             _ => Change::Version { key: "orders", version: target, operation: operations[pick] },
         };
         let generator = &mut TestRng::seeded(before.len() as u64 + 1_000 * real.unix_seconds());
-        if keyring.change_with_rng(&[act], &Terms::at(now), generator).is_err() {
+        if keyring.change_with_rng(&[act], &ChangeOptions::at(now), generator).is_err() {
             return;
         }
         let after = states(keyring);
@@ -167,7 +167,7 @@ fn no_run_of_a_policy_undoes_an_operator_or_destroys_early_under_clocks_a_day_ap
             operator.judge(&before, &keyring, real);
             let again = self::plan(policy, &keyring, now);
             assert!(again.is_empty(), "seed {seed}, step {step}: {plan}\n{again}");
-            assert!(!again.warnings().iter().any(|it| matches!(it, Warning::DateToCome { .. })));
+            assert!(!again.warnings().iter().any(|it| matches!(it, Warning::FutureDate { .. })));
         }
         let states = states(&keyring);
         destroyed += states.values().filter(|it| **it == VersionState::Destroyed).count();

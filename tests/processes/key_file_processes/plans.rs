@@ -3,7 +3,7 @@
 use crate::common::directory::TestDirectory;
 use crate::common::key_files::{raw, text};
 use crate::common::process::{Process, listen, tell};
-use envelock::{FileKeyring, Lifecycle, OsRandom, RotationPolicy, policy::Applied};
+use envelock::{FileKeyring, Lifecycle, OsRandom, RotationPolicy, policy::PlanOutcome};
 use std::time::Duration;
 
 const PROCESSES: usize = 16;
@@ -37,11 +37,11 @@ pub fn apply_all(path: &str) {
     }
 }
 
-fn word(applied: Applied, planned: u64) -> &'static str {
+fn word(applied: PlanOutcome, planned: u64) -> &'static str {
     match applied {
-        Applied::Done(changed) if changed.change == planned + 1 => "done",
+        PlanOutcome::Applied(changed) if changed.change == planned + 1 => "done",
         // Exactly the change of the one who came first.
-        Applied::Superseded { change } if change == planned + 1 => "superseded",
+        PlanOutcome::Superseded { change } if change == planned + 1 => "superseded",
         other => panic!("{other:?}"),
     }
 }

@@ -84,7 +84,7 @@ impl<'a> Subject<'a> {
 
     fn raw_prefix<'b>(&self, bytes: &'b [u8]) -> Result<&'b [u8; PREFIX], Error> {
         let (len, needed) = (bytes.len() as u64, 72);
-        let part = envelock::format::Part::Body;
+        let part = envelock::format::MessagePart::Body;
         bytes.first_chunk().ok_or(Error::Truncated { part, len, needed })
     }
 

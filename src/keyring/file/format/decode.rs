@@ -9,7 +9,7 @@ use super::record::{Header, Record, Version};
 use super::{KeyFile, Unknown};
 use crate::crypto::mac::{MAC_LEN, Mac};
 use crate::format::MasterKeyId;
-use crate::keyset::{Alias, KeyRecord, Keyset, Keysets, VersionRecord, VersionState};
+use crate::keyset::{Alias, KeyRecord, Keyset, KeysetMap, VersionRecord, VersionState};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -134,7 +134,7 @@ impl<'a> Decoder<'a> {
     fn before(&self) -> Before<'_> {
         let last = self.keysets.last();
         let number = |keyset: &Reading| keyset.versions.last().map_or(0, |it| it.version.number());
-        Before { key: last.map(|it| (it.name.as_str(), it.record.taken, number(it))) }
+        Before { key: last.map(|it| (it.name.as_str(), it.record.highest_version, number(it))) }
     }
 
     fn header(&mut self, text: &'a str) -> Result<(), super::record::HeaderFault> {
@@ -217,7 +217,7 @@ impl<'a> Decoder<'a> {
         if number <= last {
             return Err(RecordFault::Misplaced);
         }
-        if number > keyset.record.taken || number < keyset.record.floor {
+        if number > keyset.record.highest_version || number < keyset.record.floor {
             return Err(RecordFault::Value { field: "version" });
         }
         // FORMAT F-ERASED
@@ -262,7 +262,7 @@ impl<'a> Decoder<'a> {
         let restore = |read: Reading| Keyset::of_records(&read.name, read.record, read.versions);
         let keysets: Result<Vec<_>, _> = self.keysets.into_iter().map(restore).collect();
         let keysets = keysets
-            .and_then(|keysets| Keysets::of_records(revision, change, keysets, self.aliases))
+            .and_then(|keysets| KeysetMap::of_records(revision, change, keysets, self.aliases))
             .map_err(|_| wrong(RecordFault::Misplaced))?;
         let unknown = Unknown { critical, header: extra, ..self.unknown };
         let (sealed, file_key) = (self.sealed, key.fingerprint());

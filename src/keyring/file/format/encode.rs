@@ -8,7 +8,7 @@ use super::record::{self, Header};
 use super::version::{VersionExtra, write_version};
 use super::{KeyFile, material_fault};
 use crate::crypto::mac::Mac;
-use crate::keyset::{Keyset, Keysets};
+use crate::keyset::{Keyset, KeysetMap};
 use crate::time::Timestamp;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -65,7 +65,7 @@ pub(super) fn size(file: &KeyFile, len: usize) -> usize {
 }
 
 /// By how much a file of `keysets` can grow by counting alone, which must not fail for want of room.
-fn digits_to_come(keysets: &Keysets) -> usize {
+fn digits_to_come(keysets: &KeysetMap) -> usize {
     let left = |number: u64| {
         // 2^64 - 1 has 20 digits.
         let digits = number.checked_ilog10().unwrap_or(0).saturating_add(1);

@@ -34,7 +34,7 @@ use crate::keyring::file::Protection;
 use crate::keyring::held::HeldKey;
 use crate::keyring::master_keys::HeldKeys;
 use crate::keyring::software::SoftwareKey;
-use crate::keyset::{Keyset, Keysets, VersionRecord, VersionState};
+use crate::keyset::{Keyset, KeysetMap, VersionRecord, VersionState};
 use crate::random::{KeyringRng, RandomnessUnavailable};
 use crate::time::Timestamp;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -60,7 +60,7 @@ pub struct KeyFile {
     /// What keeps the file key.
     protections: Vec<ProtectionSlot>,
     written: Timestamp,
-    keysets: Keysets,
+    keysets: KeysetMap,
     sealed: BTreeMap<MasterKeyId, Sealed>,
     unknown: Unknown,
 }
@@ -109,7 +109,7 @@ impl KeyFile {
             file_key: key.fingerprint(),
             protections: Vec::from([key.protect(None, protection, rng)?]),
             written: Timestamp::UNIX_EPOCH,
-            keysets: Keysets::new(),
+            keysets: KeysetMap::new(),
             sealed: BTreeMap::new(),
             unknown: Unknown::default(),
         };
@@ -190,7 +190,7 @@ impl KeyFile {
     /// [`KeyFileFault::Randomness`].
     pub fn update(
         &mut self,
-        keysets: Keysets,
+        keysets: KeysetMap,
         new: &[(MasterKeyId, MasterKey)],
         key: &FileKey,
         rng: &mut KeyringRng<'_>,
@@ -233,7 +233,7 @@ impl KeyFile {
     }
 
     /// The master keys.
-    pub fn keysets(&self) -> &Keysets {
+    pub fn keysets(&self) -> &KeysetMap {
         &self.keysets
     }
 
@@ -331,17 +331,17 @@ fn known(earlier: &HeldKeys, record: &VersionRecord) -> Option<Arc<dyn HeldKey>>
 }
 
 /// The versions whose key material is in the file.
-fn sealed_versions(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
+fn sealed_versions(keysets: &KeysetMap) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
     versions(keysets).filter(|(_, record)| version::has_sealed(record))
 }
 
 /// The versions whose key material is on a token.
-fn token_versions(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
+fn token_versions(keysets: &KeysetMap) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
     let kept = |record: &VersionRecord| record.state != VersionState::Destroyed;
     versions(keysets).filter(move |(_, record)| kept(record) && !version::has_sealed(record))
 }
 
-fn versions(keysets: &Keysets) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
+fn versions(keysets: &KeysetMap) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
     keysets.iter().flat_map(|keyset| keyset.versions().iter().map(move |record| (keyset, record)))
 }
 

@@ -255,13 +255,13 @@ pub(super) fn changed(
 }
 
 fn key_record(fields: &mut Fields<'_>, version: Version) -> Result<KeyRecord, RecordFault> {
-    let record = KeyRecord { taken: fields.small("taken")?, ..KeyRecord::default() };
+    let record = KeyRecord { highest_version: fields.small("taken")?, ..KeyRecord::default() };
     if version == Version::One {
         return Ok(record);
     }
     let floor = if fields.has("floor") { fields.small("floor")? } else { 0 };
     // FORMAT F-FLOOR
-    if floor.checked_sub(1).is_some_and(|below| below > record.taken) {
+    if floor.checked_sub(1).is_some_and(|below| below > record.highest_version) {
         return Err(RecordFault::Value { field: "floor" });
     }
     let removed = removed(fields)?;
@@ -315,7 +315,7 @@ fn is_name(name: &str) -> bool {
 
 pub(super) fn write_key(keyset: &Keyset, version: Version, extra: &Extra) -> String {
     let object = Object::of_kind("key").string("name", keyset.name().as_str());
-    let mut object = object.number("taken", keyset.taken().into());
+    let mut object = object.number("taken", keyset.highest_version().into());
     if version == Version::Two {
         if keyset.floor() > 0 {
             object = object.number("floor", keyset.floor().into());

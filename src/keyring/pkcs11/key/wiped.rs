@@ -29,7 +29,7 @@ impl WipedBuffer {
     /// Writes `pieces`, one behind the other, and tells their length; they fit.
     #[expect(clippy::expect_used, reason = "the room is that of the longest key and its context")]
     pub(crate) fn fill(&mut self, pieces: &[&[u8]]) -> usize {
-        crate::bytes::concat(self.0.as_mut_slice(), pieces).expect("room for the longest")
+        crate::format::codec::concat(self.0.as_mut_slice(), pieces).expect("room for the longest")
     }
 }
 

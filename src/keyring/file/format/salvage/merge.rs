@@ -5,7 +5,7 @@ use super::super::decode::keep;
 use super::super::fault::{RecordFault, RecordName};
 use super::{AliasLine, Damaged};
 use crate::keyset::{
-    Alias, KeyRecord, Keyset, Keysets, MAX_FORMER_KEYS, VersionRecord, VersionState,
+    Alias, KeyRecord, Keyset, KeysetMap, MAX_FORMER_KEYS, VersionRecord, VersionState,
 };
 use crate::time::Timestamp;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -32,7 +32,8 @@ impl KeyRecord {
     /// Takes the later one of two records of a key, the numbers of both, and what keeps versions from
     /// being destroyed in either.
     pub(super) fn merge(&mut self, other: KeyRecord) {
-        let (taken, floor) = (self.taken.max(other.taken), self.floor.max(other.floor));
+        let (highest_version, floor) =
+            (self.highest_version.max(other.highest_version), self.floor.max(other.floor));
         let evidence_required = self.evidence_required || other.evidence_required;
         let erased = self.erased.or(other.erased);
         // One history: the list of the higher floor has what the other one has.
@@ -47,7 +48,7 @@ impl KeyRecord {
         let evidence_waived = later.evidence_waived.or(earlier.evidence_waived);
         let changed = later.changed;
         *self = KeyRecord {
-            taken,
+            highest_version,
             floor,
             removed,
             erased,
@@ -106,8 +107,8 @@ pub(super) fn restored(
     change: u64,
     keysets: Vec<Keyset>,
     aliases: Vec<Alias>,
-) -> Keysets {
-    Keysets::of_records(revision, change, keysets, aliases).expect("names were checked")
+) -> KeysetMap {
+    KeysetMap::of_records(revision, change, keysets, aliases).expect("names were checked")
 }
 
 /// The aliases whose key is there.

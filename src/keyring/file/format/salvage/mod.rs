@@ -341,14 +341,15 @@ impl Finds {
             let highest = versions.last().map_or(0, |last| last.version.number());
             let mut found = self.keys.remove(&name).unwrap_or_else(|| {
                 // What is lost may have been versions of it.
-                let taken = highest.saturating_add(lost);
+                let highest_version = highest.saturating_add(lost);
                 // Nobody can tell whether evidence was required, which version 1 did not know.
                 let evidence_required = self.format == FormatVersion::Two;
-                let record = KeyRecord { taken, evidence_required, ..KeyRecord::default() };
+                let record =
+                    KeyRecord { highest_version, evidence_required, ..KeyRecord::default() };
                 Key { record, extra: Extra::new() }
             });
             keep(&mut unknown.keys, &name, found.extra);
-            found.record.taken = found.record.taken.max(highest);
+            found.record.highest_version = found.record.highest_version.max(highest);
             keysets.push(keyset(&name, found.record, versions));
         }
         let found = aliases(self.aliases, &keysets, &mut unknown, &mut self.damaged);

@@ -1,7 +1,7 @@
 //! The operating system's generator: one system call a message, no state.
 
 #[cfg(feature = "std")]
-use crate::random::{RandomSource, RandomnessUnavailable};
+use super::{RandomSource, RandomnessUnavailable};
 #[cfg(feature = "std")]
 use rand_core::{TryCryptoRng, TryRng};
 

@@ -1,7 +1,9 @@
 //! Several named master keys, and the aliases that stand for them.
 
 use super::aliases::Alias;
-use super::{Change, Changed, Keyset, Material, NewMaterial, Operation, Terms, Transition};
+use super::{
+    Change, ChangeOptions, ChangeOutcome, Keyset, Material, NewMaterial, Operation, Transition,
+};
 use super::{VersionState, check_name};
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId};
@@ -15,9 +17,9 @@ const SOME: usize = 16;
 /// The master keys of one keyring: a [`Keyset`] for each name, and aliases.
 ///
 /// Each change takes the next *change number*; whoever holds an older one can have a change
-/// refused if another came in between ([`Terms::if_unchanged_since`]).
+/// refused if another came in between ([`ChangeOptions::if_unchanged_since`]).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Keysets {
+pub struct KeysetMap {
     revision: u64,
     change: u64,
     /// Sorted by name.
@@ -31,10 +33,10 @@ pub struct Keysets {
 pub type NewMaterialFn<'a> =
     dyn FnMut(KeyName<'_>, KeyVersion, Material<'_>) -> Result<NewMaterial, Error> + 'a;
 
-impl Keysets {
+impl KeysetMap {
     /// No master key, revision 0.
     pub const fn new() -> Self {
-        Keysets { revision: 0, change: 0, keysets: Vec::new(), aliases: Vec::new() }
+        KeysetMap { revision: 0, change: 0, keysets: Vec::new(), aliases: Vec::new() }
     }
 
     /// The master keys that were stored with a revision, and the number of the last change.
@@ -50,7 +52,7 @@ impl Keysets {
         aliases: BTreeMap<String, String>,
     ) -> Result<Self, Error> {
         let aliases = aliases.into_iter().map(|(name, key)| Alias::new(name, key));
-        Keysets::of_records(revision, change, keysets, aliases.collect())
+        KeysetMap::of_records(revision, change, keysets, aliases.collect())
     }
 
     /// Master keys and aliases of records that were stored, as [`restore`](Self::restore).
@@ -69,7 +71,7 @@ impl Keysets {
             return Err(Error::NameTaken { name });
         }
         aliases.sort_by(|a, b| a.name.cmp(&b.name));
-        let restored = Keysets { revision, change, keysets, aliases };
+        let restored = KeysetMap { revision, change, keysets, aliases };
         for Alias { name, key, .. } in &restored.aliases {
             check_name(name)?;
             if restored.position(name).is_some() {
@@ -177,27 +179,27 @@ impl Keysets {
     pub fn with_changes(
         &self,
         changes: &[Change<'_>],
-        terms: &Terms,
+        options: &ChangeOptions,
         material: &mut NewMaterialFn<'_>,
-    ) -> Result<(Keysets, Changed), Error> {
+    ) -> Result<(KeysetMap, ChangeOutcome), Error> {
         // A change that is yet to come is none of this history's.
-        if let Some(expected) = terms.unchanged_since().filter(|since| *since != self.change) {
+        if let Some(expected) = options.unchanged_since().filter(|since| *since != self.change) {
             return Err(Error::Conflict { expected, found: self.change });
         }
         let mut work =
-            Work { keysets: self.clone(), transitions: Vec::new(), terms: *terms, ids: None };
+            Work { keysets: self.clone(), transitions: Vec::new(), options: *options, ids: None };
         for change in changes {
             work.make(change, material)?;
         }
         let Work { mut keysets, transitions, .. } = work;
         keysets.count_change().ok_or(Error::ChangeNumber)?;
         keysets.note_changed(self);
-        let changed = Changed::new(keysets.change, transitions);
+        let changed = ChangeOutcome::new(keysets.change, transitions);
         Ok((keysets, changed))
     }
 
     /// Notes the change number on each record that differs from that of `before`.
-    fn note_changed(&mut self, before: &Keysets) {
+    fn note_changed(&mut self, before: &KeysetMap) {
         let change = self.change;
         for keyset in &mut self.keysets {
             keyset.note_changed(before.keyset(&keyset.name), change);
@@ -213,9 +215,9 @@ impl Keysets {
 
 /// Changes under way, on a copy.
 pub(super) struct Work {
-    pub(super) keysets: Keysets,
+    pub(super) keysets: KeysetMap,
     pub(super) transitions: Vec<Transition>,
-    pub(super) terms: Terms,
+    pub(super) options: ChangeOptions,
     /// Every id on record, once a version is added.
     ids: Option<BTreeSet<MasterKeyId>>,
 }
@@ -290,7 +292,7 @@ impl Work {
         if !ids.insert(new.master_key_id) {
             return Err(Error::KeyMaterial);
         }
-        let now = self.terms.now();
+        let now = self.options.now();
         let keyset = self.keysets.resolve_mut(key)?;
         keyset.add(version, new, now)?;
         let key = keyset.name.clone();
@@ -299,12 +301,12 @@ impl Work {
     }
 
     fn apply(&mut self, key: &str, version: KeyVersion, operation: Operation) -> Result<(), Error> {
-        let terms = self.terms;
+        let options = self.options;
         let keyset = self.keysets.resolve_mut(key)?;
         let state = |keyset: &Keyset, version| keyset.version(version).map(|found| found.state);
         let before = [keyset.primary().filter(|former| *former != version), Some(version)];
         let before = before.map(|version| Some((version?, state(keyset, version?)?)));
-        keyset.apply(version, operation, &terms)?;
+        keyset.apply(version, operation, &options)?;
         let states = before.into_iter().flatten();
         for (version, from) in states {
             let to = state(keyset, version).unwrap_or(VersionState::Destroyed);

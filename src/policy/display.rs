@@ -1,6 +1,6 @@
-//! Plans as text, for operators.
+//! KeyringPlan as text, for operators.
 
-use super::plan::{Action, Plan, Plans, Reason};
+use super::plan::{Action, KeyringPlan, Plan, Reason};
 use super::warning::Warning;
 use core::fmt;
 use core::time::Duration;
@@ -24,7 +24,7 @@ impl fmt::Display for Plan {
     }
 }
 
-impl fmt::Display for Plans {
+impl fmt::Display for KeyringPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let told = self.plans.iter().filter(|it| !it.is_empty() || !it.warnings.is_empty());
         let mut lines = 0_usize;
@@ -47,13 +47,13 @@ impl fmt::Display for Plans {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (due, why) = match self {
-            Warning::DateToCome { version, date } => {
+            Warning::FutureDate { version, date } => {
                 return write!(f, "version {version} has the date {date}, which is yet to come");
             }
             Warning::Clock { newest } => {
                 return write!(f, "the clock contradicts the newest date on record, {newest}");
             }
-            Warning::Held { due } => (due, "it is held"),
+            Warning::OnHold { due } => (due, "it is held"),
             Warning::RolledBack { due } => (due, "an operator went back to this primary"),
             Warning::Unconfirmed { due } => (due, "an operator has to confirm it"),
             Warning::EvidenceRequired { due } => (due, "evidence is required"),
@@ -85,7 +85,7 @@ impl fmt::Display for Reason {
             Reason::NeverRotated { limit } => {
                 write!(f, "the primary is {} old and was never rotated", Days(*limit))
             }
-            Reason::PromotionToCome { promoted } => {
+            Reason::PromotedInFuture { promoted } => {
                 write!(f, "the primary was promoted at {promoted}, which is yet to come")
             }
             Reason::Wraps { wraps, is_reserved: false, limit } => {

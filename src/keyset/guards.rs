@@ -1,8 +1,10 @@
 //! What keeps a version from an operation that its state allows: holds, evidence, and clocks that
 //! the dates on record contradict.
 
-use super::keysets::Work;
-use super::{Hold, Keyset, MAX_DESTRUCTION_DELAY, Operation, Terms, Transition, VersionRecord};
+use super::keyset_map::Work;
+use super::{
+    ChangeOptions, Hold, Keyset, MAX_DESTRUCTION_DELAY, Operation, Transition, VersionRecord,
+};
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::time::Timestamp;
@@ -22,15 +24,15 @@ pub(crate) const MAX_QUIET: Duration = Duration::from_secs(10 * 365 * 86_400);
 #[non_exhaustive]
 pub enum Guard {
     /// The version or its key is held ([`Change::Hold`](crate::keyset::Change::Hold)).
-    Held {
+    OnHold {
         /// Since when.
         since: Timestamp,
         /// The operator's reason.
         reason: String,
     },
     /// Versions of the key are destroyed on evidence only
-    /// ([`Change::RequireEvidence`](crate::keyset::Change::RequireEvidence)), and the terms have the digest of
-    /// no judgement ([`Terms::on_evidence`]).
+    /// ([`Change::RequireEvidence`](crate::keyset::Change::RequireEvidence)), and the options have the digest of
+    /// no judgement ([`ChangeOptions::on_evidence`]).
     EvidenceRequired,
     /// The clock and the newest date on record contradict each other: it is more than
     /// [`MAX_CLOCK_SKEW`] behind that date, or ten years ahead of it. Correct the clock, or the dates
@@ -46,7 +48,7 @@ pub enum Guard {
 impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Guard::Held { since, reason } => write!(f, "it is held since {since}: {reason}"),
+            Guard::OnHold { since, reason } => write!(f, "it is held since {since}: {reason}"),
             Guard::EvidenceRequired => f.write_str("evidence is required"),
             Guard::Clock { newest, now } => {
                 write!(f, "the clock is at {now}, the newest date on record is {newest}")
@@ -72,9 +74,9 @@ impl Keyset {
         &self,
         record: &VersionRecord,
         operation: Operation,
-        terms: &Terms,
+        options: &ChangeOptions,
     ) -> Result<(), Error> {
-        self.check_guards_of(record.version, record.hold.as_ref(), operation, terms)
+        self.check_guards_of(record.version, record.hold.as_ref(), operation, options)
     }
 
     /// Refuses an operation that something keeps from a version with `hold`.
@@ -83,7 +85,7 @@ impl Keyset {
         version: KeyVersion,
         hold: Option<&Hold>,
         operation: Operation,
-        terms: &Terms,
+        options: &ChangeOptions,
     ) -> Result<(), Error> {
         let key = &self.name;
         let refused = |guard| Err(Error::Guarded { key: key.clone(), version, operation, guard });
@@ -96,12 +98,12 @@ impl Keyset {
         let hold = self.key.hold.as_ref().or(hold).filter(|_| destroys);
         if let Some(hold) = hold {
             let (since, reason) = (hold.since(), hold.reason().into());
-            return refused(Guard::Held { since, reason });
+            return refused(Guard::OnHold { since, reason });
         }
-        if destroys && self.key.evidence_required && terms.evidence().is_none() {
+        if destroys && self.key.evidence_required && options.evidence().is_none() {
             return refused(Guard::EvidenceRequired);
         }
-        let now = terms.now();
+        let now = options.now();
         let newest = self.newest_date().unwrap_or(now);
         let mut is_ahead = destroys && now.since(newest) > MAX_QUIET;
         if let Operation::ScheduleDestruction { after } = operation {
@@ -154,7 +156,7 @@ impl Keyset {
 impl Work {
     /// An operator's words, with the date of the change; `of` names what they are about.
     pub(super) fn note(&self, of: &str, reason: &str) -> Result<Hold, Error> {
-        let note = Hold::new(self.terms.now(), reason);
+        let note = Hold::new(self.options.now(), reason);
         note.map_err(|fault| Error::Label { name: of.into(), fault })
     }
 
@@ -184,7 +186,7 @@ impl Work {
     }
 
     pub(super) fn correct_dates(&mut self, key: &str) -> Result<(), Error> {
-        let now = self.terms.now();
+        let now = self.options.now();
         let keyset = self.keysets.resolve_mut(key)?;
         keyset.correct_dates(now);
         let key = keyset.name.clone();

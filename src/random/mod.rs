@@ -1,5 +1,9 @@
 //! Randomness as an argument: the generator that keyrings see, drawn from the caller's in one go.
 
+mod os;
+
+pub use os::OsRandom;
+
 use crate::sync::RwLock;
 use core::fmt;
 use rand_core::{TryCryptoRng, TryRng};

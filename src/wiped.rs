@@ -8,11 +8,11 @@ use core::ops::{Deref, DerefMut};
 ///
 /// Grow it by [`push_slice`](Self::push_slice): `Vec` itself would leave the old bytes behind.
 #[derive(Default)]
-pub(crate) struct PlainBuffer(Vec<u8>);
+pub(crate) struct WipedBuffer(Vec<u8>);
 
-impl PlainBuffer {
+impl WipedBuffer {
     pub(crate) fn with_capacity(capacity: usize) -> Self {
-        PlainBuffer(Vec::with_capacity(capacity))
+        WipedBuffer(Vec::with_capacity(capacity))
     }
 
     /// Adds `bytes`. A buffer grows by doubling, to `most` bytes at last, and leaves nothing behind.
@@ -22,7 +22,7 @@ impl PlainBuffer {
             let doubled = needed.next_power_of_two();
             let is_last = doubled > most / 2;
             let capacity = if is_last { most.max(needed) } else { doubled };
-            let mut larger = PlainBuffer::with_capacity(capacity);
+            let mut larger = WipedBuffer::with_capacity(capacity);
             larger.0.extend_from_slice(&self.0);
             *self = larger;
         }
@@ -42,18 +42,18 @@ impl PlainBuffer {
 
     /// `len` zero bytes.
     pub(crate) fn zeros(len: usize) -> Self {
-        PlainBuffer(alloc::vec![0; len])
+        WipedBuffer(alloc::vec![0; len])
     }
 }
 
-impl From<Vec<u8>> for PlainBuffer {
+impl From<Vec<u8>> for WipedBuffer {
     fn from(bytes: Vec<u8>) -> Self {
-        PlainBuffer(bytes)
+        WipedBuffer(bytes)
     }
 }
 
 /// As a slice only: what grows a `Vec` leaves bytes behind.
-impl Deref for PlainBuffer {
+impl Deref for WipedBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -61,13 +61,13 @@ impl Deref for PlainBuffer {
     }
 }
 
-impl DerefMut for PlainBuffer {
+impl DerefMut for WipedBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }
 }
 
-impl Drop for PlainBuffer {
+impl Drop for WipedBuffer {
     fn drop(&mut self) {
         self.0.clear();
         // Up to the capacity: nothing is allocated.

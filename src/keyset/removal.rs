@@ -1,7 +1,7 @@
 //! What is gone for good: records of destroyed versions that were removed, and erased keys.
 
-use super::keysets::Work;
-use super::{Keyset, Operation, Refusal, Terms, Transition, VersionRecord, VersionState};
+use super::keyset_map::Work;
+use super::{ChangeOptions, Keyset, Operation, Refusal, Transition, VersionRecord, VersionState};
 use crate::error::{Error, KeyFault};
 use crate::format::{KeyVersion, MasterKeyId};
 use crate::time::Timestamp;
@@ -50,7 +50,7 @@ impl Keyset {
     /// 2^32 - 1.
     pub fn remove_records(&mut self, through: KeyVersion) -> Result<(), Error> {
         let key = || self.name.clone();
-        if through.number() > self.key.taken {
+        if through.number() > self.key.highest_version {
             return Err(Error::UnknownVersion { key: key(), version: through });
         }
         if through.number() < self.key.floor {
@@ -80,27 +80,27 @@ impl Keyset {
         Ok(())
     }
 
-    /// Destroys all versions at the time of `terms`, whatever their states, and takes no other version
+    /// Destroys all versions at the time of `options`, whatever their states, and takes no other version
     /// ever again. The caller wipes the key material.
     ///
     /// # Errors
     ///
     /// [`Error::Key`] if it is erased already; [`Error::Guarded`] of the first version that
     /// [`Operation::DestroyImmediately`] is kept from. Nothing has changed then.
-    pub fn erase(&mut self, terms: &Terms) -> Result<(), Error> {
+    pub fn erase(&mut self, options: &ChangeOptions) -> Result<(), Error> {
         self.check_not_erased()?;
         let operation = Operation::DestroyImmediately;
         let is_live = |record: &VersionRecord| record.state != VersionState::Destroyed;
         for record in self.versions.iter().filter(|record| is_live(record)) {
-            self.check_guards(record, operation, terms)?;
+            self.check_guards(record, operation, options)?;
         }
         // Where no version is left to be destroyed, the key is held all the same (FORMAT F-HOLD).
-        let newest = KeyVersion::new(self.key.taken).unwrap_or(KeyVersion::FIRST);
-        self.check_guards_of(newest, None, operation, terms)?;
-        let now = self.date(terms.now());
+        let newest = KeyVersion::new(self.key.highest_version).unwrap_or(KeyVersion::FIRST);
+        self.check_guards_of(newest, None, operation, options)?;
+        let now = self.date(options.now());
         for record in self.versions.iter_mut().filter(|record| is_live(record)) {
             record.enter(VersionState::Destroyed, now);
-            record.note(operation, terms, now);
+            record.note(operation, options, now);
         }
         self.key.erased = Some(now);
         Ok(())
@@ -143,10 +143,10 @@ impl Work {
     }
 
     pub(super) fn erase(&mut self, key: &str) -> Result<(), Error> {
-        let terms = self.terms;
+        let options = self.options;
         let keyset = self.keysets.resolve_mut(key)?;
         let before: Vec<_> = keyset.versions.iter().map(|it| (it.version, it.state)).collect();
-        keyset.erase(&terms)?;
+        keyset.erase(&options)?;
         let (key, to) = (keyset.name.clone(), VersionState::Destroyed);
         let live = before.into_iter().filter(|(_, from)| *from != to);
         let states = live.map(|(version, from)| {
