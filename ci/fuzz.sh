@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets once and runs each for SECONDS (default 60), two at a time, from the
+# Builds the fuzz targets once and runs each for SECONDS (default $FUZZ_SECONDS or 60), two at a time, from the
 # committed seeds. What a run finds interesting is thrown away; a crash is kept and fails.
 #
 #   fuzz.sh [SECONDS] [TARGET...]
@@ -9,7 +9,7 @@
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cd "$root"
-seconds=${1:-60}
+seconds=${1:-${FUZZ_SECONDS:-60}}
 shift $(($# > 0 ? 1 : 0))
 
 # Longest input of a target in bytes, where it is not this.
@@ -21,11 +21,9 @@ KEY_FILE_LEN=16384
 # not.
 INPUT_SECONDS=30
 
-if ! command -v c++ >/dev/null; then
-    [ "$(id -u)" -eq 0 ] && { apt-get update && apt-get install -y --no-install-recommends g++; } >/dev/null
-    command -v c++ >/dev/null || { echo 'fuzz: c++ is missing: apt-get install g++' >&2; exit 1; }
-fi
-command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+for tool in c++ cargo-fuzz; do
+    command -v "$tool" >/dev/null || { echo "fuzz: $tool is missing: run ci/setup.sh checks" >&2; exit 1; }
+done
 # Sanitizers and coverage are flags of nightly compilers; this opens them to a stable one.
 export RUSTC_BOOTSTRAP=1
 host=$(rustc -vV | sed -n 's/^host: //p')

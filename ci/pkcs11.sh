@@ -3,7 +3,7 @@
 #
 #     ci/pkcs11.sh [TOKEN...] [-- COMMAND...]
 #
-# As root it installs what is missing. Without a command the conformance and fault tests run.
+# Packages come from ci/setup.sh. Without a command the conformance and fault tests run.
 # shellcheck disable=SC2034 # Used by what is sourced.
 tokens=(softhsm nss opencryptoki kryoptic)
 source "$(dirname "${BASH_SOURCE[0]}")/tokens/each.sh"

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# The PKCS#11 keyring on a token that lies: builds the hostile module, sets up a fresh SoftHSM token
-# behind it, and runs the tests.
+# The PKCS#11 keyring on a token that lies: builds the hostile module and shows that it does what it says,
+# sets up a fresh SoftHSM token behind it, and runs the tests.
 #
 #     ci/pkcs11_hostile.sh [-- COMMAND...]
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
 if [ -z "${ENVELOCK_HOSTILE:-}" ]; then
-    cargo build --quiet --locked --package pkcs11-hostile
+    bash crates/pkcs11-hostile/check.sh
     export ENVELOCK_HOSTILE=${CARGO_TARGET_DIR:-$root/target}/debug/libpkcs11_hostile.so
 fi
 if [ "${1:-}" != -- ]; then

@@ -5,7 +5,7 @@
 #     ci/pkcs11_more.sh [TOKEN...] [-- COMMAND...]
 #
 # tpm2 is a TPM in software, whose keys were made by its own tool; p11_kit is a server before a
-# SoftHSM2 token that the tests kill and start again. As root it installs what is missing.
+# SoftHSM2 token that the tests kill and start again. Packages: ci/setup.sh tpm2 p11_kit.
 # shellcheck disable=SC2034 # Used by what is sourced.
 tokens=(tpm2 p11_kit)
 filter=(more::)

@@ -3,8 +3,7 @@
 #
 #     ci/python.sh [SEED]
 #
-# The first run makes a virtual environment in .venv (or $ENVELOCK_VENV) and installs
-# ci/python/requirements.txt into it. Whatever is missing is a failure that says what to do.
+# In the virtual environment .venv (or $ENVELOCK_VENV) that ci/setup.sh makes.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,21 +15,10 @@ fail() {
 venv=${ENVELOCK_VENV:-.venv}
 seed=${1:-1}
 python=$venv/bin/python
-requirements=ci/python/requirements.txt
 export PYTHONDONTWRITEBYTECODE=1
 
-command -v cargo >/dev/null || fail "cargo is missing; install Rust from https://rustup.rs"
-if [ ! -x "$python" ]; then
-    command -v python3 >/dev/null ||
-        fail "python3 is missing; install Python 3.9 or later (Debian: apt-get install python3 python3-venv)"
-    python3 -m venv "$venv" ||
-        fail "cannot make $venv; install the venv module (Debian: apt-get install python3-venv)"
-fi
-if ! cmp -s "$requirements" "$venv/installed-requirements.txt"; then
-    "$python" -m pip install --quiet --disable-pip-version-check -r "$requirements" ||
-        fail "cannot install $requirements; pip needs the network once, or run: $python -m pip install -r $requirements"
-    cp "$requirements" "$venv/installed-requirements.txt"
-fi
+[ -x "$python" ] && cmp -s ci/python/requirements.txt "$venv/installed-requirements.txt" ||
+    fail "$venv is missing or old: run ci/setup.sh"
 "$python" -c 'import cryptography.cobblestone' ||
     fail "$venv has no cryptography.cobblestone; remove $venv and run this again"
 

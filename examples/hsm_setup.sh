@@ -4,13 +4,14 @@
 #     examples/hsm_setup.sh [DIR]
 #
 # DIR is target/hsm by default. A token that is there already is used again, keys and all; to begin
-# afresh remove DIR. As root SoftHSM2 is installed if it is missing.
+# afresh remove DIR. As root it installs SoftHSM2 if that is missing.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=$(realpath -m "${1:-$root/target/hsm}")
 
 if [ ! -f "$dir/env" ]; then
     mkdir -p "$dir"
+    bash "$root/ci/setup.sh" softhsm
     variables=$(bash "$root/ci/tokens/softhsm.sh" "$dir")
     eval "$variables"
     umask 077

@@ -12,11 +12,7 @@ pin=12345678
 
 begin "$@"
 command -v cargo || fail 'cargo is missing: https://rustup.rs'
-# Bindings are made by libclang, which needs the headers of its compiler.
-need cc=gcc pkg-config=pkg-config pkcs11-tool=opensc \
-    '/usr/lib/llvm-*/lib/libclang*.so*=libclang-dev' \
-    '/usr/lib/llvm-*/lib/clang/*/include/stddef.h=libclang-dev' \
-    /usr/include/openssl/evp.h=libssl-dev /usr/include/sqlite3.h=libsqlite3-dev
+need_packages
 
 # A test that sets up a second token must not wait for a build because its own compiler is another
 # one, and flags that are meant for the crate under test are not for this one.

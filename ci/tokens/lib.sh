@@ -1,9 +1,9 @@
 # What the set-up scripts of the tokens share; sourced, not run.
 #
-# Each script is called as `NAME.sh DIR`, with an empty directory of the caller's. It installs what
-# is missing, makes a fresh token under DIR, and prints nothing but lines `export NAME='value'`. All
-# else goes to DIR/setup.log, whose end is shown if the set-up fails. `NAME.sh --stop DIR` ends what
-# runs for that token; it may be called for tokens without daemons, twice, and after a failure.
+# Each script is called as `NAME.sh DIR`, with an empty directory of the caller's. It makes a fresh token
+# under DIR, and prints nothing but lines `export NAME='value'`. All else goes to DIR/setup.log, whose end
+# is shown if the set-up fails. `NAME.sh --stop DIR` ends what runs for that token; it may be called for
+# tokens without daemons, twice, and after a failure. Packages are installed by ../setup.sh.
 #
 # A caller must not lose the status of a set-up: variables=$(NAME.sh DIR) first, then eval.
 # shellcheck shell=bash
@@ -96,34 +96,10 @@ wait_for() {
     done
 }
 
-# present THING: whether a command, or a file of a pattern, is there.
-present() {
-    case $1 in
-    /*) compgen -G "$1" >/dev/null ;;
-    *) command -v "$1" >/dev/null ;;
-    esac
-}
-
-# need THING=PACKAGE...: installs the packages whose things are missing, or says how to.
-need() {
-    local pair missing=()
-    for pair; do
-        present "${pair%=*}" || missing+=("${pair#*=}")
-    done
-    [ ${#missing[@]} -gt 0 ] || return 0
-    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
-        # Lists of packages are fetched only if those that are here do not do.
-        apt_install "${missing[@]}" || { apt-get update && apt_install "${missing[@]}"; } || true
-    fi
-    hash -r
-    for pair; do
-        present "${pair%=*}" || fail "${pair%=*} is missing: apt-get install ${missing[*]}"
-    done
-}
-apt_install() {
-    # Another run may be installing right now.
-    DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 \
-        install -y --no-install-recommends "$@"
+# need_packages: fails, and names them, if packages of this token are missing.
+need_packages() {
+    local missing
+    missing=$(bash "$here/../setup.sh" --check "$token" 2>&1) || fail "$missing"
 }
 
 # answer NAME VALUE: one line for the caller to evaluate, unless there is no such value.

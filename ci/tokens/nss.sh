@@ -7,7 +7,7 @@ module=$libdir/libsoftokn3.so
 pin=12345678
 
 begin "$@"
-need certutil=libnss3-tools "$module=libnss3"
+need_packages
 
 mkdir "$dir/nss"
 printf %s "$pin" >"$dir/pin"

@@ -96,15 +96,7 @@ stop() {
 
 begin "$@"
 [ "$(id -u)" -eq 0 ] || fail 'must be run as root: its daemon and its directories are'
-was_there=0
-! present pkcsslotd || was_there=1
-need pkcsslotd=opencryptoki pkcsconf=opencryptoki "$module=libopencryptoki0" \
-    flock=util-linux unshare=util-linux
-if [ $was_there -eq 0 ] && ! daemon_is_ours && pid=$(daemon_pid); then
-    # Where there is an init system the package starts the daemon as soon as it is unpacked.
-    systemctl stop pkcsslotd || kill "$pid"
-    wait_for 'the end of pkcsslotd' eval '! daemon_pid'
-fi
+need_packages
 
 exec 9>"$state.lock"
 flock 9

@@ -32,7 +32,7 @@ case ${1:-} in
 esac
 
 begin "$@"
-need "$server=p11-kit" "$module=p11-kit-modules"
+need_packages
 mkdir "$dir/softhsm"
 answers=$(bash "$here/softhsm.sh" "$dir/softhsm")
 eval "$answers"

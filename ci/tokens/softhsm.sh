@@ -7,7 +7,7 @@ module=/usr/lib/softhsm/libsofthsm2.so
 pin=12345678
 
 begin "$@"
-need softhsm2-util=softhsm2 "$module=libsofthsm2"
+need_packages
 
 mkdir "$dir/tokens"
 cat >"$dir/softhsm2.conf" <<EOF

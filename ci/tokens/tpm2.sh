@@ -16,10 +16,7 @@ stop() {
 }
 
 begin "$@"
-need swtpm=swtpm dbus-daemon=dbus-daemon tpm2-abrmd=tpm2-abrmd tpm2_getrandom=tpm2-tools \
-    tpm2_ptool=libtpm2-pkcs11-tools "$module=libtpm2-pkcs11-1" \
-    "$libdir/libtss2-tcti-swtpm.so.0=libtss2-tcti-swtpm0" \
-    "$libdir/libtss2-tcti-tabrmd.so.0=libtss2-tcti-tabrmd0"
+need_packages
 
 mkdir "$dir/state" "$dir/store"
 # By sockets in the file system, so that any number of them stand side by side.

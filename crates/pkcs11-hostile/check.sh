@@ -9,11 +9,7 @@ cd "$root"
 target=${CARGO_TARGET_DIR:-$root/target}
 options=()
 
-if ! command -v softhsm2-util >/dev/null; then
-    [ "$(id -u)" -ne 0 ] || { apt-get update && apt-get install -y --no-install-recommends softhsm2; } >/dev/null
-    command -v softhsm2-util >/dev/null ||
-        { echo 'softhsm2-util is missing: apt-get install softhsm2' >&2; exit 1; }
-fi
+bash ci/setup.sh --check softhsm
 
 case ${1:-} in
     '') ;;

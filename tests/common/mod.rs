@@ -45,3 +45,8 @@ pub fn random_bytes(rng: &mut ChaCha20Rng, len: usize) -> Vec<u8> {
     rng.fill_bytes(&mut bytes);
     bytes
 }
+
+/// Whether rare events are looked for at length: under nextest's profile `soak`, which sets this variable.
+pub fn is_soak() -> bool {
+    std::env::var_os("NEXTEST_PROFILE").is_some_and(|profile| profile == "soak")
+}

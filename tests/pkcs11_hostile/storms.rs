@@ -57,9 +57,10 @@ fn four_threads_see_nothing_of_four_hundred_faults() {
 }
 
 /// Operations under faults that never end, by many threads: every one of them succeeds, and no
-/// call runs beside another that PKCS#11 forbids. `ENVELOCK_SOAK` is how many, for a longer look.
+/// call runs beside another that PKCS#11 forbids. `ENVELOCK_OPERATIONS` is how many, for a longer look.
 fn soak(faults: &str, options: pkcs11::Options, threads: usize, operations: u64) {
-    let operations = std::env::var("ENVELOCK_SOAK").map_or(operations, |it| it.parse().unwrap());
+    let operations =
+        std::env::var("ENVELOCK_OPERATIONS").map_or(operations, |it| it.parse().unwrap());
     let hostile = Hostile::new();
     let algorithm = WrapAlgorithm::TOKEN_AES_256_GCM;
     let scene = Scene::new(algorithm);

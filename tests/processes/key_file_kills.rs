@@ -2,12 +2,13 @@
 //! nothing that it acknowledged is ever lost, nor is anybody held up, while another process keeps
 //! decrypting.
 //!
-//! 200 kills and more by default; 1,000 with `ENVELOCK_SOAK=1`, and others with
+//! 200 kills and more by default; 1,000 under nextest's profile `soak`, and others with
 //! `ENVELOCK_SEED=<number>`.
 
 #![cfg(all(feature = "file", unix))]
 
 use crate::common::directory;
+use crate::common::is_soak;
 use crate::common::key_files;
 use crate::common::mount;
 use crate::common::process;
@@ -42,10 +43,6 @@ fn child_entry() {
 fn seed() -> u64 {
     let seed = std::env::var("ENVELOCK_SEED").ok().map(|seed| seed.parse().unwrap());
     seed.unwrap_or(0x6b69_6c6c)
-}
-
-fn is_soak() -> bool {
-    std::env::var_os("ENVELOCK_SOAK").is_some_and(|value| value == "1")
 }
 
 #[test]

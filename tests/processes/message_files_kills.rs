@@ -1,11 +1,12 @@
 //! Real kills: a process that rewraps a message in a file is killed at any moment, again and
 //! again, and the message is never lost, nor is anybody held up, while others keep reading it.
 //!
-//! 230 kills by default; 1,000 with `ENVELOCK_SOAK=1`, and others with `ENVELOCK_SEED=<number>`.
+//! 230 kills by default; 1,000 under nextest's profile `soak`, and others with `ENVELOCK_SEED=<number>`.
 
 #![cfg(all(feature = "file", unix))]
 
 use crate::common::directory;
+use crate::common::is_soak;
 use crate::common::mount;
 use crate::common::process;
 
@@ -41,8 +42,7 @@ fn seed() -> u64 {
 }
 
 fn kills(usual: u32) -> u32 {
-    let is_soak = std::env::var_os("ENVELOCK_SOAK").is_some_and(|value| value == "1");
-    if is_soak { usual * 1_000 / 230 + 1 } else { usual }
+    if is_soak() { usual * 1_000 / 230 + 1 } else { usual }
 }
 
 #[test]

@@ -2,9 +2,14 @@
 
 use crate::{Entry, blocks, memcheck};
 use envelock::danger::{chunk_decryptor, chunk_encryptor, decrypt_body, encrypt_body};
-use envelock::stream::layout;
 use envelock::rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
-use envelock::{Lifecycle, Aad, DataKey, Envelope, Error, GrantOptions, KeyVersion, Keyring, MasterKey, MemoryKeyring, RewrapOptions, Suite, danger, format::Slot, keyring::{KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext}};
+use envelock::stream::layout;
+use envelock::{
+    Aad, DataKey, Envelope, Error, GrantOptions, KeyVersion, Keyring, Lifecycle, MasterKey,
+    MemoryKeyring, RewrapOptions, Suite, danger,
+    format::Slot,
+    keyring::{KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
+};
 use rand_chacha::ChaCha20Rng;
 use std::convert::Infallible;
 

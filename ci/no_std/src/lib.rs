@@ -14,7 +14,10 @@ use core::cell::UnsafeCell;
 use core::convert::Infallible;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use envelock::rand_core::{TryCryptoRng, TryRng};
-use envelock::{Aad, AadPairs, Envelope, Error, KeyVersion, MemoryKeyring, RewrapOptions, Suite, Timestamp, keyset::{Change, Operation, ChangeOptions}};
+use envelock::{
+    Aad, AadPairs, Envelope, Error, KeyVersion, MemoryKeyring, RewrapOptions, Suite, Timestamp,
+    keyset::{Change, ChangeOptions, Operation},
+};
 
 const HEAP_LEN: usize = 1 << 20;
 

@@ -1,11 +1,12 @@
 //! Several processes at one name, in every order of their system calls, and with any of them killed at
 //! any call.
 //!
-//! Two and three processes do whatever there is to do, and four some of it; with `ENVELOCK_SOAK=1` four
+//! Two and three processes do whatever there is to do, and four some of it; under profile `soak` four
 //! do all, three are killed too, and of two also the calls that no other process can see are tried in
 //! every order.
 
 use crate::common::elastic::Elastic;
+use crate::common::is_soak;
 use crate::common::simulated_directory::conductor::{Depth, Explored, Outcome, Work, explore};
 use crate::common::simulated_directory::{LACKS_NOTHING, Lacks, SimulatedDirectory, USER};
 use envelock::test_util::key_file::{Directory, FileKind};
@@ -226,10 +227,6 @@ fn is_gone(error: &Error) -> bool {
         error,
         Error::MessageFile(MessageFileError::NotFound { .. } | MessageFileError::Changed { .. })
     )
-}
-
-fn is_soak() -> bool {
-    std::env::var_os("ENVELOCK_SOAK").is_some_and(|value| value == "1")
 }
 
 /// Every choice of `count` acts, in whatever order.
