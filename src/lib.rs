@@ -120,7 +120,7 @@ pub use envelope::{
     Envelope, Examination, GrantOptions, HeaderUpdate, OpenedKey, Rewrap, RewrapOptions,
     RewrapReport, SlotFinding, SlotOutcome, body_len, inspect, plaintext_len,
 };
-pub use error::{Error, KeyFault, Unverified};
+pub use error::{BackendError, BackendFailure, Error, Unverified};
 #[cfg(all(feature = "file", unix))]
 pub use file::FileKeyring;
 pub use format::{DataKeyId, Header, KeyName, KeyVersion, MasterKeyId, SlotLabel, Suite};

@@ -4,6 +4,7 @@
 //! Without an argument the directory is this project's own tree. Messages are written to a
 //! directory below the system's temporary one, which is removed at the end.
 
+use envelock::keyset::LifecycleError;
 use envelock::{
     Aad, AadPairs, Envelope, Header, KeyVersion, Keyring, Lifecycle, RewrapOptions, RotationPolicy,
     Timestamp,
@@ -67,7 +68,9 @@ pub fn run<K: Keyring + Lifecycle>(
     keyring.disable(old)?;
     keyring.schedule_destruction(old, Duration::from_secs(30 * DAY))?;
     match keyring.destroy(old) {
-        Err(refused @ envelock::Error::DestructionNotDue { .. }) => println!("guard: {refused}"),
+        Err(refused @ envelock::Error::Lifecycle(LifecycleError::DestructionNotDue { .. })) => {
+            println!("guard: {refused}")
+        }
         other => return Err(format!("an early destruction came to {other:?}").into()),
     }
 

@@ -17,7 +17,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// - [`Error::NotEnvelock`], [`Error::Header`], [`Error::Truncated`],
     ///   [`Error::MessageTooLong`]: the bytes are not a message.
-    /// - [`Error::Unavailable`], [`Error::Refused`], [`Error::NoKey`]: no slot opened.
+    /// - [`Error::Backend`], [`Error::Refused`], [`Error::NoKey`]: no slot opened.
     /// - [`Error::Authentication`]: wrong key, wrong associated data, or changed bytes, and which
     ///   part of the message did not verify.
     pub fn decrypt(&self, message: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {

@@ -24,7 +24,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoPrimary`], [`Error::Unavailable`], [`Error::Randomness`], [`Error::Slot`] from
+    /// [`Error::NoPrimary`], [`Error::Backend`], [`Error::Randomness`], [`Error::Slot`] from
     /// the keyring; [`Error::MessageTooLong`]; [`Error::HeaderRoom`] beyond 65,535 bytes.
     pub fn encrypt(&self, plaintext: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
         retry_once(|| {

@@ -12,7 +12,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoPrimary`], [`Error::Unavailable`]; [`Error::HeaderRoom`] beyond 65,535.
+    /// [`Error::NoPrimary`], [`Error::Backend`]; [`Error::HeaderRoom`] beyond 65,535.
     pub fn header_len(&self) -> Result<usize, Error> {
         // Saturates: beyond 65,535 it is refused in any case.
         let mut len = offset::SLOTS.saturating_add(self.reserved);

@@ -226,7 +226,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// What is wrong with the header; [`Error::Unavailable`], [`Error::NoPrimary`].
+    /// What is wrong with the header; [`Error::Backend`], [`Error::NoPrimary`].
     pub fn needs_rewrap(&self, message: &[u8]) -> Result<bool, Error> {
         let header = Header::parse(message)?;
         for slot in header.slots() {

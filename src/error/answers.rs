@@ -13,32 +13,38 @@ impl Error {
     /// Whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Error::Unavailable { retryable, .. } => *retryable,
-            Error::Throttled { .. } | Error::Randomness(_) => true,
+            Error::Backend(error) => error.is_retryable(),
+            Error::Randomness(_) => true,
             Error::Refused { refusal, .. } => refusal.is_retryable(),
             #[cfg(feature = "std")]
             Error::Io { source } => crate::io::may_pass(source),
-            #[cfg(all(feature = "file", unix))]
-            Error::KeyFile(error) => error.is_retryable(),
-            #[cfg(all(feature = "pkcs11", unix))]
-            Error::Token(error) => error.is_retryable(),
-            #[cfg(all(feature = "file", unix))]
-            Error::MessageFile(error) => error.is_retryable(),
             _ => false,
         }
     }
 
-    /// For how long the backend asks not to be called again, where it says so.
+    /// How long the back end asks to wait before the next call, if it says so.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Error::Throttled { retry_after, .. } => *retry_after,
+            Error::Backend(error) => error.retry_after(),
             _ => None,
         }
     }
 
-    /// Whether what was to be written may have been written all the same.
-    #[cfg(all(feature = "pkcs11", unix))]
-    pub(crate) fn may_be_written(&self) -> bool {
-        matches!(self, Error::KeyFile(crate::file::KeyFileError::NotDurable { .. }))
+    /// The error of a back end, if this is one and it is an `E`.
+    ///
+    /// ```
+    /// # #[cfg(all(feature = "file", unix))] {
+    /// use envelock::{Error, file::KeyFileError};
+    ///
+    /// fn is_missing(error: &Error) -> bool {
+    ///     matches!(error.backend(), Some(KeyFileError::NotFound { .. }))
+    /// }
+    /// # }
+    /// ```
+    pub fn backend<E: core::error::Error + 'static>(&self) -> Option<&E> {
+        match self {
+            Error::Backend(error) => error.downcast_ref(),
+            _ => None,
+        }
     }
 }

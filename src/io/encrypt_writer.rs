@@ -71,7 +71,7 @@ impl<'k, W: Write> EncryptWriter<'k, W> {
     ///
     /// - [`Error::StreamRefused`] if a version in the header was disabled, compromised or destroyed
     ///   meanwhile: encrypt the message again.
-    /// - [`Error::Unavailable`] if the keyring cannot say; [`try_finish`](Self::try_finish) can be
+    /// - [`Error::Backend`] if the keyring cannot say; [`try_finish`](Self::try_finish) can be
     ///   called again.
     /// - [`Error::Io`], which only [`try_finish`](Self::try_finish) can retry.
     pub fn finish(mut self) -> Result<W, Error> {
@@ -84,7 +84,7 @@ impl<'k, W: Write> EncryptWriter<'k, W> {
     ///
     /// # Errors
     ///
-    /// [`Error::StreamRefused`], [`Error::Unavailable`] and [`Error::Io`], as for
+    /// [`Error::StreamRefused`], [`Error::Backend`] and [`Error::Io`], as for
     /// [`finish`](Self::finish).
     pub fn try_finish(&mut self) -> Result<(), Error> {
         Ok(self.chunks.finish(&mut self.sink, Write::flush)?)

@@ -1,6 +1,8 @@
 //! Between the errors of streams and those of `std::io`, without loss both ways.
 
-use crate::error::Error;
+use crate::error::{BackendFailure, Error};
+#[cfg(all(feature = "file", unix))]
+use crate::file::{KeyFileError, MessageFileError};
 use alloc::sync::Arc;
 use std::io;
 
@@ -35,15 +37,14 @@ fn kind(error: &Error) -> io::ErrorKind {
         Error::Ended | Error::MessageTooLong | Error::BufferLength { .. } => {
             io::ErrorKind::InvalidInput
         }
-        Error::Denied { .. } => io::ErrorKind::PermissionDenied,
+        Error::Backend(error) if error.failure() == BackendFailure::Denied => {
+            io::ErrorKind::PermissionDenied
+        }
         #[cfg(all(feature = "file", unix))]
-        Error::KeyFile(error) => of_file(error.io_kind()),
-        #[cfg(all(feature = "file", unix))]
-        Error::MessageFile(error) => of_file(error.io_kind()),
-        #[cfg(all(feature = "file", unix))]
-        Error::Unavailable { source, .. } => {
-            let error = source.downcast_ref::<crate::file::KeyFileError>();
-            error.map_or(io::ErrorKind::Other, |error| of_file(error.io_kind()))
+        Error::Backend(error) => {
+            let key_file = error.downcast_ref().map(KeyFileError::io_kind);
+            let message_file = || error.downcast_ref().map(MessageFileError::io_kind);
+            key_file.or_else(message_file).map_or(io::ErrorKind::Other, of_file)
         }
         _ => io::ErrorKind::Other,
     }

@@ -24,9 +24,7 @@ impl StickyError {
                 return error;
             }
             let error = Error::from(error);
-            let is_of_keyring =
-                matches!(error, Error::Unavailable { .. } | Error::Throttled { .. });
-            if !(is_of_keyring && error.is_retryable()) {
+            if !(matches!(error, Error::Backend(_)) && error.is_retryable()) {
                 self.failure = Some(error.clone());
             }
             error.into()

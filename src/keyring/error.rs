@@ -1,12 +1,11 @@
 //! What a keyring answers when it does not wrap or unwrap.
 
+use crate::error::{BackendError, BackendFailure};
 use crate::format::{KeyVersion, SlotFault};
 use crate::keyset::Refusal;
 use crate::random::RandomnessUnavailable;
 use alloc::string::String;
-use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::fmt;
 use core::time::Duration;
 
 /// Why a keyring did not wrap or unwrap. For authors of keyrings; callers see
@@ -23,31 +22,9 @@ pub enum KeyringError {
     /// The slot is this keyring's and does not verify.
     #[error("authentication failed")]
     Authentication,
-    /// The backend did not answer, or failed.
-    #[error("keyring is unavailable")]
-    #[non_exhaustive]
-    Unavailable {
-        /// What the backend said. It must hold no secret.
-        source: Arc<dyn core::error::Error + Send + Sync>,
-        /// Whether the same call may succeed later without anyone's doing.
-        retryable: bool,
-    },
-    /// The backend answers fewer calls than it is asked. The same call may succeed later.
-    #[error("keyring is throttled{}", Wait(*retry_after))]
-    #[non_exhaustive]
-    Throttled {
-        /// For how long the backend asks not to be called, where it says so.
-        retry_after: Option<Duration>,
-        /// What the backend said. It must hold no secret.
-        source: Arc<dyn core::error::Error + Send + Sync>,
-    },
-    /// The backend answers that this caller may not use the key. No retry changes that.
-    #[error("keyring denies the use of its key")]
-    #[non_exhaustive]
-    Denied {
-        /// What the backend said. It must hold no secret.
-        source: Arc<dyn core::error::Error + Send + Sync>,
-    },
+    /// The back end failed, accepts fewer calls than it gets, or does not let this caller use the key.
+    #[error(transparent)]
+    Backend(BackendError),
     /// There is no version to wrap with.
     #[error("keyring has no primary key version")]
     NoPrimary,
@@ -84,12 +61,12 @@ pub enum KeyringError {
 impl KeyringError {
     /// Returns that the backend did not answer, because of `source`, and may answer later.
     pub fn unavailable(source: impl core::error::Error + Send + Sync + 'static) -> Self {
-        KeyringError::Unavailable { source: Arc::new(source), retryable: true }
+        KeyringError::Backend(BackendError::unavailable(source))
     }
 
     /// Returns that the backend failed because of `source`, and fails again until somebody mends it.
     pub fn broken(source: impl core::error::Error + Send + Sync + 'static) -> Self {
-        KeyringError::Unavailable { source: Arc::new(source), retryable: false }
+        KeyringError::Backend(BackendError::broken(source))
     }
 
     /// Returns that the backend was called too often; `retry_after` is the wait that it asks for.
@@ -97,19 +74,19 @@ impl KeyringError {
         retry_after: Option<Duration>,
         source: impl core::error::Error + Send + Sync + 'static,
     ) -> Self {
-        KeyringError::Throttled { retry_after, source: Arc::new(source) }
+        KeyringError::Backend(BackendError::throttled(retry_after, source))
     }
 
     /// Returns that the backend does not let this caller use the key, because of `source`.
     pub fn denied(source: impl core::error::Error + Send + Sync + 'static) -> Self {
-        KeyringError::Denied { source: Arc::new(source) }
+        KeyringError::Backend(BackendError::denied(source))
     }
 
     /// Whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self {
-            KeyringError::Unavailable { retryable, .. } => *retryable,
-            KeyringError::Throttled { .. } | KeyringError::Randomness(_) => true,
+            KeyringError::Backend(error) => error.is_retryable(),
+            KeyringError::Randomness(_) => true,
             KeyringError::Refused(refusal) => refusal.is_retryable(),
             _ => false,
         }
@@ -122,19 +99,16 @@ impl KeyringError {
             KeyringError::NotMine => 0,
             KeyringError::Authentication => 1,
             KeyringError::Refused(_) => 2,
-            KeyringError::Denied { .. } => 3,
+            KeyringError::Backend(error) if error.failure() == BackendFailure::Denied => 3,
             error if !error.is_retryable() => 4,
             _ => 5,
         }
     }
 }
 
-/// `, retry after 1.5s`
-pub(crate) struct Wait(pub(crate) Option<Duration>);
-
-impl fmt::Display for Wait {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |wait| write!(f, ", retry after {wait:?}"))
+impl From<BackendError> for KeyringError {
+    fn from(error: BackendError) -> Self {
+        KeyringError::Backend(error)
     }
 }
 

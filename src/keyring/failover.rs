@@ -3,7 +3,7 @@
 use super::members::{Answers, Members, holds_key};
 use super::{Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext, forward_keyring};
 use crate::crypto::secret::DataKey;
-use crate::error::Error;
+use crate::error::{BackendFailure, Error};
 use crate::format::{KeyName, Suite, slot_len};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
@@ -33,7 +33,7 @@ use alloc::boxed::Box;
 /// # Contract
 ///
 /// - **Encryption** asks the members in order until one wraps. The next one is asked where a member is
-///   [throttled](KeyringError::Throttled) or [unavailable](KeyringError::Unavailable), for good or
+///   [throttled](BackendFailure::Throttled) or [unavailable](BackendFailure::Unavailable), for good or
 ///   not. Every other failure ends the search: a member that denies, refuses, has no primary or has
 ///   reached its wrap limit needs an operator, whom a stand-in that takes over in silence would keep
 ///   from learning of it. If none wraps, the answer is the first of: throttled or unavailable where a
@@ -87,7 +87,7 @@ impl FailoverKeyring {
 
 /// Whether the backend gave no answer, so that another may be asked.
 fn is_outage(error: &KeyringError) -> bool {
-    matches!(error, KeyringError::Throttled { .. } | KeyringError::Unavailable { .. })
+    matches!(error, KeyringError::Backend(error) if error.failure() != BackendFailure::Denied)
 }
 
 /// A suite of the longest data keys. Which one will be wrapped is not known where lengths are asked for.

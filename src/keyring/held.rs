@@ -4,6 +4,8 @@
 use super::counter::Counts;
 use super::{KeyringError, SlotWriter, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
+#[cfg(all(feature = "file", unix))]
+use crate::error::BackendError;
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, WrapAlgorithm};
 #[cfg(all(feature = "file", unix))]
@@ -92,7 +94,7 @@ pub(crate) trait KeySource: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyMaterial`] for an all-zero key; [`Error::ImportRefused`] if `source` is a key
+    /// [`LifecycleError::KeyMaterial`](crate::keyset::LifecycleError::KeyMaterial) for an all-zero key; [`LifecycleError::ImportRefused`](crate::keyset::LifecycleError::ImportRefused) if `source` is a key
     /// from elsewhere and this one takes none; [`Error::Randomness`]; its own.
     fn make(
         &self,
@@ -136,12 +138,12 @@ pub(crate) trait KeySource: Send + Sync {
     /// # Errors
     ///
     /// Its own, once every record has been tried. The caller of the change learns of it by
-    /// [`Error::NotDestroyed`], and that the change is made all the same.
+    /// [`LifecycleError::NotDestroyed`](crate::keyset::LifecycleError::NotDestroyed), and that the change is made all the same.
     #[cfg(all(feature = "file", unix))]
     fn destroy<'k>(
         &self,
         records: &mut dyn Iterator<Item = (KeyName<'k>, &'k VersionRecord)>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), BackendError> {
         let _ = records;
         Ok(())
     }

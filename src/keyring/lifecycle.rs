@@ -21,7 +21,7 @@ use core::time::Duration;
 /// - [`change`](Self::change) is atomic and durable: when it returns, every process that uses the
 ///   same keys has all of the changes or is about to, and a crash does not take them back. On
 ///   an error nothing has changed, unless the error says that nobody can know, or that
-///   everything has and only a token did not follow ([`Error::NotDestroyed`]).
+///   everything has and only a token did not follow ([`LifecycleError::NotDestroyed`](crate::keyset::LifecycleError::NotDestroyed)).
 /// - Whoever wraps at the same time wraps under a version that can be unwrapped: a destroyed
 ///   version's material goes when no wrap under it is under way.
 /// - Destroyed material is wiped, also where it was stored.
@@ -40,14 +40,14 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`], or the keyring's own.
+    /// [`Error::Backend`], or the keyring's own.
     fn keysets(&self) -> Result<KeysetMap, Error>;
 
     /// Makes all of `changes`, or none.
     ///
     /// # Errors
     ///
-    /// Those of [`KeysetMap::with_changes`]; [`Error::Randomness`]; [`Error::NotDestroyed`]; the
+    /// Those of [`KeysetMap::with_changes`]; [`Error::Randomness`]; [`LifecycleError::NotDestroyed`](crate::keyset::LifecycleError::NotDestroyed); the
     /// keyring's own.
     fn change(
         &self,
@@ -60,7 +60,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`keysets`](Self::keysets); [`Error::UnknownKey`].
+    /// As [`keysets`](Self::keysets); [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
     fn keyset(&self) -> Result<Keyset, Error> {
         Ok(self.keysets()?.resolve(self.key())?.clone())
     }
@@ -101,8 +101,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change): [`Error::VersionNumber`] if `version` is not above every
-    /// version there was, [`Error::KeyMaterial`] if the key is all zero or there already.
+    /// As [`change`](Self::change): [`LifecycleError::VersionNumber`](crate::keyset::LifecycleError::VersionNumber) if `version` is not above every
+    /// version there was, [`LifecycleError::KeyMaterial`](crate::keyset::LifecycleError::KeyMaterial) if the key is all zero or there already.
     #[cfg(feature = "std")]
     fn import_version(&self, version: KeyVersion, key: &MasterKey) -> Result<ChangeOutcome, Error> {
         let (version, material) = (Some(version), Material::Imported(key));
@@ -171,7 +171,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change); [`Error::DestructionDelay`]; [`Error::Guarded`] if the newest date
+    /// As [`change`](Self::change); [`LifecycleError::DestructionDelay`](crate::keyset::LifecycleError::DestructionDelay); [`LifecycleError::Guarded`](crate::keyset::LifecycleError::Guarded) if the newest date
     /// on record is more than a day ahead of the clock.
     #[cfg(feature = "std")]
     fn schedule_destruction(
@@ -197,8 +197,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change); [`Error::DestructionNotDue`]; [`Error::Guarded`] if the version is
-    /// held, evidence is required, or the clock contradicts the record; [`Error::NotDestroyed`] if the
+    /// As [`change`](Self::change); [`LifecycleError::DestructionNotDue`](crate::keyset::LifecycleError::DestructionNotDue); [`LifecycleError::Guarded`](crate::keyset::LifecycleError::Guarded) if the version is
+    /// held, evidence is required, or the clock contradicts the record; [`LifecycleError::NotDestroyed`](crate::keyset::LifecycleError::NotDestroyed) if the
     /// material is on a token that did not destroy it: the version is destroyed all the same,
     /// and the next change finishes that.
     #[cfg(feature = "std")]
@@ -215,7 +215,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change); [`Error::Guarded`] if the version is held or evidence is required.
+    /// As [`change`](Self::change); [`LifecycleError::Guarded`](crate::keyset::LifecycleError::Guarded) if the version is held or evidence is required.
     #[cfg(feature = "std")]
     fn destroy_immediately(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::DestroyImmediately)
@@ -225,7 +225,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change); [`Error::Label`] if the reason has more than 256 bytes or a
+    /// As [`change`](Self::change); [`LifecycleError::Label`](crate::keyset::LifecycleError::Label) if the reason has more than 256 bytes or a
     /// control character.
     #[cfg(feature = "std")]
     fn hold(&self, version: KeyVersion, reason: &str) -> Result<ChangeOutcome, Error> {
@@ -257,7 +257,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change): [`Error::Key`] if one of them is not destroyed.
+    /// As [`change`](Self::change): [`LifecycleError::Key`](crate::keyset::LifecycleError::Key) if one of them is not destroyed.
     #[cfg(feature = "std")]
     fn remove_records(&self, through: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::RemoveRecords { key: self.key(), through })
@@ -272,8 +272,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change): [`Error::Guarded`] if it or a version of it is on hold, or is destroyed
-    /// on evidence only; [`Error::Key`] if it was erased before; [`Error::NotDestroyed`] as
+    /// As [`change`](Self::change): [`LifecycleError::Guarded`](crate::keyset::LifecycleError::Guarded) if it or a version of it is on hold, or is destroyed
+    /// on evidence only; [`LifecycleError::Key`](crate::keyset::LifecycleError::Key) if it was erased before; [`LifecycleError::NotDestroyed`](crate::keyset::LifecycleError::NotDestroyed) as
     /// [`destroy`](Self::destroy).
     #[cfg(feature = "std")]
     fn erase_key(&self, name: &str) -> Result<ChangeOutcome, Error> {
@@ -284,7 +284,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change): [`Error::NameTaken`], [`Error::KeyName`].
+    /// As [`change`](Self::change): [`LifecycleError::NameTaken`](crate::keyset::LifecycleError::NameTaken), [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName).
     #[cfg(feature = "std")]
     fn create_key(&self, name: &str) -> Result<ChangeOutcome, Error> {
         let (version, material) = (KeyVersion::FIRST, Material::Fresh);
@@ -295,7 +295,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change): [`Error::NameTaken`], [`Error::UnknownKey`].
+    /// As [`change`](Self::change): [`LifecycleError::NameTaken`](crate::keyset::LifecycleError::NameTaken), [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
     #[cfg(feature = "std")]
     fn set_alias(&self, alias: &str, key: &str) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::SetAlias { alias, key })

@@ -6,8 +6,8 @@ use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel};
 use crate::keyset::{
-    Change, ChangeOptions, ChangeOutcome, Keyset, KeysetMap, Material, Transition, VersionRecord,
-    VersionState,
+    Change, ChangeOptions, ChangeOutcome, Keyset, KeysetMap, LifecycleError, Material, Transition,
+    VersionRecord, VersionState,
 };
 use crate::random::KeyringRng;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -109,7 +109,7 @@ impl MasterKeys {
     /// The keyset that wraps for `selection`.
     fn selected(&self, selection: &Selection) -> Result<&Keyset, KeyringError> {
         self.keysets.resolve(&selection.key).map_err(|error| match error {
-            Error::NoKeySelected { keys } => KeyringError::NoKeySelected { keys },
+            LifecycleError::NoKeySelected { keys } => KeyringError::NoKeySelected { keys },
             _ => KeyringError::UnknownKey { key: selection.key.clone() },
         })
     }
@@ -271,7 +271,7 @@ impl MasterKeys {
             new.stored.extend(stored.map(|stored| (id, stored)));
             Ok(material)
         };
-        let changed = self.keysets.with_changes(changes, options, &mut make);
+        let changed = self.keysets.with_changes::<Error>(changes, options, &mut make);
         let (keysets, changed) = changed.inspect_err(|_| self.discard(&new))?;
         let is_destroyed = |transition: &Transition| {
             matches!(transition, Transition::State { to: VersionState::Destroyed, .. })

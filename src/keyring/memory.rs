@@ -49,7 +49,7 @@ impl MemoryKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyName`] if the name is invalid or longer than 64 bytes; [`Error::Randomness`].
+    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName) if the name is invalid or longer than 64 bytes; [`Error::Randomness`].
     #[cfg(feature = "std")]
     pub fn create(name: &str) -> Result<Self, Error> {
         MemoryKeyring::create_with_rng(name, Timestamp::now(), &mut crate::OsRandom)
@@ -74,7 +74,7 @@ impl MemoryKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyName`] if the name is invalid or longer than 64 bytes; [`Error::KeyMaterial`]
+    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName) if the name is invalid or longer than 64 bytes; [`LifecycleError::KeyMaterial`](crate::keyset::LifecycleError::KeyMaterial)
     /// if the key is all zero.
     #[cfg(feature = "std")]
     pub fn import(name: &str, version: KeyVersion, key: &MasterKey) -> Result<Self, Error> {
@@ -118,7 +118,7 @@ impl MemoryKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`].
+    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
     pub fn with_key(&self, name: &str) -> Result<Self, Error> {
         self.select(Selection { key: name.into(), ..self.selection.clone() })
     }
@@ -132,7 +132,7 @@ impl MemoryKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`].
+    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
     pub fn only_key(&self, name: &str) -> Result<Self, Error> {
         self.select(Selection { key: name.into(), only: true, ..self.selection.clone() })
     }

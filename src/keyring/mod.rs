@@ -32,7 +32,6 @@ pub use caching::{CachingKeyring, CachingOptions, CachingStats};
 pub(crate) use caching::{Clock, is_young, monotonic_clock};
 pub use context::{WrapAad, WrapContext};
 pub use error::KeyringError;
-pub(crate) use error::Wait;
 pub use failover::FailoverKeyring;
 pub(crate) use forward::forward_keyring;
 pub use lifecycle::Lifecycle;
@@ -83,7 +82,7 @@ pub trait Keyring: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`KeyringError::NoPrimary`] if nothing can wrap; [`KeyringError::Unavailable`].
+    /// [`KeyringError::NoPrimary`] if nothing can wrap; [`KeyringError::Backend`].
     ///
     /// [`Error::HeaderRoom`]: crate::Error::HeaderRoom
     fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError>;
@@ -100,7 +99,7 @@ pub trait Keyring: Send + Sync {
     ///
     /// [`KeyringError::NoPrimary`] if no version may wrap; [`KeyringError::Refused`] if the primary
     /// may not, for a reason of its own; [`KeyringError::WrapLimit`] if it may wrap no more;
-    /// [`KeyringError::Denied`], [`KeyringError::Throttled`]; [`KeyringError::Unavailable`] for any
+    /// [`KeyringError::Backend`] if the back end denies the call or is throttled, and for any
     /// other failure of the backend or of a cipher of its own; what `slots.push` and `rng` answer.
     /// Nothing is then encrypted.
     fn wrap(
@@ -173,9 +172,7 @@ pub trait Keyring: Send + Sync {
     /// | [`NotMine`](KeyringError::NotMine) | another's name, material or algorithm | tries the next slot |
     /// | [`Refused`](KeyringError::Refused) | mine, but not to be used | tries the next; reports key, version and reason if none opens |
     /// | [`Authentication`](KeyringError::Authentication) | mine, and it does not verify | tries the next slot |
-    /// | [`Denied`](KeyringError::Denied) | the backend does not let this caller use the key | tries the next; reports it if none opens |
-    /// | [`Throttled`](KeyringError::Throttled) | the backend answers fewer calls than it is asked | tries the next; reports a retryable error if none opens |
-    /// | [`Unavailable`](KeyringError::Unavailable) | no answer | tries the next; reports it if none opens, retryable or not as it says |
+    /// | [`Backend`](KeyringError::Backend) | the back end failed, is throttled, or denied the call | tries the next; reports it if none opens, retryable or not as it says |
     ///
     /// A rewrap leaves every slot that does not open where it is, and unwraps those under the
     /// primary only beside one of their name that is not. No slot is offered under another label

@@ -4,7 +4,9 @@ use super::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, SlotWriter,
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, Slot, SlotLabel};
-use crate::keyset::{Change, ChangeOptions, ChangeOutcome, KeysetMap, Transition, VersionState};
+use crate::keyset::{
+    Change, ChangeOptions, ChangeOutcome, KeysetMap, LifecycleError, Transition, VersionState,
+};
 use crate::observe::{Event, Observer};
 use crate::random::KeyringRng;
 
@@ -64,9 +66,7 @@ impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
     /// Tells of a failure that concerns no one slot.
     fn failed(&self, error: &KeyringError) {
         match error {
-            KeyringError::Unavailable { .. }
-            | KeyringError::Throttled { .. }
-            | KeyringError::Denied { .. }
+            KeyringError::Backend(_)
             | KeyringError::Randomness(_)
             | KeyringError::WrapLimit { .. } => {
                 self.tell(Event::Unavailable { error });
@@ -202,7 +202,9 @@ impl<K: Lifecycle, O: Observer> Lifecycle for ObservedKeyring<K, O> {
         match &outcome {
             Ok(changed) => self.changed(changed),
             // They are made; what was not done is not theirs.
-            Err(Error::NotDestroyed { changed, .. }) => self.changed(changed),
+            Err(Error::Lifecycle(LifecycleError::NotDestroyed { changed, .. })) => {
+                self.changed(changed)
+            }
             Err(_) => {}
         }
         outcome

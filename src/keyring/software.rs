@@ -7,7 +7,7 @@ use crate::crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey
 use crate::crypto::{CryptoError, kdf, xaes};
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, WrapAlgorithm};
-use crate::keyset::{Material, NewMaterial, Origin};
+use crate::keyset::{LifecycleError, Material, NewMaterial, Origin};
 use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -107,7 +107,7 @@ impl KeySource for SoftwareSource {
             }
             Material::Imported(key) => (MasterKey::from_bytes(key.expose()), Origin::Imported),
         };
-        let software = SoftwareKey::new(&key).ok_or(Error::KeyMaterial)?;
+        let software = SoftwareKey::new(&key).ok_or(LifecycleError::KeyMaterial)?;
         let algorithm = WrapAlgorithm::XAES_256_GCM;
         let material = NewMaterial { master_key_id: software.id(), algorithm, origin };
         Ok(Made { key: Arc::new(software), material, stored: Some(key) })

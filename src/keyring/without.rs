@@ -4,6 +4,7 @@ use super::{Freshness, Keyring, KeyringError, Refusal, SlotWriter, WrapContext, 
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, Slot, SlotLabel};
+use crate::keyset::LifecycleError;
 use crate::random::KeyringRng;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -47,15 +48,15 @@ impl<K: Keyring> WithoutVersions<K> {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`] if the keyring does not hold a master key of that name, whose versions
-    /// would be refused in vain; [`Error::KeyName`]; as [`Keyring::holds`].
+    /// [`LifecycleError::UnknownKey`] if the keyring does not hold a master key of that name, whose versions
+    /// would be refused in vain; [`LifecycleError::KeyName`]; as [`Keyring::holds`].
     pub fn and(mut self, name: &str, version: KeyVersion) -> Result<Self, Error> {
         let key = KeyName::new(name)?;
         let mut is_held = false;
         let held = self.keyring.holds(key, &mut |held| is_held |= held == key);
         held.map_err(Error::from_wrap)?;
         if !is_held {
-            return Err(Error::UnknownKey { key: name.into() });
+            return Err(LifecycleError::UnknownKey { key: name.into() }.into());
         }
         self.excluded.push((name.into(), version));
         Ok(self)

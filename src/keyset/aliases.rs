@@ -3,7 +3,7 @@
 use super::change::Transition;
 use super::check_name;
 use super::keyset_map::{KeysetMap, Work};
-use crate::error::{Error, KeyFault};
+use super::{KeyFault, LifecycleError};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem;
@@ -34,14 +34,14 @@ impl Alias {
     }
 
     /// Has it stand for `key`: the one that it stood for.
-    fn move_to(&mut self, key: String) -> Result<String, Error> {
+    fn move_to(&mut self, key: String) -> Result<String, LifecycleError> {
         if self.key == key {
             return Ok(key);
         }
         self.former.retain(|former| *former != key);
         if self.former.len() >= MAX_FORMER_KEYS {
             let (key, fault) = (self.name.clone(), KeyFault::FormerKeys);
-            return Err(Error::Key { key, fault });
+            return Err(LifecycleError::Key { key, fault });
         }
         let former = mem::replace(&mut self.key, key);
         self.former.push(former.clone());
@@ -83,10 +83,10 @@ impl KeysetMap {
 }
 
 impl Work {
-    pub(super) fn set_alias(&mut self, alias: &str, key: &str) -> Result<(), Error> {
+    pub(super) fn set_alias(&mut self, alias: &str, key: &str) -> Result<(), LifecycleError> {
         check_name(alias)?;
         if self.keysets.keyset(alias).is_some() {
-            return Err(Error::NameTaken { name: alias.into() });
+            return Err(LifecycleError::NameTaken { name: alias.into() });
         }
         let keyset = self.keysets.resolve(key)?;
         keyset.check_not_erased()?;
@@ -103,9 +103,9 @@ impl Work {
         Ok(())
     }
 
-    pub(super) fn remove_alias(&mut self, alias: &str) -> Result<(), Error> {
+    pub(super) fn remove_alias(&mut self, alias: &str) -> Result<(), LifecycleError> {
         let position = self.keysets.alias_position(alias);
-        let at = position.map_err(|_| Error::UnknownKey { key: alias.into() })?;
+        let at = position.map_err(|_| LifecycleError::UnknownKey { key: alias.into() })?;
         let Alias { name, key, .. } = self.keysets.aliases.remove(at);
         self.transitions.push(Transition::Alias { alias: name, from: Some(key), to: None });
         Ok(())

@@ -1,11 +1,11 @@
 //! What keeps a version from an operation that its state allows: holds, evidence, and clocks that
 //! the dates on record contradict.
 
+use super::LifecycleError;
 use super::keyset_map::Work;
 use super::{
     ChangeOptions, Hold, Keyset, MAX_DESTRUCTION_DELAY, Operation, Transition, VersionRecord,
 };
-use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::time::Timestamp;
 use alloc::string::String;
@@ -75,7 +75,7 @@ impl Keyset {
         record: &VersionRecord,
         operation: Operation,
         options: &ChangeOptions,
-    ) -> Result<(), Error> {
+    ) -> Result<(), LifecycleError> {
         self.check_guards_of(record.version, record.hold.as_ref(), operation, options)
     }
 
@@ -86,9 +86,10 @@ impl Keyset {
         hold: Option<&Hold>,
         operation: Operation,
         options: &ChangeOptions,
-    ) -> Result<(), Error> {
+    ) -> Result<(), LifecycleError> {
         let key = &self.name;
-        let refused = |guard| Err(Error::Guarded { key: key.clone(), version, operation, guard });
+        let refused =
+            |guard| Err(LifecycleError::Guarded { key: key.clone(), version, operation, guard });
         let (dated, destroys) = match operation {
             Operation::ScheduleDestruction { .. } => (true, false),
             Operation::Destroy => (true, true),
@@ -121,7 +122,7 @@ impl Keyset {
         &mut self,
         version: Option<KeyVersion>,
         hold: Option<Hold>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), LifecycleError> {
         let Some(version) = version else {
             self.key.hold = hold;
             return Ok(());
@@ -155,9 +156,9 @@ impl Keyset {
 
 impl Work {
     /// An operator's words, with the date of the change; `of` names what they are about.
-    pub(super) fn note(&self, of: &str, reason: &str) -> Result<Hold, Error> {
+    pub(super) fn note(&self, of: &str, reason: &str) -> Result<Hold, LifecycleError> {
         let note = Hold::new(self.options.now(), reason);
-        note.map_err(|fault| Error::Label { name: of.into(), fault })
+        note.map_err(|fault| LifecycleError::Label { name: of.into(), fault })
     }
 
     pub(super) fn set_hold(
@@ -165,7 +166,7 @@ impl Work {
         key: &str,
         version: Option<KeyVersion>,
         hold: Option<Hold>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), LifecycleError> {
         let is_held = hold.is_some();
         let keyset = self.keysets.resolve_mut(key)?;
         keyset.set_hold(version, hold)?;
@@ -175,7 +176,11 @@ impl Work {
     }
 
     /// Requires evidence, or waives it for a reason, which stays on record.
-    pub(super) fn set_evidence(&mut self, key: &str, waived: Option<Hold>) -> Result<(), Error> {
+    pub(super) fn set_evidence(
+        &mut self,
+        key: &str,
+        waived: Option<Hold>,
+    ) -> Result<(), LifecycleError> {
         let keyset = self.keysets.resolve_mut(key)?;
         let is_required = waived.is_none();
         keyset.key.evidence_required = is_required;
@@ -185,7 +190,7 @@ impl Work {
         Ok(())
     }
 
-    pub(super) fn correct_dates(&mut self, key: &str) -> Result<(), Error> {
+    pub(super) fn correct_dates(&mut self, key: &str) -> Result<(), LifecycleError> {
         let now = self.options.now();
         let keyset = self.keysets.resolve_mut(key)?;
         keyset.correct_dates(now);

@@ -1,11 +1,11 @@
 //! Several named master keys, and the aliases that stand for them.
 
+use super::LifecycleError;
 use super::aliases::Alias;
 use super::{
     Change, ChangeOptions, ChangeOutcome, Keyset, Material, NewMaterial, Operation, Transition,
 };
 use super::{VersionState, check_name};
-use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -30,8 +30,8 @@ pub struct KeysetMap {
 
 /// Tells what a keyring says of the key material that a change brings: draws or takes it, and
 /// keeps it until the change is made.
-pub type NewMaterialFn<'a> =
-    dyn FnMut(KeyName<'_>, KeyVersion, Material<'_>) -> Result<NewMaterial, Error> + 'a;
+pub type NewMaterialFn<'a, E> =
+    dyn FnMut(KeyName<'_>, KeyVersion, Material<'_>) -> Result<NewMaterial, E> + 'a;
 
 impl KeysetMap {
     /// No master key, revision 0.
@@ -43,14 +43,14 @@ impl KeysetMap {
     ///
     /// # Errors
     ///
-    /// [`Error::NameTaken`] if two have one name, or an alias is a key's name;
-    /// [`Error::UnknownKey`] if an alias stands for no key; [`Error::KeyName`].
+    /// [`LifecycleError::NameTaken`] if two have one name, or an alias is a key's name;
+    /// [`LifecycleError::UnknownKey`] if an alias stands for no key; [`LifecycleError::KeyName`].
     pub fn restore(
         revision: u64,
         change: u64,
         keysets: Vec<Keyset>,
         aliases: BTreeMap<String, String>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, LifecycleError> {
         let aliases = aliases.into_iter().map(|(name, key)| Alias::new(name, key));
         KeysetMap::of_records(revision, change, keysets, aliases.collect())
     }
@@ -61,23 +61,25 @@ impl KeysetMap {
         change: u64,
         mut keysets: Vec<Keyset>,
         mut aliases: Vec<Alias>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, LifecycleError> {
         keysets.sort_by(|a, b| a.name.cmp(&b.name));
         let twins = keysets.windows(2).find_map(|pair| match pair {
             [a, b] if a.name == b.name => Some(a.name.clone()),
             _ => None,
         });
         if let Some(name) = twins {
-            return Err(Error::NameTaken { name });
+            return Err(LifecycleError::NameTaken { name });
         }
         aliases.sort_by(|a, b| a.name.cmp(&b.name));
         let restored = KeysetMap { revision, change, keysets, aliases };
         for Alias { name, key, .. } in &restored.aliases {
             check_name(name)?;
             if restored.position(name).is_some() {
-                return Err(Error::NameTaken { name: name.clone() });
+                return Err(LifecycleError::NameTaken { name: name.clone() });
             }
-            restored.position(key).ok_or_else(|| Error::UnknownKey { key: key.clone() })?;
+            restored
+                .position(key)
+                .ok_or_else(|| LifecycleError::UnknownKey { key: key.clone() })?;
         }
         Ok(restored)
     }
@@ -107,10 +109,10 @@ impl KeysetMap {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`].
-    pub fn resolve(&self, name: &str) -> Result<&Keyset, Error> {
+    /// [`LifecycleError::UnknownKey`].
+    pub fn resolve(&self, name: &str) -> Result<&Keyset, LifecycleError> {
         let position = self.resolve_position(name)?;
-        self.keysets.get(position).ok_or_else(|| Error::UnknownKey { key: name.into() })
+        self.keysets.get(position).ok_or_else(|| LifecycleError::UnknownKey { key: name.into() })
     }
 
     /// The keyset of a key name or an alias, without the reasons of [`resolve`](Self::resolve).
@@ -123,21 +125,23 @@ impl KeysetMap {
         self.keysets.binary_search_by(|keyset| keyset.name.as_str().cmp(name)).ok()
     }
 
-    fn resolve_position(&self, name: &str) -> Result<usize, Error> {
+    fn resolve_position(&self, name: &str) -> Result<usize, LifecycleError> {
         let found = self.position(name).or_else(|| self.position(&self.alias(name)?.key));
         found.ok_or_else(|| match name {
             // No name of a key: nobody chose one.
             "" if !self.keysets.is_empty() => {
                 let names = self.keysets.iter().map(|keyset| keyset.name.as_str().into());
-                Error::NoKeySelected { keys: names.take(SOME).collect() }
+                LifecycleError::NoKeySelected { keys: names.take(SOME).collect() }
             }
-            _ => Error::UnknownKey { key: name.into() },
+            _ => LifecycleError::UnknownKey { key: name.into() },
         })
     }
 
-    pub(super) fn resolve_mut(&mut self, name: &str) -> Result<&mut Keyset, Error> {
+    pub(super) fn resolve_mut(&mut self, name: &str) -> Result<&mut Keyset, LifecycleError> {
         let position = self.resolve_position(name)?;
-        self.keysets.get_mut(position).ok_or_else(|| Error::UnknownKey { key: name.into() })
+        self.keysets
+            .get_mut(position)
+            .ok_or_else(|| LifecycleError::UnknownKey { key: name.into() })
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Keyset> {
@@ -171,20 +175,20 @@ impl KeysetMap {
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] if somebody else made a change meanwhile; [`Error::UnknownKey`],
-    /// [`Error::NameTaken`], [`Error::KeyName`], [`Error::Label`], [`Error::Key`],
-    /// [`Error::ChangeNumber`]; [`Error::KeyMaterial`] if
+    /// [`LifecycleError::Conflict`] if somebody else made a change meanwhile; [`LifecycleError::UnknownKey`],
+    /// [`LifecycleError::NameTaken`], [`LifecycleError::KeyName`], [`LifecycleError::Label`], [`LifecycleError::Key`],
+    /// [`LifecycleError::ChangeNumber`]; [`LifecycleError::KeyMaterial`] if
     /// material is there already; those of [`Keyset::add`] and [`Keyset::apply`], and of
     /// `material`.
-    pub fn with_changes(
+    pub fn with_changes<E: From<LifecycleError>>(
         &self,
         changes: &[Change<'_>],
         options: &ChangeOptions,
-        material: &mut NewMaterialFn<'_>,
-    ) -> Result<(KeysetMap, ChangeOutcome), Error> {
+        material: &mut NewMaterialFn<'_, E>,
+    ) -> Result<(KeysetMap, ChangeOutcome), E> {
         // A change that is yet to come is none of this history's.
         if let Some(expected) = options.unchanged_since().filter(|since| *since != self.change) {
-            return Err(Error::Conflict { expected, found: self.change });
+            return Err(LifecycleError::Conflict { expected, found: self.change }.into());
         }
         let mut work =
             Work { keysets: self.clone(), transitions: Vec::new(), options: *options, ids: None };
@@ -192,7 +196,7 @@ impl KeysetMap {
             work.make(change, material)?;
         }
         let Work { mut keysets, transitions, .. } = work;
-        keysets.count_change().ok_or(Error::ChangeNumber)?;
+        keysets.count_change().ok_or(LifecycleError::ChangeNumber)?;
         keysets.note_changed(self);
         let changed = ChangeOutcome::new(keysets.change, transitions);
         Ok((keysets, changed))
@@ -223,46 +227,51 @@ pub(super) struct Work {
 }
 
 impl Work {
-    fn make(&mut self, change: &Change<'_>, material: &mut NewMaterialFn<'_>) -> Result<(), Error> {
+    fn make<E: From<LifecycleError>>(
+        &mut self,
+        change: &Change<'_>,
+        material: &mut NewMaterialFn<'_, E>,
+    ) -> Result<(), E> {
         match *change {
             Change::CreateKey { key, version, material: source } => {
                 self.create(key)?;
                 self.add(key, Some(version), source, material)?;
-                self.apply(key, version, Operation::Promote)
+                self.apply(key, version, Operation::Promote)?;
             }
             Change::AddVersion { key, version, material: source } => {
-                self.add(key, version, source, material).map(|_| ())
+                self.add(key, version, source, material)?;
             }
             Change::Rotate { key } => {
                 let version = self.add(key, None, Material::Fresh, material)?;
-                self.apply(key, version, Operation::Promote)
+                self.apply(key, version, Operation::Promote)?;
             }
-            Change::Version { key, version, operation } => self.apply(key, version, operation),
-            Change::RemoveRecords { key, through } => self.remove_records(key, through),
-            Change::EraseKey { key } => self.erase(key),
-            Change::SetAlias { alias, key } => self.set_alias(alias, key),
-            Change::RemoveAlias { alias } => self.remove_alias(alias),
+            Change::Version { key, version, operation } => self.apply(key, version, operation)?,
+            Change::RemoveRecords { key, through } => self.remove_records(key, through)?,
+            Change::EraseKey { key } => self.erase(key)?,
+            Change::SetAlias { alias, key } => self.set_alias(alias, key)?,
+            Change::RemoveAlias { alias } => self.remove_alias(alias)?,
             Change::SetLabel { key, version, name, value } => {
-                self.set_label(key, version, name, value)
+                self.set_label(key, version, name, value)?;
             }
             Change::Hold { key, version, reason } => {
                 let hold = self.note("hold", reason)?;
-                self.set_hold(key, version, Some(hold))
+                self.set_hold(key, version, Some(hold))?;
             }
-            Change::Release { key, version } => self.set_hold(key, version, None),
-            Change::RequireEvidence { key } => self.set_evidence(key, None),
+            Change::Release { key, version } => self.set_hold(key, version, None)?,
+            Change::RequireEvidence { key } => self.set_evidence(key, None)?,
             Change::WaiveEvidence { key, reason } => {
                 let waived = self.note("evidence", reason)?;
-                self.set_evidence(key, Some(waived))
+                self.set_evidence(key, Some(waived))?;
             }
-            Change::CorrectDates { key } => self.correct_dates(key),
+            Change::CorrectDates { key } => self.correct_dates(key)?,
         }
+        Ok(())
     }
 
-    fn create(&mut self, key: &str) -> Result<(), Error> {
+    fn create(&mut self, key: &str) -> Result<(), LifecycleError> {
         let keyset = Keyset::new(key)?;
         if self.keysets.resolve_position(key).is_ok() {
-            return Err(Error::NameTaken { name: key.into() });
+            return Err(LifecycleError::NameTaken { name: key.into() });
         }
         let keysets = &mut self.keysets.keysets;
         let place = keysets.partition_point(|other| other.name.as_str() < key);
@@ -270,13 +279,13 @@ impl Work {
         Ok(())
     }
 
-    fn add(
+    fn add<E: From<LifecycleError>>(
         &mut self,
         key: &str,
         version: Option<KeyVersion>,
         source: Material<'_>,
-        material: &mut NewMaterialFn<'_>,
-    ) -> Result<KeyVersion, Error> {
+        material: &mut NewMaterialFn<'_, E>,
+    ) -> Result<KeyVersion, E> {
         let keyset = self.keysets.resolve(key)?;
         let version = match version {
             Some(version) => version,
@@ -290,7 +299,7 @@ impl Work {
         let records = self.keysets.keysets.iter().flat_map(Keyset::ids);
         let ids = self.ids.get_or_insert_with(|| records.collect());
         if !ids.insert(new.master_key_id) {
-            return Err(Error::KeyMaterial);
+            return Err(LifecycleError::KeyMaterial.into());
         }
         let now = self.options.now();
         let keyset = self.keysets.resolve_mut(key)?;
@@ -300,7 +309,12 @@ impl Work {
         Ok(version)
     }
 
-    fn apply(&mut self, key: &str, version: KeyVersion, operation: Operation) -> Result<(), Error> {
+    fn apply(
+        &mut self,
+        key: &str,
+        version: KeyVersion,
+        operation: Operation,
+    ) -> Result<(), LifecycleError> {
         let options = self.options;
         let keyset = self.keysets.resolve_mut(key)?;
         let state = |keyset: &Keyset, version| keyset.version(version).map(|found| found.state);
@@ -324,7 +338,7 @@ impl Work {
         version: KeyVersion,
         name: &str,
         value: Option<&str>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), LifecycleError> {
         let keyset = self.keysets.resolve_mut(key)?;
         let key = keyset.name.clone();
         let missing = keyset.no_record(version);
@@ -333,7 +347,7 @@ impl Work {
             .ok_or(missing)?
             .labels
             .set(name, value)
-            .map_err(|fault| Error::Label { name: name.into(), fault })?;
+            .map_err(|fault| LifecycleError::Label { name: name.into(), fault })?;
         self.transitions.push(Transition::Label { key, version });
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod aliases;
 mod change;
+mod error;
 mod freshness;
 mod guards;
 mod hold;
@@ -14,6 +15,7 @@ mod state;
 #[cfg(all(feature = "file", unix))]
 pub(crate) use aliases::{Alias, MAX_FORMER_KEYS};
 pub use change::{Change, ChangeOptions, ChangeOutcome, Material, Transition};
+pub use error::{KeyFault, LifecycleError};
 pub use freshness::{Freshness, Refusal};
 pub(crate) use guards::MAX_QUIET;
 pub use guards::{Guard, MAX_CLOCK_SKEW};
@@ -25,7 +27,6 @@ pub use record::{NewMaterial, Origin, Usage, VersionRecord};
 pub(crate) use removal::MAX_REMOVED_IDS;
 pub use state::{Operation, VersionState};
 
-use crate::error::Error;
 use crate::format::{InvalidKeyName, KeyName, KeyVersion, MasterKeyId};
 use crate::time::Timestamp;
 use alloc::boxed::Box;
@@ -85,23 +86,23 @@ impl Keyset {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyName`] if the name is invalid or longer than 64 bytes.
-    pub fn new(name: &str) -> Result<Self, Error> {
+    /// [`LifecycleError::KeyName`] if the name is invalid or longer than 64 bytes.
+    pub fn new(name: &str) -> Result<Self, LifecycleError> {
         Keyset::restore(name, 0, Vec::new())
     }
 
-    /// A keyset of records that were stored; `highest_version` is the highest version number that was ever
-    /// taken, which may be that of a record that is lost.
+    /// A keyset of records that were stored; `highest_version` is the highest version number that
+    /// was ever taken, which may be that of a record that is lost.
     ///
     /// # Errors
     ///
-    /// [`Error::KeyName`] as for [`new`](Self::new); [`Error::VersionNumber`] if the versions do
+    /// [`LifecycleError::KeyName`] as for [`new`](Self::new); [`LifecycleError::VersionNumber`] if the versions do
     /// not grow strictly or go beyond `highest_version`, or if two are the primary.
     pub fn restore(
         name: &str,
         highest_version: u32,
         versions: Vec<VersionRecord>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, LifecycleError> {
         let key = KeyRecord { highest_version, ..KeyRecord::default() };
         Keyset::of_records(name, key, versions)
     }
@@ -111,7 +112,7 @@ impl Keyset {
         name: &str,
         key: KeyRecord,
         versions: Vec<VersionRecord>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, LifecycleError> {
         check_name(name)?;
         let mut keyset = Keyset { name: name.into(), key, versions };
         keyset.versions.iter_mut().for_each(VersionRecord::settle);
@@ -213,8 +214,8 @@ impl Keyset {
     ///
     /// # Errors
     ///
-    /// [`Error::VersionNumber`] if 2^32 - 1 is taken; [`Error::Key`] if the key was erased.
-    pub fn next_version(&self) -> Result<KeyVersion, Error> {
+    /// [`LifecycleError::VersionNumber`] if 2^32 - 1 is taken; [`LifecycleError::Key`] if the key was erased.
+    pub fn next_version(&self) -> Result<KeyVersion, LifecycleError> {
         self.check_not_erased()?;
         match KeyVersion::new(self.key.highest_version) {
             None => Ok(KeyVersion::FIRST),
@@ -226,14 +227,14 @@ impl Keyset {
     ///
     /// # Errors
     ///
-    /// [`Error::VersionNumber`] if it is not above every version there was; [`Error::Key`] if the key
+    /// [`LifecycleError::VersionNumber`] if it is not above every version there was; [`LifecycleError::Key`] if the key
     /// was erased.
     pub fn add(
         &mut self,
         version: KeyVersion,
         material: NewMaterial,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<(), LifecycleError> {
         self.check_free(version)?;
         self.key.highest_version = version.number();
         let now = self.date(now);
@@ -242,7 +243,7 @@ impl Keyset {
     }
 
     /// Refuses a number that is not above every version there was.
-    fn check_free(&self, version: KeyVersion) -> Result<(), Error> {
+    fn check_free(&self, version: KeyVersion) -> Result<(), LifecycleError> {
         self.check_not_erased()?;
         match KeyVersion::new(self.key.highest_version).filter(|last| *last >= version) {
             Some(last) => Err(self.spent(last)),
@@ -258,15 +259,15 @@ impl Keyset {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownVersion`]; [`Error::VersionState`] by [`VersionState::after`];
-    /// [`Error::DestructionDelay`] if the time is not 7 to 30 days; [`Error::DestructionNotDue`]
-    /// if the date has not come; [`Error::Guarded`] by [`Guard`]. Nothing has changed then.
+    /// [`LifecycleError::UnknownVersion`]; [`LifecycleError::VersionState`] by [`VersionState::after`];
+    /// [`LifecycleError::DestructionDelay`] if the time is not 7 to 30 days; [`LifecycleError::DestructionNotDue`]
+    /// if the date has not come; [`LifecycleError::Guarded`] by [`Guard`]. Nothing has changed then.
     pub fn apply(
         &mut self,
         version: KeyVersion,
         operation: Operation,
         options: &ChangeOptions,
-    ) -> Result<(), Error> {
+    ) -> Result<(), LifecycleError> {
         let after = self.check(version, operation, options)?;
         let now = self.date(options.now());
         if operation == Operation::Promote {
@@ -288,18 +289,18 @@ impl Keyset {
         version: KeyVersion,
         operation: Operation,
         options: &ChangeOptions,
-    ) -> Result<VersionState, Error> {
+    ) -> Result<VersionState, LifecycleError> {
         let key = || self.name.clone();
         let record = self.version(version);
         let record = record.ok_or_else(|| match self.no_record(version) {
-            Error::Refused { key, version, .. } => {
+            LifecycleError::RecordRemoved { key, version } => {
                 let state = VersionState::Destroyed;
-                Error::VersionState { key, version, state, operation }
+                LifecycleError::VersionState { key, version, state, operation }
             }
             unknown => unknown,
         })?;
         let state = record.state;
-        let refused = || Error::VersionState { key: key(), version, state, operation };
+        let refused = || LifecycleError::VersionState { key: key(), version, state, operation };
         let after = state.after(operation).ok_or_else(refused)?;
         let after = match operation {
             Operation::Enable if record.compromised.is_some() => VersionState::Compromised,
@@ -310,11 +311,13 @@ impl Keyset {
             Operation::ScheduleDestruction { after: delay }
                 if !(MIN_DESTRUCTION_DELAY..=MAX_DESTRUCTION_DELAY).contains(&delay) =>
             {
-                return Err(Error::DestructionDelay { delay });
+                return Err(LifecycleError::DestructionDelay { delay });
             }
             Operation::Destroy => match record.destroy_at {
                 Some(due) if due <= options.now() => after,
-                Some(due) => return Err(Error::DestructionNotDue { key: key(), version, due }),
+                Some(due) => {
+                    return Err(LifecycleError::DestructionNotDue { key: key(), version, due });
+                }
                 // Of a stored record that has lost its date.
                 None => return Err(refused()),
             },
@@ -324,8 +327,8 @@ impl Keyset {
         Ok(after)
     }
 
-    fn spent(&self, last: KeyVersion) -> Error {
-        Error::VersionNumber { key: self.name.clone(), last }
+    fn spent(&self, last: KeyVersion) -> LifecycleError {
+        LifecycleError::VersionNumber { key: self.name.clone(), last }
     }
 }
 
@@ -376,7 +379,7 @@ impl VersionRecord {
     }
 }
 
-fn check_name(name: &str) -> Result<(), Error> {
+fn check_name(name: &str) -> Result<(), LifecycleError> {
     KeyName::new(name)?;
     if name.len() > MAX_KEYSET_NAME_LEN {
         return Err(InvalidKeyName { offset: MAX_KEYSET_NAME_LEN }.into());

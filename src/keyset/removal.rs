@@ -1,8 +1,10 @@
 //! What is gone for good: records of destroyed versions that were removed, and erased keys.
 
 use super::keyset_map::Work;
-use super::{ChangeOptions, Keyset, Operation, Refusal, Transition, VersionRecord, VersionState};
-use crate::error::{Error, KeyFault};
+use super::{
+    ChangeOptions, KeyFault, Keyset, LifecycleError, Operation, Transition, VersionRecord,
+    VersionState,
+};
 use crate::format::{KeyVersion, MasterKeyId};
 use crate::time::Timestamp;
 use alloc::vec::Vec;
@@ -45,13 +47,13 @@ impl Keyset {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownVersion`] if `through` was never taken, or no version up to it has a record;
-    /// [`KeyFault::RecordNeeded`] if one of them is not destroyed; [`Error::VersionNumber`] if it is
+    /// [`LifecycleError::UnknownVersion`] if `through` was never taken, or no version up to it has a record;
+    /// [`KeyFault::RecordNeeded`] if one of them is not destroyed; [`LifecycleError::VersionNumber`] if it is
     /// 2^32 - 1.
-    pub fn remove_records(&mut self, through: KeyVersion) -> Result<(), Error> {
+    pub fn remove_records(&mut self, through: KeyVersion) -> Result<(), LifecycleError> {
         let key = || self.name.clone();
         if through.number() > self.key.highest_version {
-            return Err(Error::UnknownVersion { key: key(), version: through });
+            return Err(LifecycleError::UnknownVersion { key: key(), version: through });
         }
         if through.number() < self.key.floor {
             return Ok(());
@@ -61,12 +63,13 @@ impl Keyset {
             let (version, state) = (old.version, old.state);
             if state != VersionState::Destroyed {
                 let fault = KeyFault::RecordNeeded { version, state };
-                return Err(Error::Key { key: key(), fault });
+                return Err(LifecycleError::Key { key: key(), fault });
             }
             last = Some(version);
         }
         // No higher than what was destroyed: nothing is known of a number behind it.
-        let last = last.ok_or_else(|| Error::UnknownVersion { key: key(), version: through })?;
+        let last =
+            last.ok_or_else(|| LifecycleError::UnknownVersion { key: key(), version: through })?;
         let floor = last.next().ok_or_else(|| self.spent(last))?.number();
         let removed = &mut self.key.removed;
         removed.extend(
@@ -85,9 +88,9 @@ impl Keyset {
     ///
     /// # Errors
     ///
-    /// [`Error::Key`] if it is erased already; [`Error::Guarded`] of the first version that
+    /// [`LifecycleError::Key`] if it is erased already; [`LifecycleError::Guarded`] of the first version that
     /// [`Operation::DestroyImmediately`] is kept from. Nothing has changed then.
-    pub fn erase(&mut self, options: &ChangeOptions) -> Result<(), Error> {
+    pub fn erase(&mut self, options: &ChangeOptions) -> Result<(), LifecycleError> {
         self.check_not_erased()?;
         let operation = Operation::DestroyImmediately;
         let is_live = |record: &VersionRecord| record.state != VersionState::Destroyed;
@@ -107,20 +110,20 @@ impl Keyset {
     }
 
     /// Refuses what an erased key does not take.
-    pub(super) fn check_not_erased(&self) -> Result<(), Error> {
+    pub(super) fn check_not_erased(&self) -> Result<(), LifecycleError> {
         match self.key.erased {
             None => Ok(()),
-            Some(_) => Err(Error::Key { key: self.name.clone(), fault: KeyFault::Erased }),
+            Some(_) => Err(LifecycleError::Key { key: self.name.clone(), fault: KeyFault::Erased }),
         }
     }
 
     /// Why there is no record of `version`.
-    pub(super) fn no_record(&self, version: KeyVersion) -> Error {
+    pub(super) fn no_record(&self, version: KeyVersion) -> LifecycleError {
         let key = self.name.clone();
         if version.number() < self.key.floor {
-            return Error::Refused { key, version, refusal: Refusal::Destroyed };
+            return LifecycleError::RecordRemoved { key, version };
         }
-        Error::UnknownVersion { key, version }
+        LifecycleError::UnknownVersion { key, version }
     }
 
     /// The ids of all material that is on record, destroyed or not.
@@ -131,7 +134,11 @@ impl Keyset {
 }
 
 impl Work {
-    pub(super) fn remove_records(&mut self, key: &str, through: KeyVersion) -> Result<(), Error> {
+    pub(super) fn remove_records(
+        &mut self,
+        key: &str,
+        through: KeyVersion,
+    ) -> Result<(), LifecycleError> {
         let keyset = self.keysets.resolve_mut(key)?;
         let before = keyset.floor();
         keyset.remove_records(through)?;
@@ -142,7 +149,7 @@ impl Work {
         Ok(())
     }
 
-    pub(super) fn erase(&mut self, key: &str) -> Result<(), Error> {
+    pub(super) fn erase(&mut self, key: &str) -> Result<(), LifecycleError> {
         let options = self.options;
         let keyset = self.keysets.resolve_mut(key)?;
         let before: Vec<_> = keyset.versions.iter().map(|it| (it.version, it.state)).collect();

@@ -7,7 +7,7 @@ use core::time::Duration;
 /// State of one version of a master key.
 ///
 /// What each state does, and what each operation makes of it; an empty cell is refused with
-/// [`Error::VersionState`](crate::Error::VersionState):
+/// [`LifecycleError::VersionState`](crate::LifecycleError::VersionState):
 ///
 #[doc = include_str!("states.md")]
 ///

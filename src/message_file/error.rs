@@ -133,6 +133,8 @@ pub enum MessageFileError {
     },
 }
 
+crate::error::backend_error!(MessageFileError);
+
 impl MessageFileError {
     /// The kind that an `io::Error` of this has.
     pub(crate) fn io_kind(&self) -> io::ErrorKind {

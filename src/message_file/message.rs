@@ -57,12 +57,20 @@ struct Headers {
     before: Option<Vec<u8>>,
 }
 
+fn is_link(error: &Error) -> bool {
+    matches!(error.backend(), Some(MessageFileError::NotRegular { kind: FileKind::Symlink, .. }))
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error.backend(), Some(MessageFileError::NotFound { .. }))
+}
+
 impl MessageFile {
     /// Opens the message at `path`, and follows links.
     ///
     /// # Errors
     ///
-    /// [`Error::MessageFile`] with what the system or the journal is in the way of; what is wrong
+    /// [`Error::Backend`] with what the system or the journal is in the way of; what is wrong
     /// with the header, as [`inspect`](crate::inspect) says it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let given = path.as_ref();
@@ -73,14 +81,11 @@ impl MessageFile {
                 .and_then(|place| MessageFile::at(&place))
             {
                 // A journal stands beside the file itself, so the link is followed to there.
-                Err(Error::MessageFile(MessageFileError::NotRegular {
-                    kind: FileKind::Symlink,
-                    ..
-                })) => path = std::fs::canonicalize(given).map_err(open_refused(given))?,
-                // It leads elsewhere by now.
-                Err(Error::MessageFile(MessageFileError::NotFound { .. })) if path != given => {
-                    path = given.to_path_buf();
+                Err(error) if is_link(&error) => {
+                    path = std::fs::canonicalize(given).map_err(open_refused(given))?;
                 }
+                // It leads elsewhere by now.
+                Err(error) if path != given && is_missing(&error) => path = given.to_path_buf(),
                 opened => {
                     return opened.map(|file| MessageFile { path: given.to_path_buf(), ..file });
                 }

@@ -72,7 +72,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`rewrap`](Self::rewrap); [`Error::MessageFile`]. The message opens as before, or with
+    /// As [`rewrap`](Self::rewrap); [`Error::Backend`]. The message opens as before, or with
     /// its new header, whatever the error.
     ///
     /// The journal, as the copy, is given the owner, group and mode of the message before anything
@@ -132,7 +132,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`encrypt`](Self::encrypt); [`Error::MessageFile`], with
+    /// As [`encrypt`](Self::encrypt); [`Error::Backend`], with
     /// [`MessageFileError::Exists`] if anything has the name `to`, and
     /// [`MessageFileError::SourceInTheWay`] if `from` is what has the name of its journal.
     pub fn encrypt_file(
@@ -172,7 +172,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`decrypt`](Self::decrypt); [`Error::MessageFile`], with [`MessageFileError::Exists`] if
+    /// As [`decrypt`](Self::decrypt); [`Error::Backend`], with [`MessageFileError::Exists`] if
     /// anything has the name `to`, and [`MessageFileError::SourceInTheWay`] if `from` is what has the
     /// name of its journal.
     pub fn decrypt_file(

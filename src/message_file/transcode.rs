@@ -58,7 +58,7 @@ pub(crate) fn decrypt_file<K: Keyring, R: RandomSource>(
     if kind.is_file() || kind.is_dir() {
         match MessageFile::open(from) {
             // A file without a name, by the path of its descriptor.
-            Err(Error::MessageFile(MessageFileError::NotFound { .. })) => {}
+            Err(error) if matches!(error.backend(), Some(MessageFileError::NotFound { .. })) => {}
             message => return decrypt(envelope, message?, to, aad),
         }
     }

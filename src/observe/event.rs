@@ -25,7 +25,7 @@ use core::fmt;
 ///   side in any, and changes are ordered by their change number.
 /// - It cannot refuse. An audit that has to be complete, so that no key is used unless its record
 ///   is durable, is no observer but a [`Keyring`](crate::Keyring) around the keyring, which writes
-///   the record and answers [`KeyringError::Unavailable`](crate::keyring::KeyringError::Unavailable) where it cannot.
+///   the record and answers [`KeyringError::Backend`](crate::keyring::KeyringError::Backend) where it cannot.
 /// - It must not panic. If it does, the panic goes on to whoever called the envelope: that call
 ///   gives no answer, data keys are wiped, and the keyring stays usable. A change that was made
 ///   stays made.

@@ -3,7 +3,7 @@
 use super::{KeyringPlan, Plan};
 use crate::error::Error;
 use crate::keyring::Lifecycle;
-use crate::keyset::{Change, ChangeOptions, ChangeOutcome};
+use crate::keyset::{Change, ChangeOptions, ChangeOutcome, LifecycleError};
 use crate::random::KeyringRng;
 use crate::time::Timestamp;
 
@@ -94,7 +94,9 @@ fn carry_out<K: Lifecycle + ?Sized>(
     let options = ChangeOptions::at(now).if_unchanged_since(planned);
     match keyring.change(changes, &options, rng) {
         Ok(changed) => Ok(PlanOutcome::Applied(changed)),
-        Err(Error::Conflict { found, .. }) => Ok(PlanOutcome::Superseded { change: found }),
+        Err(Error::Lifecycle(LifecycleError::Conflict { found, .. })) => {
+            Ok(PlanOutcome::Superseded { change: found })
+        }
         Err(error) => Err(error),
     }
 }

@@ -25,7 +25,7 @@ impl RotationPolicy {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`].
+    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
     pub fn plan(&self, keysets: &KeysetMap, key: &str, now: Timestamp) -> Result<Plan, Error> {
         Ok(Planner::of(self, keysets.resolve(key)?, now).plan(keysets.change()))
     }

@@ -86,7 +86,7 @@ impl<'k> StreamEncryptor<'k> {
     /// # Errors
     ///
     /// [`Error::StreamRefused`] if a version that the message is wrapped under was disabled,
-    /// compromised or destroyed meanwhile: encrypt it again. [`Error::Unavailable`] if the keyring
+    /// compromised or destroyed meanwhile: encrypt it again. [`Error::Backend`] if the keyring
     /// cannot tell now; call it again.
     ///
     /// What [`update`](Self::update) failed with before; [`Error::BufferLength`] if something is

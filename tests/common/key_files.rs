@@ -30,14 +30,7 @@ pub fn text(path: &Path) -> &str {
 
 /// The fault of the file behind an error, from a change or from a wrap.
 pub fn file_error(error: &Error) -> KeyFileError {
-    match error {
-        Error::KeyFile(error) => error.clone(),
-        Error::Unavailable { source, .. } => {
-            let source: &(dyn std::error::Error + 'static) = &**source;
-            source.downcast_ref::<KeyFileError>().expect("a fault of the file").clone()
-        }
-        other => panic!("{other}"),
-    }
+    error.backend::<KeyFileError>().unwrap_or_else(|| panic!("{error:?}")).clone()
 }
 
 /// Repeats what another writer keeps from being done; answers how often that was, too.

@@ -2,6 +2,7 @@
 
 use crate::raw_token::{RawLibrary, RawSession, Slot};
 use cryptoki_sys as ck;
+use envelock::keyset::LifecycleError;
 use envelock::{
     Error, Pkcs11Keyring,
     file::{FileKeyringOptions, KeyFileError, KeyFileFault},
@@ -73,16 +74,16 @@ pub fn clear() {
 
 /// What the token said, under an error of any kind.
 pub fn pkcs11_error(error: &Error) -> &pkcs11::Error {
-    match error {
-        Error::Token(error) => error,
-        Error::Unavailable { source, .. } => {
-            source.downcast_ref().unwrap_or_else(|| panic!("not of a token: {source:?}"))
-        }
-        Error::KeyFile(KeyFileError::Content {
-            fault: KeyFileFault::OuterKeyring(source), ..
-        }) => pkcs11_error(source),
-        Error::NotDestroyed { source, .. } => pkcs11_error(source),
+    let backend = match error {
+        Error::Backend(error) => error,
+        Error::Lifecycle(LifecycleError::NotDestroyed { source, .. }) => source,
         error => panic!("not of a token: {error:?}"),
+    };
+    match backend.downcast_ref() {
+        Some(KeyFileError::Content { fault: KeyFileFault::OuterKeyring(source), .. }) => {
+            pkcs11_error(source)
+        }
+        _ => backend.downcast_ref().unwrap_or_else(|| panic!("not of a token: {error:?}")),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::common::simulated_directory;
 mod usage;
 
 use directory::TestDirectory;
+use envelock::keyset::LifecycleError;
 use envelock::{
     Aad, Envelope, Error, FileKeyring, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring,
     RewrapOptions, RotationPolicy, Timestamp,
@@ -66,14 +67,7 @@ fn written_under(message: &[u8]) -> u32 {
 
 /// The fault of the file behind an error, from a change or from a wrap.
 fn file_error(error: &Error) -> KeyFileError {
-    match error {
-        Error::KeyFile(error) => error.clone(),
-        Error::Unavailable { source, .. } => {
-            let source: &(dyn std::error::Error + 'static) = &**source;
-            source.downcast_ref::<KeyFileError>().expect("a fault of the file").clone()
-        }
-        other => panic!("{other}"),
-    }
+    error.backend::<KeyFileError>().unwrap_or_else(|| panic!("{error:?}")).clone()
 }
 
 #[test]
@@ -405,7 +399,10 @@ fn several_keys_and_an_alias_switch_for_everyone_at_once() {
     let tenant = other.only_key("green").unwrap();
     assert_eq!(decrypt(&tenant, &green).unwrap(), b"green");
     assert!(matches!(decrypt(&tenant, &blue), Err(Error::NoKey { .. })));
-    assert!(matches!(other.with_key("red"), Err(Error::UnknownKey { .. })));
+    assert!(matches!(
+        other.with_key("red"),
+        Err(Error::Lifecycle(LifecycleError::UnknownKey { .. }))
+    ));
 }
 
 #[test]
@@ -432,7 +429,10 @@ fn a_destroyed_version_leaves_its_record_and_no_material() {
     // What was destroyed does not come back in a process that saw it go.
     let change =
         Change::Version { key: "orders", version: version(1), operation: Operation::Enable };
-    assert!(matches!(keyring.change_now(change), Err(Error::VersionState { .. })));
+    assert!(matches!(
+        keyring.change_now(change),
+        Err(Error::Lifecycle(LifecycleError::VersionState { .. }))
+    ));
 }
 
 fn keyring_protection() -> &'static Protection {

@@ -4,6 +4,7 @@
 use crate::common::directory;
 
 use directory::TestDirectory;
+use envelock::keyset::LifecycleError;
 use envelock::test_util::key_file::{
     Directory, DirectoryFile, FileStat, KeyFileError, OsDirectory, Store,
 };
@@ -170,7 +171,7 @@ fn a_new_file_does_not_replace_one_that_comes_at_the_same_time() {
     let options = FileKeyringOptions::new();
     let created = options.create_in(Arc::new(crowded), &name, "orders", &raw());
     match created.unwrap_err() {
-        Error::KeyFile(KeyFileError::Exists { .. }) => {}
+        error if matches!(error.backend(), Some(KeyFileError::Exists { .. })) => {}
         other => panic!("{other:?}"),
     }
     assert_eq!(fs::read(&path).unwrap(), b"restored");
@@ -184,7 +185,7 @@ fn of_several_keys_none_is_chosen_by_its_name() {
     FileKeyring::create(&path, "orders", &raw()).unwrap().create_key("acme").unwrap();
     let keyring = FileKeyring::open_any(&path, &raw()).unwrap();
     let encrypted = Envelope::new(&keyring).encrypt(b"text", Aad::none());
-    let is_exact = |error: &Error| matches!(error, Error::NoKeySelected { keys } if keys.len() == 2 && keys[0] == "acme");
+    let is_exact = |error: &Error| matches!(error, Error::Lifecycle(LifecycleError::NoKeySelected { keys }) if keys.len() == 2 && keys[0] == "acme");
     assert!(is_exact(&encrypted.unwrap_err()));
     assert!(is_exact(&keyring.rotate().unwrap_err()));
     let orders = keyring.with_key("orders").unwrap();
@@ -210,7 +211,7 @@ fn a_clock_that_is_behind_does_not_shorten_the_wait_for_a_destruction() {
     let boot = Timestamp::UNIX_EPOCH;
     keyset.apply(version(1), Operation::Disable, &ChangeOptions::at(boot)).unwrap();
     match keyset.apply(version(1), schedule, &ChangeOptions::at(boot)) {
-        Err(Error::Guarded { guard: Guard::Clock { newest, now: told }, .. }) => {
+        Err(LifecycleError::Guarded { guard: Guard::Clock { newest, now: told }, .. }) => {
             assert_eq!((newest, told), (now, boot));
         }
         other => panic!("{other:?}"),
@@ -220,7 +221,9 @@ fn a_clock_that_is_behind_does_not_shorten_the_wait_for_a_destruction() {
     keyset.apply(version(1), schedule, &ChangeOptions::at(behind)).unwrap();
     let due = now.plus(DAY * 30);
     match keyset.apply(version(1), Operation::Destroy, &ChangeOptions::at(now)) {
-        Err(Error::DestructionNotDue { due: told, .. }) => assert_eq!(told, due),
+        Err(LifecycleError::DestructionNotDue { due: told, .. }) => {
+            assert_eq!(told, due)
+        }
         other => panic!("{other:?}"),
     }
     keyset.apply(version(1), Operation::Destroy, &ChangeOptions::at(due)).unwrap();
@@ -238,7 +241,7 @@ fn a_keyring_whose_directory_is_replaced_follows_the_path() {
     let message = encrypt(&keyring);
     fs::rename(&here, &away).unwrap();
     let encrypted = Envelope::new(&keyring).encrypt(b"lost", Aad::none()).unwrap_err();
-    assert!(matches!(encrypted, Error::Unavailable { .. }), "{encrypted:?}");
+    assert!(matches!(encrypted, Error::Backend(_)), "{encrypted:?}");
     assert!(keyring.last_error().is_some());
     fs::create_dir(&here).unwrap();
     fs::copy(away.join("orders.keys"), &path).unwrap();
@@ -266,7 +269,7 @@ fn a_compromise_is_not_forgotten_with_a_restored_file() {
         other.change_now(change).unwrap();
     }
     let followed = keyring.reload().unwrap_err();
-    assert!(matches!(followed, Error::KeyFile(KeyFileError::Diverged { .. })), "{followed:?}");
+    assert!(matches!(followed.backend(), Some(KeyFileError::Diverged { .. })), "{followed:?}");
     assert_eq!(keyring.versions()[0].state, VersionState::Compromised);
 }
 
@@ -328,7 +331,7 @@ fn salvage_makes_no_compromised_version_one_that_can_be_promoted() {
     change(operate(Operation::Disable), 0).unwrap();
     change(operate(Operation::MarkCompromised), 0).unwrap();
     let refused = change(operate(Operation::Promote), 1).unwrap_err();
-    assert!(matches!(refused, Error::VersionState { .. }), "{refused}");
+    assert!(matches!(refused, Error::Lifecycle(LifecycleError::VersionState { .. })), "{refused}");
     drop(keyring);
 
     let text = fs::read_to_string(&path).unwrap();
@@ -340,7 +343,7 @@ fn salvage_makes_no_compromised_version_one_that_can_be_promoted() {
     assert!(record.compromised.is_some());
     assert_ne!(record.state, VersionState::Pending);
     let refused = keyring.promote(version(2)).unwrap_err();
-    assert!(matches!(refused, Error::VersionState { .. }), "{refused}");
+    assert!(matches!(refused, Error::Lifecycle(LifecycleError::VersionState { .. })), "{refused}");
 }
 
 /// Lines that are lost may have held versions: none of their numbers is given out again.

@@ -68,10 +68,7 @@ fn names(directory: &Path) -> Vec<String> {
 }
 
 fn file_error(error: Error) -> MessageFileError {
-    match error {
-        Error::MessageFile(error) => error,
-        other => panic!("{other:?}"),
-    }
+    error.backend::<MessageFileError>().unwrap_or_else(|| panic!("{error:?}")).clone()
 }
 
 /// The message as it is meant.

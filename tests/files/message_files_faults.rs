@@ -117,7 +117,7 @@ impl Scene {
                 file.read_to_end(&mut message).unwrap();
                 assert_eq!(self.envelope.decrypt(&message, ROW).unwrap(), TEXT);
             }
-            Err(Error::MessageFile(MessageFileError::NotFound { .. })) => {
+            Err(error) if matches!(error.backend(), Some(MessageFileError::NotFound { .. })) => {
                 assert!(self.operation == Operation::Encrypt && !is_done);
             }
             Err(error) => panic!("{error:?}"),
@@ -131,7 +131,7 @@ impl Scene {
         match self.perform(directory) {
             Ok(()) => {}
             // It was done, and an error was all that came of it.
-            Err(Error::MessageFile(MessageFileError::Exists { .. })) => {}
+            Err(error) if matches!(error.backend(), Some(MessageFileError::Exists { .. })) => {}
             Err(error) => panic!("{error:?}"),
         }
         self.check(directory, true);
@@ -140,7 +140,7 @@ impl Scene {
 }
 
 fn is_typed(error: &Error, fault: Fault) -> bool {
-    let Error::MessageFile(error) = error else { return false };
+    let Some(error) = error.backend::<MessageFileError>() else { return false };
     let is_ours = |source: &std::io::Error| match fault {
         Fault::Error(code) | Fault::ErrorAfter(code) => {
             // A call that was done, and is done again because its answer got lost.
@@ -275,7 +275,7 @@ fn what_somebody_who_heeds_no_lock_writes_meanwhile_stays() {
             let edits = BTreeMap::from([(index, (NAME.into(), other.clone()))]);
             directory.plan(Plan { edits, ..Plan::default() });
             let error = scene.rewrap(&directory).unwrap_err();
-            let is_changed = matches!(error, Error::MessageFile(MessageFileError::Changed { .. }));
+            let is_changed = matches!(error.backend(), Some(MessageFileError::Changed { .. }));
             assert!(is_changed && error.is_retryable(), "{operation:?} {index}: {error:?}");
             assert_eq!(directory.disk().bytes(OsStr::new(NAME)), Some(&other[..]));
             assert_eq!(directory.disk().list(), [NAME]);
@@ -308,7 +308,10 @@ fn a_file_that_loses_its_name_meanwhile_is_not_called_rewrapped() {
             let removals = BTreeMap::from([(index, NAME.into())]);
             directory.plan(Plan { removals, ..Plan::default() });
             let error = scene.rewrap(&directory).unwrap_err();
-            assert!(matches!(error, Error::MessageFile(_)), "{operation:?} {index}: {error:?}");
+            assert!(
+                error.backend::<MessageFileError>().is_some(),
+                "{operation:?} {index}: {error:?}"
+            );
         }
     }
 }
@@ -326,7 +329,7 @@ fn a_file_that_loses_its_name_before_it_is_locked_is_looked_for_anew() {
     let removals = BTreeMap::from([(lock, NAME.into())]);
     directory.plan(Plan { removals, ..Plan::default() });
     let error = scene.rewrap(&directory).unwrap_err();
-    assert!(matches!(error, Error::MessageFile(MessageFileError::NotFound { .. })), "{error:?}");
+    assert!(matches!(error.backend(), Some(MessageFileError::NotFound { .. })), "{error:?}");
     let written = directory.calls().iter().any(|call| call.kind == Kind::WriteAt);
     assert!(!written);
 }
@@ -384,9 +387,9 @@ fn what_a_file_system_lacks_is_told_or_not_needed() {
             }
             Err(error) => {
                 assert!(is_rewrap && !error.is_retryable(), "{operation:?}, {lacks:?}: {error:?}");
-                let is_expected = match &error {
-                    Error::MessageFile(MessageFileError::NoLocks { .. }) => lacks.locks,
-                    Error::MessageFile(MessageFileError::NoIdentity { .. }) => lacks.identity,
+                let is_expected = match error.backend() {
+                    Some(MessageFileError::NoLocks { .. }) => lacks.locks,
+                    Some(MessageFileError::NoIdentity { .. }) => lacks.identity,
                     _ => false,
                 };
                 assert!(is_expected, "{error:?}");
@@ -416,7 +419,7 @@ fn a_file_that_others_replace_while_its_lock_is_waited_for_has_an_identity() {
     let held = Fault::Error(rustix::io::Errno::WOULDBLOCK.raw_os_error());
     directory.plan(Plan { faults: BTreeMap::from([(usual[4], held)]), ..Plan::default() });
     let error = scene.perform(&directory).unwrap_err();
-    assert!(matches!(error, Error::MessageFile(MessageFileError::NoIdentity { .. })), "{error:?}");
+    assert!(matches!(error.backend(), Some(MessageFileError::NoIdentity { .. })), "{error:?}");
     assert_eq!(locks(&directory).len(), 5 + usual.len());
 }
 
@@ -428,11 +431,8 @@ fn a_file_system_that_cannot_but_replace_is_refused_for_who_replaces_nothing() {
         let scene = Scene::new(operation);
         let directory = scene.directory().lacking(lacks);
         let before = directory.disk().list();
-        let Err(Error::MessageFile(MessageFileError::Io { source, .. })) =
-            scene.perform(&directory)
-        else {
-            panic!()
-        };
+        let error = scene.perform(&directory).unwrap_err();
+        let Some(MessageFileError::Io { source, .. }) = error.backend() else { panic!() };
         assert_eq!(source.kind(), std::io::ErrorKind::Unsupported);
         assert_eq!(directory.disk().list(), before);
         let (shared, to) = (Arc::new(directory.clone()), OsStr::new(OUT));

@@ -4,6 +4,7 @@
 use super::simulated_directory::{EIO, Fault, Plan, SimulatedDirectory};
 use super::token::{Deed, Token};
 use super::{create, decrypt, encrypt, open, operate, version};
+use crate::keyset::LifecycleError;
 use crate::{
     Error, FileKeyring, Lifecycle, Timestamp,
     file::KeyFileError,
@@ -20,7 +21,7 @@ fn kept(keyring: &FileKeyring) -> Vec<u32> {
 }
 
 fn is_undecided(error: &Error) -> bool {
-    matches!(error, Error::KeyFile(KeyFileError::NotDurable { .. }))
+    matches!(error.backend(), Some(KeyFileError::NotDurable { .. }))
 }
 
 /// Each system call of a rotation fails in turn.
@@ -73,7 +74,7 @@ fn a_new_file_that_was_not_written_leaves_no_key() {
     let keyring = create(&directory, &token.source()).unwrap();
     token.deeds();
     let refused = create(&directory, &token.source()).unwrap_err();
-    assert!(matches!(refused, Error::KeyFile(KeyFileError::Exists { .. })));
+    assert!(matches!(refused.backend(), Some(KeyFileError::Exists { .. })));
     assert_eq!(token.deeds(), [(Deed::Made, 1), (Deed::Discarded, 1)]);
     assert_eq!(token.versions(), [1]);
     decrypt(&keyring, &encrypt(&keyring).unwrap()).unwrap();
@@ -148,8 +149,8 @@ fn a_destruction_that_was_cut_off_is_finished_by_the_next_change() {
         to: VersionState::Destroyed,
     };
     assert!(
-        matches!(&told, Error::NotDestroyed { changed, source }
-            if matches!(**source, Error::Unavailable { .. })
+        matches!(&told, Error::Lifecycle(LifecycleError::NotDestroyed { changed, source })
+            if source.is_retryable()
                 && changed.change == keyring.change_number()
                 && changed.transitions == [transition]),
         "{told:?}"

@@ -3,6 +3,7 @@
 use super::simulated_directory::SimulatedDirectory;
 use super::token::{Deed, Token};
 use super::{create, decrypt, encrypt, open, operate, raw, version};
+use crate::keyset::LifecycleError;
 use crate::test_util::{TestRng, conformance};
 use crate::{
     Envelope, Error, Lifecycle, MasterKey, RewrapOptions, Timestamp,
@@ -41,9 +42,9 @@ impl Drop for Scratch {
 }
 
 fn fault(error: Error) -> KeyFileFault {
-    match error {
-        Error::KeyFile(KeyFileError::Content { fault, .. }) => fault,
-        other => panic!("{other:?}"),
+    match error.backend() {
+        Some(KeyFileError::Content { fault, .. }) => fault.clone(),
+        _ => panic!("{error:?}"),
     }
 }
 
@@ -176,13 +177,16 @@ fn a_source_that_makes_its_own_keys_takes_none_and_leaves_nothing_behind() {
     let import = Change::AddVersion { key: "orders", version: None, material };
     let terms = ChangeOptions::at(Timestamp::now());
     let refused = keyring.change(&[import], &terms, &mut crate::OsRandom).unwrap_err();
-    assert!(matches!(refused, Error::ImportRefused) && !refused.is_retryable());
+    assert!(
+        matches!(refused, Error::Lifecycle(LifecycleError::ImportRefused))
+            && !refused.is_retryable()
+    );
     assert_eq!(format!("{refused}"), "key material cannot be imported: this keyring makes its own");
     assert!(token.deeds().is_empty());
     // The key of the change before in the same batch goes.
     let batch = [Change::Rotate { key: "orders" }, import];
     let refused = keyring.change(&batch, &terms, &mut crate::OsRandom).unwrap_err();
-    assert!(matches!(refused, Error::ImportRefused));
+    assert!(matches!(refused, Error::Lifecycle(LifecycleError::ImportRefused)));
     assert_eq!(token.deeds(), [(Deed::Made, 2), (Deed::Discarded, 2)]);
     // A number that is taken is known before any key is made.
     let add = |number| {
@@ -190,7 +194,7 @@ fn a_source_that_makes_its_own_keys_takes_none_and_leaves_nothing_behind() {
         Change::AddVersion { key: "orders", version, material }
     };
     let refused = keyring.change(&[add(1)], &terms, &mut crate::OsRandom).unwrap_err();
-    assert!(matches!(refused, Error::VersionNumber { .. }));
+    assert!(matches!(refused, Error::Lifecycle(LifecycleError::VersionNumber { .. })));
     assert!(token.deeds().is_empty());
     assert_eq!(token.versions(), [1]);
 }
@@ -207,7 +211,7 @@ fn an_id_that_is_on_record_is_refused_and_not_discarded() {
     let message = encrypt(&keyring).unwrap();
     token.deeds();
     let refused = keyring.change(&rotate, &terms, &mut TestRng::seeded(1)).unwrap_err();
-    assert!(matches!(refused, Error::KeyMaterial), "{refused:?}");
+    assert!(matches!(refused, Error::Lifecycle(LifecycleError::KeyMaterial)), "{refused:?}");
     assert_eq!(token.deeds(), [(Deed::Made, 3)]);
     assert_eq!(decrypt(&keyring, &message).unwrap(), b"text");
 }

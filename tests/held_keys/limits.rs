@@ -161,7 +161,7 @@ fn wraps_that_could_not_be_counted_are_not() {
         let next_faults = [(Kind::Create, Fault::Error(EIO))].into_iter().collect();
         directory.plan(Plan { next_faults, ..Plan::default() });
         let refused = encrypt(&keyring).unwrap_err();
-        assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
+        assert!(matches!(refused, Error::Backend(_)), "{refused:?}");
     }
     directory.plan(Plan::default());
     for _ in 0..10 {

@@ -4,8 +4,9 @@ use super::simulated_directory::SimulatedDirectory;
 use crate::keyring::counter::Counts;
 use crate::keyring::held::{HeldKey, KeySource, Made, MadeVersion};
 use crate::keyring::software::SoftwareSource;
+use crate::keyset::LifecycleError;
 use crate::{
-    DataKey, Error, KeyName, KeyVersion, MasterKeyId, SlotLabel,
+    BackendError, DataKey, Error, KeyName, KeyVersion, MasterKeyId, SlotLabel,
     format::{Slot, WrapAlgorithm},
     keyring::{KeyringError, KeyringRng, RandomnessUnavailable, SlotWriter, WrapContext},
     keyset::{Material, NewMaterial, Origin, VersionRecord},
@@ -155,7 +156,7 @@ impl KeySource for Token {
             Material::Imported(_) if self.0.takes_imports => {
                 return SoftwareSource.make(name, version, source, rng);
             }
-            Material::Imported(_) => return Err(Error::ImportRefused),
+            Material::Imported(_) => return Err(Error::Lifecycle(LifecycleError::ImportRefused)),
             Material::Fresh => {}
         }
         self.answer().map_err(Error::from_wrap)?;
@@ -188,8 +189,11 @@ impl KeySource for Token {
     fn destroy<'k>(
         &self,
         records: &mut dyn Iterator<Item = (KeyName<'k>, &'k VersionRecord)>,
-    ) -> Result<(), Error> {
-        self.answer().map_err(Error::from_wrap)?;
+    ) -> Result<(), BackendError> {
+        self.answer().map_err(|error| match error {
+            KeyringError::Backend(error) => error,
+            other => panic!("{other}"),
+        })?;
         for (name, record) in records {
             let place = (name.as_str().into(), record.version, record.master_key_id);
             self.remove(Deed::Destroyed, place);

@@ -19,6 +19,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use core::time::Duration;
+use envelock::keyset::LifecycleError;
 use rand_core::{TryCryptoRng, TryRng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use shuttle::{Config, Runner, thread};
@@ -291,7 +292,7 @@ fn one_of_those_who_swap_upon_one_revision_wins() {
                 let rotate = [Change::Rotate { key: "a" }];
                 match keyring.change(&rotate, &options, &mut TestRng::seeded(seed)) {
                     Ok(changed) => changed.added(),
-                    Err(Error::Conflict { expected, found }) => {
+                    Err(Error::Lifecycle(LifecycleError::Conflict { expected, found })) => {
                         assert!(expected == seen && found == seen + 1);
                         // The loser sees the winner's.
                         assert_eq!(keyring.primary_version(), Some(version(2)));

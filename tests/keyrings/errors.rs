@@ -87,7 +87,12 @@ fn told(answer: KeyringError) -> Error {
 /// Every variant, each with every reason there is in it; and whether a retry may help.
 fn guarded(guard: Guard) -> Error {
     let operation = envelock::keyset::Operation::Destroy;
-    Error::Guarded { key: "orders".into(), version: version(2), operation, guard }
+    Error::Lifecycle(LifecycleError::Guarded {
+        key: "orders".into(),
+        version: version(2),
+        operation,
+        guard,
+    })
 }
 
 fn every_error() -> Vec<(Error, bool)> {
@@ -116,10 +121,10 @@ fn every_error() -> Vec<(Error, bool)> {
         (Error::KeyLength { len: 16, needed: 32 }, false),
         (Error::Chunk { index: 1 << 38, len: 0 }, false),
         (Error::OldVersionStillOpens { key: key(), version }, false),
-        (Error::KeyName(name), false),
-        (Error::KeyMaterial, false),
-        (Error::UnknownVersion { key: key(), version }, false),
-        (Error::VersionNumber { key: key(), last: version }, false),
+        (Error::Lifecycle(LifecycleError::KeyName(name)), false),
+        (Error::Lifecycle(LifecycleError::KeyMaterial), false),
+        (Error::Lifecycle(LifecycleError::UnknownVersion { key: key(), version }), false),
+        (Error::Lifecycle(LifecycleError::VersionNumber { key: key(), last: version }), false),
         (Error::AadEncoding { offset: 16 }, false),
         (guarded(Guard::OnHold { since: Timestamp::UNIX_EPOCH, reason: "case 7".into() }), false),
         (guarded(Guard::EvidenceRequired), false),
@@ -162,7 +167,15 @@ fn every_error() -> Vec<(Error, bool)> {
         VersionState::Disabled,
     ] {
         for operation in [Operation::Promote, Operation::Enable, Operation::Disable] {
-            add(Error::VersionState { key: key(), version, state, operation }, false);
+            add(
+                Error::Lifecycle(LifecycleError::VersionState {
+                    key: key(),
+                    version,
+                    state,
+                    operation,
+                }),
+                false,
+            );
         }
     }
     for fault in [AadFault::EmptyName, AadFault::Duplicate, AadFault::TooLong] {
@@ -196,19 +209,72 @@ fn every_text_is_lower_case_without_full_stop_and_one_of_a_kind() {
 
 #[test]
 fn no_text_repeats_its_source() {
-    let mut sources = 0;
     for (error, _) in every_error() {
-        if let Some(source) = error.source() {
-            assert!(!error.to_string().contains(&source.to_string()), "{error}");
-            assert!(source.source().is_none());
-            sources += 1;
-        }
+        check_chain(&error);
     }
-    // Those of backends.
-    assert_eq!(sources, 5);
-    let down = KeyringError::unavailable(std::io::Error::other("connection refused"));
-    assert_eq!(down.source().unwrap().to_string(), "connection refused");
-    assert!(!down.to_string().contains("refused"));
+    for (cause, _) in key_file_errors() {
+        check_chain(&Error::from(cause));
+    }
+}
+
+fn check_chain(error: &dyn std::error::Error) {
+    if let Some(source) = error.source() {
+        assert!(!error.to_string().contains(&source.to_string()), "{error}");
+        check_chain(source);
+    }
+}
+
+/// An error of a service, which has a source of its own.
+#[derive(Clone, Debug)]
+struct ServiceError(Arc<io::Error>);
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no answer from https://keys.example")
+    }
+}
+
+impl std::error::Error for ServiceError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&*self.0)
+    }
+}
+
+fn service_error() -> ServiceError {
+    ServiceError(Arc::new(io::Error::other("connection refused")))
+}
+
+/// The text of a back end's failure has the cause, and the chain has each text once.
+#[test]
+fn a_failure_of_a_back_end_says_its_cause_once() {
+    let wait = Some(Duration::from_millis(1500));
+    let cause = "no answer from https://keys.example";
+    for (answer, text, retryable, retry_after) in [
+        (KeyringError::unavailable(service_error()), "keyring is unavailable", true, None),
+        (KeyringError::broken(service_error()), "keyring is unavailable", false, None),
+        (KeyringError::throttled(None, service_error()), "keyring is throttled", true, None),
+        (
+            KeyringError::throttled(wait, service_error()),
+            "keyring is throttled, retry after 1.5s",
+            true,
+            wait,
+        ),
+        (KeyringError::denied(service_error()), "keyring denies the use of its key", false, None),
+    ] {
+        let error = told(answer.clone());
+        let KeyringError::Backend(answered) = &answer else { panic!("{answer:?}") };
+        for failure in [&answer as &dyn std::error::Error, answered, &error] {
+            assert_eq!(failure.to_string(), format!("{text}: {cause}"));
+            let source = failure.source().expect("the source of the cause");
+            assert_eq!(source.to_string(), "connection refused");
+            assert!(source.source().is_none());
+        }
+        assert_eq!((error.is_retryable(), error.retry_after()), (retryable, retry_after));
+        assert_eq!((answered.is_retryable(), answered.retry_after()), (retryable, retry_after));
+        assert_eq!(answered.cause().to_string(), cause);
+        assert!(error.backend::<ServiceError>().is_some());
+        assert!(error.backend::<KeyFileError>().is_none());
+    }
 }
 
 #[test]
@@ -281,7 +347,7 @@ fn names_of_a_message_bring_no_control_characters_into_a_log() {
     for name in ["", "a\nb", "a\u{1b}[31m", "../x", "/etc/x", "a\0b", "ü", "a b", &"a".repeat(65)]
     {
         let error = MemoryKeyring::create(name).unwrap_err();
-        assert!(matches!(error, Error::KeyName(_)), "{name:?}");
+        assert!(matches!(error, Error::Lifecycle(LifecycleError::KeyName(_))), "{name:?}");
         check_text(&error.to_string());
     }
     // What a caller gave is escaped.
@@ -423,7 +489,7 @@ fn key_file_errors() -> Vec<(KeyFileError, bool)> {
 /// The same cause comes out of a rotation as itself, and out of an encryption behind a keyring.
 fn check_both_ways<E>(errors: Vec<(E, bool)>)
 where
-    E: std::error::Error + Clone + Into<Error> + Into<KeyringError>,
+    E: std::error::Error + Clone + Into<Error> + Into<KeyringError> + 'static,
 {
     for (cause, retryable) in errors {
         let of_change: Error = cause.clone().into();
@@ -431,15 +497,16 @@ where
         assert_eq!(of_change.is_retryable(), retryable, "{cause}");
         assert_eq!(answer.is_retryable(), retryable, "{cause}");
         let of_wrap = told(answer);
-        assert!(matches!(of_wrap, Error::Unavailable { .. }), "{of_wrap:?}");
-        assert_eq!(of_wrap.is_retryable(), retryable, "{cause}");
-        assert_eq!(of_wrap.source().unwrap().to_string(), cause.to_string());
-        // A wrapping variant says what its cause says, and its source is the cause's.
-        assert_eq!(of_change.to_string(), cause.to_string());
-        let texts = [&of_change as &dyn std::error::Error, &cause];
-        let [one, other] = texts.map(|error| error.source().map(ToString::to_string));
-        assert_eq!(one, other);
-        assert!(one.is_none_or(|source| !of_change.to_string().contains(&source)), "{of_change}");
+        for error in [of_change, of_wrap] {
+            assert_eq!(error.is_retryable(), retryable, "{cause}");
+            assert!(error.backend::<E>().is_some(), "{error:?}");
+            // It says what its cause says, and its source is the cause's.
+            assert_eq!(error.to_string(), cause.to_string());
+            let texts = [&error as &dyn std::error::Error, &cause];
+            let [one, other] = texts.map(|error| error.source().map(ToString::to_string));
+            assert_eq!(one, other);
+            check_chain(&error);
+        }
     }
 }
 

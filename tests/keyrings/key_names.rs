@@ -3,6 +3,7 @@
 
 use crate::common;
 
+use envelock::keyset::LifecycleError;
 use envelock::{
     Aad, Envelope, Error, KeyVersion, Keyring, Lifecycle, MemoryKeyring, RewrapOptions, Timestamp,
     inspect,
@@ -59,22 +60,33 @@ fn a_name_is_a_key_s_or_an_alias_and_never_both() {
     let keyring = keyring();
     for taken in ["blue", "green", "live"] {
         let error = not_created(&keyring, &[create(taken)]);
-        assert!(matches!(error, Error::NameTaken { name } if name == taken));
+        assert!(
+            matches!(error, Error::Lifecycle(LifecycleError::NameTaken { name }) if name == taken)
+        );
     }
     for taken in ["blue", "green"] {
         let error = not_created(&keyring, &[Change::SetAlias { alias: taken, key: "green" }]);
-        assert!(matches!(error, Error::NameTaken { name } if name == taken));
+        assert!(
+            matches!(error, Error::Lifecycle(LifecycleError::NameTaken { name }) if name == taken)
+        );
         // A key is not removed by way of its alias' operation.
         let error = not_created(&keyring, &[Change::RemoveAlias { alias: taken }]);
-        assert!(matches!(error, Error::UnknownKey { key } if key == taken));
+        assert!(
+            matches!(error, Error::Lifecycle(LifecycleError::UnknownKey { key }) if key == taken)
+        );
     }
     let error = not_created(&keyring, &[Change::SetAlias { alias: "x", key: "nobody" }]);
-    assert!(matches!(error, Error::UnknownKey { key } if key == "nobody"));
+    assert!(
+        matches!(error, Error::Lifecycle(LifecycleError::UnknownKey { key }) if key == "nobody")
+    );
     let longest = "a".repeat(64);
     for (wrong, offset) in [("", 0), ("-", 0), ("a b", 1), (&*format!("{longest}a"), 64)] {
         for changes in [create(wrong), Change::SetAlias { alias: wrong, key: "blue" }] {
             let error = not_created(&keyring, &[changes]);
-            assert!(matches!(error, Error::KeyName(error) if error.offset == offset), "{wrong:?}");
+            assert!(
+                matches!(error, Error::Lifecycle(LifecycleError::KeyName(error)) if error.offset == offset),
+                "{wrong:?}"
+            );
         }
     }
     change(&keyring, &[Change::SetAlias { alias: &longest, key: "blue" }]).unwrap();
@@ -182,7 +194,9 @@ fn a_tenant_opens_nothing_but_its_own() {
     let wider = blue.with_key("blue").unwrap();
     assert!(!opens(&wider, &to_green));
     for view in [keyring.with_key("nobody"), keyring.only_key("nobody")] {
-        assert!(matches!(view, Err(Error::UnknownKey { key }) if key == "nobody"));
+        assert!(
+            matches!(view, Err(Error::Lifecycle(LifecycleError::UnknownKey { key })) if key == "nobody")
+        );
     }
 }
 
@@ -195,11 +209,13 @@ fn a_view_whose_alias_is_gone_wraps_nothing() {
     change(&keyring, &[Change::RemoveAlias { alias: "live" }]).unwrap();
     for view in [&live, &only] {
         let encrypted = Envelope::new(view).encrypt(b"text", ROW);
-        let Err(Error::UnknownKey { key }) = &encrypted else { panic!("{encrypted:?}") };
+        let Err(Error::Lifecycle(LifecycleError::UnknownKey { key })) = &encrypted else {
+            panic!("{encrypted:?}")
+        };
         assert_eq!(key, "live");
         assert!(view.primary_version().is_none() && view.versions().is_empty());
-        assert!(matches!(view.keyset(), Err(Error::UnknownKey { .. })));
-        assert!(matches!(view.rotate(), Err(Error::UnknownKey { .. })));
+        assert!(matches!(view.keyset(), Err(Error::Lifecycle(LifecycleError::UnknownKey { .. }))));
+        assert!(matches!(view.rotate(), Err(Error::Lifecycle(LifecycleError::UnknownKey { .. }))));
     }
     // The one opens what the keyring has, the other stands for nothing.
     assert!(opens(&live, &message) && !opens(&only, &message));

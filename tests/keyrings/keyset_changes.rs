@@ -3,6 +3,7 @@
 
 use crate::common;
 
+use envelock::keyset::LifecycleError;
 use envelock::{
     Aad, Envelope, Error, KeyVersion, Lifecycle, MasterKey, MemoryKeyring, Timestamp,
     keyset::{
@@ -97,7 +98,7 @@ fn a_change_upon_another_is_refused_if_the_caller_did_not_see_that() {
     assert_eq!(changed.change, seen + 1);
     let before = keyring.keysets().unwrap();
     match change(&keyring, &[ROTATE], options).unwrap_err() {
-        Error::Conflict { expected, found } => {
+        Error::Lifecycle(LifecycleError::Conflict { expected, found }) => {
             assert_eq!((expected, found), (seen, changed.change));
         }
         other => panic!("{other:?}"),
@@ -112,7 +113,7 @@ fn a_change_upon_another_is_refused_if_the_caller_did_not_see_that() {
     // A refusal spends no revision, and a failed change is no change.
     let seen = keyring.keysets().unwrap().change();
     let failed = change(&keyring, &[Change::RemoveAlias { alias: "no" }], ChangeOptions::at(at(1)));
-    assert!(matches!(failed, Err(Error::UnknownKey { .. })));
+    assert!(matches!(failed, Err(Error::Lifecycle(LifecycleError::UnknownKey { .. }))));
     change(&keyring, &[ROTATE], ChangeOptions::at(at(2)).if_unchanged_since(seen)).unwrap();
 }
 
@@ -131,7 +132,10 @@ fn material_that_was_destroyed_does_not_come_back() {
         let before = keyring.keysets().unwrap();
         for name in ["orders", "other"] {
             let result = change(keyring, &[import(name)], ChangeOptions::at(at(1)));
-            assert!(matches!(result, Err(Error::KeyMaterial)), "{name}: {result:?}");
+            assert!(
+                matches!(result, Err(Error::Lifecycle(LifecycleError::KeyMaterial))),
+                "{name}: {result:?}"
+            );
         }
         let create = Change::CreateKey {
             key: "third",
@@ -139,7 +143,7 @@ fn material_that_was_destroyed_does_not_come_back() {
             material: Material::Imported(&key),
         };
         let result = change(keyring, &[create], ChangeOptions::at(at(1)));
-        assert!(matches!(result, Err(Error::KeyMaterial)), "{result:?}");
+        assert!(matches!(result, Err(Error::Lifecycle(LifecycleError::KeyMaterial))), "{result:?}");
         assert_eq!(keyring.keysets().unwrap(), before);
     };
     refused(&keyring);
@@ -151,7 +155,7 @@ fn material_that_was_destroyed_does_not_come_back() {
     let import =
         Change::AddVersion { key: "orders", version: None, material: Material::Imported(&zero) };
     let result = change(&keyring, &[import], ChangeOptions::at(at(1)));
-    assert!(matches!(result, Err(Error::KeyMaterial)));
+    assert!(matches!(result, Err(Error::Lifecycle(LifecycleError::KeyMaterial))));
     let origins: Vec<_> = keyring.versions().iter().map(|record| record.origin).collect();
     assert_eq!(origins, [Origin::Generated, Origin::Imported]);
 }

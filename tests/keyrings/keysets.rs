@@ -1,8 +1,9 @@
 //! KeysetMap as pure data: the dates that a record keeps, when a destruction may be, numbers and
 //! material that are never used twice, and labels. Changes to several are judged by `keyset_changes.rs`.
 
+use envelock::keyset::LifecycleError;
 use envelock::{
-    Error, KeyVersion, MasterKeyId, RotationPolicy, Timestamp,
+    KeyVersion, MasterKeyId, RotationPolicy, Timestamp,
     format::WrapAlgorithm,
     keyset::{
         ChangeOptions, Keyset, KeysetMap, LabelFault, Labels, MAX_DESTRUCTION_DELAY,
@@ -108,7 +109,7 @@ fn clocks_that_go_back_do_no_harm() {
     keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), &ChangeOptions::at(at(0))).unwrap();
     let early =
         keyset.apply(version(1), Operation::Destroy, &ChangeOptions::at(Timestamp::UNIX_EPOCH));
-    assert!(matches!(early, Err(Error::DestructionNotDue { .. })));
+    assert!(matches!(early, Err(LifecycleError::DestructionNotDue { .. })));
 }
 
 #[test]
@@ -136,7 +137,7 @@ fn a_destruction_is_scheduled_7_to_30_days_ahead() {
                 let due = keyset.version(version(1)).unwrap().destroy_at;
                 assert_eq!(due, Some(at(9).plus(delay)));
             }
-            Err(Error::DestructionDelay { delay: told }) => {
+            Err(LifecycleError::DestructionDelay { delay: told }) => {
                 assert!(!allowed && told == delay, "{delay:?}");
                 assert_eq!(keyset, before);
             }
@@ -158,7 +159,7 @@ fn a_destruction_is_due_on_its_second() {
         let now = Timestamp::from_unix_seconds(date.unix_seconds() - early.as_secs());
         match keyset.apply(version(1), Operation::Destroy, &ChangeOptions::at(now)) {
             Ok(()) => assert!(due),
-            Err(Error::DestructionNotDue { key, version: told, due: day }) => {
+            Err(LifecycleError::DestructionNotDue { key, version: told, due: day }) => {
                 assert!(!due);
                 assert_eq!((&*key, told, day), ("orders", version(1), date));
                 assert_eq!(keyset, before);
@@ -182,14 +183,14 @@ fn a_cancelled_destruction_starts_anew() {
     keyset.apply(version(1), Operation::CancelDestruction, &ChangeOptions::at(at(10))).unwrap();
     let due = at(9).plus(MIN_DESTRUCTION_DELAY);
     let destroyed = keyset.apply(version(1), Operation::Destroy, &ChangeOptions::at(due));
-    assert!(matches!(destroyed, Err(Error::VersionState { .. })));
+    assert!(matches!(destroyed, Err(LifecycleError::VersionState { .. })));
     keyset.apply(version(1), schedule(MAX_DESTRUCTION_DELAY), &ChangeOptions::at(due)).unwrap();
     let destroyed = keyset.apply(
         version(1),
         Operation::Destroy,
         &ChangeOptions::at(due.plus(MIN_DESTRUCTION_DELAY)),
     );
-    assert!(matches!(destroyed, Err(Error::DestructionNotDue { .. })));
+    assert!(matches!(destroyed, Err(LifecycleError::DestructionNotDue { .. })));
 }
 
 #[test]
@@ -200,7 +201,9 @@ fn numbers_are_never_reused() {
     for number in [1, 4, 5] {
         let before = keyset.clone();
         match keyset.add(version(number), material(2), at(0)).unwrap_err() {
-            Error::VersionNumber { key, last } => assert_eq!((&*key, last), ("orders", version(5))),
+            LifecycleError::VersionNumber { key, last } => {
+                assert_eq!((&*key, last), ("orders", version(5)))
+            }
             other => panic!("{other:?}"),
         }
         assert_eq!(keyset, before);
@@ -214,10 +217,14 @@ fn numbers_are_never_reused() {
     let mut restored = Keyset::restore("orders", 9, records.clone()).unwrap();
     assert_eq!((restored.highest_version(), restored.next_version().unwrap()), (9, version(10)));
     let reused = restored.add(version(9), material(3), at(0));
-    assert!(matches!(reused, Err(Error::VersionNumber { last, .. }) if last == version(9)));
+    assert!(
+        matches!(reused, Err(LifecycleError::VersionNumber { last, .. }) if last == version(9))
+    );
     restored.add(version(u32::MAX), material(3), at(0)).unwrap();
     let spent = restored.next_version();
-    assert!(matches!(spent, Err(Error::VersionNumber { last, .. }) if last == version(u32::MAX)));
+    assert!(
+        matches!(spent, Err(LifecycleError::VersionNumber { last, .. }) if last == version(u32::MAX))
+    );
 }
 
 #[test]
@@ -240,14 +247,16 @@ fn a_keyset_that_cannot_have_been_is_not_restored() {
     ] {
         match (Keyset::restore("orders", taken, records), wrong) {
             (Ok(_), None) => {}
-            (Err(Error::VersionNumber { last, .. }), Some(wrong)) => {
+            (Err(LifecycleError::VersionNumber { last, .. }), Some(wrong)) => {
                 assert_eq!(last, version(wrong));
             }
             (result, _) => panic!("{wrong:?}: {result:?}"),
         }
     }
     let named = |name: &str| Keyset::restore(name, 0, vec![]);
-    assert!(matches!(named(&"a".repeat(65)), Err(Error::KeyName(error)) if error.offset == 64));
+    assert!(
+        matches!(named(&"a".repeat(65)), Err(LifecycleError::KeyName(error)) if error.offset == 64)
+    );
     let keysets = |names: &[&str], aliases: &[(&str, &str)]| {
         let keysets = names.iter().map(|name| named(name).unwrap()).collect();
         let aliases = aliases.iter().map(|(a, b)| (a.to_string(), b.to_string()));
@@ -256,12 +265,14 @@ fn a_keyset_that_cannot_have_been_is_not_restored() {
     let good = keysets(&["b", "a"], &[("c", "a")]).unwrap();
     assert_eq!((good.revision(), good.change()), (7, 5));
     assert!(good.iter().map(|keyset| keyset.name().as_str()).eq(["a", "b"]));
-    assert!(matches!(keysets(&["a", "a"], &[]), Err(Error::NameTaken { name }) if name == "a"));
+    assert!(
+        matches!(keysets(&["a", "a"], &[]), Err(LifecycleError::NameTaken { name }) if name == "a")
+    );
     let taken = keysets(&["a", "b"], &[("b", "a")]);
-    assert!(matches!(taken, Err(Error::NameTaken { name }) if name == "b"));
+    assert!(matches!(taken, Err(LifecycleError::NameTaken { name }) if name == "b"));
     let dangling = keysets(&["a"], &[("b", "c")]);
-    assert!(matches!(dangling, Err(Error::UnknownKey { key }) if key == "c"));
-    assert!(matches!(keysets(&["a"], &[("", "a")]), Err(Error::KeyName(_))));
+    assert!(matches!(dangling, Err(LifecycleError::UnknownKey { key }) if key == "c"));
+    assert!(matches!(keysets(&["a"], &[("", "a")]), Err(LifecycleError::KeyName(_))));
 }
 
 /// Whatever state a stored record has: a leaked version wraps nothing.
@@ -276,7 +287,7 @@ fn a_version_with_a_date_of_compromise_is_not_promoted_in_any_state() {
         let mut keyset = Keyset::restore("orders", 2, versions).unwrap();
         let error =
             keyset.apply(version(1), Operation::Promote, &ChangeOptions::at(at(9))).unwrap_err();
-        assert!(matches!(error, Error::VersionState { .. }), "{state}: {error}");
+        assert!(matches!(error, LifecycleError::VersionState { .. }), "{state}: {error}");
         let keysets = KeysetMap::restore(1, 1, vec![keyset], BTreeMap::new()).unwrap();
         let policy = RotationPolicy::on_compromise().distribute_for(Duration::from_secs(1));
         let plan = policy.plan(&keysets, "orders", at(9)).unwrap();

@@ -4,6 +4,7 @@
 use crate::common;
 
 use common::states::{OPERATIONS, Row, table};
+use envelock::keyset::LifecycleError;
 use envelock::{
     Aad, Envelope, Error, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring, RewrapOptions,
     Timestamp, inspect,
@@ -167,7 +168,15 @@ fn check_cell(
             assert_eq!(changed.change, before.change() + 1, "{cell}");
             assert_eq!(keyring.keysets().unwrap().change(), changed.change, "{cell}");
         }
-        (Err(Error::VersionState { key, version, state, operation: asked }), None) => {
+        (
+            Err(Error::Lifecycle(LifecycleError::VersionState {
+                key,
+                version,
+                state,
+                operation: asked,
+            })),
+            None,
+        ) => {
             assert_eq!((&*key, version, state), ("orders", subject(), row.state), "{cell}");
             assert_eq!(asked, operation, "{cell}");
             assert_eq!(keyring.keysets().unwrap(), before, "{cell}: a refusal changes nothing");
@@ -273,7 +282,7 @@ fn every_operation_on_a_version_that_is_not_there_says_so() {
     let before = keyring.keysets().unwrap();
     for (heading, operation) in OPERATIONS {
         match apply(&keyring, version(7), operation, DUE).unwrap_err() {
-            Error::UnknownVersion { key, version: told } => {
+            Error::Lifecycle(LifecycleError::UnknownVersion { key, version: told }) => {
                 assert_eq!((&*key, told), ("orders", version(7)), "{heading}");
             }
             other => panic!("{heading}: {other:?}"),
@@ -281,7 +290,10 @@ fn every_operation_on_a_version_that_is_not_there_says_so() {
         let change = Change::Version { key: "nobody", version: version(1), operation };
         let changed =
             keyring.change_with_rng(&[change], &ChangeOptions::at(DUE), &mut common::rng(1));
-        assert!(matches!(changed, Err(Error::UnknownKey { key }) if key == "nobody"), "{heading}");
+        assert!(
+            matches!(changed, Err(Error::Lifecycle(LifecycleError::UnknownKey { key })) if key == "nobody"),
+            "{heading}"
+        );
     }
     assert_eq!(keyring.keysets().unwrap(), before);
 }

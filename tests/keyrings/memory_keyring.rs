@@ -1,6 +1,7 @@
 //! The memory keyring: numbers and material are never used twice, and no rotation loses a message,
 //! whatever happens at the same time. The state table is judged by `lifecycle_table.rs`.
 
+use envelock::keyset::LifecycleError;
 use envelock::{
     Aad, Envelope, Error, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring, RewrapOptions,
     format::WrapAlgorithm,
@@ -58,7 +59,7 @@ fn a_pending_version_unwraps_before_it_wraps() {
 fn versions_grow_and_are_never_used_again() {
     let keyring = MemoryKeyring::import("orders", version(5), &master_key(5)).unwrap();
     let refused = |result: Result<(), Error>, expected: u32| match result.unwrap_err() {
-        Error::VersionNumber { key, last } => {
+        Error::Lifecycle(LifecycleError::VersionNumber { key, last }) => {
             assert_eq!((&*key, last.number()), ("orders", expected));
         }
         other => panic!("{other:?}"),
@@ -83,13 +84,16 @@ fn versions_grow_and_are_never_used_again() {
 #[test]
 fn material_that_is_zero_or_there_already_is_refused() {
     let zero = MemoryKeyring::import("orders", version(1), &master_key(0));
-    assert!(matches!(zero.unwrap_err(), Error::KeyMaterial));
+    assert!(matches!(zero.unwrap_err(), Error::Lifecycle(LifecycleError::KeyMaterial)));
     let keyring = MemoryKeyring::import("orders", version(1), &master_key(1)).unwrap();
     keyring.import_version(version(2), &master_key(2)).unwrap();
     keyring.disable(version(2)).unwrap();
     for byte in [0, 1, 2] {
         let error = keyring.import_version(version(3), &master_key(byte)).unwrap_err();
-        assert!(matches!(error, Error::KeyMaterial), "{byte}: {error:?}");
+        assert!(
+            matches!(error, Error::Lifecycle(LifecycleError::KeyMaterial)),
+            "{byte}: {error:?}"
+        );
     }
     assert_eq!(keyring.versions().len(), 2);
     keyring.import_version(version(3), &master_key(3)).unwrap();
@@ -106,7 +110,10 @@ fn names_of_keysets_have_at_most_64_bytes_of_the_alphabet() {
     }
     let too_long = "a".repeat(65);
     for (name, offset) in [("", 0), ("-a", 0), (".", 0), ("a b", 1), ("aé", 1), (&too_long, 64)] {
-        let Err(Error::KeyName(error)) = MemoryKeyring::create(name) else { panic!("{name}") };
+        let Err(Error::Lifecycle(LifecycleError::KeyName(error))) = MemoryKeyring::create(name)
+        else {
+            panic!("{name}")
+        };
         assert_eq!(error.offset, offset, "{name:?}");
         assert!(MemoryKeyring::import(name, version(1), &master_key(1)).is_err());
     }

@@ -57,11 +57,11 @@ fn encryption_needs_every_member() {
         let members = three();
         let envelope = Envelope::new(multi(&members));
         members[missing].set(|script| script.down = true);
-        assert!(matches!(envelope.encrypt(PLAINTEXT, ROW), Err(Error::Unavailable { .. })));
+        assert!(matches!(envelope.encrypt(PLAINTEXT, ROW), Err(Error::Backend(_))));
         // Also where the header's length is known and nobody asks for the primary.
         let (mut header, mut body) = (vec![7; 400], vec![7; 72 + PLAINTEXT.len()]);
         let answer = envelope.encrypt_detached_into(PLAINTEXT, ROW, &mut header, &mut body);
-        assert!(matches!(answer, Err(Error::Unavailable { .. })));
+        assert!(matches!(answer, Err(Error::Backend(_))));
         assert_eq!(header, [0; 400], "a header with fewer slots was left behind");
         assert_eq!(body, [7; 79]);
     }
@@ -182,7 +182,7 @@ fn a_slot_stands_as_it_does_to_the_member_that_knows_most() {
         for members in [[says.clone(), silent.clone()], [silent, says]] {
             match multi(&members).freshness(&label) {
                 Ok(freshness) => assert!(low >= 3 && freshness == first, "{first:?}"),
-                Err(KeyringError::Unavailable { .. }) => assert!(low < 3, "{first:?}"),
+                Err(KeyringError::Backend(_)) => assert!(low < 3, "{first:?}"),
                 Err(error) => panic!("{error:?}"),
             }
         }
@@ -260,7 +260,7 @@ fn the_first_member_that_can_rewrap_does() {
     let alone = Envelope::new(second.clone());
     assert_eq!(alone.decrypt_detached(rewrapped.header(), body, ROW).unwrap(), PLAINTEXT);
     second.set(|script| script.unwrap = Some(down()));
-    assert!(matches!(envelope.rewrap(&message, USUAL), Err(Error::Unavailable { .. })));
+    assert!(matches!(envelope.rewrap(&message, USUAL), Err(Error::Backend(_))));
 }
 
 /// SPEC R-COMPROMISED, through a member.

@@ -171,18 +171,18 @@ fn a_name_is_rewrapped_whatever_becomes_of_another() {
     assert_eq!(versions_of(rewrapped.header()), [2, 1]);
     let report = rewrapped.report();
     assert!(!report.is_complete() && !report.went_by_labels());
-    let [SlotOutcome::Rewrapped, SlotOutcome::Unavailable { source, .. }] = report.slots() else {
+    let [SlotOutcome::Rewrapped, SlotOutcome::Backend(error)] = report.slots() else {
         panic!("{report:?}");
     };
-    assert_eq!(source.to_string(), "down");
+    assert_eq!(error.cause().to_string(), "down");
     // Nobody can tell whether the version that does not answer is retired.
     let error = rewrap(&keyring, &message, USUAL.retiring("b", version(1))).unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }) && error.is_retryable());
+    assert!(matches!(error, Error::Backend(_)) && error.is_retryable());
     let retiring = USUAL.retiring("a", version(1));
     assert_eq!(versions_of(&rewrap(&keyring, &message, retiring).unwrap()), [2, 1]);
     keyring.services[0].down = true;
     let error = rewrap(&keyring, &message, USUAL).unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }) && error.is_retryable());
+    assert!(matches!(error, Error::Backend(_)) && error.is_retryable());
 
     keyring.services.iter_mut().for_each(|service| service.down = false);
     let mut damaged = message.clone();

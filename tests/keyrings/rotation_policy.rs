@@ -8,6 +8,7 @@ mod evidence;
 mod operators;
 mod walk;
 
+use envelock::keyset::LifecycleError;
 use envelock::test_util::TestRng;
 use envelock::{
     Error, KeyVersion, Lifecycle, MemoryKeyring, RotationPolicy, Timestamp,
@@ -303,7 +304,10 @@ fn an_alias_is_planned_for_and_an_unknown_key_is_an_error() {
     let due = policy.plan(&keysets(&keyring), "current", at_day(90)).unwrap();
     assert_eq!(due.key(), "orders");
     let unknown = policy.plan(&keysets(&keyring), "invoices", START).unwrap_err();
-    assert!(matches!(unknown, Error::UnknownKey { ref key } if key == "invoices"), "{unknown}");
+    assert!(
+        matches!(unknown, Error::Lifecycle(LifecycleError::UnknownKey { ref key }) if key == "invoices"),
+        "{unknown}"
+    );
 }
 
 /// The order in which things are due never depends on how often one asks.

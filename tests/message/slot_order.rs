@@ -2,8 +2,8 @@
 //! order: SPEC O-ORDER, O-FINAL, O-PRECEDENCE, O-NOFALLBACK, over every order of every outcome.
 
 use envelock::{
-    Aad, DataKey, Envelope, Error, KeyName, KeyVersion, Keyring, Lifecycle, MasterKey, MasterKeyId,
-    MemoryKeyring, SlotLabel,
+    Aad, BackendFailure, DataKey, Envelope, Error, KeyName, KeyVersion, Keyring, Lifecycle,
+    MasterKey, MasterKeyId, MemoryKeyring, SlotLabel,
     format::{Slot, WrapAlgorithm},
     inspect,
     keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
@@ -138,10 +138,16 @@ fn expected(script: &[Script]) -> (String, usize) {
 fn outcome(result: Result<&[u8], Error>) -> String {
     match result {
         Ok(plaintext) => String::from_utf8(plaintext.to_vec()).unwrap(),
-        Err(Error::Unavailable { source, retryable: true, .. }) => format!("unavailable: {source}"),
-        Err(Error::Unavailable { source, .. }) => format!("broken: {source}"),
-        Err(Error::Throttled { source, .. }) => format!("throttled: {source}"),
-        Err(Error::Denied { source, .. }) => format!("denied: {source}"),
+        Err(Error::Backend(error)) => {
+            let failure = match error.failure() {
+                BackendFailure::Unavailable { retryable: true, .. } => "unavailable",
+                BackendFailure::Unavailable { .. } => "broken",
+                BackendFailure::Throttled { .. } => "throttled",
+                BackendFailure::Denied => "denied",
+                other => panic!("{other:?}"),
+            };
+            format!("{failure}: {}", error.cause())
+        }
         Err(Error::Refused { key, version, refusal }) => {
             format!("key {key} version {version} is refused: {refusal:?}")
         }

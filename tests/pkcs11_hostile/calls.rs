@@ -109,9 +109,11 @@ fn a_library_that_is_none_is_refused_and_what_it_lacks_is_named() {
                 None => "ok".into(),
                 Some(error) => error.to_string(),
             },
-            Err(envelock::Error::Token(pkcs11::Error::Library { what, .. })) => what.clone(),
-            Err(envelock::Error::Token(error)) => error.to_string(),
-            Err(error) => panic!("{lie}: {error:?}"),
+            Err(error) => match error.backend() {
+                Some(pkcs11::Error::Library { what, .. }) => what.clone(),
+                Some(error) => error.to_string(),
+                None => panic!("{lie}: {error:?}"),
+            },
         };
         assert!(said.ends_with(expected), "{lie}: {said}");
     }

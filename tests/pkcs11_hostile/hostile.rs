@@ -2,8 +2,9 @@
 
 use crate::place::{Place, options, variable};
 use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CKR_OK};
+use envelock::keyset::LifecycleError;
 use envelock::{
-    Aad, Envelope, Error, Pkcs11Keyring,
+    Aad, BackendError, Envelope, Error, Pkcs11Keyring,
     file::{KeyFileError, KeyFileFault},
     format::WrapAlgorithm,
     pkcs11,
@@ -205,21 +206,23 @@ pub fn verdict<T>(outcome: &Result<T, Error>) -> String {
 
 fn of_error(error: &Error) -> String {
     match error {
-        Error::Token(error) => of_token(error),
-        Error::Unavailable { source, .. } => {
-            let source: &(dyn std::error::Error + 'static) = &**source;
-            of_token(source.downcast_ref().unwrap_or_else(|| panic!("{source:?}")))
-        }
-        Error::NotDestroyed { source, .. } => of_error(source),
-        Error::KeyFile(KeyFileError::Content {
-            fault: KeyFileFault::OuterKeyring(error), ..
-        }) => of_error(error),
-        Error::KeyFile(KeyFileError::Content { fault: KeyFileFault::Authentication, .. }) => {
-            "authentication".into()
-        }
+        Error::Lifecycle(LifecycleError::NotDestroyed { source, .. }) => of_backend(source),
+        Error::Backend(error) => of_backend(error),
         Error::Refused { refusal, .. } => format!("refused: {refusal}"),
         Error::Authentication { .. } => "authentication".into(),
         other => format!("other: {other:?}"),
+    }
+}
+
+fn of_backend(error: &BackendError) -> String {
+    match error.downcast_ref::<KeyFileError>() {
+        Some(KeyFileError::Content { fault: KeyFileFault::OuterKeyring(error), .. }) => {
+            of_error(error)
+        }
+        Some(KeyFileError::Content { fault: KeyFileFault::Authentication, .. }) => {
+            "authentication".into()
+        }
+        _ => of_token(error.downcast_ref().unwrap_or_else(|| panic!("{error:?}"))),
     }
 }
 

@@ -6,6 +6,7 @@ use crate::keys::{MAC_VALUE, VALUE, aes, fresh, secret, with};
 use crate::place::{Place, best, name, options, pkcs11_error, session, token, variable};
 use crate::raw_token::bytes;
 use cryptoki_sys as ck;
+use envelock::keyset::LifecycleError;
 use envelock::{
     Aad, Envelope, Error, KeyVersion, Keyring, RewrapOptions,
     format::WrapAlgorithm,
@@ -208,14 +209,16 @@ fn configurations_that_cannot_be_are_refused() {
     let keys = || with_version(ExternalKeys::new("orders"), 1, reference.clone());
     let error = |keys| ExternalKeyring::new(&token(), &keys).unwrap_err();
     let twice = with_version(keys(), 2, reference.clone());
-    assert!(matches!(error(twice), Error::KeyMaterial));
+    assert!(matches!(error(twice), Error::Lifecycle(LifecycleError::KeyMaterial)));
     // As a label and as an id it would have one master key id, too.
     let same = with_version(keys(), 2, KeyRef::id("one"));
-    assert!(matches!(error(same), Error::KeyMaterial));
+    assert!(matches!(error(same), Error::Lifecycle(LifecycleError::KeyMaterial)));
     let unknown = error(keys().primary(version(7)));
-    assert!(matches!(unknown, Error::UnknownVersion { version: found, .. } if found == version(7)));
+    assert!(
+        matches!(unknown, Error::Lifecycle(LifecycleError::UnknownVersion { version: found, .. }) if found == version(7))
+    );
     for name in ["", "no name at all!", &"x".repeat(300)] {
         let keys = with_version(ExternalKeys::new(name), 1, reference.clone());
-        assert!(matches!(error(keys), Error::KeyName(_)), "{name}");
+        assert!(matches!(error(keys), Error::Lifecycle(LifecycleError::KeyName(_))), "{name}");
     }
 }

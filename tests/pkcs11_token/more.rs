@@ -77,8 +77,8 @@ fn a_server_that_is_killed_and_comes_back_is_used_again() {
         let error = token.probe().unwrap_err();
         assert!(error.is_retryable(), "{error:?}");
         assert!(matches!(
-            error,
-            Error::Token(pkcs11::Error::Call { .. } | pkcs11::Error::TokenNotFound { .. })
+            error.backend(),
+            Some(pkcs11::Error::Call { .. } | pkcs11::Error::TokenNotFound { .. })
         ));
         shell("ENVELOCK_P11_RESTART");
         assert_eq!(token.probe().unwrap().mechanisms, listed);

@@ -4,13 +4,13 @@ use crate::lock_out::Second;
 use crate::place::{library, name, options, variable};
 use crate::process::{Process, tell};
 use crate::raw_token::text;
-use envelock::{Error, pkcs11};
+use envelock::pkcs11;
 use std::collections::BTreeSet;
 use std::process::Command;
 
 pub fn child() {
     let error = options().token().unwrap().probe().unwrap_err();
-    let Error::Token(pkcs11::Error::TokenNotUnique { wanted, found }) = &error else {
+    let Some(pkcs11::Error::TokenNotUnique { wanted, found }) = error.backend() else {
         panic!("{error:?}")
     };
     assert_eq!(*wanted, format!("label {:?}", variable("ENVELOCK_P11_LABEL")));

@@ -216,7 +216,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     /// # Errors
     ///
     /// What is wrong with the header; [`Error::MissingSlot`] if no slot is of that name;
-    /// [`Error::LastSlot`] if no slot of another name opens; [`Error::Unavailable`] and the like if
+    /// [`Error::LastSlot`] if no slot of another name opens; [`Error::Backend`] and the like if
     /// that is not known. Nothing is then changed.
     ///
     /// # Security

@@ -1,10 +1,9 @@
 //! What a rewrap did with each slot.
 
+use crate::error::BackendError;
 use crate::format::MAX_SLOTS;
 use crate::keyring::{KeyringError, Refusal};
-use alloc::sync::Arc;
 use core::fmt;
-use core::time::Duration;
 
 /// What a rewrap did with one slot.
 ///
@@ -30,28 +29,9 @@ pub enum SlotOutcome {
     Refused(Refusal),
     /// Stays: it is this keyring's, and damaged or made by somebody else.
     NotVerified,
-    /// Stays: the backend did not answer. It may open later: rewrap again.
-    #[non_exhaustive]
-    Unavailable {
-        /// What the backend said.
-        source: Arc<dyn core::error::Error + Send + Sync>,
-        /// Whether the same rewrap may succeed later without anyone's doing.
-        retryable: bool,
-    },
-    /// Stays: the backend answers fewer calls than it is asked. Rewrap again, later.
-    #[non_exhaustive]
-    Throttled {
-        /// For how long the backend asks not to be called, where it says so.
-        retry_after: Option<Duration>,
-        /// What the backend said.
-        source: Arc<dyn core::error::Error + Send + Sync>,
-    },
-    /// Stays: the backend does not let this caller use the key.
-    #[non_exhaustive]
-    Denied {
-        /// What the backend said.
-        source: Arc<dyn core::error::Error + Send + Sync>,
-    },
+    /// Stays: the back end failed, is throttled, or denied the call. Where
+    /// [`is_retryable`](BackendError::is_retryable), the same rewrap may succeed later.
+    Backend(BackendError),
 }
 
 impl SlotOutcome {
@@ -77,13 +57,7 @@ impl SlotOutcome {
             SlotOutcome::NotMine => Some(KeyringError::NotMine),
             SlotOutcome::Refused(refusal) => Some(KeyringError::Refused(*refusal)),
             SlotOutcome::NotVerified => Some(KeyringError::Authentication),
-            SlotOutcome::Unavailable { source, retryable } => {
-                Some(KeyringError::Unavailable { source: source.clone(), retryable: *retryable })
-            }
-            SlotOutcome::Throttled { retry_after, source } => {
-                Some(KeyringError::Throttled { retry_after: *retry_after, source: source.clone() })
-            }
-            SlotOutcome::Denied { source } => Some(KeyringError::Denied { source: source.clone() }),
+            SlotOutcome::Backend(error) => Some(KeyringError::Backend(error.clone())),
             _ => None,
         }
     }
@@ -94,13 +68,7 @@ impl SlotOutcome {
             KeyringError::NotMine => SlotOutcome::NotMine,
             KeyringError::Refused(refusal) => SlotOutcome::Refused(refusal),
             KeyringError::Authentication => SlotOutcome::NotVerified,
-            KeyringError::Unavailable { source, retryable } => {
-                SlotOutcome::Unavailable { source, retryable }
-            }
-            KeyringError::Throttled { retry_after, source } => {
-                SlotOutcome::Throttled { retry_after, source }
-            }
-            KeyringError::Denied { source } => SlotOutcome::Denied { source },
+            KeyringError::Backend(error) => SlotOutcome::Backend(error),
             other => return Err(other),
         })
     }

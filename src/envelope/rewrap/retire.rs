@@ -31,9 +31,7 @@ impl<K: Keyring> Job<'_, K> {
                 }
                 // Nobody here can tell, nor of a name that this keyring does not hold.
                 SlotOutcome::Refused(Refusal::UnknownVersion | Refusal::Excluded)
-                | SlotOutcome::Unavailable { .. }
-                | SlotOutcome::Throttled { .. }
-                | SlotOutcome::Denied { .. } => {
+                | SlotOutcome::Backend(_) => {
                     let error = outcome.failure().unwrap_or(KeyringError::NotMine);
                     return Err(Failures::of(&slot, error).into_error(self.old));
                 }

@@ -80,7 +80,7 @@ impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
     ///
     /// # Errors
     ///
-    /// [`Error::StreamRefused`], [`Error::Unavailable`] as
+    /// [`Error::StreamRefused`], [`Error::Backend`] as
     /// [`EncryptWriter::finish`](crate::stream::EncryptWriter::finish), on the polling thread, of the
     /// keyring's [`freshness`](crate::Keyring::freshness) alone; [`Error::Io`].
     pub async fn finish(mut self) -> Result<W, Error> {

@@ -214,6 +214,8 @@ pub enum KeyFileError {
     Randomness(RandomnessUnavailable),
 }
 
+crate::error::backend_error!(KeyFileError);
+
 impl KeyFileError {
     /// The kind that an `io::Error` of this has.
     pub(crate) fn io_kind(&self) -> io::ErrorKind {

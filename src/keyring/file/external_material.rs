@@ -1,10 +1,12 @@
 //! Key material outside of the file, on a token: what a change of the file does to it.
 
 use super::error::KeyFileError;
-use crate::error::{Error, KeyFault};
+use crate::error::Error;
 use crate::format::WrapAlgorithm;
 use crate::keyring::master_keys::{MasterKeys, NewKeys};
-use crate::keyset::{ChangeOutcome, Keyset, KeysetMap, VersionRecord, VersionState};
+use crate::keyset::{
+    ChangeOutcome, KeyFault, Keyset, KeysetMap, LifecycleError, VersionRecord, VersionState,
+};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
@@ -25,7 +27,7 @@ fn records(keysets: &KeysetMap) -> impl Iterator<Item = (&Keyset, &VersionRecord
 ///
 /// # Errors
 ///
-/// [`Error::NotDestroyed`].
+/// [`LifecycleError::NotDestroyed`].
 pub(super) fn destroy_recorded(
     keys: &MasterKeys,
     changed: ChangeOutcome,
@@ -37,9 +39,8 @@ pub(super) fn destroy_recorded(
     }
     match keys.source().destroy(&mut due) {
         Ok(()) => Ok(changed),
-        Err(error) => {
-            let (changed, source) = (Box::new(changed), Box::new(error));
-            Err(Error::NotDestroyed { changed, source })
+        Err(source) => {
+            Err(LifecycleError::NotDestroyed { changed: Box::new(changed), source }.into())
         }
     }
 }
@@ -61,11 +62,13 @@ pub(super) fn destroy_before_removal(keys: &MasterKeys, next: &KeysetMap) -> Res
         let (version, state) = (record.version, record.state);
         if state != VersionState::Destroyed {
             let fault = KeyFault::RecordNeeded { version, state };
-            return Err(Error::Key { key: keyset.name().as_str().into(), fault });
+            let key = keyset.name().as_str().into();
+            return Err(LifecycleError::Key { key, fault }.into());
         }
     }
     if removed.is_empty() {
         return Ok(());
     }
-    keys.source().destroy(&mut removed.into_iter().map(|(keyset, record)| (keyset.name(), record)))
+    let mut removed = removed.into_iter().map(|(keyset, record)| (keyset.name(), record));
+    Ok(keys.source().destroy(&mut removed)?)
 }

@@ -148,7 +148,7 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`].
+    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
     pub fn with_key(&self, name: &str) -> Result<Self, Error> {
         self.select(Selection { key: name.into(), ..self.selection.clone() })
     }
@@ -159,7 +159,7 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`].
+    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
     pub fn only_key(&self, name: &str) -> Result<Self, Error> {
         self.select(Selection { key: name.into(), only: true, ..self.selection.clone() })
     }
@@ -186,7 +186,7 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyFile`]; what was loaded before stays in use for unwrapping.
+    /// [`Error::Backend`]; what was loaded before stays in use for unwrapping.
     pub fn reload(&self) -> Result<u64, Error> {
         self.inner.reload()?;
         Ok(self.inner.keysets().change())
@@ -289,7 +289,7 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyFile`] if the file cannot be written; the counts are kept then.
+    /// [`Error::Backend`] if the file cannot be written; the counts are kept then.
     pub fn flush(&self) -> Result<(), Error> {
         Ok(self.inner.flush(self.inner.options.lock_wait, false)?)
     }

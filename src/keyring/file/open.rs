@@ -13,7 +13,7 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyName`]; [`Error::Randomness`]; [`Error::KeyFile`]:
+    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName); [`Error::Randomness`]; [`Error::Backend`]:
     /// [`KeyFileError::Exists`](crate::file::KeyFileError::Exists) if anything has that name, and whatever the operating system
     /// refuses.
     pub fn create(
@@ -29,7 +29,7 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`] if the file has no key nor alias of that name; [`Error::KeyFile`]:
+    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey) if the file has no key nor alias of that name; [`Error::Backend`]:
     /// what the operating system refuses, what is wrong with owner or permissions, which record of
     /// the file is damaged, and which version is on a token. A wrong passphrase cannot be told
     /// from a damaged first line.
@@ -71,7 +71,7 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyFile`] if the file cannot be read, or its first line is damaged.
+    /// [`Error::Backend`] if the file cannot be read, or its first line is damaged.
     pub fn read_protections(path: impl AsRef<Path>) -> Result<Vec<ProtectionRecord>, Error> {
         FileKeyringOptions::new().read_protections(path)
     }

@@ -234,15 +234,19 @@ impl FileKeyringOptions {
         protection: &Protection,
     ) -> Result<FileKeyring, Error> {
         let path = path.as_ref();
-        match self.open(path, key, protection) {
-            // Of a file that was changed nothing is left: another one is not what it became.
-            Err(Error::KeyFile(KeyFileError::NotFound { .. })) if self.anchor == 0 => {}
-            answer => return answer,
+        let opened = self.open(path, key, protection);
+        let is_missing =
+            |error: &Error| matches!(error.backend(), Some(KeyFileError::NotFound { .. }));
+        // Of a file that was changed nothing is left: another one is not what it became.
+        if self.anchor > 0 || !opened.as_ref().is_err_and(is_missing) {
+            return opened;
         }
         match self.create(path, key, protection) {
             // Another process was faster, and its file is whole.
-            Err(Error::KeyFile(KeyFileError::Exists { .. })) => self.open(path, key, protection),
-            answer => answer,
+            Err(error) if matches!(error.backend(), Some(KeyFileError::Exists { .. })) => {
+                self.open(path, key, protection)
+            }
+            created => created,
         }
     }
 

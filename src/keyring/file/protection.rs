@@ -62,7 +62,7 @@ impl Protection {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyFile`]: [`KeyFileError::Permissions`] if others than its owner may read or write
+    /// [`Error::Backend`]: [`KeyFileError::Permissions`] if others than its owner may read or write
     /// it; [`KeyFileError::Io`], with `InvalidData` for what is empty or too long.
     pub fn passphrase_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         Protection::passphrase_file_with(path, FileRules::new())

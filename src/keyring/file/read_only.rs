@@ -67,7 +67,7 @@ impl ReadOnlyFileKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`]; [`Error::KeyFile`] with the path `key file in memory`.
+    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey); [`Error::Backend`] with the path `key file in memory`.
     pub fn from_bytes(bytes: &[u8], key: &str, protection: &Protection) -> Result<Self, Error> {
         FileKeyringOptions::new().from_bytes(bytes, key, protection)
     }
@@ -95,7 +95,7 @@ impl ReadOnlyFileKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyFile`]: [`KeyFileError::ReadOnly`] for a keyring of a file, which is followed
+    /// [`Error::Backend`]: [`KeyFileError::ReadOnly`] for a keyring of a file, which is followed
     /// by itself; as [`FileKeyring::reload`] for the bytes. After an error everything stays as it
     /// was.
     pub fn replace_bytes(&self, bytes: &[u8]) -> Result<u64, Error> {
@@ -137,7 +137,7 @@ impl ReadOnlyFileKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`].
+    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
     pub fn with_key(&self, name: &str) -> Result<Self, Error> {
         Ok(self.with(self.keyring.with_key(name)?))
     }
@@ -146,7 +146,7 @@ impl ReadOnlyFileKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`].
+    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
     pub fn only_key(&self, name: &str) -> Result<Self, Error> {
         Ok(self.with(self.keyring.only_key(name)?))
     }

@@ -39,7 +39,7 @@ impl Salvage {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyFile`] if the file cannot be read, or if `protection` opens neither its header
+    /// [`Error::Backend`] if the file cannot be read, or if `protection` opens neither its header
     /// nor the copy of it at the end.
     pub fn read(path: impl AsRef<Path>, protection: &Protection) -> Result<Self, Error> {
         let options = FileKeyringOptions::new().allow_permissions();

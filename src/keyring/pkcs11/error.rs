@@ -146,6 +146,8 @@ pub enum Error {
     },
 }
 
+crate::error::backend_error!(Error);
+
 impl Error {
     /// Whether the same call may succeed later without anybody's doing.
     pub fn is_retryable(&self) -> bool {

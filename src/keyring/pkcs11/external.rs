@@ -53,8 +53,8 @@ impl ExternalKeyring {
     ///
     /// # Errors
     ///
-    /// [`Error::KeyName`](crate::Error::KeyName); [`Error::UnknownVersion`](crate::Error::UnknownVersion) if the primary is none of the versions;
-    /// [`Error::KeyMaterial`](crate::Error::KeyMaterial) if two versions have one key.
+    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName); [`LifecycleError::UnknownVersion`](crate::keyset::LifecycleError::UnknownVersion) if the primary is none of the versions;
+    /// [`LifecycleError::KeyMaterial`](crate::keyset::LifecycleError::KeyMaterial) if two versions have one key.
     pub fn new(token: &Token, keys: &ExternalKeys) -> Result<Self, crate::Error> {
         let keyset = keys.keyset()?;
         let mut held = HeldKeys::new();

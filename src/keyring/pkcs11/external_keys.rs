@@ -4,7 +4,7 @@ use super::key::TokenKeyName;
 use super::key::object::{ObjectName, Role};
 use crate::crypto::hash::sha256;
 use crate::format::{KeyVersion, MasterKeyId, WrapAlgorithm};
-use crate::keyset::{Keyset, NewMaterial, Origin, VersionRecord, VersionState};
+use crate::keyset::{Keyset, LifecycleError, NewMaterial, Origin, VersionRecord, VersionState};
 use crate::time::Timestamp;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -141,15 +141,18 @@ impl ExternalKeys {
         let mut ids: Vec<_> = records.iter().map(|record| record.master_key_id.0).collect();
         ids.sort_unstable();
         if ids.windows(2).any(|pair| pair.first() == pair.last()) {
-            return Err(crate::Error::KeyMaterial);
+            return Err(crate::Error::Lifecycle(LifecycleError::KeyMaterial));
         }
         let mut named = self.states.keys().chain(self.primary.as_ref());
         if let Some(version) = named.find(|version| !self.versions.contains_key(version)) {
             let version = *version;
-            return Err(crate::Error::UnknownVersion { key: self.name.clone(), version });
+            return Err(crate::Error::Lifecycle(LifecycleError::UnknownVersion {
+                key: self.name.clone(),
+                version,
+            }));
         }
         let last = records.last().map_or(0, |record| record.version.number());
-        Keyset::restore(&self.name, last, records)
+        Ok(Keyset::restore(&self.name, last, records)?)
     }
 }
 
@@ -192,10 +195,13 @@ mod tests {
         let keys = ExternalKeys::new("orders").gcm(one, label("a")).primary(one);
         assert_eq!(keys.keyset().unwrap().primary(), Some(one));
         let twice = keys.clone().cbc_hmac(two, label("a"), label("b"));
-        assert!(matches!(twice.keyset(), Err(crate::Error::KeyMaterial)));
+        assert!(matches!(
+            twice.keyset(),
+            Err(crate::Error::Lifecycle(LifecycleError::KeyMaterial))
+        ));
         let unknown = keys.primary(two).keyset();
         assert!(
-            matches!(unknown, Err(crate::Error::UnknownVersion { version, .. }) if version == two)
+            matches!(unknown, Err(crate::Error::Lifecycle(LifecycleError::UnknownVersion { version, .. })) if version == two)
         );
     }
 
@@ -207,7 +213,7 @@ mod tests {
         let keys = ExternalKeys::new("orders").disabled(one).primary(two);
         let unknown = keys.keyset();
         assert!(
-            matches!(unknown, Err(crate::Error::UnknownVersion { version, .. }) if version == one)
+            matches!(unknown, Err(crate::Error::Lifecycle(LifecycleError::UnknownVersion { version, .. })) if version == one)
         );
         let keyset = keys.gcm(two, label("b")).gcm(one, label("a")).keyset().unwrap();
         let states = keyset.versions().iter().map(|record| record.state);

@@ -5,7 +5,7 @@ use super::key::generate::TokenSource;
 use super::token::Token;
 use crate::OsRandom;
 use crate::crypto::secret::DataKey;
-use crate::file::{FileKeyring, FileKeyringOptions, Protection};
+use crate::file::{FileKeyring, FileKeyringOptions, KeyFileError, Protection};
 use crate::format::{KeyName, KeyVersion, Slot};
 use crate::keyring::held::KeySource;
 use crate::keyring::{Keyring, KeyringError, Lifecycle, SlotWriter, WrapContext, forward_keyring};
@@ -45,7 +45,7 @@ use std::path::Path;
 ///
 /// Sessions, the login, the connection and the library are made anew as needed, for as long as
 /// [`Options::recovery_timeout`](crate::pkcs11::Options::recovery_timeout) says, and callers see nothing of it.
-/// What does not come back is [`Error::Unavailable`](crate::Error::Unavailable) with a [`Error`](crate::pkcs11::Error) as
+/// What does not come back is [`Error::Backend`](crate::Error::Backend) with a [`Error`](crate::pkcs11::Error) as
 /// its source. Each wrap is unwrapped and compared before it is given out, and a refused unwrap is
 /// taken for a forgery only once the token has proven that it is well.
 ///
@@ -58,7 +58,7 @@ use std::path::Path;
 ///
 /// Under wrap algorithm 2 a version wraps at most 2^32 data keys, counted in the catalogue over all
 /// processes; then [`Error::WrapLimit`](crate::Error::WrapLimit) asks for a rotation. Key material cannot be imported
-/// ([`Error::ImportRefused`](crate::Error::ImportRefused)); keys that are on the token already are for a
+/// ([`LifecycleError::ImportRefused`](crate::keyset::LifecycleError::ImportRefused)); keys that are on the token already are for a
 /// [`ExternalKeyring`](crate::pkcs11::ExternalKeyring).
 #[derive(Debug)]
 pub struct Pkcs11Keyring {
@@ -71,7 +71,7 @@ impl Pkcs11Keyring {
     ///
     /// # Errors
     ///
-    /// As [`FileKeyring::create`]; [`Error::Token`](crate::Error::Token).
+    /// As [`FileKeyring::create`]; [`Error::Backend`](crate::Error::Backend).
     pub fn create(path: impl AsRef<Path>, key: &str, token: &Token) -> Result<Self, crate::Error> {
         FileKeyringOptions::new().create_on_token(path, key, token)
     }
@@ -100,7 +100,7 @@ impl Pkcs11Keyring {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`](crate::Error::UnknownKey).
+    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
     pub fn with_key(&self, name: &str) -> Result<Self, crate::Error> {
         self.catalogue.with_key(name).map(|catalogue| self.with_catalogue(catalogue))
     }
@@ -109,7 +109,7 @@ impl Pkcs11Keyring {
     ///
     /// # Errors
     ///
-    /// [`Error::UnknownKey`](crate::Error::UnknownKey).
+    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
     pub fn only_key(&self, name: &str) -> Result<Self, crate::Error> {
         self.catalogue.only_key(name).map(|catalogue| self.with_catalogue(catalogue))
     }
@@ -147,6 +147,11 @@ impl Pkcs11Keyring {
     }
 }
 
+/// Whether the key file that was to be written may have been written all the same.
+fn may_be_written(error: &crate::Error) -> bool {
+    matches!(error.backend(), Some(KeyFileError::NotDurable { .. }))
+}
+
 impl FileKeyringOptions {
     /// As [`Pkcs11Keyring::create`], with these options for the catalogue.
     ///
@@ -163,7 +168,7 @@ impl FileKeyringOptions {
             let seal = Arc::new(seal);
             let protection = Protection::keyring(seal.clone());
             let created = self.create_with(path.as_ref(), key, &protection, source(token));
-            if created.as_ref().is_err_and(|error| !error.may_be_written()) {
+            if created.as_ref().is_err_and(|error| !may_be_written(error)) {
                 seal.discard();
             }
             created

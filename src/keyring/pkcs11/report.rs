@@ -62,7 +62,7 @@ impl Token {
     ///
     /// # Errors
     ///
-    /// [`Error::Token`](crate::Error::Token) if it cannot be reached. What it cannot do stands in the report.
+    /// [`Error::Backend`](crate::Error::Backend) if it cannot be reached. What it cannot do stands in the report.
     pub fn probe(&self) -> Result<Report, crate::Error> {
         let report = self.0.change(Inner::report_all);
         self.0.events.publish();

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::format::{KeyVersion, Suite};
 use crate::keyring::{Keyring, KeyringError, Lifecycle, MemoryKeyring};
 use crate::keyset::{
-    Change, ChangeOptions, ChangeOutcome, Guard, MAX_DESTRUCTION_DELAY, MIN_DESTRUCTION_DELAY,
-    Material, Operation, VersionState,
+    Change, ChangeOptions, ChangeOutcome, Guard, LifecycleError, MAX_DESTRUCTION_DELAY,
+    MIN_DESTRUCTION_DELAY, Material, Operation, VersionState,
 };
 use crate::test_util::TestRng;
 use core::time::Duration;
@@ -64,12 +64,12 @@ fn judge_unknown<K: Lifecycle>(subject: &Subject<K>) {
     let operation = Operation::Disable;
     let known = Change::Version { key: &subject.name, version, operation };
     let error = refused(Rule::States, subject, &[known], ChangeOptions::at(NOW));
-    let told = matches!(&error, Error::UnknownVersion { key, version: told }
+    let told = matches!(&error, Error::Lifecycle(LifecycleError::UnknownVersion { key, version: told })
         if *key == subject.name && *told == version);
     Rule::States.check(told, format!("an unknown version: {error:?}"));
     let nobody = Change::Version { key: "conformance-nobody", version, operation };
     let error = refused(Rule::States, subject, &[nobody], ChangeOptions::at(NOW));
-    let told = matches!(&error, Error::UnknownKey { key } if key == "conformance-nobody");
+    let told = matches!(&error, Error::Lifecycle(LifecycleError::UnknownKey { key }) if key == "conformance-nobody");
     Rule::States.check(told, format!("an unknown key: {error:?}"));
 }
 
@@ -84,7 +84,7 @@ fn judge_destruction<K: Lifecycle>(subject: &Subject<K>) {
     };
     for delay in [MIN_DESTRUCTION_DELAY - SECOND, MAX_DESTRUCTION_DELAY + SECOND] {
         let error = refused(Rule::States, subject, &[schedule(delay)], ChangeOptions::at(NOW));
-        let told = matches!(error, Error::DestructionDelay { delay: told } if told == delay);
+        let told = matches!(error, Error::Lifecycle(LifecycleError::DestructionDelay { delay: told }) if told == delay);
         Rule::States.check(told, format!("a destruction in {delay:?}: {error:?}"));
     }
     made(Rule::States, subject, &[schedule(MAX_DESTRUCTION_DELAY)]);
@@ -92,7 +92,7 @@ fn judge_destruction<K: Lifecycle>(subject: &Subject<K>) {
     let due = NOW.plus(MAX_DESTRUCTION_DELAY);
     let early = NOW.plus(MAX_DESTRUCTION_DELAY - SECOND);
     let error = refused(Rule::States, subject, &[destroy], ChangeOptions::at(early));
-    let told = matches!(error, Error::DestructionNotDue { due: told, .. } if told == due);
+    let told = matches!(error, Error::Lifecycle(LifecycleError::DestructionNotDue { due: told, .. }) if told == due);
     Rule::States.check(told, format!("a destruction a second early: {error:?}"));
     if let Err(error) = change(&subject.keyring, &[destroy], ChangeOptions::at(due)) {
         Rule::States.broken(format!("a destruction that is due: {error:?}"));
@@ -105,7 +105,7 @@ fn judge_guards<K: Lifecycle>(subject: &Subject<K>) {
     subject.must(version, Operation::Disable);
     let destroy = Change::Version { key, version, operation: Operation::DestroyImmediately };
     let guard = |options| match refused(Rule::States, subject, &[destroy], options) {
-        Error::Guarded { guard, .. } => guard,
+        Error::Lifecycle(LifecycleError::Guarded { guard, .. }) => guard,
         error => Rule::States.broken(format!("a guarded version: {error:?}")),
     };
     let hold = Change::Hold { key, version: Some(version), reason: "conformance" };
@@ -168,7 +168,7 @@ fn judge_compare_and_swap<K: Lifecycle>(subject: &Subject<K>) {
         Err(error) => Rule::CompareAndSwap.broken(format!("nothing was changed: {error:?}")),
     };
     let error = refused(Rule::CompareAndSwap, subject, &[rotate], options);
-    let told = matches!(error, Error::Conflict { expected, found: told }
+    let told = matches!(error, Error::Lifecycle(LifecycleError::Conflict { expected, found: told })
         if expected == seen && told == found);
     Rule::CompareAndSwap.check(told, format!("after change {seen} came {found}: {error:?}"));
     made(Rule::CompareAndSwap, subject, &[rotate]);
@@ -182,7 +182,7 @@ fn judge_numbers<K: Lifecycle>(subject: &Subject<K>) {
     made(Rule::States, subject, &remove);
     for version in [subject.first, subject.version] {
         let error = refused(Rule::Numbers, subject, &[add(Some(version))], ChangeOptions::at(NOW));
-        let told = matches!(error, Error::VersionNumber { last, .. } if last == subject.version);
+        let told = matches!(error, Error::Lifecycle(LifecycleError::VersionNumber { last, .. }) if last == subject.version);
         Rule::Numbers.check(told, format!("version {version} again: {error:?}"));
     }
     let added = made(Rule::Numbers, subject, &[add(None)]).added();
@@ -209,7 +209,7 @@ fn judge_material<K: Lifecycle>(subject: &Subject<K>) {
         // It takes no key material at all.
         return;
     };
-    let told = matches!(error, Error::KeyMaterial);
+    let told = matches!(error, Error::Lifecycle(LifecycleError::KeyMaterial));
     Rule::Material.check(told, format!("an all-zero key: {error:?}"));
     let Some(version) = changed.added() else {
         Rule::Material.broken("an import tells no version");
@@ -220,7 +220,7 @@ fn judge_material<K: Lifecycle>(subject: &Subject<K>) {
             made(Rule::States, subject, &[operate(operation)]);
         }
         let error = refused(Rule::Material, subject, &[add(&material)], ChangeOptions::at(NOW));
-        let told = matches!(error, Error::KeyMaterial);
+        let told = matches!(error, Error::Lifecycle(LifecycleError::KeyMaterial));
         Rule::Material.check(told, format!("material twice, after {operation:?}: {error:?}"));
         Rule::Secret.check(!shows(&error, &bytes), "an error shows bytes of a master key");
     }
@@ -234,13 +234,15 @@ fn judge_aliases<K: Lifecycle>(subject: &Subject<K>) {
     made(Rule::Names, subject, &[create("conformance-b"), alias("conformance-a", key)]);
     for taken in [key, "conformance-b", "conformance-a"] {
         let error = refused(Rule::Names, subject, &[create(taken)], ChangeOptions::at(NOW));
-        let told = matches!(&error, Error::NameTaken { name } if name == taken);
+        let told =
+            matches!(&error, Error::Lifecycle(LifecycleError::NameTaken { name }) if name == taken);
         Rule::Names.check(told, format!("a key of a name that is taken: {error:?}"));
     }
     for taken in [key, "conformance-b"] {
         let error =
             refused(Rule::Names, subject, &[alias(taken, "conformance-b")], ChangeOptions::at(NOW));
-        let told = matches!(&error, Error::NameTaken { name } if name == taken);
+        let told =
+            matches!(&error, Error::Lifecycle(LifecycleError::NameTaken { name }) if name == taken);
         Rule::Names.check(told, format!("an alias of a key's name: {error:?}"));
     }
     let resolves = |expected: &str| {
@@ -264,7 +266,7 @@ fn judge_aliases<K: Lifecycle>(subject: &Subject<K>) {
         &[Change::Rotate { key: "conformance-a" }],
         ChangeOptions::at(NOW),
     );
-    let told = matches!(&error, Error::UnknownKey { .. });
+    let told = matches!(&error, Error::Lifecycle(LifecycleError::UnknownKey { .. }));
     Rule::Names.check(told, format!("an alias that was removed: {error:?}"));
 }
 

@@ -8,7 +8,7 @@ use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::Suite;
 use crate::keyring::{KeyringError, Lifecycle, Refusal};
-use crate::keyset::{Change, ChangeOptions, Operation};
+use crate::keyset::{Change, ChangeOptions, LifecycleError, Operation};
 use crate::test_util::TestRng;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::format;
@@ -55,7 +55,9 @@ fn judge_one_winner<K: Lifecycle>(subject: &Subject<K>) {
         });
         let won = results.iter().filter(|result| result.is_ok()).count();
         let others = results.iter().filter_map(|result| result.as_ref().err());
-        let told = others.clone().all(|error| matches!(error, Error::Conflict { .. }));
+        let told = others
+            .clone()
+            .all(|error| matches!(error, Error::Lifecycle(LifecycleError::Conflict { .. })));
         let others: Vec<_> = others.collect();
         Rule::CompareAndSwap.check(told && won == 1, format!("{won} of 8 rotate: {others:?}"));
         let grown = listed(&subject.keyring).1.highest_version();

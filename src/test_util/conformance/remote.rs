@@ -3,6 +3,7 @@
 use super::Rule;
 use super::contract::{self, freshness};
 use super::probe::{Expected, Probe, show};
+use crate::error::BackendFailure;
 use crate::format::{KeyVersion, Suite};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal};
 use crate::test_util::{TestRng, TestSlot};
@@ -165,24 +166,29 @@ fn judge_disable<C: Controls>(controls: &C) {
 }
 
 fn judge_denied<C: Controls>(controls: &C) {
-    let told = |error: &KeyringError| matches!(error, KeyringError::Denied { .. });
+    let told = |error: &KeyringError| failure(error) == Some(BackendFailure::Denied);
     judge_failing(controls, Rule::Denied, "a caller that is denied", C::deny, &told);
 }
 
 fn judge_throttled<C: Controls>(controls: &C, retry_after: Option<Duration>) {
-    let told = |error: &KeyringError| match error {
-        KeyringError::Throttled { retry_after: told, .. } => *told == retry_after,
-        _ => false,
-    };
+    let told =
+        |error: &KeyringError| failure(error) == Some(BackendFailure::Throttled { retry_after });
     let what = format!("a caller that is throttled, to wait {retry_after:?}");
     judge_failing(controls, Rule::Throttled, &what, |c| c.throttle(retry_after), &told);
 }
 
 fn judge_outage<C: Controls>(controls: &C) {
     let told = |error: &KeyringError| {
-        matches!(error, KeyringError::Unavailable { .. }) && error.is_retryable()
+        failure(error) == Some(BackendFailure::Unavailable { retryable: true })
     };
     judge_failing(controls, Rule::Unavailable, "an outage", C::break_backend, &told);
+}
+
+fn failure(error: &KeyringError) -> Option<BackendFailure> {
+    match error {
+        KeyringError::Backend(error) => Some(error.failure()),
+        _ => None,
+    }
 }
 
 /// While the service fails, no answer is made up, and nothing of it stays.

@@ -8,8 +8,8 @@ use crate::error::Error;
 use crate::format::{KeyVersion, Suite};
 use crate::keyring::{Freshness, KeyringError, Lifecycle, MemoryKeyring, Refusal};
 use crate::keyset::{
-    Change, ChangeOptions, ChangeOutcome, Keyset, KeysetMap, MIN_DESTRUCTION_DELAY, Material,
-    Operation, VersionState,
+    Change, ChangeOptions, ChangeOutcome, Keyset, KeysetMap, LifecycleError, MIN_DESTRUCTION_DELAY,
+    Material, Operation, VersionState,
 };
 use crate::test_util::{TestRng, TestSlot};
 use crate::time::Timestamp;
@@ -233,7 +233,15 @@ fn judge_cell<K: Lifecycle>(subject: &Subject<K>, state: VersionState, operation
                 .check(grows, format!("{cell}: the change number does not tell the change"));
             after
         }
-        (Err(Error::VersionState { key, version, state: told, operation: asked }), None) => {
+        (
+            Err(Error::Lifecycle(LifecycleError::VersionState {
+                key,
+                version,
+                state: told,
+                operation: asked,
+            })),
+            None,
+        ) => {
             let exact = key == subject.name && version == subject.version;
             let exact = exact && told == state && asked == operation;
             Rule::States.check(exact, format!("{cell}: the error tells another version"));
@@ -254,7 +262,7 @@ fn judge_compromised<K: Lifecycle>(factory: &impl Fn() -> K) {
     let subject = Subject::new(factory()).reach(VersionState::Compromised);
     subject.must(subject.version, Operation::Disable);
     let again = subject.operate(subject.version, Operation::MarkCompromised, NOW);
-    let told = matches!(again, Err(Error::VersionState { .. }));
+    let told = matches!(again, Err(Error::Lifecycle(LifecycleError::VersionState { .. })));
     Rule::States.check(told, format!("a compromised version marked again: {again:?}"));
     subject.must(subject.version, Operation::Enable);
     let state = subject.state();

@@ -2,6 +2,7 @@
 //! hold in every one of them, and are not lost by salvage.
 
 use super::*;
+use envelock::keyset::LifecycleError;
 use envelock::{
     OsRandom,
     keyset::{ChangeOptions, Guard},
@@ -22,7 +23,7 @@ fn guarded(path: &Path) -> FileKeyring {
 
 fn refusal(answer: Result<envelock::keyset::ChangeOutcome, Error>) -> Guard {
     match answer.unwrap_err() {
-        Error::Guarded { key, guard, .. } if key == "orders" => guard,
+        Error::Lifecycle(LifecycleError::Guarded { key, guard, .. }) if key == "orders" => guard,
         other => panic!("{other:?}"),
     }
 }

@@ -4,8 +4,9 @@
 use super::{
     ROW, TestDirectory, create, decrypt, eager, encrypt, file_error, overwrite, raw, version,
 };
+use envelock::keyset::{KeyFault, LifecycleError};
 use envelock::{
-    Envelope, Error, FileKeyring, KeyFault, Keyring, Lifecycle, MasterKey, MemoryKeyring, OsRandom,
+    Envelope, Error, FileKeyring, Keyring, Lifecycle, MasterKey, MemoryKeyring, OsRandom,
     RewrapOptions, Timestamp,
     file::{KeyFileError, KeyFileFault, Salvage},
     inspect,
@@ -32,7 +33,7 @@ fn refusal(error: Error) -> Refusal {
 
 fn fault(error: Error) -> KeyFault {
     match error {
-        Error::Key { fault, .. } => fault,
+        Error::Lifecycle(LifecycleError::Key { fault, .. }) => fault,
         other => panic!("{other}"),
     }
 }
@@ -50,7 +51,9 @@ fn check_removal<K: Lifecycle>(keyring: &K, encrypt: impl Fn(&K) -> Vec<u8>) {
     let (number, state) = (version(2), VersionState::Enabled);
     assert_eq!(needed, KeyFault::RecordNeeded { version: number, state });
     let beyond = keyring.remove_records(version(9)).unwrap_err();
-    assert!(matches!(beyond, Error::UnknownVersion { version, .. } if version.number() == 9));
+    assert!(
+        matches!(beyond, Error::Lifecycle(LifecycleError::UnknownVersion { version, .. }) if version.number() == 9)
+    );
     destroy(keyring, 2);
     let ids: Vec<_> =
         keyring.keyset().unwrap().versions().iter().map(|it| it.master_key_id).collect();
@@ -69,7 +72,10 @@ fn check_removal<K: Lifecycle>(keyring: &K, encrypt: impl Fn(&K) -> Vec<u8>) {
     assert_eq!(Envelope::new(keyring).decrypt(&messages[2], ROW).unwrap(), b"text");
     for operation in [Operation::Enable, Operation::Promote, Operation::MarkCompromised] {
         match keyring.operate(version(2), operation).unwrap_err() {
-            Error::VersionState { state: VersionState::Destroyed, .. } => {}
+            Error::Lifecycle(LifecycleError::VersionState {
+                state: VersionState::Destroyed,
+                ..
+            }) => {}
             other => panic!("{other}"),
         }
     }
@@ -77,7 +83,7 @@ fn check_removal<K: Lifecycle>(keyring: &K, encrypt: impl Fn(&K) -> Vec<u8>) {
     assert_eq!(keyring.remove_records(version(1)).unwrap().transitions, []);
     assert_eq!(keyring.keyset().unwrap().floor(), 3);
     let again = keyring.import_version(version(2), &MasterKey::from_bytes(&[1; 32]));
-    assert!(matches!(again, Err(Error::VersionNumber { .. })));
+    assert!(matches!(again, Err(Error::Lifecycle(LifecycleError::VersionNumber { .. }))));
     assert_eq!(keyring.rotate().unwrap(), version(5));
 }
 
@@ -112,7 +118,9 @@ fn numbers_that_were_never_there_are_not_taken_for_destroyed() {
     let material = MasterKey::from_bytes(&[9; 32]);
     let keyring = MemoryKeyring::import("orders", version(5), &material).unwrap();
     let error = keyring.remove_records(version(3)).unwrap_err();
-    assert!(matches!(error, Error::UnknownVersion { version, .. } if version.number() == 3));
+    assert!(
+        matches!(error, Error::Lifecycle(LifecycleError::UnknownVersion { version, .. }) if version.number() == 3)
+    );
     assert_eq!(keyring.keyset().unwrap().floor(), 0);
     keyring.import_version(version(9), &MasterKey::from_bytes(&[8; 32])).unwrap();
     keyring.promote(version(9)).unwrap();
@@ -132,7 +140,13 @@ fn material_of_a_removed_record_is_not_imported_again() {
     for key in ["orders", "other"] {
         let material = Material::Imported(&material);
         let change = Change::AddVersion { key, version: None, material };
-        assert!(matches!(keyring.change_now(change), Err(Error::KeyMaterial)), "{key}");
+        assert!(
+            matches!(
+                keyring.change_now(change),
+                Err(Error::Lifecycle(LifecycleError::KeyMaterial))
+            ),
+            "{key}"
+        );
     }
 }
 
@@ -203,7 +217,7 @@ fn check_erased<K: Lifecycle>(keyring: &K, message: &[u8]) {
         assert_eq!(fault(keyring.change_now(change).unwrap_err()), KeyFault::Erased, "{change:?}");
     }
     let again = keyring.create_key("acme").unwrap_err();
-    assert!(matches!(again, Error::NameTaken { .. }));
+    assert!(matches!(again, Error::Lifecycle(LifecycleError::NameTaken { .. })));
 }
 
 fn tenant<K: Lifecycle>(keyring: &K) {
@@ -277,7 +291,7 @@ fn an_erased_key_does_not_come_back_by_a_salvage_or_an_import() {
     admin.change_now(Change::RemoveRecords { key: "acme", through: version(1) }).unwrap();
     let removed = fs::read_to_string(&path).unwrap();
     let again = Change::CreateKey { key: "again", version: version(1), material: imported };
-    assert!(matches!(admin.change_now(again), Err(Error::KeyMaterial)));
+    assert!(matches!(admin.change_now(again), Err(Error::Lifecycle(LifecycleError::KeyMaterial))));
     for after in [&erased, &removed] {
         // With the line of the destroyed version, and without it.
         let without: Vec<&str> =
@@ -290,7 +304,7 @@ fn an_erased_key_does_not_come_back_by_a_salvage_or_an_import() {
             let keyring = salvage.create(&to, &raw(), &eager()).unwrap();
             check_erased(&keyring.with_key("orders").unwrap(), &message);
             let again = keyring.with_key("orders").unwrap().change_now(again);
-            assert!(matches!(again, Err(Error::KeyMaterial)));
+            assert!(matches!(again, Err(Error::Lifecycle(LifecycleError::KeyMaterial))));
             fs::remove_file(&to).unwrap();
         }
     }
@@ -379,7 +393,10 @@ fn a_file_without_a_change_number_left_is_changed_no_more_and_encrypts_on() {
     let keyring = options.create(&path, "orders", &raw()).unwrap();
     assert_eq!(keyring.change_number(), u64::MAX);
     let before = fs::read(&path).unwrap();
-    assert!(matches!(keyring.rotate().unwrap_err(), Error::ChangeNumber));
+    assert!(matches!(
+        keyring.rotate().unwrap_err(),
+        Error::Lifecycle(LifecycleError::ChangeNumber)
+    ));
     let spent = |error: Error| match file_error(&error) {
         KeyFileError::Content { fault: KeyFileFault::ChangeNumber, .. } => {}
         other => panic!("{other:?}"),
@@ -397,5 +414,8 @@ fn a_file_without_a_change_number_left_is_changed_no_more_and_encrypts_on() {
     let keyring = options.create(&path, "orders", &raw()).unwrap();
     keyring.set_alias("now", "orders").unwrap();
     assert_eq!(keyring.change_number(), u64::MAX);
-    assert!(matches!(keyring.set_alias("then", "orders").unwrap_err(), Error::ChangeNumber));
+    assert!(matches!(
+        keyring.set_alias("then", "orders").unwrap_err(),
+        Error::Lifecycle(LifecycleError::ChangeNumber)
+    ));
 }

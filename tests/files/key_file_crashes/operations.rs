@@ -149,14 +149,7 @@ pub fn decrypt(keyring: &FileKeyring, message: &[u8]) -> Result<Vec<u8>, Error> 
 
 /// The fault of the file behind an error, from a change or from a wrap.
 pub fn file_error(error: &Error) -> KeyFileError {
-    match error {
-        Error::KeyFile(error) => error.clone(),
-        Error::Unavailable { source, .. } => {
-            let source: &(dyn std::error::Error + 'static) = &**source;
-            source.downcast_ref::<KeyFileError>().expect("a fault of the file").clone()
-        }
-        other => panic!("{other:?}"),
-    }
+    error.backend::<KeyFileError>().unwrap_or_else(|| panic!("{error:?}")).clone()
 }
 
 /// A message, and the version it is under.
@@ -256,7 +249,7 @@ impl Scene {
     pub fn keysets(&self) -> Option<KeysetMap> {
         match open_any(&self.directory, &self.operation.protections()) {
             Ok(keyring) => Some(keyring.keysets().unwrap()),
-            Err(Error::KeyFile(KeyFileError::NotFound { .. })) => None,
+            Err(error) if matches!(error.backend(), Some(KeyFileError::NotFound { .. })) => None,
             Err(error) => panic!("{error:?}"),
         }
     }

@@ -1,6 +1,7 @@
 //! Key files for tests: the keysets of a memory keyring's kind, with material of a seeded
 //! generator.
 
+use envelock::keyset::LifecycleError;
 use envelock::rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
 use envelock::test_util::key_file_format::{FileKey, KeyFile};
 use envelock::{
@@ -92,8 +93,9 @@ pub fn changed(
         let algorithm = WrapAlgorithm::XAES_256_GCM;
         Ok(NewMaterial { master_key_id: id, algorithm, origin })
     };
-    let (keysets, _) =
-        keysets.with_changes(changes, &ChangeOptions::at(now), &mut material).unwrap();
+    let (keysets, _) = keysets
+        .with_changes::<LifecycleError>(changes, &ChangeOptions::at(now), &mut material)
+        .unwrap();
     (keysets, new)
 }
 

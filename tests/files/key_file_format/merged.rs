@@ -3,9 +3,10 @@
 
 use super::craft::unprotected;
 use super::make::version;
+use envelock::keyset::LifecycleError;
 use envelock::test_util::key_file_format::{KeyFile, salvage};
 use envelock::{
-    Error, Timestamp,
+    Timestamp,
     file::{KeyFileFault, Protection, RecordFault, RecordName},
     keyset::{ChangeOptions, Operation, VersionState},
 };
@@ -71,7 +72,7 @@ fn a_salvage_of_two_states_never_lets_a_compromised_version_be_promoted() {
                 for operation in [Operation::Enable, Operation::Promote] {
                     let refused = keyset.apply(version(2), operation, &ChangeOptions::at(LATER));
                     match (operation, refused) {
-                        (Operation::Promote, Err(Error::VersionState { .. })) => {}
+                        (Operation::Promote, Err(LifecycleError::VersionState { .. })) => {}
                         (Operation::Enable, _) => {
                             let state = keyset.version(version(2)).unwrap().state;
                             assert!(!is_promotable(state), "{case}");

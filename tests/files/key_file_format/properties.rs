@@ -1,6 +1,7 @@
 //! Random keysets: what is written is read again, also after changes and other protections.
 
 use super::make::{NOW, Seeded, change, create_key, operate, raw_key, version};
+use envelock::keyset::LifecycleError;
 use envelock::rand_core::Rng;
 use envelock::test_util::key_file_format::{FileKey, KeyFile};
 use envelock::{
@@ -67,7 +68,11 @@ fn allowed(file: &KeyFile, one: &Change<'_>, now: Timestamp) -> bool {
         })
     };
     file.keysets()
-        .with_changes(&[*one], &envelock::keyset::ChangeOptions::at(now), &mut material)
+        .with_changes::<LifecycleError>(
+            &[*one],
+            &envelock::keyset::ChangeOptions::at(now),
+            &mut material,
+        )
         .is_ok()
 }
 

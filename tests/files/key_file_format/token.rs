@@ -2,6 +2,7 @@
 
 use super::craft::unprotected;
 use super::make::{NOW, Seeded, create_key, id_of, operate, raw_key, version};
+use envelock::keyset::LifecycleError;
 use envelock::rand_core::Rng;
 use envelock::test_util::key_file_format::{FileKey, KeyFile, salvage};
 use envelock::{
@@ -169,7 +170,7 @@ fn change(
         new.push((id, MasterKey::from_bytes(&bytes)));
         Ok(NewMaterial { master_key_id: id, algorithm, origin: Origin::Generated })
     };
-    let changed: Result<(KeysetMap, _), _> =
+    let changed: Result<(KeysetMap, _), LifecycleError> =
         file.keysets().with_changes(changes, &ChangeOptions::at(now), &mut material);
     let Ok((keysets, _)) = changed else { return false };
     file.update(keysets, &new, key, rng).unwrap();
@@ -244,8 +245,10 @@ fn what_could_not_be_read_again_is_not_written() {
             };
             let options = ChangeOptions::at(NOW);
             let changes = [create_key("orders")];
-            let (keysets, _) =
-                file.keysets().with_changes(&changes, &options, &mut material).unwrap();
+            let (keysets, _) = file
+                .keysets()
+                .with_changes::<LifecycleError>(&changes, &options, &mut material)
+                .unwrap();
             // Material that is handed over for a version on a token is not kept.
             file.update(keysets, &[(id, MasterKey::from_bytes(&[3; 32]))], &key, &mut rng).unwrap();
             let in_file = algorithm == WrapAlgorithm::XAES_256_GCM;

@@ -92,7 +92,9 @@ impl Scene {
         let directory = SimulatedDirectory::from_disk(image).lacking(self.lacks);
         match self.perform(&directory) {
             Ok(_) => assert!(!was_there),
-            Err(Error::MessageFile(MessageFileError::Exists { .. })) => assert!(was_there),
+            Err(error) if matches!(error.backend(), Some(MessageFileError::Exists { .. })) => {
+                assert!(was_there)
+            }
             Err(error) => panic!("{error:?}"),
         }
         assert_eq!(self.found(&directory.disk()), Ok(true));

@@ -218,14 +218,14 @@ impl Scene {
 }
 
 fn is_exists(error: &Error) -> bool {
-    matches!(error, Error::MessageFile(MessageFileError::Exists { .. }))
+    matches!(error.backend(), Some(MessageFileError::Exists { .. }))
 }
 
 /// What had the name has it no more, or it is another one.
 fn is_gone(error: &Error) -> bool {
     matches!(
-        error,
-        Error::MessageFile(MessageFileError::NotFound { .. } | MessageFileError::Changed { .. })
+        error.backend(),
+        Some(MessageFileError::NotFound { .. } | MessageFileError::Changed { .. })
     )
 }
 

@@ -4,7 +4,8 @@
 #![allow(dead_code, reason = "each test file uses what it needs")]
 
 use envelock::{
-    Aad, DataKey, Error, KeyName, KeyVersion, Keyring, MasterKey, MemoryKeyring, SlotLabel,
+    Aad, BackendFailure, DataKey, Error, KeyName, KeyVersion, Keyring, MasterKey, MemoryKeyring,
+    SlotLabel,
     format::Slot,
     inspect,
     keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, Refusal, SlotWriter, WrapContext},
@@ -232,10 +233,13 @@ impl Said {
             Error::NoKey { .. } => Said::NotMine,
             Error::Refused { refusal, .. } => Said::Refused(*refusal),
             Error::Authentication { .. } => Said::Authentication,
-            Error::Unavailable { retryable: false, .. } => Said::Broken,
-            Error::Unavailable { .. } => Said::Unavailable,
-            Error::Throttled { .. } => Said::Throttled,
-            Error::Denied { .. } => Said::Denied,
+            Error::Backend(error) => match error.failure() {
+                BackendFailure::Unavailable { retryable: false, .. } => Said::Broken,
+                BackendFailure::Unavailable { .. } => Said::Unavailable,
+                BackendFailure::Throttled { .. } => Said::Throttled,
+                BackendFailure::Denied => Said::Denied,
+                other => panic!("{other:?}"),
+            },
             other => panic!("{other:?}"),
         }
     }

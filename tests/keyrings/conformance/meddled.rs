@@ -1,6 +1,7 @@
 //! A memory keyring whose lifecycle is meddled with.
 
 use super::meeting::Meeting;
+use envelock::keyset::LifecycleError;
 use envelock::{
     DataKey, Error, Keyring, Lifecycle, MemoryKeyring, SlotLabel,
     format::Slot,
@@ -137,7 +138,7 @@ impl Lifecycle for Meddled {
         });
         let kept = kept.collect::<Result<_, _>>()?;
         let aliases = keysets.aliases().map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
-        KeysetMap::restore(keysets.revision(), keysets.change(), kept, aliases)
+        Ok(KeysetMap::restore(keysets.revision(), keysets.change(), kept, aliases)?)
     }
 
     fn change(
@@ -165,7 +166,7 @@ impl Lifecycle for Meddled {
                 let found = self.0.keysets()?.change();
                 match options.unchanged_since() {
                     Some(expected) if expected < found => {
-                        return Err(Error::Conflict { expected, found });
+                        return Err(Error::Lifecycle(LifecycleError::Conflict { expected, found }));
                     }
                     // Another comes in between.
                     Some(_) => self.2.wait(),

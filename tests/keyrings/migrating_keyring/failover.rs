@@ -79,7 +79,7 @@ fn the_answer_of_several_is_the_one_that_a_later_call_may_change() {
     members[0].always(Method::Wrap, Fault::Answer(KeyringError::throttled(Some(wait), source())));
     members[1].always(Method::Wrap, Fault::Answer(KeyringError::denied(source())));
     let error = envelope.encrypt(PLAINTEXT, ROW).unwrap_err();
-    assert!(matches!(error, Error::Throttled { .. }), "{error:?}");
+    assert!(matches!(error, Error::Backend(_)), "{error:?}");
     assert_eq!((error.is_retryable(), error.retry_after()), (true, Some(wait)));
     members[0].always(Method::Wrap, Fault::Answer(KeyringError::broken(source())));
     members[1].always(Method::Wrap, Fault::Answer(KeyringError::unavailable(source())));

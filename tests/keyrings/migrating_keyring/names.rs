@@ -3,6 +3,7 @@
 use super::combine::{PLAINTEXT, ROW, label, labels, version};
 use super::{MigratingKeyring, USUAL};
 use crate::common::directory::TestDirectory;
+use envelock::keyset::LifecycleError;
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::test_util::FaultyKeyring;
 use envelock::{
@@ -83,7 +84,10 @@ fn check_names(keyring: &dyn Keyring) {
     // A slot never has the name of an alias.
     for name in ["current", "c"] {
         let error = message_under(keyring, name).unwrap_err();
-        assert!(matches!(&error, Error::UnknownKey { key } if key == name), "{error:?}");
+        assert!(
+            matches!(&error, Error::Lifecycle(LifecycleError::UnknownKey { key }) if key == name),
+            "{error:?}"
+        );
     }
 }
 
@@ -126,7 +130,10 @@ fn a_keyring_of_one_key_alone_does_not_hold_the_others() {
         assert_eq!(held(&one, "current"), ["b"]);
         assert_eq!(held(&one, "a"), [""; 0]);
         let error = message_under(&one, "a").unwrap_err();
-        assert!(matches!(&error, Error::UnknownKey { key } if key == "a"), "{error:?}");
+        assert!(
+            matches!(&error, Error::Lifecycle(LifecycleError::UnknownKey { key }) if key == "a"),
+            "{error:?}"
+        );
     }
 }
 
@@ -171,7 +178,10 @@ fn a_custom_keyring_answers_by_what_it_writes() {
     }
     assert_eq!(held(&custom, "c"), [""; 0]);
     let error = message_under(&custom, "c").unwrap_err();
-    assert!(matches!(&error, Error::UnknownKey { key } if key == "c"), "{error:?}");
+    assert!(
+        matches!(&error, Error::Lifecycle(LifecycleError::UnknownKey { key }) if key == "c"),
+        "{error:?}"
+    );
     let error = message_under(&Custom(Vec::new()), "c").unwrap_err();
     assert!(matches!(&error, Error::Slot(envelock::format::SlotFault::None)), "{error:?}");
     // A rewrap of one name of several needs no method of the keyring's own.

@@ -1,6 +1,7 @@
 //! A keyring that does without versions: whatever opens through it opens without them.
 
 use super::combine::{PLAINTEXT, ROW, ring, version};
+use envelock::keyset::LifecycleError;
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
     Envelope, Error, GrantOptions, KeyVersion, Keyring, Lifecycle, MemoryKeyring, MultiKeyring,
@@ -99,10 +100,13 @@ fn a_name_that_the_keyring_does_not_hold_cannot_be_listed() {
     keyring.set_alias("current", "orders").unwrap();
     for name in ["ordres", "current"] {
         let error = WithoutVersions::new(&keyring).and(name, KeyVersion::FIRST).unwrap_err();
-        assert!(matches!(&error, Error::UnknownKey { key } if key == name), "{error:?}");
+        assert!(
+            matches!(&error, Error::Lifecycle(LifecycleError::UnknownKey { key }) if key == name),
+            "{error:?}"
+        );
     }
     let error = WithoutVersions::new(&keyring).and("no name", KeyVersion::FIRST).unwrap_err();
-    assert!(matches!(error, Error::KeyName(_)), "{error:?}");
+    assert!(matches!(error, Error::Lifecycle(LifecycleError::KeyName(_))), "{error:?}");
 }
 
 #[test]

@@ -128,7 +128,7 @@ fn a_keyring_that_cannot_write_its_record_gives_no_answer() {
     let rewrap = Envelope::new(&full).rewrap(&message, RewrapOptions::new()).map(|_| vec![]);
     for answer in [encrypt(&full), decrypt(&full, &message), rewrap] {
         let error = answer.unwrap_err();
-        assert!(matches!(error, Error::Unavailable { .. }) && error.is_retryable(), "{error:?}");
+        assert!(matches!(error, Error::Backend(_)) && error.is_retryable(), "{error:?}");
     }
     // Whoever observes it sees no use either.
     let keyring = ObservedKeyring::new(full, Recorder::default());

@@ -27,7 +27,7 @@ fn found<K: Keyring>(keyring: K, header: &[u8]) -> String {
             SlotFinding::NotOpened(KeyringError::NotMine) => "not mine".into(),
             SlotFinding::NotOpened(KeyringError::Authentication) => "not authentic".into(),
             SlotFinding::NotOpened(KeyringError::Refused(refusal)) => format!("{refusal:?}"),
-            SlotFinding::NotOpened(KeyringError::Unavailable { .. }) => "unavailable".into(),
+            SlotFinding::NotOpened(KeyringError::Backend(_)) => "unavailable".into(),
             other => panic!("{other:?}"),
         };
         format!("{}{} {what}", slot.label.name, slot.label.version)

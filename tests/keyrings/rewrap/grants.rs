@@ -371,7 +371,7 @@ fn a_slot_that_does_not_open_is_not_given_out() {
     let error = add(&from, &message, &to(None, Some(refused())), GRANT).unwrap_err();
     assert!(matches!(error, Error::Refused { key, .. } if key == "escrow"));
     let error = add(&from, &message, &to(None, Some(down())), GRANT).unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }));
+    assert!(matches!(error, Error::Backend(_)));
     // One that cannot unwrap here is trusted, if the caller says so.
     let trusting = GRANT.trusting_wrap();
     for answer in [KeyringError::NotMine, refused(), down()] {
@@ -408,13 +408,13 @@ fn a_backend_that_does_not_answer_is_told_and_nothing_changes() {
     let added = add(&services, &message, &escrow, GRANT).unwrap();
     assert!(opens(&escrow, added.header(), &message), "b has opened");
     let error = remove(&services, &message, "b").unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }) && error.is_retryable());
+    assert!(matches!(error, Error::Backend(_)) && error.is_retryable());
     services.services[1].down = true;
     let error = add(&services, &message, &escrow, GRANT).unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }) && error.is_retryable());
+    assert!(matches!(error, Error::Backend(_)) && error.is_retryable());
     // The keyring that is to wrap: of a slot that is there it is not known whether it opens.
     let error = add(&escrow, added.header(), &services, GRANT).unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }) && error.is_retryable());
+    assert!(matches!(error, Error::Backend(_)) && error.is_retryable());
 }
 
 /// Names are compared byte by byte, and an alias is no slot's name.

@@ -1,7 +1,7 @@
 //! Each comparison of the planner and of the guards at its border.
 
 use super::*;
-use envelock::keyset::{Guard, Keyset, MAX_DESTRUCTION_DELAY, Material};
+use envelock::keyset::{Guard, Keyset, LifecycleError, MAX_DESTRUCTION_DELAY, Material};
 
 const SECOND: Duration = Duration::from_secs(1);
 const ADD: Change<'static> =
@@ -145,7 +145,9 @@ fn a_destruction_by_hand_is_believed_for_ten_years() {
         let result = keyring.change_with_rng(&[destroy], &options, &mut TestRng::seeded(1));
         match result {
             Ok(_) => assert!(is_believed),
-            Err(Error::Guarded { guard: Guard::Clock { .. }, .. }) => assert!(!is_believed),
+            Err(Error::Lifecycle(LifecycleError::Guarded {
+                guard: Guard::Clock { .. }, ..
+            })) => assert!(!is_believed),
             Err(other) => panic!("{other:?}"),
         }
         // Without a date no clock is asked.
@@ -211,5 +213,11 @@ fn a_destruction_is_not_scheduled_beyond_the_last_year() {
     let schedule = Change::Version { key: "orders", version: version(1), operation };
     let options = envelock::keyset::ChangeOptions::at(last);
     let refused = keyring.change(&[schedule], &options, &mut envelock::OsRandom).unwrap_err();
-    assert!(matches!(refused, Error::Guarded { guard: Guard::Clock { .. }, .. }), "{refused}");
+    assert!(
+        matches!(
+            refused,
+            Error::Lifecycle(LifecycleError::Guarded { guard: Guard::Clock { .. }, .. })
+        ),
+        "{refused}"
+    );
 }

@@ -1,6 +1,7 @@
 //! Dates to come and clocks that are wrong: flagged or refused, never obeyed.
 
 use super::*;
+use envelock::keyset::LifecycleError;
 use envelock::{
     keyset::{Guard, MAX_CLOCK_SKEW},
     policy::MIN_GRACE,
@@ -16,7 +17,12 @@ fn guard(keyring: &MemoryKeyring, operation: Operation, now: Timestamp) -> Optio
         keyring.change_with_rng(&[change], &ChangeOptions::at(now), &mut TestRng::seeded(1));
     match changed {
         Ok(_) => None,
-        Err(Error::Guarded { key, version: told, operation: asked, guard }) => {
+        Err(Error::Lifecycle(LifecycleError::Guarded {
+            key,
+            version: told,
+            operation: asked,
+            guard,
+        })) => {
             assert_eq!((&*key, told, asked), ("orders", version(1), operation));
             Some(guard)
         }

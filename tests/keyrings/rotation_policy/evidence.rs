@@ -2,6 +2,7 @@
 
 use super::*;
 use envelock::keyset::Guard;
+use envelock::keyset::LifecycleError;
 
 const JUDGEMENT: [u8; 32] = [0x5a; 32];
 
@@ -28,12 +29,12 @@ fn a_version_is_destroyed_on_evidence_alone_whatever_the_door() {
         let before = keysets(&keyring);
         let options = ChangeOptions::at(at_day(7));
         match keyring.change_with_rng(&[destroy(operation)], &options, &mut rng).unwrap_err() {
-            Error::Guarded {
+            Error::Lifecycle(LifecycleError::Guarded {
                 guard: Guard::EvidenceRequired,
                 key,
                 version: told,
                 operation: asked,
-            } => {
+            }) => {
                 assert_eq!((&*key, told, asked), ("orders", version(1), operation));
             }
             other => panic!("{other:?}"),
@@ -111,7 +112,10 @@ fn a_key_without_a_version_left_is_held_and_wants_evidence_all_the_same() {
             change(&keyring, guard, START);
             let mut rng = TestRng::seeded(1);
             let refused = keyring.change_with_rng(&[erase], &ChangeOptions::at(START), &mut rng);
-            assert!(matches!(refused, Err(Error::Guarded { .. })), "{refused:?}");
+            assert!(
+                matches!(refused, Err(Error::Lifecycle(LifecycleError::Guarded { .. }))),
+                "{refused:?}"
+            );
             let options = ChangeOptions::at(START).on_evidence([1; 32]);
             assert_eq!(
                 keyring.change_with_rng(&[erase], &options, &mut rng).is_ok(),

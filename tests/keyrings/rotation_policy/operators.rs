@@ -1,6 +1,7 @@
 //! What an operator did is not undone by the next run of a policy.
 
 use super::*;
+use envelock::keyset::LifecycleError;
 use envelock::{
     Aad, Envelope, MasterKey,
     keyset::{Guard, Material},
@@ -196,7 +197,10 @@ fn what_is_held_is_not_destroyed_and_all_else_is_an_operators() {
             let before = keysets(&keyring);
             let rng = &mut TestRng::seeded(1);
             match keyring.change_with_rng(&[change], &ChangeOptions::at(now), rng).unwrap_err() {
-                Error::Guarded { guard: Guard::OnHold { since, reason }, .. } => {
+                Error::Lifecycle(LifecycleError::Guarded {
+                    guard: Guard::OnHold { since, reason },
+                    ..
+                }) => {
                     assert_eq!((since, &*reason), (START, "case 7"));
                 }
                 other => panic!("{other:?}"),
@@ -224,13 +228,13 @@ fn a_reason_is_bounded_and_a_version_that_is_not_there_is_not_held() {
     for reason in [&*long, "two\nlines"] {
         let hold = Change::Hold { key: "orders", version: None, reason };
         for change in [hold, Change::WaiveEvidence { key: "orders", reason }] {
-            assert!(matches!(refused(change), Error::Label { .. }));
+            assert!(matches!(refused(change), Error::Lifecycle(LifecycleError::Label { .. })));
         }
     }
     let hold = Change::Hold { key: "orders", version: Some(version(9)), reason: "" };
-    assert!(matches!(refused(hold), Error::UnknownVersion { .. }));
+    assert!(matches!(refused(hold), Error::Lifecycle(LifecycleError::UnknownVersion { .. })));
     let release = Change::Release { key: "orders", version: Some(version(9)) };
-    assert!(matches!(refused(release), Error::UnknownVersion { .. }));
+    assert!(matches!(refused(release), Error::Lifecycle(LifecycleError::UnknownVersion { .. })));
     change(&keyring, Change::Hold { key: "orders", version: None, reason: &long[..256] }, START);
 }
 
@@ -273,7 +277,7 @@ fn an_erased_key_is_revived_by_no_policy_and_what_is_held_is_not_erased() {
         let error = keyring.change_with_rng(&[erase], &options, rng).unwrap_err();
         assert_eq!(keysets(&keyring), before);
         match error {
-            Error::Guarded { guard, .. } => guard,
+            Error::Lifecycle(LifecycleError::Guarded { guard, .. }) => guard,
             other => panic!("{other:?}"),
         }
     };

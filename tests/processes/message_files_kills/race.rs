@@ -38,13 +38,17 @@ pub fn run(place: &Path, number: u8) {
                 0 => envelope.decrypt_file_with(&from, &to, ROW, options),
                 _ => envelope.encrypt_file_with(&from, &to, ROW, options),
             };
-            if !matches!(done, Err(Error::MessageFile(MessageFileError::Locked { .. }))) {
+            let is_locked =
+                |error: &Error| matches!(error.backend(), Some(MessageFileError::Locked { .. }));
+            if !done.as_ref().is_err_and(is_locked) {
                 break done;
             }
         };
         match done {
             Ok(_) => tell("done"),
-            Err(Error::MessageFile(MessageFileError::Exists { .. })) => tell("exists"),
+            Err(error) if matches!(error.backend(), Some(MessageFileError::Exists { .. })) => {
+                tell("exists")
+            }
             Err(error) => tell(&format!("{error:?}")),
         }
     }

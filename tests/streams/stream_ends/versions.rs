@@ -264,7 +264,7 @@ fn the_end_of_a_stream_can_be_asked_for_again_when_nobody_can_tell() {
 
     keyring.1.store(true, Relaxed);
     let error = writer.try_finish().unwrap_err();
-    assert!(matches!(error, Error::Unavailable { .. }) && error.is_retryable(), "{error:?}");
+    assert!(matches!(error, Error::Backend(_)) && error.is_retryable(), "{error:?}");
     let mut read = Vec::new();
     assert!(reader.read_to_end(&mut read).is_err());
     assert!(stream.finish(&mut pushed).is_err());

@@ -3,6 +3,7 @@
 use super::object::{self, ObjectName, Role};
 use super::{TokenKey, TokenKeyName};
 use crate::OsRandom;
+use crate::error::BackendError;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::keyring::held::{HeldKey, KeySource, Made, MadeVersion};
 use crate::keyring::pkcs11::error::{Error, WrongResponse};
@@ -10,7 +11,7 @@ use crate::keyring::pkcs11::failure::{self, Failure, Remedy};
 use crate::keyring::pkcs11::ffi::ck;
 use crate::keyring::pkcs11::token::Inner;
 use crate::keyring::pkcs11::token::library::Access;
-use crate::keyset::{Material, NewMaterial, Origin, VersionRecord};
+use crate::keyset::{LifecycleError, Material, NewMaterial, Origin, VersionRecord};
 use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::collections::BTreeSet;
 use alloc::format;
@@ -46,10 +47,14 @@ impl KeySource for TokenSource {
         match source {
             // Whoever could have data keys wrapped under such a key could make a catalogue.
             Material::Fresh if name.as_str() == crate::keyring::pkcs11::catalogue::NAME => {
-                return Err(crate::Error::NameTaken { name: name.as_str().into() });
+                return Err(crate::Error::Lifecycle(LifecycleError::NameTaken {
+                    name: name.as_str().into(),
+                }));
             }
             Material::Fresh => {}
-            Material::Imported(_) => return Err(crate::Error::ImportRefused),
+            Material::Imported(_) => {
+                return Err(crate::Error::Lifecycle(LifecycleError::ImportRefused));
+            }
         }
         let (key, master_key_id) = self.0.generate(name, version, rng)?;
         let material =
@@ -80,9 +85,9 @@ impl KeySource for TokenSource {
     fn destroy<'k>(
         &self,
         records: &mut dyn Iterator<Item = (KeyName<'k>, &'k VersionRecord)>,
-    ) -> Result<(), crate::Error> {
+    ) -> Result<(), BackendError> {
         // One look at all there are, since most of the records are of keys that are gone.
-        let (there, is_complete) = self.0.change(Inner::key_ids).map_err(unnamed)?;
+        let (there, is_complete) = self.0.change(Inner::key_ids).map_err(Error::from_failure)?;
         let mut outcome = Ok(());
         let mut left = 0_usize;
         for (name, record) in records {
@@ -96,16 +101,12 @@ impl KeySource for TokenSource {
             }
             match self.0.destroy_keys(objects) {
                 Ok(count) => left = left.saturating_add(count),
-                Err(failure) => outcome = Err(unnamed(failure)),
+                Err(failure) => outcome = Err(Error::from_failure(failure)),
             }
         }
         outcome?;
         if left > 0 { Err(Error::NotDestroyed { count: left }.into()) } else { Ok(()) }
     }
-}
-
-fn unnamed(failure: Failure) -> crate::Error {
-    Error::from_failure(failure).into()
 }
 
 impl Inner {
@@ -124,8 +125,10 @@ impl Inner {
             }
             match self.generate_of(name, version, algorithm, rng) {
                 Ok(made) => return Ok(made),
-                Err(crate::Error::Token(Error::Algorithm { what })) => reasons.push(what),
-                Err(error) => return Err(error),
+                Err(error) => match error.backend() {
+                    Some(Error::Algorithm { what }) => reasons.push(what.clone()),
+                    _ => return Err(error),
+                },
             }
         }
         if reasons.is_empty() {

@@ -236,7 +236,7 @@ impl Options {
     ///
     /// # Errors
     ///
-    /// [`Error::Library`], in [`Error::Token`](crate::Error::Token).
+    /// [`Error::Library`], in [`Error::Backend`](crate::Error::Backend).
     pub fn token(&self) -> Result<Token, crate::Error> {
         Ok(Token::new(self.clone())?)
     }

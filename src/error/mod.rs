@@ -4,26 +4,23 @@
 //! which public part did not verify. No variant holds a secret, so every error can be logged.
 
 mod answers;
+mod backend;
 mod conversions;
-mod key_fault;
 mod unverified;
 
-pub use key_fault::KeyFault;
+#[cfg(all(any(feature = "file", feature = "pkcs11"), unix))]
+pub(crate) use backend::backend_error;
+pub use backend::{BackendError, BackendFailure};
 pub use unverified::Unverified;
 
 use crate::aad::AadFault;
-use crate::format::{
-    DataKeyId, HeaderFault, InvalidKeyName, KeyVersion, LooksLike, MessagePart, SlotFault,
-};
+use crate::format::{DataKeyId, HeaderFault, KeyVersion, LooksLike, MessagePart, SlotFault};
 use crate::keyring::Refusal;
-use crate::keyset::{ChangeOutcome, Guard, LabelFault, Operation, VersionState};
+use crate::keyset::LifecycleError;
 use crate::random::RandomnessUnavailable;
-use crate::time::Timestamp;
-use alloc::boxed::Box;
 use alloc::string::String;
+#[cfg(feature = "std")]
 use alloc::sync::Arc;
-use alloc::vec::Vec;
-use core::time::Duration;
 
 /// Why an operation failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -123,32 +120,10 @@ pub enum Error {
         /// Which public part did not verify. Nothing more is said.
         part: Unverified,
     },
-    /// The keyring's backend did not answer, or failed.
-    #[error("keyring is unavailable")]
-    #[non_exhaustive]
-    Unavailable {
-        /// What the backend said.
-        source: Arc<dyn core::error::Error + Send + Sync>,
-        /// Whether the same call may succeed later, as the keyring says.
-        retryable: bool,
-    },
-    /// The keyring's backend answers fewer calls than it is asked. Try again later, after
-    /// [`retry_after`](Self::retry_after).
-    #[error("keyring is throttled{}", crate::keyring::Wait(*retry_after))]
-    #[non_exhaustive]
-    Throttled {
-        /// For how long the backend asks not to be called, where it says so.
-        retry_after: Option<Duration>,
-        /// What the backend said.
-        source: Arc<dyn core::error::Error + Send + Sync>,
-    },
-    /// The keyring's backend answers that this caller may not use the key.
-    #[error("keyring denies the use of its key")]
-    #[non_exhaustive]
-    Denied {
-        /// What the backend said.
-        source: Arc<dyn core::error::Error + Send + Sync>,
-    },
+    /// The back end of the keyring, or the file of a message, failed, accepts fewer calls than it
+    /// gets, or denied the call. [`backend`](Self::backend) returns the error of the back end itself.
+    #[error(transparent)]
+    Backend(BackendError),
     /// The keyring has no primary version to wrap with.
     #[error("keyring has no primary key version")]
     NoPrimary,
@@ -229,152 +204,15 @@ pub enum Error {
         /// The version.
         version: KeyVersion,
     },
-    /// A key name has a form that names may not have.
+    /// A master key was not found or not changed.
     #[error(transparent)]
-    KeyName(InvalidKeyName),
-    /// Key material was refused: all zero, or there already under another version.
-    #[error("key material is all zero or there already")]
-    KeyMaterial,
-    /// Key material from elsewhere was offered to a keyring that takes none.
-    #[error("key material cannot be imported: this keyring makes its own")]
-    ImportRefused,
-    /// The changes are made and on record, and the key material of a version that is destroyed on
-    /// record, by these or by earlier ones, is still on its token. The next change tries again,
-    /// one of nothing too.
-    #[error("changes are made, but key material of a destroyed version is still on its token")]
-    NotDestroyed {
-        /// The changes: they are not to be made again.
-        changed: Box<ChangeOutcome>,
-        /// Why it could not be destroyed.
-        source: Box<Error>,
-    },
-    /// A keyset has no such version.
-    #[error("key {key} has no version {version}")]
-    UnknownVersion {
-        /// The key name.
-        key: String,
-        /// The version.
-        version: KeyVersion,
-    },
-    /// A version of a keyset is in a state that does not allow the operation.
-    #[error("key {key} version {version} is {state}: cannot {operation}")]
-    VersionState {
-        /// The key name.
-        key: String,
-        /// The version.
-        version: KeyVersion,
-        /// The state it is in, `primary` included.
-        state: VersionState,
-        /// The operation asked for.
-        operation: Operation,
-    },
+    Lifecycle(LifecycleError),
     /// A combined keyring has as many members as it can take: 16, as a header has slots.
     #[error("keyring has {most} members already")]
     TooManyMembers {
         /// The most members there can be.
         most: usize,
     },
-    /// A version number was used before, or all 2^32 - 1 were: numbers grow and are never reused.
-    #[error("key {key} cannot take another version after {last}")]
-    VersionNumber {
-        /// The key name.
-        key: String,
-        /// The highest version there is.
-        last: KeyVersion,
-    },
-    /// A key file could not be read or written.
-    #[cfg(all(feature = "file", unix))]
-    #[error(transparent)]
-    KeyFile(crate::file::KeyFileError),
-    /// A PKCS#11 token did not do what was asked.
-    #[cfg(all(feature = "pkcs11", unix))]
-    #[error(transparent)]
-    Token(crate::pkcs11::Error),
-    /// A message in a file could not be read, written or rewrapped.
-    #[cfg(all(feature = "file", unix))]
-    #[error(transparent)]
-    MessageFile(crate::message_file::MessageFileError),
-    /// A keyring has no master key and no alias of a name.
-    #[error("there is no key {key}")]
-    UnknownKey {
-        /// The name.
-        key: String,
-    },
-    /// A keyring has several master keys, and which one is meant was not said: `with_key` does.
-    #[error("no key is selected of {}", keys.join(", "))]
-    NoKeySelected {
-        /// The names of some of them.
-        keys: Vec<String>,
-    },
-    /// A name is a master key's or an alias already.
-    #[error("the name {name} is taken")]
-    NameTaken {
-        /// The name.
-        name: String,
-    },
-
-    /// The time between scheduling a destruction and the destruction is not 7 to 30 days.
-    #[error("destruction in {} seconds is not within 7 to 30 days", delay.as_secs())]
-    DestructionDelay {
-        /// The time asked for.
-        delay: Duration,
-    },
-
-    /// The destruction of a version is not due yet; it can still be cancelled.
-    #[error("destruction of key {key} version {version} is not due before {due}")]
-    DestructionNotDue {
-        /// The key name.
-        key: String,
-        /// The version.
-        version: KeyVersion,
-        /// When it is due.
-        due: Timestamp,
-    },
-
-    /// A version is kept from an operation that its state allows.
-    #[error("key {key} version {version}: cannot {operation}: {guard}")]
-    Guarded {
-        /// The key name.
-        key: String,
-        /// The version.
-        version: KeyVersion,
-        /// The operation asked for.
-        operation: Operation,
-        /// What keeps it.
-        guard: Guard,
-    },
-
-    /// Somebody else changed the keyring since the caller looked: look again.
-    #[error("keyring is at change {found}, the caller knows change {expected}")]
-    Conflict {
-        /// The change number that the caller knows.
-        expected: u64,
-        /// The number of the last change.
-        found: u64,
-    },
-
-    /// A change to a master key as a whole, or to an alias, is refused.
-    #[error("key {key} {fault}")]
-    Key {
-        /// The name of the key or the alias.
-        key: String,
-        /// Why.
-        fault: KeyFault,
-    },
-
-    /// The keyring was changed 2^64 - 1 times, and takes no other change.
-    #[error("keyring has no change number left")]
-    ChangeNumber,
-
-    /// A label cannot be set.
-    #[error("label {name:?} cannot be set: {fault}")]
-    Label {
-        /// The name of the label.
-        name: String,
-        /// What is wrong.
-        fault: LabelFault,
-    },
-
     /// A name-value pair of associated data repeats a name, or has an empty or too long one.
     #[error("associated data pair {name:?} cannot be added: {fault}")]
     AadPair {
@@ -383,7 +221,6 @@ pub enum Error {
         /// What is wrong.
         fault: AadFault,
     },
-
     /// Bytes are not the canonical form of named associated data.
     #[error("not canonical associated data at byte {offset}")]
     AadEncoding {
