@@ -56,24 +56,13 @@ const REFUSALS: [Refusal; 6] = [
     Refusal::Excluded,
 ];
 
-const GUESSES: [LooksLike; 18] = [
+const GUESSES: [LooksLike; 7] = [
     LooksLike::Empty,
-    LooksLike::Zeroes,
+    LooksLike::Zeros,
     LooksLike::Base64,
-    LooksLike::Base64Twice,
     LooksLike::Hex,
     LooksLike::TextConversion,
     LooksLike::LeadingText,
-    LooksLike::Age,
-    LooksLike::Pgp,
-    LooksLike::Pem,
-    LooksLike::VaultTransit,
-    LooksLike::Json,
-    LooksLike::Jose,
-    LooksLike::AwsEncryptionSdk,
-    LooksLike::OpensslEnc,
-    LooksLike::Compressed,
-    LooksLike::Text,
     LooksLike::Unknown,
 ];
 

@@ -39,7 +39,7 @@ fn cases() -> Vec<(LooksLike, Vec<Vec<u8>>)> {
     let with_prefix = |prefix: &[u8]| [prefix, &message].concat();
     vec![
         (LooksLike::Empty, vec![vec![]]),
-        (LooksLike::Zeroes, vec![vec![0], vec![0; 63], vec![0; 4096]]),
+        (LooksLike::Zeros, vec![vec![0], vec![0; 63], vec![0; 4096]]),
         (
             LooksLike::Base64,
             vec![
@@ -47,9 +47,9 @@ fn cases() -> Vec<(LooksLike, Vec<Vec<u8>>)> {
                 [b"\n", &base64(&message)[..]].concat(),
                 [b"\"", &base64(&message)[..], b"\""].concat(),
                 [b"'", &base64(&message)[..], b"'"].concat(),
+                base64(&base64(&message)),
             ],
         ),
-        (LooksLike::Base64Twice, vec![base64(&base64(&message))]),
         (
             LooksLike::Hex,
             vec![
@@ -83,30 +83,16 @@ fn cases() -> Vec<(LooksLike, Vec<Vec<u8>>)> {
             vec![with_prefix(b"\n"), with_prefix(b" \t\r\n"), with_prefix(b"\xEF\xBB\xBF")],
         ),
         (
-            LooksLike::Age,
-            vec![
-                text("age-encryption.org/v1\n-> X25519 "),
-                text("-----BEGIN AGE ENCRYPTED FILE-----\n"),
-            ],
-        ),
-        (LooksLike::Pgp, vec![text("-----BEGIN PGP MESSAGE-----\n")]),
-        (LooksLike::Pem, vec![text("-----BEGIN PRIVATE KEY-----\n"), text("\n-----BEGIN X-----")]),
-        (LooksLike::VaultTransit, vec![text("vault:v1:8SDd3WHDOjf7mq69CyCqYjBXAiQQAVZRkFM13ok=")]),
-        (LooksLike::Jose, vec![text("eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..x.y.z")]),
-        (LooksLike::Json, vec![text(r#"{"ciphertext":""}"#), text("  [{}, {}]")]),
-        (LooksLike::OpensslEnc, vec![text("Salted__\u{1}\u{2}\u{3}\u{4}")]),
-        (
-            LooksLike::AwsEncryptionSdk,
-            vec![vec![2, 4, 0x78, 9, 9], vec![2, 5, 0x78, 9, 9], vec![1, 0x80, 3, 0x78]],
-        ),
-        (
-            LooksLike::Compressed,
-            vec![vec![0x1F, 0x8B, 8], vec![0x28, 0xB5, 0x2F, 0xFD, 0], text("PK\u{3}\u{4}")],
-        ),
-        (LooksLike::Text, vec![text("hello"), text(" \n"), text("E5 4E 56 4C")]),
-        (
             LooksLike::Unknown,
-            vec![message[150..].to_vec(), vec![0, 1], vec![0xE5, 0], vec![0xFF; 80]],
+            vec![
+                message[150..].to_vec(),
+                vec![0, 1],
+                vec![0xE5, 0],
+                vec![0xFF; 80],
+                text("hello"),
+                text(" \n"),
+                text("E5 4E 56 4C"),
+            ],
         ),
     ]
 }
@@ -115,7 +101,7 @@ fn cases() -> Vec<(LooksLike, Vec<Vec<u8>>)> {
 #[test]
 fn every_guess_is_made_of_what_it_names() {
     let cases = cases();
-    assert_eq!(cases.len(), 18);
+    assert_eq!(cases.len(), 7);
     for (expected, inputs) in cases {
         for input in inputs {
             assert_eq!(looks_like(&input), expected, "{:x?}", &input[..input.len().min(20)]);
