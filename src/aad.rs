@@ -1,4 +1,4 @@
-//! Associated data: the caller's bytes, authenticated and not stored.
+//! Associated data: bytes of the caller that are authenticated and not stored.
 
 use crate::error::Error;
 use alloc::collections::BTreeMap;
@@ -9,11 +9,10 @@ use core::fmt;
 /// First bytes of the canonical form of named pairs (SPEC A-LABEL).
 const PAIRS_LABEL: &[u8] = b"envelock aad v1\0";
 
-/// Associated data of a message: bytes that must be the same at decryption, and are not stored.
+/// Associated data of a message: bytes that a decryption must repeat. They are not stored.
 ///
-/// Name the record it belongs to (table, row, tenant, path): then a message that was moved to
-/// another record does not open there. For more than one field use [`AadPairs`]; joined strings
-/// are ambiguous.
+/// Name the record of the message (table, row, tenant, path), so that a message moved to another
+/// record does not open there. Use [`AadPairs`] for several fields; joined strings are ambiguous.
 ///
 /// ```
 /// use envelock::Aad;
@@ -26,23 +25,23 @@ const PAIRS_LABEL: &[u8] = b"envelock aad v1\0";
 pub struct Aad<'a>(&'a [u8]);
 
 impl<'a> Aad<'a> {
-    /// These bytes.
+    /// Returns associated data of these bytes.
     pub const fn new(bytes: &'a [u8]) -> Self {
         Aad(bytes)
     }
 
-    /// None: the message opens wherever it is put. The same as no bytes.
+    /// Returns empty associated data: the message opens as any record.
     pub const fn none() -> Self {
         Aad(&[])
     }
 
-    /// The bytes.
+    /// Returns the bytes.
     pub const fn as_bytes(&self) -> &'a [u8] {
         self.0
     }
 }
 
-/// Shows the length only: associated data may be personal.
+/// Writes the length alone: associated data may be personal.
 impl fmt::Debug for Aad<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Aad({} bytes)", self.0.len())
@@ -51,9 +50,8 @@ impl fmt::Debug for Aad<'_> {
 
 /// Named pairs of associated data in one canonical form (SPEC A-CANON).
 ///
-/// Sorted by name, every part with its length: two sets of pairs have the same bytes only if
-/// they are the same set, in whatever order they were added. Names are compared byte by byte;
-/// text is not normalised.
+/// The form is sorted by name and has the length before every part, so two sets of pairs have the
+/// same bytes if and only if they are equal. Names are compared byte by byte; text is not normalised.
 ///
 /// ```
 /// use envelock::AadPairs;
@@ -69,7 +67,7 @@ impl fmt::Debug for Aad<'_> {
 pub struct AadPairs(BTreeMap<String, Vec<u8>>);
 
 impl AadPairs {
-    /// No pairs yet.
+    /// Returns an empty set.
     pub const fn new() -> Self {
         AadPairs(BTreeMap::new())
     }
@@ -78,18 +76,19 @@ impl AadPairs {
     ///
     /// # Errors
     ///
-    /// [`Error::AadPair`] if the name is empty or there already, or name or value is 4 GiB or
-    /// longer.
+    /// [`Error::AadPair`] if the name is empty or present, or if the name or the value has 4 GiB or
+    /// more.
     pub fn with(mut self, name: &str, value: impl AsRef<[u8]>) -> Result<Self, Error> {
         self.insert(name, value.as_ref())?;
         Ok(self)
     }
 
-    /// Adds a pair in place; see [`with`](Self::with) for the errors, which change nothing.
+    /// Adds a pair in place. An error changes nothing.
     ///
     /// # Errors
     ///
-    /// As [`with`](Self::with).
+    /// [`Error::AadPair`] if the name is empty or present, or if the name or the value has 4 GiB or
+    /// more.
     pub fn insert(&mut self, name: &str, value: &[u8]) -> Result<(), Error> {
         let fits = |len: usize| u32::try_from(len).is_ok();
         let fault = if name.is_empty() {
@@ -106,12 +105,12 @@ impl AadPairs {
         Err(Error::AadPair { name: name.into(), fault })
     }
 
-    /// The pairs, sorted by name.
+    /// Returns the pairs, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
     }
 
-    /// The canonical form: label, count, then each name and value behind its length (big-endian
+    /// Returns the canonical form: label, count, then each name and value after its length (big-endian
     /// u32), sorted by name.
     pub fn to_bytes(&self) -> Vec<u8> {
         let part = |len: usize| len + 4;
@@ -120,7 +119,7 @@ impl AadPairs {
         let mut bytes = Vec::with_capacity(len);
         bytes.extend_from_slice(PAIRS_LABEL);
         let put_len = |bytes: &mut Vec<u8>, len: usize| {
-            #[expect(clippy::expect_used, reason = "`insert` and `from_bytes` let no other in")]
+            #[expect(clippy::expect_used, reason = "`insert` and `from_bytes` check every length")]
             let len = u32::try_from(len).expect("a length of 32 bits");
             bytes.extend_from_slice(&len.to_be_bytes());
         };
@@ -134,11 +133,11 @@ impl AadPairs {
         bytes
     }
 
-    /// Reads the canonical form, and nothing but it.
+    /// Parses the canonical form.
     ///
     /// # Errors
     ///
-    /// [`Error::AadEncoding`] with the offset of the first field that is wrong.
+    /// [`Error::AadEncoding`] with the offset of the first invalid field.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
         let mut rest = bytes.strip_prefix(PAIRS_LABEL).ok_or(Error::AadEncoding { offset: 0 })?;
         let mut pairs = AadPairs::new();
@@ -147,7 +146,7 @@ impl AadPairs {
             let at = bytes.len() - rest.len();
             let misplaced = Error::AadEncoding { offset: at };
             let name = take_part(bytes, &mut rest)?;
-            // SPEC A-SORT: an empty name sorts before every other, so it is caught here too.
+            // SPEC A-SORT: an empty name sorts first, so this rejects it as well.
             if name <= last {
                 return Err(misplaced);
             }
@@ -165,7 +164,7 @@ impl AadPairs {
     }
 }
 
-/// Shows the names only: values may be personal.
+/// Writes the names alone: values may be personal.
 impl fmt::Debug for AadPairs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
@@ -190,15 +189,15 @@ fn take_part<'a>(bytes: &[u8], rest: &mut &'a [u8]) -> Result<&'a [u8], Error> {
     Ok(part)
 }
 
-/// What is wrong with a pair of named associated data.
+/// Why a pair of named associated data was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AadFault {
     /// The name is empty.
     EmptyName,
-    /// The name is there already.
+    /// The set has a pair of this name.
     Duplicate,
-    /// The name or the value is 4 GiB or longer, or there are that many pairs.
+    /// The name or the value has 4 GiB or more, or there are 2^32 pairs.
     TooLong,
 }
 
@@ -206,8 +205,8 @@ impl fmt::Display for AadFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             AadFault::EmptyName => "the name is empty",
-            AadFault::Duplicate => "the name is there already",
-            AadFault::TooLong => "it is too long",
+            AadFault::Duplicate => "the name is present already",
+            AadFault::TooLong => "the name or the value is too long",
         })
     }
 }

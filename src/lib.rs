@@ -53,8 +53,6 @@ mod sync;
 pub mod test_util;
 mod threads;
 mod time;
-#[cfg(not(unix))]
-mod unsupported;
 mod wiped;
 
 #[cfg(all(feature = "file", unix))]
@@ -104,6 +102,20 @@ pub mod file {
     };
 }
 
+/// Master keys in a file, and messages in files, which need Unix: nothing on this target.
+#[cfg(all(feature = "file", not(unix)))]
+pub mod file {
+    /// Missing on this target: key files need the locks, owners and modes of Unix.
+    #[deprecated = "key files need Unix: implement `Keyring`, or use `MemoryKeyring`"]
+    #[derive(Debug)]
+    pub enum FileKeyring {}
+
+    /// Missing on this target: message files need the locks and renames of Unix.
+    #[deprecated = "message files need Unix: use the readers and writers of `Envelope`"]
+    #[derive(Debug)]
+    pub enum MessageFile {}
+}
+
 /// Master keys on a PKCS#11 token.
 #[cfg(all(feature = "pkcs11", unix))]
 pub mod pkcs11 {
@@ -111,6 +123,15 @@ pub mod pkcs11 {
         AlgorithmReport, CallFailure, Error, ExternalKeyring, ExternalKeys, KeyRef, KeyWeakness,
         Options, Pin, PinError, PinFault, Pkcs11Keyring, Report, Token, TokenLabel, WrongResponse,
     };
+}
+
+/// Master keys on a PKCS#11 token, which need Unix: nothing on this target.
+#[cfg(all(feature = "pkcs11", not(unix)))]
+pub mod pkcs11 {
+    /// Missing on this target: the catalogue of a token is a key file, which needs Unix.
+    #[deprecated = "tokens need Unix: implement `Keyring`"]
+    #[derive(Debug)]
+    pub enum Pkcs11Keyring {}
 }
 
 pub use aad::{Aad, AadFault, AadPairs};
@@ -121,7 +142,8 @@ pub use envelope::{
     RewrapReport, SlotFinding, SlotOutcome, body_len, inspect, plaintext_len,
 };
 pub use error::{BackendError, BackendFailure, Error, Unverified};
-#[cfg(all(feature = "file", unix))]
+#[cfg(feature = "file")]
+#[cfg_attr(not(unix), expect(deprecated, reason = "its note reaches the user of the name"))]
 pub use file::FileKeyring;
 pub use format::{DataKeyId, Header, KeyName, KeyVersion, MasterKeyId, SlotLabel, Suite};
 #[cfg(feature = "std")]
@@ -129,7 +151,8 @@ pub use keyring::CachingKeyring;
 pub use keyring::{
     FailoverKeyring, Keyring, Lifecycle, MemoryKeyring, MigratingKeyring, MultiKeyring,
 };
-#[cfg(all(feature = "pkcs11", unix))]
+#[cfg(feature = "pkcs11")]
+#[cfg_attr(not(unix), expect(deprecated, reason = "its note reaches the user of the name"))]
 pub use pkcs11::Pkcs11Keyring;
 pub use policy::RotationPolicy;
 pub use rand_core;
@@ -138,15 +161,3 @@ pub use random::{LockedRng, OsRandom, RandomSource};
 pub use reuse::{DataKeyReuse, ReuseStats};
 pub use threads::Threads;
 pub use time::Timestamp;
-// The names say at compile time why they have nothing on other targets.
-#[cfg(all(feature = "file", not(unix)))]
-#[expect(deprecated, reason = "so that the note reaches who uses them")]
-pub use unsupported::FileKeyring;
-#[cfg(all(feature = "pkcs11", not(unix)))]
-#[expect(deprecated, reason = "so that the note reaches who uses it")]
-pub use unsupported::Pkcs11Keyring;
-#[cfg(all(feature = "file", not(unix)))]
-/// Messages in files.
-pub mod file {
-    pub use crate::unsupported::MessageFile;
-}

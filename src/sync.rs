@@ -1,8 +1,8 @@
-//! The locks of the crate, without poisoning: `std`'s where there is one.
+//! Locks without poisoning: those of `std`, or of `spin` without feature `std`.
 
 #[cfg(not(target_has_atomic = "64"))]
 use core::sync::atomic::Ordering;
-// Under this flag another scheduler decides who comes first: see ci/interleavings.sh.
+// Under this flag `shuttle` schedules the threads of the interleaving tests.
 #[cfg(all(test, envelock_shuttle))]
 use shuttle::sync as locks;
 #[cfg(not(feature = "std"))]
@@ -15,13 +15,13 @@ pub(crate) use locks::{RwLockReadGuard, RwLockWriteGuard};
 #[cfg(feature = "std")]
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks a mutex whose holders cannot panic half-way: each builds first, then stores.
+/// Locks a mutex. Poisoning is ignored, since every holder stores a complete value in one step.
 #[cfg(feature = "std")]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A value that threads wait on until it changes, without poisoning.
+/// A mutex with a condition variable, without poisoning.
 #[cfg(feature = "std")]
 pub(crate) struct Monitor<T> {
     value: locks::Mutex<T>,
@@ -38,7 +38,7 @@ impl<T> Monitor<T> {
         self.value.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets the value go until it may have changed.
+    /// Releases the lock until a notification.
     pub(crate) fn wait<'m>(&self, guard: locks::MutexGuard<'m, T>) -> locks::MutexGuard<'m, T> {
         self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,7 +63,7 @@ impl<T> RwLock<T> {
         RwLock { inner: locks::RwLock::new(value) }
     }
 
-    // No writer of ours can panic half-way: each builds first, then stores.
+    // Poisoning is ignored, since every writer stores a complete value in one step.
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,8 +91,8 @@ impl<T> RwLock<T> {
 #[cfg(target_has_atomic = "64")]
 pub(crate) use core::sync::atomic::AtomicU64;
 
-/// The same where the processor has no atomic of 64 bits: a number behind a lock, which gives every
-/// order that may be asked for.
+/// `AtomicU64` for processors without 64-bit atomics: a number behind a lock, which satisfies every
+/// memory ordering.
 #[cfg(not(target_has_atomic = "64"))]
 #[derive(Default)]
 pub(crate) struct AtomicU64(RwLock<u64>);

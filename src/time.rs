@@ -1,4 +1,4 @@
-//! Time as an argument: seconds since 1970, in UTC. The core has no clock.
+//! Points in time: seconds since 1970 in UTC. The core takes them as arguments and has no clock.
 
 use core::fmt::{self, Write as _};
 use core::num::NonZeroU64;
@@ -6,17 +6,17 @@ use core::time::Duration;
 
 const SECONDS_PER_DAY: u64 = 86_400;
 
-/// The last second of the year 9999: RFC 3339 has no room for more.
+/// The last second of the year 9999, the last year of RFC 3339.
 const MAX_SECONDS: u64 = 253_402_300_799;
 
-/// A point in time: whole seconds since 1970-01-01T00:00:00Z, leap seconds not counted.
+/// A point in time: whole seconds since 1970-01-01T00:00:00Z without leap seconds.
 ///
-/// Shown in the form of RFC 3339, `2026-11-21T15:44:52Z`. Arithmetic saturates at both ends, the
-/// years 1970 and 9999.
+/// `Display` writes the form of RFC 3339, `2026-11-21T15:44:52Z`. Arithmetic saturates at 1970 and at
+/// the end of 9999.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
-    /// One more than the seconds: so an optional time that is none has no bytes of its own, which
-    /// would carry what happened to stand there, a piece of a key perhaps, to the heap.
+    /// The seconds plus one. NonZero, so that `None` needs no uninitialised payload bytes, in which a
+    /// move could carry a piece of a key to the heap.
     after: NonZeroU64,
 }
 
@@ -24,40 +24,40 @@ impl Timestamp {
     /// 1970-01-01T00:00:00Z.
     pub const UNIX_EPOCH: Timestamp = Timestamp { after: NonZeroU64::MIN };
 
-    /// The time `seconds` after 1970-01-01T00:00:00Z.
+    /// Returns the time `seconds` after 1970-01-01T00:00:00Z, at most the end of 9999.
     pub const fn from_unix_seconds(seconds: u64) -> Self {
         let seconds = if seconds > MAX_SECONDS { MAX_SECONDS } else { seconds };
         // Saturates: never, the last second is far below.
         Timestamp { after: NonZeroU64::MIN.saturating_add(seconds) }
     }
 
-    /// The present time of the system's clock; 1970 if the clock is set to before that.
+    /// Returns the time of the system clock, or 1970 if the clock is set before that (feature `std`).
     #[cfg(feature = "std")]
     pub fn now() -> Self {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         Timestamp::from_unix_seconds(since.map_or(0, |since| since.as_secs()))
     }
 
-    /// Seconds since 1970-01-01T00:00:00Z.
+    /// Returns the seconds since 1970-01-01T00:00:00Z.
     pub const fn unix_seconds(self) -> u64 {
         // Saturates: never, it is not zero.
         self.after.get().saturating_sub(1)
     }
 
-    /// This time and `duration`, whose fraction of a second is dropped.
+    /// Adds the whole seconds of `duration`.
     #[must_use]
     pub const fn plus(self, duration: Duration) -> Self {
-        // Saturates: at the last second there is.
+        // Saturates: at the end of 9999.
         Timestamp::from_unix_seconds(self.unix_seconds().saturating_add(duration.as_secs()))
     }
 
-    /// How long ago `earlier` was, or zero if it is later: clocks go back at times.
+    /// Returns the time since `earlier`, or zero if `earlier` is later: clocks may go back.
     pub const fn since(self, earlier: Timestamp) -> Duration {
         // Saturates: zero if it is later.
         Duration::from_secs(self.unix_seconds().saturating_sub(earlier.unix_seconds()))
     }
 
-    /// Reads the form that [`Display`](fmt::Display) writes, and no other.
+    /// Parses the form that [`Display`](fmt::Display) writes. Returns `None` for any other.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let field = |start: usize, end: usize| {
@@ -73,14 +73,14 @@ impl Timestamp {
         let seconds = minutes.checked_mul(60)?.checked_add(second)?;
         let seconds = days.checked_mul(SECONDS_PER_DAY)?.checked_add(seconds)?;
         let time = Timestamp::from_unix_seconds(seconds);
-        // The one canonical form: what is shown must be what was read.
+        // Canonical form: `Display` must write the text that was read.
         let mut same = Same { rest: text };
         fmt::write(&mut same, format_args!("{time}")).ok()?;
         same.rest.is_empty().then_some(time)
     }
 }
 
-/// A writer that fails as soon as it is given anything but `rest`.
+/// A writer that fails on the first difference from `rest`.
 struct Same<'a> {
     rest: &'a str,
 }
@@ -123,8 +123,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Writes a number below 100. Key files have two dates or more for each version, which are
-/// compared with what was read, too: formatting with a width takes several times as long.
+/// Writes a number below 100. A key file has several dates for each version, and formatting with a
+/// width takes several times as long.
 fn two_digits(f: &mut fmt::Formatter<'_>, number: u64) -> fmt::Result {
     for digit in [number / 10, number % 10] {
         let digit = u32::try_from(digit).ok().and_then(|digit| char::from_digit(digit, 10));
@@ -146,7 +146,7 @@ fn days_of_months(year: u64) -> [u64; 12] {
     [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
 }
 
-/// Days from 1970-01-01 to the start of `year`, of the Gregorian calendar.
+/// Returns the days from 1970-01-01 to the start of `year` in the Gregorian calendar.
 fn days_before_year(year: u64) -> Option<u64> {
     let full = year.checked_sub(1)?;
     let leap = (full / 4).checked_sub(full / 100)?.checked_add(full / 400)?;
@@ -163,7 +163,7 @@ fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
 
 #[expect(clippy::arithmetic_side_effects, reason = "days until the year 9999 at most")]
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
-    // A guess that is never too late, since a year has at most 366 days; in 9999, 16 too early.
+    // The first estimate is never late, since a year has at most 366 days; at most 16 years early.
     let mut year = days / 366 + 1970;
     #[expect(clippy::expect_used, reason = "it fails for years before 1970 alone")]
     let mut rest = days - days_before_year(year).expect("a year from 1970 on");

@@ -1,12 +1,13 @@
-//! A buffer that may hold plaintext, wiped on drop.
+//! A buffer for plaintext that is wiped on drop.
 
 use alloc::vec::Vec;
 use core::ops::{Deref, DerefMut};
 
-/// Bytes that are wiped on drop, what stands behind the length included. As fast as a fill, where
-/// `Zeroize` goes byte by byte: a stream of a megabyte would spend a tenth of its time there.
+/// A byte buffer that wipes its whole capacity on drop.
 ///
-/// Grow it by [`push_slice`](Self::push_slice): `Vec` itself would leave the old bytes behind.
+/// The wipe is a fill: `Zeroize` writes byte by byte, which takes a tenth of the time of a stream of
+/// one megabyte. The buffer grows by [`push_slice`](Self::push_slice) alone, since `Vec` leaves a copy
+/// of its content behind when it grows.
 #[derive(Default)]
 pub(crate) struct WipedBuffer(Vec<u8>);
 
@@ -15,7 +16,7 @@ impl WipedBuffer {
         WipedBuffer(Vec::with_capacity(capacity))
     }
 
-    /// Adds `bytes`. A buffer grows by doubling, to `most` bytes at last, and leaves nothing behind.
+    /// Appends `bytes`. The capacity doubles, up to `most` bytes; the old allocation is wiped.
     pub(crate) fn push_slice(&mut self, bytes: &[u8], most: usize) {
         let needed = self.0.len() + bytes.len();
         if self.0.capacity() < needed {
@@ -29,18 +30,18 @@ impl WipedBuffer {
         self.0.extend_from_slice(bytes);
     }
 
-    /// Keeps the first `len` bytes. What is behind them is wiped with the rest.
+    /// Keeps the first `len` bytes. The rest is wiped on drop.
     pub(crate) fn truncate(&mut self, len: usize) {
         self.0.truncate(len);
     }
 
-    /// Hands out bytes that are no plaintext.
+    /// Returns the bytes without a wipe. They must not be plaintext.
     #[cfg(feature = "std")]
     pub(crate) fn take_public(&mut self) -> Vec<u8> {
         core::mem::take(&mut self.0)
     }
 
-    /// `len` zero bytes.
+    /// Returns a buffer of `len` zero bytes.
     pub(crate) fn zeros(len: usize) -> Self {
         WipedBuffer(alloc::vec![0; len])
     }
@@ -52,7 +53,7 @@ impl From<Vec<u8>> for WipedBuffer {
     }
 }
 
-/// As a slice only: what grows a `Vec` leaves bytes behind.
+/// Derefs to a slice, since the methods of `Vec` leave copies behind.
 impl Deref for WipedBuffer {
     type Target = [u8];
 
@@ -70,7 +71,7 @@ impl DerefMut for WipedBuffer {
 impl Drop for WipedBuffer {
     fn drop(&mut self) {
         self.0.clear();
-        // Up to the capacity: nothing is allocated.
+        // Resizing to the capacity allocates nothing.
         self.0.resize(self.0.capacity(), 0);
         zeroize::optimization_barrier(self.0.as_slice());
     }

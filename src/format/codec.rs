@@ -1,7 +1,7 @@
-//! Byte strings put together without allocation.
+//! Concatenation of byte strings without allocation.
 
-/// Writes `fields` one behind the other to the start of `out` and returns their total length, or
-/// `None`, with `out` partly written, if they do not fit.
+/// Writes `fields` in order to the start of `out` and returns their total length. Returns `None`,
+/// with `out` partly written, if they do not fit.
 pub(crate) fn concat(out: &mut [u8], fields: &[&[u8]]) -> Option<usize> {
     let mut len = 0_usize;
     let mut rest = out;

@@ -1,13 +1,13 @@
-//! Reading a header: canonical (SPEC H-CANON), bounded (SPEC H-BOUND: nothing here allocates),
-//! and exact about the first thing that is wrong.
+//! Parsing of a header: canonical (SPEC H-CANON), without allocation (SPEC H-BOUND), with the
+//! lowest offending offset as the error.
 //!
 //! An offset offends if no valid header has the same bytes up to and including the field that
-//! starts there (SPEC H-FIRST). So each length is checked against the room that is left after
-//! all that must still follow, and the first error met is the one with the lowest offset.
+//! starts there (SPEC H-FIRST). Each length is therefore checked against the room that the minimum
+//! of all later fields leaves, and the first error found has the lowest offset.
 
 #![expect(
     clippy::indexing_slicing,
-    reason = "the reader stands within its input, and what was read lies before it"
+    reason = "the position of the reader never exceeds the length of its input"
 )]
 
 use super::{
@@ -18,8 +18,8 @@ use super::{
 use crate::error::Error;
 use core::fmt;
 
-/// A parsed header. **Unverified**: it says what the bytes claim, and anyone who can write the
-/// message can change the claim. Only a decryption proves it.
+/// A parsed header. **Unverified**: a writer of the message can change every field. A decryption
+/// verifies it.
 #[doc(alias = "parse")]
 #[doc(alias = "peek")]
 #[derive(Clone, Copy)]
@@ -31,8 +31,7 @@ pub struct Header<'a> {
 }
 
 impl<'a> Header<'a> {
-    /// Parses the header at the start of `input`, which may go on with a body or be cut after
-    /// the header.
+    /// Parses the header at the start of `input`. Bytes after the header are ignored.
     pub(crate) fn parse(input: &'a [u8]) -> Result<Self, Error> {
         let mut reader = Reader { input, position: 0, header_len: None };
         let core = reader.read_core()?;
@@ -50,7 +49,7 @@ impl<'a> Header<'a> {
         Ok(Header { bytes, core, slot_count, slots_end })
     }
 
-    /// Parses a header that is kept apart from its body: nothing may follow it.
+    /// Parses a header that is stored apart from its body: no byte may follow it.
     pub(crate) fn parse_detached(input: &'a [u8]) -> Result<Self, Error> {
         let header = Header::parse(input)?;
         if header.len() == input.len() {
@@ -61,33 +60,33 @@ impl<'a> Header<'a> {
         }
     }
 
-    /// The header's bytes, padding included.
+    /// Returns the bytes of the header, padding included.
     pub fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// Length of the header in bytes, padding included: the offset of the body.
+    /// Returns the length of the header in bytes, padding included: the offset of the body.
     #[expect(clippy::len_without_is_empty, reason = "a header is never empty")]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Bytes of padding: room for a later, larger slot.
+    /// Returns the length of the padding in bytes: room for a later, larger slot.
     pub fn padding_len(&self) -> usize {
         self.len() - self.slots_end
     }
 
-    /// The suite that the body is encrypted with.
+    /// Returns the suite of the body.
     pub fn suite(&self) -> Suite {
         self.core.suite()
     }
 
-    /// The data key id, which a rewrap does not change.
+    /// Returns the data key id, which a rewrap does not change.
     pub fn data_key_id(&self) -> DataKeyId {
         self.core.data_key_id()
     }
 
-    /// The slots, in order: 1 to 16.
+    /// Returns the slots, 1 to 16, in order.
     pub fn slots(&self) -> Slots<'a> {
         let bytes = &self.bytes[offset::SLOTS..self.slots_end];
         Slots::new(bytes, self.slot_count)
@@ -129,7 +128,7 @@ pub struct Slots<'a> {
 }
 
 impl<'a> Slots<'a> {
-    /// `count` slots that are known to stand in `bytes`.
+    /// Returns an iterator over `bytes`, which must hold `count` valid slots.
     pub(crate) fn new(bytes: &'a [u8], count: u8) -> Self {
         Slots { rest: bytes, left: count }
     }
@@ -149,7 +148,7 @@ impl<'a> Iterator for Slots<'a> {
         let (wrapped_key, rest) = rest.split_at_checked(wrapped_len)?;
         self.rest = rest;
         let label = SlotLabel {
-            // The bytes were parsed before, or written by us.
+            // The bytes were parsed or encoded before.
             name: KeyName::checked(core::str::from_utf8(name).ok()?),
             version: KeyVersion::new(u32::from_be_bytes(*version))?,
             master_key_id: MasterKeyId(*master_key_id),
@@ -171,7 +170,7 @@ impl fmt::Debug for Slots<'_> {
     }
 }
 
-/// Reads fields in order and knows where it stands.
+/// Reads fields in order.
 struct Reader<'a> {
     input: &'a [u8],
     position: usize,
@@ -221,7 +220,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reads one slot that must end by `end` and repeat none of `earlier`.
+    /// Reads one slot, which must end at or before `end` and must not repeat one of `earlier`.
     fn read_slot(&mut self, end: usize, suite: Suite, mut earlier: Slots<'_>) -> Result<(), Error> {
         let fixed_end = self.position + SLOT_FIXED_LEN;
         let fits = |name_len: usize, wrapped_len: usize| fixed_end + name_len + wrapped_len <= end;
@@ -232,7 +231,7 @@ impl<'a> Reader<'a> {
             .ok_or(fault(at, HeaderFault::ZeroVersion))?;
         let master_key_id = MasterKeyId(*self.take()?);
 
-        // SPEC H-ALG, H-OPAQUE: zero is wrong, whatever is unknown is not.
+        // SPEC H-ALG, H-OPAQUE: zero is invalid, an unknown algorithm is not.
         let at = self.position;
         let [id] = *self.take()?;
         let algorithm = WrapAlgorithm::new(id).ok_or(fault(at, HeaderFault::ZeroAlgorithm))?;
@@ -263,13 +262,13 @@ impl<'a> Reader<'a> {
         let name = self.take_name(usize::from(name_len), at)?;
         let label = SlotLabel { name, version, master_key_id, algorithm };
         if earlier.any(|slot| slot.label.same_key(&label)) {
-            // SPEC H-DUPLICATE: told at the name, the last of the three to be read.
+            // SPEC H-DUPLICATE: the name is the last of the three fields.
             return Err(fault(at, HeaderFault::DuplicateSlot));
         }
         self.take_slice(wrapped).map(|_| ())
     }
 
-    /// Reads a name; a bad byte is told even if the input ends within the name.
+    /// Reads a name. An invalid byte is reported even if the input ends within the name.
     fn take_name(&mut self, len: usize, at: usize) -> Result<KeyName<'a>, Error> {
         let there = &self.input[at..];
         let there = there.get(..len).unwrap_or(there);
@@ -309,7 +308,7 @@ impl<'a> Reader<'a> {
         Ok(field)
     }
 
-    /// The input ends where `len` more bytes were due.
+    /// Returns the error for an input that ends within a field of `len` bytes.
     fn truncated(&self, len: usize) -> Error {
         let due = (self.position + len).max(MIN_HEADER_LEN);
         Error::Truncated {

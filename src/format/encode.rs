@@ -1,15 +1,15 @@
-//! Writing a header: a new one, or new slots into an old one.
+//! Encoding of slots and of headers.
 
 use super::{ImmutableCore, MAX_HEADER_LEN, Slot, SlotLabel, codec, offset};
 use crate::error::Error;
 
-/// Length in bytes of a header of these slots without padding.
+/// Returns the length in bytes of a header of these slots without padding.
 pub(crate) fn unpadded_len<'s>(slots: impl Iterator<Item = Slot<'s>>) -> usize {
     slots.map(|slot| slot.encoded_len()).fold(offset::SLOTS, |all, len| all + len)
 }
 
-/// Writes a header that fills `out`: a core that is there already, these slots as they are, at most
-/// 16, then padding (SPEC R-CORE, R-KEEP).
+/// Writes a header that fills `out`: the core, at most 16 slots unchanged, then padding
+/// (SPEC R-CORE, R-KEEP).
 ///
 /// # Errors
 ///
@@ -35,7 +35,7 @@ pub(crate) fn rewrite_header<'s>(
     write_fixed(out, core, header_len, count)
 }
 
-/// Writes what stands before the slots.
+/// Writes the fields before the slots.
 pub(crate) fn write_fixed(
     out: &mut [u8],
     core: &ImmutableCore,
@@ -47,13 +47,13 @@ pub(crate) fn write_fixed(
     codec::concat(out, &[core.as_bytes(), &header_len, &[count]]).map(drop).ok_or_else(no_room)
 }
 
-/// The header length field of a header of `len` bytes.
+/// Returns the length field of a header of `len` bytes, or [`Error::HeaderRoom`] above 65,535.
 pub(crate) fn header_len_field(len: usize) -> Result<[u8; 2], Error> {
     let too_long = |_| Error::HeaderRoom { needed: len, available: MAX_HEADER_LEN };
     u16::try_from(len).map(u16::to_be_bytes).map_err(too_long)
 }
 
-/// Writes one slot at the start of `room` and returns its length, or `None` if it does not fit.
+/// Writes one slot to the start of `room` and returns its length, or `None` if it does not fit.
 pub(crate) fn encode_slot(room: &mut [u8], slot: &Slot<'_>) -> Option<usize> {
     let SlotLabel { name, version, master_key_id, algorithm } = slot.label;
     let name_len = u8::try_from(name.len()).ok()?;

@@ -1,12 +1,12 @@
-//! What can be wrong with a header that is read, and with a slot that is written.
+//! Faults of a header that is read, and of a slot that is written.
 
 use super::{KeyVersion, WrapAlgorithm};
 use alloc::string::String;
 use core::fmt;
 
-/// What is wrong with a header at the offset that the error names.
+/// Why a header is invalid at the offset of the error.
 ///
-/// Everything here is readable by anyone who has the bytes, so it is said exactly.
+/// The values are exact, since a reader of the bytes sees them as well.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum HeaderFault {
@@ -37,7 +37,7 @@ pub enum HeaderFault {
     /// A wrapped key length is out of range, not the algorithm's, or does not fit.
     #[error("wrapped key length {0} is out of range, not its algorithm's, or does not fit")]
     WrappedKeyLength(u16),
-    /// A key name has a byte that names may not have.
+    /// A key name has a byte outside the alphabet.
     #[error("byte {0:#04x} is not allowed in a key name")]
     KeyNameByte(u8),
     /// Two slots have the same key name, version and master key id.
@@ -48,7 +48,7 @@ pub enum HeaderFault {
     Padding,
 }
 
-/// A slot that a keyring offered and that cannot stand in a header.
+/// Why a slot that a keyring pushed was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SlotFault {
@@ -56,44 +56,45 @@ pub enum SlotFault {
     #[error("a header holds at most 16 slots")]
     TooMany,
     /// The header already holds a slot of this name, version and master key id.
-    #[error("slot {name} version {version} is there already")]
+    #[error("header already has a slot of {name} version {version}")]
     Duplicate {
         /// The key name.
         name: String,
         /// The key version.
         version: KeyVersion,
     },
-    /// The wrapped key is empty, longer than 32,768 bytes, or not the length that its algorithm
-    /// fixes for the suite.
-    #[error("a wrapped key of {len} bytes cannot stand for {algorithm}")]
+    /// The wrapped key is empty, is longer than 32,768 bytes, or does not have the length that its
+    /// algorithm fixes for the suite.
+    #[error("a wrapped key of {len} bytes is invalid for {algorithm}")]
     WrappedKeyLength {
         /// The algorithm.
         algorithm: WrapAlgorithm,
-        /// The length offered.
+        /// The length in bytes.
         len: usize,
     },
-    /// A rewrap of one name produced a slot of another: that would grant another's authority.
+    /// A rewrap of a slot produced a slot of another key name, which would grant access to another
+    /// key.
     #[error("rewrap of another key name produced a slot of {name}")]
     OtherName {
-        /// The name offered.
+        /// The other name.
         name: String,
     },
-    /// The slots need more room than there is.
-    #[error("slots need {needed} bytes, {available} are there")]
+    /// The slots do not fit.
+    #[error("slots need {needed} bytes, {available} are available")]
     Room {
-        /// Bytes needed so far.
+        /// Length in bytes of the slots up to this one.
         needed: usize,
-        /// Bytes there are.
+        /// Bytes available.
         available: usize,
     },
-    /// A slot that a rewrap made does not unwrap to the message's data key.
+    /// A slot that a rewrap produced does not unwrap to the data key of the message.
     #[error("new slot does not unwrap to the same data key")]
     Unproven,
-    /// A rewrap of one slot pushed more than one.
-    #[error("rewrap of a slot made more than one")]
+    /// A rewrap of one slot pushed several slots.
+    #[error("rewrap of a slot produced several slots")]
     NotOne,
-    /// The keyring reported success and wrote no slot.
-    #[error("keyring wrote no slot")]
+    /// The keyring reported success without a slot.
+    #[error("keyring pushed no slot")]
     None,
 }
 

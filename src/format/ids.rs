@@ -1,20 +1,20 @@
-//! The small identifiers of a header: versions, ids, algorithms.
+//! Identifiers in a header: versions, ids, algorithms.
 
 use super::suite::Suite;
 use core::fmt;
 use core::num::{NonZeroU8, NonZeroU32};
 
-/// Version of a master key: non-zero, grows, is never reused.
+/// Version of a master key: non-zero, increasing, never reused.
 #[doc(alias = "generation")]
 #[doc(alias = "epoch")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyVersion(NonZeroU32);
 
 impl KeyVersion {
-    /// The first version of a keyset.
+    /// The first version of a keyset: 1.
     pub const FIRST: KeyVersion = KeyVersion(NonZeroU32::MIN);
 
-    /// The version of a number, or `None` for zero.
+    /// Returns the version with this number, or `None` for zero.
     pub const fn new(number: u32) -> Option<Self> {
         match NonZeroU32::new(number) {
             Some(number) => Some(KeyVersion(number)),
@@ -22,12 +22,12 @@ impl KeyVersion {
         }
     }
 
-    /// The number.
+    /// Returns the number.
     pub const fn number(self) -> u32 {
         self.0.get()
     }
 
-    /// The next version, or `None` after the last of 2^32 - 1.
+    /// Returns the next version, or `None` after 2^32 - 1.
     pub const fn next(self) -> Option<Self> {
         match self.0.checked_add(1) {
             Some(number) => Some(KeyVersion(number)),
@@ -42,14 +42,14 @@ impl fmt::Display for KeyVersion {
     }
 }
 
-/// Names the material of a master key version, whatever label it goes by (SPEC 4.2).
+/// Identifies the material of a master key version, independent of its name and number (SPEC 4.2).
 ///
-/// Eight bytes; public. Two keys of one name and version differ here, so that a restored backup
-/// that grew a second "version 5" is told apart from the first.
+/// Eight bytes; public. It distinguishes two keys of one name and version, such as the second
+/// "version 5" of a restored backup.
 ///
-/// A keyring of software keys derives it from the key (SPEC K-MASTER); one of a token or a service
-/// draws it at random when the key is made and keeps it, or takes the first 8 bytes of SHA-256 of
-/// the native key id.
+/// A keyring of software keys derives it from the key (SPEC K-MASTER). A keyring of a token or a
+/// service either draws it at random when it creates the key and stores it, or takes the first 8
+/// bytes of SHA-256 of the native key id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MasterKeyId(pub [u8; 8]);
 
@@ -65,9 +65,10 @@ impl fmt::Display for MasterKeyId {
     }
 }
 
-/// Names the data key of a message: eight random bytes, then eight that only this key produces.
+/// Identifies the data key of a message: eight random bytes, then an eight-byte check of the key.
 ///
-/// Public, and the same for the life of the message; messages that share a data key share it.
+/// Public. It does not change during the life of the message. Messages that share a data key have
+/// the same id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DataKeyId(pub [u8; 16]);
 
@@ -87,7 +88,7 @@ fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
-/// How a slot's data key is wrapped (SPEC 4.4). One key version has one algorithm for life.
+/// How the data key of a slot is wrapped (SPEC 4.4). The algorithm of a key version never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WrapAlgorithm(NonZeroU8);
 
@@ -99,12 +100,13 @@ impl WrapAlgorithm {
     /// Algorithm 3: AES-256-CBC then HMAC-SHA-256 inside a token.
     pub const TOKEN_AES_256_CBC_HMAC: WrapAlgorithm = WrapAlgorithm::of(3);
 
-    #[expect(clippy::expect_used, reason = "in constants alone, where it is an error of a build")]
+    #[expect(clippy::expect_used, reason = "used in constants alone, where it fails the build")]
     const fn of(id: u8) -> Self {
         WrapAlgorithm::new(id).expect("no algorithm is zero")
     }
 
-    /// The algorithm of an id, or `None` for zero. 128 to 255 are for keyrings of other crates.
+    /// Returns the algorithm of an id, or `None` for zero. Ids 128 to 255 are for keyrings of other
+    /// crates.
     pub const fn new(id: u8) -> Option<Self> {
         match NonZeroU8::new(id) {
             Some(id) => Some(WrapAlgorithm(id)),
@@ -117,7 +119,8 @@ impl WrapAlgorithm {
         self.0.get()
     }
 
-    /// Exact length of a wrapped key in bytes, where the format fixes it (algorithms 1 to 3).
+    /// Returns the exact length of a wrapped key in bytes where the format fixes it (algorithms 1 to
+    /// 3), or `None`.
     pub const fn wrapped_key_len(self, suite: Suite) -> Option<usize> {
         let overhead = match self.0.get() {
             1 => 40,

@@ -1,4 +1,4 @@
-//! The immutable core, bytes 0..22 of a header: it never changes for the life of a message.
+//! The immutable core of a header, bytes 0..22, which never changes during the life of a message.
 
 use super::{DataKeyId, FORMAT_VERSION, MAGIC, Suite, offset};
 use crate::crypto::{CryptoError, compare, kdf, secret::DataKey};
@@ -19,7 +19,7 @@ pub(crate) struct ImmutableCore {
 }
 
 impl ImmutableCore {
-    /// Makes the core of a new message: its id is `random`, then the check of `data_key`.
+    /// Returns the core of a new message, whose data key id is `random`, then the check of `data_key`.
     pub(crate) fn generate(
         suite: Suite,
         random: [u8; RANDOM_LEN],
@@ -33,7 +33,7 @@ impl ImmutableCore {
         Ok(ImmutableCore::from_parts(suite, DataKeyId(id)))
     }
 
-    /// The core with this suite and this data key id.
+    /// Returns the core of this suite and this data key id.
     pub(crate) fn from_parts(suite: Suite, id: DataKeyId) -> Self {
         let mut bytes = [0; CORE_LEN];
         let (start, id_room) = bytes.split_at_mut(CORE_LEN - id.0.len());
@@ -57,8 +57,8 @@ impl ImmutableCore {
         DataKeyId(id)
     }
 
-    /// Whether `data_key` is the one this core names: its length and, in constant time, its
-    /// check (SPEC K-CHECK).
+    /// Returns whether `data_key` has the length of the suite and, compared in constant time, the
+    /// check of the data key id (SPEC K-CHECK).
     pub(crate) fn names(&self, data_key: &DataKey) -> bool {
         let DataKeyId(id) = self.data_key_id();
         let Some((random, check)) = id.split_first_chunk::<RANDOM_LEN>() else { return false };
@@ -68,7 +68,7 @@ impl ImmutableCore {
     }
 }
 
-/// First 8 bytes of HKDF-Expand-SHA-256 over the data key (SPEC 4.1).
+/// Returns the first 8 bytes of HKDF-Expand-SHA-256 over the data key (SPEC 4.1).
 fn data_key_check(
     suite: Suite,
     random: &[u8; RANDOM_LEN],

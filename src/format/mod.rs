@@ -1,7 +1,7 @@
 //! Message format, version 1: the header's bytes and what is bound to what.
 //!
-//! `SPEC.md` beside this file is normative; its rule ids (`H-LEN`, `K-CHECK`, ...) stand beside
-//! the lines that carry them out.
+//! `SPEC.md` in this folder is normative. Its rule ids (`H-LEN`, `K-CHECK`, ...) stand beside the
+//! lines that implement them.
 
 pub(crate) mod codec;
 mod decode;
@@ -28,22 +28,22 @@ pub use suite::Suite;
 /// First four bytes of every header.
 pub const MAGIC: [u8; 4] = [0xE5, 0x4E, 0x56, 0x4C];
 
-/// The only format version there is.
+/// The format version of messages.
 pub const FORMAT_VERSION: u8 = 1;
 
-/// Most slots a header can hold.
+/// Maximum number of slots of a header.
 pub const MAX_SLOTS: usize = 16;
 
-/// Longest header, padding included, in bytes.
+/// Maximum length of a header in bytes, padding included.
 pub const MAX_HEADER_LEN: usize = 65_535;
 
-/// Longest key name, in bytes.
+/// Maximum length of a key name in bytes.
 pub const MAX_KEY_NAME_LEN: usize = 255;
 
-/// Longest wrapped key, in bytes.
+/// Maximum length of a wrapped key in bytes.
 pub const MAX_WRAPPED_KEY_LEN: usize = 32_768;
 
-/// Offsets of the header's fields, from its first byte.
+/// Offsets of the header fields from its first byte.
 pub(crate) mod offset {
     pub(crate) const FORMAT: usize = 4;
     pub(crate) const SUITE: usize = 5;
@@ -52,11 +52,11 @@ pub(crate) mod offset {
     pub(crate) const SLOTS: usize = 25;
 }
 
-/// Bytes of a slot before its key name.
+/// Length of a slot before its key name.
 pub(crate) const SLOT_FIXED_LEN: usize = 16;
 
 /// Length of the shortest header.
 pub(crate) const MIN_HEADER_LEN: usize = offset::SLOTS + MIN_SLOT_LEN;
 
-/// The shortest slot there can be: a one-byte name and a one-byte wrapped key.
+/// Length of the shortest slot: a one-byte name and a one-byte wrapped key.
 pub(crate) const MIN_SLOT_LEN: usize = SLOT_FIXED_LEN + 2;

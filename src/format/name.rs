@@ -1,26 +1,27 @@
-//! Key names: a small alphabet, so that a name can stand in a log, a path or an index unescaped.
+//! Key names: a small alphabet, so that logs, paths and indexes need no escaping.
 
 use super::MAX_KEY_NAME_LEN;
 use core::fmt;
 
 /// Name of a master key (SPEC H-NAME): `[A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,254}`.
 ///
-/// Compared byte by byte; case matters. A name is a label only: it is never a path or a command.
+/// Names are compared byte by byte and are case-sensitive. A name is never used as a path or a
+/// command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyName<'a>(&'a str);
 
 impl<'a> KeyName<'a> {
-    /// Checks a name.
+    /// Validates `name`.
     ///
     /// # Errors
     ///
-    /// [`InvalidKeyName`] if it is empty, longer than 255 bytes, or has a byte out of the
-    /// alphabet, with the offset of the first offending byte.
+    /// [`InvalidKeyName`] if the name is empty, is longer than 255 bytes or has a byte outside the
+    /// alphabet.
     pub fn new(name: &'a str) -> Result<Self, InvalidKeyName> {
         KeyName::from_bytes(name.as_bytes())
     }
 
-    /// A name that was checked when it was stored.
+    /// Wraps a name that was validated before.
     pub(crate) fn checked(name: &'a str) -> Self {
         debug_assert!(KeyName::new(name).is_ok());
         KeyName(name)
@@ -43,19 +44,19 @@ impl<'a> KeyName<'a> {
         Err(InvalidKeyName { offset })
     }
 
-    /// The name.
+    /// Returns the name.
     pub fn as_str(self) -> &'a str {
         self.0
     }
 
-    /// Length in bytes, 1 to 255.
+    /// Returns the length in bytes, 1 to 255.
     #[expect(clippy::len_without_is_empty, reason = "a name is never empty")]
     pub fn len(self) -> usize {
         self.0.len()
     }
 
-    /// Length as headers have it.
-    #[expect(clippy::expect_used, reason = "a name is checked when it is made")]
+    /// Returns the length as a header encodes it.
+    #[expect(clippy::expect_used, reason = "every constructor validates the length")]
     pub(crate) fn len_byte(self) -> u8 {
         u8::try_from(self.0.len()).expect("a name has at most 255 bytes")
     }
@@ -67,10 +68,11 @@ impl fmt::Display for KeyName<'_> {
     }
 }
 
-/// A key name is empty, longer than 255 bytes, or has a byte that names may not have.
+/// A key name that is empty, is longer than 255 bytes or has a byte outside the alphabet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 #[error("key name is not [A-Za-z0-9][A-Za-z0-9._:/@+=-]{{0,254}} at byte {offset}")]
 pub struct InvalidKeyName {
-    /// Offset of the first offending byte in the name.
+    /// Offset of the first invalid byte in the name.
     pub offset: usize,
 }

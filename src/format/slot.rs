@@ -2,8 +2,10 @@
 
 use super::{KeyName, KeyVersion, MasterKeyId, SLOT_FIXED_LEN, WrapAlgorithm};
 
-/// What a slot says of its master key. From a header it is a hint: anyone who can write the
-/// message could have changed it. It is proven once the slot unwraps.
+/// The name, version, id and algorithm of the master key of a slot.
+///
+/// In a header the label is unverified: a writer of the message can change it. A successful unwrap
+/// of the slot verifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the fields of format version 1 are settled")]
 pub struct SlotLabel<'a> {
@@ -18,20 +20,20 @@ pub struct SlotLabel<'a> {
 }
 
 impl SlotLabel<'_> {
-    /// Whether both name the same master key material under the same label.
+    /// Returns whether both have the same key name, version and master key id.
     ///
-    /// The wrap algorithm is left out: a version has one for life, and two slots that differ
-    /// in it alone count as duplicates (SPEC H-DUPLICATE).
+    /// The wrap algorithm is not compared: a version has one algorithm, and slots that differ in it
+    /// alone are duplicates (SPEC H-DUPLICATE).
     pub fn same_key(&self, other: &SlotLabel<'_>) -> bool {
         self.name == other.name
             && self.version == other.version
             && self.master_key_id == other.master_key_id
     }
 
-    /// The 12 bytes that stand for this key in a header: version, then master key id.
+    /// Returns the 12 bytes of this key in a header: version, then master key id.
     ///
-    /// Of slot 0 they are bytes 25..37 of every header, so that a database finds what is still
-    /// under a version by an index, without this library. In SQL, where the first byte is number 1:
+    /// For slot 0 they are bytes 25..37 of every header, so a database finds the messages under a
+    /// version by an index, without this library. In SQL, where the first byte is number 1:
     ///
     /// | database | index |
     /// |---|---|
@@ -39,7 +41,7 @@ impl SlotLabel<'_> {
     /// | SQLite | `CREATE INDEX slot0 ON t (substr(header, 26, 12))` |
     /// | MySQL | `ALTER TABLE t ADD slot0 BINARY(12) AS (substring(header, 26, 12)) STORED, ADD INDEX (slot0)` |
     ///
-    /// and then, with the `index_bytes` of each version that is to go as parameters:
+    /// and then, with the `index_bytes` of each version to be retired as parameters:
     ///
     /// ```sql
     /// SELECT id FROM t WHERE substring(header from 26 for 12) IN ($1, $2) -- PostgreSQL
@@ -47,29 +49,29 @@ impl SlotLabel<'_> {
     /// SELECT id FROM t WHERE slot0 IN (?, ?)                              -- MySQL
     /// ```
     ///
-    /// - Compare for equality with known old values, **never by `<`**: a rollback makes a higher
-    ///   version the stale one, and ids have no order.
+    /// - Compare for equality with known old values, **never by `<`**: after a rollback the higher
+    ///   version is the stale one, and ids have no order.
     /// - Compare all 12 bytes, never the version alone: two keyrings may both have a version 1 of
     ///   one name, and only the ids differ.
-    /// - To see that nothing else is left, count what is `<>` the present value
-    ///   ([`Envelope::primary_index_bytes`](crate::Envelope::primary_index_bytes)): that reads the
-    ///   whole table, and finds what nobody listed.
-    /// - Slots behind the first are not seen: [`Envelope::examine`](crate::Envelope::examine)
-    ///   counts them. It also proves what here is a hint: anyone who can write a row can write a label.
+    /// - To find versions that the list lacks, count the rows that are `<>` the present value
+    ///   ([`Envelope::primary_index_bytes`](crate::Envelope::primary_index_bytes)). This reads the
+    ///   whole table.
+    /// - The index covers the first slot alone. [`Envelope::examine`](crate::Envelope::examine)
+    ///   covers every slot and verifies labels; a writer of a row can write any label.
     #[doc(alias = "sql")]
     pub fn index_bytes(&self) -> [u8; 12] {
         index_bytes(self.version, self.master_key_id)
     }
 }
 
-/// What stands at the beginning of a slot.
+/// Returns the first 12 bytes of a slot.
 pub(crate) fn index_bytes(version: KeyVersion, MasterKeyId(id): MasterKeyId) -> [u8; 12] {
     let [a, b, c, d] = version.number().to_be_bytes();
     let [e, f, g, h, i, j, k, l] = id;
     [a, b, c, d, e, f, g, h, i, j, k, l]
 }
 
-/// One wrapped key in a header, with its label.
+/// One wrapped key of a header, with its label.
 #[doc(alias = "EDK")]
 #[doc(alias = "encrypted data key")]
 #[doc(alias = "recipient")]
@@ -77,20 +79,20 @@ pub(crate) fn index_bytes(version: KeyVersion, MasterKeyId(id): MasterKeyId) -> 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the fields of format version 1 are settled")]
 pub struct Slot<'a> {
-    /// Which master key wraps the data key, and how.
+    /// The master key that wraps the data key, and the algorithm.
     pub label: SlotLabel<'a>,
-    /// The wrapped key, 1 to 32,768 bytes; exact for algorithms 1 to 3.
+    /// The wrapped key, 1 to 32,768 bytes. Algorithms 1 to 3 fix the length.
     pub wrapped_key: &'a [u8],
 }
 
 impl Slot<'_> {
-    /// Length of the slot in a header, in bytes.
+    /// Returns the length of the slot in a header, in bytes.
     pub fn encoded_len(&self) -> usize {
         slot_len(self.label.name, self.wrapped_key.len())
     }
 }
 
-/// Length of a slot with this name and this length of wrapped key.
+/// Returns the length of a slot with this name and this length of wrapped key, in bytes.
 pub(crate) fn slot_len(name: KeyName<'_>, wrapped_key_len: usize) -> usize {
     SLOT_FIXED_LEN + name.len() + wrapped_key_len
 }

@@ -1,13 +1,13 @@
-//! Suites: which AEAD and which hash encrypt a body, under one id.
+//! Suites: the AEAD and the hash of a body under one id.
 
 use crate::crypto::aead::AeadAlgorithm;
 use crate::crypto::kdf::{self, Expand};
 use core::fmt;
 
-/// How a body is encrypted: an AEAD and a hash under one id (SPEC 3.1).
+/// The AEAD and the hash that encrypt a body, under one id (SPEC 3.1).
 ///
-/// All are the construction of <https://c2sp.org/chunked-encryption>. The default serves everything;
-/// suite 4 is faster where messages are small, and suite 3 where there are no AES instructions.
+/// All suites are the construction of <https://c2sp.org/chunked-encryption>. The default fits every
+/// use. Suite 4 is faster for small messages, suite 3 on processors without AES instructions.
 #[doc(alias = "algorithm")]
 #[doc(alias = "cipher")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -18,21 +18,21 @@ pub enum Suite {
     Cobblestone256,
     /// Suite 2: Cobblestone-128 (AES-128-GCM), a 16-byte data key.
     Cobblestone128,
-    /// Suite 3: the same construction over ChaCha20-Poly1305, a 32-byte data key. The choice
-    /// for machines without AES instructions.
+    /// Suite 3: the same construction over ChaCha20-Poly1305, a 32-byte data key. Use it on
+    /// processors without AES instructions.
     ChunkedChaCha20Poly1305,
-    /// Suite 4: the same construction over AES-256-GCM with SHA-256, a 32-byte data key. The choice
-    /// for database fields and other messages of up to some 4 KiB, on processors with SHA
+    /// Suite 4: the same construction over AES-256-GCM with SHA-256, a 32-byte data key. Use
+    /// it for database fields and other messages of up to about 4 KiB on processors with SHA
     /// instructions.
     ///
-    /// The commitment has 128 bits of collision resistance, as in every suite: it has 32 bytes. The
-    /// suite has no Cobblestone name, and no published vectors: other implementations of
-    /// Cobblestone do not open its bodies. Suite 1 is the one for what others must read.
+    /// The commitment has 128 bits of collision resistance, as in every suite, since it has 32 bytes.
+    /// The suite has no Cobblestone name and no published vectors, so other implementations of
+    /// Cobblestone do not open its bodies. Use suite 1 for interoperability.
     ChunkedAes256GcmSha256,
 }
 
 impl Suite {
-    /// Every suite, in the order of its id.
+    /// Every suite, in order of id.
     pub const ALL: &'static [Suite] = &[
         Suite::Cobblestone256,
         Suite::Cobblestone128,
@@ -40,7 +40,7 @@ impl Suite {
         Suite::ChunkedAes256GcmSha256,
     ];
 
-    /// The suite of an id, or `None` if the id is not assigned.
+    /// Returns the suite of an id, or `None` if the id is not assigned.
     pub const fn from_id(id: u8) -> Option<Self> {
         match id {
             1 => Some(Suite::Cobblestone256),
@@ -51,7 +51,7 @@ impl Suite {
         }
     }
 
-    /// The id on the wire.
+    /// Returns the id on the wire.
     pub const fn id(self) -> u8 {
         match self {
             Suite::Cobblestone256 => 1,
@@ -61,7 +61,7 @@ impl Suite {
         }
     }
 
-    /// Length of this suite's data keys, in bytes.
+    /// Returns the length of this suite's data keys in bytes.
     pub const fn data_key_len(self) -> usize {
         self.aead().key_len()
     }
@@ -74,7 +74,7 @@ impl Suite {
         }
     }
 
-    /// HKDF-Expand with the suite's hash.
+    /// Returns HKDF-Expand (RFC 5869) with the suite's hash.
     pub(crate) const fn expand(self) -> Expand {
         match self {
             Suite::Cobblestone256 | Suite::Cobblestone128 | Suite::ChunkedChaCha20Poly1305 => {
@@ -84,7 +84,7 @@ impl Suite {
         }
     }
 
-    /// Most bytes that [`expand`](Self::expand) makes: 255 hashes.
+    /// Returns the maximum output of [`expand`](Self::expand) in bytes: 255 hashes (RFC 5869).
     pub(crate) const fn max_expand_len(self) -> usize {
         match self {
             Suite::Cobblestone256 | Suite::Cobblestone128 | Suite::ChunkedChaCha20Poly1305 => {

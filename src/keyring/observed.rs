@@ -1,4 +1,4 @@
-//! A keyring that tells an observer what it does.
+//! A keyring that reports its operations to an observer.
 
 use super::{Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, SlotWriter, WrapContext};
 use crate::crypto::secret::DataKey;
@@ -10,19 +10,17 @@ use crate::keyset::{
 use crate::observe::{Event, Observer};
 use crate::random::KeyringRng;
 
-/// A keyring around another, which tells an [`Observer`] what that one answers and changes no
-/// answer.
+/// A keyring around another that reports every result to an [`Observer`] and changes none.
 ///
-/// It is a [`Lifecycle`] if the keyring within is. What is no event:
+/// It is a [`Lifecycle`] if the inner keyring is. No event reports:
 ///
-/// - [`NotMine`](KeyringError::NotMine), by which several keyrings share a header.
-/// - [`KeyringError::Slot`]: too little room is an ordinary answer, upon which a rewrap asks
-///   again; the other faults reach the caller.
-/// - A change that fails: whoever asked for it has the error. What others changed is seen by the
-///   keyring that loads it.
+/// - [`NotMine`](KeyringError::NotMine), which is ordinary where several keyrings share a header.
+/// - [`KeyringError::Slot`]: a rewrap retries after too little room, and the caller gets other faults.
+/// - A failed change, whose caller has the error. The keyring that loads changes of other processes
+///   reports them.
 ///
-/// Around a `MultiKeyring` or a cache it sees what they answer; around their members it sees which
-/// one answered, and how often a backend was asked.
+/// Around a `MultiKeyring` or a cache it reports their results. Around their members it reports each
+/// call of a backend.
 #[derive(Clone, Debug)]
 pub struct ObservedKeyring<K, O> {
     keyring: K,
@@ -30,50 +28,50 @@ pub struct ObservedKeyring<K, O> {
 }
 
 impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
-    /// Has `observer` told of what `keyring` does.
+    /// Reports the operations of `keyring` to `observer`.
     pub const fn new(keyring: K, observer: O) -> Self {
         ObservedKeyring { keyring, observer }
     }
 
-    /// The keyring within. What is done to it directly, nobody is told.
+    /// Returns the inner keyring. Direct calls of it are not reported.
     pub fn keyring(&self) -> &K {
         &self.keyring
     }
 
-    /// The observer.
+    /// Returns the observer.
     pub fn observer(&self) -> &O {
         &self.observer
     }
 
-    fn tell(&self, event: Event<'_>) {
+    fn report(&self, event: Event<'_>) {
         self.observer.event(&event);
     }
 
-    /// Tells of changes that were made.
+    /// Reports completed changes.
     #[expect(clippy::indexing_slicing, reason = "the index of one of them")]
     fn changed(&self, changed: &ChangeOutcome) {
         let ChangeOutcome { change, transitions, .. } = changed;
         let change = *change;
         for (index, transition) in transitions.iter().enumerate() {
-            self.tell(Event::Changed { transition, change });
+            self.report(Event::Changed { transition, change });
             if let Transition::State { key, version, to: VersionState::Primary, .. } = transition {
                 let from = former_primary(&transitions[..index], key);
-                self.tell(Event::Rotated { key, from, to: *version, change });
+                self.report(Event::Rotated { key, from, to: *version, change });
             }
         }
     }
 
-    /// Tells of a failure that concerns no one slot.
+    /// Reports a failure that is independent of a slot.
     fn failed(&self, error: &KeyringError) {
         match error {
             KeyringError::Backend(_)
             | KeyringError::Randomness(_)
             | KeyringError::WrapLimit { .. } => {
-                self.tell(Event::Unavailable { error });
+                self.report(Event::Unavailable { error });
             }
             KeyringError::NoPrimary
             | KeyringError::UnknownKey { .. }
-            | KeyringError::NoKeySelected { .. } => self.tell(Event::NoPrimary),
+            | KeyringError::NoKeySelected { .. } => self.report(Event::NoPrimary),
             KeyringError::NotMine
             | KeyringError::Refused(_)
             | KeyringError::Authentication
@@ -81,26 +79,26 @@ impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
         }
     }
 
-    /// Tells why the slot under `label` was not unwrapped.
+    /// Reports why the slot under `label` was not unwrapped.
     fn slot_failed(&self, label: SlotLabel<'_>, error: &KeyringError) {
         match error {
             KeyringError::Refused(refusal) => {
-                self.tell(Event::Refused { label, refusal: *refusal })
+                self.report(Event::Refused { label, refusal: *refusal })
             }
-            KeyringError::Authentication => self.tell(Event::NotVerified { label }),
+            KeyringError::Authentication => self.report(Event::NotVerified { label }),
             other => self.failed(other),
         }
     }
 
     fn unwrapped(&self, label: SlotLabel<'_>) {
         let compromised = self.keyring.freshness(&label).ok() == Some(Freshness::Compromised);
-        self.tell(Event::Unwrapped { label, compromised });
+        self.report(Event::Unwrapped { label, compromised });
     }
 
-    /// Tells of the slots that were pushed after the first `before`.
+    /// Reports the slots after the first `before`.
     fn wrapped(&self, slots: &SlotWriter<'_>, before: usize) {
         for slot in slots.slots().skip(before) {
-            self.tell(Event::Wrapped { label: slot.label });
+            self.report(Event::Wrapped { label: slot.label });
         }
     }
 }
@@ -154,7 +152,7 @@ impl<K: Keyring, O: Observer> Keyring for ObservedKeyring<K, O> {
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
         let unwrapped = self.keyring.unwrap(slot, context, data_key);
-        // What a careless keyring lets pass the core does not: no event says that it was opened.
+        // The core rejects a data key that fails the check, so no event reports it as unwrapped.
         match unwrapped.as_ref().map(|()| context.verify(data_key)) {
             Ok(Ok(())) => self.unwrapped(slot.label),
             Ok(Err(error)) => self.slot_failed(slot.label, &error),
@@ -201,7 +199,7 @@ impl<K: Lifecycle, O: Observer> Lifecycle for ObservedKeyring<K, O> {
         let outcome = self.keyring.change(changes, options, rng);
         match &outcome {
             Ok(changed) => self.changed(changed),
-            // They are made; what was not done is not theirs.
+            // The changes were made, although key material was not destroyed.
             Err(Error::Lifecycle(LifecycleError::NotDestroyed { changed, .. })) => {
                 self.changed(changed)
             }
@@ -211,7 +209,7 @@ impl<K: Lifecycle, O: Observer> Lifecycle for ObservedKeyring<K, O> {
     }
 }
 
-/// The version of `key` that was the primary last, going by what changed before a promotion.
+/// Returns the last primary of `key` before a promotion, from the earlier transitions.
 fn former_primary(earlier: &[Transition], key: &str) -> Option<KeyVersion> {
     earlier.iter().rev().find_map(|transition| match transition {
         Transition::State { key: other, version, from: VersionState::Primary, .. }

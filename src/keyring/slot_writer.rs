@@ -1,4 +1,4 @@
-//! Writing the slots of a header as a keyring makes them.
+//! The destination of the slots that a keyring makes.
 
 #![expect(
     clippy::indexing_slicing,
@@ -13,9 +13,9 @@ use crate::format::{
 };
 use core::fmt;
 
-/// Where a keyring puts the slots it makes.
+/// Receives the slots that a keyring makes.
 ///
-/// Each slot is checked as it comes, so that no keyring can write a header that does not parse.
+/// It checks each slot, so that no keyring can produce a header that does not parse.
 pub struct SlotWriter<'a> {
     room: &'a mut [u8],
     used: usize,
@@ -25,18 +25,18 @@ pub struct SlotWriter<'a> {
     first_of: Option<FirstOf<'a>>,
 }
 
-/// What [`SlotWriter::first_of`] is to keep.
+/// The filter of [`SlotWriter::first_of`].
 #[derive(Clone, Copy)]
 struct FirstOf<'a> {
     name: KeyName<'a>,
-    /// How many slots there were before.
+    /// The number of slots before.
     before: u8,
-    /// Whether a slot was left out.
+    /// Whether a slot was skipped.
     has_others: bool,
 }
 
 impl<'a> SlotWriter<'a> {
-    /// A writer into `room`, for data keys of `suite`; with `only`, no other name is accepted.
+    /// Returns a writer into `room` for data keys of `suite`. `only` restricts the key name.
     pub(crate) fn new(room: &'a mut [u8], suite: Suite, only: Option<KeyName<'a>>) -> Self {
         SlotWriter { room, used: 0, count: 0, suite, only, first_of: None }
     }
@@ -45,10 +45,10 @@ impl<'a> SlotWriter<'a> {
     ///
     /// # Errors
     ///
-    /// [`KeyringError::Slot`] says what is wrong with it; the header is then as before. A
-    /// keyring passes the error on.
+    /// [`KeyringError::Slot`] with the fault; nothing is written then. A keyring returns the error
+    /// unchanged.
     pub fn push(&mut self, label: &SlotLabel<'_>, wrapped_key: &[u8]) -> Result<(), KeyringError> {
-        if self.leaves_out(label.name) {
+        if self.skips(label.name) {
             return Ok(());
         }
         self.check(label, wrapped_key)?;
@@ -67,24 +67,24 @@ impl<'a> SlotWriter<'a> {
         }
     }
 
-    /// Keeps the first slot of `name` of all that `push` pushes.
+    /// Keeps only the first slot of `name` that `push` pushes.
     ///
     /// # Errors
     ///
-    /// Those of `push`; [`KeyringError::UnknownKey`] if it pushed other names alone, and
-    /// [`SlotFault::None`] if it pushed nothing. No slot is added then.
+    /// [`KeyringError::UnknownKey`] if `push` pushed slots of other names only, [`SlotFault::None`] if
+    /// it pushed none, and the errors of `push`. No slot is added then.
     pub(crate) fn first_of(
         &mut self,
         name: KeyName<'_>,
         push: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
     ) -> Result<(), KeyringError> {
         let before = self.count;
-        let mut slots = self.again();
+        let mut slots = self.scratch();
         slots.first_of = Some(FirstOf { name, before, has_others: false });
         push(&mut slots)?;
         if slots.count > before {
             let (used, count) = (slots.used, slots.count);
-            if !self.leaves_out(name) {
+            if !self.skips(name) {
                 (self.used, self.count) = (used, count);
             }
             return Ok(());
@@ -94,16 +94,16 @@ impl<'a> SlotWriter<'a> {
         Err(if has_others { unknown } else { SlotFault::None.into() })
     }
 
-    /// Keeps what `push` pushes, all of it or, if it fails, nothing.
+    /// Keeps every slot that `push` pushes, or none if it fails.
     ///
     /// # Errors
     ///
-    /// Those of `push`.
+    /// The errors of `push`.
     pub(crate) fn all_of(
         &mut self,
         push: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
     ) -> Result<(), KeyringError> {
-        let mut slots = self.again();
+        let mut slots = self.scratch();
         push(&mut slots)?;
         let has_others = slots.first_of.is_some_and(|first| first.has_others);
         (self.used, self.count) = (slots.used, slots.count);
@@ -113,8 +113,8 @@ impl<'a> SlotWriter<'a> {
         Ok(())
     }
 
-    /// A writer that goes on from here, of which nothing is kept.
-    fn again(&mut self) -> SlotWriter<'_> {
+    /// Returns a writer that continues here and whose slots are discarded unless taken over.
+    fn scratch(&mut self) -> SlotWriter<'_> {
         SlotWriter {
             room: &mut *self.room,
             used: self.used,
@@ -125,13 +125,13 @@ impl<'a> SlotWriter<'a> {
         }
     }
 
-    /// The slots written so far.
+    /// Returns the slots written so far.
     pub(crate) fn slots(&self) -> Slots<'_> {
         Slots::new(&self.room[..self.used], self.count)
     }
 
-    /// Whether a slot of `name` is none that is to be kept.
-    fn leaves_out(&mut self, name: KeyName<'_>) -> bool {
+    /// Returns whether [`first_of`](Self::first_of) skips a slot of `name`.
+    fn skips(&mut self, name: KeyName<'_>) -> bool {
         let count = self.count;
         self.first_of.as_mut().is_some_and(|first| {
             let is_other = name != first.name || count > first.before;
@@ -140,7 +140,7 @@ impl<'a> SlotWriter<'a> {
         })
     }
 
-    /// Ends the writing and counts the slots; at least one must have come.
+    /// Returns the number of slots, or [`SlotFault::None`] if there is none.
     pub(crate) fn finish(&self) -> Result<u8, KeyringError> {
         if self.count == 0 { Err(SlotFault::None.into()) } else { Ok(self.count) }
     }
@@ -196,7 +196,7 @@ fn fill_header(
 ) -> Result<(), Error> {
     let available = out.len();
     let header_len = header_len_field(available)?;
-    // Too short for what stands before the slots: there is no room for any.
+    // A header too short for the fixed fields has no room for slots.
     let room = out.get_mut(offset::SLOTS..).unwrap_or(&mut []);
     let mut slots = SlotWriter::new(room, core.suite(), None);
     let written = wrap(&mut slots).and_then(|()| slots.finish());

@@ -7,84 +7,83 @@ use alloc::sync::Arc;
 use core::error::Error;
 use core::fmt;
 
-/// Is told what a keyring did, after it was done.
+/// Receives the events of a keyring after each operation.
 ///
-/// An [`ObservedKeyring`](super::ObservedKeyring) puts one around any keyring; keyrings that load their keys from elsewhere
-/// tell theirs about loads. Features `tracing` and `metrics` bring observers for those facades.
+/// An [`ObservedKeyring`](super::ObservedKeyring) reports the operations of any keyring. Keyrings that
+/// load their keys from a file or a token also report loads. `TracingObserver` (feature `tracing`) and
+/// `MetricsObserver` (feature `metrics`) serve those facades.
 ///
-/// `()` sees nothing. `&O`, `Box<O>` and `Arc<O>` are observers, and so is a pair of two; a closure
-/// becomes one in a [`FnObserver`].
+/// `()` ignores every event. `&O`, `Box<O>` and `Arc<O>` are observers, and so is a pair of observers.
+/// [`FnObserver`] makes a closure one.
 ///
 /// # Contract
 ///
-/// - [`event`](Self::event) runs in the thread that uses the keyring, before its caller has the
-///   answer, and outside of the keyring's locks: an observer may use the keyring, at the
-///   price of events about that. What it takes, every encryption and decryption takes longer:
-///   an observer that writes to a disk or a network hands the event to a thread of its own.
-/// - It may be called from many threads at once. Events of one call come in order; of calls side by
-///   side in any, and changes are ordered by their change number.
-/// - It cannot refuse. An audit that has to be complete, so that no key is used unless its record
-///   is durable, is no observer but a [`Keyring`](crate::Keyring) around the keyring, which writes
-///   the record and answers [`KeyringError::Backend`](crate::keyring::KeyringError::Backend) where it cannot.
-/// - It must not panic. If it does, the panic goes on to whoever called the envelope: that call
-///   gives no answer, data keys are wiped, and the keyring stays usable. A change that was made
-///   stays made.
+/// - [`event`](Self::event) runs in the thread that uses the keyring, before the operation returns and
+///   outside of the keyring's locks. An observer may use the keyring, which causes further events. Its
+///   run time adds to every encryption and decryption: an observer that writes to a disk or a network
+///   passes the event to another thread.
+/// - It may be called from many threads at once. Events of one call come in order. Events of
+///   concurrent calls come in any order; the change number orders changes.
+/// - It cannot refuse an operation. A complete audit, in which no key is used before its record is
+///   durable, is a [`Keyring`](crate::Keyring) around the keyring, which writes the record and returns
+///   [`KeyringError::Backend`](crate::keyring::KeyringError::Backend) on failure.
+/// - It must not panic. A panic propagates to the caller of the envelope: the call returns nothing,
+///   data keys are wiped, and the keyring stays usable. A completed change stays in effect.
 ///
 /// # Security
 ///
 /// No event holds a key, plaintext, associated data or a data key id. Names and versions of
-/// [`Wrapped`](Event::Wrapped) and [`Unwrapped`](Event::Unwrapped) are proven; those of
-/// [`Refused`](Event::Refused) and [`NotVerified`](Event::NotVerified) are what a header says, which
-/// whoever wrote the message chose, up to 16 of them in one message. Key names are of a small
-/// alphabet without spaces, quotes or line ends; the text of errors is the backend's.
+/// [`Wrapped`](Event::Wrapped) and [`Unwrapped`](Event::Unwrapped) are verified. Those of
+/// [`Refused`](Event::Refused) and [`NotVerified`](Event::NotVerified) come from a header: the writer of
+/// the message chose them, up to 16 in one message. The alphabet of key names has no space, quote or
+/// line end. The text of errors comes from the backend.
 pub trait Observer: Send + Sync {
-    /// Takes note of `event`.
+    /// Receives `event`.
     fn event(&self, event: &Event<'_>);
 }
 
-/// One thing that a keyring did, or could not do. Borrowed: making one allocates nothing.
+/// One operation of a keyring, or its failure. Borrowed: an event allocates nothing.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
-    /// A data key was wrapped, by an encryption or a rewrap; once for each slot.
+    /// An encryption or a rewrap wrapped a data key; one event for each slot.
     Wrapped {
         /// The slot's label.
         label: SlotLabel<'a>,
     },
-    /// A slot was unwrapped, and its data key is the message's.
+    /// A slot was unwrapped, and its data key was verified.
     ///
-    /// A rewrap unwraps the old slot, and the new one to prove it.
+    /// A rewrap unwraps the old slot, and the new slot to verify it.
     Unwrapped {
         /// The slot's label.
         label: SlotLabel<'a>,
-        /// Whether the version is marked compromised: others may know the plaintext, or have
-        /// written it. `false` where the keyring cannot tell now.
+        /// Whether the version is marked compromised: others may have read or written the message.
+        /// `false` if the keyring failed to report the state.
         compromised: bool,
     },
-    /// A slot of this keyring's was not unwrapped, because of its version's state.
+    /// A slot of this keyring was refused because of the state of its version.
     Refused {
-        /// The slot's label; not proven.
+        /// The slot's label; unverified.
         label: SlotLabel<'a>,
         /// Why.
         refusal: Refusal,
     },
-    /// A slot of this keyring's does not verify: the message was changed, or its slot comes from
-    /// another.
+    /// A slot of this keyring does not verify: the header was changed, or the slot belongs to another
+    /// message.
     NotVerified {
-        /// The slot's label; not proven.
+        /// The slot's label; unverified.
         label: SlotLabel<'a>,
     },
-    /// The backend, or the random generator, did not answer; or the primary has come to the end of
-    /// its [wrap limit](crate::keyring::KeyringError::WrapLimit).
+    /// The backend or the random generator failed, or the primary has reached its
+    /// [wrap limit](crate::keyring::KeyringError::WrapLimit).
     Unavailable {
-        /// The answer, with what the backend said as its source.
+        /// The error: a [`KeyringError`](crate::keyring::KeyringError).
         error: &'a (dyn Error + 'static),
     },
-    /// An encrypting stream was dropped before its end, so that every reader refuses its message:
-    /// `finish` was not called. Told by an [`Envelope`](crate::Envelope::with_observer), and not where
-    /// the stream failed, which its caller knows.
+    /// An encrypting stream was dropped without `finish`, so every reader rejects its message. An
+    /// [`Envelope`](crate::Envelope::with_observer) reports it, unless the stream failed before.
     StreamUnfinished,
-    /// There is no version to wrap with: nothing can be encrypted until one is promoted.
+    /// No version wraps: encryption fails until one is promoted.
     NoPrimary,
     /// A version or an alias was changed.
     Changed {
@@ -105,65 +104,65 @@ pub enum Event<'a> {
         /// Its change number.
         change: u64,
     },
-    /// A keyring took over keys that another process changed.
+    /// A keyring loaded keys that another process changed.
     Reloaded {
         /// The change number now.
         change: u64,
         /// The change number before.
         from_change: u64,
     },
-    /// A change left a key file with 80 % or more of what it can hold: remove records of destroyed
-    /// versions ([`Change::RemoveRecords`](crate::keyset::Change::RemoveRecords)), or keep other keys in another
-    /// file.
+    /// A change filled a key file to 80 % or more of its maximum size: remove records of destroyed
+    /// versions ([`Change::RemoveRecords`](crate::keyset::Change::RemoveRecords)), or use a
+    /// second file for further keys.
     KeyFileFilling {
-        /// How much of what it can hold is taken, in per cent.
+        /// The size in per cent of the maximum.
         percent: u8,
         /// The change number.
         change: u64,
     },
-    /// An outer key that keeps the file key of a key file is not its keyring's primary any more, or
-    /// is again: told once for each change, while the file is still open and can be put under
-    /// another ([`rewrap_protection`](crate::FileKeyring::rewrap_protection)).
+    /// The freshness of an outer key of a key file changed: it is no longer the primary of its
+    /// keyring, or is the primary again. Reported once for each change, while the file is open and can
+    /// be put under another outer key ([`rewrap_protection`](crate::FileKeyring::rewrap_protection)).
     OuterKey {
         /// The protection of the key file: its name, or its id if it has none.
         protection: &'a str,
-        /// The outer key; not proven before the file is opened by it.
+        /// The outer key; unverified until it opens the file.
         label: SlotLabel<'a>,
-        /// How it stands: never [`NotMine`](Freshness::NotMine).
+        /// Its freshness: never [`NotMine`](Freshness::NotMine).
         freshness: Freshness,
     },
-    /// A token is connected again after its sessions were lost.
+    /// A token was reconnected after the loss of its sessions.
     TokenReconnected {
-        /// The token, by what it was asked for.
+        /// The token, as the options name it.
         token: &'a str,
-        /// Whether the library had to be set up anew.
+        /// Whether the library was initialised again.
         restarted: bool,
     },
     /// The user was logged in to a token.
     TokenLogin {
-        /// The token, by what it was asked for.
+        /// The token, as the options name it.
         token: &'a str,
     },
-    /// Nobody could be logged in to a token: nothing tries the same PIN again.
+    /// A login to a token failed. The same PIN is not tried again.
     TokenLoginRefused {
-        /// The token, by what it was asked for.
+        /// The token, as the options name it.
         token: &'a str,
         /// Why.
         error: &'a (dyn Error + 'static),
     },
-    /// A keyring could not load its keys; it goes on with those it has.
+    /// A keyring failed to load its keys and keeps the previous ones.
     ReloadFailed {
         /// Why.
         error: &'a (dyn Error + 'static),
     },
 }
 
-/// Sees nothing, and costs nothing.
+/// Ignores every event.
 impl Observer for () {
     fn event(&self, _: &Event<'_>) {}
 }
 
-/// Tells the first, then the second.
+/// Calls the first, then the second.
 impl<A: Observer, B: Observer> Observer for (A, B) {
     fn event(&self, event: &Event<'_>) {
         self.0.event(event);
@@ -183,7 +182,7 @@ macro_rules! forward_observer {
 
 forward_observer!(&O, Box<O>, Arc<O>);
 
-/// Makes a closure an observer.
+/// An observer that calls a closure.
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -207,7 +206,7 @@ forward_observer!(&O, Box<O>, Arc<O>);
 pub struct FnObserver<F>(F);
 
 impl<F: Fn(&Event<'_>) + Send + Sync> FnObserver<F> {
-    /// An observer that calls `closure` with each event.
+    /// Returns an observer that calls `closure` with each event.
     pub const fn new(closure: F) -> Self {
         FnObserver(closure)
     }

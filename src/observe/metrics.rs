@@ -1,4 +1,4 @@
-//! Counters for the `metrics` facade.
+//! Counters and gauges of the `metrics` facade.
 
 use super::{Event, Observer};
 use crate::keyset::{Freshness, Refusal, Transition, VersionState};
@@ -23,30 +23,30 @@ const OUTER_KEY_EVENTS: &str = "envelock_outer_key_events_total";
 const STREAMS_UNFINISHED: &str = "envelock_streams_unfinished_total";
 const PRIMARY_VERSION: &str = "envelock_primary_version";
 
-/// Stands for every key name that has no series of its own.
+/// The label of every key name without series of its own.
 const OTHER: &str = "other";
 
 /// Counts [`Event`]s with the `metrics` facade (feature `metrics`).
 ///
-/// Names, labels and their values are stable: they change with a major version only.
+/// Names, labels and their values change with a major version only.
 ///
 #[doc = include_str!("metrics.md")]
 ///
-/// # How many series there are
+/// # Number of series
 ///
-/// At most [`with_max_keys`](Self::with_max_keys) key names get series of their own, the first
-/// ones seen; the rest share `other`, which has no `envelock_primary_version`. A name is taken in
-/// when it was named by [`with_key`](Self::with_key), or once something was wrapped, unwrapped or
-/// changed under it. A refused or damaged slot takes in none: whoever wrote the message chose
-/// its name. A key name `other` of your own shares the series of the rest.
+/// At most [`with_max_keys`](Self::with_max_keys) key names have series of their own, in order of first
+/// use. The rest share `other`, which has no `envelock_primary_version`. A name gets its series by
+/// [`with_key`](Self::with_key), or by the first wrap, unwrap or change under it. A refused or damaged
+/// slot adds no name, since the writer of the message chose it. A key with the name `other` shares the
+/// series of the rest.
 ///
-/// Versions are never a label, since they have no bound; the log has them (feature `tracing`).
+/// Versions are not a label, since their number has no bound. The `tracing` events have them.
 ///
 /// # The gauge
 ///
-/// It is set by every change of the primary and by every wrap, so that it is right in a process
-/// that did not make the change, as soon as it encrypts. A wrap that was under way during a
-/// rotation can set it back until the next one.
+/// Every change of the primary and every wrap sets `envelock_primary_version`, so it is right in other
+/// processes from their first encryption. A wrap that overlaps a rotation can set the former value until
+/// the next wrap.
 #[derive(Debug)]
 pub struct MetricsObserver {
     keys: RwLock<BTreeSet<String>>,
@@ -54,45 +54,44 @@ pub struct MetricsObserver {
 }
 
 impl MetricsObserver {
-    /// Key names that get series of their own if nothing else is said: many for one application,
-    /// few for whoever stores the series.
+    /// The default number of key names with series of their own.
     pub const DEFAULT_MAX_KEYS: usize = 100;
 
-    /// An observer that counts with whichever recorder there is at the time.
+    /// Returns an observer that counts with the current recorder.
     pub const fn new() -> Self {
         let keys = RwLock::new(BTreeSet::new());
         MetricsObserver { keys, max_keys: MetricsObserver::DEFAULT_MAX_KEYS }
     }
 
-    /// Has at most `max_keys` key names with series of their own.
+    /// Sets the maximum number of key names with series of their own.
     #[must_use]
     pub const fn with_max_keys(mut self, max_keys: usize) -> Self {
         self.max_keys = max_keys;
         self
     }
 
-    /// Gives the key `name` series of its own from the start: for a process that may see nothing
-    /// but refusals under it. Beyond the greatest number of names it has no effect.
+    /// Gives the key `name` series of its own, for a process that may see only refusals under it. It
+    /// has no effect once the maximum number of names is reached.
     #[must_use]
     pub fn with_key(self, name: &str) -> Self {
         self.admit(name);
         self
     }
 
-    /// Describes each metric to the recorder that is installed now.
+    /// Describes each metric to the current recorder.
     pub fn describe() {
         let counters = [
             (WRAPS, "data keys wrapped, by encryptions and rewraps"),
             (UNWRAPS, "slots unwrapped and verified"),
             (REFUSALS, "slots refused for the state of their version"),
             (AUTHENTICATION_FAILURES, "slots that did not verify"),
-            (UNAVAILABLE, "calls that got no answer, or had no version to wrap with"),
+            (UNAVAILABLE, "calls that failed, or had no version to wrap with"),
             (CHANGES, "versions, states, aliases and labels changed"),
-            (ROTATIONS, "times that the primary moved"),
+            (ROTATIONS, "changes of the primary"),
             (RELOADS, "loads of keys that another process changed"),
-            (OUTER_KEY_EVENTS, "outer keys of key files that stand otherwise than before"),
-            (STREAMS_UNFINISHED, "encrypting streams that were dropped before their end"),
-            (TOKEN_EVENTS, "connections, set-ups and logins of PKCS#11 tokens"),
+            (OUTER_KEY_EVENTS, "changes in freshness of outer keys of key files"),
+            (STREAMS_UNFINISHED, "encrypting streams dropped without finish"),
+            (TOKEN_EVENTS, "reconnections and logins of PKCS#11 tokens"),
         ];
         for (name, what) in counters {
             ::metrics::describe_counter!(name, what);
@@ -101,12 +100,12 @@ impl MetricsObserver {
         ::metrics::describe_gauge!(KEY_FILE_FILLING, "fill of the last key file above 80 per cent");
     }
 
-    /// Whether `name` has series of its own.
+    /// Returns whether `name` has series of its own.
     fn knows(&self, name: &str) -> bool {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).contains(name)
     }
 
-    /// Gives `name` series of its own, if there is room; whether it has.
+    /// Gives `name` series of its own unless the maximum is reached. Returns whether it has them.
     fn admit(&self, name: &str) -> bool {
         if name == OTHER {
             return false;
@@ -121,13 +120,13 @@ impl MetricsObserver {
         keys.contains(name)
     }
 
-    /// The label of a key under which something was done.
-    fn proven(&self, name: &str) -> Label {
+    /// Returns the label of a key of a completed operation.
+    fn verified(&self, name: &str) -> Label {
         Label::new("key", if self.admit(name) { name.to_owned() } else { OTHER.to_owned() })
     }
 
-    /// The label of a key that a header names.
-    fn claimed(&self, name: &str) -> Label {
+    /// Returns the label of a key name from an unverified header.
+    fn unverified(&self, name: &str) -> Label {
         Label::new("key", if self.knows(name) { name.to_owned() } else { OTHER.to_owned() })
     }
 
@@ -142,7 +141,7 @@ impl MetricsObserver {
         let (key, change) = match transition {
             Transition::Added { key, .. } => (key, "added"),
             Transition::State { key, version: _, from, to } => {
-                // A promotion says itself what comes after.
+                // A promotion reports the new primary itself.
                 if *from == VersionState::Primary && *to != VersionState::Enabled {
                     self.set_primary(key, 0);
                 }
@@ -158,7 +157,7 @@ impl MetricsObserver {
             Transition::Evidence { key, .. } => (key, "evidence"),
             Transition::Dates { key } => (key, "dates"),
         };
-        count(CHANGES, [self.proven(key), Label::from_static_parts("change", change)]);
+        count(CHANGES, [self.verified(key), Label::from_static_parts("change", change)]);
     }
 }
 
@@ -172,20 +171,20 @@ impl Observer for MetricsObserver {
     fn event(&self, event: &Event<'_>) {
         match event {
             Event::Wrapped { label } => {
-                count(WRAPS, [self.proven(label.name.as_str())]);
+                count(WRAPS, [self.verified(label.name.as_str())]);
                 self.set_primary(label.name.as_str(), label.version.number());
             }
             Event::Unwrapped { label, compromised } => {
                 let flag = if *compromised { "true" } else { "false" };
                 let flag = Label::from_static_parts("compromised", flag);
-                count(UNWRAPS, [self.proven(label.name.as_str()), flag]);
+                count(UNWRAPS, [self.verified(label.name.as_str()), flag]);
             }
             Event::Refused { label, refusal } => {
                 let reason = Label::from_static_parts("reason", reason(*refusal));
-                count(REFUSALS, [self.claimed(label.name.as_str()), reason]);
+                count(REFUSALS, [self.unverified(label.name.as_str()), reason]);
             }
             Event::NotVerified { label } => {
-                count(AUTHENTICATION_FAILURES, [self.claimed(label.name.as_str())]);
+                count(AUTHENTICATION_FAILURES, [self.unverified(label.name.as_str())]);
             }
             Event::Unavailable { .. } => {
                 count(UNAVAILABLE, [Label::from_static_parts("reason", "backend")]);
@@ -196,7 +195,7 @@ impl Observer for MetricsObserver {
             Event::StreamUnfinished => count(STREAMS_UNFINISHED, []),
             Event::Changed { transition, .. } => self.changed(transition),
             Event::Rotated { key, to, .. } => {
-                count(ROTATIONS, [self.proven(key)]);
+                count(ROTATIONS, [self.verified(key)]);
                 self.set_primary(key, to.number());
             }
             Event::Reloaded { .. } => {

@@ -1,10 +1,10 @@
-//! Text of others on one line of a log.
+//! Escaping of foreign text for one line of a log.
 
 use core::error::Error;
 use core::fmt::{self, Write};
 
-/// An error and what caused it, with everything escaped that could end a line, colour a terminal or
-/// hide text: a backend's words may be an attacker's.
+/// An error with its sources, on one line. Every character is escaped that could end a line, colour a
+/// terminal or hide text, since an attacker may control the text of a backend.
 pub(super) struct Causes<'a>(pub(super) &'a (dyn Error + 'static));
 
 impl fmt::Display for Causes<'_> {
@@ -20,7 +20,7 @@ impl fmt::Display for Causes<'_> {
     }
 }
 
-/// A name, escaped like a [`Causes`]. Names of our own keysets have nothing to escape.
+/// A name, escaped like [`Causes`]. Names of keysets need no escape.
 pub(super) struct Name<'a>(pub(super) &'a str);
 
 impl fmt::Display for Name<'_> {
@@ -34,7 +34,7 @@ struct Escaping<'f, 'b>(&'f mut fmt::Formatter<'b>);
 impl Write for Escaping<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         text.chars().try_for_each(|character| match character {
-            // They delimit nothing here.
+            // Quotes delimit nothing here.
             '"' | '\'' => self.0.write_char(character),
             other => write!(self.0, "{}", other.escape_debug()),
         })

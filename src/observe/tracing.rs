@@ -6,24 +6,24 @@ use crate::format::{KeyVersion, SlotLabel};
 use crate::keyset::{Freshness, Transition};
 use ::tracing::field::display as text;
 
-/// Makes [`Event`]s events of the `tracing` facade (feature `tracing`).
+/// Emits each [`Event`] as an event of the `tracing` facade (feature `tracing`).
 ///
-/// Names, levels and fields are stable: they change with a major version only.
+/// Names, levels and fields change with a major version only.
 ///
 #[doc = include_str!("tracing.md")]
 ///
-/// `version`, `change` (the change number), and `from` and `to` of `rotated` are numbers, the rest is text.
+/// `version`, `change` (the change number), and `from` and `to` of `rotated` are numbers. Other fields are
+/// text.
 ///
-/// Nothing of a single message is in an event, its data key id included. Whatever text comes from
-/// others, such as a backend's error, has its control characters escaped. Whoever can hand in
-/// messages can cause a few warnings with each, so a subscriber that keeps them should limit
-/// their rate.
+/// No event identifies a message; the data key id is left out. Control characters in foreign text, such
+/// as the error of a backend, are escaped. A sender of messages can cause several warnings with each
+/// message, so a subscriber that stores them should limit their rate.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct TracingObserver {}
 
 impl TracingObserver {
-    /// An observer that emits to whichever subscriber there is at the time.
+    /// Returns an observer that emits to the current subscriber.
     pub const fn new() -> Self {
         TracingObserver {}
     }

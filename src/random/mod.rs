@@ -1,4 +1,4 @@
-//! Randomness as an argument: the generator that keyrings see, drawn from the caller's in one go.
+//! Random generators: the interface for keyrings, and a pool that draws once for each message.
 
 mod os;
 
@@ -16,7 +16,7 @@ pub struct RandomnessUnavailable {
     source: Option<SystemError>,
 }
 
-/// What the operating system said of its generator.
+/// Error number of the operating system's generator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("system error {0}")]
 struct SystemError(i32);
@@ -32,8 +32,8 @@ impl RandomnessUnavailable {
         RandomnessUnavailable { source: Some(SystemError(code)) }
     }
 
-    /// The number of the operating system's error, such as `ENOSYS` where a sandbox forbids the
-    /// call; `None` if another generator failed, or the system gave no number.
+    /// Returns the error number of the operating system, such as `ENOSYS` where a sandbox forbids the
+    /// call. Returns `None` if another generator failed or the system gave no number.
     pub const fn raw_os_error(&self) -> Option<i32> {
         match self.source {
             Some(SystemError(code)) => Some(code),
@@ -41,19 +41,19 @@ impl RandomnessUnavailable {
         }
     }
 
-    /// The error of any generator, with the number of the system's if it was that.
+    /// Converts the error of any generator. Keeps the number of the operating system.
     pub(crate) fn of(error: impl core::error::Error) -> Self {
         let source = error.source().and_then(|source| source.downcast_ref::<SystemError>());
         RandomnessUnavailable { source: source.copied() }
     }
 }
 
-/// The generator handed to a keyring: any `rand_core` generator, its error made ours.
+/// The generator that a keyring receives: a `rand_core` generator with the error of this crate.
 ///
 /// A keyring calls `rng.try_fill_bytes(&mut nonce)?`.
 pub type KeyringRng<'a> = dyn TryCryptoRng<Error = RandomnessUnavailable> + 'a;
 
-/// What one message needs: data key, its id, the salt, and the nonce of one wrap.
+/// Random bytes of one message: data key, data key id, salt, and the nonce of one wrap.
 const MESSAGE_LEN: usize = 32 + 8 + 24 + 24;
 
 /// A source of random bytes that several threads may share: [`OsRandom`](crate::OsRandom), or a
@@ -63,7 +63,7 @@ pub trait RandomSource: sealed::Sealed {
     ///
     /// # Errors
     ///
-    /// The generator failed; `out` then holds nothing that may be used.
+    /// [`RandomnessUnavailable`] if the generator failed. The content of `out` must not be used then.
     fn fill(&self, out: &mut [u8]) -> Result<(), RandomnessUnavailable>;
 }
 
@@ -74,8 +74,7 @@ mod sealed {
     impl<G> Sealed for super::LockedRng<G> {}
 }
 
-/// A generator of the caller's behind a lock; made by
-/// [`Envelope::with_rng`](crate::Envelope::with_rng).
+/// A generator of the caller behind a lock. [`Envelope::with_rng`](crate::Envelope::with_rng) makes it.
 pub struct LockedRng<G>(RwLock<G>);
 
 impl<G> LockedRng<G> {
@@ -96,8 +95,8 @@ impl<G> fmt::Debug for LockedRng<G> {
     }
 }
 
-/// Random bytes of one operation, drawn from the source in one call, wiped as they go and on
-/// drop. Once used up, it asks the source again.
+/// Random bytes of one operation, drawn from the source in one call and wiped on use and on drop.
+/// An empty pool draws from the source directly.
 pub(crate) struct RandomPool<'r> {
     source: &'r dyn RandomSource,
     bytes: [u8; MESSAGE_LEN],
@@ -105,7 +104,7 @@ pub(crate) struct RandomPool<'r> {
 }
 
 impl<'r> RandomPool<'r> {
-    /// Draws what encrypting one message under one slot takes.
+    /// Draws the random bytes of one message with one slot.
     pub(crate) fn for_message(source: &'r dyn RandomSource) -> Result<Self, RandomnessUnavailable> {
         let mut pool = RandomPool::for_rewrap(source);
         source.fill(&mut pool.bytes)?;
@@ -113,7 +112,7 @@ impl<'r> RandomPool<'r> {
         Ok(pool)
     }
 
-    /// Draws nothing ahead.
+    /// Returns an empty pool.
     pub(crate) fn for_rewrap(source: &'r dyn RandomSource) -> Self {
         RandomPool { source, bytes: [0; MESSAGE_LEN], left: 0 }
     }
@@ -143,7 +142,7 @@ impl TryRng for RandomPool<'_> {
                 self.left -= out.len();
                 Ok(())
             }
-            // Never split a request: what is left of the pool stays for a smaller one.
+            // A request is never split: the rest of the pool serves smaller ones.
             None => self.source.fill(out),
         }
     }
@@ -163,7 +162,7 @@ impl fmt::Debug for RandomPool<'_> {
     }
 }
 
-/// Where none is drawn.
+/// A generator that always fails, for operations that draw no random bytes.
 pub(crate) struct NoRandomness;
 
 impl TryRng for NoRandomness {

@@ -1,4 +1,4 @@
-//! The operating system's generator: one system call a message, no state.
+//! The generator of the operating system: one system call for each message, no state.
 
 #[cfg(feature = "std")]
 use super::{RandomSource, RandomnessUnavailable};
