@@ -1,11 +1,12 @@
 //! Bytes to a key file: every line verified, in order, and all of them together.
 
-use super::fault::{KeyFileFault, RecordFault, RecordName};
-use super::file_key::{FileKey, Sealed};
+use super::fault::KeyFileFault;
+use super::file_key::FileKey;
 use super::framing::{self, Line, MAX_FILE_LEN, fault};
 use super::looks_like;
-use super::naming::{self, Before};
 use super::record::{Header, Record, Version};
+use super::record_fault::{RecordFault, RecordName};
+use super::sealed::Sealed;
 use super::{KeyFile, Unknown};
 use crate::crypto::mac::{MAC_LEN, Mac};
 use crate::format::MasterKeyId;
@@ -14,47 +15,28 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// The header, unverified, and its text.
-pub(super) fn header(bytes: &[u8]) -> Result<(Header, &str), KeyFileFault> {
+/// The header, unverified.
+pub(super) fn header(bytes: &[u8]) -> Result<Header, KeyFileFault> {
     if bytes.len() > MAX_FILE_LEN {
         return Err(KeyFileFault::TooLong);
     }
-    let (_, first) = framing::lines(bytes).next().unwrap_or_default();
+    let first = framing::first(bytes);
     let line = Line::parse(first).map_err(|what| {
         let is_ours = first.starts_with(framing::PREFIX) && looks_like::conversion(bytes).is_none();
         if is_ours { fault(1, first, what) } else { looks_like::fault(bytes) }
     })?;
-    let header = Header::parse(line.record).map_err(|what| what.on(1, first))?;
-    Ok((header, line.record))
+    Header::parse(line.record).map_err(|what| what.on(1, first))
 }
 
-/// What is wrong with a file whose file key does not open: its header is damaged for certain if
-/// the end record has another.
-pub(super) fn or_damaged_header(fault: KeyFileFault, header: &str, bytes: &[u8]) -> KeyFileFault {
-    let blame = match &fault {
-        KeyFileFault::Authentication | KeyFileFault::Record { .. } => true,
-        KeyFileFault::OuterKeyring(error) => !error.is_retryable(),
-        _ => false,
-    };
-    match copy(framing::last(bytes)) {
-        Some(copy) if blame && copy != header => {
-            let what = RecordFault::HeaderCopy;
-            KeyFileFault::Record { line: 1, record: RecordName::Header, what }
-        }
-        _ => fault,
-    }
-}
-
-/// Whether neither the first nor the last line is one under `key`: no damage to one place does
-/// that.
+/// Whether neither the first nor the last line verifies under `key`: damage to one place does not
+/// explain that.
 pub(super) fn is_under_another(bytes: &[u8], key: &FileKey) -> bool {
-    let first = framing::lines(bytes).next().map(|(_, line)| line).unwrap_or_default();
-    [first, framing::last(bytes)]
+    [framing::first(bytes), framing::last(bytes)]
         .into_iter()
         .all(|line| Line::parse(line).is_ok_and(|line| !key.verifies(line.record, &line.mac)))
 }
 
-/// The copy of the header in a line, unverified, if that is an end record.
+/// The copy of the header in a line, unverified, if the line is an end record.
 pub(super) fn copy(line: &[u8]) -> Option<String> {
     match Record::parse(Line::parse(line).ok()?.record, Version::Two).ok()? {
         Record::End { header, .. } => Some(header),
@@ -67,37 +49,37 @@ pub(super) fn decode(bytes: &[u8], key: &FileKey) -> Result<KeyFile, KeyFileFaul
     if bytes.len() > MAX_FILE_LEN {
         return Err(KeyFileFault::TooLong);
     }
-    let mut decoder = Decoder::new(key.whole());
-    for (number, line) in framing::lines(bytes) {
-        let named = |what| fault(number, line, what);
-        let damaged = |decoder: &Decoder<'_>, what| {
-            let record = naming::name(number, bytes, &decoder.before(), key);
-            KeyFileFault::Record { line: number, record, what }
-        };
-        let Line { record, mac } = Line::parse(line).map_err(|what| damaged(&decoder, what))?;
-        if !key.verifies(record, &mac) {
-            return Err(damaged(&decoder, RecordFault::Mac));
+    let verified = |number, bytes| {
+        let line = Line::parse(bytes).map_err(|what| fault(number, bytes, what))?;
+        match key.verifies(line.record, &line.mac) {
+            true => Ok(line),
+            false => Err(fault(number, bytes, RecordFault::Mac)),
         }
-        if number == 1 {
-            decoder.header(record).map_err(|fault| fault.on(number, line))?;
-        } else {
-            decoder.record(number, record).map_err(named)?;
-        }
-        decoder.whole.update(&mac);
+    };
+    let first = framing::first(bytes);
+    let line = verified(1, first)?;
+    let header = Header::parse(line.record).map_err(|what| what.on(1, first))?;
+    let mut decoder = Decoder::new(header, line.record, key.whole().with(&line.mac));
+    let mut count = 1;
+    for (number, bytes) in framing::lines(bytes).skip(1) {
+        let line = verified(number, bytes)?;
+        decoder.record(number, line.record).map_err(|what| fault(number, bytes, what))?;
+        decoder.whole.update(&line.mac);
+        count = number;
     }
-    let count = framing::lines(bytes).count();
     // FORMAT F-END: a last line without its line end is the start of a longer one.
-    if decoder.end.is_none() || bytes.last() != Some(&b'\n') {
+    if !decoder.has_end || bytes.last() != Some(&b'\n') {
         let what = RecordFault::Truncated;
         return Err(KeyFileFault::Record { line: count, record: RecordName::End, what });
     }
-    decoder.finish(count, bytes, key)
+    decoder.finish(key).map_err(|what| fault(count, framing::last(bytes), what))
 }
 
-/// What was read so far.
+/// The records that were read so far.
 struct Decoder<'a> {
     whole: Mac,
-    header: Option<(Header, &'a str)>,
+    header: Header,
+    header_text: &'a str,
     keysets: Vec<Reading>,
     /// Keys and aliases, and whether it is a key.
     names: BTreeMap<String, bool>,
@@ -105,10 +87,10 @@ struct Decoder<'a> {
     aliases: Vec<Alias>,
     sealed: BTreeMap<MasterKeyId, Sealed>,
     unknown: Unknown,
-    end: Option<()>,
+    has_end: bool,
 }
 
-/// A keyset of which more versions may come.
+/// A keyset of which more versions may follow.
 struct Reading {
     name: String,
     record: KeyRecord,
@@ -117,37 +99,27 @@ struct Reading {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(whole: Mac) -> Self {
+    fn new(header: Header, header_text: &'a str, whole: Mac) -> Self {
         Decoder {
             whole,
-            header: None,
+            header,
+            header_text,
             keysets: Vec::new(),
             names: BTreeMap::new(),
             ids: BTreeSet::new(),
             aliases: Vec::new(),
             sealed: BTreeMap::new(),
             unknown: Unknown::default(),
-            end: None,
+            has_end: false,
         }
-    }
-
-    fn before(&self) -> Before<'_> {
-        let last = self.keysets.last();
-        let number = |keyset: &Reading| keyset.versions.last().map_or(0, |it| it.version.number());
-        Before { key: last.map(|it| (it.name.as_str(), it.record.highest_version, number(it))) }
-    }
-
-    fn header(&mut self, text: &'a str) -> Result<(), super::record::HeaderFault> {
-        self.header = Some((Header::parse(text)?, text));
-        Ok(())
     }
 
     /// FORMAT F-ORDER
     fn record(&mut self, line: usize, text: &str) -> Result<(), RecordFault> {
-        if self.end.is_some() {
+        if self.has_end {
             return Err(RecordFault::Misplaced);
         }
-        match Record::parse(text, self.version())? {
+        match Record::parse(text, self.header.version)? {
             Record::Header => return Err(RecordFault::Misplaced),
             Record::Key { name, record, changed, extra } => {
                 let record = KeyRecord { changed: self.changed(changed)?, ..record };
@@ -191,18 +163,13 @@ impl<'a> Decoder<'a> {
         Ok(())
     }
 
-    fn version(&self) -> Version {
-        self.header.as_ref().map_or(Version::Two, |(header, _)| header.version)
-    }
-
     /// The change number of a record, which format version 2 demands.
     // FORMAT F-CHANGE
     fn changed(&self, changed: Option<u64>) -> Result<u64, RecordFault> {
-        let change = self.header.as_ref().map_or(0, |(header, _)| header.change);
-        match (self.version(), changed) {
+        match (self.header.version, changed) {
             (Version::One, _) => Ok(0),
             (Version::Two, None) => Err(RecordFault::Missing { field: "changed" }),
-            (Version::Two, Some(changed)) if changed > change => {
+            (Version::Two, Some(changed)) if changed > self.header.change => {
                 Err(RecordFault::Value { field: "changed" })
             }
             (Version::Two, Some(changed)) => Ok(changed),
@@ -245,32 +212,30 @@ impl<'a> Decoder<'a> {
         if u64::try_from(line) != Ok(lines) || !self.whole.clone().verifies(whole) {
             return Err(RecordFault::Whole);
         }
-        if self.header.as_ref().map(|(_, text)| *text) != Some(header) {
+        if self.header_text != header {
             // FORMAT F-COPY
             return Err(RecordFault::HeaderCopy);
         }
-        self.end = Some(());
+        self.has_end = true;
         Ok(())
     }
 
-    fn finish(self, line: usize, bytes: &[u8], key: &FileKey) -> Result<KeyFile, KeyFileFault> {
-        // Each was checked on its line.
-        let wrong = |what| fault(line, framing::last(bytes), what);
-        let (header, _) = self.header.ok_or_else(|| wrong(RecordFault::Misplaced))?;
+    fn finish(self, key: &FileKey) -> Result<KeyFile, RecordFault> {
         let Header { version, id, critical, revision, change, written, protections, extra } =
-            header;
+            self.header;
         let restore = |read: Reading| Keyset::of_records(&read.name, read.record, read.versions);
         let keysets: Result<Vec<_>, _> = self.keysets.into_iter().map(restore).collect();
+        // Each was checked on its line.
         let keysets = keysets
             .and_then(|keysets| KeysetMap::of_records(revision, change, keysets, self.aliases))
-            .map_err(|_| wrong(RecordFault::Misplaced))?;
+            .map_err(|_| RecordFault::Misplaced)?;
         let unknown = Unknown { critical, header: extra, ..self.unknown };
         let (sealed, file_key) = (self.sealed, key.fingerprint());
         Ok(KeyFile { version, id, file_key, protections, written, keysets, sealed, unknown })
     }
 }
 
-/// Keeps what is not known of a record, if there is any.
+/// Keeps the unknown fields of a record, if there are any.
 pub(super) fn keep<K: Ord + Clone>(
     all: &mut BTreeMap<K, super::Extra>,
     name: &K,

@@ -1,10 +1,11 @@
 //! A key file to bytes.
 
-use super::fault::{KeyFileFault, RecordFault};
+use super::fault::KeyFileFault;
 use super::file_key::FileKey;
 use super::framing::{self, Line, MAX_FILE_LEN, MAX_LINE_LEN};
 use super::json::Extra;
 use super::record::{self, Header};
+use super::record_fault::{RecordFault, RecordName};
 use super::version::{VersionExtra, write_version};
 use super::{KeyFile, material_fault};
 use crate::crypto::mac::Mac;
@@ -43,17 +44,16 @@ pub(super) fn encode(
     let header = header.write();
     // In one piece: without a protection it is key material, which growing would leave behind.
     let versions = file.keysets.iter().map(|keyset| keyset.versions().len()).sum::<usize>();
-    let others = file.unknown.records.iter().map(|record| record.len().saturating_add(128));
-    let estimate = versions.saturating_mul(1024).saturating_add(others.sum());
-    let estimate = estimate.saturating_add(header.len().saturating_mul(4)).saturating_add(4096);
+    let others: usize = file.unknown.records.iter().map(|record| record.len() + 128).sum();
+    let estimate = versions * 1024 + others + header.len() * 4 + 4096;
     let room = Vec::with_capacity(estimate.min(MAX_FILE_LEN));
     let mut out = Encoder { key, out: room, lines: 0, whole: key.whole() };
     out.push(&header)?;
     records(file, &mut out)?;
-    let lines = u64::try_from(out.lines.saturating_add(1)).unwrap_or(u64::MAX);
+    let lines = out.lines as u64 + 1;
     let whole = out.whole.clone().tag();
     out.push(&record::write_end(lines, &whole, &header, &file.unknown.end))?;
-    if out.out.len().saturating_add(digits_to_come(&file.keysets)) > MAX_FILE_LEN {
+    if out.out.len() + digits_to_come(&file.keysets) > MAX_FILE_LEN {
         return Err(KeyFileFault::TooLong);
     }
     Ok(out.out)
@@ -61,20 +61,19 @@ pub(super) fn encode(
 
 /// Length of a file that is encoded in `len` bytes, with the room that counting can take.
 pub(super) fn size(file: &KeyFile, len: usize) -> usize {
-    len.saturating_add(digits_to_come(&file.keysets))
+    len + digits_to_come(&file.keysets)
 }
 
 /// By how much a file of `keysets` can grow by counting alone, which must not fail for want of room.
 fn digits_to_come(keysets: &KeysetMap) -> usize {
     let left = |number: u64| {
         // 2^64 - 1 has 20 digits.
-        let digits = number.checked_ilog10().unwrap_or(0).saturating_add(1);
-        usize::try_from(20_u32.saturating_sub(digits)).unwrap_or(0)
+        19 - number.checked_ilog10().unwrap_or(0) as usize
     };
     let records = keysets.iter().flat_map(Keyset::versions);
-    let usage = records.map(|it| left(it.usage.wraps).saturating_add(left(it.usage.bytes)));
+    let usage = records.map(|it| left(it.usage.wraps) + left(it.usage.bytes));
     // The header stands there twice.
-    usage.sum::<usize>().saturating_add(left(keysets.revision()).saturating_mul(2))
+    usage.sum::<usize>() + 2 * left(keysets.revision())
 }
 
 fn records(file: &KeyFile, out: &mut Encoder<'_>) -> Result<(), KeyFileFault> {
@@ -115,11 +114,10 @@ impl Encoder<'_> {
         let mac = self.key.mac(record);
         Line { record, mac }.write(&mut self.out);
         self.whole.update(&mac);
-        self.lines = self.lines.saturating_add(1);
-        let len = self.out.len().saturating_sub(start);
+        self.lines += 1;
         // The line end does not count.
-        if len.saturating_sub(1) > MAX_LINE_LEN {
-            let name = framing::name_of(record).unwrap_or(super::RecordName::Unknown);
+        if self.out.len() - start - 1 > MAX_LINE_LEN {
+            let name = framing::name_of(record).unwrap_or(RecordName::Unknown);
             let (line, what) = (self.lines, RecordFault::LineTooLong);
             return Err(KeyFileFault::Record { line, record: name, what });
         }

@@ -1,6 +1,7 @@
 //! What can be wrong with a key file.
 
 use super::protection_slot::ProtectionId;
+use super::record_fault::{RecordFault, RecordName};
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::file::{Argon2Cost, CostFault, ProtectionKind};
@@ -142,52 +143,43 @@ pub enum KeyFileFault {
 }
 
 /// Why protections of a key file were refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtectionsFault {
     /// A file has at most this many.
+    #[error("more than {most}")]
     TooMany {
         /// The most there can be.
         most: usize,
     },
     /// A file has at most this many passphrases, since opening it may have to try each.
+    #[error("more than {most} passphrases")]
     TooManyPassphrases {
         /// The most there can be.
         most: usize,
     },
     /// An unprotected file has no other protection, and a protected one does not become one:
     /// replace its file key instead.
+    #[error("an unprotected file key beside or after another")]
     Plaintext,
     /// The only one cannot be removed, and a file cannot be without any.
+    #[error("the only one cannot be removed")]
     Last,
     /// The file has none of this id.
+    #[error("there is none of id {id}")]
     Unknown {
         /// The id.
         id: ProtectionId,
     },
     /// Two have one id.
+    #[error("two are of id {id}")]
     DuplicateId {
         /// The id.
         id: ProtectionId,
     },
     /// A name has not the form of a key name, or more than 64 bytes.
+    #[error("the name is not [A-Za-z0-9][A-Za-z0-9._:/@+=-]{{0,63}}")]
     Name,
-}
-
-impl fmt::Display for ProtectionsFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ProtectionsFault::TooMany { most } => return write!(f, "more than {most}"),
-            ProtectionsFault::TooManyPassphrases { most } => {
-                return write!(f, "more than {most} passphrases");
-            }
-            ProtectionsFault::Plaintext => "an unprotected file key beside or after another",
-            ProtectionsFault::Last => "the only one cannot be removed",
-            ProtectionsFault::Unknown { id } => return write!(f, "there is none of id {id}"),
-            ProtectionsFault::DuplicateId { id } => return write!(f, "two are of id {id}"),
-            ProtectionsFault::Name => "the name is not [A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,63}",
-        })
-    }
 }
 
 /// `passphrase and a keyring`
@@ -283,118 +275,5 @@ struct Guess(Option<KeyFileLooksLike>);
 impl fmt::Display for Guess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |guess| write!(f, ": {guess}"))
-    }
-}
-
-/// A record of a key file.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RecordName {
-    /// The header, line 1.
-    Header,
-    /// A master key.
-    Key {
-        /// Its name.
-        name: String,
-    },
-    /// A version of a master key.
-    Version {
-        /// The master key.
-        key: String,
-        /// The version.
-        version: KeyVersion,
-    },
-    /// An alias.
-    Alias {
-        /// Its name.
-        name: String,
-    },
-    /// The end record, the last line.
-    End,
-    /// A record of a kind that this version does not know, or too damaged to be told.
-    Unknown,
-}
-
-impl fmt::Display for RecordName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RecordName::Header => f.write_str("header"),
-            RecordName::Key { name } => write!(f, "key {name}"),
-            RecordName::Version { key, version } => write!(f, "key {key} version {version}"),
-            RecordName::Alias { name } => write!(f, "alias {name}"),
-            RecordName::End => f.write_str("end"),
-            RecordName::Unknown => f.write_str("unknown record"),
-        }
-    }
-}
-
-/// What is wrong with a line of a key file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RecordFault {
-    /// The line is not `{"record":...,"mac":"..."}` with 64 hexadecimal digits, or not UTF-8.
-    Frame,
-    /// The line is longer than 64 KiB.
-    LineTooLong,
-    /// The file ends without an end record, or within a line.
-    Truncated,
-    /// The MAC of the line does not verify: it was changed, or is another file's.
-    Mac,
-    /// The record is not a JSON object of at most 256 different fields.
-    Json,
-    /// A field is missing.
-    Missing {
-        /// Its name.
-        field: &'static str,
-    },
-    /// A field has a value that it cannot have.
-    Value {
-        /// Its name.
-        field: &'static str,
-    },
-    /// A field names something that this version does not know.
-    UnknownName {
-        /// The field.
-        field: &'static str,
-        /// The name.
-        name: String,
-    },
-    /// The record stands where it cannot, or a second time.
-    Misplaced,
-    /// The master key id is another version's already.
-    DuplicateId,
-    /// The key that the alias stands for is not in the file.
-    UnknownKey,
-    /// The end record was made for other lines: some were added, dropped, moved or replaced.
-    Whole,
-    /// The end record's copy of the header is another.
-    HeaderCopy,
-    /// Another intact line is of the same record and was taken: lines of two files are mixed.
-    Superseded,
-    /// The key material on the line does not open.
-    Material,
-}
-
-impl fmt::Display for RecordFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RecordFault::Frame => "not of the form of a line",
-            RecordFault::LineTooLong => "longer than 64 KiB",
-            RecordFault::Truncated => "the file ends early",
-            RecordFault::Mac => "the MAC does not verify",
-            RecordFault::Json => "not a JSON object of at most 256 different fields",
-            RecordFault::Missing { field } => return write!(f, "field {field} is missing"),
-            RecordFault::Value { field } => return write!(f, "field {field} has a wrong value"),
-            RecordFault::UnknownName { field, name } => {
-                return write!(f, "field {field} has the unknown name {name:?}");
-            }
-            RecordFault::Misplaced => "out of place, or there twice",
-            RecordFault::DuplicateId => "its id is another version's",
-            RecordFault::UnknownKey => "the key it stands for is not there",
-            RecordFault::Whole => "lines were added, dropped, moved or replaced",
-            RecordFault::HeaderCopy => "header and its copy in the end record differ",
-            RecordFault::Superseded => "another intact line of the same record was taken",
-            RecordFault::Material => "the key material does not open",
-        })
     }
 }

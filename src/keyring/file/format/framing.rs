@@ -1,7 +1,8 @@
 //! Lines of a key file: a fixed frame around the bytes of a record and their MAC.
 
-use super::fault::{KeyFileFault, RecordFault, RecordName};
+use super::fault::KeyFileFault;
 use super::json::{Fields, from_hex, to_hex};
+use super::record_fault::{RecordFault, RecordName};
 use crate::crypto::mac::MAC_LEN;
 use crate::format::{KeyName, KeyVersion};
 use alloc::vec::Vec;
@@ -19,7 +20,7 @@ pub(super) const PREFIX: &[u8] = b"{\"record\":";
 const MAC_PREFIX: &[u8] = b",\"mac\":\"";
 const SUFFIX: &[u8] = b"\"}";
 
-/// A line taken apart; nothing is verified.
+/// The parts of a line, unverified.
 #[derive(Clone, Copy)]
 pub(super) struct Line<'a> {
     pub(super) record: &'a str,
@@ -53,32 +54,30 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The lines of a file with their numbers from 1. What stands behind the last line end, if
-/// anything does, is the last.
+/// The lines of a file with their numbers from 1. Bytes behind the last line end are the last line.
 pub(super) fn lines(bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    whole.split(|byte| *byte == b'\n').enumerate().map(|(index, line)| {
-        let number = index.saturating_add(1);
-        (number, line)
-    })
+    whole.split(|byte| *byte == b'\n').zip(1..).map(|(line, number)| (number, line))
 }
 
-/// The last line.
+pub(super) fn first(bytes: &[u8]) -> &[u8] {
+    bytes.split(|byte| *byte == b'\n').next().unwrap_or(bytes)
+}
+
 pub(super) fn last(bytes: &[u8]) -> &[u8] {
     let whole = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    whole.rsplit(|byte| *byte == b'\n').next().unwrap_or_default()
+    whole.rsplit(|byte| *byte == b'\n').next().unwrap_or(whole)
 }
 
-/// The fault of a line, which is named by what it says itself.
+/// The fault of a line.
 pub(super) fn fault(line: usize, bytes: &[u8], what: RecordFault) -> KeyFileFault {
-    KeyFileFault::Record { line, record: name(bytes), what }
+    let record = if line == 1 { RecordName::Header } else { name(bytes) };
+    KeyFileFault::Record { line, record, what }
 }
 
-/// Which record a line is, going by what can be read of it.
+/// The record that a line names itself, verified or not.
 pub(super) fn name(line: &[u8]) -> RecordName {
-    let text = |line: Line<'_>| name_of(line.record);
-    let whole = Line::parse(line).ok().and_then(text);
-    whole.or_else(|| pieces(line)).unwrap_or(RecordName::Unknown)
+    Line::parse(line).ok().and_then(|line| name_of(line.record)).unwrap_or(RecordName::Unknown)
 }
 
 /// The name of a record.
@@ -93,35 +92,9 @@ pub(super) fn name_of(record: &str) -> Option<RecordName> {
         "key" => RecordName::Key { name: valid("name")? },
         "version" => {
             let key = valid("key")?;
-            RecordName::Version { key, version: KeyVersion::new(fields.small("version").ok()?)? }
+            RecordName::Version { key, version: KeyVersion::new(fields.value("version").ok()?)? }
         }
         "alias" => RecordName::Alias { name: valid("name")? },
-        "end" => RecordName::End,
-        _ => RecordName::Unknown,
-    })
-}
-
-/// The name of a record whose line is broken: the start of it as this library writes it.
-fn pieces(line: &[u8]) -> Option<RecordName> {
-    let text = |start: &'static str, end: u8, bytes: &[u8]| {
-        let at = bytes.windows(start.len()).position(|window| window == start.as_bytes())?;
-        let rest = bytes.get(at.checked_add(start.len())?..)?;
-        let end = rest.iter().position(|byte| *byte == end)?;
-        Some(Vec::from(rest.get(..end)?))
-    };
-    let name = |start| {
-        let name = alloc::string::String::from_utf8(text(start, b'"', line)?).ok()?;
-        KeyName::new(&name).is_ok().then_some(name)
-    };
-    Some(match name("\"kind\":\"")?.as_str() {
-        "header" => RecordName::Header,
-        "key" => RecordName::Key { name: name("\"name\":\"")? },
-        "version" => {
-            let number = text("\"version\":", b',', line)?;
-            let number = core::str::from_utf8(&number).ok()?.parse().ok()?;
-            RecordName::Version { key: name("\"key\":\"")?, version: KeyVersion::new(number)? }
-        }
-        "alias" => RecordName::Alias { name: name("\"name\":\"")? },
         "end" => RecordName::End,
         _ => RecordName::Unknown,
     })

@@ -1,22 +1,25 @@
-//! JSON objects as ordered fields, so that what is not known survives byte for byte.
+//! JSON objects as ordered fields, so that unknown fields survive byte for byte.
+//!
+//! Not by `derive`: `#[serde(flatten)]` cannot hold a `RawValue`, and accepts a field twice.
 
-use super::fault::RecordFault;
+use super::record_fault::RecordFault;
 use crate::time::Timestamp;
 use alloc::borrow::{Cow, ToOwned};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// Most fields of one object: bounds the search for duplicates.
 const MAX_FIELDS: usize = 256;
 
-/// Fields that are not known, with their JSON text, in order.
+/// Unknown fields with their JSON text, in order.
 // FORMAT F-EXTRA
 pub(super) type Extra = Vec<(String, String)>;
 
-/// The fields of an object that were not taken yet, in order, with their JSON text.
+/// The fields of an object that are still to be read, in order, with their JSON text.
 pub(super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
@@ -26,89 +29,66 @@ impl<'a> Fields<'a> {
         serde_json::from_str(text).map_err(|_| RecordFault::Json)
     }
 
-    /// Takes a field's JSON text.
-    pub(super) fn optional(&mut self, field: &str) -> Option<&'a str> {
+    /// Takes the JSON text of a field, if the field is present.
+    pub(super) fn take(&mut self, field: &str) -> Option<&'a str> {
         let position = self.0.iter().position(|(name, _)| name == field)?;
         Some(self.0.remove(position).1.get())
     }
 
+    /// Takes a field by `read`, if the field is present.
+    pub(super) fn optional<T>(
+        &mut self,
+        field: &'static str,
+        read: impl FnOnce(&mut Self, &'static str) -> Result<T, RecordFault>,
+    ) -> Result<Option<T>, RecordFault> {
+        if self.peek(field).is_some() { read(self, field).map(Some) } else { Ok(None) }
+    }
+
     pub(super) fn raw(&mut self, field: &'static str) -> Result<&'a str, RecordFault> {
-        self.optional(field).ok_or(RecordFault::Missing { field })
+        self.take(field).ok_or(RecordFault::Missing { field })
+    }
+
+    /// A string, number or array.
+    pub(super) fn value<T: Deserialize<'a>>(
+        &mut self,
+        field: &'static str,
+    ) -> Result<T, RecordFault> {
+        serde_json::from_str(self.raw(field)?).map_err(|_| RecordFault::Value { field })
     }
 
     pub(super) fn string(&mut self, field: &'static str) -> Result<String, RecordFault> {
-        let text = self.raw(field)?;
-        serde_json::from_str(text).map_err(|_| RecordFault::Value { field })
+        self.value(field)
     }
 
-    pub(super) fn strings(&mut self, field: &'static str) -> Result<Vec<String>, RecordFault> {
-        let text = self.raw(field)?;
-        serde_json::from_str(text).map_err(|_| RecordFault::Value { field })
-    }
-
-    pub(super) fn number(&mut self, field: &'static str) -> Result<u64, RecordFault> {
-        let text = self.raw(field)?;
-        serde_json::from_str(text).map_err(|_| RecordFault::Value { field })
-    }
-
-    pub(super) fn objects(&mut self, field: &'static str) -> Result<Vec<&'a str>, RecordFault> {
-        let text = self.raw(field)?;
-        let objects: Vec<&RawValue> =
-            serde_json::from_str(text).map_err(|_| RecordFault::Value { field })?;
-        Ok(objects.into_iter().map(RawValue::get).collect())
-    }
-
-    /// The JSON text of a field that is left where it is.
+    /// The JSON text of a field that stays unread.
     pub(super) fn peek(&self, field: &str) -> Option<&'a str> {
         self.0.iter().find(|(name, _)| name == field).map(|(_, value)| value.get())
-    }
-
-    pub(super) fn has(&self, field: &str) -> bool {
-        self.peek(field).is_some()
-    }
-
-    pub(super) fn optional_number(
-        &mut self,
-        field: &'static str,
-    ) -> Result<Option<u64>, RecordFault> {
-        if self.has(field) { self.number(field).map(Some) } else { Ok(None) }
-    }
-
-    pub(super) fn small(&mut self, field: &'static str) -> Result<u32, RecordFault> {
-        u32::try_from(self.number(field)?).map_err(|_| RecordFault::Value { field })
     }
 
     pub(super) fn hex<const N: usize>(
         &mut self,
         field: &'static str,
     ) -> Result<[u8; N], RecordFault> {
-        from_hex(self.raw_text(field)?.as_bytes()).ok_or(RecordFault::Value { field })
+        from_hex(self.plain_string(field)?.as_bytes()).ok_or(RecordFault::Value { field })
     }
 
     pub(super) fn bytes(&mut self, field: &'static str) -> Result<Vec<u8>, RecordFault> {
-        let text = self.raw_text(field)?.as_bytes();
+        let text = self.plain_string(field)?.as_bytes();
         let pairs = text.chunks(2).map(|pair| from_hex::<1>(pair).map(|[byte]| byte));
         pairs.collect::<Option<_>>().ok_or(RecordFault::Value { field })
     }
 
     pub(super) fn time(&mut self, field: &'static str) -> Result<Timestamp, RecordFault> {
-        Timestamp::parse(self.raw_text(field)?).ok_or(RecordFault::Value { field })
+        Timestamp::parse(self.plain_string(field)?).ok_or(RecordFault::Value { field })
     }
 
-    pub(super) fn optional_time(
-        &mut self,
-        field: &'static str,
-    ) -> Result<Option<Timestamp>, RecordFault> {
-        if self.has(field) { self.time(field).map(Some) } else { Ok(None) }
-    }
-
-    /// A string of which no character needs an escape; any escape is refused.
-    fn raw_text(&mut self, field: &'static str) -> Result<&'a str, RecordFault> {
+    /// The text between the quotes, of a string whose valid values have no escapes.
+    fn plain_string(&mut self, field: &'static str) -> Result<&'a str, RecordFault> {
         let text = self.raw(field)?.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
         text.ok_or(RecordFault::Value { field })
     }
 
-    /// What was not taken.
+    /// The fields that were not taken.
     pub(super) fn into_extra(self) -> Extra {
         let owned =
             |(name, value): (Cow<'_, str>, &RawValue)| (name.into_owned(), value.get().to_owned());
@@ -133,7 +113,8 @@ impl<'de> Visitor<'de> for FieldsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let mut fields = Self::Value::with_capacity(16);
-        while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
+        while let Some((name, value)) = map.next_entry::<&'de RawValue, &'de RawValue>()? {
+            let name = field_name(name.get()).ok_or_else(|| A::Error::custom("no field name"))?;
             if fields.len() >= MAX_FIELDS || fields.iter().any(|(other, _)| *other == name) {
                 return Err(A::Error::custom("a field twice, or too many"));
             }
@@ -143,31 +124,12 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-/// A field name, borrowed where it has no escape.
-struct Name<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(NameVisitor)
+/// The name of a field from its JSON text, borrowed if it has no escape.
+fn field_name(json: &str) -> Option<Cow<'_, str>> {
+    if json.contains('\\') {
+        return serde_json::from_str::<String>(json).ok().map(Cow::Owned);
     }
-}
-
-struct NameVisitor;
-
-impl<'de> Visitor<'de> for NameVisitor {
-    type Value = Name<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a field name")
-    }
-
-    fn visit_borrowed_str<E: Error>(self, name: &'de str) -> Result<Name<'de>, E> {
-        Ok(Name(Cow::Borrowed(name)))
-    }
-
-    fn visit_str<E: Error>(self, name: &str) -> Result<Name<'de>, E> {
-        Ok(Name(Cow::Owned(name.to_owned())))
-    }
+    json.strip_prefix('"')?.strip_suffix('"').map(Cow::Borrowed)
 }
 
 /// The text of an object, field by field.
@@ -176,10 +138,10 @@ pub(super) struct Object(String);
 impl Object {
     /// An object of `kind`, the first field of every record.
     pub(super) fn of_kind(kind: &str) -> Self {
-        Object(String::from("{")).string("kind", kind)
+        Object::new().string("kind", kind)
     }
 
-    /// An object without a kind.
+    /// An empty object.
     pub(super) fn new() -> Self {
         Object(String::from("{"))
     }
@@ -195,21 +157,13 @@ impl Object {
     }
 
     pub(super) fn string(self, name: &str, value: &str) -> Self {
-        let mut json = String::with_capacity(value.len().saturating_add(2));
+        let mut json = String::with_capacity(value.len() + 2);
         push_string(&mut json, value);
         self.raw(name, &json)
     }
 
     pub(super) fn strings(self, name: &str, values: &[String]) -> Self {
-        let mut json = String::from("[");
-        for (index, value) in values.iter().enumerate() {
-            if index > 0 {
-                json.push(',');
-            }
-            push_string(&mut json, value);
-        }
-        json.push(']');
-        self.raw(name, &json)
+        self.raw(name, &Value::from(values).to_string())
     }
 
     pub(super) fn number(self, name: &str, value: u64) -> Self {
@@ -241,7 +195,7 @@ impl Object {
     }
 }
 
-/// Pushes `text` as a JSON string.
+/// Appends `text` as a JSON string.
 fn push_string(out: &mut String, text: &str) {
     let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
     if text.bytes().all(plain) {
@@ -249,16 +203,16 @@ fn push_string(out: &mut String, text: &str) {
         out.push_str(text);
         out.push('"');
     } else {
-        out.push_str(&serde_json::Value::from(text).to_string());
+        out.push_str(&Value::from(text).to_string());
     }
 }
 
 /// Lower-case hexadecimal. Not by a formatter: for a large file that is an eighth of the work.
+#[expect(clippy::indexing_slicing, reason = "four bits index 16 digits")]
 pub(super) fn to_hex(bytes: &[u8]) -> String {
-    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or_default();
-    let pairs = bytes.iter().flat_map(|&byte| [digit(byte >> 4), digit(byte & 15)]);
-    let mut hex = String::with_capacity(bytes.len().saturating_mul(2));
-    pairs.for_each(|digit| hex.push(digit));
+    let digit = |value: u8| char::from(b"0123456789abcdef"[usize::from(value)]);
+    let mut hex = String::with_capacity(2 * bytes.len());
+    bytes.iter().for_each(|byte| hex.extend([digit(byte >> 4), digit(byte & 15)]));
     hex
 }
 

@@ -6,25 +6,25 @@ mod fault;
 mod file_key;
 mod framing;
 mod json;
-mod labels;
 mod looks_like;
-mod naming;
 mod nested;
 mod protection;
 mod protection_changes;
 mod protection_slot;
 mod record;
+mod record_fault;
 mod salvage;
+mod sealed;
 mod version;
 
-pub use fault::{
-    KeyFileFault, KeyFileLooksLike, ProtectionsFault, RecordFault, RecordName, TextConversion,
-};
-pub use file_key::{FileId, FileKey};
+pub use fault::{KeyFileFault, KeyFileLooksLike, ProtectionsFault, TextConversion};
+pub use file_key::FileKey;
 pub(in crate::keyring::file) use framing::MAX_FILE_LEN;
 pub use protection_changes::protections;
 pub use protection_slot::ProtectionId;
+pub use record_fault::{RecordFault, RecordName};
 pub use salvage::{Damaged, Salvaged, salvage};
+pub use sealed::FileId;
 
 use crate::crypto::compare;
 use crate::crypto::mac::MAC_LEN;
@@ -42,10 +42,11 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use file_key::{MaterialLabel, Sealed};
+use file_key::MaterialLabel;
 use json::Extra;
 use protection_slot::ProtectionSlot;
 use record::{Header, Version};
+use sealed::Sealed;
 use version::VersionExtra;
 
 /// What a key file holds; the key material is sealed.
@@ -122,9 +123,8 @@ impl KeyFile {
     ///
     /// [`KeyFileFault`], with the line and the record.
     pub fn open(bytes: &[u8], protection: &Protection) -> Result<(Self, FileKey), KeyFileFault> {
-        let (header, text) = decode::header(bytes)?;
-        let opened = FileKey::open(header.id, &header.protections, protection);
-        let key = opened.map_err(|fault| decode::or_damaged_header(fault, text, bytes))?;
+        let header = decode::header(bytes)?;
+        let key = FileKey::open(header.id, &header.protections, protection)?;
         Ok((decode::decode(bytes, &key)?, key))
     }
 
@@ -135,7 +135,7 @@ impl KeyFile {
     ///
     /// [`KeyFileFault::FileKeyReplaced`] if it must be opened again; as [`open`](Self::open).
     pub fn reload(bytes: &[u8], key: &FileKey) -> Result<Self, KeyFileFault> {
-        let (header, _) = decode::header(bytes)?;
+        let header = decode::header(bytes)?;
         if header.id != key.id || decode::is_under_another(bytes, key) {
             return Err(KeyFileFault::FileKeyReplaced);
         }

@@ -1,9 +1,10 @@
-//! How each kind of protection keeps the file key.
+//! How each kind of protection wraps the file key.
 
-use super::fault::{KeyFileFault, ProtectionsFault, RecordFault, RecordName};
-use super::file_key::{self, FileId, Sealed};
+use super::fault::{KeyFileFault, ProtectionsFault};
 use super::json::{Fields, Object, to_hex};
 use super::protection_slot::{ProtectionId, ProtectionSlot};
+use super::record_fault::{RecordFault, RecordName};
+use super::sealed::{self, FileId, Sealed};
 use crate::aad::Aad;
 use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};
 use crate::crypto::{argon2id, compare, kdf, xaes};
@@ -26,7 +27,7 @@ const WRAP_LABEL: &[u8] = b"envelock key file wrap v1";
 const FILE_KEY_LABEL: &[u8] = b"envelock key file key v1";
 const SALT_LEN: usize = 16;
 
-/// A new protection of the file key (FORMAT F-PROTECT): `slot`, or one with a fresh id.
+/// A protection of the file key (FORMAT F-PROTECT) that replaces `slot`, or has a fresh id.
 pub(super) fn wrap(
     key: &MasterKey,
     id: FileId,
@@ -103,10 +104,9 @@ fn fields(
     })
 }
 
-/// The file key that any of `all` keeps: they are tried in order, if they are of the kind that is
-/// offered (FORMAT F-OPEN).
+/// The file key, by the first slot of the offered kind that opens (FORMAT F-OPEN).
 ///
-/// If none opens, of their faults the one that says most: a back end that does not answer, a version
+/// If none opens, returns the fault that says most: a back end that does not respond, a version
 /// that is refused, a wrong secret, no key.
 pub(super) fn unwrap_any(
     all: &[ProtectionSlot],
@@ -142,7 +142,7 @@ fn rank(fault: &KeyFileFault) -> u8 {
     }
 }
 
-/// No protection of the file is of the kind that is offered.
+/// The fault of a file without a protection of the offered kind.
 fn other_kind(all: &[ProtectionSlot], offered: ProtectionKind) -> KeyFileFault {
     let mut found: Vec<_> = all.iter().filter_map(|stored| stored.kind).collect();
     found.dedup();
@@ -158,7 +158,7 @@ fn other_kind(all: &[ProtectionSlot], offered: ProtectionKind) -> KeyFileFault {
     }
 }
 
-/// The file key that a protection object of the kind that is offered keeps.
+/// The file key, by one protection object of the offered kind.
 fn unwrap(
     text: &str,
     id: FileId,
@@ -196,7 +196,7 @@ pub(super) fn cost(text: &str) -> Result<Argon2Cost, RecordFault> {
     Ok(argon2id_of(&mut Fields::parse(text)?)?.1)
 }
 
-/// Name, version and key of each slot of a protection by a keyring: what it needs to be opened.
+/// The outer keys of a protection by a keyring: any one of them opens it.
 pub(super) fn outer_keys(text: &str) -> Result<Vec<OuterKey>, RecordFault> {
     let message = Fields::parse(text)?.bytes("message")?;
     let header = inspect(&message).map_err(|_| RecordFault::Value { field: "message" })?;
@@ -205,9 +205,12 @@ pub(super) fn outer_keys(text: &str) -> Result<Vec<OuterKey>, RecordFault> {
 
 fn argon2id_of(fields: &mut Fields<'_>) -> Result<([u8; SALT_LEN], Argon2Cost), RecordFault> {
     let mut fields = Fields::parse(fields.raw("argon2id")?)?;
-    let memory_kib = fields.small("memory_kib")?;
-    let (passes, lanes) = (fields.small("passes")?, fields.small("lanes")?);
-    Ok((fields.hex("salt")?, Argon2Cost { memory_kib, passes, lanes }))
+    let cost = Argon2Cost {
+        memory_kib: fields.value("memory_kib")?,
+        passes: fields.value("passes")?,
+        lanes: fields.value("lanes")?,
+    };
+    Ok((fields.hex("salt")?, cost))
 }
 
 fn stretch(passphrase: &[u8], salt: &[u8], cost: &Argon2Cost) -> Result<MasterKey, KeyFileFault> {
@@ -236,7 +239,7 @@ fn outer(error: Error) -> KeyFileFault {
     }
 }
 
-/// Name and version of each key that a message is under, for people to read.
+/// Name and version of each slot of a message, for people to read.
 fn labels(message: &[u8]) -> Result<Vec<String>, KeyFileFault> {
     let header = inspect(message).map_err(outer)?;
     let label = |slot: crate::format::Slot<'_>| {
@@ -253,7 +256,7 @@ fn at_header(what: RecordFault) -> KeyFileFault {
     KeyFileFault::Record { line: 1, record: RecordName::Header, what }
 }
 
-/// What a key derived from a secret keeps.
+/// The file key, wrapped under a key-encryption key.
 struct Wrapped {
     commitment: [u8; 32],
     sealed: Sealed,
@@ -266,21 +269,21 @@ impl Wrapped {
 }
 
 /// A key that wraps the file key, with a commitment to it: no wrapped key opens under two
-/// passphrases, so that nobody tests many with one answer (FORMAT F-COMMIT).
+/// passphrases, so that one answer tests one passphrase (FORMAT F-COMMIT).
 struct Kek {
-    cipher: Option<(Box<xaes::Xaes>, [u8; 32])>,
+    cipher: Box<xaes::Xaes>,
+    commitment: [u8; MASTER_KEY_LEN],
 }
 
 impl Kek {
+    #[expect(clippy::expect_used, reason = "64 bytes are within the limit of HKDF")]
     fn new(kek: &MasterKey, kind: ProtectionKind) -> Self {
-        let mut okm = Zeroizing::new([0; 2 * MASTER_KEY_LEN]);
+        let mut okm = Zeroizing::new([[0; MASTER_KEY_LEN]; 2]);
         let info = [WRAP_LABEL, b" ", kind.name().as_bytes()];
-        let derived = kdf::expand_sha256(kek.expose(), &info, okm.as_mut_slice());
-        let parts = derived.ok().and_then(|()| {
-            let (key, rest) = okm.split_first_chunk()?;
-            Some((Box::new(xaes::Xaes::new(&MasterKey::from_bytes(key))), *rest.first_chunk()?))
-        });
-        Kek { cipher: parts }
+        kdf::expand_sha256(kek.expose(), &info, okm.as_flattened_mut()).expect("64 bytes");
+        let [key, commitment] = &*okm;
+        let cipher = Box::new(xaes::Xaes::new(&MasterKey::from_bytes(key)));
+        Kek { cipher, commitment: *commitment }
     }
 
     fn wrap(
@@ -290,17 +293,15 @@ impl Kek {
         object: Object,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Object, KeyFileFault> {
-        let (cipher, commitment) = self.cipher.as_ref().ok_or(KeyFileFault::Authentication)?;
-        let sealed = file_key::seal(cipher, &aad(id), key, rng)?;
-        let sealed = sealed.ok_or(KeyFileFault::Authentication)?;
-        Ok(object.hex("commitment", commitment).hex("sealed", &sealed))
+        let sealed = sealed::seal(&self.cipher, &aad(id), key, rng)?;
+        Ok(object.hex("commitment", &self.commitment).hex("sealed", &sealed))
     }
 
     fn unwrap(&self, wrapped: &Wrapped, id: FileId) -> Result<MasterKey, KeyFileFault> {
-        let opened = self.cipher.as_ref().and_then(|(cipher, commitment)| {
-            let committed = compare::equal(commitment, &wrapped.commitment);
-            committed.then(|| file_key::unseal(cipher, &aad(id), &wrapped.sealed))?
-        });
+        if !compare::equal(&self.commitment, &wrapped.commitment) {
+            return Err(KeyFileFault::Authentication);
+        }
+        let opened = sealed::unseal(&self.cipher, &aad(id), &wrapped.sealed);
         opened.ok_or(KeyFileFault::Authentication)
     }
 }

@@ -120,7 +120,7 @@ impl KeyFile {
 ///
 /// As [`KeyFile::open`], of the header alone.
 pub fn protections(bytes: &[u8]) -> Result<Vec<ProtectionRecord>, KeyFileFault> {
-    let (header, _) = decode::header(bytes)?;
+    let header = decode::header(bytes)?;
     Ok(header.protections.iter().map(record_of).collect())
 }
 

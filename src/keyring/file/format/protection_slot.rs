@@ -1,14 +1,16 @@
 //! The protections of a key file as they are stored: each keeps the file key on its own.
 
-use super::fault::{KeyFileFault, ProtectionsFault, RecordFault};
+use super::fault::{KeyFileFault, ProtectionsFault};
 use super::json::{Fields, Object, from_hex, to_hex};
 use super::protection;
 use super::record::name_of;
+use super::record_fault::RecordFault;
 use crate::crypto::hash;
 use crate::keyring::file::{Argon2Cost, ProtectionKind};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
+use serde_json::value::RawValue;
 
 /// Most protections of one key file (FORMAT F-PROTECTIONS).
 pub(crate) const MAX_PROTECTIONS: usize = 8;
@@ -57,10 +59,7 @@ impl ProtectionSlot {
         let mut fields = Fields::parse(text)?;
         let kind = ProtectionKind::named(&fields.string("kind")?);
         let id = ProtectionId(fields.hex("id")?);
-        let name = match fields.has("name") {
-            true => Some(name_of(&mut fields, "name")?),
-            false => None,
-        };
+        let name = fields.optional("name", name_of)?;
         Ok(ProtectionSlot { id, name, kind, text: text.into() })
     }
 
@@ -90,13 +89,15 @@ impl ProtectionSlot {
 
 /// Reads the array of format version 2.
 // FORMAT F-PROTECTIONS
-pub(super) fn parse(objects: &[&str]) -> Result<Vec<ProtectionSlot>, RecordFault> {
+pub(super) fn parse(objects: &[&RawValue]) -> Result<Vec<ProtectionSlot>, RecordFault> {
     let wrong = || RecordFault::Value { field: "protections" };
     if objects.is_empty() || objects.len() > MAX_PROTECTIONS {
         return Err(wrong());
     }
-    let stored: Vec<_> =
-        objects.iter().map(|text| ProtectionSlot::parse(text)).collect::<Result<_, _>>()?;
+    let stored: Vec<_> = objects
+        .iter()
+        .map(|object| ProtectionSlot::parse(object.get()))
+        .collect::<Result<_, _>>()?;
     check(&stored).map_err(|_| wrong())?;
     Ok(stored)
 }

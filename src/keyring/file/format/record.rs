@@ -1,10 +1,11 @@
 //! Records: what stands on a line.
 
-use super::fault::{KeyFileFault, RecordFault};
-use super::file_key::{FileId, Sealed};
+use super::fault::KeyFileFault;
 use super::json::{Extra, Fields, Object};
-use super::nested::{self, write_note};
+use super::nested::{check_audit, read_hold, write_hold};
 use super::protection_slot::{self, ProtectionSlot};
+use super::record_fault::RecordFault;
+use super::sealed::{FileId, Sealed};
 use super::version::{VersionExtra, version_record};
 use crate::format::{KeyName, MasterKeyId};
 use crate::keyset::{
@@ -72,7 +73,7 @@ impl Header {
             return Err(HeaderFault::NotKeyFile);
         }
         // FORMAT F-FORMAT: nothing more is read of a version that is not known.
-        let version = match fields.number("version")? {
+        let version = match fields.value("version")? {
             VERSION_1 => Version::One,
             VERSION_2 => Version::Two,
             other => return Err(HeaderFault::FormatVersion(other)),
@@ -81,14 +82,14 @@ impl Header {
         let header = Header {
             version,
             id: FileId(fields.hex("id")?),
-            critical: fields.strings("critical")?,
-            revision: fields.number("revision")?,
-            change: fields.number(change_field)?,
+            critical: fields.value("critical")?,
+            revision: fields.value("revision")?,
+            change: fields.value(change_field)?,
             written: fields.time("written")?,
             protections: protections(&mut fields, version)?,
             extra: {
                 if version == Version::Two {
-                    nested::check_audit(&fields)?;
+                    check_audit(&fields)?;
                 }
                 fields.into_extra()
             },
@@ -129,6 +130,16 @@ impl Version {
         }
     }
 
+    /// Takes a field of format version 2 by `read`, if the field is present.
+    pub(super) fn optional<'a, T>(
+        self,
+        fields: &mut Fields<'a>,
+        field: &'static str,
+        read: impl FnOnce(&mut Fields<'a>, &'static str) -> Result<T, RecordFault>,
+    ) -> Result<Option<T>, RecordFault> {
+        if self == Version::Two { fields.optional(field, read) } else { Ok(None) }
+    }
+
     fn change_field(self) -> &'static str {
         match self {
             Version::One => "changed_at",
@@ -143,7 +154,7 @@ fn protections(
 ) -> Result<Vec<ProtectionSlot>, RecordFault> {
     match version {
         Version::One => Ok(Vec::from([ProtectionSlot::of_version_1(fields.raw("protection")?)?])),
-        Version::Two => protection_slot::parse(&fields.objects("protections")?),
+        Version::Two => protection_slot::parse(&fields.value::<Vec<_>>("protections")?),
     }
 }
 
@@ -225,17 +236,17 @@ impl Record {
             "key" => Record::Key {
                 name: name_of(&mut fields, "name")?,
                 record: key_record(&mut fields, version)?,
-                changed: changed(&mut fields, version)?,
+                changed: version.optional(&mut fields, "changed", Fields::value)?,
                 extra: fields.into_extra(),
             },
             "version" => version_record(fields, version)?,
             "alias" => Record::Alias {
                 alias: alias(&mut fields, version)?,
-                changed: changed(&mut fields, version)?,
+                changed: version.optional(&mut fields, "changed", Fields::value)?,
                 extra: fields.into_extra(),
             },
             "end" => Record::End {
-                lines: fields.number("lines")?,
+                lines: fields.value("lines")?,
                 whole: fields.hex("whole")?,
                 header: fields.raw("header")?.into(),
                 extra: fields.into_extra(),
@@ -246,55 +257,48 @@ impl Record {
     }
 }
 
-/// The change number of a record, which format version 1 has not.
-pub(super) fn changed(
-    fields: &mut Fields<'_>,
-    version: Version,
-) -> Result<Option<u64>, RecordFault> {
-    if version == Version::Two { fields.optional_number("changed") } else { Ok(None) }
-}
-
 fn key_record(fields: &mut Fields<'_>, version: Version) -> Result<KeyRecord, RecordFault> {
-    let record = KeyRecord { highest_version: fields.small("taken")?, ..KeyRecord::default() };
+    let record = KeyRecord { highest_version: fields.value("taken")?, ..KeyRecord::default() };
     if version == Version::One {
         return Ok(record);
     }
-    let floor = if fields.has("floor") { fields.small("floor")? } else { 0 };
+    let floor: u32 = fields.optional("floor", Fields::value)?.unwrap_or(0);
     // FORMAT F-FLOOR
     if floor.checked_sub(1).is_some_and(|below| below > record.highest_version) {
         return Err(RecordFault::Value { field: "floor" });
     }
-    let removed = removed(fields)?;
-    let erased = fields.optional_time("erased")?;
-    let evidence_required = match fields.optional("evidence") {
-        None => false,
-        Some("true") => true,
-        Some(_) => return Err(RecordFault::Value { field: "evidence" }),
-    };
-    let evidence_waived = nested::note(fields, "waived", version)?;
-    let hold = nested::note(fields, "hold", version)?;
-    Ok(KeyRecord { floor, removed, erased, hold, evidence_required, evidence_waived, ..record })
+    let evidence = fields.optional("evidence", Fields::raw)?;
+    if evidence.is_some_and(|json| json != "true") {
+        return Err(RecordFault::Value { field: "evidence" });
+    }
+    Ok(KeyRecord {
+        floor,
+        // Nothing: no record was removed.
+        removed: fields.optional("removed", removed)?.unwrap_or_default(),
+        erased: fields.optional("erased", Fields::time)?,
+        hold: fields.optional("hold", read_hold)?,
+        evidence_required: evidence.is_some(),
+        evidence_waived: fields.optional("waived", read_hold)?,
+        ..record
+    })
 }
 
 // FORMAT F-FLOOR
-fn removed(fields: &mut Fields<'_>) -> Result<Vec<MasterKeyId>, RecordFault> {
-    let wrong = RecordFault::Value { field: "removed" };
-    let bytes = if fields.has("removed") { fields.bytes("removed")? } else { Vec::new() };
-    match bytes.as_chunks::<8>() {
+fn removed(fields: &mut Fields<'_>, field: &'static str) -> Result<Vec<MasterKeyId>, RecordFault> {
+    match fields.bytes(field)?.as_chunks::<8>() {
         (ids, []) if ids.len() <= MAX_REMOVED_IDS => {
             Ok(ids.iter().map(|id| MasterKeyId(*id)).collect())
         }
-        _ => Err(wrong),
+        _ => Err(RecordFault::Value { field }),
     }
 }
 
 // FORMAT F-FORMER
 fn alias(fields: &mut Fields<'_>, version: Version) -> Result<Alias, RecordFault> {
     let alias = Alias::new(name_of(fields, "name")?, name_of(fields, "key")?);
-    if version == Version::One || !fields.has("former") {
+    let Some(former) = version.optional(fields, "former", Fields::value::<Vec<String>>)? else {
         return Ok(alias);
-    }
-    let former = fields.strings("former")?;
+    };
     let mut names = BTreeSet::from([alias.key.as_str()]);
     if former.len() > MAX_FORMER_KEYS
         || !former.iter().all(|name| is_name(name) && names.insert(name))
@@ -328,8 +332,8 @@ pub(super) fn write_key(keyset: &Keyset, version: Version, extra: &Extra) -> Str
         if keyset.evidence_required() {
             object = object.raw("evidence", "true");
         }
-        object = write_note(object, "waived", keyset.evidence_waived());
-        object = write_note(object, "hold", keyset.hold()).number("changed", keyset.changed());
+        object = write_hold(object, "waived", keyset.evidence_waived());
+        object = write_hold(object, "hold", keyset.hold()).number("changed", keyset.changed());
     }
     object.extra(extra).end()
 }

@@ -1,11 +1,10 @@
-//! Records of versions: what stands on a line of one.
+//! Records of versions.
 
-use super::fault::RecordFault;
-use super::file_key::Sealed;
 use super::json::{Extra, Fields, Object};
-use super::labels;
-use super::nested::{note, write_note};
-use super::record::{Record, Version, changed, name_of};
+use super::nested::{read_hold, read_labels, write_hold, write_labels};
+use super::record::{Record, Version, name_of};
+use super::record_fault::RecordFault;
+use super::sealed::Sealed;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::keyset::{Origin, Usage, VersionRecord, VersionState};
 use alloc::boxed::Box;
@@ -18,7 +17,7 @@ const ALGORITHMS: [(WrapAlgorithm, &str); 3] = [
     (WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, "token AES-256-CBC HMAC-SHA-256"),
 ];
 
-/// What is not known of a version record: fields, and labels that break a bound.
+/// The unknown fields of a version record, and its labels that break a bound.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct VersionExtra {
     pub(super) fields: Extra,
@@ -36,10 +35,9 @@ pub(super) fn version_record(
     version: Version,
 ) -> Result<Record, RecordFault> {
     let key = name_of(&mut fields, "key")?;
-    let changed = changed(&mut fields, version)?;
-    let is_2 = version == Version::Two;
-    let (labels, refused_labels) = labels::read(&mut fields)?;
-    let number = KeyVersion::new(fields.small("version")?);
+    let changed = version.optional(&mut fields, "changed", Fields::value)?;
+    let (labels, refused_labels) = read_labels(&mut fields)?;
+    let number = KeyVersion::new(fields.value("version")?);
     let record = VersionRecord {
         version: number.ok_or(RecordFault::Value { field: "version" })?,
         master_key_id: MasterKeyId(fields.hex("id")?),
@@ -48,18 +46,14 @@ pub(super) fn version_record(
         state: named(&mut fields, "state", &VersionState::ALL, VersionState::name)?,
         state_since: fields.time("state_since")?,
         created: fields.time("created")?,
-        promoted: fields.optional_time("promoted")?,
-        last_promoted: if is_2 { fields.optional_time("last_promoted")? } else { None },
-        compromised: fields.optional_time("compromised")?,
-        destroy_at: fields.optional_time("destroy_at")?,
-        kept: if is_2 { fields.optional_time("kept")? } else { None },
-        hold: note(&mut fields, "hold", version)?,
-        evidence: if is_2 && fields.has("evidence") {
-            Some(Box::new(fields.hex("evidence")?))
-        } else {
-            None
-        },
-        usage: Usage { wraps: fields.number("wraps")?, bytes: fields.number("bytes")? },
+        promoted: fields.optional("promoted", Fields::time)?,
+        last_promoted: version.optional(&mut fields, "last_promoted", Fields::time)?,
+        compromised: fields.optional("compromised", Fields::time)?,
+        destroy_at: fields.optional("destroy_at", Fields::time)?,
+        kept: version.optional(&mut fields, "kept", Fields::time)?,
+        hold: version.optional(&mut fields, "hold", read_hold)?,
+        evidence: version.optional(&mut fields, "evidence", Fields::hex)?.map(Box::new),
+        usage: Usage { wraps: fields.value("wraps")?, bytes: fields.value("bytes")? },
         is_reserved: false,
         labels,
         changed: changed.unwrap_or(0),
@@ -69,7 +63,7 @@ pub(super) fn version_record(
     }
     let sealed = match has_sealed(&record) {
         true => Some(fields.hex("sealed")?),
-        false if fields.optional("sealed").is_some() => {
+        false if fields.take("sealed").is_some() => {
             return Err(RecordFault::Value { field: "sealed" });
         }
         false => None,
@@ -83,7 +77,7 @@ pub(super) fn has_sealed(record: &VersionRecord) -> bool {
     record.state != VersionState::Destroyed && record.algorithm == WrapAlgorithm::XAES_256_GCM
 }
 
-/// Whether the origin of a version is one that its algorithm allows (FORMAT F-TOKEN).
+/// Whether the algorithm of a version allows its origin (FORMAT F-TOKEN).
 fn has_origin(record: &VersionRecord) -> bool {
     let in_file = record.algorithm == WrapAlgorithm::XAES_256_GCM;
     in_file != (record.origin == Origin::Token)
@@ -91,7 +85,7 @@ fn has_origin(record: &VersionRecord) -> bool {
 
 const ORIGINS: [Origin; 3] = [Origin::Generated, Origin::Imported, Origin::Token];
 
-/// The one of `all` that a field names (FORMAT F-NAMES).
+/// The one of `all` whose name a field has (FORMAT F-NAMES).
 fn named<T: Copy>(
     fields: &mut Fields<'_>,
     field: &'static str,
@@ -133,9 +127,9 @@ pub(super) fn write_version(
         .number("wraps", record.usage.wraps)
         .number("bytes", record.usage.bytes);
     if !record.labels.is_empty() || !extra.labels.is_empty() {
-        object = object.raw("labels", &labels::write(&record.labels, &extra.labels));
+        object = object.raw("labels", &write_labels(&record.labels, &extra.labels));
     }
-    object = write_note(object, "hold", record.hold.as_ref());
+    object = write_hold(object, "hold", record.hold.as_ref());
     if let Some(evidence) = &record.evidence {
         object = object.hex("evidence", &**evidence);
     }

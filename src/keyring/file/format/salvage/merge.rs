@@ -2,7 +2,7 @@
 
 use super::super::Unknown;
 use super::super::decode::keep;
-use super::super::fault::{RecordFault, RecordName};
+use super::super::record_fault::{RecordFault, RecordName};
 use super::{AliasLine, Damaged};
 use crate::keyset::{
     Alias, KeyRecord, Keyset, KeysetMap, MAX_FORMER_KEYS, VersionRecord, VersionState,
@@ -28,70 +28,53 @@ pub(super) fn rank(record: &VersionRecord) -> (bool, u64, Timestamp, u8) {
     (is_destroyed, record.changed, record.state_since, allows_less)
 }
 
-impl KeyRecord {
-    /// Takes the later one of two records of a key, the numbers of both, and what keeps versions from
-    /// being destroyed in either.
-    pub(super) fn merge(&mut self, other: KeyRecord) {
-        let (highest_version, floor) =
-            (self.highest_version.max(other.highest_version), self.floor.max(other.floor));
-        let evidence_required = self.evidence_required || other.evidence_required;
-        let erased = self.erased.or(other.erased);
-        // One history: the list of the higher floor has what the other one has.
-        let is_shorter = self.floor < other.floor;
-        let removed = if is_shorter { other.removed.clone() } else { self.removed.clone() };
-        let (later, earlier) = if other.changed > self.changed {
-            (other, self.clone())
-        } else {
-            (self.clone(), other)
-        };
-        let hold = later.hold.or(earlier.hold);
-        let evidence_waived = later.evidence_waived.or(earlier.evidence_waived);
-        let changed = later.changed;
-        *self = KeyRecord {
-            highest_version,
-            floor,
-            removed,
-            erased,
-            hold,
-            evidence_required,
-            evidence_waived,
-            changed,
-        };
-    }
+/// Of two records of a key the later one, with the numbers of both, and what keeps versions from
+/// being destroyed in either.
+pub(super) fn merge_keys(one: &mut KeyRecord, other: KeyRecord) {
+    let (highest_version, floor) =
+        (one.highest_version.max(other.highest_version), one.floor.max(other.floor));
+    let evidence_required = one.evidence_required || other.evidence_required;
+    let erased = one.erased.or(other.erased);
+    // In one history the list of the higher floor includes the other one.
+    let removed = if one.floor < other.floor { &other.removed } else { &one.removed }.clone();
+    let (later, earlier) =
+        if other.changed > one.changed { (&other, &*one) } else { (&*one, &other) };
+    *one = KeyRecord {
+        highest_version,
+        floor,
+        removed,
+        erased,
+        hold: later.hold.clone().or_else(|| earlier.hold.clone()),
+        evidence_required,
+        evidence_waived: later.evidence_waived.clone().or_else(|| earlier.evidence_waived.clone()),
+        changed: later.changed,
+    };
 }
 
-impl Alias {
-    /// Keeps the keys that another record of the alias stood for: of too many the last ones.
-    pub(super) fn keep_former(&mut self, other: &Alias) {
-        let mut former = other.former.clone();
-        former.push(other.key.clone());
-        former.retain(|key| *key != self.key && !self.former.contains(key));
-        former.append(&mut self.former);
-        former.drain(..former.len().saturating_sub(MAX_FORMER_KEYS));
-        self.former = former;
-    }
+/// Adds the keys of another record of the alias to `former`: of too many the last ones.
+pub(super) fn merge_former(alias: &mut Alias, other: &Alias) {
+    let mut former = other.former.clone();
+    former.push(other.key.clone());
+    former.retain(|key| *key != alias.key && !alias.former.contains(key));
+    former.append(&mut alias.former);
+    // Saturates: fewer than the most are all kept.
+    former.drain(..former.len().saturating_sub(MAX_FORMER_KEYS));
+    alias.former = former;
 }
 
-impl VersionRecord {
-    /// Has the material destroyed, as that of every version of an erased key is.
-    pub(super) fn forget(&mut self) {
-        (self.state, self.destroy_at) = (VersionState::Destroyed, None);
-    }
-
-    /// Keeps what another record of the version noted for good.
-    pub(super) fn keep_noted(&mut self, other: &VersionRecord) {
-        self.compromised = match (self.compromised, other.compromised) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        self.promoted = self.promoted.or(other.promoted);
-        self.last_promoted = self.last_promoted.max(other.last_promoted);
-        self.hold = self.hold.take().or_else(|| other.hold.clone());
-        self.evidence = self.evidence.take().or_else(|| other.evidence.clone());
-        self.usage.wraps = self.usage.wraps.max(other.usage.wraps);
-        self.usage.bytes = self.usage.bytes.max(other.usage.bytes);
-        self.heed_compromise();
-    }
+/// Keeps what another record of the version has for good.
+pub(super) fn merge_versions(one: &mut VersionRecord, other: &VersionRecord) {
+    one.compromised = match (one.compromised, other.compromised) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    };
+    one.promoted = one.promoted.or(other.promoted);
+    one.last_promoted = one.last_promoted.max(other.last_promoted);
+    one.hold = one.hold.take().or_else(|| other.hold.clone());
+    one.evidence = one.evidence.take().or_else(|| other.evidence.clone());
+    one.usage.wraps = one.usage.wraps.max(other.usage.wraps);
+    one.usage.bytes = one.usage.bytes.max(other.usage.bytes);
+    one.heed_compromise();
 }
 
 /// A master key of the new file.

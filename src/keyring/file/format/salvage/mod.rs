@@ -4,13 +4,15 @@ mod merge;
 mod open;
 
 use super::decode::{self, keep};
-use super::fault::{KeyFileFault, RecordFault, RecordName};
-use super::file_key::{FileKey, Sealed};
+use super::fault::KeyFileFault;
+use super::file_key::FileKey;
 use super::framing::{self, Line, MAX_FILE_LEN, MAX_LINES};
 use super::json::Extra;
 use super::looks_like;
 use super::protection_slot::ProtectionSlot;
 use super::record::{Header, Record, Version as FormatVersion};
+use super::record_fault::{RecordFault, RecordName};
+use super::sealed::Sealed;
 use super::version::VersionExtra;
 use super::{KeyFile, Unknown};
 use crate::format::{KeyVersion, MasterKeyId};
@@ -22,7 +24,7 @@ use crate::time::Timestamp;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use merge::{aliases, keyset, rank, restored};
+use merge::{aliases, keyset, merge_former, merge_keys, merge_versions, rank, restored};
 use open::{open_any, pieces};
 
 /// What was recovered of a damaged key file, and what was not.
@@ -214,7 +216,7 @@ impl Finds {
     fn key(&mut self, name: String, new: Key) -> Result<(), RecordFault> {
         match self.keys.get_mut(&name) {
             Some(before) => {
-                before.record.merge(new.record);
+                merge_keys(&mut before.record, new.record);
                 Err(RecordFault::Superseded)
             }
             None => {
@@ -229,11 +231,11 @@ impl Finds {
         let name = new.alias.name.clone();
         match self.aliases.get_mut(&name) {
             Some(before) if before.alias.changed >= new.alias.changed => {
-                before.alias.keep_former(&new.alias);
+                merge_former(&mut before.alias, &new.alias);
                 Err(RecordFault::Superseded)
             }
             Some(before) => {
-                new.alias.keep_former(&before.alias);
+                merge_former(&mut new.alias, &before.alias);
                 let line = core::mem::replace(before, new).line;
                 self.damaged(line, RecordName::Alias { name }, RecordFault::Superseded);
                 Ok(())
@@ -257,13 +259,13 @@ impl Finds {
         let version = new.record.version;
         match self.versions.get_mut(&(name.clone(), version)) {
             Some(before) if rank(&before.record) >= rank(&new.record) => {
-                before.record.keep_noted(&new.record);
+                merge_versions(&mut before.record, &new.record);
                 Err(RecordFault::Superseded)
             }
             Some(before) => {
                 let (line, what) = (before.line, RecordFault::Superseded);
                 let mut new = new;
-                new.record.keep_noted(&before.record);
+                merge_versions(&mut new.record, &before.record);
                 *before = new;
                 let record = RecordName::Version { key: name, version };
                 self.damaged(line, record, what);
@@ -313,7 +315,7 @@ impl Finds {
             // the file.
             let key = self.keys.get(&name).map(|key| &key.record);
             if key.is_some_and(|key| key.erased.is_some()) {
-                found.record.forget();
+                (found.record.state, found.record.destroy_at) = (VersionState::Destroyed, None);
                 found.sealed = None;
             }
             let fault = match key.is_some_and(|key| version.number() < key.floor) {

@@ -17,8 +17,7 @@ pub(super) fn open_any(
     protection: &Protection,
 ) -> Result<(Header, FileKey), KeyFileFault> {
     let record = |piece| Some(Line::parse(piece).ok()?.record);
-    let first = framing::lines(bytes).next().map(|(_, line)| line).unwrap_or_default();
-    let header = pieces(first).into_iter().filter_map(record);
+    let header = pieces(framing::first(bytes)).into_iter().filter_map(record);
     let header = header.filter_map(|text| Header::parse(text).ok()).next();
     let last = pieces(framing::last(bytes)).into_iter().filter_map(decode::copy);
     let last = last.filter_map(|text| Header::parse(&text).ok()).next();
