@@ -1,4 +1,4 @@
-//! The file keyring: what a program holds.
+//! The file keyring.
 
 use super::error::KeyFileError;
 use super::format::ProtectionId;
@@ -24,14 +24,12 @@ use alloc::vec::Vec;
 use core::fmt;
 use std::path::Path;
 
-/// Master keys in one file: authenticated, sealed, replaced as a whole, for years and for several
-/// processes at once.
+/// Master keys in one file that several processes share: authenticated, sealed, replaced as a whole.
 ///
-/// The file is text that can be looked at: names, versions, states, dates and labels are in the
-/// clear, key material is sealed under a file key that one or several [`Protection`]s keep; they
-/// are added and removed ([`add_protection`](Self::add_protection)) without any master key
-/// changing, while other processes go on. Its form is written down in
-/// [`spec::key_file`](crate::spec::key_file).
+/// The file is readable text: names, versions, states, dates and labels are in the clear. Key
+/// material is sealed under a file key, which one or several [`Protection`]s wrap. Protections are
+/// added and removed ([`add_protection`](Self::add_protection)) without a change of any master key,
+/// while other processes go on. [`spec::key_file`](crate::spec::key_file) specifies the format.
 ///
 /// ```
 /// # fn main() -> Result<(), envelock::Error> {
@@ -55,54 +53,52 @@ use std::path::Path;
 ///
 /// # Several processes
 ///
-/// Any number of processes, and of keyrings in one process, may use a file. Writers take turns
-/// under a lock; readers never wait for them and never see half a file. A change that another
-/// process made is noticed within [`refresh_after`](FileKeyringOptions::refresh_after), one
-/// second by default, and a version that is unknown here is looked for in the file before that
-/// is said. Until then a process can still wrap under the former primary; so disable a version
-/// some seconds after the rotation, and never destroy one right after disabling it.
+/// Any number of processes, and of keyrings in one process, can use a file. Writers take turns
+/// under a lock; readers never wait for them and never see half a file. A process notices the change
+/// of another one within [`refresh_after`](FileKeyringOptions::refresh_after), one second by
+/// default, and reads the file before it reports a version as unknown. Until then it can still wrap
+/// under the former primary: disable a version some seconds after the rotation, and never destroy
+/// one right after disabling it.
 ///
 /// # Containers, links, owners
 ///
-/// The path is followed anew at each look and each change, links included, so that a Kubernetes
-/// Secret whose `..data` link is turned is seen like any change; a writer writes beside the file
-/// that the path leads to at the time. Mount the directory of a key file: one that is mounted alone
-/// hides its changes and is refused ([`KeyFileError::MountedAlone`]). Files of a group or of
-/// another owner are for [`FileRules`](crate::file::FileRules), keys that are no file for
-/// [`ReadOnlyFileKeyring`](crate::file::ReadOnlyFileKeyring).
+/// Each poll and each change resolves the path again, links included, so that an updated
+/// Kubernetes Secret is seen like any change; a writer writes beside the file that the path leads
+/// to. Mount the directory of a key file: a mount of the file alone hides its changes and is
+/// refused ([`KeyFileError::MountedAlone`]). [`FileRules`](crate::file::FileRules) accepts files of
+/// a group or of another owner, and [`ReadOnlyFileKeyring`](crate::file::ReadOnlyFileKeyring) bytes
+/// that are not in a file.
 ///
-/// # When the file cannot be read any more
+/// # When the file can no longer be read
 ///
-/// If the file is gone, damaged, older than before or from another history, what was loaded
-/// keeps unwrapping, and nothing is wrapped: a message under a key that exists only in this
-/// process's memory would be lost with it. The error says what is wrong, and once the file is in
-/// order again, or is [reopened](Self::reopen) as it is, wraps go on.
+/// If the file is missing, damaged, older than before or of another history, the loaded keys keep
+/// unwrapping, and wraps fail: a message under a key that exists only in the memory of this process
+/// would be lost with it. Wraps succeed again once the file is in order, or is
+/// [reopened](Self::reopen) as it is.
 ///
 /// # Usage
 ///
-/// Wraps and bytes are counted for each version, in memory: a wrap under a key of the file needs to
-/// read the file and never to write it. The counts are written along with each change, by
-/// [`flush`](Self::flush) and [`close`](Self::close), and when the last handle is dropped, if the file
-/// can be written then and nobody else has the lock. What a process that is killed had not
-/// written is not counted, so what is on record is used *at least*: a process that ends by a
-/// signal calls [`flush`](Self::flush) from time to time. [`versions`](Self::versions) and
-/// [`keysets`](Lifecycle::keysets) tell what is on record and what this process counted besides.
-/// A child process that was forked begins its own counts, and does not count its parent's again.
+/// Wraps and bytes of each version are counted in memory: a wrap reads the file and does not write
+/// it. The counts are written with each change, by [`flush`](Self::flush) and
+/// [`close`](Self::close), and when the last handle is dropped, if the file is writable then and no
+/// other process has the lock. A process that is killed loses its unwritten counts, so recorded
+/// usage is a lower bound: a process that ends by a signal calls [`flush`](Self::flush) from time
+/// to time. [`versions`](Self::versions) and [`keysets`](Lifecycle::keysets) return the recorded
+/// usage and the counts of this process. A forked child begins its own counts.
 ///
-/// Where an algorithm has a limit (AES-GCM on a token), and with
-/// [`reserve_usage`](FileKeyringOptions::reserve_usage), wraps are reserved in the file before they
-/// are made, in blocks, and what is on record is used *or reserved*: never too low.
+/// If an algorithm has a limit (AES-GCM on a token), and with
+/// [`reserve_usage`](FileKeyringOptions::reserve_usage), wraps are reserved in the file, in blocks,
+/// before they are made. Recorded usage is then used *or reserved*: an upper bound.
 ///
-/// Not counted are wraps of a keyring that was opened
-/// [`read_only`](FileKeyringOptions::read_only) or
-/// [`without_usage`](FileKeyringOptions::without_usage), or of a file that this version of the
-/// library may not write.
+/// Wraps are not counted by a keyring that is [`read_only`](FileKeyringOptions::read_only) or
+/// [`without_usage`](FileKeyringOptions::without_usage), nor for a file that this version of the
+/// library cannot write.
 ///
 /// # Versions on a token
 ///
-/// A key file can be the catalogue of master keys on a token: it then has names, versions, states,
-/// dates and usage of them, authenticated as everything in it, and none of their material. Such
-/// a file is opened by the keyring of the token alone; this one answers
+/// A key file can be the catalogue of master keys on a token: it then holds their names, versions,
+/// states, dates and usage, and not their material. Only the keyring of the token opens such a
+/// file; this one fails with
 /// [`KeyFileFault::TokenVersion`](crate::file::KeyFileFault::TokenVersion).
 pub struct FileKeyring {
     pub(super) inner: Arc<Inner>,
@@ -131,20 +127,19 @@ impl FileKeyring {
         Ok(FileKeyring::of(Inner::open(store, options, protection, source)?))
     }
 
-    /// A keyring that wraps under the only master key, or under none.
+    /// A keyring that wraps under the only master key, or under no key if there are several.
     pub(super) fn of(inner: Inner) -> Self {
         let keysets = inner.keysets();
-        let only = if keysets.iter().len() == 1 { keysets.iter().next() } else { None };
-        let only = only.map(|keyset| keyset.name().as_str());
-        let selection = Selection::of(only.unwrap_or_default());
+        let only = keysets.iter().next().filter(|_| keysets.iter().len() == 1);
+        let selection = Selection::of(only.map_or("", |keyset| keyset.name().as_str()));
         FileKeyring { inner: Arc::new(inner), selection }
     }
 
-    /// The same file, wrapping under the master key `name`, or whichever an alias `name` stands
-    /// for at the time.
+    /// The same file, wrapping under the master key or alias `name`. An alias is resolved at each
+    /// wrap.
     ///
-    /// Unwraps under every master key of the file: once an alias stands for another key, messages
-    /// under the former one keep opening.
+    /// Unwraps under every master key of the file: messages under the former key of an alias keep
+    /// opening.
     ///
     /// # Errors
     ///
@@ -153,9 +148,9 @@ impl FileKeyring {
         self.select(Selection { key: name.into(), ..self.selection.clone() })
     }
 
-    /// The same file, wrapping and unwrapping under the master key `name` alone: messages of any
-    /// other are another keyring's. For tenants that must not open each other's messages. Those of
-    /// an alias have its [former keys](KeysetMap::former_keys) too, each under its own primary.
+    /// The same file, wrapping and unwrapping under the master key `name` alone, for tenants that
+    /// must not open each other's messages. Messages under any other key belong to another keyring.
+    /// An alias includes its [former keys](KeysetMap::former_keys).
     ///
     /// # Errors
     ///
@@ -164,7 +159,7 @@ impl FileKeyring {
         self.select(Selection { key: name.into(), only: true, ..self.selection.clone() })
     }
 
-    /// The same file, and versions that are marked compromised are refused.
+    /// The same file, refusing versions that are marked compromised.
     #[must_use]
     pub fn refusing_compromised(&self) -> Self {
         let selection = Selection { strict: true, ..self.selection.clone() };
@@ -179,67 +174,65 @@ impl FileKeyring {
         Ok(FileKeyring { inner: self.inner.clone(), selection })
     }
 
-    /// Looks whether the file was changed, and loads it if so.
-    ///
-    /// Returns the change number that is loaded now. Not needed in general: see
+    /// Loads the file if it changed, and returns its change number. Rarely needed: see
     /// [`FileKeyringOptions::refresh_after`].
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`]; what was loaded before stays in use for unwrapping.
+    /// [`KeyFileError`]; the keys that are loaded stay in use for unwrapping.
     pub fn reload(&self) -> Result<u64, Error> {
         self.inner.reload()?;
         Ok(self.inner.keysets().change())
     }
 
-    /// Why the file could not be loaded when it was last looked at, if it could not.
+    /// Why the last poll could not load the file, if it could not.
     pub fn last_error(&self) -> Option<KeyFileError> {
         self.inner.last_error()
     }
 
-    /// The path of the file, as it was given.
+    /// The path of the file, as given.
     pub fn path(&self) -> &Path {
         self.inner.path()
     }
 
-    /// How the file is protected, as it was last loaded: by which outer keys, too.
+    /// The protections of the file as last loaded, with their outer keys.
     pub fn protections(&self) -> Vec<ProtectionRecord> {
         self.inner.snapshot().protections().to_vec()
     }
 
-    /// How each outer key stands that keeps the file key: of every [`Protection::keyring`] of the
-    /// file, going by what the keyrings know that were offered to open the file or to protect it.
+    /// The freshness of each outer key of a [`Protection::keyring`] of the file, as reported by the
+    /// keyrings that opened or protected it.
     ///
-    /// A process that has the file open needs none of them, and goes on until it restarts. So ask
-    /// while it runs, or have an observer told
-    /// ([`Event::OuterKey`](crate::observe::Event::OuterKey)): as long as a process has the file open,
-    /// [`rewrap_protection`](Self::rewrap_protection) and
-    /// [`add_protection`](Self::add_protection) mend it, even after the outer version is gone.
+    /// A process that has the file open needs no outer key until it restarts. Ask while it runs, or
+    /// set an observer ([`Event::OuterKey`](crate::observe::Event::OuterKey)): until then
+    /// [`rewrap_protection`](Self::rewrap_protection) and [`add_protection`](Self::add_protection)
+    /// repair the file, even after the outer version was destroyed.
     pub fn outer_freshness(&self) -> Vec<OuterFreshness> {
         self.inner.outer_freshness()
     }
 
-    /// Lets `protection` open the file as well, from now on. Master keys and messages stay as they
-    /// are, and other processes that have the file open follow.
+    /// Adds `protection`, which then opens the file as well. Master keys and messages do not change,
+    /// and other processes that have the file open follow.
     ///
     /// A file has at most 8 protections, 4 of them passphrases.
     ///
     /// # Errors
     ///
-    /// As [`Lifecycle::change`];
-    /// [`KeyFileFault::Protections`](crate::file::KeyFileFault::Protections).
+    /// [`KeyFileError`]: the file cannot be locked or written;
+    /// [`KeyFileFault::Protections`](crate::file::KeyFileFault::Protections); the error of the outer
+    /// keyring.
     pub fn add_protection(&self, protection: &Protection) -> Result<AddedProtection, Error> {
         self.inner.change_protection(&ProtectionChange::Add(protection), &mut OsRandom)
     }
 
-    /// Puts `protection` in the place of the one of `id`, which keeps id and name: the same outer
-    /// keyring after its rotation, or another passphrase. Returns the number of the change.
+    /// Replaces the protection `id` by `protection`, under the same id and name: the same outer
+    /// keyring after its rotation, or another passphrase. Returns the change number.
     ///
-    /// As [`remove_protection`](Self::remove_protection), it revokes nothing.
+    /// This revokes nothing: see [`remove_protection`](Self::remove_protection).
     ///
     /// # Errors
     ///
-    /// As [`add_protection`](Self::add_protection).
+    /// Those of [`add_protection`](Self::add_protection).
     pub fn rewrap_protection(
         &self,
         id: ProtectionId,
@@ -249,58 +242,56 @@ impl FileKeyring {
         Ok(self.inner.change_protection(&change, &mut OsRandom)?.change)
     }
 
-    /// Removes the protection of `id`, unless it is the only one. Returns the number of the change.
+    /// Removes the protection `id`, unless it is the only one. Returns the change number.
     ///
     /// # Security
     ///
-    /// **This revokes nothing.** Who could open the file may have kept the file key, or a copy of
-    /// the file from before, and opens later states of the file with it. After an incident,
+    /// **This revokes nothing.** A former user of the protection may have kept the file key, which
+    /// opens later states of the file, too. After an incident call
     /// [`replace_file_key`](Self::replace_file_key), and rotate the master keys.
     ///
     /// # Errors
     ///
-    /// As [`add_protection`](Self::add_protection).
+    /// Those of [`add_protection`](Self::add_protection).
     pub fn remove_protection(&self, id: ProtectionId) -> Result<u64, Error> {
         let change = ProtectionChange::Remove(id);
         Ok(self.inner.change_protection(&change, &mut OsRandom)?.change)
     }
 
-    /// Draws a fresh file key, which `protections` keep and nothing else does, and seals every
-    /// master key under it anew. Returns the number of the change.
+    /// Draws a fresh file key, wraps it under `protections` alone, and seals every master key under
+    /// it. Returns the change number.
     ///
-    /// Other processes that have the file open cannot follow: they keep unwrapping, stop wrapping,
-    /// and have to open it anew
+    /// Other processes that have the file open keep unwrapping, stop wrapping, and have to reopen it
     /// ([`KeyFileFault::FileKeyReplaced`](crate::file::KeyFileFault::FileKeyReplaced)).
     ///
     /// # Security
     ///
-    /// Who had the former file key cannot read what is written to the file from now on. A copy of
-    /// the file from before still opens as it did then, and has every master key of that time: if
-    /// others may have one, rotate the master keys, too.
+    /// The former file key does not open later states of the file. Earlier copies of the file still
+    /// open, and hold every master key of their time: if others may have a copy, rotate the master
+    /// keys, too.
     ///
     /// # Errors
     ///
-    /// As [`add_protection`](Self::add_protection).
+    /// Those of [`add_protection`](Self::add_protection).
     pub fn replace_file_key(&self, protections: &[&Protection]) -> Result<u64, Error> {
         self.inner.replace_file_key(protections, &mut OsRandom)
     }
 
-    /// Writes what this process counted and did not write yet, if that is anything.
+    /// Writes the unwritten usage counts of this process, if there are any.
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`] if the file cannot be written; the counts are kept then.
+    /// [`KeyFileError`] if the file cannot be written; the counts are kept.
     pub fn flush(&self) -> Result<(), Error> {
         Ok(self.inner.flush(self.inner.options.lock_wait, false)?)
     }
 
-    /// Writes what this process counted, and gives back what it reserved, if this is the last handle
-    /// of the file: as a drop does, which can neither wait for another writer nor fail. Else as
-    /// [`flush`](Self::flush).
+    /// Like [`flush`](Self::flush); the last handle of the file also returns unused reservations. A
+    /// drop does the same, and can neither wait for another writer nor report an error.
     ///
     /// # Errors
     ///
-    /// As [`flush`](Self::flush); the counts are lost then if this was the last handle.
+    /// [`KeyFileError`] if the file cannot be written; the counts of the last handle are lost.
     pub fn close(self) -> Result<(), Error> {
         let is_last = Arc::strong_count(&self.inner) == 1;
         Ok(self.inner.flush(self.inner.options.lock_wait, is_last)?)

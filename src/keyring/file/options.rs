@@ -1,4 +1,4 @@
-//! How a key file is opened.
+//! Options of creating and opening a key file.
 
 use super::error::KeyFileError;
 use super::keyring::FileKeyring;
@@ -22,8 +22,7 @@ use core::time::Duration;
 use std::ffi::OsStr;
 use std::path::Path;
 
-/// How a key file is created or opened, where [`FileKeyring::create`] and
-/// [`FileKeyring::open`] do not fit.
+/// Options of creating and opening a key file.
 #[derive(Clone)]
 pub struct FileKeyringOptions {
     pub(super) refresh: Duration,
@@ -57,13 +56,12 @@ impl FileKeyringOptions {
         }
     }
 
-    /// The longest time for which a change that another process made can go unnoticed while
-    /// this one wraps and unwraps. The default is one second. Where the look itself takes long, other
-    /// threads go on with what is loaded for as long again, and then wait for it. Time in which the
-    /// machine sleeps does not count.
+    /// How old the loaded keys can get, while this process wraps and unwraps, before the file is
+    /// polled. The default is one second. While one thread polls, others use the loaded keys for as
+    /// long again, and then wait. Time in which the machine sleeps does not count.
     ///
-    /// Noticing costs one `stat` in each such time; with zero, one for each wrap and unwrap. A
-    /// version that is not known here is looked for at once, whatever this says.
+    /// A poll costs one `stat`; zero polls for each wrap and unwrap. An unknown version is looked up
+    /// in the file at once.
     #[must_use]
     pub const fn refresh_after(mut self, time: Duration) -> Self {
         self.refresh = time;
@@ -80,82 +78,82 @@ impl FileKeyringOptions {
     /// Refuses a file whose change number is below `change`, with
     /// [`KeyFileError::RolledBack`](crate::file::KeyFileError::RolledBack).
     ///
-    /// Whoever can write the file can put an older one of it back, which nothing in the file can
-    /// tell. The caller can, by keeping the number of the last change
-    /// ([`ChangeOutcome::change`](crate::keyset::ChangeOutcome), [`FileKeyring::change_number`]) somewhere else. It is a
-    /// number only: an old file that was changed as often since is not told by it.
+    /// Nothing in a file shows that an older copy was put back. The caller detects it by storing the
+    /// number of the last change ([`ChangeOutcome::change`](crate::keyset::ChangeOutcome),
+    /// [`FileKeyring::change_number`]) outside of the file. An old copy that was changed as often
+    /// since is not detected.
     #[must_use]
     pub const fn at_least_change(mut self, change: u64) -> Self {
         self.anchor = change;
         self
     }
 
-    /// Accepts key and lock files of these owners and modes. A change keeps owner, group, mode and
-    /// access control list of the file, and is refused where this process may not set them.
+    /// Accepts key and lock files of these owners and modes. A change preserves owner, group, mode
+    /// and access control list of the file, and fails if this process may not set them.
     #[must_use]
     pub const fn rules(mut self, rules: FileRules) -> Self {
         self.rules = rules;
         self
     }
 
-    /// As [`FileRules::allow_permissions`].
+    /// Shorthand for [`FileRules::allow_permissions`].
     #[must_use]
     pub const fn allow_permissions(mut self) -> Self {
         self.rules = self.rules.allow_permissions();
         self
     }
 
-    /// As [`FileRules::allow_owner`].
+    /// Shorthand for [`FileRules::allow_owner`].
     #[must_use]
     pub const fn allow_owner(mut self, uid: u32) -> Self {
         self.rules = self.rules.allow_owner(uid);
         self
     }
 
-    /// Never writes: for a file on a medium that is mounted read-only. Changes are refused, and
-    /// wraps are not counted. A version on a token whose wraps are limited then wraps 2^28 data keys
-    /// through one keyring at most ([`Error::WrapLimit`]).
+    /// Never writes: for a file on a read-only mount. Changes fail, and wraps are not counted. A
+    /// version with a wrap limit then wraps at most 2^28 data keys through one keyring
+    /// ([`Error::WrapLimit`]).
     #[must_use]
     pub const fn read_only(mut self) -> Self {
         self.read_only = true;
         self
     }
 
-    /// Does not count wraps and bytes, so that the file is written by changes alone. A policy then
-    /// goes by age alone, and limits are kept as in [`read_only`](Self::read_only).
+    /// Does not count wraps and bytes: only changes write the file. Policies then see ages alone, and
+    /// wrap limits apply as with [`read_only`](Self::read_only).
     #[must_use]
     pub const fn without_usage(mut self) -> Self {
         self.count_usage = false;
         self
     }
 
-    /// Reserves wraps in the file before they are made, as is always done for a version whose wraps
-    /// are limited: then the count of wraps is never too low, whatever ends the process.
+    /// Reserves wraps in the file before they are made, so that the recorded count is never too low.
+    /// Versions with a wrap limit always do.
     ///
-    /// A process reserves 16 wraps of a version at first, and then as many again as it has used, with
-    /// one write for each block: a wrap that needs one waits for other writers, and fails
-    /// where the file cannot be written. What is left is given back by
-    /// [`close`](FileKeyring::close) and on drop; after a crash it counts as used. Bytes are not
-    /// reserved. Processes that share a file should all reserve, or none.
+    /// The first block has 16 wraps, and each further one as many as all before it. A wrap that needs
+    /// a new block waits for other writers, and fails if the file cannot be written.
+    /// [`close`](FileKeyring::close) and drop return unused wraps; after a crash they count as used.
+    /// Bytes are not reserved. Processes that share a file should all reserve, or none.
     #[must_use]
     pub const fn reserve_usage(mut self) -> Self {
         self.reserve_usage = true;
         self
     }
 
-    /// Tells `observer` when the file was loaded again, and when that failed. Everything else is
-    /// told by an [`ObservedKeyring`](crate::observe::ObservedKeyring) around this keyring.
+    /// Reports to `observer` when the file was reloaded, and when that failed. An
+    /// [`ObservedKeyring`](crate::observe::ObservedKeyring) around this keyring reports everything
+    /// else.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// As [`FileKeyring::create`].
+    /// [`FileKeyring::create`] with these options.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName); [`KeyFileError::Exists`]; other errors of a file that cannot be written.
     pub fn create(
         &self,
         path: impl AsRef<Path>,
@@ -165,11 +163,11 @@ impl FileKeyringOptions {
         self.create_with(path.as_ref(), key, protection, software())
     }
 
-    /// As [`FileKeyring::open`].
+    /// [`FileKeyring::open`] with these options.
     ///
     /// # Errors
     ///
-    /// As there; [`KeyFileError::RolledBack`].
+    /// Those of [`FileKeyring::open`]; [`KeyFileError::RolledBack`].
     pub fn open(
         &self,
         path: impl AsRef<Path>,
@@ -179,11 +177,11 @@ impl FileKeyringOptions {
         self.open_any(path, protection)?.with_key(key)
     }
 
-    /// As [`FileKeyring::open_any`].
+    /// [`FileKeyring::open_any`] with these options.
     ///
     /// # Errors
     ///
-    /// As there; [`KeyFileError::RolledBack`].
+    /// Those of [`FileKeyring::open`]; [`KeyFileError::RolledBack`].
     pub fn open_any(
         &self,
         path: impl AsRef<Path>,
@@ -192,11 +190,11 @@ impl FileKeyringOptions {
         self.open_with(path.as_ref(), protection, &software())
     }
 
-    /// As [`FileKeyring::open`], as a handle that changes nothing and takes no lock.
+    /// Opens a handle that changes nothing and takes no lock.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`FileKeyring::open`]; [`KeyFileError::RolledBack`].
     pub fn open_read_only(
         &self,
         path: impl AsRef<Path>,
@@ -207,11 +205,11 @@ impl FileKeyringOptions {
         Ok(ReadOnlyFileKeyring::of(keyring))
     }
 
-    /// As [`ReadOnlyFileKeyring::from_bytes`].
+    /// [`ReadOnlyFileKeyring::from_bytes`] with these options.
     ///
     /// # Errors
     ///
-    /// As there; [`KeyFileError::RolledBack`].
+    /// Those of [`FileKeyring::open`]; [`KeyFileError::RolledBack`].
     pub fn from_bytes(
         &self,
         bytes: &[u8],
@@ -221,12 +219,13 @@ impl FileKeyringOptions {
         ReadOnlyFileKeyring::from_bytes_with(self, bytes, key, protection)
     }
 
-    /// As [`FileKeyring::open_or_create`]. With an anchor
-    /// ([`at_least_change`](Self::at_least_change)) the file was there once, and is not made anew.
+    /// [`FileKeyring::open_or_create`] with these options. With an anchor
+    /// ([`at_least_change`](Self::at_least_change)) the file existed before, and is not created.
     ///
     /// # Errors
     ///
-    /// As there; [`KeyFileError::NotFound`] with an anchor.
+    /// Those of [`FileKeyring::open`] and [`FileKeyring::create`]; [`KeyFileError::NotFound`] with an
+    /// anchor.
     pub fn open_or_create(
         &self,
         path: impl AsRef<Path>,
@@ -237,12 +236,12 @@ impl FileKeyringOptions {
         let opened = self.open(path, key, protection);
         let is_missing =
             |error: &Error| matches!(error.backend(), Some(KeyFileError::NotFound { .. }));
-        // Of a file that was changed nothing is left: another one is not what it became.
+        // With an anchor a missing file is a loss, and a new one would not replace it.
         if self.anchor > 0 || !opened.as_ref().is_err_and(is_missing) {
             return opened;
         }
         match self.create(path, key, protection) {
-            // Another process was faster, and its file is whole.
+            // Another process created the file, which is complete.
             Err(error) if matches!(error.backend(), Some(KeyFileError::Exists { .. })) => {
                 self.open(path, key, protection)
             }
@@ -250,22 +249,18 @@ impl FileKeyringOptions {
         }
     }
 
-    /// As [`FileKeyring::read_protections`].
+    /// [`FileKeyring::read_protections`] with these options.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`KeyFileError`] if the file cannot be read, or its first line is damaged.
     pub fn read_protections(&self, path: impl AsRef<Path>) -> Result<Vec<ProtectionRecord>, Error> {
         let store = self.store(path.as_ref())?;
         let loaded = store.load()?;
         Ok(ProtectionRecord::read(loaded.bytes()).map_err(at(store.path()))?)
     }
 
-    /// As [`create`](Self::create), of a file whose key material `source` makes.
-    ///
-    /// # Errors
-    ///
-    /// As there, and those of the source.
+    /// [`create`](Self::create), with key material of `source`.
     pub(crate) fn create_with(
         &self,
         path: &Path,
@@ -276,11 +271,7 @@ impl FileKeyringOptions {
         FileKeyring::create_in(self.store(path)?, self.clone(), key, protection, source)
     }
 
-    /// As [`open_any`](Self::open_any), of a file whose versions may be those of `source`.
-    ///
-    /// # Errors
-    ///
-    /// As there.
+    /// [`open_any`](Self::open_any), with external key material of `source`.
     pub(crate) fn open_with(
         &self,
         path: &Path,
@@ -290,11 +281,11 @@ impl FileKeyringOptions {
         FileKeyring::open_in(self.store(path)?, self.clone(), protection, source)
     }
 
-    /// As [`create`](Self::create), of the file `name` in a directory of a judge's.
+    /// [`create`](Self::create) in a simulated directory.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`create`](Self::create).
     #[cfg(feature = "test-util")]
     pub fn create_in(
         &self,
@@ -307,11 +298,11 @@ impl FileKeyringOptions {
         FileKeyring::create_in(store, self.clone(), key, protection, software())
     }
 
-    /// As [`open_any`](Self::open_any), of the file `name` in a directory of a judge's.
+    /// [`open_any`](Self::open_any) in a simulated directory.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`open_any`](Self::open_any).
     #[cfg(feature = "test-util")]
     pub fn open_in(
         &self,
@@ -332,7 +323,7 @@ impl FileKeyringOptions {
     }
 }
 
-/// The source of a file whose key material is all in it.
+/// The source of a file that holds all of its key material.
 pub(super) fn software() -> Arc<dyn KeySource> {
     Arc::new(SoftwareSource)
 }

@@ -1,4 +1,4 @@
-//! A key file that is used and never changed.
+//! Key files that are used and never changed.
 
 use super::error::KeyFileError;
 use super::health::KeyFileHealth;
@@ -44,7 +44,7 @@ use std::path::Path;
 /// ```
 pub struct ReadOnlyFileKeyring {
     keyring: FileKeyring,
-    /// What the keyring reads where it is no file.
+    /// The bytes of a keyring that reads no file.
     bytes: Option<Arc<BytesDirectory>>,
 }
 
@@ -53,7 +53,7 @@ impl ReadOnlyFileKeyring {
     ///
     /// # Errors
     ///
-    /// As [`FileKeyring::open`].
+    /// Those of [`FileKeyring::open`].
     pub fn open(path: impl AsRef<Path>, key: &str, protection: &Protection) -> Result<Self, Error> {
         FileKeyringOptions::new().open_read_only(path, key, protection)
     }
@@ -61,13 +61,13 @@ impl ReadOnlyFileKeyring {
     /// Opens the bytes of a key file, which are copied, to wrap under the master key or alias
     /// `key`.
     ///
-    /// Nothing is looked at again: a rotation elsewhere arrives by
-    /// [`replace_bytes`](Self::replace_bytes), and it is the caller's to call that in time, before
-    /// a version that is still wrapped under here is disabled.
+    /// Nothing is polled: the caller passes on each rotation by
+    /// [`replace_bytes`](Self::replace_bytes), before a version that this process still wraps under
+    /// is disabled.
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey); [`Error::Backend`] with the path `key file in memory`.
+    /// Those of [`FileKeyring::open`]; the path of a [`KeyFileError`] is `key file in memory`.
     pub fn from_bytes(bytes: &[u8], key: &str, protection: &Protection) -> Result<Self, Error> {
         FileKeyringOptions::new().from_bytes(bytes, key, protection)
     }
@@ -90,14 +90,13 @@ impl ReadOnlyFileKeyring {
         ReadOnlyFileKeyring { keyring, bytes: None }
     }
 
-    /// Takes a later state of the key file in, for every handle of it: same file key, and a history
-    /// that goes on from the one that is loaded. Returns its change number.
+    /// Loads a later state of the key file, for every handle: under the same file key, with a history
+    /// that continues the loaded one. Returns its change number.
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`]: [`KeyFileError::ReadOnly`] for a keyring of a file, which is followed
-    /// by itself; as [`FileKeyring::reload`] for the bytes. After an error everything stays as it
-    /// was.
+    /// [`KeyFileError`]: `ReadOnly` for a keyring of a file, which polls the file itself;
+    /// `Content`, `RolledBack` or `Diverged` for the bytes. After an error nothing has changed.
     pub fn replace_bytes(&self, bytes: &[u8]) -> Result<u64, Error> {
         let directory = self.directory_for(bytes)?;
         let inner = &self.keyring.inner;
@@ -105,14 +104,13 @@ impl ReadOnlyFileKeyring {
         Ok(inner.keysets().change())
     }
 
-    /// Opens other bytes of a key file in the place of those that there are, for every handle, as
-    /// if for the first time: under a file key that was replaced, or of another history. Returns
-    /// their change number.
+    /// Opens other bytes of a key file, for every handle, as if for the first time: under a replaced
+    /// file key, or of another history. Returns their change number.
     ///
     /// # Errors
     ///
-    /// As [`from_bytes`](Self::from_bytes), and [`KeyFileError::ReadOnly`] for a keyring of a
-    /// file, which [`reopen`](Self::reopen) opens again. After an error everything stays as it was.
+    /// Those of [`from_bytes`](Self::from_bytes); [`KeyFileError::ReadOnly`] for a keyring of a file,
+    /// which [`reopen`](Self::reopen) opens again. After an error nothing has changed.
     pub fn reopen_bytes(&self, bytes: &[u8], protection: &Protection) -> Result<u64, Error> {
         let directory = self.directory_for(bytes)?;
         let inner = &self.keyring.inner;
@@ -121,7 +119,7 @@ impl ReadOnlyFileKeyring {
         Ok(inner.keysets().change())
     }
 
-    /// Where `bytes` can take the place of those that there are.
+    /// The directory whose content `bytes` can replace.
     fn directory_for(&self, bytes: &[u8]) -> Result<&BytesDirectory, KeyFileError> {
         let path = || self.path().to_path_buf();
         let directory =
@@ -133,7 +131,7 @@ impl ReadOnlyFileKeyring {
         Ok(directory)
     }
 
-    /// As [`FileKeyring::with_key`].
+    /// See [`FileKeyring::with_key`].
     ///
     /// # Errors
     ///
@@ -142,7 +140,7 @@ impl ReadOnlyFileKeyring {
         Ok(self.with(self.keyring.with_key(name)?))
     }
 
-    /// As [`FileKeyring::only_key`].
+    /// See [`FileKeyring::only_key`].
     ///
     /// # Errors
     ///
@@ -151,7 +149,7 @@ impl ReadOnlyFileKeyring {
         Ok(self.with(self.keyring.only_key(name)?))
     }
 
-    /// As [`FileKeyring::refusing_compromised`].
+    /// See [`FileKeyring::refusing_compromised`].
     #[must_use]
     pub fn refusing_compromised(&self) -> Self {
         self.with(self.keyring.refusing_compromised())
@@ -161,45 +159,45 @@ impl ReadOnlyFileKeyring {
         ReadOnlyFileKeyring { keyring, bytes: self.bytes.clone() }
     }
 
-    /// As [`FileKeyring::reload`].
+    /// See [`FileKeyring::reload`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`KeyFileError`]; the keys that are loaded stay in use for unwrapping.
     pub fn reload(&self) -> Result<u64, Error> {
         self.keyring.reload()
     }
 
-    /// As [`FileKeyring::reopen`].
+    /// See [`FileKeyring::reopen`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`FileKeyring::open_any`].
     pub fn reopen(&self, protection: &Protection) -> Result<(), Error> {
         self.keyring.reopen(protection)
     }
 
-    /// As [`FileKeyring::health`].
+    /// See [`FileKeyring::health`].
     pub fn health(&self) -> KeyFileHealth {
         self.keyring.health()
     }
 
-    /// As [`FileKeyring::last_error`].
+    /// See [`FileKeyring::last_error`].
     pub fn last_error(&self) -> Option<KeyFileError> {
         self.keyring.last_error()
     }
 
-    /// The path of the file, as it was given.
+    /// The path of the file, as given.
     pub fn path(&self) -> &Path {
         self.keyring.path()
     }
 
-    /// As [`FileKeyring::protections`].
+    /// See [`FileKeyring::protections`].
     pub fn protections(&self) -> Vec<ProtectionRecord> {
         self.keyring.protections()
     }
 
-    /// As [`FileKeyring::outer_freshness`].
+    /// See [`FileKeyring::outer_freshness`].
     pub fn outer_freshness(&self) -> Vec<OuterFreshness> {
         self.keyring.outer_freshness()
     }
@@ -209,26 +207,26 @@ impl ReadOnlyFileKeyring {
         self.keyring.key()
     }
 
-    /// As [`FileKeyring::change_number`].
+    /// See [`FileKeyring::change_number`].
     pub fn change_number(&self) -> u64 {
         self.keyring.change_number()
     }
 
-    /// As [`FileKeyring::primary_version`].
+    /// See [`FileKeyring::primary_version`].
     pub fn primary_version(&self) -> Option<KeyVersion> {
         self.keyring.primary_version()
     }
 
-    /// As [`FileKeyring::versions`].
+    /// See [`FileKeyring::versions`].
     pub fn versions(&self) -> Vec<VersionRecord> {
         self.keyring.versions()
     }
 
-    /// Every master key of the file, as it is now.
+    /// Every master key of the file, polled now.
     ///
     /// # Errors
     ///
-    /// As [`FileKeyring::reload`].
+    /// [`KeyFileError`] if the file cannot be loaded.
     pub fn keysets(&self) -> Result<KeysetMap, Error> {
         self.keyring.keysets()
     }

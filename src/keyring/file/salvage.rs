@@ -1,4 +1,4 @@
-//! Going on from a damaged key file: what is intact, in a new file.
+//! Recovering a damaged key file: its intact records, in a new file.
 
 use super::error::KeyFileError;
 use super::format::{Damaged, KeyFileFault, Salvaged, salvage};
@@ -16,42 +16,40 @@ use alloc::sync::Arc;
 use core::fmt;
 use std::path::Path;
 
-/// The revision of a file whose own is lost.
-const BEYOND_ANY: u64 = 1 << 40;
+/// The revision of a damaged file whose revision is lost: above any that single changes reach.
+const LOST_REVISION: u64 = 1 << 40;
 
-/// What is intact of a key file that does not open any more.
+/// The intact records of a damaged key file.
 ///
-/// The damaged file is only read. [`create`](Self::create) makes a new one of what was found;
-/// look at [`damaged`](Self::damaged) first, since messages under a version that is lost stay
-/// unreadable, and a copy of the file may still have it.
+/// The damaged file is only read. [`create`](Self::create) writes the intact records to a new one.
+/// Check [`damaged`](Self::damaged) first: messages under a lost version stay unreadable, and a
+/// backup of the file may still have the version.
 ///
 /// # Security
 ///
-/// A file as a whole vouches for what belongs together; salvage goes by single records, each of
-/// which is authentic. Whoever could write to the file could leave out records, or put back
-/// those of an earlier state of the same file.
+/// Each record is authenticated on its own, and the file as a whole is not. Anyone who could write
+/// to the file could leave out records, or put back those of an earlier state of the same file.
 pub struct Salvage {
     salvaged: Salvaged,
 }
 
 impl Salvage {
-    /// Reads what is intact of the file `path`. Works on intact files, too.
+    /// Reads the intact records of the file `path`, which may be undamaged.
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`] if the file cannot be read, or if `protection` opens neither its header
-    /// nor the copy of it at the end.
+    /// [`KeyFileError`] if the file cannot be read, or if `protection` opens neither its header nor
+    /// the copy of the header at the end.
     pub fn read(path: impl AsRef<Path>, protection: &Protection) -> Result<Self, Error> {
         let options = FileKeyringOptions::new().allow_permissions();
         Salvage::read_with(path, protection, &options)
     }
 
-    /// As [`read`](Self::read), by the rules of `options`: of a file of another owner, for
-    /// instance.
+    /// [`read`](Self::read) with the file rules of `options`, for a file of another owner.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`read`](Self::read).
     pub fn read_with(
         path: impl AsRef<Path>,
         protection: &Protection,
@@ -63,12 +61,12 @@ impl Salvage {
         Ok(Salvage { salvaged })
     }
 
-    /// Every version that is intact, with the name of its master key.
+    /// Every intact version, with the name of its master key.
     pub fn intact(&self) -> &[(String, KeyVersion)] {
         &self.salvaged.intact
     }
 
-    /// Every line of the file that is of no use, and why.
+    /// Every line that was not taken as it is, and why.
     pub fn damaged(&self) -> &[Damaged] {
         &self.salvaged.damaged
     }
@@ -78,16 +76,16 @@ impl Salvage {
         self.salvaged.revision.map(|_| self.salvaged.file.keysets().change())
     }
 
-    /// Writes what is intact to a new file `path`, and opens it.
+    /// Writes the intact records to a new file `path`, and opens it.
     ///
-    /// Its change number is above that of the damaged file, or the one that `options` demand if that
-    /// is higher; where it is lost, above any that a file can have come to by single changes. A primary that was lost is not replaced: promote another version, or rotate.
+    /// Its change number is above that of the damaged file and the anchor of `options`; if it is
+    /// lost, above any that single changes reach. A lost primary is not replaced: promote another
+    /// version, or rotate.
     ///
     /// # Errors
     ///
-    /// As [`FileKeyring::create`]; [`KeyFileFault::TokenVersion`] if a version is on a token:
-    /// nothing was written. [`KeyFileFault::ChangeNumber`] if there is none above that of the damaged
-    /// file.
+    /// Those of [`FileKeyring::create`]; [`KeyFileFault::TokenVersion`] if a version is on a token;
+    /// [`KeyFileFault::ChangeNumber`] if no higher change number exists. Nothing was written then.
     pub fn create(
         &self,
         path: impl AsRef<Path>,
@@ -97,11 +95,7 @@ impl Salvage {
         self.create_with(path.as_ref(), protection, options, &software())
     }
 
-    /// As [`create`](Self::create), for a file whose versions are those of `source`.
-    ///
-    /// # Errors
-    ///
-    /// As there.
+    /// [`create`](Self::create), with external key material of `source`.
     pub(crate) fn create_with(
         &self,
         path: &Path,
@@ -113,7 +107,7 @@ impl Salvage {
         if options.read_only {
             return Err(KeyFileError::ReadOnly { path: store.path().to_path_buf() }.into());
         }
-        let last_load = self.salvaged.revision.unwrap_or(BEYOND_ANY).max(options.anchor);
+        let last_load = self.salvaged.revision.unwrap_or(LOST_REVISION).max(options.anchor);
         let none_left = || at(store.path())(KeyFileFault::ChangeNumber);
         let revision = last_load.checked_add(1).ok_or_else(none_left)?;
         let state = Snapshot::salvaged(&self.salvaged, revision, protection, source, &mut OsRandom);

@@ -268,7 +268,7 @@ fn what_a_watching_process_asks_is_answered_from_the_file() {
     let health = lazy.health();
     assert_eq!(health.change, admin.keysets().unwrap().change());
     assert_eq!(health.change, lazy.change_number());
-    assert!(health.last_look < std::time::Duration::from_secs(60));
+    assert!(health.since_poll < std::time::Duration::from_secs(60));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Several records of one thing, of which salvage takes one, and what a file is made of.
+//! Several intact records of one key, version or alias, and the keysets of the new file.
 
 use super::super::Unknown;
 use super::super::decode::keep;
@@ -12,8 +12,8 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Which of two records of a version is the later one: the one of the later change. Where that is
-/// not known whole seconds do not tell, so of two of one second the one that allows less.
+/// The order of two records of a version: the later change ranks higher. Where changes are unknown,
+/// whole seconds can be equal, and the state that allows less ranks higher.
 pub(super) fn rank(record: &VersionRecord) -> (bool, u64, Timestamp, u8) {
     let allows_less = match record.state {
         VersionState::Primary => 0,

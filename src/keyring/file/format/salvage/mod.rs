@@ -1,4 +1,4 @@
-//! What can be had of a damaged key file.
+//! Salvage: the intact records of a damaged key file.
 
 mod merge;
 mod open;
@@ -9,7 +9,6 @@ use super::file_key::FileKey;
 use super::framing::{self, Line, MAX_FILE_LEN, MAX_LINES};
 use super::json::Extra;
 use super::looks_like;
-use super::protection_slot::ProtectionSlot;
 use super::record::{Header, Record, Version as FormatVersion};
 use super::record_fault::{RecordFault, RecordName};
 use super::sealed::Sealed;
@@ -27,7 +26,7 @@ use alloc::vec::Vec;
 use merge::{aliases, keyset, merge_former, merge_keys, merge_versions, rank, restored};
 use open::{open_any, pieces};
 
-/// What was recovered of a damaged key file, and what was not.
+/// The intact records of a damaged key file, and its damaged lines.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Salvaged {
@@ -38,38 +37,35 @@ pub struct Salvaged {
     pub key: FileKey,
     /// Every version that was recovered.
     pub intact: Vec<(String, KeyVersion)>,
-    /// Every line that was not used as it stands, and why.
+    /// Every line that was not taken as it is, and why.
     pub damaged: Vec<Damaged>,
     /// The revision of the damaged file; `None`, and 0 in `file`, if neither header nor end
     /// record is intact. The new file must have a higher one than any that was seen.
     pub revision: Option<u64>,
 }
 
-/// A line that was not used as it stands.
+/// A line of a key file that salvage did not take as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Damaged {
     /// The line, from 1.
     pub line: usize,
-    /// The record, going by the line's own words.
+    /// The record that the line names, unverified if the line is damaged.
     pub record: RecordName,
-    /// What is wrong.
+    /// The reason.
     pub what: RecordFault,
 }
 
-/// Recovers what is intact of a key file: the records whose own MAC verifies, wherever they stand
-/// (FORMAT F-SALVAGE).
+/// Recovers the records of a key file whose own MAC verifies, wherever they are (FORMAT F-SALVAGE).
 ///
-/// Line ends of CR LF and a byte order mark are taken off first.
-///
-/// One good copy of the protection is needed, in the header or in the end record. A primary that
-/// is lost is not replaced: promote another version. An alias whose key is lost is dropped.
-/// Of lines of several states of one file, the later one of a record is taken, and what was
-/// destroyed stays so.
+/// Line ends of CR LF and a byte order mark are removed first. One intact copy of the protections is
+/// needed, in the header or in the end record. A lost primary is not replaced: promote another
+/// version. An alias whose key is lost is dropped. Of lines from several states of one file the
+/// later one of a record is taken, and a destroyed version stays destroyed.
 ///
 /// # Errors
 ///
-/// [`KeyFileFault`] if the file key does not open.
+/// The [`KeyFileFault`] of a file key that does not open.
 pub fn salvage(bytes: &[u8], protection: &Protection) -> Result<Salvaged, KeyFileFault> {
     if bytes.len() > MAX_FILE_LEN {
         return Err(KeyFileFault::TooLong);
@@ -77,7 +73,7 @@ pub fn salvage(bytes: &[u8], protection: &Protection) -> Result<Salvaged, KeyFil
     let unconverted = looks_like::unconverted(bytes);
     let bytes = unconverted.as_ref().map_or(bytes, |bytes| bytes);
     let (opened, key) = open_any(bytes, protection)?;
-    let mut finds = Finds::of(opened.version);
+    let mut finds = Finds::default();
     for (number, line) in framing::lines(bytes).take(MAX_LINES) {
         for piece in pieces(line) {
             finds.line(number, piece, &key);
@@ -91,16 +87,16 @@ pub fn salvage(bytes: &[u8], protection: &Protection) -> Result<Salvaged, KeyFil
         };
         finds.damaged.push(Damaged { line, record: RecordName::End, what });
     }
-    Ok(finds.into_salvaged(opened.protections, key))
+    Ok(finds.into_salvaged(opened, key))
 }
 
-/// Most damaged lines that are told of one by one.
+/// Most damaged lines that are reported one by one.
 const MAX_DAMAGED: usize = 10_000;
 
-/// Length of the shortest line of a version, in bytes, and less.
+/// Less than the length of the shortest line of a version, in bytes.
 const SHORT_VERSION_LINE: usize = 200;
 
-/// How many numbers are left out where a tail of unknown length is lost.
+/// How many version numbers are skipped if a tail of unknown length is lost.
 const LOST_TAIL: u32 = 10_000;
 
 /// An intact version, and the line that it is on.
@@ -124,9 +120,9 @@ pub(super) struct AliasLine {
     pub(super) extra: Extra,
 }
 
-/// What was found so far.
+/// The intact records, and the damaged lines.
+#[derive(Default)]
 struct Finds {
-    format: FormatVersion,
     header: Option<Header>,
     end: Extra,
     keys: BTreeMap<String, Key>,
@@ -136,26 +132,10 @@ struct Finds {
     damaged: Vec<Damaged>,
     /// How many versions the damaged lines can have held, at most.
     lost: u32,
-    /// Whether an end record is there.
     has_end: bool,
 }
 
 impl Finds {
-    fn of(format: FormatVersion) -> Self {
-        Finds {
-            format,
-            header: None,
-            end: Extra::new(),
-            keys: BTreeMap::new(),
-            versions: BTreeMap::new(),
-            aliases: BTreeMap::new(),
-            records: Vec::new(),
-            damaged: Vec::new(),
-            lost: 0,
-            has_end: false,
-        }
-    }
-
     fn damaged(&mut self, line: usize, record: RecordName, what: RecordFault) {
         if self.damaged.len() < MAX_DAMAGED {
             self.damaged.push(Damaged { line, record, what });
@@ -168,8 +148,9 @@ impl Finds {
         });
         let kept = found.and_then(|text| self.record(number, text, key));
         if let Err(what) = kept {
-            let lines = (bytes.len() / SHORT_VERSION_LINE).saturating_add(1);
-            self.lost = self.lost.saturating_add(u32::try_from(lines).unwrap_or(u32::MAX));
+            let lines = u32::try_from(bytes.len() / SHORT_VERSION_LINE + 1).unwrap_or(u32::MAX);
+            // Saturates: no version number is left then.
+            self.lost = self.lost.saturating_add(lines);
             self.damaged(number, framing::name(bytes), what);
         }
     }
@@ -299,9 +280,10 @@ impl Finds {
         }
     }
 
-    fn into_salvaged(mut self, protections: Vec<ProtectionSlot>, key: FileKey) -> Salvaged {
+    fn into_salvaged(mut self, opened: Header, key: FileKey) -> Salvaged {
         self.leave_one_primary();
         let tail = if self.has_end { 0 } else { LOST_TAIL };
+        // Saturates: no version number is left then.
         let lost = self.lost.saturating_add(tail);
         let mut unknown = Unknown { end: self.end, records: self.records, ..Unknown::default() };
         let mut material = BTreeMap::new();
@@ -311,8 +293,8 @@ impl Finds {
         let mut ids: BTreeMap<MasterKeyId, ()> = removed.map(|id| (*id, ())).collect();
         for ((name, version), mut found) in self.versions {
             let id = found.record.master_key_id;
-            // Of a version that was removed or of a key that was erased, from an earlier state of
-            // the file.
+            // A line from an earlier state of the file, before the version was removed or the key
+            // erased.
             let key = self.keys.get(&name).map(|key| &key.record);
             if key.is_some_and(|key| key.erased.is_some()) {
                 (found.record.state, found.record.destroy_at) = (VersionState::Destroyed, None);
@@ -342,12 +324,11 @@ impl Finds {
         for (name, versions) in versions {
             let highest = versions.last().map_or(0, |last| last.version.number());
             let mut found = self.keys.remove(&name).unwrap_or_else(|| {
-                // What is lost may have been versions of it.
-                let highest_version = highest.saturating_add(lost);
-                // Nobody can tell whether evidence was required, which version 1 did not know.
-                let evidence_required = self.format == FormatVersion::Two;
-                let record =
-                    KeyRecord { highest_version, evidence_required, ..KeyRecord::default() };
+                // Saturates: the lost lines may have been versions of this key.
+                let taken = highest.saturating_add(lost);
+                // The lost record may have required evidence, which version 1 did not know.
+                let evidence_required = opened.version == FormatVersion::Two;
+                let record = KeyRecord { taken, evidence_required, ..KeyRecord::default() };
                 Key { record, extra: Extra::new() }
             });
             keep(&mut unknown.keys, &name, found.extra);
@@ -363,10 +344,10 @@ impl Finds {
         }
         let keysets = restored(revision.unwrap_or(0), change, keysets, found);
         let file = KeyFile {
-            version: self.format,
+            version: opened.version,
             id: key.id,
             file_key: key.fingerprint(),
-            protections,
+            protections: opened.protections,
             written,
             keysets,
             sealed: material,

@@ -1,4 +1,4 @@
-//! What a damaged key file still lets be told apart: lines, and a header that opens.
+//! Opening a damaged key file: its header or the copy of it, and lines with damaged line ends.
 
 use super::super::decode;
 use super::super::fault::KeyFileFault;
@@ -9,28 +9,25 @@ use super::super::record::Header;
 use crate::keyring::file::Protection;
 use alloc::vec::Vec;
 
-/// Opens the file key by the header or by its copy in the end record: ids and protections of
-/// both, since each may be damaged in one of them. Of two file keys that open, the one of more
-/// lines: a header from before the file key was replaced opens, too.
+/// Opens the file key by the header or its copy in the end record. The id is taken from one and
+/// the protections from any of them, since damage may concern one field of each. Of two file keys
+/// that open, returns the one under which more lines verify: the header of a time before the file
+/// key was replaced opens, too.
 pub(super) fn open_any(
     bytes: &[u8],
     protection: &Protection,
 ) -> Result<(Header, FileKey), KeyFileFault> {
     let record = |piece| Some(Line::parse(piece).ok()?.record);
-    let header = pieces(framing::first(bytes)).into_iter().filter_map(record);
-    let header = header.filter_map(|text| Header::parse(text).ok()).next();
-    let last = pieces(framing::last(bytes)).into_iter().filter_map(decode::copy);
-    let last = last.filter_map(|text| Header::parse(&text).ok()).next();
-    let headers: Vec<_> = header.into_iter().chain(last).collect();
+    let parse = |text: &str| Header::parse(text).ok();
+    let header = pieces(framing::first(bytes)).into_iter().filter_map(record).find_map(parse);
+    let copy = pieces(framing::last(bytes)).into_iter().filter_map(decode::copy);
+    let copy = copy.filter_map(|text| parse(&text)).next();
+    let headers: Vec<_> = header.into_iter().chain(copy).collect();
 
     let mut fault = None;
     let mut tried = Vec::new();
     let mut best: Option<(usize, &Header, FileKey)> = None;
-    let pairs = |turn: bool| {
-        let all = headers.iter().flat_map(|one| headers.iter().map(move |other| (one, other)));
-        all.filter(move |(one, other)| core::ptr::eq(*one, *other) != turn)
-    };
-    for (one, other) in pairs(false).chain(pairs(true)) {
+    for (one, other) in headers.iter().flat_map(|one| headers.iter().map(move |it| (one, it))) {
         let attempt = (one.id, &other.protections);
         if tried.contains(&attempt) {
             continue;
@@ -47,28 +44,28 @@ pub(super) fn open_any(
         }
     }
     if let Some((_, header, key)) = best {
-        return Ok((Header::clone(header), key));
+        return Ok((header.clone(), key));
     }
-    // Without a header that can be read, whatever reading it says.
+    // Without a readable header, the fault of reading it.
     let unread = || decode::header(bytes).err().unwrap_or_else(|| looks_like::fault(bytes));
     Err(fault.unwrap_or_else(unread))
 }
 
-/// How many lines are under `key`.
+/// The number of lines that verify under `key`.
 fn count_under(bytes: &[u8], key: &FileKey) -> usize {
     let verifies =
         |line: &[u8]| Line::parse(line).is_ok_and(|line| key.verifies(line.record, &line.mac));
     framing::lines(bytes).take(framing::MAX_LINES).filter(|(_, line)| verifies(line)).count()
 }
 
-/// Most pieces that a line is taken apart into.
+/// Most pieces of one line.
 const MAX_PIECES: usize = 1_000;
 
-/// The lines in a line: one, or several where a line end was damaged.
+/// The lines in a line: one, or several if line ends between them are damaged.
 pub(super) fn pieces(line: &[u8]) -> Vec<&[u8]> {
     let starts = line.windows(PREFIX.len()).enumerate().filter(|(_, window)| *window == PREFIX);
     let starts: Vec<usize> = starts.map(|(start, _)| start).filter(|start| *start > 0).collect();
-    // No damage to line ends makes so many out of one; and each would cost memory.
+    // Damage makes few pieces, and each one takes memory.
     if starts.is_empty()
         || starts.len() > MAX_PIECES
         || Line::parse(line).is_ok_and(|it| framing::name_of(it.record).is_some())
@@ -86,7 +83,7 @@ pub(super) fn pieces(line: &[u8]) -> Vec<&[u8]> {
     pieces.reverse();
     let whole = |piece: &[u8]| Line::parse(piece).is_ok();
     let trimmed = pieces.into_iter().map(|piece| match piece.split_last() {
-        // What was the line end.
+        // The damaged line end.
         Some((_, without)) if !whole(piece) && whole(without) => without,
         _ => piece,
     });
