@@ -328,7 +328,8 @@ impl Finds {
                 let taken = highest.saturating_add(lost);
                 // The lost record may have required evidence, which version 1 did not know.
                 let evidence_required = opened.version == FormatVersion::Two;
-                let record = KeyRecord { taken, evidence_required, ..KeyRecord::default() };
+                let record =
+                    KeyRecord { highest_version: taken, evidence_required, ..KeyRecord::default() };
                 Key { record, extra: Extra::new() }
             });
             keep(&mut unknown.keys, &name, found.extra);
