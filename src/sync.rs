@@ -43,6 +43,16 @@ impl<T> Monitor<T> {
         self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Unlocks the value until it may have changed, or `timeout` is over.
+    #[cfg(all(feature = "pkcs11", unix))]
+    pub(crate) fn wait_timeout<'m>(
+        &self,
+        guard: locks::MutexGuard<'m, T>,
+        timeout: core::time::Duration,
+    ) -> locks::MutexGuard<'m, T> {
+        self.changed.wait_timeout(guard, timeout).unwrap_or_else(PoisonError::into_inner).0
+    }
+
     pub(crate) fn notify_all(&self) {
         self.changed.notify_all();
     }

@@ -121,7 +121,7 @@ impl Place {
     pub fn create(&self, key: &str, token: &pkcs11::Token) -> Pkcs11Keyring {
         // Slow tokens and a busy machine: whoever waits for another writer waits longer.
         let options = FileKeyringOptions::new().lock_wait(Duration::from_secs(60));
-        options.create_on_token(self.path("catalogue"), key, token).unwrap()
+        Pkcs11Keyring::create_with(&options, self.path("catalogue"), key, token).unwrap()
     }
 }
 

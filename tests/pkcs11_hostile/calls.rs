@@ -80,8 +80,8 @@ fn a_library_that_is_none_is_refused_and_what_it_lacks_is_named() {
     for (number, lie, expected) in [
         (0, "list-null", "it has no function list of PKCS#11"),
         (1, "list-version-garbage", "it has no function list of PKCS#11"),
-        (2, "list-null-member C_OpenSession", "C_OpenSession is not there"),
-        (3, "list-null-member C_EncryptInit", "C_EncryptInit is not there"),
+        (2, "list-null-member C_OpenSession", "C_OpenSession is missing"),
+        (3, "list-null-member C_EncryptInit", "C_EncryptInit is missing"),
         (4, "list-version-3", "ok"),
     ] {
         let copy = directory.path(&format!("module-{number}.so"));

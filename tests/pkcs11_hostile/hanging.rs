@@ -197,5 +197,5 @@ fn a_change_that_never_returns_is_left_at_the_deadline() {
     until_well(|| keyring.rotate()).unwrap();
     assert_eq!(hostile.overlaps(), 0);
     let printed = format!("{:?}", quick(GCM));
-    assert!(printed.contains("BeyondPatience"), "{printed}");
+    assert!(printed.contains("AfterRecovery"), "{printed}");
 }

@@ -29,7 +29,7 @@ fn a_label_that_no_token_has_is_told_with_those_there_are() {
     let text = format!("{label:?} (serial {:?})", serial());
     assert!(error.to_string().contains(&text), "{error:?}");
     if name() == "softhsm" {
-        let blank = "one that is not set up";
+        let blank = "one that is not initialised";
         assert!(error.to_string().contains(blank), "{error:?}");
     }
     // Somebody may put it in.

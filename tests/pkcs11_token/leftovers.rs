@@ -44,7 +44,7 @@ fn a_rotation_that_cannot_be_written_leaves_no_key() {
         let Some(mount) = Mount::tmpfs(place.as_ref(), "size=64k") else { return };
         let path = mount.join("catalogue");
         let options = FileKeyringOptions::new().without_usage();
-        let keyring = options.create_on_token(&path, "orders", &token).unwrap();
+        let keyring = Pkcs11Keyring::create_with(&options, &path, "orders", &token).unwrap();
         let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
         let before = count(&session);
         // Until nothing goes.

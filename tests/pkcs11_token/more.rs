@@ -57,7 +57,7 @@ fn a_token_that_generates_nothing_says_so() {
     }
     let report = options().token().unwrap().probe().unwrap();
     assert_eq!(report.chosen(), None);
-    assert!(report.to_string().contains("use ExternalKeyring"), "{report}");
+    assert!(report.to_string().contains("use pkcs11::ExternalKeyring"), "{report}");
 }
 
 /// Nothing but the state of the connection is judged: that server hands no parameters on.

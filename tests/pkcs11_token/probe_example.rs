@@ -44,7 +44,7 @@ fn the_probe_says_what_the_token_can_do_and_leaves_nothing() {
     let best = best().id();
     for needed in [
         format!("token      {label} (serial "),
-        format!("\nnew keys get wrap algorithm {best}\n"),
+        format!("\nnew keys have wrap algorithm {best}\n"),
         format!("let token = pkcs11::Options::new({:?})", variable("ENVELOCK_P11_MODULE")),
         format!("    .token_label({label:?})\n"),
         format!("    .pin_file({:?})\n", pin.to_str().unwrap()),
@@ -68,7 +68,7 @@ fn the_probe_says_what_is_wrong() {
         String::from_utf8(output.stderr).unwrap()
     };
     let text = said(run(Some(&label), &pin));
-    assert!(text.contains("others may read") && text.contains("mode 0644"), "{text}");
+    assert!(text.contains("others can access") && text.contains("mode 0644"), "{text}");
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
     let text = said(run(None, &pin));
     assert!(text.contains("no token has label \"nobody\""), "{text}");

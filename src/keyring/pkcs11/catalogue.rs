@@ -1,56 +1,55 @@
-//! The protection of a key file by a token: its file key is a message under a key of its own there.
+//! The protection of a catalogue by a token: its file key is wrapped under a key of the token.
 
-use super::key::generate::ALGORITHMS;
-use super::key::object::ObjectName;
-use super::key::{TokenKey, TokenKeyName};
-use super::token::Inner;
+use super::key::TokenKey;
+use super::key::generate::{destroy, generate};
+use super::key::object::{ALGORITHMS, CATALOGUE_KEY, ObjectName, TokenKeyName};
+use super::token::Token;
 use crate::crypto::secret::DataKey;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel};
 use crate::keyring::held::HeldKey;
 use crate::keyring::{Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext};
 use crate::random::KeyringRng;
-use alloc::sync::Arc;
 
-/// The name of the keys that protect key files. No other key opens one: else whoever may have data
-/// keys wrapped under another key of the token could make a file of his own.
-pub(crate) const NAME: &str = "envelock.key-file";
-
-/// A keyring with one version: to make a file, its own key; to open one, whichever key of the name
-/// the file says it is under.
+/// A keyring that wraps under the key of a new catalogue, and unwraps under the key that a
+/// catalogue names.
 pub(crate) struct CatalogueKeyring {
-    token: Arc<Inner>,
-    made: Option<(TokenKey, MasterKeyId)>,
+    token: Token,
+    generated: Option<(TokenKey, MasterKeyId)>,
 }
 
-fn name() -> Result<KeyName<'static>, KeyringError> {
-    KeyName::new(NAME).map_err(|_| KeyringError::NoPrimary)
+#[expect(clippy::expect_used, reason = "the constant is a key name")]
+fn name() -> KeyName<'static> {
+    KeyName::new(CATALOGUE_KEY).expect("a key name")
 }
 
 impl CatalogueKeyring {
-    /// For a new file: makes its key.
-    pub(crate) fn make(token: Arc<Inner>, rng: &mut KeyringRng<'_>) -> Result<Self, crate::Error> {
-        let made = token.generate(KeyName::new(NAME)?, KeyVersion::FIRST, rng)?;
-        Ok(CatalogueKeyring { token, made: Some(made) })
+    /// For a new catalogue: generates its key.
+    pub(crate) fn generate(token: Token, rng: &mut KeyringRng<'_>) -> Result<Self, crate::Error> {
+        let generated = Some(generate(&token, name(), KeyVersion::FIRST, rng)?);
+        Ok(CatalogueKeyring { token, generated })
     }
 
-    /// For a file there is.
-    pub(crate) fn open(token: Arc<Inner>) -> Self {
-        CatalogueKeyring { token, made: None }
+    /// For an existing catalogue.
+    pub(crate) fn open(token: Token) -> Self {
+        CatalogueKeyring { token, generated: None }
     }
 
-    /// Destroys the key that was made, since there is no file.
+    /// Destroys the generated key, since there is no catalogue.
     pub(crate) fn discard(&self) {
-        if let (Some((_, id)), Ok(name)) = (&self.made, name()) {
-            drop(self.token.destroy_keys(ObjectName::both(name, KeyVersion::FIRST, *id)));
+        if let Some((_, id)) = &self.generated {
+            drop(destroy(&self.token, ObjectName::both(name(), KeyVersion::FIRST, *id)));
         }
     }
 
     fn primary(&self) -> Result<(&TokenKey, SlotLabel<'static>), KeyringError> {
-        let (key, id) = self.made.as_ref().ok_or(KeyringError::NoPrimary)?;
-        let algorithm = key.algorithm();
-        let (name, version) = (name()?, KeyVersion::FIRST);
-        Ok((key, SlotLabel { name, version, master_key_id: *id, algorithm }))
+        let (key, id) = self.generated.as_ref().ok_or(KeyringError::NoPrimary)?;
+        let (version, algorithm) = (KeyVersion::FIRST, key.algorithm());
+        Ok((key, SlotLabel { name: name(), version, master_key_id: *id, algorithm }))
     }
+}
+
+fn is_ours(label: &SlotLabel<'_>) -> bool {
+    label.name.as_str() == CATALOGUE_KEY && ALGORITHMS.contains(&label.algorithm)
 }
 
 impl Keyring for CatalogueKeyring {
@@ -77,18 +76,17 @@ impl Keyring for CatalogueKeyring {
         context: &WrapContext<'_>,
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
-        let SlotLabel { name, version, master_key_id, algorithm } = slot.label;
-        if name.as_str() != NAME || !ALGORITHMS.contains(&algorithm) {
+        if !is_ours(&slot.label) {
             return Err(KeyringError::NotMine);
         }
-        let name = TokenKeyName::ours(name, version, master_key_id, algorithm);
+        let SlotLabel { name, version, master_key_id, algorithm } = slot.label;
+        let name = TokenKeyName::generated(name, version, master_key_id, algorithm);
         let key = TokenKey::new(self.token.clone(), name, master_key_id);
         key.unwrap(slot, context, data_key)
     }
 
-    /// A key of this name has one version for life.
+    /// A key of this name has one version.
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        let is_ours = slot.name.as_str() == NAME && ALGORITHMS.contains(&slot.algorithm);
-        Ok(if is_ours { Freshness::Primary } else { Freshness::NotMine })
+        Ok(if is_ours(slot) { Freshness::Primary } else { Freshness::NotMine })
     }
 }

@@ -1,7 +1,6 @@
-//! What can go wrong between a keyring and its token.
+//! Errors of a token.
 
-use super::failure::{Failure, Remedy, remedy};
-use super::ffi::{CallFailure, LoadError};
+use super::ffi::CallFailure;
 use crate::format::KeyVersion;
 use crate::random::RandomnessUnavailable;
 use alloc::format;
@@ -12,59 +11,59 @@ use core::fmt;
 use core::time::Duration;
 use std::path::PathBuf;
 
-/// Why a token did not do what was asked.
+/// Why an operation on a token failed.
 ///
-/// No variant holds a PIN or a key. What a call answered is given by the names of the standard.
+/// No variant contains a PIN or a key. Return values have their names in the standard.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The library could not be loaded, or is none of PKCS#11.
+    /// The library could not be loaded, or is not a PKCS#11 module.
     #[error("cannot load PKCS#11 library {}: {what}", path.display())]
     Library {
-        /// Its path.
+        /// The path of the library.
         path: PathBuf,
-        /// What the dynamic linker said.
+        /// The reason, from the dynamic linker for example.
         what: String,
     },
 
-    /// The process is a child, by `fork`, of the one that opened the token. Open it anew here.
-    #[error("token was opened by the parent process: open it anew in this one")]
+    /// The process is a child, by `fork`, of the one that opened the token. Open it again here.
+    #[error("the parent process opened the token: open it again in this one")]
     Forked,
 
-    /// No slot has the token that was asked for.
-    #[error("no token has {wanted}: {}", tokens_in_words(found))]
+    /// No slot has the selected token.
+    #[error("no token has {wanted}: {}", list(found))]
     TokenNotFound {
-        /// Label or serial number that were asked for.
+        /// The selected label or serial number.
         wanted: String,
-        /// The tokens that are there.
+        /// The tokens of the library.
         found: Vec<TokenLabel>,
     },
 
-    /// More than one token has the label: ask for the serial number.
-    #[error("more than one token has {wanted}, name its serial number: {}", tokens_in_words(found))]
+    /// Several tokens have the selected label. Select by the serial number.
+    #[error("several tokens have {wanted}, select by serial number: {}", list(found))]
     TokenNotUnique {
-        /// What was asked for.
+        /// The selected label or serial number.
         wanted: String,
-        /// Those that have it.
+        /// The tokens that match.
         found: Vec<TokenLabel>,
     },
 
-    /// Logging in failed. Nothing tries the same PIN again, so that the token does not lock.
+    /// The login failed. A PIN that was refused is not tried again, so that the token does not lock.
     #[error("cannot log in to the token: {fault}")]
     Login {
-        /// Why.
+        /// The reason.
         fault: PinFault,
     },
 
-    /// A call failed, and going over it again did not help.
+    /// A call into the library failed, and recovery did not help.
     #[error("{failure}")]
     Call {
-        /// Which call, and how.
+        /// The call and its return value.
         failure: CallFailure,
     },
 
-    /// A key that should be on the token is not there: it was destroyed, or the token was set up
-    /// anew. A token of several machines may not have a new key everywhere yet.
+    /// The key is not on the token: it was destroyed, or the token was initialised again. On a
+    /// cluster, a new key may not be on every machine yet.
     #[error("key {key} version {version} is not on the token")]
     KeyNotFound {
         /// The key name.
@@ -73,7 +72,7 @@ pub enum Error {
         version: KeyVersion,
     },
 
-    /// More than one object of the token is named like the key.
+    /// Several objects of the token have the name of the key.
     #[error("key {key} version {version} is on the token more than once")]
     KeyNotUnique {
         /// The key name.
@@ -82,145 +81,94 @@ pub enum Error {
         version: KeyVersion,
     },
 
-    /// The key on the token may be used in a way that gives it away or weakens it.
-    #[error("key {key} version {version} on the token is not to be trusted: {fault}")]
+    /// The attributes of the key allow a use that discloses it or weakens it.
+    #[error("key {key} version {version} on the token is not safe to use: {fault}")]
     WeakKey {
         /// The key name.
         key: String,
         /// The version.
         version: KeyVersion,
-        /// What is wrong with it.
+        /// The weakness.
         fault: KeyWeakness,
     },
 
-    /// The token can do neither of the wrap algorithms, or not the one that was asked for.
-    #[error("token cannot wrap: {what}")]
+    /// The token supports neither wrap algorithm, or not the selected one.
+    #[error("the token cannot wrap: {what}")]
     Algorithm {
-        /// What was tried, and what came of it.
+        /// The result of each attempt.
         what: String,
     },
 
-    /// The token answered, and the answer is wrong.
-    #[error("token answered wrongly: {fault}")]
+    /// The token reported success, and its result is wrong.
+    #[error("the token returned a wrong result: {fault}")]
     Wrong {
-        /// How.
+        /// What is wrong.
         fault: WrongResponse,
     },
 
-    /// The token took longer than the deadline. The call may still be under way.
-    #[error("token did not answer within {} ms", after.as_millis())]
+    /// The operation took longer than the deadline. Its call may still be running.
+    #[error("the token did not respond within {} ms", after.as_millis())]
     Deadline {
         /// The deadline.
         after: Duration,
     },
 
-    /// Earlier calls are still under way, so that nothing more can be asked.
-    #[error("token hangs: {calls} calls are still under way")]
+    /// Earlier calls have not returned, and block this one.
+    #[error("the token hangs: {calls} calls have not returned")]
     Hanging {
         /// How many.
         calls: usize,
     },
 
-    /// Calls have been under way for so long that they were given up
-    /// ([`Options::hang_limit`](crate::pkcs11::Options::hang_limit)), and the library cannot be
-    /// set up anew as long as they are inside. Only a new process helps.
+    /// Calls have hung for longer than
+    /// [`Options::hang_limit`](crate::pkcs11::Options::hang_limit), and the library cannot be
+    /// restarted while they are inside. Only a new process helps.
     #[error("{calls} calls into the PKCS#11 library never returned: restart the process")]
     RestartProcess {
         /// How many.
         calls: usize,
     },
 
-    /// Every session of the token was in use for too long, or lost again and again.
-    #[error("no session of the token was free")]
+    /// Every session of the token was in use for the whole recovery timeout, or was lost.
+    #[error("no session of the token is free")]
     NoSession,
 
     /// The random generator failed.
     #[error(transparent)]
     Randomness(RandomnessUnavailable),
 
-    /// A key was destroyed on record, and is still on the token. The next change tries again.
+    /// Keys that are recorded as destroyed are still on the token. The next change tries again.
     #[error("destroyed keys are still on the token: {count}")]
     NotDestroyed {
-        /// How many objects.
+        /// The number of objects.
         count: usize,
     },
 }
 
 crate::error::backend_error!(Error);
 
-impl Error {
-    /// Whether the same call may succeed later without anybody's doing.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Error::Call { failure } => remedy(failure) != Remedy::Permanent,
-            Error::TokenNotFound { .. }
-            | Error::Wrong { .. }
-            | Error::Deadline { .. }
-            | Error::Hanging { .. }
-            | Error::NoSession
-            | Error::Randomness(_)
-            | Error::NotDestroyed { .. } => true,
-            Error::Login { fault } => {
-                matches!(fault, PinFault::Source { .. } | PinFault::Ignored | PinFault::OtherUser)
-            }
-            Error::Library { .. }
-            | Error::Forked
-            | Error::RestartProcess { .. }
-            | Error::KeyNotFound { .. }
-            | Error::TokenNotUnique { .. }
-            | Error::KeyNotUnique { .. }
-            | Error::WeakKey { .. }
-            | Error::Algorithm { .. } => false,
-        }
-    }
-
-    /// The error of a failure that has to do with no one key.
-    pub(crate) fn from_failure(failure: Failure) -> Self {
-        match failure {
-            Failure::Call(failure) | Failure::Ambiguous(failure) => Error::Call { failure },
-            Failure::Superseded => Error::NoSession,
-            // Of what was sound a moment ago.
-            Failure::Authentication | Failure::KeyMissing | Failure::KeyNotUnique => {
-                Error::Wrong { fault: WrongResponse::DoesNotUnwrap }
-            }
-            Failure::WeakKey(_) => Error::Wrong { fault: WrongResponse::Generated },
-            Failure::Wrong(fault) => Error::Wrong { fault },
-            Failure::Login(fault) => Error::Login { fault },
-            Failure::Error(error) => error,
-        }
-    }
-
-    pub(crate) fn library(path: PathBuf, error: LoadError) -> Self {
-        let what = match error {
-            LoadError::Linker(what) => what,
-            LoadError::NotPkcs11 => "it has no function list of PKCS#11".into(),
-        };
-        Error::Library { path, what }
-    }
-}
-
-/// How a token in a slot calls itself.
+/// The names of a token in a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TokenLabel {
-    /// Its label.
+    /// The label.
     pub label: String,
-    /// Its serial number.
+    /// The serial number.
     pub serial: String,
-    /// Whether it was set up; if not, it has no label of its own yet.
+    /// Whether the token is initialised. If not, it has no label yet.
     pub is_initialized: bool,
 }
 
 impl fmt::Display for TokenLabel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.is_initialized {
-            return f.write_str("one that is not set up");
+            return f.write_str("one that is not initialised");
         }
         write!(f, "{:?} (serial {:?})", self.label, self.serial)
     }
 }
 
-fn tokens_in_words(tokens: &[TokenLabel]) -> String {
+fn list(tokens: &[TokenLabel]) -> String {
     if tokens.is_empty() {
         return "the library has none".into();
     }
@@ -232,26 +180,27 @@ fn tokens_in_words(tokens: &[TokenLabel]) -> String {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum PinFault {
-    /// The token says that the PIN is wrong.
+    /// The PIN is wrong.
     Rejected,
-    /// The PIN is locked: the token's security officer has to unlock it.
+    /// The PIN is locked. The token's security officer can unlock it.
     Locked,
-    /// The PIN has to be changed.
+    /// The PIN has expired.
     Expired,
     /// The token has no user PIN yet.
     NotInitialized,
-    /// One more wrong PIN would lock the token, and that was not allowed.
+    /// Another wrong PIN would lock the token, and
+    /// [`Options::allow_final_try`](crate::pkcs11::Options::allow_final_try) is not set.
     FinalTry,
-    /// Another user, the security officer, is logged in by another part of this process.
+    /// Other code in this process has logged in another user, such as the security officer.
     OtherUser,
-    /// The login was answered with success, and nobody is logged in.
+    /// The token reported a successful login, and no user is logged in.
     Ignored,
-    /// The PIN could not be had.
+    /// The source of the PIN failed.
     Source {
-        /// What its source said.
+        /// Its error.
         source: Arc<dyn core::error::Error + Send + Sync>,
     },
-    /// Others than its owner may read the file with the PIN.
+    /// Others than its owner have access to the file with the PIN.
     FilePermissions {
         /// The file.
         path: PathBuf,
@@ -268,29 +217,29 @@ impl fmt::Display for PinFault {
             PinFault::Expired => f.write_str("the PIN has expired"),
             PinFault::NotInitialized => f.write_str("the token has no user PIN"),
             PinFault::FinalTry => f.write_str("another wrong PIN would lock the token"),
-            PinFault::OtherUser => f.write_str("another user is logged in in this process"),
-            PinFault::Ignored => f.write_str("the token says yes and logs nobody in"),
-            PinFault::Source { source } => write!(f, "the PIN could not be had: {source}"),
+            PinFault::OtherUser => f.write_str("this process has logged in another user"),
+            PinFault::Ignored => f.write_str("the login succeeded, and no user is logged in"),
+            PinFault::Source { source } => write!(f, "no PIN: {source}"),
             PinFault::FilePermissions { path, mode } => {
-                write!(f, "others may read {}: mode {mode:04o}", path.display())
+                write!(f, "others can access {}: mode {mode:04o}", path.display())
             }
         }
     }
 }
 
-/// What is wrong with a key on a token.
+/// Why a key on a token is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KeyWeakness {
     /// Its value can be read: it is not sensitive.
     NotSensitive,
-    /// It can be wrapped out of the token.
+    /// It can be wrapped and so leave the token.
     Extractable,
-    /// It can wrap other keys, or unwrap them, beside decrypting and encrypting: whoever may use
-    /// the token can read keys by it. [`ExternalKeyring`](crate::pkcs11::ExternalKeyring) says
-    /// how to make one that is accepted.
+    /// It decrypts and also wraps other keys, or encrypts and unwraps them: every user of the token
+    /// can read keys with it. [`ExternalKeyring`](crate::pkcs11::ExternalKeyring) describes how to
+    /// make a key that is accepted.
     WrapsAndDecrypts,
-    /// It is no AES key of 256 bits, or no secret for a MAC of at least 256.
+    /// It is not an AES key of 256 bits, or not a MAC key of at least 256 bits.
     Type,
 }
 
@@ -300,43 +249,43 @@ impl fmt::Display for KeyWeakness {
             KeyWeakness::NotSensitive => "its value can be read",
             KeyWeakness::Extractable => "it can be extracted",
             KeyWeakness::WrapsAndDecrypts => {
-                "it wraps or unwraps keys besides: make one with CKA_WRAP and CKA_UNWRAP false"
+                "it also wraps or unwraps keys: make one with CKA_WRAP and CKA_UNWRAP false"
             }
-            KeyWeakness::Type => "it is of another type or length",
+            KeyWeakness::Type => "it has another type or length",
         })
     }
 }
 
-/// How a token's answer was wrong.
+/// How the result of a token is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WrongResponse {
-    /// What it wrapped does not unwrap to the same.
+    /// Its output does not decrypt to its input.
     DoesNotUnwrap,
     /// It encrypted under the same IV twice, or under an IV of zeros.
     IvIgnored,
-    /// It found another object than it was asked for.
+    /// It found another object.
     OtherObject,
-    /// It left the associated data out.
+    /// It ignored the associated data.
     AadIgnored,
-    /// It gave back what it was to encrypt.
+    /// Its output is its input.
     NotEncrypted,
-    /// A known answer is another one here: the mechanism is not what it is called.
+    /// A known-answer test failed: the mechanism is not the one of its name.
     KnownAnswer,
-    /// It generated a key other than it was told to.
+    /// It generated a key without the requested attributes.
     Generated,
 }
 
 impl fmt::Display for WrongResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            WrongResponse::DoesNotUnwrap => "what it wrapped does not unwrap",
+            WrongResponse::DoesNotUnwrap => "its output does not unwrap",
             WrongResponse::IvIgnored => "it ignores the initialisation vector",
             WrongResponse::OtherObject => "it found another object",
             WrongResponse::AadIgnored => "it ignores associated data",
             WrongResponse::NotEncrypted => "it does not encrypt",
-            WrongResponse::KnownAnswer => "a known answer is another one here",
-            WrongResponse::Generated => "a new key has not the attributes asked for",
+            WrongResponse::KnownAnswer => "a known-answer test failed",
+            WrongResponse::Generated => "the generated key lacks the requested attributes",
         })
     }
 }

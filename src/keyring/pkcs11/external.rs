@@ -1,9 +1,10 @@
-//! Keys that somebody else put on a token.
+//! A keyring of keys that were put on a token by other means.
 
 use super::external_keys::ExternalKeys;
 use super::key::TokenKey;
+use super::key::generate::TokenSource;
 use super::token::Token;
-use super::token::events::EventQueue;
+use super::token::events::TokenEvents;
 use crate::crypto::secret::DataKey;
 use crate::format::{KeyName, Slot, SlotLabel};
 use crate::keyring::held::PROCESS_WRAP_LIMIT;
@@ -15,28 +16,28 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::fmt;
 
-/// A keyring of keys that somebody else put on a token: for tokens that cannot generate keys by
-/// this interface, and for keys whose life is managed elsewhere.
+/// A keyring of keys that were put on a token by other means: for tokens that cannot generate keys
+/// through PKCS#11, and for keys whose lifecycle is managed outside.
 ///
-/// Its versions are configuration, so it has no lifecycle: a rotation is a new key on the token and
-/// a new version here, first without and then with being the primary. Nothing is asked of the token
-/// before the first wrap or unwrap. All else is as for a
+/// Its versions are configuration, so it has no lifecycle. A rotation is a new key on the token and a
+/// new version here, which becomes the primary in a second step, once every process has it. The
+/// token is not accessed before the first wrap or unwrap. Recovery works as in a
 /// [`Pkcs11Keyring`](crate::Pkcs11Keyring).
 ///
 /// # Which keys are accepted
 ///
-/// AES keys of 256 bits with `CKA_SENSITIVE` and without `CKA_EXTRACTABLE`, which do not decrypt and
-/// wrap other keys, nor encrypt and unwrap them: where `CKA_ENCRYPT` and `CKA_DECRYPT` are true,
-/// `CKA_WRAP` and `CKA_UNWRAP` are false. Many tools leave uses out, which some tokens take for
-/// allowed: so do `pkcs11-tool --keygen` and `softhsm2-util --import` on SoftHSM.
-/// `examples/hsm_key.py` makes a key with every use stated:
+/// AES keys of 256 bits with `CKA_SENSITIVE` and without `CKA_EXTRACTABLE`, which do not both decrypt
+/// and wrap other keys, or encrypt and unwrap them: where `CKA_ENCRYPT` and `CKA_DECRYPT` are true,
+/// `CKA_WRAP` and `CKA_UNWRAP` are false. Some tokens allow every use that a tool does not state. On
+/// SoftHSM, keys of `pkcs11-tool --keygen` and `softhsm2-util --import` are refused for that.
+/// `examples/hsm_key.py` makes a key that states every use:
 ///
 /// ```text
 /// apt-get install python3-pykcs11
 /// /usr/bin/python3 examples/hsm_key.py /usr/lib/softhsm/libsofthsm2.so TOKEN PIN_FILE orders-2026
 /// ```
 ///
-/// A TPM makes keys by its own tool alone, for wrap algorithm 3:
+/// For a TPM only its own tool makes keys, for wrap algorithm 3:
 ///
 /// ```text
 /// tpm2_ptool addkey --algorithm=aes256 --label=TOKEN --userpin=PIN --key-label=orders-2026
@@ -45,38 +46,40 @@ use core::fmt;
 pub struct ExternalKeyring {
     keys: MasterKeys,
     selection: Selection,
-    events: Arc<EventQueue>,
+    events: Arc<TokenEvents>,
 }
 
 impl ExternalKeyring {
-    /// A keyring of `keys` on `token`.
+    /// Makes a keyring of `keys` on `token`.
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName); [`LifecycleError::UnknownVersion`](crate::keyset::LifecycleError::UnknownVersion) if the primary is none of the versions;
-    /// [`LifecycleError::KeyMaterial`](crate::keyset::LifecycleError::KeyMaterial) if two versions have one key.
+    /// [`LifecycleError::UnknownVersion`](crate::keyset::LifecycleError::UnknownVersion), if the
+    /// primary is not one of the versions;
+    /// [`LifecycleError::KeyMaterial`](crate::keyset::LifecycleError::KeyMaterial), if two versions
+    /// have the same key.
     pub fn new(token: &Token, keys: &ExternalKeys) -> Result<Self, crate::Error> {
         let keyset = keys.keyset()?;
         let mut held = HeldKeys::new();
         for (id, name) in keys.names() {
-            held.insert(id, Arc::new(TokenKey::new(token.0.clone(), name, id)));
+            held.insert(id, Arc::new(TokenKey::new(token.clone(), name, id)));
         }
         let keysets = KeysetMap::restore(0, 0, alloc::vec![keyset], BTreeMap::new())?;
-        let source = Arc::new(super::key::generate::TokenSource(token.0.clone()));
+        let source = Arc::new(TokenSource(token.clone()));
         let keys = MasterKeys::restore(keysets, held, source);
         let selection =
             Selection::of(keys.keysets.iter().next().map_or("", |it| it.name().as_str()));
-        Ok(ExternalKeyring { keys, selection, events: token.0.events.clone() })
+        Ok(ExternalKeyring { keys, selection, events: token.events().clone() })
     }
 
-    /// The same keys, and versions that are marked compromised are refused.
+    /// Returns a keyring of the same keys, which refuses compromised versions.
     #[must_use]
     pub fn refusing_compromised(&self) -> Self {
         let selection = Selection { strict: true, ..self.selection.clone() };
         ExternalKeyring { keys: self.keys.clone(), selection, events: self.events.clone() }
     }
 
-    /// Counts a wrap, if it may be made, and makes it.
+    /// Counts a wrap and makes it, if the limit allows it.
     fn wrap_for(
         &self,
         name: Option<KeyName<'_>>,
@@ -168,7 +171,7 @@ mod tests {
     use crate::pkcs11::KeyRef;
     use crate::{Aad, Envelope};
 
-    /// A key that has wrapped as many data keys as it says.
+    /// A key with a count of wraps.
     struct Worn(Counts);
 
     const ID: MasterKeyId = MasterKeyId([7; 8]);
@@ -212,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_wraps_no_more_than_its_share_where_nobody_counts() {
+    fn external_key_wraps_up_to_the_limit_of_a_process() {
         let (label, version) = (KeyRef::label("any"), KeyVersion::FIRST);
         let keys = ExternalKeys::new("orders").gcm(version, label).primary(version);
         let mut keyset = keys.keyset().unwrap();
@@ -221,7 +224,7 @@ mod tests {
         let held = HeldKeys::from([(ID, worn.clone() as Arc<dyn HeldKey>)]);
         let keysets = KeysetMap::restore(0, 0, alloc::vec![keyset], BTreeMap::new()).unwrap();
         let keys = MasterKeys::restore(keysets, held, Arc::new(SoftwareSource));
-        let events = Arc::new(EventQueue::new("any".into(), None));
+        let events = Arc::new(TokenEvents::new("any".into(), None));
         let keyring = ExternalKeyring { keys, selection: Selection::of("orders"), events };
         let envelope = Envelope::new(&keyring);
         for _ in 0..2 {
@@ -235,7 +238,7 @@ mod tests {
             let expected = ("orders", KeyVersion::FIRST, 1 << 28);
             assert_eq!((key.as_str(), *version, *limit), expected);
             assert!(!error.is_retryable());
-            assert_eq!(worn.0.used().wraps, PROCESS_WRAP_LIMIT, "what was refused is not counted");
+            assert_eq!(worn.0.used().wraps, PROCESS_WRAP_LIMIT, "a refused wrap does not count");
         }
     }
 }

@@ -1,7 +1,6 @@
-//! Which keys of a token are whose versions, where somebody else put them there.
+//! The versions of an external keyring, and the keys on the token that they use.
 
-use super::key::TokenKeyName;
-use super::key::object::{ObjectName, Role};
+use super::key::object::{ObjectName, Role, TokenKeyName};
 use crate::crypto::hash::sha256;
 use crate::format::{KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::keyset::{Keyset, LifecycleError, NewMaterial, Origin, VersionRecord, VersionState};
@@ -10,10 +9,10 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// How a key on a token is found: by its label (`CKA_LABEL`) or its id (`CKA_ID`).
+/// A reference to a key on a token: its label (`CKA_LABEL`) or its id (`CKA_ID`).
 ///
-/// It has to be the only one, among the secret keys. The master key id, which stands in every
-/// header, is made of this name (SHA-256), so a key must not be renamed once it has wrapped.
+/// Only one secret key of the token may have it. Headers contain its SHA-256 as the master key id, so
+/// a key must not be renamed once it has wrapped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRef {
     id: Option<Vec<u8>>,
@@ -21,12 +20,12 @@ pub struct KeyRef {
 }
 
 impl KeyRef {
-    /// The key of this label.
+    /// The key with this label.
     pub fn label(label: impl Into<String>) -> Self {
         KeyRef { id: None, label: Some(label.into()) }
     }
 
-    /// The key of this id.
+    /// The key with this id.
     pub fn id(id: impl Into<Vec<u8>>) -> Self {
         KeyRef { id: Some(id.into()), label: None }
     }
@@ -38,13 +37,13 @@ impl KeyRef {
     /// SPEC K-MASTER, K-NATIVE
     fn master_key_id(&self) -> MasterKeyId {
         let native = self.id.as_deref().or(self.label.as_ref().map(String::as_bytes));
-        #[expect(clippy::expect_used, reason = "it is made of one of the two")]
+        #[expect(clippy::expect_used, reason = "there is one of the two")]
         let [a, b, c, d, e, f, g, h, ..] = sha256(&[native.expect("an id or a label")]);
         MasterKeyId([a, b, c, d, e, f, g, h])
     }
 }
 
-/// The versions of one master key whose material somebody else put on a token.
+/// The versions of a master key whose material was put on a token by other means.
 #[derive(Clone, Debug)]
 pub struct ExternalKeys {
     name: String,
@@ -60,45 +59,44 @@ struct Version {
 }
 
 impl ExternalKeys {
-    /// A master key of that name, without versions yet.
+    /// A master key of this name, without versions.
     pub fn new(name: impl Into<String>) -> Self {
         let (versions, states) = (BTreeMap::new(), BTreeMap::new());
         ExternalKeys { name: name.into(), versions, states, primary: None }
     }
 
-    /// A version that wraps by AES-256-GCM under the AES key `key` (wrap algorithm 2).
+    /// Adds a version that wraps with AES-256-GCM under the AES key `key` (wrap algorithm 2).
     ///
-    /// At most 2^28 data keys are wrapped under it by one keyring, since nobody counts those of others:
-    /// open it once in a process.
+    /// One keyring wraps at most 2^28 data keys under it, since the wraps of other processes are not
+    /// counted: open it once in a process.
     #[must_use]
     pub fn gcm(self, version: KeyVersion, key: KeyRef) -> Self {
         self.with(version, key, None)
     }
 
-    /// A version that wraps by AES-256-CBC under the AES key `key`, then HMAC-SHA-256 under the
-    /// secret key `mac` of 32 bytes or more (wrap algorithm 3). Neither key is used for anything
-    /// else.
+    /// Adds a version that wraps with AES-256-CBC under the AES key `key`, then HMAC-SHA-256 under
+    /// the secret key `mac` of 32 bytes or more (wrap algorithm 3). Neither key may have another
+    /// use.
     #[must_use]
     pub fn cbc_hmac(self, version: KeyVersion, key: KeyRef, mac: KeyRef) -> Self {
         self.with(version, key, Some(mac))
     }
 
-    /// The version that wraps new messages. There is none by default, and none if that version is
-    /// disabled or compromised.
+    /// Selects the version that wraps. There is none by default, and none if that version is disabled
+    /// or compromised.
     #[must_use]
     pub fn primary(mut self, version: KeyVersion) -> Self {
         self.primary = Some(version);
         self
     }
 
-    /// Has `version` neither wrap nor unwrap.
+    /// Disables `version`, so that it neither wraps nor unwraps.
     #[must_use]
     pub fn disabled(self, version: KeyVersion) -> Self {
         self.in_state(version, VersionState::Disabled)
     }
 
-    /// Marks `version` as one whose key others may have: it unwraps, wraps nothing, and a rewrap from
-    /// it has to name it.
+    /// Marks `version` as compromised: it unwraps and does not wrap, and a rewrap has to name it.
     #[must_use]
     pub fn compromised(self, version: KeyVersion) -> Self {
         self.in_state(version, VersionState::Compromised)
@@ -114,14 +112,14 @@ impl ExternalKeys {
         self
     }
 
-    /// What each version is called on the token, with its master key id.
+    /// The names of each version, with its master key id.
     pub(crate) fn names(&self) -> impl Iterator<Item = (MasterKeyId, TokenKeyName)> {
         self.versions.iter().map(|(number, version)| {
             (version.key.master_key_id(), version.name(&self.name, *number))
         })
     }
 
-    /// The records of the versions. There are no dates: whoever made the keys knows them.
+    /// The records of the versions. Their dates are not known.
     pub(crate) fn keyset(&self) -> Result<Keyset, crate::Error> {
         let record = |(number, version): (&KeyVersion, &Version)| {
             let material = NewMaterial {
@@ -181,7 +179,7 @@ mod tests {
 
     /// Example C of the specification, and the same bytes as an id. By Python's `hashlib`.
     #[test]
-    fn a_master_key_id_follows_from_the_name_on_the_token() {
+    fn master_key_id_is_a_function_of_the_reference() {
         let expected = MasterKeyId([0x8d, 0xd0, 0x00, 0x6d, 0xfd, 0xb7, 0xeb, 0xb1]);
         assert_eq!(KeyRef::label("orders-2026").master_key_id(), expected);
         assert_eq!(KeyRef::id(*b"orders-2026").master_key_id(), expected);
@@ -189,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_of_one_key_and_a_primary_that_is_none_are_refused() {
+    fn duplicate_key_and_unknown_primary_are_refused() {
         let [one, two] = [1, 2].map(|number| KeyVersion::new(number).unwrap());
         let label = KeyRef::label;
         let keys = ExternalKeys::new("orders").gcm(one, label("a")).primary(one);
@@ -205,9 +203,8 @@ mod tests {
         );
     }
 
-    /// In whatever order they are said.
     #[test]
-    fn states_and_versions_come_in_any_order() {
+    fn states_and_versions_can_be_given_in_any_order() {
         let [one, two] = [1, 2].map(|number| KeyVersion::new(number).unwrap());
         let label = KeyRef::label;
         let keys = ExternalKeys::new("orders").disabled(one).primary(two);

@@ -1,46 +1,46 @@
-//! What the failure of a call means (the error map of PKCS#11, which has no one meaning per code).
+//! What a failed call means. PKCS#11 assigns its return values no single meaning.
 
 use super::error::{Error, KeyWeakness, PinFault, WrongResponse};
 use super::ffi::{CallFailure, CallFault, Function, ck};
 
-/// Why an attempt did not succeed.
+/// Why an attempt failed.
 #[derive(Clone, Debug)]
 pub(crate) enum Failure {
     /// A call failed.
     Call(CallFailure),
-    /// A decryption was refused by a code that may mean a forged input or a sick device.
+    /// A decryption failed with a code for a forged input or a faulty device.
     Ambiguous(CallFailure),
-    /// Somebody logged in meanwhile, or the connection was given up.
+    /// There was a login meanwhile, or the connection was given up.
     Superseded,
     /// The input does not authenticate.
     Authentication,
-    /// The key is not there, though somebody is logged in.
+    /// The user is logged in, and the key is not there.
     KeyMissing,
-    /// There is more than one.
+    /// Several objects have the name of the key.
     KeyNotUnique,
-    /// The key must not be used.
+    /// The attributes of the key are not accepted.
     WeakKey(KeyWeakness),
-    /// An answer was wrong.
+    /// A result was wrong.
     Wrong(WrongResponse),
-    /// Somebody has to be logged in.
+    /// The user is not logged in.
     Login(PinFault),
-    /// Anything that another attempt does not change, or that has its words already.
+    /// Another attempt changes nothing.
     Error(Error),
 }
 
-/// What to do about a failed call.
+/// The least remedy against a failed call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Remedy {
-    /// The session is of no use: take another.
+    /// Another session.
     Session,
-    /// The object is not known by this number any more, or nobody is logged in.
-    Stale,
-    /// The device, or anything: find out by asking it.
+    /// Another lookup of the object handle, after a login if needed.
+    Lookup,
+    /// To ask the device for its state.
     Device,
-    /// The library is not set up.
+    /// A restart: the library is not initialised.
     Restart,
-    /// The same call will fail in the same way.
-    Permanent,
+    /// None: the same call fails again.
+    None,
 }
 
 impl From<CallFailure> for Failure {
@@ -55,12 +55,12 @@ impl From<Error> for Failure {
     }
 }
 
-/// The remedy that a failed call begins at.
+/// The least remedy that may help against a failed call.
 pub(crate) fn remedy(failure: &CallFailure) -> Remedy {
     let code = match failure.fault {
         CallFault::Code(rv) => rv.0,
         CallFault::Length | CallFault::Handle => return Remedy::Session,
-        CallFault::Missing => return Remedy::Permanent,
+        CallFault::Missing => return Remedy::None,
     };
     match code {
         ck::CKR_SESSION_HANDLE_INVALID
@@ -70,7 +70,7 @@ pub(crate) fn remedy(failure: &CallFailure) -> Remedy {
         | ck::CKR_BUFFER_TOO_SMALL
         | ck::CKR_SESSION_COUNT => Remedy::Session,
         ck::CKR_OBJECT_HANDLE_INVALID | ck::CKR_KEY_HANDLE_INVALID | ck::CKR_USER_NOT_LOGGED_IN => {
-            Remedy::Stale
+            Remedy::Lookup
         }
         ck::CKR_CRYPTOKI_NOT_INITIALIZED => Remedy::Restart,
         ck::CKR_MECHANISM_INVALID
@@ -88,12 +88,12 @@ pub(crate) fn remedy(failure: &CallFailure) -> Remedy {
         | ck::CKR_KEY_SIZE_RANGE
         | ck::CKR_KEY_FUNCTION_NOT_PERMITTED
         | ck::CKR_KEY_TYPE_INCONSISTENT
-        | ck::CKR_FUNCTION_NOT_SUPPORTED => Remedy::Permanent,
+        | ck::CKR_FUNCTION_NOT_SUPPORTED => Remedy::None,
         _ => Remedy::Device,
     }
 }
 
-/// Whether the token has disabled the key for this use, by either of two codes.
+/// Whether the token has disabled the key for this use: tokens return one of two codes.
 pub(crate) fn is_disabled(failure: &CallFailure) -> bool {
     let init = matches!(
         failure.function,
@@ -103,7 +103,7 @@ pub(crate) fn is_disabled(failure: &CallFailure) -> bool {
     init && failure.code().is_some_and(|code| codes.contains(&code))
 }
 
-/// Whether the mechanism or its parameter is not to the token's liking.
+/// Whether the token does not support the mechanism or its parameter.
 pub(crate) fn is_mechanism(failure: &CallFailure) -> bool {
     let codes = [
         ck::CKR_MECHANISM_INVALID,
@@ -115,8 +115,8 @@ pub(crate) fn is_mechanism(failure: &CallFailure) -> bool {
     failure.fault == CallFault::Missing || failure.code().is_some_and(|code| codes.contains(&code))
 }
 
-/// What a refused authenticated decryption means: some tokens have a code for a wrong tag, others
-/// answer that something is wrong with them.
+/// Classifies a failed authenticated decryption: some tokens have a code for a wrong tag, others
+/// return one for a faulty device.
 pub(crate) fn of_decryption(failure: CallFailure) -> Failure {
     if failure.function != Function::C_Decrypt {
         return Failure::Call(failure);
@@ -138,13 +138,13 @@ pub(crate) fn of_decryption(failure: CallFailure) -> Failure {
     }
 }
 
-/// Whether there are too few sessions, or too little room, for this one call: nothing is lost.
-pub(crate) fn is_of_few_sessions(failure: &CallFailure) -> bool {
+/// Whether the call lacked a session or room in its buffer: nothing is lost.
+pub(crate) fn is_lack_of_sessions(failure: &CallFailure) -> bool {
     let codes = [ck::CKR_SESSION_COUNT, ck::CKR_BUFFER_TOO_SMALL];
     failure.code().is_none_or(|code| codes.contains(&code))
 }
 
-/// Whether the session itself is gone, so that its number may be another's by now.
+/// Whether the session is gone, so that its handle may be another's now.
 pub(crate) fn is_session_gone(failure: &CallFailure) -> bool {
     let codes = [
         ck::CKR_SESSION_HANDLE_INVALID,
@@ -153,4 +153,61 @@ pub(crate) fn is_session_gone(failure: &CallFailure) -> bool {
         ck::CKR_DEVICE_REMOVED,
     ];
     failure.code().is_some_and(|code| codes.contains(&code))
+}
+
+/// Why the token refused a login; `None` for other failures of the call.
+pub(crate) fn pin_fault(failure: &CallFailure) -> Option<PinFault> {
+    Some(match failure.code()? {
+        ck::CKR_PIN_INCORRECT | ck::CKR_PIN_INVALID | ck::CKR_PIN_LEN_RANGE => PinFault::Rejected,
+        ck::CKR_PIN_LOCKED => PinFault::Locked,
+        ck::CKR_PIN_EXPIRED => PinFault::Expired,
+        ck::CKR_USER_PIN_NOT_INITIALIZED => PinFault::NotInitialized,
+        ck::CKR_USER_ANOTHER_ALREADY_LOGGED_IN => PinFault::OtherUser,
+        _ => return None,
+    })
+}
+
+impl Error {
+    /// Whether the same operation may succeed later without an intervention.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Error::Call { failure } => remedy(failure) != Remedy::None,
+            Error::TokenNotFound { .. }
+            | Error::Wrong { .. }
+            | Error::Deadline { .. }
+            | Error::Hanging { .. }
+            | Error::NoSession
+            | Error::Randomness(_)
+            | Error::NotDestroyed { .. } => true,
+            Error::Login { fault } => {
+                matches!(fault, PinFault::Source { .. } | PinFault::Ignored | PinFault::OtherUser)
+            }
+            Error::Library { .. }
+            | Error::Forked
+            | Error::RestartProcess { .. }
+            | Error::KeyNotFound { .. }
+            | Error::TokenNotUnique { .. }
+            | Error::KeyNotUnique { .. }
+            | Error::WeakKey { .. }
+            | Error::Algorithm { .. } => false,
+        }
+    }
+}
+
+/// The error of a failure that concerns no single key.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Call(failure) | Failure::Ambiguous(failure) => Error::Call { failure },
+            Failure::Superseded => Error::NoSession,
+            // The input was valid a moment ago.
+            Failure::Authentication | Failure::KeyMissing | Failure::KeyNotUnique => {
+                Error::Wrong { fault: WrongResponse::DoesNotUnwrap }
+            }
+            Failure::WeakKey(_) => Error::Wrong { fault: WrongResponse::Generated },
+            Failure::Wrong(fault) => Error::Wrong { fault },
+            Failure::Login(fault) => Error::Login { fault },
+            Failure::Error(error) => error,
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Master keys on a token, with their records in a key file.
+//! Master keys that a token generates, with their records in a key file.
 
 use super::catalogue::CatalogueKeyring;
 use super::key::generate::TokenSource;
@@ -17,22 +17,22 @@ use std::path::Path;
 
 /// Master keys that never leave a PKCS#11 token, with their records in a key file.
 ///
-/// The token generates and holds the key material, and wraps and unwraps data keys: by AES-256-GCM
-/// where it can (wrap algorithm 2), else by AES-256-CBC and HMAC-SHA-256 (3). Names, versions,
-/// states, dates and usage stand in a key file, the *catalogue*, as those of a [`FileKeyring`] do;
-/// all that is said there of several processes, crashes and backups holds. The catalogue holds no
-/// key material, so that anyone may read it; it is authenticated under a key of the token, so that
-/// only who may use the token can change it.
+/// The token generates the key material, and wraps and unwraps data keys: with AES-256-GCM if it
+/// supports it (wrap algorithm 2), else with AES-256-CBC and HMAC-SHA-256 (wrap algorithm 3). Names,
+/// versions, states, dates and usage are in a key file, the *catalogue*. What [`FileKeyring`]
+/// documents about processes, crashes and backups applies to it. The catalogue contains no key
+/// material, so that its content may be public. It is authenticated under a key of the token, so
+/// that only users of the token can change it.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Aad, Envelope, Lifecycle, Pkcs11Keyring, pkcs11::Options};
+/// use envelock::{Aad, Envelope, Lifecycle, Pkcs11Keyring, pkcs11};
 ///
-/// let token = Options::new("/usr/lib/softhsm/libsofthsm2.so")
+/// let token = pkcs11::Options::new("/usr/lib/softhsm/libsofthsm2.so")
 ///     .token_label("orders")
 ///     .pin_file("/run/secrets/orders.pin")
 ///     .token()?;
-/// let keyring = Pkcs11Keyring::create("orders.keys", "orders", &token)?; // then: open
+/// let keyring = Pkcs11Keyring::create("orders.keys", "orders", &token)?; // later: open
 /// let envelope = Envelope::new(&keyring);
 /// let message = envelope.encrypt(b"hello", Aad::none())?;
 /// keyring.rotate()?;
@@ -41,24 +41,24 @@ use std::path::Path;
 /// # }
 /// ```
 ///
-/// # A token that fails
+/// # Recovery
 ///
-/// Sessions, the login, the connection and the library are made anew as needed, for as long as
-/// [`Options::recovery_timeout`](crate::pkcs11::Options::recovery_timeout) says, and callers see nothing of it.
-/// What does not come back is [`Error::Backend`](crate::Error::Backend) with a [`Error`](crate::pkcs11::Error) as
-/// its source. Each wrap is unwrapped and compared before it is given out, and a refused unwrap is
-/// taken for a forgery only once the token has proven that it is well.
+/// An operation opens sessions, logs in, connects and restarts the library again as needed, for as
+/// long as [`Options::recovery_timeout`](crate::pkcs11::Options::recovery_timeout) allows. After
+/// that it fails with a [`pkcs11::Error`](crate::pkcs11::Error). Each wrapped key is unwrapped and
+/// compared before it is used. A refused unwrap counts as a forgery only once the token has proven
+/// that it has no fault.
 ///
 /// # Destruction
 ///
-/// A version is destroyed on record first and on the token then. If that fails, the error says so,
-/// and the next change tries it again.
+/// A version is recorded as destroyed first, and then destroyed on the token. If that fails, the
+/// error reports it, and the next change tries again.
 ///
 /// # Limits
 ///
-/// Under wrap algorithm 2 a version wraps at most 2^32 data keys, counted in the catalogue over all
-/// processes; then [`Error::WrapLimit`](crate::Error::WrapLimit) asks for a rotation. Key material cannot be imported
-/// ([`LifecycleError::ImportRefused`](crate::keyset::LifecycleError::ImportRefused)); keys that are on the token already are for a
+/// Under wrap algorithm 2 a version wraps at most 2^32 data keys, which the catalogue counts over all
+/// processes. After that, [`Error::WrapLimit`](crate::Error::WrapLimit) asks for a rotation. Key
+/// material cannot be imported. For keys that are on the token already, there is
 /// [`ExternalKeyring`](crate::pkcs11::ExternalKeyring).
 #[derive(Debug)]
 pub struct Pkcs11Keyring {
@@ -67,36 +67,100 @@ pub struct Pkcs11Keyring {
 }
 
 impl Pkcs11Keyring {
-    /// Makes a catalogue with one master key `key`, whose version 1 the token generates.
+    /// Creates a catalogue with the master key `key`, whose version 1 the token generates.
     ///
     /// # Errors
     ///
-    /// As [`FileKeyring::create`]; [`Error::Backend`](crate::Error::Backend).
+    /// A [`pkcs11::Error`](crate::pkcs11::Error) of the token; a
+    /// [`KeyFileError`](crate::file::KeyFileError) if the file exists or cannot be written.
     pub fn create(path: impl AsRef<Path>, key: &str, token: &Token) -> Result<Self, crate::Error> {
-        FileKeyringOptions::new().create_on_token(path, key, token)
+        Pkcs11Keyring::create_with(&FileKeyringOptions::new(), path, key, token)
+    }
+
+    /// Creates a catalogue with `options`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`create`](Self::create).
+    pub fn create_with(
+        options: &FileKeyringOptions,
+        path: impl AsRef<Path>,
+        key: &str,
+        token: &Token,
+    ) -> Result<Self, crate::Error> {
+        let generated = CatalogueKeyring::generate(token.clone(), &mut OsRandom);
+        let created = generated.and_then(|keyring| {
+            let keyring = Arc::new(keyring);
+            let protection = Protection::keyring(keyring.clone());
+            let created = options.create_with(path.as_ref(), key, &protection, source(token));
+            if created.as_ref().is_err_and(|error| !may_be_written(error)) {
+                keyring.discard();
+            }
+            created
+        });
+        token.events().publish();
+        created.map(|catalogue| Pkcs11Keyring { catalogue, token: token.clone() })
     }
 
     /// Opens a catalogue, to wrap under its master key or alias `key`.
     ///
-    /// The token has to be there: it proves that the catalogue is authentic.
+    /// Needs the token, which proves that the catalogue is authentic.
     ///
     /// # Errors
     ///
-    /// As [`FileKeyring::open`].
+    /// A [`pkcs11::Error`](crate::pkcs11::Error) of the token; a
+    /// [`KeyFileError`](crate::file::KeyFileError) if the file does not exist or is damaged;
+    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
     pub fn open(path: impl AsRef<Path>, key: &str, token: &Token) -> Result<Self, crate::Error> {
         Pkcs11Keyring::open_any(path, token)?.with_key(key)
     }
 
-    /// Opens a catalogue, for tools. Which key it wraps under: as [`FileKeyring::open_any`].
+    /// Opens a catalogue without the name of a key, for tools. [`FileKeyring::open_any`] documents
+    /// which key it wraps under.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`open`](Self::open).
     pub fn open_any(path: impl AsRef<Path>, token: &Token) -> Result<Self, crate::Error> {
-        FileKeyringOptions::new().open_on_token(path, token)
+        Pkcs11Keyring::open_with(&FileKeyringOptions::new(), path, token)
     }
 
-    /// As [`FileKeyring::with_key`].
+    /// Opens a catalogue with `options`, without the name of a key.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_with(
+        options: &FileKeyringOptions,
+        path: impl AsRef<Path>,
+        token: &Token,
+    ) -> Result<Self, crate::Error> {
+        let protection = Protection::keyring(Arc::new(CatalogueKeyring::open(token.clone())));
+        Pkcs11Keyring::open_protected(options, path, token, &protection)
+    }
+
+    /// Opens a catalogue that has another protection than the token
+    /// ([`FileKeyring::add_protection`], [`FileKeyring::replace_file_key`]). The key material is on
+    /// the token all the same.
+    ///
+    /// With that protection, the catalogue can be changed without the token. It gives no access to
+    /// key material.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_protected(
+        options: &FileKeyringOptions,
+        path: impl AsRef<Path>,
+        token: &Token,
+        protection: &Protection,
+    ) -> Result<Self, crate::Error> {
+        let opened = options.open_with(path.as_ref(), protection, &source(token));
+        token.events().publish();
+        opened.map(|catalogue| Pkcs11Keyring { catalogue, token: token.clone() })
+    }
+
+    /// Returns the same catalogue, to wrap under another of its master keys.
     ///
     /// # Errors
     ///
@@ -105,7 +169,8 @@ impl Pkcs11Keyring {
         self.catalogue.with_key(name).map(|catalogue| self.with_catalogue(catalogue))
     }
 
-    /// As [`FileKeyring::only_key`].
+    /// Returns the same catalogue, restricted to one of its master keys
+    /// ([`FileKeyring::only_key`]).
     ///
     /// # Errors
     ///
@@ -114,23 +179,24 @@ impl Pkcs11Keyring {
         self.catalogue.only_key(name).map(|catalogue| self.with_catalogue(catalogue))
     }
 
-    /// As [`FileKeyring::refusing_compromised`].
+    /// Returns the same catalogue, which refuses compromised versions
+    /// ([`FileKeyring::refusing_compromised`]).
     #[must_use]
     pub fn refusing_compromised(&self) -> Self {
         self.with_catalogue(self.catalogue.refusing_compromised())
     }
 
-    /// The catalogue: its path, change number and errors, and how it is protected.
+    /// The catalogue, for its path, change number, errors and protections.
     pub fn catalogue(&self) -> &FileKeyring {
         &self.catalogue
     }
 
-    /// The primary version of this keyring's master key.
+    /// The primary version of the master key.
     pub fn primary_version(&self) -> Option<KeyVersion> {
         self.catalogue.primary_version()
     }
 
-    /// The record of every version of this keyring's master key, lowest first.
+    /// The record of every version of the master key, lowest first.
     pub fn versions(&self) -> Vec<VersionRecord> {
         self.catalogue.versions()
     }
@@ -139,82 +205,21 @@ impl Pkcs11Keyring {
         Pkcs11Keyring { catalogue, token: self.token.clone() }
     }
 
-    /// Has the catalogue do something, and the observer hear of it once no lock is held.
+    /// Runs `work`, and delivers its events once no lock is held.
     fn with_events<T>(&self, work: impl FnOnce(&FileKeyring) -> T) -> T {
         let outcome = work(&self.catalogue);
-        self.token.0.events.publish();
+        self.token.events().publish();
         outcome
     }
 }
 
-/// Whether the key file that was to be written may have been written all the same.
+/// Whether the key file may exist although its creation failed.
 fn may_be_written(error: &crate::Error) -> bool {
     matches!(error.backend(), Some(KeyFileError::NotDurable { .. }))
 }
 
-impl FileKeyringOptions {
-    /// As [`Pkcs11Keyring::create`], with these options for the catalogue.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn create_on_token(
-        &self,
-        path: impl AsRef<Path>,
-        key: &str,
-        token: &Token,
-    ) -> Result<Pkcs11Keyring, crate::Error> {
-        let created = CatalogueKeyring::make(token.0.clone(), &mut OsRandom).and_then(|seal| {
-            let seal = Arc::new(seal);
-            let protection = Protection::keyring(seal.clone());
-            let created = self.create_with(path.as_ref(), key, &protection, source(token));
-            if created.as_ref().is_err_and(|error| !may_be_written(error)) {
-                seal.discard();
-            }
-            created
-        });
-        token.0.events.publish();
-        created.map(|catalogue| Pkcs11Keyring { catalogue, token: token.clone() })
-    }
-
-    /// As [`Pkcs11Keyring::open_any`], with these options for the catalogue.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn open_on_token(
-        &self,
-        path: impl AsRef<Path>,
-        token: &Token,
-    ) -> Result<Pkcs11Keyring, crate::Error> {
-        let protection = Protection::keyring(Arc::new(CatalogueKeyring::open(token.0.clone())));
-        self.open_on_token_with(path, token, &protection)
-    }
-
-    /// As [`open_on_token`](Self::open_on_token), of a catalogue that has another protection
-    /// ([`FileKeyring::add_protection`], [`FileKeyring::replace_file_key`]): the key material is on
-    /// the token all the same.
-    ///
-    /// Whoever has that protection can change what the catalogue says without the token; nobody
-    /// gets key material by it.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn open_on_token_with(
-        &self,
-        path: impl AsRef<Path>,
-        token: &Token,
-        protection: &Protection,
-    ) -> Result<Pkcs11Keyring, crate::Error> {
-        let opened = self.open_with(path.as_ref(), protection, &source(token));
-        token.0.events.publish();
-        opened.map(|catalogue| Pkcs11Keyring { catalogue, token: token.clone() })
-    }
-}
-
 fn source(token: &Token) -> Arc<dyn KeySource> {
-    Arc::new(TokenSource(token.0.clone()))
+    Arc::new(TokenSource(token.clone()))
 }
 
 impl Keyring for Pkcs11Keyring {

@@ -1,23 +1,23 @@
-//! What a token says it can do, and what it turns out to do: for people who are to choose.
+//! A report of what a token supports, for people who choose one.
 
-use super::error::Error;
+use super::error::{Error, WrongResponse};
 use super::failure::Failure;
-use super::key::TokenKeyName;
-use super::key::gcm::IvMode;
-use super::key::generate::ALGORITHMS;
-use super::key::known_answers::KnownAnswer;
-use super::key::wrap::random_iv;
+use super::key::cipher::random_iv;
+use super::key::known_answers::check_algorithm;
+use super::key::object::{ALGORITHMS, TokenKeyName};
+use super::key::self_test::{CipherMode, IvMode, KnownAnswers};
+use super::key::wrap::self_test_modes;
+use super::token::Token;
 use super::token::library::Access;
 use super::token::time_limit::TimeLimit;
-use super::token::{Inner, Token};
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// What a token turned out to be able to do.
+/// What a token supports, as its tests show.
 ///
-/// Printed, it is a page for people; `examples/hsm_probe.rs` does that.
+/// `Display` makes a page of it, which `examples/hsm_probe.rs` prints.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -25,56 +25,40 @@ pub struct Report {
     pub label: String,
     /// Its serial number.
     pub serial: String,
-    /// Who made it, and as what.
+    /// Its manufacturer and model.
     pub model: String,
-    /// How many mechanisms it lists.
+    /// The number of mechanisms that it lists.
     pub mechanisms: usize,
-    /// Each wrap algorithm, best first.
+    /// Its support of each wrap algorithm, best first.
     pub algorithms: Vec<AlgorithmReport>,
 }
 
-/// What a token makes of a wrap algorithm.
+/// How a token supports a wrap algorithm.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct AlgorithmReport {
     /// The algorithm.
     pub algorithm: WrapAlgorithm,
-    /// Whether known answers were right; `None` if the token takes no keys from outside.
+    /// Whether known-answer tests passed; `None` if the token imports no keys for them.
     pub known_answer: Option<bool>,
-    /// Where the initialisation vector comes from, where the algorithm leaves a choice.
+    /// Who generates the IV, if the algorithm allows more than one way.
     pub iv: Option<&'static str>,
-    /// Why new keys cannot be of it, if they cannot.
+    /// Why new keys cannot have this algorithm.
     pub error: Option<Error>,
 }
 
 impl Report {
-    /// The algorithm that new keys get, unless
-    /// [`Options::algorithm`](crate::pkcs11::Options::algorithm) says otherwise.
+    /// The algorithm of new keys, unless
+    /// [`Options::algorithm`](crate::pkcs11::Options::algorithm) selects one.
     pub fn chosen(&self) -> Option<WrapAlgorithm> {
         self.algorithms.iter().find(|it| it.error.is_none()).map(|it| it.algorithm)
     }
-}
 
-impl Token {
-    /// Finds out what the token can do, by trying it with keys that last for a session.
-    ///
-    /// Nothing is left on the token.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Backend`](crate::Error::Backend) if it cannot be reached. What it cannot do stands in the report.
-    pub fn probe(&self) -> Result<Report, crate::Error> {
-        let report = self.0.change(Inner::report_all);
-        self.0.events.publish();
-        Ok(report.map_err(Error::from_failure)?)
-    }
-}
-
-impl Inner {
-    fn report_all(&self) -> Result<Report, Failure> {
-        let (info, mechanisms) = self.run(Access::Shared, &self.limit(), |work| {
-            let slot = work.connection.slot;
-            Ok((work.inside.token_info(slot)?, work.inside.mechanisms(slot)?.len()))
+    /// Tests a token.
+    pub(crate) fn of(token: &Token) -> Result<Self, Failure> {
+        let (info, mechanisms) = token.run(Access::Shared, &token.time_limit(), |attempt| {
+            let (calls, slot) = (attempt.library.calls, attempt.connection.slot);
+            Ok((calls.token_info(slot)?, calls.mechanisms(slot)?.len()))
         })?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Report {
@@ -82,56 +66,58 @@ impl Inner {
             serial: text(&info.serial),
             model: alloc::format!("{} {}", text(&info.manufacturer), text(&info.model)),
             mechanisms,
-            algorithms: ALGORITHMS.map(|algorithm| self.report(algorithm)).to_vec(),
+            algorithms: ALGORITHMS.map(|it| AlgorithmReport::of(token, it)).to_vec(),
         })
     }
+}
 
-    fn report(&self, algorithm: WrapAlgorithm) -> AlgorithmReport {
+impl AlgorithmReport {
+    fn of(token: &Token, algorithm: WrapAlgorithm) -> Self {
         let mut report = AlgorithmReport { algorithm, known_answer: None, iv: None, error: None };
-        let limit = self.limit();
-        let outcome = self.check_algorithm(algorithm, &limit).and_then(|known| {
-            report.known_answer = (known == KnownAnswer::Right).then_some(true);
-            self.try_for_a_session(algorithm, &limit)
+        let limit = token.time_limit();
+        let outcome = check_algorithm(token, algorithm, &limit).and_then(|known| {
+            report.known_answer = (known == KnownAnswers::Passed).then_some(true);
+            test_session_key(token, algorithm, &limit)
         });
         match outcome {
-            Ok(iv) => report.iv = iv.map(IvMode::words),
+            Ok(CipherMode::Gcm(mode)) => report.iv = Some(IvMode::description(mode.iv)),
+            Ok(CipherMode::CbcHmac) => {}
             Err(failure) => {
-                if matches!(failure, Failure::Wrong(super::error::WrongResponse::KnownAnswer)) {
+                if matches!(failure, Failure::Wrong(WrongResponse::KnownAnswer)) {
                     report.known_answer = Some(false);
                 }
-                report.error = Some(Error::from_failure(failure));
+                report.error = Some(Error::from(failure));
             }
         }
         report
     }
+}
 
-    /// Tries an algorithm with keys that are gone with their session.
-    fn try_for_a_session(
-        &self,
-        algorithm: WrapAlgorithm,
-        limit: &TimeLimit,
-    ) -> Result<Option<IvMode>, Failure> {
-        let name = KeyName::new("envelock.probe");
-        let name = name.map_err(|error| Error::Algorithm { what: alloc::format!("{error}") })?;
-        let [id, iv, other_iv] = [random_iv()?, random_iv()?, random_iv()?];
-        let [id @ .., _, _, _, _, _, _, _, _] = id;
-        let id = MasterKeyId(id);
-        let key = TokenKeyName::ours(name, KeyVersion::FIRST, id, algorithm);
-        self.run(Access::Exclusive, limit, |work| {
-            // Those of an earlier attempt went with its session.
-            work.connection.forget_objects();
-            let objects = [Some(&key.encrypt), key.mac.as_ref()].into_iter().flatten();
-            for object in objects.clone() {
-                object.generate_for_session(work.inside, work.session)?;
-            }
-            let tested = self.try_out(work, &key, [iv, other_iv]);
-            for object in objects {
-                object.destroy(work.inside, work.session)?;
-            }
-            work.connection.forget_objects();
-            Ok(tested?.iv_mode())
-        })
-    }
+/// Runs the self-test on keys that last as long as their session.
+fn test_session_key(
+    token: &Token,
+    algorithm: WrapAlgorithm,
+    limit: &TimeLimit,
+) -> Result<CipherMode, Failure> {
+    #[expect(clippy::expect_used, reason = "the constant is a key name")]
+    let name = KeyName::new("envelock.probe").expect("a key name");
+    let [id, iv, other_iv] = [random_iv()?, random_iv()?, random_iv()?];
+    let [id @ .., _, _, _, _, _, _, _, _] = id;
+    let key = TokenKeyName::generated(name, KeyVersion::FIRST, MasterKeyId(id), algorithm);
+    token.run(Access::Exclusive, limit, |attempt| {
+        let (calls, session) = (attempt.library.calls, attempt.session);
+        // The keys of an earlier attempt ended with its session.
+        attempt.connection.forget_objects();
+        for object in key.objects() {
+            object.generate_for_session(calls, session)?;
+        }
+        let tested = self_test_modes(token, attempt, &key, [iv, other_iv]);
+        for object in key.objects() {
+            object.destroy(calls, session)?;
+        }
+        attempt.connection.forget_objects();
+        Ok(tested?.mode)
+    })
 }
 
 impl fmt::Display for Report {
@@ -144,7 +130,7 @@ impl fmt::Display for Report {
             let known = match it.known_answer {
                 Some(true) => "right",
                 Some(false) => "WRONG",
-                None => "not asked: the token takes no keys from outside",
+                None => "not tested: the token imports no keys",
             };
             writeln!(f, "  known answers  {known}")?;
             if let Some(iv) = it.iv {
@@ -156,10 +142,10 @@ impl fmt::Display for Report {
             }
         }
         match self.chosen() {
-            Some(chosen) => write!(f, "\nnew keys get wrap algorithm {}", chosen.id()),
+            Some(chosen) => write!(f, "\nnew keys have wrap algorithm {}", chosen.id()),
             None => f.write_str(
-                "\nno keys can be made here: use ExternalKeyring, with keys that the token's \
-                 own tool has made",
+                "\nno keys can be generated here: use pkcs11::ExternalKeyring, with keys made by the \
+                 token's own tool",
             ),
         }
     }

@@ -1,4 +1,4 @@
-//! The library, its slots, sessions and objects.
+//! Calls for the library, its slots, sessions and objects.
 
 #![allow(unsafe_code)]
 
@@ -11,7 +11,7 @@ use core::ffi::CStr;
 use core::{mem, ptr};
 use cryptoki_sys as ck;
 
-/// A slot: where a token is.
+/// A slot with a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotId(ck::CK_SLOT_ID);
 
@@ -19,33 +19,33 @@ pub(crate) struct SlotId(ck::CK_SLOT_ID);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Session(pub(crate) ck::CK_SESSION_HANDLE);
 
-/// An object of a token, as one connection knows it.
+/// An object handle, valid in one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Object(pub(crate) ck::CK_OBJECT_HANDLE);
 
-/// Flags of a token, as the standard numbers them.
+/// Flags of a token or a mechanism.
 pub(crate) type InfoFlags = ck::CK_FLAGS;
 
-/// What a token says of itself. Its fields may hold anything; only these are looked at.
+/// What a token reports of itself. Fields may have any content; the others are ignored.
 pub(crate) struct TokenInfo {
-    /// Without the blanks (or zeros) behind it.
+    /// Without padding.
     pub(crate) label: Vec<u8>,
-    /// Likewise.
+    /// Without padding.
     pub(crate) serial: Vec<u8>,
     pub(crate) manufacturer: Vec<u8>,
     pub(crate) model: Vec<u8>,
     pub(crate) flags: InfoFlags,
-    /// How many sessions there may be at once; `None` without a limit that is known.
+    /// The limit of sessions, if there is a known one.
     pub(crate) max_sessions: Option<usize>,
 }
 
-/// The most entries of a list of slots or mechanisms that are believed.
+/// The longest list of slots or mechanisms that is accepted.
 const MOST_ENTRIES: ck::CK_ULONG = 65_536;
 
-/// How often a list that grew between two calls is asked for again.
-const LIST_ATTEMPTS: usize = 4;
+/// How often a list that grew between two calls is read again.
+const LIST_RETRIES: usize = 3;
 
-/// The arguments of C_Initialize with room behind them: NSS reads a word more.
+/// The arguments of C_Initialize and some padding, since NSS reads one more word.
 #[repr(C)]
 struct InitializeArgs {
     args: ck::CK_C_INITIALIZE_ARGS,
@@ -53,7 +53,7 @@ struct InitializeArgs {
 }
 
 impl FunctionList {
-    /// Sets the library up, to lock by the operating system's means.
+    /// Initialises the library, to use locks of the operating system.
     pub(crate) fn initialize(&self, reserved: Option<&CStr>) -> Result<(), CallFailure> {
         let reserved = reserved.map_or(ptr::null(), CStr::as_ptr);
         let mut args = InitializeArgs {
@@ -67,17 +67,16 @@ impl FunctionList {
             },
             room: [0; 4],
         };
-        // Arguments: a structure and a string that outlive the call. What the string says is the
-        // library's own business, which takes it for read-only.
+        // Arguments: a structure and a string that outlive the call and are only read.
         call!(self, C_Initialize((&raw mut args).cast()))
     }
 
     pub(crate) fn finalize(&self) -> Result<(), CallFailure> {
-        // Argument: null, as the standard asks.
+        // Argument: null, as the standard requires.
         call!(self, C_Finalize(ptr::null_mut()))
     }
 
-    /// The slots that have a token.
+    /// The slots with a token.
     pub(crate) fn slots(&self) -> Result<Vec<SlotId>, CallFailure> {
         let list = list(Function::C_GetSlotList, |pointer, count| {
             // Arguments: no buffer, or one of `count` entries.
@@ -90,8 +89,8 @@ impl FunctionList {
         let mut info = mem::MaybeUninit::<ck::CK_TOKEN_INFO>::zeroed();
         // Arguments: room for the structure.
         call!(self, C_GetTokenInfo(slot.0, info.as_mut_ptr()))?;
-        // SAFETY: it is integers and arrays of bytes, for which zeros and whatever the library
-        // wrote there are values.
+        // SAFETY: it consists of integers and arrays of bytes, for which all bits are valid, those
+        // that the library wrote and the zeros of the others.
         let info = unsafe { info.assume_init() };
         let max_sessions = match info.ulMaxRwSessionCount {
             ck::CK_EFFECTIVELY_INFINITE | ck::CK_UNAVAILABLE_INFORMATION => None,
@@ -128,7 +127,7 @@ impl FunctionList {
         Ok(info.flags)
     }
 
-    /// Opens a session for reading and writing: some tokens have no others.
+    /// Opens a read-write session: some tokens have no other kind.
     pub(crate) fn open_session(&self, slot: SlotId) -> Result<Session, CallFailure> {
         let flags = ck::CKF_SERIAL_SESSION | ck::CKF_RW_SESSION;
         let mut session = ck::CK_INVALID_HANDLE;
@@ -141,7 +140,7 @@ impl FunctionList {
         call!(self, C_CloseSession(session.0))
     }
 
-    /// Whether a session is a user's who is logged in.
+    /// Whether the user is logged in.
     pub(crate) fn is_logged_in(&self, session: Session) -> Result<bool, CallFailure> {
         let mut info = ck::CK_SESSION_INFO { slotID: 0, state: 0, flags: 0, ulDeviceError: 0 };
         // Arguments: room for the structure.
@@ -149,14 +148,14 @@ impl FunctionList {
         Ok([ck::CKS_RW_USER_FUNCTIONS, ck::CKS_RO_USER_FUNCTIONS].contains(&info.state))
     }
 
-    /// Logs the user in; without a PIN where the token asks for it by itself.
+    /// Logs the user in; without a PIN if the token asks the user.
     pub(crate) fn login(&self, session: Session, pin: Option<&[u8]>) -> Result<(), CallFailure> {
         let (pointer, len) = pin.map_or((ptr::null(), 0), |pin| (pin.as_ptr(), ulong(pin.len())));
         // Arguments: a PIN with its length, which is only read.
         call!(self, C_Login(session.0, ck::CKU_USER, pointer.cast_mut(), len))
     }
 
-    /// The objects that have all of `attributes`: at most `most`.
+    /// Finds the objects with all of `attributes`, at most `most`.
     pub(crate) fn find(
         &self,
         session: Session,
@@ -168,7 +167,7 @@ impl FunctionList {
         // Arguments: `count` attributes, whose values outlive the call and are only read.
         call!(self, C_FindObjectsInit(session.0, template.as_mut_ptr(), count))?;
         let found = self.find_more(session, most);
-        // Ends the search whatever came of it.
+        // The search has to end after a failure too.
         let ended = call!(self, C_FindObjectsFinal(session.0));
         let found = found?;
         ended.map(|()| found)
@@ -180,13 +179,12 @@ impl FunctionList {
         while found.len() < most {
             let mut batch = [ck::CK_INVALID_HANDLE; BATCH];
             let mut count = 0;
-            // Arguments: room for so many handles as is said, and for their number.
+            // Arguments: room for `BATCH` handles, and for their number.
             call!(
                 self,
                 C_FindObjects(session.0, batch.as_mut_ptr(), ulong(BATCH), &raw mut count)
             )?;
-            let count = usize::try_from(count).unwrap_or(usize::MAX);
-            let batch = batch.get(..count);
+            let batch = usize::try_from(count).ok().and_then(|count| batch.get(..count));
             let batch = batch.ok_or(CallFailure::length(Function::C_FindObjects))?;
             if batch.is_empty() {
                 break;
@@ -199,7 +197,7 @@ impl FunctionList {
         Ok(found)
     }
 
-    /// An attribute that is a boolean; `None` if the object does not say.
+    /// A boolean attribute; `None` if it is not available.
     pub(crate) fn bool_attribute(
         &self,
         session: Session,
@@ -211,7 +209,7 @@ impl FunctionList {
         Ok((len == Some(1)).then_some(value != [ck::CK_FALSE]))
     }
 
-    /// An attribute that is a number; `None` if the object does not say.
+    /// A numeric attribute; `None` if it is not available.
     pub(crate) fn number_attribute(
         &self,
         session: Session,
@@ -223,7 +221,7 @@ impl FunctionList {
         Ok((len == Some(value.len())).then(|| ck::CK_ULONG::from_ne_bytes(value)))
     }
 
-    /// An attribute that is bytes, at most `most`; `None` if the object does not say, or says more.
+    /// An attribute of at most `most` bytes; `None` if it is not available, or longer.
     pub(crate) fn bytes_attribute(
         &self,
         session: Session,
@@ -239,8 +237,8 @@ impl FunctionList {
         }))
     }
 
-    /// Fills in an attribute and tells its length; `None` if the object does not have it, keeps
-    /// it for itself, or has more than fits.
+    /// Reads an attribute and returns its length; `None` if the object does not have it, does not
+    /// disclose it, or it is longer than `value`.
     fn attribute(
         &self,
         session: Session,
@@ -253,7 +251,7 @@ impl FunctionList {
             pValue: value.as_mut_ptr().cast(),
             ulValueLen: ulong(value.len()),
         };
-        // Arguments: one attribute with room of the length it says.
+        // Arguments: one attribute, with room of its length.
         let answer = call!(self, C_GetAttributeValue(session.0, object.0, &raw mut template, 1));
         match answer.map_err(|failure| (failure.code(), failure)) {
             Ok(()) => {}
@@ -312,14 +310,13 @@ impl FunctionList {
     }
 }
 
-/// A list that is asked for twice: for its length, and for itself.
+/// Reads a list in two calls, the first for its length.
 fn list(
     function: Function,
     mut call: impl FnMut(*mut ck::CK_ULONG, *mut ck::CK_ULONG) -> Result<(), CallFailure>,
 ) -> Result<Vec<ck::CK_ULONG>, CallFailure> {
-    let mut attempts = LIST_ATTEMPTS;
+    let mut retries = LIST_RETRIES;
     loop {
-        attempts = attempts.saturating_sub(1);
         let mut count = 0;
         call(ptr::null_mut(), &raw mut count)?;
         if count > MOST_ENTRIES {
@@ -336,7 +333,9 @@ fn list(
                 list.truncate(count.ok_or(CallFailure::length(function))?);
                 return Ok(list);
             }
-            Err(failure) if failure.code() == Some(ck::CKR_BUFFER_TOO_SMALL) && attempts > 0 => {}
+            Err(failure) if failure.code() == Some(ck::CKR_BUFFER_TOO_SMALL) && retries > 0 => {
+                retries -= 1;
+            }
             Err(failure) => return Err(failure),
         }
     }
@@ -349,7 +348,7 @@ fn handle(function: Function, handle: ck::CK_ULONG) -> Result<ck::CK_ULONG, Call
     }
 }
 
-/// A field of fixed length, without what fills it up: blanks, but zeros on some tokens.
+/// A field of fixed length without its padding: blanks, or zeros on some tokens.
 fn trimmed(field: &[u8]) -> Vec<u8> {
     let end = field.iter().rposition(|byte| !matches!(byte, b' ' | 0));
     end.and_then(|last| field.get(..=last)).unwrap_or(&[]).to_vec()

@@ -1,5 +1,5 @@
-//! Encryption, decryption and MACs: each in one call after its set-up, without asking for a length
-//! first, since the answers to that question lie on some tokens.
+//! Encryption, decryption and MACs, each in one call after its initialisation. There is no query for
+//! the length of the output, since some tokens return wrong lengths.
 
 #![allow(unsafe_code)]
 
@@ -12,9 +12,9 @@ use cryptoki_sys as ck;
 
 /// The IV of AES-GCM.
 pub(crate) enum GcmIv<'a> {
-    /// Handed in. The token may write another one there, which it then used.
+    /// The caller's. The token may use another one, and write it here.
     Given(&'a mut [u8; 12]),
-    /// Left to the token, which tells it in its output.
+    /// The token generates it, and returns it in the output.
     Absent,
 }
 
@@ -22,13 +22,13 @@ pub(crate) enum GcmIv<'a> {
 pub(crate) enum Mechanism<'a> {
     /// AES-GCM, `CKM_AES_GCM` or a vendor's number for it, with a tag of 128 bits.
     Gcm { number: ck::CK_MECHANISM_TYPE, iv: GcmIv<'a>, aad: &'a [u8] },
-    /// AES-CBC without padding. The token may write to the IV as well.
+    /// AES-CBC without padding. The token may write to the IV.
     Cbc { iv: &'a mut [u8; 16] },
     /// HMAC-SHA-256.
     Hmac,
 }
 
-/// Which operation is set up.
+/// An operation with a key.
 #[derive(Clone, Copy)]
 enum Operation {
     Encrypt,
@@ -37,7 +37,7 @@ enum Operation {
 }
 
 impl FunctionList {
-    /// Encrypts `input` to the start of `output`, and tells how many bytes came.
+    /// Encrypts `input` to the start of `output`. Returns the length of the result.
     pub(crate) fn encrypt(
         &self,
         session: Session,
@@ -49,7 +49,7 @@ impl FunctionList {
         self.crypt(Operation::Encrypt, session, mechanism, key, input, output)
     }
 
-    /// Decrypts likewise.
+    /// Decrypts `input` to the start of `output`. Returns the length of the result.
     pub(crate) fn decrypt(
         &self,
         session: Session,
@@ -61,7 +61,7 @@ impl FunctionList {
         self.crypt(Operation::Decrypt, session, mechanism, key, input, output)
     }
 
-    /// The MAC of `input`, likewise.
+    /// Writes the HMAC-SHA-256 of `input` to the start of `output`. Returns its length.
     pub(crate) fn sign(
         &self,
         session: Session,
@@ -81,8 +81,8 @@ impl FunctionList {
         input: &[u8],
         output: &mut [u8],
     ) -> Result<usize, CallFailure> {
-        // Some libraries keep the pointers of the set-up until the operation, so the parameter
-        // lives until both are done.
+        // Some libraries keep the pointers of the initialisation until the operation, so the
+        // parameter has to outlive both.
         let mut gcm;
         let mut mechanism = match mechanism {
             Mechanism::Gcm { number, iv, aad } => {
@@ -95,7 +95,7 @@ impl FunctionList {
                     pIv: pointer,
                     ulIvLen: ulong(len),
                     // Not zero: NSS and Luna refuse that.
-                    ulIvBits: ulong(len.saturating_mul(8)),
+                    ulIvBits: ulong(len * 8),
                     pAAD: aad_pointer.cast_mut(),
                     ulAADLen: ulong(aad.len()),
                     ulTagBits: 128,
@@ -120,8 +120,8 @@ impl FunctionList {
         let (session, mechanism, key) = (session.0, &raw mut mechanism, key.0);
         let (from, from_len) = (input.as_ptr().cast_mut(), ulong(input.len()));
         let (to, mut len) = (output.as_mut_ptr(), ulong(output.len()));
-        // Arguments of all six: a mechanism whose parameter lives until the operation is done, an
-        // input that is only read, and an output of the length that `len` says.
+        // Arguments of all six: a mechanism whose parameter outlives the operation, an input that is
+        // only read, and an output of `len` bytes.
         let function = match operation {
             Operation::Encrypt => {
                 call!(self, C_EncryptInit(session, mechanism, key))?;

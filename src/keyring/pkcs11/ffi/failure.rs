@@ -1,4 +1,4 @@
-//! What a call answered instead of success.
+//! Failures of calls.
 
 use core::fmt;
 use cryptoki_sys as ck;
@@ -7,7 +7,7 @@ use cryptoki_sys as ck;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Rv(pub(crate) ck::CK_RV);
 
-/// Values with a name, for people to read.
+/// Return values and their names.
 macro_rules! names {
     ($($name:ident),* $(,)?) => {
         const NAMES: &[(ck::CK_RV, &str)] = &[$((ck::$name, stringify!($name))),*];
@@ -140,21 +140,20 @@ functions!(
     C_GenerateKey,
 );
 
-/// What was wrong with an answer.
+/// How a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallFault {
-    /// It was not `CKR_OK`.
+    /// It returned another value than `CKR_OK`.
     Code(Rv),
-    /// A length that cannot be: beyond the buffer, or another than the operation has.
+    /// It returned a length beyond the buffer, or not the one of the operation.
     Length,
-    /// A handle that is none.
+    /// It returned an invalid handle, or one that is in use.
     Handle,
     /// The library does not have the function.
     Missing,
 }
 
-/// A call to a PKCS#11 library that did not do what was asked. Its text has the names of the
-/// standard.
+/// A failed call to a PKCS#11 library. `Display` uses the names of the standard.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallFailure {
     pub(crate) function: Function,
@@ -162,18 +161,18 @@ pub struct CallFailure {
 }
 
 impl CallFailure {
-    /// The function, by its name in the standard.
+    /// The name of the function.
     pub const fn function(&self) -> &'static str {
         self.function.name()
     }
 
-    /// The return value (`CKR_...`); `None` if that was success and the rest of the answer was
-    /// wrong, or there is no such function.
+    /// The return value (`CKR_...`); `None` if the call succeeded with a wrong result, or the library
+    /// does not have the function.
     pub fn return_value(&self) -> Option<core::ffi::c_ulong> {
         self.code()
     }
 
-    /// The code, if it answered one.
+    /// The return value.
     pub(crate) fn code(&self) -> Option<ck::CK_RV> {
         match self.fault {
             CallFault::Code(rv) => Some(rv.0),
@@ -194,10 +193,10 @@ impl fmt::Display for CallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let function = self.function;
         match self.fault {
-            CallFault::Code(rv) => write!(f, "{function} answered {rv}"),
-            CallFault::Length => write!(f, "{function} answered a length that cannot be"),
-            CallFault::Handle => write!(f, "{function} answered a handle that is none"),
-            CallFault::Missing => write!(f, "{function} is not there"),
+            CallFault::Code(rv) => write!(f, "{function} returned {rv}"),
+            CallFault::Length => write!(f, "{function} returned a wrong length"),
+            CallFault::Handle => write!(f, "{function} returned an invalid handle"),
+            CallFault::Missing => write!(f, "{function} is missing"),
         }
     }
 }

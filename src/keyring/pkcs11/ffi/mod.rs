@@ -1,8 +1,8 @@
 //! The one unsafe module of the crate: calls into a PKCS#11 library.
 //!
-//! What goes in are slices and values, what comes out are values whose lengths were checked. Which
-//! calls make sense, and what a failure means, is decided above. Names are those of the standard:
-//! PKCS#11 (OASIS, Cryptographic Token Interface Base Specification, version 2.40 and 3.0).
+//! Arguments are slices and values; results are values whose lengths were checked. Callers decide
+//! which calls make sense and what a failure means. Names are those of PKCS#11 (OASIS, Cryptographic
+//! Token Interface Base Specification, versions 2.40 and 3.0).
 
 mod calls;
 mod crypt;
@@ -14,7 +14,7 @@ pub(crate) use calls::{Object, Session, SlotId, TokenInfo};
 pub(crate) use crypt::{GcmIv, Mechanism};
 pub use failure::CallFailure;
 pub(crate) use failure::{CallFault, Function};
-pub(crate) use library::{FunctionList, LoadError};
+pub(crate) use library::FunctionList;
 pub(crate) use template::{Attribute, Value};
 
 pub(crate) use cryptoki_sys as ck;

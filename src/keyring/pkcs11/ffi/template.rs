@@ -1,4 +1,4 @@
-//! Attributes of objects, and their form in memory.
+//! Attributes of objects, and their layout in memory.
 
 use alloc::vec::Vec;
 use core::ffi::c_void;
@@ -13,7 +13,7 @@ pub(crate) enum Value<'a> {
     Bytes(&'a [u8]),
 }
 
-/// An attribute that an object has or is to have.
+/// An attribute of an object.
 #[derive(Clone, Copy)]
 pub(crate) struct Attribute<'a> {
     pub(crate) kind: ck::CK_ATTRIBUTE_TYPE,
@@ -23,8 +23,8 @@ pub(crate) struct Attribute<'a> {
 static TRUE: ck::CK_BBOOL = ck::CK_TRUE;
 static FALSE: ck::CK_BBOOL = ck::CK_FALSE;
 
-/// The attributes as the interface wants them. The pointers are into `attributes` and what those
-/// borrow, and are read only.
+/// The attributes in the layout of PKCS#11. The pointers are into `attributes` and what they borrow,
+/// and are read only.
 pub(crate) fn raw(attributes: &[Attribute<'_>]) -> Vec<ck::CK_ATTRIBUTE> {
     let raw = |attribute: &Attribute<'_>| {
         let (pointer, len): (*const c_void, usize) = match &attribute.value {
@@ -44,7 +44,8 @@ pub(crate) fn raw(attributes: &[Attribute<'_>]) -> Vec<ck::CK_ATTRIBUTE> {
     attributes.iter().map(raw).collect()
 }
 
-/// A length as the interface counts. None of ours is beyond its range.
+/// A length in the type of PKCS#11.
+#[expect(clippy::expect_used, reason = "the longest input is one key and its associated data")]
 pub(crate) fn ulong(len: usize) -> ck::CK_ULONG {
-    ck::CK_ULONG::try_from(len).unwrap_or(ck::CK_ULONG::MAX)
+    ck::CK_ULONG::try_from(len).expect("a length of some kilobytes")
 }

@@ -1,37 +1,23 @@
-//! What a token can do: what it lists, whether it gives known answers, and what a key of its own
-//! does.
+//! Known-answer tests: whether a token supports a wrap algorithm, and computes it right.
 
 use super::object::{bytes, class, flag};
+use super::self_test::KnownAnswers;
 use super::wiped::WipedBuffer;
+use super::wrap::gcm_mechanism;
 use crate::crypto::compare;
 use crate::format::WrapAlgorithm;
 use crate::keyring::pkcs11::error::{Error, WrongResponse};
 use crate::keyring::pkcs11::failure::{self, Failure, Remedy};
-use crate::keyring::pkcs11::ffi::{Attribute, GcmIv, Mechanism, Object, Value, ck};
+use crate::keyring::pkcs11::ffi::{
+    Attribute, CallFailure, Function, GcmIv, Mechanism, Object, Value, ck,
+};
 use crate::keyring::pkcs11::token::library::Access;
 use crate::keyring::pkcs11::token::time_limit::TimeLimit;
-use crate::keyring::pkcs11::token::{Attempt, Inner};
+use crate::keyring::pkcs11::token::{Attempt, Token};
 use crate::sync::lock;
-use alloc::collections::BTreeMap;
 
-/// What was found out of a token in this process, by wrap algorithm.
-#[derive(Default)]
-pub(crate) struct KnownAnswers {
-    known_answers: BTreeMap<u8, KnownAnswer>,
-}
-
-/// What came of asking for known answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum KnownAnswer {
-    /// They are right.
-    Right,
-    /// The token takes no key from outside, so that nothing is known of its answers but that they
-    /// fit together.
-    NotAsked,
-}
-
-// Answers of Python's `cryptography` 46 to inputs that come from SHA-512 of
-// "envelock token known answer " and the name of each; see ci/python/token_answers.py.
+// Results of Python's `cryptography` 46 for inputs from SHA-512 of "envelock token known answer " and
+// the name of each; see tests/python/token_answers.py.
 const KEY: [u8; 32] = [
     0xe6, 0xc6, 0x8d, 0x35, 0xbb, 0x00, 0x61, 0x13, 0x2b, 0xc5, 0x0b, 0x02, 0x90, 0x13, 0x51, 0x01,
     0xb2, 0xd6, 0x08, 0xf9, 0x05, 0x01, 0xe0, 0xaf, 0x5d, 0xe4, 0x7c, 0x36, 0x97, 0x0e, 0x0a, 0x57,
@@ -59,103 +45,105 @@ const HMAC: [u8; 32] = [
     0xf6, 0xe3, 0x80, 0xff, 0x44, 0x00, 0x05, 0x2e, 0x5f, 0x35, 0x2b, 0xd5, 0xf3, 0x37, 0x90, 0xc6,
 ];
 
-impl Inner {
-    /// Whether the token lists what an algorithm needs, and gives the known answers.
-    pub(crate) fn check_algorithm(
-        &self,
-        algorithm: WrapAlgorithm,
-        limit: &TimeLimit,
-    ) -> Result<KnownAnswer, Failure> {
-        self.check_listed(algorithm, limit)?;
-        if let Some(known) = lock(&self.known_answers).known_answers.get(&algorithm.id()) {
-            return Ok(*known);
-        }
-        let is_gcm = algorithm == WrapAlgorithm::TOKEN_AES_256_GCM;
-        // Makes objects, if only for a session.
-        let known = self.run(Access::Exclusive, limit, |work| {
-            let answer = if is_gcm { self.ask_gcm(work) } else { ask_cbc_and_hmac(work) };
-            match answer {
-                Err(Failure::Call(call)) if refuses_import(&call) => Ok(KnownAnswer::NotAsked),
-                answer => answer.map(|()| KnownAnswer::Right),
-            }
-        })?;
-        lock(&self.known_answers).known_answers.insert(algorithm.id(), known);
-        Ok(known)
+/// Fails unless the token lists the mechanisms of an algorithm and passes its known-answer tests.
+pub(crate) fn check_algorithm(
+    token: &Token,
+    algorithm: WrapAlgorithm,
+    limit: &TimeLimit,
+) -> Result<KnownAnswers, Failure> {
+    check_listed(token, algorithm, limit)?;
+    if let Some(known) = lock(&token.0.known_answers).get(&algorithm.id()) {
+        return Ok(*known);
     }
-
-    /// Lists lie, so this only rules out.
-    fn check_listed(&self, algorithm: WrapAlgorithm, limit: &TimeLimit) -> Result<(), Failure> {
-        let both = ck::CKF_ENCRYPT | ck::CKF_DECRYPT;
-        let needed: &[_] = if algorithm == WrapAlgorithm::TOKEN_AES_256_GCM {
-            &[(self.gcm_number(), both)]
+    // Creates objects, if only for a session.
+    let known = token.run(Access::Exclusive, limit, |attempt| {
+        let tested = if algorithm == WrapAlgorithm::TOKEN_AES_256_GCM {
+            test_gcm(attempt, gcm_mechanism(token))
         } else {
-            &[(ck::CKM_AES_CBC, both), (ck::CKM_SHA256_HMAC, ck::CKF_SIGN)]
+            test_cbc(attempt).and_then(|()| test_hmac(attempt))
         };
-        self.run(Access::Shared, limit, |work| {
-            let listed = work.inside.mechanisms(work.connection.slot)?;
-            for (number, flags) in needed {
-                let missing = || {
-                    let what = alloc::format!("{algorithm}: no mechanism {number:#x}");
-                    Failure::Error(Error::Algorithm { what })
-                };
-                if !listed.contains(number) {
-                    return Err(missing());
-                }
-                let found = work.inside.mechanism_flags(work.connection.slot, *number)?;
-                if found & flags != *flags {
-                    return Err(missing());
-                }
-            }
-            Ok(())
-        })
-    }
+        match tested {
+            Err(Failure::Call(call)) if refuses_import(&call) => Ok(KnownAnswers::NotTested),
+            tested => tested.map(|()| KnownAnswers::Passed),
+        }
+    })?;
+    lock(&token.0.known_answers).insert(algorithm.id(), known);
+    Ok(known)
+}
 
-    fn ask_gcm(&self, work: &Attempt<'_>) -> Result<(), Failure> {
-        let key = import(work, ck::CKK_AES, [ck::CKA_ENCRYPT, ck::CKA_DECRYPT])?;
-        let decrypt_by = |iv: GcmIv<'_>, sealed: &[u8], aad: &[u8]| {
-            let mut output = WipedBuffer::new();
-            let mechanism = Mechanism::Gcm { number: self.gcm_number(), iv, aad };
-            let len = work.inside.decrypt(work.session, mechanism, key, sealed, output.space())?;
-            right(output.get(..len), &PLAINTEXT)
+/// Excludes an algorithm that the token does not list. Tokens also list mechanisms that fail.
+fn check_listed(token: &Token, algorithm: WrapAlgorithm, limit: &TimeLimit) -> Result<(), Failure> {
+    let both = ck::CKF_ENCRYPT | ck::CKF_DECRYPT;
+    let needed: &[_] = if algorithm == WrapAlgorithm::TOKEN_AES_256_GCM {
+        &[(gcm_mechanism(token), both)]
+    } else {
+        &[(ck::CKM_AES_CBC, both), (ck::CKM_SHA256_HMAC, ck::CKF_SIGN)]
+    };
+    token.run(Access::Shared, limit, |attempt| {
+        let (calls, slot) = (attempt.library.calls, attempt.connection.slot);
+        let listed = calls.mechanisms(slot)?;
+        for (number, flags) in needed {
+            if !listed.contains(number) || calls.mechanism_flags(slot, *number)? & flags != *flags {
+                let what = alloc::format!("{algorithm}: no mechanism {number:#x}");
+                return Err(Error::Algorithm { what }.into());
+            }
+        }
+        Ok(())
+    })
+}
+
+fn test_gcm(attempt: &Attempt<'_>, number: ck::CK_MECHANISM_TYPE) -> Result<(), Failure> {
+    let (calls, session) = (attempt.library.calls, attempt.session);
+    with_key(attempt, ck::CKK_AES, [ck::CKA_ENCRYPT, ck::CKA_DECRYPT], |key| {
+        let decrypt_with = |iv: GcmIv<'_>, sealed: &[u8], aad: &[u8]| {
+            let mechanism = Mechanism::Gcm { number, iv, aad };
+            let output =
+                WipedBuffer::written(|room| calls.decrypt(session, mechanism, key, sealed, room))?;
+            check(output.bytes(), &PLAINTEXT)
         };
-        let decrypt = |aad: &[u8]| match decrypt_by(GcmIv::Given(&mut GCM_IV.clone()), &GCM, aad) {
-            // A vendor's mechanism that wants the IV before the ciphertext.
+        let decrypt = |aad: &[u8]| match decrypt_with(GcmIv::Given(&mut GCM_IV.clone()), &GCM, aad)
+        {
+            // A mechanism of a vendor that expects the IV before the ciphertext.
             Err(Failure::Call(call)) if failure::is_mechanism(&call) => {
-                decrypt_by(GcmIv::Absent, &[&GCM_IV[..], &GCM].concat(), aad)
+                decrypt_with(GcmIv::Absent, &[&GCM_IV[..], &GCM].concat(), aad)
             }
-            answer => answer,
+            tested => tested,
         };
-        let answer = decrypt(AAD);
-        // That associated data counts: what refuses it is no matter here.
-        let forged = decrypt(b"envelock known answeR");
-        drop(work.inside.destroy_object(work.session, key));
-        answer?;
-        if forged.is_ok() { Err(Failure::Wrong(WrongResponse::KnownAnswer)) } else { Ok(()) }
-    }
+        decrypt(AAD)?;
+        // Other associated data has to be refused, with any code.
+        match decrypt(b"envelock known answeR") {
+            Ok(()) => Err(Failure::Wrong(WrongResponse::KnownAnswer)),
+            Err(_) => Ok(()),
+        }
+    })
 }
 
-fn ask_cbc_and_hmac(work: &Attempt<'_>) -> Result<(), Failure> {
-    let key = import(work, ck::CKK_AES, [ck::CKA_ENCRYPT, ck::CKA_DECRYPT])?;
-    let (mut iv, mut output) = (CBC_IV, WipedBuffer::new());
-    let mechanism = Mechanism::Cbc { iv: &mut iv };
-    let len = work.inside.encrypt(work.session, mechanism, key, &PLAINTEXT, output.space());
-    let answer = len.map_err(Failure::from).and_then(|len| right(output.get(..len), &CBC));
-    drop(work.inside.destroy_object(work.session, key));
-    answer?;
-    let key = import(work, ck::CKK_GENERIC_SECRET, [ck::CKA_SIGN, ck::CKA_VERIFY])?;
-    let len = work.inside.sign(work.session, key, &PLAINTEXT, output.space());
-    let answer = len.map_err(Failure::from).and_then(|len| right(output.get(..len), &HMAC));
-    drop(work.inside.destroy_object(work.session, key));
-    answer
+fn test_cbc(attempt: &Attempt<'_>) -> Result<(), Failure> {
+    let (calls, session) = (attempt.library.calls, attempt.session);
+    with_key(attempt, ck::CKK_AES, [ck::CKA_ENCRYPT, ck::CKA_DECRYPT], |key| {
+        let mut iv = CBC_IV;
+        let mechanism = Mechanism::Cbc { iv: &mut iv };
+        let output =
+            WipedBuffer::written(|room| calls.encrypt(session, mechanism, key, &PLAINTEXT, room))?;
+        check(output.bytes(), &CBC)
+    })
 }
 
-/// The known key, for this session only.
-fn import(
-    work: &Attempt<'_>,
+fn test_hmac(attempt: &Attempt<'_>) -> Result<(), Failure> {
+    let (calls, session) = (attempt.library.calls, attempt.session);
+    with_key(attempt, ck::CKK_GENERIC_SECRET, [ck::CKA_SIGN, ck::CKA_VERIFY], |key| {
+        let output = WipedBuffer::written(|room| calls.sign(session, key, &PLAINTEXT, room))?;
+        check(output.bytes(), &HMAC)
+    })
+}
+
+/// Imports the known key for this session, and destroys it after `test`.
+fn with_key(
+    attempt: &Attempt<'_>,
     key_type: ck::CK_ULONG,
-    uses: [ck::CK_ATTRIBUTE_TYPE; 2],
-) -> Result<Object, Failure> {
-    let [one, other] = uses;
+    [one, other]: [ck::CK_ATTRIBUTE_TYPE; 2],
+    test: impl FnOnce(Object) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let template = [
         class(),
         Attribute { kind: ck::CKA_KEY_TYPE, value: Value::Number(key_type) },
@@ -165,18 +153,22 @@ fn import(
         flag(other, true),
         bytes(ck::CKA_VALUE, &KEY),
     ];
-    Ok(work.inside.create_object(work.session, &template)?)
+    let calls = attempt.library.calls;
+    let key = calls.create_object(attempt.session, &template)?;
+    let tested = test(key);
+    drop(calls.destroy_object(attempt.session, key));
+    tested
 }
 
-/// Whether a token takes no keys from outside: by whatever code, of that call alone.
-fn refuses_import(call: &crate::keyring::pkcs11::ffi::CallFailure) -> bool {
-    call.function == crate::keyring::pkcs11::ffi::Function::C_CreateObject
-        && failure::remedy(call) == Remedy::Permanent
+/// Whether the token imports no keys. The code for that depends on the token.
+fn refuses_import(call: &CallFailure) -> bool {
+    call.function == Function::C_CreateObject && failure::remedy(call) == Remedy::None
 }
 
-fn right(found: Option<&[u8]>, expected: &[u8]) -> Result<(), Failure> {
-    match found {
-        Some(found) if compare::equal(found, expected) => Ok(()),
-        _ => Err(Failure::Wrong(WrongResponse::KnownAnswer)),
+fn check(found: &[u8], expected: &[u8]) -> Result<(), Failure> {
+    if compare::equal(found, expected) {
+        Ok(())
+    } else {
+        Err(Failure::Wrong(WrongResponse::KnownAnswer))
     }
 }

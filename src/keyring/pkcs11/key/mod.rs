@@ -1,78 +1,32 @@
-//! A version of a master key that a token holds.
+//! A version of a master key on a token.
 
 pub(crate) mod cbc_hmac;
+pub(crate) mod cipher;
 pub(crate) mod gcm;
 pub(crate) mod generate;
 pub(crate) mod known_answers;
 pub(crate) mod object;
+pub(crate) mod self_test;
 pub(crate) mod wiped;
 pub(crate) mod wrap;
 
-use self::object::{ObjectName, Role};
-use self::wrap::{IvBytes, MAX_IV_LEN, Output, TRIAL_WRAPS};
+use self::cipher::{MAX_IV_LEN, SELF_TEST_WRAPS};
+use self::object::TokenKeyName;
 use crate::crypto::secret::DataKey;
-use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, WrapAlgorithm};
+use crate::format::{MasterKeyId, Slot, SlotLabel, WrapAlgorithm};
 use crate::keyring::counter::Counts;
 use crate::keyring::held::HeldKey;
-use crate::keyring::pkcs11::error::Error;
 use crate::keyring::pkcs11::failure::{self, Failure};
-use crate::keyring::pkcs11::token::Inner;
+use crate::keyring::pkcs11::token::Token;
 use crate::keyring::{KeyringError, Refusal, SlotWriter, WrapContext};
 use crate::random::KeyringRng;
-use alloc::string::String;
 use alloc::sync::Arc;
 use core::time::Duration;
 use zeroize::Zeroizing;
 
-/// What a version is called, in headers and on the token.
-pub(crate) struct TokenKeyName {
-    pub(crate) name: String,
-    pub(crate) version: KeyVersion,
-    pub(crate) algorithm: WrapAlgorithm,
-    pub(crate) encrypt: ObjectName,
-    /// For wrap algorithm 3.
-    pub(crate) mac: Option<ObjectName>,
-}
-
-impl TokenKeyName {
-    /// The names of a version whose keys we generated.
-    pub(crate) fn ours(
-        name: KeyName<'_>,
-        version: KeyVersion,
-        id: MasterKeyId,
-        algorithm: WrapAlgorithm,
-    ) -> Self {
-        let object = |role| ObjectName::ours(name, version, id, role);
-        let needs_mac = algorithm == WrapAlgorithm::TOKEN_AES_256_CBC_HMAC;
-        TokenKeyName {
-            name: name.as_str().into(),
-            version,
-            algorithm,
-            encrypt: object(Role::Encrypt),
-            mac: needs_mac.then(|| object(Role::Mac)),
-        }
-    }
-
-    /// Length of the IV that a blob begins with.
-    pub(crate) fn iv_len(&self) -> usize {
-        if self.mac.is_some() { self::cbc_hmac::IV_LEN } else { self::gcm::IV_LEN }
-    }
-
-    /// The error of a failure, with the names added.
-    pub(crate) fn error(&self, failure: Failure) -> Error {
-        let (key, version) = (self.name.clone(), self.version);
-        match failure {
-            Failure::KeyMissing => Error::KeyNotFound { key, version },
-            Failure::KeyNotUnique => Error::KeyNotUnique { key, version },
-            Failure::WeakKey(fault) => Error::WeakKey { key, version, fault },
-            failure => Error::from_failure(failure),
-        }
-    }
-}
-
-/// A version that is set up: nothing is asked of the token before it is used.
+/// A version that is ready for use. The token is not accessed before its first use.
 pub(crate) struct TokenKey {
-    token: Arc<Inner>,
+    token: Token,
     name: Arc<TokenKeyName>,
     id: MasterKeyId,
     counts: Counts,
@@ -82,32 +36,8 @@ pub(crate) struct TokenKey {
 const GCM_WRAP_LIMIT: u64 = 1 << 32;
 
 impl TokenKey {
-    pub(crate) fn new(
-        token: Arc<Inner>,
-        name: impl Into<Arc<TokenKeyName>>,
-        id: MasterKeyId,
-    ) -> Self {
+    pub(crate) fn new(token: Token, name: impl Into<Arc<TokenKeyName>>, id: MasterKeyId) -> Self {
         TokenKey { token, name: name.into(), id, counts: Counts::default() }
-    }
-
-    fn wrapped(&self, aad: &[u8], key: &[u8], iv: IvBytes) -> Result<Output, Failure> {
-        self.token.check_process()?;
-        if !self.token.call_threads.has_deadline() {
-            return self.token.wrap(&self.name, aad, key, iv);
-        }
-        let (token, name) = (self.token.clone(), self.name.clone());
-        let (aad, key) = (aad.to_vec(), Zeroizing::new(key.to_vec()));
-        self.token.call_threads.call(Duration::ZERO, move || token.wrap(&name, &aad, &key, iv))?
-    }
-
-    fn unwrapped(&self, aad: &[u8], blob: &[u8]) -> Result<Output, Failure> {
-        self.token.check_process()?;
-        if !self.token.call_threads.has_deadline() {
-            return self.token.unwrap(&self.name, aad, blob);
-        }
-        let (token, name) = (self.token.clone(), self.name.clone());
-        let (aad, blob) = (aad.to_vec(), blob.to_vec());
-        self.token.call_threads.call(Duration::ZERO, move || token.unwrap(&name, &aad, &blob))?
     }
 }
 
@@ -121,17 +51,17 @@ impl HeldKey for TokenKey {
     }
 
     fn wrap_limit(&self) -> Option<u64> {
-        let is_gcm = self.name.algorithm == WrapAlgorithm::TOKEN_AES_256_GCM;
-        is_gcm.then_some(GCM_WRAP_LIMIT)
+        self.name.is_gcm().then_some(GCM_WRAP_LIMIT)
     }
 
     fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// As many threads may try the key out at once as there are sessions.
+    /// As many threads may test the key at once as there are sessions.
     fn trials(&self) -> u64 {
-        let trials = self.token.options.max_sessions.saturating_mul(TRIAL_WRAPS);
+        // Saturates: no process opens as many sessions.
+        let trials = self.token.0.options.max_sessions.saturating_mul(SELF_TEST_WRAPS);
         u64::try_from(trials).unwrap_or(u64::MAX)
     }
 
@@ -145,8 +75,12 @@ impl HeldKey for TokenKey {
     ) -> Result<(), KeyringError> {
         let mut iv = [0; MAX_IV_LEN];
         rng.try_fill_bytes(&mut iv)?;
-        let wrapped = self.wrapped(&context.wrap_aad(label), data_key.expose(), iv);
-        let wrapped = wrapped.map_err(|failure| KeyringError::from(self.name.error(failure)))?;
+        let (name, aad) = (self.name.clone(), context.wrap_aad(label).to_vec());
+        let key = Zeroizing::new(data_key.expose().to_vec());
+        let wrapped = self
+            .token
+            .call(Duration::ZERO, move |token| wrap::wrap(token, &name, &aad, &key, iv))
+            .map_err(|failure| KeyringError::from(self.name.error(failure)))?;
         slots.push(label, wrapped.bytes())
     }
 
@@ -157,8 +91,12 @@ impl HeldKey for TokenKey {
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
         data_key.wipe();
-        let aad = context.wrap_aad(&slot.label);
-        match self.unwrapped(&aad, slot.wrapped_key) {
+        let (name, aad) = (self.name.clone(), context.wrap_aad(&slot.label).to_vec());
+        let wrapped = slot.wrapped_key.to_vec();
+        let unwrapped = self
+            .token
+            .call(Duration::ZERO, move |token| wrap::unwrap(token, &name, &aad, &wrapped));
+        match unwrapped {
             Ok(key) if data_key.set(key.bytes()) => Ok(()),
             Ok(_) | Err(Failure::Authentication) => Err(KeyringError::Authentication),
             Err(Failure::Call(call)) if failure::is_disabled(&call) => {

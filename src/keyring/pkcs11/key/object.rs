@@ -1,24 +1,32 @@
-//! Objects of a token: how they are named, made, and judged.
+//! Key objects of a token: their names, generation and attributes.
 
 use crate::crypto::hash::sha256;
-use crate::format::{KeyName, KeyVersion, MasterKeyId};
-use crate::keyring::pkcs11::error::{KeyWeakness, WrongResponse};
+use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
+use crate::keyring::pkcs11::error::{Error, KeyWeakness, WrongResponse};
 use crate::keyring::pkcs11::failure::Failure;
 use crate::keyring::pkcs11::ffi::{Attribute, FunctionList, Object, Session, Value, ck};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// What a key on a token is for.
+/// The wrap algorithms of tokens, best first.
+pub(crate) const ALGORITHMS: [WrapAlgorithm; 2] =
+    [WrapAlgorithm::TOKEN_AES_256_GCM, WrapAlgorithm::TOKEN_AES_256_CBC_HMAC];
+
+/// The name of the keys that protect catalogues. No key of another name opens a catalogue:
+/// everybody who may wrap data keys under that key could forge one.
+pub(crate) const CATALOGUE_KEY: &str = "envelock.key-file";
+
+/// The use of a key on a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
-    /// AES-256: encrypts data keys.
+    /// Encrypts data keys: an AES key of 256 bits.
     Encrypt,
-    /// A secret of 32 bytes: authenticates them under wrap algorithm 3.
+    /// Authenticates them under wrap algorithm 3: a secret of 32 bytes.
     Mac,
 }
 
-/// How an object is found: everything that is named has to be the object's.
+/// How an object is found: by its id, its label or both.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ObjectName {
     pub(crate) role: Role,
@@ -28,9 +36,59 @@ pub(crate) struct ObjectName {
     pub(crate) label: Option<String>,
 }
 
+/// The names of a version, in headers and on the token.
+pub(crate) struct TokenKeyName {
+    pub(crate) name: String,
+    pub(crate) version: KeyVersion,
+    pub(crate) algorithm: WrapAlgorithm,
+    pub(crate) encrypt: ObjectName,
+    /// For wrap algorithm 3.
+    pub(crate) mac: Option<ObjectName>,
+}
+
+impl TokenKeyName {
+    /// The names of a version whose keys this crate generates.
+    pub(crate) fn generated(
+        name: KeyName<'_>,
+        version: KeyVersion,
+        id: MasterKeyId,
+        algorithm: WrapAlgorithm,
+    ) -> Self {
+        let object = |role| ObjectName::generated(name, version, id, role);
+        let needs_mac = algorithm == WrapAlgorithm::TOKEN_AES_256_CBC_HMAC;
+        TokenKeyName {
+            name: name.as_str().into(),
+            version,
+            algorithm,
+            encrypt: object(Role::Encrypt),
+            mac: needs_mac.then(|| object(Role::Mac)),
+        }
+    }
+
+    pub(crate) fn is_gcm(&self) -> bool {
+        self.algorithm == WrapAlgorithm::TOKEN_AES_256_GCM
+    }
+
+    /// The objects of the version.
+    pub(crate) fn objects(&self) -> impl Iterator<Item = &ObjectName> {
+        [Some(&self.encrypt), self.mac.as_ref()].into_iter().flatten()
+    }
+
+    /// The error of a failure, with the names.
+    pub(crate) fn error(&self, failure: Failure) -> Error {
+        let (key, version) = (self.name.clone(), self.version);
+        match failure {
+            Failure::KeyMissing => Error::KeyNotFound { key, version },
+            Failure::KeyNotUnique => Error::KeyNotUnique { key, version },
+            Failure::WeakKey(fault) => Error::WeakKey { key, version, fault },
+            failure => Error::from(failure),
+        }
+    }
+}
+
 impl ObjectName {
-    /// The name of a key of ours (SPEC W-TOKEN): it follows from the slot alone.
-    pub(crate) fn ours(
+    /// The name of a generated key (SPEC W-TOKEN), which is a function of the slot.
+    pub(crate) fn generated(
         name: KeyName<'_>,
         version: KeyVersion,
         id: MasterKeyId,
@@ -43,15 +101,15 @@ impl ObjectName {
         ObjectName { role, id: Some(id), label: None }
     }
 
-    /// Every key of ours under a master key id, whichever its role.
+    /// The names of the generated keys of a version, in either role.
     pub(crate) fn both(name: KeyName<'_>, version: KeyVersion, id: MasterKeyId) -> [Self; 2] {
-        [Role::Encrypt, Role::Mac].map(|role| ObjectName::ours(name, version, id, role))
+        [Role::Encrypt, Role::Mac].map(|role| ObjectName::generated(name, version, id, role))
     }
 
-    /// The objects with this name, at most `most`.
+    /// Finds the objects with this name, at most `most`.
     pub(crate) fn find(
         &self,
-        functions: &FunctionList,
+        calls: &FunctionList,
         session: Session,
         most: usize,
     ) -> Result<Vec<Object>, Failure> {
@@ -62,39 +120,39 @@ impl ObjectName {
         if let Some(label) = &self.label {
             template.push(bytes(ck::CKA_LABEL, label.as_bytes()));
         }
-        Ok(functions.find(session, &template, most)?)
+        Ok(calls.find(session, &template, most)?)
     }
 
     /// Generates the key on the token.
     pub(crate) fn generate(
         &self,
-        functions: &FunctionList,
+        calls: &FunctionList,
         session: Session,
         label: &str,
     ) -> Result<Object, Failure> {
-        self.generate_with(functions, session, label, true)
+        self.generate_with(calls, session, label, true)
     }
 
-    /// Generates a key that is gone with its session.
+    /// Generates a key that lasts as long as its session.
     pub(crate) fn generate_for_session(
         &self,
-        functions: &FunctionList,
+        calls: &FunctionList,
         session: Session,
     ) -> Result<Object, Failure> {
-        self.generate_with(functions, session, "envelock probe", false)
+        self.generate_with(calls, session, "envelock probe", false)
     }
 
     fn generate_with(
         &self,
-        functions: &FunctionList,
+        calls: &FunctionList,
         session: Session,
         label: &str,
         lasts: bool,
     ) -> Result<Object, Failure> {
-        #[expect(clippy::expect_used, reason = "keys of ours alone are generated")]
-        let id = self.id.as_deref().expect("the id of a key of ours");
+        #[expect(clippy::expect_used, reason = "only keys with an id are generated")]
+        let id = self.id.as_deref().expect("the id of a generated key");
         let encrypts = self.role == Role::Encrypt;
-        // Every usage is stated: some tokens take what is not for allowed.
+        // Every use is stated: some tokens allow those that are not.
         let template = [
             class(),
             Attribute { kind: ck::CKA_KEY_TYPE, value: Value::Number(self.role.key_type()) },
@@ -113,63 +171,59 @@ impl ObjectName {
             bytes(ck::CKA_LABEL, label.as_bytes()),
             bytes(ck::CKA_ID, id),
         ];
-        let key = functions.generate_key(session, self.role.mechanism(), &template)?;
-        match self.judge(functions, session, key)? {
+        let key = calls.generate_key(session, self.role.mechanism(), &template)?;
+        match self.weakness(calls, session, key)? {
             None => Ok(key),
             Some(_) => {
-                functions.destroy_object(session, key)?;
+                calls.destroy_object(session, key)?;
                 Err(Failure::Wrong(WrongResponse::Generated))
             }
         }
     }
 
-    /// Destroys every object of this name, and tells how many are there all the same.
-    pub(crate) fn destroy(
-        &self,
-        functions: &FunctionList,
-        session: Session,
-    ) -> Result<usize, Failure> {
+    /// Destroys every object of this name. Returns how many are still there.
+    pub(crate) fn destroy(&self, calls: &FunctionList, session: Session) -> Result<usize, Failure> {
         const MOST: usize = 64;
         // A search takes long on a full token.
-        let found = self.find(functions, session, MOST)?;
+        let found = self.find(calls, session, MOST)?;
         if found.is_empty() {
             return Ok(0);
         }
         for object in found {
-            // A search that went wrong must not cost another key.
-            if !self.is_named(functions, session, object)? {
+            // A wrong search result must not destroy another key.
+            if !self.is_named(calls, session, object)? {
                 return Err(Failure::Wrong(WrongResponse::OtherObject));
             }
-            functions.destroy_object(session, object)?;
+            calls.destroy_object(session, object)?;
         }
-        Ok(self.find(functions, session, MOST)?.len())
+        Ok(self.find(calls, session, MOST)?.len())
     }
 
-    /// Whether an object says itself that it is the one that was asked for.
+    /// Whether the attributes of an object match this name.
     pub(crate) fn is_named(
         &self,
-        functions: &FunctionList,
+        calls: &FunctionList,
         session: Session,
         key: Object,
     ) -> Result<bool, Failure> {
-        let says = |kind, wanted: Option<&[u8]>| -> Result<bool, Failure> {
+        let matches = |kind, wanted: Option<&[u8]>| -> Result<bool, Failure> {
             let Some(wanted) = wanted else { return Ok(true) };
-            let found = functions.bytes_attribute(session, key, kind, MOST_NAME_LEN)?;
+            let found = calls.bytes_attribute(session, key, kind, MOST_NAME_LEN)?;
             Ok(found.is_none_or(|found| found == wanted))
         };
-        Ok(says(ck::CKA_ID, self.id.as_deref())?
-            && says(ck::CKA_LABEL, self.label.as_ref().map(String::as_bytes))?)
+        Ok(matches(ck::CKA_ID, self.id.as_deref())?
+            && matches(ck::CKA_LABEL, self.label.as_ref().map(String::as_bytes))?)
     }
 
-    /// What is wrong with a key, if anything is (THREATS row 62).
-    pub(crate) fn judge(
+    /// Why a key is not accepted; `None` if it is (THREATS row 62).
+    pub(crate) fn weakness(
         &self,
-        functions: &FunctionList,
+        calls: &FunctionList,
         session: Session,
         key: Object,
     ) -> Result<Option<KeyWeakness>, Failure> {
-        let flag = |kind| functions.bool_attribute(session, key, kind);
-        let number = |kind| functions.number_attribute(session, key, kind);
+        let flag = |kind| calls.bool_attribute(session, key, kind);
+        let number = |kind| calls.number_attribute(session, key, kind);
         if !self.role.accepts(number(ck::CKA_KEY_TYPE)?, number(ck::CKA_VALUE_LEN)?) {
             return Ok(Some(KeyWeakness::Type));
         }
@@ -187,10 +241,10 @@ impl ObjectName {
     }
 }
 
-/// The longest id or label that is read.
+/// The longest id or label that is read, in bytes.
 const MOST_NAME_LEN: usize = 4096;
 
-/// Length of either key, in bytes.
+/// The length of either key, in bytes.
 const KEY_LEN: ck::CK_ULONG = 32;
 
 impl Role {
@@ -215,8 +269,7 @@ impl Role {
         }
     }
 
-    /// Whether a key of this type and length does; some tokens do not tell the length, or say zero
-    /// of keys that were imported.
+    /// Whether type and length fit. Some tokens report no length, or zero for imported keys.
     fn accepts(self, key_type: Option<ck::CK_ULONG>, len: Option<ck::CK_ULONG>) -> bool {
         let len = len.filter(|len| *len != 0);
         match self {
@@ -229,7 +282,7 @@ impl Role {
     }
 }
 
-/// What people see in the tools of their token.
+/// The label, for people with tools of the token.
 pub(crate) fn label(name: &str, version: KeyVersion, role: Role) -> String {
     match role {
         Role::Encrypt => format!("{name}/v{version}"),
@@ -255,7 +308,7 @@ mod tests {
 
     /// Example D of the specification, by Python's `hashlib`.
     #[test]
-    fn the_id_on_the_token_follows_from_the_slot() {
+    fn generated_id_is_a_function_of_the_slot() {
         let name = KeyName::new("orders").unwrap();
         let version = KeyVersion::new(0x0102_0304).unwrap();
         let id = MasterKeyId([0xf0, 0xf1, 0xf2, 0xf3, 0xf4, 0xf5, 0xf6, 0xf7]);
@@ -264,9 +317,9 @@ mod tests {
         assert_eq!(encrypt, [&id.0[..], &tail, &[1]].concat());
         assert_eq!(mac, [&id.0[..], &tail, &[2]].concat());
         let others = [
-            ObjectName::ours(KeyName::new("orderS").unwrap(), version, id, Role::Encrypt),
-            ObjectName::ours(name, KeyVersion::FIRST, id, Role::Encrypt),
-            ObjectName::ours(name, version, MasterKeyId([0; 8]), Role::Encrypt),
+            ObjectName::generated(KeyName::new("orderS").unwrap(), version, id, Role::Encrypt),
+            ObjectName::generated(name, KeyVersion::FIRST, id, Role::Encrypt),
+            ObjectName::generated(name, version, MasterKeyId([0; 8]), Role::Encrypt),
         ];
         assert!(others.iter().all(|other| other.id.as_ref() != Some(&encrypt)));
     }

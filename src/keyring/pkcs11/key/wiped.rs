@@ -1,40 +1,52 @@
-//! Room for what goes to a token and comes from it, wiped on drop.
+//! Buffers for input and output of a token, wiped on drop.
 
+use crate::crypto::secret::MAX_DATA_KEY_LEN;
 use alloc::boxed::Box;
 use zeroize::Zeroize;
 
 /// The longest data key, in bytes.
-pub(crate) const MAX_KEY_LEN: usize = crate::crypto::secret::MAX_DATA_KEY_LEN;
+pub(crate) const MAX_KEY_LEN: usize = MAX_DATA_KEY_LEN;
 
-/// More than any answer needs: some tokens refuse a buffer that is just long enough.
+/// More than any output needs: some tokens refuse a buffer of the exact length.
 const ROOM: usize = 128;
 
-/// See the module. Boxed, so that moves leave no copies.
-pub(crate) struct WipedBuffer(Box<[u8; ROOM]>);
+/// Bytes that are wiped on drop; boxed, so that moves leave no copies.
+pub(crate) struct WipedBuffer {
+    room: Box<[u8; ROOM]>,
+    len: usize,
+}
 
 impl WipedBuffer {
-    pub(crate) fn new() -> Self {
-        WipedBuffer(Box::new([0; ROOM]))
+    fn new() -> Self {
+        WipedBuffer { room: Box::new([0; ROOM]), len: 0 }
     }
 
-    /// All of it, for a token to write to.
-    pub(crate) fn space(&mut self) -> &mut [u8] {
-        self.0.as_mut_slice()
+    /// Calls `write` with the whole room; it returns how many bytes it has written.
+    pub(crate) fn written<E>(write: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<Self, E> {
+        let mut buffer = WipedBuffer::new();
+        buffer.len = write(buffer.room.as_mut_slice())?;
+        Ok(buffer)
     }
 
-    pub(crate) fn get(&self, range: core::ops::RangeTo<usize>) -> Option<&[u8]> {
-        self.0.get(range)
+    /// A wrapped key of `pieces`.
+    #[expect(clippy::indexing_slicing, reason = "there is room for the longest wrapped key")]
+    pub(crate) fn concat(pieces: &[&[u8]]) -> Self {
+        let mut buffer = WipedBuffer::new();
+        for piece in pieces {
+            buffer.room[buffer.len..][..piece.len()].copy_from_slice(piece);
+            buffer.len += piece.len();
+        }
+        buffer
     }
 
-    /// Writes `pieces`, one behind the other, and tells their length; they fit.
-    #[expect(clippy::expect_used, reason = "the room is that of the longest key and its context")]
-    pub(crate) fn fill(&mut self, pieces: &[&[u8]]) -> usize {
-        crate::format::codec::concat(self.0.as_mut_slice(), pieces).expect("room for the longest")
+    #[expect(clippy::indexing_slicing, reason = "this many bytes were written")]
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.room[..self.len]
     }
 }
 
 impl Drop for WipedBuffer {
     fn drop(&mut self) {
-        self.0.zeroize();
+        self.room.zeroize();
     }
 }

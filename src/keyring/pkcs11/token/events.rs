@@ -1,84 +1,73 @@
-//! What an observer is told of a token, once no lock is held.
+//! Events of a token, which the observer receives once no lock is held.
 
 use crate::keyring::pkcs11::error::{Error, PinFault};
-use crate::observe::{Event, Observer};
-use crate::sync::lock;
+use crate::observe::{Event, EventQueue, Observer};
 use alloc::string::String;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Mutex;
 
-/// See the module.
-pub(crate) struct EventQueue {
-    token: String,
-    observer: Option<Arc<dyn Observer>>,
-    connected_before: AtomicBool,
-    items: Mutex<Vec<QueuedEvent>>,
-}
-
-enum QueuedEvent {
+/// An [`Event`] that owns its data.
+enum TokenEvent {
     Reconnected { restarted: bool },
     LoggedIn,
     LoginRefused(PinFault),
 }
 
-impl EventQueue {
+/// The events of one token.
+pub(crate) struct TokenEvents {
+    token: String,
+    was_connected: AtomicBool,
+    queue: EventQueue<TokenEvent>,
+}
+
+impl TokenEvents {
     pub(crate) fn new(token: String, observer: Option<Arc<dyn Observer>>) -> Self {
-        let connected_before = AtomicBool::new(false);
-        EventQueue { token, observer, connected_before, items: Mutex::new(Vec::new()) }
+        TokenEvents {
+            token,
+            was_connected: AtomicBool::new(false),
+            queue: EventQueue::new(observer),
+        }
     }
 
-    /// There is a new connection; the first one is none to tell of but for its login.
+    /// Records a connection. The first one is reported only as a login.
     pub(crate) fn connected(&self, logged_in: bool) {
-        if self.connected_before.swap(true, Ordering::Relaxed) {
-            self.note(QueuedEvent::Reconnected { restarted: false });
+        if self.was_connected.swap(true, Ordering::Relaxed) {
+            self.queue.push(TokenEvent::Reconnected { restarted: false });
         }
         if logged_in {
-            self.note(QueuedEvent::LoggedIn);
+            self.logged_in();
         }
     }
 
-    /// Whether the token was there before.
+    /// Whether the token was connected before.
     pub(crate) fn was_connected(&self) -> bool {
-        self.connected_before.load(Ordering::Relaxed)
+        self.was_connected.load(Ordering::Relaxed)
     }
 
     pub(crate) fn restarted(&self) {
-        self.note(QueuedEvent::Reconnected { restarted: true });
+        self.queue.push(TokenEvent::Reconnected { restarted: true });
     }
 
     pub(crate) fn logged_in(&self) {
-        self.note(QueuedEvent::LoggedIn);
+        self.queue.push(TokenEvent::LoggedIn);
     }
 
     pub(crate) fn login_refused(&self, fault: &PinFault) {
-        self.note(QueuedEvent::LoginRefused(fault.clone()));
+        self.queue.push(TokenEvent::LoginRefused(fault.clone()));
     }
 
-    fn note(&self, item: QueuedEvent) {
-        if self.observer.is_some() {
-            lock(&self.items).push(item);
-        }
-    }
-
-    /// Tells the observer what was noted. To be called where no lock is held, of a keyring neither:
-    /// it may use the keyring that it hears of.
+    /// Delivers the recorded events. The caller holds no lock, not even one of a keyring.
     pub(crate) fn publish(&self) {
-        let Some(observer) = &self.observer else { return };
-        let items = core::mem::take(&mut *lock(&self.items));
-        for item in items {
-            let token = self.token.as_str();
-            match item {
-                QueuedEvent::Reconnected { restarted } => {
-                    observer.event(&Event::TokenReconnected { token, restarted });
-                }
-                QueuedEvent::LoggedIn => observer.event(&Event::TokenLogin { token }),
-                QueuedEvent::LoginRefused(fault) => {
-                    let error = Error::Login { fault };
-                    observer.event(&Event::TokenLoginRefused { token, error: &error });
-                }
+        let token = self.token.as_str();
+        self.queue.publish(|observer, event| match event {
+            TokenEvent::Reconnected { restarted } => {
+                observer.event(&Event::TokenReconnected { token, restarted });
             }
-        }
+            TokenEvent::LoggedIn => observer.event(&Event::TokenLogin { token }),
+            TokenEvent::LoginRefused(fault) => {
+                let error = Error::Login { fault };
+                observer.event(&Event::TokenLoginRefused { token, error: &error });
+            }
+        });
     }
 }

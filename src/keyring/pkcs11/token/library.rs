@@ -1,9 +1,9 @@
-//! One library of this process: loaded once, set up when it is first needed, set up anew when a
-//! device is dead.
+//! A PKCS#11 library of this process: loaded once, initialised at its first use, and restarted when
+//! a device is lost.
 
 use super::pin::RefusedPins;
-use super::time_limit::{TimeLimit, Turn};
-use super::timed_lock::{AccessGuard, TimedLock};
+use super::time_limit::TimeLimit;
+use super::timed_lock::{TimedGuard, TimedLock};
 use crate::keyring::pkcs11::error::Error;
 use crate::keyring::pkcs11::ffi::{
     CallFailure, CallFault, Function, FunctionList, Session, SlotId, ck,
@@ -14,68 +14,69 @@ use alloc::ffi::CString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::ops::Deref;
 use core::sync::atomic::Ordering;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// Every library of this process that a token was opened in, for ever: a library is one instance
-/// whoever uses it, and setting it up is not for two to do at once.
-static MODULES: Mutex<Vec<Arc<LoadedLibrary>>> = Mutex::new(Vec::new());
+/// Every library that this process has loaded. None is unloaded: a library has one state for all its
+/// users, and two of them must not initialise it at once.
+static LIBRARIES: Mutex<Vec<Arc<LoadedLibrary>>> = Mutex::new(Vec::new());
 
-/// A library, and who is inside of it.
+/// A library and the calls that are inside it.
 pub(crate) struct LoadedLibrary {
     path: PathBuf,
-    functions: FunctionList,
+    calls: FunctionList,
     /// For C_Initialize.
     reserved: Option<CString>,
     /// The process that loaded it.
     process: u32,
     access: TimedLock,
-    /// Changed by who is alone inside.
-    state: Mutex<State>,
-    /// Grows when the library is set up anew. What has to do with an earlier epoch is void:
-    /// numbers of sessions and objects are given out again.
+    /// Changed under exclusive access.
+    state: Mutex<InitState>,
+    /// Grows with each restart. Sessions and objects of an earlier epoch are void: the library may
+    /// assign their handles again.
     epoch: AtomicU64,
-    /// Grows with each login of ours, whichever keyring's. Tokens number objects anew then, and
-    /// give old numbers to others: what was done meanwhile may have been done under another key.
+    /// Grows with each login by any keyring of this process. A token may assign other handles to
+    /// its objects then: what was done meanwhile may have been done under another key.
     logins: AtomicU64,
-    /// The sessions of ours that somebody may call into. Where others have ended one unseen, its
-    /// number may be given out again before its user knows: nobody else goes into it until then.
+    /// Sessions that this crate opened. If other code has closed one, the library may assign its
+    /// handle again before its user notices: nobody else uses that handle until then.
     sessions: Mutex<BTreeSet<Session>>,
-    /// Held during a login.
-    pub(crate) login: Turn,
+    /// Locked during a login.
+    pub(crate) login: TimedLock,
     pub(crate) refused_pins: Mutex<RefusedPins>,
 }
 
-/// Whether the library is set up.
+/// Whether the library is initialised.
 #[derive(Clone, Copy)]
-enum State {
+enum InitState {
     No,
-    /// By us, so that we may set it up anew.
+    /// By this crate, which therefore may restart it.
     ByUs,
-    /// By somebody else in this process, who would not know of that.
+    /// By other code in this process, which would not notice a restart.
     ByOthers,
 }
 
-/// The right to call into a library that is set up, shared with others.
+/// The right to call into an initialised library, shared with other threads.
 ///
-/// Held for as long as a call lasts. A change of a token's objects, and setting the library up
-/// anew, wait until nobody is inside: some libraries crash otherwise, and no handle is ended under
-/// a call that uses it.
+/// Lasts as long as a call. Changes of objects and restarts wait until no call is inside: some
+/// libraries crash otherwise, and no handle is closed under a call that uses it.
 pub(crate) struct LibraryGuard<'a> {
-    module: &'a LoadedLibrary,
-    _pass: AccessGuard<'a>,
-    /// The epoch of all that is done.
+    pub(crate) calls: &'a FunctionList,
+    /// The epoch of everything that is done under this guard.
     pub(crate) epoch: u64,
+    /// The time of the operation.
+    pub(crate) limit: TimeLimit,
+    library: &'a LoadedLibrary,
+    _guard: TimedGuard<'a>,
 }
 
-/// How calls go together with those of other threads.
+/// Which calls of other threads may be inside at the same time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
-    /// Cryptography and questions.
+    /// Others with shared access: cryptography and queries.
     Shared,
-    /// Changes of objects.
+    /// None: changes of objects.
     Exclusive,
 }
 
@@ -84,95 +85,91 @@ impl LoadedLibrary {
     pub(crate) fn load(path: &Path, reserved: Option<CString>) -> Result<Arc<Self>, Error> {
         let process = std::process::id();
         let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
-        let mut modules = lock(&MODULES);
-        let same = |module: &&Arc<LoadedLibrary>| module.process == process && module.path == path;
-        if let Some(module) = modules.iter().find(same) {
-            return Ok(module.clone());
+        let mut libraries = lock(&LIBRARIES);
+        let same = |it: &&Arc<LoadedLibrary>| it.process == process && it.path == path;
+        if let Some(library) = libraries.iter().find(same) {
+            return Ok(library.clone());
         }
         let loaded = FunctionList::load(&path);
-        let functions = loaded.map_err(|error| Error::library(path.clone(), error))?;
-        let module = Arc::new(LoadedLibrary {
+        let calls = loaded.map_err(|what| Error::Library { path: path.clone(), what })?;
+        let library = Arc::new(LoadedLibrary {
             path,
-            functions,
+            calls,
             reserved,
             process,
             access: TimedLock::new(),
-            state: Mutex::new(State::No),
+            state: Mutex::new(InitState::No),
             epoch: AtomicU64::default(),
             logins: AtomicU64::default(),
             sessions: Mutex::new(BTreeSet::new()),
-            login: Turn::new(),
+            login: TimedLock::new(),
             refused_pins: Mutex::new(RefusedPins::new()),
         });
-        modules.push(module.clone());
-        Ok(module)
+        libraries.push(library.clone());
+        Ok(library)
     }
 
-    /// Goes in; the library is set up if it is not.
+    /// Enters the library, and initialises it at its first use.
     pub(crate) fn enter(
         &self,
         access: Access,
         limit: &TimeLimit,
     ) -> Result<LibraryGuard<'_>, Error> {
-        // Before any lock: a copy of the process may hold it for ever.
-        if !self.is_ours() {
-            return Err(Error::Forked);
-        }
+        // Before any lock: in a child of a fork its copy may stay locked.
+        self.check_process()?;
         if access == Access::Shared {
-            let pass = self.access.enter(limit)?;
-            if !matches!(*lock(&self.state), State::No) {
-                return Ok(self.inside(pass));
+            let guard = self.access.shared(limit)?;
+            if !matches!(*lock(&self.state), InitState::No) {
+                return Ok(self.guard(guard, limit));
             }
         }
-        let pass = self.access.enter_alone(limit)?;
-        if matches!(*lock(&self.state), State::No) {
-            let state = self.initialize()?;
-            *lock(&self.state) = state;
+        let guard = self.access.exclusive(limit)?;
+        if matches!(*lock(&self.state), InitState::No) {
+            self.initialize()?;
         }
-        Ok(self.inside(if access == Access::Exclusive { pass } else { pass.share() }))
+        let guard = if access == Access::Shared { guard.downgrade() } else { guard };
+        Ok(self.guard(guard, limit))
     }
 
-    fn inside<'a>(&'a self, pass: AccessGuard<'a>) -> LibraryGuard<'a> {
+    fn guard<'a>(&'a self, guard: TimedGuard<'a>, limit: &TimeLimit) -> LibraryGuard<'a> {
         let epoch = self.epoch.load(Ordering::Acquire);
-        LibraryGuard { module: self, _pass: pass, epoch }
+        LibraryGuard { calls: &self.calls, epoch, limit: *limit, library: self, _guard: guard }
     }
 
-    fn initialize(&self) -> Result<State, Error> {
-        match self.functions.initialize(self.reserved.as_deref()) {
-            Ok(()) => Ok(State::ByUs),
+    fn initialize(&self) -> Result<InitState, Error> {
+        let state = match self.calls.initialize(self.reserved.as_deref()) {
+            Ok(()) => InitState::ByUs,
             Err(failure) if failure.code() == Some(ck::CKR_CRYPTOKI_ALREADY_INITIALIZED) => {
-                Ok(State::ByOthers)
+                InitState::ByOthers
             }
-            Err(failure) => Err(Error::Call { failure }),
-        }
+            Err(failure) => return Err(Error::Call { failure }),
+        };
+        *lock(&self.state) = state;
+        Ok(state)
     }
 
-    /// Sets the library up anew, unless that was done since `epoch`: the only way back from a
-    /// device that was lost. What others set up is left to them, unless they have ended it: then
-    /// nobody is disturbed.
+    /// Restarts the library unless its epoch is not `epoch` any more: the only way to recover a lost
+    /// device. Returns `false` where other code has initialised it, and has not finalised it.
     ///
-    /// Nobody is inside meanwhile; a call that does not return keeps it from being done.
+    /// Waits until no call is inside; a call that never returns prevents a restart.
     pub(crate) fn restart(&self, epoch: u64, limit: &TimeLimit) -> Result<bool, Error> {
-        let _alone = self.access.enter_alone(limit)?;
+        let _exclusive = self.access.exclusive(limit)?;
         if self.epoch.load(Ordering::Acquire) != epoch {
             return Ok(true);
         }
         let before = *lock(&self.state);
-        if matches!(before, State::ByOthers) {
-            let state = self.initialize()?;
-            *lock(&self.state) = state;
-            if matches!(state, State::ByOthers) {
+        if matches!(before, InitState::ByOthers) {
+            if matches!(self.initialize()?, InitState::ByOthers) {
                 return Ok(false);
             }
             self.begin_epoch();
             return Ok(true);
         }
-        // Whatever it answers: a library that is not set up says so.
-        drop(self.functions.finalize());
-        *lock(&self.state) = State::No;
+        // A failure says no more than that the library is not initialised.
+        drop(self.calls.finalize());
+        *lock(&self.state) = InitState::No;
         self.begin_epoch();
-        let state = self.initialize()?;
-        *lock(&self.state) = state;
+        self.initialize()?;
         Ok(true)
     }
 
@@ -181,60 +178,53 @@ impl LoadedLibrary {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Whether this is the process that loaded the library.
-    pub(crate) fn is_ours(&self) -> bool {
-        self.process == std::process::id()
+    /// Fails in a child, by `fork`, of the process that loaded the library.
+    pub(crate) fn check_process(&self) -> Result<(), Error> {
+        if self.process == std::process::id() { Ok(()) } else { Err(Error::Forked) }
     }
 }
 
 impl LibraryGuard<'_> {
-    /// How often anybody of ours has logged in, or has begun to.
+    /// The number of logins by this process that have begun or ended.
     pub(crate) fn logins(&self) -> u64 {
-        self.module.logins.load(Ordering::Acquire)
+        self.library.logins.load(Ordering::Acquire)
     }
 
-    /// Notes a login that is about to be tried.
-    pub(crate) fn note_login(&self) {
-        self.module.logins.fetch_add(1, Ordering::AcqRel);
+    /// Counts the begin or the end of a login.
+    pub(crate) fn count_login(&self) {
+        self.library.logins.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// For one who logs in at a time.
-    pub(crate) fn login_turn(&self) -> &Turn {
-        &self.module.login
+    /// Locks out other logins.
+    pub(crate) fn lock_login(&self) -> Result<TimedGuard<'_>, Error> {
+        self.library.login.exclusive(&self.limit)
     }
 
-    /// Where PINs that were refused are remembered.
     pub(crate) fn refused_pins(&self) -> &Mutex<RefusedPins> {
-        &self.module.refused_pins
+        &self.library.refused_pins
     }
 
-    /// Opens a session that is the caller's alone: one whose number is another's of ours is not.
+    /// Opens a session for the caller alone. Fails if the library returns a handle that another
+    /// caller still uses.
     pub(crate) fn open_session(&self, slot: SlotId) -> Result<Session, CallFailure> {
-        let session = self.module.functions.open_session(slot)?;
-        if lock(&self.module.sessions).insert(session) {
+        let session = self.calls.open_session(slot)?;
+        if lock(&self.library.sessions).insert(session) {
             Ok(session)
         } else {
             Err(CallFailure { function: Function::C_OpenSession, fault: CallFault::Handle })
         }
     }
 
-    /// Closes a session that nobody else is in.
+    /// Closes a session that nobody else uses.
     pub(crate) fn close_session(&self, session: Session) {
-        // Whatever it answers: nothing more can be done about it.
-        drop(self.module.functions.close_session(session));
+        // After a failure there is nothing left to do.
+        drop(self.calls.close_session(session));
         self.forget_session(session);
     }
 
-    /// Forgets a session that is gone: its number is not ours any more.
+    /// Forgets a session that the token has closed: its handle may be another's now.
     pub(crate) fn forget_session(&self, session: Session) {
-        lock(&self.module.sessions).remove(&session);
-    }
-}
-impl Deref for LibraryGuard<'_> {
-    type Target = FunctionList;
-
-    fn deref(&self) -> &FunctionList {
-        &self.module.functions
+        lock(&self.library.sessions).remove(&session);
     }
 }
 

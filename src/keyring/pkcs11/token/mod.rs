@@ -1,4 +1,4 @@
-//! A token that is open: work is done in it until it succeeds, or cannot.
+//! An open token, on which operations run until they succeed or cannot succeed.
 
 pub(crate) mod call_threads;
 pub(crate) mod connection;
@@ -8,23 +8,23 @@ pub(crate) mod options;
 pub(crate) mod pin;
 pub(crate) mod recovery;
 pub(crate) mod semaphore;
+pub(crate) mod slot;
 pub(crate) mod time_limit;
 pub(crate) mod timed_lock;
 
 use self::call_threads::CallThreads;
-use self::connection::Connection;
-use self::events::EventQueue;
+use self::connection::{Connection, Connections, discard_session};
+use self::events::TokenEvents;
 use self::library::{Access, LibraryGuard, LoadedLibrary};
 use self::options::Options;
-use self::recovery::{Recovery, Step};
-use self::semaphore::Semaphore;
-use self::time_limit::{TimeLimit, Turn};
+use self::recovery::{Recovery, Step, next_step};
+use self::time_limit::TimeLimit;
 use crate::keyring::pkcs11::error::{Error, PinFault};
 use crate::keyring::pkcs11::failure::Failure;
 use crate::keyring::pkcs11::ffi::{Object, Session, ck};
-use crate::keyring::pkcs11::key::known_answers::KnownAnswers;
 use crate::keyring::pkcs11::key::object::ObjectName;
-use crate::keyring::pkcs11::key::wrap::SelfTest;
+use crate::keyring::pkcs11::key::self_test::{KnownAnswers, SelfTest};
+use crate::keyring::pkcs11::report::Report;
 use crate::sync::lock;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -34,94 +34,57 @@ use std::sync::Mutex;
 
 /// A token, for any number of keyrings of this process. A clone is the same token.
 ///
-/// Nothing is asked of it before it is needed: the library is set up, the slot found, and the user
-/// logged in at the first wrap or unwrap, or when a key file that the token protects is opened.
+/// The token is not accessed before its first use: the library is initialised, the slot found and
+/// the user logged in at the first wrap or unwrap, or when a catalogue is opened.
 ///
-/// # One owner in a process
+/// # One user in a process
 ///
-/// Sessions are this value's own, but a login is the whole process's by the standard, and so are
-/// C_Finalize and C_CloseAllSessions: other code that uses the same library in the same process can
-/// log us out or end our sessions, and some libraries crash if that happens in the middle of a
-/// call. What is lost that way is made anew.
+/// The sessions belong to this value, but PKCS#11 defines a login, C_Finalize and
+/// C_CloseAllSessions for the whole process: other code that uses the same library in the same
+/// process can log the user out and close sessions, and some libraries crash if that happens during
+/// a call. The token recovers from what is lost in this way.
 ///
 /// # After a fork
 ///
-/// A child must not use what its parent opened, and every call says so
-/// ([`Error::Forked`]): open the token anew there.
+/// A child process must open the token again: every operation on its parent's token fails with
+/// [`Error::Forked`].
 #[derive(Clone)]
-pub struct Token(pub(crate) Arc<Inner>);
+pub struct Token(pub(crate) Arc<OpenToken>);
 
-/// What all handles of a token share.
-pub(crate) struct Inner {
-    pub(crate) options: Options,
-    pub(crate) module: Arc<LoadedLibrary>,
-    connection: Mutex<Option<Arc<Connection>>>,
-    /// For one who makes a connection at a time.
-    connecting: Turn,
-    sessions: Semaphore,
-    /// Keys that were tried out in this process.
-    pub(crate) tested: Mutex<BTreeMap<ObjectName, Arc<SelfTest>>>,
-    /// What the token turned out to do.
-    pub(crate) known_answers: Mutex<KnownAnswers>,
-    pub(crate) call_threads: CallThreads,
-    pub(crate) events: Arc<EventQueue>,
+/// The state that all clones of a [`Token`] share.
+pub(crate) struct OpenToken {
+    pub(crate) options: Arc<Options>,
+    library: Arc<LoadedLibrary>,
+    connections: Connections,
+    call_threads: CallThreads,
+    /// Self-tests of keys in this process.
+    pub(crate) self_tests: Mutex<BTreeMap<ObjectName, Arc<SelfTest>>>,
+    /// Known-answer tests in this process, by wrap algorithm.
+    pub(crate) known_answers: Mutex<BTreeMap<u8, KnownAnswers>>,
 }
 
-impl Token {
-    pub(crate) fn new(options: Options) -> Result<Self, Error> {
-        if !options.library.is_absolute() {
-            let what = "the path has to be absolute".into();
-            return Err(Error::Library { path: options.library.clone(), what });
-        }
-        let module = LoadedLibrary::load(&options.library, options.reserved_string()?)?;
-        let call_threads =
-            CallThreads::new(options.longest_wait(), options.hang_limit, options.max_sessions);
-        let sessions = Semaphore::new(options.max_sessions);
-        let events = Arc::new(EventQueue::new(options.wanted(), options.observer.clone()));
-        Ok(Token(Arc::new(Inner {
-            options,
-            module,
-            connection: Mutex::new(None),
-            connecting: Turn::new(),
-            sessions,
-            tested: Mutex::new(BTreeMap::new()),
-            known_answers: Mutex::new(KnownAnswers::default()),
-            call_threads,
-            events,
-        })))
-    }
+/// How long the drop of a token waits for calls of other threads.
+const DROP_TIMEOUT: Duration = Duration::from_secs(1);
 
-    /// Logs in again with a PIN that the token refused before in this process. Only once somebody
-    /// has seen to it that it will be taken: tokens lock after few wrong ones.
-    pub fn forget_refused_pins(&self) {
-        lock(&self.0.module.refused_pins).forget();
-    }
-}
-
-/// How long the end of a token waits for others that are in its library.
-const LAST_TERM: Duration = Duration::from_secs(1);
-
-/// What one attempt works with.
+/// The environment of one attempt of an operation.
 pub(crate) struct Attempt<'a> {
-    pub(crate) inside: &'a LibraryGuard<'a>,
+    pub(crate) library: &'a LibraryGuard<'a>,
     pub(crate) connection: &'a Connection,
     pub(crate) session: Session,
-    /// How often anybody had logged in when it began.
+    /// The login count when it began.
     pub(crate) logins: u64,
-    limit: &'a TimeLimit,
-    options: &'a Options,
 }
 
 impl Attempt<'_> {
-    /// The object of a name.
+    /// The handle of an object.
     pub(crate) fn object(&self, name: &ObjectName) -> Result<Object, Failure> {
-        let (session, logins) = (self.session, self.logins);
-        self.connection.object(self.inside, self.options, self.limit, session, logins, name)
+        self.connection.object(self.library, self.session, self.logins, name)
     }
 
-    /// Fails if nobody is logged in: then keys are hidden, and that none was found means nothing.
+    /// Fails if the user is not logged in: keys are hidden then, and a search that finds none proves
+    /// nothing.
     pub(crate) fn check_login(&self) -> Result<(), Failure> {
-        if self.connection.is_logged_in(self.inside, self.options, self.limit)? {
+        if self.connection.is_logged_in(self.library)? {
             Ok(())
         } else {
             Err(Failure::Login(PinFault::Ignored))
@@ -129,167 +92,166 @@ impl Attempt<'_> {
     }
 }
 
-impl Inner {
-    /// Before any lock and any thread of ours: a child of a fork has copies of locks that nobody
-    /// gives back, and none of the threads.
-    pub(crate) fn check_process(&self) -> Result<(), Error> {
-        if self.module.is_ours() { Ok(()) } else { Err(Error::Forked) }
+impl Token {
+    pub(crate) fn open(options: Options) -> Result<Self, Error> {
+        if !options.library.is_absolute() {
+            let what = "its path is not absolute".into();
+            return Err(Error::Library { path: options.library, what });
+        }
+        let options = Arc::new(options);
+        Ok(Token(Arc::new(OpenToken {
+            library: LoadedLibrary::load(&options.library, options.reserved_string()?)?,
+            connections: Connections::new(options.clone()),
+            call_threads: CallThreads::new(
+                options.longest_wait(),
+                options.hang_limit,
+                options.max_sessions,
+            ),
+            self_tests: Mutex::new(BTreeMap::new()),
+            known_answers: Mutex::new(BTreeMap::new()),
+            options,
+        })))
     }
 
-    /// Changes keys, or asks what takes long, within the deadline if there is one: no shorter than
-    /// the recovery_timeout, since others may have to leave the library first.
-    pub(crate) fn change<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&Inner) -> Result<T, Failure> + Send + 'static,
+    /// Allows a PIN that the token has refused in this process to be tried again. Call it only once
+    /// the PIN is known to be right: tokens lock after a few wrong ones.
+    pub fn forget_refused_pins(&self) {
+        lock(&self.0.library.refused_pins).forget();
+    }
+
+    /// Tests what the token supports, with keys that last for a session. Leaves nothing on the token.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`](crate::Error::Backend), if the token cannot be reached. What the token does
+    /// not support is in the report.
+    pub fn probe(&self) -> Result<Report, crate::Error> {
+        let report = self.change(Report::of);
+        self.events().publish();
+        Ok(report.map_err(Error::from)?)
+    }
+
+    pub(crate) fn events(&self) -> &Arc<TokenEvents> {
+        &self.0.connections.events
+    }
+
+    /// Runs `work` within the deadline. Work that the recovery timeout bounds has at least that
+    /// long, since other calls may have to leave the library first.
+    pub(crate) fn call<T: Send + 'static>(
+        &self,
+        least: Duration,
+        work: impl FnOnce(&Token) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
-        self.check_process()?;
+        // Before any lock and any thread: a child of a fork has none of the threads, and its copies
+        // of locks may stay locked.
+        self.0.library.check_process()?;
         let token = self.clone();
-        self.call_threads.call(self.options.recovery_timeout, move || work(&token))?
+        self.0.call_threads.call(least, move || work(&token))?
     }
 
-    /// The time that one operation has from now on.
-    pub(crate) fn limit(&self) -> TimeLimit {
-        TimeLimit::new(self.options.recovery_timeout, self.options.hang_limit)
+    /// Runs a change of keys, or another slow operation.
+    pub(crate) fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Token) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        self.call(self.0.options.recovery_timeout, work)
     }
 
-    /// Does `operation`, as often as it takes within the limit: it has to be such that doing it again does no harm.
-    /// The observer is told by who called from outside, once no lock is held.
+    /// The time of an operation that begins now.
+    pub(crate) fn time_limit(&self) -> TimeLimit {
+        TimeLimit::new(self.0.options.recovery_timeout, self.0.options.hang_limit)
+    }
+
+    /// Runs `operation`, as often as it takes within the limit: a repetition must do no harm.
     pub(crate) fn run<T>(
         &self,
         access: Access,
         limit: &TimeLimit,
         mut operation: impl FnMut(&Attempt<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        let OpenToken { library, connections, .. } = &*self.0;
         let mut recovery = Recovery::new(*limit);
         loop {
-            // Waited for outside: whoever is inside gets on.
-            let permit = self.sessions.take(limit)?;
-            let step = match self.module.enter(access, limit) {
-                Ok(inside) => {
-                    let failure = match self.attempt(&inside, limit, &mut operation) {
-                        Ok(result) => return Ok(result),
-                        Err(failure) => failure,
-                    };
-                    let epoch = inside.epoch;
-                    (self.next_step(&inside, failure, &mut recovery)?, epoch)
-                }
-                // The library could not be set up.
-                Err(Error::Call { failure }) => (recovery.again(Failure::Call(failure))?, 0),
+            // Outside the library, so that a wait blocks no call inside.
+            let permit = connections.sessions.acquire(limit)?;
+            let (step, epoch) = match library.enter(access, limit) {
+                Ok(inside) => match attempt(&inside, connections, &mut operation) {
+                    Ok(result) => return Ok(result),
+                    Err(failure) => {
+                        (next_step(&inside, connections, failure, &mut recovery)?, inside.epoch)
+                    }
+                },
+                // C_Initialize failed.
+                Err(Error::Call { failure }) => (recovery.retry(Failure::Call(failure))?, 0),
                 Err(error) => return Err(error.into()),
             };
             drop(permit);
             recovery.pause();
-            if let (Step::Restart(failure), epoch) = step {
-                // Nobody is inside any more, this thread not either.
-                match self.module.restart(epoch, limit) {
-                    Ok(true) => self.events.restarted(),
-                    // Not ours to set up anew: a new connection has to do, which comes by itself.
-                    Ok(false) => {}
-                    Err(Error::Call { failure }) => {
-                        recovery.again(Failure::Call(failure)).map(drop)?;
-                    }
-                    Err(error @ (Error::Hanging { .. } | Error::RestartProcess { .. })) => {
-                        return Err(error.into());
-                    }
-                    Err(_) => return Err(failure),
-                }
+            if let Step::Restart(failure) = step {
+                self.restart(epoch, limit, &mut recovery, failure)?;
             }
         }
     }
 
-    fn attempt<T>(
+    /// Restarts the library. The caller has left it.
+    fn restart(
         &self,
-        inside: &LibraryGuard<'_>,
+        epoch: u64,
         limit: &TimeLimit,
-        operation: &mut dyn FnMut(&Attempt<'_>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let options = &self.options;
-        let connection = self.connect(inside, limit)?;
-        let session = connection.take(inside).inspect_err(|failure| {
-            let call = if let Failure::Call(call) = failure { call.code() } else { None };
-            if call == Some(ck::CKR_SESSION_COUNT) {
-                self.sessions.lower();
+        recovery: &mut Recovery,
+        failure: Failure,
+    ) -> Result<(), Failure> {
+        match self.0.library.restart(epoch, limit) {
+            Ok(true) => self.events().restarted(),
+            // Other code uses the library: the next attempt makes a new connection.
+            Ok(false) => {}
+            Err(Error::Call { failure }) => {
+                recovery.retry(Failure::Call(failure))?;
             }
-        })?;
-        let logins = inside.logins();
-        let work = Attempt { inside, connection: &connection, session, logins, limit, options };
-        let mut outcome = operation(&work);
-        if inside.logins() != logins {
-            // Objects may have changed their numbers under it: neither success nor failure counts.
-            outcome = Err(Failure::Superseded);
-        }
-        match outcome {
-            Ok(result) => {
-                connection.give_back(inside, session);
-                Ok(result)
+            Err(error @ (Error::Hanging { .. } | Error::RestartProcess { .. })) => {
+                return Err(error.into());
             }
-            Err(failure) => {
-                connection.discard(inside, session, &failure);
-                Err(failure)
-            }
+            Err(_) => return Err(failure),
         }
-    }
-
-    /// The connection there is, or a new one.
-    fn connect(
-        &self,
-        inside: &LibraryGuard<'_>,
-        limit: &TimeLimit,
-    ) -> Result<Arc<Connection>, Failure> {
-        if let Some(connection) = self.connection(inside) {
-            return Ok(connection);
-        }
-        let _turn = self.connecting.take(limit)?;
-        if let Some(connection) = self.connection(inside) {
-            return Ok(connection);
-        }
-        let opened = Connection::open(inside, &self.options, limit).inspect_err(|failure| {
-            if let Failure::Login(fault) = failure {
-                self.events.login_refused(fault);
-            }
-        });
-        let (connection, logged_in) = opened?;
-        let connection = Arc::new(connection);
-        self.sessions.limit(connection.most);
-        *lock(&self.connection) = Some(connection.clone());
-        self.events.connected(logged_in);
-        Ok(connection)
-    }
-
-    /// The connection of this epoch, if there is one.
-    pub(crate) fn connection(&self, inside: &LibraryGuard<'_>) -> Option<Arc<Connection>> {
-        lock(&self.connection).clone().filter(|it| it.epoch == inside.epoch)
-    }
-
-    /// Gives a connection up, unless another thread has replaced it already.
-    pub(crate) fn disconnect(
-        &self,
-        inside: &LibraryGuard<'_>,
-        old: &Arc<Connection>,
-        gone: bool,
-        limit: &TimeLimit,
-    ) {
-        let mut current = lock(&self.connection);
-        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, old)) {
-            *current = None;
-            drop(current);
-            old.retire(inside, gone, limit);
-        }
+        Ok(())
     }
 }
 
-impl Drop for Inner {
+/// Runs `operation` once, in a session of its own.
+fn attempt<T>(
+    library: &LibraryGuard<'_>,
+    connections: &Connections,
+    operation: &mut dyn FnMut(&Attempt<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let connection = connections.connect(library)?;
+    let session = connection.take_session(library).inspect_err(|failure| {
+        let call = if let Failure::Call(call) = failure { call.code() } else { None };
+        if call == Some(ck::CKR_SESSION_COUNT) {
+            connections.sessions.lower();
+        }
+    })?;
+    let logins = library.logins();
+    let mut outcome = operation(&Attempt { library, connection: &connection, session, logins });
+    if library.logins() != logins {
+        // Handles may have changed meanwhile: neither a success nor a failure counts.
+        outcome = Err(Failure::Superseded);
+    }
+    match &outcome {
+        Ok(_) => connection.return_session(library, session),
+        Err(failure) => discard_session(library, session, failure),
+    }
+    outcome
+}
+
+impl Drop for OpenToken {
     fn drop(&mut self) {
-        // In a child of a fork they are the parent's.
-        if !self.module.is_ours() {
+        // In a child of a fork the sessions belong to the parent.
+        if self.library.check_process().is_err() {
             return;
         }
-        let Some(connection) = lock(&self.connection).take() else { return };
-        // Others may hang inside, for whom nobody waits here.
-        let limit = TimeLimit::new(LAST_TERM, self.options.hang_limit);
-        if let Ok(inside) = self.module.enter(Access::Shared, &limit) {
-            connection.retire(&inside, false, &limit);
-        }
+        // Calls of other threads may hang.
+        let limit = TimeLimit::new(DROP_TIMEOUT, self.options.hang_limit);
+        self.connections.close(|| self.library.enter(Access::Shared, &limit).ok());
     }
 }
 

@@ -1,4 +1,4 @@
-//! Which token, how to log in, and how patient to be.
+//! How a token is opened.
 
 use super::Token;
 use super::pin::{Pin, PinError, PinSource};
@@ -15,13 +15,13 @@ use core::fmt;
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 
-/// How a token is opened: its library, its label or serial number, its PIN.
+/// How a token is opened: its library, its label or serial number, its PIN, and time limits.
 ///
 /// ```no_run
 /// # fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Pkcs11Keyring, pkcs11::Options};
+/// use envelock::{Pkcs11Keyring, pkcs11};
 ///
-/// let token = Options::new("/usr/lib/softhsm/libsofthsm2.so")
+/// let token = pkcs11::Options::new("/usr/lib/softhsm/libsofthsm2.so")
 ///     .token_label("orders")
 ///     .pin_file("/run/secrets/orders.pin")
 ///     .token()?;
@@ -32,14 +32,14 @@ use std::path::{Path, PathBuf};
 ///
 /// # Security
 ///
-/// The library is code that runs in this process: its path belongs to the administrator's
-/// configuration, and is never taken from a message or a key file.
+/// The library is code that runs in this process. Take its path from the administrator's
+/// configuration, never from a message or a key file.
 #[derive(Clone)]
 pub struct Options {
     pub(crate) library: PathBuf,
-    pub(crate) reserved: Option<String>,
-    pub(crate) label: Option<String>,
-    pub(crate) serial: Option<String>,
+    reserved: Option<String>,
+    label: Option<String>,
+    serial: Option<String>,
     pub(crate) pin: PinSource,
     pub(crate) algorithm: Option<WrapAlgorithm>,
     pub(crate) gcm_mechanism: Option<core::ffi::c_ulong>,
@@ -55,16 +55,17 @@ pub struct Options {
 /// How long a caller waits.
 #[derive(Clone, Copy, Debug)]
 enum Deadline {
-    BeyondPatience,
+    /// [`LAST_CALL`] after the recovery timeout.
+    AfterRecovery,
     After(Duration),
     Never,
 }
 
-/// What a single call may take when there is no time left for another attempt.
-const BEYOND_PATIENCE: Duration = Duration::from_secs(20);
+/// The time of a call that begins at the end of the recovery timeout.
+const LAST_CALL: Duration = Duration::from_secs(20);
 
 impl Options {
-    /// The library at the absolute path `library`, and the defaults. Nothing is loaded yet.
+    /// The library at the absolute path `library`, and defaults. Nothing is loaded yet.
     pub fn new(library: impl AsRef<Path>) -> Self {
         Options {
             library: library.as_ref().to_path_buf(),
@@ -76,7 +77,7 @@ impl Options {
             gcm_mechanism: None,
             max_sessions: 16,
             recovery_timeout: Duration::from_secs(10),
-            deadline: Deadline::BeyondPatience,
+            deadline: Deadline::AfterRecovery,
             hang_limit: Duration::from_secs(60),
             allow_final_try: false,
             allow_weak_keys: false,
@@ -84,24 +85,25 @@ impl Options {
         }
     }
 
-    /// The token of this label. Numbers of slots change, so there is no way to ask for one.
+    /// Selects the token by its label. There is no selection by slot number, since those change.
     #[must_use]
     pub fn token_label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
     }
 
-    /// The token of this serial number; together with a label, both have to be the token's.
+    /// Selects the token by its serial number. With a label, both have to match.
     #[must_use]
     pub fn token_serial(mut self, serial: impl Into<String>) -> Self {
         self.serial = Some(serial.into());
         self
     }
 
-    /// Asks `callback` for the PIN, at each login: at the first use, and after the token lost it.
+    /// Calls `callback` for the PIN at each login: at the first use, and after the token has lost
+    /// its login.
     ///
-    /// It runs in a thread of the token (in that of the caller where there is
-    /// [no deadline](Self::no_deadline)), and must not use a token of the same library itself.
+    /// The callback runs in a thread of the token, or in that of the caller if there is
+    /// [no deadline](Self::no_deadline). It must not use a token of the same library.
     #[must_use]
     pub fn pin_from(
         mut self,
@@ -111,147 +113,151 @@ impl Options {
         self
     }
 
-    /// Reads the PIN from a file at each login: its content without a line end. Others than its
-    /// owner must not be able to read or write it (mode 0600 or 0400);
-    /// [`pin_file_with`](Self::pin_file_with) accepts what platforms hand out.
+    /// Reads the PIN from a file at each login: its content without a final line end. Only the
+    /// owner of the file may have access to it (mode 0600 or 0400);
+    /// [`pin_file_with`](Self::pin_file_with) accepts other modes.
     #[must_use]
     pub fn pin_file(self, path: impl AsRef<Path>) -> Self {
         self.pin_file_with(path, FileRules::new())
     }
 
-    /// As [`pin_file`](Self::pin_file), of a mode that `rules` accept: Docker and Compose give
-    /// secrets mode 0444, Kubernetes with `fsGroup` 0440. Its owner is not looked at.
+    /// Reads the PIN from a file whose mode `rules` accept. Docker and Compose give secrets mode
+    /// 0444, Kubernetes with `fsGroup` mode 0440. The owner of the file is not checked.
     #[must_use]
     pub fn pin_file_with(mut self, path: impl AsRef<Path>, rules: FileRules) -> Self {
         self.pin = PinSource::File(path.as_ref().to_path_buf(), rules);
         self
     }
 
-    /// The token asks for the PIN by itself, on a pad of its own.
+    /// Logs in without a PIN: the token asks the user for it, on a PIN pad for example.
     #[must_use]
     pub fn protected_authentication(mut self) -> Self {
         self.pin = PinSource::Protected;
         self
     }
 
-    /// What the library wants to be told when it is set up (`pReserved`): NSS has its
-    /// configuration there. It counts where a library is first used in a process.
+    /// Sets the argument `pReserved` of C_Initialize, in which NSS expects its configuration. Only
+    /// the first token of a library in a process sets it.
     #[must_use]
     pub fn reserved(mut self, reserved: impl Into<String>) -> Self {
         self.reserved = Some(reserved.into());
         self
     }
 
-    /// Makes new keys for this wrap algorithm, 2 or 3, instead of the best one that the token
-    /// turns out to have. Keys there are keep theirs.
+    /// Generates new keys for this wrap algorithm, 2 or 3, instead of the best that the token
+    /// supports. Existing keys keep theirs.
     #[must_use]
     pub fn algorithm(mut self, algorithm: WrapAlgorithm) -> Self {
         self.algorithm = Some(algorithm);
         self
     }
 
-    /// The number under which the token has AES-GCM, if that is a vendor's and not `CKM_AES_GCM`.
+    /// Sets the mechanism number of AES-GCM, where a vendor has one of its own instead of
+    /// `CKM_AES_GCM`.
     #[must_use]
     pub fn gcm_mechanism(mut self, number: core::ffi::c_ulong) -> Self {
         self.gcm_mechanism = Some(number);
         self
     }
 
-    /// The most sessions at once, one for each thread that is in the token. The default is 16, and
-    /// never more than the token says it can have.
+    /// Limits the number of sessions, each of which one thread uses at a time. The default is 16,
+    /// or the limit of the token if that is lower.
     #[must_use]
     pub fn max_sessions(mut self, most: usize) -> Self {
         self.max_sessions = most.max(1);
         self
     }
 
-    /// For how long an operation goes on trying to recover a token that lost its sessions or its
-    /// login, or was restarted, however many attempts that takes. The default is ten seconds; zero
-    /// tries once. It also bounds each wait for others that are in the token. One call to the library
-    /// may take longer, and cannot be cut off: see [`deadline`](Self::deadline).
+    /// Limits the time in which an operation recovers a token that has lost its sessions or its
+    /// login, or was restarted, in as many attempts as that takes. The default is ten seconds; zero
+    /// allows one attempt.
+    ///
+    /// It also limits each wait for other threads. It does not limit a single call into the library,
+    /// which cannot be cancelled: see [`deadline`](Self::deadline).
     #[must_use]
-    pub fn recovery_timeout(mut self, recovery_timeout: Duration) -> Self {
-        self.recovery_timeout = recovery_timeout;
+    pub fn recovery_timeout(mut self, timeout: Duration) -> Self {
+        self.recovery_timeout = timeout;
         self
     }
 
-    /// How long a caller waits at the most, whatever the library does. The default is 20 seconds
-    /// more than [`recovery_timeout`](Self::recovery_timeout).
+    /// Limits how long a caller waits, whatever the library does. The default is 20 seconds more
+    /// than the [`recovery_timeout`](Self::recovery_timeout).
     ///
-    /// Operations are made in threads of their own, at most as many as there may be sessions: that
-    /// costs some 8 us each on an idle machine, and 30 to 50 us on a busy one, where one by SoftHSM
-    /// takes 26 us and more. One that hangs keeps its thread until it comes back or is given up
-    /// ([`hang_limit`](Self::hang_limit)); once so many hang as there may be sessions, callers are
-    /// told at once. Changes of keys have as long as the recovery_timeout where that is longer.
+    /// Operations run in threads of their own, at most as many as there may be sessions. That costs
+    /// some 8 us an operation on an idle machine, and 30 to 50 us on a busy one; an operation of
+    /// SoftHSM takes 26 us or more. A call that hangs keeps its thread until it returns or is given
+    /// up ([`hang_limit`](Self::hang_limit)). Once as many calls hang as there may be sessions,
+    /// operations fail without a wait. Changes of keys have at least the recovery timeout.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Deadline::After(deadline);
         self
     }
 
-    /// Operations are made in the thread of their caller, who waits for as long as the library
-    /// takes: for ever, if a call never returns.
+    /// Runs operations in the thread of their caller, which waits without a limit if a call never
+    /// returns.
     #[must_use]
     pub fn no_deadline(mut self) -> Self {
         self.deadline = Deadline::Never;
         self
     }
 
-    /// After how long a call that has not returned is given up. The default is a minute, and it is
-    /// never less than [`recovery_timeout`](Self::recovery_timeout) and [`deadline`](Self::deadline).
+    /// Sets when a call that has not returned is given up. The default is one minute; the
+    /// [`recovery_timeout`](Self::recovery_timeout) and the [`deadline`](Self::deadline) are lower
+    /// bounds.
     ///
-    /// What a call that is given up had is replaced: its thread, its session. As many may be given
-    /// up as there may be sessions. What must not be done under a call that is still inside of the
-    /// library is not done any more: setting the library up anew, changes of keys. Then
-    /// [`Error::RestartProcess`] says so, for as long as the calls do not return.
+    /// The thread and the session of such a call are replaced, at most as many as there may be
+    /// sessions. Until the call returns, the library cannot be restarted and keys cannot be changed:
+    /// these operations fail with [`Error::RestartProcess`].
     #[must_use]
     pub fn hang_limit(mut self, limit: Duration) -> Self {
         self.hang_limit = limit;
         self
     }
 
-    /// Logs in although the token says that one more wrong PIN locks it.
+    /// Logs in although the token reports that another wrong PIN locks it.
     #[must_use]
     pub fn allow_final_try(mut self) -> Self {
         self.allow_final_try = true;
         self
     }
 
-    /// Uses keys of the token that can be read out, or that may wrap other keys beside decrypting:
-    /// whoever may use the token can then get them.
+    /// Accepts keys that can be extracted from the token, or that decrypt and also wrap other keys:
+    /// every user of the token can read those keys.
     #[must_use]
     pub fn allow_weak_keys(mut self) -> Self {
         self.allow_weak_keys = true;
         self
     }
 
-    /// Tells `observer` of reconnects and logins, and of logins that were refused.
+    /// Reports reconnects, logins and refused logins to `observer`.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// Loads the library. The token itself is looked for when it is first needed.
+    /// Loads the library. The token itself is searched for at its first use.
     ///
     /// # Errors
     ///
     /// [`Error::Library`], in [`Error::Backend`](crate::Error::Backend).
     pub fn token(&self) -> Result<Token, crate::Error> {
-        Ok(Token::new(self.clone())?)
+        Ok(Token::open(self.clone())?)
     }
 
-    /// What C_Initialize is told.
+    /// The argument of C_Initialize.
     pub(crate) fn reserved_string(&self) -> Result<Option<CString>, Error> {
         let bytes = self.reserved.clone().map(CString::new).transpose();
-        let what = "what it is to be told has a zero byte in it".into();
+        let what = "the reserved argument contains a zero byte".into();
         bytes.map_err(|_| Error::Library { path: self.library.clone(), what })
     }
 
     /// The deadline of one operation.
     pub(crate) fn longest_wait(&self) -> Option<Duration> {
         match self.deadline {
-            Deadline::BeyondPatience => Some(self.recovery_timeout.saturating_add(BEYOND_PATIENCE)),
+            // Saturates: a timeout without end has a deadline without end.
+            Deadline::AfterRecovery => Some(self.recovery_timeout.saturating_add(LAST_CALL)),
             Deadline::After(deadline) => Some(deadline),
             Deadline::Never => None,
         }
@@ -261,14 +267,15 @@ impl Options {
         !matches!(self.pin, PinSource::None)
     }
 
-    pub(crate) fn wants(&self, info: &TokenInfo) -> bool {
+    /// Whether the token is the selected one.
+    pub(crate) fn matches(&self, info: &TokenInfo) -> bool {
         let same = |wanted: &Option<String>, found: &[u8]| {
             wanted.as_ref().is_none_or(|wanted| wanted.as_bytes() == found)
         };
         same(&self.label, &info.label) && same(&self.serial, &info.serial)
     }
 
-    /// What was asked for, in words.
+    /// The selection, for people.
     pub(crate) fn wanted(&self) -> String {
         match (&self.label, &self.serial) {
             (Some(label), Some(serial)) => format!("label {label:?} and serial {serial:?}"),

@@ -1,4 +1,4 @@
-//! PINs: where they come from, and which were refused.
+//! PINs: their sources, and those that were refused.
 
 use crate::OsRandom;
 use crate::crypto::mac::{MAC_LEN, Mac};
@@ -12,11 +12,11 @@ use rand_core::TryRng;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// A PIN: bytes, wiped on drop. Some devices want `user:password` or the like.
+/// A PIN: bytes, wiped on drop. Some devices expect `user:password` or the like.
 pub struct Pin(Zeroizing<Box<[u8]>>);
 
 impl Pin {
-    /// Copies a PIN. The caller wipes its own copy.
+    /// Copies a PIN. The caller wipes the original.
     pub fn new(pin: impl AsRef<[u8]>) -> Self {
         Pin(Zeroizing::new(Box::from(pin.as_ref())))
     }
@@ -26,22 +26,22 @@ impl Pin {
     }
 }
 
-/// What a callback that cannot give a PIN answers.
+/// The error of a callback that has no PIN.
 pub type PinError = Box<dyn core::error::Error + Send + Sync>;
 
-/// Where the PIN comes from. Asked at each login, so that a new PIN needs no new process.
+/// The source of the PIN, used at each login, so that a new PIN needs no new process.
 #[derive(Clone)]
 pub(crate) enum PinSource {
-    /// No login: for tokens whose keys need none.
+    /// No login, for tokens whose keys need none.
     None,
-    /// The token asks by itself (a pad, a finger).
+    /// The token asks the user.
     Protected,
     Callback(Arc<dyn Fn() -> Result<Pin, PinError> + Send + Sync>),
     File(PathBuf, FileRules),
 }
 
 impl PinSource {
-    /// The PIN, or `None` where the token asks for it by itself.
+    /// The PIN; `None` if the token asks the user.
     pub(crate) fn pin(&self) -> Result<Option<Pin>, PinFault> {
         match self {
             PinSource::None | PinSource::Protected => Ok(None),
@@ -57,16 +57,15 @@ impl fmt::Debug for PinSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             PinSource::None => f.write_str("none"),
-            PinSource::Protected => f.write_str("asked by the token"),
+            PinSource::Protected => f.write_str("protected authentication"),
             PinSource::Callback(_) => f.write_str("callback"),
             PinSource::File(path, _) => write!(f, "file {}", path.display()),
         }
     }
 }
 
-/// Reads a PIN from a file that nobody but its owner may read, unless `rules` allow it, without a
-/// line end behind it. Neither an empty one nor one that is cut off is offered to a token: each
-/// wrong PIN counts.
+/// Reads a PIN, without a final line end, from a file to which only its owner has access, or others
+/// as far as `rules` allow. An empty or truncated PIN is an error, since a token counts wrong ones.
 fn read(path: &Path, rules: FileRules) -> Result<Pin, PinFault> {
     match read_secret_file(path, rules) {
         Ok(pin) => Ok(Pin::new(&*pin)),
@@ -77,10 +76,10 @@ fn read(path: &Path, rules: FileRules) -> Result<Pin, PinFault> {
     }
 }
 
-/// The PINs that tokens of one library refused in this process: none is offered twice, since
-/// tokens lock after few wrong ones.
+/// The PINs that tokens of one library have refused in this process. None is tried twice, since
+/// tokens lock after a few wrong ones.
 ///
-/// Kept as MACs under a key of this process, for the memory to hold no PIN.
+/// Stored as MACs under a key of this process, so that no PIN stays in memory.
 pub(crate) struct RefusedPins {
     mac: Option<Mac>,
     refused: Vec<Refused>,
@@ -97,14 +96,14 @@ impl RefusedPins {
         RefusedPins { mac: None, refused: Vec::new() }
     }
 
-    /// What the token answered to this PIN before, if it refused it.
+    /// Why the token has refused this PIN; `None` if it has not.
     pub(crate) fn fault(&self, serial: &[u8], pin: &Pin) -> Option<PinFault> {
         let pin = self.fingerprint(pin)?;
         let same = |refused: &&Refused| refused.serial == serial && refused.pin == pin;
         self.refused.iter().find(same).map(|refused| refused.fault.clone())
     }
 
-    pub(crate) fn note(&mut self, serial: &[u8], pin: &Pin, fault: PinFault) {
+    pub(crate) fn record(&mut self, serial: &[u8], pin: &Pin, fault: PinFault) {
         if self.mac.is_none() {
             let mut key = Zeroizing::new([0; MAC_LEN]);
             if OsRandom.try_fill_bytes(key.as_mut_slice()).is_ok() {
@@ -141,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_gives_its_first_line_and_must_be_private() {
+    fn pin_file_must_be_private_and_whole() {
         let directory = directory();
         let path = directory.join("pin");
         for (text, pin) in [("1234", "1234"), ("1234\n", "1234"), ("a b\r\n", "a b")] {
@@ -171,10 +170,10 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_pin_is_known_again_and_others_are_not() {
+    fn only_the_refused_pin_of_a_token_is_known() {
         let mut refused = RefusedPins::new();
         assert!(refused.fault(b"1", &Pin::new("1234")).is_none());
-        refused.note(b"1", &Pin::new("1234"), PinFault::Rejected);
+        refused.record(b"1", &Pin::new("1234"), PinFault::Rejected);
         assert!(matches!(refused.fault(b"1", &Pin::new("1234")), Some(PinFault::Rejected)));
         assert!(refused.fault(b"1", &Pin::new("1235")).is_none());
         assert!(refused.fault(b"2", &Pin::new("1234")).is_none());
@@ -183,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_shows_no_pin() {
+    fn debug_of_a_source_shows_no_pin() {
         let source = PinSource::Callback(Arc::new(|| Ok(Pin::new("87654321"))));
         let text: String = alloc::format!("{source:?}");
         assert!(!text.contains("8765"));

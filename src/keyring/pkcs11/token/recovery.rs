@@ -1,173 +1,207 @@
-//! The way back to a working token, remedy by remedy: another session, another login, another
-//! connection, the library set up anew.
+//! Recovery of a token, by the least disturbing remedy that may help: another session, another
+//! login, another connection, a restart of the library.
 
-use super::Inner;
+use super::connection::{Connection, Connections};
 use super::library::LibraryGuard;
 use super::time_limit::TimeLimit;
 use crate::keyring::pkcs11::error::{Error, PinFault};
 use crate::keyring::pkcs11::failure::{self, Failure, Remedy};
 use crate::keyring::pkcs11::ffi::ck;
+use alloc::sync::Arc;
 use core::time::Duration;
 
-/// How many attempts follow each other at once.
-const EAGER_ATTEMPTS: u32 = 4;
+/// How many attempts follow each other without a pause.
+const EAGER_ATTEMPTS: usize = 4;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// After how many failures of one call the library is set up anew although the token says that it
-/// is well, or is lost each time that it is connected.
-const LIBRARY_FAILURES: u32 = 5;
+/// How often the pause doubles: beyond the longest one.
+const MOST_DOUBLINGS: usize = 7;
 
-/// How often a wrong answer is taken for a slip.
-const MOST_SLIPS: u32 = 2;
+/// After how many failures of one operation the library is restarted although the token reports no
+/// fault, or although each new connection to it works.
+const LIBRARY_FAILURES: usize = 5;
 
-/// How far one call has come.
+/// How many wrong responses count as transient.
+const TRANSIENT_RESPONSES: usize = 2;
+
+/// The recovery of one operation.
 pub(crate) struct Recovery {
     limit: TimeLimit,
-    attempts: u32,
+    attempts: usize,
     /// Failures of the device rather than of a session.
-    device: u32,
-    /// Failures that may be of the library as a whole, whatever the device says of itself.
-    library: u32,
-    slips: u32,
-    missing: u32,
+    device_failures: usize,
+    /// Failures that the library as a whole may cause, whatever the device reports.
+    library_failures: usize,
+    wrong_responses: usize,
+    /// Whether the key was looked up again.
+    looked_up_again: bool,
 }
 
-/// What comes next.
+/// What the operation does next.
 pub(crate) enum Step {
-    Again,
-    /// Set the library up anew; what it is for, in case that cannot be done.
+    Retry,
+    /// Restart the library. If that is impossible, the operation fails with this failure.
     Restart(Failure),
 }
 
 impl Recovery {
     pub(crate) fn new(limit: TimeLimit) -> Self {
-        Recovery { limit, attempts: 1, device: 0, library: 0, slips: 0, missing: 0 }
+        Recovery {
+            limit,
+            attempts: 1,
+            device_failures: 0,
+            library_failures: 0,
+            wrong_responses: 0,
+            looked_up_again: false,
+        }
     }
 
-    /// Another attempt, for as long as there is time, however many there were.
-    pub(crate) fn again(&mut self, failure: Failure) -> Result<Step, Failure> {
+    /// Allows another attempt while there is time.
+    pub(crate) fn retry(&mut self, failure: Failure) -> Result<Step, Failure> {
         if self.limit.is_over() {
             return Err(failure);
         }
-        self.attempts = self.attempts.saturating_add(1);
-        Ok(Step::Again)
+        self.attempts += 1;
+        Ok(Step::Retry)
     }
 
-    /// Waits before a later attempt, holding nothing.
+    /// Waits before a later attempt. The caller holds no lock.
+    #[expect(clippy::arithmetic_side_effects, reason = "five milliseconds times 2^7 at most")]
     pub(crate) fn pause(&self) {
-        let Some(late) = self.attempts.checked_sub(EAGER_ATTEMPTS.saturating_add(1)) else {
-            return;
-        };
-        let pause = FIRST_PAUSE.saturating_mul(1_u32.checked_shl(late).unwrap_or(u32::MAX));
-        std::thread::sleep(pause.min(LONGEST_PAUSE).min(self.limit.left()));
+        if let Some(late) = self.attempts.checked_sub(EAGER_ATTEMPTS + 1) {
+            let pause = FIRST_PAUSE * (1 << late.min(MOST_DOUBLINGS));
+            std::thread::sleep(pause.min(LONGEST_PAUSE).min(self.limit.remaining()));
+        }
     }
 
-    /// Counts a failure of the device, and tells whether it is more than a slip.
+    /// Counts a failure of the device. Returns whether it is more than a transient one.
     fn device_failed(&mut self) -> bool {
-        self.device = self.device.saturating_add(1);
-        self.device > 1
+        self.device_failures += 1;
+        self.device_failures > 1
     }
 
-    /// Counts a failure that a new session, login or connection should have mended, and tells
-    /// whether that is in vain: seldom, since a restart disturbs everybody.
+    /// Counts a failure that another session, login or connection should have cured. Returns
+    /// whether to restart the library: seldom, since a restart disturbs all its users.
     fn library_failed(&mut self, failure: &Failure) -> bool {
-        let is_mendable = match failure {
-            Failure::Call(call) => !failure::is_of_few_sessions(call),
+        let is_curable = match failure {
+            Failure::Call(call) => !failure::is_lack_of_sessions(call),
             Failure::Login(PinFault::Ignored) => true,
             _ => false,
         };
-        self.library = self.library.saturating_add(u32::from(is_mendable));
-        is_mendable && self.library.is_multiple_of(LIBRARY_FAILURES)
+        self.library_failures += usize::from(is_curable);
+        is_curable && self.library_failures.is_multiple_of(LIBRARY_FAILURES)
     }
-}
 
-impl Inner {
-    /// Finds out what is wrong, mends what can be mended from inside, and says what comes next;
-    /// or gives the failure back.
-    pub(crate) fn next_step(
-        &self,
-        inside: &LibraryGuard<'_>,
-        failure: Failure,
-        recovery: &mut Recovery,
-    ) -> Result<Step, Failure> {
-        let remedy = match &failure {
-            // Perhaps the number is another key's by now.
-            Failure::Call(call) if failure::is_disabled(call) && recovery.missing == 0 => {
-                recovery.missing = 1;
-                Remedy::Stale
+    /// The least remedy that may help against `failure`.
+    fn remedy(&mut self, failure: &Failure, was_connected: bool) -> Remedy {
+        match failure {
+            // The handle may be another key's now.
+            Failure::Call(call) if failure::is_disabled(call) && !self.looked_up_again => {
+                self.looked_up_again = true;
+                Remedy::Lookup
+            }
+            Failure::KeyMissing if !self.looked_up_again => {
+                self.looked_up_again = true;
+                Remedy::Lookup
+            }
+            Failure::Wrong(_) if self.wrong_responses < TRANSIENT_RESPONSES => {
+                self.wrong_responses += 1;
+                Remedy::Lookup
             }
             Failure::Call(call) => failure::remedy(call),
             Failure::Superseded => Remedy::Session,
-            Failure::Login(PinFault::Ignored) => Remedy::Stale,
-            // One that was there may come back; another name will not.
-            Failure::Error(Error::TokenNotFound { .. }) if self.events.was_connected() => {
-                Remedy::Device
-            }
-            Failure::Wrong(_) if recovery.slips < MOST_SLIPS => {
-                recovery.slips = recovery.slips.saturating_add(1);
-                // Perhaps the number is another key's by now.
-                Remedy::Stale
-            }
-            Failure::KeyMissing if recovery.missing == 0 => {
-                recovery.missing = 1;
-                Remedy::Stale
-            }
-            _ => Remedy::Permanent,
-        };
-        if remedy == Remedy::Permanent {
-            return Err(failure);
+            Failure::Login(PinFault::Ignored) => Remedy::Lookup,
+            // A token that was there may return; one that never was has another label.
+            Failure::Error(Error::TokenNotFound { .. }) if was_connected => Remedy::Device,
+            _ => Remedy::None,
         }
-        let step = recovery.again(failure.clone())?;
-        let in_vain = recovery.library_failed(&failure);
-        let Some(connection) = self.connection(inside) else {
-            // It could not be made.
-            let restart =
-                remedy == Remedy::Restart || (remedy == Remedy::Device && recovery.device_failed());
-            return Ok(if restart || in_vain { Step::Restart(failure) } else { step });
-        };
-        let limit = recovery.limit;
-        let restart = match connection.is_logged_in(inside, &self.options, &limit) {
-            Ok(true) => {
-                if remedy != Remedy::Session {
-                    connection.forget_objects();
-                }
-                // The token says that it is well.
-                if matches!(remedy, Remedy::Device | Remedy::Restart) && recovery.device_failed() {
-                    self.disconnect(inside, &connection, false, &limit);
-                }
-                false
+    }
+}
+
+/// Applies the remedy against `failure` that is possible inside the library, and returns what to do
+/// next.
+///
+/// # Errors
+///
+/// `failure`, if nothing helps or the time is over; a refused login.
+pub(crate) fn next_step(
+    library: &LibraryGuard<'_>,
+    connections: &Connections,
+    failure: Failure,
+    recovery: &mut Recovery,
+) -> Result<Step, Failure> {
+    let remedy = recovery.remedy(&failure, connections.events.was_connected());
+    if remedy == Remedy::None {
+        return Err(failure);
+    }
+    let step = recovery.retry(failure.clone())?;
+    let recurs = recovery.library_failed(&failure);
+    let restart = match connections.current(library) {
+        Some(connection) => mend(library, connections, &connection, remedy, recovery)?,
+        // It could not be made.
+        None => remedy == Remedy::Restart || (remedy == Remedy::Device && recovery.device_failed()),
+    };
+    Ok(if restart || recurs { Step::Restart(failure) } else { step })
+}
+
+/// Mends `connection` or gives it up. Returns whether only a restart can help.
+fn mend(
+    library: &LibraryGuard<'_>,
+    connections: &Connections,
+    connection: &Arc<Connection>,
+    remedy: Remedy,
+    recovery: &mut Recovery,
+) -> Result<bool, Failure> {
+    match connection.is_logged_in(library) {
+        Ok(true) => {
+            if remedy != Remedy::Session {
+                connection.forget_objects();
             }
-            Ok(false) => match connection.log_in(inside, &self.options, &limit) {
-                Ok(logged_in) => {
-                    connection.forget_objects();
-                    if logged_in {
-                        self.events.logged_in();
-                    }
-                    false
-                }
-                Err(Failure::Login(fault)) if !matches!(fault, PinFault::Ignored) => {
-                    self.events.login_refused(&fault);
-                    return Err(Failure::Login(fault));
-                }
-                Err(Failure::Error(error)) => return Err(error.into()),
-                // Another thread has given it up.
-                Err(Failure::Superseded) => false,
-                Err(_) => {
-                    self.disconnect(inside, &connection, false, &limit);
-                    recovery.device_failed()
-                }
-            },
-            Err(Failure::Call(lost)) => {
-                let gone = failure::is_session_gone(&lost);
-                self.disconnect(inside, &connection, gone, &limit);
-                let is_down = lost.code() == Some(ck::CKR_CRYPTOKI_NOT_INITIALIZED);
-                is_down || (!gone && recovery.device_failed())
+            // The token reports no fault.
+            let is_of_device = matches!(remedy, Remedy::Device | Remedy::Restart);
+            if is_of_device && recovery.device_failed() {
+                connections.disconnect(library, connection, false);
             }
-            Err(Failure::Error(error)) => return Err(error.into()),
-            Err(_) => false,
-        };
-        Ok(if restart || in_vain { Step::Restart(failure) } else { step })
+            Ok(false)
+        }
+        Ok(false) => log_in_again(library, connections, connection, recovery),
+        Err(Failure::Call(lost)) => {
+            let is_gone = failure::is_session_gone(&lost);
+            connections.disconnect(library, connection, is_gone);
+            let is_down = lost.code() == Some(ck::CKR_CRYPTOKI_NOT_INITIALIZED);
+            Ok(is_down || (!is_gone && recovery.device_failed()))
+        }
+        Err(Failure::Error(error)) => Err(error.into()),
+        Err(_) => Ok(false),
+    }
+}
+
+fn log_in_again(
+    library: &LibraryGuard<'_>,
+    connections: &Connections,
+    connection: &Arc<Connection>,
+    recovery: &mut Recovery,
+) -> Result<bool, Failure> {
+    match connection.log_in(library) {
+        Ok(logged_in) => {
+            connection.forget_objects();
+            if logged_in {
+                connections.events.logged_in();
+            }
+            Ok(false)
+        }
+        Err(Failure::Login(fault)) if !matches!(fault, PinFault::Ignored) => {
+            connections.events.login_refused(&fault);
+            Err(Failure::Login(fault))
+        }
+        Err(Failure::Error(error)) => Err(error.into()),
+        // Another thread has given the connection up.
+        Err(Failure::Superseded) => Ok(false),
+        Err(_) => {
+            connections.disconnect(library, connection, false);
+            Ok(recovery.device_failed())
+        }
     }
 }

@@ -1,98 +1,94 @@
-//! How many threads work in sessions of a token at once, and who is next.
+//! A fair semaphore with a timeout: limits how many threads use sessions of a token at once.
 
 use super::time_limit::TimeLimit;
 use crate::keyring::pkcs11::error::Error;
-use crate::sync::lock;
+use crate::sync::Monitor;
 use alloc::collections::{BTreeMap, VecDeque};
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
-/// Semaphore to work in a session: no more than there may be sessions.
+/// Permits to use a session, at most as many as the token has sessions.
 pub(crate) struct Semaphore {
-    state: Mutex<State>,
-    freed: Condvar,
+    state: Monitor<State>,
 }
 
 struct State {
     most: usize,
-    /// Those that are out, and since when. One that is out for too long is given up, and another
-    /// takes its place.
-    out: BTreeMap<u64, Instant>,
-    /// Who waits, longest first: those who have just given one back are not before them.
+    /// Permits in use, and since when. A permit whose call hangs is replaced.
+    used: BTreeMap<u64, Instant>,
+    /// Waiting threads, the longest wait first: a thread that has just returned a permit queues
+    /// behind them.
     waiting: VecDeque<u64>,
     next: u64,
 }
 
-/// One of them, as long as it is held.
+/// A permit, returned on drop.
 pub(crate) struct Permit<'a> {
-    sessions: &'a Semaphore,
+    semaphore: &'a Semaphore,
     number: u64,
 }
 
 impl Semaphore {
     pub(crate) fn new(most: usize) -> Self {
-        let (out, waiting) = (BTreeMap::new(), VecDeque::new());
-        let state = State { most: most.max(1), out, waiting, next: 0 };
-        Semaphore { state: Mutex::new(state), freed: Condvar::new() }
+        let (used, waiting) = (BTreeMap::new(), VecDeque::new());
+        Semaphore { state: Monitor::new(State { most: most.max(1), used, waiting, next: 0 }) }
     }
 
-    pub(crate) fn take(&self, limit: &TimeLimit) -> Result<Permit<'_>, Error> {
-        let mut state = lock(&self.state);
+    pub(crate) fn acquire(&self, limit: &TimeLimit) -> Result<Permit<'_>, Error> {
+        let mut state = self.state.lock();
         let number = state.next;
         state.next = number.wrapping_add(1);
         let mut is_waiting = false;
         loop {
             if state.waiting.front().is_none_or(|first| *first == number) {
-                if state.out.len() >= state.most {
-                    state.out.retain(|_, since| !limit.is_given_up(*since));
+                if state.used.len() >= state.most {
+                    state.used.retain(|_, since| !limit.is_hung(*since));
                 }
-                if state.out.len() < state.most {
+                if state.used.len() < state.most {
                     state.waiting.retain(|waiting| *waiting != number);
-                    state.out.insert(number, Instant::now());
+                    state.used.insert(number, Instant::now());
                     drop(state);
                     if is_waiting {
-                        self.freed.notify_all();
+                        self.state.notify_all();
                     }
-                    return Ok(Permit { sessions: self, number });
+                    return Ok(Permit { semaphore: self, number });
                 }
             }
-            let left = limit.left();
-            if left.is_zero() {
+            let remaining = limit.remaining();
+            if remaining.is_zero() {
                 state.waiting.retain(|waiting| *waiting != number);
                 drop(state);
-                self.freed.notify_all();
+                self.state.notify_all();
                 return Err(Error::NoSession);
             }
             if !is_waiting {
                 is_waiting = true;
                 state.waiting.push_back(number);
             }
-            let waited = self.freed.wait_timeout(state, left);
-            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+            state = self.state.wait_timeout(state, remaining);
         }
     }
 
-    /// Has no more than `most` of them at once from now on.
-    pub(crate) fn limit(&self, most: usize) {
-        lock(&self.state).most = most.max(1);
-        self.freed.notify_all();
+    /// Sets the number of permits.
+    pub(crate) fn set_most(&self, most: usize) {
+        self.state.lock().most = most.max(1);
+        self.state.notify_all();
     }
 
-    /// The token has no session for who holds one: others use it as well, and less has to do.
+    /// Removes a permit: the token had no session for a holder, since others use it as well.
     pub(crate) fn lower(&self) {
-        let mut state = lock(&self.state);
-        state.most = state.out.len().saturating_sub(1).max(1);
+        let mut state = self.state.lock();
+        state.most = state.used.len().max(2) - 1;
     }
 }
 
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
-        let mut state = lock(&self.sessions.state);
-        state.out.remove(&self.number);
+        let mut state = self.semaphore.state.lock();
+        state.used.remove(&self.number);
         let is_awaited = !state.waiting.is_empty();
         drop(state);
         if is_awaited {
-            self.sessions.freed.notify_all();
+            self.semaphore.state.notify_all();
         }
     }
 }
@@ -103,22 +99,21 @@ mod tests {
     use core::time::Duration;
 
     #[test]
-    fn no_more_are_out_than_may_be_but_for_those_given_up() {
-        let limit = |recovery_timeout| {
-            TimeLimit::new(Duration::from_millis(recovery_timeout), Duration::MAX)
-        };
-        let sessions = Semaphore::new(2);
-        let [one, two] = [sessions.take(&limit(0)).unwrap(), sessions.take(&limit(0)).unwrap()];
-        assert!(matches!(sessions.take(&limit(10)).err(), Some(Error::NoSession)));
+    fn permits_are_limited_and_hung_ones_replaced() {
+        let limit = |millis| TimeLimit::new(Duration::from_millis(millis), Duration::MAX);
+        let semaphore = Semaphore::new(2);
+        let acquire = |millis| semaphore.acquire(&limit(millis));
+        let [one, two] = [acquire(0).unwrap(), acquire(0).unwrap()];
+        assert!(matches!(acquire(10).err(), Some(Error::NoSession)));
         drop(two);
-        sessions.lower();
-        assert!(sessions.take(&limit(0)).is_err(), "one is out, and one may be");
-        let gives_up = TimeLimit::new(Duration::ZERO, Duration::ZERO);
-        let other = sessions.take(&gives_up).unwrap();
+        semaphore.lower();
+        assert!(acquire(0).is_err(), "one of one is in use");
+        let expired = TimeLimit::new(Duration::ZERO, Duration::ZERO);
+        let other = semaphore.acquire(&expired).unwrap();
         drop(one);
-        assert!(sessions.take(&limit(0)).is_err(), "it gives back nothing");
+        assert!(acquire(0).is_err(), "a replaced permit is not returned");
         drop(other);
-        sessions.limit(2);
-        assert!(sessions.take(&limit(0)).is_ok());
+        semaphore.set_most(2);
+        assert!(acquire(0).is_ok());
     }
 }

@@ -1,93 +1,88 @@
-//! Who is inside of a library: any number of threads, or one alone.
+//! A shared-exclusive lock with a timeout.
 
 use super::time_limit::TimeLimit;
 use crate::keyring::pkcs11::error::Error;
-use crate::sync::lock;
+use crate::sync::Monitor;
 use alloc::collections::BTreeMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use core::time::Duration;
 use std::time::Instant;
 
-/// A lock for readers and a writer that is waited for within a limit, and that knows since when
-/// each of them is inside.
+/// A shared-exclusive lock whose waits end with a time limit, and which knows since when each
+/// holder holds it.
 ///
-/// Not `std`'s: a call that never returns would keep whoever comes next for ever.
+/// The locks of `std` do not fit: a call that never returns would block every later caller.
 pub(crate) struct TimedLock {
-    state: Mutex<State>,
-    changed: Condvar,
+    state: Monitor<State>,
 }
 
 #[derive(Default)]
 struct State {
-    inside: BTreeMap<u64, Instant>,
-    alone: Option<Instant>,
-    /// Those who want to be alone, and until when others are held back for them.
+    holders: BTreeMap<u64, Instant>,
+    /// Whether the one holder is exclusive.
+    is_exclusive: bool,
+    /// Threads that wait for exclusive access, and until when they keep new holders out.
     waiting: BTreeMap<u64, Instant>,
     next: u64,
 }
 
-/// The right to be inside, as long as it is held.
-pub(crate) struct AccessGuard<'a> {
-    access: &'a TimedLock,
-    /// `None` for who is alone.
-    number: Option<u64>,
+/// Holds a [`TimedLock`] until it is dropped.
+pub(crate) struct TimedGuard<'a> {
+    lock: &'a TimedLock,
+    number: u64,
+    is_exclusive: bool,
 }
 
 impl TimedLock {
     pub(crate) fn new() -> Self {
-        TimedLock { state: Mutex::new(State::default()), changed: Condvar::new() }
+        TimedLock { state: Monitor::new(State::default()) }
     }
 
-    /// Goes in beside others.
-    pub(crate) fn enter(&self, limit: &TimeLimit) -> Result<AccessGuard<'_>, Error> {
-        let mut state = lock(&self.state);
+    /// Locks for shared access.
+    pub(crate) fn shared(&self, limit: &TimeLimit) -> Result<TimedGuard<'_>, Error> {
+        let mut state = self.state.lock();
         loop {
-            let held_back = state.waiting.values().min().copied();
-            let held_back = held_back.map(|until| until.saturating_duration_since(Instant::now()));
-            let held_back = held_back.filter(|rest| !rest.is_zero());
-            if state.alone.is_none() && held_back.is_none() {
-                let number = state.enter();
-                return Ok(AccessGuard { access: self, number: Some(number) });
+            let kept_out = state.kept_out();
+            if !state.is_exclusive && kept_out.is_none() {
+                let number = state.number();
+                state.holders.insert(number, Instant::now());
+                return Ok(TimedGuard { lock: self, number, is_exclusive: false });
             }
-            let left = limit.left();
-            if left.is_zero() || state.alone.is_some_and(|since| limit.is_given_up(since)) {
-                return Err(state.in_vain(limit));
+            let remaining = limit.remaining();
+            let hangs = state.is_exclusive && state.oldest().is_some_and(|it| limit.is_hung(it));
+            if remaining.is_zero() || hangs {
+                return Err(state.blocked(limit));
             }
-            state = self.wait(state, held_back.map_or(left, |rest| rest.min(left)));
+            let wait = kept_out.map_or(remaining, |rest| rest.min(remaining));
+            state = self.state.wait_timeout(state, wait);
         }
     }
 
-    /// Goes in once nobody is inside. Others are held back for half of the limit, so that it comes
-    /// to that, and no longer, so that one call that hangs does not keep all of them.
-    pub(crate) fn enter_alone(&self, limit: &TimeLimit) -> Result<AccessGuard<'_>, Error> {
-        let mut state = lock(&self.state);
+    /// Locks for exclusive access, once nobody holds the lock.
+    ///
+    /// The wait keeps new holders out for half of the time limit, so that it can succeed, and no
+    /// longer, so that one hung call does not block all others.
+    pub(crate) fn exclusive(&self, limit: &TimeLimit) -> Result<TimedGuard<'_>, Error> {
+        let mut state = self.state.lock();
         let number = state.number();
         let until = Instant::now().checked_add(limit.half()).unwrap_or_else(Instant::now);
         loop {
-            if state.alone.is_none() && state.inside.is_empty() {
+            if state.holders.is_empty() {
                 state.waiting.remove(&number);
-                state.alone = Some(Instant::now());
-                return Ok(AccessGuard { access: self, number: None });
+                state.holders.insert(number, Instant::now());
+                state.is_exclusive = true;
+                return Ok(TimedGuard { lock: self, number, is_exclusive: true });
             }
-            let left = limit.left();
-            let longest = state.longest();
-            if left.is_zero() || longest.is_some_and(|since| limit.is_given_up(since)) {
+            let remaining = limit.remaining();
+            if remaining.is_zero() || state.oldest().is_some_and(|it| limit.is_hung(it)) {
                 state.waiting.remove(&number);
-                let error = state.in_vain(limit);
+                let error = state.blocked(limit);
                 drop(state);
-                self.changed.notify_all();
+                self.state.notify_all();
                 return Err(error);
             }
             state.waiting.insert(number, until);
-            state = self.wait(state, left);
+            state = self.state.wait_timeout(state, remaining);
         }
-    }
-
-    fn wait<'a>(
-        &self,
-        state: MutexGuard<'a, State>,
-        longest: core::time::Duration,
-    ) -> MutexGuard<'a, State> {
-        self.changed.wait_timeout(state, longest).unwrap_or_else(PoisonError::into_inner).0
     }
 }
 
@@ -97,48 +92,47 @@ impl State {
         self.next
     }
 
-    fn enter(&mut self) -> u64 {
-        let number = self.number();
-        self.inside.insert(number, Instant::now());
-        number
+    /// For how long waiting threads keep new holders out.
+    fn kept_out(&self) -> Option<Duration> {
+        let until = self.waiting.values().min()?;
+        until.checked_duration_since(Instant::now()).filter(|rest| !rest.is_zero())
     }
 
-    /// Since when the one is inside who has been there longest.
-    fn longest(&self) -> Option<Instant> {
-        self.inside.values().chain(&self.alone).min().copied()
+    /// When the oldest holder locked.
+    fn oldest(&self) -> Option<Instant> {
+        self.holders.values().min().copied()
     }
 
-    fn in_vain(&self, limit: &TimeLimit) -> Error {
-        let calls = self.inside.len().saturating_add(usize::from(self.alone.is_some()));
-        limit.in_vain(calls, self.longest().unwrap_or_else(Instant::now))
+    fn blocked(&self, limit: &TimeLimit) -> Error {
+        limit.blocked(self.holders.len(), self.oldest().unwrap_or_else(Instant::now))
     }
 }
 
-impl AccessGuard<'_> {
-    /// Lets others in beside who was alone.
-    pub(crate) fn share(mut self) -> Self {
-        if self.number.is_none() {
-            let mut state = lock(&self.access.state);
-            state.alone = None;
-            self.number = Some(state.enter());
+impl TimedGuard<'_> {
+    /// Turns exclusive access into shared access.
+    pub(crate) fn downgrade(mut self) -> Self {
+        if core::mem::take(&mut self.is_exclusive) {
+            let mut state = self.lock.state.lock();
+            state.is_exclusive = false;
+            state.holders.insert(self.number, Instant::now());
             drop(state);
-            self.access.changed.notify_all();
+            self.lock.state.notify_all();
         }
         self
     }
 }
 
-impl Drop for AccessGuard<'_> {
+impl Drop for TimedGuard<'_> {
     fn drop(&mut self) {
-        let mut state = lock(&self.access.state);
-        match self.number {
-            Some(number) => drop(state.inside.remove(&number)),
-            None => state.alone = None,
+        let mut state = self.lock.state.lock();
+        state.holders.remove(&self.number);
+        if self.is_exclusive {
+            state.is_exclusive = false;
         }
-        let is_awaited = !state.waiting.is_empty() || self.number.is_none();
+        let is_awaited = self.is_exclusive || !state.waiting.is_empty();
         drop(state);
         if is_awaited {
-            self.access.changed.notify_all();
+            self.lock.state.notify_all();
         }
     }
 }
@@ -146,64 +140,64 @@ impl Drop for AccessGuard<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
     use std::thread;
 
-    fn limit(recovery_timeout: u64) -> TimeLimit {
-        TimeLimit::new(Duration::from_millis(recovery_timeout), Duration::MAX)
+    fn limit(millis: u64) -> TimeLimit {
+        TimeLimit::new(Duration::from_millis(millis), Duration::MAX)
     }
 
     #[test]
-    fn whoever_is_alone_waits_for_all_and_all_for_him() {
-        let access = TimedLock::new();
-        let inside = [access.enter(&limit(0)).unwrap(), access.enter(&limit(0)).unwrap()];
-        let in_vain = access.enter_alone(&limit(10)).err();
-        assert!(matches!(in_vain, Some(Error::Hanging { calls: 2 })), "{in_vain:?}");
-        // Who waited in vain holds nobody back.
-        drop(access.enter(&limit(0)).unwrap());
+    fn exclusive_access_excludes_all_other_access() {
+        let lock = TimedLock::new();
+        let holders = [lock.shared(&limit(0)).unwrap(), lock.shared(&limit(0)).unwrap()];
+        let blocked = lock.exclusive(&limit(10)).err();
+        assert!(matches!(blocked, Some(Error::Hanging { calls: 2 })), "{blocked:?}");
+        // A wait that has failed keeps nobody out.
+        drop(lock.shared(&limit(0)).unwrap());
         thread::scope(|scope| {
-            let alone = scope.spawn(|| access.enter_alone(&limit(60_000)).map(drop));
+            let exclusive = scope.spawn(|| lock.exclusive(&limit(60_000)).map(drop));
             thread::sleep(Duration::from_millis(20));
-            drop(inside);
-            assert!(alone.join().unwrap().is_ok());
+            drop(holders);
+            assert!(exclusive.join().unwrap().is_ok());
         });
-        let alone = access.enter_alone(&limit(0)).unwrap();
-        assert!(access.enter(&limit(10)).is_err());
-        assert!(access.enter_alone(&limit(10)).is_err());
-        let shared = alone.share();
-        drop(access.enter(&limit(0)).unwrap());
+        let exclusive = lock.exclusive(&limit(0)).unwrap();
+        assert!(lock.shared(&limit(10)).is_err());
+        let blocked = lock.exclusive(&limit(10)).err();
+        assert!(matches!(blocked, Some(Error::Hanging { calls: 1 })), "{blocked:?}");
+        let shared = exclusive.downgrade();
+        drop(lock.shared(&limit(0)).unwrap());
         drop(shared);
-        drop(access.enter_alone(&limit(0)).unwrap());
+        drop(lock.exclusive(&limit(0)).unwrap());
     }
 
     #[test]
-    fn one_call_that_hangs_holds_others_back_for_half_a_term() {
-        let access = TimedLock::new();
-        let hangs = access.enter(&limit(0)).unwrap();
+    fn hung_call_blocks_others_for_half_of_the_limit() {
+        let lock = TimedLock::new();
+        let hung = lock.shared(&limit(0)).unwrap();
         thread::scope(|scope| {
-            let alone = scope.spawn(|| access.enter_alone(&limit(3_600_000)).map(drop));
-            while lock(&access.state).waiting.is_empty() {
+            let exclusive = scope.spawn(|| lock.exclusive(&limit(3_600_000)).map(drop));
+            while lock.state.lock().waiting.is_empty() {
                 thread::yield_now();
             }
-            assert!(access.enter(&limit(0)).is_err(), "held back");
+            assert!(lock.shared(&limit(0)).is_err(), "kept out");
             // Half of the limit is over.
             let enters = || {
-                lock(&access.state).waiting.values_mut().for_each(|until| *until = Instant::now());
-                access.enter(&limit(0)).is_ok()
+                lock.state.lock().waiting.values_mut().for_each(|until| *until = Instant::now());
+                lock.shared(&limit(0)).is_ok()
             };
             while !enters() {
                 thread::yield_now();
             }
-            assert!(!lock(&access.state).waiting.is_empty(), "it still waits");
-            drop(hangs);
-            assert!(alone.join().unwrap().is_ok());
+            assert!(!lock.state.lock().waiting.is_empty(), "the exclusive wait goes on");
+            drop(hung);
+            assert!(exclusive.join().unwrap().is_ok());
         });
-        let hangs = access.enter(&limit(0)).unwrap();
-        let gives_up = TimeLimit::new(Duration::ZERO, Duration::ZERO);
-        let given_up = access.enter_alone(&gives_up).err();
-        assert!(matches!(given_up, Some(Error::RestartProcess { calls: 1 })), "{given_up:?}");
-        drop(access.enter(&limit(0)).unwrap());
-        drop(hangs);
-        drop(access.enter_alone(&limit(0)).unwrap());
+        let hung = lock.shared(&limit(0)).unwrap();
+        let expired = TimeLimit::new(Duration::ZERO, Duration::ZERO);
+        let blocked = lock.exclusive(&expired).err();
+        assert!(matches!(blocked, Some(Error::RestartProcess { calls: 1 })), "{blocked:?}");
+        drop(lock.shared(&limit(0)).unwrap());
+        drop(hung);
+        drop(lock.exclusive(&limit(0)).unwrap());
     }
 }
