@@ -3,11 +3,14 @@
 use crate::body::layout::CHUNK_LEN;
 use crate::threads::Threads;
 
+/// Bytes of the first read: more than nearly every header has, and cheap for a short message.
+pub(super) const FIRST_LEN: usize = 4096;
+
 /// Chunks in a buffer: enough to hide the cost of a system call, and few enough for the cache.
 pub(super) const CHUNKS: usize = 4;
 
 /// Chunks in a buffer once [`LONG_LEN`] bytes have gone through: a file is then read and written in
-/// large pieces, and touching the larger buffer for the first time no longer shows.
+/// large pieces, and the first touch of the larger buffer costs little in comparison.
 pub(super) const LONG_CHUNKS: usize = 16;
 
 pub(super) const LONG_LEN: u64 = 1 << 20;

@@ -1,4 +1,4 @@
-//! Bytes between a source and what is made of them.
+//! A buffer for bytes that may be plaintext.
 
 #![expect(
     clippy::indexing_slicing,
@@ -7,7 +7,7 @@
 
 use crate::wiped::WipedBuffer;
 
-/// Bytes of which those from `start` to `end` count. Wiped on drop, and never grown in place.
+/// Bytes, of which those from `start` to `end` are filled. Wiped on drop, and never grown in place.
 #[derive(Default)]
 pub(super) struct Buffer {
     bytes: WipedBuffer,
@@ -24,17 +24,16 @@ impl Buffer {
         self.start >= self.end
     }
 
-    /// How much it holds at the most.
     pub(super) fn capacity(&self) -> usize {
         self.bytes.len()
     }
 
     pub(super) fn consume(&mut self, len: usize) {
-        // Saturates: a reader may say that it took more.
+        // Saturates: a reader may claim to have taken more.
         self.start = self.start.saturating_add(len).min(self.end);
     }
 
-    /// Makes it `len` bytes long, with `filled` at its start.
+    /// Makes room for at least `len` bytes in all, with `filled` at the start.
     pub(super) fn refill(&mut self, len: usize, filled: &[u8]) {
         if self.bytes.len() < len {
             self.bytes = WipedBuffer::zeros(len);
@@ -43,7 +42,7 @@ impl Buffer {
         (self.start, self.end) = (0, filled.len());
     }
 
-    /// Moves what counts to the start.
+    /// Moves the filled bytes to the start.
     pub(super) fn compact(&mut self) {
         let filled = self.start..self.end;
         (self.start, self.end) = (0, filled.len());
@@ -52,9 +51,9 @@ impl Buffer {
         }
     }
 
-    /// Counts `len` bytes more, as far as there are so many.
+    /// Counts `len` bytes more as filled, within the capacity.
     pub(super) fn add(&mut self, len: usize) {
-        // Saturates: a source may say that it gave more.
+        // Saturates: a source may claim to have given more.
         self.end = self.end.saturating_add(len).min(self.bytes.len());
     }
 
@@ -62,7 +61,7 @@ impl Buffer {
         &mut self.bytes[self.end..]
     }
 
-    /// Copies from `bytes` what fits, and answers how much that is.
+    /// Copies as many of `bytes` as fit and returns their number.
     pub(super) fn push(&mut self, bytes: &[u8]) -> usize {
         let room = self.room();
         let len = bytes.len().min(room.len());

@@ -5,16 +5,13 @@
     reason = "ranges of buffers that are sized here or were checked"
 )]
 
-use super::batch::{LONG_CHUNKS, LONG_LEN, batch_chunks, single_thread_len};
+use super::batch::{FIRST_LEN, LONG_CHUNKS, LONG_LEN, batch_chunks, single_thread_len};
 use super::buffer::Buffer;
 use super::error::uninterrupted;
 use super::sticky_error::StickyError;
 use crate::stream::{ChunkStream, ChunkTransform};
 use crate::threads::Threads;
 use std::io::{self, Read};
-
-/// The first buffer, so that a short message does not cost a long one.
-const FIRST_LEN: usize = 4096;
 
 /// Chunks that are read at a time before the message is known to be long: bytes from a source in
 /// memory are then still in the innermost cache when they are transformed.

@@ -1,4 +1,4 @@
-//! A message from a reader, as plaintext.
+//! A reader that decrypts.
 
 use super::chunk_reader::ChunkReader;
 use crate::body::ChunkDecryptor;
@@ -7,34 +7,33 @@ use crate::stream::StreamDecryptor;
 use core::fmt;
 use std::io::{self, BufRead, Read};
 
-/// Reads a message and gives out its plaintext; made by
+/// Reads a message and gives out its plaintext; created by
 /// [`Envelope::decrypt_reader`](crate::Envelope::decrypt_reader).
 ///
-/// Every byte that is read was verified. `Ok(0)`, the end, is answered only once the last chunk was
-/// verified and the source has nothing behind it: **what was read before that is the authentic
-/// beginning of a message whose end may be missing.** [`finish`](Self::finish) makes sure of the
-/// end; call it where you do not read up to `Ok(0)`, and act on what you read only in ways that can
-/// be taken back until then.
+/// Every byte that is read is verified. A read returns `Ok(0)` only after the last chunk was verified and
+/// the source has ended. **Until then the bytes are the authentic beginning of a message whose end may
+/// be missing**: act on them only in ways that can be undone. A caller that does not read up to `Ok(0)`
+/// calls [`finish`](Self::finish), which verifies the end. A `BufReader` on either side gains nothing.
 ///
 /// # Errors
 ///
-/// An error of the message, for ever: `Error::from(io_error)` gives the exact one. It is of kind
-/// `UnexpectedEof` where the message is surely cut off: at the end of a chunk, or within its first
-/// 15 bytes. Otherwise it is of kind `InvalidData`: what is cut within a chunk cannot be told from what
-/// is changed there, and [`Unverified::End`](crate::Unverified::End) says so. An error of the source, with
-/// its kind, text and number, for ever; but `WouldBlock` and `TimedOut` only say "not yet" and lose nothing.
-/// `Interrupted` is not passed on.
+/// Every later call returns the same error again, except after `WouldBlock` and `TimedOut` of the
+/// source: the same call can be repeated and nothing is lost. `Interrupted` is handled here.
 ///
-/// Needs no `BufReader` on either side.
-#[must_use = "a message is known to be whole only at its end: read up to it, or call `finish`"]
+/// `Error::from(io_error)` returns the exact error. An error of the message has the kind
+/// `UnexpectedEof` if the message is certainly cut off: at the end of a chunk, or within its first 15
+/// bytes. Otherwise the kind is `InvalidData`: a cut within a chunk cannot be distinguished from a
+/// change there ([`Unverified::End`](crate::Unverified::End)). An error of the source keeps its kind,
+/// text and number.
+#[must_use = "the end of a message is verified only by a read that returns 0, or by `finish`"]
 pub struct DecryptReader<R> {
     source: R,
     chunks: ChunkReader<'static, ChunkDecryptor>,
 }
 
 impl<R: Read> DecryptReader<R> {
-    /// Decrypts what `source` gives from here on by `stream`, of which `source` has the rest: where
-    /// the start of the message was read before, or comes from elsewhere.
+    /// Decrypts by `stream` the chunks that follow in `source`: for a message whose start was read
+    /// before or is stored apart.
     pub fn from_stream(source: R, stream: StreamDecryptor) -> Self {
         DecryptReader::new(source, stream, &[])
     }
@@ -43,27 +42,27 @@ impl<R: Read> DecryptReader<R> {
         DecryptReader { source, chunks: ChunkReader::new(stream.into_chunks(), ahead) }
     }
 
-    /// The source, which is read ahead of what was given out.
+    /// Returns the source, which is read ahead of the bytes given out.
     pub fn get_ref(&self) -> &R {
         &self.source
     }
 
-    /// Reads and drops what was not read yet, makes sure that the message is whole, and gives the
-    /// source back.
+    /// Reads and drops the rest, verifies the end of the message, and returns the source.
     ///
     /// # Errors
     ///
-    /// As reading does: [`Error::Truncated`], [`Error::Authentication`], [`Error::Io`].
+    /// [`Error::Truncated`] or [`Error::Authentication`] if the message does not verify; [`Error::Io`].
     pub fn finish(mut self) -> Result<R, Error> {
         self.try_finish()?;
         Ok(self.source)
     }
 
-    /// As [`finish`](Self::finish), for sources that do not wait: after `WouldBlock`, call it again.
+    /// Verifies the end as [`finish`](Self::finish) does, for a source that does not wait: after
+    /// `WouldBlock`, call it again.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`Error::Truncated`] or [`Error::Authentication`] if the message does not verify; [`Error::Io`].
     pub fn try_finish(&mut self) -> Result<(), Error> {
         Ok(self.chunks.finish(&mut self.source)?)
     }

@@ -1,4 +1,4 @@
-//! Plaintext from a reader, as a message.
+//! A reader that encrypts.
 
 use super::chunk_reader::ChunkReader;
 use crate::body::ChunkEncryptor;
@@ -6,31 +6,32 @@ use crate::stream::StreamEncryptor;
 use core::fmt;
 use std::io::{self, BufRead, Read};
 
-/// Reads plaintext and gives out the message, for whoever takes a reader: an upload, a compressor.
-/// Made by [`Envelope::encrypt_reader`](crate::Envelope::encrypt_reader).
+/// Reads plaintext from a source and gives out the message, for an API that takes a reader, such as an
+/// upload; created by [`Envelope::encrypt_reader`](crate::Envelope::encrypt_reader).
 ///
-/// The message is whole once `Ok(0)` was answered; what was read before that is refused by every
-/// reader as truncated. If a version that it is wrapped under was disabled, compromised or destroyed
-/// meanwhile, the end is [`Error::StreamRefused`](crate::Error::StreamRefused) within. Errors of the source are passed on, for ever; but `WouldBlock` and
-/// `TimedOut` only say "not yet" and lose nothing, and `Interrupted` is not passed on.
+/// The message is complete once a read has returned `Ok(0)`; every reader refuses a shorter one as
+/// truncated. A `BufReader` on either side gains nothing.
 ///
-/// In a child of `fork` it fails for ever with [`Error::Forked`](crate::Error::Forked) within, before it
-/// reads or encrypts, and the parent goes on.
+/// # Errors
 ///
-/// Needs no `BufReader` on either side.
-#[must_use = "a message is whole only when it was read up to its end"]
+/// At the end of the plaintext, [`Error::StreamRefused`](crate::Error::StreamRefused) inside if a
+/// version in the header was disabled, compromised or destroyed meanwhile. An error of the source is
+/// returned again by every later call, except `WouldBlock` and `TimedOut`, after which the same call can
+/// be repeated and nothing is lost. `Interrupted` is handled here. In a child of `fork` every call fails
+/// with [`Error::Forked`](crate::Error::Forked) inside, and the parent continues.
+#[must_use = "a message is complete only if it is read up to its end"]
 pub struct EncryptReader<'k, R> {
     source: R,
     chunks: ChunkReader<'k, ChunkEncryptor>,
 }
 
 impl<'k, R: Read> EncryptReader<'k, R> {
-    /// Gives out what `stream` makes of the source.
+    /// Encrypts the bytes of `source` by `stream`.
     pub fn from_stream(source: R, stream: StreamEncryptor<'k>) -> Self {
         EncryptReader { source, chunks: ChunkReader::new(stream.into_chunks(), &[]) }
     }
 
-    /// The source, which is read ahead of what was given out.
+    /// Returns the source, which is read ahead of the bytes given out.
     pub fn get_ref(&self) -> &R {
         &self.source
     }

@@ -1,4 +1,4 @@
-//! Plaintext to a writer, as a message.
+//! A writer that encrypts.
 
 use super::chunk_writer::ChunkWriter;
 use crate::body::ChunkEncryptor;
@@ -7,25 +7,25 @@ use crate::stream::{ChunkStream, StreamEncryptor};
 use core::fmt;
 use std::io::{self, Write};
 
-/// Encrypts what is written to it and writes the message to a sink; made by
+/// Encrypts plaintext and writes the message to a sink; created by
 /// [`Envelope::encrypt_writer`](crate::Envelope::encrypt_writer).
 ///
-/// **Call [`finish`](Self::finish).** A writer that is dropped before, on an error or a panic,
-/// leaves a message that every reader refuses as truncated: that is on purpose, so `drop` does not
-/// finish it. [`Envelope::with_observer`](crate::Envelope::with_observer) has it told;
-/// [`Envelope::encrypt_copy`](crate::Envelope::encrypt_copy) cannot forget it.
+/// **Call [`finish`](Self::finish).** A writer that is dropped earlier, on an error or a panic,
+/// leaves a message that every reader refuses as truncated; `drop` does not finish it on purpose. An
+/// observer ([`Envelope::with_observer`](crate::Envelope::with_observer)) reports such a drop, and
+/// [`Envelope::encrypt_copy`](crate::Envelope::encrypt_copy) cannot forget the call.
 ///
-/// Four chunks wait to be written in one piece, and sixteen once a mebibyte has gone through. Where
-/// several threads share the work ([`Threads`](crate::Threads)), half a mebibyte waits for each.
-/// `flush` hands on all that is whole, and never ends a chunk: up to 16,383 bytes stay behind.
+/// Writes four chunks at a time, and sixteen after the first mebibyte. If several threads share the work
+/// ([`Threads`](crate::Threads)), it buffers half a mebibyte for each. `flush` writes all whole chunks
+/// and never ends a chunk: up to 16,383 bytes stay in the writer. A `BufWriter` on either side gains
+/// nothing.
 ///
 /// # Errors
 ///
-/// [`Error::Forked`] within, for ever, in a child of `fork`: nothing is encrypted or written there, and
-/// the parent goes on. An error of the sink is passed on, and every later call fails with it again; but `WouldBlock`
-/// and `TimedOut` only say "not yet" and lose nothing. `Interrupted` is not passed on.
-///
-/// Needs no `BufWriter` on either side.
+/// An error of the sink is returned again by every later call, except `WouldBlock` and `TimedOut`, after
+/// which the same call can be repeated and nothing is lost. `Interrupted` is handled here. In a child of
+/// `fork` every call fails with [`Error::Forked`] inside: nothing is encrypted or written there, and the
+/// parent continues.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -43,7 +43,7 @@ use std::io::{self, Write};
 /// # Ok(())
 /// # }
 /// ```
-#[must_use = "a message is whole only once `finish` was called"]
+#[must_use = "a message is complete only after `finish`"]
 pub struct EncryptWriter<'k, W> {
     sink: W,
     chunks: ChunkWriter<'k>,

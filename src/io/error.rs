@@ -1,4 +1,4 @@
-//! Between the errors of streams and those of `std::io`, without loss both ways.
+//! Conversions between [`Error`] and `std::io::Error`, without loss in either direction.
 
 use crate::error::{BackendFailure, Error};
 #[cfg(all(feature = "file", unix))]
@@ -7,18 +7,17 @@ use alloc::sync::Arc;
 use std::io;
 
 impl From<Error> for io::Error {
-    /// An error of a reader or writer with its kind, its text and its number, else one that holds
-    /// ours: ask for it with `Error::from`.
+    /// [`Error::Io`] keeps its kind, text and number. Any other error is inside: `Error::from` returns it.
     fn from(error: Error) -> Self {
         match error {
-            Error::Io { source } => again(&source),
+            Error::Io { source } => shared_copy(&source),
             error => io::Error::new(kind(&error), error),
         }
     }
 }
 
 impl From<io::Error> for Error {
-    /// Ours if that is what it holds, else [`Error::Io`].
+    /// Returns the [`Error`] inside, or [`Error::Io`] if there is none.
     fn from(error: io::Error) -> Self {
         match error.downcast::<Error>() {
             Ok(error) => error,
@@ -50,9 +49,9 @@ fn kind(error: &Error) -> io::ErrorKind {
     }
 }
 
-/// The kind of an error of a key file or message file, if a reader or writer of a message can have
-/// it. `UnexpectedEof` and `InvalidData` tell of the message here, and what says "call again" would
-/// have a latched failure asked for ever.
+/// The kind of an error of a key file or message file, if it can also be that of a reader or writer.
+/// `UnexpectedEof` and `InvalidData` concern the message here, and a kind that means "call again" would
+/// make a caller repeat a call whose failure is sticky.
 #[cfg(all(feature = "file", unix))]
 fn of_file(kind: io::ErrorKind) -> io::ErrorKind {
     use io::ErrorKind::{
@@ -65,8 +64,8 @@ fn of_file(kind: io::ErrorKind) -> io::ErrorKind {
     }
 }
 
-/// The same error once more.
-fn again(error: &Arc<io::Error>) -> io::Error {
+/// A second error with the same kind, text and number.
+fn shared_copy(error: &Arc<io::Error>) -> io::Error {
     match (error.raw_os_error(), error.get_ref()) {
         (Some(code), _) => io::Error::from_raw_os_error(code),
         (None, _) => io::Error::new(error.kind(), Error::Io { source: error.clone() }),
@@ -78,17 +77,17 @@ pub(crate) fn may_pass(error: &io::Error) -> bool {
     is_transient(error) || error.kind() == io::ErrorKind::Interrupted
 }
 
-/// Whether the call can be made again as if it had not been made.
+/// Whether the call had no effect and can be repeated.
 pub(super) fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
-/// Calls again until no signal interrupts.
+/// Repeats a call that a signal interrupts.
 pub(super) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            answer => return answer,
+            result => return result,
         }
     }
 }

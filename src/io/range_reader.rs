@@ -1,4 +1,4 @@
-//! Any part of a message that can be read anywhere.
+//! Random access to the plaintext of a message.
 
 #![expect(
     clippy::indexing_slicing,
@@ -23,13 +23,13 @@ use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use zeroize::Zeroize;
 
-/// Decrypts any part of a message without the rest; made by
-/// [`Envelope::range_reader`](crate::Envelope::range_reader). For several threads at once.
+/// Decrypts any part of a message without the rest; created by
+/// [`Envelope::range_reader`](crate::Envelope::range_reader). Several threads can share it.
 ///
-/// Reads and decrypts only the chunks that a range touches. Each is verified with its place; the
-/// end of the message is believed only once its last chunk was verified where the length of the
-/// source says that it is. So every answer is that of the whole message, or an error; parts that
-/// are sound can be read although others are damaged.
+/// Reads and decrypts only the chunks that a range touches, and verifies each at its position. The end of
+/// the message counts only after its last chunk was verified at the position that the length of the
+/// source implies. So a read returns the plaintext of the whole message or an error, and intact parts can
+/// be read although others are damaged.
 pub struct RangeReader<S> {
     source: S,
     message: RangeDecryptor,
@@ -39,20 +39,20 @@ pub struct RangeReader<S> {
 }
 
 impl<S: ReadAt> RangeReader<S> {
-    /// Fetches from `source` what `message` plans: where the start of the message was read before,
-    /// or comes from elsewhere.
+    /// Reads the chunks that `message` plans from `source`: for a message whose start was read before or
+    /// is stored apart.
     pub fn from_decryptor(source: S, message: RangeDecryptor) -> Self {
         let batch_chunks = batch_chunks(message.threads());
         RangeReader { source, message, batch_chunks, len_verified: AtomicBool::new(false) }
     }
 
-    /// Length in bytes of the plaintext. The first call verifies the last chunk.
+    /// Returns the length in bytes of the plaintext. The first call verifies the last chunk.
     ///
     /// # Errors
     ///
     /// [`Error::Authentication`] if the message does not end where the source does;
-    /// [`Error::Truncated`] if the source has fewer bytes by now; [`Error::Io`].
-    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    /// [`Error::Truncated`] if the source has become shorter; [`Error::Io`].
+    #[expect(clippy::len_without_is_empty, reason = "it can fail, and no caller needs it")]
     pub fn len(&self) -> Result<u64, Error> {
         if !self.len_verified.load(Ordering::Relaxed) {
             let plan = self.message.plan_end();
@@ -61,12 +61,13 @@ impl<S: ReadAt> RangeReader<S> {
         Ok(self.message.unverified_len())
     }
 
-    /// Reads the plaintext at `offset` until `out` is full or the message ends, which is verified
-    /// then. Answers how many bytes there were.
+    /// Reads the plaintext at `offset` until `out` is full or the message ends, and returns the number of
+    /// bytes. Fewer than `out.len()` means that the end was verified.
     ///
     /// # Errors
     ///
-    /// As [`len`](Self::len). Nothing is then left in `out`.
+    /// [`Error::Authentication`], [`Error::Truncated`] and [`Error::Io`], as for [`len`](Self::len);
+    /// `out` is then wiped.
     pub fn read_at(&self, out: &mut [u8], offset: u64) -> Result<usize, Error> {
         let read = self.read_pieces(out, offset);
         if read.is_err() {
@@ -75,11 +76,12 @@ impl<S: ReadAt> RangeReader<S> {
         read
     }
 
-    /// As [`read_at`](Self::read_at), and an error if the message ends before `out` is full.
+    /// Reads the plaintext at `offset` until `out` is full.
     ///
     /// # Errors
     ///
-    /// As there; [`Error::Io`] of kind `UnexpectedEof` beyond the proven end.
+    /// [`Error::Io`] of kind `UnexpectedEof` if the message ends before; otherwise as for
+    /// [`read_at`](Self::read_at).
     pub fn read_exact_at(&self, out: &mut [u8], offset: u64) -> Result<(), Error> {
         if self.read_at(out, offset)? == out.len() {
             return Ok(());
@@ -88,22 +90,22 @@ impl<S: ReadAt> RangeReader<S> {
         Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())
     }
 
-    /// Length in bytes of the plaintext, going by the size of the source.
+    /// The length in bytes of the plaintext that the size of the source implies.
     pub(super) fn unverified_len(&self) -> u64 {
         self.message.unverified_len()
     }
 
-    /// The same message as something to be read from and sought in.
+    /// Returns a reader with a position, which implements `Read` and `Seek`.
     pub fn into_seek_reader(self) -> SeekReader<S> {
         SeekReader::new(self)
     }
 
-    /// The source.
+    /// Returns the source.
     pub fn get_ref(&self) -> &S {
         &self.source
     }
 
-    /// The source.
+    /// Returns the source.
     pub fn into_inner(self) -> S {
         self.source
     }
@@ -116,8 +118,8 @@ impl<S: ReadAt> RangeReader<S> {
             if rest.is_empty() {
                 return Ok(done);
             }
-            // No message goes beyond it, and a range from there on is never empty: its end is proven.
-            // Saturates: as far as messages go.
+            // A range that starts behind the longest message is not empty, so the end is verified.
+            // Saturates: no message is longer.
             let start = offset.saturating_add(done as u64).min(MAX_PLAINTEXT_LEN);
             // Up to the end of a chunk, so that none is decrypted twice.
             let into_chunk = start % CHUNK_LEN as u64;
@@ -141,7 +143,7 @@ impl<S: ReadAt> RangeReader<S> {
     ) -> Result<(), Error> {
         let len = usize::try_from(plan.encrypted_len()).map_err(|_| Error::MessageTooLong)?;
         if out.len() < CHUNK_LEN {
-            // No chunk is wanted whole: decrypted where it was read to, and a part copied.
+            // No chunk is wanted whole: it is decrypted in the buffer, and a part is copied.
             let mut chunks = WipedBuffer::zeros(len);
             self.fetch(&mut chunks, plan.encrypted().start)?;
             out.copy_from_slice(self.message.decrypt_in_place(plan, &mut chunks)?);

@@ -1,4 +1,4 @@
-//! A message that can be read anywhere, as `Read` and `Seek`.
+//! `Read` and `Seek` over the plaintext of a message.
 
 #![expect(
     clippy::indexing_slicing,
@@ -18,17 +18,17 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 
-/// Reads and seeks in the plaintext of a message; made by
+/// Reads and seeks in the plaintext of a message; created by
 /// [`Envelope::seek_reader`](crate::Envelope::seek_reader) or
 /// [`RangeReader::into_seek_reader`].
 ///
 /// Decrypts only the chunks that are read, and keeps the last one. `SeekFrom::End` verifies the last
-/// chunk of the message before it answers, and so does `Ok(0)`. Otherwise as [`RangeReader`]: after
-/// an error the position is where it was, and other parts can still be read.
+/// chunk of the message first, and so does a read that returns `Ok(0)`. After an error the position is
+/// unchanged, and other parts can still be read.
 pub struct SeekReader<S> {
     message: RangeReader<S>,
     position: u64,
-    /// The plaintext of one chunk, and which.
+    /// The plaintext of one chunk, its length and its index.
     chunk: WipedBuffer,
     chunk_len: usize,
     chunk_index: Option<u64>,
@@ -40,22 +40,22 @@ impl<S: ReadAt> SeekReader<S> {
         SeekReader { message, position: 0, chunk, chunk_len: 0, chunk_index: None }
     }
 
-    /// Length in bytes of the plaintext. The first call verifies the last chunk.
+    /// Returns the length in bytes of the plaintext. The first call verifies the last chunk.
     ///
     /// # Errors
     ///
-    /// As [`RangeReader::len`].
-    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    /// [`Error::Authentication`], [`Error::Truncated`] and [`Error::Io`], as for [`RangeReader::len`].
+    #[expect(clippy::len_without_is_empty, reason = "it can fail, and no caller needs it")]
     pub fn len(&self) -> Result<u64, Error> {
         self.message.len()
     }
 
-    /// The message under it.
+    /// Returns the reader of ranges.
     pub fn get_ref(&self) -> &RangeReader<S> {
         &self.message
     }
 
-    /// The message under it.
+    /// Returns the reader of ranges.
     pub fn into_inner(self) -> RangeReader<S> {
         self.message
     }
@@ -67,28 +67,27 @@ impl<S: ReadAt> BufRead for SeekReader<S> {
         if self.chunk_index != Some(index) {
             self.chunk_index = None;
             if self.chunk.is_empty() {
-                // One byte more than there is: a read that is not full proves the end.
+                // One byte more than the message has: a read that is not full verifies the end.
                 let len = self.message.unverified_len().min(CHUNK - 1) + 1;
-                let len = usize::try_from(len).unwrap_or(CHUNK_LEN);
-                self.chunk = WipedBuffer::zeros(len);
+                self.chunk = WipedBuffer::zeros(len as usize);
             }
             let offset = index * CHUNK;
             self.chunk_len = self.message.read_at(&mut self.chunk, offset)?;
             self.chunk_index = Some(index);
         }
-        let start = usize::try_from(self.position % CHUNK).unwrap_or(usize::MAX);
+        let start = (self.position % CHUNK) as usize;
         Ok(&self.chunk[start.min(self.chunk_len)..self.chunk_len])
     }
 
     fn consume(&mut self, len: usize) {
-        // Saturates: a reader may say that it took more, and nothing is there.
+        // Saturates: a reader may claim to have taken more, and no message has bytes there.
         self.position = self.position.saturating_add(len as u64);
     }
 }
 
 impl<S: ReadAt> Read for SeekReader<S> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        // Whole chunks need no stop on the way.
+        // Whole chunks go straight to `out`.
         let is_aligned = self.position.checked_rem(CHUNK) == Some(0);
         let len = if is_aligned && out.len() >= CHUNK_LEN {
             self.message.read_at(out, self.position)?

@@ -39,7 +39,7 @@ impl WriteBuffer {
     }
 
     /// Returns room for `chunks` chunks, or for as many as are written at a time, behind the bytes
-    /// that wait. What is put there counts after [`Self::add`].
+    /// that wait. Bytes put there count after [`Self::add`].
     ///
     /// There is room for one chunk unless the buffer is [full](Self::is_full).
     pub(super) fn room(&mut self, chunks: usize) -> &mut [u8] {

@@ -45,12 +45,12 @@ pub(crate) trait ChunkTransform {
     fn check_last(&self, index: u64, buffer: &[u8]) -> Result<(), Error>;
 }
 
-/// What the buffer of a stream is used for.
+/// The use of the buffer of a stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// It fills up to a chunk of the input.
     Filling,
-    /// It holds output, of which `drained` bytes were drained out.
+    /// It holds output, of which the first `drained` bytes were given out.
     Draining { drained: usize },
 }
 

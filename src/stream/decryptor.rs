@@ -1,4 +1,4 @@
-//! The chunks of a message in, plaintext out.
+//! Decryption of a message piece by piece.
 
 use super::Progress;
 use super::chunk_stream::{ChunkStream, ChunkTransform};
@@ -10,17 +10,17 @@ use crate::wiped::WipedBuffer;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Decrypts a message piece by piece, without any I/O; made by
+/// Decrypts a message piece by piece, without I/O; created by
 /// [`Envelope::stream_decryptor`](crate::Envelope::stream_decryptor) from the message's first bytes
-/// ([`MessageStart`](crate::stream::MessageStart)). Fed with all that follows them.
+/// ([`MessageStart`](crate::stream::MessageStart)). Takes the bytes that follow them.
 ///
-/// Nothing comes out before the chunk it stands in is verified, with its place in the message.
-/// **That the message is whole is known only once [`finish`](Self::finish) has answered 0**: what
-/// came out before then is the authentic beginning of a message whose end may be missing. Act on
-/// it only in ways that can be taken back.
+/// A byte is given out only after its chunk was verified, with its position in the message. **Only a
+/// [`finish`](Self::finish) without an error proves that the message is complete**: until then the output
+/// is the authentic beginning of a message whose end may be missing. Act on it only in ways that can be
+/// undone.
 ///
-/// After an error nothing more comes out, and every call fails with it again.
-#[must_use = "a message is known to be whole only once `finish` has answered 0"]
+/// After an error nothing more is given out, and every call returns the error again.
+#[must_use = "a message is known to be complete only after `finish`"]
 pub struct StreamDecryptor {
     chunks: ChunkStream<'static, ChunkDecryptor>,
 }
@@ -30,34 +30,34 @@ impl StreamDecryptor {
         StreamDecryptor { chunks: ChunkStream::new(decryptor, Vec::new(), threads, None) }
     }
 
-    /// Decrypts from `encrypted` to `out` as much as there is and fits. If neither is empty,
-    /// something is consumed or produced.
+    /// Decrypts from `encrypted` to `out` as much as fits. If neither is empty, at least a byte is
+    /// consumed or produced.
     ///
     /// # Errors
     ///
-    /// [`Error::Authentication`] if a chunk does not verify: all that came out before was verified.
+    /// [`Error::Authentication`] if a chunk does not verify; the output before it is verified.
     /// [`Error::MessageTooLong`] beyond 4 PiB; [`Error::Ended`] after [`finish`](Self::finish).
     pub fn update(&mut self, encrypted: &[u8], out: &mut [u8]) -> Result<Progress, Error> {
         self.chunks.update(encrypted, out)
     }
 
-    /// Ends the message, verifies its last chunk and writes the rest of the plaintext to `out`:
-    /// call it until it answers 0, with room for at least one byte.
+    /// Ends the message, verifies its last chunk and writes the rest of the plaintext to `out`. Call it
+    /// until it returns 0, with room for at least one byte.
     ///
-    /// An answer that is no error proves that the message is whole, whatever the room in `out`. Where
-    /// the message is cut off, nothing more is given out: for all plaintext before the cut, call
+    /// The first call without an error proves that the message is complete, whatever the room in `out`.
+    /// Nothing more is given out of a message that is cut off: for all plaintext before the cut, call
     /// [`update`](Self::update) without input until it produces nothing.
     ///
     /// # Errors
     ///
-    /// [`Error::Truncated`] or [`Error::Authentication`] if the message does not end here; what
-    /// [`update`](Self::update) failed with before; [`Error::BufferLength`] if something is left
-    /// and `out` is empty.
+    /// - [`Error::Truncated`] or [`Error::Authentication`] if the message does not end here.
+    /// - [`Error::BufferLength`] if plaintext is left and `out` is empty.
+    /// - An earlier error of [`update`](Self::update).
     pub fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.chunks.finish(out)
     }
 
-    /// Whether the message is whole, and all of its plaintext was given out.
+    /// Whether the message is complete and all of its plaintext was given out.
     pub fn is_finished(&self) -> bool {
         self.chunks.is_finished()
     }
@@ -89,8 +89,8 @@ impl ChunkTransform for ChunkDecryptor {
         Ok(())
     }
 
-    /// The end is where a last chunk can be (SPEC B-STREAM); the error is that of the whole message,
-    /// had it been in memory (SPEC B-LENGTH).
+    /// The end must be where a last chunk can be (SPEC B-STREAM). The error is the one of a whole message
+    /// in memory (SPEC B-LENGTH).
     fn check_last(&self, index: u64, buffer: &[u8]) -> Result<(), Error> {
         let body_len = layout::chunk_offset(index)?.checked_add(buffer.len() as u64);
         layout::plaintext_len(body_len.ok_or(Error::MessageTooLong)?).map(|_| ())

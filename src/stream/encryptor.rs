@@ -1,4 +1,4 @@
-//! Plaintext in, message out.
+//! Encryption of a message piece by piece.
 
 use super::Progress;
 use super::chunk_stream::{ChunkStream, ChunkTransform};
@@ -11,18 +11,18 @@ use crate::wiped::WipedBuffer;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Encrypts a message piece by piece, without any I/O; made by
+/// Encrypts a message piece by piece, without I/O; created by
 /// [`Envelope::stream_encryptor`](crate::Envelope::stream_encryptor).
 ///
-/// Pieces may have any length, and so may the buffers for what comes out: the message is the same.
-/// Whole chunks go straight from input to output, so that pieces and buffers of several chunks
-/// (16,384 and 16,400 bytes) are fastest. Holds one chunk.
+/// Pieces and output buffers may have any length: the message is the same. Whole chunks go straight from
+/// input to output, so pieces and buffers of several chunks (16,384 and 16,400 bytes) are fastest. Holds
+/// one chunk.
 ///
-/// **The message is whole only once [`finish`](Self::finish) has answered 0.** One that is left
-/// before that is refused by every reader as truncated.
+/// **The message is complete only after [`finish`](Self::finish) has returned 0.** Every reader refuses
+/// a shorter one as truncated.
 ///
-/// It belongs to the process that made it: in a child of `fork` it fails with [`Error::Forked`]
-/// before it encrypts, and the parent goes on.
+/// A stream belongs to the process that created it: in a child of `fork` it fails with
+/// [`Error::Forked`] before it encrypts, and the parent continues.
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -50,7 +50,7 @@ use core::fmt;
 /// # }
 /// # #[cfg(not(feature = "std"))] fn main() {}
 /// ```
-#[must_use = "a message is whole only once `finish` has answered 0"]
+#[must_use = "a message is complete only after `finish` has returned 0"]
 pub struct StreamEncryptor<'k> {
     chunks: ChunkStream<'k, ChunkEncryptor>,
 }
@@ -66,36 +66,35 @@ impl<'k> StreamEncryptor<'k> {
         StreamEncryptor { chunks: ChunkStream::new(encryptor, start, threads, completion) }
     }
 
-    /// Encrypts from `plaintext` to `out` as much as there is and fits. If neither is empty,
-    /// something is consumed or produced.
+    /// Encrypts from `plaintext` to `out` as much as fits. If neither is empty, at least a byte is
+    /// consumed or produced.
     ///
     /// # Errors
     ///
-    /// [`Error::MessageTooLong`] at 4 PiB, from then on for ever; [`Error::Ended`] after
+    /// [`Error::MessageTooLong`] at 4 PiB, and in every later call; [`Error::Ended`] after
     /// [`finish`](Self::finish).
     pub fn update(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<Progress, Error> {
         self.chunks.update(plaintext, out)
     }
 
-    /// Ends the plaintext and writes the rest of the message to `out`: call it until it answers 0,
-    /// with room for at least one byte.
+    /// Ends the plaintext and writes the rest of the message to `out`. Call it until it returns 0, with
+    /// room for at least one byte.
     ///
-    /// First asks the keyring, by [`Keyring::freshness`](crate::Keyring::freshness), whether the
-    /// versions that the message is wrapped under are still in use.
+    /// Checks first, by [`Keyring::freshness`](crate::Keyring::freshness), that the versions in the
+    /// header are still in use.
     ///
     /// # Errors
     ///
-    /// [`Error::StreamRefused`] if a version that the message is wrapped under was disabled,
-    /// compromised or destroyed meanwhile: encrypt it again. [`Error::Backend`] if the keyring
-    /// cannot tell now; call it again.
-    ///
-    /// What [`update`](Self::update) failed with before; [`Error::BufferLength`] if something is
-    /// left and `out` is empty.
+    /// - [`Error::StreamRefused`] if a version in the header was disabled, compromised or destroyed
+    ///   meanwhile: encrypt the message again.
+    /// - [`Error::Backend`] if the keyring cannot say: call it again.
+    /// - [`Error::BufferLength`] if output is left and `out` is empty.
+    /// - An earlier error of [`update`](Self::update).
     pub fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.chunks.finish(out)
     }
 
-    /// Whether the whole message was given out.
+    /// Whether all of the message was given out.
     pub fn is_finished(&self) -> bool {
         self.chunks.is_finished()
     }

@@ -1,9 +1,9 @@
-//! Messages that are not in memory as a whole: bytes in, bytes out, without any I/O.
+//! Messages that are not in memory as a whole: streams and ranges without I/O, and adapters over them.
 //!
-//! `chunks` is the machine that gathers, encrypts or decrypts and gives out; `encryptor` and
-//! `decryptor` are its two directions. `start` collects what must be known before the first
-//! chunk; `range` plans which bytes hold a part of the plaintext. Whatever reads, writes, seeks or
-//! awaits is a thin layer above these.
+//! [`StreamEncryptor`] and [`StreamDecryptor`] take and return bytes; [`MessageStart`] collects the header
+//! and salt that must be known before the first chunk; [`RangeDecryptor`] plans which bytes hold a part
+//! of the plaintext. The readers and writers are thin layers above these: over `std::io` with feature
+//! `std`, over tokio's traits with feature `tokio`.
 
 mod chunk_stream;
 mod completion;
@@ -25,11 +25,11 @@ pub use encryptor::StreamEncryptor;
 pub use range::{RangeDecryptor, RangePlan};
 pub use start::MessageStart;
 
-/// How far one call of a stream came.
+/// The progress of one call of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Progress {
-    /// Bytes of the input that are used up.
+    /// Bytes of the input that were taken.
     pub consumed: usize,
     /// Bytes that were written to the output.
     pub produced: usize,

@@ -1,4 +1,4 @@
-//! Any part of a message alone: which bytes hold it, and what they say.
+//! Decryption of a part of a message: which bytes to fetch, and their plaintext.
 
 #![expect(
     clippy::indexing_slicing,
@@ -20,8 +20,8 @@ use zeroize::Zeroize;
 
 const CHUNK: u64 = CHUNK_LEN as u64;
 
-/// Decrypts any part of a message without the rest, and without any I/O: plan, fetch, decrypt.
-/// Made by [`Envelope::range_decryptor`](crate::Envelope::range_decryptor).
+/// Decrypts any part of a message without the rest and without I/O: plan, fetch, decrypt. Created by
+/// [`Envelope::range_decryptor`](crate::Envelope::range_decryptor).
 ///
 /// For object stores with ranged requests:
 ///
@@ -46,13 +46,12 @@ const CHUNK: u64 = CHUNK_LEN as u64;
 /// # #[cfg(not(feature = "std"))] fn main() {}
 /// ```
 ///
-/// # How long is it?
+/// # Length
 ///
-/// Each chunk is verified with its place. The length of the message is another matter: until its
-/// last chunk has been verified at the place that the length says, that length is a claim of
-/// whoever stores it. So [`unverified_len`](Self::unverified_len) is named so, a plan that reaches
-/// beyond the end contains the last chunk, and what a plan yields is authentic, whatever the rest
-/// of the message is.
+/// Each chunk is verified with its position. The length of the message is a claim of its storage until
+/// the last chunk has been verified at the position that this length implies; hence the name
+/// [`unverified_len`](Self::unverified_len). A plan that reaches beyond the end contains the last chunk.
+/// The plaintext of a plan is authentic, whatever the rest of the message is.
 pub struct RangeDecryptor {
     decryptor: ChunkDecryptor,
     threads: Option<Threads>,
@@ -61,39 +60,44 @@ pub struct RangeDecryptor {
     plaintext_len: u64,
 }
 
-/// Which bytes of a message hold a range of its plaintext; made by [`RangeDecryptor::plan`].
+/// The bytes of a message that hold a range of its plaintext; created by [`RangeDecryptor::plan`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RangePlan {
-    /// The plaintext asked for, as far as the message has any.
+    /// The range asked for, within the message.
     plaintext: Range<u64>,
-    /// The chunks it stands in.
+    /// The chunks that hold it.
     chunks: Range<u64>,
-    /// Where they are.
+    /// Their offsets.
     encrypted: Range<u64>,
-    /// Where the body is that they are of.
+    /// The offsets of the body that the plan is for.
     body: Range<u64>,
 }
 
 impl RangePlan {
-    /// The bytes to fetch: offsets in the message, or in the body if the header is kept apart.
+    /// Returns the bytes to fetch: offsets in the message, or in the body if the header is stored apart.
     pub fn encrypted(&self) -> Range<u64> {
         self.encrypted.clone()
     }
 
-    /// Length in bytes of what is to be fetched.
+    /// Returns the number of bytes to fetch.
     pub fn encrypted_len(&self) -> u64 {
         self.encrypted.end - self.encrypted.start
     }
 
-    /// The plaintext that they hold. It is shorter than what was asked for only if the message ends
-    /// before; that is proven by decrypting this plan.
+    /// Returns the range of the plaintext in them. It is shorter than the range asked for only if the
+    /// message ends before, which decrypting this plan proves.
     pub fn plaintext(&self) -> Range<u64> {
         self.plaintext.clone()
     }
 
-    /// Length in bytes of that plaintext.
+    /// Returns the length in bytes of that plaintext.
     pub fn plaintext_len(&self) -> u64 {
         self.plaintext.end - self.plaintext.start
+    }
+
+    /// The bytes of the first chunk before the range.
+    fn skip(&self) -> usize {
+        (self.plaintext.start % CHUNK) as usize
     }
 }
 
@@ -108,15 +112,15 @@ impl RangeDecryptor {
         Ok(RangeDecryptor { decryptor, threads, body_offset, body_len, plaintext_len })
     }
 
-    /// Length in bytes of the plaintext, going by the length that was given for the message.
+    /// Returns the length in bytes of the plaintext that the given length of the message implies.
     ///
-    /// It is true once [`plan_end`](Self::plan_end), or any plan that contains the last chunk, was
+    /// Verified once [`plan_end`](Self::plan_end), or any plan that contains the last chunk, was
     /// decrypted.
     pub fn unverified_len(&self) -> u64 {
         self.plaintext_len
     }
 
-    /// Offset of the body in what is fetched from.
+    /// The offset of the body in the source.
     #[cfg(feature = "std")]
     pub(crate) fn body_offset(&self) -> u64 {
         self.body_offset
@@ -132,8 +136,8 @@ impl RangeDecryptor {
         plan.body == self.body() && plan.chunks.end > self.last_chunk()
     }
 
-    /// Plans for a range of the plaintext: the chunks it touches. A range that goes beyond the end
-    /// is cut there, and its plan has the last chunk as well, which proves that the end is there.
+    /// Plans the chunks that a range of the plaintext touches. A range that reaches beyond the end is cut
+    /// there, and its plan contains the last chunk, which proves the end.
     pub fn plan(&self, plaintext: Range<u64>) -> RangePlan {
         // SPEC B-PART
         let beyond = plaintext.end > self.plaintext_len && !plaintext.is_empty();
@@ -152,7 +156,7 @@ impl RangeDecryptor {
         RangePlan { plaintext: start..end, chunks, encrypted, body: self.body() }
     }
 
-    /// Plans for the last chunk alone, and none of its plaintext: decrypting it proves the length.
+    /// Plans the last chunk and none of its plaintext: decrypting it proves the length.
     pub fn plan_end(&self) -> RangePlan {
         let last = self.last_chunk();
         let encrypted = self.offset(last)..self.offset(last + 1);
@@ -160,14 +164,14 @@ impl RangeDecryptor {
         RangePlan { plaintext: end..end, chunks: last..last + 1, encrypted, body: self.body() }
     }
 
-    /// Verifies and decrypts what was fetched for `plan`, and returns the plaintext, a part of
+    /// Verifies and decrypts the bytes fetched for `plan`, and returns the plaintext, a part of
     /// `encrypted`.
     ///
     /// # Errors
     ///
     /// [`Error::BufferLength`] if `encrypted` has another length than the plan's;
-    /// [`Error::Chunk`] if the plan is of a message of another length. [`Error::Authentication`] if a
-    /// chunk does not verify; all of `encrypted` is then wiped.
+    /// [`Error::Chunk`] if the plan belongs to a message of another length; [`Error::Authentication`] if
+    /// a chunk does not verify, and all of `encrypted` is then wiped.
     pub fn decrypt_in_place<'b>(
         &self,
         plan: &RangePlan,
@@ -191,20 +195,22 @@ impl RangeDecryptor {
             }
             end += len;
         }
-        // Chunks that moved left their last bytes behind.
+        // Behind chunks that moved their old bytes are left.
         encrypted[end..].zeroize();
-        let skip = self.skip(plan);
+        let skip = plan.skip();
         let len = usize::try_from(plan.plaintext_len()).map_err(|_| Error::MessageTooLong)?;
-        // A plan of nothing has no chunk to skip a part of.
+        // An empty plan may have no chunk.
         if len == 0 { Ok(&mut []) } else { Ok(&mut encrypted[skip..skip + len]) }
     }
 
-    /// Verifies and decrypts what was fetched for `plan` into `out`, which has exactly the length
-    /// of its plaintext.
+    /// Verifies and decrypts the bytes fetched for `plan` into `out`, which has exactly the length of the
+    /// plaintext.
     ///
     /// # Errors
     ///
-    /// As [`decrypt_in_place`](Self::decrypt_in_place), for either buffer; `out` is then wiped.
+    /// [`Error::BufferLength`] if either buffer has another length than the plan's;
+    /// [`Error::Chunk`] if the plan belongs to a message of another length; [`Error::Authentication`] if
+    /// a chunk does not verify, and `out` is then wiped.
     pub fn decrypt_into(
         &self,
         plan: &RangePlan,
@@ -221,7 +227,7 @@ impl RangeDecryptor {
         decrypted
     }
 
-    /// Chunks that are wanted whole go straight to `out`; of the others a part is copied.
+    /// Decrypts chunks that are wanted whole straight to `out`; of the others a part is copied.
     fn decrypt_pieces(
         &self,
         plan: &RangePlan,
@@ -229,7 +235,7 @@ impl RangeDecryptor {
         mut out: &mut [u8],
     ) -> Result<(), Error> {
         let mut index = plan.chunks.start;
-        let mut skip = self.skip(plan);
+        let mut skip = plan.skip();
         while !encrypted.is_empty() {
             let whole = if skip == 0 { whole_chunks(encrypted.len(), out.len()) } else { 0 };
             let chunks = whole.max(1);
@@ -256,39 +262,34 @@ impl RangeDecryptor {
         Ok(())
     }
 
-    /// Where the body is in what is fetched from.
+    /// The offsets of the body in the source.
     fn body(&self) -> Range<u64> {
         self.body_offset..self.body_offset + self.body_len
     }
 
-    /// Refuses a plan that another message was planned with.
+    /// Refuses a plan for a message of another length.
     fn check_plan(&self, plan: &RangePlan) -> Result<(), Error> {
         if plan.body == self.body() {
             return Ok(());
         }
+        // Saturates: for a message.
         let len = usize::try_from(plan.encrypted_len()).unwrap_or(usize::MAX);
         Err(Error::Chunk { index: plan.chunks.start, len })
-    }
-
-    /// How much of the first chunk of a plan stands before what is wanted.
-    fn skip(&self, plan: &RangePlan) -> usize {
-        let first = plan.chunks.start * CHUNK;
-        usize::try_from(plan.plaintext.start - first).unwrap_or(usize::MAX)
     }
 
     fn last_chunk(&self) -> u64 {
         self.plaintext_len / CHUNK
     }
 
-    /// Offset of chunk `index` in what is fetched from; of the one behind the last, the end.
+    /// The offset of chunk `index` in the source; behind the last one, the end.
     fn offset(&self, index: u64) -> u64 {
         let offset = layout::chunk_offset(index).unwrap_or(u64::MAX).min(self.body_len);
         self.body_offset + offset
     }
 }
 
-/// How many chunks at the start of `encrypted_len` bytes are wanted whole. The last chunk of a
-/// message, shorter than the others, is one of them if there is room for all of it.
+/// The number of chunks at the start of `encrypted_len` bytes that are wanted whole. The last chunk of
+/// a message, shorter than the others, is one of them if all of it fits.
 fn whole_chunks(encrypted_len: usize, room: usize) -> usize {
     let chunks = encrypted_len.div_ceil(ENCRYPTED_CHUNK_LEN);
     if plain_len(encrypted_len, chunks) <= room {

@@ -191,7 +191,7 @@ fn serving_unanswered_keeps_what_is_cached_through_an_outage_within_its_age() {
     for unanswered in [false, true] {
         let clock = FakeClock::default();
         let options = CachingOptions::new();
-        let options = if unanswered { options.serve_unanswered() } else { options };
+        let options = if unanswered { options.serve_while_unavailable() } else { options };
         let moving = MigratingKeyring::new(first.clone()).with(old.clone()).unwrap();
         let cache = CachingKeyring::with_options(moving, options).with_clock(clock.reader());
         let decrypt = || Envelope::new(&cache).decrypt(message, ROW);

@@ -1,4 +1,4 @@
-//! A message from an asynchronous reader, as plaintext.
+//! An asynchronous reader that decrypts.
 
 use super::super::batch::CHUNKS;
 use super::super::chunk_reader::ChunkReader;
@@ -14,27 +14,24 @@ use core::task::{Context, Poll, ready};
 use std::io;
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Reads a message and gives out its plaintext, asynchronously; made by
-/// [`Envelope::decrypt_async_reader`](crate::Envelope::decrypt_async_reader), or by
+/// Reads a message and gives out its plaintext, asynchronously (feature `tokio`); created by
+/// [`Envelope::decrypt_async_reader`](crate::Envelope::decrypt_async_reader) or
 /// [`from_stream`](Self::from_stream).
 ///
-/// Every byte that is read was verified. The end, a read of nothing, is answered only once the last
-/// chunk was verified and the source has nothing behind it: **what was read before that is the
-/// authentic beginning of a message whose end may be missing.** [`finish`](Self::finish) makes sure
-/// of the end; call it where you do not read up to it, and act on what you read only in ways that
-/// can be taken back until then.
+/// Every byte that is read is verified. A read of 0 bytes, the end, comes only after the last chunk was
+/// verified and the source has ended. **Until then the bytes are the authentic beginning of a message
+/// whose end may be missing**: act on them only in ways that can be undone. A caller that does not read
+/// up to the end calls [`finish`](Self::finish), which verifies it.
 ///
-/// Never blocks. A poll decrypts 64 KiB and a chunk at most, on the polling thread, and after
-/// 128 KiB in a row other tasks have their turn. Dropping a future of `read` between polls loses
-/// nothing.
+/// Never blocks. A poll decrypts at most 64 KiB and a chunk, on the polling thread, and yields to other
+/// tasks after 128 KiB. Dropping a future of `read` between polls loses nothing. For `AsyncBufRead`,
+/// wrap it in tokio's `BufReader`, which gains nothing otherwise.
 ///
 /// # Errors
 ///
-/// As [`DecryptReader`](crate::stream::DecryptReader): an error of the message or the source is told for
-/// ever, and `Error::from(io_error)` gives the exact one.
-///
-/// For `AsyncBufRead`, wrap it in tokio's `BufReader`; otherwise it needs none on either side.
-#[must_use = "a message is known to be whole only at its end: read up to it, or call `finish`"]
+/// Those of [`DecryptReader`](crate::stream::DecryptReader): every later call returns the same error
+/// again, and `Error::from(io_error)` returns the exact one.
+#[must_use = "the end of a message is verified only by a read of 0 bytes, or by `finish`"]
 pub struct AsyncDecryptReader<R> {
     source: R,
     chunks: ChunkReader<'static, ChunkDecryptor>,
@@ -42,9 +39,9 @@ pub struct AsyncDecryptReader<R> {
 }
 
 impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
-    /// Reads the chunks of a message from `source`, which stands behind the
-    /// [`MessageStart`](crate::stream::MessageStart) that `stream` was made from: for a header that is kept
-    /// apart, and for keyrings that block, which can make the stream on a thread for that.
+    /// Decrypts by `stream` the chunks that follow in `source` behind the
+    /// [`MessageStart`](crate::stream::MessageStart): for a header that is stored apart, and for a keyring
+    /// that blocks, which can create the stream on a thread for blocking calls.
     ///
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -73,24 +70,23 @@ impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
         AsyncDecryptReader::behind(source, stream, &[])
     }
 
-    /// Goes on behind what was read `ahead` of the chunks.
+    /// Continues behind the bytes of the body that were read `ahead`.
     pub(super) fn behind(source: R, stream: StreamDecryptor, ahead: &[u8]) -> Self {
         let chunks = ChunkReader::new(stream.into_chunks().on_one_thread(), ahead);
         let chunks = chunks.with_long_chunks(CHUNKS);
         AsyncDecryptReader { source, chunks, budget: CoopBudget::default() }
     }
 
-    /// The source, which is read ahead of what was given out.
+    /// Returns the source, which is read ahead of the bytes given out.
     pub fn get_ref(&self) -> &R {
         &self.source
     }
 
-    /// Reads and drops what was not read yet, makes sure that the message is whole, and gives the
-    /// source back.
+    /// Reads and drops the rest, verifies the end of the message, and returns the source.
     ///
     /// # Errors
     ///
-    /// As reading does: [`Error::Truncated`], [`Error::Authentication`], [`Error::Io`].
+    /// [`Error::Truncated`] or [`Error::Authentication`] if the message does not verify; [`Error::Io`].
     pub async fn finish(mut self) -> Result<R, Error> {
         let rest = |chunks: &mut ChunkReader<'_, _>, source: &mut PollIo<'_, '_, R>| {
             let len = chunks.fill(source)?.len();

@@ -1,4 +1,4 @@
-//! Plaintext to an asynchronous writer, as a message.
+//! An asynchronous writer that encrypts.
 
 use super::super::chunk_writer::ChunkWriter;
 use super::poll_io::PollIo;
@@ -12,25 +12,25 @@ use core::task::{Context, Poll};
 use std::io::{self, Write};
 use tokio::io::AsyncWrite;
 
-/// Encrypts what is written to it and writes the message to an asynchronous sink; made by
-/// [`Envelope::encrypt_async_writer`](crate::Envelope::encrypt_async_writer), or by
+/// Encrypts plaintext and writes the message to an asynchronous sink (feature `tokio`); created by
+/// [`Envelope::encrypt_async_writer`](crate::Envelope::encrypt_async_writer) or
 /// [`from_stream`](Self::from_stream).
 ///
-/// **Call [`finish`](Self::finish), or shut it down.** A writer that is dropped before, as when its
+/// **Call [`finish`](Self::finish), or shut it down.** A writer that is dropped earlier, as when its
 /// task is cancelled, leaves a message that every reader refuses as truncated.
 ///
-/// Both end the message and then shut the sink down; `finish` gives it back. From the first poll of
-/// either on nothing more can be written. Flushing hands on what is whole, and never ends a chunk: up to 16,383
-/// bytes stay behind.
+/// Both end the message and then shut the sink down; `finish` returns it. After the first poll of either
+/// nothing more can be written. A flush writes all whole chunks and never ends a chunk: up to 16,383
+/// bytes stay in the writer.
 ///
-/// Never blocks. A poll encrypts 64 KiB at most, on the polling thread, and after 128 KiB in a row
-/// other tasks have their turn. Dropping a future of `write`, `flush` or `shutdown` between polls
-/// loses nothing: what was not answered was not taken.
+/// Never blocks. A poll encrypts at most 64 KiB, on the polling thread, and yields to other tasks after
+/// 128 KiB. Dropping a future of `write`, `flush` or `shutdown` between polls loses nothing: a write that
+/// has not completed has taken no bytes.
 ///
 /// # Errors
 ///
-/// As [`EncryptWriter`](crate::stream::EncryptWriter), [`Error::Forked`] too: an error of the sink is passed on, and every later
-/// call fails with it again.
+/// Those of [`EncryptWriter`](crate::stream::EncryptWriter): an error of the sink is returned again by
+/// every later call, and a child of `fork` gets [`Error::Forked`] inside.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -50,7 +50,7 @@ use tokio::io::AsyncWrite;
 /// # Ok(()) })
 /// # }
 /// ```
-#[must_use = "a message is whole only once `finish` was awaited or the writer shut down"]
+#[must_use = "a message is complete only after `finish` or a shutdown"]
 pub struct AsyncEncryptWriter<'k, W> {
     sink: W,
     chunks: ChunkWriter<'k>,
@@ -59,41 +59,45 @@ pub struct AsyncEncryptWriter<'k, W> {
 }
 
 impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
-    /// Writes what `stream` makes to `sink`: for a header that is kept apart, and for keyrings that
-    /// block, which can make the stream on a thread for that.
+    /// Writes the output of `stream` to `sink`: for a header that is stored apart, and for a keyring that
+    /// blocks, which can create the stream on a thread for blocking calls.
     pub fn from_stream(sink: W, stream: StreamEncryptor<'k>) -> Self {
         let chunks = ChunkWriter::new(stream.into_chunks().on_one_thread()).eager();
         AsyncEncryptWriter { sink, chunks, is_shut_down: false, budget: CoopBudget::default() }
     }
 
-    /// The sink, which lags behind what was written here.
+    /// Returns the sink, which lags behind the plaintext that was written here.
     pub fn get_ref(&self) -> &W {
         &self.sink
     }
 
-    /// Ends the message, writes the rest of it, shuts the sink down and gives it back. Dropping the
-    /// future leaves the message unfinished.
+    /// Ends the message, writes the rest of it, shuts the sink down and returns it. Dropping the future
+    /// leaves the message unfinished.
     ///
-    /// A sink may store nothing before it is shut down: `object_store`'s `BufWriter`, for one, uploads
-    /// only then. For a sink that something else is to follow on, such as a connection, see
+    /// Some sinks store nothing before their shutdown, such as `object_store`'s `BufWriter`. For a sink
+    /// that stays in use, such as a connection, call
     /// [`finish_without_shutdown`](Self::finish_without_shutdown).
+    ///
+    /// Calls the keyring's [`freshness`](crate::Keyring::freshness) on the polling thread.
     ///
     /// # Errors
     ///
-    /// [`Error::StreamRefused`], [`Error::Backend`] as
-    /// [`EncryptWriter::finish`](crate::stream::EncryptWriter::finish), on the polling thread, of the
-    /// keyring's [`freshness`](crate::Keyring::freshness) alone; [`Error::Io`].
+    /// - [`Error::StreamRefused`] if a version in the header was disabled, compromised or destroyed
+    ///   meanwhile: encrypt the message again.
+    /// - [`Error::Backend`] if the keyring cannot say.
+    /// - [`Error::Io`].
     pub async fn finish(mut self) -> Result<W, Error> {
         poll_fn(|cx| self.poll_shutdown_once(cx)).await?;
         Ok(self.sink)
     }
 
-    /// Ends the message, writes the rest of it, flushes the sink and gives it back open: for what
-    /// follows the message there. **A sink that stores only at its shutdown has stored nothing yet.**
+    /// Ends the message, writes the rest of it, flushes the sink and returns it open. **A sink that
+    /// stores only at its shutdown has stored nothing yet.**
     ///
     /// # Errors
     ///
-    /// As [`finish`](Self::finish).
+    /// [`Error::StreamRefused`], [`Error::Backend`] and [`Error::Io`], as for
+    /// [`finish`](Self::finish).
     pub async fn finish_without_shutdown(mut self) -> Result<W, Error> {
         poll_fn(|cx| self.poll(cx, |chunks, sink| chunks.finish(sink, Write::flush))).await?;
         Ok(self.sink)

@@ -47,7 +47,7 @@ use std::sync::{Mutex, MutexGuard};
 ///   keys that pass their check are kept, and the core verifies each one that comes out.
 /// - **The state is checked on every hit**, by [`Keyring::freshness`] of the inner keyring. If the slot
 ///   is not its own or is refused, or `freshness` fails (unless
-///   [`CachingOptions::serve_unanswered`] is set), nothing is served from the cache and the inner
+///   [`CachingOptions::serve_while_unavailable`] is set), nothing is served from the cache and the inner
 ///   keyring's `unwrap` decides. So a disable, a destruction or, on a strict keyring, a compromise takes
 ///   effect at once if `freshness` knows of it, and otherwise after [`CachingOptions::max_age`]
 ///   (60 seconds) at the latest: so long may a cached key outlive the right to unwrap it.
@@ -64,7 +64,7 @@ use std::sync::{Mutex, MutexGuard};
 pub struct CachingKeyring<K> {
     inner: K,
     clock: Clock,
-    serves_unanswered: bool,
+    serves_while_unavailable: bool,
     state: Mutex<CacheState>,
     calls: SingleFlight,
 }
@@ -87,7 +87,7 @@ impl<K: Keyring> CachingKeyring<K> {
         CachingKeyring {
             inner,
             clock: monotonic_clock(),
-            serves_unanswered: options.serves_unanswered,
+            serves_while_unavailable: options.serves_while_unavailable,
             state: Mutex::new(CacheState {
                 keys: CachedKeys::new(options.capacity, options.max_age),
                 stats: CachingStats::default(),
@@ -155,7 +155,7 @@ impl<K: Keyring> CachingKeyring<K> {
                 false
             }
             // It may succeed again within the age of the entries.
-            Err(error) => self.serves_unanswered && error.is_retryable(),
+            Err(error) => self.serves_while_unavailable && error.is_retryable(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The bounds of a cache, and what it counts.
+//! The bounds of a cache, and its counts.
 
 use core::time::Duration;
 
@@ -7,7 +7,7 @@ use core::time::Duration;
 pub struct CachingOptions {
     pub(super) capacity: usize,
     pub(super) max_age: Duration,
-    pub(super) serves_unanswered: bool,
+    pub(super) serves_while_unavailable: bool,
 }
 
 impl CachingOptions {
@@ -16,7 +16,7 @@ impl CachingOptions {
         CachingOptions {
             capacity: 1000,
             max_age: Duration::from_secs(60),
-            serves_unanswered: false,
+            serves_while_unavailable: false,
         }
     }
 
@@ -56,8 +56,8 @@ impl CachingOptions {
     /// An attacker who cuts the service off keeps a disabled key in use for `max_age` after its last
     /// unwrap.
     #[must_use]
-    pub const fn serve_unanswered(mut self) -> Self {
-        self.serves_unanswered = true;
+    pub const fn serve_while_unavailable(mut self) -> Self {
+        self.serves_while_unavailable = true;
         self
     }
 }

@@ -1,5 +1,5 @@
-//! 2^38 chunks and no more (SPEC B-MAX), without 4 PiB: a cipher that counts what it is asked for,
-//! and streams that begin near the end.
+//! At most 2^38 chunks (SPEC B-MAX), tested without 4 PiB: a cipher that counts its calls, and streams
+//! that begin near the end.
 
 use super::*;
 use crate::body::layout::{self, CHUNK_LEN, MAX_PLAINTEXT_LEN, PREFIX_LEN};
@@ -126,7 +126,7 @@ fn a_stream_takes_two_to_the_38_chunks_of_which_the_last_is_short() {
     }
 }
 
-/// Numbers of chunks go on beyond 32 bits.
+/// Numbers of chunks continue beyond 32 bits.
 #[test]
 fn chunk_numbers_do_not_wrap_where_narrower_integers_do() {
     for next in [(1_u64 << 16) - 2, (1 << 31) - 2, (1 << 32) - 2, (1 << 37) - 2] {
@@ -222,7 +222,7 @@ fn lengths_at_the_limit() {
     }
 }
 
-/// What a plan says, as numbers: plaintext, encrypted, and whether it proves the length.
+/// A plan as numbers: plaintext, encrypted, and whether it proves the length.
 fn plan(message: &RangeDecryptor, range: core::ops::Range<u64>) -> ((u64, u64), (u64, u64), bool) {
     let plan = message.plan(range);
     let (plaintext, encrypted) = (plan.plaintext(), plan.encrypted());
