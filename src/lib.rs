@@ -90,7 +90,7 @@ pub mod spec {
 /// Master keys in a file, and messages in files.
 #[cfg(all(feature = "file", unix))]
 pub mod file {
-    pub use crate::fs::{FileAction, FileKind, FileRules};
+    pub use crate::fs::{FileAction, FileError, FileKind, FileRules};
     pub use crate::keyring::file::{
         AddedProtection, Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions,
         KeyFileError, KeyFileFault, KeyFileHealth, KeyFileLooksLike, OuterFreshness, OuterKey,

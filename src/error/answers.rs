@@ -34,10 +34,10 @@ impl Error {
     ///
     /// ```
     /// # #[cfg(all(feature = "file", unix))] {
-    /// use envelock::{Error, file::KeyFileError};
+    /// use envelock::{Error, file::{FileError, KeyFileError}};
     ///
     /// fn is_missing(error: &Error) -> bool {
-    ///     matches!(error.backend(), Some(KeyFileError::NotFound { .. }))
+    ///     matches!(error.backend(), Some(KeyFileError::File(FileError::NotFound { .. })))
     /// }
     /// # }
     /// ```

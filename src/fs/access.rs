@@ -1,9 +1,13 @@
-//! Who may do what with a file, kept when another file takes its place.
+//! Owner, group, mode and access control list of a file, kept when another file takes its place.
 
+use super::action::FileAction;
 use super::call::uninterrupted;
 use super::directory::DirectoryFile;
+use super::error::{FileError, failed};
+use super::location::stat_of;
 use alloc::vec::Vec;
 use std::io;
+use std::path::Path;
 
 /// Owner, group, mode and access control list of a file.
 ///
@@ -81,4 +85,22 @@ impl Access {
             answer => answer,
         }
     }
+}
+
+/// Gives `to`, which errors call `path`, the owner, group, mode and access control list of `from`.
+/// Where that is not allowed, it is an error: a copy of another owner would be read by others, or
+/// kept from those who read the original.
+pub(crate) fn copy_ownership(
+    from: &dyn DirectoryFile,
+    to: &dyn DirectoryFile,
+    path: &Path,
+) -> Result<(), FileError> {
+    let access = |file| Access::of(file).map_err(failed(FileAction::Inspect, path));
+    access(from)?.give_to(to, &access(to)?).map_err(failed(FileAction::SetOwner, path))?;
+    // A file of root's can become one of this process, and a journal of that owner is refused.
+    let owner = |file| stat_of(file, path).map(|stat| (stat.uid, stat.gid));
+    if owner(to)? == owner(from)? {
+        return Ok(());
+    }
+    Err(failed(FileAction::SetOwner, path)(io::ErrorKind::PermissionDenied.into()))
 }

@@ -36,12 +36,6 @@ pub enum FileAction {
     Remove,
 }
 
-impl FileAction {
-    pub(crate) fn is_sync(self) -> bool {
-        matches!(self, FileAction::Sync | FileAction::SyncDirectory)
-    }
-}
-
 impl fmt::Display for FileAction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -57,20 +57,12 @@ pub(crate) fn follow(
     Err(RouteFault::Path(PathFault::Directory { path, error }))
 }
 
-/// What the path leads to, through every link.
+/// Returns the `stat` of the file that the path leads to, or of the last link if `of_link`.
 ///
 /// # Errors
 ///
-/// Those of `stat`.
-pub(crate) fn stat_path(path: &Path) -> io::Result<FileStat> {
-    Ok(file_stat(&rustix::fs::stat(path)?))
-}
-
-/// What the path stands for, a link in the last place for itself.
-///
-/// # Errors
-///
-/// Those of `lstat`.
-pub(crate) fn stat_link(path: &Path) -> io::Result<FileStat> {
-    Ok(file_stat(&rustix::fs::lstat(path)?))
+/// Those of `stat` and `lstat`.
+pub(crate) fn stat_path(path: &Path, of_link: bool) -> io::Result<FileStat> {
+    let stat = if of_link { rustix::fs::lstat(path)? } else { rustix::fs::stat(path)? };
+    Ok(file_stat(&stat))
 }

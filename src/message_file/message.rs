@@ -1,18 +1,22 @@
-//! A message in a file, read as it is meant, whatever a crash or a rewrap under way has left.
+//! A message in a file, read correctly during a rewrap and after one that was cut off.
 
-use super::bytes::read_header;
-use super::error::{MessageFileError, open_refused, refused};
-use super::journal::{Found, Journal, Verdict};
+use super::error::MessageFileError;
+use super::journal::{HeaderState, Journal, JournalFile};
 use super::paths::MessagePaths;
 use crate::error::Error;
 use crate::format::Header;
-use crate::fs::{DirectoryFile, FileAction, FileId, FileKind, FileStat};
+use crate::fs::{
+    DirectoryFile, FileAction, FileError, FileId, FileKind, FileStat, failed, open_failed, read_at,
+};
 use crate::io::ReadAt;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+
+/// Bytes of a header up to its length field, inclusive.
+const LEN_END: usize = 24;
 
 /// How often a header that changes under the reader is read before the reader gives up.
 const ATTEMPTS: usize = 16;
@@ -57,53 +61,62 @@ struct Headers {
     before: Option<Vec<u8>>,
 }
 
-fn is_link(error: &Error) -> bool {
-    matches!(error.backend(), Some(MessageFileError::NotRegular { kind: FileKind::Symlink, .. }))
-}
-
-fn is_missing(error: &Error) -> bool {
-    matches!(error.backend(), Some(MessageFileError::NotFound { .. }))
-}
-
 impl MessageFile {
     /// Opens the message at `path`, and follows links.
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`] with what the system or the journal is in the way of; what is wrong
-    /// with the header, as [`inspect`](crate::inspect) says it.
+    /// [`Error::Backend`] if the file or its journal cannot be read; the errors of
+    /// [`inspect`](crate::inspect) for the header.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
         let given = path.as_ref();
         let mut path = given.to_path_buf();
         for _ in 0..ATTEMPTS {
-            match MessagePaths::to_read(&path)
-                .map_err(Error::from)
-                .and_then(|place| MessageFile::at(&place))
-            {
-                // A journal stands beside the file itself, so the link is followed to there.
-                Err(error) if is_link(&error) => {
-                    path = std::fs::canonicalize(given).map_err(open_refused(given))?;
+            let read = MessagePaths::to_read(&path)
+                .map_err(MessageFileError::from)
+                .and_then(|paths| MessageFile::read_at_paths(&paths));
+            match read {
+                // A journal stands beside the file itself, so the link is followed first.
+                Err(MessageFileError::File(FileError::NotRegular {
+                    kind: FileKind::Symlink,
+                    ..
+                })) => {
+                    path = std::fs::canonicalize(given)
+                        .map_err(open_failed(FileAction::Open, given))
+                        .map_err(MessageFileError::from)?;
                 }
-                // It leads elsewhere by now.
-                Err(error) if path != given && is_missing(&error) => path = given.to_path_buf(),
-                opened => {
-                    return opened.map(|file| MessageFile { path: given.to_path_buf(), ..file });
+                // The link leads to another file by now.
+                Err(MessageFileError::File(FileError::NotFound { .. })) if path != given => {
+                    path = given.to_path_buf();
+                }
+                read => {
+                    let file = read?.checked()?;
+                    return Ok(MessageFile { path: given.to_path_buf(), ..file });
                 }
             }
         }
-        Err(MessageFileError::Changed { path: given.to_path_buf() }.into())
+        Err(changed(given).into())
     }
 
-    pub(crate) fn at(place: &MessagePaths) -> Result<Self, Error> {
-        let (file, stat) = place.open()?;
+    pub(crate) fn at(paths: &MessagePaths) -> Result<Self, Error> {
+        MessageFile::read_at_paths(paths)?.checked()
+    }
+
+    fn read_at_paths(paths: &MessagePaths) -> Result<Self, MessageFileError> {
+        let (file, stat) = paths.open()?;
+        let path = paths.message.path.clone();
         for _ in 0..ATTEMPTS {
-            if let Some(headers) = Headers::read(place, &*file, &stat)? {
-                Header::parse(&headers.current)?;
-                let path = place.message.path.clone();
+            if let Some(headers) = Headers::read(paths, &*file, &stat)? {
                 return Ok(MessageFile { file, path, stat, headers, position: 0 });
             }
         }
-        Err(MessageFileError::Changed { path: place.message.path.clone() }.into())
+        Err(changed(&path))
+    }
+
+    /// Refuses what is not a message.
+    fn checked(self) -> Result<Self, Error> {
+        Header::parse(&self.headers.current)?;
+        Ok(self)
     }
 
     /// The header's bytes, padding included: what [`inspect`](crate::inspect) takes, and a
@@ -166,50 +179,64 @@ impl MessageFile {
         }
     }
 
-    /// Takes the header from before the rewrap that was cut off; whether there is one.
-    pub(super) fn step_back(&mut self) -> bool {
-        match self.headers.before.take() {
-            Some(before) => {
-                self.headers.current = before;
-                true
-            }
-            None => false,
+    /// Reads on with the header from before the rewrap that was cut off, if there is one.
+    pub(super) fn use_former_header(&mut self) {
+        if let Some(before) = self.headers.before.take() {
+            self.headers.current = before;
         }
     }
 }
 
+fn changed(path: &Path) -> MessageFileError {
+    FileError::Changed { path: path.to_path_buf() }.into()
+}
+
+/// Reads the header and not a byte of the body; less where the file ends early.
+pub(super) fn read_header(file: &dyn DirectoryFile) -> io::Result<Vec<u8>> {
+    let mut header = alloc::vec![0; LEN_END];
+    let filled = read_at(file, &mut header, 0)?;
+    header.truncate(filled);
+    if let Some(&[.., high, low]) = header.first_chunk::<LEN_END>() {
+        header.resize(usize::from(u16::from_be_bytes([high, low])).max(LEN_END), 0);
+        if let Some((_, rest)) = header.split_at_mut_checked(LEN_END) {
+            let filled = read_at(file, rest, LEN_END as u64)?;
+            // Saturates: both are lengths within `header`.
+            header.truncate(LEN_END.saturating_add(filled));
+        }
+    }
+    Ok(header)
+}
+
 impl Headers {
-    /// `None` if the header changed while it was read.
+    /// Returns `None` if the header changed while it was read.
     fn read(
-        place: &MessagePaths,
+        paths: &MessagePaths,
         file: &dyn DirectoryFile,
         stat: &FileStat,
     ) -> Result<Option<Self>, MessageFileError> {
-        let read = || read_header(file).map_err(refused(FileAction::Read, &place.message.path));
+        let read = || read_header(file).map_err(failed(FileAction::Read, &paths.message.path));
         let header = read()?;
-        let journal = match place.read_journal(stat) {
-            Ok(Found::Journal(journal)) => Some(journal),
-            Ok(Found::Nothing | Found::Invalid) | Err(MessageFileError::ForeignJournal { .. }) => {
-                None
-            }
-            // It is given the mode of the message only after it came to be.
-            Err(MessageFileError::Io { source, .. })
+        let journal = match Journal::read(paths, stat) {
+            Ok(JournalFile::Valid(journal)) => Some(journal),
+            Ok(JournalFile::Missing | JournalFile::Invalid)
+            | Err(MessageFileError::ForeignJournal { .. }) => None,
+            // It gets the mode of the message only after its creation.
+            Err(MessageFileError::File(FileError::Io { source, .. }))
                 if source.kind() == io::ErrorKind::PermissionDenied =>
             {
                 None
             }
             Err(error) => return Err(error),
         };
-        match journal.map(|journal| (journal.verdict(&header), journal)) {
-            Some((Verdict::Torn, Journal { old, new })) => {
+        match journal.map(|journal| (journal.state_of(&header), journal)) {
+            Some((HeaderState::Torn, Journal { old, new })) => {
                 Ok(Some(Headers { current: new, before: Some(old) }))
             }
-            Some((Verdict::Old | Verdict::New, _)) => {
+            Some((HeaderState::Old | HeaderState::New, _)) => {
                 Ok(Some(Headers { current: header, before: None }))
             }
-            // A journal that would have told of this header can have gone a moment ago, with the
-            // write that tore it.
-            Some((Verdict::Other, _)) | None => {
+            // A journal of this header can have been removed after the write that tore it.
+            Some((HeaderState::Other, _)) | None => {
                 let is_settled = read()? == header;
                 Ok(is_settled.then_some(Headers { current: header, before: None }))
             }
@@ -220,7 +247,8 @@ impl Headers {
 impl Read for MessageFile {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = self.read_at(out, self.position)?;
-        self.position = self.position.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        // Saturates: a file ends before that.
+        self.position = self.position.saturating_add(read as u64);
         Ok(read)
     }
 }

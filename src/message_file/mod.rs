@@ -1,17 +1,13 @@
-//! Messages in files: rewrapped in place so that no crash costs one, read whatever a crash left,
-//! written and decrypted to files that appear whole or not at all.
+//! Messages in files: rewrapped in place so that no crash loses one, read correctly after any crash,
+//! encrypted and decrypted to files that appear complete or not at all.
 
-mod bytes;
 mod error;
 mod journal;
-mod lock;
 mod message;
 mod options;
-mod owner;
 pub(crate) mod paths;
 pub(crate) mod rewrap;
 mod rewrite;
-mod temp_file;
 pub(crate) mod transcode;
 
 pub use error::MessageFileError;
@@ -48,7 +44,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// Once this returns without an error, the header is on the medium, also where nothing was to
     /// be changed, and the name stands for the file that has it: where the report is complete, the
     /// old version can be let go. A file that somebody else put there meanwhile, without the lock, is
-    /// [`MessageFileError::Changed`]: rewrap it again.
+    /// [`FileError::Changed`]: rewrap it again.
     ///
     /// The file is locked by `flock`, and one who has the lock is waited for, for at most ten
     /// seconds. Readers do not wait. The file can be a message, or a detached header alone. A link is
@@ -95,7 +91,11 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         path: impl AsRef<Path>,
         options: RewrapOptions<'_>,
     ) -> Result<FileRewrap, Error> {
-        rewrap::rewrap_file(self, &MessagePaths::of(path.as_ref())?, options)
+        rewrap::rewrap_file(
+            self,
+            &MessagePaths::to_write(path.as_ref()).map_err(MessageFileError::from)?,
+            options,
+        )
     }
 
     /// Encrypts the file `from` to a new file `to`; answers the length of the message in bytes.
@@ -133,7 +133,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// # Errors
     ///
     /// As [`encrypt`](Self::encrypt); [`Error::Backend`], with
-    /// [`MessageFileError::Exists`] if anything has the name `to`, and
+    /// [`FileError::Exists`] if anything has the name `to`, and
     /// [`MessageFileError::SourceInTheWay`] if `from` is what has the name of its journal.
     pub fn encrypt_file(
         &self,
@@ -149,8 +149,8 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As there. If something is to be replaced, [`MessageFileError::NotRegular`] in place of
-    /// [`MessageFileError::Exists`], and [`MessageFileError::Locked`].
+    /// As there. If something is to be replaced, [`FileError::NotRegular`] in place of
+    /// [`FileError::Exists`], and [`FileError::Locked`].
     pub fn encrypt_file_with(
         &self,
         from: impl AsRef<Path>,
@@ -158,8 +158,8 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         aad: Aad<'_>,
         options: NewFileOptions,
     ) -> Result<u64, Error> {
-        let place = &MessagePaths::of(to.as_ref())?;
-        transcode::encrypt_file(self, from.as_ref(), &Target { place, options }, aad)
+        let paths = &MessagePaths::to_write(to.as_ref()).map_err(MessageFileError::from)?;
+        transcode::encrypt_file(self, from.as_ref(), &Target { paths, options }, aad)
     }
 
     /// Decrypts the message in the file `from` to a new file `to`; answers the length of the
@@ -172,7 +172,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`decrypt`](Self::decrypt); [`Error::Backend`], with [`MessageFileError::Exists`] if
+    /// As [`decrypt`](Self::decrypt); [`Error::Backend`], with [`FileError::Exists`] if
     /// anything has the name `to`, and [`MessageFileError::SourceInTheWay`] if `from` is what has the
     /// name of its journal.
     pub fn decrypt_file(
@@ -189,8 +189,8 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As there. If something is to be replaced, [`MessageFileError::NotRegular`] in place of
-    /// [`MessageFileError::Exists`], and [`MessageFileError::Locked`].
+    /// As there. If something is to be replaced, [`FileError::NotRegular`] in place of
+    /// [`FileError::Exists`], and [`FileError::Locked`].
     pub fn decrypt_file_with(
         &self,
         from: impl AsRef<Path>,
@@ -198,7 +198,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         aad: Aad<'_>,
         options: NewFileOptions,
     ) -> Result<u64, Error> {
-        let place = &MessagePaths::of(to.as_ref())?;
-        transcode::decrypt_file(self, from.as_ref(), &Target { place, options }, aad)
+        let paths = &MessagePaths::to_write(to.as_ref()).map_err(MessageFileError::from)?;
+        transcode::decrypt_file(self, from.as_ref(), &Target { paths, options }, aad)
     }
 }

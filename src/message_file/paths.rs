@@ -1,202 +1,136 @@
-//! Where a message is, and the names beside it that are ours.
+//! The path of a message and the names beside it that this library uses.
 
-use super::error::{MessageFileError, not_durable, open_refused, refused};
+use super::error::MessageFileError;
 use crate::fs::{
-    Directory, DirectoryFile, FileAction, FileId, FileKind, FileStat, OsDirectory, PathFault,
-    is_unsupported, uninterrupted,
+    Directory, DirectoryFile, FileAction, FileError, FileId, FileLock, FileStat, Location,
+    OsDirectory, TempFile, TempNames, failed, is_unsupported, not_durable, open_failed,
+    stat_regular, uninterrupted,
 };
-use crate::random::RandomnessUnavailable;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use rand_core::TryRng;
+use core::time::Duration;
 use rustix::io::Errno;
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// The names of what stands beside messages end in one of these: names that nobody gives to a file
-/// of his own.
+/// The suffixes of names that no application gives to its files.
 const JOURNAL: &str = ".envelock-rewrap";
-const PARTIAL: &str = ".envelock-partial";
-const DIGITS: usize = 16;
+const TEMPORARY: &str = ".envelock-partial";
 
-/// A file of a directory, that need not exist.
+/// How long a call waits for another writer.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// A message and its journal. Neither need exist.
 pub(crate) struct MessagePaths {
-    pub(super) directory: Arc<dyn Directory>,
-    pub(super) message: Name,
-    /// `.<name>.envelock-rewrap`: what the header of the message is being replaced by.
-    pub(super) journal: Name,
-}
-
-/// A name in the directory.
-pub(super) struct Name {
-    pub(super) name: OsString,
-    /// For messages.
-    pub(super) path: PathBuf,
+    pub(super) message: Location,
+    /// `.<name>.envelock-rewrap`: the header that is replaced, and the new one.
+    pub(super) journal: Location,
+    /// `.<16 digits>.envelock-partial`: unfinished files.
+    temporary: TempNames,
 }
 
 impl MessagePaths {
-    /// The place at `path`, to write there: the directory has to be readable, or it is not synced.
-    pub(crate) fn of(path: &Path) -> Result<Self, MessageFileError> {
-        let (directory, name) = MessagePaths::split(path)?;
+    /// Returns the paths for writing at `path`: its directory has to be readable, or it cannot be
+    /// synced.
+    pub(crate) fn to_write(path: &Path) -> Result<Self, FileError> {
+        let (directory, name) =
+            OsDirectory::of_file(path).map_err(|fault| fault.into_error(path))?;
         if directory.is_search_only() {
             let path = directory.path();
-            return Err(refused(FileAction::OpenDirectory, path)(Errno::ACCESS.into()));
+            return Err(failed(FileAction::OpenDirectory, path)(Errno::ACCESS.into()));
         }
         MessagePaths::in_directory(Arc::new(directory), &name)
     }
 
-    /// The place at `path`, to read there.
-    pub(crate) fn to_read(path: &Path) -> Result<Self, MessageFileError> {
-        let (directory, name) = MessagePaths::split(path)?;
+    /// Returns the paths for reading at `path`.
+    pub(crate) fn to_read(path: &Path) -> Result<Self, FileError> {
+        let (directory, name) =
+            OsDirectory::of_file(path).map_err(|fault| fault.into_error(path))?;
         MessagePaths::in_directory(Arc::new(directory), &name)
-    }
-
-    fn split(path: &Path) -> Result<(OsDirectory, OsString), MessageFileError> {
-        OsDirectory::of_file(path).map_err(|fault| match fault {
-            PathFault::Name => MessageFileError::FileName { path: path.to_path_buf() },
-            PathFault::Directory { path, error } => {
-                refused(FileAction::OpenDirectory, &path)(error)
-            }
-        })
     }
 
     pub(crate) fn in_directory(
         directory: Arc<dyn Directory>,
         name: &OsStr,
-    ) -> Result<Self, MessageFileError> {
-        let bytes = name.as_bytes();
-        let is_plain = !matches!(bytes, b"" | b"." | b"..")
-            && !bytes.iter().any(|&byte| byte == b'/' || byte == 0);
-        if !is_plain {
-            return Err(MessageFileError::FileName { path: directory.path().join(name) });
-        }
-        let named = |before: &str, after: &str| {
-            let mut whole = OsString::from(before);
-            whole.push(name);
-            whole.push(after);
-            Name { path: directory.path().join(&whole), name: whole }
-        };
-        let (message, journal) = (named("", ""), named(".", JOURNAL));
-        Ok(MessagePaths { directory, message, journal })
+    ) -> Result<Self, FileError> {
+        let message = Location::new(directory, name, usize::MAX)?;
+        let mut journal = OsString::from(".");
+        journal.push(name);
+        journal.push(JOURNAL);
+        let journal = message.sibling(journal);
+        Ok(MessagePaths { message, journal, temporary: TempNames::new(".".into(), TEMPORARY) })
     }
 
-    /// A name for a file that is not finished, which nobody can foresee: `.<16 digits>.envelock-partial`.
-    pub(super) fn temporary(&self) -> Result<Name, RandomnessUnavailable> {
-        let number = crate::OsRandom.try_next_u64()?;
-        let name = OsString::from(alloc::format!(".{number:0DIGITS$x}{PARTIAL}"));
-        Ok(Name { path: self.directory.path().join(&name), name })
-    }
-
-    /// Refuses to write a file that `sources` is read for, if one of those has the name of its
-    /// journal: the next rewrap would take it for a leftover.
-    pub(super) fn check_apart(&self, sources: &[FileId]) -> Result<(), MessageFileError> {
-        let Name { path, .. } = &self.journal;
-        match self.stat(&self.journal)? {
+    /// Refuses to write a file whose journal would have the name of one of `sources`: the next rewrap
+    /// would take that for a leftover.
+    pub(super) fn check_sources(&self, sources: &[FileId]) -> Result<(), MessageFileError> {
+        match self.journal.stat()? {
             Some(stat) if sources.contains(&stat.id()) => {
-                Err(MessageFileError::SourceInTheWay { path: path.clone() })
+                Err(MessageFileError::SourceInTheWay { path: self.journal.path.clone() })
             }
             _ => Ok(()),
         }
     }
 
-    /// Refuses to write a file that would itself be taken for what a rewrap or a crash left.
-    pub(super) fn check_not_ours(&self) -> Result<(), MessageFileError> {
-        let Name { name, path } = &self.message;
-        let is_ours = |end: &&str| name.as_bytes().ends_with(end.as_bytes());
-        if name.as_bytes().starts_with(b".") && [JOURNAL, PARTIAL].iter().any(is_ours) {
-            return Err(MessageFileError::FileName { path: path.clone() });
+    /// Refuses to write a file that has a name of a journal or of an unfinished file.
+    pub(super) fn check_name(&self) -> Result<(), FileError> {
+        let name = self.message.name.as_bytes();
+        if name.starts_with(b".")
+            && [JOURNAL, TEMPORARY].iter().any(|end| name.ends_with(end.as_bytes()))
+        {
+            return Err(FileError::Name { path: self.message.path.clone() });
         }
         Ok(())
     }
 
     /// Opens the message for reading.
-    pub(super) fn open(&self) -> Result<(Box<dyn DirectoryFile>, FileStat), MessageFileError> {
-        let Name { name, path } = &self.message;
-        let file = uninterrupted(|| self.directory.open(name)).map_err(open_refused(path))?;
-        let stat = stat_regular(&*file, path)?;
+    pub(super) fn open(&self) -> Result<(Box<dyn DirectoryFile>, FileStat), FileError> {
+        let file = self.message.open()?;
+        let stat = stat_regular(&*file, &self.message.path)?;
         Ok((file, stat))
     }
 
-    /// What a name stands for, if for anything.
-    pub(super) fn stat(&self, name: &Name) -> Result<Option<FileStat>, MessageFileError> {
-        match uninterrupted(|| self.directory.stat(&name.name)) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(refused(FileAction::Inspect, &name.path)(error)),
+    /// Opens and locks the message.
+    pub(super) fn lock(&self) -> Result<FileLock, FileError> {
+        let Location { directory, name, path } = &self.message;
+        FileLock::acquire(&self.message, WAIT, || {
+            let file = uninterrupted(|| directory.open_write(name))
+                .map_err(open_failed(FileAction::Open, path))?;
+            // Before the lock: only a regular file is locked.
+            let stat = stat_regular(&*file, path)?;
+            Ok((file, stat))
+        })
+    }
+
+    /// Opens and locks the file that is to be replaced, if there is one. Where the file system has no
+    /// locks, a rewrap refuses, so that none can be undone here.
+    pub(super) fn lock_to_replace(&self) -> Result<Option<FileLock>, FileError> {
+        let locked = match self.lock() {
+            Err(FileError::NoLocks { source, .. }) if is_unsupported(&source) => {
+                self.open().map(|(file, stat)| FileLock::without_lock(&self.message, file, stat))
+            }
+            locked => locked,
+        };
+        match locked {
+            Err(FileError::NotFound { .. }) => Ok(None),
+            locked => locked.map(Some),
         }
     }
 
-    /// Whether `name` stands for the file that `stat` is of.
-    pub(super) fn is_named(&self, name: &Name, stat: &FileStat) -> Result<bool, MessageFileError> {
-        Ok(self.stat(name)?.is_some_and(|named| named.is_same_file(stat)))
+    /// Creates an unfinished file that is to get the name of the message.
+    pub(super) fn new_file(&self) -> Result<TempFile<'_>, FileError> {
+        TempFile::unnamed(&self.message, &self.temporary)
     }
 
-    /// Removes temporary names of the message that `stat` is of, which has its own: a crash can undo one
-    /// half of a rename.
+    /// Removes temporary names of the message of `stat`: a crash can undo one half of a rename.
     pub(super) fn remove_temporary_names(&self, stat: &FileStat) {
-        let names = uninterrupted(|| self.directory.list()).unwrap_or_default();
-        for name in names.iter().filter(|name| is_temporary(name)) {
-            let named = uninterrupted(|| self.directory.stat(name));
-            if named.is_ok_and(|named| named.is_same_file(stat)) {
-                drop(uninterrupted(|| self.directory.unlink(name)));
-            }
-        }
+        let directory = &*self.message.directory;
+        self.temporary.remove_leftovers(directory, |named| named.is_same_file(stat));
     }
 
-    pub(super) fn remove(&self, name: &Name) -> Result<(), MessageFileError> {
-        match uninterrupted(|| self.directory.unlink(&name.name)) {
-            // An interrupted call may have done it.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(refused(FileAction::Remove, &name.path)(error))
-            }
-            _ => Ok(()),
-        }
+    /// Makes durable which file has the name of the message.
+    pub(super) fn sync_names(&self) -> Result<(), FileError> {
+        self.message.sync_directory().map_err(not_durable(&self.message.path))
     }
-
-    /// Makes what the message's name stands for durable.
-    pub(super) fn sync_names(&self) -> Result<(), MessageFileError> {
-        self.sync_directory().map_err(not_durable(&self.message.path))
-    }
-
-    /// Makes the names of the directory durable, where the file system can be asked for that:
-    /// others write them by themselves.
-    pub(super) fn sync_directory(&self) -> io::Result<()> {
-        match self.directory.sync() {
-            Err(error) if is_unsupported(&error) => Ok(()),
-            synced => synced,
-        }
-    }
-}
-
-/// Whether [`MessagePaths::temporary`] gives out such names.
-fn is_temporary(name: &OsStr) -> bool {
-    let inner = name.as_bytes().strip_prefix(b".");
-    let digits = inner.and_then(|inner| inner.strip_suffix(PARTIAL.as_bytes()));
-    digits.is_some_and(|digits| {
-        digits.len() == DIGITS && digits.iter().all(|d| matches!(d, b'0'..=b'9' | b'a'..=b'f'))
-    })
-}
-
-/// Whether nothing has a name, or nothing can have it, since it is too long.
-pub(super) fn is_absent(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::NotFound || is_too_long(error)
-}
-
-/// Whether a name is too long for the file system.
-pub(super) fn is_too_long(error: &io::Error) -> bool {
-    Errno::from_io_error(error) == Some(Errno::NAMETOOLONG)
-}
-
-/// Refuses what is not a regular file.
-pub(super) fn stat_regular(
-    file: &dyn DirectoryFile,
-    path: &Path,
-) -> Result<FileStat, MessageFileError> {
-    let stat = uninterrupted(|| file.stat()).map_err(refused(FileAction::Inspect, path))?;
-    if stat.kind != FileKind::Regular {
-        return Err(MessageFileError::NotRegular { path: path.to_path_buf(), kind: stat.kind });
-    }
-    Ok(stat)
 }

@@ -1,16 +1,19 @@
-//! Files that are encrypted or decrypted as a whole, and appear once they are.
+//! Files that are encrypted or decrypted as a whole, and get their name when they are complete.
 
-use super::error::{MessageFileError, open_refused, refused};
+use super::error::MessageFileError;
 use super::message::MessageFile;
-use super::options::NewFileOptions;
+use super::options::{NewFileOptions, OWNER_ONLY};
 use super::paths::MessagePaths;
-use super::temp_file::TempFile;
 use crate::aad::Aad;
 use crate::envelope::Envelope;
 use crate::error::Error;
-use crate::fs::{FileAction, FileKind, FileStat};
+use crate::fs::{
+    FileAction, FileError, FileKind, FileStat, TempFile, copy_ownership, failed, fill,
+    is_unsupported, open_failed, uninterrupted,
+};
 use crate::keyring::Keyring;
 use crate::random::RandomSource;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -20,23 +23,26 @@ use zeroize::Zeroizing;
 /// would cut.
 const BUFFER_LEN: usize = 256 * 1024;
 
-/// Encrypts the file at `from`, whatever kind it is of, by links too.
+/// Encrypts the file at `from`, of any kind, through links too.
 pub(crate) fn encrypt_file<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     from: &Path,
     to: &Target<'_>,
     aad: Aad<'_>,
 ) -> Result<u64, Error> {
-    let unread = |action| move |error| refused(action, from)(error);
-    let source = std::fs::File::open(from).map_err(open_refused(from))?;
-    // By what it is, and by what its name stands for, which can be a link.
-    let opened = source.metadata().map_err(unread(FileAction::Inspect))?;
-    let named = from.symlink_metadata().map_err(unread(FileAction::Inspect))?;
-    to.place.check_apart(&[(opened.dev(), opened.ino()), (named.dev(), named.ino())])?;
+    let source = open_source(from)?;
+    let inspected = |stat: io::Result<Metadata>| {
+        stat.map(|stat| (stat.dev(), stat.ino()))
+            .map_err(failed(FileAction::Inspect, from))
+            .map_err(MessageFileError::from)
+    };
+    // Of the file, and of its name, which can be a link.
+    let sources = [inspected(source.metadata())?, inspected(from.symlink_metadata())?];
+    to.paths.check_sources(&sources)?;
     encrypt(envelope, source, from, to, aad)
 }
 
-/// Encrypts what `source` holds, which is at `path`.
+/// Encrypts what `source` returns, which errors call `path`.
 pub(crate) fn encrypt<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     source: impl Read,
@@ -47,104 +53,131 @@ pub(crate) fn encrypt<K: Keyring, R: RandomSource>(
     write(to, path, || envelope.encrypt_reader(source, aad))
 }
 
-/// Decrypts the message at `from`, by links too, and whatever kind of file can be read in order.
+/// Decrypts the message at `from`, of any kind that can be read in order, through links too.
 pub(crate) fn decrypt_file<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     from: &Path,
     to: &Target<'_>,
     aad: Aad<'_>,
 ) -> Result<u64, Error> {
-    let kind = std::fs::metadata(from).map_err(open_refused(from))?.file_type();
+    let stat = std::fs::metadata(from).map_err(open_failed(FileAction::Open, from));
+    let kind = stat.map_err(MessageFileError::from)?.file_type();
     if kind.is_file() || kind.is_dir() {
         match MessageFile::open(from) {
             // A file without a name, by the path of its descriptor.
-            Err(error) if matches!(error.backend(), Some(MessageFileError::NotFound { .. })) => {}
+            Err(error) if is_missing(&error) => {}
             message => return decrypt(envelope, message?, to, aad),
         }
     }
-    let source = std::fs::File::open(from).map_err(open_refused(from))?;
+    let source = open_source(from)?;
     write(to, from, || envelope.decrypt_reader(source, aad))
 }
 
-/// Decrypts a message that is open.
+/// Decrypts an open message.
 pub(crate) fn decrypt<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     mut message: MessageFile,
     to: &Target<'_>,
     aad: Aad<'_>,
 ) -> Result<u64, Error> {
-    to.place.check_apart(&[message.id()])?;
-    // Whose slots are torn opens by what it was before, where this keyring does not know yet what
-    // it was to become.
+    to.paths.check_sources(&[message.id()])?;
+    // This keyring may not know the version that the new header needs yet.
     if message.is_torn() && envelope.check_opens(message.header()).is_err() {
-        message.step_back();
+        message.use_former_header();
     }
     let path = message.path().to_path_buf();
     write(to, &path, || envelope.decrypt_reader(message, aad))
 }
 
+fn is_missing(error: &Error) -> bool {
+    matches!(error.backend(), Some(MessageFileError::File(FileError::NotFound { .. })))
+}
+
+fn open_source(path: &Path) -> Result<File, MessageFileError> {
+    Ok(File::open(path).map_err(open_failed(FileAction::Open, path))?)
+}
+
 /// A file that is to be written.
 pub(crate) struct Target<'a> {
-    pub(crate) place: &'a MessagePaths,
+    pub(crate) paths: &'a MessagePaths,
     pub(crate) options: NewFileOptions,
 }
 
 impl Target<'_> {
-    /// Refuses before anything is read what would be refused at the end.
-    fn check(&self) -> Result<(), MessageFileError> {
-        self.place.check_not_ours()?;
-        let path = &self.place.message.path;
-        match self.place.stat(&self.place.message)? {
-            Some(_) if !self.options.replaces => {
-                Err(MessageFileError::Exists { path: path.clone() })
-            }
+    /// Refuses, before anything is read, what [`finish`](Self::finish) would refuse.
+    fn check(&self) -> Result<(), FileError> {
+        self.paths.check_name()?;
+        let path = &self.paths.message.path;
+        match self.paths.message.stat()? {
+            Some(_) if !self.options.replaces => Err(FileError::Exists { path: path.clone() }),
             Some(FileStat { kind, .. }) if kind != FileKind::Regular => {
-                Err(MessageFileError::NotRegular { path: path.clone(), kind })
+                Err(FileError::NotRegular { path: path.clone(), kind })
             }
             _ => Ok(()),
         }
     }
+
+    /// Gives the complete `file` its mode and name, durably.
+    fn finish(&self, mut file: TempFile<'_>) -> Result<(), FileError> {
+        let NewFileOptions { replaces, mode } = self.options;
+        loop {
+            let replaced = if replaces { self.paths.lock_to_replace()? } else { None };
+            match &replaced {
+                Some(old) => copy_ownership(&*old.file, file.file(), file.path())?,
+                None if mode != OWNER_ONLY => {
+                    uninterrupted(|| file.file().set_mode(mode))
+                        .map_err(failed(FileAction::SetOwner, file.path()))?;
+                }
+                None => {}
+            }
+            file.sync()?;
+            let put = if replaced.is_some() { file.replace() } else { file.publish(false) };
+            match put {
+                // Another process created it just now.
+                Err(FileError::Exists { .. }) if replaces && replaced.is_none() => continue,
+                Err(FileError::Io { source, .. })
+                    if replaces && replaced.is_none() && is_unsupported(&source) =>
+                {
+                    file.replace()?;
+                }
+                put => put?,
+            }
+            return self.paths.sync_names();
+        }
+    }
 }
 
-/// Writes all that `open` gives to read to a file; answers its length.
+/// Writes what the reader of `open` returns to a file, and returns its length.
 fn write<R: Read>(
     to: &Target<'_>,
     from: &Path,
     open: impl FnOnce() -> Result<R, Error>,
 ) -> Result<u64, Error> {
-    to.check()?;
+    to.check().map_err(MessageFileError::from)?;
     let read_from = |error| match error {
         Error::Io { source } => {
-            MessageFileError::Io { action: FileAction::Read, path: from.to_path_buf(), source }
-                .into()
+            let (action, path) = (FileAction::Read, from.to_path_buf());
+            MessageFileError::File(FileError::Io { action, path, source }).into()
         }
         error => error,
     };
     let mut reader = open().map_err(read_from)?;
-    let mut file = TempFile::create(to.place)?;
+    let mut file = to.paths.new_file().map_err(MessageFileError::from)?;
     let mut buffer = Zeroizing::new(alloc::vec![0; BUFFER_LEN]);
     let mut len: u64 = 0;
     loop {
-        let read = fill(&mut reader, &mut buffer).map_err(|error| read_from(error.into()))?;
+        // The reader reports the end only once it is verified.
+        let read = fill(&mut buffer, |rest, _| reader.read(rest));
+        let read = read.map_err(|error| read_from(error.into()))?;
         if read == 0 {
             break;
         }
-        file.write(buffer.get(..read).unwrap_or_default())?;
-        len = len.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+        let bytes = buffer.get(..read).ok_or(io::ErrorKind::InvalidData);
+        let bytes = bytes.map_err(|kind| read_from(io::Error::from(kind).into()))?;
+        file.write(bytes).map_err(MessageFileError::from)?;
+        // Saturates: no file is that long.
+        len = len.saturating_add(read as u64);
     }
-    file.finish(to.options)?;
+    to.finish(file).map_err(MessageFileError::from)?;
     Ok(len)
-}
-
-/// Reads until `out` is full, or the end; answers how much there was. The end is answered by the
-/// reader only once it is verified.
-fn fill(reader: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0_usize;
-    while let Some(rest) = out.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-        match reader.read(rest)? {
-            0 => break,
-            read => filled = filled.saturating_add(read),
-        }
-    }
-    Ok(filled)
 }

@@ -27,7 +27,7 @@ pub fn rewrap_file_in<K: Keyring, R: RandomSource>(
     name: &OsStr,
     options: RewrapOptions<'_>,
 ) -> Result<FileRewrap, Error> {
-    rewrap::rewrap_file(envelope, &MessagePaths::in_directory(directory, name)?, options)
+    rewrap::rewrap_file(envelope, &paths(directory, name)?, options)
 }
 
 /// See [`MessageFile::open`].
@@ -36,7 +36,7 @@ pub fn rewrap_file_in<K: Keyring, R: RandomSource>(
 ///
 /// As there.
 pub fn open_in(directory: Arc<dyn Directory>, name: &OsStr) -> Result<MessageFile, Error> {
-    MessageFile::at(&MessagePaths::in_directory(directory, name)?)
+    MessageFile::at(&paths(directory, name)?)
 }
 
 /// See [`Envelope::encrypt_file`].
@@ -67,8 +67,8 @@ pub fn encrypt_file_with_in<K: Keyring, R: RandomSource>(
     aad: Aad<'_>,
     options: NewFileOptions,
 ) -> Result<u64, Error> {
-    let place = &MessagePaths::in_directory(directory, to)?;
-    transcode::encrypt(envelope, source, Path::new("source"), &Target { place, options }, aad)
+    let paths = &paths(directory, to)?;
+    transcode::encrypt(envelope, source, Path::new("source"), &Target { paths, options }, aad)
 }
 
 /// See [`Envelope::decrypt_file`].
@@ -83,7 +83,10 @@ pub fn decrypt_file_in<K: Keyring, R: RandomSource>(
     to: &OsStr,
     aad: Aad<'_>,
 ) -> Result<u64, Error> {
-    let place = |name| MessagePaths::in_directory(directory.clone(), name);
-    let to = &Target { place: &place(to)?, options: NewFileOptions::new() };
-    transcode::decrypt(envelope, MessageFile::at(&place(from)?)?, to, aad)
+    let to = &Target { paths: &paths(directory.clone(), to)?, options: NewFileOptions::new() };
+    transcode::decrypt(envelope, open_in(directory.clone(), from)?, to, aad)
+}
+
+fn paths(directory: Arc<dyn Directory>, name: &OsStr) -> Result<MessagePaths, MessageFileError> {
+    Ok(MessagePaths::in_directory(directory, name)?)
 }

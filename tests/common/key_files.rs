@@ -5,7 +5,7 @@
 use super::process::{listen, tell};
 use envelock::{
     Aad, Envelope, Error, FileKeyring, MasterKey,
-    file::{FileKeyringOptions, KeyFileError, Protection},
+    file::{FileError, FileKeyringOptions, KeyFileError, Protection},
     inspect,
 };
 use std::ffi::OsString;
@@ -40,7 +40,7 @@ pub fn until_unlocked<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> (T, u
         match attempt() {
             Ok(value) => return (value, locked),
             Err(error) => match file_error(&error) {
-                KeyFileError::Locked { .. } => locked += 1,
+                KeyFileError::File(FileError::Locked { .. }) => locked += 1,
                 other => panic!("{other}"),
             },
         }

@@ -15,7 +15,7 @@ use envelock::keyset::LifecycleError;
 use envelock::{
     Aad, Envelope, Error, FileKeyring, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring,
     RewrapOptions, RotationPolicy, Timestamp,
-    file::{FileKeyringOptions, KeyFileError, KeyFileFault, Protection, Salvage},
+    file::{FileError, FileKeyringOptions, KeyFileError, KeyFileFault, Protection, Salvage},
     inspect,
     keyring::Refusal,
     keyset::{Change, Operation, VersionState},
@@ -115,10 +115,10 @@ fn creating_never_replaces_what_is_there() {
     let keyring = create(&path);
     let message = encrypt(&keyring, "kept");
     let error = file_error(&FileKeyring::create(&path, "orders", &raw()).unwrap_err());
-    assert!(matches!(error, KeyFileError::Exists { .. }), "{error}");
+    assert!(matches!(error, KeyFileError::File(FileError::Exists { .. })), "{error}");
     assert_eq!(decrypt(&FileKeyring::open_any(&path, &raw()).unwrap(), &message).unwrap(), b"kept");
     let missing = FileKeyring::open_any(directory.join("other.keys"), &raw()).unwrap_err();
-    assert!(matches!(file_error(&missing), KeyFileError::NotFound { .. }));
+    assert!(matches!(file_error(&missing), KeyFileError::File(FileError::NotFound { .. })));
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn without_its_file_a_keyring_reads_and_does_not_write() {
     fs::rename(&path, &moved).unwrap();
     assert_eq!(decrypt(&keyring, &message).unwrap(), b"before");
     let error = Envelope::new(&keyring).encrypt(b"lost", ROW).unwrap_err();
-    assert!(matches!(file_error(&error), KeyFileError::NotFound { .. }));
+    assert!(matches!(file_error(&error), KeyFileError::File(FileError::NotFound { .. })));
     // As the cause itself says, and a rotation.
     assert!(!error.is_retryable());
     let error = Envelope::new(&keyring).rewrap(&message, RewrapOptions::new());

@@ -9,7 +9,7 @@ use crate::key_file_crashes::judge;
 use crate::key_file_crashes::operations;
 mod races;
 
-use envelock::test_util::key_file::{FileAction, KeyFileError};
+use envelock::test_util::key_file::{FileAction, FileError, KeyFileError};
 use envelock::{Error, FileKeyring, Lifecycle, keyset::KeysetMap};
 use judge::{Judge, is_tidy};
 use operations::{
@@ -99,8 +99,8 @@ fn outcome(result: &Result<(), Error>, fault: Fault) -> Expected {
     let Err(error) = result else { return Expected::Success };
     let (Fault::Error(code) | Fault::ErrorAfter(code)) = fault else { panic!("{error:?}") };
     let (expected, source) = match file_error(error) {
-        KeyFileError::Io { action, source, .. } => (Expected::Io(action), source),
-        KeyFileError::NotDurable { source, .. } => (Expected::NotDurable, source),
+        KeyFileError::File(FileError::Io { action, source, .. }) => (Expected::Io(action), source),
+        KeyFileError::File(FileError::NotDurable { source, .. }) => (Expected::NotDurable, source),
         other => panic!("{other:?}"),
     };
     assert_eq!(source.raw_os_error(), Some(code), "{error:?}");
@@ -318,7 +318,10 @@ impl Case {
         let protections = self.scene.operation.protections();
         let keyring = match open_any(&next.directory, &protections) {
             Err(error) => {
-                assert!(matches!(file_error(&error), KeyFileError::NotFound { .. }), "{error:?}");
+                assert!(
+                    matches!(file_error(&error), KeyFileError::File(FileError::NotFound { .. })),
+                    "{error:?}"
+                );
                 operations::create(&next.directory).unwrap()
             }
             Ok(keyring) => keyring,

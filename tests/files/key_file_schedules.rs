@@ -6,7 +6,7 @@ use crate::common::directory;
 use directory::TestDirectory;
 use envelock::keyset::LifecycleError;
 use envelock::test_util::key_file::{
-    Directory, DirectoryFile, FileStat, KeyFileError, OsDirectory, Store,
+    Directory, DirectoryFile, FileError, FileStat, KeyFileError, OsDirectory, Store,
 };
 use envelock::{
     Aad, DataKeyReuse, Envelope, Error, FileKeyring, KeyVersion, Lifecycle, MasterKey, MasterKeyId,
@@ -93,7 +93,7 @@ fn a_change_is_made_to_what_it_was_prepared_for_or_not_at_all() {
     writer.load().unwrap();
     overwrite(&path, b"two");
     let refused = writer.replace(b"three").unwrap_err();
-    assert!(matches!(refused, KeyFileError::Changing { .. }), "{refused}");
+    assert!(matches!(refused, KeyFileError::File(FileError::Changed { .. })), "{refused}");
     assert!(refused.is_retryable());
     drop(writer);
     assert_eq!(fs::read(&path).unwrap(), b"two");
@@ -103,7 +103,7 @@ fn a_change_is_made_to_what_it_was_prepared_for_or_not_at_all() {
     fs::remove_file(store.lock_path()).unwrap();
     let mut second = store.lock(wait).unwrap();
     let refused = writer.replace(b"three").unwrap_err();
-    assert!(matches!(refused, KeyFileError::Changing { .. }), "{refused}");
+    assert!(matches!(refused, KeyFileError::File(FileError::Changed { .. })), "{refused}");
     drop(writer);
     second.load().unwrap();
     second.replace(b"four").unwrap();
@@ -171,7 +171,7 @@ fn a_new_file_does_not_replace_one_that_comes_at_the_same_time() {
     let options = FileKeyringOptions::new();
     let created = options.create_in(Arc::new(crowded), &name, "orders", &raw());
     match created.unwrap_err() {
-        error if matches!(error.backend(), Some(KeyFileError::Exists { .. })) => {}
+        error if matches!(error.backend(), Some(KeyFileError::File(FileError::Exists { .. }))) => {}
         other => panic!("{other:?}"),
     }
     assert_eq!(fs::read(&path).unwrap(), b"restored");

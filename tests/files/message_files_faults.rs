@@ -15,7 +15,7 @@ use envelock::test_util::message_file::{
 };
 use envelock::{
     Aad, Envelope, Error, RewrapOptions,
-    file::{FileChange, MessageFileError, NewFileOptions},
+    file::{FileChange, FileError, MessageFileError, NewFileOptions},
     inspect,
 };
 use simulated_directory::disk::Disk;
@@ -117,7 +117,12 @@ impl Scene {
                 file.read_to_end(&mut message).unwrap();
                 assert_eq!(self.envelope.decrypt(&message, ROW).unwrap(), TEXT);
             }
-            Err(error) if matches!(error.backend(), Some(MessageFileError::NotFound { .. })) => {
+            Err(error)
+                if matches!(
+                    error.backend(),
+                    Some(MessageFileError::File(FileError::NotFound { .. }))
+                ) =>
+            {
                 assert!(self.operation == Operation::Encrypt && !is_done);
             }
             Err(error) => panic!("{error:?}"),
@@ -131,7 +136,11 @@ impl Scene {
         match self.perform(directory) {
             Ok(()) => {}
             // It was done, and an error was all that came of it.
-            Err(error) if matches!(error.backend(), Some(MessageFileError::Exists { .. })) => {}
+            Err(error)
+                if matches!(
+                    error.backend(),
+                    Some(MessageFileError::File(FileError::Exists { .. }))
+                ) => {}
             Err(error) => panic!("{error:?}"),
         }
         self.check(directory, true);
@@ -150,9 +159,8 @@ fn is_typed(error: &Error, fault: Fault) -> bool {
         Fault::Short(_) => source.kind() == std::io::ErrorKind::WriteZero,
     };
     match error {
-        MessageFileError::Io { source, .. } | MessageFileError::NotDurable { source, .. } => {
-            is_ours(source)
-        }
+        MessageFileError::File(FileError::Io { source, .. })
+        | MessageFileError::File(FileError::NotDurable { source, .. }) => is_ours(source),
         _ => false,
     }
 }
@@ -275,7 +283,8 @@ fn what_somebody_who_heeds_no_lock_writes_meanwhile_stays() {
             let edits = BTreeMap::from([(index, (NAME.into(), other.clone()))]);
             directory.plan(Plan { edits, ..Plan::default() });
             let error = scene.rewrap(&directory).unwrap_err();
-            let is_changed = matches!(error.backend(), Some(MessageFileError::Changed { .. }));
+            let is_changed =
+                matches!(error.backend(), Some(MessageFileError::File(FileError::Changed { .. })));
             assert!(is_changed && error.is_retryable(), "{operation:?} {index}: {error:?}");
             assert_eq!(directory.disk().bytes(OsStr::new(NAME)), Some(&other[..]));
             assert_eq!(directory.disk().list(), [NAME]);
@@ -329,7 +338,10 @@ fn a_file_that_loses_its_name_before_it_is_locked_is_looked_for_anew() {
     let removals = BTreeMap::from([(lock, NAME.into())]);
     directory.plan(Plan { removals, ..Plan::default() });
     let error = scene.rewrap(&directory).unwrap_err();
-    assert!(matches!(error.backend(), Some(MessageFileError::NotFound { .. })), "{error:?}");
+    assert!(
+        matches!(error.backend(), Some(MessageFileError::File(FileError::NotFound { .. }))),
+        "{error:?}"
+    );
     let written = directory.calls().iter().any(|call| call.kind == Kind::WriteAt);
     assert!(!written);
 }
@@ -388,8 +400,10 @@ fn what_a_file_system_lacks_is_told_or_not_needed() {
             Err(error) => {
                 assert!(is_rewrap && !error.is_retryable(), "{operation:?}, {lacks:?}: {error:?}");
                 let is_expected = match error.backend() {
-                    Some(MessageFileError::NoLocks { .. }) => lacks.locks,
-                    Some(MessageFileError::NoIdentity { .. }) => lacks.identity,
+                    Some(MessageFileError::File(FileError::NoLocks { .. })) => lacks.locks,
+                    Some(MessageFileError::File(FileError::UnstableIdentity { .. })) => {
+                        lacks.identity
+                    }
                     _ => false,
                 };
                 assert!(is_expected, "{error:?}");
@@ -419,7 +433,10 @@ fn a_file_that_others_replace_while_its_lock_is_waited_for_has_an_identity() {
     let held = Fault::Error(rustix::io::Errno::WOULDBLOCK.raw_os_error());
     directory.plan(Plan { faults: BTreeMap::from([(usual[4], held)]), ..Plan::default() });
     let error = scene.perform(&directory).unwrap_err();
-    assert!(matches!(error.backend(), Some(MessageFileError::NoIdentity { .. })), "{error:?}");
+    assert!(
+        matches!(error.backend(), Some(MessageFileError::File(FileError::UnstableIdentity { .. }))),
+        "{error:?}"
+    );
     assert_eq!(locks(&directory).len(), 5 + usual.len());
 }
 
@@ -432,7 +449,9 @@ fn a_file_system_that_cannot_but_replace_is_refused_for_who_replaces_nothing() {
         let directory = scene.directory().lacking(lacks);
         let before = directory.disk().list();
         let error = scene.perform(&directory).unwrap_err();
-        let Some(MessageFileError::Io { source, .. }) = error.backend() else { panic!() };
+        let Some(MessageFileError::File(FileError::Io { source, .. })) = error.backend() else {
+            panic!()
+        };
         assert_eq!(source.kind(), std::io::ErrorKind::Unsupported);
         assert_eq!(directory.disk().list(), before);
         let (shared, to) = (Arc::new(directory.clone()), OsStr::new(OUT));

@@ -7,7 +7,7 @@ use super::{create, decrypt, encrypt, open, operate, version};
 use crate::keyset::LifecycleError;
 use crate::{
     Error, FileKeyring, Lifecycle, Timestamp,
-    file::KeyFileError,
+    file::{FileError, KeyFileError},
     keyset::{Change, ChangeOptions, Operation, VersionState},
 };
 use alloc::vec::Vec;
@@ -21,7 +21,7 @@ fn kept(keyring: &FileKeyring) -> Vec<u32> {
 }
 
 fn is_undecided(error: &Error) -> bool {
-    matches!(error.backend(), Some(KeyFileError::NotDurable { .. }))
+    matches!(error.backend(), Some(KeyFileError::File(FileError::NotDurable { .. })))
 }
 
 /// Each system call of a rotation fails in turn.
@@ -74,7 +74,7 @@ fn a_new_file_that_was_not_written_leaves_no_key() {
     let keyring = create(&directory, &token.source()).unwrap();
     token.deeds();
     let refused = create(&directory, &token.source()).unwrap_err();
-    assert!(matches!(refused.backend(), Some(KeyFileError::Exists { .. })));
+    assert!(matches!(refused.backend(), Some(KeyFileError::File(FileError::Exists { .. }))));
     assert_eq!(token.deeds(), [(Deed::Made, 1), (Deed::Discarded, 1)]);
     assert_eq!(token.versions(), [1]);
     decrypt(&keyring, &encrypt(&keyring).unwrap()).unwrap();

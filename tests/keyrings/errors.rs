@@ -437,7 +437,8 @@ fn key_file_errors() -> Vec<(KeyFileError, bool)> {
     use io::ErrorKind::{NotFound, PermissionDenied, ReadOnlyFilesystem, StorageFull, TimedOut};
     let path = || PathBuf::from("/keys");
     let key = || "orders".to_owned();
-    let failed = |action, kind| KeyFileError::Io { action, path: path(), source: io(kind) };
+    let failed =
+        |action, kind| KeyFileError::File(FileError::Io { action, path: path(), source: io(kind) });
     let content = |fault| KeyFileError::Content { path: path(), fault };
     let outer = |answer| content(KeyFileFault::OuterKeyring(Box::new(told(answer))));
     let waited = Duration::from_secs(1);
@@ -447,20 +448,23 @@ fn key_file_errors() -> Vec<(KeyFileError, bool)> {
         (failed(FileAction::Write, StorageFull), true),
         (failed(FileAction::Read, TimedOut), true),
         (failed(FileAction::SyncDirectory, StorageFull), false),
-        (KeyFileError::FileName { path: path() }, false),
-        (KeyFileError::NotFound { path: path() }, false),
-        (KeyFileError::Exists { path: path() }, false),
-        (KeyFileError::NotRegular { path: path(), kind: FileKind::Fifo }, false),
+        (KeyFileError::File(FileError::Name { path: path() }), false),
+        (KeyFileError::File(FileError::NotFound { path: path() }), false),
+        (KeyFileError::File(FileError::Exists { path: path() }), false),
+        (KeyFileError::File(FileError::NotRegular { path: path(), kind: FileKind::Fifo }), false),
         (KeyFileError::Owner { path: path(), owner: 1, user: 2 }, false),
         (KeyFileError::Permissions { path: path(), mode: 0o644 }, false),
         (KeyFileError::Umask { path: path(), mode: 0 }, false),
         (KeyFileError::MountedAlone { path: path() }, false),
         (KeyFileError::TooLarge { path: path(), len: 2, most: 1 }, false),
-        (KeyFileError::Changing { path: path() }, true),
-        (KeyFileError::Locked { path: path(), waited }, true),
-        (KeyFileError::NoLocks { path: path(), source: io(NotFound) }, false),
-        (KeyFileError::UnstableIdentity { path: path() }, false),
-        (KeyFileError::NotDurable { path: path(), source: io(StorageFull) }, false),
+        (KeyFileError::File(FileError::Changed { path: path() }), true),
+        (KeyFileError::File(FileError::Locked { path: path(), waited }), true),
+        (KeyFileError::File(FileError::NoLocks { path: path(), source: io(NotFound) }), false),
+        (KeyFileError::File(FileError::UnstableIdentity { path: path() }), false),
+        (
+            KeyFileError::File(FileError::NotDurable { path: path(), source: io(StorageFull) }),
+            false,
+        ),
         (KeyFileError::Poisoned { path: path() }, false),
         (content(KeyFileFault::Authentication), false),
         (content(KeyFileFault::FileKeyReplaced), false),
@@ -471,7 +475,7 @@ fn key_file_errors() -> Vec<(KeyFileError, bool)> {
         (KeyFileError::RolledBack { path: path(), found: 1, known: 2 }, false),
         (KeyFileError::Diverged { path: path(), key: key(), version: version(1) }, false),
         (KeyFileError::ReadOnly { path: path() }, false),
-        (KeyFileError::Randomness(RandomnessUnavailable::new()), true),
+        (KeyFileError::File(FileError::Randomness(RandomnessUnavailable::new())), true),
     ]
 }
 
@@ -509,10 +513,14 @@ fn a_cause_is_retryable_alike_from_a_change_and_from_an_encryption() {
 fn an_error_of_a_file_says_path_and_action() {
     let path = || PathBuf::from("/keys");
     let (action, source) = (FileAction::Open, io(io::ErrorKind::PermissionDenied));
-    let error = Error::from(KeyFileError::Io { action, path: path(), source: source.clone() });
+    let error = Error::from(KeyFileError::File(FileError::Io {
+        action,
+        path: path(),
+        source: source.clone(),
+    }));
     assert_eq!(error.to_string(), "cannot open \"/keys\"");
     assert_eq!(error.source().unwrap().to_string(), "permission denied");
-    let error = Error::from(MessageFileError::NotFound { path: path() });
+    let error = Error::from(MessageFileError::File(FileError::NotFound { path: path() }));
     assert_eq!(error.to_string(), "there is no file \"/keys\"");
     let error = told(KeyringError::from(SlotFault::TooMany));
     let expected = format!("keyring offered a slot that cannot be used: {}", SlotFault::TooMany);
@@ -523,11 +531,16 @@ fn an_error_of_a_file_says_path_and_action() {
 fn an_error_of_a_file_keeps_its_kind_as_an_io_error() {
     use io::ErrorKind::{Interrupted, NotFound, Other, PermissionDenied, TimedOut, UnexpectedEof};
     let path = || PathBuf::from("/keys");
-    let failed =
-        |kind| KeyFileError::Io { action: FileAction::Open, path: path(), source: io(kind) };
+    let failed = |kind| {
+        KeyFileError::File(FileError::Io {
+            action: FileAction::Open,
+            path: path(),
+            source: io(kind),
+        })
+    };
     // What tells of the message, or asks to be called again, stays with the message.
     for (cause, kind) in [
-        (KeyFileError::NotFound { path: path() }, NotFound),
+        (KeyFileError::File(FileError::NotFound { path: path() }), NotFound),
         (KeyFileError::Permissions { path: path(), mode: 0o644 }, PermissionDenied),
         (failed(PermissionDenied), PermissionDenied),
         (failed(Interrupted), Other),
@@ -539,7 +552,7 @@ fn an_error_of_a_file_keeps_its_kind_as_an_io_error() {
         let of_wrap = told(KeyringError::from(cause.clone()));
         assert_eq!(io::Error::from(of_wrap).kind(), kind, "{cause}");
     }
-    let missing = Error::from(MessageFileError::NotFound { path: path() });
+    let missing = Error::from(MessageFileError::File(FileError::NotFound { path: path() }));
     assert_eq!(io::Error::from(missing).kind(), NotFound);
     let denied = told(KeyringError::denied(io::Error::other("forbidden")));
     assert_eq!(io::Error::from(denied).kind(), PermissionDenied);

@@ -5,7 +5,7 @@ use crate::place::{Place, algorithms, options, session};
 use crate::raw_token::RawSession;
 use envelock::{
     Aad, Envelope, Lifecycle, Pkcs11Keyring,
-    file::{FileAction, FileKeyringOptions, KeyFileError},
+    file::{FileAction, FileError, FileKeyringOptions, KeyFileError},
 };
 use std::fs;
 
@@ -51,7 +51,9 @@ fn a_rotation_that_cannot_be_written_leaves_no_key() {
         let filling = mount.join("filling");
         fs::write(&filling, vec![0; 1 << 17]).expect_err("it is full");
         let error = keyring.rotate().unwrap_err();
-        let Some(KeyFileError::Io { action, .. }) = error.backend() else { panic!("{error:?}") };
+        let Some(KeyFileError::File(FileError::Io { action, .. })) = error.backend() else {
+            panic!("{error:?}")
+        };
         assert!(matches!(action, FileAction::Write | FileAction::Create), "{error:?}");
         assert_eq!(count(&session), before);
         assert_eq!(Envelope::new(&keyring).decrypt(&message, Aad::none()).unwrap(), b"row");

@@ -11,7 +11,7 @@ mod mounts;
 use directory::TestDirectory;
 use envelock::{
     Envelope, Error, FileKeyring, Lifecycle,
-    file::{FileAction, FileKeyringOptions, KeyFileError},
+    file::{FileAction, FileError, FileKeyringOptions, KeyFileError},
 };
 use key_files::{ROW, file_error, raw};
 use mount::Mount;
@@ -60,7 +60,9 @@ impl Keys {
         let names = names(self.path.parent().unwrap());
         let is_expected = |error: Error| {
             let error = file_error(&error);
-            let KeyFileError::Io { action: found, source, .. } = &error else { panic!("{error}") };
+            let KeyFileError::File(FileError::Io { action: found, source, .. }) = &error else {
+                panic!("{error}")
+            };
             assert_eq!((*found, source.kind()), (action, kind), "{error}");
             assert_eq!(error.is_retryable(), kind == ErrorKind::StorageFull);
         };
@@ -126,7 +128,9 @@ fn survives_a_full(mount: &Mount) {
         // A new key file finds no room either, and leaves nothing but its lock.
         let other = mount.join(&format!("other-{round}.keys"));
         let error = FileKeyring::create(&other, "orders", &raw(7)).unwrap_err();
-        let KeyFileError::Io { source, .. } = file_error(&error) else { panic!("{error}") };
+        let KeyFileError::File(FileError::Io { source, .. }) = file_error(&error) else {
+            panic!("{error}")
+        };
         assert_eq!(source.kind(), ErrorKind::StorageFull);
         assert!(!other.exists());
         fs::remove_file(&ballast).unwrap();
@@ -182,7 +186,9 @@ fn survives_a_read_only(mount: &Mount) {
         let message = Envelope::new(&read_only).encrypt(b"uncounted", ROW).unwrap();
         assert_eq!(Envelope::new(&keys.keyring).decrypt(&message, ROW).unwrap(), b"uncounted");
         let error = FileKeyring::create(mount.join("new.keys"), "orders", &raw(7)).unwrap_err();
-        let KeyFileError::Io { source, .. } = file_error(&error) else { panic!("{error}") };
+        let KeyFileError::File(FileError::Io { source, .. }) = file_error(&error) else {
+            panic!("{error}")
+        };
         assert_eq!(source.kind(), ErrorKind::ReadOnlyFilesystem);
         mount.remount("rw");
         keys.assert_goes_on();

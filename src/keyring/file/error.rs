@@ -2,11 +2,8 @@
 
 use super::format::KeyFileFault;
 use crate::format::KeyVersion;
-use crate::fs::{FileAction, FileKind, may_pass};
-use crate::random::RandomnessUnavailable;
+use crate::fs::FileError;
 use alloc::string::String;
-use alloc::sync::Arc;
-use core::time::Duration;
 use std::io;
 use std::path::PathBuf;
 
@@ -16,47 +13,9 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileError {
-    // Storage: files and the system beneath them.
-    /// The operating system refused. What the key file held before, it holds still.
-    #[error("cannot {action} {path:?}")]
-    Io {
-        /// What was to be done.
-        action: FileAction,
-        /// With which file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: Arc<io::Error>,
-    },
-
-    /// The path does not end in a plain name of at most 233 bytes.
-    #[error("{path:?} does not name a file, or its name is longer than 233 bytes")]
-    FileName {
-        /// The path.
-        path: PathBuf,
-    },
-
-    /// There is no such key file.
-    #[error("there is no file {path:?}")]
-    NotFound {
-        /// The path.
-        path: PathBuf,
-    },
-
-    /// A new key file was to be created, and something has that name.
-    #[error("{path:?} exists already")]
-    Exists {
-        /// The path.
-        path: PathBuf,
-    },
-
-    /// The name stands for something else than a regular file.
-    #[error("{path:?} is {kind}, not a regular file")]
-    NotRegular {
-        /// The path.
-        path: PathBuf,
-        /// What it is.
-        kind: FileKind,
-    },
+    /// The file was not read, locked or written.
+    #[error(transparent)]
+    File(#[from] FileError),
 
     /// The file, or a link that leads to it, or the directory of that, belongs to somebody who is
     /// neither this process's user nor root.
@@ -114,52 +73,6 @@ pub enum KeyFileError {
         most: u64,
     },
 
-    /// The file changed while it was read, or while a change to it was prepared, by somebody who
-    /// does not heed the lock. Nothing was written. Try again.
-    #[error("{path:?} changed meanwhile")]
-    Changing {
-        /// The path.
-        path: PathBuf,
-    },
-
-    /// Another process or thread writes. Try again.
-    #[error("{path:?} is locked by another writer, waited {waited:?}")]
-    Locked {
-        /// The path of the lock file.
-        path: PathBuf,
-        /// How long it was waited for.
-        waited: Duration,
-    },
-
-    /// The file system has no locks that this process can take (`flock`), so that two writers could
-    /// undo each other's changes. Nothing was written. Reading needs no lock.
-    #[error("{path:?} cannot be locked: its file system has no locks")]
-    NoLocks {
-        /// The path of the lock file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: Arc<io::Error>,
-    },
-
-    /// The file system tells another identity (device and inode number) of one file each time it is
-    /// asked, so that nobody can tell whether the lock is held of the right file. Nothing was
-    /// written. Reading needs no identity.
-    #[error("{path:?} is another file at each look: its file system keeps no inode numbers")]
-    UnstableIdentity {
-        /// The path of the lock file.
-        path: PathBuf,
-    },
-
-    /// The new content is there, but a crash may bring the old one back: its directory could not
-    /// be synced.
-    #[error("{path:?} was replaced, but a crash may undo it: its directory cannot be synced")]
-    NotDurable {
-        /// The path.
-        path: PathBuf,
-        /// What the operating system said.
-        source: Arc<io::Error>,
-    },
-
     /// A sync of the directory failed earlier, so that nothing more can be promised through this
     /// handle. Once the medium is in order, [`reopen`](crate::FileKeyring::reopen) it.
     #[error("a sync of the directory of {path:?} failed earlier")]
@@ -208,40 +121,27 @@ pub enum KeyFileError {
         /// The path.
         path: PathBuf,
     },
-
-    /// No name could be drawn for a temporary file.
-    #[error(transparent)]
-    Randomness(RandomnessUnavailable),
 }
 
 crate::error::backend_error!(KeyFileError);
 
 impl KeyFileError {
-    /// The kind that an `io::Error` of this has.
+    /// Returns the `io::ErrorKind` for an adapter of `std::io`.
     pub(crate) fn io_kind(&self) -> io::ErrorKind {
         match self {
-            KeyFileError::NotFound { .. } => io::ErrorKind::NotFound,
-            KeyFileError::Exists { .. } => io::ErrorKind::AlreadyExists,
+            KeyFileError::File(error) => error.io_kind(),
             KeyFileError::Owner { .. }
             | KeyFileError::Permissions { .. }
             | KeyFileError::ReadOnly { .. } => io::ErrorKind::PermissionDenied,
-            KeyFileError::Io { source, .. }
-            | KeyFileError::NoLocks { source, .. }
-            | KeyFileError::NotDurable { source, .. } => source.kind(),
             _ => io::ErrorKind::Other,
         }
     }
 
-    /// Whether the same call may succeed later without any change by the caller.
+    /// Reports whether the same call may succeed later without any change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self {
-            KeyFileError::Locked { .. }
-            | KeyFileError::Changing { .. }
-            | KeyFileError::Randomness(_) => true,
+            KeyFileError::File(error) => error.is_retryable(),
             KeyFileError::Content { fault, .. } => fault.is_retryable(),
-            // A failed sync of the directory is final: the handle answers `Poisoned` from then on.
-            KeyFileError::Io { action: FileAction::SyncDirectory, .. } => false,
-            KeyFileError::Io { source, .. } => may_pass(source),
             _ => false,
         }
     }

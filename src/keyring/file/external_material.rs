@@ -3,6 +3,7 @@
 use super::error::KeyFileError;
 use crate::error::Error;
 use crate::format::WrapAlgorithm;
+use crate::fs::FileError;
 use crate::keyring::master_keys::{MasterKeys, NewKeys};
 use crate::keyset::{
     ChangeOutcome, KeyFault, Keyset, KeysetMap, LifecycleError, VersionRecord, VersionState,
@@ -13,7 +14,7 @@ use alloc::vec::Vec;
 /// Discards the material of a change that `error` kept from being written. A change that may have
 /// been written keeps its material.
 pub(super) fn discard_after(keys: &MasterKeys, new: &NewKeys, error: &KeyFileError) {
-    if !matches!(error, KeyFileError::NotDurable { .. }) {
+    if !matches!(error, KeyFileError::File(FileError::NotDurable { .. })) {
         keys.discard(new);
     }
 }

@@ -13,7 +13,7 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName); [`KeyFileError::Exists`](crate::file::KeyFileError::Exists); the other
+    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName); [`FileError::Exists`](crate::file::FileError::Exists); the other
     /// [`KeyFileError`](crate::file::KeyFileError)s of a file that cannot be written.
     pub fn create(
         path: impl AsRef<Path>,

@@ -10,7 +10,7 @@ use super::storage::Store;
 use crate::error::Error;
 #[cfg(feature = "test-util")]
 use crate::fs::Directory;
-use crate::fs::FileRules;
+use crate::fs::{FileError, FileRules};
 use crate::keyring::held::KeySource;
 use crate::keyring::software::SoftwareSource;
 use crate::observe::Observer;
@@ -153,7 +153,7 @@ impl FileKeyringOptions {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName); [`KeyFileError::Exists`]; other errors of a file that cannot be written.
+    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName); [`FileError::Exists`]; other errors of a file that cannot be written.
     pub fn create(
         &self,
         path: impl AsRef<Path>,
@@ -224,7 +224,7 @@ impl FileKeyringOptions {
     ///
     /// # Errors
     ///
-    /// Those of [`FileKeyring::open`] and [`FileKeyring::create`]; [`KeyFileError::NotFound`] with an
+    /// Those of [`FileKeyring::open`] and [`FileKeyring::create`]; [`FileError::NotFound`] with an
     /// anchor.
     pub fn open_or_create(
         &self,
@@ -234,15 +234,21 @@ impl FileKeyringOptions {
     ) -> Result<FileKeyring, Error> {
         let path = path.as_ref();
         let opened = self.open(path, key, protection);
-        let is_missing =
-            |error: &Error| matches!(error.backend(), Some(KeyFileError::NotFound { .. }));
+        let is_missing = |error: &Error| {
+            matches!(error.backend(), Some(KeyFileError::File(FileError::NotFound { .. })))
+        };
         // With an anchor a missing file is a loss, and a new one would not replace it.
         if self.anchor > 0 || !opened.as_ref().is_err_and(is_missing) {
             return opened;
         }
         match self.create(path, key, protection) {
             // Another process created the file, which is complete.
-            Err(error) if matches!(error.backend(), Some(KeyFileError::Exists { .. })) => {
+            Err(error)
+                if matches!(
+                    error.backend(),
+                    Some(KeyFileError::File(FileError::Exists { .. }))
+                ) =>
+            {
                 self.open(path, key, protection)
             }
             created => created,

@@ -1,10 +1,9 @@
 //! What protects a key file: a passphrase, an outer keyring, a raw key, or nothing.
 
 use super::error::KeyFileError;
-use super::storage::permissions::refused;
 use crate::crypto::secret::MasterKey;
 use crate::error::Error;
-use crate::fs::{FileAction, FileRules, SecretFault, read_secret, read_secret_file};
+use crate::fs::{FileAction, FileRules, SecretFault, failed, read_secret, read_secret_file};
 use crate::keyring::Keyring;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -63,7 +62,7 @@ impl Protection {
     /// # Errors
     ///
     /// [`Error::Backend`]: [`KeyFileError::Permissions`] if others than its owner may read or write
-    /// it; [`KeyFileError::Io`], with `InvalidData` for what is empty or too long.
+    /// it; [`FileError::Io`], with `InvalidData` for what is empty or too long.
     pub fn passphrase_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         Protection::passphrase_file_with(path, FileRules::new())
     }
@@ -81,7 +80,9 @@ impl Protection {
             Err(SecretFault::Permissions(mode)) => {
                 Err(KeyFileError::Permissions { path: path.to_path_buf(), mode }.into())
             }
-            Err(SecretFault::Io(error)) => Err(refused(FileAction::Read, path)(error).into()),
+            Err(SecretFault::Io(error)) => {
+                Err(KeyFileError::from(failed(FileAction::Read, path)(error)).into())
+            }
         }
     }
 
@@ -90,12 +91,15 @@ impl Protection {
     ///
     /// # Errors
     ///
-    /// [`KeyFileError::Io`] with the path `passphrase`, and `InvalidData` for what is empty or too
+    /// [`FileError::Io`] with the path `passphrase`, and `InvalidData` for what is empty or too
     /// long.
     pub fn passphrase_from(reader: impl Read) -> Result<Self, Error> {
         match read_secret(reader) {
             Ok(passphrase) => Ok(Protection::passphrase(&*passphrase)),
-            Err(error) => Err(refused(FileAction::Read, Path::new("passphrase"))(error).into()),
+            Err(error) => {
+                Err(KeyFileError::from(failed(FileAction::Read, Path::new("passphrase"))(error))
+                    .into())
+            }
         }
     }
 

@@ -6,8 +6,7 @@ use super::keyring::FileKeyring;
 use super::options::{FileKeyringOptions, software};
 use super::protection::Protection;
 use super::protection_record::{OuterFreshness, ProtectionRecord};
-use super::storage::in_memory::{BytesDirectory, NAME};
-use super::storage::{MAX_KEY_FILE_LEN, Store};
+use super::storage::{MAX_KEY_FILE_LEN, MemoryFile, Store};
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::{Keyring, Lifecycle, forward_keyring};
@@ -15,7 +14,6 @@ use crate::keyset::{KeysetMap, VersionRecord};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use std::ffi::OsStr;
 use std::path::Path;
 
 /// A [`FileKeyring`] without a lifecycle: it wraps and unwraps, and nobody can rotate or destroy
@@ -45,7 +43,7 @@ use std::path::Path;
 pub struct ReadOnlyFileKeyring {
     keyring: FileKeyring,
     /// The bytes of a keyring that reads no file.
-    bytes: Option<Arc<BytesDirectory>>,
+    bytes: Option<Arc<MemoryFile>>,
 }
 
 impl ReadOnlyFileKeyring {
@@ -78,8 +76,8 @@ impl ReadOnlyFileKeyring {
         key: &str,
         protection: &Protection,
     ) -> Result<Self, Error> {
-        let directory = Arc::new(BytesDirectory::new(bytes));
-        let store = Store::in_directory(directory.clone(), OsStr::new(NAME))?;
+        let directory = Arc::new(MemoryFile::new(bytes));
+        let store = Store::in_memory(directory.clone());
         let options = options.clone().read_only();
         let keyring = FileKeyring::open_in(store, options, protection, &software())?;
         Ok(ReadOnlyFileKeyring { keyring: keyring.with_key(key)?, bytes: Some(directory) })
@@ -114,13 +112,13 @@ impl ReadOnlyFileKeyring {
     pub fn reopen_bytes(&self, bytes: &[u8], protection: &Protection) -> Result<u64, Error> {
         let directory = self.directory_for(bytes)?;
         let inner = &self.keyring.inner;
-        let store = Store::in_directory(Arc::new(BytesDirectory::new(bytes)), OsStr::new(NAME))?;
+        let store = Store::in_memory(Arc::new(MemoryFile::new(bytes)));
         inner.reopen_from(&store, protection, || directory.put(bytes))?;
         Ok(inner.keysets().change())
     }
 
     /// The directory whose content `bytes` can replace.
-    fn directory_for(&self, bytes: &[u8]) -> Result<&BytesDirectory, KeyFileError> {
+    fn directory_for(&self, bytes: &[u8]) -> Result<&MemoryFile, KeyFileError> {
         let path = || self.path().to_path_buf();
         let directory =
             self.bytes.as_deref().ok_or_else(|| KeyFileError::ReadOnly { path: path() })?;

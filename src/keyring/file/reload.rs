@@ -221,7 +221,7 @@ impl Inner {
     /// history. After an error everything stays as it was.
     pub(super) fn reopen(&self, protection: &Protection) -> Result<(), KeyFileError> {
         // A separate store: a failed sync of this one is not forgotten if this fails.
-        self.reopen_from(&self.store.anew(), protection, || ())
+        self.reopen_from(&self.store.reopened(), protection, || ())
     }
 
     /// As `reopen`, with the content of `store`; `on_load` redirects later polls to it.
@@ -237,7 +237,7 @@ impl Inner {
         let source = known.keys.source();
         let (new, loaded) = LastLoad::first(store, &self.options, protection, source)?;
         on_load();
-        self.store.sync_state.begin_anew(&store.sync_state);
+        self.store.reset_to(store);
         let (from_change, change) = (known.keys.keysets.change(), new.keys.keysets.change());
         *self.snapshot.write() = Arc::new(new);
         *last_load = Some(loaded);

@@ -5,7 +5,7 @@ use super::key::generate::TokenSource;
 use super::token::Token;
 use crate::OsRandom;
 use crate::crypto::secret::DataKey;
-use crate::file::{FileKeyring, FileKeyringOptions, KeyFileError, Protection};
+use crate::file::{FileError, FileKeyring, FileKeyringOptions, KeyFileError, Protection};
 use crate::format::{KeyName, KeyVersion, Slot};
 use crate::keyring::held::KeySource;
 use crate::keyring::{Keyring, KeyringError, Lifecycle, SlotWriter, WrapContext, forward_keyring};
@@ -215,7 +215,7 @@ impl Pkcs11Keyring {
 
 /// Whether the key file may exist although its creation failed.
 fn may_be_written(error: &crate::Error) -> bool {
-    matches!(error.backend(), Some(KeyFileError::NotDurable { .. }))
+    matches!(error.backend(), Some(KeyFileError::File(FileError::NotDurable { .. })))
 }
 
 fn source(token: &Token) -> Arc<dyn KeySource> {

@@ -8,7 +8,8 @@ use envelock::keyset::LifecycleError;
 use envelock::{
     Envelope, Error, FileKeyring, Keyring, Lifecycle,
     file::{
-        FileKeyringOptions, FileRules, KeyFileError, KeyFileFault, Protection, ReadOnlyFileKeyring,
+        FileError, FileKeyringOptions, FileRules, KeyFileError, KeyFileFault, Protection,
+        ReadOnlyFileKeyring,
     },
     keyring::Refusal,
 };
@@ -75,7 +76,7 @@ fn of_many_that_open_or_create_one_creates_and_all_open_it() {
     }
     let missing = directory.join("missing/orders.keys");
     let error = FileKeyring::open_or_create(&missing, "orders", &raw()).unwrap_err();
-    assert!(matches!(file_error(&error), KeyFileError::Io { .. }), "{error}");
+    assert!(matches!(file_error(&error), KeyFileError::File(FileError::Io { .. })), "{error}");
 }
 
 /// `PASS=$'hunter22\n'` was "wrong secret".
@@ -104,7 +105,9 @@ fn a_passphrase_from_a_file_or_reader_has_no_line_end() {
     Protection::passphrase_file_with(&secret, rules).unwrap();
     for bad in ["", "\n", &"x".repeat(4097)] {
         let error = Protection::passphrase_from(Cursor::new(bad)).unwrap_err();
-        let KeyFileError::Io { source, .. } = file_error(&error) else { panic!("{error}") };
+        let KeyFileError::File(FileError::Io { source, .. }) = file_error(&error) else {
+            panic!("{error}")
+        };
         assert_eq!(source.kind(), std::io::ErrorKind::InvalidData);
     }
 }
@@ -344,7 +347,7 @@ fn a_file_that_an_anchor_is_of_is_not_made_anew() {
     anchored.open_or_create(&path, "orders", &raw()).unwrap();
     fs::remove_file(&path).unwrap();
     let error = file_error(&anchored.open_or_create(&path, "orders", &raw()).unwrap_err());
-    assert!(matches!(error, KeyFileError::NotFound { .. }), "{error}");
+    assert!(matches!(error, KeyFileError::File(FileError::NotFound { .. })), "{error}");
     assert!(!path.exists());
 }
 

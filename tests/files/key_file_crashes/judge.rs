@@ -6,7 +6,7 @@
 use crate::common::simulated_directory::SimulatedDirectory;
 use crate::common::simulated_directory::disk::Disk;
 use crate::key_file_crashes::operations::{LOCK, Message, NAME, TEXT, decrypt, open_any};
-use envelock::test_util::key_file::{KeyFileError, Store};
+use envelock::test_util::key_file::{FileError, KeyFileError, Store};
 use envelock::{
     Error, FileKeyring, Lifecycle,
     file::Protection,
@@ -48,7 +48,7 @@ impl Judge {
         let store = Store::in_directory(Arc::new(directory), OsStr::new(NAME)).unwrap();
         let loaded = match store.load() {
             Ok(loaded) => loaded,
-            Err(KeyFileError::NotFound { .. }) => return Ok(None),
+            Err(KeyFileError::File(FileError::NotFound { .. })) => return Ok(None),
             Err(error) => return Err(format!("{error:?}")),
         };
         if let Some(known) = self.known.get(loaded.bytes()) {

@@ -5,7 +5,7 @@
 
 use crate::common::simulated_directory::disk::Disk;
 use crate::common::simulated_directory::{SimulatedDirectory, USER};
-use envelock::test_util::key_file::{FileKind, KeyFileError};
+use envelock::test_util::key_file::{FileError, FileKind, KeyFileError};
 use envelock::{
     Aad, Envelope, Error, FileKeyring, KeyVersion, Lifecycle, MasterKey, OsRandom, Timestamp,
     file::{Argon2Cost, FileKeyringOptions, Protection},
@@ -249,7 +249,14 @@ impl Scene {
     pub fn keysets(&self) -> Option<KeysetMap> {
         match open_any(&self.directory, &self.operation.protections()) {
             Ok(keyring) => Some(keyring.keysets().unwrap()),
-            Err(error) if matches!(error.backend(), Some(KeyFileError::NotFound { .. })) => None,
+            Err(error)
+                if matches!(
+                    error.backend(),
+                    Some(KeyFileError::File(FileError::NotFound { .. }))
+                ) =>
+            {
+                None
+            }
             Err(error) => panic!("{error:?}"),
         }
     }

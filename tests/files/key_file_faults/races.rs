@@ -7,7 +7,7 @@ use crate::key_file_crashes::operations::{
     raw, version,
 };
 use envelock::Lifecycle;
-use envelock::test_util::key_file::{FileAction, KeyFileError, Store};
+use envelock::test_util::key_file::{FileAction, FileError, KeyFileError, Store};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::sync::{Arc, Barrier};
@@ -41,8 +41,7 @@ fn count(directory: &SimulatedDirectory, kind: Kind) -> usize {
 
 /// One of the two got the error of the system, the other one is told of that.
 fn assert_one_failed(errors: [KeyFileError; 2], action: FileAction) {
-    let failed =
-        |e: &&KeyFileError| matches!(e, KeyFileError::Io { action: a, .. } if *a == action);
+    let failed = |e: &&KeyFileError| matches!(e, KeyFileError::File(FileError::Io { action: a, .. }) if *a == action);
     assert_eq!(errors.iter().filter(failed).count(), 1, "{errors:?}");
     assert_eq!(errors.iter().filter(|e| is_poisoned(e)).count(), 1, "{errors:?}");
 }
@@ -166,7 +165,10 @@ fn a_lock_file_that_is_removed_is_made_anew_or_given_up() {
         let removals = BTreeMap::from([(before, OsString::from(LOCK))]);
         scene.directory.plan(Plan { removals, ..Plan::default() });
         let error = file_error(&keyring.rotate().unwrap_err());
-        assert!(matches!(error, KeyFileError::Locked { .. }) && error.is_retryable(), "{error}");
+        assert!(
+            matches!(error, KeyFileError::File(FileError::Locked { .. })) && error.is_retryable(),
+            "{error}"
+        );
         assert_eq!(scene.keysets(), scene.before);
         keyring.rotate().unwrap();
     }

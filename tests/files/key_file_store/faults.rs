@@ -5,7 +5,7 @@ use crate::common::simulated_directory::{
     SimulatedDirectory,
 };
 use crate::key_file_store::world::{self, LOCK, NAME, content};
-use envelock::test_util::key_file::{FileAction, KeyFileError};
+use envelock::test_util::key_file::{FileAction, FileError, KeyFileError};
 use std::collections::BTreeMap;
 
 const LEN: usize = 3000;
@@ -103,11 +103,11 @@ fn found(result: &Result<(), KeyFileError>, fault: Fault) -> Expected {
     };
     match result {
         Ok(()) => Expected::Success,
-        Err(KeyFileError::Io { action, source, .. }) => {
+        Err(KeyFileError::File(FileError::Io { action, source, .. })) => {
             assert_eq!(source.raw_os_error(), Some(code));
             Expected::Io(*action)
         }
-        Err(KeyFileError::NotDurable { source, .. }) => {
+        Err(KeyFileError::File(FileError::NotDurable { source, .. })) => {
             assert_eq!(source.raw_os_error(), Some(code));
             Expected::NotDurable
         }
@@ -215,7 +215,7 @@ impl Case {
         match sync {
             Some(Kind::SyncDirectory) => assert!(is_poisoned(&loaded.unwrap_err())),
             _ if self.operation == Operation::Create && self.result.is_err() => {
-                assert!(matches!(loaded, Err(KeyFileError::NotFound { .. })));
+                assert!(matches!(loaded, Err(KeyFileError::File(FileError::NotFound { .. }))));
             }
             _ => drop(loaded.unwrap()),
         }
@@ -258,7 +258,9 @@ fn every_call_fails_in_every_way() {
 #[test]
 fn a_write_of_nothing_is_an_error() {
     let case = failing_once(Kind::Write, Fault::Short(0));
-    let Err(KeyFileError::Io { action: FileAction::Write, source, .. }) = &case.result else {
+    let Err(KeyFileError::File(FileError::Io { action: FileAction::Write, source, .. })) =
+        &case.result
+    else {
         panic!("{:?}", case.result);
     };
     assert_eq!(source.kind(), std::io::ErrorKind::WriteZero);
@@ -270,7 +272,9 @@ fn a_write_of_nothing_is_an_error() {
 fn a_lock_that_another_has_is_an_error_of_its_own_and_can_be_retried() {
     let case = failing_once(Kind::TryLock, Fault::Error(EAGAIN));
     let error = case.result.unwrap_err();
-    assert!(matches!(&error, KeyFileError::Locked { path, .. } if path.ends_with(LOCK)));
+    assert!(
+        matches!(&error, KeyFileError::File(FileError::Locked { path, .. }) if path.ends_with(LOCK))
+    );
     assert!(error.is_retryable());
 }
 
@@ -287,7 +291,7 @@ fn a_directory_that_cannot_be_synced_can_be_read() {
     assert!(directory.calls()[sync].failed);
     store.load().unwrap();
     let case = failing_once(Kind::SyncDirectory, Fault::Error(EINVAL));
-    assert!(matches!(case.result, Err(KeyFileError::NotDurable { .. })));
+    assert!(matches!(case.result, Err(KeyFileError::File(FileError::NotDurable { .. }))));
 }
 
 /// A replacement of which the first call of `kind` fails.
@@ -307,7 +311,10 @@ fn a_failed_sync_of_a_temporary_file_is_not_final() {
     for code in [EIO, ENOSPC, EDQUOT] {
         let case = failing_once(Kind::SyncFile, Fault::Error(code));
         let error = case.result.as_ref().unwrap_err();
-        assert!(matches!(error, KeyFileError::Io { action: FileAction::Sync, .. }), "{error}");
+        assert!(
+            matches!(error, KeyFileError::File(FileError::Io { action: FileAction::Sync, .. })),
+            "{error}"
+        );
         assert_eq!(error.is_retryable(), code != EIO);
         world::write(&case.store, false, &content(3, LEN)).unwrap();
         assert_eq!(case.store.load().unwrap().bytes(), content(3, LEN));
@@ -329,7 +336,7 @@ fn a_directory_that_cannot_be_synced_gets_no_new_file() {
     let faults = BTreeMap::from([(sync, Fault::Error(EINVAL))]);
     directory.plan(Plan { faults, ..Plan::default() });
     let error = world::write(&world::store(&directory), true, b"new").unwrap_err();
-    let KeyFileError::Io { action: FileAction::SyncDirectory, .. } = error else {
+    let KeyFileError::File(FileError::Io { action: FileAction::SyncDirectory, .. }) = error else {
         panic!("{error:?}");
     };
     assert_eq!(directory.disk().list().len(), names + 1, "the lock");
@@ -351,7 +358,9 @@ fn a_file_system_without_locks_is_read_and_not_written() {
             directory.plan(Plan { faults, ..Plan::default() });
             let store = world::store(&directory);
             let error = perform(operation, &store).unwrap_err();
-            let KeyFileError::NoLocks { path, source } = &error else { panic!("{error:?}") };
+            let KeyFileError::File(FileError::NoLocks { path, source }) = &error else {
+                panic!("{error:?}")
+            };
             assert!(path.ends_with(LOCK) && source.raw_os_error() == Some(code));
             assert!(!error.is_retryable());
             assert_eq!(directory.disk().list(), names);

@@ -2,7 +2,7 @@
 
 use crate::common::simulated_directory::{EIO, Fault, Kind, Plan, SimulatedDirectory, USER};
 use crate::key_file_store::world::{self, LOCK, NAME, content};
-use envelock::test_util::key_file::{FileKind, KeyFileError, Store};
+use envelock::test_util::key_file::{FileError, FileKind, KeyFileError, Store};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -30,7 +30,10 @@ fn a_file_that_grows_or_shrinks_while_it_is_read_is_read_anew() {
     }
     let always: Vec<usize> = (0..100).collect();
     let error = load_edited(&always, &content(2, 1000)).unwrap_err();
-    assert!(matches!(error, KeyFileError::Changing { .. }) && error.is_retryable(), "{error}");
+    assert!(
+        matches!(error, KeyFileError::File(FileError::Changed { .. })) && error.is_retryable(),
+        "{error}"
+    );
 }
 
 /// Half a rename leaves two names, and so does a snapshot by hard links.
@@ -79,11 +82,11 @@ fn names_that_cannot_be_are_refused() {
     let too_long = "n".repeat(234);
     for name in ["", ".", "..", "a/b", "/", "a/", "a\0b", &too_long] {
         let error = Store::in_directory(directory.clone(), OsStr::new(name)).unwrap_err();
-        assert!(matches!(error, KeyFileError::FileName { .. }), "{name:?}: {error}");
+        assert!(matches!(error, KeyFileError::File(FileError::Name { .. })), "{name:?}: {error}");
     }
     for path in ["", "..", "/", "a/..", "/tmp/x/", "/tmp/x/."] {
         let error = Store::open(Path::new(path)).unwrap_err();
-        assert!(matches!(error, KeyFileError::FileName { .. }), "{path:?}: {error}");
+        assert!(matches!(error, KeyFileError::File(FileError::Name { .. })), "{path:?}: {error}");
     }
 }
 
@@ -93,11 +96,11 @@ fn create_refuses_whatever_has_the_name_and_replace_needs_a_file() {
         let directory = world::directory(None);
         directory.plant(NAME, kind, b"there", 0o644, 7);
         let error = world::write(&world::store(&directory), true, b"new").unwrap_err();
-        assert!(matches!(error, KeyFileError::Exists { .. }), "{kind}: {error}");
+        assert!(matches!(error, KeyFileError::File(FileError::Exists { .. })), "{kind}: {error}");
         assert_eq!(directory.disk().bytes(OsStr::new(NAME)), Some(&b"there"[..]));
     }
     let error = world::write(&world::store(&world::directory(None)), false, b"new").unwrap_err();
-    assert!(matches!(error, KeyFileError::NotFound { .. }), "{error}");
+    assert!(matches!(error, KeyFileError::File(FileError::NotFound { .. })), "{error}");
 }
 
 #[test]
@@ -124,7 +127,10 @@ fn a_lock_is_given_back_on_drop() {
     let directory = world::directory(Some(b"old"));
     let store = world::store(&directory);
     let first = store.lock(Duration::ZERO).unwrap();
-    assert!(matches!(store.lock(Duration::ZERO), Err(KeyFileError::Locked { .. })));
+    assert!(matches!(
+        store.lock(Duration::ZERO),
+        Err(KeyFileError::File(FileError::Locked { .. }))
+    ));
     drop(first);
     drop(store.lock(Duration::ZERO).unwrap());
 }
@@ -142,7 +148,7 @@ fn a_rename_of_unknown_outcome_is_not_durable() {
     directory.plan(Plan { faults, ..Plan::default() });
     let store = world::store(&directory);
     let error = world::write(&store, false, b"six").unwrap_err();
-    assert!(matches!(error, KeyFileError::NotDurable { .. }), "{error}");
+    assert!(matches!(error, KeyFileError::File(FileError::NotDurable { .. })), "{error}");
     assert!(matches!(store.load(), Err(KeyFileError::Poisoned { .. })));
     assert_eq!(world::load(&directory).unwrap().unwrap(), b"six");
 }

@@ -5,7 +5,7 @@ use crate::common::simulated_directory::{Fault, Kind, Plan, SimulatedDirectory, 
 use crate::key_file_store::world::{self, LOCK, NAME, content};
 use envelock::file::FileRules;
 use envelock::test_util::key_file::{
-    Directory, DirectoryFile, FileKind, FileStat, KeyFileError, Store,
+    Directory, DirectoryFile, FileError, FileKind, FileStat, KeyFileError, Store,
 };
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
@@ -157,7 +157,7 @@ fn run_in_order(
             };
             match Store::in_directory(seen, OsStr::new(NAME)).unwrap().load() {
                 Ok(loaded) => Some(loaded.bytes().to_vec()),
-                Err(KeyFileError::NotFound { .. }) => None,
+                Err(KeyFileError::File(FileError::NotFound { .. })) => None,
                 Err(error) => panic!("{error}"),
             }
         })
@@ -301,7 +301,9 @@ fn a_file_whose_inode_number_changes_is_read_and_the_error_of_a_writer_says_so()
     assert_eq!(store.load().unwrap().bytes(), content(1, 10));
     let (hour, started) = (std::time::Duration::from_secs(3_600), std::time::Instant::now());
     let error = store.lock(hour).unwrap_err();
-    assert!(matches!(&error, KeyFileError::UnstableIdentity { path } if path.ends_with(LOCK)));
+    assert!(
+        matches!(&error, KeyFileError::File(FileError::UnstableIdentity { path }) if path.ends_with(LOCK))
+    );
     assert!(!error.is_retryable() && started.elapsed() < hour);
 }
 

@@ -3,7 +3,7 @@
 use crate::common::simulated_directory::disk::Disk;
 use crate::common::simulated_directory::{SimulatedDirectory, USER};
 use envelock::rand_core::{Rng, SeedableRng};
-use envelock::test_util::key_file::{FileKind, KeyFileError, Store};
+use envelock::test_util::key_file::{FileError, FileKind, KeyFileError, Store};
 use rand_chacha::ChaCha20Rng;
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ pub fn directory(old: Option<&[u8]>) -> SimulatedDirectory {
 pub fn load(directory: &SimulatedDirectory) -> Result<Option<Vec<u8>>, KeyFileError> {
     match store(directory).load() {
         Ok(loaded) => Ok(Some(loaded.bytes().to_vec())),
-        Err(KeyFileError::NotFound { .. }) => Ok(None),
+        Err(KeyFileError::File(FileError::NotFound { .. })) => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -1,7 +1,7 @@
 //! Which files are worked on at all.
 
 use super::*;
-use envelock::test_util::key_file::FileKind;
+use envelock::test_util::key_file::{FileError, FileKind};
 use envelock::{
     RewrapOptions,
     file::{FileAction, FileChange},
@@ -37,7 +37,7 @@ fn links_directories_and_fifos_are_refused() {
             Err(error) => errors.push(file_error(error)),
         }
         for error in errors {
-            let MessageFileError::NotRegular { kind, path: found } = &error else {
+            let MessageFileError::File(FileError::NotRegular { kind, path: found }) = &error else {
                 panic!("{error:?}")
             };
             assert_eq!((*kind, found), (expected, path));
@@ -55,17 +55,20 @@ fn a_path_has_to_name_a_file() {
     let stored = Stored::new(200, 0);
     let missing = stored.place.join("missing");
     assert!(
-        matches!(refused(&stored, &missing), MessageFileError::NotFound { path } if path == missing)
+        matches!(refused(&stored, &missing), MessageFileError::File(FileError::NotFound { path }) if path == missing)
     );
     let error = refused(&stored, &missing.join("message"));
-    let MessageFileError::Io { action: FileAction::OpenDirectory, source, .. } = &error else {
+    let MessageFileError::File(FileError::Io { action: FileAction::OpenDirectory, source, .. }) =
+        &error
+    else {
         panic!("{error:?}")
     };
     assert_eq!(source.kind(), ErrorKind::NotFound);
     for path in ["..", "/", "", "message/", "message/."] {
         let error = refused(&stored, &stored.place.join(path));
-        let is_expected = matches!(error, MessageFileError::FileName { .. })
-            || (path.is_empty() && matches!(error, MessageFileError::NotRegular { .. }));
+        let is_expected = matches!(error, MessageFileError::File(FileError::Name { .. }))
+            || (path.is_empty()
+                && matches!(error, MessageFileError::File(FileError::NotRegular { .. })));
         assert!(is_expected, "{path:?}: {error:?}");
     }
 }
@@ -94,7 +97,8 @@ fn messages_with_names_of_every_length_are_read_written_and_rewrapped() {
     }
     let stored = Stored::new(200, 0);
     let error = refused(&stored, &stored.place.join(&"m".repeat(256)));
-    let MessageFileError::Io { action: FileAction::Open, source, .. } = &error else {
+    let MessageFileError::File(FileError::Io { action: FileAction::Open, source, .. }) = &error
+    else {
         panic!("{error:?}")
     };
     assert_eq!(source.kind(), ErrorKind::InvalidFilename);
@@ -114,7 +118,9 @@ fn a_torn_message_is_read_on_a_medium_that_cannot_be_written() {
     let message = read_message(&mount.join("message"));
     assert_eq!(stored.envelope.decrypt(&message, ROW).unwrap(), text(200));
     let error = stored.envelope.rewrap_file(mount.join("message"), USUAL).unwrap_err();
-    let MessageFileError::Io { action: FileAction::Open, source, .. } = file_error(error) else {
+    let MessageFileError::File(FileError::Io { action: FileAction::Open, source, .. }) =
+        file_error(error)
+    else {
         panic!()
     };
     assert_eq!(source.kind(), ErrorKind::ReadOnlyFilesystem);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::common::mount::Mount;
-use envelock::test_util::key_file::FileKind;
+use envelock::test_util::key_file::{FileError, FileKind};
 use envelock::{MemoryKeyring, file::FileAction};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -60,7 +60,9 @@ fn what_is_there_is_never_replaced() {
             files.envelope.decrypt_file(path("message"), path(name), ROW).unwrap_err(),
         ] {
             let error = file_error(error);
-            assert!(matches!(&error, MessageFileError::Exists { path: p } if *p == path(name)));
+            assert!(
+                matches!(&error, MessageFileError::File(FileError::Exists { path: p }) if *p == path(name))
+            );
         }
     }
     assert_eq!(fs::read(path("file")).unwrap(), b"precious");
@@ -69,10 +71,13 @@ fn what_is_there_is_never_replaced() {
         files.envelope.encrypt_file(path("missing"), path("new"), ROW).unwrap_err(),
         files.envelope.decrypt_file(path("missing"), path("new"), ROW).unwrap_err(),
     ] {
-        assert!(matches!(file_error(error), MessageFileError::NotFound { .. }));
+        assert!(matches!(file_error(error), MessageFileError::File(FileError::NotFound { .. })));
     }
     let error = files.envelope.encrypt_file(path("directory"), path("new"), ROW).unwrap_err();
-    assert!(matches!(file_error(error), MessageFileError::Io { action: FileAction::Read, .. }));
+    assert!(matches!(
+        file_error(error),
+        MessageFileError::File(FileError::Io { action: FileAction::Read, .. })
+    ));
     assert_eq!(names(files.place.path()), before);
 }
 
@@ -208,7 +213,7 @@ fn files_of_others_beside_a_message_are_read_written_and_kept() {
             files.envelope.encrypt_file(path("plain"), path(name), ROW).unwrap_err(),
             files.envelope.decrypt_file(path("message"), path(name), ROW).unwrap_err(),
         ] {
-            assert!(matches!(file_error(error), MessageFileError::FileName { .. }));
+            assert!(matches!(file_error(error), MessageFileError::File(FileError::Name { .. })));
         }
     }
     assert_eq!(names(files.place.path()), ["message", "plain"]);
@@ -256,7 +261,9 @@ fn a_full_medium_leaves_nothing_of_a_file_and_all_of_a_message() {
     errors.push(files.envelope.rewrap_file(mount.join("message"), Default::default()).unwrap_err());
     for error in errors {
         let error = file_error(error);
-        let MessageFileError::Io { action: FileAction::Write, source, .. } = &error else {
+        let MessageFileError::File(FileError::Io { action: FileAction::Write, source, .. }) =
+            &error
+        else {
             panic!("{error:?}")
         };
         assert_eq!(source.kind(), ErrorKind::StorageFull);
@@ -293,8 +300,7 @@ fn sources_that_are_links_or_pipes_are_read() {
         files.envelope.decrypt_file(path("dangling"), path("new"), ROW).unwrap_err(),
     ] {
         let error = file_error(error);
-        let is_expected =
-            matches!(&error, MessageFileError::NotFound { path: p } if *p == path("dangling"));
+        let is_expected = matches!(&error, MessageFileError::File(FileError::NotFound { path: p }) if *p == path("dangling"));
         assert!(is_expected, "{error:?}");
     }
 
@@ -397,7 +403,7 @@ fn a_target_is_replaced_only_when_that_is_asked_for_and_keeps_its_access() {
             files.envelope.encrypt_file_with(path("plain"), &to, ROW, replacing).unwrap_err();
         let error = file_error(error);
         assert!(
-            matches!(error, MessageFileError::NotRegular { kind: k, .. } if k == kind),
+            matches!(error, MessageFileError::File(FileError::NotRegular { kind: k, .. }) if k == kind),
             "{error:?}"
         );
     }
@@ -453,8 +459,10 @@ fn a_message_in_a_directory_that_cannot_be_listed_is_read() {
         // Whoever writes has to make the name durable, and cannot there.
         let error = files.envelope.encrypt_file(own.join("text"), hidden.join("new"), ROW);
         let error = file_error(error.unwrap_err());
-        let is_expected =
-            matches!(error, MessageFileError::Io { action: FileAction::OpenDirectory, .. });
+        let is_expected = matches!(
+            error,
+            MessageFileError::File(FileError::Io { action: FileAction::OpenDirectory, .. })
+        );
         assert!(is_expected, "{error:?}");
     });
     set_mode(&hidden, 0o700);

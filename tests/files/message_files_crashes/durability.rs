@@ -3,7 +3,7 @@
 use crate::common::simulated_directory::disk::Disk;
 use crate::common::simulated_directory::{EIO, Fault, Kind, Plan, SimulatedDirectory};
 use crate::message_files_crashes::scene::{JOURNAL, NAME, NEW, Operation, Scene};
-use envelock::file::{FileChange, MessageFileError};
+use envelock::file::{FileChange, FileError, MessageFileError};
 use envelock::test_util::key_file::Directory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -63,7 +63,10 @@ fn a_failed_sync_of_the_header_is_mended_by_the_next_rewrap() {
         let faults = BTreeMap::from([(sync, Fault::Error(EIO))]);
         directory.plan(Plan { faults, cleans_failed_syncs: true, ..Plan::default() });
         let error = scene.rewrap(&directory).unwrap_err();
-        assert!(matches!(error.backend(), Some(MessageFileError::NotDurable { .. })));
+        assert!(matches!(
+            error.backend(),
+            Some(MessageFileError::File(FileError::NotDurable { .. }))
+        ));
         assert!(!error.is_retryable());
         let syncs = |kind| directory.calls().iter().filter(|call| call.kind == kind).count();
         assert_eq!((syncs(Kind::SyncFile), syncs(Kind::SyncDirectory)), (2, 1));

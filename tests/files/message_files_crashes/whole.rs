@@ -8,7 +8,10 @@ use crate::common::simulated_directory::{
 use crate::message_files_crashes::scene::{LINKED, NAMED, finished};
 use envelock::test_util::key_file::{Directory, FileKind};
 use envelock::test_util::message_file::{decrypt_file_in, encrypt_file_in};
-use envelock::{Aad, Envelope, Error, file::MessageFileError};
+use envelock::{
+    Aad, Envelope, Error,
+    file::{FileError, MessageFileError},
+};
 use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -92,7 +95,12 @@ impl Scene {
         let directory = SimulatedDirectory::from_disk(image).lacking(self.lacks);
         match self.perform(&directory) {
             Ok(_) => assert!(!was_there),
-            Err(error) if matches!(error.backend(), Some(MessageFileError::Exists { .. })) => {
+            Err(error)
+                if matches!(
+                    error.backend(),
+                    Some(MessageFileError::File(FileError::Exists { .. }))
+                ) =>
+            {
                 assert!(was_there)
             }
             Err(error) => panic!("{error:?}"),

@@ -15,7 +15,7 @@ use envelock::test_util::message_file::{
 };
 use envelock::{
     Aad, Envelope, Error, RewrapOptions,
-    file::{FileChange, MessageFileError, NewFileOptions},
+    file::{FileChange, FileError, MessageFileError, NewFileOptions},
 };
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -218,14 +218,17 @@ impl Scene {
 }
 
 fn is_exists(error: &Error) -> bool {
-    matches!(error.backend(), Some(MessageFileError::Exists { .. }))
+    matches!(error.backend(), Some(MessageFileError::File(FileError::Exists { .. })))
 }
 
 /// What had the name has it no more, or it is another one.
 fn is_gone(error: &Error) -> bool {
     matches!(
         error.backend(),
-        Some(MessageFileError::NotFound { .. } | MessageFileError::Changed { .. })
+        Some(
+            MessageFileError::File(FileError::NotFound { .. })
+                | MessageFileError::File(FileError::Changed { .. })
+        )
     )
 }
 

@@ -3,7 +3,10 @@
 use crate::common::directory::TestDirectory;
 use crate::common::key_files::{ROW, file_error, raw, text};
 use crate::common::process::{Process, listen, tell};
-use envelock::{Envelope, FileKeyring, Lifecycle, file::KeyFileError};
+use envelock::{
+    Envelope, FileKeyring, Lifecycle,
+    file::{FileError, KeyFileError},
+};
 use rustix::fs::Mode;
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,7 +34,10 @@ pub fn create(directory: &str, name: &str) {
                 tell(&format!("created {}", hex::encode(message)));
             }
             Err(error) => {
-                assert!(matches!(file_error(&error), KeyFileError::Exists { .. }), "{error}");
+                assert!(
+                    matches!(file_error(&error), KeyFileError::File(FileError::Exists { .. })),
+                    "{error}"
+                );
                 tell("exists");
             }
         }

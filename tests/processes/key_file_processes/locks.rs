@@ -6,7 +6,7 @@ use crate::common::process::{Process, listen, tell};
 use envelock::test_util::key_file::Store;
 use envelock::{
     Envelope, FileKeyring, Lifecycle,
-    file::{FileKeyringOptions, KeyFileError},
+    file::{FileError, FileKeyringOptions, KeyFileError},
 };
 use rustix::process::Signal;
 use std::path::Path;
@@ -46,7 +46,9 @@ fn behind_a_stopped_writer_others_wait_no_longer_than_they_want_and_go_on_after_
         let started = Instant::now();
         let error = file_error(&impatient.rotate().unwrap_err());
         let took = started.elapsed();
-        let KeyFileError::Locked { path: lock, waited } = &error else { panic!("{error}") };
+        let KeyFileError::File(FileError::Locked { path: lock, waited }) = &error else {
+            panic!("{error}")
+        };
         assert_eq!(*lock, directory.join("orders.keys.lock"));
         assert!(error.is_retryable());
         assert!(*waited >= wait && took >= *waited && took < wait + SLACK, "{wait:?} {took:?}");
@@ -62,7 +64,7 @@ fn behind_a_stopped_writer_others_wait_no_longer_than_they_want_and_go_on_after_
         let reserving = options.open_any(&path, &raw(7)).unwrap();
         let error = Envelope::new(&reserving).encrypt(b"later", ROW).unwrap_err();
         assert!(error.is_retryable());
-        assert!(matches!(file_error(&error), KeyFileError::Locked { .. }));
+        assert!(matches!(file_error(&error), KeyFileError::File(FileError::Locked { .. })));
         assert_eq!(Envelope::new(&impatient).decrypt(&message, ROW).unwrap(), b"readable");
         assert_eq!(
             FileKeyring::open_any(&path, &raw(7)).unwrap().change_number(),
@@ -91,7 +93,10 @@ fn a_stopped_writer_that_is_killed_holds_nobody_up() {
         let mut holder = Process::start(super::MODULE, "hold", &[text(&path)]);
         holder.expect("locked");
         holder.stop();
-        assert!(matches!(file_error(&keyring.rotate().unwrap_err()), KeyFileError::Locked { .. }));
+        assert!(matches!(
+            file_error(&keyring.rotate().unwrap_err()),
+            KeyFileError::File(FileError::Locked { .. })
+        ));
         holder.kill();
         assert_eq!(keyring.rotate().unwrap().number(), round);
     }

@@ -5,7 +5,7 @@ use super::mount::Mount;
 use crate::common::directory::TestDirectory;
 use envelock::{
     Envelope, Error, FileKeyring, KeyVersion, Keyring, Lifecycle,
-    file::{FileKeyringOptions, KeyFileError},
+    file::{FileError, FileKeyringOptions, KeyFileError},
     keyring::Refusal,
 };
 use std::fs;
@@ -180,7 +180,7 @@ fn what_another_user_does() {
             drop(encrypt(&keyring).unwrap());
             assert!(keyring.health().write_error.is_some());
             let error = file_error(&keyring.rotate().unwrap_err());
-            assert!(matches!(error, KeyFileError::Io { .. }), "{error}");
+            assert!(matches!(error, KeyFileError::File(FileError::Io { .. })), "{error}");
         }
         "rotate" => {
             let keyring = eager().open(path, "orders", &raw(7)).unwrap();
@@ -253,7 +253,8 @@ fn a_medium_mounted_for_reading_is_told_before_a_change_is_tried() {
     let keyring = FileKeyring::create(&path, "orders", &raw(7)).unwrap();
     assert!(keyring.health().write_error.is_none());
     mount.remount("ro");
-    let Some(KeyFileError::Io { source, .. }) = keyring.health().write_error else {
+    let Some(KeyFileError::File(FileError::Io { source, .. })) = keyring.health().write_error
+    else {
         panic!("{:?}", keyring.health());
     };
     assert_eq!(source.kind(), std::io::ErrorKind::ReadOnlyFilesystem);

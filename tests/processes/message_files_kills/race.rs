@@ -5,7 +5,7 @@ use crate::common::elastic::Elastic;
 use crate::common::process::{Process, listen, tell};
 use envelock::{
     Aad, Envelope, Error,
-    file::{MessageFileError, NewFileOptions},
+    file::{FileError, MessageFileError, NewFileOptions},
 };
 use std::fs;
 use std::path::Path;
@@ -38,15 +38,21 @@ pub fn run(place: &Path, number: u8) {
                 0 => envelope.decrypt_file_with(&from, &to, ROW, options),
                 _ => envelope.encrypt_file_with(&from, &to, ROW, options),
             };
-            let is_locked =
-                |error: &Error| matches!(error.backend(), Some(MessageFileError::Locked { .. }));
+            let is_locked = |error: &Error| {
+                matches!(error.backend(), Some(MessageFileError::File(FileError::Locked { .. })))
+            };
             if !done.as_ref().is_err_and(is_locked) {
                 break done;
             }
         };
         match done {
             Ok(_) => tell("done"),
-            Err(error) if matches!(error.backend(), Some(MessageFileError::Exists { .. })) => {
+            Err(error)
+                if matches!(
+                    error.backend(),
+                    Some(MessageFileError::File(FileError::Exists { .. }))
+                ) =>
+            {
                 tell("exists")
             }
             Err(error) => tell(&format!("{error:?}")),

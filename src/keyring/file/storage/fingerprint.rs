@@ -38,6 +38,12 @@ impl Fingerprint {
         }
     }
 
+    /// Returns that of a content in memory.
+    pub(super) fn of_number(number: u64) -> Self {
+        let (modified, changed) = (FileTime::default(), FileTime::default());
+        Fingerprint { device: 0, inode: number, len: 0, modified, changed }
+    }
+
     /// Whether both are of one content: names, owner and mode may have changed in between.
     pub(crate) fn is_same_content(&self, other: &Fingerprint) -> bool {
         Fingerprint { changed: other.changed, ..*self } == *other

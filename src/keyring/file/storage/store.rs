@@ -1,13 +1,16 @@
-//! One file of bytes, read so that what was read cannot vanish in a crash.
+//! One file of bytes, read so that a crash cannot lose what was read.
 
 use super::fingerprint::Fingerprint;
-use super::location::{Place, Route};
-use super::lock::Lock;
-use super::permissions::{Checks, refused};
+use super::in_memory::MemoryFile;
+use super::locator::{Locator, MAX_NAME_LEN};
+use super::lock;
+use super::permissions::Checks;
 use super::read::Loaded;
 use super::sync_state::SyncState;
 use super::writer::Writer;
-use crate::fs::{Directory, FileAction, FileRules, FileStat, uninterrupted};
+use crate::fs::{
+    Directory, FileAction, FileError, FileRules, FileStat, Location, failed, uninterrupted,
+};
 use crate::keyring::file::error::KeyFileError;
 use alloc::sync::Arc;
 use core::fmt;
@@ -23,54 +26,60 @@ const READ_ATTEMPTS: usize = 4;
 
 /// One file in a [`Directory`], replaced as a whole and durably.
 ///
-/// A store can be used from many threads. Two stores of one file, in one process or in several,
-/// exclude each other as writers and never disturb each other's readers.
+/// Many threads can use a store. Two stores of one file, in one process or in several, exclude each
+/// other as writers and never block each other's readers.
 ///
 /// # Links
 ///
-/// A store of a path follows it anew for each load and each lock, so that it goes on where a link
-/// on the way is turned to another directory. A link in the last place is followed if it and its
-/// directory are root's, this process's user's, or of an owner who is allowed. A writer locks and
+/// A store of a path follows it again for each load and each lock, so that a link on the way can be
+/// changed to another directory. A link in the last place is followed if it and its directory
+/// belong to root, to the user of this process, or to an owner who is allowed. A writer locks and
 /// writes beside the file that the path leads to when it takes the lock, and refuses if the path
-/// leads elsewhere by the time of the rename.
+/// leads to another file by the time of the rename.
 ///
 /// # After a failed sync
 ///
-/// The kernel forgets what it could not write, and a second `fsync` can answer success for it.
-/// So no sync is ever tried again. A temporary file whose sync failed is thrown away, and the next
-/// change makes another; once a sync of the directory has failed, the store neither reads nor
-/// writes ([`KeyFileError::Poisoned`]).
+/// The kernel forgets what it could not write, and a second `fsync` can report success for it. So
+/// no sync is repeated. A temporary file whose sync failed is removed, and the next change makes
+/// another. After a failed sync of the directory the store neither reads nor writes
+/// ([`KeyFileError::Poisoned`]).
 pub struct Store {
-    route: Route,
+    locator: Locator,
     rules: FileRules,
-    pub(crate) sync_state: SyncState,
+    pub(super) sync_state: SyncState,
 }
 
 impl Store {
-    /// A store of the file `path`, which need not exist; its directory must.
+    /// Returns a store of the file `path`, which need not exist; its directory must.
     ///
     /// # Errors
     ///
-    /// [`KeyFileError::FileName`] if the path does not end in the name of a file,
-    /// [`KeyFileError::Io`] if the directory cannot be opened.
+    /// [`FileError::Name`] if the path does not end in a file name of at most 233 bytes,
+    /// [`FileError::Io`] if the directory cannot be opened.
     pub fn open(path: &Path) -> Result<Self, KeyFileError> {
-        Ok(Store::of(Route::of_path(path)?))
+        Ok(Store::new(Locator::of_path(path)?))
     }
 
-    /// A store of the file `name` in `directory`.
+    /// Returns a store of the file `name` in `directory`.
     ///
     /// # Errors
     ///
-    /// [`KeyFileError::FileName`] if `name` is not a plain name of at most 233 bytes.
+    /// [`FileError::Name`] if `name` is not a plain name of at most 233 bytes.
     pub fn in_directory(directory: Arc<dyn Directory>, name: &OsStr) -> Result<Self, KeyFileError> {
-        Ok(Store::of(Route::Fixed(Arc::new(Place::new(directory, name)?))))
+        let location = Location::new(directory, name, MAX_NAME_LEN)?;
+        Ok(Store::new(Locator::Fixed(Arc::new(location))))
     }
 
-    fn of(route: Route) -> Self {
-        Store { route, rules: FileRules::new(), sync_state: SyncState::default() }
+    /// Returns a read-only store of `file`.
+    pub(crate) fn in_memory(file: Arc<MemoryFile>) -> Self {
+        Store::new(Locator::Memory(file))
     }
 
-    /// Accepts what `rules` accept. A file that this store makes has mode 0600, and one that it
+    fn new(locator: Locator) -> Self {
+        Store { locator, rules: FileRules::new(), sync_state: SyncState::default() }
+    }
+
+    /// Accepts what `rules` accept. A file that this store creates has mode 0600, and one that it
     /// replaces keeps its own.
     #[must_use]
     pub fn with_rules(mut self, rules: FileRules) -> Self {
@@ -78,147 +87,151 @@ impl Store {
         self
     }
 
-    /// A store of the same file, of which no sync has failed yet.
-    pub(crate) fn anew(&self) -> Self {
-        Store { route: self.route.clone(), rules: self.rules, sync_state: SyncState::default() }
+    /// Returns a store of the same file, of which no sync has failed yet.
+    pub(crate) fn reopened(&self) -> Self {
+        Store::new(self.locator.clone()).with_rules(self.rules)
+    }
+
+    /// Takes over what the syncs of `reopened` showed, and forgets a failed one.
+    pub(crate) fn reset_to(&self, reopened: &Store) {
+        self.sync_state.reset_to(&reopened.sync_state);
     }
 
     /// The path of the file, as it was given.
     pub fn path(&self) -> &Path {
-        self.route.path()
+        self.locator.path()
     }
 
     /// Reads the file.
     ///
-    /// Never sees a half-written file, and does not wait for writers. What it returns survives a
-    /// power failure: another process can have renamed the file into place a moment ago without
-    /// its directory being on the medium yet, and who wraps under a version from that file would
-    /// lose the messages with it. So the directory is synced here too, **after** the file was
-    /// opened: a sync before says nothing of a rename in between. Where nothing is pending this
-    /// costs no writing. Of a directory that may be searched and not read (mode 0711) the whole
-    /// file system is synced instead.
+    /// Never returns a half-written file, and does not wait for writers. A power failure does not
+    /// undo what it returns: another process can have renamed the file into place without having
+    /// synced its directory yet, and messages under a version from that file would be lost with
+    /// it. So the directory is synced here too, **after** the file was opened: an earlier sync
+    /// would miss a rename in between. Where nothing is pending this costs no write. Of a directory
+    /// that can be searched and not read (mode 0711) the whole file system is synced instead.
     ///
     /// A file system that cannot sync directories at all (`EINVAL`, `EBADF`, `ENOTSUP`, `ENOSYS`:
-    /// ISO 9660, squashfs, some network ones) has nothing pending that a sync could reach; that is
-    /// taken for success. `EROFS` is not: a medium mounted for reading answers success, and ext4
-    /// says `EROFS` when it stopped after an error with changes still in memory.
+    /// ISO 9660, squashfs, some network ones) has nothing pending that a sync could write; that
+    /// counts as success. `EROFS` does not: a medium mounted for reading reports success, and ext4
+    /// reports `EROFS` when it stopped after an error with changes still in memory.
     ///
     /// # Errors
     ///
-    /// [`KeyFileError::NotFound`]; what is wrong with kind, owner, permissions or length of the
-    /// file; [`KeyFileError::MountedAlone`]; [`KeyFileError::Changing`]; [`KeyFileError::Io`];
-    /// [`KeyFileError::Poisoned`].
+    /// [`FileError::NotFound`]; [`FileError::NotRegular`], [`KeyFileError::Owner`],
+    /// [`KeyFileError::Permissions`], [`KeyFileError::TooLarge`]; [`KeyFileError::MountedAlone`];
+    /// [`FileError::Changed`]; [`FileError::Io`]; [`KeyFileError::Poisoned`].
     pub fn load(&self) -> Result<Loaded, KeyFileError> {
-        let first = self.load_at(&*self.place()?);
-        match (&self.route, first) {
-            // The directory that a link led to can be gone by now, and the link lead elsewhere.
-            (Route::Path { .. }, Err(KeyFileError::NotFound { .. })) => {
-                self.load_at(&*self.place()?)
+        if let Locator::Memory(file) = &self.locator {
+            return Ok(file.load());
+        }
+        match (&self.locator, self.load_at(&*self.locate()?)) {
+            // The directory can be gone, and the link on the path lead to another one.
+            (Locator::Path { .. }, Err(KeyFileError::File(FileError::NotFound { .. }))) => {
+                self.load_at(&*self.locate()?)
             }
-            (_, answer) => answer,
+            (_, loaded) => loaded,
         }
     }
 
-    /// Reads the file that is at `place`.
-    pub(crate) fn load_at(&self, place: &Place) -> Result<Loaded, KeyFileError> {
-        self.sync_state.demand(self.path())?;
+    /// Reads the file at `location`.
+    pub(super) fn load_at(&self, location: &Location) -> Result<Loaded, KeyFileError> {
+        self.sync_state.check_readable(self.path())?;
         for _ in 0..READ_ATTEMPTS {
-            if let Some(loaded) = self.read(place)? {
+            if let Some(loaded) = self.read(location)? {
                 return Ok(loaded);
             }
         }
-        Err(KeyFileError::Changing { path: self.path().to_path_buf() })
+        Err(FileError::Changed { path: self.path().to_path_buf() }.into())
     }
 
-    /// What tells whether the file is still the one that was loaded: one `stat` of the path.
+    /// Returns the fingerprint of the file, by one `stat` of the path.
     ///
     /// # Errors
     ///
-    /// [`KeyFileError::NotFound`], [`KeyFileError::Io`].
+    /// [`FileError::NotFound`], [`FileError::Io`].
     pub fn fingerprint(&self) -> Result<Fingerprint, KeyFileError> {
-        Ok(Fingerprint::of(&self.route.stat(false)?))
+        Ok(self.locator.fingerprint()?)
     }
 
-    /// Whether anything has the name, a link included.
-    pub(crate) fn exists(&self) -> Result<bool, KeyFileError> {
-        match self.route.stat(true) {
-            Ok(_) => Ok(true),
-            Err(KeyFileError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error),
-        }
+    /// Reports whether anything has the name, a link included.
+    pub(super) fn exists(&self) -> Result<bool, KeyFileError> {
+        Ok(self.locator.exists()?)
     }
 
-    /// Waits for at most `wait` until no other writer is at work, and becomes the one.
+    /// Waits for at most `wait` until no other writer has the lock, and takes it.
     ///
     /// The lock is `flock` on `<name>.lock`, a file that is never written, nor removed once it was
-    /// locked. The kernel releases it when its holder dies, however that happens. It excludes
-    /// threads as it does processes; a thread that locks twice waits for itself. It is tried anew
-    /// after 1, 2, 4 ms and so on up to 20 ms; among many writers none is preferred.
+    /// locked. The kernel releases it when its process dies. It excludes threads as it does
+    /// processes; a thread that locks twice waits for itself. It is tried again after 1, 2, 4 ms and
+    /// so on up to 20 ms; no writer is preferred.
     ///
     /// # Errors
     ///
-    /// [`KeyFileError::Locked`] if the time is over; [`KeyFileError::NoLocks`];
-    /// [`KeyFileError::UnstableIdentity`]; what is wrong with kind, owner or permissions of the
-    /// lock file; [`KeyFileError::Io`]; [`KeyFileError::Poisoned`].
+    /// [`FileError::Locked`] after `wait`; [`FileError::NoLocks`]; [`FileError::UnstableIdentity`];
+    /// [`FileError::NotRegular`], [`KeyFileError::Owner`], [`KeyFileError::Permissions`] for the lock
+    /// file; [`FileError::Io`]; [`KeyFileError::Poisoned`].
     pub fn lock(&self, wait: Duration) -> Result<Writer<'_>, KeyFileError> {
-        self.sync_state.demand(self.path())?;
-        let place = self.place()?;
-        let lock = Lock::acquire(&place, &self.checks(), wait)?;
-        // Whoever held the lock until now can have been a thread whose sync failed.
-        self.sync_state.demand(self.path())?;
-        Ok(Writer::new(self, place, lock))
+        self.sync_state.check_readable(self.path())?;
+        let location = self.locate()?;
+        let lock = lock::acquire(&location, &self.checks(), wait)?;
+        // A sync of the thread that had the lock until now can have failed.
+        self.sync_state.check_readable(self.path())?;
+        Ok(Writer::new(self, location, lock))
     }
 
-    /// Why the file cannot be written, as far as that can be told without a write.
+    /// Refuses if the file cannot be written, as far as that is known without a write.
     ///
     /// # Errors
     ///
-    /// [`KeyFileError::Poisoned`]; [`KeyFileError::Io`] with [`FileAction::Create`] where no file
-    /// can be created beside it, and with [`FileAction::SyncDirectory`] where its directory cannot
-    /// be synced; those of finding it.
+    /// [`KeyFileError::Poisoned`]; [`FileError::Io`] with [`FileAction::Create`] where no file can
+    /// be created beside it, and with [`FileAction::SyncDirectory`] where its directory cannot be
+    /// synced; those of finding it.
     pub(crate) fn check_writable(&self) -> Result<(), KeyFileError> {
-        let place = self.place()?;
-        self.sync_state.demand_writing(&place)?;
-        uninterrupted(|| place.directory.check_writable())
-            .map_err(refused(FileAction::Create, place.directory.path()))
+        let location = self.locate()?;
+        self.sync_state.check_writable(&location)?;
+        let directory = &location.directory;
+        let writable = uninterrupted(|| directory.check_writable());
+        Ok(writable.map_err(failed(FileAction::Create, directory.path()))?)
     }
 
     /// The path of the lock file.
     #[cfg(any(test, feature = "test-util"))]
     pub fn lock_path(&self) -> std::path::PathBuf {
         let path = self.path();
-        path.with_file_name(super::lock::lock_name(path.file_name().unwrap_or_default()))
+        path.with_file_name(lock::lock_name(path.file_name().unwrap_or(path.as_os_str())))
     }
 
-    /// Where the file is now.
-    fn place(&self) -> Result<Arc<Place>, KeyFileError> {
-        self.route.place(self.rules, self.user())
+    /// Returns the location where the file is now.
+    fn locate(&self) -> Result<Arc<Location>, KeyFileError> {
+        self.locator.locate(self.rules, self.user())
     }
 
-    pub(crate) fn checks(&self) -> Checks {
+    pub(super) fn checks(&self) -> Checks {
         Checks { user: self.user(), rules: self.rules }
     }
 
     /// The effective user of this process.
     fn user(&self) -> u32 {
-        match &self.route {
-            Route::Fixed(place) => place.directory.effective_uid(),
-            Route::Path { .. } => rustix::process::geteuid().as_raw(),
+        match &self.locator {
+            Locator::Fixed(location) => location.directory.effective_uid(),
+            _ => rustix::process::geteuid().as_raw(),
         }
     }
 
-    /// Refuses what is not a private regular file, or too long.
-    pub(crate) fn check(&self, stat: &FileStat) -> Result<(), KeyFileError> {
+    /// Refuses a file that is not regular and private, or too long.
+    pub(super) fn check(&self, stat: &FileStat) -> Result<(), KeyFileError> {
         self.checks().check(stat, self.path())?;
         self.check_len(stat.len)
     }
 
-    pub(crate) fn check_len(&self, len: u64) -> Result<(), KeyFileError> {
-        if len > MAX_KEY_FILE_LEN {
-            let path = self.path().to_path_buf();
-            return Err(KeyFileError::TooLarge { path, len, most: MAX_KEY_FILE_LEN });
-        }
-        Ok(())
+    pub(super) fn check_len(&self, len: u64) -> Result<(), KeyFileError> {
+        if len > MAX_KEY_FILE_LEN { Err(self.too_large(len)) } else { Ok(()) }
+    }
+
+    pub(super) fn too_large(&self, len: u64) -> KeyFileError {
+        let path = self.path().to_path_buf();
+        KeyFileError::TooLarge { path, len, most: MAX_KEY_FILE_LEN }
     }
 }
 

@@ -1,8 +1,6 @@
-//! What can still be promised of a file, given the syncs that failed.
+//! Which syncs of the directory failed, and what can still be read or written.
 
-use super::location::Place;
-use super::permissions::refused;
-use crate::fs::{self, DirectoryFile, FileAction};
+use crate::fs::{self, DirectoryFile, FileAction, FileError, Location, failed};
 use crate::keyring::file::error::KeyFileError;
 use crate::sync::lock;
 use rustix::io::Errno;
@@ -10,75 +8,72 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
-/// Whether each sync of the directory has succeeded. Only ever sinks.
+/// What the syncs of the directory allow.
 #[derive(Default)]
-pub(crate) struct SyncState {
-    // Held across each sync of the directory: two threads share its descriptor, and the kernel
-    // tells an error to one of them only.
+pub(super) struct SyncState {
+    // Locked during each sync of the directory: two threads share its descriptor, and the kernel
+    // reports an error to one of them only.
     level: Mutex<Level>,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Level {
-    /// It has.
+    /// Every sync succeeded.
     #[default]
     Full,
-    /// The directory cannot be synced there: nothing is pending that a sync could reach, and
-    /// nothing is written that one could not make last.
+    /// The directory cannot be synced: nothing is pending that a sync could write, and what this
+    /// process wrote might be lost.
     ReadOnly,
-    /// One failed: nothing that is read could be promised to last.
-    Nothing,
+    /// A sync failed: what is read may be lost in a crash.
+    Poisoned,
 }
 
 impl SyncState {
     /// Refuses after a failed sync of the directory.
-    pub(crate) fn demand(&self, path: &Path) -> Result<(), KeyFileError> {
-        demand(*self.level(), path)
+    pub(super) fn check_readable(&self, path: &Path) -> Result<(), KeyFileError> {
+        check(*self.level(), path)
     }
 
-    /// Refuses after a failed sync, and where directories cannot be synced at all, before anything
-    /// is written that could be lost.
-    pub(crate) fn demand_writing(&self, place: &Place) -> Result<(), KeyFileError> {
+    /// Refuses after a failed sync, and where directories cannot be synced at all.
+    pub(super) fn check_writable(&self, location: &Location) -> Result<(), KeyFileError> {
         let level = *self.level();
-        demand(level, &place.path)?;
+        check(level, &location.path)?;
         if level == Level::ReadOnly {
-            let error = io::Error::from(io::ErrorKind::Unsupported);
-            return Err(refused(FileAction::SyncDirectory, place.directory.path())(error));
+            return Err(directory_failed(location, io::ErrorKind::Unsupported.into()));
         }
         Ok(())
     }
 
-    /// It is not known what the directory holds.
-    pub(crate) fn end(&self) {
-        *self.level() = Level::Nothing;
+    /// Records that the content of the directory is unknown.
+    pub(super) fn poison(&self) {
+        *self.level() = Level::Poisoned;
     }
 
-    /// Forgets what failed: the file was opened anew, and that came to `opened`.
-    pub(crate) fn begin_anew(&self, opened: &SyncState) {
+    /// Takes over the state of a store that opened the same file again.
+    pub(super) fn reset_to(&self, opened: &SyncState) {
         let level = *opened.level();
         *self.level() = level;
     }
 
-    /// Syncs the directory for what somebody else renamed, `file` among it; see [`Store::load`].
-    ///
-    /// [`Store::load`]: super::store::Store::load
-    pub(crate) fn sync_for_reader(
+    /// Syncs the directory for a rename by another process, of `file` for example; see
+    /// [`Store::load`](super::Store::load).
+    pub(super) fn sync_for_reader(
         &self,
-        place: &Place,
+        location: &Location,
         file: Option<&dyn DirectoryFile>,
     ) -> Result<(), KeyFileError> {
         let mut level = self.level();
-        demand(*level, &place.path)?;
-        let error = match place.directory.sync() {
+        check(*level, &location.path)?;
+        let error = match location.directory.sync() {
             Ok(()) => {
-                // A link can have been turned to a directory that can be synced.
+                // A link on the path can lead to another directory by now, which can be synced.
                 *level = Level::Full;
                 return Ok(());
             }
             Err(error) => error,
         };
         let error = match file {
-            // A directory that may be searched and not read.
+            // A directory that can be searched and not read.
             Some(file) if error.kind() == io::ErrorKind::PermissionDenied => {
                 match file.sync_file_system() {
                     Ok(()) => {
@@ -95,17 +90,18 @@ impl SyncState {
             *level = Level::ReadOnly;
             return Ok(());
         }
-        *level = Level::Nothing;
-        Err(refused(FileAction::SyncDirectory, place.directory.path())(error))
+        *level = Level::Poisoned;
+        Err(directory_failed(location, error))
     }
 
-    /// Syncs the directory, for what this process renamed.
-    pub(crate) fn sync_for_writer(&self, place: &Place) -> io::Result<()> {
+    /// Syncs the directory for a rename by this process.
+    pub(super) fn sync_for_writer(&self, location: &Location) -> Result<(), FileError> {
         let mut level = self.level();
-        if *level == Level::Nothing {
-            return Err(io::Error::other("a sync of the directory failed earlier"));
-        }
-        place.directory.sync().inspect_err(|_| *level = Level::Nothing)
+        let synced = match *level {
+            Level::Poisoned => Err(io::Error::other("a sync of the directory failed earlier")),
+            _ => location.directory.sync(),
+        };
+        synced.inspect_err(|_| *level = Level::Poisoned).map_err(fs::not_durable(&location.path))
     }
 
     fn level(&self) -> MutexGuard<'_, Level> {
@@ -113,14 +109,18 @@ impl SyncState {
     }
 }
 
-fn demand(level: Level, path: &Path) -> Result<(), KeyFileError> {
-    if level == Level::Nothing {
+fn check(level: Level, path: &Path) -> Result<(), KeyFileError> {
+    if level == Level::Poisoned {
         return Err(KeyFileError::Poisoned { path: path.to_path_buf() });
     }
     Ok(())
 }
 
-/// Whether the answer to a sync says that there is no such thing for directories there.
+fn directory_failed(location: &Location, error: io::Error) -> KeyFileError {
+    failed(FileAction::SyncDirectory, location.directory.path())(error).into()
+}
+
+/// Reports whether `error` means that directories cannot be synced there.
 fn is_unsupported(error: &io::Error) -> bool {
     fs::is_unsupported(error) || Errno::from_io_error(error) == Some(Errno::BADF)
 }

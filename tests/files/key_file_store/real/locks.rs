@@ -2,7 +2,7 @@
 
 use super::{Scratch, child};
 use crate::key_file_store::world::{self, content};
-use envelock::test_util::key_file::{KeyFileError, Store};
+use envelock::test_util::key_file::{FileError, KeyFileError, Store};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -29,7 +29,7 @@ fn the_lock_of_a_killed_process_blocks_nobody() {
         let mut lines = BufReader::new(holder.stdout.take().unwrap()).lines();
         assert!(lines.any(|line| line.unwrap() == "locked"));
         let error = store.lock(Duration::ZERO).unwrap_err();
-        assert!(matches!(error, KeyFileError::Locked { .. }), "{error}");
+        assert!(matches!(error, KeyFileError::File(FileError::Locked { .. })), "{error}");
         // Readers are not kept out.
         store.load().unwrap();
         holder.kill().unwrap();
@@ -47,7 +47,9 @@ fn the_wait_for_a_lock_is_bounded() {
         let started = Instant::now();
         let error = store.lock(wait).unwrap_err();
         let took = started.elapsed();
-        let KeyFileError::Locked { waited, path } = &error else { panic!("{error}") };
+        let KeyFileError::File(FileError::Locked { waited, path }) = &error else {
+            panic!("{error}")
+        };
         assert!(error.is_retryable() && *path == store.lock_path());
         assert!(wait <= *waited && *waited <= took && took < wait + LONG);
     }
@@ -108,7 +110,10 @@ fn a_writer_whose_path_leads_elsewhere_meanwhile_writes_nothing() {
     fs::remove_file(&current).unwrap();
     std::os::unix::fs::symlink(&two, &current).unwrap();
     let error = writer.replace(&content(2, 10)).unwrap_err();
-    assert!(matches!(error, KeyFileError::Changing { .. }) && error.is_retryable(), "{error}");
+    assert!(
+        matches!(error, KeyFileError::File(FileError::Changed { .. })) && error.is_retryable(),
+        "{error}"
+    );
     drop(writer);
     world::write(&store, false, &content(2, 10)).unwrap();
     assert_eq!(fs::read(one.join("keys")).unwrap(), content(1, 10));

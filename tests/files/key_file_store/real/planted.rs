@@ -3,7 +3,7 @@
 use super::Scratch;
 use crate::key_file_store::world;
 use envelock::file::FileRules;
-use envelock::test_util::key_file::{FileKind, KeyFileError};
+use envelock::test_util::key_file::{FileError, FileKind, KeyFileError};
 use rustix::fs::{CWD, FileType, Mode};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -70,7 +70,7 @@ fn assert_refused(planted: Planted, place: &Path, error: &KeyFileError) {
     };
     let is_exact = matches!(
         error,
-        KeyFileError::NotRegular { path, kind } if path == place && *kind == expected
+        KeyFileError::File(FileError::NotRegular { path, kind }) if path == place && *kind == expected
     );
     assert!(is_exact, "{planted:?}: {error:?}");
 }
@@ -93,7 +93,10 @@ fn what_stands_in_the_place_of_a_new_file_is_left_alone() {
         let scratch = Scratch::new();
         plant(planted, &scratch.key_file());
         let error = world::write(&scratch.store(), true, b"new").unwrap_err();
-        assert!(matches!(error, KeyFileError::Exists { .. }), "{planted:?}: {error}");
+        assert!(
+            matches!(error, KeyFileError::File(FileError::Exists { .. })),
+            "{planted:?}: {error}"
+        );
         assert_untouched(planted, &scratch.key_file());
     }
 }
@@ -114,7 +117,7 @@ fn a_link_of_ours_is_followed_by_readers_and_writers() {
     let scratch = Scratch::new();
     plant(Planted::DanglingSymlink, &scratch.key_file());
     let error = scratch.store().load().unwrap_err();
-    assert!(matches!(error, KeyFileError::NotFound { .. }), "{error}");
+    assert!(matches!(error, KeyFileError::File(FileError::NotFound { .. })), "{error}");
 }
 
 #[test]
@@ -122,7 +125,7 @@ fn a_link_in_a_circle_is_an_error() {
     let scratch = Scratch::new();
     symlink(scratch.key_file(), scratch.key_file()).unwrap();
     let error = scratch.store().load().unwrap_err();
-    assert!(matches!(error, KeyFileError::Io { .. }), "{error}");
+    assert!(matches!(error, KeyFileError::File(FileError::Io { .. })), "{error}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::Scratch;
 use crate::key_file_store::world::{self, content};
-use envelock::test_util::key_file::{FileAction, KeyFileError, MAX_KEY_FILE_LEN, Store};
+use envelock::test_util::key_file::{FileAction, FileError, KeyFileError, MAX_KEY_FILE_LEN, Store};
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -69,7 +69,8 @@ fn a_full_medium_leaves_the_old_file() {
     world::write(&store, true, &old).unwrap();
     for _ in 0..3 {
         let error = world::write(&store, false, &content(2, 600 << 10)).unwrap_err();
-        let KeyFileError::Io { action: FileAction::Write, source, .. } = &error else {
+        let KeyFileError::File(FileError::Io { action: FileAction::Write, source, .. }) = &error
+        else {
             panic!("{error:?}")
         };
         assert_eq!(source.kind(), ErrorKind::StorageFull);
