@@ -41,11 +41,13 @@ os-random | src/envelope/os.rs    | .                              | the rim: ev
 os-random | src/keyring/memory.rs | &mut crate::OsRandom           | conveniences behind feature std
 std       | src/message_file/           | .                              | the rim: messages in files, and who works on one at a time
 io        | src/message_file/           | .                              | the rim: the same
-os-random | src/message_file/paths.rs   | crate::OsRandom                | the rim: names that nobody foresees
 std       | src/fs/              | .                              | the rim: the one door to the file system
 io        | src/fs/              | .                              | the rim: the same
+os-random | src/fs/replace.rs    | crate::OsRandom                | the rim: names that nobody foresees
 std       | src/keyring/file/*    | .                              | the rim: files, locks and the threads that share them; format/ below it is bytes to bytes
 io        | src/keyring/file/*    | .                              | the rim: the same
+std       | src/keyring/file/storage/ | .                          | the rim: the same
+io        | src/keyring/file/storage/ | .                          | the rim: the same
 os-random | src/keyring/file/*    | .                              | the rim: names that nobody foresees, fresh keys
 std       | src/time.rs           | std::time::                    | the one reading of the system clock, behind feature std
 io        | src/time.rs           | std::time::                    | the same
