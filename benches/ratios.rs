@@ -255,11 +255,10 @@ fn rewrap<'e>(envelope: &'e Envelope<&MemoryKeyring>, size: usize) -> Lane<'e> {
             keyring.promote(record.version).expect("enabled");
             time(MESSAGES, || {
                 for message in &mut messages {
-                    let changed = envelope.rewrap_in_place(message, RewrapOptions::new());
-                    assert!(
-                        changed.expect("its own").is_changed(),
-                        "it was under the other version"
-                    );
+                    let rewrapped = envelope.rewrap(message, RewrapOptions::new());
+                    let rewrapped = rewrapped.expect("its own");
+                    rewrapped.write_over(message).expect("it fits");
+                    assert!(rewrapped.is_changed(), "it was under the other version");
                 }
             })
         });

@@ -162,8 +162,10 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Version 1 is to go: make sure that nothing opens under it any more.
     let options = RewrapOptions::new().retiring("projects/shop/keys/orders", KeyVersion::FIRST);
-    let report = envelope.rewrap_in_place(&mut message, options)?;
+    let rewrapped = envelope.rewrap(&message, options)?;
+    let report = rewrapped.report();
     assert!(report.is_complete(), "no slot was left: {report:?}");
+    rewrapped.write_over(&mut message)?;
     print("rewrapped to", &inspect(&message)?);
 
     keyring.disable_first();

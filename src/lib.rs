@@ -138,8 +138,8 @@ pub use aad::{Aad, AadFault, AadPairs};
 pub use crypto::provider::Provider;
 pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 pub use envelope::{
-    Envelope, Examination, GrantOptions, HeaderUpdate, OpenedKey, Rewrap, RewrapOptions,
-    RewrapReport, SlotFinding, SlotOutcome, body_len, inspect, plaintext_len,
+    Envelope, Examination, GrantOptions, HeaderUpdate, NewMessage, OpenedKey, Rewrap,
+    RewrapOptions, RewrapReport, SlotFinding, SlotOutcome, body_len, inspect, plaintext_len,
 };
 pub use error::{BackendError, BackendFailure, Error, Unverified};
 #[cfg(feature = "file")]

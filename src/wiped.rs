@@ -36,7 +36,6 @@ impl WipedBuffer {
     }
 
     /// Returns the bytes without a wipe. They must not be plaintext.
-    #[cfg(feature = "std")]
     pub(crate) fn take_public(&mut self) -> Vec<u8> {
         core::mem::take(&mut self.0)
     }

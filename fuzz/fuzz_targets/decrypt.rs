@@ -2,6 +2,11 @@
 //! change but one that the format leaves open, in the mutable part of the header.
 #![no_main]
 
+#[allow(dead_code)]
+#[path = "../../tests/common/detached.rs"]
+mod detached;
+
+use detached::ReadDetached;
 use envelock::{Aad, Error, inspect};
 use envelock_fuzz::allocator::{self, BEFORE_AUTHENTICATION, Counting};
 use envelock_fuzz::fixture::{AAD, BASES, Base, READER};

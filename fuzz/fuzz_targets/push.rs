@@ -2,6 +2,11 @@
 //! a message bit by bit. What was encrypted decrypts, and a state that is over stays so.
 #![no_main]
 
+#[allow(dead_code)]
+#[path = "../../tests/common/detached.rs"]
+mod detached;
+
+use detached::ReadDetached;
 use envelock::{Aad, Envelope, Error, stream::{MessageStart, Progress, StreamDecryptor, StreamEncryptor}};
 use envelock::{Suite, Threads, inspect};
 use envelock_fuzz::Input;
@@ -175,12 +180,9 @@ fn encrypt(
     input: &mut Input<'_>,
 ) -> (Vec<u8>, usize) {
     let mut rng = rng(3);
-    let mut with_rng = envelope.with_rng(&mut rng);
-    let (header, stream) = if apart {
-        with_rng.stream_encryptor_detached(Aad::new(AAD)).expect("streams begin")
-    } else {
-        (Vec::new(), with_rng.stream_encryptor(Aad::new(AAD)).expect("streams begin"))
-    };
+    let mut stream =
+        envelope.with_rng(&mut rng).stream_encryptor(Aad::new(AAD)).expect("streams begin");
+    let header = if apart { stream.take_header() } else { Vec::new() };
     let mut run = Run::new(stream);
     run.all(plaintext, input);
     assert!(run.failure.is_none(), "{:?}", run.failure);

@@ -3,6 +3,11 @@
 //! at all.
 #![no_main]
 
+#[allow(dead_code)]
+#[path = "../../tests/common/detached.rs"]
+mod detached;
+
+use detached::{ReadDetached, WriteDetached};
 use envelock::{Aad, Envelope, Error, GrantOptions, KeyVersion, MasterKey, MemoryKeyring, RewrapOptions, inspect, keyset::VersionRecord};
 use envelock_fuzz::allocator::{self, BEFORE_AUTHENTICATION, Counting};
 use envelock_fuzz::fixture::{AAD, BASES, NAME, READER, rng, version};

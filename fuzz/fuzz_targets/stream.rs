@@ -98,8 +98,8 @@ impl<'m> Expected<'m> {
     /// Seeks and reads against the plaintext as a model.
     fn sought(&self, envelope: &Reader<'_>, aad: &[u8], mut pieces: Pieces<'_>) {
         let source = Source::new(self.message, pieces);
-        let mut reader = match envelope.seek_reader(source, Aad::new(aad)) {
-            Ok(reader) => reader,
+        let mut reader = match envelope.range_reader(std::sync::Mutex::new(source), Aad::new(aad)) {
+            Ok(reader) => reader.into_seek_reader(),
             Err(error) => return self.same(&error),
         };
         for _ in 0..SEEKS {

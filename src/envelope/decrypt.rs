@@ -56,57 +56,9 @@ impl<K: Keyring, R> Envelope<K, R> {
         message: &'m mut [u8],
         aad: Aad<'_>,
     ) -> Result<&'m mut [u8], Error> {
-        let header_len = Header::parse(message)?.len();
+        let header_len = split(message)?.0.len();
         let (header, body) = message.split_at_mut_checked(header_len).ok_or(TRUNCATED)?;
-        self.decrypt_detached_in_place(header, body, aad)
-    }
-
-    /// As [`decrypt`](Self::decrypt), of a header and a body that are kept apart.
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::DetachedHeaderLength`] if anything follows the header.
-    pub fn decrypt_detached(
-        &self,
-        header: &[u8],
-        body: &[u8],
-        aad: Aad<'_>,
-    ) -> Result<Vec<u8>, Error> {
-        let header = split_detached(header, body)?;
-        self.with_opened(&header, |key| key.decrypt(body, aad))
-    }
-
-    /// As [`decrypt_into`](Self::decrypt_into), of a header and a body that are kept apart.
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::DetachedHeaderLength`].
-    pub fn decrypt_detached_into(
-        &self,
-        header: &[u8],
-        body: &[u8],
-        aad: Aad<'_>,
-        plaintext: &mut [u8],
-    ) -> Result<(), Error> {
-        let header = split_detached(header, body)?;
-        check_room(body, plaintext)?;
-        self.with_opened(&header, |key| key.decrypt_into(body, aad, plaintext))
-    }
-
-    /// As [`decrypt_in_place`](Self::decrypt_in_place), of a header and a body that are kept
-    /// apart: the plaintext stands in `body` from byte 56 on.
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::DetachedHeaderLength`].
-    pub fn decrypt_detached_in_place<'b>(
-        &self,
-        header: &[u8],
-        body: &'b mut [u8],
-        aad: Aad<'_>,
-    ) -> Result<&'b mut [u8], Error> {
-        let header = split_detached(header, body)?;
-        self.with_opened(&header, |key| key.decrypt_in_place(body, aad))
+        self.with_opened(&Header::parse_detached(header)?, |key| key.decrypt_in_place(body, aad))
     }
 
     /// Unwraps the first slot that opens (SPEC O-ORDER), and says which it is.
@@ -134,13 +86,6 @@ pub(super) fn split(message: &[u8]) -> Result<(Header<'_>, &[u8]), Error> {
     let body = message.get(header.len()..).ok_or(TRUNCATED)?;
     plaintext_len_of_body(body.len())?;
     Ok((header, body))
-}
-
-/// As [`split`], of a header and a body that are kept apart.
-pub(super) fn split_detached<'h>(header: &'h [u8], body: &[u8]) -> Result<Header<'h>, Error> {
-    let header = Header::parse_detached(header)?;
-    plaintext_len_of_body(body.len())?;
-    Ok(header)
 }
 
 /// Makes sure that `plaintext` has the length that `body` needs.

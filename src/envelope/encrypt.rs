@@ -2,9 +2,11 @@
 
 use super::Envelope;
 use super::length::body_len;
+use super::new_message::NewMessage;
 use super::opened::{Opened, Settings};
 use super::reuse::{BatchKind, FailedWrap, Found, ReusableKey};
 use super::rewrap::{refused_primary, verify_slot};
+use super::scratch::Scratch;
 use crate::aad::Aad;
 use crate::body::{self, ChunkEncryptor, layout};
 use crate::crypto::secret::DataKey;
@@ -33,7 +35,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
             let len = header_len.checked_add(body_len).ok_or(Error::MessageTooLong)?;
             let mut message = vec![0; len];
             let (header, body) = message.split_at_mut(header_len);
-            self.encrypt_detached_into(plaintext, aad, header, body)?;
+            self.encrypt_parts(plaintext, aad, header, body)?;
             Ok(message)
         })
     }
@@ -55,7 +57,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         let needed = header_len.checked_add(body_len).ok_or(Error::MessageTooLong)?;
         check_len(message, needed)?;
         let (header, body) = message.split_at_mut(header_len);
-        self.encrypt_detached_into(plaintext, aad, header, body)
+        self.encrypt_parts(plaintext, aad, header, body)
     }
 
     /// Encrypts in place: `message` has exactly [`message_len`](Self::message_len) bytes, and
@@ -93,65 +95,49 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         let header_len = plaintext.start.checked_sub(layout::PREFIX_LEN);
         let parts = header_len.and_then(|len| message.split_at_mut_checked(len));
         let (header, body) = parts.ok_or(too_short)?;
-        self.encrypt_detached_in_place(header, body, plaintext.len(), aad)
+        check_len(body, body_len(plaintext.len())?)?;
+        let encryptor = self.begin(header, to_u64(plaintext.len())?, aad)?;
+        body::in_place::encrypt(&encryptor, body, self.settings.threads.as_deref())
     }
 
-    /// Encrypts to a header and a body that are kept apart. Their bytes are those of a message
-    /// in one.
+    /// Begins a message whose header is kept apart: has the data key wrapped, for a plaintext of
+    /// `plaintext_len` bytes. The body comes from the value that this returns.
+    ///
+    /// ```
+    /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
+    /// use envelock::{Aad, Envelope, MemoryKeyring};
+    ///
+    /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
+    /// let message = envelope.start(10, Aad::none())?;
+    /// let header = message.header().to_vec();
+    /// let body = message.encrypt(b"four score")?;
+    /// assert_eq!(envelope.open(&header)?.decrypt(&body, Aad::none())?, b"four score");
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "std"))] fn main() {}
+    /// ```
     ///
     /// # Errors
     ///
-    /// As [`encrypt`](Self::encrypt).
-    pub fn encrypt_detached(
-        &self,
-        plaintext: &[u8],
-        aad: Aad<'_>,
-    ) -> Result<(Vec<u8>, Vec<u8>), Error> {
+    /// Those of [`encrypt`](Self::encrypt).
+    pub fn start(&self, plaintext_len: usize, aad: Aad<'_>) -> Result<NewMessage, Error> {
         retry_once(|| {
-            let mut header = vec![0; self.header_len()?];
-            let mut body = vec![0; body_len(plaintext.len())?];
-            self.encrypt_detached_into(plaintext, aad, &mut header, &mut body)?;
-            Ok((header, body))
+            let mut header = Scratch::zeroed(self.header_len()?);
+            let encryptor = self.begin(header.as_mut_bytes(), to_u64(plaintext_len)?, aad)?;
+            let threads = self.settings.threads.clone();
+            Ok(NewMessage { header, encryptor, plaintext_len, threads })
         })
     }
 
-    /// Encrypts `plaintext` into `body`, of exactly [`body_len`](crate::body_len) bytes, and
-    /// into `header`, of [`header_len`](Self::header_len) bytes or more: all of it becomes the
-    /// header, what the slots do not fill its padding. Allocates nothing.
-    ///
-    /// # Errors
-    ///
-    /// As [`encrypt`](Self::encrypt), and [`Error::BufferLength`]. `header` is then wiped or
-    /// untouched.
-    pub fn encrypt_detached_into(
+    fn encrypt_parts(
         &self,
         plaintext: &[u8],
         aad: Aad<'_>,
         header: &mut [u8],
         body: &mut [u8],
     ) -> Result<(), Error> {
-        check_len(body, body_len(plaintext.len())?)?;
         let encryptor = self.begin(header, to_u64(plaintext.len())?, aad)?;
         body::encrypt_into(&encryptor, plaintext, body, self.settings.threads.as_deref())
-    }
-
-    /// Encrypts in place: `plaintext_len` bytes of plaintext stand in `body` from byte 56 on, and
-    /// `body` has exactly [`body_len`](crate::body_len) bytes. For `header` see
-    /// [`encrypt_detached_into`](Self::encrypt_detached_into). Allocates nothing.
-    ///
-    /// # Errors
-    ///
-    /// As there. The plaintext is then untouched.
-    pub fn encrypt_detached_in_place(
-        &self,
-        header: &mut [u8],
-        body: &mut [u8],
-        plaintext_len: usize,
-        aad: Aad<'_>,
-    ) -> Result<(), Error> {
-        check_len(body, body_len(plaintext_len)?)?;
-        let encryptor = self.begin(header, to_u64(plaintext_len)?, aad)?;
-        body::in_place::encrypt(&encryptor, body, self.settings.threads.as_deref())
     }
 
     /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption; or
@@ -329,7 +315,7 @@ fn to_u64(len: usize) -> Result<Option<u64>, Error> {
     u64::try_from(len).map(Some).map_err(|_| Error::MessageTooLong)
 }
 
-fn check_len(buffer: &[u8], needed: usize) -> Result<(), Error> {
+pub(super) fn check_len(buffer: &[u8], needed: usize) -> Result<(), Error> {
     let len = buffer.len();
     if len == needed { Ok(()) } else { Err(Error::BufferLength { len, needed }) }
 }

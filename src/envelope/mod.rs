@@ -4,15 +4,18 @@ mod decrypt;
 mod encrypt;
 mod examine;
 mod length;
+mod new_message;
 mod opened;
 // Only the rim keeps data keys.
 #[cfg_attr(not(feature = "std"), allow(dead_code))]
 mod reuse;
 mod rewrap;
+mod scratch;
 mod stream;
 
 pub use examine::{Examination, SlotFinding};
 pub use length::{body_len, plaintext_len};
+pub use new_message::NewMessage;
 pub use opened::OpenedKey;
 pub(crate) use reuse::ReuseKeys;
 #[cfg(feature = "std")]
@@ -38,19 +41,28 @@ use rand_core::TryCryptoRng;
 /// is needed. `K` may be a keyring, a reference to one, a `Box` or an `Arc`, also of
 /// `dyn Keyring`.
 ///
-/// Every form of encryption takes its random bytes from the operating system in one call
-/// (feature `std`), or from any generator through [`with_rng`](Self::with_rng).
+/// Random bytes come from the operating system in one call (feature `std`), or from any generator
+/// through [`with_rng`](Self::with_rng).
 ///
-/// | | allocates | writes to | detached header |
-/// |---|---|---|---|
-/// | [`encrypt`](Self::encrypt), [`decrypt`](Self::decrypt) | the result | a new `Vec` | [`encrypt_detached`](Self::encrypt_detached), [`decrypt_detached`](Self::decrypt_detached) |
-/// | [`encrypt_into`](Self::encrypt_into), [`decrypt_into`](Self::decrypt_into) | nothing | the caller's buffer | [`encrypt_detached_into`](Self::encrypt_detached_into), [`decrypt_detached_into`](Self::decrypt_detached_into) |
-/// | [`encrypt_in_place`](Self::encrypt_in_place), [`decrypt_in_place`](Self::decrypt_in_place) | nothing | over its input | [`encrypt_detached_in_place`](Self::encrypt_detached_in_place), [`decrypt_detached_in_place`](Self::decrypt_detached_in_place) |
-/// | [`stream_encryptor`](Self::stream_encryptor), [`stream_decryptor`](Self::stream_decryptor) | one chunk | the caller's buffers, piece by piece | [`stream_encryptor_detached`](Self::stream_encryptor_detached), [`MessageStart::detached`](crate::stream::MessageStart::detached) |
-/// | [`range_decryptor`](Self::range_decryptor) | nothing, or one chunk | the caller's buffer, any part | [`MessageStart::detached`](crate::stream::MessageStart::detached) |
+/// | | allocates | writes to |
+/// |---|---|---|
+/// | [`encrypt`](Self::encrypt), [`decrypt`](Self::decrypt) | the result | a new `Vec` |
+/// | [`encrypt_into`](Self::encrypt_into), [`decrypt_into`](Self::decrypt_into) | nothing | the caller's buffer |
+/// | [`encrypt_in_place`](Self::encrypt_in_place), [`decrypt_in_place`](Self::decrypt_in_place) | nothing | over its input |
+/// | [`stream_encryptor`](Self::stream_encryptor), [`OpenedKey::stream_decryptor`] | one chunk | the caller's buffers, piece by piece |
+/// | [`OpenedKey::range_decryptor`] | nothing, or one chunk | the caller's buffer, any part |
+/// | `encrypt_writer`, `encrypt_reader`, `encrypt_copy`, `decrypt_reader`, `decrypt_copy`, `range_reader` | a few chunks | `Read`, `Write` and `Seek` of `std` |
 ///
-/// Streams of `std` (`Read`, `Write`, `Seek`) are made by `encrypt_writer`, `encrypt_reader`,
-/// `decrypt_reader`, `range_reader` and `seek_reader`.
+/// Where the header is kept apart from the body, each is two steps: one over the header, which asks the
+/// keyring, and one over the body, which asks nobody.
+///
+/// | | header | body |
+/// |---|---|---|
+/// | encrypt in memory | [`start`](Self::start) | [`NewMessage`]: `encrypt`, `encrypt_into`, `encrypt_in_place` |
+/// | encrypt a stream | [`stream_encryptor`](Self::stream_encryptor), [`take_header`](crate::stream::StreamEncryptor::take_header) | the stream, `EncryptWriter::from_stream`, `EncryptReader::from_stream` |
+/// | decrypt | [`open`](Self::open) | [`OpenedKey`]: `decrypt`, `decrypt_into`, `decrypt_in_place`, `decrypt_reader`, `decrypt_copy`, `range_reader` |
+/// | decrypt piece by piece | [`MessageStart::detached`](crate::stream::MessageStart::detached) | [`OpenedKey::stream_decryptor`], [`OpenedKey::range_decryptor`] |
+/// | change who opens it | [`rewrap`](Self::rewrap), [`add_slot`](Self::add_slot), [`remove_name`](Self::remove_name) | stays as it is |
 pub struct Envelope<K, R = OsRandom> {
     /// Shared with the streams it makes.
     keyring: Arc<K>,

@@ -3,7 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "the range is the one that was just decrypted")]
 
 use super::Envelope;
-use super::decrypt::{check_room, split, split_detached};
+use super::decrypt::{check_room, split};
 use super::length::plaintext_len_of_body;
 use crate::aad::Aad;
 use crate::body::{self, ChunkDecryptor, ChunkEncryptor, layout};
@@ -26,13 +26,13 @@ use zeroize::ZeroizeOnDrop;
 
 /// The checked data key of a message; made by [`Envelope::open`].
 ///
-/// It decrypts the message, or parts of it, as often as is wanted, and asks no keyring. Each method
-/// has the name, the arguments, the promises and the errors of the one of [`Envelope`] that opens the
-/// header itself. [`RewrapOptions::opened`](crate::RewrapOptions::opened) rewraps by it.
+/// It decrypts bodies, or parts of them, as often as is wanted, and asks no keyring. A header that is
+/// kept apart leaves the body alone; in a message the body stands behind the header, and
+/// [`body`](Self::body) returns it. [`RewrapOptions::opened`](crate::RewrapOptions::opened) rewraps by it.
 ///
 /// It belongs to one immutable core: to the message that it was opened from, before and after every
-/// rewrap, and to messages that share its data key. Any other is refused with
-/// [`Error::OtherMessage`].
+/// rewrap, and to messages that share its data key. Whatever shows it the header of another message gets
+/// [`Error::OtherMessage`]; the body of another does not authenticate.
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -44,8 +44,9 @@ use zeroize::ZeroizeOnDrop;
 /// let key = envelope.open(&message)?; // asks the keyring, and no later line does
 /// assert_eq!(key.label().name.as_str(), "videos");
 /// let mut part = [0; 100];
-/// key.range_reader(&message, Aad::none())?.read_at(&mut part, 50_000)?;
-/// assert_eq!(key.decrypt(&message, Aad::none())?[50_000..50_100], part);
+/// let body = key.body(&message)?;
+/// key.range_reader(body, Aad::none())?.read_at(&mut part, 50_000)?;
+/// assert_eq!(key.decrypt(body, Aad::none())?[50_000..50_100], part);
 /// # Ok(())
 /// # }
 /// # #[cfg(not(feature = "std"))] fn main() {}
@@ -161,98 +162,76 @@ impl OpenedKey {
         self.core.data_key_id()
     }
 
-    /// See [`Envelope::decrypt`].
+    /// The body of a message: what stands behind its header.
     ///
     /// # Errors
     ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
-    pub fn decrypt(&self, message: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
+    /// What is wrong with the header; [`Error::OtherMessage`] if the message has another data key;
+    /// [`Error::Truncated`].
+    pub fn body<'m>(&self, message: &'m [u8]) -> Result<&'m [u8], Error> {
         let (header, body) = split(message)?;
-        self.of(&header)?.decrypt(body, aad)
+        self.of(&header).map(|_| body)
     }
 
-    /// See [`Envelope::decrypt_into`].
+    /// The body of a message, to be decrypted in place.
     ///
     /// # Errors
     ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
+    /// Those of [`body`](Self::body).
+    pub fn body_mut<'m>(&self, message: &'m mut [u8]) -> Result<&'m mut [u8], Error> {
+        let start = message.len() - self.body(message)?.len();
+        Ok(&mut message[start..])
+    }
+
+    /// Decrypts a body to a new buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Truncated`] and [`Error::MessageTooLong`] if no body has this length;
+    /// [`Error::Authentication`] if the body or the associated data was changed, or belongs to another
+    /// message.
+    pub fn decrypt(&self, body: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
+        self.key().decrypt(body, aad)
+    }
+
+    /// Decrypts a body into `plaintext`, which has exactly the plaintext's length. Allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`decrypt`](Self::decrypt), and [`Error::BufferLength`]. `plaintext` then holds what
+    /// it held before, or zeros; never anything unverified.
     pub fn decrypt_into(
         &self,
-        message: &[u8],
-        aad: Aad<'_>,
-        plaintext: &mut [u8],
-    ) -> Result<(), Error> {
-        let (header, body) = split(message)?;
-        check_room(body, plaintext)?;
-        self.of(&header)?.decrypt_into(body, aad, plaintext)
-    }
-
-    /// See [`Envelope::decrypt_in_place`].
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
-    pub fn decrypt_in_place<'m>(
-        &self,
-        message: &'m mut [u8],
-        aad: Aad<'_>,
-    ) -> Result<&'m mut [u8], Error> {
-        let (header, _) = split(message)?;
-        let (key, header_len) = (self.of(&header)?, header.len());
-        let body = message.get_mut(header_len..).ok_or(TRUNCATED)?;
-        key.decrypt_in_place(body, aad)
-    }
-
-    /// See [`Envelope::decrypt_detached`].
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
-    pub fn decrypt_detached(
-        &self,
-        header: &[u8],
-        body: &[u8],
-        aad: Aad<'_>,
-    ) -> Result<Vec<u8>, Error> {
-        self.of(&split_detached(header, body)?)?.decrypt(body, aad)
-    }
-
-    /// See [`Envelope::decrypt_detached_into`].
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
-    pub fn decrypt_detached_into(
-        &self,
-        header: &[u8],
         body: &[u8],
         aad: Aad<'_>,
         plaintext: &mut [u8],
     ) -> Result<(), Error> {
-        let header = split_detached(header, body)?;
         check_room(body, plaintext)?;
-        self.of(&header)?.decrypt_into(body, aad, plaintext)
+        self.key().decrypt_into(body, aad, plaintext)
     }
 
-    /// See [`Envelope::decrypt_detached_in_place`].
+    /// Decrypts a body in place and returns the plaintext, which stands in it from byte 56 on.
+    /// Allocates nothing.
     ///
     /// # Errors
     ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
-    pub fn decrypt_detached_in_place<'b>(
+    /// Those of [`decrypt`](Self::decrypt). If a chunk does not verify, the body is wiped; on every other
+    /// error it is unchanged.
+    pub fn decrypt_in_place<'b>(
         &self,
-        header: &[u8],
         body: &'b mut [u8],
         aad: Aad<'_>,
     ) -> Result<&'b mut [u8], Error> {
-        self.of(&split_detached(header, body)?)?.decrypt_in_place(body, aad)
+        self.key().decrypt_in_place(body, aad)
     }
 
-    /// See [`Envelope::stream_decryptor`].
+    /// Decrypts a message piece by piece, from the bytes behind `start` on. `start` says whether the
+    /// header is kept apart: [`MessageStart::new`] or [`MessageStart::detached`].
     ///
     /// # Errors
     ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
+    /// [`Error::OtherMessage`]; [`Error::Truncated`] if the start is not complete;
+    /// [`Error::Authentication`] if the body's first 56 bytes do not verify.
     pub fn stream_decryptor(
         &self,
         start: &MessageStart,
@@ -262,11 +241,13 @@ impl OpenedKey {
         self.of(&header)?.stream_decryptor(start.prefix(&header)?, aad)
     }
 
-    /// See [`Envelope::range_decryptor`].
+    /// Decrypts any part of a message without the rest. `len` is the length in bytes of the
+    /// message, or of the body if `start` was made by [`MessageStart::detached`].
     ///
     /// # Errors
     ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
+    /// Those of [`stream_decryptor`](Self::stream_decryptor); [`Error::Truncated`] if no message has this
+    /// length.
     pub fn range_decryptor(
         &self,
         start: &MessageStart,
@@ -278,14 +259,19 @@ impl OpenedKey {
         self.of(&header)?.range_decryptor(start.prefix(&header)?, place, aad)
     }
 
+    /// The key for bodies that are not known to be its own: the commitment decides.
+    pub(crate) fn key(&self) -> Opened<'_> {
+        let OpenedKey { core, data_key, settings, .. } = self;
+        Opened { core, data_key, settings }
+    }
+
     /// The key, if it is that of the message with this header.
     pub(super) fn of(&self, header: &Header<'_>) -> Result<Opened<'_>, Error> {
         if self.core.as_bytes() != header.core().as_bytes() {
             let (opened, found) = (self.data_key_id(), header.data_key_id());
             return Err(Error::OtherMessage { opened, found });
         }
-        let OpenedKey { core, data_key, settings, .. } = self;
-        Ok(Opened { core, data_key, settings })
+        Ok(self.key())
     }
 }
 
@@ -307,7 +293,7 @@ pub(super) const TRUNCATED: Error = Error::Truncated { part: MessagePart::Body, 
 /// with. Bodies are encrypted and decrypted by it alone, whatever keyring it came from, and whenever
 /// that answered.
 #[derive(Clone, Copy)]
-pub(super) struct Opened<'a> {
+pub(crate) struct Opened<'a> {
     pub(super) core: &'a ImmutableCore,
     pub(super) data_key: &'a DataKey,
     pub(super) settings: &'a Settings,
@@ -341,7 +327,7 @@ impl Opened<'_> {
         Ok(&mut body[range])
     }
 
-    pub(super) fn stream_decryptor(
+    pub(crate) fn stream_decryptor(
         self,
         prefix: &[u8; layout::PREFIX_LEN],
         aad: Aad<'_>,
@@ -349,7 +335,7 @@ impl Opened<'_> {
         Ok(StreamDecryptor::new(self.decryptor(prefix, aad)?, self.threads().cloned()))
     }
 
-    pub(super) fn range_decryptor(
+    pub(crate) fn range_decryptor(
         self,
         prefix: &[u8; layout::PREFIX_LEN],
         (body_offset, body_len): (u64, u64),

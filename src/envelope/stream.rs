@@ -3,17 +3,16 @@
 use super::Envelope;
 use super::encrypt::retry_once;
 use crate::aad::Aad;
-use crate::body::ChunkEncryptor;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::random::RandomSource;
 use crate::stream::{Completion, MessageStart, RangeDecryptor, StreamDecryptor, StreamEncryptor};
 use alloc::vec;
-use alloc::vec::Vec;
 
 impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// Encrypts a message piece by piece: header first, then the body. Without any I/O; for
-    /// `Read` and `Write` see `encrypt_reader` and `encrypt_writer`.
+    /// `Read` and `Write` see `encrypt_reader` and `encrypt_writer`. For a header that is kept apart
+    /// see [`StreamEncryptor::take_header`].
     ///
     /// A stream has a data key of its own, also where others are reused.
     ///
@@ -24,50 +23,16 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     where
         K: 'k,
     {
-        let (header, encryptor) = self.begin_stream(aad)?;
-        Ok(self.stream(&header, header.clone(), encryptor))
-    }
-
-    /// As [`stream_encryptor`](Self::stream_encryptor), with the header apart.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn stream_encryptor_detached<'k>(
-        &self,
-        aad: Aad<'_>,
-    ) -> Result<(Vec<u8>, StreamEncryptor<'k>), Error>
-    where
-        K: 'k,
-    {
-        let (header, encryptor) = self.begin_stream(aad)?;
-        let stream = self.stream(&header, Vec::new(), encryptor);
-        Ok((header, stream))
-    }
-
-    fn begin_stream(&self, aad: Aad<'_>) -> Result<(Vec<u8>, ChunkEncryptor), Error> {
-        retry_once(|| {
+        let (mut start, encryptor) = retry_once(|| {
             let mut header = vec![0; self.header_len()?];
             let encryptor = self.begin(&mut header, None, aad)?;
             Ok((header, encryptor))
-        })
-    }
-
-    /// A stream of `start`, the body's prefix, and the chunks, under the slots of `header`.
-    fn stream<'k>(
-        &self,
-        header: &[u8],
-        mut start: Vec<u8>,
-        encryptor: ChunkEncryptor,
-    ) -> StreamEncryptor<'k>
-    where
-        K: 'k,
-    {
-        start.extend_from_slice(encryptor.prefix());
+        })?;
         let (keyring, observer) = (self.keyring.clone(), self.observer.clone());
-        let completion = Completion::new(keyring, header, observer);
+        let completion = Completion::new(keyring, &start, observer);
+        start.extend_from_slice(encryptor.prefix());
         let threads = self.settings.threads.as_deref().cloned();
-        StreamEncryptor::new(encryptor, start, threads, Some(completion))
+        Ok(StreamEncryptor::new(encryptor, start, threads, Some(completion)))
     }
 }
 

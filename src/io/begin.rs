@@ -7,8 +7,9 @@
 
 use super::batch::CHUNKS;
 use super::{DecryptReader, RangeReader, ReadAt, error::uninterrupted};
-use crate::body::layout::CHUNK_LEN;
+use crate::body::layout::{CHUNK_LEN, MIN_BODY_LEN, PREFIX_LEN};
 use crate::error::Error;
+use crate::format::MessagePart;
 use crate::stream::{MessageStart, RangeDecryptor, StreamDecryptor};
 use crate::wiped::WipedBuffer;
 use alloc::vec;
@@ -86,13 +87,12 @@ impl StartReader {
     }
 }
 
-/// Reads what is missing of `start`, which `open` then makes a stream of.
+/// Reads the start of a message, which `open` then makes a stream of.
 pub(super) fn read_behind<S: Read>(
-    start: MessageStart,
     mut source: S,
     open: impl FnOnce(&MessageStart) -> Result<StreamDecryptor, Error>,
 ) -> Result<DecryptReader<S>, Error> {
-    let mut reader = StartReader::new(start);
+    let mut reader = StartReader::new(MessageStart::new());
     reader.read(&mut source)?;
     let stream = open(reader.start())?;
     Ok(DecryptReader::new(source, stream, reader.ahead()))
@@ -100,11 +100,11 @@ pub(super) fn read_behind<S: Read>(
 
 /// As [`read_behind`], of a source of which any part can be read; `open` is told its length.
 pub(super) fn ranges_behind<S: ReadAt>(
-    mut start: MessageStart,
     source: S,
     open: impl FnOnce(&MessageStart, u64) -> Result<RangeDecryptor, Error>,
 ) -> Result<RangeReader<S>, Error> {
     let len = source.size()?;
+    let mut start = MessageStart::new();
     let mut buffer = vec![0; FIRST_LEN];
     let mut offset = 0_u64;
     while start.missing() > 0 {
@@ -119,4 +119,22 @@ pub(super) fn ranges_behind<S: ReadAt>(
         offset = offset.saturating_add(read as u64);
     }
     Ok(RangeReader::from_decryptor(source, open(&start, len)?))
+}
+
+/// Reads salt and commitment of a body by `read`, which is given the offset of the next byte.
+pub(super) fn read_prefix(
+    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+) -> Result<[u8; PREFIX_LEN], Error> {
+    let mut prefix = [0; PREFIX_LEN];
+    let mut filled = 0;
+    while filled < PREFIX_LEN {
+        let room = &mut prefix[filled..];
+        let len = uninterrupted(|| read(room, filled as u64))?.min(room.len());
+        if len == 0 {
+            let len = filled as u64;
+            return Err(Error::Truncated { part: MessagePart::Body, len, needed: MIN_BODY_LEN });
+        }
+        filled += len;
+    }
+    Ok(prefix)
 }

@@ -1,9 +1,8 @@
 //! A writer that encrypts.
 
 use super::chunk_writer::ChunkWriter;
-use crate::body::ChunkEncryptor;
 use crate::error::Error;
-use crate::stream::{ChunkStream, StreamEncryptor};
+use crate::stream::StreamEncryptor;
 use core::fmt;
 use std::io::{self, Write};
 
@@ -50,14 +49,10 @@ pub struct EncryptWriter<'k, W> {
 }
 
 impl<'k, W: Write> EncryptWriter<'k, W> {
-    /// Writes the output of `stream`, of which nothing was taken yet, on this thread: other threads
-    /// of the envelope take no part.
+    /// Writes the output of `stream`, which has output nothing but its
+    /// [header](StreamEncryptor::take_header).
     pub fn from_stream(sink: W, stream: StreamEncryptor<'k>) -> Self {
-        EncryptWriter::new(sink, stream.into_chunks().on_one_thread())
-    }
-
-    pub(super) fn new(sink: W, stream: ChunkStream<'k, ChunkEncryptor>) -> Self {
-        EncryptWriter { sink, chunks: ChunkWriter::new(stream) }
+        EncryptWriter { sink, chunks: ChunkWriter::new(stream.into_chunks()) }
     }
 
     /// Returns the sink, which lags behind the plaintext that was written here.

@@ -1,16 +1,13 @@
 //! The streams of `std` that an envelope makes.
 
 use super::begin::{copy, copy_plaintext, ranges_behind, read_behind};
-use super::{DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader};
+use super::{DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt};
 use crate::aad::Aad;
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::random::RandomSource;
-use crate::stream::MessageStart;
-use alloc::vec::Vec;
-use std::io::{Read, Seek, Write};
-use std::sync::Mutex;
+use std::io::{Read, Write};
 
 impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// Encrypts what is written to the writer that this returns, and writes the message to `sink`:
@@ -30,25 +27,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     where
         K: 'k,
     {
-        let stream = self.stream_encryptor(aad)?;
-        Ok(EncryptWriter::new(sink, stream.into_chunks()))
-    }
-
-    /// As [`encrypt_writer`](Self::encrypt_writer), with the header apart.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn encrypt_writer_detached<'k, W: Write>(
-        &self,
-        sink: W,
-        aad: Aad<'_>,
-    ) -> Result<(Vec<u8>, EncryptWriter<'k, W>), Error>
-    where
-        K: 'k,
-    {
-        let (header, stream) = self.stream_encryptor_detached(aad)?;
-        Ok((header, EncryptWriter::new(sink, stream.into_chunks())))
+        Ok(EncryptWriter::from_stream(sink, self.stream_encryptor(aad)?))
     }
 
     /// Encrypts what `source` gives: the message is read from the reader that this returns.
@@ -65,23 +44,6 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         K: 'k,
     {
         Ok(EncryptReader::from_stream(source, self.stream_encryptor(aad)?))
-    }
-
-    /// As [`encrypt_reader`](Self::encrypt_reader), with the header apart.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn encrypt_reader_detached<'k, S: Read>(
-        &self,
-        source: S,
-        aad: Aad<'_>,
-    ) -> Result<(Vec<u8>, EncryptReader<'k, S>), Error>
-    where
-        K: 'k,
-    {
-        let (header, stream) = self.stream_encryptor_detached(aad)?;
-        Ok((header, EncryptReader::from_stream(source, stream)))
     }
 
     /// Encrypts all that `source` gives and writes the whole message to `sink`, which is flushed at
@@ -141,7 +103,7 @@ impl<K: Keyring, R> Envelope<K, R> {
 
     /// Decrypts a message that goes up to the end of `source`, whose header is read at once.
     ///
-    /// For a source that answers `WouldBlock`, gather a [`MessageStart`] first and go on with
+    /// For a source that returns `WouldBlock`, gather a [`MessageStart`] first and go on with
     /// [`DecryptReader::from_stream`]: what this has read of a header is lost with its error.
     ///
     /// # Errors
@@ -153,25 +115,11 @@ impl<K: Keyring, R> Envelope<K, R> {
         source: S,
         aad: Aad<'_>,
     ) -> Result<DecryptReader<S>, Error> {
-        read_behind(MessageStart::new(), source, |start| self.stream_decryptor(start, aad))
+        read_behind(source, |start| self.stream_decryptor(start, aad))
     }
 
-    /// As [`decrypt_reader`](Self::decrypt_reader), of a body whose header is kept apart.
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::DetachedHeaderLength`].
-    pub fn decrypt_reader_detached<S: Read>(
-        &self,
-        header: &[u8],
-        source: S,
-        aad: Aad<'_>,
-    ) -> Result<DecryptReader<S>, Error> {
-        let start = MessageStart::detached(header)?;
-        read_behind(start, source, |start| self.stream_decryptor(start, aad))
-    }
-
-    /// Decrypts any part of a message in `source`, without the rest.
+    /// Decrypts any part of a message in `source`, without the rest. For `Read` and `Seek` see
+    /// [`RangeReader::into_seek_reader`].
     ///
     /// # Errors
     ///
@@ -181,37 +129,6 @@ impl<K: Keyring, R> Envelope<K, R> {
         source: S,
         aad: Aad<'_>,
     ) -> Result<RangeReader<S>, Error> {
-        ranges_behind(MessageStart::new(), source, |start, len| {
-            self.range_decryptor(start, len, aad)
-        })
-    }
-
-    /// As [`range_reader`](Self::range_reader), of a body whose header is kept apart.
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::DetachedHeaderLength`].
-    pub fn range_reader_detached<S: ReadAt>(
-        &self,
-        header: &[u8],
-        source: S,
-        aad: Aad<'_>,
-    ) -> Result<RangeReader<S>, Error> {
-        let start = MessageStart::detached(header)?;
-        ranges_behind(start, source, |start, len| self.range_decryptor(start, len, aad))
-    }
-
-    /// Decrypts a message in `source`, which begins at its first byte, as something to be read
-    /// from and sought in.
-    ///
-    /// # Errors
-    ///
-    /// As [`decrypt_reader`](Self::decrypt_reader).
-    pub fn seek_reader<S: Read + Seek>(
-        &self,
-        source: S,
-        aad: Aad<'_>,
-    ) -> Result<SeekReader<Mutex<S>>, Error> {
-        Ok(self.range_reader(Mutex::new(source), aad)?.into_seek_reader())
+        ranges_behind(source, |start, len| self.range_decryptor(start, len, aad))
     }
 }

@@ -1,50 +1,38 @@
 //! The streams of `std` that an opened key makes.
 
-use super::begin::{copy_plaintext, ranges_behind, read_behind};
-use super::{DecryptReader, RangeReader, ReadAt, SeekReader};
+use super::begin::{copy_plaintext, read_prefix};
+use super::{DecryptReader, RangeReader, ReadAt};
 use crate::aad::Aad;
-#[cfg(doc)]
-use crate::envelope::Envelope;
+use crate::body::layout;
 use crate::envelope::OpenedKey;
 use crate::error::Error;
-use crate::stream::MessageStart;
-use std::io::{Read, Seek, Write};
-use std::sync::Mutex;
+use std::io::{Read, Write};
 
 impl OpenedKey {
-    /// See [`Envelope::decrypt_reader`].
+    /// Decrypts a body that goes up to the end of `source`, whose first 56 bytes are read at once.
     ///
     /// # Errors
     ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
+    /// Those of [`decrypt`](Self::decrypt); [`Error::Io`].
     pub fn decrypt_reader<S: Read>(
         &self,
-        source: S,
+        mut source: S,
         aad: Aad<'_>,
     ) -> Result<DecryptReader<S>, Error> {
-        read_behind(MessageStart::new(), source, |start| self.stream_decryptor(start, aad))
+        let prefix = read_prefix(|room, _| source.read(room))?;
+        Ok(DecryptReader::new(source, self.key().stream_decryptor(&prefix, aad)?, &[]))
     }
 
-    /// See [`Envelope::decrypt_reader_detached`].
+    /// Decrypts the body that goes up to the end of `source` and writes its plaintext to `sink`, which is
+    /// flushed at the end. Returns the length of the plaintext in bytes.
+    ///
+    /// `Ok` says that the body is whole. **After an error, discard what was written**: it is the
+    /// authentic beginning of a plaintext whose end is missing or changed.
     ///
     /// # Errors
     ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
-    pub fn decrypt_reader_detached<S: Read>(
-        &self,
-        header: &[u8],
-        source: S,
-        aad: Aad<'_>,
-    ) -> Result<DecryptReader<S>, Error> {
-        let start = MessageStart::detached(header)?;
-        read_behind(start, source, |start| self.stream_decryptor(start, aad))
-    }
-
-    /// See [`Envelope::decrypt_copy`].
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
+    /// Those of [`decrypt_reader`](Self::decrypt_reader) and [`DecryptReader::finish`]. `WouldBlock` is an
+    /// error here.
     pub fn decrypt_copy<S: Read, W: Write>(
         &self,
         source: S,
@@ -54,46 +42,21 @@ impl OpenedKey {
         copy_plaintext(self.decrypt_reader(source, aad)?, sink)
     }
 
-    /// See [`Envelope::range_reader`].
+    /// Decrypts any part of a body in `source`, without the rest. For a source that holds a whole message
+    /// see [`range_decryptor`](Self::range_decryptor) and [`RangeReader::from_decryptor`].
     ///
     /// # Errors
     ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
+    /// Those of [`decrypt_reader`](Self::decrypt_reader).
     pub fn range_reader<S: ReadAt>(
         &self,
         source: S,
         aad: Aad<'_>,
     ) -> Result<RangeReader<S>, Error> {
-        ranges_behind(MessageStart::new(), source, |start, len| {
-            self.range_decryptor(start, len, aad)
-        })
-    }
-
-    /// See [`Envelope::range_reader_detached`].
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
-    pub fn range_reader_detached<S: ReadAt>(
-        &self,
-        header: &[u8],
-        source: S,
-        aad: Aad<'_>,
-    ) -> Result<RangeReader<S>, Error> {
-        let start = MessageStart::detached(header)?;
-        ranges_behind(start, source, |start, len| self.range_decryptor(start, len, aad))
-    }
-
-    /// See [`Envelope::seek_reader`].
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
-    pub fn seek_reader<S: Read + Seek>(
-        &self,
-        source: S,
-        aad: Aad<'_>,
-    ) -> Result<SeekReader<Mutex<S>>, Error> {
-        Ok(self.range_reader(Mutex::new(source), aad)?.into_seek_reader())
+        let len = source.size()?;
+        layout::plaintext_len(len)?;
+        let prefix = read_prefix(|room, offset| source.read_at(room, offset))?;
+        let ranges = self.key().range_decryptor(&prefix, (0, len), aad)?;
+        Ok(RangeReader::from_decryptor(source, ranges))
     }
 }

@@ -19,7 +19,6 @@ use std::io::{self, BufRead, Read, Seek, SeekFrom};
 const CHUNK: u64 = CHUNK_LEN as u64;
 
 /// Reads and seeks in the plaintext of a message; created by
-/// [`Envelope::seek_reader`](crate::Envelope::seek_reader) or
 /// [`RangeReader::into_seek_reader`].
 ///
 /// Decrypts only the chunks that are read, and keeps the last one. `SeekFrom::End` verifies the last

@@ -27,7 +27,7 @@ use alloc::boxed::Box;
 /// let new = Arc::new(MemoryKeyring::create("orders")?);
 /// let moving = Envelope::new(MigratingKeyring::new(new.clone()).with(old)?);
 /// assert!(moving.needs_rewrap(&message)?);
-/// moving.rewrap_in_place(&mut message, RewrapOptions::new())?;
+/// moving.rewrap(&message, RewrapOptions::new())?.write_over(&mut message)?;
 /// assert_eq!(Envelope::new(new).decrypt(&message, Aad::none())?, b"hello");
 /// # Ok(())
 /// # }

@@ -26,7 +26,7 @@ use alloc::vec::Vec;
 /// keyring.rotate()?;
 /// let without = Envelope::new(WithoutVersions::new(&keyring).and("orders", KeyVersion::FIRST)?);
 /// assert!(without.decrypt(&message, Aad::none()).is_err());
-/// envelope.rewrap_in_place(&mut message, RewrapOptions::new())?;
+/// envelope.rewrap(&message, RewrapOptions::new())?.write_over(&mut message)?;
 /// assert_eq!(without.decrypt(&message, Aad::none())?, b"hello");
 /// # Ok(())
 /// # }

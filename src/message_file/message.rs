@@ -146,8 +146,8 @@ impl MessageFile {
     /// As long as [`header`](Self::header), and of the same message: the body behind either is the
     /// same. The message opens with the one or the other, and only a keyring tells which, where the
     /// version that the rewrap went to is not known, or was disabled, since: then
-    /// [`decrypt_detached`](crate::Envelope::decrypt_detached) takes this one with the body, and for a
-    /// reader a copy of it is chained with the file, which is sought to `header().len()` before.
+    /// [`Envelope::open`](crate::Envelope::open) takes this one, and the
+    /// [`OpenedKey`](crate::OpenedKey) the body, which begins at `header().len()`.
     /// [`decrypt_file`](crate::Envelope::decrypt_file) and
     /// [`rewrap_file`](crate::Envelope::rewrap_file) choose by themselves.
     pub fn former_header(&self) -> Option<&[u8]> {

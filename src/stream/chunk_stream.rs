@@ -105,13 +105,23 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
     }
 
     /// Takes the bytes before chunk 0, if none of them was given out.
-    #[cfg(feature = "std")]
     pub(crate) fn take_start(&mut self) -> Vec<u8> {
         if self.phase != (Phase::Draining { drained: 0 }) || self.next > 0 {
             return Vec::new();
         }
         self.phase = Phase::Filling;
         self.buffer.take_public()
+    }
+
+    /// Takes the first bytes of them: all but the last `len`.
+    pub(crate) fn take_start_before(&mut self, len: usize) -> Vec<u8> {
+        let mut start = self.take_start();
+        let rest = start.split_off(start.len().saturating_sub(len));
+        if !rest.is_empty() {
+            self.buffer = WipedBuffer::from(rest);
+            self.phase = Phase::Draining { drained: 0 };
+        }
+        start
     }
 
     /// Whether [`Self::finish`] withholds no output that waits for room.

@@ -3,7 +3,7 @@
 use super::Progress;
 use super::chunk_stream::{ChunkStream, ChunkTransform};
 use super::completion::Completion;
-use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
+use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN};
 use crate::body::{ChunkEncryptor, run};
 use crate::error::Error;
 use crate::threads::Threads;
@@ -64,6 +64,28 @@ impl<'k> StreamEncryptor<'k> {
         completion: Option<Completion<'k>>,
     ) -> Self {
         StreamEncryptor { chunks: ChunkStream::new(encryptor, start, threads, completion) }
+    }
+
+    /// Takes the header out of the message, for one that is kept apart: the stream then outputs the body
+    /// alone. Empty if the header was taken, or a byte of it was output.
+    ///
+    /// ```
+    /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
+    /// use envelock::{Aad, Envelope, MemoryKeyring, stream::EncryptReader};
+    /// use std::io::Read;
+    ///
+    /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
+    /// let mut stream = envelope.stream_encryptor(Aad::none())?;
+    /// let header = stream.take_header();
+    /// let mut body = Vec::new();
+    /// EncryptReader::from_stream(&b"four score"[..], stream).read_to_end(&mut body)?;
+    /// assert_eq!(envelope.open(&header)?.decrypt(&body, Aad::none())?, b"four score");
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "std"))] fn main() {}
+    /// ```
+    pub fn take_header(&mut self) -> Vec<u8> {
+        self.chunks.take_start_before(PREFIX_LEN)
     }
 
     /// Encrypts from `plaintext` to `out` as much as fits. If neither is empty, at least a byte is

@@ -1,5 +1,7 @@
 //! Every entry point on one input, each held against the model, its output buffer watched.
 
+use super::detached::Whole;
+use super::detached::{ReadDetached, WriteDetached};
 use super::model::{self, Answer, Decrypted};
 use super::reference;
 use super::rng;
@@ -153,9 +155,9 @@ impl Case<'_> {
         let (shape, aad) = (self.shape, self.shape.aad());
         let key = self.envelope.open(&shape.message).unwrap();
         let expected = model::decrypt_opened(shape, changed);
-        self.answers("opened", Answer::of(&key.decrypt(changed, aad)), &expected);
+        self.answers("opened", Answer::of(&Whole(&key).decrypt(changed, aad)), &expected);
         let mut buffer = self.buffer(Some(changed.len().saturating_sub(shape.header_len())));
-        if key.decrypt_into(changed, aad, &mut buffer).is_err() {
+        if Whole(&key).decrypt_into(changed, aad, &mut buffer).is_err() {
             self.released_nothing("opened, into", &buffer);
         }
         let (header, body) = changed.split_at(header_end);
@@ -301,7 +303,7 @@ pub fn try_all<K: Keyring>(
     match key {
         // An opened key answers as the envelope that opened it.
         Ok(key) => {
-            let by_key = try_forms!(key, message, header_end, Aad::new(aad));
+            let by_key = try_forms!(Whole(&key), message, header_end, Aad::new(aad));
             assert_eq!(by_key.answers, tried.answers);
             assert_eq!(by_key.plaintexts, tried.plaintexts);
             assert_eq!(by_key.wiped, tried.wiped);

@@ -6,6 +6,7 @@
 
 #[cfg(all(feature = "file", unix))]
 pub mod clock;
+pub mod detached;
 pub mod directory;
 #[cfg(all(feature = "file", unix))]
 pub mod elastic;

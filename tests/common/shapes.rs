@@ -1,5 +1,6 @@
 //! Shapes of messages: sizes around the chunk length, slots of several kinds, padding, rotation.
 
+use super::detached::WriteDetached;
 use super::reference::{self, RefHeader};
 use super::rings::{Member, Several, ring};
 use super::{below, rng};

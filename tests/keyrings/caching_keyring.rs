@@ -3,6 +3,7 @@
 
 mod clock;
 use crate::combine;
+use crate::common::detached::WriteDetached;
 mod reuse;
 mod threads;
 

@@ -1,6 +1,7 @@
 //! A version that is marked compromised is rewrapped only where it is named, and otherwise nothing
 //! is: no operator must believe that a rewrap has mended a message (SPEC R-COMPROMISED).
 
+use crate::common::detached::WriteDetached;
 use envelock::{
     Aad, DataKey, Envelope, Error, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring,
     RewrapOptions, SlotLabel, Suite,

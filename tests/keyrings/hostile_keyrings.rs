@@ -5,6 +5,7 @@ mod careless;
 mod hostile;
 mod slots;
 
+use crate::common::detached::{ReadDetached, WriteDetached};
 use careless::Careless;
 use envelock::rand_core::{TryCryptoRng, TryRng};
 use envelock::test_util::{Fault, FaultyKeyring, Method};

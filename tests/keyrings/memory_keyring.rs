@@ -1,6 +1,7 @@
 //! The memory keyring: numbers and material are never used twice, and no rotation loses a message,
 //! whatever happens at the same time. The state table is judged by `lifecycle_table.rs`.
 
+use crate::common::detached::WriteDetached;
 use envelock::keyset::LifecycleError;
 use envelock::{
     Aad, Envelope, Error, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring, RewrapOptions,

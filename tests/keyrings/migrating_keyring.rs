@@ -1,6 +1,7 @@
 //! Moving from one keyring to another: the first wraps, any unwraps, a rewrap hands over.
 
 use crate::combine;
+use crate::common::detached::{ReadDetached, WriteDetached};
 mod failover;
 mod names;
 mod without;

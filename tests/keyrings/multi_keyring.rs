@@ -1,6 +1,7 @@
 //! Several keyrings at once: encryption needs all of them, decryption any one.
 
 use crate::combine;
+use crate::common::detached::{ReadDetached, WriteDetached};
 
 use combine::{PLAINTEXT, ROW, Said, Scripted, down, label, labels, ring, version};
 use envelock::{

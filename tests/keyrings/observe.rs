@@ -10,6 +10,7 @@ mod recorder;
 pub mod secrets;
 mod toy;
 
+use crate::common::detached::WriteDetached;
 use envelock::rand_core::SeedableRng;
 use envelock::{format::*, keyring::*, keyset::*, observe::*, *};
 use rand_chacha::ChaCha20Rng;

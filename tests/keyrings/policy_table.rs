@@ -3,6 +3,7 @@
 //! a cache that is cold or warm) has its answer here, and a new operation needs a new cell.
 
 use crate::combine;
+use crate::common::detached::{ReadDetached, WriteDetached};
 
 use combine::{PLAINTEXT, ROW, Scripted, ring, version};
 use envelock::{
@@ -109,7 +110,10 @@ fn readers() -> [(&'static str, Read); 21] {
             let opened = envelope.decrypt_detached_in_place(header, &mut body, ROW);
             opened.map(|plain| plain.to_vec())
         }),
-        ("open", |envelope, message| envelope.open(message)?.decrypt(message, ROW)),
+        ("open", |envelope, message| {
+            let key = envelope.open(message)?;
+            key.decrypt(key.body(message)?, ROW)
+        }),
         ("stream_decryptor", |envelope, message| {
             let mut start = MessageStart::new();
             let taken = start.update(message)?;
@@ -135,7 +139,8 @@ fn readers() -> [(&'static str, Read); 21] {
             Ok(out[..len].to_vec())
         }),
         ("seek_reader", |envelope, message| {
-            read_all(envelope.seek_reader(std::io::Cursor::new(message), ROW)?)
+            let source = std::sync::Mutex::new(std::io::Cursor::new(message));
+            read_all(envelope.range_reader(source, ROW)?.into_seek_reader())
         }),
         ("rewrap", |envelope, message| {
             let rewrapped = envelope.rewrap(message, RewrapOptions::new())?;
@@ -239,7 +244,7 @@ fn writers() -> [(&'static str, Write); 12] {
             let range = envelope.plaintext_range(PLAINTEXT.len())?;
             envelope.encrypt_in_place(&mut message, range, ROW).map(|()| message)
         }),
-        ("encrypt_detached", |envelope| {
+        ("start", |envelope| {
             envelope.encrypt_detached(PLAINTEXT, ROW).map(|(header, body)| [header, body].concat())
         }),
         ("encrypt_detached_into", |envelope| {
@@ -256,7 +261,8 @@ fn writers() -> [(&'static str, Write); 12] {
             read_all(EncryptReader::from_stream(PLAINTEXT, envelope.stream_encryptor(ROW)?))
         }),
         ("stream_encryptor_detached", |envelope| {
-            let (header, stream) = envelope.stream_encryptor_detached(ROW)?;
+            let mut stream = envelope.stream_encryptor(ROW)?;
+            let header = stream.take_header();
             Ok([header, read_all(EncryptReader::from_stream(PLAINTEXT, stream))?].concat())
         }),
         ("encrypt_writer", |envelope| {
@@ -531,14 +537,7 @@ fn every_operation_has_its_row() {
     for (at, _) in sources.match_indices("    pub fn ") {
         let operation = sources[at..].trim_start_matches("    pub fn ");
         let operation = operation.split(['(', '<']).next().unwrap();
-        // The header apart: the same call, but for where the header stands.
-        let operation = match operation.strip_suffix("_detached") {
-            Some(streamed) if streamed.ends_with("reader") || streamed.ends_with("writer") => {
-                streamed
-            }
-            _ => operation,
-        };
-        let is_removal = operation.starts_with("remove_name");
+        let is_removal = operation == "remove_name";
         let is_length = operation == "plaintext_range";
         let has_row =
             written.contains(&operation) || read.contains(&operation) || is_removal || is_length;
@@ -563,8 +562,9 @@ fn an_opened_key_asks_no_keyring_and_outlives_a_disable() {
         backend.set(|script| script.down = true);
         assert!(matches!(envelope.open(&message), Err(Error::Backend(_))));
         backend.calls();
-        assert_eq!(key.decrypt(&message, ROW).unwrap(), PLAINTEXT);
-        assert_eq!(read_all(key.decrypt_reader(&message[..], ROW).unwrap()).unwrap(), PLAINTEXT);
+        let body = key.body(&message).unwrap();
+        assert_eq!(key.decrypt(body, ROW).unwrap(), PLAINTEXT);
+        assert_eq!(read_all(key.decrypt_reader(body, ROW).unwrap()).unwrap(), PLAINTEXT);
         assert_eq!(backend.calls(), (0, 0));
         backend.set(|script| script.down = false);
         let disabled = Freshness::Refused(Refusal::Disabled);

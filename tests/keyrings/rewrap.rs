@@ -8,6 +8,7 @@ mod opened;
 mod services;
 mod table;
 
+use crate::common::detached::{ReadDetached, WriteDetached};
 use compose::{compose, keyring, slots_by_version, slots_of};
 use envelock::rand_core::SeedableRng;
 use envelock::{

@@ -1,6 +1,7 @@
 //! Whatever a header holds and whatever becomes of its keys, a rewrap keeps body, core, foreign
 //! slots and readability, and needs nothing but the header.
 
+use crate::common::detached::{ReadDetached, WriteDetached};
 use crate::rewrap::compose;
 
 use compose::{compose, keyring, slots_by_version, slots_of};

@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use crate::detached::Whole;
+use crate::detached::{ReadDetached, WriteDetached};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
     Aad, AadPairs, Envelope, Error, KeyName, KeyVersion, Lifecycle, MemoryKeyring, OsRandom,
@@ -191,7 +193,9 @@ fn judge_in_place_forms(form: &mut InPlace<'_>, suite: Suite, size: usize, reser
     assert!(allocates_nothing("needs_rewrap", || envelope.needs_rewrap(&header)));
     assert_eq!(allocates_nothing("plaintext_len", || plaintext_len(&message)), size);
     let key = envelope.open(&message).unwrap();
-    allocates_nothing("opened key, decrypt_into", || key.decrypt_into(&message, AAD, &mut opened));
+    allocates_nothing("opened key, decrypt_into", || {
+        Whole(&key).decrypt_into(&message, AAD, &mut opened)
+    });
     allocates_nothing("decrypt_into", || envelope.decrypt_into(&message, AAD, &mut opened));
     assert_eq!(opened, plaintext);
     allocates_nothing("decrypt_detached_into", || {

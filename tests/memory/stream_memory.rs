@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::allocations::measure;
+use crate::detached::ReadDetached;
 use envelock::{Aad, Envelope, Error, Lifecycle, MemoryKeyring, Threads, stream::MessageStart};
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 
@@ -75,7 +76,9 @@ const READERS: [(&str, Open); 9] = [
         reader.read_at(out, 0)
     }),
     ("SeekReader", |envelope, message, out| {
-        let mut reader = envelope.seek_reader(io::Cursor::new(message), AAD)?;
+        let mut reader = envelope
+            .range_reader(std::sync::Mutex::new(io::Cursor::new(message)), AAD)?
+            .into_seek_reader();
         reader.seek(SeekFrom::End(0))?;
         reader.rewind()?;
         read_all(&mut reader, out)

@@ -6,6 +6,7 @@
 //! `danger::decrypt_body`, and chunk by chunk.
 
 use crate::common;
+use crate::common::detached::WriteDetached;
 
 use common::entry::try_all;
 use common::model::{Answer, plaintext_len};

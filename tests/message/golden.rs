@@ -5,6 +5,7 @@
 //! `ENVELOCK_GOLDEN_DIR=tests/golden/v1 cargo test --test message golden -- --ignored`, which refuses to
 //! overwrite a file with other bytes.
 
+use crate::common::detached::{ReadDetached, WriteDetached};
 use crate::common::independent;
 mod make;
 pub mod manifest;

@@ -5,6 +5,7 @@
 //! one written from the byte tables, on random headers changed at random.
 
 use crate::common;
+use crate::common::detached::ReadDetached;
 mod random;
 
 use common::model::Answer;

@@ -1,6 +1,7 @@
 //! Every length is exact: what the functions say is what the operations write and ask for, and
 //! the limits hold to the byte without a buffer of that size.
 
+use crate::common::detached::{ReadDetached, WriteDetached};
 use envelock::danger::{chunk_decryptor, chunk_encryptor};
 use envelock::stream::layout::{
     self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, MAX_CHUNKS, MAX_PLAINTEXT_LEN,

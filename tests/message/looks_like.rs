@@ -1,5 +1,6 @@
 //! Input that is no message is told what it looks like, and nothing else depends on the guess.
 
+use crate::common::detached::{ReadDetached, WriteDetached};
 use envelock::{
     Aad, Envelope, Error, MemoryKeyring, RewrapOptions,
     format::{LooksLike, MAGIC},

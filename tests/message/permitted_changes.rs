@@ -5,6 +5,7 @@
 //! reader can demand more, it is shown to get it.
 
 use crate::common;
+use crate::common::detached::WriteDetached;
 
 use common::entry::{assert_opens, try_all};
 use common::model::Answer;

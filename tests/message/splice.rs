@@ -5,6 +5,8 @@
 //! pair, by all six forms of decryption.
 
 use crate::common;
+use crate::common::detached::Whole;
+use crate::common::detached::{ReadDetached, WriteDetached};
 
 use common::entry::{Tried, assert_opens, try_all};
 use common::model::Answer;
@@ -190,19 +192,20 @@ fn a_key_opened_from_one_message_refuses_every_other() {
                 assert_eq!(answer, Answer::OtherMessage { opened, found });
             };
             let mut out = vec![1; b.plaintext.len()];
-            refused(Answer::of(&key.decrypt(&bytes, aad)));
-            refused(Answer::of(&key.decrypt_into(&bytes, aad, &mut out)));
-            refused(Answer::of(&key.decrypt_in_place(&mut bytes.clone(), aad)));
+            refused(Answer::of(&Whole(&key).decrypt(&bytes, aad)));
+            refused(Answer::of(&Whole(&key).decrypt_into(&bytes, aad, &mut out)));
+            refused(Answer::of(&Whole(&key).decrypt_in_place(&mut bytes.clone(), aad)));
             refused(Answer::of(&key.decrypt_detached(&header, &a.body, aad)));
             refused(Answer::of(&key.decrypt_detached_into(&header, &b.body, aad, &mut out)));
             let in_place = &mut b.body.clone();
             refused(Answer::of(&key.decrypt_detached_in_place(&header, in_place, aad)));
-            refused(Answer::of(&key.decrypt_reader(&bytes[..], aad)));
+            refused(Answer::of(&Whole(&key).decrypt_reader(&bytes[..], aad)));
             refused(Answer::of(&key.decrypt_reader_detached(&header, &b.body[..], aad)));
-            refused(Answer::of(&key.decrypt_copy(&bytes[..], std::io::sink(), aad)));
-            refused(Answer::of(&key.range_reader(&bytes[..], aad)));
+            // A body alone has no header to compare.
+            let copied = key.decrypt_copy(&b.body[..], std::io::sink(), aad);
+            assert_eq!(Answer::of(&copied), Answer::Authentication);
+            refused(Answer::of(&Whole(&key).range_reader(&bytes[..], aad)));
             refused(Answer::of(&key.range_reader_detached(&header, &b.body[..], aad)));
-            refused(Answer::of(&key.seek_reader(std::io::Cursor::new(&bytes), aad)));
             assert!(out.iter().all(|byte| *byte == 1));
             // Its own header before the body of another: the body does not verify.
             let own = key.decrypt_detached(&a.header.encode(), &b.body, aad);
@@ -223,7 +226,7 @@ fn an_opened_key_opens_its_message_after_rewraps_and_under_other_slots() {
         foreign.slots[0].version += 1;
         let new = [foreign.encode(), message.body.clone()].concat();
         assert!(reader.decrypt(&new, Aad::new(&message.aad)).is_err());
-        assert_eq!(key.decrypt(&new, Aad::new(&message.aad)).unwrap(), message.plaintext);
+        assert_eq!(Whole(&key).decrypt(&new, Aad::new(&message.aad)).unwrap(), message.plaintext);
         let mut suite = message.header.core;
         suite[5] = suite[5] % 3 + 1;
         if let Ok(header) = reference::parse(&RefHeader { core: suite, ..foreign }.encode()) {

@@ -2,6 +2,9 @@
 //! up after the other and runs this for each. In one thread: a login is the process's.
 #![cfg(all(feature = "pkcs11", feature = "test-util", unix))]
 
+#[allow(dead_code)]
+#[path = "../common/detached.rs"]
+mod detached;
 #[path = "../common/mount.rs"]
 mod mount;
 #[path = "../common/process.rs"]

@@ -1,6 +1,7 @@
 //! The PKCS#11 keyring on two tokens that are not for every day: keys of others in a TPM, and a
 //! server that is killed and comes back. `ci/pkcs11_more.sh` sets them up; not part of CI.
 
+use crate::detached::WriteDetached;
 use crate::place::{name, options, variable};
 use envelock::test_util::conformance;
 use envelock::{

@@ -1,5 +1,6 @@
 //! The same application on a file and on a token, and from one to the other.
 
+use crate::detached::{ReadDetached, WriteDetached};
 use crate::independent::Bound;
 use crate::place::{Place, algorithms, best, options, token};
 use envelock::{

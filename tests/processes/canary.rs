@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+use crate::common::detached::ReadDetached;
 use envelock::danger::{chunk_decryptor, chunk_encryptor, decrypt_body, hkdf_expand};
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{format::*, keyring::*, keyset::*, *};

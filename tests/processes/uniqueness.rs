@@ -1,6 +1,7 @@
 //! Nothing random is ever used twice, in threads, in processes, and one message takes its bytes
 //! from the generator in one call; a generator that fails costs nothing but an error.
 
+use crate::common::detached::WriteDetached;
 use envelock::rand_core::{SeedableRng, TryCryptoRng, TryRng};
 use envelock::{Aad, Envelope, Error, Lifecycle, MemoryKeyring, RewrapOptions, Suite, inspect};
 use rand_chacha::ChaCha20Rng;

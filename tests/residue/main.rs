@@ -11,9 +11,13 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
+#[allow(dead_code)]
+#[path = "../common/detached.rs"]
+mod detached;
 mod memory;
 mod spy;
 
+use crate::detached::WriteDetached;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use envelock::rand_core::{SeedableRng, TryCryptoRng, TryRng};
 use envelock::{
@@ -193,8 +197,9 @@ impl Life<'_> {
                     // Moved, so that a copy would stay behind.
                     let keys = vec![envelope.open(&stored.message).unwrap()];
                     for key in keys {
-                        drop(key.decrypt(&stored.message, Aad::new(AAD)).unwrap());
-                        assert!(key.decrypt(&stored.message, Aad::none()).is_err());
+                        let body = key.body(&stored.message).unwrap();
+                        drop(key.decrypt(body, Aad::new(AAD)).unwrap());
+                        assert!(key.decrypt(body, Aad::none()).is_err());
                     }
                 }
                 0 => drop(envelope.decrypt(&stored.message, Aad::new(AAD)).unwrap()),

@@ -5,6 +5,7 @@
 
 #![cfg(feature = "tokio")]
 
+use crate::detached::ReadDetached;
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
     Aad, Envelope, Error, MemoryKeyring, Threads, Unverified,
@@ -640,7 +641,8 @@ impl Went {
 #[test]
 fn a_header_kept_apart_and_a_stream_made_elsewhere() {
     let envelope = envelope();
-    let (header, stream) = envelope.stream_encryptor_detached(AAD).unwrap();
+    let mut stream = envelope.stream_encryptor(AAD).unwrap();
+    let header = stream.take_header();
     let plaintext = plaintext(CHUNK + 1);
     let mut writer = AsyncEncryptWriter::from_stream(Vec::new(), stream);
     run(writer.write_all(&plaintext)).unwrap();

@@ -1,6 +1,9 @@
 //! Streams, synchronous and asynchronous, against the one-shot calls.
 
 mod async_streams;
+#[allow(dead_code)]
+#[path = "../common/detached.rs"]
+mod detached;
 mod in_place_workers;
 mod random_access;
 mod readers;

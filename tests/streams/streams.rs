@@ -5,6 +5,7 @@
 
 use crate::readers;
 
+use envelock::stream::{EncryptReader, EncryptWriter};
 use envelock::{
     Aad, Envelope, Error, MemoryKeyring, Suite,
     observe::{Event, FnObserver},
@@ -58,15 +59,17 @@ fn every_writer_makes_the_bytes_of_the_one_shot_call() {
                 }
                 let mut random = rng(1);
                 let with_rng = envelope.with_rng(&mut random);
-                let (mut whole, mut writer) =
-                    with_rng.encrypt_writer_detached(Vec::new(), Aad::new(AAD)).unwrap();
+                let mut stream = with_rng.stream_encryptor(Aad::new(AAD)).unwrap();
+                let mut whole = stream.take_header();
+                let mut writer = EncryptWriter::from_stream(Vec::new(), stream);
                 writer.write_all(&text).unwrap();
                 whole.extend(writer.finish().unwrap());
                 assert!(whole == message, "detached: {pool} {suite} {len}");
                 let mut random = rng(1);
                 let with_rng = envelope.with_rng(&mut random);
-                let (mut whole, mut reader) =
-                    with_rng.encrypt_reader_detached(&text[..], Aad::new(AAD)).unwrap();
+                let mut stream = with_rng.stream_encryptor(Aad::new(AAD)).unwrap();
+                let mut whole = stream.take_header();
+                let mut reader = EncryptReader::from_stream(&text[..], stream);
                 reader.read_to_end(&mut whole).unwrap();
                 assert!(whole == message, "detached reader: {pool} {suite} {len}");
             }
@@ -158,7 +161,7 @@ const ENDS: [(&[&str], &[&str]); 4] = [
         ],
         &[".finish()", "read_to_end(", "read_to_string(", "io::copy(", "read_line(", ".lines()"],
     ),
-    (&[".stream_encryptor(", ".stream_encryptor_detached("], &[".finish("]),
+    (&[".stream_encryptor("], &[".finish("]),
     (&[".stream_decryptor("], &[".finish(", "read_to_end("]),
 ];
 

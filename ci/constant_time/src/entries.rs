@@ -249,7 +249,7 @@ fn use_an_opened_key(suite: Suite) {
     let mut message = message(suite);
     let keyring = secret_keyring();
     let key = Envelope::new(&keyring).open(&message).unwrap();
-    assert!(succeeded(key.decrypt(&message, AAD)));
+    assert!(succeeded(key.decrypt(key.body(&message).unwrap(), AAD)));
     rewrap_with(&keyring, &mut message, RewrapOptions::new().opened(&key));
 }
 
@@ -262,8 +262,9 @@ fn rewrap_with(keyring: &MemoryKeyring, message: &mut [u8], options: RewrapOptio
     added.and_then(|_| keyring.promote(version)).unwrap();
     let envelope = Envelope::new(keyring);
     let mut rng = ChaCha20Rng::from_seed([45; 32]);
-    let mut envelope = envelope.with_rng(&mut rng);
-    assert!(succeeded(envelope.rewrap_in_place(message, options)));
+    let envelope = envelope.with_rng(&mut rng);
+    let rewrapped = envelope.rewrap(message, options).and_then(|new| new.write_over(message));
+    assert!(succeeded(rewrapped));
     memcheck::public(&*message);
 }
 
@@ -278,8 +279,9 @@ fn add_a_slot(suite: Suite) {
     memcheck::secret_block(address, len);
     let escrow = escrow.unwrap();
     let envelope = Envelope::new(secret_keyring());
-    let mut envelope = envelope.with_rng(&mut rng);
-    assert!(succeeded(envelope.add_slot_in_place(&mut message, &escrow, GrantOptions::new())));
+    let envelope = envelope.with_rng(&mut rng);
+    let added = envelope.add_slot(&message, &escrow, GrantOptions::new());
+    assert!(succeeded(added.and_then(|new| new.write_over(&mut message))));
     memcheck::public(message.as_slice());
 }
 

@@ -110,11 +110,15 @@ fn run(suite: Suite, plaintext: &[u8]) -> Result<bool, Error> {
     let mut message = envelope.with_rng(&mut rng).encrypt(plaintext, aad)?;
     keyring.rotate_with_rng(Timestamp::UNIX_EPOCH, &mut rng)?;
     let stale = envelope.needs_rewrap(&message)?;
-    envelope.with_rng(&mut rng).rewrap_in_place(&mut message, RewrapOptions::new())?;
+    let rewrapped = envelope.with_rng(&mut rng).rewrap(&message, RewrapOptions::new())?;
+    rewrapped.write_over(&mut message)?;
     let (version, operation) = (KeyVersion::FIRST, Operation::Disable);
     let disable = Change::Version { key: "firmware", version, operation };
     keyring.change_with_rng(&[disable], &ChangeOptions::at(Timestamp::UNIX_EPOCH), &mut rng)?;
-    let opened: Vec<u8> = envelope.open(&message)?.decrypt(&message, aad)?;
+    let opened: Vec<u8> = {
+        let key = envelope.open(&message)?;
+        key.decrypt(key.body(&message)?, aad)?
+    };
     let moved = envelope.decrypt(&message, Aad::none()).is_err();
     Ok(stale && moved && opened == plaintext && !envelope.needs_rewrap(&message)?)
 }

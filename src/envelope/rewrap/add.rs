@@ -1,11 +1,11 @@
 //! One `add_slot`: what is there, what is made, and the header that comes of it (SPEC 6.1).
 
 use super::grant::{GrantOptions, open_one};
-use super::scratch::{STACK_LEN, Scratch};
-use super::write::Growth;
+use super::write::new_header;
 use super::{prove_slot, refused_primary, verify_slot};
 use crate::crypto::secret::DataKey;
 use crate::envelope::decrypt::Failures;
+use crate::envelope::scratch::{STACK_LEN, Scratch};
 use crate::error::Error;
 use crate::format::{Header, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, Slots, unpadded_len};
 use crate::keyring::{Keyring, KeyringError, SlotWriter, WrapContext};
@@ -26,7 +26,6 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
     /// Adds what is missing (SPEC G-ADD). The new header is `None` if nothing is.
     pub(super) fn run(
         &self,
-        growth: Growth,
         reserved: usize,
         pool: &mut RandomPool<'_>,
     ) -> Result<Option<Scratch>, Error> {
@@ -63,7 +62,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
             let is_new = |new: &Slot<'_>| !self.old.slots().any(|s| s.label.same_key(&new.label));
             old.chain(made.slots().filter(is_new))
         };
-        growth.write(self.old, slots, reserved).map(Some)
+        new_header(self.old, slots, reserved).map(Some)
     }
 
     /// Whether each slot that `to` would make is in the header, and opens.

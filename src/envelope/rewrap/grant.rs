@@ -2,11 +2,11 @@
 
 use super::NamedVersions;
 use super::add::Grant;
-use super::scratch::Scratch;
-use super::write::Growth;
+use super::write::{NewHeader, new_header};
 use crate::crypto::secret::DataKey;
 use crate::envelope::Envelope;
 use crate::envelope::decrypt::{Failures, unwrap_verified};
+use crate::envelope::scratch::Scratch;
 use crate::error::Error;
 use crate::format::{Header, KeyVersion, Slot};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext};
@@ -60,24 +60,36 @@ impl<'a> GrantOptions<'a> {
 /// The header of a message after a change of who can open it.
 #[must_use = "it holds the new header"]
 pub struct HeaderUpdate {
-    header: Vec<u8>,
+    header: NewHeader,
     is_changed: bool,
 }
 
 impl HeaderUpdate {
     fn new(old: &Header<'_>, new: Option<Scratch>) -> Self {
-        let header = new.as_ref().map_or(old.as_bytes(), Scratch::as_bytes).to_vec();
-        HeaderUpdate { header, is_changed: new.is_some() }
+        let is_changed = new.is_some();
+        HeaderUpdate { header: NewHeader::new(old, new), is_changed }
     }
 
     /// The header now; byte for byte the old one if nothing changed.
     pub fn header(&self) -> &[u8] {
-        &self.header
+        self.header.as_bytes()
     }
 
     /// The header now, by value.
     pub fn into_header(self) -> Vec<u8> {
-        self.header
+        self.header.into_vec()
+    }
+
+    /// Writes the header over that of `message`, which keeps its length: room for new slots comes from
+    /// its padding ([`Envelope::with_reserved`]). Allocates nothing, nor does the change itself for
+    /// headers of up to 1 KiB.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::HeaderRoom`] with the length that the slots need if they have outgrown the header;
+    /// [`Error::OtherMessage`]; what is wrong with the header of `message`. Nothing is then changed.
+    pub fn write_over(&self, message: &mut [u8]) -> Result<(), Error> {
+        self.header.write_over(message)
     }
 
     /// Whether the header differs from the old one.
@@ -89,7 +101,7 @@ impl HeaderUpdate {
 impl fmt::Debug for HeaderUpdate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HeaderUpdate")
-            .field("header_len", &self.header.len())
+            .field("header_len", &self.header().len())
             .field("is_changed", &self.is_changed)
             .finish()
     }
@@ -121,11 +133,11 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// let (orders, escrow) = (MemoryKeyring::create("orders")?, MemoryKeyring::create("escrow")?);
     /// let envelope = Envelope::new(&orders);
-    /// let (header, body) = envelope.encrypt_detached(b"payload", Aad::none())?;
-    /// let header = envelope.add_slot(&header, &escrow, GrantOptions::new())?.into_header();
+    /// let message = envelope.encrypt(b"payload", Aad::none())?;
+    /// let header = envelope.add_slot(&message, &escrow, GrantOptions::new())?.into_header();
     /// for keyring in [&orders, &escrow] {
-    ///     let opened = Envelope::new(keyring).decrypt_detached(&header, &body, Aad::none())?;
-    ///     assert_eq!(opened, b"payload");
+    ///     let key = Envelope::new(keyring).open(&header)?;
+    ///     assert_eq!(key.decrypt(key.body(&message)?, Aad::none())?, b"payload");
     /// }
     /// # Ok(())
     /// # }
@@ -153,39 +165,9 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         options: GrantOptions<'_>,
     ) -> Result<HeaderUpdate, Error> {
         let old = Header::parse(message)?;
-        let new = self.grant(&old, to, options, Growth::Allowed)?;
+        let grant = Grant { from: &*self.keyring, to, old: &old, options };
+        let new = grant.run(self.reserved, &mut RandomPool::for_rewrap(&self.random))?;
         Ok(HeaderUpdate::new(&old, new))
-    }
-
-    /// As [`add_slot`](Self::add_slot), over the header of `message`, which keeps its length: the
-    /// room comes from its padding ([`with_reserved`](Self::with_reserved)). Returns whether
-    /// anything changed. Allocates nothing for headers, and new slots, of up to 1 KiB.
-    ///
-    /// # Errors
-    ///
-    /// As there, and [`Error::HeaderRoom`] with the length that holds all slots if they do not
-    /// fit. Nothing is then changed, and the wraps are spent.
-    pub fn add_slot_in_place<T: Keyring + ?Sized>(
-        &self,
-        message: &mut [u8],
-        to: &T,
-        options: GrantOptions<'_>,
-    ) -> Result<bool, Error> {
-        let old = Header::parse(message)?;
-        let new = self.grant(&old, to, options, Growth::Refused)?;
-        Ok(overwrite(message, new))
-    }
-
-    /// Builds the new header beside the old one, which is whole whatever fails (SPEC R-WHOLE).
-    fn grant<T: Keyring + ?Sized>(
-        &self,
-        old: &Header<'_>,
-        to: &T,
-        options: GrantOptions<'_>,
-        growth: Growth,
-    ) -> Result<Option<Scratch>, Error> {
-        let grant = Grant { from: &*self.keyring, to, old, options };
-        grant.run(growth, self.reserved, &mut RandomPool::for_rewrap(&self.random))
     }
 }
 
@@ -203,11 +185,12 @@ impl<K: Keyring, R> Envelope<K, R> {
     /// use envelock::{Aad, Envelope, GrantOptions, MemoryKeyring};
     ///
     /// let (old, new) = (MemoryKeyring::create("eu-1")?, MemoryKeyring::create("eu-2")?);
-    /// let (header, body) = Envelope::new(&old).encrypt_detached(b"payload", Aad::none())?;
-    /// let header = Envelope::new(&old).add_slot(&header, &new, GrantOptions::new())?.into_header();
+    /// let message = Envelope::new(&old).encrypt(b"payload", Aad::none())?;
+    /// let header = Envelope::new(&old).add_slot(&message, &new, GrantOptions::new())?.into_header();
     /// let header = Envelope::new(&new).remove_name(&header, "eu-1")?.into_header();
-    /// assert_eq!(Envelope::new(&new).decrypt_detached(&header, &body, Aad::none())?, b"payload");
-    /// assert!(Envelope::new(&old).decrypt_detached(&header, &body, Aad::none()).is_err());
+    /// let key = Envelope::new(&new).open(&header)?;
+    /// assert_eq!(key.decrypt(key.body(&message)?, Aad::none())?, b"payload");
+    /// assert!(Envelope::new(&old).open(&header).is_err());
     /// # Ok(())
     /// # }
     /// # #[cfg(not(feature = "std"))] fn main() {}
@@ -230,18 +213,6 @@ impl<K: Keyring, R> Envelope<K, R> {
         Ok(HeaderUpdate::new(&old, Some(new)))
     }
 
-    /// As [`remove_name`](Self::remove_name), over the header of `message`. Allocates nothing for
-    /// headers of up to 1 KiB.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn remove_name_in_place(&self, message: &mut [u8], name: &str) -> Result<(), Error> {
-        let new = self.without_name(&Header::parse(message)?, name)?;
-        overwrite(message, Some(new));
-        Ok(())
-    }
-
     fn without_name(&self, old: &Header<'_>, name: &str) -> Result<Scratch, Error> {
         let is_kept = |slot: &Slot<'_>| slot.label.name.as_str() != name;
         if old.slots().all(|slot| is_kept(&slot)) {
@@ -258,17 +229,8 @@ impl<K: Keyring, R> Envelope<K, R> {
                 error => error,
             },
         )?;
-        Growth::Refused.write(old, || old.slots().filter(is_kept), 0)
+        new_header(old, || old.slots().filter(is_kept), 0)
     }
-}
-
-/// Puts a new header in the place of one of the same length; whether there is a new one.
-fn overwrite(message: &mut [u8], new: Option<Scratch>) -> bool {
-    let Some(new) = new else { return false };
-    for (byte, new) in message.iter_mut().zip(new.as_bytes()) {
-        *byte = *new;
-    }
-    true
 }
 
 /// Opens the first of `slots` that opens, and is under no compromised version but those that are

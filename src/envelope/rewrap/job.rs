@@ -1,11 +1,11 @@
 //! One rewrap: what becomes of each slot (SPEC 6), and the header that comes of it.
 
 use super::report::{RewrapReport, SlotOutcome};
-use super::scratch::{NewSlots, Scratch};
-use super::write::Growth;
+use super::write::new_header;
 use super::{RewrapOptions, prove_slot, refused_primary, verify_slot};
 use crate::envelope::decrypt::Failures;
 use crate::envelope::opened::Opened;
+use crate::envelope::scratch::{NewSlots, Scratch};
 use crate::error::Error;
 use crate::format::{Header, KeyName, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotLabel};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, SlotWriter, WrapContext};
@@ -16,7 +16,6 @@ pub(super) struct Job<'a, K> {
     pub(super) keyring: &'a K,
     pub(super) old: &'a Header<'a>,
     pub(super) options: RewrapOptions<'a>,
-    pub(super) growth: Growth,
     /// The padding that a header is given that grows, unless it had more.
     pub(super) reserved: usize,
 }
@@ -345,6 +344,6 @@ impl<'a, K: Keyring> Job<'a, K> {
                 outcome => outcome.stays().then_some(slot),
             })
         };
-        self.growth.write(self.old, slots, self.reserved)
+        new_header(self.old, slots, self.reserved)
     }
 }

@@ -5,7 +5,6 @@ mod grant;
 mod job;
 mod report;
 mod retire;
-mod scratch;
 mod write;
 
 pub use grant::{GrantOptions, HeaderUpdate};
@@ -21,8 +20,7 @@ use crate::random::{RandomPool, RandomSource};
 use alloc::vec::Vec;
 use core::fmt;
 use job::Job;
-use scratch::Scratch;
-use write::Growth;
+use write::NewHeader;
 
 /// What a rewrap is asked to make sure of.
 #[derive(Clone, Copy, Debug, Default)]
@@ -132,19 +130,34 @@ impl<'a> RewrapOptions<'a> {
 /// The outcome of a rewrap: the header now, and what was done with each slot.
 #[must_use = "it holds the new header, and says which slots were left"]
 pub struct Rewrap {
-    header: Vec<u8>,
+    header: NewHeader,
     report: RewrapReport,
 }
 
 impl Rewrap {
     /// The header now; byte for byte the old one if nothing changed.
     pub fn header(&self) -> &[u8] {
-        &self.header
+        self.header.as_bytes()
     }
 
     /// The header now, by value.
     pub fn into_header(self) -> Vec<u8> {
-        self.header
+        self.header.into_vec()
+    }
+
+    /// Writes the header over that of `message`, which keeps its length: the message that was
+    /// rewrapped, or its header alone. Allocates nothing, nor does [`Envelope::rewrap`] for headers of
+    /// up to 1 KiB.
+    ///
+    /// It is written by one copy at the very end. A crash within a write to disk can tear it: use this
+    /// where the medium replaces atomically, or behind a journal.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::HeaderRoom`] with the length that the slots need if they have outgrown the header;
+    /// [`Error::OtherMessage`]; what is wrong with the header of `message`. Nothing is then changed.
+    pub fn write_over(&self, message: &mut [u8]) -> Result<(), Error> {
+        self.header.write_over(message)
     }
 
     /// Whether the header differs from the old one.
@@ -159,14 +172,14 @@ impl Rewrap {
 
     /// Header and report by value.
     pub fn into_parts(self) -> (Vec<u8>, RewrapReport) {
-        (self.header, self.report)
+        (self.header.into_vec(), self.report)
     }
 }
 
 impl fmt::Debug for Rewrap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rewrap")
-            .field("header_len", &self.header.len())
+            .field("header_len", &self.header().len())
             .field("report", &self.report)
             .finish()
     }
@@ -215,51 +228,14 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     #[doc(alias = "rekey")]
     pub fn rewrap(&self, message: &[u8], options: RewrapOptions<'_>) -> Result<Rewrap, Error> {
         let old = Header::parse(message)?;
-        let (new, report) = self.new_header(&old, options, Growth::Allowed)?;
-        let header = new.as_ref().map_or(old.as_bytes(), Scratch::as_bytes).to_vec();
-        Ok(Rewrap { header, report })
-    }
-
-    /// As [`rewrap`](Self::rewrap), over the header of `message`, which keeps its length. Returns
-    /// what was done with each slot. Allocates nothing for headers of up to 1 KiB.
-    ///
-    /// The header is written by one copy at the very end. A crash within a write to disk can
-    /// tear it: use this where the medium replaces atomically, or behind a journal.
-    ///
-    /// # Errors
-    ///
-    /// As [`rewrap`](Self::rewrap), and [`Error::HeaderRoom`] if the new slots do not fit, with the
-    /// length that holds them all. Nothing is then changed, and the wraps are spent: where that
-    /// can be, call [`rewrap`](Self::rewrap) and compare the lengths.
-    pub fn rewrap_in_place(
-        &self,
-        message: &mut [u8],
-        options: RewrapOptions<'_>,
-    ) -> Result<RewrapReport, Error> {
-        let old = Header::parse(message)?;
-        let len = old.len();
-        let (new, report) = self.new_header(&old, options, Growth::Refused)?;
-        if let (Some(new), Some(room)) = (new, message.get_mut(..len)) {
-            room.copy_from_slice(new.as_bytes());
-        }
-        Ok(report)
-    }
-
-    /// Builds the new header beside the old one, or returns `None` if nothing changes (SPEC
-    /// R-IDEMPOTENT). Whatever fails, the old one is whole (SPEC R-WHOLE).
-    fn new_header(
-        &self,
-        old: &Header<'_>,
-        options: RewrapOptions<'_>,
-        growth: Growth,
-    ) -> Result<(Option<Scratch>, RewrapReport), Error> {
         // SPEC R-OPENED
         if let Some(key) = options.opened {
-            key.of(old)?;
+            key.of(&old)?;
         }
         let (keyring, reserved) = (&*self.keyring, self.reserved);
-        let job = Job { keyring, old, options, growth, reserved };
-        job.run(&mut RandomPool::for_rewrap(&self.random))
+        let job = Job { keyring, old: &old, options, reserved };
+        let (new, report) = job.run(&mut RandomPool::for_rewrap(&self.random))?;
+        Ok(Rewrap { header: NewHeader::new(&old, new), report })
     }
 }
 

@@ -1,44 +1,66 @@
-//! Other slots in the place of a header's.
+//! The new header of a message.
 
-use super::scratch::Scratch;
+use crate::envelope::scratch::Scratch;
 use crate::error::Error;
 use crate::format::{Header, MAX_HEADER_LEN, Slot, rewrite_header, unpadded_len};
+use alloc::vec::Vec;
 
-/// Whether the new header may be longer than the old one.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Growth {
-    Allowed,
-    Refused,
+/// A header that a message has, or is to have.
+pub(super) struct NewHeader(Scratch);
+
+impl NewHeader {
+    /// `new`, or a copy of the old header if nothing changes.
+    pub(super) fn new(old: &Header<'_>, new: Option<Scratch>) -> Self {
+        NewHeader(new.unwrap_or_else(|| {
+            let mut copy = Scratch::zeroed(old.len());
+            copy.as_mut_bytes().copy_from_slice(old.as_bytes());
+            copy
+        }))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    pub(super) fn into_vec(self) -> Vec<u8> {
+        self.0.into_vec()
+    }
+
+    /// Writes it over the header of the same message, which has its length.
+    pub(super) fn write_over(&self, message: &mut [u8]) -> Result<(), Error> {
+        let (new, old) = (Header::parse_detached(self.as_bytes())?, Header::parse(message)?);
+        if new.core().as_bytes() != old.core().as_bytes() {
+            let (opened, found) = (new.data_key_id(), old.data_key_id());
+            return Err(Error::OtherMessage { opened, found });
+        }
+        let (needed, available) = (unpadded_len(new.slots()), old.len());
+        let room = message.get_mut(..available).filter(|room| room.len() == new.len());
+        room.ok_or(Error::HeaderRoom { needed, available })?.copy_from_slice(new.as_bytes());
+        Ok(())
+    }
 }
 
-impl Growth {
-    /// The new header of these slots, at most 16: as long as the old one, so that it can take its
-    /// place, or as long as needed, with at least `reserved` bytes of padding.
-    pub(super) fn write<'s, I: Iterator<Item = Slot<'s>>>(
-        self,
-        old: &Header<'_>,
-        slots: impl Fn() -> I,
-        reserved: usize,
-    ) -> Result<Scratch, Error> {
-        let (needed, available) = (unpadded_len(slots()), old.len());
-        let len = match self {
-            _ if needed <= available => available,
-            Growth::Refused => return Err(Error::HeaderRoom { needed, available }),
-            Growth::Allowed if needed > MAX_HEADER_LEN => {
-                return Err(Error::HeaderRoom { needed, available: MAX_HEADER_LEN });
-            }
-            Growth::Allowed => {
-                // SPEC R-GROW: what was reserved is reserved again, as far as a header goes.
-                let reserved = old.padding_len().max(reserved);
-                // Saturates: no header is longer.
-                needed.saturating_add(reserved).min(MAX_HEADER_LEN)
-            }
-        };
-        let mut out = Scratch::zeroed(len);
-        rewrite_header(old.core(), slots(), out.as_mut_bytes())?;
-        // Whatever a keyring or a hostile header led to, no message is given a header that
-        // cannot be read again.
-        Header::parse_detached(out.as_bytes())?;
-        Ok(out)
-    }
+/// The new header of these slots, at most 16: as long as the old one, so that it can replace it in
+/// place, or as long as needed, with at least `reserved` bytes of padding.
+pub(super) fn new_header<'s, I: Iterator<Item = Slot<'s>>>(
+    old: &Header<'_>,
+    slots: impl Fn() -> I,
+    reserved: usize,
+) -> Result<Scratch, Error> {
+    let needed = unpadded_len(slots());
+    let len = match needed {
+        _ if needed <= old.len() => old.len(),
+        _ if needed > MAX_HEADER_LEN => {
+            return Err(Error::HeaderRoom { needed, available: MAX_HEADER_LEN });
+        }
+        // SPEC R-GROW: what was reserved is reserved again, as far as a header goes.
+        // Saturates: no header is longer.
+        _ => needed.saturating_add(old.padding_len().max(reserved)).min(MAX_HEADER_LEN),
+    };
+    let mut out = Scratch::zeroed(len);
+    rewrite_header(old.core(), slots(), out.as_mut_bytes())?;
+    // Whatever a keyring or a hostile header led to, no message is given a header that
+    // cannot be read again.
+    Header::parse_detached(out.as_bytes())?;
+    Ok(out)
 }

@@ -1,6 +1,7 @@
 //! Journals that were left, damaged, moved or planted.
 
 use super::*;
+use crate::common::detached::WriteDetached;
 use crate::common::simulated_directory::{Kind, Plan, SimulatedDirectory, USER};
 use envelock::test_util::key_file::FileKind;
 use envelock::test_util::message_file::rewrap_file_in;

@@ -1,6 +1,7 @@
 //! What a rewrap leaves: the header that a rewrap in memory makes, and everything else as it was.
 
 use super::*;
+use crate::common::detached::ReadDetached;
 use envelock::{
     KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, Suite, body_len, file::FileChange, inspect,
 };

@@ -5,6 +5,7 @@ use super::backend;
 use super::clock::{FakeClock, Slow};
 use super::combine::{PLAINTEXT, ROW, Said, Scripted, label, labels, ring, version};
 use super::{MINUTE, NANO};
+use crate::common::detached::WriteDetached;
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
     DataKey, DataKeyId, DataKeyReuse, Envelope, Error, Keyring, Lifecycle, MultiKeyring, SlotLabel,

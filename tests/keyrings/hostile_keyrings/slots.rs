@@ -2,6 +2,7 @@
 
 use super::hostile::{Primary, stale, with_opaque_twin_of_the_primary};
 use super::{fault, rewrap_error};
+use crate::common::detached::WriteDetached;
 use envelock::{
     Aad, Envelope, Error, KeyName, KeyVersion, Keyring, RewrapOptions, SlotLabel, Suite,
     format::{SlotFault, WrapAlgorithm},

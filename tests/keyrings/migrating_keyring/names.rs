@@ -2,6 +2,7 @@
 
 use super::combine::{PLAINTEXT, ROW, label, labels, version};
 use super::{MigratingKeyring, USUAL};
+use crate::common::detached::WriteDetached;
 use crate::common::directory::TestDirectory;
 use envelock::keyset::LifecycleError;
 use envelock::rand_core::{Rng, SeedableRng};

@@ -1,5 +1,6 @@
 //! An observer costs no memory but its own.
 
+use crate::common::detached::WriteDetached;
 use envelock::{
     Aad, Envelope, KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions,
     observe::{Event, FnObserver, ObservedKeyring},

@@ -1,6 +1,7 @@
 //! One event of each kind, and a life of a keyring that brings about what one can.
 
 use super::secrets;
+use crate::common::detached::WriteDetached;
 use envelock::{format::*, keyring::*, keyset::*, observe::*, *};
 use std::fmt;
 

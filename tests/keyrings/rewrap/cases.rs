@@ -2,6 +2,7 @@
 
 use super::compose::{compose, slots_of};
 use super::{ROW, USUAL, version};
+use crate::common::detached::{ReadDetached, WriteDetached};
 use envelock::{
     DataKey, Envelope, Error, KeyName, Keyring, Lifecycle, MasterKey, MemoryKeyring,
     MigratingKeyring, MultiKeyring, Rewrap, RewrapOptions, SlotLabel, SlotOutcome, Timestamp,

@@ -4,6 +4,7 @@ use super::cases::{Scene, import, in_words, scene};
 use super::compose::{compose, keyring, slots_of};
 use super::services::Services;
 use super::{ROW, USUAL, seeded, version, versions_of};
+use crate::common::detached::{ReadDetached, WriteDetached};
 use envelock::{
     Aad, DataKey, Envelope, Error, GrantOptions, HeaderUpdate, Keyring, Lifecycle, MemoryKeyring,
     MultiKeyring, SlotLabel, Suite,

@@ -2,6 +2,7 @@
 
 use super::compose::{compose, keyring, slots_by_version, slots_of};
 use super::{ROW, USUAL, rewrap, version, versions_of};
+use crate::common::detached::ReadDetached;
 use envelock::{
     DataKey, Envelope, Error, FailoverKeyring, KeyName, Keyring, Lifecycle, MemoryKeyring,
     MigratingKeyring, MultiKeyring, OpenedKey, RewrapReport, SlotLabel, SlotOutcome, Suite,
@@ -173,7 +174,7 @@ fn a_rewrap_by_an_opened_key_obeys_what_became_of_its_version() {
     assert_eq!(versions_of(&named.unwrap()), [2]);
     keyring.disable(version(1)).unwrap();
     refused(Refusal::Disabled);
-    assert_eq!(key.decrypt(&message, ROW).unwrap(), b"payload");
+    assert_eq!(key.decrypt(key.body(&message).unwrap(), ROW).unwrap(), b"payload");
 }
 
 /// Of several keyrings of one name, that of the slot wraps: no other's slot takes its place.

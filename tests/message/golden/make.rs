@@ -2,6 +2,7 @@
 
 use super::independent::Material;
 use super::manifest::{Entry, rule, words};
+use crate::common::detached::WriteDetached;
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
     Aad, AadPairs, DataKey, Envelope, KeyName, KeyVersion, Keyring, Lifecycle, MasterKey,

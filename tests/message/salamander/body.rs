@@ -1,5 +1,6 @@
 //! A body that decrypts under two data keys, behind a header that wraps both.
 
+use crate::common::detached::WriteDetached;
 use crate::common::entry::{assert_opens, try_all};
 use crate::common::kdf::{BodyKeys, body_keys};
 use crate::common::model::Answer;

@@ -1,6 +1,7 @@
 //! A wrapped key that unwraps under two master keys (THREATS 3): XAES-256-GCM commits to its key
 //! no more than GCM does.
 
+use crate::common::detached::WriteDetached;
 use crate::common::entry::try_all;
 use crate::common::kdf::{body_keys, data_key_id, master_key_id};
 use crate::common::model::Answer;

@@ -1,6 +1,8 @@
 //! What is decrypted: a message, a body whose header is kept apart, or a body under a raw key.
 
 use super::PREFIX;
+use crate::detached::ReadDetached;
+use crate::detached::Whole;
 use envelock::danger;
 use envelock::{
     Aad, Envelope, Error, MemoryKeyring, OpenedKey, Suite,
@@ -27,7 +29,7 @@ impl<'a> Subject<'a> {
     pub fn decrypt(&self, bytes: &[u8]) -> Result<Vec<u8>, Error> {
         match self {
             Subject::Whole(envelope, aad) => envelope.decrypt(bytes, Aad::new(aad)),
-            Subject::Opened(key, aad) => key.decrypt(bytes, Aad::new(aad)),
+            Subject::Opened(key, aad) => Whole(key).decrypt(bytes, Aad::new(aad)),
             Subject::Detached(envelope, header, aad) => {
                 envelope.decrypt_detached(header, bytes, Aad::new(aad))
             }
@@ -42,7 +44,7 @@ impl<'a> Subject<'a> {
     pub fn decrypt_into(&self, bytes: &[u8], out: &mut [u8]) -> Result<(), Error> {
         match self {
             Subject::Whole(envelope, aad) => envelope.decrypt_into(bytes, Aad::new(aad), out),
-            Subject::Opened(key, aad) => key.decrypt_into(bytes, Aad::new(aad), out),
+            Subject::Opened(key, aad) => Whole(key).decrypt_into(bytes, Aad::new(aad), out),
             Subject::Detached(envelope, header, aad) => {
                 envelope.decrypt_detached_into(header, bytes, Aad::new(aad), out)
             }
@@ -58,7 +60,7 @@ impl<'a> Subject<'a> {
     pub fn decrypt_in_place<'b>(&self, bytes: &'b mut [u8]) -> Result<&'b mut [u8], Error> {
         match self {
             Subject::Whole(envelope, aad) => envelope.decrypt_in_place(bytes, Aad::new(aad)),
-            Subject::Opened(key, aad) => key.decrypt_in_place(bytes, Aad::new(aad)),
+            Subject::Opened(key, aad) => Whole(key).decrypt_in_place(bytes, Aad::new(aad)),
             Subject::Detached(envelope, header, aad) => {
                 envelope.decrypt_detached_in_place(header, bytes, Aad::new(aad))
             }
@@ -120,7 +122,7 @@ impl<'a> Subject<'a> {
     pub fn reader<R: Read>(&self, mut source: R) -> Result<DecryptReader<R>, Error> {
         match self {
             Subject::Whole(envelope, aad) => envelope.decrypt_reader(source, Aad::new(aad)),
-            Subject::Opened(key, aad) => key.decrypt_reader(source, Aad::new(aad)),
+            Subject::Opened(key, aad) => Whole(key).decrypt_reader(source, Aad::new(aad)),
             Subject::Detached(envelope, header, aad) => {
                 envelope.decrypt_reader_detached(header, source, Aad::new(aad))
             }
@@ -140,7 +142,7 @@ impl<'a> Subject<'a> {
     pub fn ranges<S: ReadAt>(&self, source: S) -> Result<RangeReader<S>, Error> {
         match self {
             Subject::Whole(envelope, aad) => envelope.range_reader(source, Aad::new(aad)),
-            Subject::Opened(key, aad) => key.range_reader(source, Aad::new(aad)),
+            Subject::Opened(key, aad) => Whole(key).range_reader(source, Aad::new(aad)),
             Subject::Detached(envelope, header, aad) => {
                 envelope.range_reader_detached(header, source, Aad::new(aad))
             }

@@ -1,5 +1,6 @@
 //! A stream that outlives the version it was begun under does not end in `Ok` (THREATS 77).
 
+use envelock::stream::{EncryptReader, EncryptWriter};
 use envelock::{
     Aad, DataKey, Envelope, Error, KeyVersion, Keyring, Lifecycle, MemoryKeyring, MigratingKeyring,
     MultiKeyring, SlotLabel,
@@ -26,8 +27,9 @@ fn writer(envelope: &Envelope<Arc<dyn Keyring>>, change: &dyn Fn()) -> Ended {
 }
 
 fn detached_writer(envelope: &Envelope<Arc<dyn Keyring>>, change: &dyn Fn()) -> Ended {
-    let (mut message, mut writer) =
-        envelope.encrypt_writer_detached(Vec::new(), Aad::none()).unwrap();
+    let mut stream = envelope.stream_encryptor(Aad::none()).unwrap();
+    let mut message = stream.take_header();
+    let mut writer = EncryptWriter::from_stream(Vec::new(), stream);
     writer.write_all(&[7; LEN]).unwrap();
     change();
     let ended = writer.try_finish();
@@ -48,8 +50,9 @@ fn reader(envelope: &Envelope<Arc<dyn Keyring>>, change: &dyn Fn()) -> Ended {
 }
 
 fn detached_reader(envelope: &Envelope<Arc<dyn Keyring>>, change: &dyn Fn()) -> Ended {
-    let (mut message, mut reader) =
-        envelope.encrypt_reader_detached(&[7; LEN][..], Aad::none()).unwrap();
+    let mut stream = envelope.stream_encryptor(Aad::none()).unwrap();
+    let mut message = stream.take_header();
+    let mut reader = EncryptReader::from_stream(&[7; LEN][..], stream);
     change();
     reader.read_to_end(&mut message)?;
     Ok(message)

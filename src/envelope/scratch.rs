@@ -1,4 +1,4 @@
-//! Room for a header or for slots while a rewrap builds them: on the stack, or where that is too
+//! Room for a header or for slots: on the stack, or where that is too
 //! small, on the heap. Holds nothing secret.
 
 #![expect(
@@ -11,34 +11,38 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 /// Longer headers, and more slots, go to the heap.
-pub(super) const STACK_LEN: usize = 1024;
+pub(in crate::envelope) const STACK_LEN: usize = 1024;
 
 /// Zeroed bytes of a length known at run time.
-pub(super) struct Scratch {
+pub(in crate::envelope) struct Scratch {
     stack: [u8; STACK_LEN],
     heap: Vec<u8>,
     len: usize,
 }
 
 impl Scratch {
-    pub(super) fn zeroed(len: usize) -> Self {
+    pub(in crate::envelope) fn zeroed(len: usize) -> Self {
         let heap = if len > STACK_LEN { vec![0; len] } else { Vec::new() };
         Scratch { stack: [0; STACK_LEN], heap, len }
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(in crate::envelope) fn as_bytes(&self) -> &[u8] {
         let stack = self.stack.get(..self.len);
         stack.unwrap_or(&self.heap)
     }
 
-    pub(super) fn as_mut_bytes(&mut self) -> &mut [u8] {
+    pub(in crate::envelope) fn into_vec(self) -> Vec<u8> {
+        if self.heap.is_empty() { self.as_bytes().to_vec() } else { self.heap }
+    }
+
+    pub(in crate::envelope) fn as_mut_bytes(&mut self) -> &mut [u8] {
         let stack = self.stack.get_mut(..self.len);
         stack.unwrap_or(&mut self.heap)
     }
 }
 
 /// The slots that a rewrap has made, one behind the other.
-pub(super) struct NewSlots {
+pub(in crate::envelope) struct NewSlots {
     bytes: Scratch,
     used: usize,
     /// Where the new slot of each old one begins. Not an `Option`: optimised code looks at its
@@ -51,17 +55,17 @@ pub(super) struct NewSlots {
 const NOWHERE: usize = usize::MAX;
 
 impl NewSlots {
-    pub(super) fn new() -> Self {
+    pub(in crate::envelope) fn new() -> Self {
         NewSlots { bytes: Scratch::zeroed(STACK_LEN), used: 0, starts: [NOWHERE; MAX_SLOTS] }
     }
 
     /// Room for the next slot.
-    pub(super) fn room(&mut self) -> &mut [u8] {
+    pub(in crate::envelope) fn room(&mut self) -> &mut [u8] {
         &mut self.bytes.as_mut_bytes()[self.used..]
     }
 
     /// Makes room for a slot of `len` bytes.
-    pub(super) fn grow(&mut self, len: usize) {
+    pub(in crate::envelope) fn grow(&mut self, len: usize) {
         let mut larger = Scratch::zeroed(self.used + len);
         let kept = larger.as_mut_bytes().iter_mut().zip(self.bytes.as_bytes());
         kept.take(self.used).for_each(|(new, old)| *new = *old);
@@ -69,7 +73,7 @@ impl NewSlots {
     }
 
     /// Counts the slot that was written to the room, and says where it begins.
-    pub(super) fn take(&mut self) -> usize {
+    pub(in crate::envelope) fn take(&mut self) -> usize {
         let start = self.used;
         #[expect(clippy::expect_used, reason = "it is called once a slot was written")]
         let slot = self.get(start).expect("the slot that was written");
@@ -78,24 +82,24 @@ impl NewSlots {
     }
 
     /// The slot that begins there.
-    pub(super) fn get(&self, start: usize) -> Option<Slot<'_>> {
+    pub(in crate::envelope) fn get(&self, start: usize) -> Option<Slot<'_>> {
         Slots::new(self.bytes.as_bytes().get(start..)?, 1).next()
     }
 
     /// Keeps the slot that begins there for the place of slot `index`.
-    pub(super) fn keep(&mut self, index: usize, start: usize) {
+    pub(in crate::envelope) fn keep(&mut self, index: usize, start: usize) {
         if let Some(entry) = self.starts.get_mut(index) {
             *entry = start;
         }
     }
 
     /// The new slot for the place of slot `index`.
-    pub(super) fn of(&self, index: usize) -> Option<Slot<'_>> {
+    pub(in crate::envelope) fn of(&self, index: usize) -> Option<Slot<'_>> {
         self.get(*self.starts.get(index)?)
     }
 
     /// Whether a slot of this key is kept.
-    pub(super) fn has(&self, label: &SlotLabel<'_>) -> bool {
+    pub(in crate::envelope) fn has(&self, label: &SlotLabel<'_>) -> bool {
         let kept = self.starts.iter().filter(|start| **start != NOWHERE);
         kept.filter_map(|start| self.get(*start)).any(|slot| slot.label.same_key(label))
     }

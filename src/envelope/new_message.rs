@@ -1,0 +1,83 @@
+//! A message whose header is kept apart from its body.
+
+use super::encrypt::check_len;
+use super::length::body_len;
+use super::scratch::Scratch;
+use crate::body::{self, ChunkEncryptor};
+use crate::error::Error;
+use crate::threads::Threads;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+/// A header, and the key of the one body that belongs to it; made by
+/// [`Envelope::start`](crate::Envelope::start).
+///
+/// Header and body one behind the other are the message that
+/// [`Envelope::encrypt`](crate::Envelope::encrypt) makes. Copy the [`header`](Self::header) first: encrypting
+/// the body uses the value up, since a salt serves once. [`Envelope::open`](crate::Envelope::open) reads
+/// the header, and its [`OpenedKey`](crate::OpenedKey) the body. For a body of unknown length see
+/// [`StreamEncryptor::take_header`](crate::stream::StreamEncryptor::take_header).
+///
+/// Allocates nothing for headers of up to 1 KiB, except where a method returns a `Vec`. It belongs to
+/// the process that made it: in a child of `fork` it fails with [`Error::Forked`].
+#[must_use = "a header without its body is no message"]
+pub struct NewMessage {
+    pub(super) header: Scratch,
+    pub(super) encryptor: ChunkEncryptor,
+    pub(super) plaintext_len: usize,
+    pub(super) threads: Option<Arc<Threads>>,
+}
+
+impl NewMessage {
+    /// The header. It is complete, and no later step changes it.
+    pub fn header(&self) -> &[u8] {
+        self.header.as_bytes()
+    }
+
+    /// Encrypts the plaintext and returns the body.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BufferLength`] if the plaintext has another length than was announced;
+    /// [`Error::Forked`].
+    pub fn encrypt(self, plaintext: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut body = vec![0; body_len(self.plaintext_len)?];
+        self.encrypt_into(plaintext, &mut body)?;
+        Ok(body)
+    }
+
+    /// Encrypts the plaintext into `body`, which has exactly [`body_len`](crate::body_len) bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BufferLength`] if the plaintext has another length than was announced, or the body
+    /// another than it needs; [`Error::Forked`].
+    pub fn encrypt_into(self, plaintext: &[u8], body: &mut [u8]) -> Result<(), Error> {
+        self.encryptor.check_process()?;
+        check_len(plaintext, self.plaintext_len)?;
+        body::encrypt_into(&self.encryptor, plaintext, body, self.threads.as_deref())
+    }
+
+    /// Encrypts in place: the plaintext stands in `body` from byte 56 on, and `body` has exactly
+    /// [`body_len`](crate::body_len) bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BufferLength`] and [`Error::Forked`]. The plaintext is then untouched.
+    pub fn encrypt_in_place(self, body: &mut [u8]) -> Result<(), Error> {
+        self.encryptor.check_process()?;
+        check_len(body, body_len(self.plaintext_len)?)?;
+        body::in_place::encrypt(&self.encryptor, body, self.threads.as_deref())
+    }
+}
+
+impl fmt::Debug for NewMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewMessage")
+            .field("header_len", &self.header().len())
+            .field("plaintext_len", &self.plaintext_len)
+            .finish_non_exhaustive()
+    }
+}
