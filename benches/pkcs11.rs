@@ -10,7 +10,7 @@ mod raw;
 #[path = "../tests/common/raw_token.rs"]
 mod raw_token;
 
-use envelock::test_util::{TestMessage, TestRng};
+use envelock::conformance::{TestMessage, TestRng};
 use envelock::{
     Aad, CachingKeyring, DataKeyReuse, Envelope, Keyring, Lifecycle, MemoryKeyring, OsRandom,
     Pkcs11Keyring, Suite,

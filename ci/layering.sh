@@ -15,7 +15,7 @@ cd "$root"
 LONGEST_FILE=400
 
 # Where defaults need no reason yet.
-UNEXPLAINED='^src/(crypto/refusals|message_file/|fs/|keyring/file/|test_util/)'
+UNEXPLAINED='^src/(crypto/refusals|message_file/|fs/|keyring/file/|conformance/|internals/)'
 
 # rule | file, or a folder with a slash behind it | what the line must match | reason
 ALLOWED='
@@ -58,18 +58,18 @@ os-random | src/policy/apply.rs   | &mut crate::OsRandom            | the same
 feature   | src/policy/apply.rs   | .                              | the same
 std       | src/io/               | .                              | the rim: adapters for the readers and writers of std
 io        | src/io/               | .                              | the rim: the same
-std       | src/error.rs          | std::io::Error                 | what a reader or writer said, behind feature std
-io        | src/error.rs          | std::io::Error                 | the same
-feature   | src/error.rs          | .                              | the same
+std       | src/error/mod.rs      | std::io::Error                 | what a reader or writer said, behind feature std
+io        | src/error/mod.rs      | std::io::Error                 | the same
+feature   | src/error/mod.rs      | .                              | the same
 feature   | src/error/answers.rs  | .                              | the same
 os-random | src/io/envelope.rs    | &mut crate::OsRandom           | conveniences that fill in the generator
 feature   | src/stream/           | .                              | what the adapters alone ask of a stream
 feature   | src/wiped.rs          | .                              | the same
-panic     | src/test_util/        | .                              | a harness tells of a broken rule by a panic
-std       | src/test_util/        | .                              | runs in tests alone, behind features test-util and std
-io        | src/test_util/        | thread::                       | judges keyrings from eight threads at once
-io        | src/test_util/message_file.rs | std::(io::Read|path::Path);$ | what stands in for a file that is encrypted
-feature   | src/test_util/mod.rs  | .                              | what needs threads stands behind std
+panic     | src/conformance/      | .                              | a harness tells of a broken rule by a panic
+std       | src/conformance/      | .                              | runs in tests alone, behind features test-util and std
+io        | src/conformance/      | thread::                       | judges keyrings from eight threads at once
+io        | src/internals/message_file.rs | std::(io::Read|path::Path);$ | what stands in for a file that is encrypted
+feature   | src/conformance/mod.rs | .                              | what needs threads stands behind std
 std       | src/keyring/pkcs11/   | .                              | the rim: a library, its path, threads that share it, clocks
 io        | src/keyring/pkcs11/   | .                              | the rim: the same
 os-random | src/keyring/pkcs11/   | .                              | the rim: IVs of self-tests, ids, the key of a catalogue

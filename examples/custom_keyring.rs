@@ -79,7 +79,7 @@ impl TableKeyring {
 }
 
 impl Keyring for TableKeyring {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         let records = self.records();
         let (label, _) = self.newest(&records).ok_or(KeyringError::NoPrimary)?;
         visit(&PrimaryKey { label, max_wrapped_key_len: Some(MAX_WRAPPED_LEN) });
@@ -177,5 +177,5 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// What proves a keyring sound: `cargo test --example custom_keyring`.
 #[test]
 fn conforms() {
-    envelock::test_util::conformance::keyring(|| TableKeyring::create("shop/orders").unwrap());
+    envelock::conformance::keyring(|| TableKeyring::create("shop/orders").unwrap());
 }

@@ -29,6 +29,8 @@ extern crate std;
 
 mod aad;
 mod body;
+#[cfg(feature = "test-util")]
+pub mod conformance;
 mod crypto;
 pub mod danger;
 mod envelope;
@@ -36,6 +38,9 @@ mod error;
 pub mod format;
 #[cfg(all(feature = "file", unix))]
 mod fs;
+#[cfg(all(feature = "test-util", feature = "file", unix))]
+#[doc(hidden)]
+pub mod internals;
 #[cfg(feature = "std")]
 mod io;
 pub mod keyring;
@@ -49,8 +54,6 @@ mod random;
 mod reuse;
 pub mod stream;
 mod sync;
-#[cfg(feature = "test-util")]
-pub mod test_util;
 mod threads;
 mod time;
 mod wiped;

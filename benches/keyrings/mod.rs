@@ -135,8 +135,8 @@ fn protection() -> Protection {
 struct Remote(MemoryKeyring);
 
 impl Keyring for Remote {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.0.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.0.visit_primaries(visit)
     }
 
     fn wrap(

@@ -140,9 +140,9 @@ fn with_header(base: &Base, header: Model) -> Base {
 struct Both<'k>(&'k MemoryKeyring, &'k MemoryKeyring);
 
 impl Keyring for Both<'_> {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.0.primary(visit)?;
-        self.1.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.0.visit_primaries(visit)?;
+        self.1.visit_primaries(visit)
     }
 
     fn wrap(

@@ -7,7 +7,7 @@ use crate::aad::Aad;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{Header, Slot, SlotLabel};
-use crate::keyring::{Keyring, KeyringError, WrapContext};
+use crate::keyring::{Keyring, KeyringError, WrapContext, unwrap_verified};
 use alloc::vec::Vec;
 
 impl<K: Keyring, R> Envelope<K, R> {
@@ -92,20 +92,6 @@ pub(super) fn split(message: &[u8]) -> Result<(Header<'_>, &[u8]), Error> {
 pub(super) fn check_room(body: &[u8], plaintext: &[u8]) -> Result<(), Error> {
     let (len, needed) = (plaintext.len(), plaintext_len_of_body(body.len())?);
     if len == needed { Ok(()) } else { Err(Error::BufferLength { len, needed }) }
-}
-
-/// Unwraps `slot` and checks that the key is the message's, whatever the keyring says
-/// (SPEC K-CHECK).
-pub(super) fn unwrap_verified<K: Keyring + ?Sized>(
-    keyring: &K,
-    slot: &Slot<'_>,
-    context: &WrapContext<'_>,
-    data_key: &mut DataKey,
-) -> Result<(), KeyringError> {
-    // What an earlier slot left must not stand in for this one's.
-    data_key.wipe();
-    keyring.unwrap(slot, context, data_key)?;
-    context.verify(data_key)
 }
 
 /// Why no slot opened so far: what tells most, and of several such the first. Allocates nothing

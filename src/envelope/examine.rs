@@ -1,11 +1,11 @@
 //! Which slots of a header open, and why the others do not; without the body.
 
 use super::Envelope;
-use super::decrypt::{Failures, unwrap_verified};
+use super::decrypt::Failures;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{Header, MAX_SLOTS, Slot, SlotLabel};
-use crate::keyring::{Keyring, KeyringError, WrapContext};
+use crate::keyring::{Keyring, KeyringError, WrapContext, unwrap_verified};
 use core::fmt;
 
 /// What a keyring makes of one slot.

@@ -16,7 +16,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     pub fn header_len(&self) -> Result<usize, Error> {
         // Saturates: beyond 65,535 it is refused in any case.
         let mut len = offset::SLOTS.saturating_add(self.reserved);
-        let primary = self.keyring.primary(&mut |primary| {
+        let primary = self.keyring.visit_primaries(&mut |primary| {
             let wrapped_len = primary.wrapped_key_len(self.suite);
             // Saturates: as above.
             len = len.saturating_add(slot_len(primary.label.name, wrapped_len));

@@ -261,7 +261,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     /// As [`header_len`](Self::header_len).
     pub fn primary_index_bytes(&self) -> Result<[u8; 12], Error> {
         let mut first = None;
-        let primary = self.keyring.primary(&mut |primary| {
+        let primary = self.keyring.visit_primaries(&mut |primary| {
             first.get_or_insert(primary.label.index_bytes());
         });
         primary.map_err(Error::from_wrap)?;

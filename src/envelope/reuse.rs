@@ -117,7 +117,7 @@ impl WrittenSlots {
     pub(crate) fn is_current(&self, keyring: &dyn Keyring) -> Result<bool, KeyringError> {
         let mut labels = self.0.iter().map(OwnedSlot::label);
         let mut same = true;
-        keyring.primary(&mut |primary| same &= labels.next() == Some(primary.label))?;
+        keyring.visit_primaries(&mut |primary| same &= labels.next() == Some(primary.label))?;
         if !same || labels.next().is_some() {
             return Ok(false);
         }

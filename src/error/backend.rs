@@ -77,7 +77,7 @@ impl BackendError {
     }
 
     /// The error of a back end of this crate, whose own text is complete.
-    #[cfg(all(any(feature = "file", feature = "pkcs11"), unix))]
+    #[allow(dead_code, reason = "back ends of this crate are features")]
     pub(crate) fn described(cause: impl Error + Send + Sync + 'static, retryable: bool) -> Self {
         let failure = BackendFailure::Unavailable { retryable };
         BackendError { is_described: true, ..BackendError::new(cause, failure) }
@@ -147,7 +147,7 @@ impl Error for BackendError {
 
 /// Has the error of a back end of this crate travel in [`BackendError`], [`enum@crate::Error`] and
 /// [`KeyringError`](crate::keyring::KeyringError).
-#[cfg(all(any(feature = "file", feature = "pkcs11"), unix))]
+#[allow(unused_macros, reason = "back ends of this crate are features")]
 macro_rules! backend_error {
     ($error:ty) => {
         impl From<$error> for $crate::error::BackendError {
@@ -171,5 +171,5 @@ macro_rules! backend_error {
     };
 }
 
-#[cfg(all(any(feature = "file", feature = "pkcs11"), unix))]
+#[allow(unused_imports, reason = "as above")]
 pub(crate) use backend_error;

@@ -8,7 +8,7 @@ mod backend;
 mod conversions;
 mod unverified;
 
-#[cfg(all(any(feature = "file", feature = "pkcs11"), unix))]
+#[allow(unused_imports, reason = "back ends of this crate are features")]
 pub(crate) use backend::backend_error;
 pub use backend::{BackendError, BackendFailure};
 pub use unverified::Unverified;

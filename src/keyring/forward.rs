@@ -5,12 +5,12 @@ macro_rules! forward_keyring {
     ($this:ident => $to:expr; $($method:ident),+ $(,)?) => {$(
         $crate::keyring::forward_keyring!(@ $method $this $to);
     )+};
-    (@ primary $this:ident $to:expr) => {
-        fn primary(
+    (@ visit_primaries $this:ident $to:expr) => {
+        fn visit_primaries(
             &$this,
             visit: &mut dyn FnMut(&$crate::keyring::PrimaryKey<'_>),
         ) -> Result<(), $crate::keyring::KeyringError> {
-            ($to).primary(visit)
+            ($to).visit_primaries(visit)
         }
     };
     (@ wrap $this:ident $to:expr) => {

@@ -1,7 +1,7 @@
 //! Master keys in this process's memory.
 
+use super::key_table::{MasterKeys, Selection};
 use super::lifecycle::Lifecycle;
-use super::master_keys::{MasterKeys, Selection};
 use super::software::SoftwareSource;
 use super::{Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
@@ -211,7 +211,7 @@ impl MemoryKeyring {
 }
 
 impl Keyring for MemoryKeyring {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         // Not under the lock: the visitor is the caller's.
         let keys = self.keys.read().clone();
         keys.visit_primary(&self.selection, visit)

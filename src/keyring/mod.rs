@@ -2,43 +2,37 @@
 
 #[cfg(feature = "std")]
 mod caching;
+mod combine;
 mod context;
 mod counter;
 mod error;
-mod failover;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod file;
 mod forward;
-mod held;
 #[cfg(all(test, envelock_shuttle))]
 #[path = "../../tests/interleavings/models.rs"]
 mod interleavings;
+mod key_table;
 mod lifecycle;
-mod master_keys;
-mod members;
 mod memory;
-mod migrating;
-mod multi;
 pub(crate) mod observed;
 #[cfg(all(feature = "pkcs11", unix))]
 pub(crate) mod pkcs11;
 mod slot_writer;
 mod software;
 mod without;
+mod wrapping_key;
 
 #[cfg(feature = "std")]
 pub use caching::{CachingKeyring, CachingOptions, CachingStats};
 #[cfg(feature = "std")]
 pub(crate) use caching::{Clock, is_young, monotonic_clock};
+pub use combine::{FailoverKeyring, MAX_MEMBERS, MigratingKeyring, MultiKeyring};
 pub use context::{WrapAad, WrapContext};
 pub use error::KeyringError;
-pub use failover::FailoverKeyring;
 pub(crate) use forward::forward_keyring;
 pub use lifecycle::Lifecycle;
-pub use members::MAX_MEMBERS;
 pub use memory::MemoryKeyring;
-pub use migrating::MigratingKeyring;
-pub use multi::MultiKeyring;
 pub use slot_writer::SlotWriter;
 pub(crate) use slot_writer::write_header;
 pub use without::WithoutVersions;
@@ -85,7 +79,7 @@ pub trait Keyring: Send + Sync {
     /// [`KeyringError::NoPrimary`] if nothing can wrap; [`KeyringError::Backend`].
     ///
     /// [`Error::HeaderRoom`]: crate::Error::HeaderRoom
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError>;
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError>;
 
     /// Wraps `data_key` under the primary version and pushes the slot; a keyring that wraps
     /// under several master keys pushes one slot for each.
@@ -140,20 +134,20 @@ pub trait Keyring: Send + Sync {
     ///
     /// Called by combined keyrings, and where a caller names a key; it should be cheap, from
     /// memory, and allocates nothing. A keyring made of several may `visit` more than once. The
-    /// provided method goes by [`primary`](Self::primary), which is right for a keyring of one
+    /// provided method goes by [`visit_primaries`](Self::visit_primaries), which is right for a keyring of one
     /// name; a keyring of several overrides it, or a migration leaves behind what it holds and does
     /// not write under now.
     ///
     /// # Errors
     ///
-    /// As [`primary`](Self::primary).
+    /// As [`visit_primaries`](Self::visit_primaries).
     fn holds(
         &self,
         name: KeyName<'_>,
         visit: &mut dyn FnMut(KeyName<'_>),
     ) -> Result<(), KeyringError> {
         let mut is_held = false;
-        self.primary(&mut |primary| is_held |= primary.label.name == name)?;
+        self.visit_primaries(&mut |primary| is_held |= primary.label.name == name)?;
         if is_held {
             visit(name);
         }
@@ -214,7 +208,7 @@ pub trait Keyring: Send + Sync {
     ///
     /// Called by `needs_rewrap`, by a rewrap for each slot, and before the end of a stream: it
     /// should be cheap, from memory. The provided method compares with
-    /// [`primary`](Self::primary) and takes every other slot of the same name for stale. A
+    /// [`visit_primaries`](Self::visit_primaries) and takes every other slot of the same name for stale. A
     /// keyring overrides it if it holds names that it does not wrap under, can tell foreign
     /// material by its id, or refuses or does not know some versions: a slot that is called
     /// stale and does not open is reported by `needs_rewrap` for ever. A slot that is wrongly
@@ -223,10 +217,10 @@ pub trait Keyring: Send + Sync {
     ///
     /// # Errors
     ///
-    /// As [`primary`](Self::primary).
+    /// As [`visit_primaries`](Self::visit_primaries).
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
         let mut freshness = Freshness::NotMine;
-        self.primary(&mut |primary| {
+        self.visit_primaries(&mut |primary| {
             if primary.label.same_key(slot) {
                 freshness = Freshness::Primary;
             } else if primary.label.name == slot.name && freshness == Freshness::NotMine {
@@ -262,9 +256,26 @@ macro_rules! forward_to_pointee {
     ($($pointer:ty),*) => {$(
         impl<K: Keyring + ?Sized> Keyring for $pointer {
             forward_keyring!(self => **self;
-                primary, wrap, wrap_under, holds, unwrap, rewrap, freshness);
+                visit_primaries, wrap, wrap_under, holds, unwrap, rewrap, freshness);
         }
     )*};
 }
 
 forward_to_pointee!(&K, Box<K>, Arc<K>);
+
+/// Unwraps `slot` and checks that the data key is the message's, whatever the keyring returns
+/// (SPEC K-CHECK). After an error `data_key` holds nothing.
+pub(crate) fn unwrap_verified<K: Keyring + ?Sized>(
+    keyring: &K,
+    slot: &Slot<'_>,
+    context: &WrapContext<'_>,
+    data_key: &mut DataKey,
+) -> Result<(), KeyringError> {
+    // The key of an earlier slot must not pass for this one's.
+    data_key.wipe();
+    let opened = keyring.unwrap(slot, context, data_key).and_then(|()| context.verify(data_key));
+    if opened.is_err() {
+        data_key.wipe();
+    }
+    opened
+}

@@ -104,8 +104,8 @@ impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
 }
 
 impl<K: Keyring, O: Observer> Keyring for ObservedKeyring<K, O> {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.keyring.primary(visit).inspect_err(|error| self.failed(error))
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.keyring.visit_primaries(visit).inspect_err(|error| self.failed(error))
     }
 
     fn wrap(

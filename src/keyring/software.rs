@@ -1,7 +1,7 @@
 //! Wrap algorithm 1: XAES-256-GCM under a master key that this process holds.
 
 use super::counter::Counts;
-use super::held::{HeldKey, KeySource, Made};
+use super::wrapping_key::{KeyMaterialStore, Made, WrappingKey};
 use super::{KeyringError, SlotWriter, WrapContext};
 use crate::crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
 use crate::crypto::{CryptoError, kdf, xaes};
@@ -42,7 +42,7 @@ impl SoftwareKey {
     }
 }
 
-impl HeldKey for SoftwareKey {
+impl WrappingKey for SoftwareKey {
     fn id(&self) -> MasterKeyId {
         self.id
     }
@@ -92,7 +92,7 @@ impl HeldKey for SoftwareKey {
 /// Makes software keys, or takes them from elsewhere; gives all of them out to be stored.
 pub(crate) struct SoftwareSource;
 
-impl KeySource for SoftwareSource {
+impl KeyMaterialStore for SoftwareSource {
     fn make(
         &self,
         _: KeyName<'_>,

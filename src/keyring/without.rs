@@ -100,7 +100,7 @@ impl<K: Keyring> WithoutVersions<K> {
 }
 
 impl<K: Keyring> Keyring for WithoutVersions<K> {
-    forward_keyring!(self => self.keyring; primary, holds);
+    forward_keyring!(self => self.keyring; visit_primaries, holds);
 
     fn wrap(
         &self,

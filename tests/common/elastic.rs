@@ -62,7 +62,7 @@ fn label(version: u32) -> SlotLabel<'static> {
 }
 
 impl Keyring for Elastic {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         let version = self.primary();
         let len = self.len + self.growth * version as usize;
         visit(&PrimaryKey { label: label(version), max_wrapped_key_len: Some(len) });

@@ -52,13 +52,13 @@ impl Member {
 pub struct Several(pub Vec<Member>);
 
 impl Keyring for Several {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         for member in &self.0 {
             match (member, member.opaque_label()) {
                 (_, Some((label, wrapped))) => {
                     visit(&PrimaryKey { label, max_wrapped_key_len: Some(wrapped.len()) });
                 }
-                (Member::Ring(ring), _) => ring.primary(visit)?,
+                (Member::Ring(ring), _) => ring.visit_primaries(visit)?,
                 _ => unreachable!(),
             }
         }
@@ -117,8 +117,8 @@ impl<K> Spy<K> {
 }
 
 impl<K: Keyring> Keyring for Spy<K> {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.ring.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.ring.visit_primaries(visit)
     }
 
     fn wrap(
@@ -147,8 +147,8 @@ impl<K: Keyring> Keyring for Spy<K> {
 pub struct Convinced(pub MemoryKeyring);
 
 impl Keyring for Convinced {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.0.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.0.visit_primaries(visit)
     }
 
     fn wrap(

@@ -16,7 +16,7 @@ mod several;
 mod token;
 mod unknown;
 
-use envelock::test_util::key_file_format::KeyFile;
+use envelock::internals::key_file_format::KeyFile;
 use make::{NOW, raw_key, twenty};
 
 #[test]

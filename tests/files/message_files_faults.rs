@@ -9,8 +9,8 @@ use crate::common::simulated_directory;
 mod schedules;
 
 use elastic::Elastic;
-use envelock::test_util::key_file::{Directory, FileKind};
-use envelock::test_util::message_file::{
+use envelock::internals::key_file::{Directory, FileKind};
+use envelock::internals::message_file::{
     decrypt_file_in, encrypt_file_in, encrypt_file_with_in, open_in, rewrap_file_in,
 };
 use envelock::{

@@ -3,8 +3,8 @@
 use super::simulated_directory::SimulatedDirectory;
 use super::token::{Deed, Token};
 use super::{create, decrypt, encrypt, open, operate, raw, version};
+use crate::conformance::{self, TestRng};
 use crate::keyset::LifecycleError;
-use crate::test_util::{TestRng, conformance};
 use crate::{
     Envelope, Error, Lifecycle, MasterKey, RewrapOptions, Timestamp,
     file::{FileKeyringOptions, KeyFileError, KeyFileFault, Salvage},
@@ -98,7 +98,7 @@ fn records_tell_algorithm_and_origin_and_slots_have_them() {
 fn versions_in_the_file_and_on_the_token_stand_side_by_side() {
     let directory = SimulatedDirectory::new();
     let token = Token::mixed();
-    let software: Arc<dyn crate::keyring::held::KeySource> =
+    let software: Arc<dyn crate::keyring::wrapping_key::KeyMaterialStore> =
         Arc::new(crate::keyring::software::SoftwareSource);
     let keyring = create(&directory, &software).unwrap();
     let first = encrypt(&keyring).unwrap();

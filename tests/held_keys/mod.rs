@@ -9,7 +9,7 @@ mod simulated_directory;
 mod token;
 
 use crate::keyring::file::storage::Store;
-use crate::keyring::held::KeySource;
+use crate::keyring::wrapping_key::KeyMaterialStore;
 use crate::{
     Aad, Envelope, Error, FileKeyring, KeyVersion, MasterKey,
     file::{FileKeyringOptions, Protection},
@@ -43,7 +43,7 @@ fn eager() -> FileKeyringOptions {
 
 fn create(
     directory: &SimulatedDirectory,
-    source: &Arc<dyn KeySource>,
+    source: &Arc<dyn KeyMaterialStore>,
 ) -> Result<FileKeyring, Error> {
     FileKeyring::create_in(store(directory), eager(), "orders", &raw(), source.clone())
 }
@@ -51,12 +51,15 @@ fn create(
 fn open_as(
     directory: &SimulatedDirectory,
     options: FileKeyringOptions,
-    source: &Arc<dyn KeySource>,
+    source: &Arc<dyn KeyMaterialStore>,
 ) -> Result<FileKeyring, Error> {
     FileKeyring::open_in(store(directory), options, &raw(), source)
 }
 
-fn open(directory: &SimulatedDirectory, source: &Arc<dyn KeySource>) -> Result<FileKeyring, Error> {
+fn open(
+    directory: &SimulatedDirectory,
+    source: &Arc<dyn KeyMaterialStore>,
+) -> Result<FileKeyring, Error> {
     open_as(directory, eager(), source)
 }
 

@@ -2,8 +2,8 @@
 
 use super::simulated_directory::SimulatedDirectory;
 use crate::keyring::counter::Counts;
-use crate::keyring::held::{HeldKey, KeySource, Made, MadeVersion};
 use crate::keyring::software::SoftwareSource;
+use crate::keyring::wrapping_key::{KeyMaterialStore, Made, MadeVersion, WrappingKey};
 use crate::keyset::LifecycleError;
 use crate::{
     BackendError, DataKey, Error, KeyName, KeyVersion, MasterKeyId, SlotLabel,
@@ -84,7 +84,7 @@ impl Token {
         Token::with(WrapAlgorithm::TOKEN_AES_256_GCM, None, true)
     }
 
-    pub fn source(&self) -> Arc<dyn KeySource> {
+    pub fn source(&self) -> Arc<dyn KeyMaterialStore> {
         Arc::new(self.clone())
     }
 
@@ -133,7 +133,7 @@ impl Token {
         }
     }
 
-    fn held(&self, place: Place, algorithm: WrapAlgorithm) -> Arc<dyn HeldKey> {
+    fn held(&self, place: Place, algorithm: WrapAlgorithm) -> Arc<dyn WrappingKey> {
         let counts = Counts::begun_with(self.0.used.load(SeqCst));
         Arc::new(Key { token: self.clone(), place, algorithm, counts })
     }
@@ -144,7 +144,7 @@ impl Token {
     }
 }
 
-impl KeySource for Token {
+impl KeyMaterialStore for Token {
     fn make(
         &self,
         name: KeyName<'_>,
@@ -171,11 +171,11 @@ impl KeySource for Token {
         Ok(Made { key: self.held(place, algorithm), material, stored: None })
     }
 
-    fn makes(&self, algorithm: WrapAlgorithm) -> bool {
-        algorithm == self.0.algorithm || SoftwareSource.makes(algorithm)
+    fn can_make(&self, algorithm: WrapAlgorithm) -> bool {
+        algorithm == self.0.algorithm || SoftwareSource.can_make(algorithm)
     }
 
-    fn set_up(&self, name: KeyName<'_>, record: &VersionRecord) -> Option<Arc<dyn HeldKey>> {
+    fn attach(&self, name: KeyName<'_>, record: &VersionRecord) -> Option<Arc<dyn WrappingKey>> {
         let place = (name.as_str().into(), record.version, record.master_key_id);
         (record.algorithm == self.0.algorithm).then(|| self.held(place, record.algorithm))
     }
@@ -225,7 +225,7 @@ impl Key {
     }
 }
 
-impl HeldKey for Key {
+impl WrappingKey for Key {
     fn id(&self) -> MasterKeyId {
         self.place.2
     }

@@ -7,7 +7,7 @@
 //!    the version is the primary for as long as the wrap is under way.
 //! 2. The slot unwraps from when the call returns until a disable of its version is begun.
 
-use crate::test_util::{TestMessage, TestRng, TestSlot};
+use crate::conformance::{TestMessage, TestRng, TestSlot};
 use crate::{
     Aad, DataKey, DataKeyReuse, Envelope, Error, KeyVersion, Keyring, Lifecycle, MasterKey,
     MemoryKeyring, Suite, Timestamp,

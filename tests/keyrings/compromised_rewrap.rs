@@ -52,8 +52,8 @@ impl Marked {
 }
 
 impl Keyring for Marked {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.rings.iter().try_for_each(|ring| ring.primary(visit))
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.rings.iter().try_for_each(|ring| ring.visit_primaries(visit))
     }
 
     fn wrap(

@@ -8,8 +8,8 @@ mod meeting;
 mod remote;
 
 use directory::TestDirectory;
-use envelock::test_util::conformance::{self, Rule};
-use envelock::test_util::{Fault, FaultyKeyring, Method};
+use envelock::conformance::{self, Rule};
+use envelock::conformance::{Fault, FaultyKeyring, Method};
 use envelock::{
     CachingKeyring, FileKeyring, KeyVersion, Lifecycle, MasterKey, MemoryKeyring, MigratingKeyring,
     MultiKeyring,
@@ -351,7 +351,7 @@ fn a_faulty_keyring_does_what_it_is_told_and_counts() {
     let refused = || KeyringError::Refused(Refusal::Disabled);
     keyring.always(Method::Primary, Fault::Answer(KeyringError::NoPrimary));
     keyring.next(Method::Primary, [None, Some(Fault::Answer(refused()))]);
-    let primary = || envelock::Keyring::primary(&keyring, &mut |_| {});
+    let primary = || envelock::Keyring::visit_primaries(&keyring, &mut |_| {});
     assert!(primary().is_ok());
     assert!(matches!(primary(), Err(KeyringError::Refused(Refusal::Disabled))));
     assert!(matches!(primary(), Err(KeyringError::NoPrimary)));

@@ -4,7 +4,7 @@
 #[cfg(feature = "pkcs11")]
 mod tokens;
 
-use envelock::test_util::{Fault, FaultyKeyring, Method};
+use envelock::conformance::{Fault, FaultyKeyring, Method};
 use envelock::{file::*, format::*, keyring::*, keyset::*, *};
 use std::collections::BTreeSet;
 use std::error::Error as _;

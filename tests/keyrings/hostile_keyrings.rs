@@ -7,8 +7,8 @@ mod slots;
 
 use crate::common::detached::{ReadDetached, WriteDetached};
 use careless::Careless;
+use envelock::conformance::{Fault, FaultyKeyring, Method};
 use envelock::rand_core::{TryCryptoRng, TryRng};
-use envelock::test_util::{Fault, FaultyKeyring, Method};
 use envelock::{
     Aad, DataKey, DataKeyReuse, Envelope, Error, Keyring, MasterKeyId, MemoryKeyring, MultiKeyring,
     RewrapOptions, SlotLabel, Suite,
@@ -193,7 +193,7 @@ fn a_rewrap_to_another_key_is_refused_and_overwrites_nothing() {
 
     keyring.rewrap = Some(Box::new(|honest, _, _, slots, _| {
         let mut pushed = Ok(());
-        honest.primary(&mut |primary| pushed = slots.push(&primary.label, &[7; 72]))?;
+        honest.visit_primaries(&mut |primary| pushed = slots.push(&primary.label, &[7; 72]))?;
         pushed
     }));
     let error = rewrap_error(&keyring, &message, RewrapOptions::new());

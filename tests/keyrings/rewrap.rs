@@ -403,9 +403,9 @@ fn a_slot_of_an_unknown_version_beside_the_primary_needs_no_rewrap() {
 struct Two(MemoryKeyring, MemoryKeyring);
 
 impl Keyring for Two {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.0.primary(visit)?;
-        self.1.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.0.visit_primaries(visit)?;
+        self.1.visit_primaries(visit)
     }
 
     fn wrap(

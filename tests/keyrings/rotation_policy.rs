@@ -8,8 +8,8 @@ mod evidence;
 mod operators;
 mod walk;
 
+use envelock::conformance::TestRng;
 use envelock::keyset::LifecycleError;
-use envelock::test_util::TestRng;
 use envelock::{
     Error, KeyVersion, Lifecycle, MemoryKeyring, RotationPolicy, Timestamp,
     keyset::{Change, ChangeOptions, KeysetMap, Operation, Transition, VersionState},

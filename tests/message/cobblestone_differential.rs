@@ -77,8 +77,8 @@ struct Watched {
 }
 
 impl Keyring for Watched {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.keyring.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.keyring.visit_primaries(visit)
     }
 
     fn wrap(

@@ -56,7 +56,7 @@ impl Scripted {
 }
 
 impl Keyring for Scripted {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Answer {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Answer {
         for index in 0..self.script.len() {
             let label = Scripted::label(index);
             visit(&PrimaryKey { label, max_wrapped_key_len: Some(33) });

@@ -85,12 +85,12 @@ impl Foreign {
 }
 
 impl Keyring for WithForeign {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         if let Some(foreign) = &self.foreign {
             let max_wrapped_key_len = Some(foreign.wrapped_key.len());
             visit(&PrimaryKey { label: foreign.label(), max_wrapped_key_len });
         }
-        self.keyring.primary(visit)
+        self.keyring.visit_primaries(visit)
     }
 
     fn wrap(

@@ -1,7 +1,7 @@
 //! The suite that every keyring of this crate passes.
 
 use crate::place::{Place, algorithms, clear, options, token};
-use envelock::test_util::conformance;
+use envelock::conformance;
 use envelock::{KeyVersion, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm};
 use std::cell::RefCell;
 

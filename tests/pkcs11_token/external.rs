@@ -64,7 +64,7 @@ fn nothing_is_asked_of_the_token_before_it_is_needed() {
     let keys = keys.primary(version(1));
     let keyring = ExternalKeyring::new(&absent.token().unwrap(), &keys).unwrap();
     let mut primaries = 0;
-    keyring.primary(&mut |_| primaries += 1).unwrap();
+    keyring.visit_primaries(&mut |_| primaries += 1).unwrap();
     assert_eq!((primaries, asked.load(Ordering::Relaxed)), (1, 0));
     let envelope = Envelope::new(&keyring);
     assert!(envelope.message_len(100).unwrap() > 100);

@@ -128,5 +128,5 @@ fn a_child_that_opens_the_token_anew_uses_it() {
         assert_eq!(envelope.decrypt(&message, Aad::none()).unwrap(), b"row");
     }
     keyring.rotate().unwrap();
-    keyring.primary(&mut |primary| assert_eq!(primary.label.version.number(), 2)).unwrap();
+    keyring.visit_primaries(&mut |primary| assert_eq!(primary.label.version.number(), 2)).unwrap();
 }

@@ -3,7 +3,7 @@
 
 use crate::detached::WriteDetached;
 use crate::place::{name, options, variable};
-use envelock::test_util::conformance;
+use envelock::conformance;
 use envelock::{
     Aad, Envelope, Error, KeyVersion, RewrapOptions,
     pkcs11::{self, ExternalKeyring, ExternalKeys, KeyRef},

@@ -158,8 +158,8 @@ struct Chatty {
 }
 
 impl Keyring for Chatty {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.inner.primary(&mut |primary| {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.inner.visit_primaries(&mut |primary| {
             self.texts.lock().unwrap().debug(primary);
             visit(primary);
         })

@@ -97,8 +97,8 @@ struct Handing {
 }
 
 impl Keyring for Handing {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.inner.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.inner.visit_primaries(visit)
     }
 
     fn wrap(

@@ -69,7 +69,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
     fn is_there(&self, twins: &mut Twins) -> Result<bool, Error> {
         let mut wanted = [false; MAX_SLOTS];
         let (mut is_any, mut is_all) = (false, true);
-        let asked = self.to.primary(&mut |primary| {
+        let asked = self.to.visit_primaries(&mut |primary| {
             let mut places = self.old.slots().zip(&mut wanted);
             match places.find(|(slot, _)| slot.label.same_key(&primary.label)) {
                 Some((_, wanted)) => (*wanted, is_any) = (true, true),

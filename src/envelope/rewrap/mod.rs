@@ -10,12 +10,12 @@ mod write;
 pub use grant::{GrantOptions, HeaderUpdate};
 pub use report::{RewrapReport, SlotOutcome};
 
-use super::decrypt::{Failures, unwrap_verified};
+use super::decrypt::Failures;
 use super::{Envelope, OpenedKey};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{Header, KeyVersion, MAX_SLOTS, Slot, SlotFault, SlotLabel};
-use crate::keyring::{Keyring, KeyringError, PrimaryKey, Refusal, WrapContext};
+use crate::keyring::{Keyring, KeyringError, PrimaryKey, Refusal, WrapContext, unwrap_verified};
 use crate::random::{RandomPool, RandomSource};
 use alloc::vec::Vec;
 use core::fmt;
@@ -265,7 +265,7 @@ pub(super) fn refused_primary<K: Keyring + ?Sized>(
 ) -> Error {
     let (mut refused, mut at) = (None, 0_usize);
     // A keyring that does not answer now names no version.
-    let _ = keyring.primary(&mut |PrimaryKey { label, .. }| {
+    let _ = keyring.visit_primaries(&mut |PrimaryKey { label, .. }| {
         if refused.is_none() && is_it(at, label) {
             let key = label.name.as_str().into();
             refused = Some(Error::Refused { key, version: label.version, refusal });

@@ -230,7 +230,7 @@ fn shared_copy(data_key: &DataKey) -> Arc<DataKey> {
 }
 
 impl<K: Keyring> Keyring for CachingKeyring<K> {
-    forward_keyring!(self => self.inner; primary, wrap, wrap_under, holds, rewrap, freshness);
+    forward_keyring!(self => self.inner; visit_primaries, wrap, wrap_under, holds, rewrap, freshness);
 
     fn unwrap(
         &self,

@@ -11,7 +11,7 @@ use super::snapshot::{ProtectionChange, Snapshot, at};
 use super::storage::Writer;
 use super::usage::PendingUsage;
 use crate::error::Error;
-use crate::keyring::master_keys::NewKeys;
+use crate::keyring::key_table::NewKeys;
 use crate::keyset::{Change, ChangeOptions, ChangeOutcome};
 use crate::random::{KeyringRng, NoRandomness};
 use crate::sync::lock;

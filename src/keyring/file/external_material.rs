@@ -4,7 +4,7 @@ use super::error::KeyFileError;
 use crate::error::Error;
 use crate::format::WrapAlgorithm;
 use crate::fs::FileError;
-use crate::keyring::master_keys::{MasterKeys, NewKeys};
+use crate::keyring::key_table::{MasterKeys, NewKeys};
 use crate::keyset::{
     ChangeOutcome, KeyFault, Keyset, KeysetMap, LifecycleError, VersionRecord, VersionState,
 };

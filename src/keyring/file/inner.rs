@@ -12,8 +12,8 @@ use super::storage::Store;
 use crate::OsRandom;
 use crate::error::Error;
 use crate::format::KeyVersion;
-use crate::keyring::held::KeySource;
-use crate::keyring::master_keys::MasterKeys;
+use crate::keyring::key_table::MasterKeys;
+use crate::keyring::wrapping_key::KeyMaterialStore;
 use crate::keyset::{Change, ChangeOptions, KeysetMap, Material};
 use crate::observe::EventQueue;
 use crate::sync::{AtomicU64, RwLock, RwLockReadGuard, lock};
@@ -67,7 +67,7 @@ impl Inner {
         options: FileKeyringOptions,
         key: &str,
         protection: &Protection,
-        source: Arc<dyn KeySource>,
+        source: Arc<dyn KeyMaterialStore>,
     ) -> Result<Self, Error> {
         if options.read_only {
             return Err(KeyFileError::ReadOnly { path: store.path().to_path_buf() }.into());
@@ -103,7 +103,7 @@ impl Inner {
         store: Store,
         options: FileKeyringOptions,
         protection: &Protection,
-        source: &Arc<dyn KeySource>,
+        source: &Arc<dyn KeyMaterialStore>,
     ) -> Result<Self, Error> {
         // Before the load: a slow secret makes what was read older.
         let opened = Instant::now();

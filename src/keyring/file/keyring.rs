@@ -12,8 +12,8 @@ use crate::OsRandom;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{KeyName, Slot, SlotLabel};
-use crate::keyring::held::KeySource;
-use crate::keyring::master_keys::Selection;
+use crate::keyring::key_table::Selection;
+use crate::keyring::wrapping_key::KeyMaterialStore;
 use crate::keyring::{
     Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, Refusal, SlotWriter, WrapContext,
 };
@@ -111,7 +111,7 @@ impl FileKeyring {
         options: FileKeyringOptions,
         key: &str,
         protection: &Protection,
-        source: Arc<dyn KeySource>,
+        source: Arc<dyn KeyMaterialStore>,
     ) -> Result<Self, Error> {
         let selection = Selection::of(key);
         let inner = Arc::new(Inner::create(store, options, key, protection, source)?);
@@ -122,7 +122,7 @@ impl FileKeyring {
         store: Store,
         options: FileKeyringOptions,
         protection: &Protection,
-        source: &Arc<dyn KeySource>,
+        source: &Arc<dyn KeyMaterialStore>,
     ) -> Result<Self, Error> {
         Ok(FileKeyring::of(Inner::open(store, options, protection, source)?))
     }
@@ -299,7 +299,7 @@ impl FileKeyring {
 }
 
 impl Keyring for FileKeyring {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         self.inner.refresh_if_due();
         // Not under the lock: the visitor is the caller's.
         let state = self.inner.snapshot().clone();

@@ -11,8 +11,8 @@ use crate::error::Error;
 #[cfg(feature = "test-util")]
 use crate::fs::Directory;
 use crate::fs::{FileError, FileRules};
-use crate::keyring::held::KeySource;
 use crate::keyring::software::SoftwareSource;
+use crate::keyring::wrapping_key::KeyMaterialStore;
 use crate::observe::Observer;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -272,7 +272,7 @@ impl FileKeyringOptions {
         path: &Path,
         key: &str,
         protection: &Protection,
-        source: Arc<dyn KeySource>,
+        source: Arc<dyn KeyMaterialStore>,
     ) -> Result<FileKeyring, Error> {
         FileKeyring::create_in(self.store(path)?, self.clone(), key, protection, source)
     }
@@ -282,7 +282,7 @@ impl FileKeyringOptions {
         &self,
         path: &Path,
         protection: &Protection,
-        source: &Arc<dyn KeySource>,
+        source: &Arc<dyn KeyMaterialStore>,
     ) -> Result<FileKeyring, Error> {
         FileKeyring::open_in(self.store(path)?, self.clone(), protection, source)
     }
@@ -330,7 +330,7 @@ impl FileKeyringOptions {
 }
 
 /// The source of a file that holds all of its key material.
-pub(super) fn software() -> Arc<dyn KeySource> {
+pub(super) fn software() -> Arc<dyn KeyMaterialStore> {
     Arc::new(SoftwareSource)
 }
 

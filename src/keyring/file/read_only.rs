@@ -232,7 +232,7 @@ impl ReadOnlyFileKeyring {
 
 impl Keyring for ReadOnlyFileKeyring {
     forward_keyring!(self => self.keyring;
-        primary, wrap, wrap_under, holds, unwrap, rewrap, freshness);
+        visit_primaries, wrap, wrap_under, holds, unwrap, rewrap, freshness);
 }
 
 impl fmt::Debug for ReadOnlyFileKeyring {

@@ -10,7 +10,7 @@ use super::snapshot::{Snapshot, at};
 use super::storage::{Fingerprint, Store};
 use crate::format::KeyVersion;
 use crate::keyring::KeyringError;
-use crate::keyring::held::KeySource;
+use crate::keyring::wrapping_key::KeyMaterialStore;
 use crate::sync::lock;
 use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
@@ -54,7 +54,7 @@ impl LastLoad {
         store: &Store,
         options: &FileKeyringOptions,
         protection: &Protection,
-        source: &Arc<dyn KeySource>,
+        source: &Arc<dyn KeyMaterialStore>,
     ) -> Result<(Snapshot, Self), KeyFileError> {
         let read_at = SystemTime::now();
         let loaded = store.load()?;

@@ -5,7 +5,7 @@ use super::inner::Inner;
 use super::snapshot::Snapshot;
 use crate::format::MasterKeyId;
 use crate::keyring::KeyringError;
-use crate::keyring::held::{HeldKey, PROCESS_WRAP_LIMIT};
+use crate::keyring::wrapping_key::{PROCESS_WRAP_LIMIT, WrappingKey};
 use crate::keyset::{Keyset, Usage, VersionRecord, VersionState};
 use crate::sync::lock;
 use std::time::Instant;
@@ -19,13 +19,13 @@ const LARGEST_BLOCK: u64 = 1 << 20;
 
 impl Inner {
     /// Whether wraps under `key` are reserved in the file.
-    pub(super) fn reserves(&self, snapshot: &Snapshot, key: &dyn HeldKey) -> bool {
+    pub(super) fn reserves(&self, snapshot: &Snapshot, key: &dyn WrappingKey) -> bool {
         let is_asked = self.options.reserve_usage || key.wrap_limit().is_some();
         is_asked && self.counts_usage(snapshot)
     }
 
     /// The number of wraps under `key` that this process may count before it reserves more.
-    pub(super) fn allowed(&self, snapshot: &Snapshot, key: &dyn HeldKey) -> u64 {
+    pub(super) fn allowed(&self, snapshot: &Snapshot, key: &dyn WrappingKey) -> u64 {
         if self.reserves(snapshot, key) {
             return key.counts().recorded().wraps;
         }
@@ -41,7 +41,7 @@ impl Inner {
     /// # Errors
     ///
     /// [`KeyringError::WrapLimit`]; the error of a file that cannot be written.
-    pub(super) fn reserve(&self, key: &dyn HeldKey) -> Result<(), KeyringError> {
+    pub(super) fn reserve(&self, key: &dyn WrappingKey) -> Result<(), KeyringError> {
         let snapshot = self.snapshot().clone();
         let outcome = if self.reserves(&snapshot, key) {
             self.check_not_exhausted(key).and_then(|()| self.reserve_block(key))
@@ -57,7 +57,7 @@ impl Inner {
 
     /// Refuses at the limit without waiting for the lock, which a rotation needs. Polls the file
     /// first: another process may have rotated, or returned what it did not use.
-    fn check_not_exhausted(&self, key: &dyn HeldKey) -> Result<(), KeyringError> {
+    fn check_not_exhausted(&self, key: &dyn WrappingKey) -> Result<(), KeyringError> {
         let asked = self.elapsed();
         let Some(limit) = key.wrap_limit() else { return Ok(()) };
         let is_exhausted =
@@ -70,7 +70,7 @@ impl Inner {
         if is_exhausted(&snapshot) { Err(limit_reached(&snapshot, key, limit)) } else { Ok(()) }
     }
 
-    fn reserve_block(&self, key: &dyn HeldKey) -> Result<(), KeyringError> {
+    fn reserve_block(&self, key: &dyn WrappingKey) -> Result<(), KeyringError> {
         let asked = Instant::now();
         let mut last_failure = lock(&self.reserving);
         // While this thread waited, another one reserved a block, or failed on behalf of all.
@@ -89,7 +89,7 @@ impl Inner {
     }
 
     /// Writes a reservation; `false` if the limit of the version leaves too little.
-    fn commit_block(&self, key: &dyn HeldKey) -> Result<bool, KeyFileError> {
+    fn commit_block(&self, key: &dyn WrappingKey) -> Result<bool, KeyFileError> {
         // In this order: waiting for another process holds up no thread that polls.
         let mut writer = self.writer(self.options.lock_wait)?;
         let mut last_load = lock(&self.last_load);
@@ -117,27 +117,27 @@ fn find(snapshot: &Snapshot, id: MasterKeyId) -> Option<(&Keyset, &VersionRecord
 }
 
 /// The recorded usage of the version that `key` is of.
-fn recorded(snapshot: &Snapshot, key: &dyn HeldKey) -> Usage {
+fn recorded(snapshot: &Snapshot, key: &dyn WrappingKey) -> Usage {
     // Nothing: a version without a record has no usage.
     find(snapshot, key.id()).map(|(_, record)| record.usage).unwrap_or_default()
 }
 
 /// How many wraps the next one may count for.
-fn next_wraps(key: &dyn HeldKey) -> u64 {
+fn next_wraps(key: &dyn WrappingKey) -> u64 {
     let trials = if key.counts().used().wraps == 0 { key.trials() } else { 0 };
     // Saturates: trials are few.
     trials.saturating_add(1)
 }
 
 /// Whether the next wrap is reserved.
-fn has_reservation(key: &dyn HeldKey) -> bool {
+fn has_reservation(key: &dyn WrappingKey) -> bool {
     let (used, recorded) = (key.counts().used(), key.counts().recorded());
     recorded.minus(used).wraps >= next_wraps(key)
 }
 
 /// The next block for a version with `recorded` wraps: smaller near the limit, and `None` if the
 /// limit leaves less than is needed.
-fn block(key: &dyn HeldKey, recorded: u64) -> Option<u64> {
+fn block(key: &dyn WrappingKey, recorded: u64) -> Option<u64> {
     // Saturates: nothing is left of a limit that is exceeded.
     let room = key.wrap_limit().map_or(u64::MAX, |limit| limit.saturating_sub(recorded));
     let own = key.counts().recorded().wraps;
@@ -146,7 +146,7 @@ fn block(key: &dyn HeldKey, recorded: u64) -> Option<u64> {
     (block >= needed).then_some(block)
 }
 
-fn limit_reached(snapshot: &Snapshot, key: &dyn HeldKey, limit: u64) -> KeyringError {
+fn limit_reached(snapshot: &Snapshot, key: &dyn WrappingKey, limit: u64) -> KeyringError {
     match find(snapshot, key.id()) {
         Some((keyset, record)) => {
             let (key, version) = (keyset.name().as_str().into(), record.version);

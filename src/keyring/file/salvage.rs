@@ -10,7 +10,7 @@ use super::snapshot::{Snapshot, at};
 use crate::OsRandom;
 use crate::error::Error;
 use crate::format::KeyVersion;
-use crate::keyring::held::KeySource;
+use crate::keyring::wrapping_key::KeyMaterialStore;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
@@ -101,7 +101,7 @@ impl Salvage {
         path: &Path,
         protection: &Protection,
         options: &FileKeyringOptions,
-        source: &Arc<dyn KeySource>,
+        source: &Arc<dyn KeyMaterialStore>,
     ) -> Result<FileKeyring, Error> {
         let store = options.store(path)?;
         if options.read_only {

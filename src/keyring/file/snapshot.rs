@@ -4,8 +4,8 @@ use super::error::KeyFileError;
 use super::format::{FileKey, KeyFile, KeyFileFault, MAX_FILE_LEN, ProtectionId, Salvaged};
 use super::protection::Protection;
 use super::protection_record::ProtectionRecord;
-use crate::keyring::held::KeySource;
-use crate::keyring::master_keys::{HeldKeys, MasterKeys, NewKeys};
+use crate::keyring::key_table::{MasterKeys, NewKeys, WrappingKeys};
+use crate::keyring::wrapping_key::KeyMaterialStore;
 use crate::random::KeyringRng;
 use crate::time::Timestamp;
 use alloc::sync::Arc;
@@ -53,10 +53,10 @@ impl Snapshot {
     pub(super) fn open(
         bytes: &[u8],
         protection: &Protection,
-        source: &Arc<dyn KeySource>,
+        source: &Arc<dyn KeyMaterialStore>,
     ) -> Result<Self, KeyFileFault> {
         let (file, key) = KeyFile::open(bytes, protection)?;
-        Snapshot::of(file, Arc::new(key), bytes.len(), &HeldKeys::new(), source)
+        Snapshot::of(file, Arc::new(key), bytes.len(), &WrappingKeys::new(), source)
     }
 
     /// A later state of the same file. Keys that are set up already are taken over.
@@ -70,11 +70,11 @@ impl Snapshot {
         file: KeyFile,
         key: Arc<FileKey>,
         len: usize,
-        earlier: &HeldKeys,
-        source: &Arc<dyn KeySource>,
+        earlier: &WrappingKeys,
+        source: &Arc<dyn KeyMaterialStore>,
     ) -> Result<Self, KeyFileFault> {
         let mut keys = file.sealed_keys(&key, earlier)?;
-        keys.extend(file.token_keys(earlier, |name, record| source.set_up(name, record))?);
+        keys.extend(file.token_keys(earlier, |name, record| source.attach(name, record))?);
         let keys = MasterKeys::restore(file.keysets().clone(), keys, source.clone());
         Ok(Snapshot::new(keys, file, key, len))
     }
@@ -140,12 +140,12 @@ impl Snapshot {
         salvaged: &Salvaged,
         revision: u64,
         protection: &Protection,
-        source: &Arc<dyn KeySource>,
+        source: &Arc<dyn KeyMaterialStore>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Self, KeyFileFault> {
         let (mut file, key) = salvaged.file.replace_file_key(&salvaged.key, &[protection], rng)?;
         file.set_revision(revision);
-        Snapshot::of(file, Arc::new(key), 0, &HeldKeys::new(), source)
+        Snapshot::of(file, Arc::new(key), 0, &WrappingKeys::new(), source)
     }
 
     /// What keeps the file key.

@@ -4,7 +4,7 @@ use super::error::KeyFileError;
 use super::inner::Inner;
 use super::snapshot::Snapshot;
 use crate::format::MasterKeyId;
-use crate::keyring::held::HeldKey;
+use crate::keyring::wrapping_key::WrappingKey;
 use crate::keyset::{Keyset, KeysetMap, Usage};
 use crate::sync::lock;
 use alloc::collections::BTreeMap;
@@ -17,13 +17,13 @@ use core::time::Duration;
 pub(super) struct PendingUsage(BTreeMap<MasterKeyId, Entry>);
 
 struct Entry {
-    key: Arc<dyn HeldKey>,
+    key: Arc<dyn WrappingKey>,
     from: Usage,
     to: Usage,
 }
 
 impl PendingUsage {
-    pub(super) fn insert(&mut self, key: &Arc<dyn HeldKey>, to: Usage) {
+    pub(super) fn insert(&mut self, key: &Arc<dyn WrappingKey>, to: Usage) {
         let from = key.counts().recorded();
         if from != to {
             self.0.insert(key.id(), Entry { key: key.clone(), from, to });

@@ -6,7 +6,7 @@ use super::key::object::{ALGORITHMS, CATALOGUE_KEY, ObjectName, TokenKeyName};
 use super::token::Token;
 use crate::crypto::secret::DataKey;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel};
-use crate::keyring::held::HeldKey;
+use crate::keyring::wrapping_key::WrappingKey;
 use crate::keyring::{Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext};
 use crate::random::KeyringRng;
 
@@ -53,7 +53,7 @@ fn is_ours(label: &SlotLabel<'_>) -> bool {
 }
 
 impl Keyring for CatalogueKeyring {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         let (_, label) = self.primary()?;
         visit(&PrimaryKey { label, max_wrapped_key_len: None });
         Ok(())

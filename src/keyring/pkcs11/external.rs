@@ -7,8 +7,8 @@ use super::token::Token;
 use super::token::events::TokenEvents;
 use crate::crypto::secret::DataKey;
 use crate::format::{KeyName, Slot, SlotLabel};
-use crate::keyring::held::PROCESS_WRAP_LIMIT;
-use crate::keyring::master_keys::{HeldKeys, MasterKeys, Selection};
+use crate::keyring::key_table::{MasterKeys, Selection, WrappingKeys};
+use crate::keyring::wrapping_key::PROCESS_WRAP_LIMIT;
 use crate::keyring::{Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext};
 use crate::keyset::KeysetMap;
 use crate::random::KeyringRng;
@@ -60,7 +60,7 @@ impl ExternalKeyring {
     /// have the same key.
     pub fn new(token: &Token, keys: &ExternalKeys) -> Result<Self, crate::Error> {
         let keyset = keys.keyset()?;
-        let mut held = HeldKeys::new();
+        let mut held = WrappingKeys::new();
         for (id, name) in keys.names() {
             held.insert(id, Arc::new(TokenKey::new(token.clone(), name, id)));
         }
@@ -104,7 +104,7 @@ impl ExternalKeyring {
 }
 
 impl Keyring for ExternalKeyring {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         self.keys.visit_primary(&self.selection, visit)
     }
 
@@ -166,8 +166,8 @@ mod tests {
     use super::*;
     use crate::format::{KeyVersion, MasterKeyId, WrapAlgorithm};
     use crate::keyring::counter::Counts;
-    use crate::keyring::held::HeldKey;
     use crate::keyring::software::SoftwareSource;
+    use crate::keyring::wrapping_key::WrappingKey;
     use crate::pkcs11::KeyRef;
     use crate::{Aad, Envelope};
 
@@ -176,7 +176,7 @@ mod tests {
 
     const ID: MasterKeyId = MasterKeyId([7; 8]);
 
-    impl HeldKey for Worn {
+    impl WrappingKey for Worn {
         fn id(&self) -> MasterKeyId {
             ID
         }
@@ -221,7 +221,7 @@ mod tests {
         let mut keyset = keys.keyset().unwrap();
         keyset.versions_mut().for_each(|record| record.master_key_id = ID);
         let worn = Arc::new(Worn(Counts::begun_with(PROCESS_WRAP_LIMIT - 2)));
-        let held = HeldKeys::from([(ID, worn.clone() as Arc<dyn HeldKey>)]);
+        let held = WrappingKeys::from([(ID, worn.clone() as Arc<dyn WrappingKey>)]);
         let keysets = KeysetMap::restore(0, 0, alloc::vec![keyset], BTreeMap::new()).unwrap();
         let keys = MasterKeys::restore(keysets, held, Arc::new(SoftwareSource));
         let events = Arc::new(TokenEvents::new("any".into(), None));

@@ -7,7 +7,7 @@ use crate::OsRandom;
 use crate::crypto::secret::DataKey;
 use crate::file::{FileError, FileKeyring, FileKeyringOptions, KeyFileError, Protection};
 use crate::format::{KeyName, KeyVersion, Slot};
-use crate::keyring::held::KeySource;
+use crate::keyring::wrapping_key::KeyMaterialStore;
 use crate::keyring::{Keyring, KeyringError, Lifecycle, SlotWriter, WrapContext, forward_keyring};
 use crate::keyset::{Change, ChangeOptions, ChangeOutcome, KeysetMap, VersionRecord};
 use crate::random::KeyringRng;
@@ -218,12 +218,12 @@ fn may_be_written(error: &crate::Error) -> bool {
     matches!(error.backend(), Some(KeyFileError::File(FileError::NotDurable { .. })))
 }
 
-fn source(token: &Token) -> Arc<dyn KeySource> {
+fn source(token: &Token) -> Arc<dyn KeyMaterialStore> {
     Arc::new(TokenSource(token.clone()))
 }
 
 impl Keyring for Pkcs11Keyring {
-    forward_keyring!(self => self.catalogue; primary, holds, freshness);
+    forward_keyring!(self => self.catalogue; visit_primaries, holds, freshness);
 
     fn wrap(
         &self,

@@ -355,11 +355,11 @@ fn a_file_that_an_anchor_is_of_is_not_made_anew() {
 struct Slow(envelock::MemoryKeyring, Box<dyn Fn() + Send + Sync>);
 
 impl Keyring for Slow {
-    fn primary(
+    fn visit_primaries(
         &self,
         visit: &mut dyn FnMut(&envelock::keyring::PrimaryKey<'_>),
     ) -> Result<(), envelock::keyring::KeyringError> {
-        self.0.primary(visit)
+        self.0.visit_primaries(visit)
     }
     fn wrap(
         &self,

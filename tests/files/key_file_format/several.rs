@@ -3,7 +3,7 @@
 use super::craft::{records, unprotected};
 use super::make::{NOW, Seeded, change, operate, raw_key, twenty, version};
 use super::protections::{ALLOCATED, outer, passphrase};
-use envelock::test_util::key_file_format::KeyFile;
+use envelock::internals::key_file_format::KeyFile;
 use envelock::{
     DataKey, Keyring, Lifecycle, MasterKey,
     file::{
@@ -315,8 +315,8 @@ fn a_removed_protection_is_no_revocation_and_a_replaced_file_key_is_one() {
 struct WrapsOnly(std::sync::Arc<envelock::MemoryKeyring>);
 
 impl Keyring for WrapsOnly {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.0.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.0.visit_primaries(visit)
     }
 
     fn wrap(

@@ -2,7 +2,7 @@
 
 use super::craft::{records, unprotected};
 use super::make::{NOW, Seeded, change, operate};
-use envelock::test_util::key_file_format::{KeyFile, salvage};
+use envelock::internals::key_file_format::{KeyFile, salvage};
 use envelock::{
     file::{KeyFileFault, Protection},
     keyset::{Change, Operation},

@@ -3,8 +3,8 @@
 use super::*;
 use crate::common::detached::WriteDetached;
 use crate::common::simulated_directory::{Kind, Plan, SimulatedDirectory, USER};
-use envelock::test_util::key_file::FileKind;
-use envelock::test_util::message_file::rewrap_file_in;
+use envelock::internals::key_file::FileKind;
+use envelock::internals::message_file::rewrap_file_in;
 use envelock::{
     DataKey, Keyring, MemoryKeyring, RewrapOptions,
     file::FileChange,
@@ -89,8 +89,8 @@ fn a_journal_that_does_not_open_here_is_left_for_who_can_open_it() {
 struct TakenBack<'a>(&'a Elastic, fn() -> KeyringError);
 
 impl Keyring for TakenBack<'_> {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        Keyring::primary(self.0, visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        Keyring::visit_primaries(self.0, visit)
     }
 
     fn wrap(

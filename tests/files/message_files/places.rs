@@ -1,7 +1,7 @@
 //! Which files are worked on at all.
 
 use super::*;
-use envelock::test_util::key_file::{FileError, FileKind};
+use envelock::internals::key_file::{FileError, FileKind};
 use envelock::{
     RewrapOptions,
     file::{FileAction, FileChange},

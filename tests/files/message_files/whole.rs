@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::common::mount::Mount;
-use envelock::test_util::key_file::{FileError, FileKind};
+use envelock::internals::key_file::{FileError, FileKind};
 use envelock::{MemoryKeyring, file::FileAction};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

@@ -36,8 +36,8 @@ pub struct Slow<'c> {
 }
 
 impl Keyring for Slow<'_> {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.inner.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.inner.visit_primaries(visit)
     }
 
     fn wrap(

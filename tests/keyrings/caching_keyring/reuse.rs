@@ -298,8 +298,11 @@ fn a_batch_ends_where_another_slot_would_be_written() {
         }
     }
     impl Keyring for Growing {
-        fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-            self.members().try_for_each(|member| member.primary(visit))
+        fn visit_primaries(
+            &self,
+            visit: &mut dyn FnMut(&PrimaryKey<'_>),
+        ) -> Result<(), KeyringError> {
+            self.members().try_for_each(|member| member.visit_primaries(visit))
         }
         fn wrap(
             &self,
@@ -353,8 +356,8 @@ impl Gated {
 }
 
 impl Keyring for Gated {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.inner.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.inner.visit_primaries(visit)
     }
 
     fn wrap(
@@ -668,8 +671,11 @@ fn the_text_of_a_reuse_names_no_key() {
 fn a_wrap_is_told_the_length_of_the_plaintext_and_nothing_else_is() {
     struct Told(Arc<Scripted>, Mutex<Vec<Option<u64>>>);
     impl Keyring for Told {
-        fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-            self.0.primary(visit)
+        fn visit_primaries(
+            &self,
+            visit: &mut dyn FnMut(&PrimaryKey<'_>),
+        ) -> Result<(), KeyringError> {
+            self.0.visit_primaries(visit)
         }
         fn wrap(
             &self,

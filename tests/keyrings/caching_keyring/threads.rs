@@ -43,8 +43,8 @@ impl Gated {
 }
 
 impl Keyring for Gated {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.inner.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.inner.visit_primaries(visit)
     }
 
     fn wrap(

@@ -97,9 +97,9 @@ impl Scripted {
 }
 
 impl Keyring for Scripted {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         self.script(&self.counts.primary)?;
-        self.ring.primary(visit)
+        self.ring.visit_primaries(visit)
     }
 
     fn wrap(

@@ -148,7 +148,7 @@ impl Flawed {
 }
 
 impl Keyring for Flawed {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Answer {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Answer {
         let room = match self.flaw {
             Flaw::PrimarySilent => return Ok(()),
             Flaw::PrimaryTooShort => 59,

@@ -2,7 +2,7 @@
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};
-use envelock::test_util::conformance::Controls;
+use envelock::conformance::Controls;
 use envelock::{
     CachingKeyring, DataKey, KeyName, KeyVersion, Keyring, MasterKeyId, MemoryKeyring,
     MigratingKeyring, MultiKeyring, SlotLabel,
@@ -242,7 +242,7 @@ impl Remote {
 }
 
 impl Keyring for Remote {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Answer {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Answer {
         let label = self.label(self.metadata(|_| true)?.primary);
         visit(&PrimaryKey { label, max_wrapped_key_len: Some(60) });
         Ok(())

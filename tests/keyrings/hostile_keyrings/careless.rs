@@ -28,7 +28,7 @@ impl Careless {
 }
 
 impl Keyring for Careless {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Answer {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Answer {
         let label = self.label(self.masks.len());
         visit(&PrimaryKey { label, max_wrapped_key_len: Some(32) });
         Ok(())

@@ -60,10 +60,10 @@ impl Hostile {
 }
 
 impl Keyring for Hostile {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Answer {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Answer {
         match &self.primary {
             Some(primary) => primary(&self.honest, visit),
-            None => self.honest.primary(visit),
+            None => self.honest.visit_primaries(visit),
         }
     }
 
@@ -139,7 +139,7 @@ pub fn with_opaque_twin_of_the_primary() -> (Hostile, Vec<u8>) {
         twin.extend_from_slice(&primary.label.version.number().to_be_bytes());
         twin.extend_from_slice(&primary.label.master_key_id.0);
     };
-    keyring.honest.primary(&mut { label }).unwrap();
+    keyring.honest.visit_primaries(&mut { label }).unwrap();
     twin.extend_from_slice(&[200, 6, 0, 1]);
     twin.extend_from_slice(b"orders!");
     let mut crafted = [&message[..header_len], &twin[..], &message[header_len..]].concat();

@@ -101,7 +101,7 @@ fn an_encryption_takes_no_slots_that_a_header_cannot_hold() {
     for (pushes, expected) in cases {
         keyring.wrap = Some(Box::new(move |honest, _, _, slots, _| {
             let mut pushed = Ok(());
-            honest.primary(&mut |primary| pushed = pushes(&primary.label, slots))?;
+            honest.visit_primaries(&mut |primary| pushed = pushes(&primary.label, slots))?;
             pushed
         }));
         let envelope = Envelope::new(&keyring).with_reserved(40_000);
@@ -120,7 +120,7 @@ fn an_encryption_takes_no_slots_that_a_header_cannot_hold() {
 fn sixteen_slots_are_written_and_the_right_one_opens() {
     let (mut keyring, _) = stale(Suite::Cobblestone256);
     keyring.primary = Some(Box::new(|honest, visit| {
-        honest.primary(&mut |primary| {
+        honest.visit_primaries(&mut |primary| {
             for number in 100..115 {
                 let label = numbered(&primary.label, number);
                 visit(&PrimaryKey { label, max_wrapped_key_len: Some(1) });
@@ -130,7 +130,7 @@ fn sixteen_slots_are_written_and_the_right_one_opens() {
     }));
     keyring.wrap = Some(Box::new(|honest, key, context, slots, rng| {
         let mut pushed = Ok(());
-        honest.primary(&mut |primary| {
+        honest.visit_primaries(&mut |primary| {
             let mut labels = (100..115).map(|number| numbered(&primary.label, number));
             pushed = labels.try_for_each(|label| slots.push(&label, &[1]));
         })?;
@@ -151,7 +151,7 @@ fn wrong_lengths_of_a_primary_cost_room_and_no_data() {
     let (mut keyring, _) = stale(Suite::Cobblestone256);
     let visits = |len: Option<usize>| -> Box<Primary> {
         Box::new(move |honest, visit| {
-            honest.primary(&mut |primary| {
+            honest.visit_primaries(&mut |primary| {
                 let label = numbered(&primary.label, 5);
                 visit(&PrimaryKey { label, max_wrapped_key_len: len });
             })

@@ -1,8 +1,8 @@
 //! A fail-over encrypts as long as one member answers, and hides nothing that needs an operator.
 
 use super::combine::{PLAINTEXT, ROW, label, labels, ring};
+use envelock::conformance::{Fault, FaultyKeyring, Method};
 use envelock::rand_core::{Rng, SeedableRng};
-use envelock::test_util::{Fault, FaultyKeyring, Method};
 use envelock::{
     Envelope, Error, FailoverKeyring, Keyring, Lifecycle, MemoryKeyring, MigratingKeyring,
     MultiKeyring, RewrapOptions, Suite, inspect,

@@ -4,9 +4,9 @@ use super::combine::{PLAINTEXT, ROW, label, labels, version};
 use super::{MigratingKeyring, USUAL};
 use crate::common::detached::WriteDetached;
 use crate::common::directory::TestDirectory;
+use envelock::conformance::FaultyKeyring;
 use envelock::keyset::LifecycleError;
 use envelock::rand_core::{Rng, SeedableRng};
-use envelock::test_util::FaultyKeyring;
 use envelock::{
     CachingKeyring, DataKey, Envelope, Error, FileKeyring, KeyName, Keyring, Lifecycle, MasterKey,
     MasterKeyId, MemoryKeyring, MultiKeyring, SlotLabel,
@@ -30,7 +30,7 @@ fn held(keyring: &dyn Keyring, name: &str) -> Vec<String> {
 struct Under<'k>(&'k dyn Keyring, &'k str);
 
 impl Keyring for Under<'_> {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         let name = KeyName::new(self.1).unwrap();
         let algorithm = WrapAlgorithm::XAES_256_GCM;
         let label =
@@ -142,8 +142,8 @@ fn a_keyring_of_one_key_alone_does_not_hold_the_others() {
 struct Custom(Vec<MemoryKeyring>);
 
 impl Keyring for Custom {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.0.iter().try_for_each(|ring| ring.primary(visit))
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.0.iter().try_for_each(|ring| ring.visit_primaries(visit))
     }
 
     fn wrap(

@@ -171,7 +171,7 @@ fn the_rest_of_the_keyring_shows_through() {
     assert_eq!(keyring.key(), "orders");
     assert_eq!(keyring.keysets().unwrap(), keyring.keyring().keysets().unwrap());
     let mut count = 0;
-    keyring.primary(&mut |_| count += 1).unwrap();
+    keyring.visit_primaries(&mut |_| count += 1).unwrap();
     assert_eq!(count, 1);
     saw(&keyring, &[]);
 }

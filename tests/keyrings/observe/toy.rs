@@ -54,7 +54,7 @@ impl Toy {
 }
 
 impl Keyring for Toy {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         self.answer(Method::Primary)?;
         visit(&PrimaryKey { label: self.label(), max_wrapped_key_len: Some(self.slot_len) });
         Ok(())
@@ -108,9 +108,9 @@ impl Keyring for Toy {
 pub struct Both<A, B>(pub A, pub B);
 
 impl<A: Keyring, B: Keyring> Keyring for Both<A, B> {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.0.primary(visit)?;
-        self.1.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.0.visit_primaries(visit)?;
+        self.1.visit_primaries(visit)
     }
 
     fn wrap(

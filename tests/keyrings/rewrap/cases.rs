@@ -37,8 +37,8 @@ impl<K> Noted<K> {
 }
 
 impl<K: Keyring> Keyring for Noted<K> {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.keyring.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.keyring.visit_primaries(visit)
     }
 
     fn wrap(
@@ -48,7 +48,7 @@ impl<K: Keyring> Keyring for Noted<K> {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.keyring.primary(&mut |primary| self.note("wrap", &primary.label))?;
+        self.keyring.visit_primaries(&mut |primary| self.note("wrap", &primary.label))?;
         self.keyring.wrap(data_key, context, slots, rng)
     }
 
@@ -391,8 +391,11 @@ fn a_new_version_that_is_refused_is_told_by_its_own_name() {
     struct Refusing(MemoryKeyring);
 
     impl Keyring for Refusing {
-        fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-            self.0.primary(visit)
+        fn visit_primaries(
+            &self,
+            visit: &mut dyn FnMut(&PrimaryKey<'_>),
+        ) -> Result<(), KeyringError> {
+            self.0.visit_primaries(visit)
         }
 
         fn wrap(

@@ -130,8 +130,8 @@ fn a_slot_of_each_name_is_demanded_by_opening_it() {
 struct Liar(MemoryKeyring);
 
 impl Keyring for Liar {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.0.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.0.visit_primaries(visit)
     }
 
     fn wrap(

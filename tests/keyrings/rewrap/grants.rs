@@ -315,8 +315,8 @@ struct Writes<'k> {
 }
 
 impl Keyring for Writes<'_> {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.keyring.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.keyring.visit_primaries(visit)
     }
 
     fn wrap(

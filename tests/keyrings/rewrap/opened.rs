@@ -29,8 +29,8 @@ impl Noted {
 }
 
 impl Keyring for Noted {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.keyring.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.keyring.visit_primaries(visit)
     }
 
     fn wrap(

@@ -84,7 +84,7 @@ impl Service {
 }
 
 impl Keyring for Services {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Answer {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Answer {
         for service in &self.services {
             let max_wrapped_key_len = Some(service.wrapped_lens[service.primary - 1]);
             visit(&PrimaryKey { label: service.label(), max_wrapped_key_len });

@@ -321,7 +321,7 @@ struct Slots {
 }
 
 impl Keyring for Slots {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         for token in &self.tokens {
             visit(&PrimaryKey { label: token.label(), max_wrapped_key_len: None });
         }
@@ -329,7 +329,7 @@ impl Keyring for Slots {
             let max_wrapped_key_len = Some(foreign.wrapped.len());
             visit(&PrimaryKey { label: foreign.label(), max_wrapped_key_len });
         }
-        self.memory.iter().try_for_each(|keyring| keyring.primary(visit))
+        self.memory.iter().try_for_each(|keyring| keyring.visit_primaries(visit))
     }
 
     fn wrap(

@@ -37,9 +37,9 @@ struct Forger {
 }
 
 impl Keyring for Forger {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        alice().primary(visit)?;
-        bob().primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        alice().visit_primaries(visit)?;
+        bob().visit_primaries(visit)
     }
 
     fn wrap(
@@ -76,7 +76,7 @@ impl Keyring for Forger {
 struct Always(Vec<u8>);
 
 impl Keyring for Always {
-    fn primary(&self, _: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, _: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         Err(KeyringError::NoPrimary)
     }
 

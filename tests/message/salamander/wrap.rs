@@ -70,8 +70,8 @@ fn forge(suite: Suite, id: [u8; 8]) -> (RefHeader, [Vec<u8>; 2]) {
 struct Careless([u8; 32]);
 
 impl Keyring for Careless {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        ring("orders", &[(2, 0x33)]).primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        ring("orders", &[(2, 0x33)]).visit_primaries(visit)
     }
 
     fn wrap(

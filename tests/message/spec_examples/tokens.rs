@@ -174,7 +174,7 @@ pub fn compute(inputs: &Inputs) -> Values {
 pub struct SoftToken(pub &'static Inputs);
 
 impl Keyring for SoftToken {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         visit(&PrimaryKey { label: self.0.label(), max_wrapped_key_len: None });
         Ok(())
     }

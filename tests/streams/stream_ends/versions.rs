@@ -224,8 +224,8 @@ fn a_stream_under_a_key_file_does_not_end_if_another_process_disables_its_versio
 struct Flapping(MemoryKeyring, AtomicBool);
 
 impl Keyring for Flapping {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.0.primary(visit)
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.0.visit_primaries(visit)
     }
 
     fn wrap(

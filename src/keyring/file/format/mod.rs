@@ -31,9 +31,9 @@ use crate::crypto::mac::MAC_LEN;
 use crate::crypto::secret::MasterKey;
 use crate::format::{KeyName, MasterKeyId};
 use crate::keyring::file::Protection;
-use crate::keyring::held::HeldKey;
-use crate::keyring::master_keys::HeldKeys;
+use crate::keyring::key_table::WrappingKeys;
 use crate::keyring::software::SoftwareKey;
+use crate::keyring::wrapping_key::WrappingKey;
 use crate::keyset::{Keyset, KeysetMap, VersionRecord, VersionState};
 use crate::random::{KeyringRng, RandomnessUnavailable};
 use crate::time::Timestamp;
@@ -261,7 +261,7 @@ impl KeyFile {
     /// [`KeyFileFault::Material`].
     #[cfg(any(test, feature = "test-util"))]
     pub fn verify_material(&self, key: &FileKey) -> Result<usize, KeyFileFault> {
-        self.sealed_keys(key, &HeldKeys::new()).map(|keys| keys.len())
+        self.sealed_keys(key, &WrappingKeys::new()).map(|keys| keys.len())
     }
 
     /// Sets up the keys of all versions whose material is sealed in the file; those in `earlier`
@@ -273,11 +273,11 @@ impl KeyFile {
     pub(in crate::keyring) fn sealed_keys(
         &self,
         key: &FileKey,
-        earlier: &HeldKeys,
-    ) -> Result<HeldKeys, KeyFileFault> {
+        earlier: &WrappingKeys,
+    ) -> Result<WrappingKeys, KeyFileFault> {
         let set_up = |(keyset, record): (&Keyset, &VersionRecord)| {
             let id = record.master_key_id;
-            let software: Arc<dyn HeldKey> = match known(earlier, record) {
+            let software: Arc<dyn WrappingKey> = match known(earlier, record) {
                 Some(software) => software,
                 None => Arc::new(self.material(key, keyset, record)?.0),
             };
@@ -294,9 +294,9 @@ impl KeyFile {
     /// [`KeyFileFault::TokenVersion`].
     pub(in crate::keyring) fn token_keys(
         &self,
-        earlier: &HeldKeys,
-        set_up: impl Fn(KeyName<'_>, &VersionRecord) -> Option<Arc<dyn HeldKey>>,
-    ) -> Result<HeldKeys, KeyFileFault> {
+        earlier: &WrappingKeys,
+        set_up: impl Fn(KeyName<'_>, &VersionRecord) -> Option<Arc<dyn WrappingKey>>,
+    ) -> Result<WrappingKeys, KeyFileFault> {
         let set_up = |(keyset, record): (&Keyset, &VersionRecord)| {
             let (name, version) = (keyset.name(), record.version);
             let held = known(earlier, record).or_else(|| set_up(name, record));
@@ -325,7 +325,7 @@ impl KeyFile {
 }
 
 /// The key that is set up already for a version.
-fn known(earlier: &HeldKeys, record: &VersionRecord) -> Option<Arc<dyn HeldKey>> {
+fn known(earlier: &WrappingKeys, record: &VersionRecord) -> Option<Arc<dyn WrappingKey>> {
     let known = earlier.get(&record.master_key_id)?;
     (known.algorithm() == record.algorithm).then(|| known.clone())
 }

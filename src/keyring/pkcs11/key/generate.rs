@@ -7,12 +7,12 @@ use super::wrap::{forget_self_test, self_test};
 use crate::OsRandom;
 use crate::error::BackendError;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
-use crate::keyring::held::{HeldKey, KeySource, Made, MadeVersion};
 use crate::keyring::pkcs11::error::{Error, WrongResponse};
 use crate::keyring::pkcs11::failure::{self, Failure, Remedy};
 use crate::keyring::pkcs11::ffi::ck;
 use crate::keyring::pkcs11::token::Token;
 use crate::keyring::pkcs11::token::library::Access;
+use crate::keyring::wrapping_key::{KeyMaterialStore, Made, MadeVersion, WrappingKey};
 use crate::keyset::{LifecycleError, Material, NewMaterial, Origin, VersionRecord};
 use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::collections::BTreeSet;
@@ -34,7 +34,7 @@ const MOST_KEYS: usize = 1 << 20;
 /// A token as the source of key material.
 pub(crate) struct TokenSource(pub(crate) Token);
 
-impl KeySource for TokenSource {
+impl KeyMaterialStore for TokenSource {
     fn make(
         &self,
         name: KeyName<'_>,
@@ -55,15 +55,15 @@ impl KeySource for TokenSource {
         Ok(Made { key: Arc::new(key), material, stored: None })
     }
 
-    fn makes(&self, algorithm: WrapAlgorithm) -> bool {
+    fn can_make(&self, algorithm: WrapAlgorithm) -> bool {
         ALGORITHMS.contains(&algorithm)
     }
 
-    fn set_up(&self, name: KeyName<'_>, record: &VersionRecord) -> Option<Arc<dyn HeldKey>> {
+    fn attach(&self, name: KeyName<'_>, record: &VersionRecord) -> Option<Arc<dyn WrappingKey>> {
         let id = record.master_key_id;
-        self.makes(record.algorithm).then(|| {
+        self.can_make(record.algorithm).then(|| {
             let name = TokenKeyName::generated(name, record.version, id, record.algorithm);
-            Arc::new(TokenKey::new(self.0.clone(), name, id)) as Arc<dyn HeldKey>
+            Arc::new(TokenKey::new(self.0.clone(), name, id)) as Arc<dyn WrappingKey>
         })
     }
 

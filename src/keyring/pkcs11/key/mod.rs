@@ -15,9 +15,9 @@ use self::object::TokenKeyName;
 use crate::crypto::secret::DataKey;
 use crate::format::{MasterKeyId, Slot, SlotLabel, WrapAlgorithm};
 use crate::keyring::counter::Counts;
-use crate::keyring::held::HeldKey;
 use crate::keyring::pkcs11::failure::{self, Failure};
 use crate::keyring::pkcs11::token::Token;
+use crate::keyring::wrapping_key::WrappingKey;
 use crate::keyring::{KeyringError, Refusal, SlotWriter, WrapContext};
 use crate::random::KeyringRng;
 use alloc::sync::Arc;
@@ -41,7 +41,7 @@ impl TokenKey {
     }
 }
 
-impl HeldKey for TokenKey {
+impl WrappingKey for TokenKey {
     fn id(&self) -> MasterKeyId {
         self.id
     }

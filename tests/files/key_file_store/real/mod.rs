@@ -5,7 +5,7 @@ mod permissions;
 mod planted;
 mod space;
 
-use envelock::test_util::key_file::Store;
+use envelock::internals::key_file::Store;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

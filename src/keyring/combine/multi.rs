@@ -1,9 +1,9 @@
 //! Several keyrings at once: any one of them can decrypt.
 
-use super::members::Members;
-use super::{Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext, forward_keyring};
+use super::Members;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
+use crate::keyring::{Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext, forward_keyring};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 
@@ -67,8 +67,8 @@ impl MultiKeyring {
 impl Keyring for MultiKeyring {
     forward_keyring!(self => self.members; wrap_under, holds, unwrap, rewrap, freshness);
 
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.members.iter().try_for_each(|member| member.primary(visit))
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.members.iter().try_for_each(|member| member.visit_primaries(visit))
     }
 
     fn wrap(

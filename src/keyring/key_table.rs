@@ -1,6 +1,6 @@
 //! Several master keys with their versions, held wherever: what keyrings with records share.
 
-use super::held::{HeldKey, KeySource, Made, MadeVersion};
+use super::wrapping_key::{KeyMaterialStore, Made, MadeVersion, WrappingKey};
 use super::{Freshness, KeyringError, PrimaryKey, Refusal, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
@@ -33,15 +33,15 @@ impl Selection {
 }
 
 /// Set-up keys by id: no two versions of a keyring have the same material.
-pub(super) type HeldKeys = BTreeMap<MasterKeyId, Arc<dyn HeldKey>>;
+pub(super) type WrappingKeys = BTreeMap<MasterKeyId, Arc<dyn WrappingKey>>;
 
 /// The records of the master keys, the keys of those versions that are not destroyed, and where
 /// their material comes from.
 #[derive(Clone)]
 pub(super) struct MasterKeys {
     pub(super) keysets: KeysetMap,
-    keys: HeldKeys,
-    source: Arc<dyn KeySource>,
+    keys: WrappingKeys,
+    source: Arc<dyn KeyMaterialStore>,
 }
 
 /// What a change brought.
@@ -55,31 +55,35 @@ pub(super) struct NewKeys {
 
 impl MasterKeys {
     /// No master key yet.
-    pub(super) fn new(source: Arc<dyn KeySource>) -> Self {
-        MasterKeys { keysets: KeysetMap::new(), keys: HeldKeys::new(), source }
+    pub(super) fn new(source: Arc<dyn KeyMaterialStore>) -> Self {
+        MasterKeys { keysets: KeysetMap::new(), keys: WrappingKeys::new(), source }
     }
 
     /// Keys that were stored. A record whose material is not among `keys` is refused as
     /// destroyed.
     #[cfg(all(feature = "file", unix))]
-    pub(super) fn restore(keysets: KeysetMap, keys: HeldKeys, source: Arc<dyn KeySource>) -> Self {
+    pub(super) fn restore(
+        keysets: KeysetMap,
+        keys: WrappingKeys,
+        source: Arc<dyn KeyMaterialStore>,
+    ) -> Self {
         MasterKeys { keysets, keys, source }
     }
 
     /// Every set-up key, by id.
     #[cfg(all(feature = "file", unix))]
-    pub(super) fn all(&self) -> &HeldKeys {
+    pub(super) fn all(&self) -> &WrappingKeys {
         &self.keys
     }
 
     /// Where the material comes from.
     #[cfg(all(feature = "file", unix))]
-    pub(super) fn source(&self) -> &Arc<dyn KeySource> {
+    pub(super) fn source(&self) -> &Arc<dyn KeyMaterialStore> {
         &self.source
     }
 
     /// The set-up key of an id.
-    pub(super) fn key(&self, id: MasterKeyId) -> Option<&Arc<dyn HeldKey>> {
+    pub(super) fn key(&self, id: MasterKeyId) -> Option<&Arc<dyn WrappingKey>> {
         self.keys.get(&id)
     }
 
@@ -132,7 +136,7 @@ impl MasterKeys {
     fn primary_of<'k>(
         &'k self,
         keyset: &'k Keyset,
-    ) -> Result<(SlotLabel<'k>, &'k Arc<dyn HeldKey>), KeyringError> {
+    ) -> Result<(SlotLabel<'k>, &'k Arc<dyn WrappingKey>), KeyringError> {
         let record = keyset.primary_record().ok_or(KeyringError::NoPrimary)?;
         let lost = KeyringError::Refused(Refusal::Destroyed);
         let key = self.key(record.master_key_id).ok_or(lost)?;
@@ -151,7 +155,7 @@ impl MasterKeys {
         &self,
         selection: &Selection,
         name: Option<KeyName<'_>>,
-    ) -> Result<(SlotLabel<'_>, &Arc<dyn HeldKey>), KeyringError> {
+    ) -> Result<(SlotLabel<'_>, &Arc<dyn WrappingKey>), KeyringError> {
         let unknown = |name: KeyName<'_>| KeyringError::UnknownKey { key: name.as_str().into() };
         self.primary_of(match name {
             Some(name) => self.named(selection, name).ok_or_else(|| unknown(name))?,
@@ -181,7 +185,7 @@ impl MasterKeys {
         let keyset = self.named(selection, label.name).ok_or(KeyringError::NotMine)?;
         let Some(record) = keyset.version(label.version) else {
             // SPEC O-NOFALLBACK
-            let unknown = self.source.makes(label.algorithm).then_some(Refusal::UnknownVersion);
+            let unknown = self.source.can_make(label.algorithm).then_some(Refusal::UnknownVersion);
             let refusal = match keyset.has_gone(label.version, label.master_key_id) {
                 Some(is_ours) => is_ours.then_some(Refusal::Destroyed),
                 None => unknown,
@@ -202,7 +206,7 @@ impl MasterKeys {
         Ok(record)
     }
 
-    /// See [`Keyring::primary`](super::Keyring::primary).
+    /// See [`Keyring::visit_primaries`](super::Keyring::visit_primaries).
     pub(super) fn visit_primary(
         &self,
         selection: &Selection,
@@ -249,7 +253,7 @@ impl MasterKeys {
     ///
     /// # Errors
     ///
-    /// Those of [`KeysetMap::with_changes`] and [`KeySource::make`]. What was made for the changes
+    /// Those of [`KeysetMap::with_changes`] and [`KeyMaterialStore::make`]. What was made for the changes
     /// before is discarded.
     pub(super) fn with_changes(
         &self,

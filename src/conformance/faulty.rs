@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_enums, reason = "the methods of the trait")]
 pub enum Method {
-    /// [`Keyring::primary`].
+    /// [`Keyring::visit_primaries`].
     Primary,
     /// [`Keyring::wrap`].
     Wrap,
@@ -62,7 +62,7 @@ pub enum Fault {
 /// A fault that says nothing of a method lets the call pass.
 ///
 /// ```
-/// use envelock::test_util::{Fault, FaultyKeyring, Method};
+/// use envelock::conformance::{Fault, FaultyKeyring, Method};
 /// use envelock::{Aad, Envelope, Error, MemoryKeyring, keyring::KeyringError};
 ///
 /// # fn main() -> Result<(), Error> {
@@ -165,18 +165,18 @@ fn other_key(data_key: &DataKey) -> DataKey {
 }
 
 impl<K: Keyring> Keyring for FaultyKeyring<K> {
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         match self.fault(Method::Primary) {
             Some(Fault::Answer(error)) => return Err(error),
             Some(Fault::NoSlot) => return Ok(()),
             Some(Fault::AnswerAfter(error)) => {
-                self.keyring.primary(visit)?;
+                self.keyring.visit_primaries(visit)?;
                 return Err(error);
             }
-            Some(Fault::Twice) => self.keyring.primary(visit)?,
+            Some(Fault::Twice) => self.keyring.visit_primaries(visit)?,
             _ => {}
         }
-        self.keyring.primary(visit)
+        self.keyring.visit_primaries(visit)
     }
 
     fn wrap(

@@ -3,6 +3,7 @@
 use super::Rule;
 use super::probe::{Expected, Probe, shows};
 use super::states::{NOW, Subject, change, listed, picture};
+use crate::conformance::TestRng;
 use crate::crypto::secret::MasterKey;
 use crate::error::Error;
 use crate::format::{KeyVersion, Suite};
@@ -11,7 +12,6 @@ use crate::keyset::{
     Change, ChangeOptions, ChangeOutcome, Guard, LifecycleError, MAX_DESTRUCTION_DELAY,
     MIN_DESTRUCTION_DELAY, Material, Operation, VersionState,
 };
-use crate::test_util::TestRng;
 use core::time::Duration;
 use std::format;
 use std::vec;
@@ -291,7 +291,7 @@ fn judge_other_keys<K: Lifecycle>(subject: &Subject<K>) {
         }
         probe.expect(&slot, Expected::Opens, "a slot under another of its keys");
         let (answer, new) = probe.rewrap(&slot);
-        let same = |new: &crate::test_util::TestSlot| new.name == key && new.version > version;
+        let same = |new: &crate::conformance::TestSlot| new.name == key && new.version > version;
         let told = answer.is_ok() && new.len() == 1 && new.iter().all(same);
         Rule::Rewrap.check(told, format!("{answer:?}: a slot of another key came to {new:?}"));
     }

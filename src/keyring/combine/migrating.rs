@@ -1,10 +1,12 @@
 //! Moving from one keyring to another: the first wraps, any unwraps.
 
-use super::members::{self, Answers, Members, Standing, concerns_slot, holds_key, unwrap_verified};
-use super::{Freshness, Keyring, KeyringError, SlotWriter, WrapContext, forward_keyring};
+use super::{Answers, Members, Standing, concerns_slot, holds_key};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{KeyName, Slot, SlotLabel};
+use crate::keyring::{
+    Freshness, Keyring, KeyringError, SlotWriter, WrapContext, forward_keyring, unwrap_verified,
+};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 
@@ -72,7 +74,7 @@ impl MigratingKeyring {
 }
 
 impl Keyring for MigratingKeyring {
-    forward_keyring!(self => self.members.first(); primary, wrap);
+    forward_keyring!(self => self.members.first(); visit_primaries, wrap);
     forward_keyring!(self => self.members; holds, unwrap);
 
     fn wrap_under(
@@ -106,7 +108,7 @@ impl Keyring for MigratingKeyring {
         }
         let name = slot.label.name;
         if !holds_key(first, name)? {
-            return members::rewrap(self.members.rest(), answers, (slot, context), slots, rng);
+            return super::rewrap(self.members.rest(), answers, (slot, context), slots, rng);
         }
         let mut data_key = DataKey::empty();
         for member in self.members.rest() {

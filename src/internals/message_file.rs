@@ -20,7 +20,7 @@ use std::path::Path;
 ///
 /// # Errors
 ///
-/// As there.
+/// Those of the method.
 pub fn rewrap_file_in<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     directory: Arc<dyn Directory>,
@@ -34,7 +34,7 @@ pub fn rewrap_file_in<K: Keyring, R: RandomSource>(
 ///
 /// # Errors
 ///
-/// As there.
+/// Those of the method.
 pub fn open_in(directory: Arc<dyn Directory>, name: &OsStr) -> Result<MessageFile, Error> {
     MessageFile::at(&paths(directory, name)?)
 }
@@ -43,7 +43,7 @@ pub fn open_in(directory: Arc<dyn Directory>, name: &OsStr) -> Result<MessageFil
 ///
 /// # Errors
 ///
-/// As there.
+/// Those of the method.
 pub fn encrypt_file_in<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     source: impl Read,
@@ -58,7 +58,7 @@ pub fn encrypt_file_in<K: Keyring, R: RandomSource>(
 ///
 /// # Errors
 ///
-/// As there.
+/// Those of the method.
 pub fn encrypt_file_with_in<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     source: impl Read,
@@ -75,7 +75,7 @@ pub fn encrypt_file_with_in<K: Keyring, R: RandomSource>(
 ///
 /// # Errors
 ///
-/// As there.
+/// Those of the method.
 pub fn decrypt_file_in<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     directory: &Arc<dyn Directory>,

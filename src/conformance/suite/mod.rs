@@ -1,16 +1,4 @@
-//! Judges a keyring by the contract of [`Keyring`] and of [`Lifecycle`], call by call.
-//!
-//! ```
-//! use envelock::test_util::conformance;
-//! use envelock::MemoryKeyring;
-//!
-//! conformance::lifecycle(|| MemoryKeyring::create("orders").expect("there is randomness"));
-//! ```
-//!
-//! A panic names the [`Rule`] that is broken and the call that broke it. What passes keeps the
-//! contract as far as calls can show. A keyring over a service is judged by [`remote`] too, which
-//! takes [`Controls`] of the service. That secrets are wiped, that a backend is not asked for
-//! foreign slots, and that a cache honours a disable in time are for the keyring's own tests.
+//! The suite: tests of a keyring by the contracts of [`Keyring`] and [`Lifecycle`], call by call.
 
 mod binding;
 mod contract;
@@ -32,7 +20,7 @@ use probe::Probe;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rule {
-    /// `primary` visits what `wrap` pushes: the same labels in order, and room enough.
+    /// `visit_primaries` visits what `wrap` pushes: the same labels in order, and room enough.
     Primary,
     /// What was wrapped unwraps to the same key, over whatever stood there before.
     RoundTrip,
@@ -46,7 +34,7 @@ pub enum Rule {
     NoKeyOnFailure,
     /// A rewrap pushes one slot of the same name, which unwraps to the same key.
     Rewrap,
-    /// Freshness agrees with `primary` and `unwrap`.
+    /// Freshness agrees with `visit_primaries` and `unwrap`.
     Freshness,
     /// `holds` visits the names of the slots that `wrap` pushes, and none for a name of nobody.
     Holds,

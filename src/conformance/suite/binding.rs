@@ -3,9 +3,9 @@
 use super::Rule;
 use super::contract::freshness;
 use super::probe::{Expected, Probe, show};
+use crate::conformance::{TestMessage, TestRng, TestSlot};
 use crate::format::{DataKeyId, KeyVersion, MasterKeyId, Suite, WrapAlgorithm};
 use crate::keyring::{Freshness, Keyring, Refusal};
-use crate::test_util::{TestMessage, TestRng, TestSlot};
 use std::format;
 use std::vec::Vec;
 

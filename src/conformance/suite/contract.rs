@@ -2,9 +2,9 @@
 
 use super::Rule;
 use super::probe::{Expected, Probe, show};
+use crate::conformance::{TestRng, TestSlot};
 use crate::format::{KeyName, MAX_WRAPPED_KEY_LEN, SlotFault, Suite};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal};
-use crate::test_util::{TestRng, TestSlot};
 use crate::{Aad, Envelope, RewrapOptions};
 use std::borrow::ToOwned;
 use std::format;

@@ -1,10 +1,10 @@
 //! One keyring and one message: calls, and what every answer is checked for.
 
 use super::Rule;
+use crate::conformance::{TestMessage, TestRng, TestSlot};
 use crate::crypto::secret::DataKey;
 use crate::format::{KeyName, SlotLabel, Suite};
 use crate::keyring::{Keyring, KeyringError, Refusal};
-use crate::test_util::{TestMessage, TestRng, TestSlot};
 use core::cell::RefCell;
 use core::error::Error as StdError;
 use core::fmt::Write;
@@ -66,7 +66,7 @@ impl<'k, K: Keyring + ?Sized> Probe<'k, K> {
 
     pub(super) fn primary(&self) -> Vec<(TestSlot, Option<usize>)> {
         let mut visited = Vec::new();
-        let answer = self.keyring.primary(&mut |primary| {
+        let answer = self.keyring.visit_primaries(&mut |primary| {
             visited.push((TestSlot::new(&primary.label, &[]), primary.max_wrapped_key_len));
         });
         if let Err(error) = answer {

@@ -1,13 +1,23 @@
 //! The members of a combined keyring, and one answer from all of theirs.
 
-use super::{Freshness, Keyring, KeyringError, Refusal, SlotWriter, WrapContext};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{KeyName, MAX_SLOTS, Slot, SlotLabel};
+use crate::keyring::{
+    Freshness, Keyring, KeyringError, Refusal, SlotWriter, WrapContext, unwrap_verified,
+};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
+
+mod failover;
+mod migrating;
+mod multi;
+
+pub use failover::FailoverKeyring;
+pub use migrating::MigratingKeyring;
+pub use multi::MultiKeyring;
 
 /// Most members of a combined keyring: as many as a header has slots.
 pub const MAX_MEMBERS: usize = MAX_SLOTS;
@@ -177,22 +187,6 @@ impl fmt::Debug for Members {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} members", self.len())
     }
-}
-
-/// Unwraps `slot`, and checks that the key is the message's: a member that answers with another
-/// must not hide one that opens.
-pub(super) fn unwrap_verified(
-    member: &dyn Keyring,
-    slot: &Slot<'_>,
-    context: &WrapContext<'_>,
-    data_key: &mut DataKey,
-) -> Result<(), KeyringError> {
-    data_key.wipe();
-    let opened = member.unwrap(slot, context, data_key).and_then(|()| context.verify(data_key));
-    if opened.is_err() {
-        data_key.wipe();
-    }
-    opened
 }
 
 /// Why no member opened a slot: the answer that tells most.

@@ -36,7 +36,7 @@ pub(super) fn judge<K: Keyring>(keyring: &K) {
     }
 }
 
-fn work<K: Keyring>(keyring: &K, thread: u64, shared: &[crate::test_util::TestSlot]) {
+fn work<K: Keyring>(keyring: &K, thread: u64, shared: &[crate::conformance::TestSlot]) {
     for round in 0..ROUNDS {
         let index = usize::try_from(round).unwrap_or_default() % Suite::ALL.len();
         let probe = Probe::new(keyring, Suite::ALL[index], thread * ROUNDS + round);

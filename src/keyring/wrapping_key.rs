@@ -23,7 +23,7 @@ use alloc::sync::Arc;
 ///   whoever waits for a token waits for a bounded time.
 /// - The records, not the key, say what the version may do: whatever state it is in, it is only
 ///   asked for what that state allows.
-pub(crate) trait HeldKey: Send + Sync {
+pub(crate) trait WrappingKey: Send + Sync {
     /// Names the key material.
     fn id(&self) -> MasterKeyId;
 
@@ -72,7 +72,7 @@ pub(crate) trait HeldKey: Send + Sync {
     ) -> Result<(), KeyringError>;
 }
 
-impl dyn HeldKey {
+impl dyn WrappingKey {
     /// Counts a wrap that is about to be made; one that then fails counts too. `false` if the key
     /// would have wrapped more than `most` data keys then.
     pub(super) fn count(&self, context: &WrapContext<'_>, most: u64) -> bool {
@@ -86,7 +86,7 @@ impl dyn HeldKey {
 /// keeps it elsewhere is told what becomes of it, since no change of records is atomic with a change
 /// of a token: material that no record names is rubbish, a record whose material is gone is
 /// a loss. So material is made before the record is written, and destroyed after.
-pub(crate) trait KeySource: Send + Sync {
+pub(crate) trait KeyMaterialStore: Send + Sync {
     /// Makes the material of a new version.
     ///
     /// The change may still fail afterwards; then [`discard`](Self::discard) is called. On an
@@ -106,7 +106,7 @@ pub(crate) trait KeySource: Send + Sync {
 
     /// Whether a version that is not on record here can be of `algorithm`, once it is: then a slot
     /// of a version that is unknown is worth a look at the records, else it is another keyring's.
-    fn makes(&self, algorithm: WrapAlgorithm) -> bool {
+    fn can_make(&self, algorithm: WrapAlgorithm) -> bool {
         algorithm == WrapAlgorithm::XAES_256_GCM
     }
 
@@ -116,7 +116,7 @@ pub(crate) trait KeySource: Send + Sync {
     /// Called when records are loaded, for versions that were not set up before: it looks for
     /// nothing in a token, so that a file opens while the token does not answer.
     #[cfg(all(feature = "file", unix))]
-    fn set_up(&self, name: KeyName<'_>, record: &VersionRecord) -> Option<Arc<dyn HeldKey>> {
+    fn attach(&self, name: KeyName<'_>, record: &VersionRecord) -> Option<Arc<dyn WrappingKey>> {
         let _ = (name, record);
         None
     }
@@ -157,7 +157,7 @@ pub(crate) const PROCESS_WRAP_LIMIT: u64 = 1 << 28;
 /// The material of a new version, made.
 pub(crate) struct Made {
     /// Set up.
-    pub(crate) key: Arc<dyn HeldKey>,
+    pub(crate) key: Arc<dyn WrappingKey>,
     /// What goes on record.
     pub(crate) material: NewMaterial,
     /// What is to be stored beside the record; `None` if the material is held elsewhere.

@@ -3,6 +3,7 @@
 use super::Rule;
 use super::contract::{expect_no_rewrap, freshness};
 use super::probe::{Expected, Probe};
+use crate::conformance::{TestRng, TestSlot};
 use crate::crypto::secret::MasterKey;
 use crate::error::Error;
 use crate::format::{KeyVersion, Suite};
@@ -11,7 +12,6 @@ use crate::keyset::{
     Change, ChangeOptions, ChangeOutcome, Keyset, KeysetMap, LifecycleError, MIN_DESTRUCTION_DELAY,
     Material, Operation, VersionState,
 };
-use crate::test_util::{TestRng, TestSlot};
 use crate::time::Timestamp;
 use std::borrow::ToOwned;
 use std::format;

@@ -1,10 +1,10 @@
 //! Several keyrings of which one is enough: the first that answers wraps, any unwraps.
 
-use super::members::{Answers, Members, holds_key};
-use super::{Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext, forward_keyring};
+use super::{Answers, Members, holds_key};
 use crate::crypto::secret::DataKey;
 use crate::error::{BackendFailure, Error};
 use crate::format::{KeyName, Suite, slot_len};
+use crate::keyring::{Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext, forward_keyring};
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 
@@ -96,7 +96,7 @@ const LONGEST: Suite = Suite::Cobblestone256;
 /// Length of the slots that a member writes now, for the longest data keys.
 fn room(member: &dyn Keyring) -> Result<usize, KeyringError> {
     let mut len = 0_usize;
-    member.primary(&mut |primary| {
+    member.visit_primaries(&mut |primary| {
         let wrapped_len = primary.wrapped_key_len(LONGEST);
         // Saturates: beyond every header, which is refused.
         len = len.saturating_add(slot_len(primary.label.name, wrapped_len));
@@ -107,13 +107,13 @@ fn room(member: &dyn Keyring) -> Result<usize, KeyringError> {
 impl Keyring for FailoverKeyring {
     forward_keyring!(self => self.members; holds, unwrap, rewrap, freshness);
 
-    fn primary(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         let longest = self.members.iter().filter_map(|member| room(member).ok());
         let longest = longest.max().unwrap_or(0);
         self.first_answer(|member| {
             // Saturates: none may tell less now than a moment ago.
             let mut more = room(member).map_or(0, |len| longest.saturating_sub(len));
-            Some(member.primary(&mut |primary| {
+            Some(member.visit_primaries(&mut |primary| {
                 let mut primary = *primary;
                 if more > 0 {
                     // Saturates: as above.

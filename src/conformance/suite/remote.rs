@@ -3,10 +3,10 @@
 use super::Rule;
 use super::contract::{self, freshness};
 use super::probe::{Expected, Probe, show};
+use crate::conformance::{TestRng, TestSlot};
 use crate::error::BackendFailure;
 use crate::format::{KeyVersion, Suite};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal};
-use crate::test_util::{TestRng, TestSlot};
 use crate::{Aad, DataKey, Envelope};
 use core::time::Duration;
 use std::format;
@@ -220,7 +220,7 @@ fn judge_failing<C: Controls>(
             Err(error) if told(&error) => {}
             answer => rule.broken(format!("{what}, {when}: freshness {answer:?}")),
         }
-        match controls.keyring().primary(&mut |_| {}) {
+        match controls.keyring().visit_primaries(&mut |_| {}) {
             Ok(()) => {}
             Err(error) if told(&error) => {}
             answer => rule.broken(format!("{what}, {when}: primary {answer:?}")),
