@@ -4,9 +4,9 @@
     apt-get install python3-pykcs11
     /usr/bin/python3 examples/hsm_key.py MODULE TOKEN_LABEL PIN_FILE KEY_LABEL
 
-KEY_LABEL is AES-256 for wrap algorithm 2; KEY_LABEL-mac is the second key that algorithm 3 needs
-beside it. The keys are sensitive, not extractable, and neither wraps nor unwraps other keys: what
-`pkcs11-tool --keygen` and `softhsm2-util --import` make on SoftHSM does both, and is refused.
+KEY_LABEL is an AES-256 key, for wrap algorithm 2. KEY_LABEL-mac is the second key that wrap
+algorithm 3 needs. Both are sensitive and not extractable, and neither wraps nor unwraps other keys.
+Keys of `pkcs11-tool --keygen` and `softhsm2-util --import` on SoftHSM do, and are refused.
 """
 
 import os
@@ -23,7 +23,7 @@ slots = library.getSlotList(tokenPresent=True)
 names = {slot: library.getTokenInfo(slot).label.strip("\0 ") for slot in slots}
 found = [slot for slot, name in names.items() if name == token]
 if len(found) != 1:
-    sys.exit(f"{len(found)} tokens are called {token!r}; there are {sorted(names.values())}")
+    sys.exit(f"{len(found)} tokens have the label {token!r}; the labels are {sorted(names.values())}")
 session = library.openSession(found[0], p11.CKF_SERIAL_SESSION | p11.CKF_RW_SESSION)
 with open(pin_file, encoding="utf-8") as file:
     session.login(file.read().rstrip("\r\n"))
@@ -31,8 +31,8 @@ with open(pin_file, encoding="utf-8") as file:
 
 def make(key_label, key_type, mechanism, encrypts):
     if session.findObjects([(p11.CKA_CLASS, p11.CKO_SECRET_KEY), (p11.CKA_LABEL, key_label)]):
-        sys.exit(f"there is a key {key_label!r} already")
-    # Every use is stated: what is left out is allowed on some tokens.
+        sys.exit(f"a key {key_label!r} exists")
+    # Every use is stated: some tokens allow those that are not.
     template = [
         (p11.CKA_CLASS, p11.CKO_SECRET_KEY),
         (p11.CKA_KEY_TYPE, key_type),

@@ -1,12 +1,12 @@
-//! Says what a PKCS#11 token can do for envelock, and prints the lines that open it.
+//! Reports what a PKCS#11 token supports, and prints the code that opens it.
 //!
 //! ```sh
 //! cargo run --release --features pkcs11 --example hsm_probe -- MODULE [LABEL] [PIN_FILE]
 //! ```
 //!
-//! `MODULE` is the path of the token's library. Without a label the token has to be the only one.
-//! Without a file for the PIN it is asked for on standard input. What NSS wants to be told comes
-//! from `ENVELOCK_P11_RESERVED`. Nothing is left on the token.
+//! `MODULE` is the path of the token's library. Without a label, the library may have one token only.
+//! Without a file, the PIN is read from standard input. NSS needs its configuration in
+//! `ENVELOCK_P11_RESERVED`. The example leaves nothing on the token.
 
 use envelock::{
     Error,

@@ -1,4 +1,4 @@
-//! The quickstart with its master keys on a PKCS#11 token: only the constructor is another one.
+//! The quickstart with master keys on a PKCS#11 token. Only the constructor differs.
 //!
 //! ```text
 //! examples/hsm_setup.sh                  # SoftHSM2, and the variables below in target/hsm/env
@@ -6,10 +6,9 @@
 //! cargo run --release --features pkcs11 --example hsm_quickstart [DIRECTORY]
 //! ```
 //!
-//! On another token, set `ENVELOCK_P11_MODULE` (the path of its library), `ENVELOCK_P11_LABEL`,
-//! `ENVELOCK_P11_PIN_FILE` (mode 0600), `ENVELOCK_P11_CATALOGUE` (where the records of the keys are
-//! to be) and, for NSS, `ENVELOCK_P11_RESERVED`. Each run adds a version, and the token keeps its
-//! keys.
+//! For another token, set `ENVELOCK_P11_MODULE` (the path of its library), `ENVELOCK_P11_LABEL`,
+//! `ENVELOCK_P11_PIN_FILE` (mode 0600), `ENVELOCK_P11_CATALOGUE` (the path of the key file) and, for
+//! NSS, `ENVELOCK_P11_RESERVED`. Each run adds a version, whose keys stay on the token.
 
 #[path = "common/tour.rs"]
 mod tour;

@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Sets up a SoftHSM2 token for `examples/hsm_quickstart.rs`, and prints how to run that:
+# Sets up a SoftHSM2 token for `examples/hsm_quickstart.rs`, and prints the commands that run it:
 #
 #     examples/hsm_setup.sh [DIR]
 #
-# DIR is target/hsm by default. A token that is there already is used again, keys and all; to begin
-# afresh remove DIR. As root it installs SoftHSM2 if that is missing.
+# DIR is target/hsm by default. An existing token is used again; remove DIR for a new one.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dir=$(realpath -m "${1:-$root/target/hsm}")
@@ -15,7 +14,7 @@ if [ ! -f "$dir/env" ]; then
     variables=$(bash "$root/ci/tokens/softhsm.sh" "$dir")
     eval "$variables"
     umask 077
-    # As an application would have it: in a file of its own, that nobody else can read.
+    # As in production: a file that only its owner can read.
     printf %s "$ENVELOCK_P11_PIN" >"$dir/pin"
     {
         grep -v ENVELOCK_P11_SO_PIN <<<"$variables"

@@ -1,4 +1,5 @@
-//! A PKCS#11 module that forwards to a real one and lies on command. For tests only.
+//! A PKCS#11 module that forwards to a real one, and injects faults and wrong results on command. For
+//! tests only.
 //!
 //! The module of `HOSTILE_FORWARD` (SoftHSM when unset) does the work. A test opens this library
 //! twice: as the PKCS#11 module under test, and by `dlopen` for five functions of its own, which
@@ -6,7 +7,7 @@
 //!
 //! - `int hostile_command(const char *text)`: arms faults; 0, or -1 when not understood
 //! - `uint64_t hostile_calls(const char *function)`: calls of a function since the last `reset`
-//! - `uint64_t hostile_injected(void)`: faults really injected since the last `reset`
+//! - `uint64_t hostile_injected(void)`: injected faults since the last `reset`
 //! - `uint64_t hostile_overlaps(void)`: calls that must not run together and did, since then
 //! - `size_t hostile_list(char *buffer, size_t len)`: every fault as a ready command
 //!
@@ -17,8 +18,8 @@
 //! ```text
 //! reset                              forget everything: faults, counts, a dead device
 //! clear                              disarm every fault, wake every sleeper
-//! fail FUNCTION|any CODE             answer CODE, not forwarded
-//! answer FUNCTION|any CODE           forward, then answer CODE all the same
+//! fail FUNCTION|any CODE             return CODE, without forwarding
+//! answer FUNCTION|any CODE           forward, then return CODE
 //! delay FUNCTION|any MILLISECONDS    sleep, then go on
 //! lose-sessions, logout              before the call, which is then forwarded
 //! dead CODE                          CODE to every call until C_Finalize and C_Initialize
@@ -39,8 +40,8 @@
 //!
 //! # Promises
 //!
-//! Whatever it says, it never writes beyond a buffer of the caller's. What ends the sessions or
-//! the login of others runs while nobody is inside the real module.
+//! It never writes beyond a buffer of the caller, whatever length it returns. Faults that close
+//! sessions or log out run while no other call is inside the real module.
 
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
