@@ -228,64 +228,48 @@ impl fmt::Display for PinFault {
 }
 
 /// Why a key on a token is not accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyWeakness {
     /// Its value can be read: it is not sensitive.
+    #[error("its value can be read")]
     NotSensitive,
     /// It can be wrapped and so leave the token.
+    #[error("it can be extracted")]
     Extractable,
     /// It decrypts and also wraps other keys, or encrypts and unwraps them: every user of the token
     /// can read keys with it. [`ExternalKeyring`](crate::pkcs11::ExternalKeyring) describes how to
     /// make a key that is accepted.
+    #[error("it also wraps or unwraps keys: make one with CKA_WRAP and CKA_UNWRAP false")]
     WrapsAndDecrypts,
     /// It is not an AES key of 256 bits, or not a MAC key of at least 256 bits.
+    #[error("it has another type or length")]
     Type,
 }
 
-impl fmt::Display for KeyWeakness {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            KeyWeakness::NotSensitive => "its value can be read",
-            KeyWeakness::Extractable => "it can be extracted",
-            KeyWeakness::WrapsAndDecrypts => {
-                "it also wraps or unwraps keys: make one with CKA_WRAP and CKA_UNWRAP false"
-            }
-            KeyWeakness::Type => "it has another type or length",
-        })
-    }
-}
-
 /// How the result of a token is wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WrongResponse {
     /// Its output does not decrypt to its input.
+    #[error("its output does not unwrap")]
     DoesNotUnwrap,
     /// It encrypted under the same IV twice, or under an IV of zeros.
+    #[error("it ignores the initialisation vector")]
     IvIgnored,
     /// It found another object.
+    #[error("it found another object")]
     OtherObject,
     /// It ignored the associated data.
+    #[error("it ignores associated data")]
     AadIgnored,
     /// Its output is its input.
+    #[error("it does not encrypt")]
     NotEncrypted,
     /// A known-answer test failed: the mechanism is not the one of its name.
+    #[error("a known-answer test failed")]
     KnownAnswer,
     /// It generated a key without the requested attributes.
+    #[error("the generated key lacks the requested attributes")]
     Generated,
-}
-
-impl fmt::Display for WrongResponse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            WrongResponse::DoesNotUnwrap => "its output does not unwrap",
-            WrongResponse::IvIgnored => "it ignores the initialisation vector",
-            WrongResponse::OtherObject => "it found another object",
-            WrongResponse::AadIgnored => "it ignores associated data",
-            WrongResponse::NotEncrypted => "it does not encrypt",
-            WrongResponse::KnownAnswer => "a known-answer test failed",
-            WrongResponse::Generated => "the generated key lacks the requested attributes",
-        })
-    }
 }

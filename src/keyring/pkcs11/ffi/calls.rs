@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::failure::{CallFailure, CallFault, Function};
+use super::failure::{CallFailure, CallFault, Function, Result};
 use super::library::{FunctionList, call};
 use super::template::{Attribute, raw, ulong};
 use alloc::vec;
@@ -54,7 +54,7 @@ struct InitializeArgs {
 
 impl FunctionList {
     /// Initialises the library, to use locks of the operating system.
-    pub(crate) fn initialize(&self, reserved: Option<&CStr>) -> Result<(), CallFailure> {
+    pub(crate) fn initialize(&self, reserved: Option<&CStr>) -> Result<()> {
         let reserved = reserved.map_or(ptr::null(), CStr::as_ptr);
         let mut args = InitializeArgs {
             args: ck::CK_C_INITIALIZE_ARGS {
@@ -71,13 +71,13 @@ impl FunctionList {
         call!(self, C_Initialize((&raw mut args).cast()))
     }
 
-    pub(crate) fn finalize(&self) -> Result<(), CallFailure> {
+    pub(crate) fn finalize(&self) -> Result<()> {
         // Argument: null, as the standard requires.
         call!(self, C_Finalize(ptr::null_mut()))
     }
 
     /// The slots with a token.
-    pub(crate) fn slots(&self) -> Result<Vec<SlotId>, CallFailure> {
+    pub(crate) fn slots(&self) -> Result<Vec<SlotId>> {
         let list = list(Function::C_GetSlotList, |pointer, count| {
             // Arguments: no buffer, or one of `count` entries.
             call!(self, C_GetSlotList(ck::CK_TRUE, pointer, count))
@@ -85,7 +85,7 @@ impl FunctionList {
         Ok(list.into_iter().map(SlotId).collect())
     }
 
-    pub(crate) fn token_info(&self, slot: SlotId) -> Result<TokenInfo, CallFailure> {
+    pub(crate) fn token_info(&self, slot: SlotId) -> Result<TokenInfo> {
         let mut info = mem::MaybeUninit::<ck::CK_TOKEN_INFO>::zeroed();
         // Arguments: room for the structure.
         call!(self, C_GetTokenInfo(slot.0, info.as_mut_ptr()))?;
@@ -106,10 +106,7 @@ impl FunctionList {
         })
     }
 
-    pub(crate) fn mechanisms(
-        &self,
-        slot: SlotId,
-    ) -> Result<Vec<ck::CK_MECHANISM_TYPE>, CallFailure> {
+    pub(crate) fn mechanisms(&self, slot: SlotId) -> Result<Vec<ck::CK_MECHANISM_TYPE>> {
         list(Function::C_GetMechanismList, |pointer, count| {
             // Arguments: no buffer, or one of `count` entries.
             call!(self, C_GetMechanismList(slot.0, pointer, count))
@@ -120,7 +117,7 @@ impl FunctionList {
         &self,
         slot: SlotId,
         mechanism: ck::CK_MECHANISM_TYPE,
-    ) -> Result<InfoFlags, CallFailure> {
+    ) -> Result<InfoFlags> {
         let mut info = ck::CK_MECHANISM_INFO { ulMinKeySize: 0, ulMaxKeySize: 0, flags: 0 };
         // Arguments: room for the structure.
         call!(self, C_GetMechanismInfo(slot.0, mechanism, &raw mut info))?;
@@ -128,7 +125,7 @@ impl FunctionList {
     }
 
     /// Opens a read-write session: some tokens have no other kind.
-    pub(crate) fn open_session(&self, slot: SlotId) -> Result<Session, CallFailure> {
+    pub(crate) fn open_session(&self, slot: SlotId) -> Result<Session> {
         let flags = ck::CKF_SERIAL_SESSION | ck::CKF_RW_SESSION;
         let mut session = ck::CK_INVALID_HANDLE;
         // Arguments: no callback, and room for a handle.
@@ -136,12 +133,12 @@ impl FunctionList {
         handle(Function::C_OpenSession, session).map(Session)
     }
 
-    pub(crate) fn close_session(&self, session: Session) -> Result<(), CallFailure> {
+    pub(crate) fn close_session(&self, session: Session) -> Result<()> {
         call!(self, C_CloseSession(session.0))
     }
 
     /// Whether the user is logged in.
-    pub(crate) fn is_logged_in(&self, session: Session) -> Result<bool, CallFailure> {
+    pub(crate) fn is_logged_in(&self, session: Session) -> Result<bool> {
         let mut info = ck::CK_SESSION_INFO { slotID: 0, state: 0, flags: 0, ulDeviceError: 0 };
         // Arguments: room for the structure.
         call!(self, C_GetSessionInfo(session.0, &raw mut info))?;
@@ -149,7 +146,7 @@ impl FunctionList {
     }
 
     /// Logs the user in; without a PIN if the token asks the user.
-    pub(crate) fn login(&self, session: Session, pin: Option<&[u8]>) -> Result<(), CallFailure> {
+    pub(crate) fn login(&self, session: Session, pin: Option<&[u8]>) -> Result<()> {
         let (pointer, len) = pin.map_or((ptr::null(), 0), |pin| (pin.as_ptr(), ulong(pin.len())));
         // Arguments: a PIN with its length, which is only read.
         call!(self, C_Login(session.0, ck::CKU_USER, pointer.cast_mut(), len))
@@ -161,7 +158,7 @@ impl FunctionList {
         session: Session,
         attributes: &[Attribute<'_>],
         most: usize,
-    ) -> Result<Vec<Object>, CallFailure> {
+    ) -> Result<Vec<Object>> {
         let mut template = raw(attributes);
         let count = ulong(template.len());
         // Arguments: `count` attributes, whose values outlive the call and are only read.
@@ -173,7 +170,7 @@ impl FunctionList {
         ended.map(|()| found)
     }
 
-    fn find_more(&self, session: Session, most: usize) -> Result<Vec<Object>, CallFailure> {
+    fn find_more(&self, session: Session, most: usize) -> Result<Vec<Object>> {
         const BATCH: usize = 64;
         let mut found = Vec::new();
         while found.len() < most {
@@ -203,7 +200,7 @@ impl FunctionList {
         session: Session,
         object: Object,
         kind: ck::CK_ATTRIBUTE_TYPE,
-    ) -> Result<Option<bool>, CallFailure> {
+    ) -> Result<Option<bool>> {
         let mut value = [0; 1];
         let len = self.attribute(session, object, kind, &mut value)?;
         Ok((len == Some(1)).then_some(value != [ck::CK_FALSE]))
@@ -215,7 +212,7 @@ impl FunctionList {
         session: Session,
         object: Object,
         kind: ck::CK_ATTRIBUTE_TYPE,
-    ) -> Result<Option<ck::CK_ULONG>, CallFailure> {
+    ) -> Result<Option<ck::CK_ULONG>> {
         let mut value = [0; mem::size_of::<ck::CK_ULONG>()];
         let len = self.attribute(session, object, kind, &mut value)?;
         Ok((len == Some(value.len())).then(|| ck::CK_ULONG::from_ne_bytes(value)))
@@ -228,7 +225,7 @@ impl FunctionList {
         object: Object,
         kind: ck::CK_ATTRIBUTE_TYPE,
         most: usize,
-    ) -> Result<Option<Vec<u8>>, CallFailure> {
+    ) -> Result<Option<Vec<u8>>> {
         let mut value = vec![0; most];
         let len = self.attribute(session, object, kind, &mut value)?;
         Ok(len.map(|len| {
@@ -245,7 +242,7 @@ impl FunctionList {
         object: Object,
         kind: ck::CK_ATTRIBUTE_TYPE,
         value: &mut [u8],
-    ) -> Result<Option<usize>, CallFailure> {
+    ) -> Result<Option<usize>> {
         let mut template = ck::CK_ATTRIBUTE {
             type_: kind,
             pValue: value.as_mut_ptr().cast(),
@@ -277,7 +274,7 @@ impl FunctionList {
         session: Session,
         mechanism: ck::CK_MECHANISM_TYPE,
         attributes: &[Attribute<'_>],
-    ) -> Result<Object, CallFailure> {
+    ) -> Result<Object> {
         let mut mechanism =
             ck::CK_MECHANISM { mechanism, pParameter: ptr::null_mut(), ulParameterLen: 0 };
         let mut template = raw(attributes);
@@ -293,7 +290,7 @@ impl FunctionList {
         &self,
         session: Session,
         attributes: &[Attribute<'_>],
-    ) -> Result<Object, CallFailure> {
+    ) -> Result<Object> {
         let mut template = raw(attributes);
         let (count, mut object) = (ulong(template.len()), ck::CK_INVALID_HANDLE);
         // Arguments: `count` attributes that are only read, and room for a handle.
@@ -301,11 +298,7 @@ impl FunctionList {
         handle(Function::C_CreateObject, object).map(Object)
     }
 
-    pub(crate) fn destroy_object(
-        &self,
-        session: Session,
-        object: Object,
-    ) -> Result<(), CallFailure> {
+    pub(crate) fn destroy_object(&self, session: Session, object: Object) -> Result<()> {
         call!(self, C_DestroyObject(session.0, object.0))
     }
 }
@@ -313,8 +306,8 @@ impl FunctionList {
 /// Reads a list in two calls, the first for its length.
 fn list(
     function: Function,
-    mut call: impl FnMut(*mut ck::CK_ULONG, *mut ck::CK_ULONG) -> Result<(), CallFailure>,
-) -> Result<Vec<ck::CK_ULONG>, CallFailure> {
+    mut call: impl FnMut(*mut ck::CK_ULONG, *mut ck::CK_ULONG) -> Result<()>,
+) -> Result<Vec<ck::CK_ULONG>> {
     let mut retries = LIST_RETRIES;
     loop {
         let mut count = 0;
@@ -341,7 +334,7 @@ fn list(
     }
 }
 
-fn handle(function: Function, handle: ck::CK_ULONG) -> Result<ck::CK_ULONG, CallFailure> {
+fn handle(function: Function, handle: ck::CK_ULONG) -> Result<ck::CK_ULONG> {
     match handle {
         ck::CK_INVALID_HANDLE => Err(CallFailure { function, fault: CallFault::Handle }),
         handle => Ok(handle),

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use super::calls::{Object, Session};
-use super::failure::{CallFailure, Function};
+use super::failure::{CallFailure, Function, Result};
 use super::library::{FunctionList, call};
 use super::template::ulong;
 use core::{mem, ptr};
@@ -45,7 +45,7 @@ impl FunctionList {
         key: Object,
         input: &[u8],
         output: &mut [u8],
-    ) -> Result<usize, CallFailure> {
+    ) -> Result<usize> {
         self.crypt(Operation::Encrypt, session, mechanism, key, input, output)
     }
 
@@ -57,7 +57,7 @@ impl FunctionList {
         key: Object,
         input: &[u8],
         output: &mut [u8],
-    ) -> Result<usize, CallFailure> {
+    ) -> Result<usize> {
         self.crypt(Operation::Decrypt, session, mechanism, key, input, output)
     }
 
@@ -68,7 +68,7 @@ impl FunctionList {
         key: Object,
         input: &[u8],
         output: &mut [u8],
-    ) -> Result<usize, CallFailure> {
+    ) -> Result<usize> {
         self.crypt(Operation::Sign, session, Mechanism::Hmac, key, input, output)
     }
 
@@ -80,7 +80,7 @@ impl FunctionList {
         key: Object,
         input: &[u8],
         output: &mut [u8],
-    ) -> Result<usize, CallFailure> {
+    ) -> Result<usize> {
         // Some libraries keep the pointers of the initialisation until the operation, so the
         // parameter has to outlive both.
         let mut gcm;
