@@ -186,7 +186,7 @@ impl MasterKeys {
         let Some(record) = keyset.version(label.version) else {
             // SPEC O-NOFALLBACK
             let unknown = self.source.can_make(label.algorithm).then_some(Refusal::UnknownVersion);
-            let refusal = match keyset.has_gone(label.version, label.master_key_id) {
+            let refusal = match keyset.was_destroyed(label.version, label.master_key_id) {
                 Some(is_ours) => is_ours.then_some(Refusal::Destroyed),
                 None => unknown,
             };

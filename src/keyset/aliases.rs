@@ -1,39 +1,38 @@
-//! Aliases: names that stand for a master key, and the keys that they stood for.
+//! Aliases of master keys, with the former keys of each.
 
-use super::change::Transition;
-use super::check_name;
-use super::keyset_map::{KeysetMap, Work};
-use super::{KeyFault, LifecycleError};
+#![expect(clippy::indexing_slicing, reason = "a position that was found in the same list")]
+
+use super::{KeyFault, KeysetMap, LifecycleError, Transition, check_name};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::mem;
 
-/// Most keys that an alias keeps in mind: a quarter of a line of a key file.
+/// Maximum number of former keys of an alias: a quarter of a line of a key file.
 pub(crate) const MAX_FORMER_KEYS: usize = 256;
 
-/// A name that stands for a master key.
+/// An alias of a master key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Alias {
     pub(crate) name: String,
     pub(crate) key: String,
-    /// The keys that it stood for before, the last one last.
+    /// The former keys, the latest last.
     pub(crate) former: Vec<String>,
-    /// The number of its last change; 0 if that is not known.
+    /// The number of its last change, or 0 if unknown.
     pub(crate) changed: u64,
 }
 
 impl Alias {
-    /// An alias that stood for no other key.
+    /// Returns an alias without former keys.
     pub(crate) fn new(name: String, key: String) -> Self {
         Alias { name, key, former: Vec::new(), changed: 0 }
     }
 
-    /// Whether it stands for the same keys as another.
+    /// Returns whether both have the same key and the same former keys.
     pub(crate) fn is_same(&self, other: &Alias) -> bool {
         (&self.key, &self.former) == (&other.key, &other.former)
     }
 
-    /// Has it stand for `key`: the one that it stood for.
+    /// Makes it an alias of `key` and returns the key before.
     fn move_to(&mut self, key: String) -> Result<String, LifecycleError> {
         if self.key == key {
             return Ok(key);
@@ -50,23 +49,23 @@ impl Alias {
 }
 
 impl KeysetMap {
-    /// Every alias with the name of the key that it stands for.
+    /// Returns every alias with the name of its key.
     pub fn aliases(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.aliases.iter().map(|alias| (alias.name.as_str(), alias.key.as_str()))
     }
 
-    /// The keys that `alias` stood for since it was set, the last one last, without the one that it
-    /// stands for. A keyring that is confined to an alias opens their messages too.
+    /// Returns the former keys of `alias`, the latest last. A keyring that is confined to an alias opens
+    /// their messages as well.
     pub fn former_keys(&self, alias: &str) -> impl Iterator<Item = &str> {
         self.alias(alias).into_iter().flat_map(|alias| alias.former.iter().map(String::as_str))
     }
 
-    /// The number of the last change of `alias`; 0 if that is not known.
+    /// Returns the number of the last change of `alias`, or 0 if unknown.
     pub fn alias_changed(&self, alias: &str) -> u64 {
         self.alias(alias).map_or(0, |alias| alias.changed)
     }
 
-    /// The record of every alias.
+    /// Returns the record of every alias.
     #[cfg(all(feature = "file", unix))]
     pub(crate) fn alias_records(&self) -> &[Alias] {
         &self.aliases
@@ -76,38 +75,39 @@ impl KeysetMap {
         self.aliases.get(self.alias_position(name).ok()?)
     }
 
-    /// Where an alias is, or would be.
+    /// Returns the position of an alias, or the position to insert it at.
     fn alias_position(&self, name: &str) -> Result<usize, usize> {
         self.aliases.binary_search_by(|alias| alias.name.as_str().cmp(name))
     }
-}
 
-impl Work {
-    pub(super) fn set_alias(&mut self, alias: &str, key: &str) -> Result<(), LifecycleError> {
+    /// Makes `alias` an alias of `key`.
+    pub(super) fn set_alias(
+        &mut self,
+        alias: &str,
+        key: &str,
+    ) -> Result<Transition, LifecycleError> {
         check_name(alias)?;
-        if self.keysets.keyset(alias).is_some() {
+        if self.keyset(alias).is_some() {
             return Err(LifecycleError::NameTaken { name: alias.into() });
         }
-        let keyset = self.keysets.resolve(key)?;
+        let keyset = self.resolve(key)?;
         keyset.check_not_erased()?;
-        let key: String = keyset.name.clone();
-        let aliases = self.keysets.alias_position(alias);
-        let from = match aliases.map(|at| self.keysets.aliases.get_mut(at)) {
-            Ok(known) => known.map(|known| known.move_to(key.clone())).transpose()?,
+        let key = keyset.name.clone();
+        let from = match self.alias_position(alias) {
+            Ok(at) => Some(self.aliases[at].move_to(key.clone())?),
             Err(at) => {
-                self.keysets.aliases.insert(at, Alias::new(alias.into(), key.clone()));
+                self.aliases.insert(at, Alias::new(alias.into(), key.clone()));
                 None
             }
         };
-        self.transitions.push(Transition::Alias { alias: alias.into(), from, to: Some(key) });
-        Ok(())
+        Ok(Transition::Alias { alias: alias.into(), from, to: Some(key) })
     }
 
-    pub(super) fn remove_alias(&mut self, alias: &str) -> Result<(), LifecycleError> {
-        let position = self.keysets.alias_position(alias);
+    /// Removes `alias` with its former keys.
+    pub(super) fn remove_alias(&mut self, alias: &str) -> Result<Transition, LifecycleError> {
+        let position = self.alias_position(alias);
         let at = position.map_err(|_| LifecycleError::UnknownKey { key: alias.into() })?;
-        let Alias { name, key, .. } = self.keysets.aliases.remove(at);
-        self.transitions.push(Transition::Alias { alias: name, from: Some(key), to: None });
-        Ok(())
+        let Alias { name, key, .. } = self.aliases.remove(at);
+        Ok(Transition::Alias { alias: name, from: Some(key), to: None })
     }
 }

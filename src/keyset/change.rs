@@ -1,4 +1,4 @@
-//! Changes as data: what a keyring with a lifecycle is asked to do, and what came of it.
+//! Changes of master keys as data, their options and their outcome.
 
 use super::{Operation, VersionState};
 use crate::crypto::secret::MasterKey;
@@ -10,25 +10,25 @@ use core::fmt;
 
 /// One change to the master keys of a keyring.
 ///
-/// Wherever a key is named its alias does as well.
+/// A key can be named by an alias.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Change<'a> {
-    /// Makes a new master key, whose first version is its primary at once.
+    /// Creates a master key. Its first version is the primary.
     CreateKey {
-        /// The name: not yet a key's or an alias.
+        /// The name, which no key and no alias has.
         key: &'a str,
-        /// The number of its first version; [`KeyVersion::FIRST`] unless it comes from elsewhere.
+        /// The number of its first version: [`KeyVersion::FIRST`] unless the key is imported.
         version: KeyVersion,
         /// Its key material.
         material: Material<'a>,
     },
-    /// Adds a version, pending: it unwraps and does not wrap, so that it can be handed to every
-    /// process before the first message needs it.
+    /// Adds a pending version: it unwraps and does not wrap, so that every process has it before the
+    /// first message needs it.
     AddVersion {
         /// The master key.
         key: &'a str,
-        /// Its number, above every one there was; `None` for the next.
+        /// Its number, above every number ever used, or `None` for the next.
         version: Option<KeyVersion>,
         /// Its key material.
         material: Material<'a>,
@@ -38,7 +38,7 @@ pub enum Change<'a> {
         /// The master key.
         key: &'a str,
     },
-    /// Takes a version to another state.
+    /// Applies an operation to a version.
     Version {
         /// The master key.
         key: &'a str,
@@ -47,36 +47,34 @@ pub enum Change<'a> {
         /// The operation.
         operation: Operation,
     },
-    /// Removes the records of destroyed versions, so that a key file gets smaller: of all versions up
-    /// to one, which must all be destroyed. Their messages are answered as before
-    /// ([`Refusal::Destroyed`](crate::keyset::Refusal::Destroyed)), their numbers stay taken, and their
-    /// material is not imported again.
+    /// Removes the records of all versions up to one, which must all be destroyed, so that the key file
+    /// gets smaller. Their messages are refused as before
+    /// ([`Refusal::Destroyed`](crate::keyset::Refusal::Destroyed)), their numbers are not reused, and
+    /// their material cannot be imported again.
     RemoveRecords {
         /// The master key.
         key: &'a str,
-        /// The last version of which the record goes.
+        /// The last version whose record is removed.
         through: KeyVersion,
     },
-    /// Wipes the key material of all versions of a master key, whatever their states: that of a
-    /// tenant who left. Final: its messages are answered as those of destroyed versions, its name
-    /// stays taken, it takes no other version, and its material is not imported again.
+    /// Wipes the key material of all versions of a master key in any state, such as the key of a former
+    /// tenant. Final: its messages are refused as those of destroyed versions, its name is not reused, no
+    /// version can be added, and its material cannot be imported again.
     ///
-    /// Refused where the destruction of any version is ([`Guard`](crate::keyset::Guard)): by a hold, or for
-    /// want of evidence.
+    /// Refused if a [`Guard`](crate::keyset::Guard) refuses the destruction of a version.
     EraseKey {
         /// The master key.
         key: &'a str,
     },
-    /// Has `alias` stand for `key` from now on, whatever it stood for before. A keyring that is
-    /// confined to the alias still opens the messages of the keys that it stood for; of 256 at
-    /// most, and it is not moved beyond.
+    /// Makes `alias` an alias of `key`. A keyring that is confined to the alias still opens the messages
+    /// of its former keys. An alias has at most 256 former keys; a further change fails.
     SetAlias {
-        /// The alias: not a key's name.
+        /// The alias, which no key has as its name.
         alias: &'a str,
         /// The master key.
         key: &'a str,
     },
-    /// Removes an alias, which forgets the keys that it stood for.
+    /// Removes an alias with its former keys.
     RemoveAlias {
         /// The alias.
         alias: &'a str,
@@ -92,55 +90,55 @@ pub enum Change<'a> {
         /// The value, or `None` to remove it.
         value: Option<&'a str>,
     },
-    /// Holds a version, or a key with all its versions: policies leave it alone, and it is not
-    /// destroyed ([`Guard::OnHold`](crate::keyset::Guard::OnHold)). An operator can do all else.
+    /// Puts a version, or a key with all its versions, on hold: policies do not change it, and it is not
+    /// destroyed ([`Guard::OnHold`](crate::keyset::Guard::OnHold)). Other operations stay possible.
     Hold {
         /// The master key.
         key: &'a str,
         /// The version, or `None` for the key.
         version: Option<KeyVersion>,
-        /// Why: at most 256 bytes without control characters.
+        /// The reason: at most 256 bytes without control characters.
         reason: &'a str,
     },
-    /// Lifts a hold; of a version, also that an operator keeps it as it is
-    /// ([`VersionRecord::kept`](crate::keyset::VersionRecord::kept)). Policies go on with it.
+    /// Lifts a hold, so that policies apply again. For a version it also clears
+    /// [`VersionRecord::kept`](crate::keyset::VersionRecord::kept).
     Release {
         /// The master key.
         key: &'a str,
-        /// The version, or `None` for the hold of the key, which leaves those of versions.
+        /// The version, or `None` for the hold of the key. Holds of versions stay then.
         version: Option<KeyVersion>,
     },
-    /// Has the versions of a key destroyed on evidence only: under options that have the digest of a
-    /// judgement ([`ChangeOptions::on_evidence`]). Else every destruction is refused, by whichever door
+    /// Requires evidence for every destruction of a version of a key
+    /// ([`ChangeOptions::on_evidence`]). A destruction without evidence is refused
     /// ([`Guard::EvidenceRequired`](crate::keyset::Guard::EvidenceRequired)).
     RequireEvidence {
         /// The master key.
         key: &'a str,
     },
-    /// Takes back that evidence is required. Whoever may change the key can do it; date and
-    /// reason stay on record ([`Keyset::evidence_waived`](crate::keyset::Keyset::evidence_waived)).
+    /// Waives the required evidence. Every process that may change the key can do so. Date and reason
+    /// stay on record ([`Keyset::evidence_waived`](crate::keyset::Keyset::evidence_waived)).
     WaiveEvidence {
         /// The master key.
         key: &'a str,
-        /// Why: at most 256 bytes without control characters.
+        /// The reason: at most 256 bytes without control characters.
         reason: &'a str,
     },
-    /// Has every date on record of a key that is to come be now, after a change under a wrong
-    /// clock. **The clock must be right**: an operator vouches for it. A destruction keeps its
-    /// date; cancel it and schedule it anew.
+    /// Sets every date on record of a key that is after the present to the present, after a change under
+    /// a wrong clock. **The clock must be right.** Scheduled destructions keep their dates; cancel and
+    /// schedule them again.
     CorrectDates {
         /// The master key.
         key: &'a str,
     },
 }
 
-/// Where the key material of a new version comes from.
+/// The source of the key material of a new version.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Material<'a> {
-    /// The keyring makes it.
+    /// The keyring generates it.
     Fresh,
-    /// It is handed in; all-zero material, and such as is there already, is refused.
+    /// The caller supplies it. All-zero material and material on record are refused.
     Imported(&'a MasterKey),
 }
 
@@ -153,7 +151,7 @@ impl fmt::Debug for Material<'_> {
     }
 }
 
-/// Under which options changes are made.
+/// Options of a change.
 #[derive(Clone, Copy, Debug)]
 pub struct ChangeOptions {
     now: Timestamp,
@@ -162,12 +160,12 @@ pub struct ChangeOptions {
 }
 
 impl ChangeOptions {
-    /// Changes made at `now`.
+    /// Returns options for a change at `now`.
     pub const fn at(now: Timestamp) -> Self {
         ChangeOptions { now, unchanged_since: None, evidence: None }
     }
 
-    /// Makes the changes only if nobody else has made one since that of the number `change`
+    /// Makes the changes only if `change` is the number of the last change
     /// ([`KeysetMap::change`](crate::keyset::KeysetMap::change)): compare-and-swap.
     #[must_use]
     pub const fn if_unchanged_since(mut self, change: u64) -> Self {
@@ -175,47 +173,47 @@ impl ChangeOptions {
         self
     }
 
-    /// Has versions destroyed on evidence: on the judgement whose SHA-256 digest is `judgement`. It
-    /// is kept on the record of each version that these changes destroy, for later audits.
+    /// Supplies evidence for destructions: the SHA-256 digest of the judgement. The record of each
+    /// version that the changes destroy keeps it for audits.
     #[must_use]
     pub const fn on_evidence(mut self, judgement: [u8; 32]) -> Self {
         self.evidence = Some(judgement);
         self
     }
 
-    /// The time of the changes.
+    /// Returns the time of the change.
     pub const fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// The number of the change since which there must have been none.
+    /// Returns the change number that the keyring must be at.
     pub const fn unchanged_since(&self) -> Option<u64> {
         self.unchanged_since
     }
 
-    /// The digest of the judgement on which versions are destroyed.
+    /// Returns the SHA-256 digest of the judgement.
     pub const fn evidence(&self) -> Option<&[u8; 32]> {
         self.evidence.as_ref()
     }
 }
 
-/// What became of changes that were made.
+/// The outcome of completed changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChangeOutcome {
     /// The number of this change.
     pub change: u64,
-    /// What they came to, in order.
+    /// The transitions, in order.
     pub transitions: Vec<Transition>,
 }
 
 impl ChangeOutcome {
-    /// Changes that came to `transitions`.
+    /// Returns the outcome of change `change` with `transitions`.
     pub const fn new(change: u64, transitions: Vec<Transition>) -> Self {
         ChangeOutcome { change, transitions }
     }
 
-    /// The first version that was added, if one was.
+    /// Returns the first version that was added.
     pub fn added(&self) -> Option<KeyVersion> {
         self.transitions.iter().find_map(|transition| match transition {
             Transition::Added { version, .. } => Some(*version),
@@ -224,11 +222,11 @@ impl ChangeOutcome {
     }
 }
 
-/// One thing that changed.
+/// One effect of a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Transition {
-    /// A version was added, pending.
+    /// A pending version was added.
     Added {
         /// The master key.
         key: String,
@@ -246,13 +244,13 @@ pub enum Transition {
         /// The state now.
         to: VersionState,
     },
-    /// An alias stands for another key, or for none.
+    /// An alias was set or removed.
     Alias {
         /// The alias.
         alias: String,
-        /// The key before.
+        /// The key before, if there was one.
         from: Option<String>,
-        /// The key now.
+        /// The key now, if there is one.
         to: Option<String>,
     },
     /// The records of all versions below a number were removed.
@@ -262,7 +260,7 @@ pub enum Transition {
         /// The number.
         floor: u32,
     },
-    /// A master key was erased: all its versions are destroyed.
+    /// A master key was erased. All its versions are destroyed.
     Erased {
         /// The master key.
         key: String,
@@ -274,23 +272,23 @@ pub enum Transition {
         /// The version.
         version: KeyVersion,
     },
-    /// A version or a key was held or released.
+    /// A version or a key was put on hold or released.
     Hold {
         /// The master key.
         key: String,
         /// The version, or `None` for the key.
         version: Option<KeyVersion>,
-        /// Whether it is held now.
+        /// Whether it is on hold now.
         is_held: bool,
     },
-    /// It was changed whether versions are destroyed on evidence only.
+    /// Evidence was required or waived.
     Evidence {
         /// The master key.
         key: String,
         /// Whether evidence is required now.
         is_required: bool,
     },
-    /// Dates to come were corrected.
+    /// Dates in the future were corrected.
     Dates {
         /// The master key.
         key: String,

@@ -1,52 +1,51 @@
-//! What a slot's label says of the state of its key version.
+//! The freshness of a slot, and why its key version is refused.
 
 use core::fmt;
 
-/// How a slot stands to a keyring, going by its label.
+/// The state of a slot's key version, from the label of the slot alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Freshness {
-    /// Another keyring's.
+    /// The slot belongs to another keyring.
     NotMine,
-    /// Under the primary version.
+    /// The slot is under the primary.
     Primary,
-    /// Under a version that is not the primary; older or newer, since a rollback goes back.
+    /// The slot is under another version than the primary: an older one, or after a rollback a newer one.
     Stale,
-    /// Under a version that is not the primary, still unwraps, and is marked compromised. A
-    /// rewrap touches it only where [`RewrapOptions::from_compromised`] names it.
+    /// The slot is under a compromised version, which still unwraps. A rewrap changes the slot only if
+    /// [`RewrapOptions::from_compromised`] names the version.
     ///
-    /// A keyring that was told to refuse compromised versions answers
-    /// `Refused(Refusal::Compromised)` instead.
+    /// A keyring that refuses compromised versions returns `Refused(Refusal::Compromised)` instead.
     ///
     /// [`RewrapOptions::from_compromised`]: crate::RewrapOptions::from_compromised
     Compromised,
-    /// Under a version of this keyring that it refuses to use, or does not know.
+    /// The slot is under a version that this keyring refuses or does not know.
     Refused(Refusal),
 }
 
-/// Why a keyring refuses a master key version that is its own.
+/// Why a keyring refuses a version of its own master key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The keyring knows the key name and not this version: another process may have made it a
-    /// moment ago, or it was lost.
+    /// The keyring knows the key and not this version: another process may have just added it, or it
+    /// was lost.
     UnknownVersion,
     /// The version is disabled.
     Disabled,
-    /// The version is marked compromised, and the keyring was told to refuse such.
+    /// The version is compromised, and the keyring is strict.
     Compromised,
-    /// The version waits for its destruction; that can still be cancelled.
+    /// The version is scheduled for destruction, which can still be cancelled.
     DestroyScheduled,
-    /// The version's material is destroyed. The message cannot be opened with it ever again.
+    /// The key material of the version is destroyed. It opens no message again.
     Destroyed,
-    /// The keyring was told to do without the version:
+    /// The version is excluded by
     /// [`WithoutVersions`](crate::keyring::WithoutVersions).
     Excluded,
 }
 
 impl Refusal {
-    /// Whether the version may become usable without anyone's doing: one that is not visible
-    /// here yet.
+    /// Returns whether the version may become usable without an operator: an unknown version may be
+    /// loaded later.
     pub fn is_retryable(self) -> bool {
         self == Refusal::UnknownVersion
     }
@@ -60,7 +59,7 @@ impl fmt::Display for Refusal {
             Refusal::Compromised => "the version is compromised",
             Refusal::DestroyScheduled => "the version is scheduled for destruction",
             Refusal::Destroyed => "the version is destroyed",
-            Refusal::Excluded => "the keyring is to do without the version",
+            Refusal::Excluded => "the version is excluded",
         })
     }
 }

@@ -1,46 +1,43 @@
-//! What keeps a version from an operation that its state allows: holds, evidence, and clocks that
-//! the dates on record contradict.
+//! Guards: holds, required evidence and implausible clocks refuse an operation that the state allows.
 
-use super::LifecycleError;
-use super::keyset_map::Work;
-use super::{
-    ChangeOptions, Hold, Keyset, MAX_DESTRUCTION_DELAY, Operation, Transition, VersionRecord,
-};
+use super::labels::{LabelFault, is_value};
+use super::{ChangeOptions, Keyset, LifecycleError, Operation, VersionRecord};
 use crate::format::KeyVersion;
 use crate::time::Timestamp;
+use alloc::boxed::Box;
 use alloc::string::String;
 use core::fmt;
 use core::time::Duration;
 
-/// How far two clocks may be apart, as a wrong time zone does: a date on record that is further
-/// ahead than this is not believed.
+/// Maximum difference of two clocks, as by a wrong time zone: a date on record further ahead of the clock
+/// is implausible.
 pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(86_400);
 
-/// How long after the newest date on record a clock is believed: ten years.
+/// Maximum time from the newest date on record to a plausible clock: ten years.
 pub(crate) const MAX_QUIET: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// Why an operation is refused that the state of the version allows.
+/// Why an operation was refused that the state of the version allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Guard {
-    /// The version or its key is held ([`Change::Hold`](crate::keyset::Change::Hold)).
+    /// The version or its key is on hold ([`Change::Hold`](crate::keyset::Change::Hold)).
     OnHold {
-        /// Since when.
+        /// The date of the hold.
         since: Timestamp,
         /// The operator's reason.
         reason: String,
     },
-    /// Versions of the key are destroyed on evidence only
-    /// ([`Change::RequireEvidence`](crate::keyset::Change::RequireEvidence)), and the options have the digest of
-    /// no judgement ([`ChangeOptions::on_evidence`]).
+    /// The key requires evidence for a destruction
+    /// ([`Change::RequireEvidence`](crate::keyset::Change::RequireEvidence)), and the options have none
+    /// ([`ChangeOptions::on_evidence`]).
     EvidenceRequired,
-    /// The clock and the newest date on record contradict each other: it is more than
-    /// [`MAX_CLOCK_SKEW`] behind that date, or ten years ahead of it. Correct the clock, or the dates
+    /// The clock is implausible: it is more than [`MAX_CLOCK_SKEW`] behind the newest date on record, or
+    /// ten years ahead of it. Correct the clock, or the dates
     /// ([`Change::CorrectDates`](crate::keyset::Change::CorrectDates)).
     Clock {
         /// The newest date on record.
         newest: Timestamp,
-        /// What the clock says.
+        /// The time of the clock.
         now: Timestamp,
     },
 }
@@ -48,7 +45,7 @@ pub enum Guard {
 impl fmt::Display for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Guard::OnHold { since, reason } => write!(f, "it is held since {since}: {reason}"),
+            Guard::OnHold { since, reason } => write!(f, "it is on hold since {since}: {reason}"),
             Guard::EvidenceRequired => f.write_str("evidence is required"),
             Guard::Clock { newest, now } => {
                 write!(f, "the clock is at {now}, the newest date on record is {newest}")
@@ -57,19 +54,58 @@ impl fmt::Display for Guard {
     }
 }
 
+/// Keeps policies, and the erasure of a key, off a version or off all versions of a key.
+///
+/// Boxed, so that a record without one has no room for one: what lay on the stack would be moved along in
+/// it (`tests/residue/main.rs`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hold(Box<Note>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Note {
+    since: Timestamp,
+    reason: String,
+}
+
+impl Hold {
+    /// Returns a hold since `since` for `reason`.
+    ///
+    /// # Errors
+    ///
+    /// [`LabelFault::Value`] if the reason has more than 256 bytes or a control character.
+    pub fn new(since: Timestamp, reason: &str) -> Result<Self, LabelFault> {
+        if is_value(reason) {
+            Ok(Hold(Box::new(Note { since, reason: reason.into() })))
+        } else {
+            Err(LabelFault::Value)
+        }
+    }
+
+    /// Returns the date of the hold.
+    pub fn since(&self) -> Timestamp {
+        self.0.since
+    }
+
+    /// Returns the reason.
+    pub fn reason(&self) -> &str {
+        &self.0.reason
+    }
+}
+
 impl Keyset {
-    /// The newest date on record of any version; dates of destructions to come do not count.
+    /// Returns the newest date on record of all versions, scheduled destructions excluded.
     pub fn newest_date(&self) -> Option<Timestamp> {
         self.versions.iter().map(VersionRecord::newest_date).max()
     }
 
-    /// The date of a change at `now`: a clock that is a little behind shortens no grace.
+    /// Returns the date for a change at `now`: the newest date on record if the clock is less than a day
+    /// behind it, so that no grace period gets shorter.
     pub(super) fn date(&self, now: Timestamp) -> Timestamp {
         let newest = self.newest_date().unwrap_or(now).max(now);
         if newest.since(now) <= MAX_CLOCK_SKEW { newest } else { now }
     }
 
-    /// Refuses an operation that something keeps from the version of `record`.
+    /// Fails if a guard refuses `operation` for the version of `record`.
     pub(super) fn check_guards(
         &self,
         record: &VersionRecord,
@@ -79,7 +115,7 @@ impl Keyset {
         self.check_guards_of(record.version, record.hold.as_ref(), operation, options)
     }
 
-    /// Refuses an operation that something keeps from a version with `hold`.
+    /// Fails if a guard refuses `operation` for a version with `hold`.
     pub(super) fn check_guards_of(
         &self,
         version: KeyVersion,
@@ -108,7 +144,7 @@ impl Keyset {
         let newest = self.newest_date().unwrap_or(now);
         let mut is_ahead = destroys && now.since(newest) > MAX_QUIET;
         if let Operation::ScheduleDestruction { after } = operation {
-            // Times end with the year 9999: a delay that goes beyond would be cut short.
+            // Times saturate at the end of 9999, which would shorten the delay.
             is_ahead = now.plus(after).since(now) < after;
         }
         if dated && (newest.since(now) > MAX_CLOCK_SKEW || is_ahead) {
@@ -117,7 +153,7 @@ impl Keyset {
         Ok(())
     }
 
-    /// Sets or lifts the hold of a version, or of all of them.
+    /// Sets or lifts the hold of a version, or of the key.
     pub(super) fn set_hold(
         &mut self,
         version: Option<KeyVersion>,
@@ -127,8 +163,7 @@ impl Keyset {
             self.key.hold = hold;
             return Ok(());
         };
-        let missing = self.no_record(version);
-        let record = self.version_mut(version).ok_or(missing)?;
+        let record = self.record_mut(version)?;
         if hold.is_none() {
             record.kept = None;
         }
@@ -136,8 +171,8 @@ impl Keyset {
         Ok(())
     }
 
-    /// Takes no date on record for later than `now`. Dates of destructions stay: a clock that is
-    /// behind must not bring one forward.
+    /// Sets every date on record after `now` to `now`. Dates of destructions stay, since a clock that is
+    /// behind must not advance one.
     pub(super) fn correct_dates(&mut self, now: Timestamp) {
         for record in &mut self.versions {
             record.created = record.created.min(now);
@@ -151,65 +186,5 @@ impl Keyset {
                 *date = date.map(|date| date.min(now));
             }
         }
-    }
-}
-
-impl Work {
-    /// An operator's words, with the date of the change; `of` names what they are about.
-    pub(super) fn note(&self, of: &str, reason: &str) -> Result<Hold, LifecycleError> {
-        let note = Hold::new(self.options.now(), reason);
-        note.map_err(|fault| LifecycleError::Label { name: of.into(), fault })
-    }
-
-    pub(super) fn set_hold(
-        &mut self,
-        key: &str,
-        version: Option<KeyVersion>,
-        hold: Option<Hold>,
-    ) -> Result<(), LifecycleError> {
-        let is_held = hold.is_some();
-        let keyset = self.keysets.resolve_mut(key)?;
-        keyset.set_hold(version, hold)?;
-        let key = keyset.name.clone();
-        self.transitions.push(Transition::Hold { key, version, is_held });
-        Ok(())
-    }
-
-    /// Requires evidence, or waives it for a reason, which stays on record.
-    pub(super) fn set_evidence(
-        &mut self,
-        key: &str,
-        waived: Option<Hold>,
-    ) -> Result<(), LifecycleError> {
-        let keyset = self.keysets.resolve_mut(key)?;
-        let is_required = waived.is_none();
-        keyset.key.evidence_required = is_required;
-        keyset.key.evidence_waived = waived.or(keyset.key.evidence_waived.take());
-        let key = keyset.name.clone();
-        self.transitions.push(Transition::Evidence { key, is_required });
-        Ok(())
-    }
-
-    pub(super) fn correct_dates(&mut self, key: &str) -> Result<(), LifecycleError> {
-        let now = self.options.now();
-        let keyset = self.keysets.resolve_mut(key)?;
-        keyset.correct_dates(now);
-        let key = keyset.name.clone();
-        self.transitions.push(Transition::Dates { key });
-        Ok(())
-    }
-}
-
-impl VersionRecord {
-    fn newest_date(&self) -> Timestamp {
-        let others = [self.promoted, self.last_promoted, self.compromised, self.kept];
-        others.into_iter().flatten().fold(self.created.max(self.state_since), Timestamp::max)
-    }
-
-    /// A date of the version that is further ahead of `now` than two clocks may be apart.
-    pub(crate) fn date_to_come(&self, now: Timestamp) -> Option<Timestamp> {
-        let latest = now.plus(MAX_CLOCK_SKEW);
-        let due = self.destroy_at.filter(|due| *due > latest.plus(MAX_DESTRUCTION_DELAY));
-        Some(self.newest_date()).filter(|newest| *newest > latest).or(due)
     }
 }

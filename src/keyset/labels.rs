@@ -1,46 +1,46 @@
-//! Free-form labels of a version: an operator's notes, bounded.
+//! Labels of a version: bounded notes of an operator.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use core::fmt;
 
-/// Longest label name, in bytes.
+/// Maximum length of a label name in bytes.
 pub const MAX_LABEL_NAME_LEN: usize = 64;
 
-/// Longest label value, in bytes.
+/// Maximum length of a label value in bytes.
 pub const MAX_LABEL_VALUE_LEN: usize = 256;
 
-/// Most labels of one version.
+/// Maximum number of labels of a version.
 pub const MAX_LABELS: usize = 16;
 
-/// Labels of a version: up to 16 names with a value each.
+/// Labels of a version: up to 16 names with values.
 ///
-/// A name has the alphabet of key names and at most 64 bytes, a value at most 256 bytes of text
-/// without control characters, so that neither can forge a line of a log.
+/// A name has the alphabet of key names and at most 64 bytes. A value has at most 256 bytes of text
+/// without control characters, so that it cannot forge a line of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels(BTreeMap<String, String>);
 
 impl Labels {
-    /// The value of a label.
+    /// Returns the value of a label.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// Every label, by name.
+    /// Returns every label in order of name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
-    /// Whether there is none.
+    /// Returns whether there is no label.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Sets a label, or removes it where `value` is `None`.
+    /// Sets a label, or removes it if `value` is `None`.
     ///
     /// # Errors
     ///
-    /// [`LabelFault`]; nothing has changed then.
+    /// [`LabelFault`] for an invalid name or value or a 17th label. Nothing has changed then.
     pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), LabelFault> {
         let Some(value) = value else {
             self.0.remove(name);
@@ -61,16 +61,16 @@ impl Labels {
     }
 }
 
-/// Whether a text is one that a label can have.
+/// Returns whether `text` is a valid value.
 pub(super) fn is_value(text: &str) -> bool {
     text.len() <= MAX_LABEL_VALUE_LEN && !text.chars().any(char::is_control)
 }
 
-/// Why a label was not set.
+/// Why a label was rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LabelFault {
-    /// The name is not of the alphabet of key names, or has more than 64 bytes.
+    /// The name has a byte outside the alphabet of key names, or more than 64 bytes.
     Name,
     /// The value has a control character, or more than 256 bytes.
     Value,
@@ -83,7 +83,7 @@ impl fmt::Display for LabelFault {
         f.write_str(match self {
             LabelFault::Name => "the name is not [A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,63}",
             LabelFault::Value => "the value has a control character or more than 256 bytes",
-            LabelFault::TooMany => "there are 16 already",
+            LabelFault::TooMany => "the version has 16 labels already",
         })
     }
 }

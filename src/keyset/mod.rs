@@ -1,13 +1,13 @@
-//! The versions of master keys: a pure state machine, without key material, clock or I/O.
+//! Keysets: the versions of master keys as a pure state machine, without key material, clock or I/O.
 
 mod aliases;
 mod change;
 mod error;
 mod freshness;
 mod guards;
-mod hold;
 mod keyset_map;
 mod labels;
+mod pending;
 mod record;
 mod removal;
 mod state;
@@ -18,8 +18,7 @@ pub use change::{Change, ChangeOptions, ChangeOutcome, Material, Transition};
 pub use error::{KeyFault, LifecycleError};
 pub use freshness::{Freshness, Refusal};
 pub(crate) use guards::MAX_QUIET;
-pub use guards::{Guard, MAX_CLOCK_SKEW};
-pub use hold::Hold;
+pub use guards::{Guard, Hold, MAX_CLOCK_SKEW};
 pub use keyset_map::{KeysetMap, NewMaterialFn};
 pub use labels::{LabelFault, Labels, MAX_LABEL_NAME_LEN, MAX_LABEL_VALUE_LEN, MAX_LABELS};
 pub use record::{NewMaterial, Origin, Usage, VersionRecord};
@@ -29,51 +28,45 @@ pub use state::{Operation, VersionState};
 
 use crate::format::{InvalidKeyName, KeyName, KeyVersion, MasterKeyId};
 use crate::time::Timestamp;
-use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Longest name that a keyset of this crate takes, in bytes. Headers take 255, for the names of
-/// cloud keys.
+/// Maximum length of the name of a keyset in bytes. Headers allow 255, for the names of cloud keys.
 pub const MAX_KEYSET_NAME_LEN: usize = 64;
 
-const DAY: Duration = Duration::from_secs(86_400);
+/// Minimum time from the scheduling of a destruction to the destruction: 7 days.
+pub const MIN_DESTRUCTION_DELAY: Duration = Duration::from_secs(7 * 86_400);
 
-/// Shortest time between scheduling a destruction and the destruction.
-// Saturates: never.
-pub const MIN_DESTRUCTION_DELAY: Duration = DAY.saturating_mul(7);
+/// Maximum time from the scheduling of a destruction to the destruction, and the default: 30 days.
+pub const MAX_DESTRUCTION_DELAY: Duration = Duration::from_secs(30 * 86_400);
 
-/// Longest time between scheduling a destruction and the destruction, and the default.
-// Saturates: never.
-pub const MAX_DESTRUCTION_DELAY: Duration = DAY.saturating_mul(30);
-
-/// The versions of one master key, their states, and which one is the primary.
+/// The versions of one master key, their states, and the primary.
 ///
-/// Every keyring with a lifecycle keeps one for each master key; it decides what a version may
-/// do, and the keyring does it.
+/// Every keyring with a lifecycle has one for each master key. The keyset decides which changes are
+/// allowed, and the keyring stores them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Keyset {
     name: String,
     key: KeyRecord,
-    /// Sorted by version: numbers only grow.
+    /// Sorted by version.
     versions: Vec<VersionRecord>,
 }
 
-/// What is on record of a master key itself, its name aside.
+/// The record of a master key itself without its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct KeyRecord {
-    /// The highest version number that was ever taken; zero before the first.
+    /// The highest version number ever used, or zero.
     pub(crate) highest_version: u32,
-    /// Records of versions below were removed.
+    /// All records of versions below this number were removed.
     pub(crate) floor: u32,
     /// The ids of the material of versions whose records were removed, lowest version first.
     pub(crate) removed: Vec<MasterKeyId>,
-    /// When the key was erased, if it was.
+    /// When the key was erased.
     pub(crate) erased: Option<Timestamp>,
-    /// What keeps policies off all versions.
+    /// The hold on the key.
     pub(crate) hold: Option<Hold>,
-    /// Whether a version is destroyed on evidence only.
+    /// Whether a destruction requires evidence.
     pub(crate) evidence_required: bool,
     /// When and why evidence was last waived.
     pub(crate) evidence_waived: Option<Hold>,
@@ -82,7 +75,7 @@ pub(crate) struct KeyRecord {
 }
 
 impl Keyset {
-    /// A keyset without versions.
+    /// Returns a keyset without versions.
     ///
     /// # Errors
     ///
@@ -91,13 +84,14 @@ impl Keyset {
         Keyset::restore(name, 0, Vec::new())
     }
 
-    /// A keyset of records that were stored; `highest_version` is the highest version number that
-    /// was ever taken, which may be that of a record that is lost.
+    /// Returns a keyset of stored records. `highest_version` is the highest version number ever used;
+    /// its record may be lost.
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::KeyName`] as for [`new`](Self::new); [`LifecycleError::VersionNumber`] if the versions do
-    /// not grow strictly or go beyond `highest_version`, or if two are the primary.
+    /// [`LifecycleError::KeyName`] if the name is invalid or longer than 64 bytes,
+    /// [`LifecycleError::VersionNumber`] if the versions are not strictly increasing, exceed
+    /// `highest_version`, or have two primaries.
     pub fn restore(
         name: &str,
         highest_version: u32,
@@ -107,7 +101,7 @@ impl Keyset {
         Keyset::of_records(name, key, versions)
     }
 
-    /// A keyset of records that were stored, as [`restore`](Self::restore).
+    /// [`restore`](Self::restore) from a complete key record.
     pub(crate) fn of_records(
         name: &str,
         key: KeyRecord,
@@ -115,14 +109,14 @@ impl Keyset {
     ) -> Result<Self, LifecycleError> {
         check_name(name)?;
         let mut keyset = Keyset { name: name.into(), key, versions };
-        keyset.versions.iter_mut().for_each(VersionRecord::settle);
+        keyset.versions.iter_mut().for_each(VersionRecord::normalize);
         let mut last = 0;
         let mut primary = false;
         for record in &keyset.versions {
             let number = record.version.number();
             let second = primary && record.state == VersionState::Primary;
             if number <= last || number > keyset.key.highest_version || second {
-                return Err(keyset.spent(record.version));
+                return Err(keyset.number_error(record.version));
             }
             last = number;
             primary |= record.state == VersionState::Primary;
@@ -130,28 +124,28 @@ impl Keyset {
         Ok(keyset)
     }
 
-    /// The name of the master key.
+    /// Returns the name of the master key.
     pub fn name(&self) -> KeyName<'_> {
         KeyName::checked(&self.name)
     }
 
-    /// The version that wraps, if one was promoted.
+    /// Returns the primary, if there is one.
     pub fn primary(&self) -> Option<KeyVersion> {
         self.primary_record().map(|record| record.version)
     }
 
-    /// The record of the version that wraps.
+    /// Returns the record of the primary.
     pub fn primary_record(&self) -> Option<&VersionRecord> {
-        // The newest as a rule.
+        // From the end, since the newest version is usually the primary.
         self.versions.iter().rev().find(|record| record.state == VersionState::Primary)
     }
 
-    /// Every version's record, lowest first; destroyed ones too.
+    /// Returns the record of every version in ascending order, destroyed versions included.
     pub fn versions(&self) -> &[VersionRecord] {
         &self.versions
     }
 
-    /// The record of one version.
+    /// Returns the record of a version.
     pub fn version(&self, version: KeyVersion) -> Option<&VersionRecord> {
         let found = self.versions.binary_search_by_key(&version, |record| record.version);
         self.versions.get(found.ok()?)
@@ -162,38 +156,44 @@ impl Keyset {
         self.versions.get_mut(found.ok()?)
     }
 
+    /// Returns the record of a version, or the error for one without a record.
+    fn record_mut(&mut self, version: KeyVersion) -> Result<&mut VersionRecord, LifecycleError> {
+        let missing = self.no_record(version);
+        self.version_mut(version).ok_or(missing)
+    }
+
     pub(crate) fn versions_mut(&mut self) -> impl Iterator<Item = &mut VersionRecord> {
         self.versions.iter_mut()
     }
 
-    /// The highest version number that was ever taken, or zero.
+    /// Returns the highest version number ever used, or zero.
     pub fn highest_version(&self) -> u32 {
         self.key.highest_version
     }
 
-    /// What keeps policies off all versions, and the erasure of the key.
+    /// Returns the hold on the key.
     pub fn hold(&self) -> Option<&Hold> {
         self.key.hold.as_ref()
     }
 
-    /// Whether a version is destroyed on evidence only.
+    /// Whether a destruction requires evidence.
     pub fn evidence_required(&self) -> bool {
         self.key.evidence_required
     }
 
-    /// When evidence that was required was last waived, and why: kept when it is required again.
+    /// Returns when and why evidence was last waived. A later requirement keeps it.
     pub fn evidence_waived(&self) -> Option<&Hold> {
         self.key.evidence_waived.as_ref()
     }
 
-    /// The number of the last change of the key itself, its versions aside: 0 if that is not
-    /// known, as in a key file that was not changed since format version 1.
+    /// Returns the number of the last change of the key itself, without its versions, or 0 if unknown, as
+    /// in a key file that was not changed since format version 1.
     pub fn changed(&self) -> u64 {
         self.key.changed
     }
 
-    /// Notes the number `change` on each record that differs from that of `before`.
-    fn note_changed(&mut self, before: Option<&Keyset>, change: u64) {
+    /// Sets the change number of each record that differs from `before`.
+    fn set_changed(&mut self, before: Option<&Keyset>, change: u64) {
         if before.is_none_or(|before| !before.is_same_key(self)) {
             self.key.changed = change;
         }
@@ -204,31 +204,31 @@ impl Keyset {
         }
     }
 
-    /// Whether two keysets differ in their versions, or the number of the last change, alone.
+    /// Returns whether the key records are equal, versions and change numbers aside.
     pub(crate) fn is_same_key(&self, other: &Keyset) -> bool {
         let changed = self.key.changed;
         self.name == other.name && self.key == KeyRecord { changed, ..other.key.clone() }
     }
 
-    /// The number that the next version takes: above every one there was.
+    /// Returns the number of the next version, above every number ever used.
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::VersionNumber`] if 2^32 - 1 is taken; [`LifecycleError::Key`] if the key was erased.
+    /// [`LifecycleError::VersionNumber`] after 2^32 - 1, [`LifecycleError::Key`] if the key was erased.
     pub fn next_version(&self) -> Result<KeyVersion, LifecycleError> {
         self.check_not_erased()?;
         match KeyVersion::new(self.key.highest_version) {
             None => Ok(KeyVersion::FIRST),
-            Some(last) => last.next().ok_or_else(|| self.spent(last)),
+            Some(last) => last.next().ok_or_else(|| self.number_error(last)),
         }
     }
 
-    /// Adds a version, pending.
+    /// Adds a pending version.
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::VersionNumber`] if it is not above every version there was; [`LifecycleError::Key`] if the key
-    /// was erased.
+    /// [`LifecycleError::VersionNumber`] if the number is not above every number ever used,
+    /// [`LifecycleError::Key`] if the key was erased.
     pub fn add(
         &mut self,
         version: KeyVersion,
@@ -242,26 +242,26 @@ impl Keyset {
         Ok(())
     }
 
-    /// Refuses a number that is not above every version there was.
+    /// Fails for a number that is not above every number ever used.
     fn check_free(&self, version: KeyVersion) -> Result<(), LifecycleError> {
         self.check_not_erased()?;
         match KeyVersion::new(self.key.highest_version).filter(|last| *last >= version) {
-            Some(last) => Err(self.spent(last)),
+            Some(last) => Err(self.number_error(last)),
             None => Ok(()),
         }
     }
 
     /// Applies `operation` to `version` at the time of `options`.
     ///
-    /// A promotion leaves the former primary enabled. After a destruction the caller wipes the
-    /// key material. Dates do not go back: a clock that is less than a day behind the newest date on
-    /// record is taken for that.
+    /// A promotion enables the former primary. After a destruction the caller wipes the key material. If
+    /// the clock is less than a day behind the newest date on record, that date is used.
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownVersion`]; [`LifecycleError::VersionState`] by [`VersionState::after`];
-    /// [`LifecycleError::DestructionDelay`] if the time is not 7 to 30 days; [`LifecycleError::DestructionNotDue`]
-    /// if the date has not come; [`LifecycleError::Guarded`] by [`Guard`]. Nothing has changed then.
+    /// [`LifecycleError::UnknownVersion`], [`LifecycleError::VersionState`] by [`VersionState::after`],
+    /// [`LifecycleError::DestructionDelay`] if the time is not 7 to 30 days,
+    /// [`LifecycleError::DestructionNotDue`] before the date, [`LifecycleError::Guarded`] by a [`Guard`].
+    /// Nothing has changed then.
     pub fn apply(
         &mut self,
         version: KeyVersion,
@@ -278,12 +278,12 @@ impl Keyset {
         }
         if let Some(record) = self.version_mut(version) {
             record.enter(after, now);
-            record.note(operation, options, now);
+            record.record_operation(operation, options, now);
         }
         Ok(())
     }
 
-    /// The state that `operation` takes `version` to.
+    /// Returns the state of `version` after `operation`.
     fn check(
         &self,
         version: KeyVersion,
@@ -304,9 +304,9 @@ impl Keyset {
         let after = state.after(operation).ok_or_else(refused)?;
         let after = match operation {
             Operation::Enable if record.compromised.is_some() => VersionState::Compromised,
-            // Whatever state a stored record has.
+            // A compromised version is never promoted in any state.
             Operation::Promote if record.compromised.is_some() => return Err(refused()),
-            // It would move the date on which others learnt of it.
+            // The first date of compromise is kept.
             Operation::MarkCompromised if record.compromised.is_some() => return Err(refused()),
             Operation::ScheduleDestruction { after: delay }
                 if !(MIN_DESTRUCTION_DELAY..=MAX_DESTRUCTION_DELAY).contains(&delay) =>
@@ -318,7 +318,7 @@ impl Keyset {
                 Some(due) => {
                     return Err(LifecycleError::DestructionNotDue { key: key(), version, due });
                 }
-                // Of a stored record that has lost its date.
+                // A stored record without its date.
                 None => return Err(refused()),
             },
             _ => after,
@@ -327,55 +327,8 @@ impl Keyset {
         Ok(after)
     }
 
-    fn spent(&self, last: KeyVersion) -> LifecycleError {
+    fn number_error(&self, last: KeyVersion) -> LifecycleError {
         LifecycleError::VersionNumber { key: self.name.clone(), last }
-    }
-}
-
-impl VersionRecord {
-    /// Makes a stored record one that this machine can have come to, whoever wrote it.
-    fn settle(&mut self) {
-        self.heed_compromise();
-        self.last_promoted = self.last_promoted.max(self.promoted);
-    }
-
-    /// Notes what `operation` brings at `now`, which no date on record is after, within reason.
-    fn note(&mut self, operation: Operation, options: &ChangeOptions, now: Timestamp) {
-        match operation {
-            Operation::Promote => {
-                self.promoted.get_or_insert(now);
-                self.last_promoted = Some(self.state_since);
-            }
-            Operation::MarkCompromised => self.compromised = Some(now),
-            Operation::ScheduleDestruction { after } => self.destroy_at = Some(now.plus(after)),
-            Operation::CancelDestruction => {
-                self.destroy_at = None;
-                self.kept = Some(now);
-            }
-            Operation::Destroy | Operation::DestroyImmediately => {
-                self.destroy_at = None;
-                self.evidence = options.evidence().copied().map(Box::new);
-            }
-            Operation::Enable => self.kept = Some(now),
-            Operation::Disable => {}
-        }
-    }
-
-    /// Never has a version with a date of compromise in a state that could make it the primary.
-    // FORMAT F-COMPROMISED
-    pub(crate) fn heed_compromise(&mut self) {
-        use VersionState::{Compromised, Enabled, Pending, Primary};
-        if self.compromised.is_some() && matches!(self.state, Pending | Primary | Enabled) {
-            self.state = Compromised;
-        }
-    }
-
-    fn enter(&mut self, state: VersionState, now: Timestamp) {
-        if self.state != state {
-            self.state = state;
-            self.state_since = now;
-            self.kept = None;
-        }
     }
 }
 

@@ -1,55 +1,53 @@
-//! What is gone for good: records of destroyed versions that were removed, and erased keys.
+//! Removal of the records of destroyed versions, and erasure of keys.
 
-use super::keyset_map::Work;
 use super::{
-    ChangeOptions, KeyFault, Keyset, LifecycleError, Operation, Transition, VersionRecord,
-    VersionState,
+    ChangeOptions, KeyFault, Keyset, LifecycleError, Operation, VersionRecord, VersionState,
 };
 use crate::format::{KeyVersion, MasterKeyId};
 use crate::time::Timestamp;
-use alloc::vec::Vec;
 
-/// Most master key ids of removed records that a key keeps: half of a line of a key file.
+/// Maximum number of master key ids of removed records of a key: half of a line of a key file.
 pub(crate) const MAX_REMOVED_IDS: usize = 2048;
 
 impl Keyset {
-    /// The records of all versions below this number were removed, after their destruction.
+    /// Returns the version number below which all records were removed after their destruction.
     pub fn floor(&self) -> u32 {
         self.key.floor
     }
 
-    /// The master key ids of the records that were removed, lowest version first; of more than
-    /// 2,048 the last ones. Their material is not taken again.
+    /// Returns the master key ids of removed records, lowest version first, and of more than 2,048 the
+    /// last ones. Their material cannot be imported again.
     pub fn removed(&self) -> &[MasterKeyId] {
         &self.key.removed
     }
 
-    /// When the key was erased, if it was: all its versions are destroyed, and it takes no other.
+    /// Returns when the key was erased. All versions of an erased key are destroyed, and none can be
+    /// added.
     pub fn erased(&self) -> Option<Timestamp> {
         self.key.erased
     }
 
-    /// Whether a slot without a record of its version is under one that was destroyed; `None` if
-    /// the version can be one to come.
+    /// Returns whether a version without a record was destroyed, or `None` if it may be a future
+    /// version.
     // FORMAT F-ERASED, F-FLOOR
-    pub(crate) fn has_gone(&self, version: KeyVersion, id: MasterKeyId) -> Option<bool> {
+    pub(crate) fn was_destroyed(&self, version: KeyVersion, id: MasterKeyId) -> Option<bool> {
         let removed = self.removed();
         if version.number() < self.key.floor {
-            // Where the ids are not all known, each that is not can be one of them.
-            let is_whole = !removed.is_empty() && removed.len() < MAX_REMOVED_IDS;
-            return Some(!is_whole || removed.contains(&id));
+            // In an incomplete list any id may be that of a destroyed version.
+            let is_complete = !removed.is_empty() && removed.len() < MAX_REMOVED_IDS;
+            return Some(!is_complete || removed.contains(&id));
         }
         self.key.erased.map(|_| true)
     }
 
-    /// Removes the records of all versions up to `through`, which are destroyed. The master key
-    /// ids stay, and the numbers stay taken.
+    /// Removes the records of all versions up to `through`, which must be destroyed. Their master key
+    /// ids are kept, and their numbers are not reused.
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownVersion`] if `through` was never taken, or no version up to it has a record;
-    /// [`KeyFault::RecordNeeded`] if one of them is not destroyed; [`LifecycleError::VersionNumber`] if it is
-    /// 2^32 - 1.
+    /// [`LifecycleError::UnknownVersion`] if `through` was never used or no version up to it has a
+    /// record, [`KeyFault::RecordNeeded`] if one of them is not destroyed,
+    /// [`LifecycleError::VersionNumber`] if the last of them is 2^32 - 1.
     pub fn remove_records(&mut self, through: KeyVersion) -> Result<(), LifecycleError> {
         let key = || self.name.clone();
         if through.number() > self.key.highest_version {
@@ -67,29 +65,26 @@ impl Keyset {
             }
             last = Some(version);
         }
-        // No higher than what was destroyed: nothing is known of a number behind it.
+        // The floor stays at the last destroyed version: higher numbers are unknown.
         let last =
             last.ok_or_else(|| LifecycleError::UnknownVersion { key: key(), version: through })?;
-        let floor = last.next().ok_or_else(|| self.spent(last))?.number();
+        let floor = last.next().ok_or_else(|| self.number_error(last))?.number();
         let removed = &mut self.key.removed;
-        removed.extend(
-            self.versions
-                .extract_if(.., |record| record.version <= through)
-                .map(|it| it.master_key_id),
-        );
-        // Saturates: none goes where there are no more than that.
+        let old = self.versions.extract_if(.., |record| record.version <= through);
+        removed.extend(old.map(|record| record.master_key_id));
+        // Saturates: zero, so that nothing is dropped from a shorter list.
         removed.drain(..removed.len().saturating_sub(MAX_REMOVED_IDS));
         self.key.floor = floor;
         Ok(())
     }
 
-    /// Destroys all versions at the time of `options`, whatever their states, and takes no other version
-    /// ever again. The caller wipes the key material.
+    /// Destroys all versions in any state. No version can be added later. The caller wipes the key
+    /// material.
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::Key`] if it is erased already; [`LifecycleError::Guarded`] of the first version that
-    /// [`Operation::DestroyImmediately`] is kept from. Nothing has changed then.
+    /// [`LifecycleError::Key`] if the key was erased before, [`LifecycleError::Guarded`] if a guard
+    /// refuses [`Operation::DestroyImmediately`] for a version. Nothing has changed then.
     pub fn erase(&mut self, options: &ChangeOptions) -> Result<(), LifecycleError> {
         self.check_not_erased()?;
         let operation = Operation::DestroyImmediately;
@@ -97,19 +92,20 @@ impl Keyset {
         for record in self.versions.iter().filter(|record| is_live(record)) {
             self.check_guards(record, operation, options)?;
         }
-        // Where no version is left to be destroyed, the key is held all the same (FORMAT F-HOLD).
+        // A guard of the key applies also if no version is left to destroy (FORMAT F-HOLD). A key
+        // without versions reports the first.
         let newest = KeyVersion::new(self.key.highest_version).unwrap_or(KeyVersion::FIRST);
         self.check_guards_of(newest, None, operation, options)?;
         let now = self.date(options.now());
         for record in self.versions.iter_mut().filter(|record| is_live(record)) {
             record.enter(VersionState::Destroyed, now);
-            record.note(operation, options, now);
+            record.record_operation(operation, options, now);
         }
         self.key.erased = Some(now);
         Ok(())
     }
 
-    /// Refuses what an erased key does not take.
+    /// Fails for an erased key.
     pub(super) fn check_not_erased(&self) -> Result<(), LifecycleError> {
         match self.key.erased {
             None => Ok(()),
@@ -117,7 +113,7 @@ impl Keyset {
         }
     }
 
-    /// Why there is no record of `version`.
+    /// Returns the error for a version without a record.
     pub(super) fn no_record(&self, version: KeyVersion) -> LifecycleError {
         let key = self.name.clone();
         if version.number() < self.key.floor {
@@ -126,42 +122,9 @@ impl Keyset {
         LifecycleError::UnknownVersion { key, version }
     }
 
-    /// The ids of all material that is on record, destroyed or not.
+    /// Returns the ids of all material on record, destroyed or not.
     pub(super) fn ids(&self) -> impl Iterator<Item = MasterKeyId> {
         let versions = self.versions.iter().map(|record| record.master_key_id);
         self.key.removed.iter().copied().chain(versions)
-    }
-}
-
-impl Work {
-    pub(super) fn remove_records(
-        &mut self,
-        key: &str,
-        through: KeyVersion,
-    ) -> Result<(), LifecycleError> {
-        let keyset = self.keysets.resolve_mut(key)?;
-        let before = keyset.floor();
-        keyset.remove_records(through)?;
-        let (key, floor) = (keyset.name.clone(), keyset.floor());
-        if floor != before {
-            self.transitions.push(Transition::RecordsRemoved { key, floor });
-        }
-        Ok(())
-    }
-
-    pub(super) fn erase(&mut self, key: &str) -> Result<(), LifecycleError> {
-        let options = self.options;
-        let keyset = self.keysets.resolve_mut(key)?;
-        let before: Vec<_> = keyset.versions.iter().map(|it| (it.version, it.state)).collect();
-        keyset.erase(&options)?;
-        let (key, to) = (keyset.name.clone(), VersionState::Destroyed);
-        let live = before.into_iter().filter(|(_, from)| *from != to);
-        let states = live.map(|(version, from)| {
-            let key = key.clone();
-            Transition::State { key, version, from, to }
-        });
-        self.transitions.extend(states);
-        self.transitions.push(Transition::Erased { key });
-        Ok(())
     }
 }

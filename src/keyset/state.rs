@@ -1,4 +1,4 @@
-//! States of a version and what each operation makes of them.
+//! The states of a version, and the transitions between them.
 
 use super::Refusal;
 use core::fmt;
@@ -6,34 +6,33 @@ use core::time::Duration;
 
 /// State of one version of a master key.
 ///
-/// What each state does, and what each operation makes of it; an empty cell is refused with
+/// The table has the abilities of each state and the state after each operation. An empty cell fails with
 /// [`LifecycleError::VersionState`](crate::LifecycleError::VersionState):
 ///
 #[doc = include_str!("states.md")]
 ///
-/// - A version that was marked compromised stays so for good: enabling it takes it back to
-///   compromised, not to enabled, and it is never promoted, whatever its state.
-/// - The primary is never disabled or destroyed: promote another first. Once it is marked
-///   compromised there is no primary, and nothing is encrypted until a version is promoted;
-///   where messages must go on, rotate first and mark the former primary afterwards.
-/// - Destroyed is final. The record stays, and the number is never used again.
+/// - A version that was marked compromised stays compromised: enable leads back to compromised, and it is
+///   never promoted.
+/// - The primary is never disabled or destroyed: promote another version first. After the primary is
+///   marked compromised, encryption fails until a version is promoted. To avoid that, rotate first and
+///   mark the former primary afterwards.
+/// - Destroyed is final. The record stays, and the number is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum VersionState {
-    /// Added and not yet promoted: distribute it first.
+    /// Added and not yet promoted, so that it can be distributed first.
     Pending,
     /// The one version that wraps.
     Primary,
-    /// Was the primary; unwraps.
+    /// A former primary; unwraps.
     Enabled,
     /// Refuses to unwrap until it is enabled again.
     Disabled,
-    /// Known to others. Unwraps, so that messages can be encrypted anew; a strict keyring
-    /// refuses it.
+    /// Known to an attacker. Unwraps, so that messages can be re-encrypted; a strict keyring refuses it.
     Compromised,
-    /// Refuses to unwrap, and is destroyed once its date has come; can be cancelled.
+    /// Refuses to unwrap until it is destroyed at its date; can be cancelled.
     DestroyScheduled,
-    /// Its key material is gone.
+    /// Its key material is wiped.
     Destroyed,
 }
 
@@ -47,25 +46,25 @@ pub enum Operation {
     Enable,
     /// Stop it from unwrapping.
     Disable,
-    /// Note that others know it. Cannot be taken back.
+    /// Record that an attacker knows it. Final.
     MarkCompromised,
-    /// Have it destroyed once some time has passed.
+    /// Schedule its destruction.
     ScheduleDestruction {
-        /// The time to pass: 7 to 30 days.
+        /// The delay: 7 to 30 days.
         after: Duration,
     },
-    /// Take back the scheduled destruction; the version is disabled.
+    /// Cancel the scheduled destruction. The version is disabled.
     CancelDestruction,
-    /// Wipe the key material of a version whose date has come.
+    /// Wipe the key material of a version at or after its date.
     Destroy,
-    /// Wipe the key material now, whatever the date. What was encrypted under the version and
-    /// not rewrapped is lost for good.
+    /// Wipe the key material before its date. Messages under the version that were not rewrapped are
+    /// lost.
     DestroyImmediately,
 }
 
 impl VersionState {
     /// Every state, in the order of the table.
-    pub const ALL: [VersionState; 7] = [
+    pub const ALL: &'static [VersionState] = &[
         VersionState::Pending,
         VersionState::Primary,
         VersionState::Enabled,
@@ -75,10 +74,10 @@ impl VersionState {
         VersionState::Destroyed,
     ];
 
-    /// The state that `operation` takes a version to, or `None` if it is not allowed.
+    /// Returns the state after `operation`, or `None` if it is not allowed.
     ///
-    /// A [`Keyset`](crate::keyset::Keyset) asks besides whether a destruction is due, and enables a
-    /// version that was marked compromised to that state.
+    /// A [`Keyset`](crate::keyset::Keyset) also checks the date of a destruction, and enables a version
+    /// that was marked compromised to that state.
     pub const fn after(self, operation: Operation) -> Option<VersionState> {
         use Operation as O;
         use VersionState::*;
@@ -96,14 +95,14 @@ impl VersionState {
         }
     }
 
-    /// Whether a version in this state wraps.
+    /// Returns whether a version in this state wraps.
     pub const fn wraps(self) -> bool {
         matches!(self, VersionState::Primary)
     }
 
-    /// Why a version in this state does not unwrap, or `None` if it does (SPEC O-STATES).
+    /// Returns why a version in this state does not unwrap, or `None` if it does (SPEC O-STATES).
     ///
-    /// A compromised one does; a keyring that was told to be strict refuses it all the same.
+    /// A compromised version unwraps. A strict keyring refuses it nevertheless.
     pub const fn unwrap_refusal(self) -> Option<Refusal> {
         match self {
             VersionState::Pending
@@ -116,7 +115,7 @@ impl VersionState {
         }
     }
 
-    /// The name of the state, as key files have it.
+    /// Returns the name of the state in key files.
     pub const fn name(self) -> &'static str {
         match self {
             VersionState::Pending => "pending",

@@ -66,7 +66,7 @@ impl<'a> Planner<'a> {
         }
         let dates = self.keyset.versions().iter();
         self.warnings.extend(dates.filter_map(|record| {
-            let date = record.date_to_come(self.now)?;
+            let date = record.future_date(self.now)?;
             Some(Warning::FutureDate { version: record.version, date })
         }));
         self.want_rotation();

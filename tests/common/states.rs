@@ -33,7 +33,7 @@ pub fn table() -> Vec<Row> {
     assert_eq!(lines.next().unwrap(), headings);
     assert!(lines.next().unwrap().iter().all(|cell| *cell == "---"));
     let rows: Vec<Row> = lines.map(|cells| row(&cells)).collect();
-    assert!(rows.iter().map(|row| row.state).eq(VersionState::ALL));
+    assert!(rows.iter().map(|row| row.state).eq(VersionState::ALL.iter().copied()));
     rows
 }
 

@@ -278,7 +278,7 @@ fn a_keyset_that_cannot_have_been_is_not_restored() {
 /// Whatever state a stored record has: a leaked version wraps nothing.
 #[test]
 fn a_version_with_a_date_of_compromise_is_not_promoted_in_any_state() {
-    for state in VersionState::ALL {
+    for state in VersionState::ALL.iter().copied() {
         let keyset = rotated();
         let mut versions = keyset.versions().to_vec();
         versions[0].state = state;

@@ -123,8 +123,8 @@ fn the_pure_functions_are_the_printed_table() {
         assert!(shown == name || shown == format!("the {name}"), "{shown}");
     }
     assert_eq!(cells, 7 * 8);
-    let refusals = VersionState::ALL.map(VersionState::unwrap_refusal);
-    let [.., disabled, None, scheduled, destroyed] = refusals else { panic!("{refusals:?}") };
+    let refusals: Vec<_> = VersionState::ALL.iter().map(|state| state.unwrap_refusal()).collect();
+    let [.., disabled, None, scheduled, destroyed] = refusals[..] else { panic!("{refusals:?}") };
     assert_eq!(disabled, Some(Refusal::Disabled));
     assert_eq!(scheduled, Some(Refusal::DestroyScheduled));
     assert_eq!(destroyed, Some(Refusal::Destroyed));
@@ -315,8 +315,9 @@ fn the_table_of_the_specification_says_what_wraps_and_unwraps() {
             names.map(|name| (name.trim(), wraps.trim() == "yes", unwraps.trim() == "yes")),
         );
     }
-    let mut expected = VersionState::ALL
-        .map(|state| (state.name(), state.wraps(), state.unwrap_refusal().is_none()));
+    let row =
+        |state: &VersionState| (state.name(), state.wraps(), state.unwrap_refusal().is_none());
+    let mut expected: Vec<_> = VersionState::ALL.iter().map(row).collect();
     told.sort_unstable();
     expected.sort_unstable();
     assert_eq!(told, expected);

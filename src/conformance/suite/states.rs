@@ -209,7 +209,7 @@ fn add<K: Lifecycle>(keyring: &K, name: &str, material: Material<'_>) -> Result<
 
 /// Every cell, each on a keyring of its own.
 pub(super) fn judge<K: Lifecycle>(factory: &impl Fn() -> K) {
-    for state in VersionState::ALL {
+    for state in VersionState::ALL.iter().copied() {
         for operation in OPERATIONS {
             judge_cell(&Subject::new(factory()).reach(state), state, operation);
         }

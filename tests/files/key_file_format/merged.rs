@@ -53,8 +53,9 @@ fn a_salvage_of_two_states_never_lets_a_compromised_version_be_promoted() {
     let (_, crafter) = unprotected();
     let none = Protection::unprotected_plaintext();
     let mut merged = 0;
-    for (one, other) in
-        VersionState::ALL.into_iter().flat_map(|one| VersionState::ALL.map(|other| (one, other)))
+    for (one, other) in VersionState::ALL
+        .iter()
+        .flat_map(|one| VersionState::ALL.iter().map(|other| (*one, *other)))
     {
         for (minute, changed) in [(0, 1), (0, 2), (2, 1), (2, 2)] {
             let marked = record(&line, one, true, 1, 1);
@@ -111,7 +112,7 @@ fn a_version_of_an_erased_key_that_is_not_destroyed_is_refused() {
 fn a_version_with_a_date_of_compromise_is_read_as_compromised() {
     let (good, at, line) = without_version_2();
     let (_, crafter) = unprotected();
-    for state in VersionState::ALL {
+    for state in VersionState::ALL.iter().copied() {
         let mut records = good.clone();
         if state == VersionState::Primary {
             let primary = records.iter_mut().find(|it| is_primary(it)).unwrap();

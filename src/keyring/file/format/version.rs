@@ -43,7 +43,7 @@ pub(super) fn version_record(
         master_key_id: MasterKeyId(fields.hex("id")?),
         algorithm: named(&mut fields, "algorithm", &ALGORITHMS, |(_, name)| name)?.0,
         origin: named(&mut fields, "origin", &ORIGINS, Origin::name)?,
-        state: named(&mut fields, "state", &VersionState::ALL, VersionState::name)?,
+        state: named(&mut fields, "state", VersionState::ALL, VersionState::name)?,
         state_since: fields.time("state_since")?,
         created: fields.time("created")?,
         promoted: fields.optional("promoted", Fields::time)?,

@@ -74,7 +74,7 @@ pub(super) fn merge_versions(one: &mut VersionRecord, other: &VersionRecord) {
     one.evidence = one.evidence.take().or_else(|| other.evidence.clone());
     one.usage.wraps = one.usage.wraps.max(other.usage.wraps);
     one.usage.bytes = one.usage.bytes.max(other.usage.bytes);
-    one.heed_compromise();
+    one.enforce_compromise();
 }
 
 /// A master key of the new file.
