@@ -1,4 +1,4 @@
-//! Carrying a plan out: one of many processes does it, the others see that it is done.
+//! Application of plans: of several processes with the same plan exactly one applies it.
 
 use super::{KeyringPlan, Plan};
 use crate::error::Error;
@@ -7,16 +7,16 @@ use crate::keyset::{Change, ChangeOptions, ChangeOutcome, LifecycleError};
 use crate::random::KeyringRng;
 use crate::time::Timestamp;
 
-/// What became of a plan.
+/// The outcome of the application of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PlanOutcome {
     /// Nothing was due.
     NothingDue,
-    /// The plan was carried out, as a whole.
+    /// The plan was applied as a whole.
     Applied(ChangeOutcome),
-    /// Somebody else made a change since the plan was made, most likely the same plan's. Nothing
-    /// was done; a new plan tells what is still due.
+    /// The keyring was changed after the plan was made, usually by another process with the same plan.
+    /// Nothing was done. A new plan has what is still due.
     Superseded {
         /// The number of the last change.
         change: u64,
@@ -24,10 +24,8 @@ pub enum PlanOutcome {
 }
 
 impl Plan {
-    /// Carries the plan out, now: all that is due in one change, if the keyring has not been
-    /// changed since the plan was made. What a plan for a later time has not due yet is left.
-    ///
-    /// Of many processes that apply a plan made of the same keysets exactly one does it.
+    /// Applies the plan: everything that is due now, in one change, unless the keyring was changed after the
+    /// plan was made. Of several processes with a plan of the same keysets exactly one applies it.
     ///
     /// # Errors
     ///
@@ -53,10 +51,9 @@ impl Plan {
 }
 
 impl KeyringPlan {
-    /// Carries the plans out, now: all that is due for every key in one change, if the keyring has
-    /// not been changed since the plans were made. What they have not due yet is left.
-    ///
-    /// Of many processes that apply plans made of the same keysets exactly one does it.
+    /// Applies the plan: everything that is due now for every key, in one change, unless the keyring was
+    /// changed after the plan was made. Of several processes with a plan of the same keysets exactly one
+    /// applies it.
     ///
     /// # Errors
     ///

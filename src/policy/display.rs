@@ -26,9 +26,9 @@ impl fmt::Display for Plan {
 
 impl fmt::Display for KeyringPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told = self.plans.iter().filter(|it| !it.is_empty() || !it.warnings.is_empty());
+        let shown = self.plans.iter().filter(|it| !it.is_empty() || !it.warnings.is_empty());
         let mut lines = 0_usize;
-        for plan in told {
+        for plan in shown {
             let line_end = if lines > 0 { "\n" } else { "" };
             write!(f, "{line_end}{plan}")?;
             lines += 1;
@@ -48,16 +48,16 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (due, why) = match self {
             Warning::FutureDate { version, date } => {
-                return write!(f, "version {version} has the date {date}, which is yet to come");
+                return write!(f, "version {version} has the date {date}, which is in the future");
             }
             Warning::Clock { newest } => {
                 return write!(f, "the clock contradicts the newest date on record, {newest}");
             }
-            Warning::OnHold { due } => (due, "it is held"),
-            Warning::RolledBack { due } => (due, "an operator went back to this primary"),
+            Warning::OnHold { due } => (due, "it is on hold"),
+            Warning::RolledBack { due } => (due, "an operator rolled back to this primary"),
             Warning::Unconfirmed { due } => (due, "an operator has to confirm it"),
             Warning::EvidenceRequired { due } => (due, "evidence is required"),
-            Warning::NoVersionLeft { due } => (due, "all version numbers are taken"),
+            Warning::NoVersionLeft { due } => (due, "all version numbers are used"),
         };
         write!(f, "{} is due since {} and left: {why}", due.action, due.at)
     }
@@ -86,7 +86,7 @@ impl fmt::Display for Reason {
                 write!(f, "the primary is {} old and was never rotated", Days(*limit))
             }
             Reason::PromotedInFuture { promoted } => {
-                write!(f, "the primary was promoted at {promoted}, which is yet to come")
+                write!(f, "the primary was promoted at {promoted}, which is in the future")
             }
             Reason::Wraps { wraps, is_reserved: false, limit } => {
                 write!(f, "the primary has wrapped at least {wraps} data keys, {limit} are allowed")
@@ -100,7 +100,9 @@ impl fmt::Display for Reason {
             }
             Reason::Compromised { version } => write!(f, "version {version} is compromised"),
             Reason::NoPrimary => f.write_str("no version wraps"),
-            Reason::Distribution => f.write_str("the next version is distributed ahead"),
+            Reason::Distribution => {
+                f.write_str("the next version is distributed before its promotion")
+            }
             Reason::GraceOver { grace } => {
                 write!(f, "the grace period of {} is over", Days(*grace))
             }
@@ -109,7 +111,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A duration in days, as operators count.
+/// A duration in days, or in seconds if it is not a whole number of days.
 struct Days(Duration);
 
 impl fmt::Display for Days {

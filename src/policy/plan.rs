@@ -1,4 +1,4 @@
-//! What is due, why, and what comes next: plans as data.
+//! Plans as data: what is due, why, and what is due next.
 
 use super::planner::DESTRUCTION_WINDOW;
 use super::warning::Warning;
@@ -9,10 +9,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// What a policy wants done to one master key, and when it will want something next.
+/// The plan of a policy for one master key.
 ///
-/// Made by [`RotationPolicy::plan`](super::RotationPolicy::plan), carried out by
-/// [`Plan::apply`]. `Display` explains it in a few lines.
+/// [`RotationPolicy::plan`](super::RotationPolicy::plan) makes it, [`Plan::apply`] applies it. `Display`
+/// explains it on one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
     pub(super) key: String,
@@ -22,35 +22,35 @@ pub struct Plan {
     pub(super) warnings: Vec<Warning>,
 }
 
-/// What a policy wants done to every master key of a keyring.
+/// The plan of a policy for every master key of a keyring.
 ///
-/// Made by [`RotationPolicy::plan_all`](super::RotationPolicy::plan_all), carried out in one change
-/// by [`KeyringPlan::apply`]. `Display` has a line for each key of which there is something to say.
+/// [`RotationPolicy::plan_all`](super::RotationPolicy::plan_all) makes it, [`KeyringPlan::apply`] applies it
+/// in one change. `Display` has a line for each key with an action or a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyringPlan {
     pub(super) change: u64,
     pub(super) plans: Vec<Plan>,
 }
 
-/// One thing to be done.
+/// One action with its reason and date.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlannedAction {
-    /// What.
+    /// The action.
     pub action: Action,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// Since when, or from when on.
+    /// When it is or was due.
     pub at: Timestamp,
 }
 
-/// What a policy wants done.
+/// An action of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Action {
     /// Add a version and promote it.
     Rotate,
-    /// Add a version, pending, to be promoted once it is distributed.
+    /// Add a pending version, which is promoted after its distribution.
     AddVersion,
     /// Promote the pending version.
     Promote(KeyVersion),
@@ -62,18 +62,18 @@ pub enum Action {
     Destroy(KeyVersion),
 }
 
-/// Why something is due.
+/// Why an action is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Reason {
     /// The primary has reached its age.
     Age {
-        /// The age that it may reach.
+        /// The limit of the age.
         limit: Duration,
     },
-    /// The primary has reached its age, and is the only version that ever was one.
+    /// The primary has reached its age, and no other version was ever the primary.
     NeverRotated {
-        /// The age that it may reach.
+        /// The limit of the age.
         limit: Duration,
     },
     /// The date of the primary's last promotion is more than a day ahead of the clock, so its age is
@@ -82,21 +82,21 @@ pub enum Reason {
         /// The date.
         promoted: Timestamp,
     },
-    /// The primary has wrapped enough data keys.
+    /// The primary has reached its limit of wraps.
     Wraps {
-        /// How many it has wrapped.
+        /// The number of wraps.
         wraps: u64,
-        /// Whether these are made or reserved, and so the most that there are; else there are at
-        /// least so many.
+        /// Whether the number includes reservations and so is an upper bound. Otherwise it is a lower
+        /// bound.
         is_reserved: bool,
-        /// How many it may.
+        /// The limit.
         limit: u64,
     },
-    /// Enough plaintext is under the primary.
+    /// The primary has reached its limit of plaintext bytes.
     Bytes {
-        /// How many bytes there are at least.
+        /// The number of bytes, a lower bound.
         bytes: u64,
-        /// How many there may be.
+        /// The limit.
         limit: u64,
     },
     /// The version was marked compromised.
@@ -106,11 +106,11 @@ pub enum Reason {
     },
     /// No version wraps.
     NoPrimary,
-    /// The time to distribute the next version has begun.
+    /// The distribution period of the next version has begun.
     Distribution,
     /// The grace period is over.
     GraceOver {
-        /// How long it was.
+        /// Its length.
         grace: Duration,
     },
     /// The date of the destruction has come.
@@ -118,39 +118,39 @@ pub enum Reason {
 }
 
 impl Plan {
-    /// The name of the master key.
+    /// Returns the name of the master key.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    /// The change number of the keysets that the plan was made of.
+    /// Returns the change number of the keysets of the plan.
     pub fn change(&self) -> u64 {
         self.change
     }
 
-    /// What is due.
+    /// Returns the actions that are due.
     pub fn due(&self) -> &[PlannedAction] {
         &self.due
     }
 
-    /// Whether nothing is due.
+    /// Returns whether nothing is due.
     pub fn is_empty(&self) -> bool {
         self.due.is_empty()
     }
 
-    /// What comes next, and when, going by time alone; wraps and bytes may bring it forward.
+    /// Returns the next action by time alone. Limits of wraps and bytes may come earlier.
     pub fn next(&self) -> Option<&PlannedAction> {
         self.next.as_ref()
     }
 
-    /// What an operator has to know or to decide: dates that cannot be right, and what is due and
-    /// is left undone. Whoever runs a policy by a timer reports these.
+    /// Returns implausible dates, and actions that are due and left to an operator. A program that applies
+    /// plans by a timer should report them.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// The changes that the plan comes to at `now`: what was planned for a later time is left out,
-    /// and a destruction that is due for more than 7 days by then.
+    /// Returns the changes of the plan at `now`, without actions of a later date and destructions that are
+    /// more than 7 days overdue.
     pub fn changes(&self, now: Timestamp) -> Vec<Change<'_>> {
         let is_late = |due: &PlannedAction| {
             matches!(due.action, Action::Destroy(_)) && now.since(due.at) > DESTRUCTION_WINDOW
@@ -161,28 +161,29 @@ impl Plan {
 }
 
 impl KeyringPlan {
-    /// The plan of every master key, by name.
+    /// Returns the plan of every master key in order of name.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Plan> {
         self.plans.iter()
     }
 
-    /// The change number of the keysets that the plans were made of.
+    /// Returns the change number of the keysets of the plan.
     pub fn change(&self) -> u64 {
         self.change
     }
 
-    /// Whether nothing is due.
+    /// Returns whether nothing is due.
     pub fn is_empty(&self) -> bool {
         self.plans.iter().all(Plan::is_empty)
     }
 
-    /// What comes next, of which key, and when, as [`Plan::next`].
+    /// Returns the next action of any key by time alone, with the name of the key.
     pub fn next(&self) -> Option<(&str, &PlannedAction)> {
         let next = self.plans.iter().filter_map(|plan| Some((plan.key(), plan.next()?)));
         next.min_by_key(|(_, due)| due.at)
     }
 
-    /// The changes that the plans come to at `now`, as [`Plan::changes`].
+    /// Returns the changes of the plan at `now`, without actions of a later date and destructions that are
+    /// more than 7 days overdue.
     pub fn changes(&self, now: Timestamp) -> Vec<Change<'_>> {
         self.plans.iter().flat_map(|plan| plan.changes(now)).collect()
     }

@@ -1,4 +1,4 @@
-//! Compares a policy with a keyset and a clock: pure, and never further than an operator went back.
+//! Comparison of a policy with a keyset and a time: pure, and without effect on an operator's acts.
 
 use super::plan::{Action, KeyringPlan, Plan, PlannedAction, Reason};
 use super::warning::Warning;
@@ -12,16 +12,15 @@ use crate::time::Timestamp;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// 2026-01-01T00:00:00Z, before the first release of this library: a clock behind is not set.
+/// 2026-01-01T00:00:00Z, before the first release of this library. An earlier clock is not set.
 const CLOCK_IS_SET: Timestamp = Timestamp::from_unix_seconds(1_767_225_600);
 
-/// How long a policy carries out a destruction that is due. What is due for longer was scheduled
-/// under another clock than that of now, or nobody asked the policy: either is for an operator.
+/// How long after its date a policy carries out a destruction. A longer overdue one was scheduled under
+/// another clock, or the policy did not run, so it is left to an operator.
 pub(super) const DESTRUCTION_WINDOW: Duration = MIN_DESTRUCTION_DELAY;
 
 impl RotationPolicy {
-    /// Tells what is due for the master key `key`, or the one that this alias stands for, at
-    /// `now`. Pure: nothing is changed.
+    /// Plans the master key of the name or alias `key` at `now`. Pure: nothing is changed.
     ///
     /// # Errors
     ///
@@ -30,8 +29,7 @@ impl RotationPolicy {
         Ok(Planner::of(self, keysets.resolve(key)?, now).plan(keysets.change()))
     }
 
-    /// Tells what is due for every master key at `now`, to be done in one change: by
-    /// [`KeyringPlan::apply`]. Pure: nothing is changed.
+    /// Plans every master key at `now`. Pure: nothing is changed.
     pub fn plan_all(&self, keysets: &KeysetMap, now: Timestamp) -> KeyringPlan {
         let change = keysets.change();
         let plan = |keyset: &Keyset| Planner::of(self, keyset, now).plan(change);
@@ -43,7 +41,7 @@ struct Planner<'a> {
     policy: &'a RotationPolicy,
     keyset: &'a Keyset,
     now: Timestamp,
-    /// No date on record is rightly after this.
+    /// The latest plausible date on record.
     latest: Timestamp,
     wanted: Vec<PlannedAction>,
     warnings: Vec<Warning>,
@@ -86,18 +84,17 @@ impl<'a> Planner<'a> {
         Plan { key, change, due, next, warnings: self.warnings }
     }
 
-    /// Whether the clock is nowhere near `newest`, the newest date on record.
+    /// Returns whether the clock contradicts `newest`, the newest date on record.
     fn contradicts(&self, newest: Timestamp) -> bool {
         let is_not_set = self.now < CLOCK_IS_SET && newest > self.latest;
         is_not_set || self.now.since(newest) > MAX_QUIET
     }
 
-    /// The next step of a rotation, due or to come.
+    /// Adds the next step of a rotation, due or later.
     fn want_rotation(&mut self) {
         let Some((reason, at)) = self.rotation() else { return };
         let pending = self.distributed();
-        // Nothing is encrypted meanwhile: what is distributed already is better than what nobody
-        // has.
+        // Encryption fails meanwhile, so a version that is distributed already is promoted.
         let stopped = matches!(reason, Reason::Compromised { .. } | Reason::NoPrimary);
         let due = match (self.policy.distribute_for, pending) {
             (_, Some(pending)) if stopped => {
@@ -108,7 +105,7 @@ impl<'a> Planner<'a> {
                 PlannedAction { action: Action::Promote(pending.version), reason, at }
             }
             (Some(time), None) if !stopped => {
-                // Saturates: at the first second there is.
+                // Saturates: at 1970.
                 let ahead = at.unix_seconds().saturating_sub(time.as_secs());
                 let (reason, at) = match at > self.now {
                     true => (Reason::Distribution, Timestamp::from_unix_seconds(ahead)),
@@ -121,8 +118,8 @@ impl<'a> Planner<'a> {
         self.wanted.push(due);
     }
 
-    /// The pending version that is promoted next: the oldest above the primary, unless an operator
-    /// holds it, or nobody knows since when it is distributed.
+    /// Returns the pending version to promote next: the oldest above the primary that is not on hold and
+    /// has a plausible date.
     fn distributed(&self) -> Option<&'a VersionRecord> {
         let newest = self.keyset.versions().iter().rev();
         let pending = newest.take_while(|record| record.state != VersionState::Primary);
@@ -135,7 +132,7 @@ impl<'a> Planner<'a> {
         pending.filter(may_be).last()
     }
 
-    /// Why and when a rotation is due: the earliest of the reasons.
+    /// Returns why and when a rotation is due, by the earliest reason.
     fn rotation(&mut self) -> Option<(Reason, Timestamp)> {
         let Some(primary) = self.keyset.primary_record() else { return self.replacement() };
         if let Some(reason) = self.use_limit(primary) {
@@ -147,12 +144,12 @@ impl<'a> Planner<'a> {
         }
         let promoted = primary.state_since.max(primary.last_promoted.unwrap_or(primary.created));
         let limit = self.policy.rotate_after?;
-        // A rollback under a clock that was ahead stands, where that delays by no more than one age.
+        // A rollback under a clock that was ahead is kept if that delays the rotation by at most one age.
         let is_kept = self.is_rolled_back(primary) && promoted.since(self.now) <= limit;
         if promoted > self.latest && !is_kept {
             return Some((Reason::PromotedInFuture { promoted }, self.now));
         }
-        // Under a clock that was behind, the date of the promotion is before the version was there.
+        // Under a clock that was behind, the promotion is dated before the version was added.
         let before = self.keyset.versions().iter().take_while(|it| it.version <= primary.version);
         let added = before.map(|record| record.created).filter(|date| *date <= self.latest);
         let promoted = added.fold(promoted, Timestamp::max);
@@ -165,12 +162,11 @@ impl<'a> Planner<'a> {
         Some((reason, promoted.plus(limit)))
     }
 
-    /// Why a key without a primary needs one; nothing if all its material is gone: the key was
-    /// erased, and is not revived.
+    /// Returns why a key without a primary needs one, or `None` if all its versions are destroyed.
     fn replacement(&self) -> Option<(Reason, Timestamp)> {
         let versions = self.keyset.versions();
         versions.iter().find(|record| record.state != VersionState::Destroyed)?;
-        // The one that was the primary last, as far as the records say.
+        // The last primary on record.
         let promoted = versions.iter().filter(|record| record.promoted.is_some());
         let date = |record: &VersionRecord| record.last_promoted.max(record.promoted);
         let last = promoted.max_by_key(|record| (date(record), record.version));
@@ -181,7 +177,7 @@ impl<'a> Planner<'a> {
         })
     }
 
-    /// The limit of use that `primary` has reached.
+    /// Returns the usage limit that `primary` has reached.
     fn use_limit(&self, primary: &VersionRecord) -> Option<Reason> {
         let (usage, is_reserved) = (primary.usage, primary.is_reserved);
         let wraps = self.policy.rotate_after_wraps.filter(|limit| usage.wraps >= *limit);
@@ -190,21 +186,21 @@ impl<'a> Planner<'a> {
         wraps.or(bytes.map(|limit| Reason::Bytes { bytes: usage.bytes, limit }))
     }
 
-    /// Whether a newer version was the primary before this one was promoted again.
+    /// Returns whether a newer version was the primary before `primary` was promoted again.
     fn is_rolled_back(&self, primary: &VersionRecord) -> bool {
         let newer = self.keyset.versions().iter().rev();
         let mut newer = newer.take_while(|record| record.version > primary.version);
         newer.any(|record| record.promoted.is_some())
     }
 
-    /// The next step in retiring a version, due or to come.
+    /// Adds the next step of the retirement of a version, due or later.
     fn want_retirement(&mut self, record: &VersionRecord) {
-        // Nobody knows since when it is in its state, or an operator keeps it there.
+        // The date of its state is implausible, or an operator keeps the state.
         if record.state_since > self.latest || record.kept.is_some() {
             return;
         }
         let version = record.version;
-        // Under a clock that was behind, a state began before the version was there.
+        // Under a clock that was behind, the state is dated before the version was added.
         let dates = [Some(record.created), record.promoted, record.last_promoted];
         let dates = dates.into_iter().flatten().filter(|date| *date <= self.latest);
         let since = dates.fold(record.state_since, Timestamp::max);
@@ -235,7 +231,7 @@ impl<'a> Planner<'a> {
         self.wanted.extend(due);
     }
 
-    /// Why `due` is left to an operator.
+    /// Returns why `due` is left to an operator.
     fn objection(&self, due: PlannedAction) -> Option<Warning> {
         let primary = || self.keyset.primary_record();
         let record = match due.action {
@@ -252,7 +248,7 @@ impl<'a> Planner<'a> {
             Action::Rotate | Action::AddVersion => {
                 self.keyset.next_version().err().map(|_| Warning::NoVersionLeft { due })
             }
-            // It would be refused, and be counted from a date that nobody believes.
+            // The keyset would refuse it, and its date would count from an implausible one.
             Action::ScheduleDestruction(..) | Action::Destroy(_)
                 if self.keyset.newest_date() > Some(self.latest) =>
             {
@@ -271,7 +267,7 @@ impl<'a> Planner<'a> {
     }
 }
 
-/// No grace is shorter than this.
+/// Returns `time`, but at least [`MIN_GRACE`].
 pub(super) const fn grace(time: Duration) -> Duration {
     if time.as_secs() < MIN_GRACE.as_secs() { MIN_GRACE } else { time }
 }
