@@ -3,6 +3,8 @@
 mod decrypt;
 mod encrypt;
 mod examine;
+#[cfg(all(feature = "file", unix))]
+mod file;
 mod length;
 mod new_message;
 mod opened;

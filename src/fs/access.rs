@@ -11,8 +11,8 @@ use std::path::Path;
 
 /// Owner, group, mode and access control list of a file.
 ///
-/// The group bits of a mode are the *mask* of the list where there is one: a mode that is copied
-/// without its list gives the whole mask to the group.
+/// Where there is a list, the group bits of the mode are its *mask*: a mode that is copied without its
+/// list gives the whole mask to the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Access {
     uid: u32,
@@ -22,7 +22,7 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// Returns that of an open file.
+    /// Returns the access rights of an open file.
     ///
     /// # Errors
     ///
@@ -33,15 +33,15 @@ impl Access {
         Ok(Access { uid: stat.uid, gid: stat.gid, mode: stat.mode, acl })
     }
 
-    /// Gives the same to `file`, which has `now`.
+    /// Sets these access rights on `file`, which has `now`.
     ///
-    /// All of it or an error: a file in other hands would be read by others, or kept from those
-    /// who read it. One exception: what was root's may become this process's own, because root
-    /// reads and changes every file anyway.
+    /// All of them or an error: with another owner, others could read the file, or its readers could
+    /// not. One exception: a file of root's may become one of this process, because root reads and
+    /// changes every file anyway.
     ///
     /// # Errors
     ///
-    /// Those of `fchown`, `fchmod`, `fsetxattr`: `EPERM` for who may not.
+    /// Those of `fchown`, `fchmod`, `fsetxattr`: `EPERM` if the process may not.
     pub(crate) fn give_to(&self, file: &dyn DirectoryFile, now: &Access) -> io::Result<()> {
         if now == self {
             return Ok(());
@@ -50,13 +50,13 @@ impl Access {
         if owner_differs {
             self.give_owner(file, now)?;
         }
-        // A list that the directory gave: its entries must not wake up with the mode.
+        // A list that the directory gave: the new mode must not enable its entries.
         if now.acl.is_some() && now.acl != self.acl {
             uninterrupted(|| file.set_acl(None))?;
         }
-        // After the owner: a change of that can take bits away.
+        // After the owner, whose change can clear bits.
         if owner_differs || now.acl != self.acl || now.mode != self.mode {
-            // The list brings the group's bits back; until then they are the group's own.
+            // The list sets these bits again; without it they would be the rights of the group.
             let mode = if self.acl.is_some() { self.mode & !0o070 } else { self.mode };
             uninterrupted(|| file.set_mode(mode))?;
         }
@@ -66,8 +66,8 @@ impl Access {
         }
     }
 
-    /// What a lock file beside the file gets: a lock is opened for writing, so that whoever may
-    /// only read the file cannot hold it.
+    /// Returns the rights of a lock file for this file: a lock is opened for writing, so that a process
+    /// that may only read the file cannot lock it.
     pub(crate) fn for_lock(&self) -> Self {
         // With a list, the group bits are its mask.
         let others = if self.acl.is_some() { 0 } else { self.mode & 0o066 };

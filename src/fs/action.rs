@@ -1,8 +1,8 @@
-//! Naming what was to be done when the operating system refused.
+//! The actions that errors name.
 
 use core::fmt;
 
-/// What was to be done when the operating system refused.
+/// The action that the operating system refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileAction {
@@ -10,18 +10,17 @@ pub enum FileAction {
     OpenDirectory,
     /// Open the file.
     Open,
-    /// Look at a file's owner, mode and length.
+    /// Read owner, mode and length of a file.
     Inspect,
     /// Read the file.
     Read,
-    /// Create a new file: the temporary or unfinished one, or the journal.
+    /// Create a temporary file or a journal.
     Create,
-    /// Write what is new: the temporary or unfinished file, the journal, or the header of a message
-    /// in place.
+    /// Write a temporary file, a journal, or the header of a message in place.
     Write,
-    /// Sync what was written: the temporary or unfinished file, the journal, or the message itself.
+    /// Sync a temporary file, a journal, or the message.
     Sync,
-    /// Put the temporary or unfinished file in the place of the file.
+    /// Give a temporary file its name.
     Rename,
     /// Sync the directory.
     SyncDirectory,
@@ -29,8 +28,7 @@ pub enum FileAction {
     OpenLock,
     /// Lock the file.
     Lock,
-    /// Give a new file the owner, group and mode of the one that it stands for, or beside which it
-    /// stands as a journal.
+    /// Give a temporary file or a journal the owner, group and mode of the file it belongs to.
     SetOwner,
     /// Remove the file.
     Remove,

@@ -1,11 +1,11 @@
-//! What every caller of the operating system does alike.
+//! System calls with retries and fall-backs, and the meaning of their errors.
 
 use super::directory::{Directory, FileKind};
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
 
-/// Calls again until no signal interrupts. Not for syncs, whose failure is final.
+/// Repeats `call` while signals interrupt it. Not for syncs, whose failure is final.
 pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
@@ -15,10 +15,10 @@ pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::R
     }
 }
 
-/// What stands in the way of an open, where the error says so.
+/// Returns the kind of a file that an open refused, if the error says so.
 pub(crate) fn kind_in_the_way(error: &io::Error) -> Option<FileKind> {
     match Errno::from_io_error(error) {
-        // FreeBSD answers EMLINK for a link that is not to be followed.
+        // FreeBSD returns EMLINK for a link that is not to be followed.
         Some(Errno::LOOP | Errno::MLINK) => Some(FileKind::Symlink),
         Some(Errno::ISDIR) => Some(FileKind::Directory),
         Some(Errno::NXIO) => Some(FileKind::Other),
@@ -26,18 +26,18 @@ pub(crate) fn kind_in_the_way(error: &io::Error) -> Option<FileKind> {
     }
 }
 
-/// Moves a file to a name that nothing has: atomically, or not at all. One attempt.
+/// Moves a file to a name that no file has, atomically or not at all. One attempt.
 ///
-/// A second name is as good as a move where there is no `renameat2`; the first one is then removed.
+/// Where there is no `renameat2`, a hard link is created and the first name removed.
 pub(crate) fn move_new(directory: &dyn Directory, from: &OsStr, to: &OsStr) -> io::Result<()> {
     match directory.rename_new(from, to) {
         Err(error) if is_unsupported(&error) => {
             directory.link_new(from, to).map_err(|error| match Errno::from_io_error(&error) {
-                // How `linkat` says that a file has one name there.
+                // `linkat` on a file system without hard links.
                 Some(Errno::PERM) => io::ErrorKind::Unsupported.into(),
                 _ => error,
             })?;
-            // The file is in place; what is left is a second name of it.
+            // The file has its name; a failure leaves a second one.
             drop(uninterrupted(|| directory.unlink(from)));
             Ok(())
         }
@@ -45,8 +45,8 @@ pub(crate) fn move_new(directory: &dyn Directory, from: &OsStr, to: &OsStr) -> i
     }
 }
 
-/// As [`move_new`], for the holder of a lock that keeps all others from the name: where the file
-/// system can promise nothing, the name is looked at before.
+/// As [`move_new`], for a caller whose lock keeps all others from the name: where the file system has
+/// no atomic call, a `stat` of the name comes first.
 pub(crate) fn rename_new(directory: &dyn Directory, from: &OsStr, to: &OsStr) -> io::Result<()> {
     match move_new(directory, from, to) {
         Err(error) if is_unsupported(&error) => match directory.stat(to) {
@@ -58,7 +58,7 @@ pub(crate) fn rename_new(directory: &dyn Directory, from: &OsStr, to: &OsStr) ->
     }
 }
 
-/// Whether there is no such call there, for that kind of file.
+/// Reports whether the file system has no such call for that kind of file.
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
     // The last two are one number on Linux and two elsewhere.
     let codes = [Errno::INVAL, Errno::NOSYS, Errno::NOTTY, Errno::OPNOTSUPP, Errno::NOTSUP];
@@ -66,7 +66,7 @@ pub(crate) fn is_unsupported(error: &io::Error) -> bool {
         || Errno::from_io_error(error).is_some_and(|code| codes.contains(&code))
 }
 
-/// Whether the cause may go away by itself: space, descriptors, memory, a signal, a network.
+/// Reports whether the cause may pass: space, descriptors, memory, a signal, a network.
 pub(crate) fn may_pass(error: &io::Error) -> bool {
     matches!(
         error.kind(),

@@ -1,4 +1,4 @@
-//! The seam to the operating system: one directory, one system call a method.
+//! The interface to the operating system: one directory, one system call a method.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -12,17 +12,17 @@ use std::path::Path;
 /// # Contract
 ///
 /// - Every method but [`path`](Self::path) and [`effective_uid`](Self::effective_uid) is one
-///   system call (listing may take several), is not retried on `EINTR`, and answers the error of
+///   system call (listing may take several), is not retried on `EINTR`, and returns the error of
 ///   the system as it is: the caller decides what each means, and a simulator can record, fail
 ///   and crash at each.
 /// - Names are plain file names, relative to the directory that was opened; neither the working
 ///   directory of the process nor a later rename of the directory changes what they mean.
 /// - No method follows a symbolic link in the last place.
 pub trait Directory: Send + Sync {
-    /// The path it was opened by, for messages only.
+    /// The path by which it was opened, for errors only.
     fn path(&self) -> &Path;
 
-    /// The user that the process acts as.
+    /// The effective user of the process.
     fn effective_uid(&self) -> u32;
 
     /// Opens a file for reading, without waiting for the other end of a FIFO.
@@ -64,7 +64,7 @@ pub trait Directory: Send + Sync {
     /// Those of `openat`: `EEXIST` if anything has that name, a dangling link included.
     fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>>;
 
-    /// What the name stands for, a symbolic link for itself.
+    /// Returns the `stat` of a name, of a symbolic link itself.
     ///
     /// # Errors
     ///
@@ -78,14 +78,14 @@ pub trait Directory: Send + Sync {
     /// Those of `getdents`.
     fn list(&self) -> io::Result<Vec<OsString>>;
 
-    /// Renames a file, and puts it atomically in the place of what `to` stood for.
+    /// Renames a file and atomically replaces the one that `to` named.
     ///
     /// # Errors
     ///
     /// Those of `renameat`.
     fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()>;
 
-    /// Renames a file to a name that stands for nothing yet.
+    /// Renames a file to a name that no file has.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ pub trait Directory: Send + Sync {
     /// or `ENOSYS` where there is no such call.
     fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()>;
 
-    /// Gives a file a second name, which stands for nothing yet.
+    /// Gives a file a second name, which no file has.
     ///
     /// # Errors
     ///
@@ -104,14 +104,14 @@ pub trait Directory: Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Removes a name that is not of a directory.
+    /// Removes the name of a file that is not a directory.
     ///
     /// # Errors
     ///
     /// Those of `unlinkat`.
     fn unlink(&self, name: &OsStr) -> io::Result<()>;
 
-    /// Refuses where files cannot be created, renamed and removed.
+    /// Checks that files can be created, renamed and removed.
     ///
     /// # Errors
     ///
@@ -120,18 +120,18 @@ pub trait Directory: Send + Sync {
         Ok(())
     }
 
-    /// Waits until every name created, renamed or removed so far is on the medium.
+    /// Waits until all names created, renamed or removed so far are on the medium.
     ///
     /// # Errors
     ///
-    /// Those of `fsync`: `EACCES` for a directory that may be searched and not read. After one, a
-    /// second call can answer success for what was lost.
+    /// Those of `fsync`: `EACCES` for a directory that can be searched and not read. After one, a
+    /// second call can report success for what was lost.
     fn sync(&self) -> io::Result<()>;
 }
 
 /// One open file of a [`Directory`], closed on drop.
 pub trait DirectoryFile: Send + Sync {
-    /// What the descriptor stands for.
+    /// Returns the `stat` of the descriptor.
     ///
     /// # Errors
     ///
@@ -145,23 +145,23 @@ pub trait DirectoryFile: Send + Sync {
     /// Those of `read`.
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes a part of `bytes` behind what was written before; answers how much.
+    /// Writes a part of `bytes` after what was written before and returns its length.
     ///
     /// # Errors
     ///
     /// Those of `write`.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Reads up to `out.len()` bytes from `offset` on; 0 at the end of the file. Where
-    /// [`read`](Self::read) goes on stays as it is.
+    /// Reads up to `out.len()` bytes from `offset` on; 0 at the end of the file. The position of
+    /// [`read`](Self::read) stays as it is.
     ///
     /// # Errors
     ///
     /// Those of `pread`.
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes a part of `bytes` over what is at `offset`; answers how much. Where
-    /// [`write`](Self::write) goes on stays as it is.
+    /// Overwrites the bytes at `offset` by a part of `bytes` and returns its length. The position of
+    /// [`write`](Self::write) stays as it is.
     ///
     /// # Errors
     ///
@@ -172,7 +172,7 @@ pub trait DirectoryFile: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Those of `fchown`: `EPERM` for who may not.
+    /// Those of `fchown`: `EPERM` if the process may not.
     fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()>;
 
     /// Sets the permission bits, of which `mode` has `0o7777` at most.
@@ -182,11 +182,11 @@ pub trait DirectoryFile: Send + Sync {
     /// Those of `fchmod`.
     fn set_mode(&self, mode: u32) -> io::Result<()>;
 
-    /// Whether the file was mounted by itself, so that its name cannot come to stand for another.
+    /// Reports whether the file was mounted by itself, so that its name cannot change to another file.
     ///
     /// # Errors
     ///
-    /// Those of `statx`. `false`, and no error, where that is not known.
+    /// Those of `statx`. `false`, and no error, where that is unknown.
     fn is_mount_root(&self) -> io::Result<bool> {
         Ok(false)
     }
@@ -225,11 +225,10 @@ pub trait DirectoryFile: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Those of `fsync`. After one, a second call can answer success for what was lost.
+    /// Those of `fsync`. After one, a second call can report success for what was lost.
     fn sync(&self) -> io::Result<()>;
 
-    /// Gives a file from [`Directory::create_unnamed`] a name of that directory, which stands for
-    /// nothing yet.
+    /// Gives a file from [`Directory::create_unnamed`] a name in that directory, which no file has.
     ///
     /// # Errors
     ///
@@ -246,7 +245,7 @@ pub trait DirectoryFile: Send + Sync {
     /// Those of `flock`: `EWOULDBLOCK` if another has it.
     fn try_lock(&self) -> io::Result<()>;
 
-    /// Gives the lock back.
+    /// Releases the lock.
     ///
     /// # Errors
     ///
@@ -254,10 +253,10 @@ pub trait DirectoryFile: Send + Sync {
     fn unlock(&self) -> io::Result<()>;
 }
 
-/// What the system knows of a file.
+/// The metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileStat {
-    /// What it is.
+    /// Its kind.
     pub kind: FileKind,
     /// Its permission bits, `0o7777` at most.
     pub mode: u32,
@@ -269,9 +268,9 @@ pub struct FileStat {
     pub links: u64,
     /// Its length in bytes.
     pub len: u64,
-    /// The device it is on.
+    /// Its device.
     pub device: u64,
-    /// Its number on that device.
+    /// Its inode number on that device.
     pub inode: u64,
     /// When its bytes last changed.
     pub modified: FileTime,
@@ -280,18 +279,18 @@ pub struct FileStat {
 }
 
 impl FileStat {
-    /// Which file it is of.
+    /// Device and inode number.
     pub(crate) fn id(&self) -> FileId {
         (self.device, self.inode)
     }
 
-    /// Whether both are of one file.
+    /// Reports whether both are of one file.
     pub(crate) fn is_same_file(&self, other: &FileStat) -> bool {
         self.id() == other.id()
     }
 }
 
-/// The device and the number of a file on it: by both a file is known under all its names.
+/// Device and inode number, which are the same under all names of a file.
 pub(crate) type FileId = (u64, u64);
 
 /// A time that a file system keeps: seconds since 1970, and nanoseconds.
@@ -303,7 +302,7 @@ pub struct FileTime {
     pub nanoseconds: u32,
 }
 
-/// What a name of a directory can stand for.
+/// The kind of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileKind {
@@ -315,7 +314,7 @@ pub enum FileKind {
     Symlink,
     /// A FIFO.
     Fifo,
-    /// A socket, a device, or what this version does not know.
+    /// A socket, a device, or a kind that this version does not know.
     Other,
 }
 

@@ -31,11 +31,11 @@ const MAX_ACL_LEN: usize = 64 << 10;
 pub struct OsDirectory {
     fd: OwnedFd,
     path: PathBuf,
-    /// Whether it is open for searching alone: it cannot be listed nor synced.
+    /// Whether it is open for searching alone: it can neither be listed nor synced.
     is_search_only: bool,
 }
 
-/// Why a path does not lead to a file of a directory.
+/// Why a path does not lead to a file in a directory.
 #[derive(Debug)]
 pub enum PathFault {
     /// It does not end in the name of a file.
@@ -44,7 +44,7 @@ pub enum PathFault {
     Directory {
         /// The path of the directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         error: io::Error,
     },
 }
@@ -80,17 +80,17 @@ impl OsDirectory {
         Ok(OsDirectory { fd, path: path.to_path_buf(), is_search_only })
     }
 
-    /// Whether it can only be searched, not listed nor synced.
+    /// Reports whether it can only be searched, neither listed nor synced.
     pub(crate) fn is_search_only(&self) -> bool {
         self.is_search_only
     }
 
-    /// Whose the directory is.
+    /// Returns the owner of the directory.
     pub(super) fn owner(&self) -> io::Result<u32> {
         Ok(file_stat(&rustix::fs::fstat(&self.fd)?).uid)
     }
 
-    /// Where the link `name` leads.
+    /// Returns the target of the link `name`.
     pub(super) fn read_link(&self, name: &OsStr) -> io::Result<OsString> {
         let target = rustix::fs::readlinkat(&self.fd, name, Vec::new())?;
         Ok(OsStr::from_bytes(target.to_bytes()).to_os_string())
@@ -295,8 +295,8 @@ impl DirectoryFile for OsFile {
 }
 
 fn sync(fd: impl AsFd) -> io::Result<()> {
-    // There `fsync` hands the bytes to the drive and does not wait for it; network and FAT drivers
-    // know nothing else.
+    // There `fsync` gives the bytes to the drive and does not wait for it; network and FAT drivers
+    // have no other call.
     #[cfg(target_vendor = "apple")]
     match rustix::fs::fcntl_fullfsync(&fd).map_err(io::Error::from) {
         Err(error) if is_unsupported(&error) => {}

@@ -1,4 +1,4 @@
-//! A path, followed to the file that it leads to now: links are swapped to replace a file.
+//! A path, followed to the file that it leads to now: links are changed to replace a file.
 
 use super::call::uninterrupted;
 use super::directory::{Directory, FileKind, FileStat};
@@ -7,18 +7,18 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How many links a path may lead through before it is taken for a circle, as in the kernel.
+/// How many links a path may have before it counts as a loop, as in the kernel.
 const MAX_LINKS: usize = 40;
 
 /// Why a path is not followed.
 #[derive(Debug)]
 pub(crate) enum RouteFault {
     Path(PathFault),
-    /// It leads through a link that somebody else can turn elsewhere.
+    /// It leads through a link that another user can change.
     Link {
         /// The path of the link.
         path: PathBuf,
-        /// Who owns the link or its directory.
+        /// The owner of the link or of its directory.
         owner: u32,
     },
 }
@@ -26,16 +26,15 @@ pub(crate) enum RouteFault {
 /// Opens the directory in which the file is that `path` leads to, and returns its name there: it
 /// is no link, and need not exist.
 ///
-/// A link in the last place is followed if `trusts` its owner and that of its directory: whoever
-/// owns one of them chooses where it leads. Links on the way to the directory are followed as the
-/// kernel does.
+/// A link in the last place is followed if `accepts` its owner and that of its directory, each of whom
+/// can change it. Links on the way to the directory are followed as the kernel does.
 ///
 /// # Errors
 ///
 /// Those of [`OsDirectory::of_file`], and [`RouteFault::Link`].
 pub(crate) fn follow(
     path: &Path,
-    trusts: impl Fn(u32) -> bool,
+    accepts: impl Fn(u32) -> bool,
 ) -> Result<(OsDirectory, OsString), RouteFault> {
     let mut path = path.to_path_buf();
     for _ in 0..MAX_LINKS {
@@ -47,7 +46,7 @@ pub(crate) fn follow(
             _ => return Ok((directory, name)),
         };
         let holder = uninterrupted(|| directory.owner()).map_err(fault)?;
-        if let Some(owner) = [owner, holder].into_iter().find(|uid| !trusts(*uid)) {
+        if let Some(owner) = [owner, holder].into_iter().find(|uid| !accepts(*uid)) {
             return Err(RouteFault::Link { path, owner });
         }
         let target: PathBuf = uninterrupted(|| directory.read_link(&name)).map_err(fault)?.into();

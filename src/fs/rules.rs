@@ -1,12 +1,11 @@
-//! Which files are read or written at all, by their owner and mode.
+//! The owners and modes of files that are read and written.
 
 use super::directory::{FileKind, FileStat};
 
 /// Rights of the group and of everybody else.
 const OTHERS: u32 = 0o077;
 
-/// Which owner and mode of a file are accepted: of a key file, its lock file, and a file with a
-/// passphrase or PIN.
+/// The accepted owners and modes of a key file, its lock file, and a file with a passphrase or PIN.
 ///
 /// By default a file has to be a regular one, closed to everybody but its owner. A key file and
 /// its lock file have to belong to root or to the user of this process, besides.
@@ -17,7 +16,7 @@ pub struct FileRules {
 }
 
 impl FileRules {
-    /// The defaults.
+    /// Returns the default rules.
     pub const fn new() -> Self {
         FileRules { others: false, owner: None }
     }
@@ -26,7 +25,7 @@ impl FileRules {
     /// control list says: platforms hand out files by group (0440, 0640, 0660 on a volume with
     /// `fsGroup`), and some media keep no modes.
     ///
-    /// Whoever may read a key file has what its protection leaves to read; whoever may write it
+    /// A user who may read a key file reads what its protection leaves readable; one who may write it
     /// can at least destroy it.
     #[must_use]
     pub const fn allow_permissions(mut self) -> Self {
@@ -34,19 +33,19 @@ impl FileRules {
         self
     }
 
-    /// Accepts a key file of the user `uid`, too: one that a sidecar writes, or that root's tool
-    /// opens for a service. A later call takes the place of an earlier one.
+    /// Accepts a key file of the user `uid`, too: one that a sidecar writes, or that a tool of root's
+    /// opens for a service. A later call replaces an earlier one.
     ///
-    /// That user can put any other file in its place. A protection by a secret that the user does
-    /// not have is what keeps such a file from opening.
+    /// That user can replace the file by any other. Only a protection by a secret that the user does
+    /// not have keeps such a file from opening.
     #[must_use]
     pub const fn allow_owner(mut self, uid: u32) -> Self {
         self.owner = Some(uid);
         self
     }
 
-    /// Whether a file, link or directory of `uid` is as good as one of `user`'s own.
-    pub(crate) fn trusts(&self, uid: u32, user: u32) -> bool {
+    /// Reports whether a file, link or directory of `uid` is accepted as one of `user`.
+    pub(crate) fn accepts_owner(&self, uid: u32, user: u32) -> bool {
         // Root can read and change every file anyway.
         uid == user || uid == 0 || self.owner == Some(uid)
     }
@@ -56,7 +55,7 @@ impl FileRules {
         if stat.kind != FileKind::Regular {
             return Err(RuleFault::Kind(stat.kind));
         }
-        if !self.trusts(stat.uid, user) {
+        if !self.accepts_owner(stat.uid, user) {
             return Err(RuleFault::Owner(stat.uid));
         }
         self.check_mode(stat.mode)
@@ -72,12 +71,12 @@ impl FileRules {
     }
 }
 
-/// What a rule refuses.
+/// Why the rules refuse a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RuleFault {
-    /// What it is instead of a regular file.
+    /// Its kind, which is not regular.
     Kind(FileKind),
-    /// Whose it is.
+    /// Its owner.
     Owner(u32),
     /// Its permission bits.
     Mode(u32),

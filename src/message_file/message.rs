@@ -18,19 +18,18 @@ use std::path::{Path, PathBuf};
 /// Bytes of a header up to its length field, inclusive.
 const LEN_END: usize = 24;
 
-/// How often a header that changes under the reader is read before the reader gives up.
+/// How often a header is read again that changes during the read.
 const ATTEMPTS: usize = 16;
 
 /// A message in a file, open for reading.
 ///
-/// Reads like the file itself, with one difference: if a power failure cut off a
-/// [rewrap in place](crate::Envelope::rewrap_file), the header comes from the journal that the
-/// rewrap had written beside the file. Nothing is written for that, so it works on a medium that
-/// is mounted for reading. A rewrap at the same time, in place or by a copy, does no harm: the
-/// header is the old one or the new one, and the body is that of either.
+/// It reads as the file itself does, with one difference: if a power failure cut off a
+/// [rewrap in place](crate::Envelope::rewrap_file), the header comes from the journal beside the
+/// file. Nothing is written for that, so it works on a medium that is mounted for reading. During a
+/// rewrap, in place or by a copy, the header is the old one or the new one; both have the same body.
 ///
-/// Whoever reads the file in another way reads a message like any other; only in the moment of a
-/// rewrap, or after a power failure in it, may its header be torn.
+/// The file can be read in any other way, too; but during a rewrap, or after a power failure in it,
+/// its header may be torn.
 ///
 /// **Unverified**: only a decryption proves what is read.
 ///
@@ -119,8 +118,8 @@ impl MessageFile {
         Ok(self)
     }
 
-    /// The header's bytes, padding included: what [`inspect`](crate::inspect) takes, and a
-    /// decryption of header and body apart.
+    /// The bytes of the header, padding included, for [`inspect`](crate::inspect) and for a decryption of
+    /// header and body apart.
     pub fn header(&self) -> &[u8] {
         &self.headers.current
     }
@@ -131,22 +130,22 @@ impl MessageFile {
         self.stat.len
     }
 
-    /// Which file it is.
+    /// Device and inode number.
     pub(super) fn id(&self) -> FileId {
         self.stat.id()
     }
 
-    /// Whether the file's own header is torn, so that this one is the journal's.
+    /// Reports whether the header of the file is torn, so that [`header`](Self::header) comes from the
+    /// journal.
     pub fn is_torn(&self) -> bool {
         self.headers.before.is_some()
     }
 
     /// The header from before the rewrap that was cut off, if the file's own is torn.
     ///
-    /// As long as [`header`](Self::header), and of the same message: the body behind either is the
-    /// same. The message opens with the one or the other, and only a keyring tells which, where the
-    /// version that the rewrap went to is not known, or was disabled, since: then
-    /// [`Envelope::open`](crate::Envelope::open) takes this one, and the
+    /// It is as long as [`header`](Self::header) and has the same body. The message opens with one of the
+    /// two. Which one depends on the keyring: the version of the new header may be unknown to it, or
+    /// disabled since. Then [`Envelope::open`](crate::Envelope::open) takes this one, and the
     /// [`OpenedKey`](crate::OpenedKey) the body, which begins at `header().len()`.
     /// [`decrypt_file`](crate::Envelope::decrypt_file) and
     /// [`rewrap_file`](crate::Envelope::rewrap_file) choose by themselves.
@@ -159,8 +158,8 @@ impl MessageFile {
         &self.path
     }
 
-    /// Reads up to `out.len()` bytes of the message from `offset` on; 0 at its end. Where
-    /// [`Read`] goes on stays as it is.
+    /// Reads up to `out.len()` bytes of the message from `offset` on; 0 at its end. The position of
+    /// [`Read`] stays as it is.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
-//! How a file that is encrypted or decrypted gets its name.
+//! Options of a file that is encrypted or decrypted.
 
 /// How [`encrypt_file_with`](crate::Envelope::encrypt_file_with) and
 /// [`decrypt_file_with`](crate::Envelope::decrypt_file_with) write their file.
 ///
-/// By default nothing is ever replaced, and the file is readable for its owner alone.
+/// By default no file is replaced, and only the owner can read the new one.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -33,22 +33,22 @@ pub struct NewFileOptions {
 pub(super) const OWNER_ONLY: u32 = 0o600;
 
 impl NewFileOptions {
-    /// A new file of mode 0600, which replaces nothing.
+    /// Returns the options for a new file of mode 0600 that replaces none.
     pub const fn new() -> Self {
         NewFileOptions { replaces: false, mode: OWNER_ONLY }
     }
 
-    /// Replaces a regular file that has the name, atomically: at every moment the name stands for the
-    /// old file or for the new one, whole. Owner, group, mode and access control list stay as they
-    /// are. The old file needs to be writable, and its lock is waited for, so that no rewrap of it is
-    /// lost or undone. Its other names, if it has any, go on to stand for it.
+    /// Replaces a regular file that has the name, atomically: the name always belongs to the old file
+    /// or to the new one, complete. Owner, group, mode and access control list stay. The old file
+    /// has to be writable, and the call waits for its lock, so that no rewrap of it is lost or undone.
+    /// Its other hard links keep the old file.
     pub const fn replace(mut self) -> Self {
         self.replaces = true;
         self
     }
 
-    /// Gives a file that replaces none these permission bits, whatever the umask; `0o777` at most
-    /// count.
+    /// Sets the permission bits of a file that replaces none, whatever the umask. Bits beyond `0o777`
+    /// are ignored.
     pub const fn mode(mut self, mode: u32) -> Self {
         self.mode = mode & 0o777;
         self

@@ -33,14 +33,14 @@ pub(crate) struct MessagePaths {
 impl MessagePaths {
     /// Returns the paths for writing at `path`: its directory has to be readable, or it cannot be
     /// synced.
-    pub(crate) fn to_write(path: &Path) -> Result<Self, FileError> {
+    pub(crate) fn to_write(path: &Path) -> Result<Self, MessageFileError> {
         let (directory, name) =
             OsDirectory::of_file(path).map_err(|fault| fault.into_error(path))?;
         if directory.is_search_only() {
             let path = directory.path();
-            return Err(failed(FileAction::OpenDirectory, path)(Errno::ACCESS.into()));
+            return Err(failed(FileAction::OpenDirectory, path)(Errno::ACCESS.into()).into());
         }
-        MessagePaths::in_directory(Arc::new(directory), &name)
+        Ok(MessagePaths::in_directory(Arc::new(directory), &name)?)
     }
 
     /// Returns the paths for reading at `path`.

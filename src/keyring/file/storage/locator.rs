@@ -65,7 +65,7 @@ impl Locator {
                 return Err(KeyFileError::ReadOnly { path: self.path().to_path_buf() });
             }
         };
-        let found = fs::follow(absolute, |uid| rules.trusts(uid, user));
+        let found = fs::follow(absolute, |uid| rules.accepts_owner(uid, user));
         let (directory, name) = found.map_err(|fault| match fault {
             RouteFault::Path(fault) => fault.into_error(given).into(),
             RouteFault::Link { path, owner } => KeyFileError::Owner { path, owner, user },
