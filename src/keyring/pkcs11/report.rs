@@ -109,7 +109,7 @@ fn test_session_key(
         // The keys of an earlier attempt ended with its session.
         attempt.connection.forget_objects();
         for object in key.objects() {
-            object.generate_for_session(calls, session)?;
+            object.generate(calls, session, None)?;
         }
         let tested = self_test_modes(token, attempt, &key, [iv, other_iv]);
         for object in key.objects() {

@@ -181,7 +181,7 @@ fn generate_objects(
         has_begun = true;
         for object in key.objects() {
             let label = object::label(&key.name, key.version, object.role);
-            object.generate(calls, session, &label)?;
+            object.generate(calls, session, Some(&label))?;
         }
         Ok(())
     });

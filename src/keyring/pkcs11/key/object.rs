@@ -123,31 +123,13 @@ impl ObjectName {
         Ok(calls.find(session, &template, most)?)
     }
 
-    /// Generates the key on the token.
+    /// Generates the key. One with a label stays on the token, one without lasts as long as its
+    /// session.
     pub(crate) fn generate(
         &self,
         calls: &FunctionList,
         session: Session,
-        label: &str,
-    ) -> Result<Object, Failure> {
-        self.generate_with(calls, session, label, true)
-    }
-
-    /// Generates a key that lasts as long as its session.
-    pub(crate) fn generate_for_session(
-        &self,
-        calls: &FunctionList,
-        session: Session,
-    ) -> Result<Object, Failure> {
-        self.generate_with(calls, session, "envelock probe", false)
-    }
-
-    fn generate_with(
-        &self,
-        calls: &FunctionList,
-        session: Session,
-        label: &str,
-        lasts: bool,
+        label: Option<&str>,
     ) -> Result<Object, Failure> {
         #[expect(clippy::expect_used, reason = "only keys with an id are generated")]
         let id = self.id.as_deref().expect("the id of a generated key");
@@ -157,7 +139,7 @@ impl ObjectName {
             class(),
             Attribute { kind: ck::CKA_KEY_TYPE, value: Value::Number(self.role.key_type()) },
             Attribute { kind: ck::CKA_VALUE_LEN, value: Value::Number(KEY_LEN) },
-            flag(ck::CKA_TOKEN, lasts),
+            flag(ck::CKA_TOKEN, label.is_some()),
             flag(ck::CKA_PRIVATE, true),
             flag(ck::CKA_SENSITIVE, true),
             flag(ck::CKA_EXTRACTABLE, false),
@@ -168,7 +150,7 @@ impl ObjectName {
             flag(ck::CKA_WRAP, false),
             flag(ck::CKA_UNWRAP, false),
             flag(ck::CKA_DERIVE, false),
-            bytes(ck::CKA_LABEL, label.as_bytes()),
+            bytes(ck::CKA_LABEL, label.unwrap_or("envelock probe").as_bytes()),
             bytes(ck::CKA_ID, id),
         ];
         let key = calls.generate_key(session, self.role.mechanism(), &template)?;
