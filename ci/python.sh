@@ -55,12 +55,12 @@ judge read tests/golden/v1
 rust python_messages writes_messages_that_python_opens
 judge read "$work/from-rust"
 judge write "$work/from-python" "$seed"
-rust python_messages messages_made_in_python_open_and_those_made_wrong_do_not
+rust python_messages python_messages_open_and_malformed_do_not
 "$python" ci/python/keyfile.py tests/golden/keyfile tests/golden/keyfile2 || fail "keyfile.py failed"
 judge mutants tests/golden/v1 "$work/mutants" "$seed"
 rust python_messages changed_messages_get_the_same_verdict_as_in_python
 rust python_streams writes_a_stream_that_python_opens
 stream read "$work/stream-from-rust"
 stream write "$work/stream-from-python" "$seed"
-rust python_streams a_stream_made_in_python_opens
+rust python_streams stream_made_in_python_opens
 echo "ci/python.sh: all passed"

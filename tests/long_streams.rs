@@ -132,7 +132,7 @@ fn through_a_pipe(envelope: &Envelope<MemoryKeyring>, len: u64, what: &str) {
 }
 
 #[test]
-fn a_quarter_of_a_gibibyte_goes_through_in_little_memory() {
+fn quarter_of_gibibyte_goes_through_in_little_memory() {
     through_a_pipe(&envelope(), 256 << 20, "256 MiB");
 }
 

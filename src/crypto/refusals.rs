@@ -67,7 +67,7 @@ impl Sealed {
 }
 
 #[test]
-fn a_failed_decryption_leaves_nothing_that_was_decrypted() {
+fn failed_decryption_leaves_no_plaintext() {
     let mut refused = 0;
     for &provider in Provider::ALL {
         for algorithm in AeadAlgorithm::ALL {

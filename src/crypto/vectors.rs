@@ -100,7 +100,7 @@ fn chacha20_poly1305_agrees_with_wycheproof() {
 }
 
 #[test]
-fn a_key_of_another_length_is_refused_by_every_aead() {
+fn key_of_another_length_is_refused_by_every_aead() {
     for &provider in Provider::ALL {
         for algorithm in AeadAlgorithm::ALL {
             for len in (0..=64).filter(|len| *len != algorithm.key_len()) {

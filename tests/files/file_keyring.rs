@@ -71,7 +71,7 @@ fn file_error(error: &Error) -> KeyFileError {
 }
 
 #[test]
-fn a_file_opens_under_the_protection_it_was_given_and_no_other() {
+fn file_opens_under_its_protection_only() {
     let directory = TestDirectory::new();
     let outer = Arc::new(MemoryKeyring::create("outer").unwrap());
     let cheap = envelock::file::Argon2Cost { memory_kib: 7 * 1024, passes: 5, lanes: 1 };
@@ -109,7 +109,7 @@ fn a_file_opens_under_the_protection_it_was_given_and_no_other() {
 }
 
 #[test]
-fn creating_never_replaces_what_is_there() {
+fn creating_never_replaces_a_file() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = create(&path);
@@ -122,7 +122,7 @@ fn creating_never_replaces_what_is_there() {
 }
 
 #[test]
-fn an_unknown_version_is_looked_for_in_the_file_before_that_is_said() {
+fn unknown_version_is_looked_up_in_the_file() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let first = create(&path);
@@ -146,7 +146,7 @@ fn an_unknown_version_is_looked_for_in_the_file_before_that_is_said() {
 }
 
 #[test]
-fn a_change_is_noticed_within_the_bound_and_at_once_where_that_is_zero() {
+fn change_is_seen_within_the_bound() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let first = create(&path);
@@ -174,7 +174,7 @@ fn a_change_is_noticed_within_the_bound_and_at_once_where_that_is_zero() {
 }
 
 #[test]
-fn an_old_file_is_refused_given_an_anchor_or_a_process_that_saw_more() {
+fn old_file_is_refused_by_anchor_or_process() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = eager().create(&path, "orders", &raw()).unwrap();
@@ -213,7 +213,7 @@ fn overwrite(path: &Path, bytes: &[u8]) {
 }
 
 #[test]
-fn a_file_of_another_history_is_refused_even_where_it_is_newer() {
+fn file_of_another_history_is_refused_even_if_newer() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = eager().create(&path, "orders", &raw()).unwrap();
@@ -240,7 +240,7 @@ fn a_file_of_another_history_is_refused_even_where_it_is_newer() {
 }
 
 #[test]
-fn without_its_file_a_keyring_reads_and_does_not_write() {
+fn without_its_file_keyring_reads_and_does_not_write() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = eager().create(&path, "orders", &raw()).unwrap();
@@ -269,7 +269,7 @@ fn without_its_file_a_keyring_reads_and_does_not_write() {
 }
 
 #[test]
-fn a_keyring_that_may_not_write_wraps_and_changes_nothing() {
+fn keyring_without_write_access_wraps_only() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     drop(create(&path));
@@ -339,7 +339,7 @@ fn another_protection_changes_no_master_key() {
 }
 
 #[test]
-fn of_many_keyrings_that_apply_one_plan_exactly_one_rotates() {
+fn keyrings_with_one_plan_rotate_exactly_once() {
     const PROCESSES: usize = 8;
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
@@ -375,7 +375,7 @@ fn of_many_keyrings_that_apply_one_plan_exactly_one_rotates() {
 }
 
 #[test]
-fn several_keys_and_an_alias_switch_for_everyone_at_once() {
+fn several_keys_and_alias_switch_for_everyone_at_once() {
     let directory = TestDirectory::new();
     let path = directory.join("keys");
     let keyring = eager().create(&path, "blue", &raw()).unwrap();
@@ -406,7 +406,7 @@ fn several_keys_and_an_alias_switch_for_everyone_at_once() {
 }
 
 #[test]
-fn a_destroyed_version_leaves_its_record_and_no_material() {
+fn destroyed_version_leaves_record_without_material() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = FileKeyring::create(&path, "orders", &Protection::unprotected_plaintext());
@@ -441,7 +441,7 @@ fn keyring_protection() -> &'static Protection {
 }
 
 #[test]
-fn others_rights_on_the_file_are_refused_unless_they_are_allowed() {
+fn rights_of_others_are_refused_unless_allowed() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     drop(create(&path));
@@ -456,7 +456,7 @@ fn others_rights_on_the_file_are_refused_unless_they_are_allowed() {
 }
 
 #[test]
-fn reloads_are_observed_and_an_observer_may_use_the_keyring() {
+fn reloads_are_observed_and_observer_may_use_keyring() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let events: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -491,7 +491,7 @@ fn reloads_are_observed_and_an_observer_may_use_the_keyring() {
 }
 
 #[test]
-fn what_is_intact_of_a_damaged_file_goes_on_in_a_new_one() {
+fn intact_part_of_damaged_file_goes_into_a_new_one() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = create(&path);
@@ -535,7 +535,7 @@ fn what_is_intact_of_a_damaged_file_goes_on_in_a_new_one() {
 }
 
 #[test]
-fn a_keyring_is_an_object_too() {
+fn keyring_is_an_object_too() {
     let directory = TestDirectory::new();
     let keyring: Arc<dyn Lifecycle> = Arc::new(create(&directory.join("orders.keys")));
     keyring.rotate().unwrap();

@@ -20,7 +20,7 @@ use envelock::internals::key_file_format::KeyFile;
 use make::{NOW, raw_key, twenty};
 
 #[test]
-fn what_is_written_is_read_again() {
+fn written_file_is_read_again() {
     let (file, key) = twenty(&raw_key(), 1);
     let bytes = file.encode(&key, NOW).unwrap();
     let (again, key) = KeyFile::open(&bytes, &raw_key()).unwrap();

@@ -65,7 +65,7 @@ fn overwrite(path: &Path, bytes: &[u8]) {
 
 /// Reserving a wrap loads the file; the wrap was made before, under what the file no longer had.
 #[test]
-fn a_wrap_that_has_to_be_reserved_is_not_made_under_what_the_reserve_found_destroyed() {
+fn reserving_wrap_under_destroyed_version_is_not_made() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let stale = lazy().reserve_usage().create(&path, "orders", &raw()).unwrap();
@@ -82,7 +82,7 @@ fn a_wrap_that_has_to_be_reserved_is_not_made_under_what_the_reserve_found_destr
 
 /// Whoever removes a lock file, or does not heed it, must not make two writers of one.
 #[test]
-fn a_change_is_made_to_what_it_was_prepared_for_or_not_at_all() {
+fn change_applies_to_its_prepared_state_or_not_at_all() {
     let directory = TestDirectory::new();
     let path = directory.join("blob");
     let store = Store::open(&path).unwrap();
@@ -163,7 +163,7 @@ impl Directory for Crowded {
 }
 
 #[test]
-fn a_new_file_does_not_replace_one_that_comes_at_the_same_time() {
+fn new_file_does_not_replace_a_concurrent_one() {
     let place = TestDirectory::new();
     let path = place.join("orders.keys");
     let (directory, name) = OsDirectory::of_file(&path).unwrap();
@@ -195,7 +195,7 @@ fn of_several_keys_none_is_chosen_by_its_name() {
 
 /// A machine that boots without a clock is in 1970.
 #[test]
-fn a_clock_that_is_behind_does_not_shorten_the_wait_for_a_destruction() {
+fn slow_clock_does_not_shorten_destruction_delay() {
     let now = Timestamp::from_unix_seconds(1_800_000_000);
     let mut keyset = Keyset::new("orders").unwrap();
     for number in 1..=2 {
@@ -231,7 +231,7 @@ fn a_clock_that_is_behind_does_not_shorten_the_wait_for_a_destruction() {
 
 /// A keyring whose directory is moved away must not write where nobody looks: the path counts.
 #[test]
-fn a_keyring_whose_directory_is_replaced_follows_the_path() {
+fn keyring_whose_directory_is_replaced_follows_path() {
     let directory = TestDirectory::new();
     let (here, away) = (directory.join("keys"), directory.join("keys.bad"));
     fs::create_dir(&here).unwrap();
@@ -254,7 +254,7 @@ fn a_keyring_whose_directory_is_replaced_follows_the_path() {
 
 /// A history that forgot that a version is compromised is another history.
 #[test]
-fn a_compromise_is_not_forgotten_with_a_restored_file() {
+fn compromise_is_not_forgotten_with_a_restored_file() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = FileKeyring::create(&path, "orders", &raw()).unwrap();
@@ -311,7 +311,7 @@ fn salvage_does_not_forget_a_compromise() {
 
 /// A line from before, under a clock that went back, must not bring a leaked version back into use.
 #[test]
-fn salvage_makes_no_compromised_version_one_that_can_be_promoted() {
+fn salvage_makes_no_compromised_version_promotable() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = FileKeyring::create(&path, "orders", &raw()).unwrap();
@@ -348,7 +348,7 @@ fn salvage_makes_no_compromised_version_one_that_can_be_promoted() {
 
 /// Lines that are lost may have held versions: none of their numbers is given out again.
 #[test]
-fn salvage_gives_out_no_number_that_may_have_been_taken() {
+fn salvage_gives_out_no_number_possibly_taken() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = FileKeyring::create(&path, "orders", &raw()).unwrap();
@@ -381,7 +381,7 @@ fn salvage_gives_out_no_number_that_may_have_been_taken() {
 
 /// A plan for a later day does nothing before that day.
 #[test]
-fn a_plan_is_not_carried_out_before_its_time() {
+fn plan_is_not_carried_out_before_its_time() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     keyring.rotate().unwrap();
     let policy = RotationPolicy::every_90_days().disable_after(DAY * 365);
@@ -394,7 +394,7 @@ fn a_plan_is_not_carried_out_before_its_time() {
 
 /// What a reused data key protects counts with the next wrap.
 #[test]
-fn bytes_under_a_reused_data_key_are_counted_with_the_next_wrap() {
+fn bytes_under_reused_data_key_count_at_next_wrap() {
     let memory = Arc::new(MemoryKeyring::create("orders").unwrap());
     let reuse = Arc::new(DataKeyReuse::new(3, u64::MAX, Duration::from_secs(60)));
     let envelope = Envelope::new(&memory).with_data_key_reuse(reuse);
@@ -415,7 +415,7 @@ fn bytes_under_a_reused_data_key_are_counted_with_the_next_wrap() {
 
 /// A master key that another process has added a moment ago is looked for like a version.
 #[test]
-fn a_key_of_another_process_is_found() {
+fn key_of_another_process_is_found() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = lazy().create(&path, "orders", &raw()).unwrap();

@@ -166,7 +166,7 @@ fn is_typed(error: &Error, fault: Fault) -> bool {
 }
 
 #[test]
-fn an_error_of_each_kind_at_each_call_loses_nothing() {
+fn error_of_each_kind_at_each_call_loses_nothing() {
     let codes = [EIO, ENOSPC, EDQUOT, EINTR, EROFS, EACCES];
     let faults: Vec<Fault> = codes
         .iter()
@@ -231,7 +231,7 @@ fn an_error_of_each_kind_at_each_call_loses_nothing() {
 
 /// What is read and written does not depend on the body, of which no byte is touched.
 #[test]
-fn a_rewrap_in_place_touches_the_header_alone() {
+fn rewrap_in_place_touches_the_header_alone() {
     let mut counts = Vec::new();
     for len in [0, 200, 5_000_000] {
         let envelope = Envelope::new(Elastic::new(72, 0)).with_reserved(1_000);
@@ -264,7 +264,7 @@ fn a_rewrap_in_place_touches_the_header_alone() {
 
 /// A header that changes hands while it is rewrapped is not overwritten.
 #[test]
-fn what_somebody_who_heeds_no_lock_writes_meanwhile_stays() {
+fn write_without_the_lock_stays() {
     for operation in [Operation::InPlace, Operation::Copy] {
         let scene = Scene::new(operation);
         let other = Envelope::new(Elastic::new(72, 0)).encrypt(b"another", ROW).unwrap();
@@ -298,7 +298,7 @@ fn what_somebody_who_heeds_no_lock_writes_meanwhile_stays() {
 /// A file that loses its name while it is rewrapped is not the one that the caller goes by: never is
 /// it said to be rewrapped, whenever that happens before the last look at the name.
 #[test]
-fn a_file_that_loses_its_name_meanwhile_is_not_called_rewrapped() {
+fn file_that_loses_its_name_is_not_reported_rewrapped() {
     for operation in [Operation::InPlace, Operation::Mend] {
         let scene = Scene::new(operation);
         let directory = scene.directory();
@@ -327,7 +327,7 @@ fn a_file_that_loses_its_name_meanwhile_is_not_called_rewrapped() {
 
 /// Whoever waits for the lock of a file that is replaced meanwhile has the lock of nothing.
 #[test]
-fn a_file_that_loses_its_name_before_it_is_locked_is_looked_for_anew() {
+fn file_that_loses_its_name_before_lock_is_reopened() {
     let scene = Scene::new(Operation::InPlace);
     let directory = scene.directory();
     directory.plan(Plan::default());
@@ -348,7 +348,7 @@ fn a_file_that_loses_its_name_before_it_is_locked_is_looked_for_anew() {
 
 /// The journal that would have told of a torn header is gone with the write that tore it.
 #[test]
-fn a_reader_that_misses_the_journal_reads_the_header_again() {
+fn reader_that_misses_journal_reads_header_again() {
     let scene = Scene::new(Operation::Mend);
     let name = OsStr::new(NAME);
     let torn = scene.disk.bytes(name).unwrap().to_vec();
@@ -375,7 +375,7 @@ fn a_reader_that_misses_the_journal_reads_the_header_again() {
 
 /// New files need no lock, no number of a file and no sync of a directory; a rewrap says what it lacks.
 #[test]
-fn what_a_file_system_lacks_is_told_or_not_needed() {
+fn missing_ability_of_file_system_is_reported() {
     let lacks = Lacks { unnamed: true, ..Lacks::default() };
     let systems = [
         Lacks { locks: true, ..lacks },
@@ -418,7 +418,7 @@ fn what_a_file_system_lacks_is_told_or_not_needed() {
 /// Who waits for a lock begins to count anew: many who replace one file are not a file system without
 /// numbers of files.
 #[test]
-fn a_file_that_others_replace_while_its_lock_is_waited_for_has_an_identity() {
+fn file_replaced_during_lock_wait_is_detected() {
     let scene = Scene::new(Operation::InPlace);
     let lacks = Lacks { identity: true, ..Lacks::default() };
     let directory = scene.directory().lacking(lacks);
@@ -442,7 +442,7 @@ fn a_file_that_others_replace_while_its_lock_is_waited_for_has_an_identity() {
 
 /// Where nothing keeps a file from being replaced, only who asks for that gets it.
 #[test]
-fn a_file_system_that_cannot_but_replace_is_refused_for_who_replaces_nothing() {
+fn replace_only_file_system_refuses_in_place() {
     let lacks = Lacks { unnamed: true, moves: true, links: true, ..Lacks::default() };
     for operation in [Operation::Encrypt, Operation::Decrypt] {
         let scene = Scene::new(operation);

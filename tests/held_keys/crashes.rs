@@ -26,7 +26,7 @@ fn is_undecided(error: &Error) -> bool {
 
 /// Each system call of a rotation fails in turn.
 #[test]
-fn what_was_made_is_discarded_exactly_when_the_file_was_not_written() {
+fn made_keys_are_discarded_if_the_file_is_unwritten() {
     let (mut discarded, mut undecided) = (0, 0);
     for at in 0.. {
         for fault in [Fault::Error(EIO), Fault::ErrorAfter(EIO)] {
@@ -68,7 +68,7 @@ fn what_was_made_is_discarded_exactly_when_the_file_was_not_written() {
 }
 
 #[test]
-fn a_new_file_that_was_not_written_leaves_no_key() {
+fn new_file_that_was_not_written_leaves_no_key() {
     let directory = SimulatedDirectory::new();
     let token = Token::new();
     let keyring = create(&directory, &token.source()).unwrap();
@@ -115,7 +115,7 @@ fn no_version_is_on_record_before_its_key_is_made() {
 
 /// The machine crashes at each system call of a destruction.
 #[test]
-fn no_key_is_destroyed_before_that_is_on_record_for_good() {
+fn no_key_is_destroyed_before_its_record_is_durable() {
     let token = Token::new();
     let destroy = [operate(1, Operation::Disable), operate(1, Operation::DestroyImmediately)];
     let options = ChangeOptions::at(Timestamp::now());
@@ -132,7 +132,7 @@ fn no_key_is_destroyed_before_that_is_on_record_for_good() {
 
 /// What was destroyed on record and not on the token goes with the next change, by whomever.
 #[test]
-fn a_destruction_that_was_cut_off_is_finished_by_the_next_change() {
+fn interrupted_destruction_ends_with_the_next_change() {
     let directory = SimulatedDirectory::new();
     let token = Token::new();
     let keyring = create(&directory, &token.source()).unwrap();
@@ -181,7 +181,7 @@ fn a_destruction_that_was_cut_off_is_finished_by_the_next_change() {
 
 /// Nothing is destroyed for a change that may not last.
 #[test]
-fn a_destruction_that_is_not_durable_is_not_carried_out() {
+fn destruction_that_is_not_durable_is_not_carried_out() {
     let directory = SimulatedDirectory::new();
     let token = Token::new();
     let keyring = create(&directory, &token.source()).unwrap();

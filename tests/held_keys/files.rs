@@ -49,7 +49,7 @@ fn fault(error: Error) -> KeyFileFault {
 }
 
 #[test]
-fn a_keyring_of_held_keys_conforms() {
+fn keyring_of_external_keys_conforms() {
     for algorithm in ALGORITHMS {
         let (scratch, made) = (Scratch::new("conformance"), AtomicU32::new(0));
         conformance::lifecycle(|| {
@@ -63,7 +63,7 @@ fn a_keyring_of_held_keys_conforms() {
 }
 
 #[test]
-fn a_mixed_keyring_conforms() {
+fn mixed_keyring_conforms() {
     let (scratch, made) = (Scratch::new("mixed"), AtomicU32::new(0));
     conformance::lifecycle(|| {
         let number = made.fetch_add(1, Relaxed);
@@ -74,7 +74,7 @@ fn a_mixed_keyring_conforms() {
 }
 
 #[test]
-fn records_tell_algorithm_and_origin_and_slots_have_them() {
+fn records_and_slots_have_algorithm_and_origin() {
     for algorithm in ALGORITHMS {
         let directory = SimulatedDirectory::new();
         let token = Token::of(algorithm);
@@ -95,7 +95,7 @@ fn records_tell_algorithm_and_origin_and_slots_have_them() {
 
 /// From a file to a token and back: each version where it was made, rewraps between them.
 #[test]
-fn versions_in_the_file_and_on_the_token_stand_side_by_side() {
+fn versions_in_file_and_on_token_stand_side_by_side() {
     let directory = SimulatedDirectory::new();
     let token = Token::mixed();
     let software: Arc<dyn crate::keyring::wrapping_key::KeyMaterialStore> =
@@ -154,7 +154,7 @@ fn versions_in_the_file_and_on_the_token_stand_side_by_side() {
 }
 
 #[test]
-fn another_process_finds_the_version_that_was_made_on_the_token() {
+fn token_version_is_found_by_another_process() {
     let directory = SimulatedDirectory::new();
     let token = Token::new();
     let one = create(&directory, &token.source()).unwrap();
@@ -167,7 +167,7 @@ fn another_process_finds_the_version_that_was_made_on_the_token() {
 }
 
 #[test]
-fn a_source_that_makes_its_own_keys_takes_none_and_leaves_nothing_behind() {
+fn source_with_its_own_keys_takes_none() {
     let directory = SimulatedDirectory::new();
     let token = Token::new();
     let keyring = create(&directory, &token.source()).unwrap();
@@ -201,7 +201,7 @@ fn a_source_that_makes_its_own_keys_takes_none_and_leaves_nothing_behind() {
 
 /// Whatever a source answers, the key of another version is not discarded.
 #[test]
-fn an_id_that_is_on_record_is_refused_and_not_discarded() {
+fn id_that_is_on_record_is_refused_and_not_discarded() {
     let directory = SimulatedDirectory::new();
     let token = Token::new();
     let keyring = create(&directory, &token.source()).unwrap();
@@ -217,7 +217,7 @@ fn an_id_that_is_on_record_is_refused_and_not_discarded() {
 }
 
 #[test]
-fn a_version_that_a_change_makes_and_destroys_is_destroyed_on_the_token() {
+fn version_made_and_destroyed_is_destroyed_on_token() {
     let directory = SimulatedDirectory::new();
     let token = Token::new();
     let keyring = create(&directory, &token.source()).unwrap();

@@ -25,7 +25,7 @@ fn expect_limit(keyring: &FileKeyring, most: u64) {
 }
 
 #[test]
-fn the_last_wrap_is_made_and_the_next_refused() {
+fn last_wrap_is_made_and_the_next_refused() {
     for limit in [1, 2, 255, 256, 257, 300, 1000] {
         let directory = SimulatedDirectory::new();
         let token = Token::limited(limit);
@@ -46,7 +46,7 @@ fn the_last_wrap_is_made_and_the_next_refused() {
 }
 
 #[test]
-fn a_refusal_names_the_version_and_what_to_do() {
+fn refusal_names_version_and_remedy() {
     let directory = SimulatedDirectory::new();
     let keyring = create(&directory, &Token::limited(1).source()).unwrap();
     let message = encrypt(&keyring).unwrap();
@@ -99,7 +99,7 @@ fn all_processes_together_keep_to_the_limit() {
 }
 
 #[test]
-fn what_another_process_gives_back_can_be_used() {
+fn returned_reservation_can_be_used() {
     let directory = SimulatedDirectory::new();
     let token = Token::limited(16);
     let one = create(&directory, &token.source()).unwrap();
@@ -116,7 +116,7 @@ fn what_another_process_gives_back_can_be_used() {
 
 /// A keyring that has not seen the rotation yet does not refuse: it looks first.
 #[test]
-fn a_rotation_by_another_process_is_found_at_the_limit() {
+fn rotation_by_another_process_is_found_at_the_limit() {
     let directory = SimulatedDirectory::new();
     let token = Token::limited(1);
     let lazy = FileKeyringOptions::new().refresh_after(Duration::from_secs(1 << 30));
@@ -129,7 +129,7 @@ fn a_rotation_by_another_process_is_found_at_the_limit() {
 }
 
 #[test]
-fn threads_share_what_is_left() {
+fn threads_share_the_remaining_wraps() {
     const LIMIT: u64 = 1000;
     let directory = SimulatedDirectory::new();
     let keyring = create(&directory, &Token::limited(LIMIT).source()).unwrap();
@@ -172,7 +172,7 @@ fn wraps_that_could_not_be_counted_are_not() {
 
 /// Where the file is not written, one keyring wraps 2^28 times at most (DESIGN 4.3).
 #[test]
-fn where_nobody_counts_a_keyring_has_a_limit_of_its_own() {
+fn uncounted_keyring_has_its_own_limit() {
     const MOST: u64 = 1 << 28;
     let directory = SimulatedDirectory::new();
     let token = Token::limited(1 << 32);
@@ -193,7 +193,7 @@ fn where_nobody_counts_a_keyring_has_a_limit_of_its_own() {
 }
 
 #[test]
-fn what_is_on_record_bounds_those_that_do_not_count_too() {
+fn recorded_usage_bounds_uncounted_processes() {
     let directory = SimulatedDirectory::new();
     let token = Token::limited(60);
     let keyring = create(&directory, &token.source()).unwrap();
@@ -209,7 +209,7 @@ fn what_is_on_record_bounds_those_that_do_not_count_too() {
 
 /// The limit is each version's own, and a version keeps its count through a rollback.
 #[test]
-fn a_rollback_to_a_version_at_its_limit_is_refused() {
+fn rollback_to_a_version_at_its_limit_is_refused() {
     let directory = SimulatedDirectory::new();
     let keyring = create(&directory, &Token::limited(2).source()).unwrap();
     encrypt(&keyring).unwrap();

@@ -170,7 +170,7 @@ fn check_opens(keyring: &MemoryKeyring, log: &Log, slot: &TestSlot) {
 }
 
 #[test]
-fn what_is_wrapped_unwraps_until_it_is_disabled() {
+fn wrapped_key_unwraps_until_disabled() {
     explore("wrap, rewrap, rotate, disable, destroy", || {
         let (keyring, log) = (keyring(), Arc::new(Log::default()));
         let old = message().wrap(&keyring, &mut TestRng::seeded(1)).1.pop().unwrap();
@@ -281,7 +281,7 @@ fn observers_see_all_of_a_change_or_nothing() {
 }
 
 #[test]
-fn one_of_those_who_swap_upon_one_revision_wins() {
+fn one_of_two_concurrent_swaps_wins() {
     explore("compare and swap", || {
         let keyring = keyring();
         let seen = keyring.keysets().unwrap().change();
@@ -310,7 +310,7 @@ fn one_of_those_who_swap_upon_one_revision_wins() {
 }
 
 #[test]
-fn a_tenant_by_alias_opens_its_key_s_slots_or_none() {
+fn tenant_by_alias_opens_its_key_s_slots_or_none() {
     explore("an alias that is switched, and a tenant", || {
         let keyring = keyring();
         let create = Change::CreateKey { key: "b", version: version(1), material: Material::Fresh };
@@ -363,7 +363,7 @@ fn encrypt(envelope: &Envelope<Arc<MemoryKeyring>>, seed: u64) -> Vec<u8> {
 
 /// A message that waits for ever is a deadlock, which the scheduler reports.
 #[test]
-fn messages_that_share_data_keys_cost_one_wrap_for_each_batch() {
+fn messages_with_shared_data_keys_cost_a_wrap_a_batch() {
     explore("five messages in batches of two", || {
         let keyring = keyring();
         let envelope = sharing(&keyring, 2);
@@ -382,7 +382,7 @@ fn messages_that_share_data_keys_cost_one_wrap_for_each_batch() {
 }
 
 #[test]
-fn a_first_message_that_fails_a_rotation_and_a_disable_leave_no_message_waiting() {
+fn failing_first_message_or_rotation_frees_waiters() {
     explore("a first message that fails, a rotation, a disable", || {
         let keyring = keyring();
         let envelope = sharing(&keyring, 100);

@@ -44,7 +44,7 @@ fn calls(cache: &Cache, message: &[u8]) -> usize {
 }
 
 #[test]
-fn a_hit_calls_no_backend() {
+fn hit_calls_no_backend() {
     let (backend, clock) = (backend(), FakeClock::default());
     let cache = cache(&backend, CachingOptions::new(), &clock);
     for &suite in Suite::ALL {
@@ -66,7 +66,7 @@ fn a_hit_calls_no_backend() {
 /// An entry found by the data key id alone, by label and id, or by the slot alone would open one
 /// of these, or spare the backend a question that it must be asked.
 #[test]
-fn every_bit_of_core_and_slot_is_part_of_what_an_entry_is_found_by() {
+fn every_bit_of_core_and_slot_is_in_the_cache_key() {
     // Also beneath it a keyring whose freshness knows nothing, and takes every slot for its own.
     for freshness in [None, Some(Freshness::Stale)] {
         let (backend, clock) = (backend(), FakeClock::default());
@@ -90,7 +90,7 @@ fn every_bit_of_core_and_slot_is_part_of_what_an_entry_is_found_by() {
 }
 
 #[test]
-fn a_slot_before_another_core_goes_to_the_backend() {
+fn slot_before_another_core_goes_to_the_backend() {
     let (backend, clock) = (backend(), FakeClock::default());
     let cache = cache(&backend, CachingOptions::new(), &clock);
     let both = messages(&backend, 2);
@@ -107,7 +107,7 @@ fn a_slot_before_another_core_goes_to_the_backend() {
 }
 
 #[test]
-fn a_change_of_state_counts_from_the_next_call_on() {
+fn change_of_state_counts_from_the_next_call_on() {
     let (backend, clock) = (backend(), FakeClock::default());
     let cache = cache(&backend, CachingOptions::new(), &clock);
     let envelope = Envelope::new(&cache);
@@ -136,7 +136,7 @@ fn a_change_of_state_counts_from_the_next_call_on() {
 
 /// 11 answers of `unwrap` by 11 of `freshness`: what is warm says what is cold.
 #[test]
-fn what_the_inner_keyring_refuses_or_disowns_is_its_own_answer() {
+fn refusal_of_the_inner_keyring_is_passed_on() {
     for says in Said::ALL {
         for stands in Said::ALL {
             let (backend, clock) = (backend(), FakeClock::default());
@@ -168,7 +168,7 @@ fn what_the_inner_keyring_refuses_or_disowns_is_its_own_answer() {
 
 /// Not served from the cache, and not hidden either: the inner keyring decides.
 #[test]
-fn without_an_answer_about_the_state_the_inner_keyring_is_asked_to_unwrap() {
+fn unknown_state_asks_the_inner_keyring_to_unwrap() {
     let (backend, clock) = (backend(), FakeClock::default());
     let cache = cache(&backend, CachingOptions::new(), &clock);
     let message = &messages(&backend, 1)[0];
@@ -186,7 +186,7 @@ fn without_an_answer_about_the_state_the_inner_keyring_is_asked_to_unwrap() {
 /// Where that is asked for, an outage does not reach what was read a moment ago; a denial and a refusal
 /// do, and so does the age.
 #[test]
-fn serving_unanswered_keeps_what_is_cached_through_an_outage_within_its_age() {
+fn serving_unanswered_keeps_the_cache_in_an_outage() {
     let (first, old) = (backend(), Scripted::new(ring("orders", 2)));
     let message = &messages(&old, 1)[0];
     for unanswered in [false, true] {
@@ -218,7 +218,7 @@ fn serving_unanswered_keeps_what_is_cached_through_an_outage_within_its_age() {
 }
 
 #[test]
-fn an_entry_lives_for_its_age_and_no_nanosecond_more() {
+fn entry_lives_for_its_age_and_no_nanosecond_more() {
     for (max_age, options) in [
         (MINUTE, CachingOptions::new()),
         (NANO, CachingOptions::new().max_age(NANO)),
@@ -253,7 +253,7 @@ fn an_entry_lives_for_its_age_and_no_nanosecond_more() {
 
 /// The age counts from before the call: a backend that takes its time does not prolong it.
 #[test]
-fn a_slow_call_is_part_of_the_age() {
+fn slow_call_is_part_of_the_age() {
     let (backend, clock) = (backend(), FakeClock::default());
     let slow = clock::Slow { inner: backend.clone(), clock: &clock, takes: MINUTE - NANO };
     let cache =
@@ -270,7 +270,7 @@ fn a_slow_call_is_part_of_the_age() {
 }
 
 #[test]
-fn beyond_its_capacity_the_least_recently_used_gives_way() {
+fn beyond_its_capacity_least_recently_used_gives_way() {
     for capacity in [0, 1, 2, 3, 10] {
         let (backend, clock) = (backend(), FakeClock::default());
         let cache = cache(&backend, CachingOptions::new().capacity(capacity), &clock);
@@ -295,7 +295,7 @@ fn beyond_its_capacity_the_least_recently_used_gives_way() {
 }
 
 #[test]
-fn the_default_holds_a_thousand_for_a_minute() {
+fn default_holds_a_thousand_for_a_minute() {
     let (backend, clock) = (backend(), FakeClock::default());
     let cache = cache(&backend, CachingOptions::default(), &clock);
     for message in messages(&backend, 1001) {
@@ -334,7 +334,7 @@ fn no_failure_is_cached() {
 
 /// SPEC R-PROOF: no cache answers for a slot that was made a moment ago.
 #[test]
-fn a_rewrap_goes_to_the_backend_and_is_proven_there() {
+fn rewrap_goes_to_the_backend_and_is_proven_there() {
     let (backend, clock) = (backend(), FakeClock::default());
     let cache = cache(&backend, CachingOptions::new(), &clock);
     let envelope = Envelope::new(&cache);
@@ -348,7 +348,7 @@ fn a_rewrap_goes_to_the_backend_and_is_proven_there() {
 }
 
 #[test]
-fn a_cache_around_and_within_other_keyrings_opens_what_they_open() {
+fn cache_around_or_within_keyrings_opens_the_same() {
     let (new, old) = (ring("orders", 1), Scripted::new(ring("orders", 2)));
     let message = Envelope::new(&old.ring).encrypt(PLAINTEXT, ROW).unwrap();
     let moving = MigratingKeyring::new(new).with(old.clone()).unwrap();
@@ -373,7 +373,7 @@ fn a_cache_around_and_within_other_keyrings_opens_what_they_open() {
 }
 
 #[test]
-fn the_text_of_a_cache_names_no_key() {
+fn text_of_a_cache_names_no_key() {
     let (backend, clock) = (backend(), FakeClock::default());
     let options = CachingOptions::new();
     let cache = cache(&backend, options, &clock);

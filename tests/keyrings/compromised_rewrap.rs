@@ -143,7 +143,7 @@ fn versions_of(header: &[u8]) -> Vec<(String, u32)> {
 }
 
 #[test]
-fn an_unnamed_compromised_version_is_not_rewrapped_and_still_opens() {
+fn unnamed_compromised_version_opens_and_stays() {
     for &suite in Suite::ALL {
         let (keyring, message) = marked(suite);
         let envelope = Envelope::new(&keyring);
@@ -158,7 +158,7 @@ fn an_unnamed_compromised_version_is_not_rewrapped_and_still_opens() {
 }
 
 #[test]
-fn a_named_compromised_version_is_rewrapped() {
+fn named_compromised_version_is_rewrapped() {
     for &suite in Suite::ALL {
         let (keyring, message) = marked(suite);
         let envelope = Envelope::new(&keyring);
@@ -187,7 +187,7 @@ fn another_name_or_version_is_no_permission() {
 
 /// A version that is named and not marked is rewrapped as ever.
 #[test]
-fn naming_a_version_that_is_not_compromised_changes_nothing() {
+fn naming_a_sound_version_changes_nothing() {
     let (keyring, message) = marked(Suite::default());
     keyring.marked.lock().unwrap().clear();
     let options = USUAL.from_compromised("orders", version(1));
@@ -206,7 +206,7 @@ fn two_names() -> (Marked, Vec<u8>) {
 
 /// One compromised slot stops the rewrap of every other, whichever comes first.
 #[test]
-fn another_name_that_would_open_is_not_rewrapped_either() {
+fn slot_of_another_name_is_not_rewrapped() {
     for (compromised, other) in [("orders", "backup"), ("backup", "orders")] {
         let (keyring, message) = two_names();
         keyring.mark(compromised, 1);
@@ -253,7 +253,7 @@ fn sixteen_versions_can_be_named() {
 
 /// Two slots of one name, of which the compromised one came second.
 #[test]
-fn a_slot_under_the_primary_does_not_excuse_a_compromised_one() {
+fn slot_under_primary_does_not_excuse_compromised_one() {
     let (keyring, message) = marked(Suite::default());
     let envelope = Envelope::new(&keyring);
     let named = USUAL.from_compromised("orders", version(1));
@@ -281,7 +281,7 @@ fn a_slot_under_the_primary_does_not_excuse_a_compromised_one() {
 
 /// Told to refuse such versions, a keyring does not open them, and naming them is no way around.
 #[test]
-fn a_strict_keyring_refuses_a_named_version_too() {
+fn strict_keyring_refuses_a_named_version_too() {
     let (keyring, message) = marked(Suite::default());
     keyring.strict.store(true, Relaxed);
     let envelope = Envelope::new(&keyring);

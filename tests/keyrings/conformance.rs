@@ -29,12 +29,12 @@ fn memory() -> MemoryKeyring {
 }
 
 #[test]
-fn the_memory_keyring_conforms() {
+fn memory_keyring_conforms() {
     conformance::lifecycle(memory);
 }
 
 #[test]
-fn a_memory_keyring_of_given_keys_conforms() {
+fn memory_keyring_of_given_keys_conforms() {
     let key = || MasterKey::from_bytes(&[7; 32]);
     let version = KeyVersion::new(9).unwrap();
     conformance::lifecycle(|| MemoryKeyring::import("orders", version, &key()).unwrap());
@@ -85,7 +85,7 @@ impl Files {
 }
 
 #[test]
-fn the_file_keyring_conforms() {
+fn file_keyring_conforms() {
     let files = Files::new();
     conformance::lifecycle(|| files.create("orders"));
 }
@@ -107,7 +107,7 @@ fn views_of_a_file_keyring_conform() {
 }
 
 #[test]
-fn an_observed_keyring_conforms() {
+fn observed_keyring_conforms() {
     conformance::lifecycle(|| ObservedKeyring::new(memory(), ()));
 }
 
@@ -124,7 +124,7 @@ fn combined_keyrings_conform() {
 }
 
 #[test]
-fn a_caching_keyring_conforms() {
+fn caching_keyring_conforms() {
     let files = Files::new();
     conformance::keyring(|| CachingKeyring::new(memory()));
     conformance::keyring(|| CachingKeyring::new(files.create("orders")));
@@ -133,12 +133,12 @@ fn a_caching_keyring_conforms() {
 }
 
 #[test]
-fn a_keyring_without_faults_conforms() {
+fn keyring_without_faults_conforms() {
     conformance::lifecycle(|| FaultyKeyring::new(memory()));
 }
 
 #[test]
-fn a_keyring_over_a_service_conforms() {
+fn keyring_over_a_service_conforms() {
     conformance::keyring(|| Remote::new(Mistake::None));
     conformance::remote(|| remote::alone(Mistake::None));
     conformance::remote(remote::cached);
@@ -178,7 +178,7 @@ impl<K: envelock::Keyring> conformance::Controls for Handles<K> {
 }
 
 #[test]
-fn keyrings_that_change_through_another_handle_conform() {
+fn keyrings_changed_through_another_handle_conform() {
     conformance::remote(|| {
         let keyring = Arc::new(memory());
         Handles { keyring: keyring.clone(), operator: Box::new(keyring), look: |_| () }
@@ -240,7 +240,7 @@ fn every_flaw_of_a_keyring_is_caught() {
 
 /// What calls alone show, whatever the service does.
 #[test]
-fn every_mistake_in_a_keyring_over_a_service_is_caught() {
+fn every_mistake_in_keyring_over_service_is_caught() {
     for (mistake, rule) in [
         (Mistake::AadWithoutCore, Rule::Authentication),
         (Mistake::PrimaryForUnknown, Rule::UnknownVersion),
@@ -257,7 +257,7 @@ fn every_mistake_in_a_keyring_over_a_service_is_caught() {
 }
 
 #[test]
-fn every_mistake_about_what_a_service_does_is_caught() {
+fn every_mistake_about_the_service_is_caught() {
     for (mistake, rule) in [
         (Mistake::AadWithoutName, Rule::Authentication),
         (Mistake::AadWithoutAlgorithm, Rule::Authentication),
@@ -346,7 +346,7 @@ fn every_fault_on_demand_is_caught() {
 }
 
 #[test]
-fn a_faulty_keyring_does_what_it_is_told_and_counts() {
+fn faulty_keyring_fails_as_ordered_and_counts() {
     let keyring = FaultyKeyring::new(memory());
     let refused = || KeyringError::Refused(Refusal::Disabled);
     keyring.always(Method::Primary, Fault::Answer(KeyringError::NoPrimary));

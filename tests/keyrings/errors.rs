@@ -180,7 +180,7 @@ fn check_text(text: &str) {
 }
 
 #[test]
-fn every_text_is_lower_case_without_full_stop_and_one_of_a_kind() {
+fn every_text_is_lower_case_without_full_stop() {
     let mut texts = BTreeSet::new();
     for (error, _) in every_error() {
         check_text(&error.to_string());
@@ -235,7 +235,7 @@ fn service_error() -> ServiceError {
 
 /// The text of a back end's failure has the cause, and the chain has each text once.
 #[test]
-fn a_failure_of_a_back_end_says_its_cause_once() {
+fn failure_of_a_back_end_has_its_cause_once() {
     let wait = Some(Duration::from_millis(1500));
     let cause = "no answer from https://keys.example";
     for (answer, text, retryable, retry_after) in [
@@ -267,7 +267,7 @@ fn a_failure_of_a_back_end_says_its_cause_once() {
 }
 
 #[test]
-fn only_what_may_pass_by_itself_is_retryable() {
+fn only_transient_errors_are_retryable() {
     for (error, retryable) in every_error() {
         assert_eq!(error.is_retryable(), retryable, "{error}");
     }
@@ -290,7 +290,7 @@ fn errors_can_be_cloned_and_sent_between_threads() {
 }
 
 #[test]
-fn a_message_of_another_key_is_told_by_key_and_version() {
+fn message_of_another_key_names_key_and_version() {
     let message = {
         let keyring = MemoryKeyring::create("orders").unwrap();
         Envelope::new(&keyring).encrypt(b"", Aad::none()).unwrap()
@@ -304,7 +304,7 @@ fn a_message_of_another_key_is_told_by_key_and_version() {
 /// SPEC H-NAME; THREATS rows 39 and 72: a byte out of the alphabet never gets into a name that
 /// an error could repeat, so no error forges a line of a log.
 #[test]
-fn names_of_a_message_bring_no_control_characters_into_a_log() {
+fn names_bring_no_control_characters_into_logs() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let message = Envelope::new(&keyring).encrypt(b"", Aad::none()).unwrap();
     let other = MemoryKeyring::create("invoices").unwrap();
@@ -363,7 +363,7 @@ fn refused(envelope: &Envelope<&MemoryKeyring>, message: &[u8], aad: &[u8]) -> U
 
 /// SPEC B-WHAT.
 #[test]
-fn authentication_error_names_the_part_that_did_not_verify() {
+fn authentication_error_names_the_part() {
     const CHUNK: usize = 16_384;
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
@@ -398,7 +398,7 @@ fn authentication_error_names_the_part_that_did_not_verify() {
 }
 
 #[test]
-fn cut_is_unexpected_eof_only_where_it_is_surely_a_cut() {
+fn cut_is_unexpected_eof_only_where_it_is_surely_cut() {
     const CHUNK: usize = 16_384;
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
@@ -504,13 +504,13 @@ where
 }
 
 #[test]
-fn a_cause_is_retryable_alike_from_a_change_and_from_an_encryption() {
+fn cause_is_retryable_alike_from_change_and_wrap() {
     check_both_ways(key_file_errors());
 }
 
 /// What a log has of `{error}` alone.
 #[test]
-fn an_error_of_a_file_says_path_and_action() {
+fn error_of_a_file_says_path_and_action() {
     let path = || PathBuf::from("/keys");
     let (action, source) = (FileAction::Open, io(io::ErrorKind::PermissionDenied));
     let error = Error::from(KeyFileError::File(FileError::Io {
@@ -528,7 +528,7 @@ fn an_error_of_a_file_says_path_and_action() {
 }
 
 #[test]
-fn an_error_of_a_file_keeps_its_kind_as_an_io_error() {
+fn error_of_a_file_keeps_its_kind_as_an_io_error() {
     use io::ErrorKind::{Interrupted, NotFound, Other, PermissionDenied, TimedOut, UnexpectedEof};
     let path = || PathBuf::from("/keys");
     let failed = |kind| {
@@ -588,7 +588,7 @@ impl<E: std::error::Error> rand_core::TryRng for Failing<E> {
 impl<E: std::error::Error> rand_core::TryCryptoRng for Failing<E> {}
 
 #[test]
-fn the_number_of_the_systems_error_is_kept() {
+fn number_of_the_systems_error_is_kept() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     // Two slots, so that the wrap asks for more than was drawn ahead.
     let both = MultiKeyring::new(keyring).with(MemoryKeyring::create("backup").unwrap()).unwrap();

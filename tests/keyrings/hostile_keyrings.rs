@@ -68,7 +68,7 @@ fn unwraps_to(key: Vec<u8>) -> Box<Unwrap> {
 
 /// SPEC K-CHECK: a key of any length that is not the message's is refused, whoever says Ok.
 #[test]
-fn a_keyring_that_unwraps_to_another_key_opens_nothing() {
+fn keyring_that_unwraps_to_another_key_opens_nothing() {
     for &suite in Suite::ALL {
         let (mut keyring, message) = stale(suite);
         for len in [0, 1, 15, 16, 17, 24, 31, 32] {
@@ -90,7 +90,7 @@ fn a_keyring_that_unwraps_to_another_key_opens_nothing() {
 /// HMAC pads short keys with zeroes, so these keys have the right check; the length decides.
 /// SPEC K-CHECK.
 #[test]
-fn a_key_of_another_length_with_the_same_check_is_refused() {
+fn key_of_another_length_with_same_check_is_refused() {
     struct Zeroes;
     impl TryRng for Zeroes {
         type Error = std::convert::Infallible;
@@ -130,7 +130,7 @@ fn careless_message(keyring: &Careless, seed: u64) -> Vec<u8> {
 
 /// SPEC K-CHECK: what the keyring does not bind, the check does.
 #[test]
-fn a_wrap_that_opens_under_two_master_keys_opens_one_message_under_one_of_them() {
+fn wrap_opening_under_two_keys_opens_under_one() {
     let first = Careless { masks: vec![[1; 32]], name: "orders", blind: false };
     let other = Careless { masks: vec![[2; 32]], name: "orders", blind: false };
     let message = careless_message(&first, 3);
@@ -144,7 +144,7 @@ fn a_wrap_that_opens_under_two_master_keys_opens_one_message_under_one_of_them()
 
 /// SPEC K-CHECK: the core's check is the second lock behind the wrap AAD.
 #[test]
-fn a_keyring_that_ignores_the_wrap_aad_opens_no_slot_that_was_moved_or_relabelled() {
+fn keyring_ignoring_the_wrap_aad_opens_no_moved_slot() {
     let keyring = Careless { masks: vec![[1; 32], [2; 32]], name: "orders", blind: false };
     let (one, two) = (careless_message(&keyring, 4), careless_message(&keyring, 5));
     let header_len = inspect(&one).unwrap().len();
@@ -171,7 +171,7 @@ fn a_keyring_that_ignores_the_wrap_aad_opens_no_slot_that_was_moved_or_relabelle
 
 /// SPEC R-PROOF: nothing takes a slot's place that was not seen to open to the same key.
 #[test]
-fn a_rewrap_to_another_key_is_refused_and_overwrites_nothing() {
+fn rewrap_to_another_key_is_refused() {
     let (mut keyring, message) = stale(Suite::Cobblestone256);
     let other_key = |key: &DataKey| {
         let mut other = DataKey::empty();
@@ -209,7 +209,7 @@ fn a_rewrap_to_another_key_is_refused_and_overwrites_nothing() {
 }
 
 #[test]
-fn a_backend_that_goes_away_before_the_proof_is_a_retryable_error() {
+fn backend_lost_before_proof_is_retryable() {
     let (mut keyring, message) = stale(Suite::Cobblestone256);
     keyring.unwrap =
         Some(Box::new(|honest, slot, context, data_key| match slot.label.version.number() {
@@ -332,7 +332,7 @@ fn every_error_of_every_method_comes_out_as_its_own() {
 
 /// THREATS rows 8 and 36: what a header names decides over no more calls than it has slots.
 #[test]
-fn calls_to_a_backend_are_few_and_none_is_made_in_vain() {
+fn calls_to_backend_are_few_and_none_is_made_in_vain() {
     let (keyring, message) = stale(Suite::Cobblestone256);
     let envelope = Envelope::new(&keyring);
     let aad = Aad::new(b"row");
@@ -361,7 +361,7 @@ fn calls_to_a_backend_are_few_and_none_is_made_in_vain() {
 
 /// SPEC H-BOUND: a length that a keyring claims is no reason to allocate it.
 #[test]
-fn a_claim_of_endless_room_is_an_error_and_no_allocation() {
+fn claim_of_endless_room_is_error_and_no_allocation() {
     let (mut keyring, message) = stale(Suite::Cobblestone256);
     for needed in [65_536, 1 << 40, usize::MAX] {
         keyring.rewrap = Some(Box::new(move |_, _, _, _, _| {
@@ -373,7 +373,7 @@ fn a_claim_of_endless_room_is_an_error_and_no_allocation() {
 
 /// SPEC O-ORDER: what a slot that did not open left behind is no answer to the next.
 #[test]
-fn a_key_left_by_a_refused_slot_does_not_open_the_next() {
+fn key_left_by_a_refused_slot_does_not_open_the_next() {
     let (mut keyring, message) = with_opaque_twin_of_the_primary();
     keyring.unwrap = Some(Box::new(|honest, slot, context, data_key| {
         if slot.label.algorithm != WrapAlgorithm::XAES_256_GCM {
@@ -396,7 +396,7 @@ fn faulty(method: Method, fault: Option<Fault>) -> FaultyKeyring<MemoryKeyring> 
 /// A slot that holds another key loses the message, which shows when somebody reads it; verified, it
 /// shows before anything is given out.
 #[test]
-fn a_wrap_that_does_not_unwrap_gives_out_nothing_where_wraps_are_verified() {
+fn wrap_that_does_not_unwrap_gives_out_nothing() {
     let aad = Aad::new(b"row");
     let wrong = || faulty(Method::Wrap, Some(Fault::WrongKey));
     let careless = Envelope::new(wrong());
@@ -434,7 +434,7 @@ fn a_wrap_that_does_not_unwrap_gives_out_nothing_where_wraps_are_verified() {
 }
 
 #[test]
-fn verified_wraps_cost_an_unwrap_for_each_slot_and_none_for_a_reused_key() {
+fn verified_wraps_cost_an_unwrap_for_each_slot() {
     let aad = Aad::new(b"row");
     let keyring = faulty(Method::Wrap, None);
     let reuse = DataKeyReuse::new(10, 1000, std::time::Duration::from_secs(60));

@@ -56,7 +56,7 @@ fn not_created(keyring: &MemoryKeyring, changes: &[Change]) -> Error {
 }
 
 #[test]
-fn a_name_is_a_key_s_or_an_alias_and_never_both() {
+fn name_is_a_key_s_or_an_alias_and_never_both() {
     let keyring = keyring();
     for taken in ["blue", "green", "live"] {
         let error = not_created(&keyring, &[create(taken)]);
@@ -95,7 +95,7 @@ fn a_name_is_a_key_s_or_an_alias_and_never_both() {
 }
 
 #[test]
-fn an_alias_of_an_alias_stands_for_the_key() {
+fn alias_of_an_alias_stands_for_the_key() {
     let keyring = keyring();
     let chain = Change::SetAlias { alias: "now", key: "live" };
     change(&keyring, &[chain]).unwrap();
@@ -132,7 +132,7 @@ fn every_operation_takes_an_alias_for_its_key() {
 }
 
 #[test]
-fn a_switch_and_its_rollback_are_one_change_each() {
+fn switch_and_its_rollback_are_one_change_each() {
     let keyring = keyring();
     let live = keyring.with_key("live").unwrap();
     assert_eq!((live.key(), keyring.key()), ("live", "blue"));
@@ -156,7 +156,7 @@ fn a_switch_and_its_rollback_are_one_change_each() {
 
 /// SPEC R-NAME.
 #[test]
-fn a_rewrap_never_crosses_names() {
+fn rewrap_never_crosses_names() {
     let keyring = keyring();
     let green = keyring.with_key("green").unwrap();
     let message = encrypt(&green);
@@ -176,7 +176,7 @@ fn a_rewrap_never_crosses_names() {
 }
 
 #[test]
-fn a_tenant_opens_nothing_but_its_own() {
+fn tenant_opens_nothing_but_its_own() {
     let keyring = keyring();
     let [blue, green] = ["blue", "green"].map(|name| keyring.only_key(name).unwrap());
     let [to_blue, to_green] = [&blue, &green].map(encrypt);
@@ -201,7 +201,7 @@ fn a_tenant_opens_nothing_but_its_own() {
 }
 
 #[test]
-fn a_view_whose_alias_is_gone_wraps_nothing() {
+fn view_of_a_removed_alias_wraps_nothing() {
     let keyring = keyring();
     let (live, only) = (keyring.with_key("live").unwrap(), keyring.only_key("live").unwrap());
     let message = encrypt(&only);
@@ -227,7 +227,7 @@ fn a_view_whose_alias_is_gone_wraps_nothing() {
 }
 
 #[test]
-fn a_strict_view_refuses_what_others_know() {
+fn strict_view_refuses_what_other_views_open() {
     let keyring = keyring();
     let strict = keyring.refusing_compromised();
     let message = encrypt(&keyring);

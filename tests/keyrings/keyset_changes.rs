@@ -90,7 +90,7 @@ fn changes_are_made_together_or_not_at_all() {
 }
 
 #[test]
-fn a_change_upon_another_is_refused_if_the_caller_did_not_see_that() {
+fn unseen_concurrent_change_is_refused() {
     let keyring = keyring();
     let seen = keyring.keysets().unwrap().change();
     let options = ChangeOptions::at(at(1)).if_unchanged_since(seen);

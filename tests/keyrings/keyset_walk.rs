@@ -265,7 +265,7 @@ fn make(
 }
 
 #[test]
-fn two_hundred_thousand_random_changes_come_to_what_the_model_says() {
+fn random_changes_match_the_model() {
     let (mut made, mut refused, mut batches) = (0_u64, 0_u64, 0_u64);
     let mut reached: BTreeMap<&str, u64> = BTreeMap::new();
     for seed in 0..WALKS {

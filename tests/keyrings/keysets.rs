@@ -50,7 +50,7 @@ fn schedule(after: Duration) -> Operation {
 }
 
 #[test]
-fn a_record_keeps_when_it_was_created_promoted_changed_and_marked() {
+fn record_keeps_its_dates_of_change() {
     use Operation::*;
     let mut keyset = Keyset::new("orders").unwrap();
     keyset.add(version(1), material(1), at(10)).unwrap();
@@ -113,7 +113,7 @@ fn clocks_that_go_back_do_no_harm() {
 }
 
 #[test]
-fn a_destruction_is_scheduled_7_to_30_days_ahead() {
+fn destruction_is_scheduled_7_to_30_days_ahead() {
     let days = |days: u64| Duration::from_secs(days * 86_400);
     let nanosecond = Duration::from_nanos(1);
     for (delay, allowed) in [
@@ -147,7 +147,7 @@ fn a_destruction_is_scheduled_7_to_30_days_ahead() {
 }
 
 #[test]
-fn a_destruction_is_due_on_its_second() {
+fn destruction_is_due_on_its_second() {
     for (early, due) in [(SECOND, false), (Duration::ZERO, true)] {
         let mut keyset = rotated();
         keyset.apply(version(1), Operation::Disable, &ChangeOptions::at(at(5))).unwrap();
@@ -176,7 +176,7 @@ fn a_destruction_is_due_on_its_second() {
 }
 
 #[test]
-fn a_cancelled_destruction_starts_anew() {
+fn cancelled_destruction_starts_again() {
     let mut keyset = rotated();
     keyset.apply(version(1), Operation::Disable, &ChangeOptions::at(at(5))).unwrap();
     keyset.apply(version(1), schedule(MIN_DESTRUCTION_DELAY), &ChangeOptions::at(at(9))).unwrap();
@@ -228,7 +228,7 @@ fn numbers_are_never_reused() {
 }
 
 #[test]
-fn a_keyset_that_cannot_have_been_is_not_restored() {
+fn keyset_that_cannot_have_been_is_not_restored() {
     let record = |number: u32, state| {
         let mut record = VersionRecord::new(version(number), material(number as u8), at(0));
         record.state = state;
@@ -277,7 +277,7 @@ fn a_keyset_that_cannot_have_been_is_not_restored() {
 
 /// Whatever state a stored record has: a leaked version wraps nothing.
 #[test]
-fn a_version_with_a_date_of_compromise_is_not_promoted_in_any_state() {
+fn compromised_version_is_not_promoted_in_any_state() {
     for state in VersionState::ALL.iter().copied() {
         let keyset = rotated();
         let mut versions = keyset.versions().to_vec();

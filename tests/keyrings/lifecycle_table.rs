@@ -110,7 +110,7 @@ fn written_under(message: &[u8]) -> KeyVersion {
 }
 
 #[test]
-fn the_pure_functions_are_the_printed_table() {
+fn pure_functions_are_the_printed_table() {
     let mut cells = 0;
     for row in table() {
         assert_eq!(row.state.wraps(), row.wraps, "{}", row.state);
@@ -131,7 +131,7 @@ fn the_pure_functions_are_the_printed_table() {
 }
 
 #[test]
-fn a_keyring_in_every_state_takes_exactly_the_operations_of_the_table() {
+fn keyring_takes_the_operations_of_the_state_table() {
     let mut cells = 0;
     for row in table() {
         for (way, operation) in ways_to(row.state)
@@ -262,7 +262,7 @@ fn check_use(keyring: &MemoryKeyring, state: VersionState, cell: &str) {
 }
 
 #[test]
-fn a_compromised_primary_leaves_no_primary_until_another_is_promoted() {
+fn compromised_primary_leaves_none_until_a_promotion() {
     let keyring = keyring_by(&[(2, Operation::Promote), (2, Operation::MarkCompromised)]);
     let envelope = Envelope::new(&keyring);
     assert_eq!(keyring.primary_version(), None);
@@ -277,7 +277,7 @@ fn a_compromised_primary_leaves_no_primary_until_another_is_promoted() {
 }
 
 #[test]
-fn every_operation_on_a_version_that_is_not_there_says_so() {
+fn operation_on_missing_version_is_named() {
     let keyring = keyring_by(&[]);
     let before = keyring.keysets().unwrap();
     for (heading, operation) in OPERATIONS {
@@ -300,7 +300,7 @@ fn every_operation_on_a_version_that_is_not_there_says_so() {
 
 /// SPEC O-STATES: its table has a row for each state and is the code's.
 #[test]
-fn the_table_of_the_specification_says_what_wraps_and_unwraps() {
+fn table_of_specification_matches_wraps_and_unwraps() {
     let (_, table) = include_str!("../../src/format/SPEC.md")
         .split_once("| state | wraps | unwraps |\n")
         .unwrap();

@@ -42,7 +42,7 @@ fn rotated() -> (MemoryKeyring, Vec<u8>) {
 }
 
 #[test]
-fn a_pending_version_unwraps_before_it_wraps() {
+fn pending_version_unwraps_before_it_wraps() {
     let here = MemoryKeyring::import("orders", version(1), &master_key(1)).unwrap();
     let there = MemoryKeyring::import("orders", version(1), &master_key(1)).unwrap();
     for keyring in [&here, &there] {
@@ -101,7 +101,7 @@ fn material_that_is_zero_or_there_already_is_refused() {
 }
 
 #[test]
-fn names_of_keysets_have_at_most_64_bytes_of_the_alphabet() {
+fn names_of_keysets_have_at_most_64_bytes_of_alphabet() {
     let longest = "a".repeat(64);
     for name in ["a", "A-1._:/@+=-", "0", &longest] {
         let keyring = MemoryKeyring::create(name).unwrap();
@@ -144,7 +144,7 @@ fn messages_of_every_version_open_after_100_rotations() {
 
 /// SPEC K-MASTER: a restored backup that grew a second "version 2" is told apart by the id.
 #[test]
-fn a_version_of_the_same_name_and_number_and_other_material_is_no_key() {
+fn version_with_other_material_is_no_key() {
     let [original, restored] = [2, 3].map(|second| {
         let keyring = MemoryKeyring::import("orders", version(1), &master_key(1)).unwrap();
         keyring.import_version(version(2), &master_key(second)).unwrap();
@@ -172,7 +172,7 @@ fn a_version_of_the_same_name_and_number_and_other_material_is_no_key() {
 
 /// SPEC W-ONE.
 #[test]
-fn a_slot_of_another_algorithm_is_not_the_version_s() {
+fn slot_of_another_algorithm_is_not_the_version_s() {
     let (keyring, message) = rotated();
     let mut other = message;
     // Another crate's algorithm may have wrapped keys of 72 bytes too.
@@ -232,7 +232,7 @@ fn eight_threads_write_and_read_through_200_rotations() {
 }
 
 #[test]
-fn a_version_that_comes_and_goes_is_open_or_exactly_disabled() {
+fn flapping_version_is_open_or_disabled() {
     let (keyring, first) = rotated();
     let envelope = Envelope::new(&keyring);
     let toggling = AtomicBool::new(true);

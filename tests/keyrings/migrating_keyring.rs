@@ -61,7 +61,7 @@ fn new_messages_are_the_firsts_and_old_ones_open() {
 
 /// The same name and the same version: their material differs, and so do their ids.
 #[test]
-fn a_rewrap_hands_a_message_over_to_the_first() {
+fn rewrap_hands_a_message_over_to_the_first() {
     for old_versions in 0..3 {
         let [new, old] = moving();
         for _ in 0..old_versions {
@@ -88,7 +88,7 @@ fn a_rewrap_hands_a_message_over_to_the_first() {
 /// SPEC R-NAME: another name stays with its owner, and what is under the owner's primary needs
 /// no rewrap, for none would move it (SPEC R-IDEMPOTENT).
 #[test]
-fn a_slot_of_another_name_stays_with_its_owner() {
+fn slot_of_another_name_stays_with_its_owner() {
     let (new, old) = (Scripted::new(ring("orders", 1)), Scripted::new(ring("legacy", 2)));
     let message = message_of(&old);
     let envelope = Envelope::new(migrating(&[new, old.clone()]));
@@ -104,7 +104,7 @@ fn a_slot_of_another_name_stays_with_its_owner() {
 
 /// A first member of several names takes over each slot under its own name alone.
 #[test]
-fn a_first_member_of_several_names_takes_each_slot_under_its_own() {
+fn first_member_of_several_names_takes_its_own_slots() {
     for name in ["orders", "backup"] {
         let old = Scripted::new(ring(name, 7));
         let (orders, backup) = (Scripted::new(ring("orders", 1)), Scripted::new(ring("backup", 2)));
@@ -120,7 +120,7 @@ fn a_first_member_of_several_names_takes_each_slot_under_its_own() {
 }
 
 #[test]
-fn no_answer_of_the_first_hides_a_second_that_opens() {
+fn error_of_first_hides_no_second_that_opens() {
     for said in Said::ALL {
         let [new, old] = moving();
         let message = message_of(&old);
@@ -153,7 +153,7 @@ fn no_answer_of_the_first_hides_a_second_that_opens() {
 }
 
 #[test]
-fn where_no_member_opens_the_answer_that_tells_most_is_given() {
+fn most_informative_error_is_returned_if_none_opens() {
     let message = message_of(&Scripted::new(ring("orders", 8)));
     for first in Said::ALL {
         for second in Said::ALL {
@@ -182,7 +182,7 @@ fn where_no_member_opens_the_answer_that_tells_most_is_given() {
 
 /// The whole table: what the first and the second say of a slot, and what both are.
 #[test]
-fn what_is_not_under_the_firsts_primary_is_stale() {
+fn slot_under_another_primary_is_stale() {
     use Freshness::{Compromised, NotMine, Primary, Refused, Stale};
     let (unknown, disabled) = (Refused(Refusal::UnknownVersion), Refused(Refusal::Disabled));
     let ranked = [NotMine, unknown, disabled, Stale, Primary, Compromised];
@@ -222,7 +222,7 @@ fn what_is_not_under_the_firsts_primary_is_stale() {
 
 /// What another member unwraps is verified before the first wraps it: no key is laundered.
 #[test]
-fn a_careless_old_member_hands_over_nothing() {
+fn careless_old_member_hands_over_nothing() {
     let [new, old] = moving();
     let message = message_of(&old);
     old.set(|script| script.careless = true);
@@ -235,7 +235,7 @@ fn a_careless_old_member_hands_over_nothing() {
 
 /// SPEC R-COMPROMISED: a compromised version of the backend that is left behind, too.
 #[test]
-fn a_compromised_version_of_an_old_member_is_handed_over_only_if_named() {
+fn compromised_old_version_moves_only_if_named() {
     let [new, old] = moving();
     let message = message_of(&old);
     old.ring.rotate().unwrap();
@@ -256,7 +256,7 @@ fn a_compromised_version_of_an_old_member_is_handed_over_only_if_named() {
 }
 
 #[test]
-fn a_disabled_version_of_the_first_is_refused_and_of_an_old_member_too() {
+fn disabled_version_of_either_member_is_refused() {
     for owner in [0, 1] {
         let members = moving();
         members[owner].ring.rotate().unwrap();
@@ -273,7 +273,7 @@ fn a_disabled_version_of_the_first_is_refused_and_of_an_old_member_too() {
 }
 
 #[test]
-fn a_first_that_cannot_wrap_leaves_the_message_where_it_is() {
+fn first_that_cannot_wrap_leaves_message_where_it_is() {
     let [new, old] = moving();
     let message = message_of(&old);
     let envelope = Envelope::new(migrating(&[new.clone(), old.clone()]));

@@ -31,7 +31,7 @@ fn three() -> Vec<Arc<Scripted>> {
 }
 
 #[test]
-fn any_member_alone_opens_what_all_have_wrapped() {
+fn any_member_alone_opens_a_wrap_of_all() {
     for &suite in Suite::ALL {
         let members = three();
         let envelope = Envelope::new(multi(&members)).with_suite(suite);
@@ -69,7 +69,7 @@ fn encryption_needs_every_member() {
 }
 
 #[test]
-fn two_members_of_one_key_version_are_an_error_at_the_first_wrap() {
+fn two_members_of_one_key_version_fail_at_first_wrap() {
     let same = Scripted::new(ring("orders", 1));
     let envelope = Envelope::new(multi(&[same.clone(), same]));
     let Err(Error::Slot(SlotFault::Duplicate { name, version: duplicate })) =
@@ -112,7 +112,7 @@ fn message_of(member: &Scripted) -> Vec<u8> {
 
 /// Whatever one member says, one that opens the slot is heard, before and behind it.
 #[test]
-fn no_answer_of_a_member_hides_another_that_opens() {
+fn error_of_member_hides_no_other_that_opens() {
     for said in Said::ALL {
         let (opens, other) = (Scripted::new(ring("orders", 1)), Scripted::new(ring("orders", 2)));
         other.set(|script| script.unwrap = Some(said.error()));
@@ -134,7 +134,7 @@ fn no_answer_of_a_member_hides_another_that_opens() {
 
 /// 64 pairs of answers, and what they are together.
 #[test]
-fn where_no_member_opens_the_answer_that_tells_most_is_given() {
+fn most_informative_error_is_returned_if_none_opens() {
     let message = message_of(&Scripted::new(ring("orders", 1)));
     for first in Said::ALL {
         for second in Said::ALL {
@@ -161,7 +161,7 @@ fn every_freshness() -> [Freshness; 6] {
 }
 
 #[test]
-fn a_slot_stands_as_it_does_to_the_member_that_knows_most() {
+fn slot_stands_as_it_does_to_member_that_knows_most() {
     let member = Scripted::new(ring("orders", 1));
     let message = message_of(&member);
     let label = inspect(&message).unwrap().slots().next().unwrap().label;
@@ -192,7 +192,7 @@ fn a_slot_stands_as_it_does_to_the_member_that_knows_most() {
 
 /// SPEC R-NAME: each slot goes to its owner's primary, and to no other member's.
 #[test]
-fn a_rewrap_leaves_each_slot_with_its_owner() {
+fn rewrap_leaves_each_slot_with_its_owner() {
     let members = three();
     let envelope = Envelope::new(multi(&members));
     let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
@@ -213,7 +213,7 @@ fn a_rewrap_leaves_each_slot_with_its_owner() {
 }
 
 #[test]
-fn a_member_that_is_down_stops_no_rewrap_of_anothers_slot() {
+fn unavailable_member_stops_no_rewrap_of_others() {
     for first_is_down in [true, false] {
         let (up, other) = (Scripted::new(ring("orders", 1)), Scripted::new(ring("backup", 2)));
         let members = match first_is_down {
@@ -244,7 +244,7 @@ fn a_member_that_is_down_stops_no_rewrap_of_anothers_slot() {
 
 /// A member that gives up half-way cannot leave a second slot behind.
 #[test]
-fn the_first_member_that_can_rewrap_does() {
+fn first_member_that_can_rewrap_does() {
     let (first, second) = (Scripted::new(ring("orders", 1)), Scripted::new(ring("orders", 1)));
     let envelope = Envelope::new(multi(&[first.clone(), second.clone()]));
     let message = message_of(&first);
@@ -266,7 +266,7 @@ fn the_first_member_that_can_rewrap_does() {
 
 /// SPEC R-COMPROMISED, through a member.
 #[test]
-fn a_members_compromised_version_is_compromised() {
+fn members_compromised_version_is_compromised() {
     let members = three();
     let envelope = Envelope::new(multi(&members));
     let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
@@ -284,7 +284,7 @@ fn a_members_compromised_version_is_compromised() {
 }
 
 #[test]
-fn members_behind_a_handle_can_be_administered_and_nested() {
+fn members_behind_a_handle_are_changed_and_nested() {
     let orders = Arc::new(MemoryKeyring::create("orders").unwrap());
     let inner = MultiKeyring::new(orders.clone()).with(ring("backup", 2)).unwrap();
     let boxed: Box<dyn Keyring> = Box::new(ring("recovery", 3));

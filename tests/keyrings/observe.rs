@@ -44,7 +44,7 @@ fn saw<K: Keyring>(keyring: &ObservedKeyring<K, Recorder>, events: &[&str]) {
 }
 
 #[test]
-fn a_message_is_wrapped_once_and_unwrapped_once() {
+fn message_is_wrapped_once_and_unwrapped_once() {
     let keyring = observed();
     let message = encrypt(&keyring).unwrap();
     saw(&keyring, &["wrapped orders 1"]);
@@ -62,7 +62,7 @@ fn a_message_is_wrapped_once_and_unwrapped_once() {
 }
 
 #[test]
-fn a_rewrap_unwraps_wraps_and_proves() {
+fn rewrap_unwraps_wraps_and_proves() {
     let keyring = observed();
     let envelope = Envelope::new(&keyring);
     let mut message = encrypt(&keyring).unwrap();
@@ -89,7 +89,7 @@ fn retiring_a_version_asks_nothing_that_must_fail() {
 }
 
 #[test]
-fn each_refusal_is_told_with_its_reason() {
+fn each_refusal_is_reported_with_its_reason() {
     let key = MasterKey::from_bytes(&[3; 32]);
     let import = || MemoryKeyring::import("orders", version(1), &key).unwrap();
     let message = {
@@ -138,7 +138,7 @@ fn each_refusal_is_told_with_its_reason() {
 }
 
 #[test]
-fn every_use_of_a_compromised_version_is_told() {
+fn every_use_of_compromised_version_is_reported() {
     let keyring = observed();
     let message = encrypt(&keyring).unwrap();
     keyring.rotate().unwrap();
@@ -152,7 +152,7 @@ fn every_use_of_a_compromised_version_is_told() {
 }
 
 #[test]
-fn a_slot_that_does_not_verify_is_told_and_one_of_anothers_is_not() {
+fn unverified_slot_is_reported_and_foreign_is_not() {
     let keyring = observed();
     let message = encrypt(&keyring).unwrap();
     keyring.observer().take();
@@ -177,7 +177,7 @@ fn a_slot_that_does_not_verify_is_told_and_one_of_anothers_is_not() {
 }
 
 #[test]
-fn every_slot_is_told_and_by_its_own_keyring_alone() {
+fn every_slot_is_reported_by_its_own_keyring() {
     let (first, second) = (Toy::new("orders"), Toy::new("escrow"));
     let keyring = ObservedKeyring::new(Both(&first, &second), Recorder::default());
     let message = encrypt(&keyring).unwrap();
@@ -196,7 +196,7 @@ fn every_slot_is_told_and_by_its_own_keyring_alone() {
 
 /// The answer with an observer is the answer without, for every changed byte of a message.
 #[test]
-fn an_observer_changes_no_answer() {
+fn observer_changes_no_result() {
     for &suite in Suite::ALL {
         let plain = MemoryKeyring::create("orders").unwrap();
         let keyring = ObservedKeyring::new(&plain, Recorder::default());
@@ -252,7 +252,7 @@ fn references_boxes_pairs_and_closures_observe() {
 
 /// No lock of the keyring is held: an observer may change the keys that it is told of.
 #[test]
-fn an_observer_may_use_the_keyring() {
+fn observer_may_use_the_keyring() {
     let ring = Arc::new(MemoryKeyring::create("orders").unwrap());
     let rotate = FnObserver::new(|event: &Event<'_>| {
         if matches!(event, Event::Wrapped { .. } | Event::Unwrapped { .. }) {
@@ -266,7 +266,7 @@ fn an_observer_may_use_the_keyring() {
 }
 
 #[test]
-fn an_observer_that_panics_costs_its_call_and_nothing_else() {
+fn panicking_observer_costs_its_call_only() {
     let panics = std::sync::atomic::AtomicBool::new(true);
     let observer = FnObserver::new(|_: &Event<'_>| {
         assert!(!panics.load(Relaxed), "audit is full");
@@ -288,7 +288,7 @@ fn an_observer_that_panics_costs_its_call_and_nothing_else() {
 }
 
 #[test]
-fn threads_are_told_of_alike() {
+fn threads_are_reported_alike() {
     let keyring = observed();
     std::thread::scope(|scope| {
         for _ in 0..8 {

@@ -297,7 +297,7 @@ fn refused(error: &Error) -> Option<(u32, Refusal)> {
 }
 
 #[test]
-fn a_disabled_version_opens_nothing_at_any_entry_point() {
+fn disabled_version_opens_nothing_at_any_entry_point() {
     for &suite in Suite::ALL {
         let backend = backend();
         let ring = &backend.ring;
@@ -317,7 +317,7 @@ fn a_disabled_version_opens_nothing_at_any_entry_point() {
 /// SPEC R-COMPROMISED: it opens; it is rewrapped by nobody who does not name it; a strict keyring
 /// refuses it.
 #[test]
-fn a_compromised_version_is_refused_by_a_strict_keyring_at_every_entry_point() {
+fn compromised_is_refused_by_strict_at_every_entry() {
     for &suite in Suite::ALL {
         let backend = backend();
         let old = Envelope::new(&backend.ring).with_suite(suite).encrypt(PLAINTEXT, ROW).unwrap();
@@ -347,7 +347,7 @@ fn a_compromised_version_is_refused_by_a_strict_keyring_at_every_entry_point() {
 
 /// SPEC G-REMOVE: what may not be used is nothing that a message can be left with.
 #[test]
-fn a_refused_version_lets_no_other_name_be_removed() {
+fn refused_version_lets_no_other_name_be_removed() {
     type Change = fn(&Scripted);
     let changes: [(&str, Change); 4] = [
         ("enabled", |_| ()),
@@ -384,7 +384,7 @@ fn a_refused_version_lets_no_other_name_be_removed() {
 
 /// SPEC O-NOFALLBACK.
 #[test]
-fn an_unknown_version_is_replaced_by_no_other_at_any_entry_point() {
+fn unknown_version_is_replaced_at_no_entry_point() {
     for &suite in Suite::ALL {
         let backend = backend();
         let ways = ways(&backend);
@@ -401,7 +401,7 @@ fn an_unknown_version_is_replaced_by_no_other_at_any_entry_point() {
 
 /// SPEC W-ONE: the algorithm is the version's for life, and no cache answers for another.
 #[test]
-fn a_slot_of_another_algorithm_opens_at_no_entry_point() {
+fn slot_of_another_algorithm_opens_at_no_entry_point() {
     for &suite in Suite::ALL {
         let backend = backend();
         let ways = ways(&backend);
@@ -423,7 +423,7 @@ fn a_slot_of_another_algorithm_opens_at_no_entry_point() {
 
 /// What encrypts goes on with no batch whose version has been rotated away, disabled or marked.
 #[test]
-fn a_version_that_is_no_longer_the_primary_wraps_nothing_at_any_entry_point() {
+fn former_primary_wraps_nothing_at_any_entry_point() {
     type Change = fn(&Scripted);
     let changes: [(&str, Change); 3] = [
         ("rotated", |_| ()),
@@ -467,7 +467,7 @@ fn a_version_that_is_no_longer_the_primary_wraps_nothing_at_any_entry_point() {
 }
 
 #[test]
-fn a_pending_version_opens_and_wraps_nothing_at_any_entry_point() {
+fn pending_version_opens_and_wraps_nothing() {
     for &suite in Suite::ALL {
         let backend = backend();
         let keyring = &backend.ring;
@@ -491,7 +491,7 @@ fn a_pending_version_opens_and_wraps_nothing_at_any_entry_point() {
 
 /// The suite is in the message: an envelope that writes another reads it all the same.
 #[test]
-fn the_suite_of_the_writer_decides_and_no_reader_changes_it() {
+fn suite_of_writer_decides_and_no_reader_changes_it() {
     let backend = backend();
     for (way, keyring) in &ways(&backend) {
         for &written in Suite::ALL {
@@ -549,7 +549,7 @@ fn every_operation_has_its_row() {
 
 /// An opened key asks nobody, whatever becomes of the version: `freshness` of its label tells.
 #[test]
-fn an_opened_key_asks_no_keyring_and_outlives_a_disable() {
+fn opened_key_asks_no_keyring_and_outlives_a_disable() {
     for suite in Suite::ALL {
         let backend = backend();
         let envelope = Envelope::new(&backend).with_suite(*suite);
@@ -574,7 +574,7 @@ fn an_opened_key_asks_no_keyring_and_outlives_a_disable() {
 }
 
 #[test]
-fn an_opened_key_prints_its_label_and_no_secret() {
+fn opened_key_prints_its_label_and_no_secret() {
     let envelope = Envelope::new(MemoryKeyring::create("orders").unwrap());
     let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
     let key = envelope.open(&message).unwrap();
@@ -597,7 +597,7 @@ fn signatures(source: &str) -> impl Iterator<Item = String> + '_ {
 }
 
 #[test]
-fn an_opened_key_reads_by_the_names_and_arguments_of_an_envelope() {
+fn opened_key_reads_by_the_names_of_an_envelope() {
     let (opened, polled) = (
         include_str!("../../src/envelope/opened.rs").split_once("impl OpenedKey {").unwrap().1,
         include_str!("../../src/io/tokio/envelope.rs").split_once("impl OpenedKey {").unwrap(),

@@ -68,7 +68,7 @@ fn versions_of(header: &[u8]) -> Vec<u32> {
 
 /// SPEC R-CORE, R-IDEMPOTENT; THREATS row 68.
 #[test]
-fn a_rewrap_keeps_body_data_key_id_and_associated_data() {
+fn rewrap_keeps_body_data_key_id_and_associated_data() {
     for &suite in Suite::ALL {
         let keyring = MemoryKeyring::create("orders").unwrap();
         let envelope = Envelope::new(&keyring).with_suite(suite);
@@ -94,7 +94,7 @@ fn a_rewrap_keeps_body_data_key_id_and_associated_data() {
 
 /// A rewrap needs no body, so its cost cannot depend on one.
 #[test]
-fn the_header_alone_decides_over_a_rewrap() {
+fn header_alone_decides_over_a_rewrap() {
     let keyring = keyring("orders", 1);
     let envelope = Envelope::new(&keyring);
     let message = envelope.encrypt(&[1; 50_000], ROW).unwrap();
@@ -152,7 +152,7 @@ fn no_flipped_bit_lets_a_rewrap_lose_a_message() {
 /// SPEC R-NAME, R-FAIL: each name is rewrapped from its own slot, in its place, and none keeps
 /// another from it.
 #[test]
-fn a_name_is_rewrapped_whatever_becomes_of_another() {
+fn name_is_rewrapped_whatever_becomes_of_another() {
     let mut keyring = Services::new([("a", vec![40, 40], 1), ("b", vec![50, 50], 1)]);
     let message = Envelope::new(&keyring).encrypt(b"payload", ROW).unwrap();
     keyring.services[0].primary = 2;
@@ -198,7 +198,7 @@ fn a_name_is_rewrapped_whatever_becomes_of_another() {
 }
 
 #[test]
-fn a_larger_slot_takes_reserved_room_or_grows_the_header() {
+fn larger_slot_takes_reserved_room_or_grows_header() {
     for (reserved, fits) in [(0, false), (19, false), (20, true), (21, true), (500, true)] {
         let mut keyring = Services::new([("a", vec![40, 60], 1)]);
         let envelope = Envelope::new(&keyring).with_reserved(reserved);
@@ -234,7 +234,7 @@ fn a_larger_slot_takes_reserved_room_or_grows_the_header() {
 }
 
 #[test]
-fn headers_and_slots_beyond_a_kilobyte_are_rewrapped_alike() {
+fn headers_beyond_a_kilobyte_are_rewrapped_alike() {
     let keyring = keyring("orders", 1);
     for reserved in [878, 879, 880, 2_000, 65_535 - 119] {
         let envelope = Envelope::new(&keyring).with_reserved(reserved);
@@ -266,7 +266,7 @@ fn headers_and_slots_beyond_a_kilobyte_are_rewrapped_alike() {
 
 /// Stale means "not the primary", never "lower".
 #[test]
-fn a_rollback_makes_the_newer_version_stale() {
+fn rollback_makes_the_newer_version_stale() {
     let keyring = keyring("orders", 2);
     let envelope = Envelope::new(&keyring);
     let message = envelope.encrypt(b"payload", ROW).unwrap();
@@ -289,7 +289,7 @@ fn still_opens(error: &Error) -> (&str, u32) {
 }
 
 #[test]
-fn a_version_is_retired_only_where_no_slot_opens_under_it() {
+fn version_is_retired_once_no_slot_opens_under_it() {
     let keyring = keyring("orders", 1);
     let message = Envelope::new(&keyring).encrypt(b"payload", ROW).unwrap();
     // It is still the primary.
@@ -315,7 +315,7 @@ fn a_version_is_retired_only_where_no_slot_opens_under_it() {
 }
 
 #[test]
-fn a_version_of_another_name_of_the_keyring_is_not_retired_yet() {
+fn version_of_another_name_is_not_retired_yet() {
     let mut keyring = Services::new([("a", vec![40, 40], 1), ("b", vec![40, 40], 1)]);
     let message = Envelope::new(&keyring).encrypt(b"payload", ROW).unwrap();
     keyring.services[0].primary = 2;
@@ -334,7 +334,7 @@ fn a_version_of_another_name_of_the_keyring_is_not_retired_yet() {
 
 /// For a process that may rewrap and not decrypt: SPEC R-PROOF is left to the backend.
 #[test]
-fn a_trusted_backend_rewraps_without_giving_a_key_away() {
+fn trusted_backend_rewraps_without_giving_a_key_away() {
     let mut keyring = Services::new([("a", vec![40, 40], 1)]);
     let message = Envelope::new(&keyring).encrypt(b"payload", ROW).unwrap();
     keyring.services[0].primary = 2;
@@ -359,7 +359,7 @@ fn a_trusted_backend_rewraps_without_giving_a_key_away() {
 
 /// The primary's label over a damaged wrap, beside a slot that opens.
 #[test]
-fn a_damaged_slot_of_the_primary_displaces_no_good_one_under_trust() {
+fn damaged_primary_slot_displaces_no_good_one() {
     let keyring = keyring("orders", 2);
     let (message, slots) = slots_by_version(&keyring, Suite::default(), b"payload", ROW);
     let mut damaged = slots[1].clone();
@@ -375,7 +375,7 @@ fn a_damaged_slot_of_the_primary_displaces_no_good_one_under_trust() {
 
 /// "A slot of an unknown version stays": so does it under trust.
 #[test]
-fn a_slot_of_an_unknown_version_stays_under_trust() {
+fn slot_of_an_unknown_version_stays_under_trust() {
     let keyring = keyring("orders", 2);
     let (message, slots) = slots_by_version(&keyring, Suite::default(), b"payload", ROW);
     let mut unknown = slots[0].clone();
@@ -389,7 +389,7 @@ fn a_slot_of_an_unknown_version_stays_under_trust() {
 
 /// `needs_rewrap` promises what a rewrap would do.
 #[test]
-fn a_slot_of_an_unknown_version_beside_the_primary_needs_no_rewrap() {
+fn slot_of_unknown_version_needs_no_rewrap() {
     let keyring = keyring("orders", 2);
     let (message, slots) = slots_by_version(&keyring, Suite::default(), b"payload", ROW);
     let mut unknown = slots[0].clone();
@@ -479,7 +479,7 @@ fn two_master_keys_of_one_name_keep_a_slot_each() {
 
 /// Whoever destroys a version on the strength of `retiring` must not be told what nobody knows.
 #[test]
-fn a_version_that_is_unknown_here_is_not_retired() {
+fn version_that_is_unknown_here_is_not_retired() {
     let writer = keyring("orders", 2);
     let (message, slots) = slots_by_version(&writer, Suite::default(), b"payload", ROW);
     let mut unknown = slots[1].clone();

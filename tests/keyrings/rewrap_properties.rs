@@ -66,7 +66,7 @@ proptest! {
 
     /// SPEC R-CORE, R-KEEP, R-IDEMPOTENT, H-OPAQUE.
     #[test]
-    fn a_rewrap_changes_its_own_slots_and_nothing_else(
+    fn rewrap_changes_its_own_slots_and_nothing_else(
         suite in suites(),
         plaintext in vec(any::<u8>(), 0..300),
         aad in vec(any::<u8>(), 0..40),
@@ -140,7 +140,7 @@ proptest! {
     /// SPEC R-WHOLE: a header that anyone changed is rewrapped to something that opens if it did
     /// before, or is left alone.
     #[test]
-    fn a_changed_header_is_left_alone_or_stays_as_readable_as_it_was(
+    fn changed_header_stays_as_readable_as_it_was(
         suite in suites(),
         strangers in vec(foreign(), 0..3),
         order in Just(vec![1_usize, 2, 3]).prop_shuffle(),
@@ -218,7 +218,7 @@ proptest! {
 
     /// Against a model that knows of each message only the version of its slot.
     #[test]
-    fn after_any_history_a_message_opens_unless_its_version_is_disabled(steps in steps()) {
+    fn message_opens_after_any_history_unless_disabled(steps in steps()) {
         let keyring = keyring("orders", 1);
         let envelope = Envelope::new(&keyring);
         let mut disabled = vec![false];
@@ -333,7 +333,7 @@ proptest! {
     /// SPEC G-OPEN, G-ADD, G-REMOVE, R-CORE, R-WHOLE, against a model that knows of each slot whose
     /// it is and whether it opens. Any header of before opens as it did.
     #[test]
-    fn after_any_grants_and_removals_a_message_opens_for_whom_it_should(
+    fn message_opens_after_grants_as_modelled(
         suite in suites(),
         strangers in vec(foreign(), 0..4),
         padding in 0..400_usize,

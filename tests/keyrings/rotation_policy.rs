@@ -66,7 +66,7 @@ fn before(time: Timestamp) -> Timestamp {
 }
 
 #[test]
-fn a_preset_rotates_at_its_second_and_not_one_earlier() {
+fn preset_rotates_at_its_second_and_not_one_earlier() {
     let presets = [
         (RotationPolicy::every_90_days(), 90),
         (RotationPolicy::pci_dss_yearly(), 365),
@@ -111,7 +111,7 @@ fn wraps_and_bytes_rotate_at_their_limit() {
 }
 
 #[test]
-fn a_compromised_primary_is_replaced_at_once() {
+fn compromised_primary_is_replaced_at_once() {
     let keyring = keyring();
     let policy = RotationPolicy::on_compromise().disable_compromised_after(days(3));
     assert!(plan(&policy, &keyring, at_day(9_000)).next().is_none());
@@ -159,7 +159,7 @@ fn apply(plan: &Plan, keyring: &MemoryKeyring, now: Timestamp) -> PlanOutcome {
 }
 
 #[test]
-fn a_former_version_is_disabled_scheduled_and_destroyed_on_its_dates() {
+fn former_version_ends_on_its_dates() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days()
         .disable_after(days(30))
@@ -186,7 +186,7 @@ fn a_former_version_is_disabled_scheduled_and_destroyed_on_its_dates() {
 }
 
 #[test]
-fn a_scheduled_destruction_is_carried_out_on_its_second_for_seven_days_if_a_policy_says_so() {
+fn scheduled_destruction_runs_within_seven_days() {
     let keyring = keyring();
     change(&keyring, Change::Rotate { key: "orders" }, START);
     operate(&keyring, 1, Operation::Disable, START);
@@ -226,7 +226,7 @@ fn a_scheduled_destruction_is_carried_out_on_its_second_for_seven_days_if_a_poli
 }
 
 #[test]
-fn a_destruction_delay_outside_of_the_bounds_is_taken_for_the_nearest() {
+fn destruction_delay_out_of_bounds_is_clamped() {
     let scheduled = |delay| {
         let keyring = keyring();
         change(&keyring, Change::Rotate { key: "orders" }, START);
@@ -241,7 +241,7 @@ fn a_destruction_delay_outside_of_the_bounds_is_taken_for_the_nearest() {
 }
 
 #[test]
-fn of_many_who_apply_one_plan_exactly_one_does_it() {
+fn concurrent_plans_apply_once() {
     const PROCESSES: usize = 16;
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days();
@@ -278,7 +278,7 @@ fn of_many_who_apply_one_plan_exactly_one_does_it() {
 }
 
 #[test]
-fn a_plan_says_what_and_why() {
+fn plan_gives_action_and_reason() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days().disable_after(days(30));
     change(&keyring, Change::Rotate { key: "orders" }, at_day(0));
@@ -297,7 +297,7 @@ fn a_plan_says_what_and_why() {
 }
 
 #[test]
-fn an_alias_is_planned_for_and_an_unknown_key_is_an_error() {
+fn alias_is_planned_for_and_unknown_key_is_error() {
     let keyring = keyring();
     change(&keyring, Change::SetAlias { alias: "current", key: "orders" }, START);
     let policy = RotationPolicy::every_90_days();
@@ -312,7 +312,7 @@ fn an_alias_is_planned_for_and_an_unknown_key_is_an_error() {
 
 /// The order in which things are due never depends on how often one asks.
 #[test]
-fn asking_every_day_and_applying_ends_where_the_dates_say() {
+fn asking_every_day_and_applying_ends_where_dates_say() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days().disable_after(days(100));
     let mut rotations: Vec<PlannedAction> = Vec::new();

@@ -80,7 +80,7 @@ has_all!(Aad<'static>: Clone, Copy, Debug, PartialEq);
 lacks_all!(Aad<'static>: Display, Hash, Zeroize);
 
 #[test]
-fn keyring_is_object_safe_and_an_envelope_crosses_threads() {
+fn keyring_is_object_safe_and_envelope_is_send() {
     let keyring: std::sync::Arc<dyn Keyring> = match MemoryKeyring::create("orders") {
         Ok(keyring) => std::sync::Arc::new(keyring),
         Err(error) => panic!("{error}"),

@@ -100,7 +100,7 @@ const AAD: Aad<'static> = Aad::new(b"records/42");
 const SIZES: [usize; 4] = [0, 64, 16_384, 3 * 16_384];
 
 #[test]
-fn the_counter_sees_an_allocation() {
+fn counter_sees_an_allocation() {
     let (allocations, peak, _) = measure(|| std::hint::black_box(vec![0_u8; 1000]));
     assert_eq!((allocations, peak), (1, 1000));
 }
@@ -208,7 +208,7 @@ fn judge_in_place_forms(form: &mut InPlace<'_>, suite: Suite, size: usize, reser
 }
 
 #[test]
-fn a_small_message_costs_no_memory_however_many_versions_there_are() {
+fn small_message_costs_no_memory_for_many_versions() {
     let mut peaks = Vec::new();
     for versions in [1, 1000] {
         let keyring = MemoryKeyring::create("orders").unwrap();
@@ -297,7 +297,7 @@ fn largest_header(valid: &[u8], slots: u8, name_len: u8, wrapped_len: u16) -> Ve
 
 /// SPEC H-BOUND, SPEC H-COUNT, SPEC H-WRAPLEN: what a header declares is not believed.
 #[test]
-fn no_hostile_input_has_memory_allocated_before_it_is_authenticated() {
+fn hostile_input_allocates_nothing_unauthenticated() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
     let valid = envelope.encrypt(&[1; 9], AAD).unwrap();
@@ -356,7 +356,7 @@ fn short_inputs_of_any_content_never_panic() {
 }
 
 #[test]
-fn a_name_of_any_bytes_is_refused_without_memory() {
+fn name_of_any_bytes_is_refused_without_memory() {
     let mut rng = ChaCha20Rng::from_seed([36; 32]);
     for len in 0..=MAX_KEY_NAME_LEN + 2 {
         let name: String = (0..len).map(|_| char::from(rng.next_u32() as u8 & 0x7F)).collect();

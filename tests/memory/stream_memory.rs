@@ -18,7 +18,7 @@ fn peak<T>(operation: impl FnOnce() -> T) -> (usize, T) {
 const AAD: Aad<'static> = Aad::new(b"records/42");
 
 #[test]
-fn the_counter_sees_an_allocation() {
+fn counter_sees_an_allocation() {
     let (peak, _) = peak(|| std::hint::black_box(vec![0_u8; 1000]));
     assert_eq!(peak, 1000);
 }
@@ -106,7 +106,7 @@ fn read_all(reader: &mut impl Read, out: &mut [u8]) -> Result<usize, Error> {
 }
 
 #[test]
-fn a_message_of_200_bytes_takes_8_kib_however_many_keys_there_are() {
+fn message_of_200_bytes_takes_8_kib_for_any_keys() {
     for (name, open) in READERS {
         let mut peaks = Vec::new();
         for versions in [1, 1000] {
@@ -220,7 +220,7 @@ impl<R: Read> Read for Hesitant<R> {
 
 /// What comes too slowly for several threads goes through the buffers that there are.
 #[test]
-fn a_source_that_hesitates_gathers_no_buffers() {
+fn source_that_hesitates_gathers_no_buffers() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let parallel = Envelope::new(&keyring).with_threads(Threads::new(2));
     let held = [8 << 20, 64 << 20].map(|len| {

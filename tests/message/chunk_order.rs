@@ -233,7 +233,7 @@ fn no_other_arrangement_of_chunks_opens_in_suite_4() {
 
 /// SPEC B-NONCE, B-RELEASE
 #[test]
-fn a_chunk_opens_at_its_own_index_only_and_releases_nothing_elsewhere() {
+fn chunk_opens_at_its_own_index_only() {
     for &suite in Suite::ALL {
         let key = vec![9; suite.data_key_len()];
         let encryptor = danger::chunk_encryptor(suite, &key, &SALT, b"").unwrap();
@@ -262,7 +262,7 @@ fn a_chunk_opens_at_its_own_index_only_and_releases_nothing_elsewhere() {
 
 /// SPEC B-MAX, B-LAST; THREATS 12: no chunk has less than a tag or more than 16,384 bytes.
 #[test]
-fn chunks_that_no_message_has_are_refused_by_index_and_length() {
+fn impossible_chunks_are_refused_by_index_and_length() {
     use envelock::Error::Chunk;
     for &suite in Suite::ALL {
         let key = vec![9; suite.data_key_len()];

@@ -109,7 +109,7 @@ impl Keyring for Watched {
 /// SPEC B-CONTEXT: with the data key in hand, `cobblestone` opens the body of a whole message
 /// under the context bytes 0..22 of the header, then the associated data.
 #[test]
-fn the_body_of_a_message_opens_under_its_core_and_associated_data() {
+fn body_opens_under_its_core_and_associated_data() {
     let mut rng = ChaCha20Rng::from_seed([3; 32]);
     let mut opened = 0;
     for suite in [Suite::Cobblestone256, Suite::Cobblestone128] {

@@ -56,7 +56,7 @@ fn suite_of(entry: &Entry) -> Suite {
 /// SPEC B-CONTEXT, K-AAD, K-MASTER, W-XAES: a reader that does any of them otherwise is locked out
 /// of what was stored.
 #[test]
-fn every_golden_message_opens_with_each_of_its_keys_in_every_form() {
+fn every_golden_message_opens_in_every_form() {
     for (entry, header, body) in golden() {
         let name = &entry.name;
         let message = [&header[..], &body].concat();
@@ -91,7 +91,7 @@ fn every_golden_message_opens_with_each_of_its_keys_in_every_form() {
 /// SPEC W-GCM, W-CBC: by the material in the manifest, over primitives of others, and with any byte of
 /// the wrapped key changed not.
 #[test]
-fn every_golden_slot_of_a_token_opens_with_the_keys_in_the_manifest() {
+fn every_golden_token_slot_opens_with_manifest_keys() {
     let mut algorithms = BTreeSet::new();
     for (entry, header, body) in golden() {
         let Some(keyring) = make::tokens(&entry) else { continue };
@@ -124,7 +124,7 @@ fn every_golden_body_opens_with_its_data_key_alone() {
 }
 
 #[test]
-fn inspection_of_every_golden_message_says_what_is_in_it() {
+fn inspection_of_golden_messages_matches_manifest() {
     for (entry, header, body) in golden() {
         let message = [&header[..], &body].concat();
         for input in [&message, &header] {
@@ -162,7 +162,7 @@ fn expand_sha256(key: &[u8], info: &[u8]) -> [u8; 8] {
 /// half; the id of a master key follows from its material. Judges what is stored, by the formulas
 /// of SPEC 4.1 and 4.2, so that golden files cannot have been made by a broken generator.
 #[test]
-fn ids_in_golden_messages_are_derived_from_the_keys_they_name() {
+fn ids_in_golden_messages_derive_from_their_keys() {
     for (entry, header, _) in golden() {
         let [random, check] = [&header[6..14], &header[14..22]];
         let info = [b"envelock data key id v1", &[1, suite_of(&entry).id()][..], random].concat();
@@ -181,7 +181,7 @@ fn ids_in_golden_messages_are_derived_from_the_keys_they_name() {
 
 /// SPEC H-CANON: what the parser says, written down by another hand, is the header again.
 #[test]
-fn every_golden_header_is_the_only_encoding_of_what_it_says() {
+fn every_golden_header_is_the_only_encoding() {
     for (entry, header, _) in golden() {
         assert_eq!(encode(&inspect(&header).unwrap()), header, "{}", entry.name);
     }
@@ -207,7 +207,7 @@ fn encode(header: &Header<'_>) -> Vec<u8> {
 
 /// Old messages keep their way forward: they take a new slot and lose no byte of the body.
 #[test]
-fn every_golden_message_can_be_rewrapped_and_opens_again() {
+fn every_golden_message_is_rewrapped_and_opens() {
     let mut rng = ChaCha20Rng::from_seed([7; 32]);
     let mut rewrapped = 0;
     for (entry, header, body) in golden() {
@@ -254,7 +254,7 @@ fn made() -> Vec<(String, Vec<u8>)> {
 /// The format, the order in which random bytes are drawn and what each is used for are all
 /// pinned: the same generator gives the same message.
 #[test]
-fn the_seeded_generators_still_make_the_same_bytes() {
+fn seeded_generators_still_make_the_same_bytes() {
     let mut names = BTreeSet::new();
     for (name, bytes) in made() {
         let stored = std::fs::read(directory().join(&name)).unwrap_or_default();

@@ -52,7 +52,7 @@ fn with(mut bytes: Vec<u8>, at: usize, value: &[u8]) -> Vec<u8> {
 
 /// SPEC H-MAGIC
 #[test]
-fn what_does_not_start_with_the_magic_is_no_message() {
+fn input_without_magic_is_no_message() {
     canonical(&usual());
     for at in 0..4 {
         for bit in 0..8 {
@@ -90,7 +90,7 @@ fn every_suite_but_1_to_4_is_unknown() {
 
 /// SPEC H-LEN
 #[test]
-fn a_header_has_43_to_65535_bytes() {
+fn header_has_43_to_65535_bytes() {
     let shortest = header(1, vec![slot(128, b"a", 1)], 0).encode();
     assert_eq!(shortest.len(), 43);
     canonical(&shortest);
@@ -108,7 +108,7 @@ fn a_header_has_43_to_65535_bytes() {
 
 /// SPEC H-COUNT
 #[test]
-fn a_header_has_1_to_16_slots_that_fit() {
+fn header_has_1_to_16_slots_that_fit() {
     let slots = |count: u8| (0..count).map(|index| slot(128, &[b'a' + index], 1)).collect();
     for count in 1..=16 {
         canonical(&header(1, slots(count), 0).encode());
@@ -133,7 +133,7 @@ fn version_zero_is_a_fault_and_every_other_is_none() {
 
 /// SPEC H-ALG, H-OPAQUE
 #[test]
-fn algorithm_zero_is_a_fault_and_an_unknown_one_is_an_opaque_slot() {
+fn algorithm_zero_is_a_fault_unknown_is_opaque() {
     let at = SLOT + 12;
     faulty(&with(usual(), at, &[0]), at, HeaderFault::ZeroAlgorithm);
     let ring = ring("orders", &[(1, 0x11), (2, 0x22)]);
@@ -157,7 +157,7 @@ fn algorithm_zero_is_a_fault_and_an_unknown_one_is_an_opaque_slot() {
 
 /// SPEC H-FIRST: algorithms 1 to 3 fix a length, so the room is known to lack at their id.
 #[test]
-fn an_algorithm_whose_wrapped_key_cannot_fit_is_told_at_its_id() {
+fn algorithm_with_impossible_length_fails_at_its_id() {
     for (suite, algorithm, exact) in
         [(1, 1, 72), (1, 2, 60), (1, 3, 80), (2, 1, 56), (2, 2, 44), (2, 3, 64), (3, 1, 72)]
     {
@@ -175,7 +175,7 @@ fn an_algorithm_whose_wrapped_key_cannot_fit_is_told_at_its_id() {
 
 /// SPEC H-NAME
 #[test]
-fn a_name_has_1_to_255_bytes_that_fit() {
+fn name_has_1_to_255_bytes_that_fit() {
     let at = SLOT + 13;
     faulty(&with(usual(), at, &[0]), at, HeaderFault::KeyNameLength(0));
     canonical(&header(1, vec![slot(1, &[b'n'; 255], 72)], 0).encode());
@@ -190,7 +190,7 @@ fn a_name_has_1_to_255_bytes_that_fit() {
 
 /// SPEC H-NAME
 #[test]
-fn a_name_byte_out_of_the_alphabet_is_told_at_its_offset() {
+fn invalid_name_byte_is_reported_at_its_offset() {
     for index in 0..6 {
         for byte in 0..=255 {
             let at = SLOT + 16 + index;
@@ -219,7 +219,7 @@ fn algorithms_1_to_3_have_one_length_and_no_short_tag() {
 
 /// SPEC H-WRAPLEN, H-BOUND
 #[test]
-fn an_opaque_wrapped_key_has_1_to_32768_bytes_that_fit() {
+fn opaque_wrapped_key_has_1_to_32768_bytes_that_fit() {
     let at = SLOT + 14;
     for len in [1_usize, 2, 32_767, 32_768] {
         canonical(&header(1, vec![slot(9, b"a", len)], 0).encode());
@@ -236,7 +236,7 @@ fn an_opaque_wrapped_key_has_1_to_32768_bytes_that_fit() {
 
 /// SPEC H-DUPLICATE
 #[test]
-fn two_slots_of_one_name_version_and_id_are_a_fault_whatever_their_algorithm() {
+fn two_slots_of_one_name_version_and_id_are_a_fault() {
     let first = slot(1, b"orders", 72);
     let at = SLOT + 16 + 6 + 72;
     for algorithm in [1, 2, 200] {
@@ -261,7 +261,7 @@ fn two_slots_of_one_name_version_and_id_are_a_fault_whatever_their_algorithm() {
 
 /// SPEC H-PAD
 #[test]
-fn padding_that_is_not_zero_is_told_at_its_first_byte() {
+fn nonzero_padding_is_reported_at_its_first_byte() {
     let bytes = header(1, vec![slot(1, b"orders", 72)], 300).encode();
     let start = bytes.len() - 300;
     for at in start..bytes.len() {
@@ -276,7 +276,7 @@ fn padding_that_is_not_zero_is_told_at_its_first_byte() {
 
 /// A cut header says how much of it is needed: 43 bytes, then what it declares.
 #[test]
-fn a_cut_header_says_how_long_it_is() {
+fn cut_header_says_how_long_it_is() {
     let bytes = usual();
     for len in 1..bytes.len() {
         let needed = if len < 24 { 43 } else { bytes.len() as u64 };
@@ -287,7 +287,7 @@ fn a_cut_header_says_how_long_it_is() {
 
 /// SPEC H-DETACHED
 #[test]
-fn a_detached_header_is_as_long_as_it_says() {
+fn detached_header_is_as_long_as_it_says() {
     for &suite in Suite::ALL {
         let envelope = Envelope::new(ring("orders", &[(1, 0x11)])).with_suite(suite);
         let message = envelope.with_rng(&mut rng(3)).encrypt(b"text", Aad::none()).unwrap();

@@ -32,7 +32,7 @@ fn buffer_error<T: std::fmt::Debug>(result: Result<T, Error>) -> (usize, usize) 
 
 /// SPEC B-LENGTH, B-LAST.
 #[test]
-fn lengths_are_those_of_what_is_written() {
+fn lengths_match_written_bytes() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     for &suite in Suite::ALL {
         for reserved in [0, 1, 100] {
@@ -56,7 +56,7 @@ fn lengths_are_those_of_what_is_written() {
 }
 
 #[test]
-fn a_message_of_one_chunk_under_a_name_of_eight_bytes_has_193_bytes_more() {
+fn message_of_one_chunk_has_193_bytes_more() {
     let keyring = MemoryKeyring::create("eight-by").unwrap();
     let envelope = Envelope::new(&keyring);
     for len in [0, 1, 200, CHUNK_LEN - 1] {
@@ -72,7 +72,7 @@ fn a_message_of_one_chunk_under_a_name_of_eight_bytes_has_193_bytes_more() {
 
 /// SPEC B-LENGTH: of all body lengths of up to four chunks, exactly those that a plaintext has.
 #[test]
-fn a_body_length_is_one_of_a_plaintext_or_truncated() {
+fn body_length_is_one_of_a_plaintext_or_truncated() {
     let last = 4 * ENCRYPTED_CHUNK_LEN;
     let mut exist = vec![None; last + 1];
     for len in 0..4 * CHUNK_LEN {
@@ -97,7 +97,7 @@ fn a_body_length_is_one_of_a_plaintext_or_truncated() {
 
 /// SPEC B-MAX, on numbers alone.
 #[test]
-fn a_message_has_at_most_2_to_the_38_chunks() {
+fn message_has_at_most_2_to_the_38_chunks() {
     assert_eq!(MAX_CHUNKS, 1 << 38);
     assert_eq!(MAX_PLAINTEXT_LEN, (1 << 52) - 1);
     let too_long = |result: Result<u64, Error>| matches!(result, Err(Error::MessageTooLong));
@@ -134,7 +134,7 @@ fn a_message_has_at_most_2_to_the_38_chunks() {
 
 /// SPEC B-MAX, B-LAST, by chunk: the last index there is works, the next does not.
 #[test]
-fn a_chunk_beyond_the_limits_is_neither_encrypted_nor_decrypted() {
+fn chunk_beyond_the_limits_is_refused_both_ways() {
     for &suite in Suite::ALL {
         let key = vec![7; suite.data_key_len()];
         let encryptor = chunk_encryptor(suite, &key, &[1; 24], b"context").unwrap();
@@ -169,7 +169,7 @@ fn a_chunk_beyond_the_limits_is_neither_encrypted_nor_decrypted() {
 }
 
 #[test]
-fn an_output_of_another_length_is_refused_and_untouched() {
+fn output_of_another_length_is_refused_and_untouched() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
     let aad = Aad::none();
@@ -219,7 +219,7 @@ fn an_output_of_another_length_is_refused_and_untouched() {
 }
 
 #[test]
-fn an_in_place_buffer_that_is_no_message_is_refused_and_untouched() {
+fn in_place_buffer_without_message_is_untouched() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
     let header_len = envelope.header_len().unwrap();
@@ -245,7 +245,7 @@ fn an_in_place_buffer_that_is_no_message_is_refused_and_untouched() {
 
 /// The plaintext is where the caller says, whatever header the keyring would have now.
 #[test]
-fn a_header_that_changes_its_length_does_not_shift_the_plaintext_in_place() {
+fn header_of_new_length_does_not_shift_plaintext() {
     let short = MemoryKeyring::create("orders").unwrap();
     let long = MemoryKeyring::create("orders-of-the-other-shop").unwrap();
     let plaintext = b"not a byte of this may go";
@@ -279,7 +279,7 @@ fn a_header_that_changes_its_length_does_not_shift_the_plaintext_in_place() {
 
 /// SPEC H-LEN, H-BOUND.
 #[test]
-fn a_header_has_at_most_65_535_bytes() {
+fn header_has_at_most_65_535_bytes() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let slots_end = Envelope::new(&keyring).header_len().unwrap();
     let most = Envelope::new(&keyring).with_reserved(65_535 - slots_end);
@@ -309,7 +309,7 @@ fn a_header_has_at_most_65_535_bytes() {
 
 /// Without a key, beyond what 32 bits hold.
 #[test]
-fn header_tells_lengths_in_64_bits() {
+fn header_reports_lengths_in_64_bits() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
     for len in [0, 1, CHUNK_LEN - 1, CHUNK_LEN, CHUNK_LEN + 1, 100_000] {

@@ -100,7 +100,7 @@ fn cases() -> Vec<(LooksLike, Vec<Vec<u8>>)> {
 
 /// SPEC H-MAGIC.
 #[test]
-fn every_guess_is_made_of_what_it_names() {
+fn every_guess_matches_its_input() {
     let cases = cases();
     assert_eq!(cases.len(), 7);
     for (expected, inputs) in cases {
@@ -139,7 +139,7 @@ fn every_operation_says_the_same_of_foreign_input() {
 
 /// A start of the magic may yet become a message: it is truncated, not foreign.
 #[test]
-fn a_start_of_the_magic_is_a_truncated_header() {
+fn start_of_the_magic_is_a_truncated_header() {
     for len in 1..=MAGIC.len() {
         let error = inspect(&MAGIC[..len]).unwrap_err();
         assert!(matches!(error, Error::Truncated { needed: 43, .. }), "{error:?}");

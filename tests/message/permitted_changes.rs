@@ -57,7 +57,7 @@ fn padding_may_be_resized_consistently() {
 }
 
 #[test]
-fn a_slot_that_nobody_opens_may_be_stripped() {
+fn unopened_slot_may_be_stripped() {
     opens_after(|header| drop(header.slots.remove(1)));
     opens_after(|header| drop(header.slots.remove(2)));
     opens_after(|header| header.slots.truncate(1));
@@ -71,7 +71,7 @@ fn slots_may_be_reordered() {
 }
 
 #[test]
-fn a_slot_that_nobody_opens_may_be_damaged() {
+fn unopened_slot_may_be_damaged() {
     for index in [1, 2] {
         opens_after(|header| header.slots[index].wrapped[0] ^= 1);
         opens_after(|header| header.slots[index].version += 1);
@@ -83,7 +83,7 @@ fn a_slot_that_nobody_opens_may_be_damaged() {
 }
 
 #[test]
-fn a_slot_that_does_not_open_may_be_added() {
+fn slot_that_does_not_open_may_be_added() {
     let slot = |name: &[u8], version| RefSlot {
         version,
         master_key_id: [5; 8],
@@ -104,7 +104,7 @@ fn a_slot_that_does_not_open_may_be_added() {
 
 /// A slot that is stripped, or that has rubbish under its label, is found by opening it.
 #[test]
-fn a_reader_can_demand_slots_and_learns_of_one_that_is_stripped_or_damaged() {
+fn reader_with_required_slots_sees_changed_ones() {
     let names = ["a", "b", "c"];
     let [a, b, c] = names.map(|name| ring(name, &[(1, name.as_bytes()[0])]));
     let all = MultiKeyring::new(a).with(b).unwrap().with(c).unwrap();
@@ -135,7 +135,7 @@ fn a_reader_can_demand_slots_and_learns_of_one_that_is_stripped_or_damaged() {
 }
 
 #[test]
-fn an_older_header_may_be_put_back_until_its_version_is_disabled() {
+fn older_header_opens_until_its_version_is_disabled() {
     for &suite in Suite::ALL {
         let ring = ring("orders", &[(1, 0x11), (2, 0x22)]);
         let (old, body) = message(suite);
@@ -155,7 +155,7 @@ fn an_older_header_may_be_put_back_until_its_version_is_disabled() {
 }
 
 #[test]
-fn bodies_that_share_data_key_core_and_associated_data_are_interchangeable() {
+fn bodies_of_one_data_key_are_interchangeable() {
     for &suite in Suite::ALL {
         let writer = Envelope::new(Spy::new(orders())).with_suite(suite);
         let mut rng = rng(8);

@@ -153,7 +153,7 @@ fn chacha20_poly1305_is_the_same_with_every_provider() {
 
 /// One change anywhere in a chunk or its tag, at lengths around every vector width.
 #[test]
-fn a_failure_leaves_no_plaintext_with_any_provider() {
+fn failure_leaves_no_plaintext_with_any_provider() {
     let mut plaintext = vec![0; 16_384];
     ChaCha20Rng::seed_from_u64(29).fill_bytes(&mut plaintext);
     for &suite in Suite::ALL {
@@ -185,7 +185,7 @@ fn leaves_nothing(keyed: &Keyed, sealed: &[u8], name: &str) {
 
 /// Whole messages of the same random bytes are the same, and open with every provider.
 #[test]
-fn envelopes_of_every_provider_make_and_open_the_same_messages() {
+fn envelopes_of_every_provider_make_the_same_messages() {
     let keyring =
         MemoryKeyring::import("providers", KeyVersion::FIRST, &MasterKey::from_bytes(&[9; 32]))
             .unwrap();
@@ -214,7 +214,7 @@ fn envelopes_of_every_provider_make_and_open_the_same_messages() {
 }
 
 #[test]
-fn the_default_is_the_first_of_all_and_every_provider_has_a_name() {
+fn default_provider_is_first_and_all_have_names() {
     assert_eq!(Provider::default(), Provider::ALL[0]);
     assert_eq!(Envelope::new(MemoryKeyring::create("name").unwrap()).provider(), Provider::ALL[0]);
     assert!(Provider::ALL.contains(&Provider::RustCrypto));

@@ -71,7 +71,7 @@ fn judge(name: &str) -> (usize, usize) {
 /// B-COMMIT, B-LAST, B-LENGTH: beside the good messages there is one that breaks each of them.
 #[test]
 #[ignore = "run by ci/python.sh"]
-fn messages_made_in_python_open_and_those_made_wrong_do_not() {
+fn python_messages_open_and_malformed_do_not() {
     let (accepted, refused) = judge("from-python");
     assert!(
         accepted >= 1000 + 4 * (10 + 301) && refused >= 95,

@@ -63,7 +63,7 @@ fn writes_a_stream_that_python_opens() {
 /// By a reader, on one thread and on two, and by one that seeks.
 #[test]
 #[ignore = "run by ci/python.sh"]
-fn a_stream_made_in_python_opens() {
+fn stream_made_in_python_opens() {
     let directory = directory("stream-from-python");
     let text = std::fs::read_to_string(directory.join("manifest.txt")).unwrap();
     let entry = manifest::parse(&text).remove(0);

@@ -72,21 +72,21 @@ fn sweep_suite(suite: Suite) {
 }
 
 #[test]
-fn every_single_change_to_a_message_of_suite_1_is_refused() {
+fn every_change_to_a_message_of_suite_1_is_refused() {
     sweep_suite(Suite::Cobblestone256);
 }
 
 #[test]
-fn every_single_change_to_a_message_of_suite_2_is_refused() {
+fn every_change_to_a_message_of_suite_2_is_refused() {
     sweep_suite(Suite::Cobblestone128);
 }
 
 #[test]
-fn every_single_change_to_a_message_of_suite_3_is_refused() {
+fn every_change_to_a_message_of_suite_3_is_refused() {
     sweep_suite(Suite::ChunkedChaCha20Poly1305);
 }
 
 #[test]
-fn every_single_change_to_a_message_of_suite_4_is_refused() {
+fn every_change_to_a_message_of_suite_4_is_refused() {
     sweep_suite(Suite::ChunkedAes256GcmSha256);
 }

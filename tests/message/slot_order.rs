@@ -161,7 +161,7 @@ fn outcome(result: Result<&[u8], Error>) -> String {
 
 /// SPEC O-ORDER, O-PRECEDENCE: 9 + 81 + 729 + 6,561 headers.
 #[test]
-fn every_order_of_outcomes_gives_the_answer_of_the_specification() {
+fn every_order_of_outcomes_matches_the_specification() {
     let scripts = scripts(4);
     assert_eq!(scripts.len(), 7_380);
     for script in scripts {
@@ -183,7 +183,7 @@ fn every_order_of_outcomes_gives_the_answer_of_the_specification() {
 
 /// SPEC O-FINAL: behind a slot that opened, no other is asked about a body that fails.
 #[test]
-fn a_body_that_fails_after_a_slot_opened_is_final() {
+fn body_that_fails_after_a_slot_opened_is_final() {
     for script in scripts(3).into_iter().filter(|script| script.contains(&Opens)) {
         let keyring = Scripted::new(&script);
         let envelope = Envelope::new(&keyring);
@@ -205,7 +205,7 @@ fn a_body_that_fails_after_a_slot_opened_is_final() {
 }
 
 #[test]
-fn the_last_of_sixteen_slots_opens_behind_fifteen_that_fail() {
+fn last_of_sixteen_slots_opens_after_fifteen_fail() {
     for failure in &ALL[1..] {
         let mut script = vec![*failure; 15];
         script.push(Opens);
@@ -219,7 +219,7 @@ fn the_last_of_sixteen_slots_opens_behind_fifteen_that_fail() {
 
 /// SPEC O-NOFALLBACK: whatever a label says but the version, the primary does not step in.
 #[test]
-fn a_missing_version_is_told_and_never_replaced_by_the_primary() {
+fn missing_version_is_not_replaced_by_the_primary() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
     let message = envelope.encrypt(b"payload", Aad::none()).unwrap();
@@ -256,7 +256,7 @@ fn versions_of_a() -> (MemoryKeyring, [MasterKeyId; 2]) {
 
 /// SPEC O-MINE: name and algorithm, then version, then id and algorithm of the version, then state.
 #[test]
-fn a_slot_is_answered_for_by_the_first_rule_that_holds() {
+fn slot_is_answered_for_by_the_first_rule_that_holds() {
     use Freshness::{NotMine, Primary, Refused};
     let (keyring, [first, second]) = versions_of_a();
     let stranger = MasterKeyId([9; 8]);
@@ -290,7 +290,7 @@ fn a_slot_is_answered_for_by_the_first_rule_that_holds() {
 /// SPEC O-MINE: the slot is of version 4 of `a`, of algorithm 1 or 2. Of an algorithm that software keys
 /// do not make it is nobody's; of theirs the version is unknown.
 #[test]
-fn a_slot_of_an_algorithm_that_the_keyring_does_not_make_is_no_key() {
+fn slot_of_a_foreign_algorithm_is_no_key() {
     let (keyring, _) = versions_of_a();
     let start = "e54e564c010200000000000000004fe1515fe61be0b8";
     let slot = |algorithm: u8, len: u8| {

@@ -215,7 +215,7 @@ fn parse(text: &str) -> Vec<(&str, Vec<(&str, String)>)> {
 /// the written values are those that the formulas give, none is missing and none is there that is
 /// not computed.
 #[test]
-fn the_examples_in_the_specification_have_every_value_right() {
+fn examples_in_specification_have_every_value_right() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(SOURCE);
     let text = std::fs::read_to_string(path).unwrap();
     let hex = |values: Values| -> Vec<_> {

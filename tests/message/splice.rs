@@ -92,7 +92,7 @@ fn nothing_of_one_message_opens_in_another() {
 
 /// SPEC B-CONTEXT; THREATS 9: a message moved to another record does not open there.
 #[test]
-fn a_message_opens_with_its_own_associated_data_only() {
+fn message_opens_with_its_own_associated_data_only() {
     let reader = reader();
     for message in messages() {
         let whole = [message.header.encode(), message.body.clone()].concat();
@@ -107,7 +107,7 @@ fn a_message_opens_with_its_own_associated_data_only() {
 
 /// SPEC B-CONTEXT: what moves between core and associated data moves the key.
 #[test]
-fn bodies_of_one_data_key_open_only_with_their_own_core_and_associated_data() {
+fn bodies_of_one_data_key_open_with_their_core_only() {
     for &suite in Suite::ALL {
         let writer = Envelope::new(Spy::new(ring("orders", &[(1, 0x11)]))).with_suite(suite);
         let mut rng = rng(9);
@@ -164,7 +164,7 @@ fn no_suite_can_be_rewritten_to_another() {
 /// SPEC B-KDF: suites 1, 3 and 4 take keys of one length, and still never read each other's bodies,
 /// not even under one context. Suites 1 and 4 differ in the hash alone.
 #[test]
-fn a_body_opens_under_its_own_suite_only() {
+fn body_opens_under_its_own_suite_only() {
     let suites = Suite::ALL.iter().copied().filter(|suite| suite.data_key_len() == 32);
     for suite in suites.clone() {
         let body = danger::encrypt_body(suite, &[5; 32], &[6; 24], b"context", b"text").unwrap();
@@ -178,7 +178,7 @@ fn a_body_opens_under_its_own_suite_only() {
 
 /// A key that was opened refuses each other message by its core, before any cipher could.
 #[test]
-fn a_key_opened_from_one_message_refuses_every_other() {
+fn key_opened_from_one_message_refuses_every_other() {
     let (messages, reader) = (messages(), reader());
     let whole = |message: &Message| [message.header.encode(), message.body.clone()].concat();
     for (i, a) in messages.iter().enumerate() {
@@ -216,7 +216,7 @@ fn a_key_opened_from_one_message_refuses_every_other() {
 
 /// What a rewrap changes is nothing of the core: the key goes on to open the message.
 #[test]
-fn an_opened_key_opens_its_message_after_rewraps_and_under_other_slots() {
+fn opened_key_opens_after_rewraps_and_other_slots() {
     let reader = reader();
     for message in messages() {
         let old = [message.header.encode(), message.body.clone()].concat();

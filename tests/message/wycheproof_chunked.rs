@@ -81,7 +81,7 @@ fn vectors() -> Vec<Vector> {
 }
 
 #[test]
-fn whole_bodies_open_or_are_refused_as_the_vectors_say() {
+fn whole_bodies_open_or_are_refused_as_vectors_say() {
     let (mut valid, mut invalid) = (0, 0);
     for vector in vectors() {
         let decrypted = vector.decrypt();
@@ -114,7 +114,7 @@ fn whole_bodies_open_or_are_refused_as_the_vectors_say() {
 
 /// A valid body is the only one that its key, salt, context and message have.
 #[test]
-fn encrypting_the_message_of_a_valid_vector_gives_its_bytes() {
+fn encrypting_message_of_valid_vector_gives_its_bytes() {
     let mut count = 0;
     for vector in vectors().iter().filter(|vector| vector.is_valid()) {
         let message = vector.decrypt().unwrap();
@@ -178,7 +178,7 @@ fn header_failures_are_refused_before_any_chunk() {
 /// A reader that goes from chunk to chunk gets exactly the authentic start of the message, then
 /// an error, and the same error for that chunk however often it asks (SPEC B-LAST, B-LENGTH).
 #[test]
-fn chunk_by_chunk_the_authentic_start_comes_out_and_then_an_error() {
+fn chunks_yield_the_authentic_start_and_an_error() {
     let (mut whole, mut partial, mut nothing) = (0, 0, 0);
     for vector in vectors() {
         let Ok(decryptor) = vector.decryptor() else { continue };
@@ -235,7 +235,7 @@ fn read_chunks(vector: &Vector, decryptor: &ChunkDecryptor) -> (Vec<u8>, bool) {
 /// Whoever seeks from the end verifies the last chunk at the index that the body's length says:
 /// that succeeds for valid vectors and those flagged so, and for no other.
 #[test]
-fn the_last_chunk_verifies_at_its_computed_index_for_valid_and_flagged_vectors_only() {
+fn last_chunk_verifies_for_valid_and_flagged_vectors() {
     let (mut verified, mut refused) = (0, 0);
     for vector in vectors() {
         let expected = vector.is_valid() || vector.has(TestFlag::ValidFinalChunk);

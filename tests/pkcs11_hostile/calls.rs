@@ -55,7 +55,7 @@ fn no_search_is_made_for_a_key_that_is_known() {
 
 /// A wrong PIN is offered once, whoever asks how often.
 #[test]
-fn a_refused_pin_is_not_offered_again() {
+fn refused_pin_is_not_offered_again() {
     let hostile = Hostile::new();
     let scene = Scene::new(WrapAlgorithm::TOKEN_AES_256_GCM);
     hostile.finalize();
@@ -73,7 +73,7 @@ fn a_refused_pin_is_not_offered_again() {
 
 /// A function list is one for each file, so every lie about it gets a copy of the module.
 #[test]
-fn a_library_that_is_none_is_refused_and_what_it_lacks_is_named() {
+fn no_library_is_refused_and_lacks_are_named() {
     let hostile = Hostile::new();
     let module = variable("ENVELOCK_P11_MODULE");
     let directory = crate::place::Place::new();

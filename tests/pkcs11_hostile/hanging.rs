@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 #[test]
-fn a_call_that_hangs_is_left_at_the_deadline() {
+fn call_that_hangs_is_left_at_the_deadline() {
     let hostile = Hostile::new();
     let scene = Scene::new(WrapAlgorithm::TOKEN_AES_256_GCM);
     let token =
@@ -75,7 +75,7 @@ fn calls_that_never_return_are_given_up_and_replaced() {
 
 /// Nothing in the library answers any more: callers are told so for good, and at once.
 #[test]
-fn a_library_that_never_returns_asks_for_another_process() {
+fn hung_library_asks_for_another_process() {
     let hostile = Hostile::new();
     let scene = Scene::new(GCM);
     let keyring = scene.open_by(&impatient().token().unwrap()).unwrap();
@@ -105,7 +105,7 @@ fn a_library_that_never_returns_asks_for_another_process() {
 
 /// A dead library is set up anew by C_Finalize, which must not be called beside a call that hangs.
 #[test]
-fn a_dead_library_with_a_call_that_never_returns_is_not_set_up_anew() {
+fn hung_dead_library_is_not_set_up_again() {
     let hostile = Hostile::new();
     let scene = Scene::new(GCM);
     let keyring = scene.open_by(&impatient().token().unwrap()).unwrap();
@@ -157,7 +157,7 @@ fn patience_lasts_as_long_as_it_says() {
 
 /// Whatever code a library answers to everything until it is set up anew.
 #[test]
-fn a_library_that_is_dead_by_any_code_is_set_up_anew() {
+fn dead_library_of_any_code_is_set_up_again() {
     let hostile = Hostile::new();
     let scene = Scene::new(GCM);
     let keyring = scene.open().unwrap();
@@ -184,7 +184,7 @@ fn a_library_that_is_dead_by_any_code_is_set_up_anew() {
 
 /// A change of keys has a deadline as well, and one is there without being asked for.
 #[test]
-fn a_change_that_never_returns_is_left_at_the_deadline() {
+fn change_that_never_returns_is_left_at_the_deadline() {
     let hostile = Hostile::new();
     let scene = Scene::new(GCM);
     let keyring = scene.open_by(&impatient().token().unwrap()).unwrap();

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 const CKM_CLOUDHSM_AES_GCM: std::ffi::c_ulong = 0x8000_1087;
 
 #[test]
-fn whoever_makes_the_iv_it_is_the_one_that_is_stored() {
+fn stored_iv_is_the_one_used() {
     let gcm = WrapAlgorithm::TOKEN_AES_256_GCM;
     let hostile = Hostile::new();
     for (lie, number, words) in [

@@ -30,7 +30,7 @@ impl Log {
 }
 
 #[test]
-fn reconnects_logins_and_refusals_are_told() {
+fn reconnects_logins_and_refusals_are_reported() {
     let hostile = Hostile::new();
     let scene = Scene::new(WrapAlgorithm::TOKEN_AES_256_GCM);
     let log = Arc::new(Log::default());

@@ -130,20 +130,20 @@ fn sweep(algorithm: WrapAlgorithm, file: &str, expected: &str) {
 }
 
 #[test]
-fn each_lie_about_gcm_comes_to_what_the_table_says() {
+fn each_fault_of_gcm_matches_the_table() {
     let (file, expected) = ("verdicts_gcm.txt", include_str!("verdicts_gcm.txt"));
     sweep(WrapAlgorithm::TOKEN_AES_256_GCM, file, expected);
 }
 
 #[test]
-fn each_lie_about_cbc_and_hmac_comes_to_what_the_table_says() {
+fn each_fault_of_cbc_and_hmac_matches_the_table() {
     let (file, expected) = ("verdicts_cbc_hmac.txt", include_str!("verdicts_cbc_hmac.txt"));
     sweep(WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, file, expected);
 }
 
 /// Lies while keys are made and destroyed: a version that is on record works.
 #[test]
-fn no_lie_makes_a_version_that_does_not_work() {
+fn no_fault_makes_a_version_that_fails() {
     let hostile = Hostile::new();
     let mut made = 0;
     for (order, always) in orders(&hostile) {

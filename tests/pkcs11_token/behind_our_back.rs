@@ -94,7 +94,7 @@ pub fn crashes_logged_out(algorithm: WrapAlgorithm) -> bool {
 }
 
 #[test]
-fn a_session_or_a_login_that_others_end_is_made_anew() {
+fn session_or_login_ended_by_others_is_restored() {
     for algorithm in algorithms() {
         let stage = stage(options(), algorithm);
         // Others of this process may be logged in already.
@@ -119,7 +119,7 @@ fn a_session_or_a_login_that_others_end_is_made_anew() {
 
 /// A change of keys goes the same way.
 #[test]
-fn a_rotation_survives_what_others_do() {
+fn rotation_survives_changes_by_others() {
     let place = Place::new();
     let keyring = place.create("orders", &options().token().unwrap());
     for (_, deed, _) in [SESSIONS, LOGOUT] {
@@ -166,7 +166,7 @@ fn initialize(library: &RawLibrary) {
 
 /// Whoever set it up first; in a process of its own, since it stays the others' afterwards.
 #[test]
-fn a_library_that_others_set_up_anew_is_used_again() {
+fn library_set_up_again_by_others_is_used() {
     for who in ["ours", "theirs"] {
         let mut child = Process::start(crate::MODULE, "behind our back", &[who]);
         child.expect("done");
@@ -176,7 +176,7 @@ fn a_library_that_others_set_up_anew_is_used_again() {
 
 /// Once the PIN is not the token's any more, a lost login cannot be made anew: both are told.
 #[test]
-fn a_login_that_is_refused_is_told() {
+fn refused_login_is_reported() {
     let (pin, wrong) = (Arc::new(Mutex::new(variable("ENVELOCK_P11_PIN"))), "00000003");
     let given = pin.clone();
     let options = options().pin_from(move || Ok(Pin::new(&*given.lock().unwrap())));

@@ -16,7 +16,7 @@ fn serial() -> String {
 }
 
 #[test]
-fn a_label_that_no_token_has_is_told_with_those_there_are() {
+fn unknown_label_is_reported_with_those_present() {
     let slots = library().slots().len();
     let options = options().token_label("nobody").recovery_timeout(Duration::from_millis(50));
     let error = probe(&options);
@@ -37,7 +37,7 @@ fn a_label_that_no_token_has_is_told_with_those_there_are() {
 }
 
 #[test]
-fn a_serial_number_has_to_be_the_tokens_as_well() {
+fn serial_number_has_to_be_the_tokens_as_well() {
     let serial = serial();
     let token = options().token_serial(&serial).token().unwrap();
     assert_eq!(token.probe().unwrap().serial, serial);
@@ -52,7 +52,7 @@ fn a_serial_number_has_to_be_the_tokens_as_well() {
 
 /// A prefix is another label.
 #[test]
-fn a_label_is_compared_as_a_whole() {
+fn label_is_compared_as_a_whole() {
     let label = variable("ENVELOCK_P11_LABEL");
     for wrong in [&label[..label.len() - 1], &format!("{label}x"), &label.to_uppercase()] {
         let error = probe(&options().token_label(wrong).recovery_timeout(Duration::ZERO));
@@ -92,7 +92,7 @@ fn load(path: &str) -> Result<pkcs11::Token, Error> {
 }
 
 #[test]
-fn a_library_that_cannot_be_is_named_and_nothing_is_loaded() {
+fn impossible_library_is_named_and_not_loaded() {
     let directory = Place::new();
     let garbage = directory.path("garbage.so");
     std::fs::write(&garbage, b"\x7fELF and nothing more").unwrap();
@@ -125,7 +125,7 @@ fn a_library_that_cannot_be_is_named_and_nothing_is_loaded() {
 
 /// A link to the library is the library: one context in a process.
 #[test]
-fn a_link_to_the_library_is_the_same_library() {
+fn link_to_the_library_is_the_same_library() {
     let place = Place::new();
     let link = place.path("link.so");
     std::os::unix::fs::symlink(variable("ENVELOCK_P11_MODULE"), &link).unwrap();
@@ -143,7 +143,7 @@ fn a_link_to_the_library_is_the_same_library() {
 
 /// An algorithm that is none of a token's: said where a key is made, and nothing else is.
 #[test]
-fn an_algorithm_that_the_token_has_not_is_refused_by_name() {
+fn algorithm_that_token_has_not_is_refused_by_name() {
     let place = Place::new();
     let mut cases = vec![envelock::format::WrapAlgorithm::XAES_256_GCM];
     if name() == "opencryptoki" {

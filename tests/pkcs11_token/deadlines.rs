@@ -43,7 +43,7 @@ fn everything_works_under_a_deadline() {
 
 /// Threads of a token end with it: many short-lived tokens leave none behind.
 #[test]
-fn the_threads_of_a_token_end_with_it() {
+fn threads_of_a_token_end_with_it() {
     let (_, keys) = put(&session(), best());
     let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
     let before = threads();

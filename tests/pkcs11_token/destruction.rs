@@ -28,7 +28,7 @@ fn destroy_first(keyring: &Pkcs11Keyring) {
 }
 
 #[test]
-fn a_destroyed_version_is_gone_from_the_token_and_no_other_is() {
+fn destroyed_version_alone_leaves_the_token() {
     for algorithm in algorithms() {
         let place = Place::new();
         let keyring = place.create("orders", &options().algorithm(algorithm).token().unwrap());
@@ -54,7 +54,7 @@ fn a_destroyed_version_is_gone_from_the_token_and_no_other_is() {
 /// A key that is gone behind our back, known by its number here already: for this keyring, and for
 /// one that never used it.
 #[test]
-fn a_key_that_others_destroyed_is_not_found() {
+fn key_that_others_destroyed_is_not_found() {
     let place = Place::new();
     let token = token();
     let keyring = place.create("orders", &token);
@@ -82,7 +82,7 @@ fn a_key_that_others_destroyed_is_not_found() {
 
 /// As after a crash between the record and the token.
 #[test]
-fn what_is_left_of_a_destroyed_version_goes_with_the_next_change() {
+fn remains_of_destroyed_version_go_with_next_change() {
     let place = Place::new();
     let keyring = place.create("orders", &token());
     let old = encrypt(&keyring);
@@ -109,7 +109,7 @@ fn what_is_left_of_a_destroyed_version_goes_with_the_next_change() {
 
 /// NSS keeps one of them, other tokens keep all.
 #[test]
-fn a_version_with_several_objects_of_its_id_loses_them_all() {
+fn version_with_several_objects_loses_them_all() {
     let place = Place::new();
     let keyring = place.create("orders", &token());
     let old = encrypt(&keyring);
@@ -125,7 +125,7 @@ fn a_version_with_several_objects_of_its_id_loses_them_all() {
 
 /// Who is not logged in sees no keys: that is no proof that they are gone.
 #[test]
-fn a_version_is_destroyed_though_others_logged_out() {
+fn version_is_destroyed_though_others_logged_out() {
     let place = Place::new();
     let keyring = place.create("orders", &token());
     let old = encrypt(&keyring);

@@ -92,7 +92,7 @@ fn tool(command: &mut Command) -> Option<String> {
 /// What the documentation says of tools: `pkcs11-tool` makes a key that is refused with its
 /// reason, and `examples/hsm_key.py` one that is accepted.
 #[test]
-fn keys_of_tools_are_accepted_or_refused_as_the_documentation_says() {
+fn keys_of_tools_are_treated_as_documented() {
     if name() != "softhsm" {
         return;
     }
@@ -139,7 +139,7 @@ fn keys_of_tools_are_accepted_or_refused_as_the_documentation_says() {
 }
 
 #[test]
-fn a_key_is_found_by_label_and_by_id_and_is_another_key_each_time() {
+fn key_is_found_by_label_and_by_id() {
     let (label, id) = key();
     let by = |reference: &KeyRef| {
         let keys = with_version(ExternalKeys::new("orders"), 1, reference.clone());

@@ -59,7 +59,7 @@ fn each_bit_of_a_wrap_counts() {
 
 /// A wrap that is bound to anything else, made with the right key.
 #[test]
-fn each_bit_of_what_a_wrap_is_bound_to_counts() {
+fn each_bit_of_the_wrap_context_counts() {
     for algorithm in algorithms() {
         let stage = stage(algorithm);
         let (aad, place) = (Bound::of(&stage.message).aad(), wrapped(&stage.message));
@@ -79,7 +79,7 @@ fn each_bit_of_what_a_wrap_is_bound_to_counts() {
 }
 
 #[test]
-fn a_wrap_of_another_key_is_refused_by_its_check() {
+fn wrap_of_another_key_is_refused_by_its_check() {
     for algorithm in algorithms() {
         let stage = stage(algorithm);
         let aad = Bound::of(&stage.message).aad();
@@ -90,7 +90,7 @@ fn a_wrap_of_another_key_is_refused_by_its_check() {
 
 /// The format knows the length of these: the name's or the wrapped key's then does not fit.
 #[test]
-fn a_wrap_of_another_length_never_reaches_the_token() {
+fn wrap_of_another_length_never_reaches_the_token() {
     for algorithm in algorithms() {
         let stage = stage(algorithm);
         let place = wrapped(&stage.message);

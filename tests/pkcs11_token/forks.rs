@@ -63,7 +63,7 @@ fn every_call_in_a_child_says_that_it_is_one() {
 
 /// With a deadline, calls are made in threads, and a child has none.
 #[test]
-fn a_child_does_not_wait_for_threads_that_it_has_not() {
+fn child_does_not_wait_for_threads_that_it_has_not() {
     let token = options().deadline(Duration::from_secs(600)).token().unwrap();
     let (_, keys) = put(&session(), best());
     let keyring = ExternalKeyring::new(&token, &keys).unwrap();
@@ -79,7 +79,7 @@ fn a_child_does_not_wait_for_threads_that_it_has_not() {
 
 /// Whatever lock a thread of the parent holds at that moment.
 #[test]
-fn a_child_of_a_busy_parent_does_not_hang() {
+fn child_of_a_busy_parent_does_not_hang() {
     let (_, keys) = put(&session(), best());
     let keyring = ExternalKeyring::new(&token(), &keys).unwrap();
     let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
@@ -110,7 +110,7 @@ fn a_child_of_a_busy_parent_does_not_hang() {
 /// SoftHSM, NSS and kryoptic share the parent's state with the child as it was; opencryptoki is
 /// set up anew there. On none of them does the parent take harm.
 #[test]
-fn a_child_that_opens_the_token_anew_uses_it() {
+fn child_reopening_the_token_uses_it() {
     let place = Place::new();
     let keyring = place.create("orders", &token());
     let envelope = Envelope::new(&keyring);

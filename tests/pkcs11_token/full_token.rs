@@ -48,7 +48,7 @@ pub fn child(algorithm: &str, label: &str, mac: &str) {
 }
 
 #[test]
-fn a_key_is_looked_for_once_on_a_full_token() {
+fn key_is_looked_for_once_on_a_full_token() {
     let Some(spy) = spy() else {
         // The set-up of kryoptic installs it.
         assert_ne!(name(), "kryoptic", "pkcs11-spy.so is missing: apt-get install opensc-pkcs11");

@@ -9,7 +9,7 @@ const ROW: Aad<'static> = Aad::new(b"row 7");
 const PLAINTEXT: &[u8] = b"what is under the data key";
 
 #[test]
-fn what_the_token_wraps_independent_code_unwraps() {
+fn wraps_of_the_token_open_with_independent_code() {
     let session = session();
     for algorithm in algorithms() {
         let (material, keys) = put(&session, algorithm);
@@ -33,7 +33,7 @@ fn what_the_token_wraps_independent_code_unwraps() {
 }
 
 #[test]
-fn what_independent_code_wraps_the_token_unwraps() {
+fn wraps_of_independent_code_open_on_the_token() {
     let session = session();
     for algorithm in algorithms() {
         let (material, keys) = put(&session, algorithm);
@@ -90,7 +90,7 @@ fn blobs_have_the_length_and_the_order_of_the_design() {
 }
 
 #[test]
-fn the_id_in_the_header_follows_from_the_name_on_the_token() {
+fn id_in_header_follows_from_name_on_token() {
     let session = session();
     for algorithm in algorithms() {
         let (name, mac_name) = (fresh("named"), fresh("named-mac"));

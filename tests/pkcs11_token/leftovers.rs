@@ -14,7 +14,7 @@ fn count(session: &RawSession) -> usize {
 }
 
 #[test]
-fn a_create_that_fails_leaves_no_key_of_either_kind() {
+fn create_that_fails_leaves_no_key_of_either_kind() {
     let session = session();
     for algorithm in algorithms() {
         let token = options().algorithm(algorithm).token().unwrap();
@@ -36,7 +36,7 @@ fn a_create_that_fails_leaves_no_key_of_either_kind() {
 
 /// A change whose key is on the token by the time that the disk turns out to be full.
 #[test]
-fn a_rotation_that_cannot_be_written_leaves_no_key() {
+fn rotation_that_cannot_be_written_leaves_no_key() {
     let session = session();
     for algorithm in algorithms() {
         let token = options().algorithm(algorithm).token().unwrap();

@@ -79,7 +79,7 @@ fn faults(allow: &str, expected: &[(&str, usize)], end: &str) {
 
 /// Twelve wrong PINs, all different, and the right one.
 #[test]
-fn a_token_that_locks_says_so_and_is_spared_its_last_try() {
+fn locking_token_is_spared_its_last_try() {
     match &*name() {
         "opencryptoki" => {
             faults("spare", &[("Rejected", 2), ("FinalTry", 11)], "open");

@@ -71,7 +71,7 @@ fn run(role: &str) {
 }
 
 #[test]
-fn a_wrong_pin_is_tried_once_in_a_process() {
+fn wrong_pin_is_tried_once_in_a_process() {
     run("wrong pin");
 }
 
@@ -123,7 +123,7 @@ fn wrong_pin(label: &str) {
 }
 
 #[test]
-fn a_pin_file_is_private_and_read_anew_at_each_login() {
+fn pin_file_is_private_and_read_at_each_login() {
     run("pin files");
 }
 
@@ -158,7 +158,7 @@ fn pin_files(label: &str) {
 }
 
 #[test]
-fn no_pin_and_no_answer_are_told_apart() {
+fn missing_pin_and_missing_reply_differ() {
     run("no pin");
 }
 

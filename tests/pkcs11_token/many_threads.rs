@@ -39,7 +39,7 @@ fn change(keyring: &Pkcs11Keyring, is_done: impl Fn() -> bool) -> u32 {
 }
 
 #[test]
-fn thirty_two_threads_get_right_answers_while_keys_come_and_go() {
+fn thirty_two_threads_wrap_right_while_keys_change() {
     clear();
     for algorithm in algorithms() {
         let place = Place::new();
@@ -96,7 +96,7 @@ fn threads_share_few_sessions() {
 
 /// Two token values of one library in one process, each with its own sessions.
 #[test]
-fn keyrings_and_tokens_of_one_library_live_side_by_side() {
+fn keyrings_and_tokens_share_one_library() {
     let place = Place::new();
     let keyring = place.create("orders", &token());
     let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();

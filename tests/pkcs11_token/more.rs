@@ -52,7 +52,7 @@ fn keys_of_a_tpm_wrap_rotate_and_pass_the_suite() {
 }
 
 #[test]
-fn a_token_that_generates_nothing_says_so() {
+fn token_that_generates_nothing_says_so() {
     if name() != "tpm2" {
         return;
     }
@@ -63,7 +63,7 @@ fn a_token_that_generates_nothing_says_so() {
 
 /// Nothing but the state of the connection is judged: that server hands no parameters on.
 #[test]
-fn a_server_that_is_killed_and_comes_back_is_used_again() {
+fn server_that_is_killed_and_comes_back_is_used_again() {
     if name() != "p11_kit" {
         return;
     }

@@ -36,7 +36,7 @@ fn application(keyring: impl Lifecycle) {
 }
 
 #[test]
-fn an_application_runs_on_a_file_and_on_a_token() {
+fn application_runs_on_a_file_and_on_a_token() {
     let place = Place::new();
     application(file(&place));
     application(place.create("orders", &token()));
@@ -104,7 +104,7 @@ fn both_algorithms_stand_in_one_catalogue() {
 }
 
 #[test]
-fn a_retired_version_opens_nothing_that_was_rewrapped() {
+fn retired_version_opens_nothing_that_was_rewrapped() {
     for algorithm in algorithms() {
         let place = Place::new();
         let keyring = place.create("orders", &options().algorithm(algorithm).token().unwrap());

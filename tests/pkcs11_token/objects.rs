@@ -54,7 +54,7 @@ fn assert_sealed(session: &RawSession, object: Object) {
 }
 
 #[test]
-fn a_version_is_the_objects_that_its_slot_names() {
+fn version_is_the_objects_that_its_slot_names() {
     let session = session();
     for algorithm in algorithms() {
         let place = Place::new();
@@ -83,7 +83,7 @@ fn a_version_is_the_objects_that_its_slot_names() {
 
 /// A catalogue has a key of its own, of the same kind, and each catalogue another.
 #[test]
-fn a_catalogue_is_under_a_key_of_its_own() {
+fn catalogue_is_under_a_key_of_its_own() {
     let session = session();
     let seals = |session: &RawSession| -> Vec<Object> {
         let keys = session.keys().into_iter();

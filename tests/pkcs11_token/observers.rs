@@ -28,7 +28,7 @@ fn watched(work: impl FnOnce()) {
 }
 
 #[test]
-fn an_observer_may_use_the_keyring_in_the_middle_of_anything() {
+fn observer_may_use_keyring_in_middle_of_anything() {
     let place = Place::new();
     let used: Arc<OnceLock<(Pkcs11Keyring, Vec<u8>)>> = Arc::default();
     let heard = Arc::new(AtomicUsize::new(0));
@@ -68,7 +68,7 @@ fn an_observer_may_use_the_keyring_in_the_middle_of_anything() {
 /// Beside a thread that waits to change the keys, which others must not wait behind. Nobody is
 /// logged out while that thread is in the token: that is more than some of them can bear.
 #[test]
-fn an_observer_may_use_the_keyring_while_another_thread_changes_it() {
+fn observer_may_use_keyring_during_a_change() {
     let place = Place::new();
     let used: Arc<OnceLock<(Pkcs11Keyring, Vec<u8>)>> = Arc::default();
     let (uses, (start, started)) = (used.clone(), mpsc::channel());
@@ -102,7 +102,7 @@ fn an_observer_may_use_the_keyring_while_another_thread_changes_it() {
 
 /// Whatever the token was first needed for.
 #[test]
-fn an_observer_hears_of_a_refused_login_whoever_wanted_it() {
+fn observer_sees_a_refused_login_of_any_caller() {
     let place = Place::new();
     drop(place.create("orders", &options().token().unwrap()));
     // An observer of another test that holds its keyring keeps that alive, and logged in.

@@ -31,7 +31,7 @@ fn run(label: Option<&str>, pin: &Path) -> Output {
 }
 
 #[test]
-fn the_probe_says_what_the_token_can_do_and_leaves_nothing() {
+fn probe_reports_abilities_and_leaves_nothing() {
     let (place, label) = (Place::new(), variable("ENVELOCK_P11_LABEL"));
     let pin = place.path("pin");
     fs::write(&pin, variable("ENVELOCK_P11_PIN")).unwrap();
@@ -58,7 +58,7 @@ fn the_probe_says_what_the_token_can_do_and_leaves_nothing() {
 }
 
 #[test]
-fn the_probe_says_what_is_wrong() {
+fn probe_reports_faults() {
     let (place, label) = (Place::new(), variable("ENVELOCK_P11_LABEL"));
     let pin = place.path("pin");
     fs::write(&pin, variable("ENVELOCK_P11_PIN")).unwrap();

@@ -31,7 +31,7 @@ pub fn child(catalogue: &str) {
 }
 
 #[test]
-fn a_rotation_in_one_process_reaches_the_other() {
+fn rotation_in_one_process_reaches_the_other() {
     let place = Place::new();
     let keyring = place.create("orders", &token());
     let envelope = Envelope::new(&keyring);

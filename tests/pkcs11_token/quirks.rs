@@ -13,7 +13,7 @@ const ROW: Aad<'static> = Aad::new(b"row 7");
 
 /// NSS tells 32 for what has 48 bytes; the keyring never asks for a length.
 #[test]
-fn a_length_that_is_not_true_is_not_asked_for() {
+fn length_that_is_not_true_is_not_asked_for() {
     if best() != WrapAlgorithm::TOKEN_AES_256_GCM {
         return;
     }
@@ -32,7 +32,7 @@ fn a_length_that_is_not_true_is_not_asked_for() {
 
 /// NSS wants the length of an IV in bits too, where others do not look.
 #[test]
-fn the_length_of_an_iv_is_told_in_bits() {
+fn length_of_iv_is_given_in_bits() {
     if best() != WrapAlgorithm::TOKEN_AES_256_GCM {
         return;
     }
@@ -86,7 +86,7 @@ fn no_key_takes_the_place_of_another() {
 
 /// opencryptoki has no AES-GCM here, and a clock of another form than the standard's.
 #[test]
-fn a_token_without_gcm_falls_back_by_itself() {
+fn token_without_gcm_falls_back_by_itself() {
     let place = Place::new();
     let keyring = place.create("orders", &token());
     let algorithm = keyring.versions()[0].algorithm;
@@ -106,7 +106,7 @@ fn a_token_without_gcm_falls_back_by_itself() {
 /// SoftHSM says CKR_GENERAL_ERROR of a wrong tag: it is no sick token. So is kryoptic's code for a
 /// key that is gone no forgery.
 #[test]
-fn a_wrong_tag_is_a_forgery_and_not_an_outage() {
+fn wrong_tag_is_a_forgery_and_not_an_outage() {
     for algorithm in algorithms() {
         let (_, keys) = put(&session(), algorithm);
         let keyring = ExternalKeyring::new(&token(), &keys).unwrap();
@@ -129,7 +129,7 @@ fn a_wrong_tag_is_a_forgery_and_not_an_outage() {
 
 /// The codes for "nobody is logged in" are four; kryoptic's is CKR_GENERAL_ERROR.
 #[test]
-fn a_forgery_is_told_from_a_lost_login() {
+fn forgery_differs_from_lost_login() {
     for algorithm in algorithms() {
         if crashes_logged_out(algorithm) {
             continue;

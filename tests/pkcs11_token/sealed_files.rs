@@ -29,7 +29,7 @@ fn seal(place: &Place, outer: Arc<dyn Keyring>, again: Arc<dyn Keyring>) {
 }
 
 #[test]
-fn a_token_unseals_a_file_of_software_keys() {
+fn token_unseals_a_file_of_software_keys() {
     for algorithm in algorithms() {
         let place = Place::new();
         let token = options().algorithm(algorithm).token().unwrap();
@@ -41,7 +41,7 @@ fn a_token_unseals_a_file_of_software_keys() {
 }
 
 #[test]
-fn a_key_of_others_unseals_a_file_of_software_keys() {
+fn key_of_others_unseals_a_file_of_software_keys() {
     for algorithm in algorithms() {
         let (_, keys) = put(&session(), algorithm);
         let keyring = || Arc::new(ExternalKeyring::new(&token(), &keys).unwrap());
@@ -51,7 +51,7 @@ fn a_key_of_others_unseals_a_file_of_software_keys() {
 
 /// Once it is open it needs no token; without one it does not open.
 #[test]
-fn a_sealed_file_is_of_no_use_without_its_token_key() {
+fn sealed_file_is_of_no_use_without_its_token_key() {
     let place = Place::new();
     let outer = Arc::new(place.create("outer", &token()));
     let path = place.path("file");
@@ -71,7 +71,7 @@ fn a_sealed_file_is_of_no_use_without_its_token_key() {
 
 /// The key of a catalogue is a key as any other: without it nothing opens, and it is said.
 #[test]
-fn a_catalogue_whose_key_is_gone_does_not_open() {
+fn catalogue_without_its_key_does_not_open() {
     let session = session();
     let before = session.keys();
     let place = Place::new();

@@ -35,7 +35,7 @@ pub fn child() {
 }
 
 #[test]
-fn of_two_tokens_with_one_label_the_serial_number_decides() {
+fn of_two_tokens_with_one_label_serial_number_decides() {
     if name() != "softhsm" {
         return;
     }

@@ -57,7 +57,7 @@ fn same(template: Vec<Attribute>) -> Vec<Attribute> {
 }
 
 #[test]
-fn a_key_that_can_leave_the_token_is_refused_and_works_where_it_is_allowed() {
+fn extractable_key_is_refused_unless_allowed() {
     let session = session();
     let cases = [
         ("extractable", flag(ck::CKA_EXTRACTABLE, true), KeyWeakness::Extractable),
@@ -80,7 +80,7 @@ fn a_key_that_can_leave_the_token_is_refused_and_works_where_it_is_allowed() {
 }
 
 #[test]
-fn the_key_of_the_mac_is_judged_as_well() {
+fn key_of_the_mac_is_checked_too() {
     let session = session();
     for (attribute, fault) in [
         (flag(ck::CKA_EXTRACTABLE, true), KeyWeakness::Extractable),
@@ -100,7 +100,7 @@ fn the_key_of_the_mac_is_judged_as_well() {
 
 /// Where the token tells the length of a key; opencryptoki does not, of keys from outside.
 #[test]
-fn a_key_of_128_bits_is_none_where_the_token_tells() {
+fn key_of_128_bits_is_refused_where_visible() {
     let session = session();
     let tells = name() != "opencryptoki";
     for algorithm in algorithms() {
@@ -125,7 +125,7 @@ fn a_key_of_128_bits_is_none_where_the_token_tells() {
 }
 
 #[test]
-fn a_key_of_another_type_is_refused() {
+fn key_of_another_type_is_refused() {
     let session = session();
     for algorithm in algorithms() {
         let key = |template: Vec<Attribute>| {
@@ -148,7 +148,7 @@ fn a_key_of_another_type_is_refused() {
 
 /// By label everywhere; by id where a token has two objects of one, which NSS has not.
 #[test]
-fn a_name_that_two_keys_have_is_refused() {
+fn name_that_two_keys_have_is_refused() {
     let session = session();
     let name = fresh("double");
     let twice = |id: &str| with(aes(&name, &VALUE), bytes(ck::CKA_ID, id));

@@ -320,7 +320,7 @@ fn texts_of_key_errors(texts: &mut Texts, ring: &MemoryKeyring, message: &[u8]) 
 }
 
 #[test]
-fn the_search_finds_each_secret_in_each_spelling() {
+fn search_finds_each_secret_in_each_spelling() {
     for (_, secret) in secrets() {
         let piece = &secret[secret.len() - 12..];
         let hex: String = piece.iter().map(|byte| format!("{byte:02X}")).collect();

@@ -140,21 +140,21 @@ fn survives_a_full(mount: &Mount) {
 }
 
 #[test]
-fn a_full_tmpfs_keeps_what_it_has_and_goes_on_once_there_is_room() {
+fn full_tmpfs_keeps_state_and_recovers() {
     let directory = TestDirectory::new();
     let Some(mount) = Mount::tmpfs(directory.path(), "size=512k") else { return };
     survives_a_full(&mount);
 }
 
 #[test]
-fn a_full_ext4_keeps_what_it_has_and_goes_on_once_there_is_room() {
+fn full_ext4_keeps_state_and_recovers() {
     let directory = TestDirectory::new();
     let Some(mount) = Mount::ext4(directory.path(), 4 << 20) else { return };
     survives_a_full(&mount);
 }
 
 #[test]
-fn without_an_inode_for_the_temporary_file_nothing_changes() {
+fn without_inode_for_temporary_file_nothing_changes() {
     let directory = TestDirectory::new();
     let Some(mount) = Mount::tmpfs(directory.path(), "size=512k,nr_inodes=16") else { return };
     let mut keys = Keys::create(&mount);
@@ -196,14 +196,14 @@ fn survives_a_read_only(mount: &Mount) {
 }
 
 #[test]
-fn a_tmpfs_mounted_for_reading_is_read_and_goes_on_once_it_can_be_written() {
+fn read_only_tmpfs_is_read_and_recovers() {
     let directory = TestDirectory::new();
     let Some(mount) = Mount::tmpfs(directory.path(), "size=1m") else { return };
     survives_a_read_only(&mount);
 }
 
 #[test]
-fn an_ext4_mounted_for_reading_is_read_and_goes_on_once_it_can_be_written() {
+fn read_only_ext4_is_read_and_recovers() {
     let directory = TestDirectory::new();
     let Some(mount) = Mount::ext4(directory.path(), 4 << 20) else { return };
     survives_a_read_only(&mount);

@@ -27,7 +27,7 @@ fn example() -> PathBuf {
 }
 
 #[test]
-fn a_rotation_in_one_process_reaches_the_other() {
+fn rotation_in_one_process_reaches_the_other() {
     let output = Command::new(example()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();

@@ -71,7 +71,7 @@ const CHILD: &str = "ENVELOCK_UNIQUENESS_CHILD";
 
 /// Does nothing by itself; 16 processes of `processes_share_no_randomness` run it.
 #[test]
-fn a_child_prints_what_it_drew() {
+fn child_prints_its_draws() {
     if std::env::var_os(CHILD).is_none() {
         return;
     }
@@ -92,7 +92,7 @@ fn processes_share_no_randomness() {
     let mut drawn = HashSet::new();
     for _ in 0..16 {
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "uniqueness::a_child_prints_what_it_drew", "--nocapture"])
+            .args(["--exact", "uniqueness::child_prints_its_draws", "--nocapture"])
             .env(CHILD, "1")
             .output()
             .unwrap();
@@ -153,7 +153,7 @@ impl TryRng for Counting {
 impl TryCryptoRng for Counting {}
 
 #[test]
-fn a_message_takes_88_bytes_in_one_call_and_a_rewrap_24() {
+fn message_takes_88_bytes_in_one_call_and_a_rewrap_24() {
     for &suite in Suite::ALL {
         let keyring = MemoryKeyring::create("orders").unwrap();
         let envelope = Envelope::new(&keyring).with_suite(suite);
@@ -222,7 +222,7 @@ fn draws_come_in_the_documented_order() {
 }
 
 #[test]
-fn a_generator_that_fails_is_an_error_and_writes_nothing() {
+fn generator_that_fails_is_error_and_writes_nothing() {
     let randomness = |error: Error| {
         assert!(matches!(error, Error::Randomness(_)) && error.is_retryable(), "{error:?}");
     };

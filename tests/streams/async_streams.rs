@@ -232,7 +232,7 @@ const LENGTHS: [usize; 17] = [
 ];
 
 #[test]
-fn streams_of_any_pattern_make_and_read_the_one_message() {
+fn streams_of_any_pattern_make_and_read_one_message() {
     let envelope = envelope();
     for (seed, len) in (0..6).flat_map(|seed| LENGTHS.map(|len| (seed, len))) {
         let plaintext = plaintext(len);
@@ -308,7 +308,7 @@ fn every_prefix_is_refused() {
 }
 
 #[test]
-fn a_changed_message_gives_what_comes_before_the_change_and_then_the_error_for_ever() {
+fn changed_message_gives_its_start_then_the_error() {
     let envelope = envelope();
     let plaintext = plaintext(6 * CHUNK + 5);
     let message = envelope.encrypt(&plaintext, AAD).unwrap();
@@ -338,7 +338,7 @@ fn a_changed_message_gives_what_comes_before_the_change_and_then_the_error_for_e
 }
 
 #[test]
-fn a_failure_of_the_source_is_told_for_ever_and_not_yet_is_not_one() {
+fn failure_of_source_is_repeated_pending_is_not() {
     let envelope = envelope();
     let plaintext = plaintext(3 * CHUNK);
     let message = envelope.encrypt(&plaintext, AAD).unwrap();
@@ -374,7 +374,7 @@ fn a_failure_of_the_source_is_told_for_ever_and_not_yet_is_not_one() {
 }
 
 #[test]
-fn a_failure_of_the_sink_is_told_for_ever_and_not_yet_is_not_one() {
+fn failure_of_sink_is_repeated_pending_is_not() {
     let envelope = envelope();
     let plaintext = plaintext(3 * CHUNK);
     let expected = envelope.with_rng(&mut seeded(1)).encrypt(&plaintext, AAD).unwrap();
@@ -421,7 +421,7 @@ fn a_failure_of_the_sink_is_told_for_ever_and_not_yet_is_not_one() {
 }
 
 #[test]
-fn a_sink_that_takes_nothing_is_an_error_and_not_a_hang() {
+fn sink_that_takes_nothing_is_an_error_and_not_a_hang() {
     struct Full;
     impl AsyncWrite for Full {
         fn poll_write(
@@ -465,7 +465,7 @@ fn shutting_down_ends_the_message_once() {
 
 /// It is not the writer's failure, whatever it comes between.
 #[test]
-fn a_write_after_the_end_keeps_nothing_from_going_out() {
+fn write_after_the_end_keeps_nothing_from_going_out() {
     let envelope = envelope();
     let expected = envelope.with_rng(&mut seeded(1)).encrypt(b"four score", AAD).unwrap();
     let mut between = 0;
@@ -493,7 +493,7 @@ fn a_write_after_the_end_keeps_nothing_from_going_out() {
 
 /// On purpose: a task that is cancelled must not leave what looks whole.
 #[test]
-fn what_was_not_finished_is_refused() {
+fn unfinished_stream_is_refused() {
     let envelope = envelope();
     for len in [0, 10, CHUNK, 3 * CHUNK + 5] {
         let mut sink = Vec::new();
@@ -549,7 +549,7 @@ fn futures_dropped_between_polls_lose_nothing() {
 
 /// Nothing that has come waits for what has not.
 #[test]
-fn whole_chunks_are_given_out_while_the_source_is_silent() {
+fn whole_chunks_are_given_out_while_source_is_silent() {
     let envelope = envelope();
     let plaintext = plaintext(5 * CHUNK);
     let message = envelope.encrypt(&plaintext, AAD).unwrap();
@@ -639,7 +639,7 @@ impl Went {
 }
 
 #[test]
-fn a_header_kept_apart_and_a_stream_made_elsewhere() {
+fn detached_header_and_external_stream_agree() {
     let envelope = envelope();
     let mut stream = envelope.stream_encryptor(AAD).unwrap();
     let header = stream.take_header();
@@ -660,7 +660,7 @@ fn a_header_kept_apart_and_a_stream_made_elsewhere() {
 
 /// A stream that was fed before holds what had no room: a chunk, and what goes before it.
 #[test]
-fn a_flush_hands_on_what_the_stream_held_before() {
+fn flush_passes_on_buffered_chunks() {
     let envelope = envelope();
     let plaintext = plaintext(2 * CHUNK);
     for (seed, room) in [(1, 1), (2, 40), (3, 200), (4, 500)] {
@@ -704,7 +704,7 @@ fn empty_reads_and_writes_mean_nothing() {
 
 /// As applications have it: spawned on tokio's runtime, over a connection.
 #[test]
-fn a_message_goes_over_tokio() {
+fn message_goes_over_tokio() {
     fn spawnable<T: Send + 'static>(future: T) -> T {
         future
     }
@@ -759,7 +759,7 @@ impl AsyncWrite for Store {
 }
 
 #[test]
-fn finish_stores_in_a_sink_that_commits_at_its_shutdown() {
+fn finish_stores_in_sink_that_commits_at_its_shutdown() {
     let envelope = envelope();
     run(async {
         let mut writer = envelope.encrypt_async_writer(Store::default(), AAD).unwrap();

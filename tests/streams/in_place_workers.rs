@@ -50,7 +50,7 @@ fn threads_make_the_same_bytes_in_place() {
 }
 
 #[test]
-fn one_changed_bit_of_any_chunk_wipes_the_whole_body_by_any_number_of_threads() {
+fn one_changed_bit_wipes_the_whole_body() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
     let message = encrypted(&envelope, &plaintext(40 * CHUNK + 100));

@@ -83,7 +83,7 @@ fn assert_not_believed<S: ReadAt>(reader: RangeReader<S>, text: &[u8], what: &st
 
 /// Bytes cut off and put behind, up to two chunks of them.
 #[test]
-fn no_length_is_believed_that_the_last_chunk_does_not_prove() {
+fn unproven_length_is_refused() {
     let keyring = keyring();
     let envelope = Envelope::new(&keyring);
     let (mut judged, mut lengths) = (0, 0);
@@ -120,7 +120,7 @@ fn no_length_is_believed_that_the_last_chunk_does_not_prove() {
 
 /// The bytes are right, but the source says that there are more or fewer.
 #[test]
-fn no_source_that_lies_about_its_size_is_believed() {
+fn false_size_of_a_source_is_not_used() {
     let keyring = keyring();
     let envelope = Envelope::new(&keyring);
     let mut judged = 0;
@@ -148,7 +148,7 @@ fn no_source_that_lies_about_its_size_is_believed() {
 
 /// Where the source has fewer bytes than it said, that is told.
 #[test]
-fn a_source_that_ends_early_is_told_as_truncated() {
+fn early_end_of_source_is_truncation() {
     let keyring = keyring();
     let envelope = Envelope::new(&keyring);
     let (bytes, ..) = message(&envelope, 2 * CHUNK + 100);
@@ -184,7 +184,7 @@ impl ReadAt for Turncoat<'_> {
 /// It changes between two calls to a message of another length, or other content, or to nothing:
 /// all that is read is still of the first message.
 #[test]
-fn a_source_that_changes_yields_the_first_message_or_errors() {
+fn source_that_changes_yields_first_message_or_errors() {
     let keyring = keyring();
     let envelope = Envelope::new(&keyring);
     let (first, text, header_len) = message(&envelope, 3 * CHUNK + 50);
@@ -274,7 +274,7 @@ fn size(random: &mut rand_chacha::ChaCha20Rng) -> usize {
 }
 
 #[test]
-fn random_reads_are_the_models_and_touch_their_chunks_alone() {
+fn random_reads_match_model_and_touch_own_chunks() {
     let keyring = keyring();
     let mut steps = 0;
     for (pool, workers) in pools() {
@@ -394,7 +394,7 @@ fn random_seeks_and_reads_are_those_of_a_cursor() {
 
 /// After an error other parts can still be read, and the same one fails again.
 #[test]
-fn a_damaged_chunk_does_not_hide_the_others() {
+fn damaged_chunk_does_not_hide_the_others() {
     let keyring = keyring();
     let envelope = Envelope::new(&keyring);
     let (mut bytes, text, header_len) = message(&envelope, 4 * CHUNK + 9);
@@ -429,7 +429,7 @@ fn a_damaged_chunk_does_not_hide_the_others() {
 
 /// A source that breaks now and then is asked again by the next call.
 #[test]
-fn errors_of_the_source_are_passed_on_and_lose_nothing() {
+fn errors_of_source_are_passed_on_and_lose_nothing() {
     struct Shaky<'b>(&'b [u8], AtomicUsize);
     impl ReadAt for Shaky<'_> {
         fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -105,7 +105,7 @@ fn turn(case: usize) -> Vec<Reader> {
 }
 
 #[test]
-fn no_reader_accepts_chunks_in_another_order_or_number() {
+fn reordered_chunks_are_refused_by_every_reader() {
     let mut judged = 0;
     for (&suite, last) in Suite::ALL.iter().zip([99, 1, 0, 64]) {
         for count in 1..=5 {
@@ -124,7 +124,7 @@ fn no_reader_accepts_chunks_in_another_order_or_number() {
 }
 
 #[test]
-fn no_reader_accepts_chunks_of_another_message_under_the_same_key() {
+fn foreign_chunks_of_one_key_are_refused() {
     let suite = Suite::Cobblestone256;
     let (ours, theirs) = (Body::new(suite, 1, 4 * CHUNK + 99), Body::new(suite, 2, 4 * CHUNK + 99));
     let chunks = [ours.chunks(), theirs.chunks()].concat();
@@ -253,7 +253,7 @@ fn no_reader_accepts_a_changed_byte() {
 
 /// Whoever works, and whoever is faster: nothing behind a bad chunk comes out or stays behind.
 #[test]
-fn no_pool_releases_what_is_behind_a_bad_chunk() {
+fn pool_releases_nothing_after_a_bad_chunk() {
     let keyring = envelock::MemoryKeyring::create("orders").unwrap();
     let large =
         [Reader::Push(1 << 20, 1 << 20), Reader::Read(1 << 20), Reader::RangePieces(1 << 20)];

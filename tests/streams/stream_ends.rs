@@ -14,7 +14,7 @@ fn message(envelope: &Envelope<MemoryKeyring>) -> (Vec<u8>, MessageStart, usize)
 
 /// Else a buffer that is too short by the rest of the message would pass for all of it.
 #[test]
-fn an_end_without_room_is_an_error_as_long_as_something_is_left() {
+fn end_without_room_is_an_error_while_bytes_remain() {
     let envelope = Envelope::new(MemoryKeyring::create("orders").unwrap());
     let (message, start, taken) = message(&envelope);
     let mut stream = envelope.stream_decryptor(&start, Aad::none()).unwrap();
@@ -49,7 +49,7 @@ fn nothing_goes_in_once_the_end_was_asked_for() {
 
 /// Cut at the end of a chunk, a message is no message, whatever waits to be given out.
 #[test]
-fn finish_fails_for_a_cut_message_whatever_the_buffers() {
+fn finish_fails_for_cut_message_whatever_buffers() {
     const CHUNK: usize = 16_384;
     let envelope = Envelope::new(MemoryKeyring::create("orders").unwrap());
     let message = envelope.encrypt(&vec![7; 2 * CHUNK + 10], Aad::none()).unwrap();
@@ -85,7 +85,7 @@ fn finish_fails_for_a_cut_message_whatever_the_buffers() {
 
 /// An answer of `finish` that is no error proves the end, and the rest follows.
 #[test]
-fn first_finish_that_answers_proves_the_end_and_the_rest_follows() {
+fn first_finish_proves_the_end_and_the_rest_follows() {
     let envelope = Envelope::new(MemoryKeyring::create("orders").unwrap());
     let text = vec![7; 40_000];
     let message = envelope.encrypt(&text, Aad::none()).unwrap();

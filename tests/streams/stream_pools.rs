@@ -62,7 +62,7 @@ fn threads_of_any_number_make_the_bytes_of_one() {
 
 /// Many calls share few threads: each goes on with what it gets, and none waits.
 #[test]
-fn calls_side_by_side_do_not_wait_for_threads_of_others() {
+fn concurrent_calls_do_not_wait_for_threads() {
     comes_back(|| {
         let threads = Threads::new(2).with_min_len(1);
         std::thread::scope(|scope| {
@@ -75,7 +75,7 @@ fn calls_side_by_side_do_not_wait_for_threads_of_others() {
 
 /// A caller that holds what other threads wait for comes to its end.
 #[test]
-fn caller_that_holds_a_lock_which_threads_want_does_not_wait_for_them() {
+fn caller_with_a_lock_does_not_wait_for_threads() {
     comes_back(|| {
         let (threads, wanted) = (Threads::new(4).with_min_len(1), Mutex::new(()));
         let held = wanted.lock().unwrap();
@@ -142,7 +142,7 @@ fn thread_that_cannot_be_started_is_done_without() {
 /// Every chunk changed in turn: all before it comes out, nothing behind it, and the error for ever,
 /// whichever piece is turned first.
 #[test]
-fn a_changed_chunk_ends_the_plaintext_whoever_comes_first() {
+fn changed_chunk_ends_plaintext_for_all_threads() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let text = plaintext(42, 24 * CHUNK + 5);
     for (pool, workers) in pools() {
@@ -182,7 +182,7 @@ fn a_changed_chunk_ends_the_plaintext_whoever_comes_first() {
 /// A source that breaks after any number of pieces: all that was read before comes out first, and
 /// then the error, for ever or, if it passes, once.
 #[test]
-fn a_source_that_breaks_takes_back_nothing_it_gave() {
+fn source_that_breaks_takes_back_nothing_it_gave() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let text = plaintext(44, 20 * CHUNK);
     for (pool, workers) in pools().into_iter().skip(1) {

@@ -147,7 +147,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, rng_seed: RngSeed::Fixed(31), failure_persistence: None, ..Default::default() })]
 
     #[test]
-    fn nothing_is_lost_or_doubled_by_what_blocks(
+    fn blocking_calls_lose_and_double_nothing(
         len in lengths(),
         sizes in sizes(),
         script in script(),
@@ -199,7 +199,7 @@ fn breaking(good: usize, piece: usize) -> Vec<Step> {
 /// A sink that breaks at its every call: the writer fails in the same way for ever, and touches
 /// the sink no more.
 #[test]
-fn a_broken_sink_is_never_forgotten() {
+fn broken_sink_is_never_forgotten() {
     let keyring = keyring();
     let plaintext = plaintext(32, 34 * CHUNK + 5);
     let mut broken = 0;
@@ -268,7 +268,7 @@ fn fails_for_ever<R: BufRead>(
 }
 
 #[test]
-fn a_broken_source_is_never_forgotten() {
+fn broken_source_is_never_forgotten() {
     let keyring = keyring();
     let plaintext = plaintext(32, 34 * CHUNK + 5);
     let (mut broken, mut sound) = (0, 0);
@@ -319,7 +319,7 @@ fn a_broken_source_is_never_forgotten() {
 /// A call without room asks for nothing: it does not tell of a failure before what was read ahead
 /// of it has been given out, and does not take it back afterwards.
 #[test]
-fn an_empty_read_does_not_fail_before_a_full_one() {
+fn empty_read_does_not_fail_before_a_full_one() {
     let keyring = keyring();
     let plaintext = plaintext(33, 40 * CHUNK);
     for (pool, workers) in pools() {
@@ -467,7 +467,7 @@ fn one_shot_len(envelope: &Envelope<&MemoryKeyring>, len: usize) -> usize {
 
 /// A writer that is dropped at any point leaves what every reader refuses as truncated.
 #[test]
-fn a_writer_that_is_dropped_leaves_a_truncated_message() {
+fn writer_that_is_dropped_leaves_a_truncated_message() {
     let keyring = keyring();
     let mut dropped = 0;
     for (pool, workers) in pools() {
@@ -517,7 +517,7 @@ fn a_writer_that_is_dropped_leaves_a_truncated_message() {
 
 /// `flush` keeps no whole chunk back, however much is written at once.
 #[test]
-fn a_flush_hands_on_every_whole_chunk() {
+fn flush_hands_on_every_whole_chunk() {
     let keyring = keyring();
     let text = plaintext(35, 80 * CHUNK);
     for (pool, workers) in pools() {

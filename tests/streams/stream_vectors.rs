@@ -104,7 +104,7 @@ fn judge(vector: &Vector, reader: Reader, outcome: &Outcome, start: &[u8]) {
 }
 
 #[test]
-fn every_reader_does_with_every_vector_what_it_says() {
+fn every_reader_treats_every_vector_as_flagged() {
     let (mut valid, mut partial, mut judged) = (0, 0, 0);
     for vector in vectors() {
         let start = vector.start();
@@ -125,7 +125,7 @@ fn every_reader_does_with_every_vector_what_it_says() {
 
 /// What `len` and `SeekFrom::End` stand on.
 #[test]
-fn the_length_is_proven_for_valid_and_flagged_vectors_alone() {
+fn length_is_proven_for_valid_and_flagged_vectors() {
     use std::io::{Seek, SeekFrom};
     let (mut proven, mut refused) = (0, 0);
     for vector in vectors() {
@@ -143,7 +143,7 @@ fn the_length_is_proven_for_valid_and_flagged_vectors_alone() {
 
 /// A valid body is the only one that its key, salt, context and message have, however it is cut.
 #[test]
-fn encrypting_in_pieces_gives_the_bytes_of_valid_vectors() {
+fn encrypting_in_pieces_gives_bytes_of_valid_vectors() {
     let mut count = 0;
     for vector in vectors().iter().filter(|vector| vector.is_valid()) {
         let message = vector.start();

@@ -78,7 +78,7 @@ fn every_writer_makes_the_bytes_of_the_one_shot_call() {
 }
 
 #[test]
-fn every_reader_reads_the_plaintext_whoever_works() {
+fn every_reader_reads_the_plaintext_by_any_worker() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     for (_, workers) in pools() {
         // The room of the header goes beyond what is read at first.
@@ -212,7 +212,7 @@ fn every_example_ends_its_streams() {
 
 /// The judge itself sees what it is there for.
 #[test]
-fn an_example_without_an_end_is_seen() {
+fn example_without_an_end_is_seen() {
     for code in [
         "let mut w = envelope.encrypt_writer(file, aad)?; w.write_all(b\"x\")?;",
         "let mut r = envelope.decrypt_reader(file, aad)?; r.read(&mut buffer)?;",
@@ -269,7 +269,7 @@ fn copies_make_and_read_whole_messages() {
 }
 
 #[test]
-fn copy_fails_for_a_cut_message_and_a_source_that_fails() {
+fn copy_fails_for_cut_message_and_source_that_fails() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
     let text = plaintext(1, 3 * CHUNK);
@@ -321,7 +321,7 @@ fn copies_flush_their_sink() {
 /// A writer, an encrypting reader and a push stream that are dropped before their end are told of,
 /// once; those that ended or failed are not.
 #[test]
-fn stream_dropped_unfinished_is_told_to_the_observer() {
+fn dropped_unfinished_stream_is_observed() {
     let told = Arc::new(AtomicUsize::new(0));
     let count = told.clone();
     let observer = FnObserver::new(move |event: &Event<'_>| {
@@ -398,7 +398,7 @@ fn reader_that_would_block_can_be_finished_later() {
 
 /// SPEC B-LENGTH: where the length is known no keyring is asked; a stream meets it at the end.
 #[test]
-fn a_length_that_no_body_has_is_told_as_soon_as_it_is_known() {
+fn impossible_length_is_reported_at_once() {
     let writer = Envelope::new(MemoryKeyring::create("orders").unwrap());
     let stranger = Envelope::new(MemoryKeyring::create("others").unwrap());
     for len in [0, CHUNK] {

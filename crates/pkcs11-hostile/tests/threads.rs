@@ -89,7 +89,7 @@ fn four_threads_come_through_a_storm() {
 /// Sessions closed, users logged out and the library finalised under running calls: SoftHSM
 /// crashes unless these are alone.
 #[test]
-fn what_ends_sessions_is_alone() {
+fn ending_sessions_runs_alone() {
     let token = Token::fresh();
     let stop = AtomicBool::new(false);
     let good = AtomicU64::new(0);
@@ -134,7 +134,7 @@ fn what_ends_sessions_is_alone() {
 }
 
 #[test]
-fn a_hung_call_hangs_alone_until_woken() {
+fn hung_call_hangs_alone_until_woken() {
     let token = Token::fresh();
     token.arm("delay C_GetTokenInfo 3600000 always");
     let (send, receive) = channel();

@@ -204,7 +204,7 @@ mod tests {
 
     /// Whatever went wrong on the way, a file whose keys do not open is not given out.
     #[test]
-    fn what_cannot_be_read_back_is_not_written() {
+    fn unreadable_file_is_not_written() {
         let (version, material) = (KeyVersion::FIRST, Material::Fresh);
         let changes =
             [Change::CreateKey { key: "a", version, material }, Change::Rotate { key: "a" }];

@@ -95,7 +95,7 @@ fn feed(
 
 /// However it is cut: the longest message ends well, and one byte more never does.
 #[test]
-fn a_stream_takes_two_to_the_38_chunks_of_which_the_last_is_short() {
+fn stream_takes_2_to_the_38_chunks() {
     for left in [1, 2, 3, 9] {
         let longest = left as usize * 4 - 1;
         for (piece, room) in [(1, 1), (1, 100), (3, 7), (4, 5), (100, 100), (100, 5), (8, 11)] {
@@ -128,7 +128,7 @@ fn a_stream_takes_two_to_the_38_chunks_of_which_the_last_is_short() {
 
 /// Numbers of chunks continue beyond 32 bits.
 #[test]
-fn chunk_numbers_do_not_wrap_where_narrower_integers_do() {
+fn chunk_numbers_do_not_wrap_on_narrow_integers() {
     for next in [(1_u64 << 16) - 2, (1 << 31) - 2, (1 << 32) - 2, (1 << 37) - 2] {
         for piece in [1, 4, 40] {
             let transform = Counting { expected: AtomicU64::new(next), done: AtomicU64::new(0) };
@@ -280,7 +280,7 @@ fn plans_at_the_top_of_the_longest_message() {
 
 /// The last chunk of the longest message, through a plan.
 #[test]
-fn the_last_chunk_of_the_longest_message_is_read() {
+fn last_chunk_of_the_longest_message_is_read() {
     let (encryptor, decryptor) = cipher();
     let message = RangeDecryptor::new(decryptor, None, 175, LONGEST_BODY).unwrap();
     let mut last = WipedBuffer::from(alloc::vec![7; CHUNK_LEN - 1]);

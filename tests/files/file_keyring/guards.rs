@@ -42,7 +42,7 @@ fn check_refusals(keyring: &FileKeyring) {
 }
 
 #[test]
-fn holds_and_evidence_outlast_the_process_and_bind_every_other() {
+fn holds_and_evidence_outlast_the_process() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = guarded(&path);
@@ -75,7 +75,7 @@ fn holds_and_evidence_outlast_the_process_and_bind_every_other() {
 }
 
 #[test]
-fn salvage_loses_no_hold_and_takes_a_lost_key_record_for_one_that_wants_evidence() {
+fn salvage_keeps_holds_and_requires_evidence() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     drop(guarded(&path));
@@ -94,7 +94,7 @@ fn salvage_loses_no_hold_and_takes_a_lost_key_record_for_one_that_wants_evidence
 
 /// Of two states of the file one line each: what either of them keeps is kept.
 #[test]
-fn salvage_of_lines_of_two_states_keeps_what_either_keeps() {
+fn salvage_of_two_states_keeps_both() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = guarded(&path);

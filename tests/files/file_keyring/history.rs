@@ -22,7 +22,7 @@ fn is_rolled_back(error: &Error) -> bool {
 }
 
 #[test]
-fn a_backup_that_was_refused_stays_refused_whatever_was_encrypted_since() {
+fn refused_backup_stays_refused() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let admin = create(&path);
@@ -124,7 +124,7 @@ fn label(keyring: &FileKeyring, key: &str, value: &str) -> u64 {
 
 /// A branch that goes on from the backup, with as many changes as one likes.
 #[test]
-fn a_change_that_was_seen_is_not_undone_by_changes_on_an_older_branch() {
+fn seen_change_is_not_undone_on_an_older_branch() {
     for (name, prepare, undone) in UNDONE {
         let directory = TestDirectory::new();
         let path = directory.join("orders.keys");
@@ -159,7 +159,7 @@ fn a_change_that_was_seen_is_not_undone_by_changes_on_an_older_branch() {
 
 /// Two changes from one state: the same number, and not the same.
 #[test]
-fn a_file_of_the_same_change_with_other_content_is_of_another_history() {
+fn same_change_with_other_content_is_another_history() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let admin = create(&path);
@@ -191,7 +191,7 @@ fn a_file_of_the_same_change_with_other_content_is_of_another_history() {
 
 /// Usage is no history: a copy with lower counts of the same change is the same file.
 #[test]
-fn a_file_of_the_same_change_with_lower_counts_is_followed() {
+fn file_of_same_change_with_lower_counts_is_followed() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = eager().create(&path, "orders", &raw()).unwrap();
@@ -233,7 +233,7 @@ fn usage_makes_no_plan_superseded() {
 
 /// Records of a file that comes from format version 1 have no change number there.
 #[test]
-fn an_alias_that_was_switched_since_format_version_1_does_not_switch_back() {
+fn alias_switched_since_version_1_stays_switched() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/keyfile/raw-key.keys");
@@ -260,7 +260,7 @@ fn an_alias_that_was_switched_since_format_version_1_does_not_switch_back() {
 
 /// Whoever restores a file in pieces can have its first line from before.
 #[test]
-fn a_first_line_of_format_version_1_does_not_keep_later_lines_from_salvage() {
+fn first_line_of_version_1_does_not_block_salvage() {
     let directory = TestDirectory::new();
     let (path, fresh) = (directory.join("orders.keys"), directory.join("salvaged.keys"));
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/keyfile/raw-key.keys");
@@ -295,7 +295,7 @@ fn a_first_line_of_format_version_1_does_not_keep_later_lines_from_salvage() {
 }
 
 #[test]
-fn a_first_line_under_a_replaced_file_key_does_not_keep_the_others_from_salvage() {
+fn first_line_under_old_key_does_not_block_salvage() {
     let directory = TestDirectory::new();
     let (path, fresh) = (directory.join("orders.keys"), directory.join("salvaged.keys"));
     let keyring = create(&path);

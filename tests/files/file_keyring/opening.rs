@@ -26,7 +26,7 @@ fn set_mode(path: &Path, mode: u32) {
 
 /// An operator adds a key: whoever named its own starts anew as before.
 #[test]
-fn a_keyring_opened_by_name_stays_with_its_key() {
+fn keyring_opened_by_name_stays_with_its_key() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     create(&path).create_key("invoices").unwrap();
@@ -41,7 +41,7 @@ fn a_keyring_opened_by_name_stays_with_its_key() {
 }
 
 #[test]
-fn a_keyring_without_a_key_says_which_there_are() {
+fn keyring_without_a_key_says_which_there_are() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     create(&path).create_key("invoices").unwrap();
@@ -55,7 +55,7 @@ fn a_keyring_without_a_key_says_which_there_are() {
 }
 
 #[test]
-fn of_many_that_open_or_create_one_creates_and_all_open_it() {
+fn concurrent_open_or_create_creates_once() {
     let directory = TestDirectory::new();
     for round in 0..10 {
         let path = directory.join(&format!("{round}.keys"));
@@ -81,7 +81,7 @@ fn of_many_that_open_or_create_one_creates_and_all_open_it() {
 
 /// `PASS=$'hunter22\n'` was "wrong secret".
 #[test]
-fn a_passphrase_from_a_file_or_reader_has_no_line_end() {
+fn passphrase_from_a_file_or_reader_has_no_line_end() {
     let directory = TestDirectory::new();
     let (path, secret) = (directory.join("orders.keys"), directory.join("passphrase"));
     let cheap = envelock::file::Argon2Cost { memory_kib: 7 * 1024, passes: 5, lanes: 1 };
@@ -113,7 +113,7 @@ fn a_passphrase_from_a_file_or_reader_has_no_line_end() {
 }
 
 #[test]
-fn bytes_of_a_key_file_encrypt_and_follow_what_is_given_later() {
+fn bytes_of_a_key_file_encrypt_and_follow_new_bytes() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let admin = create(&path);
@@ -146,7 +146,7 @@ fn bytes_of_a_key_file_encrypt_and_follow_what_is_given_later() {
 }
 
 #[test]
-fn bytes_under_a_replaced_file_key_are_opened_in_place() {
+fn bytes_under_replaced_file_key_are_opened_in_place() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let admin = create(&path);
@@ -181,7 +181,7 @@ fn bytes_under_a_replaced_file_key_are_opened_in_place() {
 }
 
 #[test]
-fn a_read_only_keyring_follows_its_file_and_makes_none() {
+fn read_only_keyring_follows_its_file_and_makes_none() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let admin = create(&path);
@@ -201,7 +201,7 @@ fn assert_goes_on(keyring: &FileKeyring, envelope: &Envelope<impl Keyring>, numb
 
 /// The operator decides that the backup is right: envelopes and other handles go on.
 #[test]
-fn a_keyring_that_was_rolled_back_is_reopened_in_place() {
+fn keyring_that_was_rolled_back_is_reopened_in_place() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = eager().create(&path, "orders", &raw()).unwrap();
@@ -225,7 +225,7 @@ fn a_keyring_that_was_rolled_back_is_reopened_in_place() {
 }
 
 #[test]
-fn a_keyring_of_another_history_or_protection_is_reopened_in_place() {
+fn keyring_of_another_history_is_reopened_in_place() {
     let directory = TestDirectory::new();
     let (path, other) = (directory.join("orders.keys"), directory.join("other.keys"));
     let keyring = eager().create(&path, "orders", &raw()).unwrap();
@@ -256,7 +256,7 @@ fn a_keyring_of_another_history_or_protection_is_reopened_in_place() {
 
 /// `keyset()` looks, and so does what else tells of the file.
 #[test]
-fn what_a_watching_process_asks_is_answered_from_the_file() {
+fn questions_of_a_watching_process_come_from_the_file() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let admin = create(&path);
@@ -275,7 +275,7 @@ fn what_a_watching_process_asks_is_answered_from_the_file() {
 }
 
 #[test]
-fn the_rules_of_an_opening_are_those_of_a_look_at_its_protection() {
+fn opening_and_protection_check_have_the_same_rules() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     drop(create(&path));
@@ -287,7 +287,7 @@ fn the_rules_of_an_opening_are_those_of_a_look_at_its_protection() {
 }
 
 #[test]
-fn a_key_file_that_was_treated_as_text_is_named_and_salvaged() {
+fn key_file_changed_as_text_is_named_and_salvaged() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let message = encrypt(&create(&path), "text");
@@ -338,7 +338,7 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
 
 /// Who knows of a change of the file knows that there was one.
 #[test]
-fn a_file_that_an_anchor_is_of_is_not_made_anew() {
+fn anchored_file_is_not_created_again() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let options = FileKeyringOptions::new();
@@ -397,7 +397,7 @@ impl Keyring for Slow {
 }
 
 #[test]
-fn what_changed_while_a_file_was_opened_is_noticed_within_the_bound() {
+fn change_during_open_is_seen_within_the_bound() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let admin = create(&path);

@@ -44,7 +44,7 @@ fn retire(outer: &MemoryKeyring) {
 }
 
 #[test]
-fn protections_change_while_another_process_runs_on_and_follows() {
+fn protections_change_while_another_process_follows() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let outer = outer();
@@ -87,7 +87,7 @@ fn protections_change_while_another_process_runs_on_and_follows() {
 }
 
 #[test]
-fn a_refused_change_of_protections_changes_nothing() {
+fn refused_change_of_protections_changes_nothing() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = FileKeyring::create(&path, "orders", &raw()).unwrap();
@@ -134,7 +134,7 @@ fn a_refused_change_of_protections_changes_nothing() {
 
 /// A file key that is replaced is another for everybody who has the file open.
 #[test]
-fn who_has_the_former_file_key_is_told_to_open_the_file_anew() {
+fn holder_of_old_file_key_has_to_reopen() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = eager().create(&path, "orders", &raw()).unwrap();
@@ -179,7 +179,7 @@ fn telling() -> (Told, Arc<dyn envelock::observe::Observer>) {
 
 /// The outer version goes while the process runs: it is told while it can still mend it.
 #[test]
-fn an_outer_version_that_goes_is_told_and_can_be_mended_until_the_restart() {
+fn lost_outer_version_is_reported_and_repaired() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let (outer, (told, observer)) = (outer(), telling());
@@ -218,7 +218,7 @@ fn an_outer_version_that_goes_is_told_and_can_be_mended_until_the_restart() {
 
 /// Each keyring that was offered is asked; what nobody knows is not guessed.
 #[test]
-fn an_outer_key_that_no_keyring_knows_is_unknown() {
+fn outer_key_that_no_keyring_knows_is_unknown() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let (outer, (told, observer)) = (outer(), telling());
@@ -350,7 +350,7 @@ impl Drill {
 }
 
 #[test]
-fn random_changes_of_protections_are_followed_until_the_file_key_is_replaced() {
+fn random_protection_changes_are_followed() {
     let (mut replaced, mut changes) = (0, 0);
     for seed in 0..4 {
         let directory = TestDirectory::new();
@@ -407,7 +407,7 @@ fn by_protections(keyrings: &[FileKeyring; 2], follower: usize) -> Vec<Protectio
 
 /// A file of format version 1 goes on under its protection, and gets others.
 #[test]
-fn a_file_of_format_version_1_takes_more_protections_while_it_is_open() {
+fn file_of_version_1_takes_more_protections() {
     let directory = TestDirectory::new();
     let path = directory.join("raw-key.keys");
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/keyfile/raw-key.keys");

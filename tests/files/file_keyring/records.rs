@@ -88,7 +88,7 @@ fn check_removal<K: Lifecycle>(keyring: &K, encrypt: impl Fn(&K) -> Vec<u8>) {
 }
 
 #[test]
-fn removed_records_leave_their_answer_and_their_numbers() {
+fn removed_records_leave_their_error_and_numbers() {
     let directory = TestDirectory::new();
     let file = create(&directory.join("orders.keys"));
     let memory = MemoryKeyring::create("orders").unwrap();
@@ -101,7 +101,7 @@ fn removed_records_leave_their_answer_and_their_numbers() {
 
 /// A slot of the same name and number under other material is another keyring's, as before.
 #[test]
-fn a_removed_version_of_elsewhere_is_not_mine() {
+fn removed_version_of_another_keyring_is_foreign() {
     let ours = MemoryKeyring::create("orders").unwrap();
     let theirs = MemoryKeyring::create("orders").unwrap();
     let message = Envelope::new(&theirs).encrypt(b"text", ROW).unwrap();
@@ -114,7 +114,7 @@ fn a_removed_version_of_elsewhere_is_not_mine() {
 
 /// Where no version was destroyed there is nothing to remove, and no floor is laid.
 #[test]
-fn numbers_that_were_never_there_are_not_taken_for_destroyed() {
+fn missing_numbers_are_not_taken_for_destroyed() {
     let material = MasterKey::from_bytes(&[9; 32]);
     let keyring = MemoryKeyring::import("orders", version(5), &material).unwrap();
     let error = keyring.remove_records(version(3)).unwrap_err();
@@ -151,7 +151,7 @@ fn material_of_a_removed_record_is_not_imported_again() {
 }
 
 #[test]
-fn a_file_from_before_a_removal_is_refused_by_who_saw_it() {
+fn file_before_a_removal_is_refused_once_seen() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let admin = create(&path);
@@ -175,7 +175,7 @@ fn a_file_from_before_a_removal_is_refused_by_who_saw_it() {
 }
 
 #[test]
-fn a_salvage_of_lines_of_two_states_keeps_the_larger_floor() {
+fn salvage_of_lines_of_two_states_keeps_larger_floor() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let admin = create(&path);
@@ -238,7 +238,7 @@ fn tenant<K: Lifecycle>(keyring: &K) {
 }
 
 #[test]
-fn an_erased_key_is_destroyed_whatever_its_states_and_takes_nothing_any_more() {
+fn erased_key_is_destroyed_and_takes_no_change() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let file = create(&path);
@@ -275,7 +275,7 @@ fn an_erased_key_is_destroyed_whatever_its_states_and_takes_nothing_any_more() {
 }
 
 #[test]
-fn an_erased_key_does_not_come_back_by_a_salvage_or_an_import() {
+fn erased_key_does_not_come_back_by_salvage_or_import() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let admin = create(&path);
@@ -340,7 +340,7 @@ fn check_alias<K: Lifecycle>(keyring: &K, only: &dyn Fn() -> K) {
 }
 
 #[test]
-fn only_an_alias_reads_what_it_wrote_wherever_it_moved() {
+fn alias_alone_reads_its_messages_after_moves() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let file = create(&path);
@@ -365,7 +365,7 @@ fn only_an_alias_reads_what_it_wrote_wherever_it_moved() {
 }
 
 #[test]
-fn an_alias_that_stood_for_256_keys_moves_no_more_and_forgets_none() {
+fn alias_of_256_keys_switches_no_more() {
     let keyring = MemoryKeyring::create("0").unwrap();
     let names: Vec<String> = (0..258).map(|it| it.to_string()).collect();
     let create = names[1..].iter().map(|key| Change::CreateKey {
@@ -386,7 +386,7 @@ fn an_alias_that_stood_for_256_keys_moves_no_more_and_forgets_none() {
 }
 
 #[test]
-fn a_file_without_a_change_number_left_is_changed_no_more_and_encrypts_on() {
+fn file_without_change_numbers_encrypts_only() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let options = eager().at_least_change(u64::MAX);

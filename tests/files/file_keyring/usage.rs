@@ -70,7 +70,7 @@ fn usage_of_many_wraps_is_exact() {
 }
 
 #[test]
-fn usage_of_reused_data_keys_is_what_they_protected() {
+fn usage_of_reused_data_keys_counts_their_messages() {
     let recorded = recorded_after(|keyring| {
         let reuse = DataKeyReuse::new(2, u64::MAX, Duration::from_secs(60));
         let envelope = Envelope::new(keyring).with_data_key_reuse(Arc::new(reuse));
@@ -80,7 +80,7 @@ fn usage_of_reused_data_keys_is_what_they_protected() {
 }
 
 #[test]
-fn usage_of_a_killed_process_is_missing_and_nothing_else() {
+fn usage_of_killed_process_alone_is_missing() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = create(&path);
@@ -107,7 +107,7 @@ fn usage_of_a_killed_process_is_missing_and_nothing_else() {
 }
 
 #[test]
-fn usage_of_a_version_that_is_destroyed_goes_along_with_that() {
+fn usage_of_destroyed_version_is_dropped() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = create(&path);
@@ -123,7 +123,7 @@ fn usage_of_a_version_that_is_destroyed_goes_along_with_that() {
 }
 
 #[test]
-fn usage_that_is_reserved_is_never_too_low_and_exact_after_an_orderly_end() {
+fn reserved_usage_is_never_too_low() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let options = FileKeyringOptions::new().reserve_usage();
@@ -169,7 +169,7 @@ fn usage_that_is_reserved_is_never_too_low_and_exact_after_an_orderly_end() {
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
-fn an_encryption_goes_on_while_another_holds_the_lock() {
+fn encryption_goes_on_while_another_holds_the_lock() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     drop(create(&path));
@@ -188,7 +188,7 @@ fn an_encryption_goes_on_while_another_holds_the_lock() {
 
 /// Calls that encryptions make on the files.
 #[test]
-fn an_encryption_makes_no_call_but_the_look_for_changes() {
+fn encryption_makes_no_call_but_the_look_for_changes() {
     let directory = SimulatedDirectory::new();
     let name = OsStr::new("orders.keys");
     let shared = Arc::new(directory.clone());
@@ -208,7 +208,7 @@ fn an_encryption_makes_no_call_but_the_look_for_changes() {
 }
 
 #[test]
-fn a_file_of_ten_thousand_keys_is_written_once_for_all_of_them() {
+fn file_of_ten_thousand_keys_is_written_once() {
     const KEYS: usize = 10_000;
     let directory = SimulatedDirectory::new();
     let (name, shared) = (OsStr::new("tenants.keys"), Arc::new(directory.clone()));
@@ -266,7 +266,7 @@ fn wait_for(child: i32) {
 
 /// 66,000 wraps and 8 times 60,000 counted as 66,000.
 #[test]
-fn a_forked_child_counts_its_own_wraps_and_not_its_parents_again() {
+fn forked_child_counts_its_own_wraps_only() {
     for reserves in [false, true] {
         let directory = TestDirectory::new();
         let path = directory.join("orders.keys");
@@ -301,7 +301,7 @@ fn a_forked_child_counts_its_own_wraps_and_not_its_parents_again() {
 
 /// Each message rotated the key again.
 #[test]
-fn a_policy_below_a_block_does_not_rotate_at_every_run() {
+fn policy_below_a_block_does_not_rotate_at_every_run() {
     for options in [FileKeyringOptions::new(), FileKeyringOptions::new().reserve_usage()] {
         let directory = TestDirectory::new();
         let path = directory.join("orders.keys");

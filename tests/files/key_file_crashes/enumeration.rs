@@ -199,7 +199,7 @@ every_crash! {
 
 /// An enumeration that finds nothing proves nothing unless it finds what a missing sync costs.
 #[test]
-fn without_either_sync_of_the_writer_images_of_every_operation_fail() {
+fn crash_without_either_writer_sync_loses_state() {
     let world = World::new();
     for operation in Operation::WRITING {
         let mut scene = world.scene(operation);

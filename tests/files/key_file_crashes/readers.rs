@@ -157,7 +157,7 @@ fn in_order(reader: Reader, scene: &Scene, turns: Vec<usize>, plan: Plan) -> Mes
 }
 
 #[test]
-fn what_a_reader_encrypts_during_a_rotation_opens_after_every_crash() {
+fn message_during_rotation_opens_after_every_crash() {
     for reader in [Reader::Opens, Reader::Reloads] {
         let found = Readers::run(reader, BTreeSet::new());
         println!(

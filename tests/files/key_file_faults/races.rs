@@ -56,7 +56,7 @@ fn failing(kind: Kind) -> Plan {
 
 /// Both have read the file when the one sync fails: the other may not promise anything either.
 #[test]
-fn two_threads_that_read_one_file_both_hear_of_a_failed_sync() {
+fn two_reading_threads_both_see_a_failed_sync() {
     let world = World::new();
     for _ in 0..ROUNDS {
         let directory = world.scene(Operation::Open).directory;
@@ -82,7 +82,7 @@ fn two_threads_that_read_one_file_both_hear_of_a_failed_sync() {
 }
 
 #[test]
-fn two_threads_that_reload_one_keyring_stay_with_what_is_durable() {
+fn two_reloading_threads_keep_the_durable_state() {
     let world = World::new();
     for _ in 0..ROUNDS {
         let scene = world.scene(Operation::Reload);
@@ -121,7 +121,7 @@ fn two_threads_that_rotate_both_hear_of_a_failed_sync() {
 /// Somebody tidies up between a writer's open of the lock file and its lock; another writer makes
 /// a new one, and gets `others` calls far before the first goes on.
 #[test]
-fn a_lock_file_that_is_removed_between_open_and_lock_does_not_make_two_writers() {
+fn lock_file_removed_before_lock_makes_one_writer() {
     let world = World::new();
     let mut model = world.scene(Operation::Rotate);
     model.directory.plan(Plan::default());
@@ -158,7 +158,7 @@ fn a_lock_file_that_is_removed_between_open_and_lock_does_not_make_two_writers()
 
 /// A writer that finds the lock file gone each time gives up as with any lock.
 #[test]
-fn a_lock_file_that_is_removed_is_made_anew_or_given_up() {
+fn removed_lock_file_is_created_again_or_given_up() {
     for before in 1..=3 {
         let scene = World::new().scene(Operation::Rotate);
         let keyring = scene.keyring.as_ref().unwrap();
@@ -175,7 +175,7 @@ fn a_lock_file_that_is_removed_is_made_anew_or_given_up() {
 }
 
 #[test]
-fn a_failed_sync_is_not_forgotten_by_a_reopen_that_fails() {
+fn failed_sync_is_not_forgotten_by_reopen_that_fails() {
     let world = World::new();
     let directory = world.scene(Operation::Open).directory;
     let keyring = open(&directory, &lazy(), &raw(7)).unwrap();

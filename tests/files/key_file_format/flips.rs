@@ -55,7 +55,7 @@ fn versions(file: &KeyFile) -> Versions {
 }
 
 #[test]
-fn every_flipped_bit_is_found_and_named_and_the_rest_is_salvaged() {
+fn every_flipped_bit_is_named_and_the_rest_salvaged() {
     let (file, key) = twenty(&raw_key(), 1);
     let bytes = file.encode(&key, NOW).unwrap();
     let places = places(&bytes);

@@ -72,7 +72,7 @@ fn observed(path: &Path) -> (FileKeyring, Arc<Mutex<Vec<u8>>>) {
 }
 
 #[test]
-fn a_file_that_is_full_rotates_again_once_records_are_removed() {
+fn full_file_rotates_once_records_are_removed() {
     let path = directory("again").join("orders.keys");
     write(&path, MAX_FILE_LEN - 300);
     let (keyring, told) = observed(&path);
@@ -105,7 +105,7 @@ fn a_file_that_is_full_rotates_again_once_records_are_removed() {
 }
 
 #[test]
-fn a_file_is_told_to_fill_from_80_per_cent() {
+fn fill_is_reported_from_80_per_cent() {
     let path = directory("filling").join("orders.keys");
     let threshold = MAX_FILE_LEN.div_ceil(5) * 4;
     write(&path, threshold - 400);

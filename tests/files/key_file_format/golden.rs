@@ -166,7 +166,7 @@ fn every_one_opens(of: &str) {
 
 /// A stranger opens every file by what stands beside them.
 #[test]
-fn every_golden_key_file_opens_with_its_secrets_in_the_directory() {
+fn every_golden_key_file_opens_with_its_secrets() {
     let text = std::fs::read_to_string(directory("secrets.txt")).unwrap();
     for of in DIRECTORIES {
         let files = std::fs::read_dir(directory(of)).unwrap();
@@ -203,7 +203,7 @@ fn protection(secret: &str) -> Protection {
 
 /// FORMAT F-TOKEN
 #[test]
-fn the_golden_key_files_with_versions_on_a_token_open_and_are_salvaged() {
+fn golden_key_files_on_a_token_open_and_are_salvaged() {
     DIRECTORIES.iter().for_each(|directory| the_one_of_a_token_opens(directory));
 }
 
@@ -225,7 +225,7 @@ fn the_one_of_a_token_opens(of: &str) {
 
 /// FORMAT F-OPEN, F-RESERVED
 #[test]
-fn the_golden_key_file_of_several_protections_opens_with_each() {
+fn golden_file_of_several_protections_opens_with_each() {
     let bytes = std::fs::read(directory("keyfile2").join("several.keys")).unwrap();
     let listed = std::fs::read_to_string(directory("keyfile2").join("several.txt")).unwrap();
     let each = [
@@ -256,7 +256,7 @@ fn the_golden_key_file_of_several_protections_opens_with_each() {
 
 /// FORMAT F-COMPROMISED, F-ERASED, F-FLOOR, F-FORMER, F-HOLD
 #[test]
-fn the_golden_key_file_of_every_field_opens_and_is_salvaged() {
+fn golden_file_of_every_field_opens_and_is_salvaged() {
     let bytes = std::fs::read(directory("keyfile2").join("records.keys")).unwrap();
     let listed = std::fs::read_to_string(directory("keyfile2").join("records.txt")).unwrap();
     let (file, key) = KeyFile::open(&bytes, &super::make::raw_key()).unwrap();
@@ -280,7 +280,7 @@ fn the_golden_key_file_of_every_field_opens_and_is_salvaged() {
 }
 
 #[test]
-fn the_seeded_generators_still_make_the_same_files() {
+fn seeded_generators_still_make_the_same_files() {
     for (name, bytes) in made() {
         let stored = std::fs::read(directory("keyfile2").join(&name)).unwrap_or_default();
         assert!(stored == bytes, "{name} is not what the generator makes");
@@ -303,7 +303,7 @@ fn writes_golden_key_files_that_are_not_there_yet() {
 
 /// FORMAT F-SALVAGE: no number that a lost line can have held is used again.
 #[test]
-fn salvage_without_a_key_record_leaves_out_all_numbers_that_were_lost() {
+fn salvage_without_key_record_skips_lost_numbers() {
     let bytes = std::fs::read(directory("keyfile2").join("raw-key.keys")).unwrap();
     let text = String::from_utf8(bytes).unwrap();
     for ends in [true, false] {

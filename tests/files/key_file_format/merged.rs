@@ -48,7 +48,7 @@ fn is_promotable(state: VersionState) -> bool {
 }
 
 #[test]
-fn a_salvage_of_two_states_never_lets_a_compromised_version_be_promoted() {
+fn salvage_never_makes_compromised_promotable() {
     let (good, at, line) = without_version_2();
     let (_, crafter) = unprotected();
     let none = Protection::unprotected_plaintext();
@@ -95,7 +95,7 @@ fn is_primary(record: &str) -> bool {
 
 /// FORMAT F-ERASED
 #[test]
-fn a_version_of_an_erased_key_that_is_not_destroyed_is_refused() {
+fn undestroyed_version_of_erased_key_is_refused() {
     let (mut good, crafter) = unprotected();
     let key =
         good.iter_mut().find(|it| it.starts_with(r#"{"kind":"key","name":"orders""#)).unwrap();
@@ -109,7 +109,7 @@ fn a_version_of_an_erased_key_that_is_not_destroyed_is_refused() {
 
 /// Whoever wrote the file.
 #[test]
-fn a_version_with_a_date_of_compromise_is_read_as_compromised() {
+fn version_with_compromise_date_is_compromised() {
     let (good, at, line) = without_version_2();
     let (_, crafter) = unprotected();
     for state in VersionState::ALL.iter().copied() {

@@ -21,7 +21,7 @@ fn lines(bytes: &[u8]) -> Vec<&[u8]> {
 
 /// FORMAT F-END
 #[test]
-fn every_truncation_is_found_and_the_whole_lines_salvaged() {
+fn every_truncation_is_found_and_whole_lines_salvaged() {
     let (file, key) = twenty(&raw_key(), 1);
     let bytes = file.encode(&key, NOW).unwrap();
     let mut salvaged_of = 0;
@@ -137,7 +137,7 @@ fn lines_of_an_older_revision_are_found() {
 }
 
 #[test]
-fn a_line_of_another_file_is_found() {
+fn line_of_another_file_is_found() {
     let (file, key) = twenty(&raw_key(), 1);
     let (other, other_key) = twenty(&raw_key(), 3);
     let bytes = file.encode(&key, NOW).unwrap();
@@ -151,7 +151,7 @@ fn a_line_of_another_file_is_found() {
 
 /// FORMAT F-ORDER, F-NAMES, F-DESTROYED, F-JSON, F-COPY, F-CHANGE: with every MAC right.
 #[test]
-fn records_that_break_a_rule_are_refused_with_their_line() {
+fn records_breaking_a_rule_are_refused_by_line() {
     let (good, crafter) = unprotected();
     let protection = Protection::unprotected_plaintext;
     let line = |start: &str| good.iter().position(|it| it.starts_with(start)).unwrap();
@@ -314,7 +314,7 @@ fn copy_and_end(good: &[String], crafter: &Crafter) {
 
 /// FORMAT F-SALVAGE: whatever the other line says of its time.
 #[test]
-fn what_was_destroyed_stays_so_in_salvage() {
+fn destroyed_version_stays_destroyed_in_salvage() {
     let (mut records, crafter) = unprotected();
     let start = r#"{"kind":"version","key":"orders","version":2,"#;
     let record = records.iter().find(|it| it.starts_with(start)).unwrap();

@@ -42,7 +42,7 @@ pub fn all() -> [(&'static str, Protection, Option<Protection>); 4] {
 }
 
 #[test]
-fn a_file_opens_with_its_own_protection_only() {
+fn file_opens_with_its_own_protection_only() {
     for (name, protection, wrong) in all() {
         let (file, key) = twenty(&protection, 1);
         let bytes = file.encode(&key, NOW).unwrap();
@@ -70,7 +70,7 @@ fn a_file_opens_with_its_own_protection_only() {
 }
 
 #[test]
-fn another_protection_changes_no_master_key_and_is_noticed() {
+fn new_protection_is_seen_and_keeps_master_keys() {
     let mut rng = Seeded::new(3);
     let (file, key) = twenty(&raw_key(), 1);
     let bytes = file.encode(&key, NOW).unwrap();
@@ -95,7 +95,7 @@ fn another_protection_changes_no_master_key_and_is_noticed() {
 }
 
 #[test]
-fn the_outer_keyring_may_rotate() {
+fn outer_keyring_may_rotate() {
     let (outer, mut rng) = (outer(), Seeded::new(3));
     let protection = Protection::keyring(outer.clone());
     let (file, key) = twenty(&protection, 1);
@@ -189,7 +189,7 @@ fn expected(cost: Argon2Cost) -> Option<CostFault> {
 
 /// THREATS row 37: every power of two, its neighbours, and no number at all.
 #[test]
-fn a_cost_above_the_caps_is_refused_at_once_and_without_memory() {
+fn cost_above_the_caps_is_refused_without_memory() {
     let (file, key) = twenty(&passphrase("x"), 1);
     let text = String::from_utf8(file.encode(&key, NOW).unwrap()).unwrap();
     let is = r#""memory_kib":7168,"passes":5,"lanes":1"#;
@@ -242,7 +242,7 @@ fn a_cost_above_the_caps_is_refused_at_once_and_without_memory() {
 
 /// Files are not written with a cost that is too weak, or that nobody could read.
 #[test]
-fn a_cost_out_of_bounds_is_not_written() {
+fn cost_out_of_bounds_is_not_written() {
     let write = |memory_kib, passes, lanes| {
         let cost = Argon2Cost { memory_kib, passes, lanes };
         let protection = Protection::passphrase_with_cost("x", cost);
@@ -268,7 +268,7 @@ fn a_cost_out_of_bounds_is_not_written() {
 
 /// A file that a change fills leaves room for the digits of its counts.
 #[test]
-fn a_full_file_can_be_written_with_counts_of_any_length() {
+fn full_file_can_be_written_with_counts_of_any_length() {
     const MOST: usize = 64 << 20;
     let (records, crafter) = super::craft::unprotected();
     let protection = Protection::unprotected_plaintext();

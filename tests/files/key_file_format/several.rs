@@ -29,7 +29,7 @@ fn golden(name: &str) -> Vec<u8> {
 
 /// FORMAT F-RAISE
 #[test]
-fn a_file_of_version_1_becomes_one_of_version_2_with_its_first_change() {
+fn file_of_version_1_becomes_2_at_first_change() {
     let bytes = golden("raw-key.keys");
     let (mut file, key) = KeyFile::open(&bytes, &raw_key()).unwrap();
     let before = file.protections();
@@ -83,7 +83,7 @@ fn each_record_has_the_number_of_its_last_change() {
 
 /// FORMAT F-LABELS
 #[test]
-fn a_label_that_breaks_a_bound_is_kept_and_not_shown() {
+fn label_that_breaks_a_bound_is_kept_and_not_shown() {
     let (mut records, crafter) = unprotected();
     let protection = Protection::unprotected_plaintext();
     let start = r#"{"kind":"version","key":"orders","version":2,"#;
@@ -161,7 +161,7 @@ fn protections_that_break_a_rule_are_refused() {
 }
 
 #[test]
-fn protections_are_added_rewrapped_and_removed_under_one_file_key() {
+fn protections_change_under_one_file_key() {
     let mut rng = Seeded::new(5);
     let outer = outer();
     let by_keyring = || Protection::keyring(outer.clone());
@@ -210,7 +210,7 @@ fn protections_are_added_rewrapped_and_removed_under_one_file_key() {
 }
 
 #[test]
-fn protections_that_cannot_stand_together_are_not_written() {
+fn incompatible_protections_are_not_written() {
     let mut rng = Seeded::new(5);
     let (file, key) = twenty(&raw_key(), 1);
     let first = file.protections()[0].id;
@@ -289,7 +289,7 @@ fn passphrases_cost_no_more_together_than_one_can() {
 /// THREATS row 76: whoever removed a protection has not locked out who knows the file key; who
 /// replaced the file key has.
 #[test]
-fn a_removed_protection_is_no_revocation_and_a_replaced_file_key_is_one() {
+fn replaced_file_key_revokes_a_removed_protection() {
     let mut rng = Seeded::new(5);
     let (mut file, key) = twenty(&raw_key(), 1);
     let thief = KeyFile::open(&file.encode(&key, NOW).unwrap(), &raw_key()).unwrap().1;
@@ -341,7 +341,7 @@ impl Keyring for WrapsOnly {
 
 /// Whoever then removes the other protection would have lost every key.
 #[test]
-fn a_protection_that_does_not_open_is_not_written() {
+fn protection_that_does_not_open_is_not_written() {
     let mut rng = Seeded::new(5);
     let (mut file, key) = twenty(&raw_key(), 1);
     let before = file.protections();

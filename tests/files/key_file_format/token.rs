@@ -42,7 +42,7 @@ fn by_hand() -> (Vec<String>, super::craft::Crafter) {
 
 /// FORMAT F-TOKEN
 #[test]
-fn lines_written_by_hand_are_read_and_written_the_same() {
+fn lines_written_by_hand_are_read_and_written_same() {
     let (records, crafter) = by_hand();
     let bytes = crafter.file(&records);
     let (file, key) = KeyFile::open(&bytes, &Protection::unprotected_plaintext()).unwrap();
@@ -232,7 +232,7 @@ fn random_mixed_keysets_survive() {
 
 /// A record that the rules do not allow is not written.
 #[test]
-fn what_could_not_be_read_again_is_not_written() {
+fn unreadable_records_are_not_written() {
     let origins = [Origin::Generated, Origin::Imported, Origin::Token];
     let unknown = WrapAlgorithm::new(128).unwrap();
     for algorithm in ALGORITHMS.into_iter().chain([unknown]) {

@@ -68,7 +68,7 @@ fn unknown_fields_and_records_survive_a_change() {
 }
 
 #[test]
-fn unknown_fields_and_records_survive_salvage_and_another_protection() {
+fn unknown_fields_survive_salvage_and_new_protection() {
     let protection = Protection::unprotected_plaintext();
     let (before, mut bytes) = extended();
     let at = bytes.windows(16).position(|it| it == b"\"kind\":\"version\"").unwrap();
@@ -87,7 +87,7 @@ fn unknown_fields_and_records_survive_salvage_and_another_protection() {
 
 /// FORMAT F-CRITICAL
 #[test]
-fn an_unknown_critical_name_lets_the_file_be_read_and_not_written() {
+fn unknown_critical_name_makes_the_file_read_only() {
     let protection = Protection::unprotected_plaintext();
     let (records, crafter) = unprotected();
     let cases = [
@@ -117,7 +117,7 @@ fn an_unknown_critical_name_lets_the_file_be_read_and_not_written() {
 
 /// Fields of version 2 in a file of version 1 are unknown ones, of whatever form.
 #[test]
-fn unknown_fields_of_version_1_do_not_become_known_ones_of_another_form() {
+fn unknown_fields_of_version_1_stay_unknown() {
     let protection = Protection::unprotected_plaintext();
     let (mut records, crafter) = unprotected();
     records.push(r#"{"kind":"alias","name":"another","key":"orders","changed":1}"#.into());

@@ -162,12 +162,12 @@ fn passes_everywhere(is_new: bool) {
 }
 
 #[test]
-fn a_file_that_is_created_is_there_or_not_after_every_crash() {
+fn created_file_is_whole_or_absent_after_a_crash() {
     passes_everywhere(true);
 }
 
 #[test]
-fn a_file_that_is_replaced_is_old_or_new_after_every_crash() {
+fn replaced_file_is_old_or_new_after_every_crash() {
     passes_everywhere(false);
 }
 

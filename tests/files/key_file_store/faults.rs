@@ -256,7 +256,7 @@ fn every_call_fails_in_every_way() {
 
 /// A write that moves nothing and says so would go on for ever.
 #[test]
-fn a_write_of_nothing_is_an_error() {
+fn write_of_nothing_is_an_error() {
     let case = failing_once(Kind::Write, Fault::Short(0));
     let Err(KeyFileError::File(FileError::Io { action: FileAction::Write, source, .. })) =
         &case.result
@@ -269,7 +269,7 @@ fn a_write_of_nothing_is_an_error() {
 }
 
 #[test]
-fn a_lock_that_another_has_is_an_error_of_its_own_and_can_be_retried() {
+fn lock_of_another_process_is_a_retryable_error() {
     let case = failing_once(Kind::TryLock, Fault::Error(EAGAIN));
     let error = case.result.unwrap_err();
     assert!(
@@ -280,7 +280,7 @@ fn a_lock_that_another_has_is_an_error_of_its_own_and_can_be_retried() {
 
 /// File systems that cannot sync a directory can be read from and not written to.
 #[test]
-fn a_directory_that_cannot_be_synced_can_be_read() {
+fn directory_that_cannot_be_synced_can_be_read() {
     let directory = world::directory(Some(&content(1, LEN)));
     let store = world::store(&directory);
     store.load().unwrap();
@@ -307,7 +307,7 @@ fn failing_once(kind: Kind, fault: Fault) -> Case {
 /// The temporary file is thrown away with what the kernel forgot of it, and the next change makes
 /// another one.
 #[test]
-fn a_failed_sync_of_a_temporary_file_is_not_final() {
+fn failed_sync_of_a_temporary_file_is_not_final() {
     for code in [EIO, ENOSPC, EDQUOT] {
         let case = failing_once(Kind::SyncFile, Fault::Error(code));
         let error = case.result.as_ref().unwrap_err();
@@ -323,7 +323,7 @@ fn a_failed_sync_of_a_temporary_file_is_not_final() {
 
 /// Whether `file` is retried or not: nothing is made that could not be made to last.
 #[test]
-fn a_directory_that_cannot_be_synced_gets_no_new_file() {
+fn directory_that_cannot_be_synced_gets_no_new_file() {
     let directory = world::directory(None);
     let store = world::store(&directory);
     directory.plan(Plan::default());
@@ -344,7 +344,7 @@ fn a_directory_that_cannot_be_synced_gets_no_new_file() {
 
 /// `ENOSYS`, `ENOLCK`, `EOPNOTSUPP`: reading goes on, and no file is left behind.
 #[test]
-fn a_file_system_without_locks_is_read_and_not_written() {
+fn file_system_without_locks_is_read_and_not_written() {
     for code in [38, 37, 95] {
         for operation in [Operation::Create, Operation::Replace] {
             let directory = world::directory(old(operation).as_deref());

@@ -18,7 +18,7 @@ fn load_edited(at: &[usize], bytes: &[u8]) -> Result<Vec<u8>, KeyFileError> {
 }
 
 #[test]
-fn a_file_that_grows_or_shrinks_while_it_is_read_is_read_anew() {
+fn file_resized_during_read_is_read_again() {
     for len in [1, 999, 1000, 1001, 5000] {
         for at in 0..8 {
             let bytes = content(2, len);
@@ -38,7 +38,7 @@ fn a_file_that_grows_or_shrinks_while_it_is_read_is_read_anew() {
 
 /// Half a rename leaves two names, and so does a snapshot by hard links.
 #[test]
-fn a_file_of_several_names_is_read_and_replaced() {
+fn file_of_several_names_is_read_and_replaced() {
     let directory = world::directory(Some(&content(1, 10)));
     directory.link(NAME, ".keys.00112233445566aa.tmp");
     directory.link(NAME, "copy");
@@ -91,7 +91,7 @@ fn names_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn create_refuses_whatever_has_the_name_and_replace_needs_a_file() {
+fn create_refuses_existing_and_replace_missing_name() {
     for kind in [FileKind::Regular, FileKind::Symlink, FileKind::Directory, FileKind::Fifo] {
         let directory = world::directory(None);
         directory.plant(NAME, kind, b"there", 0o644, 7);
@@ -123,7 +123,7 @@ fn foreign_owners_are_refused_and_root_is_not() {
 }
 
 #[test]
-fn a_lock_is_given_back_on_drop() {
+fn lock_is_given_back_on_drop() {
     let directory = world::directory(Some(b"old"));
     let store = world::store(&directory);
     let first = store.lock(Duration::ZERO).unwrap();
@@ -137,7 +137,7 @@ fn a_lock_is_given_back_on_drop() {
 
 /// A rename whose answer and whose outcome are both unknown promises nothing.
 #[test]
-fn a_rename_of_unknown_outcome_is_not_durable() {
+fn rename_of_unknown_outcome_is_not_durable() {
     let directory = world::directory(Some(b"old"));
     world::write(&world::store(&directory), false, b"one").unwrap();
     directory.plan(Plan::default());

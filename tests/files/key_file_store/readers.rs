@@ -167,7 +167,7 @@ fn run_in_order(
 }
 
 #[test]
-fn what_a_reader_has_seen_survives_every_crash_after() {
+fn state_seen_by_a_reader_survives_every_crash() {
     for is_new in [true, false] {
         let outcome = run(is_new, true);
         println!("new {is_new}: {} orders, {} saw the new", outcome.orders, outcome.saw_new);
@@ -177,7 +177,7 @@ fn what_a_reader_has_seen_survives_every_crash_after() {
 }
 
 #[test]
-fn without_the_readers_sync_a_crash_takes_back_what_it_saw() {
+fn crash_without_the_readers_sync_reverts_its_state() {
     for is_new in [true, false] {
         let outcome = run(is_new, false);
         println!("new {is_new}: {} losses in {} orders", outcome.lost, outcome.orders);
@@ -295,7 +295,7 @@ impl Directory for Odd {
 }
 
 #[test]
-fn a_file_whose_inode_number_changes_is_read_and_the_error_of_a_writer_says_so() {
+fn changing_inode_number_is_read_and_fails_the_writer() {
     let directory = world::directory(Some(&content(1, 10)));
     let store = Odd::over(&directory, None);
     assert_eq!(store.load().unwrap().bytes(), content(1, 10));
@@ -309,7 +309,7 @@ fn a_file_whose_inode_number_changes_is_read_and_the_error_of_a_writer_says_so()
 
 /// What a mount of a single file looks like once the file was replaced outside.
 #[test]
-fn a_name_that_leads_to_a_file_without_names_is_refused() {
+fn name_that_leads_to_a_file_without_names_is_refused() {
     let directory = world::directory(Some(&content(1, 10)));
     let error = Odd::over(&directory, Some(0)).load().unwrap_err();
     assert!(matches!(&error, KeyFileError::MountedAlone { path } if path.ends_with(NAME)));
@@ -318,7 +318,7 @@ fn a_name_that_leads_to_a_file_without_names_is_refused() {
 
 /// Whoever may write the directory can put a file of another there at that moment.
 #[test]
-fn a_lock_file_that_somebody_else_made_meanwhile_keeps_owner_and_mode() {
+fn lock_file_of_another_user_keeps_owner_and_mode() {
     const OTHER: u32 = USER + 1;
     const ENOENT: i32 = 2;
     let directory = SimulatedDirectory::new();

@@ -69,14 +69,14 @@ fn is_kept(stored: &Stored, envelope: &Envelope<impl envelock::Keyring>) -> Erro
 }
 
 #[test]
-fn a_torn_header_is_mended_and_read_before_that() {
+fn torn_header_is_mended_and_read_before_that() {
     let stored = Stored::new(200, 0);
     torn(&stored);
     is_mended(&stored);
 }
 
 #[test]
-fn a_journal_that_does_not_open_here_is_left_for_who_can_open_it() {
+fn journal_that_does_not_open_is_kept() {
     let stored = Stored::new(200, 0);
     torn(&stored);
     let stranger = Envelope::new(MemoryKeyring::create("orders").unwrap());
@@ -117,7 +117,7 @@ impl Keyring for TakenBack<'_> {
 }
 
 #[test]
-fn a_torn_header_whose_new_one_does_not_open_is_mended_with_the_old_one() {
+fn torn_header_is_repaired_with_the_old_one() {
     let stored = Stored::new(200, 0);
     let torn = torn(&stored);
     stored.envelope.keyring().promote(1);
@@ -151,7 +151,7 @@ fn a_torn_header_whose_new_one_does_not_open_is_mended_with_the_old_one() {
 
 /// What neither header can have left is not guessed at; both are kept for a mend by hand.
 #[test]
-fn a_sector_of_zeros_or_garbage_is_left_with_its_journal() {
+fn zeroed_or_garbled_sector_is_kept_with_its_journal() {
     let stored = Stored::new(200, 0);
     let mut garbled = torn(&stored);
     let len = envelock::inspect(&stored.message).unwrap().len();
@@ -179,7 +179,7 @@ fn a_sector_of_zeros_or_garbage_is_left_with_its_journal() {
 }
 
 #[test]
-fn a_damaged_journal_is_none_and_is_kept_while_it_is_all_there_is() {
+fn damaged_journal_is_ignored_and_kept_while_needed() {
     let stored = Stored::new(200, 0);
     let torn = torn(&stored);
     let journal = fs::read(stored.journal()).unwrap();
@@ -215,7 +215,7 @@ fn a_damaged_journal_is_none_and_is_kept_while_it_is_all_there_is() {
 }
 
 #[test]
-fn a_journal_tells_nothing_of_another_message() {
+fn journal_reveals_nothing_of_another_message() {
     let stored = Stored::new(200, 0);
     torn(&stored);
     let journal = fs::read(stored.journal()).unwrap();
@@ -258,7 +258,7 @@ fn a_journal_tells_nothing_of_another_message() {
 }
 
 #[test]
-fn what_somebody_else_planted_as_a_journal_is_not_touched() {
+fn planted_journal_is_not_touched() {
     let stored = Stored::new(200, 0);
     let torn = torn(&stored);
     let is_foreign = |error| {

@@ -51,7 +51,7 @@ fn links_directories_and_fifos_are_refused() {
 }
 
 #[test]
-fn a_path_has_to_name_a_file() {
+fn path_has_to_name_a_file() {
     let stored = Stored::new(200, 0);
     let missing = stored.place.join("missing");
     assert!(
@@ -75,7 +75,7 @@ fn a_path_has_to_name_a_file() {
 
 /// A journal needs 17 bytes more than the name, of which 255 are allowed.
 #[test]
-fn messages_with_names_of_every_length_are_read_written_and_rewrapped() {
+fn names_of_every_length_are_read_and_rewrapped() {
     for len in [1, 236, 237, 238, 239, 246, 254, 255] {
         let stored = Stored::new(200, 0);
         let path = stored.place.join(&"m".repeat(len));
@@ -106,7 +106,7 @@ fn messages_with_names_of_every_length_are_read_written_and_rewrapped() {
 
 /// Mounted for reading, a message is read, torn or not, and nothing is written.
 #[test]
-fn a_torn_message_is_read_on_a_medium_that_cannot_be_written() {
+fn torn_message_is_read_on_read_only_medium() {
     let place = TestDirectory::new();
     let Some(mount) = mount::Mount::tmpfs(place.path(), "size=1m") else { return };
     let stored = Stored::new(200, 0);

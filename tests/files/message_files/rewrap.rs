@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 const USUAL: RewrapOptions<'static> = RewrapOptions::new();
 
 #[test]
-fn the_file_is_what_a_rewrap_in_memory_makes_but_for_the_nonce() {
+fn file_equals_rewrap_in_memory_but_for_the_nonce() {
     for &suite in Suite::ALL {
         for (len, reserved) in [(0, 0), (1, 7), (16_384, 500), (100_000, 5_000)] {
             let place = TestDirectory::new();
@@ -48,7 +48,7 @@ fn the_file_is_what_a_rewrap_in_memory_makes_but_for_the_nonce() {
 }
 
 #[test]
-fn a_header_that_does_not_fit_is_copied_with_mode_and_owner() {
+fn longer_header_is_copied_with_mode_and_owner() {
     for len in [0, 200, 700_000] {
         let stored = Stored::new(len, 24);
         fs::set_permissions(stored.path(), fs::Permissions::from_mode(0o640)).unwrap();
@@ -82,7 +82,7 @@ fn a_header_that_does_not_fit_is_copied_with_mode_and_owner() {
 }
 
 #[test]
-fn a_detached_header_is_a_file_too() {
+fn detached_header_is_a_file_too() {
     let stored = Stored::new(200, 0);
     let (header, body) = stored.message.split_at(inspect(&stored.message).unwrap().len());
     fs::write(stored.path(), header).unwrap();
@@ -96,7 +96,7 @@ fn a_detached_header_is_a_file_too() {
 }
 
 #[test]
-fn what_is_no_message_or_does_not_open_is_left_as_it_is() {
+fn file_without_openable_message_is_unchanged() {
     let stored = Stored::new(200, 0);
     let message = &stored.message;
     let changed = |at: usize| {
@@ -133,7 +133,7 @@ fn what_is_no_message_or_does_not_open_is_left_as_it_is() {
 }
 
 #[test]
-fn a_file_beyond_4_gib_is_rewrapped_as_fast_as_any() {
+fn file_beyond_4_gib_is_rewrapped_as_fast_as_any() {
     let stored = Stored::new(0, 0);
     let file = fs::OpenOptions::new().write(true).open(stored.path()).unwrap();
     let len = (5 << 30) + 7;
@@ -172,7 +172,7 @@ fn acl(user: u32, group: u16, mask: u16) -> Vec<u8> {
 /// With a list the group bits of the mode are its mask: without it the group would get them.
 #[cfg(target_os = "linux")]
 #[test]
-fn an_access_control_list_stays_with_every_way_to_replace_a_file() {
+fn acl_survives_every_way_to_replace_a_file() {
     const NAME: &str = "system.posix_acl_access";
     let get = |path: &Path| {
         let mut acl = vec![0; 100];

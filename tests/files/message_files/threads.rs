@@ -74,11 +74,11 @@ fn many_at_once(growth: usize, rounds: u32) {
 }
 
 #[test]
-fn sixteen_threads_rewrap_in_place_and_readers_never_fail() {
+fn rewraps_in_place_by_16_threads_fail_no_reader() {
     many_at_once(0, 20);
 }
 
 #[test]
-fn sixteen_threads_rewrap_by_copies_and_readers_never_fail() {
+fn rewraps_by_copy_by_16_threads_fail_no_reader() {
     many_at_once(24, 20);
 }

@@ -45,7 +45,7 @@ fn files_of_every_length_there_and_back() {
 }
 
 #[test]
-fn what_is_there_is_never_replaced() {
+fn existing_file_is_never_replaced() {
     let files = Files::new();
     let path = |name| files.place.join(name);
     fs::write(path("plain"), b"plain").unwrap();
@@ -82,7 +82,7 @@ fn what_is_there_is_never_replaced() {
 }
 
 #[test]
-fn no_file_comes_of_a_message_that_is_truncated_or_changed() {
+fn truncated_or_changed_message_makes_no_file() {
     let files = Files::new();
     let message = files.envelope.encrypt(&text(40_000), ROW).unwrap();
     let header_len = envelock::inspect(&message).unwrap().len();
@@ -152,7 +152,7 @@ fn unfinished_files_of_others_are_kept() {
 
 /// A file that is to be read, under the name of the journal of the one to be written.
 #[test]
-fn what_is_to_be_read_is_never_taken_for_a_leftover() {
+fn readable_file_is_never_taken_for_a_leftover() {
     let ours = ".new.envelock-rewrap";
     let files = Files::new();
     let path = |name: &str| files.place.join(name);
@@ -191,7 +191,7 @@ fn what_is_to_be_read_is_never_taken_for_a_leftover() {
 
 /// Names that mean something to others mean nothing here.
 #[test]
-fn files_of_others_beside_a_message_are_read_written_and_kept() {
+fn files_beside_a_message_are_kept() {
     let files = Files::new();
     let path = |name: &str| files.place.join(name);
     for name in [".video.partial", ".video.rewrap", "video.envelock-partial"] {
@@ -221,7 +221,7 @@ fn files_of_others_beside_a_message_are_read_written_and_kept() {
 
 /// Only beside a message that opens is anything ours.
 #[test]
-fn a_rewrap_of_what_is_no_message_touches_nothing_beside_it() {
+fn rewrap_of_no_message_touches_nothing_beside_it() {
     let files = Files::new();
     let path = |name: &str| files.place.join(name);
     let message = files.envelope.encrypt(b"four score", ROW).unwrap();
@@ -240,7 +240,7 @@ fn a_rewrap_of_what_is_no_message_touches_nothing_beside_it() {
 }
 
 #[test]
-fn a_full_medium_leaves_nothing_of_a_file_and_all_of_a_message() {
+fn full_medium_leaves_no_new_file_and_the_old_message() {
     let place = TestDirectory::new();
     let Some(mount) = Mount::tmpfs(place.path(), "size=1m") else { return };
     let files = Files::new();
@@ -355,7 +355,7 @@ fn sources_that_are_descriptors_are_read() {
 }
 
 #[test]
-fn a_target_is_replaced_only_when_that_is_asked_for_and_keeps_its_access() {
+fn target_is_replaced_on_request_and_keeps_access() {
     let files = Files::new();
     let path = |name: &str| files.place.join(name);
     let replacing = envelock::file::NewFileOptions::new().replace();
@@ -432,7 +432,7 @@ const NOBODY: u32 = 65_534;
 /// A directory that can be searched and not read is enough for a reader.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_message_in_a_directory_that_cannot_be_listed_is_read() {
+fn message_in_directory_that_cannot_be_listed_is_read() {
     let files = Files::new();
     let path = |name: &str| files.place.join(name);
     let set_mode = |path: &Path, mode| {

@@ -29,7 +29,7 @@ fn is_confirmed(scene: &Scene, killed: &Disk, expected: FileChange) {
 }
 
 #[test]
-fn unchanged_means_durable_after_a_copy_that_was_killed_before_its_last_sync() {
+fn unchanged_is_durable_after_a_killed_copy() {
     let scene = Scene::new(Operation::Copy);
     let directory = scene.directory();
     directory.plan(Plan { record_disks: true, ..Plan::default() });
@@ -40,7 +40,7 @@ fn unchanged_means_durable_after_a_copy_that_was_killed_before_its_last_sync() {
 }
 
 #[test]
-fn unchanged_means_durable_after_somebody_else_wrote_the_header() {
+fn unchanged_is_durable_after_a_foreign_header_write() {
     let scene = Scene::new(Operation::InPlaceLong);
     let directory = scene.directory();
     let rewrap = scene.envelope.rewrap(&scene.message, Default::default()).unwrap();
@@ -50,7 +50,7 @@ fn unchanged_means_durable_after_somebody_else_wrote_the_header() {
 
 /// The kernel forgets what it could not write: only what is written again is synced again.
 #[test]
-fn a_failed_sync_of_the_header_is_mended_by_the_next_rewrap() {
+fn failed_sync_of_header_is_mended_by_next_rewrap() {
     for operation in [Operation::InPlace, Operation::InPlaceLong] {
         let scene = Scene::new(operation);
         let directory = scene.directory();

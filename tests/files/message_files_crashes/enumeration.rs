@@ -132,24 +132,24 @@ fn passes(operation: Operation, lacks: Lacks, least: usize, recoveries: usize) {
 }
 
 #[test]
-fn every_crash_of_a_rewrap_in_place_leaves_the_old_or_the_new_header() {
+fn crash_of_rewrap_in_place_leaves_old_or_new_header() {
     passes(Operation::InPlace, LACKS_NOTHING, 500, 100);
 }
 
 #[test]
-fn every_crash_of_a_rewrap_of_a_long_header_leaves_the_old_or_the_new_one() {
+fn crash_of_long_rewrap_leaves_old_or_new_header() {
     passes(Operation::InPlaceLong, LACKS_NOTHING, 5_000, 2);
 }
 
 #[test]
-fn every_crash_of_a_rewrap_by_a_copy_leaves_the_old_or_the_new_file() {
+fn crash_of_rewrap_by_copy_leaves_old_or_new_file() {
     passes(Operation::Copy, LACKS_NOTHING, 4, 30);
     passes(Operation::Copy, NAMED, 1_000, 8);
 }
 
 /// An enumeration that finds nothing proves nothing unless it finds what a missing sync costs.
 #[test]
-fn without_any_one_sync_images_of_every_operation_fail() {
+fn crash_without_any_one_sync_loses_state() {
     for operation in [Operation::InPlace, Operation::Copy] {
         let scene = Scene::new(operation);
         let directory = scene.directory();

@@ -272,13 +272,13 @@ const ALL: [Lacks; 3] = [LACKS_NOTHING, NAMED, LINKED];
 const UNLOCKED: Lacks = Lacks { locks: true, ..NAMED };
 
 #[test]
-fn two_processes_never_show_an_unfinished_file_nor_claim_each_others() {
+fn two_processes_never_show_an_unfinished_file() {
     let systems = if is_soak() { &ALL[..] } else { &ALL[..2] };
     run(&choices(2), systems, Depth { kills: 1, is_full: is_soak() });
 }
 
 #[test]
-fn three_processes_never_show_an_unfinished_file_nor_claim_each_others() {
+fn three_processes_never_show_an_unfinished_file() {
     let some = [
         vec![Encrypt, Encrypt, Decrypt],
         vec![Encrypt, Encrypt, MoveAway],
@@ -290,7 +290,7 @@ fn three_processes_never_show_an_unfinished_file_nor_claim_each_others() {
 }
 
 #[test]
-fn four_processes_never_show_an_unfinished_file_nor_claim_each_others() {
+fn four_processes_never_show_an_unfinished_file() {
     let some =
         [vec![Encrypt, Encrypt, Encrypt, MoveAway], vec![Encrypt, Encrypt, Decrypt, MoveAway]];
     let choices = if is_soak() { choices(4) } else { some.to_vec() };
@@ -299,7 +299,7 @@ fn four_processes_never_show_an_unfinished_file_nor_claim_each_others() {
 
 /// A lock is nothing that a new file needs.
 #[test]
-fn processes_without_locks_never_show_an_unfinished_file_nor_claim_each_others() {
+fn processes_without_locks_show_no_unfinished_file() {
     let acts = [Encrypt, Decrypt, Replace, MoveAway];
     let mut choices = choices(if is_soak() { 3 } else { 2 });
     choices.retain(|choice| choice.iter().all(|act| acts.contains(act)));

@@ -69,7 +69,7 @@ fn no_data_key_is_reused_unless_asked_for() {
 }
 
 #[test]
-fn a_data_key_serves_for_as_many_messages_as_allowed() {
+fn data_key_serves_for_as_many_messages_as_allowed() {
     for limit in [2, 3, 100] {
         let (backend, reuse) = (backend(), reuse(limit, 1 << 20));
         let numbers = batches(&envelope(backend.clone(), &reuse), &vec![1; 2 * limit as usize + 1]);
@@ -82,7 +82,7 @@ fn a_data_key_serves_for_as_many_messages_as_allowed() {
 
 /// The byte limit at limit - 1, limit and limit + 1.
 #[test]
-fn a_data_key_protects_as_many_bytes_as_allowed() {
+fn data_key_protects_as_many_bytes_as_allowed() {
     for (lengths, expected) in [
         (&[60, 39, 1][..], &[0, 0, 0][..]),
         (&[60, 40, 0], &[0, 0, 0]),
@@ -107,7 +107,7 @@ fn a_data_key_protects_as_many_bytes_as_allowed() {
 }
 
 #[test]
-fn a_data_key_serves_for_its_age_and_no_nanosecond_more() {
+fn data_key_serves_for_its_age_and_no_nanosecond_more() {
     for advance in [MINUTE - NANO, MINUTE, MINUTE + NANO] {
         let clock = Arc::<FakeClock>::default();
         let envelope = envelope(backend(), &reuse_by(&clock, 1000, 1 << 20));
@@ -124,7 +124,7 @@ fn a_data_key_serves_for_its_age_and_no_nanosecond_more() {
 
 /// Each suite has a batch of its own; every form of encryption draws from it.
 #[test]
-fn every_form_of_encryption_reuses_and_no_suite_shares() {
+fn every_form_of_encryption_reuses_within_its_suite() {
     let (backend, reuse) = (backend(), reuse(1000, 1 << 20));
     let mut ids = HashSet::new();
     for &suite in Suite::ALL {
@@ -158,7 +158,7 @@ fn every_form_of_encryption_reuses_and_no_suite_shares() {
 
 /// SPEC K-RANDOM, B-SALT: 10,000 messages of one data key, equal in all that the caller gives.
 #[test]
-fn ten_thousand_messages_of_one_data_key_share_no_salt_and_no_body() {
+fn ten_thousand_messages_of_a_data_key_share_no_salt() {
     let backend = backend();
     let envelope = envelope(backend.clone(), &reuse(10_000, 1 << 30));
     let mut rng = ChaCha20Rng::seed_from_u64(3);
@@ -182,7 +182,7 @@ fn ten_thousand_messages_of_one_data_key_share_no_salt_and_no_body() {
 
 /// The order of draws that `Envelope::with_rng` documents: a reused key takes none.
 #[test]
-fn a_message_of_a_reused_key_draws_its_salt_first() {
+fn message_of_a_reused_key_draws_its_salt_first() {
     let backend = backend();
     let envelope = envelope(backend.clone(), &reuse(1000, 1 << 20));
     let seeded = || ChaCha20Rng::seed_from_u64(4);
@@ -195,7 +195,7 @@ fn a_message_of_a_reused_key_draws_its_salt_first() {
 
 /// Nothing takes the place of a batch that has ended, and it does not come back.
 #[test]
-fn a_batch_that_ended_does_not_come_back() {
+fn batch_that_ended_does_not_come_back() {
     let backend = backend();
     let envelope = envelope(backend.clone(), &reuse(1000, 100));
     let first = envelope.encrypt(PLAINTEXT, ROW).unwrap();
@@ -210,7 +210,7 @@ fn a_batch_that_ended_does_not_come_back() {
 
 /// What ends a batch, at once; each returns the version that wraps then.
 #[test]
-fn a_rotation_a_disable_and_a_compromise_end_a_batch_at_once() {
+fn rotation_disable_and_compromise_end_batch_at_once() {
     type End = fn(&Scripted) -> u32;
     let ends: [(&str, End); 5] = [
         ("rotate", |backend| backend.ring.rotate().unwrap().number()),
@@ -250,7 +250,7 @@ fn a_rotation_a_disable_and_a_compromise_end_a_batch_at_once() {
 }
 
 #[test]
-fn a_keyring_whose_state_cannot_be_asked_reuses_nothing() {
+fn keyring_whose_state_cannot_be_asked_reuses_nothing() {
     let backend = backend();
     let envelope = envelope(backend.clone(), &reuse(1000, 1 << 20));
     let first = envelope.encrypt(PLAINTEXT, ROW).unwrap();
@@ -265,7 +265,7 @@ fn a_keyring_whose_state_cannot_be_asked_reuses_nothing() {
 
 /// Every slot of a batch must be good, not its first alone.
 #[test]
-fn a_batch_of_several_slots_ends_with_any_of_them() {
+fn batch_of_several_slots_ends_with_any_of_them() {
     for rotated in [0, 1] {
         let members = [Scripted::new(ring("orders", 1)), Scripted::new(ring("backup", 2))];
         let multi = MultiKeyring::new(members[0].clone()).with(members[1].clone()).unwrap();
@@ -290,7 +290,7 @@ fn a_batch_of_several_slots_ends_with_any_of_them() {
 /// A keyring that begins to wrap under another master key as well: its slots are still good, and
 /// there are too few of them.
 #[test]
-fn a_batch_ends_where_another_slot_would_be_written() {
+fn batch_ends_where_another_slot_would_be_written() {
     struct Growing(Arc<Scripted>, Arc<Scripted>, AtomicBool);
     impl Growing {
         fn members(&self) -> impl Iterator<Item = &Arc<Scripted>> {
@@ -443,7 +443,7 @@ fn threads_that_need_a_key_at_once_cause_one_wrap() {
 
 /// Many batches, of which each ends while threads are about to use it: not a wrap too many.
 #[test]
-fn threads_wrap_as_often_as_their_messages_fill_batches() {
+fn threads_wrap_as_often_as_batches_fill() {
     for (threads, each, limit) in
         [(4_usize, 1000, 100_usize), (32, 100, 100), (64, 33, 7), (8, 125, 1000)]
     {
@@ -472,7 +472,7 @@ fn threads_wrap_as_often_as_their_messages_fill_batches() {
 
 /// Messages of more than half of the bytes fill no batch together: none waits for another.
 #[test]
-fn messages_that_share_no_batch_do_not_wait_for_each_other() {
+fn messages_of_different_batches_do_not_wait() {
     let reuse = reuse(1000, 10);
     let envelope = envelope(Gated::new(), &reuse);
     for outcome in stampede(&envelope, &reuse, (8, 8), |_| ()) {
@@ -482,7 +482,7 @@ fn messages_that_share_no_batch_do_not_wait_for_each_other() {
 }
 
 #[test]
-fn a_wrap_that_fails_fails_for_all_that_wait_and_for_none_that_come_later() {
+fn failing_wrap_fails_for_all_waiting_and_none_later() {
     let reuse = reuse(100, 1 << 30);
     let envelope = envelope(Gated::new(), &reuse);
     let down = |gate: &Gated| gate.inner.set(|script| script.down = true);
@@ -498,7 +498,7 @@ fn a_wrap_that_fails_fails_for_all_that_wait_and_for_none_that_come_later() {
 
 /// Who waits is told the version that was refused, as who wrapped is.
 #[test]
-fn a_wrap_that_is_refused_is_refused_for_all_that_wait() {
+fn wrap_that_is_refused_is_refused_for_all_that_wait() {
     let reuse = reuse(100, 1 << 30);
     let without = |gate| WithoutVersions::new(gate).and("orders", version(1)).unwrap();
     let envelope = envelope(without(Gated::new()), &reuse);
@@ -520,7 +520,7 @@ fn a_wrap_that_is_refused_is_refused_for_all_that_wait() {
 
 /// A slot that nobody has verified serves for no message that is promised one.
 #[test]
-fn a_batch_whose_wrap_was_not_verified_serves_no_envelope_that_verifies() {
+fn unverified_batch_serves_no_verifying_envelope() {
     let (reuse, keyring) = (reuse(100, 1 << 30), backend());
     let trusting = envelope(keyring.clone(), &reuse);
     let verifying = envelope(keyring.clone(), &reuse).with_wraps_verified();
@@ -533,7 +533,7 @@ fn a_batch_whose_wrap_was_not_verified_serves_no_envelope_that_verifies() {
 
 /// One thread panics, as it would without reuse; another wraps for all that are left.
 #[test]
-fn a_wrap_that_panics_leaves_no_message_waiting() {
+fn wrap_that_panics_leaves_no_message_waiting() {
     let reuse = reuse(100, 1 << 30);
     let envelope = envelope(Gated::new(), &reuse);
     let panics = |gate: &Gated| gate.panics.store(true, Relaxed);
@@ -545,7 +545,7 @@ fn a_wrap_that_panics_leaves_no_message_waiting() {
 
 /// What fails of the first message alone does not fail for the others.
 #[test]
-fn a_generator_or_a_buffer_that_fails_is_the_first_message_s_own() {
+fn failing_generator_or_buffer_fails_its_message_only() {
     let reuse = reuse(100, 1 << 30);
     let gated = envelope(Gated::new(), &reuse);
     let (mut header, mut body) = ([0; 60], [0; 72 + PLAINTEXT.len()]);
@@ -572,7 +572,7 @@ fn a_generator_or_a_buffer_that_fails_is_the_first_message_s_own() {
 
 /// The wait may have been long: a compromise meanwhile ends the batch before it has served.
 #[test]
-fn a_compromise_during_the_wait_ends_the_batch_for_those_that_wait() {
+fn compromise_during_wait_ends_the_batch() {
     let reuse = reuse(100, 1 << 30);
     let envelope = envelope(Gated::new(), &reuse);
     let compromised = |gate: &Gated| gate.inner.set(|script| script.compromised = Some(1));
@@ -584,7 +584,7 @@ fn a_compromise_during_the_wait_ends_the_batch_for_those_that_wait() {
 }
 
 #[test]
-fn a_purge_during_a_wrap_ends_its_batch() {
+fn purge_during_a_wrap_ends_its_batch() {
     let reuse = reuse(100, 1 << 30);
     let envelope = envelope(Gated::new(), &reuse);
     let outcomes = stampede(&envelope, &reuse, (8, 1), |_| reuse.purge());
@@ -604,7 +604,7 @@ fn a_purge_during_a_wrap_ends_its_batch() {
 
 /// No wrapper forwards anything: whatever stands around a keyring, a batch costs it one wrap.
 #[test]
-fn a_keyring_within_others_is_spared_its_wraps_too() {
+fn keyring_within_others_is_spared_its_wraps_too() {
     let (first, second) = (backend(), Scripted::new(ring("backup", 2)));
     let observed =
         envelock::observe::ObservedKeyring::new(envelock::CachingKeyring::new(first.clone()), ());
@@ -616,7 +616,7 @@ fn a_keyring_within_others_is_spared_its_wraps_too() {
 
 /// One value serves for two keyrings without harm: each ends what is not its own.
 #[test]
-fn a_batch_of_another_keyring_serves_no_message() {
+fn batch_of_another_keyring_serves_no_message() {
     let reuse = reuse(1000, 1 << 20);
     let (one, two) = (backend(), Scripted::new(ring("orders", 2)));
     for _ in 0..3 {
@@ -631,7 +631,7 @@ fn a_batch_of_another_keyring_serves_no_message() {
 /// A child of `fork` begins its own batches, and waits for no thread that it does not have.
 #[cfg(unix)]
 #[test]
-fn a_forked_child_shares_no_batch_with_its_parent() {
+fn forked_child_shares_no_batch_with_its_parent() {
     let reuse = reuse(1000, 1 << 20);
     let envelope = envelope(backend(), &reuse);
     let parent = envelope.encrypt(PLAINTEXT, ROW).unwrap();
@@ -656,7 +656,7 @@ fn a_forked_child_shares_no_batch_with_its_parent() {
 }
 
 #[test]
-fn the_text_of_a_reuse_names_no_key() {
+fn text_of_a_reuse_names_no_key() {
     let reuse = reuse(5, 500);
     envelope(backend(), &reuse).encrypt(PLAINTEXT, ROW).unwrap();
     let text = format!("{reuse:?}");
@@ -668,7 +668,7 @@ fn the_text_of_a_reuse_names_no_key() {
 
 /// What a keyring is told of a message, for every form: its length while it is encrypted.
 #[test]
-fn a_wrap_is_told_the_length_of_the_plaintext_and_nothing_else_is() {
+fn wrap_sees_the_length_of_the_plaintext_only() {
     struct Told(Arc<Scripted>, Mutex<Vec<Option<u64>>>);
     impl Keyring for Told {
         fn visit_primaries(

@@ -125,7 +125,7 @@ fn threads_that_miss_the_same_key_cause_one_call() {
 }
 
 #[test]
-fn a_failure_is_everyones_who_waits_and_nobodys_who_comes_later() {
+fn failure_reaches_all_waiting_and_none_later() {
     for said in Said::ALL {
         let clock = FakeClock::default();
         let cache = CachingKeyring::with_options(Gated::new(), CachingOptions::new())
@@ -145,7 +145,7 @@ fn a_failure_is_everyones_who_waits_and_nobodys_who_comes_later() {
 
 /// One thread panics, as it would without a cache; one of the others calls again, for all.
 #[test]
-fn a_panic_of_the_backend_leaves_nobody_waiting() {
+fn panic_of_backend_leaves_no_waiter() {
     let clock = FakeClock::default();
     let cache = CachingKeyring::with_options(Gated::new(), CachingOptions::new())
         .with_clock(clock.reader());
@@ -163,7 +163,7 @@ fn a_panic_of_the_backend_leaves_nobody_waiting() {
 
 /// Whoever waited asks for the state again: the wait may have been long.
 #[test]
-fn a_disable_during_the_wait_reaches_those_who_wait() {
+fn disable_during_wait_reaches_the_waiters() {
     let clock = FakeClock::default();
     let cache = CachingKeyring::with_options(Gated::new(), CachingOptions::new())
         .with_clock(clock.reader());
@@ -180,7 +180,7 @@ fn a_disable_during_the_wait_reaches_those_who_wait() {
 
 /// As those above, but what is disabled is learnt from `freshness` alone; the key has arrived.
 #[test]
-fn a_key_that_arrives_after_a_disable_is_served_to_nobody_who_waited() {
+fn key_after_disable_is_served_to_no_waiter() {
     let clock = FakeClock::default();
     let cache = CachingKeyring::with_options(Gated::new(), CachingOptions::new())
         .with_clock(clock.reader());
@@ -192,7 +192,7 @@ fn a_key_that_arrives_after_a_disable_is_served_to_nobody_who_waited() {
 }
 
 #[test]
-fn what_a_call_brings_that_began_before_a_purge_is_not_kept() {
+fn result_of_a_call_before_purge_is_not_kept() {
     let clock = FakeClock::default();
     let cache = CachingKeyring::with_options(Gated::new(), CachingOptions::new())
         .with_clock(clock.reader());
@@ -206,7 +206,7 @@ fn what_a_call_brings_that_began_before_a_purge_is_not_kept() {
 /// No lock is held across a call: while one key's backend hangs, others are served, cold and
 /// warm, and the cache answers about itself.
 #[test]
-fn a_call_that_hangs_stops_nothing_else() {
+fn call_that_hangs_stops_nothing_else() {
     let clock = FakeClock::default();
     let cache = CachingKeyring::with_options(Gated::new(), CachingOptions::new())
         .with_clock(clock.reader());

@@ -43,12 +43,12 @@ fn token_errors() -> Vec<(pkcs11::Error, bool)> {
 }
 
 #[test]
-fn a_cause_on_a_token_is_retryable_alike_from_a_change_and_from_an_encryption() {
+fn token_cause_is_retryable_alike_from_every_call() {
     check_both_ways(token_errors());
 }
 
 #[test]
-fn an_error_of_a_token_says_key_and_version() {
+fn error_of_a_token_says_key_and_version() {
     let error =
         Error::from(pkcs11::Error::KeyNotFound { key: "orders".into(), version: version(2) });
     assert_eq!(error.to_string(), "key orders version 2 is not on the token");

@@ -59,7 +59,7 @@ fn impossible_slots() -> Vec<(Pushes, SlotFault)> {
 
 /// SPEC R-NAME, R-WHOLE: a rewrap takes exactly one slot, of the same name, that a header can hold.
 #[test]
-fn a_rewrap_takes_exactly_one_slot_of_the_same_name() {
+fn rewrap_takes_exactly_one_slot_of_the_same_name() {
     let (mut keyring, message) = stale(Suite::Cobblestone256);
     let mut cases = impossible_slots();
     cases.push((
@@ -91,7 +91,7 @@ fn a_rewrap_takes_exactly_one_slot_of_the_same_name() {
 }
 
 #[test]
-fn an_encryption_takes_no_slots_that_a_header_cannot_hold() {
+fn encryption_takes_no_slots_that_header_cannot_hold() {
     let (mut keyring, _) = stale(Suite::Cobblestone256);
     let mut cases = impossible_slots();
     cases.push((
@@ -181,7 +181,7 @@ fn wrong_lengths_of_a_primary_cost_room_and_no_data() {
 /// Whoever can write a header could otherwise have the next rewrap make it unreadable. SPEC
 /// H-DUPLICATE, W-ONE.
 #[test]
-fn a_rewrap_next_to_an_opaque_twin_of_the_primary_writes_no_duplicate() {
+fn rewrap_beside_opaque_twin_writes_no_duplicate() {
     let (keyring, mut message) = with_opaque_twin_of_the_primary();
     let (envelope, aad) = (Envelope::new(&keyring), Aad::new(b"row"));
     assert_eq!(envelope.decrypt(&message, aad).unwrap(), b"payload");

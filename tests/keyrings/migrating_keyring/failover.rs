@@ -51,7 +51,7 @@ fn failures() -> Vec<(KeyringError, bool)> {
 }
 
 #[test]
-fn a_stand_in_wraps_for_a_member_that_gives_no_answer_and_for_no_other() {
+fn stand_in_wraps_only_for_an_unavailable_member() {
     for (failure, moves_on) in failures() {
         let members = [member("near", 1), member("far", 2)];
         let envelope = Envelope::new(failover(&members));
@@ -71,7 +71,7 @@ fn a_stand_in_wraps_for_a_member_that_gives_no_answer_and_for_no_other() {
 
 /// A stand-in that denies does not make an outage of the first final.
 #[test]
-fn the_answer_of_several_is_the_one_that_a_later_call_may_change() {
+fn error_of_several_may_change_on_retry() {
     let source = || io::Error::other("no route");
     let members = [member("near", 1), member("far", 2)];
     let envelope = Envelope::new(failover(&members));
@@ -90,7 +90,7 @@ fn the_answer_of_several_is_the_one_that_a_later_call_may_change() {
 
 /// Whichever member wraps, and in whatever suite: names and numbers of slots differ.
 #[test]
-fn a_message_is_as_long_whichever_member_wraps() {
+fn message_is_as_long_whichever_member_wraps() {
     let long = "f".repeat(60);
     for &suite in Suite::ALL {
         for (near, far) in [("n", long.as_str()), (long.as_str(), "f"), ("same", "size")] {
@@ -121,7 +121,7 @@ fn a_message_is_as_long_whichever_member_wraps() {
 
 /// Members of one length reserve nothing.
 #[test]
-fn a_header_of_members_alike_is_as_long_as_of_one() {
+fn header_of_members_alike_is_as_long_as_of_one() {
     let members = [member("near", 1), member("afar", 2)];
     for &suite in Suite::ALL {
         let one = Envelope::new(&members[0]).with_suite(suite).header_len().unwrap();
@@ -131,7 +131,7 @@ fn a_header_of_members_alike_is_as_long_as_of_one() {
 }
 
 #[test]
-fn a_slot_under_the_primary_of_any_member_is_current_and_stays_with_its_owner() {
+fn slot_under_any_member_primary_is_current() {
     let members = [member("orders", 1), member("orders", 2)];
     let all = failover(&members);
     for owner in &members {
@@ -190,7 +190,7 @@ fn random_outages_are_met_as_a_model_says() {
 }
 
 #[test]
-fn a_wrap_that_is_refused_names_the_version() {
+fn wrap_that_is_refused_names_the_version() {
     let members = [member("orders", 1), member("backup", 2)];
     members[1].always(Method::Wrap, Fault::Answer(KeyringError::Refused(Refusal::Disabled)));
     let both = MultiKeyring::new(members[0].clone()).with(members[1].clone()).unwrap();

@@ -93,7 +93,7 @@ fn check_names(keyring: &dyn Keyring) {
 }
 
 #[test]
-fn every_keyring_answers_by_name_for_all_that_it_holds() {
+fn every_keyring_reports_by_name_all_it_has() {
     let memory = Arc::new(MemoryKeyring::create("a").unwrap());
     fill(&*memory);
     check_names(&*memory);
@@ -122,7 +122,7 @@ fn every_keyring_answers_by_name_for_all_that_it_holds() {
 }
 
 #[test]
-fn a_keyring_of_one_key_alone_does_not_hold_the_others() {
+fn keyring_of_one_key_alone_does_not_hold_the_others() {
     let keyring = MemoryKeyring::create("a").unwrap();
     fill(&keyring);
     for only in ["b", "current"] {
@@ -169,7 +169,7 @@ impl Keyring for Custom {
 
 /// The provided methods go by what is written, and are exact for each name of it.
 #[test]
-fn a_custom_keyring_answers_by_what_it_writes() {
+fn custom_keyring_opens_its_own_wraps() {
     let rings = ["a", "b", "a"].map(|name| MemoryKeyring::create(name).unwrap());
     let custom = Custom(rings.into());
     for name in ["a", "b"] {
@@ -194,7 +194,7 @@ fn a_custom_keyring_answers_by_what_it_writes() {
 
 /// A file of several keys moves whole: what the first holds is asked, not what it encrypts under.
 #[test]
-fn a_file_of_several_keys_is_moved_whole() {
+fn file_of_several_keys_is_moved_whole() {
     let directory = TestDirectory::new();
     let protection = Protection::raw_key(MasterKey::from_bytes(&[7; 32]));
     let [old, new] = ["old", "new"].map(|file| {
@@ -220,7 +220,7 @@ fn a_file_of_several_keys_is_moved_whole() {
 
 /// SPEC R-NAME: an alias of the first's that has the name of an old key takes nothing over.
 #[test]
-fn an_alias_of_the_first_takes_no_slot_over() {
+fn alias_of_the_first_takes_no_slot_over() {
     let (new, old) = (MemoryKeyring::create("b").unwrap(), MemoryKeyring::create("a").unwrap());
     new.set_alias("a", "b").unwrap();
     let (new, old) = (Arc::new(new), Arc::new(old));
@@ -234,7 +234,7 @@ fn an_alias_of_the_first_takes_no_slot_over() {
 
 /// Random members with random names and versions, against what each holds.
 #[test]
-fn random_members_move_and_keep_what_a_model_says() {
+fn random_members_move_as_modelled() {
     const NAMES: [&str; 4] = ["a", "b", "c", "d"];
     for seed in 0..40 {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);

@@ -24,7 +24,7 @@ fn is_excluded(error: &Error, name: &str, number: u32) -> bool {
 }
 
 #[test]
-fn a_listed_version_neither_opens_nor_wraps_nor_is_rewrapped() {
+fn listed_version_neither_opens_nor_wraps() {
     let keyring = ring("orders", 1);
     let message = Envelope::new(&keyring).encrypt(PLAINTEXT, ROW).unwrap();
     let without = WithoutVersions::new(&keyring).and("orders", KeyVersion::FIRST).unwrap();
@@ -63,7 +63,7 @@ fn a_listed_version_neither_opens_nor_wraps_nor_is_rewrapped() {
 /// SPEC R-FAIL: an old slot that stays is not retired because this keyring does without it, or
 /// because the new version may not wrap.
 #[test]
-fn a_version_that_opens_elsewhere_or_is_still_needed_is_not_retired() {
+fn version_that_opens_or_is_needed_is_not_retired() {
     let (keyring, escrow) = (ring("orders", 1), Arc::new(ring("escrow", 2)));
     let keyring = Arc::new(keyring);
     let both = MultiKeyring::new(keyring.clone()).with(escrow.clone()).unwrap();
@@ -84,7 +84,7 @@ fn a_version_that_opens_elsewhere_or_is_still_needed_is_not_retired() {
 }
 
 #[test]
-fn other_material_under_a_listed_name_and_version_is_not_its_affair() {
+fn other_material_under_a_listed_version_opens() {
     let (ours, other) = (ring("orders", 1), ring("orders", 2));
     let foreign = Envelope::new(&other).encrypt(PLAINTEXT, ROW).unwrap();
     let without = WithoutVersions::new(&ours).and("orders", KeyVersion::FIRST).unwrap();
@@ -95,7 +95,7 @@ fn other_material_under_a_listed_name_and_version_is_not_its_affair() {
 
 /// A name that is misspelt, or an alias, would prove everything.
 #[test]
-fn a_name_that_the_keyring_does_not_hold_cannot_be_listed() {
+fn name_that_keyring_does_not_hold_cannot_be_listed() {
     let keyring = ring("orders", 1);
     keyring.set_alias("current", "orders").unwrap();
     for name in ["ordres", "current"] {
@@ -110,7 +110,7 @@ fn a_name_that_the_keyring_does_not_hold_cannot_be_listed() {
 }
 
 #[test]
-fn random_lists_refuse_what_a_model_says() {
+fn random_lists_refuse_as_modelled() {
     for seed in 0..40 {
         let mut rng = ChaCha20Rng::seed_from_u64(seed);
         let keyring = MemoryKeyring::create("orders").unwrap();

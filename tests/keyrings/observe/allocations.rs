@@ -76,6 +76,6 @@ fn nothing_is_allocated_for_an_event() {
 }
 
 #[test]
-fn an_observer_that_sees_nothing_takes_no_room() {
+fn observer_that_sees_nothing_takes_no_room() {
     assert_eq!(size_of::<ObservedKeyring<MemoryKeyring, ()>>(), size_of::<MemoryKeyring>());
 }

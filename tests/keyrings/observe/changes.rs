@@ -38,7 +38,7 @@ fn change(keyring: &Observed, changes: &[Change<'_>]) -> Result<u64, Error> {
 }
 
 #[test]
-fn a_rotation_and_its_rollback_are_told() {
+fn rotation_and_its_rollback_are_reported() {
     let keyring = observed();
     assert_eq!(keyring.rotate().unwrap(), version(2));
     let rotation = [
@@ -63,7 +63,7 @@ fn a_rotation_and_its_rollback_are_told() {
 }
 
 #[test]
-fn every_change_of_a_version_is_told() {
+fn every_change_of_version_is_reported() {
     let keyring = observed();
     keyring.rotate().unwrap();
     keyring.observer().take();
@@ -87,7 +87,7 @@ fn every_change_of_a_version_is_told() {
 }
 
 #[test]
-fn keys_aliases_and_labels_are_told() {
+fn keys_aliases_and_labels_are_reported() {
     let keyring = observed();
     keyring.create_key("invoices").unwrap();
     let created = [
@@ -113,7 +113,7 @@ fn keys_aliases_and_labels_are_told() {
 
 /// Several changes are one change; each rotation names the primary before it.
 #[test]
-fn changes_made_at_once_are_told_in_order() {
+fn changes_made_at_once_are_reported_in_order() {
     let keyring = observed();
     keyring.create_key("invoices").unwrap();
     keyring.observer().take();
@@ -153,7 +153,7 @@ fn changes_made_at_once_are_told_in_order() {
 }
 
 #[test]
-fn a_change_that_fails_is_not_told() {
+fn failing_change_is_not_reported() {
     let keyring = observed();
     keyring.disable(version(1)).unwrap_err();
     keyring.promote(version(9)).unwrap_err();
@@ -166,7 +166,7 @@ fn a_change_that_fails_is_not_told() {
 }
 
 #[test]
-fn the_rest_of_the_keyring_shows_through() {
+fn rest_of_the_keyring_shows_through() {
     let keyring = observed();
     assert_eq!(keyring.key(), "orders");
     assert_eq!(keyring.keysets().unwrap(), keyring.keyring().keysets().unwrap());

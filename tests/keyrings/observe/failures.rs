@@ -14,7 +14,7 @@ use envelock::{
 
 /// SPEC K-CHECK: what the core refuses was not unwrapped, whatever the keyring says.
 #[test]
-fn another_data_key_is_told_as_not_verified() {
+fn another_data_key_is_reported_as_unverified() {
     let keyring =
         ObservedKeyring::new(Toy { careless: true, ..Toy::new("orders") }, Recorder::default());
     let message = encrypt(&keyring).unwrap();
@@ -24,7 +24,7 @@ fn another_data_key_is_told_as_not_verified() {
 }
 
 #[test]
-fn a_backend_that_fails_is_told_once_for_each_call() {
+fn failing_backend_is_reported_once_a_call() {
     let fail = |method: Method| {
         let toy = Toy::new("orders");
         let message = encrypt(&toy).unwrap();
@@ -57,7 +57,7 @@ fn a_backend_that_fails_is_told_once_for_each_call() {
 }
 
 #[test]
-fn no_primary_and_no_randomness_are_told() {
+fn missing_primary_and_randomness_are_reported() {
     let keyring = observed();
     keyring.mark_compromised(version(1)).unwrap();
     keyring.observer().take();
@@ -72,7 +72,7 @@ fn no_primary_and_no_randomness_are_told() {
 
 /// A slot that is too long for the room is wrapped again with more.
 #[test]
-fn a_second_attempt_at_a_rewrap_is_not_told_twice() {
+fn second_attempt_at_rewrap_is_reported_once() {
     let old = Toy { slot_len: 2000, ..Toy::new("orders") };
     let message = encrypt(&old).unwrap();
     let newer = Toy { version: version(2), ..old };
@@ -119,7 +119,7 @@ impl Keyring for Audited<'_> {
 }
 
 #[test]
-fn a_keyring_that_cannot_write_its_record_gives_no_answer() {
+fn keyring_without_a_written_record_returns_no_key() {
     let ring = MemoryKeyring::create("orders").unwrap();
     let message = encrypt(&Audited(&ring, Ok(()))).unwrap();
     assert_eq!(decrypt(&Audited(&ring, Ok(())), &message).unwrap(), b"payload");

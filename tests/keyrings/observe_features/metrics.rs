@@ -140,7 +140,7 @@ const DOCUMENTATION: &str = include_str!("../../../src/observe/metrics.md");
 /// Names, kinds, labels and their values are those of the tables in the documentation, all of
 /// them, and no others.
 #[test]
-fn the_documented_metrics_are_those_that_are_emitted() {
+fn documented_metrics_are_those_that_are_emitted() {
     let seen = capture(|| tell_all(&MetricsObserver::new(), "orders", "orders"));
     let mut emitted: BTreeMap<(String, Kind), Vec<String>> = BTreeMap::new();
     let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -169,7 +169,7 @@ fn the_documented_metrics_are_those_that_are_emitted() {
 }
 
 #[test]
-fn the_documented_metrics_are_those_that_are_described() {
+fn documented_metrics_are_those_that_are_described() {
     let seen = capture(MetricsObserver::describe);
     let mut described = seen.described.into_inner().unwrap();
     described.sort();
@@ -181,7 +181,7 @@ fn the_documented_metrics_are_those_that_are_described() {
 }
 
 #[test]
-fn a_life_is_counted() {
+fn life_is_counted() {
     let seen = capture(|| {
         live(MetricsObserver::new());
     });
@@ -200,7 +200,7 @@ fn a_life_is_counted() {
 }
 
 #[test]
-fn the_gauge_tells_of_a_primary_that_was_lost() {
+fn gauge_shows_a_lost_primary() {
     let seen = capture(|| {
         let observer = MetricsObserver::new();
         let (key, version) = ("orders".to_owned(), version(1));
@@ -279,7 +279,7 @@ fn so_many_keys_have_series_and_the_rest_share_one() {
 }
 
 #[test]
-fn a_key_named_other_has_no_gauge() {
+fn key_named_other_has_no_gauge() {
     let seen = capture(|| {
         let observer = MetricsObserver::default().with_key("other").with_max_keys(1);
         observer.event(&Event::Wrapped { label: label("other") });

@@ -88,7 +88,7 @@ fn capture(work: impl FnOnce()) -> Vec<Seen> {
 /// Names, levels and fields are those of the table in the documentation, all of them, and no
 /// others.
 #[test]
-fn the_documented_events_are_those_that_are_emitted() {
+fn documented_events_are_those_that_are_emitted() {
     let seen = capture(|| tell_all(&TracingObserver::new(), "orders", "orders"));
     let mut emitted: BTreeMap<&str, (String, Vec<String>)> = BTreeMap::new();
     for event in &seen {

@@ -249,7 +249,7 @@ fn every_worked_case_of_the_specification_is_so() {
 
 /// The reasons of what was left, slot by slot.
 #[test]
-fn the_report_says_of_each_slot_what_was_left_and_why() {
+fn report_names_each_slot_left_and_the_reason() {
     use SlotOutcome::{
         Current, Labelled, Merged, NotMine, NotVerified, Refused, Rewrapped, Superseded,
     };
@@ -300,7 +300,7 @@ fn retiring_a_version_costs_no_call() {
 /// An alias means the key that it stands for: a version that still opens is not let go by another
 /// of its names.
 #[test]
-fn a_version_is_retired_by_an_alias_as_by_its_name() {
+fn version_is_retired_by_an_alias_as_by_its_name() {
     let scene = scene();
     let set = |key: &'static str| {
         let change = Change::SetAlias { alias: "current", key };
@@ -335,7 +335,7 @@ fn a_version_is_retired_by_an_alias_as_by_its_name() {
 
 /// A name that is misspelt is no slot's, nor is an alias that there is not.
 #[test]
-fn a_name_that_no_slot_has_is_not_retired() {
+fn name_that_no_slot_has_is_not_retired() {
     let scene = scene();
     for before in ["a1 stale", "a2 primary"] {
         for name in ["current", "A", "", "b"] {
@@ -352,7 +352,7 @@ fn a_name_that_no_slot_has_is_not_retired() {
 /// SPEC R-FAIL: whether another keyring's key still opens a slot is not told here, and whoever
 /// destroys that version on the strength of this must not be told that it is retired.
 #[test]
-fn a_version_of_a_name_that_the_keyring_does_not_hold_is_not_retired() {
+fn version_of_a_missing_name_is_not_retired() {
     let scene = scene();
     for before in ["a1 stale, x", "a2 primary, x", "x, a2 primary, b9 disabled"] {
         for options in [USUAL, USUAL.trusting_backend()] {
@@ -367,7 +367,7 @@ fn a_version_of_a_name_that_the_keyring_does_not_hold_is_not_retired() {
 
 /// SPEC R-LABELS: where the backend is trusted, nothing is spent on what is current.
 #[test]
-fn a_trusted_backend_is_not_asked_for_what_is_current() {
+fn trusted_backend_gets_no_call_for_current_slots() {
     let scene = scene();
     let trusting = USUAL.trusting_backend();
     for (before, after, calls) in [
@@ -387,7 +387,7 @@ fn a_trusted_backend_is_not_asked_for_what_is_current() {
 
 /// The version that is refused is the new one, which was disabled before it could be proven.
 #[test]
-fn a_new_version_that_is_refused_is_told_by_its_own_name() {
+fn refused_new_version_is_reported_by_its_name() {
     struct Refusing(MemoryKeyring);
 
     impl Keyring for Refusing {
@@ -465,7 +465,7 @@ fn reserved_padding_survives_growth() {
 
 /// The error says what all slots need, not those up to the first that does not fit.
 #[test]
-fn the_room_that_several_slots_need_is_told_at_once() {
+fn room_for_several_slots_is_reported_at_once() {
     let keyring =
         super::Services::new([("a", vec![60], 1), ("b", vec![70], 1), ("c", vec![80], 1)]);
     let envelope = Envelope::new(&keyring).with_reserved(9);
@@ -488,7 +488,7 @@ fn the_room_that_several_slots_need_is_told_at_once() {
 /// Two keyrings with one name and equal versions: a report that is complete, and an old keyring
 /// that is really dropped, agree (THREATS 81).
 #[test]
-fn what_is_told_to_be_moved_opens_without_the_old_keyring() {
+fn moved_slots_open_without_the_old_keyring() {
     let old = super::keyring("orders", 1);
     let new = MemoryKeyring::create("orders").unwrap();
     let message = Envelope::new(&old).encrypt(b"payload", ROW).unwrap();

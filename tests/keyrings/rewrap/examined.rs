@@ -62,7 +62,7 @@ fn each_slot_is_examined_whatever_the_others_are() {
 
 /// One change of a header of three slots changes what is found of that slot, and of no other.
 #[test]
-fn each_bit_of_a_wrapped_key_is_told_of_its_slot() {
+fn each_bit_of_wrapped_key_is_reported_by_slot() {
     let scene = scene();
     let whole = scene.padded("a2, e2, b2", 0);
     let both = MultiKeyring::new(scene.keyring.keyring.with_key("a").unwrap())
@@ -94,7 +94,7 @@ fn each_bit_of_a_wrapped_key_is_told_of_its_slot() {
 
 /// The first name of which no slot opens, and why.
 #[test]
-fn a_slot_of_each_name_is_demanded_by_opening_it() {
+fn slot_of_each_name_is_demanded_by_opening_it() {
     let scene = scene();
     let envelope = Envelope::new(&scene.keyring);
     let verify =
@@ -157,7 +157,7 @@ impl Keyring for Liar {
 
 /// SPEC K-CHECK, whatever the keyring says.
 #[test]
-fn a_key_that_is_not_the_messages_has_not_opened() {
+fn key_that_is_not_the_messages_has_not_opened() {
     let liar = Liar(keyring("orders", 1));
     let message = Envelope::new(&liar).encrypt(b"payload", ROW).unwrap();
     let header = &message[..inspect(&message).unwrap().len()];
@@ -168,7 +168,7 @@ fn a_key_that_is_not_the_messages_has_not_opened() {
 
 /// Two keyrings, each with a version 1 of one name: what the version alone does not tell apart.
 #[test]
-fn index_bytes_tell_two_keys_of_one_name_and_version_apart() {
+fn index_bytes_tell_apart_keys_of_one_version() {
     let (old, new) = (keyring("orders", 1), MemoryKeyring::create("orders").unwrap());
     let message = Envelope::new(&old).encrypt(b"payload", ROW).unwrap();
     let index = Envelope::new(&old).primary_index_bytes().unwrap();

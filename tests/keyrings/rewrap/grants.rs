@@ -154,7 +154,7 @@ fn every_worked_case_of_removing_is_so() {
 
 /// It is no revocation.
 #[test]
-fn an_old_header_puts_a_removed_slot_back() {
+fn old_header_puts_a_removed_slot_back() {
     let scene = scene();
     let old = scene.padded("a2, e2", 0);
     let new = remove(&scene.keyring, &old, "e").unwrap();
@@ -165,7 +165,7 @@ fn an_old_header_puts_a_removed_slot_back() {
 
 /// A message goes to a key of another name, in another keyring.
 #[test]
-fn a_message_moves_to_a_key_of_another_name() {
+fn message_moves_to_a_key_of_another_name() {
     for &suite in Suite::ALL {
         let (old, new) = (keyring("eu-1", 2), MemoryKeyring::create("eu-2").unwrap());
         let message = Envelope::new(&old).with_suite(suite).encrypt(b"payload", ROW).unwrap();
@@ -182,7 +182,7 @@ fn a_message_moves_to_a_key_of_another_name() {
 
 /// SPEC G-OPEN: nobody launders what the holder of a compromised key may have made.
 #[test]
-fn a_compromised_version_is_opened_only_where_it_is_named() {
+fn compromised_version_opens_only_if_named() {
     let scene = scene();
     let header = scene.padded("a4", 0);
     let named = |name, number| GRANT.from_compromised(name, version(number));
@@ -239,7 +239,7 @@ impl Named for SlotLabel<'_> {
 
 /// SPEC H-COUNT, R-GROW.
 #[test]
-fn a_header_takes_sixteen_slots_and_all_the_room_it_has() {
+fn header_takes_sixteen_slots_and_all_the_room_it_has() {
     let scene = scene();
     let stranger = |number: u8| {
         let mut slot = scene.slot("x");
@@ -355,7 +355,7 @@ impl Keyring for Writes<'_> {
 
 /// SPEC G-PROOF.
 #[test]
-fn a_slot_that_does_not_open_is_not_given_out() {
+fn slot_that_does_not_open_is_not_given_out() {
     let (from, escrow) = (keyring("orders", 1), keyring("escrow", 1));
     let message = Envelope::new(&from).encrypt(b"payload", ROW).unwrap();
     let to = |instead, answer| Writes { keyring: &escrow, instead, answer };
@@ -391,7 +391,7 @@ fn a_slot_that_does_not_open_is_not_given_out() {
 
 /// SPEC G-OPEN, K-CHECK: what is wrapped is the data key of this message.
 #[test]
-fn a_slot_of_another_message_opens_nothing_to_be_added() {
+fn slot_of_another_message_opens_nothing_to_be_added() {
     let (from, escrow) = (keyring("orders", 1), keyring("escrow", 1));
     let lying = Writes { keyring: &from, instead: Some([7; 32]), answer: None };
     let message = Envelope::new(&lying).encrypt(b"payload", ROW).unwrap();
@@ -401,7 +401,7 @@ fn a_slot_of_another_message_opens_nothing_to_be_added() {
 
 /// What may open later is not told to be the last.
 #[test]
-fn a_backend_that_does_not_answer_is_told_and_nothing_changes() {
+fn unavailable_backend_changes_nothing() {
     let mut services = Services::new([("a", vec![40], 1), ("b", vec![40], 1)]);
     let message = Envelope::new(&services).encrypt(b"payload", ROW).unwrap();
     let escrow = keyring("escrow", 1);
@@ -420,7 +420,7 @@ fn a_backend_that_does_not_answer_is_told_and_nothing_changes() {
 
 /// Names are compared byte by byte, and an alias is no slot's name.
 #[test]
-fn a_name_that_no_slot_has_is_not_removed() {
+fn name_that_no_slot_has_is_not_removed() {
     let scene = scene();
     let header = scene.padded("a2, b2, x", 0);
     for name in ["B", "", "bb", "b ", "current"] {
@@ -432,7 +432,7 @@ fn a_name_that_no_slot_has_is_not_removed() {
 
 /// What a rotation of the second keyring leaves behind, a rewrap by it merges.
 #[test]
-fn a_slot_of_an_older_version_stays_and_is_merged_by_a_rewrap() {
+fn slot_of_older_version_stays_and_is_merged() {
     let (from, escrow) = (keyring("orders", 1), keyring("escrow", 1));
     let message = Envelope::new(&from).encrypt(b"payload", ROW).unwrap();
     let first = add(&from, &message, &escrow, GRANT).unwrap().into_header();
@@ -447,7 +447,7 @@ fn a_slot_of_an_older_version_stays_and_is_merged_by_a_rewrap() {
 
 /// Neither body nor associated data is needed.
 #[test]
-fn the_header_alone_decides_over_grants() {
+fn header_alone_decides_over_grants() {
     let (from, escrow) = (keyring("orders", 1), keyring("escrow", 1));
     let message = Envelope::new(&from).encrypt(&[1; 50_000], Aad::new(b"other")).unwrap();
     let len = inspect(&message).unwrap().len();

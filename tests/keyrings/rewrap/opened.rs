@@ -83,7 +83,7 @@ fn by_key(
 }
 
 #[test]
-fn a_rewrap_by_an_opened_key_unwraps_its_slot_no_more_and_wraps_under_its_name() {
+fn rewrap_by_opened_key_wraps_under_its_name_only() {
     for &suite in Suite::ALL {
         let both = MultiKeyring::new(keyring("orders", 1)).with(keyring("backup", 1)).unwrap();
         let message = Envelope::new(both).with_suite(suite).encrypt(b"payload", ROW).unwrap();
@@ -116,7 +116,7 @@ fn a_rewrap_by_an_opened_key_unwraps_its_slot_no_more_and_wraps_under_its_name()
 }
 
 #[test]
-fn a_rewrap_by_the_key_of_another_message_is_refused_and_changes_nothing() {
+fn rewrap_by_key_of_another_message_is_refused() {
     let keyring = keyring("orders", 2);
     let envelope = Envelope::new(&keyring);
     let (one, other) = (envelope.encrypt(b"1", ROW).unwrap(), envelope.encrypt(b"2", ROW).unwrap());
@@ -132,7 +132,7 @@ fn a_rewrap_by_the_key_of_another_message_is_refused_and_changes_nothing() {
 
 /// A label is a claim: what counts as opened is the very slot, and no other of its label.
 #[test]
-fn a_slot_that_was_changed_since_it_was_opened_is_unwrapped_again() {
+fn slot_changed_since_open_is_unwrapped_again() {
     let keyring = keyring("orders", 3);
     let (message, by_version) = slots_by_version(&keyring, Suite::default(), b"payload", ROW);
     let header = compose(&message, &by_version[..1], 0);
@@ -156,7 +156,7 @@ fn a_slot_that_was_changed_since_it_was_opened_is_unwrapped_again() {
 
 /// A key in hand is no way around the state of its version.
 #[test]
-fn a_rewrap_by_an_opened_key_obeys_what_became_of_its_version() {
+fn rewrap_by_opened_key_obeys_its_version_state() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
     let message = envelope.encrypt(b"payload", ROW).unwrap();
@@ -179,7 +179,7 @@ fn a_rewrap_by_an_opened_key_obeys_what_became_of_its_version() {
 
 /// Of several keyrings of one name, that of the slot wraps: no other's slot takes its place.
 #[test]
-fn a_rewrap_by_an_opened_key_stays_with_the_owner_of_the_slot() {
+fn rewrap_by_opened_key_stays_with_owner_of_slot() {
     let create = || Arc::new(MemoryKeyring::create("orders").unwrap());
     let (near, far, new) = (create(), create(), create());
     let both = || MultiKeyring::new(near.clone()).with(far.clone()).unwrap();
@@ -209,7 +209,7 @@ fn a_rewrap_by_an_opened_key_stays_with_the_owner_of_the_slot() {
 
 /// Another keyring of the name, of lower versions: what it does not know may be another's.
 #[test]
-fn a_key_that_another_keyring_opened_moves_no_slot_to_this_one() {
+fn key_of_another_keyring_moves_no_slot() {
     let theirs = keyring("orders", 2);
     let ours = MemoryKeyring::create("orders").unwrap();
     let message = Envelope::new(&theirs).encrypt(b"payload", ROW).unwrap();

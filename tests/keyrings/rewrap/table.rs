@@ -89,7 +89,7 @@ fn selections() -> Vec<Vec<Kind>> {
 
 /// SPEC R-KEEP, R-WHOLE, H-OPAQUE, over 9 + 72 + 504 + 3,024 headers.
 #[test]
-fn every_combination_of_slots_is_treated_as_documented() {
+fn every_combination_of_slots_matches_its_document() {
     let keyring = keyring("orders", 5);
     let (message, by_version) = slots_by_version(&keyring, Suite::default(), b"payload", ROW);
     keyring.disable(version(3)).unwrap();

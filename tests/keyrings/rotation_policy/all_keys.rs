@@ -13,7 +13,7 @@ fn with_keys(names: &[String]) -> MemoryKeyring {
 }
 
 #[test]
-fn all_keys_are_planned_for_as_each_alone_and_changed_at_once() {
+fn all_keys_are_planned_alone_and_changed_at_once() {
     let names: Vec<_> = (0..100).map(|number| format!("tenant-{number:03}")).collect();
     let keyring = with_keys(&names);
     let policy = RotationPolicy::every_90_days().disable_after(days(30));
@@ -58,7 +58,7 @@ fn all_keys_are_planned_for_as_each_alone_and_changed_at_once() {
 }
 
 #[test]
-fn plans_of_all_keys_say_what_there_is_to_say_line_by_line() {
+fn plans_of_all_keys_print_line_by_line() {
     let keyring = with_keys(&["acme".into(), "globex".into()]);
     let policy = RotationPolicy::every(days(90));
     let text = policy.plan_all(&keysets(&keyring), at_day(1)).to_string();
@@ -77,7 +77,7 @@ fn plans_of_all_keys_say_what_there_is_to_say_line_by_line() {
 }
 
 #[test]
-fn of_many_who_apply_plans_of_all_keys_exactly_one_does_it() {
+fn concurrent_plans_of_all_keys_apply_once() {
     const PROCESSES: usize = 16;
     let names: Vec<_> = (0..20).map(|number| format!("tenant-{number:02}")).collect();
     let keyring = with_keys(&names);
@@ -108,7 +108,7 @@ fn of_many_who_apply_plans_of_all_keys_exactly_one_does_it() {
 #[cfg(all(feature = "file", unix))]
 #[test]
 #[ignore = "a measurement: cargo test --release --test keyrings rotation_policy -- --ignored --nocapture"]
-fn ten_thousand_keys_of_a_key_file_are_rotated_in_one_change() {
+fn ten_thousand_keys_rotate_in_one_change() {
     use envelock::{FileKeyring, OsRandom, file::Protection};
     use std::time::Instant;
     let directory = std::env::temp_dir().join(format!("envelock-plans-{}", std::process::id()));

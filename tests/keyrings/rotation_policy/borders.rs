@@ -13,7 +13,7 @@ fn retired(policy: &RotationPolicy, keyring: &MemoryKeyring, now: Timestamp) -> 
 }
 
 #[test]
-fn a_stopped_key_is_rotated_at_once_although_versions_are_distributed() {
+fn stopped_key_is_rotated_at_once() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days().distribute_for(days(7));
     operate(&keyring, 1, Operation::MarkCompromised, START);
@@ -21,7 +21,7 @@ fn a_stopped_key_is_rotated_at_once_although_versions_are_distributed() {
 }
 
 #[test]
-fn a_version_that_is_added_on_the_day_of_its_promotion_is_added_for_age() {
+fn version_added_on_promotion_day_is_for_its_age() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days().distribute_for(days(7));
     let reason = |now| plan(&policy, &keyring, now).due()[0].reason;
@@ -31,7 +31,7 @@ fn a_version_that_is_added_on_the_day_of_its_promotion_is_added_for_age() {
 }
 
 #[test]
-fn a_plan_has_the_change_number_of_its_keysets() {
+fn plan_has_the_change_number_of_its_keysets() {
     let keyring = keyring();
     for day in 0..3 {
         change(&keyring, ROTATE, at_day(day));
@@ -42,7 +42,7 @@ fn a_plan_has_the_change_number_of_its_keysets() {
 }
 
 #[test]
-fn a_clock_before_2026_is_believed_by_a_key_of_that_time() {
+fn clock_before_2026_is_believed_by_key_of_that_time() {
     let mut rng = ChaCha20Rng::seed_from_u64(1);
     let old = Timestamp::UNIX_EPOCH.plus(days(365));
     let keyring = MemoryKeyring::create_with_rng("orders", old, &mut rng).unwrap();
@@ -59,7 +59,7 @@ fn a_clock_before_2026_is_believed_by_a_key_of_that_time() {
 }
 
 #[test]
-fn a_pending_version_is_waited_for_up_to_a_day_ahead() {
+fn pending_version_is_waited_for_up_to_a_day_ahead() {
     let policy = RotationPolicy::every_90_days().distribute_for(days(7));
     for (ahead, is_waited_for) in [(DAY, true), (DAY + SECOND, false)] {
         let keyring = keyring();
@@ -70,7 +70,7 @@ fn a_pending_version_is_waited_for_up_to_a_day_ahead() {
 }
 
 #[test]
-fn a_promotion_under_a_clock_behind_counts_from_the_day_on_which_the_version_was_added() {
+fn promotion_under_slow_clock_counts_from_addition() {
     let keyring = keyring();
     change(&keyring, ADD, at_day(100));
     operate(&keyring, 2, Operation::Promote, Timestamp::UNIX_EPOCH);
@@ -86,7 +86,7 @@ fn a_promotion_under_a_clock_behind_counts_from_the_day_on_which_the_version_was
 }
 
 #[test]
-fn a_state_of_a_day_ahead_counts_and_a_second_more_does_not() {
+fn state_of_day_ahead_counts_and_second_more_does_not() {
     let policy = RotationPolicy::on_compromise().schedule_destruction_after(days(1));
     for (ahead, counts) in [(DAY, true), (DAY + SECOND, false)] {
         let keyring = keyring();
@@ -99,7 +99,7 @@ fn a_state_of_a_day_ahead_counts_and_a_second_more_does_not() {
 }
 
 #[test]
-fn a_destruction_is_carried_out_up_to_a_day_before_the_newest_date() {
+fn destruction_runs_up_to_a_day_before_newest_date() {
     let policy = RotationPolicy::on_compromise().carry_out_scheduled();
     for (ahead, is_due) in [(DAY, true), (DAY + SECOND, false)] {
         let keyring = keyring();
@@ -116,7 +116,7 @@ fn a_destruction_is_carried_out_up_to_a_day_before_the_newest_date() {
 }
 
 #[test]
-fn a_plan_that_is_kept_destroys_for_7_days_and_no_longer() {
+fn kept_plan_destroys_for_seven_days_only() {
     let policy = RotationPolicy::on_compromise().carry_out_scheduled();
     let keyring = keyring();
     change(&keyring, Change::Rotate { key: "orders" }, START);
@@ -133,7 +133,7 @@ fn a_plan_that_is_kept_destroys_for_7_days_and_no_longer() {
 }
 
 #[test]
-fn a_destruction_by_hand_is_believed_for_ten_years() {
+fn destruction_by_hand_is_believed_for_ten_years() {
     for (late, is_believed) in [(days(3_650), true), (days(3_650) + SECOND, false)] {
         let keyring = keyring();
         change(&keyring, ROTATE, START);
@@ -157,7 +157,7 @@ fn a_destruction_by_hand_is_believed_for_ten_years() {
 
 /// A destruction decades away in a file of before: told of, although no other date is to come.
 #[test]
-fn a_destruction_scheduled_for_more_than_31_days_is_told_of() {
+fn destruction_beyond_31_days_is_reported() {
     let keyring = keyring();
     change(&keyring, ROTATE, START);
     operate(&keyring, 1, Operation::Disable, START);
@@ -175,7 +175,7 @@ fn a_destruction_scheduled_for_more_than_31_days_is_told_of() {
 }
 
 #[test]
-fn every_date_to_come_is_told_of_and_corrected() {
+fn every_future_date_is_reported_and_corrected() {
     let far = at_day(30_000);
     let acts: [&[(Operation, Timestamp)]; 4] = [
         &[(Operation::Promote, far)],
@@ -204,7 +204,7 @@ fn every_date_to_come_is_told_of_and_corrected() {
 }
 
 #[test]
-fn a_destruction_is_not_scheduled_beyond_the_last_year() {
+fn destruction_is_not_scheduled_beyond_the_last_year() {
     let keyring = keyring();
     let last = Timestamp::from_unix_seconds(u64::MAX);
     change(&keyring, ROTATE, last);

@@ -31,7 +31,7 @@ fn guard(keyring: &MemoryKeyring, operation: Operation, now: Timestamp) -> Optio
 }
 
 #[test]
-fn a_promotion_to_come_is_due_at_once_with_a_reason_and_a_warning() {
+fn promotion_in_the_future_is_due_with_warning() {
     let policy = RotationPolicy::every_90_days();
     for created in [START, FAR] {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
@@ -60,7 +60,7 @@ fn a_promotion_to_come_is_due_at_once_with_a_reason_and_a_warning() {
 }
 
 #[test]
-fn a_date_is_to_come_once_it_is_more_than_a_day_ahead() {
+fn date_is_to_come_once_it_is_more_than_a_day_ahead() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days();
     change(&keyring, Change::Rotate { key: "orders" }, at_day(10));
@@ -77,7 +77,7 @@ fn a_date_is_to_come_once_it_is_more_than_a_day_ahead() {
 /// Rotated by a host whose clock is behind: the others do not rotate again for that, nor does it
 /// each time it is asked.
 #[test]
-fn a_host_whose_clock_is_behind_does_not_have_all_rotate_in_turn() {
+fn host_with_slow_clock_does_not_rotate_repeatedly() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days();
     for day in 0..400 {
@@ -91,7 +91,7 @@ fn a_host_whose_clock_is_behind_does_not_have_all_rotate_in_turn() {
 }
 
 #[test]
-fn a_clock_that_is_not_set_and_one_ten_years_ahead_make_nothing_due() {
+fn unset_or_fast_clock_makes_nothing_due() {
     let keyring = keyring();
     change(&keyring, Change::Rotate { key: "orders" }, at_day(10));
     operate(&keyring, 1, Operation::Disable, at_day(10));
@@ -115,7 +115,7 @@ fn a_clock_that_is_not_set_and_one_ten_years_ahead_make_nothing_due() {
 }
 
 #[test]
-fn a_version_disabled_under_a_clock_ahead_is_flagged_and_not_scheduled() {
+fn version_disabled_under_fast_clock_is_flagged() {
     let keyring = keyring();
     change(&keyring, Change::Rotate { key: "orders" }, START);
     let ahead = at_day(20 * 365);
@@ -134,7 +134,7 @@ fn a_version_disabled_under_a_clock_ahead_is_flagged_and_not_scheduled() {
 }
 
 #[test]
-fn a_pending_version_of_a_day_to_come_is_not_waited_for() {
+fn pending_version_of_a_day_to_come_is_not_waited_for() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days().distribute_for(days(7));
     let add = Change::AddVersion {
@@ -150,7 +150,7 @@ fn a_pending_version_of_a_day_to_come_is_not_waited_for() {
 }
 
 #[test]
-fn a_compromise_of_a_day_to_come_is_met_at_once() {
+fn compromise_of_a_day_to_come_is_met_at_once() {
     let keyring = keyring();
     operate(&keyring, 1, Operation::MarkCompromised, FAR);
     let due = plan(&RotationPolicy::on_compromise(), &keyring, at_day(1));
@@ -159,7 +159,7 @@ fn a_compromise_of_a_day_to_come_is_met_at_once() {
 }
 
 #[test]
-fn a_destruction_counts_from_the_newest_date_within_a_day_and_is_refused_beyond() {
+fn destruction_counts_from_the_newest_date() {
     let schedule = Operation::ScheduleDestruction { after: days(7) };
     let newest = at_day(10);
     for (now, due) in [
@@ -180,7 +180,7 @@ fn a_destruction_counts_from_the_newest_date_within_a_day_and_is_refused_beyond(
 }
 
 #[test]
-fn a_destruction_that_is_due_asks_the_newest_date_on_record() {
+fn destruction_that_is_due_asks_newest_date_on_record() {
     let keyring = keyring();
     change(&keyring, Change::Rotate { key: "orders" }, START);
     operate(&keyring, 1, Operation::Disable, START);
@@ -201,7 +201,7 @@ fn a_destruction_that_is_due_asks_the_newest_date_on_record() {
 /// A host whose clock is further ahead than the delay and a week destroys nothing, however often it
 /// asks.
 #[test]
-fn a_clock_far_ahead_destroys_nothing_that_is_scheduled() {
+fn clock_far_ahead_destroys_nothing_that_is_scheduled() {
     for ahead in [38, 40, 400, 4_000] {
         let keyring = keyring();
         change(&keyring, Change::Rotate { key: "orders" }, START);
@@ -216,7 +216,7 @@ fn a_clock_far_ahead_destroys_nothing_that_is_scheduled() {
 }
 
 #[test]
-fn a_clock_that_is_a_little_behind_shortens_no_grace() {
+fn clock_that_is_a_little_behind_shortens_no_grace() {
     assert_eq!(MAX_CLOCK_SKEW, DAY);
     let keyring = keyring();
     change(&keyring, Change::Rotate { key: "orders" }, at_day(1));
@@ -231,7 +231,7 @@ fn a_clock_that_is_a_little_behind_shortens_no_grace() {
 }
 
 #[test]
-fn a_grace_of_nothing_is_taken_for_an_hour() {
+fn grace_of_nothing_is_taken_for_an_hour() {
     assert_eq!(MIN_GRACE, Duration::from_secs(3_600));
     let second_less = MIN_GRACE - SECOND;
     for grace in [Duration::ZERO, second_less, MIN_GRACE, MIN_GRACE + SECOND] {
@@ -254,7 +254,7 @@ fn a_grace_of_nothing_is_taken_for_an_hour() {
 
 /// Keys that come from an environment at each start carry their own date.
 #[test]
-fn an_imported_key_of_its_own_date_grows_old() {
+fn imported_key_of_its_own_date_grows_old() {
     let key = envelock::MasterKey::from_bytes(&[7; 32]);
     let keyring = MemoryKeyring::import_at("orders", version(3), &key, START).unwrap();
     let policy = RotationPolicy::every_90_days();
@@ -273,7 +273,7 @@ fn an_imported_key_of_its_own_date_grows_old() {
 /// right clock the key is rotated when it is due, no destruction is decades away unsaid, and none
 /// comes early.
 #[test]
-fn no_order_of_acts_under_wrong_clocks_stops_a_policy_or_hastens_a_destruction() {
+fn wrong_clocks_never_hasten_destruction() {
     use crate::common::{below, rng};
     let clocks = [START, START, FAR, START.plus(days(40)), Timestamp::UNIX_EPOCH];
     let (mut scheduled, mut flagged) = (0, 0);

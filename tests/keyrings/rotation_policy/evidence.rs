@@ -20,7 +20,7 @@ fn destroy(operation: Operation) -> Change<'static> {
 }
 
 #[test]
-fn a_version_is_destroyed_on_evidence_alone_whatever_the_door() {
+fn version_is_destroyed_on_evidence_only() {
     for operation in [Operation::Destroy, Operation::DestroyImmediately] {
         let keyring = guarded();
         assert!(keyring.keyset().unwrap().evidence_required());
@@ -60,7 +60,7 @@ fn a_version_is_destroyed_on_evidence_alone_whatever_the_door() {
 }
 
 #[test]
-fn evidence_is_kept_where_it_is_given_and_not_required() {
+fn unrequired_evidence_is_kept() {
     let keyring = keyring();
     change(&keyring, Change::Rotate { key: "orders" }, START);
     operate(&keyring, 1, Operation::Disable, START);
@@ -72,7 +72,7 @@ fn evidence_is_kept_where_it_is_given_and_not_required() {
 }
 
 #[test]
-fn a_waiver_is_recorded_and_stays_on_record() {
+fn waiver_is_recorded_and_stays_on_record() {
     let keyring = guarded();
     let waive = Change::WaiveEvidence { key: "orders", reason: "OPS-7" };
     // The override in one change: nobody else finds the key without the requirement.
@@ -93,7 +93,7 @@ fn a_waiver_is_recorded_and_stays_on_record() {
 }
 
 #[test]
-fn a_key_without_a_version_left_is_held_and_wants_evidence_all_the_same() {
+fn key_without_versions_keeps_hold_and_evidence() {
     let erase = Change::EraseKey { key: "orders" };
     let hold = Change::Hold { key: "orders", version: None, reason: "case 7" };
     for (guard, lift) in [

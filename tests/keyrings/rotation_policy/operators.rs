@@ -38,7 +38,7 @@ fn age_counts_from_the_last_promotion() {
 }
 
 #[test]
-fn a_rollback_under_a_clock_that_was_ahead_is_not_undone() {
+fn rollback_under_clock_that_was_ahead_is_not_undone() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days();
     change(&keyring, Change::Rotate { key: "orders" }, START);
@@ -54,7 +54,7 @@ fn a_rollback_under_a_clock_that_was_ahead_is_not_undone() {
 }
 
 #[test]
-fn a_rollback_is_not_undone_by_a_limit_of_use() {
+fn rollback_is_not_undone_by_a_limit_of_use() {
     let keyring = keyring();
     let encrypt = || drop(Envelope::new(&keyring).encrypt(&[0; 50], Aad::none()).unwrap());
     encrypt();
@@ -78,7 +78,7 @@ fn a_rollback_is_not_undone_by_a_limit_of_use() {
 }
 
 #[test]
-fn a_version_that_was_enabled_again_is_not_disabled_by_a_policy() {
+fn reenabled_version_is_not_disabled_by_policy() {
     let policy = RotationPolicy::on_compromise()
         .disable_after(days(1))
         .disable_compromised_after(days(1))
@@ -110,7 +110,7 @@ fn a_version_that_was_enabled_again_is_not_disabled_by_a_policy() {
 }
 
 #[test]
-fn a_cancelled_destruction_is_not_scheduled_again_by_a_policy() {
+fn cancelled_destruction_is_not_scheduled_again() {
     let keyring = keyring();
     change(&keyring, Change::Rotate { key: "orders" }, START);
     let policy = RotationPolicy::on_compromise()
@@ -133,7 +133,7 @@ fn a_cancelled_destruction_is_not_scheduled_again_by_a_policy() {
 }
 
 #[test]
-fn a_hold_keeps_a_policy_off_a_version_or_a_key() {
+fn hold_keeps_a_policy_off_a_version_or_a_key() {
     let policy = RotationPolicy::every_90_days()
         .disable_after(days(1))
         .schedule_destruction_after(days(1))
@@ -167,7 +167,7 @@ fn a_hold_keeps_a_policy_off_a_version_or_a_key() {
 }
 
 #[test]
-fn a_held_pending_version_is_not_promoted_by_a_policy() {
+fn pending_version_on_hold_is_not_promoted() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days().distribute_for(days(7));
     let add = Change::AddVersion { key: "orders", version: None, material: Material::Fresh };
@@ -180,7 +180,7 @@ fn a_held_pending_version_is_not_promoted_by_a_policy() {
 }
 
 #[test]
-fn what_is_held_is_not_destroyed_and_all_else_is_an_operators() {
+fn version_on_hold_is_not_destroyed() {
     for held in [None, Some(version(1))] {
         let keyring = keyring();
         change(&keyring, Change::Rotate { key: "orders" }, START);
@@ -218,7 +218,7 @@ fn what_is_held_is_not_destroyed_and_all_else_is_an_operators() {
 }
 
 #[test]
-fn a_reason_is_bounded_and_a_version_that_is_not_there_is_not_held() {
+fn hold_reason_is_bounded_and_needs_a_version() {
     let keyring = keyring();
     let refused = |change: Change<'_>| {
         let rng = &mut TestRng::seeded(1);
@@ -240,7 +240,7 @@ fn a_reason_is_bounded_and_a_version_that_is_not_there_is_not_held() {
 
 /// Whoever erased a key by hand does not find it revived.
 #[test]
-fn a_key_whose_material_is_all_destroyed_gets_no_new_version() {
+fn key_with_all_material_destroyed_gets_no_version() {
     let keyring = keyring();
     operate(&keyring, 1, Operation::MarkCompromised, START);
     operate(&keyring, 1, Operation::Disable, START);
@@ -251,7 +251,7 @@ fn a_key_whose_material_is_all_destroyed_gets_no_new_version() {
 }
 
 #[test]
-fn a_key_without_a_free_number_is_told_of_and_does_not_stop_the_others() {
+fn key_without_free_numbers_does_not_stop_others() {
     let key = MasterKey::from_bytes(&[7; 32]);
     let keyring = MemoryKeyring::import_at("orders", version(u32::MAX), &key, START).unwrap();
     let other = Change::CreateKey { key: "other", version: version(1), material: Material::Fresh };
@@ -267,7 +267,7 @@ fn a_key_without_a_free_number_is_told_of_and_does_not_stop_the_others() {
 }
 
 #[test]
-fn an_erased_key_is_revived_by_no_policy_and_what_is_held_is_not_erased() {
+fn erased_key_is_not_revived_and_hold_not_erased() {
     let keyring = keyring();
     change(&keyring, Change::Rotate { key: "orders" }, START);
     let erase = Change::EraseKey { key: "orders" };

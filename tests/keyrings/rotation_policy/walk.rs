@@ -143,7 +143,7 @@ impl Operator {
 }
 
 #[test]
-fn no_run_of_a_policy_undoes_an_operator_or_destroys_early_under_clocks_a_day_apart() {
+fn policy_undoes_no_operator_under_skewed_clocks() {
     let mut destroyed = 0;
     for seed in 0..WALKS {
         let mut random = rng(seed);

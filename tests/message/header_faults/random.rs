@@ -71,7 +71,7 @@ fn change(rng: &mut ChaCha20Rng, header: &RefHeader, bytes: &mut Vec<u8>) {
 
 /// SPEC H-FIRST, H-CANON
 #[test]
-fn the_reader_agrees_with_the_reference_on_changed_headers() {
+fn reader_agrees_with_reference_on_changed_headers() {
     let mut kinds: BTreeMap<String, u32> = BTreeMap::new();
     for seed in 0..CASES {
         let mut rng = rng(seed);

@@ -169,7 +169,7 @@ fn solve(suite: Suite, keys: [&BodyKeys; 2]) -> Vec<u8> {
 
 /// The bare ciphers take it under both keys, and read what its maker wants each to read.
 #[test]
-fn the_bare_ciphers_open_one_ciphertext_under_two_keys() {
+fn bare_ciphers_open_one_ciphertext_under_two_keys() {
     for &suite in Suite::ALL {
         let salamander = Salamander::build(suite, false);
         let [for_alice, for_bob] = salamander.plaintexts();
@@ -185,7 +185,7 @@ fn the_bare_ciphers_open_one_ciphertext_under_two_keys() {
 
 /// SPEC B-COMMIT
 #[test]
-fn the_chunk_layer_opens_it_under_the_committed_key_only() {
+fn chunk_layer_opens_it_under_the_committed_key_only() {
     for &suite in Suite::ALL {
         let salamander = Salamander::build(suite, false);
         let context = [&salamander.header[..22], AAD].concat();
@@ -229,7 +229,7 @@ fn two_readers_never_read_two_texts_from_one_message() {
 
 /// SPEC K-CHECK: whatever keyring answered.
 #[test]
-fn a_keyring_that_hands_out_the_other_key_is_not_believed() {
+fn keyring_that_hands_out_other_key_is_not_believed() {
     for &suite in Suite::ALL {
         let salamander = Salamander::build(suite, false);
         for owner in [0, 1] {

@@ -118,7 +118,7 @@ fn refused<K: Keyring>(keyring: K, header: &RefHeader, expected: &Answer) {
 
 /// SPEC K-MASTER, K-CHECK, K-AAD
 #[test]
-fn a_wrapped_key_that_opens_under_two_master_keys_is_refused() {
+fn wrap_opening_under_two_master_keys_is_refused() {
     for &suite in Suite::ALL {
         let id = master_key_id(&MASTER_KEYS[0]);
         let (header, _) = forge(suite, id);
@@ -151,7 +151,7 @@ fn no_data_key_id_names_both_keys_of_a_forged_wrap() {
 /// SPEC W-XAES, K-AAD, K-CHECK, K-MASTER, B-KDF, B-CONTEXT: the forgeries above are built on what
 /// the crate really derives, so its own messages open by the same means.
 #[test]
-fn a_message_opens_with_the_bare_ciphers_and_the_derivations_of_the_specification() {
+fn message_opens_with_bare_ciphers_and_derivations() {
     for &suite in Suite::ALL {
         let writer = Envelope::new(ring("orders", &[(1, 0x11)])).with_suite(suite);
         let message = writer.with_rng(&mut rng(2)).encrypt(b"text", Aad::new(b"row")).unwrap();

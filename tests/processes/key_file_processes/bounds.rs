@@ -66,7 +66,7 @@ pub fn encrypt_until_new(path: &str) {
 }
 
 #[test]
-fn a_long_lived_reader_notices_a_disabled_version_within_its_bound() {
+fn reader_sees_disabled_version_within_its_bound() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = FileKeyring::create(&path, "orders", &raw(7)).unwrap();
@@ -87,7 +87,7 @@ fn a_long_lived_reader_notices_a_disabled_version_within_its_bound() {
 }
 
 #[test]
-fn a_process_wraps_under_a_former_primary_for_no_longer_than_its_bound() {
+fn former_primary_wraps_within_its_bound_only() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let keyring = FileKeyring::create(&path, "orders", &raw(7)).unwrap();

@@ -45,7 +45,7 @@ pub fn create(directory: &str, name: &str) {
 }
 
 #[test]
-fn of_two_processes_that_create_one_file_exactly_one_does() {
+fn two_creating_processes_create_one_file() {
     let directory = TestDirectory::new();
     let names = ["one", "two"];
     let mut processes =
@@ -160,7 +160,7 @@ fn watch(
 }
 
 #[test]
-fn a_umask_that_keeps_the_owner_out_is_named() {
+fn umask_that_keeps_the_owner_out_is_named() {
     for (mask, mode) in [("777", "umask 0"), ("200", "umask 400"), ("400", "umask 200")] {
         let directory = TestDirectory::new();
         let path = directory.join("orders.keys");

@@ -29,7 +29,7 @@ pub fn hold(path: &str) {
 }
 
 #[test]
-fn behind_a_stopped_writer_others_wait_no_longer_than_they_want_and_go_on_after_it() {
+fn stopped_writer_delays_others_within_their_bound() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let patient = FileKeyringOptions::new().lock_wait(LONG).create(&path, "orders", &raw(7));
@@ -84,7 +84,7 @@ fn behind_a_stopped_writer_others_wait_no_longer_than_they_want_and_go_on_after_
 }
 
 #[test]
-fn a_stopped_writer_that_is_killed_holds_nobody_up() {
+fn killed_stopped_writer_blocks_no_other() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let options = FileKeyringOptions::new().lock_wait(Duration::ZERO);

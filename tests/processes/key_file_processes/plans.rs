@@ -47,12 +47,12 @@ fn word(applied: PlanOutcome, planned: u64) -> &'static str {
 }
 
 #[test]
-fn of_16_processes_that_apply_one_plan_exactly_one_rotates() {
+fn plan_of_16_processes_rotates_exactly_once() {
     race("apply", &[]);
 }
 
 #[test]
-fn of_16_processes_that_apply_plans_of_all_keys_exactly_one_rotates_them() {
+fn plans_of_all_keys_of_16_processes_apply_once() {
     race("apply all", &["acme", "globex"]);
 }
 

@@ -69,7 +69,7 @@ struct Rotated {
 }
 
 #[test]
-fn of_16_processes_that_rotate_100_times_each_no_version_is_lost() {
+fn rotations_of_16_processes_lose_no_version() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     drop(FileKeyring::create(&path, "orders", &raw(7)).unwrap());

@@ -36,7 +36,7 @@ fn set_mode(path: &Path, mode: u32) {
 
 /// `docker -v file:file`, Compose, `subPath`.
 #[test]
-fn a_file_that_is_mounted_alone_is_refused_at_open() {
+fn file_that_is_mounted_alone_is_refused_at_open() {
     let directory = TestDirectory::new();
     let (host, inside) = (directory.join("host.keys"), directory.join("inside.keys"));
     let admin = FileKeyring::create(&host, "orders", &raw(7)).unwrap();
@@ -55,7 +55,7 @@ fn a_file_that_is_mounted_alone_is_refused_at_open() {
 }
 
 #[test]
-fn a_directory_that_is_mounted_is_followed() {
+fn directory_that_is_mounted_is_followed() {
     let directory = TestDirectory::new();
     let (host, inside) = (directory.join("host"), directory.join("inside"));
     fs::create_dir(&host).unwrap();
@@ -92,7 +92,7 @@ impl Volume<'_> {
 }
 
 #[test]
-fn a_secret_volume_is_followed_when_its_data_link_is_turned() {
+fn secret_volume_is_followed_over_its_data_link() {
     let directory = TestDirectory::new();
     let (source, volume) = (directory.join("source.keys"), directory.join("volume"));
     fs::create_dir(&volume).unwrap();
@@ -127,7 +127,7 @@ fn a_secret_volume_is_followed_when_its_data_link_is_turned() {
 }
 
 #[test]
-fn a_release_link_is_followed_by_a_writer_to_the_release_of_the_time() {
+fn release_link_is_followed_by_the_writer() {
     let directory = TestDirectory::new();
     let (one, two) = (directory.join("r1"), directory.join("r2"));
     fs::create_dir(&one).unwrap();
@@ -151,14 +151,14 @@ fn a_release_link_is_followed_by_a_writer_to_the_release_of_the_time() {
 
 const TASK: &str = "ENVELOCK_UID_TASK";
 
-/// Runs `task` of [`what_another_user_does`] as user 1000 of group 2000; `false`, said aloud, where
+/// Runs `task` of [`another_user_entry`] as user 1000 of group 2000; `false`, said aloud, where
 /// this machine does not allow that.
 fn as_user(task: &str, path: &Path) {
     let executable = std::env::current_exe().unwrap();
     let output = Command::new("setpriv")
         .args(["--reuid=1000", "--regid=2000", "--clear-groups"])
         .arg(executable)
-        .args(["--exact", "key_file_tmpfs::mounts::what_another_user_does", "--nocapture"])
+        .args(["--exact", "key_file_tmpfs::mounts::another_user_entry", "--nocapture"])
         .env(TASK, format!("{task} {}", path.display()))
         .output()
         .unwrap();
@@ -166,7 +166,7 @@ fn as_user(task: &str, path: &Path) {
 }
 
 #[test]
-fn what_another_user_does() {
+fn another_user_entry() {
     let Ok(task) = std::env::var(TASK) else { return };
     let (task, path) = task.split_once(' ').unwrap();
     let options = eager().allow_permissions();
@@ -201,7 +201,7 @@ fn is_root() -> bool {
 
 /// root rotates, and a service reads by its group.
 #[test]
-fn a_file_that_a_group_reads_stays_readable_to_it() {
+fn file_that_a_group_reads_stays_readable_to_it() {
     if !is_root() {
         return;
     }
@@ -223,7 +223,7 @@ fn a_file_that_a_group_reads_stays_readable_to_it() {
 
 /// root's tool on the file of a service.
 #[test]
-fn a_file_of_another_owner_who_is_allowed_stays_that_ones() {
+fn allowed_file_of_another_owner_keeps_its_owner() {
     if !is_root() {
         return;
     }
@@ -246,7 +246,7 @@ fn a_file_of_another_owner_who_is_allowed_stays_that_ones() {
 }
 
 #[test]
-fn a_medium_mounted_for_reading_is_told_before_a_change_is_tried() {
+fn read_only_medium_is_reported_before_a_change() {
     let directory = TestDirectory::new();
     let Some(mount) = Mount::tmpfs(directory.path(), "size=1m") else { return };
     let path = mount.join("orders.keys");

@@ -69,7 +69,7 @@ fn found(path: &Path) -> Option<u8> {
 }
 
 #[test]
-fn processes_that_write_to_one_name_never_show_an_unfinished_file_nor_claim_each_others() {
+fn processes_never_show_an_unfinished_file() {
     let place = TestDirectory::new();
     let (to, envelope) = (place.join("to"), envelope());
     for number in 0..PROCESSES {

@@ -51,7 +51,7 @@ fn child_fails(writer: &mut EncryptWriter<'_, &mut Vec<u8>>, more: &[u8]) -> boo
 }
 
 #[test]
-fn writer_fails_in_a_forked_child_and_goes_on_in_the_parent() {
+fn writer_fails_in_forked_child_and_goes_on_in_parent() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     for envelope in envelopes(&keyring) {
         for common in [0, 7, CHUNK, 5 * CHUNK + 3, 200 * CHUNK + 1] {
@@ -88,7 +88,7 @@ fn finish_alone_fails_in_a_forked_child() {
 }
 
 #[test]
-fn encrypting_reader_fails_in_a_forked_child_and_goes_on_in_the_parent() {
+fn encrypting_reader_fails_in_a_forked_child_only() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     for envelope in envelopes(&keyring) {
         for read in [0, 300, CHUNK, 200 * CHUNK] {
@@ -111,7 +111,7 @@ fn encrypting_reader_fails_in_a_forked_child_and_goes_on_in_the_parent() {
 }
 
 #[test]
-fn push_encryptor_fails_in_a_forked_child_and_goes_on_in_the_parent() {
+fn push_encryptor_fails_in_a_forked_child_only() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
     let mut stream = envelope.stream_encryptor(Aad::none()).unwrap();

@@ -177,12 +177,12 @@ fn judge(around: fn(Arc<MemoryKeyring>) -> Arc<dyn Keyring>) {
 }
 
 #[test]
-fn a_stream_whose_version_is_refused_meanwhile_does_not_end() {
+fn stream_of_refused_version_does_not_end() {
     judge(|keyring| keyring);
 }
 
 #[test]
-fn a_stream_under_several_keyrings_does_not_end_if_one_refuses_its_version() {
+fn stream_of_keyrings_does_not_end_if_one_refuses() {
     fn other() -> MemoryKeyring {
         MemoryKeyring::create("recovery").unwrap()
     }
@@ -194,7 +194,7 @@ fn a_stream_under_several_keyrings_does_not_end_if_one_refuses_its_version() {
 /// What is destroyed by another process is seen within the refresh bound.
 #[cfg(all(feature = "file", unix))]
 #[test]
-fn a_stream_under_a_key_file_does_not_end_if_another_process_disables_its_version() {
+fn stream_of_key_file_does_not_end_once_disabled() {
     use envelock::{
         FileKeyring,
         file::{FileKeyringOptions, Protection},
@@ -256,7 +256,7 @@ impl Keyring for Flapping {
 }
 
 #[test]
-fn the_end_of_a_stream_can_be_asked_for_again_when_nobody_can_tell() {
+fn end_of_stream_is_retried_after_unavailable() {
     let keyring = Flapping(MemoryKeyring::create("orders").unwrap(), AtomicBool::new(false));
     let envelope = Envelope::new(&keyring);
     let mut writer = envelope.encrypt_writer(Vec::new(), Aad::none()).unwrap();
@@ -284,7 +284,7 @@ fn the_end_of_a_stream_can_be_asked_for_again_when_nobody_can_tell() {
 
 /// The streams of an envelope are not bound to its life, only to that of what its keyring borrows.
 #[test]
-fn a_stream_can_outlive_its_envelope() {
+fn stream_can_outlive_its_envelope() {
     let envelope = Envelope::new(MemoryKeyring::create("orders").unwrap());
     let mut writer = envelope.encrypt_writer(Vec::new(), Aad::none()).unwrap();
     drop(envelope);

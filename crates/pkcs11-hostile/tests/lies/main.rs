@@ -26,7 +26,7 @@ fn checks() -> Vec<Check> {
 }
 
 #[test]
-fn every_fault_does_what_it_says() {
+fn every_fault_does_as_documented() {
     let checks = checks();
     let mut failed = Vec::new();
     for (command, _) in hostile().list() {

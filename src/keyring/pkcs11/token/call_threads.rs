@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn hung_calls_are_given_up_and_their_threads_replaced_once() {
+    fn hung_calls_are_given_up_and_replaced_once() {
         let mut pool = CallThreads::new(Some(SOON), HOUR, 2);
         let (release, wait) = channel::<()>();
         let wait = Arc::new(Mutex::new(wait));

@@ -20,7 +20,7 @@ pub fn hold(place: &Path) {
 }
 
 #[test]
-fn the_lock_of_a_killed_process_blocks_nobody() {
+fn lock_of_killed_process_blocks_no_other() {
     let scratch = Scratch::new();
     let store = scratch.store();
     world::write(&store, true, b"old").unwrap();
@@ -39,7 +39,7 @@ fn the_lock_of_a_killed_process_blocks_nobody() {
 }
 
 #[test]
-fn the_wait_for_a_lock_is_bounded() {
+fn wait_for_a_lock_is_bounded() {
     let scratch = Scratch::new();
     let (store, other) = (scratch.store(), scratch.store());
     let _writer = other.lock(Duration::ZERO).unwrap();
@@ -78,7 +78,7 @@ fn threads_exclude_each_other() {
 
 /// The path counts, whatever became of the directory that it led to.
 #[test]
-fn a_store_follows_its_path() {
+fn store_follows_its_path() {
     let scratch = Scratch::new();
     let (here, there) = (scratch.path().join("here"), scratch.path().join("there"));
     fs::create_dir(&here).unwrap();
@@ -94,7 +94,7 @@ fn a_store_follows_its_path() {
 
 /// What is written to a directory from which the path was turned away is seen by nobody.
 #[test]
-fn a_writer_whose_path_leads_elsewhere_meanwhile_writes_nothing() {
+fn writer_whose_path_moved_writes_nothing() {
     let scratch = Scratch::new();
     let (one, two) = (scratch.path().join("one"), scratch.path().join("two"));
     for directory in [&one, &two] {

@@ -50,7 +50,7 @@ const PLACE: &str = "ENVELOCK_STORE_PLACE";
 /// Runs this executable again, as a process of its own for `task`.
 pub fn child(task: &str, place: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "key_file_store::real::what_child_processes_do", "--nocapture"])
+        .args(["--exact", "key_file_store::real::child_entry", "--nocapture"])
         .env(TASK, task)
         .env(PLACE, place)
         .stdout(Stdio::piped())
@@ -60,7 +60,7 @@ pub fn child(task: &str, place: &Path) -> Child {
 
 /// Does nothing unless it was started by [`child`].
 #[test]
-fn what_child_processes_do() {
+fn child_entry() {
     let Ok(task) = std::env::var(TASK) else { return };
     let place = PathBuf::from(std::env::var_os(PLACE).unwrap());
     match task.as_str() {

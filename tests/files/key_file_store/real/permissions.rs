@@ -46,7 +46,7 @@ fn files_are_private_under_every_umask() {
 }
 
 #[test]
-fn what_others_may_read_or_write_is_refused_unless_that_is_allowed() {
+fn access_of_others_is_refused_unless_allowed() {
     let scratch = Scratch::new();
     let store = scratch.store();
     world::write(&store, true, b"old").unwrap();
@@ -132,7 +132,7 @@ fn set_acl(path: &Path, name: &str) -> bool {
 }
 
 #[test]
-fn a_replaced_file_with_an_access_control_list_keeps_it() {
+fn replaced_file_with_an_access_control_list_keeps_it() {
     let scratch = Scratch::new();
     let store = scratch.store().with_rules(FileRules::new().allow_permissions());
     world::write(&store, true, b"old").unwrap();
@@ -147,7 +147,7 @@ fn a_replaced_file_with_an_access_control_list_keeps_it() {
 
 /// The default list of the directory is for new files. The one that is replaced had none.
 #[test]
-fn a_replaced_file_without_an_access_control_list_gets_none() {
+fn replaced_file_without_acl_gets_none() {
     let scratch = Scratch::new();
     let store = scratch.store().with_rules(FileRules::new().allow_permissions());
     world::write(&store, true, b"old").unwrap();
@@ -160,7 +160,7 @@ fn a_replaced_file_without_an_access_control_list_gets_none() {
 }
 
 #[test]
-fn a_replaced_file_of_another_owner_keeps_owner_and_group() {
+fn replaced_file_of_another_owner_keeps_owner() {
     if !rustix::process::geteuid().is_root() {
         println!("SKIPPED: only root gives files away; run this test as root");
         return;

@@ -76,7 +76,7 @@ fn assert_refused(planted: Planted, place: &Path, error: &KeyFileError) {
 }
 
 #[test]
-fn what_stands_in_the_place_of_the_file_is_refused() {
+fn planted_file_is_refused() {
     for planted in [Planted::Fifo, Planted::Directory] {
         let scratch = Scratch::new();
         let (store, place) = (scratch.store(), scratch.key_file());
@@ -88,7 +88,7 @@ fn what_stands_in_the_place_of_the_file_is_refused() {
 }
 
 #[test]
-fn what_stands_in_the_place_of_a_new_file_is_left_alone() {
+fn planted_new_file_is_left_alone() {
     for planted in ALL {
         let scratch = Scratch::new();
         plant(planted, &scratch.key_file());
@@ -103,7 +103,7 @@ fn what_stands_in_the_place_of_a_new_file_is_left_alone() {
 
 /// The link stays, and what it leads to is replaced there.
 #[test]
-fn a_link_of_ours_is_followed_by_readers_and_writers() {
+fn link_of_ours_is_followed_by_readers_and_writers() {
     let scratch = Scratch::new();
     let (store, place) = (scratch.store(), scratch.key_file());
     plant(Planted::Symlink, &place);
@@ -121,7 +121,7 @@ fn a_link_of_ours_is_followed_by_readers_and_writers() {
 }
 
 #[test]
-fn a_link_in_a_circle_is_an_error() {
+fn link_in_a_circle_is_an_error() {
     let scratch = Scratch::new();
     symlink(scratch.key_file(), scratch.key_file()).unwrap();
     let error = scratch.store().load().unwrap_err();
@@ -129,7 +129,7 @@ fn a_link_in_a_circle_is_an_error() {
 }
 
 #[test]
-fn a_link_of_another_user_or_in_anothers_directory_is_refused() {
+fn link_of_another_user_is_refused() {
     if !rustix::process::geteuid().is_root() {
         println!("SKIPPED: only root gives links away; run this test as root");
         return;
@@ -157,7 +157,7 @@ fn a_link_of_another_user_or_in_anothers_directory_is_refused() {
 
 /// A snapshot by hard links (`cp -al`): the copy keeps the old content, since the file is replaced.
 #[test]
-fn a_file_with_another_name_besides_is_read_and_replaced() {
+fn file_with_a_second_name_is_read_and_replaced() {
     let scratch = Scratch::new();
     let (store, place) = (scratch.store(), scratch.key_file());
     plant(Planted::HardLink, &place);
@@ -169,7 +169,7 @@ fn a_file_with_another_name_besides_is_read_and_replaced() {
 }
 
 #[test]
-fn what_stands_in_the_place_of_the_lock_file_is_refused() {
+fn planted_lock_file_is_refused() {
     for planted in ALL.into_iter().filter(|planted| *planted != Planted::HardLink) {
         let scratch = Scratch::new();
         let store = scratch.store();
@@ -183,7 +183,7 @@ fn what_stands_in_the_place_of_the_lock_file_is_refused() {
 
 /// Under a name of our temporary files nothing is opened, written or followed.
 #[test]
-fn what_stands_in_the_place_of_a_temporary_file_is_left_alone() {
+fn planted_temporary_file_is_left_alone() {
     for planted in ALL {
         let scratch = Scratch::new();
         let store = scratch.store();

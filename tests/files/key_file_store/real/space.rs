@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn a_file_has_64_mib_at_most() {
+fn file_has_64_mib_at_most() {
     let scratch = Scratch::new();
     let store = scratch.store();
     world::write(&store, true, b"small").unwrap();
@@ -48,7 +48,7 @@ impl Drop for Mount<'_> {
 }
 
 #[test]
-fn a_full_medium_leaves_the_old_file() {
+fn full_medium_leaves_the_old_file() {
     let scratch = Scratch::new();
     let place = scratch.path().join("small");
     fs::create_dir(&place).unwrap();
