@@ -37,6 +37,7 @@ feature   | src/sync.rs           | .                              | chooses the
 feature   | src/keyring/memory.rs | .                              | conveniences that fill in the generator of the rim
 os-random | src/lib.rs            | ^pub use random::\{.*OsRandom | declares the rim
 os-random | src/random/           | \b(OsRandom|getrandom)\b       | the rim: one system call a message
+feature   | src/random/           | .                              | without std there is no system call
 os-random | src/envelope/os.rs    | .                              | the rim: every operation with OS randomness filled in
 os-random | src/keyring/memory.rs | &mut crate::OsRandom           | conveniences behind feature std
 std       | src/message_file/           | .                              | the rim: messages in files, and who works on one at a time
@@ -66,7 +67,6 @@ feature   | src/error/mod.rs      | .                              | the same
 feature   | src/error/answers.rs  | .                              | the same
 os-random | src/io/envelope.rs    | &mut crate::OsRandom           | conveniences that fill in the generator
 feature   | src/stream/           | .                              | what the adapters alone ask of a stream
-feature   | src/wiped.rs          | .                              | the same
 panic     | src/conformance/      | .                              | a harness tells of a broken rule by a panic
 std       | src/conformance/      | .                              | runs in tests alone, behind features test-util and std
 io        | src/conformance/      | thread::                       | judges keyrings from eight threads at once

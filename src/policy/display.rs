@@ -1,4 +1,4 @@
-//! KeyringPlan as text, for operators.
+//! Plans as text for operators.
 
 use super::plan::{Action, KeyringPlan, Plan, Reason};
 use super::warning::Warning;

@@ -44,7 +44,7 @@ fn promotion_in_the_future_is_due_with_warning() {
         assert_eq!(actions(&due), [Action::Rotate]);
         assert_eq!(due.due()[0].reason, Reason::PromotedInFuture { promoted: FAR });
         assert!(due.warnings().contains(&Warning::FutureDate { version: bad, date: FAR }));
-        assert!(due.to_string().contains("2099-07-14T10:40:00Z, which is yet to come"), "{due}");
+        assert!(due.to_string().contains("2099-07-14T10:40:00Z, which is in the future"), "{due}");
         assert!(matches!(apply(&due, &keyring, at_day(400)), PlanOutcome::Applied(_)));
 
         // The primary is right again; what else changed under the wrong clock is told of.

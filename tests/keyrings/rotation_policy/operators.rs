@@ -162,7 +162,7 @@ fn hold_keeps_a_policy_off_a_version_or_a_key() {
     assert_eq!(
         text,
         "key orders: nothing is due; warning: rotate is due since 2027-04-15T08:00:00Z and left: \
-         it is held"
+         it is on hold"
     );
 }
 
