@@ -30,7 +30,7 @@ feature   | src/body/fork.rs      | .                              | without std
 std       | src/keyring/caching/  | std::(sync::|time::Instant)    | the rim: the cache, threads that wait for one call, and the age of a key
 io        | src/keyring/caching/clock.rs  | .                      | the rim: the one clock of the cache
 feature   | src/keyring/mod.rs    | .                              | declares the caching keyring, part of the rim
-std       | src/observe/metrics.rs | std::sync::                   | the rim: the names that have series, behind feature metrics
+std       | src/observe/          | std::sync::                   | the rim: names with series, events that wait for a report
 feature   | src/lib.rs            | .                              | declares the rim
 feature   | src/envelope/mod.rs   | .                              | declares envelope/os.rs, part of the rim
 feature   | src/sync.rs           | .                              | chooses the lock
