@@ -70,7 +70,8 @@ feature   | src/stream/           | .                              | what the ad
 panic     | src/conformance/      | .                              | a harness tells of a broken rule by a panic
 std       | src/conformance/      | .                              | runs in tests alone, behind features test-util and std
 io        | src/conformance/      | thread::                       | judges keyrings from eight threads at once
-io        | src/internals/message_file.rs | std::(io::Read|path::Path);$ | what stands in for a file that is encrypted
+std       | src/internals/message_file.rs | std::(ffi::OsStr|io::Read|path::Path);$ | the files that tests of message files simulate
+io        | src/internals/message_file.rs | std::(io::Read|path::Path);$ | the same
 feature   | src/conformance/mod.rs | .                              | what needs threads stands behind std
 std       | src/keyring/pkcs11/   | .                              | the rim: a library, its path, threads that share it, clocks
 io        | src/keyring/pkcs11/   | .                              | the rim: the same

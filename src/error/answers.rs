@@ -1,4 +1,4 @@
-//! What an error says of the next call.
+//! Whether an error can pass, and its cause in a back end.
 
 use super::{Error, Unverified};
 use core::time::Duration;

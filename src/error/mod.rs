@@ -1,7 +1,7 @@
 //! The one error of every operation.
 //!
-//! What an attacker can read in the bytes anyway is said exactly; of what only a key could tell,
-//! which public part did not verify. No variant holds a secret, so every error can be logged.
+//! Errors are exact about what an attacker can read in the bytes. About what needs a key they name
+//! the public part that did not verify. No variant holds a secret, so every error can be logged.
 
 mod answers;
 mod backend;
@@ -29,17 +29,18 @@ pub enum Error {
     /// The input does not start with envelock's magic.
     #[error("not an envelock message: {looks_like}")]
     NotEnvelock {
-        /// What it looks like instead.
+        /// The format that it resembles.
         looks_like: LooksLike,
     },
-    /// The input ends early. Whoever reads a header first can fetch `needed` bytes and try again.
-    #[error("{part} is truncated: {len} bytes are there, at least {needed} needed")]
+    /// The input ends early. A caller that reads a header first can fetch `needed` bytes and try
+    /// again.
+    #[error("{part} is truncated: it has {len} bytes, at least {needed} are needed")]
     Truncated {
         /// Which part of the message ends early.
         part: MessagePart,
-        /// Bytes there are of that part.
+        /// The length of that part of the input.
         len: u64,
-        /// The least number of bytes that the part needs, going by what is there.
+        /// The least number of bytes that the part needs, by its contents so far.
         needed: u64,
     },
     /// The header breaks a rule of the format.
@@ -50,7 +51,7 @@ pub enum Error {
         /// The rule.
         fault: HeaderFault,
     },
-    /// A detached header came with bytes behind it, or was given another header's length.
+    /// A detached header has bytes behind it, or the length of another header.
     #[error("detached header declares {declared} bytes and has {len}")]
     DetachedHeaderLength {
         /// The length that the header declares.
@@ -72,9 +73,9 @@ pub enum Error {
         /// The data key id in the header; the same if only the suite differs.
         found: DataKeyId,
     },
-    /// No slot of another name opens with this keyring: the slots of this one were to be removed.
-    /// [`Envelope::examine`](crate::Envelope::examine) says of each why not.
-    #[error("no slot that opens would be left without those of key {key:?}")]
+    /// The slots of a name were not removed: no slot of another name opens with this keyring.
+    /// [`Envelope::examine`](crate::Envelope::examine) reports why for each slot.
+    #[error("no slot that opens would remain without those of key {key:?}")]
     LastSlot {
         /// The key name.
         key: String,
@@ -102,8 +103,8 @@ pub enum Error {
         refusal: Refusal,
     },
     /// A stream cannot be ended: a version that its data key is wrapped under was disabled,
-    /// compromised or destroyed since it began, or its key is gone from the keyring. The message
-    /// stays unfinished, and no rewrap mends it: encrypt it again, under the primary of now.
+    /// compromised or destroyed since the stream began, or its key was removed from the keyring. The
+    /// message stays unfinished, and no rewrap repairs it: encrypt it again under the new primary.
     #[error("key {key} version {version} is refused since the stream began: {refusal}")]
     StreamRefused {
         /// The key name.
@@ -113,11 +114,11 @@ pub enum Error {
         /// Why.
         refusal: Refusal,
     },
-    /// Authentication failed: wrong key, wrong associated data, or changed bytes. Nothing that did
-    /// not verify is left in the output.
+    /// Authentication failed: wrong key, wrong associated data, or changed bytes. The output holds
+    /// nothing that did not verify.
     #[error("authentication failed: {part}")]
     Authentication {
-        /// Which public part did not verify. Nothing more is said.
+        /// The public part that did not verify.
         part: Unverified,
     },
     /// The back end of the keyring, or the file of a message, failed, accepts fewer calls than it
@@ -127,8 +128,8 @@ pub enum Error {
     /// The keyring has no primary version to wrap with.
     #[error("keyring has no primary key version")]
     NoPrimary,
-    /// The primary version has wrapped as many data keys as is safe, or as many as this process
-    /// may wrap where they are not counted for all: rotate.
+    /// The primary version has wrapped as many data keys as is safe, or as many as one process may
+    /// wrap where wraps of all processes are not counted together: rotate.
     #[error("key {key} version {version} may wrap no more than {limit} data keys: rotate")]
     WrapLimit {
         /// The key name.
@@ -141,16 +142,16 @@ pub enum Error {
     /// The random generator failed.
     #[error(transparent)]
     Randomness(RandomnessUnavailable),
-    /// A keyring offered a slot that cannot stand in a header.
+    /// A keyring offered a slot that a header cannot have.
     #[error("keyring offered a slot that cannot be used: {0}")]
     Slot(SlotFault),
-    /// The slots do not fit in the header's room. Nothing was changed; a rewrap to a new header,
-    /// or more reserved room, holds them.
-    #[error("header needs {needed} bytes, {available} are there")]
+    /// The slots do not fit in the header. Nothing was changed; a rewrap to a new header has room
+    /// for them, as a header with more reserved room has.
+    #[error("header needs {needed} bytes, it has {available}")]
     HeaderRoom {
         /// Length of the header that would hold the slots.
         needed: usize,
-        /// Length there is.
+        /// The length available.
         available: usize,
     },
     /// A buffer of the caller has the wrong length. Nothing was written.
@@ -164,7 +165,7 @@ pub enum Error {
     /// The plaintext is longer than 4 PiB - 1 byte, or than this machine can address.
     #[error("message is too long")]
     MessageTooLong,
-    /// A key has another length than the suite's.
+    /// The length of a key is not that of the suite.
     #[error("key has {len} bytes, {needed} needed")]
     KeyLength {
         /// The length of the key.
@@ -172,8 +173,8 @@ pub enum Error {
         /// The suite's.
         needed: usize,
     },
-    /// A chunk was addressed that the format does not have, or has another length than 16 KiB
-    /// where it is not the last.
+    /// A chunk has an index that the format does not have, or a length other than 16 KiB without
+    /// being the last.
     #[error("chunk {index} of {len} bytes is not a chunk of a message")]
     Chunk {
         /// The index.
@@ -185,18 +186,17 @@ pub enum Error {
     /// child would encrypt different bytes under one nonce. Begin a new message.
     #[error("encryption was begun by another process: a forked child cannot continue it")]
     Forked,
-    /// A stream was fed after it had been ended.
+    /// A stream was written to after its end.
     #[error("stream was ended already")]
     Ended,
-    /// A reader or writer failed that a stream reads from or writes to.
+    /// The reader or writer under a stream failed.
     #[cfg(feature = "std")]
     #[error(transparent)]
     Io {
-        /// What it said.
+        /// Its error.
         source: Arc<std::io::Error>,
     },
-    /// A rewrap was asked to make sure that an old version no longer opens the header, and it
-    /// still does.
+    /// A rewrap was to verify that an old version no longer opens the header, and it still does.
     #[error("key {key} version {version} still opens the header")]
     OldVersionStillOpens {
         /// The key name.
@@ -207,13 +207,13 @@ pub enum Error {
     /// A master key was not found or not changed.
     #[error(transparent)]
     Lifecycle(LifecycleError),
-    /// A combined keyring has as many members as it can take: 16, as a header has slots.
+    /// A combined keyring has 16 members already, as many as a header has slots.
     #[error("keyring has {most} members already")]
     TooManyMembers {
         /// The most members there can be.
         most: usize,
     },
-    /// A name-value pair of associated data repeats a name, or has an empty or too long one.
+    /// A name-value pair of associated data repeats a name, or its name is empty or too long.
     #[error("associated data pair {name:?} cannot be added: {fault}")]
     AadPair {
         /// The name.

@@ -1,17 +1,17 @@
-//! What a failed authentication says.
+//! The part of a message that did not verify.
 
 use core::fmt;
 
-/// The public part of a message that did not verify. An authentication failure says no more.
+/// The public part of a message that did not verify.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unverified {
     /// A wrapped key: it was changed, belongs to another message, or is under other key material.
     WrappedKey,
     /// The associated data differ from those of the encryption, or the first 56 bytes of the body
-    /// were changed. The two cannot be told apart. The key is right.
+    /// were changed. The two cannot be distinguished. The key is right.
     AadOrBodyStart,
-    /// A full chunk was changed, or comes from another place or message.
+    /// A full chunk was changed, or moved here from another position or message.
     Chunk {
         /// Its number, from 0: its plaintext begins at `16384 * index`.
         index: u64,

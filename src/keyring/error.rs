@@ -1,4 +1,4 @@
-//! What a keyring answers when it does not wrap or unwrap.
+//! Why a keyring did not wrap or unwrap.
 
 use crate::error::{BackendError, BackendFailure};
 use crate::format::{KeyVersion, SlotFault};

@@ -2,6 +2,8 @@
 
 use super::Keyring;
 use crate::error::Error;
+#[cfg(doc)]
+use crate::keyset::LifecycleError;
 use crate::keyset::{Change, ChangeOptions, ChangeOutcome, Keyset, KeysetMap};
 #[cfg(feature = "std")]
 use crate::keyset::{Material, Operation};
@@ -13,42 +15,42 @@ use core::time::Duration;
 
 /// Lists and changes the master keys of a keyring: the operator's side.
 ///
-/// An implementor keeps [`KeysetMap`], which decides what may be done, and does two things:
-/// tell them, and make changes. The rest is provided, with the system's clock and randomness.
+/// An implementor keeps a [`KeysetMap`], which decides what is allowed, returns it and stores its
+/// changes. The other methods are provided, with the system's clock and randomness.
 ///
 /// # Contract
 ///
 /// - [`change`](Self::change) is atomic and durable: when it returns, every process that uses the
-///   same keys has all of the changes or is about to, and a crash does not take them back. On
-///   an error nothing has changed, unless the error says that nobody can know, or that
-///   everything has and only a token did not follow ([`LifecycleError::NotDestroyed`](crate::keyset::LifecycleError::NotDestroyed)).
-/// - Whoever wraps at the same time wraps under a version that can be unwrapped: a destroyed
-///   version's material goes when no wrap under it is under way.
-/// - Destroyed material is wiped, also where it was stored.
+///   same keys has all of the changes or loads them next, and a crash does not undo them. After
+///   an error nothing has changed, except where the error says that this is unknown, or that
+///   the changes are made and a token did not destroy its keys ([`LifecycleError::NotDestroyed`]).
+/// - A concurrent wrap uses a version that can be unwrapped: the material of a destroyed version is
+///   wiped when no wrap under it is in progress.
+/// - Destroyed material is wiped in memory and in storage.
 ///
 /// # Two ways to rotate
 ///
 /// [`rotate`](Self::rotate) adds a version and promotes it at once. In a fleet where processes
-/// get their keys at different times, [`add_version`](Self::add_version) first, wait until every
-/// process has it (it unwraps already), then [`promote`](Self::promote).
+/// get their keys at different times, call [`add_version`](Self::add_version) first, wait until every
+/// process has the version (which unwraps already), then [`promote`](Self::promote) it.
 pub trait Lifecycle: Keyring {
     /// The name or alias of the master key that this keyring wraps under, and that the provided
     /// methods change.
     fn key(&self) -> &str;
 
-    /// Every master key with its versions, as they are now.
+    /// Returns every master key with its versions.
     ///
     /// # Errors
     ///
-    /// [`Error::Backend`], or the keyring's own.
+    /// [`Error::Backend`] if the keyring cannot be read.
     fn keysets(&self) -> Result<KeysetMap, Error>;
 
     /// Makes all of `changes`, or none.
     ///
     /// # Errors
     ///
-    /// Those of [`KeysetMap::with_changes`]; [`Error::Randomness`]; [`LifecycleError::NotDestroyed`](crate::keyset::LifecycleError::NotDestroyed); the
-    /// keyring's own.
+    /// [`Error::Lifecycle`] from [`KeysetMap::with_changes`]; [`Error::Randomness`]; [`Error::Backend`] if
+    /// the changes could not be stored.
     fn change(
         &self,
         changes: &[Change<'_>],
@@ -60,7 +62,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`keysets`](Self::keysets); [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
+    /// [`LifecycleError::UnknownKey`]; [`Error::Backend`] if the keyring cannot be read.
     fn keyset(&self) -> Result<Keyset, Error> {
         Ok(self.keysets()?.resolve(self.key())?.clone())
     }
@@ -69,7 +71,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change).
+    /// Those of [`change`](Self::change).
     #[cfg(feature = "std")]
     fn change_now(&self, change: Change<'_>) -> Result<ChangeOutcome, Error> {
         self.change(&[change], &ChangeOptions::at(Timestamp::now()), &mut OsRandom)
@@ -79,7 +81,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change).
+    /// [`LifecycleError::Key`] if the key was erased; [`Error::Backend`] if the version could not be
+    /// made or stored.
     #[cfg(feature = "std")]
     fn rotate(&self) -> Result<KeyVersion, Error> {
         added(self.change_now(Change::Rotate { key: self.key() })?)
@@ -89,7 +92,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change).
+    /// [`LifecycleError::Key`] if the key was erased; [`Error::Backend`] if the version could not be
+    /// made or stored.
     #[cfg(feature = "std")]
     fn add_version(&self) -> Result<KeyVersion, Error> {
         let change =
@@ -101,8 +105,9 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change): [`LifecycleError::VersionNumber`](crate::keyset::LifecycleError::VersionNumber) if `version` is not above every
-    /// version there was, [`LifecycleError::KeyMaterial`](crate::keyset::LifecycleError::KeyMaterial) if the key is all zero or there already.
+    /// [`LifecycleError::VersionNumber`] if `version` is not above every version there was;
+    /// [`LifecycleError::KeyMaterial`] if the key is all zero or belongs to another version;
+    /// [`LifecycleError::ImportRefused`] if the keyring generates its own keys.
     #[cfg(feature = "std")]
     fn import_version(&self, version: KeyVersion, key: &MasterKey) -> Result<ChangeOutcome, Error> {
         let (version, material) = (Some(version), Material::Imported(key));
@@ -113,7 +118,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change).
+    /// [`LifecycleError::UnknownVersion`]; [`LifecycleError::VersionState`] if the state of the version
+    /// does not allow it; the errors of the method of that operation.
     #[cfg(feature = "std")]
     fn operate(&self, version: KeyVersion, operation: Operation) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::Version { key: self.key(), version, operation })
@@ -124,7 +130,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change).
+    /// [`LifecycleError::UnknownVersion`]; [`LifecycleError::VersionState`] if the version is disabled,
+    /// compromised or destroyed.
     #[cfg(feature = "std")]
     fn promote(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::Promote)
@@ -134,7 +141,8 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change).
+    /// [`LifecycleError::UnknownVersion`]; [`LifecycleError::VersionState`] if the version is not
+    /// disabled.
     #[cfg(feature = "std")]
     fn enable(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::Enable)
@@ -149,18 +157,20 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change).
+    /// [`LifecycleError::UnknownVersion`]; [`LifecycleError::VersionState`] if the version is the
+    /// primary or destroyed.
     #[cfg(feature = "std")]
     fn disable(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::Disable)
     }
 
-    /// Notes that others know a version, whatever its state, unless it is destroyed. If it was the
+    /// Records that others know a version, in any state but destroyed. If it was the
     /// primary, nothing wraps until another is promoted.
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change).
+    /// [`LifecycleError::UnknownVersion`]; [`LifecycleError::VersionState`] if the version is destroyed
+    /// or marked already.
     #[cfg(feature = "std")]
     fn mark_compromised(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::MarkCompromised)
@@ -171,8 +181,9 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change); [`LifecycleError::DestructionDelay`](crate::keyset::LifecycleError::DestructionDelay); [`LifecycleError::Guarded`](crate::keyset::LifecycleError::Guarded) if the newest date
-    /// on record is more than a day ahead of the clock.
+    /// [`LifecycleError::DestructionDelay`]; [`LifecycleError::VersionState`] if the version is not
+    /// disabled; [`LifecycleError::Guarded`] if the newest date on record is more than a day ahead of the
+    /// clock.
     #[cfg(feature = "std")]
     fn schedule_destruction(
         &self,
@@ -182,25 +193,26 @@ pub trait Lifecycle: Keyring {
         self.operate(version, Operation::ScheduleDestruction { after })
     }
 
-    /// Takes a scheduled destruction back; the version is disabled.
+    /// Cancels a scheduled destruction; the version is disabled again.
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change).
+    /// [`LifecycleError::UnknownVersion`]; [`LifecycleError::VersionState`] if no destruction is
+    /// scheduled.
     #[cfg(feature = "std")]
     fn cancel_destruction(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::CancelDestruction)
     }
 
-    /// Wipes the key material of a version whose destruction is due. Final. Streams that are still
-    /// written under it fail at their end, as at [`disable`](Self::disable).
+    /// Wipes the key material of a version whose destruction is due. Final. Streams that are
+    /// being written under it fail at their end, as for [`disable`](Self::disable).
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change); [`LifecycleError::DestructionNotDue`](crate::keyset::LifecycleError::DestructionNotDue); [`LifecycleError::Guarded`](crate::keyset::LifecycleError::Guarded) if the version is
-    /// held, evidence is required, or the clock contradicts the record; [`LifecycleError::NotDestroyed`](crate::keyset::LifecycleError::NotDestroyed) if the
-    /// material is on a token that did not destroy it: the version is destroyed all the same,
-    /// and the next change finishes that.
+    /// [`LifecycleError::DestructionNotDue`]; [`LifecycleError::Guarded`] if the version is on hold,
+    /// evidence is required, or the clock contradicts the record; [`LifecycleError::NotDestroyed`] if the
+    /// material is on a token that did not destroy it: the version is destroyed on record, and the next
+    /// change destroys the material.
     #[cfg(feature = "std")]
     fn destroy(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::Destroy)
@@ -215,7 +227,9 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change); [`LifecycleError::Guarded`](crate::keyset::LifecycleError::Guarded) if the version is held or evidence is required.
+    /// [`LifecycleError::VersionState`] if the version is not disabled; [`LifecycleError::Guarded`] if it
+    /// is on hold or evidence is required; [`LifecycleError::NotDestroyed`] as for
+    /// [`destroy`](Self::destroy).
     #[cfg(feature = "std")]
     fn destroy_immediately(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.operate(version, Operation::DestroyImmediately)
@@ -225,29 +239,29 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change); [`LifecycleError::Label`](crate::keyset::LifecycleError::Label) if the reason has more than 256 bytes or a
-    /// control character.
+    /// [`LifecycleError::UnknownVersion`]; [`LifecycleError::Label`] if the reason has more than 256
+    /// bytes or a control character.
     #[cfg(feature = "std")]
     fn hold(&self, version: KeyVersion, reason: &str) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::Hold { key: self.key(), version: Some(version), reason })
     }
 
-    /// Lets policies go on with a version that is held, or that an operator keeps as it is.
+    /// Lifts the hold of a version, and lets policies act on one that an operator kept as it is.
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change).
+    /// [`LifecycleError::UnknownVersion`].
     #[cfg(feature = "std")]
     fn release(&self, version: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::Release { key: self.key(), version: Some(version) })
     }
 
-    /// Has versions destroyed on evidence only, from now on: [`destroy`](Self::destroy) and the like are
+    /// Requires evidence for the destruction of versions, from now on: [`destroy`](Self::destroy) and the like are
     /// refused, and [`change`](Self::change) under [`ChangeOptions::on_evidence`] is not.
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change).
+    /// [`LifecycleError::UnknownKey`].
     #[cfg(feature = "std")]
     fn require_evidence(&self) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::RequireEvidence { key: self.key() })
@@ -257,7 +271,7 @@ pub trait Lifecycle: Keyring {
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change): [`LifecycleError::Key`](crate::keyset::LifecycleError::Key) if one of them is not destroyed.
+    /// [`LifecycleError::Key`] if one of the versions is not destroyed.
     #[cfg(feature = "std")]
     fn remove_records(&self, through: KeyVersion) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::RemoveRecords { key: self.key(), through })
@@ -267,35 +281,35 @@ pub trait Lifecycle: Keyring {
     /// Final: what was encrypted under it is lost, its name stays taken, and it takes no other
     /// version. An older copy of a key file still has the material.
     ///
-    /// What is said of streams and of processes at
-    /// [`destroy_immediately`](Self::destroy_immediately) holds here.
+    /// Streams and other processes are affected as by
+    /// [`destroy_immediately`](Self::destroy_immediately).
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change): [`LifecycleError::Guarded`](crate::keyset::LifecycleError::Guarded) if it or a version of it is on hold, or is destroyed
-    /// on evidence only; [`LifecycleError::Key`](crate::keyset::LifecycleError::Key) if it was erased before; [`LifecycleError::NotDestroyed`](crate::keyset::LifecycleError::NotDestroyed) as
+    /// [`LifecycleError::Guarded`] if the key or one of its versions is on hold, or evidence is required;
+    /// [`LifecycleError::Key`] if the key was erased before; [`LifecycleError::NotDestroyed`] as for
     /// [`destroy`](Self::destroy).
     #[cfg(feature = "std")]
     fn erase_key(&self, name: &str) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::EraseKey { key: name })
     }
 
-    /// Makes another master key of that name, with a fresh version 1 as its primary.
+    /// Creates another master key, with a fresh version 1 as its primary.
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change): [`LifecycleError::NameTaken`](crate::keyset::LifecycleError::NameTaken), [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName).
+    /// [`LifecycleError::NameTaken`]; [`LifecycleError::KeyName`].
     #[cfg(feature = "std")]
     fn create_key(&self, name: &str) -> Result<ChangeOutcome, Error> {
         let (version, material) = (KeyVersion::FIRST, Material::Fresh);
         self.change_now(Change::CreateKey { key: name, version, material })
     }
 
-    /// Has `alias` stand for the master key `key` from now on, in one step for everybody.
+    /// Makes `alias` stand for the master key `key`, in one step for every process.
     ///
     /// # Errors
     ///
-    /// As [`change`](Self::change): [`LifecycleError::NameTaken`](crate::keyset::LifecycleError::NameTaken), [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
+    /// [`LifecycleError::NameTaken`] if `alias` is the name of a key; [`LifecycleError::UnknownKey`].
     #[cfg(feature = "std")]
     fn set_alias(&self, alias: &str, key: &str) -> Result<ChangeOutcome, Error> {
         self.change_now(Change::SetAlias { alias, key })

@@ -7,6 +7,8 @@ use super::{Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContex
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, Slot, SlotLabel};
+#[cfg(doc)]
+use crate::keyset::LifecycleError;
 use crate::keyset::{Change, ChangeOptions, ChangeOutcome, KeysetMap, Material, VersionRecord};
 use crate::random::{KeyringRng, LockedRng, NoRandomness, RandomPool};
 use crate::sync::RwLock;
@@ -49,7 +51,7 @@ impl MemoryKeyring {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName) if the name is invalid or longer than 64 bytes; [`Error::Randomness`].
+    /// [`LifecycleError::KeyName`] if the name is invalid or longer than 64 bytes; [`Error::Randomness`].
     #[cfg(feature = "std")]
     pub fn create(name: &str) -> Result<Self, Error> {
         MemoryKeyring::create_with_rng(name, Timestamp::now(), &mut crate::OsRandom)
@@ -59,7 +61,7 @@ impl MemoryKeyring {
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create).
+    /// [`LifecycleError::KeyName`]; [`Error::Randomness`].
     pub fn create_with_rng<R>(name: &str, now: Timestamp, rng: &mut R) -> Result<Self, Error>
     where
         R: TryCryptoRng + ?Sized,
@@ -74,7 +76,7 @@ impl MemoryKeyring {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName) if the name is invalid or longer than 64 bytes; [`LifecycleError::KeyMaterial`](crate::keyset::LifecycleError::KeyMaterial)
+    /// [`LifecycleError::KeyName`] if the name is invalid or longer than 64 bytes; [`LifecycleError::KeyMaterial`]
     /// if the key is all zero.
     #[cfg(feature = "std")]
     pub fn import(name: &str, version: KeyVersion, key: &MasterKey) -> Result<Self, Error> {
@@ -87,7 +89,7 @@ impl MemoryKeyring {
     ///
     /// # Errors
     ///
-    /// As [`import`](Self::import).
+    /// [`LifecycleError::KeyName`]; [`LifecycleError::KeyMaterial`] if the key is all zero.
     pub fn import_at(
         name: &str,
         version: KeyVersion,
@@ -118,7 +120,7 @@ impl MemoryKeyring {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
+    /// [`LifecycleError::UnknownKey`].
     pub fn with_key(&self, name: &str) -> Result<Self, Error> {
         self.select(Selection { key: name.into(), ..self.selection.clone() })
     }
@@ -132,7 +134,7 @@ impl MemoryKeyring {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
+    /// [`LifecycleError::UnknownKey`].
     pub fn only_key(&self, name: &str) -> Result<Self, Error> {
         self.select(Selection { key: name.into(), only: true, ..self.selection.clone() })
     }
@@ -187,7 +189,7 @@ impl MemoryKeyring {
     ///
     /// # Errors
     ///
-    /// As [`Lifecycle::change`].
+    /// [`LifecycleError::Key`] if the key was erased; [`Error::Randomness`].
     pub fn rotate_with_rng<R>(&self, now: Timestamp, rng: &mut R) -> Result<KeyVersion, Error>
     where
         R: TryCryptoRng + ?Sized,

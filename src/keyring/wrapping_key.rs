@@ -4,10 +4,12 @@
 use super::counter::Counts;
 use super::{KeyringError, SlotWriter, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
-#[cfg(all(feature = "file", unix))]
 use crate::error::BackendError;
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, WrapAlgorithm};
+#[cfg(all(feature = "file", unix))]
+#[cfg(doc)]
+use crate::keyset::LifecycleError;
 #[cfg(all(feature = "file", unix))]
 use crate::keyset::VersionRecord;
 use crate::keyset::{Material, NewMaterial};
@@ -94,7 +96,7 @@ pub(crate) trait KeyMaterialStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::KeyMaterial`](crate::keyset::LifecycleError::KeyMaterial) for an all-zero key; [`LifecycleError::ImportRefused`](crate::keyset::LifecycleError::ImportRefused) if `source` is a key
+    /// [`LifecycleError::KeyMaterial`] for an all-zero key; [`LifecycleError::ImportRefused`] if `source` is a key
     /// from elsewhere and this one takes none; [`Error::Randomness`]; its own.
     fn make(
         &self,
@@ -138,7 +140,7 @@ pub(crate) trait KeyMaterialStore: Send + Sync {
     /// # Errors
     ///
     /// Its own, once every record has been tried. The caller of the change learns of it by
-    /// [`LifecycleError::NotDestroyed`](crate::keyset::LifecycleError::NotDestroyed), and that the change is made all the same.
+    /// [`LifecycleError::NotDestroyed`], and that the change is made all the same.
     #[cfg(all(feature = "file", unix))]
     fn destroy<'k>(
         &self,

@@ -4,6 +4,8 @@ use super::plan::{Action, KeyringPlan, Plan, PlannedAction, Reason};
 use super::warning::Warning;
 use super::{MIN_GRACE, RotationPolicy};
 use crate::error::Error;
+#[cfg(doc)]
+use crate::keyset::LifecycleError;
 use crate::keyset::{
     Keyset, KeysetMap, MAX_CLOCK_SKEW, MAX_QUIET, MIN_DESTRUCTION_DELAY, VersionRecord,
     VersionState,
@@ -24,7 +26,7 @@ impl RotationPolicy {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
+    /// [`LifecycleError::UnknownKey`].
     pub fn plan(&self, keysets: &KeysetMap, key: &str, now: Timestamp) -> Result<Plan, Error> {
         Ok(Planner::of(self, keysets.resolve(key)?, now).plan(keysets.change()))
     }

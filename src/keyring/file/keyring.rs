@@ -17,6 +17,8 @@ use crate::keyring::wrapping_key::KeyMaterialStore;
 use crate::keyring::{
     Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, Refusal, SlotWriter, WrapContext,
 };
+#[cfg(doc)]
+use crate::keyset::LifecycleError;
 use crate::keyset::{Change, ChangeOptions, ChangeOutcome, KeysetMap};
 use crate::random::KeyringRng;
 use alloc::sync::Arc;
@@ -143,7 +145,7 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
+    /// [`LifecycleError::UnknownKey`].
     pub fn with_key(&self, name: &str) -> Result<Self, Error> {
         self.select(Selection { key: name.into(), ..self.selection.clone() })
     }
@@ -154,7 +156,7 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
+    /// [`LifecycleError::UnknownKey`].
     pub fn only_key(&self, name: &str) -> Result<Self, Error> {
         self.select(Selection { key: name.into(), only: true, ..self.selection.clone() })
     }

@@ -5,6 +5,8 @@ use super::options::FileKeyringOptions;
 use super::protection::Protection;
 use super::protection_record::ProtectionRecord;
 use crate::error::Error;
+#[cfg(doc)]
+use crate::keyset::LifecycleError;
 use alloc::vec::Vec;
 use std::path::Path;
 
@@ -13,7 +15,7 @@ impl FileKeyring {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName); [`FileError::Exists`](crate::file::FileError::Exists); the other
+    /// [`LifecycleError::KeyName`]; [`FileError::Exists`](crate::file::FileError::Exists); the other
     /// [`KeyFileError`](crate::file::KeyFileError)s of a file that cannot be written.
     pub fn create(
         path: impl AsRef<Path>,

@@ -13,6 +13,8 @@ use crate::fs::Directory;
 use crate::fs::{FileError, FileRules};
 use crate::keyring::software::SoftwareSource;
 use crate::keyring::wrapping_key::KeyMaterialStore;
+#[cfg(doc)]
+use crate::keyset::LifecycleError;
 use crate::observe::Observer;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -153,7 +155,7 @@ impl FileKeyringOptions {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::KeyName`](crate::keyset::LifecycleError::KeyName); [`FileError::Exists`]; other errors of a file that cannot be written.
+    /// [`LifecycleError::KeyName`]; [`FileError::Exists`]; other errors of a file that cannot be written.
     pub fn create(
         &self,
         path: impl AsRef<Path>,

@@ -10,6 +10,8 @@ use super::storage::{MAX_KEY_FILE_LEN, MemoryFile, Store};
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::{Keyring, Lifecycle, forward_keyring};
+#[cfg(doc)]
+use crate::keyset::LifecycleError;
 use crate::keyset::{KeysetMap, VersionRecord};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -133,7 +135,7 @@ impl ReadOnlyFileKeyring {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
+    /// [`LifecycleError::UnknownKey`].
     pub fn with_key(&self, name: &str) -> Result<Self, Error> {
         Ok(self.with(self.keyring.with_key(name)?))
     }
@@ -142,7 +144,7 @@ impl ReadOnlyFileKeyring {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
+    /// [`LifecycleError::UnknownKey`].
     pub fn only_key(&self, name: &str) -> Result<Self, Error> {
         Ok(self.with(self.keyring.only_key(name)?))
     }

@@ -11,6 +11,8 @@ use crate::keyring::key_table::{MasterKeys, Selection, WrappingKeys};
 use crate::keyring::wrapping_key::PROCESS_WRAP_LIMIT;
 use crate::keyring::{Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext};
 use crate::keyset::KeysetMap;
+#[cfg(doc)]
+use crate::keyset::LifecycleError;
 use crate::random::KeyringRng;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -54,9 +56,9 @@ impl ExternalKeyring {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownVersion`](crate::keyset::LifecycleError::UnknownVersion), if the
+    /// [`LifecycleError::UnknownVersion`], if the
     /// primary is not one of the versions;
-    /// [`LifecycleError::KeyMaterial`](crate::keyset::LifecycleError::KeyMaterial), if two versions
+    /// [`LifecycleError::KeyMaterial`], if two versions
     /// have the same key.
     pub fn new(token: &Token, keys: &ExternalKeys) -> Result<Self, crate::Error> {
         let keyset = keys.keyset()?;

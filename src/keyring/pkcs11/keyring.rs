@@ -9,6 +9,8 @@ use crate::file::{FileError, FileKeyring, FileKeyringOptions, KeyFileError, Prot
 use crate::format::{KeyName, KeyVersion, Slot};
 use crate::keyring::wrapping_key::KeyMaterialStore;
 use crate::keyring::{Keyring, KeyringError, Lifecycle, SlotWriter, WrapContext, forward_keyring};
+#[cfg(doc)]
+use crate::keyset::LifecycleError;
 use crate::keyset::{Change, ChangeOptions, ChangeOutcome, KeysetMap, VersionRecord};
 use crate::random::KeyringRng;
 use alloc::sync::Arc;
@@ -110,7 +112,7 @@ impl Pkcs11Keyring {
     ///
     /// A [`pkcs11::Error`](crate::pkcs11::Error) of the token; a
     /// [`KeyFileError`](crate::file::KeyFileError) if the file does not exist or is damaged;
-    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
+    /// [`LifecycleError::UnknownKey`].
     pub fn open(path: impl AsRef<Path>, key: &str, token: &Token) -> Result<Self, crate::Error> {
         Pkcs11Keyring::open_any(path, token)?.with_key(key)
     }
@@ -164,7 +166,7 @@ impl Pkcs11Keyring {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
+    /// [`LifecycleError::UnknownKey`].
     pub fn with_key(&self, name: &str) -> Result<Self, crate::Error> {
         self.catalogue.with_key(name).map(|catalogue| self.with_catalogue(catalogue))
     }
@@ -174,7 +176,7 @@ impl Pkcs11Keyring {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownKey`](crate::keyset::LifecycleError::UnknownKey).
+    /// [`LifecycleError::UnknownKey`].
     pub fn only_key(&self, name: &str) -> Result<Self, crate::Error> {
         self.catalogue.only_key(name).map(|catalogue| self.with_catalogue(catalogue))
     }
