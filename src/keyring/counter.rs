@@ -77,7 +77,7 @@ impl Counts {
         self.recorded_bytes.update(|_| Some(recorded.bytes));
     }
 
-    /// Begins anew.
+    /// Resets the counts.
     pub(super) fn clear(&self) {
         self.record(Usage::default());
         self.wraps.update(|_| Some(0));

@@ -92,7 +92,7 @@ impl KeyringError {
         }
     }
 
-    /// How much the error tells of why nothing opened, the most being 5 (SPEC O-PRECEDENCE): a call
+    /// The precedence of the error where no slot opened, 5 being the highest (SPEC O-PRECEDENCE): a call
     /// that may succeed later, one that does not, denied, refused, authentication failed, not mine.
     pub(crate) fn rank(&self) -> u8 {
         match self {

@@ -1,4 +1,4 @@
-//! Several master keys with their versions, held wherever: what keyrings with records share.
+//! A table of master keys and their versions, shared by all keyrings with records.
 
 use super::wrapping_key::{KeyMaterialStore, Made, MadeVersion, WrappingKey};
 use super::{Freshness, KeyringError, PrimaryKey, Refusal, WrapContext};
@@ -15,7 +15,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// Which of the master keys a keyring uses, and how.
+/// The master keys that a keyring uses.
 #[derive(Clone, Debug)]
 pub(super) struct Selection {
     /// Name or alias of the master key that wraps.
@@ -32,11 +32,11 @@ impl Selection {
     }
 }
 
-/// Set-up keys by id: no two versions of a keyring have the same material.
+/// Keys by id: no two versions of a keyring have the same material.
 pub(super) type WrappingKeys = BTreeMap<MasterKeyId, Arc<dyn WrappingKey>>;
 
-/// The records of the master keys, the keys of those versions that are not destroyed, and where
-/// their material comes from.
+/// The records of the master keys, the keys of the versions that are not destroyed, and the store of
+/// their material.
 #[derive(Clone)]
 pub(super) struct MasterKeys {
     pub(super) keysets: KeysetMap,
@@ -44,7 +44,7 @@ pub(super) struct MasterKeys {
     source: Arc<dyn KeyMaterialStore>,
 }
 
-/// What a change brought.
+/// The key material that a change added.
 #[derive(Default)]
 pub(super) struct NewKeys {
     /// Every version whose material was made, for [`MasterKeys::discard`].
@@ -70,24 +70,24 @@ impl MasterKeys {
         MasterKeys { keysets, keys, source }
     }
 
-    /// Every set-up key, by id.
+    /// Every key, by id.
     #[cfg(all(feature = "file", unix))]
     pub(super) fn all(&self) -> &WrappingKeys {
         &self.keys
     }
 
-    /// Where the material comes from.
+    /// The store of the material.
     #[cfg(all(feature = "file", unix))]
     pub(super) fn source(&self) -> &Arc<dyn KeyMaterialStore> {
         &self.source
     }
 
-    /// The set-up key of an id.
+    /// The key of an id.
     pub(super) fn key(&self, id: MasterKeyId) -> Option<&Arc<dyn WrappingKey>> {
         self.keys.get(&id)
     }
 
-    /// The keysets, with what was protected since the keys were set up.
+    /// The keysets with the usage since the keys were loaded.
     pub(super) fn keysets_with_usage(&self) -> KeysetMap {
         let mut keysets = self.keysets.clone();
         for record in keysets.iter_mut().flat_map(Keyset::versions_mut) {
@@ -98,8 +98,8 @@ impl MasterKeys {
         keysets
     }
 
-    /// Keeps on record what versions protected whose counters went with their keys since
-    /// `before`; for a keyring that records usage nowhere else.
+    /// Records the usage of versions that were destroyed since `before`, whose counters go with their
+    /// keys; for a keyring that records usage nowhere else.
     pub(super) fn keep_usage_of_destroyed(&mut self, before: &MasterKeys) {
         let keys = &self.keys;
         for record in self.keysets.iter_mut().flat_map(Keyset::versions_mut) {
@@ -118,8 +118,8 @@ impl MasterKeys {
         })
     }
 
-    /// Whether `selection` uses `keyset`: any one, or the one that it names, or one that the alias
-    /// it names stood for.
+    /// Whether `selection` uses `keyset`: it uses all, or names this one, or names an alias that
+    /// stood for it.
     fn uses(&self, selection: &Selection, keyset: &Keyset) -> bool {
         let name = keyset.name().as_str();
         !selection.only
@@ -132,7 +132,7 @@ impl MasterKeys {
         self.keysets.keyset(name.as_str()).filter(|keyset| self.uses(selection, keyset))
     }
 
-    /// Label and key that `keyset` wraps under.
+    /// The label and the key of the primary of `keyset`.
     fn primary_of<'k>(
         &'k self,
         keyset: &'k Keyset,
@@ -149,8 +149,7 @@ impl MasterKeys {
         Ok((label, key))
     }
 
-    /// Label and key that wrap: under the master key `name`, or where none is named, under the one
-    /// that is selected.
+    /// The label and the key of the primary of the master key `name`, or of the selected one.
     pub(super) fn primary(
         &self,
         selection: &Selection,
@@ -192,8 +191,8 @@ impl MasterKeys {
             };
             return Err(refusal.map_or(KeyringError::NotMine, KeyringError::Refused));
         };
-        // SPEC W-ONE: of another algorithm is another's, even under a version that is ours.
-        // Same label, other material: another environment's, or a restored backup's.
+        // SPEC W-ONE: another algorithm belongs to another key, even under a known version. So does
+        // other material under the same label: of another environment, or of a restored backup.
         if (record.algorithm, record.master_key_id) != (label.algorithm, label.master_key_id) {
             return Err(KeyringError::NotMine);
         }

@@ -48,31 +48,32 @@ use alloc::sync::Arc;
 ///
 /// # Contract
 ///
-/// - A keyring knows its master keys by name, version, id and algorithm together. A slot of
-///   which any is another's is [`KeyringError::NotMine`], except that a version unknown to a
-///   keyring which knows name and algorithm is [`Refusal::UnknownVersion`]. A version that is
-///   missing is never replaced by the primary.
+/// - A keyring identifies its master keys by name, version, id and algorithm together. Return
+///   [`KeyringError::NotMine`] if any of them belongs to another keyring, and
+///   [`Refusal::UnknownVersion`] if the version alone is unknown. The primary never stands in for a
+///   missing version.
 /// - A wrap is bound to [`WrapContext::wrap_aad`] of its label. A keyring that leaves this out
 ///   can be made to unwrap a slot that was moved or relabelled; the core's check of the data key
 ///   then still refuses a key that is not the message's.
 /// - The core verifies every data key that `unwrap` fills in (its length, and in constant time
-///   its check) before it is used, so a keyring need not know whose it is.
+///   its check) before it is used, so that a keyring need not know the message.
 /// - Methods may block and are called from many threads at once. The core calls them outside of
 ///   any lock and never holds a borrow of a keyring's state across a call.
-/// - What is secret stays in the arguments: no error, log or panic message repeats it.
+/// - Secrets stay in the arguments: no error, log or panic message repeats them.
 ///
 /// `&K`, `Box<K>` and `Arc<K>` are keyrings too. [`MultiKeyring`], [`FailoverKeyring`] and [`MigratingKeyring`]
-/// are made of several, [`WithoutVersions`] leaves versions out of one, `CachingKeyring` (feature `std`) of one whose calls cost something.
+/// combine several, [`WithoutVersions`] leaves versions out, and `CachingKeyring` (feature `std`)
+/// caches the calls of one.
 /// `examples/custom_keyring.rs` implements the trait over a table of its own in some 60 lines.
 #[doc(alias = "key ring")]
 #[doc(alias = "provider")]
 pub trait Keyring: Send + Sync {
-    /// Tells the core which slots [`wrap`](Self::wrap) would write now, one `visit` for each.
+    /// Calls `visit` with each slot that [`wrap`](Self::wrap) would write now.
     ///
     /// Called once for each message that is encrypted with an inline header, for lengths, and by
     /// `needs_rewrap`; so it should be cheap, from memory. A wrong
     /// [`max_wrapped_key_len`](PrimaryKey::max_wrapped_key_len) costs an [`Error::HeaderRoom`] or some
-    /// padding, a wrong version makes `needs_rewrap` lie; neither loses data.
+    /// padding, a wrong version makes `needs_rewrap` wrong; neither loses data.
     ///
     /// # Errors
     ///
@@ -86,16 +87,16 @@ pub trait Keyring: Send + Sync {
     ///
     /// Called once for each message that is encrypted, or once for each batch of messages that share
     /// a data key (`Envelope::with_data_key_reuse`). A slot that does not
-    /// unwrap to the same key loses the message: a backend that cannot be trusted unwraps and
-    /// compares before it pushes. [`WrapContext::plaintext_len`] says how much it will protect.
+    /// unwrap to the same key loses the message: a keyring over an unreliable back end unwraps and
+    /// compares before it pushes. [`WrapContext::plaintext_len`] is the length that it will protect.
     ///
     /// # Errors
     ///
     /// [`KeyringError::NoPrimary`] if no version may wrap; [`KeyringError::Refused`] if the primary
     /// may not, for a reason of its own; [`KeyringError::WrapLimit`] if it may wrap no more;
     /// [`KeyringError::Backend`] if the back end denies the call or is throttled, and for any
-    /// other failure of the backend or of a cipher of its own; what `slots.push` and `rng` answer.
-    /// Nothing is then encrypted.
+    /// other failure of the backend or of a cipher of its own; the errors of `slots.push` and `rng`.
+    /// Nothing is encrypted then.
     fn wrap(
         &self,
         data_key: &DataKey,
@@ -108,15 +109,15 @@ pub trait Keyring: Send + Sync {
     /// slot.
     ///
     /// Called by [`rewrap`](Self::rewrap), by combined keyrings, and to grant a message to another
-    /// key. An alias is no name here: it never stands in a slot. The provided method calls
+    /// key. `name` is never an alias, since slots have none. The provided method calls
     /// [`wrap`](Self::wrap) and keeps the first slot of the name, which is right for a keyring of
-    /// one name; a keyring of several overrides it, since it may hold names that it does not write
+    /// one name; a keyring of several overrides it, since it may have names that it does not wrap
     /// under now.
     ///
     /// # Errors
     ///
-    /// As [`wrap`](Self::wrap), and [`KeyringError::UnknownKey`] if the keyring does not hold a
-    /// master key of this name.
+    /// [`KeyringError::UnknownKey`] if the keyring has no master key of this name; those of
+    /// [`wrap`](Self::wrap).
     fn wrap_under(
         &self,
         name: KeyName<'_>,
@@ -128,19 +129,19 @@ pub trait Keyring: Send + Sync {
         slots.first_of(name, |slots| self.wrap(data_key, context, slots, rng))
     }
 
-    /// Tells which master keys `name` stands for here: calls `visit` with `name` itself if the keyring
-    /// holds a key of this name, whatever it is writing under now; with another if `name` is an
-    /// alias of that; and not at all if it holds neither.
+    /// Calls `visit` with the master key that `name` stands for: with `name` itself if the keyring has
+    /// a key of this name, even one that it does not wrap under now; with the key's name if `name`
+    /// is an alias; not at all if it has neither.
     ///
     /// Called by combined keyrings, and where a caller names a key; it should be cheap, from
     /// memory, and allocates nothing. A keyring made of several may `visit` more than once. The
     /// provided method goes by [`visit_primaries`](Self::visit_primaries), which is right for a keyring of one
-    /// name; a keyring of several overrides it, or a migration leaves behind what it holds and does
-    /// not write under now.
+    /// name; a keyring of several overrides it, else a migration leaves out keys that it does not
+    /// wrap under now.
     ///
     /// # Errors
     ///
-    /// As [`visit_primaries`](Self::visit_primaries).
+    /// [`KeyringError::Backend`] if the keyring cannot be read.
     fn holds(
         &self,
         name: KeyName<'_>,
@@ -154,23 +155,23 @@ pub trait Keyring: Send + Sync {
         Ok(())
     }
 
-    /// Unwraps `slot` into `data_key`, or says why not.
+    /// Unwraps `slot` into `data_key`.
     ///
-    /// Called for the slots of a message in order until one opens. Only a slot that is this
-    /// keyring's may cost a call to a backend: names come from whoever wrote the message.
+    /// Called for the slots of a message in order until one opens. Only a slot that belongs to this
+    /// keyring may cost a call to a back end: names come from the writer of the message.
     ///
     /// # Errors
     ///
-    /// | answer | means | the core |
+    /// | error | meaning | the core |
     /// |---|---|---|
-    /// | [`NotMine`](KeyringError::NotMine) | another's name, material or algorithm | tries the next slot |
-    /// | [`Refused`](KeyringError::Refused) | mine, but not to be used | tries the next; reports key, version and reason if none opens |
-    /// | [`Authentication`](KeyringError::Authentication) | mine, and it does not verify | tries the next slot |
+    /// | [`NotMine`](KeyringError::NotMine) | the name, material or algorithm of another keyring | tries the next slot |
+    /// | [`Refused`](KeyringError::Refused) | this keyring's, but refused | tries the next; reports key, version and reason if none opens |
+    /// | [`Authentication`](KeyringError::Authentication) | this keyring's, and it does not verify | tries the next slot |
     /// | [`Backend`](KeyringError::Backend) | the back end failed, is throttled, or denied the call | tries the next; reports it if none opens, retryable or not as it says |
     ///
-    /// A rewrap leaves every slot that does not open where it is, and unwraps those under the
-    /// primary only beside one of their name that is not. No slot is offered under another label
-    /// than the one it was made with, unless whoever wrote the message changed it.
+    /// A rewrap keeps every slot that does not open, and unwraps those under the primary only beside
+    /// one of their name that is not. A slot comes with the label that it was made with, unless the
+    /// message was changed.
     fn unwrap(
         &self,
         slot: &Slot<'_>,
@@ -178,7 +179,7 @@ pub trait Keyring: Send + Sync {
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError>;
 
-    /// Wraps the data key of `slot` anew under the primary version of the *same* key name, and
+    /// Wraps the data key of `slot` again, under the primary version of the *same* key name, and
     /// pushes that one slot.
     ///
     /// Called by a rewrap for each slot that is stale, compromised and named, or of an unknown
@@ -190,7 +191,7 @@ pub trait Keyring: Send + Sync {
     ///
     /// # Errors
     ///
-    /// As [`unwrap`](Self::unwrap) and [`wrap_under`](Self::wrap_under).
+    /// Those of [`unwrap`](Self::unwrap) and of [`wrap_under`](Self::wrap_under).
     fn rewrap(
         &self,
         slot: &Slot<'_>,
@@ -204,20 +205,19 @@ pub trait Keyring: Send + Sync {
         self.wrap_under(slot.label.name, &data_key, context, slots, rng)
     }
 
-    /// Says from its label alone whether `slot` is this keyring's, and under the primary.
+    /// Returns from its label alone whether `slot` belongs to this keyring, and is under the primary.
     ///
     /// Called by `needs_rewrap`, by a rewrap for each slot, and before the end of a stream: it
     /// should be cheap, from memory. The provided method compares with
     /// [`visit_primaries`](Self::visit_primaries) and takes every other slot of the same name for stale. A
-    /// keyring overrides it if it holds names that it does not wrap under, can tell foreign
-    /// material by its id, or refuses or does not know some versions: a slot that is called
-    /// stale and does not open is reported by `needs_rewrap` for ever. A slot that is wrongly
-    /// called [`Primary`](Freshness::Primary) is never rewrapped, and one that is wrongly refused
-    /// by a state neither.
+    /// keyring overrides it if it has names that it does not wrap under, recognises foreign
+    /// material by its id, or refuses or does not know some versions: `needs_rewrap` reports a slot
+    /// that is stale and does not open at every call. A slot that is wrongly
+    /// [`Primary`](Freshness::Primary) is never rewrapped, nor is one that is wrongly refused.
     ///
     /// # Errors
     ///
-    /// As [`visit_primaries`](Self::visit_primaries).
+    /// [`KeyringError::Backend`] if the keyring cannot be read.
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
         let mut freshness = Freshness::NotMine;
         self.visit_primaries(&mut |primary| {
@@ -231,14 +231,14 @@ pub trait Keyring: Send + Sync {
     }
 }
 
-/// What [`Keyring::wrap`] would write now.
+/// A slot that [`Keyring::wrap`] would write now.
 #[derive(Clone, Copy, Debug)]
 #[expect(clippy::exhaustive_structs, reason = "keyrings of other crates make it")]
 pub struct PrimaryKey<'a> {
     /// The label of the slot.
     pub label: SlotLabel<'a>,
-    /// The most bytes that the wrapped key can have; what is not used becomes padding. `None`
-    /// where the algorithm fixes the length (1 to 3) and no more is to be kept free.
+    /// The most bytes that the wrapped key can have; unused bytes become padding. `None` where the
+    /// algorithm fixes the length (1 to 3) and no more room is reserved.
     pub max_wrapped_key_len: Option<usize>,
 }
 
@@ -246,8 +246,8 @@ impl PrimaryKey<'_> {
     /// The most bytes that the wrapped key of a data key of `suite` has.
     pub(crate) fn wrapped_key_len(&self, suite: Suite) -> usize {
         let exact = self.label.algorithm.wrapped_key_len(suite);
-        // What is not told has no room, and the wrap says so. What no header holds is a claim (SPEC
-        // H-BOUND): it is refused at any length.
+        // Without a length there is no room, and the wrap fails. A length beyond every header is a
+        // claim (SPEC H-BOUND), which is refused.
         exact.max(self.max_wrapped_key_len).unwrap_or(0).min(MAX_HEADER_LEN)
     }
 }

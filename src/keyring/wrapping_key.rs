@@ -1,5 +1,5 @@
-//! What a keyring with records needs of the key material: to wrap and unwrap with it wherever it
-//! is held, in this process or in a token.
+//! Key material as a keyring with records uses it: keys that wrap and unwrap, in this process or on
+//! a token, and the store that makes and destroys them.
 
 use super::counter::Counts;
 use super::{KeyringError, SlotWriter, WrapContext};
@@ -17,19 +17,19 @@ use crate::random::KeyringRng;
 use alloc::string::String;
 use alloc::sync::Arc;
 
-/// A version of a master key that is set up to wrap and unwrap: in this process, or in a token.
+/// A version of a master key that is ready to wrap and unwrap, in this process or on a token.
 ///
 /// # Contract
 ///
-/// - Called from many threads at once, and while the keyring's records are kept from changing:
-///   whoever waits for a token waits for a bounded time.
-/// - The records, not the key, say what the version may do: whatever state it is in, it is only
-///   asked for what that state allows.
+/// - Methods are called from many threads at once, while a lock keeps the keyring's records from
+///   changing: a wait for a token is bounded.
+/// - The records, not the key, say what the version may do. The caller asks only for what the state
+///   of the version allows.
 pub(crate) trait WrappingKey: Send + Sync {
-    /// Names the key material.
+    /// The id of the key material.
     fn id(&self) -> MasterKeyId;
 
-    /// How it wraps. A record of another algorithm is another key's.
+    /// The wrap algorithm. A record of another algorithm belongs to another key.
     #[cfg(all(feature = "file", unix))]
     fn algorithm(&self) -> WrapAlgorithm;
 
@@ -38,10 +38,10 @@ pub(crate) trait WrappingKey: Send + Sync {
     #[cfg(all(feature = "file", unix))]
     fn wrap_limit(&self) -> Option<u64>;
 
-    /// What it was used for.
+    /// The usage of the key.
     fn counts(&self) -> &Counts;
 
-    /// How many wraps the key may be tried out with before its first one.
+    /// How many wraps a self-test may make before the first wrap of a message.
     fn trials(&self) -> u64 {
         0
     }
@@ -75,19 +75,19 @@ pub(crate) trait WrappingKey: Send + Sync {
 }
 
 impl dyn WrappingKey {
-    /// Counts a wrap that is about to be made; one that then fails counts too. `false` if the key
-    /// would have wrapped more than `most` data keys then.
+    /// Counts a wrap before it is made, so that a failed one counts too. `false` if the key would
+    /// then have wrapped more than `most` data keys.
     pub(super) fn count(&self, context: &WrapContext<'_>, most: u64) -> bool {
         self.counts().count(context, self.trials(), most)
     }
 }
 
-/// Where the key material of versions comes from and goes to.
+/// Makes and destroys the key material of versions.
 ///
-/// A source that gives all material out to be stored needs [`make`](Self::make) alone. One that
-/// keeps it elsewhere is told what becomes of it, since no change of records is atomic with a change
-/// of a token: material that no record names is rubbish, a record whose material is gone is
-/// a loss. So material is made before the record is written, and destroyed after.
+/// A store whose material is kept beside the records needs [`make`](Self::make) alone. One that keeps
+/// it on a token is called at each step, because a change of records is not atomic with a change of a
+/// token: material without a record is harmless, a record without material is a loss. So material
+/// is made before the record is written, and destroyed after.
 pub(crate) trait KeyMaterialStore: Send + Sync {
     /// Makes the material of a new version.
     ///
@@ -106,41 +106,41 @@ pub(crate) trait KeyMaterialStore: Send + Sync {
         rng: &mut KeyringRng<'_>,
     ) -> Result<Made, Error>;
 
-    /// Whether a version that is not on record here can be of `algorithm`, once it is: then a slot
-    /// of a version that is unknown is worth a look at the records, else it is another keyring's.
+    /// Whether a version that is not on record yet can have `algorithm`. If so, a slot of an unknown
+    /// version is refused as unknown, else it belongs to another keyring.
     fn can_make(&self, algorithm: WrapAlgorithm) -> bool {
         algorithm == WrapAlgorithm::XAES_256_GCM
     }
 
-    /// Sets up the version of a stored record that is not destroyed and whose material is not
-    /// stored beside it. `None` if that is not this source's.
+    /// Returns the key of a stored record that is not destroyed and whose material is not stored
+    /// beside it. `None` if the material does not belong to this store.
     ///
-    /// Called when records are loaded, for versions that were not set up before: it looks for
-    /// nothing in a token, so that a file opens while the token does not answer.
+    /// Called when records are loaded, for versions without a key yet. It makes no call to a token,
+    /// so that a file opens while the token is unavailable.
     #[cfg(all(feature = "file", unix))]
     fn attach(&self, name: KeyName<'_>, record: &VersionRecord) -> Option<Arc<dyn WrappingKey>> {
         let _ = (name, record);
         None
     }
 
-    /// The change for which `made` was made has failed for certain: that material is of no use.
+    /// Destroys `made`: the change that it was made for has certainly failed.
     ///
-    /// What cannot be destroyed now stays as rubbish that no record names; it harms nobody.
+    /// Material that cannot be destroyed now stays without a record, which is harmless.
     fn discard(&self, made: &[MadeVersion]) {
         let _ = made;
     }
 
     /// Destroys the material of `records`, all of them destroyed on record.
     ///
-    /// Called after each change once it is durable and no wrap under them is under way, and
-    /// before another process can make one, with the destroyed versions whose material is not
-    /// stored: also those of earlier changes, so that what a crash or an error cut off is
-    /// finished by the next one. So most of them are gone already, which is no error.
+    /// Called after each change, once it is durable, no wrap under them is in progress and no other
+    /// process can change the records. `records` are all destroyed versions whose material is not
+    /// stored beside the records, those of earlier changes included: the next change finishes what a
+    /// crash or an error interrupted. Material that does not exist any more is no error.
     ///
     /// # Errors
     ///
-    /// Its own, once every record has been tried. The caller of the change learns of it by
-    /// [`LifecycleError::NotDestroyed`], and that the change is made all the same.
+    /// Those of the store, after every record was tried. The caller of the change gets them in
+    /// [`LifecycleError::NotDestroyed`], which says that the change is made.
     #[cfg(all(feature = "file", unix))]
     fn destroy<'k>(
         &self,
@@ -151,28 +151,28 @@ pub(crate) trait KeyMaterialStore: Send + Sync {
     }
 }
 
-/// How many data keys one process wraps under a version that has a limit, where nobody counts those
-/// of other processes (DESIGN 4.3): 16 of them then stay within an AES-GCM key's 2^32.
+/// How many data keys one process wraps under a version that has a limit, where wraps of other
+/// processes are not counted (DESIGN 4.3): 16 of them then stay within an AES-GCM key's 2^32.
 #[cfg(all(feature = "file", unix))]
 pub(crate) const PROCESS_WRAP_LIMIT: u64 = 1 << 28;
 
 /// The material of a new version, made.
 pub(crate) struct Made {
-    /// Set up.
+    /// The key, ready to wrap and unwrap.
     pub(crate) key: Arc<dyn WrappingKey>,
-    /// What goes on record.
+    /// The part that is recorded.
     pub(crate) material: NewMaterial,
-    /// What is to be stored beside the record; `None` if the material is held elsewhere.
+    /// The material to store beside the record; `None` if it is on a token.
     pub(crate) stored: Option<MasterKey>,
 }
 
-/// A version whose material was made, and what that can be found by.
+/// A version whose material was made, and how to find the material.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MadeVersion {
     /// The master key.
     pub(crate) name: String,
     /// The version.
     pub(crate) version: KeyVersion,
-    /// What is on record of the material.
+    /// The recorded part of the material.
     pub(crate) material: NewMaterial,
 }

@@ -1,4 +1,4 @@
-//! Several keyrings of which one is enough: the first that answers wraps, any unwraps.
+//! Several keyrings of which one is enough: the first that is available wraps, any unwraps.
 
 use super::{Answers, Members, holds_key};
 use crate::crypto::secret::DataKey;
@@ -8,11 +8,11 @@ use crate::keyring::{Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext,
 use crate::random::KeyringRng;
 use alloc::boxed::Box;
 
-/// A keyring of several that encrypts as long as one of them answers.
+/// A keyring of several that encrypts as long as one of them is available.
 ///
-/// For a backend and its stand-in, such as keys of two regions. Each message gets the slots of one
-/// member, so that it opens only where that member answers; [`MultiKeyring`](crate::MultiKeyring)
-/// writes slots of all, and then needs all to encrypt.
+/// For a back end and its replica, such as keys of two regions. Each message gets the slots of one
+/// member, so that it opens only while that member is available; [`MultiKeyring`](crate::MultiKeyring)
+/// writes slots of all members, and needs all of them to encrypt.
 /// [`MigratingKeyring`](crate::MigratingKeyring) moves messages from one backend to another.
 ///
 /// ```
@@ -32,17 +32,17 @@ use alloc::boxed::Box;
 ///
 /// # Contract
 ///
-/// - **Encryption** asks the members in order until one wraps. The next one is asked where a member is
-///   [throttled](BackendFailure::Throttled) or [unavailable](BackendFailure::Unavailable), for good or
-///   not. Every other failure ends the search: a member that denies, refuses, has no primary or has
-///   reached its wrap limit needs an operator, whom a stand-in that takes over in silence would keep
-///   from learning of it. If none wraps, the answer is the first of: throttled or unavailable where a
-///   later call may succeed, then the others.
+/// - **Encryption** calls the members in order until one wraps. The next one is called if a member is
+///   [throttled](BackendFailure::Throttled) or [unavailable](BackendFailure::Unavailable), retryable
+///   or not. Every other failure is returned: a member that denies, refuses, has no primary or has
+///   reached its wrap limit needs an operator, and a silent failover would hide that. If none
+///   wraps, the error is the first of: throttled or unavailable where a later call may succeed,
+///   then the others.
 /// - **Lengths** of headers are those of the longest that any member writes, padding included, so that
-///   a message is as long whichever member wraps.
-/// - **Decryption** asks the members in order until one opens the slot, as
+///   the length of a message does not depend on the member that wraps.
+/// - **Decryption** calls the members in order until one opens the slot, as
 ///   [`MultiKeyring`](crate::MultiKeyring) does.
-/// - **Needs a rewrap** what is under the primary of no member: a slot that a stand-in made is current.
+/// - A message **needs a rewrap** if it is under the primary of no member: a slot of any member is current.
 ///   A rewrap stays with the owner of the slot. To bring messages back to the first member, rewrap
 ///   them with a [`MigratingKeyring`](crate::MigratingKeyring) of the same members.
 #[derive(Debug)]
@@ -51,12 +51,12 @@ pub struct FailoverKeyring {
 }
 
 impl FailoverKeyring {
-    /// A keyring whose only member, as yet, is `first`: the one that wraps as long as it answers.
+    /// Returns a keyring of one member, which wraps as long as it is available.
     pub fn new(first: impl Keyring + 'static) -> Self {
         FailoverKeyring { members: Members::new(Box::new(first)) }
     }
 
-    /// Adds a member, the last to be asked.
+    /// Adds a member, which is called last.
     ///
     /// # Errors
     ///
@@ -66,8 +66,8 @@ impl FailoverKeyring {
         Ok(self)
     }
 
-    /// Asks the members in order until one answers: with success, or with an error that another
-    /// member must not hide. `None` passes a member over.
+    /// Calls the members in order until one succeeds, or fails with an error that another member must
+    /// not hide. `None` skips a member.
     fn first_answer(
         &self,
         ask: impl FnMut(&dyn Keyring) -> Option<Result<(), KeyringError>>,
@@ -85,12 +85,12 @@ impl FailoverKeyring {
     }
 }
 
-/// Whether the backend gave no answer, so that another may be asked.
+/// Whether the back end is unavailable or throttled, so that the next member is called.
 fn is_outage(error: &KeyringError) -> bool {
     matches!(error, KeyringError::Backend(error) if error.failure() != BackendFailure::Denied)
 }
 
-/// A suite of the longest data keys. Which one will be wrapped is not known where lengths are asked for.
+/// A suite of the longest data keys. A call for lengths does not know the suite.
 const LONGEST: Suite = Suite::Cobblestone256;
 
 /// Length of the slots that a member writes now, for the longest data keys.

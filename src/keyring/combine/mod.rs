@@ -189,7 +189,7 @@ impl fmt::Debug for Members {
     }
 }
 
-/// Why no member opened a slot: the answer that tells most.
+/// Why no member opened a slot: the most specific error.
 #[derive(Default)]
 pub(super) struct Answers(Option<KeyringError>);
 

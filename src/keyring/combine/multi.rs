@@ -30,30 +30,30 @@ use alloc::boxed::Box;
 /// # Contract
 ///
 /// - **Encryption needs every member.** If one cannot wrap, nothing is encrypted: a message that
-///   this member cannot open later would be a loss that nobody notices. Two members that would
+///   this member cannot open later would be an unnoticed loss. Two members that would
 ///   write a slot of the same name, version and master key id give [`Error::Slot`].
-/// - **Decryption needs one.** Members are asked in order until one opens the slot with the
-///   message's key; a member that does not answer hides none behind it. If none opens, the answer
+/// - **Decryption needs one.** Members are called in order until one opens the slot with the
+///   message's key; an unavailable member does not hide the next ones. If none opens, the error
 ///   is the first of: unavailable, refused by a state, authentication failed, refused as unknown,
 ///   not mine.
 /// - **A rewrap stays with the owner**: each slot goes to the primary of the member that opens
 ///   it, under the same name. A member that was added later gets no slot in old messages; that
 ///   takes a new encryption.
-/// - A slot stands to this keyring as to the member that knows most of it. A version that any
-///   member which answers has marked compromised is compromised.
+/// - The freshness of a slot is that of the member that knows most about it. A version is compromised
+///   if any available member has marked it.
 #[derive(Debug)]
 pub struct MultiKeyring {
     members: Members,
 }
 
 impl MultiKeyring {
-    /// A keyring with one member. An `Arc` of a keyring is one too: its other handles can go on
-    /// administering it.
+    /// Returns a keyring of one member. An `Arc` of a keyring is one too, so that other handles can
+    /// administer it.
     pub fn new(first: impl Keyring + 'static) -> Self {
         MultiKeyring { members: Members::new(Box::new(first)) }
     }
 
-    /// Adds a member, the last to be asked.
+    /// Adds a member, which is called last.
     ///
     /// # Errors
     ///
