@@ -7,7 +7,7 @@ use core::time::Duration;
 /// State of one version of a master key.
 ///
 /// The table has the abilities of each state and the state after each operation. An empty cell fails with
-/// [`LifecycleError::VersionState`](crate::LifecycleError::VersionState):
+/// [`LifecycleError::VersionState`](crate::keyset::LifecycleError::VersionState):
 ///
 #[doc = include_str!("states.md")]
 ///
