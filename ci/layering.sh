@@ -65,7 +65,6 @@ std       | src/error/mod.rs      | std::io::Error                 | what a read
 io        | src/error/mod.rs      | std::io::Error                 | the same
 feature   | src/error/mod.rs      | .                              | the same
 feature   | src/error/answers.rs  | .                              | the same
-os-random | src/io/envelope.rs    | &mut crate::OsRandom           | conveniences that fill in the generator
 feature   | src/stream/           | .                              | what the adapters alone ask of a stream
 panic     | src/conformance/      | .                              | a harness tells of a broken rule by a panic
 std       | src/conformance/      | .                              | runs in tests alone, behind features test-util and std

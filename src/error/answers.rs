@@ -17,7 +17,7 @@ impl Error {
             Error::Randomness(_) => true,
             Error::Refused { refusal, .. } => refusal.is_retryable(),
             #[cfg(feature = "std")]
-            Error::Io { source } => crate::io::may_pass(source),
+            Error::Io { source } => crate::io::is_retryable(source),
             _ => false,
         }
     }

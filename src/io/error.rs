@@ -73,7 +73,7 @@ fn shared_copy(error: &Arc<io::Error>) -> io::Error {
 }
 
 /// Whether the same call may succeed later.
-pub(crate) fn may_pass(error: &io::Error) -> bool {
+pub(crate) fn is_retryable(error: &io::Error) -> bool {
     is_transient(error) || error.kind() == io::ErrorKind::Interrupted
 }
 

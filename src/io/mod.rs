@@ -24,7 +24,7 @@ pub use self::tokio::{AsyncDecryptReader, AsyncEncryptWriter};
 pub use decrypt_reader::DecryptReader;
 pub use encrypt_reader::EncryptReader;
 pub use encrypt_writer::EncryptWriter;
-pub(crate) use error::may_pass;
+pub(crate) use error::is_retryable;
 pub use range_reader::RangeReader;
 pub use read_at::ReadAt;
 pub use seek_reader::SeekReader;

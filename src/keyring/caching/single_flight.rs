@@ -20,12 +20,10 @@ enum CallState {
     Panicked,
 }
 
-type Call = Monitor<CallState>;
-
 /// The calls that are running.
 #[derive(Default)]
 pub(super) struct SingleFlight {
-    calls: Mutex<BTreeMap<EntryKey, Arc<Call>>>,
+    calls: Mutex<BTreeMap<EntryKey, Arc<Monitor<CallState>>>>,
     waits: AtomicUsize,
 }
 
@@ -75,7 +73,7 @@ impl SingleFlight {
 pub(super) struct Leader<'a> {
     calls: &'a SingleFlight,
     key: EntryKey,
-    call: Arc<Call>,
+    call: Arc<Monitor<CallState>>,
     is_finished: bool,
 }
 
