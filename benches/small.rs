@@ -4,7 +4,7 @@ mod floor;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use envelock::rand_core::SeedableRng;
-use envelock::{Aad, Envelope, MemoryKeyring, Suite, danger};
+use envelock::{Aad, Envelope, MemoryKeyring, Suite, danger, inspect};
 use floor::AAD;
 use floor::primitives::{self, Wrap};
 use rand_chacha::ChaCha20Rng;
@@ -29,6 +29,31 @@ fn whole_messages(c: &mut Criterion) {
     c.bench_function("64 B/decrypt_into", |b| {
         b.iter(|| envelope.decrypt_into(&message, Aad::new(AAD), &mut plaintext).expect("own"));
     });
+}
+
+/// A message that is read twice: with an unwrap for each read, and with one opened key for both.
+fn second_reads(c: &mut Criterion) {
+    let keyring = MemoryKeyring::create("invoices").expect("a name of 8 bytes");
+    let envelope = Envelope::new(&keyring);
+    let mut plaintext = [1; 64];
+    let message = envelope.encrypt(&plaintext, Aad::new(AAD)).expect("a primary");
+    let body = &message[inspect(&message).expect("own").len()..];
+    c.bench_function("64 B/two reads/an unwrap for each", |b| {
+        b.iter(|| {
+            for _ in 0..2 {
+                envelope.decrypt_into(&message, Aad::new(AAD), &mut plaintext).expect("own");
+            }
+        });
+    });
+    c.bench_function("64 B/two reads/one opened key", |b| {
+        b.iter(|| {
+            let key = envelope.open(&message).expect("own");
+            for _ in 0..2 {
+                key.decrypt_into(body, Aad::new(AAD), &mut plaintext).expect("own");
+            }
+        });
+    });
+    c.bench_function("64 B/open", |b| b.iter(|| envelope.open(black_box(&message)).expect("own")));
 }
 
 fn primitives_together(c: &mut Criterion) {
@@ -90,6 +115,6 @@ fn short() -> Criterion {
 criterion_group! {
     name = benches;
     config = short();
-    targets = whole_messages, primitives_together, primitives_alone
+    targets = whole_messages, second_reads, primitives_together, primitives_alone
 }
 criterion_main!(benches);

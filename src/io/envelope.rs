@@ -1,6 +1,6 @@
 //! The streams of `std` that an envelope makes.
 
-use super::begin::{copy, copy_plaintext, ranges_behind, read_behind};
+use super::open::{copy, copy_plaintext, open_range_reader, open_reader};
 use super::{DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt};
 use crate::aad::Aad;
 use crate::envelope::Envelope;
@@ -115,7 +115,7 @@ impl<K: Keyring, R> Envelope<K, R> {
         source: S,
         aad: Aad<'_>,
     ) -> Result<DecryptReader<S>, Error> {
-        read_behind(source, |start| self.stream_decryptor(start, aad))
+        open_reader(source, |start| self.stream_decryptor(start, aad))
     }
 
     /// Decrypts any part of a message in `source`, without the rest. For `Read` and `Seek` see
@@ -129,6 +129,6 @@ impl<K: Keyring, R> Envelope<K, R> {
         source: S,
         aad: Aad<'_>,
     ) -> Result<RangeReader<S>, Error> {
-        ranges_behind(source, |start, len| self.range_decryptor(start, len, aad))
+        open_range_reader(source, |start, len| self.range_decryptor(start, len, aad))
     }
 }

@@ -1,7 +1,6 @@
 //! `Read`, `Write` and `Seek` over the streams: thin layers that hold buffers and no rules.
 
 mod batch;
-mod begin;
 mod buffer;
 mod chunk_reader;
 mod chunk_writer;
@@ -10,6 +9,7 @@ mod encrypt_reader;
 mod encrypt_writer;
 mod envelope;
 mod error;
+mod open;
 mod opened;
 mod range_reader;
 mod read_at;

@@ -1,6 +1,6 @@
 //! The streams of `std` that an opened key makes.
 
-use super::begin::{copy_plaintext, read_prefix};
+use super::open::{copy_plaintext, read_prefix};
 use super::{DecryptReader, RangeReader, ReadAt};
 use crate::aad::Aad;
 use crate::body::layout;

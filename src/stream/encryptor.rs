@@ -66,19 +66,20 @@ impl<'k> StreamEncryptor<'k> {
         StreamEncryptor { chunks: ChunkStream::new(encryptor, start, threads, completion) }
     }
 
-    /// Takes the header out of the message, for one that is kept apart: the stream then outputs the body
-    /// alone. Empty if the header was taken, or a byte of it was output.
+    /// Takes the header out of the message, to store it apart: the stream then gives out the body alone.
+    /// Empty if the header was taken before, or a byte of it was given out.
     ///
     /// ```
     /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
-    /// use envelock::{Aad, Envelope, MemoryKeyring, stream::EncryptReader};
-    /// use std::io::Read;
+    /// use envelock::{Aad, Envelope, MemoryKeyring, stream::EncryptWriter};
+    /// use std::io::Write;
     ///
     /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
     /// let mut stream = envelope.stream_encryptor(Aad::none())?;
     /// let header = stream.take_header();
-    /// let mut body = Vec::new();
-    /// EncryptReader::from_stream(&b"four score"[..], stream).read_to_end(&mut body)?;
+    /// let mut writer = EncryptWriter::from_stream(Vec::new(), stream);
+    /// writer.write_all(b"four score")?;
+    /// let body = writer.finish()?;
     /// assert_eq!(envelope.open(&header)?.decrypt(&body, Aad::none())?, b"four score");
     /// # Ok(())
     /// # }

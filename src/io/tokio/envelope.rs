@@ -1,6 +1,6 @@
 //! The asynchronous streams that an envelope makes.
 
-use super::super::begin::StartReader;
+use super::super::open::StartReader;
 use super::poll_io::PollIo;
 use super::{AsyncDecryptReader, AsyncEncryptWriter};
 use crate::aad::Aad;
@@ -48,7 +48,7 @@ impl<K: Keyring, R> Envelope<K, R> {
         source: S,
         aad: Aad<'_>,
     ) -> Result<AsyncDecryptReader<S>, Error> {
-        read_behind(source, |start| self.stream_decryptor(start, aad)).await
+        open_reader(source, |start| self.stream_decryptor(start, aad)).await
     }
 }
 
@@ -63,16 +63,16 @@ impl OpenedKey {
         source: S,
         aad: Aad<'_>,
     ) -> Result<AsyncDecryptReader<S>, Error> {
-        read_behind(source, |start| self.stream_decryptor(start, aad)).await
+        open_reader(source, |start| self.stream_decryptor(start, aad)).await
     }
 }
 
-/// Reads the start of a message, which `open` then makes a stream of.
-async fn read_behind<S: AsyncRead + Unpin>(
+/// Reads the start of a message and opens a reader of the chunks behind it.
+async fn open_reader<S: AsyncRead + Unpin>(
     mut source: S,
     open: impl FnOnce(&MessageStart) -> Result<StreamDecryptor, Error>,
 ) -> Result<AsyncDecryptReader<S>, Error> {
-    let mut reader = StartReader::new(MessageStart::new());
+    let mut reader = StartReader::new();
     poll_fn(|cx| PollIo::poll(&mut source, cx, |source| Ok(reader.read(source)?))).await?;
     let stream = open(reader.start())?;
     Ok(AsyncDecryptReader::behind(source, stream, reader.ahead()))

@@ -1,11 +1,11 @@
-//! What is done before the first byte of a stream comes out, and how all of it is copied.
+//! The first bytes of a source, which a reader is opened with, and copies of whole streams.
 
 #![expect(
     clippy::indexing_slicing,
     reason = "ranges of buffers that are sized here or were checked"
 )]
 
-use super::batch::CHUNKS;
+use super::batch::{CHUNKS, FIRST_LEN};
 use super::{DecryptReader, RangeReader, ReadAt, error::uninterrupted};
 use crate::body::layout::{CHUNK_LEN, MIN_BODY_LEN, PREFIX_LEN};
 use crate::error::Error;
@@ -19,10 +19,7 @@ use std::io::{self, Read, Write};
 /// Bytes of plaintext that a copy moves at a time.
 const COPY_LEN: usize = CHUNKS * CHUNK_LEN;
 
-/// Bytes of the first read: nearly every header has fewer.
-const FIRST_LEN: usize = 4096;
-
-/// Writes all that `read` gives, up to its end, and answers how much that was.
+/// Writes the output of `read` up to its end and returns its length.
 pub(super) fn copy(
     mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
     sink: &mut impl Write,
@@ -41,7 +38,7 @@ pub(super) fn copy(
     }
 }
 
-/// Writes all plaintext to `sink`, which is flushed at the end.
+/// Writes all plaintext to `sink`, flushes it, and returns the length.
 pub(super) fn copy_plaintext<S: Read, W: Write>(
     mut reader: DecryptReader<S>,
     mut sink: W,
@@ -61,8 +58,8 @@ pub(super) struct StartReader {
 }
 
 impl StartReader {
-    pub(super) fn new(start: MessageStart) -> Self {
-        StartReader { start, buffer: vec![0; FIRST_LEN], len: 0, taken: 0 }
+    pub(super) fn new() -> Self {
+        StartReader { start: MessageStart::new(), buffer: vec![0; FIRST_LEN], len: 0, taken: 0 }
     }
 
     /// Reads until the start is complete or the source ends. After `WouldBlock`, call it again.
@@ -87,19 +84,19 @@ impl StartReader {
     }
 }
 
-/// Reads the start of a message, which `open` then makes a stream of.
-pub(super) fn read_behind<S: Read>(
+/// Reads the start of a message and opens a reader of the chunks behind it.
+pub(super) fn open_reader<S: Read>(
     mut source: S,
     open: impl FnOnce(&MessageStart) -> Result<StreamDecryptor, Error>,
 ) -> Result<DecryptReader<S>, Error> {
-    let mut reader = StartReader::new(MessageStart::new());
+    let mut reader = StartReader::new();
     reader.read(&mut source)?;
     let stream = open(reader.start())?;
     Ok(DecryptReader::new(source, stream, reader.ahead()))
 }
 
-/// As [`read_behind`], of a source of which any part can be read; `open` is told its length.
-pub(super) fn ranges_behind<S: ReadAt>(
+/// Reads the start of a message and opens a reader of its ranges; `open` gets the length of the source.
+pub(super) fn open_range_reader<S: ReadAt>(
     source: S,
     open: impl FnOnce(&MessageStart, u64) -> Result<RangeDecryptor, Error>,
 ) -> Result<RangeReader<S>, Error> {
@@ -115,13 +112,13 @@ pub(super) fn ranges_behind<S: ReadAt>(
             break;
         }
         start.update(&room[..read])?;
-        // Saturates: nothing is read there.
+        // Saturates: no source has bytes there.
         offset = offset.saturating_add(read as u64);
     }
     Ok(RangeReader::from_decryptor(source, open(&start, len)?))
 }
 
-/// Reads salt and commitment of a body by `read`, which is given the offset of the next byte.
+/// Reads salt and commitment of a body by `read`, which gets the offset of the next byte.
 pub(super) fn read_prefix(
     mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
 ) -> Result<[u8; PREFIX_LEN], Error> {
