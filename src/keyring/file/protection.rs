@@ -62,7 +62,7 @@ impl Protection {
     /// # Errors
     ///
     /// [`Error::Backend`]: [`KeyFileError::Permissions`] if others than its owner may read or write
-    /// it; [`FileError::Io`], with `InvalidData` for what is empty or too long.
+    /// it; [`FileError::Io`](crate::file::FileError::Io), with `InvalidData` for what is empty or too long.
     pub fn passphrase_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         Protection::passphrase_file_with(path, FileRules::new())
     }
@@ -91,7 +91,7 @@ impl Protection {
     ///
     /// # Errors
     ///
-    /// [`FileError::Io`] with the path `passphrase`, and `InvalidData` for what is empty or too
+    /// [`FileError::Io`](crate::file::FileError::Io) with the path `passphrase`, and `InvalidData` for what is empty or too
     /// long.
     pub fn passphrase_from(reader: impl Read) -> Result<Self, Error> {
         match read_secret(reader) {
