@@ -100,9 +100,9 @@ fn impossible_library_is_named_and_not_loaded() {
     let is_libm = |path: &PathBuf| path.file_name().is_some_and(|name| name == "libm.so.6");
     let libm = other.filter_map(|entry| Some(entry.ok()?.path())).find(is_libm);
     let cases = [
-        ("libsofthsm2.so", Some("the path has to be absolute")),
-        ("./lib.so", Some("the path has to be absolute")),
-        ("", Some("the path has to be absolute")),
+        ("libsofthsm2.so", Some("its path is not absolute")),
+        ("./lib.so", Some("its path is not absolute")),
+        ("", Some("its path is not absolute")),
         ("/nonexistent/libp11.so", None),
         ("/", None),
         (garbage.to_str().unwrap(), None),

@@ -45,7 +45,10 @@ fn probe_reports_abilities_and_leaves_nothing() {
     for needed in [
         format!("token      {label} (serial "),
         format!("\nnew keys have wrap algorithm {best}\n"),
-        format!("let token = pkcs11::Options::new({:?})", variable("ENVELOCK_P11_MODULE")),
+        format!(
+            "let token = envelock::pkcs11::Options::new({:?})",
+            variable("ENVELOCK_P11_MODULE")
+        ),
         format!("    .token_label({label:?})\n"),
         format!("    .pin_file({:?})\n", pin.to_str().unwrap()),
     ] {
