@@ -1,6 +1,6 @@
 //! Entry points that can break a message's security if they are used wrongly.
 //!
-//! They exist for test vectors, for fuzzers, and for whoever must open a body with a data key in
+//! They exist for test vectors, for fuzzers, and for programs that open a body with a data key in
 //! hand. An application needs none of them.
 
 pub use crate::body::{ChunkDecryptor, ChunkEncryptor};
@@ -36,11 +36,11 @@ pub fn chunk_encryptor(
 ///
 /// # Security
 ///
-/// As [`chunk_encryptor`].
+/// A salt must never serve twice under one key, and every chunk must be encrypted once.
 ///
 /// # Errors
 ///
-/// As [`chunk_encryptor`].
+/// [`Error::KeyLength`] if the key has another length than the suite's.
 pub fn chunk_encryptor_with_provider(
     provider: Provider,
     suite: Suite,
@@ -75,11 +75,11 @@ pub fn chunk_decryptor(
 ///
 /// # Security
 ///
-/// As [`chunk_decryptor`].
+/// Chunks are authentic one by one: see [`chunk_decryptor`].
 ///
 /// # Errors
 ///
-/// As [`chunk_decryptor`].
+/// [`Error::KeyLength`]; [`Error::Authentication`] if the commitment does not verify.
 pub fn chunk_decryptor_with_provider(
     provider: Provider,
     suite: Suite,
@@ -94,7 +94,7 @@ pub fn chunk_decryptor_with_provider(
 ///
 /// # Security
 ///
-/// As [`chunk_encryptor`].
+/// A salt must never serve twice under one key, and every chunk must be encrypted once.
 ///
 /// # Errors
 ///
@@ -108,7 +108,7 @@ pub fn encrypt_body(
 ) -> Result<Vec<u8>, Error> {
     let encryptor = chunk_encryptor(suite, input_key, salt, context)?;
     let mut encrypted = vec![0; crate::body_len(plaintext.len())?];
-    body::encrypt_into(&encryptor, plaintext, &mut encrypted, None)?;
+    body::encrypt_body(&encryptor, plaintext, &mut encrypted, None)?;
     Ok(encrypted)
 }
 
@@ -130,7 +130,7 @@ pub fn decrypt_body(
     let prefix = encrypted.first_chunk().ok_or(Error::BODY_START)?;
     let decryptor = chunk_decryptor(suite, input_key, prefix, context)?;
     let mut plaintext = vec![0; len];
-    body::decrypt_into(&decryptor, encrypted, &mut plaintext, None)?;
+    body::decrypt_body(&decryptor, encrypted, &mut plaintext, None)?;
     Ok(plaintext)
 }
 
@@ -138,7 +138,7 @@ pub fn decrypt_body(
 ///
 /// # Security
 ///
-/// As [`chunk_encryptor`]: a salt must never serve twice under one key.
+/// A salt must never serve twice under one key.
 ///
 /// # Errors
 ///
@@ -164,7 +164,7 @@ pub fn stream_encryptor(
 ///
 /// # Errors
 ///
-/// As [`chunk_decryptor`].
+/// [`Error::KeyLength`]; [`Error::Authentication`] if the commitment does not verify.
 pub fn stream_decryptor(
     suite: Suite,
     input_key: &[u8],
@@ -183,7 +183,7 @@ pub fn stream_decryptor(
 ///
 /// # Errors
 ///
-/// As [`chunk_decryptor`]; [`Error::Truncated`] and [`Error::MessageTooLong`] if no body has this
+/// [`Error::KeyLength`]; [`Error::Authentication`]; [`Error::Truncated`] and [`Error::MessageTooLong`] if no body has this
 /// length.
 pub fn range_decryptor(
     suite: Suite,

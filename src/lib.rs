@@ -32,6 +32,7 @@ mod body;
 #[cfg(feature = "test-util")]
 pub mod conformance;
 mod crypto;
+#[cfg(feature = "hazmat")]
 pub mod danger;
 mod envelope;
 mod error;

@@ -2,7 +2,7 @@
 
 use crate::body::ForkGuard;
 use crate::envelope::{
-    BatchKind, Envelope, FailedWrap, FirstWrap, Found, ReusableKey, ReuseKeys, WrittenSlots,
+    BatchKind, FailedWrap, FirstWrap, Found, ReusableKey, ReuseKeys, WrittenSlots,
 };
 use crate::format::SlotFault;
 use crate::keyring::{Clock, Keyring, KeyringError, is_young, monotonic_clock};
@@ -59,7 +59,7 @@ use core::time::Duration;
 /// # Security
 ///
 /// Bodies stay apart: each has a salt, and so a key, of its own. A batch shares its data key and
-/// the data key id in its headers: whoever is given the data key of one message reads all, and the id
+/// the data key id in its headers: the holder of the data key of one message reads all, and the id
 /// shows that they belong together. Bodies of one batch with equal associated data can be exchanged,
 /// so associated data must name the record.
 ///
@@ -368,16 +368,6 @@ impl Drop for First<'_> {
             self.reuse.close(&self.batch);
             self.batch.decide(Key::Ended);
         }
-    }
-}
-
-impl<K: Keyring, R> Envelope<K, R> {
-    /// Lets one data key serve for several messages, within the bounds of `reuse`. Without it every
-    /// message has its own. What decrypts is not concerned.
-    #[must_use]
-    pub fn with_data_key_reuse(mut self, reuse: Arc<DataKeyReuse>) -> Self {
-        self.reuse = Some(reuse);
-        self
     }
 }
 

@@ -163,8 +163,9 @@ impl ChunkEncryptor {
     ///
     /// # Errors
     ///
-    /// As [`encrypt_in_place`](Self::encrypt_in_place); [`Error::BufferLength`] if `encrypted` has
+    /// Those of [`encrypt_in_place`](Self::encrypt_in_place); [`Error::BufferLength`] if `encrypted` has
     /// another length.
+    #[cfg(feature = "hazmat")]
     pub fn encrypt_into(
         &self,
         index: u64,
@@ -266,7 +267,7 @@ impl ChunkDecryptor {
     ///
     /// # Errors
     ///
-    /// As [`decrypt_in_place`](Self::decrypt_in_place), with `plaintext` wiped;
+    /// Those of [`decrypt_in_place`](Self::decrypt_in_place), with `plaintext` wiped;
     /// [`Error::BufferLength`] if it has another length.
     pub fn decrypt_into(
         &self,

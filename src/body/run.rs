@@ -1,4 +1,4 @@
-//! A run of neighbouring chunks in memory, by one thread or by several.
+//! Neighbouring chunks, or a whole body, between two buffers, by one thread or by several.
 
 #![expect(
     clippy::indexing_slicing,
@@ -6,7 +6,7 @@
 )]
 
 use super::cipher::{ChunkDecryptor, ChunkEncryptor};
-use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
+use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
 use crate::error::Error;
 use crate::threads::{Share, Threads};
 use zeroize::Zeroize;
@@ -88,7 +88,7 @@ fn decrypt_shared(
             || decrypt_shared(decryptor, second, encrypted_other, other, Some(shares.1)),
         );
         if done.failure.is_some() {
-            // SPEC B-RELEASE: in order, whoever was faster.
+            // SPEC B-RELEASE: in order, whichever thread was faster.
             plaintext[one_len..].zeroize();
             return done;
         }
@@ -106,6 +106,49 @@ fn decrypt_shared(
         len += chunk_len;
     }
     Decrypted { len, failure: None }
+}
+
+/// Encrypts `plaintext` into `body`, which must have exactly the length of the body.
+pub(crate) fn encrypt_body(
+    encryptor: &ChunkEncryptor,
+    plaintext: &[u8],
+    body: &mut [u8],
+    threads: Option<&Threads>,
+) -> Result<(), Error> {
+    let needed = to_usize(layout::body_len(plaintext.len() as u64)?)?;
+    let wrong_length = Error::BufferLength { len: body.len(), needed };
+    if body.len() != needed {
+        return Err(wrong_length);
+    }
+    let (prefix, encrypted) = body.split_first_chunk_mut().ok_or(wrong_length)?;
+    *prefix = *encryptor.prefix();
+    encrypt_into(encryptor, 0, plaintext, encrypted, threads)
+}
+
+/// Decrypts `body` into `plaintext`, which must have exactly the plaintext's length. On failure
+/// `plaintext` is wiped (SPEC B-RELEASE).
+pub(crate) fn decrypt_body(
+    decryptor: &ChunkDecryptor,
+    body: &[u8],
+    plaintext: &mut [u8],
+    threads: Option<&Threads>,
+) -> Result<(), Error> {
+    let needed = to_usize(layout::plaintext_len(body.len() as u64)?)?;
+    if plaintext.len() != needed {
+        return Err(Error::BufferLength { len: plaintext.len(), needed });
+    }
+    let encrypted = &body[PREFIX_LEN..];
+    match decrypt_into(decryptor, 0, encrypted, plaintext, threads).failure {
+        Some(error) => {
+            plaintext.zeroize();
+            Err(error)
+        }
+        None => Ok(()),
+    }
+}
+
+fn to_usize(len: u64) -> Result<usize, Error> {
+    usize::try_from(len).map_err(|_| Error::MessageTooLong)
 }
 
 /// Whom to share the work with, and how many of the chunks are the first half.

@@ -48,7 +48,7 @@ impl DataKey {
     ///
     /// # Security
     ///
-    /// Whoever holds these bytes can read the message. Do not log, store or compare them.
+    /// These bytes decrypt the message. Do not log, store or compare them.
     pub fn expose(&self) -> &[u8] {
         &self.bytes[..self.len]
     }

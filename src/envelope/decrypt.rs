@@ -30,8 +30,8 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`decrypt`](Self::decrypt), and [`Error::BufferLength`]. `plaintext` then holds what
-    /// it held before, or zeroes; never anything unverified.
+    /// Those of [`decrypt`](Self::decrypt), and [`Error::BufferLength`]. `plaintext` then holds what
+    /// it held before, or zeros; never anything unverified.
     pub fn decrypt_into(
         &self,
         message: &[u8],
@@ -48,7 +48,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`decrypt`](Self::decrypt). If a chunk does not verify, everything behind the header
+    /// Those of [`decrypt`](Self::decrypt). If a chunk does not verify, everything behind the header
     /// is wiped, since chunks before it were decrypted already; on every other error the message
     /// is as it was.
     pub fn decrypt_in_place<'m>(
@@ -94,7 +94,7 @@ pub(super) fn check_room(body: &[u8], plaintext: &[u8]) -> Result<(), Error> {
     if len == needed { Ok(()) } else { Err(Error::BufferLength { len, needed }) }
 }
 
-/// Why no slot opened so far: what tells most, and of several such the first. Allocates nothing
+/// Why no slot opened so far: the most specific reason, and of several such the first. Allocates nothing
 /// before it is an error.
 #[derive(Default)]
 pub(super) struct Failures<'h>(Option<(SlotLabel<'h>, KeyringError)>);

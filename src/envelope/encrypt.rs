@@ -45,7 +45,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`encrypt`](Self::encrypt), and [`Error::BufferLength`].
+    /// Those of [`encrypt`](Self::encrypt), and [`Error::BufferLength`].
     pub fn encrypt_into(
         &self,
         plaintext: &[u8],
@@ -81,7 +81,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`encrypt_into`](Self::encrypt_into); [`Error::HeaderRoom`] if a rotation since has made
+    /// Those of [`encrypt_into`](Self::encrypt_into); [`Error::HeaderRoom`] if a rotation since has made
     /// the header longer. The plaintext is then untouched.
     pub fn encrypt_in_place(
         &self,
@@ -137,7 +137,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         body: &mut [u8],
     ) -> Result<(), Error> {
         let encryptor = self.begin(header, to_u64(plaintext.len())?, aad)?;
-        body::encrypt_into(&encryptor, plaintext, body, self.settings.threads.as_deref())
+        body::encrypt_body(&encryptor, plaintext, body, self.settings.threads.as_deref())
     }
 
     /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption; or
@@ -166,7 +166,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
                 Found::Alone => {}
             }
         }
-        // SPEC K-RANDOM: all of it anew.
+        // SPEC K-RANDOM: every part is drawn for this message.
         let mut data_key = DataKey::empty();
         let id_random = draw_data_key(suite, &mut data_key, &mut pool)?;
         let drawn = Drawn::new(suite, id_random, &data_key, &mut pool)?;
@@ -249,7 +249,7 @@ fn draw_data_key(
     Ok(id_random)
 }
 
-/// SPEC B-SALT: anew for every body, also under a data key that has served before.
+/// SPEC B-SALT: drawn for every body, also under a data key that has served before.
 fn draw_salt(pool: &mut RandomPool<'_>) -> Result<[u8; layout::SALT_LEN], Error> {
     let mut salt = [0; layout::SALT_LEN];
     pool.try_fill_bytes(&mut salt)?;
@@ -294,7 +294,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`message_len`](Self::message_len).
+    /// Those of [`message_len`](Self::message_len).
     pub fn plaintext_range(&self, plaintext_len: usize) -> Result<Range<usize>, Error> {
         let start = self.header_len()? + layout::PREFIX_LEN;
         let end = start.checked_add(plaintext_len).ok_or(Error::MessageTooLong)?;

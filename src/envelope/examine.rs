@@ -8,14 +8,14 @@ use crate::format::{Header, MAX_SLOTS, Slot, SlotLabel};
 use crate::keyring::{Keyring, KeyringError, WrapContext, unwrap_verified};
 use core::fmt;
 
-/// What a keyring makes of one slot.
+/// Whether one slot opens with a keyring.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SlotFinding {
     /// It opens: the keyring unwrapped it, and the data key is the message's (SPEC K-CHECK).
     Opened,
-    /// The keyring unwrapped it to a key that is not the message's. Such a slot was made by whoever
-    /// holds the master key, or the keyring is faulty.
+    /// The keyring unwrapped it to a key that is not the message's. The holder of
+    /// the master key made such a slot, or the keyring is faulty.
     OtherDataKey,
     /// The keyring does not unwrap it, for this reason.
     NotOpened(KeyringError),
@@ -28,7 +28,7 @@ impl SlotFinding {
     }
 }
 
-/// What a keyring makes of each slot of a header; made by [`Envelope::examine`].
+/// Whether each slot of a header opens with a keyring; made by [`Envelope::examine`].
 #[derive(Clone)]
 #[must_use]
 pub struct Examination<'m> {
@@ -42,7 +42,7 @@ impl<'m> Examination<'m> {
         &self.header
     }
 
-    /// Each slot, in order, with what the keyring makes of it.
+    /// Each slot, in order, with the finding of the keyring.
     pub fn slots(&self) -> impl Iterator<Item = (Slot<'m>, &SlotFinding)> {
         self.header.slots().zip(&self.findings)
     }

@@ -28,7 +28,7 @@ impl<K: Keyring, R> Envelope<K, R> {
         Ok(len)
     }
 
-    /// The same error with the room that all slots need: whoever pushes them stops at the first
+    /// The same error with the room that all slots need: a keyring stops at the first
     /// that does not fit.
     pub(super) fn with_room_for_all(&self, error: Error) -> Error {
         match error {
@@ -44,7 +44,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`header_len`](Self::header_len); [`Error::MessageTooLong`].
+    /// Those of [`header_len`](Self::header_len); [`Error::MessageTooLong`].
     pub fn message_len(&self, plaintext_len: usize) -> Result<usize, Error> {
         let body_len = body_len(plaintext_len)?;
         self.header_len()?.checked_add(body_len).ok_or(Error::MessageTooLong)
@@ -52,12 +52,12 @@ impl<K: Keyring, R> Envelope<K, R> {
 }
 
 impl<K: Keyring, R> Envelope<K, R> {
-    /// Length in bytes of the message that a stream makes of so much plaintext, begun now: for a
+    /// Length in bytes of the message that a stream outputs for so much plaintext, begun now: for a
     /// `Content-Length`, and for messages that are longer than this machine's memory.
     ///
     /// # Errors
     ///
-    /// As [`message_len`](Self::message_len).
+    /// Those of [`message_len`](Self::message_len).
     pub fn stream_len(&self, plaintext_len: u64) -> Result<u64, Error> {
         let body_len = layout::body_len(plaintext_len)?;
         body_len.checked_add(self.header_len()? as u64).ok_or(Error::MessageTooLong)
@@ -91,7 +91,7 @@ impl Header<'_> {
 }
 
 /// Length in bytes of the body of a plaintext of this length: 56 more, and 16 for each chunk. For a
-/// buffer; [`layout::body_len`] answers in 64 bits.
+/// buffer; [`layout::body_len`] returns 64 bits.
 ///
 /// # Errors
 ///

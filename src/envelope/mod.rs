@@ -260,7 +260,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`header_len`](Self::header_len).
+    /// [`Error::NoPrimary`]; [`Error::Backend`].
     pub fn primary_index_bytes(&self) -> Result<[u8; 12], Error> {
         let mut first = None;
         let primary = self.keyring.visit_primaries(&mut |primary| {

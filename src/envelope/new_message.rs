@@ -57,7 +57,7 @@ impl NewMessage {
     pub fn encrypt_into(self, plaintext: &[u8], body: &mut [u8]) -> Result<(), Error> {
         self.encryptor.check_process()?;
         check_len(plaintext, self.plaintext_len)?;
-        body::encrypt_into(&self.encryptor, plaintext, body, self.threads.as_deref())
+        body::encrypt_body(&self.encryptor, plaintext, body, self.threads.as_deref())
     }
 
     /// Encrypts in place: the plaintext stands in `body` from byte 56 on, and `body` has exactly

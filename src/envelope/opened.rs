@@ -54,7 +54,7 @@ use zeroize::ZeroizeOnDrop;
 ///
 /// # Security
 ///
-/// Whoever holds it reads the message, whatever becomes of the master key: a version that is
+/// Its holder reads the message, whatever becomes of the master key: a version that is
 /// disabled, compromised or destroyed later is not asked again. Drop it when the work is done. To
 /// ask again in between, call [`Keyring::freshness`] with its [`label`](Self::label).
 ///
@@ -303,7 +303,7 @@ impl Opened<'_> {
     pub(super) fn decrypt(self, body: &[u8], aad: Aad<'_>) -> Result<Vec<u8>, Error> {
         let decryptor = self.decryptor(prefix(body)?, aad)?;
         let mut plaintext = vec![0; plaintext_len_of_body(body.len())?];
-        body::decrypt_into(&decryptor, body, &mut plaintext, self.threads())?;
+        body::decrypt_body(&decryptor, body, &mut plaintext, self.threads())?;
         Ok(plaintext)
     }
 
@@ -314,7 +314,7 @@ impl Opened<'_> {
         plaintext: &mut [u8],
     ) -> Result<(), Error> {
         let decryptor = self.decryptor(prefix(body)?, aad)?;
-        body::decrypt_into(&decryptor, body, plaintext, self.threads())
+        body::decrypt_body(&decryptor, body, plaintext, self.threads())
     }
 
     pub(super) fn decrypt_in_place<'b>(

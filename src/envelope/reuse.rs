@@ -1,5 +1,7 @@
 //! Data keys that serve for several messages: what the core asks of the part that bounds them.
 
+#[cfg(feature = "std")]
+use super::Envelope;
 use super::rewrap::refused_primary;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
@@ -26,6 +28,17 @@ pub(crate) trait ReuseKeys: Send + Sync {
         plaintext_len: u64,
         keyring: &dyn Keyring,
     ) -> Result<Found<'_>, FailedWrap>;
+}
+
+#[cfg(feature = "std")]
+impl<K, R> Envelope<K, R> {
+    /// Lets one data key serve for several messages, within the bounds of `reuse`. Without it every
+    /// message has its own. Decryption does not change.
+    #[must_use]
+    pub fn with_data_key_reuse(mut self, reuse: Arc<crate::reuse::DataKeyReuse>) -> Self {
+        self.reuse = Some(reuse);
+        self
+    }
 }
 
 /// What the messages of one data key have in common.

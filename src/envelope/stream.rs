@@ -18,7 +18,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`encrypt`](Self::encrypt).
+    /// Those of [`encrypt`](Self::encrypt).
     pub fn stream_encryptor<'k>(&self, aad: Aad<'_>) -> Result<StreamEncryptor<'k>, Error>
     where
         K: 'k,
@@ -41,7 +41,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`decrypt`](Self::decrypt); [`Error::Truncated`] if the start is not complete.
+    /// Those of [`decrypt`](Self::decrypt); [`Error::Truncated`] if the start is not complete.
     pub fn stream_decryptor(
         &self,
         start: &MessageStart,
@@ -57,7 +57,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`decrypt`](Self::decrypt); [`Error::Truncated`] if the start is not complete, or if no
+    /// Those of [`decrypt`](Self::decrypt); [`Error::Truncated`] if the start is not complete, or if no
     /// message has this length.
     pub fn range_decryptor(
         &self,

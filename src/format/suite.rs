@@ -85,6 +85,7 @@ impl Suite {
     }
 
     /// Returns the maximum output of [`expand`](Self::expand) in bytes: 255 hashes (RFC 5869).
+    #[cfg(feature = "hazmat")]
     pub(crate) const fn max_expand_len(self) -> usize {
         match self {
             Suite::Cobblestone256 | Suite::Cobblestone128 | Suite::ChunkedChaCha20Poly1305 => {

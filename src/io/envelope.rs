@@ -18,7 +18,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`encrypt`](Self::encrypt).
+    /// Those of [`encrypt`](Self::encrypt).
     pub fn encrypt_writer<'k, W: Write>(
         &self,
         sink: W,
@@ -34,7 +34,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`encrypt`](Self::encrypt).
+    /// Those of [`encrypt`](Self::encrypt).
     pub fn encrypt_reader<'k, S: Read>(
         &self,
         source: S,
@@ -66,7 +66,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`encrypt`](Self::encrypt) and [`EncryptWriter::finish`]; [`Error::Io`]. What was written is
+    /// Those of [`encrypt`](Self::encrypt) and [`EncryptWriter::finish`]; [`Error::Io`]. What was written is
     /// then no message: every reader refuses it.
     pub fn encrypt_copy<S: Read, W: Write>(
         &self,
@@ -90,7 +90,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`decrypt_reader`](Self::decrypt_reader) and [`DecryptReader::finish`]. `WouldBlock` is an
+    /// Those of [`decrypt_reader`](Self::decrypt_reader) and [`DecryptReader::finish`]. `WouldBlock` is an
     /// error here.
     pub fn decrypt_copy<S: Read, W: Write>(
         &self,
@@ -108,7 +108,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`decrypt`](Self::decrypt) for all that the header and the body's first 56 bytes tell;
+    /// Those of [`decrypt`](Self::decrypt) for all that the header and the body's first 56 bytes tell;
     /// [`Error::Io`].
     pub fn decrypt_reader<S: Read>(
         &self,
@@ -123,7 +123,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`decrypt_reader`](Self::decrypt_reader).
+    /// Those of [`decrypt_reader`](Self::decrypt_reader).
     pub fn range_reader<S: ReadAt>(
         &self,
         source: S,

@@ -75,12 +75,12 @@ impl MessageStart {
         })
     }
 
-    /// Takes what belongs to the start of the message from `bytes`, and answers how much that is;
+    /// Takes what belongs to the start of the message from `bytes`, and returns how much that is;
     /// what is behind it belongs to the chunks.
     ///
     /// # Errors
     ///
-    /// What is wrong with the header, from then on for ever.
+    /// What is wrong with the header, in every later call too.
     pub fn update(&mut self, bytes: &[u8]) -> Result<usize, Error> {
         let mut taken = 0_usize;
         loop {

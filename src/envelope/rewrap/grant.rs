@@ -34,8 +34,8 @@ impl<'a> GrantOptions<'a> {
     ///
     /// # Security
     ///
-    /// Whoever holds the compromised key can have made the message. The new slot opens it under a
-    /// key that is trusted, and nothing tells later where the message came from.
+    /// The holder of the compromised key can have made the message. The new slot opens it under a
+    /// sound key, and nothing shows later where the message came from.
     #[must_use]
     pub fn from_compromised(mut self, name: &'a str, version: KeyVersion) -> Self {
         self.compromised = self.compromised.with(name, version);
@@ -154,7 +154,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Security
     ///
-    /// Whoever holds a key of `to` can from now on open the message, and has its data key: no
+    /// The holder of a key of `to` can open the message from now on, and has its data key: no
     /// [`remove_name`](Self::remove_name) takes that back.
     #[doc(alias = "grant")]
     #[doc(alias = "escrow")]
@@ -204,7 +204,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Security
     ///
-    /// **This is no revocation.** Whoever could open the message may have kept its data key, and
+    /// **This is no revocation.** A former reader may have kept the data key, and
     /// an old copy of the header puts the slot back. Re-encryption revokes; so does the
     /// destruction of the key, once nothing needs it.
     pub fn remove_name(&self, message: &[u8], name: &str) -> Result<HeaderUpdate, Error> {

@@ -185,7 +185,7 @@ impl<'a, K: Keyring> Job<'a, K> {
         Ok(())
     }
 
-    /// Has the keyring wrap the data key of a slot anew, and decides between the new slot and
+    /// Has the keyring wrap the data key of a slot again, and decides between the new slot and
     /// those that are there.
     fn renew(
         &self,
@@ -194,7 +194,7 @@ impl<'a, K: Keyring> Job<'a, K> {
         progress: &mut Progress,
         pool: &mut RandomPool<'_>,
     ) -> Result<(), Error> {
-        let new = match self.wrap_anew(slot, &mut progress.new, pool) {
+        let new = match self.wrap_again(slot, &mut progress.new, pool) {
             Ok(new) => new,
             // The old version opens: it is the primary that may not wrap (SPEC R-FAIL).
             Err(KeyringError::Refused(refusal))
@@ -249,7 +249,7 @@ impl<'a, K: Keyring> Job<'a, K> {
     }
 
     /// Has the keyring push one slot, and says where it stands.
-    fn wrap_anew(
+    fn wrap_again(
         &self,
         slot: &Slot<'_>,
         new: &mut NewSlots,
@@ -280,7 +280,7 @@ impl<'a, K: Keyring> Job<'a, K> {
             let (name, context) = (slot.label.name, context.replacing(slot.label));
             wrapped = self.keyring.wrap_under(name, key.data_key, &context, &mut writer, pool);
         }
-        // Of several keyrings of one name, an unwrap tells whose the slot is.
+        // Of several keyrings of one name, an unwrap shows which one the slot belongs to.
         if let Err(KeyringError::NotMine) = wrapped {
             wrapped = self.keyring.rewrap(slot, &context, &mut writer, pool);
         }

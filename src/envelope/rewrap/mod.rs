@@ -88,10 +88,10 @@ impl<'a> RewrapOptions<'a> {
     ///
     /// # Security
     ///
-    /// Whoever holds the compromised key has, or can have, the data key of every message that was
+    /// The holder of the compromised key has, or can have, the data key of every message that was
     /// ever under it. A rewrap restores nothing there: it only lets the version go. Decrypting
-    /// and encrypting anew restores the secrecy of what is not read yet. Nothing restores
-    /// authenticity: the message may have been made by whoever holds the key.
+    /// and encrypting again restores the secrecy of what is not read yet. Nothing restores
+    /// authenticity: the holder of the key may have made the message.
     #[must_use]
     pub fn from_compromised(mut self, name: &'a str, version: KeyVersion) -> Self {
         self.compromised = self.compromised.with(name, version);
@@ -186,7 +186,7 @@ impl fmt::Debug for Rewrap {
 }
 
 impl<K: Keyring, R: RandomSource> Envelope<K, R> {
-    /// Wraps the data key anew under the primary version and returns the new header.
+    /// Wraps the data key again under the primary version and returns the new header.
     ///
     /// `message` is a message or its header alone: neither the body nor the associated data is
     /// needed, and no byte of the body changes. To store the header, compare and swap: write it

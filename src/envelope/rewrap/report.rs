@@ -86,7 +86,7 @@ pub struct RewrapReport {
 }
 
 impl RewrapReport {
-    /// A report on `count` slots, of which none is known to be the keyring's.
+    /// A report on `count` slots, none of them known to belong to the keyring.
     pub(super) fn new(count: usize) -> Self {
         RewrapReport { outcomes: [const { SlotOutcome::NotMine }; MAX_SLOTS], count }
     }

@@ -20,7 +20,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`encrypt`](Self::encrypt).
+    /// Those of [`encrypt`](Self::encrypt).
     pub fn encrypt_async_writer<'k, W: AsyncWrite + Unpin>(
         &self,
         sink: W,
@@ -41,7 +41,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// As [`decrypt`](Self::decrypt) for all that the header and the body's first 56 bytes tell;
+    /// Those of [`decrypt`](Self::decrypt) for all that the header and the body's first 56 bytes tell;
     /// [`Error::Io`].
     pub async fn decrypt_async_reader<S: AsyncRead + Unpin>(
         &self,
@@ -53,11 +53,11 @@ impl<K: Keyring, R> Envelope<K, R> {
 }
 
 impl OpenedKey {
-    /// See [`Envelope::decrypt_async_reader`].
+    /// Decrypts the message of this key that goes up to the end of `source`, whose header is read first.
     ///
     /// # Errors
     ///
-    /// As there, and [`Error::OtherMessage`]; none of a keyring.
+    /// [`Error::OtherMessage`]; [`Error::Authentication`]; what is wrong with the header; [`Error::Io`].
     pub async fn decrypt_async_reader<S: AsyncRead + Unpin>(
         &self,
         source: S,
