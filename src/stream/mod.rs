@@ -18,6 +18,7 @@ pub use crate::body::layout;
 pub use crate::io::{AsyncDecryptReader, AsyncEncryptWriter};
 #[cfg(feature = "std")]
 pub use crate::io::{DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt, SeekReader};
+#[cfg(feature = "std")]
 pub(crate) use chunk_stream::{ChunkStream, ChunkTransform};
 pub(crate) use completion::Completion;
 pub use decryptor::StreamDecryptor;
