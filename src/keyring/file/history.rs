@@ -1,5 +1,4 @@
-//! What a newer file may differ in from the one that is known: a history goes on, it does not
-//! begin anew.
+//! Whether a file continues the history of the loaded one.
 
 use super::error::KeyFileError;
 use crate::format::KeyVersion;
@@ -7,14 +6,14 @@ use crate::keyset::{Keyset, KeysetMap, VersionRecord, VersionState};
 use crate::time::Timestamp;
 use std::path::Path;
 
-/// Checks that `new` can have come from `old` by changes, so that no change that is known is undone,
-/// and no version that may be in use is lost or became another. Usage plays no part.
+/// Checks that changes can lead from `old` to `new`: no known change is undone, and no version that
+/// may be in use is lost or has other material. Usage is ignored.
 ///
 /// # Errors
 ///
 /// [`KeyFileError::RolledBack`] if `new` has fewer changes; [`KeyFileError::Diverged`] if it lacks a
-/// version, has other material under its number, or one that was destroyed; or if a record differs
-/// without having changed since the last change that is known.
+/// version, has other or destroyed material under its number, or if a record differs that has not
+/// changed since the last known change.
 pub(super) fn check_successor(
     old: &KeysetMap,
     new: &KeysetMap,
@@ -45,10 +44,10 @@ fn first_lost<'k>(old: &'k KeysetMap, new: &KeysetMap) -> Option<(&'k str, KeyVe
 fn first_difference(old: &Keyset, new: Option<&Keyset>) -> Option<KeyVersion> {
     let Some(new) = new else { return old.versions().first().map(|record| record.version) };
     if new.highest_version() < old.highest_version() {
-        // Numbers were given out that this history does not know.
+        // This history does not know the highest numbers.
         return KeyVersion::new(old.highest_version());
     }
-    // Neither a removed record nor an erased key comes back.
+    // A removed record or an erased key does not return.
     let is_revived =
         new.floor() < old.floor() || old.erased().is_some() && old.erased() != new.erased();
     if new.changed() < old.changed() || is_revived {
@@ -60,7 +59,7 @@ fn first_difference(old: &Keyset, new: Option<&Keyset>) -> Option<KeyVersion> {
         };
         let was = old.changed;
         let revived = old.state == VersionState::Destroyed && new.state != VersionState::Destroyed;
-        // These dates are written once, and corrected to earlier ones alone.
+        // These dates are written once, and only corrected to earlier ones.
         let is_forgotten = |old: Option<Timestamp>, date: Option<Timestamp>| match (old, date) {
             (None, _) => false,
             (Some(_), None) => true,
@@ -74,11 +73,11 @@ fn first_difference(old: &Keyset, new: Option<&Keyset>) -> Option<KeyVersion> {
     old.versions().iter().find(differs).map(|record| record.version)
 }
 
-/// The first record of `new` that has not changed since the last change of `old`, and is another
-/// there: of two changes to one state, one was made to a copy.
+/// The first record of `new` that differs from `old` and has not changed since the last change of
+/// `old`: a copy of the file was changed.
 fn first_other<'k>(old: &KeysetMap, new: &'k KeysetMap) -> Option<(&'k str, KeyVersion)> {
     let known = old.change();
-    // In a file that was not changed since version 1 of the format nobody knows what changed when.
+    // A file of format version 1 does not record the change of each record.
     let is_same_change = new.change() == known;
     let must_be_known = |changed: u64| is_same_change || (1..=known).contains(&changed);
     for keyset in new.iter() {

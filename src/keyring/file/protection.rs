@@ -1,4 +1,4 @@
-//! What protects a key file: a passphrase, an outer keyring, a raw key, or nothing.
+//! Protections of a key file: a passphrase, an outer keyring, a raw key, or none.
 
 use super::error::KeyFileError;
 use crate::crypto::secret::MasterKey;
@@ -13,20 +13,20 @@ use std::io::Read;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// What protects a key file, to make one and to open it.
+/// A protection of a key file, to create and to open the file.
 ///
-/// The master keys of the file are sealed, and all of it is authenticated, under a *file key* of
-/// its own; this says how that is kept. A file can have several, each of which opens it: a
-/// passphrase, a token, a service, a recovery key. Changing them changes no master key.
+/// A *file key* seals the master keys of the file and authenticates all of it; a protection wraps the
+/// file key. A file can have several, each of which opens it: a passphrase, a token, a service, a
+/// recovery key. A change of protections changes no master key.
 ///
-/// | | keeps the file key | who reads the file and not this |
+/// | | wraps the file key | an attacker with the file alone |
 /// |---|---|---|
-/// | [`passphrase`](Self::passphrase) | under Argon2id of a passphrase | tries passphrases, at its cost each |
+/// | [`passphrase`](Self::passphrase) | under Argon2id of a passphrase | guesses passphrases, at the cost of Argon2id |
 /// | [`keyring`](Self::keyring) | as a message under another keyring: a token, a service | learns nothing |
-/// | [`raw_key`](Self::raw_key) | under 32 bytes that the application has | learns nothing |
+/// | [`raw_key`](Self::raw_key) | under 32 bytes of the application | learns nothing |
 /// | [`unprotected_plaintext`](Self::unprotected_plaintext) | in the clear | **has every key** |
 ///
-/// The secret is wiped on drop, and is not shown by `Debug`.
+/// The secret is wiped on drop. `Debug` does not show it.
 pub struct Protection {
     pub(super) secret: Secret,
     pub(super) name: Option<String>,
@@ -42,22 +42,21 @@ pub(super) enum Secret {
 impl Protection {
     /// A passphrase, stretched by Argon2id at the default cost.
     ///
-    /// The bytes are used as they are: text is not normalised and no line end is cut off
-    /// ([`passphrase_file`](Self::passphrase_file) cuts one off). The caller wipes its own copy. A
-    /// new file refuses an empty one.
+    /// The bytes are used unchanged: text is not normalised and no line end is removed
+    /// ([`passphrase_file`](Self::passphrase_file) removes one). The caller wipes its own copy. A new
+    /// file refuses an empty passphrase.
     pub fn passphrase(passphrase: impl AsRef<[u8]>) -> Self {
         Protection::passphrase_with_cost(passphrase, Argon2Cost::default())
     }
 
-    /// As [`passphrase`](Self::passphrase), at another cost for files that are written; one that
-    /// is opened has its own.
+    /// A passphrase at another cost for files that are written. An existing file has its own cost.
     pub fn passphrase_with_cost(passphrase: impl AsRef<[u8]>, cost: Argon2Cost) -> Self {
         let passphrase = Zeroizing::new(Box::from(passphrase.as_ref()));
         Protection::of(Secret::Passphrase { passphrase, cost })
     }
 
     /// A passphrase in the file `path`, which may be a link (`/run/secrets/passphrase`) or a
-    /// descriptor (`/dev/fd/3`): its content of at most 4096 bytes without the line end behind it.
+    /// descriptor (`/dev/fd/3`): at most 4096 bytes, without a final line end.
     ///
     /// # Errors
     ///
@@ -67,12 +66,12 @@ impl Protection {
         Protection::passphrase_file_with(path, FileRules::new())
     }
 
-    /// As [`passphrase_file`](Self::passphrase_file), of a mode that `rules` accept: Docker and
-    /// Compose give secrets mode 0444, Kubernetes with `fsGroup` 0440. Its owner is not looked at.
+    /// [`passphrase_file`](Self::passphrase_file) of a mode that `rules` accept: secrets of Docker and
+    /// Compose have mode 0444, of Kubernetes with `fsGroup` 0440. The owner is not checked.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Those of [`passphrase_file`](Self::passphrase_file).
     pub fn passphrase_file_with(path: impl AsRef<Path>, rules: FileRules) -> Result<Self, Error> {
         let path = path.as_ref();
         match read_secret_file(path, rules) {
@@ -86,13 +85,13 @@ impl Protection {
         }
     }
 
-    /// The passphrase that `reader` gives up to its end, of at most 4096 bytes, without the line end
-    /// behind it: standard input, a pipe, a descriptor that was handed down.
+    /// A passphrase read from `reader` to its end, at most 4096 bytes, without a final line end:
+    /// standard input, a pipe, an inherited descriptor.
     ///
     /// # Errors
     ///
-    /// [`FileError::Io`](crate::file::FileError::Io) with the path `passphrase`, and `InvalidData` for what is empty or too
-    /// long.
+    /// [`FileError::Io`](crate::file::FileError::Io) with the path `passphrase`; its kind is `InvalidData` for empty or too
+    /// long content.
     pub fn passphrase_from(reader: impl Read) -> Result<Self, Error> {
         match read_secret(reader) {
             Ok(passphrase) => Ok(Protection::passphrase(&*passphrase)),
@@ -105,13 +104,13 @@ impl Protection {
 
     /// Another keyring: the file key is a message under its primary.
     ///
-    /// The file then needs the version that it is under: which one, [`FileKeyring::protections`]
-    /// and [`FileKeyring::read_protections`] tell. After a rotation of that keyring,
-    /// [`FileKeyring::rewrap_protection`] before the old version goes: a process that has the file
-    /// open works on without it and is told
-    /// ([`FileKeyring::outer_freshness`], [`Event::OuterKey`](crate::observe::Event::OuterKey)), and can
-    /// still mend it; after the restart nobody can. A second protection, such as a recovery key
-    /// that is kept elsewhere, opens the file in any case.
+    /// The file then needs that version, which [`FileKeyring::protections`] and
+    /// [`FileKeyring::read_protections`] return. After a rotation of that keyring call
+    /// [`FileKeyring::rewrap_protection`] before the old version is destroyed. A process that has the
+    /// file open works without the outer version, reports its loss
+    /// ([`FileKeyring::outer_freshness`], [`Event::OuterKey`](crate::observe::Event::OuterKey)), and
+    /// can still rewrap; after its restart the file does not open. A second protection, such as an
+    /// offline recovery key, opens the file in any case.
     ///
     /// [`FileKeyring::protections`]: crate::FileKeyring::protections
     /// [`FileKeyring::read_protections`]: crate::FileKeyring::read_protections
@@ -121,17 +120,17 @@ impl Protection {
         Protection::of(Secret::Keyring(keyring))
     }
 
-    /// Key material of the application: 32 uniformly random bytes, used for nothing else.
+    /// Key material of the application: 32 uniformly random bytes with no other use.
     ///
     /// A new file refuses an all-zero key.
     pub fn raw_key(key: MasterKey) -> Self {
         Protection::of(Secret::RawKey(key))
     }
 
-    /// None: **whoever can read the file has every master key in it.** The file key stands in
-    /// it in the clear, so authentication detects accidents and no attack.
+    /// None: **anyone who can read the file has every master key in it.** The file key is in the
+    /// clear, so authentication detects accidents and no attack.
     ///
-    /// For tests, and where something else keeps the file from everyone (a sealed volume).
+    /// For tests, and for files that other means protect (a sealed volume).
     pub fn unprotected_plaintext() -> Self {
         Protection::of(Secret::Unprotected)
     }
@@ -140,17 +139,17 @@ impl Protection {
         Protection { secret, name: None }
     }
 
-    /// The same, and a name for people that the file has in the clear: `recovery`,
-    /// `hsm-frankfurt`. Opening takes no notice of it.
+    /// Sets a name for people, which the file has in the clear: `recovery`, `hsm-frankfurt`. Opening
+    /// ignores it.
     ///
-    /// It has the form of a key name, of at most 64 bytes; a write refuses another
+    /// It has the form of a key name of at most 64 bytes; a write refuses other names
     /// ([`ProtectionsFault::Name`](crate::file::ProtectionsFault::Name)).
     #[must_use]
     pub fn named(self, name: &str) -> Self {
         Protection { name: Some(name.into()), ..self }
     }
 
-    /// Which kind it is.
+    /// The kind.
     pub fn kind(&self) -> ProtectionKind {
         match &self.secret {
             Secret::Passphrase { .. } => ProtectionKind::Passphrase,
@@ -182,7 +181,7 @@ pub enum ProtectionKind {
 }
 
 impl ProtectionKind {
-    /// The name of the kind, as key files have it.
+    /// The name of the kind in key files.
     pub const fn name(self) -> &'static str {
         match self {
             ProtectionKind::Passphrase => "passphrase",
@@ -191,9 +190,7 @@ impl ProtectionKind {
             ProtectionKind::Unprotected => "unprotected plaintext",
         }
     }
-}
 
-impl ProtectionKind {
     const ALL: [ProtectionKind; 4] = [
         ProtectionKind::Passphrase,
         ProtectionKind::Keyring,
@@ -213,14 +210,14 @@ impl fmt::Display for ProtectionKind {
     }
 }
 
-/// What one guess of a passphrase costs: the parameters of Argon2id.
+/// The parameters of Argon2id: the cost of one guess of a passphrase, and of one opening.
 ///
-/// The default is the second recommendation of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes; a
-/// tenth of a second or so on one core. It is paid once for each opening of a file.
+/// The default is the second recommendation of RFC 9106, section 4: 64 MiB, 3 passes, 4 lanes; about
+/// a tenth of a second on one core.
 ///
-/// A file that is written takes no less than the smallest of OWASP's equivalent choices, and a
-/// file that is read no more than the caps, since whoever can write to it chooses what every
-/// reader pays: 1 GiB, so not the 2 GiB of RFC 9106's first recommendation.
+/// A write refuses less than the smallest of OWASP's equivalent choices. A read refuses more than the
+/// maxima, since a writer of the file chooses the cost of every reader: 1 GiB of memory, which
+/// excludes the 2 GiB of RFC 9106's first recommendation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "Argon2id has three parameters")]
 pub struct Argon2Cost {
@@ -247,10 +244,11 @@ impl Argon2Cost {
     pub const MAX_MEMORY_PASSES: u64 = 4 * Self::MAX_MEMORY_KIB as u64;
 
     fn memory_passes(&self) -> u64 {
+        // Saturates: never, since both factors have 32 bits.
         u64::from(self.memory_kib).saturating_mul(self.passes.into())
     }
 
-    /// Checks that it is Argon2's and below the caps (FORMAT F-COST).
+    /// Checks that the parameters are valid and below the maxima (FORMAT F-COST).
     pub(super) fn check_for_read(&self) -> Result<(), CostFault> {
         let too_costly = self.memory_kib > Self::MAX_MEMORY_KIB
             || self.passes > Self::MAX_PASSES
@@ -259,23 +257,19 @@ impl Argon2Cost {
         if too_costly {
             return Err(CostFault::TooCostly);
         }
-        let least_memory = u64::from(self.lanes).saturating_mul(8);
-        if self.passes == 0 || self.lanes == 0 || u64::from(self.memory_kib) < least_memory {
+        // RFC 9106, section 3.1: at least 8 KiB for each lane.
+        if self.passes == 0 || self.lanes == 0 || self.memory_kib / 8 < self.lanes {
             return Err(CostFault::Invalid);
         }
         Ok(())
     }
 
-    /// What is left of `budget`, memory times passes, once this was computed.
-    ///
-    /// # Errors
-    ///
-    /// [`CostFault::TooCostly`] if it is more.
+    /// The rest of `budget`, memory times passes, after this cost.
     pub(super) fn paid_from(&self, budget: u64) -> Result<u64, CostFault> {
         budget.checked_sub(self.memory_passes()).ok_or(CostFault::TooCostly)
     }
 
-    /// Checks besides that it is not too weak to be written.
+    /// Checks also that the cost is not too weak for a file that is written.
     pub(super) fn check_for_write(&self) -> Result<(), CostFault> {
         self.check_for_read()?;
         let weak = self.memory_kib < Self::MIN_MEMORY_KIB
@@ -297,23 +291,16 @@ impl fmt::Display for Argon2Cost {
 }
 
 /// Why a cost is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CostFault {
-    /// Above a cap: reading the file would take too much memory or time.
+    /// Above a maximum: an opening would take too much memory or time.
+    #[error("more than a file may ask for")]
     TooCostly,
-    /// A file that is written would be guessed too easily.
+    /// Below a minimum: a passphrase of a file that is written would be guessed too easily.
+    #[error("too weak for a new file")]
     TooWeak,
-    /// No parameters of Argon2: no pass, no lane, or less than 8 KiB for each lane.
+    /// Invalid for Argon2: no pass, no lane, or less than 8 KiB for each lane.
+    #[error("not parameters of Argon2id")]
     Invalid,
-}
-
-impl fmt::Display for CostFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            CostFault::TooCostly => "more than a file may ask for",
-            CostFault::TooWeak => "too weak for a new file",
-            CostFault::Invalid => "not parameters of Argon2id",
-        })
-    }
 }

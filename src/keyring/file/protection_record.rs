@@ -1,4 +1,4 @@
-//! What is told of the protections of a key file, and of the outer keys that they need.
+//! Records of the protections of a key file, and of their outer keys.
 
 use super::format::{KeyFileFault, ProtectionId, protections};
 use super::protection::ProtectionKind;
@@ -7,45 +7,43 @@ use crate::keyring::Freshness;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// One protection of a key file. Nothing here is secret.
+/// One protection of a key file, without secrets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProtectionRecord {
-    /// Names it for as long as it is there.
+    /// Its id, which never changes.
     pub id: ProtectionId,
     /// Its name for people, if it has one.
     pub name: Option<String>,
-    /// Its kind; `None` for one that this version of the library does not know.
+    /// Its kind; `None` if this version of the library does not know the kind.
     pub kind: Option<ProtectionKind>,
-    /// The outer keys that it is under, if it is a [`Keyring`](ProtectionKind::Keyring): any one of
-    /// them opens it.
+    /// The outer keys of a [`Keyring`](ProtectionKind::Keyring) protection, each of which opens it.
     pub outer: Vec<OuterKey>,
 }
 
 impl ProtectionRecord {
-    /// The protections that the bytes of a key file say it has, read without any secret.
-    /// **Unverified**: whoever can write the file can change it.
+    /// The protections in the bytes of a key file, read without a secret. **Unverified**: anyone who
+    /// can write the file can change them.
     ///
     /// # Errors
     ///
-    /// [`KeyFileFault`] if the first line is damaged.
+    /// The [`KeyFileFault`] of a damaged first line.
     pub fn read(key_file: &[u8]) -> Result<Vec<Self>, KeyFileFault> {
         protections(key_file)
     }
 }
 
-/// A protection that was added.
+/// An added protection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AddedProtection {
     /// Its id.
     pub id: ProtectionId,
-    /// The number of the change.
+    /// The change number.
     pub change: u64,
 }
 
-/// How an outer key stands that keeps the file key of a key file, going by what its keyring knows
-/// without asking any service.
+/// The freshness of an outer key of a key file, as its keyring reports it without asking a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OuterFreshness {
@@ -55,16 +53,15 @@ pub struct OuterFreshness {
     pub name: Option<String>,
     /// The outer key.
     pub key: OuterKey,
-    /// What its keyring says: [`Primary`](Freshness::Primary) is in order,
-    /// [`Stale`](Freshness::Stale) asks for
-    /// [`rewrap_protection`](crate::FileKeyring::rewrap_protection), and under a version that is
-    /// [`Refused`](Freshness::Refused) this slot does not open the file any more. `None` if no
-    /// keyring that was offered knows the key, or it cannot tell now.
+    /// [`Primary`](Freshness::Primary) is in order, [`Stale`](Freshness::Stale) requires
+    /// [`rewrap_protection`](crate::FileKeyring::rewrap_protection), and under a
+    /// [`Refused`](Freshness::Refused) version this slot no longer opens the file. `None` if no
+    /// keyring that opened or protected the file knows the key, or its back end does not respond.
     pub freshness: Option<Freshness>,
 }
 
-/// A version of a master key of another keyring that a key file is under: as long as no other
-/// protection opens the file, whoever destroys it destroys every master key in the file.
+/// The version of another keyring's master key that wraps the file key of a key file. If no other
+/// protection opens the file, its destruction destroys every master key in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct OuterKey {
     name: String,
@@ -83,8 +80,8 @@ impl OuterKey {
         }
     }
 
-    /// Name, version and id of the key, and how it wraps: to look for it, or to ask its keyring for
-    /// the [`freshness`](crate::Keyring::freshness).
+    /// Name, version, id and algorithm of the key: to search for it, or to ask its keyring for the
+    /// [`freshness`](crate::Keyring::freshness).
     pub fn label(&self) -> SlotLabel<'_> {
         SlotLabel {
             name: KeyName::checked(&self.name),

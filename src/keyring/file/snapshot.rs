@@ -1,4 +1,4 @@
-//! One state of a key file, decoded: what is read from it and what is written next.
+//! One decoded state of a key file, and the states that changes make of it.
 
 use super::error::KeyFileError;
 use super::format::{FileKey, KeyFile, KeyFileFault, MAX_FILE_LEN, ProtectionId, Salvaged};
@@ -20,15 +20,15 @@ pub(super) enum ProtectionChange<'a> {
     Remove(ProtectionId),
 }
 
-/// A state of a key file. Shared by reference, and never changed.
+/// A decoded state of a key file, which never changes.
 pub(super) struct Snapshot {
-    /// The keys, set up.
+    /// The keys, ready for use.
     pub(super) keys: MasterKeys,
     file: KeyFile,
     key: Arc<FileKey>,
-    /// Its length in bytes, once it is encoded.
+    /// Its length in bytes; 0 until it is encoded.
     len: usize,
-    /// What keeps the file key, once it was asked for.
+    /// Computed on first use.
     protections: OnceLock<Vec<ProtectionRecord>>,
 }
 
@@ -37,7 +37,7 @@ impl Snapshot {
         Snapshot { keys, file, key, len, protections: OnceLock::new() }
     }
 
-    /// The first state of a new file.
+    /// The first snapshot of a new file.
     pub(super) fn create(
         keys: MasterKeys,
         new: &NewKeys,
@@ -49,7 +49,7 @@ impl Snapshot {
         Ok(Snapshot::new(keys, file, Arc::new(key), 0))
     }
 
-    /// The state that a file holds; keys whose material is not in it are those of `source`.
+    /// Opens a file. External key material belongs to `source`.
     pub(super) fn open(
         bytes: &[u8],
         protection: &Protection,
@@ -59,13 +59,13 @@ impl Snapshot {
         Snapshot::of(file, Arc::new(key), bytes.len(), &WrappingKeys::new(), source)
     }
 
-    /// A later state of the same file. Keys that are set up already are taken over.
+    /// Decodes a later state of the same file, and reuses the keys that are ready.
     pub(super) fn decode_successor(&self, bytes: &[u8]) -> Result<Self, KeyFileFault> {
         let file = KeyFile::reload(bytes, &self.key)?;
         Snapshot::of(file, self.key.clone(), bytes.len(), self.keys.all(), self.keys.source())
     }
 
-    /// Sets up the keys of `file`, so far as they are not set up already.
+    /// Prepares the keys of `file` that are not in `earlier`.
     fn of(
         file: KeyFile,
         key: Arc<FileKey>,
@@ -79,7 +79,7 @@ impl Snapshot {
         Ok(Snapshot::new(keys, file, key, len))
     }
 
-    /// This file with other keysets, and the material that came with them.
+    /// This file with changed keysets and their new material.
     pub(super) fn with_keys(
         &self,
         keys: MasterKeys,
@@ -91,7 +91,7 @@ impl Snapshot {
         Ok(Snapshot::new(keys, file, self.key.clone(), 0))
     }
 
-    /// This file with other protections of the same file key, one change later.
+    /// This file with a changed protection, one change later.
     pub(super) fn with_protection(
         &self,
         change: &ProtectionChange<'_>,
@@ -113,7 +113,7 @@ impl Snapshot {
         Ok((next, id))
     }
 
-    /// This file under a fresh file key that `protections` keep, one change later.
+    /// This file under a fresh file key with `protections`, one change later.
     pub(super) fn with_file_key_replaced(
         &self,
         protections: &[&Protection],
@@ -135,7 +135,7 @@ impl Snapshot {
         Ok(Snapshot::new(keys, file, key, 0))
     }
 
-    /// The first state of a file that goes on from a damaged one, under a fresh file key.
+    /// The first snapshot of a file that continues a damaged one, under a fresh file key.
     pub(super) fn salvaged(
         salvaged: &Salvaged,
         revision: u64,
@@ -148,29 +148,29 @@ impl Snapshot {
         Snapshot::of(file, Arc::new(key), 0, &WrappingKeys::new(), source)
     }
 
-    /// What keeps the file key.
+    /// The protections of the file key.
     pub(super) fn protections(&self) -> &[ProtectionRecord] {
         self.protections.get_or_init(|| self.file.protections())
     }
 
-    /// The length of the file in bytes, with the room that its counters can still take.
+    /// The length of the file in bytes, with room for its counters to grow.
     pub(super) fn size(&self) -> usize {
         self.file.size(self.len)
     }
 
-    /// How much of the longest file that is, in per cent.
+    /// The size in per cent of the largest file.
     pub(super) fn filled(&self) -> u8 {
         let percent = self.size().min(MAX_FILE_LEN) / (MAX_FILE_LEN / 100);
         u8::try_from(percent).unwrap_or(100).min(100)
     }
 
-    /// What a writer of the file must know and this library does not.
+    /// A critical name that this library does not know, and so must not write.
     pub(super) fn unknown_critical(&self) -> Option<&str> {
         self.file.unknown_critical()
     }
 
-    /// The bytes of the file, read back before they are given out: sealed material that is
-    /// `unproven` is opened anew, and `None` stands for that of every version.
+    /// The bytes of the file, which are read back before they are returned. `unproven` sealed material
+    /// is opened again; `None` means that of every version.
     pub(super) fn encode(&mut self, unproven: Option<&NewKeys>) -> Result<Vec<u8>, KeyFileFault> {
         let bytes = self.file.encode(&self.key, Timestamp::now())?;
         self.len = bytes.len();
@@ -189,7 +189,7 @@ impl Snapshot {
     }
 }
 
-/// Names the file that a fault is in.
+/// Adds the path to a fault.
 pub(super) fn at(path: &Path) -> impl Fn(KeyFileFault) -> KeyFileError + '_ {
     |fault| KeyFileError::Content { path: path.to_path_buf(), fault }
 }
@@ -202,7 +202,6 @@ mod tests {
     use crate::keyring::software::SoftwareSource;
     use crate::keyset::{Change, ChangeOptions, Material};
 
-    /// Whatever went wrong on the way, a file whose keys do not open is not given out.
     #[test]
     fn unreadable_file_is_not_written() {
         let (version, material) = (KeyVersion::FIRST, Material::Fresh);

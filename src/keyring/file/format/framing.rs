@@ -5,6 +5,7 @@ use super::json::{Fields, from_hex, to_hex};
 use super::record_fault::{RecordFault, RecordName};
 use crate::crypto::mac::MAC_LEN;
 use crate::format::{KeyName, KeyVersion};
+use alloc::borrow::ToOwned as _;
 use alloc::vec::Vec;
 
 /// Most bytes of a key file (FORMAT F-BOUNDS).
@@ -77,7 +78,8 @@ pub(super) fn fault(line: usize, bytes: &[u8], what: RecordFault) -> KeyFileFaul
 
 /// The record that a line names itself, verified or not.
 pub(super) fn name(line: &[u8]) -> RecordName {
-    Line::parse(line).ok().and_then(|line| name_of(line.record)).unwrap_or(RecordName::Unknown)
+    let whole = Line::parse(line).ok().and_then(|line| name_of(line.record));
+    whole.or_else(|| name_in_pieces(line)).unwrap_or(RecordName::Unknown)
 }
 
 /// The name of a record.
@@ -95,6 +97,28 @@ pub(super) fn name_of(record: &str) -> Option<RecordName> {
             RecordName::Version { key, version: KeyVersion::new(fields.value("version").ok()?)? }
         }
         "alias" => RecordName::Alias { name: valid("name")? },
+        "end" => RecordName::End,
+        _ => RecordName::Unknown,
+    })
+}
+
+/// The record that a broken line names itself, in the form that this library writes.
+fn name_in_pieces(line: &[u8]) -> Option<RecordName> {
+    let text = |start: &str, end: u8| {
+        let at = line.windows(start.len()).position(|window| window == start.as_bytes())?;
+        let rest = line.get(at + start.len()..)?;
+        let end = rest.iter().position(|byte| *byte == end)?;
+        Some(core::str::from_utf8(rest.get(..end)?).ok()?.to_owned())
+    };
+    let name = |start| text(start, b'"').filter(|name| KeyName::new(name).is_ok());
+    Some(match name("\"kind\":\"")?.as_str() {
+        "header" => RecordName::Header,
+        "key" => RecordName::Key { name: name("\"name\":\"")? },
+        "version" => {
+            let number = text("\"version\":", b',')?.parse().ok()?;
+            RecordName::Version { key: name("\"key\":\"")?, version: KeyVersion::new(number)? }
+        }
+        "alias" => RecordName::Alias { name: name("\"name\":\"")? },
         "end" => RecordName::End,
         _ => RecordName::Unknown,
     })

@@ -1,4 +1,4 @@
-//! Changing what keeps the file key, and telling it.
+//! Adding, replacing, removing and listing the protections of the file key.
 
 use super::decode;
 use super::fault::{KeyFileFault, ProtectionsFault};
@@ -12,11 +12,11 @@ use crate::random::KeyringRng;
 use alloc::vec::Vec;
 
 impl KeyFile {
-    /// Keeps the file key under `protection` as well, and tells the id.
+    /// Adds `protection`, and returns its id.
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create); [`KeyFileFault::Protections`].
+    /// Those of [`create`](Self::create); [`KeyFileFault::Protections`].
     pub fn add_protection(
         &mut self,
         key: &FileKey,
@@ -37,12 +37,12 @@ impl KeyFile {
         Ok(id)
     }
 
-    /// Keeps the file key under `protection` in the place of the protection `id`, which keeps
-    /// its id, and its name unless the new one has another.
+    /// Replaces the protection `id` by `protection`, under the same id, and under the same name unless
+    /// `protection` has a name.
     ///
     /// # Errors
     ///
-    /// As [`add_protection`](Self::add_protection).
+    /// Those of [`add_protection`](Self::add_protection).
     pub fn rewrap_protection(
         &mut self,
         key: &FileKey,
@@ -50,10 +50,10 @@ impl KeyFile {
         protection: &Protection,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyFileFault> {
-        let place = self.place(id)?;
+        let position = self.position(id)?;
         self.raise_version()?;
         let mut protections = self.protections.clone();
-        if let Some(slot) = protections.get_mut(place) {
+        if let Some(slot) = protections.get_mut(position) {
             let is_plain = |kind| kind == Some(ProtectionKind::Unprotected);
             if is_plain(slot.kind) != is_plain(Some(protection.kind())) {
                 let what = ProtectionsFault::Plaintext;
@@ -68,19 +68,19 @@ impl KeyFile {
     ///
     /// # Errors
     ///
-    /// [`KeyFileFault::Protections`] if there is none, or no other.
+    /// [`KeyFileFault::Protections`] if the id is unknown, or the protection is the only one.
     pub fn remove_protection(&mut self, id: ProtectionId) -> Result<(), KeyFileFault> {
-        let place = self.place(id)?;
+        let position = self.position(id)?;
         self.raise_version()?;
         let mut protections = self.protections.clone();
-        protections.remove(place);
+        protections.remove(position);
         self.set_protections(protections)
     }
 
-    fn place(&self, id: ProtectionId) -> Result<usize, KeyFileFault> {
-        let place = self.protections.iter().position(|stored| stored.id == id);
+    fn position(&self, id: ProtectionId) -> Result<usize, KeyFileFault> {
+        let position = self.protections.iter().position(|stored| stored.id == id);
         let what = ProtectionsFault::Unknown { id };
-        place.ok_or(KeyFileFault::Protections { what })
+        position.ok_or(KeyFileFault::Protections { what })
     }
 
     pub(super) fn set_protections(
@@ -95,7 +95,7 @@ impl KeyFile {
         Ok(())
     }
 
-    /// Has the file written in format version 2: what changed cannot be said in version 1.
+    /// Raises the file to format version 2, since version 1 cannot express the change.
     // FORMAT F-RAISE
     pub(super) fn raise_version(&mut self) -> Result<(), KeyFileFault> {
         if self.version == Version::One {
@@ -108,17 +108,17 @@ impl KeyFile {
         Ok(())
     }
 
-    /// What keeps the file key.
+    /// The protections of the file key.
     pub fn protections(&self) -> Vec<ProtectionRecord> {
         self.protections.iter().map(record_of).collect()
     }
 }
 
-/// The protections that a file says it has, unverified.
+/// The protections of a file, unverified.
 ///
 /// # Errors
 ///
-/// As [`KeyFile::open`], of the header alone.
+/// The fault of a damaged header.
 pub fn protections(bytes: &[u8]) -> Result<Vec<ProtectionRecord>, KeyFileFault> {
     let header = decode::header(bytes)?;
     Ok(header.protections.iter().map(record_of).collect())
@@ -126,6 +126,7 @@ pub fn protections(bytes: &[u8]) -> Result<Vec<ProtectionRecord>, KeyFileFault> 
 
 fn record_of(stored: &ProtectionSlot) -> ProtectionRecord {
     let outer = match stored.kind {
+        // Nothing: a damaged message names no outer key.
         Some(ProtectionKind::Keyring) => protection::outer_keys(&stored.text).unwrap_or_default(),
         _ => Vec::new(),
     };
