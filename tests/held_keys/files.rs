@@ -138,7 +138,7 @@ fn versions_in_file_and_on_token_stand_side_by_side() {
     );
     assert_eq!(
         format!("{told}"),
-        "key file: material of key orders version 2 is on a token that is not given"
+        "key file: material of key orders version 2 is on a token that was not given"
     );
     assert!(!told.is_retryable());
     keyring.promote(version(3)).unwrap();

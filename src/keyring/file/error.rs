@@ -1,4 +1,4 @@
-//! Why a key file could not be read or written.
+//! Errors of key files.
 
 use super::format::KeyFileFault;
 use crate::format::KeyVersion;
@@ -17,24 +17,22 @@ pub enum KeyFileError {
     #[error(transparent)]
     File(#[from] FileError),
 
-    /// The file, or a link that leads to it, or the directory of that, belongs to somebody who is
-    /// neither this process's user nor root.
-    /// [`FileRules::allow_owner`](crate::file::FileRules::allow_owner) accepts one more.
-    #[error("{path:?} belongs to user {owner}, not to {user} nor root, nor to one who is allowed")]
+    /// The file, a link that leads to it, or its directory belongs neither to the user of this process
+    /// nor to root. [`FileRules::allow_owner`](crate::file::FileRules::allow_owner) accepts one more
+    /// owner.
+    #[error("{path:?} belongs to user {owner}, not to {user}, root or an allowed owner")]
     Owner {
         /// The path.
         path: PathBuf,
-        /// Whose it is.
+        /// Its owner.
         owner: u32,
         /// The effective user of this process.
         user: u32,
     },
 
-    /// Others than the owner may read or write the file.
+    /// Users other than the owner may read or write the file.
     /// [`FileRules::allow_permissions`](crate::file::FileRules::allow_permissions) accepts that.
-    #[error(
-        "{path:?} has mode {mode:04o}: others than its owner may, and that is not allowed here"
-    )]
+    #[error("{path:?} has mode {mode:04o}, which gives access to users other than its owner")]
     Permissions {
         /// The path.
         path: PathBuf,
@@ -42,8 +40,8 @@ pub enum KeyFileError {
         mode: u32,
     },
 
-    /// A new file came to be without its owner's right to read and write: a umask took it.
-    #[error("{path:?} was created with mode {mode:04o}, which keeps its owner out")]
+    /// The umask removed the owner's right to read or write a new file.
+    #[error("{path:?} was created with mode {mode:04o}, which denies access to its owner")]
     Umask {
         /// The path.
         path: PathBuf,
@@ -51,10 +49,9 @@ pub enum KeyFileError {
         mode: u32,
     },
 
-    /// The file was mounted by itself, as `docker -v file:file`, Compose and a Kubernetes `subPath`
-    /// do it. Such a mount shows the same file for ever, whatever takes its place outside: messages
-    /// would be encrypted under versions that are destroyed meanwhile. Mount its directory; or read
-    /// a file that never changes, and open its bytes
+    /// The file is mounted by itself, as by `docker -v file:file`, Compose or a Kubernetes `subPath`.
+    /// Such a mount never shows a replacement of the file: messages would be encrypted under versions
+    /// that were destroyed since. Mount the directory; or open the bytes of a file that never changes
     /// ([`ReadOnlyFileKeyring::from_bytes`](crate::file::ReadOnlyFileKeyring::from_bytes)).
     #[error("{path:?} is mounted as a single file, which hides its changes: mount its directory")]
     MountedAlone {
@@ -62,19 +59,19 @@ pub enum KeyFileError {
         path: PathBuf,
     },
 
-    /// The file, or what was to be written, is too large.
-    #[error("{path:?} has {len} bytes, {most} at most can be read")]
+    /// The file, or its new content, is too large.
+    #[error("{path:?} has {len} bytes, and at most {most} can be read")]
     TooLarge {
         /// The path.
         path: PathBuf,
         /// Its length in bytes.
         len: u64,
-        /// The most there may be.
+        /// The maximum.
         most: u64,
     },
 
-    /// A sync of the directory failed earlier, so that nothing more can be promised through this
-    /// handle. Once the medium is in order, [`reopen`](crate::FileKeyring::reopen) it.
+    /// A sync of the directory failed earlier, so this handle no longer guarantees durability. Once
+    /// the medium is in order, [`reopen`](crate::FileKeyring::reopen) it.
     #[error("a sync of the directory of {path:?} failed earlier")]
     Poisoned {
         /// The path.
@@ -86,30 +83,30 @@ pub enum KeyFileError {
     Content {
         /// The path.
         path: PathBuf,
-        /// What is wrong with it, to the record.
+        /// The fault, with its line.
         #[source]
         fault: KeyFileFault,
     },
 
-    /// The file has fewer changes than one that was seen before: an old copy was put back.
+    /// The file has fewer changes than were seen before: an old copy was put back.
     #[error("{path:?} has change {found}, after change {known} was seen")]
     RolledBack {
         /// The path.
         path: PathBuf,
-        /// The file's change number.
+        /// The change number of the file.
         found: u64,
-        /// The change number that was seen, or that the caller demands.
+        /// The change number that was seen, or the anchor of the caller.
         known: u64,
     },
 
-    /// The file does not go on from the one that was loaded: a version is missing, has other
-    /// key material, or came back after its destruction, or a record is not as it was at the change
-    /// that it says was its last. An old copy was put back and changed.
+    /// The file does not continue the history of the loaded one: a version is missing, has other key
+    /// material, or is no longer destroyed, or a record differs from its state at its last change. An
+    /// old copy was put back and changed.
     #[error("{path:?} is of another history: key {key} version {version} differs")]
     Diverged {
         /// The path.
         path: PathBuf,
-        /// The name of the first key, or alias, that differs, or the id of a protection.
+        /// The name of the first key or alias that differs, or the id of a protection.
         key: String,
         /// The first version of it that differs.
         version: KeyVersion,

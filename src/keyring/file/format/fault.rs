@@ -1,4 +1,4 @@
-//! What can be wrong with a key file.
+//! Faults of the content of a key file.
 
 use super::protection_slot::ProtectionId;
 use super::record_fault::{RecordFault, RecordName};
@@ -11,31 +11,32 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// Why a key file was not read or written.
+/// Why the content of a key file was not read or written.
 ///
-/// What the file says in the clear is exact; what only the secret could tell is one silent
-/// variant, [`Authentication`](Self::Authentication).
+/// Faults of the readable text are exact. Everything that depends on the secret is one variant,
+/// [`Authentication`](Self::Authentication).
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFileFault {
-    /// The bytes do not start as a key file does.
+    /// The bytes do not start like a key file.
     #[error("not an envelock key file{}", Guess(*.looks_like))]
     NotKeyFile {
-        /// What they look like, where that can be told.
+        /// What they look like, if that is known.
         looks_like: Option<KeyFileLooksLike>,
     },
 
-    /// Line ends were made CR LF on the way, or a byte order mark added: copy the file as it is.
+    /// A conversion of text changed line ends to CR LF, or added a byte order mark: copy the file
+    /// unchanged.
     #[error("key file was changed by a conversion of text: it {conversion}")]
     Converted {
-        /// Which.
+        /// The conversion.
         conversion: TextConversion,
     },
 
-    /// The file is of another format version. A newer library wrote it.
+    /// A newer library wrote the file in an unknown format version.
     #[error("key file has format version {version}, this library reads versions 1 and 2")]
     FormatVersion {
-        /// The file's.
+        /// The format version of the file.
         version: u64,
     },
 
@@ -43,7 +44,7 @@ pub enum KeyFileFault {
     #[error("key file is too long: at most 64 MiB and 1,000,000 lines")]
     TooLong,
 
-    /// The file was written 2^64 - 1 times, and takes no other change.
+    /// The file was written 2^64 - 1 times, and permits no other change.
     #[error("key file has no change number left")]
     ChangeNumber,
 
@@ -52,13 +53,13 @@ pub enum KeyFileFault {
     Record {
         /// The line, from 1.
         line: usize,
-        /// The record on it, going by its own words and by the verified lines around it.
+        /// The record that the line names, unverified if the line is damaged.
         record: RecordName,
-        /// What is wrong.
+        /// The reason.
         what: RecordFault,
     },
 
-    /// The key material of a version does not open, or is not that of the record's id.
+    /// The key material of a version does not open, or does not belong to the id of its record.
     #[error("key file: material of key {key} version {version} does not open")]
     Material {
         /// The master key.
@@ -67,9 +68,8 @@ pub enum KeyFileFault {
         version: KeyVersion,
     },
 
-    /// The key material of a version is not in the file but on a token, and the file was opened
-    /// without it: open it with the keyring of that token.
-    #[error("key file: material of key {key} version {version} is on a token that is not given")]
+    /// The key material of a version is on a token: open the file with the keyring of that token.
+    #[error("key file: material of key {key} version {version} is on a token that was not given")]
     TokenVersion {
         /// The master key.
         key: String,
@@ -77,64 +77,65 @@ pub enum KeyFileFault {
         version: KeyVersion,
     },
 
-    /// The file has no protection of the kind that was offered.
+    /// The file has no protection of the offered kind.
     #[error("key file is protected by a {}, and a {offered} was given", kinds(found))]
     ProtectionKind {
-        /// The kinds of the file's protections, in order.
+        /// The kinds of the protections of the file, in order.
         found: Vec<ProtectionKind>,
-        /// The one offered.
+        /// The offered kind.
         offered: ProtectionKind,
     },
 
-    /// The file has another file key than when it was opened: open it again.
+    /// The file key was replaced since the file was opened:
+    /// [`reopen`](crate::FileKeyring::reopen) it.
     #[error("file key of the key file was replaced since it was opened")]
     FileKeyReplaced,
 
-    /// The protections of the file cannot be what was asked for. Nothing was written.
+    /// A change of protections breaks a rule. Nothing was written.
     #[error("protections of the key file: {what}")]
     Protections {
-        /// What is wrong.
+        /// The rule.
         what: ProtectionsFault,
     },
 
-    /// A wrong passphrase, keyring or raw key; or the header, line 1, is damaged.
+    /// The passphrase, keyring or raw key is wrong, or the header, line 1, is damaged.
     #[error("key file does not open: wrong secret, or its header is damaged")]
     Authentication,
 
-    /// The cost of Argon2id is out of bounds. Nothing was computed.
+    /// The cost of Argon2id is out of bounds. Nothing was derived.
     #[error("Argon2id with {cost} is {fault}")]
     Argon2Cost {
         /// The cost.
         cost: Argon2Cost,
-        /// What is wrong with it.
+        /// The bound.
         fault: CostFault,
     },
 
-    /// The memory that Argon2id takes is not there.
+    /// The memory for Argon2id could not be allocated.
     #[error("no memory for Argon2id with {cost}")]
     OutOfMemory {
         /// The cost.
         cost: Argon2Cost,
     },
 
-    /// A new file was to be protected by an empty passphrase or an all-zero key.
+    /// A new protection has an empty passphrase or an all-zero key.
     #[error("protection of a key file by an empty secret")]
     EmptySecret,
 
-    /// The outer keyring does not wrap or unwrap the file key.
+    /// The outer keyring did not wrap or unwrap the file key.
     #[error("outer keyring of the key file failed")]
     OuterKeyring(#[source] Box<Error>),
 
-    /// The file uses something that a writer must know and this library does not. It can be
-    /// read; a newer library writes it.
-    #[error("key file cannot be written by this library: it does not know {name:?}")]
+    /// The file uses a critical record or field that this library does not know. It can be read, and
+    /// a newer library writes it.
+    #[error("key file cannot be written by this library, which does not know {name:?}")]
     UnknownCritical {
         /// The name of the record or field.
         name: String,
     },
 
-    /// What was to be written did not read back as it was. Nothing was written.
-    #[error("what was to be written to the key file does not read back")]
+    /// The new content did not read back. Nothing was written.
+    #[error("new content of the key file does not read back")]
     ReadBack,
 
     /// The random generator failed.
@@ -146,38 +147,38 @@ pub enum KeyFileFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ProtectionsFault {
-    /// A file has at most this many.
+    /// A file has a maximum number of protections.
     #[error("more than {most}")]
     TooMany {
         /// The most there can be.
         most: usize,
     },
-    /// A file has at most this many passphrases, since opening it may have to try each.
+    /// A file has a maximum number of passphrases, since an opening may try each.
     #[error("more than {most} passphrases")]
     TooManyPassphrases {
         /// The most there can be.
         most: usize,
     },
-    /// An unprotected file has no other protection, and a protected one does not become one:
-    /// replace its file key instead.
+    /// An unprotected file has no other protection, and a protected file does not become
+    /// unprotected: replace its file key instead.
     #[error("an unprotected file key beside or after another")]
     Plaintext,
-    /// The only one cannot be removed, and a file cannot be without any.
+    /// A file has at least one protection.
     #[error("the only one cannot be removed")]
     Last,
-    /// The file has none of this id.
-    #[error("there is none of id {id}")]
+    /// The file has no protection of this id.
+    #[error("no protection has the id {id}")]
     Unknown {
         /// The id.
         id: ProtectionId,
     },
-    /// Two have one id.
-    #[error("two are of id {id}")]
+    /// Two protections have one id.
+    #[error("two protections have the id {id}")]
     DuplicateId {
         /// The id.
         id: ProtectionId,
     },
-    /// A name has not the form of a key name, or more than 64 bytes.
+    /// A name does not have the form of a key name of at most 64 bytes.
     #[error("the name is not [A-Za-z0-9][A-Za-z0-9._:/@+=-]{{0,63}}")]
     Name,
 }
@@ -198,7 +199,7 @@ impl KeyFileFault {
         }
     }
 
-    /// The line that is at fault, from 1, where one is.
+    /// The line with the fault, from 1, if one line has it.
     pub fn line(&self) -> Option<usize> {
         match self {
             KeyFileFault::Record { line, .. } => Some(*line),
@@ -219,13 +220,13 @@ impl From<RandomnessUnavailable> for KeyFileFault {
     }
 }
 
-/// What was done to a key file that can still be read by salvage.
+/// A conversion of a key file, which salvage reverts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TextConversion {
-    /// Its lines end in CR LF: an editor, a transfer as text, a checkout on Windows.
+    /// Lines end in CR LF: by an editor, a transfer as text, a checkout on Windows.
     CarriageReturns,
-    /// It begins with a byte order mark.
+    /// A byte order mark precedes the first line.
     ByteOrderMark,
 }
 
@@ -238,13 +239,13 @@ impl fmt::Display for TextConversion {
     }
 }
 
-/// What bytes that are no key file look like. A guess, for people.
+/// A guess, for people, at the kind of bytes that are no key file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyFileLooksLike {
-    /// Nothing: no byte at all.
+    /// No bytes.
     Empty,
-    /// Zeros alone, as after a crash of a file system.
+    /// Only zeros, as after a crash of a file system.
     Zeros,
     /// Text in UTF-16.
     Utf16,
@@ -252,7 +253,7 @@ pub enum KeyFileLooksLike {
     Base64,
     /// An envelock message.
     Message,
-    /// One line of text: the file with the passphrase?
+    /// One line of text, perhaps the passphrase.
     Line,
 }
 
@@ -262,14 +263,14 @@ impl fmt::Display for KeyFileLooksLike {
             KeyFileLooksLike::Empty => "it is empty",
             KeyFileLooksLike::Zeros => "it is all zeros",
             KeyFileLooksLike::Utf16 => "it is text in UTF-16",
-            KeyFileLooksLike::Base64 => "it is one in base64, decode it first",
+            KeyFileLooksLike::Base64 => "it is a key file in base64, decode it first",
             KeyFileLooksLike::Message => "it is a message",
             KeyFileLooksLike::Line => "it is one line of text, a passphrase perhaps",
         })
     }
 }
 
-/// What is said of a guess behind the rest.
+/// The suffix of the error text.
 struct Guess(Option<KeyFileLooksLike>);
 
 impl fmt::Display for Guess {

@@ -11,7 +11,7 @@ use alloc::vec::Vec;
 /// Most bytes of a key file (FORMAT F-BOUNDS).
 pub(in crate::keyring::file) const MAX_FILE_LEN: usize = 64 << 20;
 
-/// Most lines that a recovery looks at. No intact file has as many.
+/// Most lines that a recovery reads. No intact file has as many.
 pub(super) const MAX_LINES: usize = 1_000_000;
 
 /// Most bytes of a line, without its line end.

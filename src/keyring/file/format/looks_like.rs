@@ -1,4 +1,4 @@
-//! Bytes that are no key file, or one that was treated as text on its way.
+//! Bytes that are no key file, and key files that a conversion of text changed.
 
 use super::fault::{KeyFileFault, KeyFileLooksLike, TextConversion};
 use super::framing::PREFIX;
@@ -7,13 +7,13 @@ use zeroize::Zeroizing;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What every key file begins with, in base64: its whole groups.
+/// The start of every key file in base64.
 const BASE64: &[u8] = b"eyJyZWNvcmQi";
 
-/// What a message begins with.
+/// The magic of a message.
 const MESSAGE: &[u8] = b"\xe5\x4e\x56\x4c";
 
-/// The fault of bytes that do not begin as a key file does, or whose lines do not end as its do.
+/// The fault of bytes that do not start like a key file, or have other line ends.
 pub(super) fn fault(bytes: &[u8]) -> KeyFileFault {
     match conversion(bytes) {
         Some(conversion) => KeyFileFault::Converted { conversion },
@@ -21,7 +21,7 @@ pub(super) fn fault(bytes: &[u8]) -> KeyFileFault {
     }
 }
 
-/// Which conversion a key file went through, if it is one.
+/// The conversion of a key file, if there was one.
 pub(super) fn conversion(bytes: &[u8]) -> Option<TextConversion> {
     if let Some(rest) = bytes.strip_prefix(BYTE_ORDER_MARK) {
         return rest.starts_with(PREFIX).then_some(TextConversion::ByteOrderMark);
@@ -53,8 +53,8 @@ fn is_line(text: &[u8]) -> bool {
         .is_ok_and(|text| !text.is_empty() && !text.contains(char::is_control))
 }
 
-/// The bytes without what a conversion put into them; `None` if there was none. Under no
-/// protection they are key material.
+/// The bytes without the changes of a conversion; `None` if there was none. Wiped, since the bytes of
+/// an unprotected file are key material.
 pub(super) fn unconverted(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     conversion(bytes)?;
     let text = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);

@@ -49,16 +49,15 @@ use record::{Header, Version};
 use sealed::Sealed;
 use version::VersionExtra;
 
-/// What a key file holds; the key material is sealed.
+/// The content of a key file, with sealed key material.
 ///
-/// What this version of the format does not know is kept, and written again byte for byte.
+/// Unknown fields and records are preserved byte for byte.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyFile {
     version: Version,
     id: FileId,
-    /// Tells the file key that the material is sealed under.
+    /// Identifies the file key that seals the material.
     file_key: [u8; MAC_LEN],
-    /// What keeps the file key.
     protections: Vec<ProtectionSlot>,
     written: Timestamp,
     keysets: KeysetMap,
@@ -66,7 +65,7 @@ pub struct KeyFile {
     unknown: Unknown,
 }
 
-/// What this version does not know, and keeps.
+/// Unknown fields and records.
 #[derive(Clone, Default, PartialEq, Eq)]
 struct Unknown {
     critical: Vec<String>,
@@ -79,7 +78,7 @@ struct Unknown {
 }
 
 impl Unknown {
-    /// Takes those fields away that format version 1 did not know and version 2 has.
+    /// Removes the fields that version 1 did not know and version 2 has.
     // FORMAT F-RAISE
     fn raise_version(&mut self) {
         record::keep_unknown("header", &mut self.header);
@@ -117,23 +116,23 @@ impl KeyFile {
         Ok((file, key))
     }
 
-    /// Opens a file: its file key by `protection`, then all of it.
+    /// Opens the file key by `protection`, and reads the file.
     ///
     /// # Errors
     ///
-    /// [`KeyFileFault`], with the line and the record.
+    /// [`KeyFileFault`], with the line.
     pub fn open(bytes: &[u8], protection: &Protection) -> Result<(Self, FileKey), KeyFileFault> {
         let header = decode::header(bytes)?;
         let key = FileKey::open(header.id, &header.protections, protection)?;
         Ok((decode::decode(bytes, &key)?, key))
     }
 
-    /// Reads a later state of a file that was opened before: no passphrase is stretched, no outer
-    /// keyring asked.
+    /// Reads a later state of an open file, without a passphrase or outer keyring.
     ///
     /// # Errors
     ///
-    /// [`KeyFileFault::FileKeyReplaced`] if it must be opened again; as [`open`](Self::open).
+    /// [`KeyFileFault::FileKeyReplaced`] if the file must be opened again; those of
+    /// [`open`](Self::open).
     pub fn reload(bytes: &[u8], key: &FileKey) -> Result<Self, KeyFileFault> {
         let header = decode::header(bytes)?;
         if header.id != key.id || decode::is_under_another(bytes, key) {
@@ -147,18 +146,17 @@ impl KeyFile {
     /// # Errors
     ///
     /// [`KeyFileFault::UnknownCritical`]; [`KeyFileFault::Material`] if a version has no material;
-    /// [`KeyFileFault::FileKeyReplaced`] if `key` is not that of the file as it is; [`KeyFileFault::TooLong`],
-    /// or [`RecordFault::LineTooLong`]: what could not be read again is not written.
+    /// [`KeyFileFault::FileKeyReplaced`] if `key` is a former file key; [`KeyFileFault::TooLong`] or
+    /// [`RecordFault::LineTooLong`] if the file could not be read again.
     pub fn encode(&self, key: &FileKey, now: Timestamp) -> Result<Vec<u8>, KeyFileFault> {
         encode::encode(self, key, now)
     }
 
-    /// The same master keys under a fresh file key that `protections` keep, whatever kept the
-    /// former one.
+    /// The same master keys under a fresh file key with new `protections`.
     ///
     /// # Errors
     ///
-    /// As [`create`](Self::create); [`KeyFileFault::Protections`]; [`KeyFileFault::Material`].
+    /// Those of [`create`](Self::create); [`KeyFileFault::Protections`]; [`KeyFileFault::Material`].
     pub fn replace_file_key(
         &self,
         key: &FileKey,
@@ -182,8 +180,8 @@ impl KeyFile {
         Ok((file, new))
     }
 
-    /// Takes over changed keysets, and seals the material of the versions that came, unless it is on
-    /// a token. That of destroyed ones goes.
+    /// Installs changed keysets, seals the material of new versions unless it is on a token, and drops
+    /// that of destroyed ones.
     ///
     /// # Errors
     ///
@@ -217,7 +215,7 @@ impl KeyFile {
         Ok(())
     }
 
-    /// Length of the file where it is encoded in `len` bytes, with the room that counting can take.
+    /// The length of a file of `len` bytes, with room for its counters to grow.
     pub(in crate::keyring) fn size(&self, len: usize) -> usize {
         encode::size(self, len)
     }
@@ -227,7 +225,7 @@ impl KeyFile {
         self.id == key.id && compare::equal(&self.file_key, &key.fingerprint())
     }
 
-    /// Sets the revision, where keysets go on in another file.
+    /// Sets the revision, for keysets that continue in another file.
     pub(in crate::keyring) fn set_revision(&mut self, revision: u64) {
         self.keysets.set_revision(revision);
     }
@@ -249,12 +247,12 @@ impl KeyFile {
         self.written
     }
 
-    /// What keeps this library from writing the file, if anything does.
+    /// A critical name that this library does not know, and so must not write.
     pub fn unknown_critical(&self) -> Option<&str> {
         Header::unknown_critical(&self.unknown.critical)
     }
 
-    /// Checks that the sealed material of every version opens and is that of its id.
+    /// Checks that the sealed material of every version opens and belongs to its id.
     ///
     /// # Errors
     ///
@@ -264,8 +262,7 @@ impl KeyFile {
         self.sealed_keys(key, &WrappingKeys::new()).map(|keys| keys.len())
     }
 
-    /// Sets up the keys of all versions whose material is sealed in the file; those in `earlier`
-    /// are taken from there.
+    /// Prepares the keys of all versions with material in the file; reuses those in `earlier`.
     ///
     /// # Errors
     ///
@@ -286,8 +283,8 @@ impl KeyFile {
         sealed_versions(&self.keysets).map(set_up).collect()
     }
 
-    /// Sets up the keys of all versions whose material is on a token, by `set_up`; those in
-    /// `earlier` are taken from there.
+    /// Prepares the keys of all versions with material on a token by `set_up`; reuses those in
+    /// `earlier`.
     ///
     /// # Errors
     ///
@@ -306,7 +303,7 @@ impl KeyFile {
         token_versions(&self.keysets).map(set_up).collect()
     }
 
-    /// Opens the material of a version, and checks that it is that of its id (SPEC K-MASTER).
+    /// Opens the material of a version, and checks its id (SPEC K-MASTER).
     fn material(
         &self,
         key: &FileKey,
@@ -324,7 +321,7 @@ impl KeyFile {
     }
 }
 
-/// The key that is set up already for a version.
+/// The key of a version, if it is ready already.
 fn known(earlier: &WrappingKeys, record: &VersionRecord) -> Option<Arc<dyn WrappingKey>> {
     let known = earlier.get(&record.master_key_id)?;
     (known.algorithm() == record.algorithm).then(|| known.clone())
