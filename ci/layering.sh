@@ -6,79 +6,53 @@
 #   core    everything else: no std, file, socket, clock, environment, thread, hidden randomness
 #   unsafe  src/keyring/pkcs11/ffi/ alone, and each block there says why it is sound
 #   facade  `tracing` and `metrics` are named in src/observe/ alone
-#   rim     what ALLOWED lists, each with its reason; that it stands behind feature `std` is
-#           proved by the build in no_std.sh
+#   rim     what RIM lists; that it stands behind feature `std` is proved by the build in no_std.sh
+#
+# ALLOWED has the exceptions, each with its reason.
 set -euo pipefail
 root=$(cd "${1:-$(dirname "$0")/..}" && pwd)
 cd "$root"
 
 LONGEST_FILE=400
 
-# Where defaults need no reason yet.
-UNEXPLAINED='^src/(crypto/refusals|keyring/file/storage/|conformance/|internals/)'
+# Threads, files, clocks and hidden randomness stand here alone: everything that feature `std` adds. `folder/*`
+# is the files of a folder, `folder/` those below it too.
+RIM='
+src/io/
+src/fs/
+src/message_file/
+src/keyring/file/*
+src/keyring/file/storage/
+src/keyring/pkcs11/
+src/keyring/caching/
+src/random/os.rs
+src/threads.rs
+src/sync.rs
+src/time.rs
+src/body/fork.rs
+src/observe/metrics.rs
+src/observe/queue.rs
+src/conformance/
+src/internals/message_file.rs
+'
 
-# rule | file, or a folder with a slash behind it | what the line must match | reason
+# What a rim may do.
+RIM_RULES='std io feature os-random'
+
+# rules | files, as in RIM | what the line must match | reason
 ALLOWED='
-std       | src/lib.rs            | ^extern crate std;$            | the one door to std, behind its feature
-std       | src/sync.rs           | std::sync                      | a lock that parks; spin takes its place without std
-std       | src/threads.rs        | std::thread                    | the rim: threads that share a body, behind feature std
-io        | src/threads.rs        | std::thread                    | the rim: the same
-feature   | src/threads.rs        | .                              | without std a body is on one thread
-std       | src/body/fork.rs      | std::process::id               | the rim: which process this is, behind feature std
-io        | src/body/fork.rs      | std::process::id               | the rim: the same
-feature   | src/body/fork.rs      | .                              | without std there is no fork
-std       | src/keyring/caching/  | std::(sync::|time::Instant)    | the rim: the cache, threads that wait for one call, and the age of a key
-io        | src/keyring/caching/clock.rs  | .                      | the rim: the one clock of the cache
-feature   | src/keyring/mod.rs    | .                              | declares the caching keyring, part of the rim
-std       | src/observe/          | std::sync::                   | the rim: names with series, events that wait for a report
-feature   | src/lib.rs            | .                              | declares the rim
-feature   | src/envelope/mod.rs   | .                              | declares envelope/os.rs, part of the rim
-feature   | src/sync.rs           | .                              | chooses the lock
-feature   | src/keyring/memory.rs | .                              | conveniences that fill in the generator of the rim
-os-random | src/lib.rs            | ^pub use random::\{.*OsRandom | declares the rim
-os-random | src/random/           | \b(OsRandom|getrandom)\b       | the rim: one system call a message
-feature   | src/random/           | .                              | without std there is no system call
-os-random | src/envelope/os.rs    | .                              | the rim: every operation with OS randomness filled in
-os-random | src/keyring/memory.rs | &mut crate::OsRandom           | conveniences behind feature std
-std       | src/message_file/           | .                              | the rim: messages in files, and who works on one at a time
-io        | src/message_file/           | .                              | the rim: the same
-std       | src/envelope/file.rs | ^use std::path::Path;$         | the rim: operations on message files, behind feature file
-io        | src/envelope/file.rs | ^use std::path::Path;$         | the rim: the same
-std       | src/fs/              | .                              | the rim: the one door to the file system
-io        | src/fs/              | .                              | the rim: the same
-os-random | src/fs/replace.rs    | crate::OsRandom                | the rim: names that nobody foresees
-std       | src/keyring/file/*    | .                              | the rim: files, locks and the threads that share them; format/ below it is bytes to bytes
-io        | src/keyring/file/*    | .                              | the rim: the same
-std       | src/keyring/file/storage/ | .                          | the rim: the same
-io        | src/keyring/file/storage/ | .                          | the rim: the same
-os-random | src/keyring/file/*    | .                              | the rim: names that nobody foresees, fresh keys
-std       | src/time.rs           | std::time::                    | the one reading of the system clock, behind feature std
-io        | src/time.rs           | std::time::                    | the same
-feature   | src/time.rs           | .                              | declares it
-os-random | src/keyring/lifecycle.rs | .                           | conveniences that fill in time and generator, behind feature std
-feature   | src/keyring/lifecycle.rs | .                           | the same
-os-random | src/policy/apply.rs   | &mut crate::OsRandom            | the same
-feature   | src/policy/apply.rs   | .                              | the same
-std       | src/io/               | .                              | the rim: adapters for the readers and writers of std
-io        | src/io/               | .                              | the rim: the same
-std       | src/error/mod.rs      | std::io::Error                 | what a reader or writer said, behind feature std
-io        | src/error/mod.rs      | std::io::Error                 | the same
-feature   | src/error/mod.rs      | .                              | the same
-feature   | src/error/answers.rs  | .                              | the same
-feature   | src/stream/           | .                              | what the adapters alone ask of a stream
-panic     | src/conformance/      | .                              | a harness tells of a broken rule by a panic
-std       | src/conformance/      | .                              | runs in tests alone, behind features test-util and std
-io        | src/conformance/      | thread::                       | judges keyrings from eight threads at once
-std       | src/internals/message_file.rs | std::(ffi::OsStr|io::Read|path::Path);$ | the files that tests of message files simulate
-io        | src/internals/message_file.rs | std::(io::Read|path::Path);$ | the same
-feature   | src/conformance/mod.rs | .                              | what needs threads stands behind std
-std       | src/keyring/pkcs11/   | .                              | the rim: a library, its path, threads that share it, clocks
-io        | src/keyring/pkcs11/   | .                              | the rim: the same
-os-random | src/keyring/pkcs11/   | .                              | the rim: IVs of self-tests, ids, the key of a catalogue
-unsafe    | src/lib.rs            | ^#!\[cfg_attr\(not\(all\(feature = "pkcs11", unix\)\), forbid\(unsafe_code\)\)\]$ | the word that forbids it
-unsafe    | src/lib.rs            | ^#!\[cfg_attr\(all\(feature = "pkcs11", unix\), deny\(unsafe_code\)\)\]$ | the word that forbids it but where it is allowed
+feature   | src/ | #\[cfg\(.*\)\] => (pub(\([a-z]+\))? )?(const )?(mod|use|impl|fn|extern crate)\b | declares what the rim adds
+feature   | src/lib.rs src/envelope/mod.rs | ^#!?\[cfg_attr\(.*(allow|deny)\( | lints that differ without std
+std       | src/lib.rs           | ^extern crate std;$ | the one door to std
+std io    | src/error/mod.rs     | std::io::Error | the cause that a reader or writer reported
+feature   | src/error/mod.rs src/error/answers.rs | #\[cfg\(feature = "std"\)\] => (Error::)?Io\b | the variant that holds it
+std io    | src/envelope/file.rs | ^use std::path::Path;$ | operations on message files, behind feature file
+os-random | src/lib.rs src/random/mod.rs src/envelope/mod.rs | (^pub use .*|^use crate::random::|\bR = |^random: |^impl .* for crate::)\bOsRandom\b | the name, and the default generator of an envelope
+os-random | src/keyring/memory.rs src/keyring/lifecycle.rs src/policy/apply.rs | (&mut (crate::)?OsRandom\b|^use crate::\{OsRandom,) | conveniences that fill in time and generator
+panic     | src/conformance/     | . | a harness reports a broken rule by a panic
+unsafe    | src/lib.rs           | ^#!\[cfg_attr\((not\()?all\(feature = "pkcs11", unix\)\)?, (forbid|deny)\(unsafe_code\)\)\]$ | forbids it, or denies it but where it is allowed
 unsafe    | src/keyring/pkcs11/ffi/ | (^#!\[allow\(unsafe_code\)\]$|unsafe \{) | the one unsafe module: blocks, each with its reason
-binding   | src/keyring/pkcs11/ffi/ | \bcryptoki_sys\b             | the one module that calls into C
+binding   | src/keyring/pkcs11/ffi/ | \bcryptoki_sys\b | the one module that calls into C
 '
 
 failures=0
@@ -121,18 +95,28 @@ code_lines() {
     done
 }
 
-# ALLOWED, column by column.
+# ALLOWED and RIM, one file at a time.
 entries=() allowed_rules=() allowed_files=() patterns=()
-while IFS='|' read -r rule file rest; do
-    [ -n "$rule" ] || continue
-    entries+=("$rule|$file|$rest")
-    allowed_rules+=("${rule// /}")
-    allowed_files+=("${file// /}")
+allow() {
+    local rules=$1 file=$2 pattern=$3
+    entries+=("$rules | $file | $pattern")
+    allowed_rules+=(" $rules ")
+    allowed_files+=("$file")
+    patterns+=("$pattern")
+}
+while read -r file; do
+    [ -z "$file" ] || allow "$RIM_RULES" "$file" .
+done <<<"$RIM"
+while IFS='|' read -r rules files rest; do
+    [ -n "$rules" ] || continue
     # The pattern may hold bars; the reason behind the last one does not.
-    patterns+=("$(sed -E 's/^\s*(.*[^ ])\s+\|[^|]*$/\1/' <<<"$rest")")
+    pattern=$(sed -E 's/^\s*(.*[^ ])\s+\|[^|]*$/\1/' <<<"$rest")
+    for file in $files; do
+        allow "$(xargs <<<"$rules")" "$file" "$pattern"
+    done
 done <<<"$ALLOWED"
 
-# Reads `file:number:text`; drops the lines that ALLOWED has for the rule.
+# Reads `file:number:text`; drops the lines that ALLOWED or RIM has for the rule.
 without_allowed() {
     local rule=$1 line file text found index
     while IFS= read -r line; do
@@ -141,8 +125,7 @@ without_allowed() {
         text=${text#"${text%%[![:space:]]*}"}
         found=''
         for index in "${!entries[@]}"; do
-            [ "${allowed_rules[index]}" = "$rule" ] || continue
-            # `folder/*` stands for the files of the folder, `folder/` for those below it too.
+            [[ ${allowed_rules[index]} == *" $rule "* ]] || continue
             case ${allowed_files[index]} in
                 */) [[ $file == "${allowed_files[index]}"* ]] || continue ;;
                 */\*) [ "${allowed_files[index]}" = "${file%/*}/*" ] || continue ;;
@@ -154,6 +137,19 @@ without_allowed() {
         done
         [ -n "$found" ] || printf '%s\n' "$line"
     done
+}
+
+# Joins an attribute with what it stands above: `#[cfg(feature = "std")] => mod io;`.
+with_declared() {
+    awk '
+        {
+            text = $0; sub(/^[^:]*:[0-9]+:[[:space:]]*/, "", text)
+            if (pending != "" && text ~ /^#\[.*\]$/) { waiting = waiting "\n" $0; next }
+            if (pending != "") { print pending " => " text; if (waiting != "") print substr(waiting, 2) }
+            pending = waiting = ""
+            if (text ~ /^#\[cfg\(.*feature = "std".*\)\]$/) { pending = $0; next }
+            print
+        }'
 }
 
 # check RULE MESSAGE PATTERN [FILE_PATTERN]: no line of code matches but what is allowed. Patterns
@@ -183,7 +179,8 @@ check ciphers 'a cipher crate is imported outside of src/crypto/' \
     '\b(use|extern crate) +(aes|aes_gcm|aws_lc_rs|chacha20poly1305|xaes_256_gcm|argon2|hmac|hkdf|sha2|subtle)\b' \
     '^src/[^c]|^src/c[^r]'
 check std 'std outside of the rim' '\bstd::|extern crate +std\b|\buse +std\b'
-check feature 'feature `std` decides outside of the rim' 'feature *= *"std"'
+with_declared <"$code" >"$scratch/declared"
+code=$scratch/declared check feature 'feature `std` decides outside of the rim' 'feature *= *"std"'
 check os-random 'hidden randomness outside of the rim' \
     '\b(OsRandom|os_random|getrandom|OsRng|SysRng|thread_rng)\b'
 # `core::time` has no clock.
@@ -202,7 +199,7 @@ check reason 'a lint is let off without a reason' '#!?\[expect\(clippy::[a-z_]+\
 # "Cannot happen" is never a default: a sum that stops at its limit, or nothing in the place of what
 # is missing, says above it or behind it why that is right. Elsewhere ranges are indexed, lengths
 # added, input is checked, and what is impossible is an `expect`.
-find src -name '*.rs' | sort | grep -Ev "$UNEXPLAINED" | xargs awk '
+find src -name '*.rs' | sort | grep -vxF "$(test_files)" | xargs awk '
     FNR == 1 { reason = 0; tests = 0 }
     /^#\[cfg\(test\)\]/ { tests = 1 }
     tests { next }
@@ -231,10 +228,9 @@ if [ -s "$scratch/long" ]; then
 fi
 
 # An allowance that nothing uses hides the next violation.
-while IFS= read -r entry; do
-    [ -n "$entry" ] || continue
+for entry in "${entries[@]}"; do
     grep -qxF -- "$entry" "$used" || fail 'an allowance is not used' <<<"$entry"
-done <<<"$ALLOWED"
+done
 
 echo "layering: $(wc -l <"$code") lines of code in $(cut -d: -f1 "$code" | sort -u | wc -l) files; the longest:"
 head -5 "$scratch/lengths"

@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 /// The longest secret that is read, in bytes, its line end included.
 const MAX_LEN: usize = 4096;
 
+/// One more shows that there is too much.
+const READ_LEN: usize = MAX_LEN + 1;
+
 /// Why a file gave no secret.
 #[derive(Debug)]
 pub(crate) enum SecretFault {
@@ -34,8 +37,8 @@ pub(crate) fn read_secret_file(
 /// Reads `reader` to its end and returns the secret without a line end after it.
 pub(crate) fn read_secret(reader: impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
     // Allocated once: growing would leave a copy of a part.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_LEN + 1));
-    reader.take(MAX_LEN as u64 + 1).read_to_end(&mut bytes)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(READ_LEN));
+    reader.take(READ_LEN as u64).read_to_end(&mut bytes)?;
     let invalid = |what| Err(io::Error::new(io::ErrorKind::InvalidData, what));
     if bytes.len() > MAX_LEN {
         return invalid("longer than 4096 bytes");

@@ -4,7 +4,6 @@
 use super::counter::Counts;
 use super::{KeyringError, SlotWriter, WrapContext};
 use crate::crypto::secret::{DataKey, MasterKey};
-use crate::error::BackendError;
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, WrapAlgorithm};
 #[cfg(all(feature = "file", unix))]
@@ -145,7 +144,7 @@ pub(crate) trait KeyMaterialStore: Send + Sync {
     fn destroy<'k>(
         &self,
         records: &mut dyn Iterator<Item = (KeyName<'k>, &'k VersionRecord)>,
-    ) -> Result<(), BackendError> {
+    ) -> Result<(), crate::error::BackendError> {
         let _ = records;
         Ok(())
     }

@@ -99,7 +99,7 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
     }
 
     /// The same stream, on the calling thread alone.
-    #[cfg(feature = "std")]
+    #[cfg(feature = "tokio")]
     pub(crate) fn on_one_thread(self) -> Self {
         ChunkStream { threads: None, ..self }
     }

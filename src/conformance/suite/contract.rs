@@ -42,8 +42,7 @@ fn judge_slot<K: Keyring>(
     );
     let exact = slot.algorithm.wrapped_key_len(probe.message.context().suite());
     let len = slot.wrapped_key.len();
-    let room = exact.or(max_len).unwrap_or_default();
-    let fits = len <= room && room <= MAX_WRAPPED_KEY_LEN;
+    let fits = exact.or(max_len).is_some_and(|room| len <= room && room <= MAX_WRAPPED_KEY_LEN);
     Rule::Primary
         .check(fits, format!("{len} bytes are wrapped, primary told {max_len:?}: {shown}"));
     for _ in 0..2 {

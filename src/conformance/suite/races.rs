@@ -26,7 +26,7 @@ pub(super) fn judge<K: Lifecycle>(factory: &impl Fn() -> K) {
 
 /// Runs `work` in eight threads that start together.
 fn together<T: Send>(work: impl Fn(u64) -> T + Sync) -> Vec<T> {
-    let start = Barrier::new(usize::try_from(THREADS).unwrap_or_default());
+    let start = Barrier::new(THREADS as usize);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..THREADS)
             .map(|thread| {

@@ -14,7 +14,7 @@ const ROUNDS: u64 = 40;
 /// Each thread wraps and unwraps its own data keys, and all of them one that is shared.
 pub(super) fn judge<K: Keyring>(keyring: &K) {
     let shared = Probe::new(keyring, Suite::ALL[0], 1_000).wrap();
-    let start = Barrier::new(usize::try_from(THREADS).unwrap_or_default());
+    let start = Barrier::new(THREADS as usize);
     let results: Vec<_> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..THREADS)
             .map(|thread| {
@@ -37,9 +37,8 @@ pub(super) fn judge<K: Keyring>(keyring: &K) {
 }
 
 fn work<K: Keyring>(keyring: &K, thread: u64, shared: &[crate::conformance::TestSlot]) {
-    for round in 0..ROUNDS {
-        let index = usize::try_from(round).unwrap_or_default() % Suite::ALL.len();
-        let probe = Probe::new(keyring, Suite::ALL[index], thread * ROUNDS + round);
+    for (round, suite) in (0..ROUNDS).zip(Suite::ALL.iter().copied().cycle()) {
+        let probe = Probe::new(keyring, suite, thread * ROUNDS + round);
         for slot in probe.wrap() {
             probe.expect(&slot, Expected::Opens, "a slot wrapped by this thread");
         }

@@ -50,7 +50,7 @@ pub(super) fn encode(
     let mut out = Encoder { key, out: room, lines: 0, whole: key.whole() };
     out.push(&header)?;
     records(file, &mut out)?;
-    let lines = out.lines as u64 + 1;
+    let lines = (out.lines as u64).checked_add(1).ok_or(KeyFileFault::TooLong)?;
     let whole = out.whole.clone().tag();
     out.push(&record::write_end(lines, &whole, &header, &file.unknown.end))?;
     if out.out.len() + digits_to_come(&file.keysets) > MAX_FILE_LEN {
