@@ -50,7 +50,7 @@ judge vectors
 judge examples src/format/SPEC.md
 "$python" ci/python/rewrap.py src/format/SPEC.md || fail "rewrap.py failed"
 tokens examples src/format/SPEC.md
-tokens probe src/keyring/pkcs11/probe.rs
+tokens probe src/keyring/pkcs11/key/known_answers.rs
 judge read tests/golden/v1
 rust python_messages writes_messages_that_python_opens
 judge read "$work/from-rust"

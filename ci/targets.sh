@@ -44,7 +44,8 @@ as_if() {
     local name=$1 expression=$2
     shift 2
     rm -rf "${copy:?}/src"
-    cp -r Cargo.toml Cargo.lock src "$copy/"
+    # The lock file names the members, and guides are included.
+    cp -r Cargo.toml Cargo.lock src crates docs "$copy/"
     mkdir -p "$copy/tests" && cp -r tests/held_keys tests/interleavings "$copy/tests/"
     # Their targets are not there, and no one asks for them.
     sed -i '/^\[\[\(test\|bench\|example\)\]\]/,/^$/d' "$copy/Cargo.toml"

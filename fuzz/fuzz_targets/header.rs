@@ -2,7 +2,11 @@
 //! for byte the same when written again, and an error at the first offset that offends.
 #![no_main]
 
-use envelock::{Error, Header, inspect, plaintext_len, format::{HeaderFault, MessagePart}};
+use envelock::{
+    Error, Header,
+    format::{HeaderFault, MessagePart},
+    inspect, plaintext_len,
+};
 use envelock_fuzz::allocator::{self, Counting};
 use envelock_fuzz::complete::complete;
 use envelock_fuzz::model::{self, Model};

@@ -7,7 +7,10 @@
 mod detached;
 
 use detached::ReadDetached;
-use envelock::{Aad, Envelope, Error, stream::{MessageStart, Progress, StreamDecryptor, StreamEncryptor}};
+use envelock::{
+    Aad, Envelope, Error,
+    stream::{MessageStart, Progress, StreamDecryptor, StreamEncryptor},
+};
 use envelock::{Suite, Threads, inspect};
 use envelock_fuzz::Input;
 use envelock_fuzz::fixture::{AAD, READER, rng};

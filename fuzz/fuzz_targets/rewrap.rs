@@ -8,7 +8,10 @@
 mod detached;
 
 use detached::{ReadDetached, WriteDetached};
-use envelock::{Aad, Envelope, Error, GrantOptions, KeyVersion, MasterKey, MemoryKeyring, RewrapOptions, inspect, keyset::VersionRecord};
+use envelock::{
+    Aad, Envelope, Error, GrantOptions, KeyVersion, MasterKey, MemoryKeyring, RewrapOptions,
+    inspect, keyset::VersionRecord,
+};
 use envelock_fuzz::allocator::{self, BEFORE_AUTHENTICATION, Counting};
 use envelock_fuzz::fixture::{AAD, BASES, NAME, READER, rng, version};
 use envelock_fuzz::model::{CORE_LEN, Model, ModelSlot};

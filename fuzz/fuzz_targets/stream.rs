@@ -3,7 +3,12 @@
 //! before an error is true.
 #![no_main]
 
-use envelock::{Aad, Envelope, Error, Threads, Unverified, inspect, format::MessagePart, stream::{MessageStart, StreamDecryptor}};
+use envelock::{
+    Aad, Envelope, Error, Threads, Unverified,
+    format::MessagePart,
+    inspect,
+    stream::{MessageStart, StreamDecryptor},
+};
 use envelock_fuzz::fixture::{AAD, BASES, LONG, READER, true_plaintext};
 use envelock_fuzz::pieces::{CANARY, Pieces, Source, only_canary};
 use envelock_fuzz::{Input, change};

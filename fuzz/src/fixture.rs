@@ -2,7 +2,12 @@
 
 use crate::model::{CORE_LEN, Model, ModelSlot};
 use envelock::rand_core::SeedableRng;
-use envelock::{Aad, DataKey, Envelope, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring, RewrapOptions, SlotLabel, Suite, format::Slot, keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext}};
+use envelock::{
+    Aad, DataKey, Envelope, KeyVersion, Keyring, Lifecycle, MasterKey, MemoryKeyring,
+    RewrapOptions, SlotLabel, Suite,
+    format::Slot,
+    keyring::{Freshness, KeyringError, KeyringRng, PrimaryKey, SlotWriter, WrapContext},
+};
 use rand_chacha::ChaCha20Rng;
 use std::sync::LazyLock;
 
