@@ -118,20 +118,31 @@ pub(super) fn open_range_reader<S: ReadAt>(
     Ok(RangeReader::from_decryptor(source, open(&start, len)?))
 }
 
-/// Reads salt and commitment of a body by `read`, which gets the offset of the next byte.
-pub(super) fn read_prefix(
-    mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
-) -> Result<[u8; PREFIX_LEN], Error> {
-    let mut prefix = [0; PREFIX_LEN];
-    let mut filled = 0;
-    while filled < PREFIX_LEN {
-        let room = &mut prefix[filled..];
-        let len = uninterrupted(|| read(room, filled as u64))?.min(room.len());
-        if len == 0 {
-            let len = filled as u64;
-            return Err(Error::Truncated { part: MessagePart::Body, len, needed: MIN_BODY_LEN });
-        }
-        filled += len;
+/// Salt and commitment of a body that is read.
+pub(super) struct PrefixReader {
+    prefix: [u8; PREFIX_LEN],
+    filled: usize,
+}
+
+impl PrefixReader {
+    pub(super) fn new() -> Self {
+        PrefixReader { prefix: [0; PREFIX_LEN], filled: 0 }
     }
-    Ok(prefix)
+
+    /// Reads by `read`, which gets the offset of the next byte. After `WouldBlock`, call it again.
+    pub(super) fn read(
+        &mut self,
+        mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
+    ) -> Result<[u8; PREFIX_LEN], Error> {
+        while self.filled < PREFIX_LEN {
+            let (room, offset) = (&mut self.prefix[self.filled..], self.filled as u64);
+            let len = uninterrupted(|| read(room, offset))?.min(room.len());
+            if len == 0 {
+                let (part, needed) = (MessagePart::Body, MIN_BODY_LEN);
+                return Err(Error::Truncated { part, len: offset, needed });
+            }
+            self.filled += len;
+        }
+        Ok(self.prefix)
+    }
 }

@@ -1,6 +1,6 @@
 //! The streams of `std` that an opened key makes.
 
-use super::open::{copy_plaintext, read_prefix};
+use super::open::{PrefixReader, copy_plaintext};
 use super::{DecryptReader, RangeReader, ReadAt};
 use crate::aad::Aad;
 use crate::body::layout;
@@ -19,7 +19,7 @@ impl OpenedKey {
         mut source: S,
         aad: Aad<'_>,
     ) -> Result<DecryptReader<S>, Error> {
-        let prefix = read_prefix(|room, _| source.read(room))?;
+        let prefix = PrefixReader::new().read(|room, _| source.read(room))?;
         Ok(DecryptReader::new(source, self.key().stream_decryptor(&prefix, aad)?, &[]))
     }
 
@@ -55,7 +55,7 @@ impl OpenedKey {
     ) -> Result<RangeReader<S>, Error> {
         let len = source.size()?;
         layout::plaintext_len(len)?;
-        let prefix = read_prefix(|room, offset| source.read_at(room, offset))?;
+        let prefix = PrefixReader::new().read(|room, offset| source.read_at(room, offset))?;
         let ranges = self.key().range_decryptor(&prefix, (0, len), aad)?;
         Ok(RangeReader::from_decryptor(source, ranges))
     }

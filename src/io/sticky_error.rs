@@ -24,10 +24,52 @@ impl StickyError {
                 return error;
             }
             let error = Error::from(error);
-            if !(matches!(error, Error::Backend(_)) && error.is_retryable()) {
+            if !(is_of_keyring(&error) && error.is_retryable()) {
                 self.failure = Some(error.clone());
             }
             error.into()
         })
+    }
+}
+
+/// Whether the back end of a keyring failed: the file of a message is a source or sink itself.
+fn is_of_keyring(error: &Error) -> bool {
+    #[cfg(all(feature = "file", unix))]
+    if error.backend::<crate::file::MessageFileError>().is_some() {
+        return false;
+    }
+    matches!(error, Error::Backend(_))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::StickyError;
+    use crate::error::{BackendError, Error};
+    use std::io;
+
+    /// Whether a call after one that failed with `error` fails too.
+    fn is_sticky(error: Error) -> bool {
+        let mut failure = StickyError::default();
+        assert!(failure.keep::<()>(Err(error.into())).is_err());
+        failure.check().is_err()
+    }
+
+    #[test]
+    fn failure_of_keyring_that_may_pass_is_not_kept() {
+        let down = || io::Error::other("down");
+        assert!(!is_sticky(Error::Backend(BackendError::unavailable(down()))));
+        assert!(!is_sticky(Error::Backend(BackendError::throttled(None, down()))));
+        assert!(is_sticky(Error::Backend(BackendError::broken(down()))));
+        assert!(is_sticky(Error::Ended));
+    }
+
+    #[cfg(all(feature = "file", unix))]
+    #[test]
+    fn failure_of_message_file_is_kept_though_it_may_pass() {
+        use crate::file::{FileError, MessageFileError};
+        let locked = FileError::Locked { path: "a".into(), waited: core::time::Duration::ZERO };
+        let error = Error::from(MessageFileError::from(locked));
+        assert!(error.is_retryable());
+        assert!(is_sticky(error));
     }
 }

@@ -3,7 +3,7 @@
 
 use envelock::stream::{DecryptReader, MessageStart, RangeReader, ReadAt};
 use envelock::{Aad, Envelope, Error, GrantOptions, Keyring, OpenedKey, RandomSource};
-use envelock::{RewrapOptions, RewrapReport};
+use envelock::{RewrapOptions, RewrapReport, body_len, inspect};
 use std::io::{self, Read};
 
 type Split = (Vec<u8>, Vec<u8>);
@@ -58,6 +58,14 @@ impl<K: Keyring, R: RandomSource> WriteDetached for Envelope<K, R> {
         header: &mut [u8],
         body: &mut [u8],
     ) -> Result<(), Error> {
+        check_len(body, body_len(plaintext.len())?)?;
+        if !self.header_len().is_ok_and(|len| len == header.len()) {
+            return in_room(header, body, |message, start| {
+                let range = start..start + plaintext.len();
+                message[range.clone()].copy_from_slice(plaintext);
+                self.encrypt_in_place(message, range, aad)
+            });
+        }
         let message = self.start(plaintext.len(), aad)?;
         header.copy_from_slice(message.header());
         message.encrypt_into(plaintext, body)
@@ -70,6 +78,12 @@ impl<K: Keyring, R: RandomSource> WriteDetached for Envelope<K, R> {
         plaintext_len: usize,
         aad: Aad<'_>,
     ) -> Result<(), Error> {
+        check_len(body, body_len(plaintext_len)?)?;
+        if !self.header_len().is_ok_and(|len| len == header.len()) {
+            return in_room(header, body, |message, start| {
+                self.encrypt_in_place(message, start..start + plaintext_len, aad)
+            });
+        }
         let message = self.start(plaintext_len, aad)?;
         header.copy_from_slice(message.header());
         message.encrypt_in_place(body)
@@ -98,6 +112,27 @@ impl<K: Keyring, R: RandomSource> WriteDetached for Envelope<K, R> {
     fn remove_name_in_place(&self, message: &mut [u8], name: &str) -> Result<(), Error> {
         self.remove_name(message, name)?.write_over(message)
     }
+}
+
+fn check_len(buffer: &[u8], needed: usize) -> Result<(), Error> {
+    let len = buffer.len();
+    if len == needed { Ok(()) } else { Err(Error::BufferLength { len, needed }) }
+}
+
+/// Encrypts a message whose header has the room of `header`, whatever the slots need. `encrypt` gets
+/// the message and where its plaintext starts.
+fn in_room(
+    header: &mut [u8],
+    body: &mut [u8],
+    encrypt: impl FnOnce(&mut [u8], usize) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let before = body.to_vec();
+    let mut message = [&*header, &*body].concat();
+    let encrypted = encrypt(&mut message, header.len() + 56);
+    header.copy_from_slice(&message[..header.len()]);
+    let made = &message[header.len()..];
+    body.copy_from_slice(if encrypted.is_ok() { made } else { &before });
+    encrypted
 }
 
 /// What reads a header and a body that are kept apart.
@@ -160,8 +195,12 @@ impl<K: Keyring, R> ReadDetached for Envelope<K, R> {
         body: &[u8],
         read: impl FnOnce(&OpenedKey) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let start = MessageStart::detached(header)?;
-        start.header()?.plaintext_len((header.len() + body.len()) as u64)?;
+        let parsed = inspect(header)?;
+        let (declared, len) = (parsed.len(), header.len());
+        if declared != len {
+            return Err(Error::DetachedHeaderLength { declared, len });
+        }
+        parsed.plaintext_len((len + body.len()) as u64)?;
         read(&self.open(header)?)
     }
 }

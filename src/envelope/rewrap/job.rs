@@ -51,7 +51,7 @@ impl Progress {
 }
 
 impl<'a, K: Keyring> Job<'a, K> {
-    /// Rewraps what can be. The new header is `None` if nothing changes.
+    /// Rewraps what can be. The new header is `None` if nothing changes (SPEC R-IDEMPOTENT).
     pub(super) fn run(
         &self,
         pool: &mut RandomPool<'_>,

@@ -26,7 +26,8 @@ impl NewHeader {
         self.0.into_vec()
     }
 
-    /// Writes it over the header of the same message, which has its length.
+    /// Writes it over the header of the same message, which has its length. All checks come before
+    /// the one copy (SPEC R-WHOLE).
     pub(super) fn write_over(&self, message: &mut [u8]) -> Result<(), Error> {
         let (new, old) = (Header::parse_detached(self.as_bytes())?, Header::parse(message)?);
         if new.core().as_bytes() != old.core().as_bytes() {
@@ -40,7 +41,7 @@ impl NewHeader {
     }
 }
 
-/// The new header of these slots, at most 16: as long as the old one, so that it can replace it in
+/// The new header of these slots, at most 16, beside the old one (SPEC R-WHOLE): as long as the old one, so that it can replace it in
 /// place, or as long as needed, with at least `reserved` bytes of padding.
 pub(super) fn new_header<'s, I: Iterator<Item = Slot<'s>>>(
     old: &Header<'_>,

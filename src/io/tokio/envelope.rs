@@ -1,6 +1,6 @@
 //! The asynchronous streams that an envelope makes.
 
-use super::super::open::StartReader;
+use super::super::open::{PrefixReader, StartReader};
 use super::poll_io::PollIo;
 use super::{AsyncDecryptReader, AsyncEncryptWriter};
 use crate::aad::Aad;
@@ -10,6 +10,7 @@ use crate::keyring::Keyring;
 use crate::random::RandomSource;
 use crate::stream::{MessageStart, StreamDecryptor};
 use core::future::poll_fn;
+use std::io::Read;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 impl<K: Keyring, R: RandomSource> Envelope<K, R> {
@@ -53,17 +54,21 @@ impl<K: Keyring, R> Envelope<K, R> {
 }
 
 impl OpenedKey {
-    /// Decrypts the message of this key that goes up to the end of `source`, whose header is read first.
+    /// Decrypts a body that goes up to the end of `source`, whose first 56 bytes are read first.
     ///
     /// # Errors
     ///
-    /// [`Error::OtherMessage`]; [`Error::Authentication`]; what is wrong with the header; [`Error::Io`].
+    /// Those of [`decrypt`](Self::decrypt); [`Error::Io`].
     pub async fn decrypt_async_reader<S: AsyncRead + Unpin>(
         &self,
-        source: S,
+        mut source: S,
         aad: Aad<'_>,
     ) -> Result<AsyncDecryptReader<S>, Error> {
-        open_reader(source, |start| self.stream_decryptor(start, aad)).await
+        let mut reader = PrefixReader::new();
+        let read = |source: &mut PollIo<'_, '_, S>| Ok(reader.read(|room, _| source.read(room))?);
+        let mut read = read;
+        let prefix = poll_fn(|cx| PollIo::poll(&mut source, cx, &mut read)).await?;
+        Ok(AsyncDecryptReader::from_stream(source, self.key().stream_decryptor(&prefix, aad)?))
     }
 }
 
