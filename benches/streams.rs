@@ -29,12 +29,12 @@ fn main() {
     for provider in Provider::ALL {
         let envelope = || Envelope::new(&keyring).with_provider(*provider);
         if has("parallel") {
-            parallel(envelope);
+            parallel(envelope, *provider);
         } else if has("file") {
-            large::file_to_file(&envelope(), raw(*provider, Suite::default()));
+            large::file_to_file(&envelope(), *provider);
         } else {
-            Suite::ALL.iter().copied().for_each(|suite| one_core(&envelope().with_suite(suite)));
-            large::parts(&envelope());
+            Suite::ALL.iter().for_each(|suite| one_core(envelope(), *suite, *provider));
+            large::parts(&envelope(), *provider);
         }
     }
 }
@@ -50,8 +50,8 @@ pub fn raw(provider: Provider, suite: Suite) -> Box<dyn Raw> {
 }
 
 /// Every way through a body on one thread, beside the provider's own calls over 16 KiB.
-fn one_core(envelope: &Front<'_>) {
-    let (suite, provider) = (envelope.suite(), envelope.provider());
+fn one_core(envelope: Front<'_>, suite: Suite, provider: Provider) {
+    let envelope = &envelope.with_suite(suite);
     title(&format!("{}, {provider}", suite_name(suite)), "of raw, 16 KiB calls");
     for size in SIZES {
         let mut lanes = vec![("raw, 16 KiB calls", raw_chunks(raw(provider, suite), size))];
@@ -61,11 +61,11 @@ fn one_core(envelope: &Front<'_>) {
 }
 
 /// Every way through a body by all threads, beside the same by one.
-fn parallel<'k>(envelope: impl Fn() -> Front<'k>) {
+fn parallel<'k>(envelope: impl Fn() -> Front<'k>, provider: Provider) {
     let serial = envelope();
     let shared = envelope().with_threads(Threads::available());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    title(&format!("{}, {threads} threads", serial.provider()), "of one thread");
+    title(&format!("{}, {threads} threads", provider), "of one thread");
     for size in [16 << 10, 256 << 10, 1 << 20, 64 << 20] {
         let of_one = |name, (_, lane)| (name, lane);
         let mut lanes: Vec<_> =

@@ -21,6 +21,8 @@ RIM='
 src/io/
 src/fs/
 src/message_file/
+src/envelope/io.rs
+src/envelope/opened_io.rs
 src/keyring/file/*
 src/keyring/file/storage/
 src/keyring/pkcs11/
@@ -46,7 +48,6 @@ feature   | src/lib.rs src/envelope/mod.rs | ^#!?\[cfg_attr\(.*(allow|deny)\( | 
 std       | src/lib.rs           | ^extern crate std;$ | the one door to std
 std io    | src/error/mod.rs     | std::io::Error | the cause that a reader or writer reported
 feature   | src/error/mod.rs src/error/answers.rs | #\[cfg\(feature = "std"\)\] => (Error::)?Io\b | the variant that holds it
-std io    | src/envelope/file.rs | ^use std::path::Path;$ | operations on message files, behind feature file
 os-random | src/lib.rs src/random/mod.rs src/envelope/mod.rs | (^pub use .*|^use crate::random::|\bR = |^random: |^impl .* for crate::)\bOsRandom\b | the name, and the default generator of an envelope
 os-random | src/keyring/memory.rs src/keyring/lifecycle.rs src/policy/apply.rs | (&mut (crate::)?OsRandom\b|^use crate::\{OsRandom,) | conveniences that fill in time and generator
 panic     | src/conformance/     | . | a harness reports a broken rule by a panic

@@ -15,7 +15,8 @@
 //! long as a network does, runs on a thread for that. (Feature `tokio` has an `AsyncWrite` and an
 //! `AsyncRead` that do this inside.)
 
-use envelock::{Aad, Envelope, MemoryKeyring, stream::MessageStart};
+use envelock::stream::{MessageStart, StreamDecryptor};
+use envelock::{Aad, Envelope, MemoryKeyring};
 use sha2::{Digest, Sha256};
 use std::error::Error;
 use std::sync::Arc;
@@ -169,7 +170,7 @@ async fn decrypt(envelope: Shared, mut source: impl AsyncRead + Unpin) -> Result
         }
         taken = start.update(&piece[..read])?;
     }
-    let made = spawn_blocking(move || envelope.stream_decryptor(&start, Aad::new(AAD)));
+    let made = spawn_blocking(move || StreamDecryptor::open(&envelope, &start, Aad::new(AAD)));
     let mut stream = made.await??;
 
     let (mut sum, mut len) = (Sha256::new(), 0);

@@ -51,7 +51,8 @@ mod message_file;
 pub mod observe;
 pub mod policy;
 mod random;
-#[cfg(feature = "std")]
+// Without `std` nothing keeps data keys.
+#[cfg_attr(not(feature = "std"), allow(dead_code))]
 mod reuse;
 pub mod stream;
 mod sync;
@@ -102,7 +103,8 @@ pub mod file {
         ReadOnlyFileKeyring, RecordFault, RecordName, Salvage, TextConversion,
     };
     pub use crate::message_file::{
-        FileChange, FileRewrap, MessageFile, MessageFileError, NewFileOptions,
+        FileChange, FileRewrap, MessageFile, MessageFileError, NewFileOptions, add_slot, decrypt,
+        encrypt, remove_name, rewrap,
     };
 }
 

@@ -1,12 +1,12 @@
 //! A gibibyte: from file to file, and a small part of it.
 
-use crate::Front;
-use crate::floor::{AAD, Raw};
+use crate::floor::AAD;
 use crate::interleave::lanes::repeat;
 use crate::interleave::{Lane, at_least, interleave, time};
+use crate::{Front, raw};
 use envelock::danger;
 use envelock::stream::layout::CHUNK_LEN;
-use envelock::{Aad, Suite};
+use envelock::{Aad, Provider, Suite};
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::io;
@@ -17,10 +17,9 @@ const LEN: usize = 1 << 30;
 const BUDGET: Duration = Duration::from_secs(3);
 
 /// Reads 4 KiB in the middle of a message of 1 GiB, beside the decryption of one chunk.
-pub fn parts(envelope: &Front<'_>) {
+pub fn parts(envelope: &Front<'_>, provider: Provider) {
     let message = envelope.encrypt(&vec![7; LEN], Aad::new(AAD)).expect("a primary");
     let reader = envelope.range_reader(&message[..], Aad::new(AAD)).expect("authentic");
-    let provider = envelope.provider();
     let suite = Suite::default();
     let encryptor = danger::chunk_encryptor_with_provider(provider, suite, &[7; 32], &[7; 24], b"")
         .expect("a key of its length");
@@ -68,7 +67,8 @@ impl Drop for Files {
 
 /// Encrypts and decrypts a file that is in the page cache, beside a copy of it and the raw cipher
 /// over as many bytes.
-pub fn file_to_file(envelope: &Front<'_>, raw: Box<dyn Raw>) {
+pub fn file_to_file(envelope: &Front<'_>, provider: Provider) {
+    let raw = raw(provider, Suite::default());
     let directory = std::env::temp_dir().join(format!("envelock-bench-{}", std::process::id()));
     fs::create_dir(&directory).expect("a directory of its own");
     let files = Files(directory);
@@ -137,7 +137,7 @@ pub fn file_to_file(envelope: &Front<'_>, raw: Box<dyn Raw>) {
     });
     let mut lanes = [cipher, copied, streamed];
     let rounds = at_least(3, &mut lanes, BUDGET);
-    println!("\n### 1 GiB from file to file, {}\n", envelope.provider());
+    println!("\n### 1 GiB from file to file, {}\n", provider);
     println!("| | encrypt | decrypt |\n|---|---:|---:|");
     let gigabytes = |lane, way| LEN as f64 / rounds.time(lane, way);
     for (lane, name) in ["raw cipher in memory", "copy", "stream"].into_iter().enumerate() {

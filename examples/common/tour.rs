@@ -8,7 +8,7 @@ use envelock::keyset::LifecycleError;
 use envelock::{
     Aad, AadPairs, Envelope, Header, KeyVersion, Keyring, Lifecycle, RewrapOptions, RotationPolicy,
     Timestamp,
-    file::{FileChange, MessageFile},
+    file::{self, FileChange, MessageFile, NewFileOptions},
     inspect,
 };
 use std::error::Error;
@@ -108,7 +108,13 @@ fn encrypt_all<K: Keyring>(
     for (index, file) in files.iter().enumerate() {
         // In constant memory, however long; the message appears whole and synced, or not at all.
         let context = path_context(file)?;
-        envelope.encrypt_file(source.join(file), store.path(index), Aad::new(&context))?;
+        file::encrypt(
+            &envelope,
+            source.join(file),
+            store.path(index),
+            Aad::new(&context),
+            NewFileOptions::new(),
+        )?;
         bytes += fs::metadata(source.join(file)).map_err(at(file))?.len();
     }
     Ok((bytes, start.elapsed()))
@@ -138,7 +144,7 @@ fn rewrap_all<K: Keyring>(
     let start = Instant::now();
     let mut rewrapped = 0;
     for path in store.messages()? {
-        let done = envelope.rewrap_file(&path, RewrapOptions::new().retiring(KEY, old))?;
+        let done = file::rewrap(&envelope, &path, RewrapOptions::new().retiring(KEY, old))?;
         rewrapped += usize::from(done.change() != FileChange::Unchanged);
     }
     Ok((rewrapped, start.elapsed()))

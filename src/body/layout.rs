@@ -1,8 +1,7 @@
 //! Lengths and offsets in a body, without a key: pure arithmetic in 64 bits on every machine.
 //!
-//! For lengths of messages see [`Header::plaintext_len`](crate::Header::plaintext_len),
-//! [`Header::message_len`](crate::Header::message_len) and
-//! [`Envelope::stream_len`](crate::Envelope::stream_len).
+//! For lengths of messages see [`Header::plaintext_len`](crate::Header::plaintext_len) and
+//! [`Header::message_len`](crate::Header::message_len).
 //!
 //! ```text
 //! salt (24) | commitment (32) | chunk 0 (16,384 + 16) | chunk 1 | ... | last chunk (0..16,383 + 16)

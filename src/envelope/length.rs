@@ -40,7 +40,9 @@ impl<K: Keyring, R> Envelope<K, R> {
         }
     }
 
-    /// Length in bytes of the message for a plaintext of this length, encrypted now.
+    /// Length in bytes of the message for a plaintext of this length, encrypted now. For one that is
+    /// longer than the memory of this machine, add [`header_len`](Self::header_len) and
+    /// [`layout::body_len`].
     ///
     /// # Errors
     ///
@@ -48,19 +50,6 @@ impl<K: Keyring, R> Envelope<K, R> {
     pub fn message_len(&self, plaintext_len: usize) -> Result<usize, Error> {
         let body_len = body_len(plaintext_len)?;
         self.header_len()?.checked_add(body_len).ok_or(Error::MessageTooLong)
-    }
-}
-
-impl<K: Keyring, R> Envelope<K, R> {
-    /// Length in bytes of the message that a stream outputs for so much plaintext, begun now: for a
-    /// `Content-Length`, and for messages that are longer than this machine's memory.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`message_len`](Self::message_len).
-    pub fn stream_len(&self, plaintext_len: u64) -> Result<u64, Error> {
-        let body_len = layout::body_len(plaintext_len)?;
-        body_len.checked_add(self.header_len()? as u64).ok_or(Error::MessageTooLong)
     }
 }
 

@@ -3,14 +3,13 @@
 mod decrypt;
 mod encrypt;
 mod examine;
-#[cfg(all(feature = "file", unix))]
-mod file;
+#[cfg(feature = "std")]
+mod io;
 mod length;
 mod new_message;
 mod opened;
-// Only the rim keeps data keys.
-#[cfg_attr(not(feature = "std"), allow(dead_code))]
-mod reuse;
+#[cfg(feature = "std")]
+mod opened_io;
 mod rewrap;
 mod scratch;
 mod stream;
@@ -19,9 +18,7 @@ pub use examine::{Examination, SlotFinding};
 pub use length::{body_len, plaintext_len};
 pub use new_message::NewMessage;
 pub use opened::OpenedKey;
-pub(crate) use reuse::ReuseKeys;
-#[cfg(feature = "std")]
-pub(crate) use reuse::{BatchKind, FailedWrap, FirstWrap, Found, ReusableKey, WrittenSlots};
+pub(crate) use rewrap::refused_primary;
 pub use rewrap::{GrantOptions, HeaderUpdate, Rewrap, RewrapOptions, RewrapReport, SlotOutcome};
 
 use crate::crypto::provider::Provider;
@@ -31,6 +28,7 @@ use crate::keyring::{Freshness, Keyring};
 use crate::observe::Observer;
 use crate::random::LockedRng;
 use crate::random::OsRandom;
+use crate::reuse::ReuseKeys;
 use crate::threads::Threads;
 use alloc::sync::Arc;
 use core::fmt;
@@ -51,9 +49,11 @@ use rand_core::TryCryptoRng;
 /// | [`encrypt`](Self::encrypt), [`decrypt`](Self::decrypt) | the result | a new `Vec` |
 /// | [`encrypt_into`](Self::encrypt_into), [`decrypt_into`](Self::decrypt_into) | nothing | the caller's buffer |
 /// | [`encrypt_in_place`](Self::encrypt_in_place), [`decrypt_in_place`](Self::decrypt_in_place) | nothing | over its input |
-/// | [`stream_encryptor`](Self::stream_encryptor), [`OpenedKey::stream_decryptor`] | one chunk | the caller's buffers, piece by piece |
-/// | [`OpenedKey::range_decryptor`] | nothing, or one chunk | the caller's buffer, any part |
+/// | [`stream_encryptor`](Self::stream_encryptor), [`StreamDecryptor::open`](crate::stream::StreamDecryptor::open) | one chunk | the caller's buffers, piece by piece |
+/// | [`RangeDecryptor::open`](crate::stream::RangeDecryptor::open) | nothing, or one chunk | the caller's buffer, any part |
 /// | `encrypt_writer`, `encrypt_reader`, `encrypt_copy`, `decrypt_reader`, `decrypt_copy`, `range_reader` | a few chunks | `Read`, `Write` and `Seek` of `std` |
+/// | `stream::{AsyncEncryptWriter, AsyncDecryptReader}` | a few chunks | `AsyncRead` and `AsyncWrite` of `tokio` |
+/// | `file::{encrypt, decrypt, rewrap, add_slot, remove_name}` | 256 KiB | files, durably |
 ///
 /// Where the header is kept apart from the body, each is two steps: one over the header, which asks the
 /// keyring, and one over the body, which asks nobody.
@@ -72,7 +72,7 @@ pub struct Envelope<K, R = OsRandom> {
     reserved: usize,
     settings: Settings,
     observer: Option<Arc<dyn Observer>>,
-    pub(crate) reuse: Option<Arc<dyn ReuseKeys>>,
+    reuse: Option<Arc<dyn ReuseKeys>>,
     verifies_wraps: bool,
     random: R,
 }
@@ -192,19 +192,18 @@ impl<K, R> Envelope<K, R> {
         self
     }
 
+    /// Lets one data key serve for several messages, within the bounds of `reuse`. Without it every
+    /// message has its own. Decryption does not change.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn with_data_key_reuse(mut self, reuse: Arc<crate::DataKeyReuse>) -> Self {
+        self.reuse = Some(reuse);
+        self
+    }
+
     /// The keyring.
     pub fn keyring(&self) -> &K {
         &self.keyring
-    }
-
-    /// The suite of new messages.
-    pub fn suite(&self) -> Suite {
-        self.suite
-    }
-
-    /// Whose AEADs encrypt and decrypt bodies.
-    pub fn provider(&self) -> Provider {
-        self.settings.provider
     }
 
     /// The same envelope with random bytes from `rng`, which is any generator or a mutable reference to
@@ -255,21 +254,6 @@ impl<K: Keyring, R> Envelope<K, R> {
         Ok(false)
     }
 
-    /// The [`index_bytes`](SlotLabel::index_bytes) of slot 0 of a message encrypted now: bytes
-    /// 25..37 of its header.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::NoPrimary`]; [`Error::Backend`].
-    pub fn primary_index_bytes(&self) -> Result<[u8; 12], Error> {
-        let mut first = None;
-        let primary = self.keyring.visit_primaries(&mut |primary| {
-            first.get_or_insert(primary.label.index_bytes());
-        });
-        primary.map_err(Error::from_wrap)?;
-        first.ok_or(Error::NoPrimary)
-    }
-
     fn has_primary(&self, header: &Header<'_>, name: KeyName<'_>) -> Result<bool, Error> {
         for slot in header.slots().filter(|slot| slot.label.name == name) {
             if self.freshness(&slot.label)? == Freshness::Primary {
@@ -290,7 +274,7 @@ impl<K: fmt::Debug, R> fmt::Debug for Envelope<K, R> {
             .field("keyring", &self.keyring)
             .field("suite", &self.suite)
             .field("reserved", &self.reserved)
-            .field("provider", &self.provider())
+            .field("provider", &self.settings.provider)
             .finish()
     }
 }

@@ -37,12 +37,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
 }
 
 impl<K: Keyring, R> Envelope<K, R> {
-    /// Decrypts a message piece by piece, from the bytes behind `start` on.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`decrypt`](Self::decrypt); [`Error::Truncated`] if the start is not complete.
-    pub fn stream_decryptor(
+    pub(crate) fn stream_decryptor(
         &self,
         start: &MessageStart,
         aad: Aad<'_>,
@@ -52,14 +47,7 @@ impl<K: Keyring, R> Envelope<K, R> {
         self.with_opened(&header, |key| key.stream_decryptor(prefix, aad))
     }
 
-    /// Decrypts any part of a message without the rest. `len` is the length in bytes of the
-    /// message, or of the body if the header is kept apart.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`decrypt`](Self::decrypt); [`Error::Truncated`] if the start is not complete, or if no
-    /// message has this length.
-    pub fn range_decryptor(
+    pub(crate) fn range_decryptor(
         &self,
         start: &MessageStart,
         len: u64,

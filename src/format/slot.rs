@@ -54,7 +54,7 @@ impl SlotLabel<'_> {
     /// - Compare all 12 bytes, never the version alone: two keyrings may both have a version 1 of
     ///   one name, and only the ids differ.
     /// - To find versions that the list lacks, count the rows that are `<>` the present value
-    ///   ([`Envelope::primary_index_bytes`](crate::Envelope::primary_index_bytes)). This reads the
+    ///   ([`primary_index_bytes`](crate::keyring::primary_index_bytes)). This reads the
     ///   whole table.
     /// - The index covers the first slot alone. [`Envelope::examine`](crate::Envelope::examine)
     ///   covers every slot and verifies labels; a writer of a row can write any label.

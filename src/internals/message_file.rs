@@ -16,11 +16,11 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::path::Path;
 
-/// See [`Envelope::rewrap_file`].
+/// See [`rewrap`](crate::file::rewrap).
 ///
 /// # Errors
 ///
-/// Those of the method.
+/// Those of the function.
 pub fn rewrap_file_in<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     directory: Arc<dyn Directory>,
@@ -34,16 +34,16 @@ pub fn rewrap_file_in<K: Keyring, R: RandomSource>(
 ///
 /// # Errors
 ///
-/// Those of the method.
+/// Those of the function.
 pub fn open_in(directory: Arc<dyn Directory>, name: &OsStr) -> Result<MessageFile, Error> {
     MessageFile::at(&paths(directory, name)?)
 }
 
-/// See [`Envelope::encrypt_file`].
+/// See [`encrypt`](crate::file::encrypt).
 ///
 /// # Errors
 ///
-/// Those of the method.
+/// Those of the function.
 pub fn encrypt_file_in<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     source: impl Read,
@@ -54,11 +54,11 @@ pub fn encrypt_file_in<K: Keyring, R: RandomSource>(
     encrypt_file_with_in(envelope, source, directory, to, aad, NewFileOptions::new())
 }
 
-/// See [`Envelope::encrypt_file_with`].
+/// See [`encrypt`](crate::file::encrypt).
 ///
 /// # Errors
 ///
-/// Those of the method.
+/// Those of the function.
 pub fn encrypt_file_with_in<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     source: impl Read,
@@ -71,11 +71,11 @@ pub fn encrypt_file_with_in<K: Keyring, R: RandomSource>(
     transcode::encrypt(envelope, source, Path::new("source"), &Target { paths, options }, aad)
 }
 
-/// See [`Envelope::decrypt_file`].
+/// See [`decrypt`](crate::file::decrypt).
 ///
 /// # Errors
 ///
-/// Those of the method.
+/// Those of the function.
 pub fn decrypt_file_in<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     directory: &Arc<dyn Directory>,

@@ -38,7 +38,7 @@ impl<R: Read> DecryptReader<R> {
         DecryptReader::new(source, stream, &[])
     }
 
-    pub(super) fn new(source: R, stream: StreamDecryptor, ahead: &[u8]) -> Self {
+    pub(crate) fn new(source: R, stream: StreamDecryptor, ahead: &[u8]) -> Self {
         DecryptReader { source, chunks: ChunkReader::new(stream.into_chunks(), ahead) }
     }
 

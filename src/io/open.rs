@@ -20,7 +20,7 @@ use std::io::{self, Read, Write};
 const COPY_LEN: usize = CHUNKS * CHUNK_LEN;
 
 /// Writes the output of `read` up to its end and returns its length.
-pub(super) fn copy(
+pub(crate) fn copy(
     mut read: impl FnMut(&mut [u8]) -> io::Result<usize>,
     sink: &mut impl Write,
 ) -> io::Result<u64> {
@@ -39,7 +39,7 @@ pub(super) fn copy(
 }
 
 /// Writes all plaintext to `sink`, flushes it, and returns the length.
-pub(super) fn copy_plaintext<S: Read, W: Write>(
+pub(crate) fn copy_plaintext<S: Read, W: Write>(
     mut reader: DecryptReader<S>,
     mut sink: W,
 ) -> Result<u64, Error> {
@@ -49,7 +49,7 @@ pub(super) fn copy_plaintext<S: Read, W: Write>(
 }
 
 /// Reads the start of a message, and some bytes behind it.
-pub(super) struct StartReader {
+pub(crate) struct StartReader {
     start: MessageStart,
     buffer: Vec<u8>,
     /// Bytes in the buffer, and how many of them belong to the start.
@@ -58,12 +58,12 @@ pub(super) struct StartReader {
 }
 
 impl StartReader {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         StartReader { start: MessageStart::new(), buffer: vec![0; FIRST_LEN], len: 0, taken: 0 }
     }
 
     /// Reads until the start is complete or the source ends. After `WouldBlock`, call it again.
-    pub(super) fn read(&mut self, source: &mut impl Read) -> Result<(), Error> {
+    pub(crate) fn read(&mut self, source: &mut impl Read) -> Result<(), Error> {
         while self.taken == self.len && self.start.missing() > 0 {
             let len = uninterrupted(|| source.read(&mut self.buffer))?.min(FIRST_LEN);
             if len == 0 {
@@ -74,18 +74,18 @@ impl StartReader {
         Ok(())
     }
 
-    pub(super) fn start(&self) -> &MessageStart {
+    pub(crate) fn start(&self) -> &MessageStart {
         &self.start
     }
 
     /// The bytes that were read behind the start.
-    pub(super) fn ahead(&self) -> &[u8] {
+    pub(crate) fn ahead(&self) -> &[u8] {
         &self.buffer[self.taken..self.len]
     }
 }
 
 /// Reads the start of a message and opens a reader of the chunks behind it.
-pub(super) fn open_reader<S: Read>(
+pub(crate) fn open_reader<S: Read>(
     mut source: S,
     open: impl FnOnce(&MessageStart) -> Result<StreamDecryptor, Error>,
 ) -> Result<DecryptReader<S>, Error> {
@@ -96,7 +96,7 @@ pub(super) fn open_reader<S: Read>(
 }
 
 /// Reads the start of a message and opens a reader of its ranges; `open` gets the length of the source.
-pub(super) fn open_range_reader<S: ReadAt>(
+pub(crate) fn open_range_reader<S: ReadAt>(
     source: S,
     open: impl FnOnce(&MessageStart, u64) -> Result<RangeDecryptor, Error>,
 ) -> Result<RangeReader<S>, Error> {
@@ -119,18 +119,18 @@ pub(super) fn open_range_reader<S: ReadAt>(
 }
 
 /// Salt and commitment of a body that is read.
-pub(super) struct PrefixReader {
+pub(crate) struct PrefixReader {
     prefix: [u8; PREFIX_LEN],
     filled: usize,
 }
 
 impl PrefixReader {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         PrefixReader { prefix: [0; PREFIX_LEN], filled: 0 }
     }
 
     /// Reads by `read`, which gets the offset of the next byte. After `WouldBlock`, call it again.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         mut read: impl FnMut(&mut [u8], u64) -> io::Result<usize>,
     ) -> Result<[u8; PREFIX_LEN], Error> {

@@ -279,3 +279,18 @@ pub(crate) fn unwrap_verified<K: Keyring + ?Sized>(
     }
     opened
 }
+
+/// Returns the [`index_bytes`](SlotLabel::index_bytes) of slot 0 of a message that `keyring` wraps now:
+/// bytes 25..37 of its header.
+///
+/// # Errors
+///
+/// [`Error::NoPrimary`](crate::Error::NoPrimary); [`Error::Backend`](crate::Error::Backend).
+pub fn primary_index_bytes<K: Keyring + ?Sized>(keyring: &K) -> Result<[u8; 12], crate::Error> {
+    let mut first = None;
+    let visited = keyring.visit_primaries(&mut |primary| {
+        first.get_or_insert(primary.label.index_bytes());
+    });
+    visited.map_err(crate::Error::from_wrap)?;
+    first.ok_or(crate::Error::NoPrimary)
+}

@@ -12,7 +12,7 @@
 //! or the new one. A sector of zeros or garbage is [`HeaderState::Other`], as is any file that another
 //! process wrote meanwhile. The two cannot be told apart, so nothing is overwritten, the journal stays
 //! while the file does not open, and both headers are in it for a repair by hand (see
-//! [`Envelope::rewrap_file`](crate::Envelope::rewrap_file)).
+//! [`rewrap`](crate::file::rewrap)).
 
 use super::error::MessageFileError;
 use super::paths::MessagePaths;

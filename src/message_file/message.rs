@@ -24,7 +24,7 @@ const ATTEMPTS: usize = 16;
 /// A message in a file, open for reading.
 ///
 /// It reads as the file itself does, with one difference: if a power failure cut off a
-/// [rewrap in place](crate::Envelope::rewrap_file), the header comes from the journal beside the
+/// [rewrap in place](crate::file::rewrap), the header comes from the journal beside the
 /// file. Nothing is written for that, so it works on a medium that is mounted for reading. During a
 /// rewrap, in place or by a copy, the header is the old one or the new one; both have the same body.
 ///
@@ -147,8 +147,8 @@ impl MessageFile {
     /// two. Which one depends on the keyring: the version of the new header may be unknown to it, or
     /// disabled since. Then [`Envelope::open`](crate::Envelope::open) takes this one, and the
     /// [`OpenedKey`](crate::OpenedKey) the body, which begins at `header().len()`.
-    /// [`decrypt_file`](crate::Envelope::decrypt_file) and
-    /// [`rewrap_file`](crate::Envelope::rewrap_file) choose by themselves.
+    /// [`decrypt`](crate::file::decrypt) and
+    /// [`rewrap`](crate::file::rewrap) choose by themselves.
     pub fn former_header(&self) -> Option<&[u8]> {
         self.headers.before.as_deref()
     }

@@ -1,10 +1,10 @@
 //! Messages in files: rewrapped in place so that no crash loses one, read correctly after any crash,
-//! encrypted and decrypted to files that appear complete or not at all. The operations are methods of
-//! [`Envelope`](crate::Envelope), in `envelope/file.rs`.
+//! encrypted and decrypted to files that appear complete or not at all.
 
 mod error;
 mod journal;
 mod message;
+mod operations;
 mod options;
 pub(crate) mod paths;
 pub(crate) mod rewrap;
@@ -13,5 +13,6 @@ pub(crate) mod transcode;
 
 pub use error::MessageFileError;
 pub use message::MessageFile;
+pub use operations::{add_slot, decrypt, encrypt, remove_name, rewrap};
 pub use options::NewFileOptions;
 pub use rewrap::{FileChange, FileRewrap};

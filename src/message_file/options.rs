@@ -1,23 +1,22 @@
 //! Options of a file that is encrypted or decrypted.
 
-/// How [`encrypt_file_with`](crate::Envelope::encrypt_file_with) and
-/// [`decrypt_file_with`](crate::Envelope::decrypt_file_with) write their file.
+/// How [`encrypt`](crate::file::encrypt) and [`decrypt`](crate::file::decrypt) write their file.
 ///
 /// By default no file is replaced, and only the owner can read the new one.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use envelock::{Aad, Envelope, MemoryKeyring, file::NewFileOptions};
+/// use envelock::{Aad, Envelope, MemoryKeyring, file::{self, NewFileOptions}};
 ///
 /// # let path = std::env::temp_dir().join(format!("envelock-options-{}", std::process::id()));
 /// # std::fs::create_dir(&path)?;
 /// # let (plain, message) = (path.join("plain"), path.join("message"));
 /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
 /// std::fs::write(&plain, b"hello")?;
-/// envelope.encrypt_file(&plain, &message, Aad::none())?;
+/// file::encrypt(&envelope, &plain, &message, Aad::none(), NewFileOptions::new())?;
 /// std::fs::write(&plain, b"hello again")?;
 /// let replacing = NewFileOptions::new().replace();
-/// envelope.encrypt_file_with(&plain, &message, Aad::none(), replacing)?;
+/// file::encrypt(&envelope, &plain, &message, Aad::none(), replacing)?;
 /// # std::fs::remove_dir_all(&path)?;
 /// # Ok(())
 /// # }

@@ -1,18 +1,21 @@
 //! Decryption of a message piece by piece.
 
-use super::Progress;
 use super::chunk_stream::{ChunkStream, ChunkTransform};
+use super::{MessageStart, Progress};
+use crate::aad::Aad;
 use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
 use crate::body::{ChunkDecryptor, run};
+use crate::envelope::Envelope;
 use crate::error::Error;
+use crate::keyring::Keyring;
 use crate::threads::Threads;
 use crate::wiped::WipedBuffer;
 use alloc::vec::Vec;
 use core::fmt;
 
 /// Decrypts a message piece by piece, without I/O; created by
-/// [`Envelope::stream_decryptor`](crate::Envelope::stream_decryptor) from the message's first bytes
-/// ([`MessageStart`](crate::stream::MessageStart)). Takes the bytes that follow them.
+/// [`open`](Self::open) or [`OpenedKey::stream_decryptor`](crate::OpenedKey::stream_decryptor) from the
+/// message's first bytes ([`MessageStart`]). Takes the bytes that follow them.
 ///
 /// A byte is given out only after its chunk was verified, with its position in the message. **Only a
 /// [`finish`](Self::finish) without an error proves that the message is complete**: until then the output
@@ -26,6 +29,20 @@ pub struct StreamDecryptor {
 }
 
 impl StreamDecryptor {
+    /// Decrypts a message by the keyring of `envelope`, from the bytes behind `start` on. To ask no
+    /// keyring, call [`OpenedKey::stream_decryptor`](crate::OpenedKey::stream_decryptor).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Envelope::decrypt`]; [`Error::Truncated`] if the start is not complete.
+    pub fn open<K: Keyring, R>(
+        envelope: &Envelope<K, R>,
+        start: &MessageStart,
+        aad: Aad<'_>,
+    ) -> Result<Self, Error> {
+        envelope.stream_decryptor(start, aad)
+    }
+
     pub(crate) fn new(decryptor: ChunkDecryptor, threads: Option<Threads>) -> Self {
         StreamDecryptor { chunks: ChunkStream::new(decryptor, Vec::new(), threads, None) }
     }

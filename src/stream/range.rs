@@ -9,9 +9,13 @@
     reason = "positions within a body, whose length was checked"
 )]
 
+use super::MessageStart;
+use crate::aad::Aad;
 use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
 use crate::body::{ChunkDecryptor, run};
+use crate::envelope::Envelope;
 use crate::error::Error;
+use crate::keyring::Keyring;
 use crate::threads::Threads;
 use crate::wiped::WipedBuffer;
 use core::fmt;
@@ -21,13 +25,13 @@ use zeroize::Zeroize;
 const CHUNK: u64 = CHUNK_LEN as u64;
 
 /// Decrypts any part of a message without the rest and without I/O: plan, fetch, decrypt. Created by
-/// [`Envelope::range_decryptor`](crate::Envelope::range_decryptor).
+/// [`open`](Self::open) or [`OpenedKey::range_decryptor`](crate::OpenedKey::range_decryptor).
 ///
 /// For object stores with ranged requests:
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Aad, Envelope, MemoryKeyring, stream::MessageStart};
+/// use envelock::{Aad, Envelope, MemoryKeyring, stream::{MessageStart, RangeDecryptor}};
 ///
 /// let envelope = Envelope::new(MemoryKeyring::create("videos")?);
 /// let object = envelope.encrypt(&vec![7; 100_000], Aad::none())?;
@@ -36,7 +40,7 @@ const CHUNK: u64 = CHUNK_LEN as u64;
 /// let mut start = MessageStart::new(); // 4 KiB hold nearly every start
 /// start.update(&get(0..4096))?;
 /// let total = object.len() as u64; // as the answer to that request says
-/// let message = envelope.range_decryptor(&start, total, Aad::none())?;
+/// let message = RangeDecryptor::open(&envelope, &start, total, Aad::none())?;
 ///
 /// let plan = message.plan(70_000..70_010);
 /// let mut bytes = get(plan.encrypted());
@@ -102,6 +106,23 @@ impl RangePlan {
 }
 
 impl RangeDecryptor {
+    /// Decrypts parts of a message by the keyring of `envelope`. `len` is the length in bytes of the
+    /// message, or of the body if the header is kept apart. To ask no keyring, call
+    /// [`OpenedKey::range_decryptor`](crate::OpenedKey::range_decryptor).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Envelope::decrypt`]; [`Error::Truncated`] if the start is not complete, or if no
+    /// message has this length.
+    pub fn open<K: Keyring, R>(
+        envelope: &Envelope<K, R>,
+        start: &MessageStart,
+        len: u64,
+        aad: Aad<'_>,
+    ) -> Result<Self, Error> {
+        envelope.range_decryptor(start, len, aad)
+    }
+
     pub(crate) fn new(
         decryptor: ChunkDecryptor,
         threads: Option<Threads>,

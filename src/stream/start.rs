@@ -17,14 +17,14 @@ use alloc::vec::Vec;
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
-/// use envelock::{Aad, Envelope, MemoryKeyring, stream::MessageStart};
+/// use envelock::{Aad, Envelope, MemoryKeyring, stream::{MessageStart, StreamDecryptor}};
 ///
 /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
 /// let message = envelope.encrypt(b"four score", Aad::none())?;
 ///
 /// let mut start = MessageStart::new();
 /// let taken = start.update(&message)?; // or in as many pieces as there are
-/// let mut stream = envelope.stream_decryptor(&start, Aad::none())?;
+/// let mut stream = StreamDecryptor::open(&envelope, &start, Aad::none())?;
 /// let mut plaintext = [0; 100];
 /// let _ = stream.update(&message[taken..], &mut plaintext)?;
 /// let len = stream.finish(&mut plaintext)?;

@@ -318,17 +318,17 @@ fn header_reports_lengths_in_64_bits() {
         let (len, total) = (len as u64, message.len() as u64);
         assert_eq!(header.plaintext_len(total).unwrap(), len);
         assert_eq!(header.message_len(len).unwrap(), total);
-        assert_eq!(envelope.stream_len(len).unwrap(), total);
+        assert_eq!(envelope.header_len().unwrap() as u64 + layout::body_len(len).unwrap(), total);
     }
     let message = envelope.encrypt(b"", Aad::none()).unwrap();
     let header = inspect(&message).unwrap();
     for len in [u64::from(u32::MAX), 1 << 40, MAX_PLAINTEXT_LEN] {
         let total = header.message_len(len).unwrap();
         assert_eq!(header.plaintext_len(total).unwrap(), len);
-        assert_eq!(envelope.stream_len(len).unwrap(), total);
+        assert_eq!(header.len() as u64 + layout::body_len(len).unwrap(), total);
     }
     assert!(matches!(header.message_len(MAX_PLAINTEXT_LEN + 1), Err(Error::MessageTooLong)));
-    assert!(matches!(envelope.stream_len(u64::MAX), Err(Error::MessageTooLong)));
+    assert!(matches!(layout::body_len(u64::MAX), Err(Error::MessageTooLong)));
     assert!(matches!(header.plaintext_len(u64::MAX), Err(Error::MessageTooLong)));
     for total in [0, 1, header.len() as u64, header.len() as u64 + 71] {
         assert!(matches!(header.plaintext_len(total), Err(Error::Truncated { .. })));

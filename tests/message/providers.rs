@@ -193,7 +193,7 @@ fn envelopes_of_every_provider_make_the_same_messages() {
     for &suite in Suite::ALL {
         let envelopes = Provider::ALL.iter().map(|&provider| {
             let envelope = Envelope::new(&keyring).with_suite(suite).with_provider(provider);
-            assert_eq!(envelope.provider(), provider);
+            assert!(format!("{envelope:?}").contains(&format!("provider: {provider:?}")));
             envelope
         });
         let envelopes: Vec<_> = envelopes.collect();
@@ -216,7 +216,6 @@ fn envelopes_of_every_provider_make_the_same_messages() {
 #[test]
 fn default_provider_is_first_and_all_have_names() {
     assert_eq!(Provider::default(), Provider::ALL[0]);
-    assert_eq!(Envelope::new(MemoryKeyring::create("name").unwrap()).provider(), Provider::ALL[0]);
     assert!(Provider::ALL.contains(&Provider::RustCrypto));
     let names: Vec<_> = Provider::ALL.iter().map(ToString::to_string).collect();
     let expected: &[&str] =

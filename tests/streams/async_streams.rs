@@ -265,13 +265,15 @@ fn streams_of_any_pattern_make_and_read_one_message() {
             assert!(sink.bytes == expected, "seed {seed}, {len} bytes");
 
             let source = Fickle::source(seed + 200, &expected);
-            let reader = envelope.decrypt_async_reader(source, AAD).await.unwrap();
+            let reader =
+                envelock::stream::AsyncDecryptReader::open(&envelope, source, AAD).await.unwrap();
             let (read, end) = read_all(reader, Whims::new(seed + 300)).await;
             end.unwrap();
             assert!(read == plaintext, "seed {seed}, {len} bytes");
 
             let source = Fickle::source(seed + 400, &expected);
-            let reader = envelope.decrypt_async_reader(source, AAD).await.unwrap();
+            let reader =
+                envelock::stream::AsyncDecryptReader::open(&envelope, source, AAD).await.unwrap();
             let source = reader.finish().await.unwrap();
             assert_eq!(source.at, expected.len());
         });
@@ -289,10 +291,11 @@ fn every_prefix_is_refused() {
             let part = &message[..cut];
             let expected = told(envelope.decrypt(part, AAD).unwrap_err());
             run(async {
-                let reader = match envelope.decrypt_async_reader(part, AAD).await {
-                    Err(error) => return assert_eq!(told(error), expected, "cut to {cut}"),
-                    Ok(reader) => reader,
-                };
+                let reader =
+                    match envelock::stream::AsyncDecryptReader::open(&envelope, part, AAD).await {
+                        Err(error) => return assert_eq!(told(error), expected, "cut to {cut}"),
+                        Ok(reader) => reader,
+                    };
                 let mut reader = reader;
                 let mut read = Vec::new();
                 let error = reader.read_to_end(&mut read).await.unwrap_err();
@@ -321,7 +324,8 @@ fn changed_message_gives_its_start_then_the_error() {
         *byte ^= 1;
         run(async {
             let source = Fickle::source(seed as u64, &changed);
-            let mut reader = envelope.decrypt_async_reader(source, AAD).await.unwrap();
+            let mut reader =
+                envelock::stream::AsyncDecryptReader::open(&envelope, source, AAD).await.unwrap();
             let (read, end) = read_all(&mut reader, Whims::new(seed as u64)).await;
             let index = at as u64 / 16_400;
             let part = if index < 6 {
@@ -347,10 +351,11 @@ fn failure_of_source_is_repeated_pending_is_not() {
         run(async {
             let mut source = Fickle::source(seed, &message);
             source.fails_at = Some((at, io::ErrorKind::ConnectionReset));
-            let mut reader = match envelope.decrypt_async_reader(source, AAD).await {
-                Err(error) => return assert!(matches!(error, Error::Io { .. })),
-                Ok(reader) => reader,
-            };
+            let mut reader =
+                match envelock::stream::AsyncDecryptReader::open(&envelope, source, AAD).await {
+                    Err(error) => return assert!(matches!(error, Error::Io { .. })),
+                    Ok(reader) => reader,
+                };
             let (read, end) = read_all(&mut reader, Whims::new(seed)).await;
             assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
             assert!(plaintext.starts_with(&read));
@@ -362,7 +367,8 @@ fn failure_of_source_is_repeated_pending_is_not() {
 
             let mut source = Fickle::source(seed, &message);
             source.fails_at = Some((at.max(5000), io::ErrorKind::WouldBlock));
-            let mut reader = envelope.decrypt_async_reader(source, AAD).await.unwrap();
+            let mut reader =
+                envelock::stream::AsyncDecryptReader::open(&envelope, source, AAD).await.unwrap();
             let (mut read, end) = read_all(&mut reader, Whims::new(seed)).await;
             assert_eq!(end.unwrap_err().kind(), io::ErrorKind::WouldBlock);
             let (more, end) = read_all(&mut reader, Whims::new(seed)).await;
@@ -438,7 +444,7 @@ fn sink_that_takes_nothing_is_an_error_and_not_a_hang() {
             Poll::Ready(Ok(()))
         }
     }
-    let mut writer = envelope().encrypt_async_writer(Full, AAD).unwrap();
+    let mut writer = envelock::stream::AsyncEncryptWriter::new(&envelope(), Full, AAD).unwrap();
     let error = run(writer.write(b"four score")).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WriteZero);
     assert_eq!(run(writer.shutdown()).unwrap_err().kind(), io::ErrorKind::WriteZero);
@@ -497,7 +503,8 @@ fn unfinished_stream_is_refused() {
     let envelope = envelope();
     for len in [0, 10, CHUNK, 3 * CHUNK + 5] {
         let mut sink = Vec::new();
-        let mut writer = envelope.encrypt_async_writer(&mut sink, AAD).unwrap();
+        let mut writer =
+            envelock::stream::AsyncEncryptWriter::new(&envelope, &mut sink, AAD).unwrap();
         run(async {
             writer.write_all(&plaintext(len)).await.unwrap();
             writer.flush().await.unwrap();
@@ -534,7 +541,8 @@ fn futures_dropped_between_polls_lose_nothing() {
         assert!(message == expected, "seed {seed}");
 
         let source = Fickle::source(seed, &message);
-        let mut reader = run(envelope.decrypt_async_reader(source, AAD)).unwrap();
+        let mut reader =
+            run(envelock::stream::AsyncDecryptReader::open(&envelope, source, AAD)).unwrap();
         let (mut all, mut piece) = (Vec::new(), vec![0; 30_000]);
         loop {
             match poll_once(reader.read(&mut piece)) {
@@ -556,7 +564,8 @@ fn whole_chunks_are_given_out_while_source_is_silent() {
     let start = message.len() - (plaintext.len() + 6 * 16);
     let (mut sender, receiver) = tokio::io::duplex(1 << 20);
     run(sender.write_all(&message[..start])).unwrap();
-    let mut reader = run(envelope.decrypt_async_reader(receiver, AAD)).unwrap();
+    let mut reader =
+        run(envelock::stream::AsyncDecryptReader::open(&envelope, receiver, AAD)).unwrap();
     let mut at = 0;
     for chunk in message[start..].chunks(16_400).take(5) {
         let (all_but_one, last) = chunk.split_at(chunk.len() - 1);
@@ -586,7 +595,7 @@ fn streams_that_are_always_ready_let_others_run() {
     let mut cx = Context::from_waker(&waker);
     let woken = || flag.0.swap(false, SeqCst);
 
-    let mut writer = envelope.encrypt_async_writer(Vec::new(), AAD).unwrap();
+    let mut writer = envelock::stream::AsyncEncryptWriter::new(&envelope, Vec::new(), AAD).unwrap();
     let mut went = Went::default();
     while went.at < plaintext.len() {
         let polled = Pin::new(&mut writer).poll_write(&mut cx, &plaintext[went.at..]);
@@ -595,7 +604,8 @@ fn streams_that_are_always_ready_let_others_run() {
     assert!(went.turns >= plaintext.len() / TURN_LEN, "only {} turns for others", went.turns);
 
     let message = run(writer.finish()).unwrap();
-    let mut reader = run(envelope.decrypt_async_reader(&message[..], AAD)).unwrap();
+    let mut reader =
+        run(envelock::stream::AsyncDecryptReader::open(&envelope, &message[..], AAD)).unwrap();
     let mut went = Went::default();
     let mut out = vec![0; 1 << 20];
     loop {
@@ -651,7 +661,7 @@ fn detached_header_and_external_stream_agree() {
 
     let mut start = MessageStart::detached(&header).unwrap();
     let taken = start.update(&body).unwrap();
-    let stream = envelope.stream_decryptor(&start, AAD).unwrap();
+    let stream = envelock::stream::StreamDecryptor::open(&envelope, &start, AAD).unwrap();
     let mut reader = AsyncDecryptReader::from_stream(&body[taken..], stream);
     let mut read = Vec::new();
     run(reader.read_to_end(&mut read)).unwrap();
@@ -695,7 +705,8 @@ fn empty_reads_and_writes_mean_nothing() {
     assert_eq!(writer.get_ref().at, 0);
     run(writer.write_all(b"four score")).unwrap();
     let message = run(writer.finish()).unwrap().bytes;
-    let mut reader = run(envelope.decrypt_async_reader(&message[..], AAD)).unwrap();
+    let mut reader =
+        run(envelock::stream::AsyncDecryptReader::open(&envelope, &message[..], AAD)).unwrap();
     assert_eq!(run(reader.read(&mut [])).unwrap(), 0);
     let mut read = Vec::new();
     run(reader.read_to_end(&mut read)).unwrap();
@@ -715,12 +726,13 @@ fn message_goes_over_tokio() {
     let (sender, sent) = (envelope.clone(), expected.clone());
     runtime.block_on(async move {
         let sending = tokio::spawn(spawnable(async move {
-            let mut writer = sender.encrypt_async_writer(near, AAD).unwrap();
+            let mut writer = envelock::stream::AsyncEncryptWriter::new(&sender, near, AAD).unwrap();
             writer.write_all(&sent).await.unwrap();
             writer.shutdown().await.unwrap();
         }));
         let reading = tokio::spawn(spawnable(async move {
-            let mut reader = envelope.decrypt_async_reader(far, AAD).await.unwrap();
+            let mut reader =
+                envelock::stream::AsyncDecryptReader::open(&envelope, far, AAD).await.unwrap();
             let mut read = Vec::new();
             reader.read_to_end(&mut read).await.unwrap();
             read
@@ -762,19 +774,22 @@ impl AsyncWrite for Store {
 fn finish_stores_in_sink_that_commits_at_its_shutdown() {
     let envelope = envelope();
     run(async {
-        let mut writer = envelope.encrypt_async_writer(Store::default(), AAD).unwrap();
+        let mut writer =
+            envelock::stream::AsyncEncryptWriter::new(&envelope, Store::default(), AAD).unwrap();
         writer.write_all(b"four score").await.unwrap();
         let sink = writer.finish().await.unwrap();
         let message = sink.stored.expect("nothing is stored");
         assert_eq!(envelope.decrypt(&message, AAD).unwrap(), b"four score");
 
         // Shut down by hand and finished: once all the same.
-        let mut writer = envelope.encrypt_async_writer(Store::default(), AAD).unwrap();
+        let mut writer =
+            envelock::stream::AsyncEncryptWriter::new(&envelope, Store::default(), AAD).unwrap();
         writer.write_all(b"four score").await.unwrap();
         writer.shutdown().await.unwrap();
         assert!(writer.finish().await.unwrap().stored.is_some());
 
-        let mut writer = envelope.encrypt_async_writer(Store::default(), AAD).unwrap();
+        let mut writer =
+            envelock::stream::AsyncEncryptWriter::new(&envelope, Store::default(), AAD).unwrap();
         writer.write_all(b"four score").await.unwrap();
         let sink = writer.finish_without_shutdown().await.unwrap();
         assert!(sink.stored.is_none());
@@ -793,7 +808,8 @@ fn asynchronous_streams_stay_on_the_polling_thread() {
         let mut writer = AsyncEncryptWriter::from_stream(Vec::new(), stream);
         writer.write_all(&text).await.unwrap();
         let message = writer.finish().await.unwrap();
-        let mut reader = envelope.decrypt_async_reader(&message[..], AAD).await.unwrap();
+        let mut reader =
+            envelock::stream::AsyncDecryptReader::open(&envelope, &message[..], AAD).await.unwrap();
         let mut read = Vec::new();
         reader.read_to_end(&mut read).await.unwrap();
         assert!(read == text);

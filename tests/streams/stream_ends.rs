@@ -17,7 +17,8 @@ fn message(envelope: &Envelope<MemoryKeyring>) -> (Vec<u8>, MessageStart, usize)
 fn end_without_room_is_an_error_while_bytes_remain() {
     let envelope = Envelope::new(MemoryKeyring::create("orders").unwrap());
     let (message, start, taken) = message(&envelope);
-    let mut stream = envelope.stream_decryptor(&start, Aad::none()).unwrap();
+    let mut stream =
+        envelock::stream::StreamDecryptor::open(&envelope, &start, Aad::none()).unwrap();
     let mut out = [0; 100];
     assert_eq!(stream.update(&message[taken..], &mut out).unwrap().produced, 0);
     assert_eq!(stream.finish(&mut out).unwrap(), 100);
@@ -61,7 +62,9 @@ fn finish_fails_for_cut_message_whatever_buffers() {
     for len in lens {
         for room in [1, 100, 10_000, CHUNK, CHUNK + 1, 100_000] {
             for end_room in [0, 1, 100, CHUNK, 100_000] {
-                let mut stream = envelope.stream_decryptor(&start, Aad::none()).unwrap();
+                let mut stream =
+                    envelock::stream::StreamDecryptor::open(&envelope, &start, Aad::none())
+                        .unwrap();
                 let (mut rest, mut out) = (&message[taken..len], vec![0; room]);
                 while !rest.is_empty() {
                     rest = &rest[stream.update(rest, &mut out).unwrap().consumed..];
@@ -92,7 +95,8 @@ fn first_finish_proves_the_end_and_the_rest_follows() {
     let mut start = MessageStart::new();
     let taken = start.update(&message).unwrap();
     for room in [1, 100, 10_000, 16_384, 100_000] {
-        let mut stream = envelope.stream_decryptor(&start, Aad::none()).unwrap();
+        let mut stream =
+            envelock::stream::StreamDecryptor::open(&envelope, &start, Aad::none()).unwrap();
         let (mut rest, mut read, mut out) = (&message[taken..], Vec::new(), vec![0; room]);
         while !rest.is_empty() {
             let progress = stream.update(rest, &mut out).unwrap();

@@ -162,7 +162,7 @@ const ENDS: [(&[&str], &[&str]); 4] = [
         &[".finish()", "read_to_end(", "read_to_string(", "io::copy(", "read_line(", ".lines()"],
     ),
     (&[".stream_encryptor("], &[".finish("]),
-    (&[".stream_decryptor("], &[".finish(", "read_to_end("]),
+    (&[".stream_decryptor(", "StreamDecryptor::open("], &[".finish(", "read_to_end("]),
 ];
 
 /// What is wrong with a snippet; and how many streams it makes.
@@ -217,7 +217,7 @@ fn example_without_an_end_is_seen() {
         "let mut w = envelope.encrypt_writer(file, aad)?; w.write_all(b\"x\")?;",
         "let mut r = envelope.decrypt_reader(file, aad)?; r.read(&mut buffer)?;",
         "let mut w = envelope.encrypt_writer(a, aad)?; envelope.encrypt_writer(b, aad)?; w.finish()?;",
-        "let mut s = envelope.stream_decryptor(&start, aad)?; s.update(&bytes, &mut out)?;",
+        "let mut s = StreamDecryptor::open(&envelope, &start, aad)?; s.update(&bytes, &mut out)?;",
     ] {
         assert!(judge(code).1.is_some(), "{code}");
     }

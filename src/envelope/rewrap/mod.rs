@@ -258,7 +258,7 @@ impl<K: Keyring, R> Envelope<K, R> {
 
 /// Says of a primary that it was refused to wrap: the first of those that `is_it`, of which that is
 /// told by place and label.
-pub(super) fn refused_primary<K: Keyring + ?Sized>(
+pub(crate) fn refused_primary<K: Keyring + ?Sized>(
     keyring: &K,
     refusal: Refusal,
     is_it: impl Fn(usize, &SlotLabel<'_>) -> bool,

@@ -2,21 +2,24 @@
 
 use super::super::batch::CHUNKS;
 use super::super::chunk_reader::ChunkReader;
+use super::super::open::{PrefixReader, StartReader};
 use super::poll_io::PollIo;
 use super::{CoopBudget, POLL_LEN};
+use crate::aad::Aad;
 use crate::body::ChunkDecryptor;
+use crate::envelope::{Envelope, OpenedKey};
 use crate::error::Error;
+use crate::keyring::Keyring;
 use crate::stream::StreamDecryptor;
 use core::fmt;
 use core::future::poll_fn;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
-use std::io;
+use std::io::{self, Read};
 use tokio::io::{AsyncRead, ReadBuf};
 
 /// Reads a message and gives out its plaintext, asynchronously (feature `tokio`); created by
-/// [`Envelope::decrypt_async_reader`](crate::Envelope::decrypt_async_reader) or
-/// [`from_stream`](Self::from_stream).
+/// [`open`](Self::open), [`with_key`](Self::with_key) or [`from_stream`](Self::from_stream).
 ///
 /// Every byte that is read is verified. A read of 0 bytes, the end, comes only after the last chunk was
 /// verified and the source has ended. **Until then the bytes are the authentic beginning of a message
@@ -39,6 +42,41 @@ pub struct AsyncDecryptReader<R> {
 }
 
 impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
+    /// Decrypts a message that goes up to the end of `source`, whose header is read first.
+    ///
+    /// Then asks the keyring of `envelope`, on the polling thread: for one that blocks see
+    /// [`from_stream`](Self::from_stream). Dropping the future loses what it has read of the source.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Envelope::decrypt`] for all that the header and the body's first 56 bytes tell;
+    /// [`Error::Io`].
+    pub async fn open<K: Keyring, G>(
+        envelope: &Envelope<K, G>,
+        mut source: R,
+        aad: Aad<'_>,
+    ) -> Result<Self, Error> {
+        let mut reader = StartReader::new();
+        poll_fn(|cx| PollIo::poll(&mut source, cx, |source| Ok(reader.read(source)?))).await?;
+        let stream = envelope.stream_decryptor(reader.start(), aad)?;
+        Ok(AsyncDecryptReader::behind(source, stream, reader.ahead()))
+    }
+
+    /// Decrypts a body that goes up to the end of `source`, whose first 56 bytes are read first. Asks
+    /// no keyring.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`OpenedKey::decrypt`]; [`Error::Io`].
+    pub async fn with_key(key: &OpenedKey, mut source: R, aad: Aad<'_>) -> Result<Self, Error> {
+        let mut reader = PrefixReader::new();
+        let prefix = poll_fn(|cx| {
+            PollIo::poll(&mut source, cx, |source| Ok(reader.read(|room, _| source.read(room))?))
+        });
+        let stream = key.key().stream_decryptor(&prefix.await?, aad)?;
+        Ok(AsyncDecryptReader::from_stream(source, stream))
+    }
+
     /// Decrypts by `stream` the chunks that follow in `source` behind the
     /// [`MessageStart`](crate::stream::MessageStart): for a header that is stored apart, and for a keyring
     /// that blocks, which can create the stream on a thread for blocking calls.
@@ -46,7 +84,8 @@ impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
     /// ```
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
-    /// use envelock::{Aad, Envelope, MemoryKeyring, stream::{AsyncDecryptReader, MessageStart}};
+    /// use envelock::stream::{AsyncDecryptReader, MessageStart, StreamDecryptor};
+    /// use envelock::{Aad, Envelope, MemoryKeyring};
     /// use tokio::{io::AsyncReadExt, task::spawn_blocking};
     ///
     /// let envelope = Envelope::new(MemoryKeyring::create("logs")?);
@@ -59,7 +98,8 @@ impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
     ///     source.read_exact(&mut piece).await?;
     ///     start.update(&piece)?;
     /// }
-    /// let stream = spawn_blocking(move || envelope.stream_decryptor(&start, Aad::none())).await??;
+    /// let open = move || StreamDecryptor::open(&envelope, &start, Aad::none());
+    /// let stream = spawn_blocking(open).await??;
     /// let mut plaintext = Vec::new();
     /// AsyncDecryptReader::from_stream(source, stream).read_to_end(&mut plaintext).await?;
     /// assert_eq!(plaintext, b"four score");

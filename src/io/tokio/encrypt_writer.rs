@@ -3,7 +3,11 @@
 use super::super::chunk_writer::ChunkWriter;
 use super::poll_io::PollIo;
 use super::{CoopBudget, POLL_LEN};
+use crate::aad::Aad;
+use crate::envelope::Envelope;
 use crate::error::Error;
+use crate::keyring::Keyring;
+use crate::random::RandomSource;
 use crate::stream::StreamEncryptor;
 use core::fmt;
 use core::future::poll_fn;
@@ -13,8 +17,7 @@ use std::io::{self, Write};
 use tokio::io::AsyncWrite;
 
 /// Encrypts plaintext and writes the message to an asynchronous sink (feature `tokio`); created by
-/// [`Envelope::encrypt_async_writer`](crate::Envelope::encrypt_async_writer) or
-/// [`from_stream`](Self::from_stream).
+/// [`new`](Self::new) or [`from_stream`](Self::from_stream).
 ///
 /// **Call [`finish`](Self::finish), or shut it down.** A writer that is dropped earlier, as when its
 /// task is cancelled, leaves a message that every reader refuses as truncated.
@@ -35,16 +38,17 @@ use tokio::io::AsyncWrite;
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// use envelock::stream::{AsyncDecryptReader, AsyncEncryptWriter};
 /// use envelock::{Aad, Envelope, MemoryKeyring};
 /// use tokio::io::{AsyncReadExt, AsyncWriteExt};
 ///
 /// let envelope = Envelope::new(MemoryKeyring::create("logs")?);
-/// let mut writer = envelope.encrypt_async_writer(Vec::new(), Aad::none())?;
+/// let mut writer = AsyncEncryptWriter::new(&envelope, Vec::new(), Aad::none())?;
 /// writer.write_all(b"four score").await?;
 /// let message = writer.finish().await?;
 ///
 /// let mut plaintext = String::new();
-/// let mut reader = envelope.decrypt_async_reader(&message[..], Aad::none()).await?;
+/// let mut reader = AsyncDecryptReader::open(&envelope, &message[..], Aad::none()).await?;
 /// reader.read_to_string(&mut plaintext).await?;
 /// assert_eq!(plaintext, "four score");
 /// # Ok(()) })
@@ -59,6 +63,22 @@ pub struct AsyncEncryptWriter<'k, W> {
 }
 
 impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
+    /// Encrypts what is written to it by `envelope`, and writes the message to `sink`.
+    ///
+    /// Asks the keyring at once, on this thread: for one that blocks see
+    /// [`from_stream`](Self::from_stream).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Envelope::encrypt`].
+    pub fn new<K: Keyring + 'k, G: RandomSource>(
+        envelope: &Envelope<K, G>,
+        sink: W,
+        aad: Aad<'_>,
+    ) -> Result<Self, Error> {
+        Ok(AsyncEncryptWriter::from_stream(sink, envelope.stream_encryptor(aad)?))
+    }
+
     /// Writes the output of `stream` to `sink`: for a header that is stored apart, and for a keyring that
     /// blocks, which can create the stream on a thread for blocking calls.
     pub fn from_stream(sink: W, stream: StreamEncryptor<'k>) -> Self {

@@ -2,7 +2,6 @@
 
 mod decrypt_reader;
 mod encrypt_writer;
-mod envelope;
 mod poll_io;
 
 pub use decrypt_reader::AsyncDecryptReader;

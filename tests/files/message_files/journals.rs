@@ -3,6 +3,7 @@
 use super::*;
 use crate::common::detached::WriteDetached;
 use crate::common::simulated_directory::{Kind, Plan, SimulatedDirectory, USER};
+use envelock::file;
 use envelock::internals::key_file::FileKind;
 use envelock::internals::message_file::rewrap_file_in;
 use envelock::{
@@ -46,11 +47,18 @@ fn is_mended(stored: &Stored) {
     assert_eq!((version(&message), version(file.header())), (2, 2));
     assert_eq!(stored.envelope.decrypt(&message, ROW).unwrap(), text(200));
     assert_eq!(stored.read(), before, "a reader writes nothing");
-    stored.envelope.decrypt_file(stored.path(), stored.place.join("text"), ROW).unwrap();
+    file::decrypt(
+        &stored.envelope,
+        stored.path(),
+        stored.place.join("text"),
+        ROW,
+        file::NewFileOptions::new(),
+    )
+    .unwrap();
     assert_eq!(fs::read(stored.place.join("text")).unwrap(), text(200));
     fs::remove_file(stored.place.join("text")).unwrap();
     assert_eq!(
-        stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+        file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap().change(),
         FileChange::InPlace
     );
     assert_eq!(names(stored.place.path()), ["message"]);
@@ -62,7 +70,7 @@ fn is_mended(stored: &Stored) {
 fn is_kept(stored: &Stored, envelope: &Envelope<impl envelock::Keyring>) -> Error {
     let read = || (stored.read(), fs::read(stored.journal()).ok());
     let (before, names_before) = (read(), names(stored.place.path()));
-    let error = envelope.rewrap_file(stored.path(), USUAL).unwrap_err();
+    let error = file::rewrap(&envelope, stored.path(), USUAL).unwrap_err();
     assert_eq!(read(), before);
     assert_eq!(names(stored.place.path()), names_before);
     error
@@ -138,15 +146,28 @@ fn torn_header_is_repaired_with_the_old_one() {
     let message = Cursor::new(former).chain(file);
     envelope.decrypt_reader(message, ROW).unwrap().read_to_end(&mut plaintext).unwrap();
     assert_eq!(plaintext, text(200));
-    envelope.decrypt_file(stored.path(), stored.place.join("text"), ROW).unwrap();
+    file::decrypt(
+        &envelope,
+        stored.path(),
+        stored.place.join("text"),
+        ROW,
+        file::NewFileOptions::new(),
+    )
+    .unwrap();
     assert_eq!(fs::read(stored.place.join("text")).unwrap(), text(200));
     fs::remove_file(stored.place.join("text")).unwrap();
 
-    assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap().change(), FileChange::InPlace);
+    assert_eq!(
+        file::rewrap(&envelope, stored.path(), USUAL).unwrap().change(),
+        FileChange::InPlace
+    );
     assert_eq!(stored.read(), stored.message);
     assert_eq!(names(stored.place.path()), ["message"]);
     assert_eq!(MessageFile::open(stored.path()).unwrap().former_header(), None);
-    assert_eq!(envelope.rewrap_file(stored.path(), USUAL).unwrap().change(), FileChange::Unchanged);
+    assert_eq!(
+        file::rewrap(&envelope, stored.path(), USUAL).unwrap().change(),
+        FileChange::Unchanged
+    );
 }
 
 /// What neither header can have left is not guessed at; both are kept for a mend by hand.
@@ -161,7 +182,7 @@ fn zeroed_or_garbled_sector_is_kept_with_its_journal() {
         assert!(matches!(is_kept(&stored, &stored.envelope), Error::Authentication { .. }));
         assert!(!MessageFile::open(stored.path()).unwrap().is_torn());
     }
-    // As the documentation of `rewrap_file` has it.
+    // As the documentation of `file::rewrap` has it.
     let journal = fs::read(stored.journal()).unwrap();
     assert_eq!(usize::from(u16::from_be_bytes([journal[24], journal[25]])), len);
     assert_eq!(journal.len(), 24 + 2 + 2 * len + 32);
@@ -172,7 +193,7 @@ fn zeroed_or_garbled_sector_is_kept_with_its_journal() {
     }
     fs::write(stored.path(), &garbled).unwrap();
     assert_eq!(
-        stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+        file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap().change(),
         FileChange::Unchanged
     );
     assert_eq!(names(stored.place.path()), ["message"]);
@@ -201,7 +222,7 @@ fn damaged_journal_is_ignored_and_kept_while_needed() {
         // With the message whole it is in nobody's way.
         fs::write(stored.path(), &stored.message).unwrap();
         assert_eq!(read_message(&stored.path()), stored.message);
-        let done = stored.envelope.rewrap_file(stored.path(), USUAL).unwrap();
+        let done = file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap();
         assert_eq!(
             (done.change(), names(stored.place.path())),
             (FileChange::InPlace, vec!["message".into()])
@@ -241,7 +262,7 @@ fn journal_reveals_nothing_of_another_message() {
         assert!(!file.is_torn());
         assert_eq!(read_message(&stored.path()), *message);
         assert_eq!(
-            envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+            file::rewrap(&envelope, stored.path(), USUAL).unwrap().change(),
             FileChange::InPlace
         );
         assert_eq!(names(stored.place.path()), ["message"]);
@@ -253,7 +274,10 @@ fn journal_reveals_nothing_of_another_message() {
     fs::write(stored.path(), stranger.encrypt(b"a stranger's", ROW).unwrap()).unwrap();
     fs::write(stored.journal(), &journal).unwrap();
     assert!(matches!(is_kept(&stored, &stored.envelope), Error::NoKey { .. }));
-    assert_eq!(stranger.rewrap_file(stored.path(), USUAL).unwrap().change(), FileChange::Unchanged);
+    assert_eq!(
+        file::rewrap(&stranger, stored.path(), USUAL).unwrap().change(),
+        FileChange::Unchanged
+    );
     assert_eq!(names(stored.place.path()), ["message"]);
 }
 
@@ -286,7 +310,7 @@ fn planted_journal_is_not_touched() {
     ];
     for plant in plant {
         plant();
-        is_foreign(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap_err());
+        is_foreign(file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap_err());
         assert_eq!(read_message(&stored.path()), stored.message);
         assert_eq!(stored.read(), stored.message);
         drop(fs::remove_dir(stored.journal()).or_else(|_| fs::remove_file(stored.journal())));
@@ -296,13 +320,13 @@ fn planted_journal_is_not_touched() {
     fs::write(&precious, b"precious").unwrap();
     fs::hard_link(&precious, stored.journal()).unwrap();
     assert_eq!(
-        stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+        file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap().change(),
         FileChange::InPlace
     );
     assert_eq!(fs::read(&precious).unwrap(), b"precious");
     fs::File::create_new(stored.journal()).unwrap().set_len(1 << 40).unwrap();
     assert_eq!(
-        stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+        file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap().change(),
         FileChange::Unchanged
     );
     assert_eq!(names(stored.place.path()), ["message", "precious"]);

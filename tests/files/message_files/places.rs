@@ -1,6 +1,7 @@
 //! Which files are worked on at all.
 
 use super::*;
+use envelock::file;
 use envelock::internals::key_file::{FileError, FileKind};
 use envelock::{
     RewrapOptions,
@@ -12,7 +13,7 @@ use std::os::unix::fs::symlink;
 const USUAL: RewrapOptions<'static> = RewrapOptions::new();
 
 fn refused(stored: &Stored, path: &Path) -> MessageFileError {
-    let error = file_error(stored.envelope.rewrap_file(path, USUAL).unwrap_err());
+    let error = file_error(file::rewrap(&stored.envelope, path, USUAL).unwrap_err());
     assert_eq!(stored.read(), stored.message);
     error
 }
@@ -82,17 +83,17 @@ fn names_of_every_length_are_read_and_rewrapped() {
         fs::rename(stored.path(), &path).unwrap();
         assert_eq!(read_message(&path), stored.message);
         let expected = if len <= 238 { FileChange::InPlace } else { FileChange::Copied };
-        assert_eq!(stored.envelope.rewrap_file(&path, USUAL).unwrap().change(), expected);
+        assert_eq!(file::rewrap(&stored.envelope, &path, USUAL).unwrap().change(), expected);
         assert_eq!(
-            stored.envelope.rewrap_file(&path, USUAL).unwrap().change(),
+            file::rewrap(&stored.envelope, &path, USUAL).unwrap().change(),
             FileChange::Unchanged
         );
         assert_eq!(version(&fs::read(&path).unwrap()), 2);
         let to = stored.place.join(&"t".repeat(len));
-        stored.envelope.decrypt_file(&path, &to, ROW).unwrap();
+        file::decrypt(&stored.envelope, &path, &to, ROW, file::NewFileOptions::new()).unwrap();
         assert_eq!(fs::read(&to).unwrap(), text(200));
         fs::remove_file(&path).unwrap();
-        stored.envelope.encrypt_file(&to, &path, ROW).unwrap();
+        file::encrypt(&stored.envelope, &to, &path, ROW, file::NewFileOptions::new()).unwrap();
         assert_eq!(names(stored.place.path()), ["m".repeat(len), "t".repeat(len)]);
     }
     let stored = Stored::new(200, 0);
@@ -117,7 +118,7 @@ fn torn_message_is_read_on_read_only_medium() {
     assert_eq!(fs::read(mount.join("message")).unwrap(), torn);
     let message = read_message(&mount.join("message"));
     assert_eq!(stored.envelope.decrypt(&message, ROW).unwrap(), text(200));
-    let error = stored.envelope.rewrap_file(mount.join("message"), USUAL).unwrap_err();
+    let error = file::rewrap(&stored.envelope, mount.join("message"), USUAL).unwrap_err();
     let MessageFileError::File(FileError::Io { action: FileAction::Open, source, .. }) =
         file_error(error)
     else {
@@ -125,7 +126,7 @@ fn torn_message_is_read_on_read_only_medium() {
     };
     assert_eq!(source.kind(), ErrorKind::ReadOnlyFilesystem);
     mount.remount("rw");
-    drop(stored.envelope.rewrap_file(mount.join("message"), USUAL).unwrap());
+    drop(file::rewrap(&stored.envelope, mount.join("message"), USUAL).unwrap());
     assert_eq!(names(mount.path()), ["message"]);
     let message = fs::read(mount.join("message")).unwrap();
     assert_eq!(stored.envelope.decrypt(&message, ROW).unwrap(), text(200));

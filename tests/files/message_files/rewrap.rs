@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::common::detached::ReadDetached;
+use envelock::file;
 use envelock::{
     KeyVersion, Lifecycle, MemoryKeyring, RewrapOptions, Suite, body_len, file::FileChange, inspect,
 };
@@ -19,11 +20,17 @@ fn file_equals_rewrap_in_memory_but_for_the_nonce() {
             let envelope = envelope.with_suite(suite).with_reserved(reserved);
             let message = envelope.encrypt(&text(len), ROW).unwrap();
             fs::write(&path, &message).unwrap();
-            assert_eq!(envelope.rewrap_file(&path, USUAL).unwrap().change(), FileChange::Unchanged);
+            assert_eq!(
+                file::rewrap(&envelope, &path, USUAL).unwrap().change(),
+                FileChange::Unchanged
+            );
             assert_eq!(fs::read(&path).unwrap(), message);
             envelope.keyring().rotate().unwrap();
             let inode = fs::metadata(&path).unwrap().ino();
-            assert_eq!(envelope.rewrap_file(&path, USUAL).unwrap().change(), FileChange::InPlace);
+            assert_eq!(
+                file::rewrap(&envelope, &path, USUAL).unwrap().change(),
+                FileChange::InPlace
+            );
             assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
             assert_eq!(names(place.path()), ["message"]);
 
@@ -59,7 +66,7 @@ fn longer_header_is_copied_with_mode_and_owner() {
         let before = fs::metadata(stored.path()).unwrap();
         let envelope = &stored.envelope;
         assert_eq!(
-            envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+            file::rewrap(&envelope, stored.path(), USUAL).unwrap().change(),
             FileChange::Copied
         );
         let after = fs::metadata(stored.path()).unwrap();
@@ -74,7 +81,7 @@ fn longer_header_is_copied_with_mode_and_owner() {
         // Next time it fits: the version before needs less.
         envelope.keyring().promote(1);
         assert_eq!(
-            envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+            file::rewrap(&envelope, stored.path(), USUAL).unwrap().change(),
             FileChange::InPlace
         );
         assert_eq!(envelope.decrypt(&stored.read(), ROW).unwrap(), text(len));
@@ -87,7 +94,7 @@ fn detached_header_is_a_file_too() {
     let (header, body) = stored.message.split_at(inspect(&stored.message).unwrap().len());
     fs::write(stored.path(), header).unwrap();
     assert_eq!(
-        stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+        file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap().change(),
         FileChange::InPlace
     );
     let header = stored.read();
@@ -117,7 +124,7 @@ fn file_without_openable_message_is_unchanged() {
     ];
     for (bytes, expected) in cases {
         fs::write(stored.path(), &bytes).unwrap();
-        let error = stored.envelope.rewrap_file(stored.path(), USUAL).unwrap_err();
+        let error = file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap_err();
         let is_expected = format!("{error:?}").starts_with(expected)
             || (expected == "Refused" && matches!(error, Error::Authentication { .. }));
         assert!(is_expected, "{expected}: {error:?}");
@@ -127,7 +134,7 @@ fn file_without_openable_message_is_unchanged() {
     // A rewrap that is refused is none.
     fs::write(stored.path(), message).unwrap();
     let retiring = USUAL.retiring("elastic", KeyVersion::new(2).unwrap());
-    let error = stored.envelope.rewrap_file(stored.path(), retiring).unwrap_err();
+    let error = file::rewrap(&stored.envelope, stored.path(), retiring).unwrap_err();
     assert!(matches!(error, Error::OldVersionStillOpens { .. }), "{error:?}");
     assert_eq!(stored.read(), *message);
 }
@@ -142,7 +149,7 @@ fn file_beyond_4_gib_is_rewrapped_as_fast_as_any() {
     file.write_at(b"the end", len - 7).unwrap();
     let blocks = file.metadata().unwrap().blocks();
     assert_eq!(
-        stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(),
+        file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap().change(),
         FileChange::InPlace
     );
     let after = file.metadata().unwrap();
@@ -185,12 +192,15 @@ fn acl_survives_every_way_to_replace_a_file() {
         let stored = Stored::new(200, growth);
         rustix::fs::setxattr(stored.path(), NAME, &acl, rustix::fs::XattrFlags::empty()).unwrap();
         assert_eq!(fs::metadata(stored.path()).unwrap().mode() & 0o7777, 0o660);
-        assert_eq!(stored.envelope.rewrap_file(stored.path(), USUAL).unwrap().change(), expected);
+        assert_eq!(
+            file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap().change(),
+            expected
+        );
         assert_eq!(get(&stored.path()), acl);
         fs::write(stored.place.join("text"), b"text").unwrap();
-        let options = envelock::file::NewFileOptions::new().replace();
+        let options = file::NewFileOptions::new().replace();
         let envelope = &stored.envelope;
-        envelope.encrypt_file_with(stored.place.join("text"), stored.path(), ROW, options).unwrap();
+        file::encrypt(&envelope, stored.place.join("text"), stored.path(), ROW, options).unwrap();
         assert_eq!(get(&stored.path()), acl);
         assert_eq!(fs::metadata(stored.path()).unwrap().mode() & 0o7777, 0o660);
         assert_eq!(envelope.decrypt(&stored.read(), ROW).unwrap(), b"text");

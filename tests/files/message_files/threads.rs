@@ -1,6 +1,7 @@
 //! Sixteen threads rewrap one file, and two read it.
 
 use super::*;
+use envelock::file;
 use envelock::{RewrapOptions, file::FileChange};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::thread;
@@ -37,7 +38,7 @@ fn many_at_once(growth: usize, rounds: u32) {
                         envelope.keyring().promote(next.fetch_add(1, Relaxed));
                         // On a busy machine one of 16 can wait for longer than it is let.
                         let done = loop {
-                            match envelope.rewrap_file(stored.path(), RewrapOptions::new()) {
+                            match file::rewrap(&envelope, stored.path(), RewrapOptions::new()) {
                                 Err(error) if error.is_retryable() => {}
                                 done => break done,
                             }
@@ -68,7 +69,7 @@ fn many_at_once(growth: usize, rounds: u32) {
     // has the shorter slot, which fits in place. The first of them has to grow.
     assert!(counts[if growth > 0 { 2 } else { 1 }] > 0);
     stored.envelope.keyring().promote(next.into_inner());
-    drop(stored.envelope.rewrap_file(stored.path(), RewrapOptions::new()).unwrap());
+    drop(file::rewrap(&stored.envelope, stored.path(), RewrapOptions::new()).unwrap());
     assert_eq!(names(stored.place.path()), ["message"]);
     assert_eq!(stored.envelope.decrypt(&stored.read(), ROW).unwrap(), text(40_000));
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::common::mount::Mount;
+use envelock::file;
 use envelock::internals::key_file::{FileError, FileKind};
 use envelock::{MemoryKeyring, file::FileAction};
 use std::io::{ErrorKind, Write};
@@ -19,7 +20,13 @@ impl Files {
 
     fn decrypt(&self, message: &[u8]) -> Result<u64, Error> {
         fs::write(self.place.join("message"), message).unwrap();
-        self.envelope.decrypt_file(self.place.join("message"), self.place.join("text"), ROW)
+        file::decrypt(
+            &self.envelope,
+            self.place.join("message"),
+            self.place.join("text"),
+            ROW,
+            file::NewFileOptions::new(),
+        )
     }
 }
 
@@ -29,11 +36,25 @@ fn files_of_every_length_there_and_back() {
     let path = |name| files.place.join(name);
     for len in [0, 1, 16_383, 16_384, 16_385, 131_072, 1_000_003] {
         fs::write(path("plain"), text(len)).unwrap();
-        let message_len = files.envelope.encrypt_file(path("plain"), path("message"), ROW).unwrap();
+        let message_len = file::encrypt(
+            &files.envelope,
+            path("plain"),
+            path("message"),
+            ROW,
+            file::NewFileOptions::new(),
+        )
+        .unwrap();
         let message = fs::read(path("message")).unwrap();
         assert_eq!(message_len, message.len() as u64);
         assert_eq!(files.envelope.decrypt(&message, ROW).unwrap(), text(len));
-        let text_len = files.envelope.decrypt_file(path("message"), path("text"), ROW).unwrap();
+        let text_len = file::decrypt(
+            &files.envelope,
+            path("message"),
+            path("text"),
+            ROW,
+            file::NewFileOptions::new(),
+        )
+        .unwrap();
         assert_eq!((text_len, fs::read(path("text")).unwrap()), (len as u64, text(len)));
         for name in ["message", "text"] {
             assert_eq!(fs::metadata(path(name)).unwrap().mode() & 0o7777, 0o600);
@@ -49,15 +70,36 @@ fn existing_file_is_never_replaced() {
     let files = Files::new();
     let path = |name| files.place.join(name);
     fs::write(path("plain"), b"plain").unwrap();
-    files.envelope.encrypt_file(path("plain"), path("message"), ROW).unwrap();
+    file::encrypt(
+        &files.envelope,
+        path("plain"),
+        path("message"),
+        ROW,
+        file::NewFileOptions::new(),
+    )
+    .unwrap();
     fs::write(path("file"), b"precious").unwrap();
     fs::create_dir(path("directory")).unwrap();
     symlink("nowhere", path("dangling")).unwrap();
     let before = names(files.place.path());
     for name in ["file", "directory", "dangling", "message"] {
         for error in [
-            files.envelope.encrypt_file(path("plain"), path(name), ROW).unwrap_err(),
-            files.envelope.decrypt_file(path("message"), path(name), ROW).unwrap_err(),
+            file::encrypt(
+                &files.envelope,
+                path("plain"),
+                path(name),
+                ROW,
+                file::NewFileOptions::new(),
+            )
+            .unwrap_err(),
+            file::decrypt(
+                &files.envelope,
+                path("message"),
+                path(name),
+                ROW,
+                file::NewFileOptions::new(),
+            )
+            .unwrap_err(),
         ] {
             let error = file_error(error);
             assert!(
@@ -68,12 +110,33 @@ fn existing_file_is_never_replaced() {
     assert_eq!(fs::read(path("file")).unwrap(), b"precious");
     assert_eq!(names(files.place.path()), before);
     for error in [
-        files.envelope.encrypt_file(path("missing"), path("new"), ROW).unwrap_err(),
-        files.envelope.decrypt_file(path("missing"), path("new"), ROW).unwrap_err(),
+        file::encrypt(
+            &files.envelope,
+            path("missing"),
+            path("new"),
+            ROW,
+            file::NewFileOptions::new(),
+        )
+        .unwrap_err(),
+        file::decrypt(
+            &files.envelope,
+            path("missing"),
+            path("new"),
+            ROW,
+            file::NewFileOptions::new(),
+        )
+        .unwrap_err(),
     ] {
         assert!(matches!(file_error(error), MessageFileError::File(FileError::NotFound { .. })));
     }
-    let error = files.envelope.encrypt_file(path("directory"), path("new"), ROW).unwrap_err();
+    let error = file::encrypt(
+        &files.envelope,
+        path("directory"),
+        path("new"),
+        ROW,
+        file::NewFileOptions::new(),
+    )
+    .unwrap_err();
     assert!(matches!(
         file_error(error),
         MessageFileError::File(FileError::Io { action: FileAction::Read, .. })
@@ -120,10 +183,14 @@ fn truncated_or_changed_message_makes_no_file() {
     }
     println!("{cases} bad messages");
     assert!(
-        files
-            .envelope
-            .decrypt_file(files.place.join("message"), files.place.join("text"), Aad::none())
-            .is_err()
+        file::decrypt(
+            &files.envelope,
+            files.place.join("message"),
+            files.place.join("text"),
+            Aad::none(),
+            file::NewFileOptions::new()
+        )
+        .is_err()
     );
     assert_eq!(names(files.place.path()), ["message"]);
     assert_eq!(files.decrypt(&message).unwrap(), 40_000);
@@ -140,10 +207,18 @@ fn unfinished_files_of_others_are_kept() {
         fs::write(path(name), b"precious").unwrap();
     }
     symlink(path("plain"), path(".text.envelock-partial")).unwrap();
-    files.envelope.encrypt_file(path("plain"), path("message"), ROW).unwrap();
-    files.envelope.decrypt_file(path("message"), path("text"), ROW).unwrap();
+    file::encrypt(
+        &files.envelope,
+        path("plain"),
+        path("message"),
+        ROW,
+        file::NewFileOptions::new(),
+    )
+    .unwrap();
+    file::decrypt(&files.envelope, path("message"), path("text"), ROW, file::NewFileOptions::new())
+        .unwrap();
     files.envelope.keyring().promote(2);
-    drop(files.envelope.rewrap_file(path("message"), Default::default()).unwrap());
+    drop(file::rewrap(&files.envelope, path("message"), Default::default()).unwrap());
     for name in unfinished {
         assert_eq!(fs::read(path(name)).unwrap(), b"precious");
     }
@@ -167,17 +242,41 @@ fn readable_file_is_never_taken_for_a_leftover() {
     symlink(path(ours), path("link")).unwrap();
     let before = names(files.place.path());
     for from in [ours, "other", "link", &format!("./{ours}")] {
-        is_refused(files.envelope.encrypt_file(path(from), path("new"), ROW).unwrap_err(), &before);
+        is_refused(
+            file::encrypt(
+                &files.envelope,
+                path(from),
+                path("new"),
+                ROW,
+                file::NewFileOptions::new(),
+            )
+            .unwrap_err(),
+            &before,
+        );
     }
     fs::remove_file(path("other")).unwrap();
     let before = names(files.place.path());
-    is_refused(files.envelope.encrypt_file(path(ours), path("new"), ROW).unwrap_err(), &before);
+    is_refused(
+        file::encrypt(&files.envelope, path(ours), path("new"), ROW, file::NewFileOptions::new())
+            .unwrap_err(),
+        &before,
+    );
     assert_eq!(fs::read(path(ours)).unwrap(), text(1_000));
 
     let mut message = files.envelope.encrypt(&text(1_000), ROW).unwrap();
     for _ in 0..2 {
         fs::write(path(ours), &message).unwrap();
-        is_refused(files.envelope.decrypt_file(path(ours), path("new"), ROW).unwrap_err(), &before);
+        is_refused(
+            file::decrypt(
+                &files.envelope,
+                path(ours),
+                path("new"),
+                ROW,
+                file::NewFileOptions::new(),
+            )
+            .unwrap_err(),
+            &before,
+        );
         assert_eq!(fs::read(path(ours)).unwrap(), message);
         // The same for one that does not decrypt.
         message.pop();
@@ -186,7 +285,11 @@ fn readable_file_is_never_taken_for_a_leftover() {
     fs::rename(path(ours), path("plain")).unwrap();
     symlink("plain", path(ours)).unwrap();
     let before = names(files.place.path());
-    is_refused(files.envelope.encrypt_file(path(ours), path("new"), ROW).unwrap_err(), &before);
+    is_refused(
+        file::encrypt(&files.envelope, path(ours), path("new"), ROW, file::NewFileOptions::new())
+            .unwrap_err(),
+        &before,
+    );
 }
 
 /// Names that mean something to others mean nothing here.
@@ -196,9 +299,10 @@ fn files_beside_a_message_are_kept() {
     let path = |name: &str| files.place.join(name);
     for name in [".video.partial", ".video.rewrap", "video.envelock-partial"] {
         fs::write(path(name), text(1_000)).unwrap();
-        files.envelope.encrypt_file(path(name), path("video"), ROW).unwrap();
+        file::encrypt(&files.envelope, path(name), path("video"), ROW, file::NewFileOptions::new())
+            .unwrap();
         files.envelope.keyring().promote(2);
-        drop(files.envelope.rewrap_file(path("video"), Default::default()).unwrap());
+        drop(file::rewrap(&files.envelope, path("video"), Default::default()).unwrap());
         files.envelope.keyring().promote(1);
         assert_eq!(names(files.place.path()).len(), 2);
         assert_eq!(fs::read(path(name)).unwrap(), text(1_000));
@@ -207,11 +311,32 @@ fn files_beside_a_message_are_kept() {
     }
     // Whoever rewraps `video` would take it for a leftover.
     fs::write(path("plain"), text(1_000)).unwrap();
-    files.envelope.encrypt_file(path("plain"), path("message"), ROW).unwrap();
+    file::encrypt(
+        &files.envelope,
+        path("plain"),
+        path("message"),
+        ROW,
+        file::NewFileOptions::new(),
+    )
+    .unwrap();
     for name in [".video.envelock-partial", ".video.envelock-rewrap"] {
         for error in [
-            files.envelope.encrypt_file(path("plain"), path(name), ROW).unwrap_err(),
-            files.envelope.decrypt_file(path("message"), path(name), ROW).unwrap_err(),
+            file::encrypt(
+                &files.envelope,
+                path("plain"),
+                path(name),
+                ROW,
+                file::NewFileOptions::new(),
+            )
+            .unwrap_err(),
+            file::decrypt(
+                &files.envelope,
+                path("message"),
+                path(name),
+                ROW,
+                file::NewFileOptions::new(),
+            )
+            .unwrap_err(),
         ] {
             assert!(matches!(file_error(error), MessageFileError::File(FileError::Name { .. })));
         }
@@ -230,12 +355,12 @@ fn rewrap_of_no_message_touches_nothing_beside_it() {
     fs::write(path(".foo.envelock-partial"), b"precious").unwrap();
     for bytes in [b"plain text", &message[..50], &foreign[..]] {
         fs::write(path("foo"), bytes).unwrap();
-        files.envelope.rewrap_file(path("foo"), Default::default()).unwrap_err();
+        file::rewrap(&files.envelope, path("foo"), Default::default()).unwrap_err();
         assert_eq!(fs::read(path(".foo.envelock-partial")).unwrap(), b"precious");
         assert_eq!(fs::read(path("foo")).unwrap(), bytes);
     }
     fs::write(path("foo"), message).unwrap();
-    drop(files.envelope.rewrap_file(path("foo"), Default::default()).unwrap());
+    drop(file::rewrap(&files.envelope, path("foo"), Default::default()).unwrap());
     assert_eq!(names(files.place.path()), [".foo.envelock-partial", "foo"]);
 }
 
@@ -248,17 +373,30 @@ fn full_medium_leaves_no_new_file_and_the_old_message() {
     fs::write(mount.join("message"), &message).unwrap();
     fs::write(files.place.join("plain"), text(600_000)).unwrap();
     let mut errors = vec![
-        files.envelope.decrypt_file(mount.join("message"), mount.join("text"), ROW).unwrap_err(),
-        files
-            .envelope
-            .encrypt_file(files.place.join("plain"), mount.join("other"), ROW)
-            .unwrap_err(),
+        file::decrypt(
+            &files.envelope,
+            mount.join("message"),
+            mount.join("text"),
+            ROW,
+            file::NewFileOptions::new(),
+        )
+        .unwrap_err(),
+        file::encrypt(
+            &files.envelope,
+            files.place.join("plain"),
+            mount.join("other"),
+            ROW,
+            file::NewFileOptions::new(),
+        )
+        .unwrap_err(),
     ];
     // No room for a journal either.
     let mut ballast = fs::File::create_new(mount.join("ballast")).unwrap();
     while ballast.write_all(&[0; 512]).is_ok() {}
     files.envelope.keyring().promote(2);
-    errors.push(files.envelope.rewrap_file(mount.join("message"), Default::default()).unwrap_err());
+    errors.push(
+        file::rewrap(&files.envelope, mount.join("message"), Default::default()).unwrap_err(),
+    );
     for error in errors {
         let error = file_error(error);
         let MessageFileError::File(FileError::Io { action: FileAction::Write, source, .. }) =
@@ -273,7 +411,7 @@ fn full_medium_leaves_no_new_file_and_the_old_message() {
     assert_eq!(fs::read(mount.join("message")).unwrap(), message);
     drop(ballast);
     fs::remove_file(mount.join("ballast")).unwrap();
-    drop(files.envelope.rewrap_file(mount.join("message"), Default::default()).unwrap());
+    drop(file::rewrap(&files.envelope, mount.join("message"), Default::default()).unwrap());
     let found = fs::read(mount.join("message")).unwrap();
     assert_eq!(files.envelope.decrypt(&found, ROW).unwrap(), text(600_000));
 }
@@ -291,13 +429,21 @@ fn sources_that_are_links_or_pipes_are_read() {
     symlink("..data/message", path("message")).unwrap();
     assert_eq!(MessageFile::open(path("message")).unwrap().path(), path("message"));
     assert_eq!(read_message(&path("message")), message);
-    files.envelope.decrypt_file(path("message"), path("text"), ROW).unwrap();
+    file::decrypt(&files.envelope, path("message"), path("text"), ROW, file::NewFileOptions::new())
+        .unwrap();
     assert_eq!(fs::read(path("text")).unwrap(), text(100_000));
     // A link to nothing is nothing.
     symlink("nowhere", path("dangling")).unwrap();
     for error in [
         MessageFile::open(path("dangling")).unwrap_err(),
-        files.envelope.decrypt_file(path("dangling"), path("new"), ROW).unwrap_err(),
+        file::decrypt(
+            &files.envelope,
+            path("dangling"),
+            path("new"),
+            ROW,
+            file::NewFileOptions::new(),
+        )
+        .unwrap_err(),
     ] {
         let error = file_error(error);
         let is_expected = matches!(&error, MessageFileError::File(FileError::NotFound { path: p }) if *p == path("dangling"));
@@ -311,7 +457,13 @@ fn sources_that_are_links_or_pipes_are_read() {
         std::thread::scope(|scope| {
             // Whoever writes waits for the reader, and may be left by it.
             scope.spawn(|| drop(fs::write(path("fifo"), bytes)));
-            let done = files.envelope.decrypt_file(path("fifo"), path("text"), ROW);
+            let done = file::decrypt(
+                &files.envelope,
+                path("fifo"),
+                path("text"),
+                ROW,
+                file::NewFileOptions::new(),
+            );
             assert_eq!(done.is_ok(), bytes.len() == message.len(), "{done:?}");
         });
         assert_eq!(path("text").exists(), bytes.len() == message.len());
@@ -319,7 +471,8 @@ fn sources_that_are_links_or_pipes_are_read() {
     }
     std::thread::scope(|scope| {
         scope.spawn(|| fs::write(path("fifo"), text(1_000)).unwrap());
-        files.envelope.encrypt_file(path("fifo"), path("new"), ROW).unwrap();
+        file::encrypt(&files.envelope, path("fifo"), path("new"), ROW, file::NewFileOptions::new())
+            .unwrap();
     });
     assert_eq!(files.envelope.decrypt(&fs::read(path("new")).unwrap(), ROW).unwrap(), text(1_000));
 }
@@ -347,7 +500,8 @@ fn sources_that_are_descriptors_are_read() {
                 });
             }
             let to = path(&format!("text{round}"));
-            files.envelope.decrypt_file(&descriptor, &to, ROW).unwrap();
+            file::decrypt(&files.envelope, &descriptor, &to, ROW, file::NewFileOptions::new())
+                .unwrap();
             assert_eq!(fs::read(to).unwrap(), text(100_000));
         });
         drop(fs::remove_file(path("message")));
@@ -358,7 +512,7 @@ fn sources_that_are_descriptors_are_read() {
 fn target_is_replaced_on_request_and_keeps_access() {
     let files = Files::new();
     let path = |name: &str| files.place.join(name);
-    let replacing = envelock::file::NewFileOptions::new().replace();
+    let replacing = file::NewFileOptions::new().replace();
     fs::write(path("plain"), text(1_000)).unwrap();
     fs::write(path("message"), b"an older one").unwrap();
     fs::set_permissions(path("message"), fs::Permissions::from_mode(0o640)).unwrap();
@@ -368,9 +522,16 @@ fn target_is_replaced_on_request_and_keeps_access() {
     }
     let before = fs::metadata(path("message")).unwrap();
     let held = fs::File::open(path("message")).unwrap();
-    files.envelope.encrypt_file(path("plain"), path("message"), ROW).unwrap_err();
+    file::encrypt(
+        &files.envelope,
+        path("plain"),
+        path("message"),
+        ROW,
+        file::NewFileOptions::new(),
+    )
+    .unwrap_err();
     assert_eq!(fs::read(path("message")).unwrap(), b"an older one");
-    files.envelope.encrypt_file_with(path("plain"), path("message"), ROW, replacing).unwrap();
+    file::encrypt(&files.envelope, path("plain"), path("message"), ROW, replacing).unwrap();
     let found = fs::read(path("message")).unwrap();
     assert_eq!(files.envelope.decrypt(&found, ROW).unwrap(), text(1_000));
     let after = fs::metadata(path("message")).unwrap();
@@ -382,16 +543,13 @@ fn target_is_replaced_on_request_and_keeps_access() {
     assert_eq!(held.metadata().unwrap().len(), 12, "whoever reads the old one reads on");
 
     // A file in its own place; and one that was not there.
-    files.envelope.decrypt_file_with(path("message"), path("message"), ROW, replacing).unwrap();
+    file::decrypt(&files.envelope, path("message"), path("message"), ROW, replacing).unwrap();
     assert_eq!(fs::read(path("message")).unwrap(), text(1_000));
-    files
-        .envelope
-        .encrypt_file_with(path("plain"), path("new"), ROW, replacing.mode(0o644))
-        .unwrap();
+    file::encrypt(&files.envelope, path("plain"), path("new"), ROW, replacing.mode(0o644)).unwrap();
     assert_eq!(fs::metadata(path("new")).unwrap().mode() & 0o7777, 0o644);
     // What does not decrypt replaces nothing.
     fs::write(path("plain"), b"not a message").unwrap();
-    files.envelope.decrypt_file_with(path("plain"), path("message"), ROW, replacing).unwrap_err();
+    file::decrypt(&files.envelope, path("plain"), path("message"), ROW, replacing).unwrap_err();
     assert_eq!(fs::read(path("message")).unwrap(), text(1_000));
     for (name, kind) in [("link", FileKind::Symlink), ("directory", FileKind::Directory)] {
         match kind {
@@ -399,8 +557,7 @@ fn target_is_replaced_on_request_and_keeps_access() {
             _ => fs::create_dir(path(name)).unwrap(),
         }
         let to = path(name);
-        let error =
-            files.envelope.encrypt_file_with(path("plain"), &to, ROW, replacing).unwrap_err();
+        let error = file::encrypt(&files.envelope, path("plain"), &to, ROW, replacing).unwrap_err();
         let error = file_error(error);
         assert!(
             matches!(error, MessageFileError::File(FileError::NotRegular { kind: k, .. }) if k == kind),
@@ -454,10 +611,23 @@ fn message_in_directory_that_cannot_be_listed_is_read() {
         fs::read_dir(&hidden).unwrap_err();
         assert_eq!(read_message(&hidden.join("message")), message);
         let to = own.join("text");
-        files.envelope.decrypt_file(hidden.join("message"), &to, ROW).unwrap();
+        file::decrypt(
+            &files.envelope,
+            hidden.join("message"),
+            &to,
+            ROW,
+            file::NewFileOptions::new(),
+        )
+        .unwrap();
         assert_eq!((fs::read(to).unwrap(), names(&own)), (text(1_000), vec!["text".into()]));
         // Whoever writes has to make the name durable, and cannot there.
-        let error = files.envelope.encrypt_file(own.join("text"), hidden.join("new"), ROW);
+        let error = file::encrypt(
+            &files.envelope,
+            own.join("text"),
+            hidden.join("new"),
+            ROW,
+            file::NewFileOptions::new(),
+        );
         let error = file_error(error.unwrap_err());
         let is_expected = matches!(
             error,

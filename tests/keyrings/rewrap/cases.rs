@@ -496,7 +496,7 @@ fn moved_slots_open_without_the_old_keyring() {
     let moving = MigratingKeyring::new(Arc::new(new.with_key("orders").unwrap()));
     let moving = Envelope::new(moving.with(old).unwrap());
     assert!(moving.needs_rewrap(&message).unwrap());
-    let now = moving.primary_index_bytes().unwrap();
+    let now = envelock::keyring::primary_index_bytes(moving.keyring()).unwrap();
     let examined = Envelope::new(&new).examine(&message).unwrap().opened().count();
     assert!(message[25..29] == now[..4] && message[25..37] != now && examined == 0);
     let rewrapped = moving.rewrap(&message, USUAL).unwrap();

@@ -171,18 +171,18 @@ fn key_that_is_not_the_messages_has_not_opened() {
 fn index_bytes_tell_apart_keys_of_one_version() {
     let (old, new) = (keyring("orders", 1), MemoryKeyring::create("orders").unwrap());
     let message = Envelope::new(&old).encrypt(b"payload", ROW).unwrap();
-    let index = Envelope::new(&old).primary_index_bytes().unwrap();
+    let index = envelock::keyring::primary_index_bytes(&old).unwrap();
     assert_eq!(message[25..37], index);
     assert_eq!(inspect(&message).unwrap().slots().next().unwrap().label.index_bytes(), index);
     assert_eq!(old.versions()[0].index_bytes(), index);
-    let other = Envelope::new(&new).primary_index_bytes().unwrap();
+    let other = envelock::keyring::primary_index_bytes(&new).unwrap();
     assert!(index[..4] == other[..4] && index != other);
     // Each version that is not the primary is listed; a rollback makes the higher one stale.
     new.rotate().unwrap();
-    let second = Envelope::new(&new).primary_index_bytes().unwrap();
+    let second = envelock::keyring::primary_index_bytes(&new).unwrap();
     assert!(second > other);
     new.promote(version(1)).unwrap();
-    assert_eq!(Envelope::new(&new).primary_index_bytes().unwrap(), other);
+    assert_eq!(envelock::keyring::primary_index_bytes(&new).unwrap(), other);
     let several = MultiKeyring::new(old).with(new).unwrap();
-    assert_eq!(Envelope::new(several).primary_index_bytes().unwrap(), index);
+    assert_eq!(envelock::keyring::primary_index_bytes(&several).unwrap(), index);
 }

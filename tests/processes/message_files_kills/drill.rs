@@ -3,6 +3,7 @@
 use crate::common::process::Process;
 use crate::message_files_kills::worker::{Manner, check, create};
 use envelock::RewrapOptions;
+use envelock::file;
 use envelock::rand_core::{Rng, SeedableRng};
 use rand_chacha::ChaCha20Rng;
 use std::fmt;
@@ -138,7 +139,7 @@ impl Drill<'_> {
         if self.rng.next_u32().is_multiple_of(2) {
             let envelope = self.manner.envelope();
             envelope.keyring().promote(found + 1);
-            drop(envelope.rewrap_file(self.path, RewrapOptions::new()).unwrap());
+            drop(file::rewrap(&envelope, self.path, RewrapOptions::new()).unwrap());
             assert_eq!(leftovers(self.path), [""; 0]);
             assert_eq!(check(self.path, self.manner), found + 1);
         }

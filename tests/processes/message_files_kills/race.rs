@@ -3,6 +3,7 @@
 use crate::common::directory::TestDirectory;
 use crate::common::elastic::Elastic;
 use crate::common::process::{Process, listen, tell};
+use envelock::file;
 use envelock::{
     Aad, Envelope, Error,
     file::{FileError, MessageFileError, NewFileOptions},
@@ -35,8 +36,8 @@ pub fn run(place: &Path, number: u8) {
         // On a busy machine one of them can wait for the file's lock for longer than it is let.
         let done = loop {
             let done = match number % 2 {
-                0 => envelope.decrypt_file_with(&from, &to, ROW, options),
-                _ => envelope.encrypt_file_with(&from, &to, ROW, options),
+                0 => file::decrypt(&envelope, &from, &to, ROW, options),
+                _ => file::encrypt(&envelope, &from, &to, ROW, options),
             };
             let is_locked = |error: &Error| {
                 matches!(error.backend(), Some(MessageFileError::File(FileError::Locked { .. })))

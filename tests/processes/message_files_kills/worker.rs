@@ -2,6 +2,7 @@
 
 use crate::common::elastic::Elastic;
 use crate::common::process::{listen, tell};
+use envelock::file;
 use envelock::{
     Aad, Envelope, RewrapOptions,
     file::{FileChange, MessageFile},
@@ -62,7 +63,7 @@ pub fn work(path: &Path, manner: Manner) {
     for version in check(path, manner) + 1.. {
         envelope.keyring().promote(version);
         tell(&format!("start {version}"));
-        let done = envelope.rewrap_file(path, RewrapOptions::new()).unwrap();
+        let done = file::rewrap(&envelope, path, RewrapOptions::new()).unwrap();
         assert!(matches!(done.change(), FileChange::InPlace | FileChange::Copied));
         tell(&format!("done {version}"));
     }
@@ -76,7 +77,7 @@ pub fn contend(path: &Path, manner: Manner, number: u32) {
     for round in 0..ROUNDS {
         envelope.keyring().promote(2 + round * 16 + number);
         // On a busy machine one of 16 can wait for longer than it is let.
-        while let Err(error) = envelope.rewrap_file(path, RewrapOptions::new()) {
+        while let Err(error) = file::rewrap(&envelope, path, RewrapOptions::new()) {
             assert!(error.is_retryable(), "{error:?}");
         }
         check(path, manner);

@@ -159,7 +159,8 @@ fn decryption_goes_on_in_a_forked_child() {
         reader.read_exact(&mut read).unwrap();
         let mut start = MessageStart::new();
         let taken = start.update(&message).unwrap();
-        let mut stream = envelope.stream_decryptor(&start, Aad::none()).unwrap();
+        let mut stream =
+            envelock::stream::StreamDecryptor::open(&envelope, &start, Aad::none()).unwrap();
         in_child(|| {
             let mut rest = Vec::new();
             reader.read_to_end(&mut rest).unwrap();

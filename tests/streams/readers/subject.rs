@@ -109,7 +109,7 @@ impl<'a> Subject<'a> {
         }
         let stream = match self {
             Subject::Whole(envelope, aad) | Subject::Detached(envelope, _, aad) => {
-                envelope.stream_decryptor(&start, Aad::new(aad))
+                envelock::stream::StreamDecryptor::open(&envelope, &start, Aad::new(aad))
             }
             Subject::Opened(key, aad) | Subject::OpenedDetached(key, _, aad) => {
                 key.stream_decryptor(&start, Aad::new(aad))
@@ -165,7 +165,12 @@ impl<'a> Subject<'a> {
         let start = |mut start: MessageStart| start.update(bytes).map(|_| start);
         match self {
             Subject::Whole(envelope, aad) | Subject::Detached(envelope, _, aad) => {
-                envelope.range_decryptor(&start(self.start()?)?, len, Aad::new(aad))
+                envelock::stream::RangeDecryptor::open(
+                    &envelope,
+                    &start(self.start()?)?,
+                    len,
+                    Aad::new(aad),
+                )
             }
             Subject::Opened(key, aad) | Subject::OpenedDetached(key, _, aad) => {
                 key.range_decryptor(&start(self.start()?)?, len, Aad::new(aad))

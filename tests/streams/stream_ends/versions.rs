@@ -88,7 +88,8 @@ fn asynchronous(
     use tokio::io::AsyncWriteExt;
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let mut writer = envelope.encrypt_async_writer(Vec::new(), Aad::none())?;
+        let mut writer =
+            envelock::stream::AsyncEncryptWriter::new(&envelope, Vec::new(), Aad::none())?;
         writer.write_all(&[7; LEN]).await?;
         change();
         if shuts {

@@ -1,9 +1,7 @@
 //! One data key for several messages, within bounds, for the threads of a process (feature `std`).
 
+use super::keys::{BatchKind, FailedWrap, FirstWrap, Found, ReusableKey, ReuseKeys, WrittenSlots};
 use crate::body::ForkGuard;
-use crate::envelope::{
-    BatchKind, FailedWrap, FirstWrap, Found, ReusableKey, ReuseKeys, WrittenSlots,
-};
 use crate::format::SlotFault;
 use crate::keyring::{Clock, Keyring, KeyringError, is_young, monotonic_clock};
 use crate::sync::{Monitor, RwLock};

@@ -1,11 +1,11 @@
 //! The streams of `std` that an opened key makes.
 
-use super::open::{PrefixReader, copy_plaintext};
-use super::{DecryptReader, RangeReader, ReadAt};
+use super::OpenedKey;
 use crate::aad::Aad;
 use crate::body::layout;
-use crate::envelope::OpenedKey;
 use crate::error::Error;
+use crate::io::open::{PrefixReader, copy_plaintext};
+use crate::io::{DecryptReader, RangeReader, ReadAt};
 use std::io::{Read, Write};
 
 impl OpenedKey {

@@ -1,10 +1,10 @@
 //! The streams of `std` that an envelope makes.
 
-use super::open::{copy, copy_plaintext, open_range_reader, open_reader};
-use super::{DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt};
+use super::Envelope;
 use crate::aad::Aad;
-use crate::envelope::Envelope;
 use crate::error::Error;
+use crate::io::open::{copy, copy_plaintext, open_range_reader, open_reader};
+use crate::io::{DecryptReader, EncryptReader, EncryptWriter, RangeReader, ReadAt};
 use crate::keyring::Keyring;
 use crate::random::RandomSource;
 use std::io::{Read, Write};

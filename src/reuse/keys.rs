@@ -1,9 +1,7 @@
 //! Data keys that serve for several messages: what the core asks of the part that bounds them.
 
-#[cfg(feature = "std")]
-use super::Envelope;
-use super::rewrap::refused_primary;
 use crate::crypto::secret::DataKey;
+use crate::envelope::refused_primary;
 use crate::error::Error;
 use crate::format::{
     ImmutableCore, KeyName, KeyVersion, MasterKeyId, Slot, SlotLabel, Suite, WrapAlgorithm,
@@ -30,17 +28,6 @@ pub(crate) trait ReuseKeys: Send + Sync {
     ) -> Result<Found<'_>, FailedWrap>;
 }
 
-#[cfg(feature = "std")]
-impl<K, R> Envelope<K, R> {
-    /// Lets one data key serve for several messages, within the bounds of `reuse`. Without it every
-    /// message has its own. Decryption does not change.
-    #[must_use]
-    pub fn with_data_key_reuse(mut self, reuse: Arc<crate::reuse::DataKeyReuse>) -> Self {
-        self.reuse = Some(reuse);
-        self
-    }
-}
-
 /// What the messages of one data key have in common.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BatchKind {
@@ -58,7 +45,7 @@ pub(crate) struct FailedWrap {
 
 impl FailedWrap {
     /// What the message that wrapped is told, for those that waited for it.
-    pub(super) fn into_error(self, keyring: &dyn Keyring) -> Error {
+    pub(crate) fn into_error(self, keyring: &dyn Keyring) -> Error {
         match self.error {
             KeyringError::Refused(refusal) => {
                 refused_primary(keyring, refusal, |at, _| at == self.slots)
@@ -97,7 +84,7 @@ pub(crate) struct ReusableKey {
 
 impl ReusableKey {
     /// Copies a data key that was wrapped into `slots`.
-    pub(super) fn new(
+    pub(crate) fn new(
         core: &ImmutableCore,
         data_key: &DataKey,
         slots: &SlotWriter<'_>,
@@ -108,11 +95,11 @@ impl ReusableKey {
         Arc::new(ReusableKey { core: *core, data_key: copy, slots })
     }
 
-    pub(super) fn core(&self) -> &ImmutableCore {
+    pub(crate) fn core(&self) -> &ImmutableCore {
         &self.core
     }
 
-    pub(super) fn data_key(&self) -> &DataKey {
+    pub(crate) fn data_key(&self) -> &DataKey {
         &self.data_key
     }
 
@@ -147,7 +134,7 @@ impl WrittenSlots {
         self.0.iter().map(OwnedSlot::label).eq(other.0.iter().map(OwnedSlot::label))
     }
 
-    pub(super) fn push(&self, slots: &mut SlotWriter<'_>) -> Result<(), KeyringError> {
+    pub(crate) fn push(&self, slots: &mut SlotWriter<'_>) -> Result<(), KeyringError> {
         self.0.iter().try_for_each(|slot| slots.push(&slot.label(), &slot.wrapped_key))
     }
 }

@@ -1,0 +1,203 @@
+//! The operations on messages in files.
+
+use super::paths::MessagePaths;
+use super::rewrap::{change_header, rewrap_file};
+use super::transcode::{self, Target};
+use super::{FileChange, FileRewrap, NewFileOptions};
+use crate::aad::Aad;
+use crate::envelope::{Envelope, GrantOptions, RewrapOptions};
+use crate::error::Error;
+use crate::keyring::Keyring;
+use crate::random::RandomSource;
+use std::path::Path;
+
+#[cfg(doc)]
+use crate::file::{FileAction, FileError, MessageFile, MessageFileError};
+
+/// Rewraps the message in the file at `path`, as [`Envelope::rewrap`] does, durably. The
+/// message opens with its old header or its new one wherever a crash interrupts.
+///
+/// If the new header fits in the room of the old one, as it usually does after a rotation, it
+/// overwrites the old one; the body is neither read nor written. A journal of both headers,
+/// `.<name>.envelock-rewrap`, stands beside the file meanwhile. If a power failure leaves it
+/// there, [`MessageFile`] and [`decrypt`] still read the message, and the next `rewrap` repairs it with the new header, or with the old one if only that opens.
+/// **Move or back up a file together with its journal**, if there is one.
+///
+/// If the new header does not fit, or the name of the file is too long for a journal beside it
+/// (usually above 238 bytes), the message is copied and the copy renamed into place. Owner, group,
+/// mode and access control list stay; other extended attributes do not.
+/// [`Envelope::with_reserved`] reserves room for later slots.
+///
+/// After success the header is on the medium, also if nothing had to be changed, and the name
+/// belongs to the file that has it: if the report is complete, the old version is no longer
+/// needed. If another process replaced the file meanwhile without the lock, the error is
+/// [`FileError::Changed`]: rewrap it again.
+///
+/// The file is locked by `flock`; a call waits for at most ten seconds for another writer. Readers
+/// do not wait. The file can be a message, or a detached header alone. A link is not followed,
+/// because the journal stands beside the file itself.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use envelock::{Aad, Envelope, Lifecycle, MemoryKeyring, RewrapOptions, file};
+///
+/// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
+/// # let path = std::env::temp_dir().join(format!("envelock-rewrap-{}.message", std::process::id()));
+/// std::fs::write(&path, envelope.encrypt(b"hello", Aad::none())?)?;
+/// envelope.keyring().rotate()?;
+/// let done = file::rewrap(&envelope, &path, RewrapOptions::new())?;
+/// assert_eq!(done.change(), file::FileChange::InPlace);
+/// assert!(done.report().is_complete());
+/// # std::fs::remove_file(&path)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`Envelope::rewrap`]; [`Error::Backend`] with a [`MessageFileError`]. After any
+/// error the message opens as before, or with its new header.
+///
+/// The journal and the copy get the owner, group and mode of the message before anything is
+/// overwritten. A process that may write the message but not give a file to its owner and group,
+/// such as another member of the group, gets [`FileAction::SetOwner`] with `PermissionDenied`, and
+/// nothing is changed: the rewrap is for the owner, as a member of the file's group, and for root.
+///
+/// # Requirements on the medium
+///
+/// Each byte of a write that was cut off is the old one or the new one, in any mixture, and what
+/// was synced stays. If a sector reads as zeros, or as neither header has it, nothing is
+/// overwritten, and the journal is kept as long as no slot opens. It consists of 24 bytes of magic,
+/// the length L of a header (2 bytes, big-endian), the old header (L), the new one (L) and a check
+/// (32). To repair such a file by hand, work on a copy: write the new header, or if that does not
+/// open the old one, over its first L bytes, and decrypt it; then rewrap it again.
+pub fn rewrap<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
+    path: impl AsRef<Path>,
+    options: RewrapOptions<'_>,
+) -> Result<FileRewrap, Error> {
+    rewrap_file(envelope, &MessagePaths::to_write(path.as_ref())?, options)
+}
+
+/// Adds slots of the keyring `to` to the message in the file at `path`, as
+/// [`Envelope::add_slot`] does, durably as by [`rewrap`].
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use envelock::{Aad, Envelope, GrantOptions, MemoryKeyring, file};
+///
+/// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
+/// # let path = std::env::temp_dir().join(format!("envelock-grant-{}.message", std::process::id()));
+/// std::fs::write(&path, envelope.encrypt(b"hello", Aad::none())?)?;
+/// let escrow = Envelope::new(MemoryKeyring::create("escrow")?);
+/// file::add_slot(&envelope, &path, escrow.keyring(), GrantOptions::new())?;
+/// assert_eq!(escrow.decrypt(&std::fs::read(&path)?, Aad::none())?, b"hello");
+/// file::remove_name(&escrow, &path, "orders")?;
+/// assert!(envelope.decrypt(&std::fs::read(&path)?, Aad::none()).is_err());
+/// # std::fs::remove_file(&path)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`Envelope::add_slot`]; [`Error::Backend`] with a [`MessageFileError`].
+pub fn add_slot<K: Keyring, R: RandomSource, T: Keyring + ?Sized>(
+    envelope: &Envelope<K, R>,
+    path: impl AsRef<Path>,
+    to: &T,
+    options: GrantOptions<'_>,
+) -> Result<FileChange, Error> {
+    let paths = MessagePaths::to_write(path.as_ref())?;
+    let grant = |header: &[u8]| Ok((envelope.add_slot(header, to, options)?.into_header(), ()));
+    Ok(change_header(envelope, &paths, grant)?.0)
+}
+
+/// Removes the slots of `name` from the message in the file at `path`, as
+/// [`Envelope::remove_name`] does, durably as by [`rewrap`].
+///
+/// # Errors
+///
+/// Those of [`Envelope::remove_name`]; [`Error::Backend`] with a [`MessageFileError`].
+pub fn remove_name<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
+    path: impl AsRef<Path>,
+    name: &str,
+) -> Result<FileChange, Error> {
+    let paths = MessagePaths::to_write(path.as_ref())?;
+    let removal = |header: &[u8]| Ok((envelope.remove_name(header, name)?.into_header(), ()));
+    Ok(change_header(envelope, &paths, removal)?.0)
+}
+
+/// Encrypts the file `from` to a new file `to`. Returns the length of the message in bytes.
+///
+/// Memory is constant. The message is written to a file without a name in the directory of `to`,
+/// synced, and gets its name at the end, so that `to` appears complete or not at all after a
+/// crash, and when several processes write to the same name. It has mode 0600. `from` stays; it
+/// can be a link, a FIFO or `/dev/stdin`.
+///
+/// Where there are no files without a name (other systems than Linux, network file systems), the
+/// file is called `.<16 digits>.envelock-partial` until then, and everywhere while it replaces
+/// another file. A process that is killed then leaves it behind, and no other process touches it:
+/// remove those that are older than any process. Where the file system has neither `renameat2`
+/// nor hard links, an existing file could be replaced by accident, so that the call fails with
+/// `Unsupported` unless [replacing](NewFileOptions::replace) is allowed.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use envelock::{Aad, Envelope, MemoryKeyring, file::{self, NewFileOptions}};
+///
+/// # let path = std::env::temp_dir().join(format!("envelock-whole-{}", std::process::id()));
+/// # std::fs::create_dir(&path)?;
+/// # let (plain, message, back) = (path.join("plain"), path.join("message"), path.join("back"));
+/// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
+/// std::fs::write(&plain, b"hello")?;
+/// file::encrypt(&envelope, &plain, &message, Aad::none(), NewFileOptions::new())?;
+/// let len = file::decrypt(&envelope, &message, &back, Aad::none(), NewFileOptions::new())?;
+/// assert_eq!(len, 5);
+/// assert_eq!(std::fs::read(&back)?, b"hello");
+/// # std::fs::remove_dir_all(&path)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// Those of [`Envelope::encrypt`]; [`Error::Backend`] with [`FileError::Exists`] if anything
+/// has the name `to`, or where it may be replaced [`FileError::NotRegular`] or
+/// [`FileError::Locked`], and with [`MessageFileError::SourceInTheWay`] if `from` has the name of its
+/// journal.
+pub fn encrypt<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    aad: Aad<'_>,
+    options: NewFileOptions,
+) -> Result<u64, Error> {
+    let paths = &MessagePaths::to_write(to.as_ref())?;
+    transcode::encrypt_file(envelope, from.as_ref(), &Target { paths, options }, aad)
+}
+
+/// Decrypts the message in the file `from` to a new file `to`. Returns the length of the plaintext
+/// in bytes.
+///
+/// As with [`encrypt`], `to` appears only once the last byte of the message is verified. Until then the plaintext is in a file without a name, or with a temporary
+/// one, that only its owner can read; an error removes it. The message is read as by
+/// [`MessageFile`], or in order if it is a FIFO or the like.
+///
+/// # Errors
+///
+/// Those of [`Envelope::decrypt`]; [`Error::Backend`] with [`FileError::Exists`] if anything
+/// has the name `to`, or where it may be replaced [`FileError::NotRegular`] or
+/// [`FileError::Locked`], and with [`MessageFileError::SourceInTheWay`] if `from` has the name of its
+/// journal.
+pub fn decrypt<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
+    from: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    aad: Aad<'_>,
+    options: NewFileOptions,
+) -> Result<u64, Error> {
+    let paths = &MessagePaths::to_write(to.as_ref())?;
+    transcode::decrypt_file(envelope, from.as_ref(), &Target { paths, options }, aad)
+}
