@@ -61,8 +61,9 @@ mod time;
 mod wiped;
 
 #[cfg(all(feature = "file", unix))]
-#[doc = include_str!("../docs/guide/mod.md")]
 pub mod guide {
+    #![doc = include_str!("../docs/guide/mod.md")]
+
     #[doc = include_str!("../docs/guide/backup.md")]
     pub mod backup {}
     #[doc = include_str!("../docs/BENCHMARKS.md")]

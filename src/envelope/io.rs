@@ -103,8 +103,9 @@ impl<K: Keyring, R> Envelope<K, R> {
 
     /// Decrypts a message that goes up to the end of `source`, whose header is read at once.
     ///
-    /// For a source that returns `WouldBlock`, gather a [`MessageStart`] first and go on with
-    /// [`DecryptReader::from_stream`]: what this has read of a header is lost with its error.
+    /// For a source that returns `WouldBlock`, gather a [`MessageStart`](crate::stream::MessageStart)
+    /// first and go on with [`DecryptReader::from_stream`]: what this has read of a header is lost with
+    /// its error.
     ///
     /// # Errors
     ///

@@ -57,7 +57,7 @@ impl Header<'_> {
     /// Length in bytes of the plaintext of a message of `total` bytes, this header included: from a
     /// listing, without the body or a key. Unverified until the message is decrypted.
     ///
-    /// For a body that is kept apart see [`layout::plaintext_len`].
+    /// For a body that is kept apart, `total` is its length plus the header's.
     ///
     /// # Errors
     ///
@@ -79,8 +79,7 @@ impl Header<'_> {
     }
 }
 
-/// Length in bytes of the body of a plaintext of this length: 56 more, and 16 for each chunk. For a
-/// buffer; [`layout::body_len`] returns 64 bits.
+/// Length in bytes of the body of a plaintext of this length: 56 more, and 16 for each chunk.
 ///
 /// # Errors
 ///

@@ -26,7 +26,9 @@ pub(crate) use error::{failed, not_durable, open_failed};
 pub(crate) use full_io::{fill, read_at, write_all, write_at_start};
 pub(crate) use location::{Location, is_absent, is_plain, is_too_long, stat_of, stat_regular};
 pub(crate) use lock::FileLock;
-pub use os::{OsDirectory, PathFault};
+pub use os::OsDirectory;
+#[cfg(any(test, feature = "test-util"))]
+pub use os::PathFault;
 pub(crate) use replace::{TempFile, TempNames};
 pub(crate) use route::{RouteFault, follow, stat_path};
 pub use rules::FileRules;

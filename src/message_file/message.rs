@@ -97,6 +97,7 @@ impl MessageFile {
         Err(changed(given).into())
     }
 
+    #[cfg(feature = "test-util")]
     pub(crate) fn at(paths: &MessagePaths) -> Result<Self, Error> {
         MessageFile::read_at_paths(paths)?.checked()
     }

@@ -12,6 +12,7 @@ mod writer;
 
 pub use fingerprint::Fingerprint;
 pub(super) use in_memory::MemoryFile;
+#[cfg(any(test, feature = "test-util"))]
 pub use read::Loaded;
 pub use store::{MAX_KEY_FILE_LEN, Store};
 pub use writer::Writer;

@@ -65,6 +65,10 @@ impl Store {
     /// # Errors
     ///
     /// [`FileError::Name`] if `name` is not a plain name of at most 233 bytes.
+    #[cfg_attr(
+        not(any(test, feature = "test-util")),
+        expect(dead_code, reason = "for simulated directories")
+    )]
     pub fn in_directory(directory: Arc<dyn Directory>, name: &OsStr) -> Result<Self, KeyFileError> {
         let location = Location::new(directory, name, MAX_NAME_LEN)?;
         Ok(Store::new(Locator::Fixed(Arc::new(location))))
