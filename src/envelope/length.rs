@@ -41,8 +41,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     }
 
     /// Length in bytes of the message for a plaintext of this length, encrypted now. For one that is
-    /// longer than the memory of this machine, add [`header_len`](Self::header_len) and
-    /// [`layout::body_len`].
+    /// longer than the memory of this machine see [`Header::message_len`].
     ///
     /// # Errors
     ///
