@@ -142,7 +142,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
 
     /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption; or
     /// does so with a data key that was wrapped before. One of unknown length has a data key of its
-    /// own: nobody could count its bytes.
+    /// own, since its bytes cannot be counted in advance.
     pub(super) fn begin(
         &self,
         header: &mut [u8],

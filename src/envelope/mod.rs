@@ -55,8 +55,8 @@ use rand_core::TryCryptoRng;
 /// | `stream::{AsyncEncryptWriter, AsyncDecryptReader}` | a few chunks | `AsyncRead` and `AsyncWrite` of `tokio` |
 /// | `file::{encrypt, decrypt, rewrap, add_slot, remove_name}` | 256 KiB | files, durably |
 ///
-/// Where the header is kept apart from the body, each is two steps: one over the header, which asks the
-/// keyring, and one over the body, which asks nobody.
+/// Where the header is kept apart from the body, each is two steps: one over the header, which calls the
+/// keyring, and one over the body, which does not.
 ///
 /// | | header | body |
 /// |---|---|---|
@@ -64,7 +64,7 @@ use rand_core::TryCryptoRng;
 /// | encrypt a stream | [`stream_encryptor`](Self::stream_encryptor), [`take_header`](crate::stream::StreamEncryptor::take_header) | the stream, `EncryptWriter::from_stream`, `EncryptReader::from_stream` |
 /// | decrypt | [`open`](Self::open) | [`OpenedKey`]: `decrypt`, `decrypt_into`, `decrypt_in_place`, `decrypt_reader`, `decrypt_copy`, `range_reader` |
 /// | decrypt piece by piece | [`MessageStart::detached`](crate::stream::MessageStart::detached) | [`OpenedKey::stream_decryptor`], [`OpenedKey::range_decryptor`] |
-/// | change who opens it | [`rewrap`](Self::rewrap), [`add_slot`](Self::add_slot), [`remove_name`](Self::remove_name) | stays as it is |
+/// | change the keys that open it | [`rewrap`](Self::rewrap), [`add_slot`](Self::add_slot), [`remove_name`](Self::remove_name) | stays as it is |
 pub struct Envelope<K, R = OsRandom> {
     /// Shared with the streams it makes.
     keyring: Arc<K>,

@@ -31,8 +31,8 @@ use zeroize::ZeroizeOnDrop;
 /// [`body`](Self::body) returns it. [`RewrapOptions::opened`](crate::RewrapOptions::opened) rewraps by it.
 ///
 /// It belongs to one immutable core: to the message that it was opened from, before and after every
-/// rewrap, and to messages that share its data key. Whatever shows it the header of another message gets
-/// [`Error::OtherMessage`]; the body of another does not authenticate.
+/// rewrap, and to messages that share its data key. With the header of another message it returns
+/// [`Error::OtherMessage`], with the body of another alone [`Error::Authentication`].
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {

@@ -10,7 +10,8 @@ use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
     Aad, Envelope, Error, MemoryKeyring, Threads, Unverified,
     format::MessagePart,
-    stream::{AsyncDecryptReader, AsyncEncryptWriter, MessageStart},
+    inspect,
+    stream::{AsyncDecryptReader, AsyncEncryptWriter, MessageStart, StreamDecryptor},
 };
 use rand_chacha::ChaCha20Rng;
 use std::future::Future;
@@ -265,15 +266,13 @@ fn streams_of_any_pattern_make_and_read_one_message() {
             assert!(sink.bytes == expected, "seed {seed}, {len} bytes");
 
             let source = Fickle::source(seed + 200, &expected);
-            let reader =
-                envelock::stream::AsyncDecryptReader::open(&envelope, source, AAD).await.unwrap();
+            let reader = AsyncDecryptReader::open(&envelope, source, AAD).await.unwrap();
             let (read, end) = read_all(reader, Whims::new(seed + 300)).await;
             end.unwrap();
             assert!(read == plaintext, "seed {seed}, {len} bytes");
 
             let source = Fickle::source(seed + 400, &expected);
-            let reader =
-                envelock::stream::AsyncDecryptReader::open(&envelope, source, AAD).await.unwrap();
+            let reader = AsyncDecryptReader::open(&envelope, source, AAD).await.unwrap();
             let source = reader.finish().await.unwrap();
             assert_eq!(source.at, expected.len());
         });
@@ -291,11 +290,10 @@ fn every_prefix_is_refused() {
             let part = &message[..cut];
             let expected = told(envelope.decrypt(part, AAD).unwrap_err());
             run(async {
-                let reader =
-                    match envelock::stream::AsyncDecryptReader::open(&envelope, part, AAD).await {
-                        Err(error) => return assert_eq!(told(error), expected, "cut to {cut}"),
-                        Ok(reader) => reader,
-                    };
+                let reader = match AsyncDecryptReader::open(&envelope, part, AAD).await {
+                    Err(error) => return assert_eq!(told(error), expected, "cut to {cut}"),
+                    Ok(reader) => reader,
+                };
                 let mut reader = reader;
                 let mut read = Vec::new();
                 let error = reader.read_to_end(&mut read).await.unwrap_err();
@@ -324,8 +322,7 @@ fn changed_message_gives_its_start_then_the_error() {
         *byte ^= 1;
         run(async {
             let source = Fickle::source(seed as u64, &changed);
-            let mut reader =
-                envelock::stream::AsyncDecryptReader::open(&envelope, source, AAD).await.unwrap();
+            let mut reader = AsyncDecryptReader::open(&envelope, source, AAD).await.unwrap();
             let (read, end) = read_all(&mut reader, Whims::new(seed as u64)).await;
             let index = at as u64 / 16_400;
             let part = if index < 6 {
@@ -351,11 +348,10 @@ fn failure_of_source_is_repeated_pending_is_not() {
         run(async {
             let mut source = Fickle::source(seed, &message);
             source.fails_at = Some((at, io::ErrorKind::ConnectionReset));
-            let mut reader =
-                match envelock::stream::AsyncDecryptReader::open(&envelope, source, AAD).await {
-                    Err(error) => return assert!(matches!(error, Error::Io { .. })),
-                    Ok(reader) => reader,
-                };
+            let mut reader = match AsyncDecryptReader::open(&envelope, source, AAD).await {
+                Err(error) => return assert!(matches!(error, Error::Io { .. })),
+                Ok(reader) => reader,
+            };
             let (read, end) = read_all(&mut reader, Whims::new(seed)).await;
             assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
             assert!(plaintext.starts_with(&read));
@@ -367,8 +363,7 @@ fn failure_of_source_is_repeated_pending_is_not() {
 
             let mut source = Fickle::source(seed, &message);
             source.fails_at = Some((at.max(5000), io::ErrorKind::WouldBlock));
-            let mut reader =
-                envelock::stream::AsyncDecryptReader::open(&envelope, source, AAD).await.unwrap();
+            let mut reader = AsyncDecryptReader::open(&envelope, source, AAD).await.unwrap();
             let (mut read, end) = read_all(&mut reader, Whims::new(seed)).await;
             assert_eq!(end.unwrap_err().kind(), io::ErrorKind::WouldBlock);
             let (more, end) = read_all(&mut reader, Whims::new(seed)).await;
@@ -444,7 +439,7 @@ fn sink_that_takes_nothing_is_an_error_and_not_a_hang() {
             Poll::Ready(Ok(()))
         }
     }
-    let mut writer = envelock::stream::AsyncEncryptWriter::new(&envelope(), Full, AAD).unwrap();
+    let mut writer = AsyncEncryptWriter::new(&envelope(), Full, AAD).unwrap();
     let error = run(writer.write(b"four score")).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::WriteZero);
     assert_eq!(run(writer.shutdown()).unwrap_err().kind(), io::ErrorKind::WriteZero);
@@ -503,8 +498,7 @@ fn unfinished_stream_is_refused() {
     let envelope = envelope();
     for len in [0, 10, CHUNK, 3 * CHUNK + 5] {
         let mut sink = Vec::new();
-        let mut writer =
-            envelock::stream::AsyncEncryptWriter::new(&envelope, &mut sink, AAD).unwrap();
+        let mut writer = AsyncEncryptWriter::new(&envelope, &mut sink, AAD).unwrap();
         run(async {
             writer.write_all(&plaintext(len)).await.unwrap();
             writer.flush().await.unwrap();
@@ -541,8 +535,7 @@ fn futures_dropped_between_polls_lose_nothing() {
         assert!(message == expected, "seed {seed}");
 
         let source = Fickle::source(seed, &message);
-        let mut reader =
-            run(envelock::stream::AsyncDecryptReader::open(&envelope, source, AAD)).unwrap();
+        let mut reader = run(AsyncDecryptReader::open(&envelope, source, AAD)).unwrap();
         let (mut all, mut piece) = (Vec::new(), vec![0; 30_000]);
         loop {
             match poll_once(reader.read(&mut piece)) {
@@ -555,6 +548,28 @@ fn futures_dropped_between_polls_lose_nothing() {
     }
 }
 
+#[test]
+fn opened_key_reads_the_body_alone() {
+    let envelope = envelope();
+    let plaintext = plaintext(100_000);
+    let message = envelope.encrypt(&plaintext, AAD).unwrap();
+    let key = envelope.open(&message).unwrap();
+    let body = &message[inspect(&message).unwrap().len()..];
+    for seed in 0..20 {
+        let source = Fickle::source(seed, body);
+        let mut reader = run(AsyncDecryptReader::with_key(&key, source, AAD)).unwrap();
+        let mut all = Vec::new();
+        run(reader.read_to_end(&mut all)).unwrap();
+        assert!(all == plaintext, "seed {seed}");
+    }
+    let error = run(AsyncDecryptReader::with_key(&key, &body[..55], AAD)).unwrap_err();
+    assert!(matches!(error, Error::Truncated { part: MessagePart::Body, len: 55, .. }));
+    let other = envelope.encrypt(&plaintext, AAD).unwrap();
+    let other = &other[inspect(&other).unwrap().len()..];
+    let error = run(AsyncDecryptReader::with_key(&key, other, AAD)).unwrap_err();
+    assert!(matches!(error, Error::Authentication { .. }), "{error:?}");
+}
+
 /// Nothing that has come waits for what has not.
 #[test]
 fn whole_chunks_are_given_out_while_source_is_silent() {
@@ -564,8 +579,7 @@ fn whole_chunks_are_given_out_while_source_is_silent() {
     let start = message.len() - (plaintext.len() + 6 * 16);
     let (mut sender, receiver) = tokio::io::duplex(1 << 20);
     run(sender.write_all(&message[..start])).unwrap();
-    let mut reader =
-        run(envelock::stream::AsyncDecryptReader::open(&envelope, receiver, AAD)).unwrap();
+    let mut reader = run(AsyncDecryptReader::open(&envelope, receiver, AAD)).unwrap();
     let mut at = 0;
     for chunk in message[start..].chunks(16_400).take(5) {
         let (all_but_one, last) = chunk.split_at(chunk.len() - 1);
@@ -595,7 +609,7 @@ fn streams_that_are_always_ready_let_others_run() {
     let mut cx = Context::from_waker(&waker);
     let woken = || flag.0.swap(false, SeqCst);
 
-    let mut writer = envelock::stream::AsyncEncryptWriter::new(&envelope, Vec::new(), AAD).unwrap();
+    let mut writer = AsyncEncryptWriter::new(&envelope, Vec::new(), AAD).unwrap();
     let mut went = Went::default();
     while went.at < plaintext.len() {
         let polled = Pin::new(&mut writer).poll_write(&mut cx, &plaintext[went.at..]);
@@ -604,8 +618,7 @@ fn streams_that_are_always_ready_let_others_run() {
     assert!(went.turns >= plaintext.len() / TURN_LEN, "only {} turns for others", went.turns);
 
     let message = run(writer.finish()).unwrap();
-    let mut reader =
-        run(envelock::stream::AsyncDecryptReader::open(&envelope, &message[..], AAD)).unwrap();
+    let mut reader = run(AsyncDecryptReader::open(&envelope, &message[..], AAD)).unwrap();
     let mut went = Went::default();
     let mut out = vec![0; 1 << 20];
     loop {
@@ -661,7 +674,7 @@ fn detached_header_and_external_stream_agree() {
 
     let mut start = MessageStart::detached(&header).unwrap();
     let taken = start.update(&body).unwrap();
-    let stream = envelock::stream::StreamDecryptor::open(&envelope, &start, AAD).unwrap();
+    let stream = StreamDecryptor::open(&envelope, &start, AAD).unwrap();
     let mut reader = AsyncDecryptReader::from_stream(&body[taken..], stream);
     let mut read = Vec::new();
     run(reader.read_to_end(&mut read)).unwrap();
@@ -705,8 +718,7 @@ fn empty_reads_and_writes_mean_nothing() {
     assert_eq!(writer.get_ref().at, 0);
     run(writer.write_all(b"four score")).unwrap();
     let message = run(writer.finish()).unwrap().bytes;
-    let mut reader =
-        run(envelock::stream::AsyncDecryptReader::open(&envelope, &message[..], AAD)).unwrap();
+    let mut reader = run(AsyncDecryptReader::open(&envelope, &message[..], AAD)).unwrap();
     assert_eq!(run(reader.read(&mut [])).unwrap(), 0);
     let mut read = Vec::new();
     run(reader.read_to_end(&mut read)).unwrap();
@@ -726,13 +738,12 @@ fn message_goes_over_tokio() {
     let (sender, sent) = (envelope.clone(), expected.clone());
     runtime.block_on(async move {
         let sending = tokio::spawn(spawnable(async move {
-            let mut writer = envelock::stream::AsyncEncryptWriter::new(&sender, near, AAD).unwrap();
+            let mut writer = AsyncEncryptWriter::new(&sender, near, AAD).unwrap();
             writer.write_all(&sent).await.unwrap();
             writer.shutdown().await.unwrap();
         }));
         let reading = tokio::spawn(spawnable(async move {
-            let mut reader =
-                envelock::stream::AsyncDecryptReader::open(&envelope, far, AAD).await.unwrap();
+            let mut reader = AsyncDecryptReader::open(&envelope, far, AAD).await.unwrap();
             let mut read = Vec::new();
             reader.read_to_end(&mut read).await.unwrap();
             read
@@ -774,22 +785,19 @@ impl AsyncWrite for Store {
 fn finish_stores_in_sink_that_commits_at_its_shutdown() {
     let envelope = envelope();
     run(async {
-        let mut writer =
-            envelock::stream::AsyncEncryptWriter::new(&envelope, Store::default(), AAD).unwrap();
+        let mut writer = AsyncEncryptWriter::new(&envelope, Store::default(), AAD).unwrap();
         writer.write_all(b"four score").await.unwrap();
         let sink = writer.finish().await.unwrap();
         let message = sink.stored.expect("nothing is stored");
         assert_eq!(envelope.decrypt(&message, AAD).unwrap(), b"four score");
 
         // Shut down by hand and finished: once all the same.
-        let mut writer =
-            envelock::stream::AsyncEncryptWriter::new(&envelope, Store::default(), AAD).unwrap();
+        let mut writer = AsyncEncryptWriter::new(&envelope, Store::default(), AAD).unwrap();
         writer.write_all(b"four score").await.unwrap();
         writer.shutdown().await.unwrap();
         assert!(writer.finish().await.unwrap().stored.is_some());
 
-        let mut writer =
-            envelock::stream::AsyncEncryptWriter::new(&envelope, Store::default(), AAD).unwrap();
+        let mut writer = AsyncEncryptWriter::new(&envelope, Store::default(), AAD).unwrap();
         writer.write_all(b"four score").await.unwrap();
         let sink = writer.finish_without_shutdown().await.unwrap();
         assert!(sink.stored.is_none());
@@ -808,8 +816,7 @@ fn asynchronous_streams_stay_on_the_polling_thread() {
         let mut writer = AsyncEncryptWriter::from_stream(Vec::new(), stream);
         writer.write_all(&text).await.unwrap();
         let message = writer.finish().await.unwrap();
-        let mut reader =
-            envelock::stream::AsyncDecryptReader::open(&envelope, &message[..], AAD).await.unwrap();
+        let mut reader = AsyncDecryptReader::open(&envelope, &message[..], AAD).await.unwrap();
         let mut read = Vec::new();
         reader.read_to_end(&mut read).await.unwrap();
         assert!(read == text);
