@@ -179,7 +179,7 @@ fn pushed(envelope: &Reader<'_>, message: &[u8], aad: &[u8], mut pieces: Pieces<
         }
     }
     assert_eq!(start.header_len(), inspect(message).ok().map(|header| header.len()));
-    out.failure = envelock::stream::StreamDecryptor::open(&envelope, &start, Aad::new(aad))
+    out.failure = StreamDecryptor::open(envelope, &start, Aad::new(aad))
         .and_then(|mut stream| push(&mut stream, rest, &mut pieces, &mut out.plaintext))
         .err();
     out
