@@ -109,7 +109,7 @@ fn encrypt_all<K: Keyring>(
         // In constant memory, however long; the message appears whole and synced, or not at all.
         let context = path_context(file)?;
         file::encrypt(
-            &envelope,
+            envelope,
             source.join(file),
             store.path(index),
             Aad::new(&context),
@@ -144,7 +144,7 @@ fn rewrap_all<K: Keyring>(
     let start = Instant::now();
     let mut rewrapped = 0;
     for path in store.messages()? {
-        let done = file::rewrap(&envelope, &path, RewrapOptions::new().retiring(KEY, old))?;
+        let done = file::rewrap(envelope, &path, RewrapOptions::new().retiring(KEY, old))?;
         rewrapped += usize::from(done.change() != FileChange::Unchanged);
     }
     Ok((rewrapped, start.elapsed()))

@@ -50,7 +50,7 @@ pub struct EncryptWriter<'k, W> {
 
 impl<'k, W: Write> EncryptWriter<'k, W> {
     /// Writes the output of `stream`, which has output nothing but its
-    /// [header](StreamEncryptor::take_header).
+    /// [header](StreamEncryptor::take_header). The threads of the envelope share the work.
     pub fn from_stream(sink: W, stream: StreamEncryptor<'k>) -> Self {
         EncryptWriter { sink, chunks: ChunkWriter::new(stream.into_chunks()) }
     }

@@ -117,14 +117,14 @@ fn readers() -> [(&'static str, Read); 21] {
         ("stream_decryptor", |envelope, message| {
             let mut start = MessageStart::new();
             let taken = start.update(message)?;
-            let stream = envelock::stream::StreamDecryptor::open(&envelope, &start, ROW)?;
+            let stream = envelock::stream::StreamDecryptor::open(envelope, &start, ROW)?;
             read_all(DecryptReader::from_stream(&message[taken..], stream))
         }),
         ("range_decryptor", |envelope, message| {
             let mut start = MessageStart::new();
             start.update(message)?;
             let parts = envelock::stream::RangeDecryptor::open(
-                &envelope,
+                envelope,
                 &start,
                 message.len() as u64,
                 ROW,

@@ -35,7 +35,7 @@ const READERS: [(&str, Open); 9] = [
     ("StreamDecryptor", |envelope, message, out| {
         let mut start = MessageStart::new();
         let taken = start.update(message)?;
-        let mut stream = envelock::stream::StreamDecryptor::open(&envelope, &start, AAD)?;
+        let mut stream = envelock::stream::StreamDecryptor::open(envelope, &start, AAD)?;
         let mut len = stream.update(&message[taken..], out)?.produced;
         loop {
             match stream.finish(&mut out[len..])? {
@@ -87,7 +87,7 @@ const READERS: [(&str, Open); 9] = [
         let mut start = MessageStart::new();
         start.update(message)?;
         let ranges =
-            envelock::stream::RangeDecryptor::open(&envelope, &start, message.len() as u64, AAD)?;
+            envelock::stream::RangeDecryptor::open(envelope, &start, message.len() as u64, AAD)?;
         let plan = ranges.plan(0..u64::MAX);
         let fetched = &message[plan.encrypted().start as usize..plan.encrypted().end as usize];
         let len = plan.plaintext_len() as usize;

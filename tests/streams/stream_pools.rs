@@ -103,7 +103,7 @@ fn threads_join_only_where_a_body_is_long_enough() {
 }
 
 #[test]
-fn writer_from_stream_stays_on_the_calling_thread() {
+fn writer_from_stream_shares_the_work() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let threads = Threads::new(4).with_min_len(1);
     let envelope = Envelope::new(&keyring).with_threads(threads.clone());
@@ -112,9 +112,8 @@ fn writer_from_stream_stays_on_the_calling_thread() {
     let mut writer = EncryptWriter::from_stream(Vec::new(), stream);
     writer.write_all(&text).unwrap();
     let message = writer.finish().unwrap();
-    assert_eq!(threads.started(), 0);
-    assert!(envelope.decrypt(&message, AAD).unwrap() == text);
     assert!(threads.started() > 0);
+    assert!(envelope.decrypt(&message, AAD).unwrap() == text);
 }
 
 /// A system that starts no more threads takes nothing from a call but speed.

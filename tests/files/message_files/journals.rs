@@ -70,7 +70,7 @@ fn is_mended(stored: &Stored) {
 fn is_kept(stored: &Stored, envelope: &Envelope<impl envelock::Keyring>) -> Error {
     let read = || (stored.read(), fs::read(stored.journal()).ok());
     let (before, names_before) = (read(), names(stored.place.path()));
-    let error = file::rewrap(&envelope, stored.path(), USUAL).unwrap_err();
+    let error = file::rewrap(envelope, stored.path(), USUAL).unwrap_err();
     assert_eq!(read(), before);
     assert_eq!(names(stored.place.path()), names_before);
     error
@@ -262,7 +262,7 @@ fn journal_reveals_nothing_of_another_message() {
         assert!(!file.is_torn());
         assert_eq!(read_message(&stored.path()), *message);
         assert_eq!(
-            file::rewrap(&envelope, stored.path(), USUAL).unwrap().change(),
+            file::rewrap(envelope, stored.path(), USUAL).unwrap().change(),
             FileChange::InPlace
         );
         assert_eq!(names(stored.place.path()), ["message"]);

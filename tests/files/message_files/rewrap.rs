@@ -66,7 +66,7 @@ fn longer_header_is_copied_with_mode_and_owner() {
         let before = fs::metadata(stored.path()).unwrap();
         let envelope = &stored.envelope;
         assert_eq!(
-            file::rewrap(&envelope, stored.path(), USUAL).unwrap().change(),
+            file::rewrap(envelope, stored.path(), USUAL).unwrap().change(),
             FileChange::Copied
         );
         let after = fs::metadata(stored.path()).unwrap();
@@ -81,7 +81,7 @@ fn longer_header_is_copied_with_mode_and_owner() {
         // Next time it fits: the version before needs less.
         envelope.keyring().promote(1);
         assert_eq!(
-            file::rewrap(&envelope, stored.path(), USUAL).unwrap().change(),
+            file::rewrap(envelope, stored.path(), USUAL).unwrap().change(),
             FileChange::InPlace
         );
         assert_eq!(envelope.decrypt(&stored.read(), ROW).unwrap(), text(len));
@@ -200,7 +200,7 @@ fn acl_survives_every_way_to_replace_a_file() {
         fs::write(stored.place.join("text"), b"text").unwrap();
         let options = file::NewFileOptions::new().replace();
         let envelope = &stored.envelope;
-        file::encrypt(&envelope, stored.place.join("text"), stored.path(), ROW, options).unwrap();
+        file::encrypt(envelope, stored.place.join("text"), stored.path(), ROW, options).unwrap();
         assert_eq!(get(&stored.path()), acl);
         assert_eq!(fs::metadata(stored.path()).unwrap().mode() & 0o7777, 0o660);
         assert_eq!(envelope.decrypt(&stored.read(), ROW).unwrap(), b"text");

@@ -109,7 +109,7 @@ impl<'a> Subject<'a> {
         }
         let stream = match self {
             Subject::Whole(envelope, aad) | Subject::Detached(envelope, _, aad) => {
-                envelock::stream::StreamDecryptor::open(&envelope, &start, Aad::new(aad))
+                envelock::stream::StreamDecryptor::open(envelope, &start, Aad::new(aad))
             }
             Subject::Opened(key, aad) | Subject::OpenedDetached(key, _, aad) => {
                 key.stream_decryptor(&start, Aad::new(aad))
@@ -166,7 +166,7 @@ impl<'a> Subject<'a> {
         match self {
             Subject::Whole(envelope, aad) | Subject::Detached(envelope, _, aad) => {
                 envelock::stream::RangeDecryptor::open(
-                    &envelope,
+                    envelope,
                     &start(self.start()?)?,
                     len,
                     Aad::new(aad),

@@ -89,7 +89,7 @@ fn asynchronous(
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let mut writer =
-            envelock::stream::AsyncEncryptWriter::new(&envelope, Vec::new(), Aad::none())?;
+            envelock::stream::AsyncEncryptWriter::new(envelope, Vec::new(), Aad::none())?;
         writer.write_all(&[7; LEN]).await?;
         change();
         if shuts {
