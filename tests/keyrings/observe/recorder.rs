@@ -40,10 +40,7 @@ fn line(event: &Event<'_>) -> String {
         }
         Event::Refused { label: of, refusal } => format!("refused {}: {refusal:?}", label(of)),
         Event::NotVerified { label: of } => format!("not verified {}", label(of)),
-        Event::Unavailable { error } => match error.source() {
-            Some(source) => format!("unavailable: {source:?}"),
-            None => format!("unavailable: {error:?}"),
-        },
+        Event::Unavailable { error } => format!("unavailable: {error}"),
         Event::NoPrimary => "no primary".into(),
         Event::Changed { transition, change } => {
             format!("{change}: {}", transition_line(transition))
