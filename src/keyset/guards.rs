@@ -137,7 +137,7 @@ impl Keyset {
             let (since, reason) = (hold.since(), hold.reason().into());
             return refused(Guard::OnHold { since, reason });
         }
-        if destroys && self.key.evidence_required && options.evidence().is_none() {
+        if destroys && self.evidence_required() && options.evidence().is_none() {
             return refused(Guard::EvidenceRequired);
         }
         let now = options.now();

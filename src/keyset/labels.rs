@@ -1,7 +1,7 @@
 //! Labels of a version: bounded notes of an operator.
 
-use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// Maximum length of a label name in bytes.
@@ -18,12 +18,14 @@ pub const MAX_LABELS: usize = 16;
 /// A name has the alphabet of key names and at most 64 bytes. A value has at most 256 bytes of text
 /// without control characters, so that it cannot forge a line of a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Labels(BTreeMap<String, String>);
+// Sorted by name. An empty map would leave bytes of a record uninitialised, in which a move could carry
+// a piece of a key from the stack to the heap.
+pub struct Labels(Vec<(String, String)>);
 
 impl Labels {
     /// Returns the value of a label.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.iter().find(|(there, _)| *there == name).map(|(_, value)| value)
     }
 
     /// Returns every label in order of name.
@@ -43,7 +45,7 @@ impl Labels {
     /// [`LabelFault`] for an invalid name or value or a 17th label. Nothing has changed then.
     pub fn set(&mut self, name: &str, value: Option<&str>) -> Result<(), LabelFault> {
         let Some(value) = value else {
-            self.0.remove(name);
+            self.0.retain(|(there, _)| there != name);
             return Ok(());
         };
         let is_name = crate::format::KeyName::new(name).is_ok();
@@ -53,10 +55,15 @@ impl Labels {
         if !is_value(value) {
             return Err(LabelFault::Value);
         }
-        if self.0.len() >= MAX_LABELS && !self.0.contains_key(name) {
+        if let Some((_, there)) = self.0.iter_mut().find(|(there, _)| there == name) {
+            *there = value.into();
+            return Ok(());
+        }
+        if self.0.len() >= MAX_LABELS {
             return Err(LabelFault::TooMany);
         }
-        self.0.insert(name.into(), value.into());
+        let index = self.0.partition_point(|(there, _)| there.as_str() < name);
+        self.0.insert(index, (name.into(), value.into()));
         Ok(())
     }
 }

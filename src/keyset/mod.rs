@@ -67,12 +67,34 @@ pub(crate) struct KeyRecord {
     /// The hold on the key.
     pub(crate) hold: Option<Hold>,
     /// Whether a destruction requires evidence.
-    pub(crate) evidence_required: bool,
+    pub(crate) evidence: EvidenceRule,
     /// When and why evidence was last waived.
     pub(crate) evidence_waived: Option<Hold>,
     /// The number of the last change of the key itself.
     pub(crate) changed: u64,
 }
+
+/// Whether a destruction requires evidence. As wide as its neighbours, so that no padding stands behind
+/// it, in which a move could carry a piece of a key from the stack to the heap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum EvidenceRule {
+    #[default]
+    NotRequired,
+    Required,
+}
+
+impl EvidenceRule {
+    pub(crate) fn new(is_required: bool) -> Self {
+        if is_required { EvidenceRule::Required } else { EvidenceRule::NotRequired }
+    }
+}
+
+// No padding: the sum of the parts.
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Keyset>() == 2 * size_of::<Vec<u8>>() + size_of::<KeyRecord>());
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<KeyRecord>() == 4 + 4 + size_of::<Vec<u8>>() + 5 * 8);
 
 impl Keyset {
     /// Returns a keyset without versions.
@@ -178,7 +200,7 @@ impl Keyset {
 
     /// Whether a destruction requires evidence.
     pub fn evidence_required(&self) -> bool {
-        self.key.evidence_required
+        self.key.evidence == EvidenceRule::Required
     }
 
     /// Returns when and why evidence was last waived. A later requirement keeps it.

@@ -1,7 +1,7 @@
 //! Changes in progress, made on a copy of the keysets.
 
 use super::{
-    Change, ChangeOptions, Hold, Keyset, KeysetMap, LifecycleError, Material, NewMaterialFn,
+    Change, ChangeOptions, EvidenceRule, Hold, Keyset, KeysetMap, LifecycleError, Material, NewMaterialFn,
     Operation, Transition, VersionState,
 };
 use crate::format::{KeyVersion, MasterKeyId};
@@ -193,7 +193,7 @@ impl PendingChanges {
     fn set_evidence(&mut self, key: &str, waived: Option<Hold>) -> Result<(), LifecycleError> {
         let is_required = waived.is_none();
         self.edit(key, |keyset| {
-            keyset.key.evidence_required = is_required;
+            keyset.key.evidence = EvidenceRule::new(is_required);
             keyset.key.evidence_waived = waived.or(keyset.key.evidence_waived.take());
             Ok(Transition::Evidence { key: keyset.name.clone(), is_required })
         })

@@ -9,7 +9,7 @@ use super::sealed::{FileId, Sealed};
 use super::version::{VersionExtra, version_record};
 use crate::format::{KeyName, MasterKeyId};
 use crate::keyset::{
-    Alias, KeyRecord, Keyset, MAX_FORMER_KEYS, MAX_KEYSET_NAME_LEN, MAX_REMOVED_IDS, VersionRecord,
+    Alias, EvidenceRule, KeyRecord, Keyset, MAX_FORMER_KEYS, MAX_KEYSET_NAME_LEN, MAX_REMOVED_IDS, VersionRecord,
 };
 use crate::time::Timestamp;
 use alloc::collections::BTreeSet;
@@ -277,7 +277,7 @@ fn key_record(fields: &mut Fields<'_>, version: Version) -> Result<KeyRecord, Re
         removed: fields.optional("removed", removed)?.unwrap_or_default(),
         erased: fields.optional("erased", Fields::time)?,
         hold: fields.optional("hold", read_hold)?,
-        evidence_required: evidence.is_some(),
+        evidence: EvidenceRule::new(evidence.is_some()),
         evidence_waived: fields.optional("waived", read_hold)?,
         ..record
     })

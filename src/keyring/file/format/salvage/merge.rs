@@ -5,7 +5,8 @@ use super::super::decode::keep;
 use super::super::record_fault::{RecordFault, RecordName};
 use super::{AliasLine, Damaged};
 use crate::keyset::{
-    Alias, KeyRecord, Keyset, KeysetMap, MAX_FORMER_KEYS, VersionRecord, VersionState,
+    Alias, EvidenceRule, KeyRecord, Keyset, KeysetMap, MAX_FORMER_KEYS, VersionRecord,
+    VersionState,
 };
 use crate::time::Timestamp;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -33,7 +34,7 @@ pub(super) fn rank(record: &VersionRecord) -> (bool, u64, Timestamp, u8) {
 pub(super) fn merge_keys(one: &mut KeyRecord, other: KeyRecord) {
     let (highest_version, floor) =
         (one.highest_version.max(other.highest_version), one.floor.max(other.floor));
-    let evidence_required = one.evidence_required || other.evidence_required;
+    let required = [one.evidence, other.evidence].contains(&EvidenceRule::Required);
     let erased = one.erased.or(other.erased);
     // In one history the list of the higher floor includes the other one.
     let removed = if one.floor < other.floor { &other.removed } else { &one.removed }.clone();
@@ -45,7 +46,7 @@ pub(super) fn merge_keys(one: &mut KeyRecord, other: KeyRecord) {
         removed,
         erased,
         hold: later.hold.clone().or_else(|| earlier.hold.clone()),
-        evidence_required,
+        evidence: EvidenceRule::new(required),
         evidence_waived: later.evidence_waived.clone().or_else(|| earlier.evidence_waived.clone()),
         changed: later.changed,
     };

@@ -18,7 +18,7 @@ use crate::format::{KeyVersion, MasterKeyId};
 use crate::keyring::file::Protection;
 use crate::keyring::software::SoftwareKey;
 use crate::keyring::wrapping_key::WrappingKey;
-use crate::keyset::{Alias, KeyRecord, Keyset, VersionRecord, VersionState};
+use crate::keyset::{Alias, EvidenceRule, KeyRecord, Keyset, VersionRecord, VersionState};
 use crate::time::Timestamp;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -327,9 +327,9 @@ impl Finds {
                 // Saturates: the lost lines may have been versions of this key.
                 let taken = highest.saturating_add(lost);
                 // The lost record may have required evidence, which version 1 did not know.
-                let evidence_required = opened.version == FormatVersion::Two;
+                let evidence = EvidenceRule::new(opened.version == FormatVersion::Two);
                 let record =
-                    KeyRecord { highest_version: taken, evidence_required, ..KeyRecord::default() };
+                    KeyRecord { highest_version: taken, evidence, ..KeyRecord::default() };
                 Key { record, extra: Extra::new() }
             });
             keep(&mut unknown.keys, &name, found.extra);
