@@ -1,8 +1,8 @@
 //! Changes in progress, made on a copy of the keysets.
 
 use super::{
-    Change, ChangeOptions, EvidenceRule, Hold, Keyset, KeysetMap, LifecycleError, Material, NewMaterialFn,
-    Operation, Transition, VersionState,
+    Change, ChangeOptions, EvidenceRule, Hold, Keyset, KeysetMap, LifecycleError, Material,
+    NewMaterialFn, Operation, Transition, VersionState,
 };
 use crate::format::{KeyVersion, MasterKeyId};
 use alloc::collections::BTreeSet;

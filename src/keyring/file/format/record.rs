@@ -9,7 +9,8 @@ use super::sealed::{FileId, Sealed};
 use super::version::{VersionExtra, version_record};
 use crate::format::{KeyName, MasterKeyId};
 use crate::keyset::{
-    Alias, EvidenceRule, KeyRecord, Keyset, MAX_FORMER_KEYS, MAX_KEYSET_NAME_LEN, MAX_REMOVED_IDS, VersionRecord,
+    Alias, EvidenceRule, KeyRecord, Keyset, MAX_FORMER_KEYS, MAX_KEYSET_NAME_LEN, MAX_REMOVED_IDS,
+    VersionRecord,
 };
 use crate::time::Timestamp;
 use alloc::collections::BTreeSet;

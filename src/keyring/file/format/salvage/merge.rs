@@ -5,8 +5,7 @@ use super::super::decode::keep;
 use super::super::record_fault::{RecordFault, RecordName};
 use super::{AliasLine, Damaged};
 use crate::keyset::{
-    Alias, EvidenceRule, KeyRecord, Keyset, KeysetMap, MAX_FORMER_KEYS, VersionRecord,
-    VersionState,
+    Alias, EvidenceRule, KeyRecord, Keyset, KeysetMap, MAX_FORMER_KEYS, VersionRecord, VersionState,
 };
 use crate::time::Timestamp;
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -328,8 +328,7 @@ impl Finds {
                 let taken = highest.saturating_add(lost);
                 // The lost record may have required evidence, which version 1 did not know.
                 let evidence = EvidenceRule::new(opened.version == FormatVersion::Two);
-                let record =
-                    KeyRecord { highest_version: taken, evidence, ..KeyRecord::default() };
+                let record = KeyRecord { highest_version: taken, evidence, ..KeyRecord::default() };
                 Key { record, extra: Extra::new() }
             });
             keep(&mut unknown.keys, &name, found.extra);
