@@ -143,7 +143,7 @@ pub mod pkcs11 {
 
 pub use aad::{Aad, AadFault, AadPairs};
 pub use crypto::provider::Provider;
-pub use crypto::secret::{DataKey, MASTER_KEY_LEN, MAX_DATA_KEY_LEN, MasterKey};
+pub use crypto::secret::{DataKey, MasterKey};
 pub use envelope::{
     Envelope, Examination, GrantOptions, HeaderUpdate, NewMessage, OpenedKey, Rewrap,
     RewrapOptions, RewrapReport, SlotFinding, SlotOutcome, body_len, inspect, plaintext_len,

@@ -1,7 +1,8 @@
-//! A buffer for plaintext that is wiped on drop.
+//! Wiping: a buffer for plaintext, and the stack.
 
 use alloc::vec::Vec;
 use core::ops::{Deref, DerefMut};
+use zeroize::Zeroize;
 
 /// A byte buffer that wipes its whole capacity on drop.
 ///
@@ -74,4 +75,15 @@ impl Drop for WipedBuffer {
         self.0.resize(self.0.capacity(), 0);
         zeroize::optimization_barrier(self.0.as_slice());
     }
+}
+
+/// Overwrites the stack below the caller, which earlier calls used: a record that is moved later
+/// carries the bytes of its absent parts along, and no piece of a key with them.
+#[inline(never)]
+pub(crate) fn clear_stack() {
+    // Machines without a system have stacks of a few KiB.
+    const WORDS: usize = if cfg!(target_os = "none") { 128 } else { 2048 };
+    let mut below = [0_u64; WORDS];
+    below.zeroize();
+    core::hint::black_box(&below);
 }

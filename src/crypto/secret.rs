@@ -10,10 +10,10 @@ use rand_core::TryCryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Longest data key of any suite, in bytes.
-pub const MAX_DATA_KEY_LEN: usize = 32;
+pub(crate) const MAX_DATA_KEY_LEN: usize = 32;
 
 /// Length of a software master key, in bytes.
-pub const MASTER_KEY_LEN: usize = 32;
+pub(crate) const MASTER_KEY_LEN: usize = 32;
 
 /// The key of one message (or one bounded batch of messages), wiped on drop.
 ///
@@ -39,6 +39,9 @@ pub struct DataKey {
 }
 
 impl DataKey {
+    /// Length of the longest data key of any suite in bytes.
+    pub const MAX_LEN: usize = MAX_DATA_KEY_LEN;
+
     /// Makes a data key of length zero, to be filled by an unwrap.
     pub const fn empty() -> Self {
         DataKey { bytes: [0; MAX_DATA_KEY_LEN], len: 0 }
@@ -124,6 +127,9 @@ impl ZeroizeOnDrop for DataKey {}
 pub struct MasterKey(Box<[u8; MASTER_KEY_LEN]>);
 
 impl MasterKey {
+    /// Length of a software master key in bytes.
+    pub const LEN: usize = MASTER_KEY_LEN;
+
     /// Draws a master key from `rng`.
     ///
     /// # Errors
@@ -138,7 +144,7 @@ impl MasterKey {
     /// Copies key material that was made elsewhere.
     ///
     /// It must be uniformly random: a passphrase is not a key. The caller wipes its own copy.
-    pub fn from_bytes(bytes: &[u8; MASTER_KEY_LEN]) -> Self {
+    pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {
         let mut key = MasterKey(Box::new([0; MASTER_KEY_LEN]));
         key.0.copy_from_slice(bytes);
         key

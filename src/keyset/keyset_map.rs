@@ -8,6 +8,7 @@ use super::{
     Change, ChangeOptions, ChangeOutcome, Keyset, LifecycleError, Material, NewMaterial, check_name,
 };
 use crate::format::{KeyName, KeyVersion};
+use crate::wiped::clear_stack;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -200,6 +201,7 @@ impl KeysetMap {
         if let Some(expected) = options.unchanged_since().filter(|since| *since != self.change) {
             return Err(LifecycleError::Conflict { expected, found: self.change }.into());
         }
+        clear_stack();
         let mut pending = PendingChanges::new(self.clone(), *options);
         for change in changes {
             pending.make(change, material)?;

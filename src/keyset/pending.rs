@@ -5,6 +5,7 @@ use super::{
     NewMaterialFn, Operation, Transition, VersionState,
 };
 use crate::format::{KeyVersion, MasterKeyId};
+use crate::wiped::clear_stack;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
@@ -107,6 +108,7 @@ impl PendingChanges {
         // No material is made for a version that cannot be added.
         keyset.check_free(version)?;
         let new = material(keyset.name(), version, source)?;
+        clear_stack();
         // Ids of destroyed and removed versions count as well: destroyed material must not return
         // under another number.
         let records = self.keysets.iter().flat_map(Keyset::ids);

@@ -6,7 +6,6 @@ use envelock::{
     keyset::Transition,
     observe::{Event, Observer},
 };
-use std::error::Error;
 use std::sync::Mutex;
 
 #[derive(Default)]
