@@ -217,7 +217,7 @@ fn decrypt(
     };
     let mut start = start;
     while start.missing() > 0 {
-        let early = StreamDecryptor::open(&envelope, &start, Aad::new(AAD)).err();
+        let early = StreamDecryptor::open(envelope, &start, Aad::new(AAD)).err();
         let (header, body) = parts(message, message.len() - rest.len(), apart);
         let part = if apart {
             envelope.decrypt_detached(header, body, Aad::new(AAD))
@@ -232,7 +232,7 @@ fn decrypt(
         assert!(taken == piece.len() || start.missing() == 0);
         rest = &rest[taken..];
     }
-    let stream = StreamDecryptor::open(&envelope, &start, Aad::new(AAD)).expect("it is ours");
+    let stream = StreamDecryptor::open(envelope, &start, Aad::new(AAD)).expect("it is ours");
     let mut run = Run::new(stream);
     run.all(rest, input);
     assert!(plaintext.starts_with(&run.given));

@@ -8,9 +8,11 @@
 //! - [`TestMessage`] calls a keyring as the core does, slot by slot.
 //!
 //! ```
+//! # #[cfg(feature = "std")] {
 //! use envelock::{MemoryKeyring, conformance};
 //!
 //! conformance::lifecycle(|| MemoryKeyring::create("orders").expect("there is randomness"));
+//! # }
 //! ```
 //!
 //! A panic names the [`Rule`] that is broken and the call that broke it. The suite sees calls only:

@@ -65,7 +65,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// What the slots do not fill in front of it becomes padding. Allocates nothing.
     ///
     /// ```
-    /// # fn main() -> Result<(), envelock::Error> {
+    /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
     /// use envelock::{Aad, Envelope, MemoryKeyring};
     ///
     /// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
@@ -77,6 +77,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// assert_eq!(envelope.decrypt_in_place(&mut message, Aad::none())?, plaintext);
     /// # Ok(())
     /// # }
+    /// # #[cfg(not(feature = "std"))] fn main() {}
     /// ```
     ///
     /// # Errors

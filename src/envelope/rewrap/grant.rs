@@ -128,7 +128,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// - The header grows as that of a [`rewrap`](Self::rewrap).
     ///
     /// ```
-    /// # fn main() -> Result<(), envelock::Error> {
+    /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
     /// use envelock::{Aad, Envelope, GrantOptions, MemoryKeyring};
     ///
     /// let (orders, escrow) = (MemoryKeyring::create("orders")?, MemoryKeyring::create("escrow")?);
@@ -141,6 +141,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// }
     /// # Ok(())
     /// # }
+    /// # #[cfg(not(feature = "std"))] fn main() {}
     /// ```
     ///
     /// # Errors
