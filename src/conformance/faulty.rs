@@ -79,12 +79,12 @@ pub enum Fault {
 /// ```
 pub struct FaultyKeyring<K> {
     keyring: K,
-    plans: Mutex<[Plan; 7]>,
+    plans: Mutex<[FaultPlan; 7]>,
 }
 
 /// What becomes of the calls of one method.
 #[derive(Clone, Debug, Default)]
-struct Plan {
+struct FaultPlan {
     calls: usize,
     /// Come first, one for each call.
     script: VecDeque<Option<Fault>>,
@@ -132,11 +132,11 @@ impl<K> FaultyKeyring<K> {
     /// Has every method go well again. The counts stay.
     pub fn heal(&self) {
         for plan in self.plans().iter_mut() {
-            *plan = Plan { calls: plan.calls, ..Plan::default() };
+            *plan = FaultPlan { calls: plan.calls, ..FaultPlan::default() };
         }
     }
 
-    fn plans(&self) -> MutexGuard<'_, [Plan; 7]> {
+    fn plans(&self) -> MutexGuard<'_, [FaultPlan; 7]> {
         lock(&self.plans)
     }
 

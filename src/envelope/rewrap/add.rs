@@ -106,7 +106,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
     }
 
     /// Opens a slot with `from`, and has `to` wrap the data key.
-    fn make(&self, pool: &mut RandomPool<'_>) -> Result<Made, Error> {
+    fn make(&self, pool: &mut RandomPool<'_>) -> Result<AddedSlots, Error> {
         let mut data_key = DataKey::empty();
         open_one(self.from, self.old, self.old.slots(), &self.options.compromised, &mut data_key)
             .map_err(|failures| failures.into_error(self.old))?;
@@ -119,7 +119,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
             written = slots.slots().len();
             wrapped?;
             let count = slots.finish()?;
-            Ok(Made { bytes, count })
+            Ok(AddedSlots { bytes, count })
         };
         let made = match wrap(STACK_LEN) {
             Err(KeyringError::Slot(SlotFault::Room { .. })) => wrap(MAX_HEADER_LEN),
@@ -140,12 +140,12 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
 }
 
 /// The slots that `to` has made.
-struct Made {
+struct AddedSlots {
     bytes: Scratch,
     count: u8,
 }
 
-impl Made {
+impl AddedSlots {
     fn slots(&self) -> Slots<'_> {
         Slots::new(self.bytes.as_bytes(), self.count)
     }

@@ -12,7 +12,7 @@ use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, SlotWriter, Wrap
 use crate::random::RandomPool;
 
 /// The rewrap of one header.
-pub(super) struct Job<'a, K> {
+pub(super) struct RewrapJob<'a, K> {
     pub(super) keyring: &'a K,
     pub(super) old: &'a Header<'a>,
     pub(super) options: RewrapOptions<'a>,
@@ -21,14 +21,14 @@ pub(super) struct Job<'a, K> {
 }
 
 /// What is known of the slots so far.
-pub(super) struct Progress {
+pub(super) struct SlotProgress {
     /// `None` where the keyring cannot tell, or the slot is decided.
     freshness: [Option<Freshness>; MAX_SLOTS],
     report: RewrapReport,
     pub(super) new: NewSlots,
 }
 
-impl Progress {
+impl SlotProgress {
     fn freshness(&self, index: usize) -> Option<Freshness> {
         self.freshness.get(index).copied().flatten()
     }
@@ -50,7 +50,7 @@ impl Progress {
     }
 }
 
-impl<'a, K: Keyring> Job<'a, K> {
+impl<'a, K: Keyring> RewrapJob<'a, K> {
     /// Rewraps what can be. The new header is `None` if nothing changes (SPEC R-IDEMPOTENT).
     pub(super) fn run(
         &self,
@@ -85,10 +85,10 @@ impl<'a, K: Keyring> Job<'a, K> {
     }
 
     /// Asks how each slot stands, going by its label.
-    fn look(&self) -> Result<Progress, Error> {
+    fn look(&self) -> Result<SlotProgress, Error> {
         let count = self.old.slots().len();
         let (report, new) = (RewrapReport::new(count), NewSlots::new());
-        let mut progress = Progress { freshness: [None; MAX_SLOTS], report, new };
+        let mut progress = SlotProgress { freshness: [None; MAX_SLOTS], report, new };
         for (index, slot) in self.slots() {
             let freshness = match self.keyring.freshness(&slot.label) {
                 // A state refuses before any call to a backend, and stays what it is.
@@ -113,13 +113,13 @@ impl<'a, K: Keyring> Job<'a, K> {
         Ok(progress)
     }
 
-    fn is_all_primary(&self, progress: &Progress, name: KeyName<'a>) -> bool {
+    fn is_all_primary(&self, progress: &SlotProgress, name: KeyName<'a>) -> bool {
         self.named(name).all(|(index, _)| progress.freshness(index) == Some(Freshness::Primary))
     }
 
     /// Whether each name is the keyring's, with all its slots under the primary, or none of its
     /// (SPEC R-LABELS); and one is.
-    fn is_current_by_label(&self, progress: &Progress) -> bool {
+    fn is_current_by_label(&self, progress: &SlotProgress) -> bool {
         let is_foreign = |name| {
             let mut slots = self.named(name);
             slots.all(|(index, _)| progress.freshness(index) == Some(Freshness::NotMine))
@@ -132,7 +132,7 @@ impl<'a, K: Keyring> Job<'a, K> {
 
     /// Refuses if a slot opens under a compromised version that is not named. What does not open
     /// is left, and keeps nobody from the others (SPEC R-COMPROMISED).
-    fn check_compromised(&self, progress: &mut Progress) -> Result<(), Error> {
+    fn check_compromised(&self, progress: &mut SlotProgress) -> Result<(), Error> {
         for (index, slot) in self.slots() {
             let is_unnamed = progress.freshness(index) == Some(Freshness::Compromised)
                 && !self.options.compromised.has(&slot.label);
@@ -149,7 +149,12 @@ impl<'a, K: Keyring> Job<'a, K> {
     }
 
     /// Unwraps a slot, and notes why it does not open if so.
-    fn opens(&self, index: usize, slot: &Slot<'_>, progress: &mut Progress) -> Result<bool, Error> {
+    fn opens(
+        &self,
+        index: usize,
+        slot: &Slot<'_>,
+        progress: &mut SlotProgress,
+    ) -> Result<bool, Error> {
         match self.verify(slot) {
             Ok(()) => Ok(true),
             Err(error) => {
@@ -164,7 +169,7 @@ impl<'a, K: Keyring> Job<'a, K> {
     fn rewrap_name(
         &self,
         name: KeyName<'a>,
-        progress: &mut Progress,
+        progress: &mut SlotProgress,
         pool: &mut RandomPool<'_>,
     ) -> Result<(), Error> {
         for (index, slot) in self.named(name) {
@@ -191,7 +196,7 @@ impl<'a, K: Keyring> Job<'a, K> {
         &self,
         index: usize,
         slot: &Slot<'a>,
-        progress: &mut Progress,
+        progress: &mut SlotProgress,
         pool: &mut RandomPool<'_>,
     ) -> Result<(), Error> {
         let new = match self.wrap_again(slot, &mut progress.new, pool) {
@@ -313,7 +318,7 @@ impl<'a, K: Keyring> Job<'a, K> {
 
     /// Makes sure that something opens: labels alone are believed only where all of them say the
     /// same (SPEC R-FAIL).
-    fn prove_one(&self, progress: &mut Progress) -> Result<(), Error> {
+    fn prove_one(&self, progress: &mut SlotProgress) -> Result<(), Error> {
         let trusts = self.options.trust_backend && progress.report.went_by_labels();
         for (index, slot) in self.slots() {
             if trusts || progress.has_opened() {
@@ -337,7 +342,7 @@ impl<'a, K: Keyring> Job<'a, K> {
     }
 
     /// The new header.
-    fn write(&self, progress: &Progress) -> Result<Scratch, Error> {
+    fn write(&self, progress: &SlotProgress) -> Result<Scratch, Error> {
         let slots = || {
             self.slots().filter_map(|(index, slot)| match progress.outcome(index) {
                 SlotOutcome::Rewrapped => progress.new.of(index),

@@ -19,7 +19,7 @@ use crate::keyring::{Keyring, KeyringError, PrimaryKey, Refusal, WrapContext, un
 use crate::random::{RandomPool, RandomSource};
 use alloc::vec::Vec;
 use core::fmt;
-use job::Job;
+use job::RewrapJob;
 use write::NewHeader;
 
 /// What a rewrap is asked to make sure of.
@@ -233,7 +233,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
             key.of(&old)?;
         }
         let (keyring, reserved) = (&*self.keyring, self.reserved);
-        let job = Job { keyring, old: &old, options, reserved };
+        let job = RewrapJob { keyring, old: &old, options, reserved };
         let (new, report) = job.run(&mut RandomPool::for_rewrap(&self.random))?;
         Ok(Rewrap { header: NewHeader::new(&old, new), report })
     }

@@ -1,16 +1,16 @@
 //! Whether a version that is to go still opens the new header (SPEC R-FAIL).
 
-use super::job::{Job, Progress};
+use super::job::{RewrapJob, SlotProgress};
 use super::report::SlotOutcome;
 use crate::envelope::decrypt::Failures;
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, MAX_SLOTS};
 use crate::keyring::{Keyring, KeyringError, Refusal};
 
-impl<K: Keyring> Job<'_, K> {
+impl<K: Keyring> RewrapJob<'_, K> {
     /// Makes sure that the retiring version does not open the new header, by what the rewrap has
     /// seen: no slot is asked again.
-    pub(super) fn check_retired(&self, progress: &Progress) -> Result<(), Error> {
+    pub(super) fn check_retired(&self, progress: &SlotProgress) -> Result<(), Error> {
         let Some((name, version)) = self.options.retiring else { return Ok(()) };
         let meant = self.meant_by(name)?;
         let named = || self.slots().zip(meant).filter(|(_, meant)| *meant).map(|(slot, _)| slot);

@@ -8,7 +8,7 @@ use super::key::object::{ALGORITHMS, TokenKeyName};
 use super::key::self_test::{CipherMode, IvMode, KnownAnswers};
 use super::key::wrap::self_test_modes;
 use super::token::Token;
-use super::token::library::Access;
+use super::token::library::LibraryAccess;
 use super::token::time_limit::TimeLimit;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use alloc::string::String;
@@ -56,10 +56,11 @@ impl Report {
 
     /// Tests a token.
     pub(crate) fn of(token: &Token) -> Result<Self, Failure> {
-        let (info, mechanisms) = token.run(Access::Shared, &token.time_limit(), |attempt| {
-            let (calls, slot) = (attempt.library.calls, attempt.connection.slot);
-            Ok((calls.token_info(slot)?, calls.mechanisms(slot)?.len()))
-        })?;
+        let (info, mechanisms) =
+            token.run(LibraryAccess::Shared, &token.time_limit(), |attempt| {
+                let (calls, slot) = (attempt.library.calls, attempt.connection.slot);
+                Ok((calls.token_info(slot)?, calls.mechanisms(slot)?.len()))
+            })?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Report {
             label: text(&info.label),
@@ -104,7 +105,7 @@ fn test_session_key(
     let [id, iv, other_iv] = [random_iv()?, random_iv()?, random_iv()?];
     let [id @ .., _, _, _, _, _, _, _, _] = id;
     let key = TokenKeyName::generated(name, KeyVersion::FIRST, MasterKeyId(id), algorithm);
-    token.run(Access::Exclusive, limit, |attempt| {
+    token.run(LibraryAccess::Exclusive, limit, |attempt| {
         let (calls, session) = (attempt.library.calls, attempt.session);
         // The keys of an earlier attempt ended with its session.
         attempt.connection.forget_objects();

@@ -4,7 +4,7 @@ use super::fault::KeyFileFault;
 use super::file_key::FileKey;
 use super::framing::{self, Line, MAX_FILE_LEN, fault};
 use super::looks_like;
-use super::record::{Header, Record, Version};
+use super::record::{FileHeader, Record, Version};
 use super::record_fault::{RecordFault, RecordName};
 use super::sealed::Sealed;
 use super::{KeyFile, Unknown};
@@ -16,7 +16,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// The header, unverified.
-pub(super) fn header(bytes: &[u8]) -> Result<Header, KeyFileFault> {
+pub(super) fn header(bytes: &[u8]) -> Result<FileHeader, KeyFileFault> {
     if bytes.len() > MAX_FILE_LEN {
         return Err(KeyFileFault::TooLong);
     }
@@ -25,7 +25,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, KeyFileFault> {
         let is_ours = first.starts_with(framing::PREFIX) && looks_like::conversion(bytes).is_none();
         if is_ours { fault(1, first, what) } else { looks_like::fault(bytes) }
     })?;
-    Header::parse(line.record).map_err(|what| what.on(1, first))
+    FileHeader::parse(line.record).map_err(|what| what.on(1, first))
 }
 
 /// Whether neither the first nor the last line verifies under `key`: damage to one place does not
@@ -58,7 +58,7 @@ pub(super) fn decode(bytes: &[u8], key: &FileKey) -> Result<KeyFile, KeyFileFaul
     };
     let first = framing::first(bytes);
     let line = verified(1, first)?;
-    let header = Header::parse(line.record).map_err(|what| what.on(1, first))?;
+    let header = FileHeader::parse(line.record).map_err(|what| what.on(1, first))?;
     let mut decoder = Decoder::new(header, line.record, key.whole().with(&line.mac));
     let mut count = 1;
     for (number, bytes) in framing::lines(bytes).skip(1) {
@@ -78,7 +78,7 @@ pub(super) fn decode(bytes: &[u8], key: &FileKey) -> Result<KeyFile, KeyFileFaul
 /// The records that were read so far.
 struct Decoder<'a> {
     whole: Mac,
-    header: Header,
+    header: FileHeader,
     header_text: &'a str,
     keysets: Vec<Reading>,
     /// Keys and aliases, and whether it is a key.
@@ -99,7 +99,7 @@ struct Reading {
 }
 
 impl<'a> Decoder<'a> {
-    fn new(header: Header, header_text: &'a str, whole: Mac) -> Self {
+    fn new(header: FileHeader, header_text: &'a str, whole: Mac) -> Self {
         Decoder {
             whole,
             header,
@@ -221,7 +221,7 @@ impl<'a> Decoder<'a> {
     }
 
     fn finish(self, key: &FileKey) -> Result<KeyFile, RecordFault> {
-        let Header { version, id, critical, revision, change, written, protections, extra } =
+        let FileHeader { version, id, critical, revision, change, written, protections, extra } =
             self.header;
         let restore = |read: Reading| Keyset::of_records(&read.name, read.record, read.versions);
         let keysets: Result<Vec<_>, _> = self.keysets.into_iter().map(restore).collect();

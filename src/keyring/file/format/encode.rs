@@ -4,7 +4,7 @@ use super::fault::KeyFileFault;
 use super::file_key::FileKey;
 use super::framing::{self, Line, MAX_FILE_LEN, MAX_LINE_LEN};
 use super::json::Extra;
-use super::record::{self, Header};
+use super::record::{self, FileHeader};
 use super::record_fault::{RecordFault, RecordName};
 use super::version::{VersionExtra, write_version};
 use super::{KeyFile, material_fault};
@@ -31,7 +31,7 @@ pub(super) fn encode(
     if !file.is_under(key) {
         return Err(KeyFileFault::FileKeyReplaced);
     }
-    let header = Header {
+    let header = FileHeader {
         version: file.version,
         id: file.id,
         critical: file.unknown.critical.clone(),

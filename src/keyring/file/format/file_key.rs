@@ -3,7 +3,7 @@
 use super::fault::KeyFileFault;
 use super::protection;
 use super::protection_slot::ProtectionSlot;
-use super::sealed::{FileId, Sealed, seal, unseal};
+use super::sealed::{KeyFileId, Sealed, seal, unseal};
 use crate::crypto::mac::{MAC_LEN, Mac};
 use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};
 use crate::crypto::{compare, kdf, xaes};
@@ -25,7 +25,7 @@ const MASTER_KEY_LABEL: &[u8] = b"envelock key file master key v1";
 /// It reads and writes the file, and changes its protections, without a secret, until the file key
 /// is replaced.
 pub struct FileKey {
-    pub(super) id: FileId,
+    pub(super) id: KeyFileId,
     key: MasterKey,
     record: Mac,
     whole: Mac,
@@ -34,14 +34,14 @@ pub struct FileKey {
 
 impl FileKey {
     /// A fresh file key.
-    pub(super) fn generate(id: FileId, rng: &mut KeyringRng<'_>) -> Result<Self, KeyFileFault> {
+    pub(super) fn generate(id: KeyFileId, rng: &mut KeyringRng<'_>) -> Result<Self, KeyFileFault> {
         let key = MasterKey::generate(rng).map_err(RandomnessUnavailable::of)?;
         Ok(FileKey::derive(key, id))
     }
 
     /// Opens the file key by the first of `slots` that opens.
     pub(super) fn open(
-        id: FileId,
+        id: KeyFileId,
         slots: &[ProtectionSlot],
         protection: &Protection,
     ) -> Result<Self, KeyFileFault> {
@@ -63,7 +63,7 @@ impl FileKey {
     }
 
     #[expect(clippy::expect_used, reason = "32 bytes are within the limits of HKDF and HMAC")]
-    fn derive(key: MasterKey, id: FileId) -> Self {
+    fn derive(key: MasterKey, id: KeyFileId) -> Self {
         let mut okm = Zeroizing::new([0; MASTER_KEY_LEN]);
         let mut expand = |label| {
             kdf::expand_sha256(key.expose(), &[label], okm.as_mut_slice()).expect("32 bytes");
@@ -126,7 +126,7 @@ pub(super) struct MaterialLabel<'a> {
 }
 
 impl MaterialLabel<'_> {
-    fn aad(&self, file: FileId) -> alloc::vec::Vec<u8> {
+    fn aad(&self, file: KeyFileId) -> alloc::vec::Vec<u8> {
         let name = self.name.as_str().as_bytes();
         let len = self.name.len_byte();
         let version = self.version.number().to_be_bytes();

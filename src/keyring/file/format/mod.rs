@@ -24,7 +24,7 @@ pub use protection_changes::protections;
 pub use protection_slot::ProtectionId;
 pub use record_fault::{RecordFault, RecordName};
 pub use salvage::{Damaged, Salvaged, salvage};
-pub use sealed::FileId;
+pub use sealed::KeyFileId;
 
 use crate::crypto::compare;
 use crate::crypto::mac::MAC_LEN;
@@ -45,7 +45,7 @@ use core::fmt;
 use file_key::MaterialLabel;
 use json::Extra;
 use protection_slot::ProtectionSlot;
-use record::{Header, Version};
+use record::{FileHeader, Version};
 use sealed::Sealed;
 use version::VersionExtra;
 
@@ -55,7 +55,7 @@ use version::VersionExtra;
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyFile {
     version: Version,
-    id: FileId,
+    id: KeyFileId,
     /// Identifies the file key that seals the material.
     file_key: [u8; MAC_LEN],
     protections: Vec<ProtectionSlot>,
@@ -100,7 +100,7 @@ impl KeyFile {
         protection: &Protection,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(Self, FileKey), KeyFileFault> {
-        let mut id = FileId([0; 16]);
+        let mut id = KeyFileId([0; 16]);
         rng.try_fill_bytes(&mut id.0).map_err(RandomnessUnavailable::of)?;
         let key = FileKey::generate(id, rng)?;
         let file = KeyFile {
@@ -237,7 +237,7 @@ impl KeyFile {
 
     /// The id of the file.
     #[cfg(any(test, feature = "test-util"))]
-    pub fn id(&self) -> FileId {
+    pub fn id(&self) -> KeyFileId {
         self.id
     }
 
@@ -249,7 +249,7 @@ impl KeyFile {
 
     /// A critical name that this library does not know, and so must not write.
     pub fn unknown_critical(&self) -> Option<&str> {
-        Header::unknown_critical(&self.unknown.critical)
+        FileHeader::unknown_critical(&self.unknown.critical)
     }
 
     /// Checks that the sealed material of every version opens and belongs to its id.

@@ -4,7 +4,7 @@ use super::fault::{KeyFileFault, ProtectionsFault};
 use super::json::{Fields, Object, to_hex};
 use super::protection_slot::{ProtectionId, ProtectionSlot};
 use super::record_fault::{RecordFault, RecordName};
-use super::sealed::{self, FileId, Sealed};
+use super::sealed::{self, KeyFileId, Sealed};
 use crate::aad::Aad;
 use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};
 use crate::crypto::{argon2id, compare, kdf, xaes};
@@ -30,7 +30,7 @@ const SALT_LEN: usize = 16;
 /// A protection of the file key (FORMAT F-PROTECT) that replaces `slot`, or has a fresh id.
 pub(super) fn wrap(
     key: &MasterKey,
-    id: FileId,
+    id: KeyFileId,
     slot: Option<&ProtectionSlot>,
     protection: &Protection,
     rng: &mut KeyringRng<'_>,
@@ -60,7 +60,7 @@ pub(super) fn wrap(
 /// The fields of a kind of protection.
 fn fields(
     key: &MasterKey,
-    id: FileId,
+    id: KeyFileId,
     protection: &Protection,
     object: Object,
     rng: &mut KeyringRng<'_>,
@@ -110,7 +110,7 @@ fn fields(
 /// that is refused, a wrong secret, no key.
 pub(super) fn unwrap_any(
     all: &[ProtectionSlot],
-    id: FileId,
+    id: KeyFileId,
     protection: &Protection,
 ) -> Result<MasterKey, KeyFileFault> {
     let offered = protection.kind();
@@ -161,7 +161,7 @@ fn other_kind(all: &[ProtectionSlot], offered: ProtectionKind) -> KeyFileFault {
 /// The file key, by one protection object of the offered kind.
 fn unwrap(
     text: &str,
-    id: FileId,
+    id: KeyFileId,
     protection: &Protection,
     budget: &mut u64,
 ) -> Result<MasterKey, KeyFileFault> {
@@ -221,7 +221,7 @@ fn stretch(passphrase: &[u8], salt: &[u8], cost: &Argon2Cost) -> Result<MasterKe
 
 fn unwrap_message(
     message: &[u8],
-    id: FileId,
+    id: KeyFileId,
     keyring: &dyn Keyring,
 ) -> Result<MasterKey, KeyFileFault> {
     let mut key = Zeroizing::new([0; MASTER_KEY_LEN]);
@@ -248,7 +248,7 @@ fn labels(message: &[u8]) -> Result<Vec<String>, KeyFileFault> {
     Ok(header.slots().map(label).collect())
 }
 
-fn aad(id: FileId) -> Vec<u8> {
+fn aad(id: KeyFileId) -> Vec<u8> {
     [FILE_KEY_LABEL, &id.0].concat()
 }
 
@@ -289,7 +289,7 @@ impl Kek {
     fn wrap(
         &self,
         key: &MasterKey,
-        id: FileId,
+        id: KeyFileId,
         object: Object,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Object, KeyFileFault> {
@@ -297,7 +297,7 @@ impl Kek {
         Ok(object.hex("commitment", &self.commitment).hex("sealed", &sealed))
     }
 
-    fn unwrap(&self, wrapped: &Wrapped, id: FileId) -> Result<MasterKey, KeyFileFault> {
+    fn unwrap(&self, wrapped: &Wrapped, id: KeyFileId) -> Result<MasterKey, KeyFileFault> {
         if !compare::equal(&self.commitment, &wrapped.commitment) {
             return Err(KeyFileFault::Authentication);
         }

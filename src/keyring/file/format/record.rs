@@ -5,7 +5,7 @@ use super::json::{Extra, Fields, Object};
 use super::nested::{check_audit, read_hold, write_hold};
 use super::protection_slot::{self, ProtectionSlot};
 use super::record_fault::RecordFault;
-use super::sealed::{FileId, Sealed};
+use super::sealed::{KeyFileId, Sealed};
 use super::version::{VersionExtra, version_record};
 use crate::format::{KeyName, MasterKeyId};
 use crate::keyset::{
@@ -51,9 +51,9 @@ const KNOWN: [(&str, &str); 5] = [
 
 /// Line 1.
 #[derive(Clone)]
-pub(super) struct Header {
+pub(super) struct FileHeader {
     pub(super) version: Version,
-    pub(super) id: FileId,
+    pub(super) id: KeyFileId,
     /// Names of records and fields that a writer must understand.
     pub(super) critical: Vec<String>,
     pub(super) revision: u64,
@@ -63,26 +63,26 @@ pub(super) struct Header {
     pub(super) extra: Extra,
 }
 
-impl Header {
+impl FileHeader {
     /// Reads the record of line 1, verified or not.
-    pub(super) fn parse(record: &str) -> Result<Self, HeaderFault> {
+    pub(super) fn parse(record: &str) -> Result<Self, FileHeaderFault> {
         let mut fields = Fields::parse(record)?;
         let kind = fields.string("kind").ok();
         if kind.as_deref() != Some("header")
             || fields.string("format").ok().as_deref() != Some(FORMAT)
         {
-            return Err(HeaderFault::NotKeyFile);
+            return Err(FileHeaderFault::NotKeyFile);
         }
         // FORMAT F-FORMAT: nothing more is read of a version that is not known.
         let version = match fields.value("version")? {
             VERSION_1 => Version::One,
             VERSION_2 => Version::Two,
-            other => return Err(HeaderFault::FormatVersion(other)),
+            other => return Err(FileHeaderFault::FormatVersion(other)),
         };
         let change_field = version.change_field();
-        let header = Header {
+        let header = FileHeader {
             version,
-            id: FileId(fields.hex("id")?),
+            id: KeyFileId(fields.hex("id")?),
             critical: fields.value("critical")?,
             revision: fields.value("revision")?,
             change: fields.value(change_field)?,
@@ -174,24 +174,24 @@ pub(super) fn keep_unknown(record: &str, extra: &mut Extra) {
 }
 
 /// What is wrong with a header.
-pub(super) enum HeaderFault {
+pub(super) enum FileHeaderFault {
     NotKeyFile,
     FormatVersion(u64),
     Record(RecordFault),
 }
 
-impl From<RecordFault> for HeaderFault {
+impl From<RecordFault> for FileHeaderFault {
     fn from(fault: RecordFault) -> Self {
-        HeaderFault::Record(fault)
+        FileHeaderFault::Record(fault)
     }
 }
 
-impl HeaderFault {
+impl FileHeaderFault {
     pub(super) fn on(self, line: usize, bytes: &[u8]) -> KeyFileFault {
         match self {
-            HeaderFault::NotKeyFile => KeyFileFault::NotKeyFile { looks_like: None },
-            HeaderFault::FormatVersion(version) => KeyFileFault::FormatVersion { version },
-            HeaderFault::Record(what) => super::framing::fault(line, bytes, what),
+            FileHeaderFault::NotKeyFile => KeyFileFault::NotKeyFile { looks_like: None },
+            FileHeaderFault::FormatVersion(version) => KeyFileFault::FormatVersion { version },
+            FileHeaderFault::Record(what) => super::framing::fault(line, bytes, what),
         }
     }
 }

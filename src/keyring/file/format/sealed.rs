@@ -15,17 +15,17 @@ pub(super) type Sealed = [u8; SEALED_LEN];
 
 /// The id of a key file: drawn at its creation, and the same for its life.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct FileId(pub [u8; 16]);
+pub struct KeyFileId(pub [u8; 16]);
 
-impl fmt::Display for FileId {
+impl fmt::Display for KeyFileId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&json::to_hex(&self.0))
     }
 }
 
-impl fmt::Debug for FileId {
+impl fmt::Debug for KeyFileId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FileId({self})")
+        write!(f, "KeyFileId({self})")
     }
 }
 

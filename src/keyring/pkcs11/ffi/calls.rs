@@ -21,7 +21,7 @@ pub(crate) struct Session(pub(crate) ck::CK_SESSION_HANDLE);
 
 /// An object handle, valid in one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Object(pub(crate) ck::CK_OBJECT_HANDLE);
+pub(crate) struct ObjectHandle(pub(crate) ck::CK_OBJECT_HANDLE);
 
 /// Flags of a token or a mechanism.
 pub(crate) type InfoFlags = ck::CK_FLAGS;
@@ -158,7 +158,7 @@ impl FunctionList {
         session: Session,
         attributes: &[Attribute<'_>],
         most: usize,
-    ) -> Result<Vec<Object>> {
+    ) -> Result<Vec<ObjectHandle>> {
         let mut template = raw(attributes);
         let count = ulong(template.len());
         // Arguments: `count` attributes, whose values outlive the call and are only read.
@@ -170,7 +170,7 @@ impl FunctionList {
         ended.map(|()| found)
     }
 
-    fn find_more(&self, session: Session, most: usize) -> Result<Vec<Object>> {
+    fn find_more(&self, session: Session, most: usize) -> Result<Vec<ObjectHandle>> {
         const BATCH: usize = 64;
         let mut found = Vec::new();
         while found.len() < most {
@@ -187,7 +187,7 @@ impl FunctionList {
                 break;
             }
             for object in batch {
-                found.push(Object(handle(Function::C_FindObjects, *object)?));
+                found.push(ObjectHandle(handle(Function::C_FindObjects, *object)?));
             }
         }
         found.truncate(most);
@@ -198,7 +198,7 @@ impl FunctionList {
     pub(crate) fn bool_attribute(
         &self,
         session: Session,
-        object: Object,
+        object: ObjectHandle,
         kind: ck::CK_ATTRIBUTE_TYPE,
     ) -> Result<Option<bool>> {
         let mut value = [0; 1];
@@ -210,7 +210,7 @@ impl FunctionList {
     pub(crate) fn number_attribute(
         &self,
         session: Session,
-        object: Object,
+        object: ObjectHandle,
         kind: ck::CK_ATTRIBUTE_TYPE,
     ) -> Result<Option<ck::CK_ULONG>> {
         let mut value = [0; mem::size_of::<ck::CK_ULONG>()];
@@ -222,7 +222,7 @@ impl FunctionList {
     pub(crate) fn bytes_attribute(
         &self,
         session: Session,
-        object: Object,
+        object: ObjectHandle,
         kind: ck::CK_ATTRIBUTE_TYPE,
         most: usize,
     ) -> Result<Option<Vec<u8>>> {
@@ -239,7 +239,7 @@ impl FunctionList {
     fn attribute(
         &self,
         session: Session,
-        object: Object,
+        object: ObjectHandle,
         kind: ck::CK_ATTRIBUTE_TYPE,
         value: &mut [u8],
     ) -> Result<Option<usize>> {
@@ -274,7 +274,7 @@ impl FunctionList {
         session: Session,
         mechanism: ck::CK_MECHANISM_TYPE,
         attributes: &[Attribute<'_>],
-    ) -> Result<Object> {
+    ) -> Result<ObjectHandle> {
         let mut mechanism =
             ck::CK_MECHANISM { mechanism, pParameter: ptr::null_mut(), ulParameterLen: 0 };
         let mut template = raw(attributes);
@@ -283,22 +283,22 @@ impl FunctionList {
         // Arguments: a mechanism without parameter, `count` attributes that are only read, and
         // room for a handle.
         call!(self, C_GenerateKey(session.0, &raw mut mechanism, template, count, &raw mut key))?;
-        handle(Function::C_GenerateKey, key).map(Object)
+        handle(Function::C_GenerateKey, key).map(ObjectHandle)
     }
 
     pub(crate) fn create_object(
         &self,
         session: Session,
         attributes: &[Attribute<'_>],
-    ) -> Result<Object> {
+    ) -> Result<ObjectHandle> {
         let mut template = raw(attributes);
         let (count, mut object) = (ulong(template.len()), ck::CK_INVALID_HANDLE);
         // Arguments: `count` attributes that are only read, and room for a handle.
         call!(self, C_CreateObject(session.0, template.as_mut_ptr(), count, &raw mut object))?;
-        handle(Function::C_CreateObject, object).map(Object)
+        handle(Function::C_CreateObject, object).map(ObjectHandle)
     }
 
-    pub(crate) fn destroy_object(&self, session: Session, object: Object) -> Result<()> {
+    pub(crate) fn destroy_object(&self, session: Session, object: ObjectHandle) -> Result<()> {
         call!(self, C_DestroyObject(session.0, object.0))
     }
 }

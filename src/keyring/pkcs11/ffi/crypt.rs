@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code)]
 
-use super::calls::{Object, Session};
+use super::calls::{ObjectHandle, Session};
 use super::failure::{CallFailure, Function, Result};
 use super::library::{FunctionList, call};
 use super::template::ulong;
@@ -30,7 +30,7 @@ pub(crate) enum Mechanism<'a> {
 
 /// An operation with a key.
 #[derive(Clone, Copy)]
-enum Operation {
+enum CryptOperation {
     Encrypt,
     Decrypt,
     Sign,
@@ -42,11 +42,11 @@ impl FunctionList {
         &self,
         session: Session,
         mechanism: Mechanism<'_>,
-        key: Object,
+        key: ObjectHandle,
         input: &[u8],
         output: &mut [u8],
     ) -> Result<usize> {
-        self.crypt(Operation::Encrypt, session, mechanism, key, input, output)
+        self.crypt(CryptOperation::Encrypt, session, mechanism, key, input, output)
     }
 
     /// Decrypts `input` to the start of `output`. Returns the length of the result.
@@ -54,30 +54,30 @@ impl FunctionList {
         &self,
         session: Session,
         mechanism: Mechanism<'_>,
-        key: Object,
+        key: ObjectHandle,
         input: &[u8],
         output: &mut [u8],
     ) -> Result<usize> {
-        self.crypt(Operation::Decrypt, session, mechanism, key, input, output)
+        self.crypt(CryptOperation::Decrypt, session, mechanism, key, input, output)
     }
 
     /// Writes the HMAC-SHA-256 of `input` to the start of `output`. Returns its length.
     pub(crate) fn sign(
         &self,
         session: Session,
-        key: Object,
+        key: ObjectHandle,
         input: &[u8],
         output: &mut [u8],
     ) -> Result<usize> {
-        self.crypt(Operation::Sign, session, Mechanism::Hmac, key, input, output)
+        self.crypt(CryptOperation::Sign, session, Mechanism::Hmac, key, input, output)
     }
 
     fn crypt(
         &self,
-        operation: Operation,
+        operation: CryptOperation,
         session: Session,
         mechanism: Mechanism<'_>,
-        key: Object,
+        key: ObjectHandle,
         input: &[u8],
         output: &mut [u8],
     ) -> Result<usize> {
@@ -123,17 +123,17 @@ impl FunctionList {
         // Arguments of all six: a mechanism whose parameter outlives the operation, an input that is
         // only read, and an output of `len` bytes.
         let function = match operation {
-            Operation::Encrypt => {
+            CryptOperation::Encrypt => {
                 call!(self, C_EncryptInit(session, mechanism, key))?;
                 call!(self, C_Encrypt(session, from, from_len, to, &raw mut len))?;
                 Function::C_Encrypt
             }
-            Operation::Decrypt => {
+            CryptOperation::Decrypt => {
                 call!(self, C_DecryptInit(session, mechanism, key))?;
                 call!(self, C_Decrypt(session, from, from_len, to, &raw mut len))?;
                 Function::C_Decrypt
             }
-            Operation::Sign => {
+            CryptOperation::Sign => {
                 call!(self, C_SignInit(session, mechanism, key))?;
                 call!(self, C_Sign(session, from, from_len, to, &raw mut len))?;
                 Function::C_Sign

@@ -10,11 +10,11 @@ mod failure;
 mod library;
 mod template;
 
-pub(crate) use calls::{Object, Session, SlotId, TokenInfo};
+pub(crate) use calls::{ObjectHandle, Session, SlotId, TokenInfo};
 pub(crate) use crypt::{GcmIv, Mechanism};
 pub use failure::CallFailure;
 pub(crate) use failure::{CallFault, Function};
 pub(crate) use library::FunctionList;
-pub(crate) use template::{Attribute, Value};
+pub(crate) use template::{Attribute, AttributeValue};
 
 pub(crate) use cryptoki_sys as ck;

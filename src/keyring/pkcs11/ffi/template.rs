@@ -7,7 +7,7 @@ use cryptoki_sys as ck;
 
 /// The value of an attribute.
 #[derive(Clone, Copy)]
-pub(crate) enum Value<'a> {
+pub(crate) enum AttributeValue<'a> {
     Bool(bool),
     Number(ck::CK_ULONG),
     Bytes(&'a [u8]),
@@ -17,7 +17,7 @@ pub(crate) enum Value<'a> {
 #[derive(Clone, Copy)]
 pub(crate) struct Attribute<'a> {
     pub(crate) kind: ck::CK_ATTRIBUTE_TYPE,
-    pub(crate) value: Value<'a>,
+    pub(crate) value: AttributeValue<'a>,
 }
 
 static TRUE: ck::CK_BBOOL = ck::CK_TRUE;
@@ -28,12 +28,14 @@ static FALSE: ck::CK_BBOOL = ck::CK_FALSE;
 pub(crate) fn raw(attributes: &[Attribute<'_>]) -> Vec<ck::CK_ATTRIBUTE> {
     let raw = |attribute: &Attribute<'_>| {
         let (pointer, len): (*const c_void, usize) = match &attribute.value {
-            Value::Bool(value) => {
+            AttributeValue::Bool(value) => {
                 let value = if *value { &TRUE } else { &FALSE };
                 (ptr::from_ref(value).cast(), mem::size_of::<ck::CK_BBOOL>())
             }
-            Value::Number(value) => (ptr::from_ref(value).cast(), mem::size_of::<ck::CK_ULONG>()),
-            Value::Bytes(bytes) => (bytes.as_ptr().cast(), bytes.len()),
+            AttributeValue::Number(value) => {
+                (ptr::from_ref(value).cast(), mem::size_of::<ck::CK_ULONG>())
+            }
+            AttributeValue::Bytes(bytes) => (bytes.as_ptr().cast(), bytes.len()),
         };
         ck::CK_ATTRIBUTE {
             type_: attribute.kind,

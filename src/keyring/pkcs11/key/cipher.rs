@@ -4,7 +4,7 @@ use super::cbc_hmac::{self, CbcHmacKeys};
 use super::gcm;
 use super::object::TokenKeyName;
 use super::self_test::{CipherMode, SelfTest};
-use super::wiped::WipedBuffer;
+use super::wiped::TokenBuffer;
 use crate::OsRandom;
 use crate::crypto::compare;
 use crate::keyring::pkcs11::error::{Error, WrongResponse};
@@ -42,7 +42,7 @@ pub(crate) fn encrypt(
     aad: &[u8],
     key: &[u8],
     iv: IvBytes,
-) -> Result<WipedBuffer, Failure> {
+) -> Result<TokenBuffer, Failure> {
     match mode {
         CipherMode::Gcm(mode) => {
             let [iv @ .., _, _, _, _] = iv;
@@ -58,7 +58,7 @@ pub(crate) fn decrypt(
     mode: CipherMode,
     aad: &[u8],
     wrapped: &[u8],
-) -> Result<WipedBuffer, Failure> {
+) -> Result<TokenBuffer, Failure> {
     match mode {
         CipherMode::Gcm(mode) => {
             gcm::decrypt(attempt, mode, attempt.object(&name.encrypt)?, aad, wrapped)
@@ -116,7 +116,7 @@ pub(crate) fn prove(
     mode: CipherMode,
     aad: &[u8],
     key: &[u8],
-    wrapped: &WipedBuffer,
+    wrapped: &TokenBuffer,
 ) -> Result<(), Failure> {
     // A token that copies its input passes every round trip.
     if compare::equal(ciphertext(name, wrapped, key.len()), key) {
@@ -128,7 +128,7 @@ pub(crate) fn prove(
 
 /// The part of a wrapped key between IV and tag, for a key of `len` bytes.
 #[expect(clippy::indexing_slicing, reason = "the length was checked when the key was wrapped")]
-fn ciphertext<'w>(name: &TokenKeyName, wrapped: &'w WipedBuffer, len: usize) -> &'w [u8] {
+fn ciphertext<'w>(name: &TokenKeyName, wrapped: &'w TokenBuffer, len: usize) -> &'w [u8] {
     let iv_len = if name.mac.is_some() { cbc_hmac::IV_LEN } else { gcm::IV_LEN };
     &wrapped.bytes()[iv_len..][..len]
 }

@@ -2,10 +2,10 @@
 //! C_Decrypt.
 
 use super::self_test::{GcmMode, IvMode};
-use super::wiped::{MAX_KEY_LEN, WipedBuffer};
+use super::wiped::{MAX_KEY_LEN, TokenBuffer};
 use crate::keyring::pkcs11::error::WrongResponse;
 use crate::keyring::pkcs11::failure::{self, Failure};
-use crate::keyring::pkcs11::ffi::{CallFailure, Function, GcmIv, Mechanism, Object};
+use crate::keyring::pkcs11::ffi::{CallFailure, Function, GcmIv, Mechanism, ObjectHandle};
 use crate::keyring::pkcs11::token::Attempt;
 
 pub(crate) const IV_LEN: usize = 12;
@@ -15,11 +15,11 @@ const TAG_LEN: usize = 16;
 pub(crate) fn encrypt(
     attempt: &Attempt<'_>,
     mode: GcmMode,
-    object: Object,
+    object: ObjectHandle,
     mut iv: [u8; IV_LEN],
     aad: &[u8],
     key: &[u8],
-) -> Result<WipedBuffer, Failure> {
+) -> Result<TokenBuffer, Failure> {
     let parameter = match mode.iv {
         IvMode::Host | IvMode::Appended => GcmIv::Given(&mut iv),
         IvMode::WrittenBack => {
@@ -30,7 +30,7 @@ pub(crate) fn encrypt(
     };
     let mechanism = Mechanism::Gcm { number: mode.mechanism, iv: parameter, aad };
     let (calls, session) = (attempt.library.calls, attempt.session);
-    let output = WipedBuffer::written(|room| calls.encrypt(session, mechanism, object, key, room))?;
+    let output = TokenBuffer::written(|room| calls.encrypt(session, mechanism, object, key, room))?;
     let output = output.bytes();
     let sealed_len = key.len() + TAG_LEN;
     let iv_in_output = matches!(mode.iv, IvMode::Appended | IvMode::Prepended);
@@ -49,17 +49,17 @@ pub(crate) fn encrypt(
     if iv.iter().all(|byte| *byte == 0) {
         return Err(Failure::Wrong(WrongResponse::IvIgnored));
     }
-    Ok(WipedBuffer::concat(&[iv, sealed]))
+    Ok(TokenBuffer::concat(&[iv, sealed]))
 }
 
 /// Decrypts the output of [`encrypt`].
 pub(crate) fn decrypt(
     attempt: &Attempt<'_>,
     mode: GcmMode,
-    object: Object,
+    object: ObjectHandle,
     aad: &[u8],
     wrapped: &[u8],
-) -> Result<WipedBuffer, Failure> {
+) -> Result<TokenBuffer, Failure> {
     let (iv, sealed) = wrapped.split_first_chunk().ok_or(Failure::Authentication)?;
     let len = sealed.len().checked_sub(TAG_LEN).filter(|len| *len <= MAX_KEY_LEN);
     let len = len.ok_or(Failure::Authentication)?;
@@ -70,7 +70,7 @@ pub(crate) fn decrypt(
     };
     let mechanism = Mechanism::Gcm { number: mode.mechanism, iv, aad };
     let (calls, session) = (attempt.library.calls, attempt.session);
-    let key = WipedBuffer::written(|room| calls.decrypt(session, mechanism, object, sealed, room))
+    let key = TokenBuffer::written(|room| calls.decrypt(session, mechanism, object, sealed, room))
         .map_err(failure::of_decryption)?;
     if key.bytes().len() == len {
         Ok(key)

@@ -11,7 +11,7 @@ use crate::keyring::pkcs11::error::{Error, WrongResponse};
 use crate::keyring::pkcs11::failure::{self, Failure, Remedy};
 use crate::keyring::pkcs11::ffi::ck;
 use crate::keyring::pkcs11::token::Token;
-use crate::keyring::pkcs11::token::library::Access;
+use crate::keyring::pkcs11::token::library::LibraryAccess;
 use crate::keyring::wrapping_key::{KeyMaterialStore, Made, MadeVersion, WrappingKey};
 use crate::keyset::{LifecycleError, Material, NewMaterial, Origin, VersionRecord};
 use crate::random::{KeyringRng, RandomnessUnavailable};
@@ -166,7 +166,7 @@ fn generate_objects(
     let limit = token.time_limit();
     check_algorithm(token, key.algorithm, &limit)?;
     let mut has_begun = false;
-    let generated = token.run(Access::Exclusive, &limit, |attempt| {
+    let generated = token.run(LibraryAccess::Exclusive, &limit, |attempt| {
         let (calls, session) = (attempt.library.calls, attempt.session);
         for object in reserved {
             if has_begun {
@@ -198,7 +198,7 @@ pub(crate) fn destroy(token: &Token, objects: [ObjectName; 2]) -> Result<usize, 
 }
 
 fn destroy_objects(token: &Token, [one, other]: &[ObjectName; 2]) -> Result<usize, Failure> {
-    let left = token.run(Access::Exclusive, &token.time_limit(), |attempt| {
+    let left = token.run(LibraryAccess::Exclusive, &token.time_limit(), |attempt| {
         let destroy = |object: &ObjectName| object.destroy(attempt.library.calls, attempt.session);
         let left = destroy(one)? + destroy(other)?;
         attempt.check_login()?;
@@ -213,7 +213,7 @@ fn destroy_objects(token: &Token, [one, other]: &[ObjectName; 2]) -> Result<usiz
 /// The `CKA_ID` of every secret key, and whether the list is complete: on some tokens, objects that
 /// a crash left behind cannot be read.
 fn key_ids(token: &Token) -> Result<(BTreeSet<Vec<u8>>, bool), Failure> {
-    token.run(Access::Shared, &token.time_limit(), |attempt| {
+    token.run(LibraryAccess::Shared, &token.time_limit(), |attempt| {
         let (calls, session) = (attempt.library.calls, attempt.session);
         let any = ObjectName { role: Role::Encrypt, id: None, label: None };
         attempt.check_login()?;

@@ -2,16 +2,16 @@
 
 use super::object::{bytes, class, flag};
 use super::self_test::KnownAnswers;
-use super::wiped::WipedBuffer;
+use super::wiped::TokenBuffer;
 use super::wrap::gcm_mechanism;
 use crate::crypto::compare;
 use crate::format::WrapAlgorithm;
 use crate::keyring::pkcs11::error::{Error, WrongResponse};
 use crate::keyring::pkcs11::failure::{self, Failure, Remedy};
 use crate::keyring::pkcs11::ffi::{
-    Attribute, CallFailure, Function, GcmIv, Mechanism, Object, Value, ck,
+    Attribute, AttributeValue, CallFailure, Function, GcmIv, Mechanism, ObjectHandle, ck,
 };
-use crate::keyring::pkcs11::token::library::Access;
+use crate::keyring::pkcs11::token::library::LibraryAccess;
 use crate::keyring::pkcs11::token::time_limit::TimeLimit;
 use crate::keyring::pkcs11::token::{Attempt, Token};
 use crate::sync::lock;
@@ -56,7 +56,7 @@ pub(crate) fn check_algorithm(
         return Ok(*known);
     }
     // Creates objects, if only for a session.
-    let known = token.run(Access::Exclusive, limit, |attempt| {
+    let known = token.run(LibraryAccess::Exclusive, limit, |attempt| {
         let tested = if algorithm == WrapAlgorithm::TOKEN_AES_256_GCM {
             test_gcm(attempt, gcm_mechanism(token))
         } else {
@@ -79,7 +79,7 @@ fn check_listed(token: &Token, algorithm: WrapAlgorithm, limit: &TimeLimit) -> R
     } else {
         &[(ck::CKM_AES_CBC, both), (ck::CKM_SHA256_HMAC, ck::CKF_SIGN)]
     };
-    token.run(Access::Shared, limit, |attempt| {
+    token.run(LibraryAccess::Shared, limit, |attempt| {
         let (calls, slot) = (attempt.library.calls, attempt.connection.slot);
         let listed = calls.mechanisms(slot)?;
         for (number, flags) in needed {
@@ -98,7 +98,7 @@ fn test_gcm(attempt: &Attempt<'_>, number: ck::CK_MECHANISM_TYPE) -> Result<(), 
         let decrypt_with = |iv: GcmIv<'_>, sealed: &[u8], aad: &[u8]| {
             let mechanism = Mechanism::Gcm { number, iv, aad };
             let output =
-                WipedBuffer::written(|room| calls.decrypt(session, mechanism, key, sealed, room))?;
+                TokenBuffer::written(|room| calls.decrypt(session, mechanism, key, sealed, room))?;
             check(output.bytes(), &PLAINTEXT)
         };
         let decrypt = |aad: &[u8]| match decrypt_with(GcmIv::Given(&mut GCM_IV.clone()), &GCM, aad)
@@ -124,7 +124,7 @@ fn test_cbc(attempt: &Attempt<'_>) -> Result<(), Failure> {
         let mut iv = CBC_IV;
         let mechanism = Mechanism::Cbc { iv: &mut iv };
         let output =
-            WipedBuffer::written(|room| calls.encrypt(session, mechanism, key, &PLAINTEXT, room))?;
+            TokenBuffer::written(|room| calls.encrypt(session, mechanism, key, &PLAINTEXT, room))?;
         check(output.bytes(), &CBC)
     })
 }
@@ -132,7 +132,7 @@ fn test_cbc(attempt: &Attempt<'_>) -> Result<(), Failure> {
 fn test_hmac(attempt: &Attempt<'_>) -> Result<(), Failure> {
     let (calls, session) = (attempt.library.calls, attempt.session);
     with_key(attempt, ck::CKK_GENERIC_SECRET, [ck::CKA_SIGN, ck::CKA_VERIFY], |key| {
-        let output = WipedBuffer::written(|room| calls.sign(session, key, &PLAINTEXT, room))?;
+        let output = TokenBuffer::written(|room| calls.sign(session, key, &PLAINTEXT, room))?;
         check(output.bytes(), &HMAC)
     })
 }
@@ -142,11 +142,11 @@ fn with_key(
     attempt: &Attempt<'_>,
     key_type: ck::CK_ULONG,
     [one, other]: [ck::CK_ATTRIBUTE_TYPE; 2],
-    test: impl FnOnce(Object) -> Result<(), Failure>,
+    test: impl FnOnce(ObjectHandle) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let template = [
         class(),
-        Attribute { kind: ck::CKA_KEY_TYPE, value: Value::Number(key_type) },
+        Attribute { kind: ck::CKA_KEY_TYPE, value: AttributeValue::Number(key_type) },
         flag(ck::CKA_TOKEN, false),
         flag(ck::CKA_PRIVATE, true),
         flag(one, true),

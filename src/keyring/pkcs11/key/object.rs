@@ -4,7 +4,9 @@ use crate::crypto::hash::sha256;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::keyring::pkcs11::error::{Error, KeyWeakness, WrongResponse};
 use crate::keyring::pkcs11::failure::Failure;
-use crate::keyring::pkcs11::ffi::{Attribute, FunctionList, Object, Session, Value, ck};
+use crate::keyring::pkcs11::ffi::{
+    Attribute, AttributeValue, FunctionList, ObjectHandle, Session, ck,
+};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -112,7 +114,7 @@ impl ObjectName {
         calls: &FunctionList,
         session: Session,
         most: usize,
-    ) -> Result<Vec<Object>, Failure> {
+    ) -> Result<Vec<ObjectHandle>, Failure> {
         let mut template = alloc::vec![class()];
         if let Some(id) = &self.id {
             template.push(bytes(ck::CKA_ID, id));
@@ -130,15 +132,18 @@ impl ObjectName {
         calls: &FunctionList,
         session: Session,
         label: Option<&str>,
-    ) -> Result<Object, Failure> {
+    ) -> Result<ObjectHandle, Failure> {
         #[expect(clippy::expect_used, reason = "only keys with an id are generated")]
         let id = self.id.as_deref().expect("the id of a generated key");
         let encrypts = self.role == Role::Encrypt;
         // Every use is stated: some tokens allow those that are not.
         let template = [
             class(),
-            Attribute { kind: ck::CKA_KEY_TYPE, value: Value::Number(self.role.key_type()) },
-            Attribute { kind: ck::CKA_VALUE_LEN, value: Value::Number(KEY_LEN) },
+            Attribute {
+                kind: ck::CKA_KEY_TYPE,
+                value: AttributeValue::Number(self.role.key_type()),
+            },
+            Attribute { kind: ck::CKA_VALUE_LEN, value: AttributeValue::Number(KEY_LEN) },
             flag(ck::CKA_TOKEN, label.is_some()),
             flag(ck::CKA_PRIVATE, true),
             flag(ck::CKA_SENSITIVE, true),
@@ -186,7 +191,7 @@ impl ObjectName {
         &self,
         calls: &FunctionList,
         session: Session,
-        key: Object,
+        key: ObjectHandle,
     ) -> Result<bool, Failure> {
         let matches = |kind, wanted: Option<&[u8]>| -> Result<bool, Failure> {
             let Some(wanted) = wanted else { return Ok(true) };
@@ -202,7 +207,7 @@ impl ObjectName {
         &self,
         calls: &FunctionList,
         session: Session,
-        key: Object,
+        key: ObjectHandle,
     ) -> Result<Option<KeyWeakness>, Failure> {
         let flag = |kind| calls.bool_attribute(session, key, kind);
         let number = |kind| calls.number_attribute(session, key, kind);
@@ -273,15 +278,15 @@ pub(crate) fn label(name: &str, version: KeyVersion, role: Role) -> String {
 }
 
 pub(crate) fn class() -> Attribute<'static> {
-    Attribute { kind: ck::CKA_CLASS, value: Value::Number(ck::CKO_SECRET_KEY) }
+    Attribute { kind: ck::CKA_CLASS, value: AttributeValue::Number(ck::CKO_SECRET_KEY) }
 }
 
 pub(crate) fn flag(kind: ck::CK_ATTRIBUTE_TYPE, value: bool) -> Attribute<'static> {
-    Attribute { kind, value: Value::Bool(value) }
+    Attribute { kind, value: AttributeValue::Bool(value) }
 }
 
 pub(crate) fn bytes(kind: ck::CK_ATTRIBUTE_TYPE, value: &[u8]) -> Attribute<'_> {
-    Attribute { kind, value: Value::Bytes(value) }
+    Attribute { kind, value: AttributeValue::Bytes(value) }
 }
 
 #[cfg(test)]

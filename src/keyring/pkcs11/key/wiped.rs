@@ -11,19 +11,19 @@ pub(crate) const MAX_KEY_LEN: usize = MAX_DATA_KEY_LEN;
 const ROOM: usize = 128;
 
 /// Bytes that are wiped on drop; boxed, so that moves leave no copies.
-pub(crate) struct WipedBuffer {
+pub(crate) struct TokenBuffer {
     room: Box<[u8; ROOM]>,
     len: usize,
 }
 
-impl WipedBuffer {
+impl TokenBuffer {
     fn new() -> Self {
-        WipedBuffer { room: Box::new([0; ROOM]), len: 0 }
+        TokenBuffer { room: Box::new([0; ROOM]), len: 0 }
     }
 
     /// Calls `write` with the whole room; it returns how many bytes it has written.
     pub(crate) fn written<E>(write: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<Self, E> {
-        let mut buffer = WipedBuffer::new();
+        let mut buffer = TokenBuffer::new();
         buffer.len = write(buffer.room.as_mut_slice())?;
         Ok(buffer)
     }
@@ -31,7 +31,7 @@ impl WipedBuffer {
     /// A wrapped key of `pieces`.
     #[expect(clippy::indexing_slicing, reason = "there is room for the longest wrapped key")]
     pub(crate) fn concat(pieces: &[&[u8]]) -> Self {
-        let mut buffer = WipedBuffer::new();
+        let mut buffer = TokenBuffer::new();
         for piece in pieces {
             buffer.room[buffer.len..][..piece.len()].copy_from_slice(piece);
             buffer.len += piece.len();
@@ -45,7 +45,7 @@ impl WipedBuffer {
     }
 }
 
-impl Drop for WipedBuffer {
+impl Drop for TokenBuffer {
     fn drop(&mut self) {
         self.room.zeroize();
     }

@@ -5,11 +5,11 @@ use super::cipher::{
 };
 use super::object::{ObjectName, TokenKeyName};
 use super::self_test::{CipherMode, GcmMode, IvMode, SelfTest};
-use super::wiped::WipedBuffer;
+use super::wiped::TokenBuffer;
 use crate::keyring::pkcs11::error::WrongResponse;
 use crate::keyring::pkcs11::failure::{self, Failure};
 use crate::keyring::pkcs11::ffi::{CallFault, ck};
-use crate::keyring::pkcs11::token::library::Access;
+use crate::keyring::pkcs11::token::library::LibraryAccess;
 use crate::keyring::pkcs11::token::time_limit::TimeLimit;
 use crate::keyring::pkcs11::token::{Attempt, Token};
 use crate::sync::lock;
@@ -25,7 +25,7 @@ pub(crate) fn wrap(
     aad: &[u8],
     key: &[u8],
     iv: IvBytes,
-) -> Result<WipedBuffer, Failure> {
+) -> Result<TokenBuffer, Failure> {
     let limit = token.time_limit();
     let tested = self_test(token, name, &limit)?;
     match wrap_as(token, &limit, name, &tested, aad, key, iv) {
@@ -34,7 +34,7 @@ pub(crate) fn wrap(
         Err(failure) if is_of_mode(&failure) || matches!(failure, Failure::Wrong(_)) => {
             let fresh = self_test_again(token, name, &limit)?;
             // The mode may be another one, the key may not.
-            token.run(Access::Shared, &limit, |attempt| {
+            token.run(LibraryAccess::Shared, &limit, |attempt| {
                 check_canary(attempt, name, fresh.mode, &tested.canary)
             })?;
             lock(&token.0.self_tests).insert(name.encrypt.clone(), fresh.clone());
@@ -52,8 +52,8 @@ fn wrap_as(
     aad: &[u8],
     key: &[u8],
     iv: IvBytes,
-) -> Result<WipedBuffer, Failure> {
-    token.run(Access::Shared, limit, |attempt| {
+) -> Result<TokenBuffer, Failure> {
+    token.run(LibraryAccess::Shared, limit, |attempt| {
         // A new connection may lead to another machine, and a handle to another key. A key of others
         // or one that ignores IVs passes the proof below, and not this one.
         if !attempt.connection.is_proven(attempt.logins, &name.encrypt) {
@@ -72,13 +72,14 @@ pub(crate) fn unwrap(
     name: &TokenKeyName,
     aad: &[u8],
     wrapped: &[u8],
-) -> Result<WipedBuffer, Failure> {
+) -> Result<TokenBuffer, Failure> {
     let limit = token.time_limit();
     let mode = decrypt_mode(token, name, &limit)?;
     let (mut refusals, mut is_proven) = (0_usize, false);
     loop {
-        let unwrapped =
-            token.run(Access::Shared, &limit, |attempt| decrypt(attempt, name, mode, aad, wrapped));
+        let unwrapped = token.run(LibraryAccess::Shared, &limit, |attempt| {
+            decrypt(attempt, name, mode, aad, wrapped)
+        });
         let failure = match unwrapped {
             // Forged, or decrypted under another key that has the handle now.
             Err(Failure::Authentication) if !is_proven => {
@@ -104,10 +105,14 @@ pub(crate) fn unwrap(
 /// Fails unless the token can decrypt under this key.
 fn check_health(token: &Token, name: &TokenKeyName, limit: &TimeLimit) -> Result<(), Failure> {
     match self_test(token, name, limit) {
-        Ok(tested) => token.run(Access::Shared, limit, |attempt| prove_key(attempt, name, &tested)),
+        Ok(tested) => {
+            token.run(LibraryAccess::Shared, limit, |attempt| prove_key(attempt, name, &tested))
+        }
         // A key that may not encrypt has no canary: that its object can be found has to do.
         Err(Failure::Call(failure)) if failure::is_disabled(&failure) => {
-            token.run(Access::Shared, limit, |attempt| attempt.object(&name.encrypt).map(drop))
+            token.run(LibraryAccess::Shared, limit, |attempt| {
+                attempt.object(&name.encrypt).map(drop)
+            })
         }
         Err(failure) => Err(failure),
     }
@@ -161,7 +166,7 @@ fn self_test_again(
     // Drawn once, so that all attempts encrypt the same messages: SELF_TEST_WRAPS counts them.
     let ivs = [random_iv()?, random_iv()?];
     let run = |attempt: &Attempt<'_>| self_test_modes(token, attempt, name, ivs);
-    token.run(Access::Shared, limit, run).map(Arc::new)
+    token.run(LibraryAccess::Shared, limit, run).map(Arc::new)
 }
 
 /// Forgets the self-test of a key that is destroyed.

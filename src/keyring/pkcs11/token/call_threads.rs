@@ -12,7 +12,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Instant;
 
-type Job = Box<dyn FnOnce() + Send>;
+type CallJob = Box<dyn FnOnce() + Send>;
 
 /// A thread pool, if there is a deadline.
 ///
@@ -25,12 +25,12 @@ pub(crate) struct CallThreads {
     most: usize,
     /// The process that the threads are in.
     process: u32,
-    pool: Arc<Monitor<Pool>>,
+    pool: Arc<Monitor<ThreadPool>>,
 }
 
 #[derive(Default)]
-struct Pool {
-    idle: Vec<Sender<Job>>,
+struct ThreadPool {
+    idle: Vec<Sender<CallJob>>,
     /// Calls that have not returned.
     calls: BTreeMap<u64, Call>,
     next: u64,
@@ -55,7 +55,7 @@ enum Caller {
 impl CallThreads {
     pub(crate) fn new(deadline: Option<Duration>, hang_limit: Duration, most: usize) -> Self {
         let hang_limit = deadline.map_or(hang_limit, |deadline| hang_limit.max(deadline));
-        let (process, pool) = (std::process::id(), Arc::new(Monitor::new(Pool::default())));
+        let (process, pool) = (std::process::id(), Arc::new(Monitor::new(ThreadPool::default())));
         CallThreads { deadline, hang_limit, most, process, pool }
     }
 
@@ -98,7 +98,11 @@ impl CallThreads {
     }
 
     /// An idle thread, and the number of the call that it is to make.
-    fn thread(&self, started: Instant, deadline: Duration) -> Result<(Sender<Job>, u64), Error> {
+    fn thread(
+        &self,
+        started: Instant,
+        deadline: Duration,
+    ) -> Result<(Sender<CallJob>, u64), Error> {
         let mut pool = self.pool.lock();
         loop {
             if let Some(thread) = pool.idle.pop() {
@@ -106,7 +110,7 @@ impl CallThreads {
             }
             self.replace_hung(&mut pool);
             if pool.calls.len() - pool.count(Caller::Replaced) < self.most {
-                let (thread, jobs) = mpsc::channel::<Job>();
+                let (thread, jobs) = mpsc::channel::<CallJob>();
                 let run = move || jobs.into_iter().for_each(|job| job());
                 let name = thread::Builder::new().name("envelock token".into());
                 if name.spawn(run).is_ok() {
@@ -127,7 +131,7 @@ impl CallThreads {
     }
 
     /// Gives up hung calls, at most as many as there may be threads.
-    fn replace_hung(&self, pool: &mut Pool) {
+    fn replace_hung(&self, pool: &mut ThreadPool) {
         let room = self.most.max(pool.count(Caller::Replaced)) - pool.count(Caller::Replaced);
         let hung = pool.calls.values_mut();
         let hung = hung.filter(|call| call.caller == Caller::Left && self.is_hung(call));
@@ -135,7 +139,7 @@ impl CallThreads {
     }
 
     /// Why there is no thread.
-    fn hanging(&self, pool: &Pool) -> Error {
+    fn hanging(&self, pool: &ThreadPool) -> Error {
         let left = pool.count(Caller::Left);
         let calls = left + pool.count(Caller::Replaced);
         let mut abandoned = pool.calls.values().filter(|call| call.caller == Caller::Left);
@@ -146,7 +150,7 @@ impl CallThreads {
     }
 }
 
-impl Pool {
+impl ThreadPool {
     fn begin(&mut self, started: Instant) -> u64 {
         self.next = self.next.wrapping_add(1);
         self.calls.insert(self.next, Call { started, caller: Caller::Waits });
@@ -160,8 +164,8 @@ impl Pool {
 
 /// A call that runs. On drop its thread is idle, unless another one has replaced it or it panics.
 struct Running {
-    pool: Arc<Monitor<Pool>>,
-    thread: Sender<Job>,
+    pool: Arc<Monitor<ThreadPool>>,
+    thread: Sender<CallJob>,
     number: u64,
 }
 
@@ -198,7 +202,7 @@ mod tests {
     const HOUR: Duration = Duration::from_secs(3_600);
     const SOON: Duration = Duration::from_millis(50);
 
-    fn threads(pool: &Pool) -> usize {
+    fn threads(pool: &ThreadPool) -> usize {
         pool.idle.len() + pool.calls.len() - pool.count(Caller::Replaced)
     }
 

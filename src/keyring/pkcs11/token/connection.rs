@@ -10,7 +10,7 @@ use super::slot::find_token;
 use super::timed_lock::TimedLock;
 use crate::keyring::pkcs11::error::{KeyWeakness, PinFault, WrongResponse};
 use crate::keyring::pkcs11::failure::{self, Failure};
-use crate::keyring::pkcs11::ffi::{CallFailure, Object, Session, SlotId, TokenInfo, ck};
+use crate::keyring::pkcs11::ffi::{CallFailure, ObjectHandle, Session, SlotId, TokenInfo, ck};
 use crate::keyring::pkcs11::key::object::ObjectName;
 use crate::sync::lock;
 use alloc::collections::BTreeMap;
@@ -36,7 +36,7 @@ pub(crate) struct Connection {
     anchor: Mutex<Option<Session>>,
     /// Locked during each call in the anchor.
     anchor_calls: TimedLock,
-    pool: Mutex<Pool>,
+    pool: Mutex<SessionPool>,
     known: Mutex<Known>,
 }
 
@@ -45,14 +45,14 @@ pub(crate) struct Connection {
 struct Known {
     /// The login count: another login voids everything that was known.
     logins: u64,
-    handles: BTreeMap<ObjectName, Object>,
+    handles: BTreeMap<ObjectName, ObjectHandle>,
     /// When keys last decrypted the canary of their self-test.
     proven: BTreeMap<ObjectName, Instant>,
 }
 
 /// Idle sessions.
 #[derive(Default)]
-struct Pool {
+struct SessionPool {
     idle: Vec<Session>,
     /// Whether the connection was replaced: returned sessions are closed.
     is_retired: bool,
@@ -72,7 +72,7 @@ impl Connection {
             most: options.max_sessions.min(allowed),
             anchor: Mutex::new(Some(anchor)),
             anchor_calls: TimedLock::new(),
-            pool: Mutex::new(Pool::default()),
+            pool: Mutex::new(SessionPool::default()),
             known: Mutex::new(Known::default()),
         };
         match connection.log_in(library) {
@@ -199,7 +199,7 @@ impl Connection {
         session: Session,
         logins: u64,
         name: &ObjectName,
-    ) -> Result<Object, Failure> {
+    ) -> Result<ObjectHandle, Failure> {
         if let Some(object) = self.known(logins).and_then(|it| it.handles.get(name).copied()) {
             return Ok(object);
         }

@@ -73,7 +73,7 @@ pub(crate) struct LibraryGuard<'a> {
 
 /// Which calls of other threads may be inside at the same time.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
+pub(crate) enum LibraryAccess {
     /// Others with shared access: cryptography and queries.
     Shared,
     /// None: changes of objects.
@@ -112,12 +112,12 @@ impl LoadedLibrary {
     /// Enters the library, and initialises it at its first use.
     pub(crate) fn enter(
         &self,
-        access: Access,
+        access: LibraryAccess,
         limit: &TimeLimit,
     ) -> Result<LibraryGuard<'_>, Error> {
         // Before any lock: in a child of a fork its copy may stay locked.
         self.check_process()?;
-        if access == Access::Shared {
+        if access == LibraryAccess::Shared {
             let guard = self.access.shared(limit)?;
             if !matches!(*lock(&self.state), InitState::No) {
                 return Ok(self.guard(guard, limit));
@@ -127,7 +127,7 @@ impl LoadedLibrary {
         if matches!(*lock(&self.state), InitState::No) {
             self.initialize()?;
         }
-        let guard = if access == Access::Shared { guard.downgrade() } else { guard };
+        let guard = if access == LibraryAccess::Shared { guard.downgrade() } else { guard };
         Ok(self.guard(guard, limit))
     }
 

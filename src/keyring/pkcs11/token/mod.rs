@@ -15,13 +15,13 @@ pub(crate) mod timed_lock;
 use self::call_threads::CallThreads;
 use self::connection::{Connection, Connections, discard_session};
 use self::events::TokenEvents;
-use self::library::{Access, LibraryGuard, LoadedLibrary};
+use self::library::{LibraryAccess, LibraryGuard, LoadedLibrary};
 use self::options::Options;
 use self::recovery::{Recovery, Step, next_step};
 use self::time_limit::TimeLimit;
 use crate::keyring::pkcs11::error::{Error, PinFault};
 use crate::keyring::pkcs11::failure::Failure;
-use crate::keyring::pkcs11::ffi::{Object, Session, ck};
+use crate::keyring::pkcs11::ffi::{ObjectHandle, Session, ck};
 use crate::keyring::pkcs11::key::object::ObjectName;
 use crate::keyring::pkcs11::key::self_test::{KnownAnswers, SelfTest};
 use crate::keyring::pkcs11::report::Report;
@@ -77,7 +77,7 @@ pub(crate) struct Attempt<'a> {
 
 impl Attempt<'_> {
     /// The handle of an object.
-    pub(crate) fn object(&self, name: &ObjectName) -> Result<Object, Failure> {
+    pub(crate) fn object(&self, name: &ObjectName) -> Result<ObjectHandle, Failure> {
         self.connection.object(self.library, self.session, self.logins, name)
     }
 
@@ -165,7 +165,7 @@ impl Token {
     /// Runs `operation`, as often as it takes within the limit: a repetition must do no harm.
     pub(crate) fn run<T>(
         &self,
-        access: Access,
+        access: LibraryAccess,
         limit: &TimeLimit,
         mut operation: impl FnMut(&Attempt<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
@@ -251,7 +251,7 @@ impl Drop for OpenToken {
         }
         // Calls of other threads may hang.
         let limit = TimeLimit::new(DROP_TIMEOUT, self.options.hang_limit);
-        self.connections.close(|| self.library.enter(Access::Shared, &limit).ok());
+        self.connections.close(|| self.library.enter(LibraryAccess::Shared, &limit).ok());
     }
 }
 

@@ -8,10 +8,10 @@ use std::time::Instant;
 
 /// Permits to use a session, at most as many as the token has sessions.
 pub(crate) struct Semaphore {
-    state: Monitor<State>,
+    state: Monitor<SemaphoreState>,
 }
 
-struct State {
+struct SemaphoreState {
     most: usize,
     /// Permits in use, and since when. A permit whose call hangs is replaced.
     used: BTreeMap<u64, Instant>,
@@ -30,7 +30,9 @@ pub(crate) struct Permit<'a> {
 impl Semaphore {
     pub(crate) fn new(most: usize) -> Self {
         let (used, waiting) = (BTreeMap::new(), VecDeque::new());
-        Semaphore { state: Monitor::new(State { most: most.max(1), used, waiting, next: 0 }) }
+        Semaphore {
+            state: Monitor::new(SemaphoreState { most: most.max(1), used, waiting, next: 0 }),
+        }
     }
 
     pub(crate) fn acquire(&self, limit: &TimeLimit) -> Result<Permit<'_>, Error> {

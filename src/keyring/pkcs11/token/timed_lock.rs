@@ -12,11 +12,11 @@ use std::time::Instant;
 ///
 /// The locks of `std` do not fit: a call that never returns would block every later caller.
 pub(crate) struct TimedLock {
-    state: Monitor<State>,
+    state: Monitor<LockState>,
 }
 
 #[derive(Default)]
-struct State {
+struct LockState {
     holders: BTreeMap<u64, Instant>,
     /// Whether the one holder is exclusive.
     is_exclusive: bool,
@@ -34,7 +34,7 @@ pub(crate) struct TimedGuard<'a> {
 
 impl TimedLock {
     pub(crate) fn new() -> Self {
-        TimedLock { state: Monitor::new(State::default()) }
+        TimedLock { state: Monitor::new(LockState::default()) }
     }
 
     /// Locks for shared access.
@@ -86,7 +86,7 @@ impl TimedLock {
     }
 }
 
-impl State {
+impl LockState {
     fn number(&mut self) -> u64 {
         self.next = self.next.wrapping_add(1);
         self.next

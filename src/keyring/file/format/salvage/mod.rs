@@ -9,7 +9,7 @@ use super::file_key::FileKey;
 use super::framing::{self, Line, MAX_FILE_LEN, MAX_LINES};
 use super::json::Extra;
 use super::looks_like;
-use super::record::{Header, Record, Version as FormatVersion};
+use super::record::{FileHeader, Record, Version as FormatVersion};
 use super::record_fault::{RecordFault, RecordName};
 use super::sealed::Sealed;
 use super::version::VersionExtra;
@@ -123,7 +123,7 @@ pub(super) struct AliasLine {
 /// The intact records, and the damaged lines.
 #[derive(Default)]
 struct Finds {
-    header: Option<Header>,
+    header: Option<FileHeader>,
     end: Extra,
     keys: BTreeMap<String, Key>,
     versions: BTreeMap<(String, KeyVersion), Version>,
@@ -186,7 +186,7 @@ impl Finds {
 
     /// Takes the header, or its copy, of the latest state.
     fn header(&mut self, text: &str) -> Result<(), RecordFault> {
-        let header = Header::parse(text).map_err(|_| RecordFault::Misplaced)?;
+        let header = FileHeader::parse(text).map_err(|_| RecordFault::Misplaced)?;
         if self.header.as_ref().is_none_or(|before| before.revision < header.revision) {
             self.header = Some(header);
         }
@@ -280,7 +280,7 @@ impl Finds {
         }
     }
 
-    fn into_salvaged(mut self, opened: Header, key: FileKey) -> Salvaged {
+    fn into_salvaged(mut self, opened: FileHeader, key: FileKey) -> Salvaged {
         self.leave_one_primary();
         let tail = if self.has_end { 0 } else { LOST_TAIL };
         // Saturates: no version number is left then.

@@ -5,7 +5,7 @@ use super::super::fault::KeyFileFault;
 use super::super::file_key::FileKey;
 use super::super::framing::{self, Line, PREFIX};
 use super::super::looks_like;
-use super::super::record::Header;
+use super::super::record::FileHeader;
 use crate::keyring::file::Protection;
 use alloc::vec::Vec;
 
@@ -16,9 +16,9 @@ use alloc::vec::Vec;
 pub(super) fn open_any(
     bytes: &[u8],
     protection: &Protection,
-) -> Result<(Header, FileKey), KeyFileFault> {
+) -> Result<(FileHeader, FileKey), KeyFileFault> {
     let record = |piece| Some(Line::parse(piece).ok()?.record);
-    let parse = |text: &str| Header::parse(text).ok();
+    let parse = |text: &str| FileHeader::parse(text).ok();
     let header = pieces(framing::first(bytes)).into_iter().filter_map(record).find_map(parse);
     let copy = pieces(framing::last(bytes)).into_iter().filter_map(decode::copy);
     let copy = copy.filter_map(|text| parse(&text)).next();
@@ -26,7 +26,7 @@ pub(super) fn open_any(
 
     let mut fault = None;
     let mut tried = Vec::new();
-    let mut best: Option<(usize, &Header, FileKey)> = None;
+    let mut best: Option<(usize, &FileHeader, FileKey)> = None;
     for (one, other) in headers.iter().flat_map(|one| headers.iter().map(move |it| (one, it))) {
         let attempt = (one.id, &other.protections);
         if tried.contains(&attempt) {
