@@ -31,11 +31,11 @@ src/random/os.rs
 src/threads.rs
 src/sync.rs
 src/time.rs
-src/body/fork.rs
+src/body/fork_guard.rs
 src/observe/metrics.rs
 src/observe/queue.rs
 src/conformance/
-src/internals/message_file.rs
+src/test_access/message_file.rs
 '
 
 # What a rim may do.
@@ -47,7 +47,7 @@ feature   | src/ | #\[cfg\(.*\)\] => (pub(\([a-z]+\))? )?(const )?(mod|use|impl|
 feature   | src/lib.rs | ^#!?\[cfg_attr\(.*(allow|deny)\( | lints that differ without std
 std       | src/lib.rs           | ^extern crate std;$ | the one door to std
 std io    | src/error/mod.rs     | std::io::Error | the cause that a reader or writer reported
-feature   | src/error/mod.rs src/error/answers.rs | #\[cfg\(feature = "std"\)\] => (Error::)?Io\b | the variant that holds it
+feature   | src/error/mod.rs src/error/queries.rs | #\[cfg\(feature = "std"\)\] => (Error::)?Io\b | the variant that holds it
 os-random | src/lib.rs src/random/mod.rs src/envelope/mod.rs | (^pub use .*|^use crate::random::|\bR = |^random: |^impl .* for crate::)\bOsRandom\b | the name, and the default generator of an envelope
 os-random | src/keyring/memory.rs src/keyring/lifecycle.rs src/policy/apply.rs | (&mut (crate::)?OsRandom\b|^use crate::\{OsRandom,) | conveniences that fill in time and generator
 panic     | src/conformance/     | . | a harness reports a broken rule by a panic

@@ -39,9 +39,6 @@ mod error;
 pub mod format;
 #[cfg(all(feature = "file", unix))]
 mod fs;
-#[cfg(all(feature = "test-util", feature = "file", unix))]
-#[doc(hidden)]
-pub mod internals;
 #[cfg(feature = "std")]
 mod io;
 pub mod keyring;
@@ -51,6 +48,9 @@ mod message_file;
 pub mod observe;
 pub mod policy;
 mod random;
+#[cfg(all(feature = "test-util", feature = "file", unix))]
+#[doc(hidden)]
+pub mod test_access;
 // Without `std` nothing keeps data keys.
 #[cfg_attr(not(feature = "std"), allow(dead_code))]
 mod reuse;

@@ -2,7 +2,7 @@
 //! and read again. Bytes as they come, and records of the fuzzer's under right MACs.
 #![no_main]
 
-use envelock::internals::key_file_format::{FileKey, KeyFile, salvage};
+use envelock::test_access::key_file_format::{FileKey, KeyFile, salvage};
 use envelock::{MasterKey, Timestamp, file::Protection};
 use envelock_fuzz::Input;
 use envelock_fuzz::allocator::{self, BEFORE_AUTHENTICATION, Counting};

@@ -9,9 +9,9 @@
     reason = "ranges of buffers that are sized here or were checked"
 )]
 
+use super::between_buffers::{halves, split_mut};
 use super::cipher::{ChunkDecryptor, ChunkEncryptor};
 use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
-use super::run::{halves, split_mut};
 use crate::error::Error;
 use crate::threads::{Share, Threads};
 use crate::wiped::WipedBuffer;

@@ -3,12 +3,12 @@
 //! `cipher` encrypts or decrypts one chunk, `layout` knows where it stands, `run` takes neighbouring
 //! ones or a whole body by one thread or several, `in_place` a body in its own place.
 
+pub(crate) mod between_buffers;
 mod cipher;
-mod fork;
+mod fork_guard;
 pub(crate) mod in_place;
 pub mod layout;
-pub(crate) mod run;
 
+pub(crate) use between_buffers::{decrypt_body, encrypt_body};
 pub use cipher::{ChunkDecryptor, ChunkEncryptor};
-pub(crate) use fork::ForkGuard;
-pub(crate) use run::{decrypt_body, encrypt_body};
+pub(crate) use fork_guard::ForkGuard;

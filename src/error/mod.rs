@@ -3,9 +3,9 @@
 //! Errors are exact about what an attacker can read in the bytes. About what needs a key they name
 //! the public part that did not verify. No variant holds a secret, so every error can be logged.
 
-mod answers;
 mod backend;
 mod conversions;
+mod queries;
 mod unverified;
 
 #[allow(unused_imports, reason = "back ends of this crate are features")]

@@ -20,7 +20,7 @@ pub(crate) mod observed;
 pub(crate) mod pkcs11;
 mod slot_writer;
 mod software;
-mod without;
+mod without_versions;
 mod wrapping_key;
 
 #[cfg(feature = "std")]
@@ -35,7 +35,7 @@ pub use lifecycle::Lifecycle;
 pub use memory::MemoryKeyring;
 pub use slot_writer::SlotWriter;
 pub(crate) use slot_writer::write_header;
-pub use without::WithoutVersions;
+pub use without_versions::WithoutVersions;
 
 use crate::crypto::secret::DataKey;
 use crate::format::{KeyName, MAX_HEADER_LEN, Slot, SlotLabel, Suite};

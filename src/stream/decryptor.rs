@@ -4,7 +4,7 @@ use super::chunk_stream::{ChunkStream, ChunkTransform};
 use super::{MessageStart, Progress};
 use crate::aad::Aad;
 use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN};
-use crate::body::{ChunkDecryptor, run};
+use crate::body::{ChunkDecryptor, between_buffers};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::keyring::Keyring;
@@ -96,7 +96,8 @@ impl ChunkTransform for ChunkDecryptor {
         out: &mut [u8],
         threads: Option<&Threads>,
     ) -> (usize, Option<Error>) {
-        let run::Decrypted { len, failure } = run::decrypt_into(self, first, input, out, threads);
+        let between_buffers::Decrypted { len, failure } =
+            between_buffers::decrypt_into(self, first, input, out, threads);
         (len, failure)
     }
 

@@ -4,7 +4,7 @@ use super::Progress;
 use super::chunk_stream::{ChunkStream, ChunkTransform};
 use super::completion::Completion;
 use crate::body::layout::{CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN};
-use crate::body::{ChunkEncryptor, run};
+use crate::body::{ChunkEncryptor, between_buffers};
 use crate::error::Error;
 use crate::threads::Threads;
 use crate::wiped::WipedBuffer;
@@ -142,7 +142,7 @@ impl ChunkTransform for ChunkEncryptor {
         if let Err(error) = ChunkTransform::check_process(self) {
             return (0, Some(error));
         }
-        match run::encrypt_into(self, first, input, out, threads) {
+        match between_buffers::encrypt_into(self, first, input, out, threads) {
             Ok(()) => (out.len(), None),
             Err(error) => (0, Some(error)),
         }

@@ -12,7 +12,7 @@
 use super::MessageStart;
 use crate::aad::Aad;
 use crate::body::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, TAG_LEN};
-use crate::body::{ChunkDecryptor, run};
+use crate::body::{ChunkDecryptor, between_buffers};
 use crate::envelope::Envelope;
 use crate::error::Error;
 use crate::keyring::Keyring;
@@ -265,7 +265,8 @@ impl RangeDecryptor {
             if whole > 0 {
                 let (room, rest) = out.split_at_mut(plain_len(run.len(), chunks).min(out.len()));
                 let threads = self.threads.as_ref();
-                let decrypted = run::decrypt_into(&self.decryptor, index, run, room, threads);
+                let decrypted =
+                    between_buffers::decrypt_into(&self.decryptor, index, run, room, threads);
                 decrypted.failure.map_or(Ok(()), Err)?;
                 out = rest;
             } else {

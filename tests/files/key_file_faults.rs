@@ -9,7 +9,7 @@ use crate::key_file_crashes::judge;
 use crate::key_file_crashes::operations;
 mod races;
 
-use envelock::internals::key_file::{FileAction, FileError, KeyFileError};
+use envelock::test_access::key_file::{FileAction, FileError, KeyFileError};
 use envelock::{Error, FileKeyring, Lifecycle, keyset::KeysetMap};
 use judge::{Judge, is_tidy};
 use operations::{

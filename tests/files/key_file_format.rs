@@ -16,7 +16,7 @@ mod several;
 mod token;
 mod unknown;
 
-use envelock::internals::key_file_format::KeyFile;
+use envelock::test_access::key_file_format::KeyFile;
 use make::{NOW, raw_key, twenty};
 
 #[test]

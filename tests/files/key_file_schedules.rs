@@ -4,10 +4,10 @@
 use crate::common::directory;
 
 use directory::TestDirectory;
-use envelock::internals::key_file::{
+use envelock::keyset::LifecycleError;
+use envelock::test_access::key_file::{
     Directory, DirectoryFile, FileError, FileStat, KeyFileError, OsDirectory, Store,
 };
-use envelock::keyset::LifecycleError;
 use envelock::{
     Aad, DataKeyReuse, Envelope, Error, FileKeyring, KeyVersion, Lifecycle, MasterKey, MasterKeyId,
     MemoryKeyring, OsRandom, RotationPolicy, Timestamp,

@@ -4,7 +4,7 @@ use super::{
     EAGAIN, EEXIST, EINVAL, EISDIR, ELOOP, ENOSYS, EOPNOTSUPP, EPERM, Kind, Lacks, Of,
     SimulatedDirectory, USER,
 };
-use envelock::internals::key_file::{Directory, DirectoryFile, FileKind, FileStat};
+use envelock::test_access::key_file::{Directory, DirectoryFile, FileKind, FileStat};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;

@@ -7,7 +7,7 @@
 //! directory, whatever the other names have: so a rename may persist before the data of its file,
 //! or one half of it without the other. A sync of a file does not make its name durable.
 
-use envelock::internals::key_file::FileKind;
+use envelock::test_access::key_file::FileKind;
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::ffi::{OsStr, OsString};

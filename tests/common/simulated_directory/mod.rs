@@ -12,7 +12,7 @@ pub mod schedule;
 use calls::SimulatedFile;
 use conductor::Conductor;
 use disk::{Content, Disk, Inode};
-use envelock::internals::key_file::{DirectoryFile, FileKind, FileStat, FileTime};
+use envelock::test_access::key_file::{DirectoryFile, FileKind, FileStat, FileTime};
 use schedule::Schedule;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};

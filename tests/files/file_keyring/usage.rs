@@ -3,7 +3,7 @@
 
 use super::simulated_directory::{Kind, SimulatedDirectory};
 use super::{ROW, TestDirectory, create, encrypt, lazy, raw, version};
-use envelock::internals::key_file::Store;
+use envelock::test_access::key_file::Store;
 use envelock::{
     Aad, DataKeyReuse, Envelope, FileKeyring, KeyVersion, Lifecycle, OsRandom, RotationPolicy,
     Timestamp,

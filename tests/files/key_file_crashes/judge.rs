@@ -6,7 +6,7 @@
 use crate::common::simulated_directory::SimulatedDirectory;
 use crate::common::simulated_directory::disk::Disk;
 use crate::key_file_crashes::operations::{LOCK, Message, NAME, TEXT, decrypt, open_any};
-use envelock::internals::key_file::{FileError, KeyFileError, Store};
+use envelock::test_access::key_file::{FileError, KeyFileError, Store};
 use envelock::{
     Error, FileKeyring, Lifecycle,
     file::Protection,

@@ -5,7 +5,7 @@
 
 use crate::common::simulated_directory::disk::Disk;
 use crate::common::simulated_directory::{SimulatedDirectory, USER};
-use envelock::internals::key_file::{FileError, FileKind, KeyFileError};
+use envelock::test_access::key_file::{FileError, FileKind, KeyFileError};
 use envelock::{
     Aad, Envelope, Error, FileKeyring, KeyVersion, Lifecycle, MasterKey, OsRandom, Timestamp,
     file::{Argon2Cost, FileKeyringOptions, Protection},

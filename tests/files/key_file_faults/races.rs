@@ -7,7 +7,7 @@ use crate::key_file_crashes::operations::{
     raw, version,
 };
 use envelock::Lifecycle;
-use envelock::internals::key_file::{FileAction, FileError, KeyFileError, Store};
+use envelock::test_access::key_file::{FileAction, FileError, KeyFileError, Store};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::sync::{Arc, Barrier};

@@ -1,7 +1,7 @@
 //! Every bit of a key file of 20 versions, flipped (THREATS row 61).
 
 use super::make::{NOW, Seeded, raw_key, twenty};
-use envelock::internals::key_file_format::{KeyFile, Salvaged, salvage};
+use envelock::test_access::key_file_format::{KeyFile, Salvaged, salvage};
 use envelock::{
     KeyVersion,
     file::{KeyFileFault, RecordName},

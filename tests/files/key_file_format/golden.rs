@@ -9,7 +9,7 @@ use super::clock::processor_time;
 use super::craft::Crafter;
 use super::make::{NOW, Seeded, create_key, operate, twenty};
 use super::{protections, token};
-use envelock::internals::key_file_format::{KeyFile, salvage};
+use envelock::test_access::key_file_format::{KeyFile, salvage};
 use envelock::{
     MasterKey, MemoryKeyring,
     file::Protection,

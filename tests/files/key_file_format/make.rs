@@ -1,9 +1,9 @@
 //! Key files for tests: the keysets of a memory keyring's kind, with material of a seeded
 //! generator.
 
-use envelock::internals::key_file_format::{FileKey, KeyFile};
 use envelock::keyset::LifecycleError;
 use envelock::rand_core::{Rng, SeedableRng, TryCryptoRng, TryRng};
+use envelock::test_access::key_file_format::{FileKey, KeyFile};
 use envelock::{
     KeyName, KeyVersion, MasterKey, MasterKeyId, Timestamp,
     file::{KeyFileFault, Protection},

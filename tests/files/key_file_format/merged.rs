@@ -3,8 +3,8 @@
 
 use super::craft::unprotected;
 use super::make::version;
-use envelock::internals::key_file_format::{KeyFile, salvage};
 use envelock::keyset::LifecycleError;
+use envelock::test_access::key_file_format::{KeyFile, salvage};
 use envelock::{
     Timestamp,
     file::{KeyFileFault, Protection, RecordFault, RecordName},

@@ -2,7 +2,7 @@
 
 use super::craft::{Crafter, records, unprotected};
 use super::make::{NOW, Seeded, change, operate, raw_key, twenty};
-use envelock::internals::key_file_format::{KeyFile, salvage};
+use envelock::test_access::key_file_format::{KeyFile, salvage};
 use envelock::{
     file::{KeyFileFault, Protection, RecordFault, RecordName},
     keyset::{Change, Operation, VersionState},

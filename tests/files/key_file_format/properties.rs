@@ -1,9 +1,9 @@
 //! Random keysets: what is written is read again, also after changes and other protections.
 
 use super::make::{NOW, Seeded, change, create_key, operate, raw_key, version};
-use envelock::internals::key_file_format::{FileKey, KeyFile};
 use envelock::keyset::LifecycleError;
 use envelock::rand_core::Rng;
+use envelock::test_access::key_file_format::{FileKey, KeyFile};
 use envelock::{
     KeyVersion, Timestamp,
     file::Protection,

@@ -2,7 +2,7 @@
 
 use super::craft::Crafter;
 use super::make::{NOW, Seeded, raw_key, twenty, version};
-use envelock::internals::key_file_format::KeyFile;
+use envelock::test_access::key_file_format::KeyFile;
 use envelock::{
     Lifecycle, MasterKey, MemoryKeyring,
     file::{Argon2Cost, CostFault, KeyFileFault, Protection, ProtectionKind, RecordFault},

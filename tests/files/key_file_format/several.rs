@@ -3,7 +3,7 @@
 use super::craft::{records, unprotected};
 use super::make::{NOW, Seeded, change, operate, raw_key, twenty, version};
 use super::protections::{ALLOCATED, outer, passphrase};
-use envelock::internals::key_file_format::KeyFile;
+use envelock::test_access::key_file_format::KeyFile;
 use envelock::{
     DataKey, Keyring, Lifecycle, MasterKey,
     file::{

@@ -2,9 +2,9 @@
 
 use super::craft::unprotected;
 use super::make::{NOW, Seeded, create_key, id_of, operate, raw_key, version};
-use envelock::internals::key_file_format::{FileKey, KeyFile, salvage};
 use envelock::keyset::LifecycleError;
 use envelock::rand_core::Rng;
+use envelock::test_access::key_file_format::{FileKey, KeyFile, salvage};
 use envelock::{
     KeyName, KeyVersion, MasterKey, MasterKeyId, Timestamp,
     file::{KeyFileFault, Protection, RecordFault, RecordName},

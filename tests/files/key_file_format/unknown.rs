@@ -2,7 +2,7 @@
 
 use super::craft::{records, unprotected};
 use super::make::{NOW, Seeded, change, operate};
-use envelock::internals::key_file_format::{KeyFile, salvage};
+use envelock::test_access::key_file_format::{KeyFile, salvage};
 use envelock::{
     file::{KeyFileFault, Protection},
     keyset::{Change, Operation},

@@ -5,7 +5,7 @@ use crate::common::simulated_directory::{
     SimulatedDirectory,
 };
 use crate::key_file_store::world::{self, LOCK, NAME, content};
-use envelock::internals::key_file::{FileAction, FileError, KeyFileError};
+use envelock::test_access::key_file::{FileAction, FileError, KeyFileError};
 use std::collections::BTreeMap;
 
 const LEN: usize = 3000;
@@ -44,7 +44,7 @@ fn old(operation: Operation) -> Option<Vec<u8>> {
 
 fn perform(
     operation: Operation,
-    store: &envelock::internals::key_file::Store,
+    store: &envelock::test_access::key_file::Store,
 ) -> Result<(), KeyFileError> {
     match operation {
         Operation::Load => {
@@ -123,7 +123,7 @@ struct Case {
     is_first_sync: bool,
     directory: SimulatedDirectory,
     result: Result<(), KeyFileError>,
-    store: envelock::internals::key_file::Store,
+    store: envelock::test_access::key_file::Store,
 }
 
 impl Case {

@@ -2,7 +2,7 @@
 
 use crate::common::simulated_directory::{EIO, Fault, Kind, Plan, SimulatedDirectory, USER};
 use crate::key_file_store::world::{self, LOCK, NAME, content};
-use envelock::internals::key_file::{FileError, FileKind, KeyFileError, Store};
+use envelock::test_access::key_file::{FileError, FileKind, KeyFileError, Store};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

@@ -4,7 +4,7 @@ use crate::common::simulated_directory::schedule::Schedule;
 use crate::common::simulated_directory::{Fault, Kind, Plan, SimulatedDirectory, USER};
 use crate::key_file_store::world::{self, LOCK, NAME, content};
 use envelock::file::FileRules;
-use envelock::internals::key_file::{
+use envelock::test_access::key_file::{
     Directory, DirectoryFile, FileError, FileKind, FileStat, KeyFileError, Store,
 };
 use std::collections::{BTreeMap, HashMap};

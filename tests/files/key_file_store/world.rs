@@ -2,8 +2,8 @@
 
 use crate::common::simulated_directory::disk::Disk;
 use crate::common::simulated_directory::{SimulatedDirectory, USER};
-use envelock::internals::key_file::{FileError, FileKind, KeyFileError, Store};
 use envelock::rand_core::{Rng, SeedableRng};
+use envelock::test_access::key_file::{FileError, FileKind, KeyFileError, Store};
 use rand_chacha::ChaCha20Rng;
 use std::ffi::OsStr;
 use std::sync::Arc;

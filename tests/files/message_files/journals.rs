@@ -4,8 +4,8 @@ use super::*;
 use crate::common::detached::WriteDetached;
 use crate::common::simulated_directory::{Kind, Plan, SimulatedDirectory, USER};
 use envelock::file;
-use envelock::internals::key_file::FileKind;
-use envelock::internals::message_file::rewrap_file_in;
+use envelock::test_access::key_file::FileKind;
+use envelock::test_access::message_file::rewrap_file_in;
 use envelock::{
     DataKey, Keyring, MemoryKeyring, RewrapOptions,
     file::FileChange,

@@ -2,7 +2,7 @@
 
 use super::*;
 use envelock::file;
-use envelock::internals::key_file::{FileError, FileKind};
+use envelock::test_access::key_file::{FileError, FileKind};
 use envelock::{
     RewrapOptions,
     file::{FileAction, FileChange},

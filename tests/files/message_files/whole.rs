@@ -3,7 +3,7 @@
 use super::*;
 use crate::common::mount::Mount;
 use envelock::file;
-use envelock::internals::key_file::{FileError, FileKind};
+use envelock::test_access::key_file::{FileError, FileKind};
 use envelock::{MemoryKeyring, file::FileAction};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

@@ -4,7 +4,7 @@ use crate::common::simulated_directory::disk::Disk;
 use crate::common::simulated_directory::{EIO, Fault, Kind, Plan, SimulatedDirectory};
 use crate::message_files_crashes::scene::{JOURNAL, NAME, NEW, Operation, Scene};
 use envelock::file::{FileChange, FileError, MessageFileError};
-use envelock::internals::key_file::Directory;
+use envelock::test_access::key_file::Directory;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 

@@ -3,8 +3,8 @@
 use crate::common::elastic::Elastic;
 use crate::common::simulated_directory::disk::Disk;
 use crate::common::simulated_directory::{LACKS_NOTHING, Lacks, SimulatedDirectory, USER};
-use envelock::internals::key_file::FileKind;
-use envelock::internals::message_file::{open_in, rewrap_file_in};
+use envelock::test_access::key_file::FileKind;
+use envelock::test_access::message_file::{open_in, rewrap_file_in};
 use envelock::{Aad, Envelope, Error, RewrapOptions, file::FileChange, inspect};
 use std::ffi::{OsStr, OsString};
 use std::io::Read;

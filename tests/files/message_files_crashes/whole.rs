@@ -6,8 +6,8 @@ use crate::common::simulated_directory::{
     Kind, LACKS_NOTHING, Lacks, Plan, SimulatedDirectory, USER,
 };
 use crate::message_files_crashes::scene::{LINKED, NAMED, finished};
-use envelock::internals::key_file::{Directory, FileKind};
-use envelock::internals::message_file::{decrypt_file_in, encrypt_file_in};
+use envelock::test_access::key_file::{Directory, FileKind};
+use envelock::test_access::message_file::{decrypt_file_in, encrypt_file_in};
 use envelock::{
     Aad, Envelope, Error,
     file::{FileError, MessageFileError},

@@ -9,8 +9,8 @@ use crate::common::elastic::Elastic;
 use crate::common::is_soak;
 use crate::common::simulated_directory::conductor::{Depth, Explored, Outcome, Work, explore};
 use crate::common::simulated_directory::{LACKS_NOTHING, Lacks, SimulatedDirectory, USER};
-use envelock::internals::key_file::{Directory, FileKind};
-use envelock::internals::message_file::{
+use envelock::test_access::key_file::{Directory, FileKind};
+use envelock::test_access::message_file::{
     decrypt_file_in, encrypt_file_in, encrypt_file_with_in, open_in, rewrap_file_in,
 };
 use envelock::{

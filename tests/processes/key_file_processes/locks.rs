@@ -3,7 +3,7 @@
 use crate::common::directory::TestDirectory;
 use crate::common::key_files::{ROW, file_error, raw, text};
 use crate::common::process::{Process, listen, tell};
-use envelock::internals::key_file::Store;
+use envelock::test_access::key_file::Store;
 use envelock::{
     Envelope, FileKeyring, Lifecycle,
     file::{FileError, FileKeyringOptions, KeyFileError},

@@ -2,7 +2,7 @@
 
 use super::{Scratch, child};
 use crate::key_file_store::world::{self, content};
-use envelock::internals::key_file::{FileError, KeyFileError, Store};
+use envelock::test_access::key_file::{FileError, KeyFileError, Store};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -5,7 +5,7 @@ mod permissions;
 mod planted;
 mod space;
 
-use envelock::internals::key_file::Store;
+use envelock::test_access::key_file::Store;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -3,7 +3,7 @@
 use super::{Scratch, child};
 use crate::key_file_store::world;
 use envelock::file::FileRules;
-use envelock::internals::key_file::{KeyFileError, Store};
+use envelock::test_access::key_file::{KeyFileError, Store};
 use rustix::fs::Mode;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};

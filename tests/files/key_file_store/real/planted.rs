@@ -3,7 +3,7 @@
 use super::Scratch;
 use crate::key_file_store::world;
 use envelock::file::FileRules;
-use envelock::internals::key_file::{FileError, FileKind, KeyFileError};
+use envelock::test_access::key_file::{FileError, FileKind, KeyFileError};
 use rustix::fs::{CWD, FileType, Mode};
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -2,7 +2,9 @@
 
 use super::Scratch;
 use crate::key_file_store::world::{self, content};
-use envelock::internals::key_file::{FileAction, FileError, KeyFileError, MAX_KEY_FILE_LEN, Store};
+use envelock::test_access::key_file::{
+    FileAction, FileError, KeyFileError, MAX_KEY_FILE_LEN, Store,
+};
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
 use std::path::Path;
