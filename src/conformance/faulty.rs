@@ -164,19 +164,32 @@ fn other_key(data_key: &DataKey) -> DataKey {
     other
 }
 
-impl<K: Keyring> Keyring for FaultyKeyring<K> {
-    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        match self.fault(Method::Primary) {
+impl<K> FaultyKeyring<K> {
+    /// Makes a call of `method` that visits or writes, with its fault. `call` is told whether the data
+    /// key is to be another.
+    fn with_fault(
+        &self,
+        method: Method,
+        mut call: impl FnMut(bool) -> Result<(), KeyringError>,
+    ) -> Result<(), KeyringError> {
+        match self.fault(method) {
             Some(Fault::Answer(error)) => return Err(error),
             Some(Fault::NoSlot) => return Ok(()),
             Some(Fault::AnswerAfter(error)) => {
-                self.keyring.visit_primaries(visit)?;
+                call(false)?;
                 return Err(error);
             }
-            Some(Fault::Twice) => self.keyring.visit_primaries(visit)?,
+            Some(Fault::WrongKey) => return call(true),
+            Some(Fault::Twice) => call(false)?,
             _ => {}
         }
-        self.keyring.visit_primaries(visit)
+        call(false)
+    }
+}
+
+impl<K: Keyring> Keyring for FaultyKeyring<K> {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.with_fault(Method::Primary, |_| self.keyring.visit_primaries(visit))
     }
 
     fn wrap(
@@ -186,20 +199,10 @@ impl<K: Keyring> Keyring for FaultyKeyring<K> {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        match self.fault(Method::Wrap) {
-            Some(Fault::Answer(error)) => return Err(error),
-            Some(Fault::NoSlot) => return Ok(()),
-            Some(Fault::AnswerAfter(error)) => {
-                self.keyring.wrap(data_key, context, slots, rng)?;
-                return Err(error);
-            }
-            Some(Fault::WrongKey) => {
-                return self.keyring.wrap(&other_key(data_key), context, slots, rng);
-            }
-            Some(Fault::Twice) => self.keyring.wrap(data_key, context, slots, rng)?,
-            _ => {}
-        }
-        self.keyring.wrap(data_key, context, slots, rng)
+        self.with_fault(Method::Wrap, |is_other| match is_other {
+            true => self.keyring.wrap(&other_key(data_key), context, slots, rng),
+            false => self.keyring.wrap(data_key, context, slots, rng),
+        })
     }
 
     fn wrap_under(
@@ -210,23 +213,10 @@ impl<K: Keyring> Keyring for FaultyKeyring<K> {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        match self.fault(Method::WrapUnder) {
-            Some(Fault::Answer(error)) => return Err(error),
-            Some(Fault::NoSlot) => return Ok(()),
-            Some(Fault::AnswerAfter(error)) => {
-                self.keyring.wrap_under(name, data_key, context, slots, rng)?;
-                return Err(error);
-            }
-            Some(Fault::WrongKey) => {
-                let other = other_key(data_key);
-                return self.keyring.wrap_under(name, &other, context, slots, rng);
-            }
-            Some(Fault::Twice) => {
-                self.keyring.wrap_under(name, data_key, context, slots, rng)?;
-            }
-            _ => {}
-        }
-        self.keyring.wrap_under(name, data_key, context, slots, rng)
+        self.with_fault(Method::WrapUnder, |is_other| match is_other {
+            true => self.keyring.wrap_under(name, &other_key(data_key), context, slots, rng),
+            false => self.keyring.wrap_under(name, data_key, context, slots, rng),
+        })
     }
 
     fn holds(
@@ -234,17 +224,7 @@ impl<K: Keyring> Keyring for FaultyKeyring<K> {
         name: KeyName<'_>,
         visit: &mut dyn FnMut(KeyName<'_>),
     ) -> Result<(), KeyringError> {
-        match self.fault(Method::Holds) {
-            Some(Fault::Answer(error)) => return Err(error),
-            Some(Fault::NoSlot) => return Ok(()),
-            Some(Fault::AnswerAfter(error)) => {
-                self.keyring.holds(name, visit)?;
-                return Err(error);
-            }
-            Some(Fault::Twice) => self.keyring.holds(name, visit)?,
-            _ => {}
-        }
-        self.keyring.holds(name, visit)
+        self.with_fault(Method::Holds, |_| self.keyring.holds(name, visit))
     }
 
     fn unwrap(
@@ -279,22 +259,14 @@ impl<K: Keyring> Keyring for FaultyKeyring<K> {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        match self.fault(Method::Rewrap) {
-            Some(Fault::Answer(error)) => return Err(error),
-            Some(Fault::NoSlot) => return Ok(()),
-            Some(Fault::AnswerAfter(error)) => {
-                self.keyring.rewrap(slot, context, slots, rng)?;
-                return Err(error);
+        self.with_fault(Method::Rewrap, |is_other| {
+            if !is_other {
+                return self.keyring.rewrap(slot, context, slots, rng);
             }
-            Some(Fault::WrongKey) => {
-                let mut data_key = DataKey::empty();
-                self.keyring.unwrap(slot, context, &mut data_key)?;
-                return self.keyring.wrap(&other_key(&data_key), context, slots, rng);
-            }
-            Some(Fault::Twice) => self.keyring.rewrap(slot, context, slots, rng)?,
-            _ => {}
-        }
-        self.keyring.rewrap(slot, context, slots, rng)
+            let mut data_key = DataKey::empty();
+            self.keyring.unwrap(slot, context, &mut data_key)?;
+            self.keyring.wrap(&other_key(&data_key), context, slots, rng)
+        })
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {

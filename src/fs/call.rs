@@ -1,19 +1,10 @@
 //! System calls with retries and fall-backs, and the meaning of their errors.
 
 use super::directory::{Directory, FileKind};
+pub(crate) use crate::io::uninterrupted;
 use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io;
-
-/// Repeats `call` while signals interrupt it. Not for syncs, whose failure is final.
-pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            answer => return answer,
-        }
-    }
-}
 
 /// Returns the kind of a file that an open refused, if the error says so.
 pub(crate) fn kind_in_the_way(error: &io::Error) -> Option<FileKind> {

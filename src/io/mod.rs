@@ -23,6 +23,8 @@ pub use decrypt_reader::DecryptReader;
 pub use encrypt_reader::EncryptReader;
 pub use encrypt_writer::EncryptWriter;
 pub(crate) use error::is_retryable;
+#[cfg(all(feature = "file", unix))]
+pub(crate) use error::uninterrupted;
 pub use range_reader::RangeReader;
 pub use read_at::ReadAt;
 pub use seek_reader::SeekReader;

@@ -18,15 +18,19 @@ impl Files {
         Files { place: TestDirectory::new(), envelope: Envelope::new(Elastic::new(72, 0)) }
     }
 
-    fn decrypt(&self, message: &[u8]) -> Result<u64, Error> {
+    fn encrypt(&self, from: &str, to: &str) -> Result<u64, Error> {
+        let (from, to) = (self.place.join(from), self.place.join(to));
+        file::encrypt(&self.envelope, from, to, ROW, file::NewFileOptions::new())
+    }
+
+    fn decrypt(&self, from: &str, to: &str) -> Result<u64, Error> {
+        let (from, to) = (self.place.join(from), self.place.join(to));
+        file::decrypt(&self.envelope, from, to, ROW, file::NewFileOptions::new())
+    }
+
+    fn decrypt_bytes(&self, message: &[u8]) -> Result<u64, Error> {
         fs::write(self.place.join("message"), message).unwrap();
-        file::decrypt(
-            &self.envelope,
-            self.place.join("message"),
-            self.place.join("text"),
-            ROW,
-            file::NewFileOptions::new(),
-        )
+        self.decrypt("message", "text")
     }
 }
 
@@ -36,25 +40,11 @@ fn files_of_every_length_there_and_back() {
     let path = |name| files.place.join(name);
     for len in [0, 1, 16_383, 16_384, 16_385, 131_072, 1_000_003] {
         fs::write(path("plain"), text(len)).unwrap();
-        let message_len = file::encrypt(
-            &files.envelope,
-            path("plain"),
-            path("message"),
-            ROW,
-            file::NewFileOptions::new(),
-        )
-        .unwrap();
+        let message_len = files.encrypt("plain", "message").unwrap();
         let message = fs::read(path("message")).unwrap();
         assert_eq!(message_len, message.len() as u64);
         assert_eq!(files.envelope.decrypt(&message, ROW).unwrap(), text(len));
-        let text_len = file::decrypt(
-            &files.envelope,
-            path("message"),
-            path("text"),
-            ROW,
-            file::NewFileOptions::new(),
-        )
-        .unwrap();
+        let text_len = files.decrypt("message", "text").unwrap();
         assert_eq!((text_len, fs::read(path("text")).unwrap()), (len as u64, text(len)));
         for name in ["message", "text"] {
             assert_eq!(fs::metadata(path(name)).unwrap().mode() & 0o7777, 0o600);
@@ -70,37 +60,15 @@ fn existing_file_is_never_replaced() {
     let files = Files::new();
     let path = |name| files.place.join(name);
     fs::write(path("plain"), b"plain").unwrap();
-    file::encrypt(
-        &files.envelope,
-        path("plain"),
-        path("message"),
-        ROW,
-        file::NewFileOptions::new(),
-    )
-    .unwrap();
+    files.encrypt("plain", "message").unwrap();
     fs::write(path("file"), b"precious").unwrap();
     fs::create_dir(path("directory")).unwrap();
     symlink("nowhere", path("dangling")).unwrap();
     let before = names(files.place.path());
     for name in ["file", "directory", "dangling", "message"] {
-        for error in [
-            file::encrypt(
-                &files.envelope,
-                path("plain"),
-                path(name),
-                ROW,
-                file::NewFileOptions::new(),
-            )
-            .unwrap_err(),
-            file::decrypt(
-                &files.envelope,
-                path("message"),
-                path(name),
-                ROW,
-                file::NewFileOptions::new(),
-            )
-            .unwrap_err(),
-        ] {
+        for error in
+            [files.encrypt("plain", name).unwrap_err(), files.decrypt("message", name).unwrap_err()]
+        {
             let error = file_error(error);
             assert!(
                 matches!(&error, MessageFileError::File(FileError::Exists { path: p }) if *p == path(name))
@@ -109,34 +77,12 @@ fn existing_file_is_never_replaced() {
     }
     assert_eq!(fs::read(path("file")).unwrap(), b"precious");
     assert_eq!(names(files.place.path()), before);
-    for error in [
-        file::encrypt(
-            &files.envelope,
-            path("missing"),
-            path("new"),
-            ROW,
-            file::NewFileOptions::new(),
-        )
-        .unwrap_err(),
-        file::decrypt(
-            &files.envelope,
-            path("missing"),
-            path("new"),
-            ROW,
-            file::NewFileOptions::new(),
-        )
-        .unwrap_err(),
-    ] {
+    for error in
+        [files.encrypt("missing", "new").unwrap_err(), files.decrypt("missing", "new").unwrap_err()]
+    {
         assert!(matches!(file_error(error), MessageFileError::File(FileError::NotFound { .. })));
     }
-    let error = file::encrypt(
-        &files.envelope,
-        path("directory"),
-        path("new"),
-        ROW,
-        file::NewFileOptions::new(),
-    )
-    .unwrap_err();
+    let error = files.encrypt("directory", "new").unwrap_err();
     assert!(matches!(
         file_error(error),
         MessageFileError::File(FileError::Io { action: FileAction::Read, .. })
@@ -173,7 +119,7 @@ fn truncated_or_changed_message_makes_no_file() {
     let mut cases = 0;
     for bad in cut.chain(flips).chain(others) {
         let expected = files.envelope.decrypt(&bad, ROW).unwrap_err();
-        let error = files.decrypt(&bad).unwrap_err();
+        let error = files.decrypt_bytes(&bad).unwrap_err();
         // One that is read in order meets the change before it can miss the end.
         let is_alike = std::mem::discriminant(&error) == std::mem::discriminant(&expected)
             || matches!(error, Error::Authentication { .. } | Error::Truncated { .. });
@@ -193,7 +139,7 @@ fn truncated_or_changed_message_makes_no_file() {
         .is_err()
     );
     assert_eq!(names(files.place.path()), ["message"]);
-    assert_eq!(files.decrypt(&message).unwrap(), 40_000);
+    assert_eq!(files.decrypt_bytes(&message).unwrap(), 40_000);
 }
 
 /// What has the name of an unfinished file is in nobody's way, and is not touched.
@@ -207,16 +153,8 @@ fn unfinished_files_of_others_are_kept() {
         fs::write(path(name), b"precious").unwrap();
     }
     symlink(path("plain"), path(".text.envelock-partial")).unwrap();
-    file::encrypt(
-        &files.envelope,
-        path("plain"),
-        path("message"),
-        ROW,
-        file::NewFileOptions::new(),
-    )
-    .unwrap();
-    file::decrypt(&files.envelope, path("message"), path("text"), ROW, file::NewFileOptions::new())
-        .unwrap();
+    files.encrypt("plain", "message").unwrap();
+    files.decrypt("message", "text").unwrap();
     files.envelope.keyring().promote(2);
     drop(file::rewrap(&files.envelope, path("message"), Default::default()).unwrap());
     for name in unfinished {
@@ -242,41 +180,17 @@ fn readable_file_is_never_taken_for_a_leftover() {
     symlink(path(ours), path("link")).unwrap();
     let before = names(files.place.path());
     for from in [ours, "other", "link", &format!("./{ours}")] {
-        is_refused(
-            file::encrypt(
-                &files.envelope,
-                path(from),
-                path("new"),
-                ROW,
-                file::NewFileOptions::new(),
-            )
-            .unwrap_err(),
-            &before,
-        );
+        is_refused(files.encrypt(from, "new").unwrap_err(), &before);
     }
     fs::remove_file(path("other")).unwrap();
     let before = names(files.place.path());
-    is_refused(
-        file::encrypt(&files.envelope, path(ours), path("new"), ROW, file::NewFileOptions::new())
-            .unwrap_err(),
-        &before,
-    );
+    is_refused(files.encrypt(ours, "new").unwrap_err(), &before);
     assert_eq!(fs::read(path(ours)).unwrap(), text(1_000));
 
     let mut message = files.envelope.encrypt(&text(1_000), ROW).unwrap();
     for _ in 0..2 {
         fs::write(path(ours), &message).unwrap();
-        is_refused(
-            file::decrypt(
-                &files.envelope,
-                path(ours),
-                path("new"),
-                ROW,
-                file::NewFileOptions::new(),
-            )
-            .unwrap_err(),
-            &before,
-        );
+        is_refused(files.decrypt(ours, "new").unwrap_err(), &before);
         assert_eq!(fs::read(path(ours)).unwrap(), message);
         // The same for one that does not decrypt.
         message.pop();
@@ -285,11 +199,7 @@ fn readable_file_is_never_taken_for_a_leftover() {
     fs::rename(path(ours), path("plain")).unwrap();
     symlink("plain", path(ours)).unwrap();
     let before = names(files.place.path());
-    is_refused(
-        file::encrypt(&files.envelope, path(ours), path("new"), ROW, file::NewFileOptions::new())
-            .unwrap_err(),
-        &before,
-    );
+    is_refused(files.encrypt(ours, "new").unwrap_err(), &before);
 }
 
 /// Names that mean something to others mean nothing here.
@@ -299,8 +209,7 @@ fn files_beside_a_message_are_kept() {
     let path = |name: &str| files.place.join(name);
     for name in [".video.partial", ".video.rewrap", "video.envelock-partial"] {
         fs::write(path(name), text(1_000)).unwrap();
-        file::encrypt(&files.envelope, path(name), path("video"), ROW, file::NewFileOptions::new())
-            .unwrap();
+        files.encrypt(name, "video").unwrap();
         files.envelope.keyring().promote(2);
         drop(file::rewrap(&files.envelope, path("video"), Default::default()).unwrap());
         files.envelope.keyring().promote(1);
@@ -311,33 +220,11 @@ fn files_beside_a_message_are_kept() {
     }
     // Whoever rewraps `video` would take it for a leftover.
     fs::write(path("plain"), text(1_000)).unwrap();
-    file::encrypt(
-        &files.envelope,
-        path("plain"),
-        path("message"),
-        ROW,
-        file::NewFileOptions::new(),
-    )
-    .unwrap();
+    files.encrypt("plain", "message").unwrap();
     for name in [".video.envelock-partial", ".video.envelock-rewrap"] {
-        for error in [
-            file::encrypt(
-                &files.envelope,
-                path("plain"),
-                path(name),
-                ROW,
-                file::NewFileOptions::new(),
-            )
-            .unwrap_err(),
-            file::decrypt(
-                &files.envelope,
-                path("message"),
-                path(name),
-                ROW,
-                file::NewFileOptions::new(),
-            )
-            .unwrap_err(),
-        ] {
+        for error in
+            [files.encrypt("plain", name).unwrap_err(), files.decrypt("message", name).unwrap_err()]
+        {
             assert!(matches!(file_error(error), MessageFileError::File(FileError::Name { .. })));
         }
     }
@@ -429,21 +316,13 @@ fn sources_that_are_links_or_pipes_are_read() {
     symlink("..data/message", path("message")).unwrap();
     assert_eq!(MessageFile::open(path("message")).unwrap().path(), path("message"));
     assert_eq!(read_message(&path("message")), message);
-    file::decrypt(&files.envelope, path("message"), path("text"), ROW, file::NewFileOptions::new())
-        .unwrap();
+    files.decrypt("message", "text").unwrap();
     assert_eq!(fs::read(path("text")).unwrap(), text(100_000));
     // A link to nothing is nothing.
     symlink("nowhere", path("dangling")).unwrap();
     for error in [
         MessageFile::open(path("dangling")).unwrap_err(),
-        file::decrypt(
-            &files.envelope,
-            path("dangling"),
-            path("new"),
-            ROW,
-            file::NewFileOptions::new(),
-        )
-        .unwrap_err(),
+        files.decrypt("dangling", "new").unwrap_err(),
     ] {
         let error = file_error(error);
         let is_expected = matches!(&error, MessageFileError::File(FileError::NotFound { path: p }) if *p == path("dangling"));
@@ -457,13 +336,7 @@ fn sources_that_are_links_or_pipes_are_read() {
         std::thread::scope(|scope| {
             // Whoever writes waits for the reader, and may be left by it.
             scope.spawn(|| drop(fs::write(path("fifo"), bytes)));
-            let done = file::decrypt(
-                &files.envelope,
-                path("fifo"),
-                path("text"),
-                ROW,
-                file::NewFileOptions::new(),
-            );
+            let done = files.decrypt("fifo", "text");
             assert_eq!(done.is_ok(), bytes.len() == message.len(), "{done:?}");
         });
         assert_eq!(path("text").exists(), bytes.len() == message.len());
@@ -471,8 +344,7 @@ fn sources_that_are_links_or_pipes_are_read() {
     }
     std::thread::scope(|scope| {
         scope.spawn(|| fs::write(path("fifo"), text(1_000)).unwrap());
-        file::encrypt(&files.envelope, path("fifo"), path("new"), ROW, file::NewFileOptions::new())
-            .unwrap();
+        files.encrypt("fifo", "new").unwrap();
     });
     assert_eq!(files.envelope.decrypt(&fs::read(path("new")).unwrap(), ROW).unwrap(), text(1_000));
 }
@@ -522,14 +394,7 @@ fn target_is_replaced_on_request_and_keeps_access() {
     }
     let before = fs::metadata(path("message")).unwrap();
     let held = fs::File::open(path("message")).unwrap();
-    file::encrypt(
-        &files.envelope,
-        path("plain"),
-        path("message"),
-        ROW,
-        file::NewFileOptions::new(),
-    )
-    .unwrap_err();
+    files.encrypt("plain", "message").unwrap_err();
     assert_eq!(fs::read(path("message")).unwrap(), b"an older one");
     file::encrypt(&files.envelope, path("plain"), path("message"), ROW, replacing).unwrap();
     let found = fs::read(path("message")).unwrap();
