@@ -1,7 +1,6 @@
 //! The content of a key file without a file.
 
-use super::fingerprint::Fingerprint;
-use super::read::Loaded;
+use super::read::{Fingerprint, Loaded};
 use crate::sync::lock;
 use alloc::vec::Vec;
 use std::sync::Mutex;

@@ -1,13 +1,20 @@
-//! Reading a whole file that others may replace at the same time.
+//! Reading a whole file that others may replace at the same time, and what makes a read durable.
 
-use super::fingerprint::Fingerprint;
 use super::store::Store;
 use crate::fs::{
-    DirectoryFile, FileAction, FileStat, Location, failed, fill, stat_of, uninterrupted,
+    self, DirectoryFile, FileAction, FileError, FileStat, FileTime, Location, failed, fill,
+    stat_of, uninterrupted,
 };
 use crate::keyring::file::error::KeyFileError;
+use crate::sync::lock;
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
+use rustix::io::Errno;
+use std::io;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+use std::time::SystemTime;
 use zeroize::Zeroizing;
 
 /// The content of a file, wiped on drop: without a protection it is key material.
@@ -45,7 +52,7 @@ impl Store {
         let path = self.path();
         let mut file = location.open()?;
         let before = stat_of(&*file, path)?;
-        self.check(&before)?;
+        self.check_key_file(&before)?;
         if !self.has_name(location, &*file, &before)? {
             return Ok(None);
         }
@@ -98,4 +105,184 @@ impl Store {
         bytes.truncate(filled);
         Ok(bytes)
     }
+}
+
+/// How long before the read the last change must lie for a fingerprint to be settled. The kernel
+/// keeps time in ticks of up to 10 ms; the rest is margin.
+const TICK: Duration = Duration::from_millis(100);
+
+/// The same for file systems that keep whole seconds; FAT keeps even ones.
+const COARSE_TICK: Duration = Duration::from_millis(2_100);
+
+/// Device, inode, length and times of a file, by which a change is noticed.
+///
+/// Two states can have one fingerprint: an inode is given out anew as soon as its last name is gone,
+/// so a file that is replaced twice within one tick of the file system's clock can have inode,
+/// length and times of the first again. That takes a second change within the tick of the first.
+/// So a fingerprint counts only if the file had not changed for longer than a tick when it was read:
+/// if it is not [settled](Self::is_settled), read the file again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    device: u64,
+    inode: u64,
+    len: u64,
+    modified: FileTime,
+    changed: FileTime,
+}
+
+impl Fingerprint {
+    pub(crate) fn of(stat: &FileStat) -> Self {
+        Fingerprint {
+            device: stat.device,
+            inode: stat.inode,
+            len: stat.len,
+            modified: stat.modified,
+            changed: stat.changed,
+        }
+    }
+
+    /// Returns that of a content in memory.
+    pub(super) fn of_number(number: u64) -> Self {
+        let (modified, changed) = (FileTime::default(), FileTime::default());
+        Fingerprint { device: 0, inode: number, len: 0, modified, changed }
+    }
+
+    /// Reports whether both are of one content: names, owner and mode may have changed in between.
+    pub(crate) fn is_same_content(&self, other: &Fingerprint) -> bool {
+        Fingerprint { changed: other.changed, ..*self } == *other
+    }
+
+    /// Reports whether every later content has another fingerprint, if the file was read at
+    /// `read_at`: the time just *before* the load, by the clock of the file system's machine.
+    ///
+    /// A file with a date in the future is never settled: it is read each time.
+    pub fn is_settled(&self, read_at: SystemTime) -> bool {
+        let is_coarse = self.modified.nanoseconds == 0 && self.changed.nanoseconds == 0;
+        let tick = if is_coarse { COARSE_TICK } else { TICK };
+        let latest = self.modified.max(self.changed);
+        // A file from before 1970 has not changed for long enough.
+        let since_1970 =
+            Duration::new(u64::try_from(latest.seconds).unwrap_or(0), latest.nanoseconds);
+        since_1970
+            .checked_add(tick)
+            .and_then(|settled| SystemTime::UNIX_EPOCH.checked_add(settled))
+            .is_some_and(|settled| settled <= read_at)
+    }
+}
+
+/// What the syncs of the directory allow.
+#[derive(Default)]
+pub(super) struct SyncState {
+    // Locked during each sync of the directory: two threads share its descriptor, and the kernel
+    // reports an error to one of them only.
+    level: Mutex<Level>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Level {
+    /// Every sync succeeded.
+    #[default]
+    Full,
+    /// The directory cannot be synced: nothing is pending that a sync could write, and what this
+    /// process wrote might be lost.
+    ReadOnly,
+    /// A sync failed: what is read may be lost in a crash.
+    Poisoned,
+}
+
+impl SyncState {
+    /// Refuses after a failed sync of the directory.
+    pub(super) fn check_readable(&self, path: &Path) -> Result<(), KeyFileError> {
+        check(*self.level(), path)
+    }
+
+    /// Refuses after a failed sync, and where directories cannot be synced at all.
+    pub(super) fn check_writable(&self, location: &Location) -> Result<(), KeyFileError> {
+        let level = *self.level();
+        check(level, &location.path)?;
+        if level == Level::ReadOnly {
+            return Err(directory_failed(location, io::ErrorKind::Unsupported.into()));
+        }
+        Ok(())
+    }
+
+    /// Records that the content of the directory is unknown.
+    pub(super) fn poison(&self) {
+        *self.level() = Level::Poisoned;
+    }
+
+    /// Takes over the state of a store that opened the same file again.
+    pub(super) fn reset_to(&self, opened: &SyncState) {
+        let level = *opened.level();
+        *self.level() = level;
+    }
+
+    /// Syncs the directory for a rename by another process, of `file` for example; see
+    /// [`Store::load`](super::Store::load).
+    pub(super) fn sync_for_reader(
+        &self,
+        location: &Location,
+        file: Option<&dyn DirectoryFile>,
+    ) -> Result<(), KeyFileError> {
+        let mut level = self.level();
+        check(*level, &location.path)?;
+        let error = match location.directory.sync() {
+            Ok(()) => {
+                // A link on the path can lead to another directory by now, which can be synced.
+                *level = Level::Full;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        let error = match file {
+            // A directory that can be searched and not read.
+            Some(file) if error.kind() == io::ErrorKind::PermissionDenied => {
+                match file.sync_file_system() {
+                    Ok(()) => {
+                        *level = Level::ReadOnly;
+                        return Ok(());
+                    }
+                    Err(other) if other.kind() == io::ErrorKind::Unsupported => error,
+                    Err(other) => other,
+                }
+            }
+            _ => error,
+        };
+        if is_unsupported(&error) {
+            *level = Level::ReadOnly;
+            return Ok(());
+        }
+        *level = Level::Poisoned;
+        Err(directory_failed(location, error))
+    }
+
+    /// Syncs the directory for a rename by this process.
+    pub(super) fn sync_for_writer(&self, location: &Location) -> Result<(), FileError> {
+        let mut level = self.level();
+        let synced = match *level {
+            Level::Poisoned => Err(io::Error::other("a sync of the directory failed earlier")),
+            _ => location.directory.sync(),
+        };
+        synced.inspect_err(|_| *level = Level::Poisoned).map_err(fs::not_durable(&location.path))
+    }
+
+    fn level(&self) -> MutexGuard<'_, Level> {
+        lock(&self.level)
+    }
+}
+
+fn check(level: Level, path: &Path) -> Result<(), KeyFileError> {
+    if level == Level::Poisoned {
+        return Err(KeyFileError::Poisoned { path: path.to_path_buf() });
+    }
+    Ok(())
+}
+
+fn directory_failed(location: &Location, error: io::Error) -> KeyFileError {
+    failed(FileAction::SyncDirectory, location.directory.path())(error).into()
+}
+
+/// Reports whether `error` means that directories cannot be synced there.
+fn is_unsupported(error: &io::Error) -> bool {
+    fs::is_unsupported(error) || Errno::from_io_error(error) == Some(Errno::BADF)
 }

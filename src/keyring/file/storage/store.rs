@@ -1,22 +1,25 @@
-//! One file of bytes, read so that a crash cannot lose what was read.
+//! One file of bytes: where it is, which files it may be, and how it is read and locked.
 
-use super::fingerprint::Fingerprint;
-use super::in_memory::MemoryFile;
-use super::locator::{Locator, MAX_NAME_LEN};
-use super::lock;
-use super::permissions::Checks;
-use super::read::Loaded;
-use super::sync_state::SyncState;
-use super::writer::Writer;
+use super::in_memory::{self, MemoryFile};
+use super::read::{Fingerprint, Loaded, SyncState};
+use super::writer::{Writer, lock_name};
 use crate::fs::{
-    Directory, FileAction, FileError, FileRules, FileStat, Location, failed, uninterrupted,
+    self, Directory, FileAction, FileError, FileRules, FileStat, Location, OsDirectory, RouteFault,
+    RuleFault, failed, is_plain, uninterrupted,
 };
 use crate::keyring::file::error::KeyFileError;
 use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
 use std::ffi::OsStr;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The longest name: `.<name>.<16 hexadecimal digits>.tmp` must be a name too, of at most 255.
+const MAX_NAME_LEN: usize = 255 - 22;
+
+/// Rights that the owner needs.
+const OWNER: u32 = 0o600;
 
 /// The most bytes that a key file may have: 64 MiB.
 pub const MAX_KEY_FILE_LEN: u64 = 64 << 20;
@@ -49,6 +52,21 @@ pub struct Store {
     pub(super) sync_state: SyncState,
 }
 
+/// How a key file is found.
+#[derive(Clone)]
+enum Locator {
+    /// Always at the same location.
+    Fixed(Arc<Location>),
+    /// Where the path leads, links included.
+    Path {
+        given: PathBuf,
+        /// The same path for any working directory.
+        absolute: PathBuf,
+    },
+    /// In memory, read-only.
+    Memory(Arc<MemoryFile>),
+}
+
 impl Store {
     /// Returns a store of the file `path`, which need not exist; its directory must.
     ///
@@ -57,7 +75,13 @@ impl Store {
     /// [`FileError::Name`] if the path does not end in a file name of at most 233 bytes,
     /// [`FileError::Io`] if the directory cannot be opened.
     pub fn open(path: &Path) -> Result<Self, KeyFileError> {
-        Ok(Store::new(Locator::of_path(path)?))
+        let (_, name) = OsDirectory::of_file(path).map_err(|fault| fault.into_error(path))?;
+        if !is_plain(&name, MAX_NAME_LEN) {
+            return Err(FileError::Name { path: path.to_path_buf() }.into());
+        }
+        // Without a working directory, `path` itself is what the kernel can follow.
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        Ok(Store::new(Locator::Path { given: path.to_path_buf(), absolute }))
     }
 
     /// Returns a store of the file `name` in `directory`.
@@ -103,7 +127,11 @@ impl Store {
 
     /// The path of the file, as it was given.
     pub fn path(&self) -> &Path {
-        self.locator.path()
+        match &self.locator {
+            Locator::Fixed(location) => &location.path,
+            Locator::Path { given, .. } => given,
+            Locator::Memory(_) => Path::new(in_memory::NAME),
+        }
     }
 
     /// Reads the file.
@@ -155,12 +183,33 @@ impl Store {
     ///
     /// [`FileError::NotFound`], [`FileError::Io`].
     pub fn fingerprint(&self) -> Result<Fingerprint, KeyFileError> {
-        Ok(self.locator.fingerprint()?)
+        match &self.locator {
+            Locator::Memory(file) => Ok(file.fingerprint()),
+            _ => Ok(Fingerprint::of(&self.stat(false)?)),
+        }
     }
 
     /// Reports whether anything has the name, a link included.
     pub(super) fn exists(&self) -> Result<bool, KeyFileError> {
-        Ok(self.locator.exists()?)
+        match self.stat(true) {
+            Ok(_) => Ok(true),
+            Err(FileError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the `stat` of the file, or of a link in the last place if `of_link`; unchecked.
+    fn stat(&self, of_link: bool) -> Result<FileStat, FileError> {
+        let stat = match &self.locator {
+            Locator::Fixed(location) => return location.existing(),
+            Locator::Path { absolute, .. } => uninterrupted(|| fs::stat_path(absolute, of_link)),
+            Locator::Memory(_) => Err(io::ErrorKind::NotFound.into()),
+        };
+        let path = self.path();
+        stat.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => FileError::NotFound { path: path.to_path_buf() },
+            _ => failed(FileAction::Inspect, path)(error),
+        })
     }
 
     /// Waits for at most `wait` until no other writer has the lock, and takes it.
@@ -178,10 +227,10 @@ impl Store {
     pub fn lock(&self, wait: Duration) -> Result<Writer<'_>, KeyFileError> {
         self.sync_state.check_readable(self.path())?;
         let location = self.locate()?;
-        let lock = lock::acquire(&location, &self.checks(), wait)?;
+        let writer = Writer::lock(self, location, wait)?;
         // A sync of the thread that had the lock until now can have failed.
         self.sync_state.check_readable(self.path())?;
-        Ok(Writer::new(self, location, lock))
+        Ok(writer)
     }
 
     /// Refuses if the file cannot be written, as far as that is known without a write.
@@ -203,16 +252,26 @@ impl Store {
     #[cfg(any(test, feature = "test-util"))]
     pub fn lock_path(&self) -> std::path::PathBuf {
         let path = self.path();
-        path.with_file_name(lock::lock_name(path.file_name().unwrap_or(path.as_os_str())))
+        path.with_file_name(lock_name(path.file_name().unwrap_or(path.as_os_str())))
     }
 
-    /// Returns the location where the file is now.
+    /// Returns the location where the file is now. A file in memory has none and is read-only.
     fn locate(&self) -> Result<Arc<Location>, KeyFileError> {
-        self.locator.locate(self.rules, self.user())
-    }
-
-    pub(super) fn checks(&self) -> Checks {
-        Checks { user: self.user(), rules: self.rules }
+        let (given, absolute) = match &self.locator {
+            Locator::Fixed(location) => return Ok(location.clone()),
+            Locator::Path { given, absolute } => (given, absolute),
+            Locator::Memory(_) => {
+                return Err(KeyFileError::ReadOnly { path: self.path().to_path_buf() });
+            }
+        };
+        let user = self.user();
+        let found = fs::follow(absolute, |uid| self.rules.accepts_owner(uid, user));
+        let (directory, name) = found.map_err(|fault| match fault {
+            RouteFault::Path(fault) => fault.into_error(given).into(),
+            RouteFault::Link { path, owner } => KeyFileError::Owner { path, owner, user },
+        })?;
+        let location = Location::new(Arc::new(directory), &name, MAX_NAME_LEN)?;
+        Ok(Arc::new(Location { path: given.clone(), ..location }))
     }
 
     /// The effective user of this process.
@@ -223,9 +282,32 @@ impl Store {
         }
     }
 
-    /// Refuses a file that is not regular and private, or too long.
-    pub(super) fn check(&self, stat: &FileStat) -> Result<(), KeyFileError> {
-        self.checks().check(stat, self.path())?;
+    /// Refuses all but a regular file of this user or of root that is private to its owner, as far as
+    /// the rules ask for that.
+    pub(super) fn check(&self, stat: &FileStat, path: &Path) -> Result<(), KeyFileError> {
+        let (path, user) = (|| path.to_path_buf(), self.user());
+        self.rules.check(stat, user).map_err(|fault| match fault {
+            RuleFault::Kind(kind) => FileError::NotRegular { path: path(), kind }.into(),
+            RuleFault::Owner(owner) => KeyFileError::Owner { path: path(), owner, user },
+            RuleFault::Mode(mode) => KeyFileError::Permissions { path: path(), mode },
+        })
+    }
+
+    /// Refuses a file that was just created unless its owner can use it and it is empty.
+    pub(super) fn check_new(&self, stat: &FileStat, path: &Path) -> Result<(), KeyFileError> {
+        self.check(stat, path)?;
+        if stat.mode & OWNER != OWNER {
+            return Err(KeyFileError::Umask { path: path.to_path_buf(), mode: stat.mode });
+        }
+        if stat.len != 0 {
+            return Err(FileError::Changed { path: path.to_path_buf() }.into());
+        }
+        Ok(())
+    }
+
+    /// Refuses a key file that [`check`](Self::check) refuses, or that is too long.
+    pub(super) fn check_key_file(&self, stat: &FileStat) -> Result<(), KeyFileError> {
+        self.check(stat, self.path())?;
         self.check_len(stat.len)
     }
 

@@ -1,16 +1,22 @@
-//! Replacing a file as a whole: its name always stands for the old content or the new.
+//! The one writer of a file: its lock file, and the replacement of the file as a whole. The name of
+//! the file always stands for the old content or the new.
 
-use super::fingerprint::Fingerprint;
-use super::read::Loaded;
+use super::read::{Fingerprint, Loaded};
 use super::store::Store;
 use crate::fs::{
-    Access, FileAction, FileError, FileKind, FileLock, Location, TempFile, TempNames, failed,
-    stat_of,
+    Access, DirectoryFile, FileAction, FileError, FileKind, FileLock, Location, TempFile,
+    TempNames, failed, kind_in_the_way, open_failed, stat_of, uninterrupted,
 };
 use crate::keyring::file::error::KeyFileError;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
-use std::ffi::OsString;
+use core::time::Duration;
+use std::ffi::{OsStr, OsString};
+use std::io;
+
+/// How often a lock file that others create and remove is opened and created.
+const OPEN_ATTEMPTS: usize = 4;
 
 /// The only writer of a file, until it is dropped.
 ///
@@ -28,8 +34,26 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(store: &'a Store, location: Arc<Location>, lock: FileLock) -> Self {
-        Writer { store, location, lock, basis: None }
+    /// Locks the lock file of `location`, or waits for at most `wait`.
+    pub(super) fn lock(
+        store: &'a Store,
+        location: Arc<Location>,
+        wait: Duration,
+    ) -> Result<Self, KeyFileError> {
+        let lock_file = location.sibling(lock_name(&location.name));
+        let mut is_new = false;
+        let locked = FileLock::acquire(&lock_file, wait, || {
+            let file;
+            (file, is_new) = open_lock_file(store, &location, &lock_file)?;
+            let stat = stat_of(&*file, &lock_file.path)?;
+            store.check(&stat, &lock_file.path)?;
+            Ok((file, stat))
+        });
+        if is_new && matches!(locked, Err(KeyFileError::File(FileError::NoLocks { .. }))) {
+            // No process can have locked it.
+            drop(lock_file.remove());
+        }
+        Ok(Writer { store, location, lock: locked?, basis: None })
     }
 
     /// Reads the file, which no other writer replaces before this one is dropped. If a process that
@@ -69,7 +93,7 @@ impl<'a> Writer<'a> {
     /// or that is unknown.
     pub fn replace(&mut self, bytes: &[u8]) -> Result<(), KeyFileError> {
         let stat = self.location.existing()?;
-        self.store.check(&stat)?;
+        self.store.check_key_file(&stat)?;
         let basis = *self.basis.get_or_insert(Fingerprint::of(&stat));
         self.write(bytes, Some(basis))
     }
@@ -112,7 +136,7 @@ impl<'a> Writer<'a> {
         access: Option<&Access>,
     ) -> Result<(), KeyFileError> {
         let stat = stat_of(file.file(), file.path())?;
-        self.store.checks().check_new(&stat, file.path())?;
+        self.store.check_new(&stat, file.path())?;
         if let Some(access) = access {
             let now = Access::of(file.file()).map_err(failed(FileAction::Inspect, file.path()))?;
             let given = access.give_to(file.file(), &now);
@@ -150,4 +174,63 @@ impl fmt::Debug for Writer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Writer").field("path", &self.store.path()).finish_non_exhaustive()
     }
+}
+
+/// Returns the name of the lock file.
+pub(super) fn lock_name(name: &OsStr) -> OsString {
+    let mut lock = name.to_os_string();
+    lock.push(".lock");
+    lock
+}
+
+/// Opens the lock file, or creates it, and reports whether it was created.
+fn open_lock_file(
+    store: &Store,
+    keys: &Location,
+    location: &Location,
+) -> Result<(Box<dyn DirectoryFile>, bool), KeyFileError> {
+    let Location { directory, name, path } = location;
+    let opened = || open_failed(FileAction::OpenLock, path);
+    let mut attempts = 1..OPEN_ATTEMPTS;
+    loop {
+        match uninterrupted(|| directory.open_write(name)) {
+            Ok(file) => return Ok((file, false)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(opened()(error).into()),
+        }
+        match uninterrupted(|| directory.open_lock(name)) {
+            Ok(file) => {
+                give_to_owner(store, keys, &*file, location)?;
+                return Ok((file, true));
+            }
+            // Another process created it meanwhile: it gives it to the owner.
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists && attempts.next().is_some() => {}
+            Err(error) => return Err(opened()(error).into()),
+        }
+    }
+}
+
+/// Gives a new lock file to the owner of the key file, so that a tool of root's does not lock a
+/// service out. Where that is not allowed, it stays with its creator.
+fn give_to_owner(
+    store: &Store,
+    keys: &Location,
+    lock: &dyn DirectoryFile,
+    Location { path, .. }: &Location,
+) -> Result<(), KeyFileError> {
+    let keys = match uninterrupted(|| keys.directory.open(&keys.name)) {
+        Ok(keys) => keys,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // The next read reports its kind.
+        Err(error) if kind_in_the_way(&error).is_some() => return Ok(()),
+        Err(error) => return Err(failed(FileAction::Open, &keys.path)(error).into()),
+    };
+    let stat = stat_of(&*keys, path)?;
+    if store.check(&stat, path).is_err() {
+        return Ok(());
+    }
+    let access = |file| Access::of(file).map_err(failed(FileAction::Inspect, path));
+    drop(access(&*keys)?.for_lock().give_to(lock, &access(lock)?));
+    Ok(())
 }
