@@ -1,12 +1,11 @@
 //! What all handles of one key file share.
 
+use super::change::discard_after;
 use super::error::KeyFileError;
-use super::events::KeyFileEvent;
-use super::external_material::discard_after;
 use super::options::FileKeyringOptions;
 use super::outer_keyrings::OuterKeyrings;
 use super::protection::Protection;
-use super::reload::LastLoad;
+use super::reload::{KeyFileEvent, LastLoad};
 use super::snapshot::{Snapshot, at};
 use super::storage::Store;
 use crate::OsRandom;

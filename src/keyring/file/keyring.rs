@@ -6,21 +6,16 @@ use super::inner::Inner;
 use super::options::FileKeyringOptions;
 use super::protection::Protection;
 use super::protection_record::{AddedProtection, OuterFreshness, ProtectionRecord};
-use super::snapshot::{ProtectionChange, Snapshot};
+use super::snapshot::ProtectionChange;
 use super::storage::Store;
 use crate::OsRandom;
-use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{KeyName, Slot, SlotLabel};
+#[cfg(doc)]
+use crate::keyring::Lifecycle;
 use crate::keyring::key_table::Selection;
 use crate::keyring::wrapping_key::KeyMaterialStore;
-use crate::keyring::{
-    Freshness, Keyring, KeyringError, Lifecycle, PrimaryKey, Refusal, SlotWriter, WrapContext,
-};
 #[cfg(doc)]
-use crate::keyset::LifecycleError;
-use crate::keyset::{Change, ChangeOptions, ChangeOutcome, KeysetMap};
-use crate::random::KeyringRng;
+use crate::keyset::{KeysetMap, LifecycleError};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -108,6 +103,72 @@ pub struct FileKeyring {
 }
 
 impl FileKeyring {
+    /// Creates a key file with one master key `key`, whose fresh version 1 is the primary.
+    ///
+    /// # Errors
+    ///
+    /// [`LifecycleError::KeyName`]; [`FileError::Exists`](crate::file::FileError::Exists); the other
+    /// [`KeyFileError`](crate::file::KeyFileError)s of a file that cannot be written.
+    pub fn create(
+        path: impl AsRef<Path>,
+        key: &str,
+        protection: &Protection,
+    ) -> Result<Self, Error> {
+        FileKeyringOptions::new().create(path, key, protection)
+    }
+
+    /// Opens a key file, to wrap under its master key or alias `key`. Unwraps under every master key
+    /// of the file.
+    ///
+    /// # Errors
+    ///
+    /// The file has no key or alias of that name; [`KeyFileError`](crate::file::KeyFileError): owner
+    /// or permissions, a damaged line, a version on a token, or
+    /// [`KeyFileFault::Authentication`](crate::file::KeyFileFault::Authentication), which a wrong
+    /// passphrase and a damaged first line have in common.
+    pub fn open(path: impl AsRef<Path>, key: &str, protection: &Protection) -> Result<Self, Error> {
+        FileKeyringOptions::new().open(path, key, protection)
+    }
+
+    /// Opens a key file whatever keys it has, for tools. Wraps under its only master key. Of several
+    /// keys [`with_key`](Self::with_key) selects one; until then wraps fail.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open).
+    pub fn open_any(path: impl AsRef<Path>, protection: &Protection) -> Result<Self, Error> {
+        FileKeyringOptions::new().open_any(path, protection)
+    }
+
+    /// [Opens](Self::open) a key file, or [creates](Self::create) it if it does not exist. Of many
+    /// processes that do so at once one creates it, and all open it.
+    ///
+    /// A directory that is not mounted yet holds no file either: if existing messages need the keys,
+    /// call `open`, which fails then.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`open`](Self::open) and [`create`](Self::create).
+    pub fn open_or_create(
+        path: impl AsRef<Path>,
+        key: &str,
+        protection: &Protection,
+    ) -> Result<Self, Error> {
+        FileKeyringOptions::new().open_or_create(path, key, protection)
+    }
+
+    /// The protections of a file, read without a secret: to prompt for the right one, and to find
+    /// the key files that need a version of an outer key. **Unverified**: anyone who can write the
+    /// file can change them.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileError`](crate::file::KeyFileError) if the file cannot be read, or its first line is
+    /// damaged.
+    pub fn read_protections(path: impl AsRef<Path>) -> Result<Vec<ProtectionRecord>, Error> {
+        FileKeyringOptions::new().read_protections(path)
+    }
+
     pub(crate) fn create_in(
         store: Store,
         options: FileKeyringOptions,
@@ -297,88 +358,6 @@ impl FileKeyring {
     pub fn close(self) -> Result<(), Error> {
         let is_last = Arc::strong_count(&self.inner) == 1;
         Ok(self.inner.flush(self.inner.options.lock_wait, is_last)?)
-    }
-}
-
-impl Keyring for FileKeyring {
-    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.inner.refresh_if_due();
-        // Not under the lock: the visitor is the caller's.
-        let state = self.inner.snapshot().clone();
-        state.keys.visit_primary(&self.selection, visit)
-    }
-
-    fn wrap(
-        &self,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.wrap_for(None, data_key, context, slots, rng)
-    }
-
-    fn wrap_under(
-        &self,
-        name: KeyName<'_>,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.wrap_for(Some(name), data_key, context, slots, rng)
-    }
-
-    fn holds(
-        &self,
-        name: KeyName<'_>,
-        visit: &mut dyn FnMut(KeyName<'_>),
-    ) -> Result<(), KeyringError> {
-        let is_held = |state: &Snapshot| Ok(state.keys.keysets.find(name.as_str()).is_some());
-        self.with_snapshot(is_held, |_| self.is_unknown_name(name))?;
-        // Not under the lock: the visitor is the caller's.
-        let state = self.inner.snapshot().clone();
-        state.keys.holds(&self.selection, name, visit);
-        Ok(())
-    }
-
-    fn unwrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        data_key: &mut DataKey,
-    ) -> Result<(), KeyringError> {
-        let unwrap = |state: &Snapshot| state.keys.unwrap(&self.selection, slot, context, data_key);
-        self.with_snapshot(unwrap, |answer| self.is_unknown(answer, &slot.label))
-    }
-
-    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        let freshness = |state: &Snapshot| state.keys.freshness(&self.selection, slot);
-        self.with_snapshot(freshness, |answer| match answer {
-            Ok(Freshness::NotMine) => self.is_unknown_name(slot.name),
-            Ok(freshness) => *freshness == Freshness::Refused(Refusal::UnknownVersion),
-            Err(_) => false,
-        })
-    }
-}
-
-impl Lifecycle for FileKeyring {
-    fn key(&self) -> &str {
-        &self.selection.key
-    }
-
-    fn keysets(&self) -> Result<KeysetMap, Error> {
-        self.inner.reload()?;
-        Ok(self.inner.keysets_with_usage())
-    }
-
-    fn change(
-        &self,
-        changes: &[Change<'_>],
-        terms: &ChangeOptions,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<ChangeOutcome, Error> {
-        self.inner.change(changes, terms, rng)
     }
 }
 

@@ -2,31 +2,26 @@
 //!
 //! `storage` keeps one file of bytes durably above [`crate::fs`] and knows nothing of keys.
 
-mod commit;
+mod change;
 pub(crate) mod error;
-mod events;
-mod external_material;
 pub(crate) mod format;
 mod health;
 #[cfg(all(test, not(envelock_shuttle)))]
 #[path = "../../../tests/held_keys/mod.rs"]
 mod held_keys;
-mod history;
 mod inner;
 mod keyring;
-mod open;
 mod options;
 mod outer_keyrings;
 mod protection;
 mod protection_record;
 mod read_only;
 mod reload;
-mod reservations;
-mod retry;
 mod salvage;
 mod snapshot;
 pub(crate) mod storage;
 mod usage;
+mod wrap;
 
 pub use error::KeyFileError;
 pub use format::{

@@ -1,8 +1,7 @@
-//! Following the changes of other processes: polling the file and installing what it holds.
+//! Following the changes of other processes: polling the file, installing what it holds, and
+//! reporting that to the observer.
 
 use super::error::KeyFileError;
-use super::events::KeyFileEvent;
-use super::history::check_successor;
 use super::inner::Inner;
 use super::options::FileKeyringOptions;
 use super::protection::Protection;
@@ -11,8 +10,10 @@ use super::storage::{Fingerprint, Store};
 use crate::format::KeyVersion;
 use crate::keyring::KeyringError;
 use crate::keyring::wrapping_key::KeyMaterialStore;
+use crate::keyset::{Keyset, KeysetMap};
+use crate::observe::Event;
 use crate::sync::lock;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering::{Acquire, Release};
 use core::time::Duration;
@@ -24,6 +25,14 @@ const FILLING: u8 = 80;
 /// A fingerprint that stays the same for this long identifies the content, whatever the resolution
 /// of the file system's clock.
 const SETTLING_TIME: Duration = Duration::from_secs(3);
+
+/// An [`Event`] that owns its data.
+pub(super) enum KeyFileEvent {
+    Reloaded { change: u64, from_change: u64 },
+    Rotated { key: String, from: Option<KeyVersion>, to: KeyVersion, change: u64 },
+    ReloadFailed(KeyFileError),
+    Filling { percent: u8, change: u64 },
+}
 
 /// The fingerprint of the file when it was last loaded.
 #[derive(Clone, Copy)]
@@ -158,9 +167,7 @@ impl Inner {
     /// Installs the content of the file if it descends from the current snapshot.
     pub(super) fn accept_successor(&self, bytes: &[u8]) -> Result<Arc<Snapshot>, KeyFileError> {
         let known = self.snapshot().clone();
-        let new = known.decode_successor(bytes).map_err(at(self.path()))?;
-        check_successor(&known.keys.keysets, &new.keys.keysets, self.path())?;
-        self.check_protections(&known, &new)?;
+        let new = known.decode_successor(bytes, self.path())?;
         if known.keys.keysets == new.keys.keysets {
             return Ok(known);
         }
@@ -172,19 +179,6 @@ impl Inner {
         }
         self.record_rotations(&known.keys.keysets, &new.keys.keysets);
         Ok(new)
-    }
-
-    /// Refuses different protections under the same change number.
-    fn check_protections(&self, known: &Snapshot, new: &Snapshot) -> Result<(), KeyFileError> {
-        let is_same_change = known.keys.keysets.change() == new.keys.keysets.change();
-        if !is_same_change || known.protections() == new.protections() {
-            return Ok(());
-        }
-        let all = known.protections();
-        let other = all.iter().find(|protection| !new.protections().contains(protection));
-        let key = other.map_or_else(String::new, |protection| protection.id.to_string());
-        let path = self.path().to_path_buf();
-        Err(KeyFileError::Diverged { path, key, version: KeyVersion::FIRST })
     }
 
     /// Replaces the snapshot, unless a later one is installed already.
@@ -263,6 +257,40 @@ impl Inner {
         drop(last_load);
         self.publish();
         Ok(())
+    }
+
+    /// Records an event for each key with a new primary.
+    pub(super) fn record_rotations(&self, before: &KeysetMap, after: &KeysetMap) {
+        if !self.events.is_observed() {
+            return;
+        }
+        for keyset in after.iter() {
+            let key = keyset.name().as_str();
+            let from = before.keyset(key).and_then(Keyset::primary);
+            if let Some(to) = keyset.primary().filter(|to| Some(*to) != from) {
+                let change = after.change();
+                self.events.push(KeyFileEvent::Rotated { key: key.into(), from, to, change });
+            }
+        }
+    }
+
+    /// Delivers the recorded events. The caller holds no lock.
+    pub(super) fn publish(&self) {
+        self.events.publish(|observer, event| {
+            observer.event(&match &event {
+                KeyFileEvent::Reloaded { change, from_change } => {
+                    Event::Reloaded { change: *change, from_change: *from_change }
+                }
+                KeyFileEvent::Rotated { key, from, to, change } => {
+                    Event::Rotated { key, from: *from, to: *to, change: *change }
+                }
+                KeyFileEvent::ReloadFailed(error) => Event::ReloadFailed { error },
+                KeyFileEvent::Filling { percent, change } => {
+                    Event::KeyFileFilling { percent: *percent, change: *change }
+                }
+            });
+        });
+        self.publish_outer();
     }
 }
 

@@ -1,20 +1,84 @@
-//! Operations of a [`FileKeyring`] that poll the file before they fail.
+//! Wrapping and unwrapping, which poll the file before they fail.
 
 use super::keyring::FileKeyring;
 use super::snapshot::Snapshot;
 use crate::crypto::secret::DataKey;
-use crate::format::{KeyName, SlotLabel};
-use crate::keyring::{KeyringError, Refusal, SlotWriter, WrapContext};
+use crate::format::{KeyName, Slot, SlotLabel};
+use crate::keyring::{
+    Freshness, Keyring, KeyringError, PrimaryKey, Refusal, SlotWriter, WrapContext,
+};
 use crate::random::KeyringRng;
 use core::time::Duration;
 
 /// The shortest time between two polls because of unknown key names.
 const UNKNOWN_NAME_INTERVAL: Duration = Duration::from_millis(100);
 
+impl Keyring for FileKeyring {
+    fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
+        self.inner.refresh_if_due();
+        // Not under the lock: the visitor is the caller's.
+        let state = self.inner.snapshot().clone();
+        state.keys.visit_primary(&self.selection, visit)
+    }
+
+    fn wrap(
+        &self,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.wrap_for(None, data_key, context, slots, rng)
+    }
+
+    fn wrap_under(
+        &self,
+        name: KeyName<'_>,
+        data_key: &DataKey,
+        context: &WrapContext<'_>,
+        slots: &mut SlotWriter<'_>,
+        rng: &mut KeyringRng<'_>,
+    ) -> Result<(), KeyringError> {
+        self.wrap_for(Some(name), data_key, context, slots, rng)
+    }
+
+    fn holds(
+        &self,
+        name: KeyName<'_>,
+        visit: &mut dyn FnMut(KeyName<'_>),
+    ) -> Result<(), KeyringError> {
+        let is_held = |state: &Snapshot| Ok(state.keys.keysets.find(name.as_str()).is_some());
+        self.with_snapshot(is_held, |_| self.is_unknown_name(name))?;
+        // Not under the lock: the visitor is the caller's.
+        let state = self.inner.snapshot().clone();
+        state.keys.holds(&self.selection, name, visit);
+        Ok(())
+    }
+
+    fn unwrap(
+        &self,
+        slot: &Slot<'_>,
+        context: &WrapContext<'_>,
+        data_key: &mut DataKey,
+    ) -> Result<(), KeyringError> {
+        let unwrap = |state: &Snapshot| state.keys.unwrap(&self.selection, slot, context, data_key);
+        self.with_snapshot(unwrap, |answer| self.is_unknown(answer, &slot.label))
+    }
+
+    fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
+        let freshness = |state: &Snapshot| state.keys.freshness(&self.selection, slot);
+        self.with_snapshot(freshness, |answer| match answer {
+            Ok(Freshness::NotMine) => self.is_unknown_name(slot.name),
+            Ok(freshness) => *freshness == Freshness::Refused(Refusal::UnknownVersion),
+            Err(_) => false,
+        })
+    }
+}
+
 impl FileKeyring {
     /// Runs `operation` on the current snapshot, and again on a fresh one if a version or name is
     /// unknown: another process may have added it.
-    pub(super) fn with_snapshot<T>(
+    fn with_snapshot<T>(
         &self,
         mut operation: impl FnMut(&Snapshot) -> Result<T, KeyringError>,
         is_unknown: impl Fn(&Result<T, KeyringError>) -> bool,
@@ -34,11 +98,7 @@ impl FileKeyring {
     }
 
     /// Whether the outcome may change once the file is polled.
-    pub(super) fn is_unknown<T>(
-        &self,
-        outcome: &Result<T, KeyringError>,
-        label: &SlotLabel<'_>,
-    ) -> bool {
+    fn is_unknown<T>(&self, outcome: &Result<T, KeyringError>, label: &SlotLabel<'_>) -> bool {
         match outcome {
             Err(KeyringError::Refused(refusal)) => *refusal == Refusal::UnknownVersion,
             Err(KeyringError::NotMine) => self.is_unknown_name(label.name),
@@ -48,13 +108,13 @@ impl FileKeyring {
 
     /// Whether no master key or alias has the name, and a poll for it is due. Names come from
     /// untrusted headers and mostly belong to other keyrings, so they cause few polls.
-    pub(super) fn is_unknown_name(&self, name: KeyName<'_>) -> bool {
+    fn is_unknown_name(&self, name: KeyName<'_>) -> bool {
         self.inner.snapshot().keys.keysets.find(name.as_str()).is_none()
             && self.inner.since_poll() > UNKNOWN_NAME_INTERVAL
     }
 
     /// Wraps under the master key `name`, or under the selected one, and counts the wrap.
-    pub(super) fn wrap_for(
+    fn wrap_for(
         &self,
         name: Option<KeyName<'_>>,
         data_key: &DataKey,

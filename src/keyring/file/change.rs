@@ -1,9 +1,9 @@
 //! Changes of the file: applied to the latest snapshot under the lock, and written as a whole.
 
 use super::error::KeyFileError;
-use super::external_material::{destroy_before_removal, destroy_recorded, discard_after};
 use super::format::KeyFileFault;
 use super::inner::Inner;
+use super::keyring::FileKeyring;
 use super::protection::Protection;
 use super::protection_record::AddedProtection;
 use super::reload::LastLoad;
@@ -11,28 +11,47 @@ use super::snapshot::{ProtectionChange, Snapshot, at};
 use super::storage::Writer;
 use super::usage::PendingUsage;
 use crate::error::Error;
-use crate::keyring::key_table::NewKeys;
-use crate::keyset::{Change, ChangeOptions, ChangeOutcome};
+use crate::format::WrapAlgorithm;
+use crate::fs::FileError;
+use crate::keyring::Lifecycle;
+use crate::keyring::key_table::{MasterKeys, NewKeys};
+use crate::keyset::{
+    Change, ChangeOptions, ChangeOutcome, KeyFault, Keyset, KeysetMap, LifecycleError,
+    VersionRecord, VersionState,
+};
 use crate::random::{KeyringRng, NoRandomness};
 use crate::sync::lock;
+use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 use zeroize::Zeroizing;
 
-impl Inner {
-    /// Applies all of `changes`, or none.
-    pub(super) fn change(
+impl Lifecycle for FileKeyring {
+    fn key(&self) -> &str {
+        &self.selection.key
+    }
+
+    fn keysets(&self) -> Result<KeysetMap, Error> {
+        self.inner.reload()?;
+        Ok(self.inner.keysets_with_usage())
+    }
+
+    fn change(
         &self,
         changes: &[Change<'_>],
         terms: &ChangeOptions,
         rng: &mut KeyringRng<'_>,
     ) -> Result<ChangeOutcome, Error> {
-        let outcome = self.change_locked(changes, terms, rng);
-        self.publish();
+        let outcome = self.inner.change(changes, terms, rng);
+        self.inner.publish();
         outcome
     }
+}
 
-    fn change_locked(
+impl Inner {
+    /// Applies all of `changes`, or none. The caller publishes the events.
+    fn change(
         &self,
         changes: &[Change<'_>],
         terms: &ChangeOptions,
@@ -163,4 +182,67 @@ impl Inner {
         pending.mark_recorded();
         Ok(())
     }
+}
+
+/// Discards the material of a change that `error` kept from being written. A change that may have
+/// been written keeps its material.
+pub(super) fn discard_after(keys: &MasterKeys, new: &NewKeys, error: &KeyFileError) {
+    if !matches!(error, KeyFileError::File(FileError::NotDurable { .. })) {
+        keys.discard(new);
+    }
+}
+
+fn records(keysets: &KeysetMap) -> impl Iterator<Item = (&Keyset, &VersionRecord)> {
+    let all = keysets.iter().flat_map(|it| it.versions().iter().map(move |record| (it, record)));
+    all.filter(|(_, record)| record.algorithm != WrapAlgorithm::XAES_256_GCM)
+}
+
+/// Destroys the material of all versions whose records are destroyed, once `changed` is written.
+///
+/// # Errors
+///
+/// [`LifecycleError::NotDestroyed`].
+pub(super) fn destroy_recorded(
+    keys: &MasterKeys,
+    changed: ChangeOutcome,
+) -> Result<ChangeOutcome, Error> {
+    let due = records(&keys.keysets).filter(|(_, it)| it.state == VersionState::Destroyed);
+    let mut due = due.map(|(keyset, record)| (keyset.name(), record)).peekable();
+    if due.peek().is_none() {
+        return Ok(changed);
+    }
+    match keys.source().destroy(&mut due) {
+        Ok(()) => Ok(changed),
+        Err(source) => {
+            Err(LifecycleError::NotDestroyed { changed: Box::new(changed), source }.into())
+        }
+    }
+}
+
+/// Destroys the material of the versions whose records `next` removes, while the records exist to
+/// find it by.
+///
+/// # Errors
+///
+/// [`KeyFault::RecordNeeded`] if the same change destroys and removes a version; the errors of the
+/// source.
+pub(super) fn destroy_before_removal(keys: &MasterKeys, next: &KeysetMap) -> Result<(), Error> {
+    let is_removed = |(keyset, record): &(&Keyset, &VersionRecord)| {
+        let left = next.keyset(keyset.name().as_str()).and_then(|it| it.version(record.version));
+        left.is_none()
+    };
+    let removed: Vec<_> = records(&keys.keysets).filter(is_removed).collect();
+    for (keyset, record) in &removed {
+        let (version, state) = (record.version, record.state);
+        if state != VersionState::Destroyed {
+            let fault = KeyFault::RecordNeeded { version, state };
+            let key = keyset.name().as_str().into();
+            return Err(LifecycleError::Key { key, fault }.into());
+        }
+    }
+    if removed.is_empty() {
+        return Ok(());
+    }
+    let mut removed = removed.into_iter().map(|(keyset, record)| (keyset.name(), record));
+    Ok(keys.source().destroy(&mut removed)?)
 }
