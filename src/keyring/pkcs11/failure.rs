@@ -2,6 +2,7 @@
 
 use super::error::{Error, KeyWeakness, PinFault, WrongResponse};
 use super::ffi::{CallFailure, CallFault, Function, ck};
+use super::token::recovery::{Remedy, remedy_of};
 
 /// Why an attempt failed.
 #[derive(Clone, Debug)]
@@ -28,19 +29,11 @@ pub(crate) enum Failure {
     Error(Error),
 }
 
-/// The least remedy against a failed call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Remedy {
-    /// Another session.
-    Session,
-    /// Another lookup of the object handle, after a login if needed.
-    Lookup,
-    /// To ask the device for its state.
-    Device,
-    /// A restart: the library is not initialised.
-    Restart,
-    /// None: the same call fails again.
-    None,
+impl Failure {
+    /// The return value of the failed call, if that is the reason.
+    pub(crate) fn code(&self) -> Option<ck::CK_RV> {
+        if let Failure::Call(call) = self { call.code() } else { None }
+    }
 }
 
 impl From<CallFailure> for Failure {
@@ -52,44 +45,6 @@ impl From<CallFailure> for Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Failure::Error(error)
-    }
-}
-
-/// The least remedy that may help against a failed call.
-pub(crate) fn remedy(failure: &CallFailure) -> Remedy {
-    let code = match failure.fault {
-        CallFault::Code(rv) => rv.0,
-        CallFault::Length | CallFault::Handle => return Remedy::Session,
-        CallFault::Missing => return Remedy::None,
-    };
-    match code {
-        ck::CKR_SESSION_HANDLE_INVALID
-        | ck::CKR_SESSION_CLOSED
-        | ck::CKR_OPERATION_ACTIVE
-        | ck::CKR_OPERATION_NOT_INITIALIZED
-        | ck::CKR_BUFFER_TOO_SMALL
-        | ck::CKR_SESSION_COUNT => Remedy::Session,
-        ck::CKR_OBJECT_HANDLE_INVALID | ck::CKR_KEY_HANDLE_INVALID | ck::CKR_USER_NOT_LOGGED_IN => {
-            Remedy::Lookup
-        }
-        ck::CKR_CRYPTOKI_NOT_INITIALIZED => Remedy::Restart,
-        ck::CKR_MECHANISM_INVALID
-        | ck::CKR_MECHANISM_PARAM_INVALID
-        | ck::CKR_ARGUMENTS_BAD
-        | ck::CKR_ATTRIBUTE_READ_ONLY
-        | ck::CKR_ATTRIBUTE_SENSITIVE
-        | ck::CKR_ATTRIBUTE_TYPE_INVALID
-        | ck::CKR_ATTRIBUTE_VALUE_INVALID
-        | ck::CKR_TEMPLATE_INCOMPLETE
-        | ck::CKR_TEMPLATE_INCONSISTENT
-        | ck::CKR_TOKEN_WRITE_PROTECTED
-        | ck::CKR_SESSION_READ_ONLY
-        | ck::CKR_ACTION_PROHIBITED
-        | ck::CKR_KEY_SIZE_RANGE
-        | ck::CKR_KEY_FUNCTION_NOT_PERMITTED
-        | ck::CKR_KEY_TYPE_INCONSISTENT
-        | ck::CKR_FUNCTION_NOT_SUPPORTED => Remedy::None,
-        _ => Remedy::Device,
     }
 }
 
@@ -138,23 +93,6 @@ pub(crate) fn of_decryption(failure: CallFailure) -> Failure {
     }
 }
 
-/// Whether the call lacked a session or room in its buffer: nothing is lost.
-pub(crate) fn is_lack_of_sessions(failure: &CallFailure) -> bool {
-    let codes = [ck::CKR_SESSION_COUNT, ck::CKR_BUFFER_TOO_SMALL];
-    failure.code().is_none_or(|code| codes.contains(&code))
-}
-
-/// Whether the session is gone, so that its handle may be another's now.
-pub(crate) fn is_session_gone(failure: &CallFailure) -> bool {
-    let codes = [
-        ck::CKR_SESSION_HANDLE_INVALID,
-        ck::CKR_SESSION_CLOSED,
-        ck::CKR_CRYPTOKI_NOT_INITIALIZED,
-        ck::CKR_DEVICE_REMOVED,
-    ];
-    failure.code().is_some_and(|code| codes.contains(&code))
-}
-
 /// Why the token refused a login; `None` for other failures of the call.
 pub(crate) fn pin_fault(failure: &CallFailure) -> Option<PinFault> {
     Some(match failure.code()? {
@@ -171,7 +109,7 @@ impl Error {
     /// Whether the same operation may succeed later without an intervention.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Error::Call { failure } => remedy(failure) != Remedy::None,
+            Error::Call { failure } => remedy_of(failure) != Remedy::None,
             Error::TokenNotFound { .. }
             | Error::Wrong { .. }
             | Error::Deadline { .. }

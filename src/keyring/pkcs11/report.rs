@@ -6,7 +6,7 @@ use super::key::cipher::random_iv;
 use super::key::known_answers::check_algorithm;
 use super::key::object::{ALGORITHMS, TokenKeyName};
 use super::key::self_test::{CipherMode, IvMode, KnownAnswers};
-use super::key::wrap::self_test_modes;
+use super::key::wrap::KeyOperation;
 use super::token::Token;
 use super::token::library::LibraryAccess;
 use super::token::time_limit::TimeLimit;
@@ -58,8 +58,8 @@ impl Report {
     pub(crate) fn of(token: &Token) -> Result<Self, Failure> {
         let (info, mechanisms) =
             token.run(LibraryAccess::Shared, &token.time_limit(), |attempt| {
-                let (calls, slot) = (attempt.library.calls, attempt.connection.slot);
-                Ok((calls.token_info(slot)?, calls.mechanisms(slot)?.len()))
+                let (functions, slot) = (attempt.session.functions, attempt.connection.slot);
+                Ok((functions.token_info(slot)?, functions.mechanisms(slot)?.len()))
             })?;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Ok(Report {
@@ -78,7 +78,7 @@ impl AlgorithmReport {
         let limit = token.time_limit();
         let outcome = check_algorithm(token, algorithm, &limit).and_then(|known| {
             report.known_answer = (known == KnownAnswers::Passed).then_some(true);
-            test_session_key(token, algorithm, &limit)
+            test_session_key(token, algorithm, limit)
         });
         match outcome {
             Ok(CipherMode::Gcm(mode)) => report.iv = Some(IvMode::description(mode.iv)),
@@ -98,23 +98,23 @@ impl AlgorithmReport {
 fn test_session_key(
     token: &Token,
     algorithm: WrapAlgorithm,
-    limit: &TimeLimit,
+    limit: TimeLimit,
 ) -> Result<CipherMode, Failure> {
     #[expect(clippy::expect_used, reason = "the constant is a key name")]
     let name = KeyName::new("envelock.probe").expect("a key name");
     let [id, iv, other_iv] = [random_iv()?, random_iv()?, random_iv()?];
     let [id @ .., _, _, _, _, _, _, _, _] = id;
     let key = TokenKeyName::generated(name, KeyVersion::FIRST, MasterKeyId(id), algorithm);
-    token.run(LibraryAccess::Exclusive, limit, |attempt| {
-        let (calls, session) = (attempt.library.calls, attempt.session);
+    let operation = KeyOperation { token, name: &key, limit };
+    token.run(LibraryAccess::Exclusive, &operation.limit, |attempt| {
         // The keys of an earlier attempt ended with its session.
         attempt.connection.forget_objects();
         for object in key.objects() {
-            object.generate(calls, session, None)?;
+            object.generate(attempt.session, None)?;
         }
-        let tested = self_test_modes(token, attempt, &key, [iv, other_iv]);
+        let tested = operation.self_test_modes(attempt, [iv, other_iv]);
         for object in key.objects() {
-            object.destroy(calls, session)?;
+            object.destroy(attempt.session)?;
         }
         attempt.connection.forget_objects();
         Ok(tested?.mode)

@@ -15,16 +15,20 @@ use cryptoki_sys as ck;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SlotId(ck::CK_SLOT_ID);
 
-/// A session with a token.
+/// A session handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Session(pub(crate) ck::CK_SESSION_HANDLE);
+pub(crate) struct SessionHandle(pub(super) ck::CK_SESSION_HANDLE);
+
+/// A session with a token, and the functions to use in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Session<'a> {
+    pub(crate) functions: &'a FunctionList,
+    pub(crate) handle: SessionHandle,
+}
 
 /// An object handle, valid in one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ObjectHandle(pub(crate) ck::CK_OBJECT_HANDLE);
-
-/// Flags of a token or a mechanism.
-pub(crate) type InfoFlags = ck::CK_FLAGS;
+pub(crate) struct ObjectHandle(pub(super) ck::CK_OBJECT_HANDLE);
 
 /// What a token reports of itself. Fields may have any content; the others are ignored.
 pub(crate) struct TokenInfo {
@@ -34,13 +38,13 @@ pub(crate) struct TokenInfo {
     pub(crate) serial: Vec<u8>,
     pub(crate) manufacturer: Vec<u8>,
     pub(crate) model: Vec<u8>,
-    pub(crate) flags: InfoFlags,
+    pub(crate) flags: ck::CK_FLAGS,
     /// The limit of sessions, if there is a known one.
     pub(crate) max_sessions: Option<usize>,
 }
 
 /// The longest list of slots or mechanisms that is accepted.
-const MOST_ENTRIES: ck::CK_ULONG = 65_536;
+const MAX_ENTRIES: ck::CK_ULONG = 65_536;
 
 /// How often a list that grew between two calls is read again.
 const LIST_RETRIES: usize = 3;
@@ -117,7 +121,7 @@ impl FunctionList {
         &self,
         slot: SlotId,
         mechanism: ck::CK_MECHANISM_TYPE,
-    ) -> Result<InfoFlags> {
+    ) -> Result<ck::CK_FLAGS> {
         let mut info = ck::CK_MECHANISM_INFO { ulMinKeySize: 0, ulMaxKeySize: 0, flags: 0 };
         // Arguments: room for the structure.
         call!(self, C_GetMechanismInfo(slot.0, mechanism, &raw mut info))?;
@@ -125,61 +129,62 @@ impl FunctionList {
     }
 
     /// Opens a read-write session: some tokens have no other kind.
-    pub(crate) fn open_session(&self, slot: SlotId) -> Result<Session> {
+    pub(crate) fn open_session(&self, slot: SlotId) -> Result<SessionHandle> {
         let flags = ck::CKF_SERIAL_SESSION | ck::CKF_RW_SESSION;
         let mut session = ck::CK_INVALID_HANDLE;
         // Arguments: no callback, and room for a handle.
         call!(self, C_OpenSession(slot.0, flags, ptr::null_mut(), None, &raw mut session))?;
-        handle(Function::C_OpenSession, session).map(Session)
+        handle(Function::C_OpenSession, session).map(SessionHandle)
     }
+}
 
-    pub(crate) fn close_session(&self, session: Session) -> Result<()> {
-        call!(self, C_CloseSession(session.0))
+impl Session<'_> {
+    pub(crate) fn close(self) -> Result<()> {
+        call!(self.functions, C_CloseSession(self.handle.0))
     }
 
     /// Whether the user is logged in.
-    pub(crate) fn is_logged_in(&self, session: Session) -> Result<bool> {
+    pub(crate) fn is_logged_in(self) -> Result<bool> {
         let mut info = ck::CK_SESSION_INFO { slotID: 0, state: 0, flags: 0, ulDeviceError: 0 };
         // Arguments: room for the structure.
-        call!(self, C_GetSessionInfo(session.0, &raw mut info))?;
+        call!(self.functions, C_GetSessionInfo(self.handle.0, &raw mut info))?;
         Ok([ck::CKS_RW_USER_FUNCTIONS, ck::CKS_RO_USER_FUNCTIONS].contains(&info.state))
     }
 
     /// Logs the user in; without a PIN if the token asks the user.
-    pub(crate) fn login(&self, session: Session, pin: Option<&[u8]>) -> Result<()> {
+    pub(crate) fn login(self, pin: Option<&[u8]>) -> Result<()> {
         let (pointer, len) = pin.map_or((ptr::null(), 0), |pin| (pin.as_ptr(), ulong(pin.len())));
         // Arguments: a PIN with its length, which is only read.
-        call!(self, C_Login(session.0, ck::CKU_USER, pointer.cast_mut(), len))
+        call!(self.functions, C_Login(self.handle.0, ck::CKU_USER, pointer.cast_mut(), len))
     }
 
-    /// Finds the objects with all of `attributes`, at most `most`.
+    /// Finds the objects with all of `attributes`, at most `max`.
     pub(crate) fn find(
-        &self,
-        session: Session,
+        self,
         attributes: &[Attribute<'_>],
-        most: usize,
+        max: usize,
     ) -> Result<Vec<ObjectHandle>> {
         let mut template = raw(attributes);
         let count = ulong(template.len());
         // Arguments: `count` attributes, whose values outlive the call and are only read.
-        call!(self, C_FindObjectsInit(session.0, template.as_mut_ptr(), count))?;
-        let found = self.find_more(session, most);
+        call!(self.functions, C_FindObjectsInit(self.handle.0, template.as_mut_ptr(), count))?;
+        let found = self.find_more(max);
         // The search has to end after a failure too.
-        let ended = call!(self, C_FindObjectsFinal(session.0));
+        let ended = call!(self.functions, C_FindObjectsFinal(self.handle.0));
         let found = found?;
         ended.map(|()| found)
     }
 
-    fn find_more(&self, session: Session, most: usize) -> Result<Vec<ObjectHandle>> {
+    fn find_more(self, max: usize) -> Result<Vec<ObjectHandle>> {
         const BATCH: usize = 64;
         let mut found = Vec::new();
-        while found.len() < most {
+        while found.len() < max {
             let mut batch = [ck::CK_INVALID_HANDLE; BATCH];
             let mut count = 0;
             // Arguments: room for `BATCH` handles, and for their number.
             call!(
-                self,
-                C_FindObjects(session.0, batch.as_mut_ptr(), ulong(BATCH), &raw mut count)
+                self.functions,
+                C_FindObjects(self.handle.0, batch.as_mut_ptr(), ulong(BATCH), &raw mut count)
             )?;
             let batch = usize::try_from(count).ok().and_then(|count| batch.get(..count));
             let batch = batch.ok_or(CallFailure::length(Function::C_FindObjects))?;
@@ -190,44 +195,41 @@ impl FunctionList {
                 found.push(ObjectHandle(handle(Function::C_FindObjects, *object)?));
             }
         }
-        found.truncate(most);
+        found.truncate(max);
         Ok(found)
     }
 
     /// A boolean attribute; `None` if it is not available.
-    pub(crate) fn bool_attribute(
-        &self,
-        session: Session,
+    pub(crate) fn read_bool(
+        self,
         object: ObjectHandle,
         kind: ck::CK_ATTRIBUTE_TYPE,
     ) -> Result<Option<bool>> {
         let mut value = [0; 1];
-        let len = self.attribute(session, object, kind, &mut value)?;
+        let len = self.attribute(object, kind, &mut value)?;
         Ok((len == Some(1)).then_some(value != [ck::CK_FALSE]))
     }
 
     /// A numeric attribute; `None` if it is not available.
-    pub(crate) fn number_attribute(
-        &self,
-        session: Session,
+    pub(crate) fn read_number(
+        self,
         object: ObjectHandle,
         kind: ck::CK_ATTRIBUTE_TYPE,
     ) -> Result<Option<ck::CK_ULONG>> {
         let mut value = [0; mem::size_of::<ck::CK_ULONG>()];
-        let len = self.attribute(session, object, kind, &mut value)?;
+        let len = self.attribute(object, kind, &mut value)?;
         Ok((len == Some(value.len())).then(|| ck::CK_ULONG::from_ne_bytes(value)))
     }
 
-    /// An attribute of at most `most` bytes; `None` if it is not available, or longer.
-    pub(crate) fn bytes_attribute(
-        &self,
-        session: Session,
+    /// An attribute of at most `max` bytes; `None` if it is not available, or longer.
+    pub(crate) fn read_bytes(
+        self,
         object: ObjectHandle,
         kind: ck::CK_ATTRIBUTE_TYPE,
-        most: usize,
+        max: usize,
     ) -> Result<Option<Vec<u8>>> {
-        let mut value = vec![0; most];
-        let len = self.attribute(session, object, kind, &mut value)?;
+        let mut value = vec![0; max];
+        let len = self.attribute(object, kind, &mut value)?;
         Ok(len.map(|len| {
             value.truncate(len);
             value
@@ -237,8 +239,7 @@ impl FunctionList {
     /// Reads an attribute and returns its length; `None` if the object does not have it, does not
     /// disclose it, or it is longer than `value`.
     fn attribute(
-        &self,
-        session: Session,
+        self,
         object: ObjectHandle,
         kind: ck::CK_ATTRIBUTE_TYPE,
         value: &mut [u8],
@@ -249,7 +250,10 @@ impl FunctionList {
             ulValueLen: ulong(value.len()),
         };
         // Arguments: one attribute, with room of its length.
-        let answer = call!(self, C_GetAttributeValue(session.0, object.0, &raw mut template, 1));
+        let answer = call!(
+            self.functions,
+            C_GetAttributeValue(self.handle.0, object.0, &raw mut template, 1)
+        );
         match answer.map_err(|failure| (failure.code(), failure)) {
             Ok(()) => {}
             Err((
@@ -270,8 +274,7 @@ impl FunctionList {
     }
 
     pub(crate) fn generate_key(
-        &self,
-        session: Session,
+        self,
         mechanism: ck::CK_MECHANISM_TYPE,
         attributes: &[Attribute<'_>],
     ) -> Result<ObjectHandle> {
@@ -282,24 +285,26 @@ impl FunctionList {
         let template = template.as_mut_ptr();
         // Arguments: a mechanism without parameter, `count` attributes that are only read, and
         // room for a handle.
-        call!(self, C_GenerateKey(session.0, &raw mut mechanism, template, count, &raw mut key))?;
+        call!(
+            self.functions,
+            C_GenerateKey(self.handle.0, &raw mut mechanism, template, count, &raw mut key)
+        )?;
         handle(Function::C_GenerateKey, key).map(ObjectHandle)
     }
 
-    pub(crate) fn create_object(
-        &self,
-        session: Session,
-        attributes: &[Attribute<'_>],
-    ) -> Result<ObjectHandle> {
+    pub(crate) fn create_object(self, attributes: &[Attribute<'_>]) -> Result<ObjectHandle> {
         let mut template = raw(attributes);
         let (count, mut object) = (ulong(template.len()), ck::CK_INVALID_HANDLE);
         // Arguments: `count` attributes that are only read, and room for a handle.
-        call!(self, C_CreateObject(session.0, template.as_mut_ptr(), count, &raw mut object))?;
+        call!(
+            self.functions,
+            C_CreateObject(self.handle.0, template.as_mut_ptr(), count, &raw mut object)
+        )?;
         handle(Function::C_CreateObject, object).map(ObjectHandle)
     }
 
-    pub(crate) fn destroy_object(&self, session: Session, object: ObjectHandle) -> Result<()> {
-        call!(self, C_DestroyObject(session.0, object.0))
+    pub(crate) fn destroy_object(self, object: ObjectHandle) -> Result<()> {
+        call!(self.functions, C_DestroyObject(self.handle.0, object.0))
     }
 }
 
@@ -312,7 +317,7 @@ fn list(
     loop {
         let mut count = 0;
         call(ptr::null_mut(), &raw mut count)?;
-        if count > MOST_ENTRIES {
+        if count > MAX_ENTRIES {
             return Err(CallFailure::length(function));
         }
         if count == 0 {

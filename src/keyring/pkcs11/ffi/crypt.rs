@@ -3,9 +3,10 @@
 
 #![allow(unsafe_code)]
 
+use super::buffer::TokenBuffer;
 use super::calls::{ObjectHandle, Session};
 use super::failure::{CallFailure, Function, Result};
-use super::library::{FunctionList, call};
+use super::library::call;
 use super::template::ulong;
 use core::{mem, ptr};
 use cryptoki_sys as ck;
@@ -30,57 +31,21 @@ pub(crate) enum Mechanism<'a> {
 
 /// An operation with a key.
 #[derive(Clone, Copy)]
-enum CryptOperation {
+pub(crate) enum CryptOperation {
     Encrypt,
     Decrypt,
     Sign,
 }
 
-impl FunctionList {
-    /// Encrypts `input` to the start of `output`. Returns the length of the result.
-    pub(crate) fn encrypt(
-        &self,
-        session: Session,
-        mechanism: Mechanism<'_>,
-        key: ObjectHandle,
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<usize> {
-        self.crypt(CryptOperation::Encrypt, session, mechanism, key, input, output)
-    }
-
-    /// Decrypts `input` to the start of `output`. Returns the length of the result.
-    pub(crate) fn decrypt(
-        &self,
-        session: Session,
-        mechanism: Mechanism<'_>,
-        key: ObjectHandle,
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<usize> {
-        self.crypt(CryptOperation::Decrypt, session, mechanism, key, input, output)
-    }
-
-    /// Writes the HMAC-SHA-256 of `input` to the start of `output`. Returns its length.
-    pub(crate) fn sign(
-        &self,
-        session: Session,
-        key: ObjectHandle,
-        input: &[u8],
-        output: &mut [u8],
-    ) -> Result<usize> {
-        self.crypt(CryptOperation::Sign, session, Mechanism::Hmac, key, input, output)
-    }
-
-    fn crypt(
-        &self,
+impl Session<'_> {
+    /// Runs `operation` on `input`. Returns its output.
+    pub(crate) fn crypt(
+        self,
         operation: CryptOperation,
-        session: Session,
         mechanism: Mechanism<'_>,
         key: ObjectHandle,
         input: &[u8],
-        output: &mut [u8],
-    ) -> Result<usize> {
+    ) -> Result<TokenBuffer> {
         // Some libraries keep the pointers of the initialisation until the operation, so the
         // parameter has to outlive both.
         let mut gcm;
@@ -117,29 +82,31 @@ impl FunctionList {
                 ulParameterLen: 0,
             },
         };
-        let (session, mechanism, key) = (session.0, &raw mut mechanism, key.0);
+        let (session, mechanism, key) = (self.handle.0, &raw mut mechanism, key.0);
         let (from, from_len) = (input.as_ptr().cast_mut(), ulong(input.len()));
-        let (to, mut len) = (output.as_mut_ptr(), ulong(output.len()));
+        let mut output = TokenBuffer::new();
+        let (to, mut len) = (output.room.as_mut_ptr(), ulong(output.room.len()));
         // Arguments of all six: a mechanism whose parameter outlives the operation, an input that is
         // only read, and an output of `len` bytes.
         let function = match operation {
             CryptOperation::Encrypt => {
-                call!(self, C_EncryptInit(session, mechanism, key))?;
-                call!(self, C_Encrypt(session, from, from_len, to, &raw mut len))?;
+                call!(self.functions, C_EncryptInit(session, mechanism, key))?;
+                call!(self.functions, C_Encrypt(session, from, from_len, to, &raw mut len))?;
                 Function::C_Encrypt
             }
             CryptOperation::Decrypt => {
-                call!(self, C_DecryptInit(session, mechanism, key))?;
-                call!(self, C_Decrypt(session, from, from_len, to, &raw mut len))?;
+                call!(self.functions, C_DecryptInit(session, mechanism, key))?;
+                call!(self.functions, C_Decrypt(session, from, from_len, to, &raw mut len))?;
                 Function::C_Decrypt
             }
             CryptOperation::Sign => {
-                call!(self, C_SignInit(session, mechanism, key))?;
-                call!(self, C_Sign(session, from, from_len, to, &raw mut len))?;
+                call!(self.functions, C_SignInit(session, mechanism, key))?;
+                call!(self.functions, C_Sign(session, from, from_len, to, &raw mut len))?;
                 Function::C_Sign
             }
         };
-        let len = usize::try_from(len).ok().filter(|len| *len <= output.len());
-        len.ok_or(CallFailure::length(function))
+        let len = usize::try_from(len).ok().filter(|len| *len <= output.room.len());
+        output.len = len.ok_or(CallFailure::length(function))?;
+        Ok(output)
     }
 }

@@ -2,18 +2,18 @@
 //! C_Decrypt.
 
 use super::self_test::{GcmMode, IvMode};
-use super::wiped::{MAX_KEY_LEN, TokenBuffer};
 use crate::keyring::pkcs11::error::WrongResponse;
 use crate::keyring::pkcs11::failure::{self, Failure};
-use crate::keyring::pkcs11::ffi::{CallFailure, Function, GcmIv, Mechanism, ObjectHandle};
-use crate::keyring::pkcs11::token::Attempt;
+use crate::keyring::pkcs11::ffi::{
+    CryptOperation, Function, GcmIv, MAX_KEY_LEN, Mechanism, ObjectHandle, Session, TokenBuffer,
+};
 
 pub(crate) const IV_LEN: usize = 12;
 const TAG_LEN: usize = 16;
 
 /// Encrypts `key`. Returns IV, ciphertext and tag.
 pub(crate) fn encrypt(
-    attempt: &Attempt<'_>,
+    session: Session<'_>,
     mode: GcmMode,
     object: ObjectHandle,
     mut iv: [u8; IV_LEN],
@@ -29,14 +29,12 @@ pub(crate) fn encrypt(
         IvMode::Prepended => GcmIv::Absent,
     };
     let mechanism = Mechanism::Gcm { number: mode.mechanism, iv: parameter, aad };
-    let (calls, session) = (attempt.library.calls, attempt.session);
-    let output = TokenBuffer::written(|room| calls.encrypt(session, mechanism, object, key, room))?;
-    let output = output.bytes();
     let sealed_len = key.len() + TAG_LEN;
     let iv_in_output = matches!(mode.iv, IvMode::Appended | IvMode::Prepended);
-    if output.len() != sealed_len + if iv_in_output { IV_LEN } else { 0 } {
-        return Err(CallFailure::length(Function::C_Encrypt).into());
-    }
+    let len = sealed_len + if iv_in_output { IV_LEN } else { 0 };
+    let output = session.crypt(CryptOperation::Encrypt, mechanism, object, key)?;
+    let output = output.exactly(len, Function::C_Encrypt)?;
+    let output = output.bytes();
     let (iv, sealed) = match mode.iv {
         // A token may use another IV, and write it back.
         IvMode::Host | IvMode::WrittenBack => (iv.as_slice(), output),
@@ -54,7 +52,7 @@ pub(crate) fn encrypt(
 
 /// Decrypts the output of [`encrypt`].
 pub(crate) fn decrypt(
-    attempt: &Attempt<'_>,
+    session: Session<'_>,
     mode: GcmMode,
     object: ObjectHandle,
     aad: &[u8],
@@ -62,19 +60,14 @@ pub(crate) fn decrypt(
 ) -> Result<TokenBuffer, Failure> {
     let (iv, sealed) = wrapped.split_first_chunk().ok_or(Failure::Authentication)?;
     let len = sealed.len().checked_sub(TAG_LEN).filter(|len| *len <= MAX_KEY_LEN);
-    let len = len.ok_or(Failure::Authentication)?;
-    let mut iv: [u8; IV_LEN] = *iv;
+    let (mut iv, len): ([u8; IV_LEN], _) = (*iv, len.ok_or(Failure::Authentication)?);
     let (iv, sealed) = match mode.iv {
         IvMode::Prepended => (GcmIv::Absent, wrapped),
         IvMode::Host | IvMode::WrittenBack | IvMode::Appended => (GcmIv::Given(&mut iv), sealed),
     };
     let mechanism = Mechanism::Gcm { number: mode.mechanism, iv, aad };
-    let (calls, session) = (attempt.library.calls, attempt.session);
-    let key = TokenBuffer::written(|room| calls.decrypt(session, mechanism, object, sealed, room))
+    let key = session
+        .crypt(CryptOperation::Decrypt, mechanism, object, sealed)
         .map_err(failure::of_decryption)?;
-    if key.bytes().len() == len {
-        Ok(key)
-    } else {
-        Err(CallFailure::length(Function::C_Decrypt).into())
-    }
+    Ok(key.exactly(len, Function::C_Decrypt)?)
 }

@@ -3,15 +3,16 @@
 use super::TokenKey;
 use super::known_answers::check_algorithm;
 use super::object::{self, ALGORITHMS, CATALOGUE_KEY, ObjectName, Role, TokenKeyName};
-use super::wrap::{forget_self_test, self_test};
+use super::wrap::{KeyOperation, forget_self_test};
 use crate::OsRandom;
 use crate::error::BackendError;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::keyring::pkcs11::error::{Error, WrongResponse};
-use crate::keyring::pkcs11::failure::{self, Failure, Remedy};
+use crate::keyring::pkcs11::failure::{self, Failure};
 use crate::keyring::pkcs11::ffi::ck;
 use crate::keyring::pkcs11::token::Token;
 use crate::keyring::pkcs11::token::library::LibraryAccess;
+use crate::keyring::pkcs11::token::recovery::{Remedy, remedy_of};
 use crate::keyring::wrapping_key::{KeyMaterialStore, Made, MadeVersion, WrappingKey};
 use crate::keyset::{LifecycleError, Material, NewMaterial, Origin, VersionRecord};
 use crate::random::{KeyringRng, RandomnessUnavailable};
@@ -26,10 +27,10 @@ use rand_core::TryRng;
 const REDRAWS: usize = 7;
 
 /// The longest id that is read, in bytes. Generated ids have 17.
-const MOST_ID_LEN: usize = 256;
+const MAX_ID_LEN: usize = 256;
 
 /// How many keys of one token are listed.
-const MOST_KEYS: usize = 1 << 20;
+const MAX_KEYS: usize = 1 << 20;
 
 /// A token as the source of key material.
 pub(crate) struct TokenSource(pub(crate) Token);
@@ -163,16 +164,17 @@ fn generate_objects(
     key: &TokenKeyName,
     reserved: &[ObjectName; 2],
 ) -> Result<(), Failure> {
-    let limit = token.time_limit();
+    let operation = KeyOperation::new(token, key);
+    let limit = operation.limit;
     check_algorithm(token, key.algorithm, &limit)?;
     let mut has_begun = false;
     let generated = token.run(LibraryAccess::Exclusive, &limit, |attempt| {
-        let (calls, session) = (attempt.library.calls, attempt.session);
+        let session = attempt.session;
         for object in reserved {
             if has_begun {
                 // From an attempt whose answer was lost: before it, nothing had this id.
-                object.destroy(calls, session)?;
-            } else if !object.find(calls, session, 1)?.is_empty() {
+                object.destroy(session)?;
+            } else if !object.find(session, 1)?.is_empty() {
                 return Err(Failure::KeyNotUnique);
             }
         }
@@ -181,11 +183,11 @@ fn generate_objects(
         has_begun = true;
         for object in key.objects() {
             let label = object::label(&key.name, key.version, object.role);
-            object.generate(calls, session, Some(&label))?;
+            object.generate(session, Some(&label))?;
         }
         Ok(())
     });
-    let tested = generated.and_then(|()| self_test(token, key, &limit).map(drop));
+    let tested = generated.and_then(|()| operation.self_test().map(drop));
     if tested.is_err() && has_begun {
         drop(destroy_objects(token, reserved));
     }
@@ -199,7 +201,7 @@ pub(crate) fn destroy(token: &Token, objects: [ObjectName; 2]) -> Result<usize, 
 
 fn destroy_objects(token: &Token, [one, other]: &[ObjectName; 2]) -> Result<usize, Failure> {
     let left = token.run(LibraryAccess::Exclusive, &token.time_limit(), |attempt| {
-        let destroy = |object: &ObjectName| object.destroy(attempt.library.calls, attempt.session);
+        let destroy = |object: &ObjectName| object.destroy(attempt.session);
         let left = destroy(one)? + destroy(other)?;
         attempt.check_login()?;
         // Handles and ids may be reused after destruction.
@@ -214,17 +216,17 @@ fn destroy_objects(token: &Token, [one, other]: &[ObjectName; 2]) -> Result<usiz
 /// a crash left behind cannot be read.
 fn key_ids(token: &Token) -> Result<(BTreeSet<Vec<u8>>, bool), Failure> {
     token.run(LibraryAccess::Shared, &token.time_limit(), |attempt| {
-        let (calls, session) = (attempt.library.calls, attempt.session);
+        let session = attempt.session;
         let any = ObjectName { role: Role::Encrypt, id: None, label: None };
         attempt.check_login()?;
-        let keys = any.find(calls, session, MOST_KEYS)?;
+        let keys = any.find(session, MAX_KEYS)?;
         attempt.check_login()?;
-        let (mut ids, mut is_complete) = (BTreeSet::new(), keys.len() < MOST_KEYS);
+        let (mut ids, mut is_complete) = (BTreeSet::new(), keys.len() < MAX_KEYS);
         for key in keys {
-            match calls.bytes_attribute(session, key, ck::CKA_ID, MOST_ID_LEN) {
+            match session.read_bytes(key, ck::CKA_ID, MAX_ID_LEN) {
                 // A key without an id, or with a longer one, was not generated here.
                 Ok(id) => ids.extend(id),
-                Err(failure) if failure::remedy(&failure) == Remedy::Device => is_complete = false,
+                Err(failure) if remedy_of(&failure) == Remedy::Device => is_complete = false,
                 Err(failure) => return Err(failure.into()),
             }
         }
@@ -236,7 +238,7 @@ fn key_ids(token: &Token) -> Result<(BTreeSet<Vec<u8>>, bool), Failure> {
 /// wrongly.
 fn is_of_algorithm(failure: &Failure) -> bool {
     match failure {
-        Failure::Call(call) => failure::is_mechanism(call) || failure::remedy(call) == Remedy::None,
+        Failure::Call(call) => failure::is_mechanism(call) || remedy_of(call) == Remedy::None,
         Failure::Wrong(WrongResponse::Generated) => false,
         Failure::Wrong(_) | Failure::Error(Error::Algorithm { .. }) => true,
         _ => false,

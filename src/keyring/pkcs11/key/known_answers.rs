@@ -2,16 +2,18 @@
 
 use super::object::{bytes, class, flag};
 use super::self_test::KnownAnswers;
-use super::wiped::TokenBuffer;
 use super::wrap::gcm_mechanism;
 use crate::crypto::compare;
 use crate::format::WrapAlgorithm;
 use crate::keyring::pkcs11::error::{Error, WrongResponse};
-use crate::keyring::pkcs11::failure::{self, Failure, Remedy};
+use crate::keyring::pkcs11::failure::{self, Failure};
 use crate::keyring::pkcs11::ffi::{
-    Attribute, AttributeValue, CallFailure, Function, GcmIv, Mechanism, ObjectHandle, ck,
+    Attribute, AttributeValue, CallFailure,
+    CryptOperation::{Decrypt, Encrypt, Sign},
+    Function, GcmIv, Mechanism, ObjectHandle, TokenBuffer, ck,
 };
 use crate::keyring::pkcs11::token::library::LibraryAccess;
+use crate::keyring::pkcs11::token::recovery::{Remedy, remedy_of};
 use crate::keyring::pkcs11::token::time_limit::TimeLimit;
 use crate::keyring::pkcs11::token::{Attempt, Token};
 use crate::sync::lock;
@@ -80,10 +82,12 @@ fn check_listed(token: &Token, algorithm: WrapAlgorithm, limit: &TimeLimit) -> R
         &[(ck::CKM_AES_CBC, both), (ck::CKM_SHA256_HMAC, ck::CKF_SIGN)]
     };
     token.run(LibraryAccess::Shared, limit, |attempt| {
-        let (calls, slot) = (attempt.library.calls, attempt.connection.slot);
-        let listed = calls.mechanisms(slot)?;
+        let (functions, slot) = (attempt.session.functions, attempt.connection.slot);
+        let listed = functions.mechanisms(slot)?;
         for (number, flags) in needed {
-            if !listed.contains(number) || calls.mechanism_flags(slot, *number)? & flags != *flags {
+            if !listed.contains(number)
+                || functions.mechanism_flags(slot, *number)? & flags != *flags
+            {
                 let what = alloc::format!("{algorithm}: no mechanism {number:#x}");
                 return Err(Error::Algorithm { what }.into());
             }
@@ -93,13 +97,10 @@ fn check_listed(token: &Token, algorithm: WrapAlgorithm, limit: &TimeLimit) -> R
 }
 
 fn test_gcm(attempt: &Attempt<'_>, number: ck::CK_MECHANISM_TYPE) -> Result<(), Failure> {
-    let (calls, session) = (attempt.library.calls, attempt.session);
     with_key(attempt, ck::CKK_AES, [ck::CKA_ENCRYPT, ck::CKA_DECRYPT], |key| {
         let decrypt_with = |iv: GcmIv<'_>, sealed: &[u8], aad: &[u8]| {
             let mechanism = Mechanism::Gcm { number, iv, aad };
-            let output =
-                TokenBuffer::written(|room| calls.decrypt(session, mechanism, key, sealed, room))?;
-            check(output.bytes(), &PLAINTEXT)
+            check(attempt.session.crypt(Decrypt, mechanism, key, sealed)?, &PLAINTEXT)
         };
         let decrypt = |aad: &[u8]| match decrypt_with(GcmIv::Given(&mut GCM_IV.clone()), &GCM, aad)
         {
@@ -119,21 +120,15 @@ fn test_gcm(attempt: &Attempt<'_>, number: ck::CK_MECHANISM_TYPE) -> Result<(), 
 }
 
 fn test_cbc(attempt: &Attempt<'_>) -> Result<(), Failure> {
-    let (calls, session) = (attempt.library.calls, attempt.session);
     with_key(attempt, ck::CKK_AES, [ck::CKA_ENCRYPT, ck::CKA_DECRYPT], |key| {
-        let mut iv = CBC_IV;
-        let mechanism = Mechanism::Cbc { iv: &mut iv };
-        let output =
-            TokenBuffer::written(|room| calls.encrypt(session, mechanism, key, &PLAINTEXT, room))?;
-        check(output.bytes(), &CBC)
+        let mechanism = Mechanism::Cbc { iv: &mut CBC_IV.clone() };
+        check(attempt.session.crypt(Encrypt, mechanism, key, &PLAINTEXT)?, &CBC)
     })
 }
 
 fn test_hmac(attempt: &Attempt<'_>) -> Result<(), Failure> {
-    let (calls, session) = (attempt.library.calls, attempt.session);
     with_key(attempt, ck::CKK_GENERIC_SECRET, [ck::CKA_SIGN, ck::CKA_VERIFY], |key| {
-        let output = TokenBuffer::written(|room| calls.sign(session, key, &PLAINTEXT, room))?;
-        check(output.bytes(), &HMAC)
+        check(attempt.session.crypt(Sign, Mechanism::Hmac, key, &PLAINTEXT)?, &HMAC)
     })
 }
 
@@ -153,20 +148,19 @@ fn with_key(
         flag(other, true),
         bytes(ck::CKA_VALUE, &KEY),
     ];
-    let calls = attempt.library.calls;
-    let key = calls.create_object(attempt.session, &template)?;
+    let key = attempt.session.create_object(&template)?;
     let tested = test(key);
-    drop(calls.destroy_object(attempt.session, key));
+    drop(attempt.session.destroy_object(key));
     tested
 }
 
 /// Whether the token imports no keys. The code for that depends on the token.
 fn refuses_import(call: &CallFailure) -> bool {
-    call.function == Function::C_CreateObject && failure::remedy(call) == Remedy::None
+    call.function == Function::C_CreateObject && remedy_of(call) == Remedy::None
 }
 
-fn check(found: &[u8], expected: &[u8]) -> Result<(), Failure> {
-    if compare::equal(found, expected) {
+fn check(found: TokenBuffer, expected: &[u8]) -> Result<(), Failure> {
+    if compare::equal(found.bytes(), expected) {
         Ok(())
     } else {
         Err(Failure::Wrong(WrongResponse::KnownAnswer))

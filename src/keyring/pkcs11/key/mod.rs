@@ -7,11 +7,11 @@ pub(crate) mod generate;
 pub(crate) mod known_answers;
 pub(crate) mod object;
 pub(crate) mod self_test;
-pub(crate) mod wiped;
 pub(crate) mod wrap;
 
 use self::cipher::{MAX_IV_LEN, SELF_TEST_WRAPS};
 use self::object::TokenKeyName;
+use self::wrap::KeyOperation;
 use crate::crypto::secret::DataKey;
 use crate::format::{MasterKeyId, Slot, SlotLabel, WrapAlgorithm};
 use crate::keyring::counter::Counts;
@@ -79,7 +79,7 @@ impl WrappingKey for TokenKey {
         let key = Zeroizing::new(data_key.expose().to_vec());
         let wrapped = self
             .token
-            .call(Duration::ZERO, move |token| wrap::wrap(token, &name, &aad, &key, iv))
+            .call(Duration::ZERO, move |token| KeyOperation::new(token, &name).wrap(&aad, &key, iv))
             .map_err(|failure| KeyringError::from(self.name.error(failure)))?;
         slots.push(label, wrapped.bytes())
     }
@@ -95,7 +95,7 @@ impl WrappingKey for TokenKey {
         let wrapped = slot.wrapped_key.to_vec();
         let unwrapped = self
             .token
-            .call(Duration::ZERO, move |token| wrap::unwrap(token, &name, &aad, &wrapped));
+            .call(Duration::ZERO, move |it| KeyOperation::new(it, &name).unwrap(&aad, &wrapped));
         match unwrapped {
             Ok(key) if data_key.set(key.bytes()) => Ok(()),
             Ok(_) | Err(Failure::Authentication) => Err(KeyringError::Authentication),

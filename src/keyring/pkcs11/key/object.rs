@@ -4,9 +4,7 @@ use crate::crypto::hash::sha256;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::keyring::pkcs11::error::{Error, KeyWeakness, WrongResponse};
 use crate::keyring::pkcs11::failure::Failure;
-use crate::keyring::pkcs11::ffi::{
-    Attribute, AttributeValue, FunctionList, ObjectHandle, Session, ck,
-};
+use crate::keyring::pkcs11::ffi::{Attribute, AttributeValue, ObjectHandle, Session, ck};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -108,12 +106,11 @@ impl ObjectName {
         [Role::Encrypt, Role::Mac].map(|role| ObjectName::generated(name, version, id, role))
     }
 
-    /// Finds the objects with this name, at most `most`.
+    /// Finds the objects with this name, at most `max`.
     pub(crate) fn find(
         &self,
-        calls: &FunctionList,
-        session: Session,
-        most: usize,
+        session: Session<'_>,
+        max: usize,
     ) -> Result<Vec<ObjectHandle>, Failure> {
         let mut template = alloc::vec![class()];
         if let Some(id) = &self.id {
@@ -122,15 +119,14 @@ impl ObjectName {
         if let Some(label) = &self.label {
             template.push(bytes(ck::CKA_LABEL, label.as_bytes()));
         }
-        Ok(calls.find(session, &template, most)?)
+        Ok(session.find(&template, max)?)
     }
 
     /// Generates the key. One with a label stays on the token, one without lasts as long as its
     /// session.
     pub(crate) fn generate(
         &self,
-        calls: &FunctionList,
-        session: Session,
+        session: Session<'_>,
         label: Option<&str>,
     ) -> Result<ObjectHandle, Failure> {
         #[expect(clippy::expect_used, reason = "only keys with an id are generated")]
@@ -158,44 +154,43 @@ impl ObjectName {
             bytes(ck::CKA_LABEL, label.unwrap_or("envelock probe").as_bytes()),
             bytes(ck::CKA_ID, id),
         ];
-        let key = calls.generate_key(session, self.role.mechanism(), &template)?;
-        match self.weakness(calls, session, key)? {
+        let key = session.generate_key(self.role.mechanism(), &template)?;
+        match self.weakness(session, key)? {
             None => Ok(key),
             Some(_) => {
-                calls.destroy_object(session, key)?;
+                session.destroy_object(key)?;
                 Err(Failure::Wrong(WrongResponse::Generated))
             }
         }
     }
 
     /// Destroys every object of this name. Returns how many are still there.
-    pub(crate) fn destroy(&self, calls: &FunctionList, session: Session) -> Result<usize, Failure> {
-        const MOST: usize = 64;
+    pub(crate) fn destroy(&self, session: Session<'_>) -> Result<usize, Failure> {
+        const MAX: usize = 64;
         // A search takes long on a full token.
-        let found = self.find(calls, session, MOST)?;
+        let found = self.find(session, MAX)?;
         if found.is_empty() {
             return Ok(0);
         }
         for object in found {
             // A wrong search result must not destroy another key.
-            if !self.is_named(calls, session, object)? {
+            if !self.is_named(session, object)? {
                 return Err(Failure::Wrong(WrongResponse::OtherObject));
             }
-            calls.destroy_object(session, object)?;
+            session.destroy_object(object)?;
         }
-        Ok(self.find(calls, session, MOST)?.len())
+        Ok(self.find(session, MAX)?.len())
     }
 
     /// Whether the attributes of an object match this name.
     pub(crate) fn is_named(
         &self,
-        calls: &FunctionList,
-        session: Session,
+        session: Session<'_>,
         key: ObjectHandle,
     ) -> Result<bool, Failure> {
         let matches = |kind, wanted: Option<&[u8]>| -> Result<bool, Failure> {
             let Some(wanted) = wanted else { return Ok(true) };
-            let found = calls.bytes_attribute(session, key, kind, MOST_NAME_LEN)?;
+            let found = session.read_bytes(key, kind, MAX_NAME_LEN)?;
             Ok(found.is_none_or(|found| found == wanted))
         };
         Ok(matches(ck::CKA_ID, self.id.as_deref())?
@@ -205,12 +200,11 @@ impl ObjectName {
     /// Why a key is not accepted; `None` if it is (THREATS row 62).
     pub(crate) fn weakness(
         &self,
-        calls: &FunctionList,
-        session: Session,
+        session: Session<'_>,
         key: ObjectHandle,
     ) -> Result<Option<KeyWeakness>, Failure> {
-        let flag = |kind| calls.bool_attribute(session, key, kind);
-        let number = |kind| calls.number_attribute(session, key, kind);
+        let flag = |kind| session.read_bool(key, kind);
+        let number = |kind| session.read_number(key, kind);
         if !self.role.accepts(number(ck::CKA_KEY_TYPE)?, number(ck::CKA_VALUE_LEN)?) {
             return Ok(Some(KeyWeakness::Type));
         }
@@ -229,7 +223,7 @@ impl ObjectName {
 }
 
 /// The longest id or label that is read, in bytes.
-const MOST_NAME_LEN: usize = 4096;
+const MAX_NAME_LEN: usize = 4096;
 
 /// The length of either key, in bytes.
 const KEY_LEN: ck::CK_ULONG = 32;

@@ -1,16 +1,20 @@
 //! A connection to a token: its slot, the session that keeps the login, a pool of sessions, and known
 //! object handles. A connection that fails is replaced as a whole.
 
-use super::events::TokenEvents;
+use super::Attempt;
+use super::events::{TokenEvent, TokenEvents};
 use super::library::LibraryGuard;
 use super::options::Options;
 use super::pin::Pin;
+use super::recovery::is_session_gone;
 use super::semaphore::Semaphore;
 use super::slot::find_token;
 use super::timed_lock::TimedLock;
 use crate::keyring::pkcs11::error::{KeyWeakness, PinFault, WrongResponse};
 use crate::keyring::pkcs11::failure::{self, Failure};
-use crate::keyring::pkcs11::ffi::{CallFailure, ObjectHandle, Session, SlotId, TokenInfo, ck};
+use crate::keyring::pkcs11::ffi::{
+    CallFailure, ObjectHandle, Session, SessionHandle, SlotId, TokenInfo, ck,
+};
 use crate::keyring::pkcs11::key::object::ObjectName;
 use crate::sync::lock;
 use alloc::collections::BTreeMap;
@@ -33,7 +37,7 @@ pub(crate) struct Connection {
     most: usize,
     /// The session that keeps the login, which lasts as long as a session is open. No operation
     /// uses it. `None` once it is closed.
-    anchor: Mutex<Option<Session>>,
+    anchor: Mutex<Option<SessionHandle>>,
     /// Locked during each call in the anchor.
     anchor_calls: TimedLock,
     pool: Mutex<SessionPool>,
@@ -53,7 +57,7 @@ struct Known {
 /// Idle sessions.
 #[derive(Default)]
 struct SessionPool {
-    idle: Vec<Session>,
+    idle: Vec<SessionHandle>,
     /// Whether the connection was replaced: returned sessions are closed.
     is_retired: bool,
 }
@@ -78,8 +82,7 @@ impl Connection {
         match connection.log_in(library) {
             Ok(logged_in) => Ok((connection, logged_in)),
             Err(failure) => {
-                let is_gone = matches!(&failure, Failure::Call(it) if failure::is_session_gone(it));
-                connection.retire(library, is_gone);
+                connection.retire(library, is_session_gone(&failure));
                 Err(failure)
             }
         }
@@ -87,7 +90,7 @@ impl Connection {
 
     /// Whether the user is logged in, or need not be.
     pub(crate) fn is_logged_in(&self, library: &LibraryGuard<'_>) -> Result<bool, Failure> {
-        let is_logged_in = self.in_anchor(library, |anchor| library.calls.is_logged_in(anchor))?;
+        let is_logged_in = self.in_anchor(library, |anchor| anchor.is_logged_in())?;
         Ok(is_logged_in || !self.options.logs_in())
     }
 
@@ -95,11 +98,11 @@ impl Connection {
     fn in_anchor<T>(
         &self,
         library: &LibraryGuard<'_>,
-        call: impl FnOnce(Session) -> Result<T, CallFailure>,
+        call: impl FnOnce(Session<'_>) -> Result<T, CallFailure>,
     ) -> Result<T, Failure> {
         let _calls = self.anchor_calls.exclusive(&library.limit)?;
         let anchor = (*lock(&self.anchor)).ok_or(Failure::Superseded)?;
-        Ok(call(anchor)?)
+        Ok(call(library.session(anchor))?)
     }
 
     /// Logs in if needed. Returns whether it was.
@@ -114,22 +117,19 @@ impl Connection {
         if self.is_logged_in(library)? {
             return Ok(false);
         }
-        let info = library.calls.token_info(self.slot)?;
+        let info = library.functions.token_info(self.slot)?;
         let refused =
             pin.as_ref().and_then(|it| lock(library.refused_pins()).fault(&info.serial, it));
         if let Some(fault) = refused.or_else(|| flagged(&info, &self.options)) {
             return Err(Failure::Login(fault));
         }
         library.count_login();
-        let answer = self.in_anchor(library, |anchor| {
-            library.calls.login(anchor, pin.as_ref().map(Pin::expose))
-        });
+        let answer = self.in_anchor(library, |anchor| anchor.login(pin.as_ref().map(Pin::expose)));
         // Again, for an operation that began during the login.
         library.count_login();
         match answer {
             Ok(()) => {}
-            Err(Failure::Call(failure))
-                if failure.code() == Some(ck::CKR_USER_ALREADY_LOGGED_IN) => {}
+            Err(failure) if failure.code() == Some(ck::CKR_USER_ALREADY_LOGGED_IN) => {}
             Err(Failure::Call(failure)) => {
                 let Some(fault) = failure::pin_fault(&failure) else { return Err(failure.into()) };
                 // These two do not depend on the PIN.
@@ -146,7 +146,10 @@ impl Connection {
     }
 
     /// An idle session, or a new one. The caller has a permit.
-    pub(crate) fn take_session(&self, library: &LibraryGuard<'_>) -> Result<Session, Failure> {
+    pub(crate) fn take_session(
+        &self,
+        library: &LibraryGuard<'_>,
+    ) -> Result<SessionHandle, Failure> {
         let mut pool = lock(&self.pool);
         if pool.is_retired {
             return Err(Failure::Superseded);
@@ -160,12 +163,12 @@ impl Connection {
     }
 
     /// Returns a session after a success.
-    pub(crate) fn return_session(&self, library: &LibraryGuard<'_>, session: Session) {
+    pub(crate) fn return_session(&self, library: &LibraryGuard<'_>, session: SessionHandle) {
         let mut pool = lock(&self.pool);
         // There is one too many after a hung call that was replaced has returned.
         if pool.is_retired || pool.idle.len() >= self.most {
             drop(pool);
-            library.close_session(session);
+            library.end_session(session, false);
         } else {
             pool.idle.push(session);
         }
@@ -186,32 +189,31 @@ impl Connection {
             return;
         }
         for session in idle.into_iter().chain(anchor) {
-            end_session(library, session, is_gone);
+            library.end_session(session, is_gone);
         }
     }
 
-    /// Looks up an object handle. `logins` is the login count when the caller started.
+    /// Looks up an object handle.
     ///
     /// A handle is searched for once, since a search takes long on a full token.
     pub(crate) fn object(
         &self,
-        library: &LibraryGuard<'_>,
-        session: Session,
-        logins: u64,
+        attempt: &Attempt<'_>,
         name: &ObjectName,
     ) -> Result<ObjectHandle, Failure> {
+        let Attempt { library, session, logins, .. } = *attempt;
         if let Some(object) = self.known(logins).and_then(|it| it.handles.get(name).copied()) {
             return Ok(object);
         }
-        let object = match name.find(library.calls, session, 2)?.as_slice() {
+        let object = match name.find(session, 2)?.as_slice() {
             [] => return Err(self.missing(library)),
             [object] => *object,
             _ => return Err(Failure::KeyNotUnique),
         };
-        if !name.is_named(library.calls, session, object)? {
+        if !name.is_named(session, object)? {
             return Err(Failure::Wrong(WrongResponse::OtherObject));
         }
-        if let Some(weakness) = name.weakness(library.calls, session, object)?
+        if let Some(weakness) = name.weakness(session, object)?
             && (weakness == KeyWeakness::Type || !self.options.allow_weak_keys)
         {
             return Err(Failure::WeakKey(weakness));
@@ -259,21 +261,6 @@ impl Connection {
     }
 }
 
-/// Ends a session after `failure`.
-pub(crate) fn discard_session(library: &LibraryGuard<'_>, session: Session, failure: &Failure) {
-    let is_gone = matches!(failure, Failure::Call(call) if failure::is_session_gone(call));
-    end_session(library, session, is_gone);
-}
-
-/// Closes a session. A session that is gone is only forgotten: its handle may be another's now.
-fn end_session(library: &LibraryGuard<'_>, session: Session, is_gone: bool) {
-    if is_gone {
-        library.forget_session(session);
-    } else {
-        library.close_session(session);
-    }
-}
-
 /// The fault that the flags of the token announce.
 fn flagged(info: &TokenInfo, options: &Options) -> Option<PinFault> {
     if info.flags & ck::CKF_USER_PIN_LOCKED != 0 {
@@ -316,7 +303,7 @@ impl Connections {
         }
         let opened = Connection::open(library, &self.options).inspect_err(|failure| {
             if let Failure::Login(fault) = failure {
-                self.events.login_refused(fault);
+                self.events.push(TokenEvent::LoginRefused(fault.clone()));
             }
         });
         let (connection, logged_in) = opened?;

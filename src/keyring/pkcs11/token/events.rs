@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 
 /// An [`Event`] that owns its data.
-enum TokenEvent {
+pub(crate) enum TokenEvent {
     Reconnected { restarted: bool },
     LoggedIn,
     LoginRefused(PinFault),
@@ -32,10 +32,10 @@ impl TokenEvents {
     /// Records a connection. The first one is reported only as a login.
     pub(crate) fn connected(&self, logged_in: bool) {
         if self.was_connected.swap(true, Ordering::Relaxed) {
-            self.queue.push(TokenEvent::Reconnected { restarted: false });
+            self.push(TokenEvent::Reconnected { restarted: false });
         }
         if logged_in {
-            self.logged_in();
+            self.push(TokenEvent::LoggedIn);
         }
     }
 
@@ -44,16 +44,8 @@ impl TokenEvents {
         self.was_connected.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn restarted(&self) {
-        self.queue.push(TokenEvent::Reconnected { restarted: true });
-    }
-
-    pub(crate) fn logged_in(&self) {
-        self.queue.push(TokenEvent::LoggedIn);
-    }
-
-    pub(crate) fn login_refused(&self, fault: &PinFault) {
-        self.queue.push(TokenEvent::LoginRefused(fault.clone()));
+    pub(crate) fn push(&self, event: TokenEvent) {
+        self.queue.push(event);
     }
 
     /// Delivers the recorded events. The caller holds no lock, not even one of a keyring.

@@ -6,7 +6,7 @@ use super::time_limit::TimeLimit;
 use super::timed_lock::{TimedGuard, TimedLock};
 use crate::keyring::pkcs11::error::Error;
 use crate::keyring::pkcs11::ffi::{
-    CallFailure, CallFault, Function, FunctionList, Session, SlotId, ck,
+    CallFailure, CallFault, Function, FunctionList, Session, SessionHandle, SlotId, ck,
 };
 use crate::sync::{AtomicU64, lock};
 use alloc::collections::BTreeSet;
@@ -25,7 +25,7 @@ static LIBRARIES: Mutex<Vec<Arc<LoadedLibrary>>> = Mutex::new(Vec::new());
 /// A library and the calls that are inside it.
 pub(crate) struct LoadedLibrary {
     path: PathBuf,
-    calls: FunctionList,
+    functions: FunctionList,
     /// For C_Initialize.
     reserved: Option<CString>,
     /// The process that loaded it.
@@ -41,7 +41,7 @@ pub(crate) struct LoadedLibrary {
     logins: AtomicU64,
     /// Sessions that this crate opened. If other code has closed one, the library may assign its
     /// handle again before its user notices: nobody else uses that handle until then.
-    sessions: Mutex<BTreeSet<Session>>,
+    sessions: Mutex<BTreeSet<SessionHandle>>,
     /// Locked during a login.
     pub(crate) login: TimedLock,
     pub(crate) refused_pins: Mutex<RefusedPins>,
@@ -62,7 +62,7 @@ enum InitState {
 /// Lasts as long as a call. Changes of objects and restarts wait until no call is inside: some
 /// libraries crash otherwise, and no handle is closed under a call that uses it.
 pub(crate) struct LibraryGuard<'a> {
-    pub(crate) calls: &'a FunctionList,
+    pub(crate) functions: &'a FunctionList,
     /// The epoch of everything that is done under this guard.
     pub(crate) epoch: u64,
     /// The time of the operation.
@@ -91,10 +91,10 @@ impl LoadedLibrary {
             return Ok(library.clone());
         }
         let loaded = FunctionList::load(&path);
-        let calls = loaded.map_err(|what| Error::Library { path: path.clone(), what })?;
+        let functions = loaded.map_err(|what| Error::Library { path: path.clone(), what })?;
         let library = Arc::new(LoadedLibrary {
             path,
-            calls,
+            functions,
             reserved,
             process,
             access: TimedLock::new(),
@@ -133,11 +133,17 @@ impl LoadedLibrary {
 
     fn guard<'a>(&'a self, guard: TimedGuard<'a>, limit: &TimeLimit) -> LibraryGuard<'a> {
         let epoch = self.epoch.load(Ordering::Acquire);
-        LibraryGuard { calls: &self.calls, epoch, limit: *limit, library: self, _guard: guard }
+        LibraryGuard {
+            functions: &self.functions,
+            epoch,
+            limit: *limit,
+            library: self,
+            _guard: guard,
+        }
     }
 
     fn initialize(&self) -> Result<InitState, Error> {
-        let state = match self.calls.initialize(self.reserved.as_deref()) {
+        let state = match self.functions.initialize(self.reserved.as_deref()) {
             Ok(()) => InitState::ByUs,
             Err(failure) if failure.code() == Some(ck::CKR_CRYPTOKI_ALREADY_INITIALIZED) => {
                 InitState::ByOthers
@@ -166,7 +172,7 @@ impl LoadedLibrary {
             return Ok(true);
         }
         // A failure says no more than that the library is not initialised.
-        drop(self.calls.finalize());
+        drop(self.functions.finalize());
         *lock(&self.state) = InitState::No;
         self.begin_epoch();
         self.initialize()?;
@@ -206,8 +212,8 @@ impl LibraryGuard<'_> {
 
     /// Opens a session for the caller alone. Fails if the library returns a handle that another
     /// caller still uses.
-    pub(crate) fn open_session(&self, slot: SlotId) -> Result<Session, CallFailure> {
-        let session = self.calls.open_session(slot)?;
+    pub(crate) fn open_session(&self, slot: SlotId) -> Result<SessionHandle, CallFailure> {
+        let session = self.functions.open_session(slot)?;
         if lock(&self.library.sessions).insert(session) {
             Ok(session)
         } else {
@@ -215,15 +221,18 @@ impl LibraryGuard<'_> {
         }
     }
 
-    /// Closes a session that nobody else uses.
-    pub(crate) fn close_session(&self, session: Session) {
-        // After a failure there is nothing left to do.
-        drop(self.calls.close_session(session));
-        self.forget_session(session);
+    /// A session that [`open_session`](Self::open_session) has opened.
+    pub(crate) fn session(&self, handle: SessionHandle) -> Session<'_> {
+        Session { functions: self.functions, handle }
     }
 
-    /// Forgets a session that the token has closed: its handle may be another's now.
-    pub(crate) fn forget_session(&self, session: Session) {
+    /// Closes a session that nobody else uses. A session that is gone is only forgotten: its handle
+    /// may belong to another caller now.
+    pub(crate) fn end_session(&self, session: SessionHandle, is_gone: bool) {
+        if !is_gone {
+            // After a failure there is nothing left to do.
+            drop(self.session(session).close());
+        }
         lock(&self.library.sessions).remove(&session);
     }
 }

@@ -13,15 +13,14 @@ pub(crate) mod time_limit;
 pub(crate) mod timed_lock;
 
 use self::call_threads::CallThreads;
-use self::connection::{Connection, Connections, discard_session};
+use self::connection::{Connection, Connections};
 use self::events::TokenEvents;
 use self::library::{LibraryAccess, LibraryGuard, LoadedLibrary};
 use self::options::Options;
-use self::recovery::{Recovery, Step, next_step};
 use self::time_limit::TimeLimit;
 use crate::keyring::pkcs11::error::{Error, PinFault};
 use crate::keyring::pkcs11::failure::Failure;
-use crate::keyring::pkcs11::ffi::{ObjectHandle, Session, ck};
+use crate::keyring::pkcs11::ffi::{ObjectHandle, Session};
 use crate::keyring::pkcs11::key::object::ObjectName;
 use crate::keyring::pkcs11::key::self_test::{KnownAnswers, SelfTest};
 use crate::keyring::pkcs11::report::Report;
@@ -70,7 +69,7 @@ const DROP_TIMEOUT: Duration = Duration::from_secs(1);
 pub(crate) struct Attempt<'a> {
     pub(crate) library: &'a LibraryGuard<'a>,
     pub(crate) connection: &'a Connection,
-    pub(crate) session: Session,
+    pub(crate) session: Session<'a>,
     /// The login count when it began.
     pub(crate) logins: u64,
 }
@@ -78,7 +77,7 @@ pub(crate) struct Attempt<'a> {
 impl Attempt<'_> {
     /// The handle of an object.
     pub(crate) fn object(&self, name: &ObjectName) -> Result<ObjectHandle, Failure> {
-        self.connection.object(self.library, self.session, self.logins, name)
+        self.connection.object(self, name)
     }
 
     /// Fails if the user is not logged in: keys are hidden then, and a search that finds none proves
@@ -161,86 +160,6 @@ impl Token {
     pub(crate) fn time_limit(&self) -> TimeLimit {
         TimeLimit::new(self.0.options.recovery_timeout, self.0.options.hang_limit)
     }
-
-    /// Runs `operation`, as often as it takes within the limit: a repetition must do no harm.
-    pub(crate) fn run<T>(
-        &self,
-        access: LibraryAccess,
-        limit: &TimeLimit,
-        mut operation: impl FnMut(&Attempt<'_>) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let OpenToken { library, connections, .. } = &*self.0;
-        let mut recovery = Recovery::new(*limit);
-        loop {
-            // Outside the library, so that a wait blocks no call inside.
-            let permit = connections.sessions.acquire(limit)?;
-            let (step, epoch) = match library.enter(access, limit) {
-                Ok(inside) => match attempt(&inside, connections, &mut operation) {
-                    Ok(result) => return Ok(result),
-                    Err(failure) => {
-                        (next_step(&inside, connections, failure, &mut recovery)?, inside.epoch)
-                    }
-                },
-                // C_Initialize failed.
-                Err(Error::Call { failure }) => (recovery.retry(Failure::Call(failure))?, 0),
-                Err(error) => return Err(error.into()),
-            };
-            drop(permit);
-            recovery.pause();
-            if let Step::Restart(failure) = step {
-                self.restart(epoch, limit, &mut recovery, failure)?;
-            }
-        }
-    }
-
-    /// Restarts the library. The caller has left it.
-    fn restart(
-        &self,
-        epoch: u64,
-        limit: &TimeLimit,
-        recovery: &mut Recovery,
-        failure: Failure,
-    ) -> Result<(), Failure> {
-        match self.0.library.restart(epoch, limit) {
-            Ok(true) => self.events().restarted(),
-            // Other code uses the library: the next attempt makes a new connection.
-            Ok(false) => {}
-            Err(Error::Call { failure }) => {
-                recovery.retry(Failure::Call(failure))?;
-            }
-            Err(error @ (Error::Hanging { .. } | Error::RestartProcess { .. })) => {
-                return Err(error.into());
-            }
-            Err(_) => return Err(failure),
-        }
-        Ok(())
-    }
-}
-
-/// Runs `operation` once, in a session of its own.
-fn attempt<T>(
-    library: &LibraryGuard<'_>,
-    connections: &Connections,
-    operation: &mut dyn FnMut(&Attempt<'_>) -> Result<T, Failure>,
-) -> Result<T, Failure> {
-    let connection = connections.connect(library)?;
-    let session = connection.take_session(library).inspect_err(|failure| {
-        let call = if let Failure::Call(call) = failure { call.code() } else { None };
-        if call == Some(ck::CKR_SESSION_COUNT) {
-            connections.sessions.lower();
-        }
-    })?;
-    let logins = library.logins();
-    let mut outcome = operation(&Attempt { library, connection: &connection, session, logins });
-    if library.logins() != logins {
-        // Handles may have changed meanwhile: neither a success nor a failure counts.
-        outcome = Err(Failure::Superseded);
-    }
-    match &outcome {
-        Ok(_) => connection.return_session(library, session),
-        Err(failure) => discard_session(library, session, failure),
-    }
-    outcome
 }
 
 impl Drop for OpenToken {

@@ -2,11 +2,13 @@
 //! login, another connection, a restart of the library.
 
 use super::connection::{Connection, Connections};
-use super::library::LibraryGuard;
+use super::events::TokenEvent;
+use super::library::{LibraryAccess, LibraryGuard};
 use super::time_limit::TimeLimit;
+use super::{Attempt, OpenToken, Token};
 use crate::keyring::pkcs11::error::{Error, PinFault};
-use crate::keyring::pkcs11::failure::{self, Failure, Remedy};
-use crate::keyring::pkcs11::ffi::ck;
+use crate::keyring::pkcs11::failure::{self, Failure};
+use crate::keyring::pkcs11::ffi::{CallFailure, CallFault, ck};
 use alloc::sync::Arc;
 use core::time::Duration;
 
@@ -14,10 +16,10 @@ use core::time::Duration;
 const EAGER_ATTEMPTS: usize = 4;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 
 /// How often the pause doubles: beyond the longest one.
-const MOST_DOUBLINGS: usize = 7;
+const MAX_DOUBLINGS: usize = 7;
 
 /// After how many failures of one operation the library is restarted although the token reports no
 /// fault, or although each new connection to it works.
@@ -25,6 +27,89 @@ const LIBRARY_FAILURES: usize = 5;
 
 /// How many wrong responses count as transient.
 const TRANSIENT_RESPONSES: usize = 2;
+
+impl Token {
+    /// Runs `operation`, as often as it takes within the limit: a repetition must do no harm.
+    pub(crate) fn run<T>(
+        &self,
+        access: LibraryAccess,
+        limit: &TimeLimit,
+        mut operation: impl FnMut(&Attempt<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let OpenToken { library, connections, .. } = &*self.0;
+        let mut recovery = Recovery::new(*limit);
+        loop {
+            // Outside the library, so that a wait blocks no call inside.
+            let permit = connections.sessions.acquire(limit)?;
+            let (step, epoch) = match library.enter(access, limit) {
+                Ok(inside) => match attempt(&inside, connections, &mut operation) {
+                    Ok(result) => return Ok(result),
+                    Err(failure) => {
+                        (next_step(&inside, connections, failure, &mut recovery)?, inside.epoch)
+                    }
+                },
+                // C_Initialize failed.
+                Err(Error::Call { failure }) => (recovery.retry(Failure::Call(failure))?, 0),
+                Err(error) => return Err(error.into()),
+            };
+            drop(permit);
+            recovery.pause();
+            if let Step::Restart(failure) = step {
+                self.restart(epoch, limit, &mut recovery, failure)?;
+            }
+        }
+    }
+
+    /// Restarts the library. The caller has left it.
+    fn restart(
+        &self,
+        epoch: u64,
+        limit: &TimeLimit,
+        recovery: &mut Recovery,
+        failure: Failure,
+    ) -> Result<(), Failure> {
+        match self.0.library.restart(epoch, limit) {
+            Ok(true) => self.events().push(TokenEvent::Reconnected { restarted: true }),
+            // Other code uses the library: the next attempt makes a new connection.
+            Ok(false) => {}
+            Err(Error::Call { failure }) => {
+                recovery.retry(Failure::Call(failure))?;
+            }
+            Err(error @ (Error::Hanging { .. } | Error::RestartProcess { .. })) => {
+                return Err(error.into());
+            }
+            Err(_) => return Err(failure),
+        }
+        Ok(())
+    }
+}
+
+/// Runs `operation` once, in a session of its own.
+fn attempt<T>(
+    library: &LibraryGuard<'_>,
+    connections: &Connections,
+    operation: &mut dyn FnMut(&Attempt<'_>) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let connection = connections.connect(library)?;
+    let session = connection.take_session(library).inspect_err(|failure| {
+        if failure.code() == Some(ck::CKR_SESSION_COUNT) {
+            connections.sessions.lower();
+        }
+    })?;
+    let logins = library.logins();
+    let environment =
+        Attempt { library, connection: &connection, session: library.session(session), logins };
+    let mut outcome = operation(&environment);
+    if library.logins() != logins {
+        // Handles may have changed meanwhile: neither a success nor a failure counts.
+        outcome = Err(Failure::Superseded);
+    }
+    match &outcome {
+        Ok(_) => connection.return_session(library, session),
+        Err(failure) => library.end_session(session, is_session_gone(failure)),
+    }
+    outcome
+}
 
 /// The recovery of one operation.
 pub(crate) struct Recovery {
@@ -39,7 +124,7 @@ pub(crate) struct Recovery {
     looked_up_again: bool,
 }
 
-/// What the operation does next.
+/// The next step of the operation.
 pub(crate) enum Step {
     Retry,
     /// Restart the library. If that is impossible, the operation fails with this failure.
@@ -71,8 +156,8 @@ impl Recovery {
     #[expect(clippy::arithmetic_side_effects, reason = "five milliseconds times 2^7 at most")]
     pub(crate) fn pause(&self) {
         if let Some(late) = self.attempts.checked_sub(EAGER_ATTEMPTS + 1) {
-            let pause = FIRST_PAUSE * (1 << late.min(MOST_DOUBLINGS));
-            std::thread::sleep(pause.min(LONGEST_PAUSE).min(self.limit.remaining()));
+            let pause = FIRST_PAUSE * (1 << late.min(MAX_DOUBLINGS));
+            std::thread::sleep(pause.min(MAX_PAUSE).min(self.limit.remaining()));
         }
     }
 
@@ -86,7 +171,7 @@ impl Recovery {
     /// whether to restart the library: seldom, since a restart disturbs all its users.
     fn library_failed(&mut self, failure: &Failure) -> bool {
         let is_curable = match failure {
-            Failure::Call(call) => !failure::is_lack_of_sessions(call),
+            Failure::Call(call) => !is_lack_of_sessions(call),
             Failure::Login(PinFault::Ignored) => true,
             _ => false,
         };
@@ -110,7 +195,7 @@ impl Recovery {
                 self.wrong_responses += 1;
                 Remedy::Lookup
             }
-            Failure::Call(call) => failure::remedy(call),
+            Failure::Call(call) => remedy_of(call),
             Failure::Superseded => Remedy::Session,
             Failure::Login(PinFault::Ignored) => Remedy::Lookup,
             // A token that was there may return; one that never was has another label.
@@ -118,6 +203,76 @@ impl Recovery {
             _ => Remedy::None,
         }
     }
+}
+
+/// The least remedy against a failed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// Another session.
+    Session,
+    /// Another lookup of the object handle, after a login if needed.
+    Lookup,
+    /// To ask the device for its state.
+    Device,
+    /// A restart: the library is not initialised.
+    Restart,
+    /// None: the same call fails again.
+    None,
+}
+
+/// The least remedy that may help against a failed call.
+pub(crate) fn remedy_of(failure: &CallFailure) -> Remedy {
+    let code = match failure.fault {
+        CallFault::Code(rv) => rv.0,
+        CallFault::Length | CallFault::Handle => return Remedy::Session,
+        CallFault::Missing => return Remedy::None,
+    };
+    match code {
+        ck::CKR_SESSION_HANDLE_INVALID
+        | ck::CKR_SESSION_CLOSED
+        | ck::CKR_OPERATION_ACTIVE
+        | ck::CKR_OPERATION_NOT_INITIALIZED
+        | ck::CKR_BUFFER_TOO_SMALL
+        | ck::CKR_SESSION_COUNT => Remedy::Session,
+        ck::CKR_OBJECT_HANDLE_INVALID | ck::CKR_KEY_HANDLE_INVALID | ck::CKR_USER_NOT_LOGGED_IN => {
+            Remedy::Lookup
+        }
+        ck::CKR_CRYPTOKI_NOT_INITIALIZED => Remedy::Restart,
+        ck::CKR_MECHANISM_INVALID
+        | ck::CKR_MECHANISM_PARAM_INVALID
+        | ck::CKR_ARGUMENTS_BAD
+        | ck::CKR_ATTRIBUTE_READ_ONLY
+        | ck::CKR_ATTRIBUTE_SENSITIVE
+        | ck::CKR_ATTRIBUTE_TYPE_INVALID
+        | ck::CKR_ATTRIBUTE_VALUE_INVALID
+        | ck::CKR_TEMPLATE_INCOMPLETE
+        | ck::CKR_TEMPLATE_INCONSISTENT
+        | ck::CKR_TOKEN_WRITE_PROTECTED
+        | ck::CKR_SESSION_READ_ONLY
+        | ck::CKR_ACTION_PROHIBITED
+        | ck::CKR_KEY_SIZE_RANGE
+        | ck::CKR_KEY_FUNCTION_NOT_PERMITTED
+        | ck::CKR_KEY_TYPE_INCONSISTENT
+        | ck::CKR_FUNCTION_NOT_SUPPORTED => Remedy::None,
+        _ => Remedy::Device,
+    }
+}
+
+/// Whether the call lacked a session or room in its buffer: nothing is lost.
+fn is_lack_of_sessions(failure: &CallFailure) -> bool {
+    let codes = [ck::CKR_SESSION_COUNT, ck::CKR_BUFFER_TOO_SMALL];
+    failure.code().is_none_or(|code| codes.contains(&code))
+}
+
+/// Whether the session is gone, so that its handle may belong to another caller now.
+pub(crate) fn is_session_gone(failure: &Failure) -> bool {
+    let codes = [
+        ck::CKR_SESSION_HANDLE_INVALID,
+        ck::CKR_SESSION_CLOSED,
+        ck::CKR_CRYPTOKI_NOT_INITIALIZED,
+        ck::CKR_DEVICE_REMOVED,
+    ];
+    failure.code().is_some_and(|code| codes.contains(&code))
 }
 
 /// Applies the remedy against `failure` that is possible inside the library, and returns what to do
@@ -167,8 +322,8 @@ fn mend(
             Ok(false)
         }
         Ok(false) => log_in_again(library, connections, connection, recovery),
-        Err(Failure::Call(lost)) => {
-            let is_gone = failure::is_session_gone(&lost);
+        Err(lost @ Failure::Call(_)) => {
+            let is_gone = is_session_gone(&lost);
             connections.disconnect(library, connection, is_gone);
             let is_down = lost.code() == Some(ck::CKR_CRYPTOKI_NOT_INITIALIZED);
             Ok(is_down || (!is_gone && recovery.device_failed()))
@@ -188,12 +343,12 @@ fn log_in_again(
         Ok(logged_in) => {
             connection.forget_objects();
             if logged_in {
-                connections.events.logged_in();
+                connections.events.push(TokenEvent::LoggedIn);
             }
             Ok(false)
         }
         Err(Failure::Login(fault)) if !matches!(fault, PinFault::Ignored) => {
-            connections.events.login_refused(&fault);
+            connections.events.push(TokenEvent::LoginRefused(fault.clone()));
             Err(Failure::Login(fault))
         }
         Err(Failure::Error(error)) => Err(error.into()),

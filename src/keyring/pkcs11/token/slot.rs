@@ -15,9 +15,9 @@ pub(crate) fn find_token(
 ) -> Result<(SlotId, TokenInfo), Failure> {
     let (mut found, mut others) = (Vec::new(), Vec::new());
     let mut failed = None;
-    for slot in library.calls.slots()? {
+    for slot in library.functions.slots()? {
         // Another token may be broken.
-        match library.calls.token_info(slot) {
+        match library.functions.token_info(slot) {
             Ok(info) if options.matches(&info) => found.push((slot, info)),
             Ok(info) => others.push(label(&info)),
             Err(failure) => failed = Some(failure),

@@ -1,5 +1,6 @@
 //! Buffers for input and output of a token, wiped on drop.
 
+use super::failure::{CallFailure, Function, Result};
 use crate::crypto::secret::MAX_DATA_KEY_LEN;
 use alloc::boxed::Box;
 use zeroize::Zeroize;
@@ -12,20 +13,13 @@ const ROOM: usize = 128;
 
 /// Bytes that are wiped on drop; boxed, so that moves leave no copies.
 pub(crate) struct TokenBuffer {
-    room: Box<[u8; ROOM]>,
-    len: usize,
+    pub(super) room: Box<[u8; ROOM]>,
+    pub(super) len: usize,
 }
 
 impl TokenBuffer {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         TokenBuffer { room: Box::new([0; ROOM]), len: 0 }
-    }
-
-    /// Calls `write` with the whole room; it returns how many bytes it has written.
-    pub(crate) fn written<E>(write: impl FnOnce(&mut [u8]) -> Result<usize, E>) -> Result<Self, E> {
-        let mut buffer = TokenBuffer::new();
-        buffer.len = write(buffer.room.as_mut_slice())?;
-        Ok(buffer)
     }
 
     /// A wrapped key of `pieces`.
@@ -37,6 +31,11 @@ impl TokenBuffer {
             buffer.len += piece.len();
         }
         buffer
+    }
+
+    /// The output of `function`, which must have `len` bytes.
+    pub(crate) fn exactly(self, len: usize, function: Function) -> Result<Self> {
+        if self.len == len { Ok(self) } else { Err(CallFailure::length(function)) }
     }
 
     #[expect(clippy::indexing_slicing, reason = "this many bytes were written")]
