@@ -2,6 +2,8 @@
 
 #[cfg(feature = "aws-lc-rs")]
 use super::aws_lc;
+#[cfg(all(feature = "graviola", any(target_arch = "x86_64", target_arch = "aarch64")))]
+use super::graviola;
 use super::provider::Provider;
 use super::{CryptoError, rustcrypto};
 
@@ -83,36 +85,42 @@ impl AeadAlgorithm {
     }
 }
 
-/// An AEAD as large as the largest, so that no variant of an enum leaves room.
-///
-/// A move copies an enum at its full size: what lies on the stack, keys too, would come along in
-/// the room that a small variant leaves, and stay where nothing wipes it.
-pub(crate) struct Filled<C, const N: usize> {
-    cipher: C,
-    _zeros: [u8; N],
+/// Size of a variant of [`AnyAead`]: a tag in front of `C`, at its alignment.
+const fn room<C>() -> usize {
+    size_of::<C>() + align_of::<C>()
 }
 
-impl<C, const N: usize> Filled<C, N> {
-    fn new(cipher: C) -> Self {
-        Filled { cipher, _zeros: [0; N] }
-    }
-}
+/// Size of the largest variant.
+const SIZE: usize = {
+    let most = room::<rustcrypto::Aes256Gcm>();
+    #[cfg(all(feature = "graviola", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let most =
+        if room::<graviola::Graviola>() > most { room::<graviola::Graviola>() } else { most };
+    most
+};
 
-/// How much an AEAD lacks to be as large as the largest.
+/// How many bytes `C` and a tag of one byte lack to fill [`AnyAead`].
 const fn filler<C>() -> usize {
-    size_of::<rustcrypto::Aes256Gcm>() - size_of::<C>()
+    SIZE - 1 - size_of::<C>()
 }
 
 /// One of the compiled-in AEADs, by value: no registry, and no allocation of ours.
+///
+/// Zeros fill the room that a variant leaves. A move copies an enum at its full size: what lies on the
+/// stack, keys too, would come along in that room, and stay where nothing wipes it.
+#[expect(dead_code, reason = "nothing reads the zeros")]
 pub(crate) enum AnyAead {
-    Aes256Gcm(rustcrypto::Aes256Gcm),
-    Aes128Gcm(Filled<rustcrypto::Aes128Gcm, { filler::<rustcrypto::Aes128Gcm>() }>),
-    ChaCha20Poly1305(
-        Filled<rustcrypto::ChaCha20Poly1305, { filler::<rustcrypto::ChaCha20Poly1305>() }>,
-    ),
+    Aes256Gcm(rustcrypto::Aes256Gcm, [u8; filler::<rustcrypto::Aes256Gcm>()]),
+    Aes128Gcm(rustcrypto::Aes128Gcm, [u8; filler::<rustcrypto::Aes128Gcm>()]),
+    ChaCha20Poly1305(rustcrypto::ChaCha20Poly1305, [u8; filler::<rustcrypto::ChaCha20Poly1305>()]),
+    #[cfg(all(feature = "graviola", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    Graviola(graviola::Graviola, [u8; filler::<graviola::Graviola>()]),
     #[cfg(feature = "aws-lc-rs")]
-    AwsLc(Filled<aws_lc::AwsLc, { filler::<aws_lc::AwsLc>() }>),
+    AwsLc(aws_lc::AwsLc, [u8; filler::<aws_lc::AwsLc>()]),
 }
+
+// A tag, a cipher and zeros are all there is: no variant has padding.
+const _: () = assert!(size_of::<AnyAead>() == SIZE);
 
 impl AnyAead {
     /// Sets up `key` for `algorithm`.
@@ -127,31 +135,52 @@ impl AnyAead {
     ) -> Result<Self, CryptoError> {
         match provider {
             Provider::RustCrypto => Self::rustcrypto(algorithm, key),
+            #[cfg(feature = "graviola")]
+            Provider::Graviola => Self::graviola(algorithm, key),
             #[cfg(feature = "aws-lc-rs")]
             Provider::AwsLcRs => {
-                aws_lc::AwsLc::set_up(algorithm, key).map(Filled::new).map(AnyAead::AwsLc)
+                let key = aws_lc::AwsLc::set_up(algorithm, key)?;
+                Ok(AnyAead::AwsLc(key, [0; filler::<aws_lc::AwsLc>()]))
             }
         }
     }
 
     fn rustcrypto(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self, CryptoError> {
         Ok(match algorithm {
-            AeadAlgorithm::Aes256Gcm => AnyAead::Aes256Gcm(rustcrypto::set_up(key)?),
-            AeadAlgorithm::Aes128Gcm => AnyAead::Aes128Gcm(Filled::new(rustcrypto::set_up(key)?)),
-            AeadAlgorithm::ChaCha20Poly1305 => {
-                AnyAead::ChaCha20Poly1305(Filled::new(rustcrypto::set_up(key)?))
+            AeadAlgorithm::Aes256Gcm => {
+                AnyAead::Aes256Gcm(rustcrypto::set_up(key)?, [0; filler::<rustcrypto::Aes256Gcm>()])
             }
+            AeadAlgorithm::Aes128Gcm => {
+                AnyAead::Aes128Gcm(rustcrypto::set_up(key)?, [0; filler::<rustcrypto::Aes128Gcm>()])
+            }
+            AeadAlgorithm::ChaCha20Poly1305 => AnyAead::ChaCha20Poly1305(
+                rustcrypto::set_up(key)?,
+                [0; filler::<rustcrypto::ChaCha20Poly1305>()],
+            ),
         })
+    }
+
+    /// RustCrypto's where the processor or the target is another, and for ChaCha20-Poly1305.
+    #[cfg(feature = "graviola")]
+    fn graviola(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self, CryptoError> {
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+        if algorithm != AeadAlgorithm::ChaCha20Poly1305 && graviola::is_supported() {
+            let key = graviola::Graviola::set_up(algorithm, key)?;
+            return Ok(AnyAead::Graviola(key, [0; filler::<graviola::Graviola>()]));
+        }
+        Self::rustcrypto(algorithm, key)
     }
 
     /// The cipher behind the value.
     pub(crate) fn as_aead(&self) -> &dyn Aead {
         match self {
-            AnyAead::Aes256Gcm(aead) => aead,
-            AnyAead::Aes128Gcm(aead) => &aead.cipher,
-            AnyAead::ChaCha20Poly1305(aead) => &aead.cipher,
+            AnyAead::Aes256Gcm(aead, _) => aead,
+            AnyAead::Aes128Gcm(aead, _) => aead,
+            AnyAead::ChaCha20Poly1305(aead, _) => aead,
+            #[cfg(all(feature = "graviola", any(target_arch = "x86_64", target_arch = "aarch64")))]
+            AnyAead::Graviola(aead, _) => aead,
             #[cfg(feature = "aws-lc-rs")]
-            AnyAead::AwsLc(aead) => &aead.cipher,
+            AnyAead::AwsLc(aead, _) => aead,
         }
     }
 }

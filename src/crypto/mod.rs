@@ -9,6 +9,8 @@ pub(crate) mod argon2id;
 #[cfg(feature = "aws-lc-rs")]
 mod aws_lc;
 pub(crate) mod compare;
+#[cfg(all(feature = "graviola", any(target_arch = "x86_64", target_arch = "aarch64")))]
+mod graviola;
 #[cfg(all(any(feature = "file", feature = "pkcs11"), unix))]
 pub(crate) mod hash;
 pub(crate) mod kdf;

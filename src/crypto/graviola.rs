@@ -1,0 +1,94 @@
+//! The fastest provider without a C compiler: the AES-GCM of `graviola` (feature `graviola`), in Rust
+//! intrinsics. Its ChaCha20-Poly1305 is not used: RustCrypto's is faster over whole chunks.
+//!
+//! A dropped key schedule is wiped, and the vector registers after each call. What a call derives
+//! from the key on the stack (round keys in other widths, the GHASH key, the first counter block) it
+//! leaves there.
+
+use super::CryptoError;
+use super::aead::{Aead, AeadAlgorithm, Nonce, Tag};
+
+use graviola::aead::AesGcm;
+
+/// AES-GCM of `graviola` with its key set up.
+pub(crate) struct Graviola(AesGcm);
+
+/// Whether this processor has every feature without which `graviola` panics.
+///
+/// The detection of `std` is cached: this takes a few instructions.
+pub(super) fn is_supported() -> bool {
+    // Its code needs SSSE3 too, which it takes for granted where there is AVX.
+    #[cfg(target_arch = "x86_64")]
+    if !std::arch::is_x86_feature_detected!("ssse3") {
+        return false;
+    }
+    graviola::util::is_cpu_supported()
+}
+
+impl Graviola {
+    /// Sets up a cipher from a key of exactly its length, on a processor that [`is_supported`].
+    pub(super) fn set_up(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self, CryptoError> {
+        // It panics at a length that AES has not.
+        if key.len() != algorithm.key_len() {
+            return Err(CryptoError);
+        }
+        Ok(Graviola(AesGcm::new(key)))
+    }
+}
+
+/// Copies `input` to `output`, where the cipher then works in place: it has no other way.
+fn copy(input: &[u8], output: &mut [u8]) -> Result<(), CryptoError> {
+    if input.len() != output.len() {
+        return Err(CryptoError);
+    }
+    output.copy_from_slice(input);
+    Ok(())
+}
+
+/// `graviola` decrypts before it has compared the tag, and then fills its output with zeros if it
+/// differs. That this holds is tested, not assumed: `refusals.rs`.
+impl Aead for Graviola {
+    fn encrypt_in_place(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        buffer: &mut [u8],
+    ) -> Result<Tag, CryptoError> {
+        let mut tag = Tag::default();
+        self.0.encrypt(nonce, aad, buffer, &mut tag);
+        Ok(tag)
+    }
+
+    fn encrypt_into(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        plaintext: &[u8],
+        ciphertext: &mut [u8],
+    ) -> Result<Tag, CryptoError> {
+        copy(plaintext, ciphertext)?;
+        self.encrypt_in_place(nonce, aad, ciphertext)
+    }
+
+    fn decrypt_in_place(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        buffer: &mut [u8],
+        tag: &Tag,
+    ) -> Result<(), CryptoError> {
+        self.0.decrypt(nonce, aad, buffer, tag).map_err(|_| CryptoError)
+    }
+
+    fn decrypt_into(
+        &self,
+        nonce: &Nonce,
+        aad: &[u8],
+        ciphertext: &[u8],
+        plaintext: &mut [u8],
+        tag: &Tag,
+    ) -> Result<(), CryptoError> {
+        copy(ciphertext, plaintext)?;
+        self.decrypt_in_place(nonce, aad, plaintext, tag)
+    }
+}
