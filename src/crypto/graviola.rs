@@ -1,32 +1,22 @@
-//! The fastest provider without a C compiler: the AES-GCM of `graviola` (feature `graviola`), in Rust
-//! intrinsics. Its ChaCha20-Poly1305 is not used: RustCrypto's is faster over whole chunks.
+//! The fastest provider without a C compiler: AES-GCM of `graviola` (feature `graviola`), in Rust and
+//! assembly. Its ChaCha20-Poly1305 is not used: RustCrypto's is faster over whole chunks.
 //!
-//! A dropped key schedule is wiped, and the vector registers after each call. What a call derives
-//! from the key on the stack (round keys in other widths, the GHASH key, the first counter block) it
-//! leaves there.
+//! `graviola` wipes a key schedule that is dropped, and 16 vector registers after each call. It leaves on
+//! the stack what a call derives from the key: round keys in wider registers, the GHASH key, the first
+//! counter block.
 
 use super::CryptoError;
 use super::aead::{Aead, AeadAlgorithm, Nonce, Tag};
-
 use graviola::aead::AesGcm;
+
+/// Whether this processor has every feature without which `graviola` panics: the same test as its own.
+pub(super) use graviola::util::is_cpu_supported as is_supported;
 
 /// AES-GCM of `graviola` with its key set up.
 pub(crate) struct Graviola(AesGcm);
 
-/// Whether this processor has every feature without which `graviola` panics.
-///
-/// The detection of `std` is cached: this takes a few instructions.
-pub(super) fn is_supported() -> bool {
-    // Its code needs SSSE3 too, which it takes for granted where there is AVX.
-    #[cfg(target_arch = "x86_64")]
-    if !std::arch::is_x86_feature_detected!("ssse3") {
-        return false;
-    }
-    graviola::util::is_cpu_supported()
-}
-
 impl Graviola {
-    /// Sets up a cipher from a key of exactly its length, on a processor that [`is_supported`].
+    /// Sets up a cipher from a key of exactly its length, on a processor that is supported.
     pub(super) fn set_up(algorithm: AeadAlgorithm, key: &[u8]) -> Result<Self, CryptoError> {
         // It panics at a length that AES has not.
         if key.len() != algorithm.key_len() {

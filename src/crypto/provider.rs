@@ -43,8 +43,8 @@ impl Provider {
 
     /// Returns whether this processor runs it: where not, RustCrypto's AEADs run in its place.
     ///
-    /// `Graviola` needs AES, PCLMULQDQ, SSSE3, AVX, AVX2, BMI1 and ADX on x86-64; AES, NEON, PMULL and
-    /// SHA-2 on aarch64. The others run everywhere.
+    /// `Graviola` needs AES, PCLMULQDQ, AVX, AVX2, BMI1 and ADX on x86-64; AES, NEON, PMULL and SHA-2 on
+    /// aarch64. The others run everywhere.
     pub fn is_supported(self) -> bool {
         match self {
             #[cfg(feature = "graviola")]
