@@ -24,7 +24,7 @@ UNWANTED='openssl|openssl-sys|ring|aws-lc-rs|aws-lc-sys|aws-lc-fips-sys|tokio|as
 UNWANTED+='|cryptoki|cryptoki-sys|libloading'
 
 # What only a feature that needs it brings; the core has none of it.
-NOT_IN_CORE='argon2|blake2|rustix|serde|serde_json|tracing|metrics|libc|getrandom'
+NOT_IN_CORE='argon2|blake2|graviola|rustix|serde|serde_json|tracing|metrics|libc|getrandom'
 
 # Each crate that holds key material, and the feature that has it wipe what it held.
 WIPED=(
@@ -93,6 +93,15 @@ check_aws_lc() {
     checks=$((checks + 1))
 }
 
+# With the feature that brings the other AEADs without C: that crate, in the version that was read.
+check_graviola() {
+    local added
+    added=$(comm -13 <(crates --features std) <(crates --features graviola) | xargs)
+    [[ $added == graviola || $added == 'cfg-if graviola' ]] || fail "feature graviola brings: $added"
+    grep -qE '^graviola = \{ version = "=[0-9.]+"' Cargo.toml || fail "graviola's version is not pinned"
+    checks=$((checks + 1))
+}
+
 # With the feature that loads C code at run time: ready bindings and the loader, and nothing else;
 # no generator of bindings, no second crate over them.
 check_pkcs11() {
@@ -115,6 +124,7 @@ crates() {
 checks=0
 check_core
 check_aws_lc
+check_graviola
 check_pkcs11
 combinations=("--no-default-features" "" "--all-features")
 while read -r feature; do

@@ -175,9 +175,9 @@ code_lines >"$code"
 check crypto 'crypto uses a layer above it' \
     '(crate::\{|crate::[a-bd-z]|crate::c[a-qs-z]|super::super|\benvelock::)' '^src/crypto/'
 check ciphers 'a cipher crate is named outside of src/crypto/' \
-    '\b(aes|aes_gcm|aws_lc_rs|chacha20poly1305|xaes_256_gcm|argon2|hmac|hkdf|sha2|subtle)::' '^src/[^c]|^src/c[^r]'
+    '\b(aes|aes_gcm|aws_lc_rs|chacha20poly1305|graviola|xaes_256_gcm|argon2|hmac|hkdf|sha2|subtle)::' '^src/[^c]|^src/c[^r]'
 check ciphers 'a cipher crate is imported outside of src/crypto/' \
-    '\b(use|extern crate) +(aes|aes_gcm|aws_lc_rs|chacha20poly1305|xaes_256_gcm|argon2|hmac|hkdf|sha2|subtle)\b' \
+    '\b(use|extern crate) +(aes|aes_gcm|aws_lc_rs|chacha20poly1305|graviola|xaes_256_gcm|argon2|hmac|hkdf|sha2|subtle)\b' \
     '^src/[^c]|^src/c[^r]'
 check std 'std outside of the rim' '\bstd::|extern crate +std\b|\buse +std\b'
 with_declared <"$code" >"$scratch/declared"
