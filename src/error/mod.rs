@@ -15,8 +15,7 @@ pub use unverified::Unverified;
 
 use crate::aad::AadFault;
 use crate::format::{DataKeyId, HeaderFault, KeyVersion, LooksLike, MessagePart, SlotFault};
-use crate::keyring::Refusal;
-use crate::keyset::LifecycleError;
+use crate::keyset::{LifecycleError, Refusal};
 use crate::random::RandomnessUnavailable;
 use alloc::string::String;
 #[cfg(feature = "std")]
