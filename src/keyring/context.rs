@@ -1,4 +1,4 @@
-//! What a wrap is bound to.
+//! The message context that a wrap is bound to.
 
 #![expect(
     clippy::indexing_slicing,
@@ -17,7 +17,7 @@ const LABEL: &[u8] = b"envelock wrap v1";
 /// Label, immutable core, algorithm, version, master key id, name length, name.
 const MAX_LEN: usize = LABEL.len() + 22 + 1 + 4 + 8 + 1 + MAX_KEY_NAME_LEN;
 
-/// The message that a data key belongs to, as far as a wrap is bound to it: its immutable core.
+/// The immutable core of the message that a data key belongs to. A wrap is bound to it.
 #[derive(Clone, Copy)]
 pub struct WrapContext<'a> {
     core: &'a ImmutableCore,
@@ -26,52 +26,50 @@ pub struct WrapContext<'a> {
 }
 
 impl<'a> WrapContext<'a> {
-    /// The context of an unwrap or a rewrap.
+    /// Returns the context of an unwrap or a rewrap.
     pub(crate) fn new(core: &'a ImmutableCore) -> Self {
         WrapContext { core, plaintext_len: None, replaced: None }
     }
 
-    /// The context of a message that is being encrypted.
+    /// Returns the context of a message that is being encrypted.
     pub(crate) fn for_message(core: &'a ImmutableCore, plaintext_len: Option<u64>) -> Self {
         WrapContext { core, plaintext_len, replaced: None }
     }
 
-    /// The context of a wrap that takes the place of the slot `replaced`.
+    /// Returns the context of a wrap that replaces the slot `replaced`.
     pub(crate) fn replacing(self, replaced: SlotLabel<'a>) -> Self {
         WrapContext { replaced: Some(replaced), ..self }
     }
 
-    /// The slot whose place the wrap takes: of several keyrings that hold its name, the one that has
-    /// it wraps.
+    /// Returns the slot that the wrap replaces. Of several keyrings with its name, its owner wraps.
     pub(crate) fn replaced(&self) -> Option<&SlotLabel<'a>> {
         self.replaced.as_ref()
     }
 
-    /// The suite, which fixes the data key's length.
+    /// Returns the suite, which fixes the length of the data key.
     pub fn suite(&self) -> Suite {
         self.core.suite()
     }
 
-    /// The data key id. It is in the clear in the header: never a nonce, never a cache key by
-    /// itself.
+    /// Returns the data key id. The header has it in the clear, so it is no nonce, and no cache key by itself.
     pub fn data_key_id(&self) -> DataKeyId {
         self.core.data_key_id()
     }
 
-    /// Length in bytes of the plaintext that the data key is about to protect, and of what earlier
-    /// data keys protected beyond their wraps where some are reused: known while a message in memory
-    /// is encrypted, `None` while one is streamed, decrypted or rewrapped.
+    /// Returns the length in bytes of the plaintext that the data key is about to protect. `None` for
+    /// a stream, a decryption and a rewrap.
     ///
-    /// For keyrings that count what a key version protects. It is not bound to the wrap.
+    /// Under reuse of data keys it includes the messages that earlier data keys encrypted without a wrap.
+    /// For keyrings that count the bytes under a key version. The wrap is not bound to it.
     pub fn plaintext_len(&self) -> Option<u64> {
         self.plaintext_len
     }
 
-    /// The bytes that a wrap under `label` authenticates besides the data key (SPEC K-AAD).
+    /// Returns the associated data of a wrap under `label` (SPEC K-AAD).
     ///
-    /// Other algorithms than 1 to 3 use these, or bytes of their own that bind at least the
-    /// core, the algorithm and the name; a backend that tells the version only in its answer
-    /// compares that with the slot's.
+    /// Algorithms other than 1 to 3 use these bytes, or bytes of their own that bind at least the
+    /// core, the algorithm and the name. A backend that chooses the version itself compares the version
+    /// that it returns with the slot's.
     pub fn wrap_aad(&self, label: &SlotLabel<'_>) -> WrapAad {
         let name = label.name.as_str().as_bytes();
         let name_len = label.name.len_byte();
@@ -90,19 +88,19 @@ impl<'a> WrapContext<'a> {
         WrapAad { bytes, len }
     }
 
-    /// The immutable core: bytes 0..22 of the header.
+    /// Returns the immutable core: bytes 0..22 of the header.
     pub fn core_bytes(&self) -> &'a [u8; 22] {
         self.core.as_bytes()
     }
 
-    /// Checks that `data_key` is this message's: its length, and in constant time its check.
+    /// Checks that `data_key` belongs to this message: its length, and in constant time its check.
     ///
     /// The core does so after every unwrap. A keyring needs it only between an unwrap and a
-    /// wrap of its own, so that a rewrap cannot launder another key.
+    /// wrap of its own, so that a rewrap cannot exchange the data key.
     ///
     /// # Errors
     ///
-    /// [`KeyringError::Authentication`].
+    /// [`KeyringError::Authentication`] if it does not.
     pub fn verify(&self, data_key: &DataKey) -> Result<(), KeyringError> {
         if self.core.names(data_key) { Ok(()) } else { Err(KeyringError::Authentication) }
     }
@@ -117,7 +115,7 @@ impl fmt::Debug for WrapContext<'_> {
     }
 }
 
-/// Associated data of a wrap, 52 to 307 bytes, on the stack. Public: it repeats the header.
+/// Associated data of a wrap, 52 to 307 bytes, on the stack. Nothing in it is secret.
 #[derive(Clone)]
 pub struct WrapAad {
     bytes: [u8; MAX_LEN],

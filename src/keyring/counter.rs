@@ -1,16 +1,16 @@
-//! Counters that many threads add to.
+//! Usage counters of a key, shared by threads.
 
 use super::WrapContext;
 use crate::keyset::Usage;
 use crate::sync::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 
-/// Counts up to 2^64 - 1, and stays there. Nothing else is ordered by a count.
+/// A counter. No other memory access is ordered by it.
 #[derive(Default)]
 struct Counter(AtomicU64);
 
 impl Counter {
-    /// Makes the count what `next` says; `false` if that says nothing.
+    /// Sets the count to `next` of it. Returns `false` if that is `None`.
     fn update(&self, next: impl Fn(u64) -> Option<u64>) -> bool {
         self.0.fetch_update(Relaxed, Relaxed, next).is_ok()
     }
@@ -20,7 +20,7 @@ impl Counter {
     }
 }
 
-/// What this process used a key for, and how much of that is on record.
+/// The usage of a key by this process, and the part of it that is recorded.
 #[derive(Default)]
 pub(crate) struct Counts {
     wraps: Counter,
@@ -32,12 +32,12 @@ pub(crate) struct Counts {
 }
 
 impl Counts {
-    /// Counts a wrap that is about to be made, unless the key would have more than `most` then.
-    /// The first one counts `trials` more.
+    /// Counts a wrap before it is made, and `trials` more with the first. Returns `false`, and counts
+    /// nothing, if the key would exceed `most` wraps.
     pub(super) fn count(&self, context: &WrapContext<'_>, trials: u64, most: u64) -> bool {
         let next = |wraps: u64| {
             let trials = if wraps == 0 { trials } else { 0 };
-            // Beyond what can be counted is beyond every limit.
+            // An overflow exceeds every limit.
             let next = wraps.checked_add(trials)?.checked_add(1)?;
             (next <= most).then_some(next)
         };
@@ -50,12 +50,12 @@ impl Counts {
         is_counted
     }
 
-    /// What the key was used for since it was set up.
+    /// Returns the usage since the key was loaded.
     pub(super) fn used(&self) -> Usage {
         Usage { wraps: self.wraps.get(), bytes: self.bytes.get() }
     }
 
-    /// The counts of a key that has wrapped `wraps` data keys.
+    /// Returns the counts of a key that has wrapped `wraps` data keys.
     #[cfg(all(test, feature = "file", unix, any(not(envelock_shuttle), feature = "pkcs11")))]
     pub(crate) fn begun_with(wraps: u64) -> Self {
         let counts = Counts::default();
@@ -66,12 +66,12 @@ impl Counts {
 
 #[cfg(all(feature = "file", unix))]
 impl Counts {
-    /// How much of [`used`](Self::used) is on record, and what is reserved there besides.
+    /// Returns the recorded part of [`used`](Self::used), reservations included.
     pub(super) fn recorded(&self) -> Usage {
         Usage { wraps: self.recorded_wraps.get(), bytes: self.recorded_bytes.get() }
     }
 
-    /// Notes that so much is on record.
+    /// Sets the recorded part.
     pub(super) fn record(&self, recorded: Usage) {
         self.recorded_wraps.update(|_| Some(recorded.wraps));
         self.recorded_bytes.update(|_| Some(recorded.bytes));

@@ -1,4 +1,4 @@
-//! Why a keyring did not wrap or unwrap.
+//! The error of a keyring.
 
 use crate::error::{BackendError, BackendFailure};
 use crate::format::{KeyVersion, SlotFault};
@@ -13,13 +13,13 @@ use core::time::Duration;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyringError {
-    /// The slot is another keyring's: its name, material or wrap algorithm is unknown here.
+    /// The slot belongs to another keyring: this one does not know its name, material or wrap algorithm.
     #[error("slot is not under a key of this keyring")]
     NotMine,
-    /// The slot is this keyring's and must not be used.
+    /// The slot belongs to this keyring and must not be used.
     #[error("key version is refused: {0}")]
     Refused(Refusal),
-    /// The slot is this keyring's and does not verify.
+    /// The slot belongs to this keyring and does not verify.
     #[error("authentication failed")]
     Authentication,
     /// The back end failed, accepts fewer calls than it gets, or does not let this caller use the key.
@@ -28,19 +28,19 @@ pub enum KeyringError {
     /// There is no version to wrap with.
     #[error("keyring has no primary key version")]
     NoPrimary,
-    /// The keyring was told to wrap under a master key, or a selected alias, that it does not have.
+    /// The keyring does not have the named master key, or the selected alias.
     #[error("there is no key {key}")]
     UnknownKey {
         /// The name.
         key: String,
     },
-    /// The keyring has several master keys and was told of none to wrap under.
+    /// The keyring has several master keys, and none is selected to wrap under.
     #[error("no key is selected of {}", keys.join(", "))]
     NoKeySelected {
         /// The names of some of them.
         keys: Vec<String>,
     },
-    /// The primary has wrapped as many data keys as it may: nothing is wrapped before a rotation.
+    /// The primary has reached its limit of wraps. Nothing is wrapped before a rotation.
     #[error("key {key} version {version} may wrap no more than {limit} data keys: rotate")]
     WrapLimit {
         /// The key name.
@@ -53,23 +53,23 @@ pub enum KeyringError {
     /// The random generator failed.
     #[error(transparent)]
     Randomness(RandomnessUnavailable),
-    /// A pushed slot cannot stand in a header; from [`SlotWriter::push`](crate::keyring::SlotWriter::push).
+    /// A pushed slot does not fit a header; from [`SlotWriter::push`](crate::keyring::SlotWriter::push).
     #[error("slot cannot be used: {0}")]
     Slot(SlotFault),
 }
 
 impl KeyringError {
-    /// Returns that the backend did not answer, because of `source`, and may answer later.
+    /// Reports that a call of the backend failed with `source` and may succeed later.
     pub fn unavailable(source: impl core::error::Error + Send + Sync + 'static) -> Self {
         KeyringError::Backend(BackendError::unavailable(source))
     }
 
-    /// Returns that the backend failed because of `source`, and fails again until somebody mends it.
+    /// Reports that the backend failed with `source`, and fails again until an operator repairs it.
     pub fn broken(source: impl core::error::Error + Send + Sync + 'static) -> Self {
         KeyringError::Backend(BackendError::broken(source))
     }
 
-    /// Returns that the backend was called too often; `retry_after` is the wait that it asks for.
+    /// Reports that the backend was called too often. `retry_after` is the wait that it asks for.
     pub fn throttled(
         retry_after: Option<Duration>,
         source: impl core::error::Error + Send + Sync + 'static,
@@ -77,12 +77,12 @@ impl KeyringError {
         KeyringError::Backend(BackendError::throttled(retry_after, source))
     }
 
-    /// Returns that the backend does not let this caller use the key, because of `source`.
+    /// Reports that the backend does not let this caller use the key, because of `source`.
     pub fn denied(source: impl core::error::Error + Send + Sync + 'static) -> Self {
         KeyringError::Backend(BackendError::denied(source))
     }
 
-    /// Whether the same call may succeed later without any change by the caller.
+    /// Returns whether the same call may succeed later without a change by the caller.
     pub fn is_retryable(&self) -> bool {
         match self {
             KeyringError::Backend(error) => error.is_retryable(),

@@ -1,6 +1,6 @@
-//! Methods of [`Keyring`](super::Keyring) that ask another keyring, for those that wrap one.
+//! Methods of [`Keyring`](super::Keyring) that call another keyring.
 
-/// Writes the named methods of an `impl Keyring`, each of which asks the keyring `$to`.
+/// Writes the named methods of an `impl Keyring`, each of which calls the keyring `$to`.
 macro_rules! forward_keyring {
     ($this:ident => $to:expr; $($method:ident),+ $(,)?) => {$(
         $crate::keyring::forward_keyring!(@ $method $this $to);

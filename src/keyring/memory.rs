@@ -21,11 +21,11 @@ use rand_core::TryCryptoRng;
 
 /// A keyring in memory: named master keys with versions, wrapping by XAES-256-GCM.
 ///
-/// For tests, for keys that arrive from elsewhere (an environment, a secret store), and as the
-/// model of every other keyring. When the process ends the keys are gone, and so is everything
-/// encrypted under keys that were not imported.
+/// For tests, for keys that the application loads itself (from an environment variable, a secret store),
+/// and as the model of every other keyring. The keys end with the process. Messages under keys
+/// that were not imported are lost then.
 ///
-/// Shared by reference among threads: a rotation waits for wraps under way and the next one uses
+/// Threads share it by reference. A rotation waits for wraps in progress, and the next wrap uses
 /// the new version. [`Lifecycle`] has the operations on versions.
 ///
 /// ```
@@ -47,7 +47,7 @@ pub struct MemoryKeyring {
 }
 
 impl MemoryKeyring {
-    /// Makes a keyring with a fresh version 1 as its primary.
+    /// Returns a keyring with a fresh version 1 as its primary.
     ///
     /// # Errors
     ///
@@ -57,11 +57,11 @@ impl MemoryKeyring {
         MemoryKeyring::create_with_rng(name, Timestamp::now(), &mut crate::OsRandom)
     }
 
-    /// As [`create`](Self::create), with a time and a generator of the caller's.
+    /// [`create`](Self::create) with the caller's time and generator.
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::KeyName`]; [`Error::Randomness`].
+    /// [`LifecycleError::KeyName`] if the name is invalid or longer than 64 bytes; [`Error::Randomness`].
     pub fn create_with_rng<R>(name: &str, now: Timestamp, rng: &mut R) -> Result<Self, Error>
     where
         R: TryCryptoRng + ?Sized,
@@ -70,9 +70,9 @@ impl MemoryKeyring {
         MemoryKeyring::with_first(Change::CreateKey { key: name, version, material }, now, rng)
     }
 
-    /// Makes a keyring of key material from elsewhere: `version`, its only one, is the primary.
+    /// Returns a keyring of imported key material. `version`, its only one, is the primary.
     ///
-    /// More versions come with [`Lifecycle::import_version`].
+    /// [`Lifecycle::import_version`] adds more versions.
     ///
     /// # Errors
     ///
@@ -83,13 +83,15 @@ impl MemoryKeyring {
         MemoryKeyring::import_at(name, version, key, Timestamp::now())
     }
 
-    /// As [`import`](Self::import), with the date from which the age of the key counts: for keys that
-    /// arrive anew at each start, where a policy would take them for new. More versions take theirs
-    /// from the [`ChangeOptions`] of their import and promotion.
+    /// [`import`](Self::import) with the date from which the age of the key counts.
+    ///
+    /// For keys that are imported at each start, which a policy would otherwise take for new. The dates
+    /// of further versions are those of the [`ChangeOptions`] of their import and promotion.
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::KeyName`]; [`LifecycleError::KeyMaterial`] if the key is all zero.
+    /// [`LifecycleError::KeyName`] if the name is invalid or longer than 64 bytes; [`LifecycleError::KeyMaterial`]
+    /// if the key is all zero.
     pub fn import_at(
         name: &str,
         version: KeyVersion,
@@ -112,42 +114,41 @@ impl MemoryKeyring {
         Ok(keyring)
     }
 
-    /// The same keys, wrapping under the master key `name`, or whichever an alias `name` stands
-    /// for at the time.
+    /// Returns a keyring of the same keys that wraps under the master key `name`, or under the key that
+    /// the alias `name` stands for at the time.
     ///
-    /// Unwraps under every master key, as this one does: once an alias stands for another key,
-    /// messages under the former one keep opening.
+    /// It unwraps under every master key. Messages under a former key of an alias keep opening.
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownKey`].
+    /// [`LifecycleError::UnknownKey`] if there is no key or alias `name`.
     pub fn with_key(&self, name: &str) -> Result<Self, Error> {
         self.select(Selection { key: name.into(), ..self.selection.clone() })
     }
 
-    /// The same keys, wrapping and unwrapping under the master key `name` alone: messages of any
-    /// other are another keyring's. For tenants that must not open each other's messages.
+    /// Returns a keyring of the same keys that wraps and unwraps under the master key `name` alone.
+    /// Slots of other keys belong to another keyring. For tenants that must not open each other's messages.
     ///
-    /// Where `name` is an alias, it also opens the messages of the keys that the alias stood for
+    /// If `name` is an alias, the keyring also opens messages of the keys that the alias stood for
     /// since it was set ([`KeysetMap::former_keys`]). They are current under the primary of their own
-    /// key: a rewrap changes no name.
+    /// key, because a rewrap changes no name.
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownKey`].
+    /// [`LifecycleError::UnknownKey`] if there is no key or alias `name`.
     pub fn only_key(&self, name: &str) -> Result<Self, Error> {
         self.select(Selection { key: name.into(), only: true, ..self.selection.clone() })
     }
 
-    /// The same keys, and versions that are marked compromised are refused.
+    /// Returns a keyring of the same keys that refuses versions marked as compromised.
     #[must_use]
     pub fn refusing_compromised(&self) -> Self {
         let selection = Selection { strict: true, ..self.selection.clone() };
         MemoryKeyring { keys: self.keys.clone(), selection }
     }
 
-    /// Wraps under the master key `name`, or under the selected one. The lock is held until the slot
-    /// is written, so that no version is destroyed under way.
+    /// Wraps under the master key `name`, or under the selected one. The lock is released after the slot
+    /// is written, so that no version is destroyed during a wrap.
     fn wrap_for(
         &self,
         name: Option<KeyName<'_>>,
@@ -168,11 +169,11 @@ impl MemoryKeyring {
         Ok(MemoryKeyring { keys: self.keys.clone(), selection })
     }
 
-    /// As [`Lifecycle::change`], from a generator of the caller's.
+    /// [`Lifecycle::change`] with the caller's generator.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// [`Error::Lifecycle`] from [`KeysetMap::with_changes`]; [`Error::Randomness`].
     pub fn change_with_rng<R>(
         &self,
         changes: &[Change<'_>],
@@ -185,7 +186,7 @@ impl MemoryKeyring {
         self.change(changes, options, &mut RandomPool::for_rewrap(&LockedRng::new(rng)))
     }
 
-    /// As [`Lifecycle::rotate`], with a time and a generator of the caller's.
+    /// [`Lifecycle::rotate`] with the caller's time and generator.
     ///
     /// # Errors
     ///
@@ -199,12 +200,12 @@ impl MemoryKeyring {
         changed.added().ok_or(Error::NoPrimary)
     }
 
-    /// The primary version of this keyring's master key.
+    /// Returns the primary version of this keyring's master key, if there is one.
     pub fn primary_version(&self) -> Option<KeyVersion> {
         self.keys.read().keysets.resolve(&self.selection.key).ok()?.primary()
     }
 
-    /// The record of every version of this keyring's master key, lowest first.
+    /// Returns the record of every version of this keyring's master key, lowest first.
     pub fn versions(&self) -> Vec<VersionRecord> {
         let keysets = self.keys.read().keysets_with_usage();
         let keyset = keysets.resolve(&self.selection.key);
@@ -282,7 +283,7 @@ impl Lifecycle for MemoryKeyring {
     ) -> Result<ChangeOutcome, Error> {
         loop {
             let before = self.keys.read().clone();
-            // Made outside of the lock: the generator may block.
+            // Not under the lock: the generator may block.
             let (mut after, changed, new) = before.with_changes(changes, options, rng)?;
             let mut keys = self.keys.write();
             if keys.keysets.change() == before.keysets.change() {
@@ -291,7 +292,7 @@ impl Lifecycle for MemoryKeyring {
                 return Ok(changed);
             }
             drop(keys);
-            // Another change came first: once more, on top of it.
+            // Another change came first. These are made again on top of it.
             before.discard(&new);
         }
     }

@@ -1,4 +1,4 @@
-//! Keyrings: what wraps and unwraps data keys under named, versioned master keys.
+//! Keyrings, which wrap and unwrap data keys under named, versioned master keys.
 
 #[cfg(feature = "std")]
 mod caching;
@@ -184,8 +184,8 @@ pub trait Keyring: Send + Sync {
     ///
     /// Called by a rewrap for each slot that is stale, compromised and named, or of an unknown
     /// version by [`freshness`](Self::freshness), and once more if the new
-    /// slot needs more room than is usual; the core then unwraps and verifies what comes out, unless its
-    /// caller trusts the backend with that. The provided method unwraps, verifies, and wraps with
+    /// slot needs more room than usual. The core then unwraps and verifies the new slot, unless its
+    /// caller relies on the backend for that. The provided method unwraps, verifies, and wraps with
     /// [`wrap_under`](Self::wrap_under). A backend that can re-encrypt on its own side overrides it,
     /// and then the data key need never leave it.
     ///
@@ -263,15 +263,15 @@ macro_rules! forward_to_pointee {
 
 forward_to_pointee!(&K, Box<K>, Arc<K>);
 
-/// Unwraps `slot` and checks that the data key is the message's, whatever the keyring returns
-/// (SPEC K-CHECK). After an error `data_key` holds nothing.
+/// Unwraps `slot` and checks that the data key belongs to the message (SPEC K-CHECK). After an error
+/// `data_key` is empty.
 pub(crate) fn unwrap_verified<K: Keyring + ?Sized>(
     keyring: &K,
     slot: &Slot<'_>,
     context: &WrapContext<'_>,
     data_key: &mut DataKey,
 ) -> Result<(), KeyringError> {
-    // The key of an earlier slot must not pass for this one's.
+    // The key of an earlier slot must not be taken for this one's.
     data_key.wipe();
     let opened = keyring.unwrap(slot, context, data_key).and_then(|()| context.verify(data_key));
     if opened.is_err() {

@@ -1,4 +1,4 @@
-//! Wrap algorithm 1: XAES-256-GCM under a master key that this process holds.
+//! Wrap algorithm 1: XAES-256-GCM under a master key in this process's memory.
 
 use super::counter::Counts;
 use super::wrapping_key::{KeyMaterialStore, Made, WrappingKey};
@@ -17,8 +17,8 @@ const ID_LABEL: &[u8] = b"envelock master key id v1";
 /// Nonce, data key, tag.
 const MAX_WRAPPED_LEN: usize = xaes::NONCE_LEN + MAX_DATA_KEY_LEN + xaes::TAG_LEN;
 
-/// A master key set up to wrap and unwrap. Boxed, so that its key schedule stays in one place
-/// until it is wiped.
+/// A master key, ready to wrap and unwrap. Boxed, so that its key schedule is not moved before it is
+/// wiped.
 pub(super) struct SoftwareKey {
     cipher: Box<xaes::Xaes>,
     id: MasterKeyId,
@@ -26,11 +26,8 @@ pub(super) struct SoftwareKey {
 }
 
 impl SoftwareKey {
-    /// Sets up `key` and derives its id (SPEC K-MASTER).
-    ///
-    /// # Errors
-    ///
-    /// Returns `None` for an all-zero key: it is no key but a variable nobody filled.
+    /// Expands `key` and derives its id (SPEC K-MASTER). `None` for an all-zero key, which is an
+    /// uninitialised variable rather than a key.
     pub(super) fn new(key: &MasterKey) -> Option<Self> {
         if crate::crypto::compare::equal(key.expose(), &[0; MASTER_KEY_LEN]) {
             return None;
@@ -89,7 +86,7 @@ impl WrappingKey for SoftwareKey {
     }
 }
 
-/// Makes software keys, or takes them from elsewhere; gives all of them out to be stored.
+/// Generates and imports software keys. The keyring stores all of them.
 pub(crate) struct SoftwareSource;
 
 impl KeyMaterialStore for SoftwareSource {

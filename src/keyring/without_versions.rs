@@ -1,4 +1,4 @@
-//! A keyring that does without some of its versions, to prove that nothing needs them.
+//! A keyring without some of its versions, to prove that nothing needs them.
 
 use super::{Freshness, Keyring, KeyringError, Refusal, SlotWriter, WrapContext, forward_keyring};
 use crate::crypto::secret::DataKey;
@@ -9,12 +9,12 @@ use crate::random::KeyringRng;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// A keyring that refuses listed versions of another, as if they were gone.
+/// A keyring that refuses listed versions of another, as if they were destroyed.
 ///
-/// To prove, before versions are destroyed, that nothing needs them: whatever opens through it opens
-/// without them. A slot under a listed version is refused with [`Refusal::Excluded`], for reading
-/// and for rewraps, and nothing is wrapped under one. Slots of other versions, and of other key
-/// material under the same name and version, are the other keyring's affair.
+/// It proves before a destruction that nothing needs the versions: a message that opens through it opens
+/// without them. Reads and rewraps of a slot under a listed version fail with [`Refusal::Excluded`], and
+/// nothing is wrapped under one. The inner keyring decides on slots of other versions, and of other
+/// key material under the same name and version.
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -39,17 +39,17 @@ pub struct WithoutVersions<K> {
 }
 
 impl<K: Keyring> WithoutVersions<K> {
-    /// A keyring that does as `keyring` does, as long as no version is listed.
+    /// Returns a keyring around `keyring` without listed versions.
     pub fn new(keyring: K) -> Self {
         WithoutVersions { keyring, excluded: Vec::new() }
     }
 
-    /// Adds a version of the master key `name`, which is no alias, to those that are refused.
+    /// Lists a version of the master key `name`, which must not be an alias.
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::UnknownKey`] if the keyring does not hold a master key of that name, whose versions
-    /// would be refused in vain; [`LifecycleError::KeyName`]; as [`Keyring::holds`].
+    /// [`LifecycleError::UnknownKey`] if the keyring has no master key of that name;
+    /// [`LifecycleError::KeyName`] if the name is invalid; [`Error::Backend`] if the keyring cannot be read.
     pub fn and(mut self, name: &str, version: KeyVersion) -> Result<Self, Error> {
         let key = KeyName::new(name)?;
         let mut is_held = false;
@@ -62,7 +62,7 @@ impl<K: Keyring> WithoutVersions<K> {
         Ok(self)
     }
 
-    /// The keyring beneath.
+    /// Returns the inner keyring.
     pub fn inner(&self) -> &K {
         &self.keyring
     }

@@ -50,7 +50,7 @@ pub(crate) trait WrappingKey: Send + Sync {
     ///
     /// # Errors
     ///
-    /// As [`Keyring::wrap`](super::Keyring::wrap).
+    /// Those of [`Keyring::wrap`](super::Keyring::wrap).
     fn wrap(
         &self,
         data_key: &DataKey,
@@ -64,7 +64,7 @@ pub(crate) trait WrappingKey: Send + Sync {
     ///
     /// # Errors
     ///
-    /// As [`Keyring::unwrap`](super::Keyring::unwrap).
+    /// Those of [`Keyring::unwrap`](super::Keyring::unwrap).
     fn unwrap(
         &self,
         slot: &Slot<'_>,

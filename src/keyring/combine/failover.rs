@@ -1,6 +1,6 @@
 //! Several keyrings of which one is enough: the first that is available wraps, any unwraps.
 
-use super::{Answers, Members, holds_key};
+use super::{Failures, Members, holds_key};
 use crate::crypto::secret::DataKey;
 use crate::error::{BackendFailure, Error};
 use crate::format::{KeyName, Suite, slot_len};
@@ -68,20 +68,20 @@ impl FailoverKeyring {
 
     /// Calls the members in order until one succeeds, or fails with an error that another member must
     /// not hide. `None` skips a member.
-    fn first_answer(
+    fn first_result(
         &self,
-        ask: impl FnMut(&dyn Keyring) -> Option<Result<(), KeyringError>>,
+        call: impl FnMut(&dyn Keyring) -> Option<Result<(), KeyringError>>,
     ) -> Result<(), KeyringError> {
-        let mut answers = Answers::default();
-        for answer in self.members.iter().filter_map(ask) {
-            let Err(error) = answer else { return Ok(()) };
+        let mut failures = Failures::default();
+        for result in self.members.iter().filter_map(call) {
+            let Err(error) = result else { return Ok(()) };
             let is_outage = is_outage(&error);
-            answers.add(error);
+            failures.add(error);
             if !is_outage {
                 break;
             }
         }
-        Err(answers.into_error())
+        Err(failures.into_error())
     }
 }
 
@@ -110,8 +110,8 @@ impl Keyring for FailoverKeyring {
     fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         let longest = self.members.iter().filter_map(|member| room(member).ok());
         let longest = longest.max().unwrap_or(0);
-        self.first_answer(|member| {
-            // Saturates: none may tell less now than a moment ago.
+        self.first_result(|member| {
+            // Saturates: a member's length may have grown since.
             let mut more = room(member).map_or(0, |len| longest.saturating_sub(len));
             Some(member.visit_primaries(&mut |primary| {
                 let mut primary = *primary;
@@ -134,7 +134,7 @@ impl Keyring for FailoverKeyring {
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
         // Slots of a member that then failed are not kept.
-        self.first_answer(|member| {
+        self.first_result(|member| {
             Some(slots.all_of(|slots| member.wrap(data_key, context, slots, rng)))
         })
     }
@@ -150,7 +150,7 @@ impl Keyring for FailoverKeyring {
         if let Some(slot) = context.replaced() {
             return self.members.owner(slot)?.wrap_under(name, data_key, context, slots, rng);
         }
-        let wrapped = self.first_answer(|member| match holds_key(member, name) {
+        let wrapped = self.first_result(|member| match holds_key(member, name) {
             Ok(false) => None,
             Ok(true) => {
                 Some(slots.all_of(|slots| member.wrap_under(name, data_key, context, slots, rng)))

@@ -1,6 +1,6 @@
-//! Moving from one keyring to another: the first wraps, any unwraps.
+//! Several keyrings of which the first wraps and any unwraps, for a migration.
 
-use super::{Answers, Members, Standing, concerns_slot, holds_key};
+use super::{CombinedFreshness, Failures, Members, concerns_slot, holds_key};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{KeyName, Slot, SlotLabel};
@@ -12,11 +12,10 @@ use alloc::boxed::Box;
 
 /// A keyring that wraps with its first member and unwraps with any.
 ///
-/// For moving from one backend to another: new messages are the new backend's at once, old ones
-/// keep opening, and a rewrap of each hands it over without touching its body. Members may have
-/// the same key name and versions; their master key ids differ. It is no fail-over: nothing is
-/// encrypted while the first member does not answer, or old messages would go on being made. See
-/// [`FailoverKeyring`](crate::FailoverKeyring) for that.
+/// For a migration between backends. New messages are encrypted under the new backend, old ones keep
+/// opening, and a rewrap moves each to the new backend and leaves its body untouched. Members may have
+/// the same key names and versions, because their master key ids differ. While the first member is
+/// unavailable, nothing is encrypted: [`FailoverKeyring`](crate::FailoverKeyring) is for that.
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -38,31 +37,30 @@ use alloc::boxed::Box;
 ///
 /// # Contract
 ///
-/// - **Decryption** asks the members in order until one opens the slot with the message's key. A
-///   first member that does not answer hides no other that opens, and does not become "no key".
-///   If none opens, the answer is the first of: unavailable, refused by a state, authentication
-///   failed, refused as unknown, not mine.
-/// - **A rewrap** takes a slot of another member, if the first holds a key of its name, whether or
-///   not it encrypts under that now, through this process: unwrapped there, verified, wrapped by the
-///   first. A slot whose name the first does not hold keeps it (a rewrap cannot change a name) and
-///   goes to its owner's primary; to leave that owner, such a message is decrypted and encrypted
-///   anew.
-/// - **Needs a rewrap** whatever is not under the primary of the first member's key of the same
-///   name, except under a name that the first does not hold: there, whatever is not under its
-///   owner's. If the first member does not answer, nobody can tell.
+/// - **Decryption** calls the members in order until one opens the slot with the message's key. A
+///   member that is unavailable does not hide the next ones. If none opens, the error is the first of:
+///   unavailable, refused by a state, authentication failed, refused as unknown, not mine.
+/// - **A rewrap** of another member's slot goes to the first member if that has a key of the slot's name,
+///   even one that it does not encrypt under now. The owner unwraps, this process verifies the data key,
+///   and the first member wraps it. If the first member has no key of that name, the slot goes to the
+///   primary of its owner, since a rewrap cannot change a name. To leave that owner, decrypt the message
+///   and encrypt it again.
+/// - A message **needs a rewrap** if it is not under the primary of the first member's key of the same
+///   name, or, if the first member has no such key, not under the primary of its owner. If the first
+///   member is unavailable, this is unknown and the error is returned.
 #[derive(Debug)]
 pub struct MigratingKeyring {
     members: Members,
 }
 
 impl MigratingKeyring {
-    /// A keyring whose only member, as yet, is `first`: the one that wraps. An `Arc` of a keyring
-    /// is one too: its other handles can go on administering it.
+    /// Returns a keyring of one member, which wraps. An `Arc` of a keyring is one too, so that other
+    /// handles can administer it.
     pub fn new(first: impl Keyring + 'static) -> Self {
         MigratingKeyring { members: Members::new(Box::new(first)) }
     }
 
-    /// Adds a member that unwraps, the last to be asked.
+    /// Adds a member that unwraps, which is called last.
     ///
     /// # Errors
     ///
@@ -99,37 +97,37 @@ impl Keyring for MigratingKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        let mut answers = Answers::default();
+        let mut failures = Failures::default();
         let first = self.members.first();
-        // A slot of its own it may rewrap on its own side.
+        // A back end may rewrap its own slots on its own side.
         match first.rewrap(slot, context, slots, rng) {
-            Err(error) if concerns_slot(&error) => answers.add(error),
-            answer => return answer,
+            Err(error) if concerns_slot(&error) => failures.add(error),
+            result => return result,
         }
         let name = slot.label.name;
         if !holds_key(first, name)? {
-            return super::rewrap(self.members.rest(), answers, (slot, context), slots, rng);
+            return super::rewrap(self.members.rest(), failures, (slot, context), slots, rng);
         }
         let mut data_key = DataKey::empty();
         for member in self.members.rest() {
             match unwrap_verified(member, slot, context, &mut data_key) {
                 Ok(()) => return first.wrap_under(name, &data_key, context, slots, rng),
-                Err(error) => answers.add(error),
+                Err(error) => failures.add(error),
             }
         }
-        Err(answers.into_error())
+        Err(failures.into_error())
     }
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        let mut standing = Standing::new();
-        standing.add(Ok(self.members.first().freshness(slot)?));
+        let mut combined = CombinedFreshness::new();
+        combined.add(Ok(self.members.first().freshness(slot)?));
         for member in self.members.rest() {
             let freshness = member.freshness(slot);
-            // Its owner's primary, and not the first's.
+            // Under the primary of its owner, although the first member has the name.
             let is_former = matches!(freshness, Ok(Freshness::Primary))
                 && holds_key(self.members.first(), slot.name)?;
-            standing.add(if is_former { Ok(Freshness::Stale) } else { freshness });
+            combined.add(if is_former { Ok(Freshness::Stale) } else { freshness });
         }
-        standing.into_freshness()
+        combined.into_freshness()
     }
 }

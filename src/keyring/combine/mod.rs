@@ -1,4 +1,4 @@
-//! The members of a combined keyring, and one answer from all of theirs.
+//! The members of a combined keyring, and one result from all of theirs.
 
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
@@ -65,47 +65,44 @@ impl Members {
         context: &WrapContext<'_>,
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
-        let mut answers = Answers::default();
+        let mut failures = Failures::default();
         for member in self.iter() {
             match unwrap_verified(member, slot, context, data_key) {
                 Ok(()) => return Ok(()),
-                Err(error) => answers.add(error),
+                Err(error) => failures.add(error),
             }
         }
-        Err(answers.into_error())
+        Err(failures.into_error())
     }
-}
 
-/// What the keyrings answer that are made of members.
-impl Members {
-    /// Asks every member; one that does not answer hides none that does.
+    /// Calls every member. A member that fails does not hide the others.
     pub(super) fn holds(
         &self,
         name: KeyName<'_>,
         visit: &mut dyn FnMut(KeyName<'_>),
     ) -> Result<(), KeyringError> {
-        let (mut is_held, mut answers) = (false, Answers::default());
+        let (mut is_held, mut failures) = (false, Failures::default());
         for member in self.iter() {
             let mut visit = |key: KeyName<'_>| {
                 is_held = true;
                 visit(key);
             };
             if let Err(error) = member.holds(name, &mut visit) {
-                answers.add(error);
+                failures.add(error);
             }
         }
-        if is_held { Ok(()) } else { answers.0.map_or(Ok(()), Err) }
+        if is_held { Ok(()) } else { failures.0.map_or(Ok(()), Err) }
     }
 
-    /// How the member sees the slot that knows most of it.
+    /// Returns the freshness of the slot at the member that knows most about it.
     pub(super) fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
-        let mut standing = Standing::new();
-        self.iter().for_each(|member| standing.add(member.freshness(slot)));
-        standing.into_freshness()
+        let mut combined = CombinedFreshness::new();
+        self.iter().for_each(|member| combined.add(member.freshness(slot)));
+        combined.into_freshness()
     }
 
-    /// The member that has `slot`, going by its label. Where that may be several, or one does not
-    /// answer, only an unwrap can tell.
+    /// Returns the member that `slot` belongs to, by its label. Fails if that may be several or if one
+    /// fails, since only an unwrap decides then.
     pub(super) fn owner(&self, slot: &SlotLabel<'_>) -> Result<&dyn Keyring, KeyringError> {
         let mut owner = None;
         for member in self.iter() {
@@ -121,9 +118,8 @@ impl Members {
         owner.ok_or(KeyringError::NotMine)
     }
 
-    /// Wraps with the first member that holds the master key `name`, or in the place of a slot with
-    /// that slot's owner. Where one that is asked before does not answer, nobody can tell which that
-    /// is.
+    /// Wraps with the owner of the slot that is replaced, or with the first member that has the master
+    /// key `name`. A member that fails before it ends the search, since it may have the key.
     pub(super) fn wrap_under(
         &self,
         name: KeyName<'_>,
@@ -143,7 +139,6 @@ impl Members {
         Err(KeyringError::UnknownKey { key: name.as_str().into() })
     }
 
-    /// See [`rewrap`].
     pub(super) fn rewrap(
         &self,
         slot: &Slot<'_>,
@@ -151,31 +146,31 @@ impl Members {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        rewrap(self.iter(), Answers::default(), (slot, context), slots, rng)
+        rewrap(self.iter(), Failures::default(), (slot, context), slots, rng)
     }
 }
 
-/// Rewraps with the first member that opens the slot: each slot stays with its owner.
+/// Rewraps with the first member that opens the slot, so that each slot stays with its owner.
 pub(super) fn rewrap<'m>(
     members: impl Iterator<Item = &'m dyn Keyring>,
-    mut answers: Answers,
+    mut failures: Failures,
     (slot, context): (&Slot<'_>, &WrapContext<'_>),
     slots: &mut SlotWriter<'_>,
     rng: &mut KeyringRng<'_>,
 ) -> Result<(), KeyringError> {
     for member in members {
         match member.rewrap(slot, context, slots, rng) {
-            // What the core must see at once: it makes more room.
-            answer @ (Ok(()) | Err(KeyringError::Slot(_) | KeyringError::Randomness(_))) => {
-                return answer;
+            // The core tries again with more room.
+            result @ (Ok(()) | Err(KeyringError::Slot(_) | KeyringError::Randomness(_))) => {
+                return result;
             }
-            Err(error) => answers.add(error),
+            Err(error) => failures.add(error),
         }
     }
-    Err(answers.into_error())
+    Err(failures.into_error())
 }
 
-/// Whether `keyring` holds a master key of this very name. An alias is not enough: a rewrap keeps
+/// Returns whether `keyring` has a master key `name`. An alias does not count, since a rewrap keeps
 /// the name of a slot (SPEC R-NAME).
 pub(super) fn holds_key(keyring: &dyn Keyring, name: KeyName<'_>) -> Result<bool, KeyringError> {
     let mut is_held = false;
@@ -189,12 +184,12 @@ impl fmt::Debug for Members {
     }
 }
 
-/// Why no member opened a slot: the most specific error.
+/// The most specific error of the members that did not open a slot.
 #[derive(Default)]
-pub(super) struct Answers(Option<KeyringError>);
+pub(super) struct Failures(Option<KeyringError>);
 
-impl Answers {
-    /// The first of several that tell as much is kept.
+impl Failures {
+    /// Keeps the first of the errors with the highest rank.
     pub(super) fn add(&mut self, error: KeyringError) {
         if self.0.as_ref().is_none_or(|known| rank(&error) > rank(known)) {
             self.0 = Some(error);
@@ -206,8 +201,8 @@ impl Answers {
     }
 }
 
-/// As [`KeyringError::rank`], and a version that is unknown behind a failed authentication: a member
-/// that has the version knows more of the slot than one that does not.
+/// [`KeyringError::rank`], with an unknown version below a failed authentication: a member that has the
+/// version knows more about the slot than one that does not.
 fn rank(error: &KeyringError) -> (u8, u8) {
     match error {
         KeyringError::Refused(Refusal::UnknownVersion) => (0, 1),
@@ -215,24 +210,24 @@ fn rank(error: &KeyringError) -> (u8, u8) {
     }
 }
 
-/// Whether another member may open or rewrap a slot of which one says this.
+/// Returns whether another member may open or rewrap a slot for which one returned `error`.
 pub(super) fn concerns_slot(error: &KeyringError) -> bool {
     matches!(error, KeyringError::NotMine | KeyringError::Refused(_) | KeyringError::Authentication)
 }
 
-/// How a slot stands to several keyrings, going by what each says of it.
-pub(super) struct Standing {
+/// The freshness of a slot from that at each of several keyrings.
+pub(super) struct CombinedFreshness {
     best: Freshness,
     failure: Option<KeyringError>,
 }
 
-impl Standing {
+impl CombinedFreshness {
     pub(super) fn new() -> Self {
-        Standing { best: Freshness::NotMine, failure: None }
+        CombinedFreshness { best: Freshness::NotMine, failure: None }
     }
 
-    pub(super) fn add(&mut self, answer: Result<Freshness, KeyringError>) {
-        match answer {
+    pub(super) fn add(&mut self, freshness: Result<Freshness, KeyringError>) {
+        match freshness {
             Ok(freshness) if freshness_rank(freshness) > freshness_rank(self.best) => {
                 self.best = freshness;
             }
@@ -243,7 +238,7 @@ impl Standing {
         }
     }
 
-    /// The best answer; where no member has the slot in use, one that did not answer might.
+    /// Returns the highest freshness. If no member can open the slot, the one that failed might.
     pub(super) fn into_freshness(self) -> Result<Freshness, KeyringError> {
         match self.failure {
             Some(error) if freshness_rank(self.best) < freshness_rank(Freshness::Stale) => {
@@ -254,7 +249,7 @@ impl Standing {
     }
 }
 
-/// Where one member's material is marked compromised, another's word does not make it good.
+/// Compromised is highest: no other member's result overrides it.
 fn freshness_rank(freshness: Freshness) -> u8 {
     match freshness {
         Freshness::NotMine => 0,
