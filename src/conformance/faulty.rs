@@ -1,4 +1,4 @@
-//! A keyring that fails or lies on demand.
+//! A keyring that fails or returns wrong results on demand.
 
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
@@ -33,33 +33,33 @@ pub enum Method {
     Holds,
 }
 
-/// What goes wrong with a call.
+/// The fault of a call.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The call is not made; this is the answer.
-    Answer(KeyringError),
-    /// The call is made, and this is the answer all the same: a reply was lost.
-    AnswerAfter(KeyringError),
-    /// `wrap`, `wrap_under` and `unwrap`: done, for another key of the same length. `rewrap`: for another key,
-    /// under the primary of the keyring.
+    /// The call is not made, and returns this error.
+    Error(KeyringError),
+    /// The call is made, and returns this error, as if the reply was lost.
+    ErrorAfter(KeyringError),
+    /// `wrap`, `wrap_under` and `unwrap` succeed with another key of the same length. `rewrap` wraps another
+    /// key under the primary of the keyring.
     WrongKey,
-    /// `unwrap`: done, and the key is left as it was.
+    /// `unwrap` succeeds and leaves the key as it was.
     NoKey,
-    /// `unwrap`: done, with a key of this length.
+    /// `unwrap` succeeds with a key of this length.
     KeyLength(usize),
-    /// `wrap`, `wrap_under`, `rewrap`: done, and no slot is pushed. `primary`, `holds`: nothing is
-    /// visited.
+    /// `wrap`, `wrap_under` and `rewrap` succeed and push no slot. `visit_primaries` and `holds` visit
+    /// nothing.
     NoSlot,
-    /// `wrap`, `wrap_under`, `rewrap`, `primary`, `holds`: everything twice.
+    /// `wrap`, `wrap_under`, `rewrap`, `visit_primaries` and `holds` do everything twice.
     Twice,
-    /// `freshness`: this.
+    /// `freshness` returns this.
     Freshness(Freshness),
 }
 
-/// Forwards to a keyring, counts calls, and has them fail or lie as it was told.
+/// A keyring that forwards to another, counts the calls, and injects faults.
 ///
-/// A fault that says nothing of a method lets the call pass.
+/// A fault that does not apply to a method is ignored.
 ///
 /// ```
 /// use envelock::conformance::{Fault, FaultyKeyring, Method};
@@ -69,7 +69,7 @@ pub enum Fault {
 /// let envelope = Envelope::new(FaultyKeyring::new(MemoryKeyring::create("orders")?));
 /// let message = envelope.encrypt(b"hello", Aad::none())?;
 /// let down = KeyringError::unavailable(std::io::Error::other("down"));
-/// envelope.keyring().next(Method::Unwrap, [Some(Fault::Answer(down)), None]);
+/// envelope.keyring().next(Method::Unwrap, [Some(Fault::Error(down)), None]);
 /// let error = envelope.decrypt(&message, Aad::none()).unwrap_err();
 /// assert!(error.is_retryable());
 /// assert_eq!(envelope.decrypt(&message, Aad::none())?, b"hello");
@@ -82,54 +82,54 @@ pub struct FaultyKeyring<K> {
     plans: Mutex<[FaultPlan; 7]>,
 }
 
-/// What becomes of the calls of one method.
+/// The faults of one method.
 #[derive(Clone, Debug, Default)]
 struct FaultPlan {
     calls: usize,
-    /// Come first, one for each call.
+    /// The faults of the next calls.
     script: VecDeque<Option<Fault>>,
-    /// Then every so many calls, counted from when it was set.
+    /// After the script: period, calls in the current period, fault.
     every: Option<(usize, usize, Fault)>,
 }
 
 impl<K> FaultyKeyring<K> {
-    /// A keyring without faults.
+    /// Returns a keyring without faults.
     pub fn new(keyring: K) -> Self {
         FaultyKeyring { keyring, plans: Mutex::default() }
     }
 
-    /// The keyring beneath.
+    /// Returns the inner keyring.
     pub fn inner(&self) -> &K {
         &self.keyring
     }
 
-    /// How often a method was called.
+    /// Returns the number of calls of a method.
     pub fn calls(&self, method: Method) -> usize {
         self.plans()[method as usize].calls
     }
 
-    /// Has every call of `method` go wrong from now on.
+    /// Injects `fault` into every call of `method` from now on.
     pub fn always(&self, method: Method, fault: Fault) {
         self.every(method, 1, fault);
     }
 
-    /// Has the `n`th call of `method` from now go wrong, and every `n`th after it.
+    /// Injects `fault` into every `n`th call of `method` from now on.
     ///
     /// # Panics
     ///
     /// If `n` is zero.
     pub fn every(&self, method: Method, n: usize, fault: Fault) {
-        assert!(n > 0, "every 0th call is none");
+        assert!(n > 0, "the period is zero");
         self.plans()[method as usize].every = Some((n, 0, fault));
     }
 
-    /// Has the next calls of `method` go as `script` says, `None` being well; what was said
-    /// before of all calls holds from then on.
+    /// Sets the faults of the next calls of `method`. `None` is no fault. After them, [`every`](Self::every)
+    /// and [`always`](Self::always) apply again.
     pub fn next(&self, method: Method, script: impl IntoIterator<Item = Option<Fault>>) {
         self.plans()[method as usize].script.extend(script);
     }
 
-    /// Has every method go well again. The counts stay.
+    /// Removes all faults. The counts of calls stay.
     pub fn heal(&self) {
         for plan in self.plans().iter_mut() {
             *plan = FaultPlan { calls: plan.calls, ..FaultPlan::default() };
@@ -140,7 +140,7 @@ impl<K> FaultyKeyring<K> {
         lock(&self.plans)
     }
 
-    /// Counts a call and says what goes wrong with it.
+    /// Counts a call and returns its fault.
     fn fault(&self, method: Method) -> Option<Fault> {
         let plan = &mut self.plans()[method as usize];
         plan.calls += 1;
@@ -153,7 +153,7 @@ impl<K> FaultyKeyring<K> {
     }
 }
 
-/// A key of the same length that is not this one.
+/// Returns another key of the same length.
 fn other_key(data_key: &DataKey) -> DataKey {
     let mut bytes = [0; 32];
     let len = data_key.len();
@@ -165,17 +165,17 @@ fn other_key(data_key: &DataKey) -> DataKey {
 }
 
 impl<K> FaultyKeyring<K> {
-    /// Makes a call of `method` that visits or writes, with its fault. `call` is told whether the data
-    /// key is to be another.
+    /// Makes a call of `method` that visits or writes, with its fault. The argument of `call` is whether
+    /// to use another data key.
     fn with_fault(
         &self,
         method: Method,
         mut call: impl FnMut(bool) -> Result<(), KeyringError>,
     ) -> Result<(), KeyringError> {
         match self.fault(method) {
-            Some(Fault::Answer(error)) => return Err(error),
+            Some(Fault::Error(error)) => return Err(error),
             Some(Fault::NoSlot) => return Ok(()),
-            Some(Fault::AnswerAfter(error)) => {
+            Some(Fault::ErrorAfter(error)) => {
                 call(false)?;
                 return Err(error);
             }
@@ -235,13 +235,13 @@ impl<K: Keyring> Keyring for FaultyKeyring<K> {
     ) -> Result<(), KeyringError> {
         let fault = self.fault(Method::Unwrap);
         match fault {
-            Some(Fault::Answer(error)) => return Err(error),
+            Some(Fault::Error(error)) => return Err(error),
             Some(Fault::NoKey) => return Ok(()),
             _ => {}
         }
         self.keyring.unwrap(slot, context, data_key)?;
         match fault {
-            Some(Fault::AnswerAfter(error)) => return Err(error),
+            Some(Fault::ErrorAfter(error)) => return Err(error),
             Some(Fault::WrongKey) => *data_key = other_key(data_key),
             Some(Fault::KeyLength(len)) => {
                 let space = data_key.space(len).ok_or(KeyringError::Authentication)?;
@@ -271,7 +271,7 @@ impl<K: Keyring> Keyring for FaultyKeyring<K> {
 
     fn freshness(&self, slot: &SlotLabel<'_>) -> Result<Freshness, KeyringError> {
         match self.fault(Method::Freshness) {
-            Some(Fault::Answer(error) | Fault::AnswerAfter(error)) => Err(error),
+            Some(Fault::Error(error) | Fault::ErrorAfter(error)) => Err(error),
             Some(Fault::Freshness(freshness)) => Ok(freshness),
             _ => self.keyring.freshness(slot),
         }

@@ -1,4 +1,4 @@
-//! A message as far as a keyring sees it: an immutable core, a data key, and slots.
+//! The parts of a message that a keyring sees: an immutable core, a data key, and slots.
 
 use super::TestRng;
 use crate::crypto::compare;
@@ -16,14 +16,14 @@ use alloc::vec::Vec;
 use core::fmt;
 use rand_core::TryRng;
 
-/// A message without a body: calls the methods of a keyring as the core does, one by one.
+/// A message without a body. It calls the methods of a keyring one by one, as the core does.
 pub struct TestMessage {
     core: ImmutableCore,
     data_key: DataKey,
 }
 
 impl TestMessage {
-    /// A message of `suite` with a data key from `rng`.
+    /// Returns a message of `suite` with a data key from `rng`.
     ///
     /// # Panics
     ///
@@ -31,14 +31,14 @@ impl TestMessage {
     pub fn new(suite: Suite, rng: &mut TestRng) -> Self {
         let mut data_key = DataKey::empty();
         let space = data_key.space(suite.data_key_len()).expect("every suite's key fits");
-        rng.try_fill_bytes(space).expect("the generator answers");
+        rng.try_fill_bytes(space).expect("the generator works");
         let mut random = [0; 8];
-        rng.try_fill_bytes(&mut random).expect("the generator answers");
+        rng.try_fill_bytes(&mut random).expect("the generator works");
         let core = ImmutableCore::generate(suite, random, &data_key);
         TestMessage { core: core.expect("the key has the suite's length"), data_key }
     }
 
-    /// The same data key in a message of another suite or data key id, which is not its own.
+    /// Returns a message of another suite or data key id with the same data key, which does not belong to it.
     #[must_use]
     pub fn misplaced(&self, suite: Suite, id: DataKeyId) -> Self {
         let mut data_key = DataKey::empty();
@@ -46,23 +46,22 @@ impl TestMessage {
         TestMessage { core: ImmutableCore::from_parts(suite, id), data_key }
     }
 
-    /// What a wrap is bound to.
+    /// Returns the context that a wrap is bound to.
     pub fn context(&self) -> WrapContext<'_> {
         WrapContext::new(&self.core)
     }
 
-    /// The data key.
+    /// Returns the data key.
     pub fn data_key(&self) -> &DataKey {
         &self.data_key
     }
 
-    /// Whether `key` is the data key.
+    /// Returns whether `key` is the data key.
     pub fn is_data_key(&self, key: &DataKey) -> bool {
         compare::equal(key.expose(), self.data_key.expose())
     }
 
-    /// Has `keyring` wrap the data key: its answer, and every slot that it pushed, also before a
-    /// failure.
+    /// Calls [`Keyring::wrap`]. Returns its result and every slot that it pushed, also before a failure.
     pub fn wrap<K: Keyring + ?Sized>(
         &self,
         keyring: &K,
@@ -73,7 +72,7 @@ impl TestMessage {
         })
     }
 
-    /// As [`wrap`](Self::wrap), under the master key `name` alone.
+    /// Calls [`Keyring::wrap_under`] for the master key `name`.
     pub fn wrap_under<K: Keyring + ?Sized>(
         &self,
         keyring: &K,
@@ -85,7 +84,7 @@ impl TestMessage {
         })
     }
 
-    /// As [`wrap`](Self::wrap), into so many bytes.
+    /// Calls [`Keyring::wrap`] with `room` bytes for the slots.
     pub fn wrap_into<K: Keyring + ?Sized>(
         &self,
         keyring: &K,
@@ -95,7 +94,7 @@ impl TestMessage {
         self.write(room, |slots| keyring.wrap(&self.data_key, &self.context(), slots, rng))
     }
 
-    /// Has `keyring` rewrap `slot`: its answer, and every slot that it pushed.
+    /// Calls [`Keyring::rewrap`]. Returns its result and every slot that it pushed.
     pub fn rewrap<K: Keyring + ?Sized>(
         &self,
         keyring: &K,
@@ -107,11 +106,11 @@ impl TestMessage {
         })
     }
 
-    /// Has `keyring` unwrap `slot` over what stands in `data_key`.
+    /// Calls [`Keyring::unwrap`], over the key in `data_key`.
     ///
     /// # Errors
     ///
-    /// The keyring's.
+    /// The [`KeyringError`] of the keyring.
     pub fn unwrap_over<K: Keyring + ?Sized>(
         &self,
         keyring: &K,
@@ -128,8 +127,8 @@ impl TestMessage {
     ) -> (Result<(), KeyringError>, Vec<TestSlot>) {
         let mut room = vec![0; room];
         let mut slots = SlotWriter::new(&mut room, self.core.suite(), None);
-        let answer = write(&mut slots);
-        (answer, slots.slots().map(TestSlot::from).collect())
+        let result = write(&mut slots);
+        (result, slots.slots().map(TestSlot::from).collect())
     }
 }
 
@@ -143,20 +142,20 @@ impl fmt::Debug for TestMessage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "the fields of format version 1 are settled")]
 pub struct TestSlot {
-    /// Name of the master key; must be valid once the slot is used.
+    /// Name of the master key. It must be valid when the slot is used.
     pub name: String,
     /// Version of the master key.
     pub version: KeyVersion,
     /// Id of the master key's material.
     pub master_key_id: MasterKeyId,
-    /// How the data key is wrapped.
+    /// The wrap algorithm.
     pub algorithm: WrapAlgorithm,
     /// The wrapped key.
     pub wrapped_key: Vec<u8>,
 }
 
 impl TestSlot {
-    /// The slot with this label and this wrapped key.
+    /// Returns the slot with this label and this wrapped key.
     pub fn new(label: &SlotLabel<'_>, wrapped_key: &[u8]) -> Self {
         TestSlot {
             name: label.name.as_str().to_owned(),
@@ -167,7 +166,7 @@ impl TestSlot {
         }
     }
 
-    /// Its label.
+    /// Returns its label.
     ///
     /// # Panics
     ///
@@ -181,7 +180,7 @@ impl TestSlot {
         }
     }
 
-    /// The slot as a keyring sees it.
+    /// Returns the slot as a keyring gets it.
     ///
     /// # Panics
     ///

@@ -1,34 +1,34 @@
-//! A generator that is the same in every run, or fails.
+//! A reproducible random generator, which can fail.
 
 use crate::crypto::kdf;
 use crate::random::RandomnessUnavailable;
 use rand_core::{TryCryptoRng, TryRng};
 
-/// A generator for tests: the same bytes for the same seed in every run, or a failure.
+/// A random generator for tests: the same seed gives the same bytes in every run.
 ///
 /// # Security
 ///
-/// Whoever knows the seed knows the keys: for tests alone.
+/// For tests alone. The seed gives away every key.
 #[derive(Debug)]
 pub struct TestRng {
     seed: u64,
-    /// How many more requests are answered.
+    /// The number of requests before the generator fails.
     left: usize,
     asked: usize,
 }
 
 impl TestRng {
-    /// A generator that never fails.
+    /// Returns a generator that never fails.
     pub const fn seeded(seed: u64) -> Self {
         TestRng { seed, left: usize::MAX, asked: 0 }
     }
 
-    /// A generator that answers `requests` times and fails from then on.
+    /// Returns a generator that fails after `requests` requests.
     pub const fn failing_after(requests: usize) -> Self {
         TestRng { seed: 0, left: requests, asked: 0 }
     }
 
-    /// How often it was asked, failures included.
+    /// Returns the number of requests, failures included.
     pub const fn asked(&self) -> usize {
         self.asked
     }

@@ -95,6 +95,8 @@ impl EvidenceRule {
 const _: () = assert!(size_of::<Keyset>() == 2 * size_of::<Vec<u8>>() + size_of::<KeyRecord>());
 #[cfg(target_pointer_width = "64")]
 const _: () = assert!(size_of::<KeyRecord>() == 4 + 4 + size_of::<Vec<u8>>() + 5 * 8);
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<VersionRecord>() == 4 + 8 + 4 + 12 * 8 + size_of::<Vec<u8>>());
 
 impl Keyset {
     /// Returns a keyset without versions.

@@ -305,27 +305,27 @@ fn every_meddling_with_a_lifecycle_is_caught() {
 fn every_fault_on_demand_is_caught() {
     let down = || KeyringError::unavailable(std::io::Error::other("down"));
     for (method, fault, rule) in [
-        (Method::Primary, Fault::Answer(down()), Rule::Primary),
-        (Method::Primary, Fault::AnswerAfter(down()), Rule::Primary),
+        (Method::Primary, Fault::Error(down()), Rule::Primary),
+        (Method::Primary, Fault::ErrorAfter(down()), Rule::Primary),
         (Method::Primary, Fault::NoSlot, Rule::Primary),
         (Method::Primary, Fault::Twice, Rule::Primary),
-        (Method::Wrap, Fault::Answer(down()), Rule::RoundTrip),
-        (Method::Wrap, Fault::AnswerAfter(down()), Rule::RoundTrip),
+        (Method::Wrap, Fault::Error(down()), Rule::RoundTrip),
+        (Method::Wrap, Fault::ErrorAfter(down()), Rule::RoundTrip),
         (Method::Wrap, Fault::NoSlot, Rule::Primary),
         (Method::Wrap, Fault::Twice, Rule::RoundTrip),
         (Method::Wrap, Fault::WrongKey, Rule::RoundTrip),
-        (Method::Unwrap, Fault::Answer(down()), Rule::RoundTrip),
-        (Method::Unwrap, Fault::Answer(KeyringError::NotMine), Rule::RoundTrip),
-        (Method::Unwrap, Fault::AnswerAfter(KeyringError::Authentication), Rule::NoKeyOnFailure),
+        (Method::Unwrap, Fault::Error(down()), Rule::RoundTrip),
+        (Method::Unwrap, Fault::Error(KeyringError::NotMine), Rule::RoundTrip),
+        (Method::Unwrap, Fault::ErrorAfter(KeyringError::Authentication), Rule::NoKeyOnFailure),
         (Method::Unwrap, Fault::NoKey, Rule::RoundTrip),
         (Method::Unwrap, Fault::WrongKey, Rule::RoundTrip),
         (Method::Unwrap, Fault::KeyLength(31), Rule::RoundTrip),
-        (Method::Rewrap, Fault::Answer(down()), Rule::Rewrap),
-        (Method::Rewrap, Fault::AnswerAfter(down()), Rule::Rewrap),
+        (Method::Rewrap, Fault::Error(down()), Rule::Rewrap),
+        (Method::Rewrap, Fault::ErrorAfter(down()), Rule::Rewrap),
         (Method::Rewrap, Fault::NoSlot, Rule::Rewrap),
         (Method::Rewrap, Fault::Twice, Rule::Rewrap),
         (Method::Rewrap, Fault::WrongKey, Rule::RoundTrip),
-        (Method::Freshness, Fault::Answer(down()), Rule::Freshness),
+        (Method::Freshness, Fault::Error(down()), Rule::Freshness),
         (Method::Freshness, Fault::Freshness(envelock::keyring::Freshness::Stale), Rule::Freshness),
     ] {
         // Always, and once in a while; every second rewrap fails of itself there.
@@ -349,13 +349,13 @@ fn every_fault_on_demand_is_caught() {
 fn faulty_keyring_fails_as_ordered_and_counts() {
     let keyring = FaultyKeyring::new(memory());
     let refused = || KeyringError::Refused(Refusal::Disabled);
-    keyring.always(Method::Primary, Fault::Answer(KeyringError::NoPrimary));
-    keyring.next(Method::Primary, [None, Some(Fault::Answer(refused()))]);
+    keyring.always(Method::Primary, Fault::Error(KeyringError::NoPrimary));
+    keyring.next(Method::Primary, [None, Some(Fault::Error(refused()))]);
     let primary = || envelock::Keyring::visit_primaries(&keyring, &mut |_| {});
     assert!(primary().is_ok());
     assert!(matches!(primary(), Err(KeyringError::Refused(Refusal::Disabled))));
     assert!(matches!(primary(), Err(KeyringError::NoPrimary)));
-    keyring.every(Method::Primary, 3, Fault::Answer(refused()));
+    keyring.every(Method::Primary, 3, Fault::Error(refused()));
     let answers = [(); 7].map(|()| primary().is_ok());
     assert_eq!(answers, [true, true, false, true, true, false, true]);
     keyring.heal();

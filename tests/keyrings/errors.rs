@@ -69,7 +69,7 @@ const GUESSES: [LooksLike; 7] = [
 /// The error of an encryption whose keyring answers this.
 fn told(answer: KeyringError) -> Error {
     let keyring = FaultyKeyring::new(MemoryKeyring::create("orders").unwrap());
-    keyring.always(Method::Wrap, Fault::Answer(answer));
+    keyring.always(Method::Wrap, Fault::Error(answer));
     Envelope::new(keyring).encrypt(b"row", Aad::none()).unwrap_err()
 }
 

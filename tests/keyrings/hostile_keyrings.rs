@@ -431,7 +431,7 @@ fn wrap_that_does_not_unwrap_gives_out_nothing() {
     assert!(matches!(fault(&error), SlotFault::Unproven));
     // What is not a wrong wrap stays what it is.
     let denied = KeyringError::denied(std::io::Error::other("no"));
-    let denied = faulty(Method::Unwrap, Some(Fault::Answer(denied)));
+    let denied = faulty(Method::Unwrap, Some(Fault::Error(denied)));
     let error = Envelope::new(denied).with_wraps_verified().encrypt(b"payload", aad).unwrap_err();
     assert!(matches!(error, Error::Backend(_)));
 }

@@ -1,13 +1,12 @@
-//! Judges that no key outlives its use: every block of the heap is searched when it is freed, and
+//! Tests that no key outlives its use: every block of the heap is searched when it is freed, and
 //! the whole process at the end (THREATS 47, figure G19).
 //!
 //! Searched for are 8-byte pieces of every master key, its XAES subkey, every data key, every
 //! derived key and base nonce, plain and under both pads of HMAC. An AES key schedule begins
 //! with its key, so that it is found too. What the test knows of them is masked.
 //!
-//! Judged is the compilation of `tests/run.sh`. With `CARGO_INCREMENTAL=0`, another split of the crate,
-//! it fails: single pieces that lay on the stack are carried to the heap by moves of records, in
-//! parts of them that are absent (SECURITY.md).
+//! Moves of records would carry pieces of keys from the stack to the heap, in padding and in absent
+//! parts. What prevents that (SECURITY.md) was tested with incremental and with other compilations.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -32,8 +31,8 @@ use zeroize::Zeroize;
 const SEQUENCES: usize = 1_000;
 const OPERATIONS: usize = 20;
 
-/// Most 8-byte pieces of key that may be left on the stack. A stack is not wiped: Rust moves
-/// values, and compilers spill registers. The figure is published, and must not grow.
+/// Most 8-byte pieces of key that may be left on the stack. A stack is not wiped as a whole: Rust moves
+/// values, and compilers spill registers. The figure must not grow.
 const STACK_CEILING: usize = 60;
 
 /// Most pieces that moves of a `ChunkEncryptor` may carry from the stack into its padding.

@@ -82,11 +82,11 @@ pub fn count(len: usize, byte: impl Fn(usize) -> u8) -> usize {
     hits
 }
 
-/// Longest tail of a block that is told apart: alignment of the ciphers, in bytes.
+/// Longest tail of a block that counts as padding: the alignment of the ciphers, in bytes.
 const PADDING: usize = 16;
 
-/// Counts apart what stands in the last bytes of blocks of this size: a move copies the padding
-/// of a type from the stack, with what lay there, and safe code cannot wipe it.
+/// Counts hits in the last bytes of blocks of this size separately: a move copies the padding of a type
+/// from the stack, and safe code cannot wipe it.
 pub fn expect_padding(size: usize) {
     PADDED_SIZE.store(size, Relaxed);
 }

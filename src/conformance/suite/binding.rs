@@ -1,4 +1,4 @@
-//! One change to a slot, or to the message around it: what a wrap is bound to.
+//! Binding of wraps: one change to a slot, or to its message.
 
 use super::Rule;
 use super::contract::freshness;
@@ -9,14 +9,14 @@ use crate::keyring::{Freshness, Keyring, Refusal};
 use std::format;
 use std::vec::Vec;
 
-/// Wrapped keys of more bits than this are changed in so many places alone.
+/// Most bits of a wrapped key that are changed.
 const MAX_BITS: usize = 1024;
 
-pub(super) fn judge<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]) {
+pub(super) fn test<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]) {
     for slot in slots {
-        judge_wrapped_key(probe, slot);
-        judge_label(probe, slot, slots);
-        judge_message(probe, slot);
+        test_wrapped_key(probe, slot);
+        test_label(probe, slot, slots);
+        test_message(probe, slot);
         for other in slots.iter().filter(|other| *other != slot) {
             let mut mixed = other.clone();
             mixed.wrapped_key.clone_from(&slot.wrapped_key);
@@ -28,7 +28,7 @@ pub(super) fn judge<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]) {
     }
 }
 
-fn judge_wrapped_key<K: Keyring>(probe: &Probe<'_, K>, slot: &TestSlot) {
+fn test_wrapped_key<K: Keyring>(probe: &Probe<'_, K>, slot: &TestSlot) {
     let bits = slot.wrapped_key.len() * 8;
     let mut changed = slot.clone();
     for bit in (0..bits).step_by(bits.div_ceil(MAX_BITS)) {
@@ -54,14 +54,14 @@ fn judge_wrapped_key<K: Keyring>(probe: &Probe<'_, K>, slot: &TestSlot) {
     }
 }
 
-/// A version that no keyring under test has.
+/// Returns a version that no keyring under test has.
 pub(super) fn unknown_version(slots: &[TestSlot]) -> KeyVersion {
     let mut numbers = (1..=u32::MAX).rev().filter_map(KeyVersion::new);
     let unknown = numbers.find(|version| slots.iter().all(|slot| slot.version != *version));
     unknown.expect("a header has 16 slots at most")
 }
 
-fn judge_label<K: Keyring>(probe: &Probe<'_, K>, slot: &TestSlot, slots: &[TestSlot]) {
+fn test_label<K: Keyring>(probe: &Probe<'_, K>, slot: &TestSlot, slots: &[TestSlot]) {
     let names = [
         format!("{}x", slot.name),
         format!("x{}", slot.name),
@@ -75,7 +75,7 @@ fn judge_label<K: Keyring>(probe: &Probe<'_, K>, slot: &TestSlot, slots: &[TestS
             let freshness = freshness(probe.keyring, &renamed);
             Rule::Freshness.check(
                 freshness == Freshness::NotMine,
-                format!("another name's is {freshness:?}: {}", show(&renamed.label())),
+                format!("{freshness:?} under another name: {}", show(&renamed.label())),
             );
         }
     }
@@ -96,7 +96,7 @@ fn judge_label<K: Keyring>(probe: &Probe<'_, K>, slot: &TestSlot, slots: &[TestS
     }
 }
 
-/// What does not open is never called the primary, or no rewrap would ever find it.
+/// A slot that does not open is never at the primary, or no rewrap would find it.
 fn expect_foreign<K: Keyring>(
     probe: &Probe<'_, K>,
     slot: &TestSlot,
@@ -107,7 +107,7 @@ fn expect_foreign<K: Keyring>(
     let freshness = freshness(probe.keyring, slot);
     Rule::Freshness.check(
         freshness != Freshness::Primary,
-        format!("{what} is called the primary: {}", show(&slot.label())),
+        format!("{what} is at the primary: {}", show(&slot.label())),
     );
 }
 
@@ -118,13 +118,13 @@ fn swap_case(name: &str) -> std::string::String {
     name.chars().map(swap).collect()
 }
 
-/// The slot in another message.
-fn judge_message<K: Keyring>(probe: &Probe<'_, K>, slot: &TestSlot) {
+/// Moves the slot to other messages.
+fn test_message<K: Keyring>(probe: &Probe<'_, K>, slot: &TestSlot) {
     let context = probe.message.context();
     let (suite, DataKeyId(id)) = (context.suite(), context.data_key_id());
     let moved = |suite, id, what: &str| {
-        let elsewhere = probe.with(probe.message.misplaced(suite, DataKeyId(id)));
-        elsewhere.expect(slot, Expected::Authentication, what);
+        let other = probe.with(probe.message.misplaced(suite, DataKeyId(id)));
+        other.expect(slot, Expected::Authentication, what);
     };
     for bit in 0..128 {
         let mut other = id;
@@ -134,7 +134,6 @@ fn judge_message<K: Keyring>(probe: &Probe<'_, K>, slot: &TestSlot) {
     for other in Suite::ALL.iter().copied().filter(|other| *other != suite) {
         moved(other, id, "another suite");
     }
-    let stranger = TestMessage::new(suite, &mut TestRng::seeded(77));
-    let elsewhere = probe.with(stranger);
-    elsewhere.expect(slot, Expected::Authentication, "the slot in another message");
+    let other = probe.with(TestMessage::new(suite, &mut TestRng::seeded(77)));
+    other.expect(slot, Expected::Authentication, "the slot in another message");
 }

@@ -1,4 +1,4 @@
-//! What a keyring does with its own slots, and when something fails.
+//! The keyring's own slots, and failures of the generator and the slot writer.
 
 use super::Rule;
 use super::probe::{Expected, Probe, show};
@@ -12,41 +12,42 @@ use std::string::String;
 use std::vec::Vec;
 
 /// Wraps twice, and unwraps every slot twice. Returns the slots of the last wrap.
-pub(super) fn judge<K: Keyring>(probe: &Probe<'_, K>) -> Vec<TestSlot> {
+pub(super) fn test<K: Keyring>(probe: &Probe<'_, K>) -> Vec<TestSlot> {
     let mut slots = Vec::new();
     for _ in 0..2 {
         let visited = probe.primary();
-        Rule::Primary.check(!visited.is_empty(), "primary of a keyring that can wrap visits none");
+        Rule::Primary
+            .check(!visited.is_empty(), "visit_primaries of a keyring that can wrap visits none");
         slots = probe.wrap();
-        let (told, pushed) = (visited.len(), slots.len());
-        let same = || format!("primary visits {told} slots, wrap pushes {pushed}");
-        Rule::Primary.check(told == pushed, same());
+        let (reported, pushed) = (visited.len(), slots.len());
+        let same = || format!("visit_primaries visits {reported} slots, wrap pushes {pushed}");
+        Rule::Primary.check(reported == pushed, same());
         for ((primary, max_len), slot) in visited.iter().zip(&slots) {
-            judge_slot(probe, primary, *max_len, slot);
+            test_slot(probe, primary, *max_len, slot);
         }
     }
     slots
 }
 
-fn judge_slot<K: Keyring>(
+fn test_slot<K: Keyring>(
     probe: &Probe<'_, K>,
     primary: &TestSlot,
     max_len: Option<usize>,
     slot: &TestSlot,
 ) {
     let shown = show(&slot.label());
-    let told = show(&primary.label());
+    let reported = show(&primary.label());
     Rule::Primary.check(
         primary.label() == slot.label(),
-        format!("primary tells a {told}, wrap pushes a {shown}"),
+        format!("visit_primaries visits a {reported}, wrap pushes a {shown}"),
     );
     let exact = slot.algorithm.wrapped_key_len(probe.message.context().suite());
     let len = slot.wrapped_key.len();
     let fits = exact.or(max_len).is_some_and(|room| len <= room && room <= MAX_WRAPPED_KEY_LEN);
     Rule::Primary
-        .check(fits, format!("{len} bytes are wrapped, primary told {max_len:?}: {shown}"));
+        .check(fits, format!("{len} bytes wrapped, visit_primaries reports {max_len:?}: {shown}"));
     for _ in 0..2 {
-        probe.expect(slot, Expected::Opens, "the slot it pushed");
+        probe.expect(slot, Expected::Opens, "the pushed slot");
     }
     let freshness = freshness(probe.keyring, slot);
     Rule::Freshness.check(
@@ -62,14 +63,14 @@ pub(super) fn freshness<K: Keyring + ?Sized>(keyring: &K, slot: &TestSlot) -> Fr
     }
 }
 
-/// Rewraps every slot, and what must not be rewrapped.
-pub(super) fn judge_rewraps<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]) {
+/// Rewraps every slot, and slots that must not be rewrapped.
+pub(super) fn test_rewraps<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]) {
     for slot in slots {
         let shown = show(&slot.label());
-        let (answer, new) = probe.rewrap(slot);
-        let one = answer.is_ok() && new.len() == 1;
+        let (result, new) = probe.rewrap(slot);
+        let one = result.is_ok() && new.len() == 1;
         let pushed = new.len();
-        Rule::Rewrap.check(one, format!("{answer:?} and {pushed} slots, from a {shown}"));
+        Rule::Rewrap.check(one, format!("{result:?} and {pushed} slots, from a {shown}"));
         let new_shown = show(&new[0].label());
         let primary = probe.primary();
         let is_primary = primary.iter().any(|(primary, _)| primary.label() == new[0].label());
@@ -79,9 +80,9 @@ pub(super) fn judge_rewraps<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]
         );
         probe.expect(&new[0], Expected::Opens, "the slot that a rewrap pushed");
 
-        let mut stranger = slot.clone();
-        stranger.name.push('x');
-        expect_no_rewrap(probe, &stranger, Expected::NotMine);
+        let mut foreign = slot.clone();
+        foreign.name.push('x');
+        expect_no_rewrap(probe, &foreign, Expected::NotMine);
         let mut unknown = slot.clone();
         unknown.version = super::binding::unknown_version(slots);
         expect_no_rewrap(probe, &unknown, Expected::Refused(Refusal::UnknownVersion));
@@ -91,34 +92,35 @@ pub(super) fn judge_rewraps<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]
     }
 }
 
-/// Asks by name for every slot that was pushed, and for a name of nobody.
-pub(super) fn judge_names<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]) {
+/// Calls `holds` and `wrap_under` for the name of every pushed slot, and for an unknown name.
+pub(super) fn test_names<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot]) {
     for slot in slots {
         let name = slot.label().name;
         let held = holds(probe, name);
         let own = !held.is_empty() && held.iter().all(|held| *held == slot.name);
         Rule::Holds.check(own, format!("of {name} it visits {held:?}"));
-        let (answer, new) = probe.wrap_under(name);
-        let one = answer.is_ok() && new.len() == 1 && new[0].name == slot.name;
+        let (result, new) = probe.wrap_under(name);
+        let one = result.is_ok() && new.len() == 1 && new[0].name == slot.name;
         let is_primary = one && slots.iter().any(|slot| slot.label() == new[0].label());
         let shown = new.iter().map(|new| show(&new.label())).collect::<Vec<_>>();
-        Rule::WrapUnder.check(one && is_primary, format!("of {name}: {answer:?} and {shown:?}"));
+        Rule::WrapUnder.check(one && is_primary, format!("of {name}: {result:?} and {shown:?}"));
         probe.expect(&new[0], Expected::Opens, "the slot that wrap_under pushed");
     }
     let nobody = KeyName::checked("conformance/nobody");
     let held = holds(probe, nobody);
     Rule::Holds.check(held.is_empty(), format!("of {nobody} it visits {held:?}"));
-    let (answer, new) = probe.wrap_under(nobody);
-    let told = matches!(&answer, Err(KeyringError::UnknownKey { key }) if key == nobody.as_str());
+    let (result, new) = probe.wrap_under(nobody);
+    let reported =
+        matches!(&result, Err(KeyringError::UnknownKey { key }) if key == nobody.as_str());
     let pushed = new.len();
-    let text = format!("of {nobody}: {answer:?} and {pushed} slots");
-    Rule::WrapUnder.check(told && new.is_empty(), text);
+    let text = format!("of {nobody}: {result:?} and {pushed} slots");
+    Rule::WrapUnder.check(reported && new.is_empty(), text);
 }
 
 fn holds<K: Keyring>(probe: &Probe<'_, K>, name: KeyName<'_>) -> Vec<String> {
     let mut held = Vec::new();
-    let answer = probe.keyring.holds(name, &mut |name| held.push(name.as_str().to_owned()));
-    if let Err(error) = answer {
+    let result = probe.keyring.holds(name, &mut |name| held.push(name.as_str().to_owned()));
+    if let Err(error) = result {
         Rule::Holds.broken(format!("of {name}: {error:?}"));
     }
     held
@@ -129,31 +131,31 @@ pub(super) fn expect_no_rewrap<K: Keyring>(
     slot: &TestSlot,
     expected: Expected,
 ) {
-    let (answer, new) = probe.rewrap(slot);
+    let (result, new) = probe.rewrap(slot);
     let shown = show(&slot.label());
     let same = matches!(
-        (expected, &answer),
+        (expected, &result),
         (Expected::NotMine, Err(KeyringError::NotMine))
             | (Expected::Authentication, Err(KeyringError::Authentication))
-    ) || matches!((expected, &answer),
-        (Expected::Refused(expected), Err(KeyringError::Refused(told))) if expected == *told);
+    ) || matches!((expected, &result),
+        (Expected::Refused(expected), Err(KeyringError::Refused(reported))) if expected == *reported);
     Rule::Rewrap.check(
         same && new.is_empty(),
-        format!("{answer:?} and {} slots, expected {expected:?}, from a {shown}", new.len()),
+        format!("{result:?} and {} slots, expected {expected:?}, from a {shown}", new.len()),
     );
 }
 
-/// A generator that fails at its first, second, ... request; a header without room.
-pub(super) fn judge_failures<K: Keyring>(probe: &Probe<'_, K>, slots: usize) {
+/// Wraps with a generator that fails at its first, second, ... request, and into a header without room.
+pub(super) fn test_failures<K: Keyring>(probe: &Probe<'_, K>, slots: usize) {
     for requests in 0.. {
         let mut rng = TestRng::failing_after(requests);
-        let (answer, pushed) = probe.message.wrap(probe.keyring, &mut rng);
+        let (result, pushed) = probe.message.wrap(probe.keyring, &mut rng);
         let failed = rng.asked() > requests;
-        match answer {
+        match result {
             Err(KeyringError::Randomness(_)) if failed && pushed.len() < slots => {}
             Ok(()) if !failed => break,
-            answer => Rule::Randomness.broken(format!(
-                "{answer:?} and {} slots; the generator was asked {} times and fails after \
+            result => Rule::Randomness.broken(format!(
+                "{result:?} and {} slots; the generator got {} requests and fails after \
                  {requests}",
                 pushed.len(),
                 rng.asked(),
@@ -162,24 +164,24 @@ pub(super) fn judge_failures<K: Keyring>(probe: &Probe<'_, K>, slots: usize) {
     }
     for room in [0, 1, 40] {
         let mut rng = TestRng::seeded(3);
-        let (answer, pushed) = probe.message.wrap_into(probe.keyring, &mut rng, room);
-        if let Err(error) = &answer {
+        let (result, pushed) = probe.message.wrap_into(probe.keyring, &mut rng, room);
+        if let Err(error) = &result {
             probe.check_error(error);
         }
-        let told = matches!(answer, Err(KeyringError::Slot(SlotFault::Room { .. })));
+        let reported = matches!(result, Err(KeyringError::Slot(SlotFault::Room { .. })));
         Rule::Room.check(
-            told && pushed.is_empty(),
-            format!("{answer:?} and {} slots in {room} bytes", pushed.len()),
+            reported && pushed.is_empty(),
+            format!("{result:?} and {} slots in {room} bytes", pushed.len()),
         );
     }
 }
 
-/// Another keyring takes the slots for its own and is right, or does not open them.
-pub(super) fn judge_strangers<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot], other: &K) {
+/// Unwraps the slots with another keyring, which opens them with the right key or reports why not.
+pub(super) fn test_other_keyring<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlot], other: &K) {
     for slot in slots {
         let mut data_key = crate::DataKey::empty();
-        let answer = probe.message.unwrap_over(other, slot, &mut data_key);
-        let told = match &answer {
+        let result = probe.message.unwrap_over(other, slot, &mut data_key);
+        let reported = match &result {
             Ok(()) => probe.message.is_data_key(&data_key),
             Err(error) => matches!(
                 error,
@@ -189,21 +191,21 @@ pub(super) fn judge_strangers<K: Keyring>(probe: &Probe<'_, K>, slots: &[TestSlo
             ),
         };
         let shown = show(&slot.label());
-        Rule::NotMine.check(told, format!("another keyring's {shown}: {answer:?}"));
+        Rule::NotMine.check(reported, format!("another keyring's {shown}: {result:?}"));
     }
 }
 
-/// The core and the keyring get along.
-pub(super) fn judge_messages<K: Keyring>(keyring: &K, suite: Suite) {
+/// Encrypts, decrypts and rewraps a message.
+pub(super) fn test_messages<K: Keyring>(keyring: &K, suite: Suite) {
     let envelope = Envelope::new(keyring).with_suite(suite);
     let aad = Aad::new(b"conformance");
     let mut rng = TestRng::seeded(5);
-    let judged = envelope.with_rng(&mut rng).encrypt(b"text", aad).and_then(|message| {
+    let tested = envelope.with_rng(&mut rng).encrypt(b"text", aad).and_then(|message| {
         let text = envelope.decrypt(&message, aad)?;
         let stale = envelope.needs_rewrap(&message)?;
         let rewrap = envelope.with_rng(&mut rng).rewrap(&message, RewrapOptions::new())?;
         Ok(text == b"text" && !stale && !rewrap.is_changed())
     });
-    let fresh = matches!(judged, Ok(true));
-    Rule::RoundTrip.check(fresh, format!("a message of {suite:?}: {judged:?}"));
+    let fresh = matches!(tested, Ok(true));
+    Rule::RoundTrip.check(fresh, format!("a message of {suite:?}: {tested:?}"));
 }

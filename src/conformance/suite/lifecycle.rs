@@ -1,7 +1,7 @@
 //! Changes: guards, dates, numbers, names, batches.
 
 use super::Rule;
-use super::probe::{Expected, Probe, shows};
+use super::probe::{Expected, Probe, contains};
 use super::states::{NOW, Subject, change, listed, picture};
 use crate::conformance::TestRng;
 use crate::crypto::secret::MasterKey;
@@ -19,20 +19,20 @@ use std::vec::Vec;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-pub(super) fn judge<K: Lifecycle>(factory: &impl Fn() -> K) {
-    judge_unknown(&Subject::new(factory()));
-    judge_destruction(&Subject::new(factory()));
-    judge_guards(&Subject::new(factory()));
-    judge_batches(&Subject::new(factory()));
-    judge_compare_and_swap(&Subject::new(factory()));
-    judge_numbers(&Subject::new(factory()));
-    judge_material(&Subject::new(factory()));
-    judge_aliases(&Subject::new(factory()));
-    judge_other_keys(&Subject::new(factory()));
-    judge_randomness(&Subject::new(factory()));
+pub(super) fn test<K: Lifecycle>(factory: &impl Fn() -> K) {
+    test_unknown(&Subject::new(factory()));
+    test_destruction(&Subject::new(factory()));
+    test_guards(&Subject::new(factory()));
+    test_batches(&Subject::new(factory()));
+    test_compare_and_swap(&Subject::new(factory()));
+    test_numbers(&Subject::new(factory()));
+    test_material(&Subject::new(factory()));
+    test_aliases(&Subject::new(factory()));
+    test_other_keys(&Subject::new(factory()));
+    test_randomness(&Subject::new(factory()));
 }
 
-/// A change that must fail, or `rule` is broken: the error, and nothing else changed.
+/// Makes changes that must fail and leave everything as it was. Returns the error.
 #[track_caller]
 fn refused<K: Lifecycle>(
     rule: Rule,
@@ -46,10 +46,11 @@ fn refused<K: Lifecycle>(
     match result {
         Err(error) => {
             let kept = before == after;
-            Rule::AllOrNothing.check(kept, format!("{changes:?}: {error:?}, and a change"));
+            Rule::AllOrNothing
+                .check(kept, format!("{changes:?}: {error:?}, and something changed"));
             error
         }
-        Ok(_) => rule.broken(format!("made, and should be refused: {changes:?}")),
+        Ok(_) => rule.broken(format!("not refused: {changes:?}")),
     }
 }
 
@@ -59,22 +60,22 @@ fn made<K: Lifecycle>(rule: Rule, subject: &Subject<K>, changes: &[Change<'_>]) 
     result.unwrap_or_else(|error| rule.broken(format!("{changes:?}: {error:?}")))
 }
 
-fn judge_unknown<K: Lifecycle>(subject: &Subject<K>) {
+fn test_unknown<K: Lifecycle>(subject: &Subject<K>) {
     let version = KeyVersion::new(u32::MAX).unwrap_or(KeyVersion::FIRST);
     let operation = Operation::Disable;
     let known = Change::Version { key: &subject.name, version, operation };
     let error = refused(Rule::States, subject, &[known], ChangeOptions::at(NOW));
-    let told = matches!(&error, Error::Lifecycle(LifecycleError::UnknownVersion { key, version: told })
-        if *key == subject.name && *told == version);
-    Rule::States.check(told, format!("an unknown version: {error:?}"));
+    let reported = matches!(&error, Error::Lifecycle(LifecycleError::UnknownVersion { key, version: reported })
+        if *key == subject.name && *reported == version);
+    Rule::States.check(reported, format!("an unknown version: {error:?}"));
     let nobody = Change::Version { key: "conformance-nobody", version, operation };
     let error = refused(Rule::States, subject, &[nobody], ChangeOptions::at(NOW));
-    let told = matches!(&error, Error::Lifecycle(LifecycleError::UnknownKey { key }) if key == "conformance-nobody");
-    Rule::States.check(told, format!("an unknown key: {error:?}"));
+    let reported = matches!(&error, Error::Lifecycle(LifecycleError::UnknownKey { key }) if key == "conformance-nobody");
+    Rule::States.check(reported, format!("an unknown key: {error:?}"));
 }
 
-/// 7 to 30 days, and not a second early.
-fn judge_destruction<K: Lifecycle>(subject: &Subject<K>) {
+/// A delay has 7 to 30 days, and a destruction is not a second early.
+fn test_destruction<K: Lifecycle>(subject: &Subject<K>) {
     let version = subject.version;
     subject.must(version, Operation::Disable);
     let schedule = |after| Change::Version {
@@ -84,23 +85,23 @@ fn judge_destruction<K: Lifecycle>(subject: &Subject<K>) {
     };
     for delay in [MIN_DESTRUCTION_DELAY - SECOND, MAX_DESTRUCTION_DELAY + SECOND] {
         let error = refused(Rule::States, subject, &[schedule(delay)], ChangeOptions::at(NOW));
-        let told = matches!(error, Error::Lifecycle(LifecycleError::DestructionDelay { delay: told }) if told == delay);
-        Rule::States.check(told, format!("a destruction in {delay:?}: {error:?}"));
+        let reported = matches!(error, Error::Lifecycle(LifecycleError::DestructionDelay { delay: reported }) if reported == delay);
+        Rule::States.check(reported, format!("a destruction in {delay:?}: {error:?}"));
     }
     made(Rule::States, subject, &[schedule(MAX_DESTRUCTION_DELAY)]);
     let destroy = Change::Version { key: &subject.name, version, operation: Operation::Destroy };
     let due = NOW.plus(MAX_DESTRUCTION_DELAY);
     let early = NOW.plus(MAX_DESTRUCTION_DELAY - SECOND);
     let error = refused(Rule::States, subject, &[destroy], ChangeOptions::at(early));
-    let told = matches!(error, Error::Lifecycle(LifecycleError::DestructionNotDue { due: told, .. }) if told == due);
-    Rule::States.check(told, format!("a destruction a second early: {error:?}"));
+    let reported = matches!(error, Error::Lifecycle(LifecycleError::DestructionNotDue { due: reported, .. }) if reported == due);
+    Rule::States.check(reported, format!("a destruction a second early: {error:?}"));
     if let Err(error) = change(&subject.keyring, &[destroy], ChangeOptions::at(due)) {
         Rule::States.broken(format!("a destruction that is due: {error:?}"));
     }
 }
 
-/// What is held, or wants evidence, is not destroyed.
-fn judge_guards<K: Lifecycle>(subject: &Subject<K>) {
+/// A version on hold, or one that requires evidence, is not destroyed.
+fn test_guards<K: Lifecycle>(subject: &Subject<K>) {
     let (key, version) = (&*subject.name, subject.version);
     subject.must(version, Operation::Disable);
     let destroy = Change::Version { key, version, operation: Operation::DestroyImmediately };
@@ -111,7 +112,8 @@ fn judge_guards<K: Lifecycle>(subject: &Subject<K>) {
     let hold = Change::Hold { key, version: Some(version), reason: "conformance" };
     made(Rule::States, subject, &[hold, Change::RequireEvidence { key }]);
     let held = guard(ChangeOptions::at(NOW).on_evidence([1; 32]));
-    Rule::States.check(matches!(held, Guard::OnHold { .. }), format!("a held version: {held:?}"));
+    Rule::States
+        .check(matches!(held, Guard::OnHold { .. }), format!("a version on hold: {held:?}"));
     made(Rule::States, subject, &[Change::Release { key, version: Some(version) }]);
     let wanted = guard(ChangeOptions::at(NOW));
     Rule::States.check(wanted == Guard::EvidenceRequired, format!("without evidence: {wanted:?}"));
@@ -121,8 +123,8 @@ fn judge_guards<K: Lifecycle>(subject: &Subject<K>) {
     }
 }
 
-/// Three changes, of which the last fails.
-fn judge_batches<K: Lifecycle>(subject: &Subject<K>) {
+/// Makes batches whose last change fails, then one that succeeds.
+fn test_batches<K: Lifecycle>(subject: &Subject<K>) {
     let key = &*subject.name;
     let version = subject.version;
     let operate = |version, operation| Change::Version { key, version, operation };
@@ -144,20 +146,20 @@ fn judge_batches<K: Lifecycle>(subject: &Subject<K>) {
             probe.expect(slot, Expected::Opens, "a slot, after changes that failed");
         }
     }
-    // A later change sees the earlier ones, and they are one revision.
+    // A later change sees the earlier ones, and all of them count as one.
     let disable = operate(subject.first, Operation::Disable);
     let destroy = operate(subject.first, Operation::DestroyImmediately);
     let changed = made(Rule::AllOrNothing, subject, &[promote, disable, destroy, label]);
     let (keysets, keyset) = listed(&subject.keyring);
     let states = [subject.first, version].map(|one| keyset.version(one).map(|one| one.state));
     let expected = [Some(VersionState::Destroyed), Some(VersionState::Primary)];
-    let told = states == expected && keysets.change() == changed.change;
-    Rule::AllOrNothing.check(told, format!("four changes at once came to {states:?}"));
+    let reported = states == expected && keysets.change() == changed.change;
+    Rule::AllOrNothing.check(reported, format!("after four changes at once: {states:?}"));
     let labels = keyset.version(version).and_then(|record| record.labels.get("conformance"));
     Rule::AllOrNothing.check(labels == Some("1"), format!("a label is {labels:?}"));
 }
 
-fn judge_compare_and_swap<K: Lifecycle>(subject: &Subject<K>) {
+fn test_compare_and_swap<K: Lifecycle>(subject: &Subject<K>) {
     let rotate = Change::Rotate { key: &subject.name };
     let seen = listed(&subject.keyring).0.change();
     let options = ChangeOptions::at(NOW).if_unchanged_since(seen);
@@ -165,16 +167,16 @@ fn judge_compare_and_swap<K: Lifecycle>(subject: &Subject<K>) {
     let first = change(&subject.keyring, &[rotate], options);
     let found = match first {
         Ok(changed) => changed.change,
-        Err(error) => Rule::CompareAndSwap.broken(format!("nothing was changed: {error:?}")),
+        Err(error) => Rule::CompareAndSwap.broken(format!("no change came in between: {error:?}")),
     };
     let error = refused(Rule::CompareAndSwap, subject, &[rotate], options);
-    let told = matches!(error, Error::Lifecycle(LifecycleError::Conflict { expected, found: told })
-        if expected == seen && told == found);
-    Rule::CompareAndSwap.check(told, format!("after change {seen} came {found}: {error:?}"));
+    let reported = matches!(error, Error::Lifecycle(LifecycleError::Conflict { expected, found: reported })
+        if expected == seen && reported == found);
+    Rule::CompareAndSwap.check(reported, format!("after change {seen} came {found}: {error:?}"));
     made(Rule::CompareAndSwap, subject, &[rotate]);
 }
 
-fn judge_numbers<K: Lifecycle>(subject: &Subject<K>) {
+fn test_numbers<K: Lifecycle>(subject: &Subject<K>) {
     let key = &*subject.name;
     let add = |version| Change::AddVersion { key, version, material: Material::Fresh };
     let operate = |operation| Change::Version { key, version: subject.version, operation };
@@ -182,20 +184,20 @@ fn judge_numbers<K: Lifecycle>(subject: &Subject<K>) {
     made(Rule::States, subject, &remove);
     for version in [subject.first, subject.version] {
         let error = refused(Rule::Numbers, subject, &[add(Some(version))], ChangeOptions::at(NOW));
-        let told = matches!(error, Error::Lifecycle(LifecycleError::VersionNumber { last, .. }) if last == subject.version);
-        Rule::Numbers.check(told, format!("version {version} again: {error:?}"));
+        let reported = matches!(error, Error::Lifecycle(LifecycleError::VersionNumber { last, .. }) if last == subject.version);
+        Rule::Numbers.check(reported, format!("version {version} again: {error:?}"));
     }
     let added = made(Rule::Numbers, subject, &[add(None)]).added();
     let next = added.is_some_and(|added| added > subject.version);
-    Rule::Numbers.check(next, format!("after a destroyed version comes {added:?}"));
+    Rule::Numbers.check(next, format!("added after a destroyed version: {added:?}"));
     let (_, keyset) = listed(&subject.keyring);
     let kept = keyset.version(subject.version).map(|record| record.state);
     let kept = kept == Some(VersionState::Destroyed);
-    Rule::Numbers.check(kept, "the record of a destroyed version is gone");
+    Rule::Numbers.check(kept, "there is no record of a destroyed version");
 }
 
-/// Zero material, and such as is there, also that of a destroyed version.
-fn judge_material<K: Lifecycle>(subject: &Subject<K>) {
+/// Imports zero material, known material, and that of a destroyed version.
+fn test_material<K: Lifecycle>(subject: &Subject<K>) {
     let key = &*subject.name;
     let bytes = core::array::from_fn(|index| 0x91_u8.wrapping_mul(index as u8 + 1));
     let (zero, material) = (MasterKey::from_bytes(&[0; 32]), MasterKey::from_bytes(&bytes));
@@ -206,13 +208,13 @@ fn judge_material<K: Lifecycle>(subject: &Subject<K>) {
     };
     let error = refused(Rule::Material, subject, &[add(&zero)], ChangeOptions::at(NOW));
     let Ok(changed) = change(&subject.keyring, &[add(&material)], ChangeOptions::at(NOW)) else {
-        // It takes no key material at all.
+        // The keyring imports no key material.
         return;
     };
-    let told = matches!(error, Error::Lifecycle(LifecycleError::KeyMaterial));
-    Rule::Material.check(told, format!("an all-zero key: {error:?}"));
+    let reported = matches!(error, Error::Lifecycle(LifecycleError::KeyMaterial));
+    Rule::Material.check(reported, format!("an all-zero key: {error:?}"));
     let Some(version) = changed.added() else {
-        Rule::Material.broken("an import tells no version");
+        Rule::Material.broken("an import reports no version");
     };
     let operate = |operation| Change::Version { key, version, operation };
     for operation in [None, Some(Operation::Disable), Some(Operation::DestroyImmediately)] {
@@ -220,13 +222,13 @@ fn judge_material<K: Lifecycle>(subject: &Subject<K>) {
             made(Rule::States, subject, &[operate(operation)]);
         }
         let error = refused(Rule::Material, subject, &[add(&material)], ChangeOptions::at(NOW));
-        let told = matches!(error, Error::Lifecycle(LifecycleError::KeyMaterial));
-        Rule::Material.check(told, format!("material twice, after {operation:?}: {error:?}"));
-        Rule::Secret.check(!shows(&error, &bytes), "an error shows bytes of a master key");
+        let reported = matches!(error, Error::Lifecycle(LifecycleError::KeyMaterial));
+        Rule::Material.check(reported, format!("material twice, after {operation:?}: {error:?}"));
+        Rule::Secret.check(!contains(&error, &bytes), "an error contains bytes of a master key");
     }
 }
 
-fn judge_aliases<K: Lifecycle>(subject: &Subject<K>) {
+fn test_aliases<K: Lifecycle>(subject: &Subject<K>) {
     let key = &*subject.name;
     let (version, material) = (KeyVersion::FIRST, Material::Fresh);
     let create = |key| Change::CreateKey { key, version, material };
@@ -234,16 +236,16 @@ fn judge_aliases<K: Lifecycle>(subject: &Subject<K>) {
     made(Rule::Names, subject, &[create("conformance-b"), alias("conformance-a", key)]);
     for taken in [key, "conformance-b", "conformance-a"] {
         let error = refused(Rule::Names, subject, &[create(taken)], ChangeOptions::at(NOW));
-        let told =
+        let reported =
             matches!(&error, Error::Lifecycle(LifecycleError::NameTaken { name }) if name == taken);
-        Rule::Names.check(told, format!("a key of a name that is taken: {error:?}"));
+        Rule::Names.check(reported, format!("a key of a name that is taken: {error:?}"));
     }
     for taken in [key, "conformance-b"] {
         let error =
             refused(Rule::Names, subject, &[alias(taken, "conformance-b")], ChangeOptions::at(NOW));
-        let told =
+        let reported =
             matches!(&error, Error::Lifecycle(LifecycleError::NameTaken { name }) if name == taken);
-        Rule::Names.check(told, format!("an alias of a key's name: {error:?}"));
+        Rule::Names.check(reported, format!("an alias of a key's name: {error:?}"));
     }
     let resolves = |expected: &str| {
         let (keysets, _) = listed(&subject.keyring);
@@ -266,12 +268,12 @@ fn judge_aliases<K: Lifecycle>(subject: &Subject<K>) {
         &[Change::Rotate { key: "conformance-a" }],
         ChangeOptions::at(NOW),
     );
-    let told = matches!(&error, Error::Lifecycle(LifecycleError::UnknownKey { .. }));
-    Rule::Names.check(told, format!("an alias that was removed: {error:?}"));
+    let reported = matches!(&error, Error::Lifecycle(LifecycleError::UnknownKey { .. }));
+    Rule::Names.check(reported, format!("an alias that was removed: {error:?}"));
 }
 
-/// Slots under a key that this keyring does not wrap under stay under that key.
-fn judge_other_keys<K: Lifecycle>(subject: &Subject<K>) {
+/// A rewrap keeps the key name of a slot under a key that the keyring does not wrap under.
+fn test_other_keys<K: Lifecycle>(subject: &Subject<K>) {
     let material = MasterKey::from_bytes(&[0xC1; 32]);
     let (key, version) = ("conformance-other", KeyVersion::FIRST);
     let create = Change::CreateKey { key, version, material: Material::Imported(&material) };
@@ -284,21 +286,21 @@ fn judge_other_keys<K: Lifecycle>(subject: &Subject<K>) {
     made(Rule::Names, subject, &[Change::Rotate { key }]);
     for slot in slots {
         let mut data_key = crate::DataKey::empty();
-        let answer = probe.message.unwrap_over(&subject.keyring, &slot, &mut data_key);
-        // Either it opens every key that it has, or it keeps to its own.
-        if matches!(answer, Err(KeyringError::NotMine)) {
+        let result = probe.message.unwrap_over(&subject.keyring, &slot, &mut data_key);
+        // The keyring opens slots under its other keys, or does not know them.
+        if matches!(result, Err(KeyringError::NotMine)) {
             continue;
         }
         probe.expect(&slot, Expected::Opens, "a slot under another of its keys");
-        let (answer, new) = probe.rewrap(&slot);
+        let (result, new) = probe.rewrap(&slot);
         let same = |new: &crate::conformance::TestSlot| new.name == key && new.version > version;
-        let told = answer.is_ok() && new.len() == 1 && new.iter().all(same);
-        Rule::Rewrap.check(told, format!("{answer:?}: a slot of another key came to {new:?}"));
+        let reported = result.is_ok() && new.len() == 1 && new.iter().all(same);
+        Rule::Rewrap.check(reported, format!("{result:?}: a slot of another key became {new:?}"));
     }
 }
 
-/// A generator that fails: no half of a version is left.
-fn judge_randomness<K: Lifecycle>(subject: &Subject<K>) {
+/// After a failure of the generator nothing has changed.
+fn test_randomness<K: Lifecycle>(subject: &Subject<K>) {
     let key = &*subject.name;
     let add = Change::AddVersion { key, version: None, material: Material::Fresh };
     for changes in [vec![Change::Rotate { key }], vec![add], vec![add, Change::Rotate { key }]] {
@@ -309,15 +311,15 @@ fn judge_randomness<K: Lifecycle>(subject: &Subject<K>) {
             if rng.asked() <= requests {
                 continue;
             }
-            let told = matches!(result, Err(Error::Randomness(_)));
-            Rule::Randomness.check(told, format!("{changes:?}: {:?}", result.map(drop)));
+            let reported = matches!(result, Err(Error::Randomness(_)));
+            Rule::Randomness.check(reported, format!("{changes:?}: {:?}", result.map(drop)));
             let kept = picture(&listed(&subject.keyring).0) == before;
             Rule::AllOrNothing.check(kept, "a generator failed, and something changed");
         }
     }
 }
 
-/// Labels of what `keyring` would wrap now.
+/// Returns the versions that `keyring` would wrap under now.
 pub(super) fn primaries<K: Keyring>(keyring: &K) -> Vec<KeyVersion> {
     let primary = Probe::new(keyring, Suite::ALL[0], 1).primary();
     primary.into_iter().map(|(slot, _)| slot.version).collect()

@@ -20,15 +20,15 @@ use probe::Probe;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rule {
-    /// `visit_primaries` visits what `wrap` pushes: the same labels in order, and room enough.
+    /// `visit_primaries` visits the slots that `wrap` pushes: the same labels in order, with enough room.
     Primary,
-    /// What was wrapped unwraps to the same key, over whatever stood there before.
+    /// A wrapped key unwraps to the same key, and overwrites the key in the buffer.
     RoundTrip,
-    /// A slot that differs in name, master key id or algorithm is another keyring's.
+    /// A slot that differs in name, master key id or algorithm belongs to another keyring.
     NotMine,
-    /// A version that is not known is refused as unknown, and nothing stands in for it.
+    /// An unknown version is refused as unknown, and no other version is tried instead.
     UnknownVersion,
-    /// A wrapped key that was changed or moved does not authenticate.
+    /// A wrapped key that was changed, or moved to another message or label, does not authenticate.
     Authentication,
     /// A failure leaves no key behind.
     NoKeyOnFailure,
@@ -36,74 +36,73 @@ pub enum Rule {
     Rewrap,
     /// Freshness agrees with `visit_primaries` and `unwrap`.
     Freshness,
-    /// `holds` visits the names of the slots that `wrap` pushes, and none for a name of nobody.
+    /// `holds` visits the names of the slots that `wrap` pushes, and nothing for an unknown name.
     Holds,
-    /// `wrap_under` pushes one slot of that name, under its primary; for a name that is not held it is
+    /// `wrap_under` pushes one slot of that name, under its primary. For an unknown name it fails with
     /// `UnknownKey`.
     WrapUnder,
-    /// What is wrapped after a rotation behind the keyring's back opens, and so does what was before.
+    /// After a rotation at the service, slots from before and after it open.
     Rotation,
-    /// A service that does not let the caller use the key is `Denied`.
+    /// A service that does not let the caller use the key is reported as `Denied`.
     Denied,
-    /// A service that is called too often is `Throttled`, with the wait that it asks for.
+    /// A service that is called too often is reported as `Throttled`, with the wait that it asks for.
     Throttled,
-    /// A service that does not answer is `Unavailable` and retryable.
+    /// A service that cannot be reached is reported as `Unavailable` and retryable.
     Unavailable,
-    /// A generator that fails is `Randomness`, and nothing is pushed.
+    /// A failed generator is reported as `Randomness`, and no slot is pushed.
     Randomness,
-    /// An error of the slot writer is passed on.
+    /// An error of the slot writer is returned unchanged.
     Room,
     /// No error repeats a secret.
     Secret,
-    /// Calls from many threads at once do not disturb each other.
+    /// Calls from many threads at once return what they return alone.
     Threads,
     /// The state table of [`VersionState`](crate::keyset::VersionState).
     States,
     /// Changes are made together or not at all.
     AllOrNothing,
-    /// A change is refused if the caller did not see the one before, when it asked for that.
+    /// A conditional change is refused if the keyset was changed since.
     CompareAndSwap,
     /// Version numbers grow, and none is used twice.
     Numbers,
-    /// Key material that is all zero or was there before is refused.
+    /// Key material that is all zero, or was used before, is refused.
     Material,
-    /// Names and aliases: one thing each, switched in one step.
+    /// A name is either a key or an alias, and an alias switches in one step.
     Names,
 }
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Rule::Primary => "primary visits what wrap pushes",
-            Rule::RoundTrip => "what was wrapped unwraps to the same key",
+            Rule::Primary => "visit_primaries visits the slots that wrap pushes",
+            Rule::RoundTrip => "a wrapped key unwraps to the same key",
             Rule::NotMine => "another keyring's slot is not mine",
             Rule::UnknownVersion => "an unknown version is refused as unknown",
             Rule::Authentication => "a changed wrap does not authenticate",
             Rule::NoKeyOnFailure => "a failure leaves no key behind",
             Rule::Rewrap => "a rewrap pushes one slot of the same name and key",
-            Rule::Freshness => "freshness agrees with primary and unwrap",
+            Rule::Freshness => "freshness agrees with visit_primaries and unwrap",
             Rule::Holds => "holds visits the names that wrap pushes, and no other",
             Rule::WrapUnder => "wrap_under pushes one slot of that name",
-            Rule::Rotation => "a rotation behind the keyring's back loses nothing",
-            Rule::Denied => "a denial is told as one",
-            Rule::Throttled => "a throttled call is told as one",
-            Rule::Unavailable => "an outage is told as one",
-            Rule::Randomness => "a failed generator is an error, and no slot",
-            Rule::Room => "an error of the slot writer is passed on",
+            Rule::Rotation => "slots open after a rotation at the service",
+            Rule::Denied => "a denial is reported as denied",
+            Rule::Throttled => "a throttled call is reported as throttled",
+            Rule::Unavailable => "an outage is reported as unavailable",
+            Rule::Randomness => "a failed generator is an error, and no slot is pushed",
+            Rule::Room => "an error of the slot writer is returned unchanged",
             Rule::Secret => "no error repeats a secret",
-            Rule::Threads => "many threads do not disturb each other",
-            Rule::States => "the state table holds",
+            Rule::Threads => "calls from many threads return what they return alone",
+            Rule::States => "states change as the table says",
             Rule::AllOrNothing => "changes are made together or not at all",
-            Rule::CompareAndSwap => "a change upon an unseen one is refused",
+            Rule::CompareAndSwap => "a conditional change after another is refused",
             Rule::Numbers => "version numbers grow and are not reused",
             Rule::Material => "zero and known key material is refused",
-            Rule::Names => "a name is one thing, and switched in one step",
+            Rule::Names => "a name is a key or an alias, and an alias switches in one step",
         })
     }
 }
 
 impl Rule {
-    /// Stops the judgement.
     #[track_caller]
     pub(super) fn broken(self, what: impl fmt::Display) -> ! {
         panic!("keyring breaks {self:?} ({self}): {what}")
@@ -117,10 +116,10 @@ impl Rule {
     }
 }
 
-/// Judges the keyrings that `factory` makes by the contract of [`Keyring`].
+/// Tests the keyrings that `factory` returns by the contract of [`Keyring`].
 ///
-/// Each call of `factory` gives a keyring that can wrap; whether two of them have the same master
-/// keys is left open. Takes some 20,000 calls and eight threads.
+/// Each call of `factory` returns a keyring that can wrap. Two of them may have the same master
+/// keys. Takes some 20,000 calls and eight threads.
 ///
 /// # Panics
 ///
@@ -129,42 +128,40 @@ pub fn keyring<K: Keyring>(factory: impl Fn() -> K) {
     for &suite in Suite::ALL {
         let keyring = factory();
         let probe = Probe::new(&keyring, suite, u64::from(suite.id()));
-        let slots = contract::judge(&probe);
-        binding::judge(&probe, &slots);
-        contract::judge_names(&probe, &slots);
-        contract::judge_rewraps(&probe, &slots);
-        contract::judge_failures(&probe, slots.len());
-        contract::judge_strangers(&probe, &slots, &factory());
-        contract::judge_messages(&keyring, suite);
+        let slots = contract::test(&probe);
+        binding::test(&probe, &slots);
+        contract::test_names(&probe, &slots);
+        contract::test_rewraps(&probe, &slots);
+        contract::test_failures(&probe, slots.len());
+        contract::test_other_keyring(&probe, &slots, &factory());
+        contract::test_messages(&keyring, suite);
     }
-    threads::judge(&factory());
+    threads::test(&factory());
 }
 
-/// Judges what shows only when the service behind a keyring changes or fails; [`keyring`] judges the
-/// rest.
+/// Tests a keyring while the service behind it changes or fails. [`keyring`] tests the rest.
 ///
-/// Each call of `factory` gives a service with one version of one key, and a keyring over it that can
+/// Each call of `factory` returns a service with one version of one key, and a keyring over it that can
 /// wrap. Takes some 500 calls.
 ///
 /// # Panics
 ///
 /// If a [`Rule`] is broken.
 pub fn remote<C: Controls>(factory: impl Fn() -> C) {
-    remote::judge(&factory);
+    remote::test(&factory);
 }
 
-/// Judges the keyrings that `factory` makes by the contracts of [`Keyring`] and [`Lifecycle`].
+/// Tests the keyrings that `factory` returns by the contracts of [`Keyring`] and [`Lifecycle`].
 ///
-/// Each call of `factory` gives a keyring of its own, no other's changes visible in it, whose key
-/// has a primary, no other version, and room for more; the suite creates more keys and aliases.
-/// It makes changes at times of its own, in the year 2040.
+/// Each call of `factory` returns an independent keyring whose key has a primary, no other version, and
+/// room for more. The suite creates more keys and aliases, and makes its changes in the year 2040.
 ///
 /// # Panics
 ///
 /// If a [`Rule`] is broken.
 pub fn lifecycle<K: Lifecycle>(factory: impl Fn() -> K) {
     keyring(&factory);
-    states::judge(&factory);
-    lifecycle::judge(&factory);
-    races::judge(&factory);
+    states::test(&factory);
+    lifecycle::test(&factory);
+    races::test(&factory);
 }

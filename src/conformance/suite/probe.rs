@@ -1,4 +1,4 @@
-//! One keyring and one message: calls, and what every answer is checked for.
+//! Calls of one keyring for one message, with the checks of every result.
 
 use super::Rule;
 use crate::conformance::{TestMessage, TestRng, TestSlot};
@@ -12,7 +12,7 @@ use std::format;
 use std::string::{String, ToString};
 use std::vec::Vec;
 
-/// What an unwrap must answer.
+/// The expected result of an unwrap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
     Opens,
@@ -32,8 +32,8 @@ impl Expected {
         }
     }
 
-    fn is(self, answer: &Result<(), KeyringError>) -> bool {
-        match (self, answer) {
+    fn is(self, result: &Result<(), KeyringError>) -> bool {
+        match (self, result) {
             (Expected::Opens, Ok(()))
             | (Expected::NotMine, Err(KeyringError::NotMine))
             | (Expected::Authentication, Err(KeyringError::Authentication)) => true,
@@ -58,7 +58,7 @@ impl<'k, K: Keyring + ?Sized> Probe<'k, K> {
         Probe { keyring, message, rng: RefCell::new(rng) }
     }
 
-    /// The same keyring, and the same data key where it does not belong.
+    /// Returns a probe of the same keyring for another message.
     pub(super) fn with(&self, message: TestMessage) -> Self {
         let rng = RefCell::new(TestRng::seeded(1));
         Probe { keyring: self.keyring, message, rng }
@@ -66,20 +66,20 @@ impl<'k, K: Keyring + ?Sized> Probe<'k, K> {
 
     pub(super) fn primary(&self) -> Vec<(TestSlot, Option<usize>)> {
         let mut visited = Vec::new();
-        let answer = self.keyring.visit_primaries(&mut |primary| {
+        let result = self.keyring.visit_primaries(&mut |primary| {
             visited.push((TestSlot::new(&primary.label, &[]), primary.max_wrapped_key_len));
         });
-        if let Err(error) = answer {
+        if let Err(error) = result {
             self.check_error(&error);
-            Rule::Primary.broken(format!("primary of a keyring that can wrap: {error:?}"));
+            Rule::Primary.broken(format!("visit_primaries of a keyring that can wrap: {error:?}"));
         }
         visited
     }
 
     /// Wraps, which must succeed.
     pub(super) fn wrap(&self) -> Vec<TestSlot> {
-        let (answer, slots) = self.message.wrap(self.keyring, &mut *self.rng.borrow_mut());
-        if let Err(error) = answer {
+        let (result, slots) = self.message.wrap(self.keyring, &mut *self.rng.borrow_mut());
+        if let Err(error) = result {
             self.check_error(&error);
             Rule::RoundTrip.broken(format!("wrap of a keyring that can wrap: {error:?}"));
         }
@@ -91,63 +91,63 @@ impl<'k, K: Keyring + ?Sized> Probe<'k, K> {
         name: KeyName<'_>,
     ) -> (Result<(), KeyringError>, Vec<TestSlot>) {
         let rng = &mut *self.rng.borrow_mut();
-        let (answer, slots) = self.message.wrap_under(self.keyring, name, rng);
-        if let Err(error) = &answer {
+        let (result, slots) = self.message.wrap_under(self.keyring, name, rng);
+        if let Err(error) = &result {
             self.check_error(error);
         }
-        (answer, slots)
+        (result, slots)
     }
 
     pub(super) fn rewrap(&self, slot: &TestSlot) -> (Result<(), KeyringError>, Vec<TestSlot>) {
         let rng = &mut *self.rng.borrow_mut();
-        let (answer, slots) = self.message.rewrap(self.keyring, slot, rng);
-        if let Err(error) = &answer {
+        let (result, slots) = self.message.rewrap(self.keyring, slot, rng);
+        if let Err(error) = &result {
             self.check_error(error);
         }
-        (answer, slots)
+        (result, slots)
     }
 
-    /// Unwraps `slot` and compares the answer; `what` was done to it.
+    /// Unwraps `slot` and compares the result. `what` describes the slot.
     #[track_caller]
     pub(super) fn expect(&self, slot: &TestSlot, expected: Expected, what: &str) {
-        // Another key stands there: an answer of "done" without a fill is no key.
+        // Another key is in the buffer: `Ok` without a fill must not be taken for the data key.
         let mut data_key = DataKey::empty();
         let len = self.message.data_key().len();
         Rule::RoundTrip.check(data_key.set(&[0x5A; 32][..len]), "a key of 32 bytes fits");
-        let answer = self.message.unwrap_over(self.keyring, slot, &mut data_key);
-        if let Err(error) = &answer {
+        let result = self.message.unwrap_over(self.keyring, slot, &mut data_key);
+        if let Err(error) = &result {
             self.check_error(error);
             let left = self.message.is_data_key(&data_key);
-            Rule::NoKeyOnFailure.check(!left, format!("{what}: {error:?}, and the key is there"));
+            Rule::NoKeyOnFailure
+                .check(!left, format!("{what}: {error:?}, and the key is in the buffer"));
         }
         let described = || {
             let label = slot.label();
-            format!("{what}, {}: {answer:?}, expected {expected:?}", show(&label))
+            format!("{what}, {}: {result:?}, expected {expected:?}", show(&label))
         };
-        if !expected.is(&answer) {
+        if !expected.is(&result) {
             expected.rule().broken(described());
         }
         if expected == Expected::Opens {
             let right = self.message.is_data_key(&data_key);
-            Rule::RoundTrip.check(right, format!("{}, and another key came out", described()));
+            Rule::RoundTrip.check(right, format!("{}, and the key is another", described()));
         }
     }
 
-    /// No form in which a key is printed by accident is in the error or its sources.
     #[track_caller]
     pub(super) fn check_error(&self, error: &(dyn StdError + 'static)) {
-        let shown = shows(error, self.message.data_key().expose());
-        Rule::Secret.check(!shown, "an error shows bytes of the data key");
+        let has_key = contains(error, self.message.data_key().expose());
+        Rule::Secret.check(!has_key, "an error contains bytes of the data key");
     }
 }
 
-/// Whether `error` or a source of it shows six bytes of `secret` in hexadecimal or four in
+/// Returns whether `error` or a source of it contains six bytes of `secret` in hexadecimal or four in
 /// decimal.
-pub(super) fn shows(error: &(dyn StdError + 'static), secret: &[u8]) -> bool {
+pub(super) fn contains(error: &(dyn StdError + 'static), secret: &[u8]) -> bool {
     let mut text = String::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        // In hexadecimal too: a list of bytes is one then.
+        // `x?` prints a list of bytes in hexadecimal.
         let _ = write!(text, "{error} {error:?} {error:x?} ");
         next = error.source();
     }

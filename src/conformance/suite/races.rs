@@ -1,4 +1,4 @@
-//! Changes from many threads, and uses of the keys meanwhile.
+//! Changes from many threads while others use the keys.
 
 use super::Rule;
 use super::lifecycle::primaries;
@@ -17,11 +17,11 @@ use std::vec::Vec;
 
 const THREADS: u64 = 8;
 
-pub(super) fn judge<K: Lifecycle>(factory: &impl Fn() -> K) {
-    judge_one_winner(&Subject::new(factory()));
-    judge_rotations(&Subject::new(factory()));
-    judge_use_meanwhile(&Subject::new(factory()));
-    judge_toggling(&Subject::new(factory()));
+pub(super) fn test<K: Lifecycle>(factory: &impl Fn() -> K) {
+    test_one_winner(&Subject::new(factory()));
+    test_rotations(&Subject::new(factory()));
+    test_use_meanwhile(&Subject::new(factory()));
+    test_toggling(&Subject::new(factory()));
 }
 
 /// Runs `work` in eight threads that start together.
@@ -44,8 +44,8 @@ fn together<T: Send>(work: impl Fn(u64) -> T + Sync) -> Vec<T> {
     })
 }
 
-/// Of those who rotate upon the same revision one does.
-fn judge_one_winner<K: Lifecycle>(subject: &Subject<K>) {
+/// Of several conditional rotations on the same change number one succeeds.
+fn test_one_winner<K: Lifecycle>(subject: &Subject<K>) {
     for round in 0..10 {
         let (keysets, keyset) = listed(&subject.keyring);
         let options = ChangeOptions::at(NOW).if_unchanged_since(keysets.change());
@@ -55,11 +55,11 @@ fn judge_one_winner<K: Lifecycle>(subject: &Subject<K>) {
         });
         let won = results.iter().filter(|result| result.is_ok()).count();
         let others = results.iter().filter_map(|result| result.as_ref().err());
-        let told = others
+        let reported = others
             .clone()
             .all(|error| matches!(error, Error::Lifecycle(LifecycleError::Conflict { .. })));
         let others: Vec<_> = others.collect();
-        Rule::CompareAndSwap.check(told && won == 1, format!("{won} of 8 rotate: {others:?}"));
+        Rule::CompareAndSwap.check(reported && won == 1, format!("{won} of 8 rotate: {others:?}"));
         let grown = listed(&subject.keyring).1.highest_version();
         let one = grown == keyset.highest_version() + 1;
         Rule::CompareAndSwap
@@ -67,8 +67,8 @@ fn judge_one_winner<K: Lifecycle>(subject: &Subject<K>) {
     }
 }
 
-/// Rotations that ask for nothing are all made, each with a number of its own.
-fn judge_rotations<K: Lifecycle>(subject: &Subject<K>) {
+/// Unconditional rotations are all made, each with a number of its own.
+fn test_rotations<K: Lifecycle>(subject: &Subject<K>) {
     let before = listed(&subject.keyring).1.highest_version();
     let added = together(|thread| {
         let rotate = |round| {
@@ -92,8 +92,8 @@ fn judge_rotations<K: Lifecycle>(subject: &Subject<K>) {
     Rule::Numbers.check(unique, format!("40 rotations from {before} took {numbers:?}"));
 }
 
-/// Whatever was wrapped while keys are rotated unwraps.
-fn judge_use_meanwhile<K: Lifecycle>(subject: &Subject<K>) {
+/// Slots that are wrapped during rotations open.
+fn test_use_meanwhile<K: Lifecycle>(subject: &Subject<K>) {
     let rotating = AtomicBool::new(true);
     let kept = together(|thread| {
         if thread == 0 {
@@ -133,12 +133,13 @@ fn judge_use_meanwhile<K: Lifecycle>(subject: &Subject<K>) {
         }
     }
     let primary = listed(&subject.keyring).1.primary();
-    let told = primaries(&subject.keyring).iter().any(|version| Some(*version) == primary);
-    Rule::Primary.check(told, "primary does not tell the version that was promoted last");
+    let reported = primaries(&subject.keyring).iter().any(|version| Some(*version) == primary);
+    Rule::Primary
+        .check(reported, "visit_primaries does not visit the version that was promoted last");
 }
 
-/// A version that comes and goes opens, or is exactly disabled.
-fn judge_toggling<K: Lifecycle>(subject: &Subject<K>) {
+/// A version that is disabled and enabled again opens, or is refused as disabled.
+fn test_toggling<K: Lifecycle>(subject: &Subject<K>) {
     let probe = Probe::new(&subject.keyring, Suite::ALL[0], 1);
     let slots = probe.wrap();
     subject.must(subject.version, Operation::Promote);
@@ -161,7 +162,7 @@ fn judge_toggling<K: Lifecycle>(subject: &Subject<K>) {
                 match probe.message.unwrap_over(&subject.keyring, slot, &mut data_key) {
                     Ok(()) if probe.message.is_data_key(&data_key) => {}
                     Err(KeyringError::Refused(Refusal::Disabled)) => {}
-                    answer => Rule::Threads.broken(format!("while it is disabled: {answer:?}")),
+                    result => Rule::Threads.broken(format!("while it is disabled: {result:?}")),
                 }
             }
         }

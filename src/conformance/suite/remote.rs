@@ -1,4 +1,4 @@
-//! A service behind a keyring: it changes behind the keyring's back, denies, throttles and fails.
+//! A service behind a keyring that changes unseen, denies, throttles and fails.
 
 use super::Rule;
 use super::contract::{self, freshness};
@@ -12,23 +12,22 @@ use core::time::Duration;
 use std::format;
 use std::string::String;
 
-/// A keyring under test, and what a test does to the service behind it.
+/// A keyring under test, and the controls of the service behind it.
 ///
-/// The keyring is told of nothing. The first slot that it writes is the service's.
-///
-/// A control answers whether the service can do this. Where it cannot, the suite leaves out what
-/// takes the control.
+/// A control changes the service without notice to the keyring. It returns `false` if the service cannot do
+/// that, and the suite then skips the tests that need it. The first slot that the keyring writes must be
+/// under the service's key.
 pub trait Controls {
-    /// The keyring that is judged.
+    /// The type of the keyring under test.
     type Keyring: Keyring;
 
-    /// The keyring.
+    /// Returns the keyring under test.
     fn keyring(&self) -> &Self::Keyring;
 
-    /// Adds a version at the service, which wraps from now on.
+    /// Adds a version at the service and makes it the primary.
     fn rotate(&self) -> bool;
 
-    /// Has an earlier version of the service wrap again.
+    /// Makes an earlier version of the service the primary again.
     fn promote(&self, version: KeyVersion) -> bool {
         let _ = version;
         false
@@ -40,35 +39,33 @@ pub trait Controls {
         false
     }
 
-    /// From now on the service answers that the keyring may not use the key.
+    /// Makes the service deny the keyring the use of the key.
     fn deny(&self) -> bool {
         false
     }
 
-    /// From now on the service answers that it is called too often, with this wait or without one.
+    /// Makes the service throttle calls, with this wait or without one.
     fn throttle(&self, retry_after: Option<Duration>) -> bool {
         let _ = retry_after;
         false
     }
 
-    /// From now on the service does not answer.
+    /// Makes the service unavailable.
     fn break_backend(&self) -> bool {
         false
     }
 
-    /// Ends what [`deny`](Self::deny), [`throttle`](Self::throttle) and
-    /// [`break_backend`](Self::break_backend) began. A version that is disabled stays so.
+    /// Reverts [`deny`](Self::deny), [`throttle`](Self::throttle) and
+    /// [`break_backend`](Self::break_backend). A disabled version stays disabled.
     fn restore(&self) {}
 
-    /// Has the keyring forget what it remembers of the service, as time would: a cache of metadata
-    /// or of data keys, a look at a file.
+    /// Expires the caches of the keyring, of metadata and of data keys, as time would.
     fn forget(&self) {}
 
-    /// Calls `judge` with each of the keyrings that stand for *the same key of the service* under
-    /// another name or another wrap algorithm. Without them nothing shows whether a wrap is bound to
-    /// these two.
-    fn twins(&self, judge: &mut dyn FnMut(&dyn Keyring)) {
-        let _ = judge;
+    /// Calls `test` with keyrings for *the same key of the service* under another name or another wrap
+    /// algorithm. Without them, no test covers that a wrap is bound to its name and algorithm.
+    fn twins(&self, test: &mut dyn FnMut(&dyn Keyring)) {
+        let _ = test;
     }
 }
 
@@ -78,34 +75,34 @@ fn probe<C: Controls>(controls: &C) -> Probe<'_, C::Keyring> {
     Probe::new(controls.keyring(), Suite::default(), SEED)
 }
 
-/// The slot of the service.
+/// Wraps. Returns the slot under the service's key.
 fn wrap<C: Controls>(controls: &C) -> TestSlot {
     let mut slots = probe(controls).wrap();
-    Rule::Primary.check(!slots.is_empty(), "wrap of a keyring that can wrap pushes none");
+    Rule::Primary.check(!slots.is_empty(), "wrap of a keyring that can wrap pushes no slot");
     slots.swap_remove(0)
 }
 
-pub(super) fn judge<C: Controls>(factory: &impl Fn() -> C) {
-    judge_rotation(&factory());
-    judge_rollback(&factory());
-    judge_disable(&factory());
-    judge_denied(&factory());
+pub(super) fn test<C: Controls>(factory: &impl Fn() -> C) {
+    test_rotation(&factory());
+    test_rollback(&factory());
+    test_disable(&factory());
+    test_denied(&factory());
     for retry_after in [None, Some(Duration::from_secs(7))] {
-        judge_throttled(&factory(), retry_after);
+        test_throttled(&factory(), retry_after);
     }
-    judge_outage(&factory());
-    judge_twins(&factory());
+    test_outage(&factory());
+    test_twins(&factory());
 }
 
-/// Whatever the keyring remembers, what it writes is what the service wrapped.
-fn judge_rotation<C: Controls>(controls: &C) {
+/// The label of a new slot is that of the version that the service wrapped under, whatever is cached.
+fn test_rotation<C: Controls>(controls: &C) {
     let old = wrap(controls);
     for round in 1..=2 {
         if !controls.rotate() {
             return;
         }
         for when in ["before the keyring has seen it", "after"] {
-            let what = format!("rotation {round} behind the keyring's back, {when}");
+            let what = format!("rotation {round} at the service, {when}");
             let new = wrap(controls);
             let checked = opens(controls, &new);
             Rule::Rotation.check(checked.is_ok(), format!("{what}: {checked:?} of the new slot"));
@@ -119,19 +116,19 @@ fn judge_rotation<C: Controls>(controls: &C) {
             Rule::Rotation.check(right, format!("{what}: a message: {text:?}"));
             controls.forget();
         }
-        let slots = contract::judge(&probe(controls));
+        let slots = contract::test(&probe(controls));
         let shown = show(&slots[0].label());
         Rule::Rotation.check(
             slots[0].label() != old.label(),
             format!("after a rotation the keyring still writes a {shown}"),
         );
         expect_freshness(controls, &old, Freshness::Stale, "after a rotation");
-        contract::judge_rewraps(&probe(controls), core::slice::from_ref(&old));
+        contract::test_rewraps(&probe(controls), core::slice::from_ref(&old));
     }
 }
 
-/// A version is stale if it is not the primary, never by being lower.
-fn judge_rollback<C: Controls>(controls: &C) {
+/// A version is stale if it is not the primary, whatever its number.
+fn test_rollback<C: Controls>(controls: &C) {
     let first = wrap(controls);
     if !controls.rotate() {
         return;
@@ -146,10 +143,10 @@ fn judge_rollback<C: Controls>(controls: &C) {
         expect_freshness(controls, slot, expected, "after a rollback");
         probe(controls).expect(slot, Expected::Opens, "after a rollback");
     }
-    contract::judge(&probe(controls));
+    contract::test(&probe(controls));
 }
 
-fn judge_disable<C: Controls>(controls: &C) {
+fn test_disable<C: Controls>(controls: &C) {
     let old = wrap(controls);
     let can = controls.rotate();
     controls.forget();
@@ -165,23 +162,23 @@ fn judge_disable<C: Controls>(controls: &C) {
     probe(controls).expect(&wrap(controls), Expected::Opens, "beside a disabled version");
 }
 
-fn judge_denied<C: Controls>(controls: &C) {
-    let told = |error: &KeyringError| failure(error) == Some(BackendFailure::Denied);
-    judge_failing(controls, Rule::Denied, "a caller that is denied", C::deny, &told);
+fn test_denied<C: Controls>(controls: &C) {
+    let reported = |error: &KeyringError| failure(error) == Some(BackendFailure::Denied);
+    test_failing(controls, Rule::Denied, "a caller that is denied", C::deny, &reported);
 }
 
-fn judge_throttled<C: Controls>(controls: &C, retry_after: Option<Duration>) {
-    let told =
+fn test_throttled<C: Controls>(controls: &C, retry_after: Option<Duration>) {
+    let reported =
         |error: &KeyringError| failure(error) == Some(BackendFailure::Throttled { retry_after });
     let what = format!("a caller that is throttled, to wait {retry_after:?}");
-    judge_failing(controls, Rule::Throttled, &what, |c| c.throttle(retry_after), &told);
+    test_failing(controls, Rule::Throttled, &what, |c| c.throttle(retry_after), &reported);
 }
 
-fn judge_outage<C: Controls>(controls: &C) {
-    let told = |error: &KeyringError| {
+fn test_outage<C: Controls>(controls: &C) {
+    let reported = |error: &KeyringError| {
         failure(error) == Some(BackendFailure::Unavailable { retryable: true })
     };
-    judge_failing(controls, Rule::Unavailable, "an outage", C::break_backend, &told);
+    test_failing(controls, Rule::Unavailable, "an outage", C::break_backend, &reported);
 }
 
 fn failure(error: &KeyringError) -> Option<BackendFailure> {
@@ -191,54 +188,54 @@ fn failure(error: &KeyringError) -> Option<BackendFailure> {
     }
 }
 
-/// While the service fails, no answer is made up, and nothing of it stays.
-fn judge_failing<C: Controls>(
+/// While the service fails, the exact error is returned. Afterwards every call succeeds again.
+fn test_failing<C: Controls>(
     controls: &C,
     rule: Rule,
     what: &str,
     fail: impl Fn(&C) -> bool,
-    told: &dyn Fn(&KeyringError) -> bool,
+    reported: &dyn Fn(&KeyringError) -> bool,
 ) {
     let slot = wrap(controls);
     if !fail(controls) {
         return;
     }
-    for (when, may_remember) in [("at once", true), ("once all is forgotten", false)] {
-        let exact = |answer: &Result<(), KeyringError>| answer.as_ref().is_err_and(told);
+    for (when, may_remember) in [("at once", true), ("with empty caches", false)] {
+        let exact = |result: &Result<(), KeyringError>| result.as_ref().is_err_and(reported);
         let probe = probe(controls);
-        let (answer, pushed) = probe.message.wrap(controls.keyring(), &mut TestRng::seeded(9));
+        let (result, pushed) = probe.message.wrap(controls.keyring(), &mut TestRng::seeded(9));
         let none = pushed.iter().all(|pushed| pushed.name != slot.name);
-        rule.check(exact(&answer) && none, format!("{what}, {when}: wrap {answer:?}"));
-        let (answer, pushed) = probe.rewrap(&slot);
-        let exact_rewrap = exact(&answer) && pushed.is_empty();
-        rule.check(exact_rewrap, format!("{what}, {when}: rewrap {answer:?}"));
-        let answer = opens(controls, &slot);
-        let remembered = may_remember && answer.is_ok();
-        rule.check(remembered || exact(&answer), format!("{what}, {when}: unwrap {answer:?}"));
+        rule.check(exact(&result) && none, format!("{what}, {when}: wrap {result:?}"));
+        let (result, pushed) = probe.rewrap(&slot);
+        let exact_rewrap = exact(&result) && pushed.is_empty();
+        rule.check(exact_rewrap, format!("{what}, {when}: rewrap {result:?}"));
+        let result = opens(controls, &slot);
+        let remembered = may_remember && result.is_ok();
+        rule.check(remembered || exact(&result), format!("{what}, {when}: unwrap {result:?}"));
         match controls.keyring().freshness(&slot.label()) {
             Ok(Freshness::Primary | Freshness::Stale) => {}
-            Err(error) if told(&error) => {}
-            answer => rule.broken(format!("{what}, {when}: freshness {answer:?}")),
+            Err(error) if reported(&error) => {}
+            result => rule.broken(format!("{what}, {when}: freshness {result:?}")),
         }
         match controls.keyring().visit_primaries(&mut |_| {}) {
             Ok(()) => {}
-            Err(error) if told(&error) => {}
-            answer => rule.broken(format!("{what}, {when}: primary {answer:?}")),
+            Err(error) if reported(&error) => {}
+            result => rule.broken(format!("{what}, {when}: primary {result:?}")),
         }
-        // Names come from whoever wrote the message: no call to the service.
-        let mut stranger = slot.clone();
-        stranger.name.push('x');
-        probe.expect(&stranger, Expected::NotMine, &format!("another name, {what}, {when}"));
+        // Names come from the writer of the message, so a foreign name costs no call of the service.
+        let mut foreign = slot.clone();
+        foreign.name.push('x');
+        probe.expect(&foreign, Expected::NotMine, &format!("another name, {what}, {when}"));
         controls.forget();
     }
     controls.restore();
-    let answer = opens(controls, &slot);
-    rule.check(answer.is_ok(), format!("{what} has ended: unwrap {answer:?}"));
-    contract::judge(&probe(controls));
+    let result = opens(controls, &slot);
+    rule.check(result.is_ok(), format!("after {what}: unwrap {result:?}"));
+    contract::test(&probe(controls));
 }
 
-/// A wrapped key under another name or algorithm, taken by a keyring that has these.
-fn judge_twins<C: Controls>(controls: &C) {
+/// Unwraps a wrapped key under another name or algorithm with a keyring that has these.
+fn test_twins<C: Controls>(controls: &C) {
     let slot = wrap(controls);
     controls.twins(&mut |twin| {
         let own = Probe::new(twin, Suite::default(), SEED);
@@ -247,28 +244,28 @@ fn judge_twins<C: Controls>(controls: &C) {
         own.expect(
             &relabelled,
             Expected::Authentication,
-            &format!("a wrapped key of a {}, as that of another keyring", show(&slot.label())),
+            &format!("the wrapped key of a {} under another label", show(&slot.label())),
         );
     });
 }
 
-/// Unwraps, and makes sure that it is the key.
+/// Unwraps, and checks the data key and the error.
 fn opens<C: Controls>(controls: &C, slot: &TestSlot) -> Result<(), KeyringError> {
     let (probe, mut data_key) = (probe(controls), DataKey::empty());
-    let answer = probe.message.unwrap_over(controls.keyring(), slot, &mut data_key);
-    match &answer {
+    let result = probe.message.unwrap_over(controls.keyring(), slot, &mut data_key);
+    match &result {
         Ok(()) => {
             let right = probe.message.is_data_key(&data_key);
-            Rule::RoundTrip.check(right, format!("another key out of a {}", show(&slot.label())));
+            Rule::RoundTrip.check(right, format!("another key from a {}", show(&slot.label())));
         }
         Err(error) => probe.check_error(error),
     }
-    answer
+    result
 }
 
 fn expect_freshness<C: Controls>(controls: &C, slot: &TestSlot, expected: Freshness, what: &str) {
-    let told = freshness(controls.keyring(), slot);
+    let reported = freshness(controls.keyring(), slot);
     let text =
-        || -> String { format!("{what}: {told:?}, not {expected:?}: {}", show(&slot.label())) };
-    Rule::Freshness.check(told == expected, text());
+        || -> String { format!("{what}: {reported:?}, not {expected:?}: {}", show(&slot.label())) };
+    Rule::Freshness.check(reported == expected, text());
 }

@@ -18,7 +18,7 @@ use std::format;
 use std::string::String;
 use std::vec::Vec;
 
-/// 2040-01-01: after the keyring was made, whatever clock it has.
+/// 2040-01-01, which is after the creation of the keyring by any clock.
 pub(super) const NOW: Timestamp = Timestamp::from_unix_seconds(2_208_988_800);
 
 const DUE: Timestamp = NOW.plus(MIN_DESTRUCTION_DELAY);
@@ -36,7 +36,7 @@ const OPERATIONS: [Operation; 8] = [
     Operation::DestroyImmediately,
 ];
 
-/// Makes changes; randomness differs from call to call, and is the same in every run.
+/// Makes changes. Randomness differs from call to call, and is the same in every run.
 pub(super) fn change<K: Lifecycle + ?Sized>(
     keyring: &K,
     changes: &[Change<'_>],
@@ -46,7 +46,7 @@ pub(super) fn change<K: Lifecycle + ?Sized>(
     keyring.change(changes, &options, &mut TestRng::seeded(revision.wrapping_add(1_000)))
 }
 
-/// What a refused change must leave as it was.
+/// Returns the state that a refused change must not change.
 pub(super) fn picture(keysets: &KeysetMap) -> (u64, Vec<Keyset>, Vec<(String, String)>) {
     let aliases = keysets.aliases().map(|(alias, key)| (alias.to_owned(), key.to_owned()));
     (keysets.change(), keysets.iter().cloned().collect(), aliases.collect())
@@ -64,17 +64,17 @@ pub(super) fn listed<K: Lifecycle + ?Sized>(keyring: &K) -> (KeysetMap, Keyset) 
 pub(super) struct Subject<K> {
     pub(super) keyring: K,
     pub(super) name: String,
-    /// The version that was the primary at first.
+    /// The first primary.
     pub(super) first: KeyVersion,
     pub(super) version: KeyVersion,
     slot: Option<TestSlot>,
 }
 
-/// The message that the slot is of.
+/// The seed of the slot's message.
 const SEED: u64 = 4_000;
 
 impl<K: Lifecycle> Subject<K> {
-    /// A version that was added, pending.
+    /// Adds a pending version.
     pub(super) fn new(keyring: K) -> Self {
         let (_, keyset) = listed(&keyring);
         let name = keyset.name().as_str().to_owned();
@@ -83,7 +83,7 @@ impl<K: Lifecycle> Subject<K> {
         let material = MasterKey::from_bytes(&[0xC0; 32]);
         let imported = add(&keyring, &name, Material::Imported(&material));
         let slot = imported.as_ref().ok().and_then(|version| {
-            // The same material elsewhere, promoted already.
+            // Another keyring with the same material as its primary.
             let twin = MemoryKeyring::import_at(&name, *version, &material, NOW).ok()?;
             Probe::new(&twin, Suite::ALL[0], SEED).wrap().pop()
         });
@@ -115,7 +115,7 @@ impl<K: Lifecycle> Subject<K> {
         change(&self.keyring, &[change_], ChangeOptions::at(now))
     }
 
-    /// Does what the table allows.
+    /// Applies an operation that the table allows.
     pub(super) fn must(&self, version: KeyVersion, operation: Operation) {
         if let Err(error) = self.operate(version, operation, NOW) {
             Rule::States.broken(format!("{operation}, which is allowed: {error:?}"));
@@ -137,7 +137,7 @@ impl<K: Lifecycle> Subject<K> {
         let own = |slot: &TestSlot| slot.name == self.name && slot.version == self.version;
         self.slot = slots.into_iter().find(own);
         let wrapped = self.slot.is_some();
-        Rule::States.check(wrapped, "nothing is wrapped under a version that was promoted");
+        Rule::States.check(wrapped, "wrap pushes no slot under the promoted version");
         if state != VersionState::Primary {
             self.must(self.first, Operation::Promote);
         }
@@ -148,24 +148,24 @@ impl<K: Lifecycle> Subject<K> {
     fn state(&self) -> VersionState {
         let (_, keyset) = listed(&self.keyring);
         let record = keyset.version(self.version);
-        let gone = || Rule::States.broken("the record of a version is gone");
-        record.map_or_else(gone, |record| record.state)
+        let missing = || Rule::States.broken("the record of a version is missing");
+        record.map_or_else(missing, |record| record.state)
     }
 
-    /// Wrap, unwrap, rewrap and freshness, as `state` demands.
+    /// Checks wrap, unwrap, rewrap and freshness by `state`.
     fn check_use(&self, state: VersionState, cell: &str) {
         let (_, keyset) = listed(&self.keyring);
         let primary = keyset.primary();
         let probe = self.probe();
-        let (answer, wrapped) = probe.message.wrap(&self.keyring, &mut TestRng::seeded(9));
+        let (result, wrapped) = probe.message.wrap(&self.keyring, &mut TestRng::seeded(9));
         let under = wrapped.iter().find(|slot| slot.name == self.name).map(|slot| slot.version);
-        let told = match &answer {
+        let reported = match &result {
             Ok(()) => primary.is_some() && under == primary,
             Err(error) => primary.is_none() && matches!(error, KeyringError::NoPrimary),
         };
         Rule::States.check(
-            told,
-            format!("{cell}: wrap {answer:?} under {under:?}, the primary is {primary:?}"),
+            reported,
+            format!("{cell}: wrap {result:?} under {under:?}, the primary is {primary:?}"),
         );
         let wraps = under == Some(self.version);
         Rule::States.check(wraps == state.wraps(), format!("{cell}: a version {state} wraps"));
@@ -187,13 +187,13 @@ impl<K: Lifecycle> Subject<K> {
             expect_no_rewrap(&probe, slot, expected);
             return;
         }
-        let (answer, new) = probe.rewrap(slot);
+        let (result, new) = probe.rewrap(slot);
         let under = new.first().map(|slot| slot.version);
-        let told = match &answer {
+        let reported = match &result {
             Ok(()) => primary.is_some() && under == primary && new.len() == 1,
             Err(error) => primary.is_none() && matches!(error, KeyringError::NoPrimary),
         };
-        Rule::Rewrap.check(told, format!("{cell}: rewrap {answer:?} under {under:?}"));
+        Rule::Rewrap.check(reported, format!("{cell}: rewrap {result:?} under {under:?}"));
     }
 }
 
@@ -203,21 +203,21 @@ fn add<K: Lifecycle>(keyring: &K, name: &str, material: Material<'_>) -> Result<
         &[Change::AddVersion { key: name, version: None, material }],
         ChangeOptions::at(NOW),
     )?;
-    let none = || Rule::States.broken("a version was added, and none is told");
+    let none = || Rule::States.broken("an added version is not reported");
     Ok(changed.added().unwrap_or_else(none))
 }
 
-/// Every cell, each on a keyring of its own.
-pub(super) fn judge<K: Lifecycle>(factory: &impl Fn() -> K) {
+/// Tests every cell of the table on a keyring of its own.
+pub(super) fn test<K: Lifecycle>(factory: &impl Fn() -> K) {
     for state in VersionState::ALL.iter().copied() {
         for operation in OPERATIONS {
-            judge_cell(&Subject::new(factory()).reach(state), state, operation);
+            test_cell(&Subject::new(factory()).reach(state), state, operation);
         }
     }
-    judge_compromised(factory);
+    test_compromised(factory);
 }
 
-fn judge_cell<K: Lifecycle>(subject: &Subject<K>, state: VersionState, operation: Operation) {
+fn test_cell<K: Lifecycle>(subject: &Subject<K>, state: VersionState, operation: Operation) {
     let cell = format!("version {}: {state}, then {operation}", subject.version);
     let before = picture(&listed(&subject.keyring).0);
     let reached = subject.state();
@@ -230,21 +230,21 @@ fn judge_cell<K: Lifecycle>(subject: &Subject<K>, state: VersionState, operation
             let change = listed(&subject.keyring).0.change();
             let grows = change > before.0 && change == changed.change;
             Rule::States
-                .check(grows, format!("{cell}: the change number does not tell the change"));
+                .check(grows, format!("{cell}: the change number does not count the change"));
             after
         }
         (
             Err(Error::Lifecycle(LifecycleError::VersionState {
                 key,
                 version,
-                state: told,
+                state: reported,
                 operation: asked,
             })),
             None,
         ) => {
             let exact = key == subject.name && version == subject.version;
-            let exact = exact && told == state && asked == operation;
-            Rule::States.check(exact, format!("{cell}: the error tells another version"));
+            let exact = exact && reported == state && asked == operation;
+            Rule::States.check(exact, format!("{cell}: the error reports another version"));
             let now = picture(&listed(&subject.keyring).0);
             let kept = now == before_operation;
             Rule::AllOrNothing.check(kept, format!("{cell}: refused, and something changed"));
@@ -252,18 +252,18 @@ fn judge_cell<K: Lifecycle>(subject: &Subject<K>, state: VersionState, operation
         }
         (result, after) => Rule::States.broken(format!("{cell}: {result:?}, table: {after:?}")),
     };
-    let told = subject.state();
-    Rule::States.check(told == after, format!("{cell}: it is {told}, table: {after}"));
+    let reported = subject.state();
+    Rule::States.check(reported == after, format!("{cell}: it is {reported}, table: {after}"));
     subject.check_use(after, &cell);
 }
 
-/// Compromised is for good, whatever the version goes through; without a primary nothing wraps.
-fn judge_compromised<K: Lifecycle>(factory: &impl Fn() -> K) {
+/// A compromised version stays compromised when it is disabled and enabled. Without a primary nothing wraps.
+fn test_compromised<K: Lifecycle>(factory: &impl Fn() -> K) {
     let subject = Subject::new(factory()).reach(VersionState::Compromised);
     subject.must(subject.version, Operation::Disable);
     let again = subject.operate(subject.version, Operation::MarkCompromised, NOW);
-    let told = matches!(again, Err(Error::Lifecycle(LifecycleError::VersionState { .. })));
-    Rule::States.check(told, format!("a compromised version marked again: {again:?}"));
+    let reported = matches!(again, Err(Error::Lifecycle(LifecycleError::VersionState { .. })));
+    Rule::States.check(reported, format!("a compromised version marked again: {again:?}"));
     subject.must(subject.version, Operation::Enable);
     let state = subject.state();
     let kept = state == VersionState::Compromised;

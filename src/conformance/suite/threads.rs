@@ -1,4 +1,4 @@
-//! Eight threads at once.
+//! Calls from eight threads at once.
 
 use super::Rule;
 use super::probe::{Expected, Probe};
@@ -11,8 +11,8 @@ use std::vec::Vec;
 const THREADS: u64 = 8;
 const ROUNDS: u64 = 40;
 
-/// Each thread wraps and unwraps its own data keys, and all of them one that is shared.
-pub(super) fn judge<K: Keyring>(keyring: &K) {
+/// Each thread wraps and unwraps data keys of its own, and unwraps one that all share.
+pub(super) fn test<K: Keyring>(keyring: &K) {
     let shared = Probe::new(keyring, Suite::ALL[0], 1_000).wrap();
     let start = Barrier::new(THREADS as usize);
     let results: Vec<_> = std::thread::scope(|scope| {
@@ -31,7 +31,7 @@ pub(super) fn judge<K: Keyring>(keyring: &K) {
         if let Err(panic) = result {
             let text = panic.downcast_ref::<std::string::String>();
             let text = text.map_or("a panic in the keyring", |text| text);
-            Rule::Threads.broken(format!("of eight threads one failed: {text}"));
+            Rule::Threads.broken(format!("one of eight threads failed: {text}"));
         }
     }
 }

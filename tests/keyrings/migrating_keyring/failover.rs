@@ -55,7 +55,7 @@ fn stand_in_wraps_only_for_an_unavailable_member() {
     for (failure, moves_on) in failures() {
         let members = [member("near", 1), member("far", 2)];
         let envelope = Envelope::new(failover(&members));
-        members[0].always(Method::Wrap, Fault::Answer(failure.clone()));
+        members[0].always(Method::Wrap, Fault::Error(failure.clone()));
         let encrypted = envelope.encrypt(PLAINTEXT, ROW);
         assert_eq!(members[1].calls(Method::Wrap), usize::from(moves_on), "{failure:?}");
         assert_eq!(encrypted.is_ok(), moves_on, "{failure:?}");
@@ -76,15 +76,15 @@ fn error_of_several_may_change_on_retry() {
     let members = [member("near", 1), member("far", 2)];
     let envelope = Envelope::new(failover(&members));
     let wait = Duration::from_secs(3);
-    members[0].always(Method::Wrap, Fault::Answer(KeyringError::throttled(Some(wait), source())));
-    members[1].always(Method::Wrap, Fault::Answer(KeyringError::denied(source())));
+    members[0].always(Method::Wrap, Fault::Error(KeyringError::throttled(Some(wait), source())));
+    members[1].always(Method::Wrap, Fault::Error(KeyringError::denied(source())));
     let error = envelope.encrypt(PLAINTEXT, ROW).unwrap_err();
     assert!(matches!(error, Error::Backend(_)), "{error:?}");
     assert_eq!((error.is_retryable(), error.retry_after()), (true, Some(wait)));
-    members[0].always(Method::Wrap, Fault::Answer(KeyringError::broken(source())));
-    members[1].always(Method::Wrap, Fault::Answer(KeyringError::unavailable(source())));
+    members[0].always(Method::Wrap, Fault::Error(KeyringError::broken(source())));
+    members[1].always(Method::Wrap, Fault::Error(KeyringError::unavailable(source())));
     assert!(envelope.encrypt(PLAINTEXT, ROW).unwrap_err().is_retryable());
-    members[1].always(Method::Wrap, Fault::Answer(KeyringError::broken(source())));
+    members[1].always(Method::Wrap, Fault::Error(KeyringError::broken(source())));
     assert!(!envelope.encrypt(PLAINTEXT, ROW).unwrap_err().is_retryable());
 }
 
@@ -103,7 +103,7 @@ fn message_is_as_long_whichever_member_wraps() {
             for is_down in [false, true] {
                 let down = || KeyringError::unavailable(io::Error::other("down"));
                 if is_down {
-                    near.always(Method::Wrap, Fault::Answer(down()));
+                    near.always(Method::Wrap, Fault::Error(down()));
                 }
                 let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
                 assert_eq!(labels(&message).len(), 1 + usize::from(is_down));
@@ -113,7 +113,7 @@ fn message_is_as_long_whichever_member_wraps() {
             // What a member pushed before another of its own failed is not kept.
             let down = KeyringError::unavailable(io::Error::other("down"));
             near.heal();
-            near.always(Method::Wrap, Fault::AnswerAfter(down));
+            near.always(Method::Wrap, Fault::ErrorAfter(down));
             assert_eq!(labels(&envelope.encrypt(PLAINTEXT, ROW).unwrap()).len(), 2);
         }
     }
@@ -166,7 +166,7 @@ fn random_outages_are_met_as_a_model_says() {
             let pick = rng.next_u32() as usize % (all.len() + 4);
             picks.push(all.get(pick).cloned());
             if let Some((failure, _)) = all.get(pick) {
-                member.always(Method::Wrap, Fault::Answer(failure.clone()));
+                member.always(Method::Wrap, Fault::Error(failure.clone()));
             }
         }
         // The first that answers, with success or with an error that is not passed over.
@@ -192,7 +192,7 @@ fn random_outages_are_met_as_a_model_says() {
 #[test]
 fn wrap_that_is_refused_names_the_version() {
     let members = [member("orders", 1), member("backup", 2)];
-    members[1].always(Method::Wrap, Fault::Answer(KeyringError::Refused(Refusal::Disabled)));
+    members[1].always(Method::Wrap, Fault::Error(KeyringError::Refused(Refusal::Disabled)));
     let both = MultiKeyring::new(members[0].clone()).with(members[1].clone()).unwrap();
     let error = Envelope::new(both).encrypt(PLAINTEXT, ROW).unwrap_err();
     let Error::Refused { key, version, refusal } = &error else { panic!("{error:?}") };
