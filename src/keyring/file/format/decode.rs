@@ -4,7 +4,7 @@ use super::fault::KeyFileFault;
 use super::file_key::FileKey;
 use super::framing::{self, Line, MAX_FILE_LEN, fault};
 use super::looks_like;
-use super::record::{FileHeader, Record, Version};
+use super::record::{FileHeader, FormatVersion, Record};
 use super::record_fault::{RecordFault, RecordName};
 use super::sealed::Sealed;
 use super::{KeyFile, Unknown};
@@ -38,7 +38,7 @@ pub(super) fn is_under_another(bytes: &[u8], key: &FileKey) -> bool {
 
 /// The copy of the header in a line, unverified, if the line is an end record.
 pub(super) fn copy(line: &[u8]) -> Option<String> {
-    match Record::parse(Line::parse(line).ok()?.record, Version::Two).ok()? {
+    match Record::parse(Line::parse(line).ok()?.record, FormatVersion::Two).ok()? {
         Record::End { header, .. } => Some(header),
         _ => None,
     }
@@ -167,12 +167,12 @@ impl<'a> Decoder<'a> {
     // FORMAT F-CHANGE
     fn changed(&self, changed: Option<u64>) -> Result<u64, RecordFault> {
         match (self.header.version, changed) {
-            (Version::One, _) => Ok(0),
-            (Version::Two, None) => Err(RecordFault::Missing { field: "changed" }),
-            (Version::Two, Some(changed)) if changed > self.header.change => {
+            (FormatVersion::One, _) => Ok(0),
+            (FormatVersion::Two, None) => Err(RecordFault::Missing { field: "changed" }),
+            (FormatVersion::Two, Some(changed)) if changed > self.header.change => {
                 Err(RecordFault::Value { field: "changed" })
             }
-            (Version::Two, Some(changed)) => Ok(changed),
+            (FormatVersion::Two, Some(changed)) => Ok(changed),
         }
     }
 

@@ -45,7 +45,7 @@ use core::fmt;
 use file_key::MaterialLabel;
 use json::Extra;
 use protection_slot::ProtectionSlot;
-use record::{FileHeader, Version};
+use record::{FileHeader, FormatVersion};
 use sealed::Sealed;
 use version::VersionExtra;
 
@@ -54,7 +54,7 @@ use version::VersionExtra;
 /// Unknown fields and records are preserved byte for byte.
 #[derive(Clone, PartialEq, Eq)]
 pub struct KeyFile {
-    version: Version,
+    version: FormatVersion,
     id: KeyFileId,
     /// Identifies the file key that seals the material.
     file_key: [u8; MAC_LEN],
@@ -104,7 +104,7 @@ impl KeyFile {
         rng.try_fill_bytes(&mut id.0).map_err(RandomnessUnavailable::of)?;
         let key = FileKey::generate(id, rng)?;
         let file = KeyFile {
-            version: Version::Two,
+            version: FormatVersion::Two,
             id,
             file_key: key.fingerprint(),
             protections: Vec::from([key.protect(None, protection, rng)?]),
@@ -166,9 +166,9 @@ impl KeyFile {
         let new = FileKey::generate(self.id, rng)?;
         let protect = |protection: &&Protection| new.protect(None, protection, &mut *rng);
         let protections: Vec<_> = protections.iter().map(protect).collect::<Result<_, _>>()?;
-        let (version, file_key) = (Version::Two, new.fingerprint());
+        let (version, file_key) = (FormatVersion::Two, new.fingerprint());
         let mut file = KeyFile { version, file_key, ..self.clone() };
-        if self.version == Version::One {
+        if self.version == FormatVersion::One {
             file.unknown.raise_version();
         }
         file.set_protections(protections)?;

@@ -5,7 +5,7 @@ use super::fault::{KeyFileFault, ProtectionsFault};
 use super::file_key::FileKey;
 use super::framing;
 use super::protection_slot::{self, ProtectionId, ProtectionSlot};
-use super::record::Version;
+use super::record::FormatVersion;
 use super::{KeyFile, protection};
 use crate::keyring::file::{Protection, ProtectionKind, ProtectionRecord};
 use crate::random::KeyringRng;
@@ -98,11 +98,11 @@ impl KeyFile {
     /// Raises the file to format version 2, since version 1 cannot express the change.
     // FORMAT F-RAISE
     pub(super) fn raise_version(&mut self) -> Result<(), KeyFileFault> {
-        if self.version == Version::One {
+        if self.version == FormatVersion::One {
             let all = self.protections.iter().cloned().map(ProtectionSlot::in_version_2);
             let all = all.collect::<Result<_, _>>();
             self.protections = all.map_err(|what| framing::fault(1, &[], what))?;
-            self.version = Version::Two;
+            self.version = FormatVersion::Two;
             self.unknown.raise_version();
         }
         Ok(())

@@ -27,7 +27,7 @@ const VERSION_2: u64 = 2;
 
 /// A format version that this library reads and writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Version {
+pub(super) enum FormatVersion {
     One,
     Two,
 }
@@ -52,7 +52,7 @@ const KNOWN: [(&str, &str); 5] = [
 /// Line 1.
 #[derive(Clone)]
 pub(super) struct FileHeader {
-    pub(super) version: Version,
+    pub(super) version: FormatVersion,
     pub(super) id: KeyFileId,
     /// Names of records and fields that a writer must understand.
     pub(super) critical: Vec<String>,
@@ -75,8 +75,8 @@ impl FileHeader {
         }
         // FORMAT F-FORMAT: nothing more is read of a version that is not known.
         let version = match fields.value("version")? {
-            VERSION_1 => Version::One,
-            VERSION_2 => Version::Two,
+            VERSION_1 => FormatVersion::One,
+            VERSION_2 => FormatVersion::Two,
             other => return Err(FileHeaderFault::FormatVersion(other)),
         };
         let change_field = version.change_field();
@@ -89,7 +89,7 @@ impl FileHeader {
             written: fields.time("written")?,
             protections: protections(&mut fields, version)?,
             extra: {
-                if version == Version::Two {
+                if version == FormatVersion::Two {
                     check_audit(&fields)?;
                 }
                 fields.into_extra()
@@ -111,7 +111,7 @@ impl FileHeader {
             .number(self.version.change_field(), self.change)
             .time("written", self.written);
         let object = match (self.version, self.protections.as_slice()) {
-            (Version::One, [only]) => object.raw("protection", &only.text),
+            (FormatVersion::One, [only]) => object.raw("protection", &only.text),
             (_, all) => object.raw("protections", &protection_slot::write(all)),
         };
         object.extra(&self.extra).end()
@@ -123,11 +123,11 @@ impl FileHeader {
     }
 }
 
-impl Version {
+impl FormatVersion {
     fn number(self) -> u64 {
         match self {
-            Version::One => VERSION_1,
-            Version::Two => VERSION_2,
+            FormatVersion::One => VERSION_1,
+            FormatVersion::Two => VERSION_2,
         }
     }
 
@@ -138,24 +138,26 @@ impl Version {
         field: &'static str,
         read: impl FnOnce(&mut Fields<'a>, &'static str) -> Result<T, RecordFault>,
     ) -> Result<Option<T>, RecordFault> {
-        if self == Version::Two { fields.optional(field, read) } else { Ok(None) }
+        if self == FormatVersion::Two { fields.optional(field, read) } else { Ok(None) }
     }
 
     fn change_field(self) -> &'static str {
         match self {
-            Version::One => "changed_at",
-            Version::Two => "change",
+            FormatVersion::One => "changed_at",
+            FormatVersion::Two => "change",
         }
     }
 }
 
 fn protections(
     fields: &mut Fields<'_>,
-    version: Version,
+    version: FormatVersion,
 ) -> Result<Vec<ProtectionSlot>, RecordFault> {
     match version {
-        Version::One => Ok(Vec::from([ProtectionSlot::of_version_1(fields.raw("protection")?)?])),
-        Version::Two => protection_slot::parse(&fields.value::<Vec<_>>("protections")?),
+        FormatVersion::One => {
+            Ok(Vec::from([ProtectionSlot::of_version_1(fields.raw("protection")?)?]))
+        }
+        FormatVersion::Two => protection_slot::parse(&fields.value::<Vec<_>>("protections")?),
     }
 }
 
@@ -231,7 +233,7 @@ pub(super) enum Record {
 }
 
 impl Record {
-    pub(super) fn parse(text: &str, version: Version) -> Result<Self, RecordFault> {
+    pub(super) fn parse(text: &str, version: FormatVersion) -> Result<Self, RecordFault> {
         let mut fields = Fields::parse(text)?;
         Ok(match fields.string("kind")?.as_str() {
             "key" => Record::Key {
@@ -258,9 +260,9 @@ impl Record {
     }
 }
 
-fn key_record(fields: &mut Fields<'_>, version: Version) -> Result<KeyRecord, RecordFault> {
+fn key_record(fields: &mut Fields<'_>, version: FormatVersion) -> Result<KeyRecord, RecordFault> {
     let record = KeyRecord { highest_version: fields.value("taken")?, ..KeyRecord::default() };
-    if version == Version::One {
+    if version == FormatVersion::One {
         return Ok(record);
     }
     let floor: u32 = fields.optional("floor", Fields::value)?.unwrap_or(0);
@@ -295,7 +297,7 @@ fn removed(fields: &mut Fields<'_>, field: &'static str) -> Result<Vec<MasterKey
 }
 
 // FORMAT F-FORMER
-fn alias(fields: &mut Fields<'_>, version: Version) -> Result<Alias, RecordFault> {
+fn alias(fields: &mut Fields<'_>, version: FormatVersion) -> Result<Alias, RecordFault> {
     let alias = Alias::new(name_of(fields, "name")?, name_of(fields, "key")?);
     let Some(former) = version.optional(fields, "former", Fields::value::<Vec<String>>)? else {
         return Ok(alias);
@@ -318,10 +320,10 @@ fn is_name(name: &str) -> bool {
     KeyName::new(name).is_ok() && name.len() <= MAX_KEYSET_NAME_LEN
 }
 
-pub(super) fn write_key(keyset: &Keyset, version: Version, extra: &Extra) -> String {
+pub(super) fn write_key(keyset: &Keyset, version: FormatVersion, extra: &Extra) -> String {
     let object = Object::of_kind("key").string("name", keyset.name().as_str());
     let mut object = object.number("taken", keyset.highest_version().into());
-    if version == Version::Two {
+    if version == FormatVersion::Two {
         if keyset.floor() > 0 {
             object = object.number("floor", keyset.floor().into());
         }
@@ -339,10 +341,10 @@ pub(super) fn write_key(keyset: &Keyset, version: Version, extra: &Extra) -> Str
     object.extra(extra).end()
 }
 
-pub(super) fn write_alias(alias: &Alias, version: Version, extra: &Extra) -> String {
+pub(super) fn write_alias(alias: &Alias, version: FormatVersion, extra: &Extra) -> String {
     let object = Object::of_kind("alias").string("name", &alias.name);
     let mut object = object.string("key", &alias.key);
-    if version == Version::Two {
+    if version == FormatVersion::Two {
         if !alias.former.is_empty() {
             object = object.strings("former", &alias.former);
         }

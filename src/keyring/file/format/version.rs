@@ -2,7 +2,7 @@
 
 use super::json::{Extra, Fields, Object};
 use super::nested::{read_hold, read_labels, write_hold, write_labels};
-use super::record::{Record, Version, name_of};
+use super::record::{FormatVersion, Record, name_of};
 use super::record_fault::RecordFault;
 use super::sealed::Sealed;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
@@ -24,7 +24,7 @@ pub(super) struct VersionExtra {
     pub(super) labels: Extra,
 }
 
-impl VersionExtra {
+impl FormatVersionExtra {
     pub(super) fn is_empty(&self) -> bool {
         self.fields.is_empty() && self.labels.is_empty()
     }
@@ -32,7 +32,7 @@ impl VersionExtra {
 
 pub(super) fn version_record(
     mut fields: Fields<'_>,
-    version: Version,
+    version: FormatVersion,
 ) -> Result<Record, RecordFault> {
     let key = name_of(&mut fields, "key")?;
     let changed = version.optional(&mut fields, "changed", Fields::value)?;
@@ -101,7 +101,7 @@ pub(super) fn write_version(
     key: KeyName<'_>,
     record: &VersionRecord,
     sealed: Option<&Sealed>,
-    version: Version,
+    version: FormatVersion,
     extra: &VersionExtra,
 ) -> Option<String> {
     let mut algorithms = ALGORITHMS.iter();
@@ -133,7 +133,7 @@ pub(super) fn write_version(
     if let Some(evidence) = &record.evidence {
         object = object.hex("evidence", &**evidence);
     }
-    if version == Version::Two {
+    if version == FormatVersion::Two {
         object = object.number("changed", record.changed);
     }
     if has_sealed(record) {

@@ -9,7 +9,7 @@ use super::file_key::FileKey;
 use super::framing::{self, Line, MAX_FILE_LEN, MAX_LINES};
 use super::json::Extra;
 use super::looks_like;
-use super::record::{FileHeader, Record, Version as FormatVersion};
+use super::record::{FileHeader, FormatVersion, Record};
 use super::record_fault::{RecordFault, RecordName};
 use super::sealed::Sealed;
 use super::version::VersionExtra;
@@ -100,7 +100,7 @@ const SHORT_VERSION_LINE: usize = 200;
 const LOST_TAIL: u32 = 10_000;
 
 /// An intact version, and the line that it is on.
-struct Version {
+struct VersionLine {
     line: usize,
     record: VersionRecord,
     sealed: Option<Sealed>,
@@ -108,7 +108,7 @@ struct Version {
 }
 
 /// An intact key record.
-struct Key {
+struct KeyLine {
     record: KeyRecord,
     extra: Extra,
 }
@@ -125,8 +125,8 @@ pub(super) struct AliasLine {
 struct Finds {
     header: Option<FileHeader>,
     end: Extra,
-    keys: BTreeMap<String, Key>,
-    versions: BTreeMap<(String, KeyVersion), Version>,
+    keys: BTreeMap<String, KeyLine>,
+    versions: BTreeMap<(String, KeyVersion), VersionLine>,
     aliases: BTreeMap<String, AliasLine>,
     records: Vec<String>,
     damaged: Vec<Damaged>,
@@ -168,10 +168,10 @@ impl Finds {
             }
             Record::Key { name, record, changed, extra } => {
                 let record = KeyRecord { changed: changed.unwrap_or(0), ..record };
-                self.key(name, Key { record, extra })
+                self.key(name, KeyLine { record, extra })
             }
             Record::Version { key: name, record, sealed, extra, .. } => {
-                self.version(name, Version { line, record, sealed, extra }, key)
+                self.version(name, VersionLine { line, record, sealed, extra }, key)
             }
             Record::Alias { alias, changed, extra } => {
                 let alias = Alias { changed: changed.unwrap_or(0), ..alias };
@@ -194,7 +194,7 @@ impl Finds {
     }
 
     /// Takes a key record, of two the one of the later change, with the numbers of both.
-    fn key(&mut self, name: String, new: Key) -> Result<(), RecordFault> {
+    fn key(&mut self, name: String, new: KeyLine) -> Result<(), RecordFault> {
         match self.keys.get_mut(&name) {
             Some(before) => {
                 merge_keys(&mut before.record, new.record);
@@ -228,7 +228,12 @@ impl Finds {
         }
     }
 
-    fn version(&mut self, name: String, new: Version, key: &FileKey) -> Result<(), RecordFault> {
+    fn version(
+        &mut self,
+        name: String,
+        new: VersionLine,
+        key: &FileKey,
+    ) -> Result<(), RecordFault> {
         let keyset = Keyset::new(&name).map_err(|_| RecordFault::Value { field: "key" })?;
         if let Some(sealed) = &new.sealed {
             let material = key.unseal(super::label(&keyset, &new.record), sealed);
@@ -262,7 +267,7 @@ impl Finds {
     /// Of several primaries, of several states of the file, the last one promoted stays.
     fn leave_one_primary(&mut self) {
         let mut last: BTreeMap<String, (u64, Timestamp, KeyVersion)> = BTreeMap::new();
-        let primary = |it: &Version| it.record.state == VersionState::Primary;
+        let primary = |it: &VersionLine| it.record.state == VersionState::Primary;
         for ((key, version), found) in &self.versions {
             if primary(found) {
                 let rank = (found.record.changed, found.record.state_since, *version);
@@ -329,7 +334,7 @@ impl Finds {
                 // The lost record may have required evidence, which version 1 did not know.
                 let evidence = EvidenceRule::new(opened.version == FormatVersion::Two);
                 let record = KeyRecord { highest_version: taken, evidence, ..KeyRecord::default() };
-                Key { record, extra: Extra::new() }
+                KeyLine { record, extra: Extra::new() }
             });
             keep(&mut unknown.keys, &name, found.extra);
             found.record.highest_version = found.record.highest_version.max(highest);
