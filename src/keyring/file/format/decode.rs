@@ -1,11 +1,10 @@
 //! Bytes to a key file: every line verified, in order, and all of them together.
 
-use super::fault::KeyFileFault;
+use super::fault::{KeyFileFault, RecordFault, RecordName};
 use super::file_key::FileKey;
 use super::framing::{self, Line, MAX_FILE_LEN, fault};
 use super::looks_like;
 use super::record::{FileHeader, FormatVersion, Record};
-use super::record_fault::{RecordFault, RecordName};
 use super::sealed::Sealed;
 use super::{KeyFile, Unknown};
 use crate::crypto::mac::{MAC_LEN, Mac};
@@ -25,7 +24,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<FileHeader, KeyFileFault> {
         let is_ours = first.starts_with(framing::PREFIX) && looks_like::conversion(bytes).is_none();
         if is_ours { fault(1, first, what) } else { looks_like::fault(bytes) }
     })?;
-    FileHeader::parse(line.record).map_err(|what| what.on(1, first))
+    FileHeader::parse(line.record)
 }
 
 /// Whether neither the first nor the last line verifies under `key`: damage to one place does not
@@ -58,7 +57,7 @@ pub(super) fn decode(bytes: &[u8], key: &FileKey) -> Result<KeyFile, KeyFileFaul
     };
     let first = framing::first(bytes);
     let line = verified(1, first)?;
-    let header = FileHeader::parse(line.record).map_err(|what| what.on(1, first))?;
+    let header = FileHeader::parse(line.record)?;
     let mut decoder = Decoder::new(header, line.record, key.whole().with(&line.mac));
     let mut count = 1;
     for (number, bytes) in framing::lines(bytes).skip(1) {

@@ -1,11 +1,10 @@
 //! A key file to bytes.
 
-use super::fault::KeyFileFault;
+use super::fault::{KeyFileFault, RecordFault, RecordName};
 use super::file_key::FileKey;
 use super::framing::{self, Line, MAX_FILE_LEN, MAX_LINE_LEN};
 use super::json::Extra;
 use super::record::{self, FileHeader};
-use super::record_fault::{RecordFault, RecordName};
 use super::version::{VersionExtra, write_version};
 use super::{KeyFile, material_fault};
 use crate::crypto::mac::Mac;

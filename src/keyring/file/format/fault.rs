@@ -1,7 +1,7 @@
-//! Faults of the content of a key file.
+//! Faults of the content of a key file, and of one line of it.
 
+use super::looks_like::{KeyFileLooksLike, TextConversion};
 use super::protection_slot::ProtectionId;
-use super::record_fault::{RecordFault, RecordName};
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::file::{Argon2Cost, CostFault, ProtectionKind};
@@ -214,59 +214,14 @@ impl KeyFileFault {
     }
 }
 
+/// The fault of the header.
+pub(super) fn at_header(what: RecordFault) -> KeyFileFault {
+    KeyFileFault::Record { line: 1, record: RecordName::Header, what }
+}
+
 impl From<RandomnessUnavailable> for KeyFileFault {
     fn from(error: RandomnessUnavailable) -> Self {
         KeyFileFault::Randomness(error)
-    }
-}
-
-/// A conversion of a key file, which salvage reverts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum TextConversion {
-    /// Lines end in CR LF: by an editor, a transfer as text, a checkout on Windows.
-    CarriageReturns,
-    /// A byte order mark precedes the first line.
-    ByteOrderMark,
-}
-
-impl fmt::Display for TextConversion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            TextConversion::CarriageReturns => "has line ends of CR LF",
-            TextConversion::ByteOrderMark => "begins with a byte order mark",
-        })
-    }
-}
-
-/// A guess, for people, at the kind of bytes that are no key file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum KeyFileLooksLike {
-    /// No bytes.
-    Empty,
-    /// Only zeros, as after a crash of a file system.
-    Zeros,
-    /// Text in UTF-16.
-    Utf16,
-    /// A key file in base64, as `kubectl get secret -o yaml` shows it: decode it first.
-    Base64,
-    /// An envelock message.
-    Message,
-    /// One line of text, perhaps the passphrase.
-    Line,
-}
-
-impl fmt::Display for KeyFileLooksLike {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            KeyFileLooksLike::Empty => "it is empty",
-            KeyFileLooksLike::Zeros => "it is all zeros",
-            KeyFileLooksLike::Utf16 => "it is text in UTF-16",
-            KeyFileLooksLike::Base64 => "it is a key file in base64, decode it first",
-            KeyFileLooksLike::Message => "it is a message",
-            KeyFileLooksLike::Line => "it is one line of text, a passphrase perhaps",
-        })
     }
 }
 
@@ -277,4 +232,108 @@ impl fmt::Display for Guess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.map_or(Ok(()), |guess| write!(f, ": {guess}"))
     }
+}
+
+/// A record of a key file.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RecordName {
+    /// The header, line 1.
+    Header,
+    /// A master key.
+    Key {
+        /// Its name.
+        name: String,
+    },
+    /// A version of a master key.
+    Version {
+        /// The master key.
+        key: String,
+        /// The version.
+        version: KeyVersion,
+    },
+    /// An alias.
+    Alias {
+        /// Its name.
+        name: String,
+    },
+    /// The end record, the last line.
+    End,
+    /// A record of a kind that this version does not know, or a damaged line.
+    Unknown,
+}
+
+impl fmt::Display for RecordName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RecordName::Header => f.write_str("header"),
+            RecordName::Key { name } => write!(f, "key {name}"),
+            RecordName::Version { key, version } => write!(f, "key {key} version {version}"),
+            RecordName::Alias { name } => write!(f, "alias {name}"),
+            RecordName::End => f.write_str("end"),
+            RecordName::Unknown => f.write_str("unknown record"),
+        }
+    }
+}
+
+/// What is wrong with a line of a key file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecordFault {
+    /// The line is not `{"record":...,"mac":"..."}` with 64 hexadecimal digits, or not UTF-8.
+    #[error("not of the form of a line")]
+    Frame,
+    /// The line is longer than 64 KiB.
+    #[error("longer than 64 KiB")]
+    LineTooLong,
+    /// The file ends without an end record, or within a line.
+    #[error("the file ends early")]
+    Truncated,
+    /// The MAC of the line does not verify: the line was changed, or belongs to another file.
+    #[error("the MAC does not verify")]
+    Mac,
+    /// The record is not a JSON object of at most 256 different fields.
+    #[error("not a JSON object of at most 256 different fields")]
+    Json,
+    /// A field is missing.
+    #[error("field {field} is missing")]
+    Missing {
+        /// Its name.
+        field: &'static str,
+    },
+    /// A field has an invalid value.
+    #[error("field {field} has a wrong value")]
+    Value {
+        /// Its name.
+        field: &'static str,
+    },
+    /// A field has a name as its value that this version does not know.
+    #[error("field {field} has the unknown name {name:?}")]
+    UnknownName {
+        /// The field.
+        field: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// The record is out of place, or is there twice.
+    #[error("out of place, or there twice")]
+    Misplaced,
+    /// The master key id belongs to another version.
+    #[error("its id is another version's")]
+    DuplicateId,
+    /// The file has no key of the name that the alias stands for.
+    #[error("the key it stands for is not there")]
+    UnknownKey,
+    /// The end record belongs to other lines: lines were added, dropped, moved or replaced.
+    #[error("lines were added, dropped, moved or replaced")]
+    Whole,
+    /// The header and its copy in the end record differ.
+    #[error("header and its copy in the end record differ")]
+    HeaderCopy,
+    /// Salvage took another intact line of the same record: lines of two files are mixed.
+    #[error("another intact line of the same record was taken")]
+    Superseded,
+    /// The key material on the line does not open.
+    #[error("the key material does not open")]
+    Material,
 }

@@ -1,11 +1,11 @@
 //! Lines of a key file: a fixed frame around the bytes of a record and their MAC.
 
-use super::fault::KeyFileFault;
+use super::fault::{KeyFileFault, RecordFault, RecordName};
 use super::json::{Fields, from_hex, to_hex};
-use super::record_fault::{RecordFault, RecordName};
 use crate::crypto::mac::MAC_LEN;
 use crate::format::{KeyName, KeyVersion};
-use alloc::borrow::ToOwned as _;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Most bytes of a key file (FORMAT F-BOUNDS).
@@ -85,40 +85,35 @@ pub(super) fn name(line: &[u8]) -> RecordName {
 /// The name of a record.
 pub(super) fn name_of(record: &str) -> Option<RecordName> {
     let mut fields = Fields::parse(record).ok()?;
-    let mut valid = |field| {
-        let name = fields.string(field).ok()?;
-        KeyName::new(&name).is_ok().then_some(name)
-    };
-    Some(match valid("kind")?.as_str() {
-        "header" => RecordName::Header,
-        "key" => RecordName::Key { name: valid("name")? },
-        "version" => {
-            let key = valid("key")?;
-            RecordName::Version { key, version: KeyVersion::new(fields.value("version").ok()?)? }
-        }
-        "alias" => RecordName::Alias { name: valid("name")? },
-        "end" => RecordName::End,
-        _ => RecordName::Unknown,
+    record_name(|field| match field {
+        "version" => fields.take(field).map(ToOwned::to_owned),
+        _ => fields.string(field).ok(),
     })
 }
 
 /// The record that a broken line names itself, in the form that this library writes.
 fn name_in_pieces(line: &[u8]) -> Option<RecordName> {
-    let text = |start: &str, end: u8| {
+    record_name(|field| {
+        let (quote, end) = if field == "version" { ("", b',') } else { ("\"", b'"') };
+        let start = ["\"", field, "\":", quote].concat();
         let at = line.windows(start.len()).position(|window| window == start.as_bytes())?;
         let rest = line.get(at + start.len()..)?;
         let end = rest.iter().position(|byte| *byte == end)?;
         Some(core::str::from_utf8(rest.get(..end)?).ok()?.to_owned())
-    };
-    let name = |start| text(start, b'"').filter(|name| KeyName::new(name).is_ok());
-    Some(match name("\"kind\":\"")?.as_str() {
+    })
+}
+
+/// The name of a record by its fields.
+fn record_name(mut field: impl FnMut(&'static str) -> Option<String>) -> Option<RecordName> {
+    let mut valid = |name| field(name).filter(|text| KeyName::new(text).is_ok());
+    Some(match valid("kind")?.as_str() {
         "header" => RecordName::Header,
-        "key" => RecordName::Key { name: name("\"name\":\"")? },
+        "key" => RecordName::Key { name: valid("name")? },
         "version" => {
-            let number = text("\"version\":", b',')?.parse().ok()?;
-            RecordName::Version { key: name("\"key\":\"")?, version: KeyVersion::new(number)? }
+            let (key, number) = (valid("key")?, valid("version")?.parse().ok()?);
+            RecordName::Version { key, version: KeyVersion::new(number)? }
         }
-        "alias" => RecordName::Alias { name: name("\"name\":\"")? },
+        "alias" => RecordName::Alias { name: valid("name")? },
         "end" => RecordName::End,
         _ => RecordName::Unknown,
     })

@@ -2,14 +2,14 @@
 //!
 //! Not by `derive`: `#[serde(flatten)]` cannot hold a `RawValue`, and accepts a field twice.
 
-use super::record_fault::RecordFault;
+use super::fault::RecordFault;
 use crate::time::Timestamp;
 use alloc::borrow::{Cow, ToOwned};
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
+use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
-use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// Most fields of one object: bounds the search for duplicates.
@@ -133,77 +133,74 @@ fn field_name(json: &str) -> Option<Cow<'_, str>> {
 }
 
 /// The text of an object, field by field.
-pub(super) struct Object(String);
+pub(super) struct Object(Vec<u8>);
 
 impl Object {
     /// An object of `kind`, the first field of every record.
     pub(super) fn of_kind(kind: &str) -> Self {
-        Object::new().string("kind", kind)
+        Object::new().value("kind", kind)
     }
 
     /// An empty object.
     pub(super) fn new() -> Self {
-        Object(String::from("{"))
+        Object(Vec::from(*b"{"))
     }
 
     pub(super) fn raw(mut self, name: &str, json: &str) -> Self {
-        if self.0.len() > 1 {
-            self.0.push(',');
-        }
-        push_string(&mut self.0, name);
-        self.0.push(':');
-        self.0.push_str(json);
+        self.name(name);
+        self.0.extend_from_slice(json.as_bytes());
         self
     }
 
-    pub(super) fn string(self, name: &str, value: &str) -> Self {
-        let mut json = String::with_capacity(value.len() + 2);
-        push_string(&mut json, value);
-        self.raw(name, &json)
-    }
-
-    pub(super) fn strings(self, name: &str, values: &[String]) -> Self {
-        self.raw(name, &Value::from(values).to_string())
-    }
-
-    pub(super) fn number(self, name: &str, value: u64) -> Self {
-        self.raw(name, &value.to_string())
+    /// A string, number or array.
+    pub(super) fn value<T: Serialize + ?Sized>(mut self, name: &str, value: &T) -> Self {
+        self.name(name);
+        self.push(value);
+        self
     }
 
     pub(super) fn time(self, name: &str, value: Timestamp) -> Self {
-        self.string(name, &value.to_string())
+        self.value(name, &value.to_string())
     }
 
-    pub(super) fn optional_time(self, name: &str, value: Option<Timestamp>) -> Self {
+    pub(super) fn hex(self, name: &str, bytes: &[u8]) -> Self {
+        self.value(name, &to_hex(bytes))
+    }
+
+    /// A field by `write`, if there is a value.
+    pub(super) fn optional<T>(
+        self,
+        name: &str,
+        value: Option<T>,
+        write: impl FnOnce(Self, &str, T) -> Self,
+    ) -> Self {
         match value {
-            Some(value) => self.time(name, value),
+            Some(value) => write(self, name, value),
             None => self,
         }
     }
 
-    pub(super) fn hex(self, name: &str, bytes: &[u8]) -> Self {
-        self.string(name, &to_hex(bytes))
+    pub(super) fn extra<'a>(self, extra: impl IntoIterator<Item = &'a (String, String)>) -> Self {
+        extra.into_iter().fold(self, |object, (name, json)| object.raw(name, json))
     }
 
-    pub(super) fn extra(self, extra: &Extra) -> Self {
-        extra.iter().fold(self, |object, (name, json)| object.raw(name, json))
-    }
-
+    #[expect(clippy::expect_used, reason = "JSON is UTF-8")]
     pub(super) fn end(mut self) -> String {
-        self.0.push('}');
-        self.0
+        self.0.push(b'}');
+        String::from_utf8(self.0).expect("UTF-8")
     }
-}
 
-/// Appends `text` as a JSON string.
-fn push_string(out: &mut String, text: &str) {
-    let plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-    if text.bytes().all(plain) {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-    } else {
-        out.push_str(&Value::from(text).to_string());
+    fn name(&mut self, name: &str) {
+        if self.0.len() > 1 {
+            self.0.push(b',');
+        }
+        self.push(name);
+        self.0.push(b':');
+    }
+
+    #[expect(clippy::expect_used, reason = "strings and numbers are JSON, and memory takes them")]
+    fn push<T: Serialize + ?Sized>(&mut self, value: &T) {
+        serde_json::to_writer(&mut self.0, value).expect("JSON");
     }
 }
 

@@ -1,8 +1,9 @@
 //! Bytes that are no key file, and key files that a conversion of text changed.
 
-use super::fault::{KeyFileFault, KeyFileLooksLike, TextConversion};
+use super::fault::KeyFileFault;
 use super::framing::PREFIX;
 use alloc::vec::Vec;
+use core::fmt;
 use zeroize::Zeroizing;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -69,4 +70,54 @@ pub(super) fn unconverted(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         }
     }
     Some(out)
+}
+
+/// A conversion of a key file, which salvage reverts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TextConversion {
+    /// Lines end in CR LF: by an editor, a transfer as text, a checkout on Windows.
+    CarriageReturns,
+    /// A byte order mark precedes the first line.
+    ByteOrderMark,
+}
+
+impl fmt::Display for TextConversion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            TextConversion::CarriageReturns => "has line ends of CR LF",
+            TextConversion::ByteOrderMark => "begins with a byte order mark",
+        })
+    }
+}
+
+/// A guess, for people, at the kind of bytes that are no key file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyFileLooksLike {
+    /// No bytes.
+    Empty,
+    /// Only zeros, as after a crash of a file system.
+    Zeros,
+    /// Text in UTF-16.
+    Utf16,
+    /// A key file in base64, as `kubectl get secret -o yaml` shows it: decode it first.
+    Base64,
+    /// An envelock message.
+    Message,
+    /// One line of text, perhaps the passphrase.
+    Line,
+}
+
+impl fmt::Display for KeyFileLooksLike {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            KeyFileLooksLike::Empty => "it is empty",
+            KeyFileLooksLike::Zeros => "it is all zeros",
+            KeyFileLooksLike::Utf16 => "it is text in UTF-16",
+            KeyFileLooksLike::Base64 => "it is a key file in base64, decode it first",
+            KeyFileLooksLike::Message => "it is a message",
+            KeyFileLooksLike::Line => "it is one line of text, a passphrase perhaps",
+        })
+    }
 }

@@ -7,22 +7,20 @@ mod file_key;
 mod framing;
 mod json;
 mod looks_like;
-mod nested;
 mod protection;
 mod protection_changes;
 mod protection_slot;
 mod record;
-mod record_fault;
 mod salvage;
 mod sealed;
 mod version;
 
-pub use fault::{KeyFileFault, KeyFileLooksLike, ProtectionsFault, TextConversion};
+pub use fault::{KeyFileFault, ProtectionsFault, RecordFault, RecordName};
 pub use file_key::FileKey;
 pub(in crate::keyring::file) use framing::MAX_FILE_LEN;
+pub use looks_like::{KeyFileLooksLike, TextConversion};
 pub use protection_changes::protections;
 pub use protection_slot::ProtectionId;
-pub use record_fault::{RecordFault, RecordName};
 pub use salvage::{Damaged, Salvaged, salvage};
 pub use sealed::KeyFileId;
 

@@ -1,9 +1,8 @@
 //! How each kind of protection wraps the file key.
 
-use super::fault::{KeyFileFault, ProtectionsFault};
+use super::fault::{KeyFileFault, ProtectionsFault, RecordFault, at_header};
 use super::json::{Fields, Object, to_hex};
 use super::protection_slot::{ProtectionId, ProtectionSlot};
-use super::record_fault::{RecordFault, RecordName};
 use super::sealed::{self, KeyFileId, Sealed};
 use crate::aad::Aad;
 use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};
@@ -50,9 +49,9 @@ pub(super) fn wrap(
         if !valid {
             return Err(KeyFileFault::Protections { what: ProtectionsFault::Name });
         }
-        object = object.string("name", name);
+        object = object.value("name", name);
     }
-    let object = object.string("kind", protection.kind().name());
+    let object = object.value("kind", protection.kind().name());
     let text = fields(key, id, protection, object, rng)?.end();
     Ok(ProtectionSlot { id: slot_id, name, kind: Some(protection.kind()), text })
 }
@@ -76,9 +75,9 @@ fn fields(
             rng.try_fill_bytes(&mut salt).map_err(RandomnessUnavailable::of)?;
             let kek = stretch(passphrase, &salt, cost)?;
             let argon2id = Object::new()
-                .number("memory_kib", cost.memory_kib.into())
-                .number("passes", cost.passes.into())
-                .number("lanes", cost.lanes.into())
+                .value("memory_kib", &cost.memory_kib)
+                .value("passes", &cost.passes)
+                .value("lanes", &cost.lanes)
                 .hex("salt", &salt)
                 .end();
             Kek::new(&kek, protection.kind()).wrap(
@@ -98,9 +97,9 @@ fn fields(
             let envelope = Envelope::new(&**keyring);
             let message = envelope.with_rng(rng).encrypt(key.expose(), Aad::new(&aad(id)));
             let message = message.map_err(outer)?;
-            object.strings("keys", &labels(&message)?).hex("message", &message)
+            object.value("keys", &labels(&message)?).hex("message", &message)
         }
-        Secret::Unprotected => object.string("file_key", &Zeroizing::new(to_hex(key.expose()))),
+        Secret::Unprotected => object.value("file_key", &**Zeroizing::new(to_hex(key.expose()))),
     })
 }
 
@@ -170,7 +169,7 @@ fn unwrap(
     match &protection.secret {
         Secret::Passphrase { passphrase, .. } => {
             let (salt, cost) = argon2id_of(&mut fields).map_err(at_header)?;
-            let wrapped = Wrapped::parse(&mut fields).map_err(at_header)?;
+            let wrapped = wrapped(&mut fields).map_err(at_header)?;
             // FORMAT F-COST: before anything is allocated or computed.
             let refused = |fault| KeyFileFault::Argon2Cost { cost, fault };
             cost.check_for_read().map_err(refused)?;
@@ -178,7 +177,7 @@ fn unwrap(
             Kek::new(&stretch(passphrase, &salt, &cost)?, kind).unwrap(&wrapped, id)
         }
         Secret::RawKey(kek) => {
-            let wrapped = Wrapped::parse(&mut fields).map_err(at_header)?;
+            let wrapped = wrapped(&mut fields).map_err(at_header)?;
             Kek::new(kek, kind).unwrap(&wrapped, id)
         }
         Secret::Keyring(keyring) => {
@@ -252,20 +251,9 @@ fn aad(id: KeyFileId) -> Vec<u8> {
     [FILE_KEY_LABEL, &id.0].concat()
 }
 
-fn at_header(what: RecordFault) -> KeyFileFault {
-    KeyFileFault::Record { line: 1, record: RecordName::Header, what }
-}
-
-/// The file key, wrapped under a key-encryption key.
-struct Wrapped {
-    commitment: [u8; 32],
-    sealed: Sealed,
-}
-
-impl Wrapped {
-    fn parse(fields: &mut Fields<'_>) -> Result<Self, RecordFault> {
-        Ok(Wrapped { commitment: fields.hex("commitment")?, sealed: fields.hex("sealed")? })
-    }
+/// The commitment and the file key, wrapped under a key-encryption key.
+fn wrapped(fields: &mut Fields<'_>) -> Result<([u8; MASTER_KEY_LEN], Sealed), RecordFault> {
+    Ok((fields.hex("commitment")?, fields.hex("sealed")?))
 }
 
 /// A key that wraps the file key, with a commitment to it: no wrapped key opens under two
@@ -297,11 +285,15 @@ impl Kek {
         Ok(object.hex("commitment", &self.commitment).hex("sealed", &sealed))
     }
 
-    fn unwrap(&self, wrapped: &Wrapped, id: KeyFileId) -> Result<MasterKey, KeyFileFault> {
-        if !compare::equal(&self.commitment, &wrapped.commitment) {
+    fn unwrap(
+        &self,
+        (commitment, sealed): &([u8; MASTER_KEY_LEN], Sealed),
+        id: KeyFileId,
+    ) -> Result<MasterKey, KeyFileFault> {
+        if !compare::equal(&self.commitment, commitment) {
             return Err(KeyFileFault::Authentication);
         }
-        let opened = sealed::unseal(&self.cipher, &aad(id), &wrapped.sealed);
+        let opened = sealed::unseal(&self.cipher, &aad(id), sealed);
         opened.ok_or(KeyFileFault::Authentication)
     }
 }

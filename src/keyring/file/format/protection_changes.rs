@@ -1,9 +1,8 @@
 //! Adding, replacing, removing and listing the protections of the file key.
 
 use super::decode;
-use super::fault::{KeyFileFault, ProtectionsFault};
+use super::fault::{KeyFileFault, ProtectionsFault, at_header};
 use super::file_key::FileKey;
-use super::framing;
 use super::protection_slot::{self, ProtectionId, ProtectionSlot};
 use super::record::FormatVersion;
 use super::{KeyFile, protection};
@@ -101,7 +100,7 @@ impl KeyFile {
         if self.version == FormatVersion::One {
             let all = self.protections.iter().cloned().map(ProtectionSlot::in_version_2);
             let all = all.collect::<Result<_, _>>();
-            self.protections = all.map_err(|what| framing::fault(1, &[], what))?;
+            self.protections = all.map_err(at_header)?;
             self.version = FormatVersion::Two;
             self.unknown.raise_version();
         }

@@ -1,10 +1,9 @@
 //! The protections of a key file as they are stored: each keeps the file key on its own.
 
-use super::fault::{KeyFileFault, ProtectionsFault};
+use super::fault::{KeyFileFault, ProtectionsFault, RecordFault};
 use super::json::{Fields, Object, from_hex, to_hex};
 use super::protection;
 use super::record::name_of;
-use super::record_fault::RecordFault;
 use crate::crypto::hash;
 use crate::keyring::file::{Argon2Cost, ProtectionKind};
 use alloc::string::String;

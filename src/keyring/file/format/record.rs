@@ -1,16 +1,14 @@
 //! Records: what stands on a line.
 
-use super::fault::KeyFileFault;
+use super::fault::{KeyFileFault, RecordFault, at_header};
 use super::json::{Extra, Fields, Object};
-use super::nested::{check_audit, read_hold, write_hold};
 use super::protection_slot::{self, ProtectionSlot};
-use super::record_fault::RecordFault;
 use super::sealed::{KeyFileId, Sealed};
 use super::version::{VersionExtra, version_record};
 use crate::format::{KeyName, MasterKeyId};
 use crate::keyset::{
-    Alias, EvidenceRule, KeyRecord, Keyset, MAX_FORMER_KEYS, MAX_KEYSET_NAME_LEN, MAX_REMOVED_IDS,
-    VersionRecord,
+    Alias, EvidenceRule, Hold, KeyRecord, Keyset, MAX_FORMER_KEYS, MAX_KEYSET_NAME_LEN,
+    MAX_REMOVED_IDS, VersionRecord,
 };
 use crate::time::Timestamp;
 use alloc::collections::BTreeSet;
@@ -65,20 +63,22 @@ pub(super) struct FileHeader {
 
 impl FileHeader {
     /// Reads the record of line 1, verified or not.
-    pub(super) fn parse(record: &str) -> Result<Self, FileHeaderFault> {
-        let mut fields = Fields::parse(record)?;
-        let kind = fields.string("kind").ok();
-        if kind.as_deref() != Some("header")
-            || fields.string("format").ok().as_deref() != Some(FORMAT)
-        {
-            return Err(FileHeaderFault::NotKeyFile);
+    pub(super) fn parse(record: &str) -> Result<Self, KeyFileFault> {
+        let mut fields = Fields::parse(record).map_err(at_header)?;
+        let is = |found: Option<String>, name| found.as_deref() == Some(name);
+        if !is(fields.string("kind").ok(), "header") || !is(fields.string("format").ok(), FORMAT) {
+            return Err(KeyFileFault::NotKeyFile { looks_like: None });
         }
         // FORMAT F-FORMAT: nothing more is read of a version that is not known.
-        let version = match fields.value("version")? {
+        let version = match fields.value("version").map_err(at_header)? {
             VERSION_1 => FormatVersion::One,
             VERSION_2 => FormatVersion::Two,
-            other => return Err(FileHeaderFault::FormatVersion(other)),
+            version => return Err(KeyFileFault::FormatVersion { version }),
         };
+        FileHeader::read(fields, version).map_err(at_header)
+    }
+
+    fn read(mut fields: Fields<'_>, version: FormatVersion) -> Result<Self, RecordFault> {
         let change_field = version.change_field();
         let header = FileHeader {
             version,
@@ -96,19 +96,19 @@ impl FileHeader {
             },
         };
         if header.change > header.revision {
-            return Err(RecordFault::Value { field: change_field }.into());
+            return Err(RecordFault::Value { field: change_field });
         }
         Ok(header)
     }
 
     pub(super) fn write(&self) -> String {
         let object = Object::of_kind("header")
-            .string("format", FORMAT)
-            .number("version", self.version.number())
+            .value("format", FORMAT)
+            .value("version", &self.version.number())
             .hex("id", &self.id.0)
-            .strings("critical", &self.critical)
-            .number("revision", self.revision)
-            .number(self.version.change_field(), self.change)
+            .value("critical", &self.critical)
+            .value("revision", &self.revision)
+            .value(self.version.change_field(), &self.change)
             .time("written", self.written);
         let object = match (self.version, self.protections.as_slice()) {
             (FormatVersion::One, [only]) => object.raw("protection", &only.text),
@@ -173,29 +173,6 @@ fn is_known(name: &str) -> bool {
 pub(super) fn keep_unknown(record: &str, extra: &mut Extra) {
     let is_reserved = |field: &str| (record, field) == ("header", "audit");
     extra.retain(|(field, _)| !is_known(&[record, field].join(".")) && !is_reserved(field));
-}
-
-/// What is wrong with a header.
-pub(super) enum FileHeaderFault {
-    NotKeyFile,
-    FormatVersion(u64),
-    Record(RecordFault),
-}
-
-impl From<RecordFault> for FileHeaderFault {
-    fn from(fault: RecordFault) -> Self {
-        FileHeaderFault::Record(fault)
-    }
-}
-
-impl FileHeaderFault {
-    pub(super) fn on(self, line: usize, bytes: &[u8]) -> KeyFileFault {
-        match self {
-            FileHeaderFault::NotKeyFile => KeyFileFault::NotKeyFile { looks_like: None },
-            FileHeaderFault::FormatVersion(version) => KeyFileFault::FormatVersion { version },
-            FileHeaderFault::Record(what) => super::framing::fault(line, bytes, what),
-        }
-    }
 }
 
 /// A record between the header and the end, or the end.
@@ -321,39 +298,64 @@ fn is_name(name: &str) -> bool {
 }
 
 pub(super) fn write_key(keyset: &Keyset, version: FormatVersion, extra: &Extra) -> String {
-    let object = Object::of_kind("key").string("name", keyset.name().as_str());
-    let mut object = object.number("taken", keyset.highest_version().into());
+    let object = Object::of_kind("key").value("name", keyset.name().as_str());
+    let mut object = object.value("taken", &keyset.highest_version());
     if version == FormatVersion::Two {
-        if keyset.floor() > 0 {
-            object = object.number("floor", keyset.floor().into());
-        }
-        if !keyset.removed().is_empty() {
-            let ids: Vec<u8> = keyset.removed().iter().flat_map(|id| id.0).collect();
-            object = object.hex("removed", &ids);
-        }
-        object = object.optional_time("erased", keyset.erased());
-        if keyset.evidence_required() {
-            object = object.raw("evidence", "true");
-        }
-        object = write_hold(object, "waived", keyset.evidence_waived());
-        object = write_hold(object, "hold", keyset.hold()).number("changed", keyset.changed());
+        let floor = Some(keyset.floor()).filter(|floor| *floor > 0);
+        let removed: Vec<u8> = keyset.removed().iter().flat_map(|id| id.0).collect();
+        object = object
+            .optional("floor", floor.as_ref(), Object::value)
+            .optional("removed", Some(&*removed).filter(|ids| !ids.is_empty()), Object::hex)
+            .optional("erased", keyset.erased(), Object::time)
+            .optional("evidence", keyset.evidence_required().then_some("true"), Object::raw)
+            .optional("waived", keyset.evidence_waived(), write_hold)
+            .optional("hold", keyset.hold(), write_hold)
+            .value("changed", &keyset.changed());
     }
     object.extra(extra).end()
 }
 
 pub(super) fn write_alias(alias: &Alias, version: FormatVersion, extra: &Extra) -> String {
-    let object = Object::of_kind("alias").string("name", &alias.name);
-    let mut object = object.string("key", &alias.key);
+    let object = Object::of_kind("alias").value("name", &alias.name);
+    let mut object = object.value("key", &alias.key);
     if version == FormatVersion::Two {
-        if !alias.former.is_empty() {
-            object = object.strings("former", &alias.former);
-        }
-        object = object.number("changed", alias.changed);
+        let former = Some(&alias.former).filter(|former| !former.is_empty());
+        object = object.optional("former", former, Object::value).value("changed", &alias.changed);
     }
     object.extra(extra).end()
 }
 
 pub(super) fn write_end(lines: u64, whole: &[u8; 32], header: &str, extra: &Extra) -> String {
-    let object = Object::of_kind("end").number("lines", lines).hex("whole", whole);
+    let object = Object::of_kind("end").value("lines", &lines).hex("whole", whole);
     object.raw("header", header).extra(extra).end()
+}
+
+/// Takes a hold, or another field with a date and a reason.
+// FORMAT F-HOLD
+pub(super) fn read_hold(fields: &mut Fields<'_>, field: &'static str) -> Result<Hold, RecordFault> {
+    let text = fields.raw(field)?;
+    let hold = || {
+        let mut hold = Fields::parse(text).ok()?;
+        let since = hold.time("since").ok()?;
+        Hold::new(since, &hold.string("reason").ok()?).ok()
+    };
+    hold().ok_or(RecordFault::Value { field })
+}
+
+pub(super) fn write_hold(object: Object, field: &str, hold: &Hold) -> Object {
+    let text = Object::new().time("since", hold.since()).value("reason", hold.reason()).end();
+    object.raw(field, &text)
+}
+
+/// Checks the form of `audit`, which is kept as an unknown field.
+// FORMAT F-RESERVED
+fn check_audit(fields: &Fields<'_>) -> Result<(), RecordFault> {
+    let Some(text) = fields.peek("audit") else { return Ok(()) };
+    let anchor = || {
+        let mut anchor = Fields::parse(text).ok()?;
+        let size = anchor.value::<u64>("size").ok()?;
+        anchor.hex::<32>("root").ok()?;
+        Some(size)
+    };
+    anchor().map(drop).ok_or(RecordFault::Value { field: "audit" })
 }

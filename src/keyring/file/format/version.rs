@@ -1,12 +1,11 @@
 //! Records of versions.
 
+use super::fault::RecordFault;
 use super::json::{Extra, Fields, Object};
-use super::nested::{read_hold, read_labels, write_hold, write_labels};
-use super::record::{FormatVersion, Record, name_of};
-use super::record_fault::RecordFault;
+use super::record::{FormatVersion, Record, name_of, read_hold, write_hold};
 use super::sealed::Sealed;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
-use crate::keyset::{Origin, Usage, VersionRecord, VersionState};
+use crate::keyset::{Labels, Origin, Usage, VersionRecord, VersionState};
 use alloc::boxed::Box;
 use alloc::string::String;
 
@@ -24,7 +23,7 @@ pub(super) struct VersionExtra {
     pub(super) labels: Extra,
 }
 
-impl FormatVersionExtra {
+impl VersionExtra {
     pub(super) fn is_empty(&self) -> bool {
         self.fields.is_empty() && self.labels.is_empty()
     }
@@ -110,34 +109,50 @@ pub(super) fn write_version(
         return None;
     }
     let again = record.last_promoted.filter(|_| record.last_promoted != record.promoted);
+    let has_labels = !record.labels.is_empty() || !extra.labels.is_empty();
+    let labels = has_labels.then(|| write_labels(&record.labels, &extra.labels));
+    let changed = (version == FormatVersion::Two).then_some(&record.changed);
     let mut object = Object::of_kind("version")
-        .string("key", key.as_str())
-        .number("version", record.version.number().into())
+        .value("key", key.as_str())
+        .value("version", &record.version.number())
         .hex("id", &record.master_key_id.0)
-        .string("algorithm", algorithm)
-        .string("origin", record.origin.name())
-        .string("state", record.state.name())
+        .value("algorithm", *algorithm)
+        .value("origin", record.origin.name())
+        .value("state", record.state.name())
         .time("state_since", record.state_since)
         .time("created", record.created)
-        .optional_time("promoted", record.promoted)
-        .optional_time("last_promoted", again)
-        .optional_time("compromised", record.compromised)
-        .optional_time("destroy_at", record.destroy_at)
-        .optional_time("kept", record.kept)
-        .number("wraps", record.usage.wraps)
-        .number("bytes", record.usage.bytes);
-    if !record.labels.is_empty() || !extra.labels.is_empty() {
-        object = object.raw("labels", &write_labels(&record.labels, &extra.labels));
-    }
-    object = write_hold(object, "hold", record.hold.as_ref());
-    if let Some(evidence) = &record.evidence {
-        object = object.hex("evidence", &**evidence);
-    }
-    if version == FormatVersion::Two {
-        object = object.number("changed", record.changed);
-    }
+        .optional("promoted", record.promoted, Object::time)
+        .optional("last_promoted", again, Object::time)
+        .optional("compromised", record.compromised, Object::time)
+        .optional("destroy_at", record.destroy_at, Object::time)
+        .optional("kept", record.kept, Object::time)
+        .value("wraps", &record.usage.wraps)
+        .value("bytes", &record.usage.bytes)
+        .optional("labels", labels.as_deref(), Object::raw)
+        .optional("hold", record.hold.as_ref(), write_hold)
+        .optional("evidence", record.evidence.as_deref(), |it, name, bytes| it.hex(name, bytes))
+        .optional("changed", changed, Object::value);
     if has_sealed(record) {
         object = object.hex("sealed", sealed?);
     }
     Some(object.extra(&extra.fields).end())
+}
+
+/// The labels, and those that break a bound, which are kept and not shown (FORMAT F-LABELS).
+fn read_labels(fields: &mut Fields<'_>) -> Result<(Labels, Extra), RecordFault> {
+    let (mut labels, mut refused) = (Labels::default(), Extra::new());
+    let Some(text) = fields.take("labels") else { return Ok((labels, refused)) };
+    for (name, json) in Fields::parse(text)?.into_extra() {
+        let value: Option<String> = serde_json::from_str(&json).ok();
+        if value.is_none_or(|value| labels.set(&name, Some(&value)).is_err()) {
+            refused.push((name, json));
+        }
+    }
+    Ok((labels, refused))
+}
+
+/// The labels, and those that break a bound unless a label of that name was set since.
+fn write_labels(labels: &Labels, refused: &Extra) -> String {
+    let object = labels.iter().fold(Object::new(), |all, (name, value)| all.value(name, value));
+    object.extra(refused.iter().filter(|(name, _)| labels.get(name).is_none())).end()
 }

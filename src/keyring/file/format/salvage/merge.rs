@@ -2,7 +2,7 @@
 
 use super::super::Unknown;
 use super::super::decode::keep;
-use super::super::record_fault::{RecordFault, RecordName};
+use super::super::fault::{RecordFault, RecordName};
 use super::{AliasLine, Damaged};
 use crate::keyset::{
     Alias, EvidenceRule, KeyRecord, Keyset, KeysetMap, MAX_FORMER_KEYS, VersionRecord, VersionState,

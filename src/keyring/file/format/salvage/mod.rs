@@ -4,13 +4,12 @@ mod merge;
 mod open;
 
 use super::decode::{self, keep};
-use super::fault::KeyFileFault;
+use super::fault::{KeyFileFault, RecordFault, RecordName};
 use super::file_key::FileKey;
 use super::framing::{self, Line, MAX_FILE_LEN, MAX_LINES};
 use super::json::Extra;
 use super::looks_like;
 use super::record::{FileHeader, FormatVersion, Record};
-use super::record_fault::{RecordFault, RecordName};
 use super::sealed::Sealed;
 use super::version::VersionExtra;
 use super::{KeyFile, Unknown};
