@@ -23,10 +23,6 @@ pub(crate) struct Access {
 
 impl Access {
     /// Returns the access rights of an open file.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fstat` and `fgetxattr`.
     pub(crate) fn of(file: &dyn DirectoryFile) -> io::Result<Self> {
         let stat = uninterrupted(|| file.stat())?;
         let acl = uninterrupted(|| file.acl())?;

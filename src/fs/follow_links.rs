@@ -28,10 +28,6 @@ pub(crate) enum RouteFault {
 ///
 /// A link in the last place is followed if `accepts` its owner and that of its directory, each of whom
 /// can change it. Links on the way to the directory are followed as the kernel does.
-///
-/// # Errors
-///
-/// Those of [`OsDirectory::of_file`], and [`RouteFault::Link`].
 pub(crate) fn follow(
     path: &Path,
     accepts: impl Fn(u32) -> bool,
@@ -57,10 +53,6 @@ pub(crate) fn follow(
 }
 
 /// Returns the `stat` of the file that the path leads to, or of the last link if `of_link`.
-///
-/// # Errors
-///
-/// Those of `stat` and `lstat`.
 pub(crate) fn stat_path(path: &Path, of_link: bool) -> io::Result<FileStat> {
     let stat = if of_link { rustix::fs::lstat(path)? } else { rustix::fs::stat(path)? };
     Ok(file_stat(&stat))

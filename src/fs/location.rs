@@ -59,10 +59,6 @@ impl Location {
     }
 
     /// Returns the `stat` of the name.
-    ///
-    /// # Errors
-    ///
-    /// [`FileError::NotFound`], [`FileError::Io`].
     pub(crate) fn existing(&self) -> Result<FileStat, FileError> {
         self.stat()?.ok_or_else(|| FileError::NotFound { path: self.path.clone() })
     }

@@ -7,7 +7,6 @@ use crate::time::Timestamp;
 use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 use core::time::Duration;
 
 /// Why a master key was not found or not changed.
@@ -169,12 +168,14 @@ impl From<InvalidKeyName> for LifecycleError {
 }
 
 /// Why a change to a master key as a whole, or to an alias, is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyFault {
     /// The key was erased: its versions are destroyed, it takes no other, and its name stays taken.
+    #[error("was erased")]
     Erased,
     /// A record was to be removed of a version that is not destroyed.
+    #[error("version {version} is {state}: its record cannot be removed")]
     RecordNeeded {
         /// The lowest such version.
         version: KeyVersion,
@@ -183,17 +184,6 @@ pub enum KeyFault {
     },
     /// The alias has stood for 256 other keys, whose messages it still opens. Removing the alias
     /// forgets them.
+    #[error("has stood for as many keys as an alias can")]
     FormerKeys,
-}
-
-impl fmt::Display for KeyFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            KeyFault::Erased => f.write_str("was erased"),
-            KeyFault::RecordNeeded { version, state } => {
-                write!(f, "version {version} is {state}: its record cannot be removed")
-            }
-            KeyFault::FormerKeys => f.write_str("has stood for as many keys as an alias can"),
-        }
-    }
 }

@@ -1,7 +1,5 @@
 //! The freshness of a slot, and why its key version is refused.
 
-use core::fmt;
-
 /// The state of a slot's key version, from the label of the slot alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -24,22 +22,28 @@ pub enum Freshness {
 }
 
 /// Why a keyring refuses a version of its own master key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
     /// The keyring knows the key and not this version: another process may have just added it, or it
     /// was lost.
+    #[error("the version is not known here")]
     UnknownVersion,
     /// The version is disabled.
+    #[error("the version is disabled")]
     Disabled,
     /// The version is compromised, and the keyring is strict.
+    #[error("the version is compromised")]
     Compromised,
     /// The version is scheduled for destruction, which can still be cancelled.
+    #[error("the version is scheduled for destruction")]
     DestroyScheduled,
     /// The key material of the version is destroyed. It opens no message again.
+    #[error("the version is destroyed")]
     Destroyed,
     /// The version is excluded by
     /// [`WithoutVersions`](crate::keyring::WithoutVersions).
+    #[error("the version is excluded")]
     Excluded,
 }
 
@@ -48,18 +52,5 @@ impl Refusal {
     /// loaded later.
     pub fn is_retryable(self) -> bool {
         self == Refusal::UnknownVersion
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Refusal::UnknownVersion => "the version is not known here",
-            Refusal::Disabled => "the version is disabled",
-            Refusal::Compromised => "the version is compromised",
-            Refusal::DestroyScheduled => "the version is scheduled for destruction",
-            Refusal::Destroyed => "the version is destroyed",
-            Refusal::Excluded => "the version is excluded",
-        })
     }
 }

@@ -6,7 +6,6 @@ use crate::format::KeyVersion;
 use crate::time::Timestamp;
 use alloc::boxed::Box;
 use alloc::string::String;
-use core::fmt;
 use core::time::Duration;
 
 /// Maximum difference of two clocks, as by a wrong time zone: a date on record further ahead of the clock
@@ -17,10 +16,11 @@ pub const MAX_CLOCK_SKEW: Duration = Duration::from_secs(86_400);
 pub(crate) const MAX_QUIET: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// Why an operation was refused that the state of the version allows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Guard {
     /// The version or its key is on hold ([`Change::Hold`](crate::keyset::Change::Hold)).
+    #[error("it is on hold since {since}: {reason}")]
     OnHold {
         /// The date of the hold.
         since: Timestamp,
@@ -30,28 +30,18 @@ pub enum Guard {
     /// The key requires evidence for a destruction
     /// ([`Change::RequireEvidence`](crate::keyset::Change::RequireEvidence)), and the options have none
     /// ([`ChangeOptions::on_evidence`]).
+    #[error("evidence is required")]
     EvidenceRequired,
     /// The clock is implausible: it is more than [`MAX_CLOCK_SKEW`] behind the newest date on record, or
     /// ten years ahead of it. Correct the clock, or the dates
     /// ([`Change::CorrectDates`](crate::keyset::Change::CorrectDates)).
+    #[error("the clock is at {now}, the newest date on record is {newest}")]
     Clock {
         /// The newest date on record.
         newest: Timestamp,
         /// The time of the clock.
         now: Timestamp,
     },
-}
-
-impl fmt::Display for Guard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Guard::OnHold { since, reason } => write!(f, "it is on hold since {since}: {reason}"),
-            Guard::EvidenceRequired => f.write_str("evidence is required"),
-            Guard::Clock { newest, now } => {
-                write!(f, "the clock is at {now}, the newest date on record is {newest}")
-            }
-        }
-    }
 }
 
 /// Keeps policies, and the erasure of a key, off a version or off all versions of a key.
@@ -105,18 +95,8 @@ impl Keyset {
         if newest.since(now) <= MAX_CLOCK_SKEW { newest } else { now }
     }
 
-    /// Fails if a guard refuses `operation` for the version of `record`.
-    pub(super) fn check_guards(
-        &self,
-        record: &VersionRecord,
-        operation: Operation,
-        options: &ChangeOptions,
-    ) -> Result<(), LifecycleError> {
-        self.check_guards_of(record.version, record.hold.as_ref(), operation, options)
-    }
-
     /// Fails if a guard refuses `operation` for a version with `hold`.
-    pub(super) fn check_guards_of(
+    pub(super) fn check_guards(
         &self,
         version: KeyVersion,
         hold: Option<&Hold>,

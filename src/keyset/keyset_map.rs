@@ -206,7 +206,7 @@ impl KeysetMap {
         for change in changes {
             pending.make(change, material)?;
         }
-        let (mut keysets, transitions) = pending.finish();
+        let PendingChanges { mut keysets, transitions, .. } = pending;
         keysets.count_change().ok_or(LifecycleError::ChangeNumber)?;
         keysets.set_changed(self);
         let changed = ChangeOutcome::new(keysets.change, transitions);

@@ -2,7 +2,6 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::fmt;
 
 /// Maximum length of a label name in bytes.
 pub const MAX_LABEL_NAME_LEN: usize = 64;
@@ -74,23 +73,16 @@ pub(super) fn is_value(text: &str) -> bool {
 }
 
 /// Why a label was rejected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LabelFault {
     /// The name has a byte outside the alphabet of key names, or more than 64 bytes.
+    #[error("the name is not [A-Za-z0-9][A-Za-z0-9._:/@+=-]{{0,63}}")]
     Name,
     /// The value has a control character, or more than 256 bytes.
+    #[error("the value has a control character or more than 256 bytes")]
     Value,
     /// The version has 16 labels already.
+    #[error("the version has 16 labels already")]
     TooMany,
-}
-
-impl fmt::Display for LabelFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            LabelFault::Name => "the name is not [A-Za-z0-9][A-Za-z0-9._:/@+=-]{0,63}",
-            LabelFault::Value => "the value has a control character or more than 256 bytes",
-            LabelFault::TooMany => "the version has 16 labels already",
-        })
-    }
 }

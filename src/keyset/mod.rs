@@ -347,7 +347,7 @@ impl Keyset {
             },
             _ => after,
         };
-        self.check_guards(record, operation, options)?;
+        self.check_guards(version, record.hold.as_ref(), operation, options)?;
         Ok(after)
     }
 

@@ -11,8 +11,8 @@ use alloc::vec::Vec;
 
 /// A copy of the keysets with the changes made so far.
 pub(super) struct PendingChanges {
-    keysets: KeysetMap,
-    transitions: Vec<Transition>,
+    pub(super) keysets: KeysetMap,
+    pub(super) transitions: Vec<Transition>,
     options: ChangeOptions,
     /// Every master key id on record; collected when the first version is added.
     ids: Option<BTreeSet<MasterKeyId>>,
@@ -21,11 +21,6 @@ pub(super) struct PendingChanges {
 impl PendingChanges {
     pub(super) fn new(keysets: KeysetMap, options: ChangeOptions) -> Self {
         PendingChanges { keysets, transitions: Vec::new(), options, ids: None }
-    }
-
-    /// Returns the changed keysets and the transitions.
-    pub(super) fn finish(self) -> (KeysetMap, Vec<Transition>) {
-        (self.keysets, self.transitions)
     }
 
     pub(super) fn make<E: From<LifecycleError>>(

@@ -90,12 +90,12 @@ impl Keyset {
         let operation = Operation::DestroyImmediately;
         let is_live = |record: &VersionRecord| record.state != VersionState::Destroyed;
         for record in self.versions.iter().filter(|record| is_live(record)) {
-            self.check_guards(record, operation, options)?;
+            self.check_guards(record.version, record.hold.as_ref(), operation, options)?;
         }
         // A guard of the key applies also if no version is left to destroy (FORMAT F-HOLD). A key
         // without versions reports the first.
         let newest = KeyVersion::new(self.key.highest_version).unwrap_or(KeyVersion::FIRST);
-        self.check_guards_of(newest, None, operation, options)?;
+        self.check_guards(newest, None, operation, options)?;
         let now = self.date(options.now());
         for record in self.versions.iter_mut().filter(|record| is_live(record)) {
             record.enter(VersionState::Destroyed, now);

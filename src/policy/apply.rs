@@ -23,60 +23,40 @@ pub enum PlanOutcome {
     },
 }
 
-impl Plan {
-    /// Applies the plan: everything that is due now, in one change, unless the keyring was changed after the
-    /// plan was made. Of several processes with a plan of the same keysets exactly one applies it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Lifecycle::change`], but for a conflict, which is [`PlanOutcome::Superseded`].
-    #[cfg(feature = "std")]
-    pub fn apply<K: Lifecycle + ?Sized>(&self, keyring: &K) -> Result<PlanOutcome, Error> {
-        self.apply_at(keyring, Timestamp::now(), &mut crate::OsRandom)
-    }
+macro_rules! apply_plans {
+    ($($plan:ty),*) => {$(
+        impl $plan {
+            /// Applies the plan: everything that is due now, in one change, unless the keyring was changed
+            /// after the plan was made. Of several processes with a plan of the same keysets exactly one
+            /// applies it.
+            ///
+            /// # Errors
+            ///
+            /// As [`Lifecycle::change`], but for a conflict, which is [`PlanOutcome::Superseded`]. Nothing
+            /// is done then for any key.
+            #[cfg(feature = "std")]
+            pub fn apply<K: Lifecycle + ?Sized>(&self, keyring: &K) -> Result<PlanOutcome, Error> {
+                self.apply_at(keyring, Timestamp::now(), &mut crate::OsRandom)
+            }
 
-    /// As [`apply`](Self::apply), with a time and a generator of the caller's.
-    ///
-    /// # Errors
-    ///
-    /// As [`apply`](Self::apply).
-    pub fn apply_at<K: Lifecycle + ?Sized>(
-        &self,
-        keyring: &K,
-        now: Timestamp,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<PlanOutcome, Error> {
-        carry_out(keyring, &self.changes(now), self.change, now, rng)
-    }
+            /// As [`apply`](Self::apply), with a time and a generator of the caller's.
+            ///
+            /// # Errors
+            ///
+            /// As [`apply`](Self::apply).
+            pub fn apply_at<K: Lifecycle + ?Sized>(
+                &self,
+                keyring: &K,
+                now: Timestamp,
+                rng: &mut KeyringRng<'_>,
+            ) -> Result<PlanOutcome, Error> {
+                carry_out(keyring, &self.changes(now), self.change, now, rng)
+            }
+        }
+    )*};
 }
 
-impl KeyringPlan {
-    /// Applies the plan: everything that is due now for every key, in one change, unless the keyring was
-    /// changed after the plan was made. Of several processes with a plan of the same keysets exactly one
-    /// applies it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Plan::apply`]; nothing is done then for any key.
-    #[cfg(feature = "std")]
-    pub fn apply<K: Lifecycle + ?Sized>(&self, keyring: &K) -> Result<PlanOutcome, Error> {
-        self.apply_at(keyring, Timestamp::now(), &mut crate::OsRandom)
-    }
-
-    /// As [`apply`](Self::apply), with a time and a generator of the caller's.
-    ///
-    /// # Errors
-    ///
-    /// As [`apply`](Self::apply).
-    pub fn apply_at<K: Lifecycle + ?Sized>(
-        &self,
-        keyring: &K,
-        now: Timestamp,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<PlanOutcome, Error> {
-        carry_out(keyring, &self.changes(now), self.change, now, rng)
-    }
-}
+apply_plans!(Plan, KeyringPlan);
 
 fn carry_out<K: Lifecycle + ?Sized>(
     keyring: &K,

@@ -1,7 +1,6 @@
 //! Plans as text for operators.
 
-use super::plan::{Action, KeyringPlan, Plan, Reason};
-use super::warning::Warning;
+use super::plan::{Action, KeyringPlan, Plan, Reason, Warning};
 use core::fmt;
 use core::time::Duration;
 

@@ -4,11 +4,9 @@ mod apply;
 mod display;
 mod plan;
 mod planner;
-mod warning;
 
 pub use apply::PlanOutcome;
-pub use plan::{Action, KeyringPlan, Plan, PlannedAction, Reason};
-pub use warning::Warning;
+pub use plan::{Action, KeyringPlan, Plan, PlannedAction, Reason, Warning};
 
 use crate::keyset::{MAX_DESTRUCTION_DELAY, MIN_DESTRUCTION_DELAY};
 use core::time::Duration;

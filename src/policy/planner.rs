@@ -1,7 +1,6 @@
 //! Comparison of a policy with a keyset and a time: pure, and without effect on an operator's acts.
 
-use super::plan::{Action, KeyringPlan, Plan, PlannedAction, Reason};
-use super::warning::Warning;
+use super::plan::{Action, KeyringPlan, Plan, PlannedAction, Reason, Warning};
 use super::{MIN_GRACE, RotationPolicy};
 use crate::error::Error;
 #[cfg(doc)]

@@ -198,10 +198,6 @@ fn records(keysets: &KeysetMap) -> impl Iterator<Item = (&Keyset, &VersionRecord
 }
 
 /// Destroys the material of all versions whose records are destroyed, once `changed` is written.
-///
-/// # Errors
-///
-/// [`LifecycleError::NotDestroyed`].
 pub(super) fn destroy_recorded(
     keys: &MasterKeys,
     changed: ChangeOutcome,

@@ -261,10 +261,6 @@ impl KeyFile {
     }
 
     /// Prepares the keys of all versions with material in the file; reuses those in `earlier`.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyFileFault::Material`].
     pub(in crate::keyring) fn sealed_keys(
         &self,
         key: &FileKey,
@@ -283,10 +279,6 @@ impl KeyFile {
 
     /// Prepares the keys of all versions with material on a token by `set_up`; reuses those in
     /// `earlier`.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyFileFault::TokenVersion`].
     pub(in crate::keyring) fn token_keys(
         &self,
         earlier: &WrappingKeys,
