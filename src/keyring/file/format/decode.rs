@@ -1,11 +1,10 @@
 //! Bytes to a key file: every line verified, in order, and all of them together.
 
 use super::fault::{KeyFileFault, RecordFault, RecordName};
-use super::file_key::FileKey;
+use super::file_key::{FileKey, Sealed};
 use super::framing::{self, Line, MAX_FILE_LEN, fault};
 use super::looks_like;
 use super::record::{FileHeader, FormatVersion, Record};
-use super::sealed::Sealed;
 use super::{KeyFile, Unknown};
 use crate::crypto::mac::{MAC_LEN, Mac};
 use crate::format::MasterKeyId;

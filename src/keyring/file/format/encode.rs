@@ -17,50 +17,54 @@ use alloc::vec::Vec;
 static NO_EXTRA: Extra = Extra::new();
 static NO_VERSION_EXTRA: VersionExtra = VersionExtra { fields: Extra::new(), labels: Extra::new() };
 
-/// See [`KeyFile::encode`].
-pub(super) fn encode(
-    file: &KeyFile,
-    key: &FileKey,
-    now: Timestamp,
-) -> Result<Vec<u8>, KeyFileFault> {
-    // FORMAT F-CRITICAL
-    if let Some(name) = file.unknown_critical() {
-        return Err(KeyFileFault::UnknownCritical { name: name.into() });
+impl KeyFile {
+    /// The bytes of the file, written at `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyFileFault::UnknownCritical`]; [`KeyFileFault::Material`] if a version has no material;
+    /// [`KeyFileFault::FileKeyReplaced`] if `key` is a former file key; [`KeyFileFault::TooLong`] or
+    /// [`RecordFault::LineTooLong`] if the file could not be read again.
+    pub fn encode(&self, key: &FileKey, now: Timestamp) -> Result<Vec<u8>, KeyFileFault> {
+        // FORMAT F-CRITICAL
+        if let Some(name) = self.unknown_critical() {
+            return Err(KeyFileFault::UnknownCritical { name: name.into() });
+        }
+        if !self.is_under(key) {
+            return Err(KeyFileFault::FileKeyReplaced);
+        }
+        let header = FileHeader {
+            version: self.version,
+            id: self.id,
+            critical: self.unknown.critical.clone(),
+            revision: self.keysets.revision(),
+            change: self.keysets.change(),
+            written: now,
+            protections: self.protections.clone(),
+            extra: self.unknown.header.clone(),
+        };
+        let header = header.write();
+        // In one piece: without a protection it is key material, which growing would leave behind.
+        let versions = self.keysets.iter().map(|keyset| keyset.versions().len()).sum::<usize>();
+        let others: usize = self.unknown.records.iter().map(|record| record.len() + 128).sum();
+        let estimate = versions * 1024 + others + header.len() * 4 + 4096;
+        let room = Vec::with_capacity(estimate.min(MAX_FILE_LEN));
+        let mut out = Encoder { key, out: room, lines: 0, whole: key.whole() };
+        out.push(&header)?;
+        records(self, &mut out)?;
+        let lines = (out.lines as u64).checked_add(1).ok_or(KeyFileFault::TooLong)?;
+        let whole = out.whole.clone().tag();
+        out.push(&record::write_end(lines, &whole, &header, &self.unknown.end))?;
+        if out.out.len() + digits_to_come(&self.keysets) > MAX_FILE_LEN {
+            return Err(KeyFileFault::TooLong);
+        }
+        Ok(out.out)
     }
-    if !file.is_under(key) {
-        return Err(KeyFileFault::FileKeyReplaced);
-    }
-    let header = FileHeader {
-        version: file.version,
-        id: file.id,
-        critical: file.unknown.critical.clone(),
-        revision: file.keysets.revision(),
-        change: file.keysets.change(),
-        written: now,
-        protections: file.protections.clone(),
-        extra: file.unknown.header.clone(),
-    };
-    let header = header.write();
-    // In one piece: without a protection it is key material, which growing would leave behind.
-    let versions = file.keysets.iter().map(|keyset| keyset.versions().len()).sum::<usize>();
-    let others: usize = file.unknown.records.iter().map(|record| record.len() + 128).sum();
-    let estimate = versions * 1024 + others + header.len() * 4 + 4096;
-    let room = Vec::with_capacity(estimate.min(MAX_FILE_LEN));
-    let mut out = Encoder { key, out: room, lines: 0, whole: key.whole() };
-    out.push(&header)?;
-    records(file, &mut out)?;
-    let lines = (out.lines as u64).checked_add(1).ok_or(KeyFileFault::TooLong)?;
-    let whole = out.whole.clone().tag();
-    out.push(&record::write_end(lines, &whole, &header, &file.unknown.end))?;
-    if out.out.len() + digits_to_come(&file.keysets) > MAX_FILE_LEN {
-        return Err(KeyFileFault::TooLong);
-    }
-    Ok(out.out)
-}
 
-/// Length of a file that is encoded in `len` bytes, with the room that counting can take.
-pub(super) fn size(file: &KeyFile, len: usize) -> usize {
-    len + digits_to_come(&file.keysets)
+    /// The length of a file of `len` bytes, with room for its counters to grow.
+    pub(in crate::keyring) fn size(&self, len: usize) -> usize {
+        len + digits_to_come(&self.keysets)
+    }
 }
 
 /// By how much a file of `keysets` can grow by counting alone, which must not fail for want of room.

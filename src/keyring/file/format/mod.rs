@@ -8,21 +8,17 @@ mod framing;
 mod json;
 mod looks_like;
 mod protection;
-mod protection_changes;
-mod protection_slot;
+mod protections;
 mod record;
 mod salvage;
-mod sealed;
 mod version;
 
 pub use fault::{KeyFileFault, ProtectionsFault, RecordFault, RecordName};
-pub use file_key::FileKey;
+pub use file_key::{FileKey, KeyFileId};
 pub(in crate::keyring::file) use framing::MAX_FILE_LEN;
 pub use looks_like::{KeyFileLooksLike, TextConversion};
-pub use protection_changes::protections;
-pub use protection_slot::ProtectionId;
+pub use protections::{ProtectionId, protections};
 pub use salvage::{Damaged, Salvaged, salvage};
-pub use sealed::KeyFileId;
 
 use crate::crypto::compare;
 use crate::crypto::mac::MAC_LEN;
@@ -40,11 +36,10 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use file_key::MaterialLabel;
+use file_key::{MaterialLabel, Sealed};
 use json::Extra;
-use protection_slot::ProtectionSlot;
+use protections::ProtectionSlot;
 use record::{FileHeader, FormatVersion};
-use sealed::Sealed;
 use version::VersionExtra;
 
 /// The content of a key file, with sealed key material.
@@ -139,17 +134,6 @@ impl KeyFile {
         decode::decode(bytes, key)
     }
 
-    /// The bytes of the file, written at `now`.
-    ///
-    /// # Errors
-    ///
-    /// [`KeyFileFault::UnknownCritical`]; [`KeyFileFault::Material`] if a version has no material;
-    /// [`KeyFileFault::FileKeyReplaced`] if `key` is a former file key; [`KeyFileFault::TooLong`] or
-    /// [`RecordFault::LineTooLong`] if the file could not be read again.
-    pub fn encode(&self, key: &FileKey, now: Timestamp) -> Result<Vec<u8>, KeyFileFault> {
-        encode::encode(self, key, now)
-    }
-
     /// The same master keys under a fresh file key with new `protections`.
     ///
     /// # Errors
@@ -211,11 +195,6 @@ impl KeyFile {
         self.keysets = keysets;
         self.sealed = sealed;
         Ok(())
-    }
-
-    /// The length of a file of `len` bytes, with room for its counters to grow.
-    pub(in crate::keyring) fn size(&self, len: usize) -> usize {
-        encode::size(self, len)
     }
 
     /// Whether the material is sealed under `key`.

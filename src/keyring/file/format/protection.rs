@@ -1,9 +1,9 @@
 //! How each kind of protection wraps the file key.
 
 use super::fault::{KeyFileFault, ProtectionsFault, RecordFault, at_header};
+use super::file_key::{self, KeyFileId, Sealed};
 use super::json::{Fields, Object, to_hex};
-use super::protection_slot::{ProtectionId, ProtectionSlot};
-use super::sealed::{self, KeyFileId, Sealed};
+use super::protections::{ProtectionId, ProtectionSlot};
 use crate::aad::Aad;
 use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};
 use crate::crypto::{argon2id, compare, kdf, xaes};
@@ -281,7 +281,7 @@ impl Kek {
         object: Object,
         rng: &mut KeyringRng<'_>,
     ) -> Result<Object, KeyFileFault> {
-        let sealed = sealed::seal(&self.cipher, &aad(id), key, rng)?;
+        let sealed = file_key::seal(&self.cipher, &aad(id), key, rng)?;
         Ok(object.hex("commitment", &self.commitment).hex("sealed", &sealed))
     }
 
@@ -293,7 +293,7 @@ impl Kek {
         if !compare::equal(&self.commitment, commitment) {
             return Err(KeyFileFault::Authentication);
         }
-        let opened = sealed::unseal(&self.cipher, &aad(id), sealed);
+        let opened = file_key::unseal(&self.cipher, &aad(id), sealed);
         opened.ok_or(KeyFileFault::Authentication)
     }
 }

@@ -1,9 +1,9 @@
 //! Records: what stands on a line.
 
 use super::fault::{KeyFileFault, RecordFault, at_header};
+use super::file_key::{KeyFileId, Sealed};
 use super::json::{Extra, Fields, Object};
-use super::protection_slot::{self, ProtectionSlot};
-use super::sealed::{KeyFileId, Sealed};
+use super::protections::{self, ProtectionSlot};
 use super::version::{VersionExtra, version_record};
 use crate::format::{KeyName, MasterKeyId};
 use crate::keyset::{
@@ -112,7 +112,7 @@ impl FileHeader {
             .time("written", self.written);
         let object = match (self.version, self.protections.as_slice()) {
             (FormatVersion::One, [only]) => object.raw("protection", &only.text),
-            (_, all) => object.raw("protections", &protection_slot::write(all)),
+            (_, all) => object.raw("protections", &protections::write(all)),
         };
         object.extra(&self.extra).end()
     }
@@ -157,7 +157,7 @@ fn protections(
         FormatVersion::One => {
             Ok(Vec::from([ProtectionSlot::of_version_1(fields.raw("protection")?)?]))
         }
-        FormatVersion::Two => protection_slot::parse(&fields.value::<Vec<_>>("protections")?),
+        FormatVersion::Two => protections::parse(&fields.value::<Vec<_>>("protections")?),
     }
 }
 

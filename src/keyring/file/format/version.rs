@@ -1,9 +1,9 @@
 //! Records of versions.
 
 use super::fault::RecordFault;
+use super::file_key::Sealed;
 use super::json::{Extra, Fields, Object};
 use super::record::{FormatVersion, Record, name_of, read_hold, write_hold};
-use super::sealed::Sealed;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::keyset::{Labels, Origin, Usage, VersionRecord, VersionState};
 use alloc::boxed::Box;

@@ -5,7 +5,7 @@ use super::super::decode::keep;
 use super::super::fault::{RecordFault, RecordName};
 use super::{AliasLine, Damaged};
 use crate::keyset::{
-    Alias, EvidenceRule, KeyRecord, Keyset, KeysetMap, MAX_FORMER_KEYS, VersionRecord, VersionState,
+    Alias, EvidenceRule, KeyRecord, Keyset, MAX_FORMER_KEYS, VersionRecord, VersionState,
 };
 use crate::time::Timestamp;
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -75,23 +75,6 @@ pub(super) fn merge_versions(one: &mut VersionRecord, other: &VersionRecord) {
     one.usage.wraps = one.usage.wraps.max(other.usage.wraps);
     one.usage.bytes = one.usage.bytes.max(other.usage.bytes);
     one.enforce_compromise();
-}
-
-/// A master key of the new file.
-#[expect(clippy::expect_used, reason = "in order, below the highest number, with one primary")]
-pub(super) fn keyset(name: &str, key: KeyRecord, versions: Vec<VersionRecord>) -> Keyset {
-    Keyset::of_records(name, key, versions).expect("versions were sorted and bounded")
-}
-
-/// The master keys and aliases of the new file.
-#[expect(clippy::expect_used, reason = "no name twice, and each alias stands for a key")]
-pub(super) fn restored(
-    revision: u64,
-    change: u64,
-    keysets: Vec<Keyset>,
-    aliases: Vec<Alias>,
-) -> KeysetMap {
-    KeysetMap::of_records(revision, change, keysets, aliases).expect("names were checked")
 }
 
 /// The aliases whose key is there.

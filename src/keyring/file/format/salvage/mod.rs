@@ -5,24 +5,25 @@ mod open;
 
 use super::decode::{self, keep};
 use super::fault::{KeyFileFault, RecordFault, RecordName};
-use super::file_key::FileKey;
+use super::file_key::{FileKey, Sealed};
 use super::framing::{self, Line, MAX_FILE_LEN, MAX_LINES};
 use super::json::Extra;
 use super::looks_like;
 use super::record::{FileHeader, FormatVersion, Record};
-use super::sealed::Sealed;
 use super::version::VersionExtra;
 use super::{KeyFile, Unknown};
 use crate::format::{KeyVersion, MasterKeyId};
 use crate::keyring::file::Protection;
 use crate::keyring::software::SoftwareKey;
 use crate::keyring::wrapping_key::WrappingKey;
-use crate::keyset::{Alias, EvidenceRule, KeyRecord, Keyset, VersionRecord, VersionState};
+use crate::keyset::{
+    Alias, EvidenceRule, KeyRecord, Keyset, KeysetMap, VersionRecord, VersionState,
+};
 use crate::time::Timestamp;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
-use merge::{aliases, keyset, merge_former, merge_keys, merge_versions, rank, restored};
+use merge::{aliases, merge_former, merge_keys, merge_versions, rank};
 use open::{open_any, pieces};
 
 /// The intact records of a damaged key file, and its damaged lines.
@@ -284,6 +285,7 @@ impl Finds {
         }
     }
 
+    #[expect(clippy::expect_used, reason = "records were sorted, bounded and checked")]
     fn into_salvaged(mut self, opened: FileHeader, key: FileKey) -> Salvaged {
         self.leave_one_primary();
         let tail = if self.has_end { 0 } else { LOST_TAIL };
@@ -337,7 +339,8 @@ impl Finds {
             });
             keep(&mut unknown.keys, &name, found.extra);
             found.record.highest_version = found.record.highest_version.max(highest);
-            keysets.push(keyset(&name, found.record, versions));
+            let keyset = Keyset::of_records(&name, found.record, versions);
+            keysets.push(keyset.expect("sorted, below the highest number, with one primary"));
         }
         let found = aliases(self.aliases, &keysets, &mut unknown, &mut self.damaged);
         let revision = self.header.as_ref().map(|header| header.revision);
@@ -346,7 +349,8 @@ impl Finds {
             (change, written) = (header.change, header.written);
             (unknown.critical, unknown.header) = (header.critical, header.extra);
         }
-        let keysets = restored(revision.unwrap_or(0), change, keysets, found);
+        let keysets = KeysetMap::of_records(revision.unwrap_or(0), change, keysets, found)
+            .expect("no name twice, and each alias stands for a key");
         let file = KeyFile {
             version: opened.version,
             id: key.id,
