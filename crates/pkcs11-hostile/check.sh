@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
-# Builds the hostile module and shows for each of its faults that it does what it says, on a fresh
-# SoftHSM token (THREATS 20, 64, 66).
+# Builds the hostile module and tests each of its faults on a fresh SoftHSM token (THREATS 20, 64, 66).
 #
 #   check.sh           check.sh asan      under AddressSanitizer, by a stable compiler
 set -euo pipefail
@@ -18,19 +17,19 @@ case ${1:-} in
         options=(--target "$host")
         target+=/asan
         export RUSTC_BOOTSTRAP=1
-        # The module takes the sanitizer's runtime from the program that loads it.
+        # The program that loads the module has the runtime of the sanitizer.
         export RUSTFLAGS="${RUSTFLAGS:-} -Zsanitizer=address -Clink-arg=-Wl,--export-dynamic"
-        # SoftHSM throws exceptions, which the runtime follows only if it met libstdc++ first.
+        # SoftHSM throws exceptions, which the runtime supports only if libstdc++ was loaded first.
         runner=${host^^}
         export "CARGO_TARGET_${runner//-/_}_RUNNER=env LD_PRELOAD=libstdc++.so.6"
         ;;
     *)
-        echo "check.sh: ${1} is not known: check.sh [asan]" >&2
+        echo "check.sh: unknown argument ${1}: check.sh [asan]" >&2
         exit 1
         ;;
 esac
 
-# The tests' own directories, tokens and all, go with this one.
+# The directories of the tests are in this one, which is removed.
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 export TMPDIR=$scratch

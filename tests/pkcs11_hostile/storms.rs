@@ -19,7 +19,7 @@ fn storm(algorithm: WrapAlgorithm, seed: u64) {
     let envelope = Envelope::new(&keyring);
     envelope.encrypt(PLAINTEXT, ROW).unwrap();
     // Each fault strikes all four, which are some hundred calls at work together.
-    hostile.tell(&format!("storm {seed} 30 {FAULTS} calm 100"));
+    hostile.tell(&format!("random {seed} 30 {FAULTS} gap 100"));
     let (done, pairs) = (AtomicBool::new(false), AtomicU64::new(0));
     let started = Instant::now();
     thread::scope(|scope| {
@@ -113,10 +113,10 @@ fn soak(faults: &str, options: pkcs11::Options, threads: usize, operations: u64)
 /// Where one in twenty calls fails, the anchor was closed under those who asked it.
 #[test]
 fn no_call_overlaps_another_while_one_in_twenty_fails() {
-    soak("hail 1 50 1000000000", options().no_deadline(), 32, 30_000);
+    soak("random-codes 1 50 1000000000", options().no_deadline(), 32, 30_000);
 }
 
 #[test]
 fn no_call_overlaps_another_in_an_endless_storm() {
-    soak("storm 7 5 1000000000 calm 0", options(), 32, 70_000);
+    soak("random 7 5 1000000000 gap 0", options(), 32, 70_000);
 }

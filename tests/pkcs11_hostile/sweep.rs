@@ -14,7 +14,7 @@ fn orders(hostile: &Hostile) -> Vec<(String, bool)> {
     for lie in hostile.lies() {
         match lie.split(' ').next() {
             // Orders of their own, judged elsewhere.
-            Some("storm" | "hail" | "delay") => {}
+            Some("random" | "random-codes" | "delay") => {}
             Some(list) if list.starts_with("list-") => {}
             // Once they have struck there is nothing left to lose.
             Some("lose-sessions" | "logout") => orders.push((lie, false)),

@@ -1,28 +1,28 @@
-//! What a test calls besides PKCS#11: commands in, counts out.
+//! The functions that a test calls besides those of PKCS#11.
 
 use std::ffi::{CStr, c_char, c_int};
 
 use crate::functions::Function;
-use crate::{manual, overlaps, script, stage};
+use crate::{commands, fault_list, overlaps, state};
 
-/// What `hostile_calls` answers for a name that is no function.
+/// The result of `hostile_calls` for an unknown name.
 const NO_SUCH_FUNCTION: u64 = u64::MAX;
 
-/// Carries out commands, all or none of them: 0 when understood, else -1 with the reason on
-/// standard error.
+/// Runs all commands of `text` and returns 0, or runs none and returns -1 with the reason on standard
+/// error.
 ///
 /// # Safety
 /// `text` is NULL or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hostile_command(text: *const c_char) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's string, or NULL.
     let commands = match unsafe { string(text) } {
-        Some(text) => script::parse(text),
+        Some(text) => commands::parse(text),
         None => Err("not a string of UTF-8".to_owned()),
     };
     match commands {
         Ok(commands) => {
-            stage::obey(&commands);
+            state::run(&commands);
             0
         }
         Err(reason) => {
@@ -32,40 +32,39 @@ pub unsafe extern "C" fn hostile_command(text: *const c_char) -> c_int {
     }
 }
 
-/// How often a function has been called since the last `reset`, forwarded or not; `u64::MAX` for
-/// a name that is no function.
+/// The calls of a function since the last `reset`, forwarded or not; `u64::MAX` for an unknown name.
 ///
 /// # Safety
 /// `function` is NULL or a C string.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hostile_calls(function: *const c_char) -> u64 {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's string, or NULL.
     let name = unsafe { string(function) };
-    name.and_then(Function::named).map_or(NO_SUCH_FUNCTION, stage::calls)
+    name.and_then(Function::named).map_or(NO_SUCH_FUNCTION, state::calls)
 }
 
-/// How many faults have really been injected since the last `reset`.
+/// The injected faults since the last `reset`.
 #[unsafe(no_mangle)]
 pub extern "C" fn hostile_injected() -> u64 {
-    stage::injected()
+    state::injected()
 }
 
-/// How many calls ran together since the last `reset` that PKCS#11 leaves undefined together.
+/// The calls since the last `reset` that ran at the same time although they must not.
 #[unsafe(no_mangle)]
 pub extern "C" fn hostile_overlaps() -> u64 {
     overlaps::count()
 }
 
-/// Writes the list of faults, as far as `len` bytes go, and answers its whole length. A line is a
-/// command that can be sent as it is, a tab, the functions it strikes, a tab, and what it does.
+/// Writes the list of faults, at most `len` bytes, and returns its whole length. A line is a command,
+/// a tab, the functions that it affects, a tab, and its effect.
 ///
 /// # Safety
-/// `buffer` is NULL or holds `len` bytes.
+/// `buffer` is NULL or has `len` bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn hostile_list(buffer: *mut c_char, len: usize) -> usize {
-    let list = manual::list();
+    let list = fault_list::list();
     if !buffer.is_null() {
-        // SAFETY: the caller's promise; no more than either holds.
+        // SAFETY: no more bytes than the list and the caller's buffer have.
         unsafe {
             buffer.cast::<u8>().copy_from_nonoverlapping(list.as_ptr(), list.len().min(len));
         }
@@ -73,12 +72,11 @@ pub unsafe extern "C" fn hostile_list(buffer: *mut c_char, len: usize) -> usize 
     list.len()
 }
 
-/// # Safety
-/// `text` is NULL or a C string that outlives the answer.
+/// `text` is NULL or a C string that outlives the result.
 unsafe fn string<'a>(text: *const c_char) -> Option<&'a str> {
     if text.is_null() {
         return None;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's string, or NULL.
     unsafe { CStr::from_ptr(text) }.to_str().ok()
 }

@@ -1,6 +1,6 @@
-//! The functions of PKCS#11 v2.40, as values that commands can name.
+//! The functions of PKCS#11 version 2.40, and their names in commands.
 
-/// Hands the name of every function, in the order of the list, to another macro.
+/// Calls another macro with the name of every function, in the order of the function list.
 macro_rules! with_functions {
     ($macro:ident) => {
         $macro! {
@@ -57,9 +57,8 @@ impl Function {
         self as usize
     }
 
-    /// Whether faults of "any" function leave it alone: what begins and ends a connection can be
-    /// hit by name only, or nobody could ever recover.
-    pub(crate) fn is_spared(self) -> bool {
+    /// Whether `any` excludes the function: with faults in these, no caller could recover.
+    pub(crate) fn is_excluded(self) -> bool {
         matches!(self, Function::C_Initialize | Function::C_Finalize | Function::C_GetFunctionList)
     }
 }

@@ -1,7 +1,7 @@
-//! Calls that PKCS#11 leaves undefined together: two in one session, and one that ends sessions,
-//! the login or everything while a call on them runs.
+//! Calls that must not run at the same time: two in one session, and a call that ends sessions, the
+//! login or the library during a call that uses them. PKCS#11 leaves the result undefined.
 //!
-//! Counted from the caller's side: before any lock or delay of this module.
+//! A call counts from its begin in this module, before any lock or delay.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,9 +15,8 @@ use crate::{sessions, slots};
 #[derive(Clone, Copy)]
 struct Call {
     function: Function,
-    /// The session that it is made in.
     session: Option<CK_SESSION_HANDLE>,
-    /// The token whose sessions or login it ends, by its real slot.
+    /// The real slot of the token whose sessions or login it ends.
     ends: Option<CK_SLOT_ID>,
 }
 
@@ -27,17 +26,17 @@ static RUNNING: Mutex<Calls> = Mutex::new(BTreeMap::new());
 static NEXT: AtomicU64 = AtomicU64::new(0);
 static OVERLAPS: AtomicU64 = AtomicU64::new(0);
 
-/// How many overlaps are told of on standard error.
-const TOLD: u64 = 10;
+/// How many overlaps are printed to standard error.
+const MAX_REPORTED: u64 = 10;
 
-/// A call for as long as it runs.
+/// A call that runs, until it is dropped.
 pub(crate) struct Running(u64);
 
 fn running() -> MutexGuard<'static, Calls> {
     RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Begins a call whose first argument is `first`, where that is a number.
+/// Begins a call with the first argument `first`, if that is a number.
 pub(crate) fn begin(function: Function, first: Option<CK_SESSION_HANDLE>) -> Running {
     let session = first.filter(|_| is_in_session(function));
     let ends = match function {
@@ -50,9 +49,9 @@ pub(crate) fn begin(function: Function, first: Option<CK_SESSION_HANDLE>) -> Run
     for other in running.values() {
         if clash(&call, other) || clash(other, &call) {
             let count = OVERLAPS.fetch_add(1, Ordering::Relaxed);
-            if count < TOLD {
+            if count < MAX_REPORTED {
                 eprintln!(
-                    "hostile: {} beside {} in session {:?}",
+                    "hostile: {} during {} in session {:?}",
                     function.name(),
                     other.function.name(),
                     other.session
@@ -71,7 +70,7 @@ impl Drop for Running {
     }
 }
 
-/// Whether `call` must not run beside `other`.
+/// Whether `call` must not run at the same time as `other`.
 fn clash(call: &Call, other: &Call) -> bool {
     let same_session = call.session.is_some() && call.session == other.session;
     let of_slot = |slot| other.session.and_then(sessions::slot_of) == Some(slot);

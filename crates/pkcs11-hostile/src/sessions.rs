@@ -1,19 +1,19 @@
-//! The sessions that are open, and what a lie has left behind in each.
+//! Open sessions, and the faults of their current operations.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG};
 
-/// What C_Encrypt has to do on top, decided by C_EncryptInit.
+/// What C_EncryptInit has decided for C_Encrypt.
 #[derive(Clone, Default)]
 pub(crate) struct Encrypting {
-    /// Bytes of the tag behind a ciphertext; 0 without one.
+    /// The length of the tag after the ciphertext.
     pub(crate) tag: usize,
     pub(crate) iv: IvOut,
 }
 
-/// Where C_Encrypt leaves the IV that the token chose.
+/// Where C_Encrypt returns the IV that the token generated.
 #[derive(Clone, Default)]
 pub(crate) enum IvOut {
     #[default]
@@ -24,29 +24,29 @@ pub(crate) enum IvOut {
     Prepended([u8; 12]),
 }
 
-/// What C_Decrypt has to do on top, decided by C_DecryptInit.
+/// What C_DecryptInit has decided for C_Decrypt.
 #[derive(Clone, Default)]
 pub(crate) struct Decrypting {
     pub(crate) tag: usize,
-    /// An initialisation put off until the ciphertext, which holds the IV, is there.
-    pub(crate) put_off: Option<PutOff>,
+    /// An initialisation that needs the IV from the ciphertext.
+    pub(crate) deferred: Option<DeferredInit>,
 }
 
 #[derive(Clone)]
-pub(crate) struct PutOff {
+pub(crate) struct DeferredInit {
     pub(crate) key: CK_OBJECT_HANDLE,
     pub(crate) aad: Vec<u8>,
     pub(crate) tag_bits: CK_ULONG,
 }
 
-/// Bytes of the caller's that are written to later.
+/// Memory of the caller that is written later.
 #[derive(Clone, Copy)]
 pub(crate) struct CallerBytes {
     pub(crate) start: *mut u8,
     pub(crate) len: usize,
 }
 
-// SAFETY: a pointer may be sent; whoever writes through it answers for its being alive.
+// SAFETY: the pointer is only used where the memory is known to be alive.
 unsafe impl Send for CallerBytes {}
 
 #[derive(Clone, Default)]
@@ -81,7 +81,7 @@ pub(crate) fn forget() {
     sessions().clear();
 }
 
-/// Forgets what lies have left behind, not which sessions there are.
+/// Forgets the faults of operations. The sessions stay.
 pub(crate) fn forget_operations() {
     for session in sessions().values_mut() {
         *session = Session { slot: session.slot, ..Session::default() };
@@ -94,7 +94,7 @@ pub(crate) fn one_of_each_slot() -> Vec<(CK_SLOT_ID, CK_SESSION_HANDLE)> {
     slots.into_iter().collect()
 }
 
-/// Some open session.
+/// An open session of the slot.
 pub(crate) fn any_of(slot: CK_SLOT_ID) -> Option<CK_SESSION_HANDLE> {
     sessions().iter().find(|(_, session)| session.slot == slot).map(|(handle, _)| *handle)
 }
@@ -128,10 +128,9 @@ pub(crate) fn decrypting(session: CK_SESSION_HANDLE) -> Decrypting {
 }
 
 impl CallerBytes {
-    /// # Safety
-    /// The memory is alive.
+    /// Whether all bytes are zero. The memory is alive.
     pub(crate) unsafe fn is_zero(&self) -> bool {
-        // SAFETY: the caller's promise, byte by byte within the length.
+        // SAFETY: the memory is alive, and each byte is within its length.
         (0..self.len).all(|at| unsafe { self.start.add(at).read() } == 0)
     }
 }

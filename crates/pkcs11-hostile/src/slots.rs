@@ -1,24 +1,23 @@
-//! Slot ids as the caller sees them: real ones, until a lie moves them all.
+//! Slot ids that the caller gets: the real ones plus an offset, which a fault changes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cryptoki_sys::{CK_SLOT_ID, CK_UNAVAILABLE_INFORMATION};
 
-/// Added to a real id.
 static OFFSET: AtomicU64 = AtomicU64::new(0);
 
-/// A prime, so that old and new ids hardly ever meet.
+/// A prime, so that old and new ids rarely coincide.
 const STEP: u64 = 1009;
 
-/// The id to show for a real one.
-pub(crate) fn shown(real: CK_SLOT_ID) -> CK_SLOT_ID {
+/// The caller's id of a real one.
+pub(crate) fn visible(real: CK_SLOT_ID) -> CK_SLOT_ID {
     real.wrapping_add(OFFSET.load(Ordering::Relaxed) as CK_SLOT_ID)
 }
 
-/// The real id behind a shown one; what never was shown maps to an id that no slot has.
-pub(crate) fn real(shown: CK_SLOT_ID) -> CK_SLOT_ID {
+/// The real id of a caller's one; an id that no slot has, for an unknown one.
+pub(crate) fn real(visible: CK_SLOT_ID) -> CK_SLOT_ID {
     let offset = OFFSET.load(Ordering::Relaxed) as CK_SLOT_ID;
-    shown.checked_sub(offset).unwrap_or(CK_UNAVAILABLE_INFORMATION)
+    visible.checked_sub(offset).unwrap_or(CK_UNAVAILABLE_INFORMATION)
 }
 
 pub(crate) fn shift() {

@@ -1,4 +1,4 @@
-//! Faults under threads: nothing crashes, hangs or gives a wrong answer.
+//! Faults in several threads: no crash, no hang, no wrong result.
 
 mod common;
 
@@ -10,26 +10,26 @@ use std::time::{Duration, Instant};
 
 use cryptoki_sys::*;
 
-use common::token::{Answer, Client, DATA, IV, Token, p11};
+use common::token::{CallResult, Client, DATA, IV, Token, p11};
 
 const THREADS: usize = 4;
 
-/// Long enough for any machine, short enough to tell a hang.
-const PATIENCE: Duration = Duration::from_secs(600);
+/// A longer wait counts as a hang.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// A connection that threads share, and how often it has been replaced.
+/// A connection that threads share, and the number of its replacements.
 struct Connection {
     client: Client,
     epoch: u64,
 }
 
-fn round_trip(client: &Client, data: &[u8]) -> Answer<Vec<u8>> {
+fn round_trip(client: &Client, data: &[u8]) -> CallResult<Vec<u8>> {
     let sealed = client.encrypt(IV, data)?;
     Ok(client.decrypt(IV, sealed.bytes())?.bytes().to_vec())
 }
 
-/// A session of the caller's own on the connection, good for one round trip.
-fn once(connection: &Connection) -> Answer<Vec<u8>> {
+/// One round trip in a new session.
+fn once(connection: &Connection) -> CallResult<Vec<u8>> {
     let session = connection.client.open()?;
     let client = connection.client.with(session);
     let answer = round_trip(&client, &DATA);
@@ -37,7 +37,7 @@ fn once(connection: &Connection) -> Answer<Vec<u8>> {
     answer
 }
 
-/// The crudest recovery there is: everything anew, until it works.
+/// Initialises the library again until a connection works.
 fn reconnect(shared: &RwLock<Connection>, seen: u64) {
     let mut connection = shared.write().unwrap_or_else(PoisonError::into_inner);
     if connection.epoch != seen {
@@ -51,14 +51,13 @@ fn reconnect(shared: &RwLock<Connection>, seen: u64) {
             return;
         }
     }
-    panic!("it never comes back");
+    panic!("no recovery");
 }
 
-/// Whoever recovers gets every answer right, through a hundred faults.
 #[test]
-fn four_threads_come_through_a_storm() {
+fn random_faults_cause_no_wrong_result() {
     let token = Token::fresh();
-    token.arm("storm 42 50 100");
+    token.arm("random 42 50 100");
     let shared = RwLock::new(Connection { client: *token, epoch: 0 });
     let started = Instant::now();
     let failures = AtomicU64::new(0);
@@ -66,7 +65,7 @@ fn four_threads_come_through_a_storm() {
         for _ in 0..THREADS {
             scope.spawn(|| {
                 while token.hostile.injected() < 100 {
-                    assert!(started.elapsed() < PATIENCE, "{}", token.hostile.injected());
+                    assert!(started.elapsed() < TIMEOUT, "{}", token.hostile.injected());
                     let connection = shared.read().unwrap_or_else(PoisonError::into_inner);
                     let (answer, epoch) = (once(&connection), connection.epoch);
                     drop(connection);
@@ -81,15 +80,14 @@ fn four_threads_come_through_a_storm() {
             });
         }
     });
-    // How many of them strike during a recovery is up to the order of the threads.
+    // How many occur during a recovery depends on the order of the threads.
     assert!(failures.into_inner() > 0);
     assert_eq!(token.hostile.injected(), 100);
 }
 
-/// Sessions closed, users logged out and the library finalised under running calls: SoftHSM
-/// crashes unless these are alone.
+/// SoftHSM crashes if sessions, the login or the library end during another call.
 #[test]
-fn ending_sessions_runs_alone() {
+fn session_ends_exclude_other_calls() {
     let token = Token::fresh();
     let stop = AtomicBool::new(false);
     let good = AtomicU64::new(0);
@@ -100,7 +98,7 @@ fn ending_sessions_runs_alone() {
                 while !stop.load(Ordering::Relaxed) {
                     let Ok(session) = client.open() else { continue };
                     client.session = session;
-                    // The owner's key, under the handle that it has by now.
+                    // The key of the owner, under its current handle.
                     let Ok((1.., keys)) = client.find(1) else { continue };
                     client.aes = keys[0];
                     for _ in 0..20 {
@@ -115,9 +113,9 @@ fn ending_sessions_runs_alone() {
         let mut owner = *token;
         let started = Instant::now();
         let mut round = 0;
-        // So often, and until calls did run meanwhile.
+        // Until enough calls have run at the same time.
         while round < 200 || good.load(Ordering::Relaxed) <= 100 {
-            assert!(started.elapsed() < PATIENCE, "no call succeeds beside");
+            assert!(started.elapsed() < TIMEOUT, "no other call succeeds");
             let fault = if round % 2 == 0 { "lose-sessions" } else { "logout" };
             token.arm(fault);
             thread::sleep(Duration::from_millis(1));
@@ -134,7 +132,7 @@ fn ending_sessions_runs_alone() {
 }
 
 #[test]
-fn hung_call_hangs_alone_until_woken() {
+fn delayed_call_blocks_no_other() {
     let token = Token::fresh();
     token.arm("delay C_GetTokenInfo 3600000 always");
     let (send, receive) = channel();
@@ -143,17 +141,17 @@ fn hung_call_hangs_alone_until_woken() {
         while token.hostile.injected() == 0 {
             thread::yield_now();
         }
-        assert_eq!(round_trip(&token, &DATA).expect("not concerned"), DATA);
-        token.finalize().expect("not even this waits");
+        assert_eq!(round_trip(&token, &DATA).expect("another function"), DATA);
+        token.finalize().expect("C_Finalize does not wait");
         token.initialize().expect("C_Initialize");
-        assert!(receive.try_recv().is_err(), "still asleep");
+        assert!(receive.try_recv().is_err(), "the call still sleeps");
         token.arm("clear");
-        assert_eq!(receive.recv_timeout(PATIENCE), Ok(true));
+        assert_eq!(receive.recv_timeout(TIMEOUT), Ok(true));
     });
 }
 
 #[test]
-fn commands_that_make_no_sense_change_nothing() {
+fn invalid_commands_change_nothing() {
     let token = Token::fresh();
     assert_eq!(token.hostile.try_command("fail C_Encrypt 5 always; nonsense"), -1);
     assert_eq!(token.hostile.try_command("flip-first on C_Login"), -1);
@@ -165,18 +163,18 @@ fn commands_that_make_no_sense_change_nothing() {
     assert_eq!(token.hostile.calls("C_Encrypt"), 0);
 }
 
-/// Orders count on their own; two that are due on one call strike one after the other.
+/// Two faults that are due on one call are injected in two calls.
 #[test]
-fn orders_strike_in_turn() {
+fn faults_due_together_are_injected_in_order() {
     let token = Token::fresh();
     token.arm("fail C_GetSessionInfo DEVICE_ERROR after 3\nfail C_GetSessionInfo 0x32 after 3");
     let codes: Vec<_> = (0..6).map(|_| token.session_info().map(drop)).collect();
-    let struck = [Err(CKR_DEVICE_ERROR), Err(CKR_DEVICE_REMOVED), Ok(())];
-    assert_eq!(codes, [[Ok(()); 3], struck].concat());
+    let injected = [Err(CKR_DEVICE_ERROR), Err(CKR_DEVICE_REMOVED), Ok(())];
+    assert_eq!(codes, [[Ok(()); 3], injected].concat());
 }
 
-/// What runs while a call in the token's session is held up: how many overlaps that is.
-fn beside(token: &Token, call: impl FnOnce() -> bool) -> u64 {
+/// The overlaps of `call` with a delayed call in the session of the token.
+fn overlaps(token: &Token, call: impl FnOnce() -> bool) -> u64 {
     token.arm("reset; delay C_GetSessionInfo 3600000");
     thread::scope(|scope| {
         scope.spawn(|| token.session_info().map(drop));
@@ -184,26 +182,30 @@ fn beside(token: &Token, call: impl FnOnce() -> bool) -> u64 {
             thread::yield_now();
         }
         let _ = call();
-        let overlaps = token.hostile.overlaps();
+        let count = token.hostile.overlaps();
         token.arm("clear");
-        overlaps
+        count
     })
 }
 
 #[test]
-fn calls_that_must_not_run_together_are_counted() {
+fn overlapping_calls_are_counted() {
     let mut token = Token::fresh();
     let other = token.open().expect("another session");
     let of_other = token.with(other);
-    assert_eq!(beside(&token, || of_other.session_info().is_ok()), 0, "another session");
-    assert_eq!(beside(&token, || token.slot_count().is_ok()), 0, "no session");
-    assert_eq!(beside(&token, || p11!(token, C_CloseSession(other)).is_ok()), 0);
-    assert_eq!(beside(&token, || token.session_info().is_ok()), 1, "the same session");
-    assert_eq!(beside(&token, || p11!(token, C_CloseSession(token.session)).is_ok()), 1);
+    assert_eq!(overlaps(&token, || of_other.session_info().is_ok()), 0, "another session");
+    assert_eq!(overlaps(&token, || token.slot_count().is_ok()), 0, "no session");
+    assert_eq!(overlaps(&token, || p11!(token, C_CloseSession(other)).is_ok()), 0);
+    assert_eq!(overlaps(&token, || token.session_info().is_ok()), 1, "the same session");
+    assert_eq!(overlaps(&token, || p11!(token, C_CloseSession(token.session)).is_ok()), 1);
     token.connect().expect("a new session");
     let other = token.open().expect("another session");
-    assert_eq!(beside(&token, || p11!(token, C_Logout(other)).is_ok()), 1, "everybody's login");
-    assert_eq!(beside(&token, || p11!(token, C_CloseAllSessions(token.slot)).is_ok()), 1);
+    assert_eq!(
+        overlaps(&token, || p11!(token, C_Logout(other)).is_ok()),
+        1,
+        "the login of all sessions"
+    );
+    assert_eq!(overlaps(&token, || p11!(token, C_CloseAllSessions(token.slot)).is_ok()), 1);
     token.connect().expect("a new session");
-    assert_eq!(beside(&token, || token.finalize().is_ok()), 1);
+    assert_eq!(overlaps(&token, || token.finalize().is_ok()), 1);
 }

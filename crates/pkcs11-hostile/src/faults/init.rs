@@ -1,21 +1,19 @@
-//! Lies told when an operation begins: about IVs, and about what can be begun at all.
+//! Wrong results of C_EncryptInit and C_DecryptInit: IVs, and operations that cannot begin.
 
 use cryptoki_sys::*;
 
-use crate::catalogue::Lie;
-use crate::faults::iv::{self, CBC_IV, GCM_IV, Kind};
-use crate::forward::ask;
+use crate::faults::iv::{self, CBC_IV, GCM_IV, MechanismKind};
 use crate::functions::Function::{C_DecryptInit, C_EncryptInit};
-use crate::sessions::{self, Decrypting, Encrypting, IvOut, PutOff};
-use crate::stage;
+use crate::real_module::call_real;
+use crate::sessions::{self, Decrypting, DeferredInit, Encrypting, IvOut};
+use crate::state;
+use crate::wrong_results::WrongResult::{self, *};
 
-/// Begins an operation that no lie but `stuck` concerns.
+/// Begins an operation, unless the session is stuck.
 pub(crate) fn begin(session: CK_SESSION_HANDLE, call: impl FnOnce() -> CK_RV) -> CK_RV {
     if sessions::is_stuck(session) { CKR_OPERATION_ACTIVE } else { call() }
 }
 
-/// # Safety
-/// Arguments as the standard has them.
 pub(crate) unsafe fn encrypt(
     real: &CK_FUNCTION_LIST,
     session: CK_SESSION_HANDLE,
@@ -25,38 +23,39 @@ pub(crate) unsafe fn encrypt(
     if sessions::is_stuck(session) {
         return CKR_OPERATION_ACTIVE;
     }
-    // SAFETY: the caller's promise.
-    let kind = unsafe { Kind::of(mechanism) };
-    let lie = stage::lie(C_EncryptInit, |lie| suits(lie, &kind)).map(|(lie, _)| lie);
+    // SAFETY: the caller's arguments.
+    let kind = unsafe { MechanismKind::of(mechanism) };
+    let wrong =
+        state::wrong_result(C_EncryptInit, |wrong| suits(wrong, &kind)).map(|(wrong, _)| wrong);
     let call = |mechanism| {
-        // SAFETY: the caller's mechanism, or one of ours whose pointers are alive.
-        unsafe { ask!(real, C_EncryptInit(session, mechanism, key)) }
+        // SAFETY: the caller's mechanism, or a local one whose pointers are alive.
+        unsafe { call_real!(real, C_EncryptInit(session, mechanism, key)) }
     };
     let mut out = IvOut::Nowhere;
-    let code = match (kind, lie) {
-        (_, Some(Lie::GcmRefused)) => CKR_MECHANISM_INVALID,
-        (Kind::Gcm(params), Some(Lie::GcmAadIgnored)) => iv::without_aad(params, call),
-        (Kind::Gcm(params), Some(lie)) => {
-            let own = match lie {
-                Lie::GcmIvIgnored => [0; GCM_IV],
+    let code = match (kind, wrong) {
+        (_, Some(GcmRefused)) => CKR_MECHANISM_INVALID,
+        (MechanismKind::Gcm(params), Some(GcmAadIgnored)) => iv::without_aad(params, call),
+        (MechanismKind::Gcm(params), Some(wrong)) => {
+            let own = match wrong {
+                GcmIvIgnored => [0; GCM_IV],
                 _ => iv::own(real, session),
             };
             // SAFETY: the caller's parameters, alive during its call.
-            unsafe { encrypt_gcm(lie, params, own, &mut out, call) }
+            unsafe { encrypt_gcm(wrong, params, own, &mut out, call) }
         }
-        (Kind::VendorGcm(params), Some(_)) if params.pIv.is_null() => {
+        (MechanismKind::VendorGcm(params), Some(_)) if params.pIv.is_null() => {
             let own = iv::own(real, session);
             out = IvOut::Prepended(own);
             iv::with_gcm(params, &own, call)
         }
-        (Kind::VendorGcm(_), Some(_)) => CKR_MECHANISM_PARAM_INVALID,
-        (Kind::Cbc(number, caller), Some(lie)) => {
-            let own = match lie {
-                Lie::CbcIvIgnored => [0; CBC_IV],
+        (MechanismKind::VendorGcm(_), Some(_)) => CKR_MECHANISM_PARAM_INVALID,
+        (MechanismKind::Cbc(number, caller), Some(wrong)) => {
+            let own = match wrong {
+                CbcIvIgnored => [0; CBC_IV],
                 _ => iv::own(real, session),
             };
             let code = iv::with_cbc(number, &own, call);
-            if lie == Lie::CbcIvWritten && code == CKR_OK {
+            if wrong == CbcIvWritten && code == CKR_OK {
                 // SAFETY: the caller's parameter, alive during its call.
                 unsafe { iv::write_back(caller, &own) };
             }
@@ -70,28 +69,26 @@ pub(crate) unsafe fn encrypt(
     code
 }
 
-/// Begins AES-GCM under an IV of the token's own, and decides where that is left.
-///
-/// # Safety
-/// The IV in `params` is alive.
+/// Begins AES-GCM under an IV of the token, and decides where the token returns it. The IV in
+/// `params` is alive.
 unsafe fn encrypt_gcm(
-    lie: Lie,
+    wrong: WrongResult,
     params: CK_GCM_PARAMS,
     own: [u8; GCM_IV],
     out: &mut IvOut,
     call: impl FnOnce(*mut CK_MECHANISM) -> CK_RV,
 ) -> CK_RV {
     let caller = iv::of_caller(&params);
-    // SAFETY: the caller's promise.
-    if lie == Lie::GcmCloudHsm && !unsafe { caller.is_zero() } {
+    // SAFETY: the caller's arguments.
+    if wrong == GcmCloudHsm && !unsafe { caller.is_zero() } {
         return CKR_MECHANISM_PARAM_INVALID;
     }
     let code = iv::with_gcm(params, &own, call);
-    match lie {
-        Lie::GcmLuna => *out = IvOut::Appended(own),
-        Lie::GcmIvWrittenLate => *out = IvOut::Written(caller, own),
-        Lie::GcmIvWritten | Lie::GcmCloudHsm if code == CKR_OK => {
-            // SAFETY: the caller's promise.
+    match wrong {
+        GcmLuna => *out = IvOut::Appended(own),
+        GcmIvWrittenLate => *out = IvOut::Written(caller, own),
+        GcmIvWritten | GcmCloudHsm if code == CKR_OK => {
+            // SAFETY: the caller's arguments.
             unsafe { iv::write_back(caller, &own) };
         }
         _ => {}
@@ -99,8 +96,6 @@ unsafe fn encrypt_gcm(
     code
 }
 
-/// # Safety
-/// Arguments as the standard has them.
 pub(crate) unsafe fn decrypt(
     real: &CK_FUNCTION_LIST,
     session: CK_SESSION_HANDLE,
@@ -110,51 +105,50 @@ pub(crate) unsafe fn decrypt(
     if sessions::is_stuck(session) {
         return CKR_OPERATION_ACTIVE;
     }
-    // SAFETY: the caller's promise.
-    let kind = unsafe { Kind::of(mechanism) };
-    let lie = stage::lie(C_DecryptInit, |lie| suits(lie, &kind)).map(|(lie, _)| lie);
+    // SAFETY: the caller's arguments.
+    let kind = unsafe { MechanismKind::of(mechanism) };
+    let wrong =
+        state::wrong_result(C_DecryptInit, |wrong| suits(wrong, &kind)).map(|(wrong, _)| wrong);
     let call = |mechanism| {
-        // SAFETY: the caller's mechanism, or one of ours whose pointers are alive.
-        unsafe { ask!(real, C_DecryptInit(session, mechanism, key)) }
+        // SAFETY: the caller's mechanism, or a local one whose pointers are alive.
+        unsafe { call_real!(real, C_DecryptInit(session, mechanism, key)) }
     };
-    let mut put_off = None;
-    let code = match (kind, lie) {
-        (_, Some(Lie::GcmRefused)) => CKR_MECHANISM_INVALID,
-        (Kind::Gcm(params), Some(Lie::GcmAadIgnored)) => iv::without_aad(params, call),
-        (Kind::Gcm(params), Some(_)) => iv::with_gcm(params, &[0; GCM_IV], call),
-        (Kind::Cbc(number, _), Some(_)) => iv::with_cbc(number, &[0; CBC_IV], call),
-        (Kind::VendorGcm(params), Some(_)) if params.pIv.is_null() => {
+    let mut deferred = None;
+    let code = match (kind, wrong) {
+        (_, Some(GcmRefused)) => CKR_MECHANISM_INVALID,
+        (MechanismKind::Gcm(params), Some(GcmAadIgnored)) => iv::without_aad(params, call),
+        (MechanismKind::Gcm(params), Some(_)) => iv::with_gcm(params, &[0; GCM_IV], call),
+        (MechanismKind::Cbc(number, _), Some(_)) => iv::with_cbc(number, &[0; CBC_IV], call),
+        (MechanismKind::VendorGcm(params), Some(_)) if params.pIv.is_null() => {
             let aad = if params.pAAD.is_null() {
                 Vec::new()
             } else {
-                // SAFETY: the caller says that the data is that long, and alive during its call.
+                // SAFETY: the caller's data, with its length.
                 unsafe { std::slice::from_raw_parts(params.pAAD, params.ulAADLen as usize) }
                     .to_vec()
             };
-            put_off = Some(PutOff { key, aad, tag_bits: params.ulTagBits });
-            // Only a session can be wrong until the ciphertext is there.
+            deferred = Some(DeferredInit { key, aad, tag_bits: params.ulTagBits });
+            // Without the ciphertext, only the session can be checked.
             let mut info = CK_SESSION_INFO::default();
-            // SAFETY: a place of ours.
-            unsafe { ask!(real, C_GetSessionInfo(session, &mut info)) }
+            // SAFETY: a local variable.
+            unsafe { call_real!(real, C_GetSessionInfo(session, &mut info)) }
         }
-        (Kind::VendorGcm(_), Some(_)) => CKR_MECHANISM_PARAM_INVALID,
+        (MechanismKind::VendorGcm(_), Some(_)) => CKR_MECHANISM_PARAM_INVALID,
         _ => call(mechanism),
     };
     if code == CKR_OK {
-        sessions::set_decrypting(session, Decrypting { tag: kind.tag(), put_off });
+        sessions::set_decrypting(session, Decrypting { tag: kind.tag(), deferred });
     }
     code
 }
 
-fn suits(lie: Lie, kind: &Kind) -> bool {
-    match (lie, kind) {
-        (Lie::GcmVendorPrepends, Kind::VendorGcm(_)) => true,
-        (Lie::CbcIvIgnored | Lie::CbcIvAltered | Lie::CbcIvWritten, Kind::Cbc(..)) => true,
-        (Lie::GcmRefused | Lie::GcmLuna | Lie::GcmIvIgnored | Lie::GcmIvAltered, Kind::Gcm(_)) => {
-            true
-        }
-        (Lie::GcmAadIgnored, Kind::Gcm(params)) => params.ulAADLen > 0,
-        (Lie::GcmIvWritten | Lie::GcmIvWrittenLate | Lie::GcmCloudHsm, Kind::Gcm(params)) => {
+fn suits(wrong: WrongResult, kind: &MechanismKind) -> bool {
+    match (wrong, kind) {
+        (GcmVendorPrepends, MechanismKind::VendorGcm(_)) => true,
+        (CbcIvIgnored | CbcIvAltered | CbcIvWritten, MechanismKind::Cbc(..)) => true,
+        (GcmRefused | GcmLuna | GcmIvIgnored | GcmIvAltered, MechanismKind::Gcm(_)) => true,
+        (GcmAadIgnored, MechanismKind::Gcm(params)) => params.ulAADLen > 0,
+        (GcmIvWritten | GcmIvWrittenLate | GcmCloudHsm, MechanismKind::Gcm(params)) => {
             iv::of_caller(params).len > 0
         }
         _ => false,

@@ -1,55 +1,56 @@
-//! IVs of the token's own, and the parameters that carry them.
+//! IVs that the token generates, and the mechanism parameters with them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cryptoki_sys::*;
 
 use crate::faults::mechanisms::CKM_CLOUDHSM_AES_GCM;
-use crate::forward::ask;
+use crate::real_module::call_real;
 use crate::sessions::CallerBytes;
 
 pub(crate) const GCM_IV: usize = 12;
 pub(crate) const CBC_IV: usize = 16;
 
-/// A mechanism as far as lies care.
+/// A mechanism, as far as wrong results depend on it.
 #[derive(Clone, Copy)]
-pub(crate) enum Kind {
+pub(crate) enum MechanismKind {
     Gcm(CK_GCM_PARAMS),
-    /// With the IV in front of the ciphertext.
+    /// With the IV before the ciphertext.
     VendorGcm(CK_GCM_PARAMS),
-    /// With a number, and a parameter of 16 bytes.
+    /// With its number and its IV.
     Cbc(CK_MECHANISM_TYPE, CallerBytes),
     Other,
 }
 
-impl Kind {
-    /// # Safety
-    /// `mechanism` is NULL or a mechanism with the parameter that belongs to its number.
-    pub(crate) unsafe fn of(mechanism: *mut CK_MECHANISM) -> Kind {
-        // SAFETY: the caller's promise.
-        let Some(mechanism) = (unsafe { mechanism.as_ref() }) else { return Kind::Other };
+impl MechanismKind {
+    /// `mechanism` is NULL or a mechanism with the parameter of its number.
+    pub(crate) unsafe fn of(mechanism: *mut CK_MECHANISM) -> MechanismKind {
+        // SAFETY: the caller's arguments.
+        let Some(mechanism) = (unsafe { mechanism.as_ref() }) else { return MechanismKind::Other };
         let (start, len) = (mechanism.pParameter, mechanism.ulParameterLen as usize);
         match mechanism.mechanism {
-            _ if start.is_null() => Kind::Other,
+            _ if start.is_null() => MechanismKind::Other,
             CKM_AES_GCM if len == size_of::<CK_GCM_PARAMS>() => {
-                // SAFETY: this is the parameter of AES-GCM, of its length; alignment is not asked.
-                Kind::Gcm(unsafe { start.cast::<CK_GCM_PARAMS>().read_unaligned() })
+                // SAFETY: the parameter of AES-GCM, with its length; it may be unaligned.
+                MechanismKind::Gcm(unsafe { start.cast::<CK_GCM_PARAMS>().read_unaligned() })
             }
             CKM_CLOUDHSM_AES_GCM if len == size_of::<CK_GCM_PARAMS>() => {
                 // SAFETY: the vendor documents the parameter of AES-GCM.
-                Kind::VendorGcm(unsafe { start.cast::<CK_GCM_PARAMS>().read_unaligned() })
+                MechanismKind::VendorGcm(unsafe { start.cast::<CK_GCM_PARAMS>().read_unaligned() })
             }
             CKM_AES_CBC | CKM_AES_CBC_PAD if len == CBC_IV => {
-                Kind::Cbc(mechanism.mechanism, CallerBytes { start: start.cast(), len })
+                MechanismKind::Cbc(mechanism.mechanism, CallerBytes { start: start.cast(), len })
             }
-            _ => Kind::Other,
+            _ => MechanismKind::Other,
         }
     }
 
-    /// Bytes of the tag behind a ciphertext.
+    /// The length of the tag after a ciphertext.
     pub(crate) fn tag(&self) -> usize {
         match self {
-            Kind::Gcm(params) | Kind::VendorGcm(params) => params.ulTagBits as usize / 8,
+            MechanismKind::Gcm(params) | MechanismKind::VendorGcm(params) => {
+                params.ulTagBits as usize / 8
+            }
             _ => 0,
         }
     }
@@ -61,21 +62,19 @@ pub(crate) fn of_caller(params: &CK_GCM_PARAMS) -> CallerBytes {
     CallerBytes { start: params.pIv, len }
 }
 
-/// Overwrites the caller's IV as far as there is room.
-///
-/// # Safety
-/// `to` is memory of the caller's that is alive.
+/// Overwrites the caller's IV, which is alive, as far as there is room.
 pub(crate) unsafe fn write_back(to: CallerBytes, iv: &[u8]) {
-    // SAFETY: the caller's promise; no more than the length that was given.
+    // SAFETY: the memory is alive, and no more than its length is written.
     unsafe { to.start.copy_from(iv.as_ptr(), iv.len().min(to.len)) };
 }
 
-/// An IV that nobody foresees: by the token's generator, or counted where that fails.
+/// An IV from the random generator of the token, or from a counter if that fails.
 pub(crate) fn own<const N: usize>(real: &CK_FUNCTION_LIST, session: CK_SESSION_HANDLE) -> [u8; N] {
     static COUNTER: AtomicU64 = AtomicU64::new(1);
     let mut iv = [0; N];
-    // SAFETY: an array of ours, and its length.
-    let code = unsafe { ask!(real, C_GenerateRandom(session, iv.as_mut_ptr(), N as CK_ULONG)) };
+    // SAFETY: a local array, with its length.
+    let code =
+        unsafe { call_real!(real, C_GenerateRandom(session, iv.as_mut_ptr(), N as CK_ULONG)) };
     if code != CKR_OK || iv == [0; N] {
         let count = COUNTER.fetch_add(1, Ordering::Relaxed).to_be_bytes();
         iv[N - count.len()..].copy_from_slice(&count);

@@ -1,16 +1,14 @@
-//! Lies in the making of keys.
+//! Wrong results of C_GenerateKey.
 
 use std::ffi::c_void;
 
 use cryptoki_sys::*;
 
-use crate::catalogue::Lie;
-use crate::forward::ask;
 use crate::functions::Function::C_GenerateKey;
-use crate::stage;
+use crate::real_module::call_real;
+use crate::state;
+use crate::wrong_results::WrongResult::*;
 
-/// # Safety
-/// Arguments as the standard has them.
 pub(crate) unsafe fn generate(
     real: &CK_FUNCTION_LIST,
     session: CK_SESSION_HANDLE,
@@ -22,31 +20,31 @@ pub(crate) unsafe fn generate(
     let attributes: &[CK_ATTRIBUTE] = if start.is_null() {
         &[]
     } else {
-        // SAFETY: the caller says that there are that many attributes.
+        // SAFETY: the caller's attributes, with their number.
         unsafe { std::slice::from_raw_parts(start, count as usize) }
     };
-    let lie = stage::lie(C_GenerateKey, |lie| match lie {
-        Lie::GenerateZero => !key.is_null(),
-        // A caller that states no length is not lied to about it.
-        Lie::GenerateShort => attributes.iter().any(|a| a.type_ == CKA_VALUE_LEN),
+    let wrong = state::wrong_result(C_GenerateKey, |wrong| match wrong {
+        GenerateZero => !key.is_null(),
+        // Only a caller that states a length can get another one.
+        GenerateShort => attributes.iter().any(|a| a.type_ == CKA_VALUE_LEN),
         _ => true,
     });
     let mut truth = CK_TRUE;
     let mut falsehood = CK_FALSE;
     let mut short: CK_ULONG = 16;
-    let changed = match lie.map(|(lie, _)| lie) {
-        Some(Lie::GenerateZero) => {
-            // SAFETY: not NULL, and the caller's place for one handle.
+    let changed = match wrong.map(|(wrong, _)| wrong) {
+        Some(GenerateZero) => {
+            // SAFETY: the caller's variable, which is not NULL.
             unsafe { key.write(0) };
             return CKR_OK;
         }
-        Some(Lie::GenerateExtractable) => {
+        Some(GenerateExtractable) => {
             replaced(attributes, CKA_EXTRACTABLE, (&raw mut truth).cast(), 1)
         }
-        Some(Lie::GenerateNotSensitive) => {
+        Some(GenerateNotSensitive) => {
             replaced(attributes, CKA_SENSITIVE, (&raw mut falsehood).cast(), 1)
         }
-        Some(Lie::GenerateShort) => {
+        Some(GenerateShort) => {
             replaced(attributes, CKA_VALUE_LEN, (&raw mut short).cast(), size_of::<CK_ULONG>())
         }
         _ => attributes.to_vec(),
@@ -54,8 +52,8 @@ pub(crate) unsafe fn generate(
     let mut changed = changed;
     let count = changed.len() as CK_ULONG;
     let start = if changed.is_empty() { start } else { changed.as_mut_ptr() };
-    // SAFETY: the caller's arguments; the template is a copy, whose values all still live.
-    unsafe { ask!(real, C_GenerateKey(session, mechanism, start, count, key)) }
+    // SAFETY: the caller's arguments; the template is a copy, whose values are alive.
+    unsafe { call_real!(real, C_GenerateKey(session, mechanism, start, count, key)) }
 }
 
 /// A copy of a template in which one attribute has another value.

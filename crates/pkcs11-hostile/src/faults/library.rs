@@ -1,33 +1,30 @@
-//! Beginning and end of the connection.
+//! C_Initialize and C_Finalize.
 
 use std::ffi::c_void;
 
 use cryptoki_sys::*;
 
-use crate::catalogue::Lie;
-use crate::forward::ask;
 use crate::functions::Function::C_Initialize;
-use crate::{sessions, slots, stage};
+use crate::real_module::call_real;
+use crate::wrong_results::WrongResult::*;
+use crate::{sessions, slots, state};
 
-/// # Safety
-/// Arguments as the standard has them.
 pub(crate) unsafe fn initialize(real: &CK_FUNCTION_LIST, arguments: *mut c_void) -> CK_RV {
-    // SAFETY: the caller's promise.
-    let code = unsafe { ask!(real, C_Initialize(arguments)) };
-    if code == CKR_OK && stage::lie(C_Initialize, |lie| lie == Lie::SlotIdsChange).is_some() {
+    // SAFETY: the caller's arguments.
+    let code = unsafe { call_real!(real, C_Initialize(arguments)) };
+    if code == CKR_OK && state::wrong_result(C_Initialize, |wrong| wrong == SlotIdsChange).is_some()
+    {
         slots::shift();
     }
     code
 }
 
-/// # Safety
-/// Arguments as the standard has them.
 pub(crate) unsafe fn finalize(real: &CK_FUNCTION_LIST, reserved: *mut c_void) -> CK_RV {
-    // SAFETY: the caller's promise; the gate keeps everybody else out.
-    let code = unsafe { ask!(real, C_Finalize(reserved)) };
+    // SAFETY: the caller's arguments; no other call is inside.
+    let code = unsafe { call_real!(real, C_Finalize(reserved)) };
     if code == CKR_OK {
         sessions::forget();
-        stage::revive();
+        state::revive();
     }
     code
 }

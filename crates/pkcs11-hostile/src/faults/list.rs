@@ -1,15 +1,15 @@
-//! Lies in the function list itself.
+//! Wrong function lists.
 
 use std::sync::{Mutex, PoisonError};
 
 use cryptoki_sys::*;
 
-use crate::catalogue::Lie;
 use crate::functions::{self, Function};
-use crate::stage;
+use crate::state;
+use crate::wrong_results::WrongResult::*;
 
-/// What follows the members of 2.40 in a list of 3.x, all NULL, so that a caller who believes
-/// the version finds memory there.
+/// The members that version 3.x adds to the list of version 2.40, all NULL, so that a caller that
+/// expects them reads valid memory.
 const BEYOND: usize = size_of::<CK_FUNCTION_LIST_3_2>() - size_of::<CK_FUNCTION_LIST>();
 
 #[repr(C)]
@@ -18,22 +18,22 @@ struct Padded {
     beyond: [u8; BEYOND],
 }
 
-/// Every changed list: whoever got one may use it to the end, so none is freed, and none is lost
-/// either, which a sanitizer would report.
+/// Every changed list. None is freed, since a caller may use it until the process ends. Each stays
+/// reachable, since a sanitizer reports leaks.
 static GIVEN: Mutex<Vec<&'static Padded>> = Mutex::new(Vec::new());
 
-/// The list to answer: `honest`, or a changed copy that lives for ever; NULL where that is the lie.
+/// The list to return: `honest`, a changed copy, or NULL.
 pub(crate) fn list(honest: *mut CK_FUNCTION_LIST) -> *mut CK_FUNCTION_LIST {
-    let Some((lie, argument)) = stage::lie(Function::C_GetFunctionList, |_| true) else {
+    let Some((wrong, argument)) = state::wrong_result(Function::C_GetFunctionList, |_| true) else {
         return honest;
     };
-    // SAFETY: `honest` is our own static list.
+    // SAFETY: `honest` is the static list of this module.
     let mut list = unsafe { *honest };
-    match lie {
-        Lie::ListNull => return std::ptr::null_mut(),
-        Lie::ListVersion3 => list.version = CK_VERSION { major: 3, minor: 0 },
-        Lie::ListVersionGarbage => list.version = CK_VERSION { major: 255, minor: 255 },
-        Lie::ListNullMember => {
+    match wrong {
+        ListNull => return std::ptr::null_mut(),
+        ListVersion3 => list.version = CK_VERSION { major: 3, minor: 0 },
+        ListVersionGarbage => list.version = CK_VERSION { major: 255, minor: 255 },
+        ListNullMember => {
             if let Some(member) = Function::ALL.get(argument as usize) {
                 list = functions::without(list, *member);
             }

@@ -1,20 +1,18 @@
-//! Lies about what the token can do.
+//! Wrong results about mechanisms.
 
 use cryptoki_sys::*;
 
-use crate::catalogue::Lie;
-use crate::forward::ask;
 use crate::functions::Function::{C_GetMechanismInfo, C_GetMechanismList};
-use crate::{slots, stage};
+use crate::real_module::call_real;
+use crate::wrong_results::WrongResult::*;
+use crate::{slots, state};
 
-/// AES-GCM with the IV in front of the ciphertext, of AWS CloudHSM.
+/// AES-GCM with the IV before the ciphertext, of AWS CloudHSM.
 pub(crate) const CKM_CLOUDHSM_AES_GCM: CK_MECHANISM_TYPE = CKM_VENDOR_DEFINED | CKM_AES_GCM;
 
 /// More mechanisms than any token has.
-const MOST: usize = 4096;
+const MAX_MECHANISMS: usize = 4096;
 
-/// # Safety
-/// Arguments as the standard has them.
 pub(crate) unsafe fn list(
     real: &CK_FUNCTION_LIST,
     slot: CK_SLOT_ID,
@@ -22,24 +20,25 @@ pub(crate) unsafe fn list(
     count: *mut CK_ULONG,
 ) -> CK_RV {
     let slot = slots::real(slot);
-    // SAFETY: the caller's place for the count, or NULL.
+    // SAFETY: the caller's variable for the count, or NULL.
     let Some(count) = (unsafe { count.as_mut() }) else {
-        // SAFETY: the caller's promise.
-        return unsafe { ask!(real, C_GetMechanismList(slot, list, count)) };
+        // SAFETY: the caller's arguments.
+        return unsafe { call_real!(real, C_GetMechanismList(slot, list, count)) };
     };
-    let mut all = vec![0; MOST];
-    let mut found = MOST as CK_ULONG;
-    // SAFETY: a list of our own, and its length.
-    let code = unsafe { ask!(real, C_GetMechanismList(slot, all.as_mut_ptr(), &mut found)) };
+    let mut all = vec![0; MAX_MECHANISMS];
+    let mut found = MAX_MECHANISMS as CK_ULONG;
+    // SAFETY: a local list, with its length.
+    let code = unsafe { call_real!(real, C_GetMechanismList(slot, all.as_mut_ptr(), &mut found)) };
     if code != CKR_OK {
         return code;
     }
     all.truncate(found as usize);
     let is_query = list.is_null();
-    let lie = stage::lie(C_GetMechanismList, |lie| lie != Lie::MechanismsGrow || is_query);
-    match lie {
-        Some((Lie::MechanismsWithoutGcm, _)) => all.retain(|mechanism| *mechanism != CKM_AES_GCM),
-        Some((Lie::GcmVendorPrepends, _)) => all.push(CKM_CLOUDHSM_AES_GCM),
+    let wrong =
+        state::wrong_result(C_GetMechanismList, |wrong| wrong != MechanismsGrow || is_query);
+    match wrong {
+        Some((MechanismsWithoutGcm, _)) => all.retain(|mechanism| *mechanism != CKM_AES_GCM),
+        Some((GcmVendorPrepends, _)) => all.push(CKM_CLOUDHSM_AES_GCM),
         _ => {}
     }
     let capacity = *count as usize;
@@ -48,39 +47,37 @@ pub(crate) unsafe fn list(
         return CKR_BUFFER_TOO_SMALL;
     }
     if !is_query {
-        // SAFETY: the caller says that there is room for `capacity`, which is not less.
+        // SAFETY: the caller's list has room for `capacity` entries, which is enough.
         unsafe { list.copy_from_nonoverlapping(all.as_ptr(), all.len()) };
     }
-    match lie {
-        Some((Lie::MechanismsGrow, _)) => *count = (all.len() as CK_ULONG).saturating_sub(1),
-        Some((Lie::MechanismsHuge, _)) => *count = CK_UNAVAILABLE_INFORMATION,
+    match wrong {
+        Some((MechanismsGrow, _)) => *count = (all.len() as CK_ULONG).saturating_sub(1),
+        Some((MechanismsHuge, _)) => *count = CK_UNAVAILABLE_INFORMATION,
         _ => {}
     }
     CKR_OK
 }
 
-/// # Safety
-/// Arguments as the standard has them.
 pub(crate) unsafe fn info(
     real: &CK_FUNCTION_LIST,
     slot: CK_SLOT_ID,
     mechanism: CK_MECHANISM_TYPE,
     info: *mut CK_MECHANISM_INFO,
 ) -> CK_RV {
-    let lie = stage::lie(C_GetMechanismInfo, |lie| match lie {
-        Lie::GcmVendorPrepends => mechanism == CKM_CLOUDHSM_AES_GCM,
+    let wrong = state::wrong_result(C_GetMechanismInfo, |wrong| match wrong {
+        GcmVendorPrepends => mechanism == CKM_CLOUDHSM_AES_GCM,
         _ => true,
     });
-    let asked = match lie {
-        Some((Lie::GcmVendorPrepends, _)) => CKM_AES_GCM,
+    let asked = match wrong {
+        Some((GcmVendorPrepends, _)) => CKM_AES_GCM,
         _ => mechanism,
     };
-    // SAFETY: the caller's promise.
-    let code = unsafe { ask!(real, C_GetMechanismInfo(slots::real(slot), asked, info)) };
-    // SAFETY: OK means that the caller's place has been filled.
+    // SAFETY: the caller's arguments.
+    let code = unsafe { call_real!(real, C_GetMechanismInfo(slots::real(slot), asked, info)) };
+    // SAFETY: the caller's variable, which a success has filled.
     if let Some(info) = unsafe { info.as_mut() }
         && code == CKR_OK
-        && matches!(lie, Some((Lie::MechanismNoEncrypt, _)))
+        && matches!(wrong, Some((MechanismNoEncrypt, _)))
     {
         info.flags &= !(CKF_ENCRYPT | CKF_DECRYPT);
     }

@@ -1,4 +1,7 @@
-//! What befalls a call: first the faults that any function can have, then the lies of its own.
+//! Faults of calls: first those that any function can have, then wrong results of each function.
+//!
+//! Every unsafe function here requires the arguments that the standard requires of the function that
+//! it forwards to. "The caller" is the caller of the module.
 
 pub(crate) mod attributes;
 pub(crate) mod init;
@@ -14,49 +17,49 @@ pub(crate) mod token;
 
 use cryptoki_sys::*;
 
-use crate::forward::{self, ask};
+use crate::commands::Fault;
 use crate::functions::Function;
-use crate::script::Fault;
-use crate::{overlaps, sessions, stage};
+use crate::real_module::{self, call_real};
+use crate::{overlaps, sessions, state};
 
-/// Passes a call on beside others, unless a fault comes first.
+/// Forwards a call that may run at the same time as others, unless a fault replaces it.
 pub(crate) fn pass(
     function: Function,
     first: Option<CK_SESSION_HANDLE>,
     call: impl FnOnce(&'static CK_FUNCTION_LIST) -> CK_RV,
 ) -> CK_RV {
     let _running = overlaps::begin(function, first);
-    befall(function, |real| forward::beside(|| call(real)))
+    inject(function, |real| real_module::shared(|| call(real)))
 }
 
-/// Passes a call on while nobody else is inside.
-pub(crate) fn pass_alone(
+/// Forwards a call while no other call is inside the real module.
+pub(crate) fn pass_exclusive(
     function: Function,
     first: Option<CK_SESSION_HANDLE>,
     call: impl FnOnce(&'static CK_FUNCTION_LIST) -> CK_RV,
 ) -> CK_RV {
     let _running = overlaps::begin(function, first);
-    befall(function, |real| forward::alone(|| call(real)))
+    inject(function, |real| real_module::exclusive(|| call(real)))
 }
 
-fn befall(function: Function, call: impl FnOnce(&'static CK_FUNCTION_LIST) -> CK_RV) -> CK_RV {
-    let Some(real) = forward::real() else { return CKR_GENERAL_ERROR };
-    stage::count(function);
-    stage::sleep(function);
-    let (fault, source) = match stage::next(function) {
-        stage::Next::Nothing => return call(real),
-        stage::Next::Dead(code) => return code,
-        stage::Next::Strike(fault, source) => (fault, source),
+fn inject(function: Function, call: impl FnOnce(&'static CK_FUNCTION_LIST) -> CK_RV) -> CK_RV {
+    let Some(real) = real_module::real() else { return CKR_GENERAL_ERROR };
+    state::count(function);
+    state::sleep(function);
+    let (fault, source) = match state::next(function) {
+        state::Next::Nothing => return call(real),
+        state::Next::Dead(code) => return code,
+        state::Next::Inject(fault, source) => (fault, source),
     };
-    let struck = match fault {
-        Fault::LoseSessions => forward::alone(|| lose_sessions(real)),
-        Fault::Logout => forward::alone(|| log_out(real)),
+    let is_injected = match fault {
+        Fault::LoseSessions => real_module::exclusive(|| lose_sessions(real)),
+        Fault::Logout => real_module::exclusive(|| log_out(real)),
         _ => true,
     };
-    if struck {
-        stage::note(function, &fault);
+    if is_injected {
+        state::record(function, &fault);
     } else {
-        stage::refund(source);
+        state::put_back(source);
     }
     match fault {
         Fault::Fail(code) | Fault::Dead(code) => code,
@@ -68,32 +71,32 @@ fn befall(function: Function, call: impl FnOnce(&'static CK_FUNCTION_LIST) -> CK
     }
 }
 
-/// Really closes every session of every token in use; says whether there was one.
+/// Closes every session of every token in use. Returns whether there was one.
 fn lose_sessions(real: &CK_FUNCTION_LIST) -> bool {
     let mut any = false;
     for (slot, _) in sessions::one_of_each_slot() {
-        // SAFETY: a plain number goes in, and the gate keeps everybody else out.
-        any |= unsafe { ask!(real, C_CloseAllSessions(slot)) } == CKR_OK;
+        // SAFETY: the argument is a number, and no other call is inside.
+        any |= unsafe { call_real!(real, C_CloseAllSessions(slot)) } == CKR_OK;
         sessions::all_closed(slot);
     }
     any
 }
 
-/// Really logs out of every token in use; says whether somebody was logged in.
+/// Logs out of every token in use. Returns whether a user was logged in.
 fn log_out(real: &CK_FUNCTION_LIST) -> bool {
     let mut any = false;
     for (_, session) in sessions::one_of_each_slot() {
         let mut info = CK_SESSION_INFO::default();
-        // SAFETY: a plain number and a place of ours go in.
-        let known = unsafe { ask!(real, C_GetSessionInfo(session, &mut info)) };
-        // SoftHSM logs out whom nobody has logged in, so the state has to say it.
+        // SAFETY: the arguments are a number and a local variable.
+        let known = unsafe { call_real!(real, C_GetSessionInfo(session, &mut info)) };
+        // SoftHSM reports success without a login, so the state decides.
         let logged_in = matches!(
             info.state,
             CKS_RO_USER_FUNCTIONS | CKS_RW_USER_FUNCTIONS | CKS_RW_SO_FUNCTIONS
         );
         if known == CKR_OK && logged_in {
-            // SAFETY: a plain number goes in, and the gate keeps everybody else out.
-            any |= unsafe { ask!(real, C_Logout(session)) } == CKR_OK;
+            // SAFETY: the argument is a number, and no other call is inside.
+            any |= unsafe { call_real!(real, C_Logout(session)) } == CKR_OK;
         }
     }
     any

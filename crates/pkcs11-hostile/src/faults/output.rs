@@ -1,24 +1,24 @@
-//! Lies told when an operation delivers: about lengths, bytes and verdicts.
+//! Wrong results of C_Encrypt, C_Decrypt and C_Sign: lengths, bytes and return codes.
 //!
-//! The real module writes into a buffer of ours, and only what fits the caller's is copied there:
-//! a lie may be about the length, never a write beyond it.
+//! The real module writes to a buffer of this one, and only what fits the caller's buffer is copied
+//! there: a length may be wrong, but nothing is written beyond it.
 
 use cryptoki_sys::*;
 
-use crate::catalogue::Lie;
 use crate::faults::iv::{self, GCM_IV};
-use crate::forward::ask;
 use crate::functions::Function::{self, C_Decrypt, C_Encrypt, C_Sign};
-use crate::sessions::{self, Decrypting, Encrypting, IvOut, PutOff};
-use crate::stage;
+use crate::real_module::call_real;
+use crate::sessions::{self, Decrypting, DeferredInit, Encrypting, IvOut};
+use crate::state;
+use crate::wrong_results::WrongResult::{self, *};
 
-/// What any mechanism may write more than it reads: padding, tags, signatures.
+/// How much more any mechanism may write than it reads: padding, tags, signatures.
 const ROOM: usize = 4096;
 
-/// What NSS forgets in its length query for AES-GCM.
-const FORGOTTEN: CK_ULONG = 16;
+/// The tag, which a length query of NSS for AES-GCM leaves out.
+const TAG_LEN: CK_ULONG = 16;
 
-/// Where an input lies.
+/// The input of a call.
 #[derive(Clone, Copy)]
 pub(crate) struct Input {
     pub(crate) start: *mut u8,
@@ -26,28 +26,26 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// # Safety
-    /// `start` is NULL or points to `len` bytes.
     unsafe fn to_vec(self) -> Vec<u8> {
         if self.start.is_null() {
             return Vec::new();
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller's arguments.
         unsafe { std::slice::from_raw_parts(self.start, self.len as usize) }.to_vec()
     }
 }
 
-/// Where an output goes.
+/// The output of a call.
 #[derive(Clone, Copy)]
 pub(crate) struct Output {
     pub(crate) start: *mut u8,
     pub(crate) len: *mut CK_ULONG,
 }
 
-/// Bytes that are wiped behind us, so that searches for residue find the caller's alone.
-struct Scratch(Vec<u8>);
+/// Bytes that are wiped on drop, so that searches for residue find only the caller's.
+struct WipedBuffer(Vec<u8>);
 
-impl Drop for Scratch {
+impl Drop for WipedBuffer {
     fn drop(&mut self) {
         self.0.clear();
         self.0.resize(self.0.capacity(), 0);
@@ -55,18 +53,17 @@ impl Drop for Scratch {
     }
 }
 
-struct Job {
+/// A call that returns bytes.
+struct Delivery {
     function: Function,
     session: CK_SESSION_HANDLE,
     input: Input,
-    /// Bytes of the tag behind the ciphertext.
+    /// The length of the tag after the ciphertext.
     tag: usize,
-    /// Bytes that are put around what the real module writes.
+    /// How many bytes are added to the output of the real module.
     around: usize,
 }
 
-/// # Safety
-/// Arguments as the standard has them.
 pub(crate) unsafe fn encrypt(
     real: &CK_FUNCTION_LIST,
     session: CK_SESSION_HANDLE,
@@ -78,63 +75,58 @@ pub(crate) unsafe fn encrypt(
         IvOut::Appended(_) | IvOut::Prepended(_) => GCM_IV,
         _ => 0,
     };
-    let job = Job { function: C_Encrypt, session, input, tag, around };
+    let delivery = Delivery { function: C_Encrypt, session, input, tag, around };
     let call = |start, len| {
-        // SAFETY: the caller's input; the output is the caller's or of ours, with its length.
-        unsafe { ask!(real, C_Encrypt(session, input.start, input.len, start, len)) }
+        // SAFETY: the caller's input; an output of the caller or of `deliver`, with its length.
+        unsafe { call_real!(real, C_Encrypt(session, input.start, input.len, start, len)) }
     };
     let finish = |bytes: &mut Vec<u8>| match iv {
         IvOut::Nowhere => {}
-        // SAFETY: who arms this lie promises that the parameters live until C_Encrypt.
+        // SAFETY: a test that arms this fault keeps the parameters alive until C_Encrypt.
         IvOut::Written(caller, iv) => unsafe { iv::write_back(caller, &iv) },
         IvOut::Appended(iv) => bytes.extend_from_slice(&iv),
         IvOut::Prepended(iv) => drop(bytes.splice(..0, iv)),
     };
-    // SAFETY: the caller's promise.
-    unsafe { deliver(job, output, call, finish) }
+    // SAFETY: the caller's arguments.
+    unsafe { deliver(delivery, output, call, finish) }
 }
 
-/// # Safety
-/// Arguments as the standard has them.
 pub(crate) unsafe fn decrypt(
     real: &CK_FUNCTION_LIST,
     session: CK_SESSION_HANDLE,
     input: Input,
     output: Output,
 ) -> CK_RV {
-    let Decrypting { tag, put_off } = sessions::decrypting(session);
-    let input = match put_off {
+    let Decrypting { tag, deferred } = sessions::decrypting(session);
+    let input = match deferred {
         None => input,
-        // SAFETY: the caller's promise.
-        Some(put_off) => match unsafe { begin_now(real, session, put_off, input, output) } {
+        // SAFETY: the caller's arguments.
+        Some(deferred) => match unsafe { begin_deferred(real, session, deferred, input, output) } {
             Ok(rest) => rest,
             Err(code) => return code,
         },
     };
-    let job = Job { function: C_Decrypt, session, input, tag, around: 0 };
+    let delivery = Delivery { function: C_Decrypt, session, input, tag, around: 0 };
     let call = |start, len| {
-        // SAFETY: the caller's input; the output is the caller's or of ours, with its length.
-        unsafe { ask!(real, C_Decrypt(session, input.start, input.len, start, len)) }
+        // SAFETY: the caller's input; an output of the caller or of `deliver`, with its length.
+        unsafe { call_real!(real, C_Decrypt(session, input.start, input.len, start, len)) }
     };
-    // SAFETY: the caller's promise.
-    unsafe { deliver(job, output, call, |_| {}) }
+    // SAFETY: the caller's arguments.
+    unsafe { deliver(delivery, output, call, |_| {}) }
 }
 
-/// Begins the decryption of a ciphertext that starts with its IV, and answers what follows that.
-/// A query, or a buffer too small, is answered without beginning.
-///
-/// # Safety
-/// Arguments as the standard has them.
-unsafe fn begin_now(
+/// Begins the decryption of a ciphertext that starts with its IV. Returns the input after the IV, or
+/// the code of a length query and of a buffer that is too small, which begin nothing.
+unsafe fn begin_deferred(
     real: &CK_FUNCTION_LIST,
     session: CK_SESSION_HANDLE,
-    put_off: PutOff,
+    deferred: DeferredInit,
     input: Input,
     output: Output,
 ) -> Result<Input, CK_RV> {
-    // SAFETY: the caller's place for the length, or NULL.
+    // SAFETY: the caller's variable for the length, or NULL.
     let Some(len) = (unsafe { output.len.as_mut() }) else { return Err(CKR_ARGUMENTS_BAD) };
-    let tag = put_off.tag_bits as usize / 8;
+    let tag = deferred.tag_bits as usize / 8;
     let Some(least) = (input.len as usize).checked_sub(GCM_IV + tag) else {
         sessions::set_decrypting(session, Decrypting::default());
         return Err(CKR_ENCRYPTED_DATA_LEN_RANGE);
@@ -144,19 +136,19 @@ unsafe fn begin_now(
         *len = least as CK_ULONG;
         return Err(if is_query { CKR_OK } else { CKR_BUFFER_TOO_SMALL });
     }
-    sessions::set_decrypting(session, Decrypting { tag, put_off: None });
+    sessions::set_decrypting(session, Decrypting { tag, deferred: None });
     // SAFETY: the input is longer than an IV.
     let iv = unsafe { input.start.cast::<[u8; GCM_IV]>().read() };
-    let mut aad = put_off.aad;
+    let mut aad = deferred.aad;
     let params = CK_GCM_PARAMS {
         pAAD: aad.as_mut_ptr(),
         ulAADLen: aad.len() as CK_ULONG,
-        ulTagBits: put_off.tag_bits,
+        ulTagBits: deferred.tag_bits,
         ..CK_GCM_PARAMS::default()
     };
     let code = iv::with_gcm(params, &iv, |mechanism| {
-        // SAFETY: a mechanism of ours, whose pointers are alive.
-        unsafe { ask!(real, C_DecryptInit(session, mechanism, put_off.key)) }
+        // SAFETY: a local mechanism, whose pointers are alive.
+        unsafe { call_real!(real, C_DecryptInit(session, mechanism, deferred.key)) }
     });
     if code != CKR_OK {
         return Err(code);
@@ -166,53 +158,50 @@ unsafe fn begin_now(
     Ok(Input { start, len: input.len - GCM_IV as CK_ULONG })
 }
 
-/// # Safety
-/// Arguments as the standard has them.
 pub(crate) unsafe fn sign(
     real: &CK_FUNCTION_LIST,
     session: CK_SESSION_HANDLE,
     input: Input,
     output: Output,
 ) -> CK_RV {
-    let job = Job { function: C_Sign, session, input, tag: 0, around: 0 };
+    let delivery = Delivery { function: C_Sign, session, input, tag: 0, around: 0 };
     let call = |start, len| {
-        // SAFETY: the caller's input; the output is the caller's or of ours, with its length.
-        unsafe { ask!(real, C_Sign(session, input.start, input.len, start, len)) }
+        // SAFETY: the caller's input; an output of the caller or of `deliver`, with its length.
+        unsafe { call_real!(real, C_Sign(session, input.start, input.len, start, len)) }
     };
-    // SAFETY: the caller's promise.
-    unsafe { deliver(job, output, call, |_| {}) }
+    // SAFETY: the caller's arguments.
+    unsafe { deliver(delivery, output, call, |_| {}) }
 }
 
-/// # Safety
-/// Arguments as the standard has them.
+/// Forwards a call, and returns its output or a wrong one.
 unsafe fn deliver(
-    job: Job,
+    delivery: Delivery,
     output: Output,
     call: impl Fn(*mut u8, *mut CK_ULONG) -> CK_RV,
     finish: impl FnOnce(&mut Vec<u8>),
 ) -> CK_RV {
-    // SAFETY: the caller's place for the length, or NULL.
+    // SAFETY: the caller's variable for the length, or NULL.
     let Some(len) = (unsafe { output.len.as_mut() }) else { return call(output.start, output.len) };
     if output.start.is_null() {
-        return query(&job, len, call);
+        return query(&delivery, len, call);
     }
     let capacity = *len as usize;
-    let read = job.input.len as usize;
-    let lie = match before(&job, capacity, len) {
-        Before::Answer(code) => return code,
-        Before::Go(lie) => lie,
+    let read = delivery.input.len as usize;
+    let wrong = match before(&delivery, capacity, len) {
+        Ok(wrong) => wrong,
+        Err(code) => return code,
     };
-    let mut bytes = Scratch(vec![0; capacity.min(read.saturating_add(ROOM))]);
+    let mut bytes = WipedBuffer(vec![0; capacity.min(read.saturating_add(ROOM))]);
     let given = bytes.0.len() as CK_ULONG;
     let mut written = given;
     let code = call(bytes.0.as_mut_ptr(), &mut written);
     bytes.0.truncate(written as usize);
-    let code = if lie == Some(Lie::OutputEcho) && code != CKR_BUFFER_TOO_SMALL {
+    let code = if wrong == Some(OutputEcho) && code != CKR_BUFFER_TOO_SMALL {
         // SAFETY: the caller's input.
-        bytes.0 = echo(&job, unsafe { job.input.to_vec() });
+        bytes.0 = echo(&delivery, unsafe { delivery.input.to_vec() });
         CKR_OK
-    } else if is_refusal(job.function, code) {
-        judge_anew(&job, code, &mut bytes.0)
+    } else if is_refusal(delivery.function, code) {
+        change_refusal(&delivery, code, &mut bytes.0)
     } else {
         code
     };
@@ -223,92 +212,97 @@ unsafe fn deliver(
         return code;
     }
     finish(&mut bytes.0);
-    let lie = stage::lie(job.function, |lie| match lie {
-        Lie::OutputLonger => bytes.0.len() < capacity,
-        Lie::LengthLess | Lie::FlipFirst | Lie::FlipLast => !bytes.0.is_empty(),
-        _ => is_about_output(lie),
+    let wrong = state::wrong_result(delivery.function, |wrong| match wrong {
+        OutputLonger => bytes.0.len() < capacity,
+        LengthLess | FlipFirst | FlipLast => !bytes.0.is_empty(),
+        _ => is_about_output(wrong),
     });
-    if let Some((Lie::GoodDecryptSays, other)) = lie {
+    if let Some((GoodDecryptSays, other)) = wrong {
         return other;
     }
-    let told = tell(lie.map(|(lie, _)| lie), &mut bytes.0, capacity);
-    let copied = told.copied.min(capacity);
-    // SAFETY: the caller's buffer holds `capacity` bytes, ours `copied`, and ours is nobody else's.
+    let (reported, copied) = falsify(wrong.map(|(wrong, _)| wrong), &mut bytes.0, capacity);
+    let copied = copied.min(capacity);
+    // SAFETY: the caller's buffer holds `capacity` bytes, the local one at least `copied`.
     unsafe { output.start.copy_from_nonoverlapping(bytes.0.as_ptr(), copied) };
-    *len = told.said;
+    *len = reported;
     CKR_OK
 }
 
-enum Before {
-    Answer(CK_RV),
-    Go(Option<Lie>),
-}
-
-/// What is said without asking the real module.
-fn before(job: &Job, capacity: usize, len: &mut CK_ULONG) -> Before {
-    let lie = stage::lie(job.function, |lie| {
-        matches!(lie, Lie::BufferTooSmall | Lie::Stuck | Lie::OutputEcho)
+/// The fault that decides before the real module is called: a code to return, or a wrong result.
+fn before(
+    delivery: &Delivery,
+    capacity: usize,
+    len: &mut CK_ULONG,
+) -> Result<Option<WrongResult>, CK_RV> {
+    let wrong = state::wrong_result(delivery.function, |wrong| {
+        matches!(wrong, BufferTooSmall | Stuck | OutputEcho)
     });
-    match lie {
-        Some((Lie::BufferTooSmall, _)) => {
+    match wrong {
+        Some((BufferTooSmall, _)) => {
             *len = len.saturating_add(1);
-            return Before::Answer(CKR_BUFFER_TOO_SMALL);
+            return Err(CKR_BUFFER_TOO_SMALL);
         }
-        Some((Lie::Stuck, _)) => {
-            sessions::stick(job.session);
-            return Before::Answer(CKR_GENERAL_ERROR);
+        Some((Stuck, _)) => {
+            sessions::stick(delivery.session);
+            return Err(CKR_GENERAL_ERROR);
         }
         _ => {}
     }
-    let least = job.input.len as usize + job.tag + job.around;
-    if job.around > 0 && capacity < least {
+    let least = delivery.input.len as usize + delivery.tag + delivery.around;
+    if delivery.around > 0 && capacity < least {
         *len = least as CK_ULONG;
-        return Before::Answer(CKR_BUFFER_TOO_SMALL);
+        return Err(CKR_BUFFER_TOO_SMALL);
     }
-    Before::Go(lie.map(|(lie, _)| lie))
+    Ok(wrong.map(|(wrong, _)| wrong))
 }
 
-/// The verdict on a ciphertext that the real module has refused.
-fn judge_anew(job: &Job, code: CK_RV, bytes: &mut Vec<u8>) -> CK_RV {
-    match stage::lie(job.function, |lie| matches!(lie, Lie::BadTagSays | Lie::BadTagAccepted)) {
-        Some((Lie::BadTagSays, other)) => other,
+/// The code for a ciphertext that the real module has refused.
+fn change_refusal(delivery: &Delivery, code: CK_RV, bytes: &mut Vec<u8>) -> CK_RV {
+    match state::wrong_result(delivery.function, |wrong| {
+        matches!(wrong, BadTagSays | BadTagAccepted)
+    }) {
+        Some((BadTagSays, other)) => other,
         Some(_) => {
-            *bytes = vec![0x5a; (job.input.len as usize).saturating_sub(job.tag)];
+            *bytes = vec![0x5a; (delivery.input.len as usize).saturating_sub(delivery.tag)];
             CKR_OK
         }
         None => code,
     }
 }
 
-/// Answers a length query.
-fn query(job: &Job, len: &mut CK_ULONG, call: impl Fn(*mut u8, *mut CK_ULONG) -> CK_RV) -> CK_RV {
+/// The result of a length query.
+fn query(
+    delivery: &Delivery,
+    len: &mut CK_ULONG,
+    call: impl Fn(*mut u8, *mut CK_ULONG) -> CK_RV,
+) -> CK_RV {
     let code = call(std::ptr::null_mut(), len);
     if code != CKR_OK {
         return code;
     }
-    *len += job.around as CK_ULONG;
-    match stage::lie(job.function, |lie| {
-        matches!(lie, Lie::QueryZero | Lie::QueryLess | Lie::QueryHuge)
+    *len += delivery.around as CK_ULONG;
+    match state::wrong_result(delivery.function, |wrong| {
+        matches!(wrong, QueryZero | QueryLess | QueryHuge)
     }) {
-        Some((Lie::QueryZero, _)) => *len = 0,
-        Some((Lie::QueryLess, _)) => *len = len.saturating_sub(FORGOTTEN),
+        Some((QueryZero, _)) => *len = 0,
+        Some((QueryLess, _)) => *len = len.saturating_sub(TAG_LEN),
         Some(_) => *len = CK_UNAVAILABLE_INFORMATION,
         None => {}
     }
     CKR_OK
 }
 
-/// What a cipher that does nothing would write.
-fn echo(job: &Job, mut bytes: Vec<u8>) -> Vec<u8> {
-    let len = match job.function {
-        C_Encrypt => bytes.len() + job.tag,
-        _ => bytes.len().saturating_sub(job.tag),
+/// The output of a cipher that copies its input.
+fn echo(delivery: &Delivery, mut bytes: Vec<u8>) -> Vec<u8> {
+    let len = match delivery.function {
+        C_Encrypt => bytes.len() + delivery.tag,
+        _ => bytes.len().saturating_sub(delivery.tag),
     };
     bytes.resize(len, 0);
     bytes
 }
 
-/// Whether this is how a token refuses a ciphertext.
+/// Whether a token refuses a ciphertext with this code.
 fn is_refusal(function: Function, code: CK_RV) -> bool {
     function == C_Decrypt
         && matches!(
@@ -322,43 +316,38 @@ fn is_refusal(function: Function, code: CK_RV) -> bool {
         )
 }
 
-fn is_about_output(lie: Lie) -> bool {
+fn is_about_output(wrong: WrongResult) -> bool {
     matches!(
-        lie,
-        Lie::LengthZero
-            | Lie::LengthMore
-            | Lie::LengthHuge
-            | Lie::LengthBeyond
-            | Lie::OutputShort
-            | Lie::OutputUntouched
-            | Lie::OutputZeros
-            | Lie::GoodDecryptSays
+        wrong,
+        LengthZero
+            | LengthMore
+            | LengthHuge
+            | LengthBeyond
+            | OutputShort
+            | OutputUntouched
+            | OutputZeros
+            | GoodDecryptSays
     )
 }
 
-struct Told {
-    said: CK_ULONG,
-    copied: usize,
-}
-
-/// Changes the bytes, and says how many are copied and how many are said to be.
-fn tell(lie: Option<Lie>, bytes: &mut Vec<u8>, capacity: usize) -> Told {
-    match lie {
-        Some(Lie::OutputLonger) => bytes.push(0xa5),
-        Some(Lie::OutputZeros) => bytes.fill(0),
-        Some(Lie::FlipFirst) => bytes.first_mut().into_iter().for_each(|byte| *byte ^= 1),
-        Some(Lie::FlipLast) => bytes.last_mut().into_iter().for_each(|byte| *byte ^= 1),
+/// Changes the bytes. Returns the length to report, and how many bytes to copy.
+fn falsify(wrong: Option<WrongResult>, bytes: &mut Vec<u8>, capacity: usize) -> (CK_ULONG, usize) {
+    match wrong {
+        Some(OutputLonger) => bytes.push(0xa5),
+        Some(OutputZeros) => bytes.fill(0),
+        Some(FlipFirst) => bytes.first_mut().into_iter().for_each(|byte| *byte ^= 1),
+        Some(FlipLast) => bytes.last_mut().into_iter().for_each(|byte| *byte ^= 1),
         _ => {}
     }
-    let (said, copied) = (bytes.len() as CK_ULONG, bytes.len());
-    match lie {
-        Some(Lie::LengthZero) => Told { said: 0, copied },
-        Some(Lie::LengthLess) => Told { said: said - 1, copied },
-        Some(Lie::LengthMore) => Told { said: said + 1, copied },
-        Some(Lie::LengthHuge) => Told { said: CK_UNAVAILABLE_INFORMATION, copied },
-        Some(Lie::LengthBeyond) => Told { said: (capacity as CK_ULONG).saturating_add(1), copied },
-        Some(Lie::OutputShort) => Told { said, copied: copied / 2 },
-        Some(Lie::OutputUntouched) => Told { said, copied: 0 },
-        _ => Told { said, copied },
+    let (len, all) = (bytes.len() as CK_ULONG, bytes.len());
+    match wrong {
+        Some(LengthZero) => (0, all),
+        Some(LengthLess) => (len - 1, all),
+        Some(LengthMore) => (len + 1, all),
+        Some(LengthHuge) => (CK_UNAVAILABLE_INFORMATION, all),
+        Some(LengthBeyond) => ((capacity as CK_ULONG).saturating_add(1), all),
+        Some(OutputShort) => (len, all / 2),
+        Some(OutputUntouched) => (len, 0),
+        _ => (len, all),
     }
 }

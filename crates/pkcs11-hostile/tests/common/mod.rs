@@ -1,4 +1,4 @@
-//! The built module, loaded as a test loads it, and a fresh SoftHSM token behind it.
+//! The module, loaded as a test loads it, and a fresh SoftHSM token.
 
 #![allow(dead_code)] // not every test needs all of it
 
@@ -11,17 +11,17 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use cryptoki_sys::*;
-use libloading::Library;
+use libloading::{Library, Symbol};
 
 pub const LABEL: &str = "hostile";
 pub const PIN: &[u8] = b"12345678";
 
-/// The module's functions of its own, and its PKCS#11 entry.
+/// The functions that a test calls besides those of PKCS#11, and C_GetFunctionList.
 pub struct Hostile {
     library: Library,
 }
 
-/// One module and one token for the process, set up on first use.
+/// The module and the token of this process, set up at the first use.
 pub fn hostile() -> &'static Hostile {
     static HOSTILE: OnceLock<Hostile> = OnceLock::new();
     HOSTILE.get_or_init(|| {
@@ -33,8 +33,8 @@ pub fn hostile() -> &'static Hostile {
     })
 }
 
-/// `HOSTILE_MODULE`, else what `cargo build` has left beside this test: `cargo test` alone builds
-/// no library that a test could open.
+/// The path of the module: `HOSTILE_MODULE`, or the output of `cargo build`, since `cargo test` builds
+/// no dynamic library.
 fn module() -> PathBuf {
     if let Some(path) = std::env::var_os("HOSTILE_MODULE") {
         return PathBuf::from(path);
@@ -44,7 +44,7 @@ fn module() -> PathBuf {
     profile.join("libpkcs11_hostile.so")
 }
 
-/// Initialises a token of SoftHSM in a directory of this process's.
+/// Initialises a token of SoftHSM in a directory of this process.
 fn fresh_token() {
     let base = std::env::temp_dir().join(format!("hostile-{}", std::process::id()));
     let tokens = base.join("tokens");
@@ -55,7 +55,7 @@ fn fresh_token() {
         tokens.display()
     );
     std::fs::write(&configuration, text).expect("a configuration");
-    // SAFETY: tests call this first, under the lock of a `OnceLock`, before anybody reads it.
+    // SAFETY: this runs once, in a `OnceLock`, before any other code reads the variable.
     unsafe { std::env::set_var("SOFTHSM2_CONF", &configuration) };
     let output = Command::new("softhsm2-util")
         .args(["--init-token", "--free", "--label", LABEL, "--so-pin", "87654321", "--pin"])
@@ -66,7 +66,7 @@ fn fresh_token() {
 }
 
 impl Hostile {
-    /// Sends commands that must be understood.
+    /// Runs commands, which must be valid.
     pub fn command(&self, text: &str) {
         assert_eq!(self.try_command(text), 0, "{text}");
     }
@@ -75,10 +75,9 @@ impl Hostile {
         let text = CString::new(text).expect("no NUL in a command");
         // SAFETY: the symbol has this type, and the text is a C string.
         unsafe {
-            let command = self
-                .library
-                .get::<unsafe extern "C" fn(*const c_char) -> c_int>(b"hostile_command\0");
-            command.expect("hostile_command")(text.as_ptr())
+            let command =
+                self.symbol::<unsafe extern "C" fn(*const c_char) -> c_int>("hostile_command");
+            command(text.as_ptr())
         }
     }
 
@@ -86,37 +85,36 @@ impl Hostile {
         let function = CString::new(function).expect("no NUL in a name");
         // SAFETY: the symbol has this type, and the name is a C string.
         unsafe {
-            let calls =
-                self.library.get::<unsafe extern "C" fn(*const c_char) -> u64>(b"hostile_calls\0");
-            calls.expect("hostile_calls")(function.as_ptr())
+            let calls = self.symbol::<unsafe extern "C" fn(*const c_char) -> u64>("hostile_calls");
+            calls(function.as_ptr())
         }
     }
 
     pub fn injected(&self) -> u64 {
         // SAFETY: the symbol has this type.
-        unsafe {
-            let injected = self.library.get::<extern "C" fn() -> u64>(b"hostile_injected\0");
-            injected.expect("hostile_injected")()
-        }
+        unsafe { self.symbol::<extern "C" fn() -> u64>("hostile_injected")() }
     }
 
-    /// Calls that ran together and must not.
+    /// Calls that ran at the same time although they must not.
     pub fn overlaps(&self) -> u64 {
         // SAFETY: the symbol has this type.
-        unsafe {
-            let overlaps = self.library.get::<extern "C" fn() -> u64>(b"hostile_overlaps\0");
-            overlaps.expect("hostile_overlaps")()
-        }
+        unsafe { self.symbol::<extern "C" fn() -> u64>("hostile_overlaps")() }
     }
 
-    /// The list of faults: the command and the functions that it strikes.
+    /// # Safety
+    ///
+    /// The symbol has the type `T`.
+    unsafe fn symbol<T>(&self, name: &str) -> Symbol<'_, T> {
+        // SAFETY: the caller states the type.
+        unsafe { self.library.get(name.as_bytes()) }.expect(name)
+    }
+
+    /// The list of faults: each command, and its functions.
     pub fn list(&self) -> Vec<(String, String)> {
+        type List = unsafe extern "C" fn(*mut c_char, usize) -> usize;
         // SAFETY: the symbol has this type, and the buffer the length that is given.
         let text = unsafe {
-            let list = self
-                .library
-                .get::<unsafe extern "C" fn(*mut c_char, usize) -> usize>(b"hostile_list\0")
-                .expect("hostile_list");
+            let list = self.symbol::<List>("hostile_list");
             let mut text = vec![0u8; list(std::ptr::null_mut(), 0)];
             list(text.as_mut_ptr().cast(), text.len());
             String::from_utf8(text).expect("a list in UTF-8")
@@ -130,17 +128,12 @@ impl Hostile {
             .collect()
     }
 
-    /// What C_GetFunctionList answers.
+    /// The result of C_GetFunctionList.
     pub fn function_list(&self) -> Result<*mut CK_FUNCTION_LIST, CK_RV> {
+        type GetList = unsafe extern "C" fn(*mut *mut CK_FUNCTION_LIST) -> CK_RV;
         let mut list = std::ptr::null_mut();
-        // SAFETY: the symbol has this type, and the argument is a place for one pointer.
-        let code = unsafe {
-            let entry =
-                self.library.get::<unsafe extern "C" fn(*mut *mut CK_FUNCTION_LIST) -> CK_RV>(
-                    b"C_GetFunctionList\0",
-                );
-            entry.expect("C_GetFunctionList")(&mut list)
-        };
+        // SAFETY: the symbol has this type, and the argument is a local variable.
+        let code = unsafe { self.symbol::<GetList>("C_GetFunctionList")(&mut list) };
         if code == CKR_OK { Ok(list) } else { Err(code) }
     }
 }

@@ -1,4 +1,4 @@
-//! PKCS#11 by hand, as little as the tests need: every answer as it is, every buffer guarded.
+//! A PKCS#11 client with unchecked results and guarded buffers, as far as the tests need one.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,12 +7,12 @@ use cryptoki_sys::*;
 
 use super::{Hostile, LABEL, PIN, hostile};
 
-pub type Answer<T> = Result<T, CK_RV>;
+pub type CallResult<T> = Result<T, CK_RV>;
 
 pub const DATA: [u8; 32] = *b"a data key of thirty-two bytes!!";
 pub const AAD: &[u8] = b"context";
 pub const IV: [u8; 12] = *b"twelve bytes";
-/// Room for every output here.
+/// Room for every output of the tests.
 pub const ROOMY: usize = 96;
 
 /// Calls a function of the module.
@@ -27,27 +27,27 @@ macro_rules! p11 {
 }
 pub(crate) use p11;
 
-/// What an operation said, and what it really wrote.
+/// The length that an operation reported, and what it wrote.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Output {
-    pub said: usize,
-    /// The whole buffer; what was not written is `0xee`.
+    pub reported: usize,
+    /// The whole buffer, filled with `0xee` before.
     pub buffer: Vec<u8>,
 }
 
 impl Output {
-    /// The bytes up to the length that was said.
+    /// The bytes up to the length that was reported.
     pub fn bytes(&self) -> &[u8] {
-        &self.buffer[..self.said]
+        &self.buffer[..self.reported]
     }
 
-    /// Whether nothing was written from here on.
+    /// Whether nothing was written after `start`.
     pub fn is_untouched_from(&self, start: usize) -> bool {
         self.buffer[start..].iter().all(|byte| *byte == 0xee)
     }
 }
 
-/// A caller with a session and two keys. Threads take copies.
+/// A client with a session and two keys. Each thread has a copy.
 #[derive(Clone, Copy)]
 pub struct Client {
     pub hostile: &'static Hostile,
@@ -58,10 +58,10 @@ pub struct Client {
     list: CK_FUNCTION_LIST,
 }
 
-/// The one client whose turn it is; finalises the module in the end.
+/// The only client of the process at a time. Finalises the module on drop.
 pub struct Token {
     client: Client,
-    _turn: MutexGuard<'static, ()>,
+    _guard: MutexGuard<'static, ()>,
 }
 
 impl Deref for Token {
@@ -86,7 +86,7 @@ impl Drop for Token {
 }
 
 impl Token {
-    /// An initialised module, a session and keys: nothing armed, nothing counted.
+    /// An initialised module with a session and keys, without faults and counts.
     pub fn fresh() -> Token {
         let mut token = Token::untouched();
         token.initialize().expect("C_Initialize");
@@ -97,16 +97,16 @@ impl Token {
 
     /// A module that is not initialised.
     pub fn untouched() -> Token {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        static CLIENT: Mutex<()> = Mutex::new(());
+        let guard = CLIENT.lock().unwrap_or_else(PoisonError::into_inner);
         let hostile = hostile();
         hostile.command("reset");
         let list = hostile.function_list().expect("C_GetFunctionList");
-        // SAFETY: an honest list, which is static.
+        // SAFETY: the static list of the module.
         let list = unsafe { *list };
         hostile.command("reset");
         let client = Client { hostile, slot: 0, session: 0, aes: 0, mac: 0, list };
-        Token { client, _turn: turn }
+        Token { client, _guard: guard }
     }
 }
 
@@ -124,18 +124,18 @@ impl Client {
         self.hostile.command(command);
     }
 
-    pub fn initialize(&self) -> Answer<()> {
+    pub fn initialize(&self) -> CallResult<()> {
         let mut arguments =
             CK_C_INITIALIZE_ARGS { flags: CKF_OS_LOCKING_OK, ..CK_C_INITIALIZE_ARGS::default() };
         p11!(self, C_Initialize((&raw mut arguments).cast()))
     }
 
-    pub fn finalize(&self) -> Answer<()> {
+    pub fn finalize(&self) -> CallResult<()> {
         p11!(self, C_Finalize(std::ptr::null_mut()))
     }
 
-    /// Finds the token, opens a session, logs in and makes keys.
-    pub fn connect(&mut self) -> Answer<()> {
+    /// Finds the token, opens a session, logs in and generates keys.
+    pub fn connect(&mut self) -> CallResult<()> {
         self.slot = self.find_slot()?.expect("a slot with the label");
         self.session = self.open()?;
         match self.login() {
@@ -147,21 +147,21 @@ impl Client {
         Ok(())
     }
 
-    /// Ids as C_GetSlotList answers them for this room, and the count it says.
-    pub fn slots(&self, room: usize) -> Answer<(Vec<CK_SLOT_ID>, CK_ULONG)> {
+    /// The ids and the count that C_GetSlotList returns for a buffer of this length.
+    pub fn slots(&self, room: usize) -> CallResult<(Vec<CK_SLOT_ID>, CK_ULONG)> {
         let mut ids = vec![0; room];
         let mut count = room as CK_ULONG;
         p11!(self, C_GetSlotList(CK_TRUE, ids.as_mut_ptr(), &mut count))?;
         Ok((ids, count))
     }
 
-    pub fn slot_count(&self) -> Answer<CK_ULONG> {
+    pub fn slot_count(&self) -> CallResult<CK_ULONG> {
         let mut count = 0;
         p11!(self, C_GetSlotList(CK_TRUE, std::ptr::null_mut(), &mut count))?;
         Ok(count)
     }
 
-    pub fn find_slot(&self) -> Answer<Option<CK_SLOT_ID>> {
+    pub fn find_slot(&self) -> CallResult<Option<CK_SLOT_ID>> {
         let (ids, count) = self.slots(16)?;
         for id in &ids[..count as usize] {
             if self.token_info(*id)?.label.starts_with(LABEL.as_bytes()) {
@@ -171,13 +171,13 @@ impl Client {
         Ok(None)
     }
 
-    pub fn token_info(&self, slot: CK_SLOT_ID) -> Answer<CK_TOKEN_INFO> {
+    pub fn token_info(&self, slot: CK_SLOT_ID) -> CallResult<CK_TOKEN_INFO> {
         let mut info = CK_TOKEN_INFO::default();
         p11!(self, C_GetTokenInfo(slot, &mut info))?;
         Ok(info)
     }
 
-    pub fn open(&self) -> Answer<CK_SESSION_HANDLE> {
+    pub fn open(&self) -> CallResult<CK_SESSION_HANDLE> {
         let mut session = 0xdead;
         let flags = CKF_SERIAL_SESSION | CKF_RW_SESSION;
         let none = std::ptr::null_mut();
@@ -185,12 +185,12 @@ impl Client {
         Ok(session)
     }
 
-    pub fn login(&self) -> Answer<()> {
+    pub fn login(&self) -> CallResult<()> {
         let mut pin = PIN.to_vec();
         p11!(self, C_Login(self.session, CKU_USER, pin.as_mut_ptr(), pin.len() as CK_ULONG))
     }
 
-    pub fn session_info(&self) -> Answer<CK_SESSION_INFO> {
+    pub fn session_info(&self) -> CallResult<CK_SESSION_INFO> {
         let mut info = CK_SESSION_INFO::default();
         p11!(self, C_GetSessionInfo(self.session, &mut info))?;
         Ok(info)
@@ -200,8 +200,12 @@ impl Client {
         self.session_info().map(|info| info.state) == Ok(CKS_RW_USER_FUNCTIONS)
     }
 
-    /// A session key that is sensitive and cannot be extracted.
-    pub fn generate(&self, by: CK_MECHANISM_TYPE, kind: CK_KEY_TYPE) -> Answer<CK_OBJECT_HANDLE> {
+    /// Generates a session key that is sensitive and cannot be extracted.
+    pub fn generate(
+        &self,
+        by: CK_MECHANISM_TYPE,
+        kind: CK_KEY_TYPE,
+    ) -> CallResult<CK_OBJECT_HANDLE> {
         let (mut yes, mut no, mut kind) = (CK_TRUE, CK_FALSE, kind);
         let mut class = CKO_SECRET_KEY;
         let mut len: CK_ULONG = 32;
@@ -234,12 +238,12 @@ impl Client {
         Ok(key)
     }
 
-    /// One attribute of the size of `T`, with the code and the length that was said.
+    /// Reads an attribute of the size of `T`. Returns the code, the reported length and the value.
     pub fn attribute<T: Default>(
         &self,
         key: CK_OBJECT_HANDLE,
         type_: CK_ATTRIBUTE_TYPE,
-    ) -> (Answer<()>, CK_ULONG, T) {
+    ) -> (CallResult<()>, CK_ULONG, T) {
         let mut value = T::default();
         let mut template = [attribute(type_, &mut value)];
         let code = p11!(self, C_GetAttributeValue(self.session, key, template.as_mut_ptr(), 1));
@@ -251,8 +255,8 @@ impl Client {
         self.attribute::<CK_BBOOL>(key, type_).2 == CK_TRUE
     }
 
-    /// Searches for AES keys: what was said to be found, and the whole buffer.
-    pub fn find(&self, room: usize) -> Answer<(CK_ULONG, Vec<CK_OBJECT_HANDLE>)> {
+    /// Searches for AES keys. Returns the reported count and the whole buffer.
+    pub fn find(&self, room: usize) -> CallResult<(CK_ULONG, Vec<CK_OBJECT_HANDLE>)> {
         let mut kind = CKK_AES;
         let mut template = [attribute(CKA_KEY_TYPE, &mut kind)];
         p11!(self, C_FindObjectsInit(self.session, template.as_mut_ptr(), 1))?;
@@ -266,20 +270,20 @@ impl Client {
         Ok((count, handles))
     }
 
-    pub fn mechanisms(&self, room: usize) -> Answer<(Vec<CK_MECHANISM_TYPE>, CK_ULONG)> {
+    pub fn mechanisms(&self, room: usize) -> CallResult<(Vec<CK_MECHANISM_TYPE>, CK_ULONG)> {
         let mut list = vec![0; room];
         let mut count = room as CK_ULONG;
         p11!(self, C_GetMechanismList(self.slot, list.as_mut_ptr(), &mut count))?;
         Ok((list, count))
     }
 
-    pub fn mechanism_count(&self) -> Answer<CK_ULONG> {
+    pub fn mechanism_count(&self) -> CallResult<CK_ULONG> {
         let mut count = 0;
         p11!(self, C_GetMechanismList(self.slot, std::ptr::null_mut(), &mut count))?;
         Ok(count)
     }
 
-    pub fn mechanism_info(&self, mechanism: CK_MECHANISM_TYPE) -> Answer<CK_MECHANISM_INFO> {
+    pub fn mechanism_info(&self, mechanism: CK_MECHANISM_TYPE) -> CallResult<CK_MECHANISM_INFO> {
         let mut info = CK_MECHANISM_INFO::default();
         p11!(self, C_GetMechanismInfo(self.slot, mechanism, &mut info))?;
         Ok(info)

@@ -1,63 +1,63 @@
-//! The command language: one command a line, read as a whole before any of it counts.
+//! The command language. A text is read as a whole before any of its commands is run.
 
 use cryptoki_sys::{CK_RV, CK_ULONG};
 
-use crate::catalogue::Lie;
 use crate::codes;
 use crate::functions::Function;
+use crate::wrong_results::WrongResult;
 
-/// Something that can go wrong.
+/// What happens to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Answers a code, not forwarded.
+    /// It returns a code without being forwarded.
     Fail(CK_RV),
-    /// Forwarded, and a code all the same.
+    /// It is forwarded, and returns a code.
     Answer(CK_RV),
-    /// Milliseconds before anything else happens.
+    /// It sleeps first, for this many milliseconds.
     Delay(u64),
     LoseSessions,
     Logout,
-    /// A code to everything, until re-initialised.
+    /// Every call returns a code until the library is initialised again.
     Dead(CK_RV),
-    /// One of the catalogue, with its argument.
-    Lie(Lie, CK_ULONG),
+    /// It returns a wrong result, with an argument.
+    Wrong(WrongResult, CK_ULONG),
 }
 
-/// A fault, and which of the matching calls it hits.
+/// A fault, and the calls that it affects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Order {
+pub(crate) struct ArmedFault {
     pub(crate) fault: Fault,
-    /// The one function to hit; `None` for all that the fault can hit.
+    /// The function; `None` for every function that can have the fault.
     pub(crate) on: Option<Function>,
-    /// Matching calls to let pass first.
+    /// Matching calls that pass before.
     pub(crate) after: u64,
-    /// Calls to hit then; `None` for always.
+    /// Affected calls after that; `None` for all.
     pub(crate) times: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StormOrder {
+pub(crate) struct RandomOptions {
     pub(crate) seed: u64,
-    /// Of a thousand calls, how many are hit.
+    /// Affected calls of a thousand.
     pub(crate) rate: u64,
-    /// The most faults there will be.
+    /// The number of faults in all.
     pub(crate) max: u64,
-    /// Calls of peace after each fault.
-    pub(crate) calm: u64,
-    /// Whether all that befalls a call is a code.
+    /// Calls without a fault after each fault.
+    pub(crate) gap: u64,
+    /// Whether every fault is a return code.
     pub(crate) codes_only: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Command {
-    Arm(Order),
-    Storm(StormOrder),
+    Arm(ArmedFault),
+    Random(RandomOptions),
     Clear,
     Reset,
 }
 
-/// Enough for a handful of threads to recover and to settle a doubtful answer undisturbed.
-const CALM: u64 = 50;
+/// Enough for a few threads to recover, and to check an ambiguous failure, without another fault.
+const DEFAULT_GAP: u64 = 50;
 
 /// Reads commands divided by line ends or semicolons; `#` starts a comment.
 pub(crate) fn parse(text: &str) -> Result<Vec<Command>, String> {
@@ -76,33 +76,27 @@ fn command(line: &str) -> Option<Command> {
     match (*verb, arguments) {
         ("clear", []) if options.is_empty() => Some(Command::Clear),
         ("reset", []) if options.is_empty() => Some(Command::Reset),
-        ("storm", [seed, rate, max]) => storm(seed, rate, max, options),
-        ("hail", [seed, rate, max]) if options.is_empty() => hail(seed, rate, max),
+        ("random" | "random-codes", [seed, rate, max]) => random(verb, [seed, rate, max], options),
         _ => arm(verb, arguments, options),
     }
 }
 
 fn is_option(word: &str) -> bool {
-    matches!(word, "on" | "after" | "times" | "always" | "calm")
+    matches!(word, "on" | "after" | "times" | "always" | "gap")
 }
 
-fn storm(seed: &str, rate: &str, max: &str, options: &[&str]) -> Option<Command> {
-    let calm = match options {
-        [] => CALM,
-        ["calm", calls] => codes::number(calls)?,
+fn random(verb: &str, numbers: [&str; 3], options: &[&str]) -> Option<Command> {
+    let codes_only = verb == "random-codes";
+    let gap = match options {
+        [] if codes_only => 0,
+        [] => DEFAULT_GAP,
+        ["gap", calls] if !codes_only => codes::number(calls)?,
         _ => return None,
     };
-    gale(seed, rate, max).map(|order| Command::Storm(StormOrder { calm, ..order }))
-}
-
-fn hail(seed: &str, rate: &str, max: &str) -> Option<Command> {
-    gale(seed, rate, max).map(|order| Command::Storm(StormOrder { codes_only: true, ..order }))
-}
-
-fn gale(seed: &str, rate: &str, max: &str) -> Option<StormOrder> {
-    let rate = codes::number(rate).filter(|rate| *rate <= 1000)?;
-    let (seed, max) = (codes::number(seed)?, codes::number(max)?);
-    Some(StormOrder { seed, rate, max, calm: 0, codes_only: false })
+    let [Some(seed), Some(rate @ ..=1000), Some(max)] = numbers.map(codes::number) else {
+        return None;
+    };
+    Some(Command::Random(RandomOptions { seed, rate, max, gap, codes_only }))
 }
 
 fn arm(verb: &str, arguments: &[&str], options: &[&str]) -> Option<Command> {
@@ -114,29 +108,29 @@ fn arm(verb: &str, arguments: &[&str], options: &[&str]) -> Option<Command> {
         ("lose-sessions", []) => (Fault::LoseSessions, None),
         ("logout", []) => (Fault::Logout, None),
         (name, [] | [_]) => {
-            let lie = Lie::named(name)?;
-            (Fault::Lie(lie, lie.read_argument(arguments.first().copied())?), None)
+            let wrong = WrongResult::named(name)?;
+            (Fault::Wrong(wrong, wrong.read_argument(arguments.first().copied())?), None)
         }
         _ => return None,
     };
-    let mut order = Order { fault, on: named, after: 0, times: Some(1) };
+    let mut armed = ArmedFault { fault, on: named, after: 0, times: Some(1) };
     let mut words = options.iter();
     while let Some(option) = words.next() {
         match *option {
-            "always" => order.times = None,
-            "after" => order.after = codes::number(words.next()?)?,
-            "times" => order.times = Some(codes::number(words.next()?)?),
-            "on" if named.is_none() => order.on = Some(Function::named(words.next()?)?),
+            "always" => armed.times = None,
+            "after" => armed.after = codes::number(words.next()?)?,
+            "times" => armed.times = Some(codes::number(words.next()?)?),
+            "on" if named.is_none() => armed.on = Some(Function::named(words.next()?)?),
             _ => return None,
         }
     }
-    // A fault that could never strike is a mistake of the test that arms it.
-    if let (Fault::Lie(lie, _), Some(on)) = (order.fault, order.on)
-        && !lie.functions().contains(&on)
+    // A fault that no call can have is a mistake of the test that arms it.
+    if let (Fault::Wrong(wrong, _), Some(on)) = (armed.fault, armed.on)
+        && !wrong.functions().contains(&on)
     {
         return None;
     }
-    Some(Command::Arm(order))
+    Some(Command::Arm(armed))
 }
 
 /// `Some(None)` for `any`.
@@ -144,13 +138,13 @@ fn one_or_any(word: &str) -> Option<Option<Function>> {
     if word == "any" { Some(None) } else { Function::named(word).map(Some) }
 }
 
-impl Order {
-    /// Whether a call of this function can be hit.
+impl ArmedFault {
+    /// Whether a call of this function can have the fault.
     pub(crate) fn covers(&self, function: Function) -> bool {
         match (self.on, self.fault) {
             (Some(on), _) => on == function,
-            (None, Fault::Lie(lie, _)) => lie.functions().contains(&function),
-            (None, _) => !function.is_spared(),
+            (None, Fault::Wrong(wrong, _)) => wrong.functions().contains(&function),
+            (None, _) => !function.is_excluded(),
         }
     }
 }
@@ -166,14 +160,14 @@ mod tests {
 
     #[test]
     fn reads_the_line_of_the_manual() {
-        let order = Order {
+        let armed = ArmedFault {
             fault: Fault::Fail(CKR_GENERAL_ERROR),
             on: Some(Function::C_Encrypt),
             after: 3,
             times: Some(2),
         };
-        assert_eq!(one("fail C_Encrypt 0x05 after 3 times 2"), Some(Command::Arm(order)));
-        assert_eq!(one("fail C_Encrypt GENERAL_ERROR times 2 after 3"), Some(Command::Arm(order)));
+        assert_eq!(one("fail C_Encrypt 0x05 after 3 times 2"), Some(Command::Arm(armed)));
+        assert_eq!(one("fail C_Encrypt GENERAL_ERROR times 2 after 3"), Some(Command::Arm(armed)));
         assert_eq!(
             one("fail C_Encrypt CKR_GENERAL_ERROR after 0x3 times 2"),
             one("fail C_Encrypt 5 after 3 times 2")
@@ -191,8 +185,9 @@ mod tests {
             "flip-first on C_Login",
             "flip-first 3",
             "flip-first after",
-            "storm 1 1001 5",
-            "storm 1 10",
+            "random 1 1001 5",
+            "random 1 10",
+            "random-codes 1 10 5 gap 3",
             "reset always",
             "dead",
         ] {

@@ -1,4 +1,4 @@
-//! Lies about IVs and mechanisms.
+//! Wrong results about IVs and mechanisms.
 
 use cryptoki_sys::*;
 
@@ -54,9 +54,9 @@ fn gcm_iv_ignored(t: &mut Token, command: &str) {
     t.arm(&format!("{command} always"));
     let mut iv = IV;
     let sealed = t.encrypt_with(&mut iv, &DATA).expect("OK");
-    assert_eq!(iv, IV, "without a word");
+    assert_eq!(iv, IV, "not written back");
     let other = t.encrypt(*b"another iv!!", &DATA).expect("OK");
-    assert_eq!(sealed, other, "whatever the IV");
+    assert_eq!(sealed, other, "under any IV");
     assert_eq!(t.decrypt(IV, sealed.bytes()).expect("a round trip").bytes(), DATA);
     t.arm("clear");
     assert_eq!(t.decrypt([0; 12], sealed.bytes()).expect("under zeros").bytes(), DATA);
@@ -84,7 +84,7 @@ fn gcm_iv_written_late(t: &mut Token, command: &str) {
     t.arm(command);
     let mut iv = IV;
     let sealed = Gcm::new(&mut iv).with(|mechanism| {
-        // SAFETY: the parameters live until this closure ends, and hold an IV of twelve bytes.
+        // SAFETY: the parameters are alive until this closure ends, and have an IV of twelve bytes.
         let now = || unsafe {
             let params = (*mechanism).pParameter.cast::<CK_GCM_PARAMS>();
             (*params).pIv.cast::<[u8; 12]>().read()
@@ -111,15 +111,15 @@ fn gcm_luna(t: &mut Token, command: &str) {
     t.arm(&format!("{command} times 2"));
     let mut iv = IV;
     let sealed = t.encrypt_with(&mut iv, &DATA).expect("OK");
-    assert_eq!((iv, sealed.said), (IV, 60));
+    assert_eq!((iv, sealed.reported), (IV, 60));
     let (sealed, own) = sealed.bytes().split_at(48);
     let own = own.try_into().expect("twelve bytes");
     assert_eq!(t.decrypt(own, sealed).expect("under its own IV").bytes(), DATA);
     t.encrypt_init(Gcm::new(&mut iv)).expect("OK");
     assert_eq!(t.query(Deliver::Encrypt, &DATA), Ok(60));
     assert_eq!(t.deliver(Deliver::Encrypt, &DATA, 59), Err(CKR_BUFFER_TOO_SMALL));
-    assert_eq!(t.deliver(Deliver::Encrypt, &DATA, 60).expect("OK").said, 60);
-    assert_eq!(t.encrypt(IV, &DATA).expect("honest again").said, 48);
+    assert_eq!(t.deliver(Deliver::Encrypt, &DATA, 60).expect("OK").reported, 60);
+    assert_eq!(t.encrypt(IV, &DATA).expect("honest again").reported, 48);
 }
 
 fn gcm_vendor_prepends(t: &mut Token, command: &str) {
@@ -134,7 +134,7 @@ fn gcm_vendor_prepends(t: &mut Token, command: &str) {
     assert_eq!(t.encrypt_init(vendor(&mut IV.clone())), Err(CKR_MECHANISM_PARAM_INVALID));
     t.encrypt_init(vendor(&mut [])).expect("OK");
     let sealed = t.deliver(Deliver::Encrypt, &DATA, ROOMY).expect("OK");
-    assert_eq!(sealed.said, 60);
+    assert_eq!(sealed.reported, 60);
     let (own, body) = sealed.bytes().split_at(12);
     assert_eq!(t.decrypt(own.try_into().expect("12"), body).expect("plain GCM").bytes(), DATA);
 
@@ -165,7 +165,7 @@ fn gcm_aad_ignored(t: &mut Token, command: &str) {
 fn gcm_refused(t: &mut Token, command: &str) {
     t.arm(&format!("{command} times 2"));
     let (list, count) = t.mechanisms(256).expect("a list");
-    assert!(list[..count as usize].contains(&CKM_AES_GCM), "listed all the same");
+    assert!(list[..count as usize].contains(&CKM_AES_GCM), "still listed");
     assert!(t.encrypt_cbc(&mut CBC.clone(), &DATA).is_ok(), "CBC is not concerned");
     assert_eq!(t.encrypt(IV, &DATA), Err(CKR_MECHANISM_INVALID));
     assert_eq!(t.decrypt(IV, &DATA), Err(CKR_MECHANISM_INVALID));
@@ -177,7 +177,7 @@ fn cbc_iv_ignored(t: &mut Token, command: &str) {
     let mut iv = CBC;
     let sealed = t.encrypt_cbc(&mut iv, &DATA).expect("OK");
     assert_eq!(iv, CBC);
-    assert_eq!(sealed, t.encrypt_cbc(&mut [9; 16], &DATA).expect("whatever the IV"));
+    assert_eq!(sealed, t.encrypt_cbc(&mut [9; 16], &DATA).expect("under any IV"));
     assert_eq!(t.decrypt_cbc(CBC, sealed.bytes()).expect("a round trip").bytes(), DATA);
     t.arm("clear");
     assert_eq!(t.decrypt_cbc([0; 16], sealed.bytes()).expect("under zeros").bytes(), DATA);

@@ -1,4 +1,4 @@
-//! The real module behind, and the gate through which every call reaches it.
+//! The real module, and the lock around calls to it.
 
 use std::ffi::OsString;
 use std::sync::{OnceLock, PoisonError, RwLock};
@@ -6,8 +6,9 @@ use std::sync::{OnceLock, PoisonError, RwLock};
 use cryptoki_sys::*;
 use libloading::{Library, Symbol};
 
-/// Calls one member of the real function list. To be used within `unsafe`, with a reason.
-macro_rules! ask {
+/// Calls a function of the real module. The `unsafe` block of the user states why its arguments are
+/// valid.
+macro_rules! call_real {
     ($real:expr, $name:ident($($argument:expr),* $(,)?)) => {
         match $real.$name {
             Some(function) => function($($argument),*),
@@ -15,15 +16,15 @@ macro_rules! ask {
         }
     };
 }
-pub(crate) use ask;
+pub(crate) use call_real;
 
 const DEFAULT_MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
-/// Calls hold it for reading. What ends the sessions of others holds it for writing: SoftHSM
-/// 2.6.1 crashes when sessions are closed, or the user logged out, under a call that runs.
-static GATE: RwLock<()> = RwLock::new(());
+/// Locked for reading by calls, and for writing by those that end sessions or the login: SoftHSM 2.6.1
+/// crashes if that happens during another call.
+static LOCK: RwLock<()> = RwLock::new(());
 
-/// The function list of the real module, loaded on first use and never unloaded.
+/// The function list of the real module, which is loaded at the first use and never unloaded.
 pub(crate) fn real() -> Option<&'static CK_FUNCTION_LIST> {
     static REAL: OnceLock<Option<CK_FUNCTION_LIST>> = OnceLock::new();
     REAL.get_or_init(|| {
@@ -36,31 +37,31 @@ pub(crate) fn real() -> Option<&'static CK_FUNCTION_LIST> {
 }
 
 fn load(path: &OsString) -> Result<CK_FUNCTION_LIST, String> {
-    // SAFETY: the initialisers of a PKCS#11 module run; the test that names the path trusts it.
+    // SAFETY: this runs the initialisers of a PKCS#11 module that the test selects.
     let library = unsafe { Library::new(path) }.map_err(|error| error.to_string())?;
     // SAFETY: the symbol has this type in every PKCS#11 module.
     let entry: Symbol<unsafe extern "C" fn(*mut *mut CK_FUNCTION_LIST) -> CK_RV> =
         unsafe { library.get(b"C_GetFunctionList\0") }.map_err(|error| error.to_string())?;
     let mut list = std::ptr::null_mut();
-    // SAFETY: the argument is a place for one pointer.
+    // SAFETY: a local variable.
     let code = unsafe { entry(&mut list) };
     if code != CKR_OK || list.is_null() {
-        return Err(format!("C_GetFunctionList answers {code:#x}"));
+        return Err(format!("C_GetFunctionList returned {code:#x}"));
     }
-    // SAFETY: the module promises a list that lives as long as the module, which is for ever.
+    // SAFETY: the list lives as long as the module, which is never unloaded.
     let copy = unsafe { *list };
     std::mem::forget(library);
     Ok(copy)
 }
 
-/// Runs a call beside others.
-pub(crate) fn beside<T>(call: impl FnOnce() -> T) -> T {
-    let _inside = GATE.read().unwrap_or_else(PoisonError::into_inner);
+/// Runs a call, at the same time as others.
+pub(crate) fn shared<T>(call: impl FnOnce() -> T) -> T {
+    let _inside = LOCK.read().unwrap_or_else(PoisonError::into_inner);
     call()
 }
 
-/// Runs a call while nobody else is inside the real module.
-pub(crate) fn alone<T>(call: impl FnOnce() -> T) -> T {
-    let _inside = GATE.write().unwrap_or_else(PoisonError::into_inner);
+/// Runs a call while no other call is inside the real module.
+pub(crate) fn exclusive<T>(call: impl FnOnce() -> T) -> T {
+    let _inside = LOCK.write().unwrap_or_else(PoisonError::into_inner);
     call()
 }

@@ -1,10 +1,10 @@
-//! Lies about what an operation delivers.
+//! Wrong results of C_Encrypt, C_Decrypt and C_Sign.
 
 use cryptoki_sys::*;
 
 use super::Check;
 use crate::common::crypto::{Deliver, Gcm};
-use crate::common::token::{Answer, DATA, IV, Output, ROOMY, Token, p11};
+use crate::common::token::{CallResult, DATA, IV, Output, ROOMY, Token, p11};
 
 pub const CHECKS: &[Check] = &[
     ("length-zero", |t, c| lengths(t, c, |_| 0)),
@@ -15,39 +15,39 @@ pub const CHECKS: &[Check] = &[
     ("query-zero", |t, c| queries(t, c, |_| 0)),
     ("query-less", |t, c| queries(t, c, |honest| honest - 16)),
     ("query-huge", |t, c| queries(t, c, |_| CK_UNAVAILABLE_INFORMATION)),
-    ("buffer-too-small", |t, c| each(t, c, |_, lying| assert_eq!(lying, Err(0x150)))),
+    ("buffer-too-small", |t, c| each(t, c, |_, wrong| assert_eq!(wrong, Err(0x150)))),
     ("output-short", |t, c| {
-        each(t, c, |honest, lying| {
-            let lying = lying.expect("OK");
-            let half = honest.said / 2;
-            assert_eq!(lying.said, honest.said);
-            assert_eq!(lying.buffer[..half], honest.buffer[..half]);
-            assert!(lying.is_untouched_from(half));
+        each(t, c, |honest, wrong| {
+            let wrong = wrong.expect("OK");
+            let half = honest.reported / 2;
+            assert_eq!(wrong.reported, honest.reported);
+            assert_eq!(wrong.buffer[..half], honest.buffer[..half]);
+            assert!(wrong.is_untouched_from(half));
         });
     }),
     ("output-untouched", |t, c| {
-        each(t, c, |honest, lying| {
-            let lying = lying.expect("OK");
-            assert_eq!(lying.said, honest.said);
-            assert!(lying.is_untouched_from(0));
+        each(t, c, |honest, wrong| {
+            let wrong = wrong.expect("OK");
+            assert_eq!(wrong.reported, honest.reported);
+            assert!(wrong.is_untouched_from(0));
         });
     }),
     ("output-longer", output_longer),
     ("output-zeros", |t, c| {
-        each(t, c, |honest, lying| {
-            assert_eq!(lying.expect("OK").bytes(), vec![0; honest.said]);
+        each(t, c, |honest, wrong| {
+            assert_eq!(wrong.expect("OK").bytes(), vec![0; honest.reported]);
         });
     }),
     ("output-echo", output_echo),
     ("flip-first", |t, c| flips(t, c, |_| 0)),
-    ("flip-last", |t, c| flips(t, c, |said| said - 1)),
+    ("flip-last", |t, c| flips(t, c, |reported| reported - 1)),
     ("bad-tag-says", |t, c| bad_tag_says(t, c, CKR_GENERAL_ERROR)),
     ("bad-tag-says DEVICE_ERROR", |t, c| bad_tag_says(t, c, CKR_DEVICE_ERROR)),
     ("bad-tag-accepted", |t, c| {
         let forged = forged(t);
         t.arm(c);
         let opened = t.decrypt(IV, &forged).expect("accepted");
-        assert_eq!(opened.said, DATA.len());
+        assert_eq!(opened.reported, DATA.len());
         assert_ne!(opened.bytes(), DATA);
     }),
     ("good-decrypt-says", |t, c| good_decrypt_says(t, c, CKR_GENERAL_ERROR)),
@@ -71,29 +71,29 @@ fn begin(t: &Token, what: Deliver) {
     .expect("an operation begun");
 }
 
-/// Compares what each of the three functions delivers honestly with what it says under the lie.
-fn each(t: &mut Token, command: &str, judge: impl Fn(Output, Answer<Output>)) {
+/// Compares the output of each of the three functions without and with the fault.
+fn each(t: &mut Token, command: &str, check: impl Fn(Output, CallResult<Output>)) {
     for what in Deliver::ALL {
         let input = input(t, what);
         begin(t, what);
         let honest = t.deliver(what, &input, ROOMY).expect("honest");
-        assert!(honest.is_untouched_from(honest.said));
+        assert!(honest.is_untouched_from(honest.reported));
         t.arm(&format!("{command} on {}", what.function()));
         begin(t, what);
-        let lying = t.deliver(what, &input, ROOMY);
-        if lying == Err(CKR_BUFFER_TOO_SMALL) {
+        let wrong = t.deliver(what, &input, ROOMY);
+        if wrong == Err(CKR_BUFFER_TOO_SMALL) {
             assert!(t.deliver(what, &input, ROOMY).is_ok(), "the operation is still active");
         }
-        judge(honest, lying);
+        check(honest, wrong);
     }
     assert_eq!(t.hostile.injected(), 3);
 }
 
 fn lengths(t: &mut Token, command: &str, expected: fn(usize) -> usize) {
-    each(t, command, |honest, lying| {
-        let lying = lying.expect("OK");
-        assert_eq!(lying.said, expected(honest.said));
-        assert_eq!(lying.buffer, honest.buffer, "the bytes are right");
+    each(t, command, |honest, wrong| {
+        let wrong = wrong.expect("OK");
+        assert_eq!(wrong.reported, expected(honest.reported));
+        assert_eq!(wrong.buffer, honest.buffer, "the bytes are right");
     });
 }
 
@@ -109,17 +109,17 @@ fn queries(t: &mut Token, command: &str, expected: fn(CK_ULONG) -> CK_ULONG) {
 }
 
 fn output_longer(t: &mut Token, command: &str) {
-    each(t, command, |honest, lying| {
-        let lying = lying.expect("OK");
-        assert_eq!(lying.said, honest.said + 1);
-        assert_eq!(lying.buffer[honest.said], 0xa5);
-        assert!(lying.is_untouched_from(lying.said));
-        assert_eq!(&lying.bytes()[..honest.said], honest.bytes());
+    each(t, command, |honest, wrong| {
+        let wrong = wrong.expect("OK");
+        assert_eq!(wrong.reported, honest.reported + 1);
+        assert_eq!(wrong.buffer[honest.reported], 0xa5);
+        assert!(wrong.is_untouched_from(wrong.reported));
+        assert_eq!(&wrong.bytes()[..honest.reported], honest.bytes());
     });
-    // Without room it is not told.
+    // Without room for it, the call has no fault.
     t.arm(command);
     t.sign_init().expect("C_SignInit");
-    assert_eq!(t.deliver(Deliver::Sign, &DATA, 32).expect("OK").said, 32);
+    assert_eq!(t.deliver(Deliver::Sign, &DATA, 32).expect("OK").reported, 32);
     assert_eq!(t.hostile.injected(), 3);
 }
 
@@ -134,10 +134,10 @@ fn output_echo(t: &mut Token, command: &str) {
 }
 
 fn flips(t: &mut Token, command: &str, place: fn(usize) -> usize) {
-    each(t, command, |honest, lying| {
+    each(t, command, |honest, wrong| {
         let mut expected = honest;
-        expected.buffer[place(expected.said)] ^= 1;
-        assert_eq!(lying, Ok(expected));
+        expected.buffer[place(expected.reported)] ^= 1;
+        assert_eq!(wrong, Ok(expected));
     });
 }
 
@@ -151,7 +151,7 @@ fn bad_tag_says(t: &mut Token, command: &str, code: CK_RV) {
     let forged = forged(t);
     t.arm(command);
     let good = input(t, Deliver::Decrypt);
-    assert!(t.decrypt(IV, &good).is_ok(), "a good one is none of its business");
+    assert!(t.decrypt(IV, &good).is_ok(), "a valid one has no fault");
     assert_eq!(t.decrypt(IV, &forged), Err(code));
     assert_eq!(t.hostile.injected(), 1);
 }
@@ -159,7 +159,7 @@ fn bad_tag_says(t: &mut Token, command: &str, code: CK_RV) {
 fn good_decrypt_says(t: &mut Token, command: &str, code: CK_RV) {
     let (good, forged) = (input(t, Deliver::Decrypt), forged(t));
     t.arm(command);
-    assert_eq!(t.decrypt(IV, &forged), Err(CKR_GENERAL_ERROR), "SoftHSM's own answer");
+    assert_eq!(t.decrypt(IV, &forged), Err(CKR_GENERAL_ERROR), "the code of SoftHSM");
     assert_eq!(t.hostile.injected(), 0);
     assert_eq!(t.decrypt(IV, &good), Err(code));
     assert_eq!(t.decrypt(IV, &good).expect("the next time").bytes(), DATA);

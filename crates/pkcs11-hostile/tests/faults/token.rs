@@ -1,4 +1,4 @@
-//! Lies about tokens, slots, sessions and the function list.
+//! Wrong results about tokens, slots, sessions and the function list.
 
 use cryptoki_sys::*;
 
@@ -64,7 +64,7 @@ pub const CHECKS: &[Check] = &[
         assert_ne!(t.open(), Ok(t.session));
         p11!(t, C_CloseAllSessions(t.slot)).expect("C_CloseAllSessions");
         t.arm(c);
-        assert!(t.open().is_ok(), "there is none to share");
+        assert!(t.open().is_ok(), "no other session");
         assert_eq!(t.hostile.injected(), 1);
     }),
     ("list-null-member", |t, c| assert!(list(t, c).C_Encrypt.is_none())),
@@ -117,6 +117,6 @@ fn slot_ids_change(t: &mut Token, command: &str) {
 fn list(t: &Token, command: &str) -> CK_FUNCTION_LIST {
     t.arm(command);
     let list = t.hostile.function_list().expect("OK");
-    // SAFETY: the module's list, which lives for ever.
+    // SAFETY: the list of the module, which is never freed.
     unsafe { *list }
 }

@@ -1,7 +1,6 @@
-//! Shows for every fault of the list that it does what it says, on a fresh SoftHSM token.
+//! Tests the effect of every fault of the list, on a fresh SoftHSM token.
 //!
-//! The list is the module's own: a fault that no check here knows fails, and so does a check of
-//! a fault that is not listed.
+//! The list is that of the module. A fault without a check fails, and so does a check without a fault.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -18,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use common::hostile;
 use common::token::Token;
 
-/// A command of the list, and what shows that it works. The command is not armed yet.
+/// A command of the list, and a test of its effect, which arms it.
 type Check = (&'static str, fn(&mut Token, &str));
 
 fn checks() -> Vec<Check> {
@@ -26,7 +25,7 @@ fn checks() -> Vec<Check> {
 }
 
 #[test]
-fn every_fault_does_as_documented() {
+fn every_fault_has_its_effect() {
     let checks = checks();
     let mut failed = Vec::new();
     for (command, _) in hostile().list() {
@@ -41,11 +40,11 @@ fn every_fault_does_as_documented() {
             failed.push(command);
         }
     }
-    assert!(failed.is_empty(), "not as said: {failed:?}");
+    assert!(failed.is_empty(), "another effect: {failed:?}");
 }
 
 #[test]
-fn every_check_is_of_a_fault_that_is_listed() {
+fn every_check_has_a_fault() {
     let listed: BTreeSet<String> =
         hostile().list().into_iter().map(|(command, _)| command).collect();
     for (command, _) in checks() {

@@ -1,11 +1,11 @@
-//! Lies about objects, their attributes and their making.
+//! Wrong results about objects, their attributes and their generation.
 
 use cryptoki_sys::*;
 
 use super::Check;
 use crate::common::token::{DATA, IV, Token, p11};
 
-/// Far more than an attribute here is long.
+/// How much longer a value is reported to be than it is.
 const GARBAGE: CK_ULONG = 1000;
 
 pub const CHECKS: &[Check] = &[
@@ -23,7 +23,7 @@ pub const CHECKS: &[Check] = &[
     ("find-foreign", |t, c| {
         t.arm(c);
         let (count, list) = t.find(4).expect("OK");
-        assert_eq!((count, list[0]), (1, t.mac), "the other key there is");
+        assert_eq!((count, list[0]), (1, t.mac), "the other key");
     }),
     ("find-garbage", |t, c| {
         t.arm(c);
@@ -63,7 +63,7 @@ pub const CHECKS: &[Check] = &[
     ("generate-zero", |t, c| {
         t.arm(c);
         assert_eq!(t.generate(CKM_AES_KEY_GEN, CKK_AES), Ok(0));
-        assert_eq!(t.find(8).expect("a search").0, 1, "no key made");
+        assert_eq!(t.find(8).expect("a search").0, 1, "no key generated");
     }),
     ("generate-extractable", |t, c| made(t, c, CKA_EXTRACTABLE, true)),
     ("generate-not-sensitive", |t, c| made(t, c, CKA_SENSITIVE, false)),
@@ -75,7 +75,7 @@ pub const CHECKS: &[Check] = &[
     ("destroy-ignored", |t, c| {
         t.arm(c);
         p11!(t, C_DestroyObject(t.session, t.aes)).expect("OK");
-        assert!(t.encrypt(IV, &DATA).is_ok(), "the key lives on");
+        assert!(t.encrypt(IV, &DATA).is_ok(), "the key is still there");
         p11!(t, C_DestroyObject(t.session, t.aes)).expect("OK");
         assert!(t.encrypt(IV, &DATA).is_err());
     }),
@@ -84,21 +84,27 @@ pub const CHECKS: &[Check] = &[
 fn flag(t: &mut Token, command: &str, type_: CK_ATTRIBUTE_TYPE, honest: bool) {
     assert_eq!(t.flag(t.aes, type_), honest);
     t.arm(command);
-    assert!(t.flag(t.mac, CKA_SIGN), "not concerned");
+    assert!(t.flag(t.mac, CKA_SIGN), "another attribute");
     assert_eq!(t.flag(t.aes, type_), !honest);
     assert_eq!(t.flag(t.aes, type_), honest);
     assert_eq!(t.hostile.injected(), 1);
 }
 
-fn number(t: &mut Token, command: &str, type_: CK_ATTRIBUTE_TYPE, honest: CK_ULONG, lie: CK_ULONG) {
+fn number(
+    t: &mut Token,
+    command: &str,
+    type_: CK_ATTRIBUTE_TYPE,
+    honest: CK_ULONG,
+    wrong: CK_ULONG,
+) {
     t.arm(command);
-    assert_eq!(t.attribute::<CK_ULONG>(t.aes, type_).2, lie);
+    assert_eq!(t.attribute::<CK_ULONG>(t.aes, type_).2, wrong);
     assert_eq!(t.attribute::<CK_ULONG>(t.aes, type_).2, honest);
 }
 
 fn made(t: &mut Token, command: &str, type_: CK_ATTRIBUTE_TYPE, value: bool) {
     t.arm(command);
     let key = t.generate(CKM_AES_KEY_GEN, CKK_AES).expect("a key");
-    assert_eq!(t.flag(key, type_), value, "really so");
+    assert_eq!(t.flag(key, type_), value, "the key has it");
     assert_eq!(t.flag(t.aes, type_), !value);
 }

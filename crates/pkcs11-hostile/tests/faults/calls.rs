@@ -83,12 +83,12 @@ pub const CHECKS: &[Check] = &[
         assert_eq!(t.find(8).expect("a search").0, 0, "the key is gone");
     }),
     ("delay any 50", delay),
-    ("storm 1 100 100", storm),
-    ("hail 1 50 100", |t, c| {
+    ("random 1 100 100", random),
+    ("random-codes 1 50 100", |t, c| {
         t.arm(c);
         let struck = (0..10_000).filter(|_| t.session_info().is_err()).count();
         assert_eq!((struck, t.hostile.injected()), (100, 100));
-        assert!(t.encrypt(IV, &DATA).is_ok(), "nothing was really done");
+        assert!(t.encrypt(IV, &DATA).is_ok(), "nothing was changed");
     }),
 ];
 
@@ -107,7 +107,7 @@ fn logout(t: &mut Token, command: &str) {
     assert!(t.is_logged_in() || t.hostile.injected() == 1);
     assert!(!t.is_logged_in());
     assert!(t.encrypt(IV, &DATA).is_err());
-    // Nobody is logged in, so there is nothing to do: the fault waits.
+    // No user is logged in, so the fault waits for a later call.
     t.arm(command);
     assert!(!t.is_logged_in());
     assert_eq!(t.hostile.injected(), 1);
@@ -123,7 +123,7 @@ fn dead(t: &mut Token, command: &str, code: CK_RV) {
     assert_eq!(t.slot_count(), Err(code));
     assert_eq!(t.open(), Err(code));
     assert_eq!(t.login(), Err(code));
-    assert_eq!(t.initialize(), Err(CKR_CRYPTOKI_ALREADY_INITIALIZED), "alone it does not help");
+    assert_eq!(t.initialize(), Err(CKR_CRYPTOKI_ALREADY_INITIALIZED), "without C_Finalize");
     assert_eq!(t.slot_count(), Err(code));
     t.finalize().expect("C_Finalize");
     t.initialize().expect("C_Initialize");
@@ -191,8 +191,8 @@ fn delay(t: &mut Token, command: &str) {
     assert!(started.elapsed() >= Duration::from_millis(50));
 }
 
-fn storm(t: &mut Token, command: &str) {
-    t.arm(&format!("{command} calm 0"));
+fn random(t: &mut Token, command: &str) {
+    t.arm(&format!("{command} gap 0"));
     let mut failures = 0;
     while t.hostile.injected() < 100 {
         if t.encrypt(IV, &DATA).is_err() {
@@ -203,7 +203,7 @@ fn storm(t: &mut Token, command: &str) {
                 if t.connect().is_ok() {
                     break;
                 }
-                assert!(attempt < 100, "it never comes back");
+                assert!(attempt < 100, "no recovery");
                 t.finalize().expect("C_Finalize");
                 t.initialize().expect("C_Initialize");
             }
@@ -213,5 +213,5 @@ fn storm(t: &mut Token, command: &str) {
     for _ in 0..100 {
         let _ = t.session_info();
     }
-    assert_eq!(t.hostile.injected(), 100, "no more than ordered");
+    assert_eq!(t.hostile.injected(), 100, "no more than armed");
 }
