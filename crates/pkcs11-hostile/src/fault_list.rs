@@ -2,70 +2,49 @@
 
 use crate::wrong_results::WrongResult;
 
-/// Faults that any function can have: the command, the functions and the effect.
-const GENERAL: &[(&str, &str, &str)] = &[
-    ("lose-sessions", "any", "closes all sessions, then forwards the call"),
-    ("logout", "any", "logs out, then forwards the call"),
-    ("dead DEVICE_ERROR", "any", "every call returns this code until C_Finalize and C_Initialize"),
-    ("dead DEVICE_REMOVED", "any", "the same"),
-    ("dead TOKEN_NOT_PRESENT", "any", "the same"),
-    ("dead GENERAL_ERROR", "any", "the same"),
-    ("dead CRYPTOKI_NOT_INITIALIZED", "any", "the same"),
-    ("dead DEVICE_MEMORY", "any", "the same"),
-    ("dead FUNCTION_FAILED", "any", "the same"),
-    ("fail any GENERAL_ERROR", "any", "returns a code, not forwarded; any code, any function"),
-    ("fail C_EncryptInit KEY_FUNCTION_NOT_PERMITTED", "C_EncryptInit", "the key is disabled"),
-    ("fail C_EncryptInit KEY_TYPE_INCONSISTENT", "C_EncryptInit", "the same, with the code of NSS"),
-    ("fail C_EncryptInit KEY_HANDLE_INVALID", "C_EncryptInit", "the key's handle is stale"),
-    (
-        "fail C_EncryptInit OBJECT_HANDLE_INVALID",
-        "C_EncryptInit",
-        "the same, with the code of SoftHSM",
-    ),
-    ("fail C_EncryptInit USER_NOT_LOGGED_IN", "C_EncryptInit", "the login has ended"),
-    ("fail C_EncryptInit OPERATION_ACTIVE", "C_EncryptInit", "the session is not free"),
-    (
-        "fail C_Encrypt GENERAL_ERROR",
-        "C_Encrypt",
-        "a transient failure; the operation stays active",
-    ),
-    ("fail C_Encrypt SESSION_HANDLE_INVALID", "C_Encrypt", "the session is gone"),
-    ("fail C_Encrypt SESSION_CLOSED", "C_Encrypt", "the same"),
-    ("fail C_Decrypt DEVICE_ERROR", "C_Decrypt", "a transient failure; the operation stays active"),
-    (
-        "fail C_Decrypt DATA_INVALID",
-        "C_Decrypt",
-        "a transient failure with the code of a forged input",
-    ),
-    ("fail C_Sign DEVICE_MEMORY", "C_Sign", "a transient failure; the operation stays active"),
-    ("fail C_OpenSession SESSION_COUNT", "C_OpenSession", "no session left"),
-    ("fail C_Login PIN_INCORRECT", "C_Login", "the PIN is refused without a check"),
-    ("fail C_Login PIN_LOCKED", "C_Login", "the same"),
-    ("fail C_Login PIN_EXPIRED", "C_Login", "the same"),
-    ("fail C_Login USER_ALREADY_LOGGED_IN", "C_Login", "which is not true"),
-    ("fail C_Login USER_ANOTHER_ALREADY_LOGGED_IN", "C_Login", "which is not true"),
-    ("fail C_Initialize CRYPTOKI_ALREADY_INITIALIZED", "C_Initialize", "which is not true"),
-    ("answer C_Initialize CRYPTOKI_ALREADY_INITIALIZED", "C_Initialize", "which is true then"),
-    ("fail C_Initialize CANT_LOCK", "C_Initialize", "no locks"),
-    ("fail C_Initialize GENERAL_ERROR", "C_Initialize", "no library"),
-    ("fail C_GenerateKey TEMPLATE_INCONSISTENT", "C_GenerateKey", "no key"),
-    (
-        "answer C_GenerateKey DEVICE_ERROR",
-        "C_GenerateKey",
-        "a key is generated, its handle is lost",
-    ),
-    ("answer C_Encrypt DEVICE_ERROR", "C_Encrypt", "forwarded, the result is lost"),
-    ("answer C_Decrypt GENERAL_ERROR", "C_Decrypt", "the same"),
-    ("answer C_DestroyObject FUNCTION_FAILED", "C_DestroyObject", "the object is destroyed"),
-    ("delay any 50", "any", "sleeps that many milliseconds first; `clear` and `reset` end it"),
-    (
-        "random 1 100 100",
-        "the calls of an operation",
-        "SEED, faults in a thousand calls, most faults",
-    ),
+/// Faults that any function can have: the command and the effect.
+const GENERAL: &[(&str, &str)] = &[
+    ("lose-sessions", "closes all sessions, then forwards the call"),
+    ("logout", "logs out, then forwards the call"),
+    ("dead DEVICE_ERROR", "every call returns this code until C_Finalize and C_Initialize"),
+    ("dead DEVICE_REMOVED", "the same"),
+    ("dead TOKEN_NOT_PRESENT", "the same"),
+    ("dead GENERAL_ERROR", "the same"),
+    ("dead CRYPTOKI_NOT_INITIALIZED", "the same"),
+    ("dead DEVICE_MEMORY", "the same"),
+    ("dead FUNCTION_FAILED", "the same"),
+    ("fail any GENERAL_ERROR", "returns a code, not forwarded; any code, any function"),
+    ("fail C_EncryptInit KEY_FUNCTION_NOT_PERMITTED", "the key is disabled"),
+    ("fail C_EncryptInit KEY_TYPE_INCONSISTENT", "the same, with the code of NSS"),
+    ("fail C_EncryptInit KEY_HANDLE_INVALID", "the key's handle is stale"),
+    ("fail C_EncryptInit OBJECT_HANDLE_INVALID", "the same, with the code of SoftHSM"),
+    ("fail C_EncryptInit USER_NOT_LOGGED_IN", "the login has ended"),
+    ("fail C_EncryptInit OPERATION_ACTIVE", "the session is not free"),
+    ("fail C_Encrypt GENERAL_ERROR", "a transient failure; the operation stays active"),
+    ("fail C_Encrypt SESSION_HANDLE_INVALID", "the session is gone"),
+    ("fail C_Encrypt SESSION_CLOSED", "the same"),
+    ("fail C_Decrypt DEVICE_ERROR", "a transient failure; the operation stays active"),
+    ("fail C_Decrypt DATA_INVALID", "a transient failure with the code of a forged input"),
+    ("fail C_Sign DEVICE_MEMORY", "a transient failure; the operation stays active"),
+    ("fail C_OpenSession SESSION_COUNT", "no session left"),
+    ("fail C_Login PIN_INCORRECT", "the PIN is refused without a check"),
+    ("fail C_Login PIN_LOCKED", "the same"),
+    ("fail C_Login PIN_EXPIRED", "the same"),
+    ("fail C_Login USER_ALREADY_LOGGED_IN", "which is not true"),
+    ("fail C_Login USER_ANOTHER_ALREADY_LOGGED_IN", "which is not true"),
+    ("fail C_Initialize CRYPTOKI_ALREADY_INITIALIZED", "which is not true"),
+    ("answer C_Initialize CRYPTOKI_ALREADY_INITIALIZED", "which is true then"),
+    ("fail C_Initialize CANT_LOCK", "no locks"),
+    ("fail C_Initialize GENERAL_ERROR", "no library"),
+    ("fail C_GenerateKey TEMPLATE_INCONSISTENT", "no key"),
+    ("answer C_GenerateKey DEVICE_ERROR", "a key is generated, its handle is lost"),
+    ("answer C_Encrypt DEVICE_ERROR", "forwarded, the result is lost"),
+    ("answer C_Decrypt GENERAL_ERROR", "the same"),
+    ("answer C_DestroyObject FUNCTION_FAILED", "the object is destroyed"),
+    ("delay any 50", "sleeps that many milliseconds first; `clear` and `reset` end it"),
+    ("random 1 100 100", "SEED, faults in a thousand calls, most faults"),
     (
         "random-codes 1 50 100",
-        "the calls of an operation",
         "SEED, calls in a thousand that return one of ten codes, most of them",
     ),
 ];
@@ -81,21 +60,24 @@ const ARGUMENTS: &[(WrongResult, &str)] = &[
 
 /// Every line: the command, the functions and the effect.
 fn lines() -> Vec<(String, String, &'static str)> {
-    let general = GENERAL
-        .iter()
-        .map(|(command, functions, does)| ((*command).to_owned(), (*functions).to_owned(), *does));
-    let lies = WrongResult::ALL.iter().flat_map(|wrong| {
-        let functions: Vec<_> = wrong.functions().iter().map(|function| function.name()).collect();
-        let functions = functions.join(" ");
-        let plain = (wrong.name().to_owned(), functions.clone(), wrong.does());
-        let more = ARGUMENTS.iter().filter(move |(other, _)| other == wrong).map(
-            move |(wrong, argument)| {
-                (format!("{} {argument}", wrong.name()), functions.clone(), wrong.does())
-            },
-        );
-        std::iter::once(plain).chain(more)
+    let general = GENERAL.iter().map(|(command, does)| {
+        let functions = match command.split(' ').collect::<Vec<_>>()[..] {
+            ["fail" | "answer" | "delay", function, ..] => function,
+            ["random" | "random-codes", ..] => "the calls of an operation",
+            _ => "any",
+        };
+        ((*command).to_owned(), functions.to_owned(), *does)
     });
-    general.chain(lies).collect()
+    let wrong = WrongResult::ALL.iter().flat_map(|it| {
+        let functions: Vec<_> = it.functions().iter().map(|function| function.name()).collect();
+        let functions = functions.join(" ");
+        let arguments = ARGUMENTS.iter().filter(move |(other, _)| other == it);
+        let commands = arguments.map(|(_, argument)| format!("{} {argument}", it.name()));
+        std::iter::once(it.name().to_owned())
+            .chain(commands)
+            .map(move |command| (command, functions.clone(), it.does()))
+    });
+    general.chain(wrong).collect()
 }
 
 pub(crate) fn list() -> String {

@@ -50,11 +50,12 @@ pub(crate) struct CallerBytes {
 unsafe impl Send for CallerBytes {}
 
 #[derive(Clone, Default)]
-struct Session {
+pub(crate) struct Session {
     slot: CK_SLOT_ID,
-    stuck: bool,
-    encrypting: Encrypting,
-    decrypting: Decrypting,
+    /// Whether every new operation fails.
+    pub(crate) is_stuck: bool,
+    pub(crate) encrypting: Encrypting,
+    pub(crate) decrypting: Decrypting,
 }
 
 type Sessions = BTreeMap<CK_SESSION_HANDLE, Session>;
@@ -100,31 +101,12 @@ pub(crate) fn any_of(slot: CK_SLOT_ID) -> Option<CK_SESSION_HANDLE> {
 }
 
 pub(crate) fn slot_of(session: CK_SESSION_HANDLE) -> Option<CK_SLOT_ID> {
-    sessions().get(&session).map(|session| session.slot)
+    with(session, |it| it.slot)
 }
 
-pub(crate) fn stick(session: CK_SESSION_HANDLE) {
-    sessions().entry(session).and_modify(|session| session.stuck = true);
-}
-
-pub(crate) fn is_stuck(session: CK_SESSION_HANDLE) -> bool {
-    sessions().get(&session).is_some_and(|session| session.stuck)
-}
-
-pub(crate) fn set_encrypting(session: CK_SESSION_HANDLE, encrypting: Encrypting) {
-    sessions().entry(session).and_modify(|session| session.encrypting = encrypting);
-}
-
-pub(crate) fn encrypting(session: CK_SESSION_HANDLE) -> Encrypting {
-    sessions().get(&session).map(|session| session.encrypting.clone()).unwrap_or_default()
-}
-
-pub(crate) fn set_decrypting(session: CK_SESSION_HANDLE, decrypting: Decrypting) {
-    sessions().entry(session).and_modify(|session| session.decrypting = decrypting);
-}
-
-pub(crate) fn decrypting(session: CK_SESSION_HANDLE) -> Decrypting {
-    sessions().get(&session).map(|session| session.decrypting.clone()).unwrap_or_default()
+/// Calls `f` with an open session.
+pub(crate) fn with<T>(session: CK_SESSION_HANDLE, f: impl FnOnce(&mut Session) -> T) -> Option<T> {
+    sessions().get_mut(&session).map(f)
 }
 
 impl CallerBytes {

@@ -1,6 +1,7 @@
 //! Errors of a token.
 
 use super::ffi::CallFailure;
+use super::token::recovery::{Remedy, remedy_of};
 use crate::format::KeyVersion;
 use crate::random::RandomnessUnavailable;
 use alloc::format;
@@ -143,6 +144,33 @@ pub enum Error {
         /// The number of objects.
         count: usize,
     },
+}
+
+impl Error {
+    /// Whether the same operation may succeed later without an intervention.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Error::Call { failure } => remedy_of(failure) != Remedy::None,
+            Error::TokenNotFound { .. }
+            | Error::Wrong { .. }
+            | Error::Deadline { .. }
+            | Error::Hanging { .. }
+            | Error::NoSession
+            | Error::Randomness(_)
+            | Error::NotDestroyed { .. } => true,
+            Error::Login { fault } => {
+                matches!(fault, PinFault::Source { .. } | PinFault::Ignored | PinFault::OtherUser)
+            }
+            Error::Library { .. }
+            | Error::Forked
+            | Error::RestartProcess { .. }
+            | Error::KeyNotFound { .. }
+            | Error::TokenNotUnique { .. }
+            | Error::KeyNotUnique { .. }
+            | Error::WeakKey { .. }
+            | Error::Algorithm { .. } => false,
+        }
+    }
 }
 
 crate::error::backend_error!(Error);

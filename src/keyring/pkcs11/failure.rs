@@ -2,7 +2,6 @@
 
 use super::error::{Error, KeyWeakness, PinFault, WrongResponse};
 use super::ffi::{CallFailure, CallFault, Function, ck};
-use super::token::recovery::{Remedy, remedy_of};
 
 /// Why an attempt failed.
 #[derive(Clone, Debug)]
@@ -11,7 +10,7 @@ pub(crate) enum Failure {
     Call(CallFailure),
     /// A decryption failed with a code for a forged input or a faulty device.
     Ambiguous(CallFailure),
-    /// There was a login meanwhile, or the connection was given up.
+    /// Another login began during the attempt, or the connection was replaced.
     Superseded,
     /// The input does not authenticate.
     Authentication,
@@ -105,40 +104,13 @@ pub(crate) fn pin_fault(failure: &CallFailure) -> Option<PinFault> {
     })
 }
 
-impl Error {
-    /// Whether the same operation may succeed later without an intervention.
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Error::Call { failure } => remedy_of(failure) != Remedy::None,
-            Error::TokenNotFound { .. }
-            | Error::Wrong { .. }
-            | Error::Deadline { .. }
-            | Error::Hanging { .. }
-            | Error::NoSession
-            | Error::Randomness(_)
-            | Error::NotDestroyed { .. } => true,
-            Error::Login { fault } => {
-                matches!(fault, PinFault::Source { .. } | PinFault::Ignored | PinFault::OtherUser)
-            }
-            Error::Library { .. }
-            | Error::Forked
-            | Error::RestartProcess { .. }
-            | Error::KeyNotFound { .. }
-            | Error::TokenNotUnique { .. }
-            | Error::KeyNotUnique { .. }
-            | Error::WeakKey { .. }
-            | Error::Algorithm { .. } => false,
-        }
-    }
-}
-
 /// The error of a failure that concerns no single key.
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Call(failure) | Failure::Ambiguous(failure) => Error::Call { failure },
             Failure::Superseded => Error::NoSession,
-            // The input was valid a moment ago.
+            // The input is known to be valid.
             Failure::Authentication | Failure::KeyMissing | Failure::KeyNotUnique => {
                 Error::Wrong { fault: WrongResponse::DoesNotUnwrap }
             }

@@ -4,17 +4,17 @@ use super::catalogue::CatalogueKeyring;
 use super::key::generate::TokenSource;
 use super::token::Token;
 use crate::OsRandom;
-use crate::crypto::secret::DataKey;
 use crate::file::{FileError, FileKeyring, FileKeyringOptions, KeyFileError, Protection};
-use crate::format::{KeyName, KeyVersion, Slot};
+use crate::format::KeyVersion;
 use crate::keyring::wrapping_key::KeyMaterialStore;
-use crate::keyring::{Keyring, KeyringError, Lifecycle, SlotWriter, WrapContext, forward_keyring};
+use crate::keyring::{Keyring, Lifecycle, forward_keyring};
 #[cfg(doc)]
 use crate::keyset::LifecycleError;
 use crate::keyset::{Change, ChangeOptions, ChangeOutcome, KeysetMap, VersionRecord};
 use crate::random::KeyringRng;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::Deref;
 use std::path::Path;
 
 /// Master keys that never leave a PKCS#11 token, with their records in a key file.
@@ -207,11 +207,25 @@ impl Pkcs11Keyring {
         Pkcs11Keyring { catalogue, token: self.token.clone() }
     }
 
-    /// Runs `work`, and delivers its events once no lock is held.
-    fn with_events<T>(&self, work: impl FnOnce(&FileKeyring) -> T) -> T {
-        let outcome = work(&self.catalogue);
-        self.token.events().publish();
-        outcome
+    /// The catalogue. The events of its use are delivered on drop, once no lock is held.
+    fn observed(&self) -> ObservedCatalogue<'_> {
+        ObservedCatalogue(self)
+    }
+}
+
+struct ObservedCatalogue<'a>(&'a Pkcs11Keyring);
+
+impl Deref for ObservedCatalogue<'_> {
+    type Target = FileKeyring;
+
+    fn deref(&self) -> &FileKeyring {
+        &self.0.catalogue
+    }
+}
+
+impl Drop for ObservedCatalogue<'_> {
+    fn drop(&mut self) {
+        self.0.token.events().publish();
     }
 }
 
@@ -226,36 +240,7 @@ fn source(token: &Token) -> Arc<dyn KeyMaterialStore> {
 
 impl Keyring for Pkcs11Keyring {
     forward_keyring!(self => self.catalogue; visit_primaries, holds, freshness);
-
-    fn wrap(
-        &self,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.with_events(|catalogue| catalogue.wrap(data_key, context, slots, rng))
-    }
-
-    fn wrap_under(
-        &self,
-        name: KeyName<'_>,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.with_events(|catalogue| catalogue.wrap_under(name, data_key, context, slots, rng))
-    }
-
-    fn unwrap(
-        &self,
-        slot: &Slot<'_>,
-        context: &WrapContext<'_>,
-        data_key: &mut DataKey,
-    ) -> Result<(), KeyringError> {
-        self.with_events(|catalogue| catalogue.unwrap(slot, context, data_key))
-    }
+    forward_keyring!(self => self.observed(); wrap, wrap_under, unwrap);
 }
 
 impl Lifecycle for Pkcs11Keyring {
@@ -273,6 +258,6 @@ impl Lifecycle for Pkcs11Keyring {
         terms: &ChangeOptions,
         rng: &mut KeyringRng<'_>,
     ) -> Result<ChangeOutcome, crate::Error> {
-        self.with_events(|catalogue| catalogue.change(changes, terms, rng))
+        self.observed().change(changes, terms, rng)
     }
 }

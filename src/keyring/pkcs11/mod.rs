@@ -3,9 +3,10 @@
 //! | | |
 //! |---|---|
 //! | `ffi` | calls into the library: the unsafe code |
-//! | `token` | an open token: the loaded library, connections, sessions, login, recovery, deadlines |
+//! | `token` | an open token: the loaded library, connections, sessions, login, deadlines |
+//! | `token::recovery` | retries after a lost session, login or device |
 //! | `key` | key objects, and wrapping and unwrapping under them |
-//! | `failure` | what a return code means |
+//! | `failure` | the meaning of return codes |
 //! | `keyring`, `catalogue` | keys that the token generates, recorded in a key file |
 //! | `external`, `external_keys` | keys that were put on the token by other means |
 

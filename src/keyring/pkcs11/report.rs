@@ -1,4 +1,4 @@
-//! A report of what a token supports, for people who choose one.
+//! A report of the algorithms that a token supports.
 
 use super::error::{Error, WrongResponse};
 use super::failure::Failure;
@@ -17,7 +17,7 @@ use core::fmt;
 
 /// What a token supports, as its tests show.
 ///
-/// `Display` makes a page of it, which `examples/hsm_probe.rs` prints.
+/// `Display` writes a page, which `examples/hsm_probe.rs` prints.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {

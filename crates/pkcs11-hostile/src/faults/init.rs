@@ -9,9 +9,13 @@ use crate::sessions::{self, Decrypting, DeferredInit, Encrypting, IvOut};
 use crate::state;
 use crate::wrong_results::WrongResult::{self, *};
 
+fn is_stuck(session: CK_SESSION_HANDLE) -> bool {
+    sessions::with(session, |it| it.is_stuck) == Some(true)
+}
+
 /// Begins an operation, unless the session is stuck.
 pub(crate) fn begin(session: CK_SESSION_HANDLE, call: impl FnOnce() -> CK_RV) -> CK_RV {
-    if sessions::is_stuck(session) { CKR_OPERATION_ACTIVE } else { call() }
+    if is_stuck(session) { CKR_OPERATION_ACTIVE } else { call() }
 }
 
 pub(crate) unsafe fn encrypt(
@@ -20,7 +24,7 @@ pub(crate) unsafe fn encrypt(
     mechanism: *mut CK_MECHANISM,
     key: CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    if sessions::is_stuck(session) {
+    if is_stuck(session) {
         return CKR_OPERATION_ACTIVE;
     }
     // SAFETY: the caller's arguments.
@@ -64,7 +68,7 @@ pub(crate) unsafe fn encrypt(
         _ => call(mechanism),
     };
     if code == CKR_OK {
-        sessions::set_encrypting(session, Encrypting { tag: kind.tag(), iv: out });
+        sessions::with(session, |it| it.encrypting = Encrypting { tag: kind.tag(), iv: out });
     }
     code
 }
@@ -102,7 +106,7 @@ pub(crate) unsafe fn decrypt(
     mechanism: *mut CK_MECHANISM,
     key: CK_OBJECT_HANDLE,
 ) -> CK_RV {
-    if sessions::is_stuck(session) {
+    if is_stuck(session) {
         return CKR_OPERATION_ACTIVE;
     }
     // SAFETY: the caller's arguments.
@@ -137,7 +141,7 @@ pub(crate) unsafe fn decrypt(
         _ => call(mechanism),
     };
     if code == CKR_OK {
-        sessions::set_decrypting(session, Decrypting { tag: kind.tag(), deferred });
+        sessions::with(session, |it| it.decrypting = Decrypting { tag: kind.tag(), deferred });
     }
     code
 }

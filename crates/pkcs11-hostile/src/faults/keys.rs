@@ -29,27 +29,24 @@ pub(crate) unsafe fn generate(
         GenerateShort => attributes.iter().any(|a| a.type_ == CKA_VALUE_LEN),
         _ => true,
     });
-    let mut truth = CK_TRUE;
-    let mut falsehood = CK_FALSE;
+    let mut yes = CK_TRUE;
+    let mut no = CK_FALSE;
     let mut short: CK_ULONG = 16;
-    let changed = match wrong.map(|(wrong, _)| wrong) {
+    let mut changed = match wrong.map(|(wrong, _)| wrong) {
         Some(GenerateZero) => {
             // SAFETY: the caller's variable, which is not NULL.
             unsafe { key.write(0) };
             return CKR_OK;
         }
         Some(GenerateExtractable) => {
-            replaced(attributes, CKA_EXTRACTABLE, (&raw mut truth).cast(), 1)
+            replaced(attributes, CKA_EXTRACTABLE, (&raw mut yes).cast(), 1)
         }
-        Some(GenerateNotSensitive) => {
-            replaced(attributes, CKA_SENSITIVE, (&raw mut falsehood).cast(), 1)
-        }
+        Some(GenerateNotSensitive) => replaced(attributes, CKA_SENSITIVE, (&raw mut no).cast(), 1),
         Some(GenerateShort) => {
             replaced(attributes, CKA_VALUE_LEN, (&raw mut short).cast(), size_of::<CK_ULONG>())
         }
         _ => attributes.to_vec(),
     };
-    let mut changed = changed;
     let count = changed.len() as CK_ULONG;
     let start = if changed.is_empty() { start } else { changed.as_mut_ptr() };
     // SAFETY: the caller's arguments; the template is a copy, whose values are alive.

@@ -22,13 +22,13 @@ struct Padded {
 /// reachable, since a sanitizer reports leaks.
 static GIVEN: Mutex<Vec<&'static Padded>> = Mutex::new(Vec::new());
 
-/// The list to return: `honest`, a changed copy, or NULL.
-pub(crate) fn list(honest: *mut CK_FUNCTION_LIST) -> *mut CK_FUNCTION_LIST {
+/// The list to return: `right`, a changed copy, or NULL.
+pub(crate) fn list(right: *mut CK_FUNCTION_LIST) -> *mut CK_FUNCTION_LIST {
     let Some((wrong, argument)) = state::wrong_result(Function::C_GetFunctionList, |_| true) else {
-        return honest;
+        return right;
     };
-    // SAFETY: `honest` is the static list of this module.
-    let mut list = unsafe { *honest };
+    // SAFETY: `right` is the static list of this module.
+    let mut list = unsafe { *right };
     match wrong {
         ListNull => return std::ptr::null_mut(),
         ListVersion3 => list.version = CK_VERSION { major: 3, minor: 0 },

@@ -70,7 +70,8 @@ pub(crate) unsafe fn encrypt(
     input: Input,
     output: Output,
 ) -> CK_RV {
-    let Encrypting { tag, iv } = sessions::encrypting(session);
+    let Encrypting { tag, iv } =
+        sessions::with(session, |it| it.encrypting.clone()).unwrap_or_default();
     let around = match iv {
         IvOut::Appended(_) | IvOut::Prepended(_) => GCM_IV,
         _ => 0,
@@ -97,7 +98,8 @@ pub(crate) unsafe fn decrypt(
     input: Input,
     output: Output,
 ) -> CK_RV {
-    let Decrypting { tag, deferred } = sessions::decrypting(session);
+    let Decrypting { tag, deferred } =
+        sessions::with(session, |it| it.decrypting.clone()).unwrap_or_default();
     let input = match deferred {
         None => input,
         // SAFETY: the caller's arguments.
@@ -128,7 +130,7 @@ unsafe fn begin_deferred(
     let Some(len) = (unsafe { output.len.as_mut() }) else { return Err(CKR_ARGUMENTS_BAD) };
     let tag = deferred.tag_bits as usize / 8;
     let Some(least) = (input.len as usize).checked_sub(GCM_IV + tag) else {
-        sessions::set_decrypting(session, Decrypting::default());
+        sessions::with(session, |it| it.decrypting = Decrypting::default());
         return Err(CKR_ENCRYPTED_DATA_LEN_RANGE);
     };
     let is_query = output.start.is_null();
@@ -136,7 +138,7 @@ unsafe fn begin_deferred(
         *len = least as CK_ULONG;
         return Err(if is_query { CKR_OK } else { CKR_BUFFER_TOO_SMALL });
     }
-    sessions::set_decrypting(session, Decrypting { tag, deferred: None });
+    sessions::with(session, |it| it.decrypting = Decrypting { tag, deferred: None });
     // SAFETY: the input is longer than an IV.
     let iv = unsafe { input.start.cast::<[u8; GCM_IV]>().read() };
     let mut aad = deferred.aad;
@@ -243,7 +245,7 @@ fn before(
             return Err(CKR_BUFFER_TOO_SMALL);
         }
         Some((Stuck, _)) => {
-            sessions::stick(delivery.session);
+            sessions::with(delivery.session, |it| it.is_stuck = true);
             return Err(CKR_GENERAL_ERROR);
         }
         _ => {}

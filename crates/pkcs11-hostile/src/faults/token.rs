@@ -28,16 +28,16 @@ pub(crate) unsafe fn slot_list(
         let ids = unsafe { std::slice::from_raw_parts_mut(list, *count as usize) };
         ids.iter_mut().for_each(|id| *id = slots::visible(*id));
     }
-    let honest = *count;
+    let right = *count;
     match state::wrong_result(C_GetSlotList, |wrong| match wrong {
         SlotsNone | SlotsHuge => true,
-        SlotsGrow => is_query && honest > 0,
-        SlotsShrink => !is_query && honest > 0,
+        SlotsGrow => is_query && right > 0,
+        SlotsShrink => !is_query && right > 0,
         _ => false,
     }) {
         Some((SlotsNone, _)) => *count = 0,
         Some((SlotsHuge, _)) => *count = CK_UNAVAILABLE_INFORMATION,
-        Some(_) => *count = honest - 1,
+        Some(_) => *count = right - 1,
         None => {}
     }
     CKR_OK

@@ -86,8 +86,8 @@ pub const CHECKS: &[Check] = &[
     ("random 1 100 100", random),
     ("random-codes 1 50 100", |t, c| {
         t.arm(c);
-        let struck = (0..10_000).filter(|_| t.session_info().is_err()).count();
-        assert_eq!((struck, t.hostile.injected()), (100, 100));
+        let failed = (0..10_000).filter(|_| t.session_info().is_err()).count();
+        assert_eq!((failed, t.hostile.injected()), (100, 100));
         assert!(t.encrypt(IV, &DATA).is_ok(), "nothing was changed");
     }),
 ];

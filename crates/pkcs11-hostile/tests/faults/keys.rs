@@ -81,12 +81,12 @@ pub const CHECKS: &[Check] = &[
     }),
 ];
 
-fn flag(t: &mut Token, command: &str, type_: CK_ATTRIBUTE_TYPE, honest: bool) {
-    assert_eq!(t.flag(t.aes, type_), honest);
+fn flag(t: &mut Token, command: &str, type_: CK_ATTRIBUTE_TYPE, right: bool) {
+    assert_eq!(t.flag(t.aes, type_), right);
     t.arm(command);
     assert!(t.flag(t.mac, CKA_SIGN), "another attribute");
-    assert_eq!(t.flag(t.aes, type_), !honest);
-    assert_eq!(t.flag(t.aes, type_), honest);
+    assert_eq!(t.flag(t.aes, type_), !right);
+    assert_eq!(t.flag(t.aes, type_), right);
     assert_eq!(t.hostile.injected(), 1);
 }
 
@@ -94,12 +94,12 @@ fn number(
     t: &mut Token,
     command: &str,
     type_: CK_ATTRIBUTE_TYPE,
-    honest: CK_ULONG,
+    right: CK_ULONG,
     wrong: CK_ULONG,
 ) {
     t.arm(command);
     assert_eq!(t.attribute::<CK_ULONG>(t.aes, type_).2, wrong);
-    assert_eq!(t.attribute::<CK_ULONG>(t.aes, type_).2, honest);
+    assert_eq!(t.attribute::<CK_ULONG>(t.aes, type_).2, right);
 }
 
 fn made(t: &mut Token, command: &str, type_: CK_ATTRIBUTE_TYPE, value: bool) {

@@ -8,34 +8,34 @@ use crate::common::token::{CallResult, DATA, IV, Output, ROOMY, Token, p11};
 
 pub const CHECKS: &[Check] = &[
     ("length-zero", |t, c| lengths(t, c, |_| 0)),
-    ("length-less", |t, c| lengths(t, c, |honest| honest - 1)),
-    ("length-more", |t, c| lengths(t, c, |honest| honest + 1)),
+    ("length-less", |t, c| lengths(t, c, |right| right - 1)),
+    ("length-more", |t, c| lengths(t, c, |right| right + 1)),
     ("length-huge", |t, c| lengths(t, c, |_| usize::MAX)),
     ("length-beyond", |t, c| lengths(t, c, |_| ROOMY + 1)),
     ("query-zero", |t, c| queries(t, c, |_| 0)),
-    ("query-less", |t, c| queries(t, c, |honest| honest - 16)),
+    ("query-less", |t, c| queries(t, c, |right| right - 16)),
     ("query-huge", |t, c| queries(t, c, |_| CK_UNAVAILABLE_INFORMATION)),
     ("buffer-too-small", |t, c| each(t, c, |_, wrong| assert_eq!(wrong, Err(0x150)))),
     ("output-short", |t, c| {
-        each(t, c, |honest, wrong| {
+        each(t, c, |right, wrong| {
             let wrong = wrong.expect("OK");
-            let half = honest.reported / 2;
-            assert_eq!(wrong.reported, honest.reported);
-            assert_eq!(wrong.buffer[..half], honest.buffer[..half]);
+            let half = right.reported / 2;
+            assert_eq!(wrong.reported, right.reported);
+            assert_eq!(wrong.buffer[..half], right.buffer[..half]);
             assert!(wrong.is_untouched_from(half));
         });
     }),
     ("output-untouched", |t, c| {
-        each(t, c, |honest, wrong| {
+        each(t, c, |right, wrong| {
             let wrong = wrong.expect("OK");
-            assert_eq!(wrong.reported, honest.reported);
+            assert_eq!(wrong.reported, right.reported);
             assert!(wrong.is_untouched_from(0));
         });
     }),
     ("output-longer", output_longer),
     ("output-zeros", |t, c| {
-        each(t, c, |honest, wrong| {
-            assert_eq!(wrong.expect("OK").bytes(), vec![0; honest.reported]);
+        each(t, c, |right, wrong| {
+            assert_eq!(wrong.expect("OK").bytes(), vec![0; right.reported]);
         });
     }),
     ("output-echo", output_echo),
@@ -76,24 +76,24 @@ fn each(t: &mut Token, command: &str, check: impl Fn(Output, CallResult<Output>)
     for what in Deliver::ALL {
         let input = input(t, what);
         begin(t, what);
-        let honest = t.deliver(what, &input, ROOMY).expect("honest");
-        assert!(honest.is_untouched_from(honest.reported));
+        let right = t.deliver(what, &input, ROOMY).expect("the right result");
+        assert!(right.is_untouched_from(right.reported));
         t.arm(&format!("{command} on {}", what.function()));
         begin(t, what);
         let wrong = t.deliver(what, &input, ROOMY);
         if wrong == Err(CKR_BUFFER_TOO_SMALL) {
             assert!(t.deliver(what, &input, ROOMY).is_ok(), "the operation is still active");
         }
-        check(honest, wrong);
+        check(right, wrong);
     }
     assert_eq!(t.hostile.injected(), 3);
 }
 
 fn lengths(t: &mut Token, command: &str, expected: fn(usize) -> usize) {
-    each(t, command, |honest, wrong| {
+    each(t, command, |right, wrong| {
         let wrong = wrong.expect("OK");
-        assert_eq!(wrong.reported, expected(honest.reported));
-        assert_eq!(wrong.buffer, honest.buffer, "the bytes are right");
+        assert_eq!(wrong.reported, expected(right.reported));
+        assert_eq!(wrong.buffer, right.buffer, "the bytes are right");
     });
 }
 
@@ -101,20 +101,20 @@ fn queries(t: &mut Token, command: &str, expected: fn(CK_ULONG) -> CK_ULONG) {
     for what in Deliver::ALL {
         let input = input(t, what);
         begin(t, what);
-        let honest = t.query(what, &input).expect("honest");
+        let right = t.query(what, &input).expect("the right result");
         t.arm(&format!("{command} on {}", what.function()));
-        assert_eq!(t.query(what, &input), Ok(expected(honest)));
+        assert_eq!(t.query(what, &input), Ok(expected(right)));
         assert!(t.deliver(what, &input, ROOMY).is_ok());
     }
 }
 
 fn output_longer(t: &mut Token, command: &str) {
-    each(t, command, |honest, wrong| {
+    each(t, command, |right, wrong| {
         let wrong = wrong.expect("OK");
-        assert_eq!(wrong.reported, honest.reported + 1);
-        assert_eq!(wrong.buffer[honest.reported], 0xa5);
+        assert_eq!(wrong.reported, right.reported + 1);
+        assert_eq!(wrong.buffer[right.reported], 0xa5);
         assert!(wrong.is_untouched_from(wrong.reported));
-        assert_eq!(&wrong.bytes()[..honest.reported], honest.bytes());
+        assert_eq!(&wrong.bytes()[..right.reported], right.bytes());
     });
     // Without room for it, the call has no fault.
     t.arm(command);
@@ -134,8 +134,8 @@ fn output_echo(t: &mut Token, command: &str) {
 }
 
 fn flips(t: &mut Token, command: &str, place: fn(usize) -> usize) {
-    each(t, command, |honest, wrong| {
-        let mut expected = honest;
+    each(t, command, |right, wrong| {
+        let mut expected = right;
         expected.buffer[place(expected.reported)] ^= 1;
         assert_eq!(wrong, Ok(expected));
     });

@@ -23,18 +23,18 @@ pub const CHECKS: &[Check] = &[
     ("cbc-iv-altered", cbc_iv_altered),
     ("cbc-iv-written", cbc_iv_written),
     ("mechanisms-without-gcm", |t, c| {
-        let honest = t.mechanism_count().expect("a count");
+        let right = t.mechanism_count().expect("a count");
         t.arm(&format!("{c} always"));
-        assert_eq!(t.mechanism_count(), Ok(honest - 1));
+        assert_eq!(t.mechanism_count(), Ok(right - 1));
         let (list, count) = t.mechanisms(256).expect("a list");
         assert!(!list[..count as usize].contains(&CKM_AES_GCM));
         assert_eq!(t.mechanisms(3), Err(CKR_BUFFER_TOO_SMALL));
     }),
     ("mechanisms-grow", |t, c| {
-        let honest = t.mechanism_count().expect("a count");
+        let right = t.mechanism_count().expect("a count");
         t.arm(c);
         let count = t.mechanism_count().expect("a count");
-        assert_eq!(count, honest - 1);
+        assert_eq!(count, right - 1);
         assert_eq!(t.mechanisms(count as usize), Err(CKR_BUFFER_TOO_SMALL));
     }),
     ("mechanisms-huge", |t, c| {
@@ -119,7 +119,7 @@ fn gcm_luna(t: &mut Token, command: &str) {
     assert_eq!(t.query(Deliver::Encrypt, &DATA), Ok(60));
     assert_eq!(t.deliver(Deliver::Encrypt, &DATA, 59), Err(CKR_BUFFER_TOO_SMALL));
     assert_eq!(t.deliver(Deliver::Encrypt, &DATA, 60).expect("OK").reported, 60);
-    assert_eq!(t.encrypt(IV, &DATA).expect("honest again").reported, 48);
+    assert_eq!(t.encrypt(IV, &DATA).expect("without the fault").reported, 48);
 }
 
 fn gcm_vendor_prepends(t: &mut Token, command: &str) {
@@ -151,13 +151,13 @@ fn gcm_vendor_prepends(t: &mut Token, command: &str) {
 }
 
 fn gcm_aad_ignored(t: &mut Token, command: &str) {
-    let honest = t.encrypt(IV, &DATA).expect("OK");
+    let right = t.encrypt(IV, &DATA).expect("OK");
     t.arm(&format!("{command} always"));
     let sealed = t.encrypt(IV, &DATA).expect("OK");
-    assert_eq!(sealed.bytes()[..32], honest.bytes()[..32]);
-    assert_ne!(sealed.bytes()[32..], honest.bytes()[32..], "the tag of no associated data");
+    assert_eq!(sealed.bytes()[..32], right.bytes()[..32]);
+    assert_ne!(sealed.bytes()[32..], right.bytes()[32..], "the tag of no associated data");
     assert_eq!(t.decrypt(IV, sealed.bytes()).expect("a round trip").bytes(), DATA);
-    assert!(t.decrypt(IV, honest.bytes()).is_err());
+    assert!(t.decrypt(IV, right.bytes()).is_err());
     t.arm("clear");
     assert!(t.decrypt(IV, sealed.bytes()).is_err());
 }

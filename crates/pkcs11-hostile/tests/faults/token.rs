@@ -15,9 +15,9 @@ pub const CHECKS: &[Check] = &[
     ("token-label-garbage", |t, c| assert!(str::from_utf8(&info(t, c).label).is_err())),
     ("token-time-garbage", |t, c| assert!(info(t, c).utcTime.starts_with(b"10:28:50\xff"))),
     ("token-serial-other", |t, c| {
-        let honest = t.token_info(t.slot).expect("info").serialNumber;
-        assert_ne!(info(t, c).serialNumber, honest);
-        assert_eq!(t.token_info(t.slot).expect("info").serialNumber, honest);
+        let right = t.token_info(t.slot).expect("info").serialNumber;
+        assert_ne!(info(t, c).serialNumber, right);
+        assert_eq!(t.token_info(t.slot).expect("info").serialNumber, right);
     }),
     ("token-pin-count-low", |t, c| flag(t, c, CKF_USER_PIN_COUNT_LOW)),
     ("token-pin-final-try", |t, c| flag(t, c, CKF_USER_PIN_FINAL_TRY)),
@@ -94,9 +94,9 @@ fn info(t: &Token, command: &str) -> CK_TOKEN_INFO {
 }
 
 fn flag(t: &Token, command: &str, flag: CK_FLAGS) {
-    let honest = t.token_info(t.slot).expect("info").flags;
-    assert_eq!(honest & flag, 0);
-    assert_eq!(info(t, command).flags, honest | flag);
+    let right = t.token_info(t.slot).expect("info").flags;
+    assert_eq!(right & flag, 0);
+    assert_eq!(info(t, command).flags, right | flag);
 }
 
 fn slot_ids_change(t: &mut Token, command: &str) {

@@ -3,10 +3,6 @@
 use core::fmt;
 use cryptoki_sys as ck;
 
-/// A return value (`CK_RV`) other than `CKR_OK`.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rv(pub(crate) ck::CK_RV);
-
 /// Return values and their names.
 macro_rules! names {
     ($($name:ident),* $(,)?) => {
@@ -34,19 +30,12 @@ names! {
     CKR_CRYPTOKI_ALREADY_INITIALIZED,
 }
 
-impl fmt::Display for Rv {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match NAMES.iter().find(|(value, _)| *value == self.0) {
-            Some((_, name)) => f.write_str(name),
-            None if self.0 >= ck::CKR_VENDOR_DEFINED => write!(f, "vendor code {:#x}", self.0),
-            None => write!(f, "code {:#x}", self.0),
-        }
-    }
-}
-
-impl fmt::Debug for Rv {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+/// Writes a return value by its name.
+fn write_rv(rv: ck::CK_RV, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match NAMES.iter().find(|(value, _)| *value == rv) {
+        Some((_, name)) => f.write_str(name),
+        None if rv >= ck::CKR_VENDOR_DEFINED => write!(f, "vendor code {rv:#x}"),
+        None => write!(f, "code {rv:#x}"),
     }
 }
 
@@ -54,7 +43,7 @@ macro_rules! functions {
     ($($name:ident),* $(,)?) => {
         /// A function of the interface, by its name in the standard.
         #[expect(non_camel_case_types, clippy::enum_variant_names, reason = "the names of the standard")]
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, PartialEq, Eq)]
         pub(crate) enum Function {
             $($name),*
         }
@@ -64,12 +53,6 @@ macro_rules! functions {
                 match self {
                     $(Function::$name => stringify!($name)),*
                 }
-            }
-        }
-
-        impl fmt::Display for Function {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.name())
             }
         }
     };
@@ -83,10 +66,10 @@ functions! {
 }
 
 /// How a call failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CallFault {
     /// It returned another value than `CKR_OK`.
-    Code(Rv),
+    Code(ck::CK_RV),
     /// It returned a length beyond the buffer, or not the one of the operation.
     Length,
     /// It returned an invalid handle, or one that is in use.
@@ -96,7 +79,7 @@ pub(crate) enum CallFault {
 }
 
 /// A failed call to a PKCS#11 library. `Display` uses the names of the standard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CallFailure {
     pub(crate) function: Function,
     pub(crate) fault: CallFault,
@@ -117,7 +100,7 @@ impl CallFailure {
     /// The return value.
     pub(crate) fn code(&self) -> Option<ck::CK_RV> {
         match self.fault {
-            CallFault::Code(rv) => Some(rv.0),
+            CallFault::Code(rv) => Some(rv),
             _ => None,
         }
     }
@@ -136,12 +119,21 @@ pub(crate) type Result<T> = core::result::Result<T, CallFailure>;
 
 impl fmt::Display for CallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let function = self.function;
+        write!(f, "{} ", self.function.name())?;
         match self.fault {
-            CallFault::Code(rv) => write!(f, "{function} returned {rv}"),
-            CallFault::Length => write!(f, "{function} returned a wrong length"),
-            CallFault::Handle => write!(f, "{function} returned an invalid handle"),
-            CallFault::Missing => write!(f, "{function} is missing"),
+            CallFault::Code(rv) => {
+                f.write_str("returned ")?;
+                write_rv(rv, f)
+            }
+            CallFault::Length => f.write_str("returned a wrong length"),
+            CallFault::Handle => f.write_str("returned an invalid handle"),
+            CallFault::Missing => f.write_str("is missing"),
         }
+    }
+}
+
+impl fmt::Debug for CallFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CallFailure({self})")
     }
 }

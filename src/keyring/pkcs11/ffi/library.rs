@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use super::failure::{CallFailure, CallFault, Function, Rv};
+use super::failure::{CallFailure, CallFault, Function};
 use alloc::string::{String, ToString};
 use core::{fmt, ptr};
 use cryptoki_sys as ck;
@@ -69,6 +69,6 @@ pub(crate) use call;
 pub(crate) fn check(function: Function, rv: ck::CK_RV) -> Result<(), CallFailure> {
     match rv {
         ck::CKR_OK => Ok(()),
-        code => Err(CallFailure { function, fault: CallFault::Code(Rv(code)) }),
+        code => Err(CallFailure { function, fault: CallFault::Code(code) }),
     }
 }

@@ -81,7 +81,7 @@ impl KeyCipher<'_> {
         let [one, other] = ivs;
         let first = self.encrypt(SELF_TEST, &CANARY, one)?;
         let second = self.encrypt(SELF_TEST, &CANARY, other)?;
-        // IVs and tags differ anyway: the same ciphertext would be one key stream for all messages.
+        // Not IVs and tags, which differ: the same ciphertext means one key stream for all messages.
         if self.ciphertext(&first, CANARY.len()) == self.ciphertext(&second, CANARY.len()) {
             return Err(Failure::Wrong(WrongResponse::IvIgnored));
         }

@@ -71,7 +71,7 @@ impl KeyMaterialStore for TokenSource {
     fn discard(&self, made: &[MadeVersion]) {
         for MadeVersion { name, version, material } in made {
             let Ok(name) = KeyName::new(name) else { continue };
-            // After a failure a key without a record stays on the token, which harms nobody.
+            // After a failure, a key without a record stays on the token.
             drop(destroy(&self.0, ObjectName::both(name, *version, material.master_key_id)));
         }
     }
@@ -80,7 +80,7 @@ impl KeyMaterialStore for TokenSource {
         &self,
         records: &mut dyn Iterator<Item = (KeyName<'k>, &'k VersionRecord)>,
     ) -> Result<(), BackendError> {
-        // One list of all keys, since most of the records have none any more.
+        // One list of all keys, since the keys of most records were destroyed before.
         let (ids, is_complete) = self.0.change(key_ids).map_err(Error::from)?;
         let mut outcome = Ok(());
         let mut left = 0_usize;
@@ -157,8 +157,8 @@ fn generate_for(
     }
 }
 
-/// Generates the objects of a version. On an error it leaves none behind, and changes none that were
-/// there before.
+/// Generates the objects of a version. On an error it destroys them again. Earlier objects
+/// stay unchanged.
 fn generate_objects(
     token: &Token,
     key: &TokenKeyName,
@@ -178,7 +178,7 @@ fn generate_objects(
                 return Err(Failure::KeyNotUnique);
             }
         }
-        // Without a login the search above proves nothing.
+        // Without a login the search above finds no key.
         attempt.check_login()?;
         has_begun = true;
         for object in key.objects() {
@@ -213,7 +213,7 @@ fn destroy_objects(token: &Token, [one, other]: &[ObjectName; 2]) -> Result<usiz
 }
 
 /// The `CKA_ID` of every secret key, and whether the list is complete: on some tokens, objects that
-/// a crash left behind cannot be read.
+/// remain after a crash cannot be read.
 fn key_ids(token: &Token) -> Result<(BTreeSet<Vec<u8>>, bool), Failure> {
     token.run(LibraryAccess::Shared, &token.time_limit(), |attempt| {
         let session = attempt.session;

@@ -13,8 +13,8 @@ use alloc::vec::Vec;
 pub(crate) const ALGORITHMS: [WrapAlgorithm; 2] =
     [WrapAlgorithm::TOKEN_AES_256_GCM, WrapAlgorithm::TOKEN_AES_256_CBC_HMAC];
 
-/// The name of the keys that protect catalogues. No key of another name opens a catalogue:
-/// everybody who may wrap data keys under that key could forge one.
+/// The name of the keys that protect catalogues. No key of another name opens a catalogue,
+/// since every user that may wrap data keys under it could forge one.
 pub(crate) const CATALOGUE_KEY: &str = "envelock.key-file";
 
 /// The use of a key on a token.

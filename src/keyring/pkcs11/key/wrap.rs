@@ -1,4 +1,4 @@
-//! Wrapping and unwrapping under a key of a token, with proof of each result.
+//! Wrapping and unwrapping under a key of a token, with a check of each result.
 
 use super::cipher::{IvBytes, KeyCipher, SELF_TEST_WRAPS, random_iv};
 use super::object::{ObjectName, TokenKeyName};
@@ -42,8 +42,8 @@ impl<'a> KeyOperation<'a> {
     pub(crate) fn wrap(&self, aad: &[u8], key: &[u8], iv: IvBytes) -> Result<TokenBuffer, Failure> {
         let tested = self.self_test()?;
         match self.wrap_as(&tested, aad, key, iv) {
-            // The token has changed since the self-test: another machine with another mode may have
-            // taken over.
+            // The token has changed since the self-test: a cluster may now use another machine, with
+            // another mode.
             Err(failure) if is_of_mode(&failure) || matches!(failure, Failure::Wrong(_)) => {
                 let fresh = self.self_test_again()?;
                 // The mode may be another one, the key may not.
@@ -63,8 +63,8 @@ impl<'a> KeyOperation<'a> {
         iv: IvBytes,
     ) -> Result<TokenBuffer, Failure> {
         self.run(|attempt| {
-            // A new connection may lead to another machine, and a handle to another key. A key of
-            // others or one that ignores IVs passes the proof below, and not this one.
+            // A new connection may be to another machine, and a handle may be of another key. Another
+            // key, or one that ignores IVs, passes the check below but not this one.
             if !attempt.connection.is_proven(attempt.logins, &self.name.encrypt) {
                 self.prove_key(attempt, tested)?;
             }

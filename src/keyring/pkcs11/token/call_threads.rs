@@ -22,7 +22,7 @@ pub(crate) struct CallThreads {
     deadline: Option<Duration>,
     /// When a call counts as hung.
     hang_limit: Duration,
-    most: usize,
+    max_threads: usize,
     /// The process that the threads are in.
     process: u32,
     pool: Arc<Monitor<ThreadPool>>,
@@ -41,22 +41,26 @@ struct Call {
     caller: Caller,
 }
 
-/// What became of the caller of a call.
+/// The state of the caller of a call.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Caller {
     Waits,
     /// It left at the deadline.
     Left,
-    /// It left, and the call hung for so long that another thread replaces the one of the call,
-    /// which ends when the call returns.
+    /// It left, and the call hung for longer than the hang limit: another thread replaces that of the
+    /// call, which ends when the call returns.
     Replaced,
 }
 
 impl CallThreads {
-    pub(crate) fn new(deadline: Option<Duration>, hang_limit: Duration, most: usize) -> Self {
+    pub(crate) fn new(
+        deadline: Option<Duration>,
+        hang_limit: Duration,
+        max_threads: usize,
+    ) -> Self {
         let hang_limit = deadline.map_or(hang_limit, |deadline| hang_limit.max(deadline));
         let (process, pool) = (std::process::id(), Arc::new(Monitor::new(ThreadPool::default())));
-        CallThreads { deadline, hang_limit, most, process, pool }
+        CallThreads { deadline, hang_limit, max_threads, process, pool }
     }
 
     /// Runs `work`, and waits for it until the deadline, or for `least` if that is longer. Without
@@ -109,7 +113,7 @@ impl CallThreads {
                 return Ok((thread, pool.begin(started)));
             }
             self.replace_hung(&mut pool);
-            if pool.calls.len() - pool.count(Caller::Replaced) < self.most {
+            if pool.calls.len() - pool.count(Caller::Replaced) < self.max_threads {
                 let (thread, jobs) = mpsc::channel::<CallJob>();
                 let run = move || jobs.into_iter().for_each(|job| job());
                 let name = thread::Builder::new().name("envelock token".into());
@@ -119,7 +123,7 @@ impl CallThreads {
             }
             // Saturates: at the deadline it does not wait any longer.
             let rest = deadline.saturating_sub(started.elapsed());
-            if rest.is_zero() || pool.count(Caller::Left) >= self.most {
+            if rest.is_zero() || pool.count(Caller::Left) >= self.max_threads {
                 return Err(self.hanging(&pool));
             }
             pool = self.pool.wait_timeout(pool, rest);
@@ -130,9 +134,10 @@ impl CallThreads {
         call.started.elapsed() >= self.hang_limit
     }
 
-    /// Gives up hung calls, at most as many as there may be threads.
+    /// Replaces the threads of hung calls, at most as many as there may be threads.
     fn replace_hung(&self, pool: &mut ThreadPool) {
-        let room = self.most.max(pool.count(Caller::Replaced)) - pool.count(Caller::Replaced);
+        let room =
+            self.max_threads.max(pool.count(Caller::Replaced)) - pool.count(Caller::Replaced);
         let hung = pool.calls.values_mut();
         let hung = hung.filter(|call| call.caller == Caller::Left && self.is_hung(call));
         hung.take(room).for_each(|call| call.caller = Caller::Replaced);
@@ -143,7 +148,7 @@ impl CallThreads {
         let left = pool.count(Caller::Left);
         let calls = left + pool.count(Caller::Replaced);
         let mut abandoned = pool.calls.values().filter(|call| call.caller == Caller::Left);
-        if left >= self.most && abandoned.all(|call| self.is_hung(call)) {
+        if left >= self.max_threads && abandoned.all(|call| self.is_hung(call)) {
             return Error::RestartProcess { calls };
         }
         Error::Hanging { calls }
@@ -188,7 +193,7 @@ impl Drop for CallThreads {
             core::mem::forget(self.pool.clone());
             return;
         }
-        // A thread ends once nobody can send it a job.
+        // A thread ends when its last sender is dropped.
         self.pool.lock().idle.clear();
     }
 }

@@ -34,12 +34,12 @@ pub(crate) struct Connection {
     pub(crate) epoch: u64,
     pub(crate) slot: SlotId,
     /// How many sessions may be used at once.
-    most: usize,
+    max_sessions: usize,
     /// The session that keeps the login, which lasts as long as a session is open. No operation
-    /// uses it. `None` once it is closed.
-    anchor: Mutex<Option<SessionHandle>>,
-    /// Locked during each call in the anchor.
-    anchor_calls: TimedLock,
+    /// uses it. `None` after it was closed.
+    login_session: Mutex<Option<SessionHandle>>,
+    /// Locked during each call in the login session.
+    login_calls: TimedLock,
     pool: Mutex<SessionPool>,
     known: Mutex<Known>,
 }
@@ -47,7 +47,7 @@ pub(crate) struct Connection {
 /// Known objects of a token.
 #[derive(Default)]
 struct Known {
-    /// The login count: another login voids everything that was known.
+    /// The login count. Another login invalidates what is known.
     logins: u64,
     handles: BTreeMap<ObjectName, ObjectHandle>,
     /// When keys last decrypted the canary of their self-test.
@@ -63,19 +63,19 @@ struct SessionPool {
 }
 
 impl Connection {
-    /// Finds the token, opens the anchor and logs in. Returns whether a login was needed.
+    /// Finds the token, opens the login session and logs in. Returns whether a login was needed.
     fn open(library: &LibraryGuard<'_>, options: &Arc<Options>) -> Result<(Self, bool), Failure> {
         let (slot, info) = find_token(library, options)?;
-        let anchor = library.open_session(slot)?;
-        // The anchor takes one of the token's sessions.
+        let login_session = library.open_session(slot)?;
+        // The login session takes one of the token's sessions.
         let allowed = info.max_sessions.map_or(usize::MAX, |most| most.max(2) - 1);
         let connection = Connection {
             options: options.clone(),
             epoch: library.epoch,
             slot,
-            most: options.max_sessions.min(allowed),
-            anchor: Mutex::new(Some(anchor)),
-            anchor_calls: TimedLock::new(),
+            max_sessions: options.max_sessions.min(allowed),
+            login_session: Mutex::new(Some(login_session)),
+            login_calls: TimedLock::new(),
             pool: Mutex::new(SessionPool::default()),
             known: Mutex::new(Known::default()),
         };
@@ -90,19 +90,19 @@ impl Connection {
 
     /// Whether the user is logged in, or need not be.
     pub(crate) fn is_logged_in(&self, library: &LibraryGuard<'_>) -> Result<bool, Failure> {
-        let is_logged_in = self.in_anchor(library, |anchor| anchor.is_logged_in())?;
+        let is_logged_in = self.in_login_session(library, |session| session.is_logged_in())?;
         Ok(is_logged_in || !self.options.logs_in())
     }
 
-    /// Makes a call in the anchor.
-    fn in_anchor<T>(
+    /// Makes a call in the login session.
+    fn in_login_session<T>(
         &self,
         library: &LibraryGuard<'_>,
         call: impl FnOnce(Session<'_>) -> Result<T, CallFailure>,
     ) -> Result<T, Failure> {
-        let _calls = self.anchor_calls.exclusive(&library.limit)?;
-        let anchor = (*lock(&self.anchor)).ok_or(Failure::Superseded)?;
-        Ok(call(library.session(anchor))?)
+        let _calls = self.login_calls.exclusive(&library.limit)?;
+        let login_session = (*lock(&self.login_session)).ok_or(Failure::Superseded)?;
+        Ok(call(library.session(login_session))?)
     }
 
     /// Logs in if needed. Returns whether it was.
@@ -113,7 +113,7 @@ impl Connection {
         // A callback runs inside the library: it must not enter a second time.
         let pin = self.options.pin.pin().map_err(Failure::Login)?;
         let login = library.lock_login()?;
-        // Another thread may have logged in meanwhile.
+        // Another thread may have logged in since.
         if self.is_logged_in(library)? {
             return Ok(false);
         }
@@ -124,7 +124,8 @@ impl Connection {
             return Err(Failure::Login(fault));
         }
         library.count_login();
-        let answer = self.in_anchor(library, |anchor| anchor.login(pin.as_ref().map(Pin::expose)));
+        let answer =
+            self.in_login_session(library, |session| session.login(pin.as_ref().map(Pin::expose)));
         // Again, for an operation that began during the login.
         library.count_login();
         match answer {
@@ -165,8 +166,8 @@ impl Connection {
     /// Returns a session after a success.
     pub(crate) fn return_session(&self, library: &LibraryGuard<'_>, session: SessionHandle) {
         let mut pool = lock(&self.pool);
-        // There is one too many after a hung call that was replaced has returned.
-        if pool.is_retired || pool.idle.len() >= self.most {
+        // There are too many after the return of a hung call whose permit was replaced.
+        if pool.is_retired || pool.idle.len() >= self.max_sessions {
             drop(pool);
             library.end_session(session, false);
         } else {
@@ -174,21 +175,21 @@ impl Connection {
         }
     }
 
-    /// Ends the use of this connection, and closes its idle sessions and the anchor, or forgets them
+    /// Ends the use of this connection, and closes its idle sessions and the login session, or forgets them
     /// if they are gone. Sessions in use are closed by their users.
     fn retire(&self, library: &LibraryGuard<'_>, is_gone: bool) {
         let mut pool = lock(&self.pool);
         pool.is_retired = true;
         let idle = core::mem::take(&mut pool.idle);
         drop(pool);
-        // A call that hangs there keeps the anchor.
-        let calls = self.anchor_calls.exclusive(&library.limit);
-        let anchor = calls.as_ref().ok().and_then(|_| lock(&self.anchor).take());
-        // Handles of an earlier epoch may be another user's now.
+        // A hung call in the login session keeps it.
+        let calls = self.login_calls.exclusive(&library.limit);
+        let login_session = calls.as_ref().ok().and_then(|_| lock(&self.login_session).take());
+        // Handles of an earlier epoch may belong to other sessions now.
         if library.epoch != self.epoch {
             return;
         }
-        for session in idle.into_iter().chain(anchor) {
+        for session in idle.into_iter().chain(login_session) {
             library.end_session(session, is_gone);
         }
     }
@@ -224,7 +225,7 @@ impl Connection {
         Ok(object)
     }
 
-    /// Why a search found nothing: without a login, keys are hidden.
+    /// The reason for an empty search result: without a login, keys are hidden.
     fn missing(&self, library: &LibraryGuard<'_>) -> Failure {
         match self.is_logged_in(library) {
             Ok(true) => Failure::KeyMissing,
@@ -245,7 +246,7 @@ impl Connection {
         }
     }
 
-    /// Everything known at this login count; `None` if there was another login since.
+    /// What is known at this login count; `None` after another login.
     fn known(&self, logins: u64) -> Option<MutexGuard<'_, Known>> {
         let mut known = lock(&self.known);
         if known.logins < logins {
@@ -261,7 +262,7 @@ impl Connection {
     }
 }
 
-/// The fault that the flags of the token announce.
+/// The fault that the flags of the token report.
 fn flagged(info: &TokenInfo, options: &Options) -> Option<PinFault> {
     if info.flags & ck::CKF_USER_PIN_LOCKED != 0 {
         return Some(PinFault::Locked);
@@ -308,7 +309,7 @@ impl Connections {
         });
         let (connection, logged_in) = opened?;
         let connection = Arc::new(connection);
-        self.sessions.set_most(connection.most);
+        self.sessions.set_permits(connection.max_sessions);
         *lock(&self.current) = Some(connection.clone());
         self.events.connected(logged_in);
         Ok(connection)
@@ -319,7 +320,7 @@ impl Connections {
         lock(&self.current).clone().filter(|it| it.epoch == library.epoch)
     }
 
-    /// Gives up `old`, unless another thread has replaced it.
+    /// Retires `old`, unless another thread has replaced it.
     pub(crate) fn disconnect(
         &self,
         library: &LibraryGuard<'_>,
@@ -334,7 +335,7 @@ impl Connections {
         }
     }
 
-    /// Gives up the connection for good; `enter` is called if there is one.
+    /// Retires the connection of a token that is dropped; `enter` is called if there is one.
     pub(crate) fn close<'l>(&self, enter: impl FnOnce() -> Option<LibraryGuard<'l>>) {
         let Some(connection) = lock(&self.current).take() else { return };
         if let Some(library) = enter() {

@@ -33,14 +33,14 @@ pub(crate) struct LoadedLibrary {
     access: TimedLock,
     /// Changed under exclusive access.
     state: Mutex<InitState>,
-    /// Grows with each restart. Sessions and objects of an earlier epoch are void: the library may
-    /// assign their handles again.
+    /// Grows with each restart. Sessions and objects of an earlier epoch are invalid: the
+    /// library may assign their handles again.
     epoch: AtomicU64,
-    /// Grows with each login by any keyring of this process. A token may assign other handles to
-    /// its objects then: what was done meanwhile may have been done under another key.
+    /// Grows with each login by any keyring of this process. A token may then assign other
+    /// handles to its objects, so that an operation may have used another key.
     logins: AtomicU64,
     /// Sessions that this crate opened. If other code has closed one, the library may assign its
-    /// handle again before its user notices: nobody else uses that handle until then.
+    /// handle again before its user notices. No other user gets that handle until then.
     sessions: Mutex<BTreeSet<SessionHandle>>,
     /// Locked during a login.
     pub(crate) login: TimedLock,
@@ -101,9 +101,9 @@ impl LoadedLibrary {
             state: Mutex::new(InitState::No),
             epoch: AtomicU64::default(),
             logins: AtomicU64::default(),
-            sessions: Mutex::new(BTreeSet::new()),
+            sessions: Mutex::default(),
             login: TimedLock::new(),
-            refused_pins: Mutex::new(RefusedPins::new()),
+            refused_pins: Mutex::default(),
         });
         libraries.push(library.clone());
         Ok(library)

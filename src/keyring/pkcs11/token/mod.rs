@@ -41,7 +41,7 @@ use std::sync::Mutex;
 /// The sessions belong to this value, but PKCS#11 defines a login, C_Finalize and
 /// C_CloseAllSessions for the whole process: other code that uses the same library in the same
 /// process can log the user out and close sessions, and some libraries crash if that happens during
-/// a call. The token recovers from what is lost in this way.
+/// a call. The token recovers from lost sessions and logins.
 ///
 /// # After a fork
 ///
@@ -80,8 +80,7 @@ impl Attempt<'_> {
         self.connection.object(self, name)
     }
 
-    /// Fails if the user is not logged in: keys are hidden then, and a search that finds none proves
-    /// nothing.
+    /// Fails if the user is not logged in: keys are hidden then, so that a search finds none.
     pub(crate) fn check_login(&self) -> Result<(), Failure> {
         if self.connection.is_logged_in(self.library)? {
             Ok(())
@@ -106,8 +105,8 @@ impl Token {
                 options.hang_limit,
                 options.max_sessions,
             ),
-            self_tests: Mutex::new(BTreeMap::new()),
-            known_answers: Mutex::new(BTreeMap::new()),
+            self_tests: Mutex::default(),
+            known_answers: Mutex::default(),
             options,
         })))
     }

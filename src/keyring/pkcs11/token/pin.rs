@@ -80,6 +80,7 @@ fn read(path: &Path, rules: FileRules) -> Result<Pin, PinFault> {
 /// tokens lock after a few wrong ones.
 ///
 /// Stored as MACs under a key of this process, so that no PIN stays in memory.
+#[derive(Default)]
 pub(crate) struct RefusedPins {
     mac: Option<Mac>,
     refused: Vec<Refused>,
@@ -92,10 +93,6 @@ struct Refused {
 }
 
 impl RefusedPins {
-    pub(crate) fn new() -> Self {
-        RefusedPins { mac: None, refused: Vec::new() }
-    }
-
     /// Why the token has refused this PIN; `None` if it has not.
     pub(crate) fn fault(&self, serial: &[u8], pin: &Pin) -> Option<PinFault> {
         let pin = self.fingerprint(pin)?;
@@ -171,7 +168,7 @@ mod tests {
 
     #[test]
     fn only_the_refused_pin_of_a_token_is_known() {
-        let mut refused = RefusedPins::new();
+        let mut refused = RefusedPins::default();
         assert!(refused.fault(b"1", &Pin::new("1234")).is_none());
         refused.record(b"1", &Pin::new("1234"), PinFault::Rejected);
         assert!(matches!(refused.fault(b"1", &Pin::new("1234")), Some(PinFault::Rejected)));

@@ -1,5 +1,7 @@
-//! Recovery of a token, by the least disturbing remedy that may help: another session, another
-//! login, another connection, a restart of the library.
+//! Recovery of lost sessions, logins and devices: the retry loop of operations, and the remedies.
+//!
+//! The least remedy that may help comes first: another session, another lookup or login, another
+//! connection, a restart of the library.
 
 use super::connection::{Connection, Connections};
 use super::events::TokenEvent;
@@ -39,7 +41,7 @@ impl Token {
         let OpenToken { library, connections, .. } = &*self.0;
         let mut recovery = Recovery::new(*limit);
         loop {
-            // Outside the library, so that a wait blocks no call inside.
+            // Outside the library, so that a wait blocks no other call.
             let permit = connections.sessions.acquire(limit)?;
             let (step, epoch) = match library.enter(access, limit) {
                 Ok(inside) => match attempt(&inside, connections, &mut operation) {
@@ -101,7 +103,7 @@ fn attempt<T>(
         Attempt { library, connection: &connection, session: library.session(session), logins };
     let mut outcome = operation(&environment);
     if library.logins() != logins {
-        // Handles may have changed meanwhile: neither a success nor a failure counts.
+        // Handles may have changed during the attempt: neither a success nor a failure counts.
         outcome = Err(Failure::Superseded);
     }
     match &outcome {
@@ -212,7 +214,7 @@ pub(crate) enum Remedy {
     Session,
     /// Another lookup of the object handle, after a login if needed.
     Lookup,
-    /// To ask the device for its state.
+    /// A check of the device.
     Device,
     /// A restart: the library is not initialised.
     Restart,
@@ -223,7 +225,7 @@ pub(crate) enum Remedy {
 /// The least remedy that may help against a failed call.
 pub(crate) fn remedy_of(failure: &CallFailure) -> Remedy {
     let code = match failure.fault {
-        CallFault::Code(rv) => rv.0,
+        CallFault::Code(code) => code,
         CallFault::Length | CallFault::Handle => return Remedy::Session,
         CallFault::Missing => return Remedy::None,
     };
@@ -258,7 +260,7 @@ pub(crate) fn remedy_of(failure: &CallFailure) -> Remedy {
     }
 }
 
-/// Whether the call lacked a session or room in its buffer: nothing is lost.
+/// Whether the call lacked a session or space in its buffer, so that the connection is intact.
 fn is_lack_of_sessions(failure: &CallFailure) -> bool {
     let codes = [ck::CKR_SESSION_COUNT, ck::CKR_BUFFER_TOO_SMALL];
     failure.code().is_none_or(|code| codes.contains(&code))
@@ -275,8 +277,7 @@ pub(crate) fn is_session_gone(failure: &Failure) -> bool {
     failure.code().is_some_and(|code| codes.contains(&code))
 }
 
-/// Applies the remedy against `failure` that is possible inside the library, and returns what to do
-/// next.
+/// Applies the remedy against `failure` that is possible inside the library, and returns the next step.
 ///
 /// # Errors
 ///
@@ -294,15 +295,15 @@ pub(crate) fn next_step(
     let step = recovery.retry(failure.clone())?;
     let recurs = recovery.library_failed(&failure);
     let restart = match connections.current(library) {
-        Some(connection) => mend(library, connections, &connection, remedy, recovery)?,
+        Some(connection) => repair(library, connections, &connection, remedy, recovery)?,
         // It could not be made.
         None => remedy == Remedy::Restart || (remedy == Remedy::Device && recovery.device_failed()),
     };
     Ok(if restart || recurs { Step::Restart(failure) } else { step })
 }
 
-/// Mends `connection` or gives it up. Returns whether only a restart can help.
-fn mend(
+/// Repairs `connection` or retires it. Returns whether only a restart can help.
+fn repair(
     library: &LibraryGuard<'_>,
     connections: &Connections,
     connection: &Arc<Connection>,
@@ -352,7 +353,7 @@ fn log_in_again(
             Err(Failure::Login(fault))
         }
         Err(Failure::Error(error)) => Err(error.into()),
-        // Another thread has given the connection up.
+        // Another thread has replaced the connection.
         Err(Failure::Superseded) => Ok(false),
         Err(_) => {
             connections.disconnect(library, connection, false);

@@ -6,17 +6,17 @@ use crate::sync::Monitor;
 use alloc::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
-/// Permits to use a session, at most as many as the token has sessions.
+/// Permits to use a session, as many as the token has sessions.
 pub(crate) struct Semaphore {
     state: Monitor<SemaphoreState>,
 }
 
 struct SemaphoreState {
-    most: usize,
+    permits: usize,
     /// Permits in use, and since when. A permit whose call hangs is replaced.
     used: BTreeMap<u64, Instant>,
-    /// Waiting threads, the longest wait first: a thread that has just returned a permit queues
-    /// behind them.
+    /// Waiting threads, the longest wait first. A thread that returns a permit and needs another one
+    /// waits after them.
     waiting: VecDeque<u64>,
     next: u64,
 }
@@ -28,10 +28,10 @@ pub(crate) struct Permit<'a> {
 }
 
 impl Semaphore {
-    pub(crate) fn new(most: usize) -> Self {
+    pub(crate) fn new(permits: usize) -> Self {
         let (used, waiting) = (BTreeMap::new(), VecDeque::new());
         Semaphore {
-            state: Monitor::new(SemaphoreState { most: most.max(1), used, waiting, next: 0 }),
+            state: Monitor::new(SemaphoreState { permits: permits.max(1), used, waiting, next: 0 }),
         }
     }
 
@@ -42,10 +42,10 @@ impl Semaphore {
         let mut is_waiting = false;
         loop {
             if state.waiting.front().is_none_or(|first| *first == number) {
-                if state.used.len() >= state.most {
+                if state.used.len() >= state.permits {
                     state.used.retain(|_, since| !limit.is_hung(*since));
                 }
-                if state.used.len() < state.most {
+                if state.used.len() < state.permits {
                     state.waiting.retain(|waiting| *waiting != number);
                     state.used.insert(number, Instant::now());
                     drop(state);
@@ -71,15 +71,15 @@ impl Semaphore {
     }
 
     /// Sets the number of permits.
-    pub(crate) fn set_most(&self, most: usize) {
-        self.state.lock().most = most.max(1);
+    pub(crate) fn set_permits(&self, permits: usize) {
+        self.state.lock().permits = permits.max(1);
         self.state.notify_all();
     }
 
     /// Removes a permit: the token had no session for a holder, since others use it as well.
     pub(crate) fn lower(&self) {
         let mut state = self.state.lock();
-        state.most = state.used.len().max(2) - 1;
+        state.permits = state.used.len().max(2) - 1;
     }
 }
 
@@ -115,7 +115,7 @@ mod tests {
         drop(one);
         assert!(acquire(0).is_err(), "a replaced permit is not returned");
         drop(other);
-        semaphore.set_most(2);
+        semaphore.set_permits(2);
         assert!(acquire(0).is_ok());
     }
 }

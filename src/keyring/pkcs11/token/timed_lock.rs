@@ -57,7 +57,7 @@ impl TimedLock {
         }
     }
 
-    /// Locks for exclusive access, once nobody holds the lock.
+    /// Locks for exclusive access, once it is not locked.
     ///
     /// The wait keeps new holders out for half of the time limit, so that it can succeed, and no
     /// longer, so that one hung call does not block all others.
@@ -152,7 +152,7 @@ mod tests {
         let holders = [lock.shared(&limit(0)).unwrap(), lock.shared(&limit(0)).unwrap()];
         let blocked = lock.exclusive(&limit(10)).err();
         assert!(matches!(blocked, Some(Error::Hanging { calls: 2 })), "{blocked:?}");
-        // A wait that has failed keeps nobody out.
+        // A failed wait keeps no holder out.
         drop(lock.shared(&limit(0)).unwrap());
         thread::scope(|scope| {
             let exclusive = scope.spawn(|| lock.exclusive(&limit(60_000)).map(drop));
