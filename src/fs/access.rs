@@ -1,9 +1,8 @@
 //! Owner, group, mode and access control list of a file, kept when another file takes its place.
 
-use super::action::FileAction;
 use super::call::uninterrupted;
 use super::directory::DirectoryFile;
-use super::error::{FileError, failed};
+use super::error::{FileAction, FileError, failed};
 use super::location::stat_of;
 use alloc::vec::Vec;
 use std::io;

@@ -1,9 +1,8 @@
 //! A file name in an open directory.
 
-use super::action::FileAction;
 use super::call::{is_unsupported, uninterrupted};
 use super::directory::{Directory, DirectoryFile, FileKind, FileStat};
-use super::error::{FileError, failed, open_failed};
+use super::error::{FileAction, FileError, failed, open_failed};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use rustix::io::Errno;

@@ -1,9 +1,8 @@
 //! An exclusive lock (`flock`) of the file that has a name, with back-off.
 
-use super::action::FileAction;
 use super::call::{is_unsupported, uninterrupted};
 use super::directory::{DirectoryFile, FileStat};
-use super::error::{FileError, failed};
+use super::error::{FileAction, FileError, failed};
 use super::location::Location;
 use alloc::boxed::Box;
 use alloc::sync::Arc;

@@ -4,7 +4,6 @@
 use super::call::is_unsupported;
 use super::call::uninterrupted;
 use super::directory::{Directory, DirectoryFile, FileKind, FileStat, FileTime};
-use super::unnamed::{self, Unnamed};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, Stat, Uid};
@@ -136,9 +135,16 @@ impl Directory for OsDirectory {
         self.openat(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL)
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn create_unnamed(&self) -> io::Result<Box<dyn DirectoryFile>> {
-        let unnamed = Unnamed::create(&self.fd, OWNER_ONLY)?;
-        Ok(Box::new(OsFile { fd: unnamed.file, directory: Some(unnamed.directory) }))
+        let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.fd, ".", flags, OWNER_ONLY)?;
+        // It gets its name by `/proc`, which need not be there.
+        let (held, found) = (rustix::fs::fstat(&fd)?, rustix::fs::stat(proc_path(&fd))?);
+        if (held.st_dev, held.st_ino) != (found.st_dev, found.st_ino) {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        Ok(Box::new(OsFile { fd, directory: Some(self.fd.try_clone()?) }))
     }
 
     // Writable although nothing is written: NFS grants an exclusive lock to writers only.
@@ -202,6 +208,10 @@ impl Directory for OsDirectory {
 struct OsFile {
     fd: OwnedFd,
     /// Where a file that was created without a name can get one.
+    #[cfg_attr(
+        not(any(target_os = "linux", target_os = "android")),
+        expect(dead_code, reason = "every file has a name")
+    )]
     directory: Option<OwnedFd>,
 }
 
@@ -278,11 +288,11 @@ impl DirectoryFile for OsFile {
         sync(&self.fd)
     }
 
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     fn link_new(&self, to: &OsStr) -> io::Result<()> {
-        match &self.directory {
-            Some(directory) => unnamed::link(&self.fd, directory, to),
-            None => Err(io::ErrorKind::Unsupported.into()),
-        }
+        let directory = self.directory.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let (from, flags) = (proc_path(&self.fd), AtFlags::SYMLINK_FOLLOW);
+        Ok(rustix::fs::linkat(rustix::fs::CWD, from, directory, to, flags)?)
     }
 
     fn try_lock(&self) -> io::Result<()> {
@@ -292,6 +302,14 @@ impl DirectoryFile for OsFile {
     fn unlock(&self) -> io::Result<()> {
         Ok(rustix::fs::flock(&self.fd, FlockOperation::Unlock)?)
     }
+}
+
+/// The path by which any process may link an open file; by the descriptor alone only the privileged
+/// can.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn proc_path(file: &OwnedFd) -> alloc::string::String {
+    use std::os::fd::AsRawFd;
+    alloc::format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 fn sync(fd: impl AsFd) -> io::Result<()> {

@@ -1,10 +1,8 @@
 //! A new file that gets its name only when it is complete.
 
-use super::action::FileAction;
-use super::call::{move_new, rename_new, uninterrupted};
+use super::call::{move_new, rename_new, uninterrupted, write_all};
 use super::directory::{Directory, DirectoryFile, FileStat};
-use super::error::{FileError, failed, not_durable};
-use super::full_io::write_all;
+use super::error::{FileAction, FileError, failed, not_durable};
 use super::location::{Location, stat_of};
 use crate::random::RandomnessUnavailable;
 use alloc::boxed::Box;

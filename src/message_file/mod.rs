@@ -8,7 +8,6 @@ mod operations;
 mod options;
 pub(crate) mod paths;
 pub(crate) mod rewrap;
-mod rewrite;
 pub(crate) mod transcode;
 
 pub use error::MessageFileError;

@@ -9,13 +9,19 @@ use super::error::MessageFileError;
 use super::journal::{HeaderState, Journal, JournalFile};
 use super::message::read_header;
 use super::paths::MessagePaths;
-use super::rewrite::{check_unchanged, rewrite};
 use crate::envelope::{Envelope, RewrapOptions, RewrapReport};
 use crate::error::Error;
-use crate::fs::{FileAction, FileError, FileLock, failed, not_durable, stat_of, write_at_start};
+use crate::fs::{
+    FileAction, FileError, FileLock, copy_ownership, failed, not_durable, read_at, stat_of,
+    write_at_start,
+};
 use crate::keyring::Keyring;
 use crate::random::RandomSource;
 use alloc::vec::Vec;
+use std::io;
+
+/// How much is copied at once.
+const BUFFER_LEN: usize = 256 * 1024;
 
 /// How a file was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,7 +150,7 @@ impl HeaderChange<'_> {
             self.overwrite(old, new)?;
             FileChange::InPlace
         } else {
-            rewrite(self.paths, &self.message, old, new)?;
+            self.copy(old, new)?;
             return Ok(FileChange::Copied);
         };
         // A process that does not use the lock can have replaced the file, which is not rewrapped then.
@@ -157,7 +163,7 @@ impl HeaderChange<'_> {
     /// Overwrites the header `old` by `new`, of which there is a journal.
     fn overwrite(&self, old: &[u8], new: &[u8]) -> Result<(), FileError> {
         let journal = &self.paths.journal;
-        check_unchanged(self.paths, &self.message, old).inspect_err(|_| drop(journal.remove()))?;
+        self.check_unchanged(old).inspect_err(|_| drop(journal.remove()))?;
         self.write_header(new).inspect_err(|error| {
             // A copy-on-write medium can be full. For readers that ignore journals the old header is
             // written back if that is possible; the journal stays.
@@ -167,6 +173,47 @@ impl HeaderChange<'_> {
         })?;
         // A journal that cannot be removed finds its header whole.
         drop(journal.remove());
+        Ok(())
+    }
+
+    /// Replaces the file by one with the header `new` in the place of `old`, durably.
+    fn copy(&self, old: &[u8], new: &[u8]) -> Result<(), FileError> {
+        let HeaderChange { paths, message } = self;
+        let path = &paths.message.path;
+        let before = stat_of(&*message.file, path)?;
+        let mut file = paths.new_file()?;
+        copy_ownership(&*message.file, file.file(), file.path())?;
+        file.write(new)?;
+        let mut buffer = alloc::vec![0; BUFFER_LEN];
+        let mut at = old.len() as u64;
+        loop {
+            let read =
+                read_at(&*message.file, &mut buffer, at).map_err(failed(FileAction::Read, path))?;
+            let bytes = buffer.get(..read).ok_or(io::ErrorKind::InvalidData.into());
+            file.write(bytes.map_err(failed(FileAction::Read, path))?)?;
+            // Saturates: more than `before.len` is refused below.
+            at = at.saturating_add(read as u64);
+            if read < BUFFER_LEN {
+                break;
+            }
+        }
+        file.sync()?;
+        let after = stat_of(&*message.file, path)?;
+        if (before.len, before.modified) != (after.len, after.modified) || at != before.len {
+            return Err(FileError::Changed { path: path.clone() });
+        }
+        self.check_unchanged(old)?;
+        file.replace()?;
+        paths.sync_names()
+    }
+
+    /// Refuses if a process that does not use the lock replaced the file or its header.
+    fn check_unchanged(&self, old: &[u8]) -> Result<(), FileError> {
+        let path = &self.paths.message.path;
+        let header = read_header(&*self.message.file).map_err(failed(FileAction::Read, path))?;
+        if header != old || !self.message.is_current()? {
+            return Err(FileError::Changed { path: path.clone() });
+        }
         Ok(())
     }
 
