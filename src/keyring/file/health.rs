@@ -97,7 +97,7 @@ impl FileKeyring {
     /// Those of [`open_any`](Self::open_any), with the options of the first opening, the anchor
     /// among them. After an error nothing has changed.
     pub fn reopen(&self, protection: &Protection) -> Result<(), Error> {
-        Ok(self.inner.reopen(protection)?)
+        Ok(self.inner.reopen(&self.inner.store.reopened(), protection)?)
     }
 }
 

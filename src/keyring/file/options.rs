@@ -6,7 +6,7 @@ use super::protection::Protection;
 use super::protection_record::ProtectionRecord;
 use super::read_only::ReadOnlyFileKeyring;
 use super::snapshot::at;
-use super::storage::Store;
+use super::storage::{MemoryFile, Store};
 use crate::error::Error;
 #[cfg(feature = "test-util")]
 use crate::fs::Directory;
@@ -204,7 +204,7 @@ impl FileKeyringOptions {
         protection: &Protection,
     ) -> Result<ReadOnlyFileKeyring, Error> {
         let keyring = self.clone().read_only().open(path, key, protection)?;
-        Ok(ReadOnlyFileKeyring::of(keyring))
+        Ok(ReadOnlyFileKeyring::of(keyring, None))
     }
 
     /// [`ReadOnlyFileKeyring::from_bytes`] with these options.
@@ -218,7 +218,10 @@ impl FileKeyringOptions {
         key: &str,
         protection: &Protection,
     ) -> Result<ReadOnlyFileKeyring, Error> {
-        ReadOnlyFileKeyring::from_bytes_with(self, bytes, key, protection)
+        let file = Arc::new(MemoryFile::new(bytes));
+        let (store, options) = (Store::in_memory(file.clone()), self.clone().read_only());
+        let keyring = FileKeyring::open_in(store, options, protection, &software())?;
+        Ok(ReadOnlyFileKeyring::of(keyring.with_key(key)?, Some(file)))
     }
 
     /// [`FileKeyring::open_or_create`] with these options. With an anchor

@@ -3,7 +3,7 @@
 use super::error::KeyFileError;
 use super::health::KeyFileHealth;
 use super::keyring::FileKeyring;
-use super::options::{FileKeyringOptions, software};
+use super::options::FileKeyringOptions;
 use super::protection::Protection;
 use super::protection_record::{OuterFreshness, ProtectionRecord};
 use super::storage::{MAX_KEY_FILE_LEN, MemoryFile, Store};
@@ -72,22 +72,9 @@ impl ReadOnlyFileKeyring {
         FileKeyringOptions::new().from_bytes(bytes, key, protection)
     }
 
-    pub(super) fn from_bytes_with(
-        options: &FileKeyringOptions,
-        bytes: &[u8],
-        key: &str,
-        protection: &Protection,
-    ) -> Result<Self, Error> {
-        let directory = Arc::new(MemoryFile::new(bytes));
-        let store = Store::in_memory(directory.clone());
-        let options = options.clone().read_only();
-        let keyring = FileKeyring::open_in(store, options, protection, &software())?;
-        Ok(ReadOnlyFileKeyring { keyring: keyring.with_key(key)?, bytes: Some(directory) })
-    }
-
-    /// A keyring of a file that was opened read-only.
-    pub(super) fn of(keyring: FileKeyring) -> Self {
-        ReadOnlyFileKeyring { keyring, bytes: None }
+    /// A keyring that was opened read-only, of `bytes` or of a file.
+    pub(super) fn of(keyring: FileKeyring, bytes: Option<Arc<MemoryFile>>) -> Self {
+        ReadOnlyFileKeyring { keyring, bytes }
     }
 
     /// Loads a later state of the key file, for every handle: under the same file key, with a history
@@ -98,9 +85,9 @@ impl ReadOnlyFileKeyring {
     /// [`KeyFileError`]: `ReadOnly` for a keyring of a file, which polls the file itself;
     /// `Content`, `RolledBack` or `Diverged` for the bytes. After an error nothing has changed.
     pub fn replace_bytes(&self, bytes: &[u8]) -> Result<u64, Error> {
-        let directory = self.directory_for(bytes)?;
+        let file = self.file_for(bytes)?;
         let inner = &self.keyring.inner;
-        inner.replace(|| directory.replace(bytes, || inner.accept_successor(bytes).map(drop)))?;
+        inner.replace(file, bytes)?;
         Ok(inner.keysets().change())
     }
 
@@ -112,23 +99,21 @@ impl ReadOnlyFileKeyring {
     /// Those of [`from_bytes`](Self::from_bytes); [`KeyFileError::ReadOnly`] for a keyring of a file,
     /// which [`reopen`](Self::reopen) opens again. After an error nothing has changed.
     pub fn reopen_bytes(&self, bytes: &[u8], protection: &Protection) -> Result<u64, Error> {
-        let directory = self.directory_for(bytes)?;
+        self.file_for(bytes)?;
         let inner = &self.keyring.inner;
-        let store = Store::in_memory(Arc::new(MemoryFile::new(bytes)));
-        inner.reopen_from(&store, protection, || directory.put(bytes))?;
+        inner.reopen(&Store::in_memory(Arc::new(MemoryFile::new(bytes))), protection)?;
         Ok(inner.keysets().change())
     }
 
-    /// The directory whose content `bytes` can replace.
-    fn directory_for(&self, bytes: &[u8]) -> Result<&MemoryFile, KeyFileError> {
+    /// The file whose content `bytes` can replace.
+    fn file_for(&self, bytes: &[u8]) -> Result<&MemoryFile, KeyFileError> {
         let path = || self.path().to_path_buf();
-        let directory =
-            self.bytes.as_deref().ok_or_else(|| KeyFileError::ReadOnly { path: path() })?;
+        let file = self.bytes.as_deref().ok_or_else(|| KeyFileError::ReadOnly { path: path() })?;
         let (len, most) = (bytes.len() as u64, MAX_KEY_FILE_LEN);
         if len > most {
             return Err(KeyFileError::TooLarge { path: path(), len, most });
         }
-        Ok(directory)
+        Ok(file)
     }
 
     /// See [`FileKeyring::with_key`].

@@ -6,7 +6,7 @@ use super::inner::Inner;
 use super::options::FileKeyringOptions;
 use super::protection::Protection;
 use super::snapshot::{Snapshot, at};
-use super::storage::{Fingerprint, Store};
+use super::storage::{Fingerprint, MemoryFile, Store};
 use crate::format::KeyVersion;
 use crate::keyring::KeyringError;
 use crate::keyring::wrapping_key::KeyMaterialStore;
@@ -211,26 +211,19 @@ impl Inner {
         outcome
     }
 
-    /// Loads the file as if it were opened for the first time: under `protection`, whatever its
-    /// history. After an error everything stays as it was.
-    pub(super) fn reopen(&self, protection: &Protection) -> Result<(), KeyFileError> {
-        // A separate store: a failed sync of this one is not forgotten if this fails.
-        self.reopen_from(&self.store.reopened(), protection, || ())
-    }
-
-    /// As `reopen`, with the content of `store`; `on_load` redirects later polls to it.
-    pub(super) fn reopen_from(
+    /// Loads the content of `store` as if it were opened for the first time: under `protection`,
+    /// whatever its history. After an error everything stays as it was. It is another store of the
+    /// same file, so that a failed sync of this one is not forgotten then, or of other bytes in memory.
+    pub(super) fn reopen(
         &self,
         store: &Store,
         protection: &Protection,
-        on_load: impl FnOnce(),
     ) -> Result<(), KeyFileError> {
         let mut last_load = lock(&self.last_load);
         let began = self.elapsed();
         let known = self.snapshot().clone();
         let source = known.keys.source();
         let (new, loaded) = LastLoad::first(store, &self.options, protection, source)?;
-        on_load();
         self.store.reset_to(store);
         let (from_change, change) = (known.keys.keysets.change(), new.keys.keysets.change());
         *self.snapshot.write() = Arc::new(new);
@@ -245,13 +238,11 @@ impl Inner {
         Ok(())
     }
 
-    /// Runs `replace`, which exchanges and loads the content, while no thread polls.
-    pub(super) fn replace(
-        &self,
-        replace: impl FnOnce() -> Result<(), KeyFileError>,
-    ) -> Result<(), KeyFileError> {
+    /// Loads `bytes`, a later state of the file, and puts them into `file`, while no thread polls.
+    pub(super) fn replace(&self, file: &MemoryFile, bytes: &[u8]) -> Result<(), KeyFileError> {
         let mut last_load = lock(&self.last_load);
-        replace()?;
+        self.accept_successor(bytes)?;
+        file.put(bytes);
         *last_load = None;
         drop(self.record_outcome(Ok(())));
         drop(last_load);

@@ -23,23 +23,12 @@ impl MemoryFile {
         MemoryFile(Mutex::new(Content { bytes: Zeroizing::new(bytes.to_vec()), number: 1 }))
     }
 
-    /// Takes `bytes` if `check` returns no error.
-    pub(crate) fn replace<E>(
-        &self,
-        bytes: &[u8],
-        check: impl FnOnce() -> Result<(), E>,
-    ) -> Result<(), E> {
+    /// Takes `bytes`.
+    pub(crate) fn put(&self, bytes: &[u8]) {
         let mut content = lock(&self.0);
-        check()?;
         // Wraps: two contents with one number would be 2^64 replacements apart.
         let number = content.number.wrapping_add(1);
         *content = Content { bytes: Zeroizing::new(bytes.to_vec()), number };
-        Ok(())
-    }
-
-    /// Takes `bytes`.
-    pub(crate) fn put(&self, bytes: &[u8]) {
-        let Ok(()) = self.replace(bytes, || Ok::<_, core::convert::Infallible>(()));
     }
 
     pub(super) fn load(&self) -> Loaded {

@@ -120,8 +120,14 @@ impl Store {
         Store::new(self.locator.clone()).with_rules(self.rules)
     }
 
-    /// Takes over what the syncs of `reopened` showed, and forgets a failed one.
+    /// Takes over the content in memory of `reopened` and what its syncs showed, and forgets a failed
+    /// one.
     pub(crate) fn reset_to(&self, reopened: &Store) {
+        if let (Locator::Memory(file), Locator::Memory(other)) = (&self.locator, &reopened.locator)
+            && !Arc::ptr_eq(file, other)
+        {
+            file.put(other.load().bytes());
+        }
         self.sync_state.reset_to(&reopened.sync_state);
     }
 
