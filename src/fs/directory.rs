@@ -12,9 +12,9 @@ use std::path::Path;
 /// # Contract
 ///
 /// - Every method but [`path`](Self::path) and [`effective_uid`](Self::effective_uid) is one
-///   system call (listing may take several), is not retried on `EINTR`, and returns the error of
-///   the system as it is: the caller decides what each means, and a simulator can record, fail
-///   and crash at each.
+///   system call, named in brackets (listing may take several), is not retried on `EINTR`, and returns
+///   the error of the system as it is: the caller decides what each means, and a simulator can record,
+///   fail and crash at each.
 /// - Names are plain file names, relative to the directory that was opened; neither the working
 ///   directory of the process nor a later rename of the directory changes what they mean.
 /// - No method follows a symbolic link in the last place.
@@ -25,195 +25,111 @@ pub trait Directory: Send + Sync {
     /// The effective user of the process.
     fn effective_uid(&self) -> u32;
 
-    /// Opens a file for reading, without waiting for the other end of a FIFO.
-    ///
-    /// # Errors
-    ///
-    /// Those of `openat`: `ENOENT` if there is none, `ELOOP` if it is a symbolic link.
+    /// Opens a file for reading, without waiting for the other end of a FIFO (`openat`). Fails with
+    /// `ENOENT` if there is none, `ELOOP` if it is a symbolic link.
     fn open(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>>;
 
-    /// Opens a file for reading and writing, without waiting for the other end of a FIFO.
-    ///
-    /// # Errors
-    ///
-    /// Those of `openat`: `ENOENT` if there is none, `ELOOP` if it is a symbolic link, `EISDIR` if
-    /// a directory.
+    /// Opens a file for reading and writing, without waiting for the other end of a FIFO (`openat`).
+    /// Fails with `ENOENT` if there is none, `ELOOP` if it is a symbolic link, `EISDIR` if a
+    /// directory.
     fn open_write(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>>;
 
-    /// Creates a file for writing, with mode 0600 from its first byte on.
-    ///
-    /// # Errors
-    ///
-    /// Those of `openat`: `EEXIST` if anything has that name, a dangling link included.
+    /// Creates a file for writing, with mode 0600 from its first byte on (`openat`). Fails with
+    /// `EEXIST` if anything has that name, a dangling link included.
     fn create_new(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>>;
 
-    /// Creates a file for writing that has no name, with mode 0600, if
-    /// [`DirectoryFile::link_new`] can give it one later.
-    ///
-    /// # Errors
-    ///
-    /// Those of `openat` with `O_TMPFILE`; `ENOSYS` where no such file, or no name for it, can be had.
+    /// Creates a file for writing that has no name, with mode 0600, if [`DirectoryFile::link_new`]
+    /// can give it one later (`openat` with `O_TMPFILE`). Fails with `ENOSYS` where no such file, or
+    /// no name for it, can be had.
     fn create_unnamed(&self) -> io::Result<Box<dyn DirectoryFile>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Creates a file to lock it, with mode 0600.
-    ///
-    /// # Errors
-    ///
-    /// Those of `openat`: `EEXIST` if anything has that name, a dangling link included.
+    /// Creates a file to lock it, with mode 0600 (`openat`). Fails with `EEXIST` if anything has that
+    /// name, a dangling link included.
     fn open_lock(&self, name: &OsStr) -> io::Result<Box<dyn DirectoryFile>>;
 
-    /// Returns the `stat` of a name, of a symbolic link itself.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fstatat`.
+    /// Returns the `stat` of a name, of a symbolic link itself (`fstatat`).
     fn stat(&self, name: &OsStr) -> io::Result<FileStat>;
 
-    /// Lists the names in the directory, without `.` and `..`.
-    ///
-    /// # Errors
-    ///
-    /// Those of `getdents`.
+    /// Lists the names in the directory, without `.` and `..` (`getdents`).
     fn list(&self) -> io::Result<Vec<OsString>>;
 
-    /// Renames a file and atomically replaces the one that `to` named.
-    ///
-    /// # Errors
-    ///
-    /// Those of `renameat`.
+    /// Renames a file and atomically replaces the one that `to` named (`renameat`).
     fn rename(&self, from: &OsStr, to: &OsStr) -> io::Result<()>;
 
-    /// Renames a file to a name that no file has.
-    ///
-    /// # Errors
-    ///
-    /// Those of `renameat2` with `RENAME_NOREPLACE`: `EEXIST` if anything has the name; `EINVAL`
-    /// or `ENOSYS` where there is no such call.
+    /// Renames a file to a name that no file has (`renameat2` with `RENAME_NOREPLACE`). Fails with
+    /// `EEXIST` if anything has the name; `EINVAL` or `ENOSYS` where there is no such call.
     fn rename_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()>;
 
-    /// Gives a file a second name, which no file has.
-    ///
-    /// # Errors
-    ///
-    /// Those of `linkat`: `EEXIST` if anything has the name; `EPERM` or `EOPNOTSUPP` where a file
-    /// has one name only.
+    /// Gives a file a second name, which no file has (`linkat`). Fails with `EEXIST` if anything has
+    /// the name; `EPERM` or `EOPNOTSUPP` where a file has one name only.
     fn link_new(&self, from: &OsStr, to: &OsStr) -> io::Result<()> {
         let _ = (from, to);
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Removes the name of a file that is not a directory.
-    ///
-    /// # Errors
-    ///
-    /// Those of `unlinkat`.
+    /// Removes the name of a file that is not a directory (`unlinkat`).
     fn unlink(&self, name: &OsStr) -> io::Result<()>;
 
-    /// Checks that files can be created, renamed and removed.
-    ///
-    /// # Errors
-    ///
-    /// Those of `faccessat`: `EROFS`, `EACCES`.
+    /// Checks that files can be created, renamed and removed (`faccessat`). Fails with `EROFS` or
+    /// `EACCES`.
     fn check_writable(&self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Waits until all names created, renamed or removed so far are on the medium.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fsync`: `EACCES` for a directory that can be searched and not read. After one, a
+    /// Waits until all names created, renamed or removed so far are on the medium (`fsync`). Fails
+    /// with `EACCES` for a directory that can be searched and not read. After an error, a
     /// second call can report success for what was lost.
     fn sync(&self) -> io::Result<()>;
 }
 
 /// One open file of a [`Directory`], closed on drop.
 pub trait DirectoryFile: Send + Sync {
-    /// Returns the `stat` of the descriptor.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fstat`.
+    /// Returns the `stat` of the descriptor (`fstat`).
     fn stat(&self) -> io::Result<FileStat>;
 
-    /// Reads up to `out.len()` bytes where the last read ended; 0 at the end of the file.
-    ///
-    /// # Errors
-    ///
-    /// Those of `read`.
+    /// Reads up to `out.len()` bytes where the last read ended; 0 at the end of the file (`read`).
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize>;
 
-    /// Writes a part of `bytes` after what was written before and returns its length.
-    ///
-    /// # Errors
-    ///
-    /// Those of `write`.
+    /// Writes a part of `bytes` after what was written before and returns its length (`write`).
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
 
-    /// Reads up to `out.len()` bytes from `offset` on; 0 at the end of the file. The position of
-    /// [`read`](Self::read) stays as it is.
-    ///
-    /// # Errors
-    ///
-    /// Those of `pread`.
+    /// Reads up to `out.len()` bytes from `offset` on; 0 at the end of the file (`pread`). The
+    /// position of [`read`](Self::read) stays as it is.
     fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Overwrites the bytes at `offset` by a part of `bytes` and returns its length. The position of
-    /// [`write`](Self::write) stays as it is.
-    ///
-    /// # Errors
-    ///
-    /// Those of `pwrite`.
+    /// Overwrites the bytes at `offset` by a part of `bytes` and returns its length (`pwrite`). The
+    /// position of [`write`](Self::write) stays as it is.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
 
-    /// Gives the file to another user and group.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fchown`: `EPERM` if the process may not.
+    /// Gives the file to another user and group (`fchown`). Fails with `EPERM` if the process may
+    /// not.
     fn set_owner(&self, uid: u32, gid: u32) -> io::Result<()>;
 
-    /// Sets the permission bits, of which `mode` has `0o7777` at most.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fchmod`.
+    /// Sets the permission bits, of which `mode` has `0o7777` at most (`fchmod`).
     fn set_mode(&self, mode: u32) -> io::Result<()>;
 
-    /// Reports whether the file was mounted by itself, so that its name cannot change to another file.
-    ///
-    /// # Errors
-    ///
-    /// Those of `statx`. `false`, and no error, where that is unknown.
+    /// Reports whether the file was mounted by itself, so that its name cannot change to another file
+    /// (`statx`). Returns `false`, and no error, where that is unknown.
     fn is_mount_root(&self) -> io::Result<bool> {
         Ok(false)
     }
 
-    /// Waits until everything written to the file system so far is on the medium, names too.
-    ///
-    /// # Errors
-    ///
-    /// Those of `syncfs`; `Unsupported` where there is no such call.
+    /// Waits until everything written to the file system so far is on the medium, names too
+    /// (`syncfs`). Fails with `Unsupported` where there is no such call.
     fn sync_file_system(&self) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Returns the access control list of the file as the system keeps it, if it has one.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fgetxattr`. `None`, and no error, where there are no such lists.
+    /// Returns the access control list of the file as the system keeps it, if it has one
+    /// (`fgetxattr`). Returns `None`, and no error, where there are no such lists.
     fn acl(&self) -> io::Result<Option<Vec<u8>>> {
         Ok(None)
     }
 
-    /// Sets or removes the access control list of the file, and with it the group bits of its mode.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fsetxattr` and `fremovexattr`.
+    /// Sets or removes the access control list of the file, and with it the group bits of its mode
+    /// (`fsetxattr` and `fremovexattr`).
     fn set_acl(&self, acl: Option<&[u8]>) -> io::Result<()> {
         match acl {
             Some(_) => Err(io::ErrorKind::Unsupported.into()),
@@ -221,35 +137,22 @@ pub trait DirectoryFile: Send + Sync {
         }
     }
 
-    /// Waits until the bytes of the file are on the medium. Its name need not be.
-    ///
-    /// # Errors
-    ///
-    /// Those of `fsync`. After one, a second call can report success for what was lost.
+    /// Waits until the bytes of the file are on the medium (`fsync`). Its name need not be. After an
+    /// error, a second call can report success for what was lost.
     fn sync(&self) -> io::Result<()>;
 
-    /// Gives a file from [`Directory::create_unnamed`] a name in that directory, which no file has.
-    ///
-    /// # Errors
-    ///
-    /// Those of `linkat`: `EEXIST` if anything has the name.
+    /// Gives a file from [`Directory::create_unnamed`] a name in that directory, which no file has
+    /// (`linkat`). Fails with `EEXIST` if anything has the name.
     fn link_new(&self, to: &OsStr) -> io::Result<()> {
         let _ = to;
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Takes the exclusive lock of this open file, unless another open file has it.
-    ///
-    /// # Errors
-    ///
-    /// Those of `flock`: `EWOULDBLOCK` if another has it.
+    /// Takes the exclusive lock of this open file, unless another open file has it (`flock`). Fails
+    /// with `EWOULDBLOCK` if another has it.
     fn try_lock(&self) -> io::Result<()>;
 
-    /// Releases the lock.
-    ///
-    /// # Errors
-    ///
-    /// Those of `flock`.
+    /// Releases the lock (`flock`).
     fn unlock(&self) -> io::Result<()>;
 }
 

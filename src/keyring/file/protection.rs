@@ -9,7 +9,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -79,9 +79,7 @@ impl Protection {
             Err(SecretFault::Permissions(mode)) => {
                 Err(KeyFileError::Permissions { path: path.to_path_buf(), mode }.into())
             }
-            Err(SecretFault::Io(error)) => {
-                Err(KeyFileError::from(failed(FileAction::Read, path)(error)).into())
-            }
+            Err(SecretFault::Io(error)) => Err(unread(path, error)),
         }
     }
 
@@ -95,10 +93,7 @@ impl Protection {
     pub fn passphrase_from(reader: impl Read) -> Result<Self, Error> {
         match read_secret(reader) {
             Ok(passphrase) => Ok(Protection::passphrase(&*passphrase)),
-            Err(error) => {
-                Err(KeyFileError::from(failed(FileAction::Read, Path::new("passphrase"))(error))
-                    .into())
-            }
+            Err(error) => Err(unread(Path::new("passphrase"), error)),
         }
     }
 
@@ -158,6 +153,10 @@ impl Protection {
             Secret::Unprotected => ProtectionKind::Unprotected,
         }
     }
+}
+
+fn unread(path: &Path, error: io::Error) -> Error {
+    KeyFileError::from(failed(FileAction::Read, path)(error)).into()
 }
 
 impl fmt::Debug for Protection {

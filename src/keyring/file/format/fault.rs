@@ -7,6 +7,7 @@ use crate::format::KeyVersion;
 use crate::keyring::file::{Argon2Cost, CostFault, ProtectionKind};
 use crate::random::RandomnessUnavailable;
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
@@ -19,7 +20,7 @@ use core::fmt;
 #[non_exhaustive]
 pub enum KeyFileFault {
     /// The bytes do not start like a key file.
-    #[error("not an envelock key file{}", Guess(*.looks_like))]
+    #[error("not an envelock key file{}", guess(*looks_like))]
     NotKeyFile {
         /// What they look like, if that is known.
         looks_like: Option<KeyFileLooksLike>,
@@ -183,6 +184,11 @@ pub enum ProtectionsFault {
     Name,
 }
 
+/// The suffix of the error text.
+fn guess(looks_like: Option<KeyFileLooksLike>) -> String {
+    looks_like.map_or_else(String::new, |guess| format!(": {guess}"))
+}
+
 /// `passphrase and a keyring`
 fn kinds(found: &[ProtectionKind]) -> String {
     let names: Vec<_> = found.iter().map(|kind| kind.name()).collect();
@@ -222,15 +228,6 @@ pub(super) fn at_header(what: RecordFault) -> KeyFileFault {
 impl From<RandomnessUnavailable> for KeyFileFault {
     fn from(error: RandomnessUnavailable) -> Self {
         KeyFileFault::Randomness(error)
-    }
-}
-
-/// The suffix of the error text.
-struct Guess(Option<KeyFileLooksLike>);
-
-impl fmt::Display for Guess {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.map_or(Ok(()), |guess| write!(f, ": {guess}"))
     }
 }
 
