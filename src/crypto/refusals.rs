@@ -27,7 +27,7 @@ fn all_are(buffer: &[u8], value: u8) -> bool {
 }
 
 /// An AEAD, and a ciphertext whose tag verifies.
-struct Sealed {
+struct TestCiphertext {
     cipher: AnyAead,
     ciphertext: Vec<u8>,
     tag: Tag,
@@ -35,14 +35,14 @@ struct Sealed {
     name: alloc::string::String,
 }
 
-impl Sealed {
+impl TestCiphertext {
     fn new(provider: Provider, algorithm: AeadAlgorithm, len: usize) -> Self {
         let key = vec![0x42; algorithm.key_len()];
         let cipher = AnyAead::new(provider, algorithm, &key).unwrap();
         let (mut ciphertext, aad) = (plaintext(len), [1, 2, 3]);
         let tag = cipher.as_aead().encrypt_in_place(&NONCE, &aad, &mut ciphertext).unwrap();
         let name = alloc::format!("{provider} {algorithm:?} {len}");
-        Sealed { cipher, ciphertext, tag, aad, name }
+        TestCiphertext { cipher, ciphertext, tag, aad, name }
     }
 
     /// Both ways to decrypt refuse, and leave nothing that was decrypted.
@@ -72,7 +72,7 @@ fn failed_decryption_leaves_no_plaintext() {
     for &provider in Provider::ALL {
         for algorithm in AeadAlgorithm::ALL {
             for len in lengths() {
-                let mut sealed = Sealed::new(provider, algorithm, len);
+                let mut sealed = TestCiphertext::new(provider, algorithm, len);
                 sealed.opens();
                 for at in [0, 15] {
                     sealed.tag[at] ^= 0x80;
@@ -100,12 +100,12 @@ fn failed_decryption_leaves_no_plaintext() {
 fn buffers_of_two_lengths_are_refused_untouched() {
     for &provider in Provider::ALL {
         for algorithm in AeadAlgorithm::ALL {
-            let sealed = Sealed::new(provider, algorithm, 100);
+            let sealed = TestCiphertext::new(provider, algorithm, 100);
             let aead = sealed.cipher.as_aead();
             for len in [0, 99, 101] {
                 let mut output = vec![UNTOUCHED; len];
                 assert!(aead.encrypt_into(&NONCE, &[], &[1; 100], &mut output).is_err());
-                let Sealed { aad, ciphertext, tag, .. } = &sealed;
+                let TestCiphertext { aad, ciphertext, tag, .. } = &sealed;
                 assert!(aead.decrypt_into(&NONCE, aad, ciphertext, &mut output, tag).is_err());
                 assert!(all_are(&output, UNTOUCHED), "{} into {len}", sealed.name);
             }

@@ -25,13 +25,13 @@ impl<K: Keyring, R> Envelope<K, R> {
         self.with_opened(&header, |key| key.decrypt(body, aad))
     }
 
-    /// Decrypts a message into `plaintext`, which has exactly the length that
-    /// [`plaintext_len`](crate::plaintext_len) says. Allocates nothing.
+    /// Decrypts a message into `plaintext`, which has exactly
+    /// [`plaintext_len`](crate::plaintext_len) bytes. Allocates nothing.
     ///
     /// # Errors
     ///
-    /// Those of [`decrypt`](Self::decrypt), and [`Error::BufferLength`]. `plaintext` then holds what
-    /// it held before, or zeros; never anything unverified.
+    /// Those of [`decrypt`](Self::decrypt), and [`Error::BufferLength`]. `plaintext` is then unchanged or
+    /// zeroed, and never has unverified bytes.
     pub fn decrypt_into(
         &self,
         message: &[u8],
@@ -43,14 +43,13 @@ impl<K: Keyring, R> Envelope<K, R> {
         self.with_opened(&header, |key| key.decrypt_into(body, aad, plaintext))
     }
 
-    /// Decrypts a message in place and returns the plaintext, which stands behind the header and
-    /// 56 bytes. Allocates nothing.
+    /// Decrypts a message in place and returns the plaintext, which begins 56 bytes after the
+    /// header. Allocates nothing.
     ///
     /// # Errors
     ///
-    /// Those of [`decrypt`](Self::decrypt). If a chunk does not verify, everything behind the header
-    /// is wiped, since chunks before it were decrypted already; on every other error the message
-    /// is as it was.
+    /// Those of [`decrypt`](Self::decrypt). If a chunk does not verify, the body is wiped, since chunks
+    /// before it were decrypted already. On every other error the message is unchanged.
     pub fn decrypt_in_place<'m>(
         &self,
         message: &'m mut [u8],
@@ -61,7 +60,7 @@ impl<K: Keyring, R> Envelope<K, R> {
         self.with_opened(&Header::parse_detached(header)?, |key| key.decrypt_in_place(body, aad))
     }
 
-    /// Unwraps the first slot that opens (SPEC O-ORDER), and says which it is.
+    /// Unwraps the first slot that opens (SPEC O-ORDER), and returns it.
     pub(super) fn unwrap_first<'h>(
         &self,
         header: &Header<'h>,
@@ -71,7 +70,7 @@ impl<K: Keyring, R> Envelope<K, R> {
         let mut failures = Failures::default();
         for slot in header.slots() {
             match unwrap_verified(&self.keyring, &slot, &context, data_key) {
-                // SPEC O-FINAL: whatever the body says, no other slot is tried.
+                // SPEC O-FINAL: no other slot is tried, whether the body verifies or not.
                 Ok(()) => return Ok(slot),
                 Err(error) => failures.add(&slot, error),
             }
@@ -88,14 +87,14 @@ pub(super) fn split(message: &[u8]) -> Result<(Header<'_>, &[u8]), Error> {
     Ok((header, body))
 }
 
-/// Makes sure that `plaintext` has the length that `body` needs.
+/// Checks that `plaintext` has the length of the plaintext of `body`.
 pub(super) fn check_room(body: &[u8], plaintext: &[u8]) -> Result<(), Error> {
     let (len, needed) = (plaintext.len(), plaintext_len_of_body(body.len())?);
     if len == needed { Ok(()) } else { Err(Error::BufferLength { len, needed }) }
 }
 
-/// Why no slot opened so far: the most specific reason, and of several such the first. Allocates nothing
-/// before it is an error.
+/// The failure with the highest precedence so far, and of several such the first. Allocates nothing before
+/// it is an error.
 #[derive(Default)]
 pub(super) struct Failures<'h>(Option<(SlotLabel<'h>, KeyringError)>);
 
@@ -106,14 +105,14 @@ impl<'h> Failures<'h> {
         }
     }
 
-    /// The failure of one slot.
+    /// Adds the failure of one slot.
     pub(super) fn of(slot: &Slot<'h>, error: KeyringError) -> Self {
         Failures(Some((slot.label, error)))
     }
 
-    /// The error that SPEC O-PRECEDENCE asks for.
+    /// Returns the error by SPEC O-PRECEDENCE.
     pub(super) fn into_error(self, header: &Header<'_>) -> Error {
-        // Every header has a slot, and none that was not tried.
+        // Every header has a slot, and every slot was tried.
         let Some((SlotLabel { name, version, .. }, error)) = self.0 else {
             return Error::WRAPPED_KEY;
         };

@@ -60,9 +60,9 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         self.encrypt_parts(plaintext, aad, header, body)
     }
 
-    /// Encrypts in place: `message` has exactly [`message_len`](Self::message_len) bytes, and
-    /// the plaintext stands at [`plaintext_range`](Self::plaintext_range), which is given again.
-    /// What the slots do not fill in front of it becomes padding. Allocates nothing.
+    /// Encrypts in place. `message` has exactly [`message_len`](Self::message_len) bytes, with the plaintext
+    /// at `plaintext`, the [`plaintext_range`](Self::plaintext_range). Room before it that the slots do
+    /// not need becomes padding. Allocates nothing.
     ///
     /// ```
     /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -82,16 +82,16 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// Those of [`encrypt_into`](Self::encrypt_into); [`Error::HeaderRoom`] if a rotation since has made
-    /// the header longer. The plaintext is then untouched.
+    /// Those of [`encrypt_into`](Self::encrypt_into); [`Error::HeaderRoom`] if a rotation in between has made
+    /// the header longer. The plaintext is then unchanged.
     pub fn encrypt_in_place(
         &self,
         message: &mut [u8],
         plaintext: Range<usize>,
         aad: Aad<'_>,
     ) -> Result<(), Error> {
-        // The caller's range, not the keyring's present header length, says where the body is: a
-        // rotation in between must not shift the plaintext.
+        // The body begins where the caller's range says, since a rotation in between can change the
+        // header length of the keyring.
         let too_short = Error::BufferLength { len: message.len(), needed: plaintext.end };
         let header_len = plaintext.start.checked_sub(layout::PREFIX_LEN);
         let parts = header_len.and_then(|len| message.split_at_mut_checked(len));
@@ -101,8 +101,8 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         body::in_place::encrypt(&encryptor, body, self.settings.threads.as_deref())
     }
 
-    /// Begins a message whose header is kept apart: has the data key wrapped, for a plaintext of
-    /// `plaintext_len` bytes. The body comes from the value that this returns.
+    /// Begins a message with a detached header: wraps a data key for a plaintext of `plaintext_len` bytes.
+    /// The returned value encrypts the body.
     ///
     /// ```
     /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -141,9 +141,8 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         body::encrypt_body(&encryptor, plaintext, body, self.settings.threads.as_deref())
     }
 
-    /// Draws a data key, has it wrapped into `header`, and sets up the body's encryption; or
-    /// does so with a data key that was wrapped before. One of unknown length has a data key of its
-    /// own, since its bytes cannot be counted in advance.
+    /// Draws a data key or reuses one, writes its slots to `header`, and derives the keys of the body. A
+    /// message of unknown length has a data key of its own, since its bytes cannot be counted in advance.
     pub(super) fn begin(
         &self,
         header: &mut [u8],
@@ -192,8 +191,8 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
 }
 
 impl<K: Keyring, R> Envelope<K, R> {
-    /// Has the data key wrapped, and each slot unwrapped where that is asked for: all that a keyring
-    /// is asked of a message.
+    /// Wraps the data key, and unwraps each new slot if the envelope verifies wraps. An encryption calls the
+    /// keyring nowhere else.
     fn wrap_checked(
         &self,
         drawn: &Drawn<'_>,
@@ -250,15 +249,14 @@ fn draw_data_key(
     Ok(id_random)
 }
 
-/// SPEC B-SALT: drawn for every body, also under a data key that has served before.
+/// SPEC B-SALT: drawn for every body, also under a reused data key.
 fn draw_salt(pool: &mut RandomPool<'_>) -> Result<[u8; layout::SALT_LEN], Error> {
     let mut salt = [0; layout::SALT_LEN];
     pool.try_fill_bytes(&mut salt)?;
     Ok(salt)
 }
 
-/// A message that is begun: all that is random of it is drawn, and its data key stays in its place
-/// while a keyring wraps it, now or after an `await`.
+/// A message whose random parts are drawn. Its data key is not moved while a keyring wraps it.
 struct Drawn<'k> {
     core: ImmutableCore,
     data_key: &'k DataKey,
@@ -282,7 +280,7 @@ impl<'k> Drawn<'k> {
         Ok(Drawn { core, data_key, salt })
     }
 
-    /// Sets up the encryption of its body.
+    /// Derives the keys of its body.
     fn encryptor(&self, settings: &Settings, aad: Aad<'_>) -> Result<ChunkEncryptor, Error> {
         let key = Opened { core: &self.core, data_key: self.data_key, settings };
         key.encryptor(&self.salt, aad)
@@ -290,8 +288,8 @@ impl<'k> Drawn<'k> {
 }
 
 impl<K: Keyring, R> Envelope<K, R> {
-    /// Where the plaintext stands in the buffer that [`encrypt_in_place`](Self::encrypt_in_place)
-    /// takes: behind the header that would be written now, and 56 bytes.
+    /// Returns the range of the plaintext in the buffer of [`encrypt_in_place`](Self::encrypt_in_place). It
+    /// begins 56 bytes after the header that would be written now.
     ///
     /// # Errors
     ///
@@ -303,8 +301,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     }
 }
 
-/// Runs `encrypt` again if the header did not fit: a rotation to another kind of key came between
-/// asking for its length and the wrap.
+/// Runs `encrypt` again if the header did not fit: a rotation to another kind of key came in between.
 pub(super) fn retry_once<T>(mut encrypt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     match encrypt() {
         Err(Error::HeaderRoom { .. }) => encrypt(),

@@ -1,4 +1,4 @@
-//! Which slots of a header open, and why the others do not; without the body.
+//! Examination of the slots of a header, without the body.
 
 use super::Envelope;
 use super::decrypt::Failures;
@@ -8,27 +8,27 @@ use crate::format::{Header, MAX_SLOTS, Slot, SlotLabel};
 use crate::keyring::{Keyring, KeyringError, WrapContext, unwrap_verified};
 use core::fmt;
 
-/// Whether one slot opens with a keyring.
+/// The result of the unwrap of one slot.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SlotFinding {
-    /// It opens: the keyring unwrapped it, and the data key is the message's (SPEC K-CHECK).
+    /// It opens: the keyring unwrapped it, and the data key belongs to the message (SPEC K-CHECK).
     Opened,
-    /// The keyring unwrapped it to a key that is not the message's. The holder of
-    /// the master key made such a slot, or the keyring is faulty.
+    /// The keyring unwrapped it to a key that does not belong to the message. The holder of the master
+    /// key made such a slot, or the keyring is faulty.
     OtherDataKey,
-    /// The keyring does not unwrap it, for this reason.
+    /// The keyring did not unwrap it, for this reason.
     NotOpened(KeyringError),
 }
 
 impl SlotFinding {
-    /// Whether the slot opens.
+    /// Returns whether the slot opens.
     pub fn is_opened(&self) -> bool {
         matches!(self, SlotFinding::Opened)
     }
 }
 
-/// Whether each slot of a header opens with a keyring; made by [`Envelope::examine`].
+/// The findings about each slot of a header; created by [`Envelope::examine`].
 #[derive(Clone)]
 #[must_use]
 pub struct Examination<'m> {
@@ -37,17 +37,17 @@ pub struct Examination<'m> {
 }
 
 impl<'m> Examination<'m> {
-    /// The header. What it says of slots that do not open is unverified.
+    /// Returns the header. Labels of slots that do not open are unverified.
     pub fn header(&self) -> &Header<'m> {
         &self.header
     }
 
-    /// Each slot, in order, with the finding of the keyring.
+    /// Returns each slot, in order, with its finding.
     pub fn slots(&self) -> impl Iterator<Item = (Slot<'m>, &SlotFinding)> {
         self.header.slots().zip(&self.findings)
     }
 
-    /// The labels of the slots that open, in order. These are proven.
+    /// Returns the labels of the slots that open, in order. These are verified.
     pub fn opened(&self) -> impl Iterator<Item = SlotLabel<'m>> {
         let opened = self.slots().filter(|(_, finding)| finding.is_opened());
         opened.map(|(slot, _)| slot.label)
@@ -62,13 +62,13 @@ impl fmt::Debug for Examination<'_> {
 }
 
 impl<K: Keyring, R> Envelope<K, R> {
-    /// Unwraps and checks every slot of a header, and says of each whether it opens and why not.
+    /// Unwraps and checks every slot of a header, and reports for each whether it opens, or why not.
     ///
-    /// `message` is a message or its header alone: neither body nor associated data is needed. No
-    /// slot keeps the others from being examined. Every slot of this keyring costs an unwrap.
+    /// `message` is a message or its header alone: neither body nor associated data is needed. A failure of one
+    /// slot does not stop the others. Every slot of this keyring costs an unwrap.
     ///
-    /// What opens is proven, which no label is: this is how to count what still needs a version,
-    /// the slots behind the first included.
+    /// A slot that opens has a verified label. Use this to count messages that still need a version, in
+    /// any slot.
     ///
     /// ```
     /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -90,7 +90,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// What is wrong with the header.
+    /// [`Error::NotEnvelock`], [`Error::Header`] or [`Error::Truncated`] if the bytes are not a header.
     #[doc(alias = "census")]
     pub fn examine<'m>(&self, message: &'m [u8]) -> Result<Examination<'m>, Error> {
         let header = Header::parse(message)?;
@@ -114,12 +114,12 @@ impl<K: Keyring, R> Envelope<K, R> {
         }
     }
 
-    /// Makes sure that a slot of each of `names` opens with this keyring.
+    /// Checks that a slot of each of `names` opens with this keyring.
     ///
-    /// A slot that no reader opens can be stripped or damaged without the body noticing (SPEC
-    /// 2.2). Who relies on one, such as an escrow copy, verifies it here with a keyring that holds
-    /// its key, a `MultiKeyring` for several. `message` is a message or its header alone; `names`
-    /// are those of slots, never aliases.
+    /// A slot that no reader opens can be removed or damaged, and the message still decrypts (SPEC
+    /// 2.2). A caller that relies on such a slot, as on an escrow copy, verifies it with a keyring that has
+    /// its key, or a `MultiKeyring` for several. `message` is a message or its header alone. `names`
+    /// are names of slots, never aliases.
     ///
     /// ```
     /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -140,10 +140,10 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// What is wrong with the header. For the first name of which no slot opens:
-    /// [`Error::MissingSlot`] if no slot has it; else why none opens, as
-    /// [`decrypt`](Self::decrypt) says it, [`Error::NoKey`] with that name if it is not this
-    /// keyring's.
+    /// [`Error::NotEnvelock`], [`Error::Header`] or [`Error::Truncated`] if the bytes are not a header. For the
+    /// first name of which no slot opens: [`Error::MissingSlot`] if no slot has it; [`Error::NoKey`] with
+    /// that name if its slots belong to another keyring; [`Error::Backend`], [`Error::Refused`] or
+    /// [`Error::Authentication`] otherwise.
     #[doc(alias = "require_slots")]
     pub fn verify_slots(&self, message: &[u8], names: &[&str]) -> Result<(), Error> {
         let header = Header::parse(message)?;

@@ -1,4 +1,4 @@
-//! The streams of `std` that an envelope makes.
+//! Streams of `std` by an envelope.
 
 use super::Envelope;
 use crate::aad::Aad;
@@ -10,11 +10,11 @@ use crate::random::RandomSource;
 use std::io::{Read, Write};
 
 impl<K: Keyring, R: RandomSource> Envelope<K, R> {
-    /// Encrypts what is written to the writer that this returns, and writes the message to `sink`:
-    /// the header with the first chunks, the end with [`EncryptWriter::finish`].
+    /// Returns a writer that encrypts and writes the message to `sink`: the header with the first chunks,
+    /// the end with [`EncryptWriter::finish`].
     ///
-    /// The length is not known when the data key is wrapped: for a
-    /// [`RotationPolicy`](crate::RotationPolicy) a stream counts as a wrap, and not by its bytes.
+    /// The length is unknown when the data key is wrapped, so a [`RotationPolicy`](crate::RotationPolicy)
+    /// counts the wrap of a stream and none of its bytes.
     ///
     /// # Errors
     ///
@@ -30,7 +30,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         Ok(EncryptWriter::from_stream(sink, self.stream_encryptor(aad)?))
     }
 
-    /// Encrypts what `source` gives: the message is read from the reader that this returns.
+    /// Returns a reader of the message that encrypts the bytes of `source`.
     ///
     /// # Errors
     ///
@@ -46,10 +46,10 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         Ok(EncryptReader::from_stream(source, self.stream_encryptor(aad)?))
     }
 
-    /// Encrypts all that `source` gives and writes the whole message to `sink`, which is flushed at
-    /// the end. Returns the length of the plaintext in bytes.
+    /// Encrypts `source` up to its end, writes the message to `sink`, flushes it, and returns the length of
+    /// the plaintext in bytes.
     ///
-    /// For sources and sinks that wait: `WouldBlock` is an error here, and what was read is lost.
+    /// For sources and sinks that block: `WouldBlock` is an error here, and bytes that were read are lost.
     ///
     /// ```
     /// # fn main() -> Result<(), envelock::Error> {
@@ -66,8 +66,8 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// Those of [`encrypt`](Self::encrypt) and [`EncryptWriter::finish`]; [`Error::Io`]. What was written is
-    /// then no message: every reader refuses it.
+    /// Those of [`encrypt`](Self::encrypt) and [`EncryptWriter::finish`]; [`Error::Io`]. Every reader then
+    /// refuses the written bytes as truncated.
     pub fn encrypt_copy<S: Read, W: Write>(
         &self,
         mut source: S,
@@ -82,10 +82,10 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
 }
 
 impl<K: Keyring, R> Envelope<K, R> {
-    /// Decrypts the message that goes up to the end of `source` and writes its plaintext to `sink`,
-    /// which is flushed at the end. Returns the length of the plaintext in bytes.
+    /// Decrypts the message that goes up to the end of `source`, writes its plaintext to `sink`, flushes it,
+    /// and returns the length of the plaintext in bytes.
     ///
-    /// `Ok` says that the message is whole. **After an error, throw away what was written**: it is the
+    /// `Ok` means that the message is complete. **After an error, discard the written bytes**: they are the
     /// authentic beginning of a plaintext whose end is missing or changed.
     ///
     /// # Errors
@@ -103,13 +103,13 @@ impl<K: Keyring, R> Envelope<K, R> {
 
     /// Decrypts a message that goes up to the end of `source`, whose header is read at once.
     ///
-    /// For a source that returns `WouldBlock`, gather a [`MessageStart`](crate::stream::MessageStart)
-    /// first and go on with [`DecryptReader::from_stream`]: what this has read of a header is lost with
-    /// its error.
+    /// For a source that returns `WouldBlock`, collect a [`MessageStart`](crate::stream::MessageStart)
+    /// first and continue with [`DecryptReader::from_stream`]. An error of this method loses the bytes
+    /// that it has read.
     ///
     /// # Errors
     ///
-    /// Those of [`decrypt`](Self::decrypt) for all that the header and the body's first 56 bytes tell;
+    /// Those of [`decrypt`](Self::decrypt) for the header and the first 56 bytes of the body;
     /// [`Error::Io`].
     pub fn decrypt_reader<S: Read>(
         &self,
@@ -119,8 +119,8 @@ impl<K: Keyring, R> Envelope<K, R> {
         open_reader(source, |start| self.stream_decryptor(start, aad))
     }
 
-    /// Decrypts any part of a message in `source`, without the rest. For `Read` and `Seek` see
-    /// [`RangeReader::into_seek_reader`].
+    /// Returns a reader of any part of the message in `source`. [`RangeReader::into_seek_reader`] gives it
+    /// `Read` and `Seek`.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Exact lengths, so that callers can own every buffer.
+//! Exact lengths of buffers.
 
 use super::Envelope;
 use crate::body::layout;
@@ -7,8 +7,8 @@ use crate::format::{Header, MAX_HEADER_LEN, offset, slot_len};
 use crate::keyring::Keyring;
 
 impl<K: Keyring, R> Envelope<K, R> {
-    /// Length in bytes of the header of a message encrypted now: 25, each slot, and the reserved
-    /// room. A rotation to another kind of key can change it.
+    /// Returns the length in bytes of the header of a message that is encrypted now: 25, each slot, and
+    /// the reserved room. A rotation to another kind of key can change it.
     ///
     /// # Errors
     ///
@@ -28,7 +28,7 @@ impl<K: Keyring, R> Envelope<K, R> {
         Ok(len)
     }
 
-    /// The same error with the room that all slots need: a keyring stops at the first
+    /// Returns the same error with the room that all slots need, since a keyring stops at the first slot
     /// that does not fit.
     pub(super) fn with_room_for_all(&self, error: Error) -> Error {
         match error {
@@ -40,8 +40,8 @@ impl<K: Keyring, R> Envelope<K, R> {
         }
     }
 
-    /// Length in bytes of the message for a plaintext of this length, encrypted now. For one that is
-    /// longer than the memory of this machine see [`Header::message_len`].
+    /// Returns the length in bytes of the message for a plaintext of this length that is encrypted now.
+    /// For lengths above `usize` see [`Header::message_len`].
     ///
     /// # Errors
     ///
@@ -53,10 +53,10 @@ impl<K: Keyring, R> Envelope<K, R> {
 }
 
 impl Header<'_> {
-    /// Length in bytes of the plaintext of a message of `total` bytes, this header included: from a
-    /// listing, without the body or a key. Unverified until the message is decrypted.
+    /// Returns the length in bytes of the plaintext of a message of `total` bytes, this header included. It
+    /// needs neither the body nor a key, and is unverified until the message is decrypted.
     ///
-    /// For a body that is kept apart, `total` is its length plus the header's.
+    /// For a detached header, `total` is the length of the body plus that of the header.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl Header<'_> {
         layout::plaintext_len(total.saturating_sub(self.len() as u64))
     }
 
-    /// Length in bytes of the message with this header and so much plaintext.
+    /// Returns the length in bytes of the message with this header and a plaintext of this length.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl Header<'_> {
     }
 }
 
-/// Length in bytes of the body of a plaintext of this length: 56 more, and 16 for each chunk.
+/// Returns the length in bytes of the body of a plaintext of this length: 56 more, and 16 for each chunk.
 ///
 /// # Errors
 ///
@@ -88,18 +88,19 @@ pub fn body_len(plaintext_len: usize) -> Result<usize, Error> {
     usize::try_from(len).map_err(|_| Error::MessageTooLong)
 }
 
-/// Length in bytes of the plaintext of a message, going by its header's length and its own.
+/// Returns the length in bytes of the plaintext of a message, from the lengths of header and message.
 /// Unverified until it is decrypted.
 ///
 /// # Errors
 ///
-/// What is wrong with the header; [`Error::Truncated`] if no body has the length of the rest.
+/// [`Error::NotEnvelock`] or [`Error::Header`] if the bytes are not a message; [`Error::Truncated`] if they
+/// end within the header, or if no body has the length of the rest.
 pub fn plaintext_len(message: &[u8]) -> Result<usize, Error> {
     let header_len = Header::parse(message)?.len();
     plaintext_len_of_body(message.len() - header_len)
 }
 
-/// Length in bytes of the plaintext of a body of this length.
+/// Returns the length in bytes of the plaintext of a body of this length.
 pub(super) fn plaintext_len_of_body(body_len: usize) -> Result<usize, Error> {
     let len = layout::plaintext_len(body_len as u64)?;
     usize::try_from(len).map_err(|_| Error::MessageTooLong)

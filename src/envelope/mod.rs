@@ -1,4 +1,4 @@
-//! The front: encrypt, decrypt, rewrap and inspect messages with a keyring.
+//! Encryption, decryption, rewraps and inspection of messages with a keyring.
 
 mod decrypt;
 mod encrypt;
@@ -37,12 +37,12 @@ use rand_core::TryCryptoRng;
 
 /// Encrypts, decrypts and rewraps messages with a keyring.
 ///
-/// Holds no secret and no state but its settings and, if it is given one, a `DataKeyReuse`; share it by reference, or make one wherever it
-/// is needed. `K` may be a keyring, a reference to one, a `Box` or an `Arc`, also of
+/// Holds its settings and no secret, unless it gets a `DataKeyReuse`. Share it by reference, or create one
+/// wherever it is needed. `K` may be a keyring, a reference to one, a `Box` or an `Arc`, also of
 /// `dyn Keyring`.
 ///
-/// Random bytes come from the operating system in one call (feature `std`), or from any generator
-/// through [`with_rng`](Self::with_rng).
+/// Random bytes come from the operating system in one call (feature `std`), or from the generator of
+/// [`with_rng`](Self::with_rng).
 ///
 /// | | allocates | writes to |
 /// |---|---|---|
@@ -55,7 +55,7 @@ use rand_core::TryCryptoRng;
 /// | `stream::{AsyncEncryptWriter, AsyncDecryptReader}` | a few chunks | `AsyncRead` and `AsyncWrite` of `tokio` |
 /// | `file::{encrypt, decrypt, rewrap, add_slot, remove_name}` | 256 KiB | files, durably |
 ///
-/// Where the header is kept apart from the body, each is two steps: one over the header, which calls the
+/// With a detached header each operation has two steps: one over the header, which calls the
 /// keyring, and one over the body, which does not.
 ///
 /// | | header | body |
@@ -64,9 +64,9 @@ use rand_core::TryCryptoRng;
 /// | encrypt a stream | [`stream_encryptor`](Self::stream_encryptor), [`take_header`](crate::stream::StreamEncryptor::take_header) | the stream, `EncryptWriter::from_stream`, `EncryptReader::from_stream` |
 /// | decrypt | [`open`](Self::open) | [`OpenedKey`]: `decrypt`, `decrypt_into`, `decrypt_in_place`, `decrypt_reader`, `decrypt_copy`, `range_reader` |
 /// | decrypt piece by piece | [`MessageStart::detached`](crate::stream::MessageStart::detached) | [`OpenedKey::stream_decryptor`], [`OpenedKey::range_decryptor`] |
-/// | change the keys that open it | [`rewrap`](Self::rewrap), [`add_slot`](Self::add_slot), [`remove_name`](Self::remove_name) | stays as it is |
+/// | change the keys that open it | [`rewrap`](Self::rewrap), [`add_slot`](Self::add_slot), [`remove_name`](Self::remove_name) | unchanged |
 pub struct Envelope<K, R = OsRandom> {
-    /// Shared with the streams it makes.
+    /// Shared with the streams of this envelope.
     keyring: Arc<K>,
     suite: Suite,
     reserved: usize,
@@ -78,7 +78,7 @@ pub struct Envelope<K, R = OsRandom> {
 }
 
 impl<K> Envelope<K> {
-    /// An envelope with the default suite and provider, and no reserved room.
+    /// Returns an envelope with the default suite and provider, and no reserved room.
     pub fn new(keyring: K) -> Self {
         Envelope {
             keyring: Arc::new(keyring),
@@ -94,18 +94,18 @@ impl<K> Envelope<K> {
 }
 
 impl<K, R> Envelope<K, R> {
-    /// Encrypts with another suite, such as suite 4 for database fields: [`Suite`] says when to take
-    /// which. Decryption takes whatever suite the message names.
+    /// Encrypts with another suite, such as suite 4 for database fields. [`Suite`] says when to use each.
+    /// Decryption uses the suite of the message.
     #[must_use]
     pub fn with_suite(mut self, suite: Suite) -> Self {
         self.suite = suite;
         self
     }
 
-    /// Reserves `bytes` of padding behind the slots of new headers, so that a later, larger slot
-    /// (a longer key name does not count: names do not change) still fits in place.
+    /// Reserves `bytes` of padding after the slots of new headers, so that a larger slot of a later
+    /// rewrap fits in place. A rewrap changes no name.
     ///
-    /// 8 bytes let a software key's slot give way to a token's of any kind.
+    /// With 8 bytes, the slot of any token key can replace the slot of a software key.
     #[must_use]
     pub fn with_reserved(mut self, bytes: usize) -> Self {
         self.reserved = bytes;
@@ -120,18 +120,17 @@ impl<K, R> Envelope<K, R> {
         self
     }
 
-    /// Has several threads share the work on long bodies, in memory and streamed. The bytes are the
+    /// Encrypts and decrypts long bodies on several threads, in memory and streamed. The bytes are the
     /// same.
     ///
-    /// A body in memory is split from 1 MiB on, a thread for each 512 KiB. In place some bytes are
-    /// then set aside in allocated memory: 16 for each chunk before the places where the body is
-    /// split.
+    /// A body in memory is split from 1 MiB on, with a thread for each 512 KiB. In place, 16 bytes for
+    /// each chunk before the points of the split are then copied to allocated memory.
     ///
-    /// Readers and writers of `std` share the work from the second mebibyte on, on half a mebibyte
-    /// for each thread at a time. They hold that twice: 2 MiB for two threads, 8 MiB at the most. **A
-    /// reader then gathers that much before it gives anything out**; if its source fails or would
-    /// block, it first gives out what it has. For files and bulk transfers, not for a peer that waits
-    /// for an answer. Asynchronous streams stay on the polling thread.
+    /// Readers and writers of `std` use the threads from the second mebibyte on, with half a mebibyte
+    /// for each thread at a time. They buffer that twice: 2 MiB for two threads, at most 8 MiB. **A
+    /// reader then collects that much before it returns a byte**, unless its source fails or would
+    /// block. For files and bulk transfers, not for a peer that waits for a response. Asynchronous
+    /// streams stay on the polling thread.
     ///
     /// ```
     /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -151,10 +150,10 @@ impl<K, R> Envelope<K, R> {
         self
     }
 
-    /// Tells `observer` of streams that are dropped before their end
-    /// ([`Event::StreamUnfinished`](crate::observe::Event::StreamUnfinished)): a forgotten `finish` compiles,
-    /// and the message is refused only when somebody reads it. What a keyring does is told by an
-    /// [`ObservedKeyring`](crate::observe::ObservedKeyring).
+    /// Reports streams that are dropped before their end to `observer`
+    /// ([`Event::StreamUnfinished`](crate::observe::Event::StreamUnfinished)). A forgotten `finish` compiles,
+    /// and only a reader of the message refuses it. An
+    /// [`ObservedKeyring`](crate::observe::ObservedKeyring) reports the operations of a keyring.
     ///
     /// ```
     /// # #[cfg(feature = "std")] fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -180,19 +179,19 @@ impl<K, R> Envelope<K, R> {
     }
 
     /// Unwraps each slot that a keyring wrote, and compares the data key, before a message or the
-    /// start of a stream is given out. For a backend that is new, or not trusted: a slot that does not
-    /// unwrap loses the message. It costs an unwrap for each slot; a message under a reused data key
-    /// costs none. A rewrap always does so unless it is told to trust the backend.
+    /// start of a stream is returned. For a new or unreliable backend, since a slot that does not
+    /// unwrap loses the message. Costs an unwrap for each slot, and nothing under a reused data key. A rewrap
+    /// always does so, except under [`RewrapOptions::trusting_backend`].
     ///
-    /// What does not unwrap is [`Error::Slot`] with [`SlotFault::Unproven`](crate::format::SlotFault::Unproven)
-    /// from the call that encrypts, and nothing is encrypted.
+    /// If a slot does not unwrap, the encryption fails with [`Error::Slot`] and
+    /// [`SlotFault::Unproven`](crate::format::SlotFault::Unproven).
     #[must_use]
     pub fn with_wraps_verified(mut self) -> Self {
         self.verifies_wraps = true;
         self
     }
 
-    /// Lets one data key serve for several messages, within the bounds of `reuse`. Without it every
+    /// Encrypts several messages under one data key, within the bounds of `reuse`. Without it every
     /// message has its own. Decryption does not change.
     #[cfg(feature = "std")]
     #[must_use]
@@ -201,18 +200,18 @@ impl<K, R> Envelope<K, R> {
         self
     }
 
-    /// The keyring.
+    /// Returns the keyring.
     pub fn keyring(&self) -> &K {
         &self.keyring
     }
 
-    /// The same envelope with random bytes from `rng`, which is any generator or a mutable reference to
-    /// one. Threads that share the envelope take turns at it.
+    /// Returns the same envelope with random bytes from `rng`, a generator or a mutable reference to one,
+    /// behind a lock.
     ///
     /// One message draws 88 bytes in one call: data key, data key id, salt and wrap nonce, in
-    /// that order. A generator that repeats itself gives up everything: seed it again in a child of
-    /// `fork`. Where a data key is reused (`with_data_key_reuse`), the first 24 bytes are the salt and
-    /// the rest is not used.
+    /// that order. Under a reused data key (`with_data_key_reuse`), the first 24 bytes are the salt and
+    /// the rest is unused. A generator that repeats its output discloses all messages: seed it again in a
+    /// child of `fork`.
     pub fn with_rng<G: TryCryptoRng>(&self, rng: G) -> Envelope<K, LockedRng<G>> {
         Envelope {
             keyring: self.keyring.clone(),
@@ -228,25 +227,27 @@ impl<K, R> Envelope<K, R> {
 }
 
 impl<K: Keyring, R> Envelope<K, R> {
-    /// Whether a rewrap would put a slot of this keyring under another version: the primary.
+    /// Returns whether a slot of this keyring is under another version than the primary.
     ///
-    /// `message` is a message, or its header alone. The answer goes by the labels of the header,
-    /// which are unverified. A version is stale if it is not the primary, never by being lower.
-    /// It stays `true` after a rewrap that left a slot where it was because it does not open: a
-    /// job over many messages goes through them once, and does not wait for the last `true`.
-    /// It is `true`, too, under a version that is marked compromised, which a rewrap then refuses
-    /// unless it is named: [`RewrapOptions::from_compromised`].
+    /// `message` is a message, or its header alone. The result depends on the labels of the header,
+    /// which are unverified. A version is stale if it is not the primary, whatever its number.
+    ///
+    /// The result stays `true` after a rewrap that left a slot because it does not open. A job over many
+    /// messages therefore goes through them once, and does not wait until all are `false`. It is
+    /// `true`, too, under a version that is marked compromised, which a rewrap refuses unless
+    /// [`RewrapOptions::from_compromised`] names it.
     ///
     /// # Errors
     ///
-    /// What is wrong with the header; [`Error::Backend`], [`Error::NoPrimary`].
+    /// [`Error::NotEnvelock`], [`Error::Header`] or [`Error::Truncated`] if the bytes are not a header;
+    /// [`Error::Backend`]; [`Error::NoPrimary`].
     pub fn needs_rewrap(&self, message: &[u8]) -> Result<bool, Error> {
         let header = Header::parse(message)?;
         for slot in header.slots() {
             match self.freshness(&slot.label)? {
                 Freshness::NotMine | Freshness::Primary => {}
                 Freshness::Stale | Freshness::Compromised => return Ok(true),
-                // A rewrap leaves it where it is, beside a slot under the primary.
+                // A rewrap keeps it beside a slot under the primary.
                 Freshness::Refused(_) if self.has_primary(&header, slot.label.name)? => {}
                 Freshness::Refused(_) => return Ok(true),
             }
@@ -279,17 +280,17 @@ impl<K: fmt::Debug, R> fmt::Debug for Envelope<K, R> {
     }
 }
 
-/// Reads the header of a message without any key. **The answer is unverified.**
+/// Reads the header of a message without any key. **The result is unverified.**
 ///
-/// `message` is a message, its header alone, or its first bytes: 4 KiB hold every header of up
-/// to eleven software slots with the longest names, and all 16 with names of up to 160 bytes,
-/// unless much room was reserved; the error then says how many bytes it takes.
+/// `message` is a message, its header alone, or its first bytes. 4 KiB hold eleven software slots with the
+/// longest names, or 16 with names of up to 160 bytes, and little reserved room. For a longer header the
+/// error has the number of bytes that are needed.
 ///
 /// # Errors
 ///
-/// [`Error::NotEnvelock`] with a guess of what it is instead; [`Error::Truncated`] with the
-/// header's length if `message` ends within it; [`Error::Header`] with the offset of the first
-/// thing that is wrong.
+/// [`Error::NotEnvelock`] with the format that the bytes resemble; [`Error::Truncated`] with the
+/// header's length if `message` ends within it; [`Error::Header`] with the offset of the first invalid
+/// field.
 #[doc(alias = "peek")]
 #[doc(alias = "parse")]
 pub fn inspect(message: &[u8]) -> Result<Header<'_>, Error> {

@@ -1,4 +1,4 @@
-//! A message whose header is kept apart from its body.
+//! A new message with a detached header.
 
 use super::encrypt::check_len;
 use super::length::body_len;
@@ -11,17 +11,17 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 
-/// A header, and the key of the one body that belongs to it; made by
+/// A header, and the key of the one body that belongs to it; created by
 /// [`Envelope::start`](crate::Envelope::start).
 ///
-/// Header and body one behind the other are the message that
-/// [`Envelope::encrypt`](crate::Envelope::encrypt) makes. Copy the [`header`](Self::header) first: encrypting
-/// the body uses the value up, since a salt serves once. [`Envelope::open`](crate::Envelope::open) reads
-/// the header, and its [`OpenedKey`](crate::OpenedKey) the body. For a body of unknown length see
+/// Header and body together are the message of [`Envelope::encrypt`](crate::Envelope::encrypt). Copy the
+/// [`header`](Self::header) first, because encrypting the body consumes the value: a salt is used once.
+/// [`Envelope::open`](crate::Envelope::open) opens the header, and its [`OpenedKey`](crate::OpenedKey)
+/// decrypts the body. For a body of unknown length see
 /// [`StreamEncryptor::take_header`](crate::stream::StreamEncryptor::take_header).
 ///
 /// Allocates nothing for headers of up to 1 KiB, except where a method returns a `Vec`. It belongs to
-/// the process that made it: in a child of `fork` it fails with [`Error::Forked`].
+/// the process that created it: in a child of `fork` it fails with [`Error::Forked`].
 #[must_use = "a header without its body is no message"]
 pub struct NewMessage {
     pub(super) header: Scratch,
@@ -31,7 +31,7 @@ pub struct NewMessage {
 }
 
 impl NewMessage {
-    /// The header. It is complete, and no later step changes it.
+    /// Returns the header, which no later step changes.
     pub fn header(&self) -> &[u8] {
         self.header.as_bytes()
     }
@@ -60,12 +60,12 @@ impl NewMessage {
         body::encrypt_body(&self.encryptor, plaintext, body, self.threads.as_deref())
     }
 
-    /// Encrypts in place: the plaintext stands in `body` from byte 56 on, and `body` has exactly
-    /// [`body_len`](crate::body_len) bytes.
+    /// Encrypts in place. `body` has exactly [`body_len`](crate::body_len) bytes, with the plaintext from
+    /// byte 56 on.
     ///
     /// # Errors
     ///
-    /// [`Error::BufferLength`] and [`Error::Forked`]. The plaintext is then untouched.
+    /// [`Error::BufferLength`] and [`Error::Forked`]. The plaintext is then unchanged.
     pub fn encrypt_in_place(self, body: &mut [u8]) -> Result<(), Error> {
         self.encryptor.check_process()?;
         check_len(body, body_len(self.plaintext_len)?)?;

@@ -1,4 +1,4 @@
-//! The opened key: what stands between a header and its body.
+//! The opened key: the checked data key of a message.
 
 #![expect(clippy::indexing_slicing, reason = "the range is the one that was just decrypted")]
 
@@ -24,15 +24,15 @@ use alloc::vec::Vec;
 use core::fmt;
 use zeroize::ZeroizeOnDrop;
 
-/// The checked data key of a message; made by [`Envelope::open`].
+/// The checked data key of a message; created by [`Envelope::open`].
 ///
-/// It decrypts bodies, or parts of them, as often as is wanted, and asks no keyring. A header that is
-/// kept apart leaves the body alone; in a message the body stands behind the header, and
-/// [`body`](Self::body) returns it. [`RewrapOptions::opened`](crate::RewrapOptions::opened) rewraps by it.
+/// It decrypts bodies, or parts of them, any number of times without a call of the keyring. It takes bodies
+/// without their header; [`body`](Self::body) returns the body of a message.
+/// [`RewrapOptions::opened`](crate::RewrapOptions::opened) rewraps with it.
 ///
 /// It belongs to one immutable core: to the message that it was opened from, before and after every
-/// rewrap, and to messages that share its data key. With the header of another message it returns
-/// [`Error::OtherMessage`], with the body of another alone [`Error::Authentication`].
+/// rewrap, and to messages that share its data key. The header of another message fails with
+/// [`Error::OtherMessage`], the body of another alone with [`Error::Authentication`].
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -54,11 +54,11 @@ use zeroize::ZeroizeOnDrop;
 ///
 /// # Security
 ///
-/// Its holder reads the message, whatever becomes of the master key: a version that is
-/// disabled, compromised or destroyed later is not asked again. Drop it when the work is done. To
-/// ask again in between, call [`Keyring::freshness`] with its [`label`](Self::label).
+/// It decrypts the message even after the version of the master key is disabled, compromised or destroyed.
+/// Drop it when the work is done. To check the version in between, call [`Keyring::freshness`] with its
+/// [`label`](Self::label).
 ///
-/// The data key is wiped on drop and leaves its place in memory for nobody; there is no `Clone`, no
+/// The data key is wiped on drop and is not moved in memory. There is no `Clone` and no
 /// `PartialEq`, and `Debug` prints the label alone.
 ///
 /// ```compile_fail
@@ -69,7 +69,7 @@ use zeroize::ZeroizeOnDrop;
 /// ```
 pub struct OpenedKey {
     core: ImmutableCore,
-    /// In a box, so that moving the value does not leave a copy behind.
+    /// Boxed, so that a move of the value leaves no copy behind.
     data_key: Box<DataKey>,
     name: Box<str>,
     version: KeyVersion,
@@ -79,11 +79,11 @@ pub struct OpenedKey {
     settings: Settings,
 }
 
-/// What bodies are encrypted and decrypted with, beside their key.
+/// The settings of bodies, without their key.
 #[derive(Clone, Default)]
 pub(super) struct Settings {
     pub(super) provider: Provider,
-    /// A pointer, since a record that moves carries the bytes of an absent part along.
+    /// A pointer, since a move copies the bytes of an absent part.
     pub(super) threads: Option<Arc<Threads>>,
 }
 
@@ -95,7 +95,8 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// What is wrong with the header; if no slot opens, why, as [`decrypt`](Self::decrypt) says it.
+    /// [`Error::NotEnvelock`], [`Error::Header`] or [`Error::Truncated`] if the bytes are not a header.
+    /// [`Error::Backend`], [`Error::Refused`], [`Error::NoKey`] or [`Error::Authentication`] if no slot opens.
     #[doc(alias = "unwrap")]
     pub fn open(&self, message: &[u8]) -> Result<OpenedKey, Error> {
         let header = Header::parse(message)?;
@@ -104,7 +105,7 @@ impl<K: Keyring, R> Envelope<K, R> {
         Ok(OpenedKey::new(header.core(), data_key, &slot, self.settings.clone()))
     }
 
-    /// Opens `header` for one use of its key, which stays in its place. Allocates nothing.
+    /// Opens `header` for one use of its key, which is not moved. Allocates nothing.
     pub(super) fn with_opened<T>(
         &self,
         header: &Header<'_>,
@@ -117,7 +118,7 @@ impl<K: Keyring, R> Envelope<K, R> {
 }
 
 impl OpenedKey {
-    /// The data key that `slot` of a header with this core gave.
+    /// Returns the key of a header with this core, unwrapped from `slot`.
     fn new(
         core: &ImmutableCore,
         data_key: Box<DataKey>,
@@ -137,7 +138,7 @@ impl OpenedKey {
         }
     }
 
-    /// The slot that opened: its name, version, master key id and algorithm.
+    /// Returns the label of the slot that opened: name, version, master key id and algorithm.
     pub fn label(&self) -> SlotLabel<'_> {
         SlotLabel {
             name: KeyName::checked(&self.name),
@@ -147,33 +148,33 @@ impl OpenedKey {
         }
     }
 
-    /// The whole slot that opened.
+    /// Returns the slot that opened.
     pub(super) fn slot(&self) -> Slot<'_> {
         Slot { label: self.label(), wrapped_key: &self.wrapped_key }
     }
 
-    /// The suite of the message.
+    /// Returns the suite of the message.
     pub fn suite(&self) -> Suite {
         self.core.suite()
     }
 
-    /// The data key id of the message.
+    /// Returns the data key id of the message.
     pub fn data_key_id(&self) -> DataKeyId {
         self.core.data_key_id()
     }
 
-    /// The body of a message: what stands behind its header.
+    /// Returns the body of a message: the bytes after its header.
     ///
     /// # Errors
     ///
-    /// What is wrong with the header; [`Error::OtherMessage`] if the message has another data key;
-    /// [`Error::Truncated`].
+    /// [`Error::NotEnvelock`] or [`Error::Header`] if the bytes are not a message; [`Error::OtherMessage`] if
+    /// the message has another data key; [`Error::Truncated`] if no body has this length.
     pub fn body<'m>(&self, message: &'m [u8]) -> Result<&'m [u8], Error> {
         let (header, body) = split(message)?;
         self.of(&header).map(|_| body)
     }
 
-    /// The body of a message, to be decrypted in place.
+    /// Returns the body of a message, to be decrypted in place.
     ///
     /// # Errors
     ///
@@ -198,8 +199,8 @@ impl OpenedKey {
     ///
     /// # Errors
     ///
-    /// Those of [`decrypt`](Self::decrypt), and [`Error::BufferLength`]. `plaintext` then holds what
-    /// it held before, or zeros; never anything unverified.
+    /// Those of [`decrypt`](Self::decrypt), and [`Error::BufferLength`]. `plaintext` is then unchanged or
+    /// zeroed, and never has unverified bytes.
     pub fn decrypt_into(
         &self,
         body: &[u8],
@@ -210,8 +211,7 @@ impl OpenedKey {
         self.key().decrypt_into(body, aad, plaintext)
     }
 
-    /// Decrypts a body in place and returns the plaintext, which stands in it from byte 56 on.
-    /// Allocates nothing.
+    /// Decrypts a body in place and returns the plaintext, which begins at byte 56. Allocates nothing.
     ///
     /// # Errors
     ///
@@ -225,12 +225,13 @@ impl OpenedKey {
         self.key().decrypt_in_place(body, aad)
     }
 
-    /// Decrypts a message piece by piece, from the bytes behind `start` on. `start` says whether the
-    /// header is kept apart: [`MessageStart::new`] or [`MessageStart::detached`].
+    /// Returns a decryptor of the bytes after `start`, piece by piece. For a detached header, `start` is a
+    /// [`MessageStart::detached`].
     ///
     /// # Errors
     ///
-    /// [`Error::OtherMessage`]; [`Error::Truncated`] if the start is not complete;
+    /// [`Error::OtherMessage`] if the message has another data key; [`Error::Truncated`] if the start is not
+    /// complete;
     /// [`Error::Authentication`] if the body's first 56 bytes do not verify.
     pub fn stream_decryptor(
         &self,
@@ -241,8 +242,8 @@ impl OpenedKey {
         self.of(&header)?.stream_decryptor(start.prefix(&header)?, aad)
     }
 
-    /// Decrypts any part of a message without the rest. `len` is the length in bytes of the
-    /// message, or of the body if `start` was made by [`MessageStart::detached`].
+    /// Returns a decryptor of any part of a message. `len` is the length in bytes of the
+    /// message, or of the body if `start` is a [`MessageStart::detached`].
     ///
     /// # Errors
     ///
@@ -259,13 +260,13 @@ impl OpenedKey {
         self.of(&header)?.range_decryptor(start.prefix(&header)?, place, aad)
     }
 
-    /// The key for bodies that are not known to be its own: the commitment decides.
+    /// Returns the key for bodies that may not be its own. The commitment decides.
     pub(crate) fn key(&self) -> Opened<'_> {
         let OpenedKey { core, data_key, settings, .. } = self;
         Opened { core, data_key, settings }
     }
 
-    /// The key, if it is that of the message with this header.
+    /// Returns the key if it belongs to the message with this header.
     pub(super) fn of(&self, header: &Header<'_>) -> Result<Opened<'_>, Error> {
         if self.core.as_bytes() != header.core().as_bytes() {
             let (opened, found) = (self.data_key_id(), header.data_key_id());
@@ -289,9 +290,8 @@ impl fmt::Debug for OpenedKey {
 /// Where the body does not begin.
 pub(super) const TRUNCATED: Error = Error::Truncated { part: MessagePart::Body, len: 0, needed: 0 };
 
-/// A data key that was checked or drawn, in its place; and what its bodies are bound to and made
-/// with. Bodies are encrypted and decrypted by it alone, whatever keyring it came from, and whenever
-/// that answered.
+/// A data key that was checked or drawn, and the core and settings of its bodies. It encrypts and decrypts
+/// bodies without a keyring.
 #[derive(Clone, Copy)]
 pub(crate) struct Opened<'a> {
     pub(super) core: &'a ImmutableCore,
@@ -356,7 +356,7 @@ impl Opened<'_> {
         ChunkDecryptor::new(settings.provider, core.suite(), data_key.expose(), prefix, context)
     }
 
-    /// Sets up the encryption of a body with this salt, which no other has.
+    /// Derives the keys of a body with this salt, which no other body has.
     pub(super) fn encryptor(
         self,
         salt: &[u8; layout::SALT_LEN],

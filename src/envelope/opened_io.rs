@@ -1,4 +1,4 @@
-//! The streams of `std` that an opened key makes.
+//! Streams of `std` by an opened key.
 
 use super::OpenedKey;
 use crate::aad::Aad;
@@ -23,10 +23,10 @@ impl OpenedKey {
         Ok(DecryptReader::new(source, self.key().stream_decryptor(&prefix, aad)?, &[]))
     }
 
-    /// Decrypts the body that goes up to the end of `source` and writes its plaintext to `sink`, which is
-    /// flushed at the end. Returns the length of the plaintext in bytes.
+    /// Decrypts the body that goes up to the end of `source`, writes its plaintext to `sink`, flushes it, and
+    /// returns the length of the plaintext in bytes.
     ///
-    /// `Ok` says that the body is whole. **After an error, discard what was written**: it is the
+    /// `Ok` means that the body is complete. **After an error, discard the written bytes**: they are the
     /// authentic beginning of a plaintext whose end is missing or changed.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl OpenedKey {
         copy_plaintext(self.decrypt_reader(source, aad)?, sink)
     }
 
-    /// Decrypts any part of a body in `source`, without the rest. For a source that holds a whole message
+    /// Returns a reader of any part of the body in `source`. For a source with a whole message
     /// see [`range_decryptor`](Self::range_decryptor) and [`RangeReader::from_decryptor`].
     ///
     /// # Errors

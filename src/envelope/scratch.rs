@@ -1,5 +1,4 @@
-//! Room for a header or for slots: on the stack, or where that is too
-//! small, on the heap. Holds nothing secret.
+//! Buffers for headers and slots, on the stack up to a length and else on the heap. Nothing in them is secret.
 
 #![expect(
     clippy::indexing_slicing,
@@ -41,13 +40,12 @@ impl Scratch {
     }
 }
 
-/// The slots that a rewrap has made, one behind the other.
+/// The slots that a rewrap has made.
 pub(in crate::envelope) struct NewSlots {
     bytes: Scratch,
     used: usize,
-    /// Where the new slot of each old one begins. Not an `Option`: optimised code looks at its
-    /// payload before it asks whether there is one, and memcheck, which judges what depends on
-    /// secrets, reports that.
+    /// The start of the new slot for each old one. Not an `Option`: optimised code reads its payload before
+    /// its tag, which memcheck reports in the test of constant time.
     starts: [usize; MAX_SLOTS],
 }
 
@@ -59,7 +57,7 @@ impl NewSlots {
         NewSlots { bytes: Scratch::zeroed(STACK_LEN), used: 0, starts: [NOWHERE; MAX_SLOTS] }
     }
 
-    /// Room for the next slot.
+    /// Returns the room for the next slot.
     pub(in crate::envelope) fn room(&mut self) -> &mut [u8] {
         &mut self.bytes.as_mut_bytes()[self.used..]
     }
@@ -72,7 +70,7 @@ impl NewSlots {
         self.bytes = larger;
     }
 
-    /// Counts the slot that was written to the room, and says where it begins.
+    /// Counts the slot that was written to the room, and returns its start.
     pub(in crate::envelope) fn take(&mut self) -> usize {
         let start = self.used;
         #[expect(clippy::expect_used, reason = "it is called once a slot was written")]
@@ -81,24 +79,24 @@ impl NewSlots {
         start
     }
 
-    /// The slot that begins there.
+    /// Returns the slot that begins there.
     pub(in crate::envelope) fn get(&self, start: usize) -> Option<Slot<'_>> {
         Slots::new(self.bytes.as_bytes().get(start..)?, 1).next()
     }
 
-    /// Keeps the slot that begins there for the place of slot `index`.
+    /// Replaces slot `index` by the slot that begins there.
     pub(in crate::envelope) fn keep(&mut self, index: usize, start: usize) {
         if let Some(entry) = self.starts.get_mut(index) {
             *entry = start;
         }
     }
 
-    /// The new slot for the place of slot `index`.
+    /// Returns the slot that replaces slot `index`.
     pub(in crate::envelope) fn of(&self, index: usize) -> Option<Slot<'_>> {
         self.get(*self.starts.get(index)?)
     }
 
-    /// Whether a slot of this key is kept.
+    /// Returns whether a replacement has this key.
     pub(in crate::envelope) fn has(&self, label: &SlotLabel<'_>) -> bool {
         let kept = self.starts.iter().filter(|start| **start != NOWHERE);
         kept.filter_map(|start| self.get(*start)).any(|slot| slot.label.same_key(label))

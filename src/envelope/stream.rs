@@ -1,4 +1,4 @@
-//! Streams and ranges: what must be done once per message before its chunks.
+//! Encryption of a stream.
 
 use super::Envelope;
 use super::encrypt::retry_once;
@@ -10,11 +10,10 @@ use crate::stream::{Completion, MessageStart, RangeDecryptor, StreamDecryptor, S
 use alloc::vec;
 
 impl<K: Keyring, R: RandomSource> Envelope<K, R> {
-    /// Encrypts a message piece by piece: header first, then the body. Without any I/O; for
-    /// `Read` and `Write` see `encrypt_reader` and `encrypt_writer`. For a header that is kept apart
-    /// see [`StreamEncryptor::take_header`].
+    /// Returns an encryptor of a message piece by piece, without I/O. `encrypt_reader` and `encrypt_writer`
+    /// are for `Read` and `Write`, [`StreamEncryptor::take_header`] detaches the header.
     ///
-    /// A stream has a data key of its own, also where others are reused.
+    /// A stream has a data key of its own, even if the envelope reuses data keys.
     ///
     /// # Errors
     ///

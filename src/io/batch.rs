@@ -1,4 +1,4 @@
-//! How much goes through at a time.
+//! Sizes of buffers and batches.
 
 use crate::body::layout::CHUNK_LEN;
 use crate::threads::Threads;
@@ -18,8 +18,8 @@ pub(super) const LONG_LEN: u64 = 1 << 20;
 /// The most chunks that threads share at a time, 4 MiB, however many threads there are.
 const MAX_CHUNKS: usize = 256;
 
-/// Bytes of a stream that go through on one thread before several share the rest: only a long
-/// message is worth buffers for all of them.
+/// Bytes of a stream that one thread transforms before several share the rest. Buffers for all of them
+/// pay off for long messages only.
 pub(super) fn single_thread_len(threads: Option<&Threads>) -> u64 {
     // Saturates: never.
     threads.map_or(0, |threads| (threads.min_len() as u64).saturating_mul(2))

@@ -66,7 +66,7 @@ impl<'k, W: Write> EncryptWriter<'k, W> {
     ///
     /// - [`Error::StreamRefused`] if a version in the header was disabled, compromised or destroyed
     ///   meanwhile: encrypt the message again.
-    /// - [`Error::Backend`] if the keyring cannot say; [`try_finish`](Self::try_finish) can be
+    /// - [`Error::Backend`] if the keyring is unavailable; [`try_finish`](Self::try_finish) can be
     ///   called again.
     /// - [`Error::Io`], which only [`try_finish`](Self::try_finish) can retry.
     pub fn finish(mut self) -> Result<W, Error> {
@@ -79,8 +79,8 @@ impl<'k, W: Write> EncryptWriter<'k, W> {
     ///
     /// # Errors
     ///
-    /// [`Error::StreamRefused`], [`Error::Backend`] and [`Error::Io`], as for
-    /// [`finish`](Self::finish).
+    /// [`Error::StreamRefused`] if a version in the header was disabled, compromised or destroyed
+    /// meanwhile; [`Error::Backend`] if the keyring is unavailable; [`Error::Io`].
     pub fn try_finish(&mut self) -> Result<(), Error> {
         Ok(self.chunks.finish(&mut self.sink, Write::flush)?)
     }

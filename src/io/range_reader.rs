@@ -66,8 +66,8 @@ impl<S: ReadAt> RangeReader<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Authentication`], [`Error::Truncated`] and [`Error::Io`], as for [`len`](Self::len);
-    /// `out` is then wiped.
+    /// [`Error::Authentication`] if a chunk does not verify or the message does not end where the source
+    /// does; [`Error::Truncated`] if the source has become shorter; [`Error::Io`]. `out` is then wiped.
     pub fn read_at(&self, out: &mut [u8], offset: u64) -> Result<usize, Error> {
         let read = self.read_pieces(out, offset);
         if read.is_err() {
@@ -80,7 +80,7 @@ impl<S: ReadAt> RangeReader<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] of kind `UnexpectedEof` if the message ends before; otherwise as for
+    /// [`Error::Io`] of kind `UnexpectedEof` if the message ends before; the errors of
     /// [`read_at`](Self::read_at).
     pub fn read_exact_at(&self, out: &mut [u8], offset: u64) -> Result<(), Error> {
         if self.read_at(out, offset)? == out.len() {

@@ -43,7 +43,8 @@ impl<S: ReadAt> SeekReader<S> {
     ///
     /// # Errors
     ///
-    /// [`Error::Authentication`], [`Error::Truncated`] and [`Error::Io`], as for [`RangeReader::len`].
+    /// [`Error::Authentication`] if the message does not end where the source does;
+    /// [`Error::Truncated`] if the source has become shorter; [`Error::Io`].
     #[expect(clippy::len_without_is_empty, reason = "it can fail, and no caller needs it")]
     pub fn len(&self) -> Result<u64, Error> {
         self.message.len()

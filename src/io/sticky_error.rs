@@ -16,8 +16,8 @@ impl StickyError {
         self.failure.clone().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Keeps the failure of `result`, except one after which the same call can be made again: "not
-    /// yet", and a keyring that cannot say now whether the message will open.
+    /// Keeps the failure of `result`, except one after which the same call can be made again: `WouldBlock`,
+    /// and an unavailable keyring at the end of a message.
     pub(super) fn keep<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
         result.map_err(|error| {
             if is_transient(&error) {

@@ -32,18 +32,21 @@ macro_rules! apply_plans {
             ///
             /// # Errors
             ///
-            /// As [`Lifecycle::change`], but for a conflict, which is [`PlanOutcome::Superseded`]. Nothing
-            /// is done then for any key.
+            /// [`Error::Lifecycle`] if the keyring refuses a change, [`Error::Backend`] if the changes could
+            /// not be stored, [`Error::Randomness`]. No key is changed then. A conflict is
+            /// [`PlanOutcome::Superseded`].
             #[cfg(feature = "std")]
             pub fn apply<K: Lifecycle + ?Sized>(&self, keyring: &K) -> Result<PlanOutcome, Error> {
                 self.apply_at(keyring, Timestamp::now(), &mut crate::OsRandom)
             }
 
-            /// As [`apply`](Self::apply), with a time and a generator of the caller's.
+            /// [`apply`](Self::apply) with the caller's time and generator.
             ///
             /// # Errors
             ///
-            /// As [`apply`](Self::apply).
+            /// [`Error::Lifecycle`] if the keyring refuses a change, [`Error::Backend`] if the changes could
+            /// not be stored, [`Error::Randomness`]. No key is changed then. A conflict is
+            /// [`PlanOutcome::Superseded`].
             pub fn apply_at<K: Lifecycle + ?Sized>(
                 &self,
                 keyring: &K,

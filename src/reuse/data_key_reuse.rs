@@ -107,10 +107,10 @@ struct Open {
 struct Batch {
     /// When its wrap was begun.
     born: Duration,
-    key: Monitor<Key>,
+    key: Monitor<BatchKey>,
 }
 
-enum Key {
+enum BatchKey {
     BeingWrapped,
     Wrapped(Arc<ReusableKey>),
     Failed(FailedWrap),
@@ -175,7 +175,7 @@ impl DataKeyReuse {
         if self.age.is_zero() {
             return Place::Alone;
         }
-        let batch = Arc::new(Batch { born: now, key: Monitor::new(Key::BeingWrapped) });
+        let batch = Arc::new(Batch { born: now, key: Monitor::new(BatchKey::BeingWrapped) });
         let new = Open { kind, batch: batch.clone(), messages_left, bytes_left };
         match table.open.iter_mut().find(|open| open.kind == kind) {
             Some(old) if old.bytes_left >= bytes_left => return Place::Alone,
@@ -295,23 +295,23 @@ impl Batch {
     /// The key once it is wrapped, or `None` if the batch has ended before.
     fn wait(&self, waits: &AtomicUsize) -> Result<Option<Arc<ReusableKey>>, FailedWrap> {
         let mut key = self.key.lock();
-        if matches!(*key, Key::BeingWrapped) {
+        if matches!(*key, BatchKey::BeingWrapped) {
             waits.fetch_add(1, Relaxed);
         }
         loop {
             match &*key {
-                Key::BeingWrapped => key = self.key.wait(key),
-                Key::Wrapped(wrapped) => return Ok(Some(wrapped.clone())),
-                Key::Failed(failed) => return Err(failed.clone()),
-                Key::Ended => return Ok(None),
+                BatchKey::BeingWrapped => key = self.key.wait(key),
+                BatchKey::Wrapped(wrapped) => return Ok(Some(wrapped.clone())),
+                BatchKey::Failed(failed) => return Err(failed.clone()),
+                BatchKey::Ended => return Ok(None),
             }
         }
     }
 
     /// Changes `BeingWrapped`; what has ended stays so. Returns whether it was that.
-    fn decide(&self, decided: Key) -> bool {
+    fn decide(&self, decided: BatchKey) -> bool {
         let mut key = self.key.lock();
-        let is_open = matches!(*key, Key::BeingWrapped);
+        let is_open = matches!(*key, BatchKey::BeingWrapped);
         if is_open {
             *key = decided;
             drop(key);
@@ -321,7 +321,7 @@ impl Batch {
     }
 
     fn end(&self) {
-        *self.key.lock() = Key::Ended;
+        *self.key.lock() = BatchKey::Ended;
         self.key.notify_all();
     }
 }
@@ -342,7 +342,7 @@ impl FirstWrap for First<'_> {
         match wrapped {
             Ok(key) => {
                 self.uncounted = None;
-                self.batch.decide(Key::Wrapped(key));
+                self.batch.decide(BatchKey::Wrapped(key));
             }
             // Its own generator, its own buffer: others may do better. See `drop`.
             Err(FailedWrap {
@@ -351,7 +351,7 @@ impl FirstWrap for First<'_> {
             }) => {}
             Err(failed) => {
                 self.reuse.close(&self.batch);
-                self.batch.decide(Key::Failed(failed));
+                self.batch.decide(BatchKey::Failed(failed));
             }
         }
     }
@@ -362,9 +362,9 @@ impl Drop for First<'_> {
         if let Some(uncounted) = self.uncounted.take() {
             self.reuse.table.write().add_uncounted(uncounted);
         }
-        if matches!(*self.batch.key.lock(), Key::BeingWrapped) {
+        if matches!(*self.batch.key.lock(), BatchKey::BeingWrapped) {
             self.reuse.close(&self.batch);
-            self.batch.decide(Key::Ended);
+            self.batch.decide(BatchKey::Ended);
         }
     }
 }

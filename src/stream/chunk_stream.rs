@@ -190,7 +190,7 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
         Ok(progress)
     }
 
-    /// Ends the input and gives out the rest: 0 bytes once there is none. The first call that
+    /// Ends the input and outputs the rest: 0 bytes once there is none. The first call that
     /// succeeds proves the end, whatever the room in `out`.
     pub(crate) fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.check()?;
@@ -264,8 +264,8 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
         result
     }
 
-    /// Makes sure that the message will open, before its last chunk is made. A keyring that cannot
-    /// say now can be asked again.
+    /// Checks before the last chunk that the message will open. If the keyring is unavailable, the call can
+    /// be repeated.
     fn check_completion(&mut self) -> Result<(), Error> {
         let completion = self.completion.as_ref().filter(|_| !self.last_done);
         match completion.map_or(Ok(()), Completion::check) {

@@ -16,7 +16,7 @@ pub(crate) struct Completion<'k> {
 }
 
 impl<'k> Completion<'k> {
-    /// For a message with the slots of `header`, which `keyring` has made.
+    /// Returns the check of a message with the slots of `header`, which `keyring` wrote.
     pub(crate) fn new(
         keyring: Arc<dyn Keyring + 'k>,
         header: &[u8],
@@ -25,10 +25,10 @@ impl<'k> Completion<'k> {
         Completion { keyring, header: header.to_vec(), observer }
     }
 
-    /// Makes sure that the keyring still accepts each slot, by its label.
+    /// Checks that the keyring still accepts each slot, by its label.
     ///
-    /// A version that is compromised by now is refused too: the plaintext is still at hand, and
-    /// later only a new encryption would help.
+    /// A version that is compromised by now is refused too, since the caller still has the plaintext to
+    /// encrypt again.
     pub(crate) fn check(&self) -> Result<(), Error> {
         for slot in Header::parse_detached(&self.header)?.slots() {
             let refusal = match self.keyring.freshness(&slot.label).map_err(Error::from_wrap)? {

@@ -17,19 +17,19 @@ use core::fmt;
 /// [`open`](Self::open) or [`OpenedKey::stream_decryptor`](crate::OpenedKey::stream_decryptor) from the
 /// message's first bytes ([`MessageStart`]). Takes the bytes that follow them.
 ///
-/// A byte is given out only after its chunk was verified, with its position in the message. **Only a
+/// A byte is output only after its chunk was verified, with its position in the message. **Only a
 /// [`finish`](Self::finish) without an error proves that the message is complete**: until then the output
 /// is the authentic beginning of a message whose end may be missing. Act on it only in ways that can be
 /// undone.
 ///
-/// After an error nothing more is given out, and every call returns the error again.
+/// After an error nothing more is output, and every call returns the error again.
 #[must_use = "a message is known to be complete only after `finish`"]
 pub struct StreamDecryptor {
     chunks: ChunkStream<'static, ChunkDecryptor>,
 }
 
 impl StreamDecryptor {
-    /// Decrypts a message by the keyring of `envelope`, from the bytes behind `start` on. To ask no
+    /// Unwraps with the keyring of `envelope` and returns a decryptor of the bytes after `start`. Without a
     /// keyring, call [`OpenedKey::stream_decryptor`](crate::OpenedKey::stream_decryptor).
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl StreamDecryptor {
     /// until it returns 0, with room for at least one byte.
     ///
     /// The first call without an error proves that the message is complete, whatever the room in `out`.
-    /// Nothing more is given out of a message that is cut off: for all plaintext before the cut, call
+    /// It outputs nothing of a message that is cut off: for all plaintext before the cut, call
     /// [`update`](Self::update) without input until it produces nothing.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl StreamDecryptor {
         self.chunks.finish(out)
     }
 
-    /// Whether the message is complete and all of its plaintext was given out.
+    /// Returns whether the message is complete and all of its plaintext was output.
     pub fn is_finished(&self) -> bool {
         self.chunks.is_finished()
     }

@@ -56,7 +56,7 @@ pub struct StreamEncryptor<'k> {
 }
 
 impl<'k> StreamEncryptor<'k> {
-    /// A stream of `start`, which ends with the body's prefix, and the chunks.
+    /// Returns a stream of `start`, which ends with the prefix of the body, and the chunks.
     pub(crate) fn new(
         encryptor: ChunkEncryptor,
         start: Vec<u8>,
@@ -66,8 +66,8 @@ impl<'k> StreamEncryptor<'k> {
         StreamEncryptor { chunks: ChunkStream::new(encryptor, start, threads, completion) }
     }
 
-    /// Takes the header out of the message, to store it apart: the stream then gives out the body alone.
-    /// Empty if the header was taken before, or a byte of it was given out.
+    /// Detaches the header and returns it. The stream then outputs the body alone. Empty if the header was
+    /// taken before, or a byte of it was output.
     ///
     /// ```
     /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -110,14 +110,14 @@ impl<'k> StreamEncryptor<'k> {
     ///
     /// - [`Error::StreamRefused`] if a version in the header was disabled, compromised or destroyed
     ///   meanwhile: encrypt the message again.
-    /// - [`Error::Backend`] if the keyring cannot say: call it again.
+    /// - [`Error::Backend`] if the keyring is unavailable: call it again.
     /// - [`Error::BufferLength`] if output is left and `out` is empty.
     /// - An earlier error of [`update`](Self::update).
     pub fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.chunks.finish(out)
     }
 
-    /// Whether all of the message was given out.
+    /// Returns whether all of the message was output.
     pub fn is_finished(&self) -> bool {
         self.chunks.is_finished()
     }

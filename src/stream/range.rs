@@ -106,8 +106,8 @@ impl RangePlan {
 }
 
 impl RangeDecryptor {
-    /// Decrypts parts of a message by the keyring of `envelope`. `len` is the length in bytes of the
-    /// message, or of the body if the header is kept apart. To ask no keyring, call
+    /// Unwraps with the keyring of `envelope` and returns a decryptor of parts of the message. `len` is the
+    /// length in bytes of the message, or of the body if the header is detached. Without a keyring, call
     /// [`OpenedKey::range_decryptor`](crate::OpenedKey::range_decryptor).
     ///
     /// # Errors

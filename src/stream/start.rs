@@ -1,4 +1,4 @@
-//! What must be known of a message before its first chunk: the header and 56 bytes.
+//! The start of a message, which a reader needs before the first chunk: the header and 56 bytes.
 
 #![expect(
     clippy::indexing_slicing,
@@ -10,10 +10,10 @@ use crate::error::Error;
 use crate::format::{Header, MIN_HEADER_LEN, MessagePart};
 use alloc::vec::Vec;
 
-/// The first bytes of a message, gathered piece by piece: its header, and of its body salt and
-/// commitment.
+/// The first bytes of a message, collected piece by piece: its header, and the salt and commitment of its
+/// body.
 ///
-/// Takes memory for what came, never for what a header declares.
+/// Allocates for received bytes, never for lengths that a header declares.
 ///
 /// ```
 /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -37,16 +37,16 @@ use alloc::vec::Vec;
 #[derive(Clone, Debug)]
 pub struct MessageStart {
     bytes: Vec<u8>,
-    /// Length of the header, once all of it is there and parses.
+    /// Length of the header, once it is complete and parses.
     header_len: Option<usize>,
-    /// How many bytes there must be before it is worth looking again.
+    /// Length that the start must have before it is parsed again.
     needed: usize,
     detached: bool,
     failure: Option<Error>,
 }
 
 impl MessageStart {
-    /// For a message that begins with its header.
+    /// Returns the start of a message that begins with its header.
     pub fn new() -> Self {
         MessageStart {
             bytes: Vec::new(),
@@ -57,11 +57,12 @@ impl MessageStart {
         }
     }
 
-    /// For a body whose header is kept apart.
+    /// Returns the start of a body with a detached header.
     ///
     /// # Errors
     ///
-    /// What is wrong with the header; [`Error::DetachedHeaderLength`] if anything follows it.
+    /// [`Error::NotEnvelock`], [`Error::Header`] or [`Error::Truncated`] if the bytes are not a header;
+    /// [`Error::DetachedHeaderLength`] if bytes follow it.
     pub fn detached(header: &[u8]) -> Result<Self, Error> {
         let header = Header::parse_detached(header)?;
         let needed = header.len() + PREFIX_LEN;
@@ -75,12 +76,12 @@ impl MessageStart {
         })
     }
 
-    /// Takes what belongs to the start of the message from `bytes`, and returns how much that is;
-    /// what is behind it belongs to the chunks.
+    /// Takes the bytes that belong to the start of the message and returns their number. The rest of
+    /// `bytes` belongs to the chunks.
     ///
     /// # Errors
     ///
-    /// What is wrong with the header, in every later call too.
+    /// [`Error::NotEnvelock`] or [`Error::Header`] if the bytes are not a header, in every later call too.
     pub fn update(&mut self, bytes: &[u8]) -> Result<usize, Error> {
         let mut taken = 0_usize;
         loop {
@@ -98,28 +99,29 @@ impl MessageStart {
         }
     }
 
-    /// How many bytes are missing for sure: 0 once the start is complete. Before the header's
-    /// length is known, more may be missing afterwards.
+    /// Returns the number of bytes that are certainly missing: 0 once the start is complete. It can grow
+    /// again until the length of the header is known.
     pub fn missing(&self) -> usize {
         self.needed - self.bytes.len()
     }
 
-    /// Length in bytes of the header, once it is known.
+    /// Returns the length in bytes of the header, once it is known.
     pub fn header_len(&self) -> Option<usize> {
         self.header_len
     }
 
-    /// The header, once all of it is there. **Unverified.**
+    /// Returns the header, once it is complete. **Unverified.**
     ///
     /// # Errors
     ///
-    /// What is wrong with it; [`Error::Truncated`] if a part is missing.
+    /// [`Error::NotEnvelock`] or [`Error::Header`] if the bytes are not a header; [`Error::Truncated`] if a
+    /// part is missing.
     pub fn header(&self) -> Result<Header<'_>, Error> {
         Header::parse(&self.bytes)
     }
 
-    /// Offset of the body, and its length, in a message of `len` bytes; in the body itself, if the
-    /// header is kept apart. A length that no body has costs no call to a backend (SPEC B-LENGTH).
+    /// Returns the offset of the body and its length in a source of `len` bytes, which lacks a detached
+    /// header. Fails for a length that no body has, before a call to a backend (SPEC B-LENGTH).
     pub(crate) fn body_place(&self, header: &Header<'_>, len: u64) -> Result<(u64, u64), Error> {
         let offset = if self.detached { 0 } else { header.len() as u64 };
         // Saturates: what ends within the header has no body.
@@ -128,7 +130,7 @@ impl MessageStart {
         Ok((offset, body_len))
     }
 
-    /// Salt and commitment.
+    /// Returns salt and commitment.
     pub(crate) fn prefix(&self, header: &Header<'_>) -> Result<&[u8; PREFIX_LEN], Error> {
         let there = &self.bytes[header.len()..];
         let len = there.len() as u64;
@@ -139,7 +141,7 @@ impl MessageStart {
         })
     }
 
-    /// Looks for the header's length once there are enough bytes for it.
+    /// Parses the header once there are enough bytes for it.
     fn look(&mut self) -> Result<(), Error> {
         if self.header_len.is_some() || self.missing() > 0 {
             return Ok(());

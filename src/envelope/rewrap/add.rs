@@ -1,4 +1,4 @@
-//! One `add_slot`: what is there, what is made, and the header that comes of it (SPEC 6.1).
+//! One `add_slot`: the existing slots, the new ones, and the new header (SPEC 6.1).
 
 use super::grant::{GrantOptions, open_one};
 use super::write::new_header;
@@ -19,11 +19,11 @@ pub(super) struct Grant<'a, K, T: ?Sized> {
     pub(super) options: GrantOptions<'a>,
 }
 
-/// Of each slot of the old header whether it opens with `to`, where that was asked.
+/// Whether each slot of the old header opens with `to`; `None` if that is unknown so far.
 type Twins = [Option<bool>; MAX_SLOTS];
 
 impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
-    /// Adds what is missing (SPEC G-ADD). The new header is `None` if nothing is.
+    /// Adds the missing slots (SPEC G-ADD). The new header is `None` if none is missing.
     pub(super) fn run(
         &self,
         reserved: usize,
@@ -65,7 +65,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
         new_header(self.old, slots, reserved).map(Some)
     }
 
-    /// Whether each slot that `to` would make is in the header, and opens.
+    /// Returns whether the header has each slot that `to` would write, and they open.
     fn is_there(&self, twins: &mut Twins) -> Result<bool, Error> {
         let mut wanted = [false; MAX_SLOTS];
         let (mut is_any, mut is_all) = (false, true);
@@ -83,7 +83,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
         Ok(is_any && is_all)
     }
 
-    /// Whether a slot of the old header opens with `to`, which is asked once.
+    /// Returns whether a slot of the old header opens with `to`, which unwraps it once.
     fn opens(&self, at: usize, twins: &mut Twins) -> Result<bool, Error> {
         let (Some(slot), Some(known)) = (self.old.slots().nth(at), twins.get_mut(at)) else {
             return Ok(false);
@@ -105,7 +105,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
         Ok(opens)
     }
 
-    /// Opens a slot with `from`, and has `to` wrap the data key.
+    /// Opens a slot with `from`, and wraps the data key with `to`.
     fn make(&self, pool: &mut RandomPool<'_>) -> Result<AddedSlots, Error> {
         let mut data_key = DataKey::empty();
         open_one(self.from, self.old, self.old.slots(), &self.options.compromised, &mut data_key)
@@ -130,7 +130,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
                 needed: unpadded_len(self.old.slots()) + needed,
                 available: MAX_HEADER_LEN,
             },
-            // The primary that comes next.
+            // The primary after those that wrote a slot.
             KeyringError::Refused(refusal) => {
                 refused_primary(self.to, refusal, |at, _| at == written)
             }
@@ -139,7 +139,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
     }
 }
 
-/// The slots that `to` has made.
+/// The slots that `to` wrote.
 struct AddedSlots {
     bytes: Scratch,
     count: u8,

@@ -1,4 +1,4 @@
-//! Who can open a message: slots for another keyring, and the slots of a name taken out (SPEC 6.1).
+//! Addition of slots for another keyring, and removal of the slots of a name (SPEC 6.1).
 
 use super::NamedVersions;
 use super::add::Grant;
@@ -14,7 +14,7 @@ use crate::random::{RandomPool, RandomSource};
 use alloc::vec::Vec;
 use core::fmt;
 
-/// What an [`add_slot`](crate::Envelope::add_slot) is asked to make sure of.
+/// Options of an [`add_slot`](crate::Envelope::add_slot).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GrantOptions<'a> {
     pub(super) compromised: NamedVersions<'a>,
@@ -22,34 +22,32 @@ pub struct GrantOptions<'a> {
 }
 
 impl<'a> GrantOptions<'a> {
-    /// The usual: open no compromised version, and verify each new slot.
+    /// Returns the default: compromised versions are not opened, and each new slot is verified.
     pub const fn new() -> Self {
         GrantOptions { compromised: NamedVersions::NONE, trust_wrap: false }
     }
 
     /// Opens slots under `version` of the key `name` although it is marked compromised.
     ///
-    /// Several versions are named by several calls, as many as a header has slots (16); what is
-    /// named beyond that stays refused.
+    /// Call it once for each version, up to 16 times; further versions stay refused.
     ///
     /// # Security
     ///
-    /// The holder of the compromised key can have made the message. The new slot opens it under a
-    /// sound key, and nothing shows later where the message came from.
+    /// The holder of the compromised key may have written the message. The new slot opens it under another
+    /// key, and its origin cannot be recognised later.
     #[must_use]
     pub fn from_compromised(mut self, name: &'a str, version: KeyVersion) -> Self {
         self.compromised = self.compromised.with(name, version);
         self
     }
 
-    /// Leaves out the proof by the keyring that wraps; for one that cannot unwrap here, such as
-    /// an escrow key whose other half is in a safe.
+    /// Skips the unwrap of new slots. For a keyring that cannot unwrap here, such as an escrow key whose
+    /// private half is in a safe.
     ///
     /// # Security
     ///
-    /// If it wraps another key, its slot is worth nothing, and nobody notices before it is needed.
-    /// A slot of the same name, version and master key id that is in the header already is then
-    /// believed by its label, which anyone can write.
+    /// A slot that wraps another key is useless, which only its first use detects. An existing slot of the
+    /// same name, version and master key id is relied on by its label, which anyone can write.
     #[must_use]
     pub const fn trusting_wrap(mut self) -> Self {
         self.trust_wrap = true;
@@ -57,7 +55,7 @@ impl<'a> GrantOptions<'a> {
     }
 }
 
-/// The header of a message after a change of who can open it.
+/// The new header of a message after slots were added or removed.
 #[must_use = "it holds the new header"]
 pub struct HeaderUpdate {
     header: NewHeader,
@@ -70,29 +68,29 @@ impl HeaderUpdate {
         HeaderUpdate { header: NewHeader::new(old, new), is_changed }
     }
 
-    /// The header now; byte for byte the old one if nothing changed.
+    /// Returns the new header. If nothing changed, it equals the old one.
     pub fn header(&self) -> &[u8] {
         self.header.as_bytes()
     }
 
-    /// The header now, by value.
+    /// Returns the new header by value.
     pub fn into_header(self) -> Vec<u8> {
         self.header.into_vec()
     }
 
-    /// Writes the header over that of `message`, which keeps its length: room for new slots comes from
-    /// its padding ([`Envelope::with_reserved`]). Allocates nothing, nor does the change itself for
-    /// headers of up to 1 KiB.
+    /// Overwrites the header of `message`, whose padding ([`Envelope::with_reserved`]) has the room for new
+    /// slots. Allocates nothing, nor does the change itself for headers of up to 1 KiB.
     ///
     /// # Errors
     ///
-    /// [`Error::HeaderRoom`] with the length that the slots need if they have outgrown the header;
-    /// [`Error::OtherMessage`]; what is wrong with the header of `message`. Nothing is then changed.
+    /// [`Error::HeaderRoom`] with the length that the slots need if the header is too short;
+    /// [`Error::OtherMessage`] if `message` has another core; [`Error::NotEnvelock`], [`Error::Header`] or
+    /// [`Error::Truncated`] if it has no header. Nothing is then changed.
     pub fn write_over(&self, message: &mut [u8]) -> Result<(), Error> {
         self.header.write_over(message)
     }
 
-    /// Whether the header differs from the old one.
+    /// Returns whether the header differs from the old one.
     pub fn is_changed(&self) -> bool {
         self.is_changed
     }
@@ -108,24 +106,23 @@ impl fmt::Debug for HeaderUpdate {
 }
 
 impl<K: Keyring, R: RandomSource> Envelope<K, R> {
-    /// Adds slots that another keyring wraps, and returns the new header: an escrow copy, a second
-    /// region, the first half of a move to a key of another name
+    /// Adds slots of another keyring and returns the new header. For an escrow copy, a second
+    /// region, or the first step of a move to a key of another name
     /// ([`remove_name`](Self::remove_name) is the second).
     ///
-    /// `message` is a message or its header alone; no byte of the body changes. This keyring opens
-    /// the message, `to` wraps its data key under its primaries. To store the header, compare and
+    /// `message` is a message or its header alone. No byte of the body changes. This keyring opens
+    /// the message, and `to` wraps its data key under its primaries. To store the header, compare and
     /// swap.
     ///
-    /// - The new slots stand behind those that are there, which stay byte for byte, in order.
-    /// - A slot of the same name, version and id that is in the header already and opens with `to`
-    ///   is left, so that a job can begin again: where all are there, nothing changes and nothing
-    ///   is wrapped. One that does not open gives its place to the new one. A slot of an older
-    ///   version stays; a rewrap by `to` merges it.
+    /// - The new slots come after the existing ones, which stay byte for byte, in order.
+    /// - An existing slot of the same name, version and id stays if it opens with `to`, and is replaced
+    ///   in its position otherwise. If all slots exist and open, nothing changes and nothing is wrapped, so
+    ///   that a job can be repeated. A slot of an older version stays; a rewrap by `to` merges it.
     /// - Each new slot is unwrapped by `to` and verified before this returns, unless
     ///   [`GrantOptions::trusting_wrap`].
     /// - A slot under a version that is marked compromised is not opened, unless
     ///   [`GrantOptions::from_compromised`] names it.
-    /// - The header grows as that of a [`rewrap`](Self::rewrap).
+    /// - The header grows as in a [`rewrap`](Self::rewrap).
     ///
     /// ```
     /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -146,17 +143,19 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// What is wrong with the header; if no slot opens, why, as [`decrypt`](Self::decrypt) says it,
-    /// with [`Refusal::Compromised`](crate::keyring::Refusal::Compromised) and the version to be named; from
-    /// `to` as [`encrypt`](Self::encrypt); [`Error::Slot`] with
-    /// [`SlotFault::Unproven`](crate::format::SlotFault::Unproven) if a new slot does not open, or
-    /// [`SlotFault::TooMany`](crate::format::SlotFault::TooMany) beyond 16; [`Error::HeaderRoom`] beyond
-    /// 65,535 bytes. Nothing is then changed.
+    /// - [`Error::NotEnvelock`], [`Error::Header`], [`Error::Truncated`]: the bytes are not a header.
+    /// - [`Error::Backend`], [`Error::Refused`], [`Error::NoKey`], [`Error::Authentication`]: no slot opens.
+    ///   With [`Refusal::Compromised`], only a slot under this compromised version does.
+    /// - [`Error::NoPrimary`], [`Error::Backend`], [`Error::Refused`], [`Error::Randomness`]: `to` did not
+    ///   wrap.
+    /// - [`Error::Slot`] with [`SlotFault::Unproven`] if a new slot does not open, with
+    ///   [`SlotFault::TooMany`] beyond 16.
+    /// - [`Error::HeaderRoom`]: the header would have more than 65,535 bytes.
     ///
     /// # Security
     ///
-    /// The holder of a key of `to` can open the message from now on, and has its data key: no
-    /// [`remove_name`](Self::remove_name) takes that back.
+    /// The holder of a key of `to` can open the message from now on and keep its data key.
+    /// [`remove_name`](Self::remove_name) does not revert that.
     #[doc(alias = "grant")]
     #[doc(alias = "escrow")]
     pub fn add_slot<T: Keyring + ?Sized>(
@@ -173,13 +172,13 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
 }
 
 impl<K: Keyring, R> Envelope<K, R> {
-    /// Takes all slots of the key `name` out of the header and returns the new one, which has the
-    /// old one's length.
+    /// Removes all slots of the key `name` from the header and returns the new one, which has the
+    /// length of the old one.
     ///
     /// `message` is a message or its header alone. A slot of another name has to open with this
-    /// keyring first, under a version that is not marked compromised: the last slot that opens is
-    /// never taken. `name` is that of slots, never an alias; all its slots go, whatever their
-    /// version, material and algorithm. The others stay byte for byte, in order.
+    /// keyring first, under a version that is not marked compromised, so that the last slot that opens is
+    /// never removed. `name` is the name of slots, never an alias. The other slots stay byte for byte,
+    /// in order.
     ///
     /// ```
     /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {
@@ -199,15 +198,14 @@ impl<K: Keyring, R> Envelope<K, R> {
     ///
     /// # Errors
     ///
-    /// What is wrong with the header; [`Error::MissingSlot`] if no slot is of that name;
-    /// [`Error::LastSlot`] if no slot of another name opens; [`Error::Backend`] and the like if
-    /// that is not known. Nothing is then changed.
+    /// [`Error::NotEnvelock`], [`Error::Header`] or [`Error::Truncated`] if the bytes are not a header;
+    /// [`Error::MissingSlot`] if no slot has the name; [`Error::LastSlot`] if no slot of another name
+    /// opens; [`Error::Backend`] if that is unknown. Nothing is then changed.
     ///
     /// # Security
     ///
-    /// **This is no revocation.** A former reader may have kept the data key, and
-    /// an old copy of the header puts the slot back. Re-encryption revokes; so does the
-    /// destruction of the key, once nothing needs it.
+    /// **This is no revocation.** A former reader may have kept the data key, and an old copy of the header
+    /// restores the slot. A new encryption revokes, and so does the destruction of the key.
     pub fn remove_name(&self, message: &[u8], name: &str) -> Result<HeaderUpdate, Error> {
         let old = Header::parse(message)?;
         let new = self.without_name(&old, name)?;
@@ -234,8 +232,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     }
 }
 
-/// Opens the first of `slots` that opens, and is under no compromised version but those that are
-/// named (SPEC G-OPEN).
+/// Unwraps the first of `slots` that opens. Compromised versions are refused unless named (SPEC G-OPEN).
 pub(super) fn open_one<'h, K: Keyring + ?Sized>(
     keyring: &K,
     header: &Header<'_>,

@@ -1,4 +1,4 @@
-//! One rewrap: what becomes of each slot (SPEC 6), and the header that comes of it.
+//! One rewrap: the outcome of each slot (SPEC 6), and the new header.
 
 use super::report::{RewrapReport, SlotOutcome};
 use super::write::new_header;
@@ -16,13 +16,13 @@ pub(super) struct RewrapJob<'a, K> {
     pub(super) keyring: &'a K,
     pub(super) old: &'a Header<'a>,
     pub(super) options: RewrapOptions<'a>,
-    /// The padding that a header is given that grows, unless it had more.
+    /// The padding of a header that grows, unless it had more.
     pub(super) reserved: usize,
 }
 
-/// What is known of the slots so far.
+/// The slots during a rewrap.
 pub(super) struct SlotProgress {
-    /// `None` where the keyring cannot tell, or the slot is decided.
+    /// `None` if the slot is decided.
     freshness: [Option<Freshness>; MAX_SLOTS],
     report: RewrapReport,
     pub(super) new: NewSlots,
@@ -37,7 +37,7 @@ impl SlotProgress {
         self.report.slots().get(index).unwrap_or(&SlotOutcome::NotMine)
     }
 
-    /// Notes the outcome of a slot, of which nothing more is asked.
+    /// Records the final outcome of a slot.
     fn decide(&mut self, index: usize, outcome: SlotOutcome) {
         self.report.set(index, outcome);
         if let Some(freshness) = self.freshness.get_mut(index) {
@@ -51,12 +51,12 @@ impl SlotProgress {
 }
 
 impl<'a, K: Keyring> RewrapJob<'a, K> {
-    /// Rewraps what can be. The new header is `None` if nothing changes (SPEC R-IDEMPOTENT).
+    /// Rewraps the header. The new header is `None` if nothing changes (SPEC R-IDEMPOTENT).
     pub(super) fn run(
         &self,
         pool: &mut RandomPool<'_>,
     ) -> Result<(Option<Scratch>, RewrapReport), Error> {
-        let mut progress = self.look()?;
+        let mut progress = self.classify()?;
         if !self.is_current_by_label(&progress) {
             self.check_compromised(&mut progress)?;
             for (index, slot) in self.slots() {
@@ -84,14 +84,14 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         self.slots().filter(move |(_, slot)| slot.label.name == name)
     }
 
-    /// Asks how each slot stands, going by its label.
-    fn look(&self) -> Result<SlotProgress, Error> {
+    /// Classifies each slot by its label.
+    fn classify(&self) -> Result<SlotProgress, Error> {
         let count = self.old.slots().len();
         let (report, new) = (RewrapReport::new(count), NewSlots::new());
         let mut progress = SlotProgress { freshness: [None; MAX_SLOTS], report, new };
         for (index, slot) in self.slots() {
             let freshness = match self.keyring.freshness(&slot.label) {
-                // A state refuses before any call to a backend, and stays what it is.
+                // A state refuses before any call to a backend.
                 Ok(Freshness::Refused(refusal)) if refusal != Refusal::UnknownVersion => {
                     progress.decide(index, SlotOutcome::Refused(refusal));
                     continue;
@@ -117,8 +117,8 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         self.named(name).all(|(index, _)| progress.freshness(index) == Some(Freshness::Primary))
     }
 
-    /// Whether each name is the keyring's, with all its slots under the primary, or none of its
-    /// (SPEC R-LABELS); and one is.
+    /// Returns whether the result relies on labels (SPEC R-LABELS): a name is held, and each name has all
+    /// its slots under the primary, or none that belongs to the keyring.
     fn is_current_by_label(&self, progress: &SlotProgress) -> bool {
         let is_foreign = |name| {
             let mut slots = self.named(name);
@@ -130,8 +130,8 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
             })
     }
 
-    /// Refuses if a slot opens under a compromised version that is not named. What does not open
-    /// is left, and keeps nobody from the others (SPEC R-COMPROMISED).
+    /// Fails if a slot opens under a compromised version that is not named. A slot that does not open is
+    /// left (SPEC R-COMPROMISED).
     fn check_compromised(&self, progress: &mut SlotProgress) -> Result<(), Error> {
         for (index, slot) in self.slots() {
             let is_unnamed = progress.freshness(index) == Some(Freshness::Compromised)
@@ -139,7 +139,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
             if !is_unnamed {
                 continue;
             }
-            // Where the backend is trusted, data keys do not come here to show that they could.
+            // Under `trusting_backend` no data key may enter this process, so the label decides.
             if self.options.trust_backend || self.opens(index, &slot, progress)? {
                 let error = KeyringError::Refused(Refusal::Compromised);
                 return Err(Failures::of(&slot, error).into_error(self.old));
@@ -148,7 +148,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         Ok(())
     }
 
-    /// Unwraps a slot, and notes why it does not open if so.
+    /// Returns whether a slot opens, and records the outcome if it does not.
     fn opens(
         &self,
         index: usize,
@@ -190,8 +190,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         Ok(())
     }
 
-    /// Has the keyring wrap the data key of a slot again, and decides between the new slot and
-    /// those that are there.
+    /// Wraps the data key of a slot again, and decides between the new slot and the existing ones.
     fn renew(
         &self,
         index: usize,
@@ -201,7 +200,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
     ) -> Result<(), Error> {
         let new = match self.wrap_again(slot, &mut progress.new, pool) {
             Ok(new) => new,
-            // The old version opens: it is the primary that may not wrap (SPEC R-FAIL).
+            // The old version opens, so the primary may not wrap (SPEC R-FAIL).
             Err(KeyringError::Refused(refusal))
                 if !self.options.trust_backend
                     && !matches!(progress.freshness(index), Some(Freshness::Refused(_)))
@@ -222,7 +221,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         let twin = self.slots().filter(|(at, _)| progress.outcome(*at).stays()).find(is_twin);
         let twin = twin.map(|(at, _)| at);
         if twin == Some(index) {
-            // It is under the primary after all.
+            // The primary has changed since the classification.
             progress.decide(index, SlotOutcome::Current);
             return Ok(());
         }
@@ -231,7 +230,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
             progress.decide(index, SlotOutcome::Merged);
             return Ok(());
         }
-        // The proof can be given later: the old slot stays until then.
+        // A later rewrap can prove the new slot. The old one stays until then.
         if let Some(outcome) = self.prove(&made)? {
             progress.decide(index, outcome);
             return Ok(());
@@ -244,16 +243,16 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         Ok(())
     }
 
-    /// Returns what becomes of the old slot if the backend does not say whether the new one opens.
+    /// Returns the outcome of the old slot if the backend does not decide whether the new one opens.
     fn prove(&self, new: &Slot<'_>) -> Result<Option<SlotOutcome>, Error> {
         if self.options.trust_backend {
             return Ok(None);
         }
-        let silence = prove_slot(self.keyring, self.old, new)?;
-        silence.map(SlotOutcome::of_failure).transpose().map_err(Error::from_wrap)
+        let undecided = prove_slot(self.keyring, self.old, new)?;
+        undecided.map(SlotOutcome::of_failure).transpose().map_err(Error::from_wrap)
     }
 
-    /// Has the keyring push one slot, and says where it stands.
+    /// Writes one slot with the keyring, and returns its start.
     fn wrap_again(
         &self,
         slot: &Slot<'_>,
@@ -261,7 +260,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         pool: &mut RandomPool<'_>,
     ) -> Result<usize, KeyringError> {
         match self.rewrap_into(slot, new.room(), pool) {
-            // SPEC H-BOUND: what a keyring claims to need is a claim.
+            // SPEC H-BOUND: the length is a claim of the keyring.
             Err(KeyringError::Slot(SlotFault::Room { needed, .. })) if needed <= MAX_HEADER_LEN => {
                 new.grow(needed);
                 self.rewrap_into(slot, new.room(), pool)?;
@@ -285,7 +284,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
             let (name, context) = (slot.label.name, context.replacing(slot.label));
             wrapped = self.keyring.wrap_under(name, key.data_key, &context, &mut writer, pool);
         }
-        // Of several keyrings of one name, an unwrap shows which one the slot belongs to.
+        // Of several keyrings of one name, an unwrap finds the owner.
         if let Err(KeyringError::NotMine) = wrapped {
             wrapped = self.keyring.rewrap(slot, &context, &mut writer, pool);
         }
@@ -297,14 +296,14 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         }
     }
 
-    /// The key that was opened from this very slot, if the caller gave it (SPEC R-OPENED).
+    /// Returns the caller's opened key if it was opened from this slot (SPEC R-OPENED).
     fn opened_from(&self, slot: &Slot<'_>) -> Option<Opened<'a>> {
         let key = self.options.opened.filter(|key| key.slot() == *slot)?;
         match self.keyring.freshness(&slot.label) {
             Ok(Freshness::Primary | Freshness::Stale | Freshness::Compromised) => {
                 key.of(self.old).ok()
             }
-            // Another keyring of that name may have opened it: it is not this one's to wrap.
+            // Another keyring of that name may have opened it.
             _ => None,
         }
     }
@@ -316,8 +315,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         verify_slot(self.keyring, &WrapContext::new(self.old.core()), slot)
     }
 
-    /// Makes sure that something opens: labels alone are believed only where all of them say the
-    /// same (SPEC R-FAIL).
+    /// Checks that a slot opens. Labels alone suffice only under SPEC R-LABELS (SPEC R-FAIL).
     fn prove_one(&self, progress: &mut SlotProgress) -> Result<(), Error> {
         let trusts = self.options.trust_backend && progress.report.went_by_labels();
         for (index, slot) in self.slots() {
@@ -341,7 +339,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         Err(failures.into_error(self.old))
     }
 
-    /// The new header.
+    /// Returns the new header.
     fn write(&self, progress: &SlotProgress) -> Result<Scratch, Error> {
         let slots = || {
             self.slots().filter_map(|(index, slot)| match progress.outcome(index) {

@@ -1,4 +1,4 @@
-//! Rewrap: the same data key under the primary version; the body is not touched.
+//! Rewrap: the same data key under the primary version. The body is untouched.
 
 mod add;
 mod grant;
@@ -22,7 +22,7 @@ use core::fmt;
 use job::RewrapJob;
 use write::NewHeader;
 
-/// What a rewrap is asked to make sure of.
+/// Options of a rewrap.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RewrapOptions<'a> {
     retiring: Option<(&'a str, KeyVersion)>,
@@ -31,14 +31,14 @@ pub struct RewrapOptions<'a> {
     opened: Option<&'a OpenedKey>,
 }
 
-/// Compromised versions that a caller names, as many as a header has slots.
+/// Compromised versions that the caller names, as many as a header has slots.
 #[derive(Clone, Copy, Debug, Default)]
 struct NamedVersions<'a>([Option<(&'a str, KeyVersion)>; MAX_SLOTS]);
 
 impl<'a> NamedVersions<'a> {
     const NONE: Self = NamedVersions([None; MAX_SLOTS]);
 
-    /// Adds a version; one beyond the sixteenth stays unnamed.
+    /// Adds a version. One beyond the sixteenth is ignored.
     fn with(mut self, name: &'a str, version: KeyVersion) -> Self {
         if let Some(free) = self.0.iter_mut().find(|named| named.is_none()) {
             *free = Some((name, version));
@@ -52,7 +52,7 @@ impl<'a> NamedVersions<'a> {
 }
 
 impl<'a> RewrapOptions<'a> {
-    /// The usual: verify the old slot and the new one.
+    /// Returns the default: the old slot and the new one are verified.
     pub const fn new() -> Self {
         RewrapOptions {
             retiring: None,
@@ -62,16 +62,15 @@ impl<'a> RewrapOptions<'a> {
         }
     }
 
-    /// Refuses with [`Error::OldVersionStillOpens`] if a slot under `version` of the key `name`
-    /// that opens, or is labelled with the primary version, would still be in the new header.
+    /// Fails with [`Error::OldVersionStillOpens`] if the new header would still have a slot under `version`
+    /// of the key `name` that opens, or that is labelled with the primary version.
     ///
-    /// A slot of that version that this keyring does not know, was told to do without, or cannot ask
-    /// about now, is an error too, as is one of a name of which no slot is this keyring's: nobody here can tell. One
-    /// that the keyring refuses by its state does not open, nor does one that was found damaged.
     /// An alias means the key that it stands for now. A header without any slot of that key is
-    /// [`Error::MissingSlot`].
+    /// [`Error::MissingSlot`]. A slot that the keyring refuses by its state, or that is damaged, does
+    /// not open. The rewrap also fails if it is unknown whether such a slot opens: the version is unknown or
+    /// excluded, the backend is unavailable, or no slot of the name belongs to this keyring.
     ///
-    /// Goes by what the rewrap has seen: costs no call to a backend.
+    /// The check uses the results of the rewrap and makes no call to a backend.
     #[must_use]
     pub const fn retiring(mut self, name: &'a str, version: KeyVersion) -> Self {
         self.retiring = Some((name, version));
@@ -80,31 +79,29 @@ impl<'a> RewrapOptions<'a> {
 
     /// Rewraps slots under `version` of the key `name` although it is marked compromised.
     ///
-    /// Without this the whole rewrap fails with [`Error::Refused`] and nothing is written, even
-    /// if other slots would open: nobody must believe that a rewrap has mended the message. That
-    /// is so where a slot under it opens; a damaged one is left, and stops nothing.
-    /// Several versions are named by several calls, as many as a header has slots (16); what is
-    /// named beyond that stays refused. A version that is not compromised is rewrapped anyway.
+    /// Without this, a slot under a compromised version that opens makes the whole rewrap fail with
+    /// [`Error::Refused`], even if other slots open. A damaged slot does not. Call it once for each
+    /// version, up to 16 times; further versions stay refused. A version that is not compromised is
+    /// rewrapped anyway.
     ///
     /// # Security
     ///
-    /// The holder of the compromised key has, or can have, the data key of every message that was
-    /// ever under it. A rewrap restores nothing there: it only lets the version go. Decrypting
-    /// and encrypting again restores the secrecy of what is not read yet. Nothing restores
-    /// authenticity: the holder of the key may have made the message.
+    /// The holder of the compromised key can have the data key of every message that was ever under it. A
+    /// rewrap does not restore secrecy. It only makes the destruction of the version possible. A new
+    /// encryption restores the secrecy of messages that were not read yet. Nothing restores
+    /// authenticity: the holder of the key may have written the message.
     #[must_use]
     pub fn from_compromised(mut self, name: &'a str, version: KeyVersion) -> Self {
         self.compromised = self.compromised.with(name, version);
         self
     }
 
-    /// Wraps the data key that `key` holds, where the slot that it was opened from stands in the
-    /// header: that slot needs no unwrap, and gives way to one of its own name alone, by the member of a
-    /// combined keyring that has it; where labels do not tell which, it is unwrapped again. Every other
-    /// slot is treated as without it.
+    /// Uses the data key of `key` instead of an unwrap of the slot that it was opened from, if the header
+    /// still has that slot. The owner of the slot wraps the data key under the same name. If several members
+    /// of a combined keyring may be the owner, the slot is unwrapped again.
     ///
-    /// A key of another message is refused with [`Error::OtherMessage`]. A slot whose version is
-    /// refused by now, or unknown here, stays as it is, although the key is at hand.
+    /// All other slots are rewrapped as usual. A key of another message fails with
+    /// [`Error::OtherMessage`]. A slot whose version is refused or unknown by now is left.
     #[must_use]
     pub const fn opened(mut self, key: &'a OpenedKey) -> Self {
         self.opened = Some(key);
@@ -112,14 +109,13 @@ impl<'a> RewrapOptions<'a> {
     }
 
     /// Leaves all verification to a backend that re-encrypts on its own side, so that the data
-    /// key never enters this process; for processes that may rewrap and not decrypt.
+    /// key never enters this process. For processes that may rewrap and not decrypt.
     ///
     /// # Security
     ///
-    /// If the backend wraps another key, the message is lost, and nobody notices before it is
-    /// read. It makes sense only with a keyring that overrides [`Keyring::rewrap`]; that method
-    /// is then also what decides whether a slot opens, and a label that names the primary version
-    /// is believed. A version that is marked compromised and not named refuses by its label, too.
+    /// If the backend wraps another key, the message is lost, which only a later read detects. Use it
+    /// only with a keyring that overrides [`Keyring::rewrap`]: that method then decides whether a slot
+    /// opens. Labels of the primary version and of compromised versions are relied on without an unwrap.
     #[must_use]
     pub const fn trusting_backend(mut self) -> Self {
         self.trust_backend = true;
@@ -127,7 +123,7 @@ impl<'a> RewrapOptions<'a> {
     }
 }
 
-/// The outcome of a rewrap: the header now, and what was done with each slot.
+/// The result of a rewrap: the new header, and the outcome of each slot.
 #[must_use = "it holds the new header, and says which slots were left"]
 pub struct Rewrap {
     header: NewHeader,
@@ -135,42 +131,42 @@ pub struct Rewrap {
 }
 
 impl Rewrap {
-    /// The header now; byte for byte the old one if nothing changed.
+    /// Returns the new header. If nothing changed, it equals the old one.
     pub fn header(&self) -> &[u8] {
         self.header.as_bytes()
     }
 
-    /// The header now, by value.
+    /// Returns the new header by value.
     pub fn into_header(self) -> Vec<u8> {
         self.header.into_vec()
     }
 
-    /// Writes the header over that of `message`, which keeps its length: the message that was
-    /// rewrapped, or its header alone. Allocates nothing, nor does [`Envelope::rewrap`] for headers of
-    /// up to 1 KiB.
+    /// Overwrites the header of `message`, which is the message that was rewrapped, or its header alone.
+    /// Allocates nothing, nor does [`Envelope::rewrap`] for headers of up to 1 KiB.
     ///
-    /// It is written by one copy at the very end. A crash within a write to disk can tear it: use this
-    /// where the medium replaces atomically, or behind a journal.
+    /// The last step is one copy. In a memory map of a file a crash can tear it: use this where the medium
+    /// replaces atomically, or with a journal.
     ///
     /// # Errors
     ///
-    /// [`Error::HeaderRoom`] with the length that the slots need if they have outgrown the header;
-    /// [`Error::OtherMessage`]; what is wrong with the header of `message`. Nothing is then changed.
+    /// [`Error::HeaderRoom`] with the length that the slots need if the header is too short;
+    /// [`Error::OtherMessage`] if `message` has another core; [`Error::NotEnvelock`], [`Error::Header`] or
+    /// [`Error::Truncated`] if it has no header. Nothing is then changed.
     pub fn write_over(&self, message: &mut [u8]) -> Result<(), Error> {
         self.header.write_over(message)
     }
 
-    /// Whether the header differs from the old one.
+    /// Returns whether the header differs from the old one.
     pub fn is_changed(&self) -> bool {
         self.report.is_changed()
     }
 
-    /// What was done with each slot, and why some were left.
+    /// Returns the outcome of each slot, and why some were left.
     pub fn report(&self) -> &RewrapReport {
         &self.report
     }
 
-    /// Header and report by value.
+    /// Returns header and report by value.
     pub fn into_parts(self) -> (Vec<u8>, RewrapReport) {
         (self.header.into_vec(), self.report)
     }
@@ -190,40 +186,42 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///
     /// `message` is a message or its header alone: neither the body nor the associated data is
     /// needed, and no byte of the body changes. To store the header, compare and swap: write it
-    /// only if the old one is still there.
+    /// only if the stored header is still the old one.
     ///
-    /// - A slot that opens and is not under the primary gives way to a new one of the same key
-    ///   name, in its place; where the header has the slot that it would become, to that one.
-    /// - Every other slot stays byte for byte, in order: other keyrings', and those that do not
-    ///   open (refused, damaged, of a backend that does not answer). None of these keeps the others
-    ///   from being rewrapped; [`Rewrap::report`] says of each slot what was done and why.
+    /// - A slot that opens and is not under the primary is replaced in its position by a new one of the
+    ///   same key name. If the header has the new slot already, the old one is removed.
+    /// - Every other slot stays byte for byte, in order: slots of other keyrings, and slots that do not
+    ///   open (refused, damaged, backend unavailable). They do not prevent the rewrap of others, and
+    ///   [`Rewrap::report`] has the outcome of each slot.
     /// - Nothing is rewrapped if a slot opens under a version that is marked compromised and not
     ///   named by [`RewrapOptions::from_compromised`].
     /// - The new slot is unwrapped and verified before this returns.
-    /// - The header keeps its length unless its slots outgrow it. Then it is given as much padding as
-    ///   it had, or as [`with_reserved`](Self::with_reserved) says if that is more, so that the next
-    ///   slots fit in place again.
+    /// - The header keeps its length if its slots fit. Otherwise it gets as much padding as it had, or as
+    ///   [`with_reserved`](Self::with_reserved) reserves if that is more, so that the next slots fit in
+    ///   place again.
     ///
-    /// What it asks of a backend, beside [`Keyring::freshness`](crate::Keyring::freshness) of each slot:
+    /// Its calls to a backend, beside [`Keyring::freshness`](crate::Keyring::freshness) of each slot:
     ///
     /// | slots | calls |
     /// |---|---|
-    /// | of every name of the keyring, all labelled with the primary version | none: the report says that it went by labels |
+    /// | of every name of the keyring, all labelled with the primary version | none: the report says that it relies on labels |
     /// | one that is not under the primary | [`Keyring::rewrap`](crate::Keyring::rewrap), an unwrap and a wrap or one call of a service; then an unwrap as proof, unless the backend is trusted |
     /// | one under the primary, beside one of its name that is not | an unwrap |
-    /// | one that is refused by its state, or another keyring's | none |
+    /// | one that is refused by its state, or belongs to another keyring | none |
     ///
-    /// No slot is offered to a keyring under another label than its own, and
-    /// [`RewrapOptions::retiring`] costs nothing.
+    /// A keyring never gets a slot under another label than its own. [`RewrapOptions::retiring`] makes no
+    /// call.
     ///
     /// # Errors
     ///
-    /// What is wrong with the header; if no slot opens, why, as [`decrypt`](Self::decrypt) says it;
-    /// from the keyring's wrap as [`encrypt`](Self::encrypt); [`Error::Refused`] with the new
-    /// version if that is refused by now; [`Error::OldVersionStillOpens`] and
-    /// [`Error::MissingSlot`] by [`RewrapOptions::retiring`]; [`Error::Refused`] with
-    /// [`Refusal::Compromised`](crate::keyring::Refusal::Compromised) and the version to be named;
-    /// [`Error::HeaderRoom`] beyond 65,535 bytes. Nothing is then changed.
+    /// - [`Error::NotEnvelock`], [`Error::Header`], [`Error::Truncated`]: the bytes are not a header.
+    /// - [`Error::Backend`], [`Error::Refused`], [`Error::NoKey`], [`Error::Authentication`]: no slot opens.
+    /// - [`Error::Refused`] with [`Refusal::Compromised`]: a slot opens under this compromised version.
+    /// - [`Error::Refused`] with the new version: it is refused by now.
+    /// - [`Error::NoPrimary`], [`Error::Backend`], [`Error::Randomness`], [`Error::Slot`]: the keyring did
+    ///   not wrap.
+    /// - [`Error::OldVersionStillOpens`], [`Error::MissingSlot`]: from [`RewrapOptions::retiring`].
+    /// - [`Error::HeaderRoom`]: the header would have more than 65,535 bytes.
     #[doc(alias = "re-encrypt")]
     #[doc(alias = "rekey")]
     pub fn rewrap(&self, message: &[u8], options: RewrapOptions<'_>) -> Result<Rewrap, Error> {
@@ -241,7 +239,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
 
 #[cfg(all(feature = "file", unix))]
 impl<K: Keyring, R> Envelope<K, R> {
-    /// Makes sure that a slot of `header` opens.
+    /// Checks that a slot of `header` opens.
     pub(crate) fn check_opens(&self, header: &[u8]) -> Result<(), Error> {
         let header = Header::parse_detached(header)?;
         let context = WrapContext::new(header.core());
@@ -256,15 +254,15 @@ impl<K: Keyring, R> Envelope<K, R> {
     }
 }
 
-/// Says of a primary that it was refused to wrap: the first of those that `is_it`, of which that is
-/// told by place and label.
+/// Returns that a primary was refused to wrap: the first for which `is_it` returns `true`, by position and
+/// label.
 pub(crate) fn refused_primary<K: Keyring + ?Sized>(
     keyring: &K,
     refusal: Refusal,
     is_it: impl Fn(usize, &SlotLabel<'_>) -> bool,
 ) -> Error {
     let (mut refused, mut at) = (None, 0_usize);
-    // A keyring that does not answer now names no version.
+    // If the keyring fails now, the error names no version.
     let _ = keyring.visit_primaries(&mut |PrimaryKey { label, .. }| {
         if refused.is_none() && is_it(at, label) {
             let key = label.name.as_str().into();
@@ -285,8 +283,8 @@ pub(super) fn verify_slot<K: Keyring + ?Sized>(
     unwrap_verified(keyring, slot, context, &mut data_key)
 }
 
-/// Proves a new slot of a header: what does not open is not given out (SPEC R-PROOF, G-PROOF).
-/// Returns what a backend says that does not say whether it opens.
+/// Unwraps a new slot of a header as proof that it opens (SPEC R-PROOF, G-PROOF). Returns the error of a
+/// backend that did not decide this.
 fn prove_slot<K: Keyring + ?Sized>(
     keyring: &K,
     header: &Header<'_>,
@@ -297,7 +295,7 @@ fn prove_slot<K: Keyring + ?Sized>(
         Err(KeyringError::NotMine | KeyringError::Authentication) => {
             Err(Error::Slot(SlotFault::Unproven))
         }
-        // The new version was disabled meanwhile, say: it is that one, not the old one.
+        // The new version, not the old one: it was disabled in between, for example.
         Err(error @ KeyringError::Refused(_)) => Err(Failures::of(new, error).into_error(header)),
         Err(error) => Ok(Some(error)),
     }

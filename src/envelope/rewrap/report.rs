@@ -1,57 +1,57 @@
-//! What a rewrap did with each slot.
+//! The report of a rewrap.
 
 use crate::error::BackendError;
 use crate::format::MAX_SLOTS;
 use crate::keyring::{KeyringError, Refusal};
 use core::fmt;
 
-/// What a rewrap did with one slot.
+/// The outcome of one slot of a rewrap.
 ///
-/// A slot that gave way had opened; every other stays byte for byte.
+/// A slot that is replaced or merged had opened. Every other slot but a superseded one stays byte for byte.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SlotOutcome {
-    /// Gave way to a new slot under the primary version, which stands in its place.
+    /// Replaced in its position by a new slot under the primary version.
     Rewrapped,
-    /// Gave way without a new one: the header has a slot already that it would have become.
+    /// Removed: the header already has the slot that would replace it.
     Merged,
-    /// Was taken out unopened: the new slot has its name, version and master key id, of which a
-    /// header has one. It was damaged, or of an algorithm that the version does not have; with
-    /// [`trusting_backend`](super::RewrapOptions::trusting_backend) nobody looked.
+    /// Removed unopened, because a new slot has its name, version and master key id. It was damaged or has
+    /// an algorithm that the version does not have. Under
+    /// [`trusting_backend`](super::RewrapOptions::trusting_backend) it was not unwrapped.
     Superseded,
     /// Stays: it opened, and is under the primary version.
     Current,
-    /// Stays: it is labelled with the primary version. It was not opened, so that this is a claim.
+    /// Stays: it is labelled with the primary version. It was not opened, so the label is unverified.
     Labelled,
-    /// Stays: another keyring's, going by its label.
+    /// Stays: by its label it belongs to another keyring.
     NotMine,
     /// Stays: the keyring refuses its version, or does not know it.
     Refused(Refusal),
-    /// Stays: it is this keyring's, and damaged or made by somebody else.
+    /// Stays: it belongs to this keyring, and is damaged or forged.
     NotVerified,
-    /// Stays: the back end failed, is throttled, or denied the call. Where
+    /// Stays: the back end failed, is throttled, or denied the call. If the error
     /// [`is_retryable`](BackendError::is_retryable), the same rewrap may succeed later.
     Backend(BackendError),
 }
 
 impl SlotOutcome {
-    /// Whether the data key came out of the slot.
+    /// Returns whether the slot was unwrapped to the data key.
     pub(super) fn has_opened(&self) -> bool {
         matches!(self, SlotOutcome::Rewrapped | SlotOutcome::Merged | SlotOutcome::Current)
     }
 
-    /// Whether the slot stands in the new header as it did in the old one.
+    /// Returns whether the new header has the slot unchanged.
     pub(super) fn stays(&self) -> bool {
         use SlotOutcome::{Merged, Rewrapped, Superseded};
         !matches!(self, Rewrapped | Merged | Superseded)
     }
 
-    /// Whether the slot is another keyring's.
+    /// Returns whether the slot belongs to another keyring.
     pub(super) fn is_not_mine(&self) -> bool {
         matches!(self, SlotOutcome::NotMine)
     }
 
-    /// Why the slot did not open, if it did not.
+    /// Returns why the slot did not open.
     pub(super) fn failure(&self) -> Option<KeyringError> {
         match self {
             SlotOutcome::NotMine => Some(KeyringError::NotMine),
@@ -62,7 +62,7 @@ impl SlotOutcome {
         }
     }
 
-    /// The outcome of a slot that did not open, or the error itself if it is none of a slot.
+    /// Returns the outcome of a slot that did not open, or the error if it does not concern a slot.
     pub(super) fn of_failure(error: KeyringError) -> Result<Self, KeyringError> {
         Ok(match error {
             KeyringError::NotMine => SlotOutcome::NotMine,
@@ -74,10 +74,10 @@ impl SlotOutcome {
     }
 }
 
-/// What a rewrap did, slot by slot.
+/// The outcomes of a rewrap, slot by slot.
 ///
-/// One slot that does not open never keeps others from being rewrapped, so that success alone does
-/// not say that every slot is under its primary version: [`is_complete`](Self::is_complete) does.
+/// A slot that does not open does not prevent the rewrap of others. Success therefore does not mean that
+/// every slot is under its primary version; [`is_complete`](Self::is_complete) does.
 #[derive(Clone)]
 #[must_use = "a slot that was left is told here alone"]
 pub struct RewrapReport {
@@ -86,7 +86,7 @@ pub struct RewrapReport {
 }
 
 impl RewrapReport {
-    /// A report on `count` slots, none of them known to belong to the keyring.
+    /// Returns a report of `count` slots of other keyrings.
     pub(super) fn new(count: usize) -> Self {
         RewrapReport { outcomes: [const { SlotOutcome::NotMine }; MAX_SLOTS], count }
     }
@@ -97,26 +97,26 @@ impl RewrapReport {
         }
     }
 
-    /// One outcome for each slot of the old header, in order.
+    /// Returns the outcome of each slot of the old header, in order.
     pub fn slots(&self) -> &[SlotOutcome] {
         self.outcomes.get(..self.count).unwrap_or(&self.outcomes)
     }
 
-    /// Whether the header differs from the old one.
+    /// Returns whether the header differs from the old one.
     pub fn is_changed(&self) -> bool {
         self.slots().iter().any(|outcome| !outcome.stays())
     }
 
-    /// Whether every slot of this keyring is under its primary version now: none was left because
-    /// it is refused or denied, does not verify, or has a backend that does not answer.
+    /// Returns whether every slot of this keyring is under its primary version now: none was left because
+    /// it is refused, does not verify, or its backend failed.
     ///
-    /// It says nothing of slots of other keyrings, and takes a label for true where
-    /// [`went_by_labels`](Self::went_by_labels).
+    /// Slots of other keyrings do not count. If the report [`went_by_labels`](Self::went_by_labels), the
+    /// result relies on labels.
     pub fn is_complete(&self) -> bool {
         !self.slots().iter().any(|outcome| !outcome.is_not_mine() && outcome.failure().is_some())
     }
 
-    /// Whether a slot was taken to be under the primary version by its label alone. Anyone who can
+    /// Returns whether a slot counts as under the primary version by its label alone. Anyone who can
     /// write the header can write a label.
     pub fn went_by_labels(&self) -> bool {
         self.slots().iter().any(|outcome| matches!(outcome, SlotOutcome::Labelled))

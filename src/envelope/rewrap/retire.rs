@@ -1,4 +1,4 @@
-//! Whether a version that is to go still opens the new header (SPEC R-FAIL).
+//! The check that a retired version does not open the new header (SPEC R-FAIL).
 
 use super::job::{RewrapJob, SlotProgress};
 use super::report::SlotOutcome;
@@ -8,8 +8,8 @@ use crate::format::{KeyName, KeyVersion, MAX_SLOTS};
 use crate::keyring::{Keyring, KeyringError, Refusal};
 
 impl<K: Keyring> RewrapJob<'_, K> {
-    /// Makes sure that the retiring version does not open the new header, by what the rewrap has
-    /// seen: no slot is asked again.
+    /// Checks that the retired version does not open the new header, from the outcomes of the rewrap
+    /// without another call.
     pub(super) fn check_retired(&self, progress: &SlotProgress) -> Result<(), Error> {
         let Some((name, version)) = self.options.retiring else { return Ok(()) };
         let meant = self.meant_by(name)?;
@@ -18,18 +18,18 @@ impl<K: Keyring> RewrapJob<'_, K> {
         for (index, slot) in named() {
             let key = || slot.label.name.as_str().into();
             let outcome = progress.outcome(index);
-            let stands: Option<KeyVersion> = match outcome {
+            let remaining: Option<KeyVersion> = match outcome {
                 SlotOutcome::Rewrapped => progress.new.of(index).map(|new| new.label.version),
                 outcome => outcome.stays().then_some(slot.label.version),
             };
-            if stands != Some(version) {
+            if remaining != Some(version) {
                 continue;
             }
             match outcome {
                 SlotOutcome::Rewrapped | SlotOutcome::Current | SlotOutcome::Labelled => {
                     return Err(Error::OldVersionStillOpens { key: key(), version });
                 }
-                // Nobody here can tell, nor of a name that this keyring does not hold.
+                // It is unknown whether the slot opens, as for a name of another keyring (below).
                 SlotOutcome::Refused(Refusal::UnknownVersion | Refusal::Excluded)
                 | SlotOutcome::Backend(_) => {
                     let error = outcome.failure().unwrap_or(KeyringError::NotMine);
@@ -42,12 +42,12 @@ impl<K: Keyring> RewrapJob<'_, K> {
                 _ => {}
             }
         }
-        // A name that is misspelt would be retired of every message at once.
+        // A misspelt name must not pass the check.
         let missing = || Error::MissingSlot { key: name.into() };
         named().next().map(drop).ok_or_else(missing)
     }
 
-    /// The slots of a name, and of the keys that it stands for here as an alias.
+    /// Returns the slots of a name, and of the keys that it stands for as an alias.
     fn meant_by(&self, name: &str) -> Result<[bool; MAX_SLOTS], Error> {
         let mut meant = [false; MAX_SLOTS];
         let mut mean = |name: &str| {

@@ -5,11 +5,11 @@ use crate::error::Error;
 use crate::format::{Header, MAX_HEADER_LEN, Slot, rewrite_header, unpadded_len};
 use alloc::vec::Vec;
 
-/// A header that a message has, or is to have.
+/// The header of a message after a rewrap or grant.
 pub(super) struct NewHeader(Scratch);
 
 impl NewHeader {
-    /// `new`, or a copy of the old header if nothing changes.
+    /// Returns `new`, or a copy of the old header if nothing changes.
     pub(super) fn new(old: &Header<'_>, new: Option<Scratch>) -> Self {
         NewHeader(new.unwrap_or_else(|| {
             let mut copy = Scratch::zeroed(old.len());
@@ -26,8 +26,8 @@ impl NewHeader {
         self.0.into_vec()
     }
 
-    /// Writes it over the header of the same message, which has its length. All checks come before
-    /// the one copy (SPEC R-WHOLE).
+    /// Overwrites the header of the same message, which has its length. All checks precede the copy (SPEC
+    /// R-WHOLE).
     pub(super) fn write_over(&self, message: &mut [u8]) -> Result<(), Error> {
         let (new, old) = (Header::parse_detached(self.as_bytes())?, Header::parse(message)?);
         if new.core().as_bytes() != old.core().as_bytes() {
@@ -41,8 +41,8 @@ impl NewHeader {
     }
 }
 
-/// The new header of these slots, at most 16, beside the old one (SPEC R-WHOLE): as long as the old one, so that it can replace it in
-/// place, or as long as needed, with at least `reserved` bytes of padding.
+/// Returns a new header of these slots, at most 16 (SPEC R-WHOLE). It has the length of the old one if they
+/// fit, so that it can replace it in place. Otherwise it has at least `reserved` bytes of padding.
 pub(super) fn new_header<'s, I: Iterator<Item = Slot<'s>>>(
     old: &Header<'_>,
     slots: impl Fn() -> I,
@@ -54,14 +54,13 @@ pub(super) fn new_header<'s, I: Iterator<Item = Slot<'s>>>(
         _ if needed > MAX_HEADER_LEN => {
             return Err(Error::HeaderRoom { needed, available: MAX_HEADER_LEN });
         }
-        // SPEC R-GROW: what was reserved is reserved again, as far as a header goes.
+        // SPEC R-GROW: reserved room is reserved again, up to the longest header.
         // Saturates: no header is longer.
         _ => needed.saturating_add(old.padding_len().max(reserved)).min(MAX_HEADER_LEN),
     };
     let mut out = Scratch::zeroed(len);
     rewrite_header(old.core(), slots(), out.as_mut_bytes())?;
-    // Whatever a keyring or a hostile header led to, no message is given a header that
-    // cannot be read again.
+    // No message gets a header that does not parse, whatever the keyring or the old header.
     Header::parse_detached(out.as_bytes())?;
     Ok(out)
 }

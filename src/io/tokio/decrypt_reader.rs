@@ -44,12 +44,12 @@ pub struct AsyncDecryptReader<R> {
 impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
     /// Decrypts a message that goes up to the end of `source`, whose header is read first.
     ///
-    /// Then asks the keyring of `envelope`, on the polling thread: for one that blocks see
-    /// [`from_stream`](Self::from_stream). Dropping the future loses what it has read of the source.
+    /// Then calls the keyring of `envelope`, on the polling thread. For a keyring that blocks see
+    /// [`from_stream`](Self::from_stream). Dropping the future loses the bytes that it has read.
     ///
     /// # Errors
     ///
-    /// Those of [`Envelope::decrypt`] for all that the header and the body's first 56 bytes tell;
+    /// Those of [`Envelope::decrypt`] for the header and the first 56 bytes of the body;
     /// [`Error::Io`].
     pub async fn open<K: Keyring, G>(
         envelope: &Envelope<K, G>,
@@ -62,8 +62,8 @@ impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
         Ok(AsyncDecryptReader::behind(source, stream, reader.ahead()))
     }
 
-    /// Decrypts a body that goes up to the end of `source`, whose first 56 bytes are read first. Asks
-    /// no keyring.
+    /// Decrypts a body that goes up to the end of `source`, whose first 56 bytes are read first. Calls no
+    /// keyring.
     ///
     /// # Errors
     ///

@@ -65,7 +65,7 @@ pub struct AsyncEncryptWriter<'k, W> {
 impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
     /// Encrypts what is written to it by `envelope`, and writes the message to `sink`.
     ///
-    /// Asks the keyring at once, on this thread: for one that blocks see
+    /// Calls the keyring at once, on this thread. For a keyring that blocks see
     /// [`from_stream`](Self::from_stream).
     ///
     /// # Errors
@@ -104,7 +104,7 @@ impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
     ///
     /// - [`Error::StreamRefused`] if a version in the header was disabled, compromised or destroyed
     ///   meanwhile: encrypt the message again.
-    /// - [`Error::Backend`] if the keyring cannot say.
+    /// - [`Error::Backend`] if the keyring is unavailable.
     /// - [`Error::Io`].
     pub async fn finish(mut self) -> Result<W, Error> {
         poll_fn(|cx| self.poll_shutdown_once(cx)).await?;
@@ -116,8 +116,8 @@ impl<'k, W: AsyncWrite + Unpin> AsyncEncryptWriter<'k, W> {
     ///
     /// # Errors
     ///
-    /// [`Error::StreamRefused`], [`Error::Backend`] and [`Error::Io`], as for
-    /// [`finish`](Self::finish).
+    /// [`Error::StreamRefused`] if a version in the header was disabled, compromised or destroyed
+    /// meanwhile; [`Error::Backend`] if the keyring is unavailable; [`Error::Io`].
     pub async fn finish_without_shutdown(mut self) -> Result<W, Error> {
         poll_fn(|cx| self.poll(cx, |chunks, sink| chunks.finish(sink, Write::flush))).await?;
         Ok(self.sink)
