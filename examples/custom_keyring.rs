@@ -4,8 +4,8 @@
 //! cargo run --example custom_keyring
 //! ```
 //!
-//! The table stands in for a service across the network; what counts is `impl Keyring`. Each
-//! method there says why it answers as it does.
+//! The table simulates a service on the network. The example is `impl Keyring`: each method says why
+//! it returns its result.
 
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes256Gcm, Nonce, Tag};

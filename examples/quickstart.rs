@@ -5,7 +5,7 @@
 //! cargo run --release --example quickstart [DIRECTORY]
 //! ```
 //!
-//! What it does stands in `examples/common/tour.rs`, which is the same for `hsm_quickstart`: there
+//! Its steps are in `examples/common/tour.rs`, which is the same for `hsm_quickstart`: there
 //! the master keys are on a token. Nothing is left behind.
 
 #[path = "common/tour.rs"]

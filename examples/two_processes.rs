@@ -17,7 +17,7 @@ use std::process::{ChildStdout, Command, Stdio};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Stands for a secret that both processes get from their environment.
+/// In production both processes get this secret from their environment.
 const RAW_KEY: [u8; 32] = *b"a secret of both, 32 bytes long.";
 
 const ROTATIONS: usize = 5;

@@ -1,7 +1,7 @@
-//! Entry points that can break a message's security if they are used wrongly.
+//! Functions that break the security of a message if they are misused (feature `hazmat`).
 //!
-//! They exist for test vectors, for fuzzers, and for programs that open a body with a data key in
-//! hand. An application needs none of them.
+//! They are for test vectors, fuzzers, and programs that open a body with a raw data key. An application
+//! needs none of them.
 
 pub use crate::body::{ChunkDecryptor, ChunkEncryptor};
 
@@ -13,11 +13,11 @@ use crate::stream::{RangeDecryptor, StreamDecryptor, StreamEncryptor};
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Sets up the encryption of one body under `input_key`, chunk by chunk.
+/// Returns an encryptor of one body under `input_key`, chunk by chunk.
 ///
 /// # Security
 ///
-/// A salt must never serve twice under one key, and every chunk must be encrypted once: see
+/// A salt must never be used twice under one key, and every chunk must be encrypted once: see
 /// [`ChunkEncryptor`]. `context` is the immutable core of a message, then the associated data.
 ///
 /// # Errors
@@ -51,17 +51,17 @@ pub fn chunk_encryptor_with_provider(
     ChunkEncryptor::new(provider, suite, input_key, salt, [context, &[]])
 }
 
-/// Sets up the decryption of one body under `input_key`, chunk by chunk. `prefix` is the body's
+/// Returns a decryptor of one body under `input_key`, chunk by chunk. `prefix` is the body's
 /// first 56 bytes, whose commitment is verified.
 ///
 /// # Security
 ///
-/// Chunks are authentic one by one; that a message is whole is known only once its last chunk,
-/// shorter than 16,384 bytes, was verified at the index that the body's length says.
+/// Each chunk is authentic by itself. The message is complete only if its last chunk, shorter than 16,384
+/// bytes, was verified at the index that the length of the body implies.
 ///
 /// # Errors
 ///
-/// [`Error::KeyLength`]; [`Error::Authentication`] if the commitment is another's.
+/// [`Error::KeyLength`]; [`Error::Authentication`] if the commitment does not verify.
 pub fn chunk_decryptor(
     suite: Suite,
     input_key: &[u8],
@@ -75,7 +75,7 @@ pub fn chunk_decryptor(
 ///
 /// # Security
 ///
-/// Chunks are authentic one by one: see [`chunk_decryptor`].
+/// Each chunk is authentic by itself: see [`chunk_decryptor`].
 ///
 /// # Errors
 ///
@@ -94,7 +94,7 @@ pub fn chunk_decryptor_with_provider(
 ///
 /// # Security
 ///
-/// A salt must never serve twice under one key, and every chunk must be encrypted once.
+/// A salt must never be used twice under one key.
 ///
 /// # Errors
 ///
@@ -112,7 +112,7 @@ pub fn encrypt_body(
     Ok(encrypted)
 }
 
-/// Decrypts a whole body with a data key in hand: any message of
+/// Decrypts a whole body under an explicit data key: any message of
 /// <https://c2sp.org/chunked-encryption> of the suite.
 ///
 /// # Errors
@@ -138,7 +138,7 @@ pub fn decrypt_body(
 ///
 /// # Security
 ///
-/// A salt must never serve twice under one key.
+/// A salt must never be used twice under one key.
 ///
 /// # Errors
 ///
@@ -154,13 +154,12 @@ pub fn stream_encryptor(
     Ok(StreamEncryptor::new(encryptor, start, None, None))
 }
 
-/// Decrypts one body piece by piece under `input_key`, from the bytes behind its first 56 on,
-/// which are `prefix`.
+/// Decrypts one body piece by piece under `input_key`. `prefix` is its first 56 bytes, and the stream takes
+/// the bytes after them.
 ///
 /// # Security
 ///
-/// What comes out is authentic; that it is whole is known only once
-/// [`finish`](StreamDecryptor::finish) has answered 0.
+/// The output is authentic, and complete only after [`finish`](StreamDecryptor::finish) has returned 0.
 ///
 /// # Errors
 ///
@@ -179,7 +178,7 @@ pub fn stream_decryptor(
 ///
 /// # Security
 ///
-/// `body_len` is believed only once a plan that proves it was decrypted: see [`RangeDecryptor`].
+/// `body_len` is unverified until a plan that proves it was decrypted: see [`RangeDecryptor`].
 ///
 /// # Errors
 ///

@@ -31,12 +31,12 @@ struct Count {
 
 #[cfg(feature = "std")]
 impl Threads {
-    /// At most `max_threads` threads, one calling thread included: 0 and 1 start none.
+    /// Returns a limit of `max_threads` threads, one calling thread included: 0 and 1 start none.
     pub fn new(max_threads: usize) -> Self {
         Threads { max_threads, min_len: MIN_LEN, count: Arc::default() }
     }
 
-    /// The number of threads that this machine runs at once.
+    /// Returns a limit of the number of threads that this machine runs at once.
     pub fn available() -> Self {
         Threads::new(std::thread::available_parallelism().map_or(1, usize::from))
     }
@@ -50,7 +50,7 @@ impl Threads {
         self
     }
 
-    /// The number of threads started so far: 0 if every body was too short.
+    /// Returns the number of threads started so far: 0 if every body was too short.
     pub fn started(&self) -> usize {
         self.count.started.load(Ordering::Relaxed)
     }

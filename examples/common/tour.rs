@@ -174,7 +174,7 @@ fn decrypt_and_compare<K: Keyring>(
             decrypted.consume(len);
             original.consume(len);
         }
-        // The end is verified already; whoever stops earlier has to do this.
+        // The end is verified already. A caller that stops earlier has to call this.
         decrypted.finish()?;
     }
     Ok(files.len())

@@ -51,7 +51,7 @@ fn encrypt_shared(
     Ok(())
 }
 
-/// How far the decryption of a run came.
+/// The result of the decryption of neighbouring chunks.
 pub(crate) struct Decrypted {
     /// Bytes of plaintext that are verified: all before the first chunk that failed.
     pub(crate) len: usize,
@@ -151,7 +151,7 @@ fn to_usize(len: u64) -> Result<usize, Error> {
     usize::try_from(len).map_err(|_| Error::MessageTooLong)
 }
 
-/// Whom to share the work with, and how many of the chunks are the first half.
+/// The other thread's share of the work, and the number of chunks of the first half.
 pub(super) fn halves<'w>(
     share: Option<Share<'w>>,
     encrypted_len: usize,

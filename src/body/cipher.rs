@@ -100,7 +100,7 @@ fn unverified(index: u64, len: usize) -> Error {
 /// A chunk of 16,384 bytes is never the last; a shorter one always is. Encrypting two different
 /// chunks of one index breaks the cipher: a change means a new salt (SPEC B-SALT).
 ///
-/// It belongs to the process that made it: in a child of `fork` it fails, since parent and child
+/// It belongs to the process that created it. In a child of `fork` it fails, since parent and child
 /// would encrypt two chunks of one index.
 pub struct ChunkEncryptor {
     cipher: ChunkCipher,
@@ -140,7 +140,7 @@ impl ChunkEncryptor {
         self.seal_in_place(index, chunk)
     }
 
-    /// Fails in another process than the one that made it (SPEC B-SALT).
+    /// Fails in another process than the one that created it (SPEC B-SALT).
     pub(crate) fn check_process(&self) -> Result<(), Error> {
         self.fork_guard.check()
     }
@@ -211,8 +211,8 @@ impl fmt::Debug for ChunkEncryptor {
 
 /// Decrypts the chunks of one body, in any order. Its existence proves the commitment.
 ///
-/// A verified chunk is authentic and at its place. That the message ends with it is known only
-/// of a chunk shorter than 16,384 bytes.
+/// A verified chunk is authentic at its index. Only a chunk of fewer than 16,384 bytes is the end of a
+/// message.
 pub struct ChunkDecryptor {
     cipher: ChunkCipher,
 }

@@ -1,4 +1,4 @@
-//! Refusal to go on in a child process: after `fork` two processes have one data key and one nonce.
+//! Detection of a child process: after `fork` two processes have one data key and one nonce.
 
 use crate::error::Error;
 

@@ -1,8 +1,7 @@
-//! A whole body in its own place, by one thread or by several.
+//! Encryption and decryption of a whole body in one buffer, by one thread or by several.
 //!
-//! Chunks move as they are encrypted or decrypted, by 16 bytes for each tag before them. So where
-//! threads share the work, the first bytes of what one of them reads stand where the one before
-//! writes: they are set aside first.
+//! Each chunk moves by 16 bytes for each tag before it. Where two threads meet, the first bytes of the
+//! input of one overlap the output of the other, so these are copied first.
 
 #![expect(
     clippy::indexing_slicing,
@@ -18,8 +17,7 @@ use crate::wiped::WipedBuffer;
 use core::ops::Range;
 use zeroize::Zeroize;
 
-/// Encrypts in place: the plaintext stands in `body` from byte 56 on, and `body` has exactly the
-/// length of the body.
+/// Encrypts in place. `body` has exactly the length of the body, with the plaintext from byte 56 on.
 pub(crate) fn encrypt(
     encryptor: &ChunkEncryptor,
     body: &mut [u8],
@@ -34,8 +32,8 @@ pub(crate) fn encrypt(
     Ok(())
 }
 
-/// Encrypts what stands in `aside` and goes on at the start of `region`, from chunk `first` on; the
-/// chunks fill `region`.
+/// Encrypts the plaintext in `aside` and then at the start of `region`, from chunk `first` on. The chunks
+/// fill `region`.
 fn encrypt_chunks(
     encryptor: &ChunkEncryptor,
     first: u64,
@@ -82,7 +80,7 @@ fn encrypt_chunks(
     Ok(())
 }
 
-/// Decrypts in place and returns where in `body` the plaintext stands: from byte 56 on. On
+/// Decrypts in place and returns the range of the plaintext in `body`, which starts at byte 56. On
 /// failure all of `body` is wiped.
 pub(crate) fn decrypt(
     decryptor: &ChunkDecryptor,
@@ -102,8 +100,8 @@ pub(crate) fn decrypt(
     Ok(PREFIX_LEN..PREFIX_LEN + len)
 }
 
-/// Decrypts the chunks that stand in `region` from byte `skip` on and go on in `aside`, from chunk
-/// `first` on, to the start of `region`.
+/// Decrypts the chunks in `region` from byte `skip` on and then in `aside`, from chunk `first` on, to the
+/// start of `region`.
 fn decrypt_chunks(
     decryptor: &ChunkDecryptor,
     first: u64,
@@ -146,7 +144,7 @@ fn decrypt_chunks(
     Ok(())
 }
 
-/// A copy of a range of `one` and `other`, taken for one slice.
+/// Returns a copy of a range of the concatenation of `one` and `other`.
 fn gather(one: &[u8], other: &[u8], range: Range<usize>) -> WipedBuffer {
     let mut gathered = WipedBuffer::with_capacity(range.len());
     let in_one = range.start.min(one.len())..range.end.min(one.len());

@@ -71,8 +71,7 @@ pub fn body_len(plaintext_len: u64) -> Result<u64, Error> {
     Ok(plaintext_len + tags + PREFIX_LEN as u64)
 }
 
-/// Length of the plaintext for a body of this length. Nothing vouches for a body's length until
-/// its last chunk is verified.
+/// Length of the plaintext for a body of this length, which is unverified until the last chunk is verified.
 ///
 /// # Errors
 ///

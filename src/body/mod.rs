@@ -1,7 +1,7 @@
 //! The body: C2SP chunked-encryption, unchanged, as a stateless layer addressed by chunk index.
 //!
-//! `cipher` encrypts or decrypts one chunk, `layout` knows where it stands, `run` takes neighbouring
-//! ones or a whole body by one thread or several, `in_place` a body in its own place.
+//! `cipher` encrypts or decrypts one chunk, `layout` has its offset, `between_buffers` and `in_place`
+//! transform several chunks or a whole body, by one thread or several.
 
 pub(crate) mod between_buffers;
 mod cipher;

@@ -1,4 +1,4 @@
-//! What a failed decryption leaves behind, for every provider and AEAD (THREATS 29).
+//! Tests of the output buffer after a failed decryption, for every provider and AEAD (THREATS 29).
 
 use super::aead::{AeadAlgorithm, AnyAead, Nonce, Tag};
 use super::provider::Provider;

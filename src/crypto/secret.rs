@@ -141,7 +141,7 @@ impl MasterKey {
         Ok(key)
     }
 
-    /// Copies key material that was made elsewhere.
+    /// Returns a key of imported key material.
     ///
     /// It must be uniformly random: a passphrase is not a key. The caller wipes its own copy.
     pub fn from_bytes(bytes: &[u8; Self::LEN]) -> Self {

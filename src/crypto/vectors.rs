@@ -111,7 +111,7 @@ fn key_of_another_length_is_refused_by_every_aead() {
     }
 }
 
-/// Equal bytes could not tell one provider from another.
+/// Providers produce equal bytes, so that outputs do not distinguish them.
 #[test]
 fn each_provider_sets_up_its_own_cipher() {
     for algorithm in AeadAlgorithm::ALL {

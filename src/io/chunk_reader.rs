@@ -1,4 +1,4 @@
-//! Chunks from a source, transformed and given out: the core of every sequential reader.
+//! Chunks from a source, transformed: the core of every sequential reader.
 
 #![expect(
     clippy::indexing_slicing,
@@ -27,14 +27,14 @@ fn ready<T: ChunkTransform>(buffer: &Buffer, at_end: bool) -> &[u8] {
     &filled[..filled.len() - part]
 }
 
-/// Reads chunks from a source, which is an argument of each call, and gives out their other form.
+/// Reads chunks from a source, which is an argument of each call, and returns them transformed.
 ///
 /// A source that returns `WouldBlock` loses nothing: the same call continues later.
 pub(super) struct ChunkReader<'k, T> {
     stream: ChunkStream<'k, T>,
     /// Bytes of the source that are not transformed yet.
     input: Buffer,
-    /// Transformed bytes that are not given out yet.
+    /// Transformed bytes that are not returned yet.
     output: Buffer,
     /// Bytes to read at a time: more once the source has filled the buffer.
     read_len: usize,
@@ -45,7 +45,7 @@ pub(super) struct ChunkReader<'k, T> {
     single_thread_len: u64,
     /// The source has returned 0.
     at_end: bool,
-    /// A read error, returned once the data before it has been given out.
+    /// A read error, returned after the data before it.
     deferred_error: Option<io::Error>,
     error: StickyError,
 }
@@ -96,7 +96,7 @@ impl<'k, T: ChunkTransform> ChunkReader<'k, T> {
         Ok(len)
     }
 
-    /// Returns the bytes to give out next: none only at the verified end.
+    /// Returns the next transformed bytes: none only at the verified end.
     pub(super) fn fill(&mut self, source: &mut impl Read) -> io::Result<&[u8]> {
         if self.output.is_empty() {
             self.sticky(|reader| reader.transform_batch(source))?;
@@ -128,7 +128,7 @@ impl<'k, T: ChunkTransform> ChunkReader<'k, T> {
     /// Transforms chunks straight to `out`.
     fn transform(&mut self, source: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
         loop {
-            // Verified bytes in the stream are given out although the end may be missing.
+            // Verified bytes in the stream are returned although the end may be missing.
             if self.at_end && self.input.is_empty() && self.stream.can_finish() {
                 return Ok(self.stream.finish(out)?);
             }

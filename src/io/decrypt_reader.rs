@@ -7,7 +7,7 @@ use crate::stream::StreamDecryptor;
 use core::fmt;
 use std::io::{self, BufRead, Read};
 
-/// Reads a message and gives out its plaintext; created by
+/// Reads a message and returns its plaintext; created by
 /// [`Envelope::decrypt_reader`](crate::Envelope::decrypt_reader).
 ///
 /// Every byte that is read is verified. A read returns `Ok(0)` only after the last chunk was verified and
@@ -42,7 +42,7 @@ impl<R: Read> DecryptReader<R> {
         DecryptReader { source, chunks: ChunkReader::new(stream.into_chunks(), ahead) }
     }
 
-    /// Returns the source, which is read ahead of the bytes given out.
+    /// Returns the source, which is read ahead of the returned bytes.
     pub fn get_ref(&self) -> &R {
         &self.source
     }

@@ -6,7 +6,7 @@ use crate::stream::StreamEncryptor;
 use core::fmt;
 use std::io::{self, BufRead, Read};
 
-/// Reads plaintext from a source and gives out the message, for an API that takes a reader, such as an
+/// Reads plaintext from a source and returns the message, for an API that takes a reader, such as an
 /// upload; created by [`Envelope::encrypt_reader`](crate::Envelope::encrypt_reader).
 ///
 /// The message is complete once a read has returned `Ok(0)`; every reader refuses a shorter one as
@@ -31,7 +31,7 @@ impl<'k, R: Read> EncryptReader<'k, R> {
         EncryptReader { source, chunks: ChunkReader::new(stream.into_chunks(), &[]) }
     }
 
-    /// Returns the source, which is read ahead of the bytes given out.
+    /// Returns the source, which is read ahead of the returned bytes.
     pub fn get_ref(&self) -> &R {
         &self.source
     }

@@ -1,4 +1,4 @@
-//! The second trait of a keyring: what an operator does to its master keys.
+//! The second trait of a keyring: the operations of an operator on its master keys.
 
 use super::Keyring;
 use crate::error::Error;
@@ -13,7 +13,7 @@ use crate::{OsRandom, crypto::secret::MasterKey, format::KeyVersion, time::Times
 #[cfg(feature = "std")]
 use core::time::Duration;
 
-/// Lists and changes the master keys of a keyring: the operator's side.
+/// Lists and changes the master keys of a keyring, for operators.
 ///
 /// An implementor keeps a [`KeysetMap`], which decides what is allowed, returns it and stores its
 /// changes. The other methods are provided, with the system's clock and randomness.
@@ -101,7 +101,7 @@ pub trait Lifecycle: Keyring {
         added(self.change_now(change)?)
     }
 
-    /// Adds a version of key material from elsewhere, pending.
+    /// Adds a pending version of imported key material.
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ pub trait Lifecycle: Keyring {
         self.operate(version, Operation::Disable)
     }
 
-    /// Records that others know a version, in any state but destroyed. If it was the
+    /// Marks a version as compromised, in any state but destroyed. If it was the
     /// primary, nothing wraps until another is promoted.
     ///
     /// # Errors
@@ -235,7 +235,7 @@ pub trait Lifecycle: Keyring {
         self.operate(version, Operation::DestroyImmediately)
     }
 
-    /// Holds a version: policies leave it alone, and it is not destroyed.
+    /// Puts a version on hold: policies do not change it, and it is not destroyed.
     ///
     /// # Errors
     ///
@@ -246,7 +246,7 @@ pub trait Lifecycle: Keyring {
         self.change_now(Change::Hold { key: self.key(), version: Some(version), reason })
     }
 
-    /// Lifts the hold of a version, and lets policies act on one that an operator kept as it is.
+    /// Removes the hold of a version. Policies may then change a version that an operator had kept.
     ///
     /// # Errors
     ///

@@ -135,7 +135,7 @@ pub trait Keyring: Send + Sync {
     ///
     /// Called by combined keyrings, and where a caller names a key; it should be cheap, from
     /// memory, and allocates nothing. A keyring made of several may `visit` more than once. The
-    /// provided method goes by [`visit_primaries`](Self::visit_primaries), which is right for a keyring of one
+    /// provided method uses [`visit_primaries`](Self::visit_primaries), which is right for a keyring of one
     /// name; a keyring of several overrides it, else a migration leaves out keys that it does not
     /// wrap under now.
     ///

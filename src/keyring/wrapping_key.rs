@@ -95,8 +95,8 @@ pub(crate) trait KeyMaterialStore: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`LifecycleError::KeyMaterial`] for an all-zero key; [`LifecycleError::ImportRefused`] if `source` is a key
-    /// from elsewhere and this one takes none; [`Error::Randomness`]; its own.
+    /// [`LifecycleError::KeyMaterial`] for an all-zero key; [`LifecycleError::ImportRefused`] if `source` is an
+    /// imported key and the store imports none; [`Error::Randomness`]; [`Error::Backend`].
     fn make(
         &self,
         name: KeyName<'_>,

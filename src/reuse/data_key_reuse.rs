@@ -12,7 +12,7 @@ use core::fmt;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use core::time::Duration;
 
-/// Lets one data key serve for several messages, for a keyring whose wraps cost something.
+/// Encrypts several messages under one data key, for a keyring whose wraps are expensive.
 ///
 /// A batch is the messages of one data key and one suite, of envelopes that all verify their wraps
 /// (`Envelope::with_wraps_verified`) or none of which does. It ends with its last message, its last
@@ -44,8 +44,8 @@ use core::time::Duration;
 ///   the next one wraps.
 /// - **The state is asked before each further message**: the keyring must name the same labels as
 ///   its primaries and call each of them [`Freshness::Primary`](crate::keyring::Freshness::Primary). A
-///   rotation, a disable, a compromise or another selected key ends the batch at once. Where the
-///   keyring does not answer, the message gets a data key of its own.
+///   rotation, a disable, a compromise or another selected key ends the batch at once. If the
+///   keyring fails, the message gets a data key of its own.
 /// - **The bounds are exact**, also over many threads. A message longer than what is left of
 ///   the bytes gets a fresh key, and the batch goes on with whichever of the two has more left.
 /// - The keyring counts one wrap for each batch; the bytes of its further messages are counted with
@@ -241,7 +241,7 @@ impl ReuseKeys for DataKeyReuse {
                     return Ok(Found::Wrapped(key));
                 }
                 Ok(_) => self.end(&batch),
-                // Nobody can tell: the wrap of a fresh key says what is wrong.
+                // The wrap of a fresh key returns the error.
                 Err(_) => return Ok(Found::Alone),
             }
             // Where it ends each time, no message waits for another one again and again.

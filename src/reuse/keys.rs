@@ -44,7 +44,7 @@ pub(crate) struct FailedWrap {
 }
 
 impl FailedWrap {
-    /// What the message that wrapped is told, for those that waited for it.
+    /// Returns the error of the message that wrapped, for the messages that waited.
     pub(crate) fn into_error(self, keyring: &dyn Keyring) -> Error {
         match self.error {
             KeyringError::Refused(refusal) => {
@@ -70,7 +70,7 @@ pub(crate) trait FirstWrap {
     /// Bytes that earlier keys protected and that no wrap has counted yet.
     fn uncounted(&self) -> u64;
 
-    /// Tells the others what came of the wrap.
+    /// Reports the result of the wrap to the waiting messages.
     fn end(self: Box<Self>, wrapped: Result<Arc<ReusableKey>, FailedWrap>);
 }
 

@@ -50,11 +50,11 @@ pub(crate) trait ChunkTransform {
 enum Phase {
     /// It fills up to a chunk of the input.
     Filling,
-    /// It holds output, of which the first `drained` bytes were given out.
+    /// It holds output, of which the first `drained` bytes were returned.
     Draining { drained: usize },
 }
 
-/// Takes input in pieces of any length, and gives out the transformed chunks.
+/// Takes input in pieces of any length, and outputs the transformed chunks.
 pub(crate) struct ChunkStream<'k, T> {
     transform: T,
     threads: Option<Threads>,
@@ -72,7 +72,7 @@ pub(crate) struct ChunkStream<'k, T> {
 }
 
 impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
-    /// A stream that gives out `start`, then chunks from number 0 on.
+    /// Returns a stream that outputs `start`, then chunks from number 0 on.
     pub(crate) fn new(
         transform: T,
         start: Vec<u8>,
@@ -104,7 +104,7 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
         ChunkStream { threads: None, ..self }
     }
 
-    /// Takes the bytes before chunk 0, if none of them was given out.
+    /// Takes the bytes before chunk 0, if none of them was output.
     pub(crate) fn take_start(&mut self) -> Vec<u8> {
         if self.phase != (Phase::Draining { drained: 0 }) || self.next > 0 {
             return Vec::new();
@@ -149,7 +149,7 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
         }
     }
 
-    /// Whether the end was reached and all output was given out.
+    /// Returns whether the end was reached and all output was returned.
     pub(crate) fn is_finished(&self) -> bool {
         self.last_done && self.phase == Phase::Filling && self.failure.is_none()
     }

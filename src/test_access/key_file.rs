@@ -1,5 +1,4 @@
-//! The storage under the file keyring, and the directory that it stands on, so that a simulator
-//! can take the place of the operating system.
+//! The storage of the file keyring and its directory, which a simulator can replace.
 
 pub use crate::fs::{
     Directory, DirectoryFile, FileAction, FileError, FileKind, FileStat, FileTime, OsDirectory,

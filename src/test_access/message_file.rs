@@ -1,4 +1,4 @@
-//! Messages in the files of a directory that a simulator can stand for.
+//! Messages in the files of a simulated directory.
 
 pub use crate::message_file::{FileRewrap, MessageFile, MessageFileError, NewFileOptions};
 

@@ -79,7 +79,7 @@ impl SlotOutcome {
 /// A slot that does not open does not prevent the rewrap of others. Success therefore does not mean that
 /// every slot is under its primary version; [`is_complete`](Self::is_complete) does.
 #[derive(Clone)]
-#[must_use = "a slot that was left is told here alone"]
+#[must_use = "it reports slots that were left"]
 pub struct RewrapReport {
     outcomes: [SlotOutcome; MAX_SLOTS],
     count: usize,

@@ -18,7 +18,7 @@ use core::task::{Context, Poll, ready};
 use std::io::{self, Read};
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Reads a message and gives out its plaintext, asynchronously (feature `tokio`); created by
+/// Reads a message and returns its plaintext, asynchronously (feature `tokio`); created by
 /// [`open`](Self::open), [`with_key`](Self::with_key) or [`from_stream`](Self::from_stream).
 ///
 /// Every byte that is read is verified. A read of 0 bytes, the end, comes only after the last chunk was
@@ -117,7 +117,7 @@ impl<R: AsyncRead + Unpin> AsyncDecryptReader<R> {
         AsyncDecryptReader { source, chunks, budget: CoopBudget::default() }
     }
 
-    /// Returns the source, which is read ahead of the bytes given out.
+    /// Returns the source, which is read ahead of the returned bytes.
     pub fn get_ref(&self) -> &R {
         &self.source
     }

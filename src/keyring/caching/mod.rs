@@ -101,7 +101,7 @@ impl<K: Keyring> CachingKeyring<K> {
     /// monotonic clock ([`std::time::Instant`]). For tests and simulations.
     ///
     /// It runs under a lock of the cache and must not call it. After a clock goes back, entries from its
-    /// future are expired; one that stands still keeps keys without end, as the system's own may do
+    /// future are expired. A clock that stops keeps keys without end, as the clock of the system may do
     /// while the machine sleeps.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
