@@ -148,8 +148,8 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ///   With [`Refusal::Compromised`], only a slot under this compromised version does.
     /// - [`Error::NoPrimary`], [`Error::Backend`], [`Error::Refused`], [`Error::Randomness`]: `to` did not
     ///   wrap.
-    /// - [`Error::Slot`] with [`SlotFault::Unproven`] if a new slot does not open, with
-    ///   [`SlotFault::TooMany`] beyond 16.
+    /// - [`Error::Slot`] with [`SlotFault::Unproven`](crate::format::SlotFault::Unproven) if a new slot does not open, with
+    ///   [`SlotFault::TooMany`](crate::format::SlotFault::TooMany) beyond 16.
     /// - [`Error::HeaderRoom`]: the header would have more than 65,535 bytes.
     ///
     /// # Security
