@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Judges that every CPU back end of every provider makes the same bytes: runs
 # tests/message/backend_agreement.rs, whose digest is a constant, with what this CPU offers, with AES-NI
-# and no VAES, and with the portable code, then the same of AWS-LC (THREATS 45; G21). `sample` as
-# its argument takes a sample of the cases. AWS-LC without AES instructions is sampled always: all
+# and no VAES, and with the portable code, then the same of AWS-LC and of graviola (THREATS 45; G21).
+# `sample` as its argument takes a sample of the cases. AWS-LC without AES instructions is sampled always: all
 # cases take it two minutes, most of them in code that does not know how its buffers are aligned.
+# Then qemu takes away what graviola needs: RustCrypto must be what runs, and nothing may panic (THREATS 87).
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/constant_time/workspace.sh"
 
@@ -69,4 +70,62 @@ if [[ $(uname -m) == x86_64 ]]; then
     aws_lc sample 'SSSE3 without AES-NI and AVX2' '~0x1200000200000000:~0x60000010020'
     aws_lc sample portable '~0x1208020200000000:~0x60000010020'
 fi
-echo "$ran back ends of two providers, one digest"
+
+# The check of graviola that a variable denies a feature is one of debug assertions alone.
+prepare
+cd "$work/constant_time"
+printf '\n[profile.release.package.graviola]\ndebug-assertions = true\n' >>Cargo.toml
+export CARGO_TARGET_DIR=$target/graviola
+graviola_test=$(cargo test --quiet --release --features graviola --test backend_agreement --no-run \
+    --message-format json | sed -nE 's/.*"executable":"([^"]*backend_agreement[^"]*)".*/\1/p')
+[[ -x $graviola_test ]] || fail "no test was built with graviola"
+
+# graviola MODE NAME EXPECTED VARIABLE...: graviola, features denied by variables.
+graviola() {
+    local mode=$1 name=$2 expected=$3 out
+    shift 3
+    if ! out=$(env "$@" ENVELOCK_AGREEMENT=$mode "$graviola_test" --nocapture 2>&1 | grep -v '^DEBUG: '); then
+        echo "$out"
+        fail "graviola, $name, makes other bytes"
+    fi
+    grep -q "agreement: $expected, " <<<"$out" || fail "$expected was not what ran: $out"
+    echo "graviola, $name: $(grep -o 'agreement: .*' <<<"$out" | cut -c 1-71)"
+    ran=$((ran + 1))
+}
+
+cargo build --quiet --release --features graviola --bin provider
+provider=$CARGO_TARGET_DIR/release/provider
+if [[ $("$provider") == graviola ]]; then
+    graviola "$mode" detected graviola ENVELOCK=
+    if [[ $(uname -m) == x86_64 ]]; then
+        graviola "$mode" 'without AVX-512' graviola GRAVIOLA_CPU_DISABLE_avx512f=1
+        graviola sample 'without AES' RustCrypto GRAVIOLA_CPU_DISABLE_aes=1
+    fi
+else
+    echo "graviola: skipped, this CPU has not what it needs"
+fi
+
+# on FEATURES EXPECTED: every provider on a CPU that qemu takes features from.
+on() {
+    local cpu=max$1 expected=$2 out
+    out=$(qemu-x86_64 -cpu "$cpu" "$provider" 2>"$target/qemu.log") && [[ $out == "$expected" ]] || {
+        cat "$target/qemu.log"
+        fail "on $cpu runs '$out', not $expected"
+    }
+    without=$((without + 1))
+}
+
+if [[ $(uname -m) == x86_64 ]]; then
+    need qemu-x86_64 "ci/setup.sh tests"
+    without=0
+    on '' graviola
+    # Without BMI1 and with AVX2, which no CPU is, the C library does not run either.
+    for feature in aes pclmulqdq avx avx2 adx bmi1,-avx2 xsave aes,-pclmulqdq,-avx,-avx2,-bmi1,-adx; do
+        on ",-$feature" RustCrypto
+    done
+    for feature in bmi2 fma f16c movbe popcnt vaes sha-ni; do
+        on ",-$feature" graviola
+    done
+    echo "graviola: chosen where it runs and nowhere else, on $without processors"
+fi
+echo "$ran back ends of three providers, one digest"
