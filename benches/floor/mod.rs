@@ -5,6 +5,8 @@
 
 #[cfg(feature = "aws-lc-rs")]
 pub mod aws_lc;
+#[cfg(all(feature = "graviola", any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub mod graviola;
 pub mod hand_rolled;
 pub mod primitives;
 

@@ -28,7 +28,7 @@ prepare() {
 # changed_copy CRATE FILE SED-SCRIPT: replaces a dependency by a copy with one file changed.
 changed_copy() {
     local crate=$1 file=$2 script=$3 manifest source
-    manifest=$(cd "$root/ci/constant_time" && cargo metadata --locked --format-version 1 |
+    manifest=$(cd "$root/ci/constant_time" && cargo metadata --locked --all-features --format-version 1 |
         grep -o "\"manifest_path\":\"[^\"]*/$crate-[0-9][0-9.]*/Cargo.toml\"" | head -n 1)
     source=$(dirname "$(cut -d '"' -f 4 <<<"$manifest")")
     [[ -f $source/$file ]] || fail "no $file in the sources of $crate"
