@@ -9,7 +9,7 @@ use criterion::measurement::WallTime;
 use criterion::{
     BenchmarkGroup, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
 };
-use envelock::{Aad, Envelope, MemoryKeyring, Suite};
+use envelock::{Aad, Envelope, MemoryKeyring, Provider, Suite};
 use floor::hand_rolled::HandRolled;
 use floor::{AAD, SIZES, raw, size_name, suite_name};
 use std::hint::black_box;
@@ -79,7 +79,7 @@ fn there_and_back<S>(
 }
 
 fn raw_floors(group: &mut Group<'_>, suite: Suite, size: usize) {
-    let raw = raw(suite);
+    let raw = raw(Provider::default(), suite);
     there_and_back(
         group,
         "raw_16k",

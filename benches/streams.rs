@@ -1,4 +1,4 @@
-//! Streams, ranges, several threads and both providers beside their floors, measured in the same
+//! Streams, ranges, several threads and all providers beside their floors, measured in the same
 //! seconds.
 //!
 //! `taskset -c 1 cargo bench --features aws-lc-rs --bench streams` for one core;
@@ -10,7 +10,7 @@ mod interleave;
 mod large;
 
 use envelock::{Aad, Envelope, MemoryKeyring, Provider, Suite, Threads};
-use floor::{AAD, Raw, size_name, suite_name};
+use floor::{AAD, Raw, raw, size_name, suite_name};
 use interleave::lanes::{in_place, into};
 use interleave::{Lane, Rounds, interleave, time};
 use std::io::{BufRead, Read, Write, sink};
@@ -40,14 +40,6 @@ fn main() {
 }
 
 type Front<'k> = Envelope<&'k MemoryKeyring>;
-
-pub fn raw(provider: Provider, suite: Suite) -> Box<dyn Raw> {
-    match provider {
-        #[cfg(feature = "aws-lc-rs")]
-        Provider::AwsLcRs => floor::aws_lc::raw(suite),
-        _ => floor::raw(suite),
-    }
-}
 
 /// Every way through a body on one thread, beside the provider's own calls over 16 KiB.
 fn one_core(envelope: Front<'_>, suite: Suite, provider: Provider) {

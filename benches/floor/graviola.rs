@@ -41,7 +41,7 @@ impl Raw for AesGcm {
 
 pub fn raw(suite: Suite) -> Box<dyn Raw> {
     match suite {
-        Suite::ChunkedChaCha20Poly1305 => super::raw_rustcrypto(suite),
+        Suite::ChunkedChaCha20Poly1305 => super::rustcrypto(suite),
         Suite::Cobblestone128 => Box::new(AesGcm::new(&[7; 16])),
         _ => Box::new(AesGcm::new(&[7; 32])),
     }

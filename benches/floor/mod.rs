@@ -15,8 +15,8 @@ use aes_gcm::aead::consts::{U12, U16};
 use aes_gcm::aead::{AeadCore, AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Aes256Gcm};
 use chacha20poly1305::ChaCha20Poly1305;
-use envelock::Suite;
 use envelock::stream::layout::CHUNK_LEN;
+use envelock::{Provider, Suite};
 
 /// Sizes of plaintext that the issue asks for, in bytes.
 pub const SIZES: [usize; 7] = [0, 64, 1 << 10, 16 << 10, 64 << 10, 1 << 20, 16 << 20];
@@ -76,8 +76,18 @@ fn nonce(index: u32) -> Array<u8, U12> {
     nonce
 }
 
-/// The AEAD of `suite`, from the crate that envelock takes it from.
-pub fn raw(suite: Suite) -> Box<dyn Raw> {
+/// The AEAD of `suite`, from the crate that envelock takes it from with this provider.
+pub fn raw(provider: Provider, suite: Suite) -> Box<dyn Raw> {
+    match provider {
+        #[cfg(feature = "aws-lc-rs")]
+        Provider::AwsLcRs => aws_lc::raw(suite),
+        #[cfg(all(feature = "graviola", any(target_arch = "x86_64", target_arch = "aarch64")))]
+        Provider::Graviola if provider.is_supported() => graviola::raw(suite),
+        _ => rustcrypto(suite),
+    }
+}
+
+fn rustcrypto(suite: Suite) -> Box<dyn Raw> {
     match suite {
         Suite::Cobblestone128 => Box::new(RawAead(Aes128Gcm::new(&[7; 16].into()))),
         Suite::ChunkedChaCha20Poly1305 => Box::new(RawAead(ChaCha20Poly1305::new(&[7; 32].into()))),

@@ -3,7 +3,7 @@
 use super::{Lane, time};
 use crate::floor::hand_rolled::HandRolled;
 use crate::floor::{AAD, raw};
-use envelock::{Aad, Envelope, MemoryKeyring, Suite};
+use envelock::{Aad, Envelope, MemoryKeyring, Provider, Suite};
 use std::hint::black_box;
 
 /// Runs of a small operation in one sample.
@@ -18,7 +18,7 @@ fn batch_len(size: usize) -> usize {
 }
 
 pub fn raw_chunks(suite: Suite, size: usize) -> Lane<'static> {
-    let raw = raw(suite);
+    let raw = raw(Provider::default(), suite);
     let count = batch_len(size);
     let mut buffers = vec![(vec![1; size], Vec::new()); count];
     Box::new(move || {
@@ -33,7 +33,7 @@ pub fn raw_chunks(suite: Suite, size: usize) -> Lane<'static> {
 }
 
 pub fn raw_whole(suite: Suite, size: usize) -> Lane<'static> {
-    let raw = raw(suite);
+    let raw = raw(Provider::default(), suite);
     let count = batch_len(size);
     let mut buffers = vec![(vec![1; size], [0; 16]); count];
     Box::new(move || {
