@@ -88,7 +88,7 @@ fn fields(len: usize) {
     }
 }
 
-/// How one suite turns a field into a body and back, under a data key.
+/// Encryption and decryption of a field by one suite, under a data key.
 struct Body {
     overhead: usize,
     encrypt: fn(&[u8; 32], &[u8], &mut [u8]),

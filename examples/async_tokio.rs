@@ -201,10 +201,10 @@ async fn decrypt(envelope: Shared, mut source: impl AsyncRead + Unpin) -> Result
     }
 }
 
-/// Turns of the task that only counts them.
+/// Polls of the task that only counts them.
 static TURNS: AtomicU64 = AtomicU64::new(0);
 
-/// Bytes that the other tasks worked on since its last turn, and the most there were.
+/// Bytes that the other tasks transformed since its last poll, and their maximum.
 static SINCE: AtomicU64 = AtomicU64::new(0);
 static MOST_BETWEEN: AtomicU64 = AtomicU64::new(0);
 

@@ -45,7 +45,7 @@ impl Rounds {
     }
 }
 
-/// Measures `lanes` in turn until `budget` is spent.
+/// Measures `lanes` one after the other until `budget` is spent.
 ///
 /// At its turn a lane runs twice, and the second run counts: the first brings its buffers back
 /// to the cache that the other lanes have filled with theirs.

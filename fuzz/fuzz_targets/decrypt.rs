@@ -1,4 +1,4 @@
-//! Decryption of a changed message: every entry point gives the same answer, and none accepts a
+//! Decryption of a changed message: every entry point gives the same result, and none accepts a
 //! change but one that the format leaves open, in the mutable part of the header.
 #![no_main]
 
@@ -48,7 +48,7 @@ fn told(error: &Error) -> String {
     format!("{error} {error:?}")
 }
 
-/// A buffer for the plaintext: as long as the message's says, or any where no length is told.
+/// A buffer for the plaintext: of the length that the message implies, or of any if it implies none.
 fn buffer(message: &[u8]) -> Vec<u8> {
     vec![CANARY; envelock::plaintext_len(message).unwrap_or(64)]
 }

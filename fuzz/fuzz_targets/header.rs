@@ -25,7 +25,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// SPEC H-CANON, and every accessor tells the same story.
+/// SPEC H-CANON, and every accessor agrees.
 fn accepted(data: &[u8], header: &Header<'_>) {
     let model = Model::of(header);
     assert_eq!(Some(&model), Model::read(data).as_ref());
@@ -77,7 +77,7 @@ fn first_offence(data: &[u8], offset: usize, fault: &HeaderFault) {
     let field_len = match fault {
         HeaderFault::HeaderLength(_) | HeaderFault::WrappedKeyLength(_) => 2,
         HeaderFault::ZeroVersion => 4,
-        // The name's length stands three bytes before it, with a slot's fixed part of 16.
+        // The length of the name is three bytes before it, in the slot's fixed part of 16 bytes.
         HeaderFault::DuplicateSlot => usize::from(data[offset - 3]),
         _ => 1,
     };

@@ -149,7 +149,7 @@ impl<S: Stream> Run<S> {
         }
     }
 
-    /// Keeps what came out; a failure is for ever.
+    /// Keeps what came out; a failure is permanent.
     fn answered<T>(
         &mut self,
         answer: Result<T, Error>,
@@ -196,7 +196,7 @@ fn told(error: Error) -> String {
     format!("{error:?}")
 }
 
-/// The first `len` bytes of a message, in two at the end of its header if that is kept apart.
+/// The first `len` bytes of a message, in two at the end of its header if that is detached.
 fn parts(message: &[u8], len: usize, apart: bool) -> (&[u8], &[u8]) {
     let header_len = inspect(message).expect("it is valid").len();
     message[..len].split_at(if apart { header_len } else { len })

@@ -61,7 +61,7 @@ fuzz_target!(|data: &[u8]| {
             // SPEC R-WHOLE
             assert_eq!(copy, message);
             let opens = READER.decrypt(&message, Aad::new(AAD)).is_ok();
-            // A retired version that is unknown here may open elsewhere.
+            // A retired version that is unknown here may open with another keyring.
             let refused = matches!(error, Error::OldVersionStillOpens { .. })
                 || (retiring.is_some() && matches!(error, Error::Refused { .. }));
             assert!(!opens || refused, "what opens rewraps: {error}");

@@ -8,7 +8,7 @@ use crate::model::{Model, ModelSlot};
 const MAX_CHANGES: usize = 6;
 
 /// A changed message. The first byte of the input says whether the rest is a message as it
-/// stands, or names a valid message and changes to it.
+/// is, or names a valid message and changes to it.
 pub fn message(input: &mut Input<'_>) -> Vec<u8> {
     let choice = input.byte();
     if choice == 0 {

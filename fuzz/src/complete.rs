@@ -9,7 +9,7 @@ const LEAST_SLOT: usize = 18;
 const FREE_ALGORITHM: u8 = 200;
 
 /// A valid header with `prefix` at its start, found by giving every missing field its easiest
-/// value. A field that the prefix cuts within is chosen anew, names excepted.
+/// value. A field that the prefix cuts within is chosen again, names excepted.
 pub fn complete(prefix: &[u8]) -> Option<Vec<u8>> {
     let mut out = Fields { prefix, out: Vec::new() };
     out.field(4, b"\xE5NVL");

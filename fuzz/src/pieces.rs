@@ -1,5 +1,5 @@
 //! Streams cut anywhere: lengths of pieces by fuzzer input, a source that gives so much at a time,
-//! and buffers that tell what was put into them.
+//! and buffers that report what was written to them.
 
 use crate::Input;
 use std::io::{self, Read, Seek, SeekFrom};

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-/// The processor time of this thread: on a busy machine it stands still while others run.
+/// The processor time of this thread: on a busy machine it stops while others run.
 #[allow(dead_code)] // Not every test uses all of it.
 pub fn processor_time() -> Duration {
     read(libc::CLOCK_THREAD_CPUTIME_ID)
 }
 
-/// The time of a clock that all processes share and that nobody sets.
+/// The time of a monotonic clock that all processes share.
 #[allow(dead_code)] // Not every test uses all of it.
 pub fn monotonic() -> Duration {
     read(libc::CLOCK_MONOTONIC)

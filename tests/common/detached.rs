@@ -1,4 +1,4 @@
-//! Messages whose header is kept apart, and opened keys over whole messages: what the library
+//! Messages whose header is detached, and opened keys over whole messages: what the library
 //! composes of two steps, in one call each.
 
 use envelock::stream::{DecryptReader, MessageStart, RangeReader, ReadAt};
@@ -135,7 +135,7 @@ fn in_room(
     encrypted
 }
 
-/// What reads a header and a body that are kept apart.
+/// What reads a header and a body that are detached.
 pub trait ReadDetached: Sized {
     /// Calls `read` with the key of the message.
     fn by_key<T>(

@@ -1,4 +1,4 @@
-//! A keyring of which every process has the same keys, with slots as long as it is told; hides
+//! A keyring of which every process has the same keys, with slots of a chosen length; hides
 //! nothing.
 
 #![allow(dead_code)] // Not every test uses all of it.

@@ -232,7 +232,7 @@ pub struct Tried {
 }
 
 impl Tried {
-    /// The answer that all forms gave.
+    /// The result that all forms gave.
     ///
     /// # Panics
     ///
@@ -301,7 +301,7 @@ pub fn try_all<K: Keyring>(
     let key = envelope.open(message);
     let tried = try_forms!(envelope, message, header_end, Aad::new(aad));
     match key {
-        // An opened key answers as the envelope that opened it.
+        // An opened key returns what the envelope returns that opened it.
         Ok(key) => {
             let by_key = try_forms!(Whole(&key), message, header_end, Aad::new(aad));
             assert_eq!(by_key.answers, tried.answers);

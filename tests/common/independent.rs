@@ -51,7 +51,7 @@ impl Bound {
     }
 }
 
-/// Where the wrapped key of the first slot stands in a message.
+/// The range of the wrapped key of the first slot in a message.
 pub fn wrapped(message: &[u8]) -> std::ops::Range<usize> {
     let name_len = usize::from(message[25 + 13]);
     let len = usize::from(u16::from_be_bytes([message[25 + 14], message[25 + 15]]));
@@ -143,7 +143,7 @@ pub fn object_id(master_key_id: [u8; 8], version: u32, name: &str, role: u8) -> 
     [&master_key_id[..], &Sha256::digest(input)[..8], &[role]].concat()
 }
 
-/// The check that stands in an immutable core, of a data key (DESIGN 4.3).
+/// The check of a data key in an immutable core.
 pub fn check(core: &[u8; 22], key: &[u8]) -> [u8; 8] {
     let (format_version, suite, r) = (core[4], core[5], &core[6..14]);
     let mut mac = Hmac::<Sha256>::new_from_slice(key).unwrap();

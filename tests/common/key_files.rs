@@ -1,4 +1,4 @@
-//! What the judges of key files in several processes share.
+//! Helpers of the tests of key files in several processes.
 
 #![allow(dead_code)] // Not every test uses all of it.
 
@@ -33,7 +33,7 @@ pub fn file_error(error: &Error) -> KeyFileError {
     error.backend::<KeyFileError>().unwrap_or_else(|| panic!("{error:?}")).clone()
 }
 
-/// Repeats what another writer keeps from being done; answers how often that was, too.
+/// Repeats what another writer keeps from being done; returns how often that was, too.
 pub fn until_unlocked<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> (T, u32) {
     let mut locked = 0;
     loop {
@@ -111,7 +111,7 @@ fn decrypt_all(keyring: &FileKeyring, receiver: &Receiver<Vec<u8>>, rest: Durati
     }
 }
 
-/// Checks what a reader said at its end; answers how many messages it decrypted.
+/// Checks what a reader said at its end; returns how many messages it decrypted.
 pub fn decrypted_by(said: &[String]) -> u64 {
     let words: Vec<_> = said[0].split(' ').collect();
     assert_eq!((said.len(), words[0]), (1, "decrypted"));

@@ -1,5 +1,5 @@
-//! Helpers that several judges share: shapes of messages, a second reader of the header written
-//! from the specification alone, and a model that says what every entry point must answer.
+//! Helpers that several tests share: shapes of messages, a second reader of the header written
+//! from the specification alone, and a model that says what every entry point must return.
 
 // Each test file uses a part of these.
 #![allow(dead_code)]

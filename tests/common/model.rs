@@ -1,4 +1,4 @@
-//! What every entry point must answer, worked out from the bytes and the original message
+//! What every entry point must return, worked out from the bytes and the original message
 //! without any cryptography.
 
 use super::reference::{self, RefHeader, RefSlot, Refused};
@@ -10,7 +10,7 @@ use envelock::{
     keyset::VersionState,
 };
 
-/// An answer, without what only text says.
+/// A result, without what only text says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
     Opens,
@@ -60,7 +60,7 @@ impl From<Refused> for Answer {
     }
 }
 
-/// The answer of a decryption, and whether it got as far as the chunks.
+/// The result of a decryption, and whether it got as far as the chunks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decrypted {
     pub answer: Answer,
@@ -84,7 +84,7 @@ pub fn plaintext_len(body_len: usize) -> Result<usize, usize> {
     Ok(body_len - 56 - 16 * chunks)
 }
 
-/// How a slot stands to the keyring of a shape.
+/// The relation of a slot to the keyring of a shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     NotMine,
@@ -143,7 +143,7 @@ fn no_slot_opened(shape: &Shape, header: &RefHeader) -> Answer {
     Answer::NoKey { key: first.name().into(), version: first.version, slots: header.slots.len() }
 }
 
-/// What a decryption of `message` must answer.
+/// What a decryption of `message` must return.
 pub fn decrypt(shape: &Shape, message: &[u8]) -> Decrypted {
     match reference::parse(message) {
         Ok(header) => decrypt_parts(shape, &header, &message[header.len()..]),
@@ -151,7 +151,7 @@ pub fn decrypt(shape: &Shape, message: &[u8]) -> Decrypted {
     }
 }
 
-/// What a decryption of a detached header and its body must answer.
+/// What a decryption of a detached header and its body must return.
 pub fn decrypt_detached(shape: &Shape, header: &[u8], body: &[u8]) -> Decrypted {
     match reference::parse(header) {
         Ok(parsed) if parsed.len() == header.len() => decrypt_parts(shape, &parsed, body),
@@ -173,7 +173,7 @@ fn decrypt_parts(shape: &Shape, header: &RefHeader, body: &[u8]) -> Decrypted {
     decrypt_body(shape, body)
 }
 
-/// What the key that the original message was opened with must answer to `message`: no slot counts.
+/// What the key that the original message was opened with must return for `message`: no slot counts.
 pub fn decrypt_opened(shape: &Shape, message: &[u8]) -> Decrypted {
     match reference::parse(message) {
         Ok(header) => opened_parts(shape, &header, &message[header.len()..]),
@@ -213,7 +213,7 @@ fn decrypt_body(shape: &Shape, body: &[u8]) -> Decrypted {
     Decrypted { answer, reached_chunks }
 }
 
-/// What a rewrap must answer: its error, or whether the header changes.
+/// What a rewrap must return: its error, or whether the header changes.
 pub fn rewrap(shape: &Shape, message: &[u8]) -> Result<bool, Answer> {
     let header = reference::parse(message)?;
     if goes_by_labels(shape, &header) {

@@ -76,7 +76,7 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        // Even where somebody is still at work in it.
+        // Even if a process still uses it.
         let unmounted = Command::new("umount").arg("-l").arg(&self.0).status();
         assert!(unmounted.is_ok_and(|status| status.success()) || std::thread::panicking());
     }

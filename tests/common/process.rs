@@ -13,7 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 const ROLE: &str = "ENVELOCK_TEST_ROLE";
 const BETWEEN: char = '\u{1f}';
 
-/// Tells lines of a child from those of the test harness.
+/// Distinguishes lines of a child from those of the test harness.
 const MARK: char = '@';
 
 /// A child, killed on drop.
@@ -81,7 +81,7 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Stops it, and waits until it stands still.
+    /// Stops it, and waits until it stops.
     pub fn stop(&self) {
         self.signal(Signal::STOP);
         let pid = Pid::from_child(&self.child);
@@ -89,14 +89,14 @@ impl Process {
         assert!(status.stopped());
     }
 
-    /// Kills it, and waits until it is gone, open files and locks with it.
+    /// Kills it, and waits until it has ended and its files and locks are released.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         let status: ExitStatus = self.child.wait().unwrap();
         assert!(!status.success(), "it ended before it was killed");
     }
 
-    /// Closes its input and waits for an orderly end; answers what it said last.
+    /// Closes its input and waits for an orderly end; returns what it said last.
     pub fn end(mut self) -> Vec<String> {
         drop(self.input.take());
         let said = std::iter::from_fn(|| self.hear()).collect();

@@ -1,6 +1,6 @@
 //! A PKCS#11 library without the crate: what others do in the same process, or behind its back.
 //!
-//! Raw calls are made here alone. A library is one instance in a process, whoever loads it.
+//! Raw calls are made here alone. A process has one instance of a library.
 
 #![allow(dead_code)] // Not every test uses all of it.
 
@@ -47,7 +47,7 @@ macro_rules! call {
 
 impl RawLibrary {
     pub fn load(path: &str) -> Self {
-        // SAFETY: the initialisers are those of the token that the tests were told to use.
+        // SAFETY: the initialisers are those of the token that the environment names.
         let library = unsafe { ck::Pkcs11::new(path) }.unwrap();
         let get = *library.C_GetFunctionList.as_ref().unwrap();
         let mut list = ptr::null_mut();
@@ -116,7 +116,7 @@ impl RawLibrary {
     }
 }
 
-/// A session, closed on drop; if it is gone by then, that is well.
+/// A session, closed on drop. It may have ended before.
 pub struct RawSession {
     library: RawLibrary,
     handle: ck::CK_SESSION_HANDLE,
@@ -210,7 +210,7 @@ impl RawSession {
     }
 
     /// One encryption by AES-GCM into `room` bytes, or none at all to ask for the length: its
-    /// return value, the length it tells, and the bytes.
+    /// return value, the length that it reports, and the bytes.
     pub fn gcm(&self, key: Object, job: &Gcm<'_>, room: Option<usize>) -> (Rv, usize, Vec<u8>) {
         let mut iv = job.iv;
         let mut parameters = ck::CK_GCM_PARAMS {

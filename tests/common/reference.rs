@@ -63,7 +63,7 @@ impl RefHeader {
         bytes
     }
 
-    /// Where each field stands.
+    /// The offset of each field.
     pub fn fields(&self) -> Vec<(String, Range<usize>)> {
         let mut fields = Vec::new();
         let mut at = 0;

@@ -1,4 +1,4 @@
-//! Keyrings for tests: in memory from fixed keys, several at once, and one that lies.
+//! Keyrings for tests: in memory from fixed keys, several at once, and one that returns wrong results.
 
 use envelock::{
     DataKey, KeyName, KeyVersion, Keyring, Lifecycle, MasterKey, MasterKeyId, MemoryKeyring,
@@ -25,7 +25,7 @@ pub fn ring(name: &str, versions: &[(u32, u8)]) -> MemoryKeyring {
     ring
 }
 
-/// What stands in one slot.
+/// The contents of one slot.
 pub enum Member {
     /// A wrap under this keyring's primary.
     Ring(MemoryKeyring),

@@ -146,7 +146,7 @@ pub fn all(suite: Suite, seed: u64) -> Vec<Shape> {
     let mut rng = rng(seed);
     let mut shapes = Vec::new();
     for recipe in recipes() {
-        // Neither a zero nor the filling of output buffers: what leaks is told apart from both.
+        // Neither a zero nor the filling of output buffers: what leaks is distinguished from both.
         let byte = |_| 1 + below(&mut rng, 0xA4) as u8;
         let plaintext: Vec<u8> = (0..recipe.len).map(byte).collect();
         let aad = Aad::new(recipe.aad);

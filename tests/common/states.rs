@@ -63,7 +63,7 @@ fn yes(cell: &str) -> bool {
     cell == "yes"
 }
 
-// Not by `VersionState::name`, so that a name that changes does not go by unseen.
+// Not by `VersionState::name`, so that a changed name is detected.
 fn state(name: &str) -> VersionState {
     match name {
         "pending" => VersionState::Pending,

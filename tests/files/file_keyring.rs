@@ -329,7 +329,7 @@ fn another_protection_changes_no_master_key() {
     let KeyFileError::Content { fault: KeyFileFault::Authentication, .. } = error else {
         panic!("{error}");
     };
-    // Who has the file open reads on, and is told to open it anew.
+    // Who has the file open reads on, and is told to open it again.
     assert_eq!(decrypt(&other, &message).unwrap(), b"kept");
     let error = Envelope::new(&other).encrypt(b"lost", ROW).unwrap_err();
     let KeyFileError::Content { fault: KeyFileFault::FileKeyReplaced, .. } = file_error(&error)

@@ -312,7 +312,7 @@ impl Case {
         1
     }
 
-    /// Somebody who opens the file anew goes on, and tidies up.
+    /// Somebody who opens the file again goes on, and tidies up.
     fn judge_next(&self) {
         let next = snapshot(&self.scene);
         let protections = self.scene.operation.protections();

@@ -346,7 +346,7 @@ fn salvage_makes_no_compromised_version_promotable() {
     assert!(matches!(refused, Error::Lifecycle(LifecycleError::VersionState { .. })), "{refused}");
 }
 
-/// Lines that are lost may have held versions: none of their numbers is given out again.
+/// Lines that are lost may have held versions: none of their numbers is returned again.
 #[test]
 fn salvage_gives_out_no_number_possibly_taken() {
     let directory = TestDirectory::new();

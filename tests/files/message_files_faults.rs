@@ -152,7 +152,7 @@ fn is_typed(error: &Error, fault: Fault) -> bool {
     let Some(error) = error.backend::<MessageFileError>() else { return false };
     let is_ours = |source: &std::io::Error| match fault {
         Fault::Error(code) | Fault::ErrorAfter(code) => {
-            // A call that was done, and is done again because its answer got lost.
+            // A call that was done, and is done again because its result got lost.
             source.raw_os_error() == Some(code)
                 || (code == EINTR && source.kind() == std::io::ErrorKind::AlreadyExists)
         }
@@ -415,7 +415,7 @@ fn missing_ability_of_file_system_is_reported() {
     }
 }
 
-/// Who waits for a lock begins to count anew: many who replace one file are not a file system without
+/// Who waits for a lock begins to count again: many who replace one file are not a file system without
 /// numbers of files.
 #[test]
 fn file_replaced_during_lock_wait_is_detected() {

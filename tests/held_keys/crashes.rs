@@ -166,7 +166,7 @@ fn interrupted_destruction_ends_with_the_next_change() {
     assert_eq!(token.versions(), [1, 2]);
     drop(keyring);
 
-    // The file opens without an answer of the token, and counting is no change.
+    // The file opens without a result of the token, and counting is no change.
     let keyring = open(&directory, &token.source()).unwrap();
     token.set_gone(false);
     encrypt(&keyring).unwrap();

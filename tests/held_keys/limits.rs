@@ -186,7 +186,7 @@ fn uncounted_keyring_has_its_own_limit() {
         encrypt(&keyring).unwrap();
         expect_limit(&keyring, MOST);
         expect_limit(&keyring, MOST);
-        // Another keyring begins anew.
+        // Another keyring begins again.
         token.begin_with(0);
         encrypt(&open_as(&directory, options, &token.source()).unwrap()).unwrap();
     }

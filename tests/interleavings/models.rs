@@ -361,7 +361,7 @@ fn encrypt(envelope: &Envelope<Arc<MemoryKeyring>>, seed: u64) -> Vec<u8> {
     envelope.with_rng(&mut rng).encrypt(b"text", Aad::none()).unwrap()
 }
 
-/// A message that waits for ever is a deadlock, which the scheduler reports.
+/// A message that waits permanently is a deadlock, which the scheduler reports.
 #[test]
 fn messages_with_shared_data_keys_cost_a_wrap_a_batch() {
     explore("five messages in batches of two", || {

@@ -275,7 +275,7 @@ fn variant(error: &Error) -> String {
     debug.split([' ', '(', '{']).next().unwrap_or_default().into()
 }
 
-/// Of an operation that wraps: there is no slot that an answer could be about.
+/// Of an operation that wraps: there is no slot that a result could be about.
 fn of_wrapping(kind: &str) -> &str {
     match kind {
         "NotMine" | "Refused" => "NoPrimary",
@@ -374,7 +374,7 @@ fn claim_of_endless_room_is_error_and_no_allocation() {
     }
 }
 
-/// SPEC O-ORDER: what a slot that did not open left behind is no answer to the next.
+/// SPEC O-ORDER: what a slot that did not open left behind is no result of the next.
 #[test]
 fn key_left_by_a_refused_slot_does_not_open_the_next() {
     let (mut keyring, message) = with_opaque_twin_of_the_primary();
@@ -397,7 +397,7 @@ fn faulty(method: Method, fault: Option<Fault>) -> FaultyKeyring<MemoryKeyring> 
 }
 
 /// A slot that holds another key loses the message, which shows when somebody reads it; verified, it
-/// shows before anything is given out.
+/// shows before anything is returned.
 #[test]
 fn wrap_that_does_not_unwrap_gives_out_nothing() {
     let aad = Aad::new(b"row");

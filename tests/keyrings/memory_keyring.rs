@@ -142,7 +142,7 @@ fn messages_of_every_version_open_after_100_rotations() {
     }
 }
 
-/// SPEC K-MASTER: a restored backup that grew a second "version 2" is told apart by the id.
+/// SPEC K-MASTER: a restored backup that grew a second "version 2" is distinguished by the id.
 #[test]
 fn version_with_other_material_is_no_key() {
     let [original, restored] = [2, 3].map(|second| {

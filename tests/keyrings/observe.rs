@@ -194,7 +194,7 @@ fn every_slot_is_reported_by_its_own_keyring() {
     saw(&members.1, &[]);
 }
 
-/// The answer with an observer is the answer without, for every changed byte of a message.
+/// The result with an observer is the result without, for every changed byte of a message.
 #[test]
 fn observer_changes_no_result() {
     for &suite in Suite::ALL {

@@ -1,6 +1,6 @@
 //! What the state of a version forbids is forbidden at every entry point (THREATS row 4): each
 //! cell of state, suite, operation and way to the keyring (itself, behind several others, behind
-//! a cache that is cold or warm) has its answer here, and a new operation needs a new cell.
+//! a cache that is cold or warm) has its result here, and a new operation needs a new cell.
 
 use crate::combine;
 use crate::common::detached::{ReadDetached, WriteDetached};

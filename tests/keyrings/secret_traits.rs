@@ -1,4 +1,4 @@
-//! Judges which traits secret types have and, above all, lack: whoever cannot clone, print or
+//! Tests which traits secret types have and, above all, lack: whoever cannot clone, print or
 //! compare a key cannot leak it that way (THREATS 46 and 47). All of it is proven as this file
 //! compiles.
 

@@ -1,4 +1,4 @@
-//! Judges what the crate allocates: nothing in the forms that promise it, little and bounded in
+//! Tests what the crate allocates: nothing in the forms that promise it, little and bounded in
 //! the others, and next to nothing before authentication for any hostile input (THREATS 33, 34
 //! and 35; figure G9).
 

@@ -1,4 +1,4 @@
-//! Judges that every CPU back end makes the same bytes: one digest over all that the body layer
+//! Tests that every CPU back end makes the same bytes: one digest over all that the body layer
 //! and the envelope produce, a constant in this file (THREATS 45, figure G21).
 //!
 //! `ci/backend_agreement.sh` runs it under each back end of each provider of the AEADs.

@@ -1,4 +1,4 @@
-//! Stored messages of format version 1 open for ever, whatever becomes of the code: every suite,
+//! Stored messages of format version 1 open permanently, whatever becomes of the code: every suite,
 //! every shape of header, every boundary of the body.
 //!
 //! `tests/golden/v1` never changes. A new shape is added by [`all`](make::all) and written with

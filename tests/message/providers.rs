@@ -1,4 +1,4 @@
-//! Judges that the providers of the AEADs agree: every length to 4,096 bytes at 64 alignments,
+//! Tests that the providers of the AEADs agree: every length to 4,096 bytes at 64 alignments,
 //! in place and from buffer to buffer, each opening what the others made (THREATS 45); that a
 //! failure leaves no plaintext with any of them (THREATS 29); and that an envelope uses the one
 //! that it was told.

@@ -3,10 +3,10 @@
 //!
 //! Fifteen shapes of each suite; each bit flipped, each byte removed, inserted or overwritten,
 //! each length cut to, each header field swapped with another, taken from another message, or
-//! set to its bounds. What an entry point must answer is worked out by `common::model`, which
+//! set to its bounds. What an entry point must return is worked out by `common::model`, which
 //! knows no cryptography. In bodies of 16 KiB and more the inside of a chunk is sampled.
 //!
-//! Judges, through the model: SPEC H-MAGIC, H-FORMAT, H-SUITE, H-LEN, H-COUNT, H-VERSION, H-ALG,
+//! Tests, through the model: SPEC H-MAGIC, H-FORMAT, H-SUITE, H-LEN, H-COUNT, H-VERSION, H-ALG,
 //! H-OPAQUE, H-NAME, H-WRAPLEN, H-DUPLICATE, H-PAD, H-CANON, H-FIRST, H-DETACHED, K-AAD, K-CHECK,
 //! B-COMMIT, B-LENGTH, B-RELEASE, O-ORDER, O-FINAL, O-PRECEDENCE, O-NOFALLBACK, R-CORE, R-KEEP,
 //! R-WHOLE.

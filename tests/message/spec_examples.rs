@@ -1,4 +1,4 @@
-//! The worked examples of `src/format/SPEC.md`, every intermediate value of them, computed anew
+//! The worked examples of `src/format/SPEC.md`, every intermediate value of them, computed again
 //! from the specification's formulas over bare primitives, then by this crate.
 //!
 //! SPEC K-MASTER, K-NATIVE, K-CHECK, K-AAD, W-XAES, W-GCM, W-CBC, W-TOKEN, B-KDF, B-CONTEXT, B-NONCE, B-NOAAD, B-COMMIT, B-LAST:

@@ -103,7 +103,7 @@ fn hung_library_asks_for_another_process() {
     assert_eq!(hostile.overlaps(), 0);
 }
 
-/// A dead library is set up anew by C_Finalize, which must not be called beside a call that hangs.
+/// A dead library is set up again by C_Finalize, which must not be called beside a call that hangs.
 #[test]
 fn hung_dead_library_is_not_set_up_again() {
     let hostile = Hostile::new();
@@ -155,7 +155,7 @@ fn patience_lasts_as_long_as_it_says() {
     });
 }
 
-/// Whatever code a library answers to everything until it is set up anew.
+/// Whatever code a library answers to everything until it is set up again.
 #[test]
 fn dead_library_of_any_code_is_set_up_again() {
     let hostile = Hostile::new();

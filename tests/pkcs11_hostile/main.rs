@@ -1,4 +1,4 @@
-//! Judges the PKCS#11 keyring on a token that lies, by `crates/pkcs11-hostile/`, which forwards to
+//! Tests the PKCS#11 keyring on a token that lies, by `crates/pkcs11-hostile/`, which forwards to
 //! SoftHSM. `ci/pkcs11_hostile.sh` builds it and sets the token up. In one thread: a lie is told to
 //! the whole process.
 #![cfg(all(feature = "pkcs11", feature = "test-util", unix))]

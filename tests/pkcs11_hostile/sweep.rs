@@ -1,4 +1,4 @@
-//! Every lie that the module knows, on every operation, once and for ever: none ends in a wrong
+//! Every lie that the module knows, on every operation, once and permanently: none ends in a wrong
 //! answer, a panic or a token that is of no use afterwards, and each ends as `verdicts.txt` says.
 
 use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, until_well, verdict};
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// Every lie as it is told once and for ever, with its order.
+/// Every lie as it is told once and permanently, with its order.
 fn orders(hostile: &Hostile) -> Vec<(String, bool)> {
     let mut orders = Vec::new();
     for lie in hostile.lies() {
@@ -27,7 +27,7 @@ fn orders(hostile: &Hostile) -> Vec<(String, bool)> {
     orders
 }
 
-/// Whoever is lied to once comes back however slow the machine is; whoever is lied to for ever
+/// Whoever is lied to once comes back however slow the machine is; whoever is lied to permanently
 /// need not try for long.
 fn patience(always: bool) -> Duration {
     Duration::from_millis(if always { 60 } else { 10_000 })
@@ -79,7 +79,7 @@ fn verdicts(hostile: &Hostile, scene: &Scene, order: &str) -> [String; 4] {
     assert!(before.is_ok(), "after {order}: {before:?}");
     let tried = under(hostile, order, || envelope.encrypt(PLAINTEXT, ROW));
     // One that honoured IV and associated data when the key was tried out and when it was
-    // connected, and does no more, gets by until it is connected anew.
+    // connected, and does no more, gets by until it is connected again.
     let turned = order.contains("-ignored always");
     if let (Ok(message), false) = (&tried, turned) {
         assert!(scene.opens(message), "{order}: what was encrypted does not open");

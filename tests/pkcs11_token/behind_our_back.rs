@@ -1,4 +1,4 @@
-//! Others in the same process end our sessions, log us out, set the library up anew: callers see
+//! Others in the same process end our sessions, log us out, set the library up again: callers see
 //! nothing of it (THREATS row 66), and the observer hears of it under no lock.
 
 use crate::keys::put;
@@ -174,7 +174,7 @@ fn library_set_up_again_by_others_is_used() {
     }
 }
 
-/// Once the PIN is not the token's any more, a lost login cannot be made anew: both are told.
+/// Once the PIN is not the token's any more, a lost login cannot be made again: both are told.
 #[test]
 fn refused_login_is_reported() {
     let (pin, wrong) = (Arc::new(Mutex::new(variable("ENVELOCK_P11_PIN"))), "00000003");

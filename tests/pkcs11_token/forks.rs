@@ -1,4 +1,4 @@
-//! A child by `fork` is told to open the token anew; the parent never notices it (THREATS row 65).
+//! A child by `fork` is told to open the token again; the parent never notices it (THREATS row 65).
 
 use crate::keys::put;
 use crate::place::{Place, best, name, options, pkcs11_error, session, token};
@@ -108,7 +108,7 @@ fn child_of_a_busy_parent_does_not_hang() {
 }
 
 /// SoftHSM, NSS and kryoptic share the parent's state with the child as it was; opencryptoki is
-/// set up anew there. On none of them does the parent take harm.
+/// set up again there. On none of them does the parent take harm.
 #[test]
 fn child_reopening_the_token_uses_it() {
     let place = Place::new();

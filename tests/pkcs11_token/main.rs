@@ -1,4 +1,4 @@
-//! Judges the PKCS#11 keyrings on the token that the environment names: `ci/pkcs11.sh` sets one
+//! Tests the PKCS#11 keyrings on the token that the environment names: `ci/pkcs11.sh` sets one
 //! up after the other and runs this for each. In one thread: a login is the process's.
 #![cfg(all(feature = "pkcs11", feature = "test-util", unix))]
 

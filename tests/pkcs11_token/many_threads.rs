@@ -1,4 +1,4 @@
-//! Figure G28: 32 threads with 1,000 calls each, every answer verified, no error and no crash,
+//! Figure G28: 32 threads with 1,000 calls each, every result verified, no error and no crash,
 //! while versions come and go beside (THREATS row 65).
 
 use crate::place::{Place, algorithms, best, clear, name, options, token};

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 const ROW: Aad<'static> = Aad::new(b"row 7");
 
-/// Makes a file under `outer`, uses it, and opens it anew with what `again` gives.
+/// Makes a file under `outer`, uses it, and opens it again with what `again` gives.
 fn seal(place: &Place, outer: Arc<dyn Keyring>, again: Arc<dyn Keyring>) {
     let path = place.path("file");
     let file = FileKeyring::create(&path, "orders", &Protection::keyring(outer)).unwrap();

@@ -1,4 +1,4 @@
-//! Judges that no text this crate makes holds a secret: `Debug`, `Display`, errors, panics and
+//! Tests that no text this crate makes holds a secret: `Debug`, `Display`, errors, panics and
 //! what a process prints are searched for keys and plaintext in every usual spelling (THREATS 48,
 //! figure G20).
 

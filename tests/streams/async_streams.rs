@@ -355,7 +355,7 @@ fn failure_of_source_is_repeated_pending_is_not() {
             let (read, end) = read_all(&mut reader, Whims::new(seed)).await;
             assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
             assert!(plaintext.starts_with(&read));
-            // Everything that had come is given out first.
+            // Everything that had come is returned first.
             let chunks = at.saturating_sub(message.len() - (plaintext.len() + 4 * 16)) / 16_400;
             assert_eq!(read.len(), chunks * CHUNK);
             let error = reader.read(&mut [0; 1]).await.unwrap_err();

@@ -36,7 +36,7 @@ fn is_authentication(error: io::Error) -> bool {
 }
 
 /// What no reader may say of `source`, whose plaintext is, if anything, the start of `text`: a
-/// length, an end, or a byte that is not there. Returns how many of its answers were errors.
+/// length, an end, or a byte that is not there. Returns how many of its results were errors.
 fn assert_not_believed<S: ReadAt>(reader: RangeReader<S>, text: &[u8], what: &str) -> usize {
     let mut refused = 0;
     let end = text.len() as u64;

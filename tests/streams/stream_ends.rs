@@ -48,7 +48,7 @@ fn nothing_goes_in_once_the_end_was_asked_for() {
     assert_eq!(envelope.decrypt(&message, Aad::none()).unwrap(), b"");
 }
 
-/// Cut at the end of a chunk, a message is no message, whatever waits to be given out.
+/// Cut at the end of a chunk, a message is no message, whatever waits to be returned.
 #[test]
 fn finish_fails_for_cut_message_whatever_buffers() {
     const CHUNK: usize = 16_384;
@@ -86,7 +86,7 @@ fn finish_fails_for_cut_message_whatever_buffers() {
     }
 }
 
-/// An answer of `finish` that is no error proves the end, and the rest follows.
+/// A result of `finish` that is no error proves the end, and the rest follows.
 #[test]
 fn first_finish_proves_the_end_and_the_rest_follows() {
     let envelope = Envelope::new(MemoryKeyring::create("orders").unwrap());

@@ -138,7 +138,7 @@ fn thread_that_cannot_be_started_is_done_without() {
     assert!(status.success());
 }
 
-/// Every chunk changed in turn: all before it comes out, nothing behind it, and the error for ever,
+/// Every chunk changed in turn: all before it comes out, nothing behind it, and the error permanently,
 /// whichever piece is turned first.
 #[test]
 fn changed_chunk_ends_plaintext_for_all_threads() {
@@ -179,7 +179,7 @@ fn changed_chunk_ends_plaintext_for_all_threads() {
 }
 
 /// A source that breaks after any number of pieces: all that was read before comes out first, and
-/// then the error, for ever or, if it passes, once.
+/// then the error, permanently or, if it passes, once.
 #[test]
 fn source_that_breaks_takes_back_nothing_it_gave() {
     let keyring = MemoryKeyring::create("orders").unwrap();

@@ -1,5 +1,5 @@
 //! Every reader on every prefix of a message: an error, always, and the same as of one-shot
-//! decryption; nothing but true plaintext before it; no source is asked for ever (SPEC B-STREAM,
+//! decryption; nothing but true plaintext before it; no source is asked permanently (SPEC B-STREAM,
 //! THREATS 24, 29).
 
 #![cfg(feature = "std")]
@@ -55,7 +55,7 @@ fn judge(whole: &Whole<'_>, plan: &Plan<'_>) -> usize {
     judged
 }
 
-/// Judges a message of `len` plaintext bytes, and its body with the header kept apart.
+/// Tests a message of `len` plaintext bytes, and its body with the header detached.
 fn shape(envelope: &Envelope<&MemoryKeyring>, len: usize, plan: &Plan<'_>) -> usize {
     let plaintext = plaintext(len as u64, len);
     let message = envelope.with_rng(&mut rng(24)).encrypt(&plaintext, Aad::new(AAD)).unwrap();

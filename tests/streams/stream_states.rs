@@ -189,14 +189,14 @@ fn same(first: &io::Error, again: io::Error) {
     assert_eq!(again.to_string(), first.to_string());
 }
 
-/// A script of `good` calls, one that breaks, and good ones for ever.
+/// A script of `good` calls, one that breaks, and good ones permanently.
 fn breaking(good: usize, piece: usize) -> Vec<Step> {
     let mut script = vec![Step::Give(piece); 400];
     script[good] = Step::Os(EPIPE);
     script
 }
 
-/// A sink that breaks at its every call: the writer fails in the same way for ever, and touches
+/// A sink that breaks at its every call: the writer fails in the same way permanently, and touches
 /// the sink no more.
 #[test]
 fn broken_sink_is_never_forgotten() {
@@ -238,7 +238,7 @@ fn broken_sink_is_never_forgotten() {
     assert!(broken > 100);
 }
 
-/// Reads until it fails, and holds the reader on failing so for ever.
+/// Reads until it fails, and holds the reader on failing so permanently.
 fn fails_for_ever<R: BufRead>(
     mut reader: R,
     out_len: usize,
@@ -317,7 +317,7 @@ fn broken_source_is_never_forgotten() {
 }
 
 /// A call without room asks for nothing: it does not tell of a failure before what was read ahead
-/// of it has been given out, and does not take it back afterwards.
+/// of it has been returned, and does not take it back afterwards.
 #[test]
 fn empty_read_does_not_fail_before_a_full_one() {
     let keyring = keyring();
@@ -408,7 +408,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, rng_seed: RngSeed::Fixed(33), failure_persistence: None, ..Default::default() })]
 
     /// Whatever the order: what comes out is the start of the plaintext, only the whole message
-    /// ends well, and the first failure is the answer to every later call.
+    /// ends well, and the first failure is the result of every later call.
     #[test]
     fn calls_of_push_decryptors_in_any_order(calls in calls(), len in 0..90_000_usize) {
         let keyring = keyring();

@@ -1,5 +1,5 @@
 //! Wycheproof's vectors of chunked encryption through every reader, with its rules: a stream may
-//! give out the longest authentic start of an invalid message (`PartialPlaintext`), must then fail
+//! return the longest authentic start of an invalid message (`PartialPlaintext`), must then fail
 //! and keep failing, and a length is proven by the last chunk for valid vectors and those flagged
 //! `ValidFinalChunk` alone.
 
@@ -69,7 +69,7 @@ fn vectors() -> Vec<Vector> {
     vectors
 }
 
-/// A reader that gives out chunks in order, and as soon as they are verified.
+/// A reader that returns chunks in order, and as soon as they are verified.
 fn is_sequential(reader: Reader) -> bool {
     !reader.knows_len() && !reader.is_whole()
 }
@@ -96,7 +96,7 @@ fn judge(vector: &Vector, reader: Reader, outcome: &Outcome, start: &[u8]) {
     if vector.has(TestFlag::PartialPlaintext) || is_sequential(reader) {
         assert!(outcome.len() == 0 || !reader.is_whole(), "{name}");
     }
-    // Random access may give out chunks behind the one that fails, each in its own place.
+    // Random access may return chunks behind the one that fails, each in its own place.
     let beyond = |(at, piece): &(usize, Vec<u8>)| at + piece.len() > start.len();
     if !outcome.released.iter().any(beyond) {
         assert!(outcome.is_part_of(start), "{name}");

@@ -41,7 +41,7 @@ fn plaintext() -> Vec<u8> {
     (0..1000_u32).map(|index| index as u8).collect()
 }
 
-/// Gives out a seeded stream whose first bytes, the data key, are secret.
+/// Returns a seeded stream whose first bytes, the data key, are secret.
 struct SecretRng {
     inner: ChaCha20Rng,
     secret_len: usize,

@@ -10,13 +10,13 @@ const COUNT_ERRORS: usize = 0x1201;
 const MAKE_UNDEFINED: usize = 0x4D43_0001;
 const MAKE_DEFINED: usize = 0x4D43_0002;
 
-/// Makes a request; outside of valgrind it does nothing and answers 0.
+/// Makes a request. Outside of valgrind it does nothing and returns 0.
 fn request(code: usize, first: usize, second: usize) -> usize {
     let arguments = [code, first, second, 0, 0, 0];
     let answer: usize;
     // SAFETY: the rotations of `rdi` add up to 128 bits and the exchange is of a register with
     // itself, so that a CPU changes nothing but the flags. Valgrind knows the sequence, reads the
-    // six words at `rax`, and writes its answer to `rdx`.
+    // six words at `rax`, and writes its result to `rdx`.
     unsafe {
         asm!(
             "rol rdi, 3",

@@ -2,8 +2,8 @@
 //!
 //! Processes are threads that wait before each call until the conductor lets one of them go on. It
 //! tries all orders, and the death of processes at any call, depth first, each from the beginning.
-//! Two orders that leave the same files, and in which each process got the same answers, go on alike,
-//! so that only one of them is gone on with.
+//! Two orders that leave the same files, and in which each process got the same results, go on alike,
+//! so that only one of them is continued.
 
 use super::schedule::{self, role};
 use super::{Call, Kind, SimulatedDirectory};
@@ -90,7 +90,7 @@ impl Conductor {
         !state.processes[role].is_killed
     }
 
-    /// Notes what a process was answered: `seen` is all that the answer can depend on, and `is_taken`
+    /// Notes what a process was answered: `seen` is all that the result can depend on, and `is_taken`
     /// whether it is that another one has a lock.
     pub(super) fn answered(&self, call: &Call, seen: u64, is_taken: bool) {
         let mut state = self.lock();
@@ -158,7 +158,7 @@ impl Conductor {
     fn steps(&self, depth: Depth) -> Vec<Step> {
         let state = self.settle();
         let alive = || state.processes.iter().enumerate().filter(|(_, p)| !p.has_ended);
-        // What nobody else sees can as well be done at once.
+        // A call that no other process observes is done at once.
         if let Some((role, _)) = alive().find(|(_, p)| p.waits == Some(true) && !depth.is_full) {
             return vec![Step::Call(role)];
         }
@@ -184,7 +184,7 @@ impl Conductor {
     }
 }
 
-/// The work of one process; what it answers.
+/// The work of one process, with its result.
 pub type Work<'a, T> = Box<dyn Fn(&SimulatedDirectory) -> T + Send + Sync + 'a>;
 
 /// One order, run to its end.
@@ -254,7 +254,7 @@ pub fn explore<T: Send>(
                     conductor.go(step);
                 }
             }));
-            // Whatever happened, nobody is left waiting.
+            // No process is left waiting.
             for role in 0..works.len() {
                 if !conductor.settle().processes[role].has_ended {
                     conductor.go(Step::Kill(role));
@@ -266,7 +266,7 @@ pub fn explore<T: Send>(
             (steps, answers)
         });
         directory.set_conductor(None);
-        // What was not gone on with has no end of its own.
+        // An order that was not continued has no end of its own.
         if let Some(steps) = steps {
             explored.ends += 1;
             let state = conductor.lock();
@@ -280,7 +280,7 @@ pub fn explore<T: Send>(
     explored
 }
 
-/// Tells the conductor that a process has ended, by a panic too.
+/// Reports to the conductor that a process has ended, also by a panic.
 struct Ended<'a>(&'a Conductor, usize);
 
 impl Drop for Ended<'_> {
@@ -295,7 +295,7 @@ impl SimulatedDirectory {
         self.state().conductor = conductor;
     }
 
-    /// What each name stands for, and who has locked it; random names for what they stand for.
+    /// The target of each name, and the process that has locked it; random names by their targets.
     fn known_names(&self, conductor: &Conductor) -> Vec<(OsString, u64, Option<usize>)> {
         let state = self.state();
         let mut names: Vec<_> = state

@@ -37,7 +37,7 @@ impl Content {
     }
 }
 
-/// A file, or what else a name can stand for.
+/// A file, or another target of a name.
 #[derive(Clone)]
 pub struct Inode {
     pub kind: FileKind,
@@ -70,12 +70,12 @@ impl Inode {
 #[derive(Clone, Default)]
 pub struct Disk {
     pub inodes: BTreeMap<u64, Inode>,
-    /// What each name stands for on the medium, then after each change since the last sync.
+    /// The target of each name on the medium, then after each change since the last sync.
     names: BTreeMap<OsString, Vec<Option<u64>>>,
 }
 
 impl Disk {
-    /// What the name stands for now.
+    /// Returns the present target of the name.
     pub fn lookup(&self, name: &OsStr) -> Option<u64> {
         self.names.get(name).and_then(|values| *values.last().unwrap())
     }
@@ -258,7 +258,7 @@ fn torn_overwrite(old: &[u8], new: &[u8], find: &mut dyn FnMut(Vec<u8>)) {
             let differs = |at: &usize| old[*at] != new[*at];
             let first = range.clone().find(differs).unwrap();
             let last = range.clone().rev().find(differs).unwrap();
-            // A cut elsewhere leaves what one of these leaves.
+            // A cut at another point leaves what one of these leaves.
             for cut in first..=last + 1 {
                 let mut torn = whole.clone();
                 torn[range.start..cut].copy_from_slice(&new[range.start..cut]);

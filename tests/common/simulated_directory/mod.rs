@@ -74,7 +74,7 @@ pub enum Kind {
 pub enum Fault {
     /// It fails and does nothing.
     Error(i32),
-    /// It does what it does and fails, as if the answer of a server were lost.
+    /// It does what it does and fails, as if the result of a server were lost.
     ErrorAfter(i32),
     /// It moves so many bytes at most.
     Short(usize),
@@ -104,31 +104,31 @@ enum Of<'a> {
     Directory,
 }
 
-/// What the simulator is told to do.
+/// The faults of the simulator.
 #[derive(Default)]
 pub struct Plan {
     /// By the index of the call.
     pub faults: BTreeMap<usize, Fault>,
     /// To the next call of a kind, whichever it is.
     pub next_faults: BTreeMap<Kind, Fault>,
-    /// Syncs that answer success and make nothing durable, by their number among all syncs.
+    /// Syncs that report success and make nothing durable, by their number among all syncs.
     pub ignored_syncs: BTreeSet<usize>,
     /// Syncs of threads in these roles answer success and make nothing durable.
     pub unsynced_roles: BTreeSet<usize>,
-    /// Once a sync of the directory or of a file has failed, later ones of the same answer success
+    /// Once a sync of the directory or of a file has failed, later ones of the same report success
     /// and make nothing durable: the kernel forgets what it could not write.
     pub forgets_failed_syncs: bool,
     /// The same of a file alone, and only for what is not written again.
     pub cleans_failed_syncs: bool,
-    /// Before the call of that index, somebody removes a name.
+    /// Before the call of that index, another process removes a name.
     pub removals: BTreeMap<usize, OsString>,
-    /// Before the call of that index, somebody writes into a file in place.
+    /// Before the call of that index, another process writes into a file in place.
     pub edits: BTreeMap<usize, (OsString, Vec<u8>)>,
     /// The most that one read or write moves.
     pub most_at_once: Option<usize>,
-    /// Whether the number of a file is given out anew as soon as its last name is gone.
+    /// Whether the number of a file is returned again as soon as its last name is gone.
     pub reuse_inodes: bool,
-    /// Whether time stands still.
+    /// Whether time stops.
     pub is_frozen: bool,
     /// Whether the disk is kept before each call.
     pub record_disks: bool,
@@ -335,7 +335,7 @@ impl SimulatedDirectory {
             conductor.answered(&call, seen, is_taken);
         }
         state.calls.push(call);
-        // An answer that gets lost can be an open file, which locks the state when it closes.
+        // A result that gets lost can be an open file, which locks the state when it closes.
         drop(state);
         match fault {
             Some(Fault::ErrorAfter(code)) => {
@@ -405,7 +405,7 @@ impl State {
         }
     }
 
-    /// All that the answer to a call can depend on.
+    /// All that the result of a call can depend on.
     fn seen(&self, conductor: &Conductor, of: Of<'_>) -> u64 {
         use std::hash::{Hash, Hasher};
         let mut hasher = std::collections::hash_map::DefaultHasher::new();
@@ -468,7 +468,7 @@ impl State {
         Ok(())
     }
 
-    /// Counts a sync, and tells whether it makes anything durable.
+    /// Counts a sync, and returns whether it makes anything durable.
     fn is_effective_sync(&mut self, inode: Option<u64>) -> bool {
         let number = self.syncs;
         self.syncs += 1;

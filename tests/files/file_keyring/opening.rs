@@ -24,7 +24,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// An operator adds a key: whoever named its own starts anew as before.
+/// An operator adds a key: whoever named its own starts again as before.
 #[test]
 fn keyring_opened_by_name_stays_with_its_key() {
     let directory = TestDirectory::new();

@@ -236,7 +236,7 @@ fn outer_key_that_no_keyring_knows_is_unknown() {
     // Who has a keyring of it can ask that.
     let label = unknown[0].key.label();
     assert_eq!(outer.freshness(&label).unwrap(), Freshness::Refused(Refusal::Destroyed));
-    // Once one was offered, all are asked; a second one beside it is no answer of the first.
+    // Once one was offered, all are asked; a second one beside it is no result of the first.
     let second = Arc::new(MemoryKeyring::create("vault").unwrap());
     other.add_protection(&by(&second).named("vault")).unwrap();
     other.add_protection(&by(&outer).named("again")).unwrap();

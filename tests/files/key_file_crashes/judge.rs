@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub type Found = Option<Arc<KeysetMap>>;
 
 /// Opens what crashes leave. A content that was opened before is known again, byte for byte; that
-/// the file can be read at all is tried anew on each disk.
+/// the file can be read at all is tried again on each disk.
 pub struct Judge {
     protections: Vec<Protection>,
     messages: Vec<Message>,

@@ -1,4 +1,4 @@
-//! Key files of versions 1 and 2 open for ever, under every protection (THREATS row 59).
+//! Key files of versions 1 and 2 open permanently, under every protection (THREATS row 59).
 //!
 //! `tests/golden/keyfile` (version 1) and `tests/golden/keyfile2` never change. A new one is added
 //! to [`made`] and written with

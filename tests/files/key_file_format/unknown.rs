@@ -29,7 +29,7 @@ fn extended() -> (Vec<String>, Vec<u8>) {
     (records, bytes)
 }
 
-/// A field as this library writes it: the name anew, the value byte for byte.
+/// A field as this library writes it: the name again, the value byte for byte.
 fn kept(record: &str) -> bool {
     let value = |field: &str| field.split_once(':').unwrap().1.trim_start().to_owned();
     let names = ["quota", "note", "flag"];

@@ -154,7 +154,7 @@ impl Case {
         }
         self.judge_poison();
         self.judge_syncs();
-        // Somebody who opens the file anew can go on.
+        // Somebody who opens the file again can go on.
         let last = content(4, 50);
         let is_new = world::load(&self.directory).unwrap().is_none();
         world::write(&world::store(&self.directory), is_new, &last).unwrap();
@@ -254,7 +254,7 @@ fn every_call_fails_in_every_way() {
     assert!(judged > 300);
 }
 
-/// A write that moves nothing and says so would go on for ever.
+/// A write that moves nothing and says so would go on permanently.
 #[test]
 fn write_of_nothing_is_an_error() {
     let case = failing_once(Kind::Write, Fault::Short(0));

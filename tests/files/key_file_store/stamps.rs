@@ -19,7 +19,7 @@ fn stamp_changes_with_the_file_and_not_without() {
     assert_eq!(store.fingerprint().unwrap(), store.load().unwrap().fingerprint());
 }
 
-/// Two replacements within a tick, an inode that is given out anew: the stamp is the same, the
+/// Two replacements within a tick, an inode that is returned again: the stamp is the same, the
 /// content is not, and the stamp has said that it is not to be trusted.
 #[test]
 fn stamp_that_can_come_again_is_not_settled() {

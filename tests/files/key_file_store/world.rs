@@ -13,7 +13,7 @@ pub const NAME: &str = "keys";
 pub const LOCK: &str = "keys.lock";
 const LEFTOVERS: [&str; 2] = [".keys.0123456789abcdef.tmp", ".keys.fedcba9876543210.tmp"];
 
-/// Distinct contents of one length, told apart by the first byte already.
+/// Distinct contents of one length, distinguished by the first byte already.
 pub fn content(seed: u8, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     ChaCha20Rng::seed_from_u64(u64::from(seed)).fill_bytes(&mut bytes);

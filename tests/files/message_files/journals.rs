@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 const USUAL: RewrapOptions<'static> = RewrapOptions::new();
 
-/// Leaves a message whose header was torn, with its journal, as a power failure does; answers the
+/// Leaves a message whose header was torn, with its journal, as a power failure does; returns the
 /// bytes of the file.
 pub fn torn(stored: &Stored) -> Vec<u8> {
     let directory = SimulatedDirectory::new();

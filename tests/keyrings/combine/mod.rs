@@ -1,4 +1,4 @@
-//! A keyring for tests of combined ones: a real one, of which each answer can be replaced and each
+//! A keyring for tests of combined ones: a real one, of which each result can be replaced and each
 //! call is counted.
 
 #![allow(dead_code, reason = "each test file uses what it needs")]
@@ -189,7 +189,7 @@ impl Keyring for Scripted {
     }
 }
 
-/// An answer of a keyring, or an error of an envelope, in one comparable form.
+/// A result of a keyring, or an error of an envelope, in one comparable form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Said {
     NotMine,

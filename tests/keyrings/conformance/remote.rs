@@ -63,7 +63,7 @@ struct State {
     nonces: u64,
 }
 
-/// The service: it wraps under the version that is its own primary, and reports it in its answer.
+/// The service: it wraps under the version that is its own primary, and reports it in its result.
 pub struct Service(Mutex<State>);
 
 enum Failure {
@@ -184,7 +184,7 @@ impl Remote {
         }
     }
 
-    /// What is remembered; asked anew if nothing is, or if `wants` is not satisfied by it.
+    /// What is remembered; asked again if nothing is, or if `wants` is not satisfied by it.
     fn metadata(&self, wants: impl Fn(&Metadata) -> bool) -> Result<Metadata, KeyringError> {
         if let Some(outage) = self.outage.lock().unwrap().clone() {
             return Err(outage);

@@ -81,7 +81,7 @@ fn second_attempt_at_rewrap_is_reported_once() {
     saw(&keyring, &["unwrapped orders 1", "wrapped orders 2", "unwrapped orders 2"]);
 }
 
-/// What the documentation of `Observer` names for an audit that has to be complete: no answer
+/// What the documentation of `Observer` names for an audit that has to be complete: no result
 /// without a record.
 struct Audited<'a>(&'a MemoryKeyring, Result<(), std::io::ErrorKind>);
 

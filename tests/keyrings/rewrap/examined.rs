@@ -166,7 +166,7 @@ fn key_that_is_not_the_messages_has_not_opened() {
     assert!(matches!(error, Error::Authentication { .. }));
 }
 
-/// Two keyrings, each with a version 1 of one name: what the version alone does not tell apart.
+/// Two keyrings, each with a version 1 of one name: what the version alone does not distinguish.
 #[test]
 fn index_bytes_tell_apart_keys_of_one_version() {
     let (old, new) = (keyring("orders", 1), MemoryKeyring::create("orders").unwrap());

@@ -4,7 +4,7 @@ use crate::common::shapes::Shape;
 use std::fmt;
 use std::ops::Range;
 
-/// A changed message, and where its header ends if the two are kept apart.
+/// A changed message, and where its header ends if the two are detached.
 pub struct Change {
     pub bytes: Vec<u8>,
     pub header_end: usize,

@@ -52,7 +52,7 @@ impl Model {
         }
     }
 
-    /// Notes that the worker did `step`, with what it answered; answers a message of the key that
+    /// Notes that the worker did `step`, with what it answered; returns a message of the key that
     /// a reader can always decrypt.
     pub fn acknowledge(&mut self, step: &str, done: &str) -> Option<Vec<u8>> {
         let (change, outcome) = done.split_once(' ').unwrap();
@@ -106,7 +106,7 @@ impl Model {
         self.messages.push(Message { name, bytes, plaintext });
     }
 
-    /// Checks what a file holds after a kill in the midst of `under_way`; answers whether that was
+    /// Checks what a file holds after a kill in the midst of `under_way`; returns whether that was
     /// done although it was not acknowledged.
     pub fn check(&self, keyring: &FileKeyring, under_way: Option<&str>) -> bool {
         let words: Vec<_> = under_way.unwrap_or("nothing").split(' ').collect();

@@ -1,4 +1,4 @@
-//! A writer that stands still holds the others up for as long as they are willing to wait.
+//! A writer that stops holds the others up for as long as they are willing to wait.
 
 use crate::common::directory::TestDirectory;
 use crate::common::key_files::{ROW, file_error, raw, text};

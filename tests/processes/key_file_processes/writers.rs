@@ -138,7 +138,7 @@ fn assert_all_there(keyring: &FileKeyring, rotated: &[Rotated]) {
     let versions = keyring.versions();
     let expected = PROCESSES * ROTATIONS;
     assert_eq!(rotated.len() as u32, expected);
-    // No number was given out twice, and each of them is there.
+    // No number was returned twice, and each of them is there.
     let mut numbers: Vec<_> = rotated.iter().map(|rotated| rotated.version).collect();
     numbers.sort_unstable();
     assert_eq!(numbers, (2..=expected + 1).collect::<Vec<_>>());

@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 
 const CHUNK: usize = 16_384;
 
-/// Runs `child` in a child process, which must answer `true`, while this one waits.
+/// Runs `child` in a child process, which must return `true`, while this one waits.
 fn in_child(child: impl FnOnce() -> bool) {
     // SAFETY: the child makes no use of other threads: it runs `child` and leaves.
     let id = unsafe { libc::fork() };
@@ -40,7 +40,7 @@ fn envelopes(keyring: &MemoryKeyring) -> [Envelope<&MemoryKeyring>; 2] {
 }
 
 /// The child writes `more`, flushes and ends, in this order, and answers whether it failed before
-/// a byte reached the sink, and for ever.
+/// a byte reached the sink, and permanently.
 fn child_fails(writer: &mut EncryptWriter<'_, &mut Vec<u8>>, more: &[u8]) -> bool {
     let before = writer.get_ref().len();
     let taken = writer.write_all(more);

@@ -40,7 +40,7 @@ pub fn shared<K: Keyring>(keyring: K, threads: Option<Threads>) -> Envelope<K> {
     }
 }
 
-/// Plaintext without a zero and without [`FILLING`]: what leaks is told apart from both.
+/// Plaintext without a zero and without [`FILLING`]: what leaks is distinguished from both.
 pub fn plaintext(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     rng(seed).fill_bytes(&mut bytes);

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes in pieces of a given length, each after an interruption. Panics if it is asked more often
-/// than it takes to get all of it: a reader that asks for ever hangs on a socket (THREATS 24).
+/// than it takes to get all of it: a reader that asks permanently hangs on a socket (THREATS 24).
 pub struct Pieces<'b> {
     rest: &'b [u8],
     most: usize,

@@ -1,4 +1,4 @@
-//! What is decrypted: a message, a body whose header is kept apart, or a body under a raw key.
+//! What is decrypted: a message, a body whose header is detached, or a body under a raw key.
 
 use super::PREFIX;
 use crate::detached::ReadDetached;
@@ -15,11 +15,11 @@ use std::io::Read;
 pub enum Subject<'a> {
     /// Header and body.
     Whole(&'a Envelope<&'a MemoryKeyring>, &'a [u8]),
-    /// A body; the header is kept apart.
+    /// A body; the header is detached.
     Detached(&'a Envelope<&'a MemoryKeyring>, &'a [u8], &'a [u8]),
     /// Header and body, by a key that was opened before.
     Opened(&'a OpenedKey, &'a [u8]),
-    /// A body, by a key that was opened before; the header is kept apart.
+    /// A body, by a key that was opened before; the header is detached.
     OpenedDetached(&'a OpenedKey, &'a [u8], &'a [u8]),
     /// A body under this key and context.
     Raw(Suite, &'a [u8], &'a [u8]),

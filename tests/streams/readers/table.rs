@@ -130,7 +130,7 @@ impl Reader {
         )
     }
 
-    /// Whether it gives out nothing unless the whole message is good.
+    /// Whether it returns nothing unless the whole message is good.
     pub fn is_whole(self) -> bool {
         matches!(self, R::OneShot | R::Into | R::InPlace | R::Finish)
     }
@@ -140,7 +140,7 @@ impl Reader {
     /// # Panics
     ///
     /// If a buffer of the caller's holds anything but verified plaintext, zeroes and what it held
-    /// before; if the answer differs when it is asked again; if a source is asked for ever.
+    /// before; if the result differs when it is asked again; if a source is asked permanently.
     pub fn run(self, subject: &Subject<'_>, bytes: &[u8]) -> Outcome {
         let mut released = Vec::new();
         let end = match self {
@@ -225,7 +225,7 @@ fn push(
     let ended = push_all(&mut stream, &bytes[taken..], input, out, released);
     assert_eq!(stream.is_finished(), ended.is_ok());
     if let Err(error) = &ended {
-        // It fails in the same way for ever, and gives nothing out.
+        // It fails in the same way permanently, and gives nothing out.
         let mut room = vec![FILLING; 20_000];
         for _ in 0..2 {
             let again = stream.update(b"", &mut room).map(|progress| progress.produced);

@@ -152,7 +152,7 @@ const CHANGES: &[(Change, Option<Refusal>)] = &[
     ),
 ];
 
-/// Judges every way to write under a keyring that `around` makes of the one that is changed.
+/// Tests every way to write under a keyring that `around` makes of the one that is changed.
 fn judge(around: fn(Arc<MemoryKeyring>) -> Arc<dyn Keyring>) {
     for (way, write) in WAYS {
         for (number, (change, expected)) in CHANGES.iter().enumerate() {
