@@ -9,8 +9,7 @@ use cryptoki_sys::*;
 use crate::faults::output::{Input, Output};
 use crate::faults::session::Opening;
 use crate::faults::{
-    attributes, init, keys, library, list, mechanisms, objects, output, pass, pass_exclusive,
-    session, token,
+    attributes, init, keys, library, list, mechanisms, objects, output, pass, session, token,
 };
 use crate::forwarded::*;
 use crate::functions::{Function, with_functions};
@@ -55,10 +54,10 @@ pub(crate) use first;
 
 macro_rules! wrong_results {
     ($(
-        $wrapper:ident $name:ident($($argument:ident: $kind:ty),*) |$real:ident| $body:expr;
+        $name:ident($($argument:ident: $kind:ty),*) |$real:ident| $body:expr;
     )*) => {$(
         unsafe extern "C" fn $name($($argument: $kind),*) -> CK_RV {
-            $wrapper(Function::$name, first!($($argument),*), |$real| {
+            pass(Function::$name, first!($($argument),*), |$real| {
                 #[allow(unused_unsafe)] // some functions take only numbers
                 // SAFETY: the arguments are valid for the real function, since they are for this one.
                 unsafe { $body }
@@ -68,61 +67,61 @@ macro_rules! wrong_results {
 }
 
 wrong_results! {
-    pass_exclusive C_Initialize(arguments: *mut c_void) |real| library::initialize(real, arguments);
-    pass_exclusive C_Finalize(reserved: *mut c_void) |real| library::finalize(real, reserved);
+    C_Initialize(arguments: *mut c_void) |real| library::initialize(real, arguments);
+    C_Finalize(reserved: *mut c_void) |real| library::finalize(real, reserved);
 
-    pass C_GetSlotList(present: CK_BBOOL, ids: *mut CK_SLOT_ID, count: *mut Len)
+    C_GetSlotList(present: CK_BBOOL, ids: *mut CK_SLOT_ID, count: *mut Len)
         |real| token::slot_list(real, present, ids, count);
-    pass C_GetSlotInfo(slot: CK_SLOT_ID, info: *mut CK_SLOT_INFO)
+    C_GetSlotInfo(slot: CK_SLOT_ID, info: *mut CK_SLOT_INFO)
         |real| call_real!(real, C_GetSlotInfo(slots::real(slot), info));
-    pass C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO)
+    C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO)
         |real| token::info(real, slot, info);
-    pass C_InitToken(slot: CK_SLOT_ID, pin: *mut u8, len: Len, label: *mut u8)
+    C_InitToken(slot: CK_SLOT_ID, pin: *mut u8, len: Len, label: *mut u8)
         |real| call_real!(real, C_InitToken(slots::real(slot), pin, len, label));
-    pass C_WaitForSlotEvent(flags: CK_FLAGS, slot: *mut CK_SLOT_ID, reserved: *mut c_void)
+    C_WaitForSlotEvent(flags: CK_FLAGS, slot: *mut CK_SLOT_ID, reserved: *mut c_void)
         |real| token::wait(real, flags, slot, reserved);
 
-    pass C_GetMechanismList(slot: CK_SLOT_ID, list: *mut CK_MECHANISM_TYPE, count: *mut Len)
+    C_GetMechanismList(slot: CK_SLOT_ID, list: *mut CK_MECHANISM_TYPE, count: *mut Len)
         |real| mechanisms::list(real, slot, list, count);
-    pass C_GetMechanismInfo(slot: CK_SLOT_ID, mechanism: CK_MECHANISM_TYPE,
+    C_GetMechanismInfo(slot: CK_SLOT_ID, mechanism: CK_MECHANISM_TYPE,
         info: *mut CK_MECHANISM_INFO)
         |real| mechanisms::info(real, slot, mechanism, info);
 
-    pass C_OpenSession(slot: CK_SLOT_ID, flags: CK_FLAGS, application: *mut c_void,
+    C_OpenSession(slot: CK_SLOT_ID, flags: CK_FLAGS, application: *mut c_void,
         notify: CK_NOTIFY, handle: *mut Session)
         |real| session::open(real, slot, Opening { flags, application, notify }, handle);
-    pass C_CloseSession(session: Session) |real| session::close(real, session);
-    pass C_CloseAllSessions(slot: CK_SLOT_ID) |real| session::close_all(real, slot);
-    pass C_GetSessionInfo(session: Session, info: *mut CK_SESSION_INFO)
+    C_CloseSession(session: Session) |real| session::close(real, session);
+    C_CloseAllSessions(slot: CK_SLOT_ID) |real| session::close_all(real, slot);
+    C_GetSessionInfo(session: Session, info: *mut CK_SESSION_INFO)
         |real| session::info(real, session, info);
-    pass C_Login(session: Session, user: CK_USER_TYPE, pin: *mut u8, len: Len)
+    C_Login(session: Session, user: CK_USER_TYPE, pin: *mut u8, len: Len)
         |real| session::login(real, session, user, pin, len);
 
-    pass C_GenerateKey(session: Session, mechanism: Mechanism, template: Template, count: Len,
+    C_GenerateKey(session: Session, mechanism: Mechanism, template: Template, count: Len,
         key: *mut Object)
         |real| keys::generate(real, session, mechanism, (template, count), key);
-    pass C_DestroyObject(session: Session, object: Object)
+    C_DestroyObject(session: Session, object: Object)
         |real| objects::destroy(real, session, object);
-    pass C_GetAttributeValue(session: Session, object: Object, template: Template, count: Len)
+    C_GetAttributeValue(session: Session, object: Object, template: Template, count: Len)
         |real| attributes::read(real, session, object, template, count);
-    pass C_FindObjectsInit(session: Session, template: Template, count: Len)
+    C_FindObjectsInit(session: Session, template: Template, count: Len)
         |real| init::begin(session, || call_real!(real, C_FindObjectsInit(session, template, count)));
-    pass C_FindObjects(session: Session, list: *mut Object, max: Len, count: *mut Len)
+    C_FindObjects(session: Session, list: *mut Object, max: Len, count: *mut Len)
         |real| objects::find(real, session, list, max, count);
 
-    pass C_EncryptInit(session: Session, mechanism: Mechanism, key: Object)
+    C_EncryptInit(session: Session, mechanism: Mechanism, key: Object)
         |real| init::encrypt(real, session, mechanism, key);
-    pass C_DecryptInit(session: Session, mechanism: Mechanism, key: Object)
+    C_DecryptInit(session: Session, mechanism: Mechanism, key: Object)
         |real| init::decrypt(real, session, mechanism, key);
-    pass C_SignInit(session: Session, mechanism: Mechanism, key: Object)
+    C_SignInit(session: Session, mechanism: Mechanism, key: Object)
         |real| init::begin(session, || call_real!(real, C_SignInit(session, mechanism, key)));
-    pass C_VerifyInit(session: Session, mechanism: Mechanism, key: Object)
+    C_VerifyInit(session: Session, mechanism: Mechanism, key: Object)
         |real| init::begin(session, || call_real!(real, C_VerifyInit(session, mechanism, key)));
 
-    pass C_Encrypt(session: Session, start: *mut u8, len: Len, out: *mut u8, out_len: *mut Len)
+    C_Encrypt(session: Session, start: *mut u8, len: Len, out: *mut u8, out_len: *mut Len)
         |real| output::encrypt(real, session, Input { start, len }, Output { start: out, len: out_len });
-    pass C_Decrypt(session: Session, start: *mut u8, len: Len, out: *mut u8, out_len: *mut Len)
+    C_Decrypt(session: Session, start: *mut u8, len: Len, out: *mut u8, out_len: *mut Len)
         |real| output::decrypt(real, session, Input { start, len }, Output { start: out, len: out_len });
-    pass C_Sign(session: Session, start: *mut u8, len: Len, out: *mut u8, out_len: *mut Len)
+    C_Sign(session: Session, start: *mut u8, len: Len, out: *mut u8, out_len: *mut Len)
         |real| output::sign(real, session, Input { start, len }, Output { start: out, len: out_len });
 }

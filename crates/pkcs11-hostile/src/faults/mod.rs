@@ -22,27 +22,18 @@ use crate::functions::Function;
 use crate::real_module::{self, call_real};
 use crate::{overlaps, sessions, state};
 
-/// Forwards a call that may run at the same time as others, unless a fault replaces it.
+/// Forwards a call, unless a fault replaces it. `first` is its first argument, if that is a number.
 pub(crate) fn pass(
     function: Function,
     first: Option<CK_SESSION_HANDLE>,
     call: impl FnOnce(&'static CK_FUNCTION_LIST) -> CK_RV,
 ) -> CK_RV {
     let _running = overlaps::begin(function, first);
-    inject(function, |real| real_module::shared(|| call(real)))
-}
-
-/// Forwards a call while no other call is inside the real module.
-pub(crate) fn pass_exclusive(
-    function: Function,
-    first: Option<CK_SESSION_HANDLE>,
-    call: impl FnOnce(&'static CK_FUNCTION_LIST) -> CK_RV,
-) -> CK_RV {
-    let _running = overlaps::begin(function, first);
-    inject(function, |real| real_module::exclusive(|| call(real)))
-}
-
-fn inject(function: Function, call: impl FnOnce(&'static CK_FUNCTION_LIST) -> CK_RV) -> CK_RV {
+    let is_exclusive = matches!(function, Function::C_Initialize | Function::C_Finalize);
+    let call = |real| match is_exclusive {
+        true => real_module::exclusive(|| call(real)),
+        false => real_module::shared(|| call(real)),
+    };
     let Some(real) = real_module::real() else { return CKR_GENERAL_ERROR };
     state::count(function);
     state::sleep(function);

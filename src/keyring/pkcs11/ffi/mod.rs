@@ -17,6 +17,6 @@ pub(crate) use crypt::{CryptOperation, GcmIv, Mechanism};
 pub use failure::CallFailure;
 pub(crate) use failure::{CallFault, Function};
 pub(crate) use library::FunctionList;
-pub(crate) use template::{Attribute, AttributeValue};
+pub(crate) use template::Attribute;
 
 pub(crate) use cryptoki_sys as ck;

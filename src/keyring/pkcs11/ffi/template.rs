@@ -7,7 +7,7 @@ use cryptoki_sys as ck;
 
 /// The value of an attribute.
 #[derive(Clone, Copy)]
-pub(crate) enum AttributeValue<'a> {
+enum AttributeValue<'a> {
     Bool(bool),
     Number(ck::CK_ULONG),
     Bytes(&'a [u8]),
@@ -16,8 +16,22 @@ pub(crate) enum AttributeValue<'a> {
 /// An attribute of an object.
 #[derive(Clone, Copy)]
 pub(crate) struct Attribute<'a> {
-    pub(crate) kind: ck::CK_ATTRIBUTE_TYPE,
-    pub(crate) value: AttributeValue<'a>,
+    kind: ck::CK_ATTRIBUTE_TYPE,
+    value: AttributeValue<'a>,
+}
+
+impl<'a> Attribute<'a> {
+    pub(crate) fn bool(kind: ck::CK_ATTRIBUTE_TYPE, value: bool) -> Self {
+        Attribute { kind, value: AttributeValue::Bool(value) }
+    }
+
+    pub(crate) fn number(kind: ck::CK_ATTRIBUTE_TYPE, value: ck::CK_ULONG) -> Self {
+        Attribute { kind, value: AttributeValue::Number(value) }
+    }
+
+    pub(crate) fn bytes(kind: ck::CK_ATTRIBUTE_TYPE, value: &'a [u8]) -> Self {
+        Attribute { kind, value: AttributeValue::Bytes(value) }
+    }
 }
 
 static TRUE: ck::CK_BBOOL = ck::CK_TRUE;

@@ -1,6 +1,6 @@
 //! Known-answer tests: whether a token supports a wrap algorithm, and computes it right.
 
-use super::object::{bytes, class, flag};
+use super::object::class;
 use super::self_test::KnownAnswers;
 use super::wrap::gcm_mechanism;
 use crate::crypto::compare;
@@ -8,7 +8,7 @@ use crate::format::WrapAlgorithm;
 use crate::keyring::pkcs11::error::{Error, WrongResponse};
 use crate::keyring::pkcs11::failure::{self, Failure};
 use crate::keyring::pkcs11::ffi::{
-    Attribute, AttributeValue, CallFailure,
+    Attribute, CallFailure,
     CryptOperation::{Decrypt, Encrypt, Sign},
     Function, GcmIv, Mechanism, ObjectHandle, TokenBuffer, ck,
 };
@@ -141,12 +141,12 @@ fn with_key(
 ) -> Result<(), Failure> {
     let template = [
         class(),
-        Attribute { kind: ck::CKA_KEY_TYPE, value: AttributeValue::Number(key_type) },
-        flag(ck::CKA_TOKEN, false),
-        flag(ck::CKA_PRIVATE, true),
-        flag(one, true),
-        flag(other, true),
-        bytes(ck::CKA_VALUE, &KEY),
+        Attribute::number(ck::CKA_KEY_TYPE, key_type),
+        Attribute::bool(ck::CKA_TOKEN, false),
+        Attribute::bool(ck::CKA_PRIVATE, true),
+        Attribute::bool(one, true),
+        Attribute::bool(other, true),
+        Attribute::bytes(ck::CKA_VALUE, &KEY),
     ];
     let key = attempt.session.create_object(&template)?;
     let tested = test(key);

@@ -4,7 +4,7 @@ use crate::crypto::hash::sha256;
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
 use crate::keyring::pkcs11::error::{Error, KeyWeakness, WrongResponse};
 use crate::keyring::pkcs11::failure::Failure;
-use crate::keyring::pkcs11::ffi::{Attribute, AttributeValue, ObjectHandle, Session, ck};
+use crate::keyring::pkcs11::ffi::{Attribute, ObjectHandle, Session, ck};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -114,10 +114,10 @@ impl ObjectName {
     ) -> Result<Vec<ObjectHandle>, Failure> {
         let mut template = alloc::vec![class()];
         if let Some(id) = &self.id {
-            template.push(bytes(ck::CKA_ID, id));
+            template.push(Attribute::bytes(ck::CKA_ID, id));
         }
         if let Some(label) = &self.label {
-            template.push(bytes(ck::CKA_LABEL, label.as_bytes()));
+            template.push(Attribute::bytes(ck::CKA_LABEL, label.as_bytes()));
         }
         Ok(session.find(&template, max)?)
     }
@@ -135,24 +135,21 @@ impl ObjectName {
         // Every use is stated: some tokens allow those that are not.
         let template = [
             class(),
-            Attribute {
-                kind: ck::CKA_KEY_TYPE,
-                value: AttributeValue::Number(self.role.key_type()),
-            },
-            Attribute { kind: ck::CKA_VALUE_LEN, value: AttributeValue::Number(KEY_LEN) },
-            flag(ck::CKA_TOKEN, label.is_some()),
-            flag(ck::CKA_PRIVATE, true),
-            flag(ck::CKA_SENSITIVE, true),
-            flag(ck::CKA_EXTRACTABLE, false),
-            flag(ck::CKA_ENCRYPT, encrypts),
-            flag(ck::CKA_DECRYPT, encrypts),
-            flag(ck::CKA_SIGN, !encrypts),
-            flag(ck::CKA_VERIFY, !encrypts),
-            flag(ck::CKA_WRAP, false),
-            flag(ck::CKA_UNWRAP, false),
-            flag(ck::CKA_DERIVE, false),
-            bytes(ck::CKA_LABEL, label.unwrap_or("envelock probe").as_bytes()),
-            bytes(ck::CKA_ID, id),
+            Attribute::number(ck::CKA_KEY_TYPE, self.role.key_type()),
+            Attribute::number(ck::CKA_VALUE_LEN, KEY_LEN),
+            Attribute::bool(ck::CKA_TOKEN, label.is_some()),
+            Attribute::bool(ck::CKA_PRIVATE, true),
+            Attribute::bool(ck::CKA_SENSITIVE, true),
+            Attribute::bool(ck::CKA_EXTRACTABLE, false),
+            Attribute::bool(ck::CKA_ENCRYPT, encrypts),
+            Attribute::bool(ck::CKA_DECRYPT, encrypts),
+            Attribute::bool(ck::CKA_SIGN, !encrypts),
+            Attribute::bool(ck::CKA_VERIFY, !encrypts),
+            Attribute::bool(ck::CKA_WRAP, false),
+            Attribute::bool(ck::CKA_UNWRAP, false),
+            Attribute::bool(ck::CKA_DERIVE, false),
+            Attribute::bytes(ck::CKA_LABEL, label.unwrap_or("envelock probe").as_bytes()),
+            Attribute::bytes(ck::CKA_ID, id),
         ];
         let key = session.generate_key(self.role.mechanism(), &template)?;
         match self.weakness(session, key)? {
@@ -272,15 +269,7 @@ pub(crate) fn label(name: &str, version: KeyVersion, role: Role) -> String {
 }
 
 pub(crate) fn class() -> Attribute<'static> {
-    Attribute { kind: ck::CKA_CLASS, value: AttributeValue::Number(ck::CKO_SECRET_KEY) }
-}
-
-pub(crate) fn flag(kind: ck::CK_ATTRIBUTE_TYPE, value: bool) -> Attribute<'static> {
-    Attribute { kind, value: AttributeValue::Bool(value) }
-}
-
-pub(crate) fn bytes(kind: ck::CK_ATTRIBUTE_TYPE, value: &[u8]) -> Attribute<'_> {
-    Attribute { kind, value: AttributeValue::Bytes(value) }
+    Attribute::number(ck::CKA_CLASS, ck::CKO_SECRET_KEY)
 }
 
 #[cfg(test)]

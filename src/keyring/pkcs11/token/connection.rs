@@ -112,14 +112,14 @@ impl Connection {
         }
         // A callback runs inside the library: it must not enter a second time.
         let pin = self.options.pin.pin().map_err(Failure::Login)?;
-        let login = library.lock_login()?;
+        let login = library.loaded.login.exclusive(&library.limit)?;
         // Another thread may have logged in since.
         if self.is_logged_in(library)? {
             return Ok(false);
         }
         let info = library.functions.token_info(self.slot)?;
         let refused =
-            pin.as_ref().and_then(|it| lock(library.refused_pins()).fault(&info.serial, it));
+            pin.as_ref().and_then(|it| lock(&library.loaded.refused_pins).fault(&info.serial, it));
         if let Some(fault) = refused.or_else(|| flagged(&info, &self.options)) {
             return Err(Failure::Login(fault));
         }
@@ -136,7 +136,7 @@ impl Connection {
                 // These two do not depend on the PIN.
                 let is_of_pin = !matches!(fault, PinFault::OtherUser | PinFault::NotInitialized);
                 if let Some(pin) = pin.as_ref().filter(|_| is_of_pin) {
-                    lock(library.refused_pins()).record(&info.serial, pin, fault.clone());
+                    lock(&library.loaded.refused_pins).record(&info.serial, pin, fault.clone());
                 }
                 return Err(Failure::Login(fault));
             }

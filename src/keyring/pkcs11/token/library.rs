@@ -67,7 +67,7 @@ pub(crate) struct LibraryGuard<'a> {
     pub(crate) epoch: u64,
     /// The time of the operation.
     pub(crate) limit: TimeLimit,
-    library: &'a LoadedLibrary,
+    pub(crate) loaded: &'a LoadedLibrary,
     _guard: TimedGuard<'a>,
 }
 
@@ -137,7 +137,7 @@ impl LoadedLibrary {
             functions: &self.functions,
             epoch,
             limit: *limit,
-            library: self,
+            loaded: self,
             _guard: guard,
         }
     }
@@ -193,28 +193,19 @@ impl LoadedLibrary {
 impl LibraryGuard<'_> {
     /// The number of logins by this process that have begun or ended.
     pub(crate) fn logins(&self) -> u64 {
-        self.library.logins.load(Ordering::Acquire)
+        self.loaded.logins.load(Ordering::Acquire)
     }
 
     /// Counts the begin or the end of a login.
     pub(crate) fn count_login(&self) {
-        self.library.logins.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Locks out other logins.
-    pub(crate) fn lock_login(&self) -> Result<TimedGuard<'_>, Error> {
-        self.library.login.exclusive(&self.limit)
-    }
-
-    pub(crate) fn refused_pins(&self) -> &Mutex<RefusedPins> {
-        &self.library.refused_pins
+        self.loaded.logins.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Opens a session for the caller alone. Fails if the library returns a handle that another
     /// caller still uses.
     pub(crate) fn open_session(&self, slot: SlotId) -> Result<SessionHandle, CallFailure> {
         let session = self.functions.open_session(slot)?;
-        if lock(&self.library.sessions).insert(session) {
+        if lock(&self.loaded.sessions).insert(session) {
             Ok(session)
         } else {
             Err(CallFailure { function: Function::C_OpenSession, fault: CallFault::Handle })
@@ -233,7 +224,7 @@ impl LibraryGuard<'_> {
             // After a failure there is nothing left to do.
             drop(self.session(session).close());
         }
-        lock(&self.library.sessions).remove(&session);
+        lock(&self.loaded.sessions).remove(&session);
     }
 }
 
