@@ -16,9 +16,9 @@ use crate::functions::{Function, with_functions};
 use crate::real_module::call_real;
 use crate::slots;
 
-type Session = CK_SESSION_HANDLE;
-type Object = CK_OBJECT_HANDLE;
-type Len = CK_ULONG;
+pub(crate) type Session = CK_SESSION_HANDLE;
+pub(crate) type Object = CK_OBJECT_HANDLE;
+pub(crate) type Len = CK_ULONG;
 type Mechanism = *mut CK_MECHANISM;
 type Template = *mut CK_ATTRIBUTE;
 

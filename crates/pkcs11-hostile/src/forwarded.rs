@@ -2,14 +2,10 @@
 
 use cryptoki_sys::*;
 
-use crate::exports::first;
+use crate::exports::{Len, Object, Session, first};
 use crate::faults::pass;
 use crate::functions::Function;
 use crate::real_module::call_real;
-
-type Session = CK_SESSION_HANDLE;
-type Object = CK_OBJECT_HANDLE;
-type Len = CK_ULONG;
 
 /// Defines the functions of each list of parameters.
 macro_rules! forwarded {

@@ -50,7 +50,7 @@ pub(crate) struct CallerBytes {
 unsafe impl Send for CallerBytes {}
 
 #[derive(Clone, Default)]
-pub(crate) struct Session {
+pub(crate) struct OpenSession {
     slot: CK_SLOT_ID,
     /// Whether every new operation fails.
     pub(crate) is_stuck: bool,
@@ -58,7 +58,7 @@ pub(crate) struct Session {
     pub(crate) decrypting: Decrypting,
 }
 
-type Sessions = BTreeMap<CK_SESSION_HANDLE, Session>;
+type Sessions = BTreeMap<CK_SESSION_HANDLE, OpenSession>;
 
 static SESSIONS: Mutex<Sessions> = Mutex::new(BTreeMap::new());
 
@@ -67,7 +67,7 @@ fn sessions() -> MutexGuard<'static, Sessions> {
 }
 
 pub(crate) fn opened(session: CK_SESSION_HANDLE, slot: CK_SLOT_ID) {
-    sessions().insert(session, Session { slot, ..Session::default() });
+    sessions().insert(session, OpenSession { slot, ..OpenSession::default() });
 }
 
 pub(crate) fn closed(session: CK_SESSION_HANDLE) {
@@ -85,7 +85,7 @@ pub(crate) fn forget() {
 /// Forgets the faults of operations. The sessions stay.
 pub(crate) fn forget_operations() {
     for session in sessions().values_mut() {
-        *session = Session { slot: session.slot, ..Session::default() };
+        *session = OpenSession { slot: session.slot, ..OpenSession::default() };
     }
 }
 
@@ -105,7 +105,10 @@ pub(crate) fn slot_of(session: CK_SESSION_HANDLE) -> Option<CK_SLOT_ID> {
 }
 
 /// Calls `f` with an open session.
-pub(crate) fn with<T>(session: CK_SESSION_HANDLE, f: impl FnOnce(&mut Session) -> T) -> Option<T> {
+pub(crate) fn with<T>(
+    session: CK_SESSION_HANDLE,
+    f: impl FnOnce(&mut OpenSession) -> T,
+) -> Option<T> {
     sessions().get_mut(&session).map(f)
 }
 

@@ -47,13 +47,13 @@ impl KeyRef {
 #[derive(Clone, Debug)]
 pub struct ExternalKeys {
     name: String,
-    versions: BTreeMap<KeyVersion, Version>,
+    versions: BTreeMap<KeyVersion, VersionKeys>,
     states: BTreeMap<KeyVersion, VersionState>,
     primary: Option<KeyVersion>,
 }
 
 #[derive(Clone, Debug)]
-struct Version {
+struct VersionKeys {
     key: KeyRef,
     mac: Option<KeyRef>,
 }
@@ -103,7 +103,7 @@ impl ExternalKeys {
     }
 
     fn with(mut self, number: KeyVersion, key: KeyRef, mac: Option<KeyRef>) -> Self {
-        self.versions.insert(number, Version { key, mac });
+        self.versions.insert(number, VersionKeys { key, mac });
         self
     }
 
@@ -121,7 +121,7 @@ impl ExternalKeys {
 
     /// The records of the versions. Their dates are not known.
     pub(crate) fn keyset(&self) -> Result<Keyset, crate::Error> {
-        let record = |(number, version): (&KeyVersion, &Version)| {
+        let record = |(number, version): (&KeyVersion, &VersionKeys)| {
             let material = NewMaterial {
                 master_key_id: version.key.master_key_id(),
                 algorithm: version.algorithm(),
@@ -154,7 +154,7 @@ impl ExternalKeys {
     }
 }
 
-impl Version {
+impl VersionKeys {
     fn algorithm(&self) -> WrapAlgorithm {
         match self.mac {
             None => WrapAlgorithm::TOKEN_AES_256_GCM,

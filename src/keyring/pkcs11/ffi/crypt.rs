@@ -29,6 +29,34 @@ pub(crate) enum Mechanism<'a> {
     Hmac,
 }
 
+impl Mechanism<'_> {
+    /// The layout of PKCS#11. It points to `gcm` and to what the mechanism borrows.
+    fn raw(self, gcm: &mut ck::CK_GCM_PARAMS) -> ck::CK_MECHANISM {
+        let (mechanism, parameter, len) = match self {
+            Mechanism::Gcm { number, iv, aad } => {
+                let (iv, len) = match iv {
+                    GcmIv::Given(iv) => (iv.as_mut_ptr(), iv.len()),
+                    GcmIv::Absent => (ptr::null_mut(), 0),
+                };
+                let aad_pointer = if aad.is_empty() { ptr::null() } else { aad.as_ptr() };
+                *gcm = ck::CK_GCM_PARAMS {
+                    pIv: iv,
+                    ulIvLen: ulong(len),
+                    // Not zero: NSS and Luna refuse that.
+                    ulIvBits: ulong(len * 8),
+                    pAAD: aad_pointer.cast_mut(),
+                    ulAADLen: ulong(aad.len()),
+                    ulTagBits: 128,
+                };
+                (number, ptr::from_mut(gcm).cast(), mem::size_of::<ck::CK_GCM_PARAMS>())
+            }
+            Mechanism::Cbc { iv } => (ck::CKM_AES_CBC, iv.as_mut_ptr().cast(), iv.len()),
+            Mechanism::Hmac => (ck::CKM_SHA256_HMAC, ptr::null_mut(), 0),
+        };
+        ck::CK_MECHANISM { mechanism, pParameter: parameter, ulParameterLen: ulong(len) }
+    }
+}
+
 /// An operation with a key.
 #[derive(Clone, Copy)]
 pub(crate) enum CryptOperation {
@@ -48,40 +76,8 @@ impl Session<'_> {
     ) -> Result<TokenBuffer> {
         // Some libraries keep the pointers of the initialisation until the operation, so the
         // parameter has to outlive both.
-        let mut gcm;
-        let mut mechanism = match mechanism {
-            Mechanism::Gcm { number, iv, aad } => {
-                let (pointer, len) = match iv {
-                    GcmIv::Given(iv) => (iv.as_mut_ptr(), iv.len()),
-                    GcmIv::Absent => (ptr::null_mut(), 0),
-                };
-                let aad_pointer = if aad.is_empty() { ptr::null() } else { aad.as_ptr() };
-                gcm = ck::CK_GCM_PARAMS {
-                    pIv: pointer,
-                    ulIvLen: ulong(len),
-                    // Not zero: NSS and Luna refuse that.
-                    ulIvBits: ulong(len * 8),
-                    pAAD: aad_pointer.cast_mut(),
-                    ulAADLen: ulong(aad.len()),
-                    ulTagBits: 128,
-                };
-                ck::CK_MECHANISM {
-                    mechanism: number,
-                    pParameter: (&raw mut gcm).cast(),
-                    ulParameterLen: ulong(mem::size_of::<ck::CK_GCM_PARAMS>()),
-                }
-            }
-            Mechanism::Cbc { iv } => ck::CK_MECHANISM {
-                mechanism: ck::CKM_AES_CBC,
-                pParameter: iv.as_mut_ptr().cast(),
-                ulParameterLen: ulong(iv.len()),
-            },
-            Mechanism::Hmac => ck::CK_MECHANISM {
-                mechanism: ck::CKM_SHA256_HMAC,
-                pParameter: ptr::null_mut(),
-                ulParameterLen: 0,
-            },
-        };
+        let mut gcm = ck::CK_GCM_PARAMS::default();
+        let mut mechanism = mechanism.raw(&mut gcm);
         let (session, mechanism, key) = (self.handle.0, &raw mut mechanism, key.0);
         let (from, from_len) = (input.as_ptr().cast_mut(), ulong(input.len()));
         let mut output = TokenBuffer::new();
