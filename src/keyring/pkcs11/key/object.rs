@@ -260,7 +260,7 @@ impl Role {
     }
 }
 
-/// The label, for people with tools of the token.
+/// The label, for users of other tools.
 pub(crate) fn label(name: &str, version: KeyVersion, role: Role) -> String {
     match role {
         Role::Encrypt => format!("{name}/v{version}"),

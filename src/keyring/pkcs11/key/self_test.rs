@@ -42,7 +42,7 @@ impl IvMode {
     pub(crate) const ALL: [IvMode; 4] =
         [IvMode::Host, IvMode::WrittenBack, IvMode::Appended, IvMode::Prepended];
 
-    /// For people.
+    /// For reports.
     pub(crate) fn description(self) -> &'static str {
         match self {
             IvMode::Host => "generated here, used by the token",

@@ -60,7 +60,7 @@ enum InitState {
 /// The right to call into an initialised library, shared with other threads.
 ///
 /// Lasts as long as a call. Changes of objects and restarts wait until no call is inside: some
-/// libraries crash otherwise, and no handle is closed under a call that uses it.
+/// libraries crash otherwise, and no handle is closed during a call that uses it.
 pub(crate) struct LibraryGuard<'a> {
     pub(crate) functions: &'a FunctionList,
     /// The epoch of everything that is done under this guard.
@@ -74,7 +74,7 @@ pub(crate) struct LibraryGuard<'a> {
 /// Which calls of other threads may be inside at the same time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LibraryAccess {
-    /// Others with shared access: cryptography and queries.
+    /// Those with shared access: cryptography and queries.
     Shared,
     /// None: changes of objects.
     Exclusive,
@@ -155,7 +155,7 @@ impl LoadedLibrary {
     }
 
     /// Restarts the library unless its epoch is not `epoch` any more: the only way to recover a lost
-    /// device. Returns `false` where other code has initialised it, and has not finalised it.
+    /// device. Returns `false` if other code has initialised it, and not finalised it.
     ///
     /// Waits until no call is inside; a call that never returns prevents a restart.
     pub(crate) fn restart(&self, epoch: u64, limit: &TimeLimit) -> Result<bool, Error> {
@@ -171,7 +171,7 @@ impl LoadedLibrary {
             self.begin_epoch();
             return Ok(true);
         }
-        // A failure says no more than that the library is not initialised.
+        // It fails only if the library is not initialised.
         drop(self.functions.finalize());
         *lock(&self.state) = InitState::No;
         self.begin_epoch();
@@ -184,7 +184,7 @@ impl LoadedLibrary {
         self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Fails in a child, by `fork`, of the process that loaded the library.
+    /// Fails in a child (`fork`) of the process that loaded the library.
     pub(crate) fn check_process(&self) -> Result<(), Error> {
         if self.process == std::process::id() { Ok(()) } else { Err(Error::Forked) }
     }

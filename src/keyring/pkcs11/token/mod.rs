@@ -1,4 +1,4 @@
-//! An open token, on which operations run until they succeed or cannot succeed.
+//! An open token, and the operations on it.
 
 pub(crate) mod call_threads;
 pub(crate) mod connection;

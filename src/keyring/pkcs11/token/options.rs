@@ -1,4 +1,4 @@
-//! How a token is opened.
+//! Options of a token.
 
 use super::Token;
 use super::pin::{Pin, PinError, PinSource};
@@ -169,8 +169,7 @@ impl Options {
     }
 
     /// Limits the time in which an operation recovers a token that has lost its sessions or its
-    /// login, or was restarted, in as many attempts as that takes. The default is ten seconds; zero
-    /// allows one attempt.
+    /// login, or was restarted. The default is ten seconds; zero allows one attempt.
     ///
     /// It also limits each wait for other threads. It does not limit a single call into the library,
     /// which cannot be cancelled: see [`deadline`](Self::deadline).
@@ -185,8 +184,8 @@ impl Options {
     ///
     /// Operations run in threads of their own, at most as many as there may be sessions. That costs
     /// some 8 us an operation on an idle machine, and 30 to 50 us on a busy one; an operation of
-    /// SoftHSM takes 26 us or more. A call that hangs keeps its thread until it returns or is given
-    /// up ([`hang_limit`](Self::hang_limit)). Once as many calls hang as there may be sessions,
+    /// SoftHSM takes 26 us or more. A call that hangs keeps its thread until it returns or is replaced
+    /// ([`hang_limit`](Self::hang_limit)). Once as many calls hang as there may be sessions,
     /// operations fail without a wait. Changes of keys have at least the recovery timeout.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
@@ -202,11 +201,11 @@ impl Options {
         self
     }
 
-    /// Sets when a call that has not returned is given up. The default is one minute; the
+    /// Sets when a call that has not returned counts as hung. The default is one minute; the
     /// [`recovery_timeout`](Self::recovery_timeout) and the [`deadline`](Self::deadline) are lower
     /// bounds.
     ///
-    /// The thread and the session of such a call are replaced, at most as many as there may be
+    /// The thread and the session of a hung call are replaced, at most as many as there may be
     /// sessions. Until the call returns, the library cannot be restarted and keys cannot be changed:
     /// these operations fail with [`Error::RestartProcess`].
     #[must_use]
@@ -275,7 +274,7 @@ impl Options {
         same(&self.label, &info.label) && same(&self.serial, &info.serial)
     }
 
-    /// The selection, for people.
+    /// The selection, for messages.
     pub(crate) fn wanted(&self) -> String {
         match (&self.label, &self.serial) {
             (Some(label), Some(serial)) => format!("label {label:?} and serial {serial:?}"),

@@ -31,7 +31,7 @@ const LIBRARY_FAILURES: usize = 5;
 const TRANSIENT_RESPONSES: usize = 2;
 
 impl Token {
-    /// Runs `operation`, as often as it takes within the limit: a repetition must do no harm.
+    /// Runs `operation` until it succeeds or cannot succeed within the limit. It may run more than once.
     pub(crate) fn run<T>(
         &self,
         access: LibraryAccess,
@@ -72,7 +72,7 @@ impl Token {
     ) -> Result<(), Failure> {
         match self.0.library.restart(epoch, limit) {
             Ok(true) => self.events().push(TokenEvent::Reconnected { restarted: true }),
-            // Other code uses the library: the next attempt makes a new connection.
+            // Other code uses the library: the next attempt opens a new connection.
             Ok(false) => {}
             Err(Error::Call { failure }) => {
                 recovery.retry(Failure::Call(failure))?;
@@ -119,7 +119,7 @@ pub(crate) struct Recovery {
     attempts: usize,
     /// Failures of the device rather than of a session.
     device_failures: usize,
-    /// Failures that the library as a whole may cause, whatever the device reports.
+    /// Failures that the library as a whole may cause, although the device reports no fault.
     library_failures: usize,
     wrong_responses: usize,
     /// Whether the key was looked up again.
@@ -169,8 +169,8 @@ impl Recovery {
         self.device_failures > 1
     }
 
-    /// Counts a failure that another session, login or connection should have cured. Returns
-    /// whether to restart the library: seldom, since a restart disturbs all its users.
+    /// Counts a failure that another session, login or connection should have ended. Returns
+    /// whether to restart the library: rarely, since a restart disturbs all its users.
     fn library_failed(&mut self, failure: &Failure) -> bool {
         let is_curable = match failure {
             Failure::Call(call) => !is_lack_of_sessions(call),
@@ -184,7 +184,7 @@ impl Recovery {
     /// The least remedy that may help against `failure`.
     fn remedy(&mut self, failure: &Failure, was_connected: bool) -> Remedy {
         match failure {
-            // The handle may be another key's now.
+            // The handle may belong to another key now.
             Failure::Call(call) if failure::is_disabled(call) && !self.looked_up_again => {
                 self.looked_up_again = true;
                 Remedy::Lookup
@@ -200,7 +200,7 @@ impl Recovery {
             Failure::Call(call) => remedy_of(call),
             Failure::Superseded => Remedy::Session,
             Failure::Login(PinFault::Ignored) => Remedy::Lookup,
-            // A token that was there may return; one that never was has another label.
+            // A token that was connected may return. Another one has another label.
             Failure::Error(Error::TokenNotFound { .. }) if was_connected => Remedy::Device,
             _ => Remedy::None,
         }
@@ -296,7 +296,7 @@ pub(crate) fn next_step(
     let recurs = recovery.library_failed(&failure);
     let restart = match connections.current(library) {
         Some(connection) => repair(library, connections, &connection, remedy, recovery)?,
-        // It could not be made.
+        // None could be opened.
         None => remedy == Remedy::Restart || (remedy == Remedy::Device && recovery.device_failed()),
     };
     Ok(if restart || recurs { Step::Restart(failure) } else { step })

@@ -16,7 +16,7 @@ pub(crate) fn find_token(
     let (mut found, mut others) = (Vec::new(), Vec::new());
     let mut failed = None;
     for slot in library.functions.slots()? {
-        // Another token may be broken.
+        // A fault of another token does not matter.
         match library.functions.token_info(slot) {
             Ok(info) if options.matches(&info) => found.push((slot, info)),
             Ok(info) => others.push(label(&info)),
