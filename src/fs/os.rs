@@ -67,14 +67,14 @@ impl OsDirectory {
             let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
             uninterrupted(|| Ok(rustix::fs::open(path, flags, Mode::empty())?))
         };
-        let mut is_search_only = false;
-        let mut fd = open(OFlags::RDONLY);
-        // Mode 0711: the files in it can be reached, and their names not listed.
-        #[cfg(any(target_os = "linux", target_os = "android"))]
-        if fd.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied) {
-            is_search_only = true;
-            fd = open(OFlags::PATH);
-        }
+        let (fd, is_search_only) = match open(OFlags::RDONLY) {
+            // Mode 0711: the files in it can be reached, and their names not listed.
+            #[cfg(any(target_os = "linux", target_os = "android"))]
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                (open(OFlags::PATH), true)
+            }
+            fd => (fd, false),
+        };
         let fd = fd.map_err(|error| PathFault::Directory { path: path.to_path_buf(), error })?;
         Ok(OsDirectory { fd, path: path.to_path_buf(), is_search_only })
     }
