@@ -74,7 +74,7 @@ pub(crate) struct KeyRecord {
     pub(crate) changed: u64,
 }
 
-/// Whether a destruction requires evidence. As wide as its neighbours, so that no padding stands behind
+/// Whether a destruction requires evidence. As wide as its neighbours, so that no padding is after
 /// it, in which a move could carry a piece of a key from the stack to the heap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u64)]

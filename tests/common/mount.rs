@@ -16,7 +16,7 @@ impl Mount {
     ///
     /// # Panics
     ///
-    /// If it cannot be mounted for another reason: then a judge would be missing without anybody
+    /// If it cannot be mounted for another reason: then a test would be missing without anybody
     /// knowing.
     pub fn tmpfs(parent: &Path, options: &str) -> Option<Self> {
         let place = Mount::place(parent)?;

@@ -119,7 +119,7 @@ impl Place {
     }
 
     pub fn create(&self, key: &str, token: &pkcs11::Token) -> Pkcs11Keyring {
-        // Slow tokens and a busy machine: whoever waits for another writer waits longer.
+        // Slow tokens and a busy machine: a wait for another writer takes longer.
         let options = FileKeyringOptions::new().lock_wait(Duration::from_secs(60));
         Pkcs11Keyring::create_with(&options, self.path("catalogue"), key, token).unwrap()
     }

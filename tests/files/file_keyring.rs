@@ -134,7 +134,7 @@ fn unknown_version_is_looked_up_in_the_file() {
         assert_eq!(decrypt(&second, &message).unwrap(), b"new");
         assert_eq!(second.primary_version(), Some(version(round)));
     }
-    // One of a version that nobody has stays exact, and costs nothing but a look.
+    // An unknown version stays exact, and costs one look at the file.
     let foreign = MemoryKeyring::import("orders", version(77), &MasterKey::from_bytes(&[9; 32]));
     let message = Envelope::new(foreign.unwrap()).encrypt(b"x", ROW).unwrap();
     match decrypt(&second, &message).unwrap_err() {
@@ -190,7 +190,7 @@ fn old_file_is_refused_by_anchor_or_process() {
         KeyFileError::RolledBack { found, known, .. } => assert_eq!((found, known), (1, anchor)),
         other => panic!("{other}"),
     }
-    // Without one it cannot be told.
+    // Without one it is not recognised.
     assert_eq!(FileKeyring::open_any(&path, &raw()).unwrap().primary_version(), Some(version(1)));
 
     // A process that saw more keeps reading, and stops writing.
@@ -221,7 +221,7 @@ fn file_of_another_history_is_refused_even_if_newer() {
     keyring.rotate().unwrap();
     let message = encrypt(&keyring, "ours");
 
-    // Somebody restores the backup and goes on from there: another version 2.
+    // The backup is restored and changed again: another version 2.
     overwrite(&path, &backup);
     let other = FileKeyring::open_any(&path, &raw()).unwrap();
     for _ in 0..5 {
@@ -329,7 +329,7 @@ fn another_protection_changes_no_master_key() {
     let KeyFileError::Content { fault: KeyFileFault::Authentication, .. } = error else {
         panic!("{error}");
     };
-    // Who has the file open reads on, and is told to open it again.
+    // A process that has the file open keeps reading, and gets the error that asks to open it again.
     assert_eq!(decrypt(&other, &message).unwrap(), b"kept");
     let error = Envelope::new(&other).encrypt(b"lost", ROW).unwrap_err();
     let KeyFileError::Content { fault: KeyFileFault::FileKeyReplaced, .. } = file_error(&error)

@@ -1,5 +1,5 @@
 //! The whole file keyring under crashes: every image that a crash can leave of each operation
-//! opens as it was before or after, and a version that somebody used is never lost.
+//! opens as it was before or after, and a version that was used is never lost.
 
 #![cfg(all(feature = "file", unix))]
 

@@ -200,7 +200,7 @@ fn snapshot(scene: &Scene) -> Scene {
 }
 
 impl Case {
-    /// Old after an error, new after success, either if nobody can know.
+    /// Old after an error, new after success, either if it is unknown.
     fn allows(&self, found: &Option<KeysetMap>) -> bool {
         let is_new = *found == self.after;
         let is_old = *found == self.scene.before;
@@ -312,7 +312,7 @@ impl Case {
         1
     }
 
-    /// Somebody who opens the file again goes on, and tidies up.
+    /// A process that opens the file again continues, and removes leftovers.
     fn judge_next(&self) {
         let next = snapshot(&self.scene);
         let protections = self.scene.operation.protections();

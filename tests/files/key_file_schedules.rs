@@ -80,7 +80,7 @@ fn reserving_wrap_under_destroyed_version_is_not_made() {
     assert_eq!(decrypt(&other, &message).unwrap(), b"text");
 }
 
-/// Whoever removes a lock file, or does not heed it, must not make two writers of one.
+/// Removing or ignoring a lock file must not admit two writers.
 #[test]
 fn change_applies_to_its_prepared_state_or_not_at_all() {
     let directory = TestDirectory::new();
@@ -113,7 +113,7 @@ fn change_applies_to_its_prepared_state_or_not_at_all() {
     assert_eq!(leftovers, 2, "the file and its lock");
 }
 
-/// A directory in which somebody else puts a file, once the temporary one is being made.
+/// A directory in which another process creates a file while the temporary one is being made.
 struct Crowded {
     directory: OsDirectory,
     name: OsString,
@@ -229,7 +229,7 @@ fn slow_clock_does_not_shorten_destruction_delay() {
     keyset.apply(version(1), Operation::Destroy, &ChangeOptions::at(due)).unwrap();
 }
 
-/// A keyring whose directory is moved away must not write where nobody looks: the path counts.
+/// A keyring whose directory is moved away must not write there: the path counts.
 #[test]
 fn keyring_whose_directory_is_replaced_follows_path() {
     let directory = TestDirectory::new();

@@ -273,7 +273,7 @@ fn write_without_the_lock_stays() {
         scene.perform(&directory).unwrap();
         let calls = directory.calls();
         let inode = scene.disk.lookup(OsStr::new(NAME));
-        // The first read is what it is told by; the last is the check.
+        // The first read decides; the last is the check.
         let reads: Vec<usize> = (0..calls.len())
             .filter(|i| calls[*i].kind == Kind::ReadAt && calls[*i].inode == inode)
             .collect();
@@ -325,7 +325,7 @@ fn file_that_loses_its_name_is_not_reported_rewrapped() {
     }
 }
 
-/// Whoever waits for the lock of a file that is replaced meanwhile has the lock of nothing.
+/// The lock of a file that is replaced during the wait locks nothing.
 #[test]
 fn file_that_loses_its_name_before_lock_is_reopened() {
     let scene = Scene::new(Operation::InPlace);
@@ -346,7 +346,7 @@ fn file_that_loses_its_name_before_lock_is_reopened() {
     assert!(!written);
 }
 
-/// The journal that would have told of a torn header is gone with the write that tore it.
+/// The journal of a torn header is lost with the write that tore it.
 #[test]
 fn reader_that_misses_journal_reads_header_again() {
     let scene = Scene::new(Operation::Mend);

@@ -199,7 +199,7 @@ fn source_with_its_own_keys_takes_none() {
     assert_eq!(token.versions(), [1]);
 }
 
-/// Whatever a source answers, the key of another version is not discarded.
+/// The key of another version is not discarded, whatever a source returns.
 #[test]
 fn id_that_is_on_record_is_refused_and_not_discarded() {
     let directory = SimulatedDirectory::new();

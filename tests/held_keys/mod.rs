@@ -1,4 +1,4 @@
-//! A key file as the catalogue of keys that are held elsewhere: a token in a table, without the
+//! A key file as the catalogue of external keys: a token in a table, without the
 //! PKCS#11 around it. Part of the crate's unit tests, since no such source is public.
 
 mod crashes;

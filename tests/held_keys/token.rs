@@ -1,4 +1,4 @@
-//! A token in a table. It tells what it was asked for.
+//! A token in a table. It records its calls.
 
 use super::simulated_directory::SimulatedDirectory;
 use crate::keyring::counter::Counts;
@@ -93,7 +93,7 @@ impl Token {
         self.0.used.store(used, SeqCst);
     }
 
-    /// Whether the token answers no more.
+    /// Whether the token is unavailable.
     pub fn set_gone(&self, is_gone: bool) {
         self.0.is_gone.store(is_gone, SeqCst);
     }

@@ -1,4 +1,4 @@
-//! A cache answers what the keyring beneath would, only sooner: it opens nothing that this would
+//! A cache returns what the inner keyring would, only sooner: it opens nothing that this would
 //! not, and a state that changes beneath counts from the next call on.
 
 mod clock;
@@ -134,7 +134,7 @@ fn change_of_state_counts_from_the_next_call_on() {
     assert_eq!([(); 2].map(|()| calls(&cache, message)), [1, 0]);
 }
 
-/// 11 answers of `unwrap` by 11 of `freshness`: what is warm says what is cold.
+/// 11 results of `unwrap` by 11 of `freshness`: a warm cache returns what a cold one returns.
 #[test]
 fn refusal_of_the_inner_keyring_is_passed_on() {
     for says in Said::ALL {
@@ -208,7 +208,7 @@ fn serving_unanswered_keeps_the_cache_in_an_outage() {
         assert!(matches!(decrypt(), Err(Error::Backend(_))));
         first.set(|script| *script = Default::default());
         old.set(|script| *script = Default::default());
-        // Once it answers again, it is asked again.
+        // Once it is available again, it is called again.
         decrypt().unwrap();
         old.set(|script| script.freshness = Some(Freshness::Refused(Refusal::Disabled)));
         old.set(|script| script.unwrap = Some(Said::Refused(Refusal::Disabled).error()));
@@ -332,7 +332,7 @@ fn no_failure_is_cached() {
     assert_eq!([(); 2].map(|()| calls(&cache, message)), [1, 0]);
 }
 
-/// SPEC R-PROOF: no cache answers for a slot that was made a moment ago.
+/// SPEC R-PROOF: no cache proves a slot that was written a moment ago.
 #[test]
 fn rewrap_goes_to_the_backend_and_is_proven_there() {
     let (backend, clock) = (backend(), FakeClock::default());

@@ -66,7 +66,7 @@ const GUESSES: [LooksLike; 7] = [
     LooksLike::Unknown,
 ];
 
-/// The error of an encryption whose keyring answers this.
+/// The error of an encryption whose keyring returns this.
 fn told(answer: KeyringError) -> Error {
     let keyring = FaultyKeyring::new(MemoryKeyring::create("orders").unwrap());
     keyring.always(Method::Wrap, Fault::Error(answer));

@@ -1,5 +1,5 @@
 //! A keyring that misbehaves never gets a wrong key into use and never costs a message: whatever
-//! it answers, the core says exactly why it stops, and the message stays byte for byte.
+//! it returns, the core reports exactly why it stops, and the message stays byte for byte.
 
 mod careless;
 mod hostile;
@@ -66,7 +66,7 @@ fn unwraps_to(key: Vec<u8>) -> Box<Unwrap> {
     })
 }
 
-/// SPEC K-CHECK: a key of any length that is not the message's is refused, whoever says Ok.
+/// SPEC K-CHECK: a key of any length that does not belong to the message is refused, although the keyring returned `Ok`.
 #[test]
 fn keyring_that_unwraps_to_another_key_opens_nothing() {
     for &suite in Suite::ALL {
@@ -396,7 +396,7 @@ fn faulty(method: Method, fault: Option<Fault>) -> FaultyKeyring<MemoryKeyring> 
     keyring
 }
 
-/// A slot that holds another key loses the message, which shows when somebody reads it; verified, it
+/// A slot that holds another key loses the message, which only a later read detects; verified, it
 /// shows before anything is returned.
 #[test]
 fn wrap_that_does_not_unwrap_gives_out_nothing() {

@@ -104,7 +104,7 @@ fn unseen_concurrent_change_is_refused() {
         other => panic!("{other:?}"),
     }
     assert_eq!(keyring.keysets().unwrap(), before);
-    // Whoever does not ask is not refused; a wrap is no change.
+    // An unconditional change is not refused. A wrap is no change.
     Envelope::new(&keyring).encrypt(b"", Aad::none()).unwrap();
     let options = ChangeOptions::at(at(1)).if_unchanged_since(changed.change);
     change(&keyring, &[ROTATE], options).unwrap();

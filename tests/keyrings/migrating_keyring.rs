@@ -138,7 +138,7 @@ fn error_of_first_hides_no_second_that_opens() {
     unavailable(envelope.encrypt(PLAINTEXT, ROW).unwrap_err());
     unavailable(envelope.rewrap(&message, USUAL).unwrap_err());
     unavailable(envelope.needs_rewrap(&message).unwrap_err());
-    // A message of nobody's is not "no key" while the first might have it.
+    // A message without an owner is not "no key" while the first member might have it.
     let stranger = message_of(&Scripted::new(ring("orders", 9)));
     unavailable(envelope.decrypt(&stranger, ROW).unwrap_err());
     new.set(|script| script.down = false);
@@ -170,7 +170,7 @@ fn most_informative_error_is_returned_if_none_opens() {
                 member.set(|script| script.freshness = Some(Freshness::Stale));
             });
             let error = envelope.rewrap(&message, USUAL).unwrap_err();
-            // Nothing is handed over to a first that does not answer, or may not be asked.
+            // No slot goes to a first member that is unavailable or denies the call.
             let expected = match first {
                 Said::Denied | Said::Broken | Said::Throttled | Said::Unavailable => first,
                 _ => expected,
@@ -277,7 +277,7 @@ fn first_that_cannot_wrap_leaves_message_where_it_is() {
     let [new, old] = moving();
     let message = message_of(&old);
     let envelope = Envelope::new(migrating(&[new.clone(), old.clone()]));
-    // It answers for its primary, and does not wrap.
+    // It reports its primary, and does not wrap.
     new.set(|script| script.unwrap = Some(down()));
     let mut copy = message.clone();
     assert!(matches!(envelope.rewrap_in_place(&mut copy, USUAL), Err(Error::Backend(_))));

@@ -59,7 +59,7 @@ fn encryption_needs_every_member() {
         let envelope = Envelope::new(multi(&members));
         members[missing].set(|script| script.down = true);
         assert!(matches!(envelope.encrypt(PLAINTEXT, ROW), Err(Error::Backend(_))));
-        // Also where the header's length is known and nobody asks for the primary.
+        // Also if the header's length is known and `visit_primaries` is not called.
         let (mut header, mut body) = (vec![7; 400], vec![7; 72 + PLAINTEXT.len()]);
         let answer = envelope.encrypt_detached_into(PLAINTEXT, ROW, &mut header, &mut body);
         assert!(matches!(answer, Err(Error::Backend(_))));
@@ -122,7 +122,7 @@ fn error_of_member_hides_no_other_that_opens() {
             assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT, "{said:?}");
         }
     }
-    // Nor does one that answers with another key.
+    // Nor does one that returns another key.
     let (opens, careless) = (Scripted::new(ring("orders", 1)), Scripted::new(ring("orders", 2)));
     careless.set(|script| script.careless = true);
     let message = message_of(&opens);
@@ -132,7 +132,7 @@ fn error_of_member_hides_no_other_that_opens() {
     assert!(matches!(alone.decrypt(&message, ROW), Err(Error::Authentication { .. })));
 }
 
-/// 64 pairs of answers, and what they are together.
+/// 64 pairs of results, and the combined result.
 #[test]
 fn most_informative_error_is_returned_if_none_opens() {
     let message = message_of(&Scripted::new(ring("orders", 1)));
@@ -176,7 +176,7 @@ fn slot_stands_as_it_does_to_member_that_knows_most() {
             let known = multi(&members).freshness(&label).unwrap();
             assert_eq!(known, answers[low.max(high)]);
         }
-        // One that does not answer might know more than one that does not use the slot.
+        // A member that fails might know more than one that does not use the slot.
         let (says, silent) = (Scripted::new(ring("orders", 8)), Scripted::new(ring("orders", 9)));
         says.set(|script| script.freshness = Some(first));
         silent.set(|script| script.freshness_down = true);

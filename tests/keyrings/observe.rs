@@ -75,7 +75,7 @@ fn rewrap_unwraps_wraps_and_proves() {
     saw(&keyring, &[]);
 }
 
-/// A slot that must fail would be a sign of an attack to whoever reads the log of a backend.
+/// A slot that must fail would look like an attack in the log of a backend.
 #[test]
 fn retiring_a_version_asks_nothing_that_must_fail() {
     let keyring = observed();
@@ -250,7 +250,7 @@ fn references_boxes_pairs_and_closures_observe() {
     assert_eq!(*told.lock().unwrap(), [1, 2]);
 }
 
-/// No lock of the keyring is held: an observer may change the keys that it is told of.
+/// No lock of the keyring is held: an observer may change the keys of its events.
 #[test]
 fn observer_may_use_the_keyring() {
     let ring = Arc::new(MemoryKeyring::create("orders").unwrap());

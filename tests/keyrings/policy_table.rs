@@ -405,7 +405,7 @@ fn unknown_version_is_replaced_at_no_entry_point() {
     }
 }
 
-/// SPEC W-ONE: the algorithm is the version's for life, and no cache answers for another.
+/// SPEC W-ONE: the algorithm of a version never changes, and no cache returns a key for another.
 #[test]
 fn slot_of_another_algorithm_opens_at_no_entry_point() {
     for &suite in Suite::ALL {
@@ -463,7 +463,7 @@ fn former_primary_wraps_nothing_at_any_entry_point() {
                         let own =
                             own.iter().any(|own| own.master_key_id == slot.label.master_key_id);
                         assert!(!own || slot.label.version == version(2), "{case}");
-                        // Those that wrap elsewhere may go on.
+                        // Keyrings that wrap under other keys may continue.
                         assert!(!own || id(&before) != id(&after), "{case}");
                     }
                 }
@@ -520,7 +520,7 @@ fn suite_of_writer_decides_and_no_reader_changes_it() {
     }
 }
 
-/// THREATS row 4: whoever adds an operation adds its cells.
+/// THREATS row 4: a new operation needs new cells.
 #[test]
 fn every_operation_has_its_row() {
     let sources = [
@@ -554,7 +554,7 @@ fn every_operation_has_its_row() {
     assert_eq!(operations, 21);
 }
 
-/// An opened key asks nobody, whatever becomes of the version: `freshness` of its label tells.
+/// An opened key calls no keyring, whatever becomes of the version: `freshness` of its label reports it.
 #[test]
 fn opened_key_asks_no_keyring_and_outlives_a_disable() {
     for suite in Suite::ALL {

@@ -176,7 +176,7 @@ fn name_is_rewrapped_whatever_becomes_of_another() {
         panic!("{report:?}");
     };
     assert_eq!(error.cause().to_string(), "down");
-    // Nobody can tell whether the version that does not answer is retired.
+    // It is unknown whether the version of the failed member is retired.
     let error = rewrap(&keyring, &message, USUAL.retiring("b", version(1))).unwrap_err();
     assert!(matches!(error, Error::Backend(_)) && error.is_retryable());
     let retiring = USUAL.retiring("a", version(1));
@@ -306,7 +306,7 @@ fn version_is_retired_once_no_slot_opens_under_it() {
         let options = USUAL.retiring("orders", version(number));
         assert_eq!(rewrap(&keyring, &header, options).unwrap(), header);
     }
-    // Another keyring's slot of that version is not this keyring's to judge.
+    // This keyring does not decide on another keyring's slot of that version.
     let mut foreign = slots_of(&message).remove(0);
     foreign[16] = b'O';
     let both = compose(&message, &[foreign, slots_of(&message).remove(0)], 0);
@@ -477,7 +477,7 @@ fn two_master_keys_of_one_name_keep_a_slot_each() {
     }
 }
 
-/// Whoever destroys a version on the strength of `retiring` must not be told what nobody knows.
+/// `retiring` fails if it is unknown whether the version still opens, since a destruction relies on it.
 #[test]
 fn version_that_is_unknown_here_is_not_retired() {
     let writer = keyring("orders", 2);

@@ -280,7 +280,7 @@ fn hostile_message(rng: &mut ChaCha20Rng, valid: &[u8]) -> Vec<u8> {
     message
 }
 
-/// A header of the greatest length: sixteen slots of an algorithm nobody knows, or one.
+/// A header of the greatest length: sixteen slots of an unknown algorithm, or one.
 fn largest_header(valid: &[u8], slots: u8, name_len: u8, wrapped_len: u16) -> Vec<u8> {
     let mut message = valid[..22].to_vec();
     message.extend([0xFF, 0xFF, slots]);

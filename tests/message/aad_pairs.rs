@@ -163,7 +163,7 @@ fn name_is_not_empty_and_not_there_twice() {
     assert_eq!(set.iter().collect::<Vec<_>>(), [("A", &b""[..]), ("a", b"1")]);
 }
 
-/// THREATS row 10: joined strings cannot tell these apart.
+/// THREATS row 10: joined strings do not distinguish these.
 #[test]
 fn values_that_joined_strings_confuse_stay_apart() {
     let forms = [

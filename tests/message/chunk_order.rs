@@ -159,7 +159,7 @@ fn ends(bench: &mut Bench) {
         encryptor.encrypt_into(index, &vec![7; len], &mut sealed).unwrap();
         sealed
     };
-    // Whoever has the key can seal what no writer of ours makes; none of it is a message.
+    // A holder of the key can encrypt chunks that no writer of ours makes; none of it is a message.
     for (what, chunks) in [
         ("no chunk", vec![]),
         ("a full last chunk", vec![seal(0, CHUNK)]),

@@ -70,7 +70,7 @@ fn cobblestone_128_bodies_are_exchanged_both_ways() {
     assert_eq!(exchange(Suite::Cobblestone128, 2, key_of), 77);
 }
 
-/// Keeps the data key of the last wrap, so that a stranger can be handed it.
+/// Keeps the data key of the last wrap, so that the second implementation can use it.
 struct Watched {
     keyring: MemoryKeyring,
     data_key: Mutex<Vec<u8>>,

@@ -1,4 +1,4 @@
-//! The header reader tells the first thing that is wrong, at its exact offset, and accepts the
+//! The header reader reports the first fault, at its exact offset, and accepts the
 //! canonical form only (THREATS 12, 13, G8).
 //!
 //! One test for each fault and its bounds; then the reader against `common::reference`, a second

@@ -1,4 +1,4 @@
-//! Input that is no message is told what it looks like, and nothing else depends on the guess.
+//! The error for input that is no message names what it resembles, and nothing else depends on the guess.
 
 use crate::common::detached::{ReadDetached, WriteDetached};
 use envelock::{

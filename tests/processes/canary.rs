@@ -150,7 +150,7 @@ fn keyring() -> MemoryKeyring {
     MemoryKeyring::import("orders", KeyVersion::FIRST, &key).unwrap()
 }
 
-/// A keyring that prints whatever it is handed, as a careless author would, then fails as told.
+/// A keyring that prints its arguments, as a careless author would, then fails as chosen.
 struct Chatty {
     inner: MemoryKeyring,
     texts: std::sync::Mutex<Texts>,

@@ -1,5 +1,5 @@
 //! The asynchronous writer and reader (feature `tokio`) against the one-shot calls, by streams that
-//! are hardly ever ready, answer by the byte, fail, and are dropped between any two polls.
+//! are hardly ever ready, return single bytes, fail, and are dropped between any two polls.
 //!
 //! Tasks are run by an executor that takes a task which is pending, and was not woken, for hung.
 
@@ -509,7 +509,7 @@ fn unfinished_stream_is_refused() {
     }
 }
 
-/// Polls a future once and drops it, whatever it answers.
+/// Polls a future once and drops it, whatever it returns.
 fn poll_once<T>(future: impl Future<Output = T>) -> Option<T> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(answer) => Some(answer),

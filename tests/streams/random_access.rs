@@ -146,7 +146,7 @@ fn false_size_of_a_source_is_not_used() {
     assert!(judged > 5000);
 }
 
-/// Where the source has fewer bytes than it said, that is told.
+/// A source with fewer bytes than it reported is an error.
 #[test]
 fn early_end_of_source_is_truncation() {
     let keyring = keyring();

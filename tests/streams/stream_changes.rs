@@ -251,7 +251,7 @@ fn no_reader_accepts_a_changed_byte() {
     assert!(judged > 700);
 }
 
-/// Whoever works, and whoever is faster: nothing behind a bad chunk comes out or stays behind.
+/// Whichever thread is faster, nothing after a bad chunk is returned or left in a buffer.
 #[test]
 fn pool_releases_nothing_after_a_bad_chunk() {
     let keyring = envelock::MemoryKeyring::create("orders").unwrap();

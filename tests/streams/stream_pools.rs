@@ -14,7 +14,7 @@ use std::time::Duration;
 
 const AAD: Aad<'static> = Aad::new(b"row 31");
 
-/// Longer than any of these takes by far: whoever has not come back by then hangs.
+/// Much longer than any of these takes: a call that has not returned by then hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Runs `what` on a thread of its own, and fails if it hangs.
@@ -151,7 +151,7 @@ fn changed_chunk_ends_plaintext_for_all_threads() {
         for changed in 0..25 {
             let mut message = message.clone();
             message[body_at + changed * SEALED + 3] ^= 1;
-            // A second one behind it tells nothing.
+            // A second one after it reports nothing.
             if changed + 2 < 25 {
                 message[body_at + (changed + 2) * SEALED] ^= 1;
             }
@@ -171,7 +171,7 @@ fn changed_chunk_ends_plaintext_for_all_threads() {
                     let again = reader.read(&mut out).unwrap_err();
                     assert!(matches!(Error::from(again), Error::Authentication { .. }), "{pool}");
                 }
-                // The failure is told before the source is asked for more.
+                // The failure is returned before the source is read again.
                 assert!(reader.finish().is_err(), "{pool}");
             }
         }

@@ -36,7 +36,7 @@ fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// Calls again as long as it is told "not yet".
+/// Calls again as long as the result is "not yet".
 fn insist<T>(mut call: impl FnMut() -> io::Result<T>) -> T {
     for _ in 0..MOST_CALLS {
         match call() {
@@ -251,7 +251,7 @@ fn fails_for_ever<R: BufRead>(
             Ok(len) => whole.extend_from_slice(&out[..len]),
             Err(error) => break error,
         }
-        // An empty buffer asks for nothing and is told nothing new.
+        // An empty buffer requests nothing and gets no new error.
         if let Err(error) = reader.read(&mut []) {
             break error;
         }
@@ -536,7 +536,7 @@ fn flush_hands_on_every_whole_chunk() {
     }
 }
 
-/// SPEC-wise the end is the end, whoever works.
+/// The end is the same for any number of threads.
 #[test]
 fn nothing_can_be_written_behind_the_end() {
     let keyring = keyring();

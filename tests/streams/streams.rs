@@ -210,7 +210,7 @@ fn every_example_ends_its_streams() {
     assert!(streams >= 4 && snippets.len() >= 20);
 }
 
-/// The judge itself sees what it is there for.
+/// The test itself detects the faults that it is for.
 #[test]
 fn example_without_an_end_is_seen() {
     for code in [
@@ -372,7 +372,7 @@ fn dropped_unfinished_stream_is_observed() {
     drop(stream);
     is_told(0);
 
-    // What was read is told by nobody: it changes no message.
+    // The bytes that were read are not reported: they change no message.
     let message = envelope.encrypt(&text, Aad::none()).unwrap();
     drop(envelope.decrypt_reader(&message[..], Aad::none()).unwrap());
     is_told(0);

@@ -258,7 +258,7 @@ fn alias_switched_since_version_1_stays_switched() {
     assert!(matches!(error, KeyFileError::Diverged { .. }), "{error}");
 }
 
-/// Whoever restores a file in pieces can have its first line from before.
+/// A file that is restored in pieces can have an older first line.
 #[test]
 fn first_line_of_version_1_does_not_block_salvage() {
     let directory = TestDirectory::new();

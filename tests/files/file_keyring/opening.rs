@@ -24,7 +24,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// An operator adds a key: whoever named its own starts again as before.
+/// An operator adds a key: a process that names its own starts as before.
 #[test]
 fn keyring_opened_by_name_stays_with_its_key() {
     let directory = TestDirectory::new();
@@ -254,7 +254,7 @@ fn keyring_of_another_history_is_reopened_in_place() {
     assert_goes_on(&keyring, &envelope, 1);
 }
 
-/// `keyset()` looks, and so does what else tells of the file.
+/// `keyset()` looks at the file, and so does every other method that reports its state.
 #[test]
 fn questions_of_a_watching_process_come_from_the_file() {
     let directory = TestDirectory::new();

@@ -177,7 +177,7 @@ fn telling() -> (Told, Arc<dyn envelock::observe::Observer>) {
     (told, Arc::new(observer))
 }
 
-/// The outer version goes while the process runs: it is told while it can still mend it.
+/// The outer version is retired while the process runs: this is reported while it can be repaired.
 #[test]
 fn lost_outer_version_is_reported_and_repaired() {
     let directory = TestDirectory::new();
@@ -198,7 +198,7 @@ fn lost_outer_version_is_reported_and_repaired() {
     encrypt(&keyring, "looks");
     encrypt(&keyring, "told once");
     outer.destroy_immediately(version(1)).unwrap();
-    // A change tells, too.
+    // A change reports it, too.
     keyring.rotate().unwrap();
     assert_eq!(of(&keyring), Some(Freshness::Refused(Refusal::Destroyed)));
     assert_eq!(
@@ -216,7 +216,7 @@ fn lost_outer_version_is_reported_and_repaired() {
     assert_eq!(told.lock().unwrap().len(), 3, "a slot of another version is another");
 }
 
-/// Each keyring that was offered is asked; what nobody knows is not guessed.
+/// Each given keyring is called. An unknown state is not guessed.
 #[test]
 fn outer_key_that_no_keyring_knows_is_unknown() {
     let directory = TestDirectory::new();

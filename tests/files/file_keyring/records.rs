@@ -199,7 +199,7 @@ fn salvage_of_lines_of_two_states_keeps_larger_floor() {
     }
 }
 
-/// What an erased key answers, and what it takes no more.
+/// The results of an erased key, and the changes that it refuses.
 fn check_erased<K: Lifecycle>(keyring: &K, message: &[u8]) {
     let refused = Envelope::new(keyring).decrypt(message, ROW).unwrap_err();
     assert_eq!(refusal(refused), Refusal::Destroyed);

@@ -287,7 +287,7 @@ fn forked_child_counts_its_own_wraps_only() {
         // One that does nothing, and one whose drop is its last act.
         wait_for(in_child(|| drop(options.clone().open_any(&path, &raw()).unwrap())));
         wait_for(in_child(|| {
-            // SAFETY: a copy that is used by nobody else, in a process of its own.
+            // SAFETY: the copy has no other user, in a process of its own.
             drop(unsafe { std::ptr::read(&raw const keyring) });
         }));
         let reserved = if reserves { 8 * (8_192 - 6_000) } else { 0 };

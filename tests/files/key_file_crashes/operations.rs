@@ -245,7 +245,7 @@ impl Scene {
         self.before = self.keysets();
     }
 
-    /// What the file holds for somebody who opens it now.
+    /// The content of the file for a process that opens it now.
     pub fn keysets(&self) -> Option<KeysetMap> {
         match open_any(&self.directory, &self.operation.protections()) {
             Ok(keyring) => Some(keyring.keysets().unwrap()),

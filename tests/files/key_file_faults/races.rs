@@ -21,7 +21,7 @@ fn is_poisoned(error: &KeyFileError) -> bool {
     matches!(error, KeyFileError::Poisoned { .. })
 }
 
-/// What two threads answer that do the same at the same time.
+/// The results of two threads that do the same at the same time.
 fn twice<T: Send>(work: impl Fn() -> T + Sync) -> [T; 2] {
     let barrier = Barrier::new(2);
     let meet = || {
@@ -39,7 +39,7 @@ fn count(directory: &SimulatedDirectory, kind: Kind) -> usize {
     directory.calls().iter().filter(|call| call.kind == kind).count()
 }
 
-/// One of the two got the error of the system, the other one is told of that.
+/// One of the two got the error of the system, the other an error that refers to it.
 fn assert_one_failed(errors: [KeyFileError; 2], action: FileAction) {
     let failed = |e: &&KeyFileError| matches!(e, KeyFileError::File(FileError::Io { action: a, .. }) if *a == action);
     assert_eq!(errors.iter().filter(failed).count(), 1, "{errors:?}");

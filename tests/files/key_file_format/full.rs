@@ -22,7 +22,7 @@ fn directory(name: &str) -> PathBuf {
     directory
 }
 
-/// Writes a file of 20 versions whose size is `bytes`, by records that nobody knows.
+/// Writes a file of 20 versions whose size is `bytes`, by unknown records.
 fn write(path: &Path, bytes: usize) {
     let (mut records, crafter) = craft::unprotected();
     let fill = |records: &mut Vec<String>, mut bytes: usize| {
@@ -59,7 +59,7 @@ fn open(path: &Path, options: FileKeyringOptions) -> FileKeyring {
     options.open_any(path, &none).unwrap().with_key("orders").unwrap()
 }
 
-/// The percentages that an observer was told.
+/// The percentages that an observer got.
 fn observed(path: &Path) -> (FileKeyring, Arc<Mutex<Vec<u8>>>) {
     let told = Arc::new(Mutex::new(Vec::new()));
     let to = told.clone();
@@ -115,7 +115,7 @@ fn fill_is_reported_from_80_per_cent() {
     assert!(told.lock().unwrap().is_empty());
     keyring.rotate().unwrap();
     assert_eq!(*told.lock().unwrap(), [80]);
-    // Another process is told of it as well, by its look.
+    // Another process reports it as well, when it looks at the file.
     let (other, heard) = observed(&path);
     keyring.rotate().unwrap();
     other.reload().unwrap();

@@ -164,7 +164,7 @@ fn every_one_opens(of: &str) {
     }
 }
 
-/// A stranger opens every file by what stands beside them.
+/// Every file opens by the secrets beside it.
 #[test]
 fn every_golden_key_file_opens_with_its_secrets() {
     let text = std::fs::read_to_string(directory("secrets.txt")).unwrap();

@@ -107,7 +107,7 @@ fn undestroyed_version_of_erased_key_is_refused() {
     assert_eq!(what, RecordFault::Value { field: "state" });
 }
 
-/// Whoever wrote the file.
+/// The writer of the file.
 #[test]
 fn version_with_compromise_date_is_compromised() {
     let (good, at, line) = without_version_2();

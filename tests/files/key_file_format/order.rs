@@ -258,7 +258,7 @@ fn records_breaking_a_rule_are_refused_by_line() {
         let mut records = good.clone();
         assert!(records[at].contains(from), "{from} is not in {}", records[at]);
         records[at] = records[at].replacen(from, to, 1);
-        // A second primary is told at the second.
+        // A second primary is reported at the second.
         let at = if to.contains("primary") { of(14) } else { at };
         let expected = if to.contains("primary") { value("state") } else { expected };
         let bytes = crafter.file(&records);

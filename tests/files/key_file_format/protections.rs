@@ -87,7 +87,7 @@ fn new_protection_is_seen_and_keeps_master_keys() {
         assert_eq!(again.verify_material(&new_key).unwrap(), 19);
         // A stretching takes 7 MiB.
         assert!(ALLOCATED.get() - before < 1 << 20, "{name}: a reload stretches");
-        // The old file key would write material that nobody can open.
+        // The old file key would write material that no process can open.
         let fault = anew.encode(&key, NOW).unwrap_err();
         assert!(matches!(fault, KeyFileFault::FileKeyReplaced), "{name}: {fault}");
         assert!(file.encode(&new_key, NOW).is_err(), "{name}");
@@ -240,7 +240,7 @@ fn cost_above_the_caps_is_refused_without_memory() {
     }
 }
 
-/// Files are not written with a cost that is too weak, or that nobody could read.
+/// Files are not written with a cost that is too weak, or that no reader accepts.
 #[test]
 fn cost_out_of_bounds_is_not_written() {
     let write = |memory_kib, passes, lanes| {

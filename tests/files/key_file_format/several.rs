@@ -235,7 +235,7 @@ fn incompatible_protections_are_not_written() {
     assert_eq!(fifth, ProtectionsFault::TooManyPassphrases { most: 4 });
     let ninth = refused(&|file, rng| (0..8).find_map(|_| added(file, &raw_key(), rng)));
     assert_eq!(ninth, ProtectionsFault::TooMany { most: 8 });
-    // The file key of an unprotected file is known to whoever could read it.
+    // Every reader of an unprotected file knows its file key.
     let (mut bare, bare_key) = twenty(&plain(), 1);
     let fault = bare.add_protection(&bare_key, &raw_key(), &mut rng).unwrap_err();
     assert_eq!(refusal(fault), ProtectionsFault::Plaintext);
@@ -311,7 +311,7 @@ fn replaced_file_key_revokes_a_removed_protection() {
     assert_eq!(records(&bytes).len(), 24);
 }
 
-/// A keyring that wraps and does not unwrap: no right to, or a service that lies.
+/// A keyring that wraps and does not unwrap: it has no right to, or its service is faulty.
 struct WrapsOnly(std::sync::Arc<envelock::MemoryKeyring>);
 
 impl Keyring for WrapsOnly {
@@ -339,7 +339,7 @@ impl Keyring for WrapsOnly {
     }
 }
 
-/// Whoever then removes the other protection would have lost every key.
+/// The removal of the other protection would then lose every key.
 #[test]
 fn protection_that_does_not_open_is_not_written() {
     let mut rng = Seeded::new(5);

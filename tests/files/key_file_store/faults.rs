@@ -154,7 +154,7 @@ impl Case {
         }
         self.judge_poison();
         self.judge_syncs();
-        // Somebody who opens the file again can go on.
+        // A process that opens the file again can continue.
         let last = content(4, 50);
         let is_new = world::load(&self.directory).unwrap().is_none();
         world::write(&world::store(&self.directory), is_new, &last).unwrap();
@@ -186,7 +186,7 @@ impl Case {
         let left = world::temporary_names(&self.directory.disk());
         let wrote = self.directory.calls().iter().any(|call| call.kind == Kind::Create);
         match (self.call.kind, self.fault) {
-            // Nothing was removed or nobody knows what was created: the next writer sees to it.
+            // Nothing was removed, or it is unknown what was created: the next writer cleans up.
             (
                 Kind::Unlink | Kind::StatName | Kind::List,
                 Fault::Error(_) | Fault::ErrorAfter(_),

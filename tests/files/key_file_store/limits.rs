@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Loads while somebody writes `bytes` into the file in place before each of the calls `at`.
+/// Loads while another process writes `bytes` into the file in place before each of the calls `at`.
 fn load_edited(at: &[usize], bytes: &[u8]) -> Result<Vec<u8>, KeyFileError> {
     let directory = world::directory(Some(&content(1, 1000)));
     let edits = at.iter().map(|&at| (at, (OsString::from(NAME), bytes.to_vec()))).collect();
@@ -135,7 +135,7 @@ fn lock_is_given_back_on_drop() {
     drop(store.lock(Duration::ZERO).unwrap());
 }
 
-/// A rename whose answer and whose outcome are both unknown promises nothing.
+/// A rename whose result and outcome are both unknown promises nothing.
 #[test]
 fn rename_of_unknown_outcome_is_not_durable() {
     let directory = world::directory(Some(b"old"));

@@ -210,7 +210,7 @@ impl Odd {
     }
 }
 
-/// Of whichever file it is told to answer once.
+/// Returned once for a chosen file.
 struct OddFile {
     file: Box<dyn DirectoryFile>,
     stat: FileStat,
@@ -316,7 +316,7 @@ fn name_that_leads_to_a_file_without_names_is_refused() {
     assert!(error.to_string().contains("mount its directory") && !error.is_retryable());
 }
 
-/// Whoever may write the directory can put a file of another there at that moment.
+/// A process that may write the directory can put another's file there at that moment.
 #[test]
 fn lock_file_of_another_user_keeps_owner_and_mode() {
     const OTHER: u32 = USER + 1;

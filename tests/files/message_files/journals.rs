@@ -219,7 +219,7 @@ fn damaged_journal_is_ignored_and_kept_while_needed() {
         assert!(matches!(error, Error::Authentication { .. }), "{error:?}");
         let error = is_kept(&stored, &stored.envelope);
         assert!(matches!(error, Error::Authentication { .. }), "{error:?}");
-        // With the message whole it is in nobody's way.
+        // With an intact message it obstructs nothing.
         fs::write(stored.path(), &stored.message).unwrap();
         assert_eq!(read_message(&stored.path()), stored.message);
         let done = file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap();
@@ -315,7 +315,7 @@ fn planted_journal_is_not_touched() {
         assert_eq!(stored.read(), stored.message);
         drop(fs::remove_dir(stored.journal()).or_else(|_| fs::remove_file(stored.journal())));
     }
-    // A file that is larger than any journal, and a name for a file of somebody's.
+    // A file that is larger than any journal, and the name of a foreign file.
     let precious = stored.place.join("precious");
     fs::write(&precious, b"precious").unwrap();
     fs::hard_link(&precious, stored.journal()).unwrap();

@@ -142,7 +142,7 @@ fn truncated_or_changed_message_makes_no_file() {
     assert_eq!(files.decrypt_bytes(&message).unwrap(), 40_000);
 }
 
-/// What has the name of an unfinished file is in nobody's way, and is not touched.
+/// A file with the name of an unfinished one obstructs nothing, and is untouched.
 #[test]
 fn unfinished_files_of_others_are_kept() {
     let files = Files::new();
@@ -218,7 +218,7 @@ fn files_beside_a_message_are_kept() {
         fs::remove_file(path(name)).unwrap();
         fs::remove_file(path("video")).unwrap();
     }
-    // Whoever rewraps `video` would take it for a leftover.
+    // A rewrap of `video` would take it for a leftover.
     fs::write(path("plain"), text(1_000)).unwrap();
     files.encrypt("plain", "message").unwrap();
     for name in [".video.envelock-partial", ".video.envelock-rewrap"] {
@@ -334,7 +334,7 @@ fn sources_that_are_links_or_pipes_are_read() {
     for bytes in [&message[..], &message[..50_000]] {
         fs::remove_file(path("text")).unwrap();
         std::thread::scope(|scope| {
-            // Whoever writes waits for the reader, and may be left by it.
+            // A writer waits for the reader, which may end.
             scope.spawn(|| drop(fs::write(path("fifo"), bytes)));
             let done = files.decrypt("fifo", "text");
             assert_eq!(done.is_ok(), bytes.len() == message.len(), "{done:?}");
@@ -485,7 +485,7 @@ fn message_in_directory_that_cannot_be_listed_is_read() {
         )
         .unwrap();
         assert_eq!((fs::read(to).unwrap(), names(&own)), (text(1_000), vec!["text".into()]));
-        // Whoever writes has to make the name durable, and cannot there.
+        // A writer has to make the name durable, and cannot there.
         let error = file::encrypt(
             &files.envelope,
             own.join("text"),

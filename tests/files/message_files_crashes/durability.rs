@@ -1,4 +1,4 @@
-//! What a rewrap promises by its return, whoever wrote before it.
+//! Durability of a rewrap that returned, whatever was written before it.
 
 use crate::common::simulated_directory::disk::Disk;
 use crate::common::simulated_directory::{EIO, Fault, Kind, Plan, SimulatedDirectory};

@@ -46,7 +46,7 @@ enum Act {
 
 use Act::{Decrypt, Encrypt, Look, MoveAway, Replace, Rewrap};
 
-/// What a process answers, where it does not matter what it answers.
+/// The result of a process, if it does not matter.
 type Answer = Result<(), Error>;
 
 struct Scene {
@@ -160,7 +160,7 @@ impl Scene {
         let distinct: BTreeSet<_> = seen.iter().collect();
         let may_return = !of(&[MoveAway]).is_empty();
         assert!(may_return || distinct.len() == seen.len(), "{seen:?}");
-        // What is said to be there is there in the end, if nobody was asked to replace it.
+        // A reported file exists in the end, unless it was to be replaced.
         let (to, away) = (self.found(&outcome.directory, TO), self.found(&outcome.directory, AWAY));
         if of(&[Replace]).is_empty() && of(&[MoveAway]).len() < 2 {
             for role in of(&[Encrypt, Decrypt]).iter().filter(|role| is_ok(role)) {

@@ -1,4 +1,4 @@
-//! Time that passes when it is told to.
+//! A clock that the test advances.
 
 use super::combine::Scripted;
 use envelock::{

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 
-/// Without age, unless the clock is told to go on.
+/// Without age, unless the test advances the clock.
 fn reuse(messages: u64, bytes: u64) -> Arc<DataKeyReuse> {
     reuse_by(&Arc::default(), messages, bytes)
 }
@@ -496,7 +496,7 @@ fn failing_wrap_fails_for_all_waiting_and_none_later() {
     assert_eq!(inner.calls().0, 1);
 }
 
-/// Who waits is told the version that was refused, as who wrapped is.
+/// A waiting message gets the error with the refused version, as the message that wrapped.
 #[test]
 fn wrap_that_is_refused_is_refused_for_all_that_wait() {
     let reuse = reuse(100, 1 << 30);
@@ -518,7 +518,7 @@ fn wrap_that_is_refused_is_refused_for_all_that_wait() {
     }
 }
 
-/// A slot that nobody has verified serves for no message that is promised one.
+/// An unverified slot is not used for a message of an envelope that verifies wraps.
 #[test]
 fn unverified_batch_serves_no_verifying_envelope() {
     let (reuse, keyring) = (reuse(100, 1 << 30), backend());
@@ -666,7 +666,7 @@ fn text_of_a_reuse_names_no_key() {
     );
 }
 
-/// What a keyring is told of a message, for every form: its length while it is encrypted.
+/// The plaintext length that a keyring gets, for every form of encryption.
 #[test]
 fn wrap_sees_the_length_of_the_plaintext_only() {
     struct Told(Arc<Scripted>, Mutex<Vec<Option<u64>>>);

@@ -161,7 +161,7 @@ fn panic_of_backend_leaves_no_waiter() {
     assert_eq!(cache.len(), 1);
 }
 
-/// Whoever waited asks for the state again: the wait may have been long.
+/// A thread that waited checks the state again, since the wait may have been long.
 #[test]
 fn disable_during_wait_reaches_the_waiters() {
     let clock = FakeClock::default();
@@ -204,7 +204,7 @@ fn result_of_a_call_before_purge_is_not_kept() {
 }
 
 /// No lock is held across a call: while one key's backend hangs, others are served, cold and
-/// warm, and the cache answers about itself.
+/// warm, and the cache reports on itself.
 #[test]
 fn call_that_hangs_stops_nothing_else() {
     let clock = FakeClock::default();

@@ -42,15 +42,15 @@ pub fn down() -> KeyringError {
 /// What a replaced method does.
 #[derive(Clone, Default)]
 pub struct Script {
-    /// Every call: the backend does not answer.
+    /// Every call: the backend is unavailable.
     pub down: bool,
-    /// `unwrap` answers this, whatever the slot.
+    /// `unwrap` returns this, whatever the slot.
     pub unwrap: Option<KeyringError>,
     /// `unwrap` succeeds with another key.
     pub careless: bool,
-    /// `freshness` answers this, whatever the slot.
+    /// `freshness` returns this, whatever the slot.
     pub freshness: Option<Freshness>,
-    /// `freshness` does not answer.
+    /// `freshness` is unavailable.
     pub freshness_down: bool,
     /// This version is marked compromised; refused if `strict`.
     pub compromised: Option<u32>,
@@ -244,7 +244,7 @@ impl Said {
         }
     }
 
-    /// What two members' answers are together: the higher rank, the first of equals.
+    /// The combined result of two members: the higher rank, the first of equals.
     pub fn and(self, second: Said) -> Said {
         let rank = |said| match said {
             Said::NotMine => 0,

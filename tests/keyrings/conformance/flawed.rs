@@ -1,4 +1,4 @@
-//! A sound keyring over a table of keys, and every way in which it can be told to be unsound.
+//! A sound keyring over a table of keys, and every flaw that a test can select.
 
 use super::meeting::Meeting;
 use aes_gcm::aead::{AeadInOut, KeyInit};

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::thread::{self, ThreadId};
 
 pub struct Meeting {
-    /// The thread of who judges: it is alone, and meets nobody.
+    /// The thread of the test, which meets no other.
     judge: ThreadId,
     arrived: AtomicUsize,
 }
 
 impl Meeting {
-    /// Made by the thread that judges.
+    /// Created by the thread of the test.
     pub fn new() -> Self {
         Meeting { judge: thread::current().id(), arrived: AtomicUsize::new(0) }
     }

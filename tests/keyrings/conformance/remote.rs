@@ -44,7 +44,7 @@ pub enum Mistake {
     WrapsTwice,
 }
 
-/// How the service answers.
+/// The result of the service.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Mode {
     #[default]

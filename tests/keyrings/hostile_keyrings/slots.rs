@@ -1,4 +1,4 @@
-//! Slots that a header cannot hold, whoever offers them.
+//! Slots that no header can have.
 
 use super::hostile::{Primary, stale, with_opaque_twin_of_the_primary};
 use super::{fault, rewrap_error};

@@ -1,4 +1,4 @@
-//! A fail-over encrypts as long as one member answers, and hides nothing that needs an operator.
+//! A fail-over encrypts as long as one member is available, and hides nothing that needs an operator.
 
 use super::combine::{PLAINTEXT, ROW, label, labels, ring};
 use envelock::conformance::{Fault, FaultyKeyring, Method};
@@ -169,7 +169,7 @@ fn random_outages_are_met_as_a_model_says() {
                 member.always(Method::Wrap, Fault::Error(failure.clone()));
             }
         }
-        // The first that answers, with success or with an error that is not passed over.
+        // The first member that succeeds, or fails with an error that is not skipped.
         let end = picks.iter().position(|pick| pick.as_ref().is_none_or(|(_, moves)| !moves));
         let wraps = end.filter(|at| picks[*at].is_none());
         let asked = end.map_or(3, |at| at + 1);

@@ -1,4 +1,4 @@
-//! By-name questions: every keyring answers for the keys it holds, whichever it encrypts under now.
+//! Calls by name: every keyring reports the keys that it has, whichever it encrypts under now.
 
 use super::combine::{PLAINTEXT, ROW, label, labels, version};
 use super::{MigratingKeyring, USUAL};

@@ -1,4 +1,4 @@
-//! Keyrings that do not answer, or answer wrongly.
+//! Keyrings that fail, or return wrong results.
 
 use super::recorder::Recorder;
 use super::toy::{Both, Method, Toy};
@@ -48,7 +48,7 @@ fn failing_backend_is_reported_once_a_call() {
         assert!(error.is_retryable());
         saw(&keyring, &told);
     }
-    // Not even where a wrap fails after its first slot is that one told.
+    // A wrap that fails after its first slot does not report that slot.
     let (keyring, _) = fail(Method::Wrap);
     let inner = Both(MemoryKeyring::create("escrow").unwrap(), keyring.keyring());
     let keyring = ObservedKeyring::new(inner, Recorder::default());
@@ -130,7 +130,7 @@ fn keyring_without_a_written_record_returns_no_key() {
         let error = answer.unwrap_err();
         assert!(matches!(error, Error::Backend(_)) && error.is_retryable(), "{error:?}");
     }
-    // Whoever observes it sees no use either.
+    // An observer gets no event of a use either.
     let keyring = ObservedKeyring::new(full, Recorder::default());
     decrypt(&keyring, &message).unwrap_err();
     saw(&keyring, &["unavailable: keyring is unavailable: no storage space"]);

@@ -1,4 +1,4 @@
-//! An observer that keeps what it is told, one line an event.
+//! An observer that records one line for each event.
 
 use envelock::{
     SlotLabel,

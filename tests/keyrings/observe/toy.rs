@@ -1,4 +1,4 @@
-//! A keyring of another crate: hides nothing, answers as it is told.
+//! A keyring of another crate: hides nothing, returns chosen results.
 
 use envelock::{
     DataKey, KeyName, KeyVersion, Keyring, MasterKeyId, SlotLabel,
@@ -16,7 +16,7 @@ pub enum Method {
     Rewrap,
 }
 
-/// "Wraps" data keys by inverting their bits, in slots as long as it is told.
+/// "Wraps" data keys by inverting their bits, in slots of a chosen length.
 pub struct Toy {
     pub name: &'static str,
     pub version: KeyVersion,

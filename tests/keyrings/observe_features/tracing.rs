@@ -154,7 +154,7 @@ fn no_text_of_others_can_write_lines_of_its_own() {
             let unsafe_character = |c: char| c.is_control() || "\u{202E}\u{2028}".contains(c);
             assert!(!text.contains(unsafe_character), "{} {field}: {text:?}", event.name);
             hostile += usize::from(text.contains("no\\r\\n2026-01-01 INFO all is well\\u{1b}[2J"));
-            // What is escaped can be told from what is not.
+            // Escaped text differs from all other text.
             assert!(!text.contains("\"x") || text.ends_with(" \"x\\\\y"), "{text}");
         }
     }

@@ -1,4 +1,4 @@
-//! What is told of each slot without the body, and what is demanded of slots by name.
+//! The findings about each slot without the body, and verification of slots by name.
 
 use super::cases::scene;
 use super::compose::{compose, keyring, slots_of};

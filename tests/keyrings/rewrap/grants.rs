@@ -180,7 +180,7 @@ fn message_moves_to_a_key_of_another_name() {
     }
 }
 
-/// SPEC G-OPEN: nobody launders what the holder of a compromised key may have made.
+/// SPEC G-OPEN: a message that the holder of a compromised key may have written gets no slot.
 #[test]
 fn compromised_version_opens_only_if_named() {
     let scene = scene();
@@ -306,7 +306,7 @@ fn large_slots_are_added_as_far_as_a_header_goes() {
     }
 }
 
-/// A keyring that wraps, and answers an unwrap as it is told.
+/// A keyring that wraps, and returns a chosen result of an unwrap.
 struct Writes<'k> {
     keyring: &'k MemoryKeyring,
     /// Wraps this in the place of the data key.
@@ -399,7 +399,7 @@ fn slot_of_another_message_opens_nothing_to_be_added() {
     assert!(matches!(error, Error::Authentication { .. }), "{error:?}");
 }
 
-/// What may open later is not told to be the last.
+/// A slot is not reported as the last if another may open later.
 #[test]
 fn unavailable_backend_changes_nothing() {
     let mut services = Services::new([("a", vec![40], 1), ("b", vec![40], 1)]);

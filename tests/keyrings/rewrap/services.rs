@@ -15,7 +15,7 @@ pub struct Service {
     /// Length of the wrapped key by version, 32 or more; version 1 comes first.
     pub wrapped_lens: Vec<usize>,
     pub primary: usize,
-    /// Does not answer.
+    /// Is unavailable.
     pub down: bool,
 }
 

@@ -155,7 +155,7 @@ fn destruction_by_hand_is_believed_for_ten_years() {
     }
 }
 
-/// A destruction decades away in a file of before: told of, although no other date is to come.
+/// A destruction decades away in an older file is reported, although no other date is in the future.
 #[test]
 fn destruction_beyond_31_days_is_reported() {
     let keyring = keyring();

@@ -47,7 +47,7 @@ fn promotion_in_the_future_is_due_with_warning() {
         assert!(due.to_string().contains("2099-07-14T10:40:00Z, which is in the future"), "{due}");
         assert!(matches!(apply(&due, &keyring, at_day(400)), PlanOutcome::Applied(_)));
 
-        // The primary is right again; what else changed under the wrong clock is told of.
+        // The primary is right again. Other changes under the wrong clock are reported.
         let after = plan(&policy, &keyring, at_day(400));
         assert!(after.is_empty());
         let flagged = (1..=bad.number()).map(version);

@@ -75,7 +75,7 @@ fn unrequired_evidence_is_kept() {
 fn waiver_is_recorded_and_stays_on_record() {
     let keyring = guarded();
     let waive = Change::WaiveEvidence { key: "orders", reason: "OPS-7" };
-    // The override in one change: nobody else finds the key without the requirement.
+    // The override in one change: no other process finds the key without the requirement.
     let require = Change::RequireEvidence { key: "orders" };
     let batch = [waive, destroy(Operation::DestroyImmediately), require];
     let options = ChangeOptions::at(at_day(3));

@@ -238,7 +238,7 @@ fn hold_reason_is_bounded_and_needs_a_version() {
     change(&keyring, Change::Hold { key: "orders", version: None, reason: &long[..256] }, START);
 }
 
-/// Whoever erased a key by hand does not find it revived.
+/// A policy does not revive a key that an operator erased.
 #[test]
 fn key_with_all_material_destroyed_gets_no_version() {
     let keyring = keyring();

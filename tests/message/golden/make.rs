@@ -239,7 +239,7 @@ fn import(name: &str, version: u32, key: &[u8; 32]) -> MemoryKeyring {
     MemoryKeyring::import(name, version, &MasterKey::from_bytes(key)).unwrap()
 }
 
-/// A slot under a key that nobody here has, of an algorithm that the format does not know.
+/// A slot under an unknown key, of an algorithm that the format does not know.
 struct Foreign {
     name: String,
     version: u32,

@@ -213,12 +213,12 @@ fn two_readers_never_read_two_texts_from_one_message() {
         for bob_first in [false, true] {
             let salamander = Salamander::build(suite, bob_first);
             let [for_alice, _] = salamander.plaintexts();
-            // Committed to alice's key, which the header names: hers, and nobody else's.
+            // Committed to alice's key, which the header names: hers alone.
             salamander.opened(alice(), 0, &for_alice);
             salamander.refused(Convinced(bob()), 0);
             // SPEC O-ORDER: bob's slot fails its check, wherever it stands, and alice's opens.
             salamander.opened(both(), 0, &for_alice);
-            // Committed to bob's key, which the header does not name: nobody's.
+            // Committed to bob's key, which the header does not name: it opens under none.
             salamander.refused(Convinced(alice()), 1);
             salamander.refused(Convinced(bob()), 1);
             // SPEC O-FINAL: alice's slot passes its check and ends the search.

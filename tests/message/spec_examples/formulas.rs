@@ -23,7 +23,7 @@ pub struct Inputs {
     pub aad: &'static [u8],
 }
 
-/// The slot before ours, of an algorithm that nobody here knows.
+/// The slot before ours, of an unknown algorithm.
 #[derive(Clone, Copy)]
 pub struct Foreign {
     pub name: &'static str,
@@ -83,7 +83,7 @@ pub const EXAMPLE_F: Inputs = Inputs {
     aad: b"users/7/email",
 };
 
-/// `N` bytes that count up, so that a value is recognised wherever it turns up.
+/// `N` bytes that count up, so that a reader recognises them in the results.
 pub fn counting<const N: usize>(first: u8) -> [u8; N] {
     std::array::from_fn(|at| first + u8::try_from(at).unwrap())
 }

@@ -24,7 +24,7 @@ fn open(path: &str) -> FileKeyring {
     options.open_any(path, &raw(7)).unwrap()
 }
 
-/// A child: decrypts until it is refused, and tells when it began to decrypt for the last time
+/// A child: decrypts until it is refused, and reports when it began to decrypt for the last time
 /// that went well.
 pub fn decrypt_until_refused(path: &str, message: &str) {
     let keyring = open(path);
@@ -43,7 +43,7 @@ pub fn decrypt_until_refused(path: &str, message: &str) {
     tell(&last.unwrap().to_string());
 }
 
-/// A child: encrypts until that is under another version, and tells when it began to encrypt for
+/// A child: encrypts until that is under another version, and reports when it began to encrypt for
 /// the last time under the former one, and which is the new one.
 pub fn encrypt_until_new(path: &str) {
     let keyring = open(path);

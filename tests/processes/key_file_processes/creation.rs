@@ -23,7 +23,7 @@ const MOST_TIMES: u32 = 50;
 /// The kinds of files that a key file has, in the order of their names.
 const KINDS: [&str; 3] = ["key", "lock", "temporary"];
 
-/// A child: creates what it is told to, and tells who has the name in the end.
+/// A child: creates a given key file, and reports which one has the name in the end.
 pub fn create(directory: &str, name: &str) {
     tell("ready");
     while let Some(file) = listen() {
@@ -56,7 +56,7 @@ fn two_creating_processes_create_one_file() {
     while race < RACES || won.contains(&0) {
         assert!(race < RACES * 100, "no race: {won:?}");
         let file = format!("{race}.keys");
-        // Who is told first changes: being first is an advantage.
+        // The order of starts changes, since being first is an advantage.
         let order = [race % 2, (race + 1) % 2];
         order.iter().for_each(|&index| processes[index].say(&file));
         let answers = processes.each_mut().map(Process::must_hear);
@@ -129,7 +129,7 @@ fn at_every_moment_every_file_is_its_owners_alone() {
 }
 
 /// Looks at every file of a directory again and again; says once it has seen every kind, and
-/// answers how often each was seen.
+/// returns how often each was seen.
 fn watch(
     directory: &Path,
     is_over: &AtomicBool,

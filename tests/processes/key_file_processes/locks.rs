@@ -18,7 +18,7 @@ const LONG: Duration = Duration::from_secs(3_600);
 /// More than a busy machine lets a thread that is due wait.
 const SLACK: Duration = Duration::from_secs(300);
 
-/// A child: has the lock from its start until it is told to give it back.
+/// A child: has the lock from its start until the signal to release it.
 pub fn hold(path: &str) {
     let store = Store::open(Path::new(path)).unwrap();
     let writer = store.lock(LONG).unwrap();

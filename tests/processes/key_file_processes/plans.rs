@@ -9,7 +9,7 @@ use std::time::Duration;
 const PROCESSES: usize = 16;
 const ROUNDS: u32 = 5;
 
-/// A child: makes the plan, tells its change number, and applies it when told to.
+/// A child: makes the plan, reports its change number, and applies it on a signal.
 pub fn apply(path: &str) {
     let keyring = FileKeyring::open_any(path, &raw(7)).unwrap();
     while listen().is_some() {

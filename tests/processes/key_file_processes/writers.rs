@@ -18,7 +18,7 @@ const LOCK_WAIT: Duration = Duration::from_millis(300);
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A child: rotates, encrypts a message after each rotation, and tells both.
+/// A child: rotates, encrypts a message after each rotation, and reports both.
 pub fn rotate(path: &str, number: u32) {
     // What it rotated to is loaded: looking before each wrap would only take time.
     let mut options = FileKeyringOptions::new().lock_wait(LOCK_WAIT).refresh_after(MINUTE);
@@ -113,7 +113,7 @@ fn rotations_of_16_processes_lose_no_version() {
     assert_eq!(fresh.end(), [format!("opened {}", PROCESSES * ROTATIONS)]);
 }
 
-/// Collects what a writer tells, hands its messages to the readers, and waits for its end.
+/// Collects what a writer reports, passes its messages to the readers, and waits for its end.
 fn follow(number: u32, mut writer: Process, readers: &[Mutex<Process>]) -> (Vec<Rotated>, u32) {
     let mut rotated = Vec::new();
     loop {

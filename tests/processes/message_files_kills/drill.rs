@@ -26,7 +26,7 @@ pub struct Report {
     leftover: u32,
     /// The header was newer than what was acknowledged.
     newer: u32,
-    /// How often somebody else read the message meanwhile.
+    /// How often another process read the message meanwhile.
     reads: u32,
     acknowledged: u32,
     took: Duration,

@@ -1,5 +1,5 @@
-//! What the judges of streams share: one list of everything that decrypts, the sources it reads
-//! from, and what it may answer.
+//! Helpers of the tests of streams: one list of everything that decrypts, the sources it reads
+//! from, and the results that it may return.
 
 // Each test file uses a part of these.
 #![allow(dead_code)]

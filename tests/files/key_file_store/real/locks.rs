@@ -92,7 +92,7 @@ fn store_follows_its_path() {
     assert_eq!(fs::read(there.join("keys")).unwrap(), content(1, 10));
 }
 
-/// What is written to a directory from which the path was turned away is seen by nobody.
+/// No process sees a file in a directory that the path no longer leads to.
 #[test]
 fn writer_whose_path_moved_writes_nothing() {
     let scratch = Scratch::new();

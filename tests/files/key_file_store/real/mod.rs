@@ -43,7 +43,7 @@ impl Drop for Scratch {
     }
 }
 
-/// What a child process is told: what to do, and in which directory.
+/// The task of a child process, and its directory.
 const TASK: &str = "ENVELOCK_STORE_TASK";
 const PLACE: &str = "ENVELOCK_STORE_PLACE";
 

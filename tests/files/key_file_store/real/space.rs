@@ -20,7 +20,7 @@ fn file_has_64_mib_at_most() {
         (MAX_KEY_FILE_LEN - 1, true),
         (MAX_KEY_FILE_LEN, true),
         (MAX_KEY_FILE_LEN + 1, false),
-        // Sparse: nobody has room for it, on the medium or in memory.
+        // Sparse: there is no room for it on the medium or in memory.
         (1 << 40, false),
     ] {
         file.set_len(len).unwrap();
