@@ -1,4 +1,4 @@
-//! A key file to bytes.
+//! Encoding of a key file.
 
 use super::fault::{KeyFileFault, RecordFault, RecordName};
 use super::file_key::FileKey;
@@ -18,7 +18,7 @@ static NO_EXTRA: Extra = Extra::new();
 static NO_VERSION_EXTRA: VersionExtra = VersionExtra { fields: Extra::new(), labels: Extra::new() };
 
 impl KeyFile {
-    /// The bytes of the file, written at `now`.
+    /// Returns the bytes of the file, written at `now`.
     ///
     /// # Errors
     ///
@@ -44,7 +44,7 @@ impl KeyFile {
             extra: self.unknown.header.clone(),
         };
         let header = header.write();
-        // In one piece: without a protection it is key material, which growing would leave behind.
+        // Allocated once: unprotected, it is key material, and growth would leave a copy behind.
         let versions = self.keysets.iter().map(|keyset| keyset.versions().len()).sum::<usize>();
         let others: usize = self.unknown.records.iter().map(|record| record.len() + 128).sum();
         let estimate = versions * 1024 + others + header.len() * 4 + 4096;
@@ -61,13 +61,14 @@ impl KeyFile {
         Ok(out.out)
     }
 
-    /// The length of a file of `len` bytes, with room for its counters to grow.
+    /// Returns the length of a file of `len` bytes whose counters have their maximum.
     pub(in crate::keyring) fn size(&self, len: usize) -> usize {
         len + digits_to_come(&self.keysets)
     }
 }
 
-/// By how much a file of `keysets` can grow by counting alone, which must not fail for want of room.
+/// Returns the bytes by which counters alone can lengthen a file of `keysets`. Counting must not fail for
+/// lack of room.
 fn digits_to_come(keysets: &KeysetMap) -> usize {
     let left = |number: u64| {
         // 2^64 - 1 has 20 digits.
@@ -75,7 +76,7 @@ fn digits_to_come(keysets: &KeysetMap) -> usize {
     };
     let records = keysets.iter().flat_map(Keyset::versions);
     let usage = records.map(|it| left(it.usage.wraps) + left(it.usage.bytes));
-    // The header stands there twice.
+    // The file has the header twice.
     usage.sum::<usize>() + 2 * left(keysets.revision())
 }
 
@@ -111,14 +112,14 @@ struct Encoder<'a> {
 }
 
 impl Encoder<'_> {
-    /// Appends a line; none that could not be read again.
+    /// Appends a line, or fails if no reader would accept its length.
     fn push(&mut self, record: &str) -> Result<(), KeyFileFault> {
         let start = self.out.len();
         let mac = self.key.mac(record);
         Line { record, mac }.write(&mut self.out);
         self.whole.update(&mac);
         self.lines += 1;
-        // The line end does not count.
+        // The limit excludes the line end.
         if self.out.len() - start - 1 > MAX_LINE_LEN {
             let name = framing::name_of(record).unwrap_or(RecordName::Unknown);
             let (line, what) = (self.lines, RecordFault::LineTooLong);

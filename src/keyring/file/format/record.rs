@@ -1,4 +1,4 @@
-//! Records: what stands on a line.
+//! Records, one on each line.
 
 use super::fault::{KeyFileFault, RecordFault, at_header};
 use super::file_key::{KeyFileId, Sealed};
@@ -17,10 +17,10 @@ use alloc::vec::Vec;
 
 const FORMAT: &str = "envelock key file";
 
-/// The format version of a file as long as nothing but usage has changed since it was written.
+/// The format version of a file in which only usage has changed since it was written.
 const VERSION_1: u64 = 1;
 
-/// The format version that changes are written in.
+/// The format version of changed files.
 const VERSION_2: u64 = 2;
 
 /// A format version that this library reads and writes.
@@ -30,8 +30,8 @@ pub(super) enum FormatVersion {
     Two,
 }
 
-/// Records, with their fields, that a writer of this version understands, for `critical`: not those
-/// that it keeps and does not heed (FORMAT F-RESERVED).
+/// Records and fields that a writer of this version understands, for `critical`. Fields that it keeps and
+/// ignores are absent (FORMAT F-RESERVED).
 const KNOWN: [(&str, &str); 5] = [
     (
         "header",
@@ -69,7 +69,7 @@ impl FileHeader {
         if !is(fields.string("kind").ok(), "header") || !is(fields.string("format").ok(), FORMAT) {
             return Err(KeyFileFault::NotKeyFile { looks_like: None });
         }
-        // FORMAT F-FORMAT: nothing more is read of a version that is not known.
+        // FORMAT F-FORMAT: nothing more of an unknown version is read.
         let version = match fields.value("version").map_err(at_header)? {
             VERSION_1 => FormatVersion::One,
             VERSION_2 => FormatVersion::Two,
@@ -117,7 +117,7 @@ impl FileHeader {
         object.extra(&self.extra).end()
     }
 
-    /// The first name of `critical` that this version does not know.
+    /// Returns the first name of `critical` that this version does not know.
     pub(super) fn unknown_critical(critical: &[String]) -> Option<&str> {
         critical.iter().map(String::as_str).find(|name| !is_known(name))
     }
@@ -161,15 +161,15 @@ fn protections(
     }
 }
 
-/// Whether `name` is that of a record, or of a field as `record.field`, of this version.
+/// Returns whether this version has the record `name`, or the field `record.field`.
 fn is_known(name: &str) -> bool {
     let (record, field) = name.split_once('.').unwrap_or((name, "kind"));
     let known = KNOWN.iter().find(|(known, _)| *known == record);
     known.is_some_and(|(_, fields)| fields.split_whitespace().any(|known| known == field))
 }
 
-/// Takes those fields away that version 1 did not know and version 2 has in a record of this kind,
-/// whoever wrote them: a reader of version 2 would read them as its own.
+/// Removes fields of version 2 from a record of version 1, which did not know them: a reader of version 2
+/// would interpret them.
 pub(super) fn keep_unknown(record: &str, extra: &mut Extra) {
     let is_reserved = |field: &str| (record, field) == ("header", "audit");
     extra.retain(|(field, _)| !is_known(&[record, field].join(".")) && !is_reserved(field));
@@ -203,9 +203,9 @@ pub(super) enum Record {
         header: String,
         extra: Extra,
     },
-    /// The header, where only its place is known to be wrong.
+    /// A header in a wrong position.
     Header,
-    /// Of a kind that this version does not know.
+    /// A record of an unknown kind.
     Other,
 }
 
@@ -253,7 +253,7 @@ fn key_record(fields: &mut Fields<'_>, version: FormatVersion) -> Result<KeyReco
     }
     Ok(KeyRecord {
         floor,
-        // Nothing: no record was removed.
+        // No record was removed.
         removed: fields.optional("removed", removed)?.unwrap_or_default(),
         erased: fields.optional("erased", Fields::time)?,
         hold: fields.optional("hold", read_hold)?,
