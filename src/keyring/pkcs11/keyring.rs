@@ -225,7 +225,10 @@ impl Deref for ObservedCatalogue<'_> {
 
 impl Drop for ObservedCatalogue<'_> {
     fn drop(&mut self) {
-        self.0.token.events().publish();
+        // An observer that panics while a panic unwinds would end the process. The next call delivers.
+        if !std::thread::panicking() {
+            self.0.token.events().publish();
+        }
     }
 }
 
