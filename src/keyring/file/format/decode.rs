@@ -1,7 +1,7 @@
 //! Bytes to a key file: every line verified, in order, and all of them together.
 
 use super::fault::{KeyFileFault, RecordFault, RecordName};
-use super::file_key::{FileKey, Sealed};
+use super::file_key::{FileKey, SealedKey};
 use super::framing::{self, Line, MAX_FILE_LEN, fault};
 use super::looks_like;
 use super::record::{FileHeader, FormatVersion, Record};
@@ -83,7 +83,7 @@ struct Decoder<'a> {
     names: BTreeMap<String, bool>,
     ids: BTreeSet<MasterKeyId>,
     aliases: Vec<Alias>,
-    sealed: BTreeMap<MasterKeyId, Sealed>,
+    sealed: BTreeMap<MasterKeyId, SealedKey>,
     unknown: Unknown,
     has_end: bool,
 }

@@ -102,12 +102,12 @@ impl FileKey {
         label: MaterialLabel<'_>,
         key: &MasterKey,
         rng: &mut KeyringRng<'_>,
-    ) -> Result<Sealed, KeyFileFault> {
+    ) -> Result<SealedKey, KeyFileFault> {
         Ok(seal(&self.seal, &label.aad(self.id), key, rng)?)
     }
 
     /// Opens key material.
-    pub(super) fn unseal(&self, label: MaterialLabel<'_>, sealed: &Sealed) -> Option<MasterKey> {
+    pub(super) fn unseal(&self, label: MaterialLabel<'_>, sealed: &SealedKey) -> Option<MasterKey> {
         unseal(&self.seal, &label.aad(self.id), sealed)
     }
 }
@@ -138,8 +138,8 @@ impl MaterialLabel<'_> {
 /// Length of sealed key material: nonce, ciphertext, tag.
 const SEALED_LEN: usize = NONCE_LEN + MASTER_KEY_LEN + TAG_LEN;
 
-/// Sealed key material.
-pub(super) type Sealed = [u8; SEALED_LEN];
+/// SealedKey key material.
+pub(super) type SealedKey = [u8; SEALED_LEN];
 
 /// The id of a key file: drawn at its creation, and the same for its life.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -164,7 +164,7 @@ pub(super) fn seal(
     aad: &[u8],
     key: &MasterKey,
     rng: &mut KeyringRng<'_>,
-) -> Result<Sealed, RandomnessUnavailable> {
+) -> Result<SealedKey, RandomnessUnavailable> {
     let (mut nonce, mut ciphertext) = ([0; NONCE_LEN], [0; MASTER_KEY_LEN]);
     rng.try_fill_bytes(&mut nonce).map_err(RandomnessUnavailable::of)?;
     let tag = cipher.encrypt(&nonce, aad, key.expose(), &mut ciphertext).expect("32 bytes");
@@ -175,7 +175,7 @@ pub(super) fn seal(
 }
 
 /// Opens sealed key material.
-pub(super) fn unseal(cipher: &Xaes, aad: &[u8], sealed: &Sealed) -> Option<MasterKey> {
+pub(super) fn unseal(cipher: &Xaes, aad: &[u8], sealed: &SealedKey) -> Option<MasterKey> {
     let (nonce, rest) = sealed.split_first_chunk()?;
     let (ciphertext, tag) = rest.split_last_chunk()?;
     let mut key = Zeroizing::new([0; MASTER_KEY_LEN]);

@@ -36,7 +36,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use file_key::{MaterialLabel, Sealed};
+use file_key::{MaterialLabel, SealedKey};
 use json::Extra;
 use protections::ProtectionSlot;
 use record::{FileHeader, FormatVersion};
@@ -54,7 +54,7 @@ pub struct KeyFile {
     protections: Vec<ProtectionSlot>,
     written: Timestamp,
     keysets: KeysetMap,
-    sealed: BTreeMap<MasterKeyId, Sealed>,
+    sealed: BTreeMap<MasterKeyId, SealedKey>,
     unknown: Unknown,
 }
 

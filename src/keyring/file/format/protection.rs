@@ -1,20 +1,19 @@
 //! How each kind of protection wraps the file key.
 
 use super::fault::{KeyFileFault, ProtectionsFault, RecordFault, at_header};
-use super::file_key::{self, KeyFileId, Sealed};
+use super::file_key::{self, KeyFileId, SealedKey};
 use super::json::{Fields, Object, to_hex};
 use super::protections::{ProtectionId, ProtectionSlot};
+use super::record::is_name;
 use crate::aad::Aad;
 use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};
 use crate::crypto::{argon2id, compare, kdf, xaes};
 use crate::envelope::{Envelope, inspect};
 use crate::error::Error;
-use crate::format::KeyName;
 use crate::keyring::Keyring;
 use crate::keyring::file::protection::Secret;
 use crate::keyring::file::protection_record::OuterKey;
 use crate::keyring::file::{Argon2Cost, Protection, ProtectionKind};
-use crate::keyset::MAX_KEYSET_NAME_LEN;
 use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::boxed::Box;
 use alloc::format;
@@ -45,8 +44,7 @@ pub(super) fn wrap(
     let name = protection.name.clone().or_else(|| slot?.name.clone());
     let mut object = Object::new().hex("id", &slot_id.0);
     if let Some(name) = &name {
-        let valid = KeyName::new(name).is_ok() && name.len() <= MAX_KEYSET_NAME_LEN;
-        if !valid {
+        if !is_name(name) {
             return Err(KeyFileFault::Protections { what: ProtectionsFault::Name });
         }
         object = object.value("name", name);
@@ -252,7 +250,7 @@ fn aad(id: KeyFileId) -> Vec<u8> {
 }
 
 /// The commitment and the file key, wrapped under a key-encryption key.
-fn wrapped(fields: &mut Fields<'_>) -> Result<([u8; MASTER_KEY_LEN], Sealed), RecordFault> {
+fn wrapped(fields: &mut Fields<'_>) -> Result<([u8; MASTER_KEY_LEN], SealedKey), RecordFault> {
     Ok((fields.hex("commitment")?, fields.hex("sealed")?))
 }
 
@@ -287,7 +285,7 @@ impl Kek {
 
     fn unwrap(
         &self,
-        (commitment, sealed): &([u8; MASTER_KEY_LEN], Sealed),
+        (commitment, sealed): &([u8; MASTER_KEY_LEN], SealedKey),
         id: KeyFileId,
     ) -> Result<MasterKey, KeyFileFault> {
         if !compare::equal(&self.commitment, commitment) {

@@ -1,7 +1,7 @@
 //! Records, one on each line.
 
 use super::fault::{KeyFileFault, RecordFault, at_header};
-use super::file_key::{KeyFileId, Sealed};
+use super::file_key::{KeyFileId, SealedKey};
 use super::json::{Extra, Fields, Object};
 use super::protections::{self, ProtectionSlot};
 use super::version::{VersionExtra, version_record};
@@ -187,7 +187,7 @@ pub(super) enum Record {
     Version {
         key: String,
         record: VersionRecord,
-        sealed: Option<Sealed>,
+        sealed: Option<SealedKey>,
         changed: Option<u64>,
         extra: VersionExtra,
     },
@@ -293,7 +293,8 @@ pub(super) fn name_of(fields: &mut Fields<'_>, field: &'static str) -> Result<St
     if is_name(&name) { Ok(name) } else { Err(RecordFault::Value { field }) }
 }
 
-fn is_name(name: &str) -> bool {
+/// Whether `name` is a key name of at most 64 bytes.
+pub(super) fn is_name(name: &str) -> bool {
     KeyName::new(name).is_ok() && name.len() <= MAX_KEYSET_NAME_LEN
 }
 

@@ -1,7 +1,7 @@
 //! Records of versions.
 
 use super::fault::RecordFault;
-use super::file_key::Sealed;
+use super::file_key::SealedKey;
 use super::json::{Extra, Fields, Object};
 use super::record::{FormatVersion, Record, name_of, read_hold, write_hold};
 use crate::format::{KeyName, KeyVersion, MasterKeyId, WrapAlgorithm};
@@ -99,7 +99,7 @@ fn named<T: Copy>(
 pub(super) fn write_version(
     key: KeyName<'_>,
     record: &VersionRecord,
-    sealed: Option<&Sealed>,
+    sealed: Option<&SealedKey>,
     version: FormatVersion,
     extra: &VersionExtra,
 ) -> Option<String> {

@@ -5,7 +5,7 @@ mod open;
 
 use super::decode::{self, keep};
 use super::fault::{KeyFileFault, RecordFault, RecordName};
-use super::file_key::{FileKey, Sealed};
+use super::file_key::{FileKey, SealedKey};
 use super::framing::{self, Line, MAX_FILE_LEN, MAX_LINES};
 use super::json::Extra;
 use super::looks_like;
@@ -103,7 +103,7 @@ const LOST_TAIL: u32 = 10_000;
 struct VersionLine {
     line: usize,
     record: VersionRecord,
-    sealed: Option<Sealed>,
+    sealed: Option<SealedKey>,
     extra: VersionExtra,
 }
 
