@@ -13,7 +13,7 @@ begin() {
     printf '\n== %s\n' "$step"
 }
 end() { printf -- '-- %s: %d s\n' "$step" $((SECONDS - started)); }
-trap 'status=$?; [ $status -eq 0 ] || printf "\ntests/run.sh: FAILED in step: %s\n" "$step" >&2' EXIT
+trap 'status=$?; wait; [ $status -eq 0 ] || printf "\ntests/run.sh: FAILED in step: %s\n" "$step" >&2' EXIT
 
 # run PROFILE OPTION...: the tests that .config/nextest.toml has in this profile. Without nextest, those of
 # all profiles, in threads of one process for each binary.
@@ -31,13 +31,22 @@ begin 'tools'
 bash ci/setup.sh tests
 end
 
+# Each has a build or a token of its own. They run beside the other steps, and those that build nothing in
+# common with them come first.
+printf '%s\n' backend_agreement constant_time pkcs11_asan pkcs11 pkcs11_hostile interleavings python dependencies |
+    xargs -n 1 bash ci/part.sh &
+scripts=$!
+
 begin 'tests: units, properties, sweeps, vectors, golden files'
-run ci --workspace --exclude pkcs11-hostile --lib --bins --tests --examples
+run ci --lib --bins --tests --examples
+# By itself, since its dependencies have other features.
+run ci --package envelock-cli
 end
 
 # All features: AWS-LC is the default provider, and its C is built.
 begin 'tests: providers, asynchronous streams, observers of the facades'
-run features --all-features --lib --test message --test streams --test keyrings --test memory
+run features --all-features --lib --test message --test streams --test keyrings --test memory \
+    --example hsm_quickstart
 end
 
 begin 'tests of the documentation'
@@ -49,26 +58,22 @@ run ci --no-default-features --lib
 cargo test --locked --quiet --no-default-features --doc
 end
 
-# Each has a build, a token or a CPU of its own. The longest come first.
-begin 'tests with a script of their own, two at a time'
-printf '%s\n' backend_agreement pkcs11 interleavings pkcs11_asan constant_time pkcs11_hostile python dependencies |
-    xargs -P 2 -n 1 bash ci/part.sh
-end
-
 begin 'examples, as a reader would run them'
-# One build for all; the second needs a token of its own.
-cargo build --locked --quiet --release --features pkcs11 --example quickstart --example hsm_quickstart \
-    --example async_tokio
-cargo run --locked --quiet --release --features pkcs11 --example quickstart
+# The tests have built them: hence their profile, and all features for the one that needs a token.
+cargo run --locked --quiet --profile test --example quickstart
+cargo run --locked --quiet --profile test --example async_tokio
 hsm=$(mktemp -d)
 (
     trap 'rm -rf "$hsm"' EXIT
     bash examples/hsm_setup.sh "$hsm/token"
     # shellcheck disable=SC1091 # Just written.
     source "$hsm/token/env"
-    cargo run --locked --quiet --release --features pkcs11 --example hsm_quickstart src
+    cargo run --locked --quiet --profile test --all-features --example hsm_quickstart src
 )
-cargo run --locked --quiet --release --features pkcs11 --example async_tokio
+end
+
+begin 'tests with a script of their own'
+wait "$scripts"
 end
 
 printf '\ntests/run.sh: every test passed in %d s\n' "$SECONDS"
