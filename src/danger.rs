@@ -6,7 +6,9 @@
 pub use crate::body::{ChunkDecryptor, ChunkEncryptor};
 
 use crate::body::{self, layout};
+use crate::crypto::kdf;
 use crate::crypto::provider::Provider;
+use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::Suite;
 use crate::stream::{RangeDecryptor, StreamDecryptor, StreamEncryptor};
@@ -48,7 +50,9 @@ pub fn chunk_encryptor_with_provider(
     salt: &[u8; layout::SALT_LEN],
     context: &[u8],
 ) -> Result<ChunkEncryptor, Error> {
-    ChunkEncryptor::new(provider, suite, input_key, salt, [context, &[]])
+    let mut key = DataKey::empty();
+    fill(&mut key, suite, input_key)?;
+    ChunkEncryptor::new(provider, suite, &key, salt, [context, &[]])
 }
 
 /// Returns a decryptor of one body under `input_key`, chunk by chunk. `prefix` is the body's
@@ -87,7 +91,9 @@ pub fn chunk_decryptor_with_provider(
     prefix: &[u8; layout::PREFIX_LEN],
     context: &[u8],
 ) -> Result<ChunkDecryptor, Error> {
-    ChunkDecryptor::new(provider, suite, input_key, prefix, [context, &[]])
+    let mut key = DataKey::empty();
+    fill(&mut key, suite, input_key)?;
+    ChunkDecryptor::new(provider, suite, &key, prefix, [context, &[]])
 }
 
 /// Encrypts a whole body under an explicit key and salt.
@@ -203,6 +209,12 @@ pub fn range_decryptor(
 ///
 /// [`Error::KeyLength`] if `okm` is longer than 255 hashes.
 pub fn hkdf_expand(suite: Suite, key: &[u8], info: &[u8], okm: &mut [u8]) -> Result<(), Error> {
-    let (len, needed) = (okm.len(), suite.max_expand_len());
-    suite.expand()(key, &[info], okm).map_err(|_| Error::KeyLength { len, needed })
+    let (len, needed) = (okm.len(), suite.hash().max_expand_len());
+    kdf::expand(suite.hash(), key, &[info], okm).map_err(|_| Error::KeyLength { len, needed })
+}
+
+/// Copies a key of at most 32 bytes to its place; the cipher asks for its length.
+fn fill(key: &mut DataKey, suite: Suite, bytes: &[u8]) -> Result<(), Error> {
+    let (len, needed) = (bytes.len(), suite.data_key_len());
+    if key.set(bytes) { Ok(()) } else { Err(Error::KeyLength { len, needed }) }
 }

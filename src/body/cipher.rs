@@ -12,6 +12,7 @@ use super::layout::{
 use crate::crypto::aead::{AnyAead, NONCE_LEN, Nonce};
 use crate::crypto::compare;
 use crate::crypto::provider::Provider;
+use crate::crypto::secret::DataKey;
 use crate::error::{Error, Unverified};
 use crate::format::Suite;
 use core::fmt;
@@ -34,7 +35,7 @@ impl ChunkCipher {
     fn derive(
         provider: Provider,
         suite: Suite,
-        input_key: &[u8],
+        input_key: &DataKey,
         salt: &[u8; SALT_LEN],
         context: [&[u8]; 2],
     ) -> Result<(Self, [u8; COMMITMENT_LEN]), Error> {
@@ -50,7 +51,7 @@ impl ChunkCipher {
         let mut derived = Zeroizing::new([0; MAX_DERIVED_LEN]);
         let derived_len = needed + NONCE_LEN + COMMITMENT_LEN;
         let derived = &mut derived[..derived_len];
-        suite.expand()(input_key, &info, derived).map_err(|_| key_length())?;
+        input_key.expand(suite.hash(), &info, derived).map_err(|_| key_length())?;
 
         let (key, rest) = derived.split_at_checked(needed).ok_or_else(key_length)?;
         let (base_nonce, commitment) = rest.split_first_chunk().ok_or_else(key_length)?;
@@ -112,7 +113,7 @@ impl ChunkEncryptor {
     pub(crate) fn new(
         provider: Provider,
         suite: Suite,
-        input_key: &[u8],
+        input_key: &DataKey,
         salt: &[u8; SALT_LEN],
         context: [&[u8]; 2],
     ) -> Result<Self, Error> {
@@ -221,7 +222,7 @@ impl ChunkDecryptor {
     pub(crate) fn new(
         provider: Provider,
         suite: Suite,
-        input_key: &[u8],
+        input_key: &DataKey,
         prefix: &[u8; PREFIX_LEN],
         context: [&[u8]; 2],
     ) -> Result<Self, Error> {

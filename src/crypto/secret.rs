@@ -5,6 +5,8 @@
     reason = "ranges of buffers that are sized here or were checked"
 )]
 
+use super::CryptoError;
+use super::kdf::{self, ExpandKeys, Hash};
 use alloc::boxed::Box;
 use rand_core::TryCryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -36,6 +38,8 @@ pub(crate) const MASTER_KEY_LEN: usize = 32;
 pub struct DataKey {
     bytes: [u8; MAX_DATA_KEY_LEN],
     len: usize,
+    /// What was set up of these bytes.
+    expand: ExpandKeys,
 }
 
 impl DataKey {
@@ -44,7 +48,7 @@ impl DataKey {
 
     /// Makes a data key of length zero, to be filled by an unwrap.
     pub const fn empty() -> Self {
-        DataKey { bytes: [0; MAX_DATA_KEY_LEN], len: 0 }
+        DataKey { bytes: [0; MAX_DATA_KEY_LEN], len: 0, expand: ExpandKeys::new() }
     }
 
     /// The key bytes: 16 or 32 of them, or none before a fill.
@@ -85,6 +89,26 @@ impl DataKey {
     pub(crate) fn copy_from(&mut self, other: &DataKey) {
         self.bytes.copy_from_slice(&other.bytes);
         self.len = other.len;
+        self.expand.copy_from(&other.expand);
+    }
+
+    /// Sets up expansions with this hash, so that each of them begins with the key's blocks hashed.
+    pub(crate) fn set_up(&mut self, hash: Hash) {
+        self.expand.set_up(hash, &self.bytes[..self.len]);
+    }
+
+    /// Expands the key (RFC 5869) to `okm.len()` bytes.
+    pub(crate) fn expand(
+        &self,
+        hash: Hash,
+        info: &[&[u8]],
+        okm: &mut [u8],
+    ) -> Result<(), CryptoError> {
+        if self.expand.has(hash) {
+            self.expand.expand(hash, info, okm)
+        } else {
+            kdf::expand(hash, self.expose(), info, okm)
+        }
     }
 
     /// Wipes the key and hands out `len` zero bytes to fill in place, or `None` beyond 32.
@@ -97,8 +121,9 @@ impl DataKey {
 
     /// Makes it empty again.
     pub(crate) fn wipe(&mut self) {
-        self.bytes.zeroize();
+        self.bytes.as_mut_slice().zeroize();
         self.len = 0;
+        self.expand.wipe();
     }
 }
 

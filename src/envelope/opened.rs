@@ -102,6 +102,7 @@ impl<K: Keyring, R> Envelope<K, R> {
         let header = Header::parse(message)?;
         let mut data_key = Box::new(DataKey::empty());
         let slot = self.unwrap_first(&header, &mut data_key)?;
+        data_key.set_up(header.suite().hash());
         Ok(OpenedKey::new(header.core(), data_key, &slot, self.settings.clone()))
     }
 
@@ -113,6 +114,7 @@ impl<K: Keyring, R> Envelope<K, R> {
     ) -> Result<T, Error> {
         let mut data_key = DataKey::empty();
         self.unwrap_first(header, &mut data_key)?;
+        data_key.set_up(header.suite().hash());
         read(Opened { core: header.core(), data_key: &data_key, settings: &self.settings })
     }
 }
@@ -353,7 +355,7 @@ impl Opened<'_> {
     ) -> Result<ChunkDecryptor, Error> {
         let Opened { core, data_key, settings } = self;
         let context = [&core.as_bytes()[..], aad.as_bytes()];
-        ChunkDecryptor::new(settings.provider, core.suite(), data_key.expose(), prefix, context)
+        ChunkDecryptor::new(settings.provider, core.suite(), data_key, prefix, context)
     }
 
     /// Derives the keys of a body with this salt, which no other body has.
@@ -364,7 +366,7 @@ impl Opened<'_> {
     ) -> Result<ChunkEncryptor, Error> {
         let Opened { core, data_key, settings } = self;
         let context = [&core.as_bytes()[..], aad.as_bytes()];
-        ChunkEncryptor::new(settings.provider, core.suite(), data_key.expose(), salt, context)
+        ChunkEncryptor::new(settings.provider, core.suite(), data_key, salt, context)
     }
 
     fn threads(&self) -> Option<&Threads> {

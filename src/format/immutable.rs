@@ -1,7 +1,7 @@
 //! The immutable core of a header, bytes 0..22, which never changes during the life of a message.
 
 use super::{DataKeyId, FORMAT_VERSION, MAGIC, Suite, offset};
-use crate::crypto::{CryptoError, compare, kdf, secret::DataKey};
+use crate::crypto::{CryptoError, compare, kdf::Hash, secret::DataKey};
 
 /// Length of the immutable core, in bytes.
 pub(crate) const CORE_LEN: usize = offset::HEADER_LEN;
@@ -10,6 +10,9 @@ pub(crate) const CORE_LEN: usize = offset::HEADER_LEN;
 pub(crate) const RANDOM_LEN: usize = 8;
 
 const CHECK_LABEL: &[u8] = b"envelock data key id v1";
+
+/// The hash of the check, whatever the suite.
+pub(crate) const CHECK_HASH: Hash = Hash::Sha256;
 
 /// Magic, format version, suite and data key id, as bytes.
 #[derive(Clone, Copy)]
@@ -76,6 +79,6 @@ fn data_key_check(
 ) -> Result<[u8; 8], CryptoError> {
     let mut check = [0; 8];
     let info: [&[u8]; 3] = [CHECK_LABEL, &[FORMAT_VERSION, suite.id()], random];
-    kdf::expand_sha256(data_key.expose(), &info, &mut check)?;
+    data_key.expand(CHECK_HASH, &info, &mut check)?;
     Ok(check)
 }

@@ -1,7 +1,7 @@
 //! Suites: the AEAD and the hash of a body under one id.
 
 use crate::crypto::aead::AeadAlgorithm;
-use crate::crypto::kdf::{self, Expand};
+use crate::crypto::kdf::Hash;
 use core::fmt;
 
 /// The AEAD and the hash that encrypt a body, under one id (SPEC 3.1).
@@ -74,24 +74,13 @@ impl Suite {
         }
     }
 
-    /// Returns HKDF-Expand (RFC 5869) with the suite's hash.
-    pub(crate) const fn expand(self) -> Expand {
+    /// Returns the hash of the key derivation.
+    pub(crate) const fn hash(self) -> Hash {
         match self {
             Suite::Cobblestone256 | Suite::Cobblestone128 | Suite::ChunkedChaCha20Poly1305 => {
-                kdf::expand_sha512
+                Hash::Sha512
             }
-            Suite::ChunkedAes256GcmSha256 => kdf::expand_sha256,
-        }
-    }
-
-    /// Returns the maximum output of [`expand`](Self::expand) in bytes: 255 hashes (RFC 5869).
-    #[cfg(feature = "hazmat")]
-    pub(crate) const fn max_expand_len(self) -> usize {
-        match self {
-            Suite::Cobblestone256 | Suite::Cobblestone128 | Suite::ChunkedChaCha20Poly1305 => {
-                255 * 64
-            }
-            Suite::ChunkedAes256GcmSha256 => 255 * 32,
+            Suite::ChunkedAes256GcmSha256 => Hash::Sha256,
         }
     }
 }

@@ -10,7 +10,7 @@ pub use options::{CachingOptions, CachingStats};
 
 use super::{Freshness, Keyring, KeyringError, WrapContext, forward_keyring};
 use crate::crypto::secret::DataKey;
-use crate::format::{Slot, SlotLabel};
+use crate::format::{CHECK_HASH, Slot, SlotLabel, Suite};
 use crate::sync::lock;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -178,9 +178,9 @@ impl<K: Keyring> CachingKeyring<K> {
         let key = leader.key().clone();
         // Another call may have finished between the lookup and the start of this one.
         if let Some(found) = self.find(&key) {
-            let filled = serve(&found, data_key);
+            data_key.copy_from(&found);
             leader.finish(Ok(found));
-            return filled;
+            return Ok(());
         }
         // The age counts from before the call: that is when the inner keyring's state was asked.
         let born = (self.clock)();
@@ -192,7 +192,7 @@ impl<K: Keyring> CachingKeyring<K> {
         };
         match self.inner.unwrap(slot, context, data_key) {
             Ok(()) => {
-                let shared = shared_copy(data_key);
+                let shared = shared_copy(data_key, context.suite());
                 // The core is about to refuse any other (SPEC K-CHECK).
                 if context.verify(&shared).is_ok() {
                     let mut state = lock(&self.state);
@@ -213,18 +213,14 @@ impl<K: Keyring> CachingKeyring<K> {
     }
 }
 
-/// Copies a cached data key to the caller's.
-fn serve(found: &DataKey, data_key: &mut DataKey) -> Result<(), KeyringError> {
-    // As long as any data key can be: it fits.
-    if data_key.set(found.expose()) { Ok(()) } else { Err(KeyringError::Authentication) }
-}
-
-/// A copy on the heap, which stays there until its last owner drops it.
-fn shared_copy(data_key: &DataKey) -> Arc<DataKey> {
+/// A copy on the heap, which stays there until its last owner drops it, with all set up that a read
+/// of its message derives from it.
+fn shared_copy(data_key: &DataKey, suite: Suite) -> Arc<DataKey> {
     let mut shared = Arc::new(DataKey::empty());
-    if let Some(space) = Arc::get_mut(&mut shared) {
-        // As long as any data key can be: it fits.
-        let _ = space.set(data_key.expose());
+    if let Some(copy) = Arc::get_mut(&mut shared) {
+        copy.copy_from(data_key);
+        copy.set_up(CHECK_HASH);
+        copy.set_up(suite.hash());
     }
     shared
 }
@@ -241,7 +237,8 @@ impl<K: Keyring> Keyring for CachingKeyring<K> {
         let key = entry_key(slot, context);
         while self.may_serve(&slot.label, &key) {
             if let Some(found) = self.find(&key) {
-                return serve(&found, data_key);
+                data_key.copy_from(&found);
+                return Ok(());
             }
             match self.calls.join(&key) {
                 Joined::Leader(leader) => return self.fetch(leader, slot, context, data_key),
@@ -252,7 +249,8 @@ impl<K: Keyring> Keyring for CachingKeyring<K> {
                         let mut state = lock(&self.state);
                         // Saturates: a statistic.
                         state.stats.hits = state.stats.hits.saturating_add(1);
-                        return serve(&found, data_key);
+                        data_key.copy_from(&found);
+                        return Ok(());
                     }
                 }
                 Joined::Panicked => {}

@@ -4,6 +4,7 @@
 use super::*;
 use crate::body::layout::{self, CHUNK_LEN, MAX_PLAINTEXT_LEN, PREFIX_LEN};
 use crate::body::{ChunkDecryptor, ChunkEncryptor};
+use crate::crypto::secret::DataKey;
 use crate::format::Suite;
 use crate::stream::RangeDecryptor;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -142,7 +143,8 @@ fn chunk_numbers_do_not_wrap_on_narrow_integers() {
 
 fn cipher() -> (ChunkEncryptor, ChunkDecryptor) {
     let suite = Suite::default();
-    let (key, salt) = (alloc::vec![3; suite.data_key_len()], [4; 24]);
+    let (mut key, salt) = (DataKey::empty(), [4; 24]);
+    assert!(key.set(&alloc::vec![3; suite.data_key_len()]));
     let encryptor =
         ChunkEncryptor::new(crate::Provider::RustCrypto, suite, &key, &salt, [b"", b""]).unwrap();
     let decryptor = ChunkDecryptor::new(
