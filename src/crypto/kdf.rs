@@ -131,7 +131,7 @@ fn expand_with<S: State<BLOCK>, const BLOCK: usize>(
 ) {
     let mut hmac = Hmac::new();
     let mut previous: &[u8] = &[];
-    for (counter, out) in (1_u8..).zip(okm.chunks_mut(S::LEN)) {
+    for (counter, out) in (1..=u8::MAX).zip(okm.chunks_mut(S::LEN)) {
         hmac.begin(key);
         hmac.update(previous);
         info.iter().for_each(|piece| hmac.update(piece));

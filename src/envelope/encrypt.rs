@@ -150,14 +150,15 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         aad: Aad<'_>,
     ) -> Result<ChunkEncryptor, Error> {
         let suite = self.suite;
-        let mut pool = RandomPool::for_message(&self.random)?;
         let mut first = None;
         if let (Some(reuse), Some(len)) = (&self.reuse, plaintext_len) {
             let kind = BatchKind { suite, is_verified: self.verifies_wraps };
             let found = reuse.find(kind, len, &*self.keyring);
             match found.map_err(|failed| failed.into_error(&*self.keyring))? {
                 Found::Wrapped(key) => {
-                    let (core, salt) = (*key.core(), draw_salt(&mut pool)?);
+                    let mut salt = [0; layout::SALT_LEN];
+                    self.random.fill(&mut salt)?;
+                    let core = *key.core();
                     let drawn = Drawn { core, data_key: key.data_key(), salt };
                     self.write_slots(header, &drawn, |slots| key.slots().push(slots))?;
                     return drawn.encryptor(&self.settings, aad);
@@ -167,6 +168,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
             }
         }
         // SPEC K-RANDOM: every part is drawn for this message.
+        let mut pool = RandomPool::for_message(&self.random)?;
         let mut data_key = DataKey::empty();
         let id_random = draw_data_key(suite, &mut data_key, &mut pool)?;
         data_key.set_up(CHECK_HASH);
@@ -206,7 +208,7 @@ impl<K: Keyring, R> Envelope<K, R> {
         if !self.verifies_wraps {
             return Ok(());
         }
-        let context = WrapContext::new(&drawn.core);
+        let context = WrapContext::proving(&drawn.core);
         let mut written = slots.slots();
         written.try_for_each(|slot| match verify_slot(&*self.keyring, &context, &slot) {
             Err(KeyringError::NotMine | KeyringError::Authentication) => {

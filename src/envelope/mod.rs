@@ -209,9 +209,9 @@ impl<K, R> Envelope<K, R> {
     /// behind a lock.
     ///
     /// One message draws 88 bytes in one call: data key, data key id, salt and wrap nonce, in
-    /// that order. Under a reused data key (`with_data_key_reuse`), the first 24 bytes are the salt and
-    /// the rest is unused. A generator that repeats its output discloses all messages: seed it again in a
-    /// child of `fork`.
+    /// that order. A message under a reused data key (`with_data_key_reuse`) draws the salt alone, 24
+    /// bytes. A generator that repeats its output discloses all messages: seed it again in a child of
+    /// `fork`.
     pub fn with_rng<G: TryCryptoRng>(&self, rng: G) -> Envelope<K, LockedRng<G>> {
         Envelope {
             keyring: self.keyring.clone(),

@@ -23,22 +23,34 @@ pub struct WrapContext<'a> {
     core: &'a ImmutableCore,
     plaintext_len: Option<u64>,
     replaced: Option<SlotLabel<'a>>,
+    is_proof: bool,
 }
 
 impl<'a> WrapContext<'a> {
     /// Returns the context of an unwrap or a rewrap.
     pub(crate) fn new(core: &'a ImmutableCore) -> Self {
-        WrapContext { core, plaintext_len: None, replaced: None }
+        WrapContext::for_message(core, None)
     }
 
     /// Returns the context of a message that is being encrypted.
     pub(crate) fn for_message(core: &'a ImmutableCore, plaintext_len: Option<u64>) -> Self {
-        WrapContext { core, plaintext_len, replaced: None }
+        WrapContext { core, plaintext_len, replaced: None, is_proof: false }
     }
 
     /// Returns the context of a wrap that replaces the slot `replaced`.
     pub(crate) fn replacing(self, replaced: SlotLabel<'a>) -> Self {
         WrapContext { replaced: Some(replaced), ..self }
+    }
+
+    /// Returns the context of an unwrap that proves a slot which was just written.
+    pub(crate) fn proving(core: &'a ImmutableCore) -> Self {
+        WrapContext { is_proof: true, ..WrapContext::new(core) }
+    }
+
+    /// Returns whether the unwrap proves a slot which was just written: a cached key proves nothing.
+    #[cfg(feature = "std")]
+    pub(crate) fn is_proof(&self) -> bool {
+        self.is_proof
     }
 
     /// Returns the slot that the wrap replaces. Of several keyrings with its name, its owner wraps.

@@ -152,7 +152,7 @@ impl TryCryptoRng for RandomPool<'_> {}
 
 impl Drop for RandomPool<'_> {
     fn drop(&mut self) {
-        self.bytes.zeroize();
+        self.bytes.as_mut_slice().zeroize();
     }
 }
 

@@ -290,7 +290,7 @@ fn prove_slot<K: Keyring + ?Sized>(
     header: &Header<'_>,
     new: &Slot<'_>,
 ) -> Result<Option<KeyringError>, Error> {
-    match verify_slot(keyring, &WrapContext::new(header.core()), new) {
+    match verify_slot(keyring, &WrapContext::proving(header.core()), new) {
         Ok(()) => Ok(None),
         Err(KeyringError::NotMine | KeyringError::Authentication) => {
             Err(Error::Slot(SlotFault::Unproven))

@@ -14,7 +14,7 @@ use core::time::Duration;
 pub(super) type EntryKey = Arc<[u8]>;
 
 /// Builds the key of the entry for `slot` in this message.
-pub(super) fn entry_key(slot: &Slot<'_>, context: &WrapContext<'_>) -> EntryKey {
+pub(super) fn entry_key(slot: &Slot<'_>, context: &WrapContext<'_>) -> Vec<u8> {
     let label = &slot.label;
     let name = label.name.as_str().as_bytes();
     let mut key = Vec::with_capacity(slot.encoded_len() + 22);
@@ -25,7 +25,7 @@ pub(super) fn entry_key(slot: &Slot<'_>, context: &WrapContext<'_>) -> EntryKey 
     key.push(label.name.len_byte());
     key.extend_from_slice(name);
     key.extend_from_slice(slot.wrapped_key);
-    key.into()
+    key
 }
 
 struct CachedKey {
@@ -55,8 +55,8 @@ impl CachedKeys {
         CachedKeys { entries, order, next_tick: 0, capacity, max_age, next_sweep }
     }
 
-    pub(super) fn find(&mut self, key: &EntryKey, now: Duration) -> Option<Arc<DataKey>> {
-        let tick = self.tick();
+    pub(super) fn find(&mut self, key: &[u8], now: Duration) -> Option<Arc<DataKey>> {
+        let (tick, newest) = (self.tick(), self.order.last_key_value().map(|(tick, _)| *tick));
         let max_age = self.max_age;
         // After a clock went back there are entries that no sweep has seen.
         let entry = self.entries.get_mut(key).filter(|entry| is_young(entry.born, now, max_age));
@@ -64,9 +64,12 @@ impl CachedKeys {
             self.remove(key);
             return None;
         };
-        self.order.remove(&entry.tick);
-        entry.tick = tick;
-        self.order.insert(tick, key.clone());
+        if newest != Some(entry.tick)
+            && let Some(key) = self.order.remove(&entry.tick)
+        {
+            self.order.insert(tick, key);
+            entry.tick = tick;
+        }
         Some(entry.data_key.clone())
     }
 
@@ -92,7 +95,7 @@ impl CachedKeys {
         evicted
     }
 
-    pub(super) fn remove(&mut self, key: &EntryKey) {
+    pub(super) fn remove(&mut self, key: &[u8]) {
         if let Some(entry) = self.entries.remove(key) {
             self.order.remove(&entry.tick);
         }

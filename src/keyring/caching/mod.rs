@@ -14,7 +14,7 @@ use crate::format::{CHECK_HASH, Slot, SlotLabel, Suite};
 use crate::sync::lock;
 use alloc::boxed::Box;
 use alloc::sync::Arc;
-use cached_keys::{CachedKeys, EntryKey, entry_key};
+use cached_keys::{CachedKeys, entry_key};
 use core::fmt;
 use core::time::Duration;
 use single_flight::{Joined, Leader, SingleFlight};
@@ -147,7 +147,7 @@ impl<K: Keyring> CachingKeyring<K> {
     }
 
     /// Whether the inner keyring reports, now, that this slot is its own and in use.
-    fn may_serve(&self, label: &SlotLabel<'_>, key: &EntryKey) -> bool {
+    fn may_serve(&self, label: &SlotLabel<'_>, key: &[u8]) -> bool {
         match self.inner.freshness(label) {
             Ok(Freshness::Primary | Freshness::Stale | Freshness::Compromised) => true,
             Ok(Freshness::NotMine | Freshness::Refused(_)) => {
@@ -159,7 +159,7 @@ impl<K: Keyring> CachingKeyring<K> {
         }
     }
 
-    fn find(&self, key: &EntryKey) -> Option<Arc<DataKey>> {
+    fn find(&self, key: &[u8]) -> Option<Arc<DataKey>> {
         let (now, mut state) = self.state_now();
         let found = state.keys.find(key, now)?;
         // Saturates: a statistic.
@@ -234,13 +234,16 @@ impl<K: Keyring> Keyring for CachingKeyring<K> {
         context: &WrapContext<'_>,
         data_key: &mut DataKey,
     ) -> Result<(), KeyringError> {
+        if context.is_proof() {
+            return self.inner.unwrap(slot, context, data_key);
+        }
         let key = entry_key(slot, context);
         while self.may_serve(&slot.label, &key) {
             if let Some(found) = self.find(&key) {
                 data_key.copy_from(&found);
                 return Ok(());
             }
-            match self.calls.join(&key) {
+            match self.calls.join(key.as_slice().into()) {
                 Joined::Leader(leader) => return self.fetch(leader, slot, context, data_key),
                 Joined::Finished(outcome) => {
                     let found = outcome?;

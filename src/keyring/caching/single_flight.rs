@@ -45,7 +45,7 @@ impl SingleFlight {
     }
 
     /// Waits for the running call for this key, or makes the caller its leader.
-    pub(super) fn join(&self, key: &EntryKey) -> Joined<'_> {
+    pub(super) fn join(&self, key: EntryKey) -> Joined<'_> {
         let call = match lock(&self.calls).entry(key.clone()) {
             Entry::Occupied(entry) => {
                 self.waits.fetch_add(1, Relaxed);
@@ -53,7 +53,6 @@ impl SingleFlight {
             }
             Entry::Vacant(entry) => {
                 let call = entry.insert(Arc::new(Monitor::new(CallState::Running))).clone();
-                let key = key.clone();
                 return Joined::Leader(Leader { calls: self, key, call, is_finished: false });
             }
         };
