@@ -54,7 +54,8 @@ use std::sync::{Mutex, MutexGuard};
 /// - **Single flight**: threads that miss the same key at the same time cause one call of the inner
 ///   keyring and share its result, also an error. Errors are not cached. If the inner keyring panics,
 ///   its caller's thread panics and the next one tries. No lock is held across a call.
-/// - A wrap and a rewrap go to the inner keyring, and so does the unwrap that verifies a new slot.
+/// - A wrap and a rewrap go to the inner keyring, and so does the unwrap that verifies a new slot: it
+///   keeps nothing, so that a rewrap of many messages evicts no key that is read.
 ///
 /// # Security
 ///
