@@ -45,8 +45,7 @@ end
 
 # All features: AWS-LC is the default provider, and its C is built.
 begin 'tests: providers, asynchronous streams, observers of the facades'
-run features --all-features --lib --test message --test streams --test keyrings --test memory \
-    --example hsm_quickstart
+run features --all-features --lib --test message --test streams --test keyrings --test memory
 end
 
 begin 'tests of the documentation'
@@ -59,7 +58,7 @@ cargo test --locked --quiet --no-default-features --doc
 end
 
 begin 'examples, as a reader would run them'
-# The tests have built them: hence their profile, and all features for the one that needs a token.
+# In the profile and with the features of the tests, which have built what they need.
 cargo run --locked --quiet --profile test --example quickstart
 cargo run --locked --quiet --profile test --example async_tokio
 hsm=$(mktemp -d)
