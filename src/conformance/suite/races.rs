@@ -25,7 +25,7 @@ pub(super) fn test<K: Lifecycle>(factory: &impl Fn() -> K) {
 }
 
 /// Runs `work` in eight threads that start together.
-fn together<T: Send>(work: impl Fn(u64) -> T + Sync) -> Vec<T> {
+pub(super) fn together<T: Send>(work: impl Fn(u64) -> T + Sync) -> Vec<T> {
     let start = Barrier::new(THREADS as usize);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..THREADS)

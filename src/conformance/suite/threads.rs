@@ -2,37 +2,22 @@
 
 use super::Rule;
 use super::probe::{Expected, Probe};
+use super::races::together;
 use crate::format::Suite;
 use crate::keyring::Keyring;
 use std::format;
-use std::sync::Barrier;
-use std::vec::Vec;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-const THREADS: u64 = 8;
 const ROUNDS: u64 = 40;
 
 /// Each thread wraps and unwraps data keys of its own, and unwraps one that all share.
 pub(super) fn test<K: Keyring>(keyring: &K) {
     let shared = Probe::new(keyring, Suite::ALL[0], 1_000).wrap();
-    let start = Barrier::new(THREADS as usize);
-    let results: Vec<_> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..THREADS)
-            .map(|thread| {
-                let (shared, start) = (&shared, &start);
-                scope.spawn(move || {
-                    start.wait();
-                    work(keyring, thread, shared);
-                })
-            })
-            .collect();
-        workers.into_iter().map(|worker| worker.join()).collect()
-    });
-    for result in results {
-        if let Err(panic) = result {
-            let text = panic.downcast_ref::<std::string::String>();
-            let text = text.map_or("a panic in the keyring", |text| text);
-            Rule::Threads.broken(format!("one of eight threads failed: {text}"));
-        }
+    let run = || together(|thread| work(keyring, thread, &shared));
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+        let text = panic.downcast_ref::<std::string::String>();
+        let text = text.map_or("a panic in the keyring", |text| text);
+        Rule::Threads.broken(format!("one of eight threads failed: {text}"));
     }
 }
 
