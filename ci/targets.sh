@@ -63,7 +63,7 @@ as_if() {
 
 as_if 'no Unix' '/cfg/ s/\bunix\b/target_os = "none"/g'
 as_if 'no Unix' '/cfg/ s/\bunix\b/target_os = "none"/g' --features pkcs11
-as_if 'neither x86-64 nor aarch64' 's/target_arch = "(x86_64|aarch64)"/target_arch = "none"/g'
+as_if 'neither x86-64 nor aarch64' 's/target_arch = "(x86_64|aarch64)"/target_arch = "wasm32"/g'
 as_if 'no 64-bit atomic' 's/target_has_atomic = "64"/target_has_atomic = "128"/g'
 as_if 'no 64-bit atomic' 's/target_has_atomic = "64"/target_has_atomic = "128"/g' --no-default-features
 
