@@ -2,7 +2,7 @@
 
 use super::in_memory::{self, MemoryFile};
 use super::read::{Fingerprint, Loaded, SyncState};
-use super::writer::{Writer, lock_name};
+use super::writer::Writer;
 use crate::fs::{
     self, Directory, FileAction, FileError, FileRules, FileStat, Location, OsDirectory, RouteFault,
     RuleFault, failed, is_plain, uninterrupted,
@@ -258,7 +258,7 @@ impl Store {
     #[cfg(any(test, feature = "test-util"))]
     pub fn lock_path(&self) -> std::path::PathBuf {
         let path = self.path();
-        path.with_file_name(lock_name(path.file_name().unwrap_or(path.as_os_str())))
+        path.with_file_name(super::writer::lock_name(path.file_name().unwrap_or(path.as_os_str())))
     }
 
     /// Returns the location where the file is now. A file in memory has none and is read-only.
