@@ -253,7 +253,7 @@ fn key_record(fields: &mut Fields<'_>, version: FormatVersion) -> Result<KeyReco
     }
     Ok(KeyRecord {
         floor,
-        // No record was removed.
+        // Nothing: no record was removed.
         removed: fields.optional("removed", removed)?.unwrap_or_default(),
         erased: fields.optional("erased", Fields::time)?,
         hold: fields.optional("hold", read_hold)?,
