@@ -4,11 +4,15 @@ mod floor;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use envelock::rand_core::SeedableRng;
-use envelock::{Aad, Envelope, MemoryKeyring, Suite, danger, inspect};
+use envelock::{
+    Aad, CachingKeyring, DataKeyReuse, Envelope, Lifecycle, MemoryKeyring, RewrapOptions, Suite,
+    danger, inspect,
+};
 use floor::AAD;
 use floor::primitives::{self, Wrap};
 use rand_chacha::ChaCha20Rng;
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn whole_messages(c: &mut Criterion) {
@@ -54,6 +58,38 @@ fn second_reads(c: &mut Criterion) {
         });
     });
     c.bench_function("64 B/open", |b| b.iter(|| envelope.open(black_box(&message)).expect("own")));
+}
+
+/// What a data key saves that is kept: reused, cached or opened. And a cache in front of a rewrap.
+fn kept_keys(c: &mut Criterion) {
+    for suite in [Suite::Cobblestone256, Suite::ChunkedAes256GcmSha256] {
+        let name = |what: &str| format!("64 B/suite {}/{what}", suite.id());
+        let keyring = MemoryKeyring::create("invoices").expect("a name of 8 bytes");
+        let envelope = Envelope::new(&keyring).with_suite(suite);
+        let cached = Envelope::new(CachingKeyring::new(&keyring)).with_suite(suite);
+        let reuse = DataKeyReuse::new(u64::MAX, u64::MAX, Duration::from_secs(3600));
+        let reused = Envelope::new(&keyring).with_suite(suite).with_data_key_reuse(Arc::new(reuse));
+        let (plaintext, aad) = ([1; 64], Aad::new(AAD));
+        let message = envelope.encrypt(&plaintext, aad).expect("a primary");
+        let key = envelope.open(&message).expect("own");
+        let body = key.body(&message).expect("own");
+        c.bench_function(&name("encrypt"), |b| b.iter(|| envelope.encrypt(&plaintext, aad)));
+        c.bench_function(&name("encrypt/reused data key"), |b| {
+            b.iter(|| reused.encrypt(&plaintext, aad));
+        });
+        c.bench_function(&name("decrypt"), |b| b.iter(|| envelope.decrypt(&message, aad)));
+        c.bench_function(&name("decrypt/cached data key"), |b| {
+            b.iter(|| cached.decrypt(&message, aad));
+        });
+        c.bench_function(&name("decrypt/opened key"), |b| b.iter(|| key.decrypt(body, aad)));
+        keyring.rotate().expect("OS randomness");
+        c.bench_function(&name("rewrap"), |b| {
+            b.iter(|| envelope.rewrap(&message, RewrapOptions::new()));
+        });
+        c.bench_function(&name("rewrap/a cache in front"), |b| {
+            b.iter(|| cached.rewrap(&message, RewrapOptions::new()));
+        });
+    }
 }
 
 fn primitives_together(c: &mut Criterion) {
@@ -115,6 +151,6 @@ fn short() -> Criterion {
 criterion_group! {
     name = benches;
     config = short();
-    targets = whole_messages, second_reads, primitives_together, primitives_alone
+    targets = whole_messages, second_reads, kept_keys, primitives_together, primitives_alone
 }
 criterion_main!(benches);

@@ -192,7 +192,7 @@ impl<S: State<BLOCK>, const BLOCK: usize> Hmac<S, BLOCK> {
             self.state.compress(slice::from_ref(&self.block));
             self.block.fill(0);
         }
-        let bits = 8 * self.len as u64;
+        let bits = (self.len as u64) << 3;
         self.block[BLOCK - 8..].copy_from_slice(&bits.to_be_bytes());
         self.state.compress(slice::from_ref(&self.block));
     }

@@ -23,6 +23,10 @@ pub struct WrapContext<'a> {
     core: &'a ImmutableCore,
     plaintext_len: Option<u64>,
     replaced: Option<SlotLabel<'a>>,
+    #[cfg_attr(
+        not(feature = "std"),
+        expect(dead_code, reason = "a cache asks, which needs `std`")
+    )]
     is_proof: bool,
 }
 
