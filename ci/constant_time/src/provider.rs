@@ -16,7 +16,9 @@ fn main() {
                 let mut rng = ChaCha20Rng::from_seed([1; 32]);
                 let message = envelope.with_rng(&mut rng).encrypt(&vec![3; len], Aad::none());
                 let message = message.expect("a primary");
-                assert!(envelope.decrypt(&message, Aad::none()).expect("authentic") == vec![3; len]);
+                assert!(
+                    envelope.decrypt(&message, Aad::none()).expect("authentic") == vec![3; len]
+                );
                 message
             });
             let messages: Vec<_> = messages.collect();
