@@ -1,12 +1,20 @@
 //! HKDF-Expand (RFC 5869, section 2.3) over HMAC-SHA-256 and HMAC-SHA-512.
 //!
 //! No Extract step: every input key here is uniformly random already (C2SP chunked-encryption,
-//! "Rationale"). A key shorter than the hash, which RFC 5869 does not allow, is the key padded with
-//! zeros to its length: HMAC itself pads every key to the block of the hash (RFC 2104, section 2).
+//! "Rationale").
 
 use super::CryptoError;
-use super::hmac::{Hmac, HmacKey, Sha256, Sha512, State};
-use zeroize::ZeroizeOnDrop;
+use alloc::sync::Arc;
+use hkdf::{GenericHkdf, HmacImpl};
+use hmac::Hmac;
+use sha2::{Sha256, Sha512};
+use zeroize::Zeroizing;
+
+/// The longest output of a hash here: that of SHA-512.
+const MAX_HASH_LEN: usize = 64;
+
+type ExpandSha256 = GenericHkdf<Hmac<Sha256>>;
+type ExpandSha512 = GenericHkdf<Hmac<Sha512>>;
 
 /// The hash of an expansion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,10 +25,11 @@ pub(crate) enum Hash {
 
 impl Hash {
     /// The longest expansion in bytes (RFC 5869).
+    #[cfg(feature = "hazmat")]
     pub(crate) const fn max_expand_len(self) -> usize {
         255 * match self {
-            Hash::Sha256 => size_of::<Sha256>(),
-            Hash::Sha512 => size_of::<Sha512>(),
+            Hash::Sha256 => 32,
+            Hash::Sha512 => 64,
         }
     }
 }
@@ -41,102 +50,76 @@ pub(crate) fn expand(
     info: &[&[u8]],
     okm: &mut [u8],
 ) -> Result<(), CryptoError> {
-    let mut keys = ExpandKeys::new();
-    keys.set_up(hash, key);
-    keys.expand(hash, info, okm)
+    let expanded = match hash {
+        Hash::Sha256 => set_up_sha256(key)?.expand_multi_info(info, okm),
+        Hash::Sha512 => set_up_sha512(key)?.expand_multi_info(info, okm),
+    };
+    expanded.map_err(|_| CryptoError)
 }
 
-/// One key, set up for expansions with none, one or both of the hashes. It has no absent part, of
-/// which a move would carry along what lies on the stack.
+fn set_up_sha256(key: &[u8]) -> Result<ExpandSha256, CryptoError> {
+    set_up::<_, 32>(key)
+}
+
+fn set_up_sha512(key: &[u8]) -> Result<ExpandSha512, CryptoError> {
+    set_up::<_, 64>(key)
+}
+
+/// Hashes the two blocks that depend on the key alone.
+///
+/// A key shorter than the hash is padded with zeros to its length, as HMAC itself pads every key to
+/// the block of the hash (RFC 2104, section 2): the same key, of a length that RFC 5869 asks for.
+fn set_up<H: HmacImpl, const HASH_LEN: usize>(key: &[u8]) -> Result<GenericHkdf<H>, CryptoError> {
+    const { assert!(HASH_LEN <= MAX_HASH_LEN, "a padded key has room for the hash") };
+    let mut padded = Zeroizing::new([0; HASH_LEN]);
+    let prk = match padded.get_mut(..key.len()) {
+        Some(start) => {
+            start.copy_from_slice(key);
+            padded.as_slice()
+        }
+        None => key,
+    };
+    GenericHkdf::from_prk(prk).map_err(|_| CryptoError)
+}
+
+/// One key, set up for many expansions with none, one or both of the hashes.
+///
+/// On the heap, where moves leave no copy, and shared by the copies of a key: the last one wipes it.
+#[derive(Clone)]
 pub(crate) struct ExpandKeys {
-    sha256: HmacKey<Sha256>,
-    sha512: HmacKey<Sha512>,
-    is_set: [bool; 2],
+    sha256: Option<Arc<ExpandSha256>>,
+    sha512: Option<Arc<ExpandSha512>>,
 }
 
 impl ExpandKeys {
     pub(crate) const fn new() -> Self {
-        ExpandKeys { sha256: HmacKey::zero(), sha512: HmacKey::zero(), is_set: [false; 2] }
-    }
-
-    /// Whether the key is set up for this hash.
-    pub(crate) fn has(&self, hash: Hash) -> bool {
-        let [sha256, sha512] = self.is_set;
-        match hash {
-            Hash::Sha256 => sha256,
-            Hash::Sha512 => sha512,
-        }
+        ExpandKeys { sha256: None, sha512: None }
     }
 
     /// Sets up `key`, which is the same in every call, unless that is done.
     pub(crate) fn set_up(&mut self, hash: Hash, key: &[u8]) {
-        if self.has(hash) {
-            return;
-        }
-        let [sha256, sha512] = &mut self.is_set;
         match hash {
-            Hash::Sha256 => {
-                self.sha256.set(key);
-                *sha256 = true;
+            Hash::Sha256 if self.sha256.is_none() => {
+                self.sha256 = set_up_sha256(key).ok().map(Arc::new);
             }
-            Hash::Sha512 => {
-                self.sha512.set(key);
-                *sha512 = true;
+            Hash::Sha512 if self.sha512.is_none() => {
+                self.sha512 = set_up_sha512(key).ok().map(Arc::new);
             }
+            Hash::Sha256 | Hash::Sha512 => {}
         }
     }
 
-    /// Expands the key that was set up for this hash.
+    /// Expands what was set up; `None` if this hash was not.
     pub(crate) fn expand(
         &self,
         hash: Hash,
         info: &[&[u8]],
         okm: &mut [u8],
-    ) -> Result<(), CryptoError> {
-        if !self.has(hash) || okm.len() > hash.max_expand_len() {
-            return Err(CryptoError);
-        }
-        match hash {
-            Hash::Sha256 => expand_with(&self.sha256, info, okm),
-            Hash::Sha512 => expand_with(&self.sha512, info, okm),
-        }
-        Ok(())
-    }
-
-    /// Copies another key with all that is set up for it.
-    pub(crate) fn copy_from(&mut self, other: &ExpandKeys) {
-        let ExpandKeys { sha256, sha512, is_set } = other;
-        (self.sha256, self.sha512, self.is_set) = (*sha256, *sha512, *is_set);
-    }
-
-    pub(crate) fn wipe(&mut self) {
-        self.sha256.wipe();
-        self.sha512.wipe();
-        self.is_set = [false; 2];
-    }
-}
-
-impl Drop for ExpandKeys {
-    fn drop(&mut self) {
-        self.wipe();
-    }
-}
-
-impl ZeroizeOnDrop for ExpandKeys {}
-
-fn expand_with<S: State<BLOCK>, const BLOCK: usize>(
-    key: &HmacKey<S>,
-    info: &[&[u8]],
-    okm: &mut [u8],
-) {
-    let mut hmac = Hmac::new();
-    let mut previous: &[u8] = &[];
-    for (counter, out) in (1..=u8::MAX).zip(okm.chunks_mut(S::LEN)) {
-        hmac.begin(key);
-        hmac.update(previous);
-        info.iter().for_each(|piece| hmac.update(piece));
-        hmac.update(&[counter]);
-        hmac.finish(key, out);
-        previous = out;
+    ) -> Option<Result<(), CryptoError>> {
+        let expanded = match hash {
+            Hash::Sha256 => self.sha256.as_ref()?.expand_multi_info(info, okm),
+            Hash::Sha512 => self.sha512.as_ref()?.expand_multi_info(info, okm),
+        };
+        Some(expanded.map_err(|_| CryptoError))
     }
 }

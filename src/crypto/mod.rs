@@ -13,7 +13,6 @@ pub(crate) mod compare;
 mod graviola;
 #[cfg(all(any(feature = "file", feature = "pkcs11"), unix))]
 pub(crate) mod hash;
-mod hmac;
 pub(crate) mod kdf;
 #[cfg(all(feature = "file", unix))]
 pub(crate) mod mac;

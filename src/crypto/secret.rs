@@ -89,7 +89,7 @@ impl DataKey {
     pub(crate) fn copy_from(&mut self, other: &DataKey) {
         self.bytes.copy_from_slice(&other.bytes);
         self.len = other.len;
-        self.expand.copy_from(&other.expand);
+        self.expand = other.expand.clone();
     }
 
     /// Sets up expansions with this hash, so that each of them begins with the key's blocks hashed.
@@ -104,11 +104,8 @@ impl DataKey {
         info: &[&[u8]],
         okm: &mut [u8],
     ) -> Result<(), CryptoError> {
-        if self.expand.has(hash) {
-            self.expand.expand(hash, info, okm)
-        } else {
-            kdf::expand(hash, self.expose(), info, okm)
-        }
+        let set_up = self.expand.expand(hash, info, okm);
+        set_up.unwrap_or_else(|| kdf::expand(hash, self.expose(), info, okm))
     }
 
     /// Wipes the key and hands out `len` zero bytes to fill in place, or `None` beyond 32.
@@ -123,7 +120,7 @@ impl DataKey {
     pub(crate) fn wipe(&mut self) {
         self.bytes.as_mut_slice().zeroize();
         self.len = 0;
-        self.expand.wipe();
+        self.expand = ExpandKeys::new();
     }
 }
 

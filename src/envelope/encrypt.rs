@@ -10,7 +10,7 @@ use crate::aad::Aad;
 use crate::body::{self, ChunkEncryptor, layout};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
-use crate::format::{CHECK_HASH, ImmutableCore, SlotFault, Suite};
+use crate::format::{ImmutableCore, SlotFault, Suite};
 use crate::keyring::{Keyring, KeyringError, SlotWriter, WrapContext, write_header};
 use crate::random::{RandomPool, RandomSource};
 use crate::reuse::{BatchKind, FailedWrap, Found, ReusableKey};
@@ -171,8 +171,6 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         let mut pool = RandomPool::for_message(&self.random)?;
         let mut data_key = DataKey::empty();
         let id_random = draw_data_key(suite, &mut data_key, &mut pool)?;
-        data_key.set_up(CHECK_HASH);
-        data_key.set_up(suite.hash());
         let drawn = Drawn::new(suite, id_random, &data_key, &mut pool)?;
         let uncounted = first.as_ref().map_or(0, |first| first.uncounted());
         // Saturates: a statistic.

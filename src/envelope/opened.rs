@@ -114,7 +114,6 @@ impl<K: Keyring, R> Envelope<K, R> {
     ) -> Result<T, Error> {
         let mut data_key = DataKey::empty();
         self.unwrap_first(header, &mut data_key)?;
-        data_key.set_up(header.suite().hash());
         read(Opened { core: header.core(), data_key: &data_key, settings: &self.settings })
     }
 }

@@ -18,7 +18,9 @@ pub use decode::{Header, Slots};
 pub(crate) use encode::{encode_slot, header_len_field, rewrite_header, unpadded_len, write_fixed};
 pub use fault::{HeaderFault, MessagePart, SlotFault};
 pub use ids::{DataKeyId, KeyVersion, MasterKeyId, WrapAlgorithm};
-pub(crate) use immutable::{CHECK_HASH, ImmutableCore};
+#[cfg(feature = "std")]
+pub(crate) use immutable::CHECK_HASH;
+pub(crate) use immutable::ImmutableCore;
 pub use looks_like::LooksLike;
 pub use name::{InvalidKeyName, KeyName};
 pub use slot::{Slot, SlotLabel};

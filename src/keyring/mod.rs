@@ -38,7 +38,7 @@ pub(crate) use slot_writer::write_header;
 pub use without_versions::WithoutVersions;
 
 use crate::crypto::secret::DataKey;
-use crate::format::{CHECK_HASH, KeyName, MAX_HEADER_LEN, Slot, SlotLabel, Suite};
+use crate::format::{KeyName, MAX_HEADER_LEN, Slot, SlotLabel, Suite};
 pub use crate::keyset::{Freshness, Refusal};
 pub use crate::random::{KeyringRng, RandomnessUnavailable};
 use alloc::boxed::Box;
@@ -273,10 +273,7 @@ pub(crate) fn unwrap_verified<K: Keyring + ?Sized>(
 ) -> Result<(), KeyringError> {
     // The key of an earlier slot must not be taken for this one's.
     data_key.wipe();
-    let opened = keyring.unwrap(slot, context, data_key).and_then(|()| {
-        data_key.set_up(CHECK_HASH);
-        context.verify(data_key)
-    });
+    let opened = keyring.unwrap(slot, context, data_key).and_then(|()| context.verify(data_key));
     if opened.is_err() {
         data_key.wipe();
     }

@@ -83,7 +83,7 @@ pub(crate) struct ReusableKey {
 }
 
 impl ReusableKey {
-    /// Copies a data key that was wrapped into `slots`.
+    /// Copies a data key that was wrapped into `slots`, and sets it up for the bodies to come.
     pub(crate) fn new(
         core: &ImmutableCore,
         data_key: &DataKey,
@@ -91,6 +91,7 @@ impl ReusableKey {
     ) -> Arc<Self> {
         let mut copy = Box::new(DataKey::empty());
         copy.copy_from(data_key);
+        copy.set_up(core.suite().hash());
         let slots = Arc::new(WrittenSlots(slots.slots().map(OwnedSlot::from).collect()));
         Arc::new(ReusableKey { core: *core, data_key: copy, slots })
     }
