@@ -32,7 +32,7 @@ fn unique(nonce: &Nonce) -> aead::Nonce {
 }
 
 /// AWS-LC decrypts before it has compared the tag, and then fills its output with zeros if it
-/// differs (`EVP_AEAD_CTX_open_gather`). That this holds is tested, not assumed: `refusals.rs`.
+/// differs (`EVP_AEAD_CTX_open_gather`). That this holds is tested, not assumed: `refusal_tests.rs`.
 impl Aead for AwsLc {
     fn encrypt_in_place(
         &self,

@@ -36,7 +36,7 @@ fn copy(input: &[u8], output: &mut [u8]) -> Result<(), CryptoError> {
 }
 
 /// `graviola` decrypts before it has compared the tag, and then fills its output with zeros if it
-/// differs. That this holds is tested, not assumed: `refusals.rs`.
+/// differs. That this holds is tested, not assumed: `refusal_tests.rs`.
 impl Aead for Graviola {
     fn encrypt_in_place(
         &self,

@@ -22,7 +22,7 @@ pub(crate) mod secret;
 pub(crate) mod xaes;
 
 #[cfg(test)]
-mod refusals;
+mod refusal_tests;
 #[cfg(test)]
 mod vectors;
 

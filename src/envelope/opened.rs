@@ -102,7 +102,6 @@ impl<K: Keyring, R> Envelope<K, R> {
         let header = Header::parse(message)?;
         let mut data_key = Box::new(DataKey::empty());
         let slot = self.unwrap_first(&header, &mut data_key)?;
-        data_key.set_up(header.suite().hash());
         Ok(OpenedKey::new(header.core(), data_key, &slot, self.settings.clone()))
     }
 

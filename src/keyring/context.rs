@@ -23,10 +23,6 @@ pub struct WrapContext<'a> {
     core: &'a ImmutableCore,
     plaintext_len: Option<u64>,
     replaced: Option<SlotLabel<'a>>,
-    #[cfg_attr(
-        not(feature = "std"),
-        expect(dead_code, reason = "a cache asks, which needs `std`")
-    )]
     is_proof: bool,
 }
 
@@ -51,9 +47,10 @@ impl<'a> WrapContext<'a> {
         WrapContext { is_proof: true, ..WrapContext::new(core) }
     }
 
-    /// Returns whether the unwrap proves a slot which was just written: a cached key proves nothing.
-    #[cfg(feature = "std")]
-    pub(crate) fn is_proof(&self) -> bool {
+    /// Returns whether the unwrap proves a slot that was just written.
+    ///
+    /// A cache passes it on to the keyring behind: a cached key proves nothing.
+    pub fn is_proof(&self) -> bool {
         self.is_proof
     }
 

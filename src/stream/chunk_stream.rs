@@ -14,7 +14,7 @@ use crate::wiped::WipedBuffer;
 use alloc::vec::Vec;
 
 #[cfg(test)]
-mod limits;
+mod limit_tests;
 
 /// The encryption or decryption of chunks.
 pub(crate) trait ChunkTransform {

@@ -1,8 +1,8 @@
 //! Master keys that a token generates, with their records in a key file.
 
-use super::catalogue::CatalogueKeyring;
 use super::key::generate::TokenSource;
 use super::token::Token;
+use super::token_protection::CatalogueKeyring;
 use crate::OsRandom;
 use crate::file::{FileError, FileKeyring, FileKeyringOptions, KeyFileError, Protection};
 use crate::format::KeyVersion;

@@ -7,10 +7,9 @@
 //! | `token::recovery` | retries after a lost session, login or device |
 //! | `key` | key objects, and wrapping and unwrapping under them |
 //! | `failure` | the meaning of return codes |
-//! | `keyring`, `catalogue` | keys that the token generates, recorded in a key file |
+//! | `keyring`, `token_protection` | keys that the token generates, recorded in a key file |
 //! | `external`, `external_keys` | keys that were put on the token by other means |
 
-mod catalogue;
 mod error;
 mod external;
 mod external_keys;
@@ -20,6 +19,7 @@ mod key;
 mod keyring;
 mod report;
 mod token;
+mod token_protection;
 
 pub use error::{Error, KeyWeakness, PinFault, TokenLabel, WrongResponse};
 pub use external::ExternalKeyring;
