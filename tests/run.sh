@@ -31,10 +31,10 @@ begin 'tools'
 bash ci/setup.sh tests
 end
 
-# Each has a build or a token of its own. They run beside the other steps, and those that build nothing in
-# common with them come first.
+# Each has a build or a token of its own. They run beside the other steps, two at a time so that none is left
+# to run alone at the end. Those that build nothing in common with the steps come first.
 printf '%s\n' backend_agreement constant_time pkcs11_asan pkcs11 pkcs11_hostile interleavings python dependencies |
-    xargs -n 1 bash ci/part.sh &
+    xargs -P 2 -n 1 bash ci/part.sh &
 scripts=$!
 
 begin 'tests: units, properties, sweeps, vectors, golden files'
