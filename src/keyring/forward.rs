@@ -1,6 +1,8 @@
-//! Methods of [`Keyring`](super::Keyring) that call another keyring.
+//! Methods of [`Keyring`](super::Keyring) that call another keyring, or one method for both wraps.
 
 /// Writes the named methods of an `impl Keyring`, each of which calls the keyring `$to`.
+///
+/// `wrap_for` writes `wrap` and `wrap_under`, which call a method of this name with no name and with theirs.
 macro_rules! forward_keyring {
     ($this:ident => $to:expr; $($method:ident),+ $(,)?) => {$(
         $crate::keyring::forward_keyring!(@ $method $this $to);
@@ -34,6 +36,28 @@ macro_rules! forward_keyring {
             rng: &mut $crate::random::KeyringRng<'_>,
         ) -> Result<(), $crate::keyring::KeyringError> {
             ($to).wrap_under(name, data_key, context, slots, rng)
+        }
+    };
+    (@ wrap_for $this:ident $to:expr) => {
+        fn wrap(
+            &$this,
+            data_key: &$crate::crypto::secret::DataKey,
+            context: &$crate::keyring::WrapContext<'_>,
+            slots: &mut $crate::keyring::SlotWriter<'_>,
+            rng: &mut $crate::random::KeyringRng<'_>,
+        ) -> Result<(), $crate::keyring::KeyringError> {
+            ($to).wrap_for(None, data_key, context, slots, rng)
+        }
+
+        fn wrap_under(
+            &$this,
+            name: $crate::format::KeyName<'_>,
+            data_key: &$crate::crypto::secret::DataKey,
+            context: &$crate::keyring::WrapContext<'_>,
+            slots: &mut $crate::keyring::SlotWriter<'_>,
+            rng: &mut $crate::random::KeyringRng<'_>,
+        ) -> Result<(), $crate::keyring::KeyringError> {
+            ($to).wrap_for(Some(name), data_key, context, slots, rng)
         }
     };
     (@ holds $this:ident $to:expr) => {

@@ -3,7 +3,9 @@
 use super::key_table::{MasterKeys, Selection};
 use super::lifecycle::Lifecycle;
 use super::software::SoftwareSource;
-use super::{Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext};
+use super::{
+    Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext, forward_keyring,
+};
 use crate::crypto::secret::{DataKey, MasterKey};
 use crate::error::Error;
 use crate::format::{KeyName, KeyVersion, Slot, SlotLabel};
@@ -214,31 +216,12 @@ impl MemoryKeyring {
 }
 
 impl Keyring for MemoryKeyring {
+    forward_keyring!(self => self; wrap_for);
+
     fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         // Not under the lock: the visitor is the caller's.
         let keys = self.keys.read().clone();
         keys.visit_primary(&self.selection, visit)
-    }
-
-    fn wrap(
-        &self,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.wrap_for(None, data_key, context, slots, rng)
-    }
-
-    fn wrap_under(
-        &self,
-        name: KeyName<'_>,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.wrap_for(Some(name), data_key, context, slots, rng)
     }
 
     fn holds(

@@ -95,6 +95,18 @@ impl<K: Keyring, O: Observer> ObservedKeyring<K, O> {
         self.report(Event::Unwrapped { label, compromised });
     }
 
+    /// Runs a wrap, and reports the slots that it wrote or why it failed.
+    fn observe_wrap(
+        &self,
+        slots: &mut SlotWriter<'_>,
+        wrap: impl FnOnce(&mut SlotWriter<'_>) -> Result<(), KeyringError>,
+    ) -> Result<(), KeyringError> {
+        let before = slots.slots().len();
+        wrap(slots).inspect_err(|error| self.failed(error))?;
+        self.wrapped(slots, before);
+        Ok(())
+    }
+
     /// Reports the slots after the first `before`.
     fn wrapped(&self, slots: &SlotWriter<'_>, before: usize) {
         for slot in slots.slots().skip(before) {
@@ -115,11 +127,7 @@ impl<K: Keyring, O: Observer> Keyring for ObservedKeyring<K, O> {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        let before = slots.slots().len();
-        let wrapped = self.keyring.wrap(data_key, context, slots, rng);
-        wrapped.inspect_err(|error| self.failed(error))?;
-        self.wrapped(slots, before);
-        Ok(())
+        self.observe_wrap(slots, |slots| self.keyring.wrap(data_key, context, slots, rng))
     }
 
     fn wrap_under(
@@ -130,11 +138,9 @@ impl<K: Keyring, O: Observer> Keyring for ObservedKeyring<K, O> {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        let before = slots.slots().len();
-        let wrapped = self.keyring.wrap_under(name, data_key, context, slots, rng);
-        wrapped.inspect_err(|error| self.failed(error))?;
-        self.wrapped(slots, before);
-        Ok(())
+        self.observe_wrap(slots, |slots| {
+            self.keyring.wrap_under(name, data_key, context, slots, rng)
+        })
     }
 
     fn holds(

@@ -5,7 +5,7 @@ use super::snapshot::Snapshot;
 use crate::crypto::secret::DataKey;
 use crate::format::{KeyName, Slot, SlotLabel};
 use crate::keyring::{
-    Freshness, Keyring, KeyringError, PrimaryKey, Refusal, SlotWriter, WrapContext,
+    Freshness, Keyring, KeyringError, PrimaryKey, Refusal, SlotWriter, WrapContext, forward_keyring,
 };
 use crate::random::KeyringRng;
 use core::time::Duration;
@@ -14,32 +14,13 @@ use core::time::Duration;
 const UNKNOWN_NAME_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Keyring for FileKeyring {
+    forward_keyring!(self => self; wrap_for);
+
     fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         self.inner.refresh_if_due();
         // Not under the lock: the visitor is the caller's.
         let state = self.inner.snapshot().clone();
         state.keys.visit_primary(&self.selection, visit)
-    }
-
-    fn wrap(
-        &self,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.wrap_for(None, data_key, context, slots, rng)
-    }
-
-    fn wrap_under(
-        &self,
-        name: KeyName<'_>,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.wrap_for(Some(name), data_key, context, slots, rng)
     }
 
     fn holds(

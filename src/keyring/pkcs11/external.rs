@@ -9,7 +9,9 @@ use crate::crypto::secret::DataKey;
 use crate::format::{KeyName, Slot, SlotLabel};
 use crate::keyring::key_table::{MasterKeys, Selection, WrappingKeys};
 use crate::keyring::wrapping_key::PROCESS_WRAP_LIMIT;
-use crate::keyring::{Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext};
+use crate::keyring::{
+    Freshness, Keyring, KeyringError, PrimaryKey, SlotWriter, WrapContext, forward_keyring,
+};
 use crate::keyset::KeysetMap;
 #[cfg(doc)]
 use crate::keyset::LifecycleError;
@@ -106,29 +108,10 @@ impl ExternalKeyring {
 }
 
 impl Keyring for ExternalKeyring {
+    forward_keyring!(self => self; wrap_for);
+
     fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         self.keys.visit_primary(&self.selection, visit)
-    }
-
-    fn wrap(
-        &self,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.wrap_for(None, data_key, context, slots, rng)
-    }
-
-    fn wrap_under(
-        &self,
-        name: KeyName<'_>,
-        data_key: &DataKey,
-        context: &WrapContext<'_>,
-        slots: &mut SlotWriter<'_>,
-        rng: &mut KeyringRng<'_>,
-    ) -> Result<(), KeyringError> {
-        self.wrap_for(Some(name), data_key, context, slots, rng)
     }
 
     fn holds(
