@@ -40,33 +40,47 @@ changed_copy cpufeatures src/x86.rs 's/("vaes", "zmm", 1, ecx, 9)/("vaes", "zmm"
 judge aes-ni-without-vaes "$flags" "aes=true vaes=false*"
 ((ran >= 2)) || fail "only $ran back end ran"
 
-# aws_lc MODE NAME OPENSSL_IA32CAP: AWS-LC, the features of the CPU that the variable masks hidden from
-# it. All runs are of one binary. The variable must not be empty: AWS-LC takes that for a number.
-aws_lc() {
-    local mode=$1 name=$2 mask=$3 out
-    if ! out=$(OPENSSL_ia32cap=$mask ENVELOCK_AGREEMENT=$mode "$aws_lc_test" --nocapture 2>&1); then
+# build_test FEATURE: builds the test with another provider and prints its path.
+build_test() {
+    local test
+    test=$(cargo test --quiet --release --features "$1" --test backend_agreement --no-run \
+        --message-format json | sed -nE 's/.*"executable":"([^"]*backend_agreement[^"]*)".*/\1/p')
+    [[ -x $test ]] || fail "no test was built with $1"
+    echo "$test"
+}
+
+# hiding TEST MODE EXPECTED NAME VARIABLE=VALUE...: runs TEST with features of the CPU hidden by variables.
+# EXPECTED is the provider that must run.
+hiding() {
+    local test=$1 mode=$2 expected=$3 name=$4 out
+    shift 4
+    if ! out=$(env "$@" ENVELOCK_AGREEMENT=$mode "$test" --nocapture 2>&1 | grep -v '^DEBUG: '); then
         echo "$out"
-        fail "aws-lc-rs, $name, makes other bytes"
+        fail "$name makes other bytes"
     fi
-    grep -q 'agreement: aws-lc-rs, ' <<<"$out" || fail "aws-lc-rs was not what ran: $out"
-    echo "aws-lc-rs, $name: $(grep -o 'agreement: .*' <<<"$out" | cut -c 1-71)"
+    grep -q "agreement: $expected, " <<<"$out" || fail "$expected was not what ran: $out"
+    echo "$name: $(grep -o 'agreement: .*' <<<"$out" | cut -c 1-71)"
     ran=$((ran + 1))
+}
+
+# aws_lc MODE NAME OPENSSL_IA32CAP: all runs are of one binary. The variable must not be empty: AWS-LC takes
+# that for a number.
+aws_lc() {
+    hiding "$aws_lc_test" "$1" aws-lc-rs "aws-lc-rs, $2" "OPENSSL_ia32cap=$3"
 }
 
 prepare
 cd "$work/constant_time"
 export RUSTFLAGS=$flags CARGO_TARGET_DIR=$target/aws-lc-rs
-aws_lc_test=$(cargo test --quiet --release --features aws-lc-rs --test backend_agreement --no-run \
-    --message-format json | sed -nE 's/.*"executable":"([^"]*backend_agreement[^"]*)".*/\1/p')
-[[ -x $aws_lc_test ]] || fail "no test was built with aws-lc-rs"
-aws_lc $mode detected '~0x0'
+aws_lc_test=$(build_test aws-lc-rs)
+aws_lc "$mode" detected '~0x0'
 if [[ $(uname -m) == x86_64 ]]; then
     # Bits of CPUID as AWS-LC has them in two words of 64 bits: leaf 1 (EDX, ECX), then leaf 7
     # (EBX, ECX). It dies of a feature asked for that the CPU has not, which shows that it reads
     # the variable.
     ! (OPENSSL_ia32cap=0xffffffffffffffff "$aws_lc_test"; exit $?) >/dev/null 2>&1 ||
         fail "AWS-LC does not read OPENSSL_ia32cap any more: no back end of it can be forced"
-    aws_lc $mode 'AES-NI without VAES and AVX-512' ':~0x60000010000'
+    aws_lc "$mode" 'AES-NI without VAES and AVX-512' ':~0x60000010000'
     aws_lc sample 'SSSE3 without AES-NI and AVX2' '~0x1200000200000000:~0x60000010020'
     aws_lc sample portable '~0x1208020200000000:~0x60000010020'
 fi
@@ -76,30 +90,14 @@ prepare
 cd "$work/constant_time"
 printf '\n[profile.release.package.graviola]\ndebug-assertions = true\n' >>Cargo.toml
 export CARGO_TARGET_DIR=$target/graviola
-graviola_test=$(cargo test --quiet --release --features graviola --test backend_agreement --no-run \
-    --message-format json | sed -nE 's/.*"executable":"([^"]*backend_agreement[^"]*)".*/\1/p')
-[[ -x $graviola_test ]] || fail "no test was built with graviola"
-
-# graviola MODE NAME EXPECTED VARIABLE...: graviola, features denied by variables.
-graviola() {
-    local mode=$1 name=$2 expected=$3 out
-    shift 3
-    if ! out=$(env "$@" ENVELOCK_AGREEMENT=$mode "$graviola_test" --nocapture 2>&1 | grep -v '^DEBUG: '); then
-        echo "$out"
-        fail "graviola, $name, makes other bytes"
-    fi
-    grep -q "agreement: $expected, " <<<"$out" || fail "$expected was not what ran: $out"
-    echo "graviola, $name: $(grep -o 'agreement: .*' <<<"$out" | cut -c 1-71)"
-    ran=$((ran + 1))
-}
-
+graviola_test=$(build_test graviola)
 cargo build --quiet --release --features graviola --bin provider
 provider=$CARGO_TARGET_DIR/release/provider
 if [[ $("$provider") == graviola ]]; then
-    graviola "$mode" detected graviola ENVELOCK=
+    hiding "$graviola_test" "$mode" graviola 'graviola, detected'
     if [[ $(uname -m) == x86_64 ]]; then
-        graviola "$mode" 'without AVX-512' graviola GRAVIOLA_CPU_DISABLE_avx512f=1
-        graviola sample 'without AES' RustCrypto GRAVIOLA_CPU_DISABLE_aes=1
+        hiding "$graviola_test" "$mode" graviola 'graviola, without AVX-512' GRAVIOLA_CPU_DISABLE_avx512f=1
+        hiding "$graviola_test" sample RustCrypto 'graviola, without AES' GRAVIOLA_CPU_DISABLE_aes=1
     fi
 else
     echo "graviola: skipped, this CPU has not what it needs"
