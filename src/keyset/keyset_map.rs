@@ -3,7 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "positions that were found in the same list")]
 
 use super::aliases::Alias;
-use super::pending::PendingChanges;
+use super::transaction::Transaction;
 use super::{
     Change, ChangeOptions, ChangeOutcome, Keyset, LifecycleError, Material, NewMaterial, check_name,
 };
@@ -202,11 +202,11 @@ impl KeysetMap {
             return Err(LifecycleError::Conflict { expected, found: self.change }.into());
         }
         clear_stack();
-        let mut pending = PendingChanges::new(self.clone(), *options);
+        let mut transaction = Transaction::new(self.clone(), *options);
         for change in changes {
-            pending.make(change, material)?;
+            transaction.make(change, material)?;
         }
-        let PendingChanges { mut keysets, transitions, .. } = pending;
+        let Transaction { mut keysets, transitions, .. } = transaction;
         keysets.count_change().ok_or(LifecycleError::ChangeNumber)?;
         keysets.set_changed(self);
         let changed = ChangeOutcome::new(keysets.change, transitions);

@@ -7,10 +7,10 @@ mod freshness;
 mod guards;
 mod keyset_map;
 mod labels;
-mod pending;
 mod record;
 mod removal;
 mod state;
+mod transaction;
 
 #[cfg(all(feature = "file", unix))]
 pub(crate) use aliases::{Alias, MAX_FORMER_KEYS};

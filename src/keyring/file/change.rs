@@ -2,8 +2,8 @@
 
 use super::error::KeyFileError;
 use super::format::KeyFileFault;
-use super::inner::Inner;
 use super::keyring::FileKeyring;
+use super::open_key_file::OpenKeyFile;
 use super::protection::Protection;
 use super::protection_record::AddedProtection;
 use super::reload::LastLoad;
@@ -33,8 +33,8 @@ impl Lifecycle for FileKeyring {
     }
 
     fn keysets(&self) -> Result<KeysetMap, Error> {
-        self.inner.reload()?;
-        Ok(self.inner.keysets_with_usage())
+        self.open_file.reload()?;
+        Ok(self.open_file.keysets_with_usage())
     }
 
     fn change(
@@ -43,13 +43,13 @@ impl Lifecycle for FileKeyring {
         terms: &ChangeOptions,
         rng: &mut KeyringRng<'_>,
     ) -> Result<ChangeOutcome, Error> {
-        let outcome = self.inner.change(changes, terms, rng);
-        self.inner.publish();
+        let outcome = self.open_file.change(changes, terms, rng);
+        self.open_file.publish();
         outcome
     }
 }
 
-impl Inner {
+impl OpenKeyFile {
     /// Applies all of `changes`, or none. The caller publishes the events.
     fn change(
         &self,

@@ -2,8 +2,8 @@
 
 use super::error::KeyFileError;
 use super::format::KeyFileFault;
-use super::inner::{Inner, LoadedKeysets};
 use super::keyring::FileKeyring;
+use super::open_key_file::{LoadedKeysets, OpenKeyFile};
 use super::protection::Protection;
 use super::protection_record::OuterFreshness;
 use super::snapshot::at;
@@ -57,30 +57,30 @@ impl FileKeyring {
     /// The record of every version of this keyring's master key, lowest first. Polls the file, as
     /// [`change_number`](Self::change_number) does.
     pub fn versions(&self) -> Vec<VersionRecord> {
-        drop(self.inner.reload());
-        let keysets = self.inner.keysets_with_usage();
+        drop(self.open_file.reload());
+        let keysets = self.open_file.keysets_with_usage();
         let keyset = keysets.resolve(&self.selection.key);
         keyset.map_or_else(|_| Vec::new(), |keyset| keyset.versions().to_vec())
     }
 
     /// The keysets of the file, polled now; the loaded ones if the file cannot be read.
     fn reloaded_keysets(&self) -> LoadedKeysets {
-        drop(self.inner.reload());
-        self.inner.keysets()
+        drop(self.open_file.reload());
+        self.open_file.keysets()
     }
 
     /// The health of the file, without a poll: a few system calls, and no lock.
     pub fn health(&self) -> KeyFileHealth {
-        let inner = &self.inner;
-        let state = inner.snapshot().clone();
+        let open_file = &self.open_file;
+        let state = open_file.snapshot().clone();
         KeyFileHealth {
-            since_poll: inner.since_poll(),
-            last_error: inner.last_error(),
+            since_poll: open_file.since_poll(),
+            last_error: open_file.last_error(),
             change: state.keys.keysets.change(),
             size: state.size(),
             filled: state.filled(),
-            write_error: inner.check_writable().err(),
-            outer: inner.outer_freshness(),
+            write_error: open_file.check_writable().err(),
+            outer: open_file.outer_freshness(),
         }
     }
 
@@ -97,11 +97,11 @@ impl FileKeyring {
     /// Those of [`open_any`](Self::open_any), with the options of the first opening, the anchor
     /// among them. After an error nothing has changed.
     pub fn reopen(&self, protection: &Protection) -> Result<(), Error> {
-        Ok(self.inner.reopen(&self.inner.store.reopened(), protection)?)
+        Ok(self.open_file.reopen(&self.open_file.store.reopened(), protection)?)
     }
 }
 
-impl Inner {
+impl OpenKeyFile {
     /// Finds, without a write, why the file cannot be written.
     fn check_writable(&self) -> Result<(), KeyFileError> {
         if self.options.read_only {

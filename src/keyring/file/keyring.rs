@@ -2,7 +2,7 @@
 
 use super::error::KeyFileError;
 use super::format::ProtectionId;
-use super::inner::Inner;
+use super::open_key_file::OpenKeyFile;
 use super::options::FileKeyringOptions;
 use super::protection::Protection;
 use super::protection_record::{AddedProtection, OuterFreshness, ProtectionRecord};
@@ -98,7 +98,7 @@ use std::path::Path;
 /// file; this one fails with
 /// [`KeyFileFault::TokenVersion`](crate::file::KeyFileFault::TokenVersion).
 pub struct FileKeyring {
-    pub(super) inner: Arc<Inner>,
+    pub(super) open_file: Arc<OpenKeyFile>,
     pub(super) selection: Selection,
 }
 
@@ -177,8 +177,8 @@ impl FileKeyring {
         source: Arc<dyn KeyMaterialStore>,
     ) -> Result<Self, Error> {
         let selection = Selection::of(key);
-        let inner = Arc::new(Inner::create(store, options, key, protection, source)?);
-        Ok(FileKeyring { inner, selection })
+        let open_file = Arc::new(OpenKeyFile::create(store, options, key, protection, source)?);
+        Ok(FileKeyring { open_file, selection })
     }
 
     pub(crate) fn open_in(
@@ -187,15 +187,15 @@ impl FileKeyring {
         protection: &Protection,
         source: &Arc<dyn KeyMaterialStore>,
     ) -> Result<Self, Error> {
-        Ok(FileKeyring::of(Inner::open(store, options, protection, source)?))
+        Ok(FileKeyring::of(OpenKeyFile::open(store, options, protection, source)?))
     }
 
     /// A keyring that wraps under the only master key, or under no key if there are several.
-    pub(super) fn of(inner: Inner) -> Self {
-        let keysets = inner.keysets();
+    pub(super) fn of(open_file: OpenKeyFile) -> Self {
+        let keysets = open_file.keysets();
         let only = keysets.iter().next().filter(|_| keysets.iter().len() == 1);
         let selection = Selection::of(only.map_or("", |keyset| keyset.name().as_str()));
-        FileKeyring { inner: Arc::new(inner), selection }
+        FileKeyring { open_file: Arc::new(open_file), selection }
     }
 
     /// The same file, wrapping under the master key or alias `name`. An alias is resolved at each
@@ -226,15 +226,15 @@ impl FileKeyring {
     #[must_use]
     pub fn refusing_compromised(&self) -> Self {
         let selection = Selection { strict: true, ..self.selection.clone() };
-        FileKeyring { inner: self.inner.clone(), selection }
+        FileKeyring { open_file: self.open_file.clone(), selection }
     }
 
     fn select(&self, selection: Selection) -> Result<Self, Error> {
-        if self.inner.keysets().resolve(&selection.key).is_err() {
-            self.inner.reload()?;
-            self.inner.keysets().resolve(&selection.key)?;
+        if self.open_file.keysets().resolve(&selection.key).is_err() {
+            self.open_file.reload()?;
+            self.open_file.keysets().resolve(&selection.key)?;
         }
-        Ok(FileKeyring { inner: self.inner.clone(), selection })
+        Ok(FileKeyring { open_file: self.open_file.clone(), selection })
     }
 
     /// Loads the file if it changed, and returns its change number. Rarely needed: see
@@ -244,23 +244,23 @@ impl FileKeyring {
     ///
     /// [`KeyFileError`]; the keys that are loaded stay in use for unwrapping.
     pub fn reload(&self) -> Result<u64, Error> {
-        self.inner.reload()?;
-        Ok(self.inner.keysets().change())
+        self.open_file.reload()?;
+        Ok(self.open_file.keysets().change())
     }
 
     /// Why the last poll could not load the file, if it could not.
     pub fn last_error(&self) -> Option<KeyFileError> {
-        self.inner.last_error()
+        self.open_file.last_error()
     }
 
     /// The path of the file, as given.
     pub fn path(&self) -> &Path {
-        self.inner.path()
+        self.open_file.path()
     }
 
     /// The protections of the file as last loaded, with their outer keys.
     pub fn protections(&self) -> Vec<ProtectionRecord> {
-        self.inner.snapshot().protections().to_vec()
+        self.open_file.snapshot().protections().to_vec()
     }
 
     /// The freshness of each outer key of a [`Protection::keyring`] of the file, as reported by the
@@ -271,7 +271,7 @@ impl FileKeyring {
     /// [`rewrap_protection`](Self::rewrap_protection) and [`add_protection`](Self::add_protection)
     /// repair the file, even after the outer version was destroyed.
     pub fn outer_freshness(&self) -> Vec<OuterFreshness> {
-        self.inner.outer_freshness()
+        self.open_file.outer_freshness()
     }
 
     /// Adds `protection`, which then opens the file as well. Master keys and messages do not change,
@@ -285,7 +285,7 @@ impl FileKeyring {
     /// [`KeyFileFault::Protections`](crate::file::KeyFileFault::Protections); the error of the outer
     /// keyring.
     pub fn add_protection(&self, protection: &Protection) -> Result<AddedProtection, Error> {
-        self.inner.change_protection(&ProtectionChange::Add(protection), &mut OsRandom)
+        self.open_file.change_protection(&ProtectionChange::Add(protection), &mut OsRandom)
     }
 
     /// Replaces the protection `id` by `protection`, under the same id and name: the same outer
@@ -302,7 +302,7 @@ impl FileKeyring {
         protection: &Protection,
     ) -> Result<u64, Error> {
         let change = ProtectionChange::Rewrap(id, protection);
-        Ok(self.inner.change_protection(&change, &mut OsRandom)?.change)
+        Ok(self.open_file.change_protection(&change, &mut OsRandom)?.change)
     }
 
     /// Removes the protection `id`, unless it is the only one. Returns the change number.
@@ -318,7 +318,7 @@ impl FileKeyring {
     /// Those of [`add_protection`](Self::add_protection).
     pub fn remove_protection(&self, id: ProtectionId) -> Result<u64, Error> {
         let change = ProtectionChange::Remove(id);
-        Ok(self.inner.change_protection(&change, &mut OsRandom)?.change)
+        Ok(self.open_file.change_protection(&change, &mut OsRandom)?.change)
     }
 
     /// Draws a fresh file key, wraps it under `protections` alone, and seals every master key under
@@ -337,7 +337,7 @@ impl FileKeyring {
     ///
     /// Those of [`add_protection`](Self::add_protection).
     pub fn replace_file_key(&self, protections: &[&Protection]) -> Result<u64, Error> {
-        self.inner.replace_file_key(protections, &mut OsRandom)
+        self.open_file.replace_file_key(protections, &mut OsRandom)
     }
 
     /// Writes the unwritten usage counts of this process, if there are any.
@@ -346,7 +346,7 @@ impl FileKeyring {
     ///
     /// [`KeyFileError`] if the file cannot be written; the counts are kept.
     pub fn flush(&self) -> Result<(), Error> {
-        Ok(self.inner.flush(self.inner.options.lock_wait, false)?)
+        Ok(self.open_file.flush(self.open_file.options.lock_wait, false)?)
     }
 
     /// Like [`flush`](Self::flush); the last handle of the file also returns unused reservations. A
@@ -356,8 +356,8 @@ impl FileKeyring {
     ///
     /// [`KeyFileError`] if the file cannot be written; the counts of the last handle are lost.
     pub fn close(self) -> Result<(), Error> {
-        let is_last = Arc::strong_count(&self.inner) == 1;
-        Ok(self.inner.flush(self.inner.options.lock_wait, is_last)?)
+        let is_last = Arc::strong_count(&self.open_file) == 1;
+        Ok(self.open_file.flush(self.open_file.options.lock_wait, is_last)?)
     }
 }
 
@@ -366,7 +366,7 @@ impl fmt::Debug for FileKeyring {
         f.debug_struct("FileKeyring")
             .field("path", &self.path())
             .field("key", &self.selection.key)
-            .field("change", &self.inner.keysets().change())
+            .field("change", &self.open_file.keysets().change())
             .finish_non_exhaustive()
     }
 }

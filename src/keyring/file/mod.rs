@@ -9,8 +9,8 @@ mod health;
 #[cfg(all(test, not(envelock_shuttle)))]
 #[path = "../../../tests/held_keys/mod.rs"]
 mod held_keys;
-mod inner;
 mod keyring;
+mod open_key_file;
 mod options;
 mod outer_keyrings;
 mod protection;

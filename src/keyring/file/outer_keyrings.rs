@@ -1,6 +1,6 @@
 //! The outer keyrings of a key file, and whether the outer keys of its protections still open it.
 
-use super::inner::Inner;
+use super::open_key_file::OpenKeyFile;
 use super::protection::{Protection, Secret};
 use super::protection_record::{OuterFreshness, ProtectionRecord};
 use crate::format::SlotLabel;
@@ -83,7 +83,7 @@ fn freshness(keyrings: &[Arc<dyn Keyring>], label: &SlotLabel<'_>) -> Option<Fre
     })
 }
 
-impl Inner {
+impl OpenKeyFile {
     pub(super) fn outer_freshness(&self) -> Vec<OuterFreshness> {
         let snapshot = self.snapshot().clone();
         self.outer.freshness(snapshot.protections())

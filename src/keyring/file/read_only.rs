@@ -86,9 +86,9 @@ impl ReadOnlyFileKeyring {
     /// `Content`, `RolledBack` or `Diverged` for the bytes. After an error nothing has changed.
     pub fn replace_bytes(&self, bytes: &[u8]) -> Result<u64, Error> {
         let file = self.file_for(bytes)?;
-        let inner = &self.keyring.inner;
-        inner.replace(file, bytes)?;
-        Ok(inner.keysets().change())
+        let open_file = &self.keyring.open_file;
+        open_file.replace(file, bytes)?;
+        Ok(open_file.keysets().change())
     }
 
     /// Opens other bytes of a key file, for every handle, as if for the first time: under a replaced
@@ -100,9 +100,9 @@ impl ReadOnlyFileKeyring {
     /// which [`reopen`](Self::reopen) opens again. After an error nothing has changed.
     pub fn reopen_bytes(&self, bytes: &[u8], protection: &Protection) -> Result<u64, Error> {
         self.file_for(bytes)?;
-        let inner = &self.keyring.inner;
-        inner.reopen(&Store::in_memory(Arc::new(MemoryFile::new(bytes))), protection)?;
-        Ok(inner.keysets().change())
+        let open_file = &self.keyring.open_file;
+        open_file.reopen(&Store::in_memory(Arc::new(MemoryFile::new(bytes))), protection)?;
+        Ok(open_file.keysets().change())
     }
 
     /// The file whose content `bytes` can replace.

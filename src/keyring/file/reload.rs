@@ -2,7 +2,7 @@
 //! reporting that to the observer.
 
 use super::error::KeyFileError;
-use super::inner::Inner;
+use super::open_key_file::OpenKeyFile;
 use super::options::FileKeyringOptions;
 use super::protection::Protection;
 use super::snapshot::{Snapshot, at};
@@ -78,7 +78,7 @@ impl LastLoad {
     }
 }
 
-impl Inner {
+impl OpenKeyFile {
     /// Polls the file if the last poll is older than the options allow. While another thread polls,
     /// the caller goes on with the current snapshot for as long again, and then waits.
     pub(super) fn refresh_if_due(&self) {

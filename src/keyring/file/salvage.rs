@@ -2,8 +2,8 @@
 
 use super::error::KeyFileError;
 use super::format::{Damaged, KeyFileFault, Salvaged, salvage};
-use super::inner::Inner;
 use super::keyring::FileKeyring;
+use super::open_key_file::OpenKeyFile;
 use super::options::{FileKeyringOptions, software};
 use super::protection::Protection;
 use super::snapshot::{Snapshot, at};
@@ -112,7 +112,7 @@ impl Salvage {
         let revision = last_load.checked_add(1).ok_or_else(none_left)?;
         let state = Snapshot::salvaged(&self.salvaged, revision, protection, source, &mut OsRandom);
         let state = state.map_err(at(store.path()))?;
-        Ok(FileKeyring::of(Inner::create_with(store, options.clone(), state, protection)?))
+        Ok(FileKeyring::of(OpenKeyFile::create_with(store, options.clone(), state, protection)?))
     }
 }
 

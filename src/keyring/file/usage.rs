@@ -2,7 +2,7 @@
 //! before the wraps are made (FORMAT F-USAGE).
 
 use super::error::KeyFileError;
-use super::inner::Inner;
+use super::open_key_file::OpenKeyFile;
 use super::snapshot::Snapshot;
 use crate::format::MasterKeyId;
 use crate::keyring::KeyringError;
@@ -54,7 +54,7 @@ impl PendingUsage {
     }
 }
 
-impl Inner {
+impl OpenKeyFile {
     /// Whether usage is counted in the file.
     pub(super) fn counts_usage(&self, snapshot: &Snapshot) -> bool {
         self.options.count_usage && !self.options.read_only && snapshot.unknown_critical().is_none()

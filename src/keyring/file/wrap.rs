@@ -17,9 +17,9 @@ impl Keyring for FileKeyring {
     forward_keyring!(self => self; wrap_for);
 
     fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
-        self.inner.refresh_if_due();
+        self.open_file.refresh_if_due();
         // Not under the lock: the visitor is the caller's.
-        let state = self.inner.snapshot().clone();
+        let state = self.open_file.snapshot().clone();
         state.keys.visit_primary(&self.selection, visit)
     }
 
@@ -31,7 +31,7 @@ impl Keyring for FileKeyring {
         let is_held = |state: &Snapshot| Ok(state.keys.keysets.find(name.as_str()).is_some());
         self.with_snapshot(is_held, |_| self.is_unknown_name(name))?;
         // Not under the lock: the visitor is the caller's.
-        let state = self.inner.snapshot().clone();
+        let state = self.open_file.snapshot().clone();
         state.keys.holds(&self.selection, name, visit);
         Ok(())
     }
@@ -64,17 +64,17 @@ impl FileKeyring {
         mut operation: impl FnMut(&Snapshot) -> Result<T, KeyringError>,
         is_unknown: impl Fn(&Result<T, KeyringError>) -> bool,
     ) -> Result<T, KeyringError> {
-        let asked = self.inner.elapsed();
-        self.inner.refresh_if_due();
+        let asked = self.open_file.elapsed();
+        self.open_file.refresh_if_due();
         // Not under the lock: a token can be slow, and a change does not wait for it.
-        let snapshot = self.inner.snapshot().clone();
+        let snapshot = self.open_file.snapshot().clone();
         let first = operation(&snapshot);
         if !is_unknown(&first) {
             return first;
         }
-        self.inner.reload_since(asked).map_err(KeyringError::from)?;
+        self.open_file.reload_since(asked).map_err(KeyringError::from)?;
         let known = snapshot.keys.keysets.change();
-        let snapshot = self.inner.snapshot().clone();
+        let snapshot = self.open_file.snapshot().clone();
         if snapshot.keys.keysets.change() == known { first } else { operation(&snapshot) }
     }
 
@@ -90,8 +90,8 @@ impl FileKeyring {
     /// Whether no master key or alias has the name, and a poll for it is due. Names come from
     /// untrusted headers and mostly belong to other keyrings, so they cause few polls.
     fn is_unknown_name(&self, name: KeyName<'_>) -> bool {
-        self.inner.snapshot().keys.keysets.find(name.as_str()).is_none()
-            && self.inner.since_poll() > UNKNOWN_NAME_INTERVAL
+        self.open_file.snapshot().keys.keysets.find(name.as_str()).is_none()
+            && self.open_file.since_poll() > UNKNOWN_NAME_INTERVAL
     }
 
     /// Wraps under the master key `name`, or under the selected one, and counts the wrap.
@@ -103,23 +103,24 @@ impl FileKeyring {
         slots: &mut SlotWriter<'_>,
         rng: &mut KeyringRng<'_>,
     ) -> Result<(), KeyringError> {
-        self.inner.check_loaded()?;
-        self.inner.reset_counts_after_fork();
+        self.open_file.check_loaded()?;
+        self.open_file.reset_counts_after_fork();
         let selection = &self.selection;
         loop {
             // Locked until the slot is written: no change of this process comes between.
-            let snapshot = self.inner.snapshot();
+            let snapshot = self.open_file.snapshot();
             let (label, key) = snapshot.keys.primary(selection, name)?;
-            if key.count(context, self.inner.allowed(&snapshot, &**key)) {
+            if key.count(context, self.open_file.allowed(&snapshot, &**key)) {
                 return key.wrap(data_key, &label, context, slots, rng);
             }
             let key = key.clone();
             drop(snapshot);
             // May install another snapshot.
-            match self.inner.reserve(&*key) {
+            match self.open_file.reserve(&*key) {
                 // Another process rotated.
                 Err(KeyringError::WrapLimit { .. })
-                    if self.inner.snapshot().keys.primary(selection, name)?.1.id() != key.id() => {}
+                    if self.open_file.snapshot().keys.primary(selection, name)?.1.id()
+                        != key.id() => {}
                 reserved => reserved?,
             }
         }

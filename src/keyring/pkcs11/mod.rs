@@ -8,10 +8,10 @@
 //! | `key` | key objects, and wrapping and unwrapping under them |
 //! | `failure` | the meaning of return codes |
 //! | `keyring`, `token_protection` | keys that the token generates, recorded in a key file |
-//! | `external`, `external_keys` | keys that were put on the token by other means |
+//! | `external_keyring`, `external_keys` | keys that were put on the token by other means |
 
 mod error;
-mod external;
+mod external_keyring;
 mod external_keys;
 mod failure;
 mod ffi;
@@ -22,7 +22,7 @@ mod token;
 mod token_protection;
 
 pub use error::{Error, KeyWeakness, PinFault, TokenLabel, WrongResponse};
-pub use external::ExternalKeyring;
+pub use external_keyring::ExternalKeyring;
 pub use external_keys::{ExternalKeys, KeyRef};
 pub use ffi::CallFailure;
 pub use keyring::Pkcs11Keyring;

@@ -1,7 +1,7 @@
 //! Faults of the content of a key file, and of one line of it.
 
 use super::looks_like::{KeyFileLooksLike, TextConversion};
-use super::protections::ProtectionId;
+use super::protection_slots::ProtectionId;
 use crate::error::Error;
 use crate::format::KeyVersion;
 use crate::keyring::file::{Argon2Cost, CostFault, ProtectionKind};

@@ -1,9 +1,9 @@
 //! The file key: seals key material, and authenticates lines.
 
 use super::fault::KeyFileFault;
+use super::file_key_wrap;
 use super::json::to_hex;
-use super::protection;
-use super::protections::ProtectionSlot;
+use super::protection_slots::ProtectionSlot;
 use crate::crypto::mac::{MAC_LEN, Mac};
 use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};
 use crate::crypto::xaes::{NONCE_LEN, TAG_LEN, Xaes};
@@ -46,7 +46,7 @@ impl FileKey {
         slots: &[ProtectionSlot],
         protection: &Protection,
     ) -> Result<Self, KeyFileFault> {
-        Ok(FileKey::derive(protection::unwrap_any(slots, id, protection)?, id))
+        Ok(FileKey::derive(file_key_wrap::unwrap_any(slots, id, protection)?, id))
     }
 
     /// A protection of this file key that replaces `slot` or is new. It is opened before it is
@@ -57,8 +57,8 @@ impl FileKey {
         protection: &Protection,
         rng: &mut KeyringRng<'_>,
     ) -> Result<ProtectionSlot, KeyFileFault> {
-        let new = protection::wrap(&self.key, self.id, slot, protection, rng)?;
-        let opened = protection::unwrap_any(core::slice::from_ref(&new), self.id, protection)?;
+        let new = file_key_wrap::wrap(&self.key, self.id, slot, protection, rng)?;
+        let opened = file_key_wrap::unwrap_any(core::slice::from_ref(&new), self.id, protection)?;
         let is_same = compare::equal(opened.expose(), self.key.expose());
         if is_same { Ok(new) } else { Err(KeyFileFault::ReadBack) }
     }

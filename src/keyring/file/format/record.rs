@@ -3,7 +3,7 @@
 use super::fault::{KeyFileFault, RecordFault, at_header};
 use super::file_key::{KeyFileId, SealedKey};
 use super::json::{Extra, Fields, Object};
-use super::protections::{self, ProtectionSlot};
+use super::protection_slots::{self, ProtectionSlot};
 use super::version::{VersionExtra, version_record};
 use crate::format::{KeyName, MasterKeyId};
 use crate::keyset::{
@@ -112,7 +112,7 @@ impl FileHeader {
             .time("written", self.written);
         let object = match (self.version, self.protections.as_slice()) {
             (FormatVersion::One, [only]) => object.raw("protection", &only.text),
-            (_, all) => object.raw("protections", &protections::write(all)),
+            (_, all) => object.raw("protections", &protection_slots::write(all)),
         };
         object.extra(&self.extra).end()
     }
@@ -157,7 +157,7 @@ fn protections(
         FormatVersion::One => {
             Ok(Vec::from([ProtectionSlot::of_version_1(fields.raw("protection")?)?]))
         }
-        FormatVersion::Two => protections::parse(&fields.value::<Vec<_>>("protections")?),
+        FormatVersion::Two => protection_slots::parse(&fields.value::<Vec<_>>("protections")?),
     }
 }
 

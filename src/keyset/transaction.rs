@@ -1,4 +1,4 @@
-//! Changes in progress, made on a copy of the keysets.
+//! A transaction of changes, made on a copy of the keysets.
 
 use super::{
     Change, ChangeOptions, EvidenceRule, Hold, Keyset, KeysetMap, LifecycleError, Material,
@@ -10,7 +10,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 /// A copy of the keysets with the changes made so far.
-pub(super) struct PendingChanges {
+pub(super) struct Transaction {
     pub(super) keysets: KeysetMap,
     pub(super) transitions: Vec<Transition>,
     options: ChangeOptions,
@@ -18,9 +18,9 @@ pub(super) struct PendingChanges {
     ids: Option<BTreeSet<MasterKeyId>>,
 }
 
-impl PendingChanges {
+impl Transaction {
     pub(super) fn new(keysets: KeysetMap, options: ChangeOptions) -> Self {
-        PendingChanges { keysets, transitions: Vec::new(), options, ids: None }
+        Transaction { keysets, transitions: Vec::new(), options, ids: None }
     }
 
     pub(super) fn make<E: From<LifecycleError>>(

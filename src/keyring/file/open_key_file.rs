@@ -1,4 +1,4 @@
-//! What all handles of one key file share.
+//! An open key file: the state that all handles of it share.
 
 use super::change::discard_after;
 use super::error::KeyFileError;
@@ -25,8 +25,8 @@ use std::sync::Mutex;
 use std::time::Instant;
 use zeroize::Zeroizing;
 
-/// One open key file.
-pub(super) struct Inner {
+/// An open key file.
+pub(super) struct OpenKeyFile {
     pub(super) store: Store,
     pub(super) options: FileKeyringOptions,
     pub(super) snapshot: RwLock<Arc<Snapshot>>,
@@ -59,7 +59,7 @@ impl Deref for LoadedKeysets {
     }
 }
 
-impl Inner {
+impl OpenKeyFile {
     /// Creates a file with one master key.
     pub(super) fn create(
         store: Store,
@@ -82,7 +82,7 @@ impl Inner {
         let snapshot = Snapshot::create(keys, &new, protection, &mut OsRandom);
         let created = snapshot
             .map_err(at(store.path()))
-            .and_then(|snapshot| Inner::create_with(store, options, snapshot, protection));
+            .and_then(|snapshot| OpenKeyFile::create_with(store, options, snapshot, protection));
         Ok(created.inspect_err(|error| discard_after(&none, &new, error))?)
     }
 
@@ -95,7 +95,7 @@ impl Inner {
     ) -> Result<Self, KeyFileError> {
         let bytes = Zeroizing::new(snapshot.encode(None).map_err(at(store.path()))?);
         store.lock(options.lock_wait)?.create(&bytes)?;
-        Ok(Inner::new(store, options, snapshot, None, Instant::now(), protection))
+        Ok(OpenKeyFile::new(store, options, snapshot, None, Instant::now(), protection))
     }
 
     pub(super) fn open(
@@ -107,9 +107,10 @@ impl Inner {
         // Before the load: a slow secret makes what was read older.
         let opened = Instant::now();
         let (snapshot, loaded) = LastLoad::first(&store, &options, protection, source)?;
-        let inner = Inner::new(store, options, snapshot, Some(loaded), opened, protection);
-        inner.publish_outer();
-        Ok(inner)
+        let open_file =
+            OpenKeyFile::new(store, options, snapshot, Some(loaded), opened, protection);
+        open_file.publish_outer();
+        Ok(open_file)
     }
 
     fn new(
@@ -122,7 +123,7 @@ impl Inner {
     ) -> Self {
         let outer = OuterKeyrings::default();
         outer.add(protection);
-        Inner {
+        OpenKeyFile {
             store,
             snapshot: RwLock::new(Arc::new(snapshot)),
             last_load: Mutex::new(last_load),
@@ -161,7 +162,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for OpenKeyFile {
     fn drop(&mut self) {
         // Tries the lock once. Usage that cannot be written is lost.
         drop(self.flush(core::time::Duration::ZERO, true));

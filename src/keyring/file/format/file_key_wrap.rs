@@ -3,7 +3,7 @@
 use super::fault::{KeyFileFault, ProtectionsFault, RecordFault, at_header};
 use super::file_key::{self, KeyFileId, SealedKey};
 use super::json::{Fields, Object, to_hex};
-use super::protections::{ProtectionId, ProtectionSlot};
+use super::protection_slots::{ProtectionId, ProtectionSlot};
 use super::record::is_name;
 use crate::aad::Aad;
 use crate::crypto::secret::{MASTER_KEY_LEN, MasterKey};

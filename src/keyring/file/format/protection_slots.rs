@@ -1,12 +1,11 @@
-//! The protections of a key file as they are stored, and their changes: each keeps the file key on
-//! its own.
+//! The protections in the header of a key file, one slot each, and their changes.
 
 use super::decode;
 use super::fault::{KeyFileFault, ProtectionsFault, RecordFault, at_header};
 use super::file_key::FileKey;
 use super::json::{Fields, Object, from_hex, to_hex};
 use super::record::{FormatVersion, name_of};
-use super::{KeyFile, protection};
+use super::{KeyFile, file_key_wrap};
 use crate::crypto::hash;
 use crate::keyring::file::{Argon2Cost, Protection, ProtectionKind, ProtectionRecord};
 use crate::random::KeyringRng;
@@ -86,7 +85,7 @@ impl ProtectionSlot {
     /// The cost of a passphrase, if it is one and can be read.
     fn cost(&self) -> Option<Argon2Cost> {
         let is_passphrase = self.kind == Some(ProtectionKind::Passphrase);
-        is_passphrase.then(|| protection::cost(&self.text))?.ok()
+        is_passphrase.then(|| file_key_wrap::cost(&self.text))?.ok()
     }
 }
 
@@ -260,7 +259,9 @@ pub fn protections(bytes: &[u8]) -> Result<Vec<ProtectionRecord>, KeyFileFault> 
 fn record_of(stored: &ProtectionSlot) -> ProtectionRecord {
     let outer = match stored.kind {
         // Nothing: a damaged message names no outer key.
-        Some(ProtectionKind::Keyring) => protection::outer_keys(&stored.text).unwrap_or_default(),
+        Some(ProtectionKind::Keyring) => {
+            file_key_wrap::outer_keys(&stored.text).unwrap_or_default()
+        }
         _ => Vec::new(),
     };
     ProtectionRecord { id: stored.id, name: stored.name.clone(), kind: stored.kind, outer }
