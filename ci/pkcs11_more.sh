@@ -8,5 +8,5 @@
 # SoftHSM2 token that the tests kill and start again. Packages: ci/setup.sh tpm2 p11_kit.
 # shellcheck disable=SC2034 # Used by what is sourced.
 tokens=(tpm2 p11_kit)
-filter=(more::)
+filter=(other_tokens::)
 source "$(dirname "${BASH_SOURCE[0]}")/tokens/each.sh"

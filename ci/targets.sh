@@ -46,7 +46,7 @@ as_if() {
     rm -rf "${copy:?}/src"
     # The lock file names the members, and guides are included.
     cp -r Cargo.toml Cargo.lock src crates docs "$copy/"
-    mkdir -p "$copy/tests" && cp -r tests/held_keys tests/interleavings "$copy/tests/"
+    mkdir -p "$copy/tests" && cp -r tests/token_catalogue tests/interleavings "$copy/tests/"
     # Their targets are not there, and no one asks for them.
     sed -i '/^\[\[\(test\|bench\|example\)\]\]/,/^$/d' "$copy/Cargo.toml"
     local before

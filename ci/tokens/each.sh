@@ -27,7 +27,7 @@ else
     # Built before the clock of the first token runs.
     "${command[@]}" --no-run
     # A login is one for the whole process.
-    [ -v filter ] || filter=(--skip more::)
+    [ -v filter ] || filter=(--skip other_tokens::)
     command+=(-- --test-threads=1 "${filter[@]}")
 fi
 

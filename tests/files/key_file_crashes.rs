@@ -3,7 +3,7 @@
 
 #![cfg(all(feature = "file", unix))]
 
+pub mod disk_checker;
 mod enumeration;
-pub mod judge;
 pub mod operations;
 mod readers;

@@ -5,13 +5,13 @@
 
 use crate::common::simulated_directory;
 
-use crate::key_file_crashes::judge;
+use crate::key_file_crashes::disk_checker;
 use crate::key_file_crashes::operations;
 mod races;
 
+use disk_checker::{Judge, is_tidy};
 use envelock::test_access::key_file::{FileAction, FileError, KeyFileError};
 use envelock::{Error, FileKeyring, Lifecycle, keyset::KeysetMap};
-use judge::{Judge, is_tidy};
 use operations::{
     KEY, Message, NAME, Operation, PRIMARY, Scene, World, decrypt, encrypt, file_error, open_any,
     raw,

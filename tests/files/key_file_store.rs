@@ -7,8 +7,8 @@
 
 mod crashes;
 mod faults;
+mod fingerprints;
 mod limits;
 mod readers;
 mod real;
-mod stamps;
 mod world;

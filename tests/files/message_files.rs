@@ -8,7 +8,7 @@ use crate::common::elastic;
 use crate::common::mount;
 
 mod journals;
-mod places;
+mod paths;
 mod rewrap;
 mod threads;
 mod whole;

@@ -2,7 +2,7 @@
 //! is not what it should be.
 
 use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, quick, verdict};
-use crate::place::{options, variable};
+use crate::token_env::{options, variable};
 use envelock::{Envelope, Lifecycle, format::WrapAlgorithm, pkcs11};
 use std::ffi::CString;
 use std::fs;
@@ -76,7 +76,7 @@ fn refused_pin_is_not_offered_again() {
 fn no_library_is_refused_and_lacks_are_named() {
     let hostile = Hostile::new();
     let module = variable("ENVELOCK_P11_MODULE");
-    let directory = crate::place::Place::new();
+    let directory = crate::token_env::Place::new();
     for (number, lie, expected) in [
         (0, "list-null", "it has no function list of PKCS#11"),
         (1, "list-version-garbage", "it has no function list of PKCS#11"),

@@ -1,6 +1,6 @@
 //! The controls of the hostile module, and a scene on its token.
 
-use crate::place::{Place, options, variable};
+use crate::token_env::{Place, options, variable};
 use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CKR_OK};
 use envelock::keyset::LifecycleError;
 use envelock::{

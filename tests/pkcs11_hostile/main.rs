@@ -4,14 +4,14 @@
 #![cfg(all(feature = "pkcs11", feature = "test-util", unix))]
 
 mod calls;
+mod events;
 mod hanging;
 mod hostile;
 mod iv_modes;
-mod news;
-#[allow(dead_code)] // What other tokens need.
-#[path = "../common/place.rs"]
-mod place;
+mod random_faults;
 #[path = "../common/raw_token.rs"]
 mod raw_token;
-mod storms;
 mod sweep;
+#[allow(dead_code)] // What other tokens need.
+#[path = "../common/token_env.rs"]
+mod token_env;

@@ -1,6 +1,6 @@
 //! The suite that every keyring of this crate passes.
 
-use crate::place::{Place, algorithms, clear, options, token};
+use crate::token_env::{Place, algorithms, clear, options, token};
 use envelock::conformance;
 use envelock::{KeyVersion, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm};
 use std::cell::RefCell;
@@ -78,5 +78,5 @@ fn loses_nothing_to_changes_by_another_handle() {
 fn chooses_the_best_algorithm_by_itself() {
     let place = Place::new();
     let keyring: Pkcs11Keyring = place.create("orders", &token());
-    assert_eq!(keyring.versions()[0].algorithm, crate::place::best());
+    assert_eq!(keyring.versions()[0].algorithm, crate::token_env::best());
 }

@@ -1,7 +1,7 @@
 //! A deadline changes nothing for a token that answers. Those that hang are the hostile library's.
 
 use crate::keys::put;
-use crate::place::{Place, algorithms, best, name, options, session};
+use crate::token_env::{Place, algorithms, best, name, options, session};
 use envelock::{Aad, Envelope, Error, Lifecycle, Pkcs11Keyring, pkcs11::ExternalKeyring};
 use std::time::Duration;
 

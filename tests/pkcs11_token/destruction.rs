@@ -3,8 +3,8 @@
 
 use crate::independent::{Bound, object_id};
 use crate::keys::{VALUE, aes, of_id, with};
-use crate::place::{Place, algorithms, options, pkcs11_error, session, token};
 use crate::raw_token::bytes;
+use crate::token_env::{Place, algorithms, options, pkcs11_error, session, token};
 use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, Error, KeyVersion, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm,

@@ -3,8 +3,8 @@
 
 use crate::independent::{Bound, master_key_id};
 use crate::keys::{MAC_VALUE, VALUE, aes, fresh, secret, with};
-use crate::place::{Place, best, name, options, pkcs11_error, session, token, variable};
 use crate::raw_token::bytes;
+use crate::token_env::{Place, best, name, options, pkcs11_error, session, token, variable};
 use cryptoki_sys as ck;
 use envelock::keyset::LifecycleError;
 use envelock::{

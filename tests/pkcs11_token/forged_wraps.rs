@@ -2,7 +2,7 @@
 
 use crate::independent::{Bound, wrapped};
 use crate::keys::put;
-use crate::place::{algorithms, name, session, token};
+use crate::token_env::{algorithms, name, session, token};
 use envelock::{Aad, Envelope, Error, format::WrapAlgorithm, pkcs11::ExternalKeyring};
 
 const ROW: Aad<'static> = Aad::new(b"row 7");

@@ -1,7 +1,7 @@
 //! A child by `fork` is told to open the token again; the parent never notices it (THREATS row 65).
 
 use crate::keys::put;
-use crate::place::{Place, best, name, options, pkcs11_error, session, token};
+use crate::token_env::{Place, best, name, options, pkcs11_error, session, token};
 use envelock::{
     Aad, Envelope, Error, Keyring, Lifecycle, Pkcs11Keyring,
     pkcs11::{self, ExternalKeyring},

@@ -2,7 +2,7 @@
 
 use crate::independent::{Bound, Material, check, master_key_id, wrapped};
 use crate::keys::{MAC_VALUE, VALUE, aes, fresh, keys, put, secret};
-use crate::place::{algorithms, session, token};
+use crate::token_env::{algorithms, session, token};
 use envelock::{Aad, Envelope, Suite, format::WrapAlgorithm, inspect, pkcs11::ExternalKeyring};
 
 const ROW: Aad<'static> = Aad::new(b"row 7");

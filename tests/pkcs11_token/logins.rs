@@ -2,8 +2,10 @@
 //! In processes of their own, where nobody is logged in.
 
 use crate::keys::{VALUE, aes, fresh, put};
-use crate::place::{Place, best, library, name, options, pkcs11_error, session, slot, variable};
 use crate::process::{Process, tell};
+use crate::token_env::{
+    Place, best, library, name, options, pkcs11_error, session, slot, variable,
+};
 use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, Error, KeyVersion,

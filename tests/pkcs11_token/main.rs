@@ -12,34 +12,34 @@ mod process;
 #[path = "../common/raw_token.rs"]
 mod raw_token;
 
-mod behind_our_back;
-mod choice;
 mod conformance;
 mod deadlines;
 mod destruction;
+mod discarded_keys;
+mod equal_labels;
 mod external;
 mod forged_wraps;
 mod forks;
-mod full_token;
 #[path = "../common/independent.rs"]
 mod independent;
+mod key_lookup;
 mod keys;
 mod known_answers;
-mod leftovers;
-mod lock_out;
 mod logins;
 mod many_threads;
-mod more;
-mod moving;
+mod migration;
 mod objects;
 mod observers;
-#[path = "../common/place.rs"]
-mod place;
+mod other_tokens;
+mod outside_changes;
+mod pin_lock;
 mod probe_example;
 mod processes;
 mod quirks;
-mod sealed_files;
-mod twins;
+#[path = "../common/token_env.rs"]
+mod token_env;
+mod token_protected_files;
+mod token_selection;
 mod weak_keys;
 
 const MODULE: &str = module_path!();
@@ -49,12 +49,12 @@ const MODULE: &str = module_path!();
 fn child_entry() {
     let Some((role, arguments)) = process::role() else { return };
     match (role.as_str(), arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice()) {
-        ("behind our back", [who]) => behind_our_back::child(who),
-        ("full token", [algorithm, label, mac]) => full_token::child(algorithm, label, mac),
+        ("outside changes", [who]) => outside_changes::child(who),
+        ("key lookup", [algorithm, label, mac]) => key_lookup::child(algorithm, label, mac),
         ("processes", [catalogue]) => processes::child(catalogue),
         ("logins", [role, label]) => logins::child(role, label),
-        ("lock out", [allow]) => lock_out::child(allow),
-        ("twins", []) => twins::child(),
+        ("pin lock", [allow]) => pin_lock::child(allow),
+        ("equal labels", []) => equal_labels::child(),
         other => panic!("{other:?}"),
     }
 }

@@ -1,7 +1,7 @@
 //! Figure G28: 32 threads with 1,000 calls each, every result verified, no error and no crash,
 //! while versions come and go beside (THREATS row 65).
 
-use crate::place::{Place, algorithms, best, clear, name, options, token};
+use crate::token_env::{Place, algorithms, best, clear, name, options, token};
 use envelock::{Aad, Envelope, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

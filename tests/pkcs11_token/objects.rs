@@ -3,8 +3,8 @@
 
 use crate::independent::{Bound, object_id};
 use crate::keys::of_id;
-use crate::place::{Place, algorithms, name, options, session};
 use crate::raw_token::{Object, RawSession};
+use crate::token_env::{Place, algorithms, name, options, session};
 use cryptoki_sys as ck;
 use envelock::{Aad, Envelope, Lifecycle, format::WrapAlgorithm};
 

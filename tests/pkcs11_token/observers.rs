@@ -1,6 +1,6 @@
 //! An observer of a token may use the keyring that it hears of, whatever that is doing.
 
-use crate::place::{Place, library, options, session, slot};
+use crate::token_env::{Place, library, options, session, slot};
 use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, Lifecycle, Pkcs11Keyring,
@@ -112,7 +112,7 @@ fn observer_sees_a_refused_login_of_any_caller() {
         |token, place| Pkcs11Keyring::create(place.path("new"), "orders", token).is_err(),
         |token, place| Pkcs11Keyring::open_any(place.path("catalogue"), token).is_err(),
         |token, _| {
-            let keys = crate::keys::keys(crate::place::best(), "none", "none");
+            let keys = crate::keys::keys(crate::token_env::best(), "none", "none");
             let keyring = ExternalKeyring::new(token, &keys).unwrap();
             Envelope::new(keyring).encrypt(b"row", ROW).is_err()
         },

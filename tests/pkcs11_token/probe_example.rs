@@ -1,6 +1,6 @@
 //! `examples/hsm_probe.rs`, run as its readers run it.
 
-use crate::place::{Place, best, name, session, variable};
+use crate::token_env::{Place, best, name, session, variable};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

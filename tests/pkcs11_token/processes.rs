@@ -1,8 +1,8 @@
 //! Two processes on one token and one catalogue.
 
 use crate::independent::Bound;
-use crate::place::{Place, token};
 use crate::process::{Process, listen, tell};
+use crate::token_env::{Place, token};
 use envelock::{Aad, Envelope, KeyVersion, Lifecycle, Pkcs11Keyring};
 
 const ROW: Aad<'static> = Aad::new(b"row 7");

@@ -1,11 +1,11 @@
 //! What is peculiar to each token, shown by raw calls first, so that it is known when it goes, and
 //! then seen to harm nobody.
 
-use crate::behind_our_back::crashes_logged_out;
 use crate::independent::{Bound, object_id, wrapped};
 use crate::keys::{VALUE, aes, fresh, of_id, put, with};
-use crate::place::{Place, algorithms, best, library, name, options, session, slot, token};
+use crate::outside_changes::crashes_logged_out;
 use crate::raw_token::{Gcm, bytes};
+use crate::token_env::{Place, algorithms, best, library, name, options, session, slot, token};
 use cryptoki_sys as ck;
 use envelock::{Aad, Envelope, Error, Lifecycle, format::WrapAlgorithm, pkcs11::ExternalKeyring};
 
@@ -22,7 +22,7 @@ fn length_that_is_not_true_is_not_asked_for() {
     let job = Gcm { iv: [7; 12], iv_bits: 96, aad: b"row", data: &[1; 32] };
     let (rv, told, _) = session.gcm(key, &job, None);
     assert_eq!((rv, told), (ck::CKR_OK, if name() == "nss" { 32 } else { 48 }));
-    let fresh_session = crate::place::session();
+    let fresh_session = crate::token_env::session();
     let (rv, len, _) = fresh_session.gcm(key, &job, Some(96));
     assert_eq!((rv, len), (ck::CKR_OK, 48));
     let place = Place::new();
@@ -42,7 +42,7 @@ fn length_of_iv_is_given_in_bits() {
     let (rv, ..) = session.gcm(key, &job(0), Some(96));
     let expected = if name() == "nss" { ck::CKR_MECHANISM_PARAM_INVALID } else { ck::CKR_OK };
     assert_eq!(rv, expected);
-    let (rv, len, _) = crate::place::session().gcm(key, &job(96), Some(96));
+    let (rv, len, _) = crate::token_env::session().gcm(key, &job(96), Some(96));
     assert_eq!((rv, len), (ck::CKR_OK, 48));
 }
 

@@ -2,8 +2,8 @@
 //! (THREATS row 62); so are names that mean more than one.
 
 use crate::keys::{MAC_VALUE, VALUE, aes, fresh, keys, secret, with};
-use crate::place::{algorithms, name, options, pkcs11_error, session};
 use crate::raw_token::{Attribute, RawSession, bytes, flag, number};
+use crate::token_env::{algorithms, name, options, pkcs11_error, session};
 use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, Error, KeyVersion,
@@ -169,7 +169,7 @@ fn name_that_two_keys_have_is_refused() {
     let found = refused(KeyRef::label(&name), KeyRef::label(&mac));
     let pkcs11::Error::KeyNotUnique { key, version } = &found else { panic!("{found:?}") };
     assert_eq!((&**key, *version), ("orders", KeyVersion::FIRST));
-    if crate::place::name() != "nss" {
+    if crate::token_env::name() != "nss" {
         let id = fresh("one-id");
         for label in ["one", "other"] {
             session.create(&with(aes(label, &VALUE), bytes(ck::CKA_ID, &id))).unwrap();

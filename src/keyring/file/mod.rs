@@ -6,9 +6,6 @@ mod change;
 pub(crate) mod error;
 pub(crate) mod format;
 mod health;
-#[cfg(all(test, not(envelock_shuttle)))]
-#[path = "../../../tests/held_keys/mod.rs"]
-mod held_keys;
 mod keyring;
 mod open_key_file;
 mod options;
@@ -20,6 +17,9 @@ mod reload;
 mod salvage;
 mod snapshot;
 pub(crate) mod storage;
+#[cfg(all(test, not(envelock_shuttle)))]
+#[path = "../../../tests/token_catalogue/mod.rs"]
+mod token_catalogue;
 mod usage;
 mod wrap;
 

@@ -2,7 +2,7 @@
 
 use crate::common::simulated_directory::disk::Disk;
 use crate::common::simulated_directory::{Kind, Plan, SimulatedDirectory};
-use crate::key_file_crashes::judge::{Found, Judge, is_tidy};
+use crate::key_file_crashes::disk_checker::{Found, Judge, is_tidy};
 use crate::key_file_crashes::operations::{
     Operation, Scene, World, create, decrypt, encrypt, open_any,
 };

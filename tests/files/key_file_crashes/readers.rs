@@ -2,7 +2,7 @@
 
 use crate::common::simulated_directory::schedule::Schedule;
 use crate::common::simulated_directory::{Call, Kind, Plan, SimulatedDirectory};
-use crate::key_file_crashes::judge::Judge;
+use crate::key_file_crashes::disk_checker::Judge;
 use crate::key_file_crashes::operations::{
     Message, Operation, Scene, World, encrypt, lazy, open, raw,
 };

@@ -1,7 +1,7 @@
 //! Many threads, many faults that a token can come back from: nobody is told of any.
 
 use crate::hostile::{Hostile, LONG, PLAINTEXT, ROW, Scene, until_well};
-use crate::place::options;
+use crate::token_env::options;
 use envelock::{Envelope, Lifecycle, format::WrapAlgorithm, pkcs11};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;

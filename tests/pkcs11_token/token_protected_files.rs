@@ -2,7 +2,7 @@
 
 use crate::independent::{Bound, object_id};
 use crate::keys::{of_id, put};
-use crate::place::{Place, algorithms, best, options, pkcs11_error, session, token};
+use crate::token_env::{Place, algorithms, best, options, pkcs11_error, session, token};
 use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, FileKeyring, KeyVersion, Keyring, Lifecycle, Pkcs11Keyring,

@@ -2,8 +2,8 @@
 //! `pkcs11-spy` of OpenSC writes.
 
 use crate::keys::{VALUE, aes, fresh, keys, secret};
-use crate::place::{algorithms, best, name, session, token, variable};
 use crate::process::{Process, tell};
+use crate::token_env::{algorithms, best, name, session, token, variable};
 use envelock::{Aad, Envelope, format::WrapAlgorithm, pkcs11::ExternalKeyring};
 use std::fs;
 use std::path::PathBuf;
@@ -72,7 +72,7 @@ fn key_is_looked_for_once_on_a_full_token() {
         let variables = variables.map(|(name, value)| (name.to_owned(), value));
         let id = algorithm.id().to_string();
         let mut child =
-            Process::start_with(crate::MODULE, "full token", &[&id, &label, &mac], &variables);
+            Process::start_with(crate::MODULE, "key lookup", &[&id, &label, &mac], &variables);
         child.expect("done");
         assert!(child.end().is_empty());
         fs::remove_file(output).unwrap();

@@ -1,8 +1,8 @@
 //! A PIN that is locked by others' wrong ones, on tokens of their own that may be ruined.
 
 use crate::logins::fault;
-use crate::place::{Place, library, name, options, slot, variable};
 use crate::process::{Process, tell};
+use crate::token_env::{Place, library, name, options, slot, variable};
 use cryptoki_sys as ck;
 use envelock::pkcs11::{self, Pin, PinFault};
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ pub fn child(allow: &str) {
 
 fn faults(allow: &str, expected: &[(&str, usize)], end: &str) {
     let second = Second::new(&[]);
-    let mut child = Process::start_with(crate::MODULE, "lock out", &[allow], &second.variables);
+    let mut child = Process::start_with(crate::MODULE, "pin lock", &[allow], &second.variables);
     let mut said: Vec<_> = (0..14).map(|_| child.must_hear()).collect();
     assert_eq!(said.pop().unwrap(), end);
     let mut grouped: Vec<(&str, usize)> = Vec::new();

@@ -1,8 +1,8 @@
 //! Keys of changes that were not made are not left on the token.
 
 use crate::mount::Mount;
-use crate::place::{Place, algorithms, options, session};
 use crate::raw_token::RawSession;
+use crate::token_env::{Place, algorithms, options, session};
 use envelock::{
     Aad, Envelope, Lifecycle, Pkcs11Keyring,
     file::{FileAction, FileError, FileKeyringOptions, KeyFileError},

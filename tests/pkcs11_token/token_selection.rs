@@ -1,7 +1,7 @@
 //! Which library and which token: each mistake has its exact error.
 
-use crate::place::{Place, library, name, options, pkcs11_error, slot, token, variable};
 use crate::raw_token::{Slot, text};
+use crate::token_env::{Place, library, name, options, pkcs11_error, slot, token, variable};
 use cryptoki_sys as ck;
 use envelock::{Aad, Envelope, Error, Pkcs11Keyring, pkcs11};
 use std::path::PathBuf;

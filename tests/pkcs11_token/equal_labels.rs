@@ -1,9 +1,9 @@
 //! Two tokens with one label, as SoftHSM allows: the serial number decides.
 
-use crate::lock_out::Second;
-use crate::place::{library, name, options, variable};
+use crate::pin_lock::Second;
 use crate::process::{Process, tell};
 use crate::raw_token::text;
+use crate::token_env::{library, name, options, variable};
 use envelock::pkcs11;
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -47,7 +47,7 @@ fn of_two_tokens_with_one_label_serial_number_decides() {
         .output()
         .unwrap();
     assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
-    let mut child = Process::start_with(crate::MODULE, "twins", &[], &second.variables);
+    let mut child = Process::start_with(crate::MODULE, "equal labels", &[], &second.variables);
     child.expect("done");
     assert!(child.end().is_empty());
 }

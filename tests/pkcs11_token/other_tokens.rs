@@ -2,7 +2,7 @@
 //! server that is killed and comes back. `ci/pkcs11_more.sh` sets them up; not part of CI.
 
 use crate::detached::WriteDetached;
-use crate::place::{name, options, variable};
+use crate::token_env::{name, options, variable};
 use envelock::conformance;
 use envelock::{
     Aad, Envelope, Error, KeyVersion, RewrapOptions,

@@ -3,9 +3,9 @@
 
 use crate::keys::put;
 use crate::logins::fault;
-use crate::place::{Place, algorithms, best, library, name, options, session, slot, variable};
 use crate::process::{Process, tell};
 use crate::raw_token::RawLibrary;
+use crate::token_env::{Place, algorithms, best, library, name, options, session, slot, variable};
 use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, Lifecycle,
@@ -168,7 +168,7 @@ fn initialize(library: &RawLibrary) {
 #[test]
 fn library_set_up_again_by_others_is_used() {
     for who in ["ours", "theirs"] {
-        let mut child = Process::start(crate::MODULE, "behind our back", &[who]);
+        let mut child = Process::start(crate::MODULE, "outside changes", &[who]);
         child.expect("done");
         assert!(child.end().is_empty());
     }

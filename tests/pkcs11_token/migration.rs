@@ -2,7 +2,7 @@
 
 use crate::detached::{ReadDetached, WriteDetached};
 use crate::independent::Bound;
-use crate::place::{Place, algorithms, best, options, token};
+use crate::token_env::{Place, algorithms, best, options, token};
 use envelock::{
     Aad, Envelope, Error, FileKeyring, KeyVersion, Keyring, Lifecycle, MigratingKeyring,
     Pkcs11Keyring, RewrapOptions, file::Protection, format::WrapAlgorithm, inspect,
