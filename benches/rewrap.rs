@@ -57,7 +57,7 @@ fn bench_rewrap<R: TryCryptoRng>(
         b.iter_custom(|iterations| {
             let mut elapsed = Duration::ZERO;
             for _ in 0..iterations {
-                turn(envelope.keyring());
+                rotate_twice(envelope.keyring());
                 let start = Instant::now();
                 let rewrapped = envelope.with_rng(&mut *rng).rewrap(&message, RewrapOptions::new());
                 let rewrapped = rewrapped.expect("its own");
@@ -71,7 +71,7 @@ fn bench_rewrap<R: TryCryptoRng>(
 }
 
 /// Promotes the version that is not the primary.
-fn turn(keyring: &MemoryKeyring) {
+fn rotate_twice(keyring: &MemoryKeyring) {
     let primary = keyring.primary_version();
     let versions = keyring.versions();
     let next = versions.iter().find(|record| Some(record.version) != primary);

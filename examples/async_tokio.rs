@@ -62,7 +62,7 @@ async fn over_tcp(
 ) -> Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
-    let counting = spawn(count_turns());
+    let counting = spawn(count_polls());
 
     let started = Instant::now();
     let client = envelope.clone();
@@ -88,7 +88,7 @@ async fn over_tcp(
     );
     println!(
         "another task of that thread had {} turns meanwhile, with at most {} KiB of work in between",
-        TURNS.load(Relaxed),
+        POLLS.load(Relaxed),
         MOST_BETWEEN.load(Relaxed) >> 10
     );
     Ok(())
@@ -202,7 +202,7 @@ async fn decrypt(envelope: Shared, mut source: impl AsyncRead + Unpin) -> Result
 }
 
 /// Polls of the task that only counts them.
-static TURNS: AtomicU64 = AtomicU64::new(0);
+static POLLS: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes that the other tasks transformed since its last poll, and their maximum.
 static SINCE: AtomicU64 = AtomicU64::new(0);
@@ -212,9 +212,9 @@ fn worked_on(len: usize) {
     SINCE.fetch_add(len as u64, Relaxed);
 }
 
-async fn count_turns() {
+async fn count_polls() {
     loop {
-        TURNS.fetch_add(1, Relaxed);
+        POLLS.fetch_add(1, Relaxed);
         MOST_BETWEEN.fetch_max(SINCE.swap(0, Relaxed), Relaxed);
         yield_now().await;
     }

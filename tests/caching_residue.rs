@@ -93,7 +93,7 @@ fn encrypt(cache: &Cache<'_>, suite: Suite, len: usize, source: &mut Source) -> 
 
 /// Fills a cache of three keys beyond its room and its batches to their end, then runs `end`:
 /// no block that was freed holds a key, and no other does unless keys are `left` in the cache.
-fn judge(name: &str, left: bool, end: impl FnOnce(&Cache<'_>, &Ticks)) {
+fn check(name: &str, left: bool, end: impl FnOnce(&Cache<'_>, &Ticks)) {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let clock = Arc::<Ticks>::default();
     let options = CachingOptions::new().capacity(3);
@@ -125,13 +125,13 @@ fn judge(name: &str, left: bool, end: impl FnOnce(&Cache<'_>, &Ticks)) {
 // One test alone: the spy sees the whole process.
 #[test]
 fn no_data_key_outlives_its_place_in_a_cache() {
-    judge("evicted and used up", true, |_, _| ());
-    judge("purged", false, |cache, _| cache.purge());
-    judge("expired", false, |cache, clock| {
+    check("evicted and used up", true, |_, _| ());
+    check("purged", false, |cache, _| cache.purge());
+    check("expired", false, |cache, clock| {
         *clock.0.lock().unwrap() = MINUTE;
         assert!(cache.keyring.is_empty() && cache.reuse.stats().wraps > 0);
     });
-    judge("used up to the last message", true, |cache, _| {
+    check("used up to the last message", true, |cache, _| {
         let mut source = Source(77);
         cache.purge();
         (0..4).for_each(|_| drop(encrypt(cache, Suite::default(), 0, &mut source)));

@@ -25,11 +25,11 @@ const HEAP_LIMIT: usize = 16 << 20;
 /// Counts what is held by all threads.
 struct Counting;
 
-static HELD: AtomicUsize = AtomicUsize::new(0);
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
 fn hold(len: usize) {
-    PEAK.fetch_max(HELD.fetch_add(len, Relaxed) + len, Relaxed);
+    PEAK.fetch_max(ALLOCATED.fetch_add(len, Relaxed) + len, Relaxed);
 }
 
 // SAFETY: every call is passed on to the system's allocator with the arguments it came with.
@@ -41,7 +41,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Relaxed);
+        ALLOCATED.fetch_sub(layout.size(), Relaxed);
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(block, layout) }
     }
@@ -60,12 +60,12 @@ impl Heap {
     fn watch() -> Heap {
         static ALONE: Mutex<()> = Mutex::new(());
         let alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let before = HELD.load(Relaxed);
+        let before = ALLOCATED.load(Relaxed);
         PEAK.store(before, Relaxed);
         Heap { before, _alone: alone }
     }
 
-    fn judge(self, what: &str) {
+    fn check(self, what: &str) {
         let peak = PEAK.load(Relaxed) - self.before;
         let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let resident = status.lines().find(|line| line.starts_with("VmHWM"));
@@ -128,7 +128,7 @@ fn through_a_pipe(envelope: &Envelope<MemoryKeyring>, len: u64, what: &str) {
         }
         assert_eq!(at, len);
     });
-    heap.judge(what);
+    heap.check(what);
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn any_part_of_messages_up_to_the_longest_can_be_read() {
             assert!(matches!(reader.len(), Err(Error::Authentication { .. })));
         }
     }
-    heap.judge("ranges of up to 4 PiB");
+    heap.check("ranges of up to 4 PiB");
 }
 
 /// A message, and another length than it has: what is beyond its end repeats it.

@@ -61,8 +61,8 @@ pub fn at_least(fewest: usize, lanes: &mut [Lane<'_>], budget: Duration) -> Roun
         if round >= fewest && start.elapsed() > budget {
             break;
         }
-        for turn in 0..lanes.len() {
-            let lane = (round + turn) % lanes.len();
+        for offset in 0..lanes.len() {
+            let lane = (round + offset) % lanes.len();
             lanes[lane]();
             rounds[lane].push(lanes[lane]());
         }

@@ -41,10 +41,10 @@ type Answer = Result<Vec<u8>, String>;
 fn decrypt(message: &[u8], aad: &[u8]) -> Answer {
     let limit = BEFORE_AUTHENTICATION + message.len();
     let answer = allocator::limit(limit, || READER.decrypt(message, Aad::new(aad)));
-    answer.map_err(|error| told(&error))
+    answer.map_err(|error| describe(&error))
 }
 
-fn told(error: &Error) -> String {
+fn describe(error: &Error) -> String {
     format!("{error} {error:?}")
 }
 
@@ -65,7 +65,7 @@ fn inline_into(message: &[u8], aad: &[u8]) -> Answer {
         Ok(()) => Ok(out),
         Err(error) => {
             assert!(untouched_or_wiped(&out));
-            Err(told(&error))
+            Err(describe(&error))
         }
     }
 }
@@ -83,7 +83,7 @@ fn inline_in_place(message: &[u8], aad: &[u8]) -> Answer {
             let header_len = inspect(message).map(|header| header.len()).unwrap_or(0);
             let wiped = copy[header_len..].iter().all(|byte| *byte == 0);
             assert!(copy == message || (wiped && copy[..header_len] == message[..header_len]));
-            Err(told(&error))
+            Err(describe(&error))
         }
     }
 }
@@ -95,16 +95,16 @@ fn detached(message: &[u8], aad: &[u8], answer: &Answer) {
     let aad = Aad::new(aad);
     let limit = BEFORE_AUTHENTICATION + body.len();
     let new = allocator::limit(limit, || READER.decrypt_detached(header, body, aad));
-    assert_eq!(&new.map_err(|error| told(&error)), answer);
+    assert_eq!(&new.map_err(|error| describe(&error)), answer);
 
     let mut out = buffer(message);
     let into = READER.decrypt_detached_into(header, body, aad, &mut out);
     assert!(into.is_ok() || untouched_or_wiped(&out));
-    assert_eq!(&into.map(|()| out).map_err(|error| told(&error)), answer);
+    assert_eq!(&into.map(|()| out).map_err(|error| describe(&error)), answer);
 
     let mut copy = body.to_vec();
     let in_place = READER.decrypt_detached_in_place(header, &mut copy, aad);
-    assert_eq!(&in_place.map(|plain| plain.to_vec()).map_err(|error| told(&error)), answer);
+    assert_eq!(&in_place.map(|plain| plain.to_vec()).map_err(|error| describe(&error)), answer);
 
     // A byte that moves over the cut makes another header (SPEC H-DETACHED).
     if let (Ok(_), Some((first, rest))) = (answer, body.split_first()) {

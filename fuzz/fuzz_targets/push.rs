@@ -167,7 +167,7 @@ impl<S: Stream> Run<S> {
             Err(error) => {
                 assert!(only_canary(out));
                 assert!(!self.stream.is_finished());
-                let said = told(error);
+                let said = describe(error);
                 assert_eq!(*self.failure.get_or_insert(said.clone()), said);
                 None
             }
@@ -192,7 +192,7 @@ fn encrypt(
     ([header, run.given].concat(), run.taken)
 }
 
-fn told(error: Error) -> String {
+fn describe(error: Error) -> String {
     format!("{error:?}")
 }
 
@@ -224,7 +224,7 @@ fn decrypt(
         } else {
             envelope.decrypt(&[header, body].concat(), Aad::new(AAD))
         };
-        assert_eq!(early.map(told), part.err().map(told));
+        assert_eq!(early.map(describe), part.err().map(describe));
         let mut pieces = Pieces(*input);
         let piece = &rest[..pieces.next_some().min(rest.len())];
         *input = pieces.0;
@@ -241,6 +241,6 @@ fn decrypt(
     } else {
         let part = &message[..message.len() - rest.len() + run.taken];
         let expected = envelope.decrypt(part, Aad::new(AAD)).expect_err("a part is no message");
-        assert_eq!(run.failure, Some(told(expected)));
+        assert_eq!(run.failure, Some(describe(expected)));
     }
 }

@@ -40,8 +40,8 @@ fuzz_target!(|data: &[u8]| {
         .with_threads(Threads::new(usize::from(whim % 4)).with_min_len(1));
     let expected = Expected::new(&message, aad);
     for envelope in [&envelope, &shared] {
-        expected.judge(pushed(envelope, &message, aad, pieces));
-        expected.judge(read(envelope, &message, aad, pieces));
+        expected.check(pushed(envelope, &message, aad, pieces));
+        expected.check(read(envelope, &message, aad, pieces));
     }
     expected.sought(if whim & 1 == 0 { &envelope } else { &shared }, aad, pieces);
 });
@@ -73,7 +73,7 @@ impl<'m> Expected<'m> {
         Expected { message, answer, earlier: earlier.flatten() }
     }
 
-    fn judge(&self, outcome: Outcome) {
+    fn check(&self, outcome: Outcome) {
         match (&self.answer, outcome.failure) {
             (Ok(plaintext), None) => assert!(*plaintext == outcome.plaintext),
             (Err(_), Some(failure)) => {
@@ -87,9 +87,9 @@ impl<'m> Expected<'m> {
 
     fn same(&self, failure: &Error) {
         let error = self.answer.as_ref().expect_err("it was refused");
-        let said = told(failure);
-        let earlier = self.earlier.as_ref().is_some_and(|earlier| told(earlier) == said);
-        assert!(told(error) == said || earlier, "{said}, not {}", told(error));
+        let said = describe(failure);
+        let earlier = self.earlier.as_ref().is_some_and(|earlier| describe(earlier) == said);
+        assert!(describe(error) == said || earlier, "{said}, not {}", describe(error));
     }
 
     /// SPEC B-RELEASE
@@ -156,7 +156,7 @@ impl<'m> Expected<'m> {
 
 /// Which chunk is not good depends on which is read first, and what the input looks like on how much
 /// of it was seen.
-fn told(error: &Error) -> String {
+fn describe(error: &Error) -> String {
     match error {
         Error::NotEnvelock { .. } => "not a message".into(),
         Error::Authentication { part: Unverified::Chunk { .. } | Unverified::End { .. } } => {
@@ -229,7 +229,7 @@ fn read(envelope: &Reader<'_>, message: &[u8], aad: &[u8], mut pieces: Pieces<'_
             Err(error) => {
                 let failure = Error::from(error);
                 let again = reader.read(&mut out).map_err(Error::from);
-                assert_eq!(again.err().map(|error| told(&error)), Some(told(&failure)));
+                assert_eq!(again.err().map(|error| describe(&error)), Some(describe(&failure)));
                 return Outcome { plaintext, failure: Some(failure) };
             }
         }

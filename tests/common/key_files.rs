@@ -2,7 +2,7 @@
 
 #![allow(dead_code)] // Not every test uses all of it.
 
-use super::process::{listen, tell};
+use super::process::{listen, send};
 use envelock::{
     Aad, Envelope, Error, FileKeyring, MasterKey,
     file::{FileError, FileKeyringOptions, KeyFileError, Protection},
@@ -71,7 +71,7 @@ pub fn leftovers(path: &Path) -> Vec<OsString> {
 pub fn read_until_the_end(path: &str, refresh: Duration, rest: Duration) {
     let options = FileKeyringOptions::new().refresh_after(refresh);
     let keyring = options.open_any(path, &raw(7)).unwrap();
-    tell("opened");
+    send("opened");
     let (sender, receiver) = channel();
     thread::spawn(move || {
         while let Some(line) = listen() {
@@ -79,7 +79,7 @@ pub fn read_until_the_end(path: &str, refresh: Duration, rest: Duration) {
         }
     });
     let decrypted = decrypt_all(&keyring, &receiver, rest);
-    tell(&format!("decrypted {decrypted} change {}", keyring.change_number()));
+    send(&format!("decrypted {decrypted} change {}", keyring.change_number()));
 }
 
 fn decrypt_all(keyring: &FileKeyring, receiver: &Receiver<Vec<u8>>, rest: Duration) -> u64 {

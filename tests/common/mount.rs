@@ -89,8 +89,9 @@ fn text(path: &Path) -> &str {
 /// Mounts, or says aloud that this machine does not allow it.
 fn mount(arguments: &[&str]) -> bool {
     let output = Command::new("mount").args(arguments).env("LC_ALL", "C").output();
-    let told = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
-    let why = output.as_ref().map(told).unwrap_or_default().to_lowercase();
+    let reported =
+        |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    let why = output.as_ref().map(reported).unwrap_or_default().to_lowercase();
     let refusals = ["permission denied", "not permitted", "superuser", "loop device"];
     if refusals.iter().any(|refusal| why.contains(refusal)) {
         println!("SKIPPED: this machine lets root mount nothing of that kind: {why}");

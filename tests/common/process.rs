@@ -121,7 +121,7 @@ pub fn role() -> Option<(String, Vec<String>)> {
 }
 
 /// Says a line to the parent.
-pub fn tell(line: &str) {
+pub fn send(line: &str) {
     let mut output = std::io::stdout().lock();
     output.write_all(format!("{MARK}{line}\n").as_bytes()).unwrap();
     output.flush().unwrap();

@@ -103,15 +103,15 @@ pub fn algorithms() -> Vec<WrapAlgorithm> {
 }
 
 /// A directory that goes with its value.
-pub struct Place(PathBuf);
+pub struct CatalogueDirectory(PathBuf);
 
-impl Place {
+impl CatalogueDirectory {
     pub fn new() -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = env::temp_dir().join(format!("envelock-token-{}-{number}", std::process::id()));
         std::fs::create_dir(&path).unwrap();
-        Place(path)
+        CatalogueDirectory(path)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -125,13 +125,13 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for CatalogueDirectory {
     fn drop(&mut self) {
         drop(std::fs::remove_dir_all(&self.0));
     }
 }
 
-impl AsRef<Path> for Place {
+impl AsRef<Path> for CatalogueDirectory {
     fn as_ref(&self) -> &Path {
         &self.0
     }

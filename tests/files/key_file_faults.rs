@@ -9,7 +9,7 @@ use crate::key_file_crashes::disk_checker;
 use crate::key_file_crashes::operations;
 mod races;
 
-use disk_checker::{Judge, is_tidy};
+use disk_checker::{DiskChecker, is_tidy};
 use envelock::test_access::key_file::{FileAction, FileError, KeyFileError};
 use envelock::{Error, FileKeyring, Lifecycle, keyset::KeysetMap};
 use operations::{
@@ -165,18 +165,18 @@ impl Faults {
         }
         let calls = scene.directory.calls();
         assert!(calls.len() > index, "the call was made");
-        judge_syncs(&calls);
+        check_syncs(&calls);
         // A temporary file that could not be synced is thrown away.
         let is_final = |c: &&Call| c.failed && c.kind == Kind::SyncDirectory;
         let failed_sync = calls.iter().find(is_final).map(|call| call.kind);
         let after = snapshot(&scene).keysets();
         let case = Case { scene, expected, after, failed_sync };
-        case.judge_visible();
+        case.check_visible();
         if matches!(fault, Fault::Error(EIO | EINTR) | Fault::ErrorAfter(EIO)) {
-            self.images += case.judge_crashes(None);
+            self.images += case.check_crashes(None);
         }
-        self.wraps += case.judge_keyring();
-        case.judge_next();
+        self.wraps += case.check_keyring();
+        case.check_next();
         self.cases += 1;
         self.errors += usize::from(expected != Expected::Success);
         self.not_durable += usize::from(expected == Expected::NotDurable);
@@ -184,7 +184,7 @@ impl Faults {
 }
 
 /// No file is synced twice, and nothing is synced again whose sync failed.
-fn judge_syncs(calls: &[Call]) {
+fn check_syncs(calls: &[Call]) {
     for (index, call) in calls.iter().enumerate().filter(|(_, call)| is_sync(call)) {
         let again = |c: &Call| (c.kind, c.inode) == (call.kind, call.inode);
         let is_final = call.failed || call.kind == Kind::SyncFile;
@@ -211,7 +211,7 @@ impl Case {
         }
     }
 
-    fn judge_visible(&self) {
+    fn check_visible(&self) {
         let changes = !matches!(self.scene.operation, Operation::Open | Operation::Reload);
         let is_changed = self.after != self.scene.before;
         match self.expected {
@@ -222,23 +222,23 @@ impl Case {
     }
 
     /// After a crash at this moment; `message` was encrypted since.
-    fn judge_crashes(&self, message: Option<&Message>) -> usize {
+    fn check_crashes(&self, message: Option<&Message>) -> usize {
         let messages = self.scene.messages.iter().chain(message).cloned().collect();
-        let mut judge = Judge::new(self.scene.operation.protections(), messages);
+        let mut check = DiskChecker::new(self.scene.operation.protections(), messages);
         let mut images = 0;
         self.scene.directory.disk().crash(&mut |image| {
             images += 1;
-            let found = judge.found(&image).unwrap().map(|found| (*found).clone());
+            let found = check.found(&image).unwrap().map(|found| (*found).clone());
             assert!(self.allows(&found), "after a crash: {found:?}");
         });
         images
     }
 
     /// A keyring that got the error keeps reading; it wraps under what is durable or not at all.
-    fn judge_keyring(&self) -> usize {
+    fn check_keyring(&self) -> usize {
         let Some(keyring) = self.scene.keyring.as_ref() else { return 0 };
-        self.judge_old_messages(keyring);
-        let mut wraps = self.judge_wrap(keyring);
+        self.check_old_messages(keyring);
+        let mut wraps = self.check_wrap(keyring);
         let before = self.scene.directory.calls().len();
         let rotated = keyring.rotate();
         if self.failed_sync.is_some() {
@@ -253,7 +253,7 @@ impl Case {
                 self.expected == Expected::NotDurable || self.scene.operation == Operation::Reload;
             let is_doubtful = self.failed_sync == Some(Kind::SyncDirectory) && is_another;
             assert_eq!(reloaded.is_err(), is_doubtful);
-            wraps += self.judge_wrap(keyring);
+            wraps += self.check_wrap(keyring);
             if let Err(error) = reloaded {
                 assert!(matches!(file_error(&error), KeyFileError::Poisoned { .. }));
                 let error = file_error(&encrypt(keyring).unwrap_err());
@@ -263,12 +263,12 @@ impl Case {
             rotated.unwrap();
             wraps += usize::from(encrypt(keyring).is_ok());
         }
-        self.judge_old_messages(keyring);
-        judge_syncs(&self.scene.directory.calls());
+        self.check_old_messages(keyring);
+        check_syncs(&self.scene.directory.calls());
         wraps
     }
 
-    fn judge_old_messages(&self, keyring: &FileKeyring) {
+    fn check_old_messages(&self, keyring: &FileKeyring) {
         let known = keyring.versions().last().unwrap().version;
         for message in &self.scene.messages {
             match decrypt(keyring, &message.bytes) {
@@ -287,7 +287,7 @@ impl Case {
     }
 
     /// If the keyring wraps, then under a version that no crash takes.
-    fn judge_wrap(&self, keyring: &FileKeyring) -> usize {
+    fn check_wrap(&self, keyring: &FileKeyring) -> usize {
         let bytes = match encrypt(keyring) {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -297,13 +297,13 @@ impl Case {
             }
         };
         let message = Message::of(bytes);
-        let mut judge = Judge::new(self.scene.operation.protections(), vec![message]);
+        let mut check = DiskChecker::new(self.scene.operation.protections(), vec![message]);
         let mut last = None;
         self.scene.directory.disk().crash(&mut |image| {
             let key_file = image.bytes(OsStr::new(NAME)).map(<[u8]>::to_vec);
             if last != Some(key_file.clone()) {
                 last = Some(key_file);
-                let found = judge.found(&image).unwrap().expect("a file");
+                let found = check.found(&image).unwrap().expect("a file");
                 let primary = found.keyset(KEY).unwrap().primary_record().unwrap();
                 let counts = self.scene.operation.counts();
                 assert!(!counts || primary.usage.wraps > 0, "counted too low");
@@ -313,7 +313,7 @@ impl Case {
     }
 
     /// A process that opens the file again continues, and removes leftovers.
-    fn judge_next(&self) {
+    fn check_next(&self) {
         let next = snapshot(&self.scene);
         let protections = self.scene.operation.protections();
         let keyring = match open_any(&next.directory, &protections) {

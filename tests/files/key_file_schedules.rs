@@ -164,8 +164,8 @@ impl Directory for Crowded {
 
 #[test]
 fn new_file_does_not_replace_a_concurrent_one() {
-    let place = TestDirectory::new();
-    let path = place.join("orders.keys");
+    let root = TestDirectory::new();
+    let path = root.join("orders.keys");
     let (directory, name) = OsDirectory::of_file(&path).unwrap();
     let crowded = Crowded { directory, name: name.clone(), is_done: AtomicBool::new(false) };
     let options = FileKeyringOptions::new();
@@ -211,8 +211,8 @@ fn slow_clock_does_not_shorten_destruction_delay() {
     let boot = Timestamp::UNIX_EPOCH;
     keyset.apply(version(1), Operation::Disable, &ChangeOptions::at(boot)).unwrap();
     match keyset.apply(version(1), schedule, &ChangeOptions::at(boot)) {
-        Err(LifecycleError::Guarded { guard: Guard::Clock { newest, now: told }, .. }) => {
-            assert_eq!((newest, told), (now, boot));
+        Err(LifecycleError::Guarded { guard: Guard::Clock { newest, now: reported }, .. }) => {
+            assert_eq!((newest, reported), (now, boot));
         }
         other => panic!("{other:?}"),
     }
@@ -221,8 +221,8 @@ fn slow_clock_does_not_shorten_destruction_delay() {
     keyset.apply(version(1), schedule, &ChangeOptions::at(behind)).unwrap();
     let due = now.plus(DAY * 30);
     match keyset.apply(version(1), Operation::Destroy, &ChangeOptions::at(now)) {
-        Err(LifecycleError::DestructionNotDue { due: told, .. }) => {
-            assert_eq!(told, due)
+        Err(LifecycleError::DestructionNotDue { due: reported, .. }) => {
+            assert_eq!(reported, due)
         }
         other => panic!("{other:?}"),
     }

@@ -31,7 +31,7 @@ fn text(len: usize) -> Vec<u8> {
 
 /// A message of `text(len)` in a file, under version 1, and an envelope that wraps under 2.
 struct Stored {
-    place: TestDirectory,
+    root: TestDirectory,
     envelope: Envelope<Elastic>,
     message: Vec<u8>,
 }
@@ -40,18 +40,18 @@ impl Stored {
     fn new(len: usize, growth: usize) -> Self {
         let envelope = Envelope::new(Elastic::new(72, growth));
         let message = envelope.encrypt(&text(len), ROW).unwrap();
-        let place = TestDirectory::new();
-        fs::write(place.join("message"), &message).unwrap();
+        let root = TestDirectory::new();
+        fs::write(root.join("message"), &message).unwrap();
         envelope.keyring().promote(2);
-        Stored { place, envelope, message }
+        Stored { root, envelope, message }
     }
 
     fn path(&self) -> PathBuf {
-        self.place.join("message")
+        self.root.join("message")
     }
 
     fn journal(&self) -> PathBuf {
-        self.place.join(".message.envelock-rewrap")
+        self.root.join(".message.envelock-rewrap")
     }
 
     fn read(&self) -> Vec<u8> {

@@ -430,8 +430,8 @@ fn file_replaced_during_lock_wait_is_detected() {
     drop(scene.perform(&directory).unwrap_err());
     let usual = locks(&directory);
     let directory = scene.directory().lacking(lacks);
-    let held = Fault::Error(rustix::io::Errno::WOULDBLOCK.raw_os_error());
-    directory.plan(Plan { faults: BTreeMap::from([(usual[4], held)]), ..Plan::default() });
+    let locked = Fault::Error(rustix::io::Errno::WOULDBLOCK.raw_os_error());
+    directory.plan(Plan { faults: BTreeMap::from([(usual[4], locked)]), ..Plan::default() });
     let error = scene.perform(&directory).unwrap_err();
     assert!(
         matches!(error.backend(), Some(MessageFileError::File(FileError::UnstableIdentity { .. }))),

@@ -199,8 +199,8 @@ fn keyrings_changed_through_another_handle_conform() {
 
 /// The suite stops at a keyring that breaks this rule, and says so.
 #[track_caller]
-fn caught(what: &str, rule: Rule, judge: impl FnOnce()) {
-    let Err(panic) = catch_unwind(AssertUnwindSafe(judge)) else { panic!("{what} passes") };
+fn caught(what: &str, rule: Rule, check: impl FnOnce()) {
+    let Err(panic) = catch_unwind(AssertUnwindSafe(check)) else { panic!("{what} passes") };
     let text = panic.downcast_ref::<String>().unwrap_or_else(|| panic!("{what}: no text"));
     let expected = format!("keyring breaks {rule:?} ({rule}): ");
     assert!(text.starts_with(&expected), "{what}: {text}, expected {rule:?}");

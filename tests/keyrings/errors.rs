@@ -67,7 +67,7 @@ const GUESSES: [LooksLike; 7] = [
 ];
 
 /// The error of an encryption whose keyring returns this.
-fn told(answer: KeyringError) -> Error {
+fn reported(answer: KeyringError) -> Error {
     let keyring = FaultyKeyring::new(MemoryKeyring::create("orders").unwrap());
     keyring.always(Method::Wrap, Fault::Error(answer));
     Envelope::new(keyring).encrypt(b"row", Aad::none()).unwrap_err()
@@ -96,11 +96,11 @@ fn every_error() -> Vec<(Error, bool)> {
         (Error::MissingSlot { key: key() }, false),
         (Error::LastSlot { key: key() }, false),
         (Error::NoKey { key: key(), version, slots: 1 }, false),
-        (told(KeyringError::unavailable(refused())), true),
-        (told(KeyringError::broken(std::io::Error::other("device removed"))), false),
-        (told(KeyringError::throttled(None, refused())), true),
-        (told(KeyringError::throttled(Some(Duration::from_millis(1500)), refused())), true),
-        (told(KeyringError::denied(refused())), false),
+        (reported(KeyringError::unavailable(refused())), true),
+        (reported(KeyringError::broken(std::io::Error::other("device removed"))), false),
+        (reported(KeyringError::throttled(None, refused())), true),
+        (reported(KeyringError::throttled(Some(Duration::from_millis(1500)), refused())), true),
+        (reported(KeyringError::denied(refused())), false),
         (Error::NoPrimary, false),
         (Error::Forked, false),
         (Error::Randomness(RandomnessUnavailable::new()), true),
@@ -250,7 +250,7 @@ fn failure_of_a_back_end_has_its_cause_once() {
         ),
         (KeyringError::denied(service_error()), "keyring denies the use of its key", false, None),
     ] {
-        let error = told(answer.clone());
+        let error = reported(answer.clone());
         let KeyringError::Backend(answered) = &answer else { panic!("{answer:?}") };
         for failure in [&answer as &dyn std::error::Error, answered, &error] {
             assert_eq!(failure.to_string(), format!("{text}: {cause}"));
@@ -440,7 +440,7 @@ fn key_file_errors() -> Vec<(KeyFileError, bool)> {
     let failed =
         |action, kind| KeyFileError::File(FileError::Io { action, path: path(), source: io(kind) });
     let content = |fault| KeyFileError::Content { path: path(), fault };
-    let outer = |answer| content(KeyFileFault::OuterKeyring(Box::new(told(answer))));
+    let outer = |answer| content(KeyFileFault::OuterKeyring(Box::new(reported(answer))));
     let waited = Duration::from_secs(1);
     vec![
         (failed(FileAction::Open, PermissionDenied), false),
@@ -489,7 +489,7 @@ where
         let answer: KeyringError = cause.clone().into();
         assert_eq!(of_change.is_retryable(), retryable, "{cause}");
         assert_eq!(answer.is_retryable(), retryable, "{cause}");
-        let of_wrap = told(answer);
+        let of_wrap = reported(answer);
         for error in [of_change, of_wrap] {
             assert_eq!(error.is_retryable(), retryable, "{cause}");
             assert!(error.backend::<E>().is_some(), "{error:?}");
@@ -522,7 +522,7 @@ fn error_of_a_file_says_path_and_action() {
     assert_eq!(error.source().unwrap().to_string(), "permission denied");
     let error = Error::from(MessageFileError::File(FileError::NotFound { path: path() }));
     assert_eq!(error.to_string(), "there is no file \"/keys\"");
-    let error = told(KeyringError::from(SlotFault::TooMany));
+    let error = reported(KeyringError::from(SlotFault::TooMany));
     let expected = format!("keyring offered a slot that cannot be used: {}", SlotFault::TooMany);
     assert_eq!((error.to_string(), error.source().is_none()), (expected, true));
 }
@@ -549,12 +549,12 @@ fn error_of_a_file_keeps_its_kind_as_an_io_error() {
         (KeyFileError::Poisoned { path: path() }, Other),
     ] {
         assert_eq!(io::Error::from(Error::from(cause.clone())).kind(), kind, "{cause}");
-        let of_wrap = told(KeyringError::from(cause.clone()));
+        let of_wrap = reported(KeyringError::from(cause.clone()));
         assert_eq!(io::Error::from(of_wrap).kind(), kind, "{cause}");
     }
     let missing = Error::from(MessageFileError::File(FileError::NotFound { path: path() }));
     assert_eq!(io::Error::from(missing).kind(), NotFound);
-    let denied = told(KeyringError::denied(io::Error::other("forbidden")));
+    let denied = reported(KeyringError::denied(io::Error::other("forbidden")));
     assert_eq!(io::Error::from(denied).kind(), PermissionDenied);
 }
 

@@ -137,8 +137,8 @@ fn destruction_is_scheduled_7_to_30_days_ahead() {
                 let due = keyset.version(version(1)).unwrap().destroy_at;
                 assert_eq!(due, Some(at(9).plus(delay)));
             }
-            Err(LifecycleError::DestructionDelay { delay: told }) => {
-                assert!(!allowed && told == delay, "{delay:?}");
+            Err(LifecycleError::DestructionDelay { delay: reported }) => {
+                assert!(!allowed && reported == delay, "{delay:?}");
                 assert_eq!(keyset, before);
             }
             Err(other) => panic!("{other:?}"),
@@ -159,9 +159,9 @@ fn destruction_is_due_on_its_second() {
         let now = Timestamp::from_unix_seconds(date.unix_seconds() - early.as_secs());
         match keyset.apply(version(1), Operation::Destroy, &ChangeOptions::at(now)) {
             Ok(()) => assert!(due),
-            Err(LifecycleError::DestructionNotDue { key, version: told, due: day }) => {
+            Err(LifecycleError::DestructionNotDue { key, version: reported, due: day }) => {
                 assert!(!due);
-                assert_eq!((&*key, told, day), ("orders", version(1), date));
+                assert_eq!((&*key, reported, day), ("orders", version(1), date));
                 assert_eq!(keyset, before);
                 keyset
                     .apply(version(1), Operation::DestroyImmediately, &ChangeOptions::at(now))

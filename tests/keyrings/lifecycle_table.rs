@@ -101,8 +101,8 @@ fn keyring_by(way: &[(u32, Operation)]) -> MemoryKeyring {
 
 /// A message under version 2, from a process that promoted it.
 fn message() -> Vec<u8> {
-    let elsewhere = MemoryKeyring::import_at("orders", subject(), &key(2), START).unwrap();
-    Envelope::new(&elsewhere).encrypt(b"text", ROW).unwrap()
+    let other_keyring = MemoryKeyring::import_at("orders", subject(), &key(2), START).unwrap();
+    Envelope::new(&other_keyring).encrypt(b"text", ROW).unwrap()
 }
 
 fn written_under(message: &[u8]) -> KeyVersion {
@@ -221,8 +221,8 @@ fn check_use(keyring: &MemoryKeyring, state: VersionState, cell: &str) {
     let unnamed = envelope.rewrap(&message, RewrapOptions::new());
     let rewrapped = envelope.rewrap(&message, named);
     if state == VersionState::Compromised {
-        let told = matches!(unnamed, Err(Error::Refused { refusal: Refusal::Compromised, .. }));
-        assert!(told, "{cell}: {unnamed:?}");
+        let reported = matches!(unnamed, Err(Error::Refused { refusal: Refusal::Compromised, .. }));
+        assert!(reported, "{cell}: {unnamed:?}");
     }
     let needed = envelope.needs_rewrap(&message).unwrap();
     let freshness = keyring.freshness(&label).unwrap();
@@ -254,10 +254,10 @@ fn check_use(keyring: &MemoryKeyring, state: VersionState, cell: &str) {
     };
     assert_eq!(freshness, Freshness::Refused(refusal), "{cell}");
     for error in [opened.unwrap_err(), rewrapped.unwrap_err()] {
-        let Error::Refused { key, version, refusal: told } = error else {
+        let Error::Refused { key, version, refusal: reported } = error else {
             panic!("{cell}: {error:?}")
         };
-        assert_eq!((&*key, version, told), ("orders", subject(), refusal), "{cell}");
+        assert_eq!((&*key, version, reported), ("orders", subject(), refusal), "{cell}");
     }
 }
 
@@ -282,8 +282,8 @@ fn operation_on_missing_version_is_named() {
     let before = keyring.keysets().unwrap();
     for (heading, operation) in OPERATIONS {
         match apply(&keyring, version(7), operation, DUE).unwrap_err() {
-            Error::Lifecycle(LifecycleError::UnknownVersion { key, version: told }) => {
-                assert_eq!((&*key, told), ("orders", version(7)), "{heading}");
+            Error::Lifecycle(LifecycleError::UnknownVersion { key, version: reported }) => {
+                assert_eq!((&*key, reported), ("orders", version(7)), "{heading}");
             }
             other => panic!("{heading}: {other:?}"),
         }
@@ -305,20 +305,20 @@ fn table_of_specification_matches_wraps_and_unwraps() {
         .split_once("| state | wraps | unwraps |\n")
         .unwrap();
     let rows = table.lines().skip(1).take_while(|line| line.starts_with('|'));
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for row in rows {
         let [_, states, wraps, unwraps, _] = row.split('|').collect::<Vec<_>>()[..] else {
             panic!("{row}")
         };
         let names = states.split_once(':').map_or(states, |(names, _)| names).split(',');
-        told.extend(
+        reported.extend(
             names.map(|name| (name.trim(), wraps.trim() == "yes", unwraps.trim() == "yes")),
         );
     }
     let row =
         |state: &VersionState| (state.name(), state.wraps(), state.unwrap_refusal().is_none());
     let mut expected: Vec<_> = VersionState::ALL.iter().map(row).collect();
-    told.sort_unstable();
+    reported.sort_unstable();
     expected.sort_unstable();
-    assert_eq!(told, expected);
+    assert_eq!(reported, expected);
 }

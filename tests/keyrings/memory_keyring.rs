@@ -154,8 +154,8 @@ fn version_with_other_material_is_no_key() {
     let message = Envelope::new(&original).encrypt(b"payload", ROW).unwrap();
     let envelope = Envelope::new(&restored);
     match envelope.decrypt(&message, ROW).unwrap_err() {
-        Error::NoKey { key, version: told, slots: 1 } => {
-            assert_eq!((&*key, told), ("orders", version(2)));
+        Error::NoKey { key, version: reported, slots: 1 } => {
+            assert_eq!((&*key, reported), ("orders", version(2)));
         }
         other => panic!("{other:?}"),
     }
@@ -247,9 +247,11 @@ fn flapping_version_is_open_or_disabled() {
                             opened.fetch_add(1, Relaxed);
                         }
                         Err(Error::Refused {
-                            version: told, refusal: Refusal::Disabled, ..
+                            version: reported,
+                            refusal: Refusal::Disabled,
+                            ..
                         }) => {
-                            assert_eq!(told, version(1));
+                            assert_eq!(reported, version(1));
                             refused.fetch_add(1, Relaxed);
                         }
                         Err(other) => panic!("{other:?}"),

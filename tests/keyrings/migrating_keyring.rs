@@ -139,17 +139,17 @@ fn error_of_first_hides_no_second_that_opens() {
     unavailable(envelope.rewrap(&message, USUAL).unwrap_err());
     unavailable(envelope.needs_rewrap(&message).unwrap_err());
     // A message without an owner is not "no key" while the first member might have it.
-    let stranger = message_of(&Scripted::new(ring("orders", 9)));
-    unavailable(envelope.decrypt(&stranger, ROW).unwrap_err());
+    let unrelated = message_of(&Scripted::new(ring("orders", 9)));
+    unavailable(envelope.decrypt(&unrelated, ROW).unwrap_err());
     new.set(|script| script.down = false);
-    assert!(matches!(envelope.decrypt(&stranger, ROW), Err(Error::NoKey { .. })));
+    assert!(matches!(envelope.decrypt(&unrelated, ROW), Err(Error::NoKey { .. })));
     // An old member that is down stops nothing of the first's.
     old.set(|script| script.down = true);
     let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
     assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT);
     new.ring.rotate().unwrap();
     assert!(envelope.rewrap(&message, USUAL).unwrap().is_changed());
-    unavailable(envelope.decrypt(&stranger, ROW).unwrap_err());
+    unavailable(envelope.decrypt(&unrelated, ROW).unwrap_err());
 }
 
 #[test]

@@ -243,11 +243,11 @@ fn references_boxes_pairs_and_closures_observe() {
     drop(shared);
     assert_eq!(count.into_inner(), 3);
     // In order: the first of a pair, then the second.
-    let told = Mutex::new(Vec::new());
-    let first = FnObserver::new(|_: &Event<'_>| told.lock().unwrap().push(1));
-    let second = FnObserver::new(|_: &Event<'_>| told.lock().unwrap().push(2));
+    let reported = Mutex::new(Vec::new());
+    let first = FnObserver::new(|_: &Event<'_>| reported.lock().unwrap().push(1));
+    let second = FnObserver::new(|_: &Event<'_>| reported.lock().unwrap().push(2));
     encrypt(&ObservedKeyring::new(ring(), (&first, &second))).unwrap();
-    assert_eq!(*told.lock().unwrap(), [1, 2]);
+    assert_eq!(*reported.lock().unwrap(), [1, 2]);
 }
 
 /// No lock of the keyring is held: an observer may change the keys of its events.
@@ -299,10 +299,10 @@ fn threads_are_reported_alike() {
             });
         }
     });
-    let told = keyring.observer().take();
-    let count = |what: &str| told.iter().filter(|line| *line == what).count();
+    let reported = keyring.observer().take();
+    let count = |what: &str| reported.iter().filter(|line| *line == what).count();
     assert_eq!((count("wrapped orders 1"), count("unwrapped orders 1")), (400, 400));
-    assert_eq!(told.len(), 800);
+    assert_eq!(reported.len(), 800);
 }
 
 #[test]

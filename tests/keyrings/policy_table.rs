@@ -175,7 +175,7 @@ fn readers() -> [(&'static str, Read); 21] {
         }),
         ("add_slot_in_place", |envelope, message| {
             let escrow = MemoryKeyring::create("escrow")?;
-            let before = with_stranger(message)?;
+            let before = with_foreign_slot(message)?;
             let mut copy = before.clone();
             match envelope.add_slot_in_place(&mut copy, &escrow, GrantOptions::new()) {
                 Ok(_) => Envelope::new(&escrow).decrypt(&copy, ROW),
@@ -219,7 +219,7 @@ fn read_all(mut reader: impl std::io::Read) -> Result<Vec<u8>, Error> {
 }
 
 /// The message with another keyring's slot behind its own, and room for one more.
-fn with_stranger(message: &[u8]) -> Result<Vec<u8>, Error> {
+fn with_foreign_slot(message: &[u8]) -> Result<Vec<u8>, Error> {
     let (header, body) = split(message)?;
     let end = 25 + inspect(header)?.slots().map(|slot| slot.encoded_len()).sum::<usize>();
     let mut other = header[25..end].to_vec();
@@ -364,7 +364,7 @@ fn refused_version_lets_no_other_name_be_removed() {
     for (change_name, change) in changes {
         let backend = backend();
         let old = Envelope::new(&backend.ring).encrypt(PLAINTEXT, ROW).unwrap();
-        let old = with_stranger(&old).unwrap();
+        let old = with_foreign_slot(&old).unwrap();
         backend.ring.rotate().unwrap();
         change(&backend);
         for (way, keyring) in ways(&backend) {

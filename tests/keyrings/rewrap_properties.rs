@@ -70,7 +70,7 @@ proptest! {
         suite in suites(),
         plaintext in vec(any::<u8>(), 0..300),
         aad in vec(any::<u8>(), 0..40),
-        strangers in vec(foreign(), 0..6),
+        foreign_slots in vec(foreign(), 0..6),
         places in vec(any::<Index>(), 3),
         mine in 1..8_u8,
         padding in 0..1_500_usize,
@@ -80,12 +80,12 @@ proptest! {
         let keyring = keyring("orders", 4);
         let aad = Aad::new(&aad);
         let (message, by_version) = slots_by_version(&keyring, suite, &plaintext, aad);
-        let strangers: Vec<_> = strangers.iter().map(Foreign::to_bytes).collect();
-        let mut slots = strangers.clone();
+        let foreign_slots: Vec<_> = foreign_slots.iter().map(Foreign::to_bytes).collect();
+        let mut slots = foreign_slots.clone();
         // Any of versions 1, 2 and 4, in any place; 4 is the primary.
-        for (bit, (version, place)) in [1, 2, 4].into_iter().zip(&places).enumerate() {
+        for (bit, (version, index_of)) in [1, 2, 4].into_iter().zip(&places).enumerate() {
             if mine & (1 << bit) != 0 {
-                slots.insert(place.index(slots.len() + 1), by_version[version - 1].clone());
+                slots.insert(index_of.index(slots.len() + 1), by_version[version - 1].clone());
             }
         }
         let header = compose(&message, &slots, padding);
@@ -100,9 +100,9 @@ proptest! {
         prop_assert_eq!(new.len(), header.len());
         prop_assert_eq!(&new[..22], &header[..22]);
         let kept: Vec<_> =
-            slots_of(new).into_iter().filter(|slot| strangers.contains(slot)).collect();
-        prop_assert_eq!(kept, strangers.clone(), "strangers stay, in order");
-        prop_assert_eq!(slots_of(new).len(), strangers.len() + 1);
+            slots_of(new).into_iter().filter(|slot| foreign_slots.contains(slot)).collect();
+        prop_assert_eq!(kept, foreign_slots.clone(), "strangers stay, in order");
+        prop_assert_eq!(slots_of(new).len(), foreign_slots.len() + 1);
         // Version, master key id, algorithm, lengths and name; only nonce and wrap are fresh.
         let mut labels = slots_of(new).into_iter().map(|slot| slot[..slot.len().min(22)].to_vec());
         let fresh = labels.any(|label| label == by_version[3][..22]);
@@ -142,7 +142,7 @@ proptest! {
     #[test]
     fn changed_header_stays_as_readable_as_it_was(
         suite in suites(),
-        strangers in vec(foreign(), 0..3),
+        foreign_slots in vec(foreign(), 0..3),
         order in Just(vec![1_usize, 2, 3]).prop_shuffle(),
         changes in vec((any::<Index>(), any::<u8>()), 1..4),
         retiring in 0..4_u32,
@@ -150,7 +150,7 @@ proptest! {
     ) {
         let keyring = keyring("orders", 3);
         let (message, by_version) = slots_by_version(&keyring, suite, b"payload", Aad::none());
-        let mut slots: Vec<_> = strangers.iter().map(Foreign::to_bytes).collect();
+        let mut slots: Vec<_> = foreign_slots.iter().map(Foreign::to_bytes).collect();
         slots.extend(order.iter().map(|version| by_version[version - 1].clone()));
         let header = compose(&message, &slots, 5);
         let body = &message[inspect(&message).unwrap().len()..];
@@ -281,9 +281,9 @@ proptest! {
                     prop_assert!(!disabled[*under]);
                     prop_assert_eq!(plaintext, number.to_be_bytes());
                 }
-                Err(Error::Refused { version: told, refusal: Refusal::Disabled, .. }) => {
+                Err(Error::Refused { version: reported, refusal: Refusal::Disabled, .. }) => {
                     prop_assert!(disabled[*under]);
-                    prop_assert_eq!(told, version(*under));
+                    prop_assert_eq!(reported, version(*under));
                 }
                 Err(other) => prop_assert!(false, "{:?}", other),
             }
@@ -316,14 +316,14 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
 /// A header as the model sees it: strangers by their place in the test, own slots by name, and
 /// whether they are damaged.
 #[derive(Clone, Debug, PartialEq)]
-enum Held {
-    Stranger(usize),
+enum ModelSlot {
+    ForeignSlot(usize),
     Own(usize, bool),
 }
 
-impl Held {
+impl ModelSlot {
     fn opens(&self, name: usize) -> bool {
-        *self == Held::Own(name, false)
+        *self == ModelSlot::Own(name, false)
     }
 }
 
@@ -335,30 +335,30 @@ proptest! {
     #[test]
     fn message_opens_after_grants_as_modelled(
         suite in suites(),
-        strangers in vec(foreign(), 0..4),
+        foreign_slots in vec(foreign(), 0..4),
         padding in 0..400_usize,
         changes in changes(),
     ) {
         let keyrings = NAMES.map(|name| Arc::new(keyring(name, 1)));
         let message = Envelope::new(&keyrings[0]).with_suite(suite).encrypt(b"payload", Aad::none()).unwrap();
         let body = &message[inspect(&message).unwrap().len()..];
-        let strangers: Vec<_> = strangers.iter().map(Foreign::to_bytes).collect();
-        let slots = [strangers.clone(), slots_of(&message)].concat();
+        let foreign_slots: Vec<_> = foreign_slots.iter().map(Foreign::to_bytes).collect();
+        let slots = [foreign_slots.clone(), slots_of(&message)].concat();
         let mut header = compose(&message, &slots, padding);
         prop_assume!(inspect(&header).is_ok(), "two strangers alike");
         prop_assume!(inspect(&header).unwrap().slots().filter(|slot| NAMES.contains(&slot.label.name.as_str())).count() == 1);
-        let mut model: Vec<_> = (0..strangers.len()).map(Held::Stranger).collect();
-        model.push(Held::Own(0, false));
+        let mut model: Vec<_> = (0..foreign_slots.len()).map(ModelSlot::ForeignSlot).collect();
+        model.push(ModelSlot::Own(0, false));
         let mut before = vec![(header.clone(), model.clone())];
         for change in changes {
-            let place = |name| model.iter().position(|held| matches!(held, Held::Own(own, _) if *own == name));
+            let index_of = |name| model.iter().position(|slot_model| matches!(slot_model, ModelSlot::Own(own, _) if *own == name));
             let whole = [&header[..], body].concat();
             match change {
                 Change::Add(from, to) => {
                     let envelope = Envelope::new(&keyrings[from]);
                     let added = envelope.add_slot(&whole, &keyrings[to], GrantOptions::new());
-                    let opens = model.iter().any(|held| held.opens(from));
-                    match (added, place(to)) {
+                    let opens = model.iter().any(|slot_model| slot_model.opens(from));
+                    match (added, index_of(to)) {
                         (Ok(added), Some(at)) if model[at].opens(to) => {
                             prop_assert!(!added.is_changed());
                             prop_assert_eq!(added.header(), &header);
@@ -366,43 +366,43 @@ proptest! {
                         (Ok(added), at) => {
                             prop_assert!(opens && added.is_changed());
                             match at {
-                                Some(at) => model[at] = Held::Own(to, false),
-                                None => model.push(Held::Own(to, false)),
+                                Some(at) => model[at] = ModelSlot::Own(to, false),
+                                None => model.push(ModelSlot::Own(to, false)),
                             }
                             prop_assert!(added.header().len() >= header.len());
                             header = added.into_header();
                         }
                         (Err(Error::Slot(SlotFault::TooMany)), None) => prop_assert_eq!(model.len(), 16),
                         (Err(Error::Authentication { .. }), _) => {
-                            prop_assert!(!opens && place(from).is_some());
+                            prop_assert!(!opens && index_of(from).is_some());
                         }
-                        (Err(Error::NoKey { .. }), _) => prop_assert_eq!(place(from), None),
+                        (Err(Error::NoKey { .. }), _) => prop_assert_eq!(index_of(from), None),
                         (Err(other), _) => prop_assert!(false, "{:?}", other),
                     }
                 }
                 Change::Remove(by, name) => {
                     let envelope = Envelope::new(&keyrings[by]);
                     let removed = envelope.remove_name(&whole, NAMES[name]);
-                    let stays = by != name && model.iter().any(|held| held.opens(by));
+                    let stays = by != name && model.iter().any(|slot_model| slot_model.opens(by));
                     match removed {
                         Ok(removed) => {
                             prop_assert!(stays);
-                            model.remove(place(name).unwrap());
+                            model.remove(index_of(name).unwrap());
                             prop_assert_eq!(removed.header().len(), header.len());
                             header = removed.into_header();
                         }
-                        Err(Error::MissingSlot { .. }) => prop_assert_eq!(place(name), None),
+                        Err(Error::MissingSlot { .. }) => prop_assert_eq!(index_of(name), None),
                         Err(Error::LastSlot { .. }) => prop_assert!(!stays),
                         Err(other) => prop_assert!(false, "{:?}", other),
                     }
                 }
                 Change::Damage(index) => {
                     let at = index.index(model.len());
-                    if let Held::Own(name, is_damaged) = model[at] {
+                    if let ModelSlot::Own(name, is_damaged) = model[at] {
                         let mut slots = slots_of(&header);
                         *slots[at].last_mut().unwrap() ^= 1;
                         header = compose(&header, &slots, inspect(&header).unwrap().padding_len());
-                        model[at] = Held::Own(name, !is_damaged);
+                        model[at] = ModelSlot::Own(name, !is_damaged);
                     }
                 }
                 Change::PutBack(index) => (header, model) = before[index.index(before.len())].clone(),
@@ -413,15 +413,15 @@ proptest! {
             prop_assert_eq!(&header[..22], &message[..22]);
             let slots = slots_of(&header);
             prop_assert_eq!(slots.len(), model.len());
-            for (slot, held) in slots.iter().zip(&model) {
-                match held {
-                    Held::Stranger(at) => prop_assert_eq!(slot, &strangers[*at]),
-                    Held::Own(name, _) => prop_assert_eq!(&slot[16..17], NAMES[*name].as_bytes()),
+            for (slot, slot_model) in slots.iter().zip(&model) {
+                match slot_model {
+                    ModelSlot::ForeignSlot(at) => prop_assert_eq!(slot, &foreign_slots[*at]),
+                    ModelSlot::Own(name, _) => prop_assert_eq!(&slot[16..17], NAMES[*name].as_bytes()),
                 }
             }
             for (name, keyring) in keyrings.iter().enumerate() {
                 let opened = Envelope::new(keyring).decrypt_detached(&header, body, Aad::none());
-                prop_assert_eq!(opened.is_ok_and(|opened| opened == b"payload"), model.iter().any(|held| held.opens(name)));
+                prop_assert_eq!(opened.is_ok_and(|opened| opened == b"payload"), model.iter().any(|slot_model| slot_model.opens(name)));
             }
             let mut all = MultiKeyring::new(keyrings[0].clone());
             for keyring in &keyrings[1..] {
@@ -429,11 +429,11 @@ proptest! {
             }
             let all = Envelope::new(all);
             let examined = all.examine(&header).unwrap();
-            for ((_, finding), held) in examined.slots().zip(&model) {
-                prop_assert_eq!(finding.is_opened(), matches!(held, Held::Own(_, false)));
+            for ((_, finding), slot_model) in examined.slots().zip(&model) {
+                prop_assert_eq!(finding.is_opened(), matches!(slot_model, ModelSlot::Own(_, false)));
             }
             for (at, name) in NAMES.iter().enumerate() {
-                let opens = model.iter().any(|held| held.opens(at));
+                let opens = model.iter().any(|slot_model| slot_model.opens(at));
                 prop_assert_eq!(all.verify_slots(&header, &[name]).is_ok(), opens);
             }
         }

@@ -192,8 +192,8 @@ fn scheduled_destruction_runs_within_seven_days() {
     operate(&keyring, 1, Operation::Disable, START);
     operate(&keyring, 1, Operation::ScheduleDestruction { after: days(7) }, START);
     // `PlannedAction` is made by plans alone.
-    let told = RotationPolicy::on_compromise().carry_out_scheduled();
-    let due = plan(&told, &keyring, at_day(7)).due()[0];
+    let reported = RotationPolicy::on_compromise().carry_out_scheduled();
+    let due = plan(&reported, &keyring, at_day(7)).due()[0];
     let expected = (Action::Destroy(version(1)), Reason::DestructionDue, at_day(7));
     assert_eq!((due.action, due.reason, due.at), expected);
     let presets = [

@@ -81,7 +81,7 @@ fn every_changed_form_is_refused_or_another_set() {
     let (mut refused, mut others) = (0, 0);
     for original in &originals {
         let form = original.to_bytes();
-        let mut judge = |changed: &[u8]| match AadPairs::from_bytes(changed) {
+        let mut check = |changed: &[u8]| match AadPairs::from_bytes(changed) {
             Ok(decoded) => {
                 assert_eq!(decoded.to_bytes(), changed);
                 assert_ne!(&decoded, original);
@@ -95,18 +95,18 @@ fn every_changed_form_is_refused_or_another_set() {
         for bit in 0..form.len() * 8 {
             let mut changed = form.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            judge(&changed);
+            check(&changed);
         }
         for len in 0..form.len() {
-            judge(&form[..len]);
+            check(&form[..len]);
             for byte in [0, 1, 0xFF] {
-                judge(&[&form[..len], &[byte], &form[len..]].concat());
+                check(&[&form[..len], &[byte], &form[len..]].concat());
             }
-            judge(&[&form[..len], &form[len + 1..]].concat());
+            check(&[&form[..len], &form[len + 1..]].concat());
         }
         for extra in 1..40 {
-            judge(&[&form[..], &vec![0; extra]].concat());
-            judge(&[&form[..], &form[..extra.min(form.len())]].concat());
+            check(&[&form[..], &vec![0; extra]].concat());
+            check(&[&form[..], &form[..extra.min(form.len())]].concat());
         }
     }
     assert!(refused > 1_500 && others > 300, "{refused} refused, {others} others");
@@ -153,7 +153,9 @@ fn name_is_not_empty_and_not_there_twice() {
     let before = set.clone();
     for (name, fault) in [("", AadFault::EmptyName), ("a", AadFault::Duplicate)] {
         match set.insert(name, b"2").unwrap_err() {
-            Error::AadPair { name: told, fault: why } => assert_eq!((&*told, why), (name, fault)),
+            Error::AadPair { name: reported, fault: why } => {
+                assert_eq!((&*reported, why), (name, fault))
+            }
             other => panic!("{other:?}"),
         }
         assert_eq!(set, before, "a refused pair changes nothing");

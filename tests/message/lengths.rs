@@ -83,9 +83,9 @@ fn body_length_is_one_of_a_plaintext_or_truncated() {
     for (len, expected) in exist.iter().enumerate() {
         match (layout::plaintext_len(len as u64), expected) {
             (Ok(found), Some(expected)) => assert_eq!(found, *expected),
-            (Err(Error::Truncated { part: MessagePart::Body, len: told, needed }), None) => {
-                assert_eq!(told, len as u64);
-                assert!(needed > told);
+            (Err(Error::Truncated { part: MessagePart::Body, len: reported, needed }), None) => {
+                assert_eq!(reported, len as u64);
+                assert!(needed > reported);
                 layout::plaintext_len(needed).unwrap();
                 let between = exist.get(len..needed as usize).unwrap_or(&exist[len..]);
                 assert!(between.iter().all(Option::is_none), "{needed} is not the least");
@@ -146,7 +146,7 @@ fn chunk_beyond_the_limits_is_refused_both_ways() {
         }
         for index in [MAX_CHUNKS, MAX_CHUNKS + 1, u64::MAX] {
             let (mut chunk, mut sealed) = ([0x5A; 5], [0x5A; 21]);
-            let wrong = |error: &Error, expected: usize| matches!(error, Error::Chunk { index: told, len } if (*told, *len) == (index, expected));
+            let wrong = |error: &Error, expected: usize| matches!(error, Error::Chunk { index: reported, len } if (*reported, *len) == (index, expected));
             assert!(wrong(&encryptor.encrypt_in_place(index, &mut chunk).unwrap_err(), 5));
             assert!(wrong(&encryptor.encrypt_into(index, &chunk, &mut sealed).unwrap_err(), 5));
             assert!(wrong(&decryptor.decrypt_into(index, &sealed, &mut chunk).unwrap_err(), 21));

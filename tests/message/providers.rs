@@ -85,7 +85,7 @@ impl Bench {
     fn agree(&mut self, all: &[Keyed], index: u64, len: usize, from: usize, to: usize) {
         let plaintext = &self.plaintext[..len];
         let mut expected: Option<Vec<u8>> = None;
-        for (turn, keyed) in all.iter().enumerate() {
+        for (nth, keyed) in all.iter().enumerate() {
             let name = keyed.provider;
             let source = self.source.at(from, len);
             source.copy_from_slice(plaintext);
@@ -98,7 +98,7 @@ impl Bench {
             assert!(*source == sealed[..len], "{name} differs in place at {len}, {from}");
             assert!(tag == sealed[len..], "{name} has another tag in place at {len}, {from}");
 
-            let other = &all[(turn + 1) % all.len()];
+            let other = &all[(nth + 1) % all.len()];
             let name = other.provider;
             other.decryptor.decrypt_into(index, sealed, source).unwrap();
             assert!(*source == *plaintext, "{name} decrypts otherwise at {len}, {to} to {from}");

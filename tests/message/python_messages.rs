@@ -46,7 +46,7 @@ fn verdict(entry: &Entry, message: &[u8]) -> String {
 }
 
 /// Compares verdicts and returns how many messages were accepted and how many were not.
-fn judge(name: &str) -> (usize, usize) {
+fn check(name: &str) -> (usize, usize) {
     let (mut accepted, mut refused) = (0, 0);
     for entry in entries(name) {
         let message = entry.bytes("hex");
@@ -72,7 +72,7 @@ fn judge(name: &str) -> (usize, usize) {
 #[test]
 #[ignore = "run by ci/python.sh"]
 fn python_messages_open_and_malformed_do_not() {
-    let (accepted, refused) = judge("from-python");
+    let (accepted, refused) = check("from-python");
     assert!(
         accepted >= 1000 + 4 * (10 + 301) && refused >= 95,
         "only {accepted} + {refused} messages"
@@ -83,7 +83,7 @@ fn python_messages_open_and_malformed_do_not() {
 #[test]
 #[ignore = "run by ci/python.sh"]
 fn changed_messages_get_the_same_verdict_as_in_python() {
-    let (accepted, refused) = judge("mutants");
+    let (accepted, refused) = check("mutants");
     assert!(accepted >= 100 && refused >= 1000, "only {accepted} + {refused} messages");
 }
 

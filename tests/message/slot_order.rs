@@ -259,21 +259,21 @@ fn versions_of_a() -> (MemoryKeyring, [MasterKeyId; 2]) {
 fn slot_is_answered_for_by_the_first_rule_that_holds() {
     use Freshness::{NotMine, Primary, Refused};
     let (keyring, [first, second]) = versions_of_a();
-    let stranger = MasterKeyId([9; 8]);
+    let foreign = MasterKeyId([9; 8]);
     let unknown = Refused(Refusal::UnknownVersion);
     let cases = [
         ("a", 1, first, 1, Primary),
         ("b", 1, first, 1, NotMine),
         ("b", 7, first, 1, NotMine),
         ("a", 7, first, 1, unknown),
-        ("a", 7, stranger, 1, unknown),
-        ("a", 7, stranger, 2, NotMine),
-        ("a", 7, stranger, 3, NotMine),
-        ("a", 7, stranger, 200, NotMine),
+        ("a", 7, foreign, 1, unknown),
+        ("a", 7, foreign, 2, NotMine),
+        ("a", 7, foreign, 3, NotMine),
+        ("a", 7, foreign, 200, NotMine),
         ("a", 2, second, 1, Refused(Refusal::Disabled)),
-        ("a", 2, stranger, 1, NotMine),
+        ("a", 2, foreign, 1, NotMine),
         ("a", 2, second, 2, NotMine),
-        ("a", 1, stranger, 1, NotMine),
+        ("a", 1, foreign, 1, NotMine),
         ("a", 1, first, 2, NotMine),
     ];
     for (name, version, master_key_id, algorithm, expected) in cases {

@@ -21,7 +21,7 @@ fn no_search_is_made_for_a_key_that_is_known() {
         let envelope = Envelope::new(&keyring);
         let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
         for (work, expected) in [("wrap", wrap), ("unwrap", unwrap)] {
-            hostile.tell("reset");
+            hostile.send("reset");
             for _ in 0..100 {
                 if work == "wrap" {
                     envelope.encrypt(PLAINTEXT, ROW).unwrap();
@@ -59,12 +59,12 @@ fn refused_pin_is_not_offered_again() {
     let hostile = Hostile::new();
     let scene = Scene::new(WrapAlgorithm::TOKEN_AES_256_GCM);
     hostile.finalize();
-    hostile.tell("reset; fail C_Login PIN_INCORRECT always");
+    hostile.send("reset; fail C_Login PIN_INCORRECT always");
     for _ in 0..20 {
         assert_eq!(verdict(&scene.open()), "the PIN is wrong");
     }
     assert_eq!(hostile.calls("C_Login"), 1);
-    hostile.tell("reset");
+    hostile.send("reset");
     assert_eq!(verdict(&scene.open()), "the PIN is wrong", "until somebody says so");
     assert_eq!(hostile.calls("C_Login"), 0);
     scene.forget_refused_pins();
@@ -76,8 +76,8 @@ fn refused_pin_is_not_offered_again() {
 fn no_library_is_refused_and_lacks_are_named() {
     let hostile = Hostile::new();
     let module = variable("ENVELOCK_P11_MODULE");
-    let directory = crate::token_env::Place::new();
-    for (number, lie, expected) in [
+    let directory = crate::token_env::CatalogueDirectory::new();
+    for (number, fault, expected) in [
         (0, "list-null", "it has no function list of PKCS#11"),
         (1, "list-version-garbage", "it has no function list of PKCS#11"),
         (2, "list-null-member C_OpenSession", "C_OpenSession is missing"),
@@ -93,7 +93,7 @@ fn no_library_is_refused_and_lacks_are_named() {
                 '_,
                 unsafe extern "C" fn(*const std::ffi::c_char) -> std::ffi::c_int,
             > = library.get(b"hostile_command\0").unwrap();
-            let text = CString::new(format!("{lie} always")).unwrap();
+            let text = CString::new(format!("{fault} always")).unwrap();
             assert_eq!(command(text.as_ptr()), 0);
             std::mem::forget(library);
         }
@@ -112,10 +112,10 @@ fn no_library_is_refused_and_lacks_are_named() {
             Err(error) => match error.backend() {
                 Some(pkcs11::Error::Library { what, .. }) => what.clone(),
                 Some(error) => error.to_string(),
-                None => panic!("{lie}: {error:?}"),
+                None => panic!("{fault}: {error:?}"),
             },
         };
-        assert!(said.ends_with(expected), "{lie}: {said}");
+        assert!(said.ends_with(expected), "{fault}: {said}");
     }
     drop(hostile);
     assert!(options().token().is_ok());

@@ -42,21 +42,21 @@ fn reconnects_logins_and_refusals_are_reported() {
     assert_eq!(decrypt().unwrap(), PLAINTEXT);
     assert!(log.take().is_empty());
 
-    hostile.tell("logout");
+    hostile.send("logout");
     assert_eq!(decrypt().unwrap(), PLAINTEXT);
     assert_eq!(log.take(), [login]);
 
-    hostile.tell("lose-sessions");
+    hostile.send("lose-sessions");
     assert_eq!(decrypt().unwrap(), PLAINTEXT);
     assert_eq!(log.take(), ["reconnected false", login]);
 
-    hostile.tell("dead DEVICE_ERROR");
+    hostile.send("dead DEVICE_ERROR");
     assert_eq!(decrypt().unwrap(), PLAINTEXT);
-    let told = log.take();
-    assert!(told.contains(&"reconnected true".to_owned()), "{told:?}");
-    assert!(told.contains(&login.to_owned()), "{told:?}");
+    let reported = log.take();
+    assert!(reported.contains(&"reconnected true".to_owned()), "{reported:?}");
+    assert!(reported.contains(&login.to_owned()), "{reported:?}");
 
-    hostile.tell("reset; logout; fail C_Login PIN_INCORRECT");
+    hostile.send("reset; logout; fail C_Login PIN_INCORRECT");
     assert_eq!(verdict(&decrypt()), "the PIN is wrong");
     let refused = "refused: cannot log in to the token: the PIN is wrong";
     assert_eq!(log.take(), [refused]);

@@ -16,17 +16,17 @@ fn call_that_hangs_is_left_at_the_deadline() {
     let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
     assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT);
 
-    hostile.tell("delay C_Decrypt 60000 always");
+    hostile.send("delay C_Decrypt 60000 always");
     for _ in 0..2 {
         assert_eq!(verdict(&envelope.decrypt(&message, ROW)), "deadline");
     }
     // Both threads hang: nobody waits for them.
-    let told = Instant::now();
+    let reported = Instant::now();
     assert_eq!(verdict(&envelope.decrypt(&message, ROW)), "hanging");
-    assert!(told.elapsed() < DEADLINE, "{:?}", told.elapsed());
+    assert!(reported.elapsed() < DEADLINE, "{:?}", reported.elapsed());
 
     // It answers again, and nothing is left of it.
-    hostile.tell("reset");
+    hostile.send("reset");
     assert_eq!(until_well(|| envelope.decrypt(&message, ROW)).unwrap(), PLAINTEXT);
     scene.check("after it hung");
 }
@@ -56,20 +56,20 @@ fn calls_that_never_return_are_given_up_and_replaced() {
     let keyring = scene.open_by(&impatient().token().unwrap()).unwrap();
     let decrypt = || verdict(&Envelope::new(&keyring).decrypt(&scene.message, ROW));
     assert_eq!(decrypt(), "ok");
-    hostile.tell("reset; delay C_Decrypt 600000 times 2");
+    hostile.send("reset; delay C_Decrypt 600000 times 2");
     assert_eq!([decrypt(), decrypt()], ["deadline", "deadline"]);
     assert_eq!(decrypt(), "hanging");
     assert!(comes_back(&keyring, &scene), "others took their place");
     assert_eq!((hostile.overlaps(), hostile.calls("C_Finalize")), (0, 0));
     // No key is made or destroyed beside a call that may come back at any time.
     assert_eq!(verdict(&keyring.rotate()), "restart the process");
-    hostile.tell("clear");
+    hostile.send("clear");
     assert!(comes_back(&keyring, &scene));
     // The calls that hung have to leave first.
     until_well(|| keyring.rotate()).unwrap();
     assert_eq!(hostile.overlaps(), 0);
     drop(keyring);
-    hostile.tell("reset");
+    hostile.send("reset");
     scene.check("after calls that never returned");
 }
 
@@ -84,21 +84,21 @@ fn hung_library_asks_for_another_process() {
         let is_retryable = outcome.as_ref().is_err_and(|error| error.is_retryable());
         (verdict(&outcome), is_retryable)
     };
-    hostile.tell("reset; delay any 600000 always");
+    hostile.send("reset; delay any 600000 always");
     let started = Instant::now();
-    let mut told = std::iter::repeat_with(|| {
+    let mut reported = std::iter::repeat_with(|| {
         thread::sleep(Duration::from_millis(10));
         decrypt()
     });
     let (last, is_retryable) =
-        told.find(|(told, _)| !["deadline", "hanging"].contains(&&**told)).unwrap();
+        reported.find(|(reported, _)| !["deadline", "hanging"].contains(&&**reported)).unwrap();
     assert_eq!((&*last, is_retryable), ("restart the process", false));
     assert!(started.elapsed() < LONG, "{:?}", started.elapsed());
     let again = Instant::now();
     assert_eq!(decrypt(), ("restart the process".into(), false));
     assert!(again.elapsed() < DEADLINE, "at once");
     assert_eq!((hostile.overlaps(), hostile.calls("C_Finalize")), (0, 0));
-    hostile.tell("clear");
+    hostile.send("clear");
     assert!(comes_back(&keyring, &scene), "the calls came back all the same");
     assert_eq!(hostile.overlaps(), 0);
 }
@@ -110,17 +110,17 @@ fn hung_dead_library_is_not_set_up_again() {
     let scene = Scene::new(GCM);
     let keyring = scene.open_by(&impatient().token().unwrap()).unwrap();
     let decrypt = || verdict(&Envelope::new(&keyring).decrypt(&scene.message, ROW));
-    hostile.tell("reset; delay C_Decrypt 600000");
+    hostile.send("reset; delay C_Decrypt 600000");
     assert_eq!(decrypt(), "deadline");
-    hostile.tell("dead DEVICE_ERROR");
-    let mut told = (0..6_000).map(|_| {
+    hostile.send("dead DEVICE_ERROR");
+    let mut reported = (0..6_000).map(|_| {
         thread::sleep(Duration::from_millis(10));
         decrypt()
     });
-    let told = told.find(|told| told == "restart the process");
-    assert!(told.is_some());
+    let reported = reported.find(|reported| reported == "restart the process");
+    assert!(reported.is_some());
     assert_eq!((hostile.overlaps(), hostile.calls("C_Finalize")), (0, 0));
-    hostile.tell("clear");
+    hostile.send("clear");
     assert!(comes_back(&keyring, &scene), "set up anew once nobody was inside");
     assert!(hostile.calls("C_Finalize") > 0);
     assert_eq!(hostile.overlaps(), 0);
@@ -134,21 +134,21 @@ fn patience_lasts_as_long_as_it_says() {
     let patience = Duration::from_secs(4);
     let keyring = scene.open_by(&quick(GCM).recovery_timeout(patience).token().unwrap()).unwrap();
     for fault in ["fail any DEVICE_ERROR", "fail C_Decrypt GENERAL_ERROR"] {
-        hostile.tell("reset");
-        hostile.tell(&format!("{fault} always"));
+        hostile.send("reset");
+        hostile.send(&format!("{fault} always"));
         let started = Instant::now();
         Envelope::new(&keyring).decrypt(&scene.message, ROW).unwrap_err();
         let took = started.elapsed();
         assert!((patience..patience + LONG).contains(&took), "{fault}: {took:?}");
     }
     // What passes within it is no error: the token is away for as long.
-    hostile.tell("reset");
+    hostile.send("reset");
     let keyring = scene.open_by(&quick(GCM).recovery_timeout(LONG).token().unwrap()).unwrap();
-    hostile.tell("fail any DEVICE_REMOVED always");
+    hostile.send("fail any DEVICE_REMOVED always");
     thread::scope(|scope| {
         scope.spawn(|| {
             thread::sleep(patience);
-            hostile.tell("reset");
+            hostile.send("reset");
         });
         let opened = Envelope::new(&keyring).decrypt(&scene.message, ROW);
         assert_eq!(opened.unwrap(), PLAINTEXT);
@@ -174,8 +174,8 @@ fn dead_library_of_any_code_is_set_up_again() {
         "CRYPTOKI_NOT_INITIALIZED",
         "0x80000001",
     ] {
-        hostile.tell("reset");
-        hostile.tell(&format!("dead {code}"));
+        hostile.send("reset");
+        hostile.send(&format!("dead {code}"));
         let opened = Envelope::new(&keyring).decrypt(&scene.message, ROW);
         assert_eq!(opened.unwrap_or_else(|error| panic!("{code}: {error:?}")), PLAINTEXT);
         assert_eq!(hostile.calls("C_Finalize"), 1, "{code}");
@@ -188,10 +188,10 @@ fn change_that_never_returns_is_left_at_the_deadline() {
     let hostile = Hostile::new();
     let scene = Scene::new(GCM);
     let keyring = scene.open_by(&impatient().token().unwrap()).unwrap();
-    hostile.tell("reset; delay C_GenerateKey 600000");
+    hostile.send("reset; delay C_GenerateKey 600000");
     assert_eq!(verdict(&keyring.rotate()), "deadline");
     assert_ne!(verdict(&Envelope::new(&keyring).decrypt(&scene.message, ROW)), "ok");
-    hostile.tell("clear");
+    hostile.send("clear");
     assert!(comes_back(&keyring, &scene));
     // The calls that hung have to leave first.
     until_well(|| keyring.rotate()).unwrap();

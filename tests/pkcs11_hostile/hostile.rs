@@ -1,6 +1,6 @@
 //! The controls of the hostile module, and a scene on its token.
 
-use crate::token_env::{Place, options, variable};
+use crate::token_env::{CatalogueDirectory, options, variable};
 use cryptoki_sys::{CK_FUNCTION_LIST, CK_RV, CKR_OK};
 use envelock::keyset::LifecycleError;
 use envelock::{
@@ -25,14 +25,14 @@ pub struct Hostile {
     overlaps: unsafe extern "C" fn() -> u64,
     list: unsafe extern "C" fn(*mut c_char, usize) -> usize,
     finalize: unsafe extern "C" fn(*mut c_void) -> CK_RV,
-    _turn: MutexGuard<'static, ()>,
+    _lock: MutexGuard<'static, ()>,
 }
 
 impl Hostile {
     /// Takes the turn, and forgets every lie.
     pub fn new() -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        static LOCK: Mutex<()> = Mutex::new(());
+        let guard = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: the module of this repository, whose initialisers do nothing, and whose functions
         // have these types (crates/pkcs11-hostile/README.md). It stays loaded.
         let hostile = unsafe {
@@ -45,14 +45,14 @@ impl Hostile {
                 overlaps: *library.get(b"hostile_overlaps\0").unwrap(),
                 list: *library.get(b"hostile_list\0").unwrap(),
                 finalize: finalize(library),
-                _turn: turn,
+                _lock: guard,
             }
         };
-        hostile.tell("reset");
+        hostile.send("reset");
         hostile
     }
 
-    pub fn tell(&self, command: &str) {
+    pub fn send(&self, command: &str) {
         let text = CString::new(command).unwrap();
         // SAFETY: a string that outlives the call.
         let answer = unsafe { (self.command)(text.as_ptr()) };
@@ -85,7 +85,7 @@ impl Hostile {
     }
 
     /// Every lie that can be sent as it is.
-    pub fn lies(&self) -> Vec<String> {
+    pub fn faults(&self) -> Vec<String> {
         // SAFETY: no buffer, then one of the length that is said.
         let text = unsafe {
             let len = (self.list)(std::ptr::null_mut(), 0);
@@ -117,13 +117,13 @@ unsafe fn finalize(library: &libloading::Library) -> unsafe extern "C" fn(*mut c
 
 impl Drop for Hostile {
     fn drop(&mut self) {
-        self.tell("reset");
+        self.send("reset");
     }
 }
 
 /// A catalogue on the token, with a message from before any lie.
 pub struct Scene {
-    place: Place,
+    directory: CatalogueDirectory,
     algorithm: WrapAlgorithm,
     pub message: Vec<u8>,
     /// For how long tokens that are opened here try to recover.
@@ -134,11 +134,11 @@ pub const PLAINTEXT: &[u8] = b"what nobody may lose";
 
 impl Scene {
     pub fn new(algorithm: WrapAlgorithm) -> Self {
-        let place = Place::new();
+        let directory = CatalogueDirectory::new();
         let token = options().algorithm(algorithm).token().unwrap();
-        let keyring = place.create("orders", &token);
+        let keyring = directory.create("orders", &token);
         let message = Envelope::new(&keyring).encrypt(PLAINTEXT, ROW).unwrap();
-        Scene { place, algorithm, message, patience: Cell::new(Duration::from_secs(10)) }
+        Scene { directory, algorithm, message, patience: Cell::new(Duration::from_secs(10)) }
     }
 
     /// Opened by a token that has met nothing of it in this process.
@@ -148,7 +148,7 @@ impl Scene {
     }
 
     pub fn open_by(&self, token: &pkcs11::Token) -> Result<Pkcs11Keyring, Error> {
-        Pkcs11Keyring::open_any(self.place.path("catalogue"), token)
+        Pkcs11Keyring::open_any(self.directory.path("catalogue"), token)
     }
 
     pub fn forget_refused_pins(&self) {

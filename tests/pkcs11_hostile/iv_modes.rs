@@ -12,7 +12,7 @@ const CKM_CLOUDHSM_AES_GCM: std::ffi::c_ulong = 0x8000_1087;
 fn stored_iv_is_the_one_used() {
     let gcm = WrapAlgorithm::TOKEN_AES_256_GCM;
     let hostile = Hostile::new();
-    for (lie, number, words) in [
+    for (fault, number, words) in [
         ("", None, "generated here, used by the token"),
         ("gcm-iv-written", None, "generated here, used by the token"),
         ("gcm-iv-written-late", None, "generated here, used by the token"),
@@ -29,14 +29,14 @@ fn stored_iv_is_the_one_used() {
         if let Some(number) = number {
             options = options.gcm_mechanism(number);
         }
-        hostile.tell("reset");
-        if !lie.is_empty() {
-            hostile.tell(&format!("{lie} always"));
+        hostile.send("reset");
+        if !fault.is_empty() {
+            hostile.send(&format!("{fault} always"));
         }
         let token = options.token().unwrap();
         let report = token.probe().unwrap();
-        assert_eq!(report.algorithms[0].iv, Some(words), "{lie}: {report}");
-        assert_eq!(report.chosen(), Some(gcm), "{lie}: {report}");
+        assert_eq!(report.algorithms[0].iv, Some(words), "{fault}: {report}");
+        assert_eq!(report.chosen(), Some(gcm), "{fault}: {report}");
 
         let keyring = scene.open_by(&token).unwrap();
         keyring.rotate().unwrap();
@@ -45,20 +45,20 @@ fn stored_iv_is_the_one_used() {
         let messages: Vec<_> = (0..20)
             .map(|_| {
                 let message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
-                assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT, "{lie}");
+                assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT, "{fault}");
                 let header = inspect(&message).unwrap();
                 let iv = header.slots().next().unwrap().wrapped_key[..12].to_vec();
-                assert_ne!(iv, [0; 12], "{lie}");
+                assert_ne!(iv, [0; 12], "{fault}");
                 ivs.insert(iv);
                 message
             })
             .collect();
-        assert_eq!(ivs.len(), messages.len(), "{lie}: an IV came twice");
+        assert_eq!(ivs.len(), messages.len(), "{fault}: an IV came twice");
 
         // By a token that takes the IV it is given.
-        hostile.tell("reset");
+        hostile.send("reset");
         for message in &messages {
-            assert!(scene.opens(message), "{lie}");
+            assert!(scene.opens(message), "{fault}");
         }
     }
 }

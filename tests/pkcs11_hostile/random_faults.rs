@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const FAULTS: u64 = 400;
 const THREADS: usize = 4;
 
-fn storm(algorithm: WrapAlgorithm, seed: u64) {
+fn random_faults(algorithm: WrapAlgorithm, seed: u64) {
     let hostile = Hostile::new();
     let scene = Scene::new(algorithm);
     let token = options().algorithm(algorithm).recovery_timeout(LONG).token().unwrap();
@@ -19,7 +19,7 @@ fn storm(algorithm: WrapAlgorithm, seed: u64) {
     let envelope = Envelope::new(&keyring);
     envelope.encrypt(PLAINTEXT, ROW).unwrap();
     // Each fault strikes all four, which are some hundred calls at work together.
-    hostile.tell(&format!("random {seed} 30 {FAULTS} gap 100"));
+    hostile.send(&format!("random {seed} 30 {FAULTS} gap 100"));
     let (done, pairs) = (AtomicBool::new(false), AtomicU64::new(0));
     let started = Instant::now();
     thread::scope(|scope| {
@@ -51,8 +51,8 @@ fn storm(algorithm: WrapAlgorithm, seed: u64) {
 #[test]
 fn four_threads_see_nothing_of_four_hundred_faults() {
     for seed in [1, 2] {
-        storm(WrapAlgorithm::TOKEN_AES_256_GCM, seed);
-        storm(WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, seed);
+        random_faults(WrapAlgorithm::TOKEN_AES_256_GCM, seed);
+        random_faults(WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, seed);
     }
 }
 
@@ -68,8 +68,8 @@ fn soak(faults: &str, options: pkcs11::Options, threads: usize, operations: u64)
     let keyring = scene.open_by(&token).unwrap();
     let envelope = Envelope::new(&keyring);
     envelope.encrypt(PLAINTEXT, ROW).unwrap();
-    hostile.tell("reset");
-    hostile.tell(faults);
+    hostile.send("reset");
+    hostile.send(faults);
     let (done, longest) = (AtomicU64::new(0), AtomicU64::new(0));
     let started = Instant::now();
     thread::scope(|scope| {

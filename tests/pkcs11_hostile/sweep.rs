@@ -11,16 +11,16 @@ use std::time::Duration;
 /// Every lie as it is told once and permanently, with its order.
 fn orders(hostile: &Hostile) -> Vec<(String, bool)> {
     let mut orders = Vec::new();
-    for lie in hostile.lies() {
-        match lie.split(' ').next() {
+    for fault in hostile.faults() {
+        match fault.split(' ').next() {
             // Orders of their own, judged elsewhere.
             Some("random" | "random-codes" | "delay") => {}
             Some(list) if list.starts_with("list-") => {}
             // Once they have struck there is nothing left to lose.
-            Some("lose-sessions" | "logout") => orders.push((lie, false)),
+            Some("lose-sessions" | "logout") => orders.push((fault, false)),
             _ => {
-                orders.push((format!("{lie} times 1"), false));
-                orders.push((format!("{lie} always"), true));
+                orders.push((format!("{fault} times 1"), false));
+                orders.push((format!("{fault} always"), true));
             }
         }
     }
@@ -39,9 +39,9 @@ const MOST_TRIES: u32 = 5;
 
 /// Does something under a lie, and forgets the lie.
 fn under<T>(hostile: &Hostile, order: &str, work: impl FnOnce() -> T) -> T {
-    hostile.tell(order);
+    hostile.send(order);
     let result = work();
-    hostile.tell("reset");
+    hostile.send("reset");
     result
 }
 

@@ -1,19 +1,19 @@
 //! The suite that every keyring of this crate passes.
 
-use crate::token_env::{Place, algorithms, clear, options, token};
+use crate::token_env::{CatalogueDirectory, algorithms, clear, options, token};
 use envelock::conformance;
 use envelock::{KeyVersion, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm};
 use std::cell::RefCell;
 
 /// Catalogues of their own, whose directories stay until the end.
-fn judge(lifecycle: bool, algorithm: WrapAlgorithm) {
-    let places = RefCell::new(Vec::new());
+fn check(lifecycle: bool, algorithm: WrapAlgorithm) {
+    let directories = RefCell::new(Vec::new());
     let token = options().algorithm(algorithm).token().unwrap();
     let factory = || {
-        let place = Place::new();
-        let keyring = place.create("orders", &token);
+        let directory = CatalogueDirectory::new();
+        let keyring = directory.create("orders", &token);
         assert_eq!(keyring.versions()[0].algorithm, algorithm);
-        places.borrow_mut().push(place);
+        directories.borrow_mut().push(directory);
         keyring
     };
     if lifecycle {
@@ -27,7 +27,7 @@ fn judge(lifecycle: bool, algorithm: WrapAlgorithm) {
 #[test]
 fn keeps_every_rule_of_keyrings_and_lifecycles() {
     for algorithm in algorithms() {
-        judge(true, algorithm);
+        check(true, algorithm);
     }
 }
 
@@ -35,7 +35,7 @@ fn keeps_every_rule_of_keyrings_and_lifecycles() {
 struct Handles {
     keyring: Pkcs11Keyring,
     operator: Pkcs11Keyring,
-    _place: Place,
+    _directory: CatalogueDirectory,
 }
 
 impl conformance::Controls for Handles {
@@ -66,17 +66,17 @@ impl conformance::Controls for Handles {
 fn loses_nothing_to_changes_by_another_handle() {
     let token = token();
     conformance::remote(|| {
-        let place = Place::new();
-        let operator = place.create("orders", &token);
-        let keyring = Pkcs11Keyring::open(place.path("catalogue"), "orders", &token).unwrap();
-        Handles { keyring, operator, _place: place }
+        let directory = CatalogueDirectory::new();
+        let operator = directory.create("orders", &token);
+        let keyring = Pkcs11Keyring::open(directory.path("catalogue"), "orders", &token).unwrap();
+        Handles { keyring, operator, _directory: directory }
     });
     clear();
 }
 
 #[test]
 fn chooses_the_best_algorithm_by_itself() {
-    let place = Place::new();
-    let keyring: Pkcs11Keyring = place.create("orders", &token());
+    let directory = CatalogueDirectory::new();
+    let keyring: Pkcs11Keyring = directory.create("orders", &token());
     assert_eq!(keyring.versions()[0].algorithm, crate::token_env::best());
 }

@@ -1,7 +1,7 @@
 //! A deadline changes nothing for a token that answers. Those that hang are the hostile library's.
 
 use crate::keys::put;
-use crate::token_env::{Place, algorithms, best, name, options, session};
+use crate::token_env::{CatalogueDirectory, algorithms, best, name, options, session};
 use envelock::{Aad, Envelope, Error, Lifecycle, Pkcs11Keyring, pkcs11::ExternalKeyring};
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ const LONG: Duration = Duration::from_secs(600);
 fn everything_works_under_a_deadline() {
     for algorithm in algorithms() {
         let options = || options().algorithm(algorithm).deadline(LONG);
-        let place = Place::new();
-        let keyring = place.create("orders", &options().token().unwrap());
+        let directory = CatalogueDirectory::new();
+        let keyring = directory.create("orders", &options().token().unwrap());
         let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
         keyring.rotate().unwrap();
         // NSS takes 10 ms for a MAC.
@@ -36,8 +36,8 @@ fn everything_works_under_a_deadline() {
         let error = Envelope::new(&keyring).decrypt(&forged, Aad::none()).unwrap_err();
         assert!(matches!(error, Error::Authentication { .. }), "{error:?}");
         let token = options().token().unwrap();
-        let anew = Pkcs11Keyring::open_any(place.path("catalogue"), &token).unwrap();
-        assert_eq!(Envelope::new(&anew).decrypt(&message, Aad::none()).unwrap(), b"row");
+        let reopened = Pkcs11Keyring::open_any(directory.path("catalogue"), &token).unwrap();
+        assert_eq!(Envelope::new(&reopened).decrypt(&message, Aad::none()).unwrap(), b"row");
     }
 }
 

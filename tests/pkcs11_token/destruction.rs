@@ -4,7 +4,7 @@
 use crate::independent::{Bound, object_id};
 use crate::keys::{VALUE, aes, of_id, with};
 use crate::raw_token::bytes;
-use crate::token_env::{Place, algorithms, options, pkcs11_error, session, token};
+use crate::token_env::{CatalogueDirectory, algorithms, options, pkcs11_error, session, token};
 use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, Error, KeyVersion, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm,
@@ -30,8 +30,8 @@ fn destroy_first(keyring: &Pkcs11Keyring) {
 #[test]
 fn destroyed_version_alone_leaves_the_token() {
     for algorithm in algorithms() {
-        let place = Place::new();
-        let keyring = place.create("orders", &options().algorithm(algorithm).token().unwrap());
+        let directory = CatalogueDirectory::new();
+        let keyring = directory.create("orders", &options().algorithm(algorithm).token().unwrap());
         let old = encrypt(&keyring);
         keyring.rotate().unwrap();
         let new = encrypt(&keyring);
@@ -55,9 +55,9 @@ fn destroyed_version_alone_leaves_the_token() {
 /// one that never used it.
 #[test]
 fn key_that_others_destroyed_is_not_found() {
-    let place = Place::new();
+    let directory = CatalogueDirectory::new();
     let token = token();
-    let keyring = place.create("orders", &token);
+    let keyring = directory.create("orders", &token);
     let old = encrypt(&keyring);
     keyring.rotate().unwrap();
     let new = encrypt(&keyring);
@@ -65,9 +65,9 @@ fn key_that_others_destroyed_is_not_found() {
     for object in of_id(&session, &ids(&old)[0]) {
         assert_eq!(session.destroy(object), ck::CKR_OK);
     }
-    let anew =
-        Pkcs11Keyring::open_any(place.path("catalogue"), &options().token().unwrap()).unwrap();
-    for keyring in [&keyring, &anew] {
+    let reopened =
+        Pkcs11Keyring::open_any(directory.path("catalogue"), &options().token().unwrap()).unwrap();
+    for keyring in [&keyring, &reopened] {
         let error = Envelope::new(keyring).decrypt(&old, Aad::none()).unwrap_err();
         let found = pkcs11_error(&error);
         let pkcs11::Error::KeyNotFound { key, version } = found else { panic!("{found:?}") };
@@ -83,8 +83,8 @@ fn key_that_others_destroyed_is_not_found() {
 /// As after a crash between the record and the token.
 #[test]
 fn remains_of_destroyed_version_go_with_next_change() {
-    let place = Place::new();
-    let keyring = place.create("orders", &token());
+    let directory = CatalogueDirectory::new();
+    let keyring = directory.create("orders", &token());
     let old = encrypt(&keyring);
     keyring.rotate().unwrap();
     destroy_first(&keyring);
@@ -98,9 +98,9 @@ fn remains_of_destroyed_version_go_with_next_change() {
     // Of another keyring's id: nobody's business.
     let foreign = crate::keys::fresh("foreign");
     session.create(&aes(&foreign, &VALUE)).unwrap();
-    let anew = Pkcs11Keyring::open_any(place.path("catalogue"), &token()).unwrap();
+    let reopened = Pkcs11Keyring::open_any(directory.path("catalogue"), &token()).unwrap();
     assert_eq!(of_id(&session, &ids(&old)[0]).len(), 1, "opening changes nothing");
-    anew.rotate().unwrap();
+    reopened.rotate().unwrap();
     for id in ids(&old) {
         assert!(of_id(&session, &id).is_empty());
     }
@@ -110,8 +110,8 @@ fn remains_of_destroyed_version_go_with_next_change() {
 /// NSS keeps one of them, other tokens keep all.
 #[test]
 fn version_with_several_objects_loses_them_all() {
-    let place = Place::new();
-    let keyring = place.create("orders", &token());
+    let directory = CatalogueDirectory::new();
+    let keyring = directory.create("orders", &token());
     let old = encrypt(&keyring);
     keyring.rotate().unwrap();
     let (session, id) = (session(), ids(&old)[0].clone());
@@ -126,8 +126,8 @@ fn version_with_several_objects_loses_them_all() {
 /// Who is not logged in sees no keys: that is no proof that they are gone.
 #[test]
 fn version_is_destroyed_though_others_logged_out() {
-    let place = Place::new();
-    let keyring = place.create("orders", &token());
+    let directory = CatalogueDirectory::new();
+    let keyring = directory.create("orders", &token());
     let old = encrypt(&keyring);
     keyring.rotate().unwrap();
     keyring.disable(KeyVersion::FIRST).unwrap();

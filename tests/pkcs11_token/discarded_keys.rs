@@ -2,7 +2,7 @@
 
 use crate::mount::Mount;
 use crate::raw_token::RawSession;
-use crate::token_env::{Place, algorithms, options, session};
+use crate::token_env::{CatalogueDirectory, algorithms, options, session};
 use envelock::{
     Aad, Envelope, Lifecycle, Pkcs11Keyring,
     file::{FileAction, FileError, FileKeyringOptions, KeyFileError},
@@ -18,16 +18,16 @@ fn create_that_fails_leaves_no_key_of_either_kind() {
     let session = session();
     for algorithm in algorithms() {
         let token = options().algorithm(algorithm).token().unwrap();
-        let place = Place::new();
+        let directory = CatalogueDirectory::new();
         let before = count(&session);
         for (path, key) in [("missing/catalogue", "orders"), ("catalogue", "no name at all!")] {
-            let created = Pkcs11Keyring::create(place.path(path), key, &token);
+            let created = Pkcs11Keyring::create(directory.path(path), key, &token);
             created.expect_err("it cannot be made");
             assert_eq!(count(&session), before, "{path} {key}");
         }
-        let keyring = place.create("orders", &token);
+        let keyring = directory.create("orders", &token);
         let before = count(&session);
-        let again = Pkcs11Keyring::create(place.path("catalogue"), "orders", &token);
+        let again = Pkcs11Keyring::create(directory.path("catalogue"), "orders", &token);
         again.expect_err("it is there already");
         assert_eq!(count(&session), before);
         Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
@@ -40,8 +40,8 @@ fn rotation_that_cannot_be_written_leaves_no_key() {
     let session = session();
     for algorithm in algorithms() {
         let token = options().algorithm(algorithm).token().unwrap();
-        let place = Place::new();
-        let Some(mount) = Mount::tmpfs(place.as_ref(), "size=64k") else { return };
+        let directory = CatalogueDirectory::new();
+        let Some(mount) = Mount::tmpfs(directory.as_ref(), "size=64k") else { return };
         let path = mount.join("catalogue");
         let options = FileKeyringOptions::new().without_usage();
         let keyring = Pkcs11Keyring::create_with(&options, &path, "orders", &token).unwrap();

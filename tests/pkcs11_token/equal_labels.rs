@@ -1,7 +1,7 @@
 //! Two tokens with one label, as SoftHSM allows: the serial number decides.
 
 use crate::pin_lock::Second;
-use crate::process::{Process, tell};
+use crate::process::{Process, send};
 use crate::raw_token::text;
 use crate::token_env::{library, name, options, variable};
 use envelock::pkcs11;
@@ -23,15 +23,15 @@ pub fn child() {
         .map(|info| text(&info.serialNumber).to_owned())
         .collect();
     assert_eq!(serials.len(), 2);
-    let told: BTreeSet<String> = found.iter().map(|token| token.serial.clone()).collect();
-    assert_eq!(told, serials);
+    let reported: BTreeSet<String> = found.iter().map(|token| token.serial.clone()).collect();
+    assert_eq!(reported, serials);
     let text = error.to_string();
     assert!(serials.iter().all(|serial| text.contains(serial)), "{text}");
     for serial in serials {
         let token = options().token_serial(&serial).token().unwrap();
         assert_eq!(token.probe().unwrap().serial, serial);
     }
-    tell("done");
+    send("done");
 }
 
 #[test]

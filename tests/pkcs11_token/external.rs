@@ -4,7 +4,9 @@
 use crate::independent::{Bound, master_key_id};
 use crate::keys::{MAC_VALUE, VALUE, aes, fresh, secret, with};
 use crate::raw_token::bytes;
-use crate::token_env::{Place, best, name, options, pkcs11_error, session, token, variable};
+use crate::token_env::{
+    CatalogueDirectory, best, name, options, pkcs11_error, session, token, variable,
+};
 use cryptoki_sys as ck;
 use envelock::keyset::LifecycleError;
 use envelock::{
@@ -124,8 +126,8 @@ fn keys_of_tools_are_treated_as_documented() {
         );
         assert!(found.to_string().contains("CKA_WRAP and CKA_UNWRAP false"), "{found}");
     }
-    let (place, label) = (Place::new(), fresh("script"));
-    let file = place.path("pin");
+    let (directory, label) = (CatalogueDirectory::new(), fresh("script"));
+    let file = directory.path("pin");
     std::fs::write(&file, &pin).unwrap();
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hsm_key.py");
     let mut command = Command::new("/usr/bin/python3");

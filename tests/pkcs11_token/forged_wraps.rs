@@ -62,9 +62,9 @@ fn each_bit_of_a_wrap_counts() {
 fn each_bit_of_the_wrap_context_counts() {
     for algorithm in algorithms() {
         let stage = stage(algorithm);
-        let (aad, place) = (Bound::of(&stage.message).aad(), wrapped(&stage.message));
+        let (aad, directory) = (Bound::of(&stage.message).aad(), wrapped(&stage.message));
         assert_eq!(aad.len(), 16 + 22 + 1 + 4 + 8 + 1 + "orders".len());
-        let key = stage.material.unwrap(&aad, &stage.message[place]).unwrap();
+        let key = stage.material.unwrap(&aad, &stage.message[directory]).unwrap();
         for bit in (0..aad.len() * 8).step_by(step(algorithm)) {
             let mut other = aad.clone();
             other[bit / 8] ^= 1 << (bit % 8);
@@ -93,11 +93,11 @@ fn wrap_of_another_key_is_refused_by_its_check() {
 fn wrap_of_another_length_never_reaches_the_token() {
     for algorithm in algorithms() {
         let stage = stage(algorithm);
-        let place = wrapped(&stage.message);
+        let directory = wrapped(&stage.message);
         for (cut, grow) in [(1, 0), (16, 0), (0, 1), (0, 16)] {
             let mut message = stage.message.clone();
-            message.splice(place.end - cut..place.end, vec![0; grow]);
-            let len = (place.len() - cut + grow) as u16;
+            message.splice(directory.end - cut..directory.end, vec![0; grow]);
+            let len = (directory.len() - cut + grow) as u16;
             message[39..41].copy_from_slice(&len.to_be_bytes());
             let header_len = u16::from_be_bytes([message[22], message[23]]);
             let header_len = header_len - cut as u16 + grow as u16;

@@ -1,7 +1,7 @@
 //! A child by `fork` is told to open the token again; the parent never notices it (THREATS row 65).
 
 use crate::keys::put;
-use crate::token_env::{Place, best, name, options, pkcs11_error, session, token};
+use crate::token_env::{CatalogueDirectory, best, name, options, pkcs11_error, session, token};
 use envelock::{
     Aad, Envelope, Error, Keyring, Lifecycle, Pkcs11Keyring,
     pkcs11::{self, ExternalKeyring},
@@ -36,18 +36,18 @@ fn is_forked<T>(result: Result<T, Error>) -> bool {
 
 #[test]
 fn every_call_in_a_child_says_that_it_is_one() {
-    let place = Place::new();
+    let directory = CatalogueDirectory::new();
     let token = token();
-    let keyring = place.create("orders", &token);
+    let keyring = directory.create("orders", &token);
     let envelope = Envelope::new(&keyring);
     let message = envelope.encrypt(b"row", Aad::none()).unwrap();
-    let second = place.path("second");
+    let second = directory.path("second");
     let status = in_child(|| {
         let answers = [
             is_forked(envelope.encrypt(b"row", Aad::none())),
             is_forked(envelope.decrypt(&message, Aad::none())),
             is_forked(keyring.rotate()),
-            is_forked(Pkcs11Keyring::open_any(place.path("catalogue"), &token)),
+            is_forked(Pkcs11Keyring::open_any(directory.path("catalogue"), &token)),
             is_forked(Pkcs11Keyring::create(&second, "orders", &token)),
             is_forked(token.probe()),
         ];
@@ -111,13 +111,13 @@ fn child_of_a_busy_parent_does_not_hang() {
 /// set up again there. On none of them does the parent take harm.
 #[test]
 fn child_reopening_the_token_uses_it() {
-    let place = Place::new();
-    let keyring = place.create("orders", &token());
+    let directory = CatalogueDirectory::new();
+    let keyring = directory.create("orders", &token());
     let envelope = Envelope::new(&keyring);
     let message = envelope.encrypt(b"row", Aad::none()).unwrap();
     let status = in_child(|| {
         let token = token();
-        let keyring = Pkcs11Keyring::open_any(place.path("catalogue"), &token).unwrap();
+        let keyring = Pkcs11Keyring::open_any(directory.path("catalogue"), &token).unwrap();
         let envelope = Envelope::new(&keyring);
         let first = envelope.decrypt(&message, Aad::none());
         let second = envelope.encrypt(b"row", Aad::none());

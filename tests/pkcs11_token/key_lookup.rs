@@ -2,7 +2,7 @@
 //! `pkcs11-spy` of OpenSC writes.
 
 use crate::keys::{VALUE, aes, fresh, keys, secret};
-use crate::process::{Process, tell};
+use crate::process::{Process, send};
 use crate::token_env::{algorithms, best, name, session, token, variable};
 use envelock::{Aad, Envelope, format::WrapAlgorithm, pkcs11::ExternalKeyring};
 use std::fs;
@@ -12,8 +12,11 @@ const OTHERS: usize = 300;
 
 fn spy() -> Option<PathBuf> {
     let libraries = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
-    let places = ["pkcs11-spy.so", "pkcs11/pkcs11-spy.so"];
-    places.map(|place| PathBuf::from(&libraries).join(place)).into_iter().find(|it| it.exists())
+    let directories = ["pkcs11-spy.so", "pkcs11/pkcs11-spy.so"];
+    directories
+        .map(|directory| PathBuf::from(&libraries).join(directory))
+        .into_iter()
+        .find(|it| it.exists())
 }
 
 /// How often a function was called so far.
@@ -44,7 +47,7 @@ pub fn child(algorithm: &str, label: &str, mac: &str) {
     assert_eq!(calls("C_OpenSession"), 2, "one holds the login, one works");
     assert_eq!((calls("C_Login"), calls("C_Initialize")), (1, 1));
     assert_eq!((calls("C_WrapKey"), calls("C_UnwrapKey")), (0, 0), "DESIGN 4.3");
-    tell("done");
+    send("done");
 }
 
 #[test]

@@ -41,12 +41,12 @@ fn wraps_of_independent_code_open_on_the_token() {
         for &suite in Suite::ALL {
             let envelope = Envelope::new(&keyring).with_suite(suite);
             let mut message = envelope.encrypt(PLAINTEXT, ROW).unwrap();
-            let (aad, place) = (Bound::of(&message).aad(), wrapped(&message));
-            let key = material.unwrap(&aad, &message[place.clone()]).unwrap();
+            let (aad, directory) = (Bound::of(&message).aad(), wrapped(&message));
+            let key = material.unwrap(&aad, &message[directory.clone()]).unwrap();
             for byte in 1..20 {
                 let blob = material.wrap(&aad, [byte; 16], &key);
-                assert_ne!(blob, message[place.clone()]);
-                message[place.clone()].copy_from_slice(&blob);
+                assert_ne!(blob, message[directory.clone()]);
+                message[directory.clone()].copy_from_slice(&blob);
                 assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT);
             }
         }

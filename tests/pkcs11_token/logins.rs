@@ -2,9 +2,9 @@
 //! In processes of their own, where nobody is logged in.
 
 use crate::keys::{VALUE, aes, fresh, put};
-use crate::process::{Process, tell};
+use crate::process::{Process, send};
 use crate::token_env::{
-    Place, best, library, name, options, pkcs11_error, session, slot, variable,
+    CatalogueDirectory, best, library, name, options, pkcs11_error, session, slot, variable,
 };
 use cryptoki_sys as ck;
 use envelock::{
@@ -57,7 +57,7 @@ pub fn child(role: &str, label: &str) {
         "no pin" => no_pin(label),
         other => panic!("{other}"),
     }
-    tell("done");
+    send("done");
 }
 
 /// Puts a key there, and runs a role beside it.
@@ -130,8 +130,8 @@ fn pin_file_is_private_and_read_at_each_login() {
 }
 
 fn pin_files(label: &str) {
-    let place = Place::new();
-    let path = place.path("pin");
+    let directory = CatalogueDirectory::new();
+    let path = directory.path("pin");
     let token = options().pin_file(&path).token().unwrap();
     let missing = fault(wrap(&token, label));
     let PinFault::Source { source } = &missing else { panic!("{missing:?}") };
@@ -154,8 +154,8 @@ fn pin_files(label: &str) {
     wrap(&token, label).unwrap();
     for mode in [0o400, 0o600] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        let anew = options().pin_file(&path).token().unwrap();
-        wrap(&anew, label).unwrap();
+        let reopened = options().pin_file(&path).token().unwrap();
+        wrap(&reopened, label).unwrap();
     }
 }
 
@@ -179,8 +179,8 @@ fn no_pin(label: &str) {
     let error = wrap(&open, label).unwrap_err();
     let found = pkcs11_error(&error);
     assert!(matches!(found, pkcs11::Error::KeyNotFound { .. }), "{found:?}");
-    let place = Place::new();
-    let created = envelock::Pkcs11Keyring::create(place.path("catalogue"), "orders", &open);
+    let directory = CatalogueDirectory::new();
+    let created = envelock::Pkcs11Keyring::create(directory.path("catalogue"), "orders", &open);
     let error = created.unwrap_err();
     let found = pkcs11_error(&error);
     let pkcs11::Error::Call { failure } = found else { panic!("{found:?}") };

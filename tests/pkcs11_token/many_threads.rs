@@ -1,7 +1,7 @@
 //! Figure G28: 32 threads with 1,000 calls each, every result verified, no error and no crash,
 //! while versions come and go beside (THREATS row 65).
 
-use crate::token_env::{Place, algorithms, best, clear, name, options, token};
+use crate::token_env::{CatalogueDirectory, algorithms, best, clear, name, options, token};
 use envelock::{Aad, Envelope, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -42,8 +42,8 @@ fn change(keyring: &Pkcs11Keyring, is_done: impl Fn() -> bool) -> u32 {
 fn thirty_two_threads_wrap_right_while_keys_change() {
     clear();
     for algorithm in algorithms() {
-        let place = Place::new();
-        let keyring = place.create("orders", &options().algorithm(algorithm).token().unwrap());
+        let directory = CatalogueDirectory::new();
+        let keyring = directory.create("orders", &options().algorithm(algorithm).token().unwrap());
         let first = Envelope::new(&keyring).encrypt(b"first", Aad::none()).unwrap();
         keyring.add_version().unwrap();
         let (calls, running) = (calls(algorithm), AtomicUsize::new(THREADS));
@@ -78,9 +78,9 @@ fn thirty_two_threads_wrap_right_while_keys_change() {
 /// More threads than sessions: they wait for each other.
 #[test]
 fn threads_share_few_sessions() {
-    let place = Place::new();
+    let directory = CatalogueDirectory::new();
     let token = options().max_sessions(2).token().unwrap();
-    let keyring = place.create("orders", &token);
+    let keyring = directory.create("orders", &token);
     std::thread::scope(|scope| {
         for _ in 0..16 {
             scope.spawn(|| {
@@ -97,14 +97,14 @@ fn threads_share_few_sessions() {
 /// Two token values of one library in one process, each with its own sessions.
 #[test]
 fn keyrings_and_tokens_share_one_library() {
-    let place = Place::new();
-    let keyring = place.create("orders", &token());
+    let directory = CatalogueDirectory::new();
+    let keyring = directory.create("orders", &token());
     let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 for _ in 0..5 {
-                    let path = place.path("catalogue");
+                    let path = directory.path("catalogue");
                     let keyring = Pkcs11Keyring::open_any(path, &token()).unwrap();
                     let plain = Envelope::new(&keyring).decrypt(&message, Aad::none()).unwrap();
                     assert_eq!(plain, b"row");

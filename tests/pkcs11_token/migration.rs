@@ -2,7 +2,7 @@
 
 use crate::detached::{ReadDetached, WriteDetached};
 use crate::independent::Bound;
-use crate::token_env::{Place, algorithms, best, options, token};
+use crate::token_env::{CatalogueDirectory, algorithms, best, options, token};
 use envelock::{
     Aad, Envelope, Error, FileKeyring, KeyVersion, Keyring, Lifecycle, MigratingKeyring,
     Pkcs11Keyring, RewrapOptions, file::Protection, format::WrapAlgorithm, inspect,
@@ -11,9 +11,9 @@ use envelock::{
 const ROW: Aad<'static> = Aad::new(b"row 7");
 const USUAL: RewrapOptions = RewrapOptions::new();
 
-fn file(place: &Place) -> FileKeyring {
+fn file(directory: &CatalogueDirectory) -> FileKeyring {
     let protection = Protection::passphrase("correct horse");
-    FileKeyring::create(place.path("file"), "orders", &protection).unwrap()
+    FileKeyring::create(directory.path("file"), "orders", &protection).unwrap()
 }
 
 /// What an application does, without a word of where its keys are.
@@ -37,9 +37,9 @@ fn application(keyring: impl Lifecycle) {
 
 #[test]
 fn application_runs_on_a_file_and_on_a_token() {
-    let place = Place::new();
-    application(file(&place));
-    application(place.create("orders", &token()));
+    let directory = CatalogueDirectory::new();
+    application(file(&directory));
+    application(directory.create("orders", &token()));
 }
 
 /// Hands the messages of one keyring over to another, which then opens them alone.
@@ -67,11 +67,11 @@ fn hand_over(old: impl Keyring + 'static, new: impl Keyring + Clone + 'static, t
 #[test]
 fn messages_move_from_a_file_to_a_token_and_back() {
     for algorithm in algorithms() {
-        let place = Place::new();
+        let directory = CatalogueDirectory::new();
         let token = options().algorithm(algorithm).token().unwrap();
-        let on_token = std::sync::Arc::new(place.create("orders", &token));
-        hand_over(file(&place), on_token.clone(), algorithm);
-        let second = Place::new();
+        let on_token = std::sync::Arc::new(directory.create("orders", &token));
+        hand_over(file(&directory), on_token.clone(), algorithm);
+        let second = CatalogueDirectory::new();
         hand_over(on_token, std::sync::Arc::new(file(&second)), WrapAlgorithm::XAES_256_GCM);
     }
 }
@@ -79,12 +79,12 @@ fn messages_move_from_a_file_to_a_token_and_back() {
 /// Each key keeps its algorithm for life, whatever new ones get.
 #[test]
 fn both_algorithms_stand_in_one_catalogue() {
-    let place = Place::new();
+    let directory = CatalogueDirectory::new();
     let cbc = options().algorithm(WrapAlgorithm::TOKEN_AES_256_CBC_HMAC).token().unwrap();
-    let first = place.create("orders", &cbc);
+    let first = directory.create("orders", &cbc);
     let old = Envelope::new(&first).encrypt(b"old", ROW).unwrap();
     drop(first);
-    let keyring = Pkcs11Keyring::open_any(place.path("catalogue"), &token()).unwrap();
+    let keyring = Pkcs11Keyring::open_any(directory.path("catalogue"), &token()).unwrap();
     let second = Envelope::new(&keyring).encrypt(b"second", ROW).unwrap();
     assert_eq!(Bound::of(&second).version, 1);
     keyring.rotate().unwrap();
@@ -93,7 +93,7 @@ fn both_algorithms_stand_in_one_catalogue() {
     assert_eq!(found, [WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, best()]);
     for options in [options(), options().algorithm(WrapAlgorithm::TOKEN_AES_256_CBC_HMAC)] {
         let token = options.token().unwrap();
-        let keyring = Pkcs11Keyring::open_any(place.path("catalogue"), &token).unwrap();
+        let keyring = Pkcs11Keyring::open_any(directory.path("catalogue"), &token).unwrap();
         let envelope = Envelope::new(&keyring);
         for (message, text) in [(&old, &b"old"[..]), (&second, b"second"), (&new, b"new")] {
             assert_eq!(envelope.decrypt(message, ROW).unwrap(), text);
@@ -106,8 +106,8 @@ fn both_algorithms_stand_in_one_catalogue() {
 #[test]
 fn retired_version_opens_nothing_that_was_rewrapped() {
     for algorithm in algorithms() {
-        let place = Place::new();
-        let keyring = place.create("orders", &options().algorithm(algorithm).token().unwrap());
+        let directory = CatalogueDirectory::new();
+        let keyring = directory.create("orders", &options().algorithm(algorithm).token().unwrap());
         let envelope = Envelope::new(&keyring);
         let mut messages: Vec<_> =
             (0..20_u8).map(|number| envelope.encrypt(&[number], ROW).unwrap()).collect();

@@ -4,7 +4,7 @@
 use crate::independent::{Bound, object_id};
 use crate::keys::of_id;
 use crate::raw_token::{Object, RawSession};
-use crate::token_env::{Place, algorithms, name, options, session};
+use crate::token_env::{CatalogueDirectory, algorithms, name, options, session};
 use cryptoki_sys as ck;
 use envelock::{Aad, Envelope, Lifecycle, format::WrapAlgorithm};
 
@@ -57,8 +57,8 @@ fn assert_sealed(session: &RawSession, object: Object) {
 fn version_is_the_objects_that_its_slot_names() {
     let session = session();
     for algorithm in algorithms() {
-        let place = Place::new();
-        let keyring = place.create("orders", &options().algorithm(algorithm).token().unwrap());
+        let directory = CatalogueDirectory::new();
+        let keyring = directory.create("orders", &options().algorithm(algorithm).token().unwrap());
         for number in 1..=3 {
             let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
             let bound = Bound::of(&message);
@@ -90,9 +90,9 @@ fn catalogue_is_under_a_key_of_its_own() {
         keys.filter(|key| text(session, *key) == "envelock.key-file/v1").collect()
     };
     let before = seals(&session);
-    let places = [Place::new(), Place::new()];
+    let directories = [CatalogueDirectory::new(), CatalogueDirectory::new()];
     let token = options().algorithm(WrapAlgorithm::TOKEN_AES_256_CBC_HMAC).token().unwrap();
-    let _keyrings = places.each_ref().map(|place| place.create("orders", &token));
+    let _keyrings = directories.each_ref().map(|directory| directory.create("orders", &token));
     let new: Vec<_> = seals(&session).into_iter().filter(|key| !before.contains(key)).collect();
     assert_eq!(new.len(), 2);
     let ids = new.iter().map(|key| session.attribute(*key, ck::CKA_ID).unwrap());
@@ -110,8 +110,8 @@ fn catalogue_is_under_a_key_of_its_own() {
 #[test]
 fn where_a_key_was_made_is_not_asked() {
     let session = session();
-    let place = Place::new();
-    let keyring = place.create("orders", &options().token().unwrap());
+    let directory = CatalogueDirectory::new();
+    let keyring = directory.create("orders", &options().token().unwrap());
     let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
     let object = only(&session, &Bound::of(&message), 1);
     let local = session.attribute(object, ck::CKA_LOCAL).unwrap();

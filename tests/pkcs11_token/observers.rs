@@ -1,6 +1,6 @@
 //! An observer of a token may use the keyring that it hears of, whatever that is doing.
 
-use crate::token_env::{Place, library, options, session, slot};
+use crate::token_env::{CatalogueDirectory, library, options, session, slot};
 use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, Lifecycle, Pkcs11Keyring,
@@ -29,7 +29,7 @@ fn watched(work: impl FnOnce()) {
 
 #[test]
 fn observer_may_use_keyring_in_middle_of_anything() {
-    let place = Place::new();
+    let directory = CatalogueDirectory::new();
     let used: Arc<OnceLock<(Pkcs11Keyring, Vec<u8>)>> = Arc::default();
     let heard = Arc::new(AtomicUsize::new(0));
     let (uses, hears) = (used.clone(), heard.clone());
@@ -44,7 +44,7 @@ fn observer_may_use_keyring_in_middle_of_anything() {
     });
     let observer: Arc<dyn Observer> = Arc::new(observer);
     let token = options().observer(observer).token().unwrap();
-    let keyring = place.create("orders", &token);
+    let keyring = directory.create("orders", &token);
     let message = Envelope::new(&keyring).encrypt(b"row", ROW).unwrap();
     let second = keyring.with_key("orders").unwrap();
     assert!(used.set((second, message.clone())).is_ok());
@@ -69,7 +69,7 @@ fn observer_may_use_keyring_in_middle_of_anything() {
 /// logged out while that thread is in the token: that is more than some of them can bear.
 #[test]
 fn observer_may_use_keyring_during_a_change() {
-    let place = Place::new();
+    let directory = CatalogueDirectory::new();
     let used: Arc<OnceLock<(Pkcs11Keyring, Vec<u8>)>> = Arc::default();
     let (uses, (start, started)) = (used.clone(), mpsc::channel());
     let observer = FnObserver::new(move |event: &Event<'_>| {
@@ -82,7 +82,7 @@ fn observer_may_use_keyring_during_a_change() {
     let observer: Arc<dyn Observer> = Arc::new(observer);
     let started = Mutex::new(started);
     let token = options().observer(observer).token().unwrap();
-    let keyring = place.create("orders", &token);
+    let keyring = directory.create("orders", &token);
     let message = Envelope::new(&keyring).encrypt(b"row", ROW).unwrap();
     let second = keyring.with_key("orders").unwrap();
     assert!(used.set((second, message.clone())).is_ok());
@@ -103,14 +103,14 @@ fn observer_may_use_keyring_during_a_change() {
 /// Whatever the token was first needed for.
 #[test]
 fn observer_sees_a_refused_login_of_any_caller() {
-    let place = Place::new();
-    drop(place.create("orders", &options().token().unwrap()));
+    let directory = CatalogueDirectory::new();
+    drop(directory.create("orders", &options().token().unwrap()));
     // An observer of another test that holds its keyring keeps that alive, and logged in.
     assert_eq!(library().close_all(slot()), ck::CKR_OK);
-    let wants: [fn(&pkcs11::Token, &Place) -> bool; 4] = [
+    let wants: [fn(&pkcs11::Token, &CatalogueDirectory) -> bool; 4] = [
         |token, _| token.probe().is_err(),
-        |token, place| Pkcs11Keyring::create(place.path("new"), "orders", token).is_err(),
-        |token, place| Pkcs11Keyring::open_any(place.path("catalogue"), token).is_err(),
+        |token, directory| Pkcs11Keyring::create(directory.path("new"), "orders", token).is_err(),
+        |token, directory| Pkcs11Keyring::open_any(directory.path("catalogue"), token).is_err(),
         |token, _| {
             let keys = crate::keys::keys(crate::token_env::best(), "none", "none");
             let keyring = ExternalKeyring::new(token, &keys).unwrap();
@@ -127,7 +127,7 @@ fn observer_sees_a_refused_login_of_any_caller() {
         });
         let observer: Arc<dyn Observer> = Arc::new(observer);
         let wrong = options().pin_from(|| Ok(Pin::new("00000004"))).observer(observer);
-        assert!(want(&wrong.token().unwrap(), &place));
+        assert!(want(&wrong.token().unwrap(), &directory));
         // A create tries to clear up as well.
         assert!([1, 2].contains(&heard.load(Ordering::Relaxed)));
     }

@@ -3,9 +3,11 @@
 
 use crate::keys::put;
 use crate::logins::fault;
-use crate::process::{Process, tell};
+use crate::process::{Process, send};
 use crate::raw_token::RawLibrary;
-use crate::token_env::{Place, algorithms, best, library, name, options, session, slot, variable};
+use crate::token_env::{
+    CatalogueDirectory, algorithms, best, library, name, options, session, slot, variable,
+};
 use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, Lifecycle,
@@ -120,8 +122,8 @@ fn session_or_login_ended_by_others_is_restored() {
 /// A change of keys goes the same way.
 #[test]
 fn rotation_survives_changes_by_others() {
-    let place = Place::new();
-    let keyring = place.create("orders", &options().token().unwrap());
+    let directory = CatalogueDirectory::new();
+    let keyring = directory.create("orders", &options().token().unwrap());
     for (_, deed, _) in [SESSIONS, LOGOUT] {
         deed();
         let version = keyring.rotate().unwrap();
@@ -156,7 +158,7 @@ pub fn child(label: &str) {
         }
     };
     heard_of(label == "ours");
-    tell("done");
+    send("done");
 }
 
 fn initialize(library: &RawLibrary) {

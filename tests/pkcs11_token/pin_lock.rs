@@ -1,8 +1,8 @@
 //! A PIN that is locked by others' wrong ones, on tokens of their own that may be ruined.
 
 use crate::logins::fault;
-use crate::process::{Process, tell};
-use crate::token_env::{Place, library, name, options, slot, variable};
+use crate::process::{Process, send};
+use crate::token_env::{CatalogueDirectory, library, name, options, slot, variable};
 use cryptoki_sys as ck;
 use envelock::pkcs11::{self, Pin, PinFault};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use std::process::Command;
 
 /// A fresh token beside that of the environment, ended on drop.
 pub struct Second {
-    place: Place,
+    directory: CatalogueDirectory,
     pub variables: Vec<(String, String)>,
 }
 
@@ -20,9 +20,9 @@ fn script() -> PathBuf {
 
 impl Second {
     pub fn new(arguments: &[&str]) -> Self {
-        let place = Place::new();
+        let directory = CatalogueDirectory::new();
         let set_up =
-            Command::new("bash").arg(script()).arg(place.as_ref()).args(arguments).output();
+            Command::new("bash").arg(script()).arg(directory.as_ref()).args(arguments).output();
         let set_up = set_up.unwrap();
         assert!(set_up.status.success(), "{}", String::from_utf8_lossy(&set_up.stderr));
         let output = String::from_utf8(set_up.stdout).unwrap();
@@ -32,14 +32,14 @@ impl Second {
             (name.to_owned(), value.unwrap().replace("'\\''", "'"))
         });
         let variables = variables.collect();
-        Second { place, variables }
+        Second { directory, variables }
     }
 }
 
 impl Drop for Second {
     fn drop(&mut self) {
         let mut stop = Command::new("bash");
-        stop.arg(script()).arg("--stop").arg(self.place.as_ref());
+        stop.arg(script()).arg("--stop").arg(self.directory.as_ref());
         assert!(stop.status().is_ok_and(|status| status.success()) || std::thread::panicking());
     }
 }
@@ -54,11 +54,11 @@ fn attempt(options: pkcs11::Options, pin: &str) -> PinFault {
 pub fn child(allow: &str) {
     let options = || if allow == "allow" { options().allow_final_try() } else { options() };
     for number in 0..12 {
-        tell(&format!("{:?}", attempt(options(), &format!("0000000{number:x}"))));
+        send(&format!("{:?}", attempt(options(), &format!("0000000{number:x}"))));
     }
-    tell(&format!("{:?}", attempt(options(), &variable("ENVELOCK_P11_PIN"))));
+    send(&format!("{:?}", attempt(options(), &variable("ENVELOCK_P11_PIN"))));
     let locked = library().token_info(slot()).flags & ck::CKF_USER_PIN_LOCKED != 0;
-    tell(if locked { "locked" } else { "open" });
+    send(if locked { "locked" } else { "open" });
 }
 
 fn faults(allow: &str, expected: &[(&str, usize)], end: &str) {

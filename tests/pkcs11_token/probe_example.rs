@@ -1,6 +1,6 @@
 //! `examples/hsm_probe.rs`, run as its readers run it.
 
-use crate::token_env::{Place, best, name, session, variable};
+use crate::token_env::{CatalogueDirectory, best, name, session, variable};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -32,8 +32,8 @@ fn run(label: Option<&str>, pin: &Path) -> Output {
 
 #[test]
 fn probe_reports_abilities_and_leaves_nothing() {
-    let (place, label) = (Place::new(), variable("ENVELOCK_P11_LABEL"));
-    let pin = place.path("pin");
+    let (directory, label) = (CatalogueDirectory::new(), variable("ENVELOCK_P11_LABEL"));
+    let pin = directory.path("pin");
     fs::write(&pin, variable("ENVELOCK_P11_PIN")).unwrap();
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o600)).unwrap();
     let before = session().keys().len();
@@ -62,8 +62,8 @@ fn probe_reports_abilities_and_leaves_nothing() {
 
 #[test]
 fn probe_reports_faults() {
-    let (place, label) = (Place::new(), variable("ENVELOCK_P11_LABEL"));
-    let pin = place.path("pin");
+    let (directory, label) = (CatalogueDirectory::new(), variable("ENVELOCK_P11_LABEL"));
+    let pin = directory.path("pin");
     fs::write(&pin, variable("ENVELOCK_P11_PIN")).unwrap();
     fs::set_permissions(&pin, fs::Permissions::from_mode(0o644)).unwrap();
     let said = |output: Output| {

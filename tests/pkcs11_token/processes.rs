@@ -1,8 +1,8 @@
 //! Two processes on one token and one catalogue.
 
 use crate::independent::Bound;
-use crate::process::{Process, listen, tell};
-use crate::token_env::{Place, token};
+use crate::process::{Process, listen, send};
+use crate::token_env::{CatalogueDirectory, token};
 use envelock::{Aad, Envelope, KeyVersion, Lifecycle, Pkcs11Keyring};
 
 const ROW: Aad<'static> = Aad::new(b"row 7");
@@ -10,21 +10,21 @@ const ROW: Aad<'static> = Aad::new(b"row 7");
 /// A child: does what it is told, and says what came of it.
 pub fn child(catalogue: &str) {
     let keyring = Pkcs11Keyring::open_any(catalogue, &token()).unwrap();
-    tell("ready");
+    send("ready");
     while let Some(line) = listen() {
         let envelope = Envelope::new(&keyring);
         match line.split_once(' ') {
-            None if line == "rotate" => tell(&keyring.rotate().unwrap().number().to_string()),
+            None if line == "rotate" => send(&keyring.rotate().unwrap().number().to_string()),
             None if line == "destroy" => {
                 keyring.disable(KeyVersion::FIRST).unwrap();
                 keyring.destroy_immediately(KeyVersion::FIRST).unwrap();
-                tell("destroyed");
+                send("destroyed");
             }
-            None => tell(&hex::encode(envelope.encrypt(line.as_bytes(), ROW).unwrap())),
+            None => send(&hex::encode(envelope.encrypt(line.as_bytes(), ROW).unwrap())),
             Some((_, message)) => {
                 let message = hex::decode(message).unwrap();
                 let plain = envelope.decrypt(&message, ROW);
-                tell(&plain.map_or("refused".into(), |plain| String::from_utf8(plain).unwrap()));
+                send(&plain.map_or("refused".into(), |plain| String::from_utf8(plain).unwrap()));
             }
         }
     }
@@ -32,11 +32,11 @@ pub fn child(catalogue: &str) {
 
 #[test]
 fn rotation_in_one_process_reaches_the_other() {
-    let place = Place::new();
-    let keyring = place.create("orders", &token());
+    let directory = CatalogueDirectory::new();
+    let keyring = directory.create("orders", &token());
     let envelope = Envelope::new(&keyring);
     let first = envelope.encrypt(b"first", ROW).unwrap();
-    let path = place.path("catalogue");
+    let path = directory.path("catalogue");
     let mut child = Process::start(crate::MODULE, "processes", &[path.to_str().unwrap()]);
     child.expect("ready");
     child.say(&format!("decrypt {}", hex::encode(&first)));

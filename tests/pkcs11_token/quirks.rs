@@ -5,7 +5,9 @@ use crate::independent::{Bound, object_id, wrapped};
 use crate::keys::{VALUE, aes, fresh, of_id, put, with};
 use crate::outside_changes::crashes_logged_out;
 use crate::raw_token::{Gcm, bytes};
-use crate::token_env::{Place, algorithms, best, library, name, options, session, slot, token};
+use crate::token_env::{
+    CatalogueDirectory, algorithms, best, library, name, options, session, slot, token,
+};
 use cryptoki_sys as ck;
 use envelock::{Aad, Envelope, Error, Lifecycle, format::WrapAlgorithm, pkcs11::ExternalKeyring};
 
@@ -20,13 +22,13 @@ fn length_that_is_not_true_is_not_asked_for() {
     let session = session();
     let key = session.create(&aes(&fresh("length"), &VALUE)).unwrap();
     let job = Gcm { iv: [7; 12], iv_bits: 96, aad: b"row", data: &[1; 32] };
-    let (rv, told, _) = session.gcm(key, &job, None);
-    assert_eq!((rv, told), (ck::CKR_OK, if name() == "nss" { 32 } else { 48 }));
+    let (rv, reported, _) = session.gcm(key, &job, None);
+    assert_eq!((rv, reported), (ck::CKR_OK, if name() == "nss" { 32 } else { 48 }));
     let fresh_session = crate::token_env::session();
     let (rv, len, _) = fresh_session.gcm(key, &job, Some(96));
     assert_eq!((rv, len), (ck::CKR_OK, 48));
-    let place = Place::new();
-    let keyring = place.create("orders", &token());
+    let directory = CatalogueDirectory::new();
+    let keyring = directory.create("orders", &token());
     Envelope::new(&keyring).encrypt(b"row", ROW).unwrap();
 }
 
@@ -62,8 +64,8 @@ fn no_key_takes_the_place_of_another() {
     session.generate_aes(&template("second")).unwrap();
     let left = of_id(&session, id.as_bytes()).len();
     assert_eq!(left, if name() == "nss" { 1 } else { 2 });
-    let [one, other] = [Place::new(), Place::new()];
-    let keyrings = [&one, &other].map(|place| place.create("orders", &token()));
+    let [one, other] = [CatalogueDirectory::new(), CatalogueDirectory::new()];
+    let keyrings = [&one, &other].map(|directory| directory.create("orders", &token()));
     let mut messages = Vec::new();
     for _ in 0..3 {
         for keyring in &keyrings {
@@ -87,8 +89,8 @@ fn no_key_takes_the_place_of_another() {
 /// opencryptoki has no AES-GCM here, and a clock of another form than the standard's.
 #[test]
 fn token_without_gcm_falls_back_by_itself() {
-    let place = Place::new();
-    let keyring = place.create("orders", &token());
+    let directory = CatalogueDirectory::new();
+    let keyring = directory.create("orders", &token());
     let algorithm = keyring.versions()[0].algorithm;
     let report = token().probe().unwrap();
     assert_eq!(report.chosen(), Some(algorithm));

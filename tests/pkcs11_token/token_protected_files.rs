@@ -2,7 +2,9 @@
 
 use crate::independent::{Bound, object_id};
 use crate::keys::{of_id, put};
-use crate::token_env::{Place, algorithms, best, options, pkcs11_error, session, token};
+use crate::token_env::{
+    CatalogueDirectory, algorithms, best, options, pkcs11_error, session, token,
+};
 use cryptoki_sys as ck;
 use envelock::{
     Aad, Envelope, FileKeyring, KeyVersion, Keyring, Lifecycle, Pkcs11Keyring,
@@ -15,8 +17,8 @@ use std::sync::Arc;
 const ROW: Aad<'static> = Aad::new(b"row 7");
 
 /// Makes a file under `outer`, uses it, and opens it again with what `again` gives.
-fn seal(place: &Place, outer: Arc<dyn Keyring>, again: Arc<dyn Keyring>) {
-    let path = place.path("file");
+fn seal(directory: &CatalogueDirectory, outer: Arc<dyn Keyring>, again: Arc<dyn Keyring>) {
+    let path = directory.path("file");
     let file = FileKeyring::create(&path, "orders", &Protection::keyring(outer)).unwrap();
     assert_eq!(file.protections()[0].kind, Some(ProtectionKind::Keyring));
     let message = Envelope::new(&file).encrypt(b"row", ROW).unwrap();
@@ -31,12 +33,12 @@ fn seal(place: &Place, outer: Arc<dyn Keyring>, again: Arc<dyn Keyring>) {
 #[test]
 fn token_unseals_a_file_of_software_keys() {
     for algorithm in algorithms() {
-        let place = Place::new();
+        let directory = CatalogueDirectory::new();
         let token = options().algorithm(algorithm).token().unwrap();
-        let outer = Arc::new(place.create("outer", &token));
+        let outer = Arc::new(directory.create("outer", &token));
         let again =
-            || Pkcs11Keyring::open_any(place.path("catalogue"), &options().token().unwrap());
-        seal(&place, outer, Arc::new(again().unwrap()));
+            || Pkcs11Keyring::open_any(directory.path("catalogue"), &options().token().unwrap());
+        seal(&directory, outer, Arc::new(again().unwrap()));
     }
 }
 
@@ -45,16 +47,16 @@ fn key_of_others_unseals_a_file_of_software_keys() {
     for algorithm in algorithms() {
         let (_, keys) = put(&session(), algorithm);
         let keyring = || Arc::new(ExternalKeyring::new(&token(), &keys).unwrap());
-        seal(&Place::new(), keyring(), keyring());
+        seal(&CatalogueDirectory::new(), keyring(), keyring());
     }
 }
 
 /// Once it is open it needs no token; without one it does not open.
 #[test]
 fn sealed_file_is_of_no_use_without_its_token_key() {
-    let place = Place::new();
-    let outer = Arc::new(place.create("outer", &token()));
-    let path = place.path("file");
+    let directory = CatalogueDirectory::new();
+    let outer = Arc::new(directory.create("outer", &token()));
+    let path = directory.path("file");
     let protection = Protection::keyring(outer.clone());
     let file = FileKeyring::create(&path, "orders", &protection).unwrap();
     let probe = Envelope::new(&outer).encrypt(b"", ROW).unwrap();
@@ -74,15 +76,15 @@ fn sealed_file_is_of_no_use_without_its_token_key() {
 fn catalogue_without_its_key_does_not_open() {
     let session = session();
     let before = session.keys();
-    let place = Place::new();
-    let keyring = place.create("orders", &token());
+    let directory = CatalogueDirectory::new();
+    let keyring = directory.create("orders", &token());
     drop(keyring);
     let label = |key| session.attribute(key, ck::CKA_LABEL).unwrap();
     let new = session.keys().into_iter().filter(|key| !before.contains(key));
     for key in new.filter(|key| label(*key).starts_with(b"envelock.key-file/")) {
         assert_eq!(session.destroy(key), ck::CKR_OK);
     }
-    let error = Pkcs11Keyring::open_any(place.path("catalogue"), &token()).unwrap_err();
+    let error = Pkcs11Keyring::open_any(directory.path("catalogue"), &token()).unwrap_err();
     let found = pkcs11_error(&error);
     assert!(
         matches!(found, pkcs11::Error::KeyNotFound { key, .. } if key == "envelock.key-file"),

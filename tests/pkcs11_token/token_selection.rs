@@ -1,7 +1,9 @@
 //! Which library and which token: each mistake has its exact error.
 
 use crate::raw_token::{Slot, text};
-use crate::token_env::{Place, library, name, options, pkcs11_error, slot, token, variable};
+use crate::token_env::{
+    CatalogueDirectory, library, name, options, pkcs11_error, slot, token, variable,
+};
 use cryptoki_sys as ck;
 use envelock::{Aad, Envelope, Error, Pkcs11Keyring, pkcs11};
 use std::path::PathBuf;
@@ -93,7 +95,7 @@ fn load(path: &str) -> Result<pkcs11::Token, Error> {
 
 #[test]
 fn impossible_library_is_named_and_not_loaded() {
-    let directory = Place::new();
+    let directory = CatalogueDirectory::new();
     let garbage = directory.path("garbage.so");
     std::fs::write(&garbage, b"\x7fELF and nothing more").unwrap();
     let other = std::fs::read_dir("/lib/x86_64-linux-gnu").or(std::fs::read_dir("/lib")).unwrap();
@@ -126,10 +128,10 @@ fn impossible_library_is_named_and_not_loaded() {
 /// A link to the library is the library: one context in a process.
 #[test]
 fn link_to_the_library_is_the_same_library() {
-    let place = Place::new();
-    let link = place.path("link.so");
+    let directory = CatalogueDirectory::new();
+    let link = directory.path("link.so");
     std::os::unix::fs::symlink(variable("ENVELOCK_P11_MODULE"), &link).unwrap();
-    let keyring = place.create("orders", &token());
+    let keyring = directory.create("orders", &token());
     let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
     let pin = variable("ENVELOCK_P11_PIN");
     let token = pkcs11::Options::new(&link)
@@ -137,24 +139,24 @@ fn link_to_the_library_is_the_same_library() {
         .pin_from(move || Ok(envelock::pkcs11::Pin::new(&pin)))
         .token()
         .unwrap();
-    let second = Pkcs11Keyring::open_any(place.path("catalogue"), &token).unwrap();
+    let second = Pkcs11Keyring::open_any(directory.path("catalogue"), &token).unwrap();
     assert_eq!(Envelope::new(&second).decrypt(&message, Aad::none()).unwrap(), b"row");
 }
 
 /// An algorithm that is none of a token's: said where a key is made, and nothing else is.
 #[test]
 fn algorithm_that_token_has_not_is_refused_by_name() {
-    let place = Place::new();
+    let directory = CatalogueDirectory::new();
     let mut cases = vec![envelock::format::WrapAlgorithm::XAES_256_GCM];
     if name() == "opencryptoki" {
         cases.push(envelock::format::WrapAlgorithm::TOKEN_AES_256_GCM);
     }
     for algorithm in cases {
         let token = options().algorithm(algorithm).token().unwrap();
-        let created = Pkcs11Keyring::create(place.path("catalogue"), "orders", &token);
+        let created = Pkcs11Keyring::create(directory.path("catalogue"), "orders", &token);
         let error = created.unwrap_err();
         let pkcs11::Error::Algorithm { what } = pkcs11_error(&error) else { panic!("{error:?}") };
         assert!(!what.is_empty() && !error.is_retryable());
-        assert!(!place.path("catalogue").exists());
+        assert!(!directory.path("catalogue").exists());
     }
 }

@@ -102,11 +102,11 @@ fn key_of_the_mac_is_checked_too() {
 #[test]
 fn key_of_128_bits_is_refused_where_visible() {
     let session = session();
-    let tells = name() != "opencryptoki";
+    let has_length = name() != "opencryptoki";
     for algorithm in algorithms() {
         let key = |template| with(template, bytes(ck::CKA_VALUE, &VALUE[..16]));
         let tried = attempt(&session, algorithm, key, same).unwrap();
-        if tells {
+        if has_length {
             assert_fault(&tried.strict, KeyWeakness::Type, "AES-128");
             // That is no weakness to be allowed: the slot says AES-256.
             assert_fault(&tried.allowed, KeyWeakness::Type, "AES-128");
@@ -117,7 +117,7 @@ fn key_of_128_bits_is_refused_where_visible() {
     }
     let mac = |template| with(template, bytes(ck::CKA_VALUE, &MAC_VALUE[..16]));
     let tried = attempt(&session, WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, same, mac).unwrap();
-    if tells {
+    if has_length {
         assert_fault(&tried.strict, KeyWeakness::Type, "a short secret");
     } else {
         tried.strict.unwrap();

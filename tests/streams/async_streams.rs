@@ -208,7 +208,7 @@ async fn read_all(
 }
 
 /// The exact error, in words.
-fn told(error: impl Into<Error>) -> String {
+fn reported(error: impl Into<Error>) -> String {
     format!("{:?}", error.into())
 }
 
@@ -288,21 +288,21 @@ fn every_prefix_is_refused() {
         let message = envelope.encrypt(&plaintext, AAD).unwrap();
         for cut in 0..message.len() {
             let part = &message[..cut];
-            let expected = told(envelope.decrypt(part, AAD).unwrap_err());
+            let expected = reported(envelope.decrypt(part, AAD).unwrap_err());
             run(async {
                 let reader = match AsyncDecryptReader::open(&envelope, part, AAD).await {
-                    Err(error) => return assert_eq!(told(error), expected, "cut to {cut}"),
+                    Err(error) => return assert_eq!(reported(error), expected, "cut to {cut}"),
                     Ok(reader) => reader,
                 };
                 let mut reader = reader;
                 let mut read = Vec::new();
                 let error = reader.read_to_end(&mut read).await.unwrap_err();
                 assert!(plaintext.starts_with(&read) && read.len() <= len / CHUNK * CHUNK);
-                assert_eq!(told(error), expected, "cut to {cut}");
+                assert_eq!(reported(error), expected, "cut to {cut}");
                 // For ever, however it is asked.
                 let error = reader.read(&mut [0; 1]).await.unwrap_err();
-                assert_eq!(told(error), expected);
-                assert_eq!(told(reader.finish().await.unwrap_err()), expected);
+                assert_eq!(reported(error), expected);
+                assert_eq!(reported(reader.finish().await.unwrap_err()), expected);
             });
         }
     }
@@ -330,7 +330,7 @@ fn changed_message_gives_its_start_then_the_error() {
             } else {
                 Unverified::End { index, len: 5 + 16 }
             };
-            assert_eq!(told(end.unwrap_err()), told(Error::Authentication { part }));
+            assert_eq!(reported(end.unwrap_err()), reported(Error::Authentication { part }));
             assert!(read == plaintext[..at / 16_400 * CHUNK], "byte {at}");
             let error = reader.read(&mut [0; 100]).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
@@ -459,7 +459,7 @@ fn shutting_down_ends_the_message_once() {
         assert_eq!(writer.get_ref().shutdowns, 1);
         assert_eq!(writer.get_ref().bytes, expected);
         let error = writer.write(b" and seven").await.unwrap_err();
-        assert_eq!(told(error), told(Error::Ended));
+        assert_eq!(reported(error), reported(Error::Ended));
         assert_eq!(writer.get_ref().bytes, expected);
     });
 }
@@ -476,7 +476,7 @@ fn write_after_the_end_keeps_nothing_from_going_out() {
         loop {
             let is_shut = poll_once(writer.shutdown()).map(Result::unwrap).is_some();
             let error = poll_once(writer.write(b" and seven")).unwrap().unwrap_err();
-            assert_eq!(told(error), told(Error::Ended));
+            assert_eq!(reported(error), reported(Error::Ended));
             assert_eq!(run(writer.write(b"")).unwrap(), 0);
             if is_shut {
                 break;
@@ -598,7 +598,7 @@ fn whole_chunks_are_given_out_while_source_is_silent() {
 
 /// The most that one poll turns, and that goes through before the task lets others run.
 const POLL_LEN: usize = 4 * CHUNK + CHUNK;
-const TURN_LEN: usize = 8 * CHUNK + POLL_LEN;
+const MAX_BYTES_PER_POLL: usize = 8 * CHUNK + POLL_LEN;
 
 #[test]
 fn streams_that_are_always_ready_let_others_run() {
@@ -615,7 +615,11 @@ fn streams_that_are_always_ready_let_others_run() {
         let polled = Pin::new(&mut writer).poll_write(&mut cx, &plaintext[went.at..]);
         went.polled(polled.map(Result::unwrap), woken);
     }
-    assert!(went.turns >= plaintext.len() / TURN_LEN, "only {} turns for others", went.turns);
+    assert!(
+        went.yields >= plaintext.len() / MAX_BYTES_PER_POLL,
+        "only {} turns for others",
+        went.yields
+    );
 
     let message = run(writer.finish()).unwrap();
     let mut reader = run(AsyncDecryptReader::open(&envelope, &message[..], AAD)).unwrap();
@@ -632,7 +636,11 @@ fn streams_that_are_always_ready_let_others_run() {
         }
     }
     assert_eq!(went.at, plaintext.len());
-    assert!(went.turns >= plaintext.len() / TURN_LEN, "only {} turns for others", went.turns);
+    assert!(
+        went.yields >= plaintext.len() / MAX_BYTES_PER_POLL,
+        "only {} turns for others",
+        went.yields
+    );
 }
 
 /// How much went through, in all and since others last ran.
@@ -640,7 +648,7 @@ fn streams_that_are_always_ready_let_others_run() {
 struct Went {
     at: usize,
     in_a_row: usize,
-    turns: usize,
+    yields: usize,
 }
 
 impl Went {
@@ -650,12 +658,12 @@ impl Went {
                 assert!(len <= POLL_LEN, "{len} bytes in one poll");
                 self.at += len;
                 self.in_a_row += len;
-                assert!(self.in_a_row <= TURN_LEN, "{} bytes in a row", self.in_a_row);
+                assert!(self.in_a_row <= MAX_BYTES_PER_POLL, "{} bytes in a row", self.in_a_row);
             }
             Poll::Pending => {
                 assert!(woken(), "pending, and nobody will wake it");
                 self.in_a_row = 0;
-                self.turns += 1;
+                self.yields += 1;
             }
         }
     }

@@ -86,7 +86,7 @@ fn assert_not_believed<S: ReadAt>(reader: RangeReader<S>, text: &[u8], what: &st
 fn unproven_length_is_refused() {
     let keyring = keyring();
     let envelope = Envelope::new(&keyring);
-    let (mut judged, mut lengths) = (0, 0);
+    let (mut checked, mut lengths) = (0, 0);
     for len in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 100, 3 * CHUNK] {
         let (bytes, text, header_len) = message(&envelope, len);
         let near: Vec<usize> = (1..=34)
@@ -108,14 +108,14 @@ fn unproven_length_is_refused() {
             let what = format!("{len}: {} bytes", bytes.len());
             assert!(envelope.decrypt(&bytes, AAD).is_err());
             match envelope.range_reader(&bytes, AAD) {
-                Ok(reader) => judged += assert_not_believed(reader, &text, &what),
+                Ok(reader) => checked += assert_not_believed(reader, &text, &what),
                 Err(Error::Truncated { .. }) => lengths += 1,
                 Err(other) => panic!("{what}: {other}"),
             }
         }
     }
-    println!("{judged} answers refused, {lengths} lengths refused at once");
-    assert!(judged > 10_000 && lengths > 200);
+    println!("{checked} answers refused, {lengths} lengths refused at once");
+    assert!(checked > 10_000 && lengths > 200);
 }
 
 /// The bytes are right, but the source says that there are more or fewer.
@@ -123,27 +123,28 @@ fn unproven_length_is_refused() {
 fn false_size_of_a_source_is_not_used() {
     let keyring = keyring();
     let envelope = Envelope::new(&keyring);
-    let mut judged = 0;
+    let mut checked = 0;
     for len in [1, CHUNK, 2 * CHUNK + 100] {
         let (bytes, text, _) = message(&envelope, len);
         let total = bytes.len() as u64;
-        let lies = (1..40)
+        let wrong_lens = (1..40)
             .chain([1000, CHUNK as u64, SEALED as u64, SEALED as u64 + 16, 1 << 40])
             .flat_map(|by| [total + by, total.saturating_sub(by)])
             .chain([1 << 52, (1 << 52) + (1 << 43), u64::MAX - 1, u64::MAX]);
-        for lie in lies {
-            let source = Counting::new(&bytes).claiming(lie).limit_calls(1000);
+        for wrong_len in wrong_lens {
+            let source = Counting::new(&bytes).claiming(wrong_len).limit_calls(1000);
             match envelope.range_reader(source, AAD) {
                 Ok(reader) => {
-                    judged += assert_not_believed(reader, &text, &format!("{total} said as {lie}"));
+                    checked +=
+                        assert_not_believed(reader, &text, &format!("{total} said as {wrong_len}"));
                 }
-                Err(Error::Truncated { .. } | Error::MessageTooLong) => judged += 1,
-                Err(other) => panic!("{lie}: {other}"),
+                Err(Error::Truncated { .. } | Error::MessageTooLong) => checked += 1,
+                Err(other) => panic!("{wrong_len}: {other}"),
             }
         }
     }
-    println!("{judged} answers refused");
-    assert!(judged > 5000);
+    println!("{checked} answers refused");
+    assert!(checked > 5000);
 }
 
 /// A source with fewer bytes than it reported is an error.
@@ -192,7 +193,7 @@ fn source_that_changes_yields_first_message_or_errors() {
     let spliced = [&first[..header_len + PREFIX], &other[header_len + PREFIX..]].concat();
     let cut = &first[..header_len + PREFIX + SEALED];
     let grown = [&first[..], &[7; 40_000]].concat();
-    let mut judged = [0, 0];
+    let mut checked = [0, 0];
     for then in [&other[..], &spliced, cut, &grown, &[]] {
         for turns_at in 0..12 {
             let (calls, sizes) = (AtomicUsize::new(0), Mutex::new(0));
@@ -207,11 +208,11 @@ fn source_that_changes_yields_first_message_or_errors() {
                         let expected = text.get(offset..).unwrap_or_default();
                         let expected = &expected[..out.len().min(expected.len())];
                         assert!(out[..len] == *expected, "another byte at {offset}");
-                        judged[0] += 1;
+                        checked[0] += 1;
                     }
                     Err(_) => {
                         assert_clean(&out);
-                        judged[1] += 1;
+                        checked[1] += 1;
                     }
                 }
                 if let Ok(len) = reader.len() {
@@ -221,8 +222,8 @@ fn source_that_changes_yields_first_message_or_errors() {
             assert_eq!(*reader.get_ref().sizes.lock().unwrap(), 1, "the size was asked again");
         }
     }
-    println!("{} reads of the first message, {} errors", judged[0], judged[1]);
-    assert!(judged[0] > 300 && judged[1] > 300);
+    println!("{} reads of the first message, {} errors", checked[0], checked[1]);
+    assert!(checked[0] > 300 && checked[1] > 300);
 }
 
 /// Which chunks a read has to touch; the last one where it meets the end.

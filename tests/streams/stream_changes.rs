@@ -100,13 +100,13 @@ fn join(prefix: &[u8], chunks: &[&[u8]], order: &[usize]) -> Vec<u8> {
 }
 
 /// Readers by turns: a third of the list for each case, all of it for one case of three.
-fn turn(case: usize) -> Vec<Reader> {
+fn readers_of(case: usize) -> Vec<Reader> {
     BROAD.into_iter().skip(case % 3).step_by(3).collect()
 }
 
 #[test]
 fn reordered_chunks_are_refused_by_every_reader() {
-    let mut judged = 0;
+    let mut checked = 0;
     for (&suite, last) in Suite::ALL.iter().zip([99, 1, 0, 64]) {
         for count in 1..=5 {
             let body = Body::new(suite, 1, (count - 1) * CHUNK + last);
@@ -114,13 +114,13 @@ fn reordered_chunks_are_refused_by_every_reader() {
             for (case, order) in rearrangements(count).iter().enumerate() {
                 let changed = join(body.prefix(), &body.chunks(), order);
                 // Every reader on every one of up to three chunks.
-                let readers = if count <= 3 { BROAD.to_vec() } else { turn(case) };
-                judged += body.refused_by(&readers, &changed, &format!("{order:?}"));
+                let readers = if count <= 3 { BROAD.to_vec() } else { readers_of(case) };
+                checked += body.refused_by(&readers, &changed, &format!("{order:?}"));
             }
         }
     }
-    println!("{judged} answers judged");
-    assert!(judged > 5000);
+    println!("{checked} answers judged");
+    assert!(checked > 5000);
 }
 
 #[test]
@@ -128,23 +128,23 @@ fn foreign_chunks_of_one_key_are_refused() {
     let suite = Suite::Cobblestone256;
     let (ours, theirs) = (Body::new(suite, 1, 4 * CHUNK + 99), Body::new(suite, 2, 4 * CHUNK + 99));
     let chunks = [ours.chunks(), theirs.chunks()].concat();
-    let mut judged = 0;
+    let mut checked = 0;
     for mask in 1..32_usize {
         let order: Vec<usize> = (0..5).map(|index| index + 5 * (mask >> index & 1)).collect();
         let changed = join(ours.prefix(), &chunks, &order);
-        judged += ours.refused_by(&BROAD, &changed, &format!("{order:?}"));
+        checked += ours.refused_by(&BROAD, &changed, &format!("{order:?}"));
         // THREATS 25: and of our own salt with their commitment nothing comes out at all.
         let mixed = [&ours.prefix()[..24], &theirs.prefix()[24..]].concat();
         let changed = join(&mixed, &chunks, &order);
-        for reader in turn(mask) {
+        for reader in readers_of(mask) {
             let outcome = reader.run(&ours.whole().subject, &changed);
             let expected = Err(Error::Authentication { part: Unverified::AadOrBodyStart });
             assert_eq!((text(&outcome.end), outcome.len()), (text(&expected), 0));
-            judged += 1;
+            checked += 1;
         }
     }
-    println!("{judged} answers judged");
-    assert!(judged > 700);
+    println!("{checked} answers judged");
+    assert!(checked > 700);
 }
 
 /// The shapes of the `stream_*` vectors of CCTV age (<https://c2sp.org/CCTV/age>), which are files
@@ -206,7 +206,7 @@ fn no_reader_accepts_an_end_that_no_writer_makes() {
     let body = Body::new(suite, 1, 0);
     let body = Body { plaintext: text.clone(), bytes: body.bytes, ..body };
     let all = [&BROAD[..], &FINE[..]].concat();
-    let mut judged = 0;
+    let mut checked = 0;
     for (what, chunks) in &shapes {
         let changed = [body.prefix(), &chunks.concat()].concat();
         let whole = body.whole();
@@ -218,11 +218,11 @@ fn no_reader_accepts_an_end_that_no_writer_makes() {
         let readers = if changed.len() < 1000 { &all[..] } else { &BROAD[..] };
         for reader in readers {
             whole.refuses(*reader, &changed, &refused, &|| (*what).into());
-            judged += 1;
+            checked += 1;
         }
     }
-    println!("{judged} answers on {} shapes judged", shapes.len());
-    assert!(shapes.len() >= 28 && judged > 700);
+    println!("{checked} answers on {} shapes judged", shapes.len());
+    assert!(shapes.len() >= 28 && checked > 700);
     // What a writer makes opens: the empty last chunk behind a full one is no shape of the above.
     for len in [0, 1, CHUNK - 1, CHUNK, 2 * CHUNK] {
         let body = Body::new(suite, 1, len);
@@ -235,7 +235,7 @@ fn no_reader_accepts_an_end_that_no_writer_makes() {
 fn no_reader_accepts_a_changed_byte() {
     let body = Body::new(Suite::Cobblestone128, 3, 2 * CHUNK + 20);
     let total = body.bytes.len();
-    let mut judged = 0;
+    let mut checked = 0;
     for (case, at) in (0..total)
         .filter(|at| {
             let in_chunk = (at + SEALED - PREFIX) % SEALED;
@@ -245,10 +245,10 @@ fn no_reader_accepts_a_changed_byte() {
     {
         let mut changed = body.bytes.clone();
         changed[at] ^= 0x80;
-        judged += body.refused_by(&turn(case), &changed, &format!("byte {at}"));
+        checked += body.refused_by(&readers_of(case), &changed, &format!("byte {at}"));
     }
-    println!("{judged} answers judged");
-    assert!(judged > 700);
+    println!("{checked} answers judged");
+    assert!(checked > 700);
 }
 
 /// Whichever thread is faster, nothing after a bad chunk is returned or left in a buffer.
@@ -257,7 +257,7 @@ fn pool_releases_nothing_after_a_bad_chunk() {
     let keyring = envelock::MemoryKeyring::create("orders").unwrap();
     let large =
         [Reader::Push(1 << 20, 1 << 20), Reader::Read(1 << 20), Reader::RangePieces(1 << 20)];
-    let mut judged = 0;
+    let mut checked = 0;
     for (pool, threads) in readers::pools() {
         let Some(threads) = threads else { continue };
         let envelope = envelock::Envelope::new(&keyring).with_threads(threads);
@@ -272,10 +272,10 @@ fn pool_releases_nothing_after_a_bad_chunk() {
             let refused = one_shot(&whole, &changed);
             for reader in BROAD.into_iter().chain(large) {
                 whole.refuses(reader, &changed, &refused, &|| format!("{pool}: chunk {bad}"));
-                judged += 1;
+                checked += 1;
             }
         }
     }
-    println!("{judged} answers judged");
-    assert!(judged > 500);
+    println!("{checked} answers judged");
+    assert!(checked > 500);
 }

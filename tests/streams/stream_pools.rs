@@ -78,13 +78,13 @@ fn concurrent_calls_do_not_wait_for_threads() {
 fn caller_with_a_lock_does_not_wait_for_threads() {
     comes_back(|| {
         let (threads, wanted) = (Threads::new(4).with_min_len(1), Mutex::new(()));
-        let held = wanted.lock().unwrap();
+        let guard = wanted.lock().unwrap();
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| drop(wanted.lock().unwrap()));
             }
             there_and_back(&threads, 40 * CHUNK, 5000);
-            drop(held);
+            drop(guard);
         });
     });
 }

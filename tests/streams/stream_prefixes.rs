@@ -23,25 +23,25 @@ struct Plan<'r> {
     /// And on one in so many of all lengths.
     stride: usize,
     /// On lengths so near to a boundary, this many of them, by turns.
-    turns: (usize, usize),
+    sampling: (usize, usize),
 }
 
 /// Holds the readers on prefixes of `whole`, whose header has `header_len` bytes. Returns how many
 /// answers were judged.
-fn judge(whole: &Whole<'_>, plan: &Plan<'_>) -> usize {
+fn check(whole: &Whole<'_>, plan: &Plan<'_>) -> usize {
     let total = whole.bytes.len();
     let start = whole.chunks_at.saturating_sub(PREFIX);
     let boundaries: Vec<usize> =
         [0, start, total].into_iter().chain((whole.chunks_at..total).step_by(SEALED)).collect();
     plan.readers.iter().for_each(|reader| whole.opens(*reader));
-    let mut judged = 0;
+    let mut checked = 0;
     for len in 0..total {
         let distance = boundaries.iter().map(|at| len.abs_diff(*at)).min().unwrap();
-        let all = plan.near.checked_sub(distance).is_some() && plan.turns.0 != BOUNDARIES;
+        let all = plan.near.checked_sub(distance).is_some() && plan.sampling.0 != BOUNDARIES;
         let count = if all || len % plan.stride == 0 {
             plan.readers.len()
-        } else if distance <= plan.turns.0 || distance == 0 {
-            plan.turns.1
+        } else if distance <= plan.sampling.0 || distance == 0 {
+            plan.sampling.1
         } else {
             continue;
         };
@@ -49,10 +49,10 @@ fn judge(whole: &Whole<'_>, plan: &Plan<'_>) -> usize {
         let refused = one_shot(whole, prefix);
         for reader in plan.readers.iter().cycle().skip(len * count).take(count) {
             whole.refuses(*reader, prefix, &refused, &|| format!("{len} of {total} bytes"));
-            judged += 1;
+            checked += 1;
         }
     }
-    judged
+    checked
 }
 
 /// Tests a message of `len` plaintext bytes, and its body with the header detached.
@@ -69,10 +69,10 @@ fn shape(envelope: &Envelope<&MemoryKeyring>, len: usize, plan: &Plan<'_>) -> us
     let detached_plan = Plan {
         stride: plan.stride.saturating_mul(8),
         near: plan.near / 2,
-        turns: (BOUNDARIES, plan.turns.1.min(4)),
+        sampling: (BOUNDARIES, plan.sampling.1.min(4)),
         ..*plan
     };
-    judge(&whole, plan) + judge(&detached, &detached_plan)
+    check(&whole, plan) + check(&detached, &detached_plan)
 }
 
 const EVERYWHERE: usize = usize::MAX;
@@ -84,40 +84,40 @@ fn no_reader_accepts_any_prefix_of_one_chunk() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
     let all = [&BROAD[..], &FINE[..]].concat();
-    let mut judged = 0;
+    let mut checked = 0;
     for len in [0, 1] {
-        let plan = Plan { readers: &all, near: 0, stride: 1, turns: (EVERYWHERE, 0) };
-        judged += shape(&envelope, len, &plan);
+        let plan = Plan { readers: &all, near: 0, stride: 1, sampling: (EVERYWHERE, 0) };
+        checked += shape(&envelope, len, &plan);
     }
-    let plan = Plan { readers: &BROAD, near: 17, stride: 1999, turns: (EVERYWHERE, 3) };
-    judged += shape(&envelope, CHUNK - 1, &plan);
-    println!("{judged} prefixes judged");
-    assert!(judged > 20_000);
+    let plan = Plan { readers: &BROAD, near: 17, stride: 1999, sampling: (EVERYWHERE, 3) };
+    checked += shape(&envelope, CHUNK - 1, &plan);
+    println!("{checked} prefixes judged");
+    assert!(checked > 20_000);
 }
 
 #[test]
 fn no_reader_accepts_any_prefix_of_two_chunks() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
-    let plan = Plan { readers: &BROAD, near: 17, stride: 1999, turns: (EVERYWHERE, 4) };
-    let judged = shape(&envelope, CHUNK + 1, &plan);
-    println!("{judged} prefixes judged");
-    assert!(judged > CHUNK);
+    let plan = Plan { readers: &BROAD, near: 17, stride: 1999, sampling: (EVERYWHERE, 4) };
+    let checked = shape(&envelope, CHUNK + 1, &plan);
+    println!("{checked} prefixes judged");
+    assert!(checked > CHUNK);
 }
 
 #[test]
 fn no_reader_accepts_a_prefix_of_up_to_four_chunks() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring);
-    let mut judged = 0;
+    let mut checked = 0;
     for len in [CHUNK, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUNK + 1, 3 * CHUNK] {
-        let plan = Plan { readers: &BROAD, near: 0, stride: 19_973, turns: (40, 6) };
-        judged += shape(&envelope, len, &plan);
-        let plan = Plan { readers: &FINE, near: 0, stride: 19_973, turns: (17, 1) };
-        judged += shape(&envelope, len, &plan);
+        let plan = Plan { readers: &BROAD, near: 0, stride: 19_973, sampling: (40, 6) };
+        checked += shape(&envelope, len, &plan);
+        let plan = Plan { readers: &FINE, near: 0, stride: 19_973, sampling: (17, 1) };
+        checked += shape(&envelope, len, &plan);
     }
-    println!("{judged} prefixes judged");
-    assert!(judged > 2000);
+    println!("{checked} prefixes judged");
+    assert!(checked > 2000);
 }
 
 /// All readers on all prefixes of all shapes: hours, where the tests above take turns.
@@ -130,9 +130,9 @@ fn no_reader_accepts_any_prefix_of_any_shape() {
     for len in
         [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK, 2 * CHUNK + 1, 3 * CHUNK]
     {
-        let plan = Plan { readers: &all, near: 0, stride: 1, turns: (EVERYWHERE, 0) };
-        let judged = shape(&envelope, len, &plan);
-        println!("{len}: {judged} prefixes judged");
+        let plan = Plan { readers: &all, near: 0, stride: 1, sampling: (EVERYWHERE, 0) };
+        let checked = shape(&envelope, len, &plan);
+        println!("{len}: {checked} prefixes judged");
     }
 }
 
@@ -150,13 +150,13 @@ fn no_size_of_reads_makes_an_end_of_a_cut() {
             [Reader::Read(*size), Reader::Push(*size, *size), Reader::RangePieces(*size)]
         })
         .collect();
-    let plan = Plan { readers: &readers, near: 0, stride: usize::MAX, turns: (17, 1) };
-    let mut judged = 0;
+    let plan = Plan { readers: &readers, near: 0, stride: usize::MAX, sampling: (17, 1) };
+    let mut checked = 0;
     for len in [CHUNK - 1, CHUNK, CHUNK + 1] {
-        judged += shape(&envelope, len, &plan);
+        checked += shape(&envelope, len, &plan);
     }
-    println!("{judged} prefixes judged");
-    assert!(judged > 1000);
+    println!("{checked} prefixes judged");
+    assert!(checked > 1000);
 }
 
 /// Several threads at work: batches of 16 chunks and more.
@@ -178,16 +178,16 @@ fn no_pool_makes_an_end_of_a_cut() {
         Reader::RangePieces(300_000),
         Reader::PlanAll,
     ];
-    let mut judged = 0;
+    let mut checked = 0;
     for (pool, threads) in pools() {
         let Some(threads) = threads else { continue };
         let envelope = Envelope::new(&keyring).with_threads(threads);
         for len in [32 * CHUNK, 40 * CHUNK + 5] {
             let plan =
-                Plan { readers: &readers, near: 0, stride: usize::MAX, turns: (BOUNDARIES, 3) };
-            judged += shape(&envelope, len, &plan);
-            println!("{pool}: {judged} prefixes judged so far");
+                Plan { readers: &readers, near: 0, stride: usize::MAX, sampling: (BOUNDARIES, 3) };
+            checked += shape(&envelope, len, &plan);
+            println!("{pool}: {checked} prefixes judged so far");
         }
     }
-    assert!(judged > 400);
+    assert!(checked > 400);
 }

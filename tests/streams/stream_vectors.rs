@@ -74,7 +74,7 @@ fn is_sequential(reader: Reader) -> bool {
     !reader.knows_len() && !reader.is_whole()
 }
 
-fn judge(vector: &Vector, reader: Reader, outcome: &Outcome, start: &[u8]) {
+fn check(vector: &Vector, reader: Reader, outcome: &Outcome, start: &[u8]) {
     let name = vector.name(reader);
     if vector.is_valid() {
         assert!(outcome.end.is_ok(), "{name}: {:?}", outcome.end);
@@ -105,7 +105,7 @@ fn judge(vector: &Vector, reader: Reader, outcome: &Outcome, start: &[u8]) {
 
 #[test]
 fn every_reader_treats_every_vector_as_flagged() {
-    let (mut valid, mut partial, mut judged) = (0, 0, 0);
+    let (mut valid, mut partial, mut checked) = (0, 0, 0);
     for vector in vectors() {
         let start = vector.start();
         assert!(vector.says(&start), "{}", vector.name(Reader::OneShot));
@@ -115,12 +115,12 @@ fn every_reader_treats_every_vector_as_flagged() {
         let fine = if vector.body.len() < 100_000 { &FINE[..] } else { &[] };
         for reader in BROAD.iter().chain(fine) {
             let outcome = reader.run(&vector.subject(), &vector.body);
-            judge(&vector, *reader, &outcome, &start);
-            judged += 1;
+            check(&vector, *reader, &outcome, &start);
+            checked += 1;
         }
     }
-    println!("{judged} answers judged, {valid} vectors valid, {partial} with partial plaintext");
-    assert!(valid >= 20 && partial >= 18 && judged >= 70 * BROAD.len());
+    println!("{checked} answers judged, {valid} vectors valid, {partial} with partial plaintext");
+    assert!(valid >= 20 && partial >= 18 && checked >= 70 * BROAD.len());
 }
 
 /// What `len` and `SeekFrom::End` stand on.

@@ -166,7 +166,7 @@ const ENDS: [(&[&str], &[&str]); 4] = [
 ];
 
 /// What is wrong with a snippet; and how many streams it makes.
-fn judge(code: &str) -> (usize, Option<String>) {
+fn check(code: &str) -> (usize, Option<String>) {
     let count = |words: &[&str]| words.iter().map(|word| code.matches(word).count()).sum::<usize>();
     let mut made = 0;
     for (makes, ends) in ENDS {
@@ -202,7 +202,7 @@ fn every_example_ends_its_streams() {
     }
     let mut streams = 0;
     for Snippet { place, code } in &snippets {
-        let (made, wrong) = judge(code);
+        let (made, wrong) = check(code);
         assert_eq!(wrong, None, "{place}");
         streams += made;
     }
@@ -219,13 +219,13 @@ fn example_without_an_end_is_seen() {
         "let mut w = envelope.encrypt_writer(a, aad)?; envelope.encrypt_writer(b, aad)?; w.finish()?;",
         "let mut s = StreamDecryptor::open(&envelope, &start, aad)?; s.update(&bytes, &mut out)?;",
     ] {
-        assert!(judge(code).1.is_some(), "{code}");
+        assert!(check(code).1.is_some(), "{code}");
     }
     let doc =
         "/// ```\n/// envelope.encrypt_writer(a)?;\n/// ```\nfn f() {}\n/// ```\n/// b\n/// ```";
     let found = blocks("x", doc, true);
     assert_eq!(found.len(), 2);
-    assert!(judge(&found[0].code).1.is_some() && judge(&found[1].code).1.is_none());
+    assert!(check(&found[0].code).1.is_some() && check(&found[1].code).1.is_none());
 }
 
 /// Gives its bytes in pieces, interrupted in between, and may fail at last.
@@ -322,47 +322,47 @@ fn copies_flush_their_sink() {
 /// once; those that ended or failed are not.
 #[test]
 fn dropped_unfinished_stream_is_observed() {
-    let told = Arc::new(AtomicUsize::new(0));
-    let count = told.clone();
+    let reported = Arc::new(AtomicUsize::new(0));
+    let count = reported.clone();
     let observer = FnObserver::new(move |event: &Event<'_>| {
         assert!(matches!(event, Event::StreamUnfinished));
         count.fetch_add(1, Ordering::Relaxed);
     });
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring).with_observer(Arc::new(observer));
-    let is_told = |times| {
-        assert_eq!(told.swap(0, Ordering::Relaxed), times);
+    let is_reported = |times| {
+        assert_eq!(reported.swap(0, Ordering::Relaxed), times);
     };
     let writer = || envelope.encrypt_writer(Vec::new(), Aad::none()).unwrap();
 
     drop(writer());
-    is_told(1);
+    is_reported(1);
     let mut unfinished = writer();
     unfinished.write_all(&[7; 3 * CHUNK]).unwrap();
     unfinished.flush().unwrap();
     drop(unfinished);
-    is_told(1);
+    is_reported(1);
     writer().finish().unwrap();
     let mut finished = writer();
     finished.write_all(&[7; 3 * CHUNK]).unwrap();
     finished.try_finish().unwrap();
     drop(finished);
-    is_told(0);
+    is_reported(0);
 
     let text = plaintext(1, 3 * CHUNK);
     let mut reader = envelope.encrypt_reader(&text[..], Aad::none()).unwrap();
     reader.read_exact(&mut [0; 100]).unwrap();
     drop(reader);
-    is_told(1);
+    is_reported(1);
     let mut reader = envelope.encrypt_reader(&text[..], Aad::none()).unwrap();
     reader.read_to_end(&mut Vec::new()).unwrap();
     drop(reader);
-    is_told(0);
+    is_reported(0);
 
     let mut stream = envelope.stream_encryptor(Aad::none()).unwrap();
     let _ = stream.update(b"four", &mut [0; 1000]).unwrap();
     drop(stream);
-    is_told(1);
+    is_reported(1);
     // Whole, though 0 was not answered.
     let mut stream = envelope.stream_encryptor(Aad::none()).unwrap();
     let mut out = [0; 1000];
@@ -370,12 +370,12 @@ fn dropped_unfinished_stream_is_observed() {
         stream.finish(&mut out).unwrap();
     }
     drop(stream);
-    is_told(0);
+    is_reported(0);
 
     // The bytes that were read are not reported: they change no message.
     let message = envelope.encrypt(&text, Aad::none()).unwrap();
     drop(envelope.decrypt_reader(&message[..], Aad::none()).unwrap());
-    is_told(0);
+    is_reported(0);
 }
 
 #[test]
@@ -400,15 +400,15 @@ fn reader_that_would_block_can_be_finished_later() {
 #[test]
 fn impossible_length_is_reported_at_once() {
     let writer = Envelope::new(MemoryKeyring::create("orders").unwrap());
-    let stranger = Envelope::new(MemoryKeyring::create("others").unwrap());
+    let other = Envelope::new(MemoryKeyring::create("others").unwrap());
     for len in [0, CHUNK] {
         let mut message = writer.encrypt(&plaintext(1, len), Aad::none()).unwrap();
         message.pop();
-        for envelope in [&writer, &stranger] {
+        for envelope in [&writer, &other] {
             let opened = envelope.decrypt(&message, Aad::none());
             assert!(matches!(opened, Err(Error::Truncated { .. })), "{opened:?}");
         }
-        let opened = stranger.decrypt_reader(&message[..], Aad::none()).map(drop);
+        let opened = other.decrypt_reader(&message[..], Aad::none()).map(drop);
         assert!(matches!(opened, Err(Error::NoKey { .. })), "{opened:?}");
         let mut reader = writer.decrypt_reader(&message[..], Aad::none()).unwrap();
         let read = reader.read_to_end(&mut Vec::new()).unwrap_err();

@@ -140,8 +140,8 @@ fn interrupted_destruction_ends_with_the_next_change() {
     keyring.rotate().unwrap();
     keyring.disable(version(1)).unwrap();
     token.deeds();
-    token.set_gone(true);
-    let told = keyring.destroy_immediately(version(1)).unwrap_err();
+    token.set_unavailable(true);
+    let reported = keyring.destroy_immediately(version(1)).unwrap_err();
     let transition = crate::keyset::Transition::State {
         key: "orders".into(),
         version: version(1),
@@ -149,15 +149,15 @@ fn interrupted_destruction_ends_with_the_next_change() {
         to: VersionState::Destroyed,
     };
     assert!(
-        matches!(&told, Error::Lifecycle(LifecycleError::NotDestroyed { changed, source })
+        matches!(&reported, Error::Lifecycle(LifecycleError::NotDestroyed { changed, source })
             if source.is_retryable()
                 && changed.change == keyring.change_number()
                 && changed.transitions == [transition]),
-        "{told:?}"
+        "{reported:?}"
     );
-    assert!(!told.is_retryable());
+    assert!(!reported.is_retryable());
     assert_eq!(
-        format!("{told}"),
+        format!("{reported}"),
         "changes are made, but key material of a destroyed version is still on its token"
     );
     // It is on record all the same.
@@ -168,7 +168,7 @@ fn interrupted_destruction_ends_with_the_next_change() {
 
     // The file opens without a result of the token, and counting is no change.
     let keyring = open(&directory, &token.source()).unwrap();
-    token.set_gone(false);
+    token.set_unavailable(false);
     encrypt(&keyring).unwrap();
     assert_eq!(token.versions(), [1, 2]);
     let nothing: [Change<'_>; 0] = [];

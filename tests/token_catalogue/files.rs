@@ -83,8 +83,8 @@ fn records_and_slots_have_algorithm_and_origin() {
         let label = inspect(&message).unwrap().slots().next().unwrap().label;
         assert_eq!(label.algorithm, algorithm);
         let record = &keyring.versions()[0];
-        let told = (record.algorithm, record.origin, record.master_key_id);
-        assert_eq!(told, (algorithm, Origin::Token, label.master_key_id));
+        let reported = (record.algorithm, record.origin, record.master_key_id);
+        assert_eq!(reported, (algorithm, Origin::Token, label.master_key_id));
         // The next process.
         drop(keyring);
         let keyring = open(&directory, &token.source()).unwrap();
@@ -130,17 +130,17 @@ fn versions_in_file_and_on_token_stand_side_by_side() {
     }
 
     // Without the token the file is not opened, and without a version on it it is.
-    let told = fault(open(&directory, &software).unwrap_err());
+    let reported = fault(open(&directory, &software).unwrap_err());
     assert!(
-        matches!(&told, KeyFileFault::TokenVersion { key, version: told }
-            if key == "orders" && *told == version(2)),
-        "{told}"
+        matches!(&reported, KeyFileFault::TokenVersion { key, version: reported }
+            if key == "orders" && *reported == version(2)),
+        "{reported}"
     );
     assert_eq!(
-        format!("{told}"),
+        format!("{reported}"),
         "key file: material of key orders version 2 is on a token that was not given"
     );
-    assert!(!told.is_retryable());
+    assert!(!reported.is_retryable());
     keyring.promote(version(3)).unwrap();
     let destroy = [2, 4].into_iter().flat_map(|number| {
         [Operation::Disable, Operation::DestroyImmediately].map(|it| operate(number, it))
@@ -253,8 +253,10 @@ fn salvage_keeps_versions_on_a_token() {
     let orders = |number| ("orders".into(), version(number));
     assert_eq!(salvage.intact(), [orders(1), orders(3)]);
     assert_eq!(salvage.damaged().len(), 1);
-    let told = fault(salvage.create(&new, &raw(), &options).map(drop).unwrap_err());
-    assert!(matches!(told, KeyFileFault::TokenVersion { version: told, .. } if told == version(1)));
+    let reported = fault(salvage.create(&new, &raw(), &options).map(drop).unwrap_err());
+    assert!(
+        matches!(reported, KeyFileFault::TokenVersion { version: reported, .. } if reported == version(1))
+    );
     assert!(!new.exists());
     let keyring = salvage.create_with(&new, &raw(), &options, &token.source()).unwrap();
     assert_eq!(decrypt(&keyring, &message).unwrap(), b"text");

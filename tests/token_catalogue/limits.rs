@@ -19,9 +19,9 @@ fn on_record(keyring: &FileKeyring) -> u64 {
 #[track_caller]
 fn expect_limit(keyring: &FileKeyring, most: u64) {
     let refused = encrypt(keyring).unwrap_err();
-    let told = matches!(&refused, Error::WrapLimit { key, version: told, limit }
-        if key == "orders" && *told == version(1) && *limit == most);
-    assert!(told && !refused.is_retryable(), "{refused:?}");
+    let reported = matches!(&refused, Error::WrapLimit { key, version: reported, limit }
+        if key == "orders" && *reported == version(1) && *limit == most);
+    assert!(reported && !refused.is_retryable(), "{refused:?}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::Mutex;
 
 /// What a key is found by.
-pub type Place = (String, KeyVersion, MasterKeyId);
+pub type KeyLabel = (String, KeyVersion, MasterKeyId);
 
 /// What the token was asked to do to a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,26 +33,26 @@ pub enum Deed {
 
 /// See the module. Clones are handles of one token.
 #[derive(Clone)]
-pub struct Token(Arc<Inner>);
+pub struct Token(Arc<State>);
 
-struct Inner {
+struct State {
     algorithm: WrapAlgorithm,
     limit: Option<u64>,
-    keys: Mutex<BTreeMap<Place, [u8; 32]>>,
-    deeds: Mutex<Vec<(Deed, Place)>>,
+    keys: Mutex<BTreeMap<KeyLabel, [u8; 32]>>,
+    deeds: Mutex<Vec<(Deed, KeyLabel)>>,
     /// Whose calls are the clock, and the time of each deed by it.
     clock: Mutex<Option<SimulatedDirectory>>,
     times: Mutex<Vec<(Deed, usize)>>,
     /// The usage that keys begin with when they are set up.
     used: AtomicU64,
-    is_gone: AtomicBool,
+    is_unavailable: AtomicBool,
     /// Whether imported keys are handed on to software.
     takes_imports: bool,
 }
 
 impl Token {
     fn with(algorithm: WrapAlgorithm, limit: Option<u64>, takes_imports: bool) -> Self {
-        Token(Arc::new(Inner {
+        Token(Arc::new(State {
             algorithm,
             limit,
             keys: Mutex::default(),
@@ -60,7 +60,7 @@ impl Token {
             clock: Mutex::default(),
             times: Mutex::default(),
             used: AtomicU64::new(0),
-            is_gone: AtomicBool::new(false),
+            is_unavailable: AtomicBool::new(false),
             takes_imports,
         }))
     }
@@ -94,8 +94,8 @@ impl Token {
     }
 
     /// Whether the token is unavailable.
-    pub fn set_gone(&self, is_gone: bool) {
-        self.0.is_gone.store(is_gone, SeqCst);
+    pub fn set_unavailable(&self, is_unavailable: bool) {
+        self.0.is_unavailable.store(is_unavailable, SeqCst);
     }
 
     /// What it was asked since the last call of this.
@@ -120,27 +120,27 @@ impl Token {
         times.iter().find(|(of, _)| *of == deed).map(|(_, time)| *time)
     }
 
-    fn note(&self, deed: Deed, place: Place) {
-        self.0.deeds.lock().unwrap().push((deed, place));
+    fn note(&self, deed: Deed, key_label: KeyLabel) {
+        self.0.deeds.lock().unwrap().push((deed, key_label));
         if let Some(directory) = &*self.0.clock.lock().unwrap() {
             self.0.times.lock().unwrap().push((deed, directory.calls().len()));
         }
     }
 
-    fn remove(&self, deed: Deed, place: Place) {
-        if self.0.keys.lock().unwrap().remove(&place).is_some() || deed == Deed::Discarded {
-            self.note(deed, place);
+    fn remove(&self, deed: Deed, key_label: KeyLabel) {
+        if self.0.keys.lock().unwrap().remove(&key_label).is_some() || deed == Deed::Discarded {
+            self.note(deed, key_label);
         }
     }
 
-    fn held(&self, place: Place, algorithm: WrapAlgorithm) -> Arc<dyn WrappingKey> {
+    fn key_object(&self, key_label: KeyLabel, algorithm: WrapAlgorithm) -> Arc<dyn WrappingKey> {
         let counts = Counts::begun_with(self.0.used.load(SeqCst));
-        Arc::new(Key { token: self.clone(), place, algorithm, counts })
+        Arc::new(Key { token: self.clone(), key_label, algorithm, counts })
     }
 
     fn answer(&self) -> Result<(), KeyringError> {
         let no_answer = || KeyringError::unavailable(RandomnessUnavailable::new());
-        (!self.0.is_gone.load(SeqCst)).then_some(()).ok_or_else(no_answer)
+        (!self.0.is_unavailable.load(SeqCst)).then_some(()).ok_or_else(no_answer)
     }
 }
 
@@ -164,11 +164,11 @@ impl KeyMaterialStore for Token {
         rng.try_fill_bytes(&mut bytes).map_err(|_| RandomnessUnavailable::new())?;
         let (id, key) = bytes.split_first_chunk().unwrap();
         let (master_key_id, algorithm) = (MasterKeyId(*id), self.0.algorithm);
-        let place = (name.as_str().into(), version, master_key_id);
-        self.0.keys.lock().unwrap().insert(place.clone(), key.try_into().unwrap());
-        self.note(Deed::Made, place.clone());
+        let key_label = (name.as_str().into(), version, master_key_id);
+        self.0.keys.lock().unwrap().insert(key_label.clone(), key.try_into().unwrap());
+        self.note(Deed::Made, key_label.clone());
         let material = NewMaterial { master_key_id, algorithm, origin: Origin::Token };
-        Ok(Made { key: self.held(place, algorithm), material, stored: None })
+        Ok(Made { key: self.key_object(key_label, algorithm), material, stored: None })
     }
 
     fn can_make(&self, algorithm: WrapAlgorithm) -> bool {
@@ -176,8 +176,8 @@ impl KeyMaterialStore for Token {
     }
 
     fn attach(&self, name: KeyName<'_>, record: &VersionRecord) -> Option<Arc<dyn WrappingKey>> {
-        let place = (name.as_str().into(), record.version, record.master_key_id);
-        (record.algorithm == self.0.algorithm).then(|| self.held(place, record.algorithm))
+        let key_label = (name.as_str().into(), record.version, record.master_key_id);
+        (record.algorithm == self.0.algorithm).then(|| self.key_object(key_label, record.algorithm))
     }
 
     fn discard(&self, made: &[MadeVersion]) {
@@ -195,8 +195,8 @@ impl KeyMaterialStore for Token {
             other => panic!("{other}"),
         })?;
         for (name, record) in records {
-            let place = (name.as_str().into(), record.version, record.master_key_id);
-            self.remove(Deed::Destroyed, place);
+            let key_label = (name.as_str().into(), record.version, record.master_key_id);
+            self.remove(Deed::Destroyed, key_label);
         }
         Ok(())
     }
@@ -205,7 +205,7 @@ impl KeyMaterialStore for Token {
 /// A key of the token.
 struct Key {
     token: Token,
-    place: Place,
+    key_label: KeyLabel,
     algorithm: WrapAlgorithm,
     counts: Counts,
 }
@@ -215,7 +215,7 @@ impl Key {
         self.token.answer()?;
         let keys = self.token.0.keys.lock().unwrap();
         let no_key = || KeyringError::unavailable(RandomnessUnavailable::new());
-        Ok(Aes256Gcm::new(keys.get(&self.place).ok_or_else(no_key)?.into()))
+        Ok(Aes256Gcm::new(keys.get(&self.key_label).ok_or_else(no_key)?.into()))
     }
 
     /// Bytes of zero behind the initialisation vector and behind the tag: the lengths of
@@ -227,7 +227,7 @@ impl Key {
 
 impl WrappingKey for Key {
     fn id(&self) -> MasterKeyId {
-        self.place.2
+        self.key_label.2
     }
 
     fn algorithm(&self) -> WrapAlgorithm {

@@ -210,7 +210,7 @@ pub fn explore<T: Send>(
     make: impl Fn() -> SimulatedDirectory,
     works: &[Work<'_, T>],
     mut look: impl FnMut(&SimulatedDirectory, bool),
-    mut judge: impl FnMut(Outcome<T>),
+    mut check: impl FnMut(Outcome<T>),
 ) -> Explored {
     let mut explored = Explored::default();
     let (mut visited, mut pending) = (HashSet::new(), vec![Vec::new()]);
@@ -273,7 +273,7 @@ pub fn explore<T: Send>(
             let is_killed = |role: usize| state.processes[role].is_killed;
             let answers = answers.into_iter().enumerate();
             let answers = answers.map(|(role, a)| (!is_killed(role)).then_some(a)).collect();
-            judge(Outcome { steps, answers, directory });
+            check(Outcome { steps, answers, directory });
         }
     }
     explored.states = visited.len();

@@ -280,7 +280,7 @@ impl SimulatedDirectory {
         effect: impl FnOnce(&mut State, usize) -> io::Result<T>,
     ) -> io::Result<T> {
         let schedule = self.state().schedule.clone();
-        let _turn = schedule.as_ref().map(|schedule| schedule.turn());
+        let _step = schedule.as_ref().map(|schedule| schedule.step());
         let conductor = self.state().conductor.clone();
         let is_alive =
             conductor.as_ref().is_none_or(|conductor| conductor.arrive(self.is_private(kind, of)));

@@ -25,17 +25,17 @@ pub struct Schedule {
 }
 
 struct State {
-    turns: Vec<usize>,
+    order: Vec<usize>,
     next: usize,
     has_ended: [bool; 2],
 }
 
 /// The right to make one call.
-pub struct Turn<'a>(&'a Schedule);
+pub struct Step<'a>(&'a Schedule);
 
 impl Schedule {
-    pub fn new(turns: Vec<usize>) -> Self {
-        let state = Mutex::new(State { turns, next: 0, has_ended: [false; 2] });
+    pub fn new(order: Vec<usize>) -> Self {
+        let state = Mutex::new(State { order, next: 0, has_ended: [false; 2] });
         Schedule { state, advanced: Condvar::new() }
     }
 
@@ -49,14 +49,14 @@ impl Schedule {
     }
 
     /// Waits until it is the calling thread's turn.
-    pub fn turn(&self) -> Turn<'_> {
+    pub fn step(&self) -> Step<'_> {
         let role = ROLE.get();
         let waits = |state: &mut State| {
             !state.has_ended[1 - role]
-                && state.turns.get(state.next).is_some_and(|&turn| turn != role)
+                && state.order.get(state.next).is_some_and(|&step| step != role)
         };
         drop(self.advanced.wait_while(self.lock(), waits).unwrap());
-        Turn(self)
+        Step(self)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -64,7 +64,7 @@ impl Schedule {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Step<'_> {
     fn drop(&mut self) {
         self.0.lock().next += 1;
         self.0.advanced.notify_all();

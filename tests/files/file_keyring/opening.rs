@@ -211,8 +211,8 @@ fn keyring_that_was_rolled_back_is_reopened_in_place() {
     overwrite(&path, &old);
     let error = file_error(&envelope.encrypt(b"lost", ROW).unwrap_err());
     assert!(matches!(error, KeyFileError::RolledBack { .. }), "{error}");
-    let told = keyring.health().last_error;
-    assert!(matches!(told, Some(KeyFileError::RolledBack { .. })));
+    let reported = keyring.health().last_error;
+    assert!(matches!(reported, Some(KeyFileError::RolledBack { .. })));
     // Not with a wrong secret, and nothing changes by that.
     assert!(
         keyring.reopen(&Protection::raw_key(envelock::MasterKey::from_bytes(&[8; 32]))).is_err()
@@ -246,8 +246,8 @@ fn keyring_of_another_history_is_reopened_in_place() {
 
     // Another file altogether, of another file key.
     let open = Protection::unprotected_plaintext();
-    let stranger = FileKeyring::create(directory.join("third.keys"), "orders", &open).unwrap();
-    overwrite(&path, &fs::read(stranger.path()).unwrap());
+    let third = FileKeyring::create(directory.join("third.keys"), "orders", &open).unwrap();
+    overwrite(&path, &fs::read(third.path()).unwrap());
     let error = file_error(&envelope.encrypt(b"lost", ROW).unwrap_err());
     assert!(matches!(error, KeyFileError::Content { .. }), "{error}");
     keyring.reopen(&open).unwrap();
@@ -292,7 +292,7 @@ fn key_file_changed_as_text_is_named_and_salvaged() {
     let path = directory.join("orders.keys");
     let message = encrypt(&create(&path), "text");
     let text = fs::read_to_string(&path).unwrap();
-    for (converted, told) in [
+    for (converted, reported) in [
         (text.replace('\n', "\r\n"), "CR LF"),
         (format!("\u{feff}{text}"), "byte order mark"),
         (format!("\u{feff}{}", text.replace('\n', "\r\n")), "byte order mark"),
@@ -301,7 +301,7 @@ fn key_file_changed_as_text_is_named_and_salvaged() {
         let error = file_error(&FileKeyring::open_any(&path, &raw()).unwrap_err());
         let KeyFileError::Content { fault, .. } = error else { panic!("{error}") };
         assert!(matches!(fault, KeyFileFault::Converted { .. }), "{fault}");
-        assert!(fault.to_string().contains(told), "{fault}");
+        assert!(fault.to_string().contains(reported), "{fault}");
         let salvage = envelock::file::Salvage::read(&path, &raw()).unwrap();
         assert!(salvage.damaged().is_empty(), "{:?}", salvage.damaged());
         let fresh = directory.join(&format!("{}.keys", converted.len()));
@@ -310,7 +310,7 @@ fn key_file_changed_as_text_is_named_and_salvaged() {
     }
     let utf16: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
     let marked: Vec<u8> = [&[0xff, 0xfe][..], &utf16].concat();
-    for (bytes, told) in [
+    for (bytes, reported) in [
         (utf16, "UTF-16"),
         (marked, "UTF-16"),
         (base64(text.as_bytes()), "base64"),
@@ -322,7 +322,7 @@ fn key_file_changed_as_text_is_named_and_salvaged() {
         overwrite(&path, &bytes);
         let error = file_error(&FileKeyring::open_any(&path, &raw()).unwrap_err());
         let KeyFileError::Content { fault, .. } = error else { panic!("{error}") };
-        assert!(fault.to_string().contains(told), "{told}: {fault}");
+        assert!(fault.to_string().contains(reported), "{reported}: {fault}");
     }
 }
 

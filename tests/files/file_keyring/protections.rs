@@ -163,18 +163,18 @@ fn holder_of_old_file_key_has_to_reopen() {
     }
 }
 
-type Told = Arc<Mutex<Vec<String>>>;
+type Reports = Arc<Mutex<Vec<String>>>;
 
-fn telling() -> (Told, Arc<dyn envelock::observe::Observer>) {
-    let told: Told = Arc::default();
-    let seen = told.clone();
+fn telling() -> (Reports, Arc<dyn envelock::observe::Observer>) {
+    let reported: Reports = Arc::default();
+    let seen = reported.clone();
     let observer = FnObserver::new(move |event: &Event<'_>| {
         if let Event::OuterKey { protection, label, freshness } = event {
             let text = format!("{protection}: {} {} {freshness:?}", label.name, label.version);
             seen.lock().unwrap().push(text);
         }
     });
-    (told, Arc::new(observer))
+    (reported, Arc::new(observer))
 }
 
 /// The outer version is retired while the process runs: this is reported while it can be repaired.
@@ -182,14 +182,14 @@ fn telling() -> (Told, Arc<dyn envelock::observe::Observer>) {
 fn lost_outer_version_is_reported_and_repaired() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
-    let (outer, (told, observer)) = (outer(), telling());
+    let (outer, (reported, observer)) = (outer(), telling());
     let options = eager().observer(observer);
     drop(FileKeyring::create(&path, "orders", &by(&outer).named("hsm")).unwrap());
     let keyring = options.open_any(&path, &by(&outer)).unwrap();
     let of = |keyring: &FileKeyring| keyring.outer_freshness()[0].freshness;
     assert_eq!(of(&keyring), Some(Freshness::Primary));
     let message = encrypt(&keyring, "kept");
-    assert!(told.lock().unwrap().is_empty(), "nothing is wrong");
+    assert!(reported.lock().unwrap().is_empty(), "nothing is wrong");
 
     outer.rotate().unwrap();
     encrypt(&keyring, "looks");
@@ -202,7 +202,7 @@ fn lost_outer_version_is_reported_and_repaired() {
     keyring.rotate().unwrap();
     assert_eq!(of(&keyring), Some(Freshness::Refused(Refusal::Destroyed)));
     assert_eq!(
-        *told.lock().unwrap(),
+        *reported.lock().unwrap(),
         ["hsm: root 1 Stale", "hsm: root 1 Refused(Disabled)", "hsm: root 1 Refused(Destroyed)"]
     );
     // Without this, every master key would be lost with the restart.
@@ -213,7 +213,7 @@ fn lost_outer_version_is_reported_and_repaired() {
     assert_eq!(of(&keyring), Some(Freshness::Primary));
     let opened = FileKeyring::open_any(&path, &by(&outer)).unwrap();
     assert_eq!(decrypt(&opened, &message).unwrap(), b"kept");
-    assert_eq!(told.lock().unwrap().len(), 3, "a slot of another version is another");
+    assert_eq!(reported.lock().unwrap().len(), 3, "a slot of another version is another");
 }
 
 /// Each given keyring is called. An unknown state is not guessed.
@@ -221,7 +221,7 @@ fn lost_outer_version_is_reported_and_repaired() {
 fn outer_key_that_no_keyring_knows_is_unknown() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
-    let (outer, (told, observer)) = (outer(), telling());
+    let (outer, (reported, observer)) = (outer(), telling());
     let options = eager().observer(observer);
     drop(FileKeyring::create(&path, "orders", &by(&outer)).unwrap());
     let keyring = FileKeyring::open_any(&path, &by(&outer)).unwrap();
@@ -232,7 +232,7 @@ fn outer_key_that_no_keyring_knows_is_unknown() {
     encrypt(&other, "looks");
     let unknown = other.outer_freshness();
     assert_eq!((unknown.len(), unknown[0].freshness), (1, None));
-    assert!(told.lock().unwrap().is_empty());
+    assert!(reported.lock().unwrap().is_empty());
     // Who has a keyring of it can ask that.
     let label = unknown[0].key.label();
     assert_eq!(outer.freshness(&label).unwrap(), Freshness::Refused(Refusal::Destroyed));
@@ -244,7 +244,7 @@ fn outer_key_that_no_keyring_knows_is_unknown() {
     let refused = Some(Freshness::Refused(Refusal::Destroyed));
     assert_eq!(known, [refused, Some(Freshness::Primary), Some(Freshness::Primary)]);
     let id = other.protections()[0].id;
-    assert_eq!(*told.lock().unwrap(), [format!("{id}: root 1 Refused(Destroyed)")]);
+    assert_eq!(*reported.lock().unwrap(), [format!("{id}: root 1 Refused(Destroyed)")]);
 }
 
 /// What opens a file in a model of it.
@@ -373,9 +373,9 @@ fn random_protection_changes_are_followed() {
                 _ => (&keyrings[1], 0),
             };
             let is_replaced = drill.step(by);
-            let told: Vec<_> = by.protections().iter().map(|it| it.id).collect();
+            let reported: Vec<_> = by.protections().iter().map(|it| it.id).collect();
             let expected: Vec<_> = drill.model.iter().map(|(id, _)| *id).collect();
-            assert_eq!(told, expected, "seed {seed}");
+            assert_eq!(reported, expected, "seed {seed}");
             if is_replaced {
                 let error = keyrings[follower].reload().unwrap_err();
                 assert!(matches!(fault(&error), KeyFileFault::FileKeyReplaced), "{error:?}");

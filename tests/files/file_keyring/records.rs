@@ -246,10 +246,10 @@ fn erased_key_is_destroyed_and_takes_no_change() {
     let message = encrypt(&file.with_key("acme").unwrap(), "text");
     let before = file.keysets().unwrap().keyset("acme").unwrap().clone();
     let changed = file.erase_key("acme").unwrap();
-    let gone = changed.transitions.iter().filter(|it| {
+    let destroyed_versions = changed.transitions.iter().filter(|it| {
         matches!(it, Transition::State { key, to: VersionState::Destroyed, .. } if key == "acme")
     });
-    assert_eq!(gone.count(), 7);
+    assert_eq!(destroyed_versions.count(), 7);
     assert_eq!(changed.transitions.last(), Some(&Transition::Erased { key: "acme".into() }));
     check_erased(&file, &message);
     let text = fs::read_to_string(&path).unwrap();

@@ -24,7 +24,7 @@ fn on_record(path: &Path) -> (u64, u64) {
     (wraps, bytes)
 }
 
-fn told(keyring: &FileKeyring) -> (u64, u64) {
+fn reported(keyring: &FileKeyring) -> (u64, u64) {
     let Usage { wraps, bytes } = keyring.versions()[0].usage;
     (wraps, bytes)
 }
@@ -85,10 +85,10 @@ fn usage_of_killed_process_alone_is_missing() {
     let path = directory.join("orders.keys");
     let keyring = create(&path);
     encrypt_times(&keyring, 3, 10);
-    assert_eq!(told(&keyring), (3, 30), "what was not written yet is told");
+    assert_eq!(reported(&keyring), (3, 30), "what was not written yet is told");
     assert_eq!(on_record(&path), (0, 0));
     keyring.flush().unwrap();
-    assert_eq!((told(&keyring), on_record(&path)), ((3, 30), (3, 30)));
+    assert_eq!((reported(&keyring), on_record(&path)), ((3, 30), (3, 30)));
     let before = fs::read(&path).unwrap();
     keyring.flush().unwrap();
     assert_eq!(fs::read(&path).unwrap(), before, "nothing to write");
@@ -101,7 +101,7 @@ fn usage_of_killed_process_alone_is_missing() {
     // A change takes along what was counted.
     encrypt_times(&keyring, 2, 1);
     keyring.rotate().unwrap();
-    assert_eq!((told(&keyring), on_record(&path)), ((5, 32), (5, 32)));
+    assert_eq!((reported(&keyring), on_record(&path)), ((5, 32), (5, 32)));
     drop(keyring);
     assert_eq!(on_record(&path), (5, 32));
 }
@@ -119,7 +119,7 @@ fn usage_of_destroyed_version_is_dropped() {
         operate(envelock::keyset::Operation::DestroyImmediately),
     ];
     keyring.change(&changes, &ChangeOptions::at(Timestamp::now()), &mut OsRandom).unwrap();
-    assert_eq!((told(&keyring), on_record(&path)), ((4, 4), (4, 4)));
+    assert_eq!((reported(&keyring), on_record(&path)), ((4, 4), (4, 4)));
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn reserved_usage_is_never_too_low() {
         if now != last {
             (last, written) = (now, written + 1);
         }
-        assert_eq!(told(&keyring), (made, made * 10), "what is not used is not told");
+        assert_eq!(reported(&keyring), (made, made * 10), "what is not used is not told");
         if made.is_power_of_two() {
             assert!((made..=(2 * made).max(16)).contains(&on_record(&path).0));
         }
@@ -160,7 +160,7 @@ fn reserved_usage_is_never_too_low() {
     let before = on_record(&path);
     let without = FileKeyringOptions::new().without_usage().open_any(&path, &raw()).unwrap();
     encrypt(&without, "uncounted");
-    assert_eq!(told(&without), before);
+    assert_eq!(reported(&without), before);
     drop(without);
     assert_eq!(on_record(&path), before);
 }
@@ -291,7 +291,7 @@ fn forked_child_counts_its_own_wraps_only() {
             drop(unsafe { std::ptr::read(&raw const keyring) });
         }));
         let reserved = if reserves { 8 * (8_192 - 6_000) } else { 0 };
-        assert_eq!(told(&keyring).0, 6_600 + 8 * 6_000 + reserved);
+        assert_eq!(reported(&keyring).0, 6_600 + 8 * 6_000 + reserved);
         keyring.close().unwrap();
         let (wraps, bytes) = on_record(&path);
         assert_eq!(bytes, 6_600 + 8 * 6_000);

@@ -22,15 +22,15 @@ pub type Found = Option<Arc<KeysetMap>>;
 
 /// Opens what crashes leave. A content that was opened before is known again, byte for byte; that
 /// the file can be read at all is tried again on each disk.
-pub struct Judge {
+pub struct DiskChecker {
     protections: Vec<Protection>,
     messages: Vec<Message>,
     known: HashMap<Vec<u8>, Arc<KeysetMap>>,
 }
 
-impl Judge {
+impl DiskChecker {
     pub fn new(protections: Vec<Protection>, messages: Vec<Message>) -> Self {
-        Judge { protections, messages, known: HashMap::new() }
+        DiskChecker { protections, messages, known: HashMap::new() }
     }
 
     pub fn protections(&self) -> &[Protection] {

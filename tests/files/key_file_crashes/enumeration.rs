@@ -2,7 +2,7 @@
 
 use crate::common::simulated_directory::disk::Disk;
 use crate::common::simulated_directory::{Kind, Plan, SimulatedDirectory};
-use crate::key_file_crashes::disk_checker::{Found, Judge, is_tidy};
+use crate::key_file_crashes::disk_checker::{DiskChecker, Found, is_tidy};
 use crate::key_file_crashes::operations::{
     Operation, Scene, World, create, decrypt, encrypt, open_any,
 };
@@ -93,12 +93,12 @@ fn enumerate(world: &World, operation: Operation, ignored_syncs: BTreeSet<usize>
     let is_ablated = !ignored_syncs.is_empty();
     let mut scene = world.scene(operation);
     let recording = Recording::of(&mut scene, ignored_syncs);
-    let mut judge = Judge::new(operation.protections(), scene.messages.clone());
+    let mut check = DiskChecker::new(operation.protections(), scene.messages.clone());
     let mut enumeration = Enumeration::default();
     let mut shapes = HashSet::new();
     recording.images(|image, _, old_allowed| {
         enumeration.first += 1;
-        let found = judge.found(&image);
+        let found = check.found(&image);
         enumeration.note(&recording, &found, old_allowed);
         assert!(is_ablated || enumeration.neither.is_empty(), "{:?}", enumeration.neither);
         // What leftovers hold makes no difference to a recovery that removes them: for a second
@@ -107,21 +107,21 @@ fn enumerate(world: &World, operation: Operation, ignored_syncs: BTreeSet<usize>
             && !is_ablated
             && shapes.insert(image.shape())
         {
-            recover(image, &found, &mut judge, &mut enumeration);
+            recover(image, &found, &mut check, &mut enumeration);
         }
     });
-    enumeration.contents = judge.contents();
+    enumeration.contents = check.contents();
     enumeration
 }
 
 /// Opens what a crash left, goes on, and crashes again at every call of that.
-fn recover(image: Disk, found: &Found, judge: &mut Judge, enumeration: &mut Enumeration) {
+fn recover(image: Disk, found: &Found, check: &mut DiskChecker, enumeration: &mut Enumeration) {
     let directory = SimulatedDirectory::from_disk(image);
     directory.plan(Plan { record_disks: true, most_at_once: Some(4096), ..Plan::default() });
     let keyring = match found {
         None => create(&directory).unwrap(),
         Some(_) => {
-            let keyring = open_any(&directory, judge.protections()).unwrap();
+            let keyring = open_any(&directory, check.protections()).unwrap();
             keyring.rotate().unwrap();
             keyring
         }
@@ -136,13 +136,13 @@ fn recover(image: Disk, found: &Found, judge: &mut Judge, enumeration: &mut Enum
     let after = Some(Arc::new(keyring.keysets().unwrap()));
     assert_eq!(keyring.primary_version().map(KeyVersion::number), Some(highest(found) + 1));
     let message = encrypt(&keyring).unwrap();
-    let reopened = open_any(&directory, judge.protections()).unwrap();
+    let reopened = open_any(&directory, check.protections()).unwrap();
     assert!(decrypt(&reopened, &message).is_ok());
     enumeration.recovered += 1;
     let again = Recording { disks, returned, before: found.clone(), after };
     again.images(|image, _, old_allowed| {
         enumeration.second += 1;
-        match judge.found(&image) {
+        match check.found(&image) {
             Ok(found) if again.allows(&found, old_allowed) => {}
             found => panic!("after a second crash: {found:?}"),
         }

@@ -2,7 +2,7 @@
 
 use crate::common::simulated_directory::schedule::Schedule;
 use crate::common::simulated_directory::{Call, Kind, Plan, SimulatedDirectory};
-use crate::key_file_crashes::disk_checker::Judge;
+use crate::key_file_crashes::disk_checker::DiskChecker;
 use crate::key_file_crashes::operations::{
     Message, Operation, Scene, World, encrypt, lazy, open, raw,
 };
@@ -69,25 +69,25 @@ impl Readers {
                 // Without calls in between, one split is like another.
                 let splits = if between == 0 { 1..2 } else { 1..reader_calls };
                 for first in splits {
-                    readers.judge(Order { before, first, between }, reader_calls);
+                    readers.check(Order { before, first, between }, reader_calls);
                 }
             }
         }
         readers.outcome
     }
 
-    fn judge(&mut self, order: Order, reader_calls: usize) {
+    fn check(&mut self, order: Order, reader_calls: usize) {
         let scene = self.world.scene(Operation::Rotate);
-        let mut turns = vec![WRITER; order.before];
-        turns.extend(vec![READER; order.first]);
-        turns.extend(vec![WRITER; order.between]);
-        turns.extend(vec![READER; reader_calls - order.first]);
+        let mut calls_in_order = vec![WRITER; order.before];
+        calls_in_order.extend(vec![READER; order.first]);
+        calls_in_order.extend(vec![WRITER; order.between]);
+        calls_in_order.extend(vec![READER; reader_calls - order.first]);
         let plan = Plan {
             record_disks: true,
             unsynced_roles: self.unsynced_roles.clone(),
             ..Plan::default()
         };
-        let message = in_order(self.reader, &scene, turns, plan);
+        let message = in_order(self.reader, &scene, calls_in_order, plan);
         let is_new = scene.messages.iter().all(|old| old.version < message.version);
         self.outcome.orders += 1;
         self.outcome.under_new += usize::from(is_new);
@@ -102,7 +102,7 @@ impl Readers {
             .rfind(is_sync)
             .map(|sync| done(calls.iter().position(|call| std::ptr::eq(call, sync)).unwrap()));
         let messages = [scene.messages.clone(), vec![message]].concat();
-        let mut judge = Judge::new(vec![raw(7)], messages);
+        let mut check = DiskChecker::new(vec![raw(7)], messages);
         for (index, disk) in disks.iter().enumerate().skip(wrapped) {
             self.outcome.crashes += 1;
             let verdict = self.verdicts.entry((is_new, done(index), synced));
@@ -110,7 +110,7 @@ impl Readers {
                 let (mut images, mut lost) = (0, 0);
                 disk.crash(&mut |image| {
                     images += 1;
-                    let found = judge.found(&image);
+                    let found = check.found(&image);
                     let is_lost = !matches!(found, Ok(Some(_)));
                     assert!(!is_lost || !self.unsynced_roles.is_empty(), "{found:?}");
                     lost += usize::from(is_lost);
@@ -135,11 +135,11 @@ fn learn(reader: Reader, directory: &SimulatedDirectory, earlier: FileKeyring) -
 }
 
 /// Rotates and reads in the order of `turns`; what the reader encrypts then.
-fn in_order(reader: Reader, scene: &Scene, turns: Vec<usize>, plan: Plan) -> Message {
+fn in_order(reader: Reader, scene: &Scene, calls_in_order: Vec<usize>, plan: Plan) -> Message {
     let directory = &scene.directory;
     let earlier = open(directory, &lazy().without_usage(), &raw(7)).unwrap();
     directory.plan(plan);
-    let schedule = Arc::new(Schedule::new(turns));
+    let schedule = Arc::new(Schedule::new(calls_in_order));
     directory.set_schedule(Some(schedule.clone()));
     let message = thread::scope(|scope| {
         scope.spawn(|| {

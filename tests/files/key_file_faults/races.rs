@@ -66,8 +66,8 @@ fn two_reading_threads_both_see_a_failed_sync() {
         let reads = directory.calls().len() - 1;
         directory.plan(failing(Kind::SyncDirectory));
         // The last read of the first comes last, so that neither syncs before both have read.
-        let turns = [vec![0; reads - 1], vec![1; reads], vec![0]];
-        let schedule = Arc::new(Schedule::new(turns.concat()));
+        let order = [vec![0; reads - 1], vec![1; reads], vec![0]];
+        let schedule = Arc::new(Schedule::new(order.concat()));
         directory.set_schedule(Some(schedule.clone()));
         let load = |role| schedule.run(role, || store.load().unwrap_err());
         let errors = thread::scope(|scope| {
@@ -134,8 +134,8 @@ fn lock_file_removed_before_lock_makes_one_writer() {
             let keyrings = [(); 2].map(|()| open(&scene.directory, &options, &raw(7)).unwrap());
             let removals = BTreeMap::from([(before, OsString::from(LOCK))]);
             scene.directory.plan(Plan { removals, ..Plan::default() });
-            let turns = [vec![0; before], vec![1; others], vec![0; calls], vec![1; calls]];
-            let schedule = Arc::new(Schedule::new(turns.concat()));
+            let order = [vec![0; before], vec![1; others], vec![0; calls], vec![1; calls]];
+            let schedule = Arc::new(Schedule::new(order.concat()));
             scene.directory.set_schedule(Some(schedule.clone()));
             let [first, second] = &keyrings;
             let versions = thread::scope(|scope| {

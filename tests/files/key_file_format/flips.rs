@@ -10,14 +10,14 @@ use envelock::{
 use std::collections::BTreeSet;
 
 /// What stands on a line, by another reading than the crate's.
-struct Place {
+struct Extent {
     end: usize,
     name: RecordName,
     /// Where the bytes end that name the record.
     named: usize,
 }
 
-fn places(bytes: &[u8]) -> Vec<Place> {
+fn extents(bytes: &[u8]) -> Vec<Extent> {
     let mut start = 0;
     let lines = bytes.split_inclusive(|byte| *byte == b'\n');
     lines
@@ -37,9 +37,9 @@ fn places(bytes: &[u8]) -> Vec<Place> {
                 _ => (RecordName::End, "\"lines\""),
             };
             let last = line.windows(last.len()).position(|it| it == last.as_bytes()).unwrap();
-            let place = Place { end: start + line.len(), name, named: start + last };
-            start = place.end;
-            place
+            let extent = Extent { end: start + line.len(), name, named: start + last };
+            start = extent.end;
+            extent
         })
         .collect()
 }
@@ -58,17 +58,17 @@ fn versions(file: &KeyFile) -> Versions {
 fn every_flipped_bit_is_named_and_the_rest_salvaged() {
     let (file, key) = twenty(&raw_key(), 1);
     let bytes = file.encode(&key, NOW).unwrap();
-    let places = places(&bytes);
+    let extents = extents(&bytes);
     let all = versions(&file);
     assert_eq!(all.len(), 20);
     let halves = [0, 1].map(|half| {
-        let (bytes, places, file, all) = (&bytes, &places, &file, &all);
+        let (bytes, extents, file, all) = (&bytes, &extents, &file, &all);
         move || {
             let mut count = Count::default();
             for at in (half..bytes.len()).step_by(2) {
-                let index = places.iter().position(|place| at < place.end).unwrap();
+                let index = extents.iter().position(|extent| at < extent.end).unwrap();
                 for bit in 0..8 {
-                    flip(bytes, at, bit, index, places, file, all, &mut count);
+                    flip(bytes, at, bit, index, extents, file, all, &mut count);
                 }
             }
             count
@@ -96,38 +96,40 @@ fn flip(
     at: usize,
     bit: u32,
     index: usize,
-    places: &[Place],
+    extents: &[Extent],
     file: &KeyFile,
     all: &Versions,
     count: &mut Count,
 ) {
-    let place = &places[index];
+    let extent = &extents[index];
     let mut changed = bytes.to_vec();
     changed[at] ^= 1 << bit;
-    let told = || format!("bit {bit} of byte {at}, of {} on line {}", place.name, index + 1);
-    let fault = KeyFile::open(&changed, &raw_key()).map(drop).expect_err(&told());
-    assert_eq!(fault.line(), Some(index + 1), "{}: {fault}", told());
+    let reported = || format!("bit {bit} of byte {at}, of {} on line {}", extent.name, index + 1);
+    let fault = KeyFile::open(&changed, &raw_key()).map(drop).expect_err(&reported());
+    assert_eq!(fault.line(), Some(index + 1), "{}: {fault}", reported());
     let named = match &fault {
-        KeyFileFault::Record { record, .. } => *record == place.name,
-        _ => place.name == RecordName::Header,
+        KeyFileFault::Record { record, .. } => *record == extent.name,
+        _ => extent.name == RecordName::Header,
     };
     // A line without its frame has no name, and the name on a line may be what is damaged.
     let unnamed = matches!(&fault, KeyFileFault::Record { record: RecordName::Unknown, .. });
-    if !named && !unnamed && at >= place.named {
+    if !named && !unnamed && at >= extent.named {
         count.0[4] += 1;
-        println!("{}: {fault}", told());
+        println!("{}: {fault}", reported());
     }
 
     let salvaged =
-        salvage(&changed, &raw_key()).unwrap_or_else(|fault| panic!("{}: {fault}", told()));
+        salvage(&changed, &raw_key()).unwrap_or_else(|fault| panic!("{}: {fault}", reported()));
     let lost = lost(&salvaged, all);
-    assert!(!salvaged.damaged.is_empty(), "{}", told());
-    let own = match &place.name {
+    assert!(!salvaged.damaged.is_empty(), "{}", reported());
+    let own = match &extent.name {
         // A line end: both records are whole.
-        RecordName::Version { key, version } if at + 1 < place.end => Some((key.clone(), *version)),
+        RecordName::Version { key, version } if at + 1 < extent.end => {
+            Some((key.clone(), *version))
+        }
         _ => None,
     };
-    assert_eq!(lost, own.iter().cloned().collect(), "{}", told());
+    assert_eq!(lost, own.iter().cloned().collect(), "{}", reported());
     consistent(&salvaged, file, own);
     if (at * 8 + bit as usize).is_multiple_of(997) {
         stored_again(&salvaged);

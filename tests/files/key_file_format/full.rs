@@ -61,21 +61,21 @@ fn open(path: &Path, options: FileKeyringOptions) -> FileKeyring {
 
 /// The percentages that an observer got.
 fn observed(path: &Path) -> (FileKeyring, Arc<Mutex<Vec<u8>>>) {
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let to = told.clone();
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let to = reported.clone();
     let observer = FnObserver::new(move |event: &Event<'_>| {
         if let Event::KeyFileFilling { percent, .. } = event {
             to.lock().unwrap().push(*percent);
         }
     });
-    (open(path, FileKeyringOptions::new().observer(Arc::new(observer))), told)
+    (open(path, FileKeyringOptions::new().observer(Arc::new(observer))), reported)
 }
 
 #[test]
 fn full_file_rotates_once_records_are_removed() {
     let path = directory("again").join("orders.keys");
     write(&path, MAX_FILE_LEN - 300);
-    let (keyring, told) = observed(&path);
+    let (keyring, reported) = observed(&path);
     assert_eq!(keyring.health().filled, 99);
     match keyring.rotate().unwrap_err() {
         error
@@ -85,7 +85,7 @@ fn full_file_rotates_once_records_are_removed() {
             ) => {}
         other => panic!("{other}"),
     }
-    assert!(told.lock().unwrap().is_empty(), "nothing was changed");
+    assert!(reported.lock().unwrap().is_empty(), "nothing was changed");
     // Version 1 is destroyed already; versions 2 and 3 are not.
     let operate = |number, operation| {
         let version = version(number);
@@ -100,7 +100,7 @@ fn full_file_rotates_once_records_are_removed() {
     ];
     keyring.change(&changes, &ChangeOptions::at(Timestamp::now()), &mut OsRandom).unwrap();
     assert_eq!(keyring.keyset().unwrap().floor(), 4);
-    assert_eq!(*told.lock().unwrap(), [99]);
+    assert_eq!(*reported.lock().unwrap(), [99]);
     assert!(keyring.health().size < MAX_FILE_LEN - 300);
 }
 
@@ -109,12 +109,12 @@ fn fill_is_reported_from_80_per_cent() {
     let path = directory("filling").join("orders.keys");
     let threshold = MAX_FILE_LEN.div_ceil(5) * 4;
     write(&path, threshold - 400);
-    let (keyring, told) = observed(&path);
+    let (keyring, reported) = observed(&path);
     keyring.set_alias("soon", "orders").unwrap();
     assert_eq!(keyring.health().filled, 79);
-    assert!(told.lock().unwrap().is_empty());
+    assert!(reported.lock().unwrap().is_empty());
     keyring.rotate().unwrap();
-    assert_eq!(*told.lock().unwrap(), [80]);
+    assert_eq!(*reported.lock().unwrap(), [80]);
     // Another process reports it as well, when it looks at the file.
     let (other, heard) = observed(&path);
     keyring.rotate().unwrap();

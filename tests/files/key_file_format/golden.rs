@@ -249,9 +249,9 @@ fn golden_file_of_several_protections_opens_with_each() {
     let expected = [Some("application"), Some("operator"), Some("recovery"), None];
     assert_eq!(names, expected.map(|name| name.map(String::from)));
     let orders = file.keysets().keyset("orders").unwrap();
-    let held = orders.versions().iter().find_map(|it| it.hold.as_ref()).unwrap();
+    let on_hold = orders.versions().iter().find_map(|it| it.hold.as_ref()).unwrap();
     assert_eq!((orders.floor(), orders.evidence_required()), (2, true));
-    assert_eq!((orders.hold(), held.reason()), (Some(held), "case 7 \u{fc}"));
+    assert_eq!((orders.hold(), on_hold.reason()), (Some(on_hold), "case 7 \u{fc}"));
 }
 
 /// FORMAT F-COMPROMISED, F-ERASED, F-FLOOR, F-FORMER, F-HOLD

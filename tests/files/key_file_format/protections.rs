@@ -76,10 +76,10 @@ fn new_protection_is_seen_and_keeps_master_keys() {
     let bytes = file.encode(&key, NOW).unwrap();
     assert_eq!(KeyFile::reload(&bytes, &key).unwrap().keysets(), file.keysets());
     for (name, protection, _) in all() {
-        let (anew, new_key) = file.replace_file_key(&key, &[&protection], &mut rng).unwrap();
-        assert_eq!(anew.keysets(), file.keysets());
-        assert_eq!(anew.id(), file.id());
-        let bytes = anew.encode(&new_key, NOW).unwrap();
+        let (replaced, new_key) = file.replace_file_key(&key, &[&protection], &mut rng).unwrap();
+        assert_eq!(replaced.keysets(), file.keysets());
+        assert_eq!(replaced.id(), file.id());
+        let bytes = replaced.encode(&new_key, NOW).unwrap();
         let fault = KeyFile::reload(&bytes, &key).unwrap_err();
         assert!(matches!(fault, KeyFileFault::FileKeyReplaced), "{name}: {fault}");
         let before = ALLOCATED.get();
@@ -88,7 +88,7 @@ fn new_protection_is_seen_and_keeps_master_keys() {
         // A stretching takes 7 MiB.
         assert!(ALLOCATED.get() - before < 1 << 20, "{name}: a reload stretches");
         // The old file key would write material that no process can open.
-        let fault = anew.encode(&key, NOW).unwrap_err();
+        let fault = replaced.encode(&key, NOW).unwrap_err();
         assert!(matches!(fault, KeyFileFault::FileKeyReplaced), "{name}: {fault}");
         assert!(file.encode(&new_key, NOW).is_err(), "{name}");
     }

@@ -184,19 +184,21 @@ fn protections_change_under_one_file_key() {
     file.rewrap_protection(&key, third, &passphrase("y"), &mut rng).unwrap();
     opens(&file, &passphrase("y")).unwrap();
     assert!(opens(&file, &passphrase("x")).is_err());
-    let told = |file: &KeyFile, at: usize| file.protections()[at].clone();
-    assert_eq!((told(&file, 2).id, told(&file, 2).name.as_deref()), (third, Some("a")));
+    let reported = |file: &KeyFile, at: usize| file.protections()[at].clone();
+    assert_eq!((reported(&file, 2).id, reported(&file, 2).name.as_deref()), (third, Some("a")));
     outer.rotate_with_rng(NOW, &mut rng).unwrap();
-    assert_eq!(told(&file, 1).outer[0].label().version, version(3));
+    assert_eq!(reported(&file, 1).outer[0].label().version, version(3));
     file.rewrap_protection(&key, second, &by_keyring(), &mut rng).unwrap();
-    assert_eq!(told(&file, 1).outer[0].label().version, version(4));
+    assert_eq!(reported(&file, 1).outer[0].label().version, version(4));
     outer.disable(version(3)).unwrap();
     opens(&file, &by_keyring()).unwrap();
 
     file.remove_protection(first).unwrap();
     let fault = opens(&file, &raw_key()).unwrap_err();
     let found = [ProtectionKind::Keyring, ProtectionKind::Passphrase];
-    assert!(matches!(&fault, KeyFileFault::ProtectionKind { found: told, .. } if *told == found));
+    assert!(
+        matches!(&fault, KeyFileFault::ProtectionKind { found: reported, .. } if *reported == found)
+    );
     assert_eq!(
         fault.to_string(),
         "key file is protected by a keyring and a passphrase, and a raw key was given"

@@ -25,7 +25,7 @@ const ALGORITHMS: [WrapAlgorithm; 3] = [
 const ENABLED: &str = r#"{"kind":"version","key":"orders","version":2,"id":"0102030405060708","algorithm":"token AES-256-GCM","origin":"token","state":"enabled","state_since":"2026-11-21T16:04:52Z","created":"2026-11-21T16:04:52Z","promoted":"2026-11-21T16:04:52Z","wraps":7,"bytes":9,"changed":2}"#;
 const DESTROYED: &str = r#"{"kind":"version","key":"orders","version":3,"id":"1112131415161718","algorithm":"token AES-256-CBC HMAC-SHA-256","origin":"token","state":"destroyed","state_since":"2026-11-22T16:04:52Z","created":"2026-11-21T16:04:52Z","wraps":4294967296,"bytes":0,"labels":{"slot":"left"},"changed":2}"#;
 
-fn place(records: &[String], number: u32) -> usize {
+fn position_of(records: &[String], number: u32) -> usize {
     let start = format!(r#"{{"kind":"version","key":"orders","version":{number},"#);
     records.iter().position(|it| it.starts_with(&start)).unwrap()
 }
@@ -34,7 +34,7 @@ fn place(records: &[String], number: u32) -> usize {
 fn by_hand() -> (Vec<String>, super::craft::Crafter) {
     let (mut records, crafter) = unprotected();
     for (number, record) in [(2, ENABLED), (3, DESTROYED)] {
-        let at = place(&records, number);
+        let at = position_of(&records, number);
         records[at] = record.into();
     }
     (records, crafter)
@@ -49,10 +49,10 @@ fn lines_written_by_hand_are_read_and_written_same() {
     let orders = file.keysets().keyset("orders").unwrap();
     let second = orders.version(version(2)).unwrap();
     assert_eq!(second.master_key_id, MasterKeyId([1, 2, 3, 4, 5, 6, 7, 8]));
-    let told = |it: &VersionRecord| (it.algorithm.id(), it.origin, it.state, it.usage.wraps);
-    assert_eq!(told(second), (2, Origin::Token, VersionState::Enabled, 7));
+    let reported = |it: &VersionRecord| (it.algorithm.id(), it.origin, it.state, it.usage.wraps);
+    assert_eq!(reported(second), (2, Origin::Token, VersionState::Enabled, 7));
     let third = orders.version(version(3)).unwrap();
-    assert_eq!(told(third), (3, Origin::Token, VersionState::Destroyed, 1 << 32));
+    assert_eq!(reported(third), (3, Origin::Token, VersionState::Destroyed, 1 << 32));
     assert_eq!(third.labels.get("slot"), Some("left"));
     // Two of the 19 versions that are not destroyed have nothing to be opened here.
     assert_eq!(file.verify_material(&key).unwrap(), 17);
@@ -60,7 +60,10 @@ fn lines_written_by_hand_are_read_and_written_same() {
     // Under another protection too.
     let (file, key) = file.replace_file_key(&key, &[&raw_key()], &mut Seeded::new(3)).unwrap();
     let again = super::craft::records(&file.encode(&key, NOW).unwrap());
-    assert_eq!((&*again[place(&again, 2)], &*again[place(&again, 3)]), (ENABLED, DESTROYED));
+    assert_eq!(
+        (&*again[position_of(&again, 2)], &*again[position_of(&again, 3)]),
+        (ENABLED, DESTROYED)
+    );
 }
 
 /// FORMAT F-TOKEN, F-DESTROYED, F-NAMES: one change each, with every MAC right.
@@ -70,7 +73,7 @@ fn lines_that_break_a_rule_are_refused() {
     let sealed = format!(r#","sealed":"{}"}}"#, "ab".repeat(72));
     let labelled = format!(r#""left"}},"changed":2{sealed}"#);
     let sealed_software = {
-        let software = &good[place(&good, 6)];
+        let software = &good[position_of(&good, 6)];
         software[software.find(r#","sealed""#).unwrap()..].to_owned()
     };
     let value = |field| RecordFault::Value { field };
@@ -101,7 +104,7 @@ fn lines_that_break_a_rule_are_refused() {
     ];
     for (number, from, to, expected) in cases {
         let mut records = good.clone();
-        let at = place(&records, number);
+        let at = position_of(&records, number);
         let (front, back) = records[at].rsplit_once(from).unwrap();
         records[at] = [front, to, back].concat();
         let opened = KeyFile::open(&crafter.file(&records), &Protection::unprotected_plaintext());
@@ -259,8 +262,8 @@ fn unreadable_records_are_not_written() {
                     let (again, _) = KeyFile::open(&bytes, &raw_key()).unwrap();
                     assert_eq!(again.keysets(), file.keysets());
                 }
-                Err(KeyFileFault::Material { version: told, .. }) => {
-                    assert!(!is_allowed && told == version(1), "{algorithm} {origin}");
+                Err(KeyFileFault::Material { version: reported, .. }) => {
+                    assert!(!is_allowed && reported == version(1), "{algorithm} {origin}");
                 }
                 Err(other) => panic!("{algorithm} {origin}: {other}"),
             }

@@ -19,7 +19,7 @@ struct Enumeration {
     first: HashSet<u64>,
     second: HashSet<u64>,
     /// What of `second` was judged already, from which content, with the old one allowed or not.
-    judged: HashSet<(u64, Stored, bool)>,
+    checked: HashSet<(u64, Stored, bool)>,
     lost: usize,
 }
 
@@ -126,11 +126,11 @@ fn recover(
     if !crash_again {
         return;
     }
-    let Enumeration { second, judged, lost, .. } = enumeration;
+    let Enumeration { second, checked, lost, .. } = enumeration;
     recording.images(|image, old_allowed| {
         second.insert(image.fingerprint());
         let start = recording.before.as_ref().map(|bytes| bytes[..1].to_vec());
-        if !judged.insert((image.fingerprint(), start, old_allowed)) {
+        if !checked.insert((image.fingerprint(), start, old_allowed)) {
             return;
         }
         let directory = SimulatedDirectory::from_disk(image);

@@ -142,18 +142,18 @@ impl Case {
         Case { operation, fault, call, is_first_sync, directory, result, store }
     }
 
-    fn judge(&self) {
+    fn check(&self) {
         let Some(expected) = expected(self.operation, (&self.call, self.is_first_sync), self.fault)
         else {
             return;
         };
         assert_eq!(found(&self.result, self.fault), expected);
-        self.judge_content(&expected);
+        self.check_content(&expected);
         if self.operation != Operation::Load {
-            self.judge_leftovers();
+            self.check_leftovers();
         }
-        self.judge_poison();
-        self.judge_syncs();
+        self.check_poison();
+        self.check_syncs();
         // A process that opens the file again can continue.
         let last = content(4, 50);
         let is_new = world::load(&self.directory).unwrap().is_none();
@@ -162,7 +162,7 @@ impl Case {
     }
 
     /// Old after an error, new after success, and that after a crash at this moment too.
-    fn judge_content(&self, expected: &Expected) {
+    fn check_content(&self, expected: &Expected) {
         let (old, new) = (old(self.operation), Some(content(2, LEN)));
         let allowed = match expected {
             _ if self.operation == Operation::Load => vec![&old],
@@ -182,7 +182,7 @@ impl Case {
         });
     }
 
-    fn judge_leftovers(&self) {
+    fn check_leftovers(&self) {
         let left = world::temporary_names(&self.directory.disk());
         let wrote = self.directory.calls().iter().any(|call| call.kind == Kind::Create);
         match (self.call.kind, self.fault) {
@@ -197,7 +197,7 @@ impl Case {
         }
     }
 
-    fn judge_poison(&self) {
+    fn check_poison(&self) {
         let is_sync = |call: &&Call| call.kind == Kind::SyncDirectory;
         let calls = self.directory.calls();
         let sync = calls.iter().filter(is_sync).find(|call| call.failed).map(|call| call.kind);
@@ -222,7 +222,7 @@ impl Case {
     }
 
     /// No file and no directory is synced again once its sync failed.
-    fn judge_syncs(&self) {
+    fn check_syncs(&self) {
         let calls = self.directory.calls();
         for (index, call) in calls.iter().enumerate().filter(|(_, call)| call.failed) {
             if matches!(call.kind, Kind::SyncFile | Kind::SyncDirectory) {
@@ -235,7 +235,7 @@ impl Case {
 
 #[test]
 fn every_call_fails_in_every_way() {
-    let mut judged = 0;
+    let mut checked = 0;
     for operation in [Operation::Load, Operation::Create, Operation::Replace] {
         let directory = world::directory(old(operation).as_deref());
         directory.plan(Plan { most_at_once: Some(WRITE_LEN), ..Plan::default() });
@@ -245,13 +245,13 @@ fn every_call_fails_in_every_way() {
                 println!("{operation:?}, call {index} {call:?}, {fault:?}");
                 let case = Case::run(operation, index, fault, call.clone());
                 assert!(case.directory.calls().len() > index, "the call was made");
-                case.judge();
-                judged += 1;
+                case.check();
+                checked += 1;
             }
         }
     }
-    println!("{judged} faults");
-    assert!(judged > 300);
+    println!("{checked} faults");
+    assert!(checked > 300);
 }
 
 /// A write that moves nothing and says so would go on permanently.
@@ -264,8 +264,8 @@ fn write_of_nothing_is_an_error() {
         panic!("{:?}", case.result);
     };
     assert_eq!(source.kind(), std::io::ErrorKind::WriteZero);
-    case.judge_content(&Expected::Io(FileAction::Write));
-    case.judge_leftovers();
+    case.check_content(&Expected::Io(FileAction::Write));
+    case.check_leftovers();
 }
 
 #[test]

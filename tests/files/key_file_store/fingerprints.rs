@@ -12,10 +12,10 @@ fn at(nanoseconds: u64) -> SystemTime {
 fn stamp_changes_with_the_file_and_not_without() {
     let directory = world::directory(Some(&content(1, 100)));
     let store = world::store(&directory);
-    let stamp = store.load().unwrap().fingerprint();
-    assert_eq!(store.fingerprint().unwrap(), stamp);
+    let taken = store.load().unwrap().fingerprint();
+    assert_eq!(store.fingerprint().unwrap(), taken);
     world::write(&store, false, &content(2, 100)).unwrap();
-    assert_ne!(store.fingerprint().unwrap(), stamp);
+    assert_ne!(store.fingerprint().unwrap(), taken);
     assert_eq!(store.fingerprint().unwrap(), store.load().unwrap().fingerprint());
 }
 
@@ -38,15 +38,15 @@ fn stamp_that_can_come_again_is_not_settled() {
 #[test]
 fn stamp_settles_after_a_hundred_milliseconds() {
     let directory = world::directory(Some(&content(1, 100)));
-    let stamp = world::store(&directory).load().unwrap().fingerprint();
+    let taken = world::store(&directory).load().unwrap().fingerprint();
     for (after, is_settled) in
         [(0, false), (99_999_999, false), (100_000_000, true), (100_000_001, true)]
     {
-        assert_eq!(stamp.is_settled(at(START + after)), is_settled, "{after} ns");
+        assert_eq!(taken.is_settled(at(START + after)), is_settled, "{after} ns");
     }
     // Changed in the future.
-    assert!(!stamp.is_settled(at(START - 1)));
-    assert!(!stamp.is_settled(SystemTime::UNIX_EPOCH));
+    assert!(!taken.is_settled(at(START - 1)));
+    assert!(!taken.is_settled(SystemTime::UNIX_EPOCH));
 }
 
 /// Where no nanoseconds are kept, the tick may be that of FAT, two seconds.
@@ -58,7 +58,7 @@ fn stamp_of_whole_seconds_settles_later() {
     directory.plan(Plan { is_frozen: true, ..Plan::default() });
     let store = world::store(&directory);
     world::write(&store, true, &content(1, 100)).unwrap();
-    let stamp = store.load().unwrap().fingerprint();
-    assert!(!stamp.is_settled(at(whole + 2_099_999_999)));
-    assert!(stamp.is_settled(at(whole + 2_100_000_000)));
+    let taken = store.load().unwrap().fingerprint();
+    assert!(!taken.is_settled(at(whole + 2_099_999_999)));
+    assert!(taken.is_settled(at(whole + 2_100_000_000)));
 }

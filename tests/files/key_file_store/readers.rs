@@ -68,9 +68,9 @@ fn interleavings(writer: usize, reader: usize) -> Vec<Vec<usize>> {
     for (first, rest) in
         [(WRITER, interleavings(writer - 1, reader)), (READER, interleavings(writer, reader - 1))]
     {
-        all.extend(rest.into_iter().map(|mut turns| {
-            turns.insert(0, first);
-            turns
+        all.extend(rest.into_iter().map(|mut order| {
+            order.insert(0, first);
+            order
         }));
     }
     all
@@ -105,10 +105,10 @@ fn run(is_new: bool, with_sync: bool) -> Outcome {
     let reader_calls = 6;
     let mut outcome = Outcome { orders: 0, saw_new: 0, lost: 0 };
     let mut verdicts: HashMap<(usize, Option<usize>), usize> = HashMap::new();
-    for turns in interleavings(writer_calls, reader_calls) {
+    for order in interleavings(writer_calls, reader_calls) {
         outcome.orders += 1;
         let directory = fresh();
-        let found = run_in_order(&directory, turns, is_new, &new, with_sync);
+        let found = run_in_order(&directory, order, is_new, &new, with_sync);
         assert!(found == old || found.as_ref() == Some(&new), "the reader saw neither");
         if found.as_ref() != Some(&new) {
             continue;
@@ -138,12 +138,12 @@ fn run(is_new: bool, with_sync: bool) -> Outcome {
 
 fn run_in_order(
     directory: &SimulatedDirectory,
-    turns: Vec<usize>,
+    order: Vec<usize>,
     is_new: bool,
     new: &[u8],
     with_sync: bool,
 ) -> Option<Vec<u8>> {
-    let schedule = Arc::new(Schedule::new(turns));
+    let schedule = Arc::new(Schedule::new(order));
     directory.set_schedule(Some(schedule.clone()));
     let found = thread::scope(|scope| {
         scope.spawn(|| {

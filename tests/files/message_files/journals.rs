@@ -50,18 +50,18 @@ fn is_mended(stored: &Stored) {
     file::decrypt(
         &stored.envelope,
         stored.path(),
-        stored.place.join("text"),
+        stored.root.join("text"),
         ROW,
         file::NewFileOptions::new(),
     )
     .unwrap();
-    assert_eq!(fs::read(stored.place.join("text")).unwrap(), text(200));
-    fs::remove_file(stored.place.join("text")).unwrap();
+    assert_eq!(fs::read(stored.root.join("text")).unwrap(), text(200));
+    fs::remove_file(stored.root.join("text")).unwrap();
     assert_eq!(
         file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap().change(),
         FileChange::InPlace
     );
-    assert_eq!(names(stored.place.path()), ["message"]);
+    assert_eq!(names(stored.root.path()), ["message"]);
     assert_eq!(stored.envelope.decrypt(&stored.read(), ROW).unwrap(), text(200));
     assert_eq!(version(&stored.read()), 2);
 }
@@ -69,10 +69,10 @@ fn is_mended(stored: &Stored) {
 /// The rewrap is refused, and both files are as they were.
 fn is_kept(stored: &Stored, envelope: &Envelope<impl envelock::Keyring>) -> Error {
     let read = || (stored.read(), fs::read(stored.journal()).ok());
-    let (before, names_before) = (read(), names(stored.place.path()));
+    let (before, names_before) = (read(), names(stored.root.path()));
     let error = file::rewrap(envelope, stored.path(), USUAL).unwrap_err();
     assert_eq!(read(), before);
-    assert_eq!(names(stored.place.path()), names_before);
+    assert_eq!(names(stored.root.path()), names_before);
     error
 }
 
@@ -87,8 +87,8 @@ fn torn_header_is_mended_and_read_before_that() {
 fn journal_that_does_not_open_is_kept() {
     let stored = Stored::new(200, 0);
     torn(&stored);
-    let stranger = Envelope::new(MemoryKeyring::create("orders").unwrap());
-    let error = is_kept(&stored, &stranger);
+    let unrelated = Envelope::new(MemoryKeyring::create("orders").unwrap());
+    let error = is_kept(&stored, &unrelated);
     assert!(matches!(error, Error::NoKey { .. }), "{error:?}");
     is_mended(&stored);
 }
@@ -149,20 +149,20 @@ fn torn_header_is_repaired_with_the_old_one() {
     file::decrypt(
         &envelope,
         stored.path(),
-        stored.place.join("text"),
+        stored.root.join("text"),
         ROW,
         file::NewFileOptions::new(),
     )
     .unwrap();
-    assert_eq!(fs::read(stored.place.join("text")).unwrap(), text(200));
-    fs::remove_file(stored.place.join("text")).unwrap();
+    assert_eq!(fs::read(stored.root.join("text")).unwrap(), text(200));
+    fs::remove_file(stored.root.join("text")).unwrap();
 
     assert_eq!(
         file::rewrap(&envelope, stored.path(), USUAL).unwrap().change(),
         FileChange::InPlace
     );
     assert_eq!(stored.read(), stored.message);
-    assert_eq!(names(stored.place.path()), ["message"]);
+    assert_eq!(names(stored.root.path()), ["message"]);
     assert_eq!(MessageFile::open(stored.path()).unwrap().former_header(), None);
     assert_eq!(
         file::rewrap(&envelope, stored.path(), USUAL).unwrap().change(),
@@ -196,7 +196,7 @@ fn zeroed_or_garbled_sector_is_kept_with_its_journal() {
         file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap().change(),
         FileChange::Unchanged
     );
-    assert_eq!(names(stored.place.path()), ["message"]);
+    assert_eq!(names(stored.root.path()), ["message"]);
 }
 
 #[test]
@@ -224,7 +224,7 @@ fn damaged_journal_is_ignored_and_kept_while_needed() {
         assert_eq!(read_message(&stored.path()), stored.message);
         let done = file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap();
         assert_eq!(
-            (done.change(), names(stored.place.path())),
+            (done.change(), names(stored.root.path())),
             (FileChange::InPlace, vec!["message".into()])
         );
         fs::write(stored.path(), &torn).unwrap();
@@ -265,20 +265,20 @@ fn journal_reveals_nothing_of_another_message() {
             file::rewrap(envelope, stored.path(), USUAL).unwrap().change(),
             FileChange::InPlace
         );
-        assert_eq!(names(stored.place.path()), ["message"]);
+        assert_eq!(names(stored.root.path()), ["message"]);
         assert_eq!(envelope.decrypt(&stored.read(), ROW).unwrap(), plaintext);
         assert_eq!(version(&stored.read()), 2);
     }
     // One that opens here with no slot keeps both files as they are.
-    let stranger = Envelope::new(MemoryKeyring::create("orders").unwrap());
-    fs::write(stored.path(), stranger.encrypt(b"a stranger's", ROW).unwrap()).unwrap();
+    let unrelated = Envelope::new(MemoryKeyring::create("orders").unwrap());
+    fs::write(stored.path(), unrelated.encrypt(b"a stranger's", ROW).unwrap()).unwrap();
     fs::write(stored.journal(), &journal).unwrap();
     assert!(matches!(is_kept(&stored, &stored.envelope), Error::NoKey { .. }));
     assert_eq!(
-        file::rewrap(&stranger, stored.path(), USUAL).unwrap().change(),
+        file::rewrap(&unrelated, stored.path(), USUAL).unwrap().change(),
         FileChange::Unchanged
     );
-    assert_eq!(names(stored.place.path()), ["message"]);
+    assert_eq!(names(stored.root.path()), ["message"]);
 }
 
 #[test]
@@ -316,7 +316,7 @@ fn planted_journal_is_not_touched() {
         drop(fs::remove_dir(stored.journal()).or_else(|_| fs::remove_file(stored.journal())));
     }
     // A file that is larger than any journal, and the name of a foreign file.
-    let precious = stored.place.join("precious");
+    let precious = stored.root.join("precious");
     fs::write(&precious, b"precious").unwrap();
     fs::hard_link(&precious, stored.journal()).unwrap();
     assert_eq!(
@@ -329,5 +329,5 @@ fn planted_journal_is_not_touched() {
         file::rewrap(&stored.envelope, stored.path(), USUAL).unwrap().change(),
         FileChange::Unchanged
     );
-    assert_eq!(names(stored.place.path()), ["message", "precious"]);
+    assert_eq!(names(stored.root.path()), ["message", "precious"]);
 }

@@ -21,11 +21,11 @@ fn refused(stored: &Stored, path: &Path) -> MessageFileError {
 #[test]
 fn links_directories_and_fifos_are_refused() {
     let stored = Stored::new(200, 0);
-    let link = stored.place.join("link");
+    let link = stored.root.join("link");
     symlink(stored.path(), &link).unwrap();
-    let directory = stored.place.join("directory");
+    let directory = stored.root.join("directory");
     fs::create_dir(&directory).unwrap();
-    let fifo = stored.place.join("fifo");
+    let fifo = stored.root.join("fifo");
     let mode = rustix::fs::Mode::from_raw_mode(0o600);
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     for (path, expected) in
@@ -45,7 +45,7 @@ fn links_directories_and_fifos_are_refused() {
         }
     }
     // Under two names a journal stands beside one only; to read it does no harm.
-    fs::hard_link(stored.path(), stored.place.join("other")).unwrap();
+    fs::hard_link(stored.path(), stored.root.join("other")).unwrap();
     let error = refused(&stored, &stored.path());
     assert!(matches!(error, MessageFileError::HardLinks { links: 2, .. }), "{error:?}");
     assert_eq!(read_message(&stored.path()), stored.message);
@@ -54,7 +54,7 @@ fn links_directories_and_fifos_are_refused() {
 #[test]
 fn path_has_to_name_a_file() {
     let stored = Stored::new(200, 0);
-    let missing = stored.place.join("missing");
+    let missing = stored.root.join("missing");
     assert!(
         matches!(refused(&stored, &missing), MessageFileError::File(FileError::NotFound { path }) if path == missing)
     );
@@ -66,7 +66,7 @@ fn path_has_to_name_a_file() {
     };
     assert_eq!(source.kind(), ErrorKind::NotFound);
     for path in ["..", "/", "", "message/", "message/."] {
-        let error = refused(&stored, &stored.place.join(path));
+        let error = refused(&stored, &stored.root.join(path));
         let is_expected = matches!(error, MessageFileError::File(FileError::Name { .. }))
             || (path.is_empty()
                 && matches!(error, MessageFileError::File(FileError::NotRegular { .. })));
@@ -79,7 +79,7 @@ fn path_has_to_name_a_file() {
 fn names_of_every_length_are_read_and_rewrapped() {
     for len in [1, 236, 237, 238, 239, 246, 254, 255] {
         let stored = Stored::new(200, 0);
-        let path = stored.place.join(&"m".repeat(len));
+        let path = stored.root.join(&"m".repeat(len));
         fs::rename(stored.path(), &path).unwrap();
         assert_eq!(read_message(&path), stored.message);
         let expected = if len <= 238 { FileChange::InPlace } else { FileChange::Copied };
@@ -89,15 +89,15 @@ fn names_of_every_length_are_read_and_rewrapped() {
             FileChange::Unchanged
         );
         assert_eq!(version(&fs::read(&path).unwrap()), 2);
-        let to = stored.place.join(&"t".repeat(len));
+        let to = stored.root.join(&"t".repeat(len));
         file::decrypt(&stored.envelope, &path, &to, ROW, file::NewFileOptions::new()).unwrap();
         assert_eq!(fs::read(&to).unwrap(), text(200));
         fs::remove_file(&path).unwrap();
         file::encrypt(&stored.envelope, &to, &path, ROW, file::NewFileOptions::new()).unwrap();
-        assert_eq!(names(stored.place.path()), ["m".repeat(len), "t".repeat(len)]);
+        assert_eq!(names(stored.root.path()), ["m".repeat(len), "t".repeat(len)]);
     }
     let stored = Stored::new(200, 0);
-    let error = refused(&stored, &stored.place.join(&"m".repeat(256)));
+    let error = refused(&stored, &stored.root.join(&"m".repeat(256)));
     let MessageFileError::File(FileError::Io { action: FileAction::Open, source, .. }) = &error
     else {
         panic!("{error:?}")
@@ -108,8 +108,8 @@ fn names_of_every_length_are_read_and_rewrapped() {
 /// Mounted for reading, a message is read, torn or not, and nothing is written.
 #[test]
 fn torn_message_is_read_on_read_only_medium() {
-    let place = TestDirectory::new();
-    let Some(mount) = mount::Mount::tmpfs(place.path(), "size=1m") else { return };
+    let root = TestDirectory::new();
+    let Some(mount) = mount::Mount::tmpfs(root.path(), "size=1m") else { return };
     let stored = Stored::new(200, 0);
     let torn = journals::torn(&stored);
     fs::copy(stored.path(), mount.join("message")).unwrap();

@@ -14,8 +14,8 @@ const USUAL: RewrapOptions<'static> = RewrapOptions::new();
 fn file_equals_rewrap_in_memory_but_for_the_nonce() {
     for &suite in Suite::ALL {
         for (len, reserved) in [(0, 0), (1, 7), (16_384, 500), (100_000, 5_000)] {
-            let place = TestDirectory::new();
-            let path = place.join("message");
+            let directory = TestDirectory::new();
+            let path = directory.join("message");
             let envelope = Envelope::new(MemoryKeyring::create("orders").unwrap());
             let envelope = envelope.with_suite(suite).with_reserved(reserved);
             let message = envelope.encrypt(&text(len), ROW).unwrap();
@@ -32,7 +32,7 @@ fn file_equals_rewrap_in_memory_but_for_the_nonce() {
                 FileChange::InPlace
             );
             assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
-            assert_eq!(names(place.path()), ["message"]);
+            assert_eq!(names(directory.path()), ["message"]);
 
             let found = fs::read(&path).unwrap();
             let header_len = inspect(&message).unwrap().len();
@@ -77,7 +77,7 @@ fn longer_header_is_copied_with_mode_and_owner() {
         let (found, header_len) = (stored.read(), inspect(&stored.message).unwrap().len());
         assert_eq!(found[header_len + 24..], stored.message[header_len..]);
         assert_eq!(envelope.decrypt(&found, ROW).unwrap(), text(len));
-        assert_eq!(names(stored.place.path()), ["message"]);
+        assert_eq!(names(stored.root.path()), ["message"]);
         // Next time it fits: the version before needs less.
         envelope.keyring().promote(1);
         assert_eq!(
@@ -129,7 +129,7 @@ fn file_without_openable_message_is_unchanged() {
             || (expected == "Refused" && matches!(error, Error::Authentication { .. }));
         assert!(is_expected, "{expected}: {error:?}");
         assert_eq!(stored.read(), bytes);
-        assert_eq!(names(stored.place.path()), ["message"]);
+        assert_eq!(names(stored.root.path()), ["message"]);
     }
     // A rewrap that is refused is none.
     fs::write(stored.path(), message).unwrap();
@@ -197,10 +197,10 @@ fn acl_survives_every_way_to_replace_a_file() {
             expected
         );
         assert_eq!(get(&stored.path()), acl);
-        fs::write(stored.place.join("text"), b"text").unwrap();
+        fs::write(stored.root.join("text"), b"text").unwrap();
         let options = file::NewFileOptions::new().replace();
         let envelope = &stored.envelope;
-        file::encrypt(envelope, stored.place.join("text"), stored.path(), ROW, options).unwrap();
+        file::encrypt(envelope, stored.root.join("text"), stored.path(), ROW, options).unwrap();
         assert_eq!(get(&stored.path()), acl);
         assert_eq!(fs::metadata(stored.path()).unwrap().mode() & 0o7777, 0o660);
         assert_eq!(envelope.decrypt(&stored.read(), ROW).unwrap(), b"text");

@@ -70,7 +70,7 @@ fn many_at_once(growth: usize, rounds: u32) {
     assert!(counts[if growth > 0 { 2 } else { 1 }] > 0);
     stored.envelope.keyring().promote(next.into_inner());
     drop(file::rewrap(&stored.envelope, stored.path(), RewrapOptions::new()).unwrap());
-    assert_eq!(names(stored.place.path()), ["message"]);
+    assert_eq!(names(stored.root.path()), ["message"]);
     assert_eq!(stored.envelope.decrypt(&stored.read(), ROW).unwrap(), text(40_000));
 }
 

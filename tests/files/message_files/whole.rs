@@ -9,27 +9,27 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 struct Files {
-    place: TestDirectory,
+    root: TestDirectory,
     envelope: Envelope<Elastic>,
 }
 
 impl Files {
     fn new() -> Self {
-        Files { place: TestDirectory::new(), envelope: Envelope::new(Elastic::new(72, 0)) }
+        Files { root: TestDirectory::new(), envelope: Envelope::new(Elastic::new(72, 0)) }
     }
 
     fn encrypt(&self, from: &str, to: &str) -> Result<u64, Error> {
-        let (from, to) = (self.place.join(from), self.place.join(to));
+        let (from, to) = (self.root.join(from), self.root.join(to));
         file::encrypt(&self.envelope, from, to, ROW, file::NewFileOptions::new())
     }
 
     fn decrypt(&self, from: &str, to: &str) -> Result<u64, Error> {
-        let (from, to) = (self.place.join(from), self.place.join(to));
+        let (from, to) = (self.root.join(from), self.root.join(to));
         file::decrypt(&self.envelope, from, to, ROW, file::NewFileOptions::new())
     }
 
     fn decrypt_bytes(&self, message: &[u8]) -> Result<u64, Error> {
-        fs::write(self.place.join("message"), message).unwrap();
+        fs::write(self.root.join("message"), message).unwrap();
         self.decrypt("message", "text")
     }
 }
@@ -37,7 +37,7 @@ impl Files {
 #[test]
 fn files_of_every_length_there_and_back() {
     let files = Files::new();
-    let path = |name| files.place.join(name);
+    let path = |name| files.root.join(name);
     for len in [0, 1, 16_383, 16_384, 16_385, 131_072, 1_000_003] {
         fs::write(path("plain"), text(len)).unwrap();
         let message_len = files.encrypt("plain", "message").unwrap();
@@ -49,7 +49,7 @@ fn files_of_every_length_there_and_back() {
         for name in ["message", "text"] {
             assert_eq!(fs::metadata(path(name)).unwrap().mode() & 0o7777, 0o600);
         }
-        assert_eq!(names(files.place.path()), ["message", "plain", "text"]);
+        assert_eq!(names(files.root.path()), ["message", "plain", "text"]);
         fs::remove_file(path("message")).unwrap();
         fs::remove_file(path("text")).unwrap();
     }
@@ -58,13 +58,13 @@ fn files_of_every_length_there_and_back() {
 #[test]
 fn existing_file_is_never_replaced() {
     let files = Files::new();
-    let path = |name| files.place.join(name);
+    let path = |name| files.root.join(name);
     fs::write(path("plain"), b"plain").unwrap();
     files.encrypt("plain", "message").unwrap();
     fs::write(path("file"), b"precious").unwrap();
     fs::create_dir(path("directory")).unwrap();
     symlink("nowhere", path("dangling")).unwrap();
-    let before = names(files.place.path());
+    let before = names(files.root.path());
     for name in ["file", "directory", "dangling", "message"] {
         for error in
             [files.encrypt("plain", name).unwrap_err(), files.decrypt("message", name).unwrap_err()]
@@ -76,7 +76,7 @@ fn existing_file_is_never_replaced() {
         }
     }
     assert_eq!(fs::read(path("file")).unwrap(), b"precious");
-    assert_eq!(names(files.place.path()), before);
+    assert_eq!(names(files.root.path()), before);
     for error in
         [files.encrypt("missing", "new").unwrap_err(), files.decrypt("missing", "new").unwrap_err()]
     {
@@ -87,7 +87,7 @@ fn existing_file_is_never_replaced() {
         file_error(error),
         MessageFileError::File(FileError::Io { action: FileAction::Read, .. })
     ));
-    assert_eq!(names(files.place.path()), before);
+    assert_eq!(names(files.root.path()), before);
 }
 
 #[test]
@@ -124,21 +124,21 @@ fn truncated_or_changed_message_makes_no_file() {
         let is_alike = std::mem::discriminant(&error) == std::mem::discriminant(&expected)
             || matches!(error, Error::Authentication { .. } | Error::Truncated { .. });
         assert!(is_alike, "{error:?}, {expected:?}");
-        assert_eq!(names(files.place.path()), ["message"]);
+        assert_eq!(names(files.root.path()), ["message"]);
         cases += 1;
     }
     println!("{cases} bad messages");
     assert!(
         file::decrypt(
             &files.envelope,
-            files.place.join("message"),
-            files.place.join("text"),
+            files.root.join("message"),
+            files.root.join("text"),
             Aad::none(),
             file::NewFileOptions::new()
         )
         .is_err()
     );
-    assert_eq!(names(files.place.path()), ["message"]);
+    assert_eq!(names(files.root.path()), ["message"]);
     assert_eq!(files.decrypt_bytes(&message).unwrap(), 40_000);
 }
 
@@ -146,7 +146,7 @@ fn truncated_or_changed_message_makes_no_file() {
 #[test]
 fn unfinished_files_of_others_are_kept() {
     let files = Files::new();
-    let path = |name| files.place.join(name);
+    let path = |name| files.root.join(name);
     fs::write(path("plain"), text(1_000)).unwrap();
     let unfinished = [".message.envelock-partial", ".0123456789abcdef.envelock-partial"];
     for name in unfinished {
@@ -160,7 +160,7 @@ fn unfinished_files_of_others_are_kept() {
     for name in unfinished {
         assert_eq!(fs::read(path(name)).unwrap(), b"precious");
     }
-    assert_eq!(names(files.place.path()).len(), 6);
+    assert_eq!(names(files.root.path()).len(), 6);
 }
 
 /// A file that is to be read, under the name of the journal of the one to be written.
@@ -168,22 +168,22 @@ fn unfinished_files_of_others_are_kept() {
 fn readable_file_is_never_taken_for_a_leftover() {
     let ours = ".new.envelock-rewrap";
     let files = Files::new();
-    let path = |name: &str| files.place.join(name);
+    let path = |name: &str| files.root.join(name);
     let is_refused = |error: Error, before: &[String]| {
         let error = file_error(error);
         let MessageFileError::SourceInTheWay { path: found } = &error else { panic!("{error:?}") };
         assert_eq!((found, error.is_retryable()), (&path(ours), false));
-        assert_eq!(names(files.place.path()), before);
+        assert_eq!(names(files.root.path()), before);
     };
     fs::write(path(ours), text(1_000)).unwrap();
     fs::hard_link(path(ours), path("other")).unwrap();
     symlink(path(ours), path("link")).unwrap();
-    let before = names(files.place.path());
+    let before = names(files.root.path());
     for from in [ours, "other", "link", &format!("./{ours}")] {
         is_refused(files.encrypt(from, "new").unwrap_err(), &before);
     }
     fs::remove_file(path("other")).unwrap();
-    let before = names(files.place.path());
+    let before = names(files.root.path());
     is_refused(files.encrypt(ours, "new").unwrap_err(), &before);
     assert_eq!(fs::read(path(ours)).unwrap(), text(1_000));
 
@@ -198,7 +198,7 @@ fn readable_file_is_never_taken_for_a_leftover() {
     // A link of that name to what is to be read.
     fs::rename(path(ours), path("plain")).unwrap();
     symlink("plain", path(ours)).unwrap();
-    let before = names(files.place.path());
+    let before = names(files.root.path());
     is_refused(files.encrypt(ours, "new").unwrap_err(), &before);
 }
 
@@ -206,14 +206,14 @@ fn readable_file_is_never_taken_for_a_leftover() {
 #[test]
 fn files_beside_a_message_are_kept() {
     let files = Files::new();
-    let path = |name: &str| files.place.join(name);
+    let path = |name: &str| files.root.join(name);
     for name in [".video.partial", ".video.rewrap", "video.envelock-partial"] {
         fs::write(path(name), text(1_000)).unwrap();
         files.encrypt(name, "video").unwrap();
         files.envelope.keyring().promote(2);
         drop(file::rewrap(&files.envelope, path("video"), Default::default()).unwrap());
         files.envelope.keyring().promote(1);
-        assert_eq!(names(files.place.path()).len(), 2);
+        assert_eq!(names(files.root.path()).len(), 2);
         assert_eq!(fs::read(path(name)).unwrap(), text(1_000));
         fs::remove_file(path(name)).unwrap();
         fs::remove_file(path("video")).unwrap();
@@ -228,17 +228,17 @@ fn files_beside_a_message_are_kept() {
             assert!(matches!(file_error(error), MessageFileError::File(FileError::Name { .. })));
         }
     }
-    assert_eq!(names(files.place.path()), ["message", "plain"]);
+    assert_eq!(names(files.root.path()), ["message", "plain"]);
 }
 
 /// Only beside a message that opens is anything ours.
 #[test]
 fn rewrap_of_no_message_touches_nothing_beside_it() {
     let files = Files::new();
-    let path = |name: &str| files.place.join(name);
+    let path = |name: &str| files.root.join(name);
     let message = files.envelope.encrypt(b"four score", ROW).unwrap();
-    let stranger = Envelope::new(MemoryKeyring::create("orders").unwrap());
-    let foreign = stranger.encrypt(b"four score", ROW).unwrap();
+    let other = Envelope::new(MemoryKeyring::create("orders").unwrap());
+    let foreign = other.encrypt(b"four score", ROW).unwrap();
     fs::write(path(".foo.envelock-partial"), b"precious").unwrap();
     for bytes in [b"plain text", &message[..50], &foreign[..]] {
         fs::write(path("foo"), bytes).unwrap();
@@ -248,17 +248,17 @@ fn rewrap_of_no_message_touches_nothing_beside_it() {
     }
     fs::write(path("foo"), message).unwrap();
     drop(file::rewrap(&files.envelope, path("foo"), Default::default()).unwrap());
-    assert_eq!(names(files.place.path()), [".foo.envelock-partial", "foo"]);
+    assert_eq!(names(files.root.path()), [".foo.envelock-partial", "foo"]);
 }
 
 #[test]
 fn full_medium_leaves_no_new_file_and_the_old_message() {
-    let place = TestDirectory::new();
-    let Some(mount) = Mount::tmpfs(place.path(), "size=1m") else { return };
+    let root = TestDirectory::new();
+    let Some(mount) = Mount::tmpfs(root.path(), "size=1m") else { return };
     let files = Files::new();
     let message = files.envelope.encrypt(&text(600_000), ROW).unwrap();
     fs::write(mount.join("message"), &message).unwrap();
-    fs::write(files.place.join("plain"), text(600_000)).unwrap();
+    fs::write(files.root.join("plain"), text(600_000)).unwrap();
     let mut errors = vec![
         file::decrypt(
             &files.envelope,
@@ -270,7 +270,7 @@ fn full_medium_leaves_no_new_file_and_the_old_message() {
         .unwrap_err(),
         file::encrypt(
             &files.envelope,
-            files.place.join("plain"),
+            files.root.join("plain"),
             mount.join("other"),
             ROW,
             file::NewFileOptions::new(),
@@ -307,7 +307,7 @@ fn full_medium_leaves_no_new_file_and_the_old_message() {
 #[test]
 fn sources_that_are_links_or_pipes_are_read() {
     let files = Files::new();
-    let path = |name: &str| files.place.join(name);
+    let path = |name: &str| files.root.join(name);
     let message = files.envelope.encrypt(&text(100_000), ROW).unwrap();
     // As a volume of a cluster is laid out: what is mounted is a link by way of a link.
     fs::create_dir(path("..release")).unwrap();
@@ -355,7 +355,7 @@ fn sources_that_are_links_or_pipes_are_read() {
 fn sources_that_are_descriptors_are_read() {
     use std::os::fd::AsRawFd;
     let files = Files::new();
-    let path = |name: &str| files.place.join(name);
+    let path = |name: &str| files.root.join(name);
     let message = files.envelope.encrypt(&text(100_000), ROW).unwrap();
     fs::write(path("message"), &message).unwrap();
     let file = fs::File::open(path("message")).unwrap();
@@ -383,7 +383,7 @@ fn sources_that_are_descriptors_are_read() {
 #[test]
 fn target_is_replaced_on_request_and_keeps_access() {
     let files = Files::new();
-    let path = |name: &str| files.place.join(name);
+    let path = |name: &str| files.root.join(name);
     let replacing = file::NewFileOptions::new().replace();
     fs::write(path("plain"), text(1_000)).unwrap();
     fs::write(path("message"), b"an older one").unwrap();
@@ -393,7 +393,7 @@ fn target_is_replaced_on_request_and_keeps_access() {
         chown(path("message"), Some(4_321), Some(8_765)).unwrap();
     }
     let before = fs::metadata(path("message")).unwrap();
-    let held = fs::File::open(path("message")).unwrap();
+    let open_file = fs::File::open(path("message")).unwrap();
     files.encrypt("plain", "message").unwrap_err();
     assert_eq!(fs::read(path("message")).unwrap(), b"an older one");
     file::encrypt(&files.envelope, path("plain"), path("message"), ROW, replacing).unwrap();
@@ -405,7 +405,7 @@ fn target_is_replaced_on_request_and_keeps_access() {
         (before.mode(), before.uid(), before.gid())
     );
     assert_ne!(after.ino(), before.ino());
-    assert_eq!(held.metadata().unwrap().len(), 12, "whoever reads the old one reads on");
+    assert_eq!(open_file.metadata().unwrap().len(), 12, "whoever reads the old one reads on");
 
     // A file in its own place; and one that was not there.
     file::decrypt(&files.envelope, path("message"), path("message"), ROW, replacing).unwrap();
@@ -429,7 +429,7 @@ fn target_is_replaced_on_request_and_keeps_access() {
             "{error:?}"
         );
     }
-    assert_eq!(names(files.place.path()), ["directory", "link", "message", "new", "plain"]);
+    assert_eq!(names(files.root.path()), ["directory", "link", "message", "new", "plain"]);
 }
 
 /// Runs `work` as a user whom no rule is waived for, or as this one where it is no root.
@@ -456,7 +456,7 @@ const NOBODY: u32 = 65_534;
 #[test]
 fn message_in_directory_that_cannot_be_listed_is_read() {
     let files = Files::new();
-    let path = |name: &str| files.place.join(name);
+    let path = |name: &str| files.root.join(name);
     let set_mode = |path: &Path, mode| {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
@@ -467,7 +467,7 @@ fn message_in_directory_that_cannot_be_listed_is_read() {
     let message = files.envelope.encrypt(&text(1_000), ROW).unwrap();
     fs::write(hidden.join("message"), &message).unwrap();
     set_mode(&hidden.join("message"), 0o644);
-    set_mode(files.place.path(), 0o711);
+    set_mode(files.root.path(), 0o711);
     set_mode(&hidden, 0o311);
     if rustix::process::geteuid().is_root() {
         chown(&own, Some(NOBODY), Some(NOBODY)).unwrap();

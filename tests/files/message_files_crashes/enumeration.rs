@@ -42,7 +42,7 @@ impl Recording {
         }
     }
 
-    fn judge(&self, found: Result<u32, String>, old_allowed: bool) -> Result<u32, String> {
+    fn check(&self, found: Result<u32, String>, old_allowed: bool) -> Result<u32, String> {
         match found {
             Ok(version) if version == self.after => Ok(version),
             Ok(version) if self.before.contains(&version) && old_allowed => Ok(version),
@@ -70,7 +70,7 @@ fn enumerate(scene: &Scene, most: usize, ignored_syncs: BTreeSet<usize>) -> Repo
     let mut report = Report::default();
     recording.images(|image, old_allowed| {
         report.first += 1;
-        match recording.judge(scene.found(&image), old_allowed) {
+        match recording.check(scene.found(&image), old_allowed) {
             Ok(OLD) => report.old += 1,
             Ok(_) => report.new += 1,
             Err(error) => report.bad.push(error),
@@ -96,7 +96,7 @@ fn recover(scene: &Scene, disk: Disk, is_durable: bool, report: &mut Report) {
     report.recoveries += 1;
     again.images(|image, old_allowed| {
         report.second += 1;
-        let verdict = again.judge(scene.found(&image), old_allowed);
+        let verdict = again.check(scene.found(&image), old_allowed);
         assert!(verdict.is_ok(), "after a second crash: {verdict:?}");
     });
     scene.envelope.keyring().promote(NEW);

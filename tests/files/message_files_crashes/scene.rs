@@ -95,15 +95,15 @@ impl Scene {
     /// The version that the message on a disk is under, or what is wrong with it.
     pub fn found(&self, image: &Disk) -> Result<u32, String> {
         let directory = Arc::new(SimulatedDirectory::from_disk(image.clone()));
-        let told = |error: Error| format!("{error:?}");
-        let mut file = open_in(directory.clone(), OsStr::new(NAME)).map_err(told)?;
+        let reported = |error: Error| format!("{error:?}");
+        let mut file = open_in(directory.clone(), OsStr::new(NAME)).map_err(reported)?;
         let mut message = Vec::new();
         file.read_to_end(&mut message).unwrap();
         assert_eq!(file.len(), message.len() as u64);
         if !file.is_torn() {
             assert_eq!(image.bytes(OsStr::new(NAME)), Some(&message[..]));
         }
-        let text = self.envelope.decrypt(&message, ROW).map_err(told)?;
+        let text = self.envelope.decrypt(&message, ROW).map_err(reported)?;
         if text != TEXT || self.body(&message) != self.body(&self.message) {
             return Err("another text".into());
         }

@@ -139,7 +139,7 @@ impl Scene {
         Some(usize::from(text[0]))
     }
 
-    fn judge(&self, outcome: &Outcome<Answer>, seen: &[usize]) {
+    fn check(&self, outcome: &Outcome<Answer>, seen: &[usize]) {
         let of = |act: &[Act]| {
             (0..self.acts.len()).filter(|role| act.contains(&self.acts[*role])).collect::<Vec<_>>()
         };
@@ -203,17 +203,17 @@ impl Scene {
             }
             self.found(directory, AWAY);
         };
-        let judge = |outcome: Outcome<Answer>| {
-            let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                self.judge(&outcome, &seen.borrow());
+        let check = |outcome: Outcome<Answer>| {
+            let checked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                self.check(&outcome, &seen.borrow());
             }));
-            if let Err(panic) = judged {
+            if let Err(panic) = checked {
                 println!("{:?}, {:?}: {:?}", self.acts, self.lacks, outcome.steps);
                 println!("{:?}", outcome.answers);
                 std::panic::resume_unwind(panic);
             }
         };
-        explore(depth, || self.directory(), &works, look, judge)
+        explore(depth, || self.directory(), &works, look, check)
     }
 }
 

@@ -669,8 +669,8 @@ fn text_of_a_reuse_names_no_key() {
 /// The plaintext length that a keyring gets, for every form of encryption.
 #[test]
 fn wrap_sees_the_length_of_the_plaintext_only() {
-    struct Told(Arc<Scripted>, Mutex<Vec<Option<u64>>>);
-    impl Keyring for Told {
+    struct Recorder(Arc<Scripted>, Mutex<Vec<Option<u64>>>);
+    impl Keyring for Recorder {
         fn visit_primaries(
             &self,
             visit: &mut dyn FnMut(&PrimaryKey<'_>),
@@ -697,16 +697,16 @@ fn wrap_sees_the_length_of_the_plaintext_only() {
             self.0.unwrap(slot, context, data_key)
         }
     }
-    let told = Told(backend(), Mutex::default());
-    let envelope = Envelope::new(&told);
+    let reported = Recorder(backend(), Mutex::default());
+    let envelope = Envelope::new(&reported);
     let message = envelope.encrypt(&[1; 20_000], ROW).unwrap();
     envelope.encrypt_detached(&[], ROW).unwrap();
     let mut room = vec![0; envelope.message_len(5).unwrap()];
     envelope.encrypt_into(&[1; 5], ROW, &mut room).unwrap();
     let range = envelope.plaintext_range(5).unwrap();
     envelope.encrypt_in_place(&mut room, range, ROW).unwrap();
-    told.0.ring.rotate().unwrap();
+    reported.0.ring.rotate().unwrap();
     assert!(envelope.rewrap(&message, Default::default()).unwrap().is_changed());
-    let lengths = told.1.lock().unwrap().clone();
+    let lengths = reported.1.lock().unwrap().clone();
     assert_eq!(lengths, [Some(20_000), Some(0), Some(5), Some(5), None]);
 }

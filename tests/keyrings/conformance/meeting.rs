@@ -5,20 +5,20 @@ use std::thread::{self, ThreadId};
 
 pub struct Meeting {
     /// The thread of the test, which meets no other.
-    judge: ThreadId,
+    check: ThreadId,
     arrived: AtomicUsize,
 }
 
 impl Meeting {
     /// Created by the thread of the test.
     pub fn new() -> Self {
-        Meeting { judge: thread::current().id(), arrived: AtomicUsize::new(0) }
+        Meeting { check: thread::current().id(), arrived: AtomicUsize::new(0) }
     }
 
     /// Waits, in any thread but that of the judge, until two have come here: the judge starts several
     /// that do the same.
     pub fn wait(&self) {
-        if thread::current().id() == self.judge {
+        if thread::current().id() == self.check {
             return;
         }
         self.arrived.fetch_add(1, Relaxed);

@@ -152,7 +152,7 @@ impl Remote {
         self.mistake == mistake
     }
 
-    fn told(&self, failure: Failure) -> KeyringError {
+    fn reported(&self, failure: Failure) -> KeyringError {
         let error = |text| IoError::other(text);
         match failure {
             Failure::Mode(Mode::Denied) if self.is(Mistake::DeniedIsUnavailable) => {
@@ -191,7 +191,7 @@ impl Remote {
         }
         let mut memory = self.memory.lock().unwrap();
         if !memory.as_ref().is_some_and(&wants) {
-            *memory = Some(self.service.describe().map_err(|failure| self.told(failure))?);
+            *memory = Some(self.service.describe().map_err(|failure| self.reported(failure))?);
         }
         Ok(memory.clone().unwrap())
     }
@@ -221,7 +221,7 @@ impl Remote {
         }
         if label.name.as_str() != self.name {
             if self.is(Mistake::AsksForForeignNames) {
-                self.service.describe().map_err(|failure| self.told(failure))?;
+                self.service.describe().map_err(|failure| self.reported(failure))?;
             }
             return Err(KeyringError::NotMine);
         }
@@ -256,7 +256,7 @@ impl Keyring for Remote {
         _: &mut KeyringRng<'_>,
     ) -> Answer {
         let wrapped = self.service.encrypt(&self.aad(context), data_key.expose());
-        let (version, blob) = wrapped.map_err(|failure| self.told(failure))?;
+        let (version, blob) = wrapped.map_err(|failure| self.reported(failure))?;
         let remembered = self.metadata(|_| true)?.primary;
         let version = if self.is(Mistake::LabelsByMemory) { remembered } else { version };
         slots.push(&self.label(version), &blob)?;
@@ -300,7 +300,7 @@ impl Keyring for Remote {
     fn unwrap(&self, slot: &Slot<'_>, context: &WrapContext<'_>, data_key: &mut DataKey) -> Answer {
         let (version, _) = self.version_of(&slot.label)?;
         let opened = self.service.decrypt(version, &self.aad(context), slot.wrapped_key);
-        let opened = opened.map_err(|failure| self.told(failure))?;
+        let opened = opened.map_err(|failure| self.reported(failure))?;
         if data_key.set(&opened) { Ok(()) } else { Err(KeyringError::Authentication) }
     }
 
@@ -406,9 +406,9 @@ impl<K: Keyring> Controls for Controlled<K> {
         (self.purge)(&self.keyring);
     }
 
-    fn twins(&self, judge: &mut dyn FnMut(&dyn Keyring)) {
+    fn twins(&self, check: &mut dyn FnMut(&dyn Keyring)) {
         let Remote { service, name, algorithm, mistake, .. } = &*self.remote;
-        judge(&Remote::over(service.clone(), "remote/alias", *algorithm, *mistake));
-        judge(&Remote::over(service.clone(), name, algorithm + 1, *mistake));
+        check(&Remote::over(service.clone(), "remote/alias", *algorithm, *mistake));
+        check(&Remote::over(service.clone(), name, algorithm + 1, *mistake));
     }
 }

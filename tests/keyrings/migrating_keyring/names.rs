@@ -19,11 +19,11 @@ use envelock::{
 use rand_chacha::ChaCha20Rng;
 use std::sync::Arc;
 
-fn held(keyring: &dyn Keyring, name: &str) -> Vec<String> {
-    let mut held = Vec::new();
-    let mut visit = |key: KeyName<'_>| held.push(key.as_str().to_owned());
+fn holds_keys(keyring: &dyn Keyring, name: &str) -> Vec<String> {
+    let mut holds_keys = Vec::new();
+    let mut visit = |key: KeyName<'_>| holds_keys.push(key.as_str().to_owned());
     keyring.holds(KeyName::new(name).unwrap(), &mut visit).unwrap();
-    held
+    holds_keys
 }
 
 /// Encrypts under a key by its name.
@@ -72,7 +72,7 @@ fn fill(keyring: &impl Lifecycle) {
 
 fn check_names(keyring: &dyn Keyring) {
     for (name, keys) in [("a", &["a"][..]), ("b", &["b"]), ("current", &["b"]), ("c", &[])] {
-        assert_eq!(held(keyring, name), keys, "{name}");
+        assert_eq!(holds_keys(keyring, name), keys, "{name}");
     }
     for (name, number) in [("a", 1), ("b", 2)] {
         let message = message_under(keyring, name).unwrap();
@@ -117,7 +117,7 @@ fn every_keyring_reports_by_name_all_it_has() {
     check_names(&ReadOnlyFileKeyring::open(&path, "a", &protection).unwrap());
     // One that none of the keys is selected of holds them all the same.
     let unselected = FileKeyring::open_any(&path, &protection).unwrap();
-    assert_eq!(held(&unselected, "b"), ["b"]);
+    assert_eq!(holds_keys(&unselected, "b"), ["b"]);
     assert_eq!(labels(&message_under(&unselected, "b").unwrap()), [label("b", 2)]);
 }
 
@@ -127,9 +127,9 @@ fn keyring_of_one_key_alone_does_not_hold_the_others() {
     fill(&keyring);
     for only in ["b", "current"] {
         let one = keyring.only_key(only).unwrap();
-        assert_eq!(held(&one, "b"), ["b"]);
-        assert_eq!(held(&one, "current"), ["b"]);
-        assert_eq!(held(&one, "a"), [""; 0]);
+        assert_eq!(holds_keys(&one, "b"), ["b"]);
+        assert_eq!(holds_keys(&one, "current"), ["b"]);
+        assert_eq!(holds_keys(&one, "a"), [""; 0]);
         let error = message_under(&one, "a").unwrap_err();
         assert!(
             matches!(&error, Error::Lifecycle(LifecycleError::UnknownKey { key }) if key == "a"),
@@ -173,11 +173,11 @@ fn custom_keyring_opens_its_own_wraps() {
     let rings = ["a", "b", "a"].map(|name| MemoryKeyring::create(name).unwrap());
     let custom = Custom(rings.into());
     for name in ["a", "b"] {
-        assert_eq!(held(&custom, name), [name]);
+        assert_eq!(holds_keys(&custom, name), [name]);
         let message = message_under(&custom, name).unwrap();
         assert_eq!(labels(&message), [label(name, 1)], "the first of the name, and it alone");
     }
-    assert_eq!(held(&custom, "c"), [""; 0]);
+    assert_eq!(holds_keys(&custom, "c"), [""; 0]);
     let error = message_under(&custom, "c").unwrap_err();
     assert!(
         matches!(&error, Error::Lifecycle(LifecycleError::UnknownKey { key }) if key == "c"),
@@ -248,7 +248,7 @@ fn random_members_move_as_modelled() {
                 Arc::new(keyring)
             })
             .collect();
-        let holds = |member: &MemoryKeyring, name: &str| !held(member, name).is_empty();
+        let holds = |member: &MemoryKeyring, name: &str| !holds_keys(member, name).is_empty();
         let combined = |mut members: std::slice::Iter<'_, Arc<MemoryKeyring>>| {
             let first = MigratingKeyring::new(members.next().unwrap().clone());
             members.fold(first, |all, member| all.with(member.clone()).unwrap())
@@ -256,7 +256,7 @@ fn random_members_move_as_modelled() {
         let moving = combined(members.iter());
         for name in NAMES {
             let owners: Vec<_> = members.iter().filter(|member| holds(member, name)).collect();
-            assert_eq!(held(&moving, name), vec![name; owners.len()], "seed {seed}");
+            assert_eq!(holds_keys(&moving, name), vec![name; owners.len()], "seed {seed}");
             let Some(pick) = rng.next_u32().checked_rem(owners.len() as u32) else {
                 assert!(message_under(&moving, name).is_err(), "seed {seed}");
                 continue;

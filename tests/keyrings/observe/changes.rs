@@ -102,13 +102,13 @@ fn keys_aliases_and_labels_are_reported() {
     let version = version(1);
     let label = Change::SetLabel { key, version, name, value: Some("42") };
     change(&keyring, &[label, Change::RemoveAlias { alias: "now" }]).unwrap();
-    let told = [
+    let reported = [
         "3: alias now from None to Some(\"orders\")",
         "4: alias now from Some(\"orders\") to Some(\"invoices\")",
         "5: label of orders 1",
         "5: alias now from Some(\"invoices\") to None",
     ];
-    saw(&keyring, &told);
+    saw(&keyring, &reported);
 }
 
 /// Several changes are one change; each rotation names the primary before it.
@@ -125,7 +125,7 @@ fn changes_made_at_once_are_reported_in_order() {
         Change::Rotate { key: "orders" },
     ];
     assert_eq!(change(&keyring, &changes).unwrap(), 3);
-    let told = [
+    let reported = [
         "3: orders 1 from primary to compromised",
         "3: added invoices 2",
         "3: invoices 1 from primary to enabled",
@@ -139,17 +139,17 @@ fn changes_made_at_once_are_reported_in_order() {
         "3: orders 3 from pending to primary",
         "3: rotated orders from 2 to 3",
     ];
-    saw(&keyring, &told);
+    saw(&keyring, &reported);
     // A primary that was lost earlier is not the one before this change.
     let lost = Change::Version { key: "orders", version: version(3), operation };
     change(&keyring, &[lost]).unwrap();
     keyring.promote(version(2)).unwrap();
-    let told = [
+    let reported = [
         "4: orders 3 from primary to compromised",
         "5: orders 2 from enabled to primary",
         "5: rotated orders from none to 2",
     ];
-    saw(&keyring, &told);
+    saw(&keyring, &reported);
 }
 
 #[test]

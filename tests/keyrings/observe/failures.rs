@@ -33,27 +33,27 @@ fn failing_backend_is_reported_once_a_call() {
         let version = version(if method == Method::Rewrap { 2 } else { 1 });
         (ObservedKeyring::new(Toy { version, ..toy }, Recorder::default()), message)
     };
-    let told = ["unavailable: keyring is unavailable: slow"];
+    let reported = ["unavailable: keyring is unavailable: slow"];
     for method in [Method::Primary, Method::Wrap] {
         let (keyring, _) = fail(method);
         assert!(encrypt(&keyring).unwrap_err().is_retryable());
-        saw(&keyring, &told);
+        saw(&keyring, &reported);
     }
     let (keyring, message) = fail(Method::Unwrap);
     assert!(decrypt(&keyring, &message).unwrap_err().is_retryable());
-    saw(&keyring, &told);
+    saw(&keyring, &reported);
     for method in [Method::Primary, Method::Rewrap] {
         let (keyring, message) = fail(method);
         let error = Envelope::new(&keyring).rewrap(&message, RewrapOptions::new()).unwrap_err();
         assert!(error.is_retryable());
-        saw(&keyring, &told);
+        saw(&keyring, &reported);
     }
     // A wrap that fails after its first slot does not report that slot.
     let (keyring, _) = fail(Method::Wrap);
     let inner = Both(MemoryKeyring::create("escrow").unwrap(), keyring.keyring());
     let keyring = ObservedKeyring::new(inner, Recorder::default());
     encrypt(&keyring).unwrap_err();
-    saw(&keyring, &told);
+    saw(&keyring, &reported);
 }
 
 #[test]

@@ -69,7 +69,7 @@ pub fn transitions(key: &str) -> Vec<Transition> {
 }
 
 /// Tells `observer` one event of each kind, with names as given.
-pub fn tell_all(observer: &dyn Observer, name: &str, key: &str) {
+pub fn report_all(observer: &dyn Observer, name: &str, key: &str) {
     let label = label(name);
     observer.event(&Event::Wrapped { label });
     observer.event(&Event::Unwrapped { label, compromised: false });

@@ -1,6 +1,6 @@
 //! The observer of feature `metrics`.
 
-use super::events::{HOSTILE, label, live, tell_all, version};
+use super::events::{HOSTILE, label, live, report_all, version};
 use super::{secrets, table, words};
 use envelock::{
     keyring::Refusal,
@@ -141,7 +141,7 @@ const DOCUMENTATION: &str = include_str!("../../../src/observe/metrics.md");
 /// them, and no others.
 #[test]
 fn documented_metrics_are_those_that_are_emitted() {
-    let seen = capture(|| tell_all(&MetricsObserver::new(), "orders", "orders"));
+    let seen = capture(|| report_all(&MetricsObserver::new(), "orders", "orders"));
     let mut emitted: BTreeMap<(String, Kind), Vec<String>> = BTreeMap::new();
     let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (name, kind, labels) in seen.series().into_keys() {
@@ -256,7 +256,7 @@ fn so_many_keys_have_series_and_the_rest_share_one() {
             for number in 0..1100 {
                 let name = format!("tenant-{number}");
                 for _ in 0..2 {
-                    tell_all(&observer, &name, &name);
+                    report_all(&observer, &name, &name);
                 }
             }
         });
@@ -295,7 +295,7 @@ fn no_secret_is_in_a_label() {
     let mut data_key_id = None;
     let seen = capture(|| {
         data_key_id = Some(live(MetricsObserver::new()));
-        tell_all(&MetricsObserver::new(), "orders", HOSTILE);
+        report_all(&MetricsObserver::new(), "orders", HOSTILE);
     });
     let text = format!("{:?}", seen.series());
     secrets::assert_no_secret(&text);

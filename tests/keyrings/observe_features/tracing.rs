@@ -1,6 +1,6 @@
 //! The observer of feature `tracing`.
 
-use super::events::{HOSTILE, live, tell_all};
+use super::events::{HOSTILE, live, report_all};
 use super::{secrets, table, words};
 use envelock::observe::TracingObserver;
 use std::collections::BTreeMap;
@@ -89,7 +89,7 @@ fn capture(work: impl FnOnce()) -> Vec<Seen> {
 /// others.
 #[test]
 fn documented_events_are_those_that_are_emitted() {
-    let seen = capture(|| tell_all(&TracingObserver::new(), "orders", "orders"));
+    let seen = capture(|| report_all(&TracingObserver::new(), "orders", "orders"));
     let mut emitted: BTreeMap<&str, (String, Vec<String>)> = BTreeMap::new();
     for event in &seen {
         assert_eq!(event.target, "envelock");
@@ -115,7 +115,7 @@ fn documented_events_are_those_that_are_emitted() {
 
 #[test]
 fn fields_have_the_documented_values() {
-    let seen = capture(|| tell_all(&TracingObserver::new(), "orders", "orders"));
+    let seen = capture(|| report_all(&TracingObserver::new(), "orders", "orders"));
     let find = |name: &str| seen.iter().find(|event| event.name == name).unwrap();
     let text = |text: &str| Some(Value::Text(text.into()));
     let wrapped = find("wrapped");
@@ -146,7 +146,7 @@ fn fields_have_the_documented_values() {
 #[test]
 fn no_text_of_others_can_write_lines_of_its_own() {
     // A keyset of this crate takes no such name; a lifecycle of another crate might.
-    let seen = capture(|| tell_all(&TracingObserver::new(), "a/b:c@d+e=f-g.h_i", HOSTILE));
+    let seen = capture(|| report_all(&TracingObserver::new(), "a/b:c@d+e=f-g.h_i", HOSTILE));
     let mut hostile = 0;
     for event in &seen {
         for (field, value) in &event.fields {
@@ -198,7 +198,7 @@ fn no_secret_and_no_data_key_id_at_any_level() {
 /// Nothing that says more than usual is at a level that is on by default.
 #[test]
 fn ordinary_use_is_below_info() {
-    for event in capture(|| tell_all(&TracingObserver::new(), "orders", "orders")) {
+    for event in capture(|| report_all(&TracingObserver::new(), "orders", "orders")) {
         let ordinary = ["wrapped", "unwrapped"].contains(&event.name);
         assert_eq!(event.level > Level::INFO, ordinary, "{}", event.name);
     }

@@ -188,7 +188,7 @@ impl Scene {
 }
 
 /// What a rewrap did, in the words of the cases.
-fn told(scene: &Scene, before: &str, outcome: &Result<Rewrap, Error>) -> String {
+fn reported(scene: &Scene, before: &str, outcome: &Result<Rewrap, Error>) -> String {
     in_words(scene, before, outcome.as_ref().map(Rewrap::header))
 }
 
@@ -196,7 +196,7 @@ pub fn in_words(scene: &Scene, before: &str, outcome: Result<&[u8], &Error>) -> 
     match outcome {
         Ok(header) => {
             let old: Vec<_> = before.split(", ").map(|slot| scene.slot(slot)).collect();
-            let tell = |slot: Vec<u8>| {
+            let describe = |slot: Vec<u8>| {
                 let version = u32::from_be_bytes(slot[..4].try_into().unwrap());
                 let name = slot[16] as char;
                 match old.contains(&slot) {
@@ -205,7 +205,7 @@ pub fn in_words(scene: &Scene, before: &str, outcome: Result<&[u8], &Error>) -> 
                     false => format!("{name}{version} new"),
                 }
             };
-            slots_of(header).into_iter().map(tell).collect::<Vec<_>>().join(", ")
+            slots_of(header).into_iter().map(describe).collect::<Vec<_>>().join(", ")
         }
         Err(Error::Refused { key, version, .. }) => format!("refused {key}{version}"),
         Err(Error::Authentication { .. }) => "not authentic".into(),
@@ -229,7 +229,7 @@ fn every_worked_case_of_the_specification_is_so() {
         let calls: Vec<_> = calls.trim().split(", ").filter(|call| !call.is_empty()).collect();
         let header = scene.header(before);
         let (outcome, made) = scene.rewrap(&header, USUAL);
-        assert_eq!(told(&scene, before, &outcome), after, "{case}");
+        assert_eq!(reported(&scene, before, &outcome), after, "{case}");
         assert_eq!(made, calls, "{case}");
         if let Ok(rewrapped) = outcome {
             let report = rewrapped.report();
@@ -320,8 +320,8 @@ fn version_is_retired_by_an_alias_as_by_its_name() {
             let (outcome, _) = scene.rewrap(&header, USUAL.retiring(name, version(number)));
             match outcome {
                 Ok(_) => assert!(is_retired, "{before} {name}"),
-                Err(Error::OldVersionStillOpens { key: told, .. }) => {
-                    assert!(!is_retired && told == key, "{before} {name}");
+                Err(Error::OldVersionStillOpens { key: reported, .. }) => {
+                    assert!(!is_retired && reported == key, "{before} {name}");
                 }
                 Err(other) => panic!("{before} {name}: {other:?}"),
             }
@@ -358,7 +358,7 @@ fn version_of_a_missing_name_is_not_retired() {
         for options in [USUAL, USUAL.trusting_backend()] {
             let header = scene.header(before);
             let (outcome, _) = scene.rewrap(&header, options.retiring("x", version(1)));
-            assert_eq!(told(&scene, before, &outcome), "refused x1", "{before}");
+            assert_eq!(reported(&scene, before, &outcome), "refused x1", "{before}");
             let (outcome, _) = scene.rewrap(&header, options.retiring("x", version(7)));
             assert!(outcome.is_ok(), "no slot is under it: {before}");
         }
@@ -380,7 +380,7 @@ fn trusted_backend_gets_no_call_for_current_slots() {
     ] {
         let header = scene.header(before);
         let (outcome, made) = scene.rewrap(&header, trusting);
-        assert_eq!(told(&scene, before, &outcome), after);
+        assert_eq!(reported(&scene, before, &outcome), after);
         assert_eq!(made, calls, "{before}");
     }
 }
@@ -476,10 +476,10 @@ fn room_for_several_slots_is_reported_at_once() {
         let mut header = vec![0; available];
         let error =
             envelope.encrypt_detached_into(b"payload", ROW, &mut header, &mut body).unwrap_err();
-        let Error::HeaderRoom { needed: told, available: there } = error else {
+        let Error::HeaderRoom { needed: reported, available: there } = error else {
             panic!("{error:?}");
         };
-        assert_eq!((told, there), (needed, available));
+        assert_eq!((reported, there), (needed, available));
     }
     let mut header = vec![0; needed];
     envelope.encrypt_detached_into(b"payload", ROW, &mut header, &mut body).unwrap();

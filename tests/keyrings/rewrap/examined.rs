@@ -127,9 +127,9 @@ fn slot_of_each_name_is_demanded_by_opening_it() {
 }
 
 /// Unwraps everything to a key of its own.
-struct Liar(MemoryKeyring);
+struct WrongDataKey(MemoryKeyring);
 
-impl Keyring for Liar {
+impl Keyring for WrongDataKey {
     fn visit_primaries(&self, visit: &mut dyn FnMut(&PrimaryKey<'_>)) -> Result<(), KeyringError> {
         self.0.visit_primaries(visit)
     }
@@ -158,11 +158,11 @@ impl Keyring for Liar {
 /// SPEC K-CHECK, whatever the keyring says.
 #[test]
 fn key_that_is_not_the_messages_has_not_opened() {
-    let liar = Liar(keyring("orders", 1));
-    let message = Envelope::new(&liar).encrypt(b"payload", ROW).unwrap();
+    let wrong = WrongDataKey(keyring("orders", 1));
+    let message = Envelope::new(&wrong).encrypt(b"payload", ROW).unwrap();
     let header = &message[..inspect(&message).unwrap().len()];
-    assert_eq!(found(&liar, header), "orders1 other data key");
-    let error = Envelope::new(&liar).verify_slots(header, &["orders"]).unwrap_err();
+    assert_eq!(found(&wrong, header), "orders1 other data key");
+    let error = Envelope::new(&wrong).verify_slots(header, &["orders"]).unwrap_err();
     assert!(matches!(error, Error::Authentication { .. }));
 }
 

@@ -40,8 +40,11 @@ fn add<K: Keyring, T: Keyring + ?Sized>(
             assert!(needed > available);
             assert_eq!(copy, message, "SPEC R-WHOLE");
         }
-        (Err(Error::HeaderRoom { needed, .. }), Err(Error::HeaderRoom { needed: told, .. })) => {
-            assert_eq!(told, *needed);
+        (
+            Err(Error::HeaderRoom { needed, .. }),
+            Err(Error::HeaderRoom { needed: reported, .. }),
+        ) => {
+            assert_eq!(reported, *needed);
             assert_eq!(copy, message, "SPEC R-WHOLE");
         }
         (Err(error), Err(in_place)) => {
@@ -241,13 +244,13 @@ impl Named for SlotLabel<'_> {
 #[test]
 fn header_takes_sixteen_slots_and_all_the_room_it_has() {
     let scene = scene();
-    let stranger = |number: u8| {
+    let foreign = |number: u8| {
         let mut slot = scene.slot("x");
         slot[3] = number;
         slot
     };
-    for (strangers, fits) in [(14, true), (15, false)] {
-        let slots = [(1..=strangers).map(stranger).collect(), vec![scene.slot("a2")]].concat();
+    for (foreign_count, fits) in [(14, true), (15, false)] {
+        let slots = [(1..=foreign_count).map(foreign).collect(), vec![scene.slot("a2")]].concat();
         let header = compose(&scene.message, &slots, 500);
         match add(&scene.keyring, &header, &scene.escrow, GRANT) {
             Ok(added) => {
@@ -298,8 +301,8 @@ fn large_slots_are_added_as_far_as_a_header_goes() {
                 assert_eq!(added.header().len(), needed);
                 assert!(opens(&to, added.header(), &message));
             }
-            Err(Error::HeaderRoom { needed: told, available: 65_535 }) => {
-                assert!(!fits && told == needed, "{told} {needed}");
+            Err(Error::HeaderRoom { needed: reported, available: 65_535 }) => {
+                assert!(!fits && reported == needed, "{reported} {needed}");
             }
             Err(other) => panic!("{other:?}"),
         }
@@ -393,8 +396,8 @@ fn slot_that_does_not_open_is_not_given_out() {
 #[test]
 fn slot_of_another_message_opens_nothing_to_be_added() {
     let (from, escrow) = (keyring("orders", 1), keyring("escrow", 1));
-    let lying = Writes { keyring: &from, instead: Some([7; 32]), answer: None };
-    let message = Envelope::new(&lying).encrypt(b"payload", ROW).unwrap();
+    let altering = Writes { keyring: &from, instead: Some([7; 32]), answer: None };
+    let message = Envelope::new(&altering).encrypt(b"payload", ROW).unwrap();
     let error = add(&from, &message, &escrow, GRANT).unwrap_err();
     assert!(matches!(error, Error::Authentication { .. }), "{error:?}");
 }

@@ -53,8 +53,8 @@ fn clock_before_2026_is_believed_by_key_of_that_time() {
     for (clock, is_believed) in [(old, true), (day_before, true), (before(day_before), false)] {
         let plan = plan(&policy, &keyring, clock);
         assert!(plan.is_empty());
-        let told = plan.warnings().contains(&Warning::Clock { newest: old });
-        assert_eq!((told, plan.next().is_some()), (!is_believed, is_believed), "{plan}");
+        let reported = plan.warnings().contains(&Warning::Clock { newest: old });
+        assert_eq!((reported, plan.next().is_some()), (!is_believed, is_believed), "{plan}");
     }
 }
 
@@ -163,14 +163,14 @@ fn destruction_beyond_31_days_is_reported() {
     operate(&keyring, 1, Operation::Disable, START);
     operate(&keyring, 1, Operation::ScheduleDestruction { after: days(7) }, START);
     let most = START.plus(DAY).plus(MAX_DESTRUCTION_DELAY);
-    for (due, is_told) in [(most, false), (most.plus(SECOND), true)] {
+    for (due, is_reported) in [(most, false), (most.plus(SECOND), true)] {
         let mut records = keyring.versions();
         records[0].destroy_at = Some(due);
         let keyset = Keyset::restore("orders", 2, records).unwrap();
         let keysets = KeysetMap::restore(3, 3, vec![keyset], Default::default()).unwrap();
         let plan = RotationPolicy::on_compromise().plan(&keysets, "orders", START).unwrap();
         let expected = Warning::FutureDate { version: version(1), date: due };
-        assert_eq!(plan.warnings().contains(&expected), is_told, "{plan}");
+        assert_eq!(plan.warnings().contains(&expected), is_reported, "{plan}");
     }
 }
 
@@ -191,8 +191,8 @@ fn every_future_date_is_reported_and_corrected() {
             let plan = plan(&RotationPolicy::on_compromise(), &keyring, START);
             plan.warnings().to_vec()
         };
-        let told = Warning::FutureDate { version: version(1), date: far };
-        assert!(warnings().contains(&told), "{acts:?}");
+        let reported = Warning::FutureDate { version: version(1), date: far };
+        assert!(warnings().contains(&reported), "{acts:?}");
         let before = keyring.versions();
         change(&keyring, Change::CorrectDates { key: "orders" }, START);
         assert!(warnings().is_empty(), "{acts:?}: {:?}", warnings());

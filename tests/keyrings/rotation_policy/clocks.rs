@@ -19,11 +19,11 @@ fn guard(keyring: &MemoryKeyring, operation: Operation, now: Timestamp) -> Optio
         Ok(_) => None,
         Err(Error::Lifecycle(LifecycleError::Guarded {
             key,
-            version: told,
+            version: reported,
             operation: asked,
             guard,
         })) => {
-            assert_eq!((&*key, told, asked), ("orders", version(1), operation));
+            assert_eq!((&*key, reported, asked), ("orders", version(1), operation));
             Some(guard)
         }
         Err(other) => panic!("{other:?}"),
@@ -108,8 +108,8 @@ fn unset_or_fast_clock_makes_nothing_due() {
         (FAR, false),
     ] {
         let plan = plan(&policy, &keyring, clock);
-        let told = plan.warnings().contains(&Warning::Clock { newest });
-        assert_eq!((plan.is_empty(), told), (!is_believed, !is_believed), "{clock}: {plan}");
+        let reported = plan.warnings().contains(&Warning::Clock { newest });
+        assert_eq!((plan.is_empty(), reported), (!is_believed, !is_believed), "{clock}: {plan}");
         assert!(is_believed || plan.next().is_none(), "{plan}");
     }
 }
@@ -186,13 +186,13 @@ fn destruction_that_is_due_asks_newest_date_on_record() {
     operate(&keyring, 1, Operation::Disable, START);
     operate(&keyring, 1, Operation::ScheduleDestruction { after: days(7) }, START);
     let ahead = START.plus(days(3_650)).plus(SECOND);
-    let told = guard(&keyring, Operation::Destroy, ahead);
-    assert_eq!(told, Some(Guard::Clock { newest: START, now: ahead }));
+    let reported = guard(&keyring, Operation::Destroy, ahead);
+    assert_eq!(reported, Some(Guard::Clock { newest: START, now: ahead }));
     // Another host has seen a later day than this one.
     change(&keyring, Change::Rotate { key: "orders" }, at_day(30));
     let behind = at_day(28);
-    let told = guard(&keyring, Operation::Destroy, behind);
-    assert_eq!(told, Some(Guard::Clock { newest: at_day(30), now: behind }));
+    let reported = guard(&keyring, Operation::Destroy, behind);
+    assert_eq!(reported, Some(Guard::Clock { newest: at_day(30), now: behind }));
     let policy = RotationPolicy::on_compromise().carry_out_scheduled();
     assert!(plan(&policy, &keyring, at_day(8)).is_empty());
     assert_eq!(guard(&keyring, Operation::Destroy, at_day(29)), None);
@@ -311,8 +311,8 @@ fn wrong_clocks_never_hasten_destruction() {
         assert!(actions(&plan).contains(&Action::Rotate), "{plan}");
         for record in keyring.versions() {
             let is_late = record.destroy_at.is_some_and(|due| due > now.plus(days(31)));
-            let told = |it: &Warning| matches!(it, Warning::FutureDate { version, .. } if *version == record.version);
-            assert!(!is_late || plan.warnings().iter().any(told), "{plan}");
+            let reported = |it: &Warning| matches!(it, Warning::FutureDate { version, .. } if *version == record.version);
+            assert!(!is_late || plan.warnings().iter().any(reported), "{plan}");
             flagged += usize::from(is_late);
         }
     }

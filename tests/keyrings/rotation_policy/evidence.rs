@@ -32,10 +32,10 @@ fn version_is_destroyed_on_evidence_only() {
             Error::Lifecycle(LifecycleError::Guarded {
                 guard: Guard::EvidenceRequired,
                 key,
-                version: told,
+                version: reported,
                 operation: asked,
             }) => {
-                assert_eq!((&*key, told, asked), ("orders", version(1), operation));
+                assert_eq!((&*key, reported, asked), ("orders", version(1), operation));
             }
             other => panic!("{other:?}"),
         }

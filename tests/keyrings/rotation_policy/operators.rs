@@ -64,16 +64,16 @@ fn rollback_is_not_undone_by_a_limit_of_use() {
         RotationPolicy::every_90_days().rotate_after_bytes(100),
     ] {
         assert_eq!(actions(&plan(&policy, &keyring, START)), [Action::Rotate]);
-        let elsewhere = self::keyring();
-        let envelope = Envelope::new(&elsewhere);
+        let other_keyring = self::keyring();
+        let envelope = Envelope::new(&other_keyring);
         (0..2).for_each(|_| drop(envelope.encrypt(&[0; 50], Aad::none()).unwrap()));
-        run(&policy, &elsewhere, START);
-        operate(&elsewhere, 1, Operation::Promote, at_day(1));
-        let left = run(&policy, &elsewhere, at_day(2));
+        run(&policy, &other_keyring, START);
+        operate(&other_keyring, 1, Operation::Promote, at_day(1));
+        let left = run(&policy, &other_keyring, at_day(2));
         assert!(left.is_empty());
         assert!(matches!(left.warnings(), [Warning::RolledBack { .. }]), "{left}");
         assert_eq!(left.next().unwrap().at, at_day(91));
-        assert_eq!(actions(&plan(&policy, &elsewhere, at_day(91))), [Action::Rotate]);
+        assert_eq!(actions(&plan(&policy, &other_keyring, at_day(91))), [Action::Rotate]);
     }
 }
 
@@ -138,10 +138,10 @@ fn hold_keeps_a_policy_off_a_version_or_a_key() {
         .disable_after(days(1))
         .schedule_destruction_after(days(1))
         .carry_out_scheduled();
-    for held in [None, Some(version(1))] {
+    for on_hold in [None, Some(version(1))] {
         let keyring = keyring();
         change(&keyring, Change::Rotate { key: "orders" }, START);
-        let hold = Change::Hold { key: "orders", version: held, reason: "case 7" };
+        let hold = Change::Hold { key: "orders", version: on_hold, reason: "case 7" };
         change(&keyring, hold, START);
         let left = run(&policy, &keyring, at_day(30));
         assert!(left.is_empty());
@@ -149,8 +149,8 @@ fn hold_keeps_a_policy_off_a_version_or_a_key() {
         assert_eq!(due.action, Action::Disable(version(1)));
         // The hold of a version does not keep the key from being rotated.
         let rotated = run(&policy, &keyring, at_day(90));
-        assert_eq!(rotated.is_empty(), held.is_none(), "{rotated}");
-        let release = Change::Release { key: "orders", version: held };
+        assert_eq!(rotated.is_empty(), on_hold.is_none(), "{rotated}");
+        let release = Change::Release { key: "orders", version: on_hold };
         change(&keyring, release, at_day(91));
         assert!(!plan(&policy, &keyring, at_day(91)).is_empty());
     }
@@ -181,10 +181,10 @@ fn pending_version_on_hold_is_not_promoted() {
 
 #[test]
 fn version_on_hold_is_not_destroyed() {
-    for held in [None, Some(version(1))] {
+    for on_hold in [None, Some(version(1))] {
         let keyring = keyring();
         change(&keyring, Change::Rotate { key: "orders" }, START);
-        change(&keyring, Change::Hold { key: "orders", version: held, reason: "case 7" }, START);
+        change(&keyring, Change::Hold { key: "orders", version: on_hold, reason: "case 7" }, START);
         let hold = |keyring: &MemoryKeyring| {
             let keyset = keyring.keyset().unwrap();
             let hold = keyset.hold().or(keyset.versions()[0].hold.as_ref()).cloned();
@@ -211,7 +211,7 @@ fn version_on_hold_is_not_destroyed() {
         operate(&keyring, 1, Operation::ScheduleDestruction { after: days(7) }, START);
         destroy(Operation::Destroy, at_day(7));
         destroy(Operation::DestroyImmediately, at_day(7));
-        change(&keyring, Change::Release { key: "orders", version: held }, at_day(7));
+        change(&keyring, Change::Release { key: "orders", version: on_hold }, at_day(7));
         assert_eq!(hold(&keyring), None);
         operate(&keyring, 1, Operation::Destroy, at_day(7));
     }
@@ -281,11 +281,14 @@ fn erased_key_is_not_revived_and_hold_not_erased() {
             other => panic!("{other:?}"),
         }
     };
-    for held in [None, Some(version(1)), Some(version(2))] {
-        let hold = Change::Hold { key: "orders", version: held, reason: "case 7" };
+    for on_hold in [None, Some(version(1)), Some(version(2))] {
+        let hold = Change::Hold { key: "orders", version: on_hold, reason: "case 7" };
         change(&keyring, hold, START);
-        assert!(matches!(refused(ChangeOptions::at(at_day(1))), Guard::OnHold { .. }), "{held:?}");
-        change(&keyring, Change::Release { key: "orders", version: held }, START);
+        assert!(
+            matches!(refused(ChangeOptions::at(at_day(1))), Guard::OnHold { .. }),
+            "{on_hold:?}"
+        );
+        change(&keyring, Change::Release { key: "orders", version: on_hold }, START);
     }
     change(&keyring, Change::RequireEvidence { key: "orders" }, START);
     assert_eq!(refused(ChangeOptions::at(at_day(1))), Guard::EvidenceRequired);

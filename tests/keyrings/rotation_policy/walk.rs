@@ -21,7 +21,7 @@ enum Said {
 #[derive(Default)]
 struct Operator {
     said: BTreeMap<u32, Said>,
-    held: BTreeMap<u32, VersionState>,
+    on_hold: BTreeMap<u32, VersionState>,
     /// When each destruction was scheduled, by true time.
     scheduled: BTreeMap<u32, Timestamp>,
 }
@@ -88,9 +88,9 @@ impl Operator {
             }
             (1 | 5, state) => drop(self.said.insert(number, Said::Stays(state))),
             (4, _) => drop(self.scheduled.insert(number, real)),
-            (6, state) => drop(self.held.insert(number, state)),
+            (6, state) => drop(self.on_hold.insert(number, state)),
             (7, _) => {
-                self.held.remove(&number);
+                self.on_hold.remove(&number);
                 if matches!(self.said.get(&number), Some(Said::Stays(_))) {
                     self.said.remove(&number);
                 }
@@ -98,13 +98,13 @@ impl Operator {
             _ => {}
         }
         // An operator may move what is held.
-        for (number, state) in &mut self.held {
+        for (number, state) in &mut self.on_hold {
             *state = after[number];
         }
     }
 
     /// What a policy made of `before` undoes nothing.
-    fn judge(
+    fn check(
         &mut self,
         before: &BTreeMap<u32, VersionState>,
         keyring: &MemoryKeyring,
@@ -126,7 +126,7 @@ impl Operator {
             Said::Primary(_) => after[number] == VersionState::Primary,
             Said::Stays(_) => true,
         });
-        for (number, state) in &self.held {
+        for (number, state) in &self.on_hold {
             assert_eq!(after[number], *state, "{number} is held");
         }
         for (number, state) in &after {
@@ -164,7 +164,7 @@ fn policy_undoes_no_operator_under_skewed_clocks() {
             let plan = plan(policy, &keyring, now);
             assert_eq!(plan, self::plan(policy, &keyring, now), "a plan is a pure function");
             apply(&plan, &keyring, now);
-            operator.judge(&before, &keyring, real);
+            operator.check(&before, &keyring, real);
             let again = self::plan(policy, &keyring, now);
             assert!(again.is_empty(), "seed {seed}, step {step}: {plan}\n{again}");
             assert!(!again.warnings().iter().any(|it| matches!(it, Warning::FutureDate { .. })));

@@ -1,7 +1,7 @@
 //! The process that is killed: says what it begins, does it, and says what came of it.
 
 use crate::common::key_files::{ROW, raw};
-use crate::common::process::tell;
+use crate::common::process::send;
 use envelock::rand_core::{Rng, SeedableRng};
 use envelock::{
     Envelope, FileKeyring, KeyVersion, Lifecycle,
@@ -30,13 +30,13 @@ pub fn work(path: &str, key: u8, protect: bool, seed: u64) {
     let mut key = key;
     loop {
         let step = choose(&keyring, key, protect, &mut rng);
-        tell(&format!("start {step}"));
+        send(&format!("start {step}"));
         let words: Vec<&str> = step.split(' ').collect();
         let outcome = carry_out(&keyring, &words);
         if let ["protect", new] = words[..] {
             key = new.parse().unwrap();
         }
-        tell(&format!("done {} {outcome}", keyring.change_number()));
+        send(&format!("done {} {outcome}", keyring.change_number()));
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::common::clock::monotonic;
 use crate::common::directory::TestDirectory;
 use crate::common::key_files::{ROW, raw, text, version_of};
-use crate::common::process::{Process, tell};
+use crate::common::process::{Process, send};
 use envelock::{
     Envelope, Error, FileKeyring, KeyVersion, Lifecycle, file::FileKeyringOptions, keyring::Refusal,
 };
@@ -33,14 +33,14 @@ pub fn decrypt_until_refused(path: &str, message: &str) {
     loop {
         let began = now();
         match Envelope::new(&keyring).decrypt(&message, ROW) {
-            Ok(_) if last.is_none() => tell("decrypts"),
+            Ok(_) if last.is_none() => send("decrypts"),
             Ok(_) => {}
             Err(Error::Refused { refusal: Refusal::Disabled, .. }) => break,
             Err(other) => panic!("{other}"),
         }
         last = Some(began);
     }
-    tell(&last.unwrap().to_string());
+    send(&last.unwrap().to_string());
 }
 
 /// A child: encrypts until that is under another version, and reports when it began to encrypt for
@@ -55,10 +55,10 @@ pub fn encrypt_until_new(path: &str) {
         let version = version_of(&message);
         if first.is_none() {
             first = Some(version);
-            tell("encrypts");
+            send("encrypts");
         }
         if first != Some(version) {
-            tell(&format!("{} {version}", last.unwrap()));
+            send(&format!("{} {version}", last.unwrap()));
             return;
         }
         last = Some(began);

@@ -2,7 +2,7 @@
 
 use crate::common::directory::TestDirectory;
 use crate::common::key_files::{ROW, file_error, raw, text};
-use crate::common::process::{Process, listen, tell};
+use crate::common::process::{Process, listen, send};
 use envelock::{
     Envelope, FileKeyring, Lifecycle,
     file::{FileError, KeyFileError},
@@ -25,20 +25,20 @@ const KINDS: [&str; 3] = ["key", "lock", "temporary"];
 
 /// A child: creates a given key file, and reports which one has the name in the end.
 pub fn create(directory: &str, name: &str) {
-    tell("ready");
+    send("ready");
     while let Some(file) = listen() {
         let path = Path::new(directory).join(file);
         match FileKeyring::create(&path, name, &raw(7)) {
             Ok(keyring) => {
                 let message = Envelope::new(&keyring).encrypt(b"mine", ROW).unwrap();
-                tell(&format!("created {}", hex::encode(message)));
+                send(&format!("created {}", hex::encode(message)));
             }
             Err(error) => {
                 assert!(
                     matches!(file_error(&error), KeyFileError::File(FileError::Exists { .. })),
                     "{error}"
                 );
-                tell("exists");
+                send("exists");
             }
         }
     }
@@ -85,13 +85,13 @@ pub fn create_under(path: &str, mask: &str) {
                 for _ in 0..ROTATIONS {
                     keyring.rotate().unwrap();
                 }
-                tell("rotated");
+                send("rotated");
             }
             keyring.replace_file_key(&[&raw(8)]).unwrap();
-            tell("created");
+            send("created");
         }
         Err(error) => match file_error(&error) {
-            KeyFileError::Umask { mode, .. } => tell(&format!("umask {mode:o}")),
+            KeyFileError::Umask { mode, .. } => send(&format!("umask {mode:o}")),
             other => panic!("{other}"),
         },
     }

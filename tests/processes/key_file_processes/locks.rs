@@ -2,7 +2,7 @@
 
 use crate::common::directory::TestDirectory;
 use crate::common::key_files::{ROW, file_error, raw, text};
-use crate::common::process::{Process, listen, tell};
+use crate::common::process::{Process, listen, send};
 use envelock::test_access::key_file::Store;
 use envelock::{
     Envelope, FileKeyring, Lifecycle,
@@ -22,10 +22,10 @@ const SLACK: Duration = Duration::from_secs(300);
 pub fn hold(path: &str) {
     let store = Store::open(Path::new(path)).unwrap();
     let writer = store.lock(LONG).unwrap();
-    tell("locked");
+    send("locked");
     listen().unwrap();
     drop(writer);
-    tell("released");
+    send("released");
 }
 
 #[test]

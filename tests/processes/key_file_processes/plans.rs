@@ -2,7 +2,7 @@
 
 use crate::common::directory::TestDirectory;
 use crate::common::key_files::{raw, text};
-use crate::common::process::{Process, listen, tell};
+use crate::common::process::{Process, listen, send};
 use envelock::{FileKeyring, Lifecycle, OsRandom, RotationPolicy, policy::PlanOutcome};
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ pub fn apply(path: &str) {
         let primary = keysets.keyset("orders").unwrap().primary_record().unwrap();
         let now = primary.promoted.unwrap().plus(Duration::from_secs(91 * 86_400));
         let plan = RotationPolicy::every_90_days().plan(&keysets, "orders", now).unwrap();
-        tell(&keysets.change().to_string());
+        send(&keysets.change().to_string());
         listen().unwrap();
-        tell(word(plan.apply_at(&keyring, now, &mut OsRandom).unwrap(), plan.change()));
+        send(word(plan.apply_at(&keyring, now, &mut OsRandom).unwrap(), plan.change()));
     }
 }
 
@@ -31,9 +31,9 @@ pub fn apply_all(path: &str) {
         let primary = keysets.keyset("orders").unwrap().primary_record().unwrap();
         let now = primary.promoted.unwrap().plus(Duration::from_secs(91 * 86_400));
         let plans = RotationPolicy::every_90_days().plan_all(&keysets, now);
-        tell(&keysets.change().to_string());
+        send(&keysets.change().to_string());
         listen().unwrap();
-        tell(word(plans.apply_at(&keyring, now, &mut OsRandom).unwrap(), plans.change()));
+        send(word(plans.apply_at(&keyring, now, &mut OsRandom).unwrap(), plans.change()));
     }
 }
 

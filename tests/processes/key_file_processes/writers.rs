@@ -2,7 +2,7 @@
 
 use crate::common::directory::TestDirectory;
 use crate::common::key_files::{ROW, decrypted_by, raw, text, until_unlocked, version_of};
-use crate::common::process::{Process, listen, tell};
+use crate::common::process::{Process, listen, send};
 use envelock::{Envelope, FileKeyring, Lifecycle, file::FileKeyringOptions, inspect};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -27,7 +27,7 @@ pub fn rotate(path: &str, number: u32) {
         false => options.without_usage(),
     };
     let keyring = options.open_any(path, &raw(7)).unwrap();
-    tell("ready");
+    send("ready");
     listen().unwrap();
     let mut locked = 0;
     for round in 0..ROTATIONS {
@@ -37,9 +37,9 @@ pub fn rotate(path: &str, number: u32) {
         let (message, waited) =
             until_unlocked(|| Envelope::new(&keyring).encrypt(plaintext.as_bytes(), ROW));
         locked += waited;
-        tell(&format!("{} {} {plaintext}", version.number(), hex::encode(message)));
+        send(&format!("{} {} {plaintext}", version.number(), hex::encode(message)));
     }
-    tell(&format!("locked {locked}"));
+    send(&format!("locked {locked}"));
 }
 
 /// A write for each wrap's block costs as much as a rotation: a quarter of the processes count.
@@ -57,7 +57,7 @@ pub fn check(path: &str) {
         assert_eq!(Envelope::new(&keyring).decrypt(&message, ROW).unwrap(), plaintext.as_bytes());
         opened += 1;
     }
-    tell(&format!("opened {opened}"));
+    send(&format!("opened {opened}"));
 }
 
 /// What one process acknowledged.

@@ -2,7 +2,7 @@
 
 use crate::common::directory::TestDirectory;
 use crate::common::elastic::Elastic;
-use crate::common::process::{Process, listen, tell};
+use crate::common::process::{Process, listen, send};
 use envelock::file;
 use envelock::{
     Aad, Envelope, Error,
@@ -27,7 +27,7 @@ fn text(number: u8) -> Vec<u8> {
 pub fn run(place: &Path, number: u8) {
     let envelope = envelope();
     let (to, from) = (place.join("to"), place.join(format!("from{number}")));
-    tell("ready");
+    send("ready");
     while let Some(word) = listen() {
         let options = match word.as_str() {
             "replace" => NewFileOptions::new().replace(),
@@ -47,16 +47,16 @@ pub fn run(place: &Path, number: u8) {
             }
         };
         match done {
-            Ok(_) => tell("done"),
+            Ok(_) => send("done"),
             Err(error)
                 if matches!(
                     error.backend(),
                     Some(MessageFileError::File(FileError::Exists { .. }))
                 ) =>
             {
-                tell("exists")
+                send("exists")
             }
-            Err(error) => tell(&format!("{error:?}")),
+            Err(error) => send(&format!("{error:?}")),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The process that is killed: says what it begins, does it, and says that it is done.
 
 use crate::common::elastic::Elastic;
-use crate::common::process::{listen, tell};
+use crate::common::process::{listen, send};
 use envelock::file;
 use envelock::{
     Aad, Envelope, RewrapOptions,
@@ -62,17 +62,17 @@ pub fn work(path: &Path, manner: Manner) {
     let envelope = manner.envelope();
     for version in check(path, manner) + 1.. {
         envelope.keyring().promote(version);
-        tell(&format!("start {version}"));
+        send(&format!("start {version}"));
         let done = file::rewrap(&envelope, path, RewrapOptions::new()).unwrap();
         assert!(matches!(done.change(), FileChange::InPlace | FileChange::Copied));
-        tell(&format!("done {version}"));
+        send(&format!("done {version}"));
     }
 }
 
 /// Rewraps under versions that no other process uses.
 pub fn contend(path: &Path, manner: Manner, number: u32) {
     let envelope = manner.envelope();
-    tell("ready");
+    send("ready");
     listen().unwrap();
     for round in 0..ROUNDS {
         envelope.keyring().promote(2 + round * 16 + number);
@@ -81,6 +81,6 @@ pub fn contend(path: &Path, manner: Manner, number: u32) {
             assert!(error.is_retryable(), "{error:?}");
         }
         check(path, manner);
-        tell("done");
+        send("done");
     }
 }

@@ -153,7 +153,7 @@ const CHANGES: &[(Change, Option<Refusal>)] = &[
 ];
 
 /// Tests every way to write under a keyring that `around` makes of the one that is changed.
-fn judge(around: fn(Arc<MemoryKeyring>) -> Arc<dyn Keyring>) {
+fn check(around: fn(Arc<MemoryKeyring>) -> Arc<dyn Keyring>) {
     for (way, write) in WAYS {
         for (number, (change, expected)) in CHANGES.iter().enumerate() {
             let keyring = Arc::new(MemoryKeyring::create("orders").unwrap());
@@ -167,8 +167,8 @@ fn judge(around: fn(Arc<MemoryKeyring>) -> Arc<dyn Keyring>) {
                     let Error::StreamRefused { key, version, refusal } = &error else {
                         panic!("{way}, change {number}: {error:?}");
                     };
-                    let told = (key.as_str(), version.number(), refusal);
-                    assert_eq!(told, ("orders", 1, expected), "{way}, change {number}");
+                    let reported = (key.as_str(), version.number(), refusal);
+                    assert_eq!(reported, ("orders", 1, expected), "{way}, change {number}");
                     assert!(!error.is_retryable());
                 }
                 (ended, _) => panic!("{way}, change {number}: {:?}", ended.map(|m| m.len())),
@@ -179,7 +179,7 @@ fn judge(around: fn(Arc<MemoryKeyring>) -> Arc<dyn Keyring>) {
 
 #[test]
 fn stream_of_refused_version_does_not_end() {
-    judge(|keyring| keyring);
+    check(|keyring| keyring);
 }
 
 #[test]
@@ -187,9 +187,9 @@ fn stream_of_keyrings_does_not_end_if_one_refuses() {
     fn other() -> MemoryKeyring {
         MemoryKeyring::create("recovery").unwrap()
     }
-    judge(|keyring| Arc::new(MultiKeyring::new(other()).with(keyring).unwrap()));
-    judge(|keyring| Arc::new(MigratingKeyring::new(keyring).with(other()).unwrap()));
-    judge(|keyring| Arc::new(envelock::CachingKeyring::new(keyring)));
+    check(|keyring| Arc::new(MultiKeyring::new(other()).with(keyring).unwrap()));
+    check(|keyring| Arc::new(MigratingKeyring::new(keyring).with(other()).unwrap()));
+    check(|keyring| Arc::new(envelock::CachingKeyring::new(keyring)));
 }
 
 /// What is destroyed by another process is seen within the refresh bound.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 const LONG: Duration = Duration::from_secs(600);
 
 /// The child: takes the lock and waits to be killed.
-pub fn hold(place: &Path) {
-    let store = Store::open(&place.join("keys")).unwrap();
+pub fn hold(folder: &Path) {
+    let store = Store::open(&folder.join("keys")).unwrap();
     let _writer = store.lock(LONG).unwrap();
     println!("\nlocked");
     thread::sleep(LONG);

@@ -45,14 +45,14 @@ impl Drop for Scratch {
 
 /// The task of a child process, and its directory.
 const TASK: &str = "ENVELOCK_STORE_TASK";
-const PLACE: &str = "ENVELOCK_STORE_PLACE";
+const FOLDER: &str = "ENVELOCK_STORE_PLACE";
 
 /// Runs this executable again, as a process of its own for `task`.
-pub fn child(task: &str, place: &Path) -> Child {
+pub fn child(task: &str, folder: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "key_file_store::real::child_entry", "--nocapture"])
         .env(TASK, task)
-        .env(PLACE, place)
+        .env(FOLDER, folder)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap()
@@ -62,9 +62,9 @@ pub fn child(task: &str, place: &Path) -> Child {
 #[test]
 fn child_entry() {
     let Ok(task) = std::env::var(TASK) else { return };
-    let place = PathBuf::from(std::env::var_os(PLACE).unwrap());
+    let folder = PathBuf::from(std::env::var_os(FOLDER).unwrap());
     match task.as_str() {
-        "hold the lock" => locks::hold(&place),
-        umask => permissions::write_under(umask, &place),
+        "hold the lock" => locks::hold(&folder),
+        umask => permissions::write_under(umask, &folder),
     }
 }

@@ -18,14 +18,14 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 /// The child: creates a file, and replaces another, under a umask given in octal.
-pub fn write_under(umask: &str, place: &Path) {
+pub fn write_under(umask: &str, folder: &Path) {
     rustix::process::umask(Mode::from_raw_mode(u32::from_str_radix(umask, 8).unwrap()));
-    let store = Store::open(&place.join("keys")).unwrap();
+    let store = Store::open(&folder.join("keys")).unwrap();
     match world::write(&store, true, b"new") {
         Ok(()) => world::write(&store, false, b"newer").unwrap(),
         Err(error) => {
             assert!(matches!(error, KeyFileError::Umask { mode: 0, .. }), "{error}");
-            assert_eq!(fs::read_dir(place).unwrap().count(), 1, "nothing but the lock file");
+            assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "nothing but the lock file");
         }
     }
 }

@@ -27,20 +27,23 @@ const ALL: [Planted; 5] = [
 ];
 
 /// Puts it at `place`; what is linked to is the file `target` beside.
-fn plant(planted: Planted, place: &Path) {
-    let target = place.with_file_name("target");
+fn plant(planted: Planted, planted_path: &Path) {
+    let target = planted_path.with_file_name("target");
     if !target.exists() {
         fs::write(&target, "target").unwrap();
     }
     set_private(&target);
     match planted {
-        Planted::Symlink => symlink(&target, place).unwrap(),
-        Planted::DanglingSymlink => symlink(place.with_file_name("nothing"), place).unwrap(),
-        Planted::HardLink => fs::hard_link(&target, place).unwrap(),
-        Planted::Fifo => {
-            rustix::fs::mknodat(CWD, place, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        Planted::Symlink => symlink(&target, planted_path).unwrap(),
+        Planted::DanglingSymlink => {
+            symlink(planted_path.with_file_name("nothing"), planted_path).unwrap()
         }
-        Planted::Directory => fs::create_dir(place).unwrap(),
+        Planted::HardLink => fs::hard_link(&target, planted_path).unwrap(),
+        Planted::Fifo => {
+            rustix::fs::mknodat(CWD, planted_path, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
+                .unwrap();
+        }
+        Planted::Directory => fs::create_dir(planted_path).unwrap(),
     }
 }
 
@@ -50,10 +53,10 @@ fn set_private(path: &Path) {
 }
 
 /// Nothing was written through what was planted, and it is still there.
-fn assert_untouched(planted: Planted, place: &Path) {
-    assert_eq!(fs::read(place.with_file_name("target")).unwrap(), b"target");
-    assert!(!place.with_file_name("nothing").exists());
-    let kind = fs::symlink_metadata(place).unwrap().file_type();
+fn assert_untouched(planted: Planted, planted_path: &Path) {
+    assert_eq!(fs::read(planted_path.with_file_name("target")).unwrap(), b"target");
+    assert!(!planted_path.with_file_name("nothing").exists());
+    let kind = fs::symlink_metadata(planted_path).unwrap().file_type();
     match planted {
         Planted::Symlink | Planted::DanglingSymlink => assert!(kind.is_symlink()),
         Planted::HardLink => assert!(kind.is_file()),
@@ -62,7 +65,7 @@ fn assert_untouched(planted: Planted, place: &Path) {
     }
 }
 
-fn assert_refused(planted: Planted, place: &Path, error: &KeyFileError) {
+fn assert_refused(planted: Planted, planted_path: &Path, error: &KeyFileError) {
     let expected = match planted {
         Planted::Fifo => FileKind::Fifo,
         Planted::Directory => FileKind::Directory,
@@ -70,7 +73,7 @@ fn assert_refused(planted: Planted, place: &Path, error: &KeyFileError) {
     };
     let is_exact = matches!(
         error,
-        KeyFileError::File(FileError::NotRegular { path, kind }) if path == place && *kind == expected
+        KeyFileError::File(FileError::NotRegular { path, kind }) if path == planted_path && *kind == expected
     );
     assert!(is_exact, "{planted:?}: {error:?}");
 }
@@ -79,11 +82,11 @@ fn assert_refused(planted: Planted, place: &Path, error: &KeyFileError) {
 fn planted_file_is_refused() {
     for planted in [Planted::Fifo, Planted::Directory] {
         let scratch = Scratch::new();
-        let (store, place) = (scratch.store(), scratch.key_file());
-        plant(planted, &place);
-        assert_refused(planted, &place, &store.load().unwrap_err());
-        assert_refused(planted, &place, &world::write(&store, false, b"new").unwrap_err());
-        assert_untouched(planted, &place);
+        let (store, planted_path) = (scratch.store(), scratch.key_file());
+        plant(planted, &planted_path);
+        assert_refused(planted, &planted_path, &store.load().unwrap_err());
+        assert_refused(planted, &planted_path, &world::write(&store, false, b"new").unwrap_err());
+        assert_untouched(planted, &planted_path);
     }
 }
 
@@ -105,14 +108,14 @@ fn planted_new_file_is_left_alone() {
 #[test]
 fn link_of_ours_is_followed_by_readers_and_writers() {
     let scratch = Scratch::new();
-    let (store, place) = (scratch.store(), scratch.key_file());
-    plant(Planted::Symlink, &place);
+    let (store, planted_path) = (scratch.store(), scratch.key_file());
+    plant(Planted::Symlink, &planted_path);
     assert_eq!(store.load().unwrap().bytes(), b"target");
     world::write(&store, false, b"new").unwrap();
     assert_eq!(store.load().unwrap().bytes(), b"new");
-    assert!(fs::symlink_metadata(&place).unwrap().file_type().is_symlink());
-    assert_eq!(fs::read(place.with_file_name("target")).unwrap(), b"new");
-    assert!(place.with_file_name("target.lock").exists());
+    assert!(fs::symlink_metadata(&planted_path).unwrap().file_type().is_symlink());
+    assert_eq!(fs::read(planted_path.with_file_name("target")).unwrap(), b"new");
+    assert!(planted_path.with_file_name("target.lock").exists());
 
     let scratch = Scratch::new();
     plant(Planted::DanglingSymlink, &scratch.key_file());
@@ -159,13 +162,13 @@ fn link_of_another_user_is_refused() {
 #[test]
 fn file_with_a_second_name_is_read_and_replaced() {
     let scratch = Scratch::new();
-    let (store, place) = (scratch.store(), scratch.key_file());
-    plant(Planted::HardLink, &place);
+    let (store, planted_path) = (scratch.store(), scratch.key_file());
+    plant(Planted::HardLink, &planted_path);
     plant(Planted::HardLink, &store.lock_path());
     assert_eq!(store.load().unwrap().bytes(), b"target");
     world::write(&store, false, b"new").unwrap();
     assert_eq!(store.load().unwrap().bytes(), b"new");
-    assert_eq!(fs::read(place.with_file_name("target")).unwrap(), b"target");
+    assert_eq!(fs::read(planted_path.with_file_name("target")).unwrap(), b"target");
 }
 
 #[test]
@@ -187,17 +190,17 @@ fn planted_temporary_file_is_left_alone() {
     for planted in ALL {
         let scratch = Scratch::new();
         let store = scratch.store();
-        let place = scratch.path().join(".keys.0123456789abcdef.tmp");
-        plant(planted, &place);
+        let planted_path = scratch.path().join(".keys.0123456789abcdef.tmp");
+        plant(planted, &planted_path);
         world::write(&store, true, b"new").unwrap();
         assert_eq!(store.load().unwrap().bytes(), b"new");
         match planted {
             // A name of ours for a regular file is a leftover; the other name keeps the file.
             Planted::HardLink => {
-                assert!(!place.exists());
-                assert_eq!(fs::read(place.with_file_name("target")).unwrap(), b"target");
+                assert!(!planted_path.exists());
+                assert_eq!(fs::read(planted_path.with_file_name("target")).unwrap(), b"target");
             }
-            _ => assert_untouched(planted, &place),
+            _ => assert_untouched(planted, &planted_path),
         }
     }
 }

@@ -52,11 +52,11 @@ impl Drop for Mount<'_> {
 #[test]
 fn full_medium_leaves_the_old_file() {
     let scratch = Scratch::new();
-    let place = scratch.path().join("small");
-    fs::create_dir(&place).unwrap();
+    let mount_point = scratch.path().join("small");
+    fs::create_dir(&mount_point).unwrap();
     let mounted = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=1m,mode=0700", "tmpfs"])
-        .arg(&place)
+        .arg(&mount_point)
         .output();
     match &mounted {
         Ok(output) if output.status.success() => {}
@@ -65,8 +65,8 @@ fn full_medium_leaves_the_old_file() {
             return;
         }
     }
-    let _mount = Mount(&place);
-    let store = Store::open(&place.join("keys")).unwrap();
+    let _mount = Mount(&mount_point);
+    let store = Store::open(&mount_point.join("keys")).unwrap();
     let old = content(1, 600 << 10);
     world::write(&store, true, &old).unwrap();
     for _ in 0..3 {
@@ -78,7 +78,7 @@ fn full_medium_leaves_the_old_file() {
         assert_eq!(source.kind(), ErrorKind::StorageFull);
         assert!(error.is_retryable());
         assert_eq!(store.load().unwrap().bytes(), old);
-        assert_eq!(fs::read_dir(&place).unwrap().count(), 2, "nothing is left over");
+        assert_eq!(fs::read_dir(&mount_point).unwrap().count(), 2, "nothing is left over");
     }
     // What fits is written still.
     let small = content(3, 100 << 10);
