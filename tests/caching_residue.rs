@@ -1,4 +1,4 @@
-//! Tests that no data key outlives its place in a cache: evicted, expired, used up, purged or
+//! Tests that no data key outlives its entry in a cache: evicted, expired, used up, purged or
 //! dropped, its block is wiped before it is freed (THREATS 47).
 
 #![allow(dead_code, reason = "the spy is shared with residue.rs")]

@@ -22,7 +22,7 @@ const AAD: Aad<'static> = Aad::new(b"long");
 /// What any of this may take of the heap, beyond what was taken before.
 const HEAP_LIMIT: usize = 16 << 20;
 
-/// Counts what is held by all threads.
+/// Counts the bytes that all threads have allocated.
 struct Counting;
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);

@@ -1,4 +1,4 @@
-//! Every entry point on one input, each held against the model, its output buffer watched.
+//! Every entry point on one input, each compared with the model, its output buffer checked.
 
 use super::detached::Whole;
 use super::detached::{ReadDetached, WriteDetached};

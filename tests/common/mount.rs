@@ -11,13 +11,12 @@ use std::process::Command;
 pub struct Mount(PathBuf);
 
 impl Mount {
-    /// A tmpfs in `parent`, or `None`, said aloud, for who is not root, and in a container that lets
-    /// even root mount nothing.
+    /// A tmpfs in `parent`, or `None`, with a message, without root and in a container that forbids
+    /// mounts.
     ///
     /// # Panics
     ///
-    /// If it cannot be mounted for another reason: then a test would be missing without anybody
-    /// knowing.
+    /// If it cannot be mounted for another reason: the test would be skipped without notice.
     pub fn tmpfs(parent: &Path, options: &str) -> Option<Self> {
         let place = Mount::place(parent)?;
         let options = format!("mode=0700,{options}");

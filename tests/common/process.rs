@@ -56,7 +56,7 @@ impl Process {
         input.write_all(format!("{line}\n").as_bytes()).unwrap();
     }
 
-    /// The next line, or `None` at the end. The torn line of a killed process is none.
+    /// The next line, or `None` at the end. The torn line of a killed process is dropped.
     pub fn hear(&mut self) -> Option<String> {
         loop {
             let mut line = String::new();

@@ -35,7 +35,7 @@ pub struct RawLibrary {
     list: ck::CK_FUNCTION_LIST,
 }
 
-/// Calls a function of the list; the place of use says why its arguments are valid.
+/// Calls a function of the list; each use says why its arguments are valid.
 macro_rules! call {
     ($library:expr, $name:ident($($argument:expr),* $(,)?)) => {{
         let function = $library.list.$name.expect(stringify!($name));
@@ -51,7 +51,7 @@ impl RawLibrary {
         let library = unsafe { ck::Pkcs11::new(path) }.unwrap();
         let get = *library.C_GetFunctionList.as_ref().unwrap();
         let mut list = ptr::null_mut();
-        // SAFETY: the argument is a valid place for a pointer.
+        // SAFETY: the argument points to room for a pointer.
         assert_eq!(unsafe { get(&raw mut list) }, ck::CKR_OK);
         // SAFETY: a successful call gives a list that lives as long as the library.
         let list = unsafe { *list };

@@ -142,8 +142,8 @@ impl<K: Keyring> Keyring for Spy<K> {
     }
 }
 
-/// A keyring that must take every slot of its own for good: what refuses a message that is opened
-/// with it lies behind the unwrap.
+/// A keyring that claims every slot of its own: a refusal of a message that is opened with it comes
+/// after the unwrap.
 pub struct Convinced(pub MemoryKeyring);
 
 impl Keyring for Convinced {

@@ -63,8 +63,8 @@ pub fn session() -> RawSession {
     session
 }
 
-/// Destroys every key on the token: opencryptoki takes the longer for each search and each change
-/// the more there are, so whoever made many or is about to ask for much clears up.
+/// Destroys every key on the token: each search and each change of opencryptoki takes longer the more
+/// keys there are, so tests with many keys or many searches clear the token.
 pub fn clear() {
     let session = session();
     for key in session.keys() {

@@ -177,7 +177,7 @@ fn new_file_does_not_replace_a_concurrent_one() {
     assert_eq!(fs::read(&path).unwrap(), b"restored");
 }
 
-/// A key that is added later, and is first by name, must not take another's place.
+/// A key that is added later, and is first by name, must not become the selected one.
 #[test]
 fn of_several_keys_none_is_chosen_by_its_name() {
     let directory = TestDirectory::new();
@@ -346,7 +346,7 @@ fn salvage_makes_no_compromised_version_promotable() {
     assert!(matches!(refused, Error::Lifecycle(LifecycleError::VersionState { .. })), "{refused}");
 }
 
-/// Lines that are lost may have held versions: none of their numbers is returned again.
+/// Lost lines may have contained versions: none of their numbers is returned again.
 #[test]
 fn salvage_gives_out_no_number_possibly_taken() {
     let directory = TestDirectory::new();

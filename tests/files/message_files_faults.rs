@@ -357,7 +357,7 @@ fn reader_that_misses_journal_reads_header_again() {
     let whole = directory.disk().bytes(name).unwrap().to_vec();
     assert_ne!(torn, whole);
 
-    // Of the two reads of a header the first sees it torn, and the journal is gone by then.
+    // Of the two reads of a header the first sees it torn, and by then the journal is removed.
     let directory = SimulatedDirectory::new();
     directory.plant(NAME, FileKind::Regular, &torn, 0o600, USER);
     directory.plan(Plan::default());

@@ -24,7 +24,7 @@ struct Counting;
 #[derive(Clone, Copy, Default)]
 struct Tally {
     allocations: usize,
-    /// Bytes held now, by which the thread may be below where it started.
+    /// Bytes allocated now; the thread may be below where it started.
     held: isize,
     peak: isize,
 }
@@ -80,7 +80,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Runs `operation` and returns how often it allocated, the most it held, and its result.
+/// Runs `operation` and returns how often it allocated, its peak, and its result.
 pub fn measure<T>(operation: impl FnOnce() -> T) -> (usize, usize, T) {
     TALLY.set(Tally::default());
     let result = operation();
@@ -236,8 +236,8 @@ fn ok<T>(result: Result<T, Error>) -> bool {
     result.is_ok()
 }
 
-/// Every entry point that takes bytes from elsewhere, on `input`, whose first `cut` bytes serve
-/// as a detached header. Returns how many accepted it.
+/// Every entry point that takes foreign bytes, on `input`, whose first `cut` bytes serve as a
+/// detached header. Returns how many accepted it.
 fn feed(envelope: &Envelope<&MemoryKeyring>, input: &mut [u8], cut: usize) -> usize {
     let mut room = [0; 64];
     let room = &mut room[..input.len().saturating_sub(191).min(64)];

@@ -9,7 +9,7 @@ use crate::detached::ReadDetached;
 use envelock::{Aad, Envelope, Error, Lifecycle, MemoryKeyring, Threads, stream::MessageStart};
 use std::io::{self, BufRead, Read, Seek, SeekFrom, Write};
 
-/// The most that was held while `operation` ran, beyond what was held before.
+/// The peak of allocated bytes while `operation` ran, beyond those allocated before.
 fn peak<T>(operation: impl FnOnce() -> T) -> (usize, T) {
     let (_, peak, result) = measure(operation);
     (peak, result)
@@ -174,7 +174,7 @@ fn through(envelope: &Envelope<&MemoryKeyring>, len: u64, piece: usize) -> [usiz
     [reading - piece, writing - piece]
 }
 
-/// Lengths in whole turns of what two threads share, so that both end in the same place.
+/// Multiples of what two threads share, so that both lengths end at the same phase.
 const SHORT: u64 = 8 << 20;
 const LONG: u64 = 64 << 20;
 

@@ -53,7 +53,7 @@ fn no_search_is_made_for_a_key_that_is_known() {
     }
 }
 
-/// A wrong PIN is offered once, whoever asks how often.
+/// A wrong PIN is sent once, however often it is needed.
 #[test]
 fn refused_pin_is_not_offered_again() {
     let hostile = Hostile::new();
@@ -71,7 +71,7 @@ fn refused_pin_is_not_offered_again() {
     scene.check("once the PIN may be offered again");
 }
 
-/// A function list is one for each file, so every lie about it gets a copy of the module.
+/// Each library has one function list, so every fault in it gets a copy of the module.
 #[test]
 fn no_library_is_refused_and_lacks_are_named() {
     let hostile = Hostile::new();

@@ -1,4 +1,4 @@
-//! What an observer is told of a token that fails.
+//! The events that an observer of a failing token receives.
 
 use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, quick, verdict};
 use envelock::{

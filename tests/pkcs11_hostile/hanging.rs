@@ -1,4 +1,4 @@
-//! A token that does not answer: whoever set a deadline goes on without it.
+//! A token that does not respond: a caller with a deadline goes on without it.
 
 use crate::hostile::{Hostile, LONG, PLAINTEXT, ROW, Scene, quick, until_well, verdict};
 use envelock::{Envelope, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm, pkcs11};
@@ -20,7 +20,7 @@ fn call_that_hangs_is_left_at_the_deadline() {
     for _ in 0..2 {
         assert_eq!(verdict(&envelope.decrypt(&message, ROW)), "deadline");
     }
-    // Both threads hang: nobody waits for them.
+    // Both threads hang, and the caller does not wait for them.
     let reported = Instant::now();
     assert_eq!(verdict(&envelope.decrypt(&message, ROW)), "hanging");
     assert!(reported.elapsed() < DEADLINE, "{:?}", reported.elapsed());
@@ -73,7 +73,7 @@ fn calls_that_never_return_are_given_up_and_replaced() {
     scene.check("after calls that never returned");
 }
 
-/// Nothing in the library answers any more: callers are told so for good, and at once.
+/// No call returns any more: every caller gets the permanent error at once.
 #[test]
 fn hung_library_asks_for_another_process() {
     let hostile = Hostile::new();

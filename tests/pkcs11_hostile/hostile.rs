@@ -29,7 +29,7 @@ pub struct Hostile {
 }
 
 impl Hostile {
-    /// Takes the turn, and forgets every lie.
+    /// Takes the lock, and clears every fault.
     pub fn new() -> Self {
         static LOCK: Mutex<()> = Mutex::new(());
         let guard = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
@@ -59,9 +59,9 @@ impl Hostile {
         assert_eq!(answer, 0, "{command}");
     }
 
-    /// Ends the use of the library behind the keyring's back: sessions and login are gone.
+    /// Finalizes the library without the keyring: its sessions and its login end.
     pub fn finalize(&self) {
-        // SAFETY: the argument that the standard asks for. Nobody is inside: tests take turns.
+        // SAFETY: the argument that the standard asks for. No other call runs: tests hold a lock.
         unsafe { (self.finalize)(std::ptr::null_mut()) };
     }
 
@@ -84,7 +84,7 @@ impl Hostile {
         unsafe { (self.overlaps)() }
     }
 
-    /// Every lie that can be sent as it is.
+    /// Every fault that can be sent as it is.
     pub fn faults(&self) -> Vec<String> {
         // SAFETY: no buffer, then one of the length that is said.
         let text = unsafe {
@@ -121,7 +121,7 @@ impl Drop for Hostile {
     }
 }
 
-/// A catalogue on the token, with a message from before any lie.
+/// A catalogue on the token, with a message that was made before any fault.
 pub struct Scene {
     directory: CatalogueDirectory,
     algorithm: WrapAlgorithm,
@@ -170,7 +170,7 @@ impl Scene {
         assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT, "{what}");
     }
 
-    /// Whether a message that was made under a lie opens without one.
+    /// Whether a message that was made under a fault opens without it.
     pub fn opens(&self, message: &[u8]) -> bool {
         let keyring = self.open_patiently().unwrap();
         Envelope::new(&keyring).decrypt(message, ROW).is_ok_and(|opened| opened == PLAINTEXT)
@@ -191,7 +191,7 @@ pub fn until_well<T>(mut work: impl FnMut() -> Result<T, Error>) -> Result<T, Er
     }
 }
 
-/// Some patience: what is lied to once comes back.
+/// Options that are patient enough for a fault that occurs once.
 pub fn quick(algorithm: WrapAlgorithm) -> pkcs11::Options {
     options().algorithm(algorithm).recovery_timeout(Duration::from_secs(10))
 }

@@ -1,6 +1,6 @@
-//! Tests the PKCS#11 keyring on a token that lies, by `crates/pkcs11-hostile/`, which forwards to
-//! SoftHSM. `ci/pkcs11_hostile.sh` builds it and sets the token up. In one thread: a lie is told to
-//! the whole process.
+//! Tests the PKCS#11 keyring on a faulty token, by `crates/pkcs11-hostile/`, which forwards to
+//! SoftHSM. `ci/pkcs11_hostile.sh` builds it and sets the token up. In one thread: a fault is injected
+//! into the whole process.
 #![cfg(all(feature = "pkcs11", feature = "test-util", unix))]
 
 mod calls;

@@ -1,4 +1,4 @@
-//! Many threads, many faults that a token can come back from: nobody is told of any.
+//! Many threads and many faults from which a token recovers: no caller gets an error.
 
 use crate::hostile::{Hostile, LONG, PLAINTEXT, ROW, Scene, until_well};
 use crate::token_env::options;

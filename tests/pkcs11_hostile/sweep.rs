@@ -1,5 +1,5 @@
-//! Every lie that the module knows, on every operation, once and permanently: none ends in a wrong
-//! answer, a panic or a token that is of no use afterwards, and each ends as `verdicts.txt` says.
+//! Every fault of the module, on every operation, once and permanently: no result is wrong, nothing
+//! panics, the token is usable afterwards, and each outcome is the one in `verdicts.txt`.
 
 use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, until_well, verdict};
 use envelock::{Envelope, Error, KeyVersion, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm};
@@ -8,12 +8,12 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-/// Every lie as it is told once and permanently, with its order.
+/// Every fault once and permanently, with the command that injects it.
 fn orders(hostile: &Hostile) -> Vec<(String, bool)> {
     let mut orders = Vec::new();
     for fault in hostile.faults() {
         match fault.split(' ').next() {
-            // Orders of their own, judged elsewhere.
+            // Commands with tests of their own.
             Some("random" | "random-codes" | "delay") => {}
             Some(list) if list.starts_with("list-") => {}
             // Once they have struck there is nothing left to lose.
@@ -27,17 +27,17 @@ fn orders(hostile: &Hostile) -> Vec<(String, bool)> {
     orders
 }
 
-/// Whoever is lied to once comes back however slow the machine is; whoever is lied to permanently
-/// need not try for long.
+/// A fault that occurs once passes, however slow the machine is; a permanent one needs no long
+/// recovery.
 fn patience(always: bool) -> Duration {
     Duration::from_millis(if always { 60 } else { 10_000 })
 }
 
-/// How often longer patience is tried, four times as long each time, where a lie came to something
-/// else: on a busy machine it may have been over before anything was tried.
+/// The number of tries, each with four times the patience of the one before, if a fault had another
+/// outcome: on a busy machine it may have passed before any operation.
 const MOST_TRIES: u32 = 5;
 
-/// Does something under a lie, and forgets the lie.
+/// Does `work` under a fault, and clears the fault.
 fn under<T>(hostile: &Hostile, order: &str, work: impl FnOnce() -> T) -> T {
     hostile.send(order);
     let result = work();
@@ -45,7 +45,7 @@ fn under<T>(hostile: &Hostile, order: &str, work: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A decryption under a lie: the right plaintext or an error.
+/// A decryption under a fault: the right plaintext or an error.
 fn decrypt(keyring: &Pkcs11Keyring, scene: &Scene, order: &str) -> String {
     let opened = Envelope::new(keyring).decrypt(&scene.message, ROW);
     if let Ok(opened) = &opened {
@@ -54,12 +54,12 @@ fn decrypt(keyring: &Pkcs11Keyring, scene: &Scene, order: &str) -> String {
     verdict(&opened)
 }
 
-/// What a lie comes to: for who opens the catalogue, tries a key out, encrypts, decrypts.
+/// The outcomes of a fault: for opening the catalogue, probing a key, encryption, decryption.
 fn verdicts(hostile: &Hostile, scene: &Scene, order: &str) -> [String; 4] {
     let panics = |error| -> Pkcs11Keyring { panic!("around {order}: {error:?}") };
     let open = || until_well(|| scene.open()).unwrap_or_else(panics);
     let cold = under(hostile, order, || {
-        // From setting the library up to the login, everything is asked under the lie.
+        // The fault is active from the initialisation of the library to the login.
         hostile.finalize();
         match scene.open() {
             Ok(keyring) => decrypt(&keyring, scene, order),
@@ -95,7 +95,7 @@ fn sweep(algorithm: WrapAlgorithm, file: &str, expected: &str) {
         "# lie | catalogue opened, message decrypted | key tried out, message encrypted | encrypted \
          | decrypted\n",
     );
-    // Under a sanitizer everything is slow: what a lie comes to then is not the point.
+    // Under a sanitizer everything is slow: the outcomes differ, and are not compared.
     let any = std::env::var_os("ENVELOCK_ANY_VERDICT").is_some();
     let updates = std::env::var_os("UPDATE").is_some();
     for (order, always) in orders(&hostile) {
@@ -141,7 +141,7 @@ fn each_fault_of_cbc_and_hmac_matches_the_table() {
     sweep(WrapAlgorithm::TOKEN_AES_256_CBC_HMAC, file, expected);
 }
 
-/// Lies while keys are made and destroyed: a version that is on record works.
+/// Faults while keys are made and destroyed: a version on record works.
 #[test]
 fn no_fault_makes_a_version_that_fails() {
     let hostile = Hostile::new();
@@ -157,7 +157,7 @@ fn no_fault_makes_a_version_that_fails() {
         let again = until_well(|| scene.open()).unwrap();
         assert_eq!(again.primary_version(), Some(version), "{order}");
 
-        // The former version is destroyed under the lie; in the end it is.
+        // The former version is destroyed under the fault; in the end it is destroyed.
         let former = KeyVersion::FIRST;
         keyring.disable(former).unwrap();
         if under(&hostile, &order, || keyring.destroy_immediately(former)).is_err() {

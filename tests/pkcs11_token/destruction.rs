@@ -51,7 +51,7 @@ fn destroyed_version_alone_leaves_the_token() {
     }
 }
 
-/// A key that is gone behind our back, known by its number here already: for this keyring, and for
+/// A key that another process destroyed, while a keyring has its handle: for this keyring, and for
 /// one that never used it.
 #[test]
 fn key_that_others_destroyed_is_not_found() {
@@ -95,7 +95,7 @@ fn remains_of_destroyed_version_go_with_next_change() {
         session.create(&left).unwrap();
         assert_eq!(of_id(&session, &id).len(), 1);
     }
-    // Of another keyring's id: nobody's business.
+    // The id belongs to another keyring: the key is left alone.
     let foreign = crate::keys::fresh("foreign");
     session.create(&aes(&foreign, &VALUE)).unwrap();
     let reopened = Pkcs11Keyring::open_any(directory.path("catalogue"), &token()).unwrap();
@@ -123,7 +123,7 @@ fn version_with_several_objects_loses_them_all() {
     assert!(of_id(&session, &id).is_empty());
 }
 
-/// Who is not logged in sees no keys: that is no proof that they are gone.
+/// Without a login the token shows no keys: that does not prove that they are destroyed.
 #[test]
 fn version_is_destroyed_though_others_logged_out() {
     let directory = CatalogueDirectory::new();

@@ -1,5 +1,5 @@
-//! Keys that somebody else put on the token: versions are configuration, and nothing is asked of
-//! the token before it is needed.
+//! Keys that were put on the token by other means: versions are configuration, and the token is not
+//! called before it is needed.
 
 use crate::independent::{Bound, master_key_id};
 use crate::keys::{MAC_VALUE, VALUE, aes, fresh, secret, with};

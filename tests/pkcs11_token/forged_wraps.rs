@@ -51,7 +51,7 @@ fn each_bit_of_a_wrap_counts() {
             forged[bit / 8] ^= 1 << (bit % 8);
             stage.assert_refused(&stage.with_blob(&forged), &format!("bit {bit}"));
         }
-        // The token is none the worse for it.
+        // The token still works.
         let envelope = Envelope::new(&stage.keyring);
         assert_eq!(envelope.decrypt(&stage.message, ROW).unwrap(), PLAINTEXT);
     }

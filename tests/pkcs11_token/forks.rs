@@ -1,4 +1,5 @@
-//! A child by `fork` is told to open the token again; the parent never notices it (THREATS row 65).
+//! A child of `fork` gets an error until it opens the token again; the parent does not notice it
+//! (THREATS row 65).
 
 use crate::keys::put;
 use crate::token_env::{CatalogueDirectory, best, name, options, pkcs11_error, session, token};
@@ -9,7 +10,7 @@ use envelock::{
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Runs `work` in a child, and tells the status it ended with; one that hangs is killed.
+/// Runs `work` in a child, and returns its exit status; a child that hangs is killed.
 fn in_child(work: impl FnOnce() -> u8) -> i32 {
     // SAFETY: the child calls `work` and ends: it returns to no code that other threads, which it
     // does not have, would be needed for. The C library makes its allocator usable there.
@@ -107,8 +108,8 @@ fn child_of_a_busy_parent_does_not_hang() {
     });
 }
 
-/// SoftHSM, NSS and kryoptic share the parent's state with the child as it was; opencryptoki is
-/// set up again there. On none of them does the parent take harm.
+/// SoftHSM, NSS and kryoptic share the parent's state with the child; opencryptoki is initialised
+/// again in the child. The parent works on each of them.
 #[test]
 fn child_reopening_the_token_uses_it() {
     let directory = CatalogueDirectory::new();

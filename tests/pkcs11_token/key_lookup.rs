@@ -1,5 +1,5 @@
-//! Keys are looked for once, however many others the token has: told by the list of calls that
-//! `pkcs11-spy` of OpenSC writes.
+//! A key is searched for once, however many others the token has. The evidence is the list of calls
+//! that `pkcs11-spy` of OpenSC writes.
 
 use crate::keys::{VALUE, aes, fresh, keys, secret};
 use crate::process::{Process, send};

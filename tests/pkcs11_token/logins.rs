@@ -1,5 +1,5 @@
-//! A wrong PIN is offered once in a process, whoever asks; each way to have no PIN has its error.
-//! In processes of their own, where nobody is logged in.
+//! A wrong PIN is sent once in a process, by any caller; each way to have no PIN has its error.
+//! These tests run in processes of their own, where no user is logged in.
 
 use crate::keys::{VALUE, aes, fresh, put};
 use crate::process::{Process, send};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::{fs, io};
 
-/// Nobody's PIN, of a length that every token takes.
+/// A wrong PIN, of a length that every token accepts.
 const WRONG: &str = "00000001";
 
 fn with_pin(pin: &str) -> pkcs11::Token {
@@ -102,7 +102,7 @@ fn wrong_pin(label: &str) {
     let low = ck::CKF_USER_PIN_FINAL_TRY | ck::CKF_USER_PIN_LOCKED;
     assert_eq!(flags() & low, 0);
     if name() == "opencryptoki" {
-        // By hand, to see that one more would be told: there were no more than two before this.
+        // One more attempt by hand shows in the flags, so there were at most two before.
         shared.forget_refused_pins();
         assert!(matches!(fault(wrap(&shared, label)), PinFault::Rejected));
         assert_eq!(flags() & low, ck::CKF_USER_PIN_FINAL_TRY);
@@ -116,7 +116,7 @@ fn wrong_pin(label: &str) {
         let right = with_pin(&variable("ENVELOCK_P11_PIN"));
         wrap(&right, label).unwrap();
         drop(right);
-        // Known as wrong still, until somebody says that it is not.
+        // The PIN stays refused until the application clears that.
         assert!(matches!(fault(wrap(&shared, label)), PinFault::Rejected));
         shared.forget_refused_pins();
         assert!(matches!(fault(wrap(&shared, label)), PinFault::Rejected));
@@ -169,7 +169,7 @@ fn no_pin(label: &str) {
     let found = fault(wrap(&silent, label));
     let PinFault::Source { source } = &found else { panic!("{found:?}") };
     assert_eq!(source.to_string(), "the vault is closed");
-    // Nobody asks to log in: the keys are hidden, and nothing can be made.
+    // Without a login the keys are hidden, and no key can be made.
     let mut options = pkcs11::Options::new(variable("ENVELOCK_P11_MODULE"))
         .token_label(variable("ENVELOCK_P11_LABEL"));
     if let Ok(reserved) = std::env::var("ENVELOCK_P11_RESERVED") {

@@ -65,8 +65,8 @@ fn observer_may_use_keyring_in_middle_of_anything() {
     assert!(heard.load(Ordering::Relaxed) >= before + 4);
 }
 
-/// Beside a thread that waits to change the keys, which others must not wait behind. Nobody is
-/// logged out while that thread is in the token: that is more than some of them can bear.
+/// Another thread waits to change the keys, and must not block others. No logout happens while that
+/// thread is in the token: some tokens crash on it.
 #[test]
 fn observer_may_use_keyring_during_a_change() {
     let directory = CatalogueDirectory::new();

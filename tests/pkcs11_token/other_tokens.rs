@@ -61,7 +61,7 @@ fn token_that_generates_nothing_says_so() {
     assert!(report.to_string().contains("use pkcs11::ExternalKeyring"), "{report}");
 }
 
-/// Nothing but the state of the connection is judged: that server hands no parameters on.
+/// Only the state of the connection is tested: that server does not pass parameters on.
 #[test]
 fn server_that_is_killed_and_comes_back_is_used_again() {
     if name() != "p11_kit" {

@@ -46,7 +46,7 @@ fn stage(options: pkcs11::Options, algorithm: WrapAlgorithm) -> Stage {
     let (hears, uses) = (heard.clone(), used.clone());
     let observer = FnObserver::new(move |event: &Event<'_>| {
         let Some(word) = word(event) else { return };
-        // A use that is refused tells the observer in turn, which would use it again.
+        // A refused use publishes an event, whose observer would use the keyring again.
         let is_refused = word.starts_with("refused");
         hears.lock().unwrap().push(word);
         if let Some((keyring, message)) = uses.get().filter(|_| !is_refused) {
@@ -89,8 +89,8 @@ const SESSIONS: Deed = (
 );
 const LOGOUT: Deed = ("C_Logout", || assert_eq!(session().logout(), ck::CKR_OK), &["login"]);
 
-/// NSS follows a null pointer in C_SignInit where an HMAC key is known and nobody is logged in:
-/// nothing that was called before it could have kept it from that.
+/// NSS follows a null pointer in C_SignInit if an HMAC key is known and no user is logged in: no
+/// earlier call could have prevented that.
 pub fn crashes_logged_out(algorithm: WrapAlgorithm) -> bool {
     name() == "nss" && algorithm == WrapAlgorithm::TOKEN_AES_256_CBC_HMAC
 }
@@ -166,7 +166,7 @@ fn initialize(library: &RawLibrary) {
     assert_eq!(library.initialize(reserved.as_deref()), ck::CKR_OK);
 }
 
-/// Whoever set it up first; in a process of its own, since it stays the others' afterwards.
+/// Either may initialise the library first. In a process of its own, since its state outlives the test.
 #[test]
 fn library_set_up_again_by_others_is_used() {
     for who in ["ours", "theirs"] {
@@ -176,7 +176,7 @@ fn library_set_up_again_by_others_is_used() {
     }
 }
 
-/// Once the PIN is not the token's any more, a lost login cannot be made again: both are told.
+/// A lost login cannot be repeated after the PIN of the token changed: both are reported.
 #[test]
 fn refused_login_is_reported() {
     let (pin, wrong) = (Arc::new(Mutex::new(variable("ENVELOCK_P11_PIN"))), "00000003");

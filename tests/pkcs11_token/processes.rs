@@ -7,7 +7,7 @@ use envelock::{Aad, Envelope, KeyVersion, Lifecycle, Pkcs11Keyring};
 
 const ROW: Aad<'static> = Aad::new(b"row 7");
 
-/// A child: does what it is told, and says what came of it.
+/// A child: obeys each command, and reports its outcome.
 pub fn child(catalogue: &str) {
     let keyring = Pkcs11Keyring::open_any(catalogue, &token()).unwrap();
     send("ready");

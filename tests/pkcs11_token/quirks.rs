@@ -1,5 +1,5 @@
-//! What is peculiar to each token, shown by raw calls first, so that it is known when it goes, and
-//! then seen to harm nobody.
+//! Deviations of each token, shown by raw calls, so that their end is noticed, and then shown to have
+//! no effect on the keyring.
 
 use crate::independent::{Bound, object_id, wrapped};
 use crate::keys::{VALUE, aes, fresh, of_id, put, with};
@@ -13,7 +13,7 @@ use envelock::{Aad, Envelope, Error, Lifecycle, format::WrapAlgorithm, pkcs11::E
 
 const ROW: Aad<'static> = Aad::new(b"row 7");
 
-/// NSS tells 32 for what has 48 bytes; the keyring never asks for a length.
+/// NSS returns the length 32 for 48 bytes; the keyring never asks for a length.
 #[test]
 fn length_that_is_not_true_is_not_asked_for() {
     if best() != WrapAlgorithm::TOKEN_AES_256_GCM {
@@ -105,8 +105,8 @@ fn token_without_gcm_falls_back_by_itself() {
     }
 }
 
-/// SoftHSM says CKR_GENERAL_ERROR of a wrong tag: it is no sick token. So is kryoptic's code for a
-/// key that is gone no forgery.
+/// SoftHSM returns CKR_GENERAL_ERROR for a wrong tag, which is no failure of the token. Kryoptic's
+/// code for a destroyed key is no failed authentication.
 #[test]
 fn wrong_tag_is_a_forgery_and_not_an_outage() {
     for algorithm in algorithms() {
@@ -129,7 +129,7 @@ fn wrong_tag_is_a_forgery_and_not_an_outage() {
     }
 }
 
-/// The codes for "nobody is logged in" are four; kryoptic's is CKR_GENERAL_ERROR.
+/// Tokens have four codes for "not logged in"; kryoptic's is CKR_GENERAL_ERROR.
 #[test]
 fn forgery_differs_from_lost_login() {
     for algorithm in algorithms() {

@@ -34,7 +34,7 @@ fn unknown_label_is_reported_with_those_present() {
         let blank = "one that is not initialised";
         assert!(error.to_string().contains(blank), "{error:?}");
     }
-    // Somebody may put it in.
+    // The token may be inserted later.
     assert!(error.is_retryable());
 }
 
@@ -62,8 +62,8 @@ fn label_is_compared_as_a_whole() {
     }
 }
 
-/// Whoever asks for any token means the only one: SoftHSM and opencryptoki show slots beside that
-/// nobody has set up, NSS a token of its own.
+/// Options without a label select the only token: SoftHSM and opencryptoki also have slots without an
+/// initialised token, NSS a token of its own.
 #[test]
 fn no_label_at_all_has_to_mean_one_token() {
     let module = variable("ENVELOCK_P11_MODULE");
@@ -143,7 +143,7 @@ fn link_to_the_library_is_the_same_library() {
     assert_eq!(Envelope::new(&second).decrypt(&message, Aad::none()).unwrap(), b"row");
 }
 
-/// An algorithm that is none of a token's: said where a key is made, and nothing else is.
+/// An algorithm that the token lacks is reported when a key is made, and nothing is made.
 #[test]
 fn algorithm_that_token_has_not_is_refused_by_name() {
     let directory = CatalogueDirectory::new();

@@ -24,7 +24,7 @@ fn attempt(
     mac: impl Fn(Vec<Attribute>) -> Vec<Attribute>,
 ) -> Option<Try> {
     let (label, mac_label) = (fresh("weak"), fresh("weak-mac"));
-    // A token may refuse to make such a key: then there is none to judge.
+    // A token may refuse to make such a key: then there is nothing to test.
     session.create(&key(aes(&label, &VALUE))).ok()?;
     session.create(&mac(secret(&mac_label, &MAC_VALUE))).ok()?;
     let keys = keys(algorithm, &label, &mac_label);
@@ -47,7 +47,7 @@ fn assert_fault(result: &Result<Vec<u8>, Error>, expected: KeyWeakness, what: &s
     assert!(!error.is_retryable());
 }
 
-/// NSS makes every secret of a token sensitive, whatever it is told.
+/// NSS makes every secret key of a token sensitive, whatever the template has.
 fn is_ignored(attribute: &Attribute) -> bool {
     name() == "nss" && attribute.0 == ck::CKA_SENSITIVE
 }
@@ -98,7 +98,7 @@ fn key_of_the_mac_is_checked_too() {
     }
 }
 
-/// Where the token tells the length of a key; opencryptoki does not, of keys from outside.
+/// Only where the token returns the length of a key: opencryptoki does not for imported keys.
 #[test]
 fn key_of_128_bits_is_refused_where_visible() {
     let session = session();

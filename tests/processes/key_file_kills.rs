@@ -1,6 +1,5 @@
-//! Real kills: a process that changes a key file is killed at any moment, again and again, and
-//! nothing that it acknowledged is ever lost, nor is anybody held up, while another process keeps
-//! decrypting.
+//! Real kills: a process that changes a key file is killed at random moments, again and again. No
+//! acknowledged change is lost, and no process is blocked, while another process keeps decrypting.
 //!
 //! 200 kills and more by default; 1,000 under nextest's profile `soak`, and others with
 //! `ENVELOCK_SEED=<number>`.

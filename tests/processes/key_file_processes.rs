@@ -1,5 +1,5 @@
-//! Several processes on one key file: no writer loses another's change, whoever waits is told so
-//! in time, and nobody else can read a file at any moment of its life.
+//! Several processes on one key file: no writer loses another's change, a waiting process gets its
+//! error in time, and no other user can read a file at any moment of its life.
 
 #![cfg(all(feature = "file", unix))]
 

@@ -75,7 +75,7 @@ impl Keys {
             let reserving = FileKeyringOptions::new().reserve_usage();
             let reserving = reserving.open_any(&self.path, &raw(7)).unwrap();
             is_expected(Envelope::new(&reserving).encrypt(b"lost", ROW).unwrap_err());
-            // Any other goes on, by whoever opens the file now too.
+            // Any other wrap succeeds, also in a keyring that opens the file now.
             Envelope::new(&open).encrypt(b"counted", ROW).unwrap();
             is_expected(open.flush().unwrap_err());
             drop(open);

@@ -1,5 +1,5 @@
-//! Real kills: a process that rewraps a message in a file is killed at any moment, again and
-//! again, and the message is never lost, nor is anybody held up, while others keep reading it.
+//! Real kills: a process that rewraps a message in a file is killed at random moments, again and
+//! again. The message is never lost, and no process is blocked, while others keep reading it.
 //!
 //! 230 kills by default; 1,000 under nextest's profile `soak`, and others with `ENVELOCK_SEED=<number>`.
 

@@ -135,7 +135,7 @@ unsafe impl GlobalAlloc for Spy {
 #[global_allocator]
 static SPY: Spy = Spy;
 
-/// Sizes of the freed blocks that held a key, sixteen at the most.
+/// Sizes of the freed blocks that contained a key, sixteen at the most.
 pub fn hits() -> Vec<usize> {
     let hits = HITS.load(Relaxed).min(HIT_SIZES.len());
     HIT_SIZES[..hits].iter().map(|size| size.load(Relaxed)).collect()

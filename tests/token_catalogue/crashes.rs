@@ -24,7 +24,7 @@ fn is_undecided(error: &Error) -> bool {
     matches!(error.backend(), Some(KeyFileError::File(FileError::NotDurable { .. })))
 }
 
-/// Each system call of a rotation fails in turn.
+/// Each system call of a rotation fails once.
 #[test]
 fn made_keys_are_discarded_if_the_file_is_unwritten() {
     let (mut discarded, mut undecided) = (0, 0);

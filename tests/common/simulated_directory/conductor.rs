@@ -203,7 +203,7 @@ pub struct Explored {
     pub ends: usize,
 }
 
-/// Runs all orders of `works` on what `make` gives; `look` is called in every state, and `judge` at
+/// Runs all orders of `works` on what `make` returns; calls `look` in every state, and `check` at
 /// every end.
 pub fn explore<T: Send>(
     depth: Depth,

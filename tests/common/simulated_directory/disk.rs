@@ -46,7 +46,7 @@ pub struct Inode {
     pub gid: u32,
     pub visible: Content,
     pub durable: Content,
-    /// What it held since the last sync, the last appending only where it was appended to.
+    /// Its contents since the last sync, the last appending only where it was appended to.
     pub pending: Vec<Content>,
     /// Whether the system takes it for synced although it is not.
     pub is_clean: bool,

@@ -126,7 +126,7 @@ pub struct Plan {
     pub edits: BTreeMap<usize, (OsString, Vec<u8>)>,
     /// The most that one read or write moves.
     pub most_at_once: Option<usize>,
-    /// Whether the number of a file is returned again as soon as its last name is gone.
+    /// Whether an inode number is used again as soon as its last name is removed.
     pub reuse_inodes: bool,
     /// Whether time stops.
     pub is_frozen: bool,

@@ -8,8 +8,8 @@ use envelock::{
     keyset::{ChangeOptions, Guard},
 };
 
-/// A key file with three versions, of which the first two are disabled, the second held, and
-/// evidence is required.
+/// A key file with three versions: the first two are disabled, the second is on hold, and evidence is
+/// required.
 fn guarded(path: &Path) -> FileKeyring {
     let keyring = create(path);
     keyring.rotate().unwrap();

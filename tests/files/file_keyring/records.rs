@@ -1,5 +1,5 @@
-//! What is gone for good leaves no more than it has to, and does not come back: removed records,
-//! erased keys, aliases that moved, and files that are nearly full.
+//! Final removals leave as little as possible and are not undone: removed records, erased keys,
+//! aliases that moved, and files that are nearly full.
 
 use super::{
     ROW, TestDirectory, create, decrypt, eager, encrypt, file_error, overwrite, raw, version,

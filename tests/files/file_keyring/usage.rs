@@ -165,7 +165,7 @@ fn reserved_usage_is_never_too_low() {
     assert_eq!(on_record(&path), before);
 }
 
-/// Nobody waits for that long without being noticed.
+/// A wait of this length would be noticed.
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]

@@ -118,7 +118,7 @@ fn two_threads_that_rotate_both_hear_of_a_failed_sync() {
     }
 }
 
-/// Somebody tidies up between a writer's open of the lock file and its lock; another writer makes
+/// A third process removes the lock file between a writer's open and its lock; another writer makes
 /// a new one, and gets `others` calls far before the first goes on.
 #[test]
 fn lock_file_removed_before_lock_makes_one_writer() {
@@ -156,7 +156,7 @@ fn lock_file_removed_before_lock_makes_one_writer() {
     }
 }
 
-/// A writer that finds the lock file gone each time gives up as with any lock.
+/// A writer whose lock file is removed each time gives up as with any lock.
 #[test]
 fn removed_lock_file_is_created_again_or_given_up() {
     for before in 1..=3 {

@@ -1,5 +1,5 @@
-//! Files that are full, or will be (FORMAT F-BOUNDS): that is told while there is time, and removed
-//! records make room.
+//! Files that are full, or will be (FORMAT F-BOUNDS): that is reported while there is time, and
+//! removed records make room.
 
 use super::craft::{self, Crafter};
 use super::make::version;

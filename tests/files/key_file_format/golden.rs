@@ -301,7 +301,7 @@ fn writes_golden_key_files_that_are_not_there_yet() {
     }
 }
 
-/// FORMAT F-SALVAGE: no number that a lost line can have held is used again.
+/// FORMAT F-SALVAGE: no number that a lost line can have contained is used again.
 #[test]
 fn salvage_without_key_record_skips_lost_numbers() {
     let bytes = std::fs::read(directory("keyfile2").join("raw-key.keys")).unwrap();

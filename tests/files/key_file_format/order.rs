@@ -114,8 +114,8 @@ fn lines_of_an_older_revision_are_found() {
             mixed += 1;
             let bytes = lines.concat();
             let (line, what) = fault_of(&bytes);
-            // Two primaries are told where the second is, and a change that is yet to come where it
-            // is; everything else at the end.
+            // Two primaries are reported at the second, and a future change at its record; everything else at
+            // the end.
             let there = ["state", "changed"].map(|field| RecordFault::Value { field });
             assert!(
                 there.contains(&what) || (what, line) == (RecordFault::Whole, new.len()),

@@ -248,8 +248,8 @@ fn incompatible_protections_are_not_written() {
     assert_eq!(refusal(fault), ProtectionsFault::Last);
 }
 
-/// FORMAT F-COST, F-OPEN: one that costs too much keeps nobody from the next, and all together cost no
-/// more than one can.
+/// FORMAT F-COST, F-OPEN: a protection that costs too much does not prevent the next one, and all
+/// together cost no more than one can.
 #[test]
 fn passphrases_cost_no_more_together_than_one_can() {
     let mut rng = Seeded::new(5);
@@ -288,8 +288,8 @@ fn passphrases_cost_no_more_together_than_one_can() {
     assert_eq!(file.protections().len(), 2);
 }
 
-/// THREATS row 76: whoever removed a protection has not locked out who knows the file key; who
-/// replaced the file key has.
+/// THREATS row 76: the removal of a protection does not exclude a holder of the file key; a
+/// replacement of the file key does.
 #[test]
 fn replaced_file_key_revokes_a_removed_protection() {
     let mut rng = Seeded::new(5);

@@ -1,4 +1,4 @@
-//! Versions whose key material is on a token: the file has their records, and none of the material.
+//! Versions whose key material is on a token: the file has their records without the material.
 
 use super::craft::unprotected;
 use super::make::{NOW, Seeded, create_key, id_of, operate, raw_key, version};

@@ -18,7 +18,7 @@ type Stored = Option<Vec<u8>>;
 struct Enumeration {
     first: HashSet<u64>,
     second: HashSet<u64>,
-    /// What of `second` was judged already, from which content, with the old one allowed or not.
+    /// The cases of `second` that were checked: from which content, with the old one allowed or not.
     checked: HashSet<(u64, Stored, bool)>,
     lost: usize,
 }

@@ -115,7 +115,7 @@ fn found(result: &Result<(), KeyFileError>, fault: Fault) -> Expected {
     }
 }
 
-/// One operation with one fault, judged from every side.
+/// One operation with one fault, and all checks of its outcome.
 struct Case {
     operation: Operation,
     fault: Fault,

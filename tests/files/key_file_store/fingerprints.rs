@@ -19,8 +19,8 @@ fn stamp_changes_with_the_file_and_not_without() {
     assert_eq!(store.fingerprint().unwrap(), store.load().unwrap().fingerprint());
 }
 
-/// Two replacements within a tick, an inode that is returned again: the stamp is the same, the
-/// content is not, and the stamp has said that it is not to be trusted.
+/// Two replacements within a tick, an inode that is used again: the fingerprint is the same, the
+/// content is not, and the fingerprint was not settled.
 #[test]
 fn stamp_that_can_come_again_is_not_settled() {
     let directory = SimulatedDirectory::new();

@@ -244,8 +244,8 @@ fn journal_reveals_nothing_of_another_message() {
     envelope.keyring().promote(1);
     let other = envelope.encrypt(b"another", ROW).unwrap();
     envelope.keyring().promote(2);
-    // Old, and restored; new, and finished by somebody else; another, in its place; one that goes
-    // on from the journal's new header.
+    // Old, and restored; new, and finished by another process; another message at the path; one that
+    // continues from the journal's new header.
     let next = {
         let mut next = stored.message.clone();
         envelope.keyring().promote(3);

@@ -131,7 +131,7 @@ fn file_without_openable_message_is_unchanged() {
         assert_eq!(stored.read(), bytes);
         assert_eq!(names(stored.root.path()), ["message"]);
     }
-    // A rewrap that is refused is none.
+    // A refused rewrap changes nothing.
     fs::write(stored.path(), message).unwrap();
     let retiring = USUAL.retiring("elastic", KeyVersion::new(2).unwrap());
     let error = file::rewrap(&stored.envelope, stored.path(), retiring).unwrap_err();

@@ -407,7 +407,7 @@ fn target_is_replaced_on_request_and_keeps_access() {
     assert_ne!(after.ino(), before.ino());
     assert_eq!(open_file.metadata().unwrap().len(), 12, "whoever reads the old one reads on");
 
-    // A file in its own place; and one that was not there.
+    // A file onto itself; and one that did not exist.
     file::decrypt(&files.envelope, path("message"), path("message"), ROW, replacing).unwrap();
     assert_eq!(fs::read(path("message")).unwrap(), text(1_000));
     file::encrypt(&files.envelope, path("plain"), path("new"), ROW, replacing.mode(0o644)).unwrap();

@@ -34,7 +34,7 @@ enum Act {
     Encrypt,
     /// Decrypts to the name; what comes out is a message itself.
     Decrypt,
-    /// Encrypts to the name, in the place of what is there.
+    /// Encrypts to the name, and replaces the file there.
     Replace,
     /// Rewraps what has the name.
     Rewrap,

@@ -18,7 +18,7 @@ fn now() -> u128 {
     monotonic().as_nanos()
 }
 
-/// Does not count: whoever takes a block reads the file, and would know earlier.
+/// Without usage counts: a reservation of wraps reads the file, which would report the change earlier.
 fn open(path: &str) -> FileKeyring {
     let options = FileKeyringOptions::new().refresh_after(BOUND).without_usage();
     options.open_any(path, &raw(7)).unwrap()

@@ -1,4 +1,4 @@
-//! Creating: one of several wins, and at no moment can anybody else read a file.
+//! Creation: one of several processes wins, and no other user can read a file at any moment.
 
 use crate::common::directory::TestDirectory;
 use crate::common::key_files::{ROW, file_error, raw, text};
@@ -73,8 +73,8 @@ fn two_creating_processes_create_one_file() {
     println!("of {race} races each process won {won:?}");
 }
 
-/// A child: makes a key file under a umask, rotates it for as long as it is told to go on, and
-/// replaces its file key.
+/// A child: makes a key file under a umask, rotates it until its input ends, and replaces its file
+/// key.
 pub fn create_under(path: &str, mask: &str) {
     let mask = u32::from_str_radix(mask, 8).unwrap();
     rustix::process::umask(Mode::from_raw_mode(mask));
@@ -139,7 +139,7 @@ fn watch(
     while !is_over.load(Ordering::Relaxed) {
         for entry in fs::read_dir(directory).unwrap() {
             let name = entry.unwrap().file_name();
-            // It may be gone again.
+            // It may be removed by now.
             let Ok(metadata) = fs::symlink_metadata(directory.join(&name)) else { continue };
             assert!(metadata.is_file(), "{name:?}");
             assert_eq!(metadata.mode() & 0o7777, 0o600, "{name:?}");

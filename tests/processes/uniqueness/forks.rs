@@ -174,7 +174,7 @@ fn decryption_goes_on_in_a_forked_child() {
     }
 }
 
-/// A new message of the child's is none of the parent's business.
+/// A new message of the child does not affect the parent.
 #[test]
 fn new_message_of_a_forked_child_opens() {
     let keyring = MemoryKeyring::create("orders").unwrap();

@@ -1,4 +1,5 @@
-//! Links, FIFOs and directories in the place of the file, its lock and its temporary files.
+//! Links, FIFOs and directories that an attacker put at the path of the file, of its lock and of its
+//! temporary files.
 
 use super::Scratch;
 use crate::key_file_store::world;
@@ -26,7 +27,7 @@ const ALL: [Planted; 5] = [
     Planted::Directory,
 ];
 
-/// Puts it at `place`; what is linked to is the file `target` beside.
+/// Plants it at `planted_path`; a link leads to the file `target` in the same directory.
 fn plant(planted: Planted, planted_path: &Path) {
     let target = planted_path.with_file_name("target");
     if !target.exists() {
