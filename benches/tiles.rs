@@ -222,7 +222,7 @@ fn print_chunk(rounds: &Rounds, suite: Suite, len: usize, way: usize, name: &str
     );
 }
 
-/// What a body costs beyond its chunks: header, key derivation, and the way to their places.
+/// The cost of a body beyond its chunks: header, key derivation, and the assignment of chunks.
 fn bodies(suite: Suite, mebibytes: usize) {
     let len = mebibytes << 20;
     let keyring = MemoryKeyring::create("invoices").expect("a name of 8 bytes");

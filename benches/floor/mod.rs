@@ -1,6 +1,6 @@
-//! What envelock is measured against: the same ciphers of the same crates, without envelock.
+//! The floors that envelock is compared with: the same ciphers of the same crates, without envelock.
 //!
-//! Shared by every benchmark; none of them uses all of it.
+//! Shared by every benchmark; each uses a part of it.
 #![allow(dead_code)]
 
 #[cfg(feature = "aws-lc-rs")]

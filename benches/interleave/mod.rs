@@ -1,10 +1,10 @@
-//! Measuring lanes beside each other: one sample of each lane a round, in an order that turns
-//! from round to round, and medians of the ratio within a round.
+//! Measures lanes beside each other: one sample of each lane a round, in an order that rotates from
+//! round to round, and medians of the ratio within a round.
 //!
-//! Whatever slows the machine for longer than a round slows every lane of it alike, so a ratio
-//! holds where a time does not.
+//! Whatever slows the machine for longer than a round slows every lane of it alike, so a ratio is
+//! stable where a time is not.
 //!
-//! Shared by several benchmarks; none of them uses all of it.
+//! Shared by several benchmarks; each uses a part of it.
 #![allow(dead_code)]
 
 pub mod lanes;

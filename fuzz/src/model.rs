@@ -1,5 +1,5 @@
-//! A header codec of its own, written from the format's tables and sharing nothing with the
-//! crate's: what it accepts, and the bytes it writes, are what the crate is held to.
+//! A header codec of its own, written from the format's tables without the crate's code. The crate
+//! must accept the same headers and write the same bytes.
 
 use envelock::Header;
 

@@ -51,7 +51,7 @@ fn hit_calls_no_backend() {
         let message = Envelope::new(&cache).with_suite(suite).encrypt(PLAINTEXT, ROW).unwrap();
         assert_eq!(backend.calls(), (1, 0));
         assert_eq!([(); 5].map(|()| calls(&cache, &message)), [1, 0, 0, 0, 0]);
-        // A cache of a data key is none of a message.
+        // A cached data key does not open a message with other associated data.
         let other = Envelope::new(&cache).decrypt(&message, envelock::Aad::none());
         assert!(matches!(other, Err(Error::Authentication { .. })));
     }

@@ -279,7 +279,7 @@ fn slot_under_primary_does_not_excuse_compromised_one() {
     }
 }
 
-/// Told to refuse such versions, a keyring does not open them, and naming them is no way around.
+/// A strict keyring does not open compromised versions, even if they are named.
 #[test]
 fn strict_keyring_refuses_a_named_version_too() {
     let (keyring, message) = marked(Suite::default());

@@ -238,7 +238,7 @@ fn every_flaw_of_a_keyring_is_caught() {
     }
 }
 
-/// What calls alone show, whatever the service does.
+/// Mistakes that only the calls reveal, whatever the service does.
 #[test]
 fn every_mistake_in_keyring_over_service_is_caught() {
     for (mistake, rule) in [
@@ -273,7 +273,7 @@ fn every_mistake_about_the_service_is_caught() {
         (Mistake::RemembersTheOutage, Rule::Unavailable),
         (Mistake::AsksForForeignNames, Rule::NotMine),
     ] {
-        // Nothing but the service's changes shows it.
+        // Only a change of the service reveals it.
         conformance::keyring(|| Remote::new(mistake));
         caught(&format!("{mistake:?}"), rule, || conformance::remote(|| remote::alone(mistake)));
     }

@@ -538,7 +538,7 @@ fn error_of_a_file_keeps_its_kind_as_an_io_error() {
             source: io(kind),
         })
     };
-    // What tells of the message, or asks to be called again, stays with the message.
+    // A cause that concerns the message, or asks for another call, stays with the message.
     for (cause, kind) in [
         (KeyFileError::File(FileError::NotFound { path: path() }), NotFound),
         (KeyFileError::Permissions { path: path(), mode: 0o644 }, PermissionDenied),

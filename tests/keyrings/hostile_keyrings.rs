@@ -169,7 +169,7 @@ fn keyring_ignoring_the_wrap_aad_opens_no_moved_slot() {
     assert!(matches!(decrypt_error(&keyring, &other_id), Error::Authentication { .. }));
 }
 
-/// SPEC R-PROOF: nothing takes a slot's place that was not seen to open to the same key.
+/// SPEC R-PROOF: a slot is replaced only by one that was seen to open to the same key.
 #[test]
 fn rewrap_to_another_key_is_refused() {
     let (mut keyring, message) = stale(Suite::Cobblestone256);
@@ -396,8 +396,8 @@ fn faulty(method: Method, fault: Option<Fault>) -> FaultyKeyring<MemoryKeyring> 
     keyring
 }
 
-/// A slot that holds another key loses the message, which only a later read detects; verified, it
-/// shows before anything is returned.
+/// A slot with another key loses the message, which only a later read detects; verification detects
+/// it before anything is returned.
 #[test]
 fn wrap_that_does_not_unwrap_gives_out_nothing() {
     let aad = Aad::new(b"row");

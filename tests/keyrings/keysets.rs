@@ -1,5 +1,5 @@
-//! KeysetMap as pure data: the dates that a record keeps, when a destruction may be, numbers and
-//! material that are never used twice, and labels. Changes to several are judged by `keyset_changes.rs`.
+//! `KeysetMap` as pure data: the dates of a record, when a destruction is allowed, numbers and
+//! material that are never used twice, and labels. `keyset_changes.rs` tests batches of changes.
 
 use envelock::keyset::LifecycleError;
 use envelock::{

@@ -185,7 +185,7 @@ fn check_cell(
     }
     let keyset = keyring.keyset().unwrap();
     let primaries = keyset.versions().iter().filter(|one| one.state == VersionState::Primary);
-    // There is none only where the primary itself is known to others.
+    // A keyset has no primary only after the primary itself was marked as compromised.
     let lost = row.state == VersionState::Primary && operation == Operation::MarkCompromised;
     assert_eq!(primaries.count(), usize::from(!lost), "{cell}");
     check_use(keyring, state(keyring, subject()), &cell);

@@ -1,5 +1,5 @@
 //! The memory keyring: numbers and material are never used twice, and no rotation loses a message,
-//! whatever happens at the same time. The state table is judged by `lifecycle_table.rs`.
+//! whatever happens at the same time. `lifecycle_table.rs` tests the state table.
 
 use crate::common::detached::WriteDetached;
 use envelock::keyset::LifecycleError;

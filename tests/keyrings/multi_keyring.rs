@@ -227,7 +227,7 @@ fn unavailable_member_stops_no_rewrap_of_others() {
         other.set(|script| script.down = true);
         let rewrapped = envelope.rewrap(&message, USUAL).unwrap();
         assert_eq!(labels(rewrapped.header()), [label("orders", 2)]);
-        // Its own slot it cannot answer for: that one is left, and told.
+        // The member cannot decide about its own slot: that one stays, and is reported.
         let rewrapped = envelope.rewrap(&both, USUAL).unwrap();
         let report = rewrapped.report();
         assert!(report.is_changed() && !report.is_complete());

@@ -250,7 +250,7 @@ fn references_boxes_pairs_and_closures_observe() {
     assert_eq!(*reported.lock().unwrap(), [1, 2]);
 }
 
-/// No lock of the keyring is held: an observer may change the keys of its events.
+/// No lock of the keyring is locked: an observer may change the keys of its events.
 #[test]
 fn observer_may_use_the_keyring() {
     let ring = Arc::new(MemoryKeyring::create("orders").unwrap());

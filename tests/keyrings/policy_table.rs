@@ -203,7 +203,7 @@ fn readers() -> [(&'static str, Read); 21] {
                 _ => Err(Error::NoPrimary),
             }
         }),
-        // Trust in the backend is no way around its own refusal.
+        // `trusting_backend` does not override the back end's own refusal.
         ("rewrap, trusting", |envelope, message| {
             let rewrapped = envelope.rewrap(message, RewrapOptions::new().trusting_backend())?;
             let (_, body) = split(message)?;
@@ -320,8 +320,8 @@ fn disabled_version_opens_nothing_at_any_entry_point() {
     }
 }
 
-/// SPEC R-COMPROMISED: it opens; it is rewrapped by nobody who does not name it; a strict keyring
-/// refuses it.
+/// SPEC R-COMPROMISED: it opens; only a rewrap that names it replaces it; a strict keyring refuses
+/// it.
 #[test]
 fn compromised_is_refused_by_strict_at_every_entry() {
     for &suite in Suite::ALL {

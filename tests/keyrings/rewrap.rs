@@ -149,8 +149,8 @@ fn no_flipped_bit_lets_a_rewrap_lose_a_message() {
     flip_every_bit([2, 1]);
 }
 
-/// SPEC R-NAME, R-FAIL: each name is rewrapped from its own slot, in its place, and none keeps
-/// another from it.
+/// SPEC R-NAME, R-FAIL: each name is rewrapped from its own slot, in its position, and none prevents
+/// the rewrap of another.
 #[test]
 fn name_is_rewrapped_whatever_becomes_of_another() {
     let mut keyring = Services::new([("a", vec![40, 40], 1), ("b", vec![50, 50], 1)]);
@@ -373,7 +373,7 @@ fn damaged_primary_slot_displaces_no_good_one() {
     }
 }
 
-/// "A slot of an unknown version stays": so does it under trust.
+/// "A slot of an unknown version stays", also with a trusted back end.
 #[test]
 fn slot_of_an_unknown_version_stays_under_trust() {
     let keyring = keyring("orders", 2);

@@ -82,7 +82,7 @@ proptest! {
         let (message, by_version) = slots_by_version(&keyring, suite, &plaintext, aad);
         let foreign_slots: Vec<_> = foreign_slots.iter().map(Foreign::to_bytes).collect();
         let mut slots = foreign_slots.clone();
-        // Any of versions 1, 2 and 4, in any place; 4 is the primary.
+        // Any of versions 1, 2 and 4, in any position; 4 is the primary.
         for (bit, (version, index_of)) in [1, 2, 4].into_iter().zip(&places).enumerate() {
             if mine & (1 << bit) != 0 {
                 slots.insert(index_of.index(slots.len() + 1), by_version[version - 1].clone());
@@ -165,7 +165,7 @@ proptest! {
         let envelope = Envelope::new(&keyring);
         let opened = envelope.decrypt(&changed, Aad::none()).is_ok();
         let mut rewrapped = changed.clone();
-        // Trust waives the proof, not the rule that a failure writes nothing.
+        // `trusting_backend` waives the proof, not the rule that a failure writes nothing.
         let usual = envelope.rewrap_in_place(&mut rewrapped, options);
         if usual.is_err() {
             prop_assert_eq!(&rewrapped, &changed);
@@ -313,7 +313,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     vec(change, 1..25)
 }
 
-/// A header as the model sees it: strangers by their place in the test, own slots by name, and
+/// A header as the model sees it: foreign slots by their index in the test, own slots by name, and
 /// whether they are damaged.
 #[derive(Clone, Debug, PartialEq)]
 enum ModelSlot {

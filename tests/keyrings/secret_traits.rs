@@ -1,6 +1,5 @@
-//! Tests which traits secret types have and, above all, lack: whoever cannot clone, print or
-//! compare a key cannot leak it that way (THREATS 46 and 47). All of it is proven as this file
-//! compiles.
+//! Tests which traits secret types have and, above all, lack: a key without `Clone`, `Debug` and
+//! `PartialEq` cannot leak that way (THREATS 46 and 47). The compilation of this file is the proof.
 
 use envelock::danger::{ChunkDecryptor, ChunkEncryptor};
 use envelock::rand_core::TryCryptoRng;

@@ -1,4 +1,4 @@
-//! A body's chunks in any other order, number or place are refused (THREATS 12, 24-27, G3).
+//! A body's chunks in any other order, number or position are refused (THREATS 12, 24-27, G3).
 //!
 //! Bodies of five chunks: four full ones and a short one. Every arrangement of up to five of
 //! them, every chunk twice, chunks of another body under the same data key, a second last chunk,
@@ -111,14 +111,14 @@ fn orders(bench: &mut Bench) {
     for order in arrangements.iter().filter(|order| order[..] != whole) {
         bench.refuses(&join(&prefix, &chunks, order), &format!("{order:?}"));
     }
-    // Each chunk once more, at each place.
+    // Each chunk once more, at each position.
     for again in 0..5 {
         for at in 0..=5 {
             let mut order = whole.to_vec();
             order.insert(at, again);
             bench.refuses(&join(&prefix, &chunks, &order), &format!("{order:?}"));
         }
-        // And in the place of each other.
+        // And instead of each other chunk.
         for at in (0..5).filter(|at| *at != again) {
             let mut order = whole.to_vec();
             order[at] = again;
@@ -159,7 +159,7 @@ fn ends(bench: &mut Bench) {
         encryptor.encrypt_into(index, &vec![7; len], &mut sealed).unwrap();
         sealed
     };
-    // A holder of the key can encrypt chunks that no writer of ours makes; none of it is a message.
+    // A holder of the key can encrypt chunks that no writer of ours makes; no such body is a message.
     for (what, chunks) in [
         ("no chunk", vec![]),
         ("a full last chunk", vec![seal(0, CHUNK)]),

@@ -159,8 +159,8 @@ fn expand_sha256(key: &[u8], info: &[u8]) -> [u8; 8] {
 }
 
 /// The last half of the data key id follows from the data key, format version, suite and the first
-/// half; the id of a master key follows from its material. Judges what is stored, by the formulas
-/// of SPEC 4.1 and 4.2, so that golden files cannot have been made by a broken generator.
+/// half; the id of a master key follows from its material. Checks the stored ids by the formulas of
+/// SPEC 4.1 and 4.2, so that golden files cannot have been made by a broken generator.
 #[test]
 fn ids_in_golden_messages_derive_from_their_keys() {
     for (entry, header, _) in golden() {

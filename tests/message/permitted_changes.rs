@@ -1,8 +1,8 @@
 //! The only changes to a message that pass, by design (DESIGN 4.1, "What the mutable part does
-//! not promise"): padding resized consistently, slots that nobody opens stripped, reordered,
-//! damaged or added, an older header put back, and a body put in the place of another that
-//! shares its data key, core and associated data. Each opens by every entry point; where a
-//! reader can demand more, it is shown to get it.
+//! not promise"): padding resized consistently, slots that no reader opens stripped, reordered,
+//! damaged or added, an older header restored, and a body exchanged for another that shares its data
+//! key, core and associated data. Each opens by every entry point; where a reader can demand more,
+//! the test shows that it gets it.
 
 use crate::common;
 use crate::common::detached::WriteDetached;

@@ -1,7 +1,7 @@
 //! Tests that the providers of the AEADs agree: every length to 4,096 bytes at 64 alignments,
 //! in place and from buffer to buffer, each opening what the others made (THREATS 45); that a
 //! failure leaves no plaintext with any of them (THREATS 29); and that an envelope uses the one
-//! that it was told.
+//! that it was configured with.
 //!
 //! With RustCrypto alone compiled in there is nothing to compare but the two ways through it, at
 //! one pair of alignments for each length: `backend_agreement.sh` takes all of them.

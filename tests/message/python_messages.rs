@@ -1,7 +1,7 @@
 //! This crate and an independent decoder in Python agree: each opens what the other makes, and
 //! both give one verdict on messages that were changed or made wrong.
 //!
-//! `ci/python.sh` runs the two sides in turn over the directory in `ENVELOCK_PYTHON_DIR`;
+//! `ci/python.sh` alternates the two sides over the directory in `ENVELOCK_PYTHON_DIR`;
 //! without it these tests stay ignored.
 
 use crate::golden::manifest;
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 const SIZES: [usize; 10] =
     [0, 1, 16_383, 16_384, 16_385, 32_767, 32_768, 32_769, 3 * 16_384, (1 << 20) + 7];
 
-/// Lengths of associated data: every place in a block of either hash, and of its padding, is one's.
+/// Lengths of associated data, which cover every position in a block of either hash and of its padding.
 const AAD_LENGTHS: usize = 301;
 
 fn directory(name: &str) -> PathBuf {

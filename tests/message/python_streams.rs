@@ -1,5 +1,5 @@
 //! Streams of 64 MiB between this crate and `cryptography.cobblestone` in Python, both ways, in odd
-//! pieces: `ci/python.sh` runs the two sides in turn over the directory in
+//! pieces: `ci/python.sh` alternates the two sides over the directory in
 //! `ENVELOCK_PYTHON_DIR`; without it these tests stay ignored.
 
 // It describes more than one stream needs.
@@ -16,7 +16,7 @@ use std::path::PathBuf;
 
 const LENGTH: usize = 64 << 20;
 
-/// Lengths of pieces, in turn: none is a chunk's, and none divides one.
+/// Lengths of pieces, used in a cycle: none is a chunk's, and none divides one.
 const PIECES: [usize; 6] = [1, 7, 16_383, 16_401, 100_003, (1 << 20) + 1];
 
 fn directory(name: &str) -> PathBuf {

@@ -2,7 +2,7 @@
 //! from the specification's formulas over bare primitives, then by this crate.
 //!
 //! SPEC K-MASTER, K-NATIVE, K-CHECK, K-AAD, W-XAES, W-GCM, W-CBC, W-TOKEN, B-KDF, B-CONTEXT, B-NONCE, B-NOAAD, B-COMMIT, B-LAST:
-//! whoever changes one of them changes a value here.
+//! a change of one of these rules changes a value here.
 
 mod formulas;
 mod tokens;

@@ -232,8 +232,8 @@ fn read_chunks(vector: &Vector, decryptor: &ChunkDecryptor) -> (Vec<u8>, bool) {
     unreachable!("a body ends")
 }
 
-/// Whoever seeks from the end verifies the last chunk at the index that the body's length says:
-/// that succeeds for valid vectors and those flagged so, and for no other.
+/// A reader that seeks from the end verifies the last chunk at the index that the body's length
+/// implies: that succeeds for valid vectors and those flagged so, and for no other.
 #[test]
 fn last_chunk_verifies_for_valid_and_flagged_vectors() {
     let (mut verified, mut refused) = (0, 0);

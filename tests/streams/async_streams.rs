@@ -93,8 +93,8 @@ impl Whims {
     }
 }
 
-/// A source and a sink in one, with whims, and one error where it is told to have it: who tells of
-/// it again has kept it.
+/// A source and a sink in one, which splits reads and writes at random, with one error at a set
+/// position: a reader that reports it twice has kept it.
 struct Fickle {
     whims: Whims,
     bytes: Vec<u8>,
@@ -299,7 +299,7 @@ fn every_prefix_is_refused() {
                 let error = reader.read_to_end(&mut read).await.unwrap_err();
                 assert!(plaintext.starts_with(&read) && read.len() <= len / CHUNK * CHUNK);
                 assert_eq!(reported(error), expected, "cut to {cut}");
-                // For ever, however it is asked.
+                // Permanently, by every method.
                 let error = reader.read(&mut [0; 1]).await.unwrap_err();
                 assert_eq!(reported(error), expected);
                 assert_eq!(reported(reader.finish().await.unwrap_err()), expected);

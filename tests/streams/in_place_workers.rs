@@ -34,7 +34,7 @@ fn threads_make_the_same_bytes_in_place() {
     let lens = [15, 16, 17, 31, 33, 64, 100]
         .into_iter()
         .flat_map(|chunks| [0, 1, CHUNK - 1].map(|more| chunks * CHUNK + more))
-        // Here a later part reads what stands more than a chunk before its place.
+        // Here a later part reads bytes that stand more than a chunk before its output.
         .chain([1_100 * CHUNK + 5, 2_600 * CHUNK + 16_000]);
     for len in lens {
         let plaintext = plaintext(len);

@@ -1,6 +1,6 @@
-//! Every reader on messages whose chunks were moved, dropped, doubled, or taken from elsewhere, and
-//! on ends that no writer makes: none is accepted, and what comes out before is plaintext in its
-//! place (THREATS 25-27, 29).
+//! Every reader on messages whose chunks were moved, dropped, doubled, or taken from another body,
+//! and on ends that no writer makes: none is accepted, and the output before is plaintext at its
+//! offset (THREATS 25-27, 29).
 
 #![cfg(feature = "std")]
 
@@ -99,7 +99,7 @@ fn join(prefix: &[u8], chunks: &[&[u8]], order: &[usize]) -> Vec<u8> {
     body
 }
 
-/// Readers by turns: a third of the list for each case, all of it for one case of three.
+/// A third of the readers for each case, and so all of them for three cases.
 fn readers_of(case: usize) -> Vec<Reader> {
     BROAD.into_iter().skip(case % 3).step_by(3).collect()
 }
@@ -148,7 +148,7 @@ fn foreign_chunks_of_one_key_are_refused() {
 }
 
 /// The shapes of the `stream_*` vectors of CCTV age (<https://c2sp.org/CCTV/age>), which are files
-/// of another format, made by whoever has the key.
+/// of another format, made by a holder of the key.
 #[test]
 fn no_reader_accepts_an_end_that_no_writer_makes() {
     let suite = Suite::Cobblestone256;

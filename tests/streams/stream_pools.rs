@@ -1,5 +1,5 @@
-//! Several threads for one stream or body: what comes out is that of one thread, nobody waits for
-//! threads that others use, and the calling thread does what is left (THREATS 31, 32).
+//! Several threads for one stream or body: the output is that of one thread, the caller does not wait
+//! for threads that others use, and the calling thread does the rest (THREATS 31, 32).
 
 #![cfg(feature = "std")]
 
@@ -138,8 +138,8 @@ fn thread_that_cannot_be_started_is_done_without() {
     assert!(status.success());
 }
 
-/// Every chunk changed in turn: all before it comes out, nothing behind it, and the error permanently,
-/// whichever piece is turned first.
+/// Each chunk changed, one at a time: all before it is output, nothing behind it, and the error is
+/// permanent, whichever piece is processed first.
 #[test]
 fn changed_chunk_ends_plaintext_for_all_threads() {
     let keyring = MemoryKeyring::create("orders").unwrap();

@@ -14,7 +14,7 @@ use readers::{CHUNK, PREFIX, SEALED, plaintext, pools, rng};
 
 const AAD: &[u8] = b"row 24";
 
-/// Which readers are held on which prefixes.
+/// Which readers run on which prefixes.
 #[derive(Clone, Copy)]
 struct Plan<'r> {
     readers: &'r [Reader],
@@ -22,12 +22,12 @@ struct Plan<'r> {
     near: usize,
     /// And on one in so many of all lengths.
     stride: usize,
-    /// On lengths so near to a boundary, this many of them, by turns.
+    /// On lengths at most this far from a boundary, this many of them, in a cycle.
     sampling: (usize, usize),
 }
 
-/// Holds the readers on prefixes of `whole`, whose header has `header_len` bytes. Returns how many
-/// answers were judged.
+/// Runs the readers on prefixes of `whole`, whose header has `header_len` bytes. Returns how many
+/// results were checked.
 fn check(whole: &Whole<'_>, plan: &Plan<'_>) -> usize {
     let total = whole.bytes.len();
     let start = whole.chunks_at.saturating_sub(PREFIX);
@@ -76,7 +76,7 @@ fn shape(envelope: &Envelope<&MemoryKeyring>, len: usize, plan: &Plan<'_>) -> us
 }
 
 const EVERYWHERE: usize = usize::MAX;
-/// By turns at the boundaries themselves, too.
+/// A cycle at the boundaries themselves, too.
 const BOUNDARIES: usize = 0;
 
 #[test]
@@ -120,7 +120,7 @@ fn no_reader_accepts_a_prefix_of_up_to_four_chunks() {
     assert!(checked > 2000);
 }
 
-/// All readers on all prefixes of all shapes: hours, where the tests above take turns.
+/// All readers on all prefixes of all shapes: hours, where the tests above take a sample.
 #[test]
 #[ignore = "takes hours: run it after a change to src/stream or src/io"]
 fn no_reader_accepts_any_prefix_of_any_shape() {

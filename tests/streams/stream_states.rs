@@ -316,8 +316,8 @@ fn broken_source_is_never_forgotten() {
     assert!(broken > 200 && sound > 20);
 }
 
-/// A call without room asks for nothing: it does not tell of a failure before what was read ahead
-/// of it has been returned, and does not take it back afterwards.
+/// A call without room reads nothing: it does not report a failure before the bytes read ahead of it
+/// are returned, and does not take it back afterwards.
 #[test]
 fn empty_read_does_not_fail_before_a_full_one() {
     let keyring = keyring();

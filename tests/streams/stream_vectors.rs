@@ -83,7 +83,7 @@ fn check(vector: &Vector, reader: Reader, outcome: &Outcome, start: &[u8]) {
     }
     let refused = outcome.end.as_ref().expect_err(&name);
     let of_key = matches!(refused, Error::KeyLength { .. });
-    // What is wrong with the length may be told before the key is looked at.
+    // A fault of the length may be reported before the key is checked.
     assert!(!of_key || vector.has(TestFlag::InvalidKeySize), "{name}: {refused}");
     let known = matches!(refused, Error::Authentication { .. } | Error::Truncated { .. });
     assert!(of_key || known, "{name}: {refused}");
@@ -96,7 +96,7 @@ fn check(vector: &Vector, reader: Reader, outcome: &Outcome, start: &[u8]) {
     if vector.has(TestFlag::PartialPlaintext) || is_sequential(reader) {
         assert!(outcome.len() == 0 || !reader.is_whole(), "{name}");
     }
-    // Random access may return chunks behind the one that fails, each in its own place.
+    // Random access may return chunks behind the one that fails, each at its own offset.
     let beyond = |(at, piece): &(usize, Vec<u8>)| at + piece.len() > start.len();
     if !outcome.released.iter().any(beyond) {
         assert!(outcome.is_part_of(start), "{name}");

@@ -318,7 +318,7 @@ fn copies_flush_their_sink() {
     assert_eq!(read.stored, b"four score");
 }
 
-/// A writer, an encrypting reader and a push stream that are dropped before their end are told of,
+/// A writer, an encrypting reader and a push stream that are dropped before their end are reported
 /// once; those that ended or failed are not.
 #[test]
 fn dropped_unfinished_stream_is_observed() {

@@ -50,8 +50,8 @@ fn main() {
     }
 }
 
-/// The samples of each peer, one a round, in an order that moves on from round to round. At its place a
-/// peer runs twice, and the second run counts: the first brings its buffers back to the cache.
+/// The samples of each peer, one a round, in an order that rotates from round to round. A peer runs
+/// twice in each round, and the second run counts: the first brings its buffers back to the cache.
 fn measure(peers: &[Box<dyn Peer>], size: usize) -> Vec<Vec<Sample>> {
     let mut samples = vec![Vec::new(); peers.len()];
     let start = Instant::now();

@@ -1,5 +1,5 @@
-//! An allocator that remembers the blocks of key schedules, so that one which its owner never
-//! shows can be marked secret.
+//! An allocator that records the blocks of key schedules, so that one whose owner never exposes it
+//! can be marked secret.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -114,7 +114,7 @@ fn lines_of_an_older_revision_are_found() {
             mixed += 1;
             let bytes = lines.concat();
             let (line, what) = fault_of(&bytes);
-            // Two primaries are reported at the second, and a future change at its record; everything else at
+            // Two primaries are reported at the second, a future change at its record; everything else at
             // the end.
             let there = ["state", "changed"].map(|field| RecordFault::Value { field });
             assert!(

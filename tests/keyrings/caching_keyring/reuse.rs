@@ -193,7 +193,7 @@ fn message_of_a_reused_key_draws_its_salt_first() {
     assert_eq!((&first[..24], &second[..24]), (&drawn[40..64], &drawn[..24]));
 }
 
-/// Nothing takes the place of a batch that has ended, and it does not come back.
+/// A batch that has ended is not used again, even if it had more room than the next one.
 #[test]
 fn batch_that_ended_does_not_come_back() {
     let backend = backend();

@@ -203,8 +203,8 @@ fn result_of_a_call_before_purge_is_not_kept() {
     assert!(cache.is_empty());
 }
 
-/// No lock is held across a call: while one key's backend hangs, others are served, cold and
-/// warm, and the cache reports on itself.
+/// No lock is locked across a call: while one key's back end hangs, others are served, cold and
+/// warm, and the cache reports its statistics.
 #[test]
 fn call_that_hangs_stops_nothing_else() {
     let clock = FakeClock::default();

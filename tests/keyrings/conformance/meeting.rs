@@ -15,7 +15,7 @@ impl Meeting {
         Meeting { check: thread::current().id(), arrived: AtomicUsize::new(0) }
     }
 
-    /// Waits, in any thread but that of the judge, until two have come here: the judge starts several
+    /// Waits, in any thread but that of the suite, until two threads are here: the suite starts several
     /// that do the same.
     pub fn wait(&self) {
         if thread::current().id() == self.check {

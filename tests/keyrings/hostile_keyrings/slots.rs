@@ -84,7 +84,7 @@ fn rewrap_takes_exactly_one_slot_of_the_same_name() {
         keyring.rewrap = Some(Box::new(move |_, slot, _, slots, _| pushes(&slot.label, slots)));
         let error = rewrap_error(&keyring, &message, RewrapOptions::new());
         assert_eq!(*fault(&error), expected);
-        // Trust in the backend does not go that far.
+        // `trusting_backend` does not cover that.
         let error = rewrap_error(&keyring, &message, RewrapOptions::new().trusting_backend());
         assert_eq!(*fault(&error), expected);
     }
@@ -178,7 +178,7 @@ fn wrong_lengths_of_a_primary_cost_room_and_no_data() {
     }
 }
 
-/// Whoever can write a header could otherwise have the next rewrap make it unreadable. SPEC
+/// Otherwise an attacker who can write a header could have the next rewrap make it unreadable. SPEC
 /// H-DUPLICATE, W-ONE.
 #[test]
 fn rewrap_beside_opaque_twin_writes_no_duplicate() {

@@ -27,7 +27,7 @@ fn failover(members: &[Member]) -> FailoverKeyring {
     rest.iter().fold(all, |all, member| all.with(member.clone()).unwrap())
 }
 
-/// Every result of a wrap that is none.
+/// Every result of a wrap that failed.
 fn failures() -> Vec<(KeyringError, bool)> {
     let source = || io::Error::other("no route");
     let limit = KeyringError::WrapLimit {

@@ -79,7 +79,7 @@ fn check_names(keyring: &dyn Keyring) {
         assert_eq!(labels(&message), [label(name, number)]);
         let envelope = Envelope::new(keyring);
         assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT);
-        // A slot under a key that is not selected is judged by that key's own primary.
+        // A slot under a key that is not selected is compared with that key's own primary.
         assert!(!envelope.needs_rewrap(&message).unwrap());
     }
     // A slot never has the name of an alias.
@@ -115,7 +115,7 @@ fn every_keyring_reports_by_name_all_it_has() {
     check_names(&file);
     check_names(&FileKeyring::open(&path, "a", &protection).unwrap());
     check_names(&ReadOnlyFileKeyring::open(&path, "a", &protection).unwrap());
-    // One that none of the keys is selected of holds them all the same.
+    // A keyring without a selected key still holds all of them.
     let unselected = FileKeyring::open_any(&path, &protection).unwrap();
     assert_eq!(holds_keys(&unselected, "b"), ["b"]);
     assert_eq!(labels(&message_under(&unselected, "b").unwrap()), [label("b", 2)]);

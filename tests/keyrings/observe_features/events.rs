@@ -68,7 +68,7 @@ pub fn transitions(key: &str) -> Vec<Transition> {
     ]
 }
 
-/// Tells `observer` one event of each kind, with names as given.
+/// Reports one event of each kind to `observer`, with names as given.
 pub fn report_all(observer: &dyn Observer, name: &str, key: &str) {
     let label = label(name);
     observer.event(&Event::Wrapped { label });

@@ -228,7 +228,7 @@ fn names_in_headers_make_no_series() {
                 observer.event(&Event::NotVerified { label });
             }
         }
-        // None of those names took the room of one of ours.
+        // The foreign names used none of the room for our own.
         for number in 0..98 {
             observer.event(&Event::Wrapped { label: label(&format!("tenant-{number}")) });
         }

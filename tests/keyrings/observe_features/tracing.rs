@@ -142,7 +142,7 @@ fn fields_have_the_documented_values() {
     assert!(error.starts_with("keyring is unavailable: the service refused: no"), "{error}");
 }
 
-/// No text ends a line, colours a terminal or turns around what follows it, whoever wrote it.
+/// No text from outside ends a line, colours a terminal or reverses the text that follows it.
 #[test]
 fn no_text_of_others_can_write_lines_of_its_own() {
     // A keyset of this crate takes no such name; a lifecycle of another crate might.

@@ -349,8 +349,8 @@ fn name_that_no_slot_has_is_not_retired() {
     }
 }
 
-/// SPEC R-FAIL: whether another keyring's key still opens a slot is not told here, and whoever
-/// destroys that version on the strength of this must not be told that it is retired.
+/// SPEC R-FAIL: this report does not say whether another keyring's key still opens a slot, so it must
+/// not say that the version is retired: its operator would destroy it.
 #[test]
 fn version_of_a_missing_name_is_not_retired() {
     let scene = scene();
@@ -365,7 +365,7 @@ fn version_of_a_missing_name_is_not_retired() {
     }
 }
 
-/// SPEC R-LABELS: where the backend is trusted, nothing is spent on what is current.
+/// SPEC R-LABELS: with a trusted back end no call is made for slots that are current.
 #[test]
 fn trusted_backend_gets_no_call_for_current_slots() {
     let scene = scene();

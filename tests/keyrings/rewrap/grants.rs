@@ -312,7 +312,7 @@ fn large_slots_are_added_as_far_as_a_header_goes() {
 /// A keyring that wraps, and returns a chosen result of an unwrap.
 struct Writes<'k> {
     keyring: &'k MemoryKeyring,
-    /// Wraps this in the place of the data key.
+    /// Wraps this instead of the data key.
     instead: Option<[u8; 32]>,
     answer: Option<KeyringError>,
 }
@@ -376,7 +376,7 @@ fn slot_that_does_not_open_is_not_given_out() {
     assert!(matches!(error, Error::Refused { key, .. } if key == "escrow"));
     let error = add(&from, &message, &to(None, Some(down())), GRANT).unwrap_err();
     assert!(matches!(error, Error::Backend(_)));
-    // One that cannot unwrap here is trusted, if the caller says so.
+    // A recipient that cannot unwrap here is trusted, if the caller says so.
     let trusting = GRANT.trusting_wrap();
     for answer in [KeyringError::NotMine, refused(), down()] {
         let to = to(None, Some(answer));
@@ -386,7 +386,7 @@ fn slot_that_does_not_open_is_not_given_out() {
     }
     let added = add(&from, &message, &to(Some([7; 32]), None), trusting).unwrap();
     assert!(!opens(&escrow, added.header(), &message), "what trust costs");
-    // Without trust the same slot is found and mended.
+    // Without `trusting_wrap` the same slot is found and repaired.
     let mended = add(&from, added.header(), &escrow, GRANT).unwrap();
     assert!(mended.is_changed() && opens(&escrow, mended.header(), &message));
     assert_eq!(versions_of(mended.header()), [1, 1]);

@@ -104,7 +104,7 @@ fn rewrap_by_opened_key_wraps_under_its_name_only() {
             assert_eq!(calls, saved, "{name}");
             assert_eq!(format!("{report:?}"), format!("{usual:?}"));
             assert_eq!(versions_of(&new), [2, 2]);
-            // The old slot is gone from the new header, and the key has nothing to save there.
+            // The new header lacks the old slot, and the opened key saves no call there.
             let (again, report, calls) = by_key(&noted, &new, Some(&key));
             assert!(again == new && report.went_by_labels() && calls.is_empty());
             let body = &message[inspect(&message).unwrap().len()..];
@@ -177,7 +177,7 @@ fn rewrap_by_opened_key_obeys_its_version_state() {
     assert_eq!(key.decrypt(key.body(&message).unwrap(), ROW).unwrap(), b"payload");
 }
 
-/// Of several keyrings of one name, that of the slot wraps: no other's slot takes its place.
+/// Of several keyrings of one name, that of the slot wraps: no other's slot replaces it.
 #[test]
 fn rewrap_by_opened_key_stays_with_owner_of_slot() {
     let create = || Arc::new(MemoryKeyring::create("orders").unwrap());

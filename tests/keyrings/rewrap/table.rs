@@ -43,7 +43,7 @@ fn expected(kinds: &[Kind]) -> Result<Vec<Option<Kind>>, &'static str> {
             None => "no key",
         });
     }
-    // The slot of the primary stays where it is; a new one stands in the place of the first.
+    // The slot of the primary keeps its position; a new one takes the position of the first.
     let first = kinds.iter().position(|kind| *kind == Primary);
     let new = first.is_some().then_some(Primary);
     let first = first.or(kinds.iter().position(|kind| kind.opens()));

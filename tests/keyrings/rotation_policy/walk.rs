@@ -97,7 +97,7 @@ impl Operator {
             }
             _ => {}
         }
-        // An operator may move what is held.
+        // An operator may change the state of a version on hold.
         for (number, state) in &mut self.on_hold {
             *state = after[number];
         }

@@ -99,7 +99,7 @@ fn reader_agrees_with_reference_on_changed_headers() {
         *kinds.entry(kind).or_default() += 1;
     }
     println!("{kinds:?}");
-    // Twelve faults, cut, foreign, valid: each came up often enough to be judged.
+    // Twelve faults, cut, foreign, valid: each occurred often enough.
     assert_eq!(kinds.len(), 15, "{kinds:?}");
     assert!(kinds.values().all(|count| *count > 200), "{kinds:?}");
 }

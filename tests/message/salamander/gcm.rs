@@ -92,7 +92,7 @@ pub fn salamander(ciphers: [&Gcm; 2], aad: &[u8], text: &[u128], free: usize) ->
     blocks.extend_from_slice(text);
     blocks.push(lengths);
     blocks[free] = 0;
-    // The tags differ by a constant; the free block counts H to the power of its place from
+    // The tags differ by a constant; the free block counts H to the power of its position from
     // the end, a different power of a different H for each key.
     let difference = ciphers[0].tag(&blocks) ^ ciphers[1].tag(&blocks);
     let weight = |cipher: &Gcm| power(aes(&cipher.key, 0), blocks.len() - free);

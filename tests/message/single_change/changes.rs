@@ -118,7 +118,7 @@ fn cuts(shape: &Shape, visit: &mut dyn FnMut(Change)) {
     }
 }
 
-/// The message with `value` in the place of `range`, and where its header then ends.
+/// The message with `value` instead of `range`, and where its header then ends.
 fn replaced(shape: &Shape, range: &Range<usize>, value: &[u8]) -> (Vec<u8>, usize) {
     let (before, after) = (&shape.message[..range.start], &shape.message[range.end..]);
     ([before, value, after].concat(), shape.header_len() + value.len() - range.len())

@@ -1,4 +1,4 @@
-//! The formulas of `src/format/SPEC.md` over bare primitives, none of them this crate's.
+//! The formulas of `src/format/SPEC.md` over bare primitives, without code of this crate.
 
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use aes_gcm::aead::AeadInOut;

@@ -55,13 +55,13 @@ impl Whole<'_> {
         }
     }
 
-    /// Holds `reader` on `changed`, which one-shot decryption refuses with `refused`:
+    /// Runs `reader` on `changed`, which one-shot decryption refuses with `refused`:
     ///
     /// - it fails, and with the same error, but for readers that learn the length only at the end:
     ///   they meet a full chunk that does not verify before they know that no message has this
     ///   length;
-    /// - all that it gave out is plaintext at its place, and of readers from the first byte on
-    ///   exactly the chunks before the first that fails.
+    /// - all its output is plaintext at its offset, and of readers from the first byte on exactly the
+    ///   chunks before the first that fails.
     pub fn refuses(
         &self,
         reader: Reader,

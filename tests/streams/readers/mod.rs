@@ -20,7 +20,7 @@ pub const PREFIX: usize = 56;
 /// What output buffers hold before a call.
 pub const FILLING: u8 = 0xA5;
 
-/// Everybody that may share the work. What is short is shared too: it is what is judged here.
+/// Every set of threads that may share the work. Short messages are shared too, for the test.
 pub fn pools() -> Vec<(&'static str, Option<Threads>)> {
     let threads = |most| Some(Threads::new(most).with_min_len(1));
     vec![

@@ -22,7 +22,7 @@ impl Outcome {
         self.released.iter().map(|(_, piece)| piece.len()).sum()
     }
 
-    /// Whether every byte that came out is the plaintext's at its place.
+    /// Whether every byte of output is the plaintext's at its offset.
     pub fn is_part_of(&self, plaintext: &[u8]) -> bool {
         self.released.iter().all(|(at, piece)| {
             plaintext.get(*at..*at + piece.len()).is_some_and(|there| there == piece)
@@ -121,8 +121,8 @@ pub const FINE: [Reader; 10] = [
 ];
 
 impl Reader {
-    /// Whether it knows the length of the message before it decrypts a chunk, as one-shot
-    /// decryption does. The others tell of a length that no message has only at the end.
+    /// Whether it knows the length of the message before it decrypts a chunk, as one-shot decryption
+    /// does. The others report a length that no message has only at the end.
     pub fn knows_len(self) -> bool {
         !matches!(
             self,
@@ -139,8 +139,8 @@ impl Reader {
     ///
     /// # Panics
     ///
-    /// If a buffer of the caller's holds anything but verified plaintext, zeroes and what it held
-    /// before; if the result differs when it is asked again; if a source is asked permanently.
+    /// If a buffer of the caller's contains anything but verified plaintext, zeroes and its former
+    /// content; if the result differs when it is asked again; if a source is asked without end.
     pub fn run(self, subject: &Subject<'_>, bytes: &[u8]) -> Outcome {
         let mut released = Vec::new();
         let end = match self {
@@ -177,8 +177,8 @@ fn release(released: &mut Released, piece: &[u8]) {
     }
 }
 
-/// The rest of a caller's buffer holds what it held before, or zeroes (THREATS 29). Plaintext of
-/// these judges has neither.
+/// The rest of a caller's buffer has its former content or zeroes (THREATS 29). Plaintexts of these
+/// tests have neither.
 #[track_caller]
 pub fn assert_clean(rest: &[u8]) {
     const OLD: [u8; 4096] = [FILLING; 4096];
@@ -246,7 +246,7 @@ fn push_all(
     released: &mut Released,
 ) -> Result<(), Error> {
     let mut room = vec![FILLING; out];
-    // What a call without output left behind shows after the next one with some, or the last.
+    // Bytes that a call without output left behind are seen after the next one with some, or the last.
     let mut give = |room: &mut Vec<u8>, len: usize| {
         if len > 0 {
             release(released, &room[..len]);
