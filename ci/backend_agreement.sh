@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Judges that every CPU back end of every provider makes the same bytes: runs
+# Checks that every CPU back end of every provider makes the same bytes: runs
 # tests/message/backend_agreement.rs, whose digest is a constant, with what this CPU offers, with AES-NI
 # and no VAES, and with the portable code, then the same of AWS-LC and of graviola (THREATS 45; G21).
 # `sample` as its argument takes a sample of the cases. AWS-LC without AES instructions is sampled always: all
@@ -11,7 +11,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/constant_time/workspace.sh"
 mode=${1:-full}
 [[ $mode == full || $mode == sample ]] || fail "usage: $(basename "$0") [full|sample]"
 
-judge() {
+check() {
     local backend=$1 flags=$2 expected=$3 dir=$target/$1 cpu out
     cd "$work/constant_time"
     export RUSTFLAGS=$flags CARGO_TARGET_DIR=$dir
@@ -32,12 +32,12 @@ judge() {
 flags=${RUSTFLAGS:-}
 ran=0
 prepare
-judge detected "$flags" "*"
-judge portable "$flags $SOFT" "*"
+check detected "$flags" "*"
+check portable "$flags $SOFT" "*"
 prepare
 # The detection of the ciphers, looking for VAES at a bit that is reserved and zero.
 changed_copy cpufeatures src/x86.rs 's/("vaes", "zmm", 1, ecx, 9)/("vaes", "zmm", 0, ecx, 16)/'
-judge aes-ni-without-vaes "$flags" "aes=true vaes=false*"
+check aes-ni-without-vaes "$flags" "aes=true vaes=false*"
 ((ran >= 2)) || fail "only $ran back end ran"
 
 # build_test FEATURE: builds the test with another provider and prints its path.

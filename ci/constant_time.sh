@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Judges that no branch and no address depends on a secret, by valgrind's memcheck with secrets
+# Checks that no branch and no address depends on a secret, by valgrind's memcheck with secrets
 # marked undefined: debug and release builds, soft and AES-NI back ends, and graviola's without AVX-512,
-# which valgrind has not (THREATS 41, 42, 43; G18).
+# which valgrind lacks (THREATS 41, 42, 43; G18).
 #
 # Where a comparison's `Choice` becomes a `bool`, the verdict becomes public: copies of `subtle`,
 # `ctutils` and `graviola` say so to valgrind there. Nothing is suppressed.
@@ -26,7 +26,7 @@ changed_copy graviola src/low/generic/ct_equal.rs '
 sed -i 's/\bChoice\b/u8/g' "$work/graviola/src/low/generic/ct_equal.rs"
 
 cd "$work/constant_time"
-judge() {
+check() {
     local backend=$1 profile=$2 flags=$3 dir=$target/$1
     local program=$dir/$profile/constant_time log=$target/$backend-$profile.log
     local options=() run
@@ -62,6 +62,6 @@ for backend in aes-ni soft graviola; do
     flags=${RUSTFLAGS:-}
     [[ $backend == aes-ni ]] || flags+=" $SOFT"
     for profile in debug release; do
-        judge "$backend" "$profile" "$flags"
+        check "$backend" "$profile" "$flags"
     done
 done

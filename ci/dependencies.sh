@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Judges what the crate is built of: `zeroize` is on wherever keys are kept, whatever features
+# Checks the dependencies of the crate: `zeroize` is on wherever keys are kept, whatever features
 # are chosen, nothing unwanted comes with them, and `src` has unsafe code in one module only, behind
 # feature `pkcs11` (THREATS 46; G26).
 set -euo pipefail
@@ -55,7 +55,7 @@ check_wiping() {
         crate=${pair%%:*}
         feature=${pair#*:}
         grep -q "^$crate v\|^$crate feature" <<<"$all" ||
-            fail "$crate is gone: take it off its list (with ${*:-the defaults})"
+            fail "$crate is no longer a dependency: take it off its list (with ${*:-the defaults})"
         have=$(grep -c "^$crate feature \"$feature\"" <<<"$all" || true)
         ((have > 0)) || fail "$crate is built without $feature (with ${*:-the defaults})"
         checks=$((checks + 1))

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The unsafe code of the crate, which is all in src/keyring/pkcs11/ffi/, under AddressSanitizer and with
-# a token that lies about lengths, handles and buffers (THREATS row 64). The compiler is the stable
-# one, told to take an unstable option.
+# a token that reports wrong lengths, handles and buffers (THREATS row 64). The compiler is the stable
+# one, with an unstable option allowed.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$root"
@@ -27,6 +27,6 @@ export host target
 # What libraries keep until the process ends is no leak of ours.
 export ASAN_OPTIONS=detect_leaks=0
 export ENVELOCK_ANY_VERDICT=1
-# Operations of each storm: fewer than without it.
+# Operations under random faults: fewer than without the sanitizer.
 export ENVELOCK_OPERATIONS=${ENVELOCK_OPERATIONS:-4000}
 exec ci/pkcs11_hostile.sh -- bash -c 'run test --manifest-path ci/asan/Cargo.toml -- --test-threads=1 --skip no_fault_makes'

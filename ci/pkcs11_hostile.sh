@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The PKCS#11 keyring on a token that lies: builds the hostile module and shows that it does what it says,
+# The PKCS#11 keyring on a faulty token: builds the hostile module, tests its faults,
 # sets up a fresh SoftHSM token behind it, and runs the tests.
 #
 #     ci/pkcs11_hostile.sh [-- COMMAND...]
@@ -13,7 +13,7 @@ fi
 if [ "${1:-}" != -- ]; then
     command=(cargo test --locked --quiet --all-features --test pkcs11_hostile)
     "${command[@]}" --no-run
-    # A lie is told to the whole process.
+    # A fault is injected into the whole process.
     set -- -- "${command[@]}" -- --test-threads=1
 fi
 shift

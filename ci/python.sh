@@ -1,5 +1,5 @@
 #!/bin/sh
-# An independent decoder and encoder in Python judge this crate, both ways:
+# An independent decoder and encoder in Python check this crate, both ways:
 #
 #     ci/python.sh [SEED]
 #
@@ -26,8 +26,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export ENVELOCK_PYTHON_DIR="$work"
 
-judge() {
-    "$python" ci/python/judge.py "$@" || fail "judge.py $1 failed (seed $seed)"
+check() {
+    "$python" ci/python/check.py "$@" || fail "check.py $1 failed (seed $seed)"
 }
 
 # The filter must match: a renamed test would otherwise be no test, and pass.
@@ -46,18 +46,18 @@ tokens() {
     "$python" ci/python/token_answers.py "$@" || fail "token_answers.py $1 failed"
 }
 
-judge vectors
-judge examples src/format/SPEC.md
+check vectors
+check examples src/format/SPEC.md
 "$python" ci/python/rewrap.py src/format/SPEC.md || fail "rewrap.py failed"
 tokens examples src/format/SPEC.md
 tokens probe src/keyring/pkcs11/key/known_answers.rs
-judge read tests/golden/v1
+check read tests/golden/v1
 rust python_messages writes_messages_that_python_opens
-judge read "$work/from-rust"
-judge write "$work/from-python" "$seed"
+check read "$work/from-rust"
+check write "$work/from-python" "$seed"
 rust python_messages python_messages_open_and_malformed_do_not
 "$python" ci/python/keyfile.py tests/golden/keyfile tests/golden/keyfile2 || fail "keyfile.py failed"
-judge mutants tests/golden/v1 "$work/mutants" "$seed"
+check mutants tests/golden/v1 "$work/mutants" "$seed"
 rust python_messages changed_messages_get_the_same_verdict_as_in_python
 rust python_streams writes_a_stream_that_python_opens
 stream read "$work/stream-from-rust"

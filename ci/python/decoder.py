@@ -1,6 +1,6 @@
 """An independent decoder of message format version 1, written from src/format/SPEC.md alone.
 
-Rule ids in comments are that page's. Nothing here is fast or constant-time: it judges, it does
+Rule ids in comments are that page's. Nothing here is fast or constant-time: it checks, it does
 not protect.
 """
 

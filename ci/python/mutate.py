@@ -101,7 +101,7 @@ def pad(rng, message, _):
 
 
 def edit(rng, message, peer):
-    """A header whose slots are swapped, doubled, dropped, changed or taken from elsewhere."""
+    """A header whose slots are swapped, doubled, dropped, changed or taken from another header."""
     header, other = decoder.parse_header(bytes(message)), decoder.parse_header(bytes(peer))
     body, slots = bytes(message[header.length :]), header.slots
     kind = rng.randrange(7)

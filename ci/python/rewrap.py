@@ -87,7 +87,7 @@ class Change(Rewrap):
     """SPEC 6.1."""
 
     def open_one(self, slots):
-        """G-OPEN: the error that O-PRECEDENCE tells, or None."""
+        """G-OPEN: the error that O-PRECEDENCE names, or None."""
         refused = None
         for slot in slots:
             if slot.disabled or slot.compromised:

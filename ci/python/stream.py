@@ -56,7 +56,7 @@ def read(directory):
     length, digest = open_stream(data_key, context, body)
     assert length == LENGTH, length
     assert digest == entry.text("sha256"), "another plaintext"
-    # This judge can fail: a bit of the last chunk, and the last byte missing.
+    # This check can fail: a bit of the last chunk, and the last byte missing.
     for wrong in [body[:-20] + bytes([body[-20] ^ 1]) + body[-19:], body[:-1]]:
         try:
             open_stream(data_key, context, wrong)
@@ -68,7 +68,7 @@ def read(directory):
 
 def write(directory, seed):
     directory, rng = pathlib.Path(directory), random.Random(int(seed))
-    # Not a multiple of a chunk: the lengths around one are judged elsewhere.
+    # Not a multiple of a chunk: other tests cover the lengths around one.
     plaintext = rng.randbytes(LENGTH + 5)
     writer = encoder.Writer(rng, 1, b"", b"a stream", b"streams", 7)
     encryptor = cobblestone.Cobblestone256Encryptor(writer.data_key, writer.context)

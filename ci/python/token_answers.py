@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 import decoder
 import encoder
-import judge
+import check
 
 
 def encrypt_cbc(key, iv, plaintext):
@@ -58,7 +58,7 @@ def end(values, slot, mac_key=None):
 
 
 def example_c():
-    """Algorithm 2, under a key that somebody else put on the token."""
+    """Algorithm 2, under a key that was put on the token by other means."""
     values, version = {"AES key": counting(0x10, 32)}, 6
     begin(values, version, 0x40, 0x60)
     values["IV"] = counting(0xA0, 12)
@@ -91,7 +91,7 @@ EXAMPLES = {"example C": example_c, "example D": example_d}
 
 
 def examples(path):
-    written = dict(judge.parse_examples(pathlib.Path(path).read_text()))
+    written = dict(check.parse_examples(pathlib.Path(path).read_text()))
     for title, compute in EXAMPLES.items():
         # In their order, too.
         assert list(written[title].items()) == list(compute().items()), title

@@ -1,4 +1,4 @@
-"""Messages that somebody with all the keys made by breaking one rule of the specification."""
+"""Messages made with all the keys by breaking one rule of the specification."""
 
 import hashlib
 

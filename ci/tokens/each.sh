@@ -31,8 +31,7 @@ else
     command+=(-- --test-threads=1 "${filter[@]}")
 fi
 
-# Tokens and catalogues sync each change: nobody waits for a disk here, since what lasts after a
-# crash is judged elsewhere.
+# Tokens and catalogues sync each change. These files are in memory: other tests cover crashes.
 if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ]; then
     export TMPDIR=/dev/shm
 fi

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # opencryptoki's software token: `opencryptoki.sh DIR`, `opencryptoki.sh --stop DIR`, see lib.sh.
 #
-# One daemon serves the machine, and where tokens lie is built into the library. So our daemon is
-# started with a configuration of its own, seen by it alone, that has a few slots, each with a
+# One daemon serves the machine, and the directory of its tokens is built into the library. So our daemon is
+# started with a configuration of its own, which has a few slots, each with a
 # directory in /var/lib/opencryptoki. A token takes a free slot, whose directory becomes a link into
-# DIR, and `--stop` gives it back; with the last one the daemon ends. A slot whose DIR has gone, or
-# that was taken a day ago, is free: what a killed run leaves need not be cleared up by hand.
+# DIR, and `--stop` gives it back; with the last one the daemon ends. A slot whose DIR is removed, or
+# that was taken a day ago, is free: leftovers of a killed run need no cleaning by hand.
 #
 # Labels are `envelock-SLOT`. All tokens have the serial number 123. A process sees a token that was
 # set up after its C_Initialize only once it has called C_Finalize and C_Initialize again.
@@ -38,7 +38,7 @@ forget() {
     rm -rf "$data/envelock-$1" "/dev/shm/var.lib.opencryptoki.envelock-$1" "$state/slot-$1"
 }
 
-# free SLOT: whether no token is there, or one that nobody can be using any more.
+# free SLOT: whether it has no token, or one that cannot be in use any more.
 free() {
     local record=$state/slot-$1
     [ -f "$record" ] || return 0
@@ -60,7 +60,7 @@ start_daemon() {
         unshare --mount sh -c "mount --bind $state/opencryptoki.conf $conf && exec pkcsslotd" \
             3>&- 4>&- 9>&-
     else
-        # Nobody may mount in this container: put ours in place for as long as it is read.
+        # This container forbids mounts: ours replaces the file until the daemon has read it.
         cp -p "$conf" "$state/saved.conf"
         cat "$state/opencryptoki.conf" >"$conf"
         pkcsslotd 3>&- 4>&- 9>&- || true

@@ -38,7 +38,7 @@ ptool init
 ptool addtoken --pid=1 --label=envelock --sopin="$so_pin" --userpin="$pin"
 external=
 for n in 1 2; do
-    # What is given as an id becomes CKA_ID in hexadecimal twice: keys are told apart by labels.
+    # An id becomes CKA_ID in hexadecimal twice: labels distinguish the keys.
     ptool addkey --algorithm=aes256 --label=envelock --userpin="$pin" --key-label="aes-$n"
     ptool addkey --algorithm=hmac:sha256 --label=envelock --userpin="$pin" --key-label="hmac-$n"
     external+="${external:+ }aes-$n:hmac-$n"

@@ -408,7 +408,7 @@ fn missing_ability_of_file_system_is_reported() {
                 };
                 assert!(is_expected, "{error:?}");
                 let locks = directory.calls().into_iter().filter(|call| call.kind == Kind::TryLock);
-                assert!(locks.count() < 10, "nobody is waited for in vain");
+                assert!(locks.count() < 10, "no wait without a writer");
                 assert_eq!(directory.disk().list(), [NAME]);
             }
         }

@@ -89,7 +89,7 @@ proptest! {
             }
         }
         let header = compose(&message, &slots, padding);
-        prop_assume!(inspect(&header).is_ok(), "two strangers alike");
+        prop_assume!(inspect(&header).is_ok(), "two equal foreign slots");
         let body = &message[inspect(&message).unwrap().len()..];
         let whole = [&header, body].concat();
 
@@ -101,7 +101,7 @@ proptest! {
         prop_assert_eq!(&new[..22], &header[..22]);
         let kept: Vec<_> =
             slots_of(new).into_iter().filter(|slot| foreign_slots.contains(slot)).collect();
-        prop_assert_eq!(kept, foreign_slots.clone(), "strangers stay, in order");
+        prop_assert_eq!(kept, foreign_slots.clone(), "foreign slots stay, in order");
         prop_assert_eq!(slots_of(new).len(), foreign_slots.len() + 1);
         // Version, master key id, algorithm, lengths and name; only nonce and wrap are fresh.
         let mut labels = slots_of(new).into_iter().map(|slot| slot[..slot.len().min(22)].to_vec());
@@ -345,7 +345,7 @@ proptest! {
         let foreign_slots: Vec<_> = foreign_slots.iter().map(Foreign::to_bytes).collect();
         let slots = [foreign_slots.clone(), slots_of(&message)].concat();
         let mut header = compose(&message, &slots, padding);
-        prop_assume!(inspect(&header).is_ok(), "two strangers alike");
+        prop_assume!(inspect(&header).is_ok(), "two equal foreign slots");
         prop_assume!(inspect(&header).unwrap().slots().filter(|slot| NAMES.contains(&slot.label.name.as_str())).count() == 1);
         let mut model: Vec<_> = (0..foreign_slots.len()).map(ModelSlot::ForeignSlot).collect();
         model.push(ModelSlot::Own(0, false));

@@ -165,16 +165,16 @@ fn in_place_and_into_forms_allocate_nothing() {
     for form in forms {
         for &suite in Suite::ALL {
             for size in SIZES {
-                judge_in_place_forms(form, suite, size, 0);
+                check_in_place_forms(form, suite, size, 0);
             }
         }
         // The longest header that a rewrap holds on the stack.
         let room = 1024 - (25 + 16 + "orders".len() + 72);
-        judge_in_place_forms(form, Suite::default(), 64, room);
+        check_in_place_forms(form, Suite::default(), 64, room);
     }
 }
 
-fn judge_in_place_forms(form: &mut InPlace<'_>, suite: Suite, size: usize, reserved: usize) {
+fn check_in_place_forms(form: &mut InPlace<'_>, suite: Suite, size: usize, reserved: usize) {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let envelope = Envelope::new(&keyring).with_suite(suite).with_reserved(reserved);
     let mut buffers = Buffers {

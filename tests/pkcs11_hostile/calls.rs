@@ -65,7 +65,7 @@ fn refused_pin_is_not_offered_again() {
     }
     assert_eq!(hostile.calls("C_Login"), 1);
     hostile.send("reset");
-    assert_eq!(verdict(&scene.open()), "the PIN is wrong", "until somebody says so");
+    assert_eq!(verdict(&scene.open()), "the PIN is wrong", "until the application clears it");
     assert_eq!(hostile.calls("C_Login"), 0);
     scene.forget_refused_pins();
     scene.check("once the PIN may be offered again");

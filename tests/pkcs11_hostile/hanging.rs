@@ -121,7 +121,7 @@ fn hung_dead_library_is_not_set_up_again() {
     assert!(reported.is_some());
     assert_eq!((hostile.overlaps(), hostile.calls("C_Finalize")), (0, 0));
     hostile.send("clear");
-    assert!(comes_back(&keyring, &scene), "set up anew once nobody was inside");
+    assert!(comes_back(&keyring, &scene), "initialised again once no call was inside");
     assert!(hostile.calls("C_Finalize") > 0);
     assert_eq!(hostile.overlaps(), 0);
 }

@@ -130,7 +130,7 @@ pub struct Scene {
     pub patience: Cell<Duration>,
 }
 
-pub const PLAINTEXT: &[u8] = b"what nobody may lose";
+pub const PLAINTEXT: &[u8] = b"must not get lost";
 
 impl Scene {
     pub fn new(algorithm: WrapAlgorithm) -> Self {

@@ -92,7 +92,7 @@ fn sweep(algorithm: WrapAlgorithm, file: &str, expected: &str) {
     let hostile = Hostile::new();
     let scene = Scene::new(algorithm);
     let mut table = String::from(
-        "# lie | catalogue opened, message decrypted | key tried out, message encrypted | encrypted \
+        "# fault | catalogue opened, message decrypted | key probed, message encrypted | encrypted \
          | decrypted\n",
     );
     // Under a sanitizer everything is slow: the outcomes differ, and are not compared.
@@ -124,7 +124,7 @@ fn sweep(algorithm: WrapAlgorithm, file: &str, expected: &str) {
         return;
     }
     for (expected, found) in expected.lines().zip(table.lines()) {
-        assert_eq!(found, expected, "in {file}; UPDATE=1 writes it anew");
+        assert_eq!(found, expected, "in {file}; UPDATE=1 writes it again");
     }
     assert_eq!(table.lines().count(), expected.lines().count());
 }

@@ -40,7 +40,7 @@ fn wrap(token: &pkcs11::Token, label: &str) -> Result<(), Error> {
 }
 
 pub fn fault(result: Result<(), Error>) -> PinFault {
-    let error = result.expect_err("nobody is logged in");
+    let error = result.expect_err("not logged in");
     let pkcs11::Error::Login { fault } = pkcs11_error(&error) else { panic!("{error:?}") };
     assert_eq!(error.is_retryable(), matches!(fault, PinFault::Source { .. }));
     fault.clone()

@@ -52,7 +52,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(answer) => return answer,
             Poll::Pending => {
-                assert!(flag.0.swap(false, SeqCst), "pending, and nobody will wake it")
+                assert!(flag.0.swap(false, SeqCst), "pending without a wake-up")
             }
         }
     }
@@ -661,7 +661,7 @@ impl Went {
                 assert!(self.in_a_row <= MAX_BYTES_PER_POLL, "{} bytes in a row", self.in_a_row);
             }
             Poll::Pending => {
-                assert!(woken(), "pending, and nobody will wake it");
+                assert!(woken(), "pending without a wake-up");
                 self.in_a_row = 0;
                 self.yields += 1;
             }

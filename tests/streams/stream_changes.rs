@@ -119,7 +119,7 @@ fn reordered_chunks_are_refused_by_every_reader() {
             }
         }
     }
-    println!("{checked} answers judged");
+    println!("{checked} results checked");
     assert!(checked > 5000);
 }
 
@@ -143,7 +143,7 @@ fn foreign_chunks_of_one_key_are_refused() {
             checked += 1;
         }
     }
-    println!("{checked} answers judged");
+    println!("{checked} results checked");
     assert!(checked > 700);
 }
 
@@ -221,7 +221,7 @@ fn no_reader_accepts_an_end_that_no_writer_makes() {
             checked += 1;
         }
     }
-    println!("{checked} answers on {} shapes judged", shapes.len());
+    println!("{checked} results on {} shapes checked", shapes.len());
     assert!(shapes.len() >= 28 && checked > 700);
     // What a writer makes opens: the empty last chunk behind a full one is no shape of the above.
     for len in [0, 1, CHUNK - 1, CHUNK, 2 * CHUNK] {
@@ -247,7 +247,7 @@ fn no_reader_accepts_a_changed_byte() {
         changed[at] ^= 0x80;
         checked += body.refused_by(&readers_of(case), &changed, &format!("byte {at}"));
     }
-    println!("{checked} answers judged");
+    println!("{checked} results checked");
     assert!(checked > 700);
 }
 
@@ -276,6 +276,6 @@ fn pool_releases_nothing_after_a_bad_chunk() {
             }
         }
     }
-    println!("{checked} answers judged");
+    println!("{checked} results checked");
     assert!(checked > 500);
 }

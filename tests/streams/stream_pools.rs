@@ -212,7 +212,7 @@ fn source_that_breaks_takes_back_nothing_it_gave() {
                             }
                         }
                     }
-                    assert!(failures <= 1, "{pool}: told again");
+                    assert!(failures <= 1, "{pool}: reported again");
                 }
                 assert!(text.starts_with(&read));
                 assert!(read == text || !passes, "{pool}: {good}: lost");

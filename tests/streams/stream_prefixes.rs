@@ -91,7 +91,7 @@ fn no_reader_accepts_any_prefix_of_one_chunk() {
     }
     let plan = Plan { readers: &BROAD, near: 17, stride: 1999, sampling: (EVERYWHERE, 3) };
     checked += shape(&envelope, CHUNK - 1, &plan);
-    println!("{checked} prefixes judged");
+    println!("{checked} prefixes checked");
     assert!(checked > 20_000);
 }
 
@@ -101,7 +101,7 @@ fn no_reader_accepts_any_prefix_of_two_chunks() {
     let envelope = Envelope::new(&keyring);
     let plan = Plan { readers: &BROAD, near: 17, stride: 1999, sampling: (EVERYWHERE, 4) };
     let checked = shape(&envelope, CHUNK + 1, &plan);
-    println!("{checked} prefixes judged");
+    println!("{checked} prefixes checked");
     assert!(checked > CHUNK);
 }
 
@@ -116,7 +116,7 @@ fn no_reader_accepts_a_prefix_of_up_to_four_chunks() {
         let plan = Plan { readers: &FINE, near: 0, stride: 19_973, sampling: (17, 1) };
         checked += shape(&envelope, len, &plan);
     }
-    println!("{checked} prefixes judged");
+    println!("{checked} prefixes checked");
     assert!(checked > 2000);
 }
 
@@ -132,7 +132,7 @@ fn no_reader_accepts_any_prefix_of_any_shape() {
     {
         let plan = Plan { readers: &all, near: 0, stride: 1, sampling: (EVERYWHERE, 0) };
         let checked = shape(&envelope, len, &plan);
-        println!("{len}: {checked} prefixes judged");
+        println!("{len}: {checked} prefixes checked");
     }
 }
 
@@ -155,7 +155,7 @@ fn no_size_of_reads_makes_an_end_of_a_cut() {
     for len in [CHUNK - 1, CHUNK, CHUNK + 1] {
         checked += shape(&envelope, len, &plan);
     }
-    println!("{checked} prefixes judged");
+    println!("{checked} prefixes checked");
     assert!(checked > 1000);
 }
 
@@ -186,7 +186,7 @@ fn no_pool_makes_an_end_of_a_cut() {
             let plan =
                 Plan { readers: &readers, near: 0, stride: usize::MAX, sampling: (BOUNDARIES, 3) };
             checked += shape(&envelope, len, &plan);
-            println!("{pool}: {checked} prefixes judged so far");
+            println!("{pool}: {checked} prefixes checked so far");
         }
     }
     assert!(checked > 400);

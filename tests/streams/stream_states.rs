@@ -511,7 +511,7 @@ fn writer_that_is_dropped_leaves_a_truncated_message() {
             }
         }
     }
-    println!("{dropped} answers judged");
+    println!("{dropped} results checked");
     assert!(dropped > 500);
 }
 

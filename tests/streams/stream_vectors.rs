@@ -119,7 +119,7 @@ fn every_reader_treats_every_vector_as_flagged() {
             checked += 1;
         }
     }
-    println!("{checked} answers judged, {valid} vectors valid, {partial} with partial plaintext");
+    println!("{checked} results checked, {valid} vectors valid, {partial} with partial plaintext");
     assert!(valid >= 20 && partial >= 18 && checked >= 70 * BROAD.len());
 }
 

@@ -21,7 +21,7 @@ const GENERAL: &[(&str, &str)] = &[
     ("fail C_EncryptInit USER_NOT_LOGGED_IN", "the login has ended"),
     ("fail C_EncryptInit OPERATION_ACTIVE", "the session is not free"),
     ("fail C_Encrypt GENERAL_ERROR", "a transient failure; the operation stays active"),
-    ("fail C_Encrypt SESSION_HANDLE_INVALID", "the session is gone"),
+    ("fail C_Encrypt SESSION_HANDLE_INVALID", "the session has ended"),
     ("fail C_Encrypt SESSION_CLOSED", "the same"),
     ("fail C_Decrypt DEVICE_ERROR", "a transient failure; the operation stays active"),
     ("fail C_Decrypt DATA_INVALID", "a transient failure with the code of a forged input"),

@@ -196,7 +196,7 @@ fn lost_outer_version_is_reported_and_repaired() {
     assert_eq!(of(&keyring), Some(Freshness::Stale));
     outer.disable(version(1)).unwrap();
     encrypt(&keyring, "looks");
-    encrypt(&keyring, "told once");
+    encrypt(&keyring, "reported once");
     outer.destroy_immediately(version(1)).unwrap();
     // A change reports it, too.
     keyring.rotate().unwrap();

@@ -85,7 +85,7 @@ fn usage_of_killed_process_alone_is_missing() {
     let path = directory.join("orders.keys");
     let keyring = create(&path);
     encrypt_times(&keyring, 3, 10);
-    assert_eq!(reported(&keyring), (3, 30), "what was not written yet is told");
+    assert_eq!(reported(&keyring), (3, 30), "unwritten usage is reported");
     assert_eq!(on_record(&path), (0, 0));
     keyring.flush().unwrap();
     assert_eq!((reported(&keyring), on_record(&path)), ((3, 30), (3, 30)));
@@ -135,7 +135,7 @@ fn reserved_usage_is_never_too_low() {
         if now != last {
             (last, written) = (now, written + 1);
         }
-        assert_eq!(reported(&keyring), (made, made * 10), "what is not used is not told");
+        assert_eq!(reported(&keyring), (made, made * 10), "reserved wraps are not reported");
         if made.is_power_of_two() {
             assert!((made..=(2 * made).max(16)).contains(&on_record(&path).0));
         }

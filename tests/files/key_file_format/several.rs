@@ -277,7 +277,7 @@ fn passphrases_cost_no_more_together_than_one_can() {
     let before = ALLOCATED.get();
     let fault = open(&with(1, costly), "c").unwrap_err();
     assert!(matches!(fault, KeyFileFault::Authentication), "{fault}");
-    assert!(ALLOCATED.get() - before < 1 << 28, "1 GiB was gone through four times");
+    assert!(ALLOCATED.get() - before < 1 << 28, "1 GiB was allocated four times");
     // Nor is such a file written.
     let half = Argon2Cost { memory_kib: 1 << 20, passes: 4, lanes: 4 };
     let costly = Protection::passphrase_with_cost("d", half);

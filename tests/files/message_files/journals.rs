@@ -271,7 +271,7 @@ fn journal_reveals_nothing_of_another_message() {
     }
     // One that opens here with no slot keeps both files as they are.
     let unrelated = Envelope::new(MemoryKeyring::create("orders").unwrap());
-    fs::write(stored.path(), unrelated.encrypt(b"a stranger's", ROW).unwrap()).unwrap();
+    fs::write(stored.path(), unrelated.encrypt(b"of another key", ROW).unwrap()).unwrap();
     fs::write(stored.journal(), &journal).unwrap();
     assert!(matches!(is_kept(&stored, &stored.envelope), Error::NoKey { .. }));
     assert_eq!(

@@ -405,7 +405,7 @@ fn target_is_replaced_on_request_and_keeps_access() {
         (before.mode(), before.uid(), before.gid())
     );
     assert_ne!(after.ino(), before.ino());
-    assert_eq!(open_file.metadata().unwrap().len(), 12, "whoever reads the old one reads on");
+    assert_eq!(open_file.metadata().unwrap().len(), 12, "an open reader keeps the old file");
 
     // A file onto itself; and one that did not exist.
     file::decrypt(&files.envelope, path("message"), path("message"), ROW, replacing).unwrap();

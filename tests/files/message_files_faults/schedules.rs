@@ -148,7 +148,7 @@ impl Scene {
         for (role, answer) in outcome.answers.iter().enumerate() {
             match (self.acts[role], answer) {
                 (Encrypt | Decrypt | Replace, Some(Ok(()))) => {
-                    assert!(seen.contains(&role), "nobody saw what {role} says is there");
+                    assert!(seen.contains(&role), "no reader saw the content of {role}");
                 }
                 (Encrypt | Decrypt, Some(Err(error))) => assert!(is_exists(error), "{error:?}"),
                 (Replace, Some(Err(error))) => panic!("{error:?}"),

@@ -113,7 +113,7 @@ impl Model {
         let change = keyring.change_number();
         assert!(change >= self.change, "{change} after {} was known", self.change);
         let is_newer = change > self.change;
-        assert!(!is_newer || under_way.is_some(), "a change that nobody asked for");
+        assert!(!is_newer || under_way.is_some(), "a change that was not requested");
         let found: BTreeMap<Name, VersionRecord> = records(keyring).collect();
         for (name, version) in &self.versions {
             let record = found.get(name).unwrap_or_else(|| panic!("{name:?} is lost"));

@@ -33,7 +33,7 @@ fn detached_writer(envelope: &Envelope<Arc<dyn Keyring>>, change: &dyn Fn()) -> 
     writer.write_all(&[7; LEN]).unwrap();
     change();
     let ended = writer.try_finish();
-    assert_eq!(writer.try_finish().is_ok(), ended.is_ok(), "for ever");
+    assert_eq!(writer.try_finish().is_ok(), ended.is_ok(), "permanently");
     ended.map(|()| {
         message.extend_from_slice(writer.get_ref());
         message
@@ -70,7 +70,10 @@ fn pushed(envelope: &Envelope<Arc<dyn Keyring>>, change: &dyn Fn()) -> Ended {
             Ok(0) => break,
             Ok(more) => len += more,
             Err(error) => {
-                assert!(!stream.is_finished() && stream.finish(&mut [0; 99]).is_err(), "for ever");
+                assert!(
+                    !stream.is_finished() && stream.finish(&mut [0; 99]).is_err(),
+                    "permanently"
+                );
                 return Err(error);
             }
         }

@@ -80,7 +80,7 @@ pub const CHECKS: &[Check] = &[
     ("answer C_DestroyObject FUNCTION_FAILED", |t, c| {
         t.arm(c);
         assert_eq!(p11!(t, C_DestroyObject(t.session, t.aes)), Err(CKR_FUNCTION_FAILED));
-        assert_eq!(t.find(8).expect("a search").0, 0, "the key is gone");
+        assert_eq!(t.find(8).expect("a search").0, 0, "the key is destroyed");
     }),
     ("delay any 50", delay),
     ("random 1 100 100", random),

@@ -1,11 +1,11 @@
-"""Judges envelock from outside; run by ci/python.sh. Every command fails loudly or prints how
-much it has judged.
+"""Checks envelock from outside; run by ci/python.sh. Every command fails loudly or prints how
+much it has checked.
 
-    judge.py vectors               the decoder itself, by the vectors of XAES-256-GCM
-    judge.py examples SPEC.md      every value of the worked examples A, B, E and F
-    judge.py read DIRECTORY        opens every message of a manifest
-    judge.py write DIRECTORY SEED  makes messages, right and wrong ones, with verdicts
-    judge.py mutants GOLDEN DIRECTORY SEED
+    check.py vectors               the decoder itself, by the vectors of XAES-256-GCM
+    check.py examples SPEC.md      every value of the worked examples A, B, E and F
+    check.py read DIRECTORY        opens every message of a manifest
+    check.py write DIRECTORY SEED  makes messages, right and wrong ones, with verdicts
+    check.py mutants GOLDEN DIRECTORY SEED
                                    changes messages and writes down what the decoder says
 """
 
