@@ -183,13 +183,15 @@ impl MasterKeys {
     ) -> Result<&VersionRecord, KeyringError> {
         let keyset = self.named(selection, label.name).ok_or(KeyringError::NotMine)?;
         let Some(record) = keyset.version(label.version) else {
+            if !self.source.can_make(label.algorithm) {
+                return Err(KeyringError::NotMine);
+            }
             // SPEC O-NOFALLBACK
-            let unknown = self.source.can_make(label.algorithm).then_some(Refusal::UnknownVersion);
-            let refusal = match keyset.was_destroyed(label.version, label.master_key_id) {
-                Some(is_ours) => is_ours.then_some(Refusal::Destroyed),
-                None => unknown,
-            };
-            return Err(refusal.map_or(KeyringError::NotMine, KeyringError::Refused));
+            return Err(match keyset.was_destroyed(label.version, label.master_key_id) {
+                Some(false) => KeyringError::NotMine,
+                Some(true) => KeyringError::Refused(Refusal::Destroyed),
+                None => KeyringError::Refused(Refusal::UnknownVersion),
+            });
         };
         // SPEC W-ONE: another algorithm belongs to another key, even under a known version. So does
         // other material under the same label: of another environment, or of a restored backup.

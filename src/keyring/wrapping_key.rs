@@ -105,8 +105,8 @@ pub(crate) trait KeyMaterialStore: Send + Sync {
         rng: &mut KeyringRng<'_>,
     ) -> Result<Made, Error>;
 
-    /// Whether a version that is not on record yet can have `algorithm`. If so, a slot of an unknown
-    /// version is refused as unknown, else it belongs to another keyring.
+    /// Whether a version without a record can have `algorithm`. If so, a slot of it is refused as
+    /// unknown or destroyed, else it belongs to another keyring.
     fn can_make(&self, algorithm: WrapAlgorithm) -> bool {
         algorithm == WrapAlgorithm::XAES_256_GCM
     }

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 type Answer = Result<(), KeyringError>;
 
-/// What a slot does when it is unwrapped.
+/// The result of the unwrap of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 enum Script {
@@ -97,7 +97,7 @@ impl Keyring for Scripted {
     }
 }
 
-/// What a backend says of a slot.
+/// The response of a back end for a slot.
 fn said(version: u32) -> std::io::Error {
     std::io::Error::other(format!("slot {version}"))
 }
@@ -111,7 +111,7 @@ fn scripts(most: u32) -> Vec<Vec<Script>> {
     (1..=most).flat_map(of_len).collect()
 }
 
-/// What SPEC 5 says, in its own words: the outcome, and how many slots were tried.
+/// SPEC 5 as a function: the outcome, and how many slots were tried.
 fn expected(script: &[Script]) -> (String, usize) {
     let first = |kinds: &[Script]| script.iter().position(|outcome| kinds.contains(outcome));
     if let Some(index) = first(&[Opens]) {
@@ -285,6 +285,37 @@ fn slot_is_answered_for_by_the_first_rule_that_holds() {
         };
         assert_eq!(keyring.freshness(&label).unwrap(), expected, "{label:?}");
     }
+}
+
+/// SPEC O-MINE: the algorithm comes before the version, also if the record of the version was removed
+/// or its key was erased.
+#[test]
+fn slot_of_removed_version_under_unused_algorithm_is_not_mine() {
+    use Freshness::{NotMine, Refused};
+    let (keyring, [first, second]) = versions_of_a();
+    let version = |number| KeyVersion::new(number).unwrap();
+    let freshness = |number, master_key_id, algorithm| {
+        let label = SlotLabel {
+            name: KeyName::new("a").unwrap(),
+            version: version(number),
+            master_key_id,
+            algorithm: WrapAlgorithm::new(algorithm).unwrap(),
+        };
+        keyring.freshness(&label).unwrap()
+    };
+    keyring.enable(version(2)).unwrap();
+    keyring.promote(version(2)).unwrap();
+    keyring.disable(version(1)).unwrap();
+    keyring.destroy_immediately(version(1)).unwrap();
+    keyring.remove_records(version(1)).unwrap();
+    assert_eq!(freshness(1, first, 1), Refused(Refusal::Destroyed));
+    assert_eq!(freshness(1, second, 1), NotMine, "the id of another version");
+    for algorithm in [2, 3, 200] {
+        assert_eq!(freshness(1, first, algorithm), NotMine, "{algorithm}");
+    }
+    keyring.erase_key("a").unwrap();
+    assert_eq!(freshness(9, first, 1), Refused(Refusal::Destroyed));
+    assert_eq!(freshness(9, first, 2), NotMine);
 }
 
 /// SPEC O-MINE: the slot is of version 4 of `a`, of algorithm 1 or 2. Of an algorithm that software keys
