@@ -25,7 +25,8 @@ const PAIRS_LABEL: &[u8] = b"envelock aad v1\0";
 pub struct Aad<'a>(&'a [u8]);
 
 impl<'a> Aad<'a> {
-    /// Returns associated data of these bytes.
+    /// Returns `bytes` as associated data. They are authenticated and not stored: decryption needs the
+    /// same bytes again.
     pub const fn new(bytes: &'a [u8]) -> Self {
         Aad(bytes)
     }

@@ -44,7 +44,7 @@ impl Timestamp {
         self.after.get().saturating_sub(1)
     }
 
-    /// Adds the whole seconds of `duration`.
+    /// Returns the time `duration` later, in whole seconds, at most the end of 9999.
     #[must_use]
     pub const fn plus(self, duration: Duration) -> Self {
         // Saturates: at the end of 9999.

@@ -72,7 +72,8 @@ impl TestMessage {
         })
     }
 
-    /// Calls [`Keyring::wrap_under`] for the master key `name`.
+    /// Calls [`Keyring::wrap_under`] for the master key `name`. Returns its result and every slot that it
+    /// pushed.
     pub fn wrap_under<K: Keyring + ?Sized>(
         &self,
         keyring: &K,
@@ -84,7 +85,8 @@ impl TestMessage {
         })
     }
 
-    /// Calls [`Keyring::wrap`] with `room` bytes for the slots.
+    /// Calls [`Keyring::wrap`] with `room` bytes for the slots. Returns its result and every slot that it
+    /// pushed.
     pub fn wrap_into<K: Keyring + ?Sized>(
         &self,
         keyring: &K,

@@ -22,6 +22,8 @@ use alloc::string::String;
 use alloc::sync::Arc;
 
 /// Why an operation failed.
+///
+/// `Display` names key, version or byte offset where they are known, and never a secret.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

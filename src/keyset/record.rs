@@ -205,7 +205,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Returns the saturating sum.
+    /// Returns the sum of wraps and of bytes, at most `u64::MAX` each.
     #[must_use]
     pub const fn plus(self, other: Usage) -> Self {
         Usage {
@@ -215,7 +215,7 @@ impl Usage {
         }
     }
 
-    /// Returns the saturating difference.
+    /// Returns the difference of wraps and of bytes, at least zero each.
     #[must_use]
     pub const fn minus(self, other: Usage) -> Self {
         Usage {

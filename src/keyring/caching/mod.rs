@@ -83,7 +83,7 @@ impl<K: Keyring> CachingKeyring<K> {
         CachingKeyring::with_options(inner, CachingOptions::new())
     }
 
-    /// A cache with other bounds.
+    /// A cache with the capacity, maximum age and behaviour of `options`.
     pub fn with_options(inner: K, options: CachingOptions) -> Self {
         CachingKeyring {
             inner,

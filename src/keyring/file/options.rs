@@ -44,7 +44,7 @@ impl Default for FileKeyringOptions {
 }
 
 impl FileKeyringOptions {
-    /// The defaults.
+    /// Returns the defaults: a poll every second, up to 10 seconds for the lock, usage counted.
     pub const fn new() -> Self {
         FileKeyringOptions {
             refresh: Duration::from_secs(1),
@@ -98,14 +98,14 @@ impl FileKeyringOptions {
         self
     }
 
-    /// Shorthand for [`FileRules::allow_permissions`].
+    /// Accepts a key file that others may read or write ([`FileRules::allow_permissions`]).
     #[must_use]
     pub const fn allow_permissions(mut self) -> Self {
         self.rules = self.rules.allow_permissions();
         self
     }
 
-    /// Shorthand for [`FileRules::allow_owner`].
+    /// Accepts a key file of the user `uid`, who can replace it ([`FileRules::allow_owner`]).
     #[must_use]
     pub const fn allow_owner(mut self, uid: u32) -> Self {
         self.rules = self.rules.allow_owner(uid);

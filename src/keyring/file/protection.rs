@@ -220,11 +220,11 @@ impl fmt::Display for ProtectionKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::exhaustive_structs, reason = "Argon2id has three parameters")]
 pub struct Argon2Cost {
-    /// Memory, in KiB.
+    /// Memory in KiB, 8 for each lane at least.
     pub memory_kib: u32,
-    /// Passes over the memory.
+    /// Passes over the memory, 1 to 64.
     pub passes: u32,
-    /// Lanes, which share the memory; computed one after the other here.
+    /// Lanes, 1 to 16, which share the memory; computed one after the other here.
     pub lanes: u32,
 }
 
@@ -235,9 +235,9 @@ impl Argon2Cost {
     pub const MIN_MEMORY_PASSES: u64 = 5 * Self::MIN_MEMORY_KIB as u64;
     /// Most memory, in KiB: 1 GiB.
     pub const MAX_MEMORY_KIB: u32 = 1 << 20;
-    /// Most passes.
+    /// Most passes: 64.
     pub const MAX_PASSES: u32 = 64;
-    /// Most lanes.
+    /// Most lanes: 16.
     pub const MAX_LANES: u32 = 16;
     /// Most memory times passes, in KiB: four passes over 1 GiB, a few seconds.
     pub const MAX_MEMORY_PASSES: u64 = 4 * Self::MAX_MEMORY_KIB as u64;

@@ -39,7 +39,7 @@ impl ProtectionRecord {
 pub struct AddedProtection {
     /// Its id.
     pub id: ProtectionId,
-    /// The change number.
+    /// The change number of the file after the addition.
     pub change: u64,
 }
 

@@ -116,7 +116,7 @@ impl ReadOnlyFileKeyring {
         Ok(file)
     }
 
-    /// See [`FileKeyring::with_key`].
+    /// Returns a keyring of the same file that wraps under the master key or alias `name`.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl ReadOnlyFileKeyring {
         Ok(self.with(self.keyring.with_key(name)?))
     }
 
-    /// See [`FileKeyring::only_key`].
+    /// Returns a keyring that wraps and unwraps under the master key or alias `name` alone.
     ///
     /// # Errors
     ///
@@ -134,7 +134,7 @@ impl ReadOnlyFileKeyring {
         Ok(self.with(self.keyring.only_key(name)?))
     }
 
-    /// See [`FileKeyring::refusing_compromised`].
+    /// Returns a keyring of the same file that refuses compromised versions.
     #[must_use]
     pub fn refusing_compromised(&self) -> Self {
         self.with(self.keyring.refusing_compromised())
@@ -144,7 +144,7 @@ impl ReadOnlyFileKeyring {
         ReadOnlyFileKeyring { keyring, bytes: self.bytes.clone() }
     }
 
-    /// See [`FileKeyring::reload`].
+    /// Loads the file if it changed, and returns its change number. A keyring of bytes stays as it is.
     ///
     /// # Errors
     ///
@@ -153,7 +153,8 @@ impl ReadOnlyFileKeyring {
         self.keyring.reload()
     }
 
-    /// See [`FileKeyring::reopen`].
+    /// Opens the file again under `protection`, for every handle: after a replaced file key, or a
+    /// restored backup.
     ///
     /// # Errors
     ///
@@ -162,12 +163,12 @@ impl ReadOnlyFileKeyring {
         self.keyring.reopen(protection)
     }
 
-    /// See [`FileKeyring::health`].
+    /// Returns the health of the file, for a readiness probe, without a poll.
     pub fn health(&self) -> KeyFileHealth {
         self.keyring.health()
     }
 
-    /// See [`FileKeyring::last_error`].
+    /// Returns why the last poll could not load the file, if it could not.
     pub fn last_error(&self) -> Option<KeyFileError> {
         self.keyring.last_error()
     }
@@ -177,12 +178,12 @@ impl ReadOnlyFileKeyring {
         self.keyring.path()
     }
 
-    /// See [`FileKeyring::protections`].
+    /// Returns the protections of the file as last loaded, with their outer keys.
     pub fn protections(&self) -> Vec<ProtectionRecord> {
         self.keyring.protections()
     }
 
-    /// See [`FileKeyring::outer_freshness`].
+    /// Returns the freshness of each outer key of the file ([`FileKeyring::outer_freshness`]).
     pub fn outer_freshness(&self) -> Vec<OuterFreshness> {
         self.keyring.outer_freshness()
     }
@@ -192,17 +193,17 @@ impl ReadOnlyFileKeyring {
         self.keyring.key()
     }
 
-    /// See [`FileKeyring::change_number`].
+    /// Returns the change number of the file, polled now; the loaded one if the file cannot be read.
     pub fn change_number(&self) -> u64 {
         self.keyring.change_number()
     }
 
-    /// See [`FileKeyring::primary_version`].
+    /// Returns the primary version of the master key that wraps, if there is one. Polls the file.
     pub fn primary_version(&self) -> Option<KeyVersion> {
         self.keyring.primary_version()
     }
 
-    /// See [`FileKeyring::versions`].
+    /// Returns every version of the master key that wraps, lowest number first. Polls the file.
     pub fn versions(&self) -> Vec<VersionRecord> {
         self.keyring.versions()
     }

@@ -20,12 +20,12 @@ pub struct KeyRef {
 }
 
 impl KeyRef {
-    /// The key with this label.
+    /// The secret key whose `CKA_LABEL` is `label`.
     pub fn label(label: impl Into<String>) -> Self {
         KeyRef { id: None, label: Some(label.into()) }
     }
 
-    /// The key with this id.
+    /// The secret key whose `CKA_ID` is `id`.
     pub fn id(id: impl Into<Vec<u8>>) -> Self {
         KeyRef { id: Some(id.into()), label: None }
     }

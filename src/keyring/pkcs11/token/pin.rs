@@ -26,7 +26,7 @@ impl Pin {
     }
 }
 
-/// The error of a callback that has no PIN.
+/// The error of a PIN callback ([`Options::pin_from`](crate::pkcs11::Options::pin_from)).
 pub type PinError = Box<dyn core::error::Error + Send + Sync>;
 
 /// The source of the PIN, used at each login, so that a new PIN needs no new process.
