@@ -1,4 +1,4 @@
-//! What touches the header only: rewrap, needs_rewrap, inspect. None may depend on the body.
+//! Operations on the header alone: rewrap, needs_rewrap, inspect. None may depend on the body.
 
 mod floor;
 

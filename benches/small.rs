@@ -60,7 +60,7 @@ fn second_reads(c: &mut Criterion) {
     c.bench_function("64 B/open", |b| b.iter(|| envelope.open(black_box(&message)).expect("own")));
 }
 
-/// What a data key saves that is kept: reused, cached or opened. And a cache in front of a rewrap.
+/// The savings of a kept data key: reused, cached or opened. And a cache in front of a rewrap.
 fn kept_keys(c: &mut Criterion) {
     for suite in [Suite::Cobblestone256, Suite::ChunkedAes256GcmSha256] {
         let name = |what: &str| format!("64 B/suite {}/{what}", suite.id());

@@ -115,7 +115,7 @@ fn hash<H: UniversalHash + Clone>(keyed: &H, data: &[u8]) -> Array<u8, H::BlockS
     hash.finalize()
 }
 
-/// What two chains cost if nothing has to be put in order for them. Not a hash of anything.
+/// The cost of two chains without any arrangement of their input. Not a hash of anything.
 fn two_chains(keyed: &Polyval, data: &[u8]) -> [Block; 2] {
     let (mut first, mut second) = (keyed.clone(), keyed.clone());
     let (left, right) = data.split_at(data.len() / 2);

@@ -110,7 +110,7 @@ async fn cut_short(envelope: &Shared) -> Result<()> {
     Ok(())
 }
 
-/// What went through: enough to compare both ends.
+/// The bytes that went through: enough to compare both ends.
 #[derive(PartialEq, Eq)]
 struct Seen {
     len: u64,

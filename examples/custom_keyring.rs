@@ -23,7 +23,7 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 /// Nonce, the longest data key, tag.
 const MAX_WRAPPED_LEN: usize = 12 + 32 + 16;
 
-/// What the table holds of one version.
+/// One version in the table.
 struct Record {
     cipher: Aes256Gcm,
     id: MasterKeyId,
@@ -174,7 +174,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What proves a keyring sound: `cargo test --example custom_keyring`.
+/// The conformance suite: `cargo test --example custom_keyring`.
 #[test]
 fn conforms() {
     envelock::conformance::keyring(|| TableKeyring::create("shop/orders").unwrap());

@@ -21,7 +21,7 @@
 )]
 
 extern crate alloc;
-// What integration tests and unit tests share names the crate as its users do.
+// Code shared by integration tests and unit tests names the crate as its users do.
 #[cfg(test)]
 extern crate self as envelock;
 #[cfg(feature = "std")]

@@ -19,7 +19,7 @@ use std::sync::{Mutex, MutexGuard};
 
 const AAD: Aad<'static> = Aad::new(b"long");
 
-/// What any of this may take of the heap, beyond what was taken before.
+/// The heap that each test may use, beyond what was allocated before.
 const HEAP_LIMIT: usize = 16 << 20;
 
 /// Counts the bytes that all threads have allocated.
@@ -231,7 +231,7 @@ fn any_part_of_messages_up_to_the_longest_can_be_read() {
             let wanted = (len - at).min(50_000) as usize;
             reader.read_exact(&mut piece[..wanted]).unwrap();
             assert!(is_plaintext(at, &piece[..wanted], &mut room), "{wanted} bytes at {at}");
-            // What it stands in: of 50,000 bytes at most five chunks.
+            // The chunks that contain it: of 50,000 bytes at most five.
             assert!(message.chunks_read.load(Relaxed) - before <= 5);
         }
         reader.seek(SeekFrom::End(-1)).unwrap();

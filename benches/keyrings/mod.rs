@@ -22,7 +22,7 @@ const COUNT: usize = 256;
 /// How often each key file is opened.
 const OPENINGS: usize = 9;
 
-/// What a call to a backend costs that is not in this process.
+/// The cost of a call to a back end outside of this process.
 const CALL: Duration = Duration::from_micros(200);
 
 /// Prints both tables.

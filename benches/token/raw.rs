@@ -48,7 +48,7 @@ impl Floor {
         floor
     }
 
-    /// What a wrap needs: encrypting, and decrypting what came of it.
+    /// The work of a wrap: an encryption, and a decryption of its output.
     pub fn wrap(&self) {
         black_box(self.open(&self.seal()));
     }

@@ -1,4 +1,4 @@
-//! What `quickstart` and `hsm_quickstart` have in common: everything but the constructor.
+//! The part that `quickstart` and `hsm_quickstart` share: everything but the constructor.
 //!
 //! Encrypts every file of a directory, rotates the master key, rewraps, decrypts and compares.
 //! Without an argument the directory is this project's own tree. Messages are written to a

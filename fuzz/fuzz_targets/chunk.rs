@@ -90,7 +90,7 @@ fn by_chunks(
     body
 }
 
-/// What `cobblestone` makes of the body, or `None` for a suite that it does not have.
+/// The result of `cobblestone` for the body, or `None` for a suite that it does not have.
 fn theirs(suite: Suite, context: &[u8], body: &[u8]) -> Option<Option<Vec<u8>>> {
     let (mut short, mut long) = ([0; 16], [0; 32]);
     short.copy_from_slice(&KEY[..16]);

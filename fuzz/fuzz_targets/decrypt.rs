@@ -18,7 +18,7 @@ use std::sync::LazyLock;
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// What a buffer holds before a decryption.
+/// The content of a buffer before a decryption.
 const CANARY: u8 = 0xA5;
 
 fuzz_target!(|data: &[u8]| {

@@ -54,7 +54,7 @@ fn plaintext(input: &mut Input<'_>) -> Vec<u8> {
     (0..len).map(|at| (at ^ (at >> 8)) as u8).collect()
 }
 
-/// What both directions have in common.
+/// The part that both directions share.
 trait Stream {
     fn update(&mut self, input: &[u8], out: &mut [u8]) -> Result<Progress, Error>;
     fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error>;

@@ -48,7 +48,7 @@ fuzz_target!(|data: &[u8]| {
 
 type Reader<'k> = Envelope<&'k envelock::MemoryKeyring>;
 
-/// What came out, and why no more.
+/// The output, and the error that ended it.
 struct Outcome {
     plaintext: Vec<u8>,
     failure: Option<Error>,
@@ -57,7 +57,7 @@ struct Outcome {
 struct Expected<'m> {
     message: &'m [u8],
     answer: Result<Vec<u8>, Error>,
-    /// What a stream may say instead, since it learns the length of the message last.
+    /// The error that a stream may report instead, since it learns the length of the message last.
     earlier: Option<Error>,
 }
 

@@ -47,7 +47,7 @@ impl ModelSlot {
 }
 
 impl Model {
-    /// What the crate parsed, in terms of the model.
+    /// The crate's result, in terms of the model.
     pub fn of(header: &Header<'_>) -> Model {
         let mut core = [0; CORE_LEN];
         core[..4].copy_from_slice(b"\xE5NVL");

@@ -4,7 +4,7 @@
 use crate::Input;
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// What a buffer holds before a call.
+/// The content of a buffer before a call.
 pub const CANARY: u8 = 0xA5;
 
 /// Nothing but what was there before a call, or nothing at all (SPEC B-RELEASE).

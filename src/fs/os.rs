@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// What every open file has: no link followed, no inheritance, no waiting for a FIFO's other end.
+/// The flags of every open: no link followed, no inheritance, no waiting for a FIFO's other end.
 const ALWAYS: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
 
 /// Read and write for the owner, nothing for anybody else.

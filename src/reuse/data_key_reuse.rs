@@ -72,7 +72,7 @@ pub struct DataKeyReuse {
     waits: AtomicUsize,
 }
 
-/// What [`DataKeyReuse`] has done since it was made.
+/// Counts of a [`DataKeyReuse`] since it was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ReuseStats {
@@ -152,7 +152,7 @@ impl DataKeyReuse {
         ended.iter().for_each(|open| open.batch.end());
     }
 
-    /// Counts so far. Wipes what is too old.
+    /// Returns the counts since this value was made. Wipes the keys of batches past their age.
     pub fn stats(&self) -> ReuseStats {
         let mut table = self.table.write();
         table.sweep((self.clock)(), self.age);
@@ -206,7 +206,7 @@ impl DataKeyReuse {
     ) -> Found<'_> {
         // From here on a panic lets the others go.
         let mut first = First { reuse: self, batch, uncounted };
-        // What is under another version by now no wrap can count.
+        // No wrap counts bytes that are under another version by now.
         first.uncounted.take_if(|(slots, _)| !slots.is_current(keyring).unwrap_or(false));
         Found::First(Box::new(first))
     }

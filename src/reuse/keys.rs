@@ -28,7 +28,7 @@ pub(crate) trait ReuseKeys: Send + Sync {
     ) -> Result<Found<'_>, FailedWrap>;
 }
 
-/// What the messages of one data key have in common.
+/// The part that the messages of one data key share.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct BatchKind {
     pub(crate) suite: Suite,

@@ -8,7 +8,7 @@ use std::io::{self, Read};
 
 type Split = (Vec<u8>, Vec<u8>);
 
-/// What an envelope writes in two parts.
+/// The header and the body that an envelope writes.
 pub trait WriteDetached {
     fn encrypt_detached(&self, plaintext: &[u8], aad: Aad<'_>) -> Result<Split, Error>;
 
@@ -135,7 +135,7 @@ fn in_room(
     encrypted
 }
 
-/// What reads a header and a body that are detached.
+/// A reader of a detached header and its body.
 pub trait ReadDetached: Sized {
     /// Calls `read` with the key of the message.
     fn by_key<T>(

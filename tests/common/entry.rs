@@ -10,7 +10,7 @@ use envelock::{
     Aad, Envelope, Error, Keyring, MemoryKeyring, RewrapOptions, inspect, plaintext_len,
 };
 
-/// What output buffers hold before a call.
+/// The content of output buffers before a call.
 const FILLING: u8 = 0xA5;
 
 /// Holds every entry point against the model on `changed`, of which `header_end` bytes are kept
@@ -55,7 +55,7 @@ impl Case<'_> {
         assert_eq!(answer, expected.answer, "{entry}, {}", self.text());
     }
 
-    /// What needs no key: `inspect`, `needs_rewrap`, `plaintext_len`.
+    /// Entry points without a key: `inspect`, `needs_rewrap`, `plaintext_len`.
     fn inspect(&self, changed: &[u8]) {
         let reference = reference::parse(changed);
         let expected = reference.clone().map_or_else(Answer::from, |_| Answer::Opens);
@@ -223,7 +223,7 @@ impl Case<'_> {
     }
 }
 
-/// What all six forms of decryption made of one input.
+/// The results of all six forms of decryption of one input.
 pub struct Tried {
     pub answers: Vec<Answer>,
     pub plaintexts: Vec<Vec<u8>>,
@@ -244,7 +244,7 @@ impl Tried {
     }
 }
 
-/// What the six forms of decryption of an envelope, or of an opened key, make of a message.
+/// The results of the six forms of decryption, of an envelope or of an opened key.
 macro_rules! try_forms {
     ($by:expr, $message:expr, $header_end:expr, $aad:expr) => {{
         let (by, message, header_end, aad) = (&$by, $message, $header_end, $aad);

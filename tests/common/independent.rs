@@ -16,7 +16,7 @@ pub struct Material {
     pub mac: [u8; 32],
 }
 
-/// What a wrap is bound to, as a message says it.
+/// The context that a wrap is bound to, read from a message.
 #[derive(Clone)]
 pub struct Bound {
     pub core: [u8; 22],
@@ -27,7 +27,7 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// What the first slot of a message says of itself, read at its offsets.
+    /// The label of the first slot of a message, read at its offsets.
     pub fn of(message: &[u8]) -> Self {
         let name_len = usize::from(message[25 + 13]);
         Bound {

@@ -143,7 +143,7 @@ fn no_slot_opened(shape: &Shape, header: &RefHeader) -> Answer {
     Answer::NoKey { key: first.name().into(), version: first.version, slots: header.slots.len() }
 }
 
-/// What a decryption of `message` must return.
+/// The expected result of a decryption of `message`.
 pub fn decrypt(shape: &Shape, message: &[u8]) -> Decrypted {
     match reference::parse(message) {
         Ok(header) => decrypt_parts(shape, &header, &message[header.len()..]),
@@ -151,7 +151,7 @@ pub fn decrypt(shape: &Shape, message: &[u8]) -> Decrypted {
     }
 }
 
-/// What a decryption of a detached header and its body must return.
+/// The expected result of a decryption of a detached header and its body.
 pub fn decrypt_detached(shape: &Shape, header: &[u8], body: &[u8]) -> Decrypted {
     match reference::parse(header) {
         Ok(parsed) if parsed.len() == header.len() => decrypt_parts(shape, &parsed, body),
@@ -213,7 +213,7 @@ fn decrypt_body(shape: &Shape, body: &[u8]) -> Decrypted {
     Decrypted { answer, reached_chunks }
 }
 
-/// What a rewrap must return: its error, or whether the header changes.
+/// The expected result of a rewrap: its error, or whether the header changes.
 pub fn rewrap(shape: &Shape, message: &[u8]) -> Result<bool, Answer> {
     let header = reference::parse(message)?;
     if goes_by_labels(shape, &header) {

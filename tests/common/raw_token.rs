@@ -312,7 +312,7 @@ impl RawSession {
     }
 }
 
-/// What is encrypted.
+/// The plaintext.
 pub struct Gcm<'a> {
     pub iv: [u8; 12],
     pub iv_bits: ck::CK_ULONG,

@@ -7,7 +7,7 @@
 use envelock::format::HeaderFault;
 use std::ops::Range;
 
-/// What is wrong with the start of an input.
+/// The fault at the start of an input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
     NotEnvelock,

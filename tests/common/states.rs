@@ -37,7 +37,7 @@ pub fn table() -> Vec<Row> {
     rows
 }
 
-/// What the table makes of a state, by the index of an operation.
+/// The next state in the table, by the index of an operation.
 pub fn after(state: VersionState, operation: usize) -> Option<VersionState> {
     table().into_iter().find(|row| row.state == state).unwrap().after[operation]
 }

@@ -72,7 +72,7 @@ pub fn clear() {
     }
 }
 
-/// What the token said, under an error of any kind.
+/// The error of the token, inside an error of any kind.
 pub fn pkcs11_error(error: &Error) -> &pkcs11::Error {
     let backend = match error {
         Error::Backend(error) => error,

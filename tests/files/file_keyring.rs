@@ -426,7 +426,7 @@ fn destroyed_version_leaves_record_without_material() {
             other => panic!("{other}"),
         }
     }
-    // What was destroyed does not come back in a process that saw it go.
+    // A destroyed version does not come back in a process that saw its destruction.
     let change =
         Change::Version { key: "orders", version: version(1), operation: Operation::Enable };
     assert!(matches!(

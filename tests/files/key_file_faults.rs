@@ -52,7 +52,7 @@ const FAULTS: [Fault; 9] = [
     Fault::ErrorAfter(EINTR),
 ];
 
-/// What must come of a fault.
+/// The expected outcome of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Success,
@@ -94,7 +94,7 @@ fn expected(operation: Operation, calls: &[Call], index: usize, fault: Fault) ->
     })
 }
 
-/// What did come of it.
+/// The actual outcome.
 fn outcome(result: &Result<(), Error>, fault: Fault) -> Expected {
     let Err(error) = result else { return Expected::Success };
     let (Fault::Error(code) | Fault::ErrorAfter(code)) = fault else { panic!("{error:?}") };
@@ -125,7 +125,7 @@ struct Faults {
 struct Case {
     scene: Scene,
     expected: Expected,
-    /// What the file holds if the operation succeeds.
+    /// The content of the file if the operation succeeds.
     after: Option<KeysetMap>,
     /// Which sync failed, if one did.
     failed_sync: Option<Kind>,

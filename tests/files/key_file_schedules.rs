@@ -392,7 +392,7 @@ fn plan_is_not_carried_out_before_its_time() {
     assert_eq!(keyring.versions()[0].state, VersionState::Enabled);
 }
 
-/// What a reused data key protects counts with the next wrap.
+/// The bytes under a reused data key count with the next wrap.
 #[test]
 fn bytes_under_reused_data_key_count_at_next_wrap() {
     let memory = Arc::new(MemoryKeyring::create("orders").unwrap());
@@ -405,7 +405,7 @@ fn bytes_under_reused_data_key_count_at_next_wrap() {
         let usage = memory.versions()[0].usage;
         assert_eq!((usage.wraps, usage.bytes), (wraps, if wraps == 1 { 1 } else { protected }));
     }
-    // What was under the former version is not counted under the new one.
+    // Bytes under the former version do not count under the new one.
     envelope.encrypt(b"reused", Aad::none()).unwrap();
     memory.rotate().unwrap();
     envelope.encrypt(b"new", Aad::none()).unwrap();

@@ -229,7 +229,7 @@ fn error_of_each_kind_at_each_call_loses_nothing() {
     }
 }
 
-/// What is read and written does not depend on the body, of which no byte is touched.
+/// The bytes read and written do not depend on the body, of which no byte is touched.
 #[test]
 fn rewrap_in_place_touches_the_header_alone() {
     let mut counts = Vec::new();

@@ -339,12 +339,12 @@ fn names_bring_no_control_characters_into_logs() {
         assert!(matches!(error, Error::Lifecycle(LifecycleError::KeyName(_))), "{name:?}");
         check_text(&error.to_string());
     }
-    // What a caller gave is escaped.
+    // Text from the caller is escaped.
     let error = AadPairs::new().with("a\nb", b"").unwrap().with("a\nb", b"").unwrap_err();
     check_text(&error.to_string());
 }
 
-/// What decryption says of a changed message: in memory, and by a reader.
+/// The errors of a changed message: in memory, and by a reader.
 fn refused(envelope: &Envelope<&MemoryKeyring>, message: &[u8], aad: &[u8]) -> Unverified {
     let aad = Aad::new(aad);
     let in_memory = envelope.decrypt(message, aad).unwrap_err();
@@ -508,7 +508,7 @@ fn cause_is_retryable_alike_from_change_and_wrap() {
     check_both_ways(key_file_errors());
 }
 
-/// What a log has of `{error}` alone.
+/// The text that a log has of `{error}` alone.
 #[test]
 fn error_of_a_file_says_path_and_action() {
     let path = || PathBuf::from("/keys");

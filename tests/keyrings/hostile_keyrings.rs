@@ -243,7 +243,7 @@ fn wrong_claims_of_freshness_lose_no_data() {
         let envelope = Envelope::new(&keyring);
         assert!(envelope.needs_rewrap(&rewrapped).unwrap());
         let report = envelope.rewrap_in_place(&mut rewrapped, options).unwrap();
-        // What it would become it is already.
+        // The slot is current already.
         assert_eq!(report.is_changed(), attempt == 0);
         assert!(report.is_complete() && !report.went_by_labels());
         opens(&keyring, &rewrapped);
@@ -429,7 +429,7 @@ fn wrap_that_does_not_unwrap_gives_out_nothing() {
     let both = MultiKeyring::new(MemoryKeyring::create("backup").unwrap()).with(wrong()).unwrap();
     let error = Envelope::new(both).with_wraps_verified().encrypt(b"payload", aad).unwrap_err();
     assert!(matches!(fault(&error), SlotFault::Unproven));
-    // What is not a wrong wrap stays what it is.
+    // Other failures keep their errors.
     let denied = KeyringError::denied(std::io::Error::other("no"));
     let denied = faulty(Method::Unwrap, Some(Fault::Error(denied)));
     let error = Envelope::new(denied).with_wraps_verified().encrypt(b"payload", aad).unwrap_err();

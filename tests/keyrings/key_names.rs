@@ -140,7 +140,7 @@ fn switch_and_its_rollback_are_one_change_each() {
     keyring.set_alias("live", "green").unwrap();
     let green = encrypt(&live);
     assert_eq!((name_of(&blue), name_of(&green)), ("blue".into(), "green".into()));
-    // What was written before keeps opening, and is not moved to the other key.
+    // Earlier messages keep opening, and are not moved to the other key.
     assert!(opens(&live, &blue) && opens(&live, &green) && opens(&keyring, &green));
     let envelope = Envelope::new(&live);
     assert!(!envelope.needs_rewrap(&blue).unwrap());

@@ -21,7 +21,7 @@ const WALKS: u64 = 1_000;
 const STEPS: u64 = 200;
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
 
-/// What the model knows of a version; times in seconds.
+/// A version in the model; times in seconds.
 #[derive(Clone, Debug, PartialEq)]
 struct Version {
     number: u32,
@@ -37,7 +37,7 @@ struct Version {
 struct Model {
     keys: BTreeMap<&'static str, Vec<Version>>,
     aliases: BTreeMap<&'static str, &'static str>,
-    /// What each alias stood for before.
+    /// The former keys of each alias.
     former: BTreeMap<&'static str, Vec<&'static str>>,
     /// Of each key the highest number, the floor, and whether it was erased.
     taken: BTreeMap<&'static str, (u32, u32, bool)>,
@@ -322,7 +322,7 @@ fn random_changes_match_the_model() {
     println!("{made} made, {refused} refused, {batches} batches; {reached:?}");
 }
 
-/// What holds whatever happens.
+/// The invariants.
 fn check_invariants(keysets: &KeysetMap) {
     for keyset in keysets.iter() {
         let versions = keyset.versions();

@@ -71,7 +71,7 @@ fn record_keeps_its_dates_of_change() {
     };
     check(None, 0, (VersionState::Pending, [Some(10), None, None]));
     check(Some((1, Promote)), 20, (VersionState::Primary, [Some(20), Some(20), None]));
-    // What changes nothing moves no date.
+    // A change without effect moves no date.
     check(Some((1, Promote)), 25, (VersionState::Primary, [Some(20), Some(20), None]));
     check(Some((2, Promote)), 30, (VersionState::Enabled, [Some(30), Some(20), None]));
     // Rolled back: its first promotion stays on record.

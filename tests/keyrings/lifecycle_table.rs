@@ -156,7 +156,7 @@ fn check_cell(
     let before = keyring.keysets().unwrap();
     assert_eq!(state(keyring, subject()), row.state, "{cell}");
     let marked = keyring.keyset().unwrap().version(subject()).unwrap().compromised.is_some();
-    // What was compromised is enabled to that state, and is not marked twice.
+    // A compromised version is enabled to that state, and is not marked twice.
     let after = match (operation, after) {
         (Operation::Enable, Some(_)) if marked => Some(VersionState::Compromised),
         (Operation::MarkCompromised, Some(_)) if marked => None,

@@ -164,7 +164,7 @@ fn version_with_other_material_is_no_key() {
     assert!(!envelope.needs_rewrap(&message).unwrap());
     let error = envelope.rewrap(&message, RewrapOptions::new()).unwrap_err();
     assert!(matches!(error, Error::NoKey { .. }));
-    // What both have, both open.
+    // Both open the messages under a version that both have.
     original.promote(version(1)).unwrap();
     let shared = Envelope::new(&original).encrypt(b"payload", ROW).unwrap();
     assert_eq!(envelope.decrypt(&shared, ROW).unwrap(), b"payload");

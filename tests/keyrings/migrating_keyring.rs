@@ -220,7 +220,7 @@ fn slot_under_another_primary_is_stale() {
     }
 }
 
-/// What another member unwraps is verified before the first wraps it: no key is laundered.
+/// A data key that another member unwrapped is verified before the first wraps it.
 #[test]
 fn careless_old_member_hands_over_nothing() {
     let [new, old] = moving();

@@ -55,7 +55,7 @@ fn message_is_wrapped_once_and_unwrapped_once() {
     *changed.last_mut().unwrap() ^= 1;
     assert!(matches!(decrypt(&keyring, &changed), Err(Error::Authentication { .. })));
     saw(&keyring, &["unwrapped orders 1"]);
-    // What needs no key is no event.
+    // Operations without a key report no event.
     inspect(&message).unwrap();
     assert!(!Envelope::new(&keyring).needs_rewrap(&message).unwrap());
     saw(&keyring, &[]);
@@ -129,7 +129,8 @@ fn each_refusal_is_reported_with_its_reason() {
         let expected = format!("refused orders 2: {refusal:?}");
         saw(&keyring, &[&expected]);
         Envelope::new(&keyring).rewrap(&message, RewrapOptions::new()).unwrap_err();
-        // What a state refuses by its label is not asked for; what is unknown may be known by now.
+        // A slot that its state refuses costs no call; an unknown version costs one, since it may
+        // exist by now.
         match refusal {
             Refusal::UnknownVersion => saw(&keyring, &[&expected]),
             _ => saw(&keyring, &[]),

@@ -350,7 +350,7 @@ fn trusted_backend_rewraps_without_giving_a_key_away() {
     let body = &message[header.len()..];
     let opened = Envelope::new(&keyring).decrypt_detached(&header, body, ROW).unwrap();
     assert_eq!(opened, b"payload");
-    // What the backend itself refuses stays refused.
+    // Slots that the back end itself refuses stay refused.
     let mut damaged = message.clone();
     damaged[header.len() - 1] ^= 1;
     let error = rewrap(&keyring, &damaged, trusting).unwrap_err();

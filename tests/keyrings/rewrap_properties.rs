@@ -260,7 +260,7 @@ proptest! {
                     let before = message.clone();
                     match envelope.rewrap_in_place(message, USUAL) {
                         Ok(report) => {
-                            // What is labelled with the primary is taken for it.
+                            // A slot with the label of the primary counts as one.
                             prop_assert!(!disabled[*under]);
                             prop_assert_eq!(report.is_changed(), stale);
                             prop_assert_eq!(report.went_by_labels(), !stale);

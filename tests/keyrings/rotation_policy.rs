@@ -124,7 +124,7 @@ fn compromised_primary_is_replaced_at_once() {
     assert_eq!(due.next().unwrap().action, Action::Disable(version(1)));
     assert_eq!(due.next().unwrap().at, at_day(8));
 
-    // What every process has already is better than what none has.
+    // A version that every process has is better than one that none has.
     let add = Change::AddVersion {
         key: "orders",
         version: None,

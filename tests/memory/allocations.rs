@@ -271,7 +271,7 @@ fn hostile_message(rng: &mut ChaCha20Rng, valid: &[u8]) -> Vec<u8> {
         message[field] = extremes[rng.next_u32() as usize % extremes.len()];
     }
     if rng.next_u32().is_multiple_of(2) {
-        // What is declared may even be there: zero bytes up to the longest header and beyond.
+        // The declared bytes may even exist: zero bytes up to the longest header and beyond.
         message.resize(rng.next_u32() as usize % 80_000, 0);
     }
     if rng.next_u32().is_multiple_of(4) {

@@ -1,4 +1,4 @@
-//! What operations allocate: the allocator of this binary counts by thread.
+//! Allocations of operations: the allocator of this binary counts by thread.
 
 mod allocations;
 #[allow(dead_code)]

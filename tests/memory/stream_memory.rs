@@ -219,7 +219,7 @@ impl<R: Read> Read for Hesitant<R> {
     }
 }
 
-/// What comes too slowly for several threads goes through the buffers that there are.
+/// Input that is too slow for several threads goes through the existing buffers.
 #[test]
 fn source_that_hesitates_gathers_no_buffers() {
     let keyring = MemoryKeyring::create("orders").unwrap();

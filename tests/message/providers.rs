@@ -20,7 +20,7 @@ const MAX_LEN: usize = 4096;
 const ALIGNMENTS: usize = 64;
 const TAG_LEN: usize = 16;
 
-/// What an output buffer holds before a decryption that must not write plaintext to it.
+/// The content of an output buffer before a decryption that must not write plaintext to it.
 const UNTOUCHED: u8 = 0xA5;
 
 /// Both directions under one key, by one provider.

@@ -29,7 +29,7 @@ fn entries(name: &str) -> Vec<Entry> {
     manifest::parse(&std::fs::read_to_string(path).unwrap())
 }
 
-/// What becomes of a message, in the words of `decoder.py`: `accept` and a digest, or why not.
+/// The outcome for a message, in the words of `decoder.py`: `accept` and a digest, or the reason.
 fn verdict(entry: &Entry, message: &[u8]) -> String {
     let aad = entry.bytes("aad");
     let (_, keyring) = entry.keyrings().pop_first().unwrap();

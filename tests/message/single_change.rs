@@ -29,7 +29,7 @@ fn digest(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// What a sweep met.
+/// The counts of a sweep.
 #[derive(Default)]
 struct Tally {
     refused: HashSet<u64>,

@@ -214,7 +214,7 @@ fn key_opened_from_one_message_refuses_every_other() {
     }
 }
 
-/// What a rewrap changes is nothing of the core: the key goes on to open the message.
+/// A rewrap does not change the core: the opened key still opens the message.
 #[test]
 fn opened_key_opens_after_rewraps_and_other_slots() {
     let reader = reader();

@@ -10,7 +10,7 @@ fn at(seconds: u64) -> Timestamp {
     Timestamp::from_unix_seconds(seconds)
 }
 
-/// What Python's `datetime` makes of these.
+/// The results of Python's `datetime`.
 const KNOWN: [(u64, &str); 26] = [
     (0, "1970-01-01T00:00:00Z"),
     (1, "1970-01-01T00:00:01Z"),

@@ -25,7 +25,7 @@ fn call_that_hangs_is_left_at_the_deadline() {
     assert_eq!(verdict(&envelope.decrypt(&message, ROW)), "hanging");
     assert!(reported.elapsed() < DEADLINE, "{:?}", reported.elapsed());
 
-    // It answers again, and nothing is left of it.
+    // It responds again, and no fault is left.
     hostile.send("reset");
     assert_eq!(until_well(|| envelope.decrypt(&message, ROW)).unwrap(), PLAINTEXT);
     scene.check("after it hung");
@@ -33,7 +33,7 @@ fn call_that_hangs_is_left_at_the_deadline() {
 
 const GCM: WrapAlgorithm = WrapAlgorithm::TOKEN_AES_256_GCM;
 
-/// Longer than a call takes that answers, on any machine.
+/// Longer than any call that returns, on any machine.
 const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Calls that hang are given up soon: later than three that hang or wait are left one by one.
@@ -42,13 +42,13 @@ fn impatient() -> pkcs11::Options {
     options.deadline(DEADLINE).max_sessions(2)
 }
 
-/// Tries until it is well, or for too long.
+/// Tries until it succeeds, or for too long.
 fn comes_back(keyring: &Pkcs11Keyring, scene: &Scene) -> bool {
     let opened = until_well(|| Envelope::new(keyring).decrypt(&scene.message, ROW));
     opened.is_ok_and(|it| it == PLAINTEXT)
 }
 
-/// The library is well but for calls that never return: their threads and sessions are replaced.
+/// The library works but for calls that never return: their threads and sessions are replaced.
 #[test]
 fn calls_that_never_return_are_given_up_and_replaced() {
     let hostile = Hostile::new();
@@ -65,7 +65,7 @@ fn calls_that_never_return_are_given_up_and_replaced() {
     assert_eq!(verdict(&keyring.rotate()), "restart the process");
     hostile.send("clear");
     assert!(comes_back(&keyring, &scene));
-    // The calls that hung have to leave first.
+    // The calls that hung have to return first.
     until_well(|| keyring.rotate()).unwrap();
     assert_eq!(hostile.overlaps(), 0);
     drop(keyring);
@@ -141,7 +141,7 @@ fn patience_lasts_as_long_as_it_says() {
         let took = started.elapsed();
         assert!((patience..patience + LONG).contains(&took), "{fault}: {took:?}");
     }
-    // What passes within it is no error: the token is away for as long.
+    // A failure that ends within it is no error: the token is unavailable for as long.
     hostile.send("reset");
     let keyring = scene.open_by(&quick(GCM).recovery_timeout(LONG).token().unwrap()).unwrap();
     hostile.send("fail any DEVICE_REMOVED always");
@@ -155,7 +155,7 @@ fn patience_lasts_as_long_as_it_says() {
     });
 }
 
-/// Whatever code a library answers to everything until it is set up again.
+/// Any code that a library returns for every call until it is initialised again.
 #[test]
 fn dead_library_of_any_code_is_set_up_again() {
     let hostile = Hostile::new();
@@ -182,7 +182,7 @@ fn dead_library_of_any_code_is_set_up_again() {
     }
 }
 
-/// A change of keys has a deadline as well, and one is there without being asked for.
+/// A change of keys has a deadline as well, also by default.
 #[test]
 fn change_that_never_returns_is_left_at_the_deadline() {
     let hostile = Hostile::new();
@@ -193,7 +193,7 @@ fn change_that_never_returns_is_left_at_the_deadline() {
     assert_ne!(verdict(&Envelope::new(&keyring).decrypt(&scene.message, ROW)), "ok");
     hostile.send("clear");
     assert!(comes_back(&keyring, &scene));
-    // The calls that hung have to leave first.
+    // The calls that hung have to return first.
     until_well(|| keyring.rotate()).unwrap();
     assert_eq!(hostile.overlaps(), 0);
     let printed = format!("{:?}", quick(GCM));

@@ -78,7 +78,7 @@ impl Hostile {
         unsafe { (self.injected)() }
     }
 
-    /// How many calls ran together since the last reset that must not.
+    /// How many forbidden overlaps of calls there were since the last reset.
     pub fn overlaps(&self) -> u64 {
         // SAFETY: it takes nothing.
         unsafe { (self.overlaps)() }
@@ -141,7 +141,7 @@ impl Scene {
         Scene { directory, algorithm, message, patience: Cell::new(Duration::from_secs(10)) }
     }
 
-    /// Opened by a token that has met nothing of it in this process.
+    /// Opened by a token that has used none of its keys in this process.
     pub fn open(&self) -> Result<Pkcs11Keyring, Error> {
         let options = options().algorithm(self.algorithm).recovery_timeout(self.patience.get());
         self.open_by(&options.token().unwrap())
@@ -155,7 +155,7 @@ impl Scene {
         quick(self.algorithm).token().unwrap().forget_refused_pins();
     }
 
-    /// As [`open`](Self::open), by who waits for as long as it takes.
+    /// As [`open`](Self::open), with unlimited patience.
     fn open_patiently(&self) -> Result<Pkcs11Keyring, Error> {
         self.open_by(&options().algorithm(self.algorithm).recovery_timeout(LONG).token().unwrap())
     }
@@ -177,10 +177,10 @@ impl Scene {
     }
 }
 
-/// Longer than anything takes that comes to an end, on any machine.
+/// Longer than any operation that ends, on any machine.
 pub const LONG: Duration = Duration::from_secs(600);
 
-/// Tries until it is well: how long a token takes to be mended is the machine's.
+/// Tries until it succeeds: the time of a recovery depends on the machine.
 pub fn until_well<T>(mut work: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
     let started = Instant::now();
     loop {
@@ -196,7 +196,7 @@ pub fn quick(algorithm: WrapAlgorithm) -> pkcs11::Options {
     options().algorithm(algorithm).recovery_timeout(Duration::from_secs(10))
 }
 
-/// What an operation on a token answered, in a word or two.
+/// The outcome of an operation on a token, in a word or two.
 pub fn verdict<T>(outcome: &Result<T, Error>) -> String {
     match outcome {
         Ok(_) => "ok".into(),

@@ -55,7 +55,7 @@ fn stored_iv_is_the_one_used() {
             .collect();
         assert_eq!(ivs.len(), messages.len(), "{fault}: an IV came twice");
 
-        // By a token that takes the IV it is given.
+        // By a token that uses the given IV.
         hostile.send("reset");
         for message in &messages {
             assert!(scene.opens(message), "{fault}");

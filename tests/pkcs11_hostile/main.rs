@@ -12,6 +12,6 @@ mod random_faults;
 #[path = "../common/raw_token.rs"]
 mod raw_token;
 mod sweep;
-#[allow(dead_code)] // What other tokens need.
+#[allow(dead_code)] // Other tokens need the rest.
 #[path = "../common/token_env.rs"]
 mod token_env;

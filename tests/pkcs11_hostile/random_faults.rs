@@ -110,7 +110,7 @@ fn soak(faults: &str, options: pkcs11::Options, threads: usize, operations: u64)
     assert_eq!(overlaps, 0);
 }
 
-/// Where one in twenty calls fails, the anchor was closed under those who asked it.
+/// With one failure in twenty calls, the anchor was once closed while other threads used it.
 #[test]
 fn no_call_overlaps_another_while_one_in_twenty_fails() {
     soak("random-codes 1 50 1000000000", options().no_deadline(), 32, 30_000);

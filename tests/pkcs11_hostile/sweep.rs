@@ -16,7 +16,7 @@ fn orders(hostile: &Hostile) -> Vec<(String, bool)> {
             // Commands with tests of their own.
             Some("random" | "random-codes" | "delay") => {}
             Some(list) if list.starts_with("list-") => {}
-            // Once they have struck there is nothing left to lose.
+            // A second time they have no effect.
             Some("lose-sessions" | "logout") => orders.push((fault, false)),
             _ => {
                 orders.push((format!("{fault} times 1"), false));

@@ -5,7 +5,7 @@ use envelock::conformance;
 use envelock::{KeyVersion, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm};
 use std::cell::RefCell;
 
-/// Catalogues of their own, whose directories stay until the end.
+/// Catalogues with directories of their own, which are removed at the end.
 fn check(lifecycle: bool, algorithm: WrapAlgorithm) {
     let directories = RefCell::new(Vec::new());
     let token = options().algorithm(algorithm).token().unwrap();

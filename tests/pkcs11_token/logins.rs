@@ -192,7 +192,7 @@ fn no_pin(label: &str) {
     wrap(&with_pin(&variable("ENVELOCK_P11_PIN")), label).unwrap();
 }
 
-/// What says which token, and what is wrong, says nothing of the PIN.
+/// Errors name the token and the fault, and never the PIN.
 #[test]
 fn nothing_that_is_printed_shows_a_pin() {
     let pin = variable("ENVELOCK_P11_PIN");

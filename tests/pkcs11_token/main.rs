@@ -44,7 +44,7 @@ mod weak_keys;
 
 const MODULE: &str = module_path!();
 
-/// What a process that a test starts does.
+/// The entry of a process that a test starts.
 #[test]
 fn child_entry() {
     let Some((role, arguments)) = process::role() else { return };

@@ -16,7 +16,7 @@ fn file(directory: &CatalogueDirectory) -> FileKeyring {
     FileKeyring::create(directory.path("file"), "orders", &protection).unwrap()
 }
 
-/// What an application does, without a word of where its keys are.
+/// An application that does not depend on the kind of its keyring.
 fn application(keyring: impl Lifecycle) {
     let envelope = Envelope::new(keyring);
     let old = envelope.encrypt(b"first", ROW).unwrap();

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 const ROW: Aad<'static> = Aad::new(b"row 7");
 
-/// What the observer heard, in words.
+/// The events that the observer received, in words.
 type Heard = Arc<Mutex<Vec<String>>>;
 
 /// A keyring with a warm key, and what its observer hears.
@@ -63,7 +63,7 @@ fn stage(options: pkcs11::Options, algorithm: WrapAlgorithm) -> Stage {
 }
 
 impl Stage {
-    /// What the observer heard since the last time, each once and in the order of coming.
+    /// The events since the last call, each once and in order.
     fn heard(&self) -> Vec<String> {
         std::mem::take(&mut *self.heard.lock().unwrap())
     }

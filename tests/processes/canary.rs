@@ -369,7 +369,7 @@ fn child_that_prints_and_panics() {
     let mut rng = seeded();
     let message = envelope.with_rng(&mut rng).encrypt(PLAINTEXT, Aad::new(AAD)).unwrap();
     let opened = envelope.decrypt(&message, Aad::none());
-    // What an application's panic would say, with a keyring and an envelope in its hands.
+    // The text of an application's panic that prints a keyring and an envelope.
     let panics = || panic!("{envelope:?} {ring:?} {:?}", opened.err());
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics));
     assert!(panicked.is_err());

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 const MODULE: &str = module_path!();
 
-/// What a child does; nothing in the parent.
+/// The entry of a child; does nothing in the parent.
 #[test]
 fn child_entry() {
     let Some((role, arguments)) = process::role() else { return };
@@ -54,7 +54,7 @@ fn nothing_that_was_acknowledged_is_lost_by_a_kill() {
     drill.run(kills);
     println!("{}", drill.end());
 
-    // Who has a file open cannot follow it under another protection: no reader looks on here.
+    // A reader cannot follow the file under another protection, so none reads here.
     let mut drill = Drill::new(directory.path(), "moving.keys", seed() + 1);
     drill.change_protection();
     drill.run(protected);

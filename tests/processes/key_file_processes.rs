@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const MODULE: &str = module_path!();
 
-/// What a child does; nothing in the parent.
+/// The entry of a child; does nothing in the parent.
 #[test]
 fn child_entry() {
     let Some((role, arguments)) = process::role() else { return };

@@ -110,7 +110,7 @@ fn fill(path: &Path) {
     let mut file = File::create_new(path).unwrap();
     for len in [1 << 16, 1 << 12, 1] {
         loop {
-            // What a last, short write leaves is for the smaller ones.
+            // The room that a last, short write leaves is for the smaller ones.
             if let Err(error) = file.write_all(&vec![0; len]) {
                 assert_eq!(error.kind(), ErrorKind::StorageFull);
                 break;

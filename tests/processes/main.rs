@@ -1,4 +1,5 @@
-//! What needs a process of its own: kills, forks, several writers, mounts, and what a process prints.
+//! Tests that need a process of their own: kills, forks, several writers, mounts, output of a
+//! process.
 
 mod canary;
 #[path = "../common/mod.rs"]

@@ -21,7 +21,7 @@ use worker::Manner;
 
 const MODULE: &str = module_path!();
 
-/// What a child does; nothing in the parent.
+/// The entry of a child; does nothing in the parent.
 #[test]
 fn child_entry() {
     let Some((role, arguments)) = process::role() else { return };

@@ -4,7 +4,7 @@ use super::spy;
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-/// What a search found.
+/// The result of a search.
 #[derive(Debug, Default)]
 pub struct Found {
     pub heap_bytes: usize,

@@ -58,7 +58,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// What a stream does when it is asked.
+/// The behaviour of a stream at one poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Whim {
     /// Not ready, and wakes later.
@@ -186,7 +186,7 @@ fn writer(
     AsyncEncryptWriter::from_stream(sink, stream)
 }
 
-/// What a reader gave before its end or its error.
+/// The output of a reader before its end or its error.
 async fn read_all(
     mut reader: impl AsyncRead + Unpin,
     mut whims: Whims,

@@ -379,7 +379,7 @@ fn random_seeks_and_reads_are_those_of_a_cursor() {
             let chunks = fetched(&source, header_len + PREFIX);
             let last = len / CHUNK;
             end_known |= chunks.contains(&last) && (at + out.len() > len || chunks == [last]);
-            // What is not whole chunks goes by way of the one that is kept.
+            // Bytes that are no whole chunks go through the chunk buffer.
             if step == 4 || out.len() < CHUNK || !at.is_multiple_of(CHUNK) {
                 let wanted = Some(at / CHUNK);
                 assert!(chunks.len() <= usize::from(cached != wanted), "{chunks:?} at {at}");

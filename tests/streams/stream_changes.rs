@@ -223,7 +223,8 @@ fn no_reader_accepts_an_end_that_no_writer_makes() {
     }
     println!("{checked} results on {} shapes checked", shapes.len());
     assert!(shapes.len() >= 28 && checked > 700);
-    // What a writer makes opens: the empty last chunk behind a full one is no shape of the above.
+    // The output of a writer opens: an empty last chunk behind a full one is none of the shapes
+    // above.
     for len in [0, 1, CHUNK - 1, CHUNK, 2 * CHUNK] {
         let body = Body::new(suite, 1, len);
         BROAD.iter().for_each(|reader| body.whole().opens(*reader));

@@ -183,7 +183,7 @@ proptest! {
     }
 }
 
-/// What two errors have in common if the later one is the first one again.
+/// The text of an error, which is the same if the error is reported again.
 fn same(first: &io::Error, again: io::Error) {
     assert_eq!((again.kind(), again.raw_os_error()), (first.kind(), first.raw_os_error()));
     assert_eq!(again.to_string(), first.to_string());

@@ -123,7 +123,7 @@ fn every_reader_treats_every_vector_as_flagged() {
     assert!(valid >= 20 && partial >= 18 && checked >= 70 * BROAD.len());
 }
 
-/// What `len` and `SeekFrom::End` stand on.
+/// The proof of the length, which `len` and `SeekFrom::End` need.
 #[test]
 fn length_is_proven_for_valid_and_flagged_vectors() {
     use std::io::{Seek, SeekFrom};

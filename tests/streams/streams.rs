@@ -149,7 +149,7 @@ fn blocks(place: &str, text: &str, is_rust: bool) -> Vec<Snippet> {
     snippets
 }
 
-/// What makes a stream, and what ends one: one of these must be there as often.
+/// Calls that make a stream, and calls that end one: both must occur as often.
 const ENDS: [(&[&str], &[&str]); 4] = [
     (&["encrypt_writer(", "encrypt_writer_detached("], &[".finish()", ".try_finish()"]),
     (
@@ -165,7 +165,7 @@ const ENDS: [(&[&str], &[&str]); 4] = [
     (&[".stream_decryptor(", "StreamDecryptor::open("], &[".finish(", "read_to_end("]),
 ];
 
-/// What is wrong with a snippet; and how many streams it makes.
+/// The fault of a snippet; and how many streams it makes.
 fn check(code: &str) -> (usize, Option<String>) {
     let count = |words: &[&str]| words.iter().map(|word| code.matches(word).count()).sum::<usize>();
     let mut made = 0;

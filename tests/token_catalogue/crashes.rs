@@ -130,7 +130,8 @@ fn no_key_is_destroyed_before_its_record_is_durable() {
     assert_eq!(images.first().unwrap().1, [1, 2]);
 }
 
-/// What was destroyed on record and not on the token goes with the next change, by whomever.
+/// A key that was destroyed on record and not on the token is destroyed with the next change, by
+/// any process.
 #[test]
 fn interrupted_destruction_ends_with_the_next_change() {
     let directory = SimulatedDirectory::new();

@@ -1,4 +1,4 @@
-//! What a file of such keys is, whole: conformance, mixed files, files without their token.
+//! Files of such keys as a whole: conformance, mixed files, files without their token.
 
 use super::simulated_directory::SimulatedDirectory;
 use super::token::{Deed, Token};

@@ -10,7 +10,7 @@ use crate::{
 use core::time::Duration;
 use std::{format, thread};
 
-/// What is on record of version 1.
+/// The recorded usage of version 1.
 fn on_record(keyring: &FileKeyring) -> u64 {
     keyring.reload().unwrap();
     keyring.versions()[0].usage.wraps
@@ -38,7 +38,7 @@ fn last_wrap_is_made_and_the_next_refused() {
             expect_limit(&keyring, limit);
         }
         assert_eq!(on_record(&keyring), limit);
-        // What is there stays readable, and a rotation ends it.
+        // Existing messages stay readable, and a rotation lifts the limit.
         assert_eq!(decrypt(&keyring, &message).unwrap(), b"text");
         keyring.rotate().unwrap();
         encrypt(&keyring).unwrap();

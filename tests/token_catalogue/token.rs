@@ -20,10 +20,10 @@ use alloc::vec::Vec;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::Mutex;
 
-/// What a key is found by.
+/// The name of a key.
 pub type KeyLabel = (String, KeyVersion, MasterKeyId);
 
-/// What the token was asked to do to a key.
+/// An operation of the token on a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deed {
     Made,
@@ -31,7 +31,7 @@ pub enum Deed {
     Destroyed,
 }
 
-/// See the module. Clones are handles of one token.
+/// A simulated token. Clones are handles of one token.
 #[derive(Clone)]
 pub struct Token(Arc<State>);
 
@@ -40,7 +40,7 @@ struct State {
     limit: Option<u64>,
     keys: Mutex<BTreeMap<KeyLabel, [u8; 32]>>,
     deeds: Mutex<Vec<(Deed, KeyLabel)>>,
-    /// Whose calls are the clock, and the time of each deed by it.
+    /// The directory whose calls are the clock, and the time of each operation.
     clock: Mutex<Option<SimulatedDirectory>>,
     times: Mutex<Vec<(Deed, usize)>>,
     /// The usage that keys begin with when they are set up.
@@ -98,7 +98,7 @@ impl Token {
         self.0.is_unavailable.store(is_unavailable, SeqCst);
     }
 
-    /// What it was asked since the last call of this.
+    /// The operations since the last call.
     pub fn deeds(&self) -> Vec<(Deed, u32)> {
         let deeds = core::mem::take(&mut *self.0.deeds.lock().unwrap());
         deeds.into_iter().map(|(deed, (_, version, _))| (deed, version.number())).collect()

@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// What a keyring boxes for each master key; nothing else that it keeps has this layout.
+/// The block that a keyring boxes for each master key; no other block has this layout.
 const KEY_SCHEDULE: Layout = Layout::new::<xaes_256_gcm::Xaes256Gcm>();
 
 static ADDRESS: AtomicUsize = AtomicUsize::new(0);

@@ -6,7 +6,7 @@ use crate::codes;
 use crate::functions::Function;
 use crate::wrong_results::WrongResult;
 
-/// What happens to a call.
+/// The fault of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// It returns a code without being forwarded.

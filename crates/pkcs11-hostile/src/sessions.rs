@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use cryptoki_sys::{CK_OBJECT_HANDLE, CK_SESSION_HANDLE, CK_SLOT_ID, CK_ULONG};
 
-/// What C_EncryptInit has decided for C_Encrypt.
+/// The state that C_EncryptInit sets for C_Encrypt.
 #[derive(Clone, Default)]
 pub(crate) struct Encrypting {
     /// The length of the tag after the ciphertext.
@@ -24,7 +24,7 @@ pub(crate) enum IvOut {
     Prepended([u8; 12]),
 }
 
-/// What C_DecryptInit has decided for C_Decrypt.
+/// The state that C_DecryptInit sets for C_Decrypt.
 #[derive(Clone, Default)]
 pub(crate) struct Decrypting {
     pub(crate) tag: usize,

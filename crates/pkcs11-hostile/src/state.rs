@@ -77,7 +77,7 @@ pub(crate) enum FaultSource {
     Random,
 }
 
-/// What happens to a call before it is forwarded.
+/// The fault of a call before it is forwarded.
 pub(crate) enum Next {
     Nothing,
     Dead(CK_RV),

@@ -22,7 +22,7 @@ const FIRST_BLOCK: u64 = 1 << 4;
 /// The largest block.
 const LARGEST_BLOCK: u64 = 1 << 20;
 
-/// What a commit adds to the recorded usage, or takes from it.
+/// The usage that a commit adds to the record, or takes from it.
 #[derive(Default)]
 pub(super) struct PendingUsage(BTreeMap<MasterKeyId, Entry>);
 

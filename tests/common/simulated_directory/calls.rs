@@ -1,4 +1,4 @@
-//! What each system call does to the simulated directory.
+//! The effect of each system call on the simulated directory.
 
 use super::{
     EAGAIN, EEXIST, EINVAL, EISDIR, ELOOP, ENOSYS, EOPNOTSUPP, EPERM, Kind, Lacks, Of,

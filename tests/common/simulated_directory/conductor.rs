@@ -14,7 +14,7 @@ use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-/// What happens next.
+/// The next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The process makes its next call.
@@ -51,9 +51,9 @@ struct State {
     processes: Vec<Process>,
     granted: Option<usize>,
     releases: u64,
-    /// Who created a file, as which of his.
+    /// The creator of a file, and its number among that process's files.
     creators: BTreeMap<u64, (usize, u64)>,
-    /// What was done to a file.
+    /// The calls on a file.
     contents: BTreeMap<u64, u64>,
 }
 
@@ -122,7 +122,7 @@ impl Conductor {
         self.lock().releases += 1;
     }
 
-    /// What is known of a file, whatever its number.
+    /// The state of a file, whatever its inode number.
     pub(super) fn known(&self, inode: Option<u64>, links: u64) -> u64 {
         let state = self.lock();
         hash(inode.map(|inode| {
@@ -190,7 +190,7 @@ pub type Work<'a, T> = Box<dyn Fn(&SimulatedDirectory) -> T + Send + Sync + 'a>;
 /// One order, run to its end.
 pub struct Outcome<T> {
     pub steps: Vec<Step>,
-    /// What each process answered, unless it was killed.
+    /// The result of each process, unless it was killed.
     pub answers: Vec<Option<T>>,
     pub directory: SimulatedDirectory,
 }

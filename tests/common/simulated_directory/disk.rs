@@ -1,4 +1,4 @@
-//! What a directory holds, what of it is on the medium, and what a crash can leave of it.
+//! A directory: its content, the part that is on the medium, and the states after a crash.
 //!
 //! The model is adversarial, as in ALICE (OSDI 2014). Of bytes that were not synced, any prefix
 //! may be there, with or without zeros or garbage up to the length that the file had, or the end
@@ -210,7 +210,7 @@ fn choose_contents(
     }
 }
 
-/// What can be left of a file whose bytes were not synced.
+/// The possible contents of a file whose bytes were not synced, after a crash.
 fn torn(inode: &Inode) -> Vec<Content> {
     let mut found: BTreeMap<u64, Content> = BTreeMap::new();
     let mut find = |bytes: Vec<u8>| {

@@ -69,7 +69,7 @@ pub enum Kind {
     Unlock,
 }
 
-/// What happens instead of a call, or to it.
+/// The fault of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// It fails and does nothing.
@@ -95,7 +95,7 @@ pub struct Call {
     pub failed: bool,
 }
 
-/// What a call is on.
+/// The object of a call.
 #[derive(Clone, Copy)]
 enum Of<'a> {
     Name(&'a OsStr),
@@ -134,7 +134,7 @@ pub struct Plan {
     pub record_disks: bool,
 }
 
-/// What a file system cannot do, and what it does instead.
+/// An unsupported operation of a file system, and its result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lacks {
     /// Files without a name.
@@ -205,7 +205,7 @@ impl SimulatedDirectory {
         SimulatedDirectory::from_disk(Disk::default())
     }
 
-    /// What a machine finds after a crash.
+    /// The disk that a machine finds after a crash.
     pub fn from_disk(disk: Disk) -> Self {
         let state = State { disk, now: START, ..State::default() };
         SimulatedDirectory { state: Arc::new(Mutex::new(state)) }
@@ -324,7 +324,7 @@ impl SimulatedDirectory {
         let failed = answer.is_err() || is_lost;
         if failed && matches!(kind, Kind::SyncFile | Kind::SyncDirectory) {
             state.failed_syncs.insert(inode);
-            // What could not be written is clean all the same, until it is written again.
+            // A page that could not be written counts as clean, until it is written again.
             if let Some(inode) = inode.filter(|_| state.plan.cleans_failed_syncs) {
                 state.disk.inodes.get_mut(&inode).unwrap().is_clean = true;
             }

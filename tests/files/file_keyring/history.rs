@@ -49,7 +49,7 @@ fn refused_backup_stays_refused() {
     }
 }
 
-/// What is done before the backup, and what after it, which the backup undoes.
+/// Changes before the backup, and changes after it, which the backup undoes.
 type Undone = (&'static str, fn(&FileKeyring), fn(&FileKeyring));
 
 const UNDONE: [Undone; 13] = [
@@ -331,7 +331,7 @@ fn corrected_dates_are_followed_by_every_process() {
     service.reload().unwrap();
     let versions = service.versions();
     assert_eq!((versions[0].compromised, versions[1].promoted), (Some(now), Some(now)));
-    // What was corrected does not come back.
+    // Corrected dates do not come back.
     overwrite(&path, &before);
     assert!(is_rolled_back(&service.reload().unwrap_err()));
 }

@@ -170,7 +170,7 @@ fn bytes_under_replaced_file_key_are_opened_in_place() {
     assert_eq!(change, admin.change_number());
     assert_eq!(written_under(&envelope.encrypt(b"text", ROW).unwrap()), 2);
     assert_eq!(envelope.decrypt(&message, ROW).unwrap(), b"text");
-    // What comes later goes on from there.
+    // Later changes continue from there.
     admin.rotate().unwrap();
     keyring.replace_bytes(&fs::read(&path).unwrap()).unwrap();
     assert_eq!(written_under(&envelope.encrypt(b"text", ROW).unwrap()), 3);
@@ -336,7 +336,7 @@ fn base64(bytes: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Who knows of a change of the file knows that there was one.
+/// A process that saw a change of the file refuses an older one.
 #[test]
 fn anchored_file_is_not_created_again() {
     let directory = TestDirectory::new();

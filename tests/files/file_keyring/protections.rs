@@ -233,7 +233,7 @@ fn outer_key_that_no_keyring_knows_is_unknown() {
     let unknown = other.outer_freshness();
     assert_eq!((unknown.len(), unknown[0].freshness), (1, None));
     assert!(reported.lock().unwrap().is_empty());
-    // Who has a keyring of it can ask that.
+    // A keyring of that file reports it.
     let label = unknown[0].key.label();
     assert_eq!(outer.freshness(&label).unwrap(), Freshness::Refused(Refusal::Destroyed));
     // Once one was offered, all are asked; a second one beside it is no result of the first.
@@ -247,7 +247,7 @@ fn outer_key_that_no_keyring_knows_is_unknown() {
     assert_eq!(*reported.lock().unwrap(), [format!("{id}: root 1 Refused(Destroyed)")]);
 }
 
-/// What opens a file in a model of it.
+/// The protections of a file in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Secret {
     Raw(u8),

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What is on record of version 1.
+/// The recorded usage of version 1.
 fn on_record(path: &Path) -> (u64, u64) {
     let keyring = FileKeyringOptions::new().read_only().open_any(path, &raw()).unwrap();
     let Usage { wraps, bytes } = keyring.versions()[0].usage;
@@ -45,7 +45,7 @@ fn encrypt_times(keyring: &FileKeyring, times: usize, len: usize) {
     (0..times).for_each(|_| drop(envelope.encrypt(&plaintext, ROW).unwrap()));
 }
 
-/// What went wrong by factors of 8,590.
+/// The counts that were once wrong by factors of 8,590.
 #[test]
 fn usage_after_an_orderly_end_is_exact() {
     for (times, len) in [(1, 1), (255, 64), (256, 64), (257, 64), (1_108, 64), (24, 32 << 20)] {

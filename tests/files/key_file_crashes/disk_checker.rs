@@ -1,4 +1,4 @@
-//! What is found on a disk after a crash, down to each message.
+//! Checks of a disk after a crash, down to each message.
 
 // Each test file uses a part of it.
 #![allow(dead_code)]
@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-/// What a disk holds: nothing, or these master keys.
+/// The content of a disk: nothing, or these master keys.
 pub type Found = Option<Arc<KeysetMap>>;
 
 /// Opens what crashes leave. A content that was opened before is known again, byte for byte; that
@@ -42,7 +42,7 @@ impl DiskChecker {
         self.known.len()
     }
 
-    /// What the disk holds, or what is wrong with it.
+    /// The content of the disk, or its fault.
     pub fn found(&mut self, image: &Disk) -> Result<Found, String> {
         let directory = SimulatedDirectory::from_disk(image.clone());
         let store = Store::in_directory(Arc::new(directory), OsStr::new(NAME)).unwrap();

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What one write moves, so that the file is torn between writes too.
+/// Bytes of one write, so that the file is torn between writes too.
 const WRITE_LEN: usize = 500;
 
 /// Least number of distinct images after one crash of each operation (figure G11).

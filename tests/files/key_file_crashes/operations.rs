@@ -1,4 +1,4 @@
-//! What is done to a key file while it crashes or fails, and the file that it is done to.
+//! Operations on a key file that crash or fail, and the file itself.
 
 // Each test file uses a part of it.
 #![allow(dead_code)]
@@ -26,7 +26,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// 2001, so that what is planted has rested for long when it is read.
 const LONG_AGO: u64 = 1_000_000_000_123_456_789;
 
-/// What the versions of the file are there for; the last is the primary.
+/// The purposes of the versions in the file; the last is the primary.
 const TO_DESTROY_NOW: u32 = 1;
 const DUE: u32 = 2;
 const TO_DISABLE: u32 = 3;
@@ -71,7 +71,7 @@ impl Operation {
         Operation::GiveBack,
     ];
 
-    /// What the file can be under during the operation, the old protection first.
+    /// The protections that the file can have during the operation, the old one first.
     pub fn protections(self) -> Vec<Protection> {
         match self {
             Operation::RawKey | Operation::RewrapProtection | Operation::RemoveProtection => {
@@ -219,7 +219,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// What the operation needs to have happened before.
+    /// The changes that the operation needs before it.
     fn prepare(&mut self) {
         match self.operation {
             Operation::GiveBack => {

@@ -1,4 +1,4 @@
-//! What another keyring wrapped under survives, however far the rotation was that it saw.
+//! A version that another keyring wrapped under survives, at whatever step it saw the rotation.
 
 use crate::common::simulated_directory::schedule::Schedule;
 use crate::common::simulated_directory::{Call, Kind, Plan, SimulatedDirectory};

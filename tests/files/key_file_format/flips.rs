@@ -9,7 +9,7 @@ use envelock::{
 };
 use std::collections::BTreeSet;
 
-/// What stands on a line, by another reading than the crate's.
+/// The record of a line, read without the crate.
 struct Extent {
     end: usize,
     name: RecordName,
@@ -146,7 +146,7 @@ fn lost(salvaged: &Salvaged, all: &Versions) -> Versions {
     all - &found
 }
 
-/// What is left is as it was; numbers stay taken, and nothing became the primary.
+/// The other records are unchanged; numbers stay taken, and nothing became the primary.
 fn consistent(salvaged: &Salvaged, file: &KeyFile, lost: Option<(String, KeyVersion)>) {
     let (after, before) = (salvaged.file.keysets(), file.keysets());
     for keyset in after.iter() {

@@ -27,7 +27,7 @@ fn write(path: &Path, bytes: usize) {
     let (mut records, crafter) = craft::unprotected();
     let fill = |records: &mut Vec<String>, mut bytes: usize| {
         while bytes > 0 {
-            // What a line has besides: its frame and the kind.
+            // The rest of a line: its frame and the kind.
             let line = bytes.min(60_000);
             let text = "x".repeat(line.checked_sub(120).unwrap());
             records.push(format!(r#"{{"kind":"filler","text":"{text}"}}"#));

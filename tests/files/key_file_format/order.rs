@@ -121,7 +121,7 @@ fn lines_of_an_older_revision_are_found() {
                 there.contains(&what) || (what, line) == (RecordFault::Whole, new.len()),
                 "line {line}"
             );
-            // What was destroyed does not come back when both lines are there.
+            // A destroyed version does not come back if both lines are present.
             let both = [&bytes[..], &new.concat(), &old.concat()].concat();
             let salvaged = salvage(&both, &raw_key()).unwrap();
             let orders = salvaged.file.keysets().keyset("orders").unwrap();

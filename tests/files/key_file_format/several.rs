@@ -43,7 +43,7 @@ fn file_of_version_1_becomes_2_at_first_change() {
     let text = String::from_utf8(bytes.clone()).unwrap();
     assert!(text.contains(r#""version":2"#) && text.contains(r#""change":3,"#));
     assert!(!text.contains("changed_at") && !text.contains(r#""protection":"#));
-    // Who had the file open follows, and who opens it needs nothing new.
+    // A keyring that has the file open follows, and opening it needs nothing new.
     let again = KeyFile::reload(&bytes, &key).unwrap();
     assert!(again == KeyFile::open(&bytes, &raw_key()).unwrap().0);
     assert_eq!(again.protections(), before);
@@ -152,7 +152,7 @@ fn protections_that_break_a_rule_are_refused() {
             other => panic!("{objects:?}: {other}"),
         }
     }
-    // What is not known is no protection of this reader, and says so.
+    // An unknown kind is reported as unknown, and opens nothing here.
     let fault = open(&many("new", 8)).unwrap_err();
     assert!(fault.to_string().contains("unknown name \"new\""), "{fault}");
     let fault = open(&many("raw key", 8)).unwrap_err();
@@ -273,7 +273,7 @@ fn passphrases_cost_no_more_together_than_one_can() {
     assert!(matches!(fault, KeyFileFault::Record { what: RecordFault::Mac, .. }), "{fault}");
     let fault = open(&with(0, beyond), "a").unwrap_err();
     assert!(matches!(fault, KeyFileFault::Authentication), "{fault}");
-    // What is left after the first is too little for a second one at the cap.
+    // The budget left after the first is too small for a second one at the cap.
     let before = ALLOCATED.get();
     let fault = open(&with(1, costly), "c").unwrap_err();
     assert!(matches!(fault, KeyFileFault::Authentication), "{fault}");

@@ -85,7 +85,7 @@ fn lines_that_break_a_rule_are_refused() {
         (2, "}", &sealed_software, value("sealed")),
         (2, "}", r#","sealed":null}"#, value("sealed")),
         (3, r#""left"},"changed":2}"#, &labelled, value("sealed")),
-        // What is on a token came from there, and nothing else did.
+        // A version on a token has the origin "token", and no other version has.
         (2, r#""origin":"token""#, r#""origin":"generated""#, value("origin")),
         (2, r#""origin":"token""#, r#""origin":"imported""#, value("origin")),
         (3, r#""origin":"token""#, r#""origin":"generated""#, value("origin")),

@@ -1,4 +1,4 @@
-//! What a newer library wrote survives a change by this one (THREATS row 57).
+//! Fields and records of a newer library survive a change by this one (THREATS row 57).
 
 use super::craft::{records, unprotected};
 use super::make::{NOW, Seeded, change, operate};

@@ -5,7 +5,7 @@ use crate::common::simulated_directory::{Plan, SimulatedDirectory};
 use crate::key_file_store::world::{self, content};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// What one write moves at once, so that a file of 40 KiB is torn between writes too.
+/// Bytes of one write, so that a file of 40 KiB is torn between writes too.
 const WRITE_LEN: usize = 16 << 10;
 
 /// Least number of distinct images of each operation (figure G11).

@@ -30,7 +30,7 @@ const FAULTS: [Fault; 9] = [
     Fault::ErrorAfter(EINTR),
 ];
 
-/// What must come of a fault.
+/// The expected outcome of a fault.
 #[derive(Debug, PartialEq, Eq)]
 enum Expected {
     Success,

@@ -1,4 +1,4 @@
-//! What a reader has seen survives, in whatever order its calls and a writer's are made.
+//! A content that a reader has seen survives, in any order of its calls and a writer's.
 
 use crate::common::simulated_directory::schedule::Schedule;
 use crate::common::simulated_directory::{Fault, Kind, Plan, SimulatedDirectory, USER};
@@ -307,7 +307,7 @@ fn changing_inode_number_is_read_and_fails_the_writer() {
     assert!(!error.is_retryable() && started.elapsed() < hour);
 }
 
-/// What a mount of a single file looks like once the file was replaced outside.
+/// A mount of a single file, after the file was replaced outside.
 #[test]
 fn name_that_leads_to_a_file_without_names_is_refused() {
     let directory = world::directory(Some(&content(1, 10)));

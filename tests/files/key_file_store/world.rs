@@ -37,7 +37,7 @@ pub fn directory(old: Option<&[u8]>) -> SimulatedDirectory {
     directory
 }
 
-/// What a store reads, `None` if there is no file.
+/// The content that a store reads, `None` if there is no file.
 pub fn load(directory: &SimulatedDirectory) -> Result<Option<Vec<u8>>, KeyFileError> {
     match store(directory).load() {
         Ok(loaded) => Ok(Some(loaded.bytes().to_vec())),

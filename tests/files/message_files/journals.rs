@@ -129,7 +129,7 @@ fn torn_header_is_repaired_with_the_old_one() {
     let stored = Stored::new(200, 0);
     let torn = torn(&stored);
     stored.envelope.keyring().promote(1);
-    // What may open later is not given up.
+    // A message that may open later keeps its journal.
     let unreachable = || KeyringError::unavailable(std::io::Error::other("no network"));
     let envelope = Envelope::new(TakenBack(stored.envelope.keyring(), unreachable));
     assert!(is_kept(&stored, &envelope).is_retryable());
@@ -170,7 +170,7 @@ fn torn_header_is_repaired_with_the_old_one() {
     );
 }
 
-/// What neither header can have left is not guessed at; both are kept for a mend by hand.
+/// A file that neither header explains is not changed; both headers are kept for a repair by hand.
 #[test]
 fn zeroed_or_garbled_sector_is_kept_with_its_journal() {
     let stored = Stored::new(200, 0);

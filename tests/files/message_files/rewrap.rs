@@ -1,4 +1,5 @@
-//! What a rewrap leaves: the header that a rewrap in memory makes, and everything else as it was.
+//! The result of a rewrap: the header that a rewrap in memory makes, and every other byte
+//! unchanged.
 
 use super::*;
 use crate::common::detached::ReadDetached;

@@ -412,7 +412,7 @@ fn target_is_replaced_on_request_and_keeps_access() {
     assert_eq!(fs::read(path("message")).unwrap(), text(1_000));
     file::encrypt(&files.envelope, path("plain"), path("new"), ROW, replacing.mode(0o644)).unwrap();
     assert_eq!(fs::metadata(path("new")).unwrap().mode() & 0o7777, 0o644);
-    // What does not decrypt replaces nothing.
+    // A message that does not decrypt replaces no file.
     fs::write(path("plain"), b"not a message").unwrap();
     file::decrypt(&files.envelope, path("plain"), path("message"), ROW, replacing).unwrap_err();
     assert_eq!(fs::read(path("message")).unwrap(), text(1_000));

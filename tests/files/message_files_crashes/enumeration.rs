@@ -8,7 +8,7 @@ use crate::message_files_crashes::scene::{
 use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
 
-/// What one write moves, so that a long one is torn between writes too.
+/// Bytes of one write, so that a long one is torn between writes too.
 const WRITE_LEN: usize = 600;
 
 /// The states of a disk during one operation.
@@ -87,7 +87,7 @@ fn recover(scene: &Scene, disk: Disk, is_durable: bool, report: &mut Report) {
     scene.envelope.keyring().promote(NEXT);
     let perform = || assert!(scene.rewrap(&directory).is_ok());
     let again = Recording::of(&directory, Plan::default(), perform);
-    // What a killed process wrote can still be lost, until the next one has synced it.
+    // The output of a killed process can still be lost, until the next process has synced it.
     let before = if is_durable { vec![found] } else { vec![OLD, NEW] };
     let again = Recording { before, after: NEXT, ..again };
     assert_eq!(finished(&directory.disk()), [NAME]);

@@ -27,7 +27,7 @@ const TO: &str = "to";
 const AWAY: &str = "away";
 const ROW: Aad<'static> = Aad::new(b"row");
 
-/// What a process does.
+/// The operation of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Act {
     /// Encrypts to the name.
@@ -221,7 +221,7 @@ fn is_exists(error: &Error) -> bool {
     matches!(error.backend(), Some(MessageFileError::File(FileError::Exists { .. })))
 }
 
-/// What had the name has it no more, or it is another one.
+/// The file of that name is removed or replaced.
 fn is_gone(error: &Error) -> bool {
     matches!(
         error.backend(),

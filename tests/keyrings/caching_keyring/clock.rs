@@ -21,7 +21,7 @@ impl FakeClock {
         *self.0.lock().unwrap() = to;
     }
 
-    /// What a cache asks for the time.
+    /// The clock of a cache.
     pub fn reader(&self) -> impl Fn() -> Duration + Send + Sync + use<> {
         let clock = self.clone();
         move || *clock.0.lock().unwrap()

@@ -116,7 +116,7 @@ fn data_key_serves_for_its_age_and_no_nanosecond_more() {
         let second = envelope.encrypt(PLAINTEXT, ROW).unwrap();
         assert_eq!(id(&first) == id(&second), advance < MINUTE);
     }
-    // What the wrap takes is part of it.
+    // The duration of the wrap is part of it.
     let clock = Arc::<FakeClock>::default();
     let slow = Slow { inner: backend(), clock: &clock, takes: MINUTE };
     assert_eq!(batches(&envelope(slow, &reuse_by(&clock, 1000, 1 << 20)), &[1; 3]), [0, 1, 2]);
@@ -208,7 +208,7 @@ fn batch_that_ended_does_not_come_back() {
     assert_eq!(id(&ends), id(&last));
 }
 
-/// What ends a batch, at once; each returns the version that wraps then.
+/// Acts that end a batch at once; each returns the version that wraps then.
 #[test]
 fn rotation_disable_and_compromise_end_batch_at_once() {
     type End = fn(&Scripted) -> u32;
@@ -543,7 +543,7 @@ fn wrap_that_panics_leaves_no_message_waiting() {
     assert_eq!((lost.len(), ids.len(), envelope.keyring().inner.calls().0), (1, 1, 1));
 }
 
-/// What fails of the first message alone does not fail for the others.
+/// A failure of the first message alone does not fail the others.
 #[test]
 fn failing_generator_or_buffer_fails_its_message_only() {
     let reuse = reuse(100, 1 << 30);

@@ -39,7 +39,7 @@ pub fn down() -> KeyringError {
     KeyringError::unavailable(std::io::Error::other("connection refused"))
 }
 
-/// What a replaced method does.
+/// The behaviour of a replaced method.
 #[derive(Clone, Default)]
 pub struct Script {
     /// Every call: the backend is unavailable.

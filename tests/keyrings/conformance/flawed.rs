@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 type Answer = Result<(), KeyringError>;
 
-/// What is wrong with it.
+/// Its mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
     None,
@@ -115,7 +115,7 @@ impl Flawed {
         let fixed = Flawed::label(label.version.number().clamp(1, 2));
         match self.flaw {
             Flaw::IgnoresAad | Flaw::LeavesTheKey => vec![],
-            // What it does not look at it does not bind either.
+            // It does not bind fields that it ignores.
             Flaw::IgnoresName | Flaw::IgnoresAlgorithm | Flaw::IgnoresId => {
                 context.wrap_aad(&fixed).to_vec()
             }

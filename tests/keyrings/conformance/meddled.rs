@@ -12,7 +12,7 @@ use envelock::{
     },
 };
 
-/// What is wrong with it.
+/// Its mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meddling {
     OneByOne,

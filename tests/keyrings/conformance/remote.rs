@@ -15,7 +15,7 @@ use std::time::Duration;
 
 type Answer = Result<(), KeyringError>;
 
-/// What is wrong with the keyring.
+/// The mistake of the keyring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mistake {
     None,
@@ -122,7 +122,7 @@ impl Service {
     }
 }
 
-/// What the keyring remembers of the service.
+/// The keyring's copy of the service's state.
 #[derive(Clone)]
 struct Metadata {
     primary: u32,
@@ -184,7 +184,7 @@ impl Remote {
         }
     }
 
-    /// What is remembered; asked again if nothing is, or if `wants` is not satisfied by it.
+    /// The copy; fetched again if there is none, or if it does not satisfy `wants`.
     fn metadata(&self, wants: impl Fn(&Metadata) -> bool) -> Result<Metadata, KeyringError> {
         if let Some(outage) = self.outage.lock().unwrap().clone() {
             return Err(outage);

@@ -1,4 +1,4 @@
-//! What the errors of a token say, and whether a retry can help.
+//! The texts of a token's errors, and whether a retry can help.
 
 use super::*;
 use envelock::pkcs11::{self, KeyWeakness, PinFault, WrongResponse};

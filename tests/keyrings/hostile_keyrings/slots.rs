@@ -27,7 +27,7 @@ fn wrong_length(algorithm: u8, len: usize) -> SlotFault {
     SlotFault::WrappedKeyLength { algorithm: WrapAlgorithm::new(algorithm).unwrap(), len }
 }
 
-/// What no header can hold, whether a wrap or a rewrap offers it.
+/// Slots that no header can contain, from a wrap or a rewrap.
 fn impossible_slots() -> Vec<(Pushes, SlotFault)> {
     let duplicate =
         SlotFault::Duplicate { name: "orders".into(), version: KeyVersion::new(5).unwrap() };

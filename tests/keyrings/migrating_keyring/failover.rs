@@ -110,7 +110,7 @@ fn message_is_as_long_whichever_member_wraps() {
                 assert_eq!(inspect(&message).unwrap().len(), len);
                 assert_eq!(envelope.decrypt(&message, ROW).unwrap(), PLAINTEXT);
             }
-            // What a member pushed before another of its own failed is not kept.
+            // Slots that a member pushed before it failed are not kept.
             let down = KeyringError::unavailable(io::Error::other("down"));
             near.heal();
             near.always(Method::Wrap, Fault::ErrorAfter(down));

@@ -44,7 +44,7 @@ fn listed_version_neither_opens_nor_wraps() {
         assert!(is_excluded(&error, "orders", 1), "{error:?}");
         assert!(envelope.needs_rewrap(&message).unwrap());
     }
-    // What does not need it passes.
+    // Other messages open.
     let fresh = envelope.encrypt(PLAINTEXT, ROW).unwrap();
     assert_eq!(envelope.decrypt(&fresh, ROW).unwrap(), PLAINTEXT);
     let rewrapped = Envelope::new(&keyring).rewrap(&message, USUAL).unwrap();

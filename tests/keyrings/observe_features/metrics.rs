@@ -215,7 +215,7 @@ fn gauge_shows_a_lost_primary() {
     assert_eq!(seen.primary("orders"), [0.0]);
 }
 
-/// What others write into a header makes no series, however often.
+/// Foreign names in headers make no series, however many there are.
 #[test]
 fn names_in_headers_make_no_series() {
     let seen = capture(|| {
@@ -300,6 +300,6 @@ fn no_secret_is_in_a_label() {
     let text = format!("{:?}", seen.series());
     secrets::assert_no_secret(&text);
     assert!(!text.contains(&data_key_id.unwrap().to_string()));
-    // What a backend said is no label.
+    // The text of a back end is no label.
     assert!(!text.contains("the service refused"));
 }

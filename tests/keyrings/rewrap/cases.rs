@@ -187,7 +187,7 @@ impl Scene {
     }
 }
 
-/// What a rewrap did, in the words of the cases.
+/// The outcome of a rewrap, in the words of the cases.
 fn reported(scene: &Scene, before: &str, outcome: &Result<Rewrap, Error>) -> String {
     in_words(scene, before, outcome.as_ref().map(Rewrap::header))
 }
@@ -435,7 +435,7 @@ fn refused_new_version_is_reported_by_its_name() {
     assert_eq!((&*key, version.number()), ("orders", 2));
 }
 
-/// What is reserved is there again after each growth, however often (SPEC R-GROW).
+/// Each growth reserves the same room again, however often (SPEC R-GROW).
 #[test]
 fn reserved_padding_survives_growth() {
     let padding = |header: &[u8]| inspect(header).unwrap().padding_len();

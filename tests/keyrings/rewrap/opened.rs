@@ -70,7 +70,7 @@ impl Keyring for Noted {
     }
 }
 
-/// What a rewrap of `header` by `key` did, how it ended, and which calls it made.
+/// The effect of a rewrap of `header` by `key`, its result, and its calls.
 fn by_key(
     keyring: &Noted,
     header: &[u8],

@@ -1,4 +1,4 @@
-//! What an operator did is not undone by the next run of a policy.
+//! The next run of a policy does not undo an operator's act.
 
 use super::*;
 use envelock::keyset::LifecycleError;

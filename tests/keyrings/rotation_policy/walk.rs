@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 const WALKS: u64 = 300;
 const STEPS: u32 = 150;
 
-/// What an operator said of a version, and no operator took back.
+/// The state that an operator gave a version, and that no operator has changed since.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Said {
     /// Enable it, or cancel its destruction: it stays in this state.
@@ -103,7 +103,7 @@ impl Operator {
         }
     }
 
-    /// What a policy made of `before` undoes nothing.
+    /// The actions of a policy on `before` undo nothing.
     fn check(
         &mut self,
         before: &BTreeMap<u32, VersionState>,

@@ -130,7 +130,7 @@ impl Salamander {
         [&self.header[..], &SALT, &self.keys[owner].commitment, &self.chunk].concat()
     }
 
-    /// What the bare cipher makes of the chunk with each key.
+    /// The output of the bare cipher for the chunk under each key.
     fn plaintexts(&self) -> [Vec<u8>; 2] {
         self.keys.each_ref().map(|keys| {
             ciphers::open(self.suite, &keys.key, &keys.nonce, &self.chunk).expect("opens")

@@ -31,7 +31,7 @@ fn derive(master_key: &[u8; 32]) -> Gcm {
     Gcm::new(&[half(1), half(2)].concat(), NONCE[12..].try_into().unwrap())
 }
 
-/// What a wrap of slot `slot` authenticates (SPEC K-AAD), put together apart from the crate.
+/// The bytes that a wrap of slot `slot` authenticates (SPEC K-AAD), computed without the crate.
 fn wrap_aad(core: &[u8; 22], slot: &RefSlot) -> Vec<u8> {
     let mut aad = b"envelock wrap v1".to_vec();
     aad.extend_from_slice(core);

@@ -10,7 +10,7 @@ use sha2::{Sha256, Sha512};
 /// Names and values, in the order of their computation.
 pub type Values = Vec<(&'static str, Vec<u8>)>;
 
-/// What an example starts from.
+/// The inputs of an example.
 pub struct Inputs {
     pub suite: u8,
     pub aead_name: &'static [u8],

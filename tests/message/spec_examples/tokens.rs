@@ -13,7 +13,7 @@ use envelock::{
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 
-/// What an example starts from.
+/// The inputs of an example.
 pub struct Inputs {
     pub algorithm: u8,
     pub version: u32,
@@ -31,7 +31,7 @@ pub enum Id {
     Random(u8),
 }
 
-/// What the second key of 32 bytes starts with.
+/// The first byte of the second key of 32 bytes.
 const MAC_KEY: u8 = 0xB0;
 
 pub const EXAMPLE_C: Inputs = Inputs {

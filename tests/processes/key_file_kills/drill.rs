@@ -146,7 +146,7 @@ impl Drill {
         thread::sleep(delay);
         worker.kill();
         self.report.kills += 1;
-        // What it said before it was killed is still in the pipe.
+        // Its output from before the kill is still in the pipe.
         while let Some(line) = worker.hear() {
             match under_way.take() {
                 Some(step) => self.acknowledge(&step, &line),

@@ -1,4 +1,4 @@
-//! What a file has to hold, from what was acknowledged and what was under way.
+//! The content that a file must have, by the acknowledged changes and the one in progress.
 
 use crate::common::key_files::{ROW, version_of};
 use crate::key_file_kills::worker::{CHANGES, GROWS, operation_of};
@@ -25,7 +25,7 @@ struct Message {
     plaintext: String,
 }
 
-/// What was acknowledged.
+/// The acknowledged changes.
 pub struct Model {
     change: u64,
     /// The byte of the raw key that the file is under.

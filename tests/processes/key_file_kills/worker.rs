@@ -115,7 +115,7 @@ fn carry_out(keyring: &FileKeyring, words: &[&str]) -> String {
     }
 }
 
-/// What an operation is, and what it leads to.
+/// An operation and its effect.
 pub fn operation_of(name: &str) -> (Operation, VersionState) {
     match name {
         "disable" => (Operation::Disable, VersionState::Disabled),

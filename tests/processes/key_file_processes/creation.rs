@@ -52,7 +52,7 @@ fn two_creating_processes_create_one_file() {
         names.map(|name| Process::start(super::MODULE, "create", &[text(directory.path()), name]));
     processes.iter_mut().for_each(|process| process.expect("ready"));
     let (mut won, mut race) = ([0; 2], 0);
-    // Who is first is the machine's: until each of them was.
+    // The machine decides which is first: repeated until each of them was.
     while race < RACES || won.contains(&0) {
         assert!(race < RACES * 100, "no race: {won:?}");
         let file = format!("{race}.keys");

@@ -20,7 +20,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// A child: rotates, encrypts a message after each rotation, and reports both.
 pub fn rotate(path: &str, number: u32) {
-    // What it rotated to is loaded: looking before each wrap would only take time.
+    // The new version is loaded: a poll before each wrap would only take time.
     let mut options = FileKeyringOptions::new().lock_wait(LOCK_WAIT).refresh_after(MINUTE);
     options = match counts_usage(number) {
         true => options.reserve_usage(),
@@ -60,7 +60,7 @@ pub fn check(path: &str) {
     send(&format!("opened {opened}"));
 }
 
-/// What one process acknowledged.
+/// The changes that one process acknowledged.
 struct Rotated {
     version: u32,
     message: Vec<u8>,

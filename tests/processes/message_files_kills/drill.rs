@@ -123,7 +123,7 @@ impl Drill<'_> {
         let delay = self.typical.mul_f64(f64::from(self.rng.next_u32() % 1_024) / 900.0);
         thread::sleep(delay);
         worker.kill();
-        // What it said before it was killed is still in the pipe.
+        // Its output from before the kill is still in the pipe.
         while let Some(line) = worker.hear() {
             match line.strip_prefix("start ") {
                 Some(number) => started = number.parse().unwrap(),
@@ -154,7 +154,7 @@ fn done(line: &str) -> u32 {
     number_of(line, "done ")
 }
 
-/// What is beside a message that is not a message.
+/// Files beside a message that are no messages.
 pub fn leftovers(path: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(path.parent().unwrap()).unwrap();
     let start = format!(".{}.", path.file_name().unwrap().to_str().unwrap());

@@ -74,7 +74,7 @@ fn processes_never_show_an_unfinished_file() {
     let place = TestDirectory::new();
     let (to, envelope) = (place.join("to"), envelope());
     for number in 0..PROCESSES {
-        // What comes of a decryption is to be a message, too.
+        // The plaintext is a message, too.
         let mut source = text(number);
         if number % 2 == 0 {
             source = envelope.encrypt(&envelope.encrypt(&source, ROW).unwrap(), ROW).unwrap();

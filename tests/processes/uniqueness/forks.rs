@@ -99,7 +99,8 @@ fn encrypting_reader_fails_in_a_forked_child_only() {
             in_child(|| {
                 let mut rest = Vec::new();
                 let left = reader.get_ref().len();
-                // What was encrypted before may come; nothing is read or encrypted any more.
+                // Bytes encrypted before may still be output; nothing is read or encrypted any
+                // more.
                 is_forked(reader.read_to_end(&mut rest))
                     && is_forked(reader.read(&mut [0; 9]))
                     && reader.get_ref().len() == left

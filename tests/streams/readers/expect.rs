@@ -1,4 +1,4 @@
-//! What a reader must return for bytes that are not the whole message.
+//! The expected results of a reader for bytes that are not the whole message.
 
 use super::subject::Subject;
 use super::table::Reader;

@@ -17,7 +17,7 @@ pub const CHUNK: usize = 16_384;
 pub const SEALED: usize = CHUNK + 16;
 /// Salt and commitment.
 pub const PREFIX: usize = 56;
-/// What output buffers hold before a call.
+/// The content of output buffers before a call.
 pub const FILLING: u8 = 0xA5;
 
 /// Every set of threads that may share the work. Short messages are shared too, for the test.

@@ -45,7 +45,7 @@ impl Read for Pieces<'_> {
 /// Bytes that can be read anywhere, and a note of what was read.
 pub struct Counting<'b> {
     bytes: &'b [u8],
-    /// What it says of its length.
+    /// The length that it reports.
     pub claimed: u64,
     /// Gives at most this at a time.
     most: usize,

@@ -1,4 +1,5 @@
-//! What is decrypted: a message, a body whose header is detached, or a body under a raw key.
+//! The input of a decryption: a message, a body whose header is detached, or a body under a raw
+//! key.
 
 use super::PREFIX;
 use crate::detached::ReadDetached;

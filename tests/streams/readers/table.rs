@@ -10,7 +10,7 @@ use envelock::{
 };
 use std::io::{BufRead, Read, Seek, SeekFrom};
 
-/// What a reader gave out before it ended, each piece with its offset in the plaintext.
+/// The output of a reader before its end, each piece with its offset in the plaintext.
 pub struct Outcome {
     pub released: Vec<(usize, Vec<u8>)>,
     pub end: Result<(), Error>,
@@ -263,7 +263,7 @@ fn push_all(
             give(&mut room, progress.produced);
         }
     }
-    // What waits comes out also before an end that is missing.
+    // Buffered bytes are output also before a missing end.
     loop {
         let progress = stream.update(&[], &mut room).inspect_err(|_| assert_clean(&room))?;
         if progress.produced == 0 {

@@ -121,7 +121,7 @@ fn first() -> KeyVersion {
     KeyVersion::FIRST
 }
 
-/// What happens to version 1 meanwhile, and how a stream ends then.
+/// The change of version 1 meanwhile, and the end of the stream.
 type Change = fn(&dyn Lifecycle);
 
 const CHANGES: &[(Change, Option<Refusal>)] = &[
@@ -195,7 +195,7 @@ fn stream_of_keyrings_does_not_end_if_one_refuses() {
     check(|keyring| Arc::new(envelock::CachingKeyring::new(keyring)));
 }
 
-/// What is destroyed by another process is seen within the refresh bound.
+/// A destruction by another process is seen within the refresh bound.
 #[cfg(all(feature = "file", unix))]
 #[test]
 fn stream_of_key_file_does_not_end_once_disabled() {

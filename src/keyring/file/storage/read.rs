@@ -170,7 +170,7 @@ impl Fingerprint {
     }
 }
 
-/// What the syncs of the directory allow.
+/// The access that the syncs of the directory allow.
 #[derive(Default)]
 pub(super) struct SyncState {
     // Locked during each sync of the directory: two threads share its descriptor, and the kernel

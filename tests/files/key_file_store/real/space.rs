@@ -80,7 +80,7 @@ fn full_medium_leaves_the_old_file() {
         assert_eq!(store.load().unwrap().bytes(), old);
         assert_eq!(fs::read_dir(&mount_point).unwrap().count(), 2, "nothing is left over");
     }
-    // What fits is written still.
+    // Smaller files are still written.
     let small = content(3, 100 << 10);
     world::write(&store, false, &small).unwrap();
     assert_eq!(store.load().unwrap().bytes(), small);
