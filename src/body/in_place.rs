@@ -2,6 +2,9 @@
 //!
 //! Each chunk moves by 16 bytes for each tag before it. Where two threads meet, the first bytes of the
 //! input of one overlap the output of the other, so these are copied first.
+//!
+//! Chunks are encrypted or decrypted first and moved then, while they are in a cache: in runs, because
+//! processors fetch a long run of ascending bytes from memory ahead of its use.
 
 #![expect(
     clippy::indexing_slicing,
@@ -16,6 +19,13 @@ use crate::threads::{Share, Threads};
 use crate::wiped::WipedBuffer;
 use core::ops::Range;
 use zeroize::Zeroize;
+
+/// Chunks of a run: a part of the cache next to the innermost one. Measured at 64 MiB: from the last chunk
+/// back, one by one, encryption takes a quarter more time.
+const RUN_CHUNKS: usize = 16;
+
+/// Bytes that are in a cache anyway: to decrypt them, a chunk at a time is faster by a hundredth.
+const CACHED_LEN: usize = 4 << 20;
 
 /// Encrypts in place. `body` has exactly the length of the body, with the plaintext from byte 56 on.
 pub(crate) fn encrypt(
@@ -54,30 +64,45 @@ fn encrypt_chunks(
         );
         return one.and(other);
     }
-    // From the last chunk back, each moves behind the tags of those before it.
-    let chunks = region.len().div_ceil(ENCRYPTED_CHUNK_LEN);
-    for chunk in (0..chunks).rev() {
-        let index = layout::chunk_after(first, chunk);
-        let to = chunk * ENCRYPTED_CHUNK_LEN;
-        let to = to..(to + ENCRYPTED_CHUNK_LEN).min(region.len());
-        let from = chunk * CHUNK_LEN;
-        let from = from..from + (to.len() - TAG_LEN);
-        if from.start < aside.len() {
-            let plaintext = gather(aside, region, from);
-            encryptor.seal_into(index, &plaintext, part(region, to))?;
-            continue;
+    // From the last run back, and from the last chunk of each, they move behind the tags before them.
+    let region_len = region.len();
+    let chunks = region_len.div_ceil(ENCRYPTED_CHUNK_LEN);
+    for start in (0..chunks).step_by(RUN_CHUNKS).rev() {
+        let run = start..(start + RUN_CHUNKS).min(chunks);
+        let to = |chunk: usize| {
+            let to = chunk * ENCRYPTED_CHUNK_LEN;
+            to..(to + ENCRYPTED_CHUNK_LEN).min(region_len)
+        };
+        let from = |chunk: usize| chunk * CHUNK_LEN..chunk * CHUNK_LEN + to(chunk).len() - TAG_LEN;
+        let mut tags = [[0; TAG_LEN]; RUN_CHUNKS];
+        for (chunk, tag) in run.clone().zip(&mut tags) {
+            if let Some(from) = behind(aside, from(chunk)) {
+                let index = layout::chunk_after(first, chunk);
+                *tag = encryptor.seal_in_place(index, part(region, from))?;
+            }
         }
-        let from = from.start - aside.len()..from.end - aside.len();
-        // Encrypted first and moved then, while it is in the cache.
-        let tag = encryptor.seal_in_place(index, part(region, from.clone()))?;
-        if from.start != to.start {
-            region.copy_within(from, to.start);
+        for (chunk, tag) in run.zip(tags).rev() {
+            let Some(from) = behind(aside, from(chunk)) else {
+                let plaintext = gather(aside, region, from(chunk));
+                let index = layout::chunk_after(first, chunk);
+                encryptor.seal_into(index, &plaintext, part(region, to(chunk)))?;
+                continue;
+            };
+            let len = from.len();
+            let encrypted = to(chunk);
+            if from.start != encrypted.start {
+                region.copy_within(from, encrypted.start);
+            }
+            part(region, encrypted)[len..].copy_from_slice(&tag);
         }
-        let encrypted = part(region, to);
-        let wrong_length = Error::Chunk { index, len: encrypted.len() };
-        *encrypted.last_chunk_mut().ok_or(wrong_length)? = tag;
     }
     Ok(())
+}
+
+/// Returns the range in the region of a range of the concatenation of `aside` and the region, if it
+/// lies in the region alone.
+fn behind(aside: &[u8], range: Range<usize>) -> Option<Range<usize>> {
+    Some(range.start.checked_sub(aside.len())?..range.end - aside.len())
 }
 
 /// Decrypts in place and returns the range of the plaintext in `body`, which starts at byte 56. On
@@ -110,8 +135,9 @@ fn decrypt_chunks(
     aside: &[u8],
     share: Option<Share<'_>>,
 ) -> Result<(), Error> {
-    let end = region.len() + aside.len();
-    let worth = |half: usize| skip + half * ENCRYPTED_CHUNK_LEN <= region.len();
+    let region_len = region.len();
+    let end = region_len + aside.len();
+    let worth = |half: usize| skip + half * ENCRYPTED_CHUNK_LEN <= region_len;
     let split_at = halves(share, end - skip).filter(|(_, half)| worth(*half));
     if let Some((shares, half)) = split_at {
         let border = half * CHUNK_LEN;
@@ -125,20 +151,28 @@ fn decrypt_chunks(
         );
         return one.and(other);
     }
-    let starts = (skip..end).step_by(ENCRYPTED_CHUNK_LEN);
-    for ((index, from), to) in (first..).zip(starts).zip((0..).step_by(CHUNK_LEN)) {
-        let from = from..(from + ENCRYPTED_CHUNK_LEN).min(end);
-        if from.end <= region.len() {
-            let start = from.start;
-            let len = decryptor.decrypt_in_place(index, part(region, from))?.len();
-            if start != to {
-                region.copy_within(start..start + len, to);
+    let chunks = (end - skip).div_ceil(ENCRYPTED_CHUNK_LEN);
+    let run_chunks = if end > CACHED_LEN { RUN_CHUNKS } else { 1 };
+    let from = |chunk: usize| {
+        let from = skip + chunk * ENCRYPTED_CHUNK_LEN;
+        from..(from + ENCRYPTED_CHUNK_LEN).min(end)
+    };
+    for start in (0..chunks).step_by(run_chunks) {
+        let run = start..(start + run_chunks).min(chunks);
+        for chunk in run.clone().filter(|chunk| from(*chunk).end <= region_len) {
+            let index = layout::chunk_after(first, chunk);
+            decryptor.decrypt_in_place(index, part(region, from(chunk)))?;
+        }
+        for chunk in run {
+            let (from, to) = (from(chunk), chunk * CHUNK_LEN);
+            if from.end > region_len {
+                let mut encrypted = gather(region, aside, from);
+                let index = layout::chunk_after(first, chunk);
+                let plaintext = decryptor.decrypt_in_place(index, &mut encrypted)?;
+                part(region, to..to + plaintext.len()).copy_from_slice(plaintext);
+            } else if from.start != to {
+                region.copy_within(from.start..from.end - TAG_LEN, to);
             }
-        } else {
-            let mut chunk = gather(region, aside, from);
-            let plaintext = decryptor.decrypt_in_place(index, &mut chunk)?;
-            let room = to..to + plaintext.len();
-            part(region, room).copy_from_slice(plaintext);
         }
     }
     Ok(())
