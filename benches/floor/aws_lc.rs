@@ -1,44 +1,38 @@
 //! The raw AEADs of AWS-LC.
 
-use super::{Raw, Tag};
+use super::{Raw, Tag, nonce};
 use aws_lc_rs::aead::{
     AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
 use envelock::Suite;
-use envelock::stream::layout::CHUNK_LEN;
 
 struct AwsLc(LessSafeKey);
 
-fn nonce(index: u32) -> Nonce {
-    let mut nonce = [0; 12];
-    nonce[8..].copy_from_slice(&index.to_be_bytes());
-    Nonce::assume_unique_for_key(nonce)
+fn unique(index: u32) -> Nonce {
+    Nonce::assume_unique_for_key(nonce(index))
 }
 
 impl Raw for AwsLc {
-    fn encrypt_chunks(&self, buffer: &mut [u8], tags: &mut Vec<Tag>) {
-        tags.clear();
-        for (index, chunk) in (0..).zip(buffer.chunks_mut(CHUNK_LEN)) {
-            let tag = self.0.seal_in_place_separate_tag(nonce(index), Aad::empty(), chunk);
-            tags.push(tag.expect("shorter than 64 GiB").as_ref().try_into().expect("16 bytes"));
-        }
-    }
-
-    fn decrypt_chunks(&self, buffer: &mut [u8], tags: &[Tag]) {
-        for ((index, chunk), tag) in (0..).zip(buffer.chunks_mut(CHUNK_LEN)).zip(tags) {
-            let opened = self.0.open_in_place_separate_tag(nonce(index), Aad::empty(), tag, chunk);
-            opened.expect("encrypted by encrypt_chunks");
-        }
-    }
-
-    fn encrypt_whole(&self, buffer: &mut [u8]) -> Tag {
-        let tag = self.0.seal_in_place_separate_tag(nonce(0), Aad::empty(), buffer);
+    fn encrypt(&self, index: u32, chunk: &mut [u8]) -> Tag {
+        let tag = self.0.seal_in_place_separate_tag(unique(index), Aad::empty(), chunk);
         tag.expect("shorter than 64 GiB").as_ref().try_into().expect("16 bytes")
     }
 
-    fn decrypt_whole(&self, buffer: &mut [u8], tag: &Tag) {
-        let opened = self.0.open_in_place_separate_tag(nonce(0), Aad::empty(), tag, buffer);
-        opened.expect("encrypted by encrypt_whole");
+    fn decrypt(&self, index: u32, chunk: &mut [u8], tag: &Tag) {
+        let opened = self.0.open_in_place_separate_tag(unique(index), Aad::empty(), tag, chunk);
+        opened.expect("encrypted with this nonce");
+    }
+
+    fn encrypt_into(&self, index: u32, chunk: &[u8], out: &mut [u8]) -> Tag {
+        let (mut tag, key, aad) = ([0; 16], &self.0, Aad::empty());
+        let sealed = key.seal_out_of_place_scatter(unique(index), aad, chunk, out, &[], &mut tag);
+        sealed.expect("shorter than 64 GiB");
+        tag
+    }
+
+    fn decrypt_into(&self, index: u32, chunk: &[u8], tag: &Tag, out: &mut [u8]) {
+        let opened = self.0.open_separate_gather(unique(index), Aad::empty(), chunk, tag, out);
+        opened.expect("encrypted with this nonce");
     }
 }
 

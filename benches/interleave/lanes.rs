@@ -2,7 +2,7 @@
 
 use super::{Lane, time};
 use crate::floor::hand_rolled::HandRolled;
-use crate::floor::{AAD, raw};
+use crate::floor::{AAD, raw, sealed_len};
 use envelock::{Aad, Envelope, MemoryKeyring, Provider, Suite};
 use std::hint::black_box;
 
@@ -32,16 +32,57 @@ pub fn raw_chunks(suite: Suite, size: usize) -> Lane<'static> {
     })
 }
 
+/// The same between two buffers.
+pub fn raw_into(suite: Suite, size: usize) -> Lane<'static> {
+    let raw = raw(Provider::default(), suite);
+    let count = batch_len(size);
+    let (mut plaintext, mut sealed) = (vec![1; size], vec![1; sealed_len(size)]);
+    Box::new(move || {
+        let there = time(count, || {
+            (0..count).for_each(|_| raw.encrypt_between(&plaintext, &mut sealed));
+        });
+        let back = time(count, || {
+            (0..count).for_each(|_| raw.decrypt_between(&sealed, &mut plaintext));
+        });
+        [there, back]
+    })
+}
+
+/// The same to a new `Vec`.
+pub fn raw_new(suite: Suite, size: usize) -> Lane<'static> {
+    let raw = raw(Provider::default(), suite);
+    let count = batch_len(size);
+    let (plaintext, mut message) = (vec![1; size], vec![1; sealed_len(size)]);
+    raw.encrypt_between(&plaintext, &mut message);
+    Box::new(move || {
+        let there = time(count, || {
+            for _ in 0..count {
+                let mut sealed = vec![0; sealed_len(size)];
+                raw.encrypt_between(&plaintext, &mut sealed);
+                drop(black_box(sealed));
+            }
+        });
+        let back = time(count, || {
+            for _ in 0..count {
+                let mut opened = vec![0; size];
+                raw.decrypt_between(&message, &mut opened);
+                drop(black_box(opened));
+            }
+        });
+        [there, back]
+    })
+}
+
 pub fn raw_whole(suite: Suite, size: usize) -> Lane<'static> {
     let raw = raw(Provider::default(), suite);
     let count = batch_len(size);
     let mut buffers = vec![(vec![1; size], [0; 16]); count];
     Box::new(move || {
         let there = time(count, || {
-            buffers.iter_mut().for_each(|(buffer, tag)| *tag = raw.encrypt_whole(buffer));
+            buffers.iter_mut().for_each(|(buffer, tag)| *tag = raw.encrypt(0, buffer));
         });
         let back = time(count, || {
-            buffers.iter_mut().for_each(|(buffer, tag)| raw.decrypt_whole(buffer, tag));
+            buffers.iter_mut().for_each(|(buffer, tag)| raw.decrypt(0, buffer, tag));
         });
         [there, back]
     })

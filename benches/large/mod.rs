@@ -5,19 +5,21 @@ use crate::interleave::lanes::repeat;
 use crate::interleave::{Lane, at_least, interleave, time};
 use crate::{Front, raw};
 use envelock::danger;
+use envelock::file::{self, NewFileOptions};
 use envelock::stream::layout::CHUNK_LEN;
 use envelock::{Aad, Provider, Suite};
 use std::fs::{self, File};
 use std::hint::black_box;
-use std::io;
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const LEN: usize = 1 << 30;
 const BUDGET: Duration = Duration::from_secs(3);
 
 /// Reads 4 KiB in the middle of a message of 1 GiB, beside the decryption of one chunk.
-pub fn parts(envelope: &Front<'_>, provider: Provider) {
+pub fn parts(envelope: &Front<'_>) {
+    let provider = Provider::default();
     let message = envelope.encrypt(&vec![7; LEN], Aad::new(AAD)).expect("a primary");
     let reader = envelope.range_reader(&message[..], Aad::new(AAD)).expect("authentic");
     let suite = Suite::default();
@@ -65,84 +67,75 @@ impl Drop for Files {
     }
 }
 
-/// Encrypts and decrypts a file that is in the page cache, beside a copy of it and the raw cipher
-/// over as many bytes.
-pub fn file_to_file(envelope: &Front<'_>, provider: Provider) {
-    let raw = raw(provider, Suite::default());
+/// Bytes that the floors read and write at a time.
+const BUFFER_LEN: usize = 256 << 10;
+
+/// From file to file, synced, beside a copy alone, and one that encrypts what it has read in its buffer.
+pub fn file_to_file(envelope: &Front<'_>, shared: &Front<'_>) {
+    let raw = raw(Provider::default(), Suite::default());
     let directory = std::env::temp_dir().join(format!("envelock-bench-{}", std::process::id()));
     fs::create_dir(&directory).expect("a directory of its own");
     let files = Files(directory);
-    let [plain, message, back, copy] =
-        ["plain", "message", "back", "copy"].map(|name| files.path(name));
+    let plain = files.path("plain");
     fs::write(&plain, vec![7; LEN]).expect("room for it");
-    let (mut buffer, mut tags) = (vec![7; 1 << 20], Vec::new());
-    let count = LEN / buffer.len();
-    let cipher: Lane<'_> = Box::new(move || {
-        let there = time(1, || {
-            (0..count).for_each(|_| raw.encrypt_chunks(&mut buffer, &mut tags));
-        });
-        raw.decrypt_chunks(&mut buffer, &tags);
-        raw.encrypt_chunks(&mut buffer, &mut tags);
-        // As long: the buffer can be decrypted only once.
-        [there, there]
-    });
-    let copied: Lane<'_> = Box::new(|| {
-        let copied = time(1, || {
-            let _ = fs::remove_file(&copy);
-            // Through memory, as a program that does not encrypt would.
-            let (mut from, mut to) =
-                (File::open(&plain).expect("is there"), File::create(&copy).expect("room"));
-            let mut buffer = vec![0; 256 << 10];
-            loop {
-                let len = io::Read::read(&mut from, &mut buffer).expect("reads");
-                if len == 0 {
-                    break;
-                }
-                io::Write::write_all(&mut to, &buffer[..len]).expect("room");
-            }
-        });
-        [copied; 2]
-    });
-    let streamed: Lane<'_> = Box::new(|| {
-        let there = time(1, || {
-            let _ = fs::remove_file(&message);
-            let to = File::create(&message).expect("room");
-            let mut writer = envelope.encrypt_writer(to, Aad::new(AAD)).expect("a primary");
-            let mut buffer = vec![0; 256 << 10];
-            let mut from = File::open(&plain).expect("is there");
-            loop {
-                let len = io::Read::read(&mut from, &mut buffer).expect("reads");
-                if len == 0 {
-                    break;
-                }
-                io::Write::write_all(&mut writer, &buffer[..len]).expect("room");
-            }
-            writer.finish().expect("room");
-        });
-        let decrypted = time(1, || {
-            let _ = fs::remove_file(&back);
-            let from = File::open(&message).expect("is there");
-            let mut reader = envelope.decrypt_reader(from, Aad::new(AAD)).expect("authentic");
-            let mut to = File::create(&back).expect("room");
-            let mut buffer = vec![0; 256 << 10];
-            loop {
-                let len = io::Read::read(&mut reader, &mut buffer).expect("authentic");
-                if len == 0 {
-                    break;
-                }
-                io::Write::write_all(&mut to, &buffer[..len]).expect("room");
-            }
-        });
-        [there, decrypted]
-    });
-    let mut lanes = [cipher, copied, streamed];
-    let rounds = at_least(3, &mut lanes, BUDGET);
-    println!("\n### 1 GiB from file to file, {}\n", provider);
-    println!("| | encrypt | decrypt |\n|---|---:|---:|");
-    let gigabytes = |lane, way| LEN as f64 / rounds.time(lane, way);
-    for (lane, name) in ["raw cipher in memory", "copy", "stream"].into_iter().enumerate() {
-        println!("| {name} | {:.2} GB/s | {:.2} GB/s |", gigabytes(lane, 0), gigabytes(lane, 1));
+    File::open(&plain).and_then(|file| file.sync_all()).expect("room for it");
+    let mut tags = vec![Vec::new(); LEN / BUFFER_LEN];
+    let mut lanes: [Lane<'_>; 4] = [
+        there_and_back(&files, &plain, |from, to, _| transcode(from, to, |_, _| ())),
+        there_and_back(&files, &plain, |from, to, is_back| {
+            transcode(from, to, |index, buffer| match is_back {
+                false => raw.encrypt_chunks(buffer, &mut tags[index]),
+                true => raw.decrypt_chunks(buffer, &tags[index]),
+            });
+        }),
+        there_and_back(&files, &plain, |from, to, is_back| ours(envelope, from, to, is_back)),
+        there_and_back(&files, &plain, |from, to, is_back| ours(shared, from, to, is_back)),
+    ];
+    let rounds = at_least(5, &mut lanes, BUDGET);
+    println!("\n### 1 GiB from file to file, synced, {}\n", Provider::default());
+    println!("| | encrypt | decrypt | of the copy with own calls | |\n|---|---:|---:|---:|---:|");
+    let names =
+        ["copy", "copy with own calls", "file::encrypt, file::decrypt", "the same by two threads"];
+    for (lane, name) in names.into_iter().enumerate() {
+        let [there, back] = [0, 1].map(|way| rounds.time(lane, way) / 1e9);
+        let [of_there, of_back] = [0, 1].map(|way| rounds.speed(lane, 1, way));
+        println!("| {name} | {there:.2} s | {back:.2} s | {of_there:.2} | {of_back:.2} |");
     }
-    let of_both = |way| (rounds.time(0, way) + rounds.time(1, way)) / rounds.time(2, way);
-    println!("| stream, of copy + cipher | {:.2} | {:.2} |", of_both(0), of_both(1));
+}
+
+fn ours(envelope: &Front<'_>, from: &Path, to: &Path, is_back: bool) {
+    let options = NewFileOptions::new();
+    let done = match is_back {
+        false => file::encrypt(envelope, from, to, Aad::new(AAD), options),
+        true => file::decrypt(envelope, from, to, Aad::new(AAD), options),
+    };
+    done.expect("authentic, and room");
+}
+
+/// Times `step` from the plain file to one file, and from that one to another.
+fn there_and_back<'a>(
+    files: &'a Files,
+    plain: &'a Path,
+    mut step: impl FnMut(&Path, &Path, bool) + 'a,
+) -> Lane<'a> {
+    Box::new(move || {
+        let [message, back] = ["message", "back"].map(|name| files.path(name));
+        let times =
+            [time(1, || step(plain, &message, false)), time(1, || step(&message, &back, true))];
+        [message, back].into_iter().for_each(|path| fs::remove_file(path).expect("was written"));
+        times
+    })
+}
+
+/// Copies a file through a buffer that `change` gets with its number, and syncs it.
+fn transcode(from: &Path, to: &Path, mut change: impl FnMut(usize, &mut [u8])) {
+    let mut from = File::open(from).expect("is there");
+    let mut to = File::create_new(to).expect("room");
+    let mut buffer = vec![0; BUFFER_LEN];
+    for index in 0..LEN / BUFFER_LEN {
+        from.read_exact(&mut buffer).expect("is as long");
+        change(index, &mut buffer);
+        to.write_all(&buffer).expect("room");
+    }
+    to.sync_all().expect("room");
 }
