@@ -4,8 +4,10 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes of a body for each thread: starting one takes as long as encrypting some hundred kilobytes.
-#[cfg(feature = "std")]
 const MIN_LEN: usize = 512 << 10;
+
+/// The same with a cipher as fast as memory.
+const FAST_MIN_LEN: usize = 1 << 20;
 
 /// A limit on the threads that share the work on long bodies; set by `Envelope::with_threads`.
 ///
@@ -17,7 +19,8 @@ const MIN_LEN: usize = 512 << 10;
 #[derive(Clone, Debug)]
 pub struct Threads {
     max_threads: usize,
-    min_len: usize,
+    /// `None` unless the caller has set it.
+    min_len: Option<usize>,
     count: Arc<Count>,
 }
 
@@ -33,7 +36,7 @@ struct Count {
 impl Threads {
     /// Returns a limit of `max_threads` threads, one calling thread included: 0 and 1 start none.
     pub fn new(max_threads: usize) -> Self {
-        Threads { max_threads, min_len: MIN_LEN, count: Arc::default() }
+        Threads { max_threads, min_len: None, count: Arc::default() }
     }
 
     /// Returns a limit of the number of threads that this machine runs at once.
@@ -43,10 +46,13 @@ impl Threads {
 }
 
 impl Threads {
-    /// Gives each thread at least `bytes` of a body, instead of 512 KiB.
+    /// Gives each thread at least `bytes` of a body, also of a stream, whichever cipher there is.
+    ///
+    /// Without it, each thread gets 512 KiB, or 1 MiB of AES-GCM by `graviola` or AWS-LC. These encrypt a
+    /// stream on the calling thread alone, because its bytes would take as long to the other core and back.
     #[must_use]
     pub fn with_min_len(mut self, bytes: usize) -> Self {
-        self.min_len = bytes.max(1);
+        self.min_len = Some(bytes.max(1));
         self
     }
 
@@ -61,10 +67,16 @@ impl Threads {
         self.max_threads.max(1)
     }
 
-    /// Bytes for each of them at the least.
+    /// Whether they share the work on a stream.
+    #[cfg(feature = "std")]
+    pub(crate) fn share_streams(&self, is_cipher_fast: bool) -> bool {
+        !is_cipher_fast || self.min_len.is_some()
+    }
+
+    /// Bytes of a stream for each of them at the least.
     #[cfg(feature = "std")]
     pub(crate) fn min_len(&self) -> usize {
-        self.min_len
+        self.min_len.unwrap_or(MIN_LEN)
     }
 
     /// Permission to start one more thread.
@@ -100,9 +112,14 @@ pub(crate) struct Share<'t> {
 
 impl<'t> Share<'t> {
     /// `None` if `len` bytes are not worth a second thread.
-    pub(crate) fn of(threads: Option<&'t Threads>, len: usize) -> Option<Self> {
+    pub(crate) fn of(
+        threads: Option<&'t Threads>,
+        len: usize,
+        is_cipher_fast: bool,
+    ) -> Option<Self> {
         let threads = threads?;
-        let worth = len / threads.min_len;
+        let default = if is_cipher_fast { FAST_MIN_LEN } else { MIN_LEN };
+        let worth = len / threads.min_len.unwrap_or(default);
         let parts = threads.max_threads.min(worth);
         (parts > 1).then_some(Share { threads, parts })
     }

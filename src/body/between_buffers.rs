@@ -20,7 +20,7 @@ pub(crate) fn encrypt_into(
     encrypted: &mut [u8],
     threads: Option<&Threads>,
 ) -> Result<(), Error> {
-    let share = Share::of(threads, encrypted.len());
+    let share = Share::of(threads, encrypted.len(), encryptor.is_fast());
     encrypt_shared(encryptor, first, plaintext, encrypted, share)
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn decrypt_into(
     plaintext: &mut [u8],
     threads: Option<&Threads>,
 ) -> Decrypted {
-    let share = Share::of(threads, encrypted.len());
+    let share = Share::of(threads, encrypted.len(), decryptor.is_fast());
     decrypt_shared(decryptor, first, encrypted, plaintext, share)
 }
 

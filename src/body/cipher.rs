@@ -141,6 +141,11 @@ impl ChunkEncryptor {
         self.seal_in_place(index, chunk)
     }
 
+    /// Whether the cipher is as fast as memory.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.cipher.aead.is_fast()
+    }
+
     /// Fails in another process than the one that created it (SPEC B-SALT).
     pub(crate) fn check_process(&self) -> Result<(), Error> {
         self.fork_guard.check()
@@ -234,6 +239,11 @@ impl ChunkDecryptor {
         } else {
             Err(Error::BODY_START)
         }
+    }
+
+    /// Whether the cipher is as fast as memory.
+    pub(crate) fn is_fast(&self) -> bool {
+        self.cipher.aead.is_fast()
     }
 
     /// Verifies and decrypts chunk `index` with its tag, 16 to 16,400 bytes, in place, and

@@ -36,7 +36,7 @@ pub(crate) fn encrypt(
     layout::plaintext_len(body.len() as u64)?;
     let wrong_length = Error::BufferLength { len: body.len(), needed: PREFIX_LEN };
     let (prefix, chunks) = body.split_first_chunk_mut().ok_or(wrong_length)?;
-    let share = Share::of(threads, chunks.len());
+    let share = Share::of(threads, chunks.len(), encryptor.is_fast());
     encrypt_chunks(encryptor, 0, &[], chunks, share)?;
     *prefix = *encryptor.prefix();
     Ok(())
@@ -115,7 +115,7 @@ pub(crate) fn decrypt(
     let len = layout::plaintext_len(body.len() as u64)?;
     let len = usize::try_from(len).map_err(|_| Error::MessageTooLong)?;
     let region = &mut body[PREFIX_LEN..];
-    let share = Share::of(threads, region.len());
+    let share = Share::of(threads, region.len(), decryptor.is_fast());
     if let Err(error) = decrypt_chunks(decryptor, 0, region, 0, &[], share) {
         body.zeroize();
         return Err(error);

@@ -171,6 +171,18 @@ impl AnyAead {
         Self::rustcrypto(algorithm, key)
     }
 
+    /// Whether it is as fast as memory, so that a core encrypts as many bytes as it exchanges with another
+    /// one in that time.
+    pub(crate) fn is_fast(&self) -> bool {
+        match self {
+            #[cfg(all(feature = "graviola", any(target_arch = "x86_64", target_arch = "aarch64")))]
+            AnyAead::Graviola(..) => true,
+            #[cfg(feature = "aws-lc-rs")]
+            AnyAead::AwsLc(aead, _) => aead.is_gcm(),
+            _ => false,
+        }
+    }
+
     /// The cipher behind the value.
     pub(crate) fn as_aead(&self) -> &dyn Aead {
         match self {

@@ -24,6 +24,10 @@ impl AwsLc {
         let key = UnboundKey::new(algorithm, key).map_err(|_| CryptoError)?;
         Ok(AwsLc { key: LessSafeKey::new(key) })
     }
+
+    pub(super) fn is_gcm(&self) -> bool {
+        self.key.algorithm() != &aead::CHACHA20_POLY1305
+    }
 }
 
 /// The body layer derives each nonce from the index of a chunk: they are unique there.

@@ -123,14 +123,16 @@ impl<K, R> Envelope<K, R> {
     /// Encrypts and decrypts long bodies on several threads, in memory and streamed. The bytes are the
     /// same.
     ///
-    /// A body in memory is split from 1 MiB on, with a thread for each 512 KiB. In place, 16 bytes for
-    /// each chunk before the points of the split are then copied to allocated memory.
+    /// A body in memory is split from 1 MiB on, with a thread for each 512 KiB; AES-GCM by `graviola` or
+    /// AWS-LC from 2 MiB on, with a thread for each mebibyte. In place, 16 bytes for each chunk before the
+    /// points of the split are then copied to allocated memory.
     ///
-    /// Readers and writers of `std` use the threads from the second mebibyte on, with half a mebibyte
-    /// for each thread at a time. They buffer that twice: 2 MiB for two threads, at most 8 MiB. **A
-    /// reader then collects that much before it returns a byte**, unless its source fails or would
-    /// block. For files and bulk transfers, not for a peer that waits for a response. Asynchronous
-    /// streams stay on the polling thread.
+    /// Readers and writers of `std` use the threads with the other ciphers, and after
+    /// [`Threads::with_min_len`] with every one, from the second mebibyte on, with half a mebibyte for each
+    /// thread at a time. They buffer that twice: 2 MiB for two threads, at most 8 MiB. **A reader then
+    /// collects that much before it returns a byte**, unless its source fails or would block. For files and
+    /// bulk transfers, not for a peer that waits for a response. Asynchronous streams stay on the polling
+    /// thread.
     ///
     /// ```
     /// # #[cfg(feature = "std")] fn main() -> Result<(), envelock::Error> {

@@ -15,7 +15,7 @@ use std::io::{self, Write};
 /// [`Envelope::encrypt_copy`](crate::Envelope::encrypt_copy) cannot forget the call.
 ///
 /// Writes four chunks at a time, and sixteen after the first mebibyte. If several threads share the work
-/// ([`Threads`](crate::Threads)), it buffers half a mebibyte for each. `flush` writes all whole chunks
+/// ([`Envelope::with_threads`](crate::Envelope::with_threads)), it buffers half a mebibyte for each. `flush` writes all whole chunks
 /// and never ends a chunk: up to 16,383 bytes stay in the writer. A `BufWriter` on either side gains
 /// nothing.
 ///

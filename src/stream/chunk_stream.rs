@@ -41,6 +41,9 @@ pub(crate) trait ChunkTransform {
         Ok(())
     }
 
+    /// Whether the cipher is as fast as memory.
+    fn is_fast(&self) -> bool;
+
     /// Fails if `buffer` cannot be the last chunk.
     fn check_last(&self, index: u64, buffer: &[u8]) -> Result<(), Error>;
 }
@@ -92,10 +95,10 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
         }
     }
 
-    /// The threads that share the work.
+    /// The threads that share the work of a reader or a writer.
     #[cfg(feature = "std")]
     pub(crate) fn threads(&self) -> Option<&Threads> {
-        self.threads.as_ref()
+        self.threads.as_ref().filter(|threads| threads.share_streams(self.transform.is_fast()))
     }
 
     /// The same stream, on the calling thread alone.

@@ -107,6 +107,10 @@ impl ChunkTransform for ChunkDecryptor {
         Ok(())
     }
 
+    fn is_fast(&self) -> bool {
+        ChunkDecryptor::is_fast(self)
+    }
+
     /// The end must be where a last chunk can be (SPEC B-STREAM). The error is the one of a whole message
     /// in memory (SPEC B-LENGTH).
     fn check_last(&self, index: u64, buffer: &[u8]) -> Result<(), Error> {

@@ -158,6 +158,10 @@ impl ChunkTransform for ChunkEncryptor {
         ChunkEncryptor::check_process(self)
     }
 
+    fn is_fast(&self) -> bool {
+        ChunkEncryptor::is_fast(self)
+    }
+
     fn check_last(&self, _: u64, _: &[u8]) -> Result<(), Error> {
         Ok(())
     }

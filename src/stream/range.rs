@@ -149,7 +149,7 @@ impl RangeDecryptor {
 
     #[cfg(feature = "std")]
     pub(crate) fn threads(&self) -> Option<&Threads> {
-        self.threads.as_ref()
+        self.threads.as_ref().filter(|threads| threads.share_streams(self.decryptor.is_fast()))
     }
 
     /// Whether decrypting `plan` proves the length.

@@ -5,7 +5,7 @@
 
 use crate::readers;
 
-use envelock::{Aad, Envelope, Error, MemoryKeyring, Threads, stream::EncryptWriter};
+use envelock::{Aad, Envelope, Error, MemoryKeyring, Provider, Threads, stream::EncryptWriter};
 use readers::sources::{Scripted, Step};
 use readers::{CHUNK, PREFIX, SEALED, below, plaintext, pools, rng, shared};
 use std::io::{ErrorKind, Read, Write};
@@ -92,14 +92,41 @@ fn caller_with_a_lock_does_not_wait_for_threads() {
 #[test]
 fn threads_join_only_where_a_body_is_long_enough() {
     let keyring = MemoryKeyring::create("orders").unwrap();
-    let threads = Threads::new(3);
-    let envelope = Envelope::new(&keyring).with_threads(threads.clone());
-    envelope.encrypt(&vec![7; 1_000_000], AAD).unwrap();
-    assert_eq!(threads.started(), 0);
-    envelope.encrypt(&vec![7; 1_100_000], AAD).unwrap();
-    assert_eq!(threads.started(), 1);
-    envelope.encrypt(&vec![7; 6_000_000], AAD).unwrap();
-    assert_eq!(threads.started(), 3);
+    for provider in Provider::ALL {
+        let is_fast = *provider != Provider::RustCrypto && provider.is_supported();
+        let [too_short, long_enough] =
+            if is_fast { [2_000_000, 2_200_000] } else { [1_000_000, 1_100_000] };
+        let threads = Threads::new(3);
+        let envelope =
+            Envelope::new(&keyring).with_provider(*provider).with_threads(threads.clone());
+        envelope.encrypt(&vec![7; too_short], AAD).unwrap();
+        assert_eq!(threads.started(), 0);
+        envelope.encrypt(&vec![7; long_enough], AAD).unwrap();
+        assert_eq!(threads.started(), 1);
+        envelope.encrypt(&vec![7; 6_000_000], AAD).unwrap();
+        assert_eq!(threads.started(), 3);
+    }
+}
+
+#[test]
+fn streams_of_a_fast_cipher_stay_on_one_thread() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let text = plaintext(48, 4 << 20);
+    for provider in Provider::ALL {
+        let is_fast = *provider != Provider::RustCrypto && provider.is_supported();
+        let threads = Threads::new(2);
+        let envelope =
+            Envelope::new(&keyring).with_provider(*provider).with_threads(threads.clone());
+        let mut writer = envelope.encrypt_writer(Vec::new(), AAD).unwrap();
+        writer.write_all(&text).unwrap();
+        let message = writer.finish().unwrap();
+        assert_eq!(threads.started() == 0, is_fast, "{provider}");
+        let written = threads.started();
+        let mut read = Vec::new();
+        envelope.decrypt_reader(&message[..], AAD).unwrap().read_to_end(&mut read).unwrap();
+        assert!(read == text);
+        assert_eq!(threads.started() == written, is_fast, "{provider}");
+    }
 }
 
 #[test]
