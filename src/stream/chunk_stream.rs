@@ -42,6 +42,7 @@ pub(crate) trait ChunkTransform {
     }
 
     /// Whether the cipher is as fast as memory.
+    #[cfg(feature = "std")]
     fn is_fast(&self) -> bool;
 
     /// Fails if `buffer` cannot be the last chunk.

@@ -107,6 +107,7 @@ impl ChunkTransform for ChunkDecryptor {
         Ok(())
     }
 
+    #[cfg(feature = "std")]
     fn is_fast(&self) -> bool {
         ChunkDecryptor::is_fast(self)
     }

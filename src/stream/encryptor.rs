@@ -158,6 +158,7 @@ impl ChunkTransform for ChunkEncryptor {
         ChunkEncryptor::check_process(self)
     }
 
+    #[cfg(feature = "std")]
     fn is_fast(&self) -> bool {
         ChunkEncryptor::is_fast(self)
     }
