@@ -1,5 +1,5 @@
-//! What an operation asks of the token: no search once a key is known, and nothing of a library that
-//! is not what it should be.
+//! The calls of an operation: no search once a key is known, and no result of a library that is not
+//! what it should be.
 
 use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, quick, verdict};
 use crate::token_env::{options, variable};
@@ -32,8 +32,8 @@ fn no_search_is_made_for_a_key_that_is_known() {
             for (function, times) in ["C_Encrypt", "C_Decrypt", "C_Sign"].into_iter().zip(expected)
             {
                 let calls = hostile.calls(function);
-                // Now and then, and on a slow machine each time, a key has to prove that it is still
-                // the one.
+                // Up to ten times a second, and on a slow machine each time, a key has to be verified
+                // again.
                 let proofs = if work == "wrap" && times > 0 { 100 } else { 0 };
                 let expected = 100 * times..=100 * times + proofs;
                 assert!(expected.contains(&calls), "{algorithm} {work} {function}: {calls}");
@@ -97,7 +97,7 @@ fn no_library_is_refused_and_lacks_are_named() {
             assert_eq!(command(text.as_ptr()), 0);
             std::mem::forget(library);
         }
-        // SoftHSM behind it is the process's: what one copy set up the other finds set up.
+        // All copies share SoftHSM behind them, and its initialisation.
         let pin = variable("ENVELOCK_P11_PIN");
         let token = envelock::pkcs11::Options::new(&copy)
             .token_label(variable("ENVELOCK_P11_LABEL"))

@@ -36,7 +36,7 @@ const GCM: WrapAlgorithm = WrapAlgorithm::TOKEN_AES_256_GCM;
 /// Longer than any call that returns, on any machine.
 const DEADLINE: Duration = Duration::from_secs(2);
 
-/// Calls that hang are given up soon: later than three that hang or wait are left one by one.
+/// Calls that hang are given up soon, but after three deadlines, which one operation can wait for.
 fn impatient() -> pkcs11::Options {
     let options = quick(GCM).recovery_timeout(DEADLINE * 2).hang_limit(DEADLINE * 5);
     options.deadline(DEADLINE).max_sessions(2)
@@ -61,7 +61,7 @@ fn calls_that_never_return_are_given_up_and_replaced() {
     assert_eq!(decrypt(), "hanging");
     assert!(comes_back(&keyring, &scene), "others took their place");
     assert_eq!((hostile.overlaps(), hostile.calls("C_Finalize")), (0, 0));
-    // No key is made or destroyed beside a call that may come back at any time.
+    // No key is made or destroyed while a call that hangs may return at any time.
     assert_eq!(verdict(&keyring.rotate()), "restart the process");
     hostile.send("clear");
     assert!(comes_back(&keyring, &scene));
@@ -103,7 +103,7 @@ fn hung_library_asks_for_another_process() {
     assert_eq!(hostile.overlaps(), 0);
 }
 
-/// A dead library is set up again by C_Finalize, which must not be called beside a call that hangs.
+/// A dead library is initialised again after C_Finalize, which must not run beside a call that hangs.
 #[test]
 fn hung_dead_library_is_not_set_up_again() {
     let hostile = Hostile::new();
@@ -126,7 +126,7 @@ fn hung_dead_library_is_not_set_up_again() {
     assert_eq!(hostile.overlaps(), 0);
 }
 
-/// Ten seconds are ten seconds, here four, whatever is answered and how often.
+/// A recovery ends after its time limit, here four seconds, whatever the calls return.
 #[test]
 fn patience_lasts_as_long_as_it_says() {
     let hostile = Hostile::new();

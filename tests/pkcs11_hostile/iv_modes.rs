@@ -1,5 +1,5 @@
-//! Tokens that make the IV themselves, each in its own way: what is stored is the IV that was used,
-//! so that every other token opens it (THREATS row 20).
+//! Tokens that generate the IV, each in its own way: the stored IV is the one that was used, so that
+//! every other token opens the wrap (THREATS row 20).
 
 use crate::hostile::{Hostile, PLAINTEXT, ROW, Scene, quick};
 use envelock::{Envelope, Lifecycle, format::WrapAlgorithm, inspect};

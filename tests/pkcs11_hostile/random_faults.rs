@@ -18,7 +18,7 @@ fn random_faults(algorithm: WrapAlgorithm, seed: u64) {
     let keyring = scene.open_by(&token).unwrap();
     let envelope = Envelope::new(&keyring);
     envelope.encrypt(PLAINTEXT, ROW).unwrap();
-    // Each fault strikes all four, which are some hundred calls at work together.
+    // Each fault hits all four threads, which have some hundred calls in progress.
     hostile.send(&format!("random {seed} 30 {FAULTS} gap 100"));
     let (done, pairs) = (AtomicBool::new(false), AtomicU64::new(0));
     let started = Instant::now();
@@ -56,8 +56,8 @@ fn four_threads_see_nothing_of_four_hundred_faults() {
     }
 }
 
-/// Operations under faults that never end, by many threads: every one of them succeeds, and no
-/// call runs beside another that PKCS#11 forbids. `ENVELOCK_OPERATIONS` is how many, for a longer look.
+/// Operations under faults that never end, by many threads: every one of them succeeds, and no call
+/// overlaps another that PKCS#11 forbids. `ENVELOCK_OPERATIONS` is their number, for a longer run.
 fn soak(faults: &str, options: pkcs11::Options, threads: usize, operations: u64) {
     let operations =
         std::env::var("ENVELOCK_OPERATIONS").map_or(operations, |it| it.parse().unwrap());
@@ -86,7 +86,7 @@ fn soak(faults: &str, options: pkcs11::Options, threads: usize, operations: u64)
                 }
             });
         }
-        // Beside them keys are made, and other tokens of the library come and go.
+        // Meanwhile keys are made, and other tokens of the library are opened and closed.
         let mut changes = 0;
         while done.load(Relaxed) < operations {
             if changes < 20 {

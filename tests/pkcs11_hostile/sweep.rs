@@ -78,8 +78,8 @@ fn verdicts(hostile: &Hostile, scene: &Scene, order: &str) -> [String; 4] {
     let before = until_well(|| envelope.encrypt(PLAINTEXT, ROW));
     assert!(before.is_ok(), "after {order}: {before:?}");
     let tried = under(hostile, order, || envelope.encrypt(PLAINTEXT, ROW));
-    // One that honoured IV and associated data when the key was tried out and when it was
-    // connected, and does no more, gets by until it is connected again.
+    // A module that honoured IV and associated data at the probe and at the connection, and no longer
+    // does, is noticed at the next connection.
     let turned = order.contains("-ignored always");
     if let (Ok(message), false) = (&tried, turned) {
         assert!(scene.opens(message), "{order}: what was encrypted does not open");

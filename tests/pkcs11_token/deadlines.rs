@@ -1,11 +1,11 @@
-//! A deadline changes nothing for a token that answers. Those that hang are the hostile library's.
+//! A deadline changes nothing for a token that responds. `pkcs11_hostile` tests tokens that hang.
 
 use crate::keys::put;
 use crate::token_env::{CatalogueDirectory, algorithms, best, name, options, session};
 use envelock::{Aad, Envelope, Error, Lifecycle, Pkcs11Keyring, pkcs11::ExternalKeyring};
 use std::time::Duration;
 
-/// Longer than any call that answers takes on any machine.
+/// Longer than any call that returns, on any machine.
 const LONG: Duration = Duration::from_secs(600);
 
 #[test]

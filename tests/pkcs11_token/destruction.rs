@@ -1,5 +1,5 @@
-//! What is destroyed on record goes from the token, at once or with the next change; what others
-//! destroyed there is said to be missing.
+//! A key that is destroyed on record is destroyed on the token, at once or with the next change. A key
+//! that another process destroyed there is reported as missing.
 
 use crate::independent::{Bound, object_id};
 use crate::keys::{VALUE, aes, of_id, with};
@@ -80,7 +80,7 @@ fn key_that_others_destroyed_is_not_found() {
     assert!(matches!(pkcs11_error(&error), pkcs11::Error::KeyNotFound { .. }), "{error:?}");
 }
 
-/// As after a crash between the record and the token.
+/// The state after a crash between the change of the record and that of the token.
 #[test]
 fn remains_of_destroyed_version_go_with_next_change() {
     let directory = CatalogueDirectory::new();
@@ -107,7 +107,7 @@ fn remains_of_destroyed_version_go_with_next_change() {
     assert_eq!(of_id(&session, foreign.as_bytes()).len(), 1);
 }
 
-/// NSS keeps one of them, other tokens keep all.
+/// NSS keeps one of two keys with equal ids, other tokens keep both.
 #[test]
 fn version_with_several_objects_loses_them_all() {
     let directory = CatalogueDirectory::new();

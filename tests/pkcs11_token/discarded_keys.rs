@@ -1,4 +1,4 @@
-//! Keys of changes that were not made are not left on the token.
+//! Keys of failed changes do not stay on the token.
 
 use crate::mount::Mount;
 use crate::raw_token::RawSession;
@@ -34,7 +34,7 @@ fn create_that_fails_leaves_no_key_of_either_kind() {
     }
 }
 
-/// A change whose key is on the token by the time that the disk turns out to be full.
+/// The disk is full when the key of the change is on the token already.
 #[test]
 fn rotation_that_cannot_be_written_leaves_no_key() {
     let session = session();
@@ -47,7 +47,7 @@ fn rotation_that_cannot_be_written_leaves_no_key() {
         let keyring = Pkcs11Keyring::create_with(&options, &path, "orders", &token).unwrap();
         let message = Envelope::new(&keyring).encrypt(b"row", Aad::none()).unwrap();
         let before = count(&session);
-        // Until nothing goes.
+        // Until the disk is full.
         let filling = mount.join("filling");
         fs::write(&filling, vec![0; 1 << 17]).expect_err("it is full");
         let error = keyring.rotate().unwrap_err();

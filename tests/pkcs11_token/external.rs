@@ -77,7 +77,7 @@ fn nothing_is_asked_of_the_token_before_it_is_needed() {
     assert!(matches!(pkcs11_error(&error), pkcs11::Error::KeyNotFound { .. }), "{error:?}");
 }
 
-/// Runs a tool where there is one: what it printed.
+/// Runs a tool, if it is installed, and returns its output.
 fn tool(command: &mut Command) -> Option<String> {
     let Ok(output) = command.output() else {
         println!("SKIPPED: {:?} is missing", command.get_program());
@@ -91,8 +91,8 @@ fn tool(command: &mut Command) -> Option<String> {
     Some(text)
 }
 
-/// What the documentation says of tools: `pkcs11-tool` makes a key that is refused with its
-/// reason, and `examples/hsm_key.py` one that is accepted.
+/// The documentation's claims about tools: a key of `pkcs11-tool` is refused with its reason, and one
+/// of `examples/hsm_key.py` is accepted.
 #[test]
 fn keys_of_tools_are_treated_as_documented() {
     if name() != "softhsm" {
@@ -164,7 +164,7 @@ fn key_is_found_by_label_and_by_id() {
     assert_eq!(Bound::of(&message).master_key_id, master_key_id(native.as_bytes()));
 }
 
-/// A rotation by configuration: first without, then with being the primary.
+/// A rotation by configuration: a version is added first, and becomes the primary later.
 #[test]
 fn versions_are_rotated_by_configuration() {
     let (first, second) = (key().0, key().0);
@@ -180,7 +180,7 @@ fn versions_are_rotated_by_configuration() {
     assert_eq!(Bound::of(rewrapped.header()).version, 2);
     let ahead = Envelope::new(&new).encrypt(b"ahead", ROW).unwrap();
     assert_eq!(Envelope::new(&old).decrypt(&ahead, ROW).unwrap(), b"ahead");
-    // One that does not have it yet.
+    // A process that does not have the version yet.
     let behind = ring(&one.primary(version(1)));
     assert_eq!(refusal(&behind, &ahead), Refusal::UnknownVersion);
 }
@@ -212,7 +212,7 @@ fn configurations_that_cannot_be_are_refused() {
     let error = |keys| ExternalKeyring::new(&token(), &keys).unwrap_err();
     let twice = with_version(keys(), 2, reference.clone());
     assert!(matches!(error(twice), Error::Lifecycle(LifecycleError::KeyMaterial)));
-    // As a label and as an id it would have one master key id, too.
+    // One text as a label and as an id would make one master key id.
     let same = with_version(keys(), 2, KeyRef::id("one"));
     assert!(matches!(error(same), Error::Lifecycle(LifecycleError::KeyMaterial)));
     let unknown = error(keys().primary(version(7)));

@@ -1,4 +1,4 @@
-//! Every bit of a wrap counts, and every bit of what it is bound to.
+//! Every bit of a wrap is authenticated, and every bit of its context.
 
 use crate::independent::{Bound, wrapped};
 use crate::keys::put;
@@ -8,7 +8,7 @@ use envelock::{Aad, Envelope, Error, format::WrapAlgorithm, pkcs11::ExternalKeyr
 const ROW: Aad<'static> = Aad::new(b"row 7");
 const PLAINTEXT: &[u8] = b"what is under the data key";
 
-/// NSS takes 10 ms for a MAC: there a sample of bits has to do.
+/// NSS takes 10 ms for a MAC, so it gets a sample of the bits.
 fn step(algorithm: WrapAlgorithm) -> usize {
     let slow = name() == "nss" && algorithm == WrapAlgorithm::TOKEN_AES_256_CBC_HMAC;
     if slow { 13 } else { 1 }
@@ -57,7 +57,7 @@ fn each_bit_of_a_wrap_counts() {
     }
 }
 
-/// A wrap that is bound to anything else, made with the right key.
+/// A wrap with another context, made with the right key.
 #[test]
 fn each_bit_of_the_wrap_context_counts() {
     for algorithm in algorithms() {
@@ -88,7 +88,7 @@ fn wrap_of_another_key_is_refused_by_its_check() {
     }
 }
 
-/// The format knows the length of these: the name's or the wrapped key's then does not fit.
+/// The format knows these lengths: the name or the wrapped key then does not fit.
 #[test]
 fn wrap_of_another_length_never_reaches_the_token() {
     for algorithm in algorithms() {
@@ -103,7 +103,7 @@ fn wrap_of_another_length_never_reaches_the_token() {
             let header_len = header_len - cut as u16 + grow as u16;
             message[22..24].copy_from_slice(&header_len.to_be_bytes());
             let error = Envelope::new(&stage.keyring).decrypt(&message, ROW).unwrap_err();
-            // Of the algorithm, the name, or the wrapped key: where it stops to fit.
+            // The fault names the algorithm, the name or the wrapped key: the first that does not fit.
             assert!(matches!(error, Error::Header { offset: 37..=39, .. }), "{error:?}");
         }
     }

@@ -12,19 +12,19 @@ use std::time::Duration;
 
 /// Runs `work` in a child, and returns its exit status; a child that hangs is killed.
 fn in_child(work: impl FnOnce() -> u8) -> i32 {
-    // SAFETY: the child calls `work` and ends: it returns to no code that other threads, which it
-    // does not have, would be needed for. The C library makes its allocator usable there.
+    // SAFETY: the child calls `work` and ends. It returns to no code that needs other threads, which
+    // it lacks. The C library makes its allocator usable there.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
         // SAFETY: ends this process after a while, if it has not ended by itself.
         unsafe { libc::alarm(600) };
         let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        // SAFETY: ends this process, without handlers that are the parent's.
+        // SAFETY: ends this process, without the exit handlers of the parent.
         unsafe { libc::_exit(i32::from(outcome.unwrap_or(99))) };
     }
     let mut status = 0;
-    // SAFETY: waits for the child just made, with room for its status.
+    // SAFETY: waits for the child just made; the argument has room for its status.
     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
     status
 }
@@ -78,7 +78,7 @@ fn child_does_not_wait_for_threads_that_it_has_not() {
     assert_eq!(envelope.decrypt(&message, Aad::none()).unwrap(), b"row");
 }
 
-/// Whatever lock a thread of the parent holds at that moment.
+/// Any lock may be locked by a thread of the parent at that moment.
 #[test]
 fn child_of_a_busy_parent_does_not_hang() {
     let (_, keys) = put(&session(), best());

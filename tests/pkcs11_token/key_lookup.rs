@@ -19,13 +19,13 @@ fn spy() -> Option<PathBuf> {
         .find(|it| it.exists())
 }
 
-/// How often a function was called so far.
+/// The number of calls of a function so far.
 fn calls(function: &str) -> usize {
     let list = fs::read_to_string(variable("PKCS11SPY_OUTPUT")).unwrap();
     list.lines().filter(|line| line.trim().ends_with(&format!(": {function}"))).count()
 }
 
-/// Under the spy: what is asked of the token once the keys are known.
+/// Under the spy: the calls of the token once the keys are known.
 pub fn child(algorithm: &str, label: &str, mac: &str) {
     let algorithm = WrapAlgorithm::new(algorithm.parse().unwrap()).unwrap();
     let keyring = ExternalKeyring::new(&token(), &keys(algorithm, label, mac)).unwrap();
@@ -41,7 +41,7 @@ pub fn child(algorithm: &str, label: &str, mac: &str) {
     }
     assert_eq!(calls("C_FindObjectsInit"), searches);
     assert_eq!(calls("C_GetAttributeValue") % objects, 0);
-    // A wrap is proven by one decryption more, and ten times a second the key by another.
+    // A wrap is verified by one more decryption, and the key by another up to ten times a second.
     assert_eq!(calls("C_Encrypt") - encrypts, 10);
     assert!((20..=30).contains(&(calls("C_Decrypt") - decrypts)));
     assert_eq!(calls("C_OpenSession"), 2, "one holds the login, one works");

@@ -1,4 +1,4 @@
-//! Keys that a test puts on the token by itself.
+//! Keys that a test puts on the token without the crate.
 
 use crate::independent::Material;
 use crate::raw_token::{Attribute, Object, RawSession, bytes, flag, number};
@@ -13,19 +13,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub const VALUE: [u8; 32] = *b"known value of an AES-256 key 42";
 pub const MAC_VALUE: [u8; 32] = *b"known value of a secret for HMAC";
 
-/// A name that nothing else on the token has.
+/// A name that no other object on the token has.
 pub fn fresh(name: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     format!("{name}-{}-{number}", std::process::id())
 }
 
-/// Every attribute of a sound AES key; a test changes what it is about.
+/// Every attribute of a sound AES key, for tests that change one.
 pub fn aes(label: &str, value: &[u8]) -> Vec<Attribute> {
     key(label, ck::CKK_AES, value, true)
 }
 
-/// Likewise of a secret for HMAC-SHA-256.
+/// Every attribute of a sound secret for HMAC-SHA-256.
 pub fn secret(label: &str, value: &[u8]) -> Vec<Attribute> {
     key(label, ck::CKK_GENERIC_SECRET, value, false)
 }
@@ -58,7 +58,7 @@ pub fn with(mut template: Vec<Attribute>, attribute: Attribute) -> Vec<Attribute
     template
 }
 
-/// Puts known keys on the token, and says how a keyring finds them.
+/// Puts known keys on the token, and returns how a keyring finds them.
 pub fn put(session: &RawSession, algorithm: WrapAlgorithm) -> (Material, ExternalKeys) {
     let (name, mac_name) = (fresh("known"), fresh("known-mac"));
     session.create(&aes(&name, &VALUE)).unwrap();

@@ -1,4 +1,4 @@
-//! A known key on the token, and independent code beside it: each opens what the other wrapped.
+//! A known key on the token, and independent code: each opens the wraps of the other.
 
 use crate::independent::{Bound, Material, check, master_key_id, wrapped};
 use crate::keys::{MAC_VALUE, VALUE, aes, fresh, keys, put, secret};
@@ -53,7 +53,7 @@ fn wraps_of_independent_code_open_on_the_token() {
     }
 }
 
-/// The test's own code says no where it should.
+/// The test's own code refuses forgeries as well.
 #[test]
 fn another_key_opens_nothing() {
     let session = session();

@@ -25,7 +25,7 @@ fn with_pin(pin: &str) -> pkcs11::Token {
     options().pin_from(move || Ok(Pin::new(&pin))).token().unwrap()
 }
 
-/// Wraps under a key of others, which the parent put there.
+/// Wraps under a key that the parent put on the token.
 fn wrap(token: &pkcs11::Token, label: &str) -> Result<(), Error> {
     let (version, key) = (KeyVersion::FIRST, KeyRef::label(label));
     let mac = KeyRef::label(format!("{label}-mac"));
@@ -60,7 +60,7 @@ pub fn child(role: &str, label: &str) {
     send("done");
 }
 
-/// Puts a key there, and runs a role beside it.
+/// Puts a key on the token, and runs a role in a child.
 fn run(role: &str) {
     let label = fresh("login");
     let session = session();
@@ -77,7 +77,7 @@ fn wrong_pin_is_tried_once_in_a_process() {
     run("wrong pin");
 }
 
-/// opencryptoki locks after three, kryoptic after ten: they would be locked if it were not so.
+/// opencryptoki locks after three wrong PINs, kryoptic after ten: a token that repeats one is locked.
 fn wrong_pin(label: &str) {
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = asked.clone();
@@ -185,7 +185,7 @@ fn no_pin(label: &str) {
     let found = pkcs11_error(&error);
     let pkcs11::Error::Call { failure } = found else { panic!("{found:?}") };
     assert_eq!(failure.return_value(), Some(ck::CKR_USER_NOT_LOGGED_IN), "{failure}");
-    // An empty PIN is a wrong one, and is not offered twice either.
+    // An empty PIN is a wrong one, and is not sent twice either.
     for _ in 0..2 {
         assert!(matches!(fault(wrap(&with_pin(""), label)), PinFault::Rejected));
     }

@@ -1,5 +1,5 @@
-//! Tests the PKCS#11 keyrings on the token that the environment names: `ci/pkcs11.sh` sets one
-//! up after the other and runs this for each. In one thread: a login is the process's.
+//! Tests the PKCS#11 keyrings on the token that the environment names: `ci/pkcs11.sh` sets up one
+//! after the other and runs this for each. In one thread: a login belongs to the whole process.
 #![cfg(all(feature = "pkcs11", feature = "test-util", unix))]
 
 #[allow(dead_code)]

@@ -1,5 +1,5 @@
-//! Figure G28: 32 threads with 1,000 calls each, every result verified, no error and no crash,
-//! while versions come and go beside (THREATS row 65).
+//! Figure G28: 32 threads with 1,000 calls each, every result verified, no error and no crash, while
+//! versions are added and destroyed (THREATS row 65).
 
 use crate::token_env::{CatalogueDirectory, algorithms, best, clear, name, options, token};
 use envelock::{Aad, Envelope, Lifecycle, Pkcs11Keyring, format::WrapAlgorithm};
@@ -7,27 +7,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 const THREADS: usize = 32;
 
-/// Calls of each thread: fewer on NSS, which takes 10 ms for a MAC and 0.1 ms for all else.
+/// Calls of each thread: fewer on NSS, which takes 10 ms for a MAC and 0.1 ms for other calls.
 fn calls(algorithm: WrapAlgorithm) -> usize {
     let is_gcm = algorithm == WrapAlgorithm::TOKEN_AES_256_GCM;
     match (&*name(), is_gcm) {
         ("nss", false) => 2,
         ("nss", true) => 50,
         (_, true) => 1_000,
-        // The best there is on opencryptoki.
+        // The best algorithm of opencryptoki.
         (_, false) if algorithm == best() => 1_000,
         _ => 100,
     }
 }
 
-/// Rotates, and destroys what is two versions old, for as long as there is work.
+/// Rotates, and destroys versions that are two rotations old, until the work is done.
 fn change(keyring: &Pkcs11Keyring, is_done: impl Fn() -> bool) -> u32 {
     let mut changes = 0;
-    // Once in any case: whether the others are done before is the machine's.
+    // Once in any case: the others may be done before.
     while changes == 0 || (!is_done() && changes < 20) {
         let newest = keyring.rotate().unwrap();
         let old = keyring.versions().into_iter().rev().nth(2).unwrap().version;
-        // The first one opens what the threads have.
+        // The messages of the threads need the first version.
         if old.number() > 1 {
             keyring.disable(old).unwrap();
             keyring.destroy_immediately(old).unwrap();
@@ -59,7 +59,7 @@ fn thirty_two_threads_wrap_right_while_keys_change() {
                             assert_eq!(plain, b"first");
                         } else {
                             let text = format!("{thread} {call}");
-                            // It wraps, unwraps and compares by itself.
+                            // The keyring itself unwraps and compares each wrap.
                             envelope.encrypt(text.as_bytes(), Aad::none()).unwrap();
                         }
                         right.fetch_add(1, Ordering::Relaxed);

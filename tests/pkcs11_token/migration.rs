@@ -1,4 +1,4 @@
-//! The same application on a file and on a token, and from one to the other.
+//! One application on a file and on a token, and a migration from one to the other.
 
 use crate::detached::{ReadDetached, WriteDetached};
 use crate::independent::Bound;
@@ -42,7 +42,7 @@ fn application_runs_on_a_file_and_on_a_token() {
     application(directory.create("orders", &token()));
 }
 
-/// Hands the messages of one keyring over to another, which then opens them alone.
+/// Rewraps the messages of one keyring to another, which then opens them alone.
 fn hand_over(old: impl Keyring + 'static, new: impl Keyring + Clone + 'static, to: WrapAlgorithm) {
     let envelope = Envelope::new(&old);
     let messages =
@@ -76,7 +76,7 @@ fn messages_move_from_a_file_to_a_token_and_back() {
     }
 }
 
-/// Each key keeps its algorithm for life, whatever new ones get.
+/// Each key keeps its algorithm for life, whichever new ones get.
 #[test]
 fn both_algorithms_stand_in_one_catalogue() {
     let directory = CatalogueDirectory::new();

@@ -1,5 +1,5 @@
-//! What a version is on the token: its objects, by the ids that follow from a slot, and what they
-//! may be used for (THREATS row 62).
+//! The objects of a version on the token, their ids, which follow from a slot, and their permitted
+//! uses (THREATS row 62).
 
 use crate::independent::{Bound, object_id};
 use crate::keys::of_id;
@@ -23,7 +23,7 @@ fn flag(session: &RawSession, object: Object, kind: ck::CK_ATTRIBUTE_TYPE) -> bo
     value != [0]
 }
 
-/// All that may be used for, and nothing else.
+/// The permitted uses of each object, and no others.
 fn assert_uses(session: &RawSession, object: Object, uses: [ck::CK_ATTRIBUTE_TYPE; 2]) {
     let every = [
         ck::CKA_ENCRYPT,
@@ -47,7 +47,7 @@ fn text(session: &RawSession, object: Object) -> String {
     String::from_utf8(session.attribute(object, ck::CKA_LABEL).unwrap()).unwrap()
 }
 
-/// Its value is not to be had.
+/// The value of a key cannot be read.
 fn assert_sealed(session: &RawSession, object: Object) {
     let value = session.attribute(object, ck::CKA_VALUE);
     assert_eq!(value, Err(ck::CKR_ATTRIBUTE_SENSITIVE));
@@ -81,7 +81,7 @@ fn version_is_the_objects_that_its_slot_names() {
     }
 }
 
-/// A catalogue has a key of its own, of the same kind, and each catalogue another.
+/// Each catalogue has a key of its own, of the same kind.
 #[test]
 fn catalogue_is_under_a_key_of_its_own() {
     let session = session();
@@ -106,7 +106,7 @@ fn catalogue_is_under_a_key_of_its_own() {
     }
 }
 
-/// NSS says otherwise of keys that it generated itself: nothing may rest on it.
+/// NSS denies it for keys that it generated itself, so nothing may depend on it.
 #[test]
 fn where_a_key_was_made_is_not_asked() {
     let session = session();

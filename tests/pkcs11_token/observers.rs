@@ -1,4 +1,4 @@
-//! An observer of a token may use the keyring that it hears of, whatever that is doing.
+//! An observer of a token may use the keyring of the event, whatever that keyring is doing.
 
 use crate::token_env::{CatalogueDirectory, library, options, session, slot};
 use cryptoki_sys as ck;
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const ROW: Aad<'static> = Aad::new(b"row 7");
 
-/// Ends the process if `work` takes too long: a deadlock ends nothing by itself.
+/// Ends the process if `work` takes too long: a deadlock would never end.
 fn watched(work: impl FnOnce()) {
     let (done, ended) = mpsc::channel::<()>();
     let dog = std::thread::spawn(move || {
@@ -100,12 +100,12 @@ fn observer_may_use_keyring_during_a_change() {
     });
 }
 
-/// Whatever the token was first needed for.
+/// For each operation that first needs the token.
 #[test]
 fn observer_sees_a_refused_login_of_any_caller() {
     let directory = CatalogueDirectory::new();
     drop(directory.create("orders", &options().token().unwrap()));
-    // An observer of another test that holds its keyring keeps that alive, and logged in.
+    // The observer of another test may keep its keyring alive, and logged in.
     assert_eq!(library().close_all(slot()), ck::CKR_OK);
     let wants: [fn(&pkcs11::Token, &CatalogueDirectory) -> bool; 4] = [
         |token, _| token.probe().is_err(),
@@ -128,7 +128,7 @@ fn observer_sees_a_refused_login_of_any_caller() {
         let observer: Arc<dyn Observer> = Arc::new(observer);
         let wrong = options().pin_from(|| Ok(Pin::new("00000004"))).observer(observer);
         assert!(want(&wrong.token().unwrap(), &directory));
-        // A create tries to clear up as well.
+        // A create tries to remove leftovers as well.
         assert!([1, 2].contains(&heard.load(Ordering::Relaxed)));
     }
 }

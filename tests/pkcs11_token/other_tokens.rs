@@ -1,5 +1,5 @@
-//! The PKCS#11 keyring on two tokens that are not for every day: keys of others in a TPM, and a
-//! server that is killed and comes back. `ci/pkcs11_more.sh` sets them up; not part of CI.
+//! The PKCS#11 keyring on two unusual tokens: external keys in a TPM, and a server that is killed and
+//! started again. `ci/pkcs11_more.sh` sets them up; not part of CI.
 
 use crate::detached::WriteDetached;
 use crate::token_env::{name, options, variable};
@@ -45,7 +45,7 @@ fn keys_of_a_tpm_wrap_rotate_and_pass_the_suite() {
     let forged = message.len() - 1;
     message[forged] ^= 1;
     assert!(matches!(envelope.decrypt(&message, ROW), Err(Error::Authentication { .. })));
-    // A TPM takes 10 ms a call: the suite's part that asks for thousands is left to others.
+    // A TPM takes 10 ms a call, so the part of the suite with thousands of calls is left out.
     if std::env::var_os("ENVELOCK_TPM_SUITE").is_some() {
         conformance::keyring(|| keyring(&token, 1));
     }

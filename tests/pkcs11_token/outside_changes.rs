@@ -1,5 +1,5 @@
-//! Others in the same process end our sessions, log us out, set the library up again: callers see
-//! nothing of it (THREATS row 66), and the observer hears of it under no lock.
+//! Other code in the process ends sessions, logs out, initialises the library again: callers notice
+//! nothing (THREATS row 66), and the observer receives the events under no lock.
 
 use crate::keys::put;
 use crate::logins::fault;
@@ -22,7 +22,7 @@ const ROW: Aad<'static> = Aad::new(b"row 7");
 /// The events that the observer received, in words.
 type Heard = Arc<Mutex<Vec<String>>>;
 
-/// A keyring with a warm key, and what its observer hears.
+/// A keyring with a warm key, and the events of its observer.
 struct Stage {
     keyring: Arc<ExternalKeyring>,
     message: Vec<u8>,
@@ -79,7 +79,7 @@ impl Stage {
     }
 }
 
-/// One thing that others do, and what the observer hears of it.
+/// One change by other code, and the events that follow.
 type Deed = (&'static str, fn(), &'static [&'static str]);
 
 const SESSIONS: Deed = (
@@ -99,7 +99,7 @@ pub fn crashes_logged_out(algorithm: WrapAlgorithm) -> bool {
 fn session_or_login_ended_by_others_is_restored() {
     for algorithm in algorithms() {
         let stage = stage(options(), algorithm);
-        // Others of this process may be logged in already.
+        // Other code of this process may be logged in already.
         assert!(stage.heard().iter().all(|heard| heard == "login"));
         for (what, deed, heard) in [SESSIONS, LOGOUT] {
             if crashes_logged_out(algorithm) && what == LOGOUT.0 {
@@ -119,7 +119,7 @@ fn session_or_login_ended_by_others_is_restored() {
     }
 }
 
-/// A change of keys goes the same way.
+/// A change of keys recovers the same way.
 #[test]
 fn rotation_survives_changes_by_others() {
     let directory = CatalogueDirectory::new();
@@ -138,7 +138,7 @@ fn rotation_survives_changes_by_others() {
 }
 
 pub fn child(label: &str) {
-    // The crate sets the library up; then others end that, and set it up themselves.
+    // The crate initialises the library; then other code finalises it, and initialises it again.
     let heard_of = |first_by_us: bool| {
         if !first_by_us {
             initialize(&RawLibrary::load(&variable("ENVELOCK_P11_MODULE")));

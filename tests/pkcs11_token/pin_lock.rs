@@ -1,4 +1,4 @@
-//! A PIN that is locked by others' wrong ones, on tokens of their own that may be ruined.
+//! A PIN that wrong logins have locked, on tokens of their own that may be ruined.
 
 use crate::logins::fault;
 use crate::process::{Process, send};
@@ -8,7 +8,7 @@ use envelock::pkcs11::{self, Pin, PinFault};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A fresh token beside that of the environment, ended on drop.
+/// A fresh token beside that of the environment, removed on drop.
 pub struct Second {
     directory: CatalogueDirectory,
     pub variables: Vec<(String, String)>,
@@ -50,7 +50,7 @@ fn attempt(options: pkcs11::Options, pin: &str) -> PinFault {
     fault(token.probe().map(drop))
 }
 
-/// Says what each wrong PIN brings, and then the right one.
+/// Reports the result of each wrong PIN, and then of the right one.
 pub fn child(allow: &str) {
     let options = || if allow == "allow" { options().allow_final_try() } else { options() };
     for number in 0..12 {

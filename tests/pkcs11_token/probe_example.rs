@@ -1,4 +1,4 @@
-//! `examples/hsm_probe.rs`, run as its readers run it.
+//! `examples/hsm_probe.rs`, run as its documentation says.
 
 use crate::token_env::{CatalogueDirectory, best, name, session, variable};
 use std::fs;

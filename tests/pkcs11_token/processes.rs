@@ -47,7 +47,7 @@ fn rotation_in_one_process_reaches_the_other() {
         child.say("theirs");
         let message = hex::decode(child.must_hear()).unwrap();
         assert_eq!(Bound::of(&message).version, version);
-        // Its key came to be after this process had connected.
+        // Its key was made after this process had connected.
         assert_eq!(envelope.decrypt(&message, ROW).unwrap(), b"theirs");
         assert_eq!(keyring.primary_version(), KeyVersion::new(version));
         let ours = envelope.encrypt(b"ours", ROW).unwrap();

@@ -32,7 +32,7 @@ fn length_that_is_not_true_is_not_asked_for() {
     Envelope::new(&keyring).encrypt(b"row", ROW).unwrap();
 }
 
-/// NSS wants the length of an IV in bits too, where others do not look.
+/// NSS wants the length of an IV in bits too, which other tokens ignore.
 #[test]
 fn length_of_iv_is_given_in_bits() {
     if best() != WrapAlgorithm::TOKEN_AES_256_GCM {
@@ -48,8 +48,8 @@ fn length_of_iv_is_given_in_bits() {
     assert_eq!((rv, len), (ck::CKR_OK, 48));
 }
 
-/// NSS replaces a key by a second one of its id, without a word; others keep both. Ids of ours are
-/// random, so that no two keys have one, and rotations lose nothing.
+/// NSS silently replaces a key by a second one of the same id; others keep both. Ids of this crate are
+/// random, so that no two keys share one, and rotations lose nothing.
 #[test]
 fn no_key_takes_the_place_of_another() {
     let session = session();

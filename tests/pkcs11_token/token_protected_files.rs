@@ -1,4 +1,4 @@
-//! A file keyring that a token unseals: fast wraps, rooted in hardware.
+//! A file keyring that a token unseals: fast wraps, with a root key in hardware.
 
 use crate::independent::{Bound, object_id};
 use crate::keys::{of_id, put};
@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 const ROW: Aad<'static> = Aad::new(b"row 7");
 
-/// Makes a file under `outer`, uses it, and opens it again with what `again` gives.
+/// Makes a file under `outer`, uses it, and opens it again with `again`.
 fn seal(directory: &CatalogueDirectory, outer: Arc<dyn Keyring>, again: Arc<dyn Keyring>) {
     let path = directory.path("file");
     let file = FileKeyring::create(&path, "orders", &Protection::keyring(outer)).unwrap();
@@ -51,7 +51,7 @@ fn key_of_others_unseals_a_file_of_software_keys() {
     }
 }
 
-/// Once it is open it needs no token; without one it does not open.
+/// An open file needs no token; without one it does not open.
 #[test]
 fn sealed_file_is_of_no_use_without_its_token_key() {
     let directory = CatalogueDirectory::new();
@@ -71,7 +71,7 @@ fn sealed_file_is_of_no_use_without_its_token_key() {
     assert_eq!(outer.versions()[0].algorithm, best());
 }
 
-/// The key of a catalogue is a key as any other: without it nothing opens, and it is said.
+/// Without the key of a catalogue nothing opens, and the error says so.
 #[test]
 fn catalogue_without_its_key_does_not_open() {
     let session = session();

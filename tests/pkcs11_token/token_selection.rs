@@ -1,4 +1,4 @@
-//! Which library and which token: each mistake has its exact error.
+//! Selection of library and token: each mistake has its exact error.
 
 use crate::raw_token::{Slot, text};
 use crate::token_env::{
@@ -52,7 +52,7 @@ fn serial_number_has_to_be_the_tokens_as_well() {
     assert_eq!(*wanted, format!("label {label:?} and serial \"{serial}x\""));
 }
 
-/// A prefix is another label.
+/// A prefix of a label selects nothing.
 #[test]
 fn label_is_compared_as_a_whole() {
     let label = variable("ENVELOCK_P11_LABEL");
@@ -125,7 +125,7 @@ fn impossible_library_is_named_and_not_loaded() {
     }
 }
 
-/// A link to the library is the library: one context in a process.
+/// A link to a library is that library: it is initialised once in a process.
 #[test]
 fn link_to_the_library_is_the_same_library() {
     let directory = CatalogueDirectory::new();

@@ -1,5 +1,5 @@
-//! Keys of others that give themselves away are refused, unless their owner says that it is well
-//! (THREATS row 62); so are names that mean more than one.
+//! Weak external keys are refused, unless the application allows them (THREATS row 62); so are names
+//! that more than one key has.
 
 use crate::keys::{MAC_VALUE, VALUE, aes, fresh, keys, secret, with};
 use crate::raw_token::{Attribute, RawSession, bytes, flag, number};
@@ -11,7 +11,7 @@ use envelock::{
     pkcs11::{self, ExternalKeyring, ExternalKeys, KeyRef, KeyWeakness},
 };
 
-/// Puts the two keys there, and asks for a wrap under them with and without allowance.
+/// Puts the two keys on the token, and wraps under them with and without the allowance.
 struct Try {
     strict: Result<Vec<u8>, Error>,
     allowed: Result<Vec<u8>, Error>,
@@ -108,7 +108,7 @@ fn key_of_128_bits_is_refused_where_visible() {
         let tried = attempt(&session, algorithm, key, same).unwrap();
         if has_length {
             assert_fault(&tried.strict, KeyWeakness::Type, "AES-128");
-            // That is no weakness to be allowed: the slot says AES-256.
+            // No option allows that: the slot says AES-256.
             assert_fault(&tried.allowed, KeyWeakness::Type, "AES-128");
         } else {
             tried.strict.unwrap();
@@ -146,7 +146,7 @@ fn key_of_another_type_is_refused() {
     }
 }
 
-/// By label everywhere; by id where a token has two objects of one, which NSS has not.
+/// By label everywhere; by id where a token can have two objects of one id, which NSS cannot.
 #[test]
 fn name_that_two_keys_have_is_refused() {
     let session = session();

@@ -1,5 +1,5 @@
-//! No change of a file is atomic with one of a token: whatever fails or crashes in between, no
-//! version on record has lost its key, and what was destroyed on record goes in the end.
+//! No change of a file is atomic with one of a token. Whatever fails or crashes in between, no version
+//! on record loses its key, and a key that is destroyed on record is destroyed in the end.
 
 use super::simulated_directory::{EIO, Fault, Plan, SimulatedDirectory};
 use super::token::{Deed, Token};
@@ -80,7 +80,7 @@ fn new_file_that_was_not_written_leaves_no_key() {
     decrypt(&keyring, &encrypt(&keyring).unwrap()).unwrap();
 }
 
-/// What each crash leaves of the file while `change` is made to one with versions 1 and 2: the
+/// The state of the file after each crash while `change` is made to one with versions 1 and 2: the
 /// time, and the versions on record that are not destroyed.
 fn crash_images(token: &Token, change: impl Fn(&FileKeyring)) -> Vec<(usize, Vec<u32>)> {
     let directory = SimulatedDirectory::new();
@@ -161,13 +161,13 @@ fn interrupted_destruction_ends_with_the_next_change() {
         format!("{reported}"),
         "changes are made, but key material of a destroyed version is still on its token"
     );
-    // It is on record all the same.
+    // The destruction is on record all the same.
     assert_eq!(keyring.versions()[0].state, VersionState::Destroyed);
     assert!(matches!(decrypt(&keyring, &message), Err(Error::Refused { .. })));
     assert_eq!(token.versions(), [1, 2]);
     drop(keyring);
 
-    // The file opens without a result of the token, and counting is no change.
+    // The file opens without a call of the token, and usage is no change.
     let keyring = open(&directory, &token.source()).unwrap();
     token.set_unavailable(false);
     encrypt(&keyring).unwrap();
@@ -180,7 +180,7 @@ fn interrupted_destruction_ends_with_the_next_change() {
     assert_eq!(token.deeds(), [(Deed::Made, 3)]);
 }
 
-/// Nothing is destroyed for a change that may not last.
+/// No key is destroyed for a change that may not last.
 #[test]
 fn destruction_that_is_not_durable_is_not_carried_out() {
     let directory = SimulatedDirectory::new();

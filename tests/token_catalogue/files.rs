@@ -93,7 +93,7 @@ fn records_and_slots_have_algorithm_and_origin() {
     }
 }
 
-/// From a file to a token and back: each version where it was made, rewraps between them.
+/// A migration from a file to a token and back: each version stays where it was made.
 #[test]
 fn versions_in_file_and_on_token_stand_side_by_side() {
     let directory = SimulatedDirectory::new();
@@ -129,7 +129,7 @@ fn versions_in_file_and_on_token_stand_side_by_side() {
         assert_eq!(decrypt(&keyring, &rewrapped).unwrap(), b"text");
     }
 
-    // Without the token the file is not opened, and without a version on it it is.
+    // Without its token the file does not open, unless it has no version on one.
     let reported = fault(open(&directory, &software).unwrap_err());
     assert!(
         matches!(&reported, KeyFileFault::TokenVersion { key, version: reported }
@@ -183,7 +183,7 @@ fn source_with_its_own_keys_takes_none() {
     );
     assert_eq!(format!("{refused}"), "key material cannot be imported: this keyring makes its own");
     assert!(token.deeds().is_empty());
-    // The key of the change before in the same batch goes.
+    // The key of an earlier change in the same batch is destroyed.
     let batch = [Change::Rotate { key: "orders" }, import];
     let refused = keyring.change(&batch, &terms, &mut crate::OsRandom).unwrap_err();
     assert!(matches!(refused, Error::Lifecycle(LifecycleError::ImportRefused)));

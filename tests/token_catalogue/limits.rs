@@ -1,4 +1,4 @@
-//! Versions that may wrap so many data keys and no more, in all processes together (FORMAT F-USAGE).
+//! Versions with a limit of wraps, over all processes together (FORMAT F-USAGE).
 
 use super::simulated_directory::{EIO, Fault, Kind, Plan, SimulatedDirectory};
 use super::token::Token;
@@ -63,7 +63,7 @@ fn refusal_names_version_and_remedy() {
     assert!(matches!(refused, Error::WrapLimit { limit: 1, .. }), "{refused:?}");
 }
 
-/// Several keyrings of one file, some of which never give back what they took.
+/// Several keyrings of one file, some of which never return their reservation.
 #[test]
 fn all_processes_together_keep_to_the_limit() {
     const LIMIT: u64 = 2000;
@@ -82,7 +82,7 @@ fn all_processes_together_keep_to_the_limit() {
         let now = on_record(&keyring);
         assert!((made..=LIMIT).contains(&now), "{made} made, {now} on record");
         if round % 3 == 0 {
-            // A crash: what was taken counts as used.
+            // A crash: reserved wraps count as used.
             core::mem::forget(keyring);
             assert!(now >= last, "{last} went down to {now}");
         } else {
@@ -104,7 +104,7 @@ fn returned_reservation_can_be_used() {
     let token = Token::limited(16);
     let one = create(&directory, &token.source()).unwrap();
     let other = open(&directory, &token.source()).unwrap();
-    // The whole of the limit is the first block.
+    // The first reservation is the whole limit.
     encrypt(&one).unwrap();
     expect_limit(&other, 16);
     drop(one);
@@ -114,7 +114,7 @@ fn returned_reservation_can_be_used() {
     expect_limit(&other, 16);
 }
 
-/// A keyring that has not seen the rotation yet does not refuse: it looks first.
+/// A keyring that has not seen the rotation yet polls the file before it refuses.
 #[test]
 fn rotation_by_another_process_is_found_at_the_limit() {
     let directory = SimulatedDirectory::new();
@@ -152,7 +152,7 @@ fn threads_share_the_remaining_wraps() {
     assert_eq!(made, LIMIT);
 }
 
-/// A file that cannot be written takes nothing of the limit.
+/// A file that cannot be written reserves no wraps.
 #[test]
 fn wraps_that_could_not_be_counted_are_not() {
     let directory = SimulatedDirectory::new();

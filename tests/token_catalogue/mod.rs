@@ -1,5 +1,5 @@
-//! A key file as the catalogue of external keys: a token in a table, without the
-//! PKCS#11 around it. Part of the crate's unit tests, since no such source is public.
+//! A key file as the catalogue of a simulated token, without PKCS#11. Part of the crate's unit tests,
+//! since the trait of such stores is not public.
 
 mod crashes;
 mod files;
@@ -36,7 +36,7 @@ fn store(directory: &SimulatedDirectory) -> Store {
     Store::in_directory(Arc::new(directory.clone()), OsStr::new(NAME)).unwrap()
 }
 
-/// Looks at the file at each use.
+/// Options that poll the file at each use.
 fn eager() -> FileKeyringOptions {
     FileKeyringOptions::new().refresh_after(Duration::ZERO)
 }

@@ -1,4 +1,4 @@
-//! A token in a table. It records its calls.
+//! A simulated token, which records its calls.
 
 use super::simulated_directory::SimulatedDirectory;
 use crate::keyring::counter::Counts;

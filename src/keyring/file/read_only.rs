@@ -18,8 +18,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use std::path::Path;
 
-/// A [`FileKeyring`] without a lifecycle: it wraps and unwraps, and nobody can rotate or destroy
-/// anything through it.
+/// A [`FileKeyring`] without a lifecycle: it wraps and unwraps, and cannot rotate or destroy
+/// a version.
 ///
 /// It takes no lock, writes nothing, and follows what others change in the file. The keys can also
 /// come from anywhere else ([`from_bytes`](Self::from_bytes)): an environment variable, a secret

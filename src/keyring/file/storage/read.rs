@@ -116,7 +116,7 @@ const COARSE_TICK: Duration = Duration::from_millis(2_100);
 
 /// Device, inode, length and times of a file, by which a change is noticed.
 ///
-/// Two states can have one fingerprint: an inode is given out anew as soon as its last name is gone,
+/// Two states can have one fingerprint: an inode is used again as soon as its last name is removed,
 /// so a file that is replaced twice within one tick of the file system's clock can have inode,
 /// length and times of the first again. That takes a second change within the tick of the first.
 /// So a fingerprint counts only if the file had not changed for longer than a tick when it was read:

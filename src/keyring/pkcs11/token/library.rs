@@ -217,7 +217,7 @@ impl LibraryGuard<'_> {
         Session { functions: self.functions, handle }
     }
 
-    /// Closes a session that nobody else uses. A session that is gone is only forgotten: its handle
+    /// Closes a session that no other caller uses. A session that has ended is only forgotten: its handle
     /// may belong to another caller now.
     pub(crate) fn end_session(&self, session: SessionHandle, is_gone: bool) {
         if !is_gone {
