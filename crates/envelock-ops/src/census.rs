@@ -1,0 +1,147 @@
+//! Counts of items by the versions that open them.
+
+use crate::digest::hex;
+use envelock::SlotLabel;
+use serde::{Deserialize, Serialize};
+
+/// Maximum number of versions that a census tells apart. A writer of headers can write any label.
+pub const MAX_USES: usize = 1000;
+
+/// What one item needs, for a census.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ItemFacts {
+    slots: Vec<SlotFact>,
+    unopenable: Option<Unopenable>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct SlotFact {
+    name: String,
+    version: u32,
+    id: [u8; 8],
+    is_opened: bool,
+}
+
+/// Why no slot of an item opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Unopenable {
+    /// All slots belong to other keyrings.
+    OtherKeyring,
+    /// The keyring refuses the version of a slot, by its state or because it is left out.
+    Refused,
+    /// A slot belongs to the keyring and is damaged or forged.
+    NotVerified,
+}
+
+impl ItemFacts {
+    /// Adds a slot.
+    pub(crate) fn add(&mut self, label: &SlotLabel<'_>, is_opened: bool) {
+        let (name, version) = (label.name.as_str().into(), label.version.number());
+        self.slots.push(SlotFact { name, version, id: label.master_key_id.0, is_opened });
+    }
+
+    pub(crate) fn set_unopenable(&mut self, why: Unopenable) {
+        self.unopenable = Some(why);
+    }
+}
+
+/// How many items have a slot under a version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Use {
+    /// The key name.
+    pub name: String,
+    /// The version.
+    pub version: u32,
+    /// The master key id, in hexadecimal.
+    pub id: String,
+    /// The items that have a slot with this label.
+    pub labelled: u64,
+    /// The items that this version opened. 0 in a census of labels.
+    pub opened: u64,
+    /// The items that nothing else opened; in a census of labels, those that have no other slot.
+    pub sole: u64,
+    /// The length of these items in bytes, as far as the listing has lengths.
+    pub bytes: u64,
+}
+
+/// A census of items: by version, and those that do not open.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Census {
+    /// The versions, by name, version and id.
+    pub uses: Vec<Use>,
+    /// The items of which no slot opened, by reason. Empty in a census of labels.
+    pub unopenable: Vec<(Unopenable, u64)>,
+    /// Slots that were not counted because there are more than [`MAX_USES`] versions.
+    pub uncounted_slots: u64,
+}
+
+impl Census {
+    /// Returns whether nothing was counted.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Census::default()
+    }
+
+    /// Counts an item of so many bytes.
+    pub(crate) fn count(&mut self, facts: &ItemFacts, bytes: u64) {
+        let openers = facts.slots.iter().filter(|slot| slot.is_opened).count();
+        for slot in &facts.slots {
+            let is_sole =
+                if openers > 0 { openers == 1 && slot.is_opened } else { facts.slots.len() == 1 };
+            self.add(&Use {
+                name: slot.name.clone(),
+                version: slot.version,
+                id: hex(&slot.id),
+                labelled: 1,
+                opened: u64::from(slot.is_opened),
+                sole: u64::from(is_sole && facts.unopenable.is_none()),
+                bytes,
+            });
+        }
+        if let Some(why) = facts.unopenable {
+            self.add_unopenable(why, 1);
+        }
+    }
+
+    fn add(&mut self, one: &Use) {
+        let by_key = |other: &Use| {
+            (&other.name, other.version, &other.id).cmp(&(&one.name, one.version, &one.id))
+        };
+        match self.uses.binary_search_by(by_key) {
+            Ok(at) => {
+                if let Some(sum) = self.uses.get_mut(at) {
+                    sum.labelled += one.labelled;
+                    sum.opened += one.opened;
+                    sum.sole += one.sole;
+                    sum.bytes += one.bytes;
+                }
+            }
+            Err(at) if self.uses.len() < MAX_USES => self.uses.insert(at, one.clone()),
+            Err(_) => self.uncounted_slots += one.labelled,
+        }
+    }
+
+    fn add_unopenable(&mut self, why: Unopenable, items: u64) {
+        match self.unopenable.binary_search_by_key(&why, |(why, _)| *why) {
+            Ok(at) => {
+                if let Some((_, sum)) = self.unopenable.get_mut(at) {
+                    *sum += items;
+                }
+            }
+            Err(at) => self.unopenable.insert(at, (why, items)),
+        }
+    }
+
+    /// Adds the counts of another census.
+    pub(crate) fn merge(&mut self, other: &Census) {
+        other.uses.iter().for_each(|one| self.add(one));
+        other.unopenable.iter().for_each(|&(why, items)| self.add_unopenable(why, items));
+        self.uncounted_slots += other.uncounted_slots;
+    }
+}

@@ -1,0 +1,158 @@
+//! The checkpoint of one shard of a job (FORMAT 1): one JSON object that ends with a check of itself.
+
+use crate::census::Census;
+use crate::definition::{Definition, VersionName};
+use crate::digest::{hex, sha256};
+use crate::item::ItemKey;
+use crate::outcome::Tally;
+use crate::shard::Shard;
+use crate::stage::StageReport;
+use serde::{Deserialize, Serialize};
+
+const FORMAT: &str = "envelock job";
+const VERSION: u32 = 1;
+
+/// What stands before the check.
+const CHECK: &str = ",\"check\":\"";
+
+/// The state of one shard of a job between two pages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    pub(crate) format: String,
+    pub(crate) version: u32,
+    /// The id of the definition, for people and tools.
+    pub(crate) job: String,
+    pub(crate) definition: Definition,
+    pub(crate) shard: Shard,
+    /// The stage under way, from 0.
+    pub(crate) stage: usize,
+    /// The last key that was dealt with in this stage: an exclusive lower bound of the rest.
+    pub(crate) after: Option<ItemKey>,
+    /// Whether the stage has no more items and waits for a decision, since when (seconds since 1970).
+    pub(crate) at_gate_since: Option<u64>,
+    pub(crate) is_finished: bool,
+    pub(crate) tally: Tally,
+    /// Items tried and failed in this stage.
+    pub(crate) stage_items: u64,
+    pub(crate) stage_failures: u64,
+    pub(crate) stages: Vec<StageReport>,
+    pub(crate) census: Census,
+    /// The primaries when the job began.
+    pub(crate) targets: Vec<VersionName>,
+    /// Whether the primaries have changed since.
+    pub(crate) targets_changed: bool,
+    /// The change number of the keyring, where it has one.
+    pub(crate) keyring_change: Option<u64>,
+    /// The length of the undo log: records behind it belong to the page that comes next.
+    pub(crate) undo_bytes: u64,
+    /// Whether the undo log is shorter than it was, so that not everything can be restored.
+    pub(crate) undo_lost: bool,
+    pub(crate) failures_bytes: u64,
+    /// Seconds since 1970.
+    pub(crate) began: u64,
+    pub(crate) written: u64,
+}
+
+/// Why a checkpoint is not read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// The check at the end is missing or does not belong to the rest.
+    #[error(
+        "checkpoint is damaged: remove it, and the job starts again and finds what is done as current"
+    )]
+    Damaged,
+    /// The checkpoint is not one of this version.
+    #[error("not a checkpoint of version 1: {0}")]
+    Format(String),
+}
+
+impl Checkpoint {
+    pub(crate) fn new(definition: Definition, shard: Shard, now: u64) -> Self {
+        Checkpoint {
+            format: FORMAT.into(),
+            version: VERSION,
+            job: definition.id(),
+            definition,
+            shard,
+            stage: 0,
+            after: None,
+            at_gate_since: None,
+            is_finished: false,
+            tally: Tally::default(),
+            stage_items: 0,
+            stage_failures: 0,
+            stages: Vec::new(),
+            census: Census::default(),
+            targets: Vec::new(),
+            targets_changed: false,
+            keyring_change: None,
+            undo_bytes: 0,
+            undo_lost: false,
+            failures_bytes: 0,
+            began: now,
+            written: now,
+        }
+    }
+
+    /// Returns the bytes of the file.
+    #[expect(clippy::expect_used, reason = "the checkpoint has no map with other keys than text")]
+    pub(crate) fn to_bytes(&self) -> Vec<u8> {
+        let mut json = serde_json::to_string(self).expect("a checkpoint is JSON");
+        json.pop();
+        let check = hex(&sha256(&[json.as_bytes()]));
+        json.push_str(CHECK);
+        json.push_str(&check);
+        json.push_str("\"}\n");
+        json.into_bytes()
+    }
+
+    /// Reads a checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckpointError`].
+    pub fn read(bytes: &[u8]) -> Result<Self, CheckpointError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| CheckpointError::Damaged)?;
+        let (body, check) = text.rsplit_once(CHECK).ok_or(CheckpointError::Damaged)?;
+        if check.strip_suffix("\"}\n") != Some(&hex(&sha256(&[body.as_bytes()]))) {
+            return Err(CheckpointError::Damaged);
+        }
+        let format = |why: String| CheckpointError::Format(why);
+        let checkpoint: Checkpoint = serde_json::from_str(&format!("{body}}}"))
+            .map_err(|error| format(error.to_string()))?;
+        if checkpoint.format != FORMAT || checkpoint.version != VERSION {
+            return Err(format(format!("{} version {}", checkpoint.format, checkpoint.version)));
+        }
+        if checkpoint.job != checkpoint.definition.id() {
+            return Err(format("the id is not that of the definition".into()));
+        }
+        Ok(checkpoint)
+    }
+
+    /// Returns the definition of the job.
+    pub fn definition(&self) -> &Definition {
+        &self.definition
+    }
+
+    /// Returns the shard.
+    pub fn shard(&self) -> Shard {
+        self.shard
+    }
+
+    /// Returns the counts so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Returns whether the job has ended.
+    pub fn is_finished(&self) -> bool {
+        self.is_finished
+    }
+
+    /// Returns the offset in the undo log from which [`Job::resume`](crate::Job::resume) needs it.
+    pub fn undo_bytes(&self) -> u64 {
+        self.undo_bytes
+    }
+}

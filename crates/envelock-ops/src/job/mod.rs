@@ -1,0 +1,319 @@
+//! The job: a state machine that says what its driver does next. It reads no clock and touches no store or file.
+
+mod page;
+mod start;
+mod step;
+
+pub use start::{Start, StartError, UndoRoom};
+pub use step::{End, Halt, Probe, Step};
+
+use crate::checkpoint::Checkpoint;
+use crate::item::Page;
+use crate::limits::{Limiter, Limits};
+use crate::operation::Operation;
+use crate::outcome::Tally;
+use crate::report::Report;
+use crate::stage::{StageReport, stage_of};
+use crate::store::{Properties, Replaced, StoreError};
+use crate::undo::UndoIndex;
+use crate::work::Work;
+use page::PageWork;
+use std::io;
+use std::time::Duration;
+
+/// How often a listing or a probe is tried.
+const TRIES: u8 = 5;
+
+/// One shard of a job.
+///
+/// A driver calls [`next`](Self::next), does what the [`Step`] says, and feeds the result back; see
+/// [`drivers`](crate::drivers). Times are durations since 1970.
+#[derive(Debug)]
+pub struct Job {
+    /// What the next checkpoint has.
+    state: Checkpoint,
+    properties: Properties,
+    phase: Phase,
+    limiter: Limiter,
+    /// Intents that the last checkpoint does not cover: of this page, or of runs that were killed in it.
+    records: UndoIndex,
+    page: PageWork,
+    /// Lines for the list of failures, to be saved with the next checkpoint.
+    failures: Vec<u8>,
+    /// The length of the undo log.
+    undo_len: u64,
+    /// Whether the store was seen to compare before it replaces.
+    is_probed: bool,
+    tries: u8,
+    /// Items that were tried and failed in this run: a run that follows a halt starts at 0.
+    run_items: u64,
+    run_failures: u64,
+    is_stopping: bool,
+    halt: Option<Halt>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    List,
+    Page,
+    Save,
+    Gate,
+    Done,
+}
+
+impl Job {
+    /// Returns what to do next. Without a result in between, the same step is returned again, except for work.
+    pub fn next(&mut self, now: Duration, operation: &dyn Operation) -> Step {
+        match self.phase {
+            // Everything that was done is on record: a stop in the middle of a page is like a crash there.
+            _ if self.is_ending() && self.phase != Phase::Save && self.page.is_idle() => {
+                self.end(now)
+            }
+            Phase::List => match self.check_targets(operation) {
+                Ok(()) => self.list(now),
+                Err(halt) => {
+                    self.halt = Some(halt);
+                    self.end(now)
+                }
+            },
+            Phase::Page => self.next_of_page(now),
+            Phase::Save => self.save(now),
+            Phase::Gate => self.gate(now),
+            Phase::Done => self.end(now),
+        }
+    }
+
+    /// Returns the limits.
+    pub fn limits(&self) -> Limits {
+        self.limiter.limits()
+    }
+
+    /// Changes the limits, from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limiter.set(limits);
+    }
+
+    /// Ends the job as soon as no work is out. A later run resumes it.
+    pub fn stop(&mut self) {
+        self.is_stopping = true;
+    }
+
+    /// Returns the counts of this shard: those of the last checkpoint and of the page since.
+    pub fn tally(&self) -> Tally {
+        self.state.tally.plus(self.page.tally)
+    }
+
+    /// Returns the definition of the job.
+    pub fn definition(&self) -> &crate::Definition {
+        &self.state.definition
+    }
+
+    fn is_ending(&self) -> bool {
+        self.is_stopping || self.halt.is_some()
+    }
+
+    fn check_targets(&mut self, operation: &dyn Operation) -> Result<(), Halt> {
+        let targets = operation.targets().map_err(Halt::Keyring)?;
+        if let Some(missing) = start::missing_target(&self.state.definition, &targets) {
+            return Err(Halt::Target(missing));
+        }
+        self.state.targets_changed |= targets != self.state.targets;
+        Ok(())
+    }
+
+    fn list(&mut self, now: Duration) -> Step {
+        if let Err(until) = self.limiter.begin_listing(now) {
+            return Step::Wait { until: Some(until) };
+        }
+        let (after, most) = (self.state.after.clone(), self.state.definition.page);
+        Step::List { after, most }
+    }
+
+    /// Takes the result of [`Step::List`].
+    pub fn listed(&mut self, page: Result<Page, StoreError>, now: Duration) {
+        let page = match page {
+            Ok(page) => page,
+            Err(error) => {
+                self.tries += 1;
+                if error.is_retryable() && self.tries < TRIES {
+                    self.limiter.slow_down(page::wait(self.tries, error.retry_after()), now);
+                } else {
+                    self.halt = Some(Halt::Listing(error));
+                }
+                return;
+            }
+        };
+        self.tries = 0;
+        let mut before = self.state.after.as_ref();
+        for item in &page.items {
+            if before.is_some_and(|before| *before >= item.key) {
+                self.halt = Some(Halt::Order(item.key.clone()));
+                return;
+            }
+            before = Some(&item.key);
+        }
+        if page.items.is_empty() && !page.is_last {
+            self.halt = Some(Halt::NoProgress);
+            return;
+        }
+        let last = before.cloned();
+        let Checkpoint { definition, shard, stage, .. } = &self.state;
+        let is_mine = |item: &&crate::Listed| {
+            let item_stage = stage_of(&definition.stages, definition.seed, &item.key);
+            shard.has(&item.key) && item_stage == *stage
+        };
+        let mine: Vec<_> = page.items.iter().filter(is_mine).cloned().collect();
+        let writes = self.state.definition.writes();
+        let mut works = Vec::with_capacity(mine.len());
+        for item in mine {
+            let records = self.records.records(&item.key).to_vec();
+            works.push(Work::new(item, records, writes));
+        }
+        self.page = PageWork::new(works, last, page.is_last);
+        self.phase = Phase::Page;
+    }
+
+    /// Takes the result of [`Step::Probe`].
+    pub fn probed(&mut self, probed: Result<Replaced, StoreError>, now: Duration) {
+        match probed {
+            Ok(Replaced::Conflict | Replaced::Gone) => self.is_probed = true,
+            Ok(Replaced::Done | Replaced::NoRoom) => self.halt = Some(Halt::NoCompareAndSwap),
+            Err(error) => {
+                self.tries += 1;
+                if error.is_retryable() && self.tries < TRIES {
+                    self.limiter.slow_down(page::wait(self.tries, error.retry_after()), now);
+                    return;
+                }
+                self.halt = Some(Halt::Probe(error));
+            }
+        }
+        self.tries = 0;
+    }
+
+    /// Takes the result of [`Step::Append`]: the length of the undo log.
+    pub fn appended(&mut self, appended: io::Result<u64>) {
+        match appended {
+            Ok(len) => {
+                self.undo_len = len;
+                self.page.intended_is_logged(&mut self.records);
+            }
+            Err(error) => self.halt = Some(Halt::Records(error.to_string())),
+        }
+    }
+
+    /// Takes the result of [`Step::Save`].
+    pub fn saved(&mut self, saved: io::Result<()>) {
+        if let Err(error) = saved {
+            self.halt = Some(Halt::Records(error.to_string()));
+            self.phase = Phase::List;
+            return;
+        }
+        self.state.failures_bytes += self.failures.len() as u64;
+        self.failures.clear();
+        self.phase = match &self.state {
+            state if state.is_finished => Phase::Done,
+            state if state.at_gate_since.is_some() => Phase::Gate,
+            _ => Phase::List,
+        };
+        let limit = self.state.definition.failure_limit;
+        if self.phase != Phase::Done && limit.is_exceeded(self.run_failures, self.run_items) {
+            let (failures, items) = (self.run_failures, self.run_items);
+            self.halt = Some(Halt::FailureRate { failures, items });
+        }
+    }
+
+    /// Takes the decision about [`Step::Gate`]: whether to go on with the next stage.
+    pub fn decide(&mut self, goes_on: bool) {
+        let report = self.stage_report();
+        if !goes_on {
+            self.halt = Some(Halt::Stage(report));
+            return;
+        }
+        self.state.stages.push(report);
+        self.state.stage += 1;
+        self.state.after = None;
+        self.state.at_gate_since = None;
+        (self.state.stage_items, self.state.stage_failures) = (0, 0);
+        self.phase = Phase::Save;
+    }
+
+    fn stage_report(&self) -> StageReport {
+        let Checkpoint { stage, stage_failures, stage_items, definition, .. } = &self.state;
+        StageReport::new(*stage, *stage_failures, *stage_items, definition.failure_limit)
+    }
+
+    fn gate(&mut self, now: Duration) -> Step {
+        let Checkpoint { at_gate_since, definition, stage, .. } = &self.state;
+        let soak = definition.stages.get(*stage).map_or(0, |stage| stage.soak_seconds);
+        let until = Duration::from_secs(at_gate_since.unwrap_or(0).saturating_add(soak));
+        match now < until {
+            true => Step::Wait { until: Some(until) },
+            false => Step::Gate(self.stage_report()),
+        }
+    }
+
+    /// Adds the outcomes of the page to the state.
+    fn finish_page(&mut self, now: Duration) {
+        let page = std::mem::take(&mut self.page);
+        let state = &mut self.state;
+        state.tally = state.tally.plus(page.tally);
+        state.census.merge(&page.census);
+        let (failures, items) = (page.tally.failed, page.tally.failed + page.tally.changed);
+        state.stage_items += items;
+        state.stage_failures += failures;
+        self.run_items += items;
+        self.run_failures += failures;
+        match &page.last {
+            Some(last) if !page.is_last => self.records.forget_through(last),
+            _ => self.records.clear(),
+        }
+        if state.definition.dry_run {
+            state.undo_bytes += page.dry_run_bytes;
+        } else if self.records.is_empty() {
+            // Else a run that was killed had a longer page, and its records are still needed.
+            state.undo_bytes = self.undo_len;
+        }
+        state.after = page.last.or(state.after.take());
+        self.failures.extend(page.failures);
+        self.phase = Phase::Save;
+        if page.is_last {
+            let is_last_stage = state.stage + 1 >= state.definition.stages.len();
+            state.at_gate_since = (!is_last_stage).then_some(now.as_secs());
+            state.is_finished = is_last_stage;
+            if is_last_stage {
+                let report = self.stage_report();
+                self.state.stages.push(report);
+            }
+        } else if page.tally.listed == 0 {
+            // Nothing to remember: a run that lists again from the last checkpoint comes here again.
+            self.phase = Phase::List;
+        }
+    }
+
+    fn save(&mut self, now: Duration) -> Step {
+        if self.state.definition.dry_run {
+            self.saved(Ok(()));
+            return Step::Wait { until: Some(now) };
+        }
+        self.state.written = now.as_secs();
+        Step::Save {
+            failures_at: self.state.failures_bytes,
+            failures: self.failures.clone(),
+            checkpoint: Checkpoint {
+                failures_bytes: self.state.failures_bytes + self.failures.len() as u64,
+                ..self.state.clone()
+            }
+            .to_bytes(),
+        }
+    }
+
+    fn end(&mut self, now: Duration) -> Step {
+        let report = Box::new(Report::new(&self.state, now.as_secs()));
+        Step::Done(match self.halt.clone() {
+            Some(why) => End::Halted { why, report },
+            None if !self.state.is_finished => End::Stopped(report),
+            None if !self.state.tally.is_balanced() => End::Halted { why: Halt::Counts, report },
+            None => End::Finished(report),
+        })
+    }
+}

@@ -1,0 +1,267 @@
+//! One page of items: prepared, logged together, replaced, counted.
+
+use super::{Halt, Job, Probe, Step};
+use crate::census::Census;
+use crate::item::{ItemKey, Listed};
+use crate::outcome::{Exclusion, Failure, Outcome, Tally};
+use crate::undo::{Record, UndoIndex, encode, record_len};
+use crate::work::{Finding, State, Work};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// Attempts to put back the old header of an item that was torn, beyond the attempts of a job.
+const REPAIRS: u8 = 4;
+
+/// The items of one page.
+#[derive(Debug, Default)]
+pub(super) struct PageWork {
+    todo: VecDeque<Work>,
+    out: usize,
+    /// Items with a new header that is not logged yet.
+    intended: Vec<Work>,
+    pub(super) tally: Tally,
+    pub(super) census: Census,
+    pub(super) failures: Vec<u8>,
+    /// The length of the records that a dry run does not write.
+    pub(super) dry_run_bytes: u64,
+    pub(super) last: Option<ItemKey>,
+    pub(super) is_last: bool,
+}
+
+impl PageWork {
+    pub(super) fn new(works: Vec<Work>, last: Option<ItemKey>, is_last: bool) -> Self {
+        let mut page = PageWork { todo: works.into(), last, is_last, ..PageWork::default() };
+        page.tally.listed = page.todo.len() as u64;
+        page
+    }
+
+    /// Returns whether no work is out, nor due although the job ends.
+    pub(super) fn is_idle(&self) -> bool {
+        self.out == 0 && !self.todo.iter().any(Work::is_repair)
+    }
+
+    /// Moves on what was waiting for the log.
+    pub(super) fn intended_is_logged(&mut self, records: &mut UndoIndex) {
+        for mut work in std::mem::take(&mut self.intended).into_iter().rev() {
+            work.state = match work.state {
+                State::Intended(intent) => {
+                    let record = Record::new(&intent.stored.header, &intent.new);
+                    records.add(work.key.clone(), record);
+                    State::Replace(intent)
+                }
+                other => other,
+            };
+            // Before what is not begun, which a budget may hold back.
+            self.todo.push_front(work);
+        }
+    }
+}
+
+impl Work {
+    pub(super) fn new(item: Listed, records: Vec<Record>, writes: bool) -> Self {
+        let Listed { key, bytes } = item;
+        Work { key, bytes, attempt: 1, records, writes, state: State::Read, read_time: None }
+    }
+
+    /// Returns whether an earlier attempt may have torn the header.
+    fn is_repair(&self) -> bool {
+        self.attempt > 1 && !self.records.is_empty()
+    }
+}
+
+/// Returns how long to wait after the failed attempt of a number.
+pub(super) fn wait(attempt: u8, asked: Option<Duration>) -> Duration {
+    let doubled = Duration::from_millis(250).saturating_mul(1 << attempt.min(6));
+    asked.unwrap_or(doubled).min(Duration::from_secs(60))
+}
+
+impl Job {
+    pub(super) fn next_of_page(&mut self, now: Duration) -> Step {
+        if self.is_ending() {
+            // What a store may have torn is repaired first.
+            self.page.todo.retain(Work::is_repair);
+            self.page.intended.clear();
+        }
+        if let Some(work) = self.page.todo.front() {
+            let begins = matches!(work.state, State::Read) && !self.is_ending();
+            if !(begins && self.is_over_budget()) {
+                if self.page.out >= self.limiter.concurrency() {
+                    return Step::Wait { until: None };
+                }
+                let moved = work.bytes.filter(|_| self.properties.moves_bodies).unwrap_or(0);
+                match self.limiter.begin(moved, now) {
+                    Err(until) if begins => return Step::Wait { until: Some(until) },
+                    _ => {}
+                }
+                if let Some(work) = self.page.todo.pop_front() {
+                    self.page.out += 1;
+                    return Step::Work(Box::new(work));
+                }
+            }
+        }
+        if self.page.out > 0 {
+            return Step::Wait { until: None };
+        }
+        if !self.page.intended.is_empty() {
+            return self.log(now);
+        }
+        if !self.page.todo.is_empty() {
+            self.halt.get_or_insert(Halt::Budget(self.tally().changed));
+        } else if !self.is_ending() {
+            self.finish_page(now);
+        }
+        Step::Wait { until: Some(now) }
+    }
+
+    /// Returns whether as many items are changed, or may be soon, as the limits allow.
+    fn is_over_budget(&self) -> bool {
+        let pending = (self.page.out + self.page.intended.len()) as u64;
+        let budget = self.limiter.limits().budget;
+        budget.is_some_and(|budget| self.tally().changed + pending >= budget)
+    }
+
+    /// Probes the store before the first write, then logs what is to be written.
+    fn log(&mut self, now: Duration) -> Step {
+        if !self.is_probed {
+            if let Err(until) = self.limiter.begin_listing(now) {
+                return Step::Wait { until: Some(until) };
+            }
+            let first = self.page.intended.first();
+            if let Some(Work { key, state: State::Intended(intent), .. }) = first {
+                return Step::Probe(Probe::new(key.clone(), intent.stored.clone()));
+            }
+        }
+        let mut batch = Vec::new();
+        for work in &self.page.intended {
+            if let State::Intended(intent) = &work.state {
+                encode(&mut batch, &work.key, &Record::new(&intent.stored.header, &intent.new));
+            }
+        }
+        Step::Append(batch)
+    }
+
+    /// Takes back work that was run.
+    pub fn done(&mut self, mut work: Box<Work>, now: Duration) {
+        self.page.out = self.page.out.saturating_sub(1);
+        if let Some(time) = work.read_time.take() {
+            self.limiter.measure(time, now);
+        }
+        match std::mem::replace(&mut work.state, State::Read) {
+            State::Finished(finding) => self.found(*work, finding, now),
+            State::Intended(intent) if self.state.definition.dry_run => {
+                self.page.dry_run_bytes += record_len(&work.key, &intent.stored.header);
+                let finding = match intent.left {
+                    Some(why) => Finding::Partly(why),
+                    None => Finding::Outcome(Outcome::Changed),
+                };
+                self.found(*work, finding, now);
+            }
+            state @ State::Intended(_) => {
+                work.state = state;
+                self.page.intended.push(*work);
+            }
+            // It was given back before its end.
+            state => {
+                work.state = state;
+                self.page.todo.push_front(*work);
+            }
+        }
+    }
+
+    /// Takes back work that panicked. It is tried once more.
+    pub fn panicked(&mut self, mut work: Box<Work>, message: &str, now: Duration) {
+        self.page.out = self.page.out.saturating_sub(1);
+        work.state = State::Read;
+        let outcome = Outcome::Failed(Failure::Panicked(message.into()));
+        let finding =
+            if work.attempt == 1 { Finding::Again(outcome) } else { Finding::Outcome(outcome) };
+        self.found(*work, finding, now);
+    }
+
+    fn found(&mut self, work: Work, finding: Finding, now: Duration) {
+        let records = self.records.records(&work.key);
+        let attempts = self.state.definition.attempts.max(1);
+        match finding {
+            Finding::Mismatch => {
+                self.halt.get_or_insert(Halt::Mismatch(work.key.clone()));
+                self.again_or(
+                    work,
+                    Outcome::Failed(Failure::Mismatch),
+                    attempts.saturating_add(REPAIRS),
+                );
+            }
+            Finding::Again(outcome) => {
+                if let Outcome::Failed(failure) = &outcome {
+                    let asked = retry_after(failure);
+                    if !matches!(failure, Failure::Mismatch | Failure::Panicked(_)) {
+                        self.limiter.slow_down(wait(work.attempt, asked), now);
+                    }
+                }
+                let repairs = if records.is_empty() { 0 } else { REPAIRS };
+                self.again_or(work, outcome, attempts.saturating_add(repairs));
+            }
+            Finding::Outcome(outcome) => self.count(&work, &outcome),
+            Finding::Partly(why) => {
+                self.page.tally.partly += 1;
+                self.count(&work, &Outcome::Changed);
+                self.list_failure(&work.key, "partly", &why, false);
+            }
+            Finding::Counted(facts) => {
+                self.page.census.count(&facts, work.bytes.unwrap_or(0));
+                self.count(&work, &Outcome::Current);
+            }
+        }
+    }
+
+    /// Tries the item again, or counts the outcome if that was the last attempt.
+    fn again_or(&mut self, mut work: Work, outcome: Outcome, attempts: u8) {
+        if work.attempt >= attempts {
+            self.count(&work, &outcome);
+            return;
+        }
+        work.attempt += 1;
+        work.state = State::Read;
+        work.records = self.records.records(&work.key).to_vec();
+        self.page.todo.push_back(work);
+    }
+
+    fn count(&mut self, work: &Work, outcome: &Outcome) {
+        self.page.tally.count(outcome);
+        match outcome {
+            Outcome::Failed(failure) => {
+                self.list_failure(
+                    &work.key,
+                    "failed",
+                    &failure.to_string(),
+                    failure.is_retryable(),
+                );
+            }
+            Outcome::Conflict => {
+                let why = "another writer changed it in each attempt";
+                self.list_failure(&work.key, "conflict", why, true);
+            }
+            Outcome::Excluded(Exclusion::NotInLog) => {
+                let why = Exclusion::NotInLog.to_string();
+                self.list_failure(&work.key, "excluded", &why, false);
+            }
+            _ => {}
+        }
+    }
+
+    /// Adds a line to the list of failures (FORMAT 3).
+    fn list_failure(&mut self, item: &ItemKey, outcome: &str, why: &str, retryable: bool) {
+        let line = serde_json::json!({
+            "item": item, "outcome": outcome, "why": why, "retryable": retryable,
+        });
+        self.page.failures.extend(line.to_string().into_bytes());
+        self.page.failures.push(b'\n');
+    }
+}
+
+fn retry_after(failure: &Failure) -> Option<Duration> {
+    match failure {
+        Failure::Store(error) => error.retry_after(),
+        Failure::Envelope(error) => error.retry_after(),
+        _ => None,
+    }
+}

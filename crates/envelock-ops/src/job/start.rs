@@ -1,0 +1,273 @@
+//! The beginning of a job, and what it refuses.
+
+use super::page::PageWork;
+use super::{Job, Phase};
+use crate::checkpoint::Checkpoint;
+use crate::definition::{Definition, Task, VersionName};
+use crate::limits::{Limiter, Limits};
+use crate::operation::Operation;
+use crate::shard::Shard;
+use crate::stage::are_valid;
+use crate::store::{CompareAndSwap, Properties};
+use crate::undo::UndoIndex;
+use envelock::SlotLabel;
+use std::time::Duration;
+
+/// What a job needs to know when it begins, from the outside.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "callers fill it in")]
+pub struct Start<'a> {
+    /// The time, as a duration since 1970.
+    pub now: Duration,
+    /// What the store is.
+    pub properties: Properties,
+    /// The limits.
+    pub limits: Limits,
+    /// The change number of the keyring, where it has one (`FileKeyring`).
+    pub keyring_change: Option<u64>,
+    /// The versions that items are expected to be under. The job refuses if one of them cannot be read.
+    pub sources: &'a [SlotLabel<'a>],
+    /// How much room the undo log needs and has, where that is known.
+    pub undo_room: Option<UndoRoom>,
+}
+
+impl Start<'_> {
+    /// Returns what every job needs.
+    pub fn new(now: Duration, properties: Properties) -> Self {
+        let limits = Limits::default();
+        Start { now, properties, limits, keyring_change: None, sources: &[], undo_room: None }
+    }
+}
+
+/// The room for the undo log, in bytes.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "two numbers")]
+pub struct UndoRoom {
+    /// What a dry run reported as `undo_bytes`.
+    pub needed: u64,
+    /// What is free where the log is written.
+    pub free: u64,
+}
+
+/// Why a job does not begin. Nothing was read or written.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The definition contradicts itself.
+    #[error("the definition is invalid: {0}")]
+    Definition(&'static str),
+    /// The store is not that of the definition.
+    #[error("the job is defined for {defined}, and the store is {found}")]
+    OtherSource {
+        /// The name in the definition.
+        defined: String,
+        /// The name of the store.
+        found: String,
+    },
+    /// The store has no compare-and-swap.
+    #[error("{0} has no compare-and-swap, so that work of other writers would be lost")]
+    NoCompareAndSwap(String),
+    /// A version that is to be primary is not. Applications would go on wrapping under another one.
+    #[error("{0} is not primary: promote it first, or plan the job for what is primary")]
+    NotPrimary(VersionName),
+    /// The keyring wraps under a name that the definition does not allow.
+    #[error("headers would be wrapped under {0}, which the definition does not allow")]
+    NameNotAllowed(VersionName),
+    /// Items under this version cannot be read.
+    #[error("items under {version} cannot be rewrapped: {why}")]
+    Unreadable {
+        /// The version.
+        version: VersionName,
+        /// Why.
+        why: String,
+    },
+    /// The keyring is older than that of the checkpoint.
+    #[error("the keyring has change {found} and had {saved} before: use the newer key file")]
+    OlderKeyring {
+        /// The change number now.
+        found: u64,
+        /// That of the checkpoint.
+        saved: u64,
+    },
+    /// The undo log does not fit.
+    #[error("the undo log needs {needed} bytes and {free} are free: use another directory")]
+    UndoRoom {
+        /// The bytes that are needed.
+        needed: u64,
+        /// The bytes that are free.
+        free: u64,
+    },
+    /// The checkpoint is of another definition.
+    #[error("the checkpoint belongs to job {found}, not {defined}: use another directory")]
+    OtherJob {
+        /// The id of the definition.
+        defined: String,
+        /// The id in the checkpoint.
+        found: String,
+    },
+    /// The checkpoint is of another shard.
+    #[error("the checkpoint belongs to shard {found}, not {given}")]
+    OtherShard {
+        /// The shard that is given.
+        given: Shard,
+        /// That of the checkpoint.
+        found: Shard,
+    },
+    /// The keys do not serve for the task.
+    #[error("the task cannot be done: {0}")]
+    Keys(String),
+    /// The keyring cannot be read.
+    #[error(transparent)]
+    Envelope(#[from] envelock::Error),
+}
+
+impl Job {
+    /// Begins one shard of a job.
+    ///
+    /// `undo_len` is the length of its undo log, which may have records of an earlier run whose checkpoint was lost.
+    /// Their items count as current.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub fn new(
+        definition: Definition,
+        shard: Shard,
+        undo_len: u64,
+        start: &Start<'_>,
+        operation: &dyn Operation,
+    ) -> Result<Self, StartError> {
+        check(&definition, start, operation)?;
+        let mut state = Checkpoint::new(definition, shard, start.now.as_secs());
+        state.targets = operation.targets()?;
+        if !state.definition.dry_run {
+            state.undo_bytes = undo_len;
+        }
+        // The first checkpoint comes before the first item, so that a crash in the first page is counted exactly.
+        Ok(Job::with_state(state, Phase::Save, UndoIndex::default(), undo_len, start))
+    }
+
+    /// Resumes one shard of a job from its checkpoint.
+    ///
+    /// `undo_tail` is the undo log from [`Checkpoint::undo_bytes`] on, and `undo_len` its whole length. Items in the
+    /// tail that have their new header count as changed, since the job changed them after the checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub fn resume(
+        definition: &Definition,
+        shard: Shard,
+        checkpoint: Checkpoint,
+        undo: (&[u8], u64),
+        start: &Start<'_>,
+        operation: &dyn Operation,
+    ) -> Result<Self, StartError> {
+        let (undo_tail, undo_len) = undo;
+        if checkpoint.definition != *definition {
+            let (defined, found) = (definition.id(), checkpoint.job);
+            return Err(StartError::OtherJob { defined, found });
+        }
+        if checkpoint.shard != shard {
+            return Err(StartError::OtherShard { given: shard, found: checkpoint.shard });
+        }
+        check(definition, start, operation)?;
+        if let (Some(found), Some(saved)) = (start.keyring_change, checkpoint.keyring_change) {
+            if found < saved {
+                return Err(StartError::OlderKeyring { found, saved });
+            }
+        }
+        let mut state = checkpoint;
+        state.undo_lost |= undo_len < state.undo_bytes;
+        let phase = match &state {
+            state if state.is_finished => Phase::Done,
+            state if state.at_gate_since.is_some() => Phase::Gate,
+            _ => Phase::List,
+        };
+        Ok(Job::with_state(state, phase, UndoIndex::tail(undo_tail), undo_len, start))
+    }
+
+    fn with_state(
+        mut state: Checkpoint,
+        phase: Phase,
+        records: UndoIndex,
+        undo_len: u64,
+        start: &Start<'_>,
+    ) -> Self {
+        state.keyring_change = start.keyring_change.or(state.keyring_change);
+        Job {
+            state,
+            properties: start.properties.clone(),
+            phase,
+            limiter: Limiter::new(start.limits),
+            records,
+            page: PageWork::default(),
+            failures: Vec::new(),
+            undo_len,
+            is_probed: false,
+            tries: 0,
+            run_items: 0,
+            run_failures: 0,
+            is_stopping: false,
+            halt: None,
+        }
+    }
+}
+
+/// Returns the first version that is to be primary and is not.
+pub(super) fn missing_target(
+    definition: &Definition,
+    targets: &[VersionName],
+) -> Option<VersionName> {
+    let Task::Rewrap { to, .. } = &definition.task else { return None };
+    to.iter().find(|version| !targets.contains(version)).cloned()
+}
+
+fn check(
+    definition: &Definition,
+    start: &Start<'_>,
+    operation: &dyn Operation,
+) -> Result<(), StartError> {
+    let invalid = |why| Err(StartError::Definition(why));
+    if !are_valid(&definition.stages) {
+        return invalid("stages must grow, and the last one must have all items");
+    }
+    if !definition.failure_limit.is_valid() {
+        return invalid("the limit of failures and its confidence must be between nothing and all");
+    }
+    if definition.page == 0 || definition.attempts == 0 {
+        return invalid("a page has at least one item, which is tried at least once");
+    }
+    let Properties { name, compare_and_swap, .. } = &start.properties;
+    if definition.source != *name {
+        let (defined, found) = (definition.source.clone(), name.clone());
+        return Err(StartError::OtherSource { defined, found });
+    }
+    if definition.writes() && *compare_and_swap == CompareAndSwap::Missing {
+        return Err(StartError::NoCompareAndSwap(name.clone()));
+    }
+    if let Some(why) = operation.refusal(&definition.task) {
+        return Err(StartError::Keys(why));
+    }
+    let targets = operation.targets()?;
+    if let Some(missing) = missing_target(definition, &targets) {
+        return Err(StartError::NotPrimary(missing));
+    }
+    let allowed = &definition.allowed_names;
+    let is_allowed = |target: &&VersionName| allowed.is_empty() || allowed.contains(&target.name);
+    if let Some(target) = targets.iter().find(|target| !is_allowed(target)) {
+        return Err(StartError::NameNotAllowed(target.clone()));
+    }
+    for label in start.sources {
+        if let Some(why) = operation.unreadable(label)? {
+            let version = VersionName::new(label.name.as_str(), label.version);
+            return Err(StartError::Unreadable { version, why });
+        }
+    }
+    match start.undo_room {
+        Some(UndoRoom { needed, free }) if definition.writes() && needed > free => {
+            Err(StartError::UndoRoom { needed, free })
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,55 @@
+#![doc = include_str!("../README.md")]
+// Each item that a feature adds says so on docs.rs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![forbid(unsafe_code)]
+#![deny(missing_docs, rustdoc::broken_intra_doc_links)]
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+// Which file holds what:
+//
+//   definition  what a job does              job/      the state machine of a job, step by step
+//   operation   what is done to one header   work      the state machine of one item
+//   store, item the interface of a store     stores/   stores
+//   checkpoint  the state between two pages  drivers/  who makes the calls, and has the clock
+//   undo        old headers, and intents     shard, stage, limits   which items, and when
+//   outcome, census, report                  what came of it
+
+mod census;
+mod checkpoint;
+mod definition;
+mod digest;
+pub mod drivers;
+mod item;
+mod job;
+mod limits;
+mod operation;
+mod outcome;
+mod report;
+mod shard;
+mod stage;
+mod store;
+pub mod stores;
+#[cfg(feature = "test-util")]
+pub mod test_util;
+mod undo;
+mod work;
+
+pub use census::{Census, ItemFacts, MAX_USES, Unopenable, Use};
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use definition::{CensusMode, Definition, Task, VersionName};
+pub use item::{ItemKey, Listed, MAX_ITEM_KEY_LEN, Page};
+pub use job::{End, Halt, Job, Probe, Start, StartError, Step, UndoRoom};
+pub use limits::Limits;
+pub use operation::{EnvelopeOperation, LabelCensus, Operation, Verdict};
+pub use outcome::{Exclusion, Failure, Outcome, Tally};
+pub use report::{MergeError, Merged, Report, merge};
+pub use shard::{Shard, ShardError};
+pub use stage::{FailureLimit, Stage, StageReport};
+pub use store::{
+    CompareAndSwap, Expected, Properties, Replaced, Store, StoreError, StoredHeader, Token,
+};
+pub use undo::{NotAnUndoLog, UndoIndex};
+pub use work::{Call, Work};

@@ -1,0 +1,379 @@
+//! What a task does to one header, in memory and proven. Nothing here reads or writes a store.
+
+use crate::census::{ItemFacts, Unopenable};
+use crate::definition::{CensusMode, Task, VersionName};
+use crate::item::ItemKey;
+use crate::outcome::{Exclusion, Failure};
+use crate::undo::UndoIndex;
+use envelock::keyring::{Freshness, KeyringError, PrimaryKey, Refusal};
+use envelock::{
+    Envelope, Error, GrantOptions, KeyVersion, Keyring, OsRandom, RandomSource, RewrapOptions,
+    SlotFinding, SlotLabel, SlotOutcome, inspect,
+};
+
+/// What a task does to one header.
+pub trait Operation: Send + Sync {
+    /// Decides what is due, by labels first, and makes the new header. A new header that is returned was
+    /// verified to open.
+    fn apply(&self, item: &ItemKey, header: &[u8]) -> Verdict;
+
+    /// Returns whether a slot of the header opens, with one unwrap for each slot that may. Called for items that a
+    /// killed job may have written, where a label may be half of a torn write.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] if that is unknown, because a back end did not decide it.
+    fn opens(&self, header: &[u8]) -> Result<bool, Error>;
+
+    /// Returns the versions that it would wrap under now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoPrimary`] or [`Error::Backend`].
+    fn targets(&self) -> Result<Vec<VersionName>, Error>;
+
+    /// Returns why items under a version cannot be changed, if they cannot.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backend`].
+    fn unreadable(&self, label: &SlotLabel<'_>) -> Result<Option<String>, Error>;
+
+    /// Returns why the task cannot be started with these keys, if it cannot.
+    fn refusal(&self, task: &Task) -> Option<String>;
+}
+
+/// The decision about one header.
+#[derive(Debug)]
+#[non_exhaustive]
+#[must_use]
+pub enum Verdict {
+    /// Nothing is due.
+    Current,
+    /// The header is to be replaced.
+    Change {
+        /// The new header, verified.
+        header: Vec<u8>,
+        /// Why a slot was left, if one was.
+        left: Option<String>,
+    },
+    /// The item was counted by a census.
+    Counted(ItemFacts),
+    /// It is none of the job's items.
+    Excluded(Exclusion),
+    /// Nothing can be done.
+    Failed(Failure),
+}
+
+impl From<Error> for Verdict {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::NotEnvelock { .. } => Verdict::Excluded(Exclusion::NotEnvelock),
+            error => Verdict::Failed(error.into()),
+        }
+    }
+}
+
+/// The operation of a [`Task`] with the keys of an envelope.
+pub struct EnvelopeOperation<K, R = OsRandom> {
+    envelope: Envelope<K, R>,
+    task: Task,
+    to: Option<Box<dyn Keyring>>,
+    undo: UndoIndex,
+}
+
+impl<K: Keyring, R: RandomSource> EnvelopeOperation<K, R> {
+    /// Returns the operation of `task`. [`Task::AddName`] also needs [`adding`](Self::adding), and
+    /// [`Task::Restore`] needs [`restoring`](Self::restoring).
+    pub fn new(envelope: Envelope<K, R>, task: Task) -> Self {
+        EnvelopeOperation { envelope, task, to: None, undo: UndoIndex::default() }
+    }
+
+    /// Adds slots of this keyring.
+    #[must_use]
+    pub fn adding(mut self, to: impl Keyring + 'static) -> Self {
+        self.to = Some(Box::new(to));
+        self
+    }
+
+    /// Restores the old headers of this undo log.
+    #[must_use]
+    pub fn restoring(mut self, undo: UndoIndex) -> Self {
+        self.undo = undo;
+        self
+    }
+
+    fn rewrap(
+        &self,
+        header: &[u8],
+        compromised: &[VersionName],
+        retiring: Option<&VersionName>,
+    ) -> Result<Verdict, Error> {
+        let is_foreign =
+            |label: &SlotLabel<'_>| self.freshness(label).map(|f| f == Freshness::NotMine);
+        if all_slots(header, is_foreign)? {
+            return Ok(Verdict::Excluded(Exclusion::OtherKeyring));
+        }
+        // The labels decide, without a call to a back end.
+        if !self.envelope.needs_rewrap(header)? {
+            return Ok(Verdict::Current);
+        }
+        let mut options = RewrapOptions::new();
+        for version in compromised {
+            if let Some(number) = KeyVersion::new(version.version) {
+                options = options.from_compromised(&version.name, number);
+            }
+        }
+        if let Some((version, number)) =
+            retiring.and_then(|v| Some((v, KeyVersion::new(v.version)?)))
+        {
+            options = options.retiring(&version.name, number);
+        }
+        let (new, report) = self.envelope.rewrap(header, options)?.into_parts();
+        let left = report.slots().iter().find_map(why_left);
+        Ok(match (report.is_changed(), left) {
+            (true, left) => Verdict::Change { header: new, left: left.map(|why| why.to_string()) },
+            (false, None) => Verdict::Current,
+            (false, Some(Left::Backend(error))) => {
+                Verdict::Failed(Failure::Envelope(Error::Backend(error)))
+            }
+            (false, Some(why)) => Verdict::Failed(Failure::SlotLeft(why.to_string())),
+        })
+    }
+
+    fn freshness(&self, label: &SlotLabel<'_>) -> Result<Freshness, Error> {
+        freshness(self.envelope.keyring(), label)
+    }
+
+    fn add_name(&self, header: &[u8], compromised: &[VersionName]) -> Result<Verdict, Error> {
+        let Some(to) = &self.to else { return Err(Error::NoPrimary) };
+        let mut is_current = true;
+        let parsed = inspect(header)?;
+        let each = &mut |primary: &PrimaryKey<'_>| {
+            is_current &= parsed.slots().any(|slot| slot.label.same_key(&primary.label));
+        };
+        to.visit_primaries(each).map_err(keyring_error)?;
+        if is_current {
+            return Ok(Verdict::Current);
+        }
+        let mut options = GrantOptions::new();
+        for version in compromised {
+            if let Some(number) = KeyVersion::new(version.version) {
+                options = options.from_compromised(&version.name, number);
+            }
+        }
+        let added = self.envelope.add_slot(header, &**to, options)?;
+        Ok(changed(added.is_changed(), added.into_header()))
+    }
+
+    fn remove_name(&self, header: &[u8], name: &str) -> Result<Verdict, Error> {
+        if all_slots(header, |label| Ok(label.name.as_str() != name))? {
+            return Ok(Verdict::Current);
+        }
+        let removed = self.envelope.remove_name(header, name)?;
+        Ok(changed(removed.is_changed(), removed.into_header()))
+    }
+
+    fn restore(&self, item: &ItemKey, header: &[u8]) -> Result<Verdict, Error> {
+        if self.undo.is_old(item, header) {
+            return Ok(Verdict::Current);
+        }
+        let Some(old) = self.undo.old_of(item, header) else {
+            return Ok(Verdict::Excluded(Exclusion::NotInLog));
+        };
+        Ok(match opens(&self.envelope, old)? {
+            true => Verdict::Change { header: old.to_vec(), left: None },
+            false => Verdict::Failed(Failure::OldHeader),
+        })
+    }
+
+    fn count(&self, header: &[u8]) -> Result<Verdict, Error> {
+        let examined = self.envelope.examine(header)?;
+        let (mut facts, mut is_opened, mut why) =
+            (ItemFacts::default(), false, Unopenable::OtherKeyring);
+        for (slot, finding) in examined.slots() {
+            facts.add(&slot.label, finding.is_opened());
+            is_opened |= finding.is_opened();
+            match finding {
+                // Nobody knows whether the slot opens, so the item is not counted.
+                SlotFinding::NotOpened(KeyringError::Backend(error)) => {
+                    return Err(Error::Backend(error.clone()));
+                }
+                SlotFinding::NotOpened(KeyringError::Refused(Refusal::UnknownVersion))
+                | SlotFinding::Opened
+                | SlotFinding::NotOpened(KeyringError::NotMine) => {}
+                SlotFinding::NotOpened(KeyringError::Refused(_)) => {
+                    why = why.max(Unopenable::Refused)
+                }
+                _ => why = why.max(Unopenable::NotVerified),
+            }
+        }
+        if !is_opened {
+            facts.set_unopenable(why);
+        }
+        Ok(Verdict::Counted(facts))
+    }
+}
+
+impl<K: Keyring, R: RandomSource + Send + Sync> Operation for EnvelopeOperation<K, R> {
+    fn apply(&self, item: &ItemKey, header: &[u8]) -> Verdict {
+        let verdict = match &self.task {
+            Task::Rewrap { from_compromised, retiring, .. } => {
+                self.rewrap(header, from_compromised, retiring.as_ref())
+            }
+            Task::AddName { from_compromised } => self.add_name(header, from_compromised),
+            Task::RemoveName { name } => self.remove_name(header, name),
+            Task::Restore { .. } => self.restore(item, header),
+            Task::Census { mode: CensusMode::Labels } => count_labels(header),
+            Task::Census { mode: CensusMode::Opened } => self.count(header),
+        };
+        verdict.unwrap_or_else(Verdict::from)
+    }
+
+    fn opens(&self, header: &[u8]) -> Result<bool, Error> {
+        opens(&self.envelope, header)
+    }
+
+    fn targets(&self) -> Result<Vec<VersionName>, Error> {
+        let mut names = Vec::new();
+        let mut add = |primary: &PrimaryKey<'_>| {
+            names.push(VersionName::new(primary.label.name.as_str(), primary.label.version));
+        };
+        match (&self.task, &self.to) {
+            (Task::Rewrap { .. }, _) => self.envelope.keyring().visit_primaries(&mut add),
+            (Task::AddName { .. }, Some(to)) => to.visit_primaries(&mut add),
+            _ => Ok(()),
+        }
+        .map_err(keyring_error)?;
+        Ok(names)
+    }
+
+    fn unreadable(&self, label: &SlotLabel<'_>) -> Result<Option<String>, Error> {
+        let named = match &self.task {
+            Task::Rewrap { from_compromised, .. } | Task::AddName { from_compromised } => {
+                from_compromised.contains(&VersionName::new(label.name.as_str(), label.version))
+            }
+            _ => true,
+        };
+        Ok(match self.freshness(label)? {
+            Freshness::Refused(refusal) => Some(refusal.to_string()),
+            Freshness::NotMine => Some("it belongs to another keyring".into()),
+            Freshness::Compromised if !named => {
+                Some("it is compromised, and the task does not name it".into())
+            }
+            _ => None,
+        })
+    }
+
+    fn refusal(&self, task: &Task) -> Option<String> {
+        if *task != self.task {
+            return Some("the keys are prepared for another task".into());
+        }
+        match task {
+            Task::AddName { .. } if self.to.is_none() => {
+                Some("no keyring is given whose slots are added".into())
+            }
+            Task::Restore { job } if self.undo.job() != Some(job) => {
+                Some(format!("no undo log of job {job} is given"))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A census of labels, which needs no key.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::exhaustive_structs, reason = "it has no state")]
+pub struct LabelCensus;
+
+impl Operation for LabelCensus {
+    fn apply(&self, _: &ItemKey, header: &[u8]) -> Verdict {
+        count_labels(header).unwrap_or_else(Verdict::from)
+    }
+
+    fn opens(&self, _: &[u8]) -> Result<bool, Error> {
+        Ok(false)
+    }
+
+    fn targets(&self) -> Result<Vec<VersionName>, Error> {
+        Ok(Vec::new())
+    }
+
+    fn unreadable(&self, _: &SlotLabel<'_>) -> Result<Option<String>, Error> {
+        Ok(None)
+    }
+
+    fn refusal(&self, task: &Task) -> Option<String> {
+        let is_labels = *task == Task::Census { mode: CensusMode::Labels };
+        (!is_labels).then(|| "only a census of labels needs no keys".into())
+    }
+}
+
+/// Returns whether a slot opens. Bytes that are no header do not open.
+fn opens<K: Keyring, R>(envelope: &Envelope<K, R>, header: &[u8]) -> Result<bool, Error> {
+    let Ok(examined) = envelope.examine(header) else { return Ok(false) };
+    let mut unknown = None;
+    for (_, finding) in examined.slots() {
+        match finding {
+            SlotFinding::Opened => return Ok(true),
+            SlotFinding::NotOpened(KeyringError::Backend(error)) => unknown = Some(error.clone()),
+            _ => {}
+        }
+    }
+    unknown.map_or(Ok(false), |error| Err(Error::Backend(error)))
+}
+
+fn count_labels(header: &[u8]) -> Result<Verdict, Error> {
+    let mut facts = ItemFacts::default();
+    inspect(header)?.slots().for_each(|slot| facts.add(&slot.label, false));
+    Ok(Verdict::Counted(facts))
+}
+
+fn changed(is_changed: bool, header: Vec<u8>) -> Verdict {
+    if is_changed { Verdict::Change { header, left: None } } else { Verdict::Current }
+}
+
+/// Returns whether all slots of a header pass, by their labels.
+fn all_slots(
+    header: &[u8],
+    passes: impl Fn(&SlotLabel<'_>) -> Result<bool, Error>,
+) -> Result<bool, Error> {
+    for slot in inspect(header)?.slots() {
+        if !passes(&slot.label)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn freshness<K: Keyring + ?Sized>(keyring: &K, label: &SlotLabel<'_>) -> Result<Freshness, Error> {
+    keyring.freshness(label).map_err(keyring_error)
+}
+
+/// The errors that a keyring has for what concerns no slot.
+fn keyring_error(error: KeyringError) -> Error {
+    match error {
+        KeyringError::Backend(error) => Error::Backend(error),
+        _ => Error::NoPrimary,
+    }
+}
+
+/// Why a rewrap left a slot.
+#[derive(Debug, thiserror::Error)]
+enum Left {
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("it is damaged or forged")]
+    NotVerified,
+    #[error("{0}")]
+    Backend(envelock::BackendError),
+}
+
+fn why_left(outcome: &SlotOutcome) -> Option<Left> {
+    match outcome {
+        SlotOutcome::Refused(refusal) => Some(Left::Refused(*refusal)),
+        SlotOutcome::NotVerified => Some(Left::NotVerified),
+        SlotOutcome::Backend(error) => Some(Left::Backend(error.clone())),
+        _ => None,
+    }
+}

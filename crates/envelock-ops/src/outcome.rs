@@ -1,0 +1,162 @@
+//! The outcome of one item, and the sums over many.
+
+use crate::store::StoreError;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// What happened to one item. Each item of a listing has exactly one outcome.
+#[derive(Clone, Debug)]
+#[must_use]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Its header was changed, or would be in a dry run.
+    Changed,
+    /// Nothing was due.
+    Current,
+    /// It is none of the job's items.
+    Excluded(Exclusion),
+    /// Another writer changed it in each attempt. A later run finds what that writer left.
+    Conflict,
+    /// It was deleted after it was listed.
+    Gone,
+    /// It stays as it was, for this reason.
+    Failed(Failure),
+}
+
+/// Why an item is none of the job's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Exclusion {
+    /// It does not begin with envelock's magic.
+    #[error("not an envelock message")]
+    NotEnvelock,
+    /// By their labels, all slots belong to other keyrings.
+    #[error("no slot is of this keyring, by the labels")]
+    OtherKeyring,
+    /// The undo log has no old header for the present one: the job did not write it.
+    #[error("the undo log has no old header for the present one")]
+    NotInLog,
+}
+
+/// Why an item failed.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The header was not read or not changed, for a reason of its bytes or of the keyring.
+    #[error(transparent)]
+    Envelope(#[from] envelock::Error),
+    /// The store did not do what was asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A slot of this keyring does not open, so that the header stays stale.
+    #[error("a slot of this keyring was left: {0}")]
+    SlotLeft(String),
+    /// The store reported success, and the item has neither the new header nor one of another writer.
+    #[error("the store reported success, and the header that was read back is not the new one")]
+    Mismatch,
+    /// The medium has no room for the new header.
+    #[error(
+        "no room for a header of {needed} bytes: encrypt the message again with more reserved room"
+    )]
+    NoRoom {
+        /// The length of the new header.
+        needed: usize,
+    },
+    /// The old header does not open any more, so it is not restored.
+    #[error("the old header does not open: enable the version that it was wrapped under")]
+    OldHeader,
+    /// The work of this item panicked twice.
+    #[error("the work of this item panicked: {0}")]
+    Panicked(String),
+}
+
+impl Failure {
+    /// Returns whether the same work may succeed later without any change.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Failure::Envelope(error) => error.is_retryable(),
+            Failure::Store(error) => error.is_retryable(),
+            Failure::Mismatch | Failure::Panicked(_) => true,
+            _ => false,
+        }
+    }
+}
+
+/// How many items had which outcome.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Tally {
+    /// The items that were listed and belong to the shard.
+    pub listed: u64,
+    /// [`Outcome::Changed`]: rewrapped, for example.
+    pub changed: u64,
+    /// [`Outcome::Current`].
+    pub current: u64,
+    /// [`Outcome::Excluded`].
+    pub excluded: u64,
+    /// [`Outcome::Conflict`].
+    pub conflict: u64,
+    /// [`Outcome::Gone`].
+    pub gone: u64,
+    /// [`Outcome::Failed`].
+    pub failed: u64,
+    /// Of the changed items, those of which a slot was left because it does not open.
+    pub partly: u64,
+}
+
+impl Tally {
+    /// Counts an outcome.
+    pub(crate) fn count(&mut self, outcome: &Outcome) {
+        let counter = match outcome {
+            Outcome::Changed => &mut self.changed,
+            Outcome::Current => &mut self.current,
+            Outcome::Excluded(_) => &mut self.excluded,
+            Outcome::Conflict => &mut self.conflict,
+            Outcome::Gone => &mut self.gone,
+            Outcome::Failed(_) => &mut self.failed,
+        };
+        *counter += 1;
+    }
+
+    /// Returns the sum of both.
+    #[must_use]
+    pub fn plus(self, other: Tally) -> Tally {
+        Tally {
+            listed: self.listed + other.listed,
+            changed: self.changed + other.changed,
+            current: self.current + other.current,
+            excluded: self.excluded + other.excluded,
+            conflict: self.conflict + other.conflict,
+            gone: self.gone + other.gone,
+            failed: self.failed + other.failed,
+            partly: self.partly + other.partly,
+        }
+    }
+
+    /// Returns whether every listed item has exactly one outcome.
+    pub fn is_balanced(&self) -> bool {
+        let Tally { changed, current, excluded, conflict, gone, failed, .. } = *self;
+        changed + current + excluded + conflict + gone + failed == self.listed
+    }
+
+    /// Returns whether no item is left for a later run.
+    pub fn is_complete(&self) -> bool {
+        self.conflict == 0 && self.failed == 0 && self.partly == 0
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { listed, changed, current, excluded, conflict, gone, failed, partly } = *self;
+        write!(
+            f,
+            "changed {changed} + current {current} + excluded {excluded} + conflict {conflict} \
+             + gone {gone} + failed {failed} = listed {listed}"
+        )?;
+        if partly > 0 {
+            write!(f, "; {partly} of the changed have a slot that does not open")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! The report of a shard, and that of a whole job.
+
+use crate::census::Census;
+use crate::checkpoint::Checkpoint;
+use crate::definition::Definition;
+use crate::outcome::Tally;
+use crate::shard::Shard;
+use crate::stage::StageReport;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+const FORMAT: &str = "envelock job report";
+const VERSION: u32 = 1;
+
+/// The report of one shard of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Report {
+    format: String,
+    version: u32,
+    /// The id of the job.
+    pub job: String,
+    /// Its definition.
+    pub definition: Definition,
+    /// The shard.
+    pub shard: Shard,
+    /// Whether every item of the shard was dealt with. A report of a job that was stopped or halted is not complete.
+    pub is_complete: bool,
+    /// The counts.
+    pub tally: Tally,
+    /// What a census found.
+    pub census: Option<Census>,
+    /// What the stages proved.
+    pub stages: Vec<StageReport>,
+    /// Whether the primaries changed while the job ran, so that "current" had two meanings: run it again.
+    pub targets_changed: bool,
+    /// The length of the undo log; in a dry run, the length that it would have.
+    pub undo_bytes: u64,
+    /// Whether the undo log was cut, so that not every header can be restored.
+    pub undo_lost: bool,
+    /// When the job began, in seconds since 1970.
+    pub began: u64,
+    /// When the report was made, in seconds since 1970.
+    pub ended: u64,
+}
+
+impl Report {
+    pub(crate) fn new(state: &Checkpoint, now: u64) -> Self {
+        Report {
+            format: FORMAT.into(),
+            version: VERSION,
+            job: state.job.clone(),
+            definition: state.definition.clone(),
+            shard: state.shard,
+            is_complete: state.is_finished,
+            tally: state.tally,
+            census: (!state.census.is_empty()).then(|| state.census.clone()),
+            stages: state.stages.clone(),
+            targets_changed: state.targets_changed,
+            undo_bytes: state.undo_bytes,
+            undo_lost: state.undo_lost,
+            began: state.began,
+            ended: now,
+        }
+    }
+}
+
+/// The sum of the reports of all shards of a job.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Merged {
+    /// The id of the job.
+    pub job: String,
+    /// The counts of all shards.
+    pub tally: Tally,
+    /// The census of all shards.
+    pub census: Census,
+    /// How many shards there are.
+    pub shards: u32,
+    /// Whether the primaries changed while a shard ran.
+    pub targets_changed: bool,
+}
+
+/// Why reports are not merged.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MergeError {
+    /// There is no report.
+    #[error("no report is given")]
+    Nothing,
+    /// The reports are of different jobs, or of one job that was divided in different ways.
+    #[error("report of shard {shard} of job {job} does not belong to job {expected}")]
+    OtherJob {
+        /// The job of the report.
+        job: String,
+        /// Its shard.
+        shard: String,
+        /// The job of the first report.
+        expected: String,
+    },
+    /// Shards have no report.
+    #[error("no complete report of shard {} (counted from 0): run or resume it", list(.0))]
+    Missing(Vec<u32>),
+}
+
+fn list(shards: &[u32]) -> String {
+    shards.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Adds up the reports of all shards of a job. Of two reports of one shard, the later one counts.
+///
+/// # Errors
+///
+/// [`MergeError`]; a missing or incomplete shard is an error, since the sum would look complete.
+pub fn merge(reports: &[Report]) -> Result<Merged, MergeError> {
+    let first = reports.first().ok_or(MergeError::Nothing)?;
+    let mut shards: BTreeMap<u32, &Report> = BTreeMap::new();
+    for report in reports {
+        if report.job != first.job || report.shard.count() != first.shard.count() {
+            return Err(MergeError::OtherJob {
+                job: report.job.clone(),
+                shard: report.shard.to_string(),
+                expected: first.job.clone(),
+            });
+        }
+        let before = shards.get(&report.shard.index());
+        let is_newer = before.is_none_or(|before| {
+            (before.is_complete, before.ended) <= (report.is_complete, report.ended)
+        });
+        if is_newer {
+            shards.insert(report.shard.index(), report);
+        }
+    }
+    let is_missing = |index: &u32| shards.get(index).is_none_or(|report| !report.is_complete);
+    let missing: Vec<u32> = (0..first.shard.count()).filter(is_missing).collect();
+    if !missing.is_empty() {
+        return Err(MergeError::Missing(missing));
+    }
+    let mut merged = Merged {
+        job: first.job.clone(),
+        tally: Tally::default(),
+        census: Census::default(),
+        shards: first.shard.count(),
+        targets_changed: false,
+    };
+    for report in shards.values() {
+        merged.tally = merged.tally.plus(report.tally);
+        merged.targets_changed |= report.targets_changed;
+        if let Some(census) = &report.census {
+            merged.census.merge(census);
+        }
+    }
+    Ok(merged)
+}

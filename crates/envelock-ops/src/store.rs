@@ -1,0 +1,250 @@
+//! The interface of a store of headers.
+
+use crate::item::{ItemKey, Page};
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A medium that stores headers, each under the key of its item.
+///
+/// Methods take `&self`, may block, and are called from several threads at once. `test_util::conformance` (feature
+/// `test-util`) checks an implementation.
+///
+/// # Contract
+///
+/// - A change is visible to [`read`](Self::read) and durable when [`replace`](Self::replace) returns
+///   [`Replaced::Done`]. After an error it may or may not have happened, and may happen later; the condition
+///   then still holds.
+/// - `replace` writes the new header only if the stored one is still the expected one. A store that does not
+///   keep this loses the work of other writers, so a job probes it before its first write.
+/// - No method but `replace` and [`settle`](Self::settle) writes. A dry run calls neither.
+pub trait Store: Send + Sync {
+    /// Returns what the store is. The result does not change.
+    fn properties(&self) -> Properties;
+
+    /// Returns the first items after `after`, at most `most`, by ascending key.
+    ///
+    /// A page that is not the last has at least one item. An item that exists during the whole
+    /// listing is listed. An item that is created or deleted meanwhile may or may not be.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]. The listing is then tried again from the same key.
+    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError>;
+
+    /// Returns the header of an item; `None` if the item does not exist.
+    ///
+    /// The bytes are exactly the header. If the item has none, they are the first bytes of the item, up to 64.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the item may exist and was not read.
+    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError>;
+
+    /// Replaces the header of an item by `new` if it is still `expected`. The body is unchanged.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the header was perhaps not replaced.
+    fn replace(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        new: &[u8],
+    ) -> Result<Replaced, StoreError>;
+
+    /// Makes the header of an item durable if it is still `expected`, and finishes a replacement of it that was
+    /// cut off. Called for items that a killed job may have written, and where `read` returned `is_unsettled`.
+    ///
+    /// The provided method does nothing, which is right where a change is durable as soon as it is visible.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the header is perhaps not durable.
+    fn settle(&self, item: &ItemKey, expected: Expected<'_>) -> Result<Replaced, StoreError> {
+        let _ = (item, expected);
+        Ok(Replaced::Done)
+    }
+}
+
+macro_rules! forward_to_pointee {
+    ($($pointer:ty),*) => {$(
+        impl<S: Store + ?Sized> Store for $pointer {
+            fn properties(&self) -> Properties {
+                (**self).properties()
+            }
+            fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
+                (**self).list(after, most)
+            }
+            fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
+                (**self).read(item)
+            }
+            fn replace(
+                &self,
+                item: &ItemKey,
+                expected: Expected<'_>,
+                new: &[u8],
+            ) -> Result<Replaced, StoreError> {
+                (**self).replace(item, expected, new)
+            }
+            fn settle(&self, item: &ItemKey, expected: Expected<'_>) -> Result<Replaced, StoreError> {
+                (**self).settle(item, expected)
+            }
+        }
+    )*};
+}
+
+forward_to_pointee!(&S, Box<S>, Arc<S>);
+
+/// What a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "stores of other crates make it")]
+pub struct Properties {
+    /// A stable name, such as `dir:/srv/orders`. It is part of a job's definition.
+    pub name: String,
+    /// How strong its compare-and-swap is.
+    pub compare_and_swap: CompareAndSwap,
+    /// Whether a replacement of a header writes the whole message.
+    pub moves_bodies: bool,
+}
+
+/// How strong the compare-and-swap of a store is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CompareAndSwap {
+    /// The medium compares and replaces in one step.
+    Strong,
+    /// Only writers that use the same lock are excluded. Another writer's change is detected, unless it falls
+    /// between the last comparison and the write.
+    Advisory,
+    /// Changes of other writers can be lost. Jobs that write refuse such a store.
+    Missing,
+}
+
+/// A header that was read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "stores of other crates make it")]
+pub struct StoredHeader {
+    /// The header.
+    pub header: Vec<u8>,
+    /// What the medium compares instead of the header, such as an entity tag; empty if it has no such thing.
+    pub token: Token,
+    /// Whether [`settle`](Store::settle) has something to finish.
+    pub is_unsettled: bool,
+}
+
+impl StoredHeader {
+    /// Returns the condition that the header is still this one.
+    pub fn expected(&self) -> Expected<'_> {
+        Expected { header: &self.header, token: &self.token }
+    }
+}
+
+/// A value of the medium that changes with the item. Opaque; may be empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::exhaustive_structs, reason = "stores of other crates make it")]
+pub struct Token(pub Vec<u8>);
+
+/// The condition of a replacement.
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_structs, reason = "stores of other crates use it")]
+pub struct Expected<'a> {
+    /// The header that the item must still have.
+    pub header: &'a [u8],
+    /// The token that it was read with. If it is empty, the store compares the header.
+    pub token: &'a Token,
+}
+
+/// The outcome of a replacement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use]
+pub enum Replaced {
+    /// The item has the new header.
+    Done,
+    /// The item has another header than the expected one. Nothing was changed.
+    Conflict,
+    /// The item does not exist.
+    Gone,
+    /// The medium has no room for a header of this length. Nothing was changed.
+    NoRoom,
+}
+
+/// Why a store did not do what was asked.
+///
+/// The text contains that of the cause, and [`source`](Error::source) is the source of the cause.
+#[derive(Clone, Debug)]
+pub struct StoreError {
+    cause: Arc<dyn Error + Send + Sync>,
+    failure: StoreFailure,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum StoreFailure {
+    Unavailable,
+    Throttled(Option<Duration>),
+    Broken,
+}
+
+impl StoreError {
+    fn new(cause: impl Into<Box<dyn Error + Send + Sync>>, failure: StoreFailure) -> Self {
+        StoreError { cause: Arc::from(cause.into()), failure }
+    }
+
+    /// Returns the error of a store that may do the same later.
+    pub fn unavailable(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        StoreError::new(cause, StoreFailure::Unavailable)
+    }
+
+    /// Returns the error of a store that accepts fewer calls than it gets.
+    pub fn throttled(
+        retry_after: Option<Duration>,
+        cause: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        StoreError::new(cause, StoreFailure::Throttled(retry_after))
+    }
+
+    /// Returns the error of an item or a store that fails again until it is repaired.
+    pub fn broken(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        StoreError::new(cause, StoreFailure::Broken)
+    }
+
+    /// Returns whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        !matches!(self.failure, StoreFailure::Broken)
+    }
+
+    /// Returns whether the store accepts fewer calls than it gets.
+    pub fn is_throttled(&self) -> bool {
+        matches!(self.failure, StoreFailure::Throttled(_))
+    }
+
+    /// Returns how long the store asks to wait before the next call, if it says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self.failure {
+            StoreFailure::Throttled(after) => after,
+            _ => None,
+        }
+    }
+
+    /// Returns the error of the store itself, if it is an `E`.
+    pub fn downcast_ref<E: Error + 'static>(&self) -> Option<&E> {
+        self.cause.downcast_ref()
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.failure {
+            StoreFailure::Throttled(_) => write!(f, "store is throttled: {}", self.cause),
+            _ => write!(f, "store failed: {}", self.cause),
+        }
+    }
+}
+
+impl Error for StoreError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.cause.source()
+    }
+}

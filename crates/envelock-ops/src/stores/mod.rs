@@ -1,0 +1,7 @@
+//! Stores of headers.
+
+mod memory;
+mod selection;
+
+pub use memory::MemoryStore;
+pub use selection::Selection;

@@ -1,0 +1,65 @@
+//! Some items of a store.
+
+use crate::item::{ItemKey, Listed, Page};
+use crate::store::{Expected, Properties, Replaced, Store, StoreError, StoredHeader};
+use std::fmt;
+
+/// The listed items of another store: a list of paths, the failures of a job, or the items of an undo log.
+///
+/// An item that does not exist is listed, and is gone when it is read.
+pub struct Selection<S> {
+    store: S,
+    name: String,
+    items: Vec<ItemKey>,
+}
+
+impl<S: Store> Selection<S> {
+    /// Returns the listed items of `store`, each once. `name` tells the selection apart from others; it
+    /// is part of the name of the store, and so of the definition of a job.
+    pub fn new(store: S, name: &str, items: impl IntoIterator<Item = ItemKey>) -> Self {
+        let mut items: Vec<_> = items.into_iter().collect();
+        items.sort_unstable();
+        items.dedup();
+        Selection { name: format!("{} of {}", name, store.properties().name), store, items }
+    }
+}
+
+impl<S: Store> Store for Selection<S> {
+    fn properties(&self) -> Properties {
+        Properties { name: self.name.clone(), ..self.store.properties() }
+    }
+
+    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
+        let from = after.map_or(0, |after| self.items.partition_point(|item| item <= after));
+        let rest = self.items.get(from..).unwrap_or_default();
+        let listed = |key: &ItemKey| Listed { key: key.clone(), bytes: None };
+        let items = rest.iter().take(most).map(listed).collect();
+        Ok(Page { items, is_last: rest.len() <= most })
+    }
+
+    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
+        self.store.read(item)
+    }
+
+    fn replace(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        new: &[u8],
+    ) -> Result<Replaced, StoreError> {
+        self.store.replace(item, expected, new)
+    }
+
+    fn settle(&self, item: &ItemKey, expected: Expected<'_>) -> Result<Replaced, StoreError> {
+        self.store.settle(item, expected)
+    }
+}
+
+impl<S> fmt::Debug for Selection<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Selection")
+            .field("name", &self.name)
+            .field("items", &self.items.len())
+            .finish_non_exhaustive()
+    }
+}

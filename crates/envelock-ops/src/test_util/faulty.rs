@@ -1,0 +1,227 @@
+//! A store that breaks its contract, or uses all the freedom that the contract leaves.
+
+use super::SplitMix;
+use crate::item::{ItemKey, Page};
+use crate::store::{
+    CompareAndSwap, Expected, Properties, Replaced, Store, StoreError, StoredHeader,
+};
+use crate::stores::MemoryStore;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a faulty store does wrong. The first three are within the contract of a [`Store`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A call fails, and a replacement does not happen.
+    Fails,
+    /// A replacement happens and is reported as failed, or as a conflict with itself.
+    Denies,
+    /// A replacement is reported as failed and happens later, if its condition then holds.
+    Delays,
+    /// A replacement happens in part and is reported as failed.
+    Tears,
+    /// A replacement happens in part and is reported as done.
+    TearsSilently,
+    /// A replacement is reported as done and does not happen.
+    Loses,
+    /// The condition of a replacement is ignored.
+    IgnoresConditions,
+}
+
+impl Fault {
+    /// All faults.
+    pub const ALL: &'static [Fault] = &[
+        Fault::Fails,
+        Fault::Denies,
+        Fault::Delays,
+        Fault::Tears,
+        Fault::TearsSilently,
+        Fault::Loses,
+        Fault::IgnoresConditions,
+    ];
+}
+
+/// A store in memory that has faults at random, from a seed.
+#[derive(Debug)]
+pub struct FaultyStore {
+    store: MemoryStore,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    random: SplitMix,
+    faults: Vec<Fault>,
+    /// One call in so many has a fault.
+    one_in: u64,
+    /// How many faults are left.
+    left: u32,
+    delayed: Vec<(ItemKey, Vec<u8>, Vec<u8>)>,
+}
+
+impl FaultyStore {
+    /// Returns a store with one of `faults` in one of `one_in` calls, at most `most` times.
+    pub fn new(store: MemoryStore, seed: u64, faults: &[Fault], one_in: u64, most: u32) -> Self {
+        let (random, faults) = (SplitMix::new(seed), faults.to_vec());
+        let state = State { random, faults, one_in, left: most, delayed: Vec::new() };
+        FaultyStore { store, state: Mutex::new(state) }
+    }
+
+    /// Returns the store without faults.
+    pub fn inner(&self) -> &MemoryStore {
+        &self.store
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries out what was delayed.
+    ///
+    /// # Panics
+    ///
+    /// Never.
+    pub fn carry_out_delayed(&self) {
+        let delayed = std::mem::take(&mut self.state().delayed);
+        for (item, old, new) in delayed {
+            if self.store.header(&item).as_ref() == Some(&old) {
+                self.store.insert(item, new);
+            }
+        }
+    }
+
+    /// Has no fault from now on, and carries out what was delayed.
+    pub fn repair(&self) {
+        self.carry_out_delayed();
+        self.state().left = 0;
+    }
+
+    /// Carries out a replacement as a store does whose process or connection dies meanwhile: not, wholly, in part or
+    /// later.
+    pub fn interrupted_replace(&self, item: &ItemKey, old: &[u8], new: &[u8]) {
+        if self.store.header(item).as_deref() != Some(old) {
+            return;
+        }
+        let faults = self.state().faults.clone();
+        let way = self.state().random.below(4);
+        match way {
+            0 => {}
+            1 => self.store.insert(item.clone(), new),
+            2 if faults.contains(&Fault::Tears) => self.tear(item, old, new),
+            3 if faults.contains(&Fault::Delays) => self.delay(item, old, new),
+            _ => {}
+        }
+    }
+
+    fn fault(&self, possible: &[Fault]) -> Option<Fault> {
+        let mut state = self.state();
+        let one_in = state.one_in;
+        if state.left == 0 || !state.random.one_in(one_in) {
+            return None;
+        }
+        let faults: Vec<_> =
+            state.faults.iter().filter(|fault| possible.contains(fault)).copied().collect();
+        let at = state.random.below(faults.len() as u64);
+        let fault = faults.get(usize::try_from(at).unwrap_or(0)).copied()?;
+        state.left -= 1;
+        Some(fault)
+    }
+
+    /// Writes some bytes of the new header and leaves others as they were, or cuts it off.
+    fn tear(&self, item: &ItemKey, old: &[u8], new: &[u8]) {
+        let cut = usize::try_from(self.state().random.below(new.len() as u64 + 1)).unwrap_or(0);
+        let is_cut_off = self.state().random.one_in(3);
+        let mut torn = new.get(..cut).unwrap_or(new).to_vec();
+        if !is_cut_off {
+            torn.extend_from_slice(old.get(cut..).unwrap_or_default());
+        }
+        self.store.insert(item.clone(), torn);
+    }
+
+    fn delay(&self, item: &ItemKey, old: &[u8], new: &[u8]) {
+        self.state().delayed.push((item.clone(), old.to_vec(), new.to_vec()));
+    }
+
+    fn maybe_carry_out(&self) {
+        if self.state().random.one_in(8) {
+            self.carry_out_delayed();
+        }
+    }
+
+    fn failure(&self) -> StoreError {
+        match self.state().random.below(3) {
+            0 => StoreError::throttled(None, "too many requests"),
+            1 => StoreError::unavailable("connection reset"),
+            _ => StoreError::unavailable("timed out"),
+        }
+    }
+}
+
+impl Store for FaultyStore {
+    fn properties(&self) -> Properties {
+        Properties {
+            name: "faulty".into(),
+            compare_and_swap: CompareAndSwap::Strong,
+            moves_bodies: false,
+        }
+    }
+
+    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
+        self.maybe_carry_out();
+        match self.fault(&[Fault::Fails]) {
+            Some(_) => Err(self.failure()),
+            None => {
+                // A page may be shorter than asked for.
+                let fewer = self.state().random.below(most.min(3) as u64);
+                self.store.list(after, most - usize::try_from(fewer).unwrap_or(0))
+            }
+        }
+    }
+
+    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
+        self.maybe_carry_out();
+        match self.fault(&[Fault::Fails]) {
+            Some(_) => Err(self.failure()),
+            None => self.store.read(item),
+        }
+    }
+
+    fn replace(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        new: &[u8],
+    ) -> Result<Replaced, StoreError> {
+        self.maybe_carry_out();
+        if self.state().faults.contains(&Fault::IgnoresConditions) {
+            self.store.insert(item.clone(), new);
+            return Ok(Replaced::Done);
+        }
+        let holds = self.store.header(item).as_deref() == Some(expected.header);
+        match self.fault(Fault::ALL) {
+            Some(Fault::Fails) => Err(self.failure()),
+            Some(Fault::Denies) => {
+                let replaced = self.store.replace(item, expected, new)?;
+                match replaced {
+                    Replaced::Done if self.state().random.one_in(2) => Ok(Replaced::Conflict),
+                    Replaced::Done => Err(self.failure()),
+                    other => Ok(other),
+                }
+            }
+            Some(Fault::Delays) if holds => {
+                self.delay(item, expected.header, new);
+                Err(self.failure())
+            }
+            Some(Fault::Tears) if holds => {
+                self.tear(item, expected.header, new);
+                Err(self.failure())
+            }
+            Some(Fault::TearsSilently) if holds => {
+                self.tear(item, expected.header, new);
+                Ok(Replaced::Done)
+            }
+            Some(Fault::Loses) if holds => Ok(Replaced::Done),
+            _ => self.store.replace(item, expected, new),
+        }
+    }
+}

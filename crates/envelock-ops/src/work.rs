@@ -1,0 +1,281 @@
+//! The work on one item: a state machine that says which call to the store comes next.
+//!
+//! The order is what keeps messages: read, decide, make the new header and prove it, *wait for the log*, replace, read
+//! back. The work goes back to the job for the log, and again at its end.
+
+use crate::census::ItemFacts;
+use crate::digest::header_digest;
+use crate::item::ItemKey;
+use crate::operation::{Operation, Verdict};
+use crate::outcome::{Failure, Outcome};
+use crate::store::{Expected, Replaced, Store, StoreError, StoredHeader};
+use crate::undo::{Record, same_core};
+use std::time::Duration;
+
+/// The work on one item. A driver calls [`run`](Self::run), or makes the calls of [`next`](Self::next) itself, and
+/// gives it back with [`Job::done`](crate::Job::done).
+#[derive(Debug)]
+#[must_use]
+pub struct Work {
+    pub(crate) key: ItemKey,
+    pub(crate) bytes: Option<u64>,
+    /// Which attempt this is, from 1.
+    pub(crate) attempt: u8,
+    /// What earlier attempts wanted to write: of this run, or of one that was killed.
+    pub(crate) records: Vec<Record>,
+    pub(crate) writes: bool,
+    pub(crate) state: State,
+    /// How long the reads took, as the driver measured it.
+    pub(crate) read_time: Option<Duration>,
+}
+
+/// The call to the store that comes next.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Call<'w> {
+    /// [`Store::read`]; its result goes to [`Work::was_read`].
+    Read(&'w ItemKey),
+    /// [`Store::replace`]; its result goes to [`Work::was_written`].
+    Replace {
+        /// The item.
+        item: &'w ItemKey,
+        /// The condition.
+        expected: Expected<'w>,
+        /// The new header.
+        new: &'w [u8],
+    },
+    /// [`Store::settle`]; its result goes to [`Work::was_written`].
+    Settle {
+        /// The item.
+        item: &'w ItemKey,
+        /// The condition.
+        expected: Expected<'w>,
+    },
+    /// None: the work goes back to the job.
+    Return,
+}
+
+#[derive(Debug)]
+pub(crate) enum State {
+    Read,
+    Decide(StoredHeader),
+    /// Waits for the log.
+    Intended(Intent),
+    Replace(Intent),
+    ReadBack(Intent, Result<(), StoreError>),
+    Compare(Intent, Result<(), StoreError>, StoredHeader),
+    Settle(StoredHeader, Outcome),
+    Finished(Finding),
+}
+
+/// A header, and the one that is to replace it.
+#[derive(Debug)]
+pub(crate) struct Intent {
+    pub(crate) stored: StoredHeader,
+    pub(crate) new: Vec<u8>,
+    pub(crate) left: Option<String>,
+    /// Whether an old header is put back in the place of a torn one, so that the item is then tried again.
+    pub(crate) is_repair: bool,
+}
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub(crate) enum Finding {
+    Outcome(Outcome),
+    /// Changed, and a slot was left for this reason.
+    Partly(String),
+    Counted(ItemFacts),
+    /// The same may end otherwise in another attempt; with the outcome if there is none.
+    Again(Outcome),
+    /// The store reported success and did not do it.
+    Mismatch,
+}
+
+impl Work {
+    /// Returns the key of the item.
+    pub fn key(&self) -> &ItemKey {
+        &self.key
+    }
+
+    /// Makes all calls to the store, and returns when the work is to go back to the job. `clock` measures reads.
+    pub fn run(
+        &mut self,
+        store: &dyn Store,
+        operation: &dyn Operation,
+        clock: impl Fn() -> Duration,
+    ) {
+        loop {
+            match self.next(operation) {
+                Call::Read(item) => {
+                    let began = clock();
+                    let read = store.read(item);
+                    self.took(clock().saturating_sub(began));
+                    self.was_read(read);
+                }
+                Call::Replace { item, expected, new } => {
+                    let replaced = store.replace(item, expected, new);
+                    self.was_written(replaced);
+                }
+                Call::Settle { item, expected } => {
+                    let settled = store.settle(item, expected);
+                    self.was_written(settled);
+                }
+                Call::Return => return,
+            }
+        }
+    }
+
+    /// Returns the call that comes next. Decides with `operation` if a header was read, which may call a back end.
+    pub fn next(&mut self, operation: &dyn Operation) -> Call<'_> {
+        self.state = match std::mem::replace(&mut self.state, State::Read) {
+            State::Decide(stored) => self.decide(stored, operation),
+            State::Compare(intent, written, stored) => compare(intent, written, &stored, operation),
+            other => other,
+        };
+        match &self.state {
+            State::Read | State::ReadBack(..) => Call::Read(&self.key),
+            State::Replace(Intent { stored, new, .. }) => {
+                Call::Replace { item: &self.key, expected: stored.expected(), new }
+            }
+            State::Settle(stored, _) => {
+                Call::Settle { item: &self.key, expected: stored.expected() }
+            }
+            State::Decide(_) | State::Compare(..) | State::Intended(_) | State::Finished(_) => {
+                Call::Return
+            }
+        }
+    }
+
+    /// Takes the result of a read.
+    pub fn was_read(&mut self, read: Result<Option<StoredHeader>, StoreError>) {
+        self.state = match (std::mem::replace(&mut self.state, State::Read), read) {
+            (_, Ok(None)) => State::Finished(Finding::Outcome(Outcome::Gone)),
+            // After a replacement, the next attempt finds out whether it happened.
+            (_, Err(error)) => failed(error.into()),
+            (State::ReadBack(intent, written), Ok(Some(stored))) => {
+                State::Compare(intent, written, stored)
+            }
+            (_, Ok(Some(stored))) => State::Decide(stored),
+        };
+    }
+
+    /// Takes the result of a replacement or of a settlement.
+    pub fn was_written(&mut self, replaced: Result<Replaced, StoreError>) {
+        self.state = match (std::mem::replace(&mut self.state, State::Read), replaced) {
+            (_, Ok(Replaced::Gone)) => State::Finished(Finding::Outcome(Outcome::Gone)),
+            // Perhaps an earlier try of the same call was carried out: the next attempt reads what is there.
+            (_, Ok(Replaced::Conflict)) => State::Finished(Finding::Again(Outcome::Conflict)),
+            (State::Replace(intent), Ok(Replaced::NoRoom)) => {
+                let failure = Failure::NoRoom { needed: intent.new.len() };
+                State::Finished(Finding::Outcome(Outcome::Failed(failure)))
+            }
+            (State::Replace(intent), Ok(Replaced::Done)) => State::ReadBack(intent, Ok(())),
+            // It may have happened nevertheless.
+            (State::Replace(intent), Err(error)) => State::ReadBack(intent, Err(error)),
+            (State::Settle(_, outcome), Ok(_)) => State::Finished(Finding::Outcome(outcome)),
+            (_, Err(error)) => failed(error.into()),
+            (state, Ok(_)) => state,
+        };
+    }
+
+    /// Takes how long a read took, for limits that follow it.
+    pub fn took(&mut self, time: Duration) {
+        self.read_time = Some(time);
+    }
+
+    fn decide(&self, stored: StoredHeader, operation: &dyn Operation) -> State {
+        if self.writes && !self.records.is_empty() {
+            match self.torn(&stored.header, operation) {
+                Ok(None) => {}
+                Ok(Some(old)) => {
+                    let new = old.to_vec();
+                    return State::Replace(Intent { stored, new, left: None, is_repair: true });
+                }
+                Err(error) => return failed(error.into()),
+            }
+        }
+        match operation.apply(&self.key, &stored.header) {
+            Verdict::Current => {
+                let digest = header_digest(&stored.header);
+                let is_ours = self.records.iter().any(|record| record.new == digest);
+                let outcome = if is_ours { Outcome::Changed } else { Outcome::Current };
+                if self.writes && (is_ours || stored.is_unsettled) {
+                    State::Settle(stored, outcome)
+                } else {
+                    State::Finished(Finding::Outcome(outcome))
+                }
+            }
+            Verdict::Change { header, left } if header != stored.header => {
+                State::Intended(Intent { stored, new: header, left, is_repair: false })
+            }
+            Verdict::Change { .. } => State::Finished(Finding::Outcome(Outcome::Current)),
+            Verdict::Counted(facts) => State::Finished(Finding::Counted(facts)),
+            Verdict::Excluded(why) => State::Finished(Finding::Outcome(Outcome::Excluded(why))),
+            Verdict::Failed(failure) => failed(failure),
+        }
+    }
+
+    /// Returns the old header that replaces one that a write of this job tore: of the same message, and no slot of
+    /// it opens. Labels are not relied on, since half of a write can have the new label and the old key.
+    fn torn(
+        &self,
+        header: &[u8],
+        operation: &dyn Operation,
+    ) -> Result<Option<&[u8]>, envelock::Error> {
+        let digest = header_digest(header);
+        let is_whole = |record: &Record| record.old == header || record.new == digest;
+        if self.records.iter().any(is_whole) {
+            return Ok(None);
+        }
+        // Another writer's message has another data key id.
+        let Some(record) =
+            self.records.iter().rev().find(|record| is_of_message(header, &record.old))
+        else {
+            return Ok(None);
+        };
+        let is_torn = !operation.opens(header)? && operation.opens(&record.old)?;
+        Ok(is_torn.then_some(&record.old))
+    }
+}
+
+fn failed(failure: Failure) -> State {
+    let is_retryable = failure.is_retryable();
+    let outcome = Outcome::Failed(failure);
+    State::Finished(if is_retryable { Finding::Again(outcome) } else { Finding::Outcome(outcome) })
+}
+
+/// Compares what was read back with what was to be written.
+fn compare(
+    intent: Intent,
+    written: Result<(), StoreError>,
+    stored: &StoredHeader,
+    operation: &dyn Operation,
+) -> State {
+    let Intent { stored: before, new, left, is_repair } = intent;
+    let found = &stored.header;
+    if *found == new {
+        return State::Finished(match left {
+            _ if is_repair => Finding::Again(Outcome::Failed(Failure::Mismatch)),
+            Some(why) => Finding::Partly(why),
+            None => Finding::Outcome(Outcome::Changed),
+        });
+    }
+    match written {
+        Err(error) if *found == before.header => return failed(error.into()),
+        Ok(()) if *found == before.header => return State::Finished(Finding::Mismatch),
+        _ => {}
+    }
+    // Another writer's header opens, or belongs to another message.
+    let is_torn = is_of_message(found, &new)
+        && match operation.opens(found) {
+            Ok(opens) => !opens,
+            Err(error) => return failed(error.into()),
+        };
+    State::Finished(if is_torn { Finding::Mismatch } else { Finding::Again(Outcome::Conflict) })
+}
+
+/// Returns whether a header that may be torn is one of the message of `whole`: it has the same immutable core, or
+/// ends within it.
+fn is_of_message(torn: &[u8], whole: &[u8]) -> bool {
+    same_core(torn, whole) || whole.starts_with(torn)
+}

@@ -1,0 +1,96 @@
+//! Keys, headers and records that several tests use.
+
+use envelock::{Aad, Envelope, Keyring, MemoryKeyring, RandomSource, Timestamp};
+use envelock_ops::drivers::Records;
+use envelock_ops::{
+    Checkpoint, Definition, End, ItemKey, Job, Operation, Shard, Start, StartError, Step, Store,
+};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use std::io;
+use std::time::Duration;
+
+pub type Rng = ChaCha8Rng;
+
+pub fn rng(seed: u64) -> Rng {
+    ChaCha8Rng::seed_from_u64(seed)
+}
+
+pub fn keyring(name: &str, rng: &mut Rng) -> MemoryKeyring {
+    MemoryKeyring::create_with_rng(name, Timestamp::UNIX_EPOCH, rng).unwrap()
+}
+
+pub fn header<K: Keyring, R: RandomSource>(envelope: &Envelope<K, R>) -> Vec<u8> {
+    envelope.start(0, Aad::none()).unwrap().header().to_vec()
+}
+
+pub fn key(number: u64) -> ItemKey {
+    ItemKey::new(format!("item-{number:03}")).unwrap()
+}
+
+/// The records of a job in memory.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryRecords {
+    pub undo: Vec<u8>,
+    pub failures: Vec<u8>,
+    pub checkpoint: Option<Vec<u8>>,
+}
+
+impl Records for MemoryRecords {
+    fn append(&mut self, batch: &[u8]) -> io::Result<u64> {
+        self.undo.extend_from_slice(batch);
+        Ok(self.undo.len() as u64)
+    }
+
+    fn save(&mut self, at: u64, failures: &[u8], checkpoint: &[u8]) -> io::Result<()> {
+        self.failures.truncate(at as usize);
+        self.failures.extend_from_slice(failures);
+        self.checkpoint = Some(checkpoint.to_vec());
+        Ok(())
+    }
+}
+
+/// Begins a job, or resumes it from its records, as the next process does.
+pub fn open(
+    definition: &Definition,
+    shard: Shard,
+    records: &MemoryRecords,
+    start: &Start<'_>,
+    operation: &dyn Operation,
+) -> Result<Job, StartError> {
+    let undo_len = records.undo.len() as u64;
+    let Some(bytes) = &records.checkpoint else {
+        return Job::new(definition.clone(), shard, undo_len, start, operation);
+    };
+    let checkpoint = Checkpoint::read(bytes).unwrap();
+    let tail = records.undo.get(checkpoint.undo_bytes() as usize..).unwrap_or_default();
+    Job::resume(definition, shard, checkpoint, (tail, undo_len), start, operation)
+}
+
+/// Runs a job on this thread, on a clock that stands still but for waits.
+pub fn run(
+    job: &mut Job,
+    store: &dyn Store,
+    operation: &dyn Operation,
+    records: &mut dyn Records,
+    now: &mut Duration,
+) -> End {
+    loop {
+        match job.next(*now, operation) {
+            Step::List { after, most } => job.listed(store.list(after.as_ref(), most), *now),
+            Step::Work(mut work) => {
+                work.run(store, operation, || Duration::ZERO);
+                job.done(work, *now);
+            }
+            Step::Probe(probe) => job.probed(probe.run(store), *now),
+            Step::Append(batch) => job.appended(records.append(&batch)),
+            Step::Save { failures_at, failures, checkpoint } => {
+                job.saved(records.save(failures_at, &failures, &checkpoint));
+            }
+            Step::Gate(stage) => job.decide(stage.passes),
+            Step::Wait { until } => *now = until.expect("no work is out"),
+            Step::Done(end) => return end,
+            step => panic!("{step:?}"),
+        }
+    }
+}

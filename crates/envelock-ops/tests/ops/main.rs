@@ -1,0 +1,5 @@
+//! Tests of the public API: one binary.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod common;
+mod simulation;
