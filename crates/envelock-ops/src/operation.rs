@@ -178,8 +178,13 @@ impl<K: Keyring, R: RandomSource> EnvelopeOperation<K, R> {
         if self.undo.is_old(item, header) {
             return Ok(Verdict::Current);
         }
-        let Some(old) = self.undo.old_of(item, header) else {
-            return Ok(Verdict::Excluded(Exclusion::NotInLog));
+        let torn = || self.undo.old_of_torn(item, header);
+        let old = match self.undo.old_of(item, header) {
+            Some(old) => old,
+            None => match torn() {
+                Some(old) if !opens(&self.envelope, header)? => old,
+                _ => return Ok(Verdict::Excluded(Exclusion::NotInLog)),
+            },
         };
         Ok(match opens(&self.envelope, old)? {
             true => Verdict::Change { header: old.to_vec(), left: None },

@@ -54,6 +54,10 @@ pub enum Failure {
     /// The store reported success, and the item has neither the new header nor one of another writer.
     #[error("the store reported success, and the header that was read back is not the new one")]
     Mismatch,
+    /// It is unknown whether the header is whole: the store failed after it began to write. A job with the undo log
+    /// of this one as [`Start::earlier`](crate::Start::earlier) repairs it, as a restore does.
+    #[error("the header may be damaged, retry with the undo log of this job: {0}")]
+    Unsettled(String),
     /// The medium has no room for the new header.
     #[error(
         "no room for a header of {needed} bytes: encrypt the message again with more reserved room"
@@ -76,7 +80,7 @@ impl Failure {
         match self {
             Failure::Envelope(error) => error.is_retryable(),
             Failure::Store(error) => error.is_retryable(),
-            Failure::Mismatch | Failure::Panicked(_) => true,
+            Failure::Mismatch | Failure::Unsettled(_) | Failure::Panicked(_) => true,
             _ => false,
         }
     }

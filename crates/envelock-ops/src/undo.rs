@@ -165,6 +165,12 @@ impl UndoIndex {
         found.filter(|old| *old != header && same_core(old, header))
     }
 
+    /// Returns what stood there before the job, if `header` may be what is left of a torn write.
+    pub(crate) fn old_of_torn(&self, item: &ItemKey, header: &[u8]) -> Option<&[u8]> {
+        let first = self.records(item).first()?;
+        is_of_message(header, &first.old).then_some(&first.old)
+    }
+
     /// Returns whether `header` is what stood there before the job.
     pub(crate) fn is_old(&self, item: &ItemKey, header: &[u8]) -> bool {
         self.records(item).first().is_some_and(|record| record.old == header)
@@ -175,4 +181,10 @@ impl UndoIndex {
 pub(crate) fn same_core(a: &[u8], b: &[u8]) -> bool {
     const CORE_LEN: usize = 22;
     a.get(..CORE_LEN).is_some_and(|core| b.get(..CORE_LEN) == Some(core))
+}
+
+/// Returns whether a header that may be torn is one of the message of `whole`: it has the same immutable core, or
+/// ends within it.
+pub(crate) fn is_of_message(torn: &[u8], whole: &[u8]) -> bool {
+    same_core(torn, whole) || whole.starts_with(torn)
 }

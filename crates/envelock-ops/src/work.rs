@@ -9,7 +9,7 @@ use crate::item::ItemKey;
 use crate::operation::{Operation, Verdict};
 use crate::outcome::{Failure, Outcome};
 use crate::store::{Expected, Replaced, Store, StoreError, StoredHeader};
-use crate::undo::{Record, same_core};
+use crate::undo::{Record, is_of_message};
 use std::time::Duration;
 
 /// The work on one item. A driver calls [`run`](Self::run), or makes the calls of [`next`](Self::next) itself, and
@@ -21,9 +21,14 @@ pub struct Work {
     pub(crate) bytes: Option<u64>,
     /// Which attempt this is, from 1.
     pub(crate) attempt: u8,
-    /// What earlier attempts wanted to write: of this run, or of one that was killed.
+    /// What earlier attempts wanted to write: those of an earlier job first, then those of this one, in this run or
+    /// in one that was killed.
     pub(crate) records: Vec<Record>,
+    /// How many of them are of an earlier job.
+    pub(crate) earlier: usize,
     pub(crate) writes: bool,
+    /// Whether the last read found a header that is whole.
+    pub(crate) is_whole: bool,
     pub(crate) state: State,
     /// How long the reads took, as the driver measured it.
     pub(crate) read_time: Option<Duration>,
@@ -129,7 +134,10 @@ impl Work {
     pub fn next(&mut self, operation: &dyn Operation) -> Call<'_> {
         self.state = match std::mem::replace(&mut self.state, State::Read) {
             State::Decide(stored) => self.decide(stored, operation),
-            State::Compare(intent, written, stored) => compare(intent, written, &stored, operation),
+            State::Compare(intent, written, stored) => {
+                self.is_whole = !intent.is_repair && stored.header == intent.stored.header;
+                compare(intent, written, &stored, operation)
+            }
             other => other,
         };
         match &self.state {
@@ -148,6 +156,7 @@ impl Work {
 
     /// Takes the result of a read.
     pub fn was_read(&mut self, read: Result<Option<StoredHeader>, StoreError>) {
+        self.is_whole = false;
         self.state = match (std::mem::replace(&mut self.state, State::Read), read) {
             (_, Ok(None)) => State::Finished(Finding::Outcome(Outcome::Gone)),
             // After a replacement, the next attempt finds out whether it happened.
@@ -183,7 +192,7 @@ impl Work {
         self.read_time = Some(time);
     }
 
-    fn decide(&self, stored: StoredHeader, operation: &dyn Operation) -> State {
+    fn decide(&mut self, stored: StoredHeader, operation: &dyn Operation) -> State {
         if self.writes && !self.records.is_empty() {
             match self.torn(&stored.header, operation) {
                 Ok(None) => {}
@@ -194,10 +203,11 @@ impl Work {
                 Err(error) => return failed(error.into()),
             }
         }
+        self.is_whole = true;
         match operation.apply(&self.key, &stored.header) {
             Verdict::Current => {
                 let digest = header_digest(&stored.header);
-                let is_ours = self.records.iter().any(|record| record.new == digest);
+                let is_ours = self.records.iter().skip(self.earlier).any(|own| own.new == digest);
                 let outcome = if is_ours { Outcome::Changed } else { Outcome::Current };
                 if self.writes && (is_ours || stored.is_unsettled) {
                     State::Settle(stored, outcome)
@@ -272,10 +282,4 @@ fn compare(
             Err(error) => return failed(error.into()),
         };
     State::Finished(if is_torn { Finding::Mismatch } else { Finding::Again(Outcome::Conflict) })
-}
-
-/// Returns whether a header that may be torn is one of the message of `whole`: it has the same immutable core, or
-/// ends within it.
-fn is_of_message(torn: &[u8], whole: &[u8]) -> bool {
-    same_core(torn, whole) || whole.starts_with(torn)
 }

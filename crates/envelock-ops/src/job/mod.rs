@@ -37,6 +37,8 @@ pub struct Job {
     limiter: Limiter,
     /// Intents that the last checkpoint does not cover: of this page, or of runs that were killed in it.
     records: UndoIndex,
+    /// Intents of a job that this one follows.
+    earlier: UndoIndex,
     page: PageWork,
     /// Lines for the list of failures, to be saved with the next checkpoint.
     failures: Vec<u8>,
@@ -166,8 +168,9 @@ impl Job {
         let writes = self.state.definition.writes();
         let mut works = Vec::with_capacity(mine.len());
         for item in mine {
-            let records = self.records.records(&item.key).to_vec();
-            works.push(Work::new(item, records, writes));
+            let mut work = Work::new(item, writes);
+            self.give_records(&mut work);
+            works.push(work);
         }
         self.page = PageWork::new(works, last, page.is_last);
         self.phase = Phase::Page;

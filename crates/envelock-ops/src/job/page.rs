@@ -58,9 +58,19 @@ impl PageWork {
 }
 
 impl Work {
-    pub(super) fn new(item: Listed, records: Vec<Record>, writes: bool) -> Self {
+    pub(super) fn new(item: Listed, writes: bool) -> Self {
         let Listed { key, bytes } = item;
-        Work { key, bytes, attempt: 1, records, writes, state: State::Read, read_time: None }
+        Work {
+            earlier: 0,
+            key,
+            bytes,
+            attempt: 1,
+            records: Vec::new(),
+            writes,
+            is_whole: true,
+            state: State::Read,
+            read_time: None,
+        }
     }
 
     /// Returns whether an earlier attempt may have torn the header.
@@ -179,7 +189,7 @@ impl Job {
     }
 
     fn found(&mut self, work: Work, finding: Finding, now: Duration) {
-        let records = self.records.records(&work.key);
+        let has_records = !self.records.records(&work.key).is_empty() || work.earlier > 0;
         let attempts = self.state.definition.attempts.max(1);
         match finding {
             Finding::Mismatch => {
@@ -197,7 +207,7 @@ impl Job {
                         self.limiter.slow_down(wait(work.attempt, asked), now);
                     }
                 }
-                let repairs = if records.is_empty() { 0 } else { REPAIRS };
+                let repairs = if has_records { REPAIRS } else { 0 };
                 self.again_or(work, outcome, attempts.saturating_add(repairs));
             }
             Finding::Outcome(outcome) => self.count(&work, &outcome),
@@ -213,15 +223,28 @@ impl Job {
         }
     }
 
+    /// Gives an attempt the intents of this job, and of an earlier one that it follows.
+    pub(super) fn give_records(&self, work: &mut Work) {
+        let earlier = self.earlier.records(&work.key);
+        work.earlier = earlier.len();
+        work.records = [earlier, self.records.records(&work.key)].concat();
+    }
+
     /// Tries the item again, or counts the outcome if that was the last attempt.
     fn again_or(&mut self, mut work: Work, outcome: Outcome, attempts: u8) {
         if work.attempt >= attempts {
-            self.count(&work, &outcome);
+            match outcome {
+                Outcome::Failed(failure) if !work.is_whole && !work.records.is_empty() => {
+                    let why = failure.to_string();
+                    self.count(&work, &Outcome::Failed(Failure::Unsettled(why)));
+                }
+                outcome => self.count(&work, &outcome),
+            }
             return;
         }
         work.attempt += 1;
         work.state = State::Read;
-        work.records = self.records.records(&work.key).to_vec();
+        self.give_records(&mut work);
         self.page.todo.push_back(work);
     }
 

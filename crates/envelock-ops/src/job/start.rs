@@ -27,6 +27,9 @@ pub struct Start<'a> {
     pub keyring_change: Option<u64>,
     /// The versions that items are expected to be under. The job refuses if one of them cannot be read.
     pub sources: &'a [SlotLabel<'a>],
+    /// The undo log of an earlier job on the same items that left some as [`Failure::Unsettled`](crate::Failure).
+    /// This job then repairs what that one has torn. To be given at each resume, too.
+    pub earlier: Option<UndoIndex>,
     /// How much room the undo log needs and has, where that is known.
     pub undo_room: Option<UndoRoom>,
 }
@@ -35,7 +38,15 @@ impl Start<'_> {
     /// Returns what every job needs.
     pub fn new(now: Duration, properties: Properties) -> Self {
         let limits = Limits::default();
-        Start { now, properties, limits, keyring_change: None, sources: &[], undo_room: None }
+        Start {
+            now,
+            properties,
+            limits,
+            keyring_change: None,
+            sources: &[],
+            earlier: None,
+            undo_room: None,
+        }
     }
 }
 
@@ -201,6 +212,7 @@ impl Job {
             phase,
             limiter: Limiter::new(start.limits),
             records,
+            earlier: start.earlier.clone().unwrap_or_default(),
             page: PageWork::default(),
             failures: Vec::new(),
             undo_len,

@@ -30,6 +30,7 @@ struct World {
     expected: Tally,
     has_writers: bool,
     rotates: bool,
+    delays: bool,
     kills: u32,
     now: Duration,
 }
@@ -102,6 +103,7 @@ impl World {
             expected,
             has_writers,
             rotates,
+            delays: faults.contains(&Fault::Delays),
             kills,
             now,
         }
@@ -284,14 +286,29 @@ fn until_finished(
 }
 
 /// Runs a job without faults to its end.
-fn run_repaired(world: &mut World, definition: &Definition, records: &mut MemoryRecords) -> Report {
+fn run_repaired(world: &mut World, definition: &Definition, earlier: Option<UndoIndex>) -> Report {
     let keys = world.keys();
-    let start = Start::new(world.now, world.store.properties());
-    let mut job = open(definition, Shard::WHOLE, records, &start, &keys).unwrap();
-    match run(&mut job, &world.store, &keys, records, &mut world.now) {
+    let start = Start { earlier, ..Start::new(world.now, world.store.properties()) };
+    let mut records = MemoryRecords::default();
+    let mut job = open(definition, Shard::WHOLE, &records, &start, &keys).unwrap();
+    match run(&mut job, &world.store, &keys, &mut records, &mut world.now) {
         End::Finished(report) => *report,
         other => panic!("{other:?}"),
     }
+}
+
+fn undo_index(definition: &Definition, records: &MemoryRecords) -> UndoIndex {
+    let log = [UndoIndex::log_start(&definition.id()), records.undo.clone()].concat();
+    UndoIndex::read(&log).unwrap()
+}
+
+/// Returns whether every item that opened at first opens.
+fn all_open(world: &World) -> bool {
+    let envelope = Envelope::new(world.keyring.clone());
+    world.store.inner().headers().iter().all(|(item, now)| {
+        let opened = |header: &Vec<u8>| envelope.open(header).is_ok();
+        opened(now) || world.first.get(item).is_none_or(|first| !opened(first))
+    })
 }
 
 fn simulate(seed: u64) {
@@ -304,20 +321,26 @@ fn simulate(seed: u64) {
     assert!(report.is_complete && report.tally.is_balanced(), "{}", report.tally);
     let checkpoint = Checkpoint::read(records.checkpoint.as_ref().unwrap()).unwrap();
     assert_eq!(checkpoint.tally(), report.tally);
-    check_headers(&world);
     if !world.has_writers {
         check_counts(&world, &report.tally);
     }
 
-    // Another job repairs what is left, and one after it changes nothing.
+    // Another job does what is left, with the undo log of the first for what that has torn.
     let plain = Definition::new("faulty", Task::rewrap());
-    let second = run_repaired(&mut world, &plain, &mut MemoryRecords::default());
+    if !records.failures.is_empty() {
+        let text = String::from_utf8(records.failures.clone()).unwrap();
+        let has_unsettled = text.contains("may be damaged");
+        assert!(has_unsettled || all_open(&world), "{text}");
+    }
+    let earlier = Some(undo_index(&definition, &records));
+    let second = run_repaired(&mut world, &plain, earlier);
+    check_headers(&world);
     assert!(second.tally.is_complete(), "{}", second.tally);
     if report.tally.is_complete() && !world.rotates && !world.has_writers {
         assert_eq!(second.tally.changed, 0);
     }
     let before = world.store.inner().headers();
-    let third = run_repaired(&mut world, &plain, &mut MemoryRecords::default());
+    let third = run_repaired(&mut world, &plain, None);
     assert_eq!(third.tally.changed, 0);
     assert_eq!(world.store.inner().headers(), before);
     check_headers(&world);
@@ -357,8 +380,12 @@ fn check_counts(world: &World, tally: &Tally) {
     let left = tally.failed + tally.conflict;
     assert_eq!((tally.listed, tally.gone), (world.expected.listed, 0), "{tally}");
     // What is left may be of any kind, and may have been changed after all by a delayed write.
-    let is_exact = |counted: u64, is: u64| assert!(counted <= is && is <= counted + left, "{tally}, {is}");
-    is_exact(tally.changed, changed as u64);
+    let is_exact =
+        |counted: u64, is: u64| assert!(counted <= is && is <= counted + left, "{tally}, {is}");
+    // Between a delayed write and its arrival, a rotation can make the old header current.
+    if !(world.rotates && world.delays) {
+        is_exact(tally.changed, changed as u64);
+    }
     is_exact(tally.excluded, world.expected.excluded);
     if !world.rotates {
         is_exact(tally.current, world.expected.current);
@@ -368,8 +395,7 @@ fn check_counts(world: &World, tally: &Tally) {
 
 /// A restore puts every header back as it was.
 fn check_undo(world: &mut World, definition: &Definition, records: &MemoryRecords) {
-    let log = [UndoIndex::log_start(&definition.id()), records.undo.clone()].concat();
-    let index = UndoIndex::read(&log).unwrap();
+    let index = undo_index(definition, records);
     let task = Task::Restore { job: definition.id() };
     let selection = Selection::new(&world.store, "undo", index.items().cloned());
     let undo = Definition::new(selection.properties().name, task.clone());
