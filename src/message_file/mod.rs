@@ -12,6 +12,6 @@ pub(crate) mod transcode;
 
 pub use error::MessageFileError;
 pub use message::MessageFile;
-pub use operations::{add_slot, decrypt, encrypt, remove_name, rewrap};
+pub use operations::{add_slot, decrypt, encrypt, remove_name, replace_header, rewrap};
 pub use options::NewFileOptions;
 pub use rewrap::{FileChange, FileRewrap};

@@ -7,6 +7,7 @@ use super::{FileChange, FileRewrap, NewFileOptions};
 use crate::aad::Aad;
 use crate::envelope::{Envelope, GrantOptions, RewrapOptions};
 use crate::error::Error;
+use crate::format::Header;
 use crate::keyring::Keyring;
 use crate::random::RandomSource;
 use std::path::Path;
@@ -127,6 +128,55 @@ pub fn remove_name<K: Keyring, R: RandomSource>(
     let paths = MessagePaths::to_write(path.as_ref())?;
     let removal = |header: &[u8]| Ok((envelope.remove_name(header, name)?.into_header(), ()));
     Ok(change_header(envelope, &paths, removal)?.0)
+}
+
+/// Replaces the header of the message in the file at `path` by `new` if it is still `old`, durably as by
+/// [`rewrap`]. Returns `None` if the file has another header, which then stays.
+///
+/// For a header that was made in memory by [`Envelope::rewrap`], or for an old one that is put back. **The caller has
+/// verified that `new` opens.** With `new` equal to `old`, the header is made durable, and a change that was
+/// cut off is finished; `envelope` decides then which of its two headers opens.
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use envelock::{Aad, Envelope, Lifecycle, MemoryKeyring, RewrapOptions, file};
+///
+/// let envelope = Envelope::new(MemoryKeyring::create("orders")?);
+/// # let path = std::env::temp_dir().join(format!("envelock-replace-{}.message", std::process::id()));
+/// std::fs::write(&path, envelope.encrypt(b"hello", Aad::none())?)?;
+/// envelope.keyring().rotate()?;
+/// let old = file::MessageFile::open(&path)?.header().to_vec();
+/// let new = envelope.rewrap(&old, RewrapOptions::new())?.into_header();
+/// assert!(file::replace_header(&envelope, &path, &old, &new)?.is_some());
+/// assert!(file::replace_header(&envelope, &path, &old, &new)?.is_none());
+/// # std::fs::remove_file(&path)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// [`Error::Backend`] with a [`MessageFileError`]; [`Error::Header`] or [`Error::DetachedHeaderLength`] if `new` is not
+/// a header, [`Error::OtherMessage`] if it is one of another message than `old`; those of
+/// [`Envelope::open`] after a change that was cut off. Nothing is then changed.
+pub fn replace_header<K: Keyring, R: RandomSource>(
+    envelope: &Envelope<K, R>,
+    path: impl AsRef<Path>,
+    old: &[u8],
+    new: &[u8],
+) -> Result<Option<FileChange>, Error> {
+    let (before, after) = (Header::parse_detached(old)?, Header::parse_detached(new)?);
+    if before.core().as_bytes() != after.core().as_bytes() {
+        let (opened, found) = (after.data_key_id(), before.data_key_id());
+        return Err(Error::OtherMessage { opened, found });
+    }
+    let paths = MessagePaths::to_write(path.as_ref())?;
+    let replacement = |header: &[u8]| {
+        let is_old = header == old;
+        Ok((if is_old { new } else { header }.to_vec(), is_old))
+    };
+    let (change, is_old) = change_header(envelope, &paths, replacement)?;
+    Ok(is_old.then_some(change))
 }
 
 /// Encrypts the file `from` to a new file `to`. Returns the length of the message in bytes.

@@ -1,8 +1,10 @@
 //! Drivers: they do what a [`Step`](crate::Step) says, and have the clock.
 
 mod threads;
+mod work_directory;
 
 pub use threads::run;
+pub use work_directory::{WorkDirectory, WorkDirectoryError};
 
 use crate::job::Job;
 use crate::limits::Limits;

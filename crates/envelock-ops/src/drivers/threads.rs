@@ -25,14 +25,16 @@ pub fn run(
 ) -> End {
     let (give, take) = channel::<Box<Work>>();
     let (give_back, take_back) = channel::<Ran>();
-    let take = Mutex::new(take);
-    thread::scope(|scope| {
+    let take = &Mutex::new(take);
+    thread::scope(move |scope| {
         for _ in 0..threads.max(1) {
-            let (take, give_back) = (&take, give_back.clone());
+            let give_back = give_back.clone();
             scope.spawn(move || work_off(take, &give_back, store, operation));
         }
-        drive(job, &give, &take_back, store, operation, records, control)
-        // The channel closes here, and the threads end.
+        let end = drive(job, &give, &take_back, store, operation, records, control);
+        // The threads end with the channel.
+        drop(give);
+        end
     })
 }
 

@@ -246,6 +246,10 @@ impl Job {
     }
 
     fn gate(&mut self, now: Duration) -> Step {
+        if self.state.definition.dry_run {
+            self.decide(true);
+            return Step::Wait { until: Some(now) };
+        }
         let Checkpoint { at_gate_since, definition, stage, .. } = &self.state;
         let soak = definition.stages.get(*stage).map_or(0, |stage| stage.soak_seconds);
         let until = Duration::from_secs(at_gate_since.unwrap_or(0).saturating_add(soak));

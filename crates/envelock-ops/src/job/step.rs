@@ -5,7 +5,11 @@ use crate::report::Report;
 use crate::stage::StageReport;
 use crate::store::{Expected, Replaced, Store, StoreError, StoredHeader, Token};
 use crate::work::Work;
+use envelock::inspect;
 use std::time::Duration;
+
+/// Where the first slot of a header begins (SPEC 1).
+const SLOTS_OFFSET: usize = 25;
 
 /// What a driver does next, and which method of the [`Job`](crate::Job) takes the result.
 #[derive(Debug)]
@@ -67,8 +71,14 @@ impl Probe {
     /// That of [`Store::replace`].
     pub fn run(&self, store: &dyn Store) -> Result<Replaced, StoreError> {
         let mut other = self.stored.header.clone();
-        if let Some(last) = other.last_mut() {
-            *last ^= 1;
+        // The last byte of the first wrapped key, so that it is a header of the same message.
+        let slot_end = inspect(&other)
+            .ok()
+            .and_then(|header| header.slots().next().map(|slot| SLOTS_OFFSET + slot.encoded_len()));
+        let at = slot_end.unwrap_or(other.len()).saturating_sub(1);
+        match other.get_mut(at) {
+            Some(byte) => *byte ^= 1,
+            None => other.push(1),
         }
         let expected = Expected { header: &other, token: &Token::default() };
         store.replace(&self.item, expected, &self.stored.header)

@@ -198,7 +198,8 @@ impl Store for FaultyStore {
             return Ok(Replaced::Done);
         }
         let holds = self.store.header(item).as_deref() == Some(expected.header);
-        match self.fault(Fault::ALL) {
+        let possible = if holds { Fault::ALL } else { &[Fault::Fails] };
+        match self.fault(possible) {
             Some(Fault::Fails) => Err(self.failure()),
             Some(Fault::Denies) => {
                 let replaced = self.store.replace(item, expected, new)?;
@@ -208,19 +209,19 @@ impl Store for FaultyStore {
                     other => Ok(other),
                 }
             }
-            Some(Fault::Delays) if holds => {
+            Some(Fault::Delays) => {
                 self.delay(item, expected.header, new);
                 Err(self.failure())
             }
-            Some(Fault::Tears) if holds => {
+            Some(Fault::Tears) => {
                 self.tear(item, expected.header, new);
                 Err(self.failure())
             }
-            Some(Fault::TearsSilently) if holds => {
+            Some(Fault::TearsSilently) => {
                 self.tear(item, expected.header, new);
                 Ok(Replaced::Done)
             }
-            Some(Fault::Loses) if holds => Ok(Replaced::Done),
+            Some(Fault::Loses) => Ok(Replaced::Done),
             _ => self.store.replace(item, expected, new),
         }
     }

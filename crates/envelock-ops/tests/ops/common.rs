@@ -75,6 +75,17 @@ pub fn run(
     records: &mut dyn Records,
     now: &mut Duration,
 ) -> End {
+    run_gated(job, store, operation, records, now, |stage| stage.passes)
+}
+
+pub fn run_gated(
+    job: &mut Job,
+    store: &dyn Store,
+    operation: &dyn Operation,
+    records: &mut dyn Records,
+    now: &mut Duration,
+    gate: fn(&envelock_ops::StageReport) -> bool,
+) -> End {
     loop {
         match job.next(*now, operation) {
             Step::List { after, most } => job.listed(store.list(after.as_ref(), most), *now),
@@ -87,10 +98,42 @@ pub fn run(
             Step::Save { failures_at, failures, checkpoint } => {
                 job.saved(records.save(failures_at, &failures, &checkpoint));
             }
-            Step::Gate(stage) => job.decide(stage.passes),
+            Step::Gate(stage) => job.decide(gate(&stage)),
             Step::Wait { until } => *now = until.expect("no work is out"),
             Step::Done(end) => return end,
             step => panic!("{step:?}"),
         }
+    }
+}
+
+/// A keyring with versions 1 and 2, and a store with so many items under version 1.
+pub fn stale(items: u64) -> (std::sync::Arc<MemoryKeyring>, envelock_ops::stores::MemoryStore) {
+    let mut rng = rng(1);
+    let keyring = std::sync::Arc::new(keyring("orders", &mut rng));
+    let envelope = Envelope::new(keyring.clone());
+    let store = (0..items).map(|number| (key(number), header(&envelope))).collect();
+    keyring.rotate_with_rng(Timestamp::UNIX_EPOCH, &mut rng).unwrap();
+    (keyring, store)
+}
+
+pub const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+/// Runs a job from its records to its end.
+pub fn run_to_end(
+    definition: &Definition,
+    store: &dyn Store,
+    operation: &dyn Operation,
+    records: &mut MemoryRecords,
+) -> End {
+    let start = Start::new(NOW, store.properties());
+    let mut job = open(definition, Shard::WHOLE, records, &start, operation).unwrap();
+    run(&mut job, store, operation, records, &mut NOW.clone())
+}
+
+/// Returns the report of a job that must finish.
+pub fn finished(end: End) -> envelock_ops::Report {
+    match end {
+        End::Finished(report) => *report,
+        other => panic!("{other:?}"),
     }
 }

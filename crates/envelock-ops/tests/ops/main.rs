@@ -2,4 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
+#[cfg(unix)]
+mod directories;
+mod engine;
+mod refusals;
 mod simulation;
+mod tasks;

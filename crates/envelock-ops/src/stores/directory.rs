@@ -1,0 +1,206 @@
+//! Directory trees of messages.
+
+use super::walk::Walk;
+use crate::item::{ItemKey, Listed, Page};
+use crate::store::{
+    CompareAndSwap, Expected, Properties, Replaced, Store, StoreError, StoredHeader, Token,
+};
+use envelock::file::{FileError, MessageFile, MessageFileError, replace_header};
+use envelock::{Envelope, Error, Keyring, OsRandom, RandomSource};
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// What the library leaves beside a message: a journal, and files that are not finished.
+const JOURNAL: &str = ".envelock-rewrap";
+const PARTIAL: &str = ".envelock-partial";
+
+/// How many bytes of a file that is no message are read.
+const FIRST_BYTES: u64 = 64;
+
+/// Where the headers of a directory tree stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Layout {
+    /// At the start of each file. Every regular file is an item.
+    Inline,
+    /// In a file of its own whose name ends so, such as `.header`. Only these files are items.
+    Sidecar {
+        /// The end of the names of headers.
+        suffix: String,
+    },
+}
+
+/// The messages in a directory tree, each under its path below the root. Symbolic links are not followed.
+///
+/// A header is replaced as by [`envelock::file::rewrap`]: in place with a journal, or by a copy that is renamed if its
+/// length changes. The modification time of the file changes, so that backups find it. Writers that do not use the
+/// lock of the library (`flock`) can be missed, so the compare-and-swap is advisory.
+pub struct Directory<K, R = OsRandom> {
+    root: PathBuf,
+    layout: Layout,
+    envelope: Envelope<K, R>,
+    /// The listing where it was left, with the last key that it returned.
+    walk: Mutex<Option<(Option<ItemKey>, Walk)>>,
+}
+
+impl<K: Keyring, R: RandomSource> Directory<K, R> {
+    /// Returns the messages below `root`. The keys of `envelope` decide which header is right where a crash tore one.
+    pub fn new(root: impl Into<PathBuf>, layout: Layout, envelope: Envelope<K, R>) -> Self {
+        Directory { root: root.into(), layout, envelope, walk: Mutex::new(None) }
+    }
+
+    fn path(&self, item: &ItemKey) -> Result<PathBuf, StoreError> {
+        let bytes = item.as_bytes();
+        let is_name = |part: &[u8]| !matches!(part, b"" | b"." | b"..") && !part.contains(&0);
+        if !bytes.split(|&byte| byte == b'/').all(is_name) || !self.is_item(bytes) {
+            return Err(StoreError::broken(format!(
+                "{item} is not the path of a message below the root"
+            )));
+        }
+        Ok(self.root.join(OsStr::from_bytes(bytes)))
+    }
+
+    fn is_item(&self, path: &[u8]) -> bool {
+        let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or(path);
+        let is_ours = name.starts_with(b".")
+            && (name.ends_with(JOURNAL.as_bytes()) || name.ends_with(PARTIAL.as_bytes()));
+        match &self.layout {
+            Layout::Inline => !is_ours,
+            Layout::Sidecar { suffix } => !is_ours && name.ends_with(suffix.as_bytes()),
+        }
+    }
+
+    fn list_from(&self, walk: &mut Walk, most: usize) -> io::Result<Page> {
+        let mut page = Page::default();
+        while page.items.len() < most {
+            let Some(path) = walk.next()? else {
+                page.is_last = true;
+                break;
+            };
+            if !self.is_item(&path) {
+                continue;
+            }
+            let long = || io::Error::other("a path has more than 4,096 bytes");
+            let key = ItemKey::new(&path).ok_or_else(long)?;
+            // The length is for statistics; a file that was deleted has none.
+            let metadata = std::fs::symlink_metadata(self.root.join(OsStr::from_bytes(&path)));
+            page.items.push(Listed { key, bytes: metadata.ok().map(|metadata| metadata.len()) });
+        }
+        Ok(page)
+    }
+}
+
+impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
+    fn properties(&self) -> Properties {
+        let root = self.root.display();
+        let name = match &self.layout {
+            Layout::Inline => format!("dir:{root}"),
+            Layout::Sidecar { suffix } => format!("dir:{root}?sidecar={suffix}"),
+        };
+        Properties { name, compare_and_swap: CompareAndSwap::Advisory, moves_bodies: false }
+    }
+
+    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
+        let mut left = self.walk.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where the listing goes on, no directory is read again.
+        let walk = match left.take() {
+            Some((last, walk)) if last.as_ref() == after && after.is_some() => Ok(walk),
+            _ => Walk::new(&self.root, after),
+        };
+        let mut walk = walk.map_err(StoreError::unavailable)?;
+        let page = self.list_from(&mut walk, most).map_err(StoreError::unavailable)?;
+        *left = Some((page.items.last().map(|item| item.key.clone()), walk));
+        Ok(page)
+    }
+
+    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
+        let path = self.path(item)?;
+        let header = match MessageFile::open(&path) {
+            Ok(message) => message.header().to_vec(),
+            Err(error) => match is_missing(&error) {
+                true => return Ok(None),
+                false if error.backend::<MessageFileError>().is_some() => {
+                    return Err(failed(error));
+                }
+                false => match first_bytes(&path, &error) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    bytes => bytes.map_err(StoreError::unavailable)?,
+                },
+            },
+        };
+        // The journal is removed once the header is durable.
+        let is_unsettled = journal(&path).symlink_metadata().is_ok();
+        Ok(Some(StoredHeader { header, token: Token::default(), is_unsettled }))
+    }
+
+    fn replace(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        new: &[u8],
+    ) -> Result<Replaced, StoreError> {
+        let path = self.path(item)?;
+        // No message has bytes that are no header.
+        if envelock::inspect(expected.header).is_err() {
+            return Ok(Replaced::Conflict);
+        }
+        match replace_header(&self.envelope, &path, expected.header, new) {
+            Ok(Some(_)) => Ok(Replaced::Done),
+            Ok(None) => Ok(Replaced::Conflict),
+            // A process without the lock was faster.
+            Err(error) if is_changed(&error) => Ok(Replaced::Conflict),
+            Err(error) if is_missing(&error) => Ok(Replaced::Gone),
+            // The condition, or what is there, is no header of the same message.
+            Err(Error::OtherMessage { .. }) => Ok(Replaced::Conflict),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn settle(&self, item: &ItemKey, expected: Expected<'_>) -> Result<Replaced, StoreError> {
+        self.replace(item, expected, expected.header)
+    }
+}
+
+impl<K, R> fmt::Debug for Directory<K, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Directory")
+            .field("root", &self.root)
+            .field("layout", &self.layout)
+            .finish_non_exhaustive()
+    }
+}
+
+fn journal(path: &Path) -> PathBuf {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(JOURNAL);
+    path.with_file_name(name)
+}
+
+/// Reads what a file that is no message begins with: all of its header if that is malformed.
+fn first_bytes(path: &Path, error: &Error) -> io::Result<Vec<u8>> {
+    let most = match error {
+        Error::NotEnvelock { .. } => FIRST_BYTES,
+        _ => envelock::format::MAX_HEADER_LEN as u64,
+    };
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error.backend(), Some(MessageFileError::File(FileError::NotFound { .. })))
+}
+
+fn is_changed(error: &Error) -> bool {
+    matches!(error.backend(), Some(MessageFileError::File(FileError::Changed { .. })))
+}
+
+fn failed(error: Error) -> StoreError {
+    if error.is_retryable() { StoreError::unavailable(error) } else { StoreError::broken(error) }
+}

@@ -1,0 +1,177 @@
+//! The tasks: names added and removed, restores, censuses.
+
+use crate::common::{MemoryRecords, NOW, finished, header, key, open, run, run_to_end, stale};
+use envelock::keyring::WithoutVersions;
+use envelock::{Envelope, KeyVersion, Lifecycle, MemoryKeyring, MultiKeyring};
+use envelock_ops::stores::{MemoryStore, Selection};
+use envelock_ops::{
+    CensusMode, Definition, End, EnvelopeOperation, LabelCensus, Shard, Start, Store, Task,
+    UndoIndex, Unopenable, VersionName,
+};
+use std::sync::Arc;
+
+fn job(
+    store: &MemoryStore,
+    task: &Task,
+    keys: &dyn envelock_ops::Operation,
+) -> envelock_ops::Report {
+    let definition = Definition { page: 3, ..Definition::new("memory", task.clone()) };
+    finished(run_to_end(&definition, store, keys, &mut MemoryRecords::default()))
+}
+
+#[test]
+fn name_is_added_once_and_the_other_removed_only_where_it_opens() {
+    let (orders, store) = stale(5);
+    let escrow = Arc::new(MemoryKeyring::create("escrow").unwrap());
+    let add = Task::AddName { from_compromised: vec![] };
+    let adding =
+        EnvelopeOperation::new(Envelope::new(orders.clone()), add.clone()).adding(escrow.clone());
+    let added = job(&store, &add, &adding);
+    assert_eq!((added.tally.changed, added.tally.listed), (5, 5));
+    assert_eq!(job(&store, &add, &adding).tally.current, 5);
+    store.insert(key(9), header(&Envelope::new(&orders)));
+
+    let remove = Task::RemoveName { name: "orders".into() };
+    let removing = EnvelopeOperation::new(Envelope::new(escrow.clone()), remove.clone());
+    let removed = job(&store, &remove, &removing);
+    // The last slot of a message stays.
+    assert_eq!((removed.tally.changed, removed.tally.failed), (5, 1));
+    let escrow = Envelope::new(escrow);
+    let opened = store.headers().values().filter(|header| escrow.open(header).is_ok()).count();
+    assert_eq!(opened, 5);
+}
+
+#[test]
+fn restore_puts_back_what_the_job_changed_and_nothing_else() {
+    let (keyring, store) = stale(6);
+    let first = store.headers();
+    let keys = EnvelopeOperation::new(Envelope::new(keyring.clone()), Task::rewrap());
+    let definition = Definition::new("memory", Task::rewrap());
+    let mut records = MemoryRecords::default();
+    finished(run_to_end(&definition, &store, &keys, &mut records));
+    let foreign = header(&Envelope::new(&keyring));
+    store.insert(key(2), foreign.clone());
+    store.remove(&key(3));
+
+    let log = [UndoIndex::log_start(&definition.id()), records.undo].concat();
+    // A tail that was cut off is passed over.
+    let index = UndoIndex::read(&[log.clone(), log[100..190].to_vec()].concat()).unwrap();
+    assert!(index.damaged_bytes() > 0 && index.items().count() == 6);
+    let task = Task::Restore { job: definition.id() };
+    let selection = Selection::new(&store, "undo", index.items().cloned());
+    let restore = Definition::new(selection.properties().name, task.clone());
+    let envelope = Envelope::new(keyring.clone());
+    let keys = EnvelopeOperation::new(envelope, task.clone()).restoring(index.clone());
+    let mut records = MemoryRecords::default();
+    let report = finished(run_to_end(&restore, &selection, &keys, &mut records));
+    let tally = report.tally;
+    assert_eq!((tally.changed, tally.excluded, tally.gone, tally.listed), (4, 1, 1, 6));
+    assert_eq!(store.header(&key(2)), Some(foreign));
+    assert_eq!(store.header(&key(0)).as_ref(), first.get(&key(0)));
+    let again = finished(run_to_end(
+        &Definition { seed: 1, ..restore.clone() },
+        &selection,
+        &keys,
+        &mut MemoryRecords::default(),
+    ));
+    assert_eq!((again.tally.changed, again.tally.current), (0, 4));
+}
+
+#[test]
+fn restore_refuses_a_header_that_does_not_open_any_more() {
+    let (keyring, store) = stale(2);
+    let keys = EnvelopeOperation::new(Envelope::new(keyring.clone()), Task::rewrap());
+    let definition = Definition::new("memory", Task::rewrap());
+    let mut records = MemoryRecords::default();
+    finished(run_to_end(&definition, &store, &keys, &mut records));
+    keyring.disable(KeyVersion::FIRST).unwrap();
+    let log = [UndoIndex::log_start(&definition.id()), records.undo].concat();
+    let index = UndoIndex::read(&log).unwrap();
+    let task = Task::Restore { job: definition.id() };
+    let keys = EnvelopeOperation::new(Envelope::new(keyring), task.clone()).restoring(index);
+    let limits = envelock_ops::FailureLimit { millionths: 999_999, confidence_thousandths: 950 };
+    let restore = Definition { failure_limit: limits, ..Definition::new("memory", task) };
+    let mut records = MemoryRecords::default();
+    let before = store.headers();
+    let report = finished(run_to_end(&restore, &store, &keys, &mut records));
+    assert_eq!((report.tally.failed, report.tally.changed), (2, 0));
+    assert_eq!(store.headers(), before);
+    assert!(String::from_utf8(records.failures).unwrap().contains("enable the version"));
+}
+
+#[test]
+fn census_counts_labels_without_a_key_and_what_opens_with_one() {
+    let (keyring, store) = stale(4);
+    let escrow = Arc::new(MemoryKeyring::create("escrow").unwrap());
+    let both = Envelope::new(MultiKeyring::new(keyring.clone()).with(escrow.clone()).unwrap());
+    (10..13).for_each(|number| store.insert(key(number), header(&both)));
+    let mut forged = header(&Envelope::new(&keyring));
+    let last = forged.len() - 1;
+    forged[last] ^= 1;
+    store.insert(key(20), forged);
+    store.insert(key(21), header(&Envelope::new(&escrow)));
+    store.insert(key(22), b"text".as_slice());
+
+    let labels = Task::Census { mode: CensusMode::Labels };
+    let report = job(&store, &labels, &LabelCensus);
+    assert_eq!((report.tally.current, report.tally.excluded), (9, 1));
+    let uses: Vec<_> = report.census.unwrap().uses;
+    let seen: Vec<_> =
+        uses.iter().map(|u| (u.name.as_str(), u.version, u.labelled, u.opened, u.sole)).collect();
+    assert_eq!(seen, [("escrow", 1, 4, 0, 1), ("orders", 1, 4, 0, 4), ("orders", 2, 4, 0, 1)]);
+
+    let opened = Task::Census { mode: CensusMode::Opened };
+    let keys = EnvelopeOperation::new(Envelope::new(keyring.clone()), opened.clone());
+    let census = job(&store, &opened, &keys).census.unwrap();
+    let seen: Vec<_> =
+        census.uses.iter().map(|u| (u.name.as_str(), u.version, u.opened, u.sole)).collect();
+    assert_eq!(seen, [("escrow", 1, 0, 0), ("orders", 1, 4, 4), ("orders", 2, 3, 3)]);
+    assert_eq!(census.unopenable, [(Unopenable::OtherKeyring, 1), (Unopenable::NotVerified, 1)]);
+
+    // Without version 1, what is under it alone does not open.
+    let without = WithoutVersions::new(keyring).and("orders", KeyVersion::FIRST).unwrap();
+    let keys = EnvelopeOperation::new(Envelope::new(without), opened.clone());
+    let census = job(&store, &opened, &keys).census.unwrap();
+    assert!(census.unopenable.contains(&(Unopenable::Refused, 4)), "{census:?}");
+}
+
+#[test]
+fn rewrap_from_compromised_versions_only_where_they_are_named() {
+    let (keyring, store) = stale(3);
+    keyring.mark_compromised(KeyVersion::FIRST).unwrap();
+    let limits = envelock_ops::FailureLimit { millionths: 999_999, confidence_thousandths: 950 };
+    let unnamed = Definition { failure_limit: limits, ..Definition::new("memory", Task::rewrap()) };
+    let keys = EnvelopeOperation::new(Envelope::new(keyring.clone()), Task::rewrap());
+    let report = finished(run_to_end(&unnamed, &store, &keys, &mut MemoryRecords::default()));
+    assert_eq!((report.tally.failed, report.tally.changed), (3, 0));
+    let version = VersionName::new("orders", KeyVersion::FIRST);
+    let named = Task::Rewrap {
+        to: vec![],
+        from_compromised: vec![version.clone()],
+        retiring: Some(version),
+    };
+    let keys = EnvelopeOperation::new(Envelope::new(keyring), named.clone());
+    assert_eq!(job(&store, &named, &keys).tally.changed, 3);
+}
+
+#[test]
+fn slot_that_is_left_is_told_and_the_rest_of_the_header_is_changed() {
+    let (keyring, store) = stale(1);
+    let payments = Arc::new(MemoryKeyring::create("payments").unwrap());
+    let both = Arc::new(MultiKeyring::new(keyring.clone()).with(payments.clone()).unwrap());
+    store.insert(key(1), header(&Envelope::new(both.clone())));
+    payments.rotate().unwrap();
+    payments.disable(KeyVersion::FIRST).unwrap();
+    keyring.rotate().unwrap();
+    let keys = EnvelopeOperation::new(Envelope::new(both), Task::rewrap());
+    let definition = Definition::new("memory", Task::rewrap());
+    let mut records = MemoryRecords::default();
+    let start = Start::new(NOW, store.properties());
+    let mut job = open(&definition, Shard::WHOLE, &records, &start, &keys).unwrap();
+    let end = run(&mut job, &store, &keys, &mut records, &mut NOW.clone());
+    let End::Finished(report) = end else { panic!("{end:?}") };
+    assert_eq!((report.tally.changed, report.tally.partly), (2, 1));
+    assert!(!report.tally.is_complete());
+    let lines = String::from_utf8(records.failures).unwrap();
+    assert!(lines.contains("partly") && lines.contains("disabled"), "{lines}");
+}
