@@ -1,1 +1,312 @@
-//! Jobs over directory trees.
+//! Jobs over directory trees: both layouts, real kills, listings.
+
+use crate::common::{self, NOW, finished, keyring, rng};
+use envelock::{Aad, Envelope, MemoryKeyring, Timestamp, inspect};
+use envelock_ops::drivers::{self, WorkDirectory, WorkDirectoryError};
+use envelock_ops::stores::{Directory, Layout, Selection};
+use envelock_ops::{
+    Definition, EnvelopeOperation, ItemKey, Page, Replaced, Shard, Start, Store, Task, UndoIndex,
+};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+type Keyring = Arc<MemoryKeyring>;
+
+/// The same keys in every process, with so many versions.
+fn keys(versions: u32) -> Keyring {
+    let mut rng = rng(42);
+    let keyring = Arc::new(keyring("orders", &mut rng));
+    (1..versions).for_each(|_| {
+        keyring.rotate_with_rng(Timestamp::UNIX_EPOCH, &mut rng).unwrap();
+    });
+    keyring
+}
+
+fn layouts() -> [Layout; 2] {
+    [Layout::Inline, Layout::Sidecar { suffix: ".header".into() }]
+}
+
+/// Where files are written without waiting for a disk, if there is such a place.
+fn scratch() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.unwrap()
+}
+
+fn body(number: u64) -> Vec<u8> {
+    format!("body {number}").into_bytes()
+}
+
+/// Writes messages under version 1 in ten directories. Returns the bodies, as they are stored.
+fn write_tree(root: &Path, layout: &Layout, items: u64) -> BTreeMap<PathBuf, Vec<u8>> {
+    let envelope = Envelope::new(keys(1));
+    let mut bodies = BTreeMap::new();
+    for number in 0..items {
+        let path = root.join(format!("{}/message-{number}", number % 10));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let message = envelope.encrypt(&body(number), Aad::none()).unwrap();
+        let header_len = inspect(&message).unwrap().len();
+        let stored = message[header_len..].to_vec();
+        match layout {
+            Layout::Sidecar { suffix } => {
+                fs::write(&path, &stored).unwrap();
+                fs::write(with_suffix(&path, suffix), &message[..header_len]).unwrap();
+            }
+            _ => fs::write(&path, &message).unwrap(),
+        }
+        bodies.insert(path, stored);
+    }
+    bodies
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    PathBuf::from(format!("{}{suffix}", path.display()))
+}
+
+/// Every message opens under the present version alone, and no byte of a body has changed.
+fn check_tree(layout: &Layout, bodies: &BTreeMap<PathBuf, Vec<u8>>, version: u32) {
+    let envelope = Envelope::new(keys(2));
+    for (path, body) in bodies {
+        let (header, stored) = match layout {
+            Layout::Sidecar { suffix } => {
+                (fs::read(with_suffix(path, suffix)).unwrap(), fs::read(path).unwrap())
+            }
+            _ => {
+                let message = fs::read(path).unwrap();
+                let len = inspect(&message).unwrap().len();
+                (message[..len].to_vec(), message[len..].to_vec())
+            }
+        };
+        assert_eq!(stored, *body, "{path:?}");
+        let opened = envelope.open(&header).unwrap();
+        assert_eq!(opened.label().version.number(), version, "{path:?}");
+        opened.decrypt(&stored, Aad::none()).unwrap();
+    }
+}
+
+fn store(root: &Path, layout: &Layout) -> Directory<Keyring> {
+    Directory::new(root, layout.clone(), Envelope::new(keys(2)))
+}
+
+fn operation() -> EnvelopeOperation<Keyring> {
+    EnvelopeOperation::new(Envelope::new(keys(2)), Task::rewrap())
+}
+
+/// Runs or resumes the job of a tree, as one process does.
+fn run(root: &Path, layout: &Layout, work: &Path, page: usize) -> envelock_ops::Report {
+    let store = store(root, layout);
+    let definition =
+        Definition { page, ..Definition::new(store.properties().name, Task::rewrap()) };
+    let mut records = WorkDirectory::open(work, definition, Shard::WHOLE).unwrap();
+    let operation = operation();
+    let mut job = records.job(&Start::new(NOW, store.properties()), &operation).unwrap();
+    let end = drivers::run(&mut job, 2, &store, &operation, &mut records, &mut ());
+    records.write_report(end.report()).unwrap();
+    finished(end)
+}
+
+#[test]
+fn tree_is_rewrapped_once_and_can_be_restored() {
+    for layout in layouts() {
+        let directory = scratch();
+        let (root, work) = (directory.path().join("tree"), directory.path().join("a/b/job"));
+        let bodies = write_tree(&root, &layout, 50);
+        let report = run(&root, &layout, &work, 7);
+        assert_eq!((report.tally.changed, report.tally.listed), (50, 50), "{}", report.tally);
+        check_tree(&layout, &bodies, 2);
+        let second = run(&root, &layout, &directory.path().join("second"), 7);
+        assert_eq!((second.tally.changed, second.tally.current), (0, 50));
+
+        let undo = fs::read(work.join("0-of-1.undo")).unwrap();
+        let index = UndoIndex::read(&undo).unwrap();
+        let task = Task::Restore { job: index.job().unwrap().clone() };
+        let envelope = Envelope::new(keys(2));
+        let restore = EnvelopeOperation::new(envelope, task.clone()).restoring(index.clone());
+        let selection = Selection::new(store(&root, &layout), "undo", index.items().cloned());
+        let definition = Definition::new(selection.properties().name, task);
+        let mut records = common::MemoryRecords::default();
+        let report = finished(common::run_to_end(&definition, &selection, &restore, &mut records));
+        assert_eq!(report.tally.changed, 50);
+        check_tree(&layout, &bodies, 1);
+    }
+}
+
+/// The process that is killed; a test of its own only when it is started by the next one.
+#[test]
+fn child_of_kills() {
+    let Some(root) = std::env::var_os("ENVELOCK_OPS_TREE") else { return };
+    let layout = match std::env::var_os("ENVELOCK_OPS_SIDECAR") {
+        Some(_) => layouts()[1].clone(),
+        None => Layout::Inline,
+    };
+    let root = PathBuf::from(root);
+    run(&root.join("tree"), &layout, &root.join("job"), 50);
+}
+
+#[test]
+fn kills_lose_no_message_and_no_count() {
+    let setting = |name, default| {
+        std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+    };
+    let (items, kills) = (setting("ENVELOCK_ITEMS", 2_000), setting("ENVELOCK_KILLS", 40));
+    for layout in layouts() {
+        let directory = scratch();
+        let root = directory.path().join("tree");
+        let bodies = write_tree(&root, &layout, items);
+        let mut random = envelock_ops::test_util::SplitMix::new(9);
+        for _ in 0..kills {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            child.args(["--exact", "directories::child_of_kills"]);
+            child.env("ENVELOCK_OPS_TREE", directory.path());
+            if layout != Layout::Inline {
+                child.env("ENVELOCK_OPS_SIDECAR", "1");
+            }
+            let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(2 + random.below(30)));
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        let report = run(&root, &layout, &directory.path().join("job"), 50);
+        assert_eq!((report.tally.changed, report.tally.listed), (items, items), "{}", report.tally);
+        check_tree(&layout, &bodies, 2);
+        let second = run(&root, &layout, &directory.path().join("second"), 500);
+        assert_eq!((second.tally.changed, second.tally.current), (0, items));
+        let leftovers = names(&root).into_iter().filter(|name| name.contains(".envelock-rewrap"));
+        assert_eq!(leftovers.count(), 0);
+    }
+}
+
+fn names(root: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => names.extend(self::names(&path)),
+            false => names.push(path.display().to_string()),
+        }
+    }
+    names
+}
+
+#[test]
+fn journal_that_a_crash_left_is_settled_before_the_item_counts() {
+    let directory = scratch();
+    let root = directory.path().join("tree");
+    write_tree(&root, &Layout::Inline, 1);
+    let path = root.join("0/message-0");
+    let before = fs::read(&path).unwrap();
+    run(&root, &Layout::Inline, &directory.path().join("first"), 5);
+    let after = fs::read(&path).unwrap();
+    let len = inspect(&after).unwrap().len();
+    // As `docs` of `envelock::file::rewrap` describe it, with a check that does not hold: it says nothing.
+    let journal = root.join("0/.message-0.envelock-rewrap");
+    fs::write(&journal, b"envelock rewrap journal\n").unwrap();
+    let store = store(&root, &Layout::Inline);
+    let item = ItemKey::new("0/message-0").unwrap();
+    let stored = store.read(&item).unwrap().unwrap();
+    assert!(stored.is_unsettled && stored.header == after[..len]);
+    let report = run(&root, &Layout::Inline, &directory.path().join("second"), 5);
+    assert_eq!((report.tally.current, report.tally.listed), (1, 1));
+    assert!(!journal.exists());
+    assert_ne!(before, fs::read(&path).unwrap());
+}
+
+#[test]
+fn listing_is_ordered_and_goes_on_after_any_key() {
+    use std::os::unix::ffi::OsStrExt;
+    let directory = scratch();
+    let root = directory.path();
+    let odd = std::ffi::OsStr::from_bytes(b"a/\xff%");
+    for name in [
+        "a.txt",
+        "a/b",
+        "a/c/d",
+        "a/c.x",
+        "a-b",
+        "b",
+        "z/.y",
+        "z/.x.envelock-rewrap",
+        "a/.1.envelock-partial",
+    ] {
+        fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+        fs::write(root.join(name), b"x").unwrap();
+    }
+    fs::write(root.join(odd), b"x").unwrap();
+    std::os::unix::fs::symlink(root.join("b"), root.join("link")).unwrap();
+    std::os::unix::fs::symlink(root.join("a"), root.join("tree")).unwrap();
+    let store = store(root, &Layout::Inline);
+    let all = store.list(None, 100).unwrap();
+    let text: Vec<_> = all.items.iter().map(|item| item.key.to_string()).collect();
+    assert_eq!(text, ["a-b", "a.txt", "a/b", "a/c.x", "a/c/d", "a/%ff%25", "b", "z/.y"]);
+    assert!(all.is_last);
+    for text in text {
+        assert_eq!(ItemKey::parse(&text).unwrap().to_string(), text);
+    }
+    for most in 1..9 {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let Page { items, is_last } = store.list(after.as_ref(), most).unwrap();
+            after = items.last().map(|item| item.key.clone()).or(after);
+            found.extend(items);
+            if is_last {
+                break;
+            }
+        }
+        assert_eq!(found, all.items);
+    }
+    for (at, item) in all.items.iter().enumerate() {
+        assert_eq!(store.list(Some(&item.key), 100).unwrap().items, all.items[at + 1..]);
+    }
+    let between = ItemKey::new("a/bb").unwrap();
+    assert_eq!(store.list(Some(&between), 100).unwrap().items, all.items[3..]);
+}
+
+#[test]
+fn paths_that_leave_the_root_or_name_journals_are_no_items() {
+    let directory = scratch();
+    let outside = directory.path().join("outside");
+    fs::create_dir(directory.path().join("tree")).unwrap();
+    fs::write(&outside, common::header(&Envelope::new(keys(1)))).unwrap();
+    let store = store(&directory.path().join("tree"), &Layout::Inline);
+    for path in ["../outside", "/etc/passwd", "a//b", "./a", "a/..", ".m.envelock-rewrap", "a\0b"] {
+        let item = ItemKey::new(path).unwrap();
+        assert!(!store.read(&item).unwrap_err().is_retryable(), "{path}");
+    }
+}
+
+#[test]
+fn change_of_another_writer_is_a_conflict_and_a_deletion_is_gone() {
+    let directory = scratch();
+    write_tree(directory.path(), &Layout::Inline, 2);
+    let store = store(directory.path(), &Layout::Inline);
+    let item = ItemKey::new("0/message-0").unwrap();
+    let stored = store.read(&item).unwrap().unwrap();
+    let new = Envelope::new(keys(2)).rewrap(&stored.header, Default::default()).unwrap();
+    let other = Envelope::new(keys(2)).encrypt(b"other", Aad::none()).unwrap();
+    fs::write(directory.path().join("0/message-0"), &other).unwrap();
+    let replaced = store.replace(&item, stored.expected(), new.header()).unwrap();
+    assert_eq!(replaced, Replaced::Conflict);
+    assert_eq!(fs::read(directory.path().join("0/message-0")).unwrap(), other);
+    fs::remove_file(directory.path().join("0/message-0")).unwrap();
+    assert_eq!(store.read(&item).unwrap(), None);
+    assert_eq!(store.replace(&item, stored.expected(), new.header()).unwrap(), Replaced::Gone);
+}
+
+#[test]
+fn records_are_locked_and_belong_to_one_job() {
+    let directory = scratch();
+    let definition = Definition::new("memory", Task::rewrap());
+    let open = |definition: &Definition| {
+        WorkDirectory::open(directory.path(), definition.clone(), Shard::WHOLE)
+    };
+    let first = open(&definition).unwrap();
+    assert!(matches!(open(&definition), Err(WorkDirectoryError::Locked { .. })));
+    drop(first);
+    let other = Definition { seed: 1, ..definition.clone() };
+    assert!(matches!(open(&other), Err(WorkDirectoryError::OtherJob { .. })));
+    assert!(open(&definition).is_ok());
+}
