@@ -41,6 +41,7 @@ begin 'tests: units, properties, sweeps, vectors, golden files'
 run ci --lib --bins --tests --examples
 # By itself, since its dependencies have other features.
 run ci --package envelock-cli
+run ci --package envelock-ops --all-features
 end
 
 # All features: AWS-LC is the default provider, and its C is built.

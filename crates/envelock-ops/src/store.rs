@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// A medium that stores headers, each under the key of its item.
 ///
-/// Methods take `&self`, may block, and are called from several threads at once. `test_util::conformance` (feature
+/// Methods take `&self`, may block, and are called from several threads at once. `test_util::check` (feature
 /// `test-util`) checks an implementation.
 ///
 /// # Contract

@@ -183,10 +183,9 @@ impl Job {
             return Err(StartError::OtherShard { given: shard, found: checkpoint.shard });
         }
         check(definition, start, operation)?;
-        if let (Some(found), Some(saved)) = (start.keyring_change, checkpoint.keyring_change) {
-            if found < saved {
-                return Err(StartError::OlderKeyring { found, saved });
-            }
+        let changes = start.keyring_change.zip(checkpoint.keyring_change);
+        if let Some((found, saved)) = changes.filter(|(found, saved)| found < saved) {
+            return Err(StartError::OlderKeyring { found, saved });
         }
         let mut state = checkpoint;
         state.undo_lost |= undo_len < state.undo_bytes;

@@ -152,7 +152,7 @@ fn kills_lose_no_message_and_no_count() {
     let setting = |name, default| {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
     };
-    let (items, kills) = (setting("ENVELOCK_ITEMS", 2_000), setting("ENVELOCK_KILLS", 40));
+    let (items, kills) = (setting("ENVELOCK_ITEMS", 10_000), setting("ENVELOCK_KILLS", 100));
     for layout in layouts() {
         let directory = scratch();
         let root = directory.path().join("tree");
