@@ -124,7 +124,7 @@ fn check(name: &str, left: bool, end: impl FnOnce(&Cache<'_>, &Ticks)) {
 
 // One test alone: the spy sees the whole process.
 #[test]
-fn no_data_key_outlives_its_place_in_a_cache() {
+fn data_key_without_cache_entry_is_wiped() {
     check("evicted and used up", true, |_, _| ());
     check("purged", false, |cache, _| cache.purge());
     check("expired", false, |cache, clock| {

@@ -137,7 +137,7 @@ fn quarter_of_gibibyte_goes_through_in_little_memory() {
 }
 
 #[test]
-fn shared_by_threads_it_does_too() {
+fn quarter_of_gibibyte_by_two_threads_takes_little_memory() {
     let envelope = envelope().with_threads(Threads::new(2));
     through_a_pipe(&envelope, (256 << 20) + 1, "256 MiB on two threads");
 }

@@ -179,7 +179,7 @@ fn new_file_does_not_replace_a_concurrent_one() {
 
 /// A key that is added later, and is first by name, must not become the selected one.
 #[test]
-fn of_several_keys_none_is_chosen_by_its_name() {
+fn key_is_not_selected_by_order_of_names() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     FileKeyring::create(&path, "orders", &raw()).unwrap().create_key("acme").unwrap();

@@ -335,7 +335,7 @@ fn every_error_of_every_method_comes_out_as_its_own() {
 
 /// THREATS rows 8 and 36: what a header names decides over no more calls than it has slots.
 #[test]
-fn calls_to_backend_are_few_and_none_is_made_in_vain() {
+fn every_backend_call_is_needed() {
     let (keyring, message) = stale(Suite::Cobblestone256);
     let envelope = Envelope::new(&keyring);
     let aad = Aad::new(b"row");

@@ -228,7 +228,7 @@ fn numbers_are_never_reused() {
 }
 
 #[test]
-fn keyset_that_cannot_have_been_is_not_restored() {
+fn impossible_keyset_is_not_restored() {
     let record = |number: u32, state| {
         let mut record = VersionRecord::new(version(number), material(number as u8), at(0));
         record.state = state;

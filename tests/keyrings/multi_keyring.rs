@@ -161,7 +161,7 @@ fn every_freshness() -> [Freshness; 6] {
 }
 
 #[test]
-fn slot_stands_as_it_does_to_member_that_knows_most() {
+fn slot_freshness_is_that_of_member_that_knows_most() {
     let member = Scripted::new(ring("orders", 1));
     let message = message_of(&member);
     let label = inspect(&message).unwrap().slots().next().unwrap().label;

@@ -375,7 +375,7 @@ fn damaged_primary_slot_displaces_no_good_one() {
 
 /// "A slot of an unknown version stays", also with a trusted back end.
 #[test]
-fn slot_of_an_unknown_version_stays_under_trust() {
+fn slot_of_unknown_version_stays_with_trusted_backend() {
     let keyring = keyring("orders", 2);
     let (message, slots) = slots_by_version(&keyring, Suite::default(), b"payload", ROW);
     let mut unknown = slots[0].clone();

@@ -221,7 +221,7 @@ impl<R: Read> Read for Hesitant<R> {
 
 /// Input that is too slow for several threads goes through the existing buffers.
 #[test]
-fn source_that_hesitates_gathers_no_buffers() {
+fn slow_source_allocates_no_more_buffers() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let parallel = Envelope::new(&keyring).with_threads(Threads::new(2));
     let held = [8 << 20, 64 << 20].map(|len| {

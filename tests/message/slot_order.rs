@@ -256,7 +256,7 @@ fn versions_of_a() -> (MemoryKeyring, [MasterKeyId; 2]) {
 
 /// SPEC O-MINE: name and algorithm, then version, then id and algorithm of the version, then state.
 #[test]
-fn slot_is_answered_for_by_the_first_rule_that_holds() {
+fn slot_is_classified_by_the_first_rule_that_applies() {
     use Freshness::{NotMine, Primary, Refused};
     let (keyring, [first, second]) = versions_of_a();
     let foreign = MasterKeyId([9; 8]);

@@ -128,7 +128,7 @@ fn hung_dead_library_is_not_set_up_again() {
 
 /// A recovery ends after its time limit, here four seconds, whatever the calls return.
 #[test]
-fn patience_lasts_as_long_as_it_says() {
+fn recovery_ends_at_its_time_limit() {
     let hostile = Hostile::new();
     let scene = Scene::new(GCM);
     let patience = Duration::from_secs(4);

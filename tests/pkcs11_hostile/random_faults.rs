@@ -117,6 +117,6 @@ fn no_call_overlaps_another_while_one_in_twenty_fails() {
 }
 
 #[test]
-fn no_call_overlaps_another_in_an_endless_storm() {
+fn no_call_overlaps_another_under_endless_faults() {
     soak("random 7 5 1000000000 gap 0", options(), 32, 70_000);
 }

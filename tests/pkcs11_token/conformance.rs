@@ -63,7 +63,7 @@ impl conformance::Controls for Handles {
 }
 
 #[test]
-fn loses_nothing_to_changes_by_another_handle() {
+fn changes_by_another_handle_lose_nothing() {
     let token = token();
     conformance::remote(|| {
         let directory = CatalogueDirectory::new();

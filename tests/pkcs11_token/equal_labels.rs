@@ -35,7 +35,7 @@ pub fn child() {
 }
 
 #[test]
-fn of_two_tokens_with_one_label_serial_number_decides() {
+fn serial_number_distinguishes_tokens_of_one_label() {
     if name() != "softhsm" {
         return;
     }

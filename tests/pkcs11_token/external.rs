@@ -206,7 +206,7 @@ fn states_are_configuration() {
 }
 
 #[test]
-fn configurations_that_cannot_be_are_refused() {
+fn impossible_configurations_are_refused() {
     let reference = KeyRef::label("one");
     let keys = || with_version(ExternalKeys::new("orders"), 1, reference.clone());
     let error = |keys| ExternalKeyring::new(&token(), &keys).unwrap_err();

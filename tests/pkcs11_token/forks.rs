@@ -64,7 +64,7 @@ fn every_call_in_a_child_says_that_it_is_one() {
 
 /// With a deadline, calls are made in threads, and a child has none.
 #[test]
-fn child_does_not_wait_for_threads_that_it_has_not() {
+fn child_does_not_wait_for_missing_threads() {
     let token = options().deadline(Duration::from_secs(600)).token().unwrap();
     let (_, keys) = put(&session(), best());
     let keyring = ExternalKeyring::new(&token, &keys).unwrap();

@@ -108,7 +108,7 @@ fn catalogue_is_under_a_key_of_its_own() {
 
 /// NSS denies it for keys that it generated itself, so nothing may depend on it.
 #[test]
-fn where_a_key_was_made_is_not_asked() {
+fn origin_of_key_is_not_asked() {
     let session = session();
     let directory = CatalogueDirectory::new();
     let keyring = directory.create("orders", &options().token().unwrap());

@@ -51,7 +51,7 @@ fn length_of_iv_is_given_in_bits() {
 /// NSS silently replaces a key by a second one of the same id; others keep both. Ids of this crate are
 /// random, so that no two keys share one, and rotations lose nothing.
 #[test]
-fn no_key_takes_the_place_of_another() {
+fn key_with_equal_id_does_not_replace_key_of_crate() {
     let session = session();
     let id = fresh("twice");
     let template = |label: &str| {

@@ -145,7 +145,7 @@ fn link_to_the_library_is_the_same_library() {
 
 /// An algorithm that the token lacks is reported when a key is made, and nothing is made.
 #[test]
-fn algorithm_that_token_has_not_is_refused_by_name() {
+fn algorithm_absent_from_token_is_refused_by_name() {
     let directory = CatalogueDirectory::new();
     let mut cases = vec![envelock::format::WrapAlgorithm::XAES_256_GCM];
     if name() == "opencryptoki" {

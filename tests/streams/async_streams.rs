@@ -466,7 +466,7 @@ fn shutting_down_ends_the_message_once() {
 
 /// It is not the writer's failure, whatever it comes between.
 #[test]
-fn write_after_the_end_keeps_nothing_from_going_out() {
+fn write_after_the_end_does_not_stop_output() {
     let envelope = envelope();
     let expected = envelope.with_rng(&mut seeded(1)).encrypt(b"four score", AAD).unwrap();
     let mut between = 0;

@@ -34,7 +34,7 @@ fn end_without_room_is_an_error_while_bytes_remain() {
 }
 
 #[test]
-fn nothing_goes_in_once_the_end_was_asked_for() {
+fn write_after_requested_end_is_refused() {
     let envelope = Envelope::new(MemoryKeyring::create("orders").unwrap());
     let mut out = vec![0; 1000];
     let mut stream = envelope.stream_encryptor(Aad::none()).unwrap();

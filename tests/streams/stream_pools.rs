@@ -146,9 +146,9 @@ fn writer_from_stream_shares_the_work() {
 /// A system that starts no more threads takes nothing from a call but speed.
 #[cfg(target_os = "linux")]
 #[test]
-fn thread_that_cannot_be_started_is_done_without() {
+fn stream_without_startable_threads_succeeds() {
     const CHILD: &str = "ENVELOCK_NO_THREADS";
-    let name = "stream_pools::thread_that_cannot_be_started_is_done_without";
+    let name = "stream_pools::stream_without_startable_threads_succeeds";
     if std::env::var_os(CHILD).is_some() {
         // The test itself runs on the main thread, and no stack is that large.
         let threads = Threads::new(4).with_min_len(1);
@@ -208,7 +208,7 @@ fn changed_chunk_ends_plaintext_for_all_threads() {
 /// A source that breaks after any number of pieces: all that was read before comes out first, and
 /// then the error, permanently or, if it passes, once.
 #[test]
-fn source_that_breaks_takes_back_nothing_it_gave() {
+fn failing_source_keeps_earlier_output() {
     let keyring = MemoryKeyring::create("orders").unwrap();
     let text = plaintext(44, 20 * CHUNK);
     for (pool, workers) in pools().into_iter().skip(1) {

@@ -154,7 +154,7 @@ fn threads_share_the_remaining_wraps() {
 
 /// A file that cannot be written reserves no wraps.
 #[test]
-fn wraps_that_could_not_be_counted_are_not() {
+fn uncounted_wraps_are_not_made() {
     let directory = SimulatedDirectory::new();
     let keyring = create(&directory, &Token::limited(10).source()).unwrap();
     for _ in 0..50 {

@@ -256,7 +256,7 @@ fn keyring_of_another_history_is_reopened_in_place() {
 
 /// `keyset()` looks at the file, and so does every other method that reports its state.
 #[test]
-fn questions_of_a_watching_process_come_from_the_file() {
+fn queries_of_idle_process_poll_the_file() {
     let directory = TestDirectory::new();
     let path = directory.join("orders.keys");
     let admin = create(&path);

@@ -9,7 +9,7 @@ fn at(nanoseconds: u64) -> SystemTime {
 }
 
 #[test]
-fn stamp_changes_with_the_file_and_not_without() {
+fn fingerprint_changes_with_the_file_alone() {
     let directory = world::directory(Some(&content(1, 100)));
     let store = world::store(&directory);
     let taken = store.load().unwrap().fingerprint();
@@ -22,7 +22,7 @@ fn stamp_changes_with_the_file_and_not_without() {
 /// Two replacements within a tick, an inode that is used again: the fingerprint is the same, the
 /// content is not, and the fingerprint was not settled.
 #[test]
-fn stamp_that_can_come_again_is_not_settled() {
+fn fingerprint_within_one_tick_is_not_settled() {
     let directory = SimulatedDirectory::new();
     directory.plan(Plan { is_frozen: true, reuse_inodes: true, ..Plan::default() });
     let store = world::store(&directory);
@@ -36,7 +36,7 @@ fn stamp_that_can_come_again_is_not_settled() {
 }
 
 #[test]
-fn stamp_settles_after_a_hundred_milliseconds() {
+fn fingerprint_settles_after_a_hundred_milliseconds() {
     let directory = world::directory(Some(&content(1, 100)));
     let taken = world::store(&directory).load().unwrap().fingerprint();
     for (after, is_settled) in
@@ -51,7 +51,7 @@ fn stamp_settles_after_a_hundred_milliseconds() {
 
 /// Where no nanoseconds are kept, the tick may be that of FAT, two seconds.
 #[test]
-fn stamp_of_whole_seconds_settles_later() {
+fn fingerprint_of_whole_seconds_settles_later() {
     let directory = SimulatedDirectory::new();
     let whole = START / 1_000_000_000 * 1_000_000_000;
     directory.set_now(whole);

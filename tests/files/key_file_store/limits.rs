@@ -75,7 +75,7 @@ fn other_files_are_not_leftovers() {
 }
 
 #[test]
-fn names_that_cannot_be_are_refused() {
+fn impossible_names_are_refused() {
     let directory = Arc::new(SimulatedDirectory::new());
     let longest = "n".repeat(233);
     Store::in_directory(directory.clone(), OsStr::new(&longest)).unwrap();

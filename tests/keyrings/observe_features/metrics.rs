@@ -245,7 +245,7 @@ fn names_in_headers_make_no_series() {
 }
 
 #[test]
-fn so_many_keys_have_series_and_the_rest_share_one() {
+fn keys_beyond_the_limit_share_one_series() {
     for (max, named) in [(None, 100), (Some(0), 0), (Some(1), 1), (Some(1000), 1000)] {
         let seen = capture(|| {
             let observer = MetricsObserver::new();

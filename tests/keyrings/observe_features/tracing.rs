@@ -144,7 +144,7 @@ fn fields_have_the_documented_values() {
 
 /// No text from outside ends a line, colours a terminal or reverses the text that follows it.
 #[test]
-fn no_text_of_others_can_write_lines_of_its_own() {
+fn foreign_text_cannot_write_lines() {
     // A keyset of this crate takes no such name; a lifecycle of another crate might.
     let seen = capture(|| report_all(&TracingObserver::new(), "a/b:c@d+e=f-g.h_i", HOSTILE));
     let mut hostile = 0;

@@ -168,7 +168,7 @@ fn key_that_is_not_the_messages_has_not_opened() {
 
 /// Two keyrings, each with a version 1 of one name: what the version alone does not distinguish.
 #[test]
-fn index_bytes_tell_apart_keys_of_one_version() {
+fn index_bytes_distinguish_keys_of_one_version() {
     let (old, new) = (keyring("orders", 1), MemoryKeyring::create("orders").unwrap());
     let message = Envelope::new(&old).encrypt(b"payload", ROW).unwrap();
     let index = envelock::keyring::primary_index_bytes(&old).unwrap();

@@ -60,7 +60,7 @@ fn promotion_in_the_future_is_due_with_warning() {
 }
 
 #[test]
-fn date_is_to_come_once_it_is_more_than_a_day_ahead() {
+fn date_is_in_the_future_if_over_a_day_ahead() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days();
     change(&keyring, Change::Rotate { key: "orders" }, at_day(10));
@@ -134,7 +134,7 @@ fn version_disabled_under_fast_clock_is_flagged() {
 }
 
 #[test]
-fn pending_version_of_a_day_to_come_is_not_waited_for() {
+fn pending_version_dated_in_the_future_is_not_awaited() {
     let keyring = keyring();
     let policy = RotationPolicy::every_90_days().distribute_for(days(7));
     let add = Change::AddVersion {
@@ -150,7 +150,7 @@ fn pending_version_of_a_day_to_come_is_not_waited_for() {
 }
 
 #[test]
-fn compromise_of_a_day_to_come_is_met_at_once() {
+fn compromise_dated_in_the_future_acts_at_once() {
     let keyring = keyring();
     operate(&keyring, 1, Operation::MarkCompromised, FAR);
     let due = plan(&RotationPolicy::on_compromise(), &keyring, at_day(1));

@@ -229,7 +229,7 @@ fn two_readers_never_read_two_texts_from_one_message() {
 
 /// SPEC K-CHECK: whatever keyring answered.
 #[test]
-fn keyring_that_hands_out_other_key_is_not_believed() {
+fn keyring_with_wrong_data_key_is_detected() {
     for &suite in Suite::ALL {
         let salamander = Salamander::build(suite, false);
         for owner in [0, 1] {
