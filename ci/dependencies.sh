@@ -43,7 +43,7 @@ features() {
 
 # tree OPTION...: the crates and features of the normal dependencies.
 tree() {
-    cargo tree --locked --edges normal,features --prefix none "$@"
+    cargo tree --locked --package envelock --edges normal,features --prefix none "$@"
 }
 
 check_wiping() {
@@ -64,7 +64,7 @@ check_wiping() {
 
 check_unwanted() {
     local found
-    found=$(cargo tree --locked --edges normal,build --prefix none "$@" |
+    found=$(cargo tree --locked --package envelock --edges normal,build --prefix none "$@" |
         grep -E "^($UNWANTED) v" || true)
     [[ -z $found ]] || fail "unwanted dependency (with ${*:-the defaults}): $found"
     checks=$((checks + 1))
@@ -72,7 +72,7 @@ check_unwanted() {
 
 check_core() {
     local found
-    found=$(cargo tree --locked --edges normal,build --prefix none --no-default-features |
+    found=$(cargo tree --locked --package envelock --edges normal,build --prefix none --no-default-features |
         grep -E "^($NOT_IN_CORE) v" || true)
     [[ -z $found ]] || fail "the core has a dependency of a feature: $found"
     checks=$((checks + 1))
@@ -82,12 +82,12 @@ check_core() {
 # second copy of AWS-LC, and nothing at run time but its wrapper.
 check_aws_lc() {
     local features=(--no-default-features --features aws-lc-rs) normal build found
-    normal=$(cargo tree --locked --edges normal --prefix none "${features[@]}" | cut -d ' ' -f 1)
+    normal=$(cargo tree --locked --package envelock --edges normal --prefix none "${features[@]}" | cut -d ' ' -f 1)
     grep -qx aws-lc-sys <<<"$normal" || fail "feature aws-lc-rs brings no AWS-LC"
-    build=$(cargo tree --locked --edges normal,build --prefix none "${features[@]}")
+    build=$(cargo tree --locked --package envelock --edges normal,build --prefix none "${features[@]}")
     found=$(grep -E '^(bindgen|aws-lc-fips-sys|untrusted) v' <<<"$build" || true)
     [[ -z $found ]] || fail "unwanted dependency with feature aws-lc-rs: $found"
-    found=$(cargo tree --locked --edges normal,features --prefix none "${features[@]}" |
+    found=$(cargo tree --locked --package envelock --edges normal,features --prefix none "${features[@]}" |
         grep -E '^aws-lc-(rs|sys) feature "(fips|bindgen|unstable|ring-io|all-bindings)"' || true)
     [[ -z $found ]] || fail "unwanted feature of AWS-LC: $found"
     checks=$((checks + 1))
@@ -117,7 +117,7 @@ check_pkcs11() {
 
 # crates OPTION...: the names of the dependencies at run and build time.
 crates() {
-    cargo tree --locked --edges normal,build --prefix none --no-default-features "$@" |
+    cargo tree --locked --package envelock --edges normal,build --prefix none --no-default-features "$@" |
         cut -d ' ' -f 1 | sort -u
 }
 
@@ -150,11 +150,11 @@ equality=$(grep -rnE 'derive\([^)]*(Clone|Debug|PartialEq|Hash)' -A 6 src/crypto
     grep -E 'struct (DataKey|MasterKey)' || true)
 [[ -z $equality ]] || fail "a secret derives what it must not: $equality"
 
-core=$(cargo tree --locked --edges normal,no-proc-macro --prefix none --no-default-features |
+core=$(cargo tree --locked --package envelock --edges normal,no-proc-macro --prefix none --no-default-features |
     cut -d ' ' -f 1 | sort -u | grep -vcx envelock)
 ((core <= CORE_CEILING)) || fail "$core crates are linked with the core, $CORE_CEILING are allowed"
 
-count=$(cargo tree --locked --edges normal,build --prefix none | sed 's/ (\*)$//' | sort -u |
+count=$(cargo tree --locked --package envelock --edges normal,build --prefix none | sed 's/ (\*)$//' | sort -u |
     grep -vc '^envelock v')
 ((count <= CEILING)) || fail "$count runtime dependencies, $CEILING are allowed"
 

@@ -45,10 +45,9 @@ as_if() {
     shift 2
     rm -rf "${copy:?}/src"
     # The lock file names the members, and guides are included.
-    cp -r Cargo.toml Cargo.lock src crates docs "$copy/"
-    mkdir -p "$copy/tests" && cp -r tests/token_catalogue tests/interleavings "$copy/tests/"
-    # Their targets are not there, and no one asks for them.
-    sed -i '/^\[\[\(test\|bench\|example\)\]\]/,/^$/d' "$copy/Cargo.toml"
+    cp -r Cargo.toml Cargo.lock src benches crates docs tests "$copy/"
+    # They are not there, and no one asks for them.
+    sed -i '/^\[\[example\]\]/,/^$/d' "$copy/Cargo.toml"
     local before
     before=$(find "$copy/src" "$copy/Cargo.toml" -type f -exec cat {} + | cksum)
     find "$copy/src" -name '*.rs' -exec sed -i -E "$expression" {} +

@@ -13,6 +13,11 @@ use envelock::{
 /// The content of output buffers before a call.
 const FILLING: u8 = 0xA5;
 
+/// By one comparison of the buffer with itself a byte on: far faster than byte by byte without optimisation.
+fn is_all(buffer: &[u8], byte: u8) -> bool {
+    buffer.first().is_none_or(|first| *first == byte && buffer[1..] == buffer[..buffer.len() - 1])
+}
+
 /// Holds every entry point against the model on `changed`, of which `header_end` bytes are kept
 /// apart in the detached forms. Returns whether the model says that the change is refused.
 ///
@@ -93,9 +98,11 @@ impl Case<'_> {
 
     /// SPEC B-RELEASE: what a failure leaves in an output buffer.
     fn released_nothing(&self, entry: &str, buffer: &[u8]) {
-        let untouched = buffer.iter().all(|byte| *byte == FILLING);
-        let wiped = buffer.iter().all(|byte| *byte == 0);
-        assert!(untouched || wiped, "{entry} released bytes, {}", self.text());
+        assert!(
+            is_all(buffer, FILLING) || is_all(buffer, 0),
+            "{entry} released bytes, {}",
+            self.text()
+        );
     }
 
     fn decrypt_into(&self, changed: &[u8], expected: &Decrypted) {
@@ -126,7 +133,7 @@ impl Case<'_> {
     /// SPEC B-RELEASE: a failed chunk wipes the body; every earlier failure leaves it alone.
     fn left_in_place(&self, entry: &str, left: &[u8], before: &[u8], expected: &Decrypted) {
         if expected.reached_chunks {
-            assert!(left.iter().all(|byte| *byte == 0), "{entry} left bytes, {}", self.text());
+            assert!(is_all(left, 0), "{entry} left bytes, {}", self.text());
         } else {
             assert!(left == before, "{entry} changed its input, {}", self.text());
         }
@@ -263,7 +270,7 @@ macro_rules! try_forms {
                 false => by.decrypt_into(message, aad, &mut buffer),
                 true => by.decrypt_detached_into(header, body, aad, &mut buffer),
             };
-            let even = buffer.iter().all(|byte| *byte == FILLING) || buffer.iter().all(|b| *b == 0);
+            let even = is_all(&buffer, FILLING) || is_all(&buffer, 0);
             assert!(result.is_ok() || even, "released bytes");
             note(result.map(|()| buffer));
         }
@@ -278,7 +285,7 @@ macro_rules! try_forms {
                     .map(|plaintext| plaintext.to_vec()),
             };
             if result.is_err() && left != message {
-                assert!(left[header_end..].iter().all(|byte| *byte == 0), "left bytes");
+                assert!(is_all(&left[header_end..], 0), "left bytes");
                 assert_eq!(left[..header_end], *header, "changed the header");
                 wiped[usize::from(detached)] = true;
             }

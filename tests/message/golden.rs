@@ -2,7 +2,7 @@
 //! every shape of header, every boundary of the body.
 //!
 //! `tests/golden/v1` never changes. A new shape is added by [`all`](make::all) and written with
-//! `ENVELOCK_GOLDEN_DIR=tests/golden/v1 cargo test --test message golden -- --ignored`, which refuses to
+//! `ENVELOCK_GOLDEN_DIR=$PWD/tests/golden/v1 cargo test --test message golden -- --ignored`, which refuses to
 //! overwrite a file with other bytes.
 
 use crate::common::detached::{ReadDetached, WriteDetached};
@@ -27,7 +27,7 @@ const COMMENT: &str =
 const COUNT: usize = 4 * 19;
 
 fn directory() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("golden/v1")
 }
 
 /// Description, header and body of every golden message.

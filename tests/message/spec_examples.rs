@@ -22,7 +22,7 @@ use std::path::Path;
 
 /// The file with the examples, in blocks fenced as `text` whose first line is `example` and a
 /// letter: lines `name = hex`, continued by indented lines of hex.
-const SOURCE: &str = "src/format/SPEC.md";
+const SOURCE: &str = "../src/format/SPEC.md";
 
 /// Gives the randomness of the examples, in order, and nothing after it.
 struct Scripted(Vec<u8>);

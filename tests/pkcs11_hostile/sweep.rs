@@ -119,7 +119,7 @@ fn sweep(algorithm: WrapAlgorithm, file: &str, expected: &str) {
         return;
     }
     if updates {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/pkcs11_hostile").join(file);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("pkcs11_hostile").join(file);
         fs::write(path, &table).unwrap();
         return;
     }

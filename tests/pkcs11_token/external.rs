@@ -129,7 +129,7 @@ fn keys_of_tools_are_treated_as_documented() {
     let (directory, label) = (CatalogueDirectory::new(), fresh("script"));
     let file = directory.path("pin");
     std::fs::write(&file, &pin).unwrap();
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/hsm_key.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/hsm_key.py");
     let mut command = Command::new("/usr/bin/python3");
     command.args([script, &module, &token]).arg(&file).arg(&label);
     if tool(&mut command).is_some() {

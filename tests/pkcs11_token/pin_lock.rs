@@ -15,7 +15,7 @@ pub struct Second {
 }
 
 fn script() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("ci/tokens/{}.sh", name()))
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../ci/tokens/{}.sh", name()))
 }
 
 impl Second {

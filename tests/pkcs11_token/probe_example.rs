@@ -18,7 +18,7 @@ fn example() -> PathBuf {
         .args(["build", "--locked", "--quiet", "--all-features"])
         .args(["--example", "hsm_probe", "--profile", profile, "--target-dir"])
         .arg(built.parent().unwrap())
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .status();
     assert!(status.is_ok_and(|status| status.success()));
     built.join("examples/hsm_probe")

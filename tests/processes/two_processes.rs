@@ -20,7 +20,7 @@ fn example() -> PathBuf {
         .args(["build", "--locked", "--quiet", "--example", "two_processes"])
         .args(["--profile", profile, "--target-dir"])
         .arg(built.parent().unwrap())
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
         .status();
     assert!(status.is_ok_and(|status| status.success()));
     built.join("examples/two_processes")
