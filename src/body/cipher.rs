@@ -146,6 +146,12 @@ impl ChunkEncryptor {
         self.cipher.aead.is_fast()
     }
 
+    /// Whether the cipher has calls in place alone.
+    #[cfg(feature = "std")]
+    pub(crate) fn is_in_place_only(&self) -> bool {
+        self.cipher.aead.is_in_place_only()
+    }
+
     /// Fails in another process than the one that created it (SPEC B-SALT).
     pub(crate) fn check_process(&self) -> Result<(), Error> {
         self.fork_guard.check()
@@ -244,6 +250,12 @@ impl ChunkDecryptor {
     /// Whether the cipher is as fast as memory.
     pub(crate) fn is_fast(&self) -> bool {
         self.cipher.aead.is_fast()
+    }
+
+    /// Whether the cipher has calls in place alone.
+    #[cfg(feature = "std")]
+    pub(crate) fn is_in_place_only(&self) -> bool {
+        self.cipher.aead.is_in_place_only()
     }
 
     /// Verifies and decrypts chunk `index` with its tag, 16 to 16,400 bytes, in place, and

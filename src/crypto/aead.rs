@@ -183,6 +183,16 @@ impl AnyAead {
         }
     }
 
+    /// Whether it has calls in place alone, so that one between buffers copies first.
+    #[cfg(feature = "std")]
+    pub(crate) fn is_in_place_only(&self) -> bool {
+        #[cfg(all(feature = "graviola", any(target_arch = "x86_64", target_arch = "aarch64")))]
+        if let AnyAead::Graviola(..) = self {
+            return true;
+        }
+        false
+    }
+
     /// The cipher behind the value.
     pub(crate) fn as_aead(&self) -> &dyn Aead {
         match self {

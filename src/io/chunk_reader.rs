@@ -81,6 +81,9 @@ impl<'k, T: ChunkTransform> ChunkReader<'k, T> {
             // The data before a failure comes first.
             return if self.output.is_empty() { self.error.check().map(|()| 0) } else { Ok(0) };
         }
+        if self.reads_to(out) {
+            return self.sticky(|reader| reader.read_chunk(source, out));
+        }
         // A whole chunk or a shared batch goes straight to `out`.
         let chunks = self.threads().map_or(1, |threads| batch_chunks(Some(threads)));
         if self.output.is_empty() && out.len() >= chunks * T::OUT_LEN {
@@ -123,6 +126,44 @@ impl<'k, T: ChunkTransform> ChunkReader<'k, T> {
         self.error.check()?;
         let result = step(self);
         self.error.keep(result)
+    }
+
+    /// Whether the next chunk is read to `out` and transformed there.
+    fn reads_to(&self, out: &[u8]) -> bool {
+        self.stream.is_in_place_only()
+            && self.threads().is_none()
+            && out.len() >= T::IN_LEN.max(T::OUT_LEN)
+            && self.output.is_empty()
+            && self.input.is_empty()
+            && self.stream.is_between_chunks()
+            && !self.at_end
+            && self.deferred_error.is_none()
+    }
+
+    /// Reads a chunk to `out` and transforms it there. What the source gives of a chunk before it ends or
+    /// fails goes to the input, and nothing stays in `out` that is not returned.
+    fn read_chunk(&mut self, source: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
+        self.stream.check_process()?;
+        let mut filled = 0;
+        while filled < T::IN_LEN {
+            match uninterrupted(|| source.read(&mut out[filled..T::IN_LEN])) {
+                // A source may claim to have given more.
+                Ok(len @ 1..) => filled = filled.saturating_add(len).min(T::IN_LEN),
+                ended => {
+                    self.input.refill(self.read_len.max(filled), &out[..filled]);
+                    out[..filled].fill(0);
+                    self.at_end = ended? == 0;
+                    return self.transform(source, out);
+                }
+            }
+        }
+        let transformed = self.stream.transform_at_start(out);
+        // What the output has not overwritten: a tag, or the whole chunk.
+        let len = *transformed.as_ref().unwrap_or(&0);
+        out[len.min(T::IN_LEN)..T::IN_LEN].fill(0);
+        // Saturates: a count that is compared with small ones.
+        self.transformed = self.transformed.saturating_add(len as u64);
+        Ok(transformed?)
     }
 
     /// Transforms chunks straight to `out`.
@@ -228,6 +269,8 @@ impl<'k, T: ChunkTransform> ChunkReader<'k, T> {
     fn batch_len(&self) -> usize {
         let chunks = match self.threads() {
             Some(threads) => batch_chunks(Some(threads)),
+            // The next one goes where it is transformed.
+            None if self.stream.is_in_place_only() => 1,
             None if self.transformed < LONG_LEN => READ_CHUNKS,
             None => self.long_chunks,
         };

@@ -45,6 +45,17 @@ pub(crate) trait ChunkTransform {
     #[cfg(feature = "std")]
     fn is_fast(&self) -> bool;
 
+    /// Whether the cipher has calls in place alone.
+    #[cfg(feature = "std")]
+    fn is_in_place_only(&self) -> bool {
+        false
+    }
+
+    /// Transforms the full chunk at the start of `buffer`, which has room for it before and after.
+    /// Returns the length of the output.
+    #[cfg(feature = "std")]
+    fn transform_at_start(&self, index: u64, buffer: &mut [u8]) -> Result<usize, Error>;
+
     /// Fails if `buffer` cannot be the last chunk.
     fn check_last(&self, index: u64, buffer: &[u8]) -> Result<(), Error>;
 }
@@ -194,6 +205,28 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
         Ok(progress)
     }
 
+    /// Whether the cipher works where a chunk stands: a copy of it is then a pass more.
+    #[cfg(feature = "std")]
+    pub(crate) fn is_in_place_only(&self) -> bool {
+        self.transform.is_in_place_only()
+    }
+
+    /// Whether the next chunk of the input can be transformed by [`Self::transform_at_start`].
+    #[cfg(feature = "std")]
+    pub(crate) fn is_between_chunks(&self) -> bool {
+        let is_idle = self.phase == Phase::Filling && self.buffer.is_empty();
+        is_idle && !self.ended && self.failure.is_none() && full_chunks_left(self.next) > 0
+    }
+
+    /// Transforms the full chunk at the start of `buffer` there, and returns the length of the output.
+    #[cfg(feature = "std")]
+    pub(crate) fn transform_at_start(&mut self, buffer: &mut [u8]) -> Result<usize, Error> {
+        let transformed = self.transform.transform_at_start(self.next, buffer);
+        let len = self.sticky(transformed)?;
+        self.next = chunk_after(self.next, 1);
+        Ok(len)
+    }
+
     /// Ends the input and outputs the rest: 0 bytes once there is none. The first call that
     /// succeeds proves the end, whatever the room in `out`.
     pub(crate) fn finish(&mut self, out: &mut [u8]) -> Result<usize, Error> {
@@ -261,7 +294,7 @@ impl<'k, T: ChunkTransform> ChunkStream<'k, T> {
     }
 
     /// Keeps an error for every later call.
-    fn sticky(&mut self, result: Result<(), Error>) -> Result<(), Error> {
+    fn sticky<U>(&mut self, result: Result<U, Error>) -> Result<U, Error> {
         if let Err(error) = &result {
             self.fail(error.clone());
         }

@@ -108,6 +108,18 @@ impl ChunkTransform for ChunkDecryptor {
     }
 
     #[cfg(feature = "std")]
+    fn is_in_place_only(&self) -> bool {
+        ChunkDecryptor::is_in_place_only(self)
+    }
+
+    #[cfg(feature = "std")]
+    fn transform_at_start(&self, index: u64, buffer: &mut [u8]) -> Result<usize, Error> {
+        let wrong_length = Error::BufferLength { len: buffer.len(), needed: ENCRYPTED_CHUNK_LEN };
+        let encrypted = buffer.get_mut(..ENCRYPTED_CHUNK_LEN).ok_or(wrong_length)?;
+        Ok(self.decrypt_in_place(index, encrypted)?.len())
+    }
+
+    #[cfg(feature = "std")]
     fn is_fast(&self) -> bool {
         ChunkDecryptor::is_fast(self)
     }

@@ -159,6 +159,21 @@ impl ChunkTransform for ChunkEncryptor {
     }
 
     #[cfg(feature = "std")]
+    fn is_in_place_only(&self) -> bool {
+        ChunkEncryptor::is_in_place_only(self)
+    }
+
+    #[cfg(feature = "std")]
+    fn transform_at_start(&self, index: u64, buffer: &mut [u8]) -> Result<usize, Error> {
+        let wrong_length = Error::BufferLength { len: buffer.len(), needed: ENCRYPTED_CHUNK_LEN };
+        let (encrypted, _) =
+            buffer.split_at_mut_checked(ENCRYPTED_CHUNK_LEN).ok_or(wrong_length.clone())?;
+        let (chunk, tag) = encrypted.split_last_chunk_mut().ok_or(wrong_length)?;
+        *tag = self.encrypt_in_place(index, chunk)?;
+        Ok(ENCRYPTED_CHUNK_LEN)
+    }
+
+    #[cfg(feature = "std")]
     fn is_fast(&self) -> bool {
         ChunkEncryptor::is_fast(self)
     }

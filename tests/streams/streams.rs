@@ -7,11 +7,11 @@ use crate::readers;
 
 use envelock::stream::{EncryptReader, EncryptWriter};
 use envelock::{
-    Aad, Envelope, Error, MemoryKeyring, Suite,
+    Aad, Envelope, Error, MemoryKeyring, Provider, Suite,
     observe::{Event, FnObserver},
 };
 use readers::expect::Whole;
-use readers::sources::{Scripted, Step};
+use readers::sources::{Pieces, Scripted, Step};
 use readers::subject::Subject;
 use readers::table::BROAD;
 use readers::{CHUNK, PREFIX, plaintext, pools, rng, shared};
@@ -25,6 +25,86 @@ const AAD: &[u8] = b"a";
 
 /// Lengths up to more than a batch of every pool here.
 const LENGTHS: [usize; 8] = [0, 1, 100, CHUNK - 1, CHUNK, CHUNK + 1, 300_000, 2_000_001];
+
+/// A cipher that works in place has its chunks read to the caller's buffer.
+#[test]
+fn readers_of_every_provider_return_whole_chunks_wherever_they_are_read_to() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    for provider in Provider::ALL {
+        let envelope = Envelope::new(&keyring).with_provider(*provider);
+        for len in [CHUNK - 1, CHUNK, 5 * CHUNK, 5 * CHUNK + 1, 80 * CHUNK + 7] {
+            let text = plaintext(len as u64, len);
+            let message = envelope.with_rng(&mut rng(1)).encrypt(&text, Aad::new(AAD)).unwrap();
+            for (most, room) in [
+                (usize::MAX, CHUNK),
+                (usize::MAX, CHUNK + 15),
+                (usize::MAX, CHUNK + 16),
+                (5000, CHUNK + 16),
+                (CHUNK, 3 * CHUNK),
+                (CHUNK + 16, 16 * CHUNK),
+                (70_001, 1 << 20),
+            ] {
+                let what = format!("{provider}, {len} bytes by {most} to {room}");
+                let mut random = rng(1);
+                let with_rng = envelope.with_rng(&mut random);
+                let reader = with_rng.encrypt_reader(Pieces::new(&text, most), Aad::new(AAD));
+                assert!(read_to(reader.unwrap(), room) == Ok(message.clone()), "{what}");
+                let reader = envelope.decrypt_reader(Pieces::new(&message, most), Aad::new(AAD));
+                assert!(read_to(reader.unwrap(), room) == Ok(text.clone()), "{what}");
+
+                let mut changed = message.clone();
+                let last = changed.len() - 1;
+                changed[last] ^= 1;
+                let reader = envelope.decrypt_reader(Pieces::new(&changed, most), Aad::new(AAD));
+                assert_eq!(read_to(reader.unwrap(), room), Err(ErrorKind::InvalidData), "{what}");
+                let cut = &message[..message.len() - len % CHUNK - 16];
+                let reader = envelope.decrypt_reader(Pieces::new(cut, most), Aad::new(AAD));
+                assert_eq!(read_to(reader.unwrap(), room), Err(ErrorKind::UnexpectedEof), "{what}");
+            }
+        }
+    }
+}
+
+/// Reads to one buffer of `room` bytes, in which an error leaves nothing.
+fn read_to(mut reader: impl Read, room: usize) -> Result<Vec<u8>, ErrorKind> {
+    let (mut read, mut buffer) = (Vec::new(), vec![0; room]);
+    loop {
+        match reader.read(&mut buffer).map_err(|error| error.kind()) {
+            Ok(0) => return Ok(read),
+            Ok(len) => read.extend_from_slice(&buffer[..len]),
+            Err(error) => {
+                assert!(buffer.iter().all(|byte| *byte == 0));
+                return Err(error);
+            }
+        }
+        buffer.fill(0);
+    }
+}
+
+/// A chunk in the middle that was changed: what stood before it is returned, and nothing of it.
+#[test]
+fn chunk_that_was_changed_leaves_nothing_where_it_was_read_to() {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    for provider in Provider::ALL {
+        let envelope = Envelope::new(&keyring).with_provider(*provider);
+        let text = plaintext(3, 9 * CHUNK);
+        let mut message = envelope.encrypt(&text, Aad::new(AAD)).unwrap();
+        let body = envelope.header_len().unwrap() + 56;
+        message[body + 6 * (CHUNK + 16) + 100] ^= 1;
+        let mut reader = envelope.decrypt_reader(&message[..], Aad::new(AAD)).unwrap();
+        let (mut total, mut buffer) = (0, vec![0; 2 * CHUNK]);
+        let error = loop {
+            match reader.read(&mut buffer) {
+                Ok(len) => total += len,
+                Err(error) => break error,
+            }
+            buffer.fill(0);
+        };
+        assert_eq!((total, error.kind()), (6 * CHUNK, ErrorKind::InvalidData), "{provider}");
+        assert!(buffer.iter().all(|byte| *byte == 0), "{provider}");
+        assert!(reader.read(&mut buffer).is_err());
+    }
+}
 
 #[test]
 fn every_writer_makes_the_bytes_of_the_one_shot_call() {
