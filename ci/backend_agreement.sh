@@ -10,17 +10,22 @@ source "$(dirname "${BASH_SOURCE[0]}")/constant_time/workspace.sh"
 
 mode=${1:-full}
 [[ $mode == full || $mode == sample ]] || fail "usage: $(basename "$0") [full|sample]"
+TEST=every_back_end_makes_the_same_bytes
+
+# One directory for all builds: most dependencies are the same in each, and nobody reads a backtrace.
+cargo_here() {
+    (cd "$work/constant_time" && CARGO_PROFILE_RELEASE_DEBUG=0 CARGO_TARGET_DIR=$target/agreement cargo "$@")
+}
 
 check() {
-    local backend=$1 flags=$2 expected=$3 dir=$target/$1 cpu out
-    cd "$work/constant_time"
-    export RUSTFLAGS=$flags CARGO_TARGET_DIR=$dir
-    cpu=$(cargo run --quiet --release --bin cpu)
+    local backend=$1 expected=$3 cpu out
+    local -x RUSTFLAGS=$2
+    cpu=$(cargo_here run --quiet --release --bin cpu)
     if [[ $(uname -m) == x86_64 && $cpu != $expected ]]; then
         echo "$backend: skipped, this CPU has $cpu"
         return
     fi
-    if ! out=$(ENVELOCK_AGREEMENT=$mode cargo test --quiet --release --test backend_agreement \
+    if ! out=$(ENVELOCK_AGREEMENT=$mode cargo_here test --quiet --release --test backend_agreement \
         -- --nocapture 2>&1); then
         echo "$out"
         fail "$backend makes other bytes"
@@ -32,20 +37,17 @@ check() {
 flags=${RUSTFLAGS:-}
 ran=0
 prepare
+# The check of graviola that a variable denies a feature is one of debug assertions alone.
+printf '\n[profile.release.package.graviola]\ndebug-assertions = true\n' >>"$work/constant_time/Cargo.toml"
 check detected "$flags" "*"
 check portable "$flags $SOFT" "*"
-prepare
-# The detection of the ciphers, looking for VAES at a bit that is reserved and zero.
-changed_copy cpufeatures src/x86.rs 's/("vaes", "zmm", 1, ecx, 9)/("vaes", "zmm", 0, ecx, 16)/'
-check aes-ni-without-vaes "$flags" "aes=true vaes=false*"
-((ran >= 2)) || fail "only $ran back end ran"
 
-# build_test FEATURE: builds the test with another provider and prints its path.
-build_test() {
+# built COMMAND...: builds a test with another provider by this command of cargo, and prints its path.
+built() {
     local test
-    test=$(cargo test --quiet --release --features "$1" --test backend_agreement --no-run \
-        --message-format json | sed -nE 's/.*"executable":"([^"]*backend_agreement[^"]*)".*/\1/p')
-    [[ -x $test ]] || fail "no test was built with $1"
+    test=$("$@" --no-run --message-format json |
+        sed -nE 's/.*"executable":"([^"]*\/(message|backend_agreement)-[^"]*)".*/\1/p')
+    [[ -x $test ]] || fail "no test was built by $*"
     echo "$test"
 }
 
@@ -54,7 +56,7 @@ build_test() {
 hiding() {
     local test=$1 mode=$2 expected=$3 name=$4 out
     shift 4
-    if ! out=$(env "$@" ENVELOCK_AGREEMENT=$mode "$test" --nocapture 2>&1 | grep -v '^DEBUG: '); then
+    if ! out=$(env "$@" ENVELOCK_AGREEMENT=$mode "$test" $TEST --nocapture 2>&1 | grep -v '^DEBUG: '); then
         echo "$out"
         fail "$name makes other bytes"
     fi
@@ -63,36 +65,9 @@ hiding() {
     ran=$((ran + 1))
 }
 
-# aws_lc MODE NAME OPENSSL_IA32CAP: all runs are of one binary. The variable must not be empty: AWS-LC takes
-# that for a number.
-aws_lc() {
-    hiding "$aws_lc_test" "$1" aws-lc-rs "aws-lc-rs, $2" "OPENSSL_ia32cap=$3"
-}
-
-prepare
-cd "$work/constant_time"
-export RUSTFLAGS=$flags CARGO_TARGET_DIR=$target/aws-lc-rs
-aws_lc_test=$(build_test aws-lc-rs)
-aws_lc "$mode" detected '~0x0'
-if [[ $(uname -m) == x86_64 ]]; then
-    # Bits of CPUID as AWS-LC has them in two words of 64 bits: leaf 1 (EDX, ECX), then leaf 7
-    # (EBX, ECX). It dies of a feature asked for that the CPU has not, which shows that it reads
-    # the variable.
-    ! (OPENSSL_ia32cap=0xffffffffffffffff "$aws_lc_test"; exit $?) >/dev/null 2>&1 ||
-        fail "AWS-LC does not read OPENSSL_ia32cap any more: no back end of it can be forced"
-    aws_lc "$mode" 'AES-NI without VAES and AVX-512' ':~0x60000010000'
-    aws_lc sample 'SSSE3 without AES-NI and AVX2' '~0x1200000200000000:~0x60000010020'
-    aws_lc sample portable '~0x1208020200000000:~0x60000010020'
-fi
-
-# The check of graviola that a variable denies a feature is one of debug assertions alone.
-prepare
-cd "$work/constant_time"
-printf '\n[profile.release.package.graviola]\ndebug-assertions = true\n' >>Cargo.toml
-export CARGO_TARGET_DIR=$target/graviola
-graviola_test=$(build_test graviola)
-cargo build --quiet --release --features graviola --bin provider
-provider=$CARGO_TARGET_DIR/release/provider
+graviola_test=$(built cargo_here test --quiet --release --features graviola --test backend_agreement)
+cargo_here build --quiet --release --features graviola --bin provider
+provider=$target/agreement/release/provider
 if [[ $("$provider") == graviola ]]; then
     hiding "$graviola_test" "$mode" graviola 'graviola, detected'
     if [[ $(uname -m) == x86_64 ]]; then
@@ -125,5 +100,30 @@ if [[ $(uname -m) == x86_64 ]]; then
         on ",-$feature" graviola
     done
     echo "graviola: chosen where it runs and nowhere else, on $without processors"
+fi
+
+# The detection of the ciphers, looking for VAES at a bit that is reserved and zero.
+changed_copy cpufeatures src/x86.rs 's/("vaes", "zmm", 1, ecx, 9)/("vaes", "zmm", 0, ecx, 16)/'
+check aes-ni-without-vaes "$flags" "aes=true vaes=false*"
+((ran >= 2)) || fail "only $ran back ends ran"
+
+# aws_lc MODE NAME OPENSSL_IA32CAP: all runs are of one binary. The variable must not be empty: AWS-LC takes
+# that for a number.
+aws_lc() {
+    hiding "$aws_lc_test" "$1" aws-lc-rs "aws-lc-rs, $2" "OPENSSL_ia32cap=$3"
+}
+
+# With the flags and features that tests/run.sh has built the test with, and so the C.
+aws_lc_test=$(built cargo test --locked --quiet --all-features --test message)
+aws_lc "$mode" detected '~0x0'
+if [[ $(uname -m) == x86_64 ]]; then
+    # Bits of CPUID as AWS-LC has them in two words of 64 bits: leaf 1 (EDX, ECX), then leaf 7
+    # (EBX, ECX). It dies of a feature asked for that the CPU has not, which shows that it reads
+    # the variable.
+    ! (OPENSSL_ia32cap=0xffffffffffffffff "$aws_lc_test" $TEST; exit $?) >/dev/null 2>&1 ||
+        fail "AWS-LC does not read OPENSSL_ia32cap any more: no back end of it can be forced"
+    aws_lc "$mode" 'AES-NI without VAES and AVX-512' ':~0x60000010000'
+    aws_lc sample 'SSSE3 without AES-NI and AVX2' '~0x1200000200000000:~0x60000010020'
+    aws_lc sample portable '~0x1208020200000000:~0x60000010020'
 fi
 echo "$ran back ends of three providers, one digest"
