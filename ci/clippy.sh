@@ -7,7 +7,8 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-clippy() { cargo clippy --locked --quiet "$@" -- -D warnings -D clippy::incompatible_msrv; }
+source ci/no_c.sh
+clippy() { cargo clippy "${no_c[@]}" --locked --quiet "$@" -- -D warnings -D clippy::incompatible_msrv; }
 clippy --lib --no-default-features
 clippy --workspace --all-targets
 clippy --workspace --all-targets --all-features

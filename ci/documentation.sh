@@ -3,5 +3,6 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export RUSTDOCFLAGS='-D warnings'
-cargo doc --locked --quiet --no-deps --workspace --exclude pkcs11-hostile --all-features
-cargo doc --locked --quiet --no-deps --no-default-features
+source ci/no_c.sh
+cargo doc "${no_c[@]}" --locked --quiet --no-deps --workspace --exclude pkcs11-hostile --all-features
+cargo doc "${no_c[@]}" --locked --quiet --no-deps --no-default-features

@@ -5,4 +5,5 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 command -v cargo-hack >/dev/null || { echo 'cargo-hack is missing: ci/setup.sh checks' >&2; exit 1; }
 # Not that of the tests, so that neither waits for the other.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target/checks}
-cargo hack check --locked --quiet --feature-powerset --depth 2 --lib
+source ci/no_c.sh
+cargo hack check "${no_c[@]}" --locked --quiet --feature-powerset --depth 2 --lib
