@@ -1,4 +1,4 @@
-//! A keyring of one's own: a table of keys with resource names, as a key service keeps them.
+//! A custom keyring: a table of keys with resource names, as a key service keeps them.
 //!
 //! ```text
 //! cargo run --example custom_keyring
@@ -160,7 +160,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     keyring.rotate()?;
     println!("rotated: needs a rewrap    {}", envelope.needs_rewrap(&message)?);
 
-    // Version 1 is to go: make sure that nothing opens under it any more.
+    // Version 1 will be destroyed: verify that nothing opens under it any more.
     let options = RewrapOptions::new().retiring("projects/shop/keys/orders", KeyVersion::FIRST);
     let rewrapped = envelope.rewrap(&message, options)?;
     let report = rewrapped.report();

@@ -77,7 +77,7 @@ fn next_answer(answers: &mut BufReader<ChildStdout>) -> Result<()> {
     Ok(())
 }
 
-/// The second process: decrypts what comes, with the key file that it opened at its start.
+/// The second process: decrypts each message, with the key file that it opened at its start.
 fn decrypt(path: &Path) -> Result<()> {
     let keyring = FileKeyring::open(path, "orders", &protection())?;
     let envelope = Envelope::new(&keyring);
@@ -99,7 +99,7 @@ fn decrypt(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// A directory that goes when it is dropped.
+/// A directory that is removed on drop.
 struct Directory(PathBuf);
 
 impl Directory {

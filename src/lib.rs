@@ -93,9 +93,16 @@ pub mod spec {
     pub mod key_file {}
 }
 
-/// Master keys in a file, and messages in files.
 #[cfg(all(feature = "file", unix))]
 pub mod file {
+    //! Master keys in a file, and messages in files.
+    //!
+    //! - [`FileKeyring`] keeps master keys in a file that several processes share, under a [`Protection`]: a
+    //!   passphrase, another keyring, or 32 bytes. [`FileKeyringOptions`] has its settings,
+    //!   [`ReadOnlyFileKeyring`] is for processes that never rotate, [`Salvage`] is for damaged files.
+    //! - [`encrypt`] and [`decrypt`] go from path to path, and a file appears whole or not at all. [`rewrap`]
+    //!   replaces the header of a message in a file durably. [`MessageFile`] reads a part of one.
+
     pub use crate::fs::{FileAction, FileError, FileKind, FileRules};
     pub use crate::keyring::file::{
         AddedProtection, Argon2Cost, CostFault, Damaged, FileKeyring, FileKeyringOptions,
@@ -123,9 +130,15 @@ pub mod file {
     pub enum MessageFile {}
 }
 
-/// Master keys on a PKCS#11 token.
 #[cfg(all(feature = "pkcs11", unix))]
 pub mod pkcs11 {
+    //! Master keys on a PKCS#11 token.
+    //!
+    //! [`Options`] opens a [`Token`] by the path of its library, a label and a PIN. [`Pkcs11Keyring`] has the
+    //! token generate master keys; [`ExternalKeyring`] uses keys that other tools made. [`Token::probe`]
+    //! reports what a token supports. The page [`hsm_tokens`](crate::guide::hsm_tokens) has the tokens that
+    //! were tested.
+
     pub use crate::keyring::pkcs11::{
         AlgorithmReport, CallFailure, Error, ExternalKeyring, ExternalKeys, KeyRef, KeyWeakness,
         Options, Pin, PinError, PinFault, Pkcs11Keyring, Report, Token, TokenLabel, WrongResponse,

@@ -1,4 +1,15 @@
 //! Keyrings, which wrap and unwrap data keys under named, versioned master keys.
+//!
+//! An [`Envelope`](crate::Envelope) calls a [`Keyring`] to wrap the data key of a new message and to unwrap
+//! that of an existing one. [`Lifecycle`] changes the versions of keyrings that have records.
+//!
+//! | task | items |
+//! |---|---|
+//! | keep master keys | [`MemoryKeyring`]; `FileKeyring` (feature `file`), `Pkcs11Keyring` (feature `pkcs11`) |
+//! | use several keyrings | [`MultiKeyring`] wraps for all, [`FailoverKeyring`] with the first that works, [`MigratingKeyring`] moves from one to another |
+//! | restrict a keyring | [`WithoutVersions`] opens nothing under listed versions |
+//! | save calls | `CachingKeyring` (feature `std`) |
+//! | write a keyring | [`Keyring`], with [`WrapContext`], [`SlotWriter`] and [`KeyringError`] |
 
 #[cfg(feature = "std")]
 mod caching;

@@ -1,4 +1,10 @@
 //! Keysets: the versions of master keys as a pure state machine, without key material, clock or I/O.
+//!
+//! A [`KeysetMap`] has a [`Keyset`] for each master key, and a keyset has a [`VersionRecord`] for each
+//! version: state, dates, usage, labels. [`VersionState`] has the table of states and operations. A
+//! [`Change`] is data; [`KeysetMap::with_changes`] makes several at once or none, and returns their
+//! [`Transition`]s. A [`Guard`] refuses changes that would destroy too early. Keyrings with records do all
+//! of this behind [`Lifecycle`](crate::Lifecycle).
 
 mod aliases;
 mod change;

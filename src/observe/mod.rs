@@ -1,4 +1,8 @@
 //! Observers: reports of what a keyring wrapped, unwrapped, refused and changed.
+//!
+//! [`ObservedKeyring`] reports an [`Event`] to an [`Observer`] for each call of the keyring inside, and
+//! each change. `TracingObserver` (feature `tracing`) and `MetricsObserver` (feature `metrics`) pass events
+//! on to these facades; [`FnObserver`] calls a closure. No event contains a secret or a plaintext.
 
 mod event;
 #[cfg(feature = "metrics")]

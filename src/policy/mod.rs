@@ -1,4 +1,7 @@
 //! Rotation policies: data, and a pure function that plans what is due. Nothing runs on a timer.
+//!
+//! [`RotationPolicy`] makes a [`Plan`] for one master key, or a [`KeyringPlan`] for all of a keyring: each [`Action`] with its [`Reason`] and date, and [`Warning`]s for an operator.
+//! [`Plan::apply`] carries it out; of many processes exactly one does.
 
 mod apply;
 mod display;
