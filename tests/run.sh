@@ -54,8 +54,8 @@ cargo test --locked --quiet --all-features --doc
 end
 
 begin 'tests without std: units and documentation of the core'
-run ci --package envelock --no-default-features --lib
-cargo test --locked --quiet --package envelock --no-default-features --doc
+run ci --no-default-features --lib
+cargo test --locked --quiet --no-default-features --doc
 end
 
 begin 'examples, as a reader would run them'

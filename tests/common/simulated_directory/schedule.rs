@@ -28,6 +28,8 @@ struct State {
     order: Vec<usize>,
     next: usize,
     has_ended: [bool; 2],
+    /// The calls made when the first of the two had ended.
+    decided: Option<usize>,
 }
 
 /// The right to make one call.
@@ -35,7 +37,7 @@ pub struct Step<'a>(&'a Schedule);
 
 impl Schedule {
     pub fn new(order: Vec<usize>) -> Self {
-        let state = Mutex::new(State { order, next: 0, has_ended: [false; 2] });
+        let state = Mutex::new(State { order, next: 0, has_ended: [false; 2], decided: None });
         Schedule { state, advanced: Condvar::new() }
     }
 
@@ -43,9 +45,19 @@ impl Schedule {
     pub fn run<T>(&self, role: usize, body: impl FnOnce() -> T) -> T {
         ROLE.set(role);
         let answer = body();
-        self.lock().has_ended[role] = true;
+        let mut state = self.lock();
+        state.has_ended[role] = true;
+        let next = state.next;
+        state.decided.get_or_insert(next);
+        drop(state);
         self.advanced.notify_all();
         answer
+    }
+
+    /// Returns how much of the order decided the run: what follows is left to the thread that remained.
+    pub fn decided(&self) -> usize {
+        let state = self.lock();
+        state.decided.unwrap_or(usize::MAX).min(state.order.len())
     }
 
     /// Waits until it is the calling thread's turn.
