@@ -16,6 +16,7 @@
 //   checkpoint  the state between two pages  drivers/  who makes the calls, and has the clock
 //   undo        old headers, and intents     shard, stage, limits   which items, and when
 //   outcome, census, report                  what came of it
+//   planner     rewrap or a new encryption   test_util/  the suite for stores, a store with faults
 
 mod census;
 mod checkpoint;
@@ -27,6 +28,7 @@ mod job;
 mod limits;
 mod operation;
 mod outcome;
+mod planner;
 mod report;
 mod shard;
 mod stage;
@@ -45,6 +47,7 @@ pub use job::{End, Halt, Job, Probe, Start, StartError, Step, UndoRoom};
 pub use limits::Limits;
 pub use operation::{EnvelopeOperation, LabelCensus, Operation, Verdict};
 pub use outcome::{Exclusion, Failure, Outcome, Tally};
+pub use planner::{Advice, Cause, Need, advise};
 pub use report::{MergeError, Merged, Report, merge};
 pub use shard::{Shard, ShardError};
 pub use stage::{FailureLimit, Stage, StageReport};

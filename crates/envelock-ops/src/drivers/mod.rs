@@ -1,15 +1,24 @@
 //! Drivers: they do what a [`Step`](crate::Step) says, and have the clock.
 
 mod threads;
+#[cfg(feature = "tokio")]
+mod tokio;
 mod work_directory;
 
 pub use threads::run;
+#[cfg(feature = "tokio")]
+pub use tokio::run_async;
 pub use work_directory::{WorkDirectory, WorkDirectoryError};
 
 use crate::job::Job;
 use crate::limits::Limits;
+use crate::operation::Operation;
 use crate::stage::StageReport;
+use crate::store::Store;
+use crate::work::Work;
+use std::any::Any;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, SystemTime};
 
 /// Where the records of a job are kept: its undo log, its checkpoint and its list of failures.
@@ -76,8 +85,28 @@ fn consult(job: &mut Job, control: &mut dyn Control) {
     control.progress(job);
 }
 
-/// Returns the text of a panic.
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+/// Runs work, and returns it with the text of its panic. After a panic the job begins it again, or drops it.
+fn run_work(
+    mut work: Box<Work>,
+    store: &dyn Store,
+    operation: &dyn Operation,
+) -> (Box<Work>, Option<String>) {
+    let ran = catch_unwind(AssertUnwindSafe(|| work.run(store, operation, now)));
+    let message = |panic: Box<dyn Any + Send>| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        text.unwrap_or("no message").to_string()
+    };
+    let panicked = ran.err().map(message);
+    (work, panicked)
+}
+
+impl Job {
+    /// Takes back what [`run_work`] returned.
+    fn take_back(&mut self, (work, panicked): (Box<Work>, Option<String>), now: Duration) {
+        match panicked {
+            None => self.done(work, now),
+            Some(message) => self.panicked(work, &message, now),
+        }
+    }
 }

@@ -1,11 +1,10 @@
 //! A driver with threads.
 
-use super::{Control, Records, TICK, consult, now, panic_message};
+use super::{Control, Records, TICK, consult, now, run_work};
 use crate::job::{End, Job, Step};
 use crate::operation::Operation;
 use crate::store::Store;
 use crate::work::Work;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -72,7 +71,7 @@ fn drive(
             Step::Done(end) => return end,
         }
         while let Ok(ran) = take_back.try_recv() {
-            give_back_to(job, ran);
+            job.take_back(ran, now());
         }
     }
 }
@@ -80,16 +79,9 @@ fn drive(
 /// Waits for work to be done, for a time.
 fn wait(job: &mut Job, take_back: &Receiver<Ran>, most: Duration) {
     match take_back.recv_timeout(most) {
-        Ok(ran) => give_back_to(job, ran),
+        Ok(ran) => job.take_back(ran, now()),
         Err(RecvTimeoutError::Timeout) => {}
         Err(RecvTimeoutError::Disconnected) => thread::sleep(most),
-    }
-}
-
-fn give_back_to(job: &mut Job, (work, panic): Ran) {
-    match panic {
-        None => job.done(work, now()),
-        Some(message) => job.panicked(work, &message, now()),
     }
 }
 
@@ -102,11 +94,8 @@ fn work_off(
 ) {
     loop {
         let taken = take.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(mut work) = taken else { return };
-        // After a panic the work is begun again, or dropped.
-        let ran = catch_unwind(AssertUnwindSafe(|| work.run(store, operation, now)));
-        let panic = ran.err().map(|panic| panic_message(&*panic).to_string());
-        if give_back.send((work, panic)).is_err() {
+        let Ok(work) = taken else { return };
+        if give_back.send(run_work(work, store, operation)).is_err() {
             return;
         }
     }

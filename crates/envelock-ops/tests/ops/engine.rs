@@ -179,9 +179,9 @@ fn stages_soak_and_ask_before_they_go_on() {
 }
 
 /// Fails for some items.
-struct Failing<'a, O>(&'a O, fn(&ItemKey) -> bool);
+struct Failing<O>(O, fn(&ItemKey) -> bool);
 
-impl<O: Operation> Operation for Failing<'_, O> {
+impl<O: Operation> Operation for Failing<O> {
     fn apply(&self, item: &ItemKey, header: &[u8]) -> Verdict {
         assert!(!item.to_string().contains("013"), "one item panics");
         match (self.1)(item) {
@@ -210,7 +210,7 @@ impl<O: Operation> Operation for Failing<'_, O> {
 fn bad_items_never_stop_the_rest_below_the_limit_and_halt_above_it() {
     let (keyring, store) = stale(300);
     let keys = keys(&keyring);
-    let one = Failing(&keys, |item| item.to_string() == "item-007");
+    let one = Failing(keys, |item| item.to_string() == "item-007");
     let limit = FailureLimit { millionths: 50_000, confidence_thousandths: 950 };
     let few = Definition { failure_limit: limit, page: 50, ..definition() };
     let mut records = MemoryRecords::default();
@@ -224,7 +224,7 @@ fn bad_items_never_stop_the_rest_below_the_limit_and_halt_above_it() {
 
     let (keyring, store) = stale(300);
     let keys = crate::engine::keys(&keyring);
-    let all = Failing(&keys, |_| true);
+    let all = Failing(keys, |_| true);
     let end =
         run_to_end(&Definition { page: 10, ..few }, &store, &all, &mut MemoryRecords::default());
     let End::Halted { why: Halt::FailureRate { failures: 10, items: 10 }, .. } = end else {
@@ -403,4 +403,24 @@ fn header_of_another_keyring_is_excluded() {
     let report =
         finished(run_to_end(&definition(), &store, &keys(&keyring), &mut MemoryRecords::default()));
     assert_eq!((report.tally.changed, report.tally.excluded), (1, 2));
+}
+
+#[cfg(feature = "tokio")]
+#[test]
+fn tokio_driver_does_what_the_threads_do() {
+    let (keyring, store) = stale(30);
+    let store = Arc::new(store);
+    let keys = Arc::new(Failing(keys(&keyring), |item| item.to_string() == "item-007"));
+    let limit = FailureLimit { millionths: 500_000, confidence_thousandths: 950 };
+    let definition = Definition { failure_limit: limit, ..definition() };
+    let mut records = MemoryRecords::default();
+    let start = Start::new(NOW, store.properties());
+    let mut job = open(&definition, Shard::WHOLE, &records, &start, &*keys).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let mut control = ();
+    let run = drivers::run_async(&mut job, store.clone(), keys, &mut records, &mut control);
+    let report = finished(runtime.block_on(run));
+    // One fails, and one panics twice.
+    assert_eq!((report.tally.changed, report.tally.failed), (28, 2));
+    assert!(Checkpoint::read(&records.checkpoint.unwrap()).unwrap().is_finished());
 }

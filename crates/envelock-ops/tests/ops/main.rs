@@ -6,6 +6,7 @@ mod conformance;
 #[cfg(unix)]
 mod directories;
 mod engine;
+mod planner;
 mod refusals;
 mod simulation;
 mod tasks;
