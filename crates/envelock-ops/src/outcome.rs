@@ -75,6 +75,29 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Returns whether another attempt soon may succeed: the store or the back end of the keys failed, not the item.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Failure::Envelope(
+                error @ (envelock::Error::Backend(_) | envelock::Error::Randomness(_)),
+            ) => error.is_retryable(),
+            Failure::Store(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// Returns whether fewer calls are asked for.
+    pub(crate) fn is_throttled(&self) -> bool {
+        use envelock::BackendFailure::Throttled;
+        match self {
+            Failure::Envelope(envelock::Error::Backend(error)) => {
+                matches!(error.failure(), Throttled { .. })
+            }
+            Failure::Store(error) => error.is_throttled(),
+            _ => false,
+        }
+    }
+
     /// Returns whether the same work may succeed later without any change.
     pub fn is_retryable(&self) -> bool {
         match self {

@@ -249,9 +249,9 @@ impl Work {
 }
 
 fn failed(failure: Failure) -> State {
-    let is_retryable = failure.is_retryable();
+    let may_pass = failure.may_pass();
     let outcome = Outcome::Failed(failure);
-    State::Finished(if is_retryable { Finding::Again(outcome) } else { Finding::Outcome(outcome) })
+    State::Finished(if may_pass { Finding::Again(outcome) } else { Finding::Outcome(outcome) })
 }
 
 /// Compares what was read back with what was to be written.

@@ -47,6 +47,7 @@ pub struct Job {
     /// Whether the store was seen to compare before it replaces.
     is_probed: bool,
     tries: u8,
+    failures_in_a_row: u32,
     /// Items that were tried and failed in this run: a run that follows a halt starts at 0.
     run_items: u64,
     run_failures: u64,

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// Attempts to put back the old header of an item that was torn, beyond the attempts of a job.
 const REPAIRS: u8 = 4;
 
+/// So many first attempts that fail in a row count as an outage of the store or the back end.
+const OUTAGE: u32 = 5;
+
 /// The items of one page.
 #[derive(Debug, Default)]
 pub(super) struct PageWork {
@@ -191,6 +194,9 @@ impl Job {
     fn found(&mut self, work: Work, finding: Finding, now: Duration) {
         let has_records = !self.records.records(&work.key).is_empty() || work.earlier > 0;
         let attempts = self.state.definition.attempts.max(1);
+        if !matches!(finding, Finding::Again(_)) {
+            self.failures_in_a_row = 0;
+        }
         match finding {
             Finding::Mismatch => {
                 self.halt.get_or_insert(Halt::Mismatch(work.key.clone()));
@@ -202,10 +208,7 @@ impl Job {
             }
             Finding::Again(outcome) => {
                 if let Outcome::Failed(failure) = &outcome {
-                    let asked = retry_after(failure);
-                    if !matches!(failure, Failure::Mismatch | Failure::Panicked(_)) {
-                        self.limiter.slow_down(wait(work.attempt, asked), now);
-                    }
+                    self.back_off(failure, work.attempt, now);
                 }
                 let repairs = if has_records { REPAIRS } else { 0 };
                 self.again_or(work, outcome, attempts.saturating_add(repairs));
@@ -220,6 +223,18 @@ impl Job {
                 self.page.census.count(&facts, work.bytes.unwrap_or(0));
                 self.count(&work, &Outcome::Current);
             }
+        }
+    }
+
+    /// Waits with all items if fewer calls are asked for, or if several failed in a row. One bad item delays nothing.
+    fn back_off(&mut self, failure: &Failure, attempt: u8, now: Duration) {
+        if !failure.may_pass() {
+            return;
+        }
+        // Second attempts are made together, at the end of a page.
+        self.failures_in_a_row += u32::from(attempt == 1);
+        if failure.is_throttled() || self.failures_in_a_row >= OUTAGE {
+            self.limiter.slow_down(wait(attempt, retry_after(failure)), now);
         }
     }
 

@@ -129,7 +129,7 @@ impl<K: Keyring, R: RandomSource + Send + Sync> Store for Directory<K, R> {
                 }
                 false => match first_bytes(&path, &error) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                    bytes => bytes.map_err(StoreError::unavailable)?,
+                    bytes => bytes.map_err(StoreError::broken)?,
                 },
             },
         };

@@ -424,3 +424,46 @@ fn tokio_driver_does_what_the_threads_do() {
     assert_eq!((report.tally.changed, report.tally.failed), (28, 2));
     assert!(Checkpoint::read(&records.checkpoint.unwrap()).unwrap().is_finished());
 }
+
+#[test]
+fn one_bad_item_delays_nothing_and_an_outage_waits() {
+    struct Away(MemoryStore, fn(&ItemKey) -> bool);
+    impl Store for Away {
+        fn properties(&self) -> Properties {
+            self.0.properties()
+        }
+        fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
+            self.0.list(after, most)
+        }
+        fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
+            if (self.1)(item) {
+                Err(StoreError::unavailable("timed out"))
+            } else {
+                self.0.read(item)
+            }
+        }
+        fn replace(
+            &self,
+            item: &ItemKey,
+            expected: Expected<'_>,
+            new: &[u8],
+        ) -> Result<Replaced, StoreError> {
+            self.0.replace(item, expected, new)
+        }
+    }
+    let limit = FailureLimit { millionths: 900_000, confidence_thousandths: 950 };
+    let definition = Definition { failure_limit: limit, page: 100, ..definition() };
+    let waited = |is_away: fn(&ItemKey) -> bool| {
+        let (keyring, store) = stale(40);
+        let (store, mut now) = (Away(store, is_away), NOW);
+        let keys = keys(&keyring);
+        let start = Start::new(NOW, store.properties());
+        let mut job = Job::new(definition.clone(), Shard::WHOLE, 0, &start, &keys).unwrap();
+        let report =
+            finished(run(&mut job, &store, &keys, &mut MemoryRecords::default(), &mut now));
+        (report.tally.failed, now - NOW)
+    };
+    assert_eq!(waited(|item| item.to_string().ends_with('7')), (4, Duration::ZERO));
+    let (failed, waited) = waited(|item| item.as_bytes() >= b"item-020");
+    assert!(failed == 20 && waited > Duration::from_secs(5), "{failed} {waited:?}");
+}
