@@ -464,6 +464,6 @@ fn one_bad_item_delays_nothing_and_an_outage_waits() {
         (report.tally.failed, now - NOW)
     };
     assert_eq!(waited(|item| item.to_string().ends_with('7')), (4, Duration::ZERO));
-    let (failed, waited) = waited(|item| item.as_bytes() >= b"item-020");
+    let (failed, waited) = waited(|item| *item >= key(20));
     assert!(failed == 20 && waited > Duration::from_secs(5), "{failed} {waited:?}");
 }
