@@ -147,7 +147,7 @@ impl<'k, T: ChunkTransform> ChunkReader<'k, T> {
         let mut filled = 0;
         while filled < T::IN_LEN {
             match uninterrupted(|| source.read(&mut out[filled..T::IN_LEN])) {
-                // A source may claim to have given more.
+                // Saturates: a source may claim to have given more.
                 Ok(len @ 1..) => filled = filled.saturating_add(len).min(T::IN_LEN),
                 ended => {
                     self.input.refill(self.read_len.max(filled), &out[..filled]);
