@@ -27,7 +27,7 @@ sed -i 's/\bChoice\b/u8/g' "$work/graviola/src/low/generic/ct_equal.rs"
 
 cd "$work/constant_time"
 check() {
-    local backend=$1 profile=$2 flags=$3 dir=$target/$1
+    local backend=$1 profile=$2 flags=$3 dir=$target/builds
     local program=$dir/$profile/constant_time log=$target/$backend-$profile.log
     local options=() run
     [[ $profile == debug ]] || options+=("--$profile")
