@@ -51,6 +51,7 @@ end
 
 begin 'tests of the documentation'
 cargo test --locked --quiet --all-features --doc
+cargo test --locked --quiet --package envelock-ops --all-features --doc
 end
 
 begin 'tests without std: units and documentation of the core'
