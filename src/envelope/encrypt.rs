@@ -7,7 +7,7 @@ use super::opened::{Opened, Settings};
 use super::rewrap::{refused_primary, verify_slot};
 use super::scratch::Scratch;
 use crate::aad::Aad;
-use crate::body::{self, ChunkEncryptor, layout};
+use crate::body::{self, BodyEncryptor, ChunkEncryptor, layout};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{ImmutableCore, SlotFault, Suite};
@@ -124,7 +124,8 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     pub fn start(&self, plaintext_len: usize, aad: Aad<'_>) -> Result<NewMessage, Error> {
         retry_once(|| {
             let mut header = Scratch::zeroed(self.header_len()?);
-            let encryptor = self.begin(header.as_mut_bytes(), to_u64(plaintext_len)?, aad)?;
+            let body = self.begin(header.as_mut_bytes(), to_u64(plaintext_len)?, aad)?;
+            let encryptor = ChunkEncryptor::new(body);
             let threads = self.settings.threads.clone();
             Ok(NewMessage { header, encryptor, plaintext_len, threads })
         })
@@ -148,7 +149,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         header: &mut [u8],
         plaintext_len: Option<u64>,
         aad: Aad<'_>,
-    ) -> Result<ChunkEncryptor, Error> {
+    ) -> Result<BodyEncryptor, Error> {
         let suite = self.suite;
         let mut first = None;
         if let (Some(reuse), Some(len)) = (&self.reuse, plaintext_len) {
@@ -283,7 +284,7 @@ impl<'k> Drawn<'k> {
     }
 
     /// Derives the keys of its body.
-    fn encryptor(&self, settings: &Settings, aad: Aad<'_>) -> Result<ChunkEncryptor, Error> {
+    fn encryptor(&self, settings: &Settings, aad: Aad<'_>) -> Result<BodyEncryptor, Error> {
         let key = Opened { core: &self.core, data_key: self.data_key, settings };
         key.encryptor(&self.salt, aad)
     }

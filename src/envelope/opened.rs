@@ -6,7 +6,7 @@ use super::Envelope;
 use super::decrypt::{check_room, split};
 use super::length::plaintext_len_of_body;
 use crate::aad::Aad;
-use crate::body::{self, ChunkDecryptor, ChunkEncryptor, layout};
+use crate::body::{self, BodyEncryptor, ChunkDecryptor, layout};
 use crate::crypto::provider::Provider;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
@@ -361,10 +361,10 @@ impl Opened<'_> {
         self,
         salt: &[u8; layout::SALT_LEN],
         aad: Aad<'_>,
-    ) -> Result<ChunkEncryptor, Error> {
+    ) -> Result<BodyEncryptor, Error> {
         let Opened { core, data_key, settings } = self;
         let context = [&core.as_bytes()[..], aad.as_bytes()];
-        ChunkEncryptor::new(settings.provider, core.suite(), data_key, salt, context)
+        BodyEncryptor::new(settings.provider, core.suite(), data_key, salt, context)
     }
 
     fn threads(&self) -> Option<&Threads> {

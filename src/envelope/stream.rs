@@ -3,6 +3,7 @@
 use super::Envelope;
 use super::encrypt::retry_once;
 use crate::aad::Aad;
+use crate::body::ChunkEncryptor;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::random::RandomSource;
@@ -24,8 +25,8 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     {
         let (mut start, encryptor) = retry_once(|| {
             let mut header = vec![0; self.header_len()?];
-            let encryptor = self.begin(&mut header, None, aad)?;
-            Ok((header, encryptor))
+            let body = self.begin(&mut header, None, aad)?;
+            Ok((header, ChunkEncryptor::new(body)))
         })?;
         let (keyring, observer) = (self.keyring.clone(), self.observer.clone());
         let completion = Completion::new(keyring, &start, observer);

@@ -139,10 +139,10 @@ impl ChunkTransform for ChunkEncryptor {
         out: &mut [u8],
         threads: Option<&Threads>,
     ) -> (usize, Option<Error>) {
-        if let Err(error) = ChunkTransform::check_process(self) {
-            return (0, Some(error));
-        }
-        match between_buffers::encrypt_into(self, first, input, out, threads) {
+        let encrypted = self
+            .checked()
+            .and_then(|body| between_buffers::encrypt_into(body, first, input, out, threads));
+        match encrypted {
             Ok(()) => (out.len(), None),
             Err(error) => (0, Some(error)),
         }
@@ -155,7 +155,7 @@ impl ChunkTransform for ChunkEncryptor {
     }
 
     fn check_process(&self) -> Result<(), Error> {
-        ChunkEncryptor::check_process(self)
+        self.checked().map(|_| ())
     }
 
     #[cfg(feature = "std")]

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::body::layout::{self, CHUNK_LEN, MAX_PLAINTEXT_LEN, PREFIX_LEN};
-use crate::body::{ChunkDecryptor, ChunkEncryptor};
+use crate::body::{BodyEncryptor, ChunkDecryptor, ChunkEncryptor};
 use crate::crypto::secret::DataKey;
 use crate::format::Suite;
 use crate::stream::RangeDecryptor;
@@ -155,8 +155,9 @@ fn cipher() -> (ChunkEncryptor, ChunkDecryptor) {
     let suite = Suite::default();
     let (mut key, salt) = (DataKey::empty(), [4; 24]);
     assert!(key.set(&alloc::vec![3; suite.data_key_len()]));
-    let encryptor =
-        ChunkEncryptor::new(crate::Provider::RustCrypto, suite, &key, &salt, [b"", b""]).unwrap();
+    let body =
+        BodyEncryptor::new(crate::Provider::RustCrypto, suite, &key, &salt, [b"", b""]).unwrap();
+    let encryptor = ChunkEncryptor::new(body);
     let decryptor = ChunkDecryptor::new(
         crate::Provider::RustCrypto,
         suite,
