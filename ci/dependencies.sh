@@ -30,7 +30,7 @@ NOT_IN_CORE='argon2|blake2|graviola|rustix|serde|serde_json|tracing|metrics|libc
 WIPED=(
     aes:zeroize aes-gcm:zeroize block-buffer:zeroize chacha20:zeroize chacha20poly1305:zeroize
     cipher:zeroize ctr:zeroize digest:zeroize ghash:zeroize hmac:zeroize poly1305:zeroize
-    polyval:zeroize sha2:zeroize xaes-256-gcm:zeroize
+    polyval:zeroize sha2:zeroize
 )
 
 # The same, where feature `file` is on.

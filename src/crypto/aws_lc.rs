@@ -7,6 +7,7 @@
 use super::CryptoError;
 use super::aead::{Aead, AeadAlgorithm, Nonce, Tag};
 use aws_lc_rs::aead::{self, LessSafeKey, UnboundKey};
+use aws_lc_rs::cipher::{AES_256, EncryptingKey, UnboundCipherKey};
 
 /// An AEAD of AWS-LC with its key set up.
 pub(crate) struct AwsLc {
@@ -27,6 +28,27 @@ impl AwsLc {
 
     pub(super) fn is_gcm(&self) -> bool {
         self.key.algorithm() != &aead::CHACHA20_POLY1305
+    }
+}
+
+/// Sets up AES-256-GCM of 32 bytes of key.
+pub(super) fn set_up_aes_256_gcm(key: &[u8]) -> Result<AwsLc, CryptoError> {
+    AwsLc::set_up(AeadAlgorithm::Aes256Gcm, key)
+}
+
+/// AES-256 alone, with its key set up to encrypt.
+pub(super) struct Aes256(EncryptingKey);
+
+impl Aes256 {
+    #[expect(clippy::expect_used, reason = "32 bytes are the one condition")]
+    pub(super) fn new(key: &[u8; 32]) -> Self {
+        let key = UnboundCipherKey::new(&AES_256, key).and_then(EncryptingKey::ecb);
+        Aes256(key.expect("a key of 32 bytes"))
+    }
+
+    #[expect(clippy::expect_used, reason = "whole blocks are the one condition")]
+    pub(super) fn encrypt_blocks(&self, blocks: &mut [[u8; 16]]) {
+        self.0.encrypt(blocks.as_flattened_mut()).expect("whole blocks");
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::CryptoError;
 use super::aead::{Aead, Nonce, Tag};
+#[cfg(not(feature = "aws-lc-rs"))]
+use aes::cipher::BlockCipherEncrypt;
 use aes_gcm::aead::consts::{U12, U16};
 use aes_gcm::aead::{AeadCore, AeadInOut, KeyInit, inout::InOutBuf};
 
@@ -11,6 +13,27 @@ pub(super) use chacha20poly1305::ChaCha20Poly1305;
 /// Sets up a cipher from a key of exactly its length.
 pub(super) fn set_up<C: KeyInit>(key: &[u8]) -> Result<C, CryptoError> {
     C::new_from_slice(key).map_err(|_| CryptoError)
+}
+
+/// Sets up AES-256-GCM of 32 bytes of key.
+#[cfg(not(feature = "aws-lc-rs"))]
+pub(super) fn set_up_aes_256_gcm(key: &[u8]) -> Result<Aes256Gcm, CryptoError> {
+    set_up(key)
+}
+
+/// AES-256 alone, with its key set up to encrypt.
+#[cfg(not(feature = "aws-lc-rs"))]
+pub(super) struct Aes256(aes::Aes256Enc);
+
+#[cfg(not(feature = "aws-lc-rs"))]
+impl Aes256 {
+    pub(super) fn new(key: &[u8; 32]) -> Self {
+        Aes256(aes::Aes256Enc::new(key.into()))
+    }
+
+    pub(super) fn encrypt_blocks(&self, blocks: &mut [[u8; 16]]) {
+        self.0.encrypt_blocks(aes::Block::cast_slice_from_core_mut(blocks));
+    }
 }
 
 impl<C> Aead for C

@@ -1,9 +1,16 @@
 //! XAES-256-GCM (<https://c2sp.org/XAES-256-GCM>): random 24-byte nonces without a practical
-//! limit on the number of wraps.
+//! limit on the number of wraps. AES-256-GCM under a key that AES-256 derives from half of the nonce.
 
+use super::aead::{Aead, Nonce};
 use super::{CryptoError, secret::MasterKey};
-use xaes_256_gcm::Xaes256Gcm;
-use xaes_256_gcm::aead::{AeadInOut, KeyInit, inout::InOutBuf};
+use zeroize::{Zeroize, Zeroizing};
+
+// AWS-LC's where it is compiled in, both or none: RustCrypto's AES leaves round keys on the stack, where its
+// next key overwrites them. Of the others RustCrypto's AES-GCM is the fastest for a new key and 32 bytes.
+#[cfg(feature = "aws-lc-rs")]
+use super::aws_lc::{Aes256, set_up_aes_256_gcm};
+#[cfg(not(feature = "aws-lc-rs"))]
+use super::rustcrypto::{Aes256, set_up_aes_256_gcm};
 
 /// Length of the nonce, in bytes.
 pub(crate) const NONCE_LEN: usize = 24;
@@ -12,12 +19,41 @@ pub(crate) const NONCE_LEN: usize = 24;
 pub(crate) const TAG_LEN: usize = 16;
 
 /// A master key with its AES key schedule set up once.
-pub(crate) struct Xaes(Xaes256Gcm);
+pub(crate) struct Xaes {
+    aes: Aes256,
+    k1: Zeroizing<[u8; 16]>,
+}
 
 impl Xaes {
-    /// Sets up the key schedule.
+    /// Sets up the key schedule and K1.
     pub(crate) fn new(key: &MasterKey) -> Self {
-        Xaes(Xaes256Gcm::new(key.expose().into()))
+        let aes = Aes256::new(key.expose());
+        // L = AES-256ₖ(0¹²⁸)
+        let mut block = [[0; 16]];
+        aes.encrypt_blocks(&mut block);
+        let l = u128::from_be_bytes(block[0]);
+        block.zeroize();
+        // K1 = L << 1, and ⊕ 0¹²⁰10000111 if MSB₁(L) is 1.
+        let k1 = (l << 1) ^ ((l >> 127).wrapping_neg() & 0b1000_0111);
+        Xaes { aes, k1: Zeroizing::new(k1.to_be_bytes()) }
+    }
+
+    /// Sets up Kₓ = AES-256ₖ(M1 ⊕ K1) || AES-256ₖ(M2 ⊕ K1), where Mᵢ = 0x00 || i || X || 0x00 || N[:12].
+    /// Returns it with N[12:].
+    fn derive<'n>(
+        &self,
+        nonce: &'n [u8; NONCE_LEN],
+    ) -> Result<(impl Aead + use<>, &'n Nonce), CryptoError> {
+        let ([first, second], []) = nonce.as_chunks::<12>() else { return Err(CryptoError) };
+        let mut key = Zeroizing::new([[0; 16]; 2]);
+        for (i, block) in (1..).zip(key.iter_mut()) {
+            let m = [0, i, b'X', 0].into_iter().chain(*first);
+            for ((byte, m), k1) in block.iter_mut().zip(m).zip(*self.k1) {
+                *byte = m ^ k1;
+            }
+        }
+        self.aes.encrypt_blocks(&mut *key);
+        Ok((set_up_aes_256_gcm(key.as_flattened())?, second))
     }
 
     /// Encrypts `plaintext` into `ciphertext`, both of one length, and returns the tag.
@@ -28,12 +64,12 @@ impl Xaes {
         plaintext: &[u8],
         ciphertext: &mut [u8],
     ) -> Result<[u8; TAG_LEN], CryptoError> {
-        let buffer = InOutBuf::new(plaintext, ciphertext).map_err(|_| CryptoError)?;
-        let tag = self.0.encrypt_inout_detached(nonce.into(), aad, buffer);
-        tag.map(Into::into).map_err(|_| CryptoError)
+        let (cipher, nonce) = self.derive(nonce)?;
+        cipher.encrypt_into(nonce, aad, plaintext, ciphertext)
     }
 
-    /// Verifies `tag`, then decrypts `ciphertext` into `plaintext`, both of one length.
+    /// Verifies `tag`, then decrypts `ciphertext` into `plaintext`, both of one length. After a failure
+    /// `plaintext` has no byte that came of decrypting.
     pub(crate) fn decrypt(
         &self,
         nonce: &[u8; NONCE_LEN],
@@ -42,9 +78,7 @@ impl Xaes {
         plaintext: &mut [u8],
         tag: &[u8; TAG_LEN],
     ) -> Result<(), CryptoError> {
-        let buffer = InOutBuf::new(ciphertext, plaintext).map_err(|_| CryptoError)?;
-        self.0
-            .decrypt_inout_detached(nonce.into(), aad, buffer, tag.into())
-            .map_err(|_| CryptoError)
+        let (cipher, nonce) = self.derive(nonce)?;
+        cipher.decrypt_into(nonce, aad, ciphertext, plaintext, tag)
     }
 }

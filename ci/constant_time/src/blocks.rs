@@ -4,8 +4,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The block that a keyring boxes for each master key; no other block has this layout.
-const KEY_SCHEDULE: Layout = Layout::new::<xaes_256_gcm::Xaes256Gcm>();
+/// The block that a keyring boxes for each master key: schedule and K1 of XAES-256-GCM. No other block
+/// has this layout.
+const KEY_SCHEDULE: Layout = Layout::new::<(aes::Aes256Enc, [u8; 16])>();
 
 static ADDRESS: AtomicUsize = AtomicUsize::new(0);
 static LEN: AtomicUsize = AtomicUsize::new(0);
