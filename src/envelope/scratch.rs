@@ -25,6 +25,13 @@ impl Scratch {
         Scratch { stack: [0; STACK_LEN], heap, len }
     }
 
+    /// Changes the length. Neither zeroes nor keeps what was there.
+    pub(in crate::envelope) fn set_len(&mut self, len: usize) -> &mut [u8] {
+        self.heap = if len > STACK_LEN { vec![0; len] } else { Vec::new() };
+        self.len = len;
+        self.as_mut_bytes()
+    }
+
     pub(in crate::envelope) fn as_bytes(&self) -> &[u8] {
         let stack = self.stack.get(..self.len);
         stack.unwrap_or(&self.heap)

@@ -1,7 +1,7 @@
 //! One `add_slot`: the existing slots, the new ones, and the new header (SPEC 6.1).
 
 use super::grant::{GrantOptions, open_one};
-use super::write::new_header;
+use super::write::NewHeader;
 use super::{prove_slot, refused_primary, verify_slot};
 use crate::crypto::secret::DataKey;
 use crate::envelope::decrypt::Failures;
@@ -23,15 +23,16 @@ pub(super) struct Grant<'a, K, T: ?Sized> {
 type Twins = [Option<bool>; MAX_SLOTS];
 
 impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
-    /// Adds the missing slots (SPEC G-ADD). The new header is `None` if none is missing.
+    /// Adds the missing slots to `header` (SPEC G-ADD). Returns whether any was missing.
     pub(super) fn run(
         &self,
+        header: &mut NewHeader,
         reserved: usize,
         pool: &mut RandomPool<'_>,
-    ) -> Result<Option<Scratch>, Error> {
+    ) -> Result<bool, Error> {
         let mut twins: Twins = [None; MAX_SLOTS];
         if self.is_there(&mut twins)? {
-            return Ok(None);
+            return Ok(false);
         }
         let made = self.make(pool)?;
         let (mut changes, mut count) = (0_usize, self.old.slots().len());
@@ -48,7 +49,7 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
             }
         }
         if changes == 0 {
-            return Ok(None);
+            return Ok(false);
         }
         if count > MAX_SLOTS {
             return Err(Error::Slot(SlotFault::TooMany));
@@ -62,7 +63,8 @@ impl<K: Keyring, T: Keyring + ?Sized> Grant<'_, K, T> {
             let is_new = |new: &Slot<'_>| !self.old.slots().any(|s| s.label.same_key(&new.label));
             old.chain(made.slots().filter(is_new))
         };
-        new_header(self.old, slots, reserved).map(Some)
+        header.write(self.old, slots, reserved)?;
+        Ok(true)
     }
 
     /// Returns whether the header has each slot that `to` would write, and they open.

@@ -2,11 +2,10 @@
 
 use super::NamedVersions;
 use super::add::Grant;
-use super::write::{NewHeader, new_header};
+use super::write::NewHeader;
 use crate::crypto::secret::DataKey;
 use crate::envelope::Envelope;
 use crate::envelope::decrypt::Failures;
-use crate::envelope::scratch::Scratch;
 use crate::error::Error;
 use crate::format::{Header, KeyVersion, Slot};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, WrapContext, unwrap_verified};
@@ -63,11 +62,6 @@ pub struct HeaderUpdate {
 }
 
 impl HeaderUpdate {
-    fn new(old: &Header<'_>, new: Option<Scratch>) -> Self {
-        let is_changed = new.is_some();
-        HeaderUpdate { header: NewHeader::new(old, new), is_changed }
-    }
-
     /// Returns the new header. If nothing changed, it equals the old one.
     pub fn header(&self) -> &[u8] {
         self.header.as_bytes()
@@ -166,8 +160,13 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     ) -> Result<HeaderUpdate, Error> {
         let old = Header::parse(message)?;
         let grant = Grant { from: &*self.keyring, to, old: &old, options };
-        let new = grant.run(self.reserved, &mut RandomPool::for_rewrap(&self.random))?;
-        Ok(HeaderUpdate::new(&old, new))
+        let mut header = NewHeader::empty();
+        let mut pool = RandomPool::for_rewrap(&self.random);
+        let is_changed = grant.run(&mut header, self.reserved, &mut pool)?;
+        if !is_changed {
+            header.keep(&old);
+        }
+        Ok(HeaderUpdate { header, is_changed })
     }
 }
 
@@ -208,11 +207,14 @@ impl<K: Keyring, R> Envelope<K, R> {
     /// restores the slot. A new encryption revokes, and so does the destruction of the key.
     pub fn remove_name(&self, message: &[u8], name: &str) -> Result<HeaderUpdate, Error> {
         let old = Header::parse(message)?;
-        let new = self.without_name(&old, name)?;
-        Ok(HeaderUpdate::new(&old, Some(new)))
+        self.check_removable(&old, name)?;
+        let mut header = NewHeader::empty();
+        header.write(&old, || old.slots().filter(|slot| slot.label.name.as_str() != name), 0)?;
+        Ok(HeaderUpdate { header, is_changed: true })
     }
 
-    fn without_name(&self, old: &Header<'_>, name: &str) -> Result<Scratch, Error> {
+    /// Checks that a slot of another name opens.
+    fn check_removable(&self, old: &Header<'_>, name: &str) -> Result<(), Error> {
         let is_kept = |slot: &Slot<'_>| slot.label.name.as_str() != name;
         if old.slots().all(|slot| is_kept(&slot)) {
             return Err(Error::MissingSlot { key: name.into() });
@@ -227,8 +229,7 @@ impl<K: Keyring, R> Envelope<K, R> {
                 Error::NoKey { .. } | Error::Authentication { .. } => last(),
                 error => error,
             },
-        )?;
-        new_header(old, || old.slots().filter(is_kept), 0)
+        )
     }
 }
 

@@ -1,11 +1,11 @@
 //! One rewrap: the outcome of each slot (SPEC 6), and the new header.
 
 use super::report::{RewrapReport, SlotOutcome};
-use super::write::new_header;
+use super::write::NewHeader;
 use super::{RewrapOptions, prove_slot, refused_primary, verify_slot};
 use crate::envelope::decrypt::Failures;
 use crate::envelope::opened::Opened;
-use crate::envelope::scratch::{NewSlots, Scratch};
+use crate::envelope::scratch::NewSlots;
 use crate::error::Error;
 use crate::format::{Header, KeyName, MAX_HEADER_LEN, MAX_SLOTS, Slot, SlotFault, SlotLabel};
 use crate::keyring::{Freshness, Keyring, KeyringError, Refusal, SlotWriter, WrapContext};
@@ -21,14 +21,14 @@ pub(super) struct RewrapJob<'a, K> {
 }
 
 /// The slots during a rewrap.
-pub(super) struct SlotProgress {
+pub(super) struct SlotProgress<'r> {
     /// `None` if the slot is decided.
     freshness: [Option<Freshness>; MAX_SLOTS],
-    report: RewrapReport,
+    report: &'r mut RewrapReport,
     pub(super) new: NewSlots,
 }
 
-impl SlotProgress {
+impl SlotProgress<'_> {
     fn freshness(&self, index: usize) -> Option<Freshness> {
         self.freshness.get(index).copied().flatten()
     }
@@ -51,12 +51,17 @@ impl SlotProgress {
 }
 
 impl<'a, K: Keyring> RewrapJob<'a, K> {
-    /// Rewraps the header. The new header is `None` if nothing changes (SPEC R-IDEMPOTENT).
+    /// Rewraps the header, and reports the outcome of each slot. `header` is a copy of the old one if
+    /// nothing changes (SPEC R-IDEMPOTENT).
     pub(super) fn run(
         &self,
+        header: &mut NewHeader,
+        report: &mut RewrapReport,
         pool: &mut RandomPool<'_>,
-    ) -> Result<(Option<Scratch>, RewrapReport), Error> {
-        let mut progress = self.classify()?;
+    ) -> Result<(), Error> {
+        let new = NewSlots::new();
+        let mut progress = SlotProgress { freshness: [None; MAX_SLOTS], report, new };
+        self.classify(&mut progress)?;
         if !self.is_current_by_label(&progress) {
             self.check_compromised(&mut progress)?;
             for (index, slot) in self.slots() {
@@ -69,11 +74,11 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
             self.prove_one(&mut progress)?;
         }
         self.check_retired(&progress)?;
-        let header = match progress.report.is_changed() {
-            true => Some(self.write(&progress)?),
-            false => None,
-        };
-        Ok((header, progress.report))
+        if progress.report.is_changed() {
+            return self.write(&progress, header);
+        }
+        header.keep(self.old);
+        Ok(())
     }
 
     pub(super) fn slots(&self) -> impl Iterator<Item = (usize, Slot<'a>)> {
@@ -85,10 +90,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
     }
 
     /// Classifies each slot by its label.
-    fn classify(&self) -> Result<SlotProgress, Error> {
-        let count = self.old.slots().len();
-        let (report, new) = (RewrapReport::new(count), NewSlots::new());
-        let mut progress = SlotProgress { freshness: [None; MAX_SLOTS], report, new };
+    fn classify(&self, progress: &mut SlotProgress<'_>) -> Result<(), Error> {
         for (index, slot) in self.slots() {
             let freshness = match self.keyring.freshness(&slot.label) {
                 // A state refuses before any call to a backend.
@@ -110,16 +112,16 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
                 *entry = Some(freshness);
             }
         }
-        Ok(progress)
+        Ok(())
     }
 
-    fn is_all_primary(&self, progress: &SlotProgress, name: KeyName<'a>) -> bool {
+    fn is_all_primary(&self, progress: &SlotProgress<'_>, name: KeyName<'a>) -> bool {
         self.named(name).all(|(index, _)| progress.freshness(index) == Some(Freshness::Primary))
     }
 
     /// Returns whether the result relies on labels (SPEC R-LABELS): a name is held, and each name has all
     /// its slots under the primary, or none that belongs to the keyring.
-    fn is_current_by_label(&self, progress: &SlotProgress) -> bool {
+    fn is_current_by_label(&self, progress: &SlotProgress<'_>) -> bool {
         let is_foreign = |name| {
             let mut slots = self.named(name);
             slots.all(|(index, _)| progress.freshness(index) == Some(Freshness::NotMine))
@@ -132,7 +134,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
 
     /// Fails if a slot opens under a compromised version that is not named. A slot that does not open is
     /// left (SPEC R-COMPROMISED).
-    fn check_compromised(&self, progress: &mut SlotProgress) -> Result<(), Error> {
+    fn check_compromised(&self, progress: &mut SlotProgress<'_>) -> Result<(), Error> {
         for (index, slot) in self.slots() {
             let is_unnamed = progress.freshness(index) == Some(Freshness::Compromised)
                 && !self.options.compromised.has(&slot.label);
@@ -153,7 +155,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         &self,
         index: usize,
         slot: &Slot<'_>,
-        progress: &mut SlotProgress,
+        progress: &mut SlotProgress<'_>,
     ) -> Result<bool, Error> {
         match self.verify(slot) {
             Ok(()) => Ok(true),
@@ -169,7 +171,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
     fn rewrap_name(
         &self,
         name: KeyName<'a>,
-        progress: &mut SlotProgress,
+        progress: &mut SlotProgress<'_>,
         pool: &mut RandomPool<'_>,
     ) -> Result<(), Error> {
         for (index, slot) in self.named(name) {
@@ -195,7 +197,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         &self,
         index: usize,
         slot: &Slot<'a>,
-        progress: &mut SlotProgress,
+        progress: &mut SlotProgress<'_>,
         pool: &mut RandomPool<'_>,
     ) -> Result<(), Error> {
         let new = match self.wrap_again(slot, &mut progress.new, pool) {
@@ -316,7 +318,7 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
     }
 
     /// Checks that a slot opens. Labels alone suffice only under SPEC R-LABELS (SPEC R-FAIL).
-    fn prove_one(&self, progress: &mut SlotProgress) -> Result<(), Error> {
+    fn prove_one(&self, progress: &mut SlotProgress<'_>) -> Result<(), Error> {
         let trusts = self.options.trust_backend && progress.report.went_by_labels();
         for (index, slot) in self.slots() {
             if trusts || progress.has_opened() {
@@ -339,14 +341,14 @@ impl<'a, K: Keyring> RewrapJob<'a, K> {
         Err(failures.into_error(self.old))
     }
 
-    /// Returns the new header.
-    fn write(&self, progress: &SlotProgress) -> Result<Scratch, Error> {
+    /// Writes the new header.
+    fn write(&self, progress: &SlotProgress<'_>, header: &mut NewHeader) -> Result<(), Error> {
         let slots = || {
             self.slots().filter_map(|(index, slot)| match progress.outcome(index) {
                 SlotOutcome::Rewrapped => progress.new.of(index),
                 outcome => outcome.stays().then_some(slot),
             })
         };
-        new_header(self.old, slots, self.reserved)
+        header.write(self.old, slots, self.reserved)
     }
 }

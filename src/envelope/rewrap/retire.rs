@@ -10,7 +10,7 @@ use crate::keyring::{Keyring, KeyringError, Refusal};
 impl<K: Keyring> RewrapJob<'_, K> {
     /// Checks that the retired version does not open the new header, from the outcomes of the rewrap
     /// without another call.
-    pub(super) fn check_retired(&self, progress: &SlotProgress) -> Result<(), Error> {
+    pub(super) fn check_retired(&self, progress: &SlotProgress<'_>) -> Result<(), Error> {
         let Some((name, version)) = self.options.retiring else { return Ok(()) };
         let meant = self.meant_by(name)?;
         let named = || self.slots().zip(meant).filter(|(_, meant)| *meant).map(|(slot, _)| slot);

@@ -9,13 +9,38 @@ use alloc::vec::Vec;
 pub(super) struct NewHeader(Scratch);
 
 impl NewHeader {
-    /// Returns `new`, or a copy of the old header if nothing changes.
-    pub(super) fn new(old: &Header<'_>, new: Option<Scratch>) -> Self {
-        NewHeader(new.unwrap_or_else(|| {
-            let mut copy = Scratch::zeroed(old.len());
-            copy.as_mut_bytes().copy_from_slice(old.as_bytes());
-            copy
-        }))
+    /// Returns an empty header, to be written once a slot has opened: a long one allocates.
+    pub(super) fn empty() -> Self {
+        NewHeader(Scratch::zeroed(0))
+    }
+
+    /// Writes a copy of the old header: nothing changes.
+    pub(super) fn keep(&mut self, old: &Header<'_>) {
+        self.0.set_len(old.len()).copy_from_slice(old.as_bytes());
+    }
+
+    /// Writes a header of these slots, at most 16 (SPEC R-WHOLE). It has the length of the old one if they
+    /// fit, so that it can replace it in place. Otherwise it has at least `reserved` bytes of padding.
+    pub(super) fn write<'s, I: Iterator<Item = Slot<'s>>>(
+        &mut self,
+        old: &Header<'_>,
+        slots: impl Fn() -> I,
+        reserved: usize,
+    ) -> Result<(), Error> {
+        let needed = unpadded_len(slots());
+        let len = match needed {
+            _ if needed <= old.len() => old.len(),
+            _ if needed > MAX_HEADER_LEN => {
+                return Err(Error::HeaderRoom { needed, available: MAX_HEADER_LEN });
+            }
+            // SPEC R-GROW: reserved room is reserved again, up to the longest header.
+            // Saturates: no header is longer.
+            _ => needed.saturating_add(old.padding_len().max(reserved)).min(MAX_HEADER_LEN),
+        };
+        let out = self.0.set_len(len);
+        rewrite_header(old.core(), slots(), out)?;
+        // No message gets a header that does not parse, whatever the keyring or the old header.
+        Header::parse_detached(out).map(|_| ())
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
@@ -39,28 +64,4 @@ impl NewHeader {
         room.ok_or(Error::HeaderRoom { needed, available })?.copy_from_slice(new.as_bytes());
         Ok(())
     }
-}
-
-/// Returns a new header of these slots, at most 16 (SPEC R-WHOLE). It has the length of the old one if they
-/// fit, so that it can replace it in place. Otherwise it has at least `reserved` bytes of padding.
-pub(super) fn new_header<'s, I: Iterator<Item = Slot<'s>>>(
-    old: &Header<'_>,
-    slots: impl Fn() -> I,
-    reserved: usize,
-) -> Result<Scratch, Error> {
-    let needed = unpadded_len(slots());
-    let len = match needed {
-        _ if needed <= old.len() => old.len(),
-        _ if needed > MAX_HEADER_LEN => {
-            return Err(Error::HeaderRoom { needed, available: MAX_HEADER_LEN });
-        }
-        // SPEC R-GROW: reserved room is reserved again, up to the longest header.
-        // Saturates: no header is longer.
-        _ => needed.saturating_add(old.padding_len().max(reserved)).min(MAX_HEADER_LEN),
-    };
-    let mut out = Scratch::zeroed(len);
-    rewrite_header(old.core(), slots(), out.as_mut_bytes())?;
-    // No message gets a header that does not parse, whatever the keyring or the old header.
-    Header::parse_detached(out.as_bytes())?;
-    Ok(out)
 }
