@@ -1,156 +1,190 @@
-//! Where each nanosecond of a 64-byte message goes: its primitives one by one.
+//! A 64-byte message: every operation beside a hand-rolled envelope, and where each nanosecond is.
+//!
+//! `taskset -c 1 cargo bench --bench small`, 15 seconds; `--features aws-lc-rs` for AWS-LC.
 
 mod floor;
+mod interleave;
 
-use criterion::{Criterion, criterion_group, criterion_main};
 use envelock::rand_core::SeedableRng;
 use envelock::{
-    Aad, CachingKeyring, DataKeyReuse, Envelope, Lifecycle, MemoryKeyring, RewrapOptions, Suite,
-    danger, inspect,
+    Aad, CachingKeyring, DataKeyReuse, Envelope, Lifecycle, MemoryKeyring, Provider, RewrapOptions,
+    Suite, inspect,
 };
 use floor::AAD;
+use floor::hand_rolled::HandRolled;
 use floor::primitives::{self, Wrap};
+use interleave::lanes::repeat;
+use interleave::{Lane, interleave};
 use rand_chacha::ChaCha20Rng;
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-fn whole_messages(c: &mut Criterion) {
-    let keyring = MemoryKeyring::create("invoices").expect("a name of 8 bytes");
-    let envelope = Envelope::new(&keyring);
-    let mut plaintext = [1; 64];
-    let mut message = envelope.encrypt(&plaintext, Aad::new(AAD)).expect("a primary");
-    let mut rng = ChaCha20Rng::from_seed([1; 32]);
-    c.bench_function("64 B/encrypt_into/os_random", |b| {
-        b.iter(|| envelope.encrypt_into(&plaintext, Aad::new(AAD), &mut message).expect("exact"));
-    });
-    c.bench_function("64 B/encrypt_into/seeded", |b| {
-        b.iter(|| {
-            let envelope = envelope.with_rng(&mut rng);
-            envelope.encrypt_into(&plaintext, Aad::new(AAD), &mut message).expect("exact");
-        });
-    });
-    c.bench_function("64 B/decrypt_into", |b| {
-        b.iter(|| envelope.decrypt_into(&message, Aad::new(AAD), &mut plaintext).expect("own"));
-    });
+const BUDGET: Duration = Duration::from_secs(6);
+
+const PLAINTEXT: [u8; 64] = [1; 64];
+
+fn main() {
+    // Cargo passes `--bench`; under `cargo test --benches` there is nothing to measure.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
+    println!("### 64 bytes, a new `Vec`, {}\n", Provider::default());
+    operations();
+    println!("\n### Parts of it\n");
+    parts();
 }
 
-/// A message that is read twice: with an unwrap for each read, and with one opened key for both.
-fn second_reads(c: &mut Criterion) {
+/// A keyring whose messages of before are under another version than its primary, and such a message.
+fn rotated(suite: Suite) -> (MemoryKeyring, Vec<u8>) {
     let keyring = MemoryKeyring::create("invoices").expect("a name of 8 bytes");
-    let envelope = Envelope::new(&keyring);
-    let mut plaintext = [1; 64];
-    let message = envelope.encrypt(&plaintext, Aad::new(AAD)).expect("a primary");
-    let body = &message[inspect(&message).expect("own").len()..];
-    c.bench_function("64 B/two reads/an unwrap for each", |b| {
-        b.iter(|| {
-            for _ in 0..2 {
-                envelope.decrypt_into(&message, Aad::new(AAD), &mut plaintext).expect("own");
-            }
-        });
-    });
-    c.bench_function("64 B/two reads/one opened key", |b| {
-        b.iter(|| {
-            let key = envelope.open(&message).expect("own");
-            for _ in 0..2 {
-                key.decrypt_into(body, Aad::new(AAD), &mut plaintext).expect("own");
-            }
-        });
-    });
-    c.bench_function("64 B/open", |b| b.iter(|| envelope.open(black_box(&message)).expect("own")));
+    let envelope = Envelope::new(&keyring).with_suite(suite);
+    let stale = envelope.encrypt(&PLAINTEXT, Aad::new(AAD)).expect("a primary");
+    keyring.rotate().expect("OS randomness");
+    (keyring, stale)
 }
 
-/// The savings of a kept data key: reused, cached or opened. And a cache in front of a rewrap.
-fn kept_keys(c: &mut Criterion) {
-    for suite in [Suite::Cobblestone256, Suite::ChunkedAes256GcmSha256] {
-        let name = |what: &str| format!("64 B/suite {}/{what}", suite.id());
-        let keyring = MemoryKeyring::create("invoices").expect("a name of 8 bytes");
-        let envelope = Envelope::new(&keyring).with_suite(suite);
-        let cached = Envelope::new(CachingKeyring::new(&keyring)).with_suite(suite);
-        let reuse = DataKeyReuse::new(u64::MAX, u64::MAX, Duration::from_secs(3600));
-        let reused = Envelope::new(&keyring).with_suite(suite).with_data_key_reuse(Arc::new(reuse));
-        let (plaintext, aad) = ([1; 64], Aad::new(AAD));
-        let message = envelope.encrypt(&plaintext, aad).expect("a primary");
-        let key = envelope.open(&message).expect("own");
-        let body = key.body(&message).expect("own");
-        c.bench_function(&name("encrypt"), |b| b.iter(|| envelope.encrypt(&plaintext, aad)));
-        c.bench_function(&name("encrypt/reused data key"), |b| {
-            b.iter(|| reused.encrypt(&plaintext, aad));
+fn operations() {
+    let suites = [Suite::Cobblestone256, Suite::ChunkedAes256GcmSha256];
+    let keyrings = suites.map(|suite| (suite, rotated(suite)));
+    let (hand_rolled, next) = (HandRolled::new(), HandRolled::new());
+    let floor_message = hand_rolled.encrypt(&PLAINTEXT, AAD);
+    let (hand_rolled, next, floor_message) = (&hand_rolled, &next, &floor_message);
+    let mut names =
+        vec!["hand-rolled envelope: encrypt, decrypt".into(), "the same: rewrap".into()];
+    let mut lanes: Vec<Lane<'_>> = vec![
+        repeat(|| hand_rolled.encrypt(&PLAINTEXT, AAD), || hand_rolled.decrypt(floor_message, AAD)),
+        repeat(|| hand_rolled.rewrap(floor_message, next), || ()),
+    ];
+    // Each row, and the row that is its floor.
+    let mut floors = vec![0, 1];
+    for (suite, (keyring, stale)) in &keyrings {
+        for (name, floor, lane) in rows(*suite, keyring, stale) {
+            names.push(format!("suite {}: {name}", suite.id()));
+            floors.push(floor);
+            lanes.push(lane);
+        }
+    }
+    let rounds = interleave(&mut lanes, BUDGET);
+    println!(
+        "| | encrypt | of hand-rolled | decrypt | of hand-rolled |\n|---|---:|---:|---:|---:|"
+    );
+    for (lane, (name, floor)) in names.iter().zip(floors).enumerate() {
+        let [there, back] = [0, 1].map(|way| match rounds.time(lane, way) {
+            // An empty loop.
+            ..5.0 => "| ".into(),
+            time => format!("{time:.0} ns | {:.2}", rounds.speed(lane, floor, way)),
         });
-        c.bench_function(&name("decrypt"), |b| b.iter(|| envelope.decrypt(&message, aad)));
-        c.bench_function(&name("decrypt/cached data key"), |b| {
-            b.iter(|| cached.decrypt(&message, aad));
-        });
-        c.bench_function(&name("decrypt/opened key"), |b| b.iter(|| key.decrypt(body, aad)));
-        keyring.rotate().expect("OS randomness");
-        c.bench_function(&name("rewrap"), |b| {
-            b.iter(|| envelope.rewrap(&message, RewrapOptions::new()));
-        });
-        c.bench_function(&name("rewrap/a cache in front"), |b| {
-            b.iter(|| cached.rewrap(&message, RewrapOptions::new()));
-        });
+        println!("| {name} | {there} | {back} |");
     }
 }
 
-fn primitives_together(c: &mut Criterion) {
-    let wrap = Wrap::new();
-    let cipher = primitives::set_up(&[7; 32]);
-    let mut buffer = [1; 64];
-    c.bench_function("primitives/encrypt, all", |b| {
-        b.iter(|| primitives::encrypt_all(&wrap, &mut buffer, AAD));
-    });
-    let tag = primitives::aead_encrypt(&cipher, &mut buffer);
-    c.bench_function("primitives/decrypt, all", |b| {
-        b.iter(|| primitives::decrypt_all(&wrap, &cipher, &mut black_box(buffer), &tag));
-    });
+/// The rows of a suite, each with its floor. A rewrap stands under "encrypt".
+fn rows<'k>(
+    suite: Suite,
+    keyring: &'k MemoryKeyring,
+    stale: &'k [u8],
+) -> Vec<(&'static str, usize, Lane<'k>)> {
+    let aad = Aad::new(AAD);
+    let plain = Envelope::new(keyring).with_suite(suite);
+    let message = plain.encrypt(&PLAINTEXT, aad).expect("a primary");
+    let opened = plain.open(&message).expect("its own");
+    let body_start = inspect(&message).expect("its own").len();
+    let seeded = plain.with_rng(ChaCha20Rng::from_seed([1; 32]));
+    let reuse = DataKeyReuse::new(u64::MAX, u64::MAX, Duration::from_secs(3600));
+    let reused = Envelope::new(keyring).with_suite(suite).with_data_key_reuse(Arc::new(reuse));
+    let cached = Arc::new(Envelope::new(CachingKeyring::new(keyring)).with_suite(suite));
+    let (other_message, also_cached) = (message.clone(), cached.clone());
+    let plain = Arc::new(plain);
+    let rewraps = plain.clone();
+    let body = message[body_start..].to_vec();
+    vec![
+        (
+            "encrypt, decrypt",
+            0,
+            repeat(
+                move || plain.encrypt(&PLAINTEXT, aad).expect("a primary"),
+                move || rewraps.decrypt(&message, aad).expect("its own"),
+            ),
+        ),
+        (
+            "a data key reused, cached",
+            0,
+            repeat(
+                move || reused.encrypt(&PLAINTEXT, aad).expect("a primary"),
+                move || cached.decrypt(&other_message, aad).expect("its own"),
+            ),
+        ),
+        (
+            "random bytes of ChaCha20, an opened key",
+            0,
+            repeat(
+                move || seeded.encrypt(&PLAINTEXT, aad).expect("a primary"),
+                move || opened.decrypt(&body, aad).expect("its own"),
+            ),
+        ),
+        ("rewrap", 1, rewrap(Arc::new(Envelope::new(keyring)), stale)),
+        ("rewrap, a cache in front", 1, rewrap(also_cached, stale)),
+    ]
 }
 
-fn primitives_alone(c: &mut Criterion) {
-    let wrap = Wrap::new();
+fn rewrap<'k, K: envelock::Keyring + 'k>(envelope: Arc<Envelope<K>>, stale: &'k [u8]) -> Lane<'k> {
+    repeat(move || envelope.rewrap(stale, RewrapOptions::new()).expect("its own"), || ())
+}
+
+fn parts() {
     let key = [7; 32];
     let cipher = primitives::set_up(&key);
-    let mut buffer = [1; 64];
-    c.bench_function("primitives/OS random, 88 bytes", |b| {
-        b.iter(primitives::os_random::<{ primitives::RANDOM_LEN }>);
-    });
-    c.bench_function("primitives/XAES-256-GCM wrap", |b| {
-        b.iter(|| wrap.wrap(black_box(&key), &[4; 24]));
-    });
-    c.bench_function("primitives/XAES-256-GCM unwrap", |b| b.iter(|| wrap.unwrap()));
-    c.bench_function("primitives/check, HKDF-SHA-256", |b| {
-        b.iter(|| primitives::check(black_box(&key)));
-    });
-    c.bench_function("primitives/derivation, HKDF-SHA-512", |b| {
-        b.iter(|| primitives::derive(black_box(&key), AAD));
-    });
-    c.bench_function("envelock/derivation, HKDF-SHA-512", |b| {
-        let mut derived = [0; 76];
-        // The same lengths as the primitive: 94 bytes of info before the associated data.
-        let info = [1; 94 + AAD.len()];
-        let suite = Suite::Cobblestone256;
-        b.iter(|| danger::hkdf_expand(suite, black_box(&key), &info, &mut derived).expect("76"));
-    });
-    c.bench_function("primitives/AEAD key set-up", |b| {
-        b.iter(|| primitives::set_up(black_box(&key)));
-    });
-    c.bench_function("primitives/AEAD, 64 bytes", |b| {
-        b.iter(|| primitives::aead_encrypt(&cipher, black_box(&mut buffer)));
-    });
-    c.bench_function("primitives/allocation of a message", |b| b.iter(|| vec![0_u8; 257]));
+    let (wrap, unwrap) = (Wrap::new(), Wrap::new());
+    let mut ciphertext = PLAINTEXT;
+    let tag = primitives::aead_encrypt(&cipher, &mut ciphertext);
+    let cipher = &cipher;
+    let rows: Vec<(&str, Lane<'_>)> = vec![
+        (
+            "OS random: 88 bytes of a message, 24 of a reused key or a rewrap",
+            repeat(primitives::os_random::<88>, primitives::os_random::<24>),
+        ),
+        (
+            "wrap, unwrap: XAES-256-GCM of its crate",
+            repeat(move || wrap.wrap(black_box(&key), &[4; 24]), move || unwrap.unwrap()),
+        ),
+        (
+            "data key check by HKDF-SHA-256",
+            repeat(|| primitives::check(black_box(&key)), || primitives::check(black_box(&key))),
+        ),
+        (
+            "key derivation, suite 1: HKDF-SHA-512",
+            repeat(
+                || primitives::derive(black_box(&key), AAD),
+                || primitives::derive(black_box(&key), AAD),
+            ),
+        ),
+        (
+            "key derivation, suite 4: HKDF-SHA-256",
+            repeat(
+                || primitives::derive_sha256(black_box(&key), AAD),
+                || primitives::derive_sha256(black_box(&key), AAD),
+            ),
+        ),
+        (
+            "AES-256-GCM: key set-up",
+            repeat(|| primitives::set_up(black_box(&key)), || primitives::set_up(black_box(&key))),
+        ),
+        (
+            "AES-256-GCM: 64 bytes",
+            repeat(
+                || primitives::aead_encrypt(cipher, &mut black_box(PLAINTEXT)),
+                || primitives::aead_decrypt(cipher, &mut black_box(ciphertext), &tag),
+            ),
+        ),
+        ("allocation of the result", repeat(|| vec![0_u8; 257], || vec![0_u8; 64])),
+        ("process id (reused), clock (reused, cached)", repeat(std::process::id, Instant::now)),
+    ];
+    let (names, mut lanes): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+    let rounds = interleave(&mut lanes, BUDGET);
+    println!("| | encrypt | decrypt |\n|---|---:|---:|");
+    for (lane, name) in names.iter().enumerate() {
+        let [there, back] = [0, 1].map(|way| rounds.time(lane, way));
+        println!("| {name} | {there:.0} ns | {back:.0} ns |");
+    }
 }
-
-fn short() -> Criterion {
-    Criterion::default()
-        .sample_size(20)
-        .warm_up_time(Duration::from_millis(200))
-        .measurement_time(Duration::from_secs(1))
-        .nresamples(1000)
-        .without_plots()
-}
-
-criterion_group! {
-    name = benches;
-    config = short();
-    targets = whole_messages, second_reads, kept_keys, primitives_together, primitives_alone
-}
-criterion_main!(benches);

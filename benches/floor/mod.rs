@@ -5,6 +5,7 @@
 
 #[cfg(feature = "aws-lc-rs")]
 pub mod aws_lc;
+pub mod gcm;
 #[cfg(all(feature = "graviola", any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub mod graviola;
 pub mod hand_rolled;

@@ -1,8 +1,10 @@
 //! The primitives of a 64-byte message one by one, from the crates and with the features that
-//! envelock uses, on inputs of the same lengths.
+//! envelock uses, on inputs of the same lengths. The wrap is that of a crate of its own, over RustCrypto's
+//! AES-GCM.
 
+use super::gcm::Gcm;
+use aes_gcm::KeyInit;
 use aes_gcm::aead::AeadInOut;
-use aes_gcm::{Aes256Gcm, KeyInit};
 use hmac::{EagerHash, Hmac, Mac};
 use sha2::{Sha256, Sha512};
 use std::hint::black_box;
@@ -49,6 +51,13 @@ pub fn check(key: &[u8; 32]) -> [u8; 8] {
     check
 }
 
+/// The same by SHA-256, as in suite 4.
+pub fn derive_sha256(key: &[u8; 32], aad: &[u8]) -> [u8; 76] {
+    let mut derived = [0; 76];
+    expand::<Sha256>(key, &[black_box(&[1; BODY_INFO_LEN]), aad], &mut derived, 32);
+    derived
+}
+
 /// Body key, base nonce and commitment: 76 bytes by SHA-512.
 pub fn derive(key: &[u8; 32], aad: &[u8]) -> [u8; 76] {
     let mut derived = [0; 76];
@@ -56,18 +65,16 @@ pub fn derive(key: &[u8; 32], aad: &[u8]) -> [u8; 76] {
     derived
 }
 
-pub fn set_up(key: &[u8; 32]) -> Aes256Gcm {
-    Aes256Gcm::new(key.into())
+pub fn set_up(key: &[u8; 32]) -> Gcm {
+    Gcm::new(key)
 }
 
-pub fn aead_encrypt(cipher: &Aes256Gcm, buffer: &mut [u8]) -> [u8; 16] {
-    let tag = cipher.encrypt_inout_detached(&[3; 12].into(), &[], buffer.into());
-    tag.expect("64 bytes").into()
+pub fn aead_encrypt(cipher: &Gcm, buffer: &mut [u8]) -> [u8; 16] {
+    cipher.encrypt(&[3; 12], &[], buffer)
 }
 
-pub fn aead_decrypt(cipher: &Aes256Gcm, buffer: &mut [u8], tag: &[u8; 16]) {
-    let opened = cipher.decrypt_inout_detached(&[3; 12].into(), &[], buffer.into(), tag.into());
-    opened.expect("encrypted by aead_encrypt");
+pub fn aead_decrypt(cipher: &Gcm, buffer: &mut [u8], tag: &[u8; 16]) {
+    cipher.decrypt(&[3; 12], &[], buffer, tag);
 }
 
 /// A master key's cipher, and one data key wrapped by it.
@@ -118,7 +125,7 @@ pub fn encrypt_all(wrap: &Wrap, buffer: &mut [u8], aad: &[u8]) -> [u8; 16] {
 
 /// All that decrypting `buffer` must compute. Its cipher is another than the derived one, so
 /// that there is something to decrypt; the derived key is set up all the same.
-pub fn decrypt_all(wrap: &Wrap, cipher: &Aes256Gcm, buffer: &mut [u8], tag: &[u8; 16]) {
+pub fn decrypt_all(wrap: &Wrap, cipher: &Gcm, buffer: &mut [u8], tag: &[u8; 16]) {
     let key = wrap.unwrap();
     black_box(check(&key));
     let derived = derive(&key, super::AAD);

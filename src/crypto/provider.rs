@@ -5,8 +5,8 @@ use core::fmt;
 /// Whose implementation of the AEADs encrypts and decrypts bodies.
 ///
 /// The bytes are the same whichever it is, so this is a choice of speed and of what is linked:
-/// a message of one provider opens with every other. Hashes have one implementation, RustCrypto's. So
-/// have the wraps of software keyrings, but for their AES-GCM, which is AWS-LC's with feature `aws-lc-rs`.
+/// a message of one provider opens with every other. Hashes have one implementation, RustCrypto's. The
+/// wraps of software keyrings are RustCrypto's too, or AWS-LC's with feature `aws-lc-rs`, whatever the choice.
 ///
 /// The default is the fastest one compiled in that this processor runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
