@@ -203,6 +203,7 @@ impl ChunkEncryptor {
     }
 
     /// Whether the cipher is as fast as memory.
+    #[cfg(feature = "std")]
     pub(crate) fn is_fast(&self) -> bool {
         self.body.is_fast()
     }
