@@ -4,7 +4,8 @@ use aes_gcm::Aes256Gcm;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use envelock::Provider;
 
-/// A key that is set up.
+/// A key that is set up. By value, as envelock has it.
+#[allow(clippy::large_enum_variant, reason = "a box would cost an allocation")]
 pub enum Gcm {
     RustCrypto(Aes256Gcm),
     #[cfg(all(feature = "graviola", any(target_arch = "x86_64", target_arch = "aarch64")))]

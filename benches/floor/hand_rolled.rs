@@ -14,7 +14,7 @@ pub struct HandRolled {
 
 impl HandRolled {
     pub fn new() -> Self {
-        HandRolled { master: Gcm::new(&[9; 32].into()) }
+        HandRolled { master: Gcm::new(&[9; 32]) }
     }
 
     /// wrap nonce || wrapped key || wrap tag || nonce || ciphertext || tag
