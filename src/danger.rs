@@ -5,7 +5,7 @@
 
 pub use crate::body::{ChunkDecryptor, ChunkEncryptor};
 
-use crate::body::{self, BodyEncryptor, layout};
+use crate::body::{self, ForkGuard, layout};
 use crate::crypto::kdf;
 use crate::crypto::provider::Provider;
 use crate::crypto::secret::DataKey;
@@ -50,10 +50,10 @@ pub fn chunk_encryptor_with_provider(
     salt: &[u8; layout::SALT_LEN],
     context: &[u8],
 ) -> Result<ChunkEncryptor, Error> {
+    let fork_guard = ForkGuard::new();
     let mut key = DataKey::empty();
     fill(&mut key, suite, input_key)?;
-    let body = BodyEncryptor::new(provider, suite, &key, salt, [context, &[]])?;
-    Ok(ChunkEncryptor::new(body))
+    ChunkEncryptor::new(provider, suite, &key, salt, [context, &[]], Some(fork_guard))
 }
 
 /// Returns a decryptor of one body under `input_key`, chunk by chunk. `prefix` is the body's
@@ -115,7 +115,8 @@ pub fn encrypt_body(
 ) -> Result<Vec<u8>, Error> {
     let encryptor = chunk_encryptor(suite, input_key, salt, context)?;
     let mut encrypted = vec![0; crate::body_len(plaintext.len())?];
-    body::encrypt_body(encryptor.checked()?, plaintext, &mut encrypted, None)?;
+    encryptor.check_process()?;
+    body::encrypt_body(&encryptor, plaintext, &mut encrypted, None)?;
     Ok(encrypted)
 }
 

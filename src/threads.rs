@@ -48,8 +48,9 @@ impl Threads {
 impl Threads {
     /// Gives each thread at least `bytes` of a body, also of a stream, whichever cipher there is.
     ///
-    /// Without it, each thread gets 512 KiB, or 1 MiB of AES-GCM by `graviola` or AWS-LC. These encrypt a
-    /// stream on the calling thread alone, because its bytes would take as long to the other core and back.
+    /// Without it, each thread gets 512 KiB, or 1 MiB of AES-GCM by `graviola` or AWS-LC. Readers and
+    /// writers use these on the calling thread alone, because their bytes would take as long to the other core
+    /// and back.
     #[must_use]
     pub fn with_min_len(mut self, bytes: usize) -> Self {
         self.min_len = Some(bytes.max(1));

@@ -5,7 +5,7 @@
     reason = "ranges of buffers that are sized here or were checked"
 )]
 
-use super::cipher::{BodyEncryptor, ChunkDecryptor};
+use super::cipher::{ChunkDecryptor, ChunkEncryptor};
 use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
 use crate::error::Error;
 use crate::threads::{Share, Threads};
@@ -14,7 +14,7 @@ use zeroize::Zeroize;
 /// Encrypts chunks from number `first` on. All but the last piece of `plaintext` are full chunks;
 /// `encrypted` has 16 bytes more for each chunk, and decides how many there are.
 pub(crate) fn encrypt_into(
-    encryptor: &BodyEncryptor,
+    encryptor: &ChunkEncryptor,
     first: u64,
     plaintext: &[u8],
     encrypted: &mut [u8],
@@ -25,7 +25,7 @@ pub(crate) fn encrypt_into(
 }
 
 fn encrypt_shared(
-    encryptor: &BodyEncryptor,
+    encryptor: &ChunkEncryptor,
     first: u64,
     plaintext: &[u8],
     encrypted: &mut [u8],
@@ -110,7 +110,7 @@ fn decrypt_shared(
 
 /// Encrypts `plaintext` into `body`, which must have exactly the length of the body.
 pub(crate) fn encrypt_body(
-    encryptor: &BodyEncryptor,
+    encryptor: &ChunkEncryptor,
     plaintext: &[u8],
     body: &mut [u8],
     threads: Option<&Threads>,

@@ -96,39 +96,68 @@ fn unverified(index: u64, len: usize) -> Error {
     Error::Authentication { part }
 }
 
-/// Encrypts the chunks of one body within one call. What outlives the call is a [`ChunkEncryptor`].
+/// Encrypts the chunks of one body, in any order, each once.
 ///
-/// Encrypting two different chunks of one index breaks the cipher: a change means a new salt (SPEC
-/// B-SALT).
-pub(crate) struct BodyEncryptor {
+/// A chunk of 16,384 bytes is never the last; a shorter one always is. Encrypting two different
+/// chunks of one index breaks the cipher: a change means a new salt (SPEC B-SALT).
+///
+/// It belongs to the process that created it. In a child of `fork` it fails, since parent and child
+/// would encrypt two chunks of one index.
+pub struct ChunkEncryptor {
     cipher: ChunkCipher,
     prefix: [u8; PREFIX_LEN],
+    fork_guard: Option<ForkGuard>,
 }
 
-impl BodyEncryptor {
+impl ChunkEncryptor {
+    /// `fork_guard` is older than the data key and the salt, since a keyring or a generator of the caller may
+    /// fork too. `None` if the encryptor does not outlive the call that creates it.
     pub(crate) fn new(
         provider: Provider,
         suite: Suite,
         input_key: &DataKey,
         salt: &[u8; SALT_LEN],
         context: [&[u8]; 2],
+        fork_guard: Option<ForkGuard>,
     ) -> Result<Self, Error> {
         let (cipher, commitment) = ChunkCipher::derive(provider, suite, input_key, salt, context)?;
         let mut prefix = [0; PREFIX_LEN];
         let (salt_room, commitment_room) = prefix.split_at_mut(SALT_LEN);
         salt_room.copy_from_slice(salt);
         commitment_room.copy_from_slice(&commitment);
-        Ok(BodyEncryptor { cipher, prefix })
+        Ok(ChunkEncryptor { cipher, prefix, fork_guard })
     }
 
-    /// Salt and commitment.
-    pub(crate) fn prefix(&self) -> &[u8; PREFIX_LEN] {
+    /// Salt and commitment: the first 56 bytes of the body.
+    pub fn prefix(&self) -> &[u8; PREFIX_LEN] {
         &self.prefix
+    }
+
+    /// Encrypts chunk `index`, 0 to 16,384 bytes, in place and returns its tag.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Chunk`] if the chunk is longer or its index 2^38 or more; [`Error::Forked`]. It is
+    /// then untouched.
+    pub fn encrypt_in_place(&self, index: u64, chunk: &mut [u8]) -> Result<[u8; TAG_LEN], Error> {
+        self.check_process()?;
+        self.seal_in_place(index, chunk)
     }
 
     /// Whether the cipher is as fast as memory.
     pub(crate) fn is_fast(&self) -> bool {
         self.cipher.aead.is_fast()
+    }
+
+    /// Whether the cipher has calls in place alone.
+    #[cfg(feature = "std")]
+    pub(crate) fn is_in_place_only(&self) -> bool {
+        self.cipher.aead.is_in_place_only()
+    }
+
+    /// Fails in another process than the one that began it (SPEC B-SALT).
+    pub(crate) fn check_process(&self) -> Result<(), Error> {
+        self.fork_guard.map_or(Ok(()), ForkGuard::check)
     }
 
     /// Encrypts chunk `index`, 0 to 16,384 bytes, in place and returns its tag.
@@ -167,62 +196,6 @@ impl BodyEncryptor {
         tag_out.copy_from_slice(&tag);
         Ok(())
     }
-}
-
-/// Encrypts the chunks of one body, in any order, each once.
-///
-/// A chunk of 16,384 bytes is never the last; a shorter one always is. Encrypting two different
-/// chunks of one index breaks the cipher: a change means a new salt (SPEC B-SALT).
-///
-/// It belongs to the process that created it. In a child of `fork` it fails, since parent and child
-/// would encrypt two chunks of one index.
-pub struct ChunkEncryptor {
-    body: BodyEncryptor,
-    fork_guard: ForkGuard,
-}
-
-impl ChunkEncryptor {
-    /// Returns the encryptor of this process for a body that is not encrypted in one call.
-    pub(crate) fn new(body: BodyEncryptor) -> Self {
-        ChunkEncryptor { body, fork_guard: ForkGuard::new() }
-    }
-
-    /// Salt and commitment: the first 56 bytes of the body.
-    pub fn prefix(&self) -> &[u8; PREFIX_LEN] {
-        self.body.prefix()
-    }
-
-    /// Encrypts chunk `index`, 0 to 16,384 bytes, in place and returns its tag.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Chunk`] if the chunk is longer or its index 2^38 or more; [`Error::Forked`]. It is
-    /// then untouched.
-    pub fn encrypt_in_place(&self, index: u64, chunk: &mut [u8]) -> Result<[u8; TAG_LEN], Error> {
-        self.checked()?.seal_in_place(index, chunk)
-    }
-
-    /// Whether the cipher is as fast as memory.
-    #[cfg(feature = "std")]
-    pub(crate) fn is_fast(&self) -> bool {
-        self.body.is_fast()
-    }
-
-    /// Whether the cipher has calls in place alone.
-    #[cfg(feature = "std")]
-    pub(crate) fn is_in_place_only(&self) -> bool {
-        self.body.cipher.aead.is_in_place_only()
-    }
-
-    /// Returns the encryptor for one call (SPEC B-SALT).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Forked`] in another process than the one that created it.
-    pub(crate) fn checked(&self) -> Result<&BodyEncryptor, Error> {
-        self.fork_guard.check()?;
-        Ok(&self.body)
-    }
 
     /// Encrypts chunk `index` from `plaintext` into `encrypted`, which is 16 bytes longer.
     ///
@@ -237,12 +210,12 @@ impl ChunkEncryptor {
         plaintext: &[u8],
         encrypted: &mut [u8],
     ) -> Result<(), Error> {
-        self.checked()?.seal_into(index, plaintext, encrypted)
+        self.check_process()?;
+        self.seal_into(index, plaintext, encrypted)
     }
 }
 
 /// Cipher and base nonce wipe themselves; the prefix is public.
-impl ZeroizeOnDrop for BodyEncryptor {}
 impl ZeroizeOnDrop for ChunkEncryptor {}
 
 impl fmt::Debug for ChunkEncryptor {

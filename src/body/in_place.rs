@@ -12,7 +12,7 @@
 )]
 
 use super::between_buffers::{halves, split_mut};
-use super::cipher::{BodyEncryptor, ChunkDecryptor};
+use super::cipher::{ChunkDecryptor, ChunkEncryptor};
 use super::layout::{self, CHUNK_LEN, ENCRYPTED_CHUNK_LEN, PREFIX_LEN, TAG_LEN};
 use crate::error::Error;
 use crate::threads::{Share, Threads};
@@ -29,7 +29,7 @@ const CACHED_LEN: usize = 4 << 20;
 
 /// Encrypts in place. `body` has exactly the length of the body, with the plaintext from byte 56 on.
 pub(crate) fn encrypt(
-    encryptor: &BodyEncryptor,
+    encryptor: &ChunkEncryptor,
     body: &mut [u8],
     threads: Option<&Threads>,
 ) -> Result<(), Error> {
@@ -45,7 +45,7 @@ pub(crate) fn encrypt(
 /// Encrypts the plaintext in `aside` and then at the start of `region`, from chunk `first` on. The chunks
 /// fill `region`.
 fn encrypt_chunks(
-    encryptor: &BodyEncryptor,
+    encryptor: &ChunkEncryptor,
     first: u64,
     aside: &[u8],
     region: &mut [u8],

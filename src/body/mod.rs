@@ -10,6 +10,5 @@ pub(crate) mod in_place;
 pub mod layout;
 
 pub(crate) use between_buffers::{decrypt_body, encrypt_body};
-pub(crate) use cipher::BodyEncryptor;
 pub use cipher::{ChunkDecryptor, ChunkEncryptor};
 pub(crate) use fork_guard::ForkGuard;

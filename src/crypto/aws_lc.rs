@@ -1,7 +1,8 @@
 //! The fastest provider: AWS-LC, through `aws-lc-rs` (feature `aws-lc-rs`).
 //!
 //! Wiping is AWS-LC's: `OPENSSL_free` cleanses the whole block that it gives back, and the key
-//! schedule lives in one such block, where moves of the Rust value do not copy it. What a call
+//! schedule of an AEAD lives in one such block, where moves of the Rust value do not copy it. That of
+//! [`Aes256`] is part of the Rust value, which wipes itself and not what it was moved from. What a call
 //! derives from the key on the stack (the GHASH key and the first counter block) it leaves there.
 
 use super::CryptoError;

@@ -38,7 +38,7 @@ pub(crate) const MASTER_KEY_LEN: usize = 32;
 pub struct DataKey {
     bytes: [u8; MAX_DATA_KEY_LEN],
     len: usize,
-    /// The AEAD that was set up with these bytes.
+    /// HKDF-Expand that was set up with these bytes.
     expand: ExpandKeys,
 }
 

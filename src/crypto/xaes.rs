@@ -31,10 +31,10 @@ impl Xaes {
         // L = AES-256ₖ(0¹²⁸)
         let mut block = [[0; 16]];
         aes.encrypt_blocks(&mut block);
-        let l = u128::from_be_bytes(block[0]);
+        let l = Zeroizing::new(u128::from_be_bytes(block[0]));
         block.zeroize();
         // K1 = L << 1, and ⊕ 0¹²⁰10000111 if MSB₁(L) is 1.
-        let k1 = (l << 1) ^ ((l >> 127).wrapping_neg() & 0b1000_0111);
+        let k1 = Zeroizing::new((*l << 1) ^ ((*l >> 127).wrapping_neg() & 0b1000_0111));
         Xaes { aes, k1: Zeroizing::new(k1.to_be_bytes()) }
     }
 
@@ -48,7 +48,7 @@ impl Xaes {
         let mut key = Zeroizing::new([[0; 16]; 2]);
         for (i, block) in (1..).zip(key.iter_mut()) {
             let m = [0, i, b'X', 0].into_iter().chain(*first);
-            for ((byte, m), k1) in block.iter_mut().zip(m).zip(*self.k1) {
+            for ((byte, m), k1) in block.iter_mut().zip(m).zip(self.k1.iter()) {
                 *byte = m ^ k1;
             }
         }

@@ -7,7 +7,7 @@ use super::opened::{Opened, Settings};
 use super::rewrap::{refused_primary, verify_slot};
 use super::scratch::Scratch;
 use crate::aad::Aad;
-use crate::body::{self, BodyEncryptor, ChunkEncryptor, layout};
+use crate::body::{self, ChunkEncryptor, ForkGuard, layout};
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
 use crate::format::{ImmutableCore, SlotFault, Suite};
@@ -97,7 +97,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         let parts = header_len.and_then(|len| message.split_at_mut_checked(len));
         let (header, body) = parts.ok_or(too_short)?;
         check_len(body, body_len(plaintext.len())?)?;
-        let encryptor = self.begin(header, to_u64(plaintext.len())?, aad)?;
+        let encryptor = self.begin(header, to_u64(plaintext.len())?, aad, None)?;
         body::in_place::encrypt(&encryptor, body, self.settings.threads.as_deref())
     }
 
@@ -123,9 +123,11 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
     /// Those of [`encrypt`](Self::encrypt).
     pub fn start(&self, plaintext_len: usize, aad: Aad<'_>) -> Result<NewMessage, Error> {
         retry_once(|| {
+            let fork_guard = ForkGuard::new();
             let mut header = Scratch::zeroed(self.header_len()?);
-            let body = self.begin(header.as_mut_bytes(), to_u64(plaintext_len)?, aad)?;
-            let encryptor = ChunkEncryptor::new(body);
+            let header_bytes = header.as_mut_bytes();
+            let encryptor =
+                self.begin(header_bytes, to_u64(plaintext_len)?, aad, Some(fork_guard))?;
             let threads = self.settings.threads.clone();
             Ok(NewMessage { header, encryptor, plaintext_len, threads })
         })
@@ -138,7 +140,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         header: &mut [u8],
         body: &mut [u8],
     ) -> Result<(), Error> {
-        let encryptor = self.begin(header, to_u64(plaintext.len())?, aad)?;
+        let encryptor = self.begin(header, to_u64(plaintext.len())?, aad, None)?;
         body::encrypt_body(&encryptor, plaintext, body, self.settings.threads.as_deref())
     }
 
@@ -149,7 +151,8 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         header: &mut [u8],
         plaintext_len: Option<u64>,
         aad: Aad<'_>,
-    ) -> Result<BodyEncryptor, Error> {
+        fork_guard: Option<ForkGuard>,
+    ) -> Result<ChunkEncryptor, Error> {
         let suite = self.suite;
         let mut first = None;
         if let (Some(reuse), Some(len)) = (&self.reuse, plaintext_len) {
@@ -162,7 +165,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
                     let core = *key.core();
                     let drawn = Drawn { core, data_key: key.data_key(), salt };
                     self.write_slots(header, &drawn, |slots| key.slots().push(slots))?;
-                    return drawn.encryptor(&self.settings, aad);
+                    return drawn.encryptor(&self.settings, aad, fork_guard);
                 }
                 Found::First(wrap) => first = Some(wrap),
                 Found::Alone => {}
@@ -189,7 +192,7 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
             }
             wrapped
         })?;
-        drawn.encryptor(&self.settings, aad)
+        drawn.encryptor(&self.settings, aad, fork_guard)
     }
 }
 
@@ -284,9 +287,14 @@ impl<'k> Drawn<'k> {
     }
 
     /// Derives the keys of its body.
-    fn encryptor(&self, settings: &Settings, aad: Aad<'_>) -> Result<BodyEncryptor, Error> {
+    fn encryptor(
+        &self,
+        settings: &Settings,
+        aad: Aad<'_>,
+        fork_guard: Option<ForkGuard>,
+    ) -> Result<ChunkEncryptor, Error> {
         let key = Opened { core: &self.core, data_key: self.data_key, settings };
-        key.encryptor(&self.salt, aad)
+        key.encryptor(&self.salt, aad, fork_guard)
     }
 }
 

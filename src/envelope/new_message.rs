@@ -55,9 +55,9 @@ impl NewMessage {
     /// [`Error::BufferLength`] if the plaintext has another length than was announced, or the body
     /// another than it needs; [`Error::Forked`].
     pub fn encrypt_into(self, plaintext: &[u8], body: &mut [u8]) -> Result<(), Error> {
-        let encryptor = self.encryptor.checked()?;
+        self.encryptor.check_process()?;
         check_len(plaintext, self.plaintext_len)?;
-        body::encrypt_body(encryptor, plaintext, body, self.threads.as_deref())
+        body::encrypt_body(&self.encryptor, plaintext, body, self.threads.as_deref())
     }
 
     /// Encrypts in place. `body` has exactly [`body_len`](crate::body_len) bytes, with the plaintext from
@@ -67,9 +67,9 @@ impl NewMessage {
     ///
     /// [`Error::BufferLength`] and [`Error::Forked`]. The plaintext is then unchanged.
     pub fn encrypt_in_place(self, body: &mut [u8]) -> Result<(), Error> {
-        let encryptor = self.encryptor.checked()?;
+        self.encryptor.check_process()?;
         check_len(body, body_len(self.plaintext_len)?)?;
-        body::in_place::encrypt(encryptor, body, self.threads.as_deref())
+        body::in_place::encrypt(&self.encryptor, body, self.threads.as_deref())
     }
 }
 

@@ -6,7 +6,7 @@ use super::Envelope;
 use super::decrypt::{check_room, split};
 use super::length::plaintext_len_of_body;
 use crate::aad::Aad;
-use crate::body::{self, BodyEncryptor, ChunkDecryptor, layout};
+use crate::body::{self, ChunkDecryptor, ChunkEncryptor, ForkGuard, layout};
 use crate::crypto::provider::Provider;
 use crate::crypto::secret::DataKey;
 use crate::error::Error;
@@ -361,10 +361,11 @@ impl Opened<'_> {
         self,
         salt: &[u8; layout::SALT_LEN],
         aad: Aad<'_>,
-    ) -> Result<BodyEncryptor, Error> {
+        fork_guard: Option<ForkGuard>,
+    ) -> Result<ChunkEncryptor, Error> {
         let Opened { core, data_key, settings } = self;
         let context = [&core.as_bytes()[..], aad.as_bytes()];
-        BodyEncryptor::new(settings.provider, core.suite(), data_key, salt, context)
+        ChunkEncryptor::new(settings.provider, core.suite(), data_key, salt, context, fork_guard)
     }
 
     fn threads(&self) -> Option<&Threads> {

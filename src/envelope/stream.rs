@@ -3,7 +3,7 @@
 use super::Envelope;
 use super::encrypt::retry_once;
 use crate::aad::Aad;
-use crate::body::ChunkEncryptor;
+use crate::body::ForkGuard;
 use crate::error::Error;
 use crate::keyring::Keyring;
 use crate::random::RandomSource;
@@ -24,9 +24,10 @@ impl<K: Keyring, R: RandomSource> Envelope<K, R> {
         K: 'k,
     {
         let (mut start, encryptor) = retry_once(|| {
+            let fork_guard = ForkGuard::new();
             let mut header = vec![0; self.header_len()?];
-            let body = self.begin(&mut header, None, aad)?;
-            Ok((header, ChunkEncryptor::new(body)))
+            let encryptor = self.begin(&mut header, None, aad, Some(fork_guard))?;
+            Ok((header, encryptor))
         })?;
         let (keyring, observer) = (self.keyring.clone(), self.observer.clone());
         let completion = Completion::new(keyring, &start, observer);

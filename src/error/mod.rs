@@ -66,8 +66,8 @@ pub enum Error {
         /// The key name.
         key: String,
     },
-    /// An [`OpenedKey`](crate::OpenedKey) was used for a message that it was not opened from.
-    #[error("opened key has data key id {opened}, the message {found}, or another suite")]
+    /// An [`OpenedKey`](crate::OpenedKey), or a new header, belongs to another message.
+    #[error("opened key or header has data key id {opened}, the message {found}, or another suite")]
     OtherMessage {
         /// The data key id that the opened key belongs to.
         opened: DataKeyId,

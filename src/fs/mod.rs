@@ -9,9 +9,9 @@ mod follow_links;
 mod location;
 mod lock;
 mod os;
-mod temp_file;
 mod rules;
 mod secret_file;
+mod temp_file;
 
 pub(crate) use access::{Access, copy_ownership};
 pub(crate) use call::{
@@ -27,7 +27,7 @@ pub(crate) use lock::FileLock;
 pub use os::OsDirectory;
 #[cfg(any(test, feature = "test-util"))]
 pub use os::PathFault;
-pub(crate) use temp_file::{TempFile, TempNames};
 pub use rules::FileRules;
 pub(crate) use rules::RuleFault;
 pub(crate) use secret_file::{SecretFault, read_secret, read_secret_file};
+pub(crate) use temp_file::{TempFile, TempNames};

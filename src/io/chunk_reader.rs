@@ -50,6 +50,24 @@ pub(super) struct ChunkReader<'k, T> {
     error: StickyError,
 }
 
+/// A chunk that is read to a buffer of the caller. If it is dropped before it is full, also by a panic of the
+/// source, its bytes go to the input, and the buffer is wiped.
+struct UnfinishedChunk<'b> {
+    input: &'b mut Buffer,
+    read_len: usize,
+    bytes: &'b mut [u8],
+    filled: usize,
+}
+
+impl Drop for UnfinishedChunk<'_> {
+    fn drop(&mut self) {
+        if self.filled < self.bytes.len() {
+            self.input.refill(self.read_len.max(self.filled), &self.bytes[..self.filled]);
+            self.bytes.fill(0);
+        }
+    }
+}
+
 impl<'k, T: ChunkTransform> ChunkReader<'k, T> {
     /// Continues behind the bytes of the body that were read `ahead`.
     pub(super) fn new(stream: ChunkStream<'k, T>, ahead: &[u8]) -> Self {
@@ -140,23 +158,25 @@ impl<'k, T: ChunkTransform> ChunkReader<'k, T> {
             && self.deferred_error.is_none()
     }
 
-    /// Reads a chunk to `out` and transforms it there. What the source gives of a chunk before it ends or
-    /// fails goes to the input, and nothing stays in `out` that is not returned.
+    /// Reads a chunk to `out` and transforms it there. What the source gives of a chunk before it ends, fails
+    /// or panics goes to the input, and nothing stays in `out` that is not returned.
     fn read_chunk(&mut self, source: &mut impl Read, out: &mut [u8]) -> io::Result<usize> {
         self.stream.check_process()?;
-        let mut filled = 0;
-        while filled < T::IN_LEN {
-            match uninterrupted(|| source.read(&mut out[filled..T::IN_LEN])) {
+        let (input, read_len) = (&mut self.input, self.read_len);
+        let mut chunk =
+            UnfinishedChunk { input, read_len, bytes: &mut out[..T::IN_LEN], filled: 0 };
+        while chunk.filled < T::IN_LEN {
+            match uninterrupted(|| source.read(&mut chunk.bytes[chunk.filled..])) {
                 // Saturates: a source may claim to have given more.
-                Ok(len @ 1..) => filled = filled.saturating_add(len).min(T::IN_LEN),
+                Ok(len @ 1..) => chunk.filled = chunk.filled.saturating_add(len).min(T::IN_LEN),
                 ended => {
-                    self.input.refill(self.read_len.max(filled), &out[..filled]);
-                    out[..filled].fill(0);
+                    drop(chunk);
                     self.at_end = ended? == 0;
                     return self.transform(source, out);
                 }
             }
         }
+        drop(chunk);
         let transformed = self.stream.transform_at_start(out);
         // What the output has not overwritten: a tag, or the whole chunk.
         let len = *transformed.as_ref().unwrap_or(&0);

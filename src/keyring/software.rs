@@ -35,6 +35,8 @@ impl SoftwareKey {
         let mut id = [0; 8];
         kdf::expand_sha256(key.expose(), &[ID_LABEL], &mut id).ok()?;
         let cipher = Box::new(xaes::Xaes::new(key));
+        // The key schedule was moved from there.
+        crate::wiped::clear_stack();
         Some(SoftwareKey { cipher, id: MasterKeyId(id), counts: Counts::default() })
     }
 }

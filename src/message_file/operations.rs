@@ -133,9 +133,10 @@ pub fn remove_name<K: Keyring, R: RandomSource>(
 /// Replaces the header of the message in the file at `path` by `new` if it is still `old`, durably as by
 /// [`rewrap`]. Returns `None` if the file has another header, which then stays.
 ///
-/// For a header that was made in memory by [`Envelope::rewrap`], or for an old one that is put back. **The caller has
-/// verified that `new` opens.** With `new` equal to `old`, the header is made durable, and a change that was
-/// cut off is finished; `envelope` decides then which of its two headers opens.
+/// For a header that was made in memory by [`Envelope::rewrap`], or for an old one that is put back. A slot of `new` is
+/// unwrapped first: a header that does not open replaces none. With `new` equal to `old`, the header is made durable, and a change that was
+/// cut off is finished; `envelope` decides then which of its two headers opens. `None` can also mean that this
+/// call finished such a change to `new`: read the header again.
 ///
 /// ```
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -158,7 +159,7 @@ pub fn remove_name<K: Keyring, R: RandomSource>(
 ///
 /// [`Error::Backend`] with a [`MessageFileError`]; [`Error::Header`] or [`Error::DetachedHeaderLength`] if `new` is not
 /// a header, [`Error::OtherMessage`] if it is one of another message than `old`; those of
-/// [`Envelope::open`] after a change that was cut off. Nothing is then changed.
+/// [`Envelope::open`] if `new` does not open, and after a change that was cut off. Nothing is then changed.
 pub fn replace_header<K: Keyring, R: RandomSource>(
     envelope: &Envelope<K, R>,
     path: impl AsRef<Path>,
@@ -173,6 +174,9 @@ pub fn replace_header<K: Keyring, R: RandomSource>(
     let paths = MessagePaths::to_write(path.as_ref())?;
     let replacement = |header: &[u8]| {
         let is_old = header == old;
+        if is_old && new != old {
+            envelope.check_opens(new)?;
+        }
         Ok((if is_old { new } else { header }.to_vec(), is_old))
     };
     let (change, is_old) = change_header(envelope, &paths, replacement)?;

@@ -139,9 +139,8 @@ impl ChunkTransform for ChunkEncryptor {
         out: &mut [u8],
         threads: Option<&Threads>,
     ) -> (usize, Option<Error>) {
-        let encrypted = self
-            .checked()
-            .and_then(|body| between_buffers::encrypt_into(body, first, input, out, threads));
+        let encrypted = ChunkEncryptor::check_process(self)
+            .and_then(|()| between_buffers::encrypt_into(self, first, input, out, threads));
         match encrypted {
             Ok(()) => (out.len(), None),
             Err(error) => (0, Some(error)),
@@ -155,7 +154,7 @@ impl ChunkTransform for ChunkEncryptor {
     }
 
     fn check_process(&self) -> Result<(), Error> {
-        self.checked().map(|_| ())
+        ChunkEncryptor::check_process(self)
     }
 
     #[cfg(feature = "std")]

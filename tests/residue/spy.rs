@@ -18,6 +18,7 @@ static REGISTERED: AtomicUsize = AtomicUsize::new(0);
 static BLOCKS: AtomicUsize = AtomicUsize::new(0);
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 static PADDED_SIZE: AtomicUsize = AtomicUsize::new(usize::MAX);
+static PADDING: AtomicUsize = AtomicUsize::new(0);
 static PADDING_HITS: AtomicUsize = AtomicUsize::new(0);
 static HITS: AtomicUsize = AtomicUsize::new(0);
 static HIT_SIZES: [AtomicUsize; 16] = [const { AtomicUsize::new(0) }; 16];
@@ -82,13 +83,11 @@ pub fn count(len: usize, byte: impl Fn(usize) -> u8) -> usize {
     hits
 }
 
-/// Longest tail of a block that counts as padding: the alignment of the ciphers, in bytes.
-const PADDING: usize = 16;
-
-/// Counts hits in the last bytes of blocks of this size separately: a move copies the padding of a type
-/// from the stack, and safe code cannot wipe it.
-pub fn expect_padding(size: usize) {
-    PADDED_SIZE.store(size, Relaxed);
+/// Counts hits in the padding of blocks of the size of `value` separately: a move copies the padding of a type
+/// from the stack, and safe code cannot wipe it. Padding is shorter than the alignment of the type.
+pub fn expect_padding<T>(value: &T) {
+    PADDING.store(align_of_val(value) - 1, Relaxed);
+    PADDED_SIZE.store(size_of_val(value), Relaxed);
 }
 
 pub fn padding_hits() -> usize {
@@ -111,7 +110,7 @@ unsafe impl GlobalAlloc for Spy {
         let byte = |index| unsafe { block.add(index).read_volatile() };
         let all = count(layout.size(), byte);
         let padded = layout.size() == PADDED_SIZE.load(Relaxed);
-        let hits = if padded { count(layout.size() - PADDING, byte) } else { all };
+        let hits = if padded { count(layout.size() - PADDING.load(Relaxed), byte) } else { all };
         PADDING_HITS.fetch_add(all - hits, Relaxed);
         BLOCKS.fetch_add(1, Relaxed);
         BYTES.fetch_add(layout.size(), Relaxed);

@@ -571,3 +571,51 @@ fn nothing_can_be_written_behind_the_end() {
         assert!(opened.ends_with(b"four score") && !opened.ends_with(b"more"), "{pool}");
     }
 }
+
+/// Panics after its first bytes, once, and writes what it does not report before it fails.
+struct Panicking<'b> {
+    bytes: &'b [u8],
+    calls: usize,
+}
+
+impl Read for Panicking<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        self.calls += 1;
+        let len = self.bytes.len().min(out.len()).min(100);
+        out[..len].copy_from_slice(&self.bytes[..len]);
+        match self.calls {
+            2 => panic!("the source"),
+            3 => Err(ErrorKind::WouldBlock.into()),
+            _ => {
+                self.bytes = &self.bytes[len..];
+                Ok(len)
+            }
+        }
+    }
+}
+
+/// Bytes that were read stay in the reader, and bytes that were not returned leave the caller's buffer.
+#[test]
+fn source_that_panics_loses_no_bytes() {
+    let keyring = keyring();
+    let text = plaintext(37, 3 * CHUNK);
+    for provider in envelock::Provider::ALL {
+        let envelope = Envelope::new(&keyring).with_provider(*provider);
+        let source = Panicking { bytes: &text, calls: 0 };
+        let mut reader = envelope.encrypt_reader(source, AAD).unwrap();
+        let (mut message, mut out) = (Vec::new(), vec![0; SEALED]);
+        let start = envelope.header_len().unwrap() + PREFIX;
+        while message.len() < start {
+            let len = reader.read(&mut out[..start - message.len()]).unwrap();
+            message.extend_from_slice(&out[..len]);
+        }
+        out.fill(0);
+        let read = std::panic::AssertUnwindSafe(|| reader.read(&mut out));
+        std::panic::catch_unwind(read).unwrap_err();
+        let error = reader.read(&mut out).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock, "{provider}");
+        assert!(out.iter().all(|byte| *byte == 0), "{provider}");
+        reader.read_to_end(&mut message).unwrap();
+        assert!(envelope.decrypt(&message, AAD).unwrap() == text, "{provider}");
+    }
+}

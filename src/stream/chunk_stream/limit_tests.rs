@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::body::layout::{self, CHUNK_LEN, MAX_PLAINTEXT_LEN, PREFIX_LEN};
-use crate::body::{BodyEncryptor, ChunkDecryptor, ChunkEncryptor};
+use crate::body::{ChunkDecryptor, ChunkEncryptor};
 use crate::crypto::secret::DataKey;
 use crate::format::Suite;
 use crate::stream::RangeDecryptor;
@@ -155,9 +155,10 @@ fn cipher() -> (ChunkEncryptor, ChunkDecryptor) {
     let suite = Suite::default();
     let (mut key, salt) = (DataKey::empty(), [4; 24]);
     assert!(key.set(&alloc::vec![3; suite.data_key_len()]));
-    let body =
-        BodyEncryptor::new(crate::Provider::RustCrypto, suite, &key, &salt, [b"", b""]).unwrap();
-    let encryptor = ChunkEncryptor::new(body);
+    let context = [&b""[..], b""];
+    let encryptor =
+        ChunkEncryptor::new(crate::Provider::RustCrypto, suite, &key, &salt, context, None)
+            .unwrap();
     let decryptor = ChunkDecryptor::new(
         crate::Provider::RustCrypto,
         suite,

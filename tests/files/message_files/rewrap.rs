@@ -207,3 +207,20 @@ fn acl_survives_every_way_to_replace_a_file() {
         assert_eq!(envelope.decrypt(&stored.read(), ROW).unwrap(), b"text");
     }
 }
+
+#[test]
+fn header_that_does_not_open_replaces_none() {
+    let stored = Stored::new(1_000, 0);
+    let old = MessageFile::open(stored.path()).unwrap().header().to_vec();
+    let new = stored.envelope.rewrap(&old, RewrapOptions::new()).unwrap().into_header();
+    let mut forged = new.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    let replace =
+        |old: &[u8], new: &[u8]| file::replace_header(&stored.envelope, stored.path(), old, new);
+    let error = replace(&old, &forged).unwrap_err();
+    assert!(matches!(error, Error::Authentication { .. }), "{error}");
+    assert!(stored.read() == stored.message && !stored.journal().exists());
+    assert!(replace(&new, &old).unwrap().is_none());
+    assert!(replace(&old, &new).unwrap().is_some());
+    assert!(stored.read().starts_with(&new));
+}

@@ -2,10 +2,14 @@
 //! alone, a decryption in both.
 
 use envelock::{
-    Aad, Envelope, Error, MemoryKeyring, Threads, danger,
+    Aad, Envelope, Error, LockedRng, MemoryKeyring, Threads, danger,
     stream::{EncryptWriter, MessageStart},
 };
+use rand_chacha::rand_core::SeedableRng;
+use rand_core::{TryCryptoRng, TryRng};
+use std::convert::Infallible;
 use std::io::{Read, Write};
+use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
 
 const CHUNK: usize = 16_384;
 
@@ -187,4 +191,72 @@ fn new_message_of_a_forked_child_opens() {
         let message = writer.finish().unwrap();
         envelope.decrypt(&message, Aad::none()).unwrap() == b"child"
     });
+}
+
+const NO_CHILD: i32 = -1;
+
+/// A generator that forks at its first draw, as a keyring of the caller may too.
+struct Forking<'c> {
+    random: rand_chacha::ChaCha20Rng,
+    child: &'c AtomicI32,
+}
+
+impl TryRng for Forking<'_> {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        self.random.try_next_u32()
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.random.try_next_u64()
+    }
+
+    fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
+        if self.child.load(Relaxed) == NO_CHILD {
+            // SAFETY: the child makes no use of other threads: it encrypts and leaves.
+            self.child.store(unsafe { libc::fork() }, Relaxed);
+        }
+        self.random.try_fill_bytes(out)
+    }
+}
+
+impl TryCryptoRng for Forking<'_> {}
+
+/// Begins an encryption whose generator forks. It must fail in the child and go on in the parent.
+fn begin_across_fork<T>(
+    begin: impl FnOnce(&Envelope<&MemoryKeyring, LockedRng<Forking<'_>>>) -> T,
+    encrypt: impl FnOnce(T) -> Result<(), Error>,
+) {
+    let keyring = MemoryKeyring::create("orders").unwrap();
+    let child = AtomicI32::new(NO_CHILD);
+    let random = rand_chacha::ChaCha20Rng::from_seed([7; 32]);
+    let envelope = Envelope::new(&keyring).with_rng(Forking { random, child: &child });
+    let result = encrypt(begin(&envelope));
+    let id = child.load(Relaxed);
+    if id == 0 {
+        // SAFETY: leaves at once, without what the parent registered for its exit.
+        unsafe { libc::_exit(if matches!(result, Err(Error::Forked)) { 0 } else { 1 }) };
+    }
+    assert!(id > 0, "fork");
+    result.unwrap();
+    let mut status = 0;
+    // SAFETY: waits for the child that was just started.
+    assert_eq!(unsafe { libc::waitpid(id, &mut status, 0) }, id);
+    assert_eq!(status, 0, "the child goes on with the data key of its parent");
+}
+
+#[test]
+fn encryption_begun_across_a_fork_fails_in_the_child() {
+    begin_across_fork(
+        |envelope| envelope.start(5, Aad::none()).unwrap(),
+        |message| message.encrypt(b"hello").map(drop),
+    );
+    begin_across_fork(
+        |envelope| envelope.encrypt_writer(Vec::new(), Aad::none()).unwrap(),
+        |mut writer| {
+            writer.write_all(b"hello").map_err(Error::from)?;
+            writer.finish().map(drop).map_err(Error::from)
+        },
+    );
 }

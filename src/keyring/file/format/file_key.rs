@@ -72,6 +72,8 @@ impl FileKey {
         };
         let mac = Mac::new(expand(MAC_KEY_LABEL).expose()).expect("32 bytes");
         let seal = Box::new(Xaes::new(&expand(SEAL_KEY_LABEL)));
+        // The key schedule was moved from there.
+        crate::wiped::clear_stack();
         let record = mac.clone().with(RECORD_LABEL).with(&id.0);
         let whole = mac.with(WHOLE_LABEL).with(&id.0);
         FileKey { id, key, record, whole, seal }

@@ -269,6 +269,8 @@ impl Kek {
         kdf::expand_sha256(kek.expose(), &info, okm.as_flattened_mut()).expect("64 bytes");
         let [key, commitment] = &*okm;
         let cipher = Box::new(xaes::Xaes::new(&MasterKey::from_bytes(key)));
+        // The key schedule was moved from there.
+        crate::wiped::clear_stack();
         Kek { cipher, commitment: *commitment }
     }
 
