@@ -177,13 +177,19 @@ impl<'k, T: ChunkTransform> ChunkReader<'k, T> {
             }
         }
         drop(chunk);
-        let transformed = self.stream.transform_at_start(out);
-        // What the output has not overwritten: a tag, or the whole chunk.
-        let len = *transformed.as_ref().unwrap_or(&0);
-        out[len.min(T::IN_LEN)..T::IN_LEN].fill(0);
-        // Saturates: a count that is compared with small ones.
-        self.transformed = self.transformed.saturating_add(len as u64);
-        Ok(transformed?)
+        match self.stream.transform_at_start(out) {
+            Ok(len) => {
+                // The output has not overwritten the tag of a longer input.
+                out[len.min(T::IN_LEN)..T::IN_LEN].fill(0);
+                // Saturates: a count that is compared with small ones.
+                self.transformed = self.transformed.saturating_add(len as u64);
+                Ok(len)
+            }
+            Err(error) => {
+                out[..T::IN_LEN].fill(0);
+                Err(error.into())
+            }
+        }
     }
 
     /// Transforms chunks straight to `out`.

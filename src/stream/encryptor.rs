@@ -165,9 +165,9 @@ impl ChunkTransform for ChunkEncryptor {
     #[cfg(feature = "std")]
     fn transform_at_start(&self, index: u64, buffer: &mut [u8]) -> Result<usize, Error> {
         let wrong_length = Error::BufferLength { len: buffer.len(), needed: ENCRYPTED_CHUNK_LEN };
-        let (encrypted, _) =
-            buffer.split_at_mut_checked(ENCRYPTED_CHUNK_LEN).ok_or(wrong_length.clone())?;
-        let (chunk, tag) = encrypted.split_last_chunk_mut().ok_or(wrong_length)?;
+        let encrypted = buffer.get_mut(..ENCRYPTED_CHUNK_LEN);
+        let parts = encrypted.and_then(<[u8]>::split_last_chunk_mut);
+        let (chunk, tag) = parts.ok_or(wrong_length)?;
         *tag = self.encrypt_in_place(index, chunk)?;
         Ok(ENCRYPTED_CHUNK_LEN)
     }

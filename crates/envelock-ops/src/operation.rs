@@ -119,15 +119,11 @@ impl<K: Keyring, R: RandomSource> EnvelopeOperation<K, R> {
             return Ok(Verdict::Current);
         }
         let mut options = RewrapOptions::new();
-        for version in compromised {
-            if let Some(number) = KeyVersion::new(version.version) {
-                options = options.from_compromised(&version.name, number);
-            }
+        for (name, number) in compromised.iter().filter_map(numbered) {
+            options = options.from_compromised(name, number);
         }
-        if let Some((version, number)) =
-            retiring.and_then(|v| Some((v, KeyVersion::new(v.version)?)))
-        {
-            options = options.retiring(&version.name, number);
+        if let Some((name, number)) = retiring.and_then(numbered) {
+            options = options.retiring(name, number);
         }
         let (new, report) = self.envelope.rewrap(header, options)?.into_parts();
         let left = report.slots().iter().find_map(why_left);
@@ -157,10 +153,8 @@ impl<K: Keyring, R: RandomSource> EnvelopeOperation<K, R> {
             return Ok(Verdict::Current);
         }
         let mut options = GrantOptions::new();
-        for version in compromised {
-            if let Some(number) = KeyVersion::new(version.version) {
-                options = options.from_compromised(&version.name, number);
-            }
+        for (name, number) in compromised.iter().filter_map(numbered) {
+            options = options.from_compromised(name, number);
         }
         let added = self.envelope.add_slot(header, &**to, options)?;
         Ok(changed(added.is_changed(), added.into_header()))
@@ -336,6 +330,11 @@ fn count_labels(header: &[u8]) -> Result<Verdict, Error> {
 
 fn changed(is_changed: bool, header: Vec<u8>) -> Verdict {
     if is_changed { Verdict::Change { header, left: None } } else { Verdict::Current }
+}
+
+/// Returns name and number of a version; `None` for 0, which no slot has.
+fn numbered(version: &VersionName) -> Option<(&str, KeyVersion)> {
+    Some((&version.name, KeyVersion::new(version.version)?))
 }
 
 /// Returns whether all slots of a header pass, by their labels.

@@ -25,9 +25,14 @@ fn in_child(child: impl FnOnce() -> bool) {
         // SAFETY: leaves at once, without what the parent registered for its exit.
         unsafe { libc::_exit(if matches!(answer, Ok(true)) { 0 } else { 1 }) };
     }
+    wait_for(id);
+}
+
+/// Waits for a child that was just started, which must have left with status 0.
+fn wait_for(child: i32) {
     let mut status = 0;
-    // SAFETY: waits for the child that was just started.
-    assert_eq!(unsafe { libc::waitpid(id, &mut status, 0) }, id);
+    // SAFETY: `status` is there until the call returns.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
     assert_eq!(status, 0, "the child goes on with what its parent began");
 }
 
@@ -238,10 +243,7 @@ fn encrypt_across_fork(
     }
     assert!(id > 0, "fork");
     result.unwrap();
-    let mut status = 0;
-    // SAFETY: waits for the child that was just started.
-    assert_eq!(unsafe { libc::waitpid(id, &mut status, 0) }, id);
-    assert_eq!(status, 0, "the child goes on with the data key of its parent");
+    wait_for(id);
 }
 
 #[test]
