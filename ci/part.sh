@@ -4,14 +4,18 @@
 set -uo pipefail
 name=$1
 ci=$(dirname "${BASH_SOURCE[0]}")
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+log=$(mktemp) times=$(mktemp)
+trap 'rm -f "$log" "$times"' EXIT
 started=$SECONDS status=0 outcome=passed
 
 report() {
-    printf -- '-- %s: %s in %d s\n' "$name" $outcome $((SECONDS - started))
+    local clock=$((SECONDS - started)) processors
+    # Not in a subshell, whose own counts begin at zero. The second line is that of ended children: user, system.
+    times >"$times"
+    processors=$(awk -F '[ms ]+' 'NR == 2 { printf "%d", ($1 + $3) * 60 + $2 + $4 }' "$times")
+    printf -- '-- %s: %s in %d s, %d s of processors\n' "$name" $outcome $clock "$processors"
     [ -z "${ENVELOCK_OUTCOMES:-}" ] ||
-        printf '%6d s  %-6s  %s\n' $((SECONDS - started)) $outcome "$name" >"$ENVELOCK_OUTCOMES/$(date +%s%N)"
+        printf '%6d s %6d s  %-6s  %s\n' $clock "$processors" $outcome "$name" >"$ENVELOCK_OUTCOMES/$(date +%s%N)"
 }
 
 if [ -n "${ENVELOCK_LIVE:-}" ]; then

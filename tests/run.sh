@@ -12,7 +12,10 @@ begin() {
     started=$SECONDS
     printf '\n== %s\n' "$step"
 }
-end() { printf -- '-- %s: %d s\n' "$step" $((SECONDS - started)); }
+end() {
+    printf -- '-- %s: %d s; processors until here, without scripts beside:\n' "$step" $((SECONDS - started))
+    times
+}
 trap 'status=$?; wait; [ $status -eq 0 ] || printf "\ntests/run.sh: FAILED in step: %s\n" "$step" >&2' EXIT
 
 # run PROFILE OPTION...: the tests that .config/nextest.toml has in this profile. Without nextest, those of
