@@ -14,10 +14,11 @@
 //   operation   what is done to one header   work      the state machine of one item
 //   store, item the interface of a store     stores/   stores
 //   checkpoint  the state between two pages  drivers/  who makes the calls, and has the clock
-//   undo        old headers, and intents     shard, stage, limits   which items, and when
+//   undo        old headers, and intents     shard, stage, limits, breaker   which items, and when
 //   outcome, census, report                  what came of it
 //   planner     rewrap or a new encryption   test_util/  the suite for stores, a store with faults
 
+mod breaker;
 mod census;
 mod checkpoint;
 mod definition;
@@ -39,12 +40,13 @@ pub mod test_util;
 mod undo;
 mod work;
 
+pub use breaker::{BackEnd, Outage};
 pub use census::{Census, ItemFacts, MAX_USES, Unopenable, Use};
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use definition::{CensusMode, Definition, Task, VersionName};
 pub use item::{ItemKey, Listed, MAX_ITEM_KEY_LEN, Page};
 pub use job::{End, Halt, Job, Probe, Start, StartError, Step, UndoRoom};
-pub use limits::Limits;
+pub use limits::{Latency, Limits};
 pub use operation::{EnvelopeOperation, LabelCensus, Operation, Verdict};
 pub use outcome::{Exclusion, Failure, Outcome, Tally};
 pub use planner::{Advice, Cause, Need, advise};

@@ -1,5 +1,7 @@
 //! Limits of a job, which can be changed while it runs, and concurrency that follows the latency of the store.
 
+use crate::breaker::{BackEnd, Breaker, Outage, Passage, Sign};
+use crate::store::StoreError;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -22,10 +24,15 @@ pub struct Limits {
     /// No item is begun before this time, in seconds since 1970: the start of the next window, which the caller
     /// computes from its calendar.
     pub closed_until: u64,
+    /// No item is begun from this time on, in seconds since 1970: the end of a window. Later than
+    /// [`closed_until`](Self::closed_until), or without effect.
+    pub closes_at: Option<u64>,
+    /// How long a back end may be away before the job halts, in seconds; `None` for ever. 300 by default.
+    pub outage_seconds: Option<u64>,
 }
 
 impl Default for Limits {
-    /// Returns a concurrency of at most 8, and no other limit.
+    /// Returns a concurrency of at most 8, five minutes for an outage, and no other limit.
     fn default() -> Self {
         Limits {
             items_per_second: None,
@@ -33,12 +40,14 @@ impl Default for Limits {
             concurrency: 8,
             budget: None,
             closed_until: 0,
+            closes_at: None,
+            outage_seconds: Some(300),
         }
     }
 }
 
 impl Limits {
-    /// Reads limits from JSON, such as `{"items_per_second":500}`. What it leaves out has no limit.
+    /// Reads limits from JSON, such as `{"items_per_second":500}`. What it leaves out is as by default.
     ///
     /// # Errors
     ///
@@ -86,6 +95,19 @@ struct Concurrency {
     window_ends: Duration,
     times: Vec<Duration>,
     baseline: Option<Duration>,
+    last: Latency,
+}
+
+/// The latency of reads in the last whole second, and the lowest of the first minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Latency {
+    /// Half of the reads were as fast.
+    pub p50: Duration,
+    /// 95 of 100 reads were as fast.
+    pub p95: Duration,
+    /// The lowest `p95` of a second in the first minute.
+    pub baseline: Duration,
 }
 
 impl Concurrency {
@@ -100,12 +122,14 @@ impl Concurrency {
         }
         self.window_ends = now + WINDOW;
         self.times.sort_unstable();
-        let Some(&p95) = self.times.get(self.times.len() * 95 / 100) else { return };
+        let at = |percent| self.times.get(self.times.len() * percent / 100).copied();
+        let Some((p50, p95)) = at(50).zip(at(95)) else { return };
         self.times.clear();
         let baseline = self.baseline.get_or_insert(p95);
         if now < began + BASELINE {
             *baseline = (*baseline).min(p95);
         }
+        self.last = Latency { p50, p95, baseline: *baseline };
         if p95 > baseline.saturating_mul(2) + Duration::from_millis(1) {
             self.decrease();
         } else {
@@ -125,8 +149,8 @@ pub(crate) struct Limiter {
     items: Bucket,
     bytes: Bucket,
     concurrency: Concurrency,
-    /// No item begins before this time, because a back end asked for it or failed.
-    back_off: Duration,
+    store: Breaker,
+    keys: Breaker,
 }
 
 impl Limiter {
@@ -141,8 +165,10 @@ impl Limiter {
                 window_ends: Duration::ZERO,
                 times: Vec::new(),
                 baseline: None,
+                last: Latency::default(),
             },
-            back_off: Duration::ZERO,
+            store: Breaker::new(BackEnd::Store),
+            keys: Breaker::new(BackEnd::Keys),
         }
     }
 
@@ -164,13 +190,7 @@ impl Limiter {
 
     /// Lets an item begin, or returns when to ask again.
     pub(crate) fn begin(&mut self, moved: u64, now: Duration) -> Result<(), Duration> {
-        let closed = Duration::from_secs(self.limits.closed_until).max(self.back_off);
-        if now < closed {
-            return Err(closed);
-        }
-        if self.limits.items_per_second == Some(0) {
-            return Err(now + Duration::from_secs(1));
-        }
+        self.is_open(now)?;
         let (items, bytes) = (self.limits.items_per_second, self.limits.bytes_per_second);
         items.map_or(Ok(()), |_| self.items.ready(now))?;
         bytes.map_or(Ok(()), |_| self.bytes.ready(now))?;
@@ -183,19 +203,80 @@ impl Limiter {
         Ok(())
     }
 
+    /// Returns when to ask again, if the window is closed or the job paused.
+    fn is_open(&self, now: Duration) -> Result<(), Duration> {
+        let Limits { closed_until, closes_at, items_per_second, .. } = self.limits;
+        let opens = Duration::from_secs(closed_until);
+        if now < opens {
+            return Err(opens);
+        }
+        let closes_at = closes_at.filter(|closes| *closes > closed_until);
+        let is_closed = closes_at.is_some_and(|closes| now >= Duration::from_secs(closes));
+        // The caller knows when it opens again.
+        let again = now + Duration::from_secs(1);
+        if is_closed || items_per_second == Some(0) { Err(again) } else { Ok(()) }
+    }
+
     /// Lets a listing begin, or returns when to ask again.
     pub(crate) fn begin_listing(&self, now: Duration) -> Result<(), Duration> {
-        if now < self.back_off { Err(self.back_off) } else { Ok(()) }
+        self.is_open(now)?;
+        match self.store.passage(now) {
+            Passage::Wait(Some(until)) => Err(until),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns what the breakers let begin.
+    pub(crate) fn passage(&self, now: Duration) -> Passage {
+        match (self.store.passage(now), self.keys.passage(now)) {
+            (Passage::Wait(store), Passage::Wait(keys)) => Passage::Wait(store.max(keys)),
+            (wait @ Passage::Wait(_), _) | (_, wait @ Passage::Wait(_)) => wait,
+            (Passage::Free, keys) => keys,
+            (store, _) => store,
+        }
+    }
+
+    /// Takes note that what begins now is the probe of every back end that waits for one.
+    pub(crate) fn probes(&mut self, now: Duration) {
+        for breaker in [&mut self.store, &mut self.keys] {
+            if matches!(breaker.passage(now), Passage::Probe(_)) {
+                breaker.probes();
+            }
+        }
+    }
+
+    /// Takes note of what a piece of work says about the back ends.
+    pub(crate) fn saw(&mut self, store: Sign, keys: Sign, now: Duration) {
+        let (store, keys) = (self.store.saw(store, now), self.keys.saw(keys, now));
+        if store || keys {
+            self.concurrency.decrease();
+        }
+    }
+
+    /// Takes note of a listing or a probe of the store that failed.
+    pub(crate) fn store_failed(&mut self, error: &StoreError, now: Duration) {
+        self.store.open(error.to_string(), error.retry_after(), now);
+        self.concurrency.decrease();
+    }
+
+    /// Returns the longer outage, while there is one.
+    pub(crate) fn outage(&self) -> Option<&Outage> {
+        let outages = [self.store.outage(), self.keys.outage()];
+        outages.into_iter().flatten().min_by_key(|outage| outage.since)
+    }
+
+    /// Returns the outage that has gone on for longer than the limits allow.
+    pub(crate) fn endless_outage(&self, now: Duration) -> Option<&Outage> {
+        let most = Duration::from_secs(self.limits.outage_seconds?);
+        self.outage().filter(|outage| now >= outage.since.saturating_add(most))
+    }
+
+    pub(crate) fn latency(&self) -> Latency {
+        self.concurrency.last
     }
 
     pub(crate) fn measure(&mut self, time: Duration, now: Duration) {
         self.concurrency.measure(time, now, self.limits.concurrency);
-    }
-
-    /// Slows down after a failure that may pass: less at once, and nothing for a while.
-    pub(crate) fn slow_down(&mut self, wait: Duration, now: Duration) {
-        self.concurrency.decrease();
-        self.back_off = self.back_off.max(now + wait);
     }
 }
 
@@ -243,7 +324,20 @@ mod tests {
         assert_eq!(measure(&mut limiter, 4, 70), 8);
         assert_eq!(measure(&mut limiter, 40, 20), 1);
         assert_eq!(measure(&mut limiter, 4, 20), 8);
-        limiter.slow_down(SECOND, SECOND);
+        limiter.store_failed(&StoreError::throttled(None, "too many requests"), SECOND);
         assert_eq!(limiter.concurrency(), 5);
+        let latency = limiter.latency();
+        assert_eq!((latency.p95.as_millis(), latency.baseline.as_millis()), (4, 4));
+    }
+
+    #[test]
+    fn nothing_begins_outside_a_window() {
+        let window =
+            |closed_until, closes_at| Limits { closed_until, closes_at, ..Limits::default() };
+        let begins = |limits, at| Limiter::new(limits).begin(0, at * SECOND).is_ok();
+        let inside = [59, 60, 69, 70].map(|at| begins(window(60, Some(70)), at));
+        assert_eq!(inside, [false, true, true, false]);
+        assert!(begins(window(60, Some(50)), 61), "the end of a window that is over");
+        assert_eq!(Limiter::new(window(60, None)).begin_listing(SECOND), Err(60 * SECOND));
     }
 }

@@ -3,6 +3,7 @@
 //! The order is what keeps messages: read, decide, make the new header and prove it, *wait for the log*, replace, read
 //! back. The work goes back to the job for the log, and again at its end.
 
+use crate::breaker::{BackEnd, Sign};
 use crate::census::ItemFacts;
 use crate::digest::header_digest;
 use crate::item::ItemKey;
@@ -32,6 +33,8 @@ pub struct Work {
     pub(crate) state: State,
     /// How long the reads took, as the driver measured it.
     pub(crate) read_time: Option<Duration>,
+    /// Whether it only finds out if this back end works. The item is neither changed nor counted.
+    pub(crate) witness_of: Option<BackEnd>,
 }
 
 /// The call to the store that comes next.
@@ -192,7 +195,40 @@ impl Work {
         self.read_time = Some(time);
     }
 
+    /// Returns what the end of the work says about the store and about the keys.
+    pub(crate) fn signs(&self) -> (Sign, Sign) {
+        let outcome = match &self.state {
+            State::Intended(_)
+            | State::Finished(Finding::Partly(_) | Finding::Counted(_))
+            | State::Finished(Finding::Outcome(Outcome::Changed)) => {
+                return (Sign::Works, Sign::Works);
+            }
+            State::Finished(Finding::Outcome(outcome) | Finding::Again(outcome)) => outcome,
+            _ => return (Sign::Unknown, Sign::Unknown),
+        };
+        let Outcome::Failed(failure) = outcome else { return (Sign::Works, Sign::Unknown) };
+        if !failure.may_pass() {
+            return (Sign::Unknown, Sign::Unknown);
+        }
+        let fails = |retry_after| Sign::Fails {
+            why: failure.to_string(),
+            is_throttled: failure.is_throttled(),
+            retry_after,
+            is_first_attempt: self.attempt == 1,
+        };
+        match failure {
+            Failure::Store(error) => (fails(error.retry_after()), Sign::Unknown),
+            Failure::Envelope(error @ envelock::Error::Backend(_)) => {
+                (Sign::Works, fails(error.retry_after()))
+            }
+            _ => (Sign::Unknown, Sign::Unknown),
+        }
+    }
+
     fn decide(&mut self, stored: StoredHeader, operation: &dyn Operation) -> State {
+        if let Some(back_end) = self.witness_of {
+            return witness(back_end, &stored.header, operation);
+        }
         if self.writes && !self.records.is_empty() {
             match self.torn(&stored.header, operation) {
                 Ok(None) => {}
@@ -245,6 +281,19 @@ impl Work {
         };
         let is_torn = !operation.opens(header)? && operation.opens(&record.old)?;
         Ok(is_torn.then_some(&record.old))
+    }
+}
+
+/// Calls what is to be known: the header was read, and opening it calls the keys.
+fn witness(back_end: BackEnd, header: &[u8], operation: &dyn Operation) -> State {
+    match back_end {
+        BackEnd::Store => State::Finished(Finding::Outcome(Outcome::Current)),
+        BackEnd::Keys => match operation.opens(header) {
+            Ok(true) => State::Finished(Finding::Outcome(Outcome::Changed)),
+            // Perhaps no key was asked for: it is a witness no longer.
+            Ok(false) => State::Finished(Finding::Outcome(Outcome::Gone)),
+            Err(error) => failed(error.into()),
+        },
     }
 }
 

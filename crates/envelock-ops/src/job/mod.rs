@@ -7,9 +7,10 @@ mod step;
 pub use start::{Start, StartError, UndoRoom};
 pub use step::{End, Halt, Probe, Step};
 
+use crate::breaker::Outage;
 use crate::checkpoint::Checkpoint;
-use crate::item::Page;
-use crate::limits::{Limiter, Limits};
+use crate::item::{ItemKey, Page};
+use crate::limits::{Latency, Limiter, Limits};
 use crate::operation::Operation;
 use crate::outcome::Tally;
 use crate::report::Report;
@@ -47,7 +48,8 @@ pub struct Job {
     /// Whether the store was seen to compare before it replaces.
     is_probed: bool,
     tries: u8,
-    failures_in_a_row: u32,
+    /// An item with which every back end worked.
+    witness: Option<ItemKey>,
     /// Items that were tried and failed in this run: a run that follows a halt starts at 0.
     run_items: u64,
     run_failures: u64,
@@ -106,6 +108,21 @@ impl Job {
         self.state.tally.plus(self.page.tally)
     }
 
+    /// Returns the stage under way, from 0.
+    pub fn stage(&self) -> usize {
+        self.state.stage
+    }
+
+    /// Returns the latency of reads.
+    pub fn latency(&self) -> Latency {
+        self.limiter.latency()
+    }
+
+    /// Returns the back end that the job waits for, if one is away.
+    pub fn outage(&self) -> Option<&Outage> {
+        self.limiter.outage()
+    }
+
     /// Returns the definition of the job.
     pub fn definition(&self) -> &crate::Definition {
         &self.state.definition
@@ -139,7 +156,7 @@ impl Job {
             Err(error) => {
                 self.tries += 1;
                 if error.is_retryable() && self.tries < TRIES {
-                    self.limiter.slow_down(page::wait(self.tries, error.retry_after()), now);
+                    self.limiter.store_failed(&error, now);
                 } else {
                     self.halt = Some(Halt::Listing(error));
                 }
@@ -185,7 +202,7 @@ impl Job {
             Err(error) => {
                 self.tries += 1;
                 if error.is_retryable() && self.tries < TRIES {
-                    self.limiter.slow_down(page::wait(self.tries, error.retry_after()), now);
+                    self.limiter.store_failed(&error, now);
                     return;
                 }
                 self.halt = Some(Halt::Probe(error));

@@ -1,6 +1,7 @@
 //! One page of items: prepared, logged together, replaced, counted.
 
 use super::{Halt, Job, Probe, Step};
+use crate::breaker::{Passage, Sign};
 use crate::census::Census;
 use crate::item::{ItemKey, Listed};
 use crate::outcome::{Exclusion, Failure, Outcome, Tally};
@@ -11,9 +12,6 @@ use std::time::Duration;
 
 /// Attempts to put back the old header of an item that was torn, beyond the attempts of a job.
 const REPAIRS: u8 = 4;
-
-/// So many first attempts that fail in a row count as an outage of the store or the back end.
-const OUTAGE: u32 = 5;
 
 /// The items of one page.
 #[derive(Debug, Default)]
@@ -73,6 +71,7 @@ impl Work {
             is_whole: true,
             state: State::Read,
             read_time: None,
+            witness_of: None,
         }
     }
 
@@ -82,18 +81,16 @@ impl Work {
     }
 }
 
-/// Returns how long to wait after the failed attempt of a number.
-pub(super) fn wait(attempt: u8, asked: Option<Duration>) -> Duration {
-    let doubled = Duration::from_millis(250).saturating_mul(1 << attempt.min(6));
-    asked.unwrap_or(doubled).min(Duration::from_secs(60))
-}
-
 impl Job {
     pub(super) fn next_of_page(&mut self, now: Duration) -> Step {
         if self.is_ending() {
-            // What a store may have torn is repaired first.
-            self.page.todo.retain(Work::is_repair);
+            // What a store may have torn is repaired first, or by the next run where the back end is away.
+            let is_away = matches!(self.halt, Some(Halt::Outage { .. }));
+            self.page.todo.retain(|work| !is_away && work.is_repair());
             self.page.intended.clear();
+        }
+        if let Some(step) = self.wait_or_probe(now) {
+            return step;
         }
         if let Some(work) = self.page.todo.front() {
             let begins = matches!(work.state, State::Read) && !self.is_ending();
@@ -108,6 +105,7 @@ impl Job {
                 }
                 if let Some(work) = self.page.todo.pop_front() {
                     self.page.out += 1;
+                    self.limiter.probes(now);
                     return Step::Work(Box::new(work));
                 }
             }
@@ -124,6 +122,26 @@ impl Job {
             self.finish_page(now);
         }
         Step::Wait { until: Some(now) }
+    }
+
+    /// Waits while a back end is away, then sends an item that worked before to find out whether it is again. Without
+    /// such an item, the next one is the probe.
+    fn wait_or_probe(&mut self, now: Duration) -> Option<Step> {
+        if self.is_ending() || self.page.todo.is_empty() {
+            return None;
+        }
+        match self.limiter.passage(now) {
+            Passage::Free => None,
+            Passage::Wait(until) => Some(Step::Wait { until }),
+            Passage::Probe(back_end) => {
+                let item = Listed { key: self.witness.clone()?, bytes: None };
+                self.page.out += 1;
+                self.limiter.probes(now);
+                let mut work = Work::new(item, false);
+                work.witness_of = Some(back_end);
+                Some(Step::Work(Box::new(work)))
+            }
+        }
     }
 
     /// Returns whether as many items are changed, or may be soon, as the limits allow.
@@ -159,15 +177,31 @@ impl Job {
         if let Some(time) = work.read_time.take() {
             self.limiter.measure(time, now);
         }
+        let (store, keys) = work.signs();
+        let works = matches!((&store, &keys), (Sign::Works, Sign::Works));
+        self.limiter.saw(store, keys, now);
+        if let Some(outage) = self.limiter.endless_outage(now).cloned() {
+            let seconds = now.saturating_sub(outage.since).as_secs();
+            self.halt.get_or_insert(Halt::Outage { outage, seconds });
+        }
+        if work.witness_of.is_some() {
+            if matches!(work.state, State::Finished(Finding::Outcome(Outcome::Gone))) {
+                self.witness = None;
+            }
+            return;
+        }
+        if works {
+            self.witness = Some(work.key.clone());
+        }
         match std::mem::replace(&mut work.state, State::Read) {
-            State::Finished(finding) => self.found(*work, finding, now),
+            State::Finished(finding) => self.found(*work, finding),
             State::Intended(intent) if self.state.definition.dry_run => {
                 self.page.dry_run_bytes += record_len(&work.key, &intent.stored.header);
                 let finding = match intent.left {
                     Some(why) => Finding::Partly(why),
                     None => Finding::Outcome(Outcome::Changed),
                 };
-                self.found(*work, finding, now);
+                self.found(*work, finding);
             }
             state @ State::Intended(_) => {
                 work.state = state;
@@ -184,19 +218,21 @@ impl Job {
     /// Takes back work that panicked. It is tried once more.
     pub fn panicked(&mut self, mut work: Box<Work>, message: &str, now: Duration) {
         self.page.out = self.page.out.saturating_sub(1);
+        self.limiter.saw(Sign::Unknown, Sign::Unknown, now);
+        if work.witness_of.is_some() {
+            self.witness = None;
+            return;
+        }
         work.state = State::Read;
         let outcome = Outcome::Failed(Failure::Panicked(message.into()));
         let finding =
             if work.attempt == 1 { Finding::Again(outcome) } else { Finding::Outcome(outcome) };
-        self.found(*work, finding, now);
+        self.found(*work, finding);
     }
 
-    fn found(&mut self, work: Work, finding: Finding, now: Duration) {
+    fn found(&mut self, work: Work, finding: Finding) {
         let has_records = !self.records.records(&work.key).is_empty() || work.earlier > 0;
         let attempts = self.state.definition.attempts.max(1);
-        if !matches!(finding, Finding::Again(_)) {
-            self.failures_in_a_row = 0;
-        }
         match finding {
             Finding::Mismatch => {
                 self.halt.get_or_insert(Halt::Mismatch(work.key.clone()));
@@ -207,9 +243,6 @@ impl Job {
                 );
             }
             Finding::Again(outcome) => {
-                if let Outcome::Failed(failure) = &outcome {
-                    self.back_off(failure, work.attempt, now);
-                }
                 let repairs = if has_records { REPAIRS } else { 0 };
                 self.again_or(work, outcome, attempts.saturating_add(repairs));
             }
@@ -223,18 +256,6 @@ impl Job {
                 self.page.census.count(&facts, work.bytes.unwrap_or(0));
                 self.count(&work, &Outcome::Current);
             }
-        }
-    }
-
-    /// Waits with all items if fewer calls are asked for, or if several failed in a row. One bad item delays nothing.
-    fn back_off(&mut self, failure: &Failure, attempt: u8, now: Duration) {
-        if !failure.may_pass() {
-            return;
-        }
-        // Second attempts are made together, at the end of a page.
-        self.failures_in_a_row += u32::from(attempt == 1);
-        if failure.is_throttled() || self.failures_in_a_row >= OUTAGE {
-            self.limiter.slow_down(wait(attempt, retry_after(failure)), now);
         }
     }
 
@@ -293,13 +314,5 @@ impl Job {
         });
         self.page.failures.extend(line.to_string().into_bytes());
         self.page.failures.push(b'\n');
-    }
-}
-
-fn retry_after(failure: &Failure) -> Option<Duration> {
-    match failure {
-        Failure::Store(error) => error.retry_after(),
-        Failure::Envelope(error) => error.retry_after(),
-        _ => None,
     }
 }

@@ -217,7 +217,7 @@ impl Job {
             undo_len,
             is_probed: false,
             tries: 0,
-            failures_in_a_row: 0,
+            witness: None,
             run_items: 0,
             run_failures: 0,
             is_stopping: false,

@@ -1,5 +1,6 @@
 //! What a driver does next, and how a job ends.
 
+use crate::breaker::Outage;
 use crate::item::ItemKey;
 use crate::report::Report;
 use crate::stage::StageReport;
@@ -159,6 +160,14 @@ pub enum Halt {
     /// As many items were changed as the limits allow.
     #[error("{0} items were changed, as many as the budget allows: raise it, then resume")]
     Budget(u64),
+    /// A back end was away for longer than the limits allow.
+    #[error("the {} is away for {seconds} s: {}", outage.back_end, outage.why)]
+    Outage {
+        /// The outage.
+        outage: Outage,
+        /// How long it lasted when the job halted.
+        seconds: u64,
+    },
     /// The counts do not add up, which is a fault of this library.
     #[error("the counts do not add up: report this, and take a census")]
     Counts,
@@ -170,6 +179,7 @@ impl Halt {
         match self {
             Halt::Listing(error) | Halt::Probe(error) => error.is_retryable(),
             Halt::Keyring(error) => error.is_retryable(),
+            Halt::Outage { .. } => true,
             _ => false,
         }
     }

@@ -6,6 +6,7 @@ mod conformance;
 #[cfg(unix)]
 mod directories;
 mod engine;
+mod outages;
 mod planner;
 mod refusals;
 mod simulation;

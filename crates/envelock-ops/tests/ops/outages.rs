@@ -1,0 +1,179 @@
+//! Back ends that are away, for a while or for good, and items that only look so.
+
+use crate::common::{MemoryRecords, NOW, finished, key, open, run, run_to_end, stale};
+use envelock::{BackendError, Envelope, Error, SlotLabel};
+use envelock_ops::stores::MemoryStore;
+use envelock_ops::{
+    BackEnd, Definition, End, EnvelopeOperation, Expected, FailureLimit, Halt, ItemKey, Limits,
+    Operation, Page, Properties, Replaced, Shard, Start, Store, StoreError, StoredHeader, Task,
+    Verdict, VersionName,
+};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// Decides whether a call fails, by its number and its item.
+type IsAway = fn(u32, &ItemKey) -> bool;
+
+/// A back end, and how often it was called.
+struct Away<T>(T, AtomicU32, IsAway);
+
+impl<T> Away<T> {
+    fn new(back_end: T, is_away: IsAway) -> Self {
+        Away(back_end, AtomicU32::new(0), is_away)
+    }
+
+    fn is_away(&self, item: &ItemKey) -> bool {
+        (self.2)(self.1.fetch_add(1, Ordering::Relaxed), item)
+    }
+}
+
+impl Store for Away<&MemoryStore> {
+    fn properties(&self) -> Properties {
+        self.0.properties()
+    }
+    fn list(&self, after: Option<&ItemKey>, most: usize) -> Result<Page, StoreError> {
+        self.0.list(after, most)
+    }
+    fn read(&self, item: &ItemKey) -> Result<Option<StoredHeader>, StoreError> {
+        match self.is_away(item) {
+            true => Err(StoreError::unavailable("timed out")),
+            false => self.0.read(item),
+        }
+    }
+    fn replace(
+        &self,
+        item: &ItemKey,
+        expected: Expected<'_>,
+        new: &[u8],
+    ) -> Result<Replaced, StoreError> {
+        self.0.replace(item, expected, new)
+    }
+}
+
+impl<O: Operation> Operation for Away<O> {
+    fn apply(&self, item: &ItemKey, header: &[u8]) -> Verdict {
+        match self.is_away(item) {
+            true => Verdict::from(Error::Backend(throttled())),
+            false => self.0.apply(item, header),
+        }
+    }
+    fn opens(&self, header: &[u8]) -> Result<bool, Error> {
+        match self.is_away(&key(0)) {
+            true => Err(Error::Backend(throttled())),
+            false => self.0.opens(header),
+        }
+    }
+    fn targets(&self) -> Result<Vec<VersionName>, Error> {
+        self.0.targets()
+    }
+    fn unreadable(&self, label: &SlotLabel<'_>) -> Result<Option<String>, Error> {
+        self.0.unreadable(label)
+    }
+    fn refusal(&self, task: &Task) -> Option<String> {
+        self.0.refusal(task)
+    }
+}
+
+fn throttled() -> BackendError {
+    let cause = std::io::Error::other("too many requests");
+    BackendError::throttled(Some(Duration::from_secs(20)), cause)
+}
+
+fn definition() -> Definition {
+    let limit = FailureLimit { millionths: 900_000, confidence_thousandths: 950 };
+    Definition { failure_limit: limit, page: 100, ..Definition::new("memory", Task::rewrap()) }
+}
+
+fn keys(keyring: &std::sync::Arc<envelock::MemoryKeyring>) -> impl Operation {
+    EnvelopeOperation::new(Envelope::new(keyring.clone()), Task::rewrap())
+}
+
+fn limits(outage_seconds: Option<u64>) -> Limits {
+    Limits { concurrency: 1, outage_seconds, ..Limits::default() }
+}
+
+/// Runs a job over 40 items. Returns how it ended, and how long it took by the virtual clock.
+fn run_away(is_away: IsAway, limits: Limits) -> (End, Duration) {
+    let (keyring, store) = stale(40);
+    let (store, keys, mut now) = (Away::new(&store, is_away), keys(&keyring), NOW);
+    let start = Start { limits, ..Start::new(NOW, store.properties()) };
+    let mut records = MemoryRecords::default();
+    let mut job = open(&definition(), Shard::WHOLE, &records, &start, &keys).unwrap();
+    let end = run(&mut job, &store, &keys, &mut records, &mut now);
+    (end, now - NOW)
+}
+
+#[test]
+fn scattered_bad_items_delay_nothing() {
+    let (end, waited) = run_away(|_, item| item.to_string().ends_with('7'), limits(Some(300)));
+    let report = finished(end);
+    assert_eq!((report.tally.failed, waited), (4, Duration::ZERO));
+}
+
+#[test]
+fn bad_items_in_a_row_are_no_outage_while_another_item_works() {
+    // 20 items fail for good. An item that worked before says each time that the store is there.
+    let (end, waited) = run_away(|_, item| *item >= key(20), limits(Some(1)));
+    let report = finished(end);
+    assert_eq!((report.tally.changed, report.tally.failed), (20, 20));
+    assert!(waited > Duration::ZERO && waited < Duration::from_secs(5), "{waited:?}");
+}
+
+#[test]
+fn short_outage_is_waited_for_and_fails_no_item() {
+    // After 15 reads, the next 12 fail: 5 items, then 7 probes.
+    let (end, waited) = run_away(|call, _| (15..27).contains(&call), limits(Some(300)));
+    assert_eq!(finished(end).tally.changed, 40);
+    assert!((60..150).contains(&waited.as_secs()), "{waited:?}");
+}
+
+#[test]
+fn long_outage_halts_and_a_later_run_finishes() {
+    let (keyring, store) = stale(40);
+    let keys = keys(&keyring);
+    let mut records = MemoryRecords::default();
+    let away = Away::new(&store, |call, _| call >= 100);
+    // 40 reads and 40 written with a read back: the outage is between two writes.
+    let away = Away(away.0, AtomicU32::new(40), away.2);
+    let start = Start { limits: limits(Some(300)), ..Start::new(NOW, store.properties()) };
+    let mut job = open(&definition(), Shard::WHOLE, &records, &start, &keys).unwrap();
+    let mut now = NOW;
+    let end = run(&mut job, &away, &keys, &mut records, &mut now);
+    let End::Halted { why: why @ Halt::Outage { .. }, .. } = end else { panic!("{end:?}") };
+    let text = why.to_string();
+    assert!(text.starts_with("the store is away for 3") && text.contains("timed out"), "{text}");
+    assert!(why.is_retryable() && now - NOW >= Duration::from_secs(300));
+    let calls = away.1.load(Ordering::Relaxed);
+    assert!(calls < 100 + 5 + 3 + 15, "{calls} calls to a store that is away");
+    let report = finished(run_to_end(&definition(), &store, &keys, &mut records));
+    assert_eq!((report.tally.changed, report.tally.current), (40, 0));
+}
+
+#[test]
+fn throttled_keys_get_the_time_that_they_ask_for() {
+    let (keyring, store) = stale(40);
+    let keys = Away::new(keys(&keyring), |call, _| call == 10);
+    let start = Start { limits: limits(Some(300)), ..Start::new(NOW, store.properties()) };
+    let mut records = MemoryRecords::default();
+    let mut job = open(&definition(), Shard::WHOLE, &records, &start, &keys).unwrap();
+    let mut now = NOW;
+    let report = finished(run(&mut job, &store, &keys, &mut records, &mut now));
+    assert_eq!((report.tally.changed, now - NOW), (40, Duration::from_secs(20)));
+}
+
+#[test]
+fn outage_is_reported_while_it_lasts() {
+    let (keyring, store) = stale(40);
+    let (keys, away) = (keys(&keyring), Away::new(&store, |_, _| true));
+    let start = Start { limits: limits(None), ..Start::new(NOW, store.properties()) };
+    let records = MemoryRecords::default();
+    let mut job = open(&definition(), Shard::WHOLE, &records, &start, &keys).unwrap();
+    assert!(job.outage().is_none());
+    // For ever means that the items decide: each fails in all its attempts.
+    let mut now = NOW;
+    let report = finished(run(&mut job, &away, &keys, &mut records.clone(), &mut now));
+    assert_eq!(report.tally.failed, 40);
+    let outage = job.outage().unwrap();
+    assert_eq!((outage.back_end, outage.since), (BackEnd::Store, NOW));
+    assert!(outage.why.contains("timed out"));
+}
