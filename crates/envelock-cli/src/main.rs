@@ -1,30 +1,77 @@
 //! Command line of envelock.
 
-mod inspect;
+#![forbid(unsafe_code)]
+#![allow(dead_code, reason = "commands that use the rest follow")]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use clap::{Parser, Subcommand};
+// Which file holds what:
+//
+//   commands/        one file for each command: its arguments, and what it prints
+//   context          what each command gets: output, keyrings, sources, secrets
+//   keyring_locator, source_locator, locator   the text that names a keyring or a source
+//   open_keyring     a keyring that was opened by its locator
+//   config           `envelock.toml`
+//   secrets, terminal   passphrases, PINs and keys; questions to a person
+//   output, failure/    results and progress; errors with their exit code and next step
+
+mod commands;
+mod config;
+mod context;
+mod failure;
+mod keyring_locator;
+mod locator;
+mod open_keyring;
+mod output;
+mod secrets;
+mod source_locator;
+mod terminal;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+use context::{Context, Global};
+use failure::{Exit, Failure};
+use output::Output;
 use std::process::ExitCode;
 
 /// Envelope encryption with named, versioned master keys.
 #[derive(Parser)]
 #[command(name = "envelock", version)]
 struct Arguments {
-    /// Print one JSON object a line.
-    #[arg(long, global = true)]
-    json: bool,
+    #[command(flatten)]
+    global: Global,
     #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Print what the headers of messages say, without any key. Nothing of it is verified.
-    Inspect(inspect::Inspect),
+    command: Option<commands::Command>,
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match arguments.command {
-        Command::Inspect(inspect) => inspect.run(arguments.json),
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return not_parsed(&error),
+    };
+    let output = Output::new(arguments.global.json);
+    let context = Context::new(arguments.global);
+    let done = match arguments.command {
+        Some(command) => command.run(&context),
+        None => Err(commands::no_command()),
+    };
+    match done {
+        Ok(()) => Exit::Done.into(),
+        Err(failure) => output.failure(&failure, context.keyring_argument()),
     }
+}
+
+/// Prints help and version as they are, and a usage error as every other error.
+fn not_parsed(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // A reader that has left needs no help.
+        drop(error.print());
+        return Exit::Done.into();
+    }
+    // The arguments were not parsed, so `--json` is looked for by itself.
+    let json = std::env::args_os().skip(1).take_while(|it| it != "--").any(|it| it == "--json");
+    let text = error.to_string();
+    let what = text.strip_prefix("error: ").unwrap_or(&text);
+    let what = what.split("\n\nFor more information").next().unwrap_or(what).trim_end();
+    let next = "`envelock --help` lists the commands, `envelock COMMAND --help` explains one";
+    Output::new(json).failure(&Failure::usage(what, next), None)
 }

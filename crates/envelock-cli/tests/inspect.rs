@@ -65,7 +65,7 @@ fn file_without_header_fails_and_others_are_printed() -> Result {
     std::fs::write(&good, message()?)?;
     std::fs::write(&bad, b"-----BEGIN PGP MESSAGE-----")?;
     let output = run(&[Path::new("inspect"), &bad, &dir.path().join("absent"), &good], b"")?;
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(3));
     let errors = String::from_utf8(output.stderr)?;
     assert!(errors.contains("bad: not an envelock message"), "{errors}");
     assert!(errors.contains("absent: No such file"), "{errors}");

@@ -1,12 +1,14 @@
 //! `envelock inspect`: what the headers of messages say.
 
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output::{Output, printable};
 use clap::Args;
 use envelock::{Error, Header, inspect};
 use serde_json::{Value, json};
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// Holds nearly every header, so that most files take one read.
 const FIRST_READ: u64 = 4096;
@@ -20,72 +22,47 @@ pub struct Inspect {
 }
 
 impl Inspect {
-    /// Prints each file's header. Returns failure if one could not be read or is no message; the
-    /// others are printed all the same.
-    pub fn run(&self, json: bool) -> ExitCode {
-        let mut code = ExitCode::SUCCESS;
-        for path in &self.files {
-            let printed = read_header(path).and_then(|bytes| {
-                let header = inspect(&bytes)?;
-                let text =
-                    if json { as_json(path, &header).to_string() } else { as_text(path, &header) };
-                Ok(writeln!(io::stdout().lock(), "{text}")?)
-            });
-            match printed {
-                Err(Failure::Io(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    return code;
-                }
-                Err(failure) => {
-                    eprintln!("envelock: {}: {failure}", path.display());
-                    code = ExitCode::FAILURE;
-                }
-                Ok(()) => {}
+    /// Prints each file's header. The others are printed if one could not be read or is no message.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        let output = context.output();
+        if let [file] = self.files.as_slice() {
+            return print(output, file);
+        }
+        let mut failed: usize = 0;
+        for file in &self.files {
+            if let Err(failure) = print(output, file) {
+                output.failure(&failure, None);
+                failed = failed.saturating_add(1);
             }
         }
-        code
-    }
-}
-
-/// Why a header was not printed.
-enum Failure {
-    Io(io::Error),
-    Message(Error),
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Failure::Io(error)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Failure::Message(error)
-    }
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Failure::Io(error) => error.fmt(f),
-            Failure::Message(error) => error.fmt(f),
+        if failed == 0 {
+            return Ok(());
         }
+        let what = format!("{failed} of {} files have no header to print", self.files.len());
+        Err(Failure::new(Exit::ItemsLeft, what, "check the files above"))
     }
+}
+
+fn print(output: Output, path: &Path) -> Result<(), Failure> {
+    let bytes = read_header(path).map_err(|failure| failure.of(printable(path)))?;
+    let header = inspect(&bytes).map_err(|error| Failure::from(error).of(printable(path)))?;
+    output.result(|| as_text(path, &header), || as_json(path, &header))
 }
 
 /// Returns the first bytes of a file: the whole header, and part of a body.
 fn read_header(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |error: io::Error| Failure::from_io(&error);
     let mut source: Box<dyn Read> = if path == Path::new("-") {
         Box::new(io::stdin().lock())
     } else {
-        Box::new(File::open(path)?)
+        Box::new(File::open(path).map_err(failed)?)
     };
     let mut start = Vec::new();
-    source.by_ref().take(FIRST_READ).read_to_end(&mut start)?;
+    source.by_ref().take(FIRST_READ).read_to_end(&mut start).map_err(failed)?;
     if let Err(Error::Truncated { needed, .. }) = inspect(&start) {
         // 65,535 bytes at most: the format has no longer header.
         let missing = needed.saturating_sub(start.len() as u64);
-        source.take(missing).read_to_end(&mut start)?;
+        source.take(missing).read_to_end(&mut start).map_err(failed)?;
     }
     Ok(start)
 }
@@ -94,7 +71,7 @@ fn as_text(path: &Path, header: &Header<'_>) -> String {
     let mut text = format!(
         "{}\n  unverified: anyone who can write the file can write all of this\n  suite        {}\n  \
          data key id  {}\n  header       {} bytes, padding {}",
-        path.display(),
+        printable(path),
         header.suite(),
         header.data_key_id(),
         header.len(),

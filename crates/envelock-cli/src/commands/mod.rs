@@ -1,0 +1,37 @@
+//! The commands: one file for each, with its arguments and what it prints.
+
+mod inspect;
+
+use crate::context::Context;
+use crate::failure::Failure;
+use clap::Subcommand;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Print what the headers of messages say, without any key. Nothing of it is verified.
+    Inspect(inspect::Inspect),
+}
+
+impl Command {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] says what failed, what to do next, and the exit code.
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Command::Inspect(inspect) => inspect.run(context),
+        }
+    }
+}
+
+/// Tells how to begin.
+pub fn no_command() -> Failure {
+    let what = "no command is given\n\
+        \n  make a key file and a master key   envelock -k file:orders.keys key create orders --new-keyring\
+        \n  encrypt a file                     envelock -k file:orders.keys encrypt letter.txt -o letter.envelock\
+        \n  print it again                     envelock -k file:orders.keys decrypt letter.envelock\
+        \n  a new version for new messages     envelock -k file:orders.keys key rotate orders\
+        \n  move a message to the new version  envelock -k file:orders.keys rewrap letter.envelock\n";
+    Failure::usage(what, "`envelock --help` lists the commands")
+}

@@ -1,0 +1,180 @@
+//! `envelock.toml`: names for keyrings and sources.
+//!
+//! It is read from the working directory, or from where `--config` or `ENVELOCK_CONFIG` says, and never from
+//! a parent directory: it can name a PKCS#11 library, which is code that runs in this process. For the same
+//! reason it must belong to the user or to root, and nobody else may write it.
+
+use crate::failure::{Exit, Failure};
+use crate::keyring_locator::{KeyringLocator, is_name};
+use crate::output::{printable, shell_word};
+use crate::source_locator::SourceLocator;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+const FILE_NAME: &str = "envelock.toml";
+const VARIABLE: &str = "ENVELOCK_CONFIG";
+
+/// Names for keyrings and sources.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The keyring of calls without `-k`: a name or a locator.
+    pub keyring: Option<String>,
+    #[serde(default)]
+    pub keyrings: BTreeMap<String, NamedKeyring>,
+    #[serde(default)]
+    pub sources: BTreeMap<String, NamedSource>,
+    /// Where the file is, for relative paths.
+    #[serde(skip)]
+    pub directory: PathBuf,
+    /// The path of the file; `None` if there is none.
+    #[serde(skip)]
+    pub path: Option<PathBuf>,
+}
+
+/// A keyring with a name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedKeyring {
+    pub locator: String,
+    /// The policy of `envelock status`.
+    pub policy: Option<String>,
+}
+
+/// A source with a name.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedSource {
+    pub locator: String,
+    /// The keyring of its messages: a name or a locator.
+    pub keyring: Option<String>,
+}
+
+impl Config {
+    /// Reads the file. Without `path` and without a file in the working directory, there are no names.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, others may write it, or it has an unknown field or a wrong locator.
+    pub fn read(path: Option<&Path>) -> Result<Self, Failure> {
+        let given =
+            path.map(Path::to_path_buf).or_else(|| std::env::var_os(VARIABLE).map(Into::into));
+        let path = given.clone().unwrap_or_else(|| FILE_NAME.into());
+        let subject = printable(&path);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound && given.is_none() => {
+                return Ok(Config::default());
+            }
+            file => file.map_err(|error| Failure::io(&subject, &error))?,
+        };
+        check_owner(&path, &file)?;
+        let mut text = String::new();
+        (&file).read_to_string(&mut text).map_err(|error| Failure::io(&subject, &error))?;
+        let mut config: Config = toml::from_str(&text).map_err(|error| {
+            let what = format!("{subject}: {}", error.to_string().trim_end());
+            Failure::usage(what, "correct the file: the README of envelock-cli has every field")
+        })?;
+        config.directory = path.parent().unwrap_or(Path::new("")).to_path_buf();
+        config.path = Some(path);
+        config.check().map_err(|failure| failure.of(&subject))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        let names = self.keyrings.keys().chain(self.sources.keys());
+        if let Some(wrong) = names.into_iter().find(|name| !is_name(name)) {
+            let next = "use letters, digits, - and _";
+            return Err(Failure::usage(format!("{wrong:?} is not a name"), next));
+        }
+        let direct = |is_name: bool, name: &str| match is_name {
+            true => {
+                let what = format!("the locator of {name} is a name itself");
+                Err(Failure::usage(what, "write the locator out"))
+            }
+            false => Ok(()),
+        };
+        for (name, keyring) in &self.keyrings {
+            direct(KeyringLocator::parse(&keyring.locator)?.is_none(), name)?;
+        }
+        for (name, source) in &self.sources {
+            direct(SourceLocator::parse(&source.locator)?.is_none(), name)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the locator of a keyring that is given by locator or name.
+    ///
+    /// # Errors
+    ///
+    /// It is neither.
+    pub fn keyring(&self, given: &str) -> Result<KeyringLocator, Failure> {
+        if let Some(locator) = KeyringLocator::parse(given)? {
+            return Ok(locator);
+        }
+        let named = self.keyrings.get(given);
+        let named = named.ok_or_else(|| {
+            let names = self.keyrings.keys().map(String::as_str).collect();
+            self.unknown("keyring", given, names, "file:")
+        })?;
+        let locator = KeyringLocator::parse(&named.locator)?;
+        let mut locator =
+            locator.ok_or_else(|| self.unknown("keyring", given, Vec::new(), "file:"))?;
+        locator.relative_to(&self.directory);
+        Ok(locator)
+    }
+
+    /// Returns the locator of a source that is given by locator or name, and the keyring of its messages.
+    ///
+    /// # Errors
+    ///
+    /// It is neither.
+    pub fn source(&self, given: &str) -> Result<(SourceLocator, Option<String>), Failure> {
+        if let Some(locator) = SourceLocator::parse(given)? {
+            return Ok((locator, None));
+        }
+        let named = self.sources.get(given);
+        let named = named.ok_or_else(|| {
+            let names = self.sources.keys().map(String::as_str).collect();
+            self.unknown("source", given, names, "dir:")
+        })?;
+        let locator = SourceLocator::parse(&named.locator)?;
+        let mut locator =
+            locator.ok_or_else(|| self.unknown("source", given, Vec::new(), "dir:"))?;
+        locator.relative_to(&self.directory);
+        Ok((locator, named.keyring.clone()))
+    }
+
+    fn unknown(&self, what: &str, given: &str, names: Vec<&str>, scheme: &str) -> Failure {
+        let place = match &self.path {
+            Some(path) => format!("{} has {}", printable(path), list(&names)),
+            None => format!("there is no {FILE_NAME} here"),
+        };
+        let next = format!("write `{scheme}{given}` if it is a path");
+        Failure::usage(format!("there is no {what} {given:?}: {place}"), next)
+    }
+}
+
+fn list(names: &[&str]) -> String {
+    if names.is_empty() { "none".into() } else { names.join(", ") }
+}
+
+fn check_owner(path: &Path, file: &File) -> Result<(), Failure> {
+    let subject = printable(path);
+    let stat = file.metadata().map_err(|error| Failure::io(&subject, &error))?;
+    let user = rustix::process::geteuid().as_raw();
+    let word = shell_word(path);
+    if ![0, user].contains(&stat.uid()) {
+        let what = format!("{subject} belongs to user {}, not to {user} or root", stat.uid());
+        let next = format!("read it, then copy it: `cp {word} {FILE_NAME}`");
+        return Err(Failure::new(Exit::Refused, what, next));
+    }
+    if stat.is_file() && stat.mode() & 0o022 != 0 {
+        let what = format!("others can write {subject}: mode {:04o}", stat.mode() & 0o7777);
+        return Err(Failure::new(Exit::Refused, what, format!("`chmod go-w {word}`")));
+    }
+    Ok(())
+}

@@ -1,0 +1,112 @@
+//! What every command gets: the global arguments, the output, names, and keyrings by their locator.
+
+use crate::config::Config;
+use crate::failure::Failure;
+use crate::open_keyring::{OpenKeyring, Opening};
+use crate::output::Output;
+use crate::secrets::SecretOptions;
+use clap::Args;
+use std::cell::OnceCell;
+use std::path::PathBuf;
+
+/// Arguments of every command.
+#[derive(Args, Debug)]
+pub struct Global {
+    /// Keyring: `file:PATH`, `pkcs11:...`, or a name of envelock.toml [default: ENVELOCK_KEYRING, or
+    /// `keyring` of envelock.toml].
+    #[arg(short, long, global = true, value_name = "KEYRING")]
+    keyring: Option<String>,
+    /// Print one JSON object a line, progress and errors included.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// File with the names of keyrings and sources [default: ENVELOCK_CONFIG, or ./envelock.toml].
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    secrets: SecretOptions,
+}
+
+/// What every command gets.
+pub struct Context {
+    global: Global,
+    config: OnceCell<Config>,
+}
+
+impl Context {
+    pub fn new(global: Global) -> Self {
+        Context { global, config: OnceCell::new() }
+    }
+
+    /// Returns where results and progress go.
+    pub fn output(&self) -> Output {
+        Output::new(self.global.json)
+    }
+
+    /// Returns the options of secrets.
+    pub fn secrets(&self) -> &SecretOptions {
+        &self.global.secrets
+    }
+
+    /// Returns `-k`, as it was given.
+    pub fn keyring_argument(&self) -> Option<&str> {
+        self.global.keyring.as_deref()
+    }
+
+    /// Returns the names of `envelock.toml`, which is read at the first call.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::read`].
+    pub fn config(&self) -> Result<&Config, Failure> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let config = Config::read(self.global.config.as_deref())?;
+        Ok(self.config.get_or_init(|| config))
+    }
+
+    /// Returns the name or locator of the keyring of this call.
+    ///
+    /// # Errors
+    ///
+    /// The call names none.
+    pub fn keyring_name(&self) -> Result<String, Failure> {
+        if let Some(given) = &self.global.keyring {
+            return Ok(given.clone());
+        }
+        if let Some(given) = std::env::var_os("ENVELOCK_KEYRING") {
+            return given.into_string().map_err(|_| {
+                Failure::usage("ENVELOCK_KEYRING is not UTF-8", "pass the keyring by `-k`")
+            });
+        }
+        self.config()?.keyring.clone().ok_or_else(|| {
+            let next = "pass `-k file:PATH`, set ENVELOCK_KEYRING, or write `keyring = \"NAME\"` into \
+                        envelock.toml";
+            Failure::usage("no keyring is named", next)
+        })
+    }
+
+    /// Opens the keyring of this call: `-k`, `ENVELOCK_KEYRING`, or the default of `envelock.toml`.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it does not open.
+    pub fn keyring(&self) -> Result<OpenKeyring, Failure> {
+        self.opening(&self.keyring_name()?)?.open()
+    }
+
+    /// Opens another keyring by name or locator. Its secret comes from its locator or from a person: the
+    /// options and variables of secrets belong to the keyring of the call.
+    ///
+    /// # Errors
+    ///
+    /// It does not open.
+    pub fn other_keyring(&self, given: &str) -> Result<OpenKeyring, Failure> {
+        Opening::other(self.config()?, given)?.open()
+    }
+
+    /// Returns how the keyring `given` of this call opens, or is created.
+    pub fn opening(&self, given: &str) -> Result<Opening<'_>, Failure> {
+        Opening::new(self.config()?, given, &self.global.secrets)
+    }
+}

@@ -1,0 +1,173 @@
+//! The exit code and the next step for each error of the library.
+
+use super::Exit;
+use envelock::Error;
+use envelock::file::{FileError, KeyFileError, KeyFileFault, MessageFileError};
+use envelock::keyset::{Guard, KeyFault, LifecycleError, Refusal};
+
+const LIST: &str = "`envelock key list` shows the keys and their versions";
+const AGAIN: &str = "run the same command again later";
+
+/// Returns the exit code and the next step for an error of the library.
+pub fn exit_and_next(error: &Error) -> (Exit, String) {
+    if error.is_retryable() {
+        return (Exit::TryLater, AGAIN.into());
+    }
+    let (exit, next) = match error {
+        Error::NotEnvelock { .. } => {
+            (Exit::CouldNotRun, "check the path: `envelock inspect FILE` reads one header")
+        }
+        Error::Truncated { .. } | Error::Header { .. } | Error::DetachedHeaderLength { .. } => {
+            (Exit::NotVerified, "take the message from a backup, with its journal if there is one")
+        }
+        Error::Authentication { .. } => (
+            Exit::NotVerified,
+            "check the associated data; if it is right, the message was changed: take it from a backup",
+        ),
+        Error::NoKey { .. } | Error::MissingSlot { .. } => (
+            Exit::CouldNotRun,
+            "name the keyring of that key by `-k`: `envelock inspect FILE` lists the keys of a message",
+        ),
+        Error::Refused { refusal, .. } | Error::StreamRefused { refusal, .. } => {
+            (Exit::Refused, refused(*refusal))
+        }
+        Error::LastSlot { .. } => {
+            (Exit::Refused, "add a slot of another key first: `envelock rewrap --add KEYRING FILE`")
+        }
+        Error::OldVersionStillOpens { .. } => (
+            Exit::Refused,
+            "`envelock inspect FILE` lists the slots; rewrap without `--retiring` to see why",
+        ),
+        Error::NoPrimary => {
+            (Exit::Refused, "promote a version: `envelock key promote KEY:VERSION`")
+        }
+        Error::WrapLimit { .. } => (Exit::Refused, "`envelock key rotate KEY`"),
+        Error::Lifecycle(error) => return lifecycle(error),
+        Error::AadPair { .. } => (Exit::Usage, "correct the pair: `--aad-pair NAME=VALUE`"),
+        Error::Backend(_) => return backend(error),
+        Error::Io { .. } => (Exit::CouldNotRun, "check the disk and the pipe, then run it again"),
+        _ => (Exit::CouldNotRun, "remove the cause and run the command again"),
+    };
+    (exit, next.into())
+}
+
+fn refused(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::Disabled => "`envelock key enable KEY:VERSION` lets it open messages again",
+        Refusal::DestroyScheduled => "`envelock key destroy KEY:VERSION --cancel` keeps it",
+        Refusal::Compromised => {
+            "encrypt the message again, or rewrap it with `--from-compromised KEY:VERSION`"
+        }
+        Refusal::Destroyed => "take an older copy of the key file from a backup, if there is one",
+        _ => LIST,
+    }
+}
+
+fn lifecycle(error: &LifecycleError) -> (Exit, String) {
+    use LifecycleError as L;
+    let (exit, next) = match error {
+        L::UnknownKey { .. } | L::UnknownVersion { .. } => (Exit::CouldNotRun, LIST.into()),
+        L::NoKeySelected { .. } => (Exit::Usage, "name the key: `--key NAME`".into()),
+        L::KeyName(_) | L::Label { .. } => {
+            (Exit::Usage, "use letters, digits and ._:/@+=-, at most 64 of them".into())
+        }
+        L::NameTaken { .. } => (Exit::CouldNotRun, format!("choose another name; {LIST}")),
+        L::VersionState { key, version, .. } | L::RecordRemoved { key, version } => (
+            Exit::Refused,
+            format!("`envelock key show {key}` shows the state of version {version}"),
+        ),
+        L::Guarded { key, version, guard, .. } => (Exit::Refused, guarded(key, *version, guard)),
+        L::VersionNumber { last, .. } => {
+            (Exit::CouldNotRun, format!("take a version above {last}: `--version N`"))
+        }
+        L::DestructionDelay { .. } => (Exit::Usage, "`--after DAYS`, from 7 to 30".into()),
+        L::DestructionNotDue { key, version, due } => (
+            Exit::Refused,
+            format!("run it after {due}; `envelock key destroy {key}:{version} --cancel` keeps it"),
+        ),
+        L::NotDestroyed { .. } => (
+            Exit::ItemsLeft,
+            "make the token available; the next change of any key destroys it there".into(),
+        ),
+        L::KeyMaterial => (Exit::CouldNotRun, "import other key material".into()),
+        L::ImportRefused => {
+            (Exit::CouldNotRun, "`envelock key add KEY` has the token generate a version".into())
+        }
+        L::Conflict { .. } => (Exit::TryLater, AGAIN.into()),
+        L::Key { key, fault: KeyFault::Erased } => {
+            (Exit::Refused, format!("create a key of another name than {key}"))
+        }
+        L::Key { key, .. } => (Exit::Refused, format!("`envelock key show {key}`")),
+        _ => (Exit::CouldNotRun, LIST.into()),
+    };
+    (exit, next)
+}
+
+fn guarded(key: &str, version: envelock::KeyVersion, guard: &Guard) -> String {
+    match guard {
+        Guard::OnHold { .. } => format!(
+            "a person decides: `envelock key hold {key}:{version} --release` (or `{key}`) lifts the hold"
+        ),
+        Guard::EvidenceRequired => "pass the digest of the judgement: `--evidence SHA256`".into(),
+        Guard::Clock { .. } => "correct the clock of this machine: `date -u`".into(),
+        _ => format!("`envelock key show {key}`"),
+    }
+}
+
+fn backend(error: &Error) -> (Exit, String) {
+    if let Some(error) = error.backend::<KeyFileError>() {
+        return key_file(error);
+    }
+    let (exit, next) = match error.backend::<MessageFileError>() {
+        Some(MessageFileError::File(error)) => return file(error),
+        Some(MessageFileError::HardLinks { .. }) => {
+            (Exit::Refused, "remove the other names, or copy the file: `cp FILE FILE.copy`")
+        }
+        Some(_) => (Exit::Refused, "inspect that file, and move it away: `ls -l`"),
+        None => (Exit::CouldNotRun, "check the token or service: `envelock doctor`"),
+    };
+    (exit, next.into())
+}
+
+fn key_file(error: &KeyFileError) -> (Exit, String) {
+    let (exit, next) = match error {
+        KeyFileError::File(error) => return file(error),
+        KeyFileError::Permissions { path, .. } => {
+            (Exit::Refused, format!("`chmod 600 {}`", crate::output::shell_word(path)))
+        }
+        KeyFileError::Owner { .. } => {
+            (Exit::Refused, "run it as the owner of the file, or `chown` the file".into())
+        }
+        KeyFileError::Content { fault: KeyFileFault::Authentication, .. } => (
+            Exit::NotVerified,
+            "try the passphrase again; if it is right, the first line is damaged: take a backup"
+                .into(),
+        ),
+        KeyFileError::RolledBack { .. } | KeyFileError::Diverged { .. } => (
+            Exit::NotVerified,
+            "find out which process put an older copy back, and take the newest from a backup"
+                .into(),
+        ),
+        KeyFileError::Content { .. } => {
+            (Exit::NotVerified, "take the key file from a backup; keep the damaged one".into())
+        }
+        _ => (Exit::CouldNotRun, "remove the cause and run the command again".into()),
+    };
+    (exit, next)
+}
+
+fn file(error: &FileError) -> (Exit, String) {
+    let next = match error {
+        FileError::NotFound { .. } => "check the path: `ls -l` lists a directory",
+        FileError::Exists { .. } => "choose another name, or pass `--replace` where there is one",
+        FileError::NotRegular { .. } => "pass the path of the file that the link leads to",
+        FileError::Name { .. } => "choose another file name",
+        FileError::NoLocks { .. } | FileError::UnstableIdentity { .. } => {
+            "use a local file system: this one cannot lock files"
+        }
+        FileError::NotDurable { .. } => "check the medium: `dmesg`, then run it again",
+        FileError::Io { .. } => "check owner, mode and room: `ls -l`, `df -h`",
+        _ => "remove the cause and run the command again",
+    };
+    (Exit::CouldNotRun, next.into())
+}

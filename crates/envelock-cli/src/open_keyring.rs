@@ -1,0 +1,268 @@
+//! Keyrings that are opened, or created, by their locator.
+
+use crate::config::Config;
+use crate::failure::{Exit, Failure};
+use crate::keyring_locator::{KeyFile, KeyringLocator, TokenCatalogue};
+use crate::output::printable;
+use crate::secrets::{self, PASSPHRASE, Secret, SecretOptions, SecretSource, hexadecimal};
+use envelock::file::{FileKeyring, Protection, ProtectionKind};
+use envelock::{Envelope, Keyring, Lifecycle, MasterKey};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Most key files that protect one another.
+const MAX_DEPTH: u8 = 4;
+
+/// A keyring that was opened.
+pub struct OpenKeyring {
+    kind: OpenKind,
+    /// Its name or locator, as it was given.
+    pub given: String,
+}
+
+enum OpenKind {
+    File(Arc<FileKeyring>),
+    #[cfg(feature = "pkcs11")]
+    Token(Arc<envelock::Pkcs11Keyring>),
+}
+
+impl OpenKeyring {
+    /// Returns the keyring with its operations for operators.
+    pub fn lifecycle(&self) -> Arc<dyn Lifecycle> {
+        match &self.kind {
+            OpenKind::File(keyring) => keyring.clone(),
+            #[cfg(feature = "pkcs11")]
+            OpenKind::Token(keyring) => keyring.clone(),
+        }
+    }
+
+    /// Returns an envelope of the keyring.
+    pub fn envelope(&self) -> Envelope<Arc<dyn Keyring>> {
+        Envelope::new(self.lifecycle())
+    }
+
+    /// Returns the key file, or the catalogue of the token.
+    pub fn file(&self) -> &FileKeyring {
+        match &self.kind {
+            OpenKind::File(keyring) => keyring,
+            #[cfg(feature = "pkcs11")]
+            OpenKind::Token(keyring) => keyring.catalogue(),
+        }
+    }
+
+    /// Returns the same keyring, wrapping under the master key or alias `name`.
+    ///
+    /// # Errors
+    ///
+    /// It has no such key.
+    pub fn with_key(&self, name: &str) -> Result<Self, Failure> {
+        let kind = match &self.kind {
+            OpenKind::File(keyring) => OpenKind::File(Arc::new(keyring.with_key(name)?)),
+            #[cfg(feature = "pkcs11")]
+            OpenKind::Token(keyring) => OpenKind::Token(Arc::new(keyring.with_key(name)?)),
+        };
+        Ok(OpenKeyring { kind, given: self.given.clone() })
+    }
+
+    /// Writes the counts of wraps that this process has not written yet.
+    ///
+    /// # Errors
+    ///
+    /// The key file cannot be written.
+    pub fn flush(&self) -> Result<(), Failure> {
+        Ok(self.file().flush()?)
+    }
+}
+
+/// How a keyring opens: its locator and the source of its secret.
+pub struct Opening<'a> {
+    config: &'a Config,
+    given: String,
+    locator: KeyringLocator,
+    passphrase: Option<SecretSource>,
+    #[cfg_attr(not(feature = "pkcs11"), expect(dead_code, reason = "only tokens have a PIN"))]
+    pin: Option<SecretSource>,
+    depth: u8,
+}
+
+impl<'a> Opening<'a> {
+    /// Returns how the keyring of a call opens, whose options name its secrets.
+    pub fn new(config: &'a Config, given: &str, options: &SecretOptions) -> Result<Self, Failure> {
+        let opening = Opening::other(config, given)?;
+        #[cfg(feature = "pkcs11")]
+        let pin = options.pin();
+        #[cfg(not(feature = "pkcs11"))]
+        let pin = None;
+        Ok(Opening { passphrase: options.passphrase(), pin, ..opening })
+    }
+
+    /// Returns how another keyring opens.
+    pub fn other(config: &'a Config, given: &str) -> Result<Self, Failure> {
+        let locator = config.keyring(given)?;
+        Ok(Opening { config, given: given.into(), locator, passphrase: None, pin: None, depth: 0 })
+    }
+
+    /// Opens the keyring.
+    ///
+    /// # Errors
+    ///
+    /// There is no such file or token, or its secret is wrong.
+    pub fn open(&self) -> Result<OpenKeyring, Failure> {
+        let opened = match &self.locator {
+            KeyringLocator::File(file) => self.open_file(file),
+            KeyringLocator::Token(token) => self.open_token(token, None),
+        };
+        opened.map_err(|failure| failure.of(format!("keyring {}", self.given)))
+    }
+
+    /// Creates the keyring with a first master key `key`. A key file gets the protection that its locator
+    /// names, or a passphrase; none if `is_unprotected`.
+    ///
+    /// # Errors
+    ///
+    /// It exists, or cannot be written.
+    pub fn create(&self, key: &str, is_unprotected: bool) -> Result<OpenKeyring, Failure> {
+        let created = match &self.locator {
+            KeyringLocator::File(file) => {
+                let kind = match file {
+                    _ if is_unprotected => ProtectionKind::Unprotected,
+                    KeyFile { raw_key: Some(_), .. } => ProtectionKind::RawKey,
+                    KeyFile { outer: Some(_), .. } => ProtectionKind::Keyring,
+                    _ => ProtectionKind::Passphrase,
+                };
+                self.protection(file, kind, true).and_then(|protection| {
+                    Ok(self.opened(FileKeyring::create(&file.path, key, &protection)?))
+                })
+            }
+            KeyringLocator::Token(token) => self.open_token(token, Some(key)),
+        };
+        created.map_err(|failure| failure.of(format!("keyring {}", self.given)))
+    }
+
+    /// The path of the key file or catalogue.
+    pub fn path(&self) -> &Path {
+        match &self.locator {
+            KeyringLocator::File(file) => &file.path,
+            KeyringLocator::Token(token) => &token.catalogue,
+        }
+    }
+
+    fn opened(&self, keyring: FileKeyring) -> OpenKeyring {
+        OpenKeyring { kind: OpenKind::File(Arc::new(keyring)), given: self.given.clone() }
+    }
+
+    fn open_file(&self, file: &KeyFile) -> Result<OpenKeyring, Failure> {
+        let records = FileKeyring::read_protections(&file.path)?;
+        let has = |kind| records.iter().any(|record| record.kind == Some(kind));
+        // What needs no person comes first.
+        let kind = match file {
+            KeyFile { raw_key: Some(_), .. } => ProtectionKind::RawKey,
+            KeyFile { outer: Some(_), .. } => ProtectionKind::Keyring,
+            _ if has(ProtectionKind::Unprotected) => ProtectionKind::Unprotected,
+            _ if has(ProtectionKind::Passphrase) => ProtectionKind::Passphrase,
+            _ if has(ProtectionKind::Keyring) => {
+                let next = "name it in the locator: `file:PATH?outer=KEYRING`";
+                return Err(Failure::usage("another keyring protects the file", next));
+            }
+            _ => {
+                let next = "name its file in the locator: `file:PATH?raw-key-file=PATH`";
+                return Err(Failure::usage("a raw key protects the file", next));
+            }
+        };
+        let protection = self.protection(file, kind, false)?;
+        let keyring = FileKeyring::open_any(&file.path, &protection)?;
+        let keyring = match &file.key {
+            Some(key) => keyring.with_key(key)?,
+            None => keyring,
+        };
+        Ok(self.opened(keyring))
+    }
+
+    fn protection(
+        &self,
+        file: &KeyFile,
+        kind: ProtectionKind,
+        is_new: bool,
+    ) -> Result<Protection, Failure> {
+        Ok(match (kind, &file.raw_key, &file.outer) {
+            (ProtectionKind::RawKey, Some(path), _) => Protection::raw_key(raw_key(path)?),
+            (ProtectionKind::Keyring, _, Some(outer)) => Protection::keyring(self.outer(outer)?),
+            (ProtectionKind::Unprotected, ..) => Protection::unprotected_plaintext(),
+            _ => Protection::passphrase(&*self.passphrase(file, is_new)?),
+        })
+    }
+
+    fn passphrase(&self, file: &KeyFile, is_new: bool) -> Result<Secret, Failure> {
+        match self.passphrase.as_ref().or(file.passphrase.as_ref()) {
+            Some(source) => source.read("passphrase"),
+            None => secrets::ask(PASSPHRASE, &self.given, is_new),
+        }
+    }
+
+    /// Opens the keyring that protects this one.
+    fn outer(&self, given: &str) -> Result<Arc<dyn Keyring>, Failure> {
+        let depth = self.depth.saturating_add(1);
+        if depth > MAX_DEPTH {
+            let what = format!("more than {MAX_DEPTH} keyrings protect one another");
+            return Err(Failure::usage(what, "correct `outer` in the locators"));
+        }
+        let outer = Opening { depth, ..Opening::other(self.config, given)? };
+        Ok(outer.open()?.lifecycle())
+    }
+
+    #[cfg(feature = "pkcs11")]
+    fn open_token(
+        &self,
+        locator: &TokenCatalogue,
+        create: Option<&str>,
+    ) -> Result<OpenKeyring, Failure> {
+        use envelock::Pkcs11Keyring;
+        use envelock::pkcs11::{Options, Pin};
+
+        let mut options = Options::new(&locator.module);
+        if let Some(label) = &locator.token {
+            options = options.token_label(label);
+        }
+        if let Some(serial) = &locator.serial {
+            options = options.token_serial(serial);
+        }
+        let pin = match self.pin.as_ref().or(locator.pin.as_ref()) {
+            Some(source) => source.read("PIN")?,
+            None => secrets::ask(secrets::PIN, &self.given, false)?,
+        };
+        let token = options.pin_from(move || Ok(Pin::new(&*pin))).token()?;
+        let keyring = match create {
+            Some(key) => Pkcs11Keyring::create(&locator.catalogue, key, &token)?,
+            None => Pkcs11Keyring::open_any(&locator.catalogue, &token)?,
+        };
+        let keyring = match &locator.key {
+            Some(key) if create.is_none() => keyring.with_key(key)?,
+            _ => keyring,
+        };
+        Ok(OpenKeyring { kind: OpenKind::Token(Arc::new(keyring)), given: self.given.clone() })
+    }
+
+    #[cfg(not(feature = "pkcs11"))]
+    fn open_token(
+        &self,
+        locator: &TokenCatalogue,
+        _: Option<&str>,
+    ) -> Result<OpenKeyring, Failure> {
+        let what = format!("the token {:?} needs a build with feature pkcs11", locator.token);
+        let next = "`cargo install envelock-cli --features pkcs11`";
+        Err(Failure::new(Exit::CouldNotRun, what, next))
+    }
+}
+
+/// Reads a raw key: 32 bytes, or 64 hexadecimal digits.
+fn raw_key(path: &Path) -> Result<MasterKey, Failure> {
+    let bytes = SecretSource::File(path.into()).read_bytes("raw key")?;
+    if let Some(key) = MasterKey::from_slice(&bytes) {
+        return Ok(key);
+    }
+    hexadecimal(&bytes).and_then(|key| MasterKey::from_slice(&key)).ok_or_else(|| {
+        let path = printable(path);
+        let what = format!("{path} is no raw key of 32 bytes or 64 hexadecimal digits");
+        Failure::new(Exit::CouldNotRun, what, "check the path of `raw-key-file`")
+    })
+}

@@ -1,0 +1,228 @@
+//! Passphrases, PINs and key material: from a descriptor, a file, the environment or a person, never from an
+//! argument. Each is wiped on drop.
+
+use crate::failure::{Exit, Failure};
+use crate::output::{printable, shell_word};
+use crate::terminal::Terminal;
+use clap::Args;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use zeroize::Zeroizing;
+
+/// Most bytes of a secret, as in the library.
+const MAX_LEN: usize = 4096;
+
+/// A secret, wiped on drop.
+pub type Secret = Zeroizing<Vec<u8>>;
+
+/// Where the secret of the keyring of `-k` comes from.
+#[derive(Args, Debug, Default)]
+pub struct SecretOptions {
+    /// Read the passphrase of the keyring from this file.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Secrets")]
+    passphrase_file: Option<PathBuf>,
+    /// Read the passphrase of the keyring from this open descriptor: `3` with `3<FILE`.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FD",
+        conflicts_with = "passphrase_file",
+        help_heading = "Secrets"
+    )]
+    passphrase_fd: Option<u16>,
+    /// Read the PIN of the token from this file.
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Secrets")]
+    pin_file: Option<PathBuf>,
+    /// Read the PIN of the token from this open descriptor.
+    #[arg(
+        long,
+        global = true,
+        value_name = "FD",
+        conflicts_with = "pin_file",
+        help_heading = "Secrets"
+    )]
+    pin_fd: Option<u16>,
+}
+
+/// Where one secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretSource {
+    File(PathBuf),
+    Descriptor(u16),
+    Variable(String),
+}
+
+/// What a secret is, for the question to a person and for errors.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    name: &'static str,
+    variable: &'static str,
+    option: &'static str,
+}
+
+pub const PASSPHRASE: Kind =
+    Kind { name: "passphrase", variable: "ENVELOCK_PASSPHRASE", option: "--passphrase-file" };
+#[cfg(feature = "pkcs11")]
+pub const PIN: Kind = Kind { name: "PIN", variable: "ENVELOCK_PIN", option: "--pin-file" };
+
+impl SecretOptions {
+    /// Returns the source of the passphrase of the keyring of `-k`, if the call has one.
+    pub fn passphrase(&self) -> Option<SecretSource> {
+        source(self.passphrase_file.as_ref(), self.passphrase_fd, PASSPHRASE)
+    }
+
+    /// Returns the source of the PIN of the token of `-k`, if the call has one.
+    #[cfg(feature = "pkcs11")]
+    pub fn pin(&self) -> Option<SecretSource> {
+        source(self.pin_file.as_ref(), self.pin_fd, PIN)
+    }
+
+    /// Refuses to read a secret from standard input where a command reads its data from there.
+    pub fn check_standard_input(&self) -> Result<(), Failure> {
+        if [self.passphrase_fd, self.pin_fd].contains(&Some(0)) {
+            let what = "standard input cannot be both the data and a secret";
+            return Err(Failure::usage(what, "pass the secret as descriptor 3: `3<FILE`"));
+        }
+        Ok(())
+    }
+}
+
+fn source(file: Option<&PathBuf>, descriptor: Option<u16>, kind: Kind) -> Option<SecretSource> {
+    let variable = || std::env::var_os(kind.variable).map(|_| kind.variable.into());
+    file.cloned()
+        .map(SecretSource::File)
+        .or(descriptor.map(SecretSource::Descriptor))
+        .or_else(|| variable().map(SecretSource::Variable))
+}
+
+impl SecretSource {
+    /// Reads text: without the final line end, at most 4096 bytes, not empty.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, is empty or too long, or others than its owner may read its file.
+    pub fn read(&self, what: &str) -> Result<Secret, Failure> {
+        let secret = self.read_bytes(what)?;
+        checked(secret).map_err(|fault| {
+            let next = "pass another source of the secret: `envelock --help` lists them";
+            Failure::usage(format!("the {what} {fault}"), next).of(self)
+        })
+    }
+
+    /// Reads bytes as they are.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or others than its owner may read its file.
+    pub fn read_bytes(&self, what: &str) -> Result<Secret, Failure> {
+        let io = |error| Failure::io(self, &error);
+        Ok(match self {
+            SecretSource::Variable(name) => {
+                let value = std::env::var_os(name).ok_or_else(|| {
+                    let next = "set the variable, or pass the secret in a file";
+                    Failure::usage(format!("{self} is not set"), next)
+                })?;
+                Zeroizing::new(value.into_vec())
+            }
+            SecretSource::Descriptor(number) => {
+                let file = File::open(format!("/dev/fd/{number}")).map_err(|error| {
+                    io(error).with_next("open it in the shell: `envelock ... 3<FILE`")
+                })?;
+                read_all(file).map_err(io)?
+            }
+            SecretSource::File(path) => {
+                let file = File::open(path).map_err(io)?;
+                let stat = file.metadata().map_err(io)?;
+                let mode = stat.permissions().mode() & 0o7777;
+                if stat.is_file() && mode & 0o077 != 0 {
+                    let what =
+                        format!("{self} has mode {mode:04o}: others have access to the {what}");
+                    let next =
+                        format!("`chmod 600 {}`, or pass it as a descriptor", shell_word(path));
+                    return Err(Failure::new(Exit::Refused, what, next));
+                }
+                read_all(file).map_err(io)?
+            }
+        })
+    }
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SecretSource::File(path) => f.write_str(&printable(path)),
+            SecretSource::Descriptor(number) => write!(f, "descriptor {number}"),
+            SecretSource::Variable(name) => write!(f, "environment variable {name}"),
+        }
+    }
+}
+
+/// Decodes hexadecimal digits, with or without a final line end.
+pub fn hexadecimal(text: &[u8]) -> Option<Secret> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(text.len() / 2));
+    for pair in text.trim_ascii_end().chunks(2) {
+        let [high, low] = pair else { return None };
+        let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|it| u8::try_from(it).ok());
+        bytes.push(digit(high)? << 4 | digit(low)?);
+    }
+    Some(bytes)
+}
+
+/// Asks a person for the secret of the keyring `of`; twice if it is new, so that a typing error is found.
+///
+/// # Errors
+///
+/// There is no terminal; the person cancels, or types two different secrets.
+pub fn ask(kind: Kind, of: &str, is_new: bool) -> Result<Secret, Failure> {
+    let Kind { name, variable, option } = kind;
+    let Some(terminal) = Terminal::open() else {
+        let what = format!("{of} needs a {name}, and there is no terminal to ask for it");
+        let next = format!("pass `{option} FILE`, or set {variable}");
+        return Err(Failure::usage(what, next));
+    };
+    let new = if is_new { "new " } else { "" };
+    let secret = terminal.ask_secret(&format!("{new}{name} of {of}: "))?;
+    if is_new {
+        let again = terminal.ask_secret(&format!("{new}{name} again: "))?;
+        if *secret != *again {
+            let what = format!("the two {name}s differ");
+            return Err(Failure::usage(what, "run the command again, and type it twice"));
+        }
+    }
+    checked(secret)
+        .map_err(|fault| Failure::usage(format!("the {name} {fault}"), "type another one"))
+}
+
+/// Reads to the end of `source` without a copy left behind by a growing buffer.
+fn read_all(source: impl Read) -> io::Result<Secret> {
+    let mut secret = Zeroizing::new(Vec::with_capacity(MAX_LEN + 2));
+    let mut source = source.take(MAX_LEN as u64 + 2);
+    let mut buffer = Zeroizing::new([0; 512]);
+    loop {
+        match source.read(buffer.as_mut_slice()) {
+            Ok(0) => return Ok(secret),
+            Ok(read) => secret.extend_from_slice(buffer.get(..read).unwrap_or_default()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Removes a final line end, and refuses an empty or too long secret.
+fn checked(mut secret: Secret) -> Result<Secret, &'static str> {
+    if secret.last() == Some(&b'\n') {
+        secret.pop();
+        if secret.last() == Some(&b'\r') {
+            secret.pop();
+        }
+    }
+    match secret.len() {
+        0 => Err("is empty"),
+        1..=MAX_LEN => Ok(secret),
+        _ => Err("has more than 4096 bytes"),
+    }
+}
