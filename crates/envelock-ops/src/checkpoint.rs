@@ -4,6 +4,8 @@ use crate::census::Census;
 use crate::definition::{Definition, VersionName};
 use crate::digest::{hex, sha256};
 use crate::item::ItemKey;
+use crate::job::StartError;
+use crate::operation::Operation;
 use crate::outcome::Tally;
 use crate::shard::Shard;
 use crate::stage::StageReport;
@@ -49,9 +51,27 @@ pub struct Checkpoint {
     /// Whether the undo log is shorter than it was, so that not everything can be restored.
     pub(crate) undo_lost: bool,
     pub(crate) failures_bytes: u64,
+    /// The definitions that the job had before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) adopted: Vec<Adopted>,
     /// Seconds since 1970.
     pub(crate) began: u64,
     pub(crate) written: u64,
+}
+
+/// A definition under which a job ran before it went on under another one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Adopted {
+    /// The id of the job until then.
+    pub job: String,
+    /// Its definition until then.
+    pub definition: Definition,
+    /// The counts until then.
+    pub tally: Tally,
+    /// When it changed, in seconds since 1970.
+    pub at: u64,
 }
 
 /// Why a checkpoint is not read.
@@ -91,6 +111,7 @@ impl Checkpoint {
             undo_bytes: 0,
             undo_lost: false,
             failures_bytes: 0,
+            adopted: Vec::new(),
             began: now,
             written: now,
         }
@@ -129,6 +150,62 @@ impl Checkpoint {
             return Err(format("the id is not that of the definition".into()));
         }
         Ok(checkpoint)
+    }
+
+    /// Returns the checkpoint from which the job goes on under another definition, and keeps the one that it had.
+    ///
+    /// With another task, seed or stages the job begins again, since its counts would have two meanings: what was
+    /// changed is then current. Otherwise it goes on where it was.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::OtherJob`] if the task is of another kind.
+    pub fn adopt(
+        self,
+        definition: &Definition,
+        now: u64,
+        operation: &dyn Operation,
+    ) -> Result<Self, StartError> {
+        let old = &self.definition;
+        if old == definition {
+            return Ok(self);
+        }
+        if std::mem::discriminant(&old.task) != std::mem::discriminant(&definition.task) {
+            return Err(StartError::OtherJob { defined: definition.id(), found: self.job });
+        }
+        let goes_on = (&old.task, old.seed, &old.stages)
+            == (&definition.task, definition.seed, &definition.stages);
+        let mut adopted = self.adopted.clone();
+        let (job, definition_before) = (self.job.clone(), old.clone());
+        adopted.push(Adopted { job, definition: definition_before, tally: self.tally, at: now });
+        if goes_on {
+            let (job, definition) = (definition.id(), definition.clone());
+            return Ok(Checkpoint { job, definition, adopted, ..self });
+        }
+        let Checkpoint { shard, keyring_change, undo_bytes, undo_lost, began, .. } = self;
+        let targets = operation.targets()?;
+        let new = Checkpoint::new(definition.clone(), shard, began);
+        Ok(Checkpoint { targets, keyring_change, undo_bytes, undo_lost, adopted, ..new })
+    }
+
+    /// Returns the id of the job that the undo log begins with.
+    pub(crate) fn undo_job(&self) -> &str {
+        self.adopted.first().map_or(&self.job, |first| &first.job)
+    }
+
+    /// Returns the definitions that the job had before, oldest first.
+    pub fn adopted(&self) -> &[Adopted] {
+        &self.adopted
+    }
+
+    /// Returns when the checkpoint was written, in seconds since 1970.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Returns the stage under way, from 0, and whether it waits for a decision.
+    pub fn stage(&self) -> (usize, bool) {
+        (self.stage, self.at_gate_since.is_some())
     }
 
     /// Returns the definition of the job.

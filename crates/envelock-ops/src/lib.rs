@@ -42,7 +42,7 @@ mod work;
 
 pub use breaker::{BackEnd, Outage};
 pub use census::{Census, ItemFacts, MAX_USES, Unopenable, Use};
-pub use checkpoint::{Checkpoint, CheckpointError};
+pub use checkpoint::{Adopted, Checkpoint, CheckpointError};
 pub use definition::{CensusMode, Definition, Task, VersionName};
 pub use item::{ItemKey, Listed, MAX_ITEM_KEY_LEN, Page};
 pub use job::{End, Halt, Job, Probe, Start, StartError, Step, UndoRoom};

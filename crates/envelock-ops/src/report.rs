@@ -1,7 +1,7 @@
 //! The report of a shard, and that of a whole job.
 
 use crate::census::Census;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Adopted, Checkpoint};
 use crate::definition::Definition;
 use crate::outcome::Tally;
 use crate::shard::Shard;
@@ -39,6 +39,9 @@ pub struct Report {
     pub undo_bytes: u64,
     /// Whether the undo log was cut, so that not every header can be restored.
     pub undo_lost: bool,
+    /// The definitions that the job had before, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adopted: Vec<Adopted>,
     /// When the job began, in seconds since 1970.
     pub began: u64,
     /// When the report was made, in seconds since 1970.
@@ -60,6 +63,7 @@ impl Report {
             targets_changed: state.targets_changed,
             undo_bytes: state.undo_bytes,
             undo_lost: state.undo_lost,
+            adopted: state.adopted.clone(),
             began: state.began,
             ended: now,
         }

@@ -116,13 +116,9 @@ impl UndoIndex {
         self.records.entry(item).or_default().push(record);
     }
 
-    /// Forgets the records of items up to `last`.
-    pub(crate) fn forget_through(&mut self, last: &ItemKey) {
-        self.records.retain(|item, _| item > last);
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.records.clear();
+    /// Forgets the records of other items.
+    pub(crate) fn retain(&mut self, needs: impl Fn(&ItemKey) -> bool) {
+        self.records.retain(|item, _| needs(item));
     }
 
     pub(crate) fn is_empty(&self) -> bool {

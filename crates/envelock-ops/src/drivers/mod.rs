@@ -1,10 +1,12 @@
 //! Drivers: they do what a [`Step`](crate::Step) says, and have the clock.
 
+mod control_file;
 mod threads;
 #[cfg(feature = "tokio")]
 mod tokio;
 mod work_directory;
 
+pub use control_file::{Calendar, ControlFile, ControlFileError, Controls, Window};
 pub use threads::run;
 #[cfg(feature = "tokio")]
 pub use tokio::run_async;
@@ -17,8 +19,10 @@ use crate::stage::StageReport;
 use crate::store::Store;
 use crate::work::Work;
 use std::any::Any;
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Where the records of a job are kept: its undo log, its checkpoint and its list of failures.
@@ -64,6 +68,32 @@ pub trait Control {
 
 /// Decides nothing.
 impl Control for () {}
+
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// Replaces a file, atomically and durably. Nobody else may write the file with this end of its name.
+fn replace(path: &Path, end: &str, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.as_os_str().to_os_string();
+    name.push(end);
+    let new = PathBuf::from(name);
+    // What a killed process left is cut off.
+    let mut file = options().write(true).create(true).truncate(true).open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    // The parent of a bare file name is empty. A directory can be synced on Unix alone.
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
+}
 
 /// How long a driver waits, at most, before it asks its [`Control`] again.
 const TICK: Duration = Duration::from_millis(500);

@@ -1,6 +1,6 @@
 //! The records of jobs in a directory.
 
-use super::Records;
+use super::{Records, options, sync_directory};
 use crate::checkpoint::{Checkpoint, CheckpointError};
 use crate::definition::Definition;
 use crate::job::{Job, Start, StartError};
@@ -8,7 +8,7 @@ use crate::operation::Operation;
 use crate::report::Report;
 use crate::shard::Shard;
 use crate::undo::{NotAnUndoLog, UndoIndex};
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,7 @@ pub struct WorkDirectory {
     path: PathBuf,
     shard: Shard,
     definition: Definition,
+    adopts: bool,
     undo: File,
     /// Keeps the lock.
     _lock: File,
@@ -70,7 +71,7 @@ pub enum WorkDirectoryError {
         source: NotAnUndoLog,
     },
     /// The directory has the undo log of another job.
-    #[error("{path:?} is the undo log of another job: use another directory")]
+    #[error("{path:?} is the undo log of another job: use another directory, or adopt the job")]
     OtherJob {
         /// The undo log.
         path: PathBuf,
@@ -96,7 +97,29 @@ impl WorkDirectory {
         definition: Definition,
         shard: Shard,
     ) -> Result<Self, WorkDirectoryError> {
-        let path = path.as_ref();
+        WorkDirectory::open_as(path.as_ref(), definition, shard, false)
+    }
+
+    /// Opens the records of a shard that may have another definition: the job goes on under `definition`, and its
+    /// checkpoint and report say so ([`Checkpoint::adopt`]).
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn adopt(
+        path: impl AsRef<Path>,
+        definition: Definition,
+        shard: Shard,
+    ) -> Result<Self, WorkDirectoryError> {
+        WorkDirectory::open_as(path.as_ref(), definition, shard, true)
+    }
+
+    fn open_as(
+        path: &Path,
+        definition: Definition,
+        shard: Shard,
+        adopts: bool,
+    ) -> Result<Self, WorkDirectoryError> {
         create_directory(path).map_err(failed("create", path))?;
         let lock_path = file_path(path, shard, "lock");
         let lock = options().write(true).create(true).truncate(false).open(&lock_path);
@@ -106,19 +129,25 @@ impl WorkDirectory {
             TryLockError::Error(error) => failed("lock", &lock_path)(error),
         })?;
         let undo_path = file_path(path, shard, "undo");
-        let start = UndoIndex::log_start(&definition.id());
+        // A job that was adopted goes on with its undo log.
+        let checkpoint = checkpoint(&file_path(path, shard, "checkpoint"));
+        let log_job = match &checkpoint {
+            Ok(Some(found)) if adopts || *found.definition() == definition => found.undo_job(),
+            _ => &definition.id(),
+        };
+        let log_start = UndoIndex::log_start(log_job);
         if !undo_path.exists() {
-            replace(&undo_path, &start).map_err(failed("create", &undo_path))?;
+            replace(&undo_path, &log_start).map_err(failed("create", &undo_path))?;
         }
         let undo = options().read(true).append(true).open(&undo_path);
         let undo = undo.map_err(failed("open", &undo_path))?;
         let mut found = Vec::new();
-        let read = (&undo).take(start.len() as u64).read_to_end(&mut found);
+        let read = (&undo).take(log_start.len() as u64).read_to_end(&mut found);
         read.map_err(failed("read", &undo_path))?;
-        if found != start {
+        if found != log_start {
             return Err(WorkDirectoryError::OtherJob { path: undo_path });
         }
-        Ok(WorkDirectory { path: path.to_path_buf(), shard, definition, undo, _lock: lock })
+        Ok(WorkDirectory { path: path.to_path_buf(), shard, definition, adopts, undo, _lock: lock })
     }
 
     /// Begins the job, or resumes it if there is a checkpoint.
@@ -133,10 +162,13 @@ impl WorkDirectory {
     ) -> Result<Job, WorkDirectoryError> {
         let undo_path = self.file("undo");
         let undo_len = self.undo.metadata().map_err(failed("read", &undo_path))?.len();
-        let Some(checkpoint) = self.checkpoint()? else {
+        let Some(mut checkpoint) = self.checkpoint()? else {
             let definition = self.definition.clone();
             return Ok(Job::new(definition, self.shard, undo_len, start, operation)?);
         };
+        if self.adopts {
+            checkpoint = checkpoint.adopt(&self.definition, start.now.as_secs(), operation)?;
+        }
         let mut tail = Vec::new();
         let from = SeekFrom::Start(checkpoint.undo_bytes());
         let read = self.undo.seek(from).and_then(|_| self.undo.read_to_end(&mut tail));
@@ -151,13 +183,7 @@ impl WorkDirectory {
     ///
     /// [`WorkDirectoryError::Checkpoint`] if it is damaged.
     pub fn checkpoint(&self) -> Result<Option<Checkpoint>, WorkDirectoryError> {
-        let path = self.file("checkpoint");
-        let bytes = match std::fs::read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            read => read.map_err(failed("read", &path))?,
-        };
-        let checkpoint = Checkpoint::read(&bytes);
-        checkpoint.map(Some).map_err(|source| WorkDirectoryError::Checkpoint { path, source })
+        checkpoint(&self.file("checkpoint"))
     }
 
     /// Reads the whole undo log.
@@ -208,6 +234,20 @@ impl Records for WorkDirectory {
     }
 }
 
+fn checkpoint(path: &Path) -> Result<Option<Checkpoint>, WorkDirectoryError> {
+    let bytes = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read.map_err(failed("read", path))?,
+    };
+    let checkpoint = Checkpoint::read(&bytes).map(Some);
+    checkpoint.map_err(|source| WorkDirectoryError::Checkpoint { path: path.into(), source })
+}
+
+/// Replaces a file under the lock of its shard.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    super::replace(path, ".new", bytes)
+}
+
 fn file_path(directory: &Path, shard: Shard, end: &str) -> PathBuf {
     directory.join(format!("{}-of-{}.{end}", shard.index(), shard.count()))
 }
@@ -225,31 +265,6 @@ fn create_directory(path: &Path) -> io::Result<()> {
         created => created?,
     }
     sync_directory(parent)
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    // A directory can be synced on Unix alone.
-    if cfg!(unix) { File::open(path)?.sync_all() } else { Ok(()) }
-}
-
-fn options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-}
-
-/// Replaces a file, atomically and durably.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.as_os_str().to_os_string();
-    name.push(".new");
-    let new = PathBuf::from(name);
-    // What a killed process left is cut off. Nobody else writes under the lock of the shard.
-    let mut file = options().write(true).create(true).truncate(true).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    path.parent().map_or(Ok(()), sync_directory)
 }
 
 /// No records, for a dry run and for a census that is not resumed.

@@ -19,6 +19,7 @@ use crate::store::{Properties, Replaced, StoreError};
 use crate::undo::UndoIndex;
 use crate::work::Work;
 use page::PageWork;
+use std::cmp::Ordering;
 use std::io;
 use std::time::Duration;
 
@@ -288,10 +289,14 @@ impl Job {
         state.stage_failures += failures;
         self.run_items += items;
         self.run_failures += failures;
-        match &page.last {
-            Some(last) if !page.is_last => self.records.forget_through(last),
-            _ => self.records.clear(),
-        }
+        let done = if page.is_last { None } else { page.last.as_ref() };
+        let (stages, seed, stage) = (&state.definition.stages, state.definition.seed, state.stage);
+        // A job that was adopted can have records of items that come in a later stage.
+        self.records.retain(|item| match stage_of(stages, seed, item).cmp(&stage) {
+            Ordering::Less => false,
+            Ordering::Equal => done.is_some_and(|done| item > done),
+            Ordering::Greater => true,
+        });
         if state.definition.dry_run {
             state.undo_bytes += page.dry_run_bytes;
         } else if self.records.is_empty() {

@@ -3,6 +3,7 @@
 
 mod common;
 mod conformance;
+mod controls;
 #[cfg(unix)]
 mod directories;
 mod engine;
