@@ -11,11 +11,13 @@
 //   keyring_locator, source_locator, locator   the text that names a keyring or a source
 //   open_keyring     a keyring that was opened by its locator
 //   config           `envelock.toml`
-//   secrets, terminal   passphrases, PINs and keys; questions to a person
+//   version_name, table   `orders:3`; tables for people
+//   secrets, terminal, confirmation   passphrases, PINs and keys; questions to a person
 //   output, failure/    results and progress; errors with their exit code and next step
 
 mod commands;
 mod config;
+mod confirmation;
 mod context;
 mod failure;
 mod keyring_locator;
@@ -24,7 +26,9 @@ mod open_keyring;
 mod output;
 mod secrets;
 mod source_locator;
+mod table;
 mod terminal;
+mod version_name;
 
 use clap::Parser;
 use clap::error::ErrorKind;

@@ -1,6 +1,7 @@
 //! The commands: one file for each, with its arguments and what it prints.
 
 mod inspect;
+mod key;
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -8,6 +9,9 @@ use clap::Subcommand;
 
 #[derive(Subcommand)]
 pub enum Command {
+    /// Create, rotate, disable and destroy master keys.
+    #[command(subcommand)]
+    Key(key::Key),
     /// Print what the headers of messages say, without any key. Nothing of it is verified.
     Inspect(inspect::Inspect),
 }
@@ -20,6 +24,7 @@ impl Command {
     /// A [`Failure`] says what failed, what to do next, and the exit code.
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         match self {
+            Command::Key(key) => key.run(context),
             Command::Inspect(inspect) => inspect.run(context),
         }
     }

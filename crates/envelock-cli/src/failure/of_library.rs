@@ -3,7 +3,7 @@
 use super::Exit;
 use envelock::Error;
 use envelock::file::{FileError, KeyFileError, KeyFileFault, MessageFileError};
-use envelock::keyset::{Guard, KeyFault, LifecycleError, Refusal};
+use envelock::keyset::{Guard, KeyFault, LifecycleError, Operation, Refusal, VersionState};
 
 const LIST: &str = "`envelock key list` shows the keys and their versions";
 const AGAIN: &str = "run the same command again later";
@@ -72,10 +72,10 @@ fn lifecycle(error: &LifecycleError) -> (Exit, String) {
             (Exit::Usage, "use letters, digits and ._:/@+=-, at most 64 of them".into())
         }
         L::NameTaken { .. } => (Exit::CouldNotRun, format!("choose another name; {LIST}")),
-        L::VersionState { key, version, .. } | L::RecordRemoved { key, version } => (
-            Exit::Refused,
-            format!("`envelock key show {key}` shows the state of version {version}"),
-        ),
+        L::VersionState { key, version, state, operation } => {
+            (Exit::Refused, in_state(&format!("{key}:{version}"), key, *state, *operation))
+        }
+        L::RecordRemoved { key, .. } => (Exit::Refused, format!("`envelock key show {key}`")),
         L::Guarded { key, version, guard, .. } => (Exit::Refused, guarded(key, *version, guard)),
         L::VersionNumber { last, .. } => {
             (Exit::CouldNotRun, format!("take a version above {last}: `--version N`"))
@@ -101,6 +101,32 @@ fn lifecycle(error: &LifecycleError) -> (Exit, String) {
         _ => (Exit::CouldNotRun, LIST.into()),
     };
     (exit, next)
+}
+
+/// Returns the step that comes before an operation that the state does not allow.
+fn in_state(name: &str, key: &str, state: VersionState, operation: Operation) -> String {
+    use Operation::{Destroy, DestroyImmediately, Disable, Promote, ScheduleDestruction};
+    use VersionState as S;
+    match (state, operation) {
+        (S::Primary, Disable | ScheduleDestruction { .. } | Destroy | DestroyImmediately) => {
+            format!("make another version the primary first: `envelock key rotate {key}`")
+        }
+        (
+            S::Pending | S::Enabled | S::Compromised,
+            ScheduleDestruction { .. } | Destroy | DestroyImmediately,
+        ) => format!("disable it first: `envelock key disable {name}`"),
+        (S::Disabled, Destroy) => {
+            format!("schedule the destruction first: `envelock key destroy {name}`")
+        }
+        (S::Disabled, Promote) => format!("enable it first: `envelock key enable {name}`"),
+        (S::DestroyScheduled, Operation::Enable | Promote) => {
+            format!("cancel the destruction first: `envelock key destroy {name} --cancel`")
+        }
+        (S::Compromised, Promote) => {
+            format!("a compromised version never wraps again: `envelock key rotate {key}`")
+        }
+        _ => format!("`envelock key show {key}` shows the states"),
+    }
 }
 
 fn guarded(key: &str, version: envelock::KeyVersion, guard: &Guard) -> String {

@@ -1,0 +1,167 @@
+//! Changes of master keys: made or only tried, and printed as their transitions.
+
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::open_keyring::OpenKeyring;
+use clap::Args;
+use envelock::keyset::{
+    Change, ChangeOptions, ChangeOutcome, LifecycleError, Material, NewMaterial, Transition,
+};
+use envelock::{Error, Lifecycle, MemoryKeyring, OsRandom, Timestamp};
+use serde_json::{Value, json};
+
+/// Arguments of every change.
+#[derive(Args, Debug)]
+pub struct ChangeArguments {
+    /// Print what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Change the keyring only if N is the number of its last change.
+    #[arg(long, value_name = "N")]
+    pub if_unchanged_since: Option<u64>,
+}
+
+impl ChangeArguments {
+    /// Opens the keyring, makes `changes` or tries them, and prints the outcome.
+    pub fn make(&self, context: &Context, changes: &[Change<'_>]) -> Result<(), Failure> {
+        self.make_in(context, &context.keyring()?, changes, None)
+    }
+
+    /// Makes `changes` in an open keyring, or tries them, and prints the outcome.
+    pub fn make_in(
+        &self,
+        context: &Context,
+        keyring: &OpenKeyring,
+        changes: &[Change<'_>],
+        evidence: Option<[u8; 32]>,
+    ) -> Result<(), Failure> {
+        let options = self.options(evidence);
+        let lifecycle = keyring.lifecycle();
+        let made = match self.dry_run {
+            true => attempt(&*lifecycle, changes, &options),
+            false => lifecycle.change(changes, &options, &mut OsRandom),
+        };
+        let print = |outcome: &ChangeOutcome| {
+            context
+                .output()
+                .result(|| as_text(outcome, self.dry_run), || as_json(outcome, self.dry_run))
+        };
+        match made {
+            Ok(outcome) => print(&outcome),
+            // The changes are made. The material of a destroyed version is still on its token.
+            Err(Error::Lifecycle(LifecycleError::NotDestroyed { ref changed, .. })) => {
+                print(changed)?;
+                made.map(drop).map_err(Failure::from)
+            }
+            Err(error) => Err(Failure::from(error).of(format!("keyring {}", keyring.given))),
+        }
+    }
+
+    /// Tries changes, and prints nothing.
+    ///
+    /// # Errors
+    ///
+    /// The keyring would refuse them.
+    pub fn check(
+        &self,
+        keyring: &OpenKeyring,
+        changes: &[Change<'_>],
+        evidence: Option<[u8; 32]>,
+    ) -> Result<(), Failure> {
+        let tried = attempt(&*keyring.lifecycle(), changes, &self.options(evidence));
+        tried
+            .map(drop)
+            .map_err(|error| Failure::from(error).of(format!("keyring {}", keyring.given)))
+    }
+
+    fn options(&self, evidence: Option<[u8; 32]>) -> ChangeOptions {
+        let mut options = ChangeOptions::at(Timestamp::now());
+        if let Some(change) = self.if_unchanged_since {
+            options = options.if_unchanged_since(change);
+        }
+        if let Some(judgement) = evidence {
+            options = options.on_evidence(judgement);
+        }
+        options
+    }
+}
+
+/// Makes the changes in a copy of the records.
+fn attempt(
+    keyring: &dyn Lifecycle,
+    changes: &[Change<'_>],
+    options: &ChangeOptions,
+) -> Result<ChangeOutcome, Error> {
+    let mut material = |name: envelock::KeyName<'_>, version, material: Material<'_>| {
+        let twin = match material {
+            Material::Imported(key) => MemoryKeyring::import(name.as_str(), version, key)?,
+            _ => MemoryKeyring::create(name.as_str())?,
+        };
+        let keyset = twin.keyset()?;
+        let record = keyset.versions().first().ok_or(Error::NoPrimary)?;
+        let (master_key_id, algorithm, origin) =
+            (record.master_key_id, record.algorithm, record.origin);
+        Ok(NewMaterial { master_key_id, algorithm, origin })
+    };
+    Ok(keyring.keysets()?.with_changes::<Error>(changes, options, &mut material)?.1)
+}
+
+fn as_text(outcome: &ChangeOutcome, dry_run: bool) -> String {
+    let mut text: String = outcome.transitions.iter().map(|it| line(it) + "\n").collect();
+    if outcome.transitions.is_empty() {
+        text += "nothing changes\n";
+    }
+    text + &match dry_run {
+        true => "dry run: nothing was changed".into(),
+        false => format!("change {}", outcome.change),
+    }
+}
+
+fn line(transition: &Transition) -> String {
+    match transition {
+        Transition::Added { key, version } => format!("{key}:{version}  added, pending"),
+        Transition::State { key, version, from, to } => {
+            format!("{key}:{version}  {} -> {}", from.name(), to.name())
+        }
+        Transition::Alias { alias, from, to } => {
+            let name = |key: &Option<String>| key.clone().unwrap_or_else(|| "none".into());
+            format!("alias {alias}  {} -> {}", name(from), name(to))
+        }
+        Transition::Erased { key } => format!("{key}  erased: all its versions are destroyed"),
+        Transition::Label { key, version } => format!("{key}:{version}  labels changed"),
+        Transition::Hold { key, version, is_held } => {
+            let version = version.map(|version| format!(":{version}")).unwrap_or_default();
+            let now = if *is_held { "on hold" } else { "released" };
+            format!("{key}{version}  {now}")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn as_json(outcome: &ChangeOutcome, dry_run: bool) -> Value {
+    let transitions: Vec<Value> = outcome.transitions.iter().map(transition_as_json).collect();
+    json!({ "change": outcome.change, "dry_run": dry_run, "transitions": transitions })
+}
+
+fn transition_as_json(transition: &Transition) -> Value {
+    match transition {
+        Transition::Added { key, version } => {
+            json!({ "kind": "added", "key": key, "version": version.number() })
+        }
+        Transition::State { key, version, from, to } => json!({
+            "kind": "state", "key": key, "version": version.number(),
+            "from": from.name(), "to": to.name(),
+        }),
+        Transition::Alias { alias, from, to } => {
+            json!({ "kind": "alias", "alias": alias, "from": from, "to": to })
+        }
+        Transition::Erased { key } => json!({ "kind": "erased", "key": key }),
+        Transition::Label { key, version } => {
+            json!({ "kind": "label", "key": key, "version": version.number() })
+        }
+        Transition::Hold { key, version, is_held } => json!({
+            "kind": "hold", "key": key, "version": version.map(|it| it.number()), "is_held": is_held,
+        }),
+        other => json!({ "kind": "other", "text": format!("{other:?}") }),
+    }
+}
