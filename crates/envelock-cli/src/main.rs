@@ -1,7 +1,7 @@
 //! Command line of envelock.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code, reason = "commands that use the rest follow")]
+#![allow(dead_code, reason = "jobs use the sources")]
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 // Which file holds what:

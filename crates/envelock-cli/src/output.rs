@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use serde_json::{Value, json};
-use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -61,16 +61,6 @@ impl Output {
             || json!({ "error": failure.what, "next": next, "exit": failure.exit as u8 }),
         );
         failure.exit.into()
-    }
-
-    /// Returns standard output for bytes, unless it is a terminal.
-    pub fn bytes(self) -> Result<io::StdoutLock<'static>, Failure> {
-        let stdout = io::stdout();
-        if stdout.is_terminal() {
-            let what = "a message is binary, and standard output is a terminal";
-            return Err(Failure::usage(what, "name a file: `-o FILE`, or redirect: `> FILE`"));
-        }
-        Ok(stdout.lock())
     }
 }
 

@@ -1,7 +1,14 @@
 //! The commands: one file for each, with its arguments and what it prints.
 
+mod associated_data;
+mod decrypt;
+mod encrypt;
 mod inspect;
 mod key;
+mod pages;
+mod rewrap;
+mod status;
+mod streams;
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -12,8 +19,20 @@ pub enum Command {
     /// Create, rotate, disable and destroy master keys.
     #[command(subcommand)]
     Key(key::Key),
+    /// Encrypt a file or standard input.
+    Encrypt(encrypt::Encrypt),
+    /// Decrypt a message. A file appears only once all of it is verified.
+    Decrypt(decrypt::Decrypt),
     /// Print what the headers of messages say, without any key. Nothing of it is verified.
     Inspect(inspect::Inspect),
+    /// Move messages in files to the primary version of their keys. Only headers are written.
+    Rewrap(rewrap::Rewrap),
+    /// Print which versions are due by a policy, and why.
+    Status(status::Status),
+    /// Print the completion script of a shell.
+    Completion(pages::Completion),
+    /// Print a manual page, or write all of them.
+    Man(pages::Man),
 }
 
 impl Command {
@@ -25,7 +44,13 @@ impl Command {
     pub fn run(&self, context: &Context) -> Result<(), Failure> {
         match self {
             Command::Key(key) => key.run(context),
+            Command::Encrypt(encrypt) => encrypt.run(context),
+            Command::Decrypt(decrypt) => decrypt.run(context),
             Command::Inspect(inspect) => inspect.run(context),
+            Command::Rewrap(rewrap) => rewrap.run(context),
+            Command::Status(status) => status.run(context),
+            Command::Completion(completion) => completion.run(),
+            Command::Man(man) => man.run(),
         }
     }
 }

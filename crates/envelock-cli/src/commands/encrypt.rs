@@ -1,0 +1,72 @@
+//! `envelock encrypt`: a file or standard input to a message.
+
+use super::associated_data::AssociatedData;
+use super::streams::{Input, NewFile, Target};
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::open_keyring::OpenKeyring;
+use crate::output::printable;
+use clap::Args;
+use envelock::{Aad, Envelope, Error, Keyring, MultiKeyring, file};
+use std::sync::Arc;
+
+/// Arguments of `envelock encrypt`.
+#[derive(Args)]
+pub struct Encrypt {
+    #[command(flatten)]
+    input: Input,
+    #[command(flatten)]
+    target: Target,
+    /// The master key or alias to encrypt under, if the keyring has several.
+    #[arg(long, value_name = "NAME")]
+    key: Option<String>,
+    /// Another keyring that alone can decrypt the message, too; can be repeated.
+    #[arg(long, value_name = "KEYRING")]
+    also: Vec<String>,
+    #[command(flatten)]
+    associated_data: AssociatedData,
+}
+
+impl Encrypt {
+    pub fn run(&self, context: &Context) -> Result<(), Failure> {
+        self.input.check(context)?;
+        let target = self.target.check(true)?;
+        let aad = self.associated_data.bytes()?;
+        let mut keyrings = vec![context.keyring()?];
+        if let (Some(key), [keyring]) = (&self.key, keyrings.as_mut_slice()) {
+            *keyring = keyring.with_key(key)?;
+        }
+        for also in &self.also {
+            keyrings.push(context.other_keyring(also)?);
+        }
+        let envelope = Envelope::new(together(&keyrings)?);
+        let aad = Aad::new(&aad);
+        let from = self.input.path();
+        match target {
+            NewFile::At(path, options) => {
+                let len = file::encrypt(&envelope, from, &path, aad, options);
+                let len = len.map_err(|error| Failure::from(error).of(printable(from)))?;
+                self.target.print(context.output(), &path, len)?;
+            }
+            NewFile::StandardOutput(sink) => {
+                let copied = envelope.encrypt_copy(self.input.open()?, sink, aad);
+                copied.map_err(|error| Failure::from(error).of(printable(from)))?;
+            }
+        }
+        keyrings.iter().try_for_each(OpenKeyring::flush)
+    }
+}
+
+/// Returns a keyring that wraps with every one of `keyrings`.
+fn together(keyrings: &[OpenKeyring]) -> Result<Arc<dyn Keyring>, Failure> {
+    let mut members = keyrings.iter().map(OpenKeyring::lifecycle);
+    let first = members.next().ok_or(Error::NoPrimary)?;
+    if keyrings.len() == 1 {
+        return Ok(first);
+    }
+    let mut all = MultiKeyring::new(first);
+    for member in members {
+        all = all.with(member)?;
+    }
+    Ok(Arc::new(all))
+}
